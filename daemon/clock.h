@@ -1,0 +1,38 @@
+/*
+ * clock.h - the only place that reads clocks
+ *
+ * The daemon reads the clocks once per turn of its loop and passes the reading
+ * on as an argument. Ages and timers run on CLOCK_BOOTTIME, which no NTP step
+ * moves and which counts time asleep; the wall clock is for records.
+ */
+#ifndef MQTT_SPOOLD_DAEMON_CLOCK_H
+#define MQTT_SPOOLD_DAEMON_CLOCK_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct clock_reading {
+    int64_t wall_ms;
+    int64_t boot_ms;
+    bool synchronized; /* adjtimex(2): the kernel clock is being disciplined; or
+                          /run/systemd/timesync/synchronized exists */
+};
+
+void clock_read(struct clock_reading *ret);
+
+/* RFC 3339, UTC, milliseconds: "2026-11-01T12:34:56.789Z". Years 1970 to 9999. */
+#define CLOCK_TEXT_MAX 32
+void clock_format(int64_t wall_ms, char text[static CLOCK_TEXT_MAX]);
+/* The inverse; false when the text is no such time. */
+bool clock_parse(const char *text, int64_t *ret_wall_ms);
+
+/* /proc/sys/kernel/random/boot_id without the newline; empty text when it cannot be read. */
+#define CLOCK_BOOT_ID_MAX 37
+void clock_boot_id(char text[static CLOCK_BOOT_ID_MAX]);
+
+/* "3 d 4 h", "12 s", "250 ms": two units at most, for people. */
+#define CLOCK_SPAN_MAX 32
+void clock_span(int64_t span_ms, char text[static CLOCK_SPAN_MAX]);
+
+#endif

@@ -1,0 +1,48 @@
+/*
+ * gateway.h - the policy: what becomes of a message, from socket to outcome
+ *
+ * Owns the spool, the listener, the sessions, the uplink and the audit, and
+ * decides everything between them. The path of a message reads top to bottom
+ * in gateway.c. Thread: loop thread only.
+ */
+#ifndef MQTT_SPOOLD_DAEMON_GATEWAY_H
+#define MQTT_SPOOLD_DAEMON_GATEWAY_H
+
+#include <stddef.h>
+#include <systemd/sd-event.h>
+
+#include "cleanup.h"
+#include "config.h"
+
+struct gateway;
+
+/*
+ * gateway_new() - open the spool and the audit, listen, prepare the uplink
+ * @config:  taken over on success
+ * @passed:  sockets from systemd, taken over on success; may be empty
+ *
+ * Return: 0; negative errno, the reason was logged.
+ */
+MUST_CHECK int gateway_new(sd_event *event,
+                           struct config *config,
+                           const int *passed,
+                           size_t passed_count,
+                           struct gateway **ret);
+/* Connects the uplink; from now on the daemon serves. */
+MUST_CHECK int gateway_start(struct gateway *gateway);
+
+/* HUP: takes over what can change while running from @config (taken over on success), says what
+ * cannot, reopens the audit file. */
+void gateway_reload(struct gateway *gateway, struct config *config);
+
+/*
+ * gateway_stop() - TERM: accept nothing more, give what is in flight up to
+ * GATEWAY_DRAIN_MS, then disconnect and end the loop with exit code 0
+ */
+#define GATEWAY_DRAIN_MS 3000
+void gateway_stop(struct gateway *gateway);
+
+/* Commits what is settled, syncs the audit file, frees all. NULL is accepted. */
+void gateway_free(struct gateway *gateway);
+
+#endif

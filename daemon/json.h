@@ -1,0 +1,44 @@
+/*
+ * json.h - writing JSON into fixed memory
+ *
+ * Only a writer: what reads JSON is the tool, and that uses a library. Commas
+ * are placed by the writer itself. Text that is not valid UTF-8 is written
+ * with U+FFFD in place of each bad byte, so that the output is always valid.
+ * The error is sticky: failed is set when the memory was too small.
+ */
+#ifndef MQTT_SPOOLD_DAEMON_JSON_H
+#define MQTT_SPOOLD_DAEMON_JSON_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct json {
+    char *start;
+    char *at;
+    char *end;
+    bool comma;
+    bool failed;
+};
+
+void json_init(struct json *json, char *memory, size_t size);
+/* Length so far; the text is not terminated. */
+size_t json_used(const struct json *json);
+
+/* @name is NULL inside arrays and at the top. It is a literal of ours and not escaped. */
+void json_open_object(struct json *json, const char *name);
+void json_close_object(struct json *json);
+void json_open_array(struct json *json, const char *name);
+void json_close_array(struct json *json);
+void json_text(struct json *json, const char *name, const char *text);
+void json_bytes(struct json *json, const char *name, const void *data, size_t size);
+void json_signed(struct json *json, const char *name, int64_t value);
+void json_unsigned(struct json *json, const char *name, uint64_t value);
+/* One decimal, for rates. */
+void json_decimal(struct json *json, const char *name, double value);
+void json_bool(struct json *json, const char *name, bool value);
+void json_null(struct json *json, const char *name);
+/* Bytes as they are, a newline for instance. */
+void json_raw(struct json *json, const char *text);
+
+#endif

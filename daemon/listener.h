@@ -1,0 +1,55 @@
+/*
+ * listener.h - where producers connect
+ *
+ * Makes the Unix socket, or uses the sockets that systemd passed as they are,
+ * and accepts in a drain loop (a non-blocking connect() to a Unix socket with a
+ * full backlog fails at once with EAGAIN, so the backlog is 4,096). Asks the
+ * kernel who is there. Out of descriptors, it pauses accepting instead of
+ * spinning.
+ *
+ * Thread: loop thread only.
+ */
+#ifndef MQTT_SPOOLD_DAEMON_LISTENER_H
+#define MQTT_SPOOLD_DAEMON_LISTENER_H
+
+#include <stddef.h>
+#include <sys/types.h>
+#include <systemd/sd-event.h>
+
+#include "cleanup.h"
+#include "peer.h"
+
+struct listener_settings {
+    const char *path;  /* not used where sockets are passed */
+    mode_t mode;
+    const char *group; /* "": leave it */
+    const int *passed; /* descriptors from systemd, taken over; may be NULL */
+    size_t passed_count;
+};
+
+struct listener_ops {
+    /* Takes @fd over (non-blocking, close-on-exec), whatever it returns; negative errno ends the loop. */
+    int (*accepted)(void *owner, int fd, const struct peer *peer);
+};
+
+struct listener;
+
+/*
+ * listener_new() - bind and listen, or adopt
+ * @settings: borrowed during the call
+ *
+ * A socket file left behind by a crash is replaced; one on which somebody
+ * listens is an error (-EADDRINUSE), and so is a file that is no socket
+ * (-EEXIST). Missing parent folder: -ENOENT.
+ */
+MUST_CHECK int listener_new(sd_event *event,
+                            const struct listener_settings *settings,
+                            const struct listener_ops *ops,
+                            void *owner,
+                            struct listener **ret);
+/* Closes; removes the socket file that listener_new() made, not one that was passed. NULL is accepted. */
+void listener_free(struct listener *listener);
+/* Stop accepting for good, keep the socket file. */
+void listener_pause(struct listener *listener);
+
+#endif

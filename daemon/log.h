@@ -1,0 +1,55 @@
+/*
+ * log.h - one line per change of state
+ *
+ * Form: `event key=value ...` on standard error, led by `<N>` (the syslog
+ * level, which journald reads) when standard error is the journal
+ * (JOURNAL_STREAM is set), else by level and time for a person. A line is one
+ * write. Values that hold spaces or control characters are quoted by the
+ * caller with log_quote(). Never payload, never secrets.
+ *
+ * Library code (store, packet, cursors) never logs. Thread: loop thread only.
+ */
+#ifndef MQTT_SPOOLD_DAEMON_LOG_H
+#define MQTT_SPOOLD_DAEMON_LOG_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "cleanup.h"
+
+/* The numbers are syslog's. */
+enum log_level { LOG_LEVEL_ERROR = 3, LOG_LEVEL_WARNING = 4, LOG_LEVEL_NOTICE = 5, LOG_LEVEL_INFO = 6, LOG_LEVEL_DEBUG = 7 };
+
+void log_set_level(enum log_level level);
+bool log_enabled(enum log_level level);
+/* "error", "warning", "notice", "info", "debug"; false when it is none of them. */
+bool log_level_parse(const char *name, enum log_level *ret_level);
+
+void log_write(enum log_level level, const char *format, ...) PRINTF_LIKE(2, 3);
+
+#define log_error(...)   log_write(LOG_LEVEL_ERROR, __VA_ARGS__)
+#define log_warning(...) log_write(LOG_LEVEL_WARNING, __VA_ARGS__)
+#define log_notice(...)  log_write(LOG_LEVEL_NOTICE, __VA_ARGS__)
+#define log_info(...)    log_write(LOG_LEVEL_INFO, __VA_ARGS__)
+#define log_debug(...)   do { if (log_enabled(LOG_LEVEL_DEBUG)) log_write(LOG_LEVEL_DEBUG, __VA_ARGS__); } while (0)
+
+/* Quotes and escapes bytes from outside for a value: printable ASCII and valid UTF-8 stay, `"` and
+ * `\` are escaped, control bytes become \xHH; cut with "..." where @size is too small. Returns @text. */
+const char *log_quote(char *text, size_t text_size, const void *data, size_t size);
+
+/*
+ * A brake for warnings that a client can cause: at most @burst lines per
+ * interval pass. log_limit_pass() tells whether this one may be written and
+ * how many were held back since the last one that passed.
+ */
+struct log_limit {
+    int64_t interval_ms;
+    unsigned burst;
+    int64_t window_start_ms;
+    unsigned passed;
+    uint64_t suppressed;
+};
+bool log_limit_pass(struct log_limit *limit, int64_t now_ms, uint64_t *ret_suppressed);
+
+#endif

@@ -1,0 +1,114 @@
+/*
+ * session.h - one connection of a producer
+ *
+ * Reads bytes, frames and decodes packets, keeps the handshake, keep-alive and
+ * what is owed to the client. Knows nothing of the spool: each PUBLISH is
+ * offered upward and the verdict comes back as a return value. An
+ * acknowledgement that is owed leaves only when session_acknowledge() is
+ * called, after the commit.
+ *
+ * Bounds: one input buffer of max_packet at most; output of
+ * SESSION_OUTPUT_MAX; while more than half of that waits to be read by the
+ * client, nothing more is read from it. A client has SESSION_CONNECT_TIMEOUT_MS
+ * to finish its CONNECT.
+ *
+ * A session never frees itself inside its own callback: it closes its
+ * descriptor, tells its owner (ops->closed) and is freed by session_free() at
+ * the batch edge.
+ *
+ * Thread: loop thread only.
+ */
+#ifndef MQTT_SPOOLD_DAEMON_SESSION_H
+#define MQTT_SPOOLD_DAEMON_SESSION_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/queue.h>
+#include <systemd/sd-event.h>
+
+#include "cleanup.h"
+#include "peer.h"
+#include "packet.h"
+
+#define SESSION_OUTPUT_MAX         (64 * 1024)
+#define SESSION_CONNECT_TIMEOUT_MS 10000
+#define SESSION_RECEIVE_MAXIMUM    1000
+
+struct session;
+
+/* What the owner decides about one PUBLISH. */
+enum session_verdict_kind {
+    SESSION_ACCEPT, /* stored in the open batch: acknowledge after the commit */
+    SESSION_REFUSE, /* not stored; code says why (3.1.1: the connection closes) */
+    SESSION_WAIT,   /* not now: keep the packet, stop reading, offer it again at session_resume() */
+    SESSION_STOP    /* the daemon is ending: do nothing more */
+};
+struct session_verdict {
+    enum session_verdict_kind kind;
+    uint8_t code;       /* with REFUSE: an MQTT 5 reason code */
+    uint64_t spool_id;  /* with ACCEPT */
+};
+
+/* A PUBLISH as offered; all views are valid during the call only. */
+struct session_publish {
+    const struct packet_publish *packet;
+    struct view kept_properties; /* as packet_keep_properties() gives them */
+};
+
+struct session_ops {
+    /* A CONNECT was read. Return an MQTT 5 reason code: MQTT_SUCCESS, or why not. */
+    uint8_t (*connected)(void *owner, struct session *session);
+    struct session_verdict (*publish)(void *owner,
+                                      struct session *session,
+                                      const struct session_publish *publish);
+    /* Closed for whatever reason (@why is for the log); free it at the batch edge, not here. Called
+     * once. */
+    void (*closed)(void *owner, struct session *session, const char *why);
+};
+
+struct session_settings {
+    size_t max_packet;
+};
+
+/*
+ * session_new() - take a connection over
+ * @fd:   taken over, also on failure
+ * @peer: copied
+ */
+MUST_CHECK int session_new(sd_event *event,
+                           int fd,
+                           const struct peer *peer,
+                           const struct session_settings *settings,
+                           const struct session_ops *ops,
+                           void *owner,
+                           struct session **ret);
+/* Closes when still open, without calling ops->closed. NULL is accepted. */
+void session_free(struct session *session);
+
+/* Client id after CONNECT (made up by the session when the client sent none). */
+struct view session_client_id(const struct session *session);
+const struct peer *session_peer(const struct session *session);
+enum packet_version session_version(const struct session *session);
+
+/* The batch is durable: send every acknowledgement that is owed. */
+void session_acknowledge(struct session *session);
+/* The batch was rolled back: v5 answers each owed one with @code, 3.1.1 closes. */
+void session_refuse_owed(struct session *session, uint8_t code);
+/* After SESSION_WAIT: offer the kept packet again and read on. */
+void session_resume(struct session *session);
+/* End from our side: v5 gets a DISCONNECT with @code, then the connection closes. */
+void session_close(struct session *session, uint8_t code, const char *why);
+
+/* For the owner's lists: sessions with owed acknowledgements, waiting ones, closed ones. */
+struct session_links {
+    TAILQ_ENTRY(session_links) link;
+    TAILQ_ENTRY(session_links) owing_link;
+    TAILQ_ENTRY(session_links) waiting_link;
+    struct session *session;
+    bool owing;
+    bool waiting;
+};
+/* The links embedded in the session, for the owner's use alone. */
+struct session_links *session_links(struct session *session);
+
+#endif

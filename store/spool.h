@@ -1,0 +1,388 @@
+/*
+ * spool.h - the durable truth of the gateway: messages, outcomes, ledger
+ *
+ * The only public header of store/. A spool is one SQLite database,
+ * "<directory>/spool.db", in WAL mode with synchronous=FULL. Exactly one
+ * process may open it for writing (a lock file holds the others off), with one
+ * connection, which is also the only one that checkpoints: Debian 12's SQLite
+ * 3.40.1 is inside the range of the WAL-reset bug (fixed in 3.51.3), which
+ * needs two of either. Tools open it read-only.
+ *
+ * Words: a message is accepted by spool_append() and the commit after it; from
+ * then on it is tracked by its token, the id, until it ends in exactly one
+ * outcome. To end is one transaction: message deleted, outcome row written,
+ * ledger changed. What is in flight is known in memory only; after a crash it
+ * is simply pending again.
+ *
+ * Results: 0 success; negative errno: fatal, the caller passes it on and stops
+ * (never commits again on this connection); positive SPOOL_E_*: a condition
+ * that the function's comment lists and its direct caller handles.
+ *
+ * Thread: all functions belong to one thread. This library never logs.
+ * Time is an argument: nothing here reads a clock.
+ */
+#ifndef MQTT_SPOOLD_STORE_SPOOL_H
+#define MQTT_SPOOLD_STORE_SPOOL_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define SPOOL_MUST_CHECK __attribute__((warn_unused_result))
+
+enum {
+    SPOOL_E_EMPTY = 1, /* nothing pending */
+    SPOOL_E_FULL,      /* the lane's limit is reached and its policy does not evict */
+    SPOOL_E_DISK,      /* disk full, or free space below the reserve */
+    SPOOL_E_BUSY,      /* another process holds the database locked */
+    SPOOL_E_LOCKED,    /* another daemon runs on this spool */
+    SPOOL_E_NEWER,     /* written by a newer version of the program */
+    SPOOL_E_DAMAGED,   /* not a sound spool database */
+    SPOOL_E_ABSENT,    /* there is no spool here (read-only open) */
+    SPOOL_E_UNKNOWN,   /* no such id in flight: settled already, or never handed out */
+};
+
+#define SPOOL_LANES_MAX   64
+#define SPOOL_NO_EXPIRY   INT64_C(-1)
+#define SPOOL_NO_CODE     (-1)
+#define SPOOL_BOOT_ID_MAX 37
+
+/* Borrowed bytes: valid until the event the function names. */
+struct spool_bytes {
+    const void *data;
+    size_t size;
+};
+
+/*
+ * One reading of the clocks. boot_ms is CLOCK_BOOTTIME and alone decides ages;
+ * wall_ms (UTC since 1970) is written into records and, only where
+ * wall_credible, tells how long the machine was switched off.
+ */
+struct spool_time {
+    int64_t wall_ms;
+    int64_t boot_ms;
+    bool wall_credible;
+};
+
+enum spool_policy { SPOOL_EVICT_OLDEST, SPOOL_REFUSE, SPOOL_BLOCK };
+
+struct spool_limits {
+    uint64_t max_messages;
+    uint64_t max_bytes; /* sum of charges, see spool_charge() */
+    uint64_t max_age_ms;
+    enum spool_policy when_full;
+};
+
+struct spool_lane {
+    const char *name; /* copied */
+    int priority;     /* higher is forwarded first */
+    struct spool_limits limits;
+};
+
+struct spool_options {
+    const char *directory;        /* made (mode 0700) when only its last part is missing */
+    uint64_t disk_reserve;        /* bytes of the file system that stay free */
+    uint64_t keep_failures_ms;    /* how long exported failure rows stay */
+    uint64_t keep_failures_count; /* and how many at most */
+    const struct spool_lane *lanes; /* [0] is lane "default" */
+    size_t lane_count;              /* 1..SPOOL_LANES_MAX */
+    char boot_id[SPOOL_BOOT_ID_MAX]; /* /proc/sys/kernel/random/boot_id: is boot_ms comparable? */
+    struct spool_time now;
+};
+
+enum spool_outcome {
+    SPOOL_DELIVERED,
+    SPOOL_EVICTED,
+    SPOOL_EXPIRED,
+    SPOOL_REJECTED,
+    SPOOL_DROPPED,
+    SPOOL_DAMAGED,
+    SPOOL_OUTCOMES /* how many there are */
+};
+
+enum spool_reason {
+    SPOOL_REASON_NONE, /* delivered */
+    SPOOL_REASON_MAX_MESSAGES,
+    SPOOL_REASON_MAX_BYTES,
+    SPOOL_REASON_MAX_AGE,
+    SPOOL_REASON_DISK,
+    SPOOL_REASON_MESSAGE_EXPIRY,
+    SPOOL_REASON_REASON_CODE,
+    SPOOL_REASON_TOO_LARGE,
+    SPOOL_REASON_POISON,
+    SPOOL_REASON_ATTEMPTS,
+    SPOOL_REASON_OPERATOR,
+    SPOOL_REASON_CORRUPT,
+    SPOOL_REASONS
+};
+
+/* The words of the outcome record ("delivered", "max_age"); never NULL; "" for no reason. */
+const char *spool_outcome_name(enum spool_outcome outcome);
+const char *spool_reason_name(enum spool_reason reason);
+/* The inverse; false when the word is none of them. */
+bool spool_outcome_parse(const char *name, enum spool_outcome *ret_outcome);
+bool spool_reason_parse(const char *name, enum spool_reason *ret_reason);
+
+/* A message on its way in (append) or out (next). */
+struct spool_message {
+    uint64_t id;      /* out only; never 0 */
+    unsigned lane;    /* index into spool_options.lanes */
+    uint32_t uid;     /* of the producer, from the kernel */
+    uint8_t qos;      /* as published, 0..2 */
+    bool retain;
+    int64_t expiry_ms; /* in: interval; out: what is left of it, > 0; SPOOL_NO_EXPIRY: none */
+    struct spool_bytes client;     /* client id, UTF-8 */
+    struct spool_bytes topic;      /* UTF-8 */
+    struct spool_bytes properties; /* opaque here: MQTT 5 property bytes, may be empty */
+    struct spool_bytes ref;        /* the producer's spool-ref, size 0: none */
+    struct spool_bytes payload;
+    int64_t accepted_ms; /* out only: wall clock at acceptance */
+    uint32_t attempts;   /* out only: this one included, counted since the daemon started */
+};
+
+/* How a message ended. */
+struct spool_verdict {
+    enum spool_outcome outcome;
+    enum spool_reason reason;
+    int code; /* the broker's reason code, or SPOOL_NO_CODE */
+};
+
+/* One row of the outcome table. Pointers are valid during the callback only. */
+struct spool_record {
+    uint64_t seq; /* contiguous from 1 */
+    uint64_t id;
+    int64_t time_ms; /* wall clock, UTC */
+    enum spool_outcome outcome;
+    enum spool_reason reason;
+    const char *lane;
+    const char *client;
+    const char *topic;
+    const char *ref; /* NULL: none */
+    uint32_t uid;
+    uint8_t qos;
+    uint64_t bytes; /* of payload */
+    int64_t accepted_ms;
+    int64_t age_ms;
+    uint32_t attempts;
+    int code; /* or SPOOL_NO_CODE */
+};
+
+/* accepted = the sum of all the others, always. */
+struct spool_ledger {
+    uint64_t accepted;
+    uint64_t ended[SPOOL_OUTCOMES];
+    uint64_t spooled;
+};
+
+bool spool_ledger_balances(const struct spool_ledger *ledger);
+
+struct spool_lane_stats {
+    const char *name; /* valid until close */
+    uint64_t messages;
+    uint64_t bytes;
+    int64_t oldest_age_ms; /* 0 when empty */
+};
+
+struct spool_stats {
+    uint64_t messages;
+    uint64_t bytes;      /* sum of charges */
+    uint64_t disk_bytes; /* database and WAL files */
+    uint64_t disk_free;  /* of the file system, for us */
+    int64_t oldest_age_ms;
+    uint64_t in_flight;
+    uint64_t in_flight_peak;
+    uint64_t last_id;
+    uint64_t last_seq;
+    uint64_t exported_seq;
+};
+
+struct spool;
+
+/*
+ * spool_charge() - what a message counts against max_bytes
+ *
+ * The sizes of payload, topic, client id, properties and ref, plus
+ * SPOOL_CHARGE_OVERHEAD for the row itself.
+ */
+#define SPOOL_CHARGE_OVERHEAD 64
+uint64_t spool_charge(const struct spool_message *message);
+
+/*
+ * spool_open() - open for writing, create or migrate
+ * @options: borrowed during the call, all of it copied
+ * @ret:     set on success; free with spool_close()
+ *
+ * Return: 0; SPOOL_E_LOCKED, _NEWER, _DAMAGED, _BUSY, _DISK: nothing was
+ *         changed, spool_open_error() says more; negative errno.
+ */
+SPOOL_MUST_CHECK int spool_open(const struct spool_options *options, struct spool **ret);
+
+/*
+ * spool_open_reader() - open for reading beside a daemon or without one
+ *
+ * Never writes and never checkpoints. Only the functions marked "reader too"
+ * may be called. Return as spool_open(), and SPOOL_E_ABSENT.
+ */
+SPOOL_MUST_CHECK int spool_open_reader(const char *directory, struct spool **ret);
+
+/* Words for the newest failure of an open or of @spool; valid until the next call. Reader too. */
+const char *spool_open_error(void);
+const char *spool_error(const struct spool *spool);
+
+/* Rolls an open batch back, closes, frees. NULL is accepted. Reader too. */
+void spool_close(struct spool *spool);
+
+/* Is a daemon at work on the spool in @directory? Looks at the lock only. */
+bool spool_is_in_use(const char *directory);
+
+/* New limits for the lanes, in the order and number of open; takes effect at the next spool_retain(). */
+void spool_set_limits(struct spool *spool, const struct spool_limits *limits, size_t count);
+void spool_set_keep(struct spool *spool, uint64_t keep_failures_ms);
+
+/*
+ * spool_append() - store one message in the open batch
+ * @message: borrowed; everything is copied before return
+ * @ret_id:  set on success, never 0; strictly increasing, never reused, not
+ *           even after the spool was empty or the batch was rolled back
+ *
+ * Opens the batch when none is open. Durable only after the next successful
+ * spool_commit(); until then the caller must not acknowledge the message to
+ * anybody.
+ *
+ * Return: 0; SPOOL_E_FULL: the limit of the lane is reached and its policy
+ *         does not evict, or the message alone is above max_bytes: nothing
+ *         stored, the caller refuses or blocks; SPOOL_E_DISK, SPOOL_E_BUSY:
+ *         nothing stored and THE BATCH STANDS as it was; negative errno: the
+ *         batch is lost, the caller stops.
+ */
+SPOOL_MUST_CHECK int spool_append(struct spool *spool,
+                                  const struct spool_message *message,
+                                  const struct spool_time *now,
+                                  uint64_t *ret_id);
+
+/* Has the lane room for a message of this charge, by its limits (always true for evict-oldest
+ * unless the charge alone is above max_bytes)? What a blocked session asks before it reads on. */
+bool spool_has_room(const struct spool *spool, unsigned lane, uint64_t charge);
+
+/*
+ * spool_next() - hand out the next message to forward
+ * @ret: on success borrows from the spool until the next call of any function
+ *
+ * Highest priority first, then returned ones that are due, then oldest. The
+ * message is in flight (pinned against retention, its token open) until
+ * spool_settle() or spool_return(). Only committed messages are handed out:
+ * must not be called while a batch with appends is open. A message whose
+ * expiry has passed is not handed out but noted as expired; see
+ * spool_has_work().
+ *
+ * Return: 0; SPOOL_E_EMPTY; negative errno.
+ */
+SPOOL_MUST_CHECK int
+spool_next(struct spool *spool, const struct spool_time *now, struct spool_message *ret);
+
+/*
+ * spool_return() - the message was not delivered, its fate is open: pending again
+ * @not_before_boot_ms: boot clock before which spool_next() passes over it; 0: at once
+ *
+ * Keeps its place in the order. Memory only. Return: 0; SPOOL_E_UNKNOWN.
+ */
+int spool_return(struct spool *spool, uint64_t id, int64_t not_before_boot_ms);
+
+/*
+ * spool_settle() - the message has ended
+ *
+ * Noted now, written by the next spool_commit(): runs of neighbours with the
+ * same verdict and attempts become one INSERT and one range DELETE. The first
+ * verdict stands.
+ *
+ * Return: 0; SPOOL_E_UNKNOWN: not in flight, nothing noted; negative errno.
+ */
+SPOOL_MUST_CHECK int
+spool_settle(struct spool *spool, uint64_t id, const struct spool_verdict *verdict);
+
+/*
+ * spool_retain() - hold the limits: evict by count, bytes and age, expire by message expiry
+ * @budget:      at most so many messages end by this call, so that a limit
+ *               lowered by a million stalls nobody
+ * @ret_evicted: how many ended
+ * @ret_more:    limits are still exceeded: call again in the next batch
+ *
+ * For each message, in this order: find the token, mark it failed (outcome row
+ * and ledger), report (the row is what the audit exports after the commit),
+ * release message and token; all in the open batch. Messages in flight are
+ * pinned. max_age and expiry hold under every policy, count and bytes only
+ * evict where the policy is evict-oldest.
+ *
+ * Return: 0; SPOOL_E_DISK, SPOOL_E_BUSY: not now; negative errno.
+ */
+SPOOL_MUST_CHECK int spool_retain(struct spool *spool,
+                                  const struct spool_time *now,
+                                  unsigned budget,
+                                  unsigned *ret_evicted,
+                                  bool *ret_more);
+
+/*
+ * spool_commit() - end the batch: the one fsync
+ *
+ * Writes what was settled, prunes exported outcome rows, advances the spool's
+ * clock, commits. Does nothing, and touches no file, when there is nothing to
+ * write.
+ *
+ * Return: 0: everything appended, settled and evicted since the last commit is
+ *         durable; SPOOL_E_DISK, SPOOL_E_BUSY: the batch was rolled back,
+ *         every append in it is gone (refuse them), settlements stay noted for
+ *         the next commit; negative errno: nothing may be acknowledged, the
+ *         process must end (after a failed fsync the kernel may have dropped
+ *         the pages: a retry that succeeds proves nothing).
+ */
+SPOOL_MUST_CHECK int spool_commit(struct spool *spool, const struct spool_time *now);
+
+/* Would spool_commit() write: appends, settlements, evictions, an export cursor that moved? */
+bool spool_has_work(const struct spool *spool);
+/* Messages and payload bytes appended in the open batch. */
+unsigned spool_batch_messages(const struct spool *spool);
+uint64_t spool_batch_bytes(const struct spool *spool);
+
+/* Committed figures. Reader too (in_flight is 0 there). */
+SPOOL_MUST_CHECK int spool_get_ledger(struct spool *spool, struct spool_ledger *ret);
+SPOOL_MUST_CHECK int
+spool_get_stats(struct spool *spool, const struct spool_time *now, struct spool_stats *ret);
+size_t spool_lane_count(const struct spool *spool);
+SPOOL_MUST_CHECK int spool_get_lane_stats(struct spool *spool,
+                                          unsigned lane,
+                                          const struct spool_time *now,
+                                          struct spool_lane_stats *ret);
+
+/*
+ * spool_each_record() - committed outcome rows in the order of seq, from after @after
+ * @failures_only: leave delivered ones out
+ * @limit:         at most so many; 0: all
+ * @fn:            gets each row; non-zero ends the walk and is returned. Must
+ *                 not call the spool.
+ *
+ * Delivered rows are pruned once exported, failures stay longer
+ * (spool_options.keep_*): the audit file is the complete history. Reader too.
+ *
+ * Return: 0, what @fn returned, or negative errno.
+ */
+typedef int spool_record_fn(void *context, const struct spool_record *record);
+SPOOL_MUST_CHECK int spool_each_record(struct spool *spool,
+                                       uint64_t after,
+                                       bool failures_only,
+                                       uint64_t limit,
+                                       spool_record_fn *fn,
+                                       void *context);
+
+/*
+ * spool_set_exported() - every row up to @seq is safely in the audit file
+ *
+ * The caller has synced that file. Durable, and the rows prunable, with the
+ * next commit.
+ */
+void spool_set_exported(struct spool *spool, uint64_t seq);
+/* The cursor as the last commit holds it. Reader too. */
+uint64_t spool_exported(const struct spool *spool);
+/* seq of the newest committed outcome row, 0 when there was none yet. Reader too. */
+uint64_t spool_last_seq(const struct spool *spool);
+
+#endif
