@@ -1,0 +1,266 @@
+"""One mqtt-spoold in a temporary folder, as systemd would run it: readiness by NOTIFY_SOCKET."""
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import time
+
+import mqtt
+import processes
+import tap
+
+# Short times, so that a test waits for conditions and not for backoff.
+_QUICK = {
+    "retention": {},
+    "uplink": {"client_id": "gw-test", "keepalive": "5s", "connect_timeout": "2s",
+               "backoff": {"min": "100ms", "max": "300ms"}},
+    "audit": {"journal": "none"},
+    "status_interval": "1s",
+    "log_level": "info",
+}
+_SANITIZER_SIGNS = ("ERROR: AddressSanitizer", "ERROR: LeakSanitizer", "runtime error:",
+                    "WARNING: ThreadSanitizer")
+
+
+def merge(base, more):
+    merged = dict(base)
+    for key, value in more.items():
+        if isinstance(value, dict) and isinstance(merged.get(key), dict):
+            value = merge(merged[key], value)
+        merged[key] = value
+    return merged
+
+
+def libconfig(value, indent=0):
+    """Python values as libconfig writes them."""
+    pad = " " * indent
+    if isinstance(value, dict):
+        rows = ["%s%s = %s;" % (pad + "    ", key, libconfig(entry, indent + 4))
+                for key, entry in value.items()]
+        return "{\n" + "\n".join(rows) + "\n" + pad + "}"
+    if isinstance(value, (list, tuple)):
+        return "( " + ", ".join(libconfig(entry, indent) for entry in value) + " )"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int):
+        return "%d%s" % (value, "L" if abs(value) > 0x7FFFFFFF else "")
+    return json.dumps(value)
+
+
+class Gateway:
+    """start(), stop(), kill(), hup() may follow each other; the spool stays until the case ends."""
+
+    def __init__(self, broker="tcp://127.0.0.1:9", **settings):
+        self.folder = processes.folder()
+        self.spool = os.path.join(self.folder, "spool")
+        self.run_folder = os.path.join(self.folder, "run")
+        os.mkdir(self.run_folder)
+        self.socket = os.path.join(self.run_folder, "publish.sock")
+        self.audit = os.path.join(self.folder, "audit.jsonl")
+        self.config = os.path.join(self.folder, "mqtt-spoold.conf")
+        self.stderr = os.path.join(self.folder, "stderr")
+        self.process = None
+        self.notifications = []
+        self._notify = None
+        brokers = [broker] if isinstance(broker, str) else list(broker)
+        fixed = {"spool": {"directory": self.spool}, "listen": {"socket": self.socket},
+                 "uplink": {"brokers": brokers}, "audit": {"file": self.audit}}
+        self.settings = merge(merge(_QUICK, fixed), settings)
+        self.configure()
+        tap.cleanup(self._clean)
+        tap.on_failure(self.last_words)
+
+    def configure(self, **settings):
+        """Changes settings in the file; a running daemon sees them after hup()."""
+        self.settings = merge(self.settings, settings)
+        with open(self.config, "w") as out:
+            for key, value in self.settings.items():
+                out.write("%s = %s;\n" % (key, libconfig(value)))
+
+    # Life
+
+    def start(self, seconds=20, wrap=(), env=None, pass_fds=(), ready=True):
+        self._open_notify()
+        environment = {key: value for key, value in os.environ.items()
+                       if not key.startswith(("LISTEN_", "NOTIFY_", "WATCHDOG_"))}
+        environment["NOTIFY_SOCKET"] = self._notify.getsockname()
+        environment.update(env or {})
+        command = list(wrap) + [processes.daemon_path(), "-c", self.config]
+        with open(self.stderr, "ab") as stderr:
+            self.process = processes.start(command, stdout=stderr, stderr=stderr,
+                                           env=environment, pass_fds=pass_fds)
+        if ready:
+            self.wait_ready(seconds)
+        return self
+
+    def wait_ready(self, seconds=20):
+        tap.wait_for(self._is_ready, seconds, "the daemon ready (READY=1 and its socket open)")
+
+    def _is_ready(self):
+        if self.process.poll() is not None:
+            raise AssertionError("the daemon ended with %d before it was ready:\n%s"
+                                 % (self.process.returncode, self.log()))
+        if not any("READY=1" in text.split("\n") for text in self.read_notifications()):
+            return False
+        with contextlib.suppress(OSError):
+            mqtt.dial(self.socket).close()
+            return True
+        return False
+
+    def _open_notify(self):
+        if self._notify:
+            self._notify.close()
+        self.notifications = []
+        path = os.path.join(self.folder, "notify")
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(path)
+        self._notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._notify.bind(path)
+        self._notify.setblocking(False)
+
+    def read_notifications(self):
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                self.notifications.append(self._notify.recv(4096).decode())
+        return self.notifications
+
+    def stop(self, seconds=10, code=0):
+        """TERM; the exit code and the time are part of the promise."""
+        self.process.send_signal(signal.SIGTERM)
+        try:
+            seen = self.process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            raise AssertionError("still running %g s after TERM" % seconds) from None
+        self.read_notifications()
+        self.check_log()
+        tap.equal(seen, code, "exit code after TERM")
+
+    def kill(self):
+        self.process.kill()
+        self.process.wait()
+        self.check_log()
+
+    def hup(self):
+        self.process.send_signal(signal.SIGHUP)
+
+    def is_running(self):
+        return self.process is not None and self.process.poll() is None
+
+    def _clean(self):
+        if self.process is not None and self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+        if self._notify:
+            self._notify.close()
+
+    # What it says
+
+    def log(self):
+        with contextlib.suppress(FileNotFoundError), open(self.stderr, errors="replace") as seen:
+            return seen.read()
+        return ""
+
+    def last_words(self):
+        return "daemon's log:\n" + self.log()[-4000:]
+
+    def check_log(self):
+        seen = self.log()
+        for sign in _SANITIZER_SIGNS:
+            if sign in seen:
+                raise AssertionError("the sanitizer found something:\n"
+                                     + seen[seen.index(sign):][:6000])
+
+    def status(self):
+        """The newest status file; {} before the first."""
+        with contextlib.suppress(FileNotFoundError):
+            with open(os.path.join(self.run_folder, "status.json")) as seen:
+                return json.load(seen)
+        return {}
+
+    def tool(self, *arguments, stdin=None, timeout=60):
+        return processes.run([processes.tool_path(), "-c", self.config] + list(arguments),
+                             timeout, stdin)
+
+    def tool_status(self):
+        done = self.tool("status", "--json")
+        if done.returncode:
+            raise AssertionError("mqtt-spool status exits %d: %s"
+                                 % (done.returncode, done.stderr.decode(errors="replace")))
+        return json.loads(done.stdout)
+
+    def ledger(self):
+        return self.tool_status()["ledger"]
+
+    def audit_lines(self, path=None):
+        """The records of the audit file; half a line at the end, while it is written, is left out."""
+        with contextlib.suppress(FileNotFoundError):
+            with open(path or self.audit, "rb") as seen:
+                return [json.loads(line) for line in seen.read().split(b"\n")[:-1]]
+        return []
+
+    def outcomes(self, name):
+        return [line for line in self.audit_lines() if line["outcome"] == name]
+
+    # Conditions to wait for
+
+    def wait_link(self, state="online", seconds=20):
+        def reached():
+            return self.status().get("link", {}).get("state") == state
+        tap.wait_for(reached, seconds, lambda: "link %s, it is %r" % (state, self.status()))
+
+    def wait_drained(self, seconds=30):
+        """Nothing spooled; returns the ledger, which balances."""
+        def drained():
+            ledger = self.ledger()
+            return ledger if ledger["spooled"] == 0 else None
+        ledger = tap.wait_for(drained, seconds, lambda: "drained, it is %r" % self.ledger(), 0.1)
+        check_balance(ledger)
+        return ledger
+
+    def wait_audit(self, count, seconds=15):
+        """At least @count records in the audit file; returns them all."""
+        def there():
+            lines = self.audit_lines()
+            return lines if len(lines) >= count else None
+        return tap.wait_for(there, seconds,
+                            lambda: "%d audit lines, there are %d" % (count,
+                                                                      len(self.audit_lines())))
+
+    def client(self, version=5, **options):
+        """A connected raw client that closes with the case."""
+        made = mqtt.Client(self.socket, version, **options)
+        tap.cleanup(made.close)
+        made.connect()
+        return made
+
+    def raw(self, version=5, **options):
+        """A client that has not sent its CONNECT yet."""
+        made = mqtt.Client(self.socket, version, **options)
+        tap.cleanup(made.close)
+        return made
+
+
+def check_balance(ledger):
+    ended = sum(ledger[name] for name in ("delivered", "evicted", "expired", "rejected",
+                                          "dropped", "damaged"))
+    if ledger["accepted"] != ended + ledger["spooled"]:
+        raise AssertionError("the ledger does not balance: %r" % ledger)
+
+
+def check_audit(lines):
+    """seq contiguous from 1, one outcome per id."""
+    tap.equal([line["seq"] for line in lines], list(range(1, len(lines) + 1)), "seq of the lines")
+    seen = {}
+    for line in lines:
+        if line["id"] in seen:
+            raise AssertionError("id %d has two outcomes: %r and %r"
+                                 % (line["id"], seen[line["id"]], line))
+        seen[line["id"]] = line
+
+
+def settle_time():
+    """One short pause for tests that show that nothing happens."""
+    time.sleep(0.5)

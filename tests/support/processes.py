@@ -1,0 +1,93 @@
+"""Starting programs so that none outlives the test: each dies with the test that started it."""
+
+import contextlib
+import ctypes
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+
+import tap
+
+_PR_SET_PDEATHSIG = 1
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def die_with_parent():
+    """For preexec_fn: the kernel kills the child when the thread that started it ends."""
+    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def start(command, **options):
+    return subprocess.Popen(command, preexec_fn=die_with_parent, **options)
+
+
+def run(command, timeout=30, stdin=None, env=None):
+    """Runs to the end; stdout and stderr as bytes."""
+    return subprocess.run(command, input=b"" if stdin is None else stdin,
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=timeout,
+                          env=env, preexec_fn=die_with_parent)
+
+
+def end(process, seconds=10):
+    """TERM, then KILL; returns the exit code. Accepts None and what has ended already."""
+    if process is None:
+        return None
+    if process.poll() is None:
+        process.terminate()
+        try:
+            process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            process.kill()
+    return process.wait()
+
+
+def find(program):
+    """The path of a program, also in the folders that a plain user's PATH leaves out."""
+    path = os.environ.get("PATH", "") + ":/usr/local/sbin:/usr/sbin:/sbin"
+    return shutil.which(program, path=path)
+
+
+def need(program, package=None):
+    found = find(program)
+    if not found:
+        tap.skip("%s is not installed (Debian package %s)" % (program, package or program))
+    return found
+
+
+def folder():
+    """A temporary folder that goes with the case; short, for a socket's path has 107 bytes."""
+    made = tempfile.mkdtemp(prefix="spoold-")
+    tap.cleanup(shutil.rmtree, made, True)
+    return made
+
+
+def free_port():
+    with contextlib.closing(socket.socket()) as sock:
+        sock.bind(("127.0.0.1", 0))
+        return sock.getsockname()[1]
+
+
+def built(variable, name):
+    """A program of this project: from the environment that ctest sets, else where it was built."""
+    path = os.environ.get(variable)
+    if not path:
+        root = os.path.join(os.path.dirname(__file__), "..", "..", "build")
+        for preset in ("release", "dev"):
+            candidate = os.path.join(root, preset, name)
+            if os.path.exists(candidate):
+                path = os.path.abspath(candidate)
+                break
+    if not path or not os.access(path, os.X_OK):
+        raise AssertionError("%s is not built; set %s" % (name, variable))
+    return path
+
+
+def daemon_path():
+    return built("SPOOLD_BIN", "daemon/mqtt-spoold")
+
+
+def tool_path():
+    return built("SPOOL_BIN", "cli/mqtt-spool")
