@@ -32,7 +32,7 @@ bool clock_parse(const char *text, int64_t *ret_wall_ms);
 void clock_boot_id(char text[static CLOCK_BOOT_ID_MAX]);
 
 /* "3 d 4 h", "12 s", "250 ms": two units at most, for people. */
-#define CLOCK_SPAN_MAX 32
+#define CLOCK_SPAN_MAX 64
 void clock_span(int64_t span_ms, char text[static CLOCK_SPAN_MAX]);
 
 #endif

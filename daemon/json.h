@@ -38,7 +38,7 @@ void json_unsigned(struct json *json, const char *name, uint64_t value);
 void json_decimal(struct json *json, const char *name, double value);
 void json_bool(struct json *json, const char *name, bool value);
 void json_null(struct json *json, const char *name);
-/* Bytes as they are, a newline for instance. */
+/* Bytes as they are, a newline between objects for instance; no comma follows them. */
 void json_raw(struct json *json, const char *text);
 
 #endif

@@ -1,0 +1,195 @@
+/*
+ * log.c - one line per change of state
+ *
+ * A line is built in a fixed buffer and leaves in one write, so that lines
+ * never mix. What is too long is cut with "...". A line break or another
+ * control character inside the text becomes a space: nobody may forge a second
+ * line, not even through a value that its caller forgot to quote.
+ *
+ * A log that cannot be written stops nothing and is not retried: there is
+ * nowhere left to say so.
+ */
+#include "log.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "clock.h"
+#include "utf8.h"
+
+#define LOG_LINE_MAX 2048
+
+static enum log_level log_level_now = LOG_LEVEL_INFO;
+
+struct log_level_word {
+    enum log_level level;
+    const char *name;
+};
+
+static const struct log_level_word log_words[] = {
+    {LOG_LEVEL_ERROR, "error"}, {LOG_LEVEL_WARNING, "warning"}, {LOG_LEVEL_NOTICE, "notice"},
+    {LOG_LEVEL_INFO, "info"},   {LOG_LEVEL_DEBUG, "debug"},
+};
+#define LOG_WORDS (sizeof log_words / sizeof log_words[0])
+
+void log_set_level(enum log_level level)
+{
+    log_level_now = level;
+}
+
+bool log_enabled(enum log_level level)
+{
+    return level <= log_level_now;
+}
+
+bool log_level_parse(const char *name, enum log_level *ret_level)
+{
+    for (size_t i = 0; i < LOG_WORDS; i++)
+        if (strcmp(name, log_words[i].name) == 0) {
+            *ret_level = log_words[i].level;
+            return true;
+        }
+    return false;
+}
+
+static const char *log_level_name(enum log_level level)
+{
+    for (size_t i = 0; i < LOG_WORDS; i++)
+        if (log_words[i].level == level)
+            return log_words[i].name;
+    return "?";
+}
+
+/* The variable is inherited by whatever is started, so the descriptor is compared too. */
+static bool log_goes_to_journal(void)
+{
+    const char *stream = getenv("JOURNAL_STREAM");
+    unsigned long long device;
+    unsigned long long inode;
+    struct stat st;
+
+    return stream && sscanf(stream, "%llu:%llu", &device, &inode) == 2 &&
+           fstat(STDERR_FILENO, &st) == 0 && st.st_dev == device && st.st_ino == inode;
+}
+
+static size_t log_write_lead(char *line, size_t size, enum log_level level)
+{
+    int n;
+
+    if (log_goes_to_journal()) {
+        n = snprintf(line, size, "<%d>", (int)level);
+    } else {
+        struct clock_reading now;
+        char time[CLOCK_TEXT_MAX];
+
+        clock_read(&now);
+        clock_format(now.wall_ms, time);
+        n = snprintf(line, size, "%s %s ", time, log_level_name(level));
+    }
+    return (size_t)n;
+}
+
+/* @size counts what the whole text would take; returns the length after cutting. */
+static size_t log_tidy(char *line, size_t room, size_t size)
+{
+    if (size >= room) {
+        size = room - 1;
+        memcpy(line + size - 3, "...", 3);
+    }
+    for (size_t i = 0; i < size; i++)
+        if ((unsigned char)line[i] < 0x20 || line[i] == 0x7F)
+            line[i] = ' ';
+    return size;
+}
+
+void log_write(enum log_level level, const char *format, ...)
+{
+    int saved_errno = errno;
+    char line[LOG_LINE_MAX];
+    va_list arguments;
+    size_t lead;
+    size_t size;
+    int n;
+
+    if (!log_enabled(level))
+        return;
+    lead = log_write_lead(line, sizeof line, level);
+    errno = saved_errno; /* for %m */
+    va_start(arguments, format);
+    n = vsnprintf(line + lead, sizeof line - lead, format, arguments);
+    va_end(arguments);
+    size = lead + log_tidy(line + lead, sizeof line - lead, n < 0 ? 0 : (size_t)n);
+    line[size++] = '\n';
+    while (write(STDERR_FILENO, line, size) < 0 && errno == EINTR)
+        continue;
+    errno = saved_errno;
+}
+
+/* One character of the source as it stands in quotes; returns how much of the source it took.
+ */
+static size_t log_escape(const uint8_t *at, size_t left, char text[static 8])
+{
+    size_t step = utf8_character(at, left);
+
+    if (*at == '"' || *at == '\\') {
+        (void)snprintf(text, 8, "\\%c", *at);
+    } else if (step == 0 || *at < 0x20 || *at == 0x7F) {
+        (void)snprintf(text, 8, "\\x%02X", *at);
+        step = 1;
+    } else {
+        memcpy(text, at, step);
+        text[step] = '\0';
+    }
+    return step;
+}
+
+const char *log_quote(char *text, size_t text_size, const void *data, size_t size)
+{
+    const uint8_t *from = data;
+    size_t at = 1;
+    size_t safe = 1; /* the newest end after which "..." still has room */
+
+    if (text_size < sizeof "\"...\"") {
+        if (text_size > 0)
+            *text = '\0';
+        return text;
+    }
+    text[0] = '"';
+    for (size_t i = 0; i < size;) {
+        char unit[8];
+        size_t step = log_escape(from + i, size - i, unit);
+        size_t length = strlen(unit);
+
+        if (at + length + 2 > text_size) {
+            memcpy(text + safe, "...", 3);
+            at = safe + 3;
+            break;
+        }
+        memcpy(text + at, unit, length);
+        at += length;
+        i += step;
+        if (at + 5 <= text_size)
+            safe = at;
+    }
+    memcpy(text + at, "\"", 2);
+    return text;
+}
+
+bool log_limit_pass(struct log_limit *limit, int64_t now_ms, uint64_t *ret_suppressed)
+{
+    if (limit->passed == 0 || now_ms - limit->window_start_ms >= limit->interval_ms) {
+        limit->window_start_ms = now_ms;
+        limit->passed = 0;
+    }
+    if (limit->passed >= limit->burst) {
+        limit->suppressed++;
+        return false;
+    }
+    limit->passed++;
+    *ret_suppressed = limit->suppressed;
+    limit->suppressed = 0;
+    return true;
+}

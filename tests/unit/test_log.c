@@ -1,0 +1,231 @@
+/*
+ * test_log.c - lines as they leave, caught on a pipe in place of standard error
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "daemon/clock.h"
+#include "daemon/log.h"
+
+struct fixture {
+    int pipe[2];
+    int saved_stderr;
+    char text[8192];
+};
+
+static int setup(void **state)
+{
+    static struct fixture f;
+
+    assert_int_equal(pipe2(f.pipe, O_CLOEXEC | O_NONBLOCK), 0);
+    f.saved_stderr = dup(STDERR_FILENO);
+    assert_true(dup2(f.pipe[1], STDERR_FILENO) >= 0);
+    (void)unsetenv("JOURNAL_STREAM");
+    log_set_level(LOG_LEVEL_INFO);
+    *state = &f;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    struct fixture *f = *state;
+
+    (void)dup2(f->saved_stderr, STDERR_FILENO);
+    (void)close(f->saved_stderr);
+    (void)close(f->pipe[0]);
+    (void)close(f->pipe[1]);
+    return 0;
+}
+
+static const char *written(struct fixture *f)
+{
+    ssize_t n = read(f->pipe[0], f->text, sizeof f->text - 1);
+
+    f->text[n < 0 ? 0 : n] = '\0';
+    return f->text;
+}
+
+static void pretend_journal(struct fixture *f, unsigned long wrong)
+{
+    struct stat st;
+    char value[64];
+
+    assert_int_equal(fstat(f->pipe[1], &st), 0);
+    (void)snprintf(value, sizeof value, "%lu:%lu", (unsigned long)st.st_dev,
+                   (unsigned long)st.st_ino + wrong);
+    assert_int_equal(setenv("JOURNAL_STREAM", value, 1), 0);
+}
+
+static void a_line_for_a_person_has_time_and_level(void **state)
+{
+    const char *text;
+    char time[CLOCK_TEXT_MAX];
+    int64_t wall_ms;
+
+    log_warning("uplink lost broker=%s retry_ms=%d", "tcp://far", 4000);
+    text = written(*state);
+    memcpy(time, text, 24);
+    time[24] = '\0';
+    assert_true(clock_parse(time, &wall_ms));
+    assert_string_equal(text + 24, " warning uplink lost broker=tcp://far retry_ms=4000\n");
+}
+
+static void a_line_for_the_journal_has_the_level_as_a_number(void **state)
+{
+    pretend_journal(*state, 0);
+    log_error("spool failed");
+    log_info("spool open");
+    assert_string_equal(written(*state), "<3>spool failed\n<6>spool open\n");
+}
+
+static void an_inherited_journal_variable_does_not_fool_it(void **state)
+{
+    pretend_journal(*state, 1);
+    log_error("spool failed");
+    assert_non_null(strstr(written(*state), "Z error spool failed\n"));
+}
+
+static void lines_below_the_level_are_not_written(void **state)
+{
+    log_debug("hidden");
+    assert_string_equal(written(*state), "");
+    assert_false(log_enabled(LOG_LEVEL_DEBUG));
+    log_set_level(LOG_LEVEL_ERROR);
+    log_warning("hidden");
+    assert_string_equal(written(*state), "");
+    log_set_level(LOG_LEVEL_DEBUG);
+    log_debug("shown");
+    assert_non_null(strstr(written(*state), " debug shown\n"));
+}
+
+static void nobody_can_forge_a_second_line(void **state)
+{
+    pretend_journal(*state, 0);
+    log_info("client=%s", "a\n<3>spool lost\x1b[2J");
+    assert_string_equal(written(*state), "<6>client=a <3>spool lost [2J\n");
+}
+
+static void a_line_that_is_too_long_is_cut_and_says_so(void **state)
+{
+    char longer[5000];
+    const char *text;
+
+    memset(longer, 'x', sizeof longer - 1);
+    longer[sizeof longer - 1] = '\0';
+    pretend_journal(*state, 0);
+    log_info("%s", longer);
+    text = written(*state);
+    assert_int_equal(strlen(text), 2048);
+    assert_string_equal(text + 2040, "xxxx...\n");
+}
+
+static void errno_survives_a_line_and_may_stand_in_it(void **state)
+{
+    pretend_journal(*state, 0);
+    errno = ENOSPC;
+    log_info("why=%m");
+    assert_int_equal(errno, ENOSPC);
+    assert_string_equal(written(*state), "<6>why=No space left on device\n");
+}
+
+static void level_words_are_known_and_others_are_not(void **state)
+{
+    enum log_level level = LOG_LEVEL_NOTICE;
+
+    (void)state;
+    assert_false(log_level_parse("loud", &level));
+    assert_false(log_level_parse("", &level));
+    assert_int_equal(level, LOG_LEVEL_NOTICE);
+    assert_true(log_level_parse("error", &level));
+    assert_int_equal(level, LOG_LEVEL_ERROR);
+    assert_true(log_level_parse("debug", &level));
+    assert_int_equal(level, LOG_LEVEL_DEBUG);
+}
+
+static void quoting_shows_what_is_printable_and_escapes_the_rest(void **state)
+{
+    char text[64];
+
+    (void)state;
+    assert_string_equal(log_quote(text, sizeof text, "a b\"\\\n\xC3\xBC\xFF\x7F", 10),
+                        "\"a b\\\"\\\\\\x0A\xC3\xBC\\xFF\\x7F\"");
+    assert_string_equal(log_quote(text, sizeof text, "", 0), "\"\"");
+    assert_string_equal(log_quote(text, sizeof text, "\0", 1), "\"\\x00\"");
+}
+
+static void quoting_cuts_at_a_whole_character_within_any_size(void **state)
+{
+    static const char source[] = "\xC3\xBC\nabc\xE2\x82\xAC\xC3\xBC\xC3\xBC";
+    char text[64];
+
+    (void)state;
+    for (size_t size = 0; size < sizeof text; size++) {
+        size_t length;
+
+        memset(text, '#', sizeof text);
+        (void)log_quote(text, size, source, sizeof source - 1);
+        assert_int_equal(text[size], '#');
+        if (size < 6)
+            continue;
+        length = strlen(text);
+        assert_true(length < size);
+        assert_int_equal(text[length - 1], '"');
+        if (size < 19) /* the whole takes 18 and the end */
+            assert_memory_equal(text + length - 4, "...\"", 4);
+        else
+            assert_string_equal(text, "\"\xC3\xBC\\x0A"
+                                      "abc\xE2\x82\xAC\xC3\xBC\xC3\xBC\"");
+    }
+    assert_string_equal(log_quote(text, 8, source, sizeof source - 1), "\"\xC3\xBC...\"");
+    assert_string_equal(log_quote(text, 7, source, sizeof source - 1), "\"...\"");
+}
+
+static void the_brake_passes_a_burst_then_counts_what_it_held_back(void **state)
+{
+    struct log_limit limit = {.interval_ms = 1000, .burst = 2};
+    uint64_t suppressed = 99;
+
+    (void)state;
+    assert_true(log_limit_pass(&limit, 5000, &suppressed));
+    assert_int_equal(suppressed, 0);
+    assert_true(log_limit_pass(&limit, 5999, &suppressed));
+    assert_false(log_limit_pass(&limit, 5999, &suppressed));
+    assert_false(log_limit_pass(&limit, 5999, &suppressed));
+    assert_true(log_limit_pass(&limit, 6000, &suppressed));
+    assert_int_equal(suppressed, 2);
+    assert_true(log_limit_pass(&limit, 6000, &suppressed));
+    assert_int_equal(suppressed, 0);
+}
+
+#define CASE(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        CASE(a_line_for_a_person_has_time_and_level),
+        CASE(a_line_for_the_journal_has_the_level_as_a_number),
+        CASE(an_inherited_journal_variable_does_not_fool_it),
+        CASE(lines_below_the_level_are_not_written),
+        CASE(nobody_can_forge_a_second_line),
+        CASE(a_line_that_is_too_long_is_cut_and_says_so),
+        CASE(errno_survives_a_line_and_may_stand_in_it),
+        CASE(level_words_are_known_and_others_are_not),
+        CASE(quoting_shows_what_is_printable_and_escapes_the_rest),
+        CASE(quoting_cuts_at_a_whole_character_within_any_size),
+        CASE(the_brake_passes_a_burst_then_counts_what_it_held_back),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
