@@ -1,0 +1,447 @@
+/*
+ * gateway.c - the path of a message, top to bottom
+ *
+ *   gateway_on_publish   a producer's PUBLISH: may it, does it fit, append
+ *   gateway_on_edge      the batch edge: retention, the one commit, then all
+ *                        that the commit makes true: acknowledgements, audit
+ *                        export, forwarding
+ *   gateway_on_answer    the broker's word: settle, or pending again
+ *
+ * The batch forms by itself: while a commit runs, sockets fill up. The first
+ * append or settlement arms the edge, an idle-priority source that runs when
+ * no socket is ready, at once when the batch is full, and after
+ * GATEWAY_EDGE_LATEST_MS at the latest.
+ *
+ * Invariant: nothing is acknowledged, reported or forwarded before the commit
+ * that makes it true. A commit that fails on I/O is never retried: nothing of
+ * the batch leaves, the loop ends with exit code 1 and systemd restarts the
+ * daemon, which then reads from the disk what is true.
+ */
+#include <errno.h>
+#include <inttypes.h>
+#include <string.h>
+
+#include "gateway-private.h"
+
+/* Never acknowledge after this: the loop ends and no session says another word. */
+void gateway_fail(struct gateway *gateway, int error, const char *what)
+{
+    if (gateway->failed)
+        return;
+    gateway->failed = true;
+    log_error("failed what=%s error=\"%s\" detail=\"%s\" acknowledged=no",
+              what,
+              strerror(-error),
+              gateway->spool ? spool_error(gateway->spool) : "");
+    (void)sd_event_exit(gateway->event, EXIT_FAILURE);
+}
+
+void gateway_read_clock(struct gateway *gateway)
+{
+    clock_read(&gateway->now);
+}
+
+struct spool_time gateway_spool_time(const struct gateway *gateway)
+{
+    return (struct spool_time){
+        .wall_ms = gateway->now.wall_ms,
+        .boot_ms = gateway->now.boot_ms,
+        .wall_credible = gateway->now.synchronized,
+    };
+}
+
+static bool batch_is_full(const struct gateway *gateway)
+{
+    return spool_batch_messages(gateway->spool) >= GATEWAY_BATCH_MESSAGES ||
+           spool_batch_bytes(gateway->spool) >= GATEWAY_BATCH_BYTES;
+}
+
+static void hasten_edge(struct gateway *gateway)
+{
+    (void)sd_event_source_set_priority(gateway->edge, SD_EVENT_PRIORITY_IMPORTANT);
+}
+
+void gateway_arm_edge(struct gateway *gateway)
+{
+    if (gateway->edge_armed)
+        return;
+    gateway->edge_armed = true;
+    int r = sd_event_source_set_enabled(gateway->edge, SD_EVENT_ONESHOT);
+    if (r >= 0)
+        r = sd_event_source_set_time_relative(gateway->edge_deadline, GATEWAY_EDGE_LATEST_MS * 1000);
+    if (r >= 0)
+        r = sd_event_source_set_enabled(gateway->edge_deadline, SD_EVENT_ONESHOT);
+    if (r < 0)
+        gateway_fail(gateway, r, "batch_edge");
+}
+
+int gateway_on_edge_deadline(sd_event_source *source, uint64_t usec, void *owner)
+{
+    (void)source;
+    (void)usec;
+    hasten_edge(owner);
+    return 0;
+}
+
+/* --- in: a producer's PUBLISH ------------------------------------------------------------- */
+
+static struct session_verdict refuse(struct gateway *gateway, uint8_t code)
+{
+    gateway->counters.refused++;
+    return (struct session_verdict){.kind = SESSION_REFUSE, .code = code};
+}
+
+static void note_full(struct gateway *gateway, bool full, const char *why)
+{
+    if (gateway->full == full)
+        return;
+    gateway->full = full;
+    if (full)
+        log_warning("spool_full reason=%s new_messages=%s",
+                    why,
+                    gateway->config->retention.when_full == CONFIG_BLOCK ? "blocked" : "refused");
+    else
+        log_notice("spool_room new_messages=accepted");
+}
+
+static bool outcomes_wait_for_audit(const struct gateway *gateway)
+{
+    return spool_last_seq(gateway->spool) - spool_exported(gateway->spool) >=
+           GATEWAY_OUTCOMES_WAITING_MAX;
+}
+
+static struct spool_bytes bytes_of(struct view view)
+{
+    return (struct spool_bytes){.data = view.data, .size = view.size};
+}
+
+static struct spool_message message_of(struct session *session,
+                                       const struct session_publish *publish)
+{
+    const struct packet_publish *packet = publish->packet;
+
+    return (struct spool_message){
+        .lane = 0,
+        .uid = session_peer(session)->uid,
+        .qos = packet->qos,
+        .retain = packet->retain,
+        .expiry_ms = packet->has_expiry ? (int64_t)packet->expiry_s * 1000 : SPOOL_NO_EXPIRY,
+        .client = bytes_of(session_client_id(session)),
+        .topic = bytes_of(packet->topic),
+        .properties = bytes_of(publish->kept_properties),
+        .ref = bytes_of(packet->ref),
+        .payload = bytes_of(packet->payload),
+    };
+}
+
+/* A message that could never fit is refused under every policy: blocking its producer would block
+ * it for ever. */
+static struct session_verdict on_full(struct gateway *gateway,
+                                      struct session *session,
+                                      const struct spool_message *message)
+{
+    bool hopeless = spool_charge(message) > gateway->config->retention.max_bytes;
+
+    note_full(gateway, !hopeless || gateway->full, "limits");
+    if (hopeless || gateway->config->retention.when_full != CONFIG_BLOCK)
+        return refuse(gateway, MQTT_QUOTA_EXCEEDED);
+    gateway_note_waiting(gateway, session);
+    return (struct session_verdict){.kind = SESSION_WAIT};
+}
+
+static struct session_verdict
+append(struct gateway *gateway, struct session *session, const struct spool_message *message)
+{
+    struct spool_time now = gateway_spool_time(gateway);
+    uint64_t id = 0;
+    int r = spool_append(gateway->spool, message, &now, &id);
+
+    if (r == SPOOL_E_FULL)
+        return on_full(gateway, session, message);
+    if (r == SPOOL_E_DISK) {
+        note_full(gateway, true, "disk");
+        return refuse(gateway, MQTT_QUOTA_EXCEEDED);
+    }
+    if (r == SPOOL_E_BUSY)
+        return refuse(gateway, MQTT_SERVER_BUSY);
+    if (r != 0) {
+        gateway_fail(gateway, r, "spool_append");
+        return (struct session_verdict){.kind = SESSION_STOP};
+    }
+    note_full(gateway, false, "");
+    gateway->counters.accepted++;
+    if (message->qos > 0)
+        gateway_note_owing(gateway, session);
+    gateway_arm_edge(gateway);
+    if (batch_is_full(gateway))
+        hasten_edge(gateway);
+    return (struct session_verdict){.kind = SESSION_ACCEPT, .spool_id = id};
+}
+
+struct session_verdict gateway_on_publish(void *owner,
+                                          struct session *session,
+                                          const struct session_publish *publish)
+{
+    struct gateway *gateway = owner;
+
+    if (gateway->failed)
+        return (struct session_verdict){.kind = SESSION_STOP};
+    if (gateway->phase != GATEWAY_SERVING)
+        return refuse(gateway, MQTT_SERVER_SHUTTING_DOWN);
+    if (publish->packet->topic.data[0] == '$')
+        return refuse(gateway, MQTT_NOT_AUTHORIZED);
+    if (batch_is_full(gateway)) {
+        gateway_note_waiting(gateway, session);
+        return (struct session_verdict){.kind = SESSION_WAIT};
+    }
+    if (outcomes_wait_for_audit(gateway)) {
+        note_full(gateway, true, "audit_waiting");
+        return refuse(gateway, MQTT_QUOTA_EXCEEDED);
+    }
+    if (!gateway->edge_armed)
+        gateway_read_clock(gateway);
+    struct spool_message message = message_of(session, publish);
+    return append(gateway, session, &message);
+}
+
+/* --- the batch edge ------------------------------------------------------------------------ */
+
+static int retain(struct gateway *gateway, bool *ret_more)
+{
+    struct spool_time now = gateway_spool_time(gateway);
+    unsigned ended = 0;
+    bool more = false;
+    int r = spool_retain(gateway->spool, &now, GATEWAY_RETAIN_BUDGET, &ended, &more);
+
+    if (r < 0)
+        return r;
+    /* Disk full or busy: the limits are looked at again in the next batch. */
+    gateway->evicted_unlogged += ended;
+    gateway->counters.ended += ended;
+    *ret_more = r == 0 && more;
+    return 0;
+}
+
+/* True when the batch stands; false when it was rolled back and its producers were told. */
+static int commit(struct gateway *gateway, bool *ret_stands)
+{
+    struct spool_time now = gateway_spool_time(gateway);
+    int r = spool_commit(gateway->spool, &now);
+
+    *ret_stands = r == 0;
+    if (r == SPOOL_E_DISK || r == SPOOL_E_BUSY) {
+        note_full(gateway, true, r == SPOOL_E_DISK ? "disk" : "database_locked");
+        gateway_refuse_owed(gateway, r == SPOOL_E_DISK ? MQTT_QUOTA_EXCEEDED : MQTT_SERVER_BUSY);
+        return 0;
+    }
+    return r;
+}
+
+static int export(struct gateway *gateway, bool *ret_more)
+{
+    return audit_export(gateway->audit, gateway->now.boot_ms, ret_more);
+}
+
+static struct uplink_message forwarded(const struct spool_message *message)
+{
+    return (struct uplink_message){
+        .id = message->id,
+        .topic = {message->topic.data, message->topic.size},
+        .payload = {message->payload.data, message->payload.size},
+        .properties = {message->properties.data, message->properties.size},
+        .qos = message->qos,
+        .retain = message->retain,
+        .expiry_ms = message->expiry_ms,
+    };
+}
+
+/* What this broker can never take is settled, else it would stand in the way for ever. */
+static int reject(struct gateway *gateway, uint64_t id, enum spool_reason reason, int code)
+{
+    const struct spool_verdict verdict = {SPOOL_REJECTED, reason, code};
+    int r = spool_settle(gateway->spool, id, &verdict);
+
+    gateway->counters.ended++;
+    return r > 0 ? 0 : r;
+}
+
+/* MQTT 5 "Retain not supported": what a broker that announced so would answer. */
+#define RETAIN_NOT_SUPPORTED 0x9A
+
+static int send_one(struct gateway *gateway, const struct spool_message *message, bool *ret_go_on)
+{
+    struct uplink_message out = forwarded(message);
+    uint64_t id = message->id;
+    int r = uplink_send(gateway->uplink, &out);
+
+    *ret_go_on = true;
+    switch (r) {
+    case UPLINK_E_TOO_LARGE:
+        return reject(gateway, id, SPOOL_REASON_TOO_LARGE, SPOOL_NO_CODE);
+    case UPLINK_E_RETAIN:
+        return reject(gateway, id, SPOOL_REASON_REASON_CODE, RETAIN_NOT_SUPPORTED);
+    case UPLINK_E_OFFLINE:
+    case UPLINK_E_FULL:
+        (void)spool_return(gateway->spool, id, 0); /* it was handed out just now */
+        *ret_go_on = false;
+        return 0;
+    default:
+        return r;
+    }
+}
+
+static int forward(struct gateway *gateway)
+{
+    struct spool_time now = gateway_spool_time(gateway);
+    bool go_on = gateway->phase == GATEWAY_SERVING;
+
+    while (go_on && uplink_room(gateway->uplink) > 0) {
+        struct spool_message message;
+        int r = spool_next(gateway->spool, &now, &message);
+
+        if (r == SPOOL_E_EMPTY)
+            break;
+        if (r == 0)
+            r = send_one(gateway, &message, &go_on);
+        if (r < 0)
+            return r;
+    }
+    return 0;
+}
+
+/* The order is the contract: see the head of this file. */
+static int run_edge(struct gateway *gateway)
+{
+    bool more_to_evict = false, more_to_export = false, stands = false;
+    int r = retain(gateway, &more_to_evict);
+
+    if (r == 0)
+        r = commit(gateway, &stands);
+    if (r < 0)
+        return r;
+    if (stands) {
+        gateway_acknowledge(gateway);
+        r = export(gateway, &more_to_export);
+    }
+    if (r == 0)
+        r = forward(gateway);
+    if (r < 0)
+        return r;
+    if (more_to_evict || more_to_export || (stands && spool_has_work(gateway->spool)))
+        gateway_arm_edge(gateway);
+    return 0;
+}
+
+int gateway_on_edge(sd_event_source *source, void *owner)
+{
+    struct gateway *gateway = owner;
+
+    gateway->edge_armed = false;
+    (void)sd_event_source_set_priority(source, SD_EVENT_PRIORITY_IDLE);
+    (void)sd_event_source_set_enabled(gateway->edge_deadline, SD_EVENT_OFF);
+    if (gateway->failed)
+        return 0;
+    gateway_read_clock(gateway);
+    int r = run_edge(gateway);
+    if (r < 0) {
+        gateway_fail(gateway, r, "commit");
+        return 0;
+    }
+    gateway_resume_waiting(gateway);
+    gateway_free_closed(gateway);
+    gateway_stop_further(gateway);
+    return 0;
+}
+
+void gateway_on_exported(void *owner, const struct spool_record *record)
+{
+    struct gateway *gateway = owner;
+    enum config_journal which = gateway->config->audit.journal;
+
+    if (which == CONFIG_JOURNAL_ALL ||
+        (which == CONFIG_JOURNAL_FAILURES && record->outcome != SPOOL_DELIVERED))
+        service_journal_outcome(record);
+}
+
+/* --- out: the broker's answer --------------------------------------------------------------- */
+
+/*
+ * Which refusals no repetition can change (MQTT 5, 3.4.2.1 and 4.13): the
+ * message itself is at fault, or not allowed. All others may pass: quota,
+ * server busy, implementation specific and unspecified errors.
+ */
+static bool is_permanent(int code)
+{
+    switch (code) {
+    case MQTT_NOT_AUTHORIZED:
+    case MQTT_TOPIC_NAME_INVALID:
+    case MQTT_PACKET_TOO_LARGE:
+    case MQTT_PAYLOAD_FORMAT_INVALID:
+    case MQTT_QOS_NOT_SUPPORTED:
+    case RETAIN_NOT_SUPPORTED:
+        return true;
+    default:
+        return false;
+    }
+}
+
+/* Doubles with each refusal in a row, as the reconnect backoff does. */
+static int64_t transient_delay_ms(struct gateway *gateway)
+{
+    uint64_t delay_ms = gateway->config->uplink.backoff_min_ms;
+    uint64_t max_ms = gateway->config->uplink.backoff_max_ms;
+
+    for (unsigned i = 0; i < gateway->transient_in_a_row && delay_ms < max_ms; i++)
+        delay_ms *= 2;
+    gateway->transient_in_a_row++;
+    return (int64_t)(delay_ms < max_ms ? delay_ms : max_ms);
+}
+
+static int on_refused(struct gateway *gateway, const struct uplink_answer *answer)
+{
+    if (is_permanent(answer->code))
+        return reject(gateway, answer->id, SPOOL_REASON_REASON_CODE, answer->code);
+    int64_t delay_ms = transient_delay_ms(gateway);
+    log_debug("refused id=%" PRIu64 " code=%d again_in_ms=%" PRId64,
+              answer->id,
+              answer->code,
+              delay_ms);
+    (void)spool_return(gateway->spool, answer->id, gateway->now.boot_ms + delay_ms);
+    return 0;
+}
+
+void gateway_on_answer(void *owner, const struct uplink_answer *answer)
+{
+    static const struct spool_verdict delivered = {SPOOL_DELIVERED, SPOOL_REASON_NONE, SPOOL_NO_CODE};
+    struct gateway *gateway = owner;
+    int r = 0;
+
+    if (gateway->failed)
+        return;
+    switch (answer->kind) {
+    case UPLINK_DELIVERED:
+        gateway->transient_in_a_row = 0;
+        gateway->counters.ended++;
+        r = spool_settle(gateway->spool, answer->id, &delivered);
+        break;
+    case UPLINK_REFUSED:
+        r = on_refused(gateway, answer);
+        break;
+    case UPLINK_UNKNOWN:
+        r = spool_return(gateway->spool, answer->id, 0);
+        break;
+    }
+    if (r == SPOOL_E_UNKNOWN)
+        log_error("answer_without_token id=%" PRIu64 " ignored=yes", answer->id);
+    else if (r < 0)
+        gateway_fail(gateway, r, "spool_settle");
+    gateway_arm_edge(gateway);
+}
+
+void gateway_on_link(void *owner)
+{
+    struct gateway *gateway = owner;
+
+    if (!gateway->failed)
+        gateway_arm_edge(gateway);
+}

@@ -1,0 +1,272 @@
+/*
+ * gateway_status.c - what the outside sees without asking the loop
+ *
+ * One JSON object (docs/operation.md names its members) is written to
+ * status.json beside the socket, atomically by rename, each status_interval
+ * and when the daemon ends; the folder is on a tmpfs, so it costs no flash.
+ * `mqtt-spool status` reads it, and a monitoring script may. systemctl shows a
+ * line of the same.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "gateway-private.h"
+#include "json.h"
+
+#define STATUS_MAX  (8 * 1024 + SPOOL_LANES_MAX * 512)
+#define STATUS_FILE "status.json"
+
+static bool status_path(const struct gateway *gateway, const char *suffix, char path[static PATH_MAX])
+{
+    const char *socket = gateway->config->listen.socket;
+    const char *slash = strrchr(socket, '/');
+    int folder = slash ? (int)(slash - socket) : 0;
+    int n = snprintf(path, PATH_MAX, "%.*s/" STATUS_FILE "%s", folder, socket, suffix);
+
+    return n > 0 && n < PATH_MAX;
+}
+
+/* Rates over the time since the last status; kept when it was asked twice at once. */
+static void update_rates(struct gateway *gateway)
+{
+    struct gateway_rates *rates = &gateway->rates;
+    int64_t span_ms = gateway->now.boot_ms - rates->since_boot_ms;
+
+    if (span_ms < 100)
+        return;
+    double seconds = (double)span_ms / 1000.0;
+    rates->in_per_s = (double)(gateway->counters.accepted - rates->accepted) / seconds;
+    rates->out_per_s = (double)(gateway->counters.ended - rates->ended) / seconds;
+    rates->accepted = gateway->counters.accepted;
+    rates->ended = gateway->counters.ended;
+    rates->since_boot_ms = gateway->now.boot_ms;
+}
+
+static uint64_t resident_bytes(void)
+{
+    unsigned long pages = 0;
+    FILE *file = fopen("/proc/self/statm", "re");
+
+    if (!file)
+        return 0;
+    int fields = fscanf(file, "%*s %lu", &pages);
+    (void)fclose(file);
+    return fields == 1 ? (uint64_t)pages * (uint64_t)sysconf(_SC_PAGESIZE) : 0;
+}
+
+static void write_link(struct json *json, const struct gateway *gateway)
+{
+    struct uplink_link link;
+    char since[CLOCK_TEXT_MAX];
+
+    uplink_get_link(gateway->uplink, &link);
+    clock_format(gateway->now.wall_ms - (gateway->now.boot_ms - link.since_boot_ms), since);
+    json_open_object(json, "link");
+    json_text(json, "state", uplink_state_name(link.state));
+    json_text(json, "broker", link.broker);
+    json_text(json, "since", since);
+    json_unsigned(json, "connects", link.connects);
+    json_text(json, "last_error", link.last_error);
+    json_unsigned(json, "window", link.window);
+    json_unsigned(json, "late_answers", link.late_answers);
+    json_close_object(json);
+}
+
+static void write_spool(struct json *json, const struct spool_stats *stats)
+{
+    json_open_object(json, "spool");
+    json_unsigned(json, "messages", stats->messages);
+    json_unsigned(json, "bytes", stats->bytes);
+    json_unsigned(json, "disk_bytes", stats->disk_bytes);
+    json_unsigned(json, "disk_free_bytes", stats->disk_free);
+    json_signed(json, "oldest_age_ms", stats->oldest_age_ms);
+    json_close_object(json);
+}
+
+static int write_lanes(struct json *json, struct gateway *gateway)
+{
+    struct spool_time now = gateway_spool_time(gateway);
+    int r = 0;
+
+    json_open_array(json, "lanes");
+    for (unsigned lane = 0; r == 0 && lane < spool_lane_count(gateway->spool); lane++) {
+        struct spool_lane_stats stats;
+        r = spool_get_lane_stats(gateway->spool, lane, &now, &stats);
+        if (r < 0)
+            break;
+        json_open_object(json, NULL);
+        json_text(json, "name", stats.name);
+        json_unsigned(json, "messages", stats.messages);
+        json_unsigned(json, "bytes", stats.bytes);
+        json_signed(json, "oldest_age_ms", stats.oldest_age_ms);
+        json_close_object(json);
+    }
+    json_close_array(json);
+    return r;
+}
+
+static void write_ledger(struct json *json, const struct spool_ledger *ledger)
+{
+    json_open_object(json, "ledger");
+    json_unsigned(json, "accepted", ledger->accepted);
+    for (unsigned i = 0; i < SPOOL_OUTCOMES; i++)
+        json_unsigned(json, spool_outcome_name((enum spool_outcome)i), ledger->ended[i]);
+    json_unsigned(json, "spooled", ledger->spooled);
+    json_bool(json, "balanced", spool_ledger_balances(ledger));
+    json_close_object(json);
+}
+
+/* Seconds until the limit by number or by bytes at the present rates; null where it is not coming. */
+static void write_forecast(struct json *json, const struct gateway *gateway, const struct spool_stats *stats)
+{
+    const struct config *config = gateway->config;
+    double growth = gateway->rates.in_per_s - gateway->rates.out_per_s;
+    double mean = stats->messages > 0 ? (double)stats->bytes / (double)stats->messages : 0.0;
+    double room = (double)config->retention.max_messages - (double)stats->messages;
+    double by_bytes =
+        mean > 0 ? ((double)config->retention.max_bytes - (double)stats->bytes) / mean : room;
+
+    if (by_bytes < room)
+        room = by_bytes;
+    if (room < 0)
+        room = 0;
+    json_open_object(json, "forecast");
+    if (growth > 0)
+        json_unsigned(json, "full_s", (uint64_t)(room / growth));
+    else
+        json_null(json, "full_s");
+    if (growth < 0)
+        json_unsigned(json, "drained_s", (uint64_t)((double)stats->messages / -growth));
+    else if (stats->messages == 0)
+        json_unsigned(json, "drained_s", 0);
+    else
+        json_null(json, "drained_s");
+    json_close_object(json);
+}
+
+static void write_small_parts(struct json *json, const struct gateway *gateway, const struct spool_stats *stats)
+{
+    json_open_object(json, "tokens");
+    json_unsigned(json, "in_flight", stats->in_flight);
+    json_unsigned(json, "peak", stats->in_flight_peak);
+    json_close_object(json);
+    json_open_object(json, "rates");
+    json_decimal(json, "in", gateway->rates.in_per_s);
+    json_decimal(json, "out", gateway->rates.out_per_s);
+    json_close_object(json);
+    json_open_object(json, "memory");
+    json_unsigned(json, "rss_bytes", resident_bytes());
+    json_close_object(json);
+    json_open_object(json, "clock");
+    json_bool(json, "synchronized", gateway->now.synchronized);
+    json_close_object(json);
+    json_open_object(json, "producers");
+    json_unsigned(json, "connected", gateway->session_count);
+    json_unsigned(json, "messages_refused", gateway->counters.refused);
+    json_unsigned(json, "clients_refused", gateway->counters.clients_refused);
+    json_close_object(json);
+    json_open_object(json, "audit");
+    json_bool(json, "healthy", audit_is_healthy(gateway->audit));
+    json_unsigned(json, "last_seq", stats->last_seq);
+    json_unsigned(json, "waiting", stats->last_seq - stats->exported_seq);
+    json_close_object(json);
+}
+
+static int write_status(struct json *json, struct gateway *gateway, const struct spool_stats *stats)
+{
+    struct spool_ledger ledger;
+    char time[CLOCK_TEXT_MAX];
+    int r = spool_get_ledger(gateway->spool, &ledger);
+
+    if (r < 0)
+        return r;
+    clock_format(gateway->now.wall_ms, time);
+    json_open_object(json, NULL);
+    json_text(json, "version", SPOOLD_VERSION);
+    json_signed(json, "pid", getpid());
+    json_text(json, "time", time);
+    json_signed(json, "uptime_ms", gateway->now.boot_ms - gateway->started_boot_ms);
+    write_link(json, gateway);
+    write_spool(json, stats);
+    r = write_lanes(json, gateway);
+    write_ledger(json, &ledger);
+    write_small_parts(json, gateway, stats);
+    write_forecast(json, gateway, stats);
+    json_close_object(json);
+    json_raw(json, "\n");
+    if (r == 0 && json->failed)
+        r = -ENOBUFS;
+    return r;
+}
+
+/* Written aside and renamed: a reader sees the old object or the new one, never a part. */
+static int replace_file(const struct gateway *gateway, const char *text, size_t size)
+{
+    char path[PATH_MAX], fresh[PATH_MAX];
+
+    if (!status_path(gateway, "", path) || !status_path(gateway, ".new", fresh))
+        return -ENAMETOOLONG;
+    AUTO_CLOSE int fd = open(fresh, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0644);
+    if (fd < 0 || fchmod(fd, 0644) < 0)
+        return -errno;
+    ssize_t n = write(fd, text, size);
+    if (n < 0)
+        return -errno;
+    if ((size_t)n != size)
+        return -ENOSPC;
+    return rename(fresh, path) < 0 ? -errno : 0;
+}
+
+static void tell_systemd(const struct gateway *gateway, const struct spool_stats *stats)
+{
+    struct uplink_link link;
+    char age[CLOCK_SPAN_MAX];
+
+    uplink_get_link(gateway->uplink, &link);
+    clock_span(stats->oldest_age_ms, age);
+    service_status("link %s, %" PRIu64 " spooled (oldest %s), %.1f/s in, %.1f/s out%s",
+                   uplink_state_name(link.state),
+                   stats->messages,
+                   stats->messages > 0 ? age : "-",
+                   gateway->rates.in_per_s,
+                   gateway->rates.out_per_s,
+                   gateway->full ? ", NEW MESSAGES ARE NOT TAKEN" : "");
+}
+
+void gateway_publish_status(struct gateway *gateway)
+{
+    static bool complained; /* said once, not every status_interval */
+    static char memory[STATUS_MAX];
+    struct spool_time now = gateway_spool_time(gateway);
+    struct spool_stats stats;
+    struct json json;
+
+    if (gateway->failed)
+        return;
+    update_rates(gateway);
+    json_init(&json, memory, sizeof memory);
+    int r = spool_get_stats(gateway->spool, &now, &stats);
+    if (r == 0)
+        r = write_status(&json, gateway, &stats);
+    if (r == 0)
+        r = replace_file(gateway, memory, json_used(&json));
+    if (r < 0 && !complained)
+        log_warning("status_not_written error=\"%s\" ignoring=yes", strerror(-r));
+    complained = r < 0;
+    if (r == 0 && gateway->phase == GATEWAY_SERVING)
+        tell_systemd(gateway, &stats);
+}
+
+/* A status without a daemon would be read as one. */
+void gateway_remove_status(struct gateway *gateway)
+{
+    char path[PATH_MAX];
+
+    if (gateway->config && status_path(gateway, "", path))
+        (void)unlink(path); /* not there: nothing was written yet */
+}

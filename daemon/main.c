@@ -1,0 +1,226 @@
+/*
+ * main.c - arguments, configuration, signals, the loop, the exit code
+ *
+ * Exit codes: 0 clean stop, 1 failure (systemd restarts), 2 usage, 78 bad
+ * configuration (EX_CONFIG; systemd does not restart, for it would not help).
+ */
+#include <errno.h>
+#include <getopt.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sysexits.h>
+#include <systemd/sd-event.h>
+
+#include "cleanup.h"
+#include "config.h"
+#include "gateway.h"
+#include "log.h"
+#include "service.h"
+
+#define EXIT_USAGE 2
+
+struct program {
+    const char *config_path;
+    bool test_config;
+    struct gateway *gateway;
+};
+
+static void print_usage(FILE *to)
+{
+    (void)fputs("usage: mqtt-spoold [-c FILE] [--test-config] [--version] [--help]\n"
+                "\n"
+                "Takes MQTT messages on a Unix socket, commits each to disk before it acknowledges,\n"
+                "and forwards them to a remote broker. Runs in the foreground.\n"
+                "\n"
+                "  -c, --config FILE  read FILE instead of " CONFIG_DEFAULT_PATH "\n"
+                "      --test-config  check the configuration, say what is wrong, and end\n"
+                "      --version      print the version and end\n"
+                "  -h, --help         print this and end\n"
+                "\n"
+                "See mqtt-spoold(8), mqtt-spoold.conf(5), mqtt-spool(1).\n",
+                to);
+}
+
+/* Return: -1 to go on, or the exit code. */
+static int parse_arguments(struct program *program, int argc, char **argv)
+{
+    enum { OPTION_TEST = 256, OPTION_VERSION };
+    static const struct option options[] = {
+        {"config", required_argument, NULL, 'c'},
+        {"test-config", no_argument, NULL, OPTION_TEST},
+        {"version", no_argument, NULL, OPTION_VERSION},
+        {"help", no_argument, NULL, 'h'},
+        {0},
+    };
+    int option;
+
+    while ((option = getopt_long(argc, argv, "c:h", options, NULL)) != -1) {
+        switch (option) {
+        case 'c':
+            program->config_path = optarg;
+            break;
+        case OPTION_TEST:
+            program->test_config = true;
+            break;
+        case OPTION_VERSION:
+            (void)puts("mqtt-spoold " SPOOLD_VERSION);
+            return EXIT_SUCCESS;
+        case 'h':
+            print_usage(stdout);
+            return EXIT_SUCCESS;
+        default:
+            print_usage(stderr);
+            return EXIT_USAGE;
+        }
+    }
+    if (optind < argc) {
+        (void)fprintf(stderr, "mqtt-spoold: unexpected argument \"%s\"\n", argv[optind]);
+        print_usage(stderr);
+        return EXIT_USAGE;
+    }
+    return -1;
+}
+
+static struct config *load_config(const struct program *program)
+{
+    char error[CONFIG_ERROR_MAX];
+    struct config *config = NULL;
+
+    if (config_load(program->config_path, &config, error) == 0)
+        return config;
+    log_error("config_invalid %s", error);
+    return NULL;
+}
+
+static int on_stop(sd_event_source *source, const struct signalfd_siginfo *info, void *owner)
+{
+    struct program *program = owner;
+
+    (void)source;
+    (void)info;
+    gateway_stop(program->gateway);
+    return 0;
+}
+
+/* A file with an error changes nothing: the daemon goes on with what it has. */
+static int on_reload(sd_event_source *source, const struct signalfd_siginfo *info, void *owner)
+{
+    struct program *program = owner;
+
+    (void)source;
+    (void)info;
+    service_reloading();
+    struct config *config = load_config(program);
+    if (config)
+        gateway_reload(program->gateway, config);
+    else
+        log_warning("reload_refused configuration=unchanged");
+    service_ready();
+    return 0;
+}
+
+/*
+ * Before Paho makes its threads, which inherit the mask: no signal may ever
+ * land there. SIGPIPE and SIGXFSZ become error codes of the call concerned.
+ */
+static int prepare_signals(void)
+{
+    sigset_t handled;
+
+    (void)sigemptyset(&handled);
+    (void)sigaddset(&handled, SIGTERM);
+    (void)sigaddset(&handled, SIGINT);
+    (void)sigaddset(&handled, SIGHUP);
+    if (sigprocmask(SIG_BLOCK, &handled, NULL) < 0)
+        return -errno;
+    if (signal(SIGPIPE, SIG_IGN) == SIG_ERR || signal(SIGXFSZ, SIG_IGN) == SIG_ERR)
+        return -errno;
+    return 0;
+}
+
+static int add_signals(sd_event *event, struct program *program)
+{
+    int r = sd_event_add_signal(event, NULL, SIGTERM, on_stop, program);
+
+    if (r >= 0)
+        r = sd_event_add_signal(event, NULL, SIGINT, on_stop, program);
+    if (r >= 0)
+        r = sd_event_add_signal(event, NULL, SIGHUP, on_reload, program);
+    if (r >= 0)
+        r = sd_event_set_watchdog(event, true);
+    return r < 0 ? r : 0;
+}
+
+static int make_gateway(struct program *program, sd_event *event, struct config **config)
+{
+    int sockets[SERVICE_SOCKETS_MAX];
+    int count = service_sockets(sockets);
+
+    if (count < 0)
+        return count;
+    int r = gateway_new(event, *config, sockets, (size_t)count, &program->gateway);
+    if (r == 0)
+        *config = NULL;
+    return r;
+}
+
+/* Return: the exit code. */
+static int serve(struct program *program, sd_event *event, struct config **config)
+{
+    int r = make_gateway(program, event, config);
+
+    if (r == 0)
+        r = add_signals(event, program);
+    if (r == 0)
+        r = gateway_start(program->gateway);
+    if (r < 0) {
+        log_error("not_started error=\"%s\"", strerror(-r));
+        return EXIT_FAILURE;
+    }
+    service_ready();
+    log_notice("ready");
+    r = sd_event_loop(event);
+    if (r < 0)
+        log_error("loop_failed error=\"%s\"", strerror(-r));
+    return r == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}
+
+static int run(struct program *program, struct config *config)
+{
+    sd_event *event = NULL;
+    int code = EXIT_FAILURE;
+    int r = prepare_signals();
+
+    if (r == 0)
+        r = sd_event_default(&event);
+    if (r >= 0)
+        code = serve(program, event, &config);
+    else
+        log_error("not_started error=\"%s\"", strerror(-r));
+    gateway_free(program->gateway);
+    config_free(config);
+    sd_event_unref(event);
+    log_notice("ended code=%d", code);
+    return code;
+}
+
+int main(int argc, char **argv)
+{
+    struct program program = {.config_path = CONFIG_DEFAULT_PATH};
+    int code = parse_arguments(&program, argc, argv);
+
+    if (code >= 0)
+        return code;
+    struct config *config = load_config(&program);
+    if (!config)
+        return EX_CONFIG;
+    if (program.test_config) {
+        (void)printf("%s: the configuration is good\n", program.config_path);
+        config_free(config);
+        return EXIT_SUCCESS;
+    }
+    log_set_level((enum log_level)config->log_level);
+    log_notice("start version=%s config=%s", SPOOLD_VERSION, program.config_path);
+    return run(&program, config);
+}

@@ -1,0 +1,142 @@
+/*
+ * gateway-private.h - the gateway's state, shared by its own files only
+ *
+ *   gateway.c           the path of a message and the batch edge
+ *   gateway_sessions.c  producers come, are admitted, and go
+ *   gateway_life.c      made, started, reloaded, stopped, freed
+ *   gateway_status.c    what the outside sees: status file, STATUS= line
+ *   gateway_settings.c  from the configuration to each part's settings
+ */
+#ifndef MQTT_SPOOLD_DAEMON_GATEWAY_PRIVATE_H
+#define MQTT_SPOOLD_DAEMON_GATEWAY_PRIVATE_H
+
+#include <stdbool.h>
+#include <sys/queue.h>
+#include <sys/types.h>
+
+#include "audit.h"
+#include "clock.h"
+#include "gateway.h"
+#include "listener.h"
+#include "log.h"
+#include "service.h"
+#include "session.h"
+#include "store/spool.h"
+#include "uplink.h"
+
+/* A batch is committed at once when it holds this much; it bounds what a crash leaves
+ * unacknowledged and how long a commit takes. */
+#define GATEWAY_BATCH_MESSAGES 1000
+#define GATEWAY_BATCH_BYTES    (1024 * 1024)
+/* The batch edge waits for an idle moment, but not longer than this. */
+#define GATEWAY_EDGE_LATEST_MS 20
+/* Messages that may end by retention in one batch: more than a batch can append, so that the
+ * limits hold under load, and few enough that no PUBACK waits for a mass eviction. */
+#define GATEWAY_RETAIN_BUDGET 2000
+/* Outcome rows that may wait for an audit file that cannot be written. Beyond it nothing is
+ * accepted: a message whose end could not be explained is not taken. */
+#define GATEWAY_OUTCOMES_WAITING_MAX 1000000
+/* Failure rows kept for `mqtt-spool failures`; the audit file has them all. */
+#define GATEWAY_FAILURES_KEPT 250000
+#define GATEWAY_TICK_MS       1000
+
+/* Counted since the start, for rates and the status. */
+struct gateway_counters {
+    uint64_t accepted;
+    uint64_t ended; /* by any outcome */
+    uint64_t refused;
+    uint64_t clients_refused;
+};
+
+struct gateway_rates {
+    int64_t since_boot_ms;
+    uint64_t accepted;
+    uint64_t ended;
+    double in_per_s;
+    double out_per_s;
+};
+
+enum gateway_phase {
+    GATEWAY_SERVING,
+    GATEWAY_DRAINING,      /* TERM: what is in flight may still be answered */
+    GATEWAY_DISCONNECTING, /* the uplink says goodbye */
+    GATEWAY_ENDED
+};
+
+struct gateway {
+    sd_event *event;
+    struct config *config;
+    struct spool *spool;
+    struct audit *audit;
+    struct listener *listener;
+    struct uplink *uplink;
+
+    struct session_list sessions; /* open ones */
+    struct session_list owing;    /* with an acknowledgement that waits for the commit */
+    struct session_list waiting;  /* with a PUBLISH that was not taken yet */
+    struct session_list closed;   /* freed at the batch edge */
+    unsigned session_count;
+
+    sd_event_source *edge;          /* idle priority, or at once */
+    sd_event_source *edge_deadline; /* so that a busy loop cannot starve it */
+    sd_event_source *tick;
+    sd_event_source *status_timer;
+    sd_event_source *stop_timer;
+    bool edge_armed;
+
+    enum gateway_phase phase;
+    bool failed; /* a fatal error: nothing may be committed or acknowledged any more */
+
+    struct clock_reading now; /* of this turn of the loop */
+    int64_t started_boot_ms;
+    struct gateway_counters counters;
+    struct gateway_rates rates;
+
+    bool full;                  /* accepting is refused or held back; logged on change */
+    bool disk_low;
+    unsigned transient_in_a_row; /* refusals by the broker that may pass */
+    uint64_t evicted_unlogged;
+    int64_t evicted_logged_ms;
+    struct log_limit client_warnings;
+};
+
+/* gateway.c */
+void gateway_fail(struct gateway *gateway, int error, const char *what);
+void gateway_read_clock(struct gateway *gateway);
+struct spool_time gateway_spool_time(const struct gateway *gateway);
+void gateway_arm_edge(struct gateway *gateway);
+int gateway_on_edge(sd_event_source *source, void *owner);
+int gateway_on_edge_deadline(sd_event_source *source, uint64_t usec, void *owner);
+struct session_verdict gateway_on_publish(void *owner,
+                                          struct session *session,
+                                          const struct session_publish *publish);
+void gateway_on_answer(void *owner, const struct uplink_answer *answer);
+void gateway_on_link(void *owner);
+void gateway_on_exported(void *owner, const struct spool_record *record);
+
+/* gateway_sessions.c */
+int gateway_on_accept(void *owner, int fd, const struct peer *peer);
+void gateway_acknowledge(struct gateway *gateway);
+void gateway_refuse_owed(struct gateway *gateway, uint8_t code);
+void gateway_note_owing(struct gateway *gateway, struct session *session);
+void gateway_note_waiting(struct gateway *gateway, struct session *session);
+void gateway_resume_waiting(struct gateway *gateway);
+void gateway_free_closed(struct gateway *gateway);
+void gateway_close_sessions(struct gateway *gateway);
+void gateway_free_sessions(struct gateway *gateway);
+
+/* gateway_life.c */
+void gateway_stop_further(struct gateway *gateway);
+
+/* gateway_status.c */
+void gateway_publish_status(struct gateway *gateway);
+void gateway_remove_status(struct gateway *gateway);
+
+/* gateway_settings.c: borrowed from the configuration */
+struct spool_limits gateway_spool_limits(const struct config *config);
+struct audit_settings gateway_audit_settings(const struct config *config);
+struct uplink_settings gateway_uplink_settings(const struct config *config);
+struct listener_settings
+gateway_listener_settings(const struct config *config, const int *passed, size_t passed_count);
+
+#endif

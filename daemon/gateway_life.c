@@ -1,0 +1,397 @@
+/*
+ * gateway_life.c - made, started, reloaded, stopped, freed
+ *
+ * Stopping has three steps, each bounded: DRAINING gives what is in flight
+ * GATEWAY_DRAIN_MS to be answered; DISCONNECTING lets the uplink say goodbye
+ * (Paho looks at its timers every 3 s only, hence the bound); ENDED commits
+ * what was settled and leaves the loop. What is still open stays in the spool
+ * and is sent again after the next start.
+ */
+#include <errno.h>
+#include <inttypes.h>
+#include <string.h>
+
+#include "gateway-private.h"
+
+#define DISCONNECT_MS     4500
+#define EVICTED_LOG_MS    10000
+#define USEC_PER_MS       UINT64_C(1000)
+#define TIMER_ACCURACY_US 1000
+
+static const struct listener_ops listener_ops = {.accepted = gateway_on_accept};
+static const struct uplink_ops uplink_ops = {
+    .answered = gateway_on_answer,
+    .changed = gateway_on_link,
+};
+static const struct audit_ops audit_ops = {.exported = gateway_on_exported};
+
+/* --- what happens by time ------------------------------------------------------------------- */
+
+static void log_evictions(struct gateway *gateway)
+{
+    if (gateway->evicted_unlogged == 0 ||
+        gateway->now.boot_ms - gateway->evicted_logged_ms < EVICTED_LOG_MS)
+        return;
+    log_warning("evicted messages=%" PRIu64 " since_ms=%" PRId64 " records=audit",
+                gateway->evicted_unlogged,
+                gateway->now.boot_ms - gateway->evicted_logged_ms);
+    gateway->evicted_unlogged = 0;
+    gateway->evicted_logged_ms = gateway->now.boot_ms;
+}
+
+/* Ages and expiries come due without any traffic, and so does the sync of the audit file. An edge
+ * with nothing to write touches no disk. */
+static int on_tick(sd_event_source *source, uint64_t usec, void *owner)
+{
+    struct gateway *gateway = owner;
+
+    (void)usec;
+    gateway_read_clock(gateway);
+    log_evictions(gateway);
+    if (gateway->now.boot_ms >= audit_due_ms(gateway->audit))
+        audit_sync(gateway->audit, gateway->now.boot_ms);
+    if (!gateway->failed)
+        gateway_arm_edge(gateway);
+    return sd_event_source_set_time_relative(source, GATEWAY_TICK_MS * USEC_PER_MS);
+}
+
+static int on_status_timer(sd_event_source *source, uint64_t usec, void *owner)
+{
+    struct gateway *gateway = owner;
+
+    (void)usec;
+    gateway_read_clock(gateway);
+    gateway_publish_status(gateway);
+    return sd_event_source_set_time_relative(
+        source, gateway->config->status_interval_ms * USEC_PER_MS);
+}
+
+/* --- making ----------------------------------------------------------------------------------- */
+
+static int add_timer(struct gateway *gateway,
+                     uint64_t after_ms,
+                     sd_event_time_handler_t handler,
+                     int enabled,
+                     sd_event_source **ret)
+{
+    int r = sd_event_add_time_relative(gateway->event,
+                                       ret,
+                                       CLOCK_BOOTTIME,
+                                       after_ms * USEC_PER_MS,
+                                       TIMER_ACCURACY_US,
+                                       handler,
+                                       gateway);
+    if (r >= 0)
+        r = sd_event_source_set_enabled(*ret, enabled);
+    return r;
+}
+
+static int add_sources(struct gateway *gateway)
+{
+    int r = sd_event_add_defer(gateway->event, &gateway->edge, gateway_on_edge, gateway);
+
+    if (r >= 0)
+        r = sd_event_source_set_enabled(gateway->edge, SD_EVENT_OFF);
+    if (r >= 0)
+        r = sd_event_source_set_priority(gateway->edge, SD_EVENT_PRIORITY_IDLE);
+    if (r >= 0)
+        r = add_timer(gateway,
+                      GATEWAY_EDGE_LATEST_MS,
+                      gateway_on_edge_deadline,
+                      SD_EVENT_OFF,
+                      &gateway->edge_deadline);
+    if (r >= 0)
+        r = sd_event_source_set_priority(gateway->edge_deadline, SD_EVENT_PRIORITY_IMPORTANT);
+    if (r >= 0)
+        r = add_timer(gateway, GATEWAY_TICK_MS, on_tick, SD_EVENT_ON, &gateway->tick);
+    if (r >= 0)
+        r = add_timer(gateway, 0, on_status_timer, SD_EVENT_ON, &gateway->status_timer);
+    return r < 0 ? r : 0;
+}
+
+/* What to do about a spool that cannot be opened, in the words of the person who must do it. */
+static const char *spool_remedy(int condition)
+{
+    switch (condition) {
+    case SPOOL_E_LOCKED:
+        return "another mqtt-spoold runs on this spool; stop it first";
+    case SPOOL_E_NEWER:
+        return "a newer version wrote this spool; install that version or a newer one";
+    case SPOOL_E_DAMAGED:
+        return "nothing was changed; keep the folder, move it aside to start with an empty spool";
+    case SPOOL_E_BUSY:
+        return "another program holds the database locked; end it";
+    case SPOOL_E_DISK:
+        return "the disk is full; free some space";
+    default:
+        return "see the folder's permissions and the disk";
+    }
+}
+
+static int open_spool(struct gateway *gateway)
+{
+    const struct config *config = gateway->config;
+    const struct spool_lane lane = {.name = "default", .limits = gateway_spool_limits(config)};
+    struct spool_options options = {
+        .directory = config->spool.directory,
+        .disk_reserve = config->spool.disk_reserve,
+        .keep_failures_ms = config->audit.keep_ms,
+        .keep_failures_count = GATEWAY_FAILURES_KEPT,
+        .lanes = &lane,
+        .lane_count = 1,
+        .now = gateway_spool_time(gateway),
+    };
+
+    clock_boot_id(options.boot_id);
+    int r = spool_open(&options, &gateway->spool);
+    if (r == 0)
+        return 0;
+    log_error("spool_not_opened directory=%s error=\"%s\" remedy=\"%s\"",
+              config->spool.directory,
+              spool_open_error(),
+              spool_remedy(r));
+    return r < 0 ? r : -EBADFD;
+}
+
+static int open_audit(struct gateway *gateway)
+{
+    struct audit_settings settings = gateway_audit_settings(gateway->config);
+
+    return audit_new(&settings, gateway->spool, &audit_ops, gateway, &gateway->audit);
+}
+
+static int open_uplink(struct gateway *gateway)
+{
+    struct uplink_settings settings = gateway_uplink_settings(gateway->config);
+
+    return uplink_new(gateway->event, &settings, &uplink_ops, gateway, &gateway->uplink);
+}
+
+static int open_listener(struct gateway *gateway, const int *passed, size_t passed_count)
+{
+    struct listener_settings settings =
+        gateway_listener_settings(gateway->config, passed, passed_count);
+    int r = listener_new(gateway->event, &settings, &listener_ops, gateway, &gateway->listener);
+
+    if (r < 0)
+        log_error("not_listening socket=%s error=\"%s\"", settings.path, strerror(-r));
+    return r;
+}
+
+static void init(struct gateway *gateway, sd_event *event, struct config *config)
+{
+    gateway->event = sd_event_ref(event);
+    gateway->config = config;
+    gateway->client_warnings = (struct log_limit){.interval_ms = 10000, .burst = 5};
+    TAILQ_INIT(&gateway->sessions);
+    TAILQ_INIT(&gateway->owing);
+    TAILQ_INIT(&gateway->waiting);
+    TAILQ_INIT(&gateway->closed);
+    gateway_read_clock(gateway);
+    gateway->started_boot_ms = gateway->now.boot_ms;
+    gateway->evicted_logged_ms = gateway->now.boot_ms - EVICTED_LOG_MS;
+    gateway->rates.since_boot_ms = gateway->now.boot_ms;
+}
+
+int gateway_new(sd_event *event,
+                struct config *config,
+                const int *passed,
+                size_t passed_count,
+                struct gateway **ret)
+{
+    struct gateway *gateway = calloc(1, sizeof *gateway);
+
+    if (!gateway)
+        return -ENOMEM;
+    init(gateway, event, config);
+    int r = open_spool(gateway);
+    if (r == 0)
+        r = open_audit(gateway);
+    if (r == 0)
+        r = open_uplink(gateway);
+    if (r == 0)
+        r = add_sources(gateway);
+    if (r == 0)
+        r = open_listener(gateway, passed, passed_count);
+    if (r < 0) {
+        gateway->config = NULL; /* stays the caller's */
+        gateway->failed = true;
+        gateway_free(gateway);
+        return r;
+    }
+    *ret = gateway;
+    return 0;
+}
+
+int gateway_start(struct gateway *gateway)
+{
+    struct spool_ledger ledger;
+    int r = spool_get_ledger(gateway->spool, &ledger);
+
+    if (r < 0)
+        return r;
+    log_notice("spool_open directory=%s spooled=%" PRIu64 " accepted=%" PRIu64 " balanced=%s",
+               gateway->config->spool.directory,
+               ledger.spooled,
+               ledger.accepted,
+               spool_ledger_balances(&ledger) ? "yes" : "no");
+    if (uplink_build_lacks())
+        log_warning("paho_linked_shared lacks=\"%s\"", uplink_build_lacks());
+    gateway_arm_edge(gateway); /* rows that a crash left between commit and export */
+    return uplink_start(gateway->uplink);
+}
+
+/* --- HUP --------------------------------------------------------------------------------------- */
+
+static void move_text(char **to, char **from)
+{
+    char *old = *to;
+
+    *to = *from;
+    *from = old;
+}
+
+/* Only these parts of the running configuration may change; see mqtt-spoold.conf(5). */
+static void take_over(struct config *running, struct config *fresh)
+{
+    running->retention = fresh->retention;
+    move_text(&running->audit.file, &fresh->audit.file);
+    running->audit.deliveries = fresh->audit.deliveries;
+    running->audit.journal = fresh->audit.journal;
+    running->audit.keep_ms = fresh->audit.keep_ms;
+    running->status_interval_ms = fresh->status_interval_ms;
+    running->log_level = fresh->log_level;
+}
+
+void gateway_reload(struct gateway *gateway, struct config *config)
+{
+    struct config *running = gateway->config;
+
+    if (config_needs_restart(running, config))
+        log_warning("reload_partial reason=\"%s changed: restart to apply it\"",
+                    config_needs_restart(running, config));
+    take_over(running, config);
+    config_free(config);
+
+    struct spool_limits limits = gateway_spool_limits(running);
+    struct audit_settings settings = gateway_audit_settings(running);
+    spool_set_limits(gateway->spool, &limits, 1);
+    spool_set_keep(gateway->spool, running->audit.keep_ms);
+    /* The cursor of the old file is durable before the first line in the new one: the edge commits
+     * before it exports. */
+    audit_reopen(gateway->audit, &settings);
+    gateway_arm_edge(gateway);
+    log_set_level((enum log_level)running->log_level);
+    log_notice("reloaded");
+}
+
+/* --- stopping ------------------------------------------------------------------------------- */
+
+static int on_stop_timer(sd_event_source *source, uint64_t usec, void *owner);
+
+static void set_stop_timer(struct gateway *gateway, uint64_t after_ms)
+{
+    gateway->stop_timer = sd_event_source_disable_unref(gateway->stop_timer);
+    int r = add_timer(gateway, after_ms, on_stop_timer, SD_EVENT_ONESHOT, &gateway->stop_timer);
+    if (r < 0)
+        gateway_fail(gateway, r, "stop_timer");
+}
+
+static void disconnect(struct gateway *gateway)
+{
+    gateway->phase = GATEWAY_DISCONNECTING;
+    set_stop_timer(gateway, DISCONNECT_MS);
+    uplink_stop(gateway->uplink);
+}
+
+static void end(struct gateway *gateway)
+{
+    gateway->phase = GATEWAY_ENDED;
+    (void)sd_event_exit(gateway->event, EXIT_SUCCESS);
+}
+
+static int on_stop_timer(sd_event_source *source, uint64_t usec, void *owner)
+{
+    struct gateway *gateway = owner;
+
+    (void)source;
+    (void)usec;
+    if (gateway->phase == GATEWAY_DRAINING)
+        disconnect(gateway);
+    else
+        end(gateway);
+    return 0;
+}
+
+/* Called at each batch edge, so after everything that can bring the end nearer. */
+void gateway_stop_further(struct gateway *gateway)
+{
+    struct uplink_link link;
+
+    if (gateway->phase == GATEWAY_SERVING || gateway->phase == GATEWAY_ENDED || gateway->failed)
+        return;
+    uplink_get_link(gateway->uplink, &link);
+    if (gateway->phase == GATEWAY_DRAINING && link.in_flight == 0)
+        disconnect(gateway);
+    uplink_get_link(gateway->uplink, &link);
+    if (gateway->phase == GATEWAY_DISCONNECTING && link.state == UPLINK_IDLE &&
+        !gateway->edge_armed)
+        end(gateway);
+}
+
+void gateway_stop(struct gateway *gateway)
+{
+    if (gateway->phase != GATEWAY_SERVING)
+        return;
+    service_stopping();
+    service_status("stopping: waiting for what is in flight");
+    log_notice("stopping");
+    gateway->phase = GATEWAY_DRAINING;
+    listener_pause(gateway->listener);
+    set_stop_timer(gateway, GATEWAY_DRAIN_MS);
+    /* Owed acknowledgements leave with this edge; then the sessions close. */
+    (void)gateway_on_edge(gateway->edge, gateway);
+    if (gateway->failed)
+        return;
+    gateway_close_sessions(gateway);
+    gateway_arm_edge(gateway);
+}
+
+static void last_commit(struct gateway *gateway)
+{
+    gateway_read_clock(gateway);
+    struct spool_time now = gateway_spool_time(gateway);
+    bool more = true;
+    int r = spool_commit(gateway->spool, &now);
+
+    while (r == 0 && more)
+        r = audit_export(gateway->audit, gateway->now.boot_ms, &more);
+    audit_sync(gateway->audit, gateway->now.boot_ms);
+    if (r == 0)
+        r = spool_commit(gateway->spool, &now); /* the cursor */
+    if (r != 0)
+        log_error("last_commit_failed detail=\"%s\" lost=no: it is repeated at the next start",
+                  spool_error(gateway->spool));
+}
+
+void gateway_free(struct gateway *gateway)
+{
+    if (!gateway)
+        return;
+    gateway_free_sessions(gateway);
+    listener_free(gateway->listener);
+    uplink_free(gateway->uplink); /* answers what is open, hence before the last commit */
+    if (!gateway->failed)
+        last_commit(gateway);
+    audit_free(gateway->audit);
+    spool_close(gateway->spool);
+    gateway_remove_status(gateway);
+    sd_event_source_disable_unref(gateway->edge);
+    sd_event_source_disable_unref(gateway->edge_deadline);
+    sd_event_source_disable_unref(gateway->tick);
+    sd_event_source_disable_unref(gateway->status_timer);
+    sd_event_source_disable_unref(gateway->stop_timer);
+    sd_event_unref(gateway->event);
+    config_free(gateway->config);
+    free(gateway);
+}

@@ -1,0 +1,208 @@
+/*
+ * gateway_sessions.c - producers come, are admitted, and go
+ *
+ * Four lists: all open sessions; those that are owed an acknowledgement by the
+ * open batch; those whose PUBLISH waits for room; those that closed. A session
+ * dies at the batch edge only, never inside its own callback.
+ */
+#include <inttypes.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "gateway-private.h"
+
+static uint8_t on_connected(void *owner, struct session *session);
+static void on_closed(void *owner, struct session *session, const char *why);
+
+static const struct session_ops session_ops = {
+    .connected = on_connected,
+    .publish = gateway_on_publish,
+    .closed = on_closed,
+};
+
+static void warn_client(struct gateway *gateway, const char *what, const struct peer *peer)
+{
+    uint64_t suppressed = 0;
+
+    gateway_read_clock(gateway);
+    if (log_limit_pass(&gateway->client_warnings, gateway->now.boot_ms, &suppressed))
+        log_warning("client_refused reason=%s uid=%d pid=%d suppressed=%" PRIu64,
+                    what,
+                    (int)peer->uid,
+                    (int)peer->pid,
+                    suppressed);
+}
+
+int gateway_on_accept(void *owner, int fd, const struct peer *peer)
+{
+    struct gateway *gateway = owner;
+    struct session_settings settings = {.max_packet = gateway->config->listen.max_packet};
+    struct session *session = NULL;
+
+    if (gateway->session_count >= gateway->config->listen.max_clients) {
+        (void)close(fd);
+        gateway->counters.clients_refused++;
+        warn_client(gateway, "max_clients", peer);
+        return 0;
+    }
+    int r = session_new(gateway->event, fd, peer, &settings, &session_ops, gateway, &session);
+    if (r < 0) {
+        warn_client(gateway, strerror(-r), peer);
+        return 0; /* out of memory for one client is no reason to end */
+    }
+    TAILQ_INSERT_TAIL(&gateway->sessions, session_links(session), link);
+    gateway->session_count++;
+    return 0;
+}
+
+static struct session *find_other(struct gateway *gateway, struct session *session)
+{
+    struct view id = session_client_id(session);
+    struct session_links *links;
+
+    TAILQ_FOREACH(links, &gateway->sessions, link)
+    {
+        struct view other = session_client_id(links->session);
+        if (links->session != session && other.size == id.size &&
+            memcmp(other.data, id.data, id.size) == 0)
+            return links->session;
+    }
+    return NULL;
+}
+
+/* A session belongs to (uid, client id): its own uid takes it over [MQTT-3.1.4-3], another does not. */
+static uint8_t on_connected(void *owner, struct session *session)
+{
+    struct gateway *gateway = owner;
+
+    if (gateway->phase != GATEWAY_SERVING || gateway->failed)
+        return MQTT_SERVER_UNAVAILABLE;
+    struct session *other = find_other(gateway, session);
+    if (!other)
+        return MQTT_SUCCESS;
+    if (session_peer(other)->uid != session_peer(session)->uid) {
+        warn_client(gateway, "client_id_of_another_user", session_peer(session));
+        return MQTT_CLIENT_ID_NOT_VALID;
+    }
+    session_close(other, MQTT_SESSION_TAKEN_OVER, "session taken over");
+    return MQTT_SUCCESS;
+}
+
+static void forget_owing(struct gateway *gateway, struct session_links *links)
+{
+    if (links->owing)
+        TAILQ_REMOVE(&gateway->owing, links, owing_link);
+    links->owing = false;
+}
+
+static void forget_waiting(struct gateway *gateway, struct session_links *links)
+{
+    if (links->waiting)
+        TAILQ_REMOVE(&gateway->waiting, links, waiting_link);
+    links->waiting = false;
+}
+
+static void on_closed(void *owner, struct session *session, const char *why)
+{
+    struct gateway *gateway = owner;
+    struct session_links *links = session_links(session);
+    struct view id = session_client_id(session);
+    char text[128];
+
+    log_debug("client_closed client=%s uid=%d reason=\"%s\"",
+              log_quote(text, sizeof text, id.data, id.size),
+              (int)session_peer(session)->uid,
+              why);
+    forget_owing(gateway, links);
+    forget_waiting(gateway, links);
+    TAILQ_REMOVE(&gateway->sessions, links, link);
+    TAILQ_INSERT_TAIL(&gateway->closed, links, link);
+    gateway->session_count--;
+    gateway_arm_edge(gateway);
+}
+
+void gateway_note_owing(struct gateway *gateway, struct session *session)
+{
+    struct session_links *links = session_links(session);
+
+    if (links->owing)
+        return;
+    links->owing = true;
+    TAILQ_INSERT_TAIL(&gateway->owing, links, owing_link);
+}
+
+void gateway_note_waiting(struct gateway *gateway, struct session *session)
+{
+    struct session_links *links = session_links(session);
+
+    if (links->waiting)
+        return;
+    links->waiting = true;
+    TAILQ_INSERT_TAIL(&gateway->waiting, links, waiting_link);
+}
+
+void gateway_acknowledge(struct gateway *gateway)
+{
+    struct session_links *links;
+
+    while ((links = TAILQ_FIRST(&gateway->owing))) {
+        forget_owing(gateway, links);
+        session_acknowledge(links->session);
+    }
+}
+
+void gateway_refuse_owed(struct gateway *gateway, uint8_t code)
+{
+    struct session_links *links;
+
+    while ((links = TAILQ_FIRST(&gateway->owing))) {
+        forget_owing(gateway, links);
+        session_refuse_owed(links->session, code);
+    }
+}
+
+/* Each waiting session is offered once: one that must go on waiting joins the tail again. */
+void gateway_resume_waiting(struct gateway *gateway)
+{
+    struct session_links *links;
+    unsigned turns = 0;
+
+    TAILQ_FOREACH(links, &gateway->waiting, waiting_link)
+        turns++;
+    while (turns-- > 0 && (links = TAILQ_FIRST(&gateway->waiting))) {
+        forget_waiting(gateway, links);
+        session_resume(links->session);
+    }
+}
+
+void gateway_free_closed(struct gateway *gateway)
+{
+    struct session_links *links;
+
+    while ((links = TAILQ_FIRST(&gateway->closed))) {
+        TAILQ_REMOVE(&gateway->closed, links, link);
+        session_free(links->session);
+    }
+}
+
+void gateway_close_sessions(struct gateway *gateway)
+{
+    struct session_links *links = TAILQ_FIRST(&gateway->sessions);
+
+    while (links) {
+        struct session_links *next = TAILQ_NEXT(links, link);
+        session_close(links->session, MQTT_SERVER_SHUTTING_DOWN, "daemon stops");
+        links = next;
+    }
+}
+
+void gateway_free_sessions(struct gateway *gateway)
+{
+    struct session_links *links;
+
+    gateway_free_closed(gateway);
+    while ((links = TAILQ_FIRST(&gateway->sessions))) {
+        TAILQ_REMOVE(&gateway->sessions, links, link);
+        session_free(links->session);
+    }
+}
