@@ -18,8 +18,9 @@
 #include "cleanup.h"
 
 struct mail {
-    struct mail *next;
-    bool posted; /* guarded by the mailbox's mutex */
+    struct mail *next;   /* in what mailbox_take() returned; the loop's alone */
+    struct mail *queued; /* guarded by the mailbox's mutex, as is posted */
+    bool posted;
 };
 
 struct mailbox {
@@ -49,7 +50,8 @@ bool mailbox_post_if(struct mailbox *mailbox,
                      void *context);
 /* Runs @change under the lock, so that it is ordered with accept above. Loop thread. */
 void mailbox_locked(struct mailbox *mailbox, void (*change)(void *context), void *context);
-/* The posted mails in order, linked by next; each may be posted again from now on. Loop thread. */
+/* The posted mails in order, linked by next until the next call; each may be posted again from now
+ * on. NULL: none. Loop thread. */
 struct mail *mailbox_take(struct mailbox *mailbox);
 
 #endif
