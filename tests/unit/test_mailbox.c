@@ -10,6 +10,8 @@
 
 #include <poll.h>
 #include <pthread.h>
+#include <sched.h>
+#include <stdatomic.h>
 #include <unistd.h>
 
 #include "daemon/mailbox.h"
@@ -250,6 +252,55 @@ static void no_late_answer_reaches_a_slot_that_is_used_again(void **state)
         assert_int_equal(pthread_join(answerers[i].thread, NULL), 0);
 }
 
+struct overlap {
+    struct mailbox *mailbox;
+    struct mail mail;
+    atomic_bool entered;
+    atomic_bool changed;
+    bool saw_change;
+};
+
+/* Gives a change that is not held off by the lock every chance to come in between. */
+static bool accept_slowly(void *context)
+{
+    struct overlap *overlap = context;
+
+    atomic_store(&overlap->entered, true);
+    for (int i = 0; i < 2000 && !overlap->saw_change; i++) {
+        (void)sched_yield();
+        overlap->saw_change = atomic_load(&overlap->changed);
+    }
+    return true;
+}
+
+static void *post_slowly(void *context)
+{
+    struct overlap *overlap = context;
+
+    (void)mailbox_post_if(overlap->mailbox, &overlap->mail, accept_slowly, overlap);
+    return NULL;
+}
+
+static void note_change(void *context)
+{
+    struct overlap *overlap = context;
+
+    atomic_store(&overlap->changed, true);
+}
+
+static void a_change_waits_for_the_accept_that_is_running(void **state)
+{
+    struct overlap overlap = {.mailbox = *state};
+    pthread_t thread;
+
+    assert_int_equal(pthread_create(&thread, NULL, post_slowly, &overlap), 0);
+    while (!atomic_load(&overlap.entered))
+        (void)sched_yield();
+    mailbox_locked(*state, note_change, &overlap);
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    assert_false(overlap.saw_change);
+}
+
 #define CASE(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -262,6 +313,7 @@ int main(void)
         CASE(a_mail_posted_again_during_the_walk_does_not_break_it),
         CASE(an_answer_for_an_older_generation_is_refused_and_writes_nothing),
         CASE(two_threads_lose_no_mail_and_keep_their_order),
+        CASE(a_change_waits_for_the_accept_that_is_running),
         CASE(no_late_answer_reaches_a_slot_that_is_used_again),
     };
 
