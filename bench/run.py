@@ -1,0 +1,323 @@
+#!/usr/bin/env python3
+"""Measures the daemon beside what limits it, alternating in one run, and prints ratios.
+
+    bench/run.py [--build DIR] [--repeats N] [--messages N] [--million] [--folder DIR]
+
+Machines are shared and noisy, so nothing here is compared with a figure of another day: every
+line is the median of ratios of neighbours in time. docs/performance.md explains the table.
+Everything runs on loopback and in a temporary folder; servers are started and ended here.
+"""
+import argparse
+import json
+import os
+import pathlib
+import shutil
+import signal
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+SOURCE = pathlib.Path(__file__).resolve().parent.parent
+WINDOW = 128  # the default of uplink.window
+SIZE = 128
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def wait_for(condition, what, seconds=30.0):
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        result = condition()
+        if result:
+            return result
+        time.sleep(0.01)
+    raise SystemExit(f"bench: waited {seconds:.0f} s for {what}")
+
+
+def listens(port):
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+class Process:
+    """A program of ours that is ended, whatever happens."""
+
+    def __init__(self, arguments, **options):
+        self.child = subprocess.Popen(arguments, **options)
+
+    def stop(self, number=signal.SIGTERM):
+        if self.child.poll() is None:
+            self.child.send_signal(number)
+            try:
+                self.child.wait(20)
+            except subprocess.TimeoutExpired:
+                self.child.kill()
+                self.child.wait()
+
+    def memory_bytes(self):
+        for line in open(f"/proc/{self.child.pid}/status"):
+            if line.startswith("VmRSS"):
+                return int(line.split()[1]) * 1024
+        return 0
+
+    def written_bytes(self):
+        for line in open(f"/proc/{self.child.pid}/io"):
+            if line.startswith("write_bytes"):
+                return int(line.split()[1])
+        return 0
+
+
+class Broker(Process):
+    """A mosquitto: the far broker, or with `remote` a tuned bridge to it."""
+
+    def __init__(self, folder, port, remote=None):
+        lines = [f"listener {port} 127.0.0.1", "allow_anonymous true", "persistence false",
+                 "max_inflight_messages 0", "max_queued_messages 0", "set_tcp_nodelay true",
+                 "log_type error"]
+        if remote:
+            lines += ["connection far", f"address 127.0.0.1:{remote}", "topic # out 1",
+                      "try_private false", "notifications false", "restart_timeout 1"]
+        path = folder / f"mosquitto-{port}.conf"
+        path.write_text("\n".join(lines) + "\n")
+        mosquitto = shutil.which("mosquitto") or "/usr/sbin/mosquitto"
+        super().__init__([mosquitto, "-c", str(path)], stdout=subprocess.DEVNULL,
+                         stderr=subprocess.DEVNULL)
+        wait_for(lambda: listens(port), "mosquitto")
+
+
+class Daemon(Process):
+    def __init__(self, bench, port, name):
+        self.folder = bench.folder / name
+        self.folder.mkdir(exist_ok=True)
+        self.socket = str(self.folder / "publish.sock")
+        config = self.folder / "conf"
+        config.write_text(
+            f'spool: {{ directory = "{self.folder}/spool"; }};\n'
+            f'listen: {{ socket = "{self.socket}"; }};\n'
+            'retention: { max_messages = 5000000; max_bytes = "4G"; };\n'
+            f'uplink: {{ brokers = ( "tcp://127.0.0.1:{port}" ); backoff: {{ min = "100ms"; max = "500ms"; }}; }};\n'
+            f'audit: {{ file = "{self.folder}/audit.jsonl"; journal = "none"; }};\n'
+            'status_interval = "200ms";\n')
+        self.log = open(self.folder / "log", "ab")
+        super().__init__([str(bench.build / "daemon" / "mqtt-spoold"), "-c", str(config)],
+                         stderr=self.log)
+        wait_for(lambda: self.status() is not None, "the daemon")
+
+    def status(self):
+        try:
+            return json.loads((self.folder / "status.json").read_text())
+        except (OSError, ValueError):
+            return None
+
+    def wait_online(self):
+        wait_for(lambda: self.status()["link"]["state"] == "online", "the link")
+
+
+class Bench:
+    def __init__(self, arguments, folder):
+        self.build = pathlib.Path(arguments.build)
+        self.folder = folder
+        self.messages = arguments.messages
+        self.count = 0
+
+    def tool(self, name, *arguments, **options):
+        return [str(self.build / "bench" / name), *map(str, arguments)]
+
+    def run(self, name, *arguments):
+        done = subprocess.run(self.tool(name, *arguments), stdout=subprocess.PIPE, text=True)
+        if done.returncode != 0:
+            raise SystemExit(f"bench: {name} {arguments} failed")
+        return json.loads(done.stdout.splitlines()[-1])
+
+    def new_name(self, prefix):
+        self.count += 1
+        return f"{prefix}-{self.count}"
+
+    def subscriber(self, port, count, seconds=300):
+        child = subprocess.Popen(self.tool("mqtt_load", "subscribe", port, count, seconds),
+                                 stdout=subprocess.PIPE, text=True)
+        assert child.stdout.readline().strip() == "ready"
+        return child
+
+    @staticmethod
+    def end_to_end(start, subscriber, count):
+        result = json.loads(subscriber.communicate()[0].splitlines()[-1])
+        if result["distinct"] != count:
+            print(f"  note: {count - result['distinct']} of {count} never arrived")
+        return result["distinct"] * 1e9 / (result["last_ns"] - start)
+
+    # --- the cells ---
+
+    def cell_sqlite(self):
+        return self.disk("insert", 200000, 256, 100)["rate"]
+
+    def cell_sync(self):
+        return self.disk("sync", 2000)["p50_us"]
+
+    def disk(self, kind, *arguments):
+        folder = self.folder / self.new_name("disk")
+        folder.mkdir()
+        result = self.run("disk_load", kind, folder, *arguments)
+        shutil.rmtree(folder)
+        return result
+
+    def cell_ingress(self, count, size, window):
+        """PUBACKs with the link down: nothing but receive, commit, acknowledge."""
+        daemon = Daemon(self, free_port(), self.new_name("ingress"))
+        try:
+            return self.run("mqtt_load", "publish", daemon.socket, count, size, window)
+        finally:
+            daemon.stop()
+            shutil.rmtree(daemon.folder)
+
+    def cell_paho(self):
+        port = free_port()
+        broker = Broker(self.folder, port)
+        try:
+            subscriber = self.subscriber(port, self.messages)
+            result = self.run("paho_load", port, self.messages, SIZE, WINDOW)
+            return self.end_to_end(result["start_ns"], subscriber, self.messages)
+        finally:
+            broker.stop()
+
+    def cell_bridge(self):
+        port, local = free_port(), free_port()
+        broker = Broker(self.folder, port)
+        bridge = Broker(self.folder, local, remote=port)
+        try:
+            subscriber = self.subscriber(port, self.messages)
+            time.sleep(1.5)  # the bridge does not tell when it is connected
+            result = self.run("mqtt_load", "publish", local, self.messages, SIZE, 100)
+            return self.end_to_end(result["start_ns"], subscriber, self.messages)
+        finally:
+            bridge.stop()
+            broker.stop()
+
+    def cell_daemon(self, size=SIZE):
+        """End to end through the daemon: rate, and bytes written for each byte of payload."""
+        port = free_port()
+        broker = Broker(self.folder, port)
+        daemon = Daemon(self, port, self.new_name("daemon"))
+        try:
+            daemon.wait_online()
+            subscriber = self.subscriber(port, self.messages)
+            before = daemon.written_bytes()
+            result = self.run("mqtt_load", "publish", daemon.socket, self.messages, size, 100)
+            rate = self.end_to_end(result["start_ns"], subscriber, self.messages)
+            wait_for(lambda: daemon.status()["spool"]["messages"] == 0, "the drain")
+            return rate, (daemon.written_bytes() - before) / (self.messages * size)
+        finally:
+            daemon.stop()
+            broker.stop()
+            shutil.rmtree(daemon.folder)
+
+    def cell_drain(self, count):
+        """Spool `count` with the link down, then bring the broker up: drain rate and memory."""
+        port = free_port()
+        daemon = Daemon(self, port, self.new_name("drain"))
+        broker = None
+        try:
+            self.run("mqtt_load", "publish", daemon.socket, count, SIZE, 1000)
+            wait_for(lambda: daemon.status()["spool"]["messages"] == count, "the spool to fill")
+            spooled = daemon.memory_bytes()
+            # The daemon tries again within 500 ms; the rate is counted from the first arrival on.
+            broker = Broker(self.folder, port)
+            subscriber = self.subscriber(port, count)
+            result = json.loads(subscriber.communicate()[0].splitlines()[-1])
+            drained = daemon.memory_bytes()
+            wait_for(lambda: daemon.status()["spool"]["messages"] == 0, "the drain")
+            span = result["last_ns"] - result["first_ns"]
+            missed = count - result["distinct"]
+            return result["distinct"] * 1e9 / span, spooled, drained, missed
+        finally:
+            daemon.stop()
+            if broker:
+                broker.stop()
+            shutil.rmtree(daemon.folder)
+
+
+def spread(values, digits=2):
+    middle = statistics.median(values)
+    return f"{middle:,.{digits}f} [{min(values):,.{digits}f}..{max(values):,.{digits}f}]"
+
+
+def line(figure, wanted, value, detail):
+    print(f"| {figure} | {value} | {wanted} | {detail} |", flush=True)
+
+
+def collect(bench, repeats):
+    rows = []
+    for repeat in range(repeats):
+        print(f"round {repeat + 1} of {repeats} ...", file=sys.stderr, flush=True)
+        row = {"sqlite": bench.cell_sqlite(), "ingress": bench.cell_ingress(200000, 256, 100)["rate"]}
+        row["sync"] = bench.cell_sync()
+        row["lone"] = bench.cell_ingress(3000, 256, 1)["p50_us"]
+        row["paho"] = bench.cell_paho()
+        row["daemon"], _ = bench.cell_daemon()
+        row["bridge"] = bench.cell_bridge()
+        _, row["written"] = bench.cell_daemon(256)
+        row["drain"] = bench.cell_drain(10000)[0]
+        rows.append(row)
+    return rows
+
+
+def ratios(rows, a, b):
+    return [row[a] / row[b] for row in rows]
+
+
+def absolute(rows, *names):
+    return ", ".join(f"{name} {statistics.median([row[name] for row in rows]):,.0f}" for name in names)
+
+
+def report(rows):
+    print("| figure, as a ratio in one run | median [min..max] | wanted | medians |")
+    print("|---|---|---|---|")
+    line("PUBACKs/s, one producer, window 100, to plain SQLite batch inserts of 100", ">= 0.6",
+         spread(ratios(rows, "ingress", "sqlite")), absolute(rows, "ingress", "sqlite"))
+    line("end to end, QoS 1, 128 B, to bare Paho through the same link seam", ">= 0.9",
+         spread(ratios(rows, "daemon", "paho")), absolute(rows, "daemon", "paho"))
+    line("end to end, durable, to a tuned mosquitto bridge that is not", ">= 1.3",
+         spread(ratios(rows, "daemon", "bridge")), absolute(rows, "daemon", "bridge"))
+    line("bytes written to disk per payload byte, 256 B, delivered at once", "<= 5",
+         spread([row["written"] for row in rows]), "")
+    line("PUBACK p50 of a lone producer, window 1, to one fdatasync of 4 KiB", "<= 1.3",
+         spread(ratios(rows, "lone", "sync")), absolute(rows, "lone", "sync") + " us")
+
+
+def report_million(bench, rows):
+    rate, spooled, drained, missed = bench.cell_drain(1000000)
+    small = statistics.median([row["drain"] for row in rows])
+    line("drain rate with 1,000,000 spooled to that with 10,000", ">= 0.9", f"{rate / small:.2f}",
+         f"{rate:,.0f}, {small:,.0f}; not arrived at the subscriber: {missed}")
+    line("resident memory with 1,000,000 spooled of 128 B", "<= 24 MB",
+         f"{spooled / 1e6:.1f} MB", f"after the drain {drained / 1e6:.1f} MB")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
+    parser.add_argument("--build", default=str(SOURCE / "build" / "release"))
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--messages", type=int, default=200000)
+    parser.add_argument("--million", action="store_true", help="also spool and drain 1,000,000")
+    parser.add_argument("--folder", help="where to write: the disk that is measured")
+    arguments = parser.parse_args()
+    folder = pathlib.Path(tempfile.mkdtemp(prefix="spoold-bench-", dir=arguments.folder))
+    try:
+        bench = Bench(arguments, folder)
+        rows = collect(bench, arguments.repeats)
+        report(rows)
+        if arguments.million:
+            report_million(bench, rows)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    main()
