@@ -73,6 +73,9 @@ struct config {
     int log_level; /* syslog's number */
 };
 
+/* The dotted path of the first key that differs and cannot change while the daemon runs; NULL: none. */
+const char *config_needs_restart(const struct config *running, const struct config *fresh);
+
 #define CONFIG_ERROR_MAX 512
 
 /*
@@ -95,9 +98,10 @@ bool config_parse_time(const char *text, uint64_t *ret_ms);
  * config_each_key() - walk over the table of keys
  *
  * For the tests that compare it with the sample and the man page. @value is the
- * default as it would stand in the file, NULL where there is none.
+ * default as it would stand in the file, NULL where there is none; @reloads:
+ * a HUP takes a new value over, everything else needs a restart.
  */
-typedef void config_key_fn(void *context, const char *path, const char *value);
+typedef void config_key_fn(void *context, const char *path, const char *value, bool reloads);
 void config_each_key(config_key_fn *fn, void *context);
 
 #endif

@@ -1,0 +1,236 @@
+/*
+ * config_scan.c - what libconfig takes wrong in silence, found before it reads
+ *
+ * libconfig 1.5, which Debian 12 has, stores a number above 32 bits without an
+ * L modulo 2^32: max_bytes = 5000000000 would be 705 MB and nobody is told.
+ * And where @include names a folder, its scanner ends the whole process with
+ * exit(2), as it does on a read error. So each file is read here first, by a
+ * scanner that knows as much of the syntax as is needed to tell a number from
+ * a name, a text and a comment, and follows @include as libconfig does: at the
+ * start of a line, relative to the folder of the main file.
+ *
+ * What this scanner does not understand it leaves to libconfig to refuse.
+ */
+#include "config_table.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
+struct scan {
+    const char *file;
+    const char *folder;
+    const char *at;
+    unsigned line;
+    unsigned depth;
+    bool line_start; /* nothing but blanks since the last newline */
+    char *error;
+};
+
+static bool scan_text(struct scan *scan);
+
+static bool is_name(char c)
+{
+    return (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') ||
+           c == '_' || c == '-' || c == '*';
+}
+
+static bool is_digit(char c)
+{
+    return c >= '0' && c <= '9';
+}
+
+/* False, for the caller to return. */
+static bool PRINTF_LIKE(2, 3) refuse(const struct scan *scan, const char *format, ...)
+{
+    size_t used =
+        (size_t)snprintf(scan->error, CONFIG_ERROR_MAX, "%s:%u: ", scan->file, scan->line);
+    va_list arguments;
+
+    if (used < CONFIG_ERROR_MAX) {
+        va_start(arguments, format);
+        (void)vsnprintf(scan->error + used, CONFIG_ERROR_MAX - used, format, arguments);
+        va_end(arguments);
+    }
+    return false;
+}
+
+static const char *read_all(int fd, char *text)
+{
+    size_t used = 0;
+
+    for (;;) {
+        ssize_t got = read(fd, text + used, CONFIG_FILE_MAX + 1 - used);
+
+        if (got < 0 && errno == EINTR)
+            continue;
+        if (got < 0)
+            return strerror(errno);
+        if (got == 0)
+            break;
+        used += (size_t)got;
+        if (used > CONFIG_FILE_MAX)
+            return "is larger than 1 MiB, which no configuration is";
+    }
+    text[used] = '\0';
+    return strlen(text) == used ? NULL : "holds a NUL byte: is it a text file?";
+}
+
+const char *config_read_text(const char *path, char **ret_text)
+{
+    /* O_NONBLOCK: a FIFO must not hold the daemon at start. */
+    AUTO_CLOSE int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+    AUTO_FREE char *text = NULL;
+    struct stat status;
+    const char *why;
+
+    if (fd < 0 || fstat(fd, &status) != 0)
+        return strerror(errno);
+    if (!S_ISREG(status.st_mode))
+        return "is no regular file";
+    text = malloc(CONFIG_FILE_MAX + 2);
+    if (text == NULL)
+        return strerror(ENOMEM);
+    why = read_all(fd, text);
+    if (why == NULL) {
+        *ret_text = text;
+        text = NULL;
+    }
+    return why;
+}
+
+static void skip_comment(struct scan *scan)
+{
+    bool block = scan->at[0] == '/' && scan->at[1] == '*';
+
+    if (!block) {
+        scan->at += strcspn(scan->at, "\n");
+        return;
+    }
+    for (scan->at += 2; *scan->at != '\0'; scan->at++) {
+        if (scan->at[0] == '*' && scan->at[1] == '/') {
+            scan->at += 2;
+            return;
+        }
+        scan->line += *scan->at == '\n';
+    }
+}
+
+static void skip_string(struct scan *scan)
+{
+    for (scan->at++; *scan->at != '\0' && *scan->at != '"'; scan->at++) {
+        if (scan->at[0] == '\\' && scan->at[1] != '\0')
+            scan->at++;
+        scan->line += *scan->at == '\n';
+    }
+    scan->at += *scan->at == '"';
+}
+
+/* A float is left alone: no key takes one, and libconfig reads it right. */
+static bool scan_number(struct scan *scan)
+{
+    bool hex = scan->at[0] == '0' && (scan->at[1] == 'x' || scan->at[1] == 'X');
+    const char *start = scan->at;
+    unsigned long long number;
+    char *end;
+    bool wide;
+
+    errno = 0;
+    number = strtoull(start, &end, hex ? 16 : 10);
+    wide = *end == 'L';
+    scan->at = end;
+    while (is_name(*scan->at) || *scan->at == '.' || *scan->at == '+')
+        scan->at++;
+    if (!hex && (*end == '.' || *end == 'e' || *end == 'E'))
+        return true;
+    if (errno == 0 && number <= (wide ? (unsigned long long)INT64_MAX : INT32_MAX))
+        return true;
+    return refuse(
+        scan,
+        "the number %.*s is too large; write a size with its unit, such as \"5G\", or "
+        "put an L behind a count",
+        (int)(end - start < 32 ? end - start : 32), start);
+}
+
+static bool scan_include(struct scan *scan)
+{
+    const char *quote = scan->at + strspn(scan->at, " \t");
+    const char *name = quote + (*quote == '"');
+    size_t size = strcspn(name, "\"\n");
+    char path[PATH_MAX];
+    AUTO_FREE char *text = NULL;
+    struct scan inner = {.file = path, .folder = scan->folder, .line = 1, .line_start = true};
+    const char *why;
+
+    scan->at = name + size + (name[size] == '"');
+    /* libconfig has the words for these: no quotes, a backslash in the name, too deep. */
+    if (*quote != '"' || name[size] != '"' || memchr(name, '\\', size) != NULL ||
+        scan->depth >= CONFIG_DEPTH_MAX)
+        return true;
+    if (snprintf(path, sizeof(path), "%s/%.*s", scan->folder, (int)size, name) >= PATH_MAX)
+        return true;
+    why = config_read_text(path, &text);
+    if (why != NULL)
+        return refuse(scan, "@include: %s: %s", path, why);
+    inner.at = text;
+    inner.depth = scan->depth + 1;
+    inner.error = scan->error;
+    return scan_text(&inner);
+}
+
+/* One token from @scan->at on. */
+static bool scan_token(struct scan *scan)
+{
+    static const char include[] = "@include";
+    char c = *scan->at;
+    bool line_start = scan->line_start;
+
+    scan->line_start = c == '\n' || (line_start && (c == ' ' || c == '\t'));
+    if (c == '#' || (c == '/' && (scan->at[1] == '/' || scan->at[1] == '*'))) {
+        skip_comment(scan);
+    } else if (c == '"') {
+        skip_string(scan);
+    } else if (is_digit(c)) {
+        return scan_number(scan);
+    } else if (line_start && strncmp(scan->at, include, sizeof(include) - 1) == 0) {
+        scan->at += sizeof(include) - 1;
+        return scan_include(scan);
+    } else if (c != '-' && is_name(c)) {
+        while (is_name(*scan->at))
+            scan->at++;
+    } else {
+        scan->line += c == '\n';
+        scan->at++;
+    }
+    return true;
+}
+
+static bool scan_text(struct scan *scan)
+{
+    while (*scan->at != '\0') {
+        if (!scan_token(scan))
+            return false;
+    }
+    return true;
+}
+
+bool config_scan(const char *file,
+                 const char *folder,
+                 const char *text,
+                 char error[static CONFIG_ERROR_MAX])
+{
+    struct scan scan = {
+        .file = file,
+        .folder = folder,
+        .at = text,
+        .line = 1,
+        .line_start = true,
+        .error = error,
+    };
+
+    return scan_text(&scan);
+}
