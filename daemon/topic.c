@@ -1,0 +1,95 @@
+/*
+ * Text of MQTT: UTF-8, topic names and topic filters.
+ *
+ * The standard forbids more than RFC 3629 does: a string must not hold U+0000
+ * [MQTT-1.5.4-2]. A payload that calls itself text may. Everything else,
+ * control characters and non-characters included, is let through: the standard
+ * leaves it to the receiver, and a gateway that forwards has no reason to be
+ * stricter than the broker behind it.
+ *
+ * A topic is matched level by level and byte by byte, without normalization
+ * [MQTT-4.7.3-4]; neither recursion nor memory is needed, because "#" can only
+ * stand at the end.
+ */
+#include "packet-private.h"
+
+#include <string.h>
+
+#include "utf8.h"
+
+enum { TOPIC_MAX_BYTES = UINT16_MAX };
+
+bool packet_utf8_is_well_formed(struct view text)
+{
+    while (text.size > 0) {
+        size_t size = utf8_character(text.data, text.size);
+        if (size == 0)
+            return false;
+        text.data += size;
+        text.size -= size;
+    }
+    return true;
+}
+
+static bool view_has(struct view text, char byte)
+{
+    return text.size > 0 && memchr(text.data, byte, text.size) != NULL;
+}
+
+bool packet_utf8_is_valid(struct view text)
+{
+    return packet_utf8_is_well_formed(text) && !view_has(text, '\0');
+}
+
+bool packet_text_is_topic(struct view text)
+{
+    return text.size > 0 && text.size <= TOPIC_MAX_BYTES && !view_has(text, '+') &&
+           !view_has(text, '#');
+}
+
+bool packet_topic_is_valid(struct view topic)
+{
+    return packet_text_is_topic(topic) && packet_utf8_is_valid(topic);
+}
+
+bool packet_filter_is_valid(struct view filter)
+{
+    if (filter.size == 0 || filter.size > TOPIC_MAX_BYTES || !packet_utf8_is_valid(filter))
+        return false;
+    for (size_t i = 0; i < filter.size; i++) {
+        uint8_t byte = filter.data[i];
+        if (byte != '+' && byte != '#')
+            continue;
+        bool starts = i == 0 || filter.data[i - 1] == '/';
+        bool last = i + 1 == filter.size;
+        if (!starts || (!last && (byte == '#' || filter.data[i + 1] != '/')))
+            return false;
+    }
+    return true;
+}
+
+bool packet_topic_matches(const char *filter, struct view topic)
+{
+    const uint8_t *at = topic.data;
+    const uint8_t *end = topic.size > 0 ? at + topic.size : at;
+    if ((*filter == '+' || *filter == '#') && at < end && *at == '$')
+        return false; /* [MQTT-4.7.2-1] */
+    for (;; filter++, at++) {
+        if (*filter == '#')
+            return true;
+        if (*filter == '+') {
+            filter++;
+            while (at < end && *at != '/')
+                at++;
+        } else {
+            while (*filter != '/' && at < end && *at != '/' && (uint8_t)*filter == *at) {
+                filter++;
+                at++;
+            }
+        }
+        if (at == end) /* "a/#" also matches "a" */
+            return *filter == '\0' || strcmp(filter, "/#") == 0;
+        if (*filter != '/' || *at != '/')
+            return false;
+    }
+}
