@@ -6,7 +6,6 @@ import os
 import signal
 import socket
 import subprocess
-import time
 
 import mqtt
 import processes
@@ -18,7 +17,7 @@ _QUICK = {
     "uplink": {"client_id": "gw-test", "keepalive": "5s", "connect_timeout": "2s",
                "backoff": {"min": "100ms", "max": "300ms"}},
     "audit": {"journal": "none"},
-    "status_interval": "1s",
+    "status_interval": "200ms",
     "log_level": "info",
 }
 _SANITIZER_SIGNS = ("ERROR: AddressSanitizer", "ERROR: LeakSanitizer", "runtime error:",
@@ -192,7 +191,17 @@ class Gateway:
         return json.loads(done.stdout)
 
     def ledger(self):
+        """By the tool; of a running daemon one that was written after this call began."""
+        if self.is_running():
+            before = self._status_written()
+            tap.wait_for(lambda: self._status_written() != before, 10, "a new status file")
         return self.tool_status()["ledger"]
+
+    def _status_written(self):
+        with contextlib.suppress(FileNotFoundError):
+            seen = os.stat(os.path.join(self.run_folder, "status.json"))
+            return (seen.st_ino, seen.st_mtime_ns)
+        return None
 
     def audit_lines(self, path=None):
         """The records of the audit file; half a line at the end, while it is written, is left out."""
@@ -260,7 +269,3 @@ def check_audit(lines):
                                  % (line["id"], seen[line["id"]], line))
         seen[line["id"]] = line
 
-
-def settle_time():
-    """One short pause for tests that show that nothing happens."""
-    time.sleep(0.5)

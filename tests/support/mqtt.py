@@ -167,7 +167,7 @@ class Packet:
         if self.kind == CONNACK:
             self.session_present = reader.take(1)[0]
             self.reason = reader.take(1)[0]
-            self.properties = reader.properties() if version == 5 else {}
+            self.properties = reader.properties() if len(self.body) > 2 else {}
         elif self.kind == PUBLISH:
             self.qos = self.flags >> 1 & 3
             self.retain, self.dup = bool(self.flags & 1), bool(self.flags & 8)

@@ -1,0 +1,92 @@
+# What the scripts share. Sourced, never run: bash, with `set -euo pipefail` in force.
+
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+
+needed_packages=(
+    build-essential cmake ninja-build pkg-config git
+    libpaho-mqtt-dev libssl-dev libsqlite3-dev libconfig-dev libsystemd-dev
+    libcmocka-dev libmosquitto-dev libjansson-dev
+    mosquitto mosquitto-clients python3 openssl
+)
+
+say() { printf '%s\n' "$*"; }
+headline() { printf '\n== %s\n' "$*"; }
+
+die() {
+    printf '%s: %s\n' "$(basename "$0")" "$*" >&2
+    exit 1
+}
+
+is_installed() {
+    [[ $(dpkg-query -W -f='${db:Status-Status}' "$1" 2>/dev/null) == installed ]]
+}
+
+# Runs a command as root, by sudo only where that is needed.
+as_root() {
+    if [[ $(id -u) == 0 ]]; then
+        "$@"
+    else
+        sudo "$@"
+    fi
+}
+
+# The mosquitto package starts a broker on port 1883 when it is installed. Only its program is
+# wanted here, so services are kept from starting meanwhile, and that one from being enabled.
+install_packages() {
+    local policy=/usr/sbin/policy-rc.d made_policy=no status=0
+
+    if [[ " $* " == *" mosquitto "* && ! -e $policy ]]; then
+        printf '#!/bin/sh\nexit 101\n' | as_root tee "$policy" >/dev/null
+        as_root chmod 755 "$policy"
+        made_policy=yes
+    fi
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq update || true
+    as_root env DEBIAN_FRONTEND=noninteractive \
+        apt-get -qq install -y --no-install-recommends "$@" || status=$?
+    if [[ $made_policy == yes ]]; then
+        as_root rm -f "$policy"
+        if command -v systemctl >/dev/null; then
+            as_root systemctl disable mosquitto.service >/dev/null 2>&1 || true
+        fi
+        say "mosquitto was installed as a program; no system broker was started or enabled."
+    fi
+    return "$status"
+}
+
+# need_packages NAME...: installs those that are missing; works offline when none is.
+need_packages() {
+    local missing=() name
+
+    if ! command -v dpkg-query >/dev/null; then
+        say "This is no Debian: please see that the equivalents of these are there: $*"
+        return 0
+    fi
+    for name in "$@"; do
+        is_installed "$name" || missing+=("$name")
+    done
+    if [[ ${#missing[@]} == 0 ]]; then
+        say "All Debian packages are there."
+        return 0
+    fi
+    say "Installing: ${missing[*]}"
+    if [[ $(id -u) != 0 ]] && ! command -v sudo >/dev/null; then
+        die "needs root for: apt-get install ${missing[*]}"
+    fi
+    install_packages "${missing[@]}" ||
+        die "could not install the packages. Please run: apt-get install ${missing[*]}"
+}
+
+# build PRESET: configures and builds; what the compiler says is shown only where it failed.
+build() {
+    local preset=$1 log="$root/build/$1.log" began=$SECONDS
+
+    mkdir -p "$root/build"
+    printf 'Building %-8s ' "$preset"
+    if ! (cd "$root" && cmake --preset "$preset" && cmake --build --preset "$preset") \
+        >"$log" 2>&1; then
+        say "FAILED:"
+        tail -n 60 "$log"
+        return 1
+    fi
+    say "done in $((SECONDS - began)) s"
+}

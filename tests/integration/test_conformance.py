@@ -1,0 +1,396 @@
+"""Packet sequences of our own against the local socket, for both versions of MQTT.
+
+Each row of a table: what the standard says, the version, the bytes sent in hex (after a CONNECT
+where the table says so), and what must come back: packets as "KIND reason" and whether the
+connection closes. In version 3.1.1 an error closes without a word.
+"""
+
+import os
+import socket
+import sys
+import threading
+import time
+
+sys.dont_write_bytecode = True
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
+
+import mqtt  # noqa: E402
+from gateway import Gateway  # noqa: E402
+from tap import case, check, cleanup, equal, run_all, wait_for  # noqa: E402
+
+# "C:" stands for a CONNACK with that code, "D:" for a DISCONNECT, "A:" for a PUBACK,
+# "P" for a PINGRESP, "S:" for a SUBACK, "U:" for an UNSUBACK; "X" closes.
+
+CONNECTS = [
+    # statement, version, bytes, wanted (any of them)
+    ("a plain CONNECT is accepted", 4, "100d 0004 4d515454 04 02 003c 0001 61", ["C:00"]),
+    ("a plain CONNECT is accepted", 5, "100e 0004 4d515454 05 02 003c 00 0001 61", ["C:00"]),
+    ("3.1.1 without id, clean", 4, "100c 0004 4d515454 04 02 003c 0000", ["C:00"]),
+    ("3.1.1 without id, not clean: 0x02 [MQTT-3.1.3-8]", 4,
+     "100c 0004 4d515454 04 00 003c 0000", ["C:02 X"]),
+    ("persistent session flag is accepted", 4, "100d 0004 4d515454 04 00 003c 0001 61", ["C:00"]),
+    ("persistent session flag is accepted", 5, "100e 0004 4d515454 05 00 003c 00 0001 61",
+     ["C:00"]),
+    ("session expiry is accepted", 5,
+     "1013 0004 4d515454 05 02 003c 05 1100000e10 0001 61", ["C:00"]),
+    ("a wrong protocol name closes [MQTT-3.1.2-1]", 4, "100d 0004 4d515455 04 02 003c 0001 61",
+     ["X", "C:84 X"]),
+    ("version 3 is unsupported", 4, "100f 0006 4d5149736470 03 02 003c 0001 61",
+     ["X", "C:01 X", "C:84 X"]),
+    ("version 6 is unsupported [MQTT-3.1.2-2]", 5, "100e 0004 4d515454 06 02 003c 00 0001 61",
+     ["X", "C:84 X", "C:01 X"]),
+    ("a reserved flag of CONNECT closes [MQTT-3.1.2-3]", 4,
+     "100d 0004 4d515454 04 03 003c 0001 61", ["X"]),
+    ("a reserved flag of CONNECT is malformed [MQTT-3.1.2-3]", 5,
+     "100e 0004 4d515454 05 03 003c 00 0001 61", ["X", "C:81 X"]),
+    ("fixed header flags of CONNECT are 0 [MQTT-2.1.3-1]", 4,
+     "110d 0004 4d515454 04 02 003c 0001 61", ["X"]),
+    ("fixed header flags of CONNECT are 0 [MQTT-2.1.3-1]", 5,
+     "110e 0004 4d515454 05 02 003c 00 0001 61", ["X", "C:81 X"]),
+    ("will QoS 3 [MQTT-3.1.2-12]", 5,
+     "1015 0004 4d515454 05 1e 003c 00 0001 61 00 0001 74 0001 6d", ["X", "C:81 X"]),
+    ("a password without a user name [3.1.1 MQTT-3.1.2-22]", 4,
+     "1010 0004 4d515454 04 42 003c 0001 61 0001 70", ["X"]),
+    ("a CONNECT cut short", 4, "1009 0004 4d515454 04 02 00", ["X"]),
+    ("bytes after the payload of CONNECT", 4, "100e 0004 4d515454 04 02 003c 0001 61 00", ["X"]),
+    ("bytes after the payload of CONNECT", 5, "100f 0004 4d515454 05 02 003c 00 0001 61 00",
+     ["X", "C:81 X"]),
+    ("a client id that is no UTF-8 [MQTT-1.5.4-1]", 5,
+     "100f 0004 4d515454 05 02 003c 00 0002 c328", ["X", "C:81 X", "C:85 X"]),
+    ("a property twice", 5,
+     "1018 0004 4d515454 05 02 003c 0a 1100000e10 1100000e10 0001 61", ["X", "C:82 X", "C:81 X"]),
+    ("Receive Maximum 0", 5, "1011 0004 4d515454 05 02 003c 03 210000 0001 61",
+     ["X", "C:82 X", "C:81 X"]),
+    ("an authentication method we do not know", 5,
+     "1012 0004 4d515454 05 02 003c 04 15000178 0001 61", ["C:8c X", "C:87 X"]),
+    ("a first packet that is no CONNECT [MQTT-3.1.0-1]", 4, "c000", ["X"]),
+    ("a PUBLISH before CONNECT [MQTT-3.1.0-1]", 4, "3003 0001 74", ["X"]),
+    ("packet type 0 is forbidden", 4, "0000", ["X"]),
+    ("a remaining length of five bytes", 4, "10 ffffffff7f", ["X"]),
+    ("an HTTP request", 4, "474554202f20485454502f312e310d0a0d0a", ["X"]),
+]
+
+AFTER_CONNECT = [
+    ("PINGREQ is answered", 4, "c000", ["P"]),
+    ("PINGREQ is answered", 5, "c000", ["P"]),
+    ("QoS 1 is acknowledged with its id", 4, "3206 0001 74 1234 78", ["A:00"]),
+    ("QoS 1 is acknowledged with its id", 5, "3207 0001 74 1234 00 78", ["A:00"]),
+    ("QoS 0 is not acknowledged", 4, "3004 0001 74 78 c000", ["P"]),
+    ("an empty payload", 4, "3205 0001 74 1234", ["A:00"]),
+    ("DUP on QoS 1 is no error", 4, "3a06 0001 74 1234 78", ["A:00"]),
+    ("two packets in one write", 4, "3206 0001 74 0001 78 3206 0001 74 0002 78", ["A:00 A:00"]),
+    ("a second CONNECT [MQTT-3.1.0-2]", 4, "100d 0004 4d515454 04 02 003c 0001 61", ["X"]),
+    ("a second CONNECT [MQTT-3.1.0-2]", 5, "100e 0004 4d515454 05 02 003c 00 0001 61", ["D:82 X"]),
+    ("QoS 3 [MQTT-3.3.1-4]", 4, "3606 0001 74 1234 78", ["X"]),
+    ("QoS 3 [MQTT-3.3.1-4]", 5, "3607 0001 74 1234 00 78", ["D:81 X"]),
+    ("DUP on QoS 0 [MQTT-3.3.1-2]", 4, "3804 0001 74 78", ["X"]),
+    ("DUP on QoS 0 [MQTT-3.3.1-2]", 5, "3805 0001 74 00 78", ["D:81 X", "D:82 X"]),
+    ("packet id 0 [MQTT-2.2.1-3]", 4, "3206 0001 74 0000 78", ["X"]),
+    ("packet id 0 [MQTT-2.2.1-3]", 5, "3207 0001 74 0000 00 78", ["D:81 X", "D:82 X"]),
+    ("a wildcard in the topic [MQTT-3.3.2-2]", 4, "3206 0001 23 1234 78", ["X"]),
+    ("a wildcard in the topic [MQTT-3.3.2-2]", 5, "3207 0001 23 1234 00 78",
+     ["D:90 X", "D:81 X", "A:90"]),
+    ("a plus in the topic [MQTT-3.3.2-2]", 5, "3209 0003 612f2b 1234 00 78",
+     ["D:90 X", "D:81 X", "A:90"]),
+    ("an empty topic without an alias", 4, "3205 0000 1234 78", ["X"]),
+    ("an empty topic without an alias", 5, "3206 0000 1234 00 78", ["D:82 X", "D:90 X", "D:81 X"]),
+    ("U+0000 in the topic [MQTT-1.5.4-2]", 4, "3206 0001 00 1234 78", ["X"]),
+    ("U+0000 in the topic [MQTT-1.5.4-2]", 5, "3207 0001 00 1234 00 78", ["D:81 X", "D:90 X"]),
+    ("an overlong form in the topic [MQTT-1.5.4-1]", 5, "3208 0002 c0af 1234 00 78",
+     ["D:81 X", "D:90 X"]),
+    ("a surrogate in the topic [MQTT-1.5.4-1]", 5, "3209 0003 eda080 1234 00 78",
+     ["D:81 X", "D:90 X"]),
+    ("a topic longer than the packet", 4, "3206 00ff 74 1234 78", ["X"]),
+    ("a topic longer than the packet", 5, "3207 00ff 74 1234 00 78", ["D:81 X"]),
+    ("a topic alias, which we did not offer [MQTT-3.2.2-18]", 5, "320a 0001 74 1234 03 230001 78",
+     ["D:94 X", "D:82 X"]),
+    ("a topic alias of 0 [MQTT-3.3.2-8]", 5, "320a 0001 74 1234 03 230000 78",
+     ["D:94 X", "D:82 X", "D:81 X"]),
+    ("a subscription identifier from a client [MQTT-3.3.4-6]", 5,
+     "3209 0001 74 1234 02 0b01 78", ["D:82 X", "D:81 X"]),
+    ("a property that is none", 5, "3209 0001 74 1234 02 7f01 78", ["D:81 X", "D:82 X"]),
+    ("a property of another packet", 5, "320c 0001 74 1234 05 1100000001 78",
+     ["D:81 X", "D:82 X"]),
+    ("a property twice", 5, "320b 0001 74 1234 04 01000100 78", ["D:82 X", "D:81 X"]),
+    ("payload format 2", 5, "3209 0001 74 1234 02 0102 78", ["D:82 X", "D:81 X"]),
+    ("a property length beyond the packet", 5, "3207 0001 74 1234 7f 78", ["D:81 X"]),
+    ("a wildcard in the response topic [MQTT-3.3.2-14]", 5,
+     "320b 0001 74 1234 04 08000123 78", ["D:82 X", "D:81 X", "D:90 X", "A:90"]),
+    ("a user property twice is no error", 5,
+     "3215 0001 74 1234 0e 260001610001622600016100 0163 78", ["A:00"]),
+    ("SUBSCRIBE is refused", 4, "8206 0001 0001 74 00", ["S:80"]),
+    ("SUBSCRIBE is refused", 5, "8207 0001 00 0001 74 00", ["S:87"]),
+    ("SUBSCRIBE to two filters is refused for each", 5, "820b 0001 00 0001 74 00 0001 75 01",
+     ["S:87,87"]),
+    ("SUBSCRIBE with flags 0 [MQTT-3.8.1-1]", 4, "8006 0001 0001 74 00", ["X"]),
+    ("SUBSCRIBE with flags 0 [MQTT-3.8.1-1]", 5, "8007 0001 00 0001 74 00", ["D:81 X"]),
+    ("SUBSCRIBE without a filter [MQTT-3.8.3-2]", 4, "8202 0001", ["X"]),
+    ("SUBSCRIBE without a filter [MQTT-3.8.3-2]", 5, "8203 0001 00", ["D:82 X", "D:81 X"]),
+    ("UNSUBSCRIBE is answered", 4, "a205 0001 0001 74", ["U:"]),
+    ("UNSUBSCRIBE is answered", 5, "a206 0001 00 0001 74", ["U:11", "U:87"]),
+    ("a PUBACK for nothing", 4, "4002 0001", ["X"]),
+    ("a CONNACK from a client", 4, "2002 0000", ["X"]),
+    ("a CONNACK from a client", 5, "2003 0000 00", ["D:82 X", "D:81 X"]),
+    ("a PINGRESP from a client", 5, "d000", ["D:82 X", "D:81 X"]),
+    ("packet type 0", 5, "0000", ["D:81 X", "D:82 X"]),
+    ("packet type 15 in 3.1.1", 4, "f000", ["X"]),
+    ("AUTH without a method", 5, "f000", ["D:82 X", "D:81 X"]),
+    ("PINGREQ with a payload", 4, "c001 00", ["X"]),
+    ("PINGREQ with a payload", 5, "c001 00", ["D:81 X"]),
+    ("PINGREQ with flags", 5, "c100", ["D:81 X"]),
+    ("a remaining length of five bytes", 5, "32 ffffffff7f", ["D:81 X"]),
+    ("DISCONNECT closes", 4, "e000", ["X"]),
+    ("DISCONNECT closes", 5, "e000", ["X"]),
+    ("DISCONNECT with a reason closes", 5, "e002 04 00", ["X"]),
+    ("DISCONNECT with flags [MQTT-3.14.1-1]", 5, "e100", ["D:81 X"]),
+    ("a PUBREL for nothing", 5, "6202 0001", ["D:82 X", "D:81 X"]),
+]
+
+
+def shown(packet):
+    code = "%02x" % packet.reason if packet.reason is not None else ""
+    if packet.kind in (mqtt.SUBACK, mqtt.UNSUBACK):
+        code = ",".join("%02x" % reason for reason in packet.reasons)
+    letter = {mqtt.CONNACK: "C:", mqtt.DISCONNECT: "D:", mqtt.PUBACK: "A:", mqtt.PINGRESP: "P",
+              mqtt.SUBACK: "S:", mqtt.UNSUBACK: "U:"}.get(packet.kind, "?%d:" % packet.kind)
+    return letter + code
+
+
+def answers(client, wanted):
+    """What comes until it closes, or, where no close is wanted, as many packets as wanted."""
+    most = max(len(one.split()) for one in wanted if not one.endswith("X")) \
+        if any(not one.endswith("X") for one in wanted) else 99
+    seen = []
+    while len(seen) < most:
+        try:
+            seen.append(shown(client.receive(3)))
+        except mqtt.Closed:
+            return " ".join(seen + ["X"])
+        except socket.timeout:
+            return " ".join(seen + ["nothing more"])
+    return " ".join(seen)
+
+
+def run_table(table, connected, chunk=None):
+    gateway = Gateway().start()
+    wrong = []
+    for number, (statement, version, text, wanted) in enumerate(table):
+        client = gateway.raw(version, client_id="t%d" % number)
+        if connected:
+            client.connect()
+        raw = bytes.fromhex(text)
+        try:
+            for start in range(0, len(raw), chunk or len(raw)):
+                client.send(raw[start:start + (chunk or len(raw))])
+                if chunk:
+                    time.sleep(0.001)
+        except OSError:
+            pass  # closed while we were still sending: what counts is what it answered
+        seen = answers(client, wanted)
+        if seen not in wanted:
+            wrong.append("%s (version %d): %s, wanted %s" % (statement, version, seen, wanted))
+        client.close()
+    gateway.stop()
+    check(not wrong, "%d of %d rows are wrong:\n" % (len(wrong), len(table)) + "\n".join(wrong))
+
+
+@case
+def each_row_of_the_table_of_connects_is_held():
+    run_table(CONNECTS, connected=False)
+
+
+@case
+def each_row_of_the_table_of_packets_is_held():
+    run_table(AFTER_CONNECT, connected=True)
+
+
+@case
+def both_tables_are_held_byte_by_byte():
+    run_table(CONNECTS, connected=False, chunk=1)
+    run_table(AFTER_CONNECT, connected=True, chunk=1)
+
+
+@case
+def packets_cut_anywhere_are_put_together():
+    gateway = Gateway().start()
+    stream = b"".join(mqtt.publish_packet(5, "plant/t", b"x" * (7 * number), 1, number)
+                      for number in range(1, 40))
+    for size in (1, 2, 3, 7, 100, 1000):
+        client = gateway.client(5)
+        for start in range(0, len(stream), size):
+            client.send(stream[start:start + size])
+        acks = [client.expect(mqtt.PUBACK) for _ in range(39)]
+        equal([(ack.packet_id, ack.reason) for ack in acks],
+              [(number, 0) for number in range(1, 40)])
+        client.disconnect()
+    gateway.stop()
+    equal(gateway.ledger()["accepted"], 6 * 39)
+
+
+@case
+def a_packet_id_in_use_may_come_again_after_its_acknowledgement():
+    gateway = Gateway().start()
+    client = gateway.client(4)
+    for _ in range(3):
+        client.last_id = 16
+        client.publish_wait("plant/t", b"x")
+    gateway.stop()
+    equal(gateway.ledger()["accepted"], 3)
+
+
+@case
+def a_silent_client_is_closed_after_one_and_a_half_keep_alives():
+    gateway = Gateway().start()
+    for version in (4, 5):
+        client = gateway.client(version, keepalive=1)
+        began = time.monotonic()
+        last = client.expect_closed(10)
+        took = time.monotonic() - began
+        check(1.4 <= took <= 5, "closed after", took)
+        equal(last and (last.kind, last.reason), (mqtt.DISCONNECT, 0x8D) if version == 5 else None)
+    gateway.stop()
+
+
+@case
+def pings_and_publishes_keep_a_client_alive():
+    gateway = Gateway().start()
+    client = gateway.client(4, keepalive=1)
+    for turn in range(6):
+        time.sleep(0.5)
+        client.ping() if turn % 2 else client.publish_wait("plant/t", b"x")
+    gateway.stop()
+
+
+@case
+def keep_alive_0_never_times_out():
+    gateway = Gateway().start()
+    client = gateway.client(4, keepalive=0)
+    time.sleep(2.5)
+    client.ping()
+    gateway.stop()
+
+
+@case
+def a_connection_without_a_connect_is_closed_after_its_time():
+    gateway = Gateway().start()
+    silent, slow = gateway.raw(), gateway.raw()
+    began = time.monotonic()
+    raw = mqtt.connect_packet(5, "x" * 60)
+    for byte in raw[:20]:
+        slow.send(bytes([byte]))
+    silent.expect_closed(20)
+    slow.expect_closed(20)
+    check(8 <= time.monotonic() - began <= 15, "closed after", time.monotonic() - began)
+    gateway.stop()
+
+
+@case
+def a_client_that_never_reads_its_acknowledgements_is_bounded():
+    gateway = Gateway().start()
+    gateway.client(5).ping()
+    before = resident(gateway.process.pid)
+    greedy = gateway.client(5)
+    greedy.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+    greedy.sock.settimeout(3)
+    packet = mqtt.publish_packet(5, "t", b"", 1, 1) * 1000
+    sent = 0
+    try:
+        for _ in range(300):
+            sent += greedy.sock.send(packet) // (len(packet) // 1000)
+    except OSError:
+        pass  # held back, or closed: both bound it
+    check(sent < 300000, "it could send without end", sent)
+    other = gateway.client(5)
+    equal(other.publish_wait("plant/t", b"x").reason, 0, "another producer")
+    grown = resident(gateway.process.pid) - before
+    check(grown < 30 << 20, "memory grew by", grown)
+    gateway.stop()
+
+
+def resident(pid):
+    with open("/proc/%d/statm" % pid) as seen:
+        return int(seen.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+@case
+def three_hundred_connections_at_once_are_served():
+    gateway = Gateway().start()
+    clients = [gateway.client(4 + number % 2, client_id="c%d" % number) for number in range(300)]
+    for client in clients:
+        client.publish("plant/t", b"x")
+    for client in clients:
+        client.expect(mqtt.PUBACK)
+    for client in clients:
+        client.disconnect()
+    gateway.stop()
+    equal(gateway.ledger()["accepted"], 300)
+
+
+@case
+def more_clients_than_max_clients_are_turned_away_and_the_others_stay():
+    gateway = Gateway(listen={"max_clients": 10}).start()
+    clients = [gateway.client(5, client_id="c%d" % number) for number in range(10)]
+    for _ in range(5):
+        late = gateway.raw(5)
+        try:
+            late.send(mqtt.connect_packet(5, "late"))
+            last = late.expect_closed(5)
+        except OSError:
+            last = None
+        check(last is None or last.reason in (0x89, 0x88, 0x97), "turned away", last)
+    for client in clients:
+        equal(client.publish_wait("plant/t", b"x").reason, 0)
+    clients.pop().disconnect()
+    wait_for(lambda: served(gateway), 10, "a place for the next one")
+    gateway.stop()
+
+
+def served(gateway):
+    try:
+        with mqtt.Client(gateway.socket, 5) as client:
+            return client.publish_wait("plant/t", b"x").reason == 0
+    except (OSError, mqtt.Closed, AssertionError):
+        return False
+
+
+@case
+def clients_that_vanish_in_the_middle_leave_nothing_behind():
+    gateway = Gateway().start()
+    gateway.client(5).ping()
+    before = len(os.listdir("/proc/%d/fd" % gateway.process.pid))
+    raw = mqtt.connect_packet(5, "") + mqtt.publish_packet(5, "plant/t", b"x" * 5000, 1, 1)
+    for cut in range(0, len(raw), 61):
+        client = gateway.raw(5)
+        client.send(raw[:cut])
+        client.close()
+    wait_for(lambda: len(os.listdir("/proc/%d/fd" % gateway.process.pid)) <= before, 20,
+             "descriptors back to %d" % before)
+    gateway.stop()
+
+
+@case
+def a_bad_producer_does_not_disturb_a_good_one():
+    gateway = Gateway().start()
+    ending = threading.Event()
+    thread = threading.Thread(target=disturb, args=(gateway, ending), daemon=True)
+    cleanup(ending.set)
+    thread.start()
+    good = gateway.client(5)
+    for number in range(300):
+        equal(good.publish_wait("plant/t", b"%d" % number).reason, 0)
+    ending.set()
+    thread.join(10)
+    gateway.stop()
+
+
+def disturb(gateway, ending):
+    while not ending.is_set():
+        try:
+            with mqtt.Client(gateway.socket, 5, client_id="bad") as client:
+                client.send(os.urandom(200))
+                client.expect_closed(2)
+        except Exception:
+            pass
+
+
+run_all()

@@ -1,0 +1,443 @@
+"""The life of the daemon: arguments, readiness, stop, HUP, a second one, sockets from systemd."""
+
+import json
+import os
+import re
+import signal
+import socket
+import sys
+import time
+
+sys.dont_write_bytecode = True
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
+
+import processes  # noqa: E402
+from broker import Link, Mosquitto  # noqa: E402
+from gateway import Gateway, check_audit, check_balance  # noqa: E402
+from mqtt import Client, Subscriber  # noqa: E402
+from tap import case, check, cleanup, equal, run_all, wait_for  # noqa: E402
+
+
+def daemon(*arguments, env=None):
+    return processes.run([processes.daemon_path()] + list(arguments), env=env)
+
+
+def publish(gateway, count):
+    with gateway.client(5) as client:
+        for _, ack in client.publish_many((("plant/t", b"%06d" % number)
+                                           for number in range(count)), 200):
+            equal(ack.reason, 0, "reason of a PUBACK")
+
+
+# Arguments
+
+
+@case
+def version_is_printed_and_exits_0():
+    done = daemon("--version")
+    equal(done.returncode, 0)
+    check(re.match(rb"mqtt-spoold \d+\.\d+\.\d+\b", done.stdout), "version", done.stdout)
+
+
+@case
+def a_wrong_argument_exits_2_and_shows_the_usage():
+    for arguments in (["--no-such-option"], ["surplus"], ["-c"]):
+        done = daemon(*arguments)
+        equal(done.returncode, 2, "exit code of %r" % arguments)
+        check(b"sage" in done.stderr, "usage", done.stderr)
+
+
+@case
+def a_good_configuration_passes_the_test_and_leaves_no_trace():
+    gateway = Gateway()
+    done = daemon("-c", gateway.config, "--test-config")
+    equal((done.returncode, done.stderr), (0, b""))
+    check(not os.path.exists(gateway.spool), "a spool was made")
+    check(not os.path.exists(gateway.socket), "a socket was made")
+
+
+@case
+def the_sample_configuration_passes_the_test():
+    source = os.environ.get("SPOOLD_SOURCE") or os.path.join(os.path.dirname(__file__), "../..")
+    done = daemon("-c", os.path.join(source, "etc", "mqtt-spoold.conf"), "--test-config")
+    equal((done.returncode, done.stderr), (0, b""))
+
+
+@case
+def a_bad_configuration_exits_78_and_names_file_line_key_and_reason():
+    gateway = Gateway()
+    bad = [("retention = { max_mesages = 5; };", b"max_mesages"),
+           ("retention = { max_messages = \"many\"; };", b"max_messages"),
+           ("retention = { max_messages = 0; };", b"max_messages"),
+           ("retention = { when_full = \"panic\"; };", b"when_full"),
+           ("status_interval = \"5 parsecs\";", b"status_interval"),
+           ("no_such_key = 1;", b"no_such_key"),
+           ("lanes = ( { name = \"alarms\"; topics = ( \"a/#\" ); } );", b"lanes"),
+           ("uplink = {", b"")]
+    path = os.path.join(gateway.folder, "bad.conf")
+    for line, key in bad:
+        with open(path, "w") as out:
+            brokers = "" if line.startswith("uplink") else "uplink = { brokers = (\"tcp://a\"); };"
+            out.write(brokers + "\n\n" + line + "\n")
+        for arguments in (["--test-config"], []):
+            done = daemon("-c", path, *arguments)
+            equal(done.returncode, 78, "exit code for %s %r" % (line, arguments))
+            check(b"bad.conf:" in done.stderr and key in done.stderr, "the message",
+                  line, done.stderr)
+            check(re.search(rb"bad\.conf:[34]:", done.stderr), "its line", line, done.stderr)
+
+
+@case
+def a_configuration_that_is_not_there_exits_78():
+    done = daemon("-c", "/nonexistent/mqtt-spoold.conf")
+    equal(done.returncode, 78)
+    check(b"/nonexistent/mqtt-spoold.conf" in done.stderr, "the file's name", done.stderr)
+
+
+# Readiness and stop
+
+
+@case
+def systemd_is_told_of_readiness_status_and_stop():
+    gateway = Gateway().start()
+    wait_for(lambda: any("STATUS=" in text for text in gateway.read_notifications()), 10,
+             "a STATUS= line")
+    gateway.stop()
+    seen = "\n".join(gateway.notifications)
+    check("READY=1" in seen and "STOPPING=1" in seen, "notifications", seen)
+    check(seen.index("READY=1") < seen.index("STOPPING=1"), "their order", seen)
+
+
+@case
+def the_watchdog_is_fed_when_systemd_asks_for_it():
+    gateway = Gateway()
+    gateway.start(env={"WATCHDOG_USEC": "1000000"})
+    wait_for(lambda: sum("WATCHDOG=1" in text for text in gateway.read_notifications()) >= 3, 10,
+             "WATCHDOG=1")
+    gateway.stop()
+
+
+@case
+def nobody_is_needed_who_listens_for_notifications():
+    gateway = Gateway()
+    gateway.start(env={"NOTIFY_SOCKET": ""}, ready=False)
+    wait_for(lambda: os.path.exists(gateway.socket), 10, "the socket")
+    publish(gateway, 3)
+    gateway.stop()
+
+
+@case
+def term_stops_at_once_when_nothing_is_in_flight():
+    broker = Mosquitto().start()
+    gateway = Gateway(broker.url).start()
+    gateway.wait_link()
+    publish(gateway, 10)
+    gateway.wait_drained()
+    gateway.stop(8)
+    check(not os.path.exists(gateway.socket), "the socket is gone")
+
+
+@case
+def term_under_load_delivers_or_keeps_everything():
+    broker = Mosquitto().start()
+    far = Subscriber(broker.address).start()
+    cleanup(far.stop)
+    gateway = Gateway(broker.url).start()
+    gateway.wait_link()
+    client = gateway.client(5)
+    for number in range(3000):
+        client.publish("plant/t", b"%06d" % number)
+    gateway.process.send_signal(signal.SIGTERM)
+    acked = read_acks(client)
+    gateway.stop()
+    ledger = gateway.ledger()
+    check_balance(ledger)
+    check(ledger["accepted"] >= acked, "what was acknowledged is accepted", ledger, acked)
+    equal(len(set(far.payloads())) >= ledger["delivered"], True, "what is delivered arrived")
+    gateway.start()
+    ledger = gateway.wait_drained()
+    equal(ledger["delivered"], ledger["accepted"], "delivered after all")
+    wait_for(lambda: len(set(far.payloads())) == ledger["accepted"], 10, "all at the broker")
+    gateway.stop()
+    check_audit(gateway.audit_lines())
+
+
+def read_acks(client):
+    """How many positive PUBACKs come before the connection closes."""
+    count = 0
+    try:
+        while True:
+            packet = client.receive(15)
+            count += packet.kind == 4 and packet.reason == 0
+    except Exception:
+        return count
+
+
+@case
+def a_producer_is_told_of_the_shutdown():
+    gateway = Gateway().start()
+    client = gateway.client(5)
+    client.ping()
+    gateway.stop()
+    last = client.expect_closed()
+    equal((last and last.kind, last and last.reason), (14, 0x8B), "DISCONNECT")
+
+
+@case
+def the_status_can_be_read_while_it_is_stopped():
+    gateway = Gateway().start()
+    publish(gateway, 7)
+    gateway.stop()
+    status = gateway.tool_status()
+    equal(status["ledger"]["spooled"], 7)
+    equal(status["spool"]["messages"], 7)
+    done = gateway.tool("status")
+    equal(done.returncode, 0)
+    check(b"7" in done.stdout, "status for people", done.stdout)
+
+
+@case
+def the_status_file_has_every_field():
+    broker = Mosquitto().start()
+    gateway = Gateway(broker.url).start()
+    gateway.wait_link()
+    publish(gateway, 5)
+    gateway.wait_drained()
+    wait_for(lambda: gateway.status()["ledger"]["delivered"] == 5, 10, "5 in the status file")
+    status = gateway.status()
+    wanted = {"version": [], "uptime_ms": [], "link": ["state", "broker", "since", "connects",
+                                                       "last_error"],
+              "spool": ["messages", "bytes", "disk_bytes", "oldest_age_ms"], "lanes": [],
+              "ledger": ["accepted", "delivered", "evicted", "expired", "rejected", "dropped",
+                         "damaged", "spooled"],
+              "tokens": ["in_flight", "peak"], "rates": ["in", "out"], "memory": ["rss_bytes"],
+              "clock": ["synchronized"]}
+    for name, fields in wanted.items():
+        check(name in status, "no " + name, status)
+        for field in fields:
+            check(field in status[name], "no %s.%s" % (name, field), status)
+    check_balance(status["ledger"])
+    gateway.stop()
+
+
+# A second daemon, leftovers
+
+
+@case
+def a_second_daemon_on_the_same_spool_exits_1_and_says_why():
+    gateway = Gateway().start()
+    other = Gateway(spool={"directory": gateway.spool})
+    done = daemon("-c", other.config)
+    equal(done.returncode, 1)
+    check(b"another" in done.stderr and gateway.spool.encode() in done.stderr, "why", done.stderr)
+    publish(gateway, 1)
+    gateway.stop()
+
+
+@case
+def a_socket_left_behind_by_a_crash_is_replaced():
+    gateway = Gateway().start()
+    publish(gateway, 5)
+    gateway.kill()
+    check(os.path.exists(gateway.socket), "the socket file is left behind")
+    gateway.start()
+    publish(gateway, 5)
+    equal(gateway.ledger()["spooled"], 10)
+    gateway.stop()
+
+
+@case
+def a_socket_in_use_is_not_taken_away():
+    gateway = Gateway().start()
+    other = Gateway(listen={"socket": gateway.socket})
+    done = daemon("-c", other.config)
+    equal(done.returncode, 1)
+    check(gateway.socket.encode() in done.stderr, "the socket's path", done.stderr)
+    publish(gateway, 1)
+    gateway.stop()
+
+
+@case
+def ids_go_on_after_a_restart_with_an_empty_spool():
+    broker = Mosquitto().start()
+    gateway = Gateway(broker.url).start()
+    publish(gateway, 5)
+    gateway.wait_drained()
+    gateway.stop()
+    gateway.start()
+    publish(gateway, 5)
+    gateway.wait_drained()
+    gateway.stop()
+    equal([line["id"] for line in gateway.audit_lines()], list(range(1, 11)))
+
+
+# HUP
+
+
+@case
+def hup_reopens_the_audit_file_and_no_line_is_lost_or_doubled():
+    broker = Mosquitto().start()
+    gateway = Gateway(broker.url).start()
+    gateway.wait_link()
+    rotated = []
+    for turn in range(5):
+        publish(gateway, 400)
+        rotated.append("%s.%d" % (gateway.audit, turn))
+        os.rename(gateway.audit, rotated[-1])
+        gateway.hup()
+        wait_for(lambda: os.path.exists(gateway.audit), 10, "a new audit file")
+    gateway.wait_drained()
+    wait_for(lambda: sum(len(gateway.audit_lines(path)) for path in rotated)
+             + len(gateway.audit_lines()) >= 2000, 10, "2000 lines")
+    gateway.stop()
+    lines = [line for path in rotated + [gateway.audit] for line in gateway.audit_lines(path)]
+    equal(len(lines), 2000)
+    check_audit(lines)
+
+
+@case
+def hup_changes_the_limits():
+    gateway = Gateway().start()
+    publish(gateway, 50)
+    gateway.configure(retention={"max_messages": 20})
+    gateway.hup()
+    wait_for(lambda: gateway.ledger()["spooled"] == 20, 10, "20 left")
+    equal(len(gateway.wait_audit(30)), 30)
+    seen = gateway.read_notifications()
+    check(any("RELOADING=1" in text for text in seen), "RELOADING=1", seen)
+    gateway.stop()
+
+
+@case
+def hup_with_a_bad_file_keeps_the_old_settings_and_says_so():
+    gateway = Gateway().start()
+    publish(gateway, 10)
+    gateway.configure(retention={"max_messages": 0})
+    gateway.hup()
+    wait_for(lambda: "max_messages" in gateway.log(), 10, "the error in the log")
+    publish(gateway, 10)
+    equal(gateway.ledger()["spooled"], 20)
+    gateway.stop()
+
+
+@case
+def hup_names_what_needs_a_restart():
+    gateway = Gateway().start()
+    gateway.configure(uplink={"window": 77})
+    gateway.hup()
+    wait_for(lambda: "restart" in gateway.log(), 10, "the warning in the log")
+    check("window" in gateway.log(), "the key's name")
+    gateway.stop()
+
+
+# Sockets from systemd
+
+
+@case
+def a_passed_unix_socket_is_used_and_stays():
+    gateway = Gateway()
+    listening = socket.socket(socket.AF_UNIX)
+    listening.bind(gateway.socket)
+    listening.listen(64)
+    cleanup(listening.close)
+    start_with_sockets(gateway, [listening])
+    publish(gateway, 5)
+    gateway.stop()
+    check(os.path.exists(gateway.socket), "the socket file stays")
+    waiting = Client(gateway.socket)  # connects while the daemon is down, is served after it
+    cleanup(waiting.close)
+    start_with_sockets(gateway, [listening])
+    waiting.connect()
+    waiting.publish_wait("plant/t", b"x")
+    gateway.stop()
+    equal(gateway.ledger()["accepted"], 6)
+
+
+@case
+def a_passed_loopback_tcp_socket_is_used_beside_it():
+    gateway = Gateway()
+    local = socket.socket(socket.AF_UNIX)
+    local.bind(gateway.socket)
+    local.listen(64)
+    tcp = socket.create_server(("127.0.0.1", 0))
+    for sock in (local, tcp):
+        cleanup(sock.close)
+    start_with_sockets(gateway, [local, tcp])
+    with Client(tcp.getsockname(), 4) as client:
+        client.publish_wait("plant/t", b"x")
+    publish(gateway, 1)
+    gateway.stop()
+    equal(gateway.ledger()["accepted"], 2)
+
+
+def start_with_sockets(gateway, sockets):
+    """As systemd does: descriptors from 3 on, LISTEN_FDS and LISTEN_PID.
+
+    The shell that sets LISTEN_PID becomes the daemon, so the number is right. Descriptors are
+    moved down from numbers that cannot collide.
+    """
+    high = [os.dup2(sock.fileno(), 200 + index, True) for index, sock in enumerate(sockets)]
+    moves = " ".join("%d<&%d %d<&-" % (3 + index, fd, fd) for index, fd in enumerate(high))
+    script = "LISTEN_PID=$$; export LISTEN_PID; exec \"$@\" " + moves
+    shell = processes.need("bash")
+    gateway.start(wrap=[shell, "-c", script, "sh"], pass_fds=high,
+                  env={"LISTEN_FDS": str(len(sockets))})
+    for fd in high:
+        os.close(fd)
+
+
+@case
+def systemd_socket_activate_starts_it_with_the_first_producer():
+    activate = processes.need("systemd-socket-activate", "systemd")
+    gateway = Gateway()
+    gateway.start(wrap=[activate, "-l", gateway.socket, "-E", "NOTIFY_SOCKET"], ready=False)
+    wait_for(lambda: os.path.exists(gateway.socket), 10, "the socket")
+    publish(gateway, 5)
+    gateway.stop()
+    equal(gateway.ledger()["accepted"], 5)
+
+
+# A crash between commit and export
+
+
+@case
+def kills_between_commit_and_export_leave_each_line_once():
+    broker = Mosquitto().start()
+    link = Link(broker.port).mend()
+    gateway = Gateway(link.url, retention={"max_messages": 300}).start()
+    for turn in range(6):
+        gateway.wait_link()
+        client = gateway.client(5)
+        for number in range(1500):
+            client.publish("plant/t", b"%d %d" % (turn, number))
+        time.sleep(0.02 * (turn + 1))
+        gateway.kill()
+        gateway.start()
+    gateway.wait_drained()
+    gateway.stop()
+    ledger = gateway.ledger()
+    check_balance(ledger)
+    lines = gateway.audit_lines()
+    check_audit(lines)
+    equal(len(lines), ledger["accepted"] - ledger["spooled"], "records")
+
+
+@case
+def half_a_line_at_the_end_of_the_audit_file_is_mended():
+    gateway = Gateway(retention={"max_messages": 5}).start()
+    publish(gateway, 20)
+    gateway.wait_audit(15)
+    gateway.kill()
+    with open(gateway.audit, "rb+") as file:
+        file.truncate(os.path.getsize(gateway.audit) - 7)
+    gateway.start()
+    publish(gateway, 5)
+    gateway.wait_audit(20)
+    gateway.stop()
+    with open(gateway.audit) as seen:
+        lines = [json.loads(line) for line in seen]
+    equal(len(lines), 20)
+    check_audit(lines)
+
+
+run_all()

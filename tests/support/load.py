@@ -1,0 +1,107 @@
+"""Producers under load that keep their side of the ledgers, for runs in which the daemon is killed.
+
+Each message is sent once, under a key of its own; what is open when the connection dies is unknown.
+"""
+
+import threading
+import time
+
+import mqtt
+
+
+class Producer(threading.Thread):
+    """One producer: pipelined QoS 1 publishes over as many connections as it takes."""
+
+    def __init__(self, path, name, window=64, size=120, pause=0.0):
+        super().__init__(daemon=True)
+        self.path, self.producer, self.window, self.size = path, name, window, size
+        self.pause = pause
+        self.sent, self.acked, self.refused, self.unknown = {}, {}, {}, set()
+        self.connections = 0
+        self.error = None
+        self._number = 0
+        self._ending = threading.Event()
+
+    def finish(self, seconds=20):
+        """No new messages; waits for the acknowledgements of those that are open."""
+        self._ending.set()
+        self.join(seconds)
+        if self.is_alive() or self.error:
+            raise AssertionError("producer %s: %r" % (self.producer, self.error or "hangs"))
+
+    def run(self):
+        try:
+            while not self._ending.is_set():
+                self._connect_and_publish()
+        except BaseException as error:  # shown by finish()
+            self.error = error
+
+    def _connect_and_publish(self):
+        open_keys = {}
+        try:
+            with mqtt.Client(self.path, 5, client_id="load-" + self.producer) as client:
+                self.connections += 1
+                while not self._ending.is_set() or open_keys:
+                    self._fill(client, open_keys)
+                    if open_keys:
+                        self._take_ack(client, open_keys)
+        except (OSError, mqtt.Closed):
+            time.sleep(0.005)
+        self.unknown.update(open_keys.values())
+
+    def _fill(self, client, open_keys):
+        batch = bytearray()
+        while len(open_keys) < self.window and not self._ending.is_set():
+            self._number += 1
+            key = "%s/%d" % (self.producer, self._number)
+            topic = "load/%s/%d" % (self.producer, self._number % 3)
+            payload = key.encode().ljust(self.size, b".")
+            packet_id = client.next_id()
+            self.sent[key] = (topic, payload)
+            open_keys[packet_id] = key
+            batch += mqtt.publish_packet(5, topic, payload, 1, packet_id,
+                                         properties={"user": [("spool-ref", key)]})
+        if batch:
+            client.send(batch)
+            if self.pause:
+                time.sleep(self.pause)
+
+    def _take_ack(self, client, open_keys):
+        ack = client.receive(20)
+        if ack.kind == mqtt.DISCONNECT:
+            raise mqtt.Closed(ack)
+        key = open_keys.pop(ack.packet_id)
+        if ack.reason == 0:
+            self.acked[key] = mqtt.spool_id(ack)
+        else:
+            self.refused[key] = ack.reason
+
+
+def start_producers(path, count=4, **options):
+    producers = [Producer(path, "p%d" % number, **options) for number in range(count)]
+    for producer in producers:
+        producer.start()
+    return producers
+
+
+def collect(history, producers):
+    """Puts the producers' ledgers into @history."""
+    for producer in producers:
+        history.sent.update(producer.sent)
+        history.acked.update(producer.acked)
+        history.refused.update(producer.refused)
+        history.unknown |= producer.unknown
+
+
+def collect_remote(history, messages):
+    for message in messages:
+        key = message.payload.rstrip(b".").decode()
+        history.remote.append((key, message.topic, message.payload))
+
+
+def wait_quiet(messages, seconds=0.3):
+    """The far side has read what the broker had for it: nothing new for a while."""
+    count = -1
+    while count != len(messages):
+        count = len(messages)
+        time.sleep(seconds)
