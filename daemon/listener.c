@@ -1,0 +1,492 @@
+/*
+ * listener.c - where producers connect
+ *
+ * A socket file of our own never stands open to more than `mode` allows: Linux
+ * gives a bound socket the mode of its descriptor, so fchmod(fd, 0) before
+ * bind() makes a file that nobody may use, which then gets its group and its
+ * mode and only after that a backlog. No umask is changed and no second name is
+ * needed, so tools show the socket under its own path.
+ *
+ * A file left behind is told from one in use by connecting to it: refused means
+ * that nobody listens. Whether a file is still ours to remove is decided by its
+ * device and inode, since another daemon may have taken the path over.
+ *
+ * A TCP socket carries no credentials, so it is adopted only when bound to
+ * loopback.
+ *
+ * Out of descriptors or memory the sources are switched off and a timer tries
+ * again; level-triggered epoll would spin otherwise. Two lines are logged for
+ * one such time: when it begins and when the backlog is empty again.
+ */
+#include "listener.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <time.h>
+
+#include "log.h"
+
+#define LISTEN_BACKLOG 4096
+/* Connections taken in one dispatch, so that a storm does not keep the loop from the others. */
+#define ACCEPT_BURST  256
+#define RETRY_US      500000
+#define NAME_MAX_SIZE 160
+
+union socket_address {
+    struct sockaddr any;
+    struct sockaddr_un local;
+    struct sockaddr_in in4;
+    struct sockaddr_in6 in6;
+};
+
+struct listener_socket {
+    struct listener *listener;
+    int fd;
+    bool is_local; /* Unix: the kernel knows who is there */
+    sd_event_source *io;
+};
+
+struct listener {
+    sd_event *event;
+    sd_event_source *retry;
+    const struct listener_ops *ops;
+    void *owner;
+    bool starved; /* out of descriptors or memory */
+    bool paused;  /* for good */
+    char *path;   /* of the file we made, else NULL */
+    dev_t device;
+    ino_t inode;
+    size_t count;
+    struct listener_socket sockets[];
+};
+
+static const char *quote_path(char text[NAME_MAX_SIZE], const char *path)
+{
+    return log_quote(text, NAME_MAX_SIZE, path, strlen(path));
+}
+
+/* One line for each way to fail, so that the operator reads what to do; returns @error. */
+static int fail_path(const char *path, const char *what, const char *remedy, int error)
+{
+    char text[NAME_MAX_SIZE];
+    log_error("listen_failed path=%s step=%s error=\"%s\" remedy=\"%s\"",
+              quote_path(text, path), what, strerror(-error), remedy);
+    return error;
+}
+
+/* ---- accepting ---- */
+
+static int switch_sources(struct listener *listener, int enabled)
+{
+    for (size_t i = 0; i < listener->count; i++) {
+        int r = sd_event_source_set_enabled(listener->sockets[i].io, enabled);
+        if (r < 0)
+            return r;
+    }
+    return 0;
+}
+
+static bool is_shortage(int error)
+{
+    return error == EMFILE || error == ENFILE || error == ENOBUFS || error == ENOMEM;
+}
+
+static int starve(struct listener *listener, int error)
+{
+    if (!listener->starved)
+        log_warning("listen_pausing error=\"%s\" retry_ms=%d", strerror(error),
+                    RETRY_US / 1000);
+    listener->starved = true;
+    int r = switch_sources(listener, SD_EVENT_OFF);
+    if (r >= 0)
+        r = sd_event_source_set_time_relative(listener->retry, RETRY_US);
+    if (r >= 0)
+        r = sd_event_source_set_enabled(listener->retry, SD_EVENT_ONESHOT);
+    return r;
+}
+
+static void sated(struct listener *listener)
+{
+    if (listener->starved)
+        log_notice("listen_resumed");
+    listener->starved = false;
+}
+
+/* Acknowledgements are small and wait for nothing: Nagle would hold them up. */
+static int identify(const struct listener_socket *socket, int fd, struct peer *ret_peer)
+{
+    struct ucred credentials;
+    socklen_t size = sizeof(credentials);
+    int on = 1;
+    if (!socket->is_local) {
+        (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on)); /* slower without */
+        *ret_peer = (struct peer){.uid = PEER_UID_UNKNOWN, .gid = (gid_t)-1};
+        return 0;
+    }
+    if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &credentials, &size) != 0)
+        return -errno;
+    *ret_peer =
+        (struct peer){.uid = credentials.uid, .gid = credentials.gid, .pid = credentials.pid};
+    return 0;
+}
+
+static int hand_over(struct listener_socket *socket, int fd)
+{
+    struct listener *listener = socket->listener;
+    struct peer peer;
+    if (identify(socket, fd, &peer) != 0) {
+        (void)close(fd); /* nobody knows who it was: nothing to tell */
+        return 0;
+    }
+    return listener->ops->accepted(listener->owner, fd, &peer);
+}
+
+/* Return: 0 or a fatal error of ours or of the owner. */
+static int accept_some(struct listener_socket *socket)
+{
+    struct listener *listener = socket->listener;
+    for (int i = 0; i < ACCEPT_BURST && !listener->paused; i++) {
+        int fd = accept4(socket->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+        if (fd < 0 && errno == EAGAIN) {
+            sated(listener);
+            return 0;
+        }
+        if (fd < 0 && is_shortage(errno))
+            return starve(listener, errno);
+        if (fd < 0 && (errno == EBADF || errno == EINVAL || errno == ENOTSOCK))
+            return -errno;
+        if (fd < 0)
+            continue; /* what befell one connection, accept(2) lists it */
+        int r = hand_over(socket, fd);
+        if (r < 0)
+            return r;
+    }
+    return 0;
+}
+
+static int on_connection(sd_event_source *source, int fd, uint32_t events, void *userdata)
+{
+    struct listener_socket *socket = userdata;
+    (void)source;
+    (void)fd;
+    (void)events;
+    int r = accept_some(socket);
+    if (r < 0)
+        (void)sd_event_exit(socket->listener->event, r); /* fails only when it has ended */
+    return r;
+}
+
+static int on_retry(sd_event_source *source, uint64_t at_us, void *userdata)
+{
+    struct listener *listener = userdata;
+    (void)source;
+    (void)at_us;
+    int r = listener->paused ? 0 : switch_sources(listener, SD_EVENT_ON);
+    if (r < 0)
+        (void)sd_event_exit(listener->event, r); /* fails only when it has ended */
+    return r;
+}
+
+/* ---- sockets that systemd passed ---- */
+
+static bool is_loopback(const union socket_address *address)
+{
+    if (address->any.sa_family == AF_INET)
+        return ntohl(address->in4.sin_addr.s_addr) >> 24 == 127;
+    if (address->any.sa_family == AF_INET6)
+        return IN6_IS_ADDR_LOOPBACK(&address->in6.sin6_addr) ||
+               (IN6_IS_ADDR_V4MAPPED(&address->in6.sin6_addr) &&
+                address->in6.sin6_addr.s6_addr[12] == 127);
+    return false;
+}
+
+static int socket_option(int fd, int option)
+{
+    int value = 0;
+    socklen_t size = sizeof(value);
+    return getsockopt(fd, SOL_SOCKET, option, &value, &size) == 0 ? value : -1;
+}
+
+/* NULL when @fd can be used, else what speaks against it. */
+static const char *objection(int fd, bool *ret_is_local)
+{
+    union socket_address address = {0};
+    socklen_t size = sizeof(address);
+    if (getsockname(fd, &address.any, &size) != 0)
+        return "not a socket";
+    if (socket_option(fd, SO_TYPE) != SOCK_STREAM)
+        return "not a stream socket (use ListenStream=)";
+    if (socket_option(fd, SO_ACCEPTCONN) != 1)
+        return "not listening (use Accept=no)";
+    if (address.any.sa_family != AF_UNIX && !is_loopback(&address))
+        return "neither a Unix socket nor bound to loopback: anybody could publish";
+    *ret_is_local = address.any.sa_family == AF_UNIX;
+    return NULL;
+}
+
+static int make_nonblocking(int fd)
+{
+    int flags = fcntl(fd, F_GETFL);
+    if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0 ||
+        fcntl(fd, F_SETFD, FD_CLOEXEC) < 0)
+        return -errno;
+    return 0;
+}
+
+static int check_passed(const struct listener_settings *settings, struct listener *listener)
+{
+    for (size_t i = 0; i < settings->passed_count; i++) {
+        int fd = settings->passed[i];
+        const char *why = objection(fd, &listener->sockets[i].is_local);
+        int r = why ? -EINVAL : make_nonblocking(fd);
+        if (r < 0) {
+            log_error("listen_failed passed=%zu fd=%d error=\"%s\" "
+                      "remedy=\"mend the socket unit\"",
+                      i, fd, why ? why : strerror(-r));
+            return r;
+        }
+    }
+    return 0;
+}
+
+static void log_passed(const struct listener_socket *socket)
+{
+    union socket_address address = {0};
+    socklen_t size = sizeof(address);
+    char text[NAME_MAX_SIZE];
+    (void)getsockname(socket->fd, &address.any, &size); /* has worked before */
+    if (address.any.sa_family == AF_UNIX) {
+        size_t length = size > offsetof(struct sockaddr_un, sun_path)
+                            ? size - offsetof(struct sockaddr_un, sun_path)
+                            : 0;
+        /* An abstract name begins with a zero and has none at its end. */
+        if (length > 0 && address.local.sun_path[0] != '\0')
+            length = strnlen(address.local.sun_path, length);
+        log_notice("listening path=%s passed=yes",
+                   log_quote(text, sizeof(text), address.local.sun_path, length));
+        return;
+    }
+    in_port_t port =
+        address.any.sa_family == AF_INET ? address.in4.sin_port : address.in6.sin6_port;
+    log_notice("listening address=loopback port=%u passed=yes", (unsigned)ntohs(port));
+}
+
+/* ---- a socket of our own ---- */
+
+static int address_of(const char *path, union socket_address *ret)
+{
+    size_t size = strlen(path);
+    if (size == 0 || size >= sizeof(ret->local.sun_path))
+        return fail_path(path, "path", "use a path of 1 to 107 bytes", -ENAMETOOLONG);
+    *ret = (union socket_address){.local = {.sun_family = AF_UNIX}};
+    memcpy(ret->local.sun_path, path, size + 1);
+    return 0;
+}
+
+/* Does somebody listen there? A full backlog says EAGAIN, and that somebody does. */
+static int probe(const union socket_address *address)
+{
+    AUTO_CLOSE int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (fd < 0)
+        return -errno;
+    if (connect(fd, &address->any, sizeof(address->local)) == 0 || errno == EAGAIN)
+        return -EADDRINUSE;
+    if (errno == EPROTOTYPE) /* a socket of another type is in use, too */
+        return -EADDRINUSE;
+    return errno == ECONNREFUSED || errno == ENOENT ? 0 : -errno;
+}
+
+static int remove_leftover(const union socket_address *address)
+{
+    const char *path = address->local.sun_path;
+    struct stat status;
+    if (lstat(path, &status) != 0)
+        return errno == ENOENT ? 0
+                               : fail_path(path, "look", "check the parent folders", -errno);
+    if (!S_ISSOCK(status.st_mode))
+        return fail_path(path, "look", "it is no socket: remove it or change listen.socket",
+                         -EEXIST);
+    int r = probe(address);
+    if (r == -EADDRINUSE)
+        return fail_path(path, "look", "another daemon listens there: stop it", r);
+    if (r < 0)
+        return fail_path(path, "look", "check who owns the socket", r);
+    if (unlink(path) != 0 && errno != ENOENT)
+        return fail_path(path, "replace", "check the rights on the folder", -errno);
+    return 0;
+}
+
+static int give_to_group(const char *path, const char *group)
+{
+    if (!group || group[0] == '\0')
+        return 0;
+    errno = 0;
+    const struct group *entry = getgrnam(group);
+    if (!entry)
+        return fail_path(path, "group", "no such group: mend listen.group",
+                         errno != 0 ? -errno : -ENOENT);
+    if (lchown(path, (uid_t)-1, entry->gr_gid) != 0)
+        return fail_path(path, "group", "run the daemon as a member of listen.group", -errno);
+    return 0;
+}
+
+static int open_to(struct listener *listener, int fd, const struct listener_settings *settings)
+{
+    struct stat status;
+    const char *path = settings->path;
+    if (lstat(path, &status) != 0)
+        return fail_path(path, "bind", "something removed it at once", -errno);
+    listener->device = status.st_dev;
+    listener->inode = status.st_ino;
+    listener->path = strdup(path);
+    if (!listener->path)
+        return fail_path(path, "bind", "free some memory", -ENOMEM);
+    int r = give_to_group(path, settings->group);
+    if (r < 0)
+        return r;
+    if (chmod(path, settings->mode) != 0)
+        return fail_path(path, "mode", "check the rights on the folder", -errno);
+    if (listen(fd, LISTEN_BACKLOG) != 0)
+        return fail_path(path, "listen", "check the rights on the folder", -errno);
+    return 0;
+}
+
+static int make_socket(struct listener *listener, const struct listener_settings *settings)
+{
+    struct listener_socket *ours = &listener->sockets[0];
+    union socket_address address;
+    char text[NAME_MAX_SIZE];
+    int r = address_of(settings->path, &address);
+    if (r == 0)
+        r = remove_leftover(&address);
+    if (r < 0)
+        return r;
+    ours->is_local = true;
+    ours->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (ours->fd < 0 || fchmod(ours->fd, 0) != 0)
+        return fail_path(settings->path, "socket", "raise the limit of open files", -errno);
+    if (bind(ours->fd, &address.any, sizeof(address.local)) != 0)
+        return fail_path(settings->path, "bind",
+                         errno == ENOENT ? "make the folder" : "check the rights on the folder",
+                         -errno);
+    r = open_to(listener, ours->fd, settings);
+    if (r < 0)
+        return r;
+    log_notice("listening path=%s mode=%04o", quote_path(text, settings->path),
+               (unsigned)settings->mode);
+    return 0;
+}
+
+/* ---- life ---- */
+
+static int add_sources(struct listener *listener)
+{
+    for (size_t i = 0; i < listener->count; i++) {
+        struct listener_socket *socket = &listener->sockets[i];
+        int r = sd_event_add_io(listener->event, &socket->io, socket->fd, EPOLLIN,
+                                on_connection, socket);
+        if (r < 0)
+            return r;
+    }
+    int r = sd_event_add_time(listener->event, &listener->retry, CLOCK_MONOTONIC, 0, 0,
+                              on_retry, listener);
+    if (r < 0)
+        return r;
+    return sd_event_source_set_enabled(listener->retry, SD_EVENT_OFF);
+}
+
+static struct listener *listener_alloc(sd_event *event, size_t count)
+{
+    struct listener *listener =
+        calloc(1, sizeof(*listener) + count * sizeof(listener->sockets[0]));
+    if (!listener)
+        return NULL;
+    listener->event = sd_event_ref(event);
+    listener->count = count;
+    for (size_t i = 0; i < count; i++) {
+        listener->sockets[i].listener = listener;
+        listener->sockets[i].fd = -1;
+    }
+    return listener;
+}
+
+/* From here on the passed descriptors are ours. */
+static void adopt(struct listener *listener, const struct listener_settings *settings)
+{
+    for (size_t i = 0; i < settings->passed_count; i++) {
+        listener->sockets[i].fd = settings->passed[i];
+        log_passed(&listener->sockets[i]);
+    }
+}
+
+static void give_back(struct listener *listener)
+{
+    for (size_t i = 0; i < listener->count; i++)
+        listener->sockets[i].fd = -1;
+}
+
+int listener_new(sd_event *event,
+                 const struct listener_settings *settings,
+                 const struct listener_ops *ops,
+                 void *owner,
+                 struct listener **ret)
+{
+    size_t passed = settings->passed_count;
+    struct listener *listener = listener_alloc(event, passed > 0 ? passed : 1);
+    if (!listener)
+        return -ENOMEM;
+    listener->ops = ops;
+    listener->owner = owner;
+    int r = passed > 0 ? check_passed(settings, listener) : make_socket(listener, settings);
+    if (r == 0 && passed > 0)
+        adopt(listener, settings);
+    if (r == 0)
+        r = add_sources(listener);
+    if (r < 0) {
+        if (passed > 0)
+            give_back(listener);
+        listener_free(listener);
+        return r;
+    }
+    *ret = listener;
+    return 0;
+}
+
+static void remove_our_file(const struct listener *listener)
+{
+    struct stat status;
+    if (listener->path && lstat(listener->path, &status) == 0 &&
+        status.st_dev == listener->device && status.st_ino == listener->inode)
+        (void)unlink(listener->path); /* a leftover is replaced at the next start */
+}
+
+void listener_free(struct listener *listener)
+{
+    if (!listener)
+        return;
+    remove_our_file(listener);
+    for (size_t i = 0; i < listener->count; i++) {
+        (void)sd_event_source_disable_unref(listener->sockets[i].io); /* NULL, always */
+        cleanup_close(&listener->sockets[i].fd);
+    }
+    (void)sd_event_source_disable_unref(listener->retry); /* NULL, always */
+    (void)sd_event_unref(listener->event);                /* NULL, always */
+    free(listener->path);
+    free(listener);
+}
+
+void listener_pause(struct listener *listener)
+{
+    listener->paused = true;
+    (void)switch_sources(listener, SD_EVENT_OFF); /* switching off cannot fail */
+}

@@ -23,7 +23,7 @@ struct listener_settings {
     const char *path;  /* not used where sockets are passed */
     mode_t mode;
     const char *group; /* "": leave it */
-    const int *passed; /* descriptors from systemd, taken over; may be NULL */
+    const int *passed; /* descriptors from systemd, taken over on success; may be NULL */
     size_t passed_count;
 };
 
@@ -40,7 +40,9 @@ struct listener;
  *
  * A socket file left behind by a crash is replaced; one on which somebody
  * listens is an error (-EADDRINUSE), and so is a file that is no socket
- * (-EEXIST). Missing parent folder: -ENOENT.
+ * (-EEXIST). Missing parent folder or unknown group: -ENOENT. A passed
+ * descriptor that is not a listening stream socket, Unix or TCP on loopback:
+ * -EINVAL. Whatever fails was logged with its remedy.
  */
 MUST_CHECK int listener_new(sd_event *event,
                             const struct listener_settings *settings,
