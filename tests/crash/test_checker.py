@@ -1,14 +1,20 @@
 """The checker is itself checked: a good history passes, each way to spoil it is named."""
 
 import copy
+import json
 import os
+import sqlite3
 import sys
 
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "support"))
 
-from checker import History, verdict  # noqa: E402
+import processes  # noqa: E402
+from checker import History, collect_daemon, verdict  # noqa: E402
 from tap import case, check, equal, run_all  # noqa: E402
+
+SOURCE = os.environ.get("SPOOLD_SOURCE") or os.path.join(
+    os.path.dirname(os.path.abspath(__file__)), "..", "..")
 
 DELIVERED, EVICTED, SPOOLED = 60, 20, 10
 
@@ -180,6 +186,61 @@ def a_reason_that_is_none_is_named():
     history = good()
     history.outcomes[DELIVERED]["reason"] = "because"
     named(history, "REASON")
+
+
+# Reading: a database made with the schema of the source, and an audit file torn at its end
+
+
+def written(history, exported):
+    """(audit file, spool folder) that hold the daemon's side of @history."""
+    folder = processes.folder()
+    audit = os.path.join(folder, "audit.jsonl")
+    with open(audit, "w") as out:
+        for record in history.outcomes[:exported]:
+            out.write(json.dumps(record) + "\n")
+        out.write('{"seq":' + str(exported + 1))
+    database = sqlite3.connect(os.path.join(folder, "spool.db"))
+    with open(os.path.join(SOURCE, "store", "schema.sql")) as schema:
+        database.executescript(schema.read())
+    for record in history.outcomes[exported - 5:]:
+        evicted = record["outcome"] == "evicted"
+        database.execute("INSERT INTO outcome VALUES (?,?,0,0,0,?,?,NULL,1,0,1,9,0,0,'c',?,?)",
+                         (record["seq"], record["id"], int(evicted), int(evicted),
+                          record["topic"], record["ref"]))
+    for identity, key in history.spooled.items():
+        database.execute("INSERT INTO message VALUES (?,0,0,NULL,9,0,1,'c','t',NULL,?,x'')",
+                         (identity, key))
+    database.commit()
+    database.close()
+    return audit, folder
+
+
+@case
+def a_torn_file_and_the_table_together_are_the_whole_history():
+    wanted = good()
+    audit, folder = written(wanted, DELIVERED - 3)
+    history = good()
+    history.outcomes, history.spooled = [], {}
+    collect_daemon(history, [audit], folder)
+    equal(verdict(history), [])
+    equal((len(history.outcomes), history.spooled), (len(wanted.outcomes), wanted.spooled))
+
+
+@case
+def a_file_that_contradicts_the_table_is_named():
+    history = good()
+    audit, folder = written(history, DELIVERED - 3)
+    with open(audit) as seen:
+        lines = seen.read().split("\n")
+    lines[DELIVERED - 5] = lines[DELIVERED - 5].replace('"delivered"', '"dropped"')
+    with open(audit, "w") as out:
+        out.write("\n".join(lines))
+    try:
+        collect_daemon(history, [audit], folder)
+    except AssertionError as error:
+        check("differs" in str(error), "named", error)
+        return
+    raise AssertionError("not named")
 
 
 run_all()

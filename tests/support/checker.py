@@ -10,7 +10,7 @@ at the front of the payload. verdict() returns findings, each "KIND: what, which
 """
 
 import collections
-import contextlib
+import json
 import os
 import shutil
 import sqlite3
@@ -25,6 +25,11 @@ REASONS = {
     "dropped": {"operator"},
     "damaged": {"corrupt"},
 }
+# The numbers of store/spool.h in the outcome table.
+_OUTCOMES = TERMS
+_REASONS = (None, "max_messages", "max_bytes", "max_age", "disk", "message_expiry",
+            "reason_code", "too_large", "poison", "attempts", "operator", "corrupt")
+_ID_MASK = (1 << 48) - 1
 _SHOWN = 5
 
 
@@ -151,3 +156,54 @@ def verdict(history):
 
 def measured_repeats(history):
     return len(history.remote) - len({key for key, _, _ in history.remote})
+
+
+# Reading S: the audit files and a copy of the database
+
+
+def read_audit(paths):
+    """Records of the audit files, oldest file first; a torn last line, as a crash leaves it, is
+    no record: it is in the outcome table still."""
+    records = []
+    for path in paths:
+        with open(path, "rb") as audit:
+            records += [json.loads(line) for line in audit.read().split(b"\n")[:-1]]
+    return records
+
+
+def read_spool(directory):
+    """(records of the outcome table, {id: ref} of the messages) from a copy, so that neither the
+    evidence nor a daemon's files are touched."""
+    with tempfile.TemporaryDirectory(prefix="spoold-copy-") as copy:
+        for name in ("spool.db", "spool.db-wal"):
+            if os.path.exists(os.path.join(directory, name)):
+                shutil.copy(os.path.join(directory, name), copy)
+        database = sqlite3.connect(os.path.join(copy, "spool.db"))
+        try:
+            sound = database.execute("PRAGMA integrity_check").fetchall()
+            if sound != [("ok",)]:
+                raise AssertionError("integrity_check: %r" % sound[:3])
+            records = [{"seq": seq, "id": identity, "outcome": _OUTCOMES[outcome],
+                        "reason": _REASONS[reason], "topic": topic, "ref": ref}
+                       for seq, identity, outcome, reason, topic, ref in database.execute(
+                           "SELECT seq, id, outcome, reason, topic, ref FROM outcome "
+                           "ORDER BY seq")]
+            spooled = {key & _ID_MASK: ref
+                       for key, ref in database.execute("SELECT key, ref FROM message")}
+        finally:
+            database.close()
+    return records, spooled
+
+
+def collect_daemon(history, audit_paths, directory):
+    """Puts the daemon's side into @history. A record that is in file and table must be one."""
+    history.outcomes = read_audit(audit_paths)
+    table, history.spooled = read_spool(directory)
+    in_file = {record["seq"]: record for record in history.outcomes}
+    for record in table:
+        twin = in_file.get(record["seq"])
+        if twin is None:
+            history.outcomes.append(record)
+        elif (twin["id"], twin["outcome"]) != (record["id"], record["outcome"]):
+            raise AssertionError("seq %d differs: file %r, table %r"
+                                 % (record["seq"], twin, record))
