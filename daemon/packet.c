@@ -197,6 +197,8 @@ static int connect_read_properties(struct reader *body, struct packet_connect *c
         (uint16_t)packet_property_number(&properties, PROPERTY_RECEIVE_MAXIMUM, UINT16_MAX);
     connect->maximum_packet_size =
         packet_property_number(&properties, PROPERTY_MAXIMUM_PACKET_SIZE, UINT32_MAX);
+    connect->no_problem_info =
+        packet_property_number(&properties, PROPERTY_REQUEST_PROBLEM_INFO, 1) == 0;
     return 0;
 }
 

@@ -158,6 +158,7 @@ struct packet_connect {
     uint32_t session_expiry_s;
     uint16_t receive_maximum;     /* of the client; 65,535 when absent */
     uint32_t maximum_packet_size; /* the client's; UINT32_MAX when absent */
+    bool no_problem_info; /* v5: no user property on an acknowledgement [MQTT-3.1.2-29] */
 };
 
 /* Return: 0; PACKET_E_MALFORMED, _PROTOCOL, _VERSION (ret->version is then the level asked for

@@ -395,6 +395,7 @@ static void connect_tells_what_a_3_1_1_client_wants(void **state)
     assert_int_equal(connect.session_expiry_s, 0);
     assert_int_equal(connect.receive_maximum, 65535);
     assert_int_equal(connect.maximum_packet_size, UINT32_MAX);
+    assert_false(connect.no_problem_info);
 }
 
 static void connect_tells_what_a_version_5_client_wants(void **state)
@@ -414,6 +415,20 @@ static void connect_tells_what_a_version_5_client_wants(void **state)
     assert_int_equal(connect.session_expiry_s, UINT32_MAX);
     assert_int_equal(connect.receive_maximum, 7);
     assert_int_equal(connect.maximum_packet_size, 65536);
+    assert_true(connect.no_problem_info);
+}
+
+static void problem_information_is_wanted_unless_refused(void **state)
+{
+    (void)state;
+    static const char *const wanted[] = {C5 "02 0000 () ['a'])", C5 "02 0000 (17 01) ['a'])"};
+    for (size_t i = 0; i < COUNT(wanted); i++) {
+        struct wire wire;
+        struct packet_connect connect;
+        struct packet_frame frame = frame_of(&wire, wanted[i]);
+        assert_int_equal(packet_decode_connect(&frame, &connect), 0);
+        assert_false(connect.no_problem_info);
+    }
 }
 
 static void unknown_version_tells_how_to_write_the_answer(void **state)
@@ -454,9 +469,10 @@ static void publish_finds_expiry_and_the_first_spool_ref(void **state)
     (void)state;
     struct wire wire;
     struct packet_publish publish;
-    struct packet_frame frame = frame_of(
-        &wire, "30( ['t'] (26 ['spool-re']['no'] 26 ['spool-ref']['one'] 02 00000102 26 "
-               "['spool-ref']['two']) 'x' )");
+    struct packet_frame frame =
+        frame_of(&wire, "30( ['t'] (26 ['spool-re']['no'] 26 ['spool-reference']['no'] 26 "
+                        "['spool-ref']['one'] 02 00000102 26 "
+                        "['spool-ref']['two']) 'x' )");
     assert_int_equal(packet_decode_publish(&frame, MQTT_5, &publish), 0);
     assert_int_equal(publish.qos, 0);
     assert_int_equal(publish.packet_id, 0);
@@ -980,6 +996,7 @@ static const struct CMUnitTest plain_tests[] = {
     cmocka_unit_test(failed_decode_leaves_its_output_alone),
     cmocka_unit_test(connect_tells_what_a_3_1_1_client_wants),
     cmocka_unit_test(connect_tells_what_a_version_5_client_wants),
+    cmocka_unit_test(problem_information_is_wanted_unless_refused),
     cmocka_unit_test(unknown_version_tells_how_to_write_the_answer),
     cmocka_unit_test(publish_gives_views_into_the_packet),
     cmocka_unit_test(publish_finds_expiry_and_the_first_spool_ref),
