@@ -30,6 +30,7 @@
 
 struct loader {
     const char *path;
+    const char *folder; /* of path: where includes are */
     struct config *config;
     char *error;
     /* What the file holds, by row of the table; NULL: nothing, the default stands. */
@@ -43,22 +44,37 @@ struct value {
     const config_setting_t *list;
 };
 
+/*
+ * Writes the file's name to the front of the error. @included: as libconfig
+ * has it, NULL for the main file; version 1.5 leaves the folder out, others
+ * put it in front.
+ */
+static size_t put_file(const struct loader *loader, const char *included)
+{
+    size_t size = strlen(loader->folder);
+    bool bare = included != NULL &&
+                (strncmp(included, loader->folder, size) != 0 || included[size] != '/');
+    int used = snprintf(loader->error, CONFIG_ERROR_MAX, "%s%s%s:", bare ? loader->folder : "",
+                        bare ? "/" : "", included != NULL ? included : loader->path);
+
+    return used < CONFIG_ERROR_MAX ? (size_t)used : CONFIG_ERROR_MAX - 1;
+}
+
 static int PRINTF_LIKE(4, 5) fail(const struct loader *loader,
                                   const config_setting_t *at,
                                   const char *key,
                                   const char *format,
                                   ...)
 {
-    const char *file = at != NULL ? config_setting_source_file(at) : NULL;
+    size_t used = put_file(loader, at != NULL ? config_setting_source_file(at) : NULL);
     unsigned line = at != NULL ? config_setting_source_line(at) : 0;
     char place[NUMBER_MAX] = "";
-    size_t used;
     va_list arguments;
 
     if (line > 0)
         (void)snprintf(place, sizeof(place), "%u:", line);
-    used = (size_t)snprintf(loader->error, CONFIG_ERROR_MAX,
-                            "%s:%s %s: ", file != NULL ? file : loader->path, place, key);
+    used +=
+        (size_t)snprintf(loader->error + used, CONFIG_ERROR_MAX - used, "%s %s: ", place, key);
     if (used < CONFIG_ERROR_MAX) {
         va_start(arguments, format);
         (void)vsnprintf(loader->error + used, CONFIG_ERROR_MAX - used, format, arguments);
@@ -503,29 +519,29 @@ static int check_whole(const struct loader *loader, const config_t *parsed)
 
 static int fail_syntax(const struct loader *loader, const config_t *parsed)
 {
-    const char *file = config_error_file(parsed);
+    size_t used = put_file(loader, config_error_file(parsed));
     const char *why = config_error_text(parsed);
 
     if (strcmp(why, "duplicate setting name") == 0)
         why = "a key stands here for the second time; keep one of the two";
-    (void)snprintf(loader->error, CONFIG_ERROR_MAX, "%s:%d: %s",
-                   file != NULL ? file : loader->path, config_error_line(parsed), why);
+    (void)snprintf(loader->error + used, CONFIG_ERROR_MAX - used, "%d: %s",
+                   config_error_line(parsed), why);
     return -EINVAL;
 }
 
-static int load_text(struct loader *loader, const char *folder, const char *text)
+static int load_text(struct loader *loader, const char *text)
 {
     config_t parsed;
     int result = 0;
 
-    if (!config_scan(loader->path, folder, text, loader->error))
+    if (!config_scan(loader->path, loader->folder, text, loader->error))
         return -EINVAL;
     for (size_t i = 0; i < config_key_count && result == 0; i++)
         result = take_default(loader, &config_keys[i]);
     if (result != 0)
         return result;
     config_init(&parsed);
-    config_set_include_dir(&parsed, folder);
+    config_set_include_dir(&parsed, loader->folder);
     if (config_read_string(&parsed, text) == CONFIG_TRUE)
         result = walk(loader, config_root_setting(&parsed), "");
     else
@@ -550,6 +566,7 @@ int config_load(const char *path, struct config **ret, char error[static CONFIG_
     slash = strrchr(folder, '/');
     if (slash != NULL)
         slash[slash == folder] = '\0';
+    loader.folder = slash != NULL ? folder : ".";
     why = config_read_text(path, &text);
     if (why != NULL) {
         (void)snprintf(error, CONFIG_ERROR_MAX, "%s: %s", path, why);
@@ -558,7 +575,7 @@ int config_load(const char *path, struct config **ret, char error[static CONFIG_
     loader.config = calloc(1, sizeof(*loader.config));
     if (loader.config == NULL)
         return -ENOMEM;
-    result = load_text(&loader, slash != NULL ? folder : ".", text);
+    result = load_text(&loader, text);
     if (result != 0) {
         make_printable(error);
         config_free(loader.config);

@@ -1,0 +1,1014 @@
+/*
+ * The configuration: what is taken, what is refused and in which words, and that the sample and
+ * the man page say what the table says.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "daemon/config.h"
+
+#define SAMPLE SPOOLD_SOURCE "/etc/mqtt-spoold.conf"
+#define PAGE   SPOOLD_SOURCE "/man/mqtt-spoold.conf.5"
+
+/* The smallest file, on one line: what a test adds begins on line 2. */
+#define BROKER "uplink: { brokers = ( \"tcp://broker.example\" ); };\n"
+/* The same with the group left open. */
+#define UPLINK     "uplink: { brokers = ( \"tcp://broker.example\" );\n"
+#define UPLINK_TLS "uplink: { brokers = ( \"ssl://broker.example\" );\n"
+
+struct fixture {
+    char folder[64];
+    char path[80];
+    char error[CONFIG_ERROR_MAX];
+};
+
+static int set_up(void **state)
+{
+    static struct fixture fixture;
+
+    memset(&fixture, 0, sizeof(fixture));
+    (void)snprintf(fixture.folder, sizeof(fixture.folder), "/tmp/spoold-config-XXXXXX");
+    if (mkdtemp(fixture.folder) == NULL)
+        return -1;
+    (void)snprintf(fixture.path, sizeof(fixture.path), "%s/t.conf", fixture.folder);
+    *state = &fixture;
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    struct fixture *fixture = *state;
+    char other[96];
+
+    (void)snprintf(other, sizeof(other), "%s/other.conf", fixture->folder);
+    (void)unlink(other); /* only some tests make one */
+    (void)unlink(fixture->path);
+    return rmdir(fixture->folder);
+}
+
+static void write_bytes(const char *path, const void *bytes, size_t size)
+{
+    FILE *file = fopen(path, "we");
+
+    assert_non_null(file);
+    assert_int_equal(fwrite(bytes, 1, size, file), size);
+    assert_int_equal(fclose(file), 0);
+}
+
+static void write_other(const struct fixture *fixture, const char *text)
+{
+    char path[96];
+
+    (void)snprintf(path, sizeof(path), "%s/other.conf", fixture->folder);
+    write_bytes(path, text, strlen(text));
+}
+
+/* The configuration in @text, which must be right. */
+static struct config *load(struct fixture *fixture, const char *text)
+{
+    struct config *config = NULL;
+    int result;
+
+    write_bytes(fixture->path, text, strlen(text));
+    result = config_load(fixture->path, &config, fixture->error);
+    if (result != 0)
+        fail_msg("refused: %s", fixture->error);
+    assert_non_null(config);
+    return config;
+}
+
+static void accept(struct fixture *fixture, const char *text)
+{
+    config_free(load(fixture, text));
+}
+
+/* @wanted: the error without the path of the file in front. */
+static void refuse(struct fixture *fixture, const char *text, const char *wanted)
+{
+    struct config untouched;
+    struct config *config = &untouched;
+    size_t size = strlen(fixture->path);
+
+    write_bytes(fixture->path, text, strlen(text));
+    assert_int_equal(config_load(fixture->path, &config, fixture->error), -EINVAL);
+    assert_ptr_equal(config, &untouched);
+    assert_memory_equal(fixture->error, fixture->path, size);
+    assert_string_equal(fixture->error + size, wanted);
+}
+
+/* ---- sample and man page ---- */
+
+struct sample_row {
+    char path[64];
+    char value[96];
+    bool reloads;
+    bool seen;
+};
+
+struct sample {
+    struct sample_row rows[80];
+    size_t count;
+    char group[64];
+    bool reloads; /* the comment above says HUP */
+};
+
+static void sample_leave(struct sample *sample)
+{
+    char *dot;
+
+    sample->group[strlen(sample->group) - 1] = '\0';
+    dot = strrchr(sample->group, '.');
+    if (dot != NULL)
+        dot[1] = '\0';
+    else
+        sample->group[0] = '\0';
+}
+
+static void sample_line(struct sample *sample, char *line)
+{
+    struct sample_row *row = &sample->rows[sample->count];
+    char *equals;
+    size_t size;
+
+    line[strcspn(line, "\n")] = '\0';
+    line += strspn(line, " ");
+    size = strlen(line);
+    equals = strstr(line, " = ");
+    if (line[0] == '#') {
+        sample->reloads = sample->reloads || strstr(line, "HUP") != NULL;
+    } else if (size == 0) {
+        sample->reloads = false;
+    } else if (strcmp(line, "};") == 0) {
+        sample_leave(sample);
+    } else if (line[size - 1] == ':') {
+        line[size - 1] = '.';
+        (void)strncat(sample->group, line, sizeof(sample->group) - strlen(sample->group) - 1);
+    } else if (equals != NULL && line[size - 1] == ';') {
+        line[size - 1] = '\0';
+        *equals = '\0';
+        assert_true(snprintf(row->path, sizeof(row->path), "%s%s", sample->group, line) < 64);
+        assert_true(snprintf(row->value, sizeof(row->value), "%s", equals + 3) < 96);
+        row->reloads = sample->reloads;
+        sample->count++;
+        assert_true(sample->count < 80);
+    } else {
+        assert_string_equal(line, "{");
+    }
+}
+
+static void
+compare_with_sample(void *context, const char *path, const char *value, bool reloads)
+{
+    struct sample *sample = context;
+
+    for (size_t i = 0; i < sample->count; i++) {
+        if (strcmp(sample->rows[i].path, path) != 0)
+            continue;
+        if (value != NULL && strcmp(sample->rows[i].value, value) != 0)
+            fail_msg("%s is %s in the sample, %s by default", path, sample->rows[i].value,
+                     value);
+        if (sample->rows[i].reloads != reloads)
+            fail_msg("%s: the sample is wrong about HUP", path);
+        sample->rows[i].seen = true;
+        return;
+    }
+    fail_msg("%s is not in the sample", path);
+}
+
+static void sample_holds_every_key_at_its_default_and_no_other(void **state)
+{
+    static struct sample sample;
+    FILE *file = fopen(SAMPLE, "re");
+    char line[256];
+
+    (void)state;
+    memset(&sample, 0, sizeof(sample));
+    assert_non_null(file);
+    while (fgets(line, sizeof(line), file) != NULL)
+        sample_line(&sample, line);
+    assert_int_equal(fclose(file), 0);
+    assert_string_equal(sample.group, "");
+    config_each_key(compare_with_sample, &sample);
+    for (size_t i = 0; i < sample.count; i++) {
+        if (!sample.rows[i].seen)
+            fail_msg("%s stands in the sample, but not in the table", sample.rows[i].path);
+    }
+}
+
+static void assert_same_reloadable(const struct config *a, const struct config *b)
+{
+    assert_int_equal(a->retention.max_messages, b->retention.max_messages);
+    assert_int_equal(a->retention.max_bytes, b->retention.max_bytes);
+    assert_int_equal(a->retention.max_age_ms, b->retention.max_age_ms);
+    assert_int_equal(a->retention.when_full, b->retention.when_full);
+    assert_string_equal(a->audit.file, b->audit.file);
+    assert_int_equal(a->audit.deliveries, b->audit.deliveries);
+    assert_int_equal(a->audit.journal, b->audit.journal);
+    assert_int_equal(a->audit.keep_ms, b->audit.keep_ms);
+    assert_int_equal(a->status_interval_ms, b->status_interval_ms);
+    assert_int_equal(a->log_level, b->log_level);
+}
+
+static void sample_loads_like_a_file_with_brokers_alone(void **state)
+{
+    struct fixture *fixture = *state;
+    struct config *alone =
+        load(fixture, "uplink: { brokers = ( \"ssl://broker.example:8883\" ); };\n");
+    struct config *sample = NULL;
+
+    assert_int_equal(config_load(SAMPLE, &sample, fixture->error), 0);
+    assert_null(config_needs_restart(alone, sample));
+    assert_same_reloadable(alone, sample);
+    config_free(alone);
+    config_free(sample);
+}
+
+static char *read_page(void)
+{
+    FILE *file = fopen(PAGE, "re");
+    char *text = calloc(1, 65536);
+
+    assert_non_null(file);
+    assert_non_null(text);
+    assert_in_range(fread(text, 1, 65535, file), 1, 65534);
+    assert_int_equal(fclose(file), 0);
+    return text;
+}
+
+/* As roff writes it: quotes and minus signs are escapes. */
+static void append_roff(char *out, size_t size, const char *text)
+{
+    for (; *text != '\0'; text++) {
+        const char plain[] = {*text, '\0'};
+        const char *piece = *text == '"' ? "\\(dq" : *text == '-' ? "\\-" : plain;
+
+        assert_true(strlen(out) + strlen(piece) < size);
+        (void)strncat(out, piece, size - strlen(out) - 1);
+    }
+}
+
+static void compare_with_page(void *context, const char *path, const char *value, bool reloads)
+{
+    const char *page = context;
+    char wanted[256] = "\n.TP\n.B ";
+    const char *entry;
+    const char *end;
+    const char *mark;
+
+    append_roff(wanted, sizeof(wanted), path);
+    if (value != NULL) {
+        append_roff(wanted, sizeof(wanted), " = ");
+        append_roff(wanted, sizeof(wanted), value);
+    }
+    append_roff(wanted, sizeof(wanted), "\n");
+    entry = strstr(page, wanted);
+    if (entry == NULL)
+        fail_msg("the man page lacks%s", wanted);
+    entry += strlen(wanted);
+    end = strstr(entry, "\n.TP\n");
+    mark = strstr(entry, "HUP");
+    if ((mark != NULL && (end == NULL || mark < end)) != reloads)
+        fail_msg("%s: the man page is wrong about HUP", path);
+}
+
+static void man_page_has_every_key_with_default_and_reload(void **state)
+{
+    char *page = read_page();
+
+    (void)state;
+    config_each_key(compare_with_page, page);
+    free(page);
+}
+
+/* ---- what is taken ---- */
+
+static void defaults_are_those_of_the_design(void **state)
+{
+    struct config *config = load(*state, BROKER);
+
+    assert_string_equal(config->spool.directory, "/var/lib/mqtt-spoold");
+    assert_int_equal(config->spool.disk_reserve, 16 * 1024 * 1024);
+    assert_string_equal(config->listen.socket, "/run/mqtt-spoold/publish.sock");
+    assert_int_equal(config->listen.mode, 0660);
+    assert_string_equal(config->listen.group, "");
+    assert_int_equal(config->listen.max_clients, 512);
+    assert_int_equal(config->listen.max_packet, 256 * 1024);
+    assert_int_equal(config->retention.max_messages, 1000000);
+    assert_int_equal(config->retention.max_bytes, 1024 * 1024 * 1024);
+    assert_int_equal(config->retention.max_age_ms, INT64_C(7) * 24 * 3600 * 1000);
+    assert_int_equal(config->retention.when_full, CONFIG_EVICT_OLDEST);
+    assert_int_equal(config->uplink.broker_count, 1);
+    assert_int_equal(config->uplink.protocol, 5);
+    assert_string_equal(config->uplink.username, "");
+    assert_string_equal(config->uplink.password_file, "");
+    assert_int_equal(config->uplink.keepalive_ms, 30000);
+    assert_int_equal(config->uplink.connect_timeout_ms, 10000);
+    assert_int_equal(config->uplink.ack_timeout_ms, 60000);
+    assert_int_equal(config->uplink.backoff_min_ms, 1000);
+    assert_int_equal(config->uplink.backoff_max_ms, 120000);
+    assert_int_equal(config->uplink.window, 128);
+    assert_int_equal(config->uplink.window_bytes, 1024 * 1024);
+    assert_int_equal(config->uplink.max_qos, 2);
+    assert_string_equal(config->uplink.topic_prefix, "");
+    assert_true(config->uplink.tls.verify);
+    assert_string_equal(config->audit.file, "/var/log/mqtt-spoold/audit.jsonl");
+    assert_true(config->audit.deliveries);
+    assert_int_equal(config->audit.journal, CONFIG_JOURNAL_FAILURES);
+    assert_int_equal(config->audit.keep_ms, INT64_C(30) * 24 * 3600 * 1000);
+    assert_int_equal(config->status_interval_ms, 5000);
+    assert_int_equal(config->log_level, 6);
+    config_free(config);
+}
+
+static void every_kind_of_value_is_taken_from_the_file(void **state)
+{
+    struct config *config =
+        load(*state, "spool = { directory = \"/srv/\" \"spool\"; disk_reserve = 2097152; };\n"
+                     "listen: { mode = \"0600\"; max_clients = 0x10; };\n"
+                     "retention: { max_messages = 1000L; max_bytes = 5000000000L;\n"
+                     "  max_age = \"1500ms\"; when_full = \"block\"; };\n"
+                     "uplink: { brokers = [ \"ssl://a:1\", \"mqtts://[::1]:65535\" ];\n"
+                     "  window = 10000; tls: { verify = FALSE; ca_file = \"/ca\"; }; };\n"
+                     "audit: { file = \"\"; journal = \"all\"; };\n"
+                     "log_level = \"error\";\n");
+
+    assert_string_equal(config->spool.directory, "/srv/spool");
+    assert_int_equal(config->spool.disk_reserve, 2097152);
+    assert_int_equal(config->listen.mode, 0600);
+    assert_int_equal(config->listen.max_clients, 16);
+    assert_int_equal(config->retention.max_messages, 1000);
+    assert_int_equal(config->retention.max_bytes, INT64_C(5000000000));
+    assert_int_equal(config->retention.max_age_ms, 1500);
+    assert_int_equal(config->retention.when_full, CONFIG_BLOCK);
+    assert_int_equal(config->uplink.broker_count, 2);
+    assert_string_equal(config->uplink.brokers[1], "mqtts://[::1]:65535");
+    assert_int_equal(config->uplink.window, 10000);
+    assert_false(config->uplink.tls.verify);
+    assert_string_equal(config->uplink.tls.ca_file, "/ca");
+    assert_string_equal(config->audit.file, "");
+    assert_int_equal(config->audit.journal, CONFIG_JOURNAL_ALL);
+    assert_int_equal(config->log_level, 3);
+    config_free(config);
+}
+
+static void sizes_have_units_of_1024(void **state)
+{
+    uint64_t bytes = 7;
+
+    (void)state;
+    assert_true(config_parse_size("0", &bytes));
+    assert_int_equal(bytes, 0);
+    assert_true(config_parse_size("512", &bytes));
+    assert_int_equal(bytes, 512);
+    assert_true(config_parse_size("64k", &bytes));
+    assert_int_equal(bytes, 65536);
+    assert_true(config_parse_size("3M", &bytes));
+    assert_int_equal(bytes, 3 * 1024 * 1024);
+    assert_true(config_parse_size("16G", &bytes));
+    assert_int_equal(bytes, INT64_C(16) << 30);
+    assert_true(config_parse_size("18446744073709551615", &bytes));
+    assert_true(bytes == UINT64_MAX);
+}
+
+static void times_have_units_from_ms_to_d(void **state)
+{
+    uint64_t ms = 7;
+
+    (void)state;
+    assert_true(config_parse_time("250ms", &ms));
+    assert_int_equal(ms, 250);
+    assert_true(config_parse_time("10s", &ms));
+    assert_int_equal(ms, 10000);
+    assert_true(config_parse_time("5m", &ms));
+    assert_int_equal(ms, 300000);
+    assert_true(config_parse_time("2h", &ms));
+    assert_int_equal(ms, 7200000);
+    assert_true(config_parse_time("7d", &ms));
+    assert_int_equal(ms, 604800000);
+}
+
+static void what_is_no_size_or_time_leaves_the_result_alone(void **state)
+{
+    static const char *const no_sizes[] = {
+        "",
+        "k",
+        "-1",
+        "+1",
+        " 1",
+        "1 k",
+        "1kB",
+        "1K",
+        "1m",
+        "1.5M",
+        "0x10",
+        "18446744073709551616",
+        "18014398509481985k",
+        "99999999999G",
+    };
+    static const char *const no_times[] = {
+        "", "s", "10", "-1s", "1 s", "1S", "1min", "1w", "1.5s", "213503982335d",
+    };
+    uint64_t number = 7;
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(no_sizes) / sizeof(no_sizes[0]); i++)
+        assert_false(config_parse_size(no_sizes[i], &number));
+    for (size_t i = 0; i < sizeof(no_times) / sizeof(no_times[0]); i++)
+        assert_false(config_parse_time(no_times[i], &number));
+    assert_int_equal(number, 7);
+}
+
+/* A container may have none. */
+static bool machine_id(char *text, size_t size)
+{
+    FILE *file = fopen("/etc/machine-id", "re");
+    bool there = file != NULL && fgets(text, (int)size, file) != NULL && strlen(text) >= 32;
+
+    if (file != NULL)
+        (void)fclose(file); /* only read from */
+    return there;
+}
+
+static void client_id_holds_host_and_percent(void **state)
+{
+    char host[256] = "";
+    char wanted[600];
+    struct config *config = load(*state, UPLINK "client_id = \"a%H/%%/%H\"; };\n");
+
+    assert_int_equal(gethostname(host, sizeof(host) - 1), 0);
+    (void)snprintf(wanted, sizeof(wanted), "a%s/%%/%s", host, host);
+    assert_string_equal(config->uplink.client_id, wanted);
+    config_free(config);
+}
+
+static void client_id_holds_machine_id(void **state)
+{
+    char machine[64];
+    char wanted[80];
+    struct config *config;
+
+    if (!machine_id(machine, sizeof(machine)))
+        skip();
+    config = load(*state, UPLINK "client_id = \"gw-%m\"; };\n");
+    (void)snprintf(wanted, sizeof(wanted), "gw-%.32s", machine);
+    assert_string_equal(config->uplink.client_id, wanted);
+    config_free(config);
+}
+
+static void brokers_of_every_form_are_taken_in_order(void **state)
+{
+    struct config *config =
+        load(*state, "uplink: { brokers = ( \"tcp://broker\", \"mqtt://10.0.0.1:1\",\n"
+                     "\"tcp://[2001:db8::1]\", \"tcp://a-b.c_d:65535\" ); };\n");
+
+    assert_int_equal(config->uplink.broker_count, 4);
+    assert_string_equal(config->uplink.brokers[0], "tcp://broker");
+    assert_string_equal(config->uplink.brokers[1], "mqtt://10.0.0.1:1");
+    assert_string_equal(config->uplink.brokers[2], "tcp://[2001:db8::1]");
+    assert_string_equal(config->uplink.brokers[3], "tcp://a-b.c_d:65535");
+    config_free(config);
+}
+
+static void included_file_is_read_from_the_folder_of_the_main_one(void **state)
+{
+    struct fixture *fixture = *state;
+    struct config *config;
+
+    write_other(fixture, "log_level = \"debug\";\n");
+    config = load(fixture, BROKER "@include \"other.conf\"\nstatus_interval = \"1s\";\n");
+    assert_int_equal(config->log_level, 7);
+    assert_int_equal(config->status_interval_ms, 1000);
+    config_free(config);
+}
+
+static void numbers_in_texts_names_and_comments_are_no_numbers(void **state)
+{
+    accept(*state, "# 99999999999\n// 99999999999\n/* 99999999999\n 99999999999 */\n"
+                   "uplink: { brokers = ( \"tcp://b99999999999\" ); client_id = "
+                   "\"a\\\"99999999999\"; };\n");
+}
+
+static void keys_not_yet_supported_are_taken_at_their_default(void **state)
+{
+    accept(*state,
+           UPLINK "stamp = false; exactly_once = false;\n"
+                  "rate: { messages = 0; bytes = \"0\"; }; };\nlanes = ( );\naccess = ( );\n");
+}
+
+/* ---- what is refused ---- */
+
+static void unknown_key_is_refused_with_the_nearest(void **state)
+{
+    refuse(*state, BROKER "log_levl = \"info\";",
+           ":2: log_levl: unknown key; did you mean \"log_level\"?");
+    refuse(*state, BROKER "\n\nretenton: { };",
+           ":4: retenton: unknown key; did you mean \"retention\"?");
+    refuse(*state, UPLINK "tls: { cafile = \"/x\"; }; };",
+           ":2: uplink.tls.cafile: unknown key; did you mean \"uplink.tls.ca_file\"?");
+    refuse(*state, BROKER "window = 5;",
+           ":2: window: unknown key; did you mean \"uplink.window\"?");
+    refuse(*state, BROKER "colour = 5;",
+           ":2: colour: unknown key; mqtt-spoold.conf(5) lists all keys");
+}
+
+static void missing_brokers_are_refused(void **state)
+{
+    refuse(
+        *state, "",
+        ": uplink.brokers: missing, and it has no default; mqtt-spoold.conf(5) has examples");
+    refuse(
+        *state, "\nuplink: { window = 1; };",
+        ":2: uplink.brokers: missing, and it has no default; mqtt-spoold.conf(5) has examples");
+}
+
+static void wrong_type_is_refused_with_the_right_one(void **state)
+{
+    refuse(*state, UPLINK "window = \"4\"; };",
+           ":2: uplink.window: \"4\" must be a whole number");
+    refuse(*state, UPLINK "window = 1.5; };", ":2: uplink.window: must be a whole number");
+    refuse(*state, UPLINK "username = 5; };",
+           ":2: uplink.username: 5 must be a text in quotes");
+    refuse(*state, BROKER "audit: { deliveries = 1; };",
+           ":2: audit.deliveries: 1 must be true or false");
+    refuse(*state, BROKER "retention: { max_bytes = \"1 G\"; };",
+           ":2: retention.max_bytes: \"1 G\" must be a size such as \"64k\", \"1M\" or \"1G\", "
+           "or a "
+           "plain number of bytes");
+    refuse(*state, BROKER "listen: { mode = 0660; };",
+           ":2: listen.mode: 660 must be an octal mode in quotes such as \"0660\"");
+    refuse(*state, BROKER "listen: { mode = \"rw\"; };",
+           ":2: listen.mode: \"rw\" must be an octal mode in quotes such as \"0660\"");
+    refuse(*state, "uplink: { brokers = \"tcp://a\"; };",
+           ":1: uplink.brokers: \"tcp://a\" must be a list of texts such as ( \"first\", "
+           "\"second\" )");
+    refuse(*state, "uplink: { brokers = (\n 3 ); };",
+           ":2: uplink.brokers: 3 must be a list of texts such as ( \"first\", \"second\" )");
+    refuse(*state, BROKER "lanes = 5;",
+           ":2: lanes: 5 must be a list of groups such as ( { ... }, { ... } )");
+    refuse(*state, "uplink = 5;", ":1: uplink: must be a group: uplink: { ... };");
+    refuse(*state, UPLINK "window: { }; };", ":2: uplink.window: must be a whole number");
+}
+
+static void time_without_unit_is_refused_with_the_units(void **state)
+{
+    refuse(*state, UPLINK "keepalive = 30; };",
+           ":2: uplink.keepalive: 30 must be a time in quotes with its unit, ms, s, m, h or d, "
+           "such "
+           "as \"250ms\" or \"10s\"");
+    refuse(*state, UPLINK "keepalive = \"30\"; };",
+           ":2: uplink.keepalive: \"30\" must be a time in quotes with its unit, ms, s, m, h "
+           "or d, "
+           "such as \"250ms\" or \"10s\"");
+}
+
+static void value_out_of_range_is_refused_with_the_range(void **state)
+{
+    refuse(*state, UPLINK "window = 0; };", ":2: uplink.window: 0 is out of range, 1 to 10000");
+    refuse(*state, UPLINK "window = 10001; };",
+           ":2: uplink.window: 10001 is out of range, 1 to 10000");
+    refuse(*state, UPLINK "window = -3; };", ":2: uplink.window: -3 must not be negative");
+    refuse(*state, UPLINK "protocol = 3; };", ":2: uplink.protocol: 3 is out of range, 4 to 5");
+    refuse(*state, UPLINK "keepalive = \"30d\"; };",
+           ":2: uplink.keepalive: 30d is out of range, 1s to 18h");
+    refuse(*state, BROKER "listen: { max_packet = \"257M\"; };",
+           ":2: listen.max_packet: 257M is out of range, 1k to 256M");
+    refuse(*state, BROKER "listen: { max_packet = 1023; };",
+           ":2: listen.max_packet: 1023 is out of range, 1k to 256M");
+    refuse(*state, BROKER "listen: { max_clients = 65537; };",
+           ":2: listen.max_clients: 65537 is out of range, 1 to 65536");
+    refuse(*state, BROKER "listen: { mode = \"1777\"; };",
+           ":2: listen.mode: 01777 is out of range, 0000 to 0777");
+}
+
+static void word_that_is_no_choice_is_refused_with_the_choices(void **state)
+{
+    refuse(
+        *state, BROKER "retention: { when_full = \"drop\"; };",
+        ":2: retention.when_full: \"drop\" must be \"evict-oldest\", \"refuse\" or \"block\"");
+    refuse(
+        *state, BROKER "log_level = 6;",
+        ":2: log_level: 6 must be \"error\", \"warning\", \"notice\", \"info\" or \"debug\"");
+}
+
+static void syntax_error_and_second_key_are_refused_with_the_line(void **state)
+{
+    refuse(*state, BROKER "listen: {\n  mode = ;\n};", ":3: syntax error");
+    refuse(*state, BROKER "log_level = \"info\";\nlog_level = \"info\";",
+           ":3: a key stands here for the second time; keep one of the two");
+}
+
+static void error_in_an_included_file_names_that_file(void **state)
+{
+    struct fixture *fixture = *state;
+    struct config *config = NULL;
+    char wanted[160];
+
+    write_bytes(fixture->path, BROKER "@include \"other.conf\"\n",
+                strlen(BROKER "@include \"other.conf\"\n"));
+    write_other(fixture, "\nlog_level = \"loud\";\n");
+    assert_int_equal(config_load(fixture->path, &config, fixture->error), -EINVAL);
+    (void)snprintf(wanted, sizeof(wanted), "%s/other.conf:2: log_level: ", fixture->folder);
+    assert_memory_equal(fixture->error, wanted, strlen(wanted));
+
+    write_other(fixture, "\n\nlog_level = ;\n");
+    assert_int_equal(config_load(fixture->path, &config, fixture->error), -EINVAL);
+    (void)snprintf(wanted, sizeof(wanted), "%s/other.conf:3: syntax error", fixture->folder);
+    assert_string_equal(fixture->error, wanted);
+
+    write_other(fixture, "retention: { max_messages = 5000000000; };\n");
+    assert_int_equal(config_load(fixture->path, &config, fixture->error), -EINVAL);
+    (void)snprintf(wanted, sizeof(wanted),
+                   "%s/other.conf:1: the number 5000000000 is too large;", fixture->folder);
+    assert_memory_equal(fixture->error, wanted, strlen(wanted));
+}
+
+/* libconfig would end the process for a folder. */
+static void include_of_what_is_no_file_is_refused(void **state)
+{
+    struct fixture *fixture = *state;
+    char wanted[200];
+
+    (void)snprintf(wanted, sizeof(wanted), ":2: @include: %s/.: is no regular file",
+                   fixture->folder);
+    refuse(fixture, BROKER "@include \".\"\n", wanted);
+    (void)snprintf(wanted, sizeof(wanted), ":3: @include: %s/none: No such file or directory",
+                   fixture->folder);
+    refuse(fixture, "/* \n */" BROKER "  @include \"none\"\n", wanted);
+}
+
+static void file_that_includes_itself_is_refused(void **state)
+{
+    struct fixture *fixture = *state;
+    struct config *config = NULL;
+    char wanted[160];
+
+    write_bytes(fixture->path, "@include \"other.conf\"\n",
+                strlen("@include \"other.conf\"\n"));
+    write_other(fixture, "@include \"other.conf\"\n");
+    assert_int_equal(config_load(fixture->path, &config, fixture->error), -EINVAL);
+    (void)snprintf(wanted, sizeof(wanted), "%s/other.conf:1: include file nesting too deep",
+                   fixture->folder);
+    assert_string_equal(fixture->error, wanted);
+}
+
+/* libconfig 1.5 would take it modulo 2^32 and say nothing. */
+static void number_above_32_bits_is_refused_not_cut(void **state)
+{
+    refuse(*state, BROKER "retention: {\n max_bytes = 5000000000; };",
+           ":3: the number 5000000000 is too large; write a size with its unit, such as "
+           "\"5G\", or "
+           "put an L behind a count");
+    refuse(*state, BROKER "retention: { max_bytes = 0xFFFFFFFF; };",
+           ":2: the number 0xFFFFFFFF is too large; write a size with its unit, such as "
+           "\"5G\", or "
+           "put an L behind a count");
+    refuse(
+        *state, BROKER "retention: { max_bytes = 9223372036854775808L; };",
+        ":2: the number 9223372036854775808 is too large; write a size with its unit, such as "
+        "\"5G\", or put an L behind a count");
+}
+
+static void key_not_yet_supported_is_refused_by_name(void **state)
+{
+    refuse(*state, UPLINK "stamp = true; };",
+           ":2: uplink.stamp: not yet supported; leave it out or set it to false");
+    refuse(*state, UPLINK "exactly_once = true; };",
+           ":2: uplink.exactly_once: not yet supported; leave it out or set it to false");
+    refuse(*state, UPLINK "rate: { messages = 5; }; };",
+           ":2: uplink.rate.messages: not yet supported; leave it out or set it to 0");
+    refuse(*state, UPLINK "rate: { bytes = \"1k\"; }; };",
+           ":2: uplink.rate.bytes: not yet supported; leave it out or set it to \"0\"");
+    refuse(*state, BROKER "lanes = ( { name = \"alarms\"; } );",
+           ":2: lanes: not yet supported; leave it out or set it to ( )");
+    refuse(*state, BROKER "access = ( { user = \"x\"; } );",
+           ":2: access: not yet supported; leave it out or set it to ( )");
+}
+
+static void paths_that_are_not_absolute_are_refused(void **state)
+{
+    char text[400];
+    char socket[120];
+    char wanted[300];
+
+    refuse(*state, BROKER "spool: { directory = \"spool\"; };",
+           ":2: spool.directory: \"spool\" must be an absolute path");
+    refuse(*state, BROKER "spool: { directory = \"\"; };",
+           ":2: spool.directory: must not be empty");
+    refuse(*state, BROKER "listen: { socket = \"s\"; };",
+           ":2: listen.socket: \"s\" must be an absolute path");
+    refuse(*state, BROKER "audit: { file = \"a\"; };",
+           ":2: audit.file: \"a\" must be an absolute path");
+
+    memset(socket, 'x', sizeof(socket));
+    socket[0] = '/';
+    socket[107] = '\0';
+    (void)snprintf(text, sizeof(text), BROKER "listen: { socket = \"%s\"; };", socket);
+    accept(*state, text);
+    socket[107] = 'x';
+    socket[108] = '\0';
+    (void)snprintf(text, sizeof(text), BROKER "listen: { socket = \"%s\"; };", socket);
+    (void)snprintf(wanted, sizeof(wanted),
+                   ":2: listen.socket: \"%.96s\" must be shorter than 108 bytes, the kernel's "
+                   "limit for a socket's path",
+                   socket);
+    refuse(*state, text, wanted);
+}
+
+static void brokers_that_cannot_be_are_refused(void **state)
+{
+    static const char scheme[] = "must begin with tcp://, mqtt://, ssl:// or mqtts://, as in "
+                                 "\"ssl://broker.example:8883\"";
+    static const char port[] = "must have a port of 1 to 65535 behind the colon";
+    static const char end[] = "must end after HOST or HOST:PORT (an IPv6 address stands in "
+                              "brackets)";
+    static const char host[] = "must have a host behind the scheme, as in "
+                               "\"ssl://broker.example:8883\"";
+    static const char *const cases[][2] = {
+        {"broker:1883", scheme},
+        {"http://a", scheme},
+        {"TCP://a", scheme},
+        {"ws://a", scheme},
+        {"tcp://", host},
+        {"tcp://:1883", host},
+        {"tcp://[]", host},
+        {"tcp://a:", port},
+        {"tcp://a:0", port},
+        {"tcp://a:65536", port},
+        {"tcp://a:1883/", port},
+        {"tcp://a:-1", port},
+        {"tcp://a/b", end},
+        {"tcp://user@a", end},
+        {"tcp://a b", end},
+        {"tcp://2001:db8::1", port},
+        {"tcp://[::1]x", end},
+        {"tcp://[::1", "must have an IPv6 address in the brackets, as in "
+                       "\"ssl://[2001:db8::1]:8883\""},
+        {"tcp://[host]:1", host},
+    };
+    char text[200];
+    char wanted[300];
+
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        (void)snprintf(text, sizeof(text), "uplink: { brokers = ( \"%s\" ); };", cases[i][0]);
+        (void)snprintf(wanted, sizeof(wanted), ":1: uplink.brokers: \"%s\" %s", cases[i][0],
+                       cases[i][1]);
+        refuse(*state, text, wanted);
+    }
+}
+
+static void broker_list_is_bounded_and_not_mixed(void **state)
+{
+    refuse(*state, "uplink: { brokers = ( ); };",
+           ":1: uplink.brokers: must have 1 to 16 elements");
+    refuse(
+        *state,
+        "uplink: { brokers = [ \"tcp://a\", \"tcp://a\", \"tcp://a\", \"tcp://a\", \"tcp://a\","
+        "\"tcp://a\", \"tcp://a\", \"tcp://a\", \"tcp://a\", \"tcp://a\", \"tcp://a\","
+        "\"tcp://a\", \"tcp://a\", \"tcp://a\", \"tcp://a\", \"tcp://a\", \"tcp://a\" ]; };",
+        ":1: uplink.brokers: must have 1 to 16 elements");
+    refuse(
+        *state, "uplink: { brokers = ( \"tcp://a\", \"ssl://a\" ); };",
+        ":1: uplink.brokers: must not mix encrypted brokers (ssl://, mqtts://) and plain ones "
+        "(tcp://, mqtt://) in one list");
+    accept(*state, "uplink: { brokers = ( \"mqtts://a\", \"ssl://a\" ); };");
+    accept(*state, "uplink: { brokers = ( \"mqtt://a\", \"tcp://a\" ); };");
+}
+
+static void tls_keys_that_cannot_work_are_refused(void **state)
+{
+    refuse(
+        *state, UPLINK "tls: { verify = false; }; };",
+        ":2: uplink.tls.verify: needs encrypted brokers, but uplink.brokers are plain: write "
+        "ssl:// there or leave this out");
+    refuse(
+        *state, UPLINK "tls: { ca_file = \"/x\"; }; };",
+        ":2: uplink.tls.ca_file: needs encrypted brokers, but uplink.brokers are plain: write "
+        "ssl:// there or leave this out");
+    refuse(*state, UPLINK_TLS "tls: { cert_file = \"/x\"; }; };",
+           ":2: uplink.tls.cert_file: needs uplink.tls.key_file too: certificate and key come "
+           "together");
+    refuse(*state, UPLINK_TLS "tls: { key_file = \"/x\"; }; };",
+           ":2: uplink.tls.key_file: needs uplink.tls.cert_file too: certificate and key come "
+           "together");
+    refuse(*state, UPLINK_TLS "tls: { key_password_file = \"/x\"; }; };",
+           ":2: uplink.tls.key_password_file: needs uplink.tls.key_file too");
+    accept(*state,
+           UPLINK_TLS "tls: { ca_file = \"/x\"; cert_file = \"/x\"; key_file = \"/x\";\n"
+                      "key_password_file = \"/x\"; verify = false; }; };");
+}
+
+static void backoff_that_runs_backwards_is_refused(void **state)
+{
+    refuse(*state, UPLINK "backoff: { max = \"1s\";\n min = \"2s\"; }; };",
+           ":3: uplink.backoff.min: must not be above uplink.backoff.max");
+    refuse(*state, UPLINK "\nbackoff: {\n max = \"500ms\"; }; };",
+           ":3: uplink.backoff.min: must not be above uplink.backoff.max");
+    accept(*state, UPLINK "backoff: { min = \"2m\"; }; };");
+}
+
+static void client_id_that_cannot_be_is_refused(void **state)
+{
+    refuse(*state, UPLINK "client_id = \"\"; };", ":2: uplink.client_id: must not be empty");
+    refuse(*state, UPLINK "client_id = \"%h\"; };",
+           ":2: uplink.client_id: must hold no % but %H (host name), %m (machine id) and %% (a "
+           "percent sign)");
+    refuse(*state, UPLINK "client_id = \"gw%\"; };",
+           ":2: uplink.client_id: must hold no % but %H (host name), %m (machine id) and %% (a "
+           "percent sign)");
+    refuse(*state, UPLINK "client_id = \"a\\nb\"; };",
+           ":2: uplink.client_id: \"a?b\" must not hold control characters");
+    refuse(*state, UPLINK "client_id = \"a\\xFF\"; };",
+           ":2: uplink.client_id: \"a\xFF\" must be valid UTF-8");
+}
+
+/* What is too long only once %m was replaced, too. */
+static void client_id_longer_than_mqtt_allows_is_refused(void **state)
+{
+    static char text[70000];
+    size_t used = strlen(UPLINK "client_id = \"");
+    char machine[64];
+
+    memcpy(text, UPLINK "client_id = \"", used);
+    memset(text + used, 'c', 65535);
+    memcpy(text + used + 65535, "\"; };", sizeof("\"; };"));
+    accept(*state, text);
+    memcpy(text + used + 65535, "c\"; };", sizeof("c\"; };"));
+    refuse(*state, text, ":2: uplink.client_id: must not be longer than 65535 bytes");
+    if (!machine_id(machine, sizeof(machine)))
+        skip();
+    memcpy(text + used + 65533, "%m\"; };", sizeof("%m\"; };"));
+    refuse(*state, text, ":2: uplink.client_id: must not be longer than 65535 bytes");
+}
+
+static void topic_prefix_with_a_wildcard_is_refused(void **state)
+{
+    refuse(*state, UPLINK "topic_prefix = \"a/+/\"; };",
+           ":2: uplink.topic_prefix: \"a/+/\" must not hold the wildcards + and #");
+    refuse(*state, UPLINK "topic_prefix = \"#\"; };",
+           ":2: uplink.topic_prefix: \"#\" must not hold the wildcards + and #");
+}
+
+static void password_without_user_is_refused_for_3_1_1(void **state)
+{
+    refuse(*state, UPLINK "protocol = 4; password_file = \"/x\"; };",
+           ":2: uplink.password_file: needs uplink.username too: MQTT 3.1.1 knows no password "
+           "without a user name");
+    accept(*state, UPLINK "protocol = 5; password_file = \"/x\"; };");
+}
+
+static void file_that_cannot_be_read_is_refused(void **state)
+{
+    struct fixture *fixture = *state;
+    struct config *config = NULL;
+    char wanted[160];
+
+    assert_int_equal(config_load(fixture->path, &config, fixture->error), -EINVAL);
+    (void)snprintf(wanted, sizeof(wanted), "%s: No such file or directory", fixture->path);
+    assert_string_equal(fixture->error, wanted);
+    assert_int_equal(config_load(fixture->folder, &config, fixture->error), -EINVAL);
+    (void)snprintf(wanted, sizeof(wanted), "%s: is no regular file", fixture->folder);
+    assert_string_equal(fixture->error, wanted);
+    write_bytes(fixture->path, BROKER "\0x", sizeof(BROKER "\0x"));
+    assert_int_equal(config_load(fixture->path, &config, fixture->error), -EINVAL);
+    (void)snprintf(wanted, sizeof(wanted), "%s: holds a NUL byte: is it a text file?",
+                   fixture->path);
+    assert_string_equal(fixture->error, wanted);
+    assert_null(config);
+}
+
+static void file_above_a_mebibyte_is_refused(void **state)
+{
+    struct fixture *fixture = *state;
+    size_t size = 1024 * 1024 + 1;
+    char *spaces = malloc(size);
+    struct config *config = NULL;
+
+    assert_non_null(spaces);
+    memset(spaces, ' ', size);
+    memcpy(spaces, BROKER, strlen(BROKER));
+    write_bytes(fixture->path, spaces, size - 1);
+    assert_int_equal(config_load(fixture->path, &config, fixture->error), 0);
+    config_free(config);
+    write_bytes(fixture->path, spaces, size);
+    assert_int_equal(config_load(fixture->path, &config, fixture->error), -EINVAL);
+    assert_string_equal(fixture->error + strlen(fixture->path),
+                        ": is larger than 1 MiB, which no configuration is");
+    free(spaces);
+}
+
+static void long_key_is_cut_in_the_error(void **state)
+{
+    static char text[5000];
+    char wanted[300];
+
+    memcpy(text, BROKER, strlen(BROKER));
+    memset(text + strlen(BROKER), 'k', 4000);
+    memcpy(text + strlen(BROKER) + 4000, " = 1;", sizeof(" = 1;"));
+    (void)snprintf(wanted, sizeof(wanted),
+                   ":2: %.127s: unknown key; mqtt-spoold.conf(5) lists all keys",
+                   text + strlen(BROKER));
+    refuse(*state, text, wanted);
+}
+
+/* ---- reload ---- */
+
+static void restart_is_needed_for_the_first_key_that_cannot_reload(void **state)
+{
+    static const char *const cases[][2] = {
+        {UPLINK "window = 5; };", "uplink.window"},
+        {"uplink: { brokers = ( \"tcp://other\" ); };", "uplink.brokers"},
+        {"uplink: { brokers = ( \"tcp://broker.example\", \"tcp://b\" ); };", "uplink.brokers"},
+        {BROKER "spool: { directory = \"/x\"; };", "spool.directory"},
+        {BROKER "listen: { mode = \"0600\"; };", "listen.mode"},
+        {BROKER "listen: { max_packet = \"1k\"; };", "listen.max_packet"},
+        {UPLINK "keepalive = \"31s\"; };", "uplink.keepalive"},
+    };
+    struct config *running = load(*state, BROKER);
+
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        struct config *fresh = load(*state, cases[i][0]);
+
+        assert_string_equal(config_needs_restart(running, fresh), cases[i][1]);
+        config_free(fresh);
+    }
+    config_free(running);
+}
+
+static void no_restart_is_needed_for_keys_that_reload(void **state)
+{
+    struct config *running = load(*state, BROKER);
+    struct config *fresh = load(
+        *state, BROKER "retention: { max_messages = 1; max_bytes = \"1k\"; max_age = \"1s\";\n"
+                       "when_full = \"block\"; };\naudit: { file = \"\"; deliveries = false;\n"
+                       "journal = \"all\"; keep = \"1d\"; };\nstatus_interval = \"1s\";\n"
+                       "log_level = \"debug\";\n");
+
+    assert_null(config_needs_restart(running, fresh));
+    config_free(running);
+    config_free(fresh);
+}
+
+static void free_accepts_null(void **state)
+{
+    (void)state;
+    config_free(NULL);
+}
+
+#define CASE(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        CASE(sample_holds_every_key_at_its_default_and_no_other),
+        CASE(sample_loads_like_a_file_with_brokers_alone),
+        CASE(man_page_has_every_key_with_default_and_reload),
+        CASE(defaults_are_those_of_the_design),
+        CASE(every_kind_of_value_is_taken_from_the_file),
+        CASE(sizes_have_units_of_1024),
+        CASE(times_have_units_from_ms_to_d),
+        CASE(what_is_no_size_or_time_leaves_the_result_alone),
+        CASE(client_id_holds_host_and_percent),
+        CASE(client_id_holds_machine_id),
+        CASE(brokers_of_every_form_are_taken_in_order),
+        CASE(included_file_is_read_from_the_folder_of_the_main_one),
+        CASE(numbers_in_texts_names_and_comments_are_no_numbers),
+        CASE(keys_not_yet_supported_are_taken_at_their_default),
+        CASE(unknown_key_is_refused_with_the_nearest),
+        CASE(missing_brokers_are_refused),
+        CASE(wrong_type_is_refused_with_the_right_one),
+        CASE(time_without_unit_is_refused_with_the_units),
+        CASE(value_out_of_range_is_refused_with_the_range),
+        CASE(word_that_is_no_choice_is_refused_with_the_choices),
+        CASE(syntax_error_and_second_key_are_refused_with_the_line),
+        CASE(error_in_an_included_file_names_that_file),
+        CASE(include_of_what_is_no_file_is_refused),
+        CASE(file_that_includes_itself_is_refused),
+        CASE(number_above_32_bits_is_refused_not_cut),
+        CASE(key_not_yet_supported_is_refused_by_name),
+        CASE(paths_that_are_not_absolute_are_refused),
+        CASE(brokers_that_cannot_be_are_refused),
+        CASE(broker_list_is_bounded_and_not_mixed),
+        CASE(tls_keys_that_cannot_work_are_refused),
+        CASE(backoff_that_runs_backwards_is_refused),
+        CASE(client_id_that_cannot_be_is_refused),
+        CASE(client_id_longer_than_mqtt_allows_is_refused),
+        CASE(topic_prefix_with_a_wildcard_is_refused),
+        CASE(password_without_user_is_refused_for_3_1_1),
+        CASE(file_that_cannot_be_read_is_refused),
+        CASE(file_above_a_mebibyte_is_refused),
+        CASE(long_key_is_cut_in_the_error),
+        CASE(restart_is_needed_for_the_first_key_that_cannot_reload),
+        CASE(no_restart_is_needed_for_keys_that_reload),
+        CASE(free_accepts_null),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
