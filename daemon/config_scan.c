@@ -167,12 +167,15 @@ static bool scan_include(struct scan *scan)
     const char *why;
 
     scan->at = name + size + (name[size] == '"');
-    /* libconfig has the words for these: no quotes, a backslash in the name, too deep. */
-    if (*quote != '"' || name[size] != '"' || memchr(name, '\\', size) != NULL ||
-        scan->depth >= CONFIG_DEPTH_MAX)
+    /* libconfig has the words for these: no quotes, a backslash in the name. */
+    if (*quote != '"' || name[size] != '"' || memchr(name, '\\', size) != NULL)
         return true;
+    /* Left to libconfig, two lines that include their own file would be scanned for ever. */
+    if (scan->depth >= CONFIG_DEPTH_MAX)
+        return refuse(scan, "@include: files include files more than %d deep",
+                      CONFIG_DEPTH_MAX);
     if (snprintf(path, sizeof(path), "%s/%.*s", scan->folder, (int)size, name) >= PATH_MAX)
-        return true;
+        return refuse(scan, "@include: %s", strerror(ENAMETOOLONG));
     why = config_read_text(path, &text);
     if (why != NULL)
         return refuse(scan, "@include: %s: %s", path, why);

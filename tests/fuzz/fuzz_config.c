@@ -1,0 +1,100 @@
+/*
+ * Fuzz target of the configuration: the scanner, libconfig, the table, the checks.
+ *
+ * The input is a file. Whatever it holds, it is either taken, and then every
+ * value keeps what config.h and the table promise, or refused with one line
+ * that names the file. A broken promise aborts.
+ *
+ * Built twice: with libFuzzer, and with replay.c over the corpus.
+ */
+#include <errno.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "daemon/config.h"
+
+#define PROMISE(condition)                                                                     \
+    do {                                                                                       \
+        if (!(condition))                                                                      \
+            broken(#condition, __LINE__);                                                      \
+    } while (0)
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+const char *__lsan_default_suppressions(void);
+
+/* libconfig 1.5 leaks the text it was reading when a file ends inside of it. */
+const char *__lsan_default_suppressions(void)
+{
+    return "leak:libconfig.so";
+}
+
+static void broken(const char *promise, int line)
+{
+    (void)fprintf(stderr, "line %d: broken: %s\n", line, promise);
+    abort();
+}
+
+static void error_is_one_line_about(const char *error, const char *path)
+{
+    PROMISE(memchr(error, '\0', CONFIG_ERROR_MAX) != NULL);
+    PROMISE(strncmp(error, path, strlen("/proc/self/fd/")) == 0);
+    for (; *error != '\0'; error++)
+        PROMISE((unsigned char)*error >= 0x20 && *error != 0x7F);
+}
+
+static void values_are_in_range(const struct config *config)
+{
+    PROMISE(config->uplink.broker_count >= 1 && config->uplink.broker_count <= 16);
+    for (size_t i = 0; i < config->uplink.broker_count; i++)
+        PROMISE(strstr(config->uplink.brokers[i], "://") != NULL);
+    PROMISE(config->uplink.client_id[0] != '\0' && strlen(config->uplink.client_id) <= 65535);
+    PROMISE(config->uplink.protocol == 4 || config->uplink.protocol == 5);
+    PROMISE(config->uplink.window >= 1 && config->uplink.window <= 10000);
+    PROMISE(config->uplink.max_qos <= 2);
+    PROMISE(config->uplink.backoff_min_ms <= config->uplink.backoff_max_ms);
+    PROMISE(strpbrk(config->uplink.topic_prefix, "+#") == NULL);
+    PROMISE(config->spool.directory[0] == '/');
+    PROMISE(config->listen.socket[0] == '/' && strlen(config->listen.socket) < 108);
+    PROMISE(config->listen.mode <= 0777);
+    PROMISE(config->listen.max_packet <= UINT64_C(256) << 20);
+    PROMISE(config->retention.max_messages >= 1 && config->retention.max_age_ms >= 1000);
+    PROMISE(config->log_level >= 3 && config->log_level <= 7);
+}
+
+static void units_of_a_text(const uint8_t *data, size_t size)
+{
+    AUTO_FREE char *text = strndup((const char *)data, size);
+    uint64_t number;
+
+    PROMISE(text != NULL);
+    if (config_parse_size(text, &number) || config_parse_time(text, &number))
+        PROMISE(text[0] >= '0' && text[0] <= '9');
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    AUTO_CLOSE int fd = memfd_create("fuzz", MFD_CLOEXEC);
+    struct config *config = NULL;
+    char error[CONFIG_ERROR_MAX];
+    char path[64];
+    int result;
+
+    PROMISE(fd >= 0);
+    PROMISE(write(fd, data, size) == (ssize_t)size);
+    (void)snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+    result = config_load(path, &config, error);
+    PROMISE(result == 0 || result == -EINVAL);
+    if (result == 0)
+        values_are_in_range(config);
+    else
+        error_is_one_line_about(error, path);
+    if (result == 0)
+        PROMISE(config_needs_restart(config, config) == NULL);
+    config_free(config);
+    units_of_a_text(data, size);
+    return 0;
+}
