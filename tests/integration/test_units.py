@@ -1,0 +1,194 @@
+"""Units, man pages and installation: what a Debian machine gets, and whether systemd likes it."""
+
+import os
+import re
+import shutil
+import stat
+import subprocess
+import sys
+
+sys.dont_write_bytecode = True
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
+
+from processes import daemon_path, find, folder, run  # noqa: E402
+from tap import case, check, equal, run_all, skip  # noqa: E402
+
+SOURCE = os.environ.get("SPOOLD_SOURCE") or os.path.abspath(
+    os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", ".."))
+UNITS = "usr/lib/systemd/system"
+
+WANTED = {
+    "usr/sbin/mqtt-spoold": 0o755,
+    "usr/bin/mqtt-spool": 0o755,
+    UNITS + "/mqtt-spoold.service": 0o644,
+    UNITS + "/mqtt-spoold.socket": 0o644,
+    "usr/lib/sysusers.d/mqtt-spoold.conf": 0o644,
+    "usr/lib/systemd/catalog/mqtt-spoold.catalog": 0o644,
+    "usr/share/man/man1/mqtt-spool.1": 0o644,
+    "usr/share/man/man5/mqtt-spoold.conf.5": 0o644,
+    "usr/share/man/man8/mqtt-spoold.8": 0o644,
+    "usr/share/doc/mqtt-spoold/README.md": 0o644,
+    "usr/share/doc/mqtt-spoold/LICENSE": 0o644,
+    "usr/share/doc/mqtt-spoold/mqtt-spoold.conf": 0o644,
+    "etc/mqtt-spoold/mqtt-spoold.conf": 0o644,
+    "etc/logrotate.d/mqtt-spoold": 0o644,
+}
+
+
+def text_of(*parts):
+    with open(os.path.join(*parts), encoding="utf-8") as file:
+        return file.read()
+
+
+def install(stage):
+    build = os.environ.get("SPOOLD_BUILD")
+    if not build:
+        skip("SPOOLD_BUILD does not name a build folder")
+    environment = dict(os.environ, DESTDIR=stage)
+    result = subprocess.run(["cmake", "--install", build, "--prefix", "/usr"], env=environment,
+                            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
+    equal(result.returncode, 0, "cmake --install: " + result.stdout.decode(errors="replace"))
+    return result.stdout.decode(errors="replace")
+
+
+def analyze(stage, *arguments):
+    """systemd-analyze sees the man pages that come with the units."""
+    if not find("systemd-analyze"):
+        skip("systemd-analyze is not installed")
+    environment = dict(os.environ, MANPATH=os.path.join(stage, "usr/share/man") + ":",
+                       SYSTEMD_COLORS="0", SYSTEMD_PAGER="cat")
+    return subprocess.run(["systemd-analyze"] + list(arguments), env=environment,
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
+
+
+def units_for_analysis(stage):
+    """The installed units; only the path of the program is that of the staged one."""
+    place = os.path.join(stage, "units")
+    os.makedirs(place)
+    for name in ("mqtt-spoold.service", "mqtt-spoold.socket"):
+        text = text_of(stage, UNITS, name)
+        with open(os.path.join(place, name), "w", encoding="utf-8") as out:
+            out.write(text.replace("/usr/sbin/mqtt-spoold",
+                                   os.path.join(stage, "usr/sbin/mqtt-spoold")))
+    return [os.path.join(place, name) for name in ("mqtt-spoold.service", "mqtt-spoold.socket")]
+
+
+def setting(text, key):
+    return re.findall(r"^%s=(.*)$" % key, text, re.MULTILINE)
+
+
+@case
+def install_puts_each_file_where_debian_expects_it():
+    stage = folder()
+    install(stage)
+    found = {}
+    for place, _folders, files in os.walk(stage):
+        for name in files:
+            path = os.path.join(place, name)
+            found[os.path.relpath(path, stage)] = stat.S_IMODE(os.stat(path).st_mode)
+    equal(found, WANTED, "installed files and their modes")
+
+
+@case
+def install_again_keeps_what_the_administrator_edited():
+    stage = folder()
+    install(stage)
+    edited = os.path.join(stage, "etc/mqtt-spoold/mqtt-spoold.conf")
+    with open(edited, "w", encoding="utf-8") as out:
+        out.write("# mine\n")
+    check("Keeping" in install(stage), "the second installation says what it keeps")
+    equal(text_of(edited), "# mine\n", "edited configuration")
+
+
+@case
+def verify_of_the_units_prints_nothing():
+    stage = folder()
+    install(stage)
+    result = analyze(stage, "verify", *units_for_analysis(stage))
+    equal((result.returncode, result.stdout.decode()), (0, ""), "systemd-analyze verify")
+
+
+@case
+def verify_would_notice_a_misspelt_key():
+    stage = folder()
+    install(stage)
+    units = units_for_analysis(stage)
+    with open(units[0], "a", encoding="utf-8") as out:
+        out.write("\n[Service]\nProtectHom=yes\n")
+    check(b"ProtectHom" in analyze(stage, "verify", *units).stdout, "a complaint")
+
+
+@case
+def exposure_of_the_service_is_at_most_2_0():
+    stage = folder()
+    install(stage)
+    result = analyze(stage, "security", "--offline=true", "--no-pager", "--threshold=20",
+                     units_for_analysis(stage)[0])
+    equal(result.returncode, 0, result.stdout.decode(errors="replace")[-200:])
+
+
+@case
+def paths_of_units_and_sample_agree():
+    service = text_of(SOURCE, "systemd/mqtt-spoold.service")
+    socket = text_of(SOURCE, "systemd/mqtt-spoold.socket")
+    sample = text_of(SOURCE, "etc/mqtt-spoold.conf")
+    listen = re.search(r'^\s*socket = "(.*)";', sample, re.MULTILINE).group(1)
+    equal(setting(socket, "ListenStream"), [listen], "socket")
+    equal("/run/%s" % setting(service, "RuntimeDirectory")[0], os.path.dirname(listen))
+    check('directory = "/var/lib/%s"' % setting(service, "StateDirectory")[0] in sample,
+          "spool.directory is the state directory")
+    check('file = "/var/log/%s/' % setting(service, "LogsDirectory")[0] in sample,
+          "audit.file is in the logs directory")
+    equal(setting(service, "User"), setting(socket, "SocketUser"), "user")
+    equal(setting(service, "Group"), setting(socket, "SocketGroup"), "group")
+    sysusers = text_of(SOURCE, "systemd/mqtt-spoold.sysusers")
+    check(re.search("^u %s " % setting(service, "User")[0], sysusers, re.MULTILINE), "sysusers")
+
+
+@case
+def sysusers_file_makes_user_and_group():
+    if not find("systemd-sysusers"):
+        skip("systemd-sysusers is not installed")
+    root = folder()
+    os.makedirs(os.path.join(root, "etc"))
+    result = run(["systemd-sysusers", "--root=" + root,
+                  os.path.join(SOURCE, "systemd/mqtt-spoold.sysusers")])
+    equal(result.returncode, 0, "systemd-sysusers")
+    check("\nmqtt-spoold:" in "\n" + text_of(root, "etc/passwd"), "user")
+    check("\nmqtt-spoold:" in "\n" + text_of(root, "etc/group"), "group")
+
+
+@case
+def man_pages_are_clean_roff():
+    if not find("groff"):
+        skip("groff is not installed")
+    for page in ("mqtt-spoold.8", "mqtt-spoold.conf.5", "mqtt-spool.1"):
+        result = subprocess.run(["groff", "-man", "-Tutf8", "-ww", "-z",
+                                 os.path.join(SOURCE, "man", page)],
+                                stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
+        equal((result.returncode, result.stdout.decode()), (0, ""), page)
+
+
+@case
+def sample_configuration_passes_test_config():
+    result = run([daemon_path(), "-c", os.path.join(SOURCE, "etc/mqtt-spoold.conf"),
+                  "--test-config"])
+    equal(result.returncode, 0, "--test-config: %s" % result.stderr)
+
+
+@case
+def wrong_configuration_ends_with_78_and_names_the_place():
+    path = os.path.join(folder(), "bad.conf")
+    shutil.copy(os.path.join(SOURCE, "etc/mqtt-spoold.conf"), path)
+    with open(path, "a", encoding="utf-8") as out:
+        out.write("log_levl = \"info\";\n")
+    line = text_of(path).count("\n")
+    result = run([daemon_path(), "-c", path, "--test-config"])
+    equal(result.returncode, 78, "exit status")
+    said = result.stderr if isinstance(result.stderr, str) else result.stderr.decode()
+    check('%s:%d: log_levl: unknown key; did you mean "log_level"?' % (path, line) in said,
+          "the place and a suggestion", said)
+
+
+if __name__ == "__main__":
+    run_all()
