@@ -244,32 +244,31 @@ static int refuse_form(const struct loader *loader,
     return fail(loader, setting, key->path, "%s", demand);
 }
 
+/* @ret: all zero before. */
 static int read_value(const struct loader *loader,
                       const struct config_key *key,
                       const config_setting_t *setting,
                       struct value *ret)
 {
-    struct value value = {0};
     long long number;
 
     if (config_setting_type(setting) == CONFIG_TYPE_STRING) {
-        if (!parse_text(key, config_setting_get_string(setting), &value))
+        if (!parse_text(key, config_setting_get_string(setting), ret))
             return refuse_form(loader, key, setting);
     } else if (is_integer(setting) && takes_integer(key)) {
         number = config_setting_get_int64(setting);
         if (number < 0)
             return fail(loader, setting, key->path, "%lld must not be negative", number);
-        value.number = (uint64_t)number;
+        ret->number = (uint64_t)number;
     } else if (config_setting_type(setting) == CONFIG_TYPE_BOOL &&
                key->kind == CONFIG_KIND_BOOL) {
-        value.number = config_setting_get_bool(setting) != 0;
+        ret->number = config_setting_get_bool(setting) != 0;
     } else if (takes_list(key, setting)) {
-        value.list = setting;
-        value.number = (uint64_t)config_setting_length(setting);
+        ret->list = setting;
+        ret->number = (uint64_t)config_setting_length(setting);
     } else {
         return refuse_form(loader, key, setting);
     }
-    *ret = value;
     return 0;
 }
 
@@ -414,7 +413,7 @@ static int store_value(const struct loader *loader,
 static int
 take(const struct loader *loader, const struct config_key *key, const config_setting_t *setting)
 {
-    struct value value;
+    struct value value = {0};
     int result = read_value(loader, key, setting, &value);
 
     if (result == 0)

@@ -207,11 +207,11 @@ void config_key_demand(const struct config_key *key, char *text, size_t size)
 {
     static const char *const demands[] = {
         [CONFIG_KIND_SIZE] =
-            "must be a size such as \"64k\", \"1M\" or \"1G\", or a plain number "
-            "of bytes",
+            ("must be a size such as \"64k\", \"1M\" or \"1G\", or a plain number "
+             "of bytes"),
         [CONFIG_KIND_TIME] =
-            "must be a time in quotes with its unit, ms, s, m, h or d, such as "
-            "\"250ms\" or \"10s\"",
+            ("must be a time in quotes with its unit, ms, s, m, h or d, such as "
+             "\"250ms\" or \"10s\""),
         [CONFIG_KIND_COUNT] = "must be a whole number",
         [CONFIG_KIND_UINT] = "must be a whole number",
         [CONFIG_KIND_MODE] = "must be an octal mode in quotes such as \"0660\"",
