@@ -1,0 +1,537 @@
+/*
+ * message.c - the life of a message: append, hand out, return, settle, end
+ *
+ * A message ends in message_end_run() and nowhere else: the outcome rows of a
+ * run of neighbours are written, then the run is deleted, and both must touch
+ * exactly the messages that memory knows of, with consecutive seq. Anything
+ * else means that the database is not what it was, and the batch dies before
+ * its commit. This is how an id can have one outcome only without an index that
+ * says so.
+ *
+ * Handing out walks the table with one statement that stays open between calls
+ * in a row, so a burst costs one step a message. It is reset before anything is
+ * written, and read snapshots therefore never outlive a batch.
+ *
+ * The plan is bounded: when too many messages were handed out and returned to
+ * wait, only those that are due are handed out.
+ */
+#include "spool-private.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <string.h>
+#include <sys/statvfs.h>
+
+enum { FLAGS_QOS = 3, FLAGS_RETAIN = 4 };
+
+uint64_t spool_charge(const struct spool_message *message)
+{
+    return message->payload.size + message->topic.size + message->client.size +
+           message->properties.size + message->ref.size + SPOOL_CHARGE_OVERHEAD;
+}
+
+/* ---- append ---- */
+
+uint64_t message_count_ahead(const struct lane *lane)
+{
+    return lane->working.messages - lane->plan.in_state[PLAN_SETTLED];
+}
+
+uint64_t message_bytes_ahead(const struct lane *lane)
+{
+    return lane->working.bytes - lane->plan.settled_charge;
+}
+
+bool spool_has_room(const struct spool *spool, unsigned lane_index, uint64_t charge)
+{
+    assert(lane_index < spool->configured_count);
+    const struct lane *lane = &spool->lanes[lane_index];
+    const struct spool_limits *limits = &lane->limits;
+    if (charge > limits->max_bytes)
+        return false;
+    if (limits->when_full == SPOOL_EVICT_OLDEST)
+        return true;
+    return message_count_ahead(lane) < limits->max_messages &&
+           message_bytes_ahead(lane) + charge <= limits->max_bytes;
+}
+
+static int count_free_pages(struct spool *spool, uint64_t *ret)
+{
+    struct stmt *stmt = spool_stmt(spool, STMT_FREE_PAGES);
+    int rc = stmt_step(stmt);
+    uint64_t pages = rc == SQLITE_ROW ? (uint64_t)stmt_int(stmt, 0) : 0;
+    int r = spool_result(spool, rc);
+    stmt_reset(stmt);
+    if (r == 0)
+        *ret = pages;
+    return r;
+}
+
+/*
+ * Looks once a batch. What lies above the reserve may be used, and of the free
+ * pages inside the database one half: the other is for outcome rows.
+ */
+static int learn_disk_room(struct spool *spool)
+{
+    if (spool->disk_room_known)
+        return 0;
+    struct statvfs disk;
+    if (fstatvfs(spool->directory_fd, &disk) < 0)
+        return spool_fail(spool, -errno, "statvfs: %s", strerror(errno));
+    uint64_t disk_free = (uint64_t)disk.f_bavail * disk.f_frsize;
+    uint64_t room = disk_free > spool->disk_reserve ? disk_free - spool->disk_reserve : 0;
+    if (disk_free < spool->disk_reserve) {
+        uint64_t pages;
+        int r = count_free_pages(spool, &pages);
+        if (r != 0)
+            return r;
+        room = pages * SPOOL_PAGE_BYTES / 2;
+    }
+    spool->disk_room = room;
+    spool->disk_room_known = true;
+    return 0;
+}
+
+static int check_room(struct spool *spool, const struct spool_message *message, uint64_t charge)
+{
+    if (spool->is_doomed)
+        return SPOOL_E_DISK;
+    if (!spool_has_room(spool, message->lane, charge))
+        return spool_fail(spool, SPOOL_E_FULL, "the limit of the lane is reached");
+    int r = learn_disk_room(spool);
+    if (r != 0)
+        return r;
+    if (spool->batch_charge + charge > spool->disk_room)
+        return spool_fail(spool, SPOOL_E_DISK, "free disk space is below the reserve");
+    return 0;
+}
+
+static void bind_message(struct stmt *stmt,
+                         const struct spool_message *message,
+                         const struct plan_entry *entry)
+{
+    stmt_bind_int(stmt, 1, entry->key);
+    stmt_bind_int(stmt, 2, message->accepted_ms);
+    stmt_bind_int(stmt, 3, entry->accepted_at);
+    if (message->expiry_ms >= 0)
+        stmt_bind_int(stmt, 4, entry->accepted_at + message->expiry_ms);
+    else
+        stmt_bind_null(stmt, 4);
+    stmt_bind_int(stmt, 5, entry->charge);
+    stmt_bind_int(stmt, 6, message->uid);
+    stmt_bind_int(stmt, 7, message->qos | (message->retain ? FLAGS_RETAIN : 0));
+    stmt_bind_text(stmt, 8, message->client);
+    stmt_bind_text(stmt, 9, message->topic);
+    if (message->properties.size > 0)
+        stmt_bind_blob(stmt, 10, message->properties);
+    else
+        stmt_bind_null(stmt, 10);
+    if (message->ref.size > 0)
+        stmt_bind_text(stmt, 11, message->ref);
+    else
+        stmt_bind_null(stmt, 11);
+    stmt_bind_blob(stmt, 12, message->payload);
+}
+
+static void count_append(struct spool *spool,
+                         struct lane *lane,
+                         const struct spool_message *message,
+                         const struct plan_entry *entry)
+{
+    lane->working.accepted++;
+    lane->working.messages++;
+    lane->working.bytes += entry->charge;
+    lane->working.last_id = spool->last_id;
+    spool->batch_messages++;
+    spool->batch_bytes += message->payload.size;
+    spool->batch_charge += entry->charge;
+    int64_t expires_at = entry->accepted_at + message->expiry_ms;
+    if (message->expiry_ms >= 0 && expires_at < spool->expiry_due_ms)
+        spool->expiry_due_ms = expires_at;
+}
+
+int spool_append(struct spool *spool,
+                 const struct spool_message *message,
+                 const struct spool_time *now,
+                 uint64_t *ret_id)
+{
+    assert(message->lane < spool->configured_count);
+    assert(message->qos <= 2);
+    if (spool->failed < 0)
+        return spool->failed;
+    spool_end_scan(spool);
+    uint64_t charge = spool_charge(message);
+    if (charge > UINT32_MAX)
+        return spool_fail(spool, SPOOL_E_FULL, "the message is too large");
+    int r = check_room(spool, message, charge);
+    if (r == 0)
+        r = spool_begin(spool);
+    if (r != 0)
+        return r;
+
+    struct lane *lane = &spool->lanes[message->lane];
+    struct plan_entry entry = {
+        .key = lane_first_key(lane) | (int64_t)(spool->last_id + 1),
+        .accepted_at = spool_clock_ms(spool, now),
+        .charge = (uint32_t)charge,
+    };
+    struct spool_message stored = *message;
+    stored.accepted_ms = now->wall_ms;
+    struct stmt *stmt = spool_stmt(spool, STMT_APPEND);
+    bind_message(stmt, &stored, &entry);
+    r = spool_result(spool, stmt_run(stmt));
+    if (r > 0) {
+        /* SQLite may have rolled all of the batch back, not the statement alone. */
+        int lost = sqlite3_get_autocommit(spool->db) ? spool_lose_batch(spool) : 0;
+        return lost < 0 ? lost : r;
+    }
+    if (r < 0)
+        return r;
+    spool->last_id++;
+    count_append(spool, lane, message, &entry);
+    *ret_id = spool->last_id;
+    return 0;
+}
+
+/* ---- next ---- */
+
+static const struct spool_verdict verdict_expired = {
+    .outcome = SPOOL_EXPIRED,
+    .reason = SPOOL_REASON_MESSAGE_EXPIRY,
+    .code = SPOOL_NO_CODE,
+};
+
+static bool row_has_expired(const struct stmt *stmt, int64_t clock_ms)
+{
+    return !stmt_is_null(stmt, 3) && stmt_int(stmt, 3) <= clock_ms;
+}
+
+static void read_row(const struct stmt *stmt,
+                     const struct lane *lane,
+                     uint32_t attempts,
+                     int64_t clock_ms,
+                     struct spool_message *ret)
+{
+    int64_t flags = stmt_int(stmt, 6);
+    *ret = (struct spool_message){
+        .id = (uint64_t)stmt_int(stmt, 0) & SPOOL_ID_MAX,
+        .lane = lane->index,
+        .uid = (uint32_t)stmt_int(stmt, 5),
+        .qos = (uint8_t)(flags & FLAGS_QOS),
+        .retain = (flags & FLAGS_RETAIN) != 0,
+        .expiry_ms = stmt_is_null(stmt, 3) ? SPOOL_NO_EXPIRY : stmt_int(stmt, 3) - clock_ms,
+        .client = stmt_bytes(stmt, 7),
+        .topic = stmt_bytes(stmt, 8),
+        .properties = stmt_bytes(stmt, 9),
+        .ref = stmt_bytes(stmt, 10),
+        .payload = stmt_bytes(stmt, 11),
+        .accepted_ms = stmt_int(stmt, 1),
+        .attempts = attempts,
+    };
+}
+
+static void count_handed_out(struct spool *spool)
+{
+    spool->in_flight++;
+    if (spool->in_flight > spool->in_flight_peak)
+        spool->in_flight_peak = spool->in_flight;
+}
+
+/* A message that waits again in its place. SPOOL_E_EMPTY: it has expired meanwhile. */
+static int hand_out_again(struct spool *spool,
+                          struct lane *lane,
+                          struct plan_entry *entry,
+                          int64_t clock_ms,
+                          struct spool_message *ret)
+{
+    struct stmt *stmt = spool_stmt(spool, STMT_FETCH);
+    stmt_reset(stmt);
+    stmt_bind_int(stmt, 1, entry->key);
+    int rc = stmt_step(stmt);
+    if (rc == SQLITE_DONE) {
+        uint64_t id = (uint64_t)entry->key & SPOOL_ID_MAX;
+        return spool_fail(spool, -EBADMSG, "message %llu is gone from the database",
+                          (unsigned long long)id);
+    }
+    if (rc != SQLITE_ROW)
+        return spool_result(spool, rc);
+    if (row_has_expired(stmt, clock_ms)) {
+        entry->verdict = verdict_expired;
+        plan_mark(&lane->plan, entry, PLAN_SETTLED);
+        return SPOOL_E_EMPTY;
+    }
+    plan_mark(&lane->plan, entry, PLAN_IN_FLIGHT);
+    entry->attempts++;
+    count_handed_out(spool);
+    read_row(stmt, lane, entry->attempts, clock_ms, ret);
+    return 0;
+}
+
+/* The next row at the cursor of the lane: SQLITE_ROW, SQLITE_DONE or an error. */
+static int step_scan(struct spool *spool, struct lane *lane)
+{
+    struct stmt *stmt = spool_stmt(spool, STMT_SCAN);
+    if (spool->scan_lane != lane) {
+        spool_end_scan(spool);
+        stmt_bind_int(stmt, 1, lane->cursor);
+        stmt_bind_int(stmt, 2, lane_last_key(lane));
+        spool->scan_lane = lane;
+    }
+    return stmt_step(stmt);
+}
+
+static int hand_out_row(struct spool *spool,
+                        struct lane *lane,
+                        int64_t clock_ms,
+                        struct spool_message *ret)
+{
+    const struct stmt *stmt = spool_stmt(spool, STMT_SCAN);
+    bool has_expired = row_has_expired(stmt, clock_ms);
+    struct plan_entry entry = {
+        .key = stmt_int(stmt, 0),
+        .accepted_at = stmt_int(stmt, 2),
+        .charge = (uint32_t)stmt_int(stmt, 4),
+        .attempts = has_expired ? 0 : 1,
+        .verdict = verdict_expired,
+        .state = has_expired ? PLAN_SETTLED : PLAN_IN_FLIGHT,
+    };
+    if (plan_push(&lane->plan, &entry) < 0)
+        return spool_fail(spool, -ENOMEM, "out of memory");
+    lane->cursor = entry.key + 1;
+    if (has_expired)
+        return SPOOL_E_EMPTY;
+    count_handed_out(spool);
+    read_row(stmt, lane, entry.attempts, clock_ms, ret);
+    return 0;
+}
+
+/* The lane's oldest message never handed out, if there is one and room in the plan. */
+static int next_of_table(struct spool *spool,
+                         struct lane *lane,
+                         int64_t clock_ms,
+                         struct spool_message *ret)
+{
+    unsigned budget = SPOOL_NEXT_BUDGET; /* rows that have expired take from it */
+    while (lane->committed.messages > lane->plan.count && lane->plan.count < SPOOL_PLAN_MAX &&
+           budget-- > 0) {
+        int rc = step_scan(spool, lane);
+        if (rc == SQLITE_DONE) {
+            spool_end_scan(spool);
+            return spool_fail(spool, -EBADMSG,
+                              "lane \"%s\" holds fewer messages than it counts", lane->name);
+        }
+        if (rc != SQLITE_ROW) {
+            int error = spool_result(spool, rc);
+            spool_end_scan(spool);
+            return error;
+        }
+        int r = hand_out_row(spool, lane, clock_ms, ret);
+        if (r != SPOOL_E_EMPTY)
+            return r;
+    }
+    return SPOOL_E_EMPTY;
+}
+
+static int next_of_lane(struct spool *spool,
+                        struct lane *lane,
+                        const struct spool_time *now,
+                        struct spool_message *ret)
+{
+    int64_t clock_ms = spool_clock_ms(spool, now);
+    struct plan_entry *entry;
+    while ((entry = plan_first_due(&lane->plan, now->boot_ms)) != NULL) {
+        int r = hand_out_again(spool, lane, entry, clock_ms, ret);
+        if (r != SPOOL_E_EMPTY)
+            return r;
+    }
+    return next_of_table(spool, lane, clock_ms, ret);
+}
+
+int spool_next(struct spool *spool, const struct spool_time *now, struct spool_message *ret)
+{
+    if (spool->failed < 0)
+        return spool->failed;
+    if (spool->in_transaction || spool->is_doomed)
+        return SPOOL_E_EMPTY;
+    for (size_t i = 0; i < spool->lane_count; i++) {
+        int r = next_of_lane(spool, spool->by_priority[i], now, ret);
+        if (r == SPOOL_E_BUSY) /* somebody holds the whole database: not now */
+            r = SPOOL_E_EMPTY;
+        if (r != SPOOL_E_EMPTY)
+            return r;
+    }
+    spool_end_scan(spool);
+    return SPOOL_E_EMPTY;
+}
+
+/* ---- return and settle ---- */
+
+static struct plan_entry *
+find_in_flight(struct spool *spool, uint64_t id, struct lane **ret_lane)
+{
+    if (id == 0 || id > SPOOL_ID_MAX)
+        return NULL;
+    for (size_t i = 0; i < spool->lane_count; i++) {
+        struct lane *lane = &spool->lanes[i];
+        struct plan_entry *entry = plan_find(&lane->plan, lane_first_key(lane) | (int64_t)id);
+        if (!entry)
+            continue;
+        *ret_lane = lane;
+        return entry->state == PLAN_IN_FLIGHT ? entry : NULL;
+    }
+    return NULL;
+}
+
+int spool_return(struct spool *spool, uint64_t id, int64_t not_before_boot_ms)
+{
+    struct lane *lane;
+    struct plan_entry *entry = find_in_flight(spool, id, &lane);
+    if (!entry)
+        return SPOOL_E_UNKNOWN;
+    entry->not_before_boot_ms = not_before_boot_ms;
+    plan_mark(&lane->plan, entry, PLAN_RETURNED);
+    spool->in_flight--;
+    /* It is no longer pinned, so retention has to look at it. */
+    lane->age_due_ms = INT64_MIN;
+    spool->expiry_due_ms = INT64_MIN;
+    return 0;
+}
+
+int spool_settle(struct spool *spool, uint64_t id, const struct spool_verdict *verdict)
+{
+    assert(verdict->outcome < SPOOL_OUTCOMES && verdict->reason < SPOOL_REASONS);
+    if (spool->failed < 0)
+        return spool->failed;
+    struct lane *lane;
+    struct plan_entry *entry = find_in_flight(spool, id, &lane);
+    if (!entry)
+        return SPOOL_E_UNKNOWN;
+    entry->verdict = *verdict;
+    plan_mark(&lane->plan, entry, PLAN_SETTLED);
+    spool->in_flight--;
+    return 0;
+}
+
+/* ---- the end ---- */
+
+static int write_records(struct spool *spool,
+                         const struct lane *lane,
+                         const struct ending *ending,
+                         const struct spool_time *now)
+{
+    struct stmt *stmt = spool_stmt(spool, STMT_RECORD);
+    stmt_bind_int(stmt, 1, ending->first_key);
+    stmt_bind_int(stmt, 2, ending->last_key);
+    stmt_bind_int(stmt, 3, lane->number);
+    stmt_bind_int(stmt, 4, now->wall_ms);
+    stmt_bind_int(stmt, 5, spool_clock_ms(spool, now));
+    stmt_bind_int(stmt, 6, ending->verdict.outcome);
+    stmt_bind_int(stmt, 7, ending->verdict.reason);
+    if (ending->verdict.code != SPOOL_NO_CODE)
+        stmt_bind_int(stmt, 8, ending->verdict.code);
+    else
+        stmt_bind_null(stmt, 8);
+    stmt_bind_int(stmt, 9, ending->attempts);
+    return spool_result(spool, stmt_run(stmt));
+}
+
+static int delete_messages(struct spool *spool, const struct ending *ending)
+{
+    struct stmt *stmt = spool_stmt(spool, STMT_DELETE);
+    stmt_bind_int(stmt, 1, ending->first_key);
+    stmt_bind_int(stmt, 2, ending->last_key);
+    return spool_result(spool, stmt_run(stmt));
+}
+
+static int mismatch(struct spool *spool, const struct ending *ending)
+{
+    return spool_fail(spool, -EBADMSG,
+                      "messages %llu to %llu are not in the database as they should be",
+                      (unsigned long long)((uint64_t)ending->first_key & SPOOL_ID_MAX),
+                      (unsigned long long)((uint64_t)ending->last_key & SPOOL_ID_MAX));
+}
+
+int message_end_run(struct spool *spool,
+                    struct lane *lane,
+                    const struct ending *ending,
+                    const struct spool_time *now)
+{
+    int r = spool_begin(spool);
+    if (r == 0)
+        r = write_records(spool, lane, ending, now);
+    if (r != 0)
+        return r;
+    uint64_t last_seq = spool->last_seq + ending->messages;
+    if ((uint64_t)sqlite3_changes(spool->db) != ending->messages ||
+        (uint64_t)sqlite3_last_insert_rowid(spool->db) != last_seq)
+        return mismatch(spool, ending);
+    r = delete_messages(spool, ending);
+    if (r != 0)
+        return r;
+    if ((uint64_t)sqlite3_changes(spool->db) != ending->messages)
+        return mismatch(spool, ending);
+    spool->last_seq = last_seq;
+    lane->working.last_seq = last_seq;
+    lane->working.ended[ending->verdict.outcome] += ending->messages;
+    lane->working.messages -= ending->messages;
+    lane->working.bytes -= ending->charge;
+    return 0;
+}
+
+static bool continues_run(const struct ending *run, const struct plan_entry *entry)
+{
+    return run->messages > 0 && run->attempts == entry->attempts &&
+           run->verdict.outcome == entry->verdict.outcome &&
+           run->verdict.reason == entry->verdict.reason &&
+           run->verdict.code == entry->verdict.code;
+}
+
+static int end_collected(struct spool *spool,
+                         struct lane *lane,
+                         struct ending *run,
+                         const struct spool_time *now)
+{
+    int r = run->messages > 0 ? message_end_run(spool, lane, run, now) : 0;
+    run->messages = 0;
+    return r;
+}
+
+/* Neighbours in the plan are neighbours in the table; what is GONE is in neither any more. */
+static int
+write_settled_of_lane(struct spool *spool, struct lane *lane, const struct spool_time *now)
+{
+    struct ending run = {0};
+    size_t left = lane->plan.in_state[PLAN_SETTLED];
+    for (size_t i = 0; left > 0; i++) {
+        const struct plan_entry *entry = plan_at(&lane->plan, i);
+        if (entry->state == PLAN_GONE)
+            continue;
+        bool is_settled = entry->state == PLAN_SETTLED;
+        if (!is_settled || !continues_run(&run, entry)) {
+            int r = end_collected(spool, lane, &run, now);
+            if (r != 0)
+                return r;
+        }
+        if (!is_settled)
+            continue;
+        left--;
+        if (run.messages == 0)
+            run = (struct ending){.first_key = entry->key,
+                                  .attempts = entry->attempts,
+                                  .verdict = entry->verdict};
+        run.last_key = entry->key;
+        run.messages++;
+        run.charge += entry->charge;
+    }
+    return end_collected(spool, lane, &run, now);
+}
+
+int message_write_settled(struct spool *spool, const struct spool_time *now)
+{
+    for (size_t i = 0; i < spool->lane_count; i++) {
+        int r = write_settled_of_lane(spool, &spool->lanes[i], now);
+        if (r != 0)
+            return r;
+    }
+    return 0;
+}

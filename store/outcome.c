@@ -1,0 +1,356 @@
+/*
+ * outcome.c - the records of how messages ended: names, walk, export, pruning
+ *
+ * The table is the truth; the audit file is an export of it. A row may go once
+ * the export cursor, durable in the same commit, has passed it: deliveries at
+ * once, failures after keep_failures_ms or when there are more than
+ * keep_failures_count. Rows go by ranges from the old end, with a budget a
+ * commit, and the newest row always stays: SQLite gives the next row its number
+ * from it, and message_end_run() checks that number against the ledger.
+ *
+ * How many failures are kept needs no counter of its own: it is what the ledger
+ * says has failed, less failures_pruned.
+ *
+ * Rows that are not exported cannot go. While the audit file cannot be written
+ * they pile up, one for each accepted message, until the disk reserve refuses
+ * new messages: that is their bound.
+ */
+#include "spool-private.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { PRUNE_BUDGET = 4096 };
+
+static const char *const outcome_names[SPOOL_OUTCOMES] = {
+    [SPOOL_DELIVERED] = "delivered", [SPOOL_EVICTED] = "evicted", [SPOOL_EXPIRED] = "expired",
+    [SPOOL_REJECTED] = "rejected",   [SPOOL_DROPPED] = "dropped", [SPOOL_DAMAGED] = "damaged",
+};
+
+static const char *const reason_names[SPOOL_REASONS] = {
+    [SPOOL_REASON_NONE] = "",
+    [SPOOL_REASON_MAX_MESSAGES] = "max_messages",
+    [SPOOL_REASON_MAX_BYTES] = "max_bytes",
+    [SPOOL_REASON_MAX_AGE] = "max_age",
+    [SPOOL_REASON_DISK] = "disk",
+    [SPOOL_REASON_MESSAGE_EXPIRY] = "message_expiry",
+    [SPOOL_REASON_REASON_CODE] = "reason_code",
+    [SPOOL_REASON_TOO_LARGE] = "too_large",
+    [SPOOL_REASON_POISON] = "poison",
+    [SPOOL_REASON_ATTEMPTS] = "attempts",
+    [SPOOL_REASON_OPERATOR] = "operator",
+    [SPOOL_REASON_CORRUPT] = "corrupt",
+};
+
+const char *spool_outcome_name(enum spool_outcome outcome)
+{
+    return (unsigned)outcome < SPOOL_OUTCOMES ? outcome_names[outcome] : "";
+}
+
+const char *spool_reason_name(enum spool_reason reason)
+{
+    return (unsigned)reason < SPOOL_REASONS ? reason_names[reason] : "";
+}
+
+bool spool_outcome_parse(const char *name, enum spool_outcome *ret_outcome)
+{
+    for (unsigned i = 0; i < SPOOL_OUTCOMES; i++) {
+        if (strcmp(name, outcome_names[i]) == 0) {
+            *ret_outcome = (enum spool_outcome)i;
+            return true;
+        }
+    }
+    return false;
+}
+
+bool spool_reason_parse(const char *name, enum spool_reason *ret_reason)
+{
+    for (unsigned i = 0; i < SPOOL_REASONS; i++) {
+        if (strcmp(name, reason_names[i]) == 0) {
+            *ret_reason = (enum spool_reason)i;
+            return true;
+        }
+    }
+    return false;
+}
+
+/* ---- the walk ---- */
+
+static const char *lane_name(const struct spool *spool, int64_t number)
+{
+    for (size_t i = 0; i < spool->lane_count; i++) {
+        if (spool->lanes[i].number == number)
+            return spool->lanes[i].name;
+    }
+    return "";
+}
+
+static int read_record(struct spool *spool, const struct stmt *stmt, struct spool_record *ret)
+{
+    *ret = (struct spool_record){
+        .seq = (uint64_t)stmt_int(stmt, 0),
+        .id = (uint64_t)stmt_int(stmt, 1),
+        .lane = lane_name(spool, stmt_int(stmt, 2)),
+        .time_ms = stmt_int(stmt, 3),
+        .outcome = (enum spool_outcome)stmt_int(stmt, 4),
+        .reason = (enum spool_reason)stmt_int(stmt, 5),
+        .code = stmt_is_null(stmt, 6) ? SPOOL_NO_CODE : (int)stmt_int(stmt, 6),
+        .attempts = (uint32_t)stmt_int(stmt, 7),
+        .uid = (uint32_t)stmt_int(stmt, 8),
+        .qos = (uint8_t)stmt_int(stmt, 9),
+        .bytes = (uint64_t)stmt_int(stmt, 10),
+        .accepted_ms = stmt_int(stmt, 11),
+        .age_ms = stmt_int(stmt, 12),
+        .client = stmt_string(stmt, 13),
+        .topic = stmt_string(stmt, 14),
+        .ref = stmt_string(stmt, 15),
+    };
+    if (!ret->client || !ret->topic)
+        return spool_fail(spool, -ENOMEM, "out of memory");
+    return 0;
+}
+
+struct walk {
+    uint64_t after;
+    uint64_t up_to;
+    bool failures_only;
+    spool_record_fn *fn;
+    void *context;
+};
+
+static struct stmt *start_walk(struct spool *spool, const struct walk *walk)
+{
+    struct stmt *stmt = spool_stmt(spool, STMT_OUTCOMES);
+    stmt_bind_int(stmt, 1, (int64_t)walk->after);
+    stmt_bind_int(stmt, 2, (int64_t)walk->up_to);
+    stmt_bind_int(stmt, 3, walk->failures_only ? SPOOL_DELIVERED + 1 : SPOOL_DELIVERED);
+    return stmt;
+}
+
+/* A lock that lasts longer than the busy timeout. */
+static int walk_result(struct spool *spool, int rc)
+{
+    int r = spool_result(spool, rc);
+    return r > 0 ? -EBUSY : r;
+}
+
+/* The daemon's way: one statement over all, for it is the only one that checkpoints. */
+static int walk_at_once(struct spool *spool, const struct walk *walk, uint64_t limit)
+{
+    struct stmt *stmt = start_walk(spool, walk);
+    int r = 0;
+    int rc = SQLITE_DONE;
+    for (uint64_t i = 0; i < limit && r == 0; i++) {
+        rc = stmt_step(stmt);
+        if (rc != SQLITE_ROW)
+            break;
+        struct spool_record record;
+        r = read_record(spool, stmt, &record);
+        if (r == 0)
+            r = walk->fn(walk->context, &record);
+    }
+    if (r == 0)
+        r = walk_result(spool, rc);
+    stmt_reset(stmt);
+    return r;
+}
+
+static char *copy_or_null(const char *text)
+{
+    return text ? strdup(text) : NULL;
+}
+
+static int tell_copy(const struct walk *walk, struct spool_record *record, struct stmt *stmt)
+{
+    char *client = strdup(record->client);
+    char *topic = strdup(record->topic);
+    char *ref = copy_or_null(record->ref);
+    bool is_whole = client && topic && (ref || !record->ref);
+    stmt_reset(stmt);
+    int r = -ENOMEM;
+    if (is_whole) {
+        record->client = client;
+        record->topic = topic;
+        record->ref = ref;
+        r = walk->fn(walk->context, record);
+    }
+    free(client);
+    free(topic);
+    free(ref);
+    return r;
+}
+
+/*
+ * A reader's way: one row, then the snapshot is let go before anybody hears of
+ * it. A tool that waits for a pager must not keep the daemon's WAL from being
+ * reused.
+ */
+static int walk_one_by_one(struct spool *spool, struct walk *walk, uint64_t limit)
+{
+    int r = 0;
+    for (uint64_t i = 0; i < limit && r == 0; i++) {
+        struct stmt *stmt = start_walk(spool, walk);
+        int rc = stmt_step(stmt);
+        if (rc != SQLITE_ROW) {
+            r = walk_result(spool, rc);
+            stmt_reset(stmt);
+            return r;
+        }
+        struct spool_record record;
+        r = read_record(spool, stmt, &record);
+        if (r != 0) {
+            stmt_reset(stmt);
+            return r;
+        }
+        walk->after = record.seq;
+        r = tell_copy(walk, &record, stmt);
+    }
+    return r;
+}
+
+int spool_each_record(struct spool *spool,
+                      uint64_t after,
+                      bool failures_only,
+                      uint64_t limit,
+                      spool_record_fn *fn,
+                      void *context)
+{
+    if (spool->failed < 0)
+        return spool->failed;
+    spool_end_scan(spool);
+    if (spool->is_reader) {
+        int r = ledger_refresh(spool);
+        if (r != 0)
+            return r > 0 ? -EBUSY : r;
+    }
+    struct walk walk = {
+        .after = after < INT64_MAX ? after : INT64_MAX,
+        .up_to = spool->committed_last_seq,
+        .failures_only = failures_only,
+        .fn = fn,
+        .context = context,
+    };
+    if (walk.after >= walk.up_to)
+        return 0;
+    uint64_t most = limit > 0 ? limit : UINT64_MAX;
+    return spool->is_reader ? walk_one_by_one(spool, &walk, most)
+                            : walk_at_once(spool, &walk, most);
+}
+
+/* ---- export ---- */
+
+void spool_set_exported(struct spool *spool, uint64_t seq)
+{
+    if (seq > spool->committed_last_seq)
+        seq = spool->committed_last_seq;
+    if (seq > spool->progress.exported_seq)
+        spool->progress.exported_seq = seq;
+}
+
+uint64_t spool_exported(const struct spool *spool)
+{
+    return spool->committed_progress.exported_seq;
+}
+
+uint64_t spool_last_seq(const struct spool *spool)
+{
+    return spool->committed_last_seq;
+}
+
+/* ---- pruning ---- */
+
+static int prune_delivered(struct spool *spool, uint64_t up_to)
+{
+    struct spool_progress *progress = &spool->progress;
+    if (up_to <= progress->pruned_seq)
+        return 0;
+    if (up_to - progress->pruned_seq > PRUNE_BUDGET)
+        up_to = progress->pruned_seq + PRUNE_BUDGET;
+    struct stmt *stmt = spool_stmt(spool, STMT_PRUNE_DELIVERED);
+    stmt_bind_int(stmt, 1, (int64_t)progress->pruned_seq + 1);
+    stmt_bind_int(stmt, 2, (int64_t)up_to);
+    int r = spool_result(spool, stmt_run(stmt));
+    if (r == 0)
+        progress->pruned_seq = up_to;
+    return r;
+}
+
+static uint64_t count_kept_failures(const struct spool *spool)
+{
+    uint64_t failed = 0;
+    for (size_t i = 0; i < spool->lane_count; i++) {
+        for (int j = SPOOL_DELIVERED + 1; j < SPOOL_OUTCOMES; j++)
+            failed += spool->lanes[i].working.ended[j];
+    }
+    return failed - spool->progress.failures_pruned;
+}
+
+/*
+ * Up to which seq failures are too old or too many. All rows up to pruned_seq
+ * are failures, so the oldest rows are the ones to look at.
+ */
+static int measure_failures(struct spool *spool,
+                            int64_t clock_ms,
+                            uint64_t *ret_up_to,
+                            uint64_t *ret_count)
+{
+    uint64_t kept = count_kept_failures(spool);
+    uint64_t excess = kept > spool->keep_failures_count ? kept - spool->keep_failures_count : 0;
+    uint64_t keep_ms =
+        spool->keep_failures_ms < INT64_MAX / 2 ? spool->keep_failures_ms : INT64_MAX / 2;
+    struct stmt *stmt = spool_stmt(spool, STMT_OLDEST_OUTCOMES);
+    stmt_bind_int(stmt, 1, (int64_t)spool->progress.pruned_seq);
+    uint64_t count = 0;
+    int rc = SQLITE_DONE;
+    spool->keep_due_ms = clock_ms + (int64_t)keep_ms;
+    while (count < PRUNE_BUDGET && (rc = stmt_step(stmt)) == SQLITE_ROW) {
+        int64_t due_ms = stmt_int(stmt, 1) + (int64_t)keep_ms;
+        if (count >= excess && due_ms > clock_ms) {
+            spool->keep_due_ms = due_ms;
+            break;
+        }
+        *ret_up_to = (uint64_t)stmt_int(stmt, 0);
+        count++;
+    }
+    if (count == PRUNE_BUDGET)
+        spool->keep_due_ms = INT64_MIN;
+    int r = spool_result(spool, rc);
+    stmt_reset(stmt);
+    *ret_count = count;
+    return r;
+}
+
+static int prune_failures(struct spool *spool, int64_t clock_ms)
+{
+    if (clock_ms < spool->keep_due_ms &&
+        count_kept_failures(spool) <= spool->keep_failures_count)
+        return 0;
+    uint64_t up_to = 0;
+    uint64_t count;
+    int r = measure_failures(spool, clock_ms, &up_to, &count);
+    if (r != 0 || count == 0)
+        return r;
+    struct stmt *stmt = spool_stmt(spool, STMT_PRUNE_ALL);
+    stmt_bind_int(stmt, 1, (int64_t)up_to);
+    r = spool_result(spool, stmt_run(stmt));
+    if (r != 0)
+        return r;
+    if ((uint64_t)sqlite3_changes(spool->db) != count)
+        return spool_fail(spool, -EBADMSG, "the outcome table holds rows it should not");
+    spool->progress.failures_pruned += count;
+    return 0;
+}
+
+int outcome_prune(struct spool *spool, const struct spool_time *now)
+{
+    uint64_t up_to = spool->progress.exported_seq;
+    if (spool->last_seq == 0)
+        return 0;
+    if (up_to >= spool->last_seq)
+        up_to = spool->last_seq - 1;
+    int r = prune_delivered(spool, up_to);
+    if (r != 0)
+        return r;
+    return prune_failures(spool, spool_clock_ms(spool, now));
+}

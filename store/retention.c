@@ -1,0 +1,365 @@
+/*
+ * retention.c - limits are held, and nothing is evicted in silence
+ *
+ * For each message the order is: find the token (the plan's entry, or none when
+ * it was never handed out), mark it failed (outcome row and ledger), report
+ * (that row is what the audit exports once it is committed), release message
+ * and token. All of it in the open batch, so a crash leaves either everything
+ * or nothing of it.
+ *
+ * In flight means pinned: the broker may have the message already, so no
+ * failure may be recorded before its answer. What may go, oldest first, is
+ * therefore: the returned messages in the plan, then the table from the lane's
+ * cursor on, which holds no pinned message at all. That part goes by ranges.
+ *
+ * Age and expiry are asked in every batch and mostly have nothing to do, so
+ * each keeps a time before which nothing can be due; whatever could bring that
+ * time forward resets it. What is settled but not yet written counts as ended.
+ */
+#include "spool-private.h"
+
+#include <stdlib.h>
+
+enum { EXPIRY_CHUNK = 256 };
+
+/* One call of spool_retain(). */
+struct sweep {
+    struct spool *spool;
+    const struct spool_time *now;
+    int64_t clock_ms;
+    unsigned budget; /* what is left of it */
+    bool more;
+};
+
+/* How far one lane has to be cut, and why. */
+struct excess {
+    enum spool_reason reason;
+    uint64_t messages;     /* so many must go, */
+    uint64_t bytes;        /* or so many bytes, */
+    int64_t accepted_till; /* or all that were accepted up to then */
+};
+
+static bool excess_takes(const struct excess *excess, int64_t accepted_at)
+{
+    return excess->messages > 0 || excess->bytes > 0 || accepted_at <= excess->accepted_till;
+}
+
+static void excess_took(struct excess *excess, uint64_t charge)
+{
+    if (excess->messages > 0)
+        excess->messages--;
+    excess->bytes -= charge < excess->bytes ? charge : excess->bytes;
+}
+
+static struct ending eviction(enum spool_reason reason)
+{
+    return (struct ending){
+        .verdict = {.outcome = SPOOL_EVICTED, .reason = reason, .code = SPOOL_NO_CODE},
+    };
+}
+
+/* A message that was handed out and came back: it still has an open token. */
+static int end_returned(struct sweep *sweep,
+                        struct lane *lane,
+                        struct plan_entry *entry,
+                        struct ending ending)
+{
+    ending.first_key = entry->key;
+    ending.last_key = entry->key;
+    ending.messages = 1;
+    ending.charge = entry->charge;
+    ending.attempts = entry->attempts;
+    int r = message_end_run(sweep->spool, lane, &ending, sweep->now);
+    if (r != 0)
+        return r;
+    plan_mark(&lane->plan, entry, PLAN_GONE);
+    sweep->budget--;
+    return 0;
+}
+
+/* @ret_first: when the first message that stays was accepted, if one was seen. */
+static int
+cut_plan(struct sweep *sweep, struct lane *lane, struct excess *excess, int64_t *ret_first)
+{
+    struct plan *plan = &lane->plan;
+    for (size_t i = 0; plan->in_state[PLAN_RETURNED] > 0 && i < plan->count; i++) {
+        struct plan_entry *entry = plan_at(plan, i);
+        if (entry->state != PLAN_RETURNED)
+            continue;
+        if (sweep->budget == 0 || !excess_takes(excess, entry->accepted_at)) {
+            *ret_first = entry->accepted_at;
+            return 0;
+        }
+        int r = end_returned(sweep, lane, entry, eviction(excess->reason));
+        if (r != 0)
+            return r;
+        excess_took(excess, entry->charge);
+    }
+    return 0;
+}
+
+/* How far the cut goes in the table; reads only. */
+static int measure_cut(struct sweep *sweep,
+                       struct lane *lane,
+                       struct excess *excess,
+                       struct ending *cut,
+                       int64_t *ret_first)
+{
+    struct stmt *stmt = spool_stmt(sweep->spool, STMT_OLDEST);
+    stmt_bind_int(stmt, 1, lane->cursor);
+    stmt_bind_int(stmt, 2, lane_last_key(lane));
+    int rc;
+    while ((rc = stmt_step(stmt)) == SQLITE_ROW) {
+        int64_t accepted_at = stmt_int(stmt, 1);
+        if (cut->messages == sweep->budget || !excess_takes(excess, accepted_at)) {
+            *ret_first = accepted_at;
+            break;
+        }
+        if (cut->messages == 0)
+            cut->first_key = stmt_int(stmt, 0);
+        cut->last_key = stmt_int(stmt, 0);
+        cut->messages++;
+        cut->charge += (uint64_t)stmt_int(stmt, 2);
+        excess_took(excess, (uint64_t)stmt_int(stmt, 2));
+    }
+    int r = spool_result(sweep->spool, rc);
+    stmt_reset(stmt);
+    return r;
+}
+
+static int
+cut_table(struct sweep *sweep, struct lane *lane, struct excess *excess, int64_t *ret_first)
+{
+    struct ending cut = eviction(excess->reason);
+    int r = measure_cut(sweep, lane, excess, &cut, ret_first);
+    if (r != 0 || cut.messages == 0)
+        return r;
+    r = message_end_run(sweep->spool, lane, &cut, sweep->now);
+    if (r == 0)
+        sweep->budget -= (unsigned)cut.messages;
+    return r;
+}
+
+/*
+ * Evicts the oldest that are not pinned until the excess or the budget is used
+ * up. @ret_first: when the oldest that stays was accepted; INT64_MAX: none does.
+ */
+static int
+cut_lane(struct sweep *sweep, struct lane *lane, struct excess excess, int64_t *ret_first)
+{
+    int64_t first = INT64_MAX;
+    int r = cut_plan(sweep, lane, &excess, &first);
+    if (r == 0 && first == INT64_MAX)
+        r = cut_table(sweep, lane, &excess, &first);
+    if (r != 0)
+        return r;
+    if (first != INT64_MAX && excess_takes(&excess, first))
+        sweep->more = true;
+    *ret_first = first;
+    return 0;
+}
+
+static int hold_age(struct sweep *sweep, struct lane *lane)
+{
+    uint64_t max_age_ms = lane->limits.max_age_ms;
+    if (sweep->clock_ms < lane->age_due_ms || max_age_ms > INT64_MAX / 2)
+        return 0;
+    const struct excess excess = {
+        .reason = SPOOL_REASON_MAX_AGE,
+        .accepted_till = sweep->clock_ms - (int64_t)max_age_ms,
+    };
+    int64_t first;
+    int r = cut_lane(sweep, lane, excess, &first);
+    if (r != 0)
+        return r;
+    /* Whatever comes later is younger than the first that stays, or than now. */
+    int64_t oldest = first < sweep->clock_ms ? first : sweep->clock_ms;
+    lane->age_due_ms = oldest + (int64_t)max_age_ms;
+    return 0;
+}
+
+static int hold_size(struct sweep *sweep, struct lane *lane)
+{
+    const struct spool_limits *limits = &lane->limits;
+    if (limits->when_full != SPOOL_EVICT_OLDEST)
+        return 0;
+    uint64_t messages = message_count_ahead(lane);
+    int64_t first;
+    if (messages > limits->max_messages) {
+        const struct excess excess = {.reason = SPOOL_REASON_MAX_MESSAGES,
+                                      .messages = messages - limits->max_messages,
+                                      .accepted_till = INT64_MIN};
+        int r = cut_lane(sweep, lane, excess, &first);
+        if (r != 0)
+            return r;
+    }
+    uint64_t bytes = message_bytes_ahead(lane);
+    if (bytes > limits->max_bytes) {
+        const struct excess excess = {.reason = SPOOL_REASON_MAX_BYTES,
+                                      .bytes = bytes - limits->max_bytes,
+                                      .accepted_till = INT64_MIN};
+        return cut_lane(sweep, lane, excess, &first);
+    }
+    return 0;
+}
+
+/* ---- message expiry ---- */
+
+struct expired {
+    int64_t key;
+    uint64_t charge;
+};
+
+static struct lane *lane_of_key(struct spool *spool, int64_t key)
+{
+    for (size_t i = 0; i < spool->lane_count; i++) {
+        if (spool->lanes[i].number == (unsigned)(key >> SPOOL_ID_BITS))
+            return &spool->lanes[i];
+    }
+    return NULL;
+}
+
+static bool is_pinned(struct spool *spool, int64_t key)
+{
+    const struct lane *lane = lane_of_key(spool, key);
+    if (!lane) /* of no lane: never handed out, and no ledger to end it in */
+        return true;
+    const struct plan_entry *entry = plan_find(&lane->plan, key);
+    return entry && entry->state != PLAN_RETURNED;
+}
+
+static int compare_keys(const void *a, const void *b)
+{
+    const struct expired *left = a;
+    const struct expired *right = b;
+    return (left->key > right->key) - (left->key < right->key);
+}
+
+static int
+collect_expired(struct sweep *sweep, struct expired *found, unsigned max, unsigned *ret)
+{
+    struct stmt *stmt = spool_stmt(sweep->spool, STMT_EXPIRED);
+    stmt_bind_int(stmt, 1, sweep->clock_ms);
+    unsigned count = 0;
+    int rc = SQLITE_DONE;
+    while (count < max && (rc = stmt_step(stmt)) == SQLITE_ROW) {
+        int64_t key = stmt_int(stmt, 0);
+        if (!is_pinned(sweep->spool, key))
+            found[count++] = (struct expired){key, (uint64_t)stmt_int(stmt, 1)};
+    }
+    int r = spool_result(sweep->spool, rc);
+    stmt_reset(stmt);
+    if (r == 0)
+        *ret = count;
+    return r;
+}
+
+/* Ends found[0] and all that follow without a gap; @ret_count: how many that were. */
+static int end_expired_run(struct sweep *sweep,
+                           const struct expired *found,
+                           unsigned count,
+                           unsigned *ret_count)
+{
+    struct ending run = {
+        .first_key = found[0].key,
+        .verdict = {SPOOL_EXPIRED, SPOOL_REASON_MESSAGE_EXPIRY, SPOOL_NO_CODE},
+    };
+    struct lane *lane = lane_of_key(sweep->spool, found[0].key);
+    *ret_count = 1;
+    struct plan_entry *entry = plan_find(&lane->plan, found[0].key);
+    if (entry)
+        return end_returned(sweep, lane, entry, run);
+    while (run.messages < count) {
+        const struct expired *next = &found[run.messages];
+        if (next->key != run.first_key + (int64_t)run.messages)
+            break;
+        run.last_key = next->key;
+        run.charge += next->charge;
+        run.messages++;
+    }
+    int r = message_end_run(sweep->spool, lane, &run, sweep->now);
+    *ret_count = (unsigned)run.messages;
+    if (r == 0)
+        sweep->budget -= (unsigned)run.messages;
+    return r;
+}
+
+static int learn_next_expiry(struct sweep *sweep)
+{
+    struct stmt *stmt = spool_stmt(sweep->spool, STMT_NEXT_EXPIRY);
+    stmt_bind_int(stmt, 1, sweep->clock_ms);
+    int rc = stmt_step(stmt);
+    int r = spool_result(sweep->spool, rc);
+    if (r == 0)
+        sweep->spool->expiry_due_ms = stmt_is_null(stmt, 0) ? INT64_MAX : stmt_int(stmt, 0);
+    stmt_reset(stmt);
+    return r;
+}
+
+static int hold_expiry(struct sweep *sweep)
+{
+    if (sweep->clock_ms < sweep->spool->expiry_due_ms)
+        return 0;
+    struct expired found[EXPIRY_CHUNK];
+    unsigned count;
+    do {
+        if (sweep->budget == 0) {
+            sweep->more = true;
+            return 0;
+        }
+        unsigned max = sweep->budget < EXPIRY_CHUNK ? sweep->budget : EXPIRY_CHUNK;
+        int r = collect_expired(sweep, found, max, &count);
+        if (r != 0)
+            return r;
+        qsort(found, count, sizeof *found, compare_keys);
+        for (unsigned i = 0, ended; i < count; i += ended) {
+            r = end_expired_run(sweep, found + i, count - i, &ended);
+            if (r != 0)
+                return r;
+        }
+    } while (count > 0);
+    return learn_next_expiry(sweep);
+}
+
+/* ---- */
+
+static int hold_limits(struct sweep *sweep)
+{
+    int r = hold_expiry(sweep);
+    for (size_t i = 0; i < sweep->spool->lane_count && r == 0; i++) {
+        r = hold_age(sweep, &sweep->spool->lanes[i]);
+        if (r == 0)
+            r = hold_size(sweep, &sweep->spool->lanes[i]);
+    }
+    return r;
+}
+
+int spool_retain(struct spool *spool,
+                 const struct spool_time *now,
+                 unsigned budget,
+                 unsigned *ret_evicted,
+                 bool *ret_more)
+{
+    if (spool->failed < 0)
+        return spool->failed;
+    if (spool->is_doomed)
+        return SPOOL_E_DISK;
+    spool_end_scan(spool);
+    struct sweep sweep = {
+        .spool = spool,
+        .now = now,
+        .clock_ms = spool_clock_ms(spool, now),
+        .budget = budget,
+    };
+    int r = hold_limits(&sweep);
+    if (r > 0) {
+        /* A run may be written and not deleted: nothing of this batch can stay. */
+        int lost = spool->in_transaction ? spool_lose_batch(spool) : 0;
+        return lost < 0 ? lost : r;
+    }
+    if (r < 0)
+        return r;
+    *ret_evicted = budget - sweep.budget;
+    *ret_more = sweep.more;
+    return 0;
+}

@@ -1,0 +1,195 @@
+/*
+ * schema.c - how a spool database comes to be, is recognized and is migrated
+ *
+ * A new database is built under another name, closed, synced and then renamed:
+ * whoever finds "spool.db" finds a whole one, in WAL mode, with its application
+ * id in the file's first page. So a look at the first 100 bytes tells a spool
+ * from anything else before SQLite touches it, and a file that is not ours is
+ * left exactly as it was. Never is a missing database replaced silently: a WAL
+ * without its database means that somebody took the database away.
+ *
+ * user_version counts the migrations that were applied. Each opening applies
+ * what is missing, all of it in one transaction; a database that has seen more
+ * migrations than this program knows is refused.
+ */
+#include "schema-sql.h"
+#include "spool-private.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define SCHEMA_APPLICATION_ID 0x6d717370 /* "mqsp" */
+#define SCHEMA_NEW_NAME       "spool.db.new"
+
+/* Entry n takes a database from version n to n + 1. Append only. */
+static const char *const schema_migrations[] = {
+    schema_sql,
+};
+enum { SCHEMA_VERSION = sizeof schema_migrations / sizeof *schema_migrations };
+
+enum { HEADER_BYTES = 100, HEADER_APPLICATION_ID = 68 };
+
+static int query_int(sqlite3 *db, const char *sql, int *ret)
+{
+    sqlite3_stmt *stmt;
+    int rc = sqlite3_prepare_v2(db, sql, -1, &stmt, NULL);
+    if (rc != SQLITE_OK)
+        return rc;
+    rc = sqlite3_step(stmt);
+    int value = rc == SQLITE_ROW ? sqlite3_column_int(stmt, 0) : 0;
+    (void)sqlite3_finalize(stmt); /* repeats the error of the step */
+    if (rc != SQLITE_ROW)
+        return rc == SQLITE_DONE ? SQLITE_CORRUPT : rc;
+    *ret = value;
+    return SQLITE_OK;
+}
+
+int schema_check(sqlite3 *db, int *ret_version)
+{
+    int application_id;
+    int version;
+    int rc = query_int(db, "PRAGMA application_id", &application_id);
+    if (rc == SQLITE_OK)
+        rc = query_int(db, "PRAGMA user_version", &version);
+    if (rc != SQLITE_OK)
+        return rc;
+    if (application_id != SCHEMA_APPLICATION_ID || version < 1)
+        return SQLITE_NOTADB;
+    if (version > SCHEMA_VERSION)
+        return SQLITE_SCHEMA;
+    *ret_version = version;
+    return SQLITE_OK;
+}
+
+static int apply_migrations(sqlite3 *db, int version)
+{
+    for (int i = version; i < SCHEMA_VERSION; i++) {
+        int rc = sqlite3_exec(db, schema_migrations[i], NULL, NULL, NULL);
+        if (rc != SQLITE_OK)
+            return rc;
+    }
+    char pragma[64];
+    (void)snprintf(pragma, sizeof pragma, "PRAGMA user_version = %d", SCHEMA_VERSION);
+    return sqlite3_exec(db, pragma, NULL, NULL, NULL);
+}
+
+int schema_migrate(sqlite3 *db, int version)
+{
+    if (version == SCHEMA_VERSION)
+        return SQLITE_OK;
+    int rc = sqlite3_exec(db, "BEGIN IMMEDIATE", NULL, NULL, NULL);
+    if (rc != SQLITE_OK)
+        return rc;
+    rc = apply_migrations(db, version);
+    if (rc == SQLITE_OK)
+        rc = sqlite3_exec(db, "COMMIT", NULL, NULL, NULL);
+    if (rc != SQLITE_OK && !sqlite3_get_autocommit(db))
+        (void)sqlite3_exec(db, "ROLLBACK", NULL, NULL, NULL); /* closing would do it too */
+    return rc;
+}
+
+static int build(sqlite3 *db)
+{
+    char pragmas[256];
+    (void)snprintf(
+        pragmas, sizeof pragmas,
+        "PRAGMA page_size = %d; PRAGMA auto_vacuum = NONE; PRAGMA synchronous = FULL;"
+        "PRAGMA application_id = %d",
+        SPOOL_PAGE_BYTES, SCHEMA_APPLICATION_ID);
+    int rc = sqlite3_exec(db, pragmas, NULL, NULL, NULL);
+    if (rc == SQLITE_OK)
+        rc = schema_migrate(db, 0);
+    if (rc == SQLITE_OK)
+        rc = sqlite3_exec(db, "PRAGMA journal_mode = WAL", NULL, NULL, NULL);
+    return rc;
+}
+
+static int build_file(const char *path, char *words)
+{
+    sqlite3 *db = NULL;
+    int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX;
+    int rc = sqlite3_open_v2(path, &db, flags, NULL);
+    if (rc == SQLITE_OK)
+        rc = build(db);
+    if (rc != SQLITE_OK)
+        (void)snprintf(words, SPOOL_WORDS_MAX, "%s: %s", path, sqlite3_errmsg(db));
+    int closed = sqlite3_close(db);
+    if (rc == SQLITE_OK)
+        rc = closed;
+    if ((rc & 0xff) == SQLITE_FULL)
+        return SPOOL_E_DISK;
+    return rc == SQLITE_OK ? 0 : -EIO;
+}
+
+/* What an interrupted creation left behind is worth nothing. */
+static void remove_leftovers(int directory_fd)
+{
+    static const char *const suffixes[] = {"", "-journal", "-wal", "-shm"};
+    for (size_t i = 0; i < sizeof suffixes / sizeof *suffixes; i++) {
+        char name[32];
+        (void)snprintf(name, sizeof name, "%s%s", SCHEMA_NEW_NAME, suffixes[i]);
+        (void)unlinkat(directory_fd, name, 0); /* mostly not there */
+    }
+}
+
+int schema_create(const char *directory, int directory_fd, char *words)
+{
+    char path[4096];
+    int length = snprintf(path, sizeof path, "%s/%s", directory, SCHEMA_NEW_NAME);
+    if (length < 0 || (size_t)length >= sizeof path)
+        return -ENAMETOOLONG;
+    remove_leftovers(directory_fd);
+    int r = build_file(path, words);
+    if (r != 0) {
+        remove_leftovers(directory_fd);
+        return r;
+    }
+    if (renameat(directory_fd, SCHEMA_NEW_NAME, directory_fd, "spool.db") < 0 ||
+        fsync(directory_fd) < 0) {
+        r = -errno;
+        (void)snprintf(words, SPOOL_WORDS_MAX, "%s: %s", SCHEMA_NEW_NAME, strerror(errno));
+    }
+    return r;
+}
+
+static bool is_our_header(const unsigned char *header)
+{
+    const unsigned char *id = header + HEADER_APPLICATION_ID;
+    uint32_t application_id =
+        (uint32_t)id[0] << 24 | (uint32_t)id[1] << 16 | (uint32_t)id[2] << 8 | id[3];
+    return memcmp(header, "SQLite format 3", 16) == 0 &&
+           application_id == SCHEMA_APPLICATION_ID;
+}
+
+/* Is there a spool? 0: yes; SPOOL_E_ABSENT, SPOOL_E_DAMAGED; negative errno. */
+int schema_probe(int directory_fd, char *words)
+{
+    int fd = openat(directory_fd, "spool.db", O_RDONLY | O_CLOEXEC);
+    if (fd < 0 && errno == ENOENT) {
+        if (faccessat(directory_fd, "spool.db-wal", F_OK, 0) < 0)
+            return SPOOL_E_ABSENT;
+        (void)snprintf(words, SPOOL_WORDS_MAX,
+                       "spool.db-wal is there but spool.db is missing: put it back");
+        return SPOOL_E_DAMAGED;
+    }
+    if (fd < 0) {
+        int error = errno;
+        (void)snprintf(words, SPOOL_WORDS_MAX, "spool.db: %s", strerror(error));
+        return -error;
+    }
+    unsigned char header[HEADER_BYTES] = {0};
+    ssize_t size = pread(fd, header, sizeof header, 0);
+    int r = size < 0 ? -errno : 0;
+    (void)close(fd); /* only read from */
+    if (r < 0)
+        return r;
+    if (size == HEADER_BYTES && is_our_header(header))
+        return 0;
+    (void)snprintf(words, SPOOL_WORDS_MAX,
+                   "spool.db is not a spool database: move it away or name another directory");
+    return SPOOL_E_DAMAGED;
+}

@@ -1,0 +1,591 @@
+/*
+ * spool.c - the connection, the batch and its one commit
+ *
+ * A batch is a transaction that the first append or eviction opens and
+ * spool_commit() ends. A commit hook refuses any other commit, so nothing can
+ * become durable behind the back of the counters in memory.
+ *
+ * The order in a commit: what was settled, what was moved in time, what can be
+ * pruned, the ledger, the clock and the export cursor, then COMMIT with its
+ * fsync. Memory follows only after it succeeded. Killed before, nothing of the
+ * batch was told to anybody; killed after, the next opening finds all of it.
+ *
+ * An error of I/O sticks, and the connection then neither commits nor
+ * checkpoints again: after a failed fsync the kernel may have dropped the
+ * pages, and a second try that succeeds proves nothing.
+ *
+ * The WAL file is kept at close, so that tools which may not create files in
+ * the directory can read a spool at rest.
+ */
+#include "spool-private.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+enum {
+    BUSY_TIMEOUT_MS = 5000,
+    LOCK_TRIES = 10,
+    LOCK_WAIT_NS = 10 * 1000 * 1000,
+    CLOCK_WRITE_MS = 1000,
+};
+
+static char open_words[SPOOL_WORDS_MAX];
+
+const char *spool_open_error(void)
+{
+    return open_words;
+}
+
+const char *spool_error(const struct spool *spool)
+{
+    return spool->words;
+}
+
+int spool_fail(struct spool *spool, int error, const char *format, ...)
+{
+    va_list arguments;
+    va_start(arguments, format);
+    (void)vsnprintf(spool->words, sizeof spool->words, format, arguments);
+    va_end(arguments);
+    if (error < 0 && !spool->is_reader)
+        spool->failed = error;
+    return error;
+}
+
+int spool_result(struct spool *spool, int sqlite_rc)
+{
+    int error;
+    switch (sqlite_rc & 0xff) {
+    case SQLITE_OK:
+    case SQLITE_ROW:
+    case SQLITE_DONE:
+        return 0;
+    case SQLITE_FULL:
+        error = SPOOL_E_DISK;
+        break;
+    case SQLITE_BUSY:
+    case SQLITE_LOCKED:
+        error = SPOOL_E_BUSY;
+        break;
+    case SQLITE_NOMEM:
+        error = -ENOMEM;
+        break;
+    case SQLITE_CORRUPT:
+    case SQLITE_NOTADB:
+        error = -EBADMSG;
+        break;
+    case SQLITE_READONLY:
+        error = -EROFS;
+        break;
+    case SQLITE_PERM:
+    case SQLITE_AUTH:
+        error = -EACCES;
+        break;
+    case SQLITE_IOERR:
+    case SQLITE_CANTOPEN:
+        error = -EIO;
+        break;
+    default:
+        error = -EPROTO;
+        break;
+    }
+    return spool_fail(spool, error, "%s (SQLite code %d, errno %d)", sqlite3_errmsg(spool->db),
+                      sqlite_rc, sqlite3_system_errno(spool->db));
+}
+
+/* ---- the lock and the directory ---- */
+
+static int open_directory(const char *directory, bool create, int *ret_fd)
+{
+    if (create && mkdir(directory, 0700) < 0 && errno != EEXIST)
+        return -errno;
+    int fd = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0)
+        return -errno;
+    *ret_fd = fd;
+    return 0;
+}
+
+/* Somebody who only looks holds a shared lock for a moment: so a few tries. */
+static int take_lock(struct spool *spool)
+{
+    spool->lock_fd = openat(spool->directory_fd, "lock", O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+    if (spool->lock_fd < 0)
+        return spool_fail(spool, -errno, "lock: %s", strerror(errno));
+    for (int i = 0; i < LOCK_TRIES; i++) {
+        if (flock(spool->lock_fd, LOCK_EX | LOCK_NB) == 0)
+            return 0;
+        if (errno != EWOULDBLOCK && errno != EINTR)
+            return spool_fail(spool, -errno, "lock: %s", strerror(errno));
+        const struct timespec pause = {.tv_nsec = LOCK_WAIT_NS};
+        (void)nanosleep(&pause, NULL);
+    }
+    return spool_fail(spool, SPOOL_E_LOCKED, "another daemon runs on this spool");
+}
+
+bool spool_is_in_use(const char *directory)
+{
+    int directory_fd;
+    if (open_directory(directory, false, &directory_fd) < 0)
+        return false;
+    int fd = openat(directory_fd, "lock", O_RDONLY | O_CLOEXEC);
+    bool is_locked = fd >= 0 && flock(fd, LOCK_SH | LOCK_NB) < 0 && errno == EWOULDBLOCK;
+    if (fd >= 0)
+        (void)close(fd); /* gives the lock back */
+    (void)close(directory_fd);
+    return is_locked;
+}
+
+/* ---- open and close ---- */
+
+static int refuse_foreign_commits(void *context)
+{
+    const struct spool *spool = context;
+    return !spool->is_committing;
+}
+
+static int connect_database(struct spool *spool, const char *directory, int flags)
+{
+    if (asprintf(&spool->path, "%s/spool.db", directory) < 0) {
+        spool->path = NULL;
+        return spool_fail(spool, -ENOMEM, "out of memory");
+    }
+    int rc = sqlite3_open_v2(spool->path, &spool->db, flags | SQLITE_OPEN_NOMUTEX, NULL);
+    if (rc == SQLITE_OK)
+        rc = sqlite3_busy_timeout(spool->db, BUSY_TIMEOUT_MS);
+    /* Until all checks have passed, closing must change nothing. */
+    if (rc == SQLITE_OK)
+        rc = sqlite3_db_config(spool->db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
+    return spool_result(spool, rc);
+}
+
+/* Errors of the file's content are a condition at open, not the end of the process. */
+static int open_result(struct spool *spool, int sqlite_rc)
+{
+    switch (sqlite_rc & 0xff) {
+    case SQLITE_SCHEMA:
+        return spool_fail(spool, SPOOL_E_NEWER, "written by a newer version of the program");
+    case SQLITE_ERROR:
+    case SQLITE_CORRUPT:
+    case SQLITE_NOTADB:
+        return spool_fail(spool, SPOOL_E_DAMAGED, "%s is not a sound spool database: %s",
+                          spool->path, sqlite3_errmsg(spool->db));
+    default:
+        return spool_result(spool, sqlite_rc);
+    }
+}
+
+static int configure(struct spool *spool)
+{
+    static const char writer[] =
+        "PRAGMA synchronous = FULL; PRAGMA mmap_size = 0; PRAGMA wal_autocheckpoint = 1000;"
+        "PRAGMA secure_delete = OFF; PRAGMA trusted_schema = OFF; PRAGMA cell_size_check = ON";
+    static const char reader[] =
+        "PRAGMA query_only = ON; PRAGMA mmap_size = 0; PRAGMA trusted_schema = OFF";
+    const char *pragmas = spool->is_reader ? reader : writer;
+    return sqlite3_exec(spool->db, pragmas, NULL, NULL, NULL);
+}
+
+static int prepare(struct spool *spool)
+{
+    int version = 0;
+    int rc = schema_check(spool->db, &version);
+    if (rc == SQLITE_OK)
+        rc = configure(spool);
+    if (rc == SQLITE_OK && !spool->is_reader)
+        rc = schema_migrate(spool->db, version);
+    if (rc == SQLITE_OK)
+        rc = stmt_prepare(&spool->stmts, spool->db);
+    return open_result(spool, rc);
+}
+
+/* The database as a whole is sound: from here on this connection may write. */
+static int arm(struct spool *spool)
+{
+    int keep_wal = 1;
+    int rc = sqlite3_file_control(spool->db, "main", SQLITE_FCNTL_PERSIST_WAL, &keep_wal);
+    if (rc == SQLITE_OK)
+        rc = sqlite3_db_config(spool->db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 0, NULL);
+    return spool_result(spool, rc);
+}
+
+static int load(struct spool *spool, const struct spool_options *options)
+{
+    struct spool_clock_state stored;
+    int r = ledger_load_state(spool, &stored);
+    if (r == 0)
+        r = ledger_load(spool, options);
+    if (r != 0)
+        return r;
+    spool_clock_start(&spool->clock, &stored, options->boot_id, spool->last_id, &options->now);
+    return 0;
+}
+
+static int open_writer(struct spool *spool, const struct spool_options *options)
+{
+    int r = open_directory(options->directory, true, &spool->directory_fd);
+    if (r < 0)
+        return spool_fail(spool, r, "%s: %s", options->directory, strerror(-r));
+    r = take_lock(spool);
+    if (r != 0)
+        return r;
+    r = schema_probe(spool->directory_fd, spool->words);
+    if (r == SPOOL_E_ABSENT)
+        r = schema_create(options->directory, spool->directory_fd, spool->words);
+    if (r != 0)
+        return r;
+    r = connect_database(spool, options->directory, SQLITE_OPEN_READWRITE);
+    if (r == 0)
+        r = prepare(spool);
+    if (r == 0) {
+        (void)sqlite3_commit_hook(spool->db, refuse_foreign_commits, spool);
+        r = load(spool, options);
+    }
+    return r == 0 ? arm(spool) : r;
+}
+
+static struct spool *spool_new(void)
+{
+    struct spool *spool = calloc(1, sizeof *spool);
+    if (!spool) {
+        (void)snprintf(open_words, sizeof open_words, "out of memory");
+        return NULL;
+    }
+    spool->lock_fd = -1;
+    spool->directory_fd = -1;
+    spool->expiry_due_ms = INT64_MIN;
+    spool->keep_due_ms = INT64_MIN;
+    return spool;
+}
+
+/* Hands over, or closes and keeps the words. Damage is a condition for who opens. */
+static int end_open(struct spool *spool, int r, struct spool **ret)
+{
+    if (r == 0) {
+        *ret = spool;
+        return 0;
+    }
+    memcpy(open_words, spool->words, sizeof open_words);
+    spool_close(spool);
+    return r == -EBADMSG ? SPOOL_E_DAMAGED : r;
+}
+
+int spool_open(const struct spool_options *options, struct spool **ret)
+{
+    assert(options->lane_count >= 1 && options->lane_count <= SPOOL_LANES_MAX);
+    struct spool *spool = spool_new();
+    if (!spool)
+        return -ENOMEM;
+    spool->disk_reserve = options->disk_reserve;
+    spool->keep_failures_ms = options->keep_failures_ms;
+    spool->keep_failures_count = options->keep_failures_count;
+    return end_open(spool, open_writer(spool, options), ret);
+}
+
+static int open_reader(struct spool *spool, const char *directory)
+{
+    int r = open_directory(directory, false, &spool->directory_fd);
+    if (r == -ENOENT)
+        return spool_fail(spool, SPOOL_E_ABSENT, "%s: there is no spool", directory);
+    if (r < 0)
+        return spool_fail(spool, r, "%s: %s", directory, strerror(-r));
+    r = schema_probe(spool->directory_fd, spool->words);
+    if (r == SPOOL_E_ABSENT)
+        return spool_fail(spool, SPOOL_E_ABSENT, "%s: there is no spool", directory);
+    if (r != 0)
+        return r;
+    r = connect_database(spool, directory, SQLITE_OPEN_READONLY);
+    if (r == 0)
+        r = prepare(spool);
+    if (r == 0)
+        r = ledger_refresh(spool);
+    return r == 0 ? ledger_load_state(spool, &spool->clock.state) : r;
+}
+
+int spool_open_reader(const char *directory, struct spool **ret)
+{
+    struct spool *spool = spool_new();
+    if (!spool)
+        return -ENOMEM;
+    spool->is_reader = true;
+    return end_open(spool, open_reader(spool, directory), ret);
+}
+
+static void close_database(struct spool *spool)
+{
+    if (!spool->db)
+        return;
+    if (spool->failed < 0) /* no checkpoint either: see the head of this file */
+        (void)sqlite3_db_config(spool->db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
+    stmt_finalize(&spool->stmts);
+    int rc = sqlite3_close(spool->db); /* rolls an open batch back */
+    assert(rc == SQLITE_OK);
+    (void)rc;
+}
+
+void spool_close(struct spool *spool)
+{
+    if (!spool)
+        return;
+    close_database(spool);
+    for (size_t i = 0; i < spool->lane_count; i++) {
+        plan_done(&spool->lanes[i].plan);
+        free(spool->lanes[i].name);
+    }
+    free(spool->lanes);
+    free(spool->by_priority);
+    free(spool->path);
+    if (spool->lock_fd >= 0)
+        (void)close(spool->lock_fd); /* after the database: the lock covers it */
+    if (spool->directory_fd >= 0)
+        (void)close(spool->directory_fd);
+    free(spool);
+}
+
+static void forget_due_times(struct spool *spool)
+{
+    spool->expiry_due_ms = INT64_MIN;
+    for (size_t i = 0; i < spool->lane_count; i++)
+        spool->lanes[i].age_due_ms = INT64_MIN;
+}
+
+void spool_set_limits(struct spool *spool, const struct spool_limits *limits, size_t count)
+{
+    assert(count == spool->configured_count);
+    for (size_t i = 0; i < spool->lane_count; i++)
+        spool->lanes[i].limits = limits[i < count ? i : 0];
+    forget_due_times(spool);
+}
+
+void spool_set_keep(struct spool *spool, uint64_t keep_failures_ms)
+{
+    spool->keep_failures_ms = keep_failures_ms;
+    spool->keep_due_ms = INT64_MIN;
+}
+
+/* ---- the batch ---- */
+
+void spool_end_scan(struct spool *spool)
+{
+    stmt_reset(spool_stmt(spool, STMT_FETCH));
+    if (!spool->scan_lane)
+        return;
+    stmt_reset(spool_stmt(spool, STMT_SCAN));
+    spool->scan_lane = NULL;
+}
+
+int spool_begin(struct spool *spool)
+{
+    if (spool->in_transaction)
+        return 0;
+    spool_end_scan(spool);
+    int r = spool_result(spool, stmt_run(spool_stmt(spool, STMT_BEGIN)));
+    if (r == 0)
+        spool->in_transaction = true;
+    return r;
+}
+
+static void end_batch(struct spool *spool)
+{
+    spool->in_transaction = false;
+    spool->is_doomed = false;
+    spool->batch_messages = 0;
+    spool->batch_bytes = 0;
+    spool->batch_charge = 0;
+    spool->disk_room_known = false;
+}
+
+int spool_rollback(struct spool *spool)
+{
+    int r = 0;
+    if (!sqlite3_get_autocommit(spool->db))
+        r = spool_result(spool, stmt_run(spool_stmt(spool, STMT_ROLLBACK)));
+    ledger_rollback(spool);
+    for (size_t i = 0; i < spool->lane_count; i++)
+        plan_restore(&spool->lanes[i].plan);
+    forget_due_times(spool);
+    spool->keep_due_ms = INT64_MIN;
+    end_batch(spool);
+    return r;
+}
+
+int spool_lose_batch(struct spool *spool)
+{
+    unsigned messages = spool->batch_messages;
+    uint64_t bytes = spool->batch_bytes;
+    int r = spool_rollback(spool);
+    if (r != 0 || messages == 0)
+        return r;
+    spool->is_doomed = true;
+    spool->batch_messages = messages;
+    spool->batch_bytes = bytes;
+    return 0;
+}
+
+unsigned spool_batch_messages(const struct spool *spool)
+{
+    return spool->batch_messages;
+}
+
+uint64_t spool_batch_bytes(const struct spool *spool)
+{
+    return spool->batch_bytes;
+}
+
+static bool has_settled(const struct spool *spool)
+{
+    for (size_t i = 0; i < spool->lane_count; i++) {
+        if (spool->lanes[i].plan.in_state[PLAN_SETTLED] > 0)
+            return true;
+    }
+    return false;
+}
+
+bool spool_has_work(const struct spool *spool)
+{
+    return spool->in_transaction || spool->is_doomed || spool->clock.jump_ms > 0 ||
+           spool->progress.exported_seq != spool->committed_progress.exported_seq ||
+           has_settled(spool);
+}
+
+/* ---- commit ---- */
+
+/* Time switched off became known: what was accepted since must not age by it. */
+static int shift_new_messages(struct spool *spool)
+{
+    struct spool_clock *clock = &spool->clock;
+    struct stmt *stmt = spool_stmt(spool, STMT_SHIFT);
+    for (size_t i = 0; i < spool->lane_count && clock->jump_ms > 0; i++) {
+        const struct lane *lane = &spool->lanes[i];
+        stmt_bind_int(stmt, 1, lane_first_key(lane) + (int64_t)clock->state.absent_after + 1);
+        stmt_bind_int(stmt, 2, lane_last_key(lane));
+        stmt_bind_int(stmt, 3, clock->jump_ms);
+        int r = spool_result(spool, stmt_run(stmt));
+        if (r != 0)
+            return r;
+    }
+    return 0;
+}
+
+static void shift_plans(struct spool *spool)
+{
+    struct spool_clock *clock = &spool->clock;
+    for (size_t i = 0; i < spool->lane_count; i++) {
+        struct plan *plan = &spool->lanes[i].plan;
+        for (size_t j = 0; j < plan->count; j++) {
+            struct plan_entry *entry = plan_at(plan, j);
+            if (((uint64_t)entry->key & SPOOL_ID_MAX) > clock->state.absent_after)
+                entry->accepted_at += clock->jump_ms;
+        }
+    }
+    spool_clock_jump(clock);
+    forget_due_times(spool);
+    spool->keep_due_ms = INT64_MIN;
+}
+
+/* The clock is worth a page only now and then; the cursor whenever it moved. */
+static bool is_state_due(const struct spool *spool)
+{
+    return !spool->is_clock_written || spool->clock.jump_ms > 0 ||
+           spool->clock.state.clock_ms >= spool->clock_written_ms + CLOCK_WRITE_MS ||
+           memcmp(&spool->progress, &spool->committed_progress, sizeof spool->progress) != 0;
+}
+
+static int write_state(struct spool *spool)
+{
+    struct spool_clock clock = spool->clock;
+    if (clock.jump_ms > 0)
+        spool_clock_jump(&clock);
+    const struct spool_clock_state *state = &clock.state;
+    struct stmt *stmt = spool_stmt(spool, STMT_STATE_WRITE);
+    stmt_bind_text(stmt, 1, (struct spool_bytes){state->boot_id, strlen(state->boot_id)});
+    stmt_bind_int(stmt, 2, state->boot_ms);
+    stmt_bind_int(stmt, 3, state->clock_ms);
+    if (state->has_wall)
+        stmt_bind_int(stmt, 4, state->wall_ms);
+    else
+        stmt_bind_null(stmt, 4);
+    stmt_bind_int(stmt, 5, state->wall_clock_ms);
+    if (state->is_absent)
+        stmt_bind_int(stmt, 6, (int64_t)state->absent_after);
+    else
+        stmt_bind_null(stmt, 6);
+    stmt_bind_int(stmt, 7, (int64_t)spool->progress.exported_seq);
+    stmt_bind_int(stmt, 8, (int64_t)spool->progress.pruned_seq);
+    stmt_bind_int(stmt, 9, (int64_t)spool->progress.failures_pruned);
+    return spool_result(spool, stmt_run(stmt));
+}
+
+static int write_batch(struct spool *spool, const struct spool_time *now, bool *ret_state)
+{
+    int r = spool_begin(spool);
+    if (r == 0)
+        r = message_write_settled(spool, now);
+    if (r == 0)
+        r = shift_new_messages(spool);
+    if (r == 0)
+        r = outcome_prune(spool, now);
+    if (r == 0)
+        r = ledger_write(spool);
+    *ret_state = is_state_due(spool);
+    if (r == 0 && *ret_state)
+        r = write_state(spool);
+    if (r != 0)
+        return r;
+    spool->is_committing = true;
+    r = spool_result(spool, stmt_run(spool_stmt(spool, STMT_COMMIT)));
+    spool->is_committing = false;
+    return r;
+}
+
+static void after_commit(struct spool *spool, bool state_written)
+{
+    ledger_commit(spool);
+    for (size_t i = 0; i < spool->lane_count; i++)
+        plan_drop_ended(&spool->lanes[i].plan);
+    if (spool->clock.jump_ms > 0)
+        shift_plans(spool);
+    spool->is_clock_written |= state_written;
+    if (state_written)
+        spool->clock_written_ms = spool->clock.state.clock_ms;
+    end_batch(spool);
+}
+
+int spool_commit(struct spool *spool, const struct spool_time *now)
+{
+    if (spool->failed < 0)
+        return spool->failed;
+    (void)spool_clock_ms(spool, now);
+    if (spool->is_doomed) {
+        end_batch(spool);
+        return spool_fail(spool, SPOOL_E_DISK, "database or disk is full");
+    }
+    if (!spool_has_work(spool))
+        return 0;
+
+    spool_end_scan(spool);
+    bool state_written = false;
+    int r = write_batch(spool, now, &state_written);
+    if (r == 0) {
+        after_commit(spool, state_written);
+        return 0;
+    }
+    if (r < 0)
+        return r;
+    char words[SPOOL_WORDS_MAX];
+    memcpy(words, spool->words, sizeof words);
+    int rolled_back = spool_rollback(spool);
+    if (rolled_back < 0)
+        return rolled_back;
+    memcpy(spool->words, words, sizeof words);
+    return r;
+}

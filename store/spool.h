@@ -252,7 +252,9 @@ void spool_set_keep(struct spool *spool, uint64_t keep_failures_ms);
  * Return: 0; SPOOL_E_FULL: the limit of the lane is reached and its policy
  *         does not evict, or the message alone is above max_bytes: nothing
  *         stored, the caller refuses or blocks; SPOOL_E_DISK, SPOOL_E_BUSY:
- *         nothing stored and THE BATCH STANDS as it was; negative errno: the
+ *         nothing stored, and what was appended before waits for the commit as
+ *         it did (where the disk is full in earnest SQLite drops the batch:
+ *         then that commit returns SPOOL_E_DISK, too); negative errno: the
  *         batch is lost, the caller stops.
  */
 SPOOL_MUST_CHECK int spool_append(struct spool *spool,
@@ -271,11 +273,12 @@ bool spool_has_room(const struct spool *spool, unsigned lane, uint64_t charge);
  * Highest priority first, then returned ones that are due, then oldest. The
  * message is in flight (pinned against retention, its token open) until
  * spool_settle() or spool_return(). Only committed messages are handed out:
- * must not be called while a batch with appends is open. A message whose
- * expiry has passed is not handed out but noted as expired; see
- * spool_has_work().
+ * while a batch is open there are none. A message whose expiry has passed is
+ * not handed out but noted as expired; see spool_has_work().
  *
- * Return: 0; SPOOL_E_EMPTY; negative errno.
+ * Return: 0; SPOOL_E_EMPTY: nothing is due, or so many had expired that they
+ * shall be committed first, or another process locks the database; negative
+ * errno.
  */
 SPOOL_MUST_CHECK int
 spool_next(struct spool *spool, const struct spool_time *now, struct spool_message *ret);
@@ -313,7 +316,8 @@ spool_settle(struct spool *spool, uint64_t id, const struct spool_verdict *verdi
  * pinned. max_age and expiry hold under every policy, count and bytes only
  * evict where the policy is evict-oldest.
  *
- * Return: 0; SPOOL_E_DISK, SPOOL_E_BUSY: not now; negative errno.
+ * Return: 0; SPOOL_E_DISK, SPOOL_E_BUSY: not now (after SPOOL_E_DISK the commit
+ * of a batch with appends returns SPOOL_E_DISK, too); negative errno.
  */
 SPOOL_MUST_CHECK int spool_retain(struct spool *spool,
                                   const struct spool_time *now,
@@ -343,10 +347,12 @@ bool spool_has_work(const struct spool *spool);
 unsigned spool_batch_messages(const struct spool *spool);
 uint64_t spool_batch_bytes(const struct spool *spool);
 
-/* Committed figures. Reader too (in_flight is 0 there). */
+/* Committed figures. Reader too (in_flight is 0 there). Return: 0; SPOOL_E_BUSY; negative errno. */
 SPOOL_MUST_CHECK int spool_get_ledger(struct spool *spool, struct spool_ledger *ret);
 SPOOL_MUST_CHECK int
 spool_get_stats(struct spool *spool, const struct spool_time *now, struct spool_stats *ret);
+/* The configured lanes in their order, then those that the database knows besides. Reader too: all
+ * that the database knows. */
 size_t spool_lane_count(const struct spool *spool);
 SPOOL_MUST_CHECK int spool_get_lane_stats(struct spool *spool,
                                           unsigned lane,
@@ -380,9 +386,9 @@ SPOOL_MUST_CHECK int spool_each_record(struct spool *spool,
  * next commit.
  */
 void spool_set_exported(struct spool *spool, uint64_t seq);
-/* The cursor as the last commit holds it. Reader too. */
+/* The cursor as the last commit holds it. Reader too: as of its open or its newest figures. */
 uint64_t spool_exported(const struct spool *spool);
-/* seq of the newest committed outcome row, 0 when there was none yet. Reader too. */
+/* seq of the newest committed outcome row, 0 when there was none yet. Reader too: as above. */
 uint64_t spool_last_seq(const struct spool *spool);
 
 #endif

@@ -1,0 +1,150 @@
+/*
+ * plan.c - an ordered array with a moving head
+ *
+ * Entries come in at the end in the order of keys and leave, as brokers answer
+ * in order, mostly at the front: dropping a prefix only moves the head. What is
+ * left behind a gap is compacted in one pass a commit. Look-ups are binary
+ * searches. The array never shrinks: its bound is SPOOL_PLAN_MAX, which the
+ * caller holds.
+ */
+#include "plan.h"
+
+#include <errno.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { PLAN_CAPACITY_MIN = 64 };
+
+void plan_done(struct plan *plan)
+{
+    free(plan->entries);
+    *plan = (struct plan){0};
+}
+
+static int plan_make_room(struct plan *plan)
+{
+    if (plan->head + plan->count < plan->capacity)
+        return 0;
+    if (plan->head > plan->capacity / 2) {
+        memmove(plan->entries, plan->entries + plan->head, plan->count * sizeof *plan->entries);
+        plan->head = 0;
+        return 0;
+    }
+    size_t capacity = plan->capacity ? plan->capacity * 2 : PLAN_CAPACITY_MIN;
+    struct plan_entry *entries = realloc(plan->entries, capacity * sizeof *entries);
+    if (!entries)
+        return -ENOMEM;
+    plan->entries = entries;
+    plan->capacity = capacity;
+    return 0;
+}
+
+int plan_push(struct plan *plan, const struct plan_entry *entry)
+{
+    int r = plan_make_room(plan);
+    if (r < 0)
+        return r;
+    *plan_at(plan, plan->count) = *entry;
+    plan->count++;
+    plan->in_state[entry->state]++;
+    if (entry->state == PLAN_SETTLED)
+        plan->settled_charge += entry->charge;
+    return 0;
+}
+
+struct plan_entry *plan_find(const struct plan *plan, int64_t key)
+{
+    size_t low = 0;
+    size_t high = plan->count;
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        if (plan_at(plan, middle)->key < key)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    if (low == plan->count || plan_at(plan, low)->key != key)
+        return NULL;
+    return plan_at(plan, low);
+}
+
+void plan_mark(struct plan *plan, struct plan_entry *entry, enum plan_state state)
+{
+    plan->in_state[entry->state]--;
+    plan->in_state[state]++;
+    if (entry->state == PLAN_SETTLED)
+        plan->settled_charge -= entry->charge;
+    if (state == PLAN_SETTLED)
+        plan->settled_charge += entry->charge;
+    entry->state = state;
+    if (state != PLAN_RETURNED)
+        return;
+    size_t index = (size_t)(entry - plan_at(plan, 0));
+    if (index < plan->first_returned)
+        plan->first_returned = index;
+    if (entry->not_before_boot_ms < plan->due_boot_ms)
+        plan->due_boot_ms = entry->not_before_boot_ms;
+}
+
+struct plan_entry *plan_first_due(struct plan *plan, int64_t boot_ms)
+{
+    if (plan->in_state[PLAN_RETURNED] == 0 || boot_ms < plan->due_boot_ms)
+        return NULL;
+
+    int64_t due_boot_ms = INT64_MAX;
+    for (size_t i = plan->first_returned; i < plan->count; i++) {
+        struct plan_entry *entry = plan_at(plan, i);
+        if (entry->state != PLAN_RETURNED) {
+            /* A whole window that was returned is handed out again in one pass. */
+            if (due_boot_ms == INT64_MAX)
+                plan->first_returned = i + 1;
+            continue;
+        }
+        if (entry->not_before_boot_ms <= boot_ms)
+            return entry;
+        if (entry->not_before_boot_ms < due_boot_ms)
+            due_boot_ms = entry->not_before_boot_ms;
+    }
+    plan->due_boot_ms = due_boot_ms;
+    return NULL;
+}
+
+static bool has_ended(const struct plan_entry *entry)
+{
+    return entry->state == PLAN_SETTLED || entry->state == PLAN_GONE;
+}
+
+void plan_drop_ended(struct plan *plan)
+{
+    size_t ended = plan->in_state[PLAN_SETTLED] + plan->in_state[PLAN_GONE];
+    if (ended == 0)
+        return;
+    size_t prefix = 0;
+    while (prefix < plan->count && has_ended(plan_at(plan, prefix)))
+        prefix++;
+    plan->head += prefix;
+    plan->count -= prefix;
+    if (prefix < ended) {
+        size_t kept = 0;
+        for (size_t i = 0; i < plan->count; i++) {
+            if (!has_ended(plan_at(plan, i)))
+                *plan_at(plan, kept++) = *plan_at(plan, i);
+        }
+        plan->count = kept;
+    }
+    if (plan->count == 0)
+        plan->head = 0;
+    plan->in_state[PLAN_SETTLED] = 0;
+    plan->in_state[PLAN_GONE] = 0;
+    plan->settled_charge = 0;
+    plan->first_returned = 0;
+}
+
+void plan_restore(struct plan *plan)
+{
+    for (size_t i = 0; plan->in_state[PLAN_GONE] > 0; i++) {
+        if (plan_at(plan, i)->state == PLAN_GONE)
+            plan_mark(plan, plan_at(plan, i), PLAN_RETURNED);
+    }
+}

@@ -1,0 +1,71 @@
+/*
+ * plan.h - the messages of one lane that were handed out and are not resolved
+ *
+ * In memory only: after a crash they are simply pending again. Entries are
+ * ordered by key, and every message of the lane with a key below the lane's
+ * cursor has one, so between two neighbours of the plan lies no message. That
+ * is what lets a run of neighbours end by one range.
+ *
+ * Pointers to entries are valid until the next push or drop.
+ */
+#ifndef MQTT_SPOOLD_STORE_PLAN_H
+#define MQTT_SPOOLD_STORE_PLAN_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "store/spool.h"
+
+/*
+ * IN_FLIGHT: handed out, pinned. RETURNED: pending again, kept in its place.
+ * SETTLED: its verdict is noted, the next commit writes it. GONE: evicted in
+ * the open batch; a commit makes that final, a rollback makes it RETURNED.
+ */
+enum plan_state { PLAN_IN_FLIGHT, PLAN_RETURNED, PLAN_SETTLED, PLAN_GONE };
+
+struct plan_entry {
+    int64_t key;
+    int64_t accepted_at;
+    int64_t not_before_boot_ms;
+    uint32_t charge;
+    uint32_t attempts;
+    struct spool_verdict verdict;
+    enum plan_state state; /* changed by plan_mark() only, which keeps the counts */
+};
+
+struct plan {
+    struct plan_entry *entries;
+    size_t head;
+    size_t count;
+    size_t capacity;
+    size_t in_state[PLAN_GONE + 1];
+    uint64_t settled_charge;
+    size_t first_returned; /* no RETURNED entry lies before this index */
+    int64_t due_boot_ms;   /* no RETURNED entry is due before */
+};
+
+void plan_done(struct plan *plan);
+
+static inline struct plan_entry *plan_at(const struct plan *plan, size_t index)
+{
+    return &plan->entries[plan->head + index];
+}
+
+/* Appends an entry; its key is above all others. Return: 0; -ENOMEM. */
+SPOOL_MUST_CHECK int plan_push(struct plan *plan, const struct plan_entry *entry);
+
+/* NULL when there is none. */
+struct plan_entry *plan_find(const struct plan *plan, int64_t key);
+
+void plan_mark(struct plan *plan, struct plan_entry *entry, enum plan_state state);
+
+/* The RETURNED entry with the lowest key that is due, or NULL. */
+struct plan_entry *plan_first_due(struct plan *plan, int64_t boot_ms);
+
+/* After a commit: forgets what is SETTLED or GONE. */
+void plan_drop_ended(struct plan *plan);
+
+/* After a rollback: what was GONE is RETURNED again. */
+void plan_restore(struct plan *plan);
+
+#endif

@@ -1,0 +1,176 @@
+/*
+ * spool-private.h - what the sources of the spool share
+ *
+ * Each counter exists twice: as the last commit left it, and as it will be when
+ * the open batch commits. A rollback copies the first over the second.
+ *
+ * Functions here return 0, SPOOL_E_DISK or SPOOL_E_BUSY, or a negative errno,
+ * which sticks: a spool that failed once refuses everything afterwards.
+ */
+#ifndef MQTT_SPOOLD_STORE_SPOOL_PRIVATE_H
+#define MQTT_SPOOLD_STORE_SPOOL_PRIVATE_H
+
+#include <sqlite3.h>
+
+#include "plan.h"
+#include "spool.h"
+#include "spool_clock.h"
+#include "stmt.h"
+
+#define SPOOL_ID_BITS  48
+#define SPOOL_ID_MAX   ((UINT64_C(1) << SPOOL_ID_BITS) - 1)
+#define SPOOL_LANE_MAX 0x7fff /* lane numbers: a key stays positive */
+
+enum {
+    SPOOL_PLAN_MAX = 65536,   /* unresolved messages; above the largest window by far */
+    SPOOL_NEXT_BUDGET = 1024, /* rows that one spool_next() looks at */
+    SPOOL_PAGE_BYTES = 4096,
+    SPOOL_WORDS_MAX = 256,
+};
+
+struct spool_counters {
+    uint64_t accepted;
+    uint64_t ended[SPOOL_OUTCOMES];
+    uint64_t messages;
+    uint64_t bytes;
+    uint64_t last_id;
+    uint64_t last_seq;
+};
+
+/* Configured lanes come first, in their order; behind them what the database knows besides. */
+struct lane {
+    char *name;
+    unsigned number; /* in keys and in the table, stable for ever */
+    unsigned index;  /* as told outside: lanes that are not configured go as "default" */
+    int priority;
+    struct spool_limits limits;
+    struct spool_counters committed;
+    struct spool_counters working;
+    struct plan plan;
+    int64_t cursor;     /* every message with a key below is in the plan, or ended */
+    int64_t age_due_ms; /* no message outside the plan's pins reaches max_age before */
+};
+
+/* What the single row of table spool holds, besides the clock. */
+struct spool_progress {
+    uint64_t exported_seq;
+    uint64_t pruned_seq;      /* no delivered row up to here is left */
+    uint64_t failures_pruned; /* how many other rows are gone */
+};
+
+struct spool {
+    sqlite3 *db;
+    struct stmt_table stmts;
+    int lock_fd; /* the lock of a writer, else -1 */
+    int directory_fd;
+    char *path;
+    bool is_reader;
+    int failed; /* sticky negative errno */
+    char words[SPOOL_WORDS_MAX];
+
+    struct lane *lanes;
+    size_t lane_count;
+    size_t configured_count;
+    struct lane **by_priority;
+
+    bool in_transaction;
+    bool is_committing; /* the only time at which the commit hook lets a commit pass */
+    bool is_doomed;     /* the open batch is lost: its commit will say so */
+    unsigned batch_messages;
+    uint64_t batch_bytes;
+    uint64_t batch_charge;
+
+    uint64_t last_id;  /* the newest ever given out, also in a batch rolled back */
+    uint64_t last_seq; /* of the open batch */
+    uint64_t committed_last_seq;
+    int64_t expiry_due_ms; /* no message outside the plan's pins expires before */
+
+    struct spool_clock clock;
+    bool is_clock_written; /* since the open */
+    int64_t clock_written_ms;
+    struct spool_progress committed_progress;
+    struct spool_progress progress;
+    int64_t keep_due_ms; /* no kept failure is too old before */
+    uint64_t keep_failures_ms;
+    uint64_t keep_failures_count;
+
+    uint64_t disk_reserve;
+    uint64_t disk_room; /* charges that may still be appended */
+    bool disk_room_known;
+
+    struct lane *scan_lane; /* whose messages STMT_SCAN is walking, or NULL */
+    uint64_t in_flight;
+    uint64_t in_flight_peak;
+};
+
+/* A run of neighbours that ends in one way. */
+struct ending {
+    int64_t first_key;
+    int64_t last_key;
+    uint64_t messages;
+    uint64_t charge;
+    uint32_t attempts;
+    struct spool_verdict verdict;
+};
+
+static inline int64_t lane_first_key(const struct lane *lane)
+{
+    return (int64_t)lane->number << SPOOL_ID_BITS;
+}
+
+static inline int64_t lane_last_key(const struct lane *lane)
+{
+    return lane_first_key(lane) | (int64_t)SPOOL_ID_MAX;
+}
+
+static inline struct stmt *spool_stmt(struct spool *spool, enum stmt_id id)
+{
+    return &spool->stmts.all[id];
+}
+
+static inline int64_t spool_clock_ms(struct spool *spool, const struct spool_time *now)
+{
+    return spool_clock_read(&spool->clock, now, spool->last_id);
+}
+
+/* spool.c */
+SPOOL_MUST_CHECK int spool_result(struct spool *spool, int sqlite_rc);
+__attribute__((format(printf, 3, 4))) int
+spool_fail(struct spool *spool, int error, const char *format, ...);
+/* Opens the batch when none is open. */
+SPOOL_MUST_CHECK int spool_begin(struct spool *spool);
+/* Forgets the open batch and brings all memory back to the last commit. */
+SPOOL_MUST_CHECK int spool_rollback(struct spool *spool);
+/* Rolls back in the middle of a batch; who appended to it learns so from the commit. */
+SPOOL_MUST_CHECK int spool_lose_batch(struct spool *spool);
+/* Frees the read snapshot that spool_next() may hold. */
+void spool_end_scan(struct spool *spool);
+
+/* schema.c; the database is closed and left as it was unless 0 comes back */
+SPOOL_MUST_CHECK int schema_create(const char *directory, int directory_fd, char *words);
+SPOOL_MUST_CHECK int schema_probe(int directory_fd, char *words);
+SPOOL_MUST_CHECK int schema_check(sqlite3 *db, int *ret_version);
+SPOOL_MUST_CHECK int schema_migrate(sqlite3 *db, int version);
+
+/* ledger.c */
+SPOOL_MUST_CHECK int ledger_load(struct spool *spool, const struct spool_options *options);
+SPOOL_MUST_CHECK int ledger_refresh(struct spool *spool);
+SPOOL_MUST_CHECK int ledger_load_state(struct spool *spool, struct spool_clock_state *ret);
+SPOOL_MUST_CHECK int ledger_write(struct spool *spool);
+void ledger_commit(struct spool *spool);
+void ledger_rollback(struct spool *spool);
+
+/* message.c */
+SPOOL_MUST_CHECK int message_end_run(struct spool *spool,
+                                     struct lane *lane,
+                                     const struct ending *ending,
+                                     const struct spool_time *now);
+SPOOL_MUST_CHECK int message_write_settled(struct spool *spool, const struct spool_time *now);
+/* What the lane will hold once everything settled is written. */
+uint64_t message_count_ahead(const struct lane *lane);
+uint64_t message_bytes_ahead(const struct lane *lane);
+
+/* outcome.c */
+SPOOL_MUST_CHECK int outcome_prune(struct spool *spool, const struct spool_time *now);
+
+#endif

@@ -1,0 +1,49 @@
+/*
+ * spool_clock.h - the clock that ages messages
+ *
+ * Milliseconds that only grow, on CLOCK_BOOTTIME, carried over restarts of the
+ * daemon and of the machine. Thread: that of the spool.
+ */
+#ifndef MQTT_SPOOLD_STORE_SPOOL_CLOCK_H
+#define MQTT_SPOOLD_STORE_SPOOL_CLOCK_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "store/spool.h"
+
+/* What the database holds of the clock. */
+struct spool_clock_state {
+    char boot_id[SPOOL_BOOT_ID_MAX];
+    int64_t boot_ms;       /* CLOCK_BOOTTIME when it was written */
+    int64_t clock_ms;      /* and this clock */
+    bool has_wall;         /* was there ever a credible reading of the wall clock? */
+    int64_t wall_ms;       /* the newest credible one */
+    int64_t wall_clock_ms; /* and this clock when it was taken */
+    bool is_absent;        /* time switched off is not counted yet ... */
+    uint64_t absent_after; /* ... for the messages up to this id */
+};
+
+struct spool_clock {
+    struct spool_clock_state state; /* the newest reading */
+    int64_t jump_ms;                /* to be added by the next commit, 0: nothing */
+};
+
+/* Carries the stored state over to this boot. @last_id: the newest message there is. */
+void spool_clock_start(struct spool_clock *clock,
+                       const struct spool_clock_state *stored,
+                       const char *boot_id,
+                       uint64_t last_id,
+                       const struct spool_time *now);
+
+/* Reads the clock. @last_id: as above; a later message does not age by time it has not seen. */
+int64_t
+spool_clock_read(struct spool_clock *clock, const struct spool_time *now, uint64_t last_id);
+
+/* The messages after state.absent_after have been moved by jump_ms: move the clock. */
+void spool_clock_jump(struct spool_clock *clock);
+
+/* What a reader, who does not know the boot, takes the clock for. */
+int64_t spool_clock_guess(const struct spool_clock_state *stored, const struct spool_time *now);
+
+#endif

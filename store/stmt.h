@@ -1,0 +1,94 @@
+/*
+ * stmt.h - every SQL statement of the spool, prepared once
+ *
+ * Binding and stepping go through here, so that no result of SQLite stays
+ * unread: a failed bind sticks to the statement and comes out of its next step.
+ * Results are SQLite's; spool_result() makes results of the spool of them.
+ */
+#ifndef MQTT_SPOOLD_STORE_STMT_H
+#define MQTT_SPOOLD_STORE_STMT_H
+
+#include <sqlite3.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "store/spool.h"
+
+enum stmt_id {
+    STMT_BEGIN,
+    STMT_COMMIT,
+    STMT_ROLLBACK,
+    STMT_FREE_PAGES,
+    STMT_LANES,
+    STMT_LANE_ADD,
+    STMT_LANE_WRITE,
+    STMT_STATE,
+    STMT_STATE_WRITE,
+    STMT_APPEND,
+    STMT_SCAN,
+    STMT_FETCH,
+    STMT_RECORD,
+    STMT_DELETE,
+    STMT_OLDEST,
+    STMT_EXPIRED,
+    STMT_NEXT_EXPIRY,
+    STMT_SHIFT,
+    STMT_LAST_KEY,
+    STMT_LAST_SEQ,
+    STMT_OUTCOMES,
+    STMT_PRUNE_DELIVERED,
+    STMT_OLDEST_OUTCOMES,
+    STMT_PRUNE_ALL,
+    STMT_COUNT
+};
+
+struct stmt {
+    sqlite3_stmt *handle;
+    int error; /* of a bind, sticky until the statement is reset */
+};
+
+struct stmt_table {
+    struct stmt all[STMT_COUNT];
+};
+
+/* Prepares all; that also proves that the tables and columns are there. */
+SPOOL_MUST_CHECK int stmt_prepare(struct stmt_table *table, sqlite3 *db);
+void stmt_finalize(struct stmt_table *table);
+
+/* Bound bytes are borrowed until the statement is reset. */
+void stmt_bind_int(struct stmt *stmt, int index, int64_t value);
+void stmt_bind_null(struct stmt *stmt, int index);
+void stmt_bind_text(struct stmt *stmt, int index, struct spool_bytes text);
+void stmt_bind_blob(struct stmt *stmt, int index, struct spool_bytes blob);
+
+/* SQLITE_ROW, SQLITE_DONE or an error. */
+SPOOL_MUST_CHECK int stmt_step(struct stmt *stmt);
+/* Ends a statement that returned a row; the error was told by the step. */
+void stmt_reset(struct stmt *stmt);
+/* Steps a statement without rows to its end and resets it: SQLITE_OK or an error. */
+SPOOL_MUST_CHECK int stmt_run(struct stmt *stmt);
+
+static inline int64_t stmt_int(const struct stmt *stmt, int column)
+{
+    return sqlite3_column_int64(stmt->handle, column);
+}
+
+static inline bool stmt_is_null(const struct stmt *stmt, int column)
+{
+    return sqlite3_column_type(stmt->handle, column) == SQLITE_NULL;
+}
+
+/* Text or blob, borrowed until the next step or reset. */
+static inline struct spool_bytes stmt_bytes(const struct stmt *stmt, int column)
+{
+    const void *data = sqlite3_column_blob(stmt->handle, column);
+    return (struct spool_bytes){data, (size_t)sqlite3_column_bytes(stmt->handle, column)};
+}
+
+/* NULL for NULL; else ends with NUL. */
+static inline const char *stmt_string(const struct stmt *stmt, int column)
+{
+    return (const char *)sqlite3_column_text(stmt->handle, column);
+}
+
+#endif

@@ -1,0 +1,227 @@
+/*
+ * spool_fixture.h - a spool in a temporary folder under a clock of the test
+ *
+ * For the tests of store/ only; each test program includes it once.
+ */
+#ifndef MQTT_SPOOLD_TESTS_SPOOL_FIXTURE_H
+#define MQTT_SPOOLD_TESTS_SPOOL_FIXTURE_H
+
+#include <errno.h>
+#include <ftw.h>
+#include <sqlite3.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "store/spool.h"
+
+#define BOOT_A "aaaaaaaa-0000-0000-0000-000000000001"
+#define BOOT_B "bbbbbbbb-0000-0000-0000-000000000002"
+#define HOUR   INT64_C(3600000)
+
+struct fixture {
+    char directory[64];
+    struct spool_lane lane;
+    struct spool_options options;
+    struct spool_time now;
+    struct spool *spool;
+};
+
+static inline void open_spool(struct fixture *f)
+{
+    f->options.now = f->now;
+    int r = spool_open(&f->options, &f->spool);
+    if (r != 0)
+        print_error("spool_open: %d %s\n", r, spool_open_error());
+    assert_int_equal(r, 0);
+}
+
+static inline void close_spool(struct fixture *f)
+{
+    spool_close(f->spool);
+    f->spool = NULL;
+}
+
+static inline void reopen_spool(struct fixture *f)
+{
+    close_spool(f);
+    open_spool(f);
+}
+
+static inline int setup_closed(void **state)
+{
+    struct fixture *f = calloc(1, sizeof *f);
+    if (!f)
+        return -1;
+    *state = f;
+    strcpy(f->directory, "/tmp/spool-test-XXXXXX");
+    if (!mkdtemp(f->directory))
+        return -1;
+    f->lane = (struct spool_lane){
+        .name = "default",
+        .limits = {.max_messages = 1000000,
+                   .max_bytes = UINT64_C(1) << 30,
+                   .max_age_ms = 1000 * (uint64_t)HOUR,
+                   .when_full = SPOOL_EVICT_OLDEST},
+    };
+    f->now = (struct spool_time){
+        .wall_ms = INT64_C(1700000000000), .boot_ms = 50000, .wall_credible = true};
+    f->options = (struct spool_options){
+        .directory = f->directory,
+        .keep_failures_ms = 1000 * (uint64_t)HOUR,
+        .keep_failures_count = 1000000,
+        .lanes = &f->lane,
+        .lane_count = 1,
+        .boot_id = BOOT_A,
+    };
+    return 0;
+}
+
+static inline int setup(void **state)
+{
+    if (setup_closed(state) != 0)
+        return -1;
+    open_spool(*state);
+    return 0;
+}
+
+static inline int
+remove_entry(const char *path, const struct stat *status, int type, struct FTW *walk)
+{
+    (void)status, (void)type, (void)walk;
+    return remove(path);
+}
+
+static inline int teardown(void **state)
+{
+    struct fixture *f = *state;
+    spool_close(f->spool);
+    int r = nftw(f->directory, remove_entry, 8, FTW_DEPTH | FTW_PHYS);
+    free(f);
+    return r;
+}
+
+static inline void pass_time(struct fixture *f, int64_t ms)
+{
+    f->now.boot_ms += ms;
+    f->now.wall_ms += ms;
+}
+
+static inline struct spool_message make_message(const char *payload)
+{
+    return (struct spool_message){
+        .uid = 1000,
+        .qos = 1,
+        .expiry_ms = SPOOL_NO_EXPIRY,
+        .client = {"client", 6},
+        .topic = {"plant/1", 7},
+        .payload = {payload, strlen(payload)},
+    };
+}
+
+static inline uint64_t append(struct fixture *f, const char *payload)
+{
+    struct spool_message message = make_message(payload);
+    uint64_t id = 0;
+    assert_int_equal(spool_append(f->spool, &message, &f->now, &id), 0);
+    return id;
+}
+
+static inline void commit(struct fixture *f)
+{
+    assert_int_equal(spool_commit(f->spool, &f->now), 0);
+}
+
+static inline void append_many(struct fixture *f, unsigned count)
+{
+    for (unsigned i = 0; i < count; i++)
+        append(f, "payload");
+    commit(f);
+}
+
+static inline uint64_t next_id(struct fixture *f)
+{
+    struct spool_message message;
+    int r = spool_next(f->spool, &f->now, &message);
+    if (r == SPOOL_E_EMPTY)
+        return 0;
+    assert_int_equal(r, 0);
+    return message.id;
+}
+
+static inline void deliver(struct fixture *f, uint64_t id)
+{
+    const struct spool_verdict verdict = {SPOOL_DELIVERED, SPOOL_REASON_NONE, SPOOL_NO_CODE};
+    assert_int_equal(spool_settle(f->spool, id, &verdict), 0);
+}
+
+static inline unsigned deliver_all(struct fixture *f)
+{
+    unsigned count = 0;
+    for (uint64_t id; (id = next_id(f)) != 0; count++)
+        deliver(f, id);
+    commit(f);
+    return count;
+}
+
+static inline struct spool_ledger ledger_of(struct fixture *f)
+{
+    struct spool_ledger ledger;
+    assert_int_equal(spool_get_ledger(f->spool, &ledger), 0);
+    assert_true(spool_ledger_balances(&ledger));
+    return ledger;
+}
+
+static inline struct spool_stats stats_of(struct fixture *f)
+{
+    struct spool_stats stats;
+    assert_int_equal(spool_get_stats(f->spool, &f->now, &stats), 0);
+    return stats;
+}
+
+/* The one row of the id, or how many there are. */
+struct found {
+    uint64_t id;
+    unsigned count;
+    unsigned all;
+    uint64_t last_seq;
+    struct spool_record record;
+};
+
+static inline int find_record(void *context, const struct spool_record *record)
+{
+    struct found *found = context;
+    if (found->last_seq != 0)
+        assert_int_equal(record->seq, found->last_seq + 1);
+    found->last_seq = record->seq;
+    found->all++;
+    if (record->id == found->id) {
+        found->count++;
+        found->record = *record;
+    }
+    return 0;
+}
+
+static inline struct found records_of(struct fixture *f, uint64_t id)
+{
+    struct found found = {.id = id};
+    assert_int_equal(spool_each_record(f->spool, 0, false, 0, find_record, &found), 0);
+    return found;
+}
+
+/* SQL behind the back of the spool. */
+static inline void tamper(struct fixture *f, const char *sql)
+{
+    char path[128];
+    (void)snprintf(path, sizeof path, "%s/spool.db", f->directory);
+    sqlite3 *db;
+    assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
+    int rc = sqlite3_exec(db, sql, NULL, NULL, NULL);
+    if (rc != SQLITE_OK)
+        print_error("%s: %s\n", sql, sqlite3_errmsg(db));
+    assert_int_equal(rc, SQLITE_OK);
+    assert_int_equal(sqlite3_close(db), SQLITE_OK);
+}
+
+#endif
