@@ -79,8 +79,9 @@ static int learn_disk_room(struct spool *spool)
     if (fstatvfs(spool->directory_fd, &disk) < 0)
         return spool_fail(spool, -errno, "statvfs: %s", strerror(errno));
     uint64_t disk_free = (uint64_t)disk.f_bavail * disk.f_frsize;
-    uint64_t room = disk_free > spool->disk_reserve ? disk_free - spool->disk_reserve : 0;
-    if (disk_free < spool->disk_reserve) {
+    spool->disk_is_low = disk_free < spool->disk_reserve;
+    uint64_t room = disk_free - spool->disk_reserve;
+    if (spool->disk_is_low) {
         uint64_t pages;
         int r = count_free_pages(spool, &pages);
         if (r != 0)

@@ -97,6 +97,8 @@ struct spool {
     uint64_t disk_reserve;
     uint64_t disk_room; /* charges that may still be appended */
     bool disk_room_known;
+    bool disk_is_low; /* below the reserve, or full, when last looked at */
+    int wal_pages;    /* after the last commit */
 
     struct lane *scan_lane; /* whose messages STMT_SCAN is walking, or NULL */
     uint64_t in_flight;

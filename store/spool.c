@@ -10,6 +10,8 @@
  * fsync. Memory follows only after it succeeded. Killed before, nothing of the
  * batch was told to anybody; killed after, the next opening finds all of it.
  *
+ * A checkpoint follows a commit when the WAL has grown to WAL_PAGES.
+ *
  * An error of I/O sticks, and the connection then neither commits nor
  * checkpoints again: after a failed fsync the kernel may have dropped the
  * pages, and a second try that succeeds proves nothing.
@@ -36,6 +38,7 @@ enum {
     LOCK_TRIES = 10,
     LOCK_WAIT_NS = 10 * 1000 * 1000,
     CLOCK_WRITE_MS = 1000,
+    WAL_PAGES = 1000, /* a checkpoint is due */
 };
 
 static char open_words[SPOOL_WORDS_MAX];
@@ -153,6 +156,14 @@ static int refuse_foreign_commits(void *context)
     return !spool->is_committing;
 }
 
+static int note_wal_pages(void *context, sqlite3 *db, const char *name, int pages)
+{
+    (void)db, (void)name;
+    struct spool *spool = context;
+    spool->wal_pages = pages;
+    return SQLITE_OK;
+}
+
 static int connect_database(struct spool *spool, const char *directory, int flags)
 {
     if (asprintf(&spool->path, "%s/spool.db", directory) < 0) {
@@ -187,7 +198,7 @@ static int open_result(struct spool *spool, int sqlite_rc)
 static int configure(struct spool *spool)
 {
     static const char writer[] =
-        "PRAGMA synchronous = FULL; PRAGMA mmap_size = 0; PRAGMA wal_autocheckpoint = 1000;"
+        "PRAGMA synchronous = FULL; PRAGMA mmap_size = 0; PRAGMA wal_autocheckpoint = 0;"
         "PRAGMA secure_delete = OFF; PRAGMA trusted_schema = OFF; PRAGMA cell_size_check = ON";
     static const char reader[] =
         "PRAGMA query_only = ON; PRAGMA mmap_size = 0; PRAGMA trusted_schema = OFF";
@@ -248,6 +259,7 @@ static int open_writer(struct spool *spool, const struct spool_options *options)
         r = prepare(spool);
     if (r == 0) {
         (void)sqlite3_commit_hook(spool->db, refuse_foreign_commits, spool);
+        (void)sqlite3_wal_hook(spool->db, note_wal_pages, spool);
         r = load(spool, options);
     }
     return r == 0 ? arm(spool) : r;
@@ -560,6 +572,34 @@ static void after_commit(struct spool *spool, bool state_written)
     end_batch(spool);
 }
 
+/*
+ * Moves what the WAL holds to the database, so that the next commit can use the
+ * WAL from its start: when it has grown to its size, and after every commit while
+ * the disk is short of room, for deliveries must go on. The spool does this
+ * itself because SQLite's own automatism drops the errors.
+ */
+static int checkpoint(struct spool *spool)
+{
+    int rc = sqlite3_wal_checkpoint_v2(spool->db, NULL, SQLITE_CHECKPOINT_PASSIVE, NULL, NULL);
+    int r = spool_result(spool, rc);
+    return r < 0 ? r : 0; /* no room or a reader in the way: the next commit tries again */
+}
+
+static int give_batch_up(struct spool *spool, int condition)
+{
+    char words[SPOOL_WORDS_MAX];
+    memcpy(words, spool->words, sizeof words);
+    int r = spool_rollback(spool);
+    if (r == 0 && condition == SPOOL_E_DISK) {
+        spool->disk_is_low = true;
+        r = checkpoint(spool);
+    }
+    if (r < 0)
+        return r;
+    memcpy(spool->words, words, sizeof words);
+    return condition;
+}
+
 int spool_commit(struct spool *spool, const struct spool_time *now)
 {
     if (spool->failed < 0)
@@ -577,15 +617,10 @@ int spool_commit(struct spool *spool, const struct spool_time *now)
     int r = write_batch(spool, now, &state_written);
     if (r == 0) {
         after_commit(spool, state_written);
-        return 0;
+        bool is_due = spool->wal_pages >= WAL_PAGES || spool->disk_is_low;
+        return is_due ? checkpoint(spool) : 0;
     }
     if (r < 0)
         return r;
-    char words[SPOOL_WORDS_MAX];
-    memcpy(words, spool->words, sizeof words);
-    int rolled_back = spool_rollback(spool);
-    if (rolled_back < 0)
-        return rolled_back;
-    memcpy(spool->words, words, sizeof words);
-    return r;
+    return give_batch_up(spool, r);
 }

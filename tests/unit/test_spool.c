@@ -763,8 +763,10 @@ static void fill_the_disk(struct fixture *f)
     assert_int_equal(r, SPOOL_E_DISK);
     assert_int_equal(spool_batch_messages(f->spool), 0);
     assert_int_equal(ledger_of(f).accepted, accepted);
-    deliver_all(f); /* makes room, and what is full for good does not stop it */
-    assert_true(append(f, "x") > last_id);
+    struct spool_message small = make_message("x");
+    uint64_t id;
+    if (spool_append(f->spool, &small, &f->now, &id) == 0)
+        assert_true(id > last_id);
     reopen_spool(f);
     assert_int_equal(ledger_of(f).accepted, accepted);
     struct spool_message message;
@@ -774,17 +776,91 @@ static void fill_the_disk(struct fixture *f)
     _exit(0);
 }
 
-static void a_full_disk_is_a_condition_and_loses_nothing_committed(void **state)
+static int run_in_child(struct fixture *f, void (*body)(struct fixture *f))
 {
-    struct fixture *f = *state;
     pid_t child = fork();
     assert_true(child >= 0);
     if (child == 0)
-        fill_the_disk(f);
+        body(f);
     int status = wait_for(child);
     if (WIFEXITED(status) && WEXITSTATUS(status) == CHILD_SKIPPED)
         skip();
-    assert_int_equal(status, 0);
+    return status;
+}
+
+static void a_full_disk_is_a_condition_and_loses_nothing_committed(void **state)
+{
+    assert_int_equal(run_in_child(*state, fill_the_disk), 0);
+}
+
+static void overflow_one_batch(struct fixture *f)
+{
+    if (!mount_small_disk(f))
+        _exit(CHILD_SKIPPED);
+    open_spool(f);
+    append_many(f, 5);
+    assert_int_equal(next_id(f), 1);
+    deliver(f, 1);
+    static char large[8192];
+    memset(large, 'x', sizeof large - 1);
+    struct spool_message message = make_message(large);
+    uint64_t id;
+    unsigned appended = 0;
+    while (appended < 1000 && spool_append(f->spool, &message, &f->now, &id) == 0)
+        appended++;
+    assert_in_range(appended, 1, 999); /* more than the page cache holds: it spilled */
+    assert_int_equal(spool_batch_messages(f->spool), appended);
+    assert_int_equal(spool_append(f->spool, &message, &f->now, &id), SPOOL_E_DISK);
+    assert_int_equal(next_id(f), 0);
+    assert_int_equal(spool_commit(f->spool, &f->now), SPOOL_E_DISK);
+    assert_int_equal(spool_batch_messages(f->spool), 0);
+    assert_int_equal(ledger_of(f).accepted, 5);
+    assert_true(spool_has_work(f->spool)); /* the settlement is still noted */
+    close_spool(f);
+    open_spool(f);
+    assert_int_equal(ledger_of(f).accepted, 5);
+    close_spool(f);
+    _exit(0);
+}
+
+static void a_batch_larger_than_the_disk_is_refused_as_a_whole(void **state)
+{
+    assert_int_equal(run_in_child(*state, overflow_one_batch), 0);
+}
+
+static void drain_with_a_reserve(struct fixture *f)
+{
+    if (!mount_small_disk(f))
+        _exit(CHILD_SKIPPED);
+    f->options.disk_reserve = 400 * 1024;
+    open_spool(f);
+    int r = 0;
+    while (r == 0) {
+        struct spool_message message = make_message("a payload of some length");
+        uint64_t id;
+        for (int i = 0; i < 10 && r == 0; i++)
+            r = spool_append(f->spool, &message, &f->now, &id);
+        commit(f);
+    }
+    assert_int_equal(r, SPOOL_E_DISK);
+    uint64_t accepted = ledger_of(f).accepted;
+    for (unsigned i = 0; i < 10000 && ledger_of(f).spooled > 0; i++) {
+        for (int j = 0; j < 10; j++) {
+            uint64_t id = next_id(f);
+            if (id != 0)
+                deliver(f, id);
+        }
+        r = spool_commit(f->spool, &f->now); /* may need a second try with the WAL reused */
+        assert_true(r == 0 || r == SPOOL_E_DISK);
+    }
+    assert_int_equal(ledger_of(f).ended[SPOOL_DELIVERED], accepted);
+    close_spool(f);
+    _exit(0);
+}
+
+static void with_a_reserve_a_full_spool_drains_completely(void **state)
+{
+    assert_int_equal(run_in_child(*state, drain_with_a_reserve), 0);
 }
 
 static void fail_writes(struct fixture *f)
@@ -810,14 +886,7 @@ static void fail_writes(struct fixture *f)
 static void an_error_of_io_sticks(void **state)
 {
     struct fixture *f = *state;
-    pid_t child = fork();
-    assert_true(child >= 0);
-    if (child == 0)
-        fail_writes(f);
-    int status = wait_for(child);
-    if (WIFEXITED(status) && WEXITSTATUS(status) == CHILD_SKIPPED)
-        skip();
-    assert_int_equal(status, 0);
+    assert_int_equal(run_in_child(f, fail_writes), 0);
     open_spool(f);
     assert_int_equal(ledger_of(f).accepted, 5);
 }
@@ -885,6 +954,8 @@ int main(void)
         ON_SPOOL(time_switched_off_is_added_once_the_clock_is_credible),
         ON_SPOOL(the_jump_ages_what_was_there_before_the_boot),
         ON_FOLDER(a_full_disk_is_a_condition_and_loses_nothing_committed),
+        ON_FOLDER(a_batch_larger_than_the_disk_is_refused_as_a_whole),
+        ON_FOLDER(with_a_reserve_a_full_spool_drains_completely),
         ON_FOLDER(an_error_of_io_sticks),
         ON_FOLDER(below_the_reserve_appends_are_refused_and_deliveries_go_on),
     };
