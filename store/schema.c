@@ -116,7 +116,7 @@ static int build_file(const char *path, char *words)
     if (rc == SQLITE_OK)
         rc = build(db);
     if (rc != SQLITE_OK)
-        (void)snprintf(words, SPOOL_WORDS_MAX, "%s: %s", path, sqlite3_errmsg(db));
+        (void)snprintf(words, SPOOL_WORDS_MAX, "%s: %s", SCHEMA_NEW_NAME, sqlite3_errmsg(db));
     int closed = sqlite3_close(db);
     if (rc == SQLITE_OK)
         rc = closed;
