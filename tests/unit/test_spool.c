@@ -197,6 +197,8 @@ static void returned_messages_keep_their_place(void **state)
     assert_int_equal(message.id, 1);
     assert_int_equal(message.attempts, 2);
     assert_int_equal(next_id(f), 3);
+    assert_int_equal(spool_return(f->spool, 2, 0), 0); /* before one handed out again */
+    assert_int_equal(next_id(f), 2);
     assert_int_equal(next_id(f), 5);
     assert_int_equal(next_id(f), 0);
 }
@@ -725,18 +727,18 @@ static void the_jump_ages_what_was_there_before_the_boot(void **state)
 
 /* ---- full disks and errors of I/O ---- */
 
-static bool mount_small_disk(const struct fixture *f)
+static bool mount_disk(const struct fixture *f, const char *size)
 {
     if (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
         return false;
-    return mount("tmpfs", f->directory, "tmpfs", 0, "size=1m") == 0;
+    return mount("tmpfs", f->directory, "tmpfs", 0, size) == 0;
 }
 
 enum { CHILD_SKIPPED = 77 };
 
 static void fill_the_disk(struct fixture *f)
 {
-    if (!mount_small_disk(f))
+    if (!mount_disk(f, "size=1m"))
         _exit(CHILD_SKIPPED);
     open_spool(f);
     append_many(f, 50);
@@ -795,12 +797,19 @@ static void a_full_disk_is_a_condition_and_loses_nothing_committed(void **state)
 
 static void overflow_one_batch(struct fixture *f)
 {
-    if (!mount_small_disk(f))
+    if (!mount_disk(f, "size=1m"))
         _exit(CHILD_SKIPPED);
     open_spool(f);
     append_many(f, 5);
     assert_int_equal(next_id(f), 1);
-    deliver(f, 1);
+    assert_int_equal(spool_return(f->spool, 1, 0), 0);
+    struct spool_limits limits = f->lane.limits;
+    limits.max_messages = 4;
+    spool_set_limits(f->spool, &limits, 1);
+    unsigned evicted;
+    bool more;
+    assert_int_equal(spool_retain(f->spool, &f->now, 10, &evicted, &more), 0);
+    assert_int_equal(evicted, 1);
     static char large[8192];
     memset(large, 'x', sizeof large - 1);
     struct spool_message message = make_message(large);
@@ -808,14 +817,23 @@ static void overflow_one_batch(struct fixture *f)
     unsigned appended = 0;
     while (appended < 1000 && spool_append(f->spool, &message, &f->now, &id) == 0)
         appended++;
-    assert_in_range(appended, 1, 999); /* more than the page cache holds: it spilled */
+    assert_in_range(appended, 1, 999); /* all the room there was at its begin */
     assert_int_equal(spool_batch_messages(f->spool), appended);
     assert_int_equal(spool_append(f->spool, &message, &f->now, &id), SPOOL_E_DISK);
     assert_int_equal(next_id(f), 0);
     assert_int_equal(spool_commit(f->spool, &f->now), SPOOL_E_DISK);
     assert_int_equal(spool_batch_messages(f->spool), 0);
+    /* Nothing of the batch has happened, the eviction neither. */
+    assert_false(spool_has_work(f->spool));
     assert_int_equal(ledger_of(f).accepted, 5);
-    assert_true(spool_has_work(f->spool)); /* the settlement is still noted */
+    assert_int_equal(next_id(f), 1);
+    assert_int_equal(next_id(f), 2);
+    deliver(f, 1);
+    commit(f);
+    assert_int_equal(ledger_of(f).accepted, 5);
+    assert_int_equal(ledger_of(f).ended[SPOOL_EVICTED], 0);
+    assert_int_equal(ledger_of(f).ended[SPOOL_DELIVERED], 1);
+    assert_int_equal(records_of(f, 1).record.outcome, SPOOL_DELIVERED);
     close_spool(f);
     open_spool(f);
     assert_int_equal(ledger_of(f).accepted, 5);
@@ -828,9 +846,66 @@ static void a_batch_larger_than_the_disk_is_refused_as_a_whole(void **state)
     assert_int_equal(run_in_child(*state, overflow_one_batch), 0);
 }
 
+/* Somebody else takes the room after the batch has looked at it. */
+static void fill_up(const struct fixture *f)
+{
+    char path[128];
+    (void)snprintf(path, sizeof path, "%s/filler", f->directory);
+    int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+    assert_true(fd >= 0);
+    static const char zeros[65536];
+    while (write(fd, zeros, sizeof zeros) == sizeof zeros)
+        continue;
+    assert_int_equal(close(fd), 0);
+}
+
+static void lose_a_batch_in_the_middle(struct fixture *f)
+{
+    if (!mount_disk(f, "size=8m"))
+        _exit(CHILD_SKIPPED);
+    open_spool(f);
+    append_many(f, 5);
+    append(f, "first of the batch");
+    fill_up(f);
+    static char large[8192];
+    memset(large, 'x', sizeof large - 1);
+    struct spool_message message = make_message(large);
+    uint64_t id = 0;
+    unsigned appended = 1;
+    while (appended < 900 && spool_append(f->spool, &message, &f->now, &id) == 0)
+        appended++;
+    assert_in_range(appended, 100,
+                    800); /* more than the page cache holds, less than the room */
+    assert_int_equal(spool_batch_messages(f->spool), appended);
+    struct spool_message small = make_message("x");
+    uint64_t untouched = 0;
+    assert_int_equal(spool_append(f->spool, &small, &f->now, &untouched), SPOOL_E_DISK);
+    assert_int_equal(untouched, 0);
+    unsigned evicted;
+    bool more;
+    assert_int_equal(spool_retain(f->spool, &f->now, 10, &evicted, &more), SPOOL_E_DISK);
+    assert_int_equal(next_id(f), 0);
+    assert_int_equal(spool_commit(f->spool, &f->now), SPOOL_E_DISK);
+    assert_int_equal(spool_batch_messages(f->spool), 0);
+    char path[128];
+    (void)snprintf(path, sizeof path, "%s/filler", f->directory);
+    assert_int_equal(unlink(path), 0);
+    assert_true(append(f, "x") > id); /* no id of the lost batch comes again */
+    commit(f);
+    assert_int_equal(ledger_of(f).accepted, 6);
+    assert_int_equal(ledger_of(f).spooled, 6);
+    close_spool(f);
+    _exit(0);
+}
+
+static void a_batch_lost_in_the_middle_is_told_by_its_commit(void **state)
+{
+    assert_int_equal(run_in_child(*state, lose_a_batch_in_the_middle), 0);
+}
+
 static void drain_with_a_reserve(struct fixture *f)
 {
-    if (!mount_small_disk(f))
+    if (!mount_disk(f, "size=1m"))
         _exit(CHILD_SKIPPED);
     f->options.disk_reserve = 400 * 1024;
     open_spool(f);
@@ -955,6 +1030,7 @@ int main(void)
         ON_SPOOL(the_jump_ages_what_was_there_before_the_boot),
         ON_FOLDER(a_full_disk_is_a_condition_and_loses_nothing_committed),
         ON_FOLDER(a_batch_larger_than_the_disk_is_refused_as_a_whole),
+        ON_FOLDER(a_batch_lost_in_the_middle_is_told_by_its_commit),
         ON_FOLDER(with_a_reserve_a_full_spool_drains_completely),
         ON_FOLDER(an_error_of_io_sticks),
         ON_FOLDER(below_the_reserve_appends_are_refused_and_deliveries_go_on),
