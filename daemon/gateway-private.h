@@ -92,7 +92,7 @@ struct gateway {
     struct gateway_counters counters;
     struct gateway_rates rates;
 
-    bool full;                  /* accepting is refused or held back; logged on change */
+    bool full; /* accepting is refused or held back; logged on change */
     bool disk_low;
     unsigned transient_in_a_row; /* refusals by the broker that may pass */
     uint64_t evicted_unlogged;
@@ -107,9 +107,8 @@ struct spool_time gateway_spool_time(const struct gateway *gateway);
 void gateway_arm_edge(struct gateway *gateway);
 int gateway_on_edge(sd_event_source *source, void *owner);
 int gateway_on_edge_deadline(sd_event_source *source, uint64_t usec, void *owner);
-struct session_verdict gateway_on_publish(void *owner,
-                                          struct session *session,
-                                          const struct session_publish *publish);
+struct session_verdict
+gateway_on_publish(void *owner, struct session *session, const struct session_publish *publish);
 void gateway_on_answer(void *owner, const struct uplink_answer *answer);
 void gateway_on_link(void *owner);
 void gateway_on_exported(void *owner, const struct spool_record *record);

@@ -29,10 +29,8 @@ void gateway_fail(struct gateway *gateway, int error, const char *what)
     if (gateway->failed)
         return;
     gateway->failed = true;
-    log_error("failed what=%s error=\"%s\" detail=\"%s\" acknowledged=no",
-              what,
-              strerror(-error),
-              gateway->spool ? spool_error(gateway->spool) : "");
+    log_error("failed what=%s error=\"%s\" detail=\"%s\" acknowledged=no", what,
+              strerror(-error), gateway->spool ? spool_error(gateway->spool) : "");
     (void)sd_event_exit(gateway->event, EXIT_FAILURE);
 }
 
@@ -68,7 +66,8 @@ void gateway_arm_edge(struct gateway *gateway)
     gateway->edge_armed = true;
     int r = sd_event_source_set_enabled(gateway->edge, SD_EVENT_ONESHOT);
     if (r >= 0)
-        r = sd_event_source_set_time_relative(gateway->edge_deadline, GATEWAY_EDGE_LATEST_MS * 1000);
+        r = sd_event_source_set_time_relative(gateway->edge_deadline,
+                                              GATEWAY_EDGE_LATEST_MS * 1000);
     if (r >= 0)
         r = sd_event_source_set_enabled(gateway->edge_deadline, SD_EVENT_ONESHOT);
     if (r < 0)
@@ -97,9 +96,9 @@ static void note_full(struct gateway *gateway, bool full, const char *why)
         return;
     gateway->full = full;
     if (full)
-        log_warning("spool_full reason=%s new_messages=%s",
-                    why,
-                    gateway->config->retention.when_full == CONFIG_BLOCK ? "blocked" : "refused");
+        log_warning("spool_full reason=%s new_messages=%s", why,
+                    gateway->config->retention.when_full == CONFIG_BLOCK ? "blocked"
+                                                                         : "refused");
     else
         log_notice("spool_room new_messages=accepted");
 }
@@ -134,11 +133,10 @@ static struct spool_message message_of(struct session *session,
     };
 }
 
-/* A message that could never fit is refused under every policy: blocking its producer would block
- * it for ever. */
-static struct session_verdict on_full(struct gateway *gateway,
-                                      struct session *session,
-                                      const struct spool_message *message)
+/* A message that could never fit is refused under every policy: blocking its producer would
+ * block it for ever. */
+static struct session_verdict
+on_full(struct gateway *gateway, struct session *session, const struct spool_message *message)
 {
     bool hopeless = spool_charge(message) > gateway->config->retention.max_bytes;
 
@@ -178,9 +176,8 @@ append(struct gateway *gateway, struct session *session, const struct spool_mess
     return (struct session_verdict){.kind = SESSION_ACCEPT, .spool_id = id};
 }
 
-struct session_verdict gateway_on_publish(void *owner,
-                                          struct session *session,
-                                          const struct session_publish *publish)
+struct session_verdict
+gateway_on_publish(void *owner, struct session *session, const struct session_publish *publish)
 {
     struct gateway *gateway = owner;
 
@@ -204,7 +201,8 @@ struct session_verdict gateway_on_publish(void *owner,
     return append(gateway, session, &message);
 }
 
-/* --- the batch edge ------------------------------------------------------------------------ */
+/* --- the batch edge ------------------------------------------------------------------------
+ */
 
 static int retain(struct gateway *gateway, bool *ret_more)
 {
@@ -231,7 +229,8 @@ static int commit(struct gateway *gateway, bool *ret_stands)
     *ret_stands = r == 0;
     if (r == SPOOL_E_DISK || r == SPOOL_E_BUSY) {
         note_full(gateway, true, r == SPOOL_E_DISK ? "disk" : "database_locked");
-        gateway_refuse_owed(gateway, r == SPOOL_E_DISK ? MQTT_QUOTA_EXCEEDED : MQTT_SERVER_BUSY);
+        gateway_refuse_owed(gateway,
+                            r == SPOOL_E_DISK ? MQTT_QUOTA_EXCEEDED : MQTT_SERVER_BUSY);
         return 0;
     }
     return r;
@@ -268,7 +267,8 @@ static int reject(struct gateway *gateway, uint64_t id, enum spool_reason reason
 /* MQTT 5 "Retain not supported": what a broker that announced so would answer. */
 #define RETAIN_NOT_SUPPORTED 0x9A
 
-static int send_one(struct gateway *gateway, const struct spool_message *message, bool *ret_go_on)
+static int
+send_one(struct gateway *gateway, const struct spool_message *message, bool *ret_go_on)
 {
     struct uplink_message out = forwarded(message);
     uint64_t id = message->id;
@@ -363,7 +363,8 @@ void gateway_on_exported(void *owner, const struct spool_record *record)
         service_journal_outcome(record);
 }
 
-/* --- out: the broker's answer --------------------------------------------------------------- */
+/* --- out: the broker's answer ---------------------------------------------------------------
+ */
 
 /*
  * Which refusals no repetition can change (MQTT 5, 3.4.2.1 and 4.13): the
@@ -402,9 +403,7 @@ static int on_refused(struct gateway *gateway, const struct uplink_answer *answe
     if (is_permanent(answer->code))
         return reject(gateway, answer->id, SPOOL_REASON_REASON_CODE, answer->code);
     int64_t delay_ms = transient_delay_ms(gateway);
-    log_debug("refused id=%" PRIu64 " code=%d again_in_ms=%" PRId64,
-              answer->id,
-              answer->code,
+    log_debug("refused id=%" PRIu64 " code=%d again_in_ms=%" PRId64, answer->id, answer->code,
               delay_ms);
     (void)spool_return(gateway->spool, answer->id, gateway->now.boot_ms + delay_ms);
     return 0;
@@ -412,7 +411,8 @@ static int on_refused(struct gateway *gateway, const struct uplink_answer *answe
 
 void gateway_on_answer(void *owner, const struct uplink_answer *answer)
 {
-    static const struct spool_verdict delivered = {SPOOL_DELIVERED, SPOOL_REASON_NONE, SPOOL_NO_CODE};
+    static const struct spool_verdict delivered = {SPOOL_DELIVERED, SPOOL_REASON_NONE,
+                                                   SPOOL_NO_CODE};
     struct gateway *gateway = owner;
     int r = 0;
 

@@ -25,7 +25,8 @@ static const struct uplink_ops uplink_ops = {
 };
 static const struct audit_ops audit_ops = {.exported = gateway_on_exported};
 
-/* --- what happens by time ------------------------------------------------------------------- */
+/* --- what happens by time -------------------------------------------------------------------
+ */
 
 static void log_evictions(struct gateway *gateway)
 {
@@ -33,14 +34,13 @@ static void log_evictions(struct gateway *gateway)
         gateway->now.boot_ms - gateway->evicted_logged_ms < EVICTED_LOG_MS)
         return;
     log_warning("evicted messages=%" PRIu64 " since_ms=%" PRId64 " records=audit",
-                gateway->evicted_unlogged,
-                gateway->now.boot_ms - gateway->evicted_logged_ms);
+                gateway->evicted_unlogged, gateway->now.boot_ms - gateway->evicted_logged_ms);
     gateway->evicted_unlogged = 0;
     gateway->evicted_logged_ms = gateway->now.boot_ms;
 }
 
-/* Ages and expiries come due without any traffic, and so does the sync of the audit file. An edge
- * with nothing to write touches no disk. */
+/* Ages and expiries come due without any traffic, and so does the sync of the audit file. An
+ * edge with nothing to write touches no disk. */
 static int on_tick(sd_event_source *source, uint64_t usec, void *owner)
 {
     struct gateway *gateway = owner;
@@ -62,11 +62,12 @@ static int on_status_timer(sd_event_source *source, uint64_t usec, void *owner)
     (void)usec;
     gateway_read_clock(gateway);
     gateway_publish_status(gateway);
-    return sd_event_source_set_time_relative(
-        source, gateway->config->status_interval_ms * USEC_PER_MS);
+    return sd_event_source_set_time_relative(source,
+                                             gateway->config->status_interval_ms * USEC_PER_MS);
 }
 
-/* --- making ----------------------------------------------------------------------------------- */
+/* --- making
+ * ----------------------------------------------------------------------------------- */
 
 static int add_timer(struct gateway *gateway,
                      uint64_t after_ms,
@@ -74,13 +75,9 @@ static int add_timer(struct gateway *gateway,
                      int enabled,
                      sd_event_source **ret)
 {
-    int r = sd_event_add_time_relative(gateway->event,
-                                       ret,
-                                       CLOCK_BOOTTIME,
-                                       after_ms * USEC_PER_MS,
-                                       TIMER_ACCURACY_US,
-                                       handler,
-                                       gateway);
+    int r =
+        sd_event_add_time_relative(gateway->event, ret, CLOCK_BOOTTIME, after_ms * USEC_PER_MS,
+                                   TIMER_ACCURACY_US, handler, gateway);
     if (r >= 0)
         r = sd_event_source_set_enabled(*ret, enabled);
     return r;
@@ -95,10 +92,7 @@ static int add_sources(struct gateway *gateway)
     if (r >= 0)
         r = sd_event_source_set_priority(gateway->edge, SD_EVENT_PRIORITY_IDLE);
     if (r >= 0)
-        r = add_timer(gateway,
-                      GATEWAY_EDGE_LATEST_MS,
-                      gateway_on_edge_deadline,
-                      SD_EVENT_OFF,
+        r = add_timer(gateway, GATEWAY_EDGE_LATEST_MS, gateway_on_edge_deadline, SD_EVENT_OFF,
                       &gateway->edge_deadline);
     if (r >= 0)
         r = sd_event_source_set_priority(gateway->edge_deadline, SD_EVENT_PRIORITY_IMPORTANT);
@@ -118,7 +112,8 @@ static const char *spool_remedy(int condition)
     case SPOOL_E_NEWER:
         return "a newer version wrote this spool; install that version or a newer one";
     case SPOOL_E_DAMAGED:
-        return "nothing was changed; keep the folder, move it aside to start with an empty spool";
+        return "nothing was changed; keep the folder, move it aside to start with an empty "
+               "spool";
     case SPOOL_E_BUSY:
         return "another program holds the database locked; end it";
     case SPOOL_E_DISK:
@@ -147,9 +142,7 @@ static int open_spool(struct gateway *gateway)
     if (r == 0)
         return 0;
     log_error("spool_not_opened directory=%s error=\"%s\" remedy=\"%s\"",
-              config->spool.directory,
-              spool_open_error(),
-              spool_remedy(r));
+              config->spool.directory, spool_open_error(), spool_remedy(r));
     return r < 0 ? r : -EBADFD;
 }
 
@@ -231,9 +224,7 @@ int gateway_start(struct gateway *gateway)
     if (r < 0)
         return r;
     log_notice("spool_open directory=%s spooled=%" PRIu64 " accepted=%" PRIu64 " balanced=%s",
-               gateway->config->spool.directory,
-               ledger.spooled,
-               ledger.accepted,
+               gateway->config->spool.directory, ledger.spooled, ledger.accepted,
                spool_ledger_balances(&ledger) ? "yes" : "no");
     if (uplink_build_lacks())
         log_warning("paho_linked_shared lacks=\"%s\"", uplink_build_lacks());
@@ -241,7 +232,8 @@ int gateway_start(struct gateway *gateway)
     return uplink_start(gateway->uplink);
 }
 
-/* --- HUP --------------------------------------------------------------------------------------- */
+/* --- HUP
+ * --------------------------------------------------------------------------------------- */
 
 static void move_text(char **to, char **from)
 {
@@ -277,15 +269,16 @@ void gateway_reload(struct gateway *gateway, struct config *config)
     struct audit_settings settings = gateway_audit_settings(running);
     spool_set_limits(gateway->spool, &limits, 1);
     spool_set_keep(gateway->spool, running->audit.keep_ms);
-    /* The cursor of the old file is durable before the first line in the new one: the edge commits
-     * before it exports. */
+    /* The cursor of the old file is durable before the first line in the new one: the edge
+     * commits before it exports. */
     audit_reopen(gateway->audit, &settings);
     gateway_arm_edge(gateway);
     log_set_level((enum log_level)running->log_level);
     log_notice("reloaded");
 }
 
-/* --- stopping ------------------------------------------------------------------------------- */
+/* --- stopping -------------------------------------------------------------------------------
+ */
 
 static int on_stop_timer(sd_event_source *source, uint64_t usec, void *owner);
 

@@ -26,11 +26,8 @@ static void warn_client(struct gateway *gateway, const char *what, const struct 
 
     gateway_read_clock(gateway);
     if (log_limit_pass(&gateway->client_warnings, gateway->now.boot_ms, &suppressed))
-        log_warning("client_refused reason=%s uid=%d pid=%d suppressed=%" PRIu64,
-                    what,
-                    (int)peer->uid,
-                    (int)peer->pid,
-                    suppressed);
+        log_warning("client_refused reason=%s uid=%d pid=%d suppressed=%" PRIu64, what,
+                    (int)peer->uid, (int)peer->pid, suppressed);
 }
 
 int gateway_on_accept(void *owner, int fd, const struct peer *peer)
@@ -70,7 +67,8 @@ static struct session *find_other(struct gateway *gateway, struct session *sessi
     return NULL;
 }
 
-/* A session belongs to (uid, client id): its own uid takes it over [MQTT-3.1.4-3], another does not. */
+/* A session belongs to (uid, client id): its own uid takes it over [MQTT-3.1.4-3], another does
+ * not. */
 static uint8_t on_connected(void *owner, struct session *session)
 {
     struct gateway *gateway = owner;
@@ -110,8 +108,7 @@ static void on_closed(void *owner, struct session *session, const char *why)
     char text[128];
 
     log_debug("client_closed client=%s uid=%d reason=\"%s\"",
-              log_quote(text, sizeof text, id.data, id.size),
-              (int)session_peer(session)->uid,
+              log_quote(text, sizeof text, id.data, id.size), (int)session_peer(session)->uid,
               why);
     forget_owing(gateway, links);
     forget_waiting(gateway, links);
@@ -168,7 +165,7 @@ void gateway_resume_waiting(struct gateway *gateway)
     unsigned turns = 0;
 
     TAILQ_FOREACH(links, &gateway->waiting, waiting_link)
-        turns++;
+    turns++;
     while (turns-- > 0 && (links = TAILQ_FIRST(&gateway->waiting))) {
         forget_waiting(gateway, links);
         session_resume(links->session);

@@ -21,7 +21,8 @@
 #define STATUS_MAX  (8 * 1024 + SPOOL_LANES_MAX * 512)
 #define STATUS_FILE "status.json"
 
-static bool status_path(const struct gateway *gateway, const char *suffix, char path[static PATH_MAX])
+static bool
+status_path(const struct gateway *gateway, const char *suffix, char path[static PATH_MAX])
 {
     const char *socket = gateway->config->listen.socket;
     const char *slash = strrchr(socket, '/');
@@ -121,8 +122,11 @@ static void write_ledger(struct json *json, const struct spool_ledger *ledger)
     json_close_object(json);
 }
 
-/* Seconds until the limit by number or by bytes at the present rates; null where it is not coming. */
-static void write_forecast(struct json *json, const struct gateway *gateway, const struct spool_stats *stats)
+/* Seconds until the limit by number or by bytes at the present rates; null where it is not
+ * coming. */
+static void write_forecast(struct json *json,
+                           const struct gateway *gateway,
+                           const struct spool_stats *stats)
 {
     const struct config *config = gateway->config;
     double growth = gateway->rates.in_per_s - gateway->rates.out_per_s;
@@ -149,7 +153,9 @@ static void write_forecast(struct json *json, const struct gateway *gateway, con
     json_close_object(json);
 }
 
-static void write_small_parts(struct json *json, const struct gateway *gateway, const struct spool_stats *stats)
+static void write_small_parts(struct json *json,
+                              const struct gateway *gateway,
+                              const struct spool_stats *stats)
 {
     json_open_object(json, "tokens");
     json_unsigned(json, "in_flight", stats->in_flight);
@@ -177,7 +183,8 @@ static void write_small_parts(struct json *json, const struct gateway *gateway, 
     json_close_object(json);
 }
 
-static int write_status(struct json *json, struct gateway *gateway, const struct spool_stats *stats)
+static int
+write_status(struct json *json, struct gateway *gateway, const struct spool_stats *stats)
 {
     struct spool_ledger ledger;
     char time[CLOCK_TEXT_MAX];
@@ -211,7 +218,8 @@ static int replace_file(const struct gateway *gateway, const char *text, size_t 
 
     if (!status_path(gateway, "", path) || !status_path(gateway, ".new", fresh))
         return -ENAMETOOLONG;
-    AUTO_CLOSE int fd = open(fresh, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0644);
+    AUTO_CLOSE int fd =
+        open(fresh, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0644);
     if (fd < 0 || fchmod(fd, 0644) < 0)
         return -errno;
     ssize_t n = write(fd, text, size);
@@ -230,10 +238,8 @@ static void tell_systemd(const struct gateway *gateway, const struct spool_stats
     uplink_get_link(gateway->uplink, &link);
     clock_span(stats->oldest_age_ms, age);
     service_status("link %s, %" PRIu64 " spooled (oldest %s), %.1f/s in, %.1f/s out%s",
-                   uplink_state_name(link.state),
-                   stats->messages,
-                   stats->messages > 0 ? age : "-",
-                   gateway->rates.in_per_s,
+                   uplink_state_name(link.state), stats->messages,
+                   stats->messages > 0 ? age : "-", gateway->rates.in_per_s,
                    gateway->rates.out_per_s,
                    gateway->full ? ", NEW MESSAGES ARE NOT TAKEN" : "");
 }

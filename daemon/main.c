@@ -28,18 +28,19 @@ struct program {
 
 static void print_usage(FILE *to)
 {
-    (void)fputs("usage: mqtt-spoold [-c FILE] [--test-config] [--version] [--help]\n"
-                "\n"
-                "Takes MQTT messages on a Unix socket, commits each to disk before it acknowledges,\n"
-                "and forwards them to a remote broker. Runs in the foreground.\n"
-                "\n"
-                "  -c, --config FILE  read FILE instead of " CONFIG_DEFAULT_PATH "\n"
-                "      --test-config  check the configuration, say what is wrong, and end\n"
-                "      --version      print the version and end\n"
-                "  -h, --help         print this and end\n"
-                "\n"
-                "See mqtt-spoold(8), mqtt-spoold.conf(5), mqtt-spool(1).\n",
-                to);
+    (void)fputs(
+        "usage: mqtt-spoold [-c FILE] [--test-config] [--version] [--help]\n"
+        "\n"
+        "Takes MQTT messages on a Unix socket, commits each to disk before it acknowledges,\n"
+        "and forwards them to a remote broker. Runs in the foreground.\n"
+        "\n"
+        "  -c, --config FILE  read FILE instead of " CONFIG_DEFAULT_PATH "\n"
+        "      --test-config  check the configuration, say what is wrong, and end\n"
+        "      --version      print the version and end\n"
+        "  -h, --help         print this and end\n"
+        "\n"
+        "See mqtt-spoold(8), mqtt-spoold.conf(5), mqtt-spool(1).\n",
+        to);
 }
 
 /* Return: -1 to go on, or the exit code. */
