@@ -71,6 +71,14 @@ void clock_read(struct clock_reading *ret)
     ret->synchronized = clock_is_synchronized(ret->boot_ms);
 }
 
+uint64_t clock_monotonic_us(void)
+{
+    struct timespec now = {0};
+
+    (void)clock_gettime(CLOCK_MONOTONIC, &now); /* cannot fail for this clock */
+    return (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
+}
+
 struct clock_date {
     int64_t year;
     int64_t month; /* 1..12 */

@@ -20,6 +20,8 @@ struct clock_reading {
 };
 
 void clock_read(struct clock_reading *ret);
+/* CLOCK_MONOTONIC, which systemd wants to hear with RELOADING=1 and nothing else here uses. */
+uint64_t clock_monotonic_us(void);
 
 /* RFC 3339, UTC, milliseconds: "2026-11-01T12:34:56.789Z". Years 1970 to 9999. */
 #define CLOCK_TEXT_MAX 32

@@ -32,6 +32,20 @@ static void a_reading_is_close_to_the_kernels_clocks(void **state)
     assert_true(time(NULL) - reading.wall_ms / 1000 <= 2);
 }
 
+static void the_monotonic_clock_is_the_kernels_in_microseconds(void **state)
+{
+    struct timespec before;
+    struct timespec after;
+    uint64_t us;
+
+    (void)state;
+    assert_int_equal(clock_gettime(CLOCK_MONOTONIC, &before), 0);
+    us = clock_monotonic_us();
+    assert_int_equal(clock_gettime(CLOCK_MONOTONIC, &after), 0);
+    assert_true(us >= (uint64_t)before.tv_sec * 1000000 + (uint64_t)before.tv_nsec / 1000);
+    assert_true(us <= (uint64_t)after.tv_sec * 1000000 + (uint64_t)after.tv_nsec / 1000);
+}
+
 static void every_day_until_the_year_9999_is_written_as_the_c_library_does(void **state)
 {
     char expected[64];
@@ -149,6 +163,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_reading_is_close_to_the_kernels_clocks),
+        cmocka_unit_test(the_monotonic_clock_is_the_kernels_in_microseconds),
         cmocka_unit_test(every_day_until_the_year_9999_is_written_as_the_c_library_does),
         cmocka_unit_test(times_outside_the_range_are_written_as_its_ends),
         cmocka_unit_test(text_that_is_no_such_time_is_refused),
