@@ -9,14 +9,17 @@
 #ifndef MQTT_SPOOLD_DAEMON_RECORD_H
 #define MQTT_SPOOLD_DAEMON_RECORD_H
 
-#include "store/spool.h"
 #include "json.h"
+#include "store/spool.h"
 
+/* Texts of a record are cut at this size; MQTT allows no longer ones. */
+#define RECORD_TEXT_MAX 65535
 /* Enough for one record whatever its topic, client id and ref hold: each byte
- * of 3 x 65,535 may need six characters. */
-#define RECORD_LINE_MAX (3 * 65535 * 6 + 1024)
+ * of them may need six characters, and so may those of a lane's name. */
+#define RECORD_LANE_MAX 255
+#define RECORD_LINE_MAX ((3 * RECORD_TEXT_MAX + RECORD_LANE_MAX) * 6 + 1024)
 
-/* One object, without a newline. */
+/* One object, without a newline. Never fails where RECORD_LINE_MAX bytes are left. */
 void record_write(struct json *json, const struct spool_record *record);
 
 #endif
