@@ -12,9 +12,16 @@
  * client, nothing more is read from it. A client has SESSION_CONNECT_TIMEOUT_MS
  * to finish its CONNECT.
  *
+ * However a session ends (DISCONNECT, the client's end of stream, an error,
+ * session_close()), what the open batch holds of it is acknowledged first: it
+ * reads nothing more, waits for session_acknowledge() or session_refuse_owed(),
+ * writes that out and then closes. Refusals before which nothing accepted
+ * stands need no commit and leave by themselves.
+ *
  * A session never frees itself inside its own callback: it closes its
  * descriptor, tells its owner (ops->closed) and is freed by session_free() at
- * the batch edge.
+ * the batch edge. ops->closed may run below every call but session_new() and
+ * session_free(); afterwards all calls do nothing until session_free().
  *
  * Thread: loop thread only.
  */
@@ -27,8 +34,8 @@
 #include <systemd/sd-event.h>
 
 #include "cleanup.h"
-#include "peer.h"
 #include "packet.h"
+#include "peer.h"
 
 #define SESSION_OUTPUT_MAX         (64 * 1024)
 #define SESSION_CONNECT_TIMEOUT_MS 10000
@@ -40,13 +47,14 @@ struct session;
 enum session_verdict_kind {
     SESSION_ACCEPT, /* stored in the open batch: acknowledge after the commit */
     SESSION_REFUSE, /* not stored; code says why (3.1.1: the connection closes) */
-    SESSION_WAIT,   /* not now: keep the packet, stop reading, offer it again at session_resume() */
-    SESSION_STOP    /* the daemon is ending: do nothing more */
+    SESSION_WAIT, /* not now: keep the packet, stop reading, offer it again at session_resume()
+                   */
+    SESSION_STOP  /* the daemon is ending: do nothing more */
 };
 struct session_verdict {
     enum session_verdict_kind kind;
-    uint8_t code;       /* with REFUSE: an MQTT 5 reason code */
-    uint64_t spool_id;  /* with ACCEPT */
+    uint8_t code;      /* with REFUSE: an MQTT 5 reason code */
+    uint64_t spool_id; /* with ACCEPT */
 };
 
 /* A PUBLISH as offered; all views are valid during the call only. */
@@ -58,16 +66,19 @@ struct session_publish {
 struct session_ops {
     /* A CONNECT was read. Return an MQTT 5 reason code: MQTT_SUCCESS, or why not. */
     uint8_t (*connected)(void *owner, struct session *session);
+    /* A PUBLISH. The verdict counts when it is returned: do not commit and acknowledge in here.
+     */
     struct session_verdict (*publish)(void *owner,
                                       struct session *session,
                                       const struct session_publish *publish);
-    /* Closed for whatever reason (@why is for the log); free it at the batch edge, not here. Called
-     * once. */
+    /* Closed for whatever reason (@why is for the log); free it at the batch edge, not here.
+     * Called once. */
     void (*closed)(void *owner, struct session *session, const char *why);
 };
 
 struct session_settings {
     size_t max_packet;
+    unsigned connect_timeout_ms; /* 0: SESSION_CONNECT_TIMEOUT_MS */
 };
 
 /*
@@ -90,11 +101,11 @@ struct view session_client_id(const struct session *session);
 const struct peer *session_peer(const struct session *session);
 enum packet_version session_version(const struct session *session);
 
-/* The batch is durable: send every acknowledgement that is owed. */
+/* The batch is durable: send every acknowledgement that is owed. Never calls ops->publish. */
 void session_acknowledge(struct session *session);
 /* The batch was rolled back: v5 answers each owed one with @code, 3.1.1 closes. */
 void session_refuse_owed(struct session *session, uint8_t code);
-/* After SESSION_WAIT: offer the kept packet again and read on. */
+/* After SESSION_WAIT: offer the kept packet again, now, and those behind it; then read on. */
 void session_resume(struct session *session);
 /* End from our side: v5 gets a DISCONNECT with @code, then the connection closes. */
 void session_close(struct session *session, uint8_t code, const char *why);
@@ -108,6 +119,7 @@ struct session_links {
     bool owing;
     bool waiting;
 };
+TAILQ_HEAD(session_list, session_links);
 /* The links embedded in the session, for the owner's use alone. */
 struct session_links *session_links(struct session *session);
 
