@@ -1,0 +1,515 @@
+/*
+ * status.c - mqtt-spool status: what the daemon does and what the spool holds
+ *
+ * The daemon writes its status beside its socket, as one JSON object, each
+ * status_interval. Whether it runs is told by the lock on the spool, not by that
+ * file, which a killed daemon leaves behind; where the spool's folder is closed
+ * to us, by the process the file names. While no daemon runs, the same object is
+ * made from the database, so that a reader needs to know one form only.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <inttypes.h>
+#include <jansson.h>
+#include <limits.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "cli.h"
+#include "daemon/bytes.h"
+#include "daemon/clock.h"
+#include "daemon/json.h"
+
+#define STATUS_FILE         "status.json"
+#define STATUS_MAX          (1024 * 1024)
+#define DEFAULT_INTERVAL_MS 5000
+#define STALE_INTERVALS     3
+#define CELL_MAX            256
+
+static const char help_text[] =
+    "Usage: mqtt-spool status [OPTION]...\n"
+    "\n"
+    "What the daemon does and what the spool holds. Works while the daemon is stopped too.\n"
+    "\n"
+    "      --json             one JSON object on one line\n"
+    "      --require-running  exit with 69 when the daemon does not run\n"
+    "      --directory DIR    the spool, instead of the configured one\n"
+    "      --socket PATH      the daemon's socket (its status lies beside it)\n";
+
+struct status {
+    const char *directory; /* NULL: not known */
+    const char *socket;    /* NULL: not known */
+    uint64_t interval_ms;
+    bool json;
+    bool require_running;
+    /* found out */
+    bool running;
+    char *text;   /* the object, one line */
+    json_t *root; /* the same, parsed */
+};
+
+static void set_text(struct status *status, char *text, json_t *root)
+{
+    free(status->text);
+    json_decref(status->root);
+    status->text = text;
+    status->root = root;
+}
+
+/* All of a small file, terminated; NULL when it cannot be read. */
+static char *read_text(const char *path)
+{
+    AUTO_CLOSE int fd = open(path, O_RDONLY | O_CLOEXEC);
+    AUTO_FREE char *text = NULL;
+    size_t used = 0;
+    char *whole;
+
+    if (fd < 0)
+        return NULL;
+    text = malloc(STATUS_MAX);
+    while (text != NULL && used < STATUS_MAX - 1) {
+        ssize_t got = read(fd, text + used, STATUS_MAX - 1 - used);
+
+        if (got < 0)
+            return NULL;
+        if (got == 0)
+            break;
+        used += (size_t)got;
+    }
+    if (text == NULL)
+        return NULL;
+    text[used] = '\0';
+    whole = text;
+    text = NULL;
+    return whole;
+}
+
+/* Newlines inside JSON are mere space: without them the object is one line. */
+static void make_one_line(char *text)
+{
+    size_t size = strlen(text);
+
+    while (size > 0 && text[size - 1] == '\n')
+        text[--size] = '\0';
+    for (size_t i = 0; i < size; i++) {
+        if (text[i] == '\n')
+            text[i] = ' ';
+    }
+}
+
+static void load_status_file(struct status *status)
+{
+    const char *slash = strrchr(status->socket, '/');
+    int folder = slash ? (int)(slash - status->socket) + 1 : 0;
+    char path[PATH_MAX];
+    AUTO_FREE char *text = NULL;
+    json_error_t error;
+    json_t *root;
+
+    if (snprintf(path, sizeof(path), "%.*s" STATUS_FILE, folder, status->socket) >= PATH_MAX)
+        return;
+    text = read_text(path);
+    if (text == NULL)
+        return;
+    root = json_loads(text, JSON_REJECT_DUPLICATES, &error);
+    if (!json_is_object(root)) {
+        cli_error("%s is no status: %s; looking into the spool instead", path, error.text);
+        json_decref(root);
+        return;
+    }
+    make_one_line(text);
+    set_text(status, text, root);
+    text = NULL;
+}
+
+static const json_t *member(const json_t *root, const char *part, const char *name)
+{
+    return json_object_get(part ? json_object_get(root, part) : root, name);
+}
+
+static bool is_running(const struct status *status)
+{
+    json_int_t pid = json_integer_value(member(status->root, NULL, "pid"));
+
+    if (status->directory != NULL && cli_may_read(status->directory))
+        return spool_is_in_use(status->directory);
+    return pid > 0 && pid <= INT_MAX && (kill((pid_t)pid, 0) == 0 || errno == EPERM);
+}
+
+static int write_lanes(struct json *json, struct spool *spool, const struct spool_time *now)
+{
+    json_open_array(json, "lanes");
+    for (unsigned i = 0; i < spool_lane_count(spool); i++) {
+        struct spool_lane_stats lane;
+        int result = spool_get_lane_stats(spool, i, now, &lane);
+
+        if (result != 0)
+            return result;
+        json_open_object(json, NULL);
+        json_text(json, "name", lane.name);
+        json_unsigned(json, "messages", lane.messages);
+        json_unsigned(json, "bytes", lane.bytes);
+        json_signed(json, "oldest_age_ms", lane.oldest_age_ms);
+        json_close_object(json);
+    }
+    json_close_array(json);
+    return 0;
+}
+
+static void write_spool(struct json *json, const struct spool_stats *stats)
+{
+    json_open_object(json, "spool");
+    json_unsigned(json, "messages", stats->messages);
+    json_unsigned(json, "bytes", stats->bytes);
+    json_unsigned(json, "disk_bytes", stats->disk_bytes);
+    json_unsigned(json, "disk_free_bytes", stats->disk_free);
+    json_signed(json, "oldest_age_ms", stats->oldest_age_ms);
+    json_close_object(json);
+}
+
+static void write_ledger(struct json *json, const struct spool_ledger *ledger)
+{
+    json_open_object(json, "ledger");
+    json_unsigned(json, "accepted", ledger->accepted);
+    for (unsigned i = 0; i < SPOOL_OUTCOMES; i++)
+        json_unsigned(json, spool_outcome_name((enum spool_outcome)i), ledger->ended[i]);
+    json_unsigned(json, "spooled", ledger->spooled);
+    json_bool(json, "balanced", spool_ledger_balances(ledger));
+    json_close_object(json);
+}
+
+static void write_idle_parts(struct json *json)
+{
+    json_open_object(json, "tokens");
+    json_unsigned(json, "in_flight", 0);
+    json_unsigned(json, "peak", 0);
+    json_close_object(json);
+    json_open_object(json, "rates");
+    json_decimal(json, "in", 0);
+    json_decimal(json, "out", 0);
+    json_close_object(json);
+}
+
+/* The object as the daemon writes it, as far as the database knows. */
+static int write_from_spool(struct json *json, struct spool *spool, const char *link_state)
+{
+    struct spool_time now = cli_now();
+    char time[CLOCK_TEXT_MAX];
+    struct spool_ledger ledger;
+    struct spool_stats stats;
+    int result = spool_get_ledger(spool, &ledger);
+
+    if (result == 0)
+        result = spool_get_stats(spool, &now, &stats);
+    if (result != 0)
+        return result;
+    clock_format(now.wall_ms, time);
+    json_open_object(json, NULL);
+    json_text(json, "version", SPOOLD_VERSION);
+    json_text(json, "time", time);
+    json_unsigned(json, "uptime_ms", 0);
+    json_open_object(json, "link");
+    json_text(json, "state", link_state);
+    json_close_object(json);
+    write_spool(json, &stats);
+    result = write_lanes(json, spool, &now);
+    write_ledger(json, &ledger);
+    write_idle_parts(json);
+    json_close_object(json);
+    return result;
+}
+
+static int load_from_spool(struct status *status)
+{
+    AUTO_SPOOL struct spool *spool = NULL;
+    AUTO_FREE char *text = NULL;
+    struct json json;
+    json_error_t error;
+    json_t *root;
+    int result;
+
+    if (status->directory == NULL) {
+        cli_error(
+            "the daemon does not run, and where its spool is was not said: give --directory "
+            "DIR or -c FILE");
+        return EX_UNAVAILABLE;
+    }
+    result = cli_open_spool(status->directory, &spool);
+    if (result != EX_OK)
+        return result;
+    text = malloc(STATUS_MAX);
+    if (text == NULL) {
+        cli_error("out of memory");
+        return EX_UNAVAILABLE;
+    }
+    json_init(&json, text, STATUS_MAX - 1);
+    result = write_from_spool(&json, spool, status->running ? "unknown" : "stopped");
+    if (result != 0)
+        return cli_spool_failed(spool, result);
+    text[json_used(&json)] = '\0';
+    root = json_loads(text, 0, &error);
+    set_text(status, text, root);
+    text = NULL;
+    return EX_OK;
+}
+
+/* The status file of a daemon that runs but hangs says nothing about now. */
+static void warn_when_stale(const struct status *status)
+{
+    const char *text = json_string_value(member(status->root, NULL, "time"));
+    char span[CLOCK_SPAN_MAX];
+    int64_t written_ms;
+    int64_t age_ms;
+
+    if (text == NULL || !clock_parse(text, &written_ms))
+        return;
+    age_ms = cli_now().wall_ms - written_ms;
+    if (age_ms <= (int64_t)(status->interval_ms * STALE_INTERVALS))
+        return;
+    clock_span(age_ms, span);
+    cli_error(
+        "this status is %s old although the daemon runs: it may hang or be stopped (journalctl "
+        "-u mqtt-spoold), or the clock was set",
+        span);
+}
+
+static int load(struct status *status)
+{
+    if (status->socket != NULL)
+        load_status_file(status);
+    status->running = is_running(status);
+    if (!status->running && status->require_running) {
+        cli_error("the daemon does not run; start it: systemctl start mqtt-spoold");
+        return EX_UNAVAILABLE;
+    }
+    if (!status->running || status->root == NULL)
+        return load_from_spool(status);
+    warn_when_stale(status);
+    return EX_OK;
+}
+
+/* Any member as text for a person; "-" where there is none. */
+static const char *
+cell(const json_t *root, const char *part, const char *name, char text[static CELL_MAX])
+{
+    const json_t *value = member(root, part, name);
+
+    if (json_is_integer(value))
+        (void)snprintf(text, CELL_MAX, "%" JSON_INTEGER_FORMAT, json_integer_value(value));
+    else if (json_is_real(value))
+        (void)snprintf(text, CELL_MAX, "%.1f", json_real_value(value));
+    else if (json_is_string(value) && *json_string_value(value) != '\0')
+        (void)cli_printable(text, CELL_MAX, json_string_value(value));
+    else
+        (void)strcpy(text, "-");
+    return text;
+}
+
+static const char *
+size_cell(const json_t *root, const char *part, const char *name, char text[static CELL_MAX])
+{
+    const json_t *value = member(root, part, name);
+
+    if (!json_is_integer(value) || json_integer_value(value) < 0)
+        return cell(NULL, NULL, name, text);
+    return cli_size((uint64_t)json_integer_value(value), text);
+}
+
+/* @unit_ms: what one of the member's unit is in milliseconds. */
+static const char *span_cell(const json_t *root,
+                             const char *part,
+                             const char *name,
+                             int64_t unit_ms,
+                             char text[static CELL_MAX])
+{
+    const json_t *value = member(root, part, name);
+
+    if (!json_is_integer(value) || json_integer_value(value) < 0 ||
+        json_integer_value(value) > INT64_MAX / unit_ms)
+        return cell(NULL, NULL, name, text);
+    clock_span(json_integer_value(value) * unit_ms, text);
+    return text;
+}
+
+static void print_daemon(const struct status *status)
+{
+    char version[CELL_MAX], pid[CELL_MAX], uptime[CELL_MAX];
+
+    if (!status->running) {
+        puts("daemon    NOT RUNNING: nothing is taken and nothing is forwarded\n"
+             "          start it: systemctl start mqtt-spoold");
+        return;
+    }
+    if (member(status->root, NULL, "pid") == NULL) {
+        puts("daemon    running, but its status file cannot be read; what the spool says "
+             "follows\n"
+             "          (listen.socket tells where the status file is; is -c or --socket "
+             "right?)");
+        return;
+    }
+    printf("daemon    mqtt-spoold %s, running for %s, pid %s\n",
+           cell(status->root, NULL, "version", version),
+           span_cell(status->root, NULL, "uptime_ms", 1, uptime),
+           cell(status->root, NULL, "pid", pid));
+}
+
+static void print_link(const struct status *status)
+{
+    const json_t *root = status->root;
+    char state[CELL_MAX], broker[CELL_MAX], since[CELL_MAX], connects[CELL_MAX],
+        error[CELL_MAX];
+    bool online;
+
+    if (!status->running || member(root, "link", "broker") == NULL) {
+        printf("link      %s\n", cell(root, "link", "state", state));
+        return;
+    }
+    printf("link      %s, broker %s, since %s\n", cell(root, "link", "state", state),
+           cell(root, "link", "broker", broker), cell(root, "link", "since", since));
+    online = strcmp(state, "online") == 0;
+    cell(root, "link", "last_error", error);
+    printf("          connected %s times, last error: %s\n",
+           cell(root, "link", "connects", connects), error);
+    if (!online)
+        puts("          messages are taken and kept; they go out when the broker can be "
+             "reached");
+}
+
+static void print_spool(const json_t *root)
+{
+    char messages[CELL_MAX], bytes[CELL_MAX], oldest[CELL_MAX], disk[CELL_MAX],
+        free_space[CELL_MAX];
+
+    printf("spool     %s messages, %s, oldest %s\n", cell(root, "spool", "messages", messages),
+           size_cell(root, "spool", "bytes", bytes),
+           span_cell(root, "spool", "oldest_age_ms", 1, oldest));
+    printf("          %s on disk, %s free\n", size_cell(root, "spool", "disk_bytes", disk),
+           size_cell(root, "spool", "disk_free_bytes", free_space));
+}
+
+static void print_ledger(const json_t *root)
+{
+    char text[CELL_MAX];
+    json_int_t accepted = json_integer_value(member(root, "ledger", "accepted"));
+    json_int_t rest = json_integer_value(member(root, "ledger", "spooled"));
+
+    printf("ledger    accepted  %12s\n", cell(root, "ledger", "accepted", text));
+    for (unsigned i = 0; i < SPOOL_OUTCOMES; i++) {
+        const char *name = spool_outcome_name((enum spool_outcome)i);
+
+        rest += json_integer_value(member(root, "ledger", name));
+        printf("          %-9s %12s\n", name, cell(root, "ledger", name, text));
+    }
+    printf("          spooled   %12s\n", cell(root, "ledger", "spooled", text));
+    if (rest == accepted)
+        puts("          balances: each message accepted is in one of the lines below it");
+    else
+        printf("          DOES NOT BALANCE: %" JSON_INTEGER_FORMAT
+               " accepted, %" JSON_INTEGER_FORMAT
+               " accounted for\n          keep a copy of the spool, then: mqtt-spool audit\n",
+               accepted, rest);
+}
+
+static void print_running_parts(const json_t *root)
+{
+    char first[CELL_MAX], second[CELL_MAX];
+
+    printf("tokens    %s in flight, peak %s\n", cell(root, "tokens", "in_flight", first),
+           cell(root, "tokens", "peak", second));
+    printf("rates     %s/s in, %s/s out\n", cell(root, "rates", "in", first),
+           cell(root, "rates", "out", second));
+    printf("forecast  full in %s, drained in %s\n",
+           span_cell(root, "forecast", "full_s", 1000, first),
+           span_cell(root, "forecast", "drained_s", 1000, second));
+    if (json_is_false(member(root, "audit", "healthy")))
+        puts("audit     NOT WRITTEN just now; outcomes wait in the spool. Check audit.file, "
+             "its\n"
+             "          folder's owner and the free space (journalctl -u mqtt-spoold says "
+             "more)");
+}
+
+static void print_page(const struct status *status)
+{
+    print_daemon(status);
+    print_link(status);
+    print_spool(status->root);
+    print_ledger(status->root);
+    if (status->running)
+        print_running_parts(status->root);
+}
+
+static int parse(struct status *status, int argc, char **argv)
+{
+    static const struct option options[] = {
+        {"json", no_argument, NULL, 'j'},
+        {"require-running", no_argument, NULL, 'r'},
+        {"directory", required_argument, NULL, 'd'},
+        {"socket", required_argument, NULL, 's'},
+        {"help", no_argument, NULL, 'h'},
+        {NULL, 0, NULL, 0},
+    };
+    int option;
+
+    while ((option = getopt_long(argc, argv, "h", options, NULL)) != -1) {
+        switch (option) {
+        case 'j':
+            status->json = true;
+            break;
+        case 'r':
+            status->require_running = true;
+            break;
+        case 'd':
+            status->directory = optarg;
+            break;
+        case 's':
+            status->socket = optarg;
+            break;
+        case 'h':
+            return cli_help(help_text);
+        default:
+            return cli_usage("status", "wrong option");
+        }
+    }
+    if (optind < argc)
+        return cli_usage("status", "what is \"%s\"?", argv[optind]);
+    return CLI_GO_ON;
+}
+
+/* What was not given comes from the configuration; with one of both given, only from a -c. */
+static int configure(struct status *status, const struct cli *cli, struct config **ret)
+{
+    int code;
+
+    if ((status->directory || status->socket) && cli->config_path == NULL)
+        return EX_OK;
+    code = cli_load_config(cli, "--directory DIR or --socket PATH", ret);
+    if (code != EX_OK)
+        return code;
+    if (status->directory == NULL)
+        status->directory = (*ret)->spool.directory;
+    if (status->socket == NULL)
+        status->socket = (*ret)->listen.socket;
+    status->interval_ms = (*ret)->status_interval_ms;
+    return EX_OK;
+}
+
+int cli_status(const struct cli *cli, int argc, char **argv)
+{
+    AUTO_CONFIG struct config *config = NULL;
+    struct status status = {.interval_ms = DEFAULT_INTERVAL_MS};
+    int code = parse(&status, argc, argv);
+
+    if (code != CLI_GO_ON)
+        return code;
+    code = configure(&status, cli, &config);
+    if (code == EX_OK)
+        code = load(&status);
+    if (code == EX_OK && status.json)
+        puts(status.text);
+    else if (code == EX_OK)
+        print_page(&status);
+    set_text(&status, NULL, NULL);
+    return code;
+}

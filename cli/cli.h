@@ -1,0 +1,88 @@
+/*
+ * cli.h - what the verbs of mqtt-spool share
+ *
+ * Each verb is one function that gets its own arguments (argv[0] is the verb)
+ * and returns an exit code of sysexits.h: 0, 64 usage, 65 bad data,
+ * 69 unavailable, 75 try again, 77 not allowed, 78 configuration. Whatever goes
+ * wrong is said once, on standard error, together with what to do about it.
+ *
+ * Thread: any process here has one.
+ */
+#ifndef MQTT_SPOOLD_CLI_CLI_H
+#define MQTT_SPOOLD_CLI_CLI_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sysexits.h>
+
+#include "daemon/cleanup.h"
+#include "daemon/config.h"
+#include "store/spool.h"
+
+/* What a function that parses arguments returns when there is nothing to exit for. */
+#define CLI_GO_ON (-1)
+
+struct cli {
+    const char *config_path; /* of -c; NULL: not given */
+};
+
+int cli_publish(const struct cli *cli, int argc, char **argv);
+int cli_status(const struct cli *cli, int argc, char **argv);
+int cli_failures(const struct cli *cli, int argc, char **argv);
+int cli_audit(const struct cli *cli, int argc, char **argv);
+
+/* One line on standard error, led by the program's name. */
+void cli_error(const char *format, ...) PRINTF_LIKE(1, 2);
+/* The same for wrong arguments of @verb, followed by where to read more. Returns EX_USAGE. */
+int cli_usage(const char *verb, const char *format, ...) PRINTF_LIKE(2, 3);
+/* Prints a verb's help. Returns EX_OK. */
+int cli_help(const char *text);
+
+/*
+ * cli_load_config() - the configuration of -c or of the default place
+ * @instead: the arguments that make a configuration unnecessary, for the text
+ * @ret:     set on success; free with config_free()
+ *
+ * Return: EX_OK; EX_CONFIG or EX_NOPERM, said on standard error.
+ */
+MUST_CHECK int cli_load_config(const struct cli *cli, const char *instead, struct config **ret);
+
+/*
+ * cli_open_spool() - open the spool for reading
+ * @ret: set on success; free with spool_close()
+ *
+ * Return: EX_OK; EX_UNAVAILABLE, EX_TEMPFAIL, EX_NOPERM or EX_DATAERR, said on
+ * standard error.
+ */
+MUST_CHECK int cli_open_spool(const char *directory, struct spool **ret);
+/* May this user read in @directory? False too when it is not there (errno says which). */
+bool cli_may_read(const char *directory);
+/* Says that reading the spool failed; returns the exit code. */
+int cli_spool_failed(const struct spool *spool, int error);
+
+struct spool_time cli_now(void);
+
+/* "3.4 MiB", for people. */
+#define CLI_SIZE_MAX 32
+const char *cli_size(uint64_t bytes, char text[static CLI_SIZE_MAX]);
+/* A whole number from @minimum to @maximum, digits only. */
+bool cli_parse_number(const char *text, uint64_t minimum, uint64_t maximum, uint64_t *ret);
+/* Copies @from for a terminal: control characters become '?', cut where @size ends. Returns
+ * @text. */
+const char *cli_printable(char *text, size_t size, const char *from);
+
+static inline void cli_cleanup_config(struct config **config)
+{
+    config_free(*config);
+}
+
+static inline void cli_cleanup_spool(struct spool **spool)
+{
+    spool_close(*spool);
+}
+
+#define AUTO_CONFIG CLEANUP(cli_cleanup_config)
+#define AUTO_SPOOL  CLEANUP(cli_cleanup_spool)
+
+#endif

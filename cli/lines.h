@@ -1,0 +1,40 @@
+/*
+ * lines.h - lines from a descriptor, within a cap
+ *
+ * Reads only when told to, so that whoever waits for several descriptors can
+ * read when there is something, and stop reading while it has no room.
+ */
+#ifndef MQTT_SPOOLD_CLI_LINES_H
+#define MQTT_SPOOLD_CLI_LINES_H
+
+#include <stdbool.h>
+
+#include "daemon/bytes.h"
+
+struct lines {
+    struct bytes bytes;
+    int fd;         /* borrowed */
+    size_t scanned; /* so far no newline in these bytes */
+    size_t taken;   /* of the line that was handed out last */
+    bool ended;     /* the end of the file was read */
+};
+
+struct line {
+    const char *text; /* not terminated */
+    size_t size;
+    bool torn; /* the last one, without a newline */
+};
+
+/* @cap: longest line with its newline. */
+void lines_init(struct lines *lines, int fd, size_t cap);
+void lines_done(struct lines *lines);
+
+/* The next line that is in memory; valid until the next call. False: none, read more. */
+bool lines_take(struct lines *lines, struct line *ret);
+/* One read(2). Return: 0, also at the end (ended is set); -ENOBUFS: the line is longer than the
+ * cap; other negative errno. */
+MUST_CHECK int lines_fill(struct lines *lines);
+/* Reads until there is a line. Return: 1 a line; 0 the end; negative as lines_fill(). */
+MUST_CHECK int lines_next(struct lines *lines, struct line *ret);
+
+#endif

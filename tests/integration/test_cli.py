@@ -1,0 +1,864 @@
+"""mqtt-spool: arguments, publishing, and what it reads from a spool and from audit files.
+
+publish is driven against a real mosquitto at a Unix socket, and against a scripted daemon that
+answers with any reason code, closes, or says nothing.
+"""
+
+import contextlib
+import gzip
+import json
+import os
+import resource
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+
+sys.dont_write_bytecode = True
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
+
+import mqtt  # noqa: E402
+import processes  # noqa: E402
+from tap import case, check, cleanup, equal, run_all, skip, wait_for  # noqa: E402
+
+OK, USAGE, DATA, UNAVAILABLE, TRY_AGAIN, NOT_ALLOWED, CONFIG = 0, 64, 65, 69, 75, 77, 78
+OUTCOMES = ("delivered", "evicted", "expired", "rejected", "dropped", "damaged")
+
+
+def tool(*arguments, stdin=b"", timeout=60, wanted=None, **options):
+    """Runs mqtt-spool; .out and .err are its lines as text."""
+    done = subprocess.run([processes.tool_path()] + [str(a) for a in arguments], input=stdin,
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=timeout,
+                          **{"preexec_fn": processes.die_with_parent, **options})
+    done.out, done.err = done.stdout.decode(), done.stderr.decode(errors="replace")
+    check("ERROR: " not in done.err and "runtime error" not in done.err, "sanitizer", done.err)
+    if wanted is not None:
+        equal(done.returncode, wanted, "exit code (it says: %s%s)" % (done.out, done.err))
+    return done
+
+
+def says(done, *words):
+    for word in words:
+        check(word in done.out + done.err, "output lacks %r" % word, done.out, done.err)
+
+
+# The far sides of publish
+
+
+class Broker:
+    """A mosquitto that listens at a Unix socket only, and what a subscriber there gets."""
+
+    def __init__(self, options=""):
+        program = processes.need("mosquitto")
+        folder = processes.folder()
+        self.socket = os.path.join(folder, "m.sock")
+        config = os.path.join(folder, "mosquitto.conf")
+        with open(config, "w") as out:
+            out.write("listener 0 %s\nallow_anonymous true\nmax_inflight_messages 0\n"
+                      "max_queued_messages 0\nuser %s\n%s\n"
+                      % (self.socket, "root" if os.geteuid() == 0 else "nobody", options))
+        self.process = processes.start([program, "-c", config], stdout=subprocess.DEVNULL,
+                                       stderr=subprocess.DEVNULL)
+        cleanup(processes.end, self.process)
+        wait_for(self._accepts, 10, "mosquitto at its socket")
+
+    def _accepts(self):
+        with contextlib.suppress(OSError):
+            mqtt.dial(self.socket).close()
+            return True
+        return False
+
+    def publish(self, *arguments, **options):
+        return tool("publish", "--socket", self.socket, *arguments, **options)
+
+
+class Subscriber(mqtt.Client):
+    """Subscribed to everything at once; take(n) gives the next n messages."""
+
+    def __init__(self, address):
+        super().__init__(address, 5, "far")
+        cleanup(self.close)
+        self.connect()
+        self.send(mqtt.packet(mqtt.SUBSCRIBE, b"\0\1\0" + mqtt.data("#") + b"\0", 2))
+        self.expect(mqtt.SUBACK)
+
+    def take(self, count):
+        return [self.expect(mqtt.PUBLISH) for _ in range(count)]
+
+
+class Served(mqtt.Client):
+    """The daemon's end of one connection."""
+
+    def __init__(self, sock):  # the base class would dial
+        self.sock, self.timeout, self.version = sock, 30, 5
+        self.buffer, self.at = bytearray(), 0
+
+
+class Scripted:
+    """A daemon that does what the case says.
+
+    connack: bytes of CONNACK's body; answer(number, packet) gives the bytes that answer the
+    PUBLISH of that number (from 1), b"" for none, or None to close.
+    """
+
+    def __init__(self, answer, connack=b"\0\0\0"):
+        self.socket = os.path.join(processes.folder(), "d.sock")
+        self.answer, self.connack = answer, connack
+        self.published = []
+        self.most_open = 0
+        self.listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.listener.bind(self.socket)
+        self.listener.listen(8)
+        self.thread = threading.Thread(target=self._run, daemon=True)
+        self.thread.start()
+        cleanup(self.listener.close)
+
+    def _run(self):
+        with contextlib.suppress(OSError, mqtt.Closed):
+            sock, _ = self.listener.accept()
+            with sock:
+                self._serve(Served(sock))
+
+    def _serve(self, client):
+        hello = client.expect(mqtt.CONNECT)
+        client.version = hello.body[6]
+        client.send(mqtt.packet(mqtt.CONNACK, self.connack))
+        while True:
+            packet = client.receive()
+            if packet.kind == mqtt.PINGREQ:
+                client.send(mqtt.packet(mqtt.PINGRESP))
+            if packet.kind != mqtt.PUBLISH:
+                continue
+            self.published.append(packet)
+            answer = self.answer(len(self.published), packet)
+            if answer is None:
+                return
+            client.send(answer)
+
+    def publish(self, *arguments, **options):
+        return tool("publish", "--socket", self.socket, *arguments, **options)
+
+
+def puback(packet, reason=0, spool_id=None):
+    properties = {"user": [("other", "x"), ("spool-id", str(spool_id))]} if spool_id else {}
+    return mqtt.packet(mqtt.PUBACK, packet.packet_id.to_bytes(2, "big") + bytes([reason])
+                       + mqtt.encode_properties(properties))
+
+
+# Arguments
+
+
+@case
+def an_unknown_verb_names_the_known_ones():
+    done = tool("frobnicate", wanted=USAGE)
+    says(done, 'unknown verb "frobnicate"', "publish", "status", "failures", "audit")
+    tool(wanted=USAGE)
+    tool("list", wanted=USAGE)
+
+
+@case
+def help_and_version_are_on_standard_output():
+    check("publish" in tool("--help", wanted=OK).out, "the page")
+    check("publish" in tool("help", wanted=OK).out, "the page")
+    check(tool("--version", wanted=OK).out.startswith("mqtt-spool "), "the version")
+    for verb in ("publish", "status", "failures", "audit"):
+        page = tool("help", verb, wanted=OK).out
+        check(page.startswith("Usage: mqtt-spool %s " % verb), "the page of " + verb, page)
+        equal(tool(verb, "--help", wanted=OK).out, page, "--help")
+
+
+@case
+def wrong_arguments_are_usage_errors():
+    for arguments in (["-x", "status"], ["publish"], ["publish", "-t", "a"],
+                      ["publish", "-m", "x"], ["publish", "-t", "a", "-m", "x", "-l"],
+                      ["publish", "-t", "a", "-m", "x", "-q", "3"],
+                      ["publish", "-t", "a", "-m", "x", "-V", "3"],
+                      ["publish", "-t", "a", "-m", "x", "more"],
+                      ["publish", "-t", "a", "-m", "x", "--expiry", "soon"],
+                      ["publish", "-t", "a", "-m", "x", "--expiry", "0"],
+                      ["publish", "-t", "a", "-m", "x", "--user", "novalue"],
+                      ["publish", "-t", "a", "-m", "x", "-V", "4", "--ref", "r"],
+                      ["status", "--nothing"], ["status", "more"], ["failures", "--limit", "0"],
+                      ["failures", "--since", "yesterday"], ["audit", "--from", "x", "f"]):
+        done = tool(*arguments, wanted=USAGE)
+        equal(done.out, "", "standard output of %r" % arguments)
+
+
+@case
+def a_configuration_is_needed_only_where_nothing_replaces_it():
+    for verb in (["publish", "-t", "a", "-m", "x"], ["status"], ["failures"], ["audit"]):
+        says(tool("-c", "/nonexistent/spoold.conf", *verb, wanted=CONFIG),
+             "/nonexistent/spoold.conf")
+    tool("publish", "--socket", "/nonexistent/s", "-t", "a", "-m", "x", wanted=UNAVAILABLE)
+
+
+# Publishing to a real broker
+
+
+@case
+def each_source_of_messages_arrives():
+    broker = Broker()
+    far = Subscriber(broker.socket)
+    path = os.path.join(processes.folder(), "payload")
+    with open(path, "wb") as out:
+        out.write(b"\0\1\n\2")
+    broker.publish("-t", "a/m", "-m", "text", wanted=OK)
+    broker.publish("-t", "a/f", "-f", path, wanted=OK)
+    broker.publish("-t", "a/s", "-s", stdin=b"one\ntwo\n", wanted=OK)
+    broker.publish("-t", "a/l", "-l", stdin=b"one\n\nthree", wanted=OK)
+    broker.publish("-t", "a/0", "-m", "", "-q", "0", wanted=OK)
+    broker.publish("-t", "a/4", "-m", "old", "-V", "311", wanted=OK)
+    seen = [(m.topic, m.payload) for m in far.take(8)]
+    equal(seen, [("a/m", b"text"), ("a/f", b"\0\1\n\2"), ("a/s", b"one\ntwo\n"), ("a/l", b"one"),
+                 ("a/l", b""), ("a/l", b"three"), ("a/0", b""), ("a/4", b"old")])
+
+
+@case
+def every_property_arrives():
+    broker = Broker()
+    far = Subscriber(broker.socket)
+    broker.publish("-t", "a", "-m", "x", "--expiry", "10m", "--content-type", "text/plain",
+                   "--response-topic", "re/ply", "--correlation", "c-1", "--payload-format", "utf8",
+                   "--user", "a=b=c", "--user", "d=", "--ref", "order-7", wanted=OK)
+    equal(far.take(1)[0].properties,
+          {"message_expiry": 600, "content_type": "text/plain", "response_topic": "re/ply",
+           "correlation_data": b"c-1", "payload_format": 1,
+           "user": [("a", "b=c"), ("d", ""), ("spool-ref", "order-7")]})
+
+
+@case
+def retained_messages_are_sent_as_such():
+    broker = Broker()
+    broker.publish("-t", "a", "-m", "x", "--retain", wanted=OK)
+    check(Subscriber(broker.socket).take(1)[0].retain, "the retain flag")
+
+
+@case
+def many_lines_arrive_in_order():
+    broker = Broker()
+    far = Subscriber(broker.socket)
+    far.timeout = 30
+    lines = [b"%d" % number for number in range(20000)]
+    reader = threading.Thread(target=lambda: got.extend(m.payload for m in far.take(len(lines))))
+    got = []
+    reader.start()
+    broker.publish("-t", "a", "-l", stdin=b"\n".join(lines) + b"\n", wanted=OK)
+    reader.join(60)
+    check(got == lines, "the lines as they were sent", len(got))
+
+
+@case
+def a_pause_of_the_input_keeps_the_connection():
+    broker = Broker()
+    far = Subscriber(broker.socket)
+    process = processes.start([processes.tool_path(), "publish", "--socket", broker.socket, "-t",
+                               "a", "-l"], stdin=subprocess.PIPE)
+    for payload in (b"first", b"second"):
+        process.stdin.write(payload + b"\n")
+        process.stdin.flush()
+        equal(far.take(1)[0].payload, payload, "a line that arrives before the input ends")
+    process.stdin.close()
+    equal(process.wait(20), OK, "exit code")
+
+
+@case
+def what_is_too_large_is_bad_data():
+    broker = Broker("max_packet_size 2000")
+    says(broker.publish("-t", "a", "-s", stdin=b"x" * 5000, wanted=DATA), "0x95")
+    done = broker.publish("-t", "a", "-l", "-v", stdin=b"one\n" + b"x" * 5000 + b"\ntwo\n",
+                          wanted=DATA)
+    says(done, "line 2 is longer", "1 of 1 messages were accepted")
+
+
+@case
+def a_broker_that_goes_is_tried_again():
+    broker = Broker()
+    process = processes.start([processes.tool_path(), "publish", "--socket", broker.socket, "-t",
+                               "a", "-l", "-v"], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                              stderr=subprocess.PIPE)
+    process.stdin.write(b"one\n")
+    process.stdin.flush()
+    equal(process.stdout.readline(), b"accepted\n", "the first")
+    processes.end(broker.process)
+    _, err = process.communicate(timeout=20)
+    equal(process.returncode, TRY_AGAIN, "exit code")
+    check(b"1 of 1 messages were accepted" in err, "the count", err)
+
+
+# Publishing to a daemon that does as it is told
+
+
+@case
+def the_spool_id_is_printed():
+    daemon = Scripted(lambda number, packet: puback(packet, 0, 40 + number))
+    equal(daemon.publish("-t", "a", "-l", "-v", stdin=b"x\ny\n", wanted=OK).out,
+          "accepted id=41\naccepted id=42\n")
+    daemon = Scripted(lambda number, packet: puback(packet, 0, 7))
+    done = daemon.publish("-t", "a\"b", "-m", "x", "--json", wanted=OK)
+    equal(json.loads(done.out), {"id": 7, "topic": "a\"b", "result": "accepted"})
+
+
+@case
+def reason_codes_become_exit_codes():
+    for reason, code in ((0x97, TRY_AGAIN), (0x89, TRY_AGAIN), (0x8B, TRY_AGAIN),
+                         (0x87, NOT_ALLOWED), (0x90, DATA), (0x95, DATA), (0x99, DATA),
+                         (0x9B, DATA), (0x80, UNAVAILABLE), (0x83, UNAVAILABLE)):
+        daemon = Scripted(lambda number, packet, r=reason: puback(packet, r))
+        done = daemon.publish("-t", "a", "-m", "x", "--json", wanted=code)
+        line = json.loads(done.out)
+        check(line.pop("text"), "a text")
+        equal(line, {"topic": "a", "result": "refused", "code": reason})
+        says(done, "0x%02X" % reason, "0 of 1 messages")
+
+
+@case
+def the_first_failure_decides_and_the_rest_is_still_sent():
+    daemon = Scripted(lambda number, packet: puback(packet, {2: 0x87, 3: 0x97}.get(number, 0),
+                                                    number))
+    done = daemon.publish("-t", "a", "-l", "--json", stdin=b"1\n2\n3\n4\n", wanted=NOT_ALLOWED)
+    equal([(line["line"], line["result"]) for line in map(json.loads, done.out.splitlines())],
+          [(1, "accepted"), (2, "refused"), (3, "refused"), (4, "accepted")])
+    says(done, "line 2 was refused", "2 of 4 messages were accepted")
+
+
+@case
+def many_refusals_are_counted_not_listed():
+    daemon = Scripted(lambda number, packet: puback(packet, 0x97))
+    done = daemon.publish("-t", "a", "-l", stdin=b"x\n" * 500, wanted=TRY_AGAIN)
+    check(len(done.err.splitlines()) < 20, "a short report", done.err)
+    says(done, "490 more were refused", "0 of 500 messages were accepted")
+
+
+@case
+def a_close_without_an_answer_is_said_with_its_cause():
+    for version, words in (("4", ["-V 5"]), ("5", ["restart"])):
+        daemon = Scripted(lambda number, packet: puback(packet) if number < 3 else None,
+                          b"\0\0" if version == "4" else b"\0\0\0")
+        if version == "4":
+            daemon.answer = lambda number, packet: (
+                mqtt.packet(mqtt.PUBACK, packet.packet_id.to_bytes(2, "big"))
+                if number < 3 else None)
+        done = daemon.publish("-t", "a", "-l", "-V", version, "--json", stdin=b"1\n2\n3\n",
+                              wanted=TRY_AGAIN)
+        results = [json.loads(line)["result"] for line in done.out.splitlines()]
+        equal(results, ["accepted", "accepted", "unknown"], "results")
+        says(done, "2 of 3 messages were accepted", "1 sent without an answer", *words)
+
+
+@case
+def a_disconnect_tells_its_reason():
+    for reason, code in ((0x8B, TRY_AGAIN), (0x95, DATA), (0x82, UNAVAILABLE)):
+        daemon = Scripted(lambda number, packet, r=reason: mqtt.packet(mqtt.DISCONNECT,
+                                                                       bytes([r, 0])))
+        says(daemon.publish("-t", "a", "-m", "x", wanted=code), "0x%02X" % reason)
+
+
+@case
+def a_refused_connection_tells_its_reason():
+    for version, connack, code in (("5", b"\0\x87\0", NOT_ALLOWED), ("5", b"\0\x89\0", TRY_AGAIN),
+                                   ("4", b"\0\5", NOT_ALLOWED)):
+        daemon = Scripted(lambda number, packet: b"", connack)
+        says(daemon.publish("-t", "a", "-m", "x", "-V", version, wanted=code),
+             "refused the connection")
+        equal(daemon.published, [], "what was published")
+
+
+@case
+def silence_ends_at_the_timeout():
+    daemon = Scripted(lambda number, packet: b"")
+    says(daemon.publish("-t", "a", "-m", "x", "--timeout", "500ms", wanted=TRY_AGAIN), "--timeout")
+    path = os.path.join(processes.folder(), "full.sock")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
+        listener.bind(path)
+        listener.listen(0)
+        first = mqtt.dial(path)  # fills the backlog: the next connect(2) waits
+        cleanup(first.close)
+        tool("publish", "--socket", path, "-t", "a", "-m", "x", "--timeout", "500ms",
+             wanted=TRY_AGAIN)
+
+
+@case
+def the_window_and_the_receive_maximum_are_kept():
+    for connack, most in ((b"\0\0\0", 100), (b"\0\0" + mqtt.encode_properties(
+            {"receive_maximum": 7}), 7)):
+        held = []
+
+        def answer(number, packet, held=held, most=most):
+            held.append(packet)
+            if len(held) < most and number < 1000:
+                return b""
+            out = b"".join(puback(entry) for entry in held)
+            held.clear()
+            return out
+
+        daemon = Scripted(answer, connack)
+        lines = b"x\n" * (1000 // most * most)
+        daemon.publish("-t", "a", "-l", "--timeout", "20s", stdin=lines, wanted=OK)
+        # One more than the window would have been held back for ever: the answers come in
+        # blocks of exactly the window.
+        equal(len(daemon.published), lines.count(b"\n"), "published")
+
+
+@case
+def an_endless_input_takes_little_memory():
+    daemon = Scripted(lambda number, packet: puback(packet) if number < 50000 else None)
+    with open("/dev/zero", "rb") as zero:
+        feeder = processes.start(["sh", "-c", "yes " + "x" * 1000], stdout=subprocess.PIPE)
+        cleanup(processes.end, feeder)
+        done = subprocess.Popen([processes.tool_path(), "publish", "--socket", daemon.socket,
+                                 "-t", "a", "-l"], stdin=feeder.stdout, stderr=subprocess.PIPE)
+        feeder.stdout.close()
+        _, status, usage = os.wait4(done.pid, 0)
+    zero.close()
+    equal(os.waitstatus_to_exitcode(status), TRY_AGAIN, "exit code")
+    done.stderr.close()
+    sanitized = "asan" in subprocess.run(["ldd", processes.tool_path()],
+                                         stdout=subprocess.PIPE).stdout.decode()
+    check(usage.ru_maxrss < (300 if sanitized else 20) * 1024, "KiB resident", usage.ru_maxrss)
+
+
+@case
+def nobody_at_the_socket_is_told_with_the_remedy():
+    folder = processes.folder()
+    path = os.path.join(folder, "s")
+    says(tool("publish", "--socket", path, "-t", "a", "-m", "x", wanted=UNAVAILABLE),
+         "systemctl start")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as dead:
+        dead.bind(path)  # bound and not listening: a daemon that was killed
+    says(tool("publish", "--socket", path, "-t", "a", "-m", "x", wanted=UNAVAILABLE),
+         "systemctl start")
+    says(tool("publish", "--socket", "/" + "x" * 200, "-t", "a", "-m", "x", wanted=UNAVAILABLE),
+         "too long")
+
+
+def as_nobody():
+    """Runs a program as the user nobody; only root can."""
+    if os.geteuid() != 0:
+        skip("only root can become another user")
+
+    def become():
+        processes.die_with_parent()
+        os.setgroups([])
+        os.setgid(65534)
+        os.setuid(65534)
+    probe = subprocess.run([processes.tool_path(), "--version"], preexec_fn=become,
+                           stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    if probe.returncode:
+        skip("the build is in a folder that is closed to other users")
+    return become
+
+
+def as_nobody_or_skip():
+    with contextlib.suppress(PermissionError):
+        return as_nobody()
+    return skip("the build is in a folder that is closed to other users")
+
+
+@case
+def a_socket_or_a_spool_that_is_closed_to_us_is_not_allowed():
+    become = as_nobody_or_skip()
+    daemon = Scripted(lambda number, packet: puback(packet))
+    os.chmod(os.path.dirname(daemon.socket), 0o755)
+    os.chmod(daemon.socket, 0o600)
+    says(daemon.publish("-t", "a", "-m", "x", wanted=NOT_ALLOWED, preexec_fn=become), "group")
+    made = Spool(7)
+    os.chmod(made.folder, 0o755)
+    os.chmod(made.audit, 0o600)
+    for verb in ("failures", "status"):
+        says(tool(verb, "--directory", made.directory, wanted=NOT_ALLOWED, preexec_fn=become),
+             "sudo")
+    tool("audit", made.audit, wanted=NOT_ALLOWED, preexec_fn=become)
+
+
+@case
+def wrong_topics_and_qos_2_are_bad_data():
+    daemon = Scripted(lambda number, packet: puback(packet))
+    for topic in ("", "a/#", "a/+/b", b"a\xff", "x" * 65536):
+        tool("publish", "--socket", daemon.socket, "-m", "x", "-t",
+             topic if isinstance(topic, str) else os.fsdecode(topic), wanted=DATA)
+    says(daemon.publish("-t", "a", "-m", "x", "-q", "2", wanted=DATA), "QoS 2", "-q 1")
+    daemon.publish("-t", "a", "-m", "x", "--response-topic", "a/#", wanted=DATA)
+    daemon.publish("-t", "a", "-f", "/nonexistent/file", "-m", "x", wanted=USAGE)
+    daemon.publish("-t", "a", "-f", "/nonexistent/file", wanted=UNAVAILABLE)
+
+
+# Reading a spool: made by the store itself, without a daemon
+
+
+class Spool:
+    """Four delivered, one rejected, two evicted, three spooled; seven outcome rows."""
+
+    def __init__(self, exported, hold=False):
+        build = os.environ.get("SPOOLD_BUILD") or os.path.join(
+            os.path.dirname(processes.tool_path()), "..")
+        program = os.path.join(build, "tests", "make_spool")
+        if not os.access(program, os.X_OK):
+            raise AssertionError("%s is not built" % program)
+        self.folder = processes.folder()
+        self.directory = os.path.join(self.folder, "spool")
+        self.audit = os.path.join(self.folder, "audit.jsonl")
+        self.socket = os.path.join(self.folder, "run.sock")
+        self.status_file = os.path.join(self.folder, "status.json")
+        command = [program, self.directory, self.audit, str(exported)]
+        self.process = processes.start(command + (["hold"] if hold else []),
+                                       stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        cleanup(processes.end, self.process)
+        if hold:
+            equal(self.process.stdout.readline(), b"ready\n", "make_spool")
+        else:
+            equal(self.process.wait(20), 0, "make_spool's exit code")
+
+    def status(self, *arguments, **options):
+        return tool("status", "--directory", self.directory, "--socket", self.socket, *arguments,
+                    **options)
+
+    def lines(self):
+        with open(self.audit) as seen:
+            return [json.loads(line) for line in seen]
+
+    def write_audit(self, text):
+        with open(self.audit, "w") as out:
+            out.write(text)
+
+    def check_audit(self, **options):
+        done = tool("audit", "--directory", self.directory, "--json", self.audit, **options)
+        return json.loads(done.out)
+
+
+LEDGER = {"accepted": 10, "delivered": 4, "evicted": 2, "expired": 0, "rejected": 1, "dropped": 0,
+          "damaged": 0, "spooled": 3, "balanced": True}
+
+
+@case
+def status_of_a_stopped_daemon_comes_from_the_spool():
+    made = Spool(7)
+    for file_left_behind in (False, True):
+        if file_left_behind:
+            with open(made.status_file, "w") as out:
+                json.dump({"version": "9", "pid": 1, "link": {"state": "online"}}, out)
+        done = made.status("--json", wanted=OK)
+        equal(done.out.count("\n"), 1, "lines")
+        status = json.loads(done.out)
+        equal(status["link"], {"state": "stopped"}, "link")
+        equal(status["uptime_ms"], 0, "uptime_ms")
+        equal(status["ledger"], LEDGER, "ledger")
+        equal(status["spool"]["messages"], 3, "messages")
+        equal([(lane["name"], lane["messages"]) for lane in status["lanes"]], [("default", 3)])
+        says(made.status(wanted=OK), "NOT RUNNING", "systemctl start", "3 messages", "balances")
+        says(made.status("--require-running", wanted=UNAVAILABLE), "systemctl start")
+
+
+def write_status(made, **members):
+    now = time.time()
+    stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now)) + ".000Z"
+    status = {"version": "0.1.0", "pid": made.process.pid, "time": stamp, "uptime_ms": 90061000,
+              "link": {"state": "online", "broker": "ssl://b:8883", "since": stamp, "connects": 3,
+                       "last_error": "refused\x1b[31m"},
+              "ledger": LEDGER, "forecast": {"full_s": None, "drained_s": 61}}
+    status.update(members)
+    with open(made.status_file, "w") as out:
+        json.dump(status, out)
+        out.write("\n")
+    return status
+
+
+@case
+def status_of_a_running_daemon_is_its_own():
+    made = Spool(7, hold=True)
+    wanted = write_status(made)
+    done = made.status("--json", "--require-running", wanted=OK)
+    equal(json.loads(done.out), wanted, "the object")
+    equal(done.out.count("\n"), 1, "lines")
+    page = made.status(wanted=OK)
+    equal(page.err, "", "warnings")
+    says(page, "mqtt-spoold 0.1.0, running for 1 d 1 h", "online, broker ssl://b:8883",
+         "connected 3 times", "refused?[31m", "balances", "- messages", "drained in 1 m")
+
+
+@case
+def an_old_status_of_a_running_daemon_is_marked():
+    made = Spool(7, hold=True)
+    write_status(made, time="2026-01-01T00:00:00.000Z")
+    says(made.status(wanted=OK), "although the daemon runs")
+
+
+@case
+def a_running_daemon_without_a_status_file_is_read_from_the_spool():
+    made = Spool(7, hold=True)
+    status = json.loads(made.status("--json", wanted=OK).out)
+    equal((status["link"]["state"], status["ledger"]), ("unknown", LEDGER))
+    with open(made.status_file, "w") as out:
+        out.write("{ no status")
+    says(made.status(wanted=OK), "running", "looking into the spool")
+
+
+@case
+def a_ledger_that_does_not_balance_is_loud():
+    made = Spool(7, hold=True)
+    write_status(made, ledger=dict(LEDGER, accepted=11))
+    says(made.status(wanted=OK), "DOES NOT BALANCE: 11 accepted, 10 accounted for")
+
+
+@case
+def no_spool_at_all_is_unavailable():
+    for verb in ("status", "failures"):
+        says(tool(verb, "--directory", "/nonexistent/spool", wanted=UNAVAILABLE), "no spool")
+        says(tool(verb, "--directory", processes.folder(), wanted=UNAVAILABLE), "no spool")
+
+
+@case
+def failures_are_listed_oldest_first():
+    for hold in (False, True):
+        made = Spool(7, hold)
+        done = tool("failures", "--directory", made.directory, "--json", wanted=OK)
+        records = [json.loads(line) for line in done.out.splitlines()]
+        equal([(r["id"], r["outcome"], r["reason"]) for r in records],
+              [(5, "rejected", "reason_code"), (6, "evicted", "max_messages"),
+               (7, "evicted", "max_messages")])
+        equal((records[0]["code"], records[0]["ref"], records[0]["client"]),
+              (0x87, "order-5", "sensor"))
+        equal(records, [line for line in made.lines() if line["outcome"] != "delivered"],
+              "the same as in the audit file")
+        says(tool("failures", "--directory", made.directory, wanted=OK), "TIME",
+             "rejected/reason_code 0x87", "evicted/max_messages", "plant/1/temperature")
+
+
+@case
+def failures_are_limited_to_the_newest_and_by_time():
+    made = Spool(7)
+
+    def ids(*arguments):
+        done = tool("failures", "--directory", made.directory, "--json", *arguments, wanted=OK)
+        return [json.loads(line)["id"] for line in done.out.splitlines()]
+
+    equal(ids("--limit", "2"), [6, 7], "the newest two")
+    equal(ids("--limit", "9"), [5, 6, 7], "more than there are")
+    # The rows are of 2026-09-21, by the clock that made them.
+    equal(ids("--since", "2026-09-21T00:00:00.000Z"), [5, 6, 7], "since before")
+    equal(ids("--since", "2026-09-23T00:00:00.000Z"), [], "since after")
+    equal(ids("--since", "1000000h", "--limit", "1"), [7], "an age")
+    says(tool("failures", "--directory", made.directory, "--since", "2099-01-01T00:00:00.000Z",
+              wanted=OK), "No failure")
+
+
+# Audit files
+
+
+def record(seq, outcome="delivered", **fields):
+    made = {"seq": seq, "time": "2026-11-01T12:00:00.%03dZ" % (seq % 1000), "outcome": outcome,
+            "id": 100 + seq, "lane": "default", "client": "c", "uid": 0, "topic": "a/b", "qos": 1,
+            "bytes": 3, "accepted": "2026-11-01T11:59:59.000Z", "age_ms": 1000, "attempts": 1}
+    if outcome == "evicted":
+        made["reason"] = "max_age"
+    made.update(fields)
+    return made
+
+
+def audit(*parts, arguments=(), wanted=None, stdin=b"", torn=b""):
+    """Each part is one file: a list of records, dicts or raw bytes. Returns the JSON and the run."""
+    folder = processes.folder()
+    paths = []
+    for number, part in enumerate(parts):
+        paths.append(os.path.join(folder, "audit.%d" % number))
+        with open(paths[-1], "wb") as out:
+            for line in part:
+                out.write((line if isinstance(line, bytes) else json.dumps(line).encode()) + b"\n")
+            out.write(torn if number == len(parts) - 1 else b"")
+    tool("audit", *arguments, *paths, wanted=wanted, stdin=stdin)
+    done = tool("audit", "--json", *arguments, *paths, wanted=wanted, stdin=stdin)
+    return json.loads(done.out) if done.out else None
+
+
+def problem(*lines, **options):
+    """The one problem of a file with these lines."""
+    seen = audit(list(lines), wanted=DATA, **options)
+    equal((seen["verdict"], seen["problems"]), ("wrong", 1), "verdict of %r" % seen)
+    return seen["problem_list"][0]
+
+
+@case
+def a_sound_file_is_sound():
+    seen = audit([record(1), record(2, "evicted"), record(3, code=0, ref="r", more="later")],
+                 wanted=OK)
+    equal((seen["verdict"], seen["lines"], seen["first_seq"], seen["last_seq"], seen["problems"]),
+          ("sound", 3, 1, 3, 0))
+    equal(seen["outcomes"], dict(dict.fromkeys(OUTCOMES, 0), delivered=2, evicted=1))
+    equal(audit([], wanted=OK)["lines"], 0, "lines of an empty file")
+
+
+@case
+def missing_doubled_and_unordered_lines_are_found():
+    found = problem(record(1), record(2), record(5))
+    equal(found["line"], 3, "line")
+    check("2 lines are missing" in found["text"], "the gap", found)
+    check("comes after" in problem(record(1), record(2), record(2, id=900))["text"], "doubled")
+    check("oldest first" in audit([record(3)], [record(1), record(2)], wanted=DATA)[
+        "problem_list"][0]["text"], "the order of files")
+
+
+@case
+def two_outcomes_of_one_message_are_found():
+    found = problem(record(1, id=7), record(2, id=8), record(3, "evicted", id=7))
+    check("message 7 already had an outcome" in found["text"] and found["line"] == 3, "id", found)
+    far_apart = [record(seq, id=1 + (seq * 7919 % 5000) * 70000) for seq in range(1, 4001)]
+    audit(far_apart, wanted=OK)
+    audit(far_apart + [record(4001, id=far_apart[17]["id"])], wanted=DATA)
+
+
+@case
+def wrong_lines_are_named():
+    folded = {"no JSON": b'{"seq": 1,', "no outcome record": b"[1]", "\"seq\"": dict(record(1), seq="1"),
+              "\"time\"": record(1, time="yesterday"), "no outcome \"lost\"": record(1, "lost"),
+              "does not go": record(1, "evicted", reason="poison"),
+              "\"reason\" is none": record(1, "evicted", reason="bored"),
+              "\"qos\"": record(1, qos=3), "\"uid\"": record(1, uid=-1),
+              "\"topic\" is not a text": record(1, topic=5), "\"code\"": record(1, code=256),
+              "\"ref\"": record(1, ref=1), "\"bytes\"": record(1, bytes=1.5),
+              "\"age_ms\"": record(1, age_ms=-1), "\"attempts\"": record(1, attempts=None)}
+    for text, line in folded.items():
+        found = problem(line)
+        check(text in found["text"] and found["line"] == 1, "names what is wrong", text, found)
+    for name in record(1):
+        without = record(1)
+        del without[name]
+        check("\"%s\" is missing" % name in problem(without)["text"], "missing field", name)
+    check("does not go" in problem(record(1, "evicted", reason="max_age"),
+                                   dict(record(2, "rejected")))["text"], "a failure needs a reason")
+    check("JSON" in problem(b'{"seq":1,"seq":1}')["text"], "a member that comes twice")
+    check("longer" in problem(b"x" * 3000000)["text"], "a line without an end")
+
+
+@case
+def many_problems_are_counted():
+    seen = audit([record(2 * seq) for seq in range(1, 101)], wanted=DATA)
+    equal((seen["problems"], len(seen["problem_list"])), (99, 20))
+
+
+@case
+def a_later_start_is_reported_and_can_be_demanded():
+    seen = audit([record(5), record(6)], wanted=OK)
+    equal(seen["first_seq"], 5, "first_seq")
+    audit([record(5), record(6)], arguments=["--from", "5"], wanted=OK)
+    found = problem(record(5), arguments=["--from", "1"])
+    check("should be 1" in found["text"], "the start", found)
+
+
+@case
+def gaps_are_right_where_deliveries_are_left_out():
+    audit([record(2, "evicted"), record(9, "evicted")], arguments=["--deliveries-off"], wanted=OK)
+    problem(record(9, "evicted"), record(2, "evicted"), arguments=["--deliveries-off"])
+
+
+@case
+def files_follow_each_other_and_half_a_line_at_the_end_is_no_problem():
+    seen = audit([record(1), record(2)], [record(3)], wanted=OK, torn=b'{"seq": 4')
+    equal((seen["files"], seen["lines"], seen["torn"]), (2, 3, True))
+    folder = processes.folder()
+    path = os.path.join(folder, "cut")
+    with open(path, "w") as out:
+        out.write(json.dumps(record(1)) + "\n" + '{"seq"')
+    done = tool("audit", path, path, wanted=DATA)
+    says(done, "cut:2: this is no JSON")
+
+
+@case
+def a_clock_set_back_is_counted_only():
+    seen = audit([record(1), record(2, time="2020-01-01T00:00:00.000Z"), record(3)], wanted=OK)
+    equal(seen["clock_steps"], 1, "clock_steps")
+
+
+@case
+def compressed_files_are_said_to_be_and_standard_input_is_read():
+    path = os.path.join(processes.folder(), "audit.1.gz")
+    with gzip.open(path, "w") as out:
+        out.write(json.dumps(record(1)).encode() + b"\n")
+    says(tool("audit", path, wanted=DATA), "compressed", "zcat")
+    done = tool("audit", "--json", "-", wanted=OK, stdin=json.dumps(record(1)).encode() + b"\n")
+    equal(json.loads(done.out)["lines"], 1, "lines")
+
+
+@case
+def a_file_that_is_not_there_is_unavailable():
+    says(tool("audit", "/nonexistent/audit", wanted=UNAVAILABLE), "/nonexistent/audit")
+    tool("audit", processes.folder(), wanted=UNAVAILABLE)
+
+
+@case
+def files_and_database_agree_whatever_is_exported():
+    for exported in (0, 3, 7):
+        for hold in (False, True):
+            made = Spool(exported, hold)
+            seen = made.check_audit(wanted=OK)
+            equal((seen["verdict"], seen["lines"], seen["database"]),
+                  ("sound", exported, {"running": hold, "balanced": True, "counts_compared": True,
+                                       "accepted": 10, "ended": 7, "spooled": 3,
+                                       "exported_seq": exported, "waiting": 7 - exported}))
+    says(tool("audit", "--directory", made.directory, made.audit, wanted=OK), "verdict   sound",
+         "10 accepted, 7 ended, 3 spooled", "the daemon runs")
+
+
+@case
+def lines_lost_after_the_export_are_found():
+    made = Spool(7)
+    lines = made.lines()
+    made.write_audit("".join(json.dumps(line) + "\n" for line in lines[:5]))
+    seen = made.check_audit(wanted=DATA)
+    check("wrote up to 7" in seen["problem_list"][0]["text"], "the cut", seen)
+    made.write_audit("")
+    made.check_audit(wanted=DATA)
+
+
+@case
+def lines_that_were_altered_do_not_have_the_sums_of_the_ledger():
+    made = Spool(7)
+    lines = made.lines()
+    equal(lines[5]["outcome"], "evicted", "the sixth line")
+    del lines[5]["reason"]
+    lines[5]["outcome"] = "delivered"
+    made.write_audit("".join(json.dumps(line) + "\n" for line in lines))
+    texts = [entry["text"] for entry in made.check_audit(wanted=DATA)["problem_list"]]
+    check(any(text.startswith("evicted: 1 in the files") for text in texts), "evicted", texts)
+    check(any(text.startswith("delivered: 5 in the files") for text in texts), "delivered", texts)
+
+
+@case
+def lines_that_the_database_never_had_are_found():
+    made = Spool(7)
+    with open(made.audit, "a") as out:
+        out.write(json.dumps(record(8, id=500)) + "\n")
+    texts = [entry["text"] for entry in made.check_audit(wanted=DATA)["problem_list"]]
+    check(any("another spool" in text for text in texts), "the end", texts)
+
+
+@case
+def a_rotated_history_is_compared_as_far_as_it_goes():
+    made = Spool(7)
+    lines = made.lines()
+    made.write_audit("".join(json.dumps(line) + "\n" for line in lines[3:]))
+    seen = made.check_audit(wanted=OK)
+    equal((seen["first_seq"], seen["database"]["counts_compared"]), (4, False))
+
+
+@case
+def the_configuration_tells_where_everything_is():
+    made = Spool(7)
+    config = os.path.join(made.folder, "mqtt-spoold.conf")
+    with open(config, "w") as out:
+        out.write('spool = { directory = "%s"; };\nlisten = { socket = "%s"; };\n'
+                  'uplink = { brokers = ( "tcp://127.0.0.1:9" ); };\naudit = { file = "%s"; };\n'
+                  % (made.directory, made.socket, made.audit))
+    says(tool("-c", config, "audit", wanted=OK), "verdict   sound")
+    says(tool("-c", config, "status", wanted=OK), "NOT RUNNING")
+    says(tool("-c", config, "failures", wanted=OK), "rejected")
+    tool("-c", config, "publish", "-t", "a", "-m", "x", wanted=UNAVAILABLE)
+    with open(config, "a") as out:
+        out.write("nonsense = 1;\n")
+    says(tool("-c", config, "status", wanted=CONFIG), "nonsense")
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    run_all()
