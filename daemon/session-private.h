@@ -84,9 +84,8 @@ struct session {
 
 /* session.c */
 
-/* Go to CLOSING, unless there already; session_update() does the rest. v5 gets a DISCONNECT
- * with
- * @code when the handshake is done; 0: none. @detail may be NULL. */
+/* Go to CLOSING, unless there already; session_update() does the rest. When the handshake is
+ * done, v5 gets a DISCONNECT with @code; 0: none. @detail may be NULL. */
 void session_end(struct session *session, uint8_t code, const char *why, const char *detail);
 /* The same for a positive condition of packet.h. */
 void session_end_on_condition(struct session *session, const char *why, int condition);

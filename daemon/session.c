@@ -32,16 +32,16 @@
 #include <time.h>
 
 #define READ_CHUNK (64 * 1024)
-/* What a closing client may leave unread, and for how long it may leave our last words unread.
- */
-#define DISCARD_MAX      (256 * 1024)
+/* How much of what a closed client still sent is thrown away at most. */
+#define DISCARD_MAX (256 * 1024)
+/* How long a client may leave our last words unread. */
 #define CLOSE_TIMEOUT_US 2000000
 
 static uint64_t now_us(const struct session *session)
 {
     uint64_t now = 0;
     (void)sd_event_now(session->event, CLOCK_MONOTONIC,
-                       &now); /* fails only for a wrong clock */
+                       &now); /* fails for a wrong clock only */
     return now;
 }
 
@@ -286,9 +286,9 @@ static void check_keep_alive(struct session *session)
 
 static void check_closing(struct session *session)
 {
+    /* It may wait for the commit, not for the client. */
     if (session->owed.count > session->owed.released)
-        arm(session,
-            now_us(session) + CLOSE_TIMEOUT_US); /* waits for the commit, not the client */
+        arm(session, now_us(session) + CLOSE_TIMEOUT_US);
     else
         session->output_lost = true;
 }

@@ -155,12 +155,15 @@ static bool send_debt(struct session *session, const struct session_debt *debt)
     return session_out_end(session, &bare);
 }
 
-static void owed_shift(struct session_owed *owed)
+/* A closing session keeps its ring: it may be closed from inside its owner's call, which then
+ * still accepts what was offered. */
+static void owed_shift(struct session *session)
 {
+    struct session_owed *owed = &session->owed;
     owed->head = (owed->head + 1) & (owed->size - 1);
     owed->count--;
     owed->released--;
-    if (owed->count == 0 && owed->size > OWED_SIZE_KEPT) {
+    if (owed->count == 0 && owed->size > OWED_SIZE_KEPT && session->state == SESSION_OPEN) {
         free(owed->ring);
         *owed = (struct session_owed){0};
     }
@@ -173,7 +176,7 @@ void session_owed_pump(struct session *session)
     while (owed->released > 0 && bytes_used(&session->output) <= limit) {
         if (!send_debt(session, owed_at(owed, 0)))
             return;
-        owed_shift(owed);
+        owed_shift(session);
     }
     if (!session_owed_is_full(session))
         session->throttled = false;

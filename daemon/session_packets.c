@@ -207,8 +207,7 @@ static bool offer(struct session *session, const struct packet_publish *publish)
     return follow_verdict(session, publish, &verdict);
 }
 
-/* A v5 client was told the maximum [MQTT-3.3.4-7]; a 3.1.1 client never was and waits instead.
- */
+/* A v5 client was told the maximum [MQTT-3.3.4-7]; a 3.1.1 client never was: it waits. */
 static bool has_room_for_debt(struct session *session)
 {
     if (session_owed_is_full(session)) {

@@ -12,6 +12,8 @@
 #include <cmocka.h>
 
 #include <errno.h>
+#include <malloc.h>
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -610,18 +612,27 @@ static void a_client_that_never_connects_is_closed_in_time(void **state)
     expect_end(f);
 }
 
+static int connect_late(sd_event_source *source, void *userdata)
+{
+    (void)source;
+    put(userdata, BYTES(0x10, 13, 0, 4, 'M', 'Q', 'T', 'T', 4, 2, 0, 0, 0, 1, 'c'));
+    return 0;
+}
+
 static void a_client_that_waits_for_the_last_moment_is_still_heard(void **state)
 {
     struct fixture *f = *state;
     session_free(f->session);
     client_close(f);
     start(f, 30);
-    /* The loop is busy elsewhere until after the deadline; the CONNECT came before it. */
-    put(f, BYTES(0x10, 13, 0, 4, 'M', 'Q', 'T', 'T', 4, 2, 0, 0, 0, 1, 'c'));
-    int64_t until = now_us() + 400000;
-    while (now_us() < until)
-        ;
+    /* The loop finds the deadline past and is kept busy meanwhile; the CONNECT comes just then,
+     * so the timer is dispatched first. */
+    (void)poll(NULL, 0, 400);
+    sd_event_source *late = NULL;
+    assert_true(sd_event_add_defer(f->event, &late, connect_late, f) >= 0);
+    assert_true(sd_event_source_set_priority(late, SD_EVENT_PRIORITY_IMPORTANT) >= 0);
     run(f);
+    (void)sd_event_source_disable_unref(late);
     EXPECT(f, 0x20, 2, 0, 0);
     expect_silence(f);
 }
@@ -1163,6 +1174,32 @@ static void a_client_that_vanishes_before_the_commit_costs_nothing(void **state)
     expect_end(f);
 }
 
+static void a_client_that_vanishes_during_the_commit_is_heard_to_the_end(void **state)
+{
+    struct fixture *f = *state;
+    connect_as(f, V4, 0);
+    publish(f, 1, 1);
+    put_publish(f, 0, 0);
+    client_close(f);
+    acknowledge(f); /* the write fails; what was sent before still lies there */
+    assert_int_equal(f->closed, 0);
+    expect_end(f);
+    assert_int_equal(f->offers, 2);
+    assert_string_equal(f->why, "connection closed without DISCONNECT");
+}
+
+static void a_client_that_leaves_answers_unread_is_heard_to_the_end(void **state)
+{
+    struct fixture *f = *state;
+    connect_as(f, V4, 0);
+    SEND(f, 0xC0, 0);
+    put_publish(f, 0, 0);
+    client_close(f); /* with the PINGRESP unread: a reset, not an end of stream */
+    expect_end(f);
+    assert_int_equal(f->offers, 1);
+    assert_memory_equal(f->why, "read: ", 6);
+}
+
 static void disconnect_cannot_ask_for_more_than_connect_did(void **state)
 {
     struct fixture *f = *state;
@@ -1201,6 +1238,19 @@ static void closing_from_our_side_waits_for_the_commit(void **state)
     acknowledge(f);
     expect_puback(f, 1, 0, 1);
     expect_disconnect(f, MQTT_SESSION_TAKEN_OVER);
+}
+
+static void closing_waits_for_a_slow_commit_as_long_as_it_takes(void **state)
+{
+    struct fixture *f = *state;
+    connect_as(f, V4, 0);
+    publish(f, 1, 1);
+    session_close(f->session, MQTT_SESSION_TAKEN_OVER, "taken over");
+    run_for(f, 2500000);
+    expect_silence(f);
+    acknowledge(f);
+    expect_puback(f, 1, 0, 1);
+    expect_end(f);
 }
 
 static void closing_before_connect_says_nothing(void **state)
@@ -1337,6 +1387,20 @@ static void a_malformed_packet_ends_the_connection(void **state)
     assert_ends(*state, V5, MQTT_MALFORMED_PACKET, BYTES(0x30, 0xFF, 0xFF, 0xFF, 0xFF));
 }
 
+static void a_malformed_body_ends_the_connection_whatever_the_type(void **state)
+{
+    assert_ends(*state, V5, MQTT_MALFORMED_PACKET, BYTES(0x32, 2, 0, 5));
+    assert_ends(*state, V5, MQTT_PROTOCOL_ERROR, BYTES(0x82, 3, 0, 7, 0)); /* no filter */
+    assert_ends(*state, V5, MQTT_PROTOCOL_ERROR, BYTES(0xA2, 3, 0, 7, 0));
+    assert_ends(*state, V5, MQTT_MALFORMED_PACKET, BYTES(0x62, 1, 0));
+    assert_ends(*state, V5, MQTT_MALFORMED_PACKET, BYTES(0xE0, 2, 0, 5));
+    assert_ends(*state, V4, 0, BYTES(0x32, 2, 0, 5));
+    assert_ends(*state, V4, 0, BYTES(0x82, 2, 0, 7));
+    assert_ends(*state, V4, 0, BYTES(0xA2, 2, 0, 7));
+    assert_ends(*state, V4, 0, BYTES(0x62, 1, 0));
+    assert_ends(*state, V4, 0, BYTES(0xE0, 1, 0));
+}
+
 static void a_packet_above_the_limit_is_refused_by_its_header(void **state)
 {
     assert_ends(*state, V5, MQTT_PACKET_TOO_LARGE, BYTES(0x30, 0xFE, 0x1F)); /* 4,097 in all */
@@ -1361,6 +1425,22 @@ static void a_client_of_small_packets_gets_the_bare_acknowledgement(void **state
     session_close(f->session, MQTT_SERVER_BUSY, "a reason that does not fit");
     EXPECT(f, 0xE0, 1, MQTT_SERVER_BUSY);
     expect_end(f);
+}
+
+static void an_answer_that_the_client_cannot_take_ends_the_connection(void **state)
+{
+    struct fixture *f = *state;
+    uint8_t packet[6 + 30 * 4] = {0x82, 4 + 30 * 4 - 1, 0, 7, 0};
+    connect_with(f, BYTES(0x27, 0, 0, 0, 21));
+    drain(f);
+    f->got_size = 0;
+    publish(f, 1, 1);
+    for (size_t i = 0; i < 30; i++)
+        memcpy(packet + 5 + i * 4, "\x00\x01t", 4);
+    put(f, packet, 5 + 30 * 4);
+    expect_end(f); /* nothing more can be said, so nothing is waited for */
+    acknowledge(f);
+    assert_int_equal(f->closed, 1);
 }
 
 static void a_client_that_wants_no_reasons_gets_no_spool_id(void **state)
@@ -1443,6 +1523,49 @@ static void a_client_that_does_not_read_its_last_words_is_closed_in_time(void **
     assert_int_equal(f->closed, 0);
     (void)run_until_closed(f);
     assert_string_equal(f->why, "busy");
+}
+
+#define IDLE_CLIENTS   50
+#define IDLE_BYTES_MAX (16 * 1024)
+
+static size_t allocated(void)
+{
+    struct mallinfo2 info = mallinfo2();
+    return info.uordblks + info.hblkhd;
+}
+
+/* A sanitizer brings an allocator of its own. */
+static bool allocations_are_counted(void)
+{
+    size_t before = allocated();
+    void *volatile probe = malloc(1000);
+    bool counted = allocated() >= before + 1000;
+    free(probe);
+    return counted;
+}
+
+static void an_idle_client_costs_little_memory(void **state)
+{
+    static struct fixture idle[IDLE_CLIENTS];
+    struct fixture *f = *state;
+    if (!allocations_are_counted())
+        skip();
+    size_t before = allocated();
+    for (size_t i = 0; i < IDLE_CLIENTS; i++) {
+        idle[i] = (struct fixture){.event = f->event};
+        start(&idle[i], 0);
+        connect_as(&idle[i], V5, 60);
+        put_many(&idle[i], 1000);
+        acknowledge(&idle[i]);
+        run(&idle[i]);
+        expect_pubacks(&idle[i], 1, 1000);
+    }
+    size_t grown = allocated() - before;
+    for (size_t i = 0; i < IDLE_CLIENTS; i++) {
+        session_free(idle[i].session);
+        client_close(&idle[i]);
+    }
+    assert_in_range(grown / IDLE_CLIENTS, 1, IDLE_BYTES_MAX);
 }
 
 /* ---- keep-alive ---- */
@@ -1548,9 +1671,12 @@ int main(void)
         CASE(a_stream_that_ends_inside_a_packet_is_told),
         CASE(a_client_that_writes_all_and_vanishes_is_heard),
         CASE(a_client_that_vanishes_before_the_commit_costs_nothing),
+        CASE(a_client_that_vanishes_during_the_commit_is_heard_to_the_end),
+        CASE(a_client_that_leaves_answers_unread_is_heard_to_the_end),
         CASE(disconnect_cannot_ask_for_more_than_connect_did),
         CASE(closing_from_our_side_tells_the_reason),
         CASE(closing_from_our_side_waits_for_the_commit),
+        CASE(closing_waits_for_a_slow_commit_as_long_as_it_takes),
         CASE(closing_before_connect_says_nothing),
         CASE(the_owner_may_close_from_inside_its_calls),
         CASE(after_the_end_every_call_is_harmless),
@@ -1562,12 +1688,15 @@ int main(void)
         CASE(a_release_without_a_message_is_answered_in_5_only),
         CASE(packets_that_no_client_may_send_end_the_connection),
         CASE(a_malformed_packet_ends_the_connection),
+        CASE(a_malformed_body_ends_the_connection_whatever_the_type),
         CASE(a_packet_above_the_limit_is_refused_by_its_header),
         CASE(a_client_of_small_packets_gets_the_bare_acknowledgement),
+        CASE(an_answer_that_the_client_cannot_take_ends_the_connection),
         CASE(a_client_that_wants_no_reasons_gets_no_spool_id),
         CASE(a_client_that_never_reads_is_not_read_any_more),
         CASE(acknowledgements_wait_for_a_slow_reader_in_order),
         CASE(a_client_that_does_not_read_its_last_words_is_closed_in_time),
+        CASE(an_idle_client_costs_little_memory),
         CASE(a_silent_client_is_closed_after_one_and_a_half_keep_alives),
         CASE(a_client_that_pings_stays),
         CASE(a_client_that_we_keep_waiting_is_not_called_silent),
