@@ -1,0 +1,548 @@
+/*
+ * audit.c - the audit file: outcome rows as JSON Lines, each exactly once
+ *
+ * Where the export stands, never one ahead of the next:
+ *
+ *   told_seq     the spool's cursor: synced, its rows may be pruned
+ *   written_seq  in the file (or left out, as a delivery may be)
+ *   reported_seq told to the owner, who copies it to the journal
+ *
+ * Only whole lines count as written. What a write leaves behind them, when the
+ * disk is full, is cut off before anything else is written; kept_bytes says
+ * where. A sync that fails proves nothing about what was written since the last
+ * one (the kernel may have dropped those pages), so the export steps back to
+ * the cursor and writes these rows again; the spool has them until then. The
+ * owner is told of a row while it is in memory, which is before its line is
+ * written, and once only, however often the line must be written.
+ *
+ * A file of another name is opened by audit_export() or audit_reopen() only.
+ * The first comes after a commit, so the old file's cursor is durable before
+ * the new one has a line: a start after a crash looks at one file only, or,
+ * where that one is still empty, at the one it was rotated to.
+ */
+#include "audit.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <libgen.h>
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "audit_tail.h"
+#include "log.h"
+#include "record.h"
+
+#define AUDIT_FLUSH_BYTES  ((size_t)256 * 1024)
+#define AUDIT_BUFFER_BYTES (AUDIT_FLUSH_BYTES + RECORD_LINE_MAX + 1)
+#define AUDIT_RETRY_MS     1000
+#define AUDIT_NAME_MAX     512 /* of a path in the log */
+
+struct audit {
+    char *file;
+    bool deliveries;
+    struct spool *spool;
+    struct audit_ops ops;
+    void *owner;
+
+    int fd;
+    bool tail_is_known; /* a file was opened since the start, so written_seq is right */
+    bool tail_is_dirty; /* bytes behind kept_bytes, to be cut */
+    off_t kept_bytes;
+    off_t synced_bytes;
+
+    uint64_t told_seq;
+    uint64_t written_seq;
+    uint64_t reported_seq;
+    uint64_t unsynced_rows;
+    int64_t unsynced_since_ms;
+    int64_t now_ms;
+
+    bool waiting;
+    int64_t retry_ms;
+
+    size_t used;
+    uint64_t used_seq; /* of the last row that is in the buffer or was left out */
+    uint64_t used_rows;
+    int write_error;
+    char buffer[AUDIT_BUFFER_BYTES]; /* pages that no line needed stay untouched */
+};
+
+static bool audit_writes_file(const struct audit *audit)
+{
+    return *audit->file != '\0';
+}
+
+/* ---- waiting ---- */
+
+static const char *audit_quote_file(const struct audit *audit, char text[static AUDIT_NAME_MAX])
+{
+    return log_quote(text, AUDIT_NAME_MAX, audit->file, strlen(audit->file));
+}
+
+static void audit_wait(struct audit *audit, int error)
+{
+    char file[AUDIT_NAME_MAX];
+
+    audit->retry_ms = audit->now_ms + AUDIT_RETRY_MS;
+    if (audit->waiting)
+        return;
+    audit->waiting = true;
+    log_warning("audit_waiting file=%s error=\"%s\" records=spooled, retrying each second",
+                audit_quote_file(audit, file),
+                error == -EBADMSG ? "this is no audit file" : strerror(-error));
+}
+
+static void audit_resume(struct audit *audit, uint64_t rows)
+{
+    char file[AUDIT_NAME_MAX];
+
+    if (!audit->waiting)
+        return;
+    audit->waiting = false;
+    log_notice("audit_resumed file=%s rows=%" PRIu64, audit_quote_file(audit, file), rows);
+}
+
+/* ---- opening ---- */
+
+/* The seq of a file that was rotated just before; 0 when there is none, or it is not readable.
+ */
+static uint64_t audit_rotated_seq(const struct audit *audit)
+{
+    AUTO_FREE char *name = NULL;
+    AUTO_CLOSE int fd = -1;
+    uint64_t seq = 0;
+    off_t cut;
+
+    if (asprintf(&name, "%s.1", audit->file) < 0) {
+        name = NULL;
+        return 0;
+    }
+    fd = open(name, O_RDWR | O_CLOEXEC | O_NONBLOCK);
+    if (fd < 0 || audit_tail_mend(fd, audit->told_seq, &seq, &cut) != 0 || fdatasync(fd) < 0)
+        return 0; /* its unsynced rows are written again: twice is better than not at all */
+    return seq;
+}
+
+/* Lines that the spool cannot know: its database is older than the file, or another one. */
+static void audit_report_ahead(const struct audit *audit, uint64_t seq)
+{
+    char file[AUDIT_NAME_MAX];
+
+    log_error("audit_ahead file=%s file_seq=%" PRIu64 " spool_seq=%" PRIu64
+              " cause=\"the database was restored from an older copy, or the file is of "
+              "another spool\" remedy=\"move the file away and send HUP\", going on after "
+              "seq=%" PRIu64,
+              audit_quote_file(audit, file), seq, spool_last_seq(audit->spool),
+              audit->written_seq);
+}
+
+/* The lines are synced, and the process that wrote them reported them. */
+static void audit_adopt_tail(struct audit *audit, uint64_t seq)
+{
+    audit->tail_is_known = true;
+    if (seq > spool_last_seq(audit->spool)) {
+        audit_report_ahead(audit, seq);
+    } else if (seq > audit->told_seq) {
+        audit->told_seq = seq;
+        audit->written_seq = seq;
+        audit->reported_seq = seq;
+        spool_set_exported(audit->spool, seq);
+    }
+}
+
+/* A name that a power cut takes back would take the lines along. */
+static int audit_sync_folder(const struct audit *audit)
+{
+    AUTO_FREE char *name = strdup(audit->file);
+    AUTO_CLOSE int fd = -1;
+
+    if (!name)
+        return -ENOMEM;
+    fd = open(dirname(name), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    return fd < 0 || fsync(fd) < 0 ? -errno : 0;
+}
+
+static int audit_mend(const struct audit *audit, int fd, uint64_t *ret_seq)
+{
+    char file[AUDIT_NAME_MAX];
+    struct stat st;
+    off_t cut = 0;
+    int r;
+
+    if (fstat(fd, &st) < 0)
+        return -errno;
+    if (!S_ISREG(st.st_mode))
+        return -EBADMSG;
+    r = audit_tail_mend(fd, audit->told_seq, ret_seq, &cut);
+    if (r < 0)
+        return r;
+    if (cut > 0)
+        log_warning("audit_mended file=%s cut_bytes=%jd records=written_again",
+                    audit_quote_file(audit, file), (intmax_t)cut);
+    return fdatasync(fd) < 0 ? -errno : 0;
+}
+
+static int audit_examine(struct audit *audit, int fd)
+{
+    uint64_t seq = 0;
+    struct stat st;
+    int r = audit_mend(audit, fd, &seq);
+
+    if (r < 0)
+        return r;
+    if (fstat(fd, &st) < 0)
+        return -errno;
+    if (st.st_size == 0) {
+        r = audit_sync_folder(audit);
+        if (r < 0)
+            return r;
+    }
+    audit->kept_bytes = st.st_size;
+    audit->synced_bytes = st.st_size;
+    audit->tail_is_dirty = false;
+    if (!audit->tail_is_known)
+        audit_adopt_tail(audit, seq == 0 && st.st_size == 0 ? audit_rotated_seq(audit) : seq);
+    return 0;
+}
+
+/* Non-blocking, so that a FIFO with that name holds nobody up before it is refused. */
+static int audit_open(struct audit *audit)
+{
+    AUTO_CLOSE int fd = -1;
+    int r;
+
+    if (audit->fd >= 0)
+        return 0;
+    fd = open(audit->file, O_RDWR | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY | O_NONBLOCK,
+              0640);
+    if (fd < 0)
+        return -errno;
+    r = audit_examine(audit, fd);
+    if (r < 0)
+        return r;
+    audit->fd = fd;
+    fd = -1;
+    return 0;
+}
+
+/* ---- writing ---- */
+
+/* The size is asked for each time: somebody else may have cut the file, and where it ends is
+ * where the next line will begin. */
+static int audit_cut(struct audit *audit)
+{
+    char file[AUDIT_NAME_MAX];
+    struct stat st;
+
+    if (fstat(audit->fd, &st) < 0)
+        return -errno;
+    if (audit->tail_is_dirty && st.st_size > audit->kept_bytes) {
+        if (ftruncate(audit->fd, audit->kept_bytes) < 0)
+            return -errno;
+        st.st_size = audit->kept_bytes;
+    }
+    if (st.st_size < audit->kept_bytes)
+        log_error("audit_truncated file=%s lost_bytes=%jd remedy=\"rotate by rename and HUP, "
+                  "never by copytruncate\"",
+                  audit_quote_file(audit, file), (intmax_t)(audit->kept_bytes - st.st_size));
+    audit->tail_is_dirty = false;
+    audit->kept_bytes = st.st_size;
+    if (audit->synced_bytes > st.st_size)
+        audit->synced_bytes = st.st_size;
+    return 0;
+}
+
+static void audit_close(struct audit *audit)
+{
+    if (audit->fd < 0)
+        return;
+    if (audit->tail_is_dirty)
+        (void)audit_cut(audit); /* where that fails, the next start mends it */
+    (void)close(audit->fd);     /* synced, or given up */
+    audit->fd = -1;
+}
+
+static void audit_mark_written(struct audit *audit, uint64_t seq, uint64_t rows)
+{
+    if (rows > 0 && audit->unsynced_rows == 0)
+        audit->unsynced_since_ms = audit->now_ms;
+    audit->unsynced_rows += rows;
+    if (seq > audit->written_seq)
+        audit->written_seq = seq;
+}
+
+/* After @done bytes of the buffer the file took no more: its whole lines stay. */
+static void audit_keep_whole_lines(struct audit *audit, size_t done)
+{
+    const char *newline = memrchr(audit->buffer, '\n', done);
+    const char *line;
+    size_t whole;
+    uint64_t seq;
+
+    audit->tail_is_dirty = true;
+    if (newline) {
+        whole = (size_t)(newline - audit->buffer);
+        line = memrchr(audit->buffer, '\n', whole);
+        line = line ? line + 1 : audit->buffer;
+        if (audit_line_seq(line, (size_t)(newline - line), &seq)) {
+            audit->kept_bytes += (off_t)whole + 1;
+            audit_mark_written(audit, seq, seq - audit->written_seq);
+        }
+    }
+    (void)audit_cut(audit); /* tried again before the next write */
+}
+
+static int audit_write(struct audit *audit)
+{
+    size_t done = 0;
+
+    while (done < audit->used) {
+        ssize_t n = write(audit->fd, audit->buffer + done, audit->used - done);
+
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0) {
+            int error = n < 0 ? -errno : -EIO;
+
+            audit_keep_whole_lines(audit, done);
+            return error;
+        }
+        done += (size_t)n;
+    }
+    audit->kept_bytes += (off_t)audit->used;
+    return 0;
+}
+
+/* Return: 0: all rows taken so far are written; negative errno of the file: some are not. */
+static int audit_flush(struct audit *audit)
+{
+    int r = audit->used > 0 ? audit_cut(audit) : 0;
+
+    if (r == 0)
+        r = audit_write(audit);
+    if (r == 0)
+        audit_mark_written(audit, audit->used_seq, audit->used_rows);
+    audit->used = 0;
+    audit->used_rows = 0;
+    return r;
+}
+
+static int audit_on_record(void *context, const struct spool_record *record)
+{
+    struct audit *audit = context;
+    struct json json;
+
+    if (record->seq > audit->reported_seq) {
+        audit->ops.exported(audit->owner, record);
+        audit->reported_seq = record->seq;
+    }
+    audit->used_seq = record->seq;
+    audit->used_rows++;
+    if (!audit_writes_file(audit) || (!audit->deliveries && record->outcome == SPOOL_DELIVERED))
+        return 0;
+    json_init(&json, audit->buffer + audit->used, AUDIT_BUFFER_BYTES - audit->used);
+    record_write(&json, record);
+    json_raw(&json, "\n");
+    assert(!json.failed); /* RECORD_LINE_MAX and a newline were left */
+    audit->used += json_used(&json);
+    if (audit->used >= AUDIT_FLUSH_BYTES)
+        audit->write_error = audit_flush(audit);
+    return audit->write_error < 0 ? 1 : 0;
+}
+
+/* Return: 0, whatever the file says (see write_error); negative errno of the spool. */
+static int audit_append(struct audit *audit)
+{
+    int r;
+
+    audit->used_seq = audit->written_seq;
+    audit->write_error = 0;
+    r = spool_each_record(audit->spool, audit->written_seq, false, AUDIT_SYNC_ROWS,
+                          audit_on_record, audit);
+    if (audit->write_error == 0)
+        audit->write_error = audit_flush(audit);
+    return r < 0 ? r : 0;
+}
+
+/* ---- syncing ---- */
+
+/* What was written since the last sync is to be written again. */
+static void audit_step_back(struct audit *audit)
+{
+    audit->written_seq = audit->told_seq;
+    audit->unsynced_rows = 0;
+    audit->kept_bytes = audit->synced_bytes;
+    audit->tail_is_dirty = true;
+}
+
+static bool audit_was_deleted(struct audit *audit)
+{
+    char file[AUDIT_NAME_MAX];
+    struct stat st;
+
+    if (fstat(audit->fd, &st) < 0 || st.st_nlink > 0)
+        return false;
+    log_warning("audit_deleted file=%s lost=\"what it held\", opening a new one",
+                audit_quote_file(audit, file));
+    audit_step_back(audit);
+    audit_close(audit);
+    return true;
+}
+
+/* A file that was renamed is whole: nothing steps back. */
+static void audit_follow_name(struct audit *audit)
+{
+    char file[AUDIT_NAME_MAX];
+    struct stat open_st;
+    struct stat name_st;
+    int r = stat(audit->file, &name_st);
+
+    if (fstat(audit->fd, &open_st) < 0 || (r < 0 && errno != ENOENT && errno != ENOTDIR))
+        return;
+    if (r == 0 && open_st.st_dev == name_st.st_dev && open_st.st_ino == name_st.st_ino)
+        return;
+    log_notice("audit_moved file=%s, opening a new one", audit_quote_file(audit, file));
+    audit_close(audit);
+}
+
+static void audit_tell(struct audit *audit)
+{
+    audit->told_seq = audit->written_seq;
+    audit->unsynced_rows = 0;
+    audit->synced_bytes = audit->kept_bytes;
+    spool_set_exported(audit->spool, audit->told_seq);
+}
+
+/* False: the export stepped back to the cursor. */
+static bool audit_sync_file(struct audit *audit)
+{
+    if (audit->fd >= 0 && audit_was_deleted(audit))
+        return false;
+    if (audit->unsynced_rows == 0)
+        return true;
+    if (audit->fd >= 0 && fdatasync(audit->fd) < 0) {
+        int error = -errno;
+
+        audit_step_back(audit);
+        audit_wait(audit, error);
+        return false;
+    }
+    audit_tell(audit);
+    return true;
+}
+
+void audit_sync(struct audit *audit, int64_t now_boot_ms)
+{
+    audit->now_ms = now_boot_ms;
+    if (audit_sync_file(audit) && audit->fd >= 0)
+        audit_follow_name(audit);
+}
+
+int64_t audit_due_ms(const struct audit *audit)
+{
+    return audit->unsynced_rows > 0 ? audit->unsynced_since_ms + AUDIT_SYNC_MS : INT64_MAX;
+}
+
+/* ---- the public rest ---- */
+
+static int audit_set(struct audit *audit, const struct audit_settings *settings)
+{
+    char *file = strdup(settings->file);
+
+    if (!file)
+        return -ENOMEM;
+    free(audit->file);
+    audit->file = file;
+    audit->deliveries = settings->deliveries;
+    return 0;
+}
+
+static void audit_try_open(struct audit *audit)
+{
+    int r = audit_writes_file(audit) ? audit_open(audit) : 0;
+
+    if (r < 0)
+        audit_wait(audit, r);
+}
+
+int audit_new(const struct audit_settings *settings,
+              struct spool *spool,
+              const struct audit_ops *ops,
+              void *owner,
+              struct audit **ret)
+{
+    struct audit *audit = calloc(1, sizeof *audit);
+    int r = audit ? audit_set(audit, settings) : -ENOMEM;
+
+    if (r < 0) {
+        free(audit);
+        return r;
+    }
+    audit->spool = spool;
+    audit->ops = *ops;
+    audit->owner = owner;
+    audit->fd = -1;
+    audit->told_seq = spool_exported(spool);
+    audit->written_seq = audit->told_seq;
+    audit->reported_seq = audit->told_seq;
+    audit_try_open(audit);
+    *ret = audit;
+    return 0;
+}
+
+void audit_free(struct audit *audit)
+{
+    if (!audit)
+        return;
+    (void)audit_sync_file(audit); /* what is not synced is exported at the next start */
+    audit_close(audit);
+    free(audit->file);
+    free(audit);
+}
+
+int audit_export(struct audit *audit, int64_t now_boot_ms, bool *ret_more)
+{
+    uint64_t pending;
+    int r = 0;
+
+    audit->now_ms = now_boot_ms;
+    *ret_more = false;
+    if (audit->waiting && now_boot_ms < audit->retry_ms)
+        return 0;
+    if (audit->waiting)
+        audit_sync(audit, now_boot_ms); /* has somebody made room by moving the file away? */
+    audit->write_error = audit_writes_file(audit) ? audit_open(audit) : 0;
+    pending = spool_last_seq(audit->spool) - audit->written_seq;
+    if (audit->write_error == 0 && pending > 0)
+        r = audit_append(audit);
+    if (r < 0)
+        return r;
+    if (audit->write_error < 0)
+        audit_wait(audit, audit->write_error);
+    else
+        audit_resume(audit, pending);
+    if (audit->unsynced_rows >= AUDIT_SYNC_ROWS || now_boot_ms >= audit_due_ms(audit))
+        audit_sync(audit, now_boot_ms);
+    *ret_more = !audit->waiting && audit->written_seq < spool_last_seq(audit->spool);
+    return 0;
+}
+
+void audit_reopen(struct audit *audit, const struct audit_settings *settings)
+{
+    if (audit->fd >= 0)
+        (void)audit_sync_file(audit); /* a failure was logged; the rows go to the new file */
+    audit_close(audit);
+    if (audit_set(audit, settings) < 0)
+        log_error("audit_settings_kept error=\"%s\"", strerror(ENOMEM));
+    audit->retry_ms = audit->now_ms;
+    audit_try_open(audit);
+}
+
+bool audit_is_healthy(const struct audit *audit)
+{
+    return !audit->waiting;
+}

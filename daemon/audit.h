@@ -44,8 +44,8 @@ struct audit;
  * audit_new() - open the file and find out where the export stands
  * @settings: copied; @spool: borrowed until audit_free()
  *
- * Return: 0, also when the file cannot be opened (logged; tried again at each
- * export); -ENOMEM.
+ * Return: 0, also when the file cannot be opened (logged; tried again by
+ * audit_export(), at most once a second); -ENOMEM.
  */
 MUST_CHECK int audit_new(const struct audit_settings *settings,
                          struct spool *spool,
