@@ -218,7 +218,7 @@ int gateway_new(sd_event *event,
 
 int gateway_start(struct gateway *gateway)
 {
-    struct spool_ledger ledger;
+    struct spool_ledger ledger = {0};
     int r = spool_get_ledger(gateway->spool, &ledger);
 
     if (r < 0)

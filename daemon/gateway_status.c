@@ -98,7 +98,7 @@ static int write_lanes(struct json *json, struct gateway *gateway)
     for (unsigned lane = 0; r == 0 && lane < spool_lane_count(gateway->spool); lane++) {
         struct spool_lane_stats stats;
         r = spool_get_lane_stats(gateway->spool, lane, &now, &stats);
-        if (r < 0)
+        if (r != 0)
             break;
         json_open_object(json, NULL);
         json_text(json, "name", stats.name);
@@ -190,8 +190,8 @@ write_status(struct json *json, struct gateway *gateway, const struct spool_stat
     char time[CLOCK_TEXT_MAX];
     int r = spool_get_ledger(gateway->spool, &ledger);
 
-    if (r < 0)
-        return r;
+    if (r != 0)
+        return r; /* or another program holds the database locked: the next status has it */
     clock_format(gateway->now.wall_ms, time);
     json_open_object(json, NULL);
     json_text(json, "version", SPOOLD_VERSION);
