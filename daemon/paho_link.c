@@ -1,0 +1,237 @@
+/*
+ * paho_link.c - what is mended in Paho MQTT C at link time
+ *
+ * The default build links Paho's static archive and has the linker send calls
+ * of the functions below here (`--wrap`, see CMakeLists.txt). Each says what it
+ * mends and what tells that it can go; docs/paho.md has upstream's issues, the
+ * proofs and the figures. None of them knows Paho's structures.
+ *
+ * Memory: every object of the archive but Heap.c reaches its allocator through
+ * mymalloc, myrealloc and myfree, and Heap.c hands out no memory on its own. So
+ * all three are replaced or none, and no pointer crosses over.
+ *
+ * A build against the shared library cannot replace functions inside of it. It
+ * gets the one thing that must not be missing, no double free after a failed
+ * write, from a writev() of our own, and says at start what it lacks.
+ */
+#include <errno.h>
+#include <stdatomic.h>
+#include <stdint.h>
+#include <sys/socket.h>
+
+#include "uplink-private.h"
+#include "uplink.h"
+
+/* The errno of the last connection attempt that the kernel refused; 0: none since it was taken.
+ */
+static atomic_int connect_error;
+
+int paho_link_take_connect_error(void)
+{
+    return atomic_exchange(&connect_error, 0);
+}
+
+#ifdef PAHO_LINK_SHARED
+
+#include <sys/syscall.h>
+#include <sys/uio.h>
+
+static bool is_internet_socket(int fd)
+{
+    int domain = 0;
+    socklen_t size = sizeof(domain);
+
+    return getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &size) == 0 &&
+           (domain == AF_INET || domain == AF_INET6);
+}
+
+/*
+ * Takes the place of libc's writev() for the whole program. A hard error on a
+ * broker's socket becomes EAGAIN: Paho then keeps the rest of the packet instead
+ * of freeing it twice, and its reading side finds the same dead connection.
+ */
+ssize_t writev(int fd, const struct iovec *parts, int count)
+{
+    ssize_t written = syscall(SYS_writev, fd, parts, count);
+    int error = errno;
+
+    if (written < 0 && error != EAGAIN && error != EINTR && is_internet_socket(fd))
+        error = EAGAIN;
+    errno = error;
+    return written;
+}
+
+const char *uplink_build_lacks(void)
+{
+    return "linked to Paho's shared library: wake-ups may come up to 1 s late, heap tracking "
+           "halves the speed, a failed write on a TLS connection may damage what is sent next";
+}
+
+#else
+
+#include <poll.h>
+#include <stdlib.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+/* Paho's TCPSOCKET_INTERRUPTED: the write is not complete yet. */
+enum { PAHO_WRITE_PENDING = -22, PAHO_SOCKET_ERROR = -1 };
+
+void *__wrap_mymalloc(char *file, int line, size_t size);
+void *__wrap_myrealloc(char *file, int line, void *memory, size_t size);
+void __wrap_myfree(char *file, int line, void *memory);
+void __wrap_StackTrace_entry(const char *name, int line, int level);
+void __wrap_StackTrace_exit(const char *name, int line, void *result, int level);
+int __wrap_Thread_signal_cond(void *condition);
+int __wrap_Thread_wait_cond(void *condition, int timeout_ms);
+int __wrap_MQTTProtocol_startPublish(
+    void *client, void *publish, int qos, int retained, void **message);
+int __wrap_connect(int fd, const struct sockaddr *address, socklen_t size);
+int __wrap_getsockopt(int fd, int level, int name, void *value, socklen_t *size);
+
+int __real_Thread_signal_cond(void *condition);
+int __real_Thread_wait_cond(void *condition, int timeout_ms);
+int __real_MQTTProtocol_startPublish(
+    void *client, void *publish, int qos, int retained, void **message);
+int __real_connect(int fd, const struct sockaddr *address, socklen_t size);
+int __real_getsockopt(int fd, int level, int name, void *value, socklen_t *size);
+
+/*
+ * Heap tracking: each block goes through a tree under one mutex. The tracker
+ * clears what it hands out, and some of Paho's code has come to lean on that
+ * (upstream #1543), so this does too.
+ */
+void *__wrap_mymalloc(char *file, int line, size_t size)
+{
+    (void)file;
+    (void)line;
+    return calloc(1, size > 0 ? size : 1);
+}
+
+void *__wrap_myrealloc(char *file, int line, void *memory, size_t size)
+{
+    (void)file;
+    (void)line;
+    return realloc(memory, size > 0 ? size : 1);
+}
+
+void __wrap_myfree(char *file, int line, void *memory)
+{
+    (void)file;
+    (void)line;
+    free(memory);
+}
+
+/* Stack tracing: each entry and exit of each function looks its thread up in a list. */
+void __wrap_StackTrace_entry(const char *name, int line, int level)
+{
+    (void)name;
+    (void)line;
+    (void)level;
+}
+
+void __wrap_StackTrace_exit(const char *name, int line, void *result, int level)
+{
+    (void)name;
+    (void)line;
+    (void)result;
+    (void)level;
+}
+
+/*
+ * The lost wake-up: the send thread finds its queue empty and only then waits; a
+ * signal between the two is lost and the command sleeps for up to 1 s. An eventfd
+ * remembers the signal, so the wait that follows ends at once. There is one such
+ * condition in the library, the send thread's; were there more, the others would
+ * wake in vain now and then, which they must bear anyway. The wait runs on the
+ * monotonic clock, where Paho's own runs on the wall clock and a step backwards
+ * prolongs it.
+ *
+ * wake_is_set spares the system call while a signal is pending. Order in the
+ * wait: first empty the descriptor, then clear the flag. A signal in between
+ * is not written, but its command is in the queue by then and the caller looks
+ * there next.
+ */
+static atomic_int wake_fd = -1;
+static atomic_bool wake_is_set;
+
+static int get_wake_fd(void)
+{
+    int fd = atomic_load(&wake_fd);
+    int expected = -1;
+
+    if (fd >= 0)
+        return fd;
+    fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (fd < 0 || atomic_compare_exchange_strong(&wake_fd, &expected, fd))
+        return fd;
+    (void)close(fd); /* the other thread was first */
+    return expected;
+}
+
+int __wrap_Thread_signal_cond(void *condition)
+{
+    int fd = get_wake_fd();
+
+    if (fd < 0)
+        return __real_Thread_signal_cond(condition);
+    if (!atomic_exchange(&wake_is_set, true))
+        (void)eventfd_write(fd,
+                            1); /* fails only when the counter is full, and then it is set */
+    return 0;
+}
+
+int __wrap_Thread_wait_cond(void *condition, int timeout_ms)
+{
+    struct pollfd wait = {.fd = get_wake_fd(), .events = POLLIN};
+    eventfd_t count;
+
+    if (wait.fd < 0)
+        return __real_Thread_wait_cond(condition, timeout_ms);
+    if (poll(&wait, 1, timeout_ms) <= 0)
+        return ETIMEDOUT; /* an interrupted wait too: the caller looks at its queue and waits
+                             again */
+    (void)eventfd_read(wait.fd, &count); /* one reader: it is there */
+    atomic_store(&wake_is_set, false);
+    return 0;
+}
+
+/*
+ * The double free: after a hard error while writing a PUBLISH of QoS 1 or 2 Paho
+ * frees topic and payload although the stored publication still points at them
+ * (upstream #1621, #1622, #1532). "Pending" leaves it alone; the reading side
+ * finds the dead connection, closes it and frees everything once.
+ */
+int __wrap_MQTTProtocol_startPublish(
+    void *client, void *publish, int qos, int retained, void **message)
+{
+    int rc = __real_MQTTProtocol_startPublish(client, publish, qos, retained, message);
+
+    return rc == PAHO_SOCKET_ERROR && qos > 0 ? PAHO_WRITE_PENDING : rc;
+}
+
+/* Paho says "connect failure" and keeps the kernel's reason to itself; a person wants it. */
+int __wrap_connect(int fd, const struct sockaddr *address, socklen_t size)
+{
+    int rc = __real_connect(fd, address, size);
+
+    if (rc < 0 && errno != EINPROGRESS && errno != EINTR)
+        atomic_store(&connect_error, errno);
+    return rc;
+}
+
+int __wrap_getsockopt(int fd, int level, int name, void *value, socklen_t *size)
+{
+    int rc = __real_getsockopt(fd, level, name, value, size);
+
+    if (rc == 0 && level == SOL_SOCKET && name == SO_ERROR && *(const int *)value != 0)
+        atomic_store(&connect_error, *(const int *)value);
+    return rc;
+}
+
+const char *uplink_build_lacks(void)
+{
+    return NULL;
+}
+
+#endif

@@ -1,0 +1,191 @@
+/*
+ * uplink-private.h - what the three files of the uplink share
+ *
+ *   uplink.c          life, settings, the mailbox: from Paho's threads into the loop
+ *   uplink_slots.c    messages: send into a slot, answer, sweep
+ *   uplink_connect.c  the client and its connection: attempts, back-off, watchdogs
+ *
+ * Fields marked (locked) are written by Paho's threads too, under the mailbox's
+ * mutex. All others belong to the loop thread. Paho's callbacks get numbers as
+ * context, never pointers, and find the one uplink of the process here.
+ */
+#ifndef MQTT_SPOOLD_DAEMON_UPLINK_PRIVATE_H
+#define MQTT_SPOOLD_DAEMON_UPLINK_PRIVATE_H
+
+#include <MQTTAsync.h>
+#include <stdatomic.h>
+#include <sys/queue.h>
+
+#include "mailbox.h"
+#include "uplink.h"
+
+/* Paho looks at its own timeouts every 3 s only. */
+#define UPLINK_GRACE_MS 4000
+
+enum uplink_mail_kind { UPLINK_MAIL_SLOT, UPLINK_MAIL_EVENT, UPLINK_MAIL_TEXT };
+
+/* First member of everything that is posted, so that the loop can tell what it holds. */
+struct uplink_mail {
+    struct mail mail;
+    enum uplink_mail_kind kind;
+};
+
+/* FREE -> SENT (loop) -> ANSWERED (a callback, posts) -> FREE (loop); or SENT -> FREE by the
+ * sweep. */
+enum uplink_slot_state { SLOT_FREE, SLOT_SENT, SLOT_ANSWERED };
+
+struct uplink_slot {
+    struct uplink_mail post;
+    enum uplink_slot_state state;   /* (locked) */
+    uintptr_t generation;           /* (locked) rises with each use */
+    enum uplink_answer_kind answer; /* (locked) */
+    int code;                       /* (locked) */
+    uint64_t id;
+    uint64_t size_bytes;
+    uint8_t qos;
+    SLIST_ENTRY(uplink_slot) free;
+};
+
+enum uplink_event_kind {
+    UPLINK_CONNECTED,
+    UPLINK_CONNECT_FAILED,
+    UPLINK_DISCONNECTED_BY_BROKER, /* v5 DISCONNECT with a reason; UPLINK_LOST follows */
+    UPLINK_LOST,
+    UPLINK_CLOSED, /* the answer to our own disconnect */
+    UPLINK_EVENT_COUNT
+};
+
+/* What a CONNACK announced; zero or the widest value where it did not. */
+struct uplink_limits {
+    unsigned receive_maximum;
+    unsigned maximum_qos;
+    uint64_t maximum_packet;
+    bool retain_available;
+    unsigned keepalive_s; /* 0: ours stays */
+};
+
+/*
+ * One per kind and parity of the epoch, so that one of an epoch that is over
+ * and was not read yet is never in the way of the same kind in the next epoch.
+ * @busy keeps an event as it is until the loop has copied it.
+ */
+struct uplink_event {
+    struct uplink_mail post;
+    enum uplink_event_kind kind;
+    bool busy; /* (locked) and the rest too */
+    uintptr_t epoch;
+    int code;
+    bool is_connack;             /* code came in a CONNACK */
+    struct uplink_limits limits; /* with UPLINK_CONNECTED */
+    char text[UPLINK_TEXT_MAX];  /* what Paho says about it, often "" */
+};
+
+/* A line from Paho or OpenSSL, kept for the failure it explains; the first one wins. */
+struct uplink_text {
+    struct uplink_mail post;
+    char text[UPLINK_TEXT_MAX]; /* (locked) */
+};
+
+enum uplink_phase {
+    PHASE_STOPPED,
+    PHASE_WAITING, /* for the next attempt */
+    PHASE_CONNECTING,
+    PHASE_ONLINE,
+    PHASE_DROPPING, /* our own disconnect under way, another attempt follows */
+    PHASE_STOPPING
+};
+
+struct uplink {
+    sd_event *event;
+    struct uplink_settings settings; /* its texts live in @texts, its brokers in @brokers */
+    const char **brokers;
+    char *texts;
+    const struct uplink_ops *ops;
+    void *owner;
+
+    struct mailbox mailbox;
+    bool mailbox_ready;
+    sd_event_source *mailbox_source;
+    sd_event_source *timer; /* what it means depends on the phase */
+    bool timer_armed;
+
+    MQTTAsync client;
+    bool client_is_tls; /* Paho never takes TLS back from a client */
+    uintptr_t epoch;    /* (locked) one for each attempt; events of older ones are ignored */
+    enum uplink_phase phase;
+    int64_t since_boot_ms;
+    size_t broker;
+    bool tried; /* the broker above is the one connected to or being tried */
+    uint64_t connects;
+    int64_t online_ms;        /* when this connection came to be; 0: it did not */
+    bool proven;              /* the broker acknowledged something on this connection */
+    unsigned failed_attempts; /* since the last good connection */
+    unsigned backoff_round;
+    int64_t retry_logged_ms;
+    unsigned stalls;      /* ack timeouts in a row */
+    bool must_destroy;    /* an attempt may still go on inside this client */
+    bool retry_at_once;   /* this end is our own wish and no failure */
+    bool doubt;           /* Paho refused a send, but no loss was reported yet */
+    unsigned keepalive_s; /* ours, lowered to what brokers demanded */
+    unsigned unanswered;  /* messages this connection's end left unknown */
+    struct uplink_limits limits;
+    char last_error[UPLINK_TEXT_MAX];
+    char foreign_text[UPLINK_TEXT_MAX]; /* from @text, waiting for the failure it explains */
+    char drop_reason[UPLINK_TEXT_MAX];  /* why, when the broker or we said so */
+    struct uplink_event events[2][UPLINK_EVENT_COUNT];
+    struct uplink_text text;
+
+    struct uplink_slot *slots;
+    unsigned slot_count;
+    SLIST_HEAD(, uplink_slot) free_slots;
+    unsigned in_flight;
+    uint64_t in_flight_bytes;
+    int64_t progress_ms; /* boot time of the last answer, or of the first message after none */
+    _Atomic uint64_t late_answers; /* counted on any thread */
+    bool room_changed;             /* ops->changed is due */
+};
+
+/* The one uplink of the process; set before the first client and cleared after the last. */
+extern struct uplink *uplink_instance;
+
+/* uplink.c */
+int64_t uplink_now_ms(const struct uplink *uplink);
+/* Calls ops->changed, if that is due. */
+void uplink_report(struct uplink *uplink);
+void uplink_set_phase(struct uplink *uplink, enum uplink_phase phase);
+/* Handles everything that is in the mailbox. */
+void uplink_read_mail(struct uplink *uplink);
+
+/* uplink_slots.c */
+int uplink_slots_init(struct uplink *uplink);
+void uplink_slots_done(struct uplink *uplink);
+unsigned uplink_window(const struct uplink *uplink);
+void uplink_on_slot(struct uplink *uplink, struct uplink_slot *slot);
+/* The epoch's end: everything still open is answered UNKNOWN. */
+void uplink_sweep(struct uplink *uplink);
+struct uplink_limits uplink_no_limits(void);
+uint64_t uplink_late_answers(const struct uplink *uplink);
+
+/* uplink_connect.c */
+int uplink_timer_init(struct uplink *uplink);
+void uplink_timer_set(struct uplink *uplink, int64_t due_boot_ms);
+void uplink_timer_off(struct uplink *uplink);
+void uplink_connect(struct uplink *uplink);
+void uplink_disconnect(struct uplink *uplink, enum uplink_phase phase);
+void uplink_destroy_client(struct uplink *uplink);
+/* Also for a connection that never came to be. */
+void uplink_end_connection(struct uplink *uplink, const char *reason);
+void uplink_on_event(struct uplink *uplink, struct uplink_event *event);
+void uplink_on_text(struct uplink *uplink);
+/* Any thread. */
+void uplink_post_text(const char *text);
+/* Full jitter: 0 to min * 2^round, at most max. @random: any 64 bits. */
+uint64_t uplink_backoff_ms(uint64_t min_ms, uint64_t max_ms, unsigned round, uint64_t random);
+bool uplink_uri_is_tls(const char *uri);
+/* The part of an OpenSSL error line that helps a person. */
+void uplink_tls_text(const char *line, size_t size, char text[static UPLINK_TEXT_MAX]);
+
+/* paho_link.c: why the kernel refused the last connection, an errno; 0: it did not. */
+int paho_link_take_connect_error(void);
+
+#endif
