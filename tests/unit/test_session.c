@@ -570,6 +570,19 @@ static void the_owner_may_refuse_a_client(void **state)
     assert_string_equal(f->why, "CONNECT refused: not authorized");
 }
 
+static void nothing_behind_a_refused_connect_is_heard(void **state)
+{
+    struct fixture *f = *state;
+    f->connect_answer = MQTT_NOT_AUTHORIZED;
+    f->version = V4;
+    put(f, BYTES(0x10, 13, 0, 4, 'M', 'Q', 'T', 'T', 4, 2, 0, 0, 0, 1, 'c'));
+    put_publish(f, 1, 1);
+    run(f);
+    EXPECT(f, 0x20, 2, 0, 5);
+    expect_end(f);
+    assert_int_equal(f->offers, 0);
+}
+
 static void the_first_packet_must_be_connect(void **state)
 {
     struct fixture *f = *state;
@@ -1633,6 +1646,7 @@ int main(void)
         CASE(an_authentication_method_is_refused),
         CASE(an_unknown_version_is_told_in_its_own_way),
         CASE(the_owner_may_refuse_a_client),
+        CASE(nothing_behind_a_refused_connect_is_heard),
         CASE(the_first_packet_must_be_connect),
         CASE(a_malformed_connect_gets_no_answer),
         CASE(a_second_connect_breaks_the_protocol),
