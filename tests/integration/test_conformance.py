@@ -143,7 +143,8 @@ AFTER_CONNECT = [
     ("DISCONNECT closes", 5, "e000", ["X"]),
     ("DISCONNECT with a reason closes", 5, "e002 04 00", ["X"]),
     ("DISCONNECT with flags [MQTT-3.14.1-1]", 5, "e100", ["D:81 X"]),
-    ("a PUBREL for nothing", 5, "6202 0001", ["D:82 X", "D:81 X"]),
+    ("a PUBREL for nothing", 5, "6202 0001", ["R:92"]),
+    ("a PUBREL for nothing", 4, "6202 0001", ["X"]),
 ]
 
 
@@ -152,7 +153,8 @@ def shown(packet):
     if packet.kind in (mqtt.SUBACK, mqtt.UNSUBACK):
         code = ",".join("%02x" % reason for reason in packet.reasons)
     letter = {mqtt.CONNACK: "C:", mqtt.DISCONNECT: "D:", mqtt.PUBACK: "A:", mqtt.PINGRESP: "P",
-              mqtt.SUBACK: "S:", mqtt.UNSUBACK: "U:"}.get(packet.kind, "?%d:" % packet.kind)
+              mqtt.SUBACK: "S:", mqtt.UNSUBACK: "U:", mqtt.PUBCOMP: "R:"}.get(
+                  packet.kind, "?%d:" % packet.kind)
     return letter + code
 
 
