@@ -357,7 +357,10 @@ static int make_client(struct publisher *publisher)
     uint64_t random = 0;
 
     /* Two clients of one id would push each other out, so the id must be unlike any other. */
-    (void)getrandom(&random, sizeof(random), 0); /* cannot fail for so few bytes */
+    if (getrandom(&random, sizeof(random), 0) != (ssize_t)sizeof(random)) {
+        cli_error("no random numbers for a client id: name one with -i");
+        return EX_UNAVAILABLE;
+    }
     (void)snprintf(made_up, sizeof(made_up), "mqtt-spool-%012" PRIx64, random >> 16);
     publisher->client =
         mosquitto_new(options->client_id ? options->client_id : made_up, true, publisher);
