@@ -1,0 +1,595 @@
+/*
+ * test_service.c - what systemd sees
+ *
+ * Each test that changes what a process has one of (environment, descriptors
+ * 3 and up, mounts) does so in a child; its exit code is what it has to say.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <errno.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/time.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "daemon/clock.h"
+#include "daemon/service.h"
+
+#define FIRST_FD      3
+#define NOTICE_MAX    1024
+#define ENTRY_MAX     (256 * 1024)
+#define CHILD_SKIPPED 77
+
+/* ---- children ---- */
+
+typedef int child_fn(void *context);
+
+/* Return: the exit code of @fn in a child. */
+static int in_child(child_fn *fn, void *context)
+{
+    pid_t pid = fork();
+    int status;
+
+    assert_true(pid >= 0);
+    if (pid == 0)
+        _exit(fn(context));
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_true(WIFEXITED(status));
+    return WEXITSTATUS(status);
+}
+
+/* ---- sockets ---- */
+
+static int listening(int family, int type)
+{
+    struct sockaddr_in address = {.sin_family = AF_INET};
+    struct sockaddr_un unnamed = {.sun_family = AF_UNIX};
+    int fd = socket(family, type, 0);
+
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    if (family == AF_INET)
+        (void)bind(fd, (struct sockaddr *)&address, sizeof address);
+    else
+        (void)bind(fd, (struct sockaddr *)&unnamed, sizeof(sa_family_t)); /* an abstract name */
+    if (type == SOCK_STREAM)
+        (void)listen(fd, 1);
+    return fd;
+}
+
+struct passed {
+    const int *fds;
+    int count;
+    const char *pid; /* NULL: the right one */
+};
+
+static void pass(const struct passed *passed)
+{
+    char number[16];
+
+    for (int i = 0; i < passed->count; i++)
+        (void)dup2(passed->fds[i], FIRST_FD + i);
+    (void)snprintf(number, sizeof number, "%d", passed->count);
+    (void)setenv("LISTEN_FDS", number, 1);
+    (void)snprintf(number, sizeof number, "%d", (int)getpid());
+    (void)setenv("LISTEN_PID", passed->pid ? passed->pid : number, 1);
+}
+
+/* Return: 100 and more: so many sockets, each as it should be; else the errno. */
+static int take_sockets(void *context)
+{
+    int fds[SERVICE_SOCKETS_MAX];
+    int count;
+
+    pass(context);
+    (void)close(STDERR_FILENO); /* what is refused is logged */
+    count = service_sockets(fds);
+    if (count < 0)
+        return fcntl(FIRST_FD, F_GETFD) < 0 ? -count : 99; /* they must not stay open */
+    for (int i = 0; i < count; i++)
+        if (!(fcntl(fds[i], F_GETFL) & O_NONBLOCK) || fcntl(fds[i], F_GETFD) != FD_CLOEXEC)
+            return 98;
+    return getenv("LISTEN_FDS") ? 97 : 100 + count;
+}
+
+/* Sources well above the descriptors that they are passed as. */
+static int high(int fd)
+{
+    int copy = fcntl(fd, F_DUPFD, 64);
+
+    assert_true(copy >= 64);
+    (void)close(fd);
+    return copy;
+}
+
+static void listening_sockets_of_both_kinds_are_taken_and_prepared(void **state)
+{
+    int fds[] = {high(listening(AF_UNIX, SOCK_STREAM)), high(listening(AF_INET, SOCK_STREAM))};
+    struct passed passed = {.fds = fds, .count = 2};
+
+    (void)state;
+    assert_int_equal(in_child(take_sockets, &passed), 102);
+    (void)close(fds[0]);
+    (void)close(fds[1]);
+}
+
+static void without_systemd_there_are_none(void **state)
+{
+    int fds[] = {high(listening(AF_UNIX, SOCK_STREAM))};
+    struct passed other = {.fds = fds, .count = 1, .pid = "1"};
+    int none[SERVICE_SOCKETS_MAX];
+
+    (void)state;
+    assert_int_equal(service_sockets(none), 0);
+    assert_int_equal(in_child(take_sockets, &other), 100); /* they are for another process */
+    (void)close(fds[0]);
+}
+
+static void what_is_no_listening_stream_socket_is_refused(void **state)
+{
+    struct passed passed = {.count = 2};
+    int wrong[] = {
+        high(listening(AF_UNIX, SOCK_DGRAM)),
+        high(socket(AF_UNIX, SOCK_STREAM, 0)),
+        high(open("/dev/null", O_RDWR)),
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
+        int fds[] = {high(listening(AF_UNIX, SOCK_STREAM)), wrong[i]};
+
+        passed.fds = fds;
+        assert_int_equal(in_child(take_sockets, &passed), EINVAL);
+        (void)close(fds[0]);
+        (void)close(fds[1]);
+    }
+}
+
+static void too_many_sockets_are_refused(void **state)
+{
+    int fds[SERVICE_SOCKETS_MAX + 1];
+    struct passed passed = {.fds = fds, .count = SERVICE_SOCKETS_MAX};
+
+    (void)state;
+    for (int i = 0; i <= SERVICE_SOCKETS_MAX; i++)
+        fds[i] = high(listening(AF_UNIX, SOCK_STREAM));
+    assert_int_equal(in_child(take_sockets, &passed), 100 + SERVICE_SOCKETS_MAX);
+    passed.count++;
+    assert_int_equal(in_child(take_sockets, &passed), E2BIG);
+    for (int i = 0; i <= SERVICE_SOCKETS_MAX; i++)
+        (void)close(fds[i]);
+}
+
+static void variables_that_make_no_sense_are_refused(void **state)
+{
+    struct passed passed = {.pid = "nobody"};
+
+    (void)state;
+    assert_int_equal(in_child(take_sockets, &passed), EINVAL);
+}
+
+/* ---- state ---- */
+
+/* A datagram socket at @path; where nobody sends, the read ends with an error. */
+static int receiver(const char *path)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    struct timeval patience = {.tv_sec = 10};
+    int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+
+    assert_true(fd >= 0);
+    (void)snprintf(address.sun_path, sizeof address.sun_path, "%s", path);
+    assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience), 0);
+    assert_int_equal(bind(fd, (struct sockaddr *)&address, sizeof address), 0);
+    return fd;
+}
+
+struct manager {
+    char folder[64];
+    char path[80];
+    int fd;
+    char text[NOTICE_MAX];
+};
+
+static int manager_setup(void **state)
+{
+    struct manager *manager = calloc(1, sizeof *manager);
+
+    assert_non_null(manager);
+    (void)snprintf(manager->folder, sizeof manager->folder, "/tmp/test_service.XXXXXX");
+    assert_non_null(mkdtemp(manager->folder));
+    (void)snprintf(manager->path, sizeof manager->path, "%s/notify", manager->folder);
+    manager->fd = receiver(manager->path);
+    assert_int_equal(setenv("NOTIFY_SOCKET", manager->path, 1), 0);
+    *state = manager;
+    return 0;
+}
+
+static int manager_teardown(void **state)
+{
+    struct manager *manager = *state;
+
+    (void)unsetenv("NOTIFY_SOCKET");
+    (void)close(manager->fd);
+    (void)unlink(manager->path);
+    (void)rmdir(manager->folder);
+    free(manager);
+    return 0;
+}
+
+static const char *heard(struct manager *manager)
+{
+    ssize_t n = recv(manager->fd, manager->text, NOTICE_MAX - 1, 0);
+
+    assert_true(n > 0);
+    manager->text[n] = '\0';
+    return manager->text;
+}
+
+static void the_manager_hears_each_state(void **state)
+{
+    struct manager *manager = *state;
+
+    service_ready();
+    assert_string_equal(heard(manager), "READY=1");
+    service_stopping();
+    assert_string_equal(heard(manager), "STOPPING=1");
+    service_status("link %s, %d spooled", "online", 7);
+    assert_string_equal(heard(manager), "STATUS=link online, 7 spooled");
+}
+
+static void a_status_that_is_too_long_is_cut(void **state)
+{
+    struct manager *manager = *state;
+
+    service_status("%2000d", 7);
+    assert_in_range(strlen(heard(manager)), 200, 600);
+}
+
+static void a_reload_carries_the_monotonic_time(void **state)
+{
+    struct manager *manager = *state;
+    uint64_t before = clock_monotonic_us();
+    unsigned long long told;
+    int length = 0;
+
+    service_reloading();
+    assert_int_equal(
+        sscanf(heard(manager), "RELOADING=1\nMONOTONIC_USEC=%llu%n", &told, &length), 1);
+    assert_int_equal(length, strlen(manager->text));
+    assert_in_range(told, before, clock_monotonic_us());
+}
+
+static void without_a_manager_nothing_happens(void **state)
+{
+    (void)state;
+    assert_null(getenv("NOTIFY_SOCKET"));
+    service_ready();
+    service_reloading();
+    service_status("nobody reads this");
+    service_stopping();
+}
+
+/* ---- journal ---- */
+
+static const struct spool_record evicted = {
+    .seq = 12,
+    .id = 7,
+    .outcome = SPOOL_EVICTED,
+    .reason = SPOOL_REASON_MAX_MESSAGES,
+    .lane = "default",
+    .client = "press-7",
+    .topic = "plant/7/\"hot\"",
+    .uid = 1001,
+    .qos = 1,
+    .bytes = 128,
+    .age_ms = 6789,
+    .attempts = 2,
+    .code = SPOOL_NO_CODE,
+};
+
+struct entry {
+    char text[ENTRY_MAX + 1];
+    size_t size;
+};
+static struct entry entry;
+
+/* A field as the journal's protocol has it: NAME=value, or NAME, size and bytes. */
+static bool has_field(const char *field)
+{
+    const char *at = memmem(entry.text, entry.size, field, strlen(field));
+
+    return at && at[strlen(field)] == '\n' && (at == entry.text || at[-1] == '\n');
+}
+
+static bool has_name(const char *name)
+{
+    return memmem(entry.text, entry.size, name, strlen(name)) != NULL;
+}
+
+/* A journal of our own in a mount namespace of this child. */
+static bool make_journal(int *ret_fd)
+{
+    if (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
+        mount("none", "/run", "tmpfs", 0, "size=1m") < 0)
+        return false;
+    if (mkdir("/run/systemd", 0755) < 0 || mkdir("/run/systemd/journal", 0755) < 0)
+        return false;
+    *ret_fd = receiver("/run/systemd/journal/socket");
+    return true;
+}
+
+/* What does not fit into a datagram comes as a sealed file. */
+static ssize_t receive_entry(int fd)
+{
+    union {
+        struct cmsghdr header;
+        char memory[CMSG_SPACE(sizeof(int))];
+    } control;
+    struct iovec into = {entry.text, ENTRY_MAX};
+    struct msghdr message = {.msg_iov = &into,
+                             .msg_iovlen = 1,
+                             .msg_control = &control,
+                             .msg_controllen = sizeof control};
+    ssize_t n = recvmsg(fd, &message, MSG_CMSG_CLOEXEC);
+    struct cmsghdr *header = n == 0 ? CMSG_FIRSTHDR(&message) : NULL;
+    int file;
+
+    if (!header)
+        return n;
+    memcpy(&file, CMSG_DATA(header), sizeof file);
+    n = pread(file, entry.text, ENTRY_MAX, 0);
+    (void)close(file);
+    return n;
+}
+
+static int in_journal(const struct spool_record *record)
+{
+    int fd = -1;
+    ssize_t n;
+
+    if (!make_journal(&fd))
+        return CHILD_SKIPPED;
+    service_journal_outcome(record);
+    n = receive_entry(fd);
+    (void)close(fd);
+    if (n <= 0)
+        return 1;
+    entry.size = (size_t)n;
+    entry.text[n] = '\0';
+    return 0;
+}
+
+#define EXPECT(what)                                                                           \
+    do {                                                                                       \
+        if (!(what)) {                                                                         \
+            (void)fprintf(stderr, "missing: %s in\n%s\n", #what, entry.text);                  \
+            return 1;                                                                          \
+        }                                                                                      \
+    } while (0)
+
+static int check_evicted(void *context)
+{
+    static const char *const fields[] = {
+        "MESSAGE=evicted id=7 reason=max_messages topic=\"plant/7/\\\"hot\\\"\"",
+        "PRIORITY=4",
+        "SYSLOG_IDENTIFIER=mqtt-spoold",
+        "MESSAGE_ID=2b0c9ea366a341c487eabe33c1e51bd3",
+        "MQTT_SPOOL_SEQ=12",
+        "MQTT_SPOOL_ID=7",
+        "MQTT_SPOOL_OUTCOME=evicted",
+        "MQTT_SPOOL_REASON=max_messages",
+        "MQTT_SPOOL_LANE=default",
+        "MQTT_SPOOL_CLIENT=press-7",
+        "MQTT_SPOOL_UID=1001",
+        "MQTT_SPOOL_TOPIC=plant/7/\"hot\"",
+        "MQTT_SPOOL_QOS=1",
+        "MQTT_SPOOL_BYTES=128",
+        "MQTT_SPOOL_AGE_MS=6789",
+        "MQTT_SPOOL_ATTEMPTS=2",
+    };
+    int r = in_journal(context);
+
+    if (r != 0)
+        return r;
+    for (size_t i = 0; i < sizeof fields / sizeof fields[0]; i++)
+        EXPECT(has_field(fields[i]));
+    EXPECT(!has_name("MQTT_SPOOL_CODE=") && !has_name("MQTT_SPOOL_REF="));
+    return 0;
+}
+
+static int check_rejected(void *context)
+{
+    int r = in_journal(context);
+
+    if (r != 0)
+        return r;
+    EXPECT(has_field("MQTT_SPOOL_CODE=135"));
+    EXPECT(has_field("MQTT_SPOOL_REF=order/1"));
+    EXPECT(has_field("PRIORITY=4"));
+    return 0;
+}
+
+static int check_delivered(void *context)
+{
+    int r = in_journal(context);
+
+    if (r != 0)
+        return r;
+    EXPECT(has_field("MESSAGE=delivered id=7 topic=\"plant/7/\\\"hot\\\"\""));
+    EXPECT(has_field("PRIORITY=6"));
+    EXPECT(!has_name("MQTT_SPOOL_REASON="));
+    return 0;
+}
+
+static int check_longest(void *context)
+{
+    int r = in_journal(context);
+
+    if (r != 0)
+        return r;
+    EXPECT(entry.size > 3 * 65535);
+    EXPECT(has_name("MQTT_SPOOL_REF=xxx"));
+    EXPECT(has_field("MQTT_SPOOL_ATTEMPTS=2"));
+    return 0;
+}
+
+static int check_forged(void *context)
+{
+    int r = in_journal(context);
+
+    if (r != 0)
+        return r;
+    EXPECT(!has_field("PRIORITY=0"));
+    EXPECT(has_name("MQTT_SPOOL_TOPIC\n"));
+    return 0;
+}
+
+static void expect_entry(child_fn *check, const struct spool_record *record)
+{
+    struct spool_record copy = *record;
+    int code = in_child(check, &copy);
+
+    if (code == CHILD_SKIPPED)
+        skip();
+    assert_int_equal(code, 0);
+}
+
+static void a_failure_is_a_warning_with_all_its_fields(void **state)
+{
+    (void)state;
+    expect_entry(check_evicted, &evicted);
+}
+
+static void code_and_ref_are_there_where_they_are_known(void **state)
+{
+    struct spool_record record = evicted;
+
+    (void)state;
+    record.outcome = SPOOL_REJECTED;
+    record.reason = SPOOL_REASON_REASON_CODE;
+    record.code = 135;
+    record.ref = "order/1";
+    expect_entry(check_rejected, &record);
+}
+
+static void a_delivery_is_no_warning(void **state)
+{
+    struct spool_record record = evicted;
+
+    (void)state;
+    record.outcome = SPOOL_DELIVERED;
+    record.reason = SPOOL_REASON_NONE;
+    expect_entry(check_delivered, &record);
+}
+
+static void the_longest_texts_arrive_whole(void **state)
+{
+    static char longest[65536];
+    struct spool_record record = evicted;
+
+    (void)state;
+    memset(longest, 'x', sizeof longest - 1);
+    record.client = longest;
+    record.topic = longest;
+    record.ref = longest;
+    expect_entry(check_longest, &record);
+}
+
+static void a_line_break_in_a_text_forges_no_field(void **state)
+{
+    struct spool_record record = evicted;
+
+    (void)state;
+    record.topic = "a\nPRIORITY=0\n";
+    expect_entry(check_forged, &record);
+}
+
+static bool contains_id(const char *path, const char *id)
+{
+    static char text[65536];
+    FILE *file = fopen(path, "re");
+    size_t size;
+
+    if (!file)
+        return false;
+    size = fread(text, 1, sizeof text - 1, file);
+    text[size] = '\0';
+    (void)fclose(file);
+    return strstr(text, id) != NULL;
+}
+
+/* One kind of entry for each outcome, explained in the catalog and named in the manual. */
+static int check_kind(void *context)
+{
+    struct spool_record *record = context;
+    const char *id;
+    int r = in_journal(record);
+
+    if (r != 0)
+        return r;
+    id = memmem(entry.text, entry.size, "\nMESSAGE_ID=", 12);
+    EXPECT(id && id[12 + 32] == '\n');
+    entry.text[id + 12 + 32 - entry.text] = '\0';
+    EXPECT(contains_id(SPOOLD_SOURCE "/systemd/mqtt-spoold.catalog", id + 12));
+    EXPECT(contains_id(SPOOLD_SOURCE "/docs/audit.md", id + 12));
+    return 0;
+}
+
+static void each_outcome_has_its_entry_in_the_catalog_and_the_manual(void **state)
+{
+    struct spool_record record = evicted;
+
+    (void)state;
+    for (int i = 0; i < SPOOL_OUTCOMES; i++) {
+        record.outcome = (enum spool_outcome)i;
+        expect_entry(check_kind, &record);
+    }
+}
+
+static void without_a_journal_nothing_happens(void **state)
+{
+    (void)state;
+    if (access("/run/systemd/journal/socket", F_OK) == 0)
+        skip(); /* the entries of a test have no place in a real one */
+    service_journal_outcome(&evicted);
+}
+
+int main(void)
+{
+#define WITH_MANAGER(name)                                                                     \
+    cmocka_unit_test_setup_teardown(name, manager_setup, manager_teardown)
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(listening_sockets_of_both_kinds_are_taken_and_prepared),
+        cmocka_unit_test(without_systemd_there_are_none),
+        cmocka_unit_test(what_is_no_listening_stream_socket_is_refused),
+        cmocka_unit_test(too_many_sockets_are_refused),
+        cmocka_unit_test(variables_that_make_no_sense_are_refused),
+        WITH_MANAGER(the_manager_hears_each_state),
+        WITH_MANAGER(a_status_that_is_too_long_is_cut),
+        WITH_MANAGER(a_reload_carries_the_monotonic_time),
+        cmocka_unit_test(without_a_manager_nothing_happens),
+        cmocka_unit_test(a_failure_is_a_warning_with_all_its_fields),
+        cmocka_unit_test(code_and_ref_are_there_where_they_are_known),
+        cmocka_unit_test(a_delivery_is_no_warning),
+        cmocka_unit_test(the_longest_texts_arrive_whole),
+        cmocka_unit_test(a_line_break_in_a_text_forges_no_field),
+        cmocka_unit_test(each_outcome_has_its_entry_in_the_catalog_and_the_manual),
+        cmocka_unit_test(without_a_journal_nothing_happens),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
