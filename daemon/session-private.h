@@ -100,7 +100,7 @@ bool session_take_packet(struct session *session, const struct packet_frame *fra
 /* session_out.c */
 
 /* Room for @size bytes of one packet, then session_out_end(). Both return false when the packet
- * cannot go out: the session was ended and owes nothing any more. */
+ * cannot go out: then the session was ended. */
 bool session_out_begin(struct session *session, size_t size, struct writer *ret_writer);
 bool session_out_end(struct session *session, const struct writer *writer);
 /* Write what the socket takes. */

@@ -22,20 +22,13 @@
 /* A ring up to this size is kept when it runs empty. */
 #define OWED_SIZE_KEPT 64
 
-/* What is owed would wait forever for an output that does not come. */
-static bool out_lost(struct session *session, const char *why)
-{
-    session_end(session, 0, why, NULL);
-    session->output_lost = true;
-    session_owed_done(session);
-    return false;
-}
-
 bool session_out_begin(struct session *session, size_t size, struct writer *ret_writer)
 {
     uint8_t *memory;
-    if (bytes_reserve(&session->output, size, &memory) != 0)
-        return out_lost(session, "no memory for an answer");
+    if (bytes_reserve(&session->output, size, &memory) != 0) {
+        session_end(session, 0, "no memory for an answer", NULL);
+        return false;
+    }
     writer_init(ret_writer, memory, size);
     return true;
 }
@@ -45,8 +38,10 @@ bool session_out_end(struct session *session, const struct writer *writer)
     assert(!writer->failed);
     size_t used = writer_used(writer);
     /* [MQTT-3.1.2-24] forbids to send it, and without it the client would wait forever. */
-    if (used > session->client_max_packet)
-        return out_lost(session, "client's maximum packet size is below our answer");
+    if (used > session->client_max_packet) {
+        session_end(session, 0, "client's maximum packet size is below our answer", NULL);
+        return false;
+    }
     bytes_commit(&session->output, used);
     return true;
 }
@@ -174,8 +169,10 @@ void session_owed_pump(struct session *session)
     struct session_owed *owed = &session->owed;
     size_t limit = SESSION_OUTPUT_MAX - SESSION_OUTPUT_RESERVE - PACKET_ACK_MAX;
     while (owed->released > 0 && bytes_used(&session->output) <= limit) {
-        if (!send_debt(session, owed_at(owed, 0)))
+        if (!send_debt(session, owed_at(owed, 0))) {
+            session_owed_done(session); /* it would wait forever */
             return;
+        }
         owed_shift(session);
     }
     if (!session_owed_is_full(session))
