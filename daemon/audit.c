@@ -523,7 +523,7 @@ int audit_export(struct audit *audit, int64_t now_boot_ms, bool *ret_more)
         return r;
     if (audit->write_error < 0)
         audit_wait(audit, audit->write_error);
-    else
+    else if (!audit->waiting || audit_sync_file(audit)) /* a write alone proves no recovery */
         audit_resume(audit, pending);
     if (audit->unsynced_rows >= AUDIT_SYNC_ROWS || now_boot_ms >= audit_due_ms(audit))
         audit_sync(audit, now_boot_ms);

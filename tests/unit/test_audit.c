@@ -869,6 +869,32 @@ static void after_a_failed_sync_the_rows_are_written_again(void **state)
     assert_int_equal(fixture->reported, 6);
 }
 
+static void a_sync_that_fails_for_long_is_told_once_and_its_end_once(void **state)
+{
+    struct fixture *fixture = *state;
+
+    start(fixture);
+    add_rows(fixture, 3);
+    edge(fixture);
+    outside.sync_fails = true;
+    for (int i = 0; i < 10; i++) {
+        fixture->now_ms += 1000;
+        edge(fixture);
+        assert_true(fixture->spool.set_exported == 0);
+    }
+    assert_int_equal(logged("audit_waiting"), 1);
+    assert_int_equal(logged("audit_resumed"), 0);
+    assert_false(audit_is_healthy(fixture->audit));
+    outside.sync_fails = false;
+    fixture->now_ms += 1000;
+    edge(fixture);
+    assert_int_equal(logged("audit_waiting"), 1);
+    assert_int_equal(logged("audit_resumed"), 1);
+    assert_true(audit_is_healthy(fixture->audit));
+    expect_rows(fixture->file, 1, 3);
+    assert_int_equal(fixture->spool.set_exported, 3);
+}
+
 static void reopened_after_a_failed_sync_no_row_is_in_two_files(void **state)
 {
     struct fixture *fixture = *state;
@@ -952,6 +978,7 @@ int main(void)
         CASE(a_full_disk_among_many_rows_loses_none),
         CASE(room_made_by_rotating_the_full_file_is_used),
         CASE(after_a_failed_sync_the_rows_are_written_again),
+        CASE(a_sync_that_fails_for_long_is_told_once_and_its_end_once),
         CASE(reopened_after_a_failed_sync_no_row_is_in_two_files),
         CASE(a_disk_that_is_really_full_loses_none), /* last: it changes the mount namespace */
     };
