@@ -49,7 +49,7 @@ struct uplink_slot {
 enum uplink_event_kind {
     UPLINK_CONNECTED,
     UPLINK_CONNECT_FAILED,
-    UPLINK_DISCONNECTED_BY_BROKER, /* v5 DISCONNECT with a reason; UPLINK_LOST follows */
+    UPLINK_DISCONNECTED_BY_BROKER, /* v5 DISCONNECT with a reason; UPLINK_LOST does not follow */
     UPLINK_LOST,
     UPLINK_CLOSED, /* the answer to our own disconnect */
     UPLINK_EVENT_COUNT

@@ -850,7 +850,9 @@ void uplink_on_event(struct uplink *uplink, struct uplink_event *event)
         uplink_end_connection(uplink, reason);
         break;
     case UPLINK_DISCONNECTED_BY_BROKER:
-        on_goodbye(uplink, news.code);
+        on_goodbye(uplink, news.code); /* Paho reports no loss after this */
+        if (is_connected(uplink))
+            uplink_end_connection(uplink, uplink->drop_reason);
         break;
     case UPLINK_LOST:
     case UPLINK_CLOSED:

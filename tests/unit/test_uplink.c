@@ -1,0 +1,925 @@
+/*
+ * Tests of the uplink: the real Paho and real sockets against a fake broker on
+ * the same event loop, so that a test decides what the broker does and when.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "daemon/uplink-private.h"
+#include "tests/support/broker_fake.h"
+
+#define PATIENCE_US 20000000
+#define IDS_MAX     4096
+
+struct fixture {
+    sd_event *event;
+    struct broker_fake broker;
+    struct broker_fake second;
+    const char *uris[2];
+    struct uplink_settings settings;
+    struct uplink *uplink;
+    char folder[64];
+    char password_file[96];
+    uint8_t times[IDS_MAX]; /* how often each id was answered */
+    struct uplink_answer last;
+    unsigned answers;
+    unsigned kinds[3];
+    unsigned changes;
+    uint64_t next_id;
+    unsigned goal; /* for the conditions */
+    bool in_send;
+    bool refills;
+};
+
+static void on_answered(void *owner, const struct uplink_answer *answer)
+{
+    struct fixture *f = owner;
+
+    assert_false(f->in_send);
+    assert_true(answer->id < IDS_MAX);
+    f->times[answer->id]++;
+    f->last = *answer;
+    f->answers++;
+    f->kinds[answer->kind]++;
+}
+
+static int send_text(struct fixture *f, const char *topic, const char *text, uint8_t qos)
+{
+    struct uplink_message message = {.id = f->next_id,
+                                     .topic = {(const uint8_t *)topic, strlen(topic)},
+                                     .payload = {(const uint8_t *)text, strlen(text)},
+                                     .qos = qos,
+                                     .expiry_ms = -1};
+
+    f->in_send = true;
+    int r = uplink_send(f->uplink, &message);
+    f->in_send = false;
+    if (r == 0)
+        f->next_id++;
+    return r;
+}
+
+static void refill(struct fixture *f)
+{
+    while (f->next_id < f->goal && uplink_room(f->uplink) > 0) {
+        if (send_text(f, "t", "payload", 1) != 0)
+            return;
+    }
+}
+
+static void on_changed(void *owner)
+{
+    struct fixture *f = owner;
+
+    assert_false(f->in_send);
+    f->changes++;
+    if (f->refills)
+        refill(f);
+}
+
+static const struct uplink_ops ops = {.answered = on_answered, .changed = on_changed};
+
+/* --- the fixture ---------------------------------------------------------- */
+
+static int setup(void **state)
+{
+    struct fixture *f = calloc(1, sizeof(*f));
+
+    assert_non_null(f);
+    (void)snprintf(f->folder, sizeof(f->folder), "/tmp/spoold-uplink-XXXXXX");
+    assert_non_null(mkdtemp(f->folder));
+    (void)snprintf(f->password_file, sizeof(f->password_file), "%s/password", f->folder);
+    assert_int_equal(sd_event_new(&f->event), 0);
+    broker_start(&f->broker, f->event);
+    broker_start(&f->second, f->event);
+    f->uris[0] = f->broker.uri;
+    f->uris[1] = f->second.uri;
+    f->settings = (struct uplink_settings){
+        .brokers = f->uris,
+        .broker_count = 1,
+        .client_id = "gateway",
+        .protocol = 4,
+        .username = "",
+        .password_file = "",
+        .keepalive_ms = 60000,
+        .connect_timeout_ms = 10000,
+        .ack_timeout_ms = 30000,
+        .backoff_min_ms = 10,
+        .backoff_max_ms = 100,
+        .window = 10,
+        .window_bytes = 1 << 20,
+        .max_qos = 2,
+        .topic_prefix = "",
+        .ca_file = "",
+        .cert_file = "",
+        .key_file = "",
+        .key_password_file = "",
+        .verify = true,
+    };
+    *state = f;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    struct fixture *f = *state;
+
+    uplink_free(f->uplink);
+    broker_stop(&f->broker);
+    broker_stop(&f->second);
+    sd_event_unref(f->event);
+    (void)unlink(f->password_file);
+    (void)rmdir(f->folder);
+    free(f);
+    return 0;
+}
+
+typedef bool condition_fn(struct fixture *f);
+
+static void wait_until(struct fixture *f, condition_fn *condition, const char *what)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    int64_t end_s = now.tv_sec + PATIENCE_US / 1000000;
+
+    while (!condition(f)) {
+        assert_true(sd_event_run(f->event, 20000) >= 0);
+        clock_gettime(CLOCK_MONOTONIC, &now);
+        if (now.tv_sec > end_s)
+            fail_msg("waited in vain for: %s", what);
+    }
+}
+#define wait_for(f, condition) wait_until((f), (condition), #condition)
+
+static struct uplink_link link_of(struct fixture *f)
+{
+    struct uplink_link link;
+
+    uplink_get_link(f->uplink, &link);
+    return link;
+}
+
+static bool is_online(struct fixture *f)
+{
+    return link_of(f).state == UPLINK_ONLINE;
+}
+static bool is_not_online(struct fixture *f)
+{
+    return !is_online(f);
+}
+static bool is_idle(struct fixture *f)
+{
+    return link_of(f).state == UPLINK_IDLE;
+}
+static bool has_error(struct fixture *f)
+{
+    return link_of(f).last_error[0] != '\0';
+}
+static bool has_goal(struct fixture *f)
+{
+    return f->answers >= f->goal;
+}
+static bool has_published(struct fixture *f)
+{
+    return f->broker.publishes >= f->goal;
+}
+static bool has_connects(struct fixture *f)
+{
+    return link_of(f).connects >= f->goal;
+}
+static bool has_disconnected(struct fixture *f)
+{
+    return f->broker.disconnects == 1;
+}
+static bool was_accepted(struct fixture *f)
+{
+    return f->broker.accepted > 0;
+}
+
+static void start(struct fixture *f)
+{
+    assert_int_equal(uplink_new(f->event, &f->settings, &ops, f, &f->uplink), 0);
+    assert_int_equal(uplink_start(f->uplink), 0);
+}
+
+static void go_online(struct fixture *f)
+{
+    start(f);
+    wait_for(f, is_online);
+}
+
+static void wait_answers(struct fixture *f, unsigned goal)
+{
+    f->goal = goal;
+    wait_for(f, has_goal);
+}
+
+static void assert_each_once(struct fixture *f)
+{
+    for (uint64_t id = 0; id < f->next_id; id++)
+        assert_int_equal(f->times[id], 1);
+    assert_int_equal(f->answers, f->next_id);
+    assert_int_equal(link_of(f).in_flight, 0);
+}
+
+/* --- delivery ------------------------------------------------------------- */
+
+static void deliver_each_qos(struct fixture *f, unsigned protocol)
+{
+    f->settings.protocol = protocol;
+    f->settings.topic_prefix = "site/";
+    go_online(f);
+    assert_true(f->broker.clean_start);
+    assert_int_equal(f->broker.client_keepalive_s, 60);
+    for (uint8_t qos = 0; qos <= 2; qos++) {
+        assert_int_equal(send_text(f, "a/b", "some payload", qos), 0);
+        wait_answers(f, qos + 1u);
+        assert_int_equal(f->last.kind, UPLINK_DELIVERED);
+        assert_int_equal(f->last.id, qos);
+        assert_int_equal(f->last.code, -1);
+        f->goal = qos + 1u;
+        wait_for(f, has_published); /* QoS 0 is answered before it arrives */
+        assert_int_equal(f->broker.qos, qos);
+        assert_string_equal(f->broker.topic, "site/a/b");
+        assert_string_equal(f->broker.payload, "some payload");
+        assert_false(f->broker.has_expiry);
+    }
+    assert_each_once(f);
+    assert_string_equal(link_of(f).last_error, "");
+    assert_string_equal(link_of(f).broker, f->broker.uri);
+    assert_int_equal(link_of(f).connects, 1);
+}
+
+static void each_qos_is_delivered_on_3_1_1(void **state)
+{
+    deliver_each_qos(*state, 4);
+}
+static void each_qos_is_delivered_on_5(void **state)
+{
+    deliver_each_qos(*state, 5);
+}
+
+static void an_empty_payload_is_delivered_with_its_retain_flag(void **state)
+{
+    struct fixture *f = *state;
+    struct uplink_message message = {
+        .topic = {(const uint8_t *)"t", 1}, .qos = 1, .retain = true, .expiry_ms = -1};
+
+    go_online(f);
+    assert_int_equal(uplink_send(f->uplink, &message), 0);
+    wait_answers(f, 1);
+    assert_int_equal(f->last.kind, UPLINK_DELIVERED);
+    assert_true(f->broker.retain);
+    assert_string_equal(f->broker.payload, "");
+}
+
+static void refuse_with(struct fixture *f, uint8_t code, uint8_t qos)
+{
+    f->broker.ack_code = code;
+    assert_int_equal(send_text(f, "t", "x", qos), 0);
+    wait_answers(f, (unsigned)f->next_id);
+    assert_int_equal(f->last.kind, UPLINK_REFUSED);
+    assert_int_equal(f->last.code, code);
+}
+
+static void a_reason_code_of_failure_is_a_refusal_with_that_code(void **state)
+{
+    struct fixture *f = *state;
+
+    f->settings.protocol = 5;
+    go_online(f);
+    refuse_with(f, MQTT_NOT_AUTHORIZED, 1);
+    refuse_with(f, MQTT_QUOTA_EXCEEDED, 1);
+    refuse_with(f, MQTT_TOPIC_NAME_INVALID, 2);
+    refuse_with(f, MQTT_UNSPECIFIED_ERROR, 1);
+    assert_each_once(f);
+    assert_true(is_online(f));
+}
+
+static void no_matching_subscribers_is_a_delivery(void **state)
+{
+    struct fixture *f = *state;
+
+    f->settings.protocol = 5;
+    f->broker.ack_code = MQTT_NO_MATCHING_SUBSCRIBERS;
+    go_online(f);
+    assert_int_equal(send_text(f, "t", "x", 1), 0);
+    wait_answers(f, 1);
+    assert_int_equal(f->last.kind, UPLINK_DELIVERED);
+}
+
+static void properties_and_remaining_expiry_are_carried(void **state)
+{
+    struct fixture *f = *state;
+    static const uint8_t properties[] = {0x01, 1,                             /* format */
+                                         0x03, 0, 2, 'c', 't',                /* content */
+                                         0x08, 0, 3, 'r', '/', 't',           /* response */
+                                         0x09, 0, 2, 0,   255,                /* correlation */
+                                         0x26, 0, 1, 'k', 0,   2,   'v', '1', /* user */
+                                         0x26, 0, 1, 'k', 0,   2,   'v', '2'};
+    struct uplink_message message = {.topic = {(const uint8_t *)"t", 1},
+                                     .payload = {(const uint8_t *)"x", 1},
+                                     .properties = {properties, sizeof(properties)},
+                                     .qos = 1,
+                                     .expiry_ms = 4001};
+
+    f->settings.protocol = 5;
+    go_online(f);
+    assert_int_equal(uplink_send(f->uplink, &message), 0);
+    wait_answers(f, 1);
+    assert_int_equal(f->broker.properties_size, sizeof(properties));
+    assert_memory_equal(f->broker.properties, properties, sizeof(properties));
+    assert_true(f->broker.has_expiry);
+    assert_int_equal(f->broker.expiry_s, 5);
+
+    message.id = 1;
+    message.expiry_ms = 0;
+    assert_int_equal(uplink_send(f->uplink, &message), 0);
+    wait_answers(f, 2);
+    assert_int_equal(f->broker.expiry_s, 1);
+
+    message.id = 2;
+    message.expiry_ms = INT64_MAX - 999;
+    assert_int_equal(uplink_send(f->uplink, &message), 0);
+    wait_answers(f, 3);
+    assert_int_equal(f->broker.expiry_s, 0x7FFFFFFF);
+}
+
+static void properties_are_left_out_on_3_1_1(void **state)
+{
+    struct fixture *f = *state;
+    static const uint8_t properties[] = {0x01, 1};
+    struct uplink_message message = {.topic = {(const uint8_t *)"t", 1},
+                                     .payload = {(const uint8_t *)"x", 1},
+                                     .properties = {properties, sizeof(properties)},
+                                     .qos = 1,
+                                     .expiry_ms = 5000};
+
+    go_online(f);
+    assert_int_equal(uplink_send(f->uplink, &message), 0);
+    wait_answers(f, 1);
+    assert_string_equal(f->broker.payload, "x");
+    assert_false(f->broker.has_expiry);
+}
+
+/* --- limits --------------------------------------------------------------- */
+
+static void receive_maximum_bounds_what_is_in_flight(void **state)
+{
+    struct fixture *f = *state;
+
+    f->settings.protocol = 5;
+    f->broker.receive_maximum = 3;
+    f->broker.withholds_acks = true;
+    go_online(f);
+    assert_int_equal(link_of(f).window, 3);
+    assert_int_equal(uplink_room(f->uplink), 3);
+    for (unsigned i = 0; i < 3; i++)
+        assert_int_equal(send_text(f, "t", "x", 1), 0);
+    assert_int_equal(uplink_room(f->uplink), 0);
+    assert_int_equal(send_text(f, "t", "x", 1), UPLINK_E_FULL);
+    f->goal = 3;
+    wait_for(f, has_published);
+    broker_reset(&f->broker);
+
+    f->broker.withholds_acks = false;
+    f->refills = true;
+    f->goal = 300;
+    wait_for(f, has_goal);
+    assert_int_equal(f->broker.unanswered_max, 3);
+    assert_each_once(f);
+}
+
+static void the_window_bounds_what_is_in_flight(void **state)
+{
+    struct fixture *f = *state;
+
+    f->broker.withholds_acks = true;
+    go_online(f);
+    for (unsigned i = 0; i < 10; i++) {
+        assert_int_equal(uplink_room(f->uplink), 10 - i);
+        assert_int_equal(send_text(f, "t", "x", 1), 0);
+    }
+    assert_int_equal(uplink_room(f->uplink), 0);
+    assert_int_equal(send_text(f, "t", "x", 1), UPLINK_E_FULL);
+    assert_int_equal(link_of(f).in_flight, 10);
+    f->goal = 10;
+    wait_for(f, has_published);
+}
+
+static void window_bytes_bound_what_is_in_flight_but_one_goes_alone(void **state)
+{
+    struct fixture *f = *state;
+
+    f->settings.window_bytes = 10;
+    go_online(f);
+    assert_int_equal(send_text(f, "t", "larger than the window", 1), 0);
+    assert_int_equal(uplink_room(f->uplink), 0);
+    assert_int_equal(send_text(f, "t", "", 1), UPLINK_E_FULL);
+    wait_answers(f, 1);
+    assert_int_equal(send_text(f, "t", "", 1), 0);
+    assert_int_equal(send_text(f, "t", "x", 1), UPLINK_E_FULL);
+    wait_answers(f, 2);
+}
+
+static void the_lowest_qos_of_message_settings_and_broker_is_sent(void **state)
+{
+    struct fixture *f = *state;
+
+    f->settings.protocol = 5;
+    f->broker.announces_qos = true;
+    f->broker.maximum_qos = 1;
+    go_online(f);
+    assert_int_equal(send_text(f, "t", "x", 2), 0);
+    wait_answers(f, 1);
+    assert_int_equal(f->broker.qos, 1);
+
+    uplink_free(f->uplink);
+    f->uplink = NULL;
+    f->settings.max_qos = 0;
+    go_online(f);
+    assert_int_equal(send_text(f, "t", "x", 2), 0);
+    f->goal = 2;
+    wait_for(f, has_published);
+    assert_int_equal(f->broker.qos, 0);
+}
+
+static void what_the_broker_cannot_take_is_refused_before_it_is_sent(void **state)
+{
+    struct fixture *f = *state;
+    char topic[600];
+
+    memset(topic, 't', sizeof(topic) - 1);
+    topic[sizeof(topic) - 1] = '\0';
+    f->settings.protocol = 5;
+    f->broker.maximum_packet = 20; /* 2 header, 2+1 topic, 2 id, 1 properties: 12 payload */
+    f->broker.refuses_retain = true;
+    go_online(f);
+    assert_int_equal(send_text(f, "t", "1234567890123", 1), UPLINK_E_TOO_LARGE);
+    assert_int_equal(send_text(f, topic, "", 1), UPLINK_E_TOO_LARGE);
+    struct uplink_message message = {
+        .topic = {(const uint8_t *)"t", 1}, .qos = 1, .retain = true, .expiry_ms = -1};
+    assert_int_equal(uplink_send(f->uplink, &message), UPLINK_E_RETAIN);
+    assert_int_equal(send_text(f, "t", "123456789012", 1), 0);
+    wait_answers(f, 1);
+    assert_int_equal(f->broker.publishes, 1);
+    assert_int_equal(f->broker.payload[11], '2');
+}
+
+static void a_topic_longer_than_mqtt_allows_is_too_large(void **state)
+{
+    struct fixture *f = *state;
+    static char prefix[65535];
+
+    memset(prefix, 'p', sizeof(prefix) - 1);
+    f->settings.topic_prefix = prefix;
+    go_online(f);
+    assert_int_equal(send_text(f, "tt", "x", 1), UPLINK_E_TOO_LARGE);
+    assert_int_equal(send_text(f, "t", "x", 1), 0);
+    wait_answers(f, 1);
+    assert_int_equal(f->last.kind, UPLINK_DELIVERED);
+}
+
+/* --- loss ----------------------------------------------------------------- */
+
+static void resets_mid_stream(struct fixture *f, unsigned protocol)
+{
+    f->settings.protocol = protocol;
+    f->settings.window = 50;
+    f->broker.reset_after = 70;
+    f->refills = true;
+    f->goal = 600; /* it takes Paho a second to connect again */
+    start(f);
+    wait_for(f, has_goal);
+    assert_each_once(f);
+    assert_true(f->kinds[UPLINK_UNKNOWN] > 0);
+    assert_true(f->kinds[UPLINK_DELIVERED] > 0);
+    assert_int_equal(f->kinds[UPLINK_REFUSED], 0);
+    assert_true(link_of(f).connects >= 600 / (70 + 50));
+}
+
+static void resets_mid_stream_answer_each_id_once_on_3_1_1(void **state)
+{
+    resets_mid_stream(*state, 4);
+}
+
+static void resets_mid_stream_answer_each_id_once_on_5(void **state)
+{
+    resets_mid_stream(*state, 5);
+}
+
+static void send_while_offline_is_refused_and_never_answered(void **state)
+{
+    struct fixture *f = *state;
+
+    assert_int_equal(uplink_new(f->event, &f->settings, &ops, f, &f->uplink), 0);
+    assert_int_equal(send_text(f, "t", "x", 1), UPLINK_E_OFFLINE);
+    assert_int_equal(uplink_room(f->uplink), 0);
+    assert_int_equal(uplink_start(f->uplink), 0);
+    assert_int_equal(send_text(f, "t", "x", 1), UPLINK_E_OFFLINE);
+    wait_for(f, is_online);
+    assert_int_equal(f->broker.publishes, 0);
+    assert_int_equal(f->answers, 0);
+}
+
+static void a_lost_connection_is_explained_and_made_again(void **state)
+{
+    struct fixture *f = *state;
+
+    go_online(f);
+    broker_reset(&f->broker);
+    wait_for(f, is_not_online);
+    assert_string_equal(link_of(f).last_error, "broker closed the connection");
+    wait_for(f, is_online);
+    assert_int_equal(link_of(f).connects, 2);
+
+    f->broker.withholds_acks = true;
+    assert_int_equal(send_text(f, "t", "x", 1), 0);
+    f->goal = 1;
+    wait_for(f, has_published);
+    broker_reset(&f->broker);
+    wait_answers(f, 1);
+    assert_int_equal(f->last.kind, UPLINK_UNKNOWN);
+}
+
+static void the_broker_s_reason_to_disconnect_is_told(void **state)
+{
+    struct fixture *f = *state;
+
+    f->settings.protocol = 5;
+    go_online(f);
+    broker_dismiss(&f->broker, MQTT_SERVER_SHUTTING_DOWN);
+    wait_for(f, is_not_online);
+    assert_string_equal(link_of(f).last_error,
+                        "broker closed the connection: server shutting down (code 0x8B)");
+}
+
+static void no_answer_within_the_ack_timeout_ends_the_connection(void **state)
+{
+    struct fixture *f = *state;
+
+    f->settings.ack_timeout_ms = 300;
+    f->broker.withholds_acks = true;
+    go_online(f);
+    for (unsigned i = 0; i < 5; i++)
+        assert_int_equal(send_text(f, "t", "x", 1), 0);
+    wait_answers(f, 5);
+    assert_int_equal(f->kinds[UPLINK_UNKNOWN], 5);
+    assert_string_equal(link_of(f).last_error, "no answer for 1 s");
+    wait_for(f, is_online);
+    assert_int_equal(link_of(f).connects, 2);
+
+    /* The second time in a row the client goes, and the link still comes back. */
+    assert_int_equal(send_text(f, "t", "x", 1), 0);
+    wait_answers(f, 6);
+    f->broker.withholds_acks = false;
+    wait_for(f, is_online);
+    assert_int_equal(send_text(f, "t", "x", 1), 0);
+    wait_answers(f, 7);
+    assert_int_equal(f->last.kind, UPLINK_DELIVERED);
+    assert_each_once(f);
+}
+
+static void an_idle_link_outlives_the_ack_timeout(void **state)
+{
+    struct fixture *f = *state;
+
+    f->settings.ack_timeout_ms = 1;
+    go_online(f);
+    for (unsigned i = 1; i <= 20; i++) {
+        f->settings.ack_timeout_ms = 1;
+        uplink_timer_set(f->uplink, uplink_now_ms(f->uplink));
+        assert_true(sd_event_run(f->event, 20000) >= 0);
+    }
+    assert_true(is_online(f));
+    assert_int_equal(link_of(f).connects, 1);
+}
+
+/* --- attempts ------------------------------------------------------------- */
+
+static void brokers_are_tried_in_turn(void **state)
+{
+    struct fixture *f = *state;
+
+    f->settings.broker_count = 2;
+    f->settings.backoff_min_ms = 60000; /* only a pause would take long, and there is none */
+    f->settings.backoff_max_ms = 60000;
+    broker_stop(&f->broker);
+    go_online(f);
+    assert_string_equal(link_of(f).broker, f->second.uri);
+    assert_string_equal(link_of(f).last_error, "connection refused");
+    assert_int_equal(f->second.connects, 1);
+}
+
+static void the_pause_doubles_up_to_its_limit_with_full_jitter(void **state)
+{
+    uint64_t limit = 100;
+
+    (void)state;
+    for (unsigned round = 0; round < 200; round++) {
+        assert_int_equal(uplink_backoff_ms(100, 5000, round, limit), limit);
+        assert_int_equal(uplink_backoff_ms(100, 5000, round, limit + 1), 0);
+        assert_int_equal(uplink_backoff_ms(100, 5000, round, limit / 2), limit / 2);
+        assert_true(uplink_backoff_ms(100, 5000, round, UINT64_MAX) <= limit);
+        limit = limit * 2 > 5000 ? 5000 : limit * 2;
+    }
+    assert_int_equal(uplink_backoff_ms(0, 5000, 7, 12345), 0);
+    assert_int_equal(
+        uplink_backoff_ms(UINT64_MAX / 2, UINT64_MAX / 2 + 2, 3, UINT64_MAX / 2 + 2),
+        UINT64_MAX / 2 + 2);
+}
+
+static bool backed_off(struct fixture *f)
+{
+    return f->uplink->backoff_round >= 4;
+}
+
+static void a_broker_that_closes_at_once_is_not_asked_ever_faster(void **state)
+{
+    struct fixture *f = *state;
+
+    f->settings.backoff_min_ms = 1;
+    f->settings.backoff_max_ms = 60000;
+    f->broker.closes_after_connack = true;
+    start(f);
+    wait_for(f, backed_off);
+    f->broker.closes_after_connack = false;
+    wait_for(f, is_online);
+    assert_int_equal(send_text(f, "t", "x", 0), 0); /* proves nothing */
+    wait_answers(f, 1);
+    assert_true(f->uplink->backoff_round >= 4);
+    assert_int_equal(send_text(f, "t", "x", 1), 0);
+    wait_answers(f, 2);
+    broker_reset(&f->broker);
+    wait_for(f, is_not_online);
+    assert_int_equal(f->uplink->backoff_round, 1);
+}
+
+static void expect_refusal(struct fixture *f, unsigned protocol, uint8_t code, const char *text)
+{
+    f->settings.protocol = protocol;
+    f->broker.connack_code = code;
+    start(f);
+    wait_for(f, has_error);
+    assert_string_equal(link_of(f).last_error, text);
+    assert_int_equal(link_of(f).connects, 0);
+    uplink_free(f->uplink);
+    f->uplink = NULL;
+}
+
+static void a_refused_connect_is_explained(void **state)
+{
+    struct fixture *f = *state;
+
+    expect_refusal(f, 4, 4, "bad user name or password (code 4)");
+    expect_refusal(f, 4, 5, "not authorized (code 5)");
+    expect_refusal(f, 5, 0x86, "bad user name or password (code 0x86)");
+    expect_refusal(f, 5, 0x88, "server unavailable (code 0x88)");
+}
+
+static void a_broker_that_says_nothing_is_given_up(void **state)
+{
+    struct fixture *f = *state;
+
+    f->settings.broker_count = 2;
+    f->settings.connect_timeout_ms = 1000;
+    f->broker.is_silent = true;
+    go_online(f);
+    assert_string_equal(link_of(f).last_error, "no connection within 1 s");
+    assert_string_equal(link_of(f).broker, f->second.uri);
+}
+
+static void the_watchdog_replaces_a_client_that_never_reports(void **state)
+{
+    struct fixture *f = *state;
+
+    f->broker.is_silent = true;
+    start(f);
+    wait_for(f, was_accepted);
+    f->broker.is_silent = false;
+    uplink_timer_set(f->uplink, uplink_now_ms(f->uplink)); /* as if it were due */
+    wait_for(f, is_online);
+    assert_string_equal(link_of(f).last_error, "no connection within 10 s");
+    assert_int_equal(send_text(f, "t", "x", 1), 0);
+    wait_answers(f, 1);
+    assert_int_equal(f->last.kind, UPLINK_DELIVERED);
+}
+
+static void write_password(struct fixture *f, const char *text)
+{
+    AUTO_CLOSE int fd = open(f->password_file, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+
+    assert_true(fd >= 0);
+    assert_int_equal(write(fd, text, strlen(text)), (ssize_t)strlen(text));
+}
+
+static void the_password_is_read_anew_for_each_attempt(void **state)
+{
+    struct fixture *f = *state;
+
+    f->settings.username = "user";
+    f->settings.password_file = f->password_file;
+    write_password(f, "other\n");
+    go_online(f);
+    assert_false(f->broker.has_secret);
+    write_password(f, "secret\n");
+    broker_reset(&f->broker);
+    f->goal = 2;
+    wait_for(f, has_connects);
+    assert_true(f->broker.has_secret); /* and so without the newline */
+}
+
+static void a_lower_keepalive_of_the_broker_is_obeyed(void **state)
+{
+    struct fixture *f = *state;
+
+    f->settings.protocol = 5;
+    f->broker.keepalive_s = 7;
+    go_online(f);
+    assert_int_equal(f->broker.accepted, 2);
+    assert_int_equal(f->broker.client_keepalive_s, 7);
+    assert_string_equal(link_of(f).last_error, "");
+    assert_int_equal(link_of(f).connects, 1);
+}
+
+static void tls_errors_are_cut_to_what_a_person_can_use(void **state)
+{
+    static const char line[] = "40B7C2:error:0A000086:SSL routines:tls_post_process_server_"
+                               "certificate:certificate verify failed:../ssl/x.c:1883:\n";
+    char text[UPLINK_TEXT_MAX];
+
+    (void)state;
+    uplink_tls_text(line, sizeof(line) - 1, text);
+    assert_string_equal(text, "TLS: certificate verify failed");
+    uplink_tls_text("odd\nline", 8, text);
+    assert_string_equal(text, "TLS: odd");
+    uplink_tls_text("", 0, text);
+    assert_string_equal(text, "TLS: ");
+}
+
+/* --- life ----------------------------------------------------------------- */
+
+static void stop_disconnects_and_reports_idle(void **state)
+{
+    struct fixture *f = *state;
+
+    f->broker.withholds_acks = true;
+    go_online(f);
+    assert_int_equal(send_text(f, "t", "x", 1), 0);
+    f->goal = 1;
+    wait_for(f, has_published);
+    uplink_stop(f->uplink);
+    assert_int_equal(link_of(f).state, UPLINK_CLOSING);
+    assert_int_equal(send_text(f, "t", "x", 1), UPLINK_E_OFFLINE);
+    f->changes = 0;
+    wait_for(f, is_idle);
+    assert_true(f->changes > 0);
+    assert_int_equal(f->last.kind, UPLINK_UNKNOWN);
+    assert_each_once(f);
+    wait_for(f, has_disconnected);
+}
+
+static void stop_is_immediate_when_not_connected(void **state)
+{
+    struct fixture *f = *state;
+
+    f->broker.is_silent = true;
+    start(f);
+    wait_for(f, was_accepted);
+    f->changes = 0;
+    uplink_stop(f->uplink);
+    assert_int_equal(link_of(f).state, UPLINK_IDLE);
+    assert_int_equal(f->changes, 1);
+    f->broker.is_silent = false;
+    assert_int_equal(uplink_start(f->uplink), 0);
+    assert_int_equal(uplink_start(f->uplink), -EALREADY);
+    wait_for(f, is_online);
+}
+
+static void free_answers_what_is_in_flight_unknown(void **state)
+{
+    struct fixture *f = *state;
+
+    f->broker.withholds_acks = true;
+    go_online(f);
+    for (unsigned i = 0; i < 10; i++)
+        assert_int_equal(send_text(f, "t", "x", (uint8_t)(1 + i % 2)), 0);
+    f->goal = 10;
+    wait_for(f, has_published); /* what Paho still holds in its queue it would leak */
+    uplink_free(f->uplink);
+    f->uplink = NULL;
+    assert_int_equal(f->answers, 10);
+    assert_int_equal(f->kinds[UPLINK_UNKNOWN], 10);
+    for (unsigned i = 0; i < 10; i++)
+        assert_int_equal(f->times[i], 1);
+}
+
+static void free_takes_null_and_what_was_never_started(void **state)
+{
+    struct fixture *f = *state;
+
+    uplink_free(NULL);
+    assert_int_equal(uplink_new(f->event, &f->settings, &ops, f, &f->uplink), 0);
+    assert_string_equal(link_of(f).broker, "");
+    assert_int_equal(link_of(f).state, UPLINK_IDLE);
+}
+
+static void there_is_one_uplink_in_a_process(void **state)
+{
+    struct fixture *f = *state;
+    struct uplink *other = NULL;
+
+    start(f);
+    assert_int_equal(uplink_new(f->event, &f->settings, &ops, f, &other), -EBUSY);
+    assert_null(other);
+}
+
+static void settings_that_cannot_work_are_refused(void **state)
+{
+    struct fixture *f = *state;
+    const char **files[] = {&f->settings.password_file, &f->settings.ca_file,
+                            &f->settings.cert_file, &f->settings.key_file,
+                            &f->settings.key_password_file};
+
+    for (size_t i = 0; i < 5; i++) {
+        *files[i] = "/nonexistent/file";
+        assert_int_equal(uplink_new(f->event, &f->settings, &ops, f, &f->uplink), -EINVAL);
+        *files[i] = "";
+    }
+    f->uris[0] = "http://127.0.0.1";
+    assert_int_equal(uplink_new(f->event, &f->settings, &ops, f, &f->uplink), -EINVAL);
+    f->uris[0] = f->broker.uri;
+    f->settings.window = 0;
+    assert_int_equal(uplink_new(f->event, &f->settings, &ops, f, &f->uplink), -EINVAL);
+    f->settings.window = 65536;
+    assert_int_equal(uplink_new(f->event, &f->settings, &ops, f, &f->uplink), -EINVAL);
+    assert_null(f->uplink);
+}
+
+static void proxies_of_the_environment_are_ignored(void **state)
+{
+    struct fixture *f = *state;
+
+    go_online(f);
+    assert_null(getenv("http_proxy"));
+    assert_null(getenv("HTTPS_PROXY"));
+}
+
+#define CASE(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        CASE(proxies_of_the_environment_are_ignored),
+        CASE(each_qos_is_delivered_on_3_1_1),
+        CASE(each_qos_is_delivered_on_5),
+        CASE(an_empty_payload_is_delivered_with_its_retain_flag),
+        CASE(a_reason_code_of_failure_is_a_refusal_with_that_code),
+        CASE(no_matching_subscribers_is_a_delivery),
+        CASE(properties_and_remaining_expiry_are_carried),
+        CASE(properties_are_left_out_on_3_1_1),
+        CASE(receive_maximum_bounds_what_is_in_flight),
+        CASE(the_window_bounds_what_is_in_flight),
+        CASE(window_bytes_bound_what_is_in_flight_but_one_goes_alone),
+        CASE(the_lowest_qos_of_message_settings_and_broker_is_sent),
+        CASE(what_the_broker_cannot_take_is_refused_before_it_is_sent),
+        CASE(a_topic_longer_than_mqtt_allows_is_too_large),
+        CASE(resets_mid_stream_answer_each_id_once_on_3_1_1),
+        CASE(resets_mid_stream_answer_each_id_once_on_5),
+        CASE(send_while_offline_is_refused_and_never_answered),
+        CASE(a_lost_connection_is_explained_and_made_again),
+        CASE(the_broker_s_reason_to_disconnect_is_told),
+        CASE(no_answer_within_the_ack_timeout_ends_the_connection),
+        CASE(an_idle_link_outlives_the_ack_timeout),
+        CASE(brokers_are_tried_in_turn),
+        CASE(the_pause_doubles_up_to_its_limit_with_full_jitter),
+        CASE(a_broker_that_closes_at_once_is_not_asked_ever_faster),
+        CASE(a_refused_connect_is_explained),
+        CASE(a_broker_that_says_nothing_is_given_up),
+        CASE(the_watchdog_replaces_a_client_that_never_reports),
+        CASE(the_password_is_read_anew_for_each_attempt),
+        CASE(a_lower_keepalive_of_the_broker_is_obeyed),
+        CASE(tls_errors_are_cut_to_what_a_person_can_use),
+        CASE(stop_disconnects_and_reports_idle),
+        CASE(stop_is_immediate_when_not_connected),
+        CASE(free_answers_what_is_in_flight_unknown),
+        CASE(free_takes_null_and_what_was_never_started),
+        CASE(there_is_one_uplink_in_a_process),
+        CASE(settings_that_cannot_work_are_refused),
+    };
+
+    (void)setenv("http_proxy", "http://127.0.0.1:9", 1);
+    (void)setenv("HTTPS_PROXY", "http://127.0.0.1:9", 1);
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,80 @@
+/*
+ * broker_fake.h - a broker on loopback that misbehaves as a test asks
+ *
+ * Lives on the test's own event loop: no thread, no process, no sleep. A test
+ * sets the fields of the first group before something connects, and may change
+ * them while it runs; the second group tells what was seen.
+ */
+#ifndef MQTT_SPOOLD_TESTS_BROKER_FAKE_H
+#define MQTT_SPOOLD_TESTS_BROKER_FAKE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <systemd/sd-event.h>
+
+#include "daemon/bytes.h"
+#include "daemon/packet.h"
+
+#define BROKER_CONNECTIONS_MAX 4
+#define BROKER_TEXT_MAX        512
+
+struct broker_connection {
+    struct broker_fake *broker;
+    int fd;
+    sd_event_source *source;
+    struct bytes input;
+    enum packet_version version;
+    unsigned publishes;
+    unsigned unanswered; /* QoS 1 and 2 */
+};
+
+struct broker_fake {
+    bool is_silent; /* takes connections and says nothing */
+    bool closes_after_connack;
+    bool withholds_acks;
+    uint8_t connack_code;
+    uint8_t ack_code;     /* v5 PUBACK or PUBREC */
+    unsigned reset_after; /* publishes on one connection; 0: never */
+    /* v5 CONNACK properties; 0: not announced */
+    uint16_t receive_maximum;
+    uint32_t maximum_packet;
+    uint16_t keepalive_s;
+    bool announces_qos;
+    uint8_t maximum_qos;
+    bool refuses_retain;
+
+    unsigned accepted;
+    unsigned connects;
+    unsigned disconnects;
+    unsigned publishes;
+    unsigned unanswered_max;
+    uint16_t client_keepalive_s;
+    bool clean_start;
+    bool has_secret; /* the last CONNECT held "secret" as its last bytes */
+    /* of the last PUBLISH */
+    uint8_t qos;
+    bool retain;
+    bool has_expiry;
+    uint32_t expiry_s;
+    char topic[BROKER_TEXT_MAX];
+    char payload[BROKER_TEXT_MAX];
+    uint8_t properties[BROKER_TEXT_MAX]; /* those that are kept */
+    size_t properties_size;
+
+    sd_event *event;
+    int fd;
+    uint16_t port;
+    char uri[64];
+    sd_event_source *source;
+    struct broker_connection connections[BROKER_CONNECTIONS_MAX];
+};
+
+/* Listens on a free port of loopback; the script is all zero: an honest broker. */
+void broker_start(struct broker_fake *broker, sd_event *event);
+void broker_stop(struct broker_fake *broker);
+/* v5: DISCONNECT with a reason to all, then close. */
+void broker_dismiss(struct broker_fake *broker, uint8_t code);
+/* RST to all. */
+void broker_reset(struct broker_fake *broker);
+
+#endif
