@@ -21,8 +21,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "store/spool.h"
 #include "cleanup.h"
+#include "store/spool.h"
 
 #define AUDIT_SYNC_MS   1000
 #define AUDIT_SYNC_ROWS 10000
@@ -69,7 +69,8 @@ MUST_CHECK int audit_export(struct audit *audit, int64_t now_boot_ms, bool *ret_
 int64_t audit_due_ms(const struct audit *audit);
 /* Syncs what was written, tells the cursor to the spool. */
 void audit_sync(struct audit *audit, int64_t now_boot_ms);
-/* HUP: sync the old file and tell the cursor (the caller commits BEFORE the next export), open anew. */
+/* HUP: sync the old file and tell the cursor (the caller commits BEFORE the next export), open
+ * anew. */
 void audit_reopen(struct audit *audit, const struct audit_settings *settings);
 /* Is the file writable as far as is known? */
 bool audit_is_healthy(const struct audit *audit);

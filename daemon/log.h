@@ -19,7 +19,13 @@
 #include "cleanup.h"
 
 /* The numbers are syslog's. */
-enum log_level { LOG_LEVEL_ERROR = 3, LOG_LEVEL_WARNING = 4, LOG_LEVEL_NOTICE = 5, LOG_LEVEL_INFO = 6, LOG_LEVEL_DEBUG = 7 };
+enum log_level {
+    LOG_LEVEL_ERROR = 3,
+    LOG_LEVEL_WARNING = 4,
+    LOG_LEVEL_NOTICE = 5,
+    LOG_LEVEL_INFO = 6,
+    LOG_LEVEL_DEBUG = 7
+};
 
 void log_set_level(enum log_level level);
 bool log_enabled(enum log_level level);
@@ -32,10 +38,16 @@ void log_write(enum log_level level, const char *format, ...) PRINTF_LIKE(2, 3);
 #define log_warning(...) log_write(LOG_LEVEL_WARNING, __VA_ARGS__)
 #define log_notice(...)  log_write(LOG_LEVEL_NOTICE, __VA_ARGS__)
 #define log_info(...)    log_write(LOG_LEVEL_INFO, __VA_ARGS__)
-#define log_debug(...)   do { if (log_enabled(LOG_LEVEL_DEBUG)) log_write(LOG_LEVEL_DEBUG, __VA_ARGS__); } while (0)
+#define log_debug(...)                                                                         \
+    do {                                                                                       \
+        if (log_enabled(LOG_LEVEL_DEBUG))                                                      \
+            log_write(LOG_LEVEL_DEBUG, __VA_ARGS__);                                           \
+    } while (0)
 
-/* Quotes and escapes bytes from outside for a value: printable ASCII and valid UTF-8 stay, `"` and
- * `\` are escaped, control bytes become \xHH; cut with "..." where @size is too small. Returns @text. */
+/* Quotes and escapes bytes from outside for a value: printable ASCII and valid UTF-8 stay, `"`
+ * and
+ * `\` are escaped, control bytes become \xHH; cut with "..." where @size is too small. Returns
+ * @text. */
 const char *log_quote(char *text, size_t text_size, const void *data, size_t size);
 
 /*

@@ -9,8 +9,8 @@
 
 #include <stddef.h>
 
-#include "store/spool.h"
 #include "cleanup.h"
+#include "store/spool.h"
 
 #define SERVICE_SOCKETS_MAX 16
 
