@@ -746,8 +746,10 @@ static void explain_silence(const struct uplink *uplink,
                        "TLS connection failed: is this a TLS port, and is the broker's "
                        "certificate for this host name?");
     else
-        (void)snprintf(reason, UPLINK_TEXT_MAX,
-                       "broker closed the connection before it answered");
+        (void)snprintf(reason, UPLINK_TEXT_MAX, "%s",
+                       uplink_build_lacks()
+                           ? "connection refused or closed before an answer"
+                           : "broker closed the connection before it answered");
 }
 
 static void explain_failure(const struct uplink *uplink,

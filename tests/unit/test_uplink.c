@@ -576,6 +576,7 @@ static void no_answer_within_the_ack_timeout_ends_the_connection(void **state)
         assert_int_equal(send_text(f, "t", "x", 1), 0);
     wait_answers(f, 5);
     assert_int_equal(f->kinds[UPLINK_UNKNOWN], 5);
+    wait_for(f, has_error);
     assert_string_equal(link_of(f).last_error, "no answer for 1 s");
     wait_for(f, is_online);
     assert_int_equal(link_of(f).connects, 2);
@@ -618,7 +619,9 @@ static void brokers_are_tried_in_turn(void **state)
     broker_stop(&f->broker);
     go_online(f);
     assert_string_equal(link_of(f).broker, f->second.uri);
-    assert_string_equal(link_of(f).last_error, "connection refused");
+    assert_string_equal(link_of(f).last_error,
+                        uplink_build_lacks() ? "connection refused or closed before an answer"
+                                             : "connection refused");
     assert_int_equal(f->second.connects, 1);
 }
 
