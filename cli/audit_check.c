@@ -41,6 +41,7 @@ static const char help_text[] =
     "\n"
     "Exit codes: 0 sound; 65 something is wrong; 69 or 77 a file cannot be read.\n";
 
+PRINTF_LIKE(3, 0)
 static void
 note(struct audit_check *check, const char *file, const char *format, va_list arguments)
 {

@@ -16,7 +16,7 @@
 
 #include "daemon/clock.h"
 
-static void print_error(const char *format, va_list arguments)
+PRINTF_LIKE(1, 0) static void print_error(const char *format, va_list arguments)
 {
     (void)fflush(stdout); /* so that both streams stay in order where they are one file */
     fputs("mqtt-spool: ", stderr);

@@ -75,7 +75,7 @@ static void print_json(struct failures *failures, const struct spool_record *rec
 {
     struct json json;
 
-    json_init(&json, failures->line, RECORD_LINE_MAX);
+    json_init(&json, failures->line, RECORD_LINE_MAX + 1); /* and the newline */
     record_write(&json, record);
     json_raw(&json, "\n");
     (void)fwrite(json.start, 1, json_used(&json),

@@ -321,6 +321,8 @@ static int make_properties(struct publisher *publisher)
     int result = MOSQ_ERR_SUCCESS;
 
     add_text(publisher, MQTT_PROP_CONTENT_TYPE, options->content_type, &result);
+    if (result == MOSQ_ERR_SUCCESS && options->response_topic)
+        result = mosquitto_pub_topic_check(options->response_topic);
     add_text(publisher, MQTT_PROP_RESPONSE_TOPIC, options->response_topic, &result);
     if (result == MOSQ_ERR_SUCCESS && options->expiry_s > 0)
         result = mosquitto_property_add_int32(list, MQTT_PROP_MESSAGE_EXPIRY_INTERVAL,
@@ -542,6 +544,7 @@ static void turn(struct publisher *publisher)
 
     if (mosquitto_want_write(publisher->client))
         fds[0].events |= POLLOUT;
+    (void)fflush(stdout); /* whoever reads along sees each answer now; main() checks it */
     if (poll(fds, 2, 1000) < 0 && errno != EINTR) {
         publisher->lost = true;
         fail(publisher, EX_UNAVAILABLE);
