@@ -172,6 +172,8 @@ class Link:
         """Ends every connection and refuses new ones until mend()."""
         with self._lock:
             if self._listener:
+                # A close alone waits for the select() of the other thread.
+                self._listener.shutdown(socket.SHUT_RDWR)
                 self._listener.close()
                 self._listener = None
             self._drop_all(reset)

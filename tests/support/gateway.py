@@ -3,9 +3,11 @@
 import contextlib
 import json
 import os
+import select
 import signal
 import socket
 import subprocess
+import threading
 
 import mqtt
 import processes
@@ -63,7 +65,8 @@ class Gateway:
         self.stderr = os.path.join(self.folder, "stderr")
         self.process = None
         self.notifications = []
-        self._notify = None
+        self._notify = self._reader = None
+        self._notify_lock, self._reader_ends = threading.Lock(), threading.Event()
         brokers = [broker] if isinstance(broker, str) else list(broker)
         fixed = {"spool": {"directory": self.spool}, "listen": {"socket": self.socket},
                  "uplink": {"brokers": brokers}, "audit": {"file": self.audit}}
@@ -109,9 +112,10 @@ class Gateway:
             return True
         return False
 
+    # Someone must read all the time, as systemd does: a full socket would stop the daemon.
+
     def _open_notify(self):
-        if self._notify:
-            self._notify.close()
+        self._close_notify()
         self.notifications = []
         path = os.path.join(self.folder, "notify")
         with contextlib.suppress(FileNotFoundError):
@@ -119,9 +123,24 @@ class Gateway:
         self._notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._notify.bind(path)
         self._notify.setblocking(False)
+        self._reader = threading.Thread(target=self._read_until_closed, daemon=True)
+        self._reader.start()
+
+    def _close_notify(self):
+        if self._notify:
+            self._reader_ends.set()
+            self._reader.join(5)
+            self._notify.close()
+            self._notify = None
+            self._reader_ends.clear()
+
+    def _read_until_closed(self):
+        while not self._reader_ends.is_set():
+            if select.select([self._notify], [], [], 0.1)[0]:
+                self.read_notifications()
 
     def read_notifications(self):
-        with contextlib.suppress(BlockingIOError):
+        with self._notify_lock, contextlib.suppress(BlockingIOError):
             while True:
                 self.notifications.append(self._notify.recv(4096).decode())
         return self.notifications
@@ -152,8 +171,7 @@ class Gateway:
         if self.process is not None and self.process.poll() is None:
             self.process.kill()
             self.process.wait()
-        if self._notify:
-            self._notify.close()
+        self._close_notify()
 
     # What it says
 
