@@ -1,0 +1,351 @@
+"""A scripted MQTT 3.1.1 and 5 broker, publish side only, that misbehaves on purpose.
+
+From Python: FakeBroker(reset_after=300).start(), then .url, .ledger, .change(...), .stop().
+From elsewhere: fake_broker.py --reset-after 300 --ledger FILE; it prints its port when it listens
+on 127.0.0.1, and ends when its standard input does.
+
+Options, alone or together; all but those of CONNACK also change while it runs:
+  noack            take messages, never acknowledge
+  late MS          acknowledge so much later
+  reason HH        answer with this reason code (MQTT 5), each Nth message only with `each N`
+  connack HH       refuse connections with this code
+  silent           accept connections, never answer
+  reset_after N    RST instead of the Nth acknowledgement of each connection
+  receive_maximum N, maximum_packet N, maximum_qos N   announce it (MQTT 5)
+  session_present  say so in CONNACK, and remember QoS 2 packet ids over connections
+
+The ledger has one record a PUBLISH: conn, version, qos, dup, retain, pid, topic, bytes, sha256, seq
+and intact; a QoS 2 message is recorded once, however often it comes. `seq` is the number the
+payload begins with. A payload "SEQ;...;CRC" ends in the CRC-32 of all before its last semicolon,
+as eight hex digits: `intact` tells whether that holds and the topic ends in "/SEQ"; it is null for
+other payloads unless `check` is set, which makes all of them damaged. Besides:
+{"event": "connect" | "disconnect" | "end" | "violation", ...}; a violation is a PUBLISH beyond what
+was announced, or a packet that is none.
+"""
+
+import argparse
+import asyncio
+import hashlib
+import json
+import re
+import socket
+import struct
+import sys
+import threading
+import zlib
+
+CONNECT, CONNACK, PUBLISH, PUBACK, PUBREC, PUBREL, PUBCOMP = range(1, 8)
+PINGREQ, PINGRESP, DISCONNECT = 12, 13, 14
+OPTIONS = {
+    "noack": False, "late": 0, "reason": 0, "each": 1, "connack": 0, "silent": False,
+    "reset_after": 0, "receive_maximum": 0, "maximum_packet": 0, "maximum_qos": None,
+    "session_present": False, "check": False,
+}
+CHECKED = re.compile(rb"(\d+);.*;([0-9a-f]{8})", re.DOTALL)
+
+
+def varint(number):
+    out = bytearray()
+    while True:
+        number, digit = divmod(number, 128)
+        out.append(digit | (0x80 if number else 0))
+        if not number:
+            return bytes(out)
+
+
+def read_varint(data, at):
+    """The number and where it ends; None when it is not whole yet."""
+    number = 0
+    for i in range(4):
+        if at + i >= len(data):
+            return None
+        number |= (data[at + i] & 0x7F) << (7 * i)
+        if not data[at + i] & 0x80:
+            return number, at + i + 1
+    raise ValueError("length of five bytes")
+
+
+def is_intact(topic, payload, check):
+    match = CHECKED.fullmatch(payload)
+    if not match:
+        return False if check else None
+    same = "%08x" % zlib.crc32(payload[:-9]) == match.group(2).decode()
+    return same and topic.endswith("/" + match.group(1).decode())
+
+
+class Connection(asyncio.Protocol):
+    def __init__(self, broker):
+        self.broker = broker
+        self.input = bytearray()
+        self.version = 4
+        self.client = ""
+        self.answered = 0
+        self.unanswered = set()
+        self.is_over = False
+
+    def connection_made(self, transport):
+        self.transport = transport
+        self.broker.connections += 1
+        self.number = self.broker.connections
+        self.broker.open.add(self)
+        sock = transport.get_extra_info("socket")
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+    def connection_lost(self, error):
+        self.is_over = True
+        self.broker.open.discard(self)
+        self.broker.record({"event": "end", "conn": self.number})
+
+    def reset(self):
+        """RST: what is on its way to either side is lost."""
+        self.is_over = True
+        sock = self.transport.get_extra_info("socket")
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.transport.abort()
+
+    def data_received(self, data):
+        self.input += data
+        at = 0
+        while not self.is_over and at + 1 < len(self.input):
+            length = read_varint(self.input, at + 1)
+            if length is None or length[1] + length[0] > len(self.input):
+                break
+            end = length[1] + length[0]
+            try:
+                self.take(self.input[at], bytes(self.input[length[1]:end]), end - at)
+            except (struct.error, IndexError, TypeError, ValueError):
+                self.broker.record({"event": "violation", "conn": self.number, "of": "form"})
+                self.reset()
+            at = end
+        del self.input[:at]
+
+    def send(self, kind, body):
+        if not self.is_over:
+            self.transport.write(bytes([kind]) + varint(len(body)) + body)
+
+    def take(self, first, body, size):
+        kind = first >> 4
+        if kind == CONNECT:
+            self.on_connect(body)
+        elif kind == PUBLISH:
+            self.on_publish(first, body, size)
+        elif kind == PUBREL:
+            pid = struct.unpack(">H", body[:2])[0]
+            self.broker.open_pids(self.client).discard(pid)
+            self.unanswered.discard(pid)
+            self.send(PUBCOMP << 4, body[:2])
+        elif kind == PINGREQ and not self.broker.options["silent"]:
+            self.send(PINGRESP << 4, b"")
+        elif kind == DISCONNECT:
+            self.broker.record({"event": "disconnect", "conn": self.number})
+            self.transport.close()
+
+    def on_connect(self, body):
+        options = self.broker.options
+        name = struct.unpack(">H", body[:2])[0]
+        self.version, flags = body[2 + name], body[3 + name]
+        at = 6 + name
+        if self.version == 5:
+            length, at = read_varint(body, at)
+            at += length
+        size = struct.unpack(">H", body[at:at + 2])[0]
+        self.client = body[at + 2:at + 2 + size].decode()
+        self.broker.record({"event": "connect", "conn": self.number, "version": self.version,
+                            "client": self.client, "clean": bool(flags & 2)})
+        if options["silent"]:
+            return
+        present = options["session_present"] and not flags & 2
+        if not present:
+            self.broker.open_pids(self.client).clear()
+        code = options["connack"]
+        answer = bytes([1 if present and not code else 0, code])
+        if self.version == 5:
+            properties = self.announced()
+            answer += varint(len(properties)) + properties
+        self.send(CONNACK << 4, answer)
+        if code:
+            self.transport.close()
+
+    def announced(self):
+        options = self.broker.options
+        out = b""
+        if options["receive_maximum"]:
+            out += b"\x21" + struct.pack(">H", options["receive_maximum"])
+        if options["maximum_packet"]:
+            out += b"\x27" + struct.pack(">I", options["maximum_packet"])
+        if options["maximum_qos"] is not None:
+            out += bytes([0x24, options["maximum_qos"]])
+        return out
+
+    def on_publish(self, first, body, size):
+        qos = first >> 1 & 3
+        length = struct.unpack(">H", body[:2])[0]
+        topic = body[2:2 + length].decode("utf-8", "backslashreplace")
+        at = 2 + length
+        pid = 0
+        if qos:
+            pid = struct.unpack(">H", body[at:at + 2])[0]
+            at += 2
+        if self.version == 5:
+            length, at = read_varint(body, at)
+            at += length
+        self.check_limits(qos, pid, size)
+        pids = self.broker.open_pids(self.client)
+        if qos < 2 or pid not in pids:
+            self.broker.record_publish(self, first, pid, topic, body[at:])
+        if qos == 2:
+            pids.add(pid)
+        if qos:
+            self.answer(PUBACK if qos == 1 else PUBREC, pid)
+
+    def check_limits(self, qos, pid, size):
+        options = self.broker.options
+        if qos:
+            self.unanswered.add(pid)
+        broken = ""
+        if options["receive_maximum"] and len(self.unanswered) > options["receive_maximum"]:
+            broken = "receive_maximum"
+        elif options["maximum_packet"] and size > options["maximum_packet"]:
+            broken = "maximum_packet"
+        elif options["maximum_qos"] is not None and qos > options["maximum_qos"]:
+            broken = "maximum_qos"
+        if broken and self.version == 5:
+            self.broker.record({"event": "violation", "conn": self.number, "of": broken})
+
+    def answer(self, kind, pid):
+        options = self.broker.options
+        self.answered += 1
+        if options["reset_after"] and self.answered >= options["reset_after"]:
+            self.reset()
+            return
+        if options["noack"]:
+            return
+        body = struct.pack(">H", pid)
+        refused = options["reason"] and self.answered % options["each"] == 0
+        if refused and self.version == 5:
+            body += bytes([options["reason"]])
+        if kind == PUBACK or refused:
+            self.broker.open_pids(self.client).discard(pid)
+        if options["late"]:
+            self.broker.loop.call_later(options["late"] / 1000, self.acknowledge, kind, pid, body)
+        else:
+            self.acknowledge(kind, pid, body)
+
+    def acknowledge(self, kind, pid, body):
+        if kind == PUBACK or len(body) > 2:
+            self.unanswered.discard(pid)
+        self.send(kind << 4, body)
+
+
+class FakeBroker:
+    def __init__(self, ledger_file=None, **options):
+        unknown = set(options) - set(OPTIONS)
+        if unknown:
+            raise TypeError("no such option: %s" % ", ".join(sorted(unknown)))
+        self.options = dict(OPTIONS, **options)
+        self.ledger = []
+        self.connections = 0
+        self.open = set()
+        self.port = 0
+        self._pids = {}
+        self._file = open(ledger_file, "w") if ledger_file else None
+        self._thread = None
+
+    @property
+    def url(self):
+        return "tcp://127.0.0.1:%d" % self.port
+
+    def open_pids(self, client):
+        """Packet ids of QoS 2 between PUBLISH and PUBREL."""
+        return self._pids.setdefault(client, set())
+
+    def record(self, entry):
+        if self._file:
+            self._file.write(json.dumps(entry) + "\n")
+        else:
+            self.ledger.append(entry)
+
+    def record_publish(self, connection, first, pid, topic, payload):
+        seq = re.match(rb"\d+", payload)
+        self.record({
+            "conn": connection.number, "version": connection.version, "qos": first >> 1 & 3,
+            "dup": bool(first & 8), "retain": bool(first & 1), "pid": pid, "topic": topic,
+            "bytes": len(payload), "sha256": hashlib.sha256(payload).hexdigest(),
+            "seq": int(seq.group()) if seq else None,
+            "intact": is_intact(topic, payload, self.options["check"]),
+        })
+
+    def publishes(self):
+        return [entry for entry in list(self.ledger) if "event" not in entry]
+
+    def change(self, **options):
+        self.options.update(options)
+
+    def reset_all(self):
+        """RST to everybody who is connected."""
+        self.loop.call_soon_threadsafe(lambda: [c.reset() for c in list(self.open)])
+
+    async def listen(self):
+        self.loop = asyncio.get_running_loop()
+        self._end = asyncio.Event()
+        server = await self.loop.create_server(lambda: Connection(self), "127.0.0.1", 0)
+        self.port = server.sockets[0].getsockname()[1]
+        return server
+
+    async def serve(self, on_ready):
+        server = await self.listen()
+        on_ready()
+        await self._end.wait()
+        server.close()
+        for connection in list(self.open):
+            connection.transport.abort()
+        await asyncio.sleep(0)  # their ends are recorded
+        if self._file:
+            self._file.close()
+
+    def end(self):
+        self.loop.call_soon_threadsafe(self._end.set)
+
+    def start(self):
+        ready = threading.Event()
+        self._thread = threading.Thread(
+            target=lambda: asyncio.run(self.serve(ready.set)), daemon=True)
+        self._thread.start()
+        if not ready.wait(10):
+            raise RuntimeError("the fake broker does not listen")
+        return self
+
+    def stop(self):
+        if self._thread and self._thread.is_alive():
+            self.end()
+            self._thread.join(10)
+        self._thread = None
+
+
+def main():
+    parser = argparse.ArgumentParser(description="a broker that misbehaves on purpose")
+    parser.add_argument("--ledger", metavar="FILE", help="JSON lines; without it none is kept")
+    for name, value in OPTIONS.items():
+        flag = "--" + name.replace("_", "-")
+        if value is False:
+            parser.add_argument(flag, action="store_true")
+        else:
+            base = 16 if name in ("reason", "connack") else 10
+            parser.add_argument(flag, default=value, metavar="HH" if base == 16 else "N",
+                                type=lambda text, base=base: int(text, base))
+    arguments = vars(parser.parse_args())
+    broker = FakeBroker(arguments.pop("ledger") or "/dev/null", **arguments)
+
+    def wait_for_end():
+        sys.stdin.read()
+        broker.end()
+
+    def on_ready():
+        print(broker.port, flush=True)
+        threading.Thread(target=wait_for_end, daemon=True).start()
+
+    asyncio.run(broker.serve(on_ready))
+
+
+if __name__ == "__main__":
+    main()
