@@ -333,6 +333,17 @@ static const char *span_cell(const json_t *root,
     return text;
 }
 
+/* Null says that it is not coming; a time of 0 that it is so already. */
+static const char *
+forecast_cell(const json_t *root, const char *name, char text[static CELL_MAX])
+{
+    const json_t *value = member(root, "forecast", name);
+
+    if (json_is_integer(value) && json_integer_value(value) == 0)
+        return "now";
+    return span_cell(root, "forecast", name, 1000, text);
+}
+
 static void print_daemon(const struct status *status)
 {
     char version[CELL_MAX], pid[CELL_MAX], uptime[CELL_MAX];
@@ -420,9 +431,8 @@ static void print_running_parts(const json_t *root)
            cell(root, "tokens", "peak", second));
     printf("rates     %s/s in, %s/s out\n", cell(root, "rates", "in", first),
            cell(root, "rates", "out", second));
-    printf("forecast  full in %s, drained in %s\n",
-           span_cell(root, "forecast", "full_s", 1000, first),
-           span_cell(root, "forecast", "drained_s", 1000, second));
+    printf("forecast  full: %s, drained: %s\n", forecast_cell(root, "full_s", first),
+           forecast_cell(root, "drained_s", second));
     if (json_is_false(member(root, "audit", "healthy")))
         puts("audit     NOT WRITTEN just now; outcomes wait in the spool. Check audit.file, "
              "its\n"

@@ -575,7 +575,9 @@ def status_of_a_running_daemon_is_its_own():
     page = made.status(wanted=OK)
     equal(page.err, "", "warnings")
     says(page, "mqtt-spoold 0.1.0, running for 1 d 1 h", "online, broker ssl://b:8883",
-         "connected 3 times", "refused?[31m", "balances", "- messages", "drained in 1 m")
+         "connected 3 times", "refused?[31m", "balances", "- messages", "full: -, drained: 1 m")
+    write_status(made, forecast={"full_s": 0, "drained_s": None})
+    says(made.status(wanted=OK), "full: now, drained: -")
 
 
 @case
