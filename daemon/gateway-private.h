@@ -30,6 +30,8 @@
 #define GATEWAY_BATCH_BYTES    (1024 * 1024)
 /* The batch edge waits for an idle moment, but not longer than this. */
 #define GATEWAY_EDGE_LATEST_MS 20
+/* Settlements wait so long for company at the most. */
+#define GATEWAY_SETTLE_LATEST_MS 10
 /* Messages that may end by retention in one batch: more than a batch can append, so that the
  * limits hold under load, and few enough that no PUBACK waits for a mass eviction. */
 #define GATEWAY_RETAIN_BUDGET 2000
@@ -82,7 +84,9 @@ struct gateway {
     sd_event_source *tick;
     sd_event_source *status_timer;
     sd_event_source *stop_timer;
+    sd_event_source *refill; /* idle priority: forward between two edges */
     bool edge_armed;
+    bool edge_awaited; /* not armed, but edge_deadline will */
 
     enum gateway_phase phase;
     bool failed; /* a fatal error: nothing may be committed or acknowledged any more */
@@ -91,6 +95,10 @@ struct gateway {
     int64_t started_boot_ms;
     struct gateway_counters counters;
     struct gateway_rates rates;
+
+    unsigned settled; /* noted, not yet committed */
+    unsigned window;  /* of the uplink, as last told */
+    enum uplink_state link_state;
 
     bool full; /* accepting is refused or held back; logged on change */
     bool disk_low;
@@ -106,6 +114,7 @@ void gateway_read_clock(struct gateway *gateway);
 struct spool_time gateway_spool_time(const struct gateway *gateway);
 void gateway_arm_edge(struct gateway *gateway);
 int gateway_on_edge(sd_event_source *source, void *owner);
+int gateway_on_refill(sd_event_source *source, void *owner);
 int gateway_on_edge_deadline(sd_event_source *source, uint64_t usec, void *owner);
 struct session_verdict
 gateway_on_publish(void *owner, struct session *session, const struct session_publish *publish);
@@ -129,6 +138,8 @@ void gateway_stop_further(struct gateway *gateway);
 
 /* gateway_status.c */
 void gateway_publish_status(struct gateway *gateway);
+/* What a person would look for has changed: do not wait for the interval. */
+void gateway_hasten_status(struct gateway *gateway);
 void gateway_remove_status(struct gateway *gateway);
 
 /* gateway_settings.c: borrowed from the configuration */

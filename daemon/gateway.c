@@ -8,9 +8,11 @@
  *   gateway_on_answer    the broker's word: settle, or pending again
  *
  * The batch forms by itself: while a commit runs, sockets fill up. The first
- * append or settlement arms the edge, an idle-priority source that runs when
- * no socket is ready, at once when the batch is full, and after
- * GATEWAY_EDGE_LATEST_MS at the latest.
+ * append arms the edge, an idle-priority source that runs when no socket is
+ * ready, at once when the batch is full, and after GATEWAY_EDGE_LATEST_MS at
+ * the latest. Settlements wait for it, for half a window of them or for
+ * GATEWAY_SETTLE_LATEST_MS, whichever is first; meanwhile gateway_on_refill
+ * keeps the window full with what is committed already.
  *
  * Invariant: nothing is acknowledged, reported or forwarded before the commit
  * that makes it true. A commit that fails on I/O is never retried: nothing of
@@ -59,6 +61,13 @@ static void hasten_edge(struct gateway *gateway)
     (void)sd_event_source_set_priority(gateway->edge, SD_EVENT_PRIORITY_IMPORTANT);
 }
 
+static int set_deadline(struct gateway *gateway, uint64_t after_ms)
+{
+    int r = sd_event_source_set_time_relative(gateway->edge_deadline, after_ms * 1000);
+
+    return r < 0 ? r : sd_event_source_set_enabled(gateway->edge_deadline, SD_EVENT_ONESHOT);
+}
+
 void gateway_arm_edge(struct gateway *gateway)
 {
     if (gateway->edge_armed)
@@ -66,19 +75,30 @@ void gateway_arm_edge(struct gateway *gateway)
     gateway->edge_armed = true;
     int r = sd_event_source_set_enabled(gateway->edge, SD_EVENT_ONESHOT);
     if (r >= 0)
-        r = sd_event_source_set_time_relative(gateway->edge_deadline,
-                                              GATEWAY_EDGE_LATEST_MS * 1000);
-    if (r >= 0)
-        r = sd_event_source_set_enabled(gateway->edge_deadline, SD_EVENT_ONESHOT);
+        r = set_deadline(gateway, GATEWAY_EDGE_LATEST_MS);
+    if (r < 0)
+        gateway_fail(gateway, r, "batch_edge");
+}
+
+/* Nobody waits for a settlement to be durable: let some gather, an fsync costs the same. */
+static void arm_edge_later(struct gateway *gateway)
+{
+    if (gateway->edge_armed || gateway->edge_awaited)
+        return;
+    gateway->edge_awaited = true;
+    int r = set_deadline(gateway, GATEWAY_SETTLE_LATEST_MS);
     if (r < 0)
         gateway_fail(gateway, r, "batch_edge");
 }
 
 int gateway_on_edge_deadline(sd_event_source *source, uint64_t usec, void *owner)
 {
+    struct gateway *gateway = owner;
+
     (void)source;
     (void)usec;
-    hasten_edge(owner);
+    gateway_arm_edge(gateway);
+    hasten_edge(gateway);
     return 0;
 }
 
@@ -261,6 +281,7 @@ static int reject(struct gateway *gateway, uint64_t id, enum spool_reason reason
     int r = spool_settle(gateway->spool, id, &verdict);
 
     gateway->counters.ended++;
+    gateway->settled++;
     return r > 0 ? 0 : r;
 }
 
@@ -295,7 +316,7 @@ static int forward(struct gateway *gateway)
     struct spool_time now = gateway_spool_time(gateway);
     bool go_on = gateway->phase == GATEWAY_SERVING;
 
-    while (go_on && uplink_room(gateway->uplink) > 0) {
+    while (go_on && uplink_room(gateway->uplink) > gateway->settled) {
         struct spool_message message;
         int r = spool_next(gateway->spool, &now, &message);
 
@@ -309,17 +330,52 @@ static int forward(struct gateway *gateway)
     return 0;
 }
 
-/* The order is the contract: see the head of this file. */
+/*
+ * Between two edges, when answers have made room: what is committed already may
+ * go out at once. What was answered but is not durable yet counts as in flight
+ * still, so that a crash repeats a window of messages at most.
+ */
+int gateway_on_refill(sd_event_source *source, void *owner)
+{
+    struct gateway *gateway = owner;
+
+    (void)source;
+    if (gateway->failed)
+        return 0;
+    gateway_read_clock(gateway);
+    int r = forward(gateway);
+    if (r < 0)
+        gateway_fail(gateway, r, "forward");
+    else if (gateway->settled * 2 >= gateway->window)
+        gateway_arm_edge(gateway);
+    else if (spool_has_work(gateway->spool))
+        arm_edge_later(gateway);
+    return 0;
+}
+
+static void arm_refill(struct gateway *gateway)
+{
+    int r = sd_event_source_set_enabled(gateway->refill, SD_EVENT_ONESHOT);
+
+    if (r < 0)
+        gateway_fail(gateway, r, "refill");
+}
+
+/* The order is the contract: see the head of this file. What is committed already is forwarded
+ * first, so that the link has work while the commit syncs. */
 static int run_edge(struct gateway *gateway)
 {
     bool more_to_evict = false, more_to_export = false, stands = false;
-    int r = retain(gateway, &more_to_evict);
+    int r = forward(gateway);
 
+    if (r == 0)
+        r = retain(gateway, &more_to_evict);
     if (r == 0)
         r = commit(gateway, &stands);
     if (r < 0)
         return r;
     if (stands) {
+        gateway->settled = 0;
         gateway_acknowledge(gateway);
         r = export(gateway, &more_to_export);
     }
@@ -327,8 +383,10 @@ static int run_edge(struct gateway *gateway)
         r = forward(gateway);
     if (r < 0)
         return r;
-    if (more_to_evict || more_to_export || (stands && spool_has_work(gateway->spool)))
+    if (more_to_evict || more_to_export)
         gateway_arm_edge(gateway);
+    else if (stands && spool_has_work(gateway->spool))
+        arm_edge_later(gateway);
     return 0;
 }
 
@@ -336,7 +394,7 @@ int gateway_on_edge(sd_event_source *source, void *owner)
 {
     struct gateway *gateway = owner;
 
-    gateway->edge_armed = false;
+    gateway->edge_armed = gateway->edge_awaited = false;
     (void)sd_event_source_set_priority(source, SD_EVENT_PRIORITY_IDLE);
     (void)sd_event_source_set_enabled(gateway->edge_deadline, SD_EVENT_OFF);
     if (gateway->failed)
@@ -422,6 +480,7 @@ void gateway_on_answer(void *owner, const struct uplink_answer *answer)
     case UPLINK_DELIVERED:
         gateway->transient_in_a_row = 0;
         gateway->counters.ended++;
+        gateway->settled++;
         r = spool_settle(gateway->spool, answer->id, &delivered);
         break;
     case UPLINK_REFUSED:
@@ -435,13 +494,26 @@ void gateway_on_answer(void *owner, const struct uplink_answer *answer)
         log_error("answer_without_token id=%" PRIu64 " ignored=yes", answer->id);
     else if (r < 0)
         gateway_fail(gateway, r, "spool_settle");
-    gateway_arm_edge(gateway);
+    if (gateway->phase == GATEWAY_SERVING)
+        arm_refill(gateway);
+    else
+        gateway_arm_edge(gateway);
 }
 
 void gateway_on_link(void *owner)
 {
     struct gateway *gateway = owner;
+    struct uplink_link link;
 
-    if (!gateway->failed)
+    if (gateway->failed)
+        return;
+    uplink_get_link(gateway->uplink, &link);
+    gateway->window = link.window;
+    if (link.state != gateway->link_state)
+        gateway_hasten_status(gateway);
+    gateway->link_state = link.state;
+    if (gateway->phase == GATEWAY_SERVING)
+        arm_refill(gateway);
+    else
         gateway_arm_edge(gateway);
 }

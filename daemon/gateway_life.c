@@ -48,6 +48,9 @@ static int on_tick(sd_event_source *source, uint64_t usec, void *owner)
     (void)usec;
     gateway_read_clock(gateway);
     log_evictions(gateway);
+    if (gateway->counters.accepted != gateway->rates.accepted ||
+        gateway->counters.ended != gateway->rates.ended)
+        gateway_hasten_status(gateway);
     if (gateway->now.boot_ms >= audit_due_ms(gateway->audit))
         audit_sync(gateway->audit, gateway->now.boot_ms);
     if (!gateway->failed)
@@ -91,6 +94,12 @@ static int add_sources(struct gateway *gateway)
         r = sd_event_source_set_enabled(gateway->edge, SD_EVENT_OFF);
     if (r >= 0)
         r = sd_event_source_set_priority(gateway->edge, SD_EVENT_PRIORITY_IDLE);
+    if (r >= 0)
+        r = sd_event_add_defer(gateway->event, &gateway->refill, gateway_on_refill, gateway);
+    if (r >= 0)
+        r = sd_event_source_set_enabled(gateway->refill, SD_EVENT_OFF);
+    if (r >= 0)
+        r = sd_event_source_set_priority(gateway->refill, SD_EVENT_PRIORITY_IDLE);
     if (r >= 0)
         r = add_timer(gateway, GATEWAY_EDGE_LATEST_MS, gateway_on_edge_deadline, SD_EVENT_OFF,
                       &gateway->edge_deadline);
@@ -164,11 +173,8 @@ static int open_listener(struct gateway *gateway, const int *passed, size_t pass
 {
     struct listener_settings settings =
         gateway_listener_settings(gateway->config, passed, passed_count);
-    int r = listener_new(gateway->event, &settings, &listener_ops, gateway, &gateway->listener);
 
-    if (r < 0)
-        log_error("not_listening socket=%s error=\"%s\"", settings.path, strerror(-r));
-    return r;
+    return listener_new(gateway->event, &settings, &listener_ops, gateway, &gateway->listener);
 }
 
 static void init(struct gateway *gateway, sd_event *event, struct config *config)
@@ -381,6 +387,7 @@ void gateway_free(struct gateway *gateway)
     gateway_remove_status(gateway);
     sd_event_source_disable_unref(gateway->edge);
     sd_event_source_disable_unref(gateway->edge_deadline);
+    sd_event_source_disable_unref(gateway->refill);
     sd_event_source_disable_unref(gateway->tick);
     sd_event_source_disable_unref(gateway->status_timer);
     sd_event_source_disable_unref(gateway->stop_timer);

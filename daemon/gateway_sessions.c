@@ -52,37 +52,35 @@ int gateway_on_accept(void *owner, int fd, const struct peer *peer)
     return 0;
 }
 
-static struct session *find_other(struct gateway *gateway, struct session *session)
+static bool same_client_id(const struct session *a, const struct session *b)
 {
-    struct view id = session_client_id(session);
-    struct session_links *links;
+    struct view one = session_client_id(a), other = session_client_id(b);
 
-    TAILQ_FOREACH(links, &gateway->sessions, link)
-    {
-        struct view other = session_client_id(links->session);
-        if (links->session != session && other.size == id.size &&
-            memcmp(other.data, id.data, id.size) == 0)
-            return links->session;
-    }
-    return NULL;
+    return one.size == other.size && memcmp(one.data, other.data, one.size) == 0;
 }
 
-/* A session belongs to (uid, client id): its own uid takes it over [MQTT-3.1.4-3], another does
- * not. */
+/*
+ * A session belongs to (uid, client id): its own uid takes it over
+ * [MQTT-3.1.4-3], another does not. There may be more than one of that id, of
+ * which all but one are closing already.
+ */
 static uint8_t on_connected(void *owner, struct session *session)
 {
     struct gateway *gateway = owner;
+    struct session_links *links, *next;
 
     if (gateway->phase != GATEWAY_SERVING || gateway->failed)
         return MQTT_SERVER_UNAVAILABLE;
-    struct session *other = find_other(gateway, session);
-    if (!other)
-        return MQTT_SUCCESS;
-    if (session_peer(other)->uid != session_peer(session)->uid) {
-        warn_client(gateway, "client_id_of_another_user", session_peer(session));
-        return MQTT_CLIENT_ID_NOT_VALID;
+    for (links = TAILQ_FIRST(&gateway->sessions); links; links = next) {
+        next = TAILQ_NEXT(links, link);
+        if (links->session == session || !same_client_id(links->session, session))
+            continue;
+        if (session_peer(links->session)->uid != session_peer(session)->uid) {
+            warn_client(gateway, "client_id_of_another_user", session_peer(session));
+            return MQTT_CLIENT_ID_NOT_VALID;
+        }
+        session_close(links->session, MQTT_SESSION_TAKEN_OVER, "session taken over");
     }
-    session_close(other, MQTT_SESSION_TAKEN_OVER, "session taken over");
     return MQTT_SUCCESS;
 }
 

@@ -268,6 +268,14 @@ void gateway_publish_status(struct gateway *gateway)
         tell_systemd(gateway, &stats);
 }
 
+void gateway_hasten_status(struct gateway *gateway)
+{
+    int r = sd_event_source_set_time_relative(gateway->status_timer, 0);
+
+    if (r < 0)
+        log_warning("status_not_written error=\"%s\" ignoring=yes", strerror(-r));
+}
+
 /* A status without a daemon would be read as one. */
 void gateway_remove_status(struct gateway *gateway)
 {

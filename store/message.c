@@ -268,6 +268,15 @@ static int hand_out_again(struct spool *spool,
     return 0;
 }
 
+/* In an open batch the lane may hold newer messages, which are nobody's business before the
+ * commit. */
+static int64_t last_committed_key(const struct spool *spool, const struct lane *lane)
+{
+    if (!spool->in_transaction)
+        return lane_last_key(lane);
+    return lane_first_key(lane) | (int64_t)lane->committed.last_id;
+}
+
 /* The next row at the cursor of the lane: SQLITE_ROW, SQLITE_DONE or an error. */
 static int step_scan(struct spool *spool, struct lane *lane)
 {
@@ -275,7 +284,7 @@ static int step_scan(struct spool *spool, struct lane *lane)
     if (spool->scan_lane != lane) {
         spool_end_scan(spool);
         stmt_bind_int(stmt, 1, lane->cursor);
-        stmt_bind_int(stmt, 2, lane_last_key(lane));
+        stmt_bind_int(stmt, 2, last_committed_key(spool, lane));
         spool->scan_lane = lane;
     }
     return stmt_step(stmt);
@@ -316,6 +325,8 @@ static int next_of_table(struct spool *spool,
     while (lane->committed.messages > lane->plan.count && lane->plan.count < SPOOL_PLAN_MAX &&
            budget-- > 0) {
         int rc = step_scan(spool, lane);
+        if (rc == SQLITE_DONE && spool->in_transaction)
+            break; /* the batch has evicted what was counted */
         if (rc == SQLITE_DONE) {
             spool_end_scan(spool);
             return spool_fail(spool, -EBADMSG,
@@ -352,7 +363,7 @@ int spool_next(struct spool *spool, const struct spool_time *now, struct spool_m
 {
     if (spool->failed < 0)
         return spool->failed;
-    if (spool->in_transaction || spool->is_doomed)
+    if (spool->is_doomed)
         return SPOOL_E_EMPTY;
     for (size_t i = 0; i < spool->lane_count; i++) {
         int r = next_of_lane(spool, spool->by_priority[i], now, ret);

@@ -272,8 +272,8 @@ bool spool_has_room(const struct spool *spool, unsigned lane, uint64_t charge);
  *
  * Highest priority first, then returned ones that are due, then oldest. The
  * message is in flight (pinned against retention, its token open) until
- * spool_settle() or spool_return(). Only committed messages are handed out:
- * while a batch is open there are none. A message whose expiry has passed is
+ * spool_settle() or spool_return(). Only committed messages are handed out, so
+ * what an open batch has appended is not. A message whose expiry has passed is
  * not handed out but noted as expired; see spool_has_work().
  *
  * Return: 0; SPOOL_E_EMPTY: nothing is due, or so many had expired that they

@@ -820,14 +820,14 @@ static void overflow_one_batch(struct fixture *f)
     assert_in_range(appended, 1, 999); /* all the room there was at its begin */
     assert_int_equal(spool_batch_messages(f->spool), appended);
     assert_int_equal(spool_append(f->spool, &message, &f->now, &id), SPOOL_E_DISK);
-    assert_int_equal(next_id(f), 0);
+    assert_int_equal(next_id(f), 2); /* committed before; 1 is evicted by this batch */
     assert_int_equal(spool_commit(f->spool, &f->now), SPOOL_E_DISK);
     assert_int_equal(spool_batch_messages(f->spool), 0);
     /* Nothing of the batch has happened, the eviction neither. */
     assert_false(spool_has_work(f->spool));
     assert_int_equal(ledger_of(f).accepted, 5);
     assert_int_equal(next_id(f), 1);
-    assert_int_equal(next_id(f), 2);
+    assert_int_equal(next_id(f), 3);
     deliver(f, 1);
     commit(f);
     assert_int_equal(ledger_of(f).accepted, 5);
@@ -839,6 +839,22 @@ static void overflow_one_batch(struct fixture *f)
     assert_int_equal(ledger_of(f).accepted, 5);
     close_spool(f);
     _exit(0);
+}
+
+static void an_open_batch_hands_out_what_was_committed_before_it(void **state)
+{
+    struct fixture *f = *state;
+    open_spool(f);
+    append_many(f, 2);
+    struct spool_message message = make_message("newer");
+    uint64_t id;
+    assert_int_equal(spool_append(f->spool, &message, &f->now, &id), 0);
+    assert_int_equal(next_id(f), 1);
+    assert_int_equal(next_id(f), 2);
+    assert_int_equal(next_id(f), 0);
+    commit(f);
+    assert_int_equal(next_id(f), 3);
+    close_spool(f);
 }
 
 static void a_batch_larger_than_the_disk_is_refused_as_a_whole(void **state)
@@ -1029,6 +1045,7 @@ int main(void)
         ON_SPOOL(time_switched_off_is_added_once_the_clock_is_credible),
         ON_SPOOL(the_jump_ages_what_was_there_before_the_boot),
         ON_FOLDER(a_full_disk_is_a_condition_and_loses_nothing_committed),
+        ON_FOLDER(an_open_batch_hands_out_what_was_committed_before_it),
         ON_FOLDER(a_batch_larger_than_the_disk_is_refused_as_a_whole),
         ON_FOLDER(a_batch_lost_in_the_middle_is_told_by_its_commit),
         ON_FOLDER(with_a_reserve_a_full_spool_drains_completely),
