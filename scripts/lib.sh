@@ -76,13 +76,15 @@ need_packages() {
         die "could not install the packages. Please run: apt-get install ${missing[*]}"
 }
 
-# build PRESET: configures and builds; what the compiler says is shown only where it failed.
+# build PRESET [TARGET...]: configures and builds, all or these targets; what the compiler says is
+# shown only where it failed.
 build() {
     local preset=$1 log="$root/build/$1.log" began=$SECONDS
+    shift
 
     mkdir -p "$root/build"
     printf 'Building %-8s ' "$preset"
-    if ! (cd "$root" && cmake --preset "$preset" && cmake --build --preset "$preset") \
+    if ! (cd "$root" && cmake --preset "$preset" && cmake --build --preset "$preset" ${1:+--target "$@"}) \
         >"$log" 2>&1; then
         say "FAILED:"
         tail -n 60 "$log"

@@ -1,5 +1,6 @@
 // A real MQTT.js producer: node producer.js SOCKET VERSION COUNT TOPIC
-// Publishes COUNT messages at QoS 1 and prints one line of JSON for each acknowledgement.
+// Publishes COUNT messages at QoS 1 and prints one line of JSON for each acknowledgement. The ids
+// come from the PUBACKs themselves: what publishAsync() returns is our own PUBLISH.
 'use strict';
 const mqtt = require('mqtt');
 const [socket, version, count, topic] = process.argv.slice(2);
@@ -11,14 +12,25 @@ async function main() {
         reconnectPeriod: 0,
         connectTimeout: 10000,
     });
+    let id = null;
+    client.on('packetreceive', (packet) => {
+        const user = packet.properties && packet.properties.userProperties;
+        if (packet.cmd === 'puback')
+            id = user ? user['spool-id'] : null;
+    });
     const options = { qos: 1 };
     if (version === '5')
         options.properties = { contentType: 'text/plain', userProperties: { from: 'mqttjs' } };
-    for (let i = 0; i < Number(count); i++) {
-        const ack = await client.publishAsync(topic, Buffer.from([0, i, 255]), options);
-        const user = ack && ack.properties && ack.properties.userProperties;
-        console.log(JSON.stringify({ index: i, id: user ? user['spool-id'] : null }));
-    }
+    // The promise of publishAsync() tells of the PUBLISH; the PUBACK itself is seen here only.
+    let index = 0;
+    client.on('packetreceive', (packet) => {
+        if (packet.cmd !== 'puback')
+            return;
+        const user = packet.properties && packet.properties.userProperties;
+        console.log(JSON.stringify({ index: index++, id: user ? user['spool-id'] : null }));
+    });
+    for (let i = 0; i < Number(count); i++)
+        await client.publishAsync(topic, Buffer.from([0, i, 255]), options);
     await client.endAsync();
 }
 
