@@ -134,14 +134,17 @@ class Certificates:
 class Link:
     """A wire between gateway and broker that a test can cut, mend, stall or reset.
 
-    A TCP relay in a thread of its own. While cut, nobody listens at its port.
+    A TCP relay in a thread of its own. While cut, nobody listens at its port. With reset_after,
+    each connection ends with RST once it has carried that many bytes upward.
     """
 
-    def __init__(self, port):
+    def __init__(self, port, reset_after=None):
         self.target = ("127.0.0.1", port)
         self.port = processes.free_port()
         self.stalled = False
-        self.bytes_up = 0
+        self.reset_after = reset_after
+        self.resets = 0
+        self._carried = 0
         self._lock = threading.Lock()
         self._listener = None
         self._pairs = {}
@@ -227,13 +230,20 @@ class Link:
             sock.settimeout(5)
         self._pairs[near], self._pairs[far] = (far, True), (near, False)
 
+    def _count(self, moved):
+        self._carried += moved
+        if self.reset_after and self._carried >= self.reset_after:
+            self._carried = 0
+            self.resets += 1
+            self._drop_all(True)
+
     def _relay(self, sock):
         other, upward = self._pairs[sock]
         try:
             moved = sock.recv(65536)
             if moved:
                 other.sendall(moved)
-                self.bytes_up += len(moved) if upward else 0
+                self._count(len(moved) if upward else 0)
                 return
         except OSError:
             pass

@@ -1,6 +1,5 @@
 // A real MQTT.js producer: node producer.js SOCKET VERSION COUNT TOPIC
-// Publishes COUNT messages at QoS 1 and prints one line of JSON for each acknowledgement. The ids
-// come from the PUBACKs themselves: what publishAsync() returns is our own PUBLISH.
+// Publishes COUNT messages at QoS 1 and prints one line of JSON for each acknowledgement.
 'use strict';
 const mqtt = require('mqtt');
 const [socket, version, count, topic] = process.argv.slice(2);
@@ -11,12 +10,6 @@ async function main() {
         clientId: 'mqttjs-' + version,
         reconnectPeriod: 0,
         connectTimeout: 10000,
-    });
-    let id = null;
-    client.on('packetreceive', (packet) => {
-        const user = packet.properties && packet.properties.userProperties;
-        if (packet.cmd === 'puback')
-            id = user ? user['spool-id'] : null;
     });
     const options = { qos: 1 };
     if (version === '5')

@@ -65,8 +65,21 @@ def wait_for(condition, seconds=15, what=None, every=0.02):
 
 
 def equal(seen, wanted, what="value"):
-    if seen != wanted:
-        raise AssertionError("%s is %r, wanted %r" % (what, seen, wanted))
+    if seen == wanted:
+        return
+    if isinstance(seen, list) and isinstance(wanted, list) and len(wanted) > 50:
+        raise AssertionError("%s: %s" % (what, first_difference(seen, wanted)))
+    raise AssertionError("%s is %r, wanted %r" % (what, seen, wanted))
+
+
+def first_difference(seen, wanted):
+    """Of two long lists, in a few words."""
+    at = next((index for index, pair in enumerate(zip(seen, wanted)) if pair[0] != pair[1]),
+              min(len(seen), len(wanted)))
+    here = [", ".join(repr(entry)[:40] for entry in entries[at:at + 3]) or "nothing"
+            for entries in (seen, wanted)]
+    return ("%d entries, wanted %d; they part at entry %d: %s, wanted %s"
+            % (len(seen), len(wanted), at, here[0], here[1]))
 
 
 def check(truth, what, *seen):
