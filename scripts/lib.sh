@@ -84,8 +84,8 @@ build() {
 
     mkdir -p "$root/build"
     printf 'Building %-8s ' "$preset"
-    if ! (cd "$root" && cmake --preset "$preset" && cmake --build --preset "$preset" ${1:+--target "$@"}) \
-        >"$log" 2>&1; then
+    if ! (cd "$root" && cmake --preset "$preset" &&
+        cmake --build --preset "$preset" ${1:+--target "$@"}) >"$log" 2>&1; then
         say "FAILED:"
         tail -n 60 "$log"
         return 1
