@@ -355,7 +355,8 @@ def resets_before_acknowledgements_lose_nothing():
 @case
 def first_occurrences_keep_their_order_over_resets():
     broker = fake_broker(reset_after=300)
-    gateway = Gateway(broker.url, uplink={"backoff": {"min": "10ms", "max": "50ms"}}).start()
+    gateway = Gateway(broker.url, uplink={
+        "window": 1000, "backoff": {"min": "10ms", "max": "50ms"}}).start()
     gateway.wait_link()
     publish(gateway, [b"%06d " % number + b"x" * 500 for number in range(6000)])
     gateway.wait_drained(60)
