@@ -316,7 +316,7 @@ static int forward(struct gateway *gateway)
     struct spool_time now = gateway_spool_time(gateway);
     bool go_on = gateway->phase == GATEWAY_SERVING;
 
-    while (go_on && uplink_room(gateway->uplink) > gateway->settled) {
+    while (go_on && uplink_room(gateway->uplink) > 0) {
         struct spool_message message;
         int r = spool_next(gateway->spool, &now, &message);
 
@@ -332,8 +332,8 @@ static int forward(struct gateway *gateway)
 
 /*
  * Between two edges, when answers have made room: what is committed already may
- * go out at once. What was answered but is not durable yet counts as in flight
- * still, so that a crash repeats a window of messages at most.
+ * go out at once. Half a window of answers is enough to commit for, so a crash
+ * repeats a window and a half of messages at most.
  */
 int gateway_on_refill(sd_event_source *source, void *owner)
 {
