@@ -145,7 +145,7 @@ def term_under_load_delivers_or_keeps_everything():
     gateway = Gateway(broker.url).start()
     gateway.wait_link()
     client = gateway.client(5)
-    for number in range(3000):
+    for number in range(client.connack.properties["receive_maximum"]):
         client.publish("plant/t", b"%06d" % number)
     gateway.process.send_signal(signal.SIGTERM)
     acked = read_acks(client)
@@ -409,7 +409,7 @@ def kills_between_commit_and_export_leave_each_line_once():
     for turn in range(6):
         gateway.wait_link()
         client = gateway.client(5)
-        for number in range(1500):
+        for number in range(client.connack.properties["receive_maximum"]):
             client.publish("plant/t", b"%d %d" % (turn, number))
         time.sleep(0.02 * (turn + 1))
         gateway.kill()

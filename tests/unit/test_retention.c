@@ -442,11 +442,10 @@ static void model_retain(struct model *m)
 static void model_next(struct model *m)
 {
     uint64_t id = next_id(m->f);
-    if (m->is_open)
-        assert_int_equal(id, 0);
     if (id == 0)
         return;
     assert_int_equal(m->states[id], PENDING);
+    assert_int_not_equal(m->committed[id], NOT_THERE);
     m->states[id] = IN_FLIGHT;
 }
 
