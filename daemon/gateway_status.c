@@ -143,13 +143,13 @@ static void write_forecast(struct json *json,
     if (growth > 0)
         json_unsigned(json, "full_s", (uint64_t)(room / growth));
     else
-        json_null(json, "full_s");
+        json_nothing(json, "full_s");
     if (growth < 0)
         json_unsigned(json, "drained_s", (uint64_t)((double)stats->messages / -growth));
     else if (stats->messages == 0)
         json_unsigned(json, "drained_s", 0);
     else
-        json_null(json, "drained_s");
+        json_nothing(json, "drained_s");
     json_close_object(json);
 }
 

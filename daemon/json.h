@@ -37,11 +37,8 @@ void json_unsigned(struct json *json, const char *name, uint64_t value);
 /* One decimal, for rates. */
 void json_decimal(struct json *json, const char *name, double value);
 void json_bool(struct json *json, const char *name, bool value);
-/* The symbol has a name of its own: libjansson has a json_null() too, and in a program that
- * links both, ours would answer the library's calls of its own. Include jansson.h before this
- * header. */
-#define json_null json_write_null
-void json_null(struct json *json, const char *name);
+/* Not json_null: libjansson has one, and the tool links both. */
+void json_nothing(struct json *json, const char *name);
 /* Bytes as they are, a newline between objects for instance; no comma follows them. */
 void json_raw(struct json *json, const char *text);
 

@@ -51,9 +51,9 @@ static void commas_stand_between_values_and_nowhere_else(void **state)
     json_bool(json, "d", true);
     json_bool(json, "e", false);
     json_close_object(json);
-    json_null(json, NULL);
+    json_nothing(json, NULL);
     json_close_array(json);
-    json_null(json, "f");
+    json_nothing(json, "f");
     json_close_object(json);
     assert_json(f, "{\"a\":1,\"b\":{},\"c\":[2,{\"d\":true,\"e\":false},null],\"f\":null}");
 }
@@ -144,7 +144,7 @@ static void the_failure_sticks_so_that_no_later_part_fits_in(void **state)
 
     json_init(&json, f->memory, 4);
     json_text(&json, NULL, "long text");
-    json_null(&json, NULL);
+    json_nothing(&json, NULL);
     assert_true(json.failed);
     assert_int_equal(json_used(&json), 1);
 }
