@@ -93,7 +93,7 @@ class Broker(Process):
 
 
 class Daemon(Process):
-    def __init__(self, bench, port, name):
+    def __init__(self, bench, port, name, max_messages=5000000):
         self.folder = bench.folder / name
         self.folder.mkdir(exist_ok=True)
         self.socket = str(self.folder / "publish.sock")
@@ -101,7 +101,7 @@ class Daemon(Process):
         config.write_text(
             f'spool: {{ directory = "{self.folder}/spool"; }};\n'
             f'listen: {{ socket = "{self.socket}"; }};\n'
-            'retention: { max_messages = 5000000; max_bytes = "4G"; };\n'
+            f'retention: {{ max_messages = {max_messages}; max_bytes = "4G"; }};\n'
             f'uplink: {{ brokers = ( "tcp://127.0.0.1:{port}" ); backoff: {{ min = "100ms"; max = "500ms"; }}; }};\n'
             f'audit: {{ file = "{self.folder}/audit.jsonl"; journal = "none"; }};\n'
             'status_interval = "200ms";\n')
@@ -242,6 +242,20 @@ class Bench:
                 broker.stop()
             shutil.rmtree(daemon.folder)
 
+    def cell_evictions(self, count, kept):
+        """`count` messages evicted with the link down: memory before and after, tokens open."""
+        daemon = Daemon(self, free_port(), self.new_name("evict"), max_messages=kept)
+        try:
+            self.run("mqtt_load", "publish", daemon.socket, 2 * kept, SIZE, 1000)
+            before = daemon.memory_bytes()
+            self.run("mqtt_load", "publish", daemon.socket, count, SIZE, 1000)
+            wait_for(lambda: daemon.status()["ledger"]["evicted"] == count + kept, "evictions")
+            status = daemon.status()
+            return before, daemon.memory_bytes(), status["tokens"]["in_flight"], status["ledger"]
+        finally:
+            daemon.stop()
+            shutil.rmtree(daemon.folder)
+
 
 def spread(values, digits=2):
     middle = statistics.median(values)
@@ -298,6 +312,10 @@ def report_million(bench, rows):
          f"{rate:,.0f}, {small:,.0f}; not arrived at the subscriber: {missed}")
     line("resident memory with 1,000,000 spooled of 128 B", "<= 24 MB",
          f"{spooled / 1e6:.1f} MB", f"after the drain {drained / 1e6:.1f} MB")
+    before, after, open_tokens, ledger = bench.cell_evictions(1000000, 10000)
+    line("resident memory over 1,000,000 evictions", "flat",
+         f"{before / 1e6:.1f} MB, then {after / 1e6:.1f} MB",
+         f"evicted {ledger['evicted']:,}, tokens open {open_tokens}, balanced {ledger['balanced']}")
 
 
 def main():
