@@ -94,6 +94,7 @@ static int take_sockets(void *context)
     int fds[SERVICE_SOCKETS_MAX];
     int count;
 
+    (void)close(FIRST_FD); /* what whoever runs the tests has left there */
     pass(context);
     (void)close(STDERR_FILENO); /* what is refused is logged */
     count = service_sockets(fds);
