@@ -1,0 +1,240 @@
+/*
+ * test_paho_link.c - the link seam is really linked
+ *
+ * What each replaced function mends is proved in test_paho.c. Some of them mend
+ * what shows itself seldom, or as lost speed only; a build that forgot one of
+ * the linker's options would pass there. Here each option is missed at once.
+ *
+ * All symbols are weak: a build against the shared library has none of them,
+ * and an archive whose tracker nobody calls is linked without the tracker.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <MQTTAsync.h>
+#include <arpa/inet.h>
+#include <errno.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "daemon/uplink-private.h"
+#include "daemon/uplink.h"
+
+#define PATIENCE_MS 30000
+
+/* What they take and return does not matter: only where a call of the name goes. */
+#define REPLACED(name)                                                                         \
+    void name(void) __attribute__((weak));                                                     \
+    void __wrap_##name(void) __attribute__((weak))
+REPLACED(mymalloc);
+REPLACED(myrealloc);
+REPLACED(myfree);
+REPLACED(StackTrace_entry);
+REPLACED(StackTrace_exit);
+REPLACED(MQTTProtocol_startPublish);
+int Thread_signal_cond(void *condition) __attribute__((weak));
+int Thread_wait_cond(void *condition, int timeout_ms) __attribute__((weak));
+int __wrap_Thread_signal_cond(void *condition) __attribute__((weak));
+int __wrap_Thread_wait_cond(void *condition, int timeout_ms) __attribute__((weak));
+void __wrap_connect(void) __attribute__((weak));
+void __wrap_getsockopt(void) __attribute__((weak));
+
+/* Of Paho's headers that are not installed. */
+struct paho_heap {
+    size_t current_size;
+    size_t max_size;
+};
+struct paho_heap *Heap_get_info(void) __attribute__((weak));
+void *Thread_create_cond(int *ret_code) __attribute__((weak));
+void Thread_destroy_cond(void *condition) __attribute__((weak));
+
+struct fixture {
+    MQTTAsync client;
+    int event_fd; /* the attempt was refused */
+    char uri[64];
+};
+
+static struct fixture fixture;
+
+typedef void (*function)(void);
+
+/* Volatile: the compiler may not conclude that two names are two functions. */
+static bool is_same(volatile function called, volatile function replacement)
+{
+    return called != NULL && called == replacement;
+}
+
+static void on_refused(void *context, MQTTAsync_failureData *data)
+{
+    (void)context;
+    (void)data;
+    (void)eventfd_write(fixture.event_fd, 1);
+}
+
+static int setup(void **state)
+{
+    (void)state;
+    memset(&fixture, 0, sizeof(fixture));
+    fixture.event_fd = eventfd(0, EFD_CLOEXEC);
+    return fixture.event_fd >= 0 ? 0 : -1;
+}
+
+static int teardown(void **state)
+{
+    (void)state;
+    MQTTAsync_destroy(&fixture.client);
+    return close(fixture.event_fd);
+}
+
+static int setup_library(void **state)
+{
+    MQTTAsync_init_options options = MQTTAsync_init_options_initializer;
+
+    (void)state;
+    (void)unsetenv("http_proxy");
+    MQTTAsync_global_init(&options);
+    return 0;
+}
+
+/* --- a connection that is refused ------------------------------------------ */
+
+/* A port of loopback where nobody listens, for the fixture. */
+static void find_refusing_port(void)
+{
+    struct sockaddr_in address = {.sin_family = AF_INET,
+                                  .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t size = sizeof(address);
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+    assert_true(fd >= 0);
+    assert_int_equal(bind(fd, (struct sockaddr *)&address, size), 0);
+    assert_int_equal(getsockname(fd, (struct sockaddr *)&address, &size), 0);
+    (void)snprintf(fixture.uri, sizeof(fixture.uri), "tcp://127.0.0.1:%u",
+                   (unsigned)ntohs(address.sin_port));
+    (void)close(fd);
+}
+
+static void begin_connect(void)
+{
+    MQTTAsync_connectOptions options = MQTTAsync_connectOptions_initializer;
+
+    assert_int_equal(MQTTAsync_create(&fixture.client, fixture.uri, "test",
+                                      MQTTCLIENT_PERSISTENCE_NONE, NULL),
+                     MQTTASYNC_SUCCESS);
+    options.MQTTVersion = MQTTVERSION_3_1_1;
+    options.onFailure = on_refused;
+    (void)paho_link_take_connect_error();
+    assert_int_equal(MQTTAsync_connect(fixture.client, &options), MQTTASYNC_SUCCESS);
+}
+
+static bool is_refused_within(int timeout_ms)
+{
+    struct pollfd wait = {.fd = fixture.event_fd, .events = POLLIN};
+
+    return poll(&wait, 1, timeout_ms) == 1;
+}
+
+static void need_seam(const char *lack)
+{
+    if (uplink_build_lacks()) {
+        print_message("skipped: linked to the shared library, %s\n", lack);
+        skip();
+    }
+}
+
+/* --- cases ----------------------------------------------------------------- */
+
+static void each_call_goes_to_its_replacement(void **state)
+{
+    (void)state;
+    need_seam("which has no seam");
+    assert_true(is_same(mymalloc, __wrap_mymalloc));
+    assert_true(is_same(myrealloc, __wrap_myrealloc));
+    assert_true(is_same(myfree, __wrap_myfree));
+    assert_true(is_same(StackTrace_entry, __wrap_StackTrace_entry));
+    assert_true(is_same(StackTrace_exit, __wrap_StackTrace_exit));
+    assert_true(is_same((function)Thread_signal_cond, (function)__wrap_Thread_signal_cond));
+    assert_true(is_same((function)Thread_wait_cond, (function)__wrap_Thread_wait_cond));
+    assert_true(is_same(MQTTProtocol_startPublish, __wrap_MQTTProtocol_startPublish));
+    assert_true(is_same((function)connect, __wrap_connect));
+    assert_true(is_same((function)getsockopt, __wrap_getsockopt));
+}
+
+static void the_heap_is_not_tracked(void **state)
+{
+    (void)state;
+    need_seam("which tracks it");
+    find_refusing_port();
+    begin_connect();
+    assert_true(is_refused_within(PATIENCE_MS));
+    if (Heap_get_info)
+        assert_int_equal(Heap_get_info()->max_size, 0);
+}
+
+/* The error comes by getsockopt(SO_ERROR), after a connect() that was under way. */
+static void a_refused_connection_says_why(void **state)
+{
+    (void)state;
+    need_seam("which keeps the reason to itself");
+    find_refusing_port();
+    begin_connect();
+    assert_true(is_refused_within(PATIENCE_MS));
+    assert_int_equal(paho_link_take_connect_error(), ECONNREFUSED);
+    assert_int_equal(paho_link_take_connect_error(), 0);
+}
+
+/* connect() itself has the error, for TCP knows no broadcast; nothing is sent. */
+static void a_network_that_cannot_be_reached_says_so(void **state)
+{
+    (void)state;
+    need_seam("which keeps the reason to itself");
+    (void)snprintf(fixture.uri, sizeof(fixture.uri), "tcp://255.255.255.255:1883");
+    begin_connect();
+    assert_true(is_refused_within(PATIENCE_MS));
+    assert_int_equal(paho_link_take_connect_error(), ENETUNREACH);
+}
+
+/*
+ * What Paho's send thread meets when a command comes after its look at the queue:
+ * the signal is there before the wait. No client, so that its thread takes none.
+ */
+static void a_signal_before_the_wait_ends_it(void **state)
+{
+    int code = 0;
+
+    (void)state;
+    need_seam("which loses it");
+    void *condition = Thread_create_cond(&code);
+    assert_int_equal(code, 0);
+    assert_int_equal(Thread_signal_cond(condition), 0);
+    assert_int_equal(Thread_signal_cond(condition), 0);
+    assert_int_equal(Thread_wait_cond(condition, 1), 0);
+    assert_int_equal(Thread_wait_cond(condition, 1), ETIMEDOUT);
+    assert_int_equal(Thread_signal_cond(condition), 0);
+    assert_int_equal(Thread_wait_cond(condition, 1), 0);
+    Thread_destroy_cond(condition);
+}
+
+#define link_test(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        link_test(each_call_goes_to_its_replacement),
+        link_test(a_signal_before_the_wait_ends_it),
+        link_test(the_heap_is_not_tracked),
+        link_test(a_refused_connection_says_why),
+        link_test(a_network_that_cannot_be_reached_says_so),
+    };
+
+    return cmocka_run_group_tests(tests, setup_library, NULL);
+}
