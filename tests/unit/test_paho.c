@@ -15,6 +15,7 @@
 #include <cmocka.h>
 
 #include <MQTTAsync.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
 #include <poll.h>
@@ -172,12 +173,17 @@ static int on_message(void *context, char *topic, int size, MQTTAsync_message *m
 
 /* --- waiting -------------------------------------------------------------- */
 
-static int64_t now_us(void)
+static int64_t now_ns(void)
 {
     struct timespec now;
 
     (void)clock_gettime(CLOCK_MONOTONIC, &now);
-    return (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
+    return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+}
+
+static int64_t now_us(void)
+{
+    return now_ns() / 1000;
 }
 
 static int64_t patience(void)
@@ -601,13 +607,29 @@ static void the_heap_is_not_tracked(void **state)
 #define SLOW_US    100000
 #define HELD_US    900000 /* a lost wake-up sleeps for one second */
 
-/* The moment after an answer at which the next message is handed over moves through the window
- * in which the send thread goes to sleep. */
+/*
+ * The send thread calls back, finds its queue empty and goes to sleep, within a
+ * microsecond or two. So the answer is awaited by looking for it, and the moment
+ * after it at which the next message is handed over moves through that time.
+ */
+#define LOOK_US 200
+#define STEP_NS 50
+#define STEPS   64
+
+static void look_for_answer(unsigned wanted)
+{
+    int64_t until_us = now_us() + LOOK_US;
+
+    while (atomic_load(&fixture.answered) < wanted && now_us() < until_us)
+        ;
+    wait_at_least(&fixture.answered, wanted);
+}
+
 static void wait_a_moment(unsigned round)
 {
-    int64_t until_us = now_us() + round % 60;
+    int64_t until_ns = now_ns() + round % STEPS * STEP_NS;
 
-    while (now_us() < until_us)
+    while (now_ns() < until_ns)
         ;
 }
 
@@ -620,7 +642,7 @@ static void send_lone_messages(int qos, unsigned *ret_slow, unsigned *ret_held)
         int64_t begin_us = now_us();
 
         assert_int_equal(send_next(qos), MQTTASYNC_SUCCESS);
-        wait_at_least(&fixture.answered, answered + 1);
+        look_for_answer(answered + 1);
         int64_t took_us = now_us() - begin_us;
         *ret_slow += took_us > SLOW_US;
         *ret_held += took_us > HELD_US;
@@ -653,6 +675,32 @@ static void no_lone_message_is_held_back(int qos)
     assert_int_equal(slow, 0);
 }
 
+/* Nobody but the send thread waits, and there is none: these are the library's calls of it. */
+int Thread_signal_cond(void *condition) __attribute__((weak));
+int Thread_wait_cond(void *condition, int timeout_ms) __attribute__((weak));
+void *Thread_create_cond(int *ret) __attribute__((weak));
+int Thread_destroy_cond(void *condition) __attribute__((weak));
+
+static void a_signal_before_the_wait_ends_the_wait(void **state)
+{
+    int rc;
+
+    (void)state;
+    if (uplink_build_lacks() || !Thread_create_cond) {
+        print_message("skipped: the functions are inside of the library\n");
+        skip();
+    }
+    void *condition = Thread_create_cond(&rc);
+    assert_non_null(condition);
+    (void)Thread_wait_cond(condition, 0); /* what an earlier client left */
+    assert_int_equal(Thread_wait_cond(condition, 1), ETIMEDOUT);
+    assert_int_equal(Thread_signal_cond(condition), 0);
+    assert_int_equal(Thread_signal_cond(condition), 0);
+    assert_int_equal(Thread_wait_cond(condition, 2000), 0);
+    assert_int_equal(Thread_wait_cond(condition, 1), ETIMEDOUT);
+    assert_int_equal(Thread_destroy_cond(condition), 0);
+}
+
 static void no_lone_qos0_message_is_held_back(void **state)
 {
     (void)state;
@@ -667,24 +715,34 @@ static void no_lone_qos1_message_is_held_back(void **state)
 
 /* --- the seam: resets ----------------------------------------------------- */
 
-#define STORM_SENDS  3600
-#define STORM_WINDOW 100
-#define STORM_RESETS 8 /* at least: each comes after 300 messages */
+#define STORM_RESETS 10
+/* The broker resets after 300: most of what was sent is still to be written. */
+#define WIDE_WINDOW 900
+/* With a kept session a reset must not meet what is sent again at the start of a connection:
+ * the library then forgets to report the attempt now and then. */
+#define NARROW_WINDOW 100
 
-static void storm(int qos)
+static void fill_window(int qos, unsigned window)
+{
+    while (atomic_load(&fixture.connected) > 0 &&
+           fixture.sent - atomic_load(&fixture.answered) < window) {
+        if (send_next(qos) != MQTTASYNC_SUCCESS)
+            return;
+    }
+}
+
+/* The last connections take what is left, so that the client ends with nothing queued. */
+static void storm(int qos, unsigned window)
 {
     int64_t deadline_us = patience();
 
     create(strict());
-    while (atomic_load(&fixture.answered) < STORM_SENDS) {
+    while (atomic_load(&fixture.lost) < STORM_RESETS ||
+           atomic_load(&fixture.answered) < fixture.sent) {
         connect_client();
-        while (fixture.sent < STORM_SENDS && atomic_load(&fixture.connected) > 0 &&
-               fixture.sent - atomic_load(&fixture.answered) < STORM_WINDOW) {
-            if (send_next(qos) != MQTTASYNC_SUCCESS)
-                break;
-        }
-        if (atomic_load(&fixture.answered) < STORM_SENDS)
-            pause_until_called(deadline_us);
+        if (atomic_load(&fixture.lost) < STORM_RESETS)
+            fill_window(qos, window);
+        pause_until_called(deadline_us);
     }
     MQTTAsync_destroy(&fixture.client);
 }
@@ -740,7 +798,7 @@ static void check_storm(void)
     assert_int_equal(tally.silent, 0);
     assert_int_equal(tally.repeated, 0);
     assert_int_equal(tally.others, 0);
-    assert_true(atomic_load(&fixture.lost) >= STORM_RESETS);
+    assert_true(tally.successes > 0);
     assert_int_equal(ledger.malformed, 0);
     assert_int_equal(ledger.damaged, 0);
     for (unsigned i = 0; i < fixture.sent; i++)
@@ -751,7 +809,7 @@ static void resets_in_mid_stream_free_and_damage_nothing(void **state)
 {
     (void)state;
     start_broker("--reset-after 300");
-    storm(1);
+    storm(1, WIDE_WINDOW);
     check_storm();
 }
 
@@ -760,7 +818,7 @@ static void resets_in_mid_stream_of_version_5_free_and_damage_nothing(void **sta
     (void)state;
     start_broker("--reset-after 300");
     fixture.version = MQTTVERSION_5;
-    storm(2);
+    storm(2, WIDE_WINDOW);
     check_storm();
 }
 
@@ -770,7 +828,7 @@ static void resets_with_a_kept_session_resend_no_freed_memory(void **state)
     (void)state;
     start_broker("--reset-after 300 --session-present");
     fixture.is_clean = false;
-    storm(1);
+    storm(1, NARROW_WINDOW);
     check_storm();
 }
 
@@ -788,6 +846,7 @@ int main(void)
         paho_test(what_is_in_flight_fails_before_the_loss_is_told),
         paho_test(destroy_answers_everything_on_the_calling_thread),
         paho_test(the_heap_is_not_tracked),
+        paho_test(a_signal_before_the_wait_ends_the_wait),
         paho_test(no_lone_qos0_message_is_held_back),
         paho_test(no_lone_qos1_message_is_held_back),
         paho_test(resets_in_mid_stream_free_and_damage_nothing),
