@@ -89,6 +89,8 @@ int __wrap_MQTTProtocol_startPublish(
 int __wrap_connect(int fd, const struct sockaddr *address, socklen_t size);
 int __wrap_getsockopt(int fd, int level, int name, void *value, socklen_t *size);
 
+void __wrap_MQTTAsync_NULLPublishCommands(void *client);
+
 int __real_Thread_signal_cond(void *condition);
 int __real_Thread_wait_cond(void *condition, int timeout_ms);
 int __real_MQTTProtocol_startPublish(
@@ -208,6 +210,15 @@ int __wrap_MQTTProtocol_startPublish(
     int rc = __real_MQTTProtocol_startPublish(client, publish, qos, retained, message);
 
     return rc == PAHO_SOCKET_ERROR && qos > 0 ? PAHO_WRITE_PENDING : rc;
+}
+
+/*
+ * Called at destroy only, where it makes the queued commands forget the topics
+ * and payloads that they own: a leak (upstream #1474, mended in 1.3.14).
+ */
+void __wrap_MQTTAsync_NULLPublishCommands(void *client)
+{
+    (void)client;
 }
 
 /* Paho says "connect failure" and keeps the kernel's reason to itself; a person wants it. */
