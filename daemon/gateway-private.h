@@ -96,7 +96,7 @@ struct gateway {
     struct gateway_counters counters;
     struct gateway_rates rates;
 
-    unsigned settled; /* noted, not yet committed */
+    unsigned settled; /* not yet committed: a crash would send them again */
     unsigned window;  /* of the uplink, as last told */
     enum uplink_state link_state;
 

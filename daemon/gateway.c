@@ -10,9 +10,11 @@
  * The batch forms by itself: while a commit runs, sockets fill up. The first
  * append arms the edge, an idle-priority source that runs when no socket is
  * ready, at once when the batch is full, and after GATEWAY_EDGE_LATEST_MS at
- * the latest. Settlements wait for it, for half a window of them or for
- * GATEWAY_SETTLE_LATEST_MS, whichever is first; meanwhile gateway_on_refill
- * keeps the window full with what is committed already.
+ * the latest. Settlements wait for it, for a quarter of the window of them or
+ * for GATEWAY_SETTLE_LATEST_MS, whichever is first.
+ *
+ * The window counts what is in flight and what is settled but not committed: a
+ * crash sends both again, so it repeats one window of messages at the most.
  *
  * Invariant: nothing is acknowledged, reported or forwarded before the commit
  * that makes it true. A commit that fails on I/O is never retried: nothing of
@@ -311,29 +313,33 @@ send_one(struct gateway *gateway, const struct spool_message *message, bool *ret
     }
 }
 
+static bool has_room(const struct gateway *gateway)
+{
+    return uplink_room(gateway->uplink) > gateway->settled;
+}
+
 static int forward(struct gateway *gateway)
 {
     struct spool_time now = gateway_spool_time(gateway);
     bool go_on = gateway->phase == GATEWAY_SERVING;
+    int r = 0;
 
-    while (go_on && uplink_room(gateway->uplink) > 0) {
+    uplink_cork(gateway->uplink);
+    while (r == 0 && go_on && has_room(gateway)) {
         struct spool_message message;
-        int r = spool_next(gateway->spool, &now, &message);
 
-        if (r == SPOOL_E_EMPTY)
-            break;
+        r = spool_next(gateway->spool, &now, &message);
         if (r == 0)
             r = send_one(gateway, &message, &go_on);
-        if (r < 0)
-            return r;
     }
-    return 0;
+    uplink_uncork(gateway->uplink);
+    return r == SPOOL_E_EMPTY ? 0 : r;
 }
 
 /*
- * Between two edges, when answers have made room: what is committed already may
- * go out at once. Half a window of answers is enough to commit for, so a crash
- * repeats a window and a half of messages at most.
+ * Between two edges: what is committed already goes out at once when the link
+ * comes up or a message comes back. A quarter of the window of answers is enough
+ * to commit for: three quarters then keep the link busy while the disk syncs.
  */
 int gateway_on_refill(sd_event_source *source, void *owner)
 {
@@ -346,7 +352,7 @@ int gateway_on_refill(sd_event_source *source, void *owner)
     int r = forward(gateway);
     if (r < 0)
         gateway_fail(gateway, r, "forward");
-    else if (gateway->settled * 2 >= gateway->window)
+    else if (gateway->settled * 4 >= gateway->window)
         gateway_arm_edge(gateway);
     else if (spool_has_work(gateway->spool))
         arm_edge_later(gateway);
@@ -377,10 +383,10 @@ static int run_edge(struct gateway *gateway)
     if (stands) {
         gateway->settled = 0;
         gateway_acknowledge(gateway);
-        r = export(gateway, &more_to_export);
     }
-    if (r == 0)
-        r = forward(gateway);
+    r = forward(gateway);
+    if (r == 0 && stands)
+        r = export(gateway, &more_to_export);
     if (r < 0)
         return r;
     if (more_to_evict || more_to_export)

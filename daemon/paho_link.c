@@ -67,6 +67,15 @@ const char *uplink_build_lacks(void)
            "halves the speed, a failed write on a TLS connection may damage what is sent next";
 }
 
+/* The condition is inside the library. */
+void paho_link_hold_wake(void)
+{
+}
+
+void paho_link_release_wake(void)
+{
+}
+
 #else
 
 #include <poll.h>
@@ -157,6 +166,16 @@ void __wrap_StackTrace_exit(const char *name, int line, void *result, int level)
 static atomic_int wake_fd = -1;
 static atomic_bool wake_is_set;
 
+/*
+ * A run of sends wakes the send thread once, at its end. Woken by the first one,
+ * that thread takes and leaves Paho's locks for each message just when the loop
+ * wants them for the next: both then spend their time going to sleep and being
+ * woken (docs/performance.md). Of the holding thread only: what Paho's own threads
+ * signal meanwhile goes through.
+ */
+static _Thread_local bool wake_is_held;
+static _Thread_local void *held_condition; /* signalled meanwhile; NULL: none was */
+
 static int get_wake_fd(void)
 {
     int fd = atomic_load(&wake_fd);
@@ -175,12 +194,31 @@ int __wrap_Thread_signal_cond(void *condition)
 {
     int fd = get_wake_fd();
 
+    if (wake_is_held) {
+        held_condition = condition;
+        return 0;
+    }
     if (fd < 0)
         return __real_Thread_signal_cond(condition);
     if (!atomic_exchange(&wake_is_set, true))
         (void)eventfd_write(fd,
                             1); /* fails only when the counter is full, and then it is set */
     return 0;
+}
+
+void paho_link_hold_wake(void)
+{
+    wake_is_held = true;
+}
+
+void paho_link_release_wake(void)
+{
+    void *condition = held_condition;
+
+    wake_is_held = false;
+    held_condition = NULL;
+    if (condition)
+        (void)__wrap_Thread_signal_cond(condition);
 }
 
 int __wrap_Thread_wait_cond(void *condition, int timeout_ms)

@@ -185,6 +185,9 @@ bool uplink_uri_is_tls(const char *uri);
 /* The part of an OpenSSL error line that helps a person. */
 void uplink_tls_text(const char *line, size_t size, char text[static UPLINK_TEXT_MAX]);
 
+/* paho_link.c: the send thread is not woken until released; the calling thread's sends only. */
+void paho_link_hold_wake(void);
+void paho_link_release_wake(void);
 /* paho_link.c: why the kernel refused the last connection, an errno; 0: it did not. */
 int paho_link_take_connect_error(void);
 

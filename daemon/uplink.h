@@ -126,6 +126,16 @@ MUST_CHECK int uplink_start(struct uplink *uplink);
  */
 MUST_CHECK int uplink_send(struct uplink *uplink, const struct uplink_message *message);
 
+/*
+ * uplink_cork(), uplink_uncork() - around a run of uplink_send()
+ *
+ * While corked, Paho's sending thread is not woken; it is woken once at the
+ * end. Woken at the first message of a run it would contend with the loop for
+ * Paho's locks at each of the others. Never across a turn of the loop.
+ */
+void uplink_cork(struct uplink *uplink);
+void uplink_uncork(struct uplink *uplink);
+
 /* How many messages may be sent now; 0 when not online. */
 unsigned uplink_room(const struct uplink *uplink);
 void uplink_get_link(const struct uplink *uplink, struct uplink_link *ret);

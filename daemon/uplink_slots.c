@@ -453,3 +453,15 @@ int uplink_send(struct uplink *uplink, const struct uplink_message *message)
     topic[topic_size] = '\0';
     return send_in_slot(uplink, message, topic, packet);
 }
+
+void uplink_cork(struct uplink *uplink)
+{
+    (void)uplink;
+    paho_link_hold_wake();
+}
+
+void uplink_uncork(struct uplink *uplink)
+{
+    (void)uplink;
+    paho_link_release_wake();
+}

@@ -226,6 +226,28 @@ static void a_signal_before_the_wait_ends_it(void **state)
     Thread_destroy_cond(condition);
 }
 
+/* A run of sends: held, no signal comes through; released, one does, if there was any. */
+static void a_held_signal_comes_when_it_is_released(void **state)
+{
+    int code = 0;
+
+    (void)state;
+    need_seam("where the condition is inside the library");
+    void *condition = Thread_create_cond(&code);
+    assert_int_equal(code, 0);
+    paho_link_hold_wake();
+    assert_int_equal(Thread_signal_cond(condition), 0);
+    assert_int_equal(Thread_signal_cond(condition), 0);
+    assert_int_equal(Thread_wait_cond(condition, 1), ETIMEDOUT);
+    paho_link_release_wake();
+    assert_int_equal(Thread_wait_cond(condition, 1), 0);
+    assert_int_equal(Thread_wait_cond(condition, 1), ETIMEDOUT);
+    paho_link_hold_wake();
+    paho_link_release_wake();
+    assert_int_equal(Thread_wait_cond(condition, 1), ETIMEDOUT);
+    Thread_destroy_cond(condition);
+}
+
 #define link_test(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -233,6 +255,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         link_test(each_call_goes_to_its_replacement),
         link_test(a_signal_before_the_wait_ends_it),
+        link_test(a_held_signal_comes_when_it_is_released),
         link_test(the_heap_is_not_tracked),
         link_test(a_refused_connection_says_why),
         link_test(a_network_that_cannot_be_reached_says_so),
