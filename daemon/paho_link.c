@@ -68,13 +68,9 @@ const char *uplink_build_lacks(void)
 }
 
 /* The condition is inside the library. */
-void paho_link_hold_wake(void)
-{
-}
+void paho_link_hold_wake(void) {}
 
-void paho_link_release_wake(void)
-{
-}
+void paho_link_release_wake(void) {}
 
 #else
 
