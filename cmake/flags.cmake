@@ -29,5 +29,6 @@ set(CMAKE_C_FLAGS_RELWITHDEBINFO "-O2 -g")
 function(spoold_module name)
     cmake_parse_arguments(PARSE_ARGV 1 module "" "" "LINK")
     add_library(${name} STATIC ${module_UNPARSED_ARGUMENTS})
-    target_link_libraries(${name} PUBLIC spoold_flags ${module_LINK})
+    target_link_libraries(${name} PUBLIC spoold_flags ${module_LINK}
+        $<$<BOOL:${SPOOLD_FAILPOINTS}>:failpoint>)
 endfunction()

@@ -35,6 +35,7 @@
 #include "audit_tail.h"
 #include "log.h"
 #include "record.h"
+#include "store/failpoint.h"
 
 #define AUDIT_FLUSH_BYTES  ((size_t)256 * 1024)
 #define AUDIT_BUFFER_BYTES (AUDIT_FLUSH_BYTES + RECORD_LINE_MAX + 1)
@@ -178,6 +179,7 @@ static int audit_mend(const struct audit *audit, int fd, uint64_t *ret_seq)
     if (!S_ISREG(st.st_mode))
         return -EBADMSG;
     r = audit_tail_mend(fd, audit->told_seq, ret_seq, &cut);
+    FAILPOINT("export.after_mend");
     if (r < 0)
         return r;
     if (cut > 0)
@@ -300,6 +302,8 @@ static int audit_write(struct audit *audit)
 {
     size_t done = 0;
 
+    FAILPOINT("export.before_write");
+    FAILPOINT_TORN("export.torn_write", audit->fd, audit->buffer, audit->used);
     while (done < audit->used) {
         ssize_t n = write(audit->fd, audit->buffer + done, audit->used - done);
 
@@ -314,6 +318,7 @@ static int audit_write(struct audit *audit)
         done += (size_t)n;
     }
     audit->kept_bytes += (off_t)audit->used;
+    FAILPOINT("export.after_write");
     return 0;
 }
 
@@ -424,6 +429,7 @@ static bool audit_sync_file(struct audit *audit)
         return false;
     if (audit->unsynced_rows == 0)
         return true;
+    FAILPOINT("export.before_sync");
     if (audit->fd >= 0 && fdatasync(audit->fd) < 0) {
         int error = -errno;
 
@@ -431,7 +437,9 @@ static bool audit_sync_file(struct audit *audit)
         audit_wait(audit, error);
         return false;
     }
+    FAILPOINT("export.after_sync");
     audit_tell(audit);
+    FAILPOINT("export.before_cursor_commit");
     return true;
 }
 

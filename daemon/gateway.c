@@ -26,6 +26,7 @@
 #include <string.h>
 
 #include "gateway-private.h"
+#include "store/failpoint.h"
 
 /* Never acknowledge after this: the loop ends and no session says another word. */
 void gateway_fail(struct gateway *gateway, int error, const char *what)
@@ -190,6 +191,7 @@ append(struct gateway *gateway, struct session *session, const struct spool_mess
     }
     note_full(gateway, false, "");
     gateway->counters.accepted++;
+    FAILPOINT("append.after");
     if (message->qos > 0)
         gateway_note_owing(gateway, session);
     gateway_arm_edge(gateway);
@@ -220,6 +222,7 @@ gateway_on_publish(void *owner, struct session *session, const struct session_pu
     if (!gateway->edge_armed)
         gateway_read_clock(gateway);
     struct spool_message message = message_of(session, publish);
+    FAILPOINT("receive.before_append");
     return append(gateway, session, &message);
 }
 
@@ -482,6 +485,7 @@ void gateway_on_answer(void *owner, const struct uplink_answer *answer)
 
     if (gateway->failed)
         return;
+    FAILPOINT("answer.before_settle");
     switch (answer->kind) {
     case UPLINK_DELIVERED:
         gateway->transient_in_a_row = 0;
@@ -496,6 +500,7 @@ void gateway_on_answer(void *owner, const struct uplink_answer *answer)
         r = spool_return(gateway->spool, answer->id, 0);
         break;
     }
+    FAILPOINT("answer.after_settle");
     if (r == SPOOL_E_UNKNOWN)
         log_error("answer_without_token id=%" PRIu64 " ignored=yes", answer->id);
     else if (r < 0)

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "gateway-private.h"
+#include "store/failpoint.h"
 
 static uint8_t on_connected(void *owner, struct session *session);
 static void on_closed(void *owner, struct session *session, const char *why);
@@ -138,11 +139,18 @@ void gateway_note_waiting(struct gateway *gateway, struct session *session)
 
 void gateway_acknowledge(struct gateway *gateway)
 {
-    struct session_links *links;
+    struct session_links *links = TAILQ_FIRST(&gateway->owing);
 
-    while ((links = TAILQ_FIRST(&gateway->owing))) {
+    if (links)
+        FAILPOINT("acknowledge.before_first");
+    while (links) {
         forget_owing(gateway, links);
         session_acknowledge(links->session);
+        links = TAILQ_FIRST(&gateway->owing);
+        if (links)
+            FAILPOINT("acknowledge.between");
+        else
+            FAILPOINT("acknowledge.after_last");
     }
 }
 

@@ -18,6 +18,8 @@
 #include <errno.h>
 #include <sys/socket.h>
 
+#include "store/failpoint.h"
+
 #define OWED_SIZE_FIRST 16
 /* A ring up to this size is kept when it runs empty. */
 #define OWED_SIZE_KEPT 64
@@ -54,6 +56,7 @@ void session_out_flush(struct session *session)
             bytes_consume(&session->output, waiting.size);
             return;
         }
+        FAILPOINT_TORN("acknowledge.torn", session->fd, waiting.data, waiting.size);
         ssize_t sent =
             send(session->fd, waiting.data, waiting.size, MSG_NOSIGNAL | MSG_DONTWAIT);
         if (sent >= 0)

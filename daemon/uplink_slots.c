@@ -18,6 +18,7 @@
 #include <string.h>
 
 #include "packet.h"
+#include "store/failpoint.h"
 #include "uplink-private.h"
 
 /* The largest remaining length an MQTT packet can announce. */
@@ -128,6 +129,7 @@ static void post_answer(void *context, enum uplink_answer_kind answer, int code)
                               .generation = (uintptr_t)context >> INDEX_BITS,
                               .answer = answer,
                               .code = code};
+    FAILPOINT("answer.in_callback");
     (void)mailbox_post_if(&uplink->mailbox, &verdict.slot->post.mail, accept_answer, &verdict);
 }
 
@@ -421,8 +423,10 @@ static int send_in_slot(struct uplink *uplink,
         options.onSuccess = on_success;
         options.onFailure = on_failure;
     }
+    FAILPOINT("send.before");
     if (rc == 0)
         rc = hand_over(uplink, message, topic, &options);
+    FAILPOINT("send.after");
     MQTTProperties_free(&options.properties);
     if (rc != 0)
         (void)release_slot(uplink, slot, SLOT_SENT); /* no callback comes for it */

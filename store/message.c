@@ -15,6 +15,7 @@
  * The plan is bounded: when too many messages were handed out and returned to
  * wait, only those that are due are handed out.
  */
+#include "failpoint.h"
 #include "spool-private.h"
 
 #include <assert.h>
@@ -477,9 +478,11 @@ int message_end_run(struct spool *spool,
     if ((uint64_t)sqlite3_changes(spool->db) != ending->messages ||
         (uint64_t)sqlite3_last_insert_rowid(spool->db) != last_seq)
         return mismatch(spool, ending);
+    FAILPOINT("end.recorded");
     r = delete_messages(spool, ending);
     if (r != 0)
         return r;
+    FAILPOINT("end.deleted");
     if ((uint64_t)sqlite3_changes(spool->db) != ending->messages)
         return mismatch(spool, ending);
     spool->last_seq = last_seq;
@@ -503,7 +506,11 @@ static int end_collected(struct spool *spool,
                          struct ending *run,
                          const struct spool_time *now)
 {
-    int r = run->messages > 0 ? message_end_run(spool, lane, run, now) : 0;
+    if (run->messages == 0)
+        return 0;
+    FAILPOINT("settle.before_run");
+    int r = message_end_run(spool, lane, run, now);
+    FAILPOINT("settle.after_run");
     run->messages = 0;
     return r;
 }

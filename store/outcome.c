@@ -15,6 +15,7 @@
  * they pile up, one for each accepted message, until the disk reserve refuses
  * new messages: that is their bound.
  */
+#include "failpoint.h"
 #include "spool-private.h"
 
 #include <errno.h>
@@ -270,7 +271,9 @@ static int prune_delivered(struct spool *spool, uint64_t up_to)
     struct stmt *stmt = spool_stmt(spool, STMT_PRUNE_DELIVERED);
     stmt_bind_int(stmt, 1, (int64_t)progress->pruned_seq + 1);
     stmt_bind_int(stmt, 2, (int64_t)up_to);
+    FAILPOINT("prune.before_delivered");
     int r = spool_result(spool, stmt_run(stmt));
+    FAILPOINT("prune.after_delivered");
     if (r == 0)
         progress->pruned_seq = up_to;
     return r;
@@ -334,6 +337,7 @@ static int prune_failures(struct spool *spool, int64_t clock_ms)
     struct stmt *stmt = spool_stmt(spool, STMT_PRUNE_ALL);
     stmt_bind_int(stmt, 1, (int64_t)up_to);
     r = spool_result(spool, stmt_run(stmt));
+    FAILPOINT("prune.after_failures");
     if (r != 0)
         return r;
     if ((uint64_t)sqlite3_changes(spool->db) != count)

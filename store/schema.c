@@ -12,6 +12,7 @@
  * what is missing, all of it in one transaction; a database that has seen more
  * migrations than this program knows is refused.
  */
+#include "failpoint.h"
 #include "schema-sql.h"
 #include "spool-private.h"
 
@@ -148,11 +149,13 @@ int schema_create(const char *directory, int directory_fd, char *words)
         remove_leftovers(directory_fd);
         return r;
     }
+    FAILPOINT("create.before_rename");
     if (renameat(directory_fd, SCHEMA_NEW_NAME, directory_fd, "spool.db") < 0 ||
         fsync(directory_fd) < 0) {
         r = -errno;
         (void)snprintf(words, SPOOL_WORDS_MAX, "%s: %s", SCHEMA_NEW_NAME, strerror(errno));
     }
+    FAILPOINT("create.after_rename");
     return r;
 }
 

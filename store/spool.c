@@ -19,6 +19,7 @@
  * The WAL file is kept at close, so that tools which may not create files in
  * the directory can read a spool at rest.
  */
+#include "failpoint.h"
 #include "spool-private.h"
 
 #include <assert.h>
@@ -553,9 +554,11 @@ static int write_batch(struct spool *spool, const struct spool_time *now, bool *
         r = write_state(spool);
     if (r != 0)
         return r;
+    FAILPOINT("commit.before");
     spool->is_committing = true;
     r = spool_result(spool, stmt_run(spool_stmt(spool, STMT_COMMIT)));
     spool->is_committing = false;
+    FAILPOINT("commit.after");
     return r;
 }
 
@@ -580,7 +583,9 @@ static void after_commit(struct spool *spool, bool state_written)
  */
 static int checkpoint(struct spool *spool)
 {
+    FAILPOINT("checkpoint.before");
     int rc = sqlite3_wal_checkpoint_v2(spool->db, NULL, SQLITE_CHECKPOINT_PASSIVE, NULL, NULL);
+    FAILPOINT("checkpoint.after");
     int r = spool_result(spool, rc);
     return r < 0 ? r : 0; /* no room or a reader in the way: the next commit tries again */
 }

@@ -39,6 +39,8 @@ MODULES = {
 }
 # Modules of daemon/ that may see store/spool.h.
 STORE_READERS = {"record", "audit", "service", "gateway"}
+# What every module may use: it knows nothing of the project.
+COMMON = {"store/failpoint.h"}
 # What the tool may use of the rest.
 CLI_MAY = {"store/spool.h", "daemon/config.h", "daemon/record.h", "daemon/json.h",
            "daemon/clock.h", "daemon/bytes.h", "daemon/cleanup.h"}
@@ -68,6 +70,8 @@ def wrong_local(folder, name, header):
     """Why the quoted @header may not stand in folder/name, or None."""
     inside = header if "/" in header else folder + "/" + header
     target = inside.split("/")[0]
+    if inside in COMMON:
+        return None
     if folder == "store":
         return None if target == "store" else "store/ uses nothing of the project above it"
     if folder == "cli":
@@ -169,6 +173,7 @@ def forbidden_lines_are_found():
     allowed = [
         ("daemon", "session.c", '#include "packet.h"\n#include "log.h"\n#include <string.h>'),
         ("daemon", "gateway_life.c", '#include "gateway-private.h"\n#include "store/spool.h"'),
+        ("daemon", "session.c", '#include "store/failpoint.h"'),
         ("store", "spool.c", '#include "spool-private.h"\n#include <sqlite3.h>'),
         ("cli", "publish.c", '#include "cli.h"\n#include <mosquitto.h>'),
     ]
