@@ -3,6 +3,7 @@
 import copy
 import json
 import os
+import shutil
 import sqlite3
 import sys
 
@@ -10,7 +11,7 @@ sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "support"))
 
 import processes  # noqa: E402
-from checker import History, collect_daemon, verdict  # noqa: E402
+from checker import History, collect_daemon, hold, repeats_by_cut, verdict  # noqa: E402
 from tap import case, check, equal, run_all  # noqa: E402
 
 SOURCE = os.environ.get("SPOOLD_SOURCE") or os.path.join(
@@ -39,7 +40,10 @@ def good():
             history.remote.append((key, topic, payload))
         history.outcomes.append(record)
     history.remote.insert(6, history.remote[5])
+    history.connections = [1] * 6 + [2] * (len(history.remote) - 6)
     history.cuts, history.window = 1, 4
+    history.levels = [{"memory_kb": 1000, "descriptors": 20, "threads": 3},
+                      {"memory_kb": 1100, "descriptors": 20, "threads": 3}]
     history.ledger = {"accepted": total, "delivered": DELIVERED, "evicted": EVICTED,
                       "expired": 0, "rejected": 0, "dropped": 0, "damaged": 0,
                       "spooled": SPOOLED}
@@ -49,6 +53,12 @@ def good():
 def named(history, kind):
     found = verdict(history)
     check(any(line.startswith(kind + ":") for line in found), "not named as " + kind, found)
+
+
+def only_named(history, kind):
+    """So that a kind is not found by chance, in the wake of another."""
+    named(history, kind)
+    equal({line.split(":")[0] for line in verdict(history)}, {kind}, "kinds")
 
 
 @case
@@ -63,14 +73,14 @@ def an_acknowledged_message_that_is_nowhere_is_lost():
     del history.spooled[identity]
     history.ledger["spooled"] -= 1
     history.ledger["accepted"] -= 1
-    named(history, "LOST")
+    only_named(history, "LOST")
 
 
 @case
-def a_delivery_that_the_remote_side_never_saw_is_lost():
+def a_delivery_that_the_remote_side_never_saw_is_forged():
     history = good()
     history.remote = [entry for entry in history.remote if entry[0] != "p1/11"]
-    named(history, "LOST")
+    only_named(history, "FORGED")
 
 
 @case
@@ -79,8 +89,29 @@ def a_forged_delivery_of_an_evicted_message_is_named():
     record = history.outcomes[DELIVERED]
     record["outcome"] = "delivered"
     del record["reason"]
-    named(history, "LOST")
+    named(history, "FORGED")
     named(history, "BALANCE")
+
+
+@case
+def an_evicted_message_that_the_remote_side_took_is_named_beyond_the_window():
+    history = good()
+    for number in range(DELIVERED, DELIVERED + 5):
+        key = history.outcomes[number]["ref"]
+        equal(verdict(history), [], "within the window")
+        history.remote.append((key,) + history.sent[key])
+        history.connections.append(2)
+    only_named(history, "UNSETTLED")
+
+
+@case
+def without_records_what_was_acknowledged_and_has_not_arrived_is_lost():
+    history = good()
+    history.recorded, history.outcomes, history.spooled, history.ledger = False, [], {}, {}
+    only_named(history, "LOST")
+    arrived = {key for key, _, _ in history.remote}
+    history.acked = {key: None for key in history.acked if key in arrived}
+    equal(verdict(history), [])
 
 
 @case
@@ -124,15 +155,54 @@ def records_in_the_wrong_place_are_a_gap():
 @case
 def more_repeats_than_the_window_allows_are_named():
     history = good()
-    history.remote[6:6] = [history.remote[5]] * 4
-    named(history, "REPEATED")
+    history.connections = []
+    history.remote[6:6] = history.remote[2:5]
+    equal(verdict(history), [], "as many as the window allows")
+    history.remote.insert(6, history.remote[1])
+    only_named(history, "REPEATED")
+
+
+@case
+def more_repeats_after_one_cut_than_its_window_are_named_though_the_sum_allows_them():
+    history = good()
+    history.cuts = 2
+    history.remote[6:6] = history.remote[0:5]
+    history.connections[6:6] = [2] * 5
+    equal(repeats_by_cut(history), [6])
+    only_named(history, "REPEATED")
+    history.connections[6:6 + 3] = [3] * 3
+    history.connections[9:] = [4] * len(history.connections[9:])
+    equal(repeats_by_cut(history), [3, 3])
+    equal(verdict(history), [], "two cuts share them")
+
+
+@case
+def a_repeat_without_a_cut_is_named():
+    history = good()
+    history.connections = [1] * len(history.remote)
+    only_named(history, "REPEATED")
 
 
 @case
 def two_swapped_messages_of_a_topic_are_named():
     history = good()
     history.remote[20], history.remote[22] = history.remote[22], history.remote[20]
-    named(history, "ORDER")
+    only_named(history, "ORDER")
+
+
+@case
+def what_is_spooled_after_the_fault_healed_is_named():
+    history = good()
+    history.drained = True
+    only_named(history, "STUCK")
+
+
+@case
+def what_is_not_back_at_its_level_is_named():
+    for name, after in (("memory_kb", 1101), ("descriptors", 21), ("threads", 4)):
+        history = good()
+        history.levels[1][name] = after
+        only_named(history, "GREW")
 
 
 @case
@@ -207,6 +277,10 @@ def written(history, exported):
         database.execute("INSERT INTO outcome VALUES (?,?,0,0,0,?,?,NULL,1,0,1,9,0,0,'c',?,?)",
                          (record["seq"], record["id"], int(evicted), int(evicted),
                           record["topic"], record["ref"]))
+    database.execute("INSERT INTO lane (number, name, accepted, delivered, evicted, messages) "
+                     "VALUES (0, 'default', ?, ?, ?, ?)",
+                     [history.ledger[name]
+                      for name in ("accepted", "delivered", "evicted", "spooled")])
     for identity, key in history.spooled.items():
         database.execute("INSERT INTO message VALUES (?,0,0,NULL,9,0,1,'c','t',NULL,?,x'')",
                          (identity, key))
@@ -220,9 +294,10 @@ def a_torn_file_and_the_table_together_are_the_whole_history():
     wanted = good()
     audit, folder = written(wanted, DELIVERED - 3)
     history = good()
-    history.outcomes, history.spooled = [], {}
+    history.outcomes, history.spooled, history.ledger = [], {}, {}
     collect_daemon(history, [audit], folder)
     equal(verdict(history), [])
+    equal(history.ledger, wanted.ledger)
     equal((len(history.outcomes), history.spooled), (len(wanted.outcomes), wanted.spooled))
 
 
@@ -235,12 +310,119 @@ def a_file_that_contradicts_the_table_is_named():
     lines[DELIVERED - 5] = lines[DELIVERED - 5].replace('"delivered"', '"dropped"')
     with open(audit, "w") as out:
         out.write("\n".join(lines))
+    collect_daemon(history, [audit], folder)
+    named(history, "DIFFERS")
+
+
+@case
+def a_line_that_is_no_record_is_named():
+    history = good()
+    audit, folder = written(history, DELIVERED - 3)
+    with open(audit) as seen:
+        text = seen.read()
+    with open(audit, "w") as out:
+        out.write(text[1:])
+    collect_daemon(history, [audit], folder)
+    named(history, "UNSOUND")
+    named(history, "GAP")
+
+
+@case
+def a_database_that_is_damaged_is_named():
+    history = good()
+    audit, folder = written(history, DELIVERED - 3)
+    database = sqlite3.connect(os.path.join(folder, "spool.db"))
+    page = database.execute(
+        "SELECT rootpage FROM sqlite_schema WHERE name = 'message_expiry'").fetchone()[0]
+    size = database.execute("PRAGMA page_size").fetchone()[0]
+    database.close()
+    with open(os.path.join(folder, "spool.db"), "r+b") as out:
+        out.seek((page - 1) * size)
+        out.write(b"\x55" * 64)
+    collect_daemon(history, [audit], folder)
+    named(history, "UNSOUND")
+
+
+# As a program of its own
+
+
+CHECKER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support", "checker.py")
+
+
+def judged(path):
+    """(exit code, lines) of the program."""
+    done = processes.run([sys.executable, CHECKER, path])
+    return done.returncode, (done.stdout + done.stderr).decode().strip().split("\n")
+
+
+@case
+def the_program_finds_nothing_in_a_good_history():
+    folder = os.path.join(processes.folder(), "ledgers")
+    good().save(folder)
+    code, lines = judged(folder)
+    equal((code, lines[-1]), (0, "nothing found"))
+    file = os.path.join(folder, "history.json")
+    with open(file, "w") as out:
+        json.dump(good().sections(), out)
+    equal(judged(file), (0, lines), "one file with all sections")
+
+
+@case
+def the_program_names_what_it_finds_and_exits_with_1():
+    history = good()
+    history.remote[20], history.remote[22] = history.remote[22], history.remote[20]
+    history.acked["p1/11"] = 4711
+    folder = os.path.join(processes.folder(), "ledgers")
+    history.save(folder)
+    code, lines = judged(folder)
+    equal((code, [line.split(":")[0] for line in lines[1:]]), (1, ["ID", "ORDER", "2 findings"]))
+
+
+@case
+def the_program_reads_the_files_of_the_daemon_itself():
+    history = good()
+    history.spooled.popitem()
+    audit, folder = written(history, DELIVERED - 3)
+    history.save(folder)
+    os.remove(os.path.join(folder, "daemon.json"))
+    os.mkdir(os.path.join(folder, "spool"))
+    shutil.move(os.path.join(folder, "spool.db"), os.path.join(folder, "spool"))
+    code, lines = judged(folder)
+    equal((code, [line.split(":")[0] for line in lines[1:]]),
+          (1, ["BALANCE", "BALANCE", "LOST", "3 findings"]))
+
+
+@case
+def the_program_exits_with_2_when_it_cannot_read_the_ledgers():
+    folder = processes.folder()
+    equal(judged(folder)[0], 2, "an empty folder")
+    equal(judged(os.path.join(folder, "none.json"))[0], 2, "no such file")
+    for text in ("{", "[]", '{"producers": {"sent": 7}}', '{"daemon": {"outcomes": [{}]}}',
+                 '{"remote": {"elsewhere": []}}'):
+        with open(os.path.join(folder, "history.json"), "w") as out:
+            out.write(text)
+        code, lines = judged(os.path.join(folder, "history.json"))
+        equal((code, len(lines)), (2, 1), text)
+        check("Traceback" not in lines[0], "in words", lines)
+    equal(processes.run([sys.executable, CHECKER]).returncode, 2, "no argument")
+
+
+@case
+def a_finding_fails_the_rig_and_its_history_is_kept_on_demand():
+    history = good()
+    hold(history)
+    del history.acked["p1/11"]
+    folder = os.path.join(processes.folder(), "kept")
+    os.environ["SPOOLD_KEEP"] = folder
     try:
-        collect_daemon(history, [audit], folder)
+        hold(history)
     except AssertionError as error:
-        check("differs" in str(error), "named", error)
-        return
-    raise AssertionError("not named")
+        check("STRANGE" in str(error), "named", error)
+    else:
+        raise AssertionError("not raised")
+    finally:
+        del os.environ["SPOOLD_KEEP"]
+    equal(judged(folder)[0], 1, "the kept one")
 
 
 run_all()
