@@ -271,9 +271,10 @@ void gateway_reload(struct gateway *gateway, struct config *config)
     take_over(running, config);
     config_free(config);
 
-    struct spool_limits limits = gateway_spool_limits(running);
+    const struct spool_lane lane = {.name = "default", .limits = gateway_spool_limits(running)};
     struct audit_settings settings = gateway_audit_settings(running);
-    spool_set_limits(gateway->spool, &limits, 1);
+    if (spool_set_lanes(gateway->spool, &lane, 1) != 0)
+        log_warning("reload_partial reason=\"retention: out of memory\"");
     spool_set_keep(gateway->spool, running->audit.keep_ms);
     /* The cursor of the old file is durable before the first line in the new one: the edge
      * commits before it exports. */

@@ -316,6 +316,17 @@ static int hand_out_row(struct spool *spool,
     return 0;
 }
 
+/* The plans are bounded together, but no lane can keep another one from its share. */
+static bool plan_has_room(const struct spool *spool, const struct lane *lane)
+{
+    if (lane->plan.count < SPOOL_PLAN_SHARE)
+        return true;
+    size_t count = 0;
+    for (size_t i = 0; i < spool->lane_count; i++)
+        count += spool->lanes[i].plan.count;
+    return count < SPOOL_PLAN_MAX;
+}
+
 /* The lane's oldest message never handed out, if there is one and room in the plan. */
 static int next_of_table(struct spool *spool,
                          struct lane *lane,
@@ -323,7 +334,7 @@ static int next_of_table(struct spool *spool,
                          struct spool_message *ret)
 {
     unsigned budget = SPOOL_NEXT_BUDGET; /* rows that have expired take from it */
-    while (lane->committed.messages > lane->plan.count && lane->plan.count < SPOOL_PLAN_MAX &&
+    while (lane->committed.messages > lane->plan.count && plan_has_room(spool, lane) &&
            budget-- > 0) {
         int rc = step_scan(spool, lane);
         if (rc == SQLITE_DONE && spool->in_transaction)
@@ -345,10 +356,10 @@ static int next_of_table(struct spool *spool,
     return SPOOL_E_EMPTY;
 }
 
-static int next_of_lane(struct spool *spool,
-                        struct lane *lane,
-                        const struct spool_time *now,
-                        struct spool_message *ret)
+int message_next_of_lane(struct spool *spool,
+                         struct lane *lane,
+                         const struct spool_time *now,
+                         struct spool_message *ret)
 {
     int64_t clock_ms = spool_clock_ms(spool, now);
     struct plan_entry *entry;
@@ -358,23 +369,6 @@ static int next_of_lane(struct spool *spool,
             return r;
     }
     return next_of_table(spool, lane, clock_ms, ret);
-}
-
-int spool_next(struct spool *spool, const struct spool_time *now, struct spool_message *ret)
-{
-    if (spool->failed < 0)
-        return spool->failed;
-    if (spool->is_doomed)
-        return SPOOL_E_EMPTY;
-    for (size_t i = 0; i < spool->lane_count; i++) {
-        int r = next_of_lane(spool, spool->by_priority[i], now, ret);
-        if (r == SPOOL_E_BUSY) /* somebody holds the whole database: not now */
-            r = SPOOL_E_EMPTY;
-        if (r != SPOOL_E_EMPTY)
-            return r;
-    }
-    spool_end_scan(spool);
-    return SPOOL_E_EMPTY;
 }
 
 /* ---- return and settle ---- */
@@ -404,6 +398,7 @@ int spool_return(struct spool *spool, uint64_t id, int64_t not_before_boot_ms)
     entry->not_before_boot_ms = not_before_boot_ms;
     plan_mark(&lane->plan, entry, PLAN_RETURNED);
     spool->in_flight--;
+    turns_give_back(&spool->turns, id);
     /* It is no longer pinned, so retention has to look at it. */
     lane->age_due_ms = INT64_MIN;
     spool->expiry_due_ms = INT64_MIN;

@@ -323,14 +323,84 @@ static int hold_expiry(struct sweep *sweep)
 
 /* ---- */
 
-static int hold_limits(struct sweep *sweep)
+static int hold_times(struct sweep *sweep)
 {
     int r = hold_expiry(sweep);
-    for (size_t i = 0; i < sweep->spool->lane_count && r == 0; i++) {
+    for (size_t i = 0; i < sweep->spool->lane_count && r == 0; i++)
         r = hold_age(sweep, &sweep->spool->lanes[i]);
-        if (r == 0)
-            r = hold_size(sweep, &sweep->spool->lanes[i]);
+    return r;
+}
+
+struct surplus {
+    struct lane *lane;
+    uint64_t messages;
+};
+
+/* So many of its messages are too many: by number or, roughly, by bytes. */
+static uint64_t count_surplus(const struct lane *lane)
+{
+    const struct spool_limits *limits = &lane->limits;
+    uint64_t messages = message_count_ahead(lane);
+    uint64_t bytes = message_bytes_ahead(lane);
+    if (limits->when_full != SPOOL_EVICT_OLDEST || messages == 0)
+        return 0;
+    uint64_t by_number = messages > limits->max_messages ? messages - limits->max_messages : 0;
+    if (bytes <= limits->max_bytes)
+        return by_number;
+    uint64_t by_bytes = (bytes - limits->max_bytes) / (bytes / messages) + 1;
+    return by_bytes > by_number ? by_bytes : by_number;
+}
+
+static int compare_surplus(const void *a, const void *b)
+{
+    const struct surplus *left = a;
+    const struct surplus *right = b;
+    return (left->messages > right->messages) - (left->messages < right->messages);
+}
+
+/* The least surplus first: a lane whose limit was lowered by a million must not keep the others
+ * above theirs. */
+static int hold_sizes(struct sweep *sweep)
+{
+    struct spool *spool = sweep->spool;
+    struct surplus found[SPOOL_LANES_KNOWN_MAX];
+    size_t count = 0;
+    for (size_t i = 0; i < spool->lane_count; i++) {
+        uint64_t messages = count_surplus(&spool->lanes[i]);
+        if (messages > 0)
+            found[count++] = (struct surplus){&spool->lanes[i], messages};
     }
+    qsort(found, count, sizeof *found, compare_surplus);
+    int r = 0;
+    for (size_t i = 0; i < count && r == 0; i++)
+        r = hold_size(sweep, found[i].lane);
+    return r;
+}
+
+/*
+ * Ages and expiries come first, for they say more than that there was no room.
+ * Of the budget they leave as much as the batch has appended: a mass of expired
+ * messages can wait for the next batch, a limit by number or bytes cannot.
+ */
+static int hold_limits(struct sweep *sweep)
+{
+    unsigned appended = sweep->spool->batch_messages;
+    unsigned kept = appended < sweep->budget ? appended : sweep->budget;
+    sweep->budget -= kept;
+    int r = hold_times(sweep);
+    bool is_late = sweep->more;
+    sweep->more = false;
+    sweep->budget += kept;
+    if (r == 0)
+        r = hold_sizes(sweep);
+    if (r != 0 || !is_late || sweep->budget == 0) {
+        sweep->more |= is_late;
+        return r;
+    }
+    bool is_over = sweep->more;
+    sweep->more = false;
+    r = hold_times(sweep);
+    sweep->more |= is_over;
     return r;
 }
 

@@ -23,6 +23,8 @@
 
 enum {
     SPOOL_PLAN_MAX = 65536,   /* unresolved messages; above the largest window by far */
+    SPOOL_LANES_KNOWN_MAX = 4 * SPOOL_LANES_MAX, /* configured ones and left over ones */
+    SPOOL_PLAN_SHARE = 256,   /* what each lane may have of them in any case */
     SPOOL_NEXT_BUDGET = 1024, /* rows that one spool_next() looks at */
     SPOOL_PAGE_BYTES = 4096,
     SPOOL_WORDS_MAX = 256,
@@ -41,6 +43,7 @@ struct spool_counters {
 struct lane {
     char *name;
     unsigned number; /* in keys and in the table, stable for ever */
+    bool is_stored;  /* the table has it */
     unsigned index;  /* as told outside: lanes that are not configured go as "default" */
     int priority;
     struct spool_limits limits;
@@ -49,6 +52,18 @@ struct lane {
     struct plan plan;
     int64_t cursor;     /* every message with a key below is in the plan, or ended */
     int64_t age_due_ms; /* no message outside the plan's pins reaches max_age before */
+};
+
+/* Whose message goes out next: see turns.c. */
+struct turns {
+    struct lane **by_priority; /* highest first; of one priority, whose turn it is */
+    struct lane **by_wait;     /* who had the ninth place longest ago first */
+    size_t count;
+    unsigned places;    /* in a row that went to the front */
+    int priority;       /* of the lane that had the newest of them */
+    struct lane *taker; /* of the newest message; NULL: it is counted, or came back */
+    uint64_t taker_id;
+    bool is_ninth; /* was it a place for those below? */
 };
 
 /* What the single row of table spool holds, besides the clock. */
@@ -71,7 +86,8 @@ struct spool {
     struct lane *lanes;
     size_t lane_count;
     size_t configured_count;
-    struct lane **by_priority;
+    bool has_new_lane; /* one that the table does not have yet */
+    struct turns turns;
 
     bool in_transaction;
     bool is_committing; /* the only time at which the commit hook lets a commit pass */
@@ -154,6 +170,12 @@ SPOOL_MUST_CHECK int schema_probe(int directory_fd, char *words);
 SPOOL_MUST_CHECK int schema_check(sqlite3 *db, int *ret_version);
 SPOOL_MUST_CHECK int schema_migrate(sqlite3 *db, int version);
 
+/* turns.c */
+SPOOL_MUST_CHECK int turns_new(struct lane *lanes, size_t count, struct turns *ret);
+void turns_done(struct turns *turns);
+/* The message came back: its place does not count if it was the newest. */
+void turns_give_back(struct turns *turns, uint64_t id);
+
 /* ledger.c */
 SPOOL_MUST_CHECK int ledger_load(struct spool *spool, const struct spool_options *options);
 SPOOL_MUST_CHECK int ledger_refresh(struct spool *spool);
@@ -163,6 +185,10 @@ void ledger_commit(struct spool *spool);
 void ledger_rollback(struct spool *spool);
 
 /* message.c */
+SPOOL_MUST_CHECK int message_next_of_lane(struct spool *spool,
+                                          struct lane *lane,
+                                          const struct spool_time *now,
+                                          struct spool_message *ret);
 SPOOL_MUST_CHECK int message_end_run(struct spool *spool,
                                      struct lane *lane,
                                      const struct ending *ending,

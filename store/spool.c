@@ -355,7 +355,7 @@ void spool_close(struct spool *spool)
         free(spool->lanes[i].name);
     }
     free(spool->lanes);
-    free(spool->by_priority);
+    turns_done(&spool->turns);
     free(spool->path);
     if (spool->lock_fd >= 0)
         (void)close(spool->lock_fd); /* after the database: the lock covers it */
@@ -369,14 +369,6 @@ static void forget_due_times(struct spool *spool)
     spool->expiry_due_ms = INT64_MIN;
     for (size_t i = 0; i < spool->lane_count; i++)
         spool->lanes[i].age_due_ms = INT64_MIN;
-}
-
-void spool_set_limits(struct spool *spool, const struct spool_limits *limits, size_t count)
-{
-    assert(count == spool->configured_count);
-    for (size_t i = 0; i < spool->lane_count; i++)
-        spool->lanes[i].limits = limits[i < count ? i : 0];
-    forget_due_times(spool);
 }
 
 void spool_set_keep(struct spool *spool, uint64_t keep_failures_ms)
@@ -466,6 +458,7 @@ static bool has_settled(const struct spool *spool)
 bool spool_has_work(const struct spool *spool)
 {
     return spool->in_transaction || spool->is_doomed || spool->clock.jump_ms > 0 ||
+           spool->has_new_lane ||
            spool->progress.exported_seq != spool->committed_progress.exported_seq ||
            has_settled(spool);
 }

@@ -40,6 +40,7 @@ enum {
     SPOOL_E_DAMAGED,   /* not a sound spool database */
     SPOOL_E_ABSENT,    /* there is no spool here (read-only open) */
     SPOOL_E_UNKNOWN,   /* no such id in flight: settled already, or never handed out */
+    SPOOL_E_LANES,     /* too many lanes, with those that something is left of */
 };
 
 #define SPOOL_LANES_MAX   64
@@ -181,6 +182,7 @@ struct spool_lane_stats {
     uint64_t messages;
     uint64_t bytes;
     int64_t oldest_age_ms; /* 0 when empty */
+    struct spool_ledger ledger;
 };
 
 struct spool_stats {
@@ -212,8 +214,8 @@ uint64_t spool_charge(const struct spool_message *message);
  * @options: borrowed during the call, all of it copied
  * @ret:     set on success; free with spool_close()
  *
- * Return: 0; SPOOL_E_LOCKED, _NEWER, _DAMAGED, _BUSY, _DISK: nothing was
- *         changed, spool_open_error() says more; negative errno.
+ * Return: 0; SPOOL_E_LOCKED, _NEWER, _DAMAGED, _BUSY, _DISK, _LANES: nothing
+ *         was changed, spool_open_error() says more; negative errno.
  */
 SPOOL_MUST_CHECK int spool_open(const struct spool_options *options, struct spool **ret);
 
@@ -235,8 +237,19 @@ void spool_close(struct spool *spool);
 /* Is a daemon at work on the spool in @directory? Looks at the lock only. */
 bool spool_is_in_use(const char *directory);
 
-/* New limits for the lanes, in the order and number of open; takes effect at the next spool_retain(). */
-void spool_set_limits(struct spool *spool, const struct spool_limits *limits, size_t count);
+/*
+ * spool_set_lanes() - other lanes, in another order, with other limits
+ * @lanes: as in spool_options: [0] is lane "default"; copied
+ *
+ * Lanes are known by their names. What is in a lane, in flight or in the open
+ * batch stays in it; a lane that is left out lives on as after a new open. The
+ * limits hold from the next spool_retain() on, a new lane is stored with the
+ * next commit. Indexes that spool_next() told before are of the old order.
+ *
+ * Return: 0; SPOOL_E_LANES, -ENOMEM: nothing was changed.
+ */
+SPOOL_MUST_CHECK int
+spool_set_lanes(struct spool *spool, const struct spool_lane *lanes, size_t count);
 void spool_set_keep(struct spool *spool, uint64_t keep_failures_ms);
 
 /*
@@ -270,8 +283,11 @@ bool spool_has_room(const struct spool *spool, unsigned lane, uint64_t charge);
  * spool_next() - hand out the next message to forward
  * @ret: on success borrows from the spool until the next call of any function
  *
- * Highest priority first, then returned ones that are due, then oldest. The
- * message is in flight (pinned against retention, its token open) until
+ * Of nine messages in a row eight are of the highest priority that has any, one
+ * comes from the lanes below, which take that place in turn; lanes of equal
+ * priority take turns of eight. Within a lane returned ones that are due come
+ * first, then the oldest. What comes back before the next call gives its place
+ * in this order back. The message is in flight (pinned against retention, its token open) until
  * spool_settle() or spool_return(). Only committed messages are handed out, so
  * what an open batch has appended is not. A message whose expiry has passed is
  * not handed out but noted as expired; see spool_has_work().
@@ -351,8 +367,8 @@ uint64_t spool_batch_bytes(const struct spool *spool);
 SPOOL_MUST_CHECK int spool_get_ledger(struct spool *spool, struct spool_ledger *ret);
 SPOOL_MUST_CHECK int
 spool_get_stats(struct spool *spool, const struct spool_time *now, struct spool_stats *ret);
-/* The configured lanes in their order, then those that the database knows besides. Reader too: all
- * that the database knows. */
+/* The configured lanes in their order, then those that the database knows besides and that live
+ * under the limits of "default". Reader too: all that the database knows. */
 size_t spool_lane_count(const struct spool *spool);
 SPOOL_MUST_CHECK int spool_get_lane_stats(struct spool *spool,
                                           unsigned lane,

@@ -23,6 +23,7 @@ static const char *const stmt_sql[STMT_COUNT] = {
         "SELECT number, name, accepted, delivered, evicted, expired, rejected, dropped,"
         " damaged, messages, bytes, last_id, last_seq FROM lane ORDER BY number",
     [STMT_LANE_ADD] = "INSERT INTO lane (number, name) VALUES (?1, ?2)",
+    [STMT_LANE_DROP] = "DELETE FROM lane WHERE number = ?1",
     [STMT_LANE_WRITE] =
         "UPDATE lane SET accepted = ?2, delivered = ?3, evicted = ?4,"
         " expired = ?5, rejected = ?6, dropped = ?7, damaged = ?8, messages = ?9,"
@@ -55,6 +56,7 @@ static const char *const stmt_sql[STMT_COUNT] = {
     [STMT_SHIFT] = "UPDATE message SET accepted_at = accepted_at + ?3,"
                    " expires_at = expires_at + ?3 WHERE key BETWEEN ?1 AND ?2",
     [STMT_LAST_KEY] = "SELECT max(key) FROM message WHERE key BETWEEN ?1 AND ?2",
+    [STMT_FIRST_SEQ] = "SELECT min(seq) FROM outcome",
     [STMT_LAST_SEQ] = "SELECT max(seq) FROM outcome",
     [STMT_OUTCOMES] = "SELECT seq, id, lane, time, outcome, reason, code, attempts, uid, qos,"
                       " bytes, accepted, age_ms, client, topic, ref FROM outcome"

@@ -77,7 +77,8 @@ static void evict(struct spool *spool, struct spool_limits limits)
     bool more;
 
     limits.max_messages = 3;
-    spool_set_limits(spool, &limits, 1);
+    const struct spool_lane lane = {.name = "default", .limits = limits};
+    check(spool_set_lanes(spool, &lane, 1), "set_lanes");
     check(spool_retain(spool, &now, 100, &evicted, &more), "retain");
     check(spool_commit(spool, &now), "commit");
 }

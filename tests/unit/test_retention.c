@@ -37,7 +37,8 @@ static unsigned retain_all(struct fixture *f)
 
 static void set_limits(struct fixture *f, struct spool_limits limits)
 {
-    spool_set_limits(f->spool, &limits, 1);
+    const struct spool_lane lane = {.name = "default", .limits = limits};
+    assert_int_equal(spool_set_lanes(f->spool, &lane, 1), 0);
 }
 
 static void check_evicted(struct fixture *f, uint64_t id, enum spool_reason reason)

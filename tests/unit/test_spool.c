@@ -803,9 +803,9 @@ static void overflow_one_batch(struct fixture *f)
     append_many(f, 5);
     assert_int_equal(next_id(f), 1);
     assert_int_equal(spool_return(f->spool, 1, 0), 0);
-    struct spool_limits limits = f->lane.limits;
-    limits.max_messages = 4;
-    spool_set_limits(f->spool, &limits, 1);
+    struct spool_lane lane = f->lane;
+    lane.limits.max_messages = 4;
+    assert_int_equal(spool_set_lanes(f->spool, &lane, 1), 0);
     unsigned evicted;
     bool more;
     assert_int_equal(spool_retain(f->spool, &f->now, 10, &evicted, &more), 0);
