@@ -49,6 +49,13 @@ static inline void reopen_spool(struct fixture *f)
     open_spool(f);
 }
 
+/* Of lane "default", the only one. */
+static inline void set_limits(struct fixture *f, struct spool_limits limits)
+{
+    const struct spool_lane lane = {.name = "default", .limits = limits};
+    assert_int_equal(spool_set_lanes(f->spool, &lane, 1), 0);
+}
+
 static inline int setup_closed(void **state)
 {
     struct fixture *f = calloc(1, sizeof *f);

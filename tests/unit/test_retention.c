@@ -35,12 +35,6 @@ static unsigned retain_all(struct fixture *f)
     return evicted;
 }
 
-static void set_limits(struct fixture *f, struct spool_limits limits)
-{
-    const struct spool_lane lane = {.name = "default", .limits = limits};
-    assert_int_equal(spool_set_lanes(f->spool, &lane, 1), 0);
-}
-
 static void check_evicted(struct fixture *f, uint64_t id, enum spool_reason reason)
 {
     struct found found = records_of(f, id);
