@@ -400,7 +400,7 @@ int spool_set_lanes(struct spool *spool, const struct spool_lane *lanes, size_t 
     spool_end_scan(spool);
     struct lane *fresh = calloc(count + spool->lane_count, sizeof *fresh);
     if (!fresh)
-        return -ENOMEM;
+        return spool_fail(spool, -ENOMEM, "out of memory");
     struct turns turns;
     size_t known = arrange_lanes(spool, lanes, count, fresh);
     int r = known <= SPOOL_LANES_KNOWN_MAX ? number_lanes(fresh, known) : SPOOL_E_LANES;
@@ -410,7 +410,8 @@ int spool_set_lanes(struct spool *spool, const struct spool_lane *lanes, size_t 
         r = -ENOMEM;
     if (r != 0) {
         unname_lanes(spool, fresh, count);
-        return r == SPOOL_E_LANES ? too_many_lanes(spool) : r;
+        return r == SPOOL_E_LANES ? too_many_lanes(spool)
+                                  : spool_fail(spool, r, "out of memory");
     }
     model_lanes(fresh, known, count);
     replace_lanes(spool, fresh, known, count, &turns);

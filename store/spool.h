@@ -246,7 +246,7 @@ bool spool_is_in_use(const char *directory);
  * limits hold from the next spool_retain() on, a new lane is stored with the
  * next commit. Indexes that spool_next() told before are of the old order.
  *
- * Return: 0; SPOOL_E_LANES, -ENOMEM: nothing was changed.
+ * Return: 0; SPOOL_E_LANES: nothing was changed; negative errno.
  */
 SPOOL_MUST_CHECK int
 spool_set_lanes(struct spool *spool, const struct spool_lane *lanes, size_t count);
@@ -356,6 +356,10 @@ SPOOL_MUST_CHECK int spool_retain(struct spool *spool,
  *         the pages: a retry that succeeds proves nothing).
  */
 SPOOL_MUST_CHECK int spool_commit(struct spool *spool, const struct spool_time *now);
+
+/* The next commit writes the clock, though nothing else may have changed: for an orderly stop, after
+ * which the machine may be switched off. */
+void spool_keep_time(struct spool *spool);
 
 /* Would spool_commit() write: appends, settlements, evictions, an export cursor that moved? */
 bool spool_has_work(const struct spool *spool);
