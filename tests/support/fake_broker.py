@@ -14,8 +14,8 @@ Options, alone or together; all but those of CONNACK also change while it runs:
   receive_maximum N, maximum_packet N, maximum_qos N   announce it (MQTT 5)
   session_present  say so in CONNACK, and remember QoS 2 packet ids over connections
 
-The ledger has one record a PUBLISH: conn, version, qos, dup, retain, pid, topic, bytes, sha256, seq
-and intact; a QoS 2 message is recorded once, however often it comes. `seq` is the number the
+The ledger has one record a PUBLISH: conn, version, qos, dup, retain, pid, topic, bytes, sha256, head
+(how the payload begins), seq and intact; a QoS 2 message is recorded once, however often it comes. `seq` is the number the
 payload begins with. A payload "SEQ;...;CRC" ends in the CRC-32 of all before its last semicolon,
 as eight hex digits: `intact` tells whether that holds and the topic ends in "/SEQ"; it is null for
 other payloads unless `check` is set, which makes all of them damaged. Besides:
@@ -41,6 +41,7 @@ OPTIONS = {
     "reset_after": 0, "receive_maximum": 0, "maximum_packet": 0, "maximum_qos": None,
     "session_present": False, "check": False,
 }
+HEAD = 32
 CHECKED = re.compile(rb"(\d+);.*;([0-9a-f]{8})", re.DOTALL)
 
 
@@ -120,7 +121,7 @@ class Connection(asyncio.Protocol):
         del self.input[:at]
 
     def send(self, kind, body):
-        if not self.is_over:
+        if not self.is_over and not self.transport.is_closing():
             self.transport.write(bytes([kind]) + varint(len(body)) + body)
 
     def take(self, first, body, size):
@@ -271,6 +272,7 @@ class FakeBroker:
             "conn": connection.number, "version": connection.version, "qos": first >> 1 & 3,
             "dup": bool(first & 8), "retain": bool(first & 1), "pid": pid, "topic": topic,
             "bytes": len(payload), "sha256": hashlib.sha256(payload).hexdigest(),
+            "head": payload[:HEAD].decode("latin-1"),
             "seq": int(seq.group()) if seq else None,
             "intact": is_intact(topic, payload, self.options["check"]),
         })

@@ -164,6 +164,12 @@ class Gateway:
     def hup(self):
         self.process.send_signal(signal.SIGHUP)
 
+    @staticmethod
+    def is_sanitized():
+        with open(processes.daemon_path(), "rb") as seen:
+            program = seen.read()
+        return b"__asan_init" in program or b"__tsan_init" in program
+
     def is_running(self):
         return self.process is not None and self.process.poll() is None
 

@@ -1,12 +1,18 @@
-"""Producers under load that keep their side of the ledgers, for runs in which the daemon is killed.
+"""The outer two ledgers, kept under load while the daemon between them is killed.
 
-Each message is sent once, under a key of its own; what is open when the connection dies is unknown.
+Producers send each message once, under a key of its own; what is open when their connection dies is
+unknown. FarBroker writes down what it takes, in order, and on which connection.
 """
 
+import json
+import os
+import sys
 import threading
 import time
 
 import mqtt
+import processes
+import tap
 
 
 class Producer(threading.Thread):
@@ -77,8 +83,8 @@ class Producer(threading.Thread):
             self.refused[key] = ack.reason
 
 
-def start_producers(path, count=4, **options):
-    producers = [Producer(path, "p%d" % number, **options) for number in range(count)]
+def start_producers(path, count=4, prefix="p", **options):
+    producers = [Producer(path, prefix + str(number), **options) for number in range(count)]
     for producer in producers:
         producer.start()
     return producers
@@ -97,6 +103,41 @@ def collect_remote(history, messages):
     for message in messages:
         key = message.payload.rstrip(b".").decode()
         history.remote.append((key, message.topic, message.payload))
+
+
+class FarBroker:
+    """A broker in a process of its own that keeps the ledger of the remote side."""
+
+    def __init__(self):
+        self.ledger = os.path.join(processes.folder(), "far.jsonl")
+        program = os.path.join(os.path.dirname(os.path.abspath(__file__)), "fake_broker.py")
+        self.process = processes.start([sys.executable, program, "--ledger", self.ledger],
+                                       stdin=processes.PIPE, stdout=processes.PIPE)
+        tap.cleanup(self.stop)
+        self.port = int(self.process.stdout.readline())
+
+    @property
+    def url(self):
+        return "tcp://127.0.0.1:%d" % self.port
+
+    def stop(self):
+        """Ends it; the ledger is whole then."""
+        if self.process.poll() is None:
+            self.process.stdin.close()
+            self.process.wait(20)
+            self.process.stdout.close()
+
+    def collect(self, history):
+        """Puts the remote ledger into @history."""
+        self.stop()
+        with open(self.ledger) as seen:
+            for entry in map(json.loads, seen):
+                if entry.get("event") == "violation":
+                    history.faults.append("STRANGE: not MQTT: %r" % entry)
+                elif "event" not in entry:
+                    history.remote.append((entry["head"].split(".")[0], entry["topic"],
+                                           entry["sha256"]))
+                    history.connections.append(entry["conn"])
 
 
 def wait_quiet(messages, seconds=0.3):

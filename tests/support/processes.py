@@ -11,6 +11,7 @@ import tempfile
 
 import tap
 
+PIPE = subprocess.PIPE
 _PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -22,6 +23,15 @@ def die_with_parent():
 
 def start(command, **options):
     return subprocess.Popen(command, preexec_fn=die_with_parent, **options)
+
+
+def levels(process):
+    """What a process holds, to be compared later: memory of its own, descriptors, threads."""
+    folder = "/proc/%d/" % process.pid
+    with open(folder + "status") as seen:
+        fields = dict(line.split(":", 1) for line in seen.read().splitlines())
+    return {"memory_kb": int(fields["RssAnon"].split()[0]),
+            "descriptors": len(os.listdir(folder + "fd")), "threads": int(fields["Threads"])}
 
 
 def run(command, timeout=30, stdin=None, env=None):
