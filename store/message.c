@@ -17,6 +17,7 @@
  */
 #include "failpoint.h"
 #include "spool-private.h"
+#include "sum.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -108,10 +109,27 @@ static int check_room(struct spool *spool, const struct spool_message *message, 
     return 0;
 }
 
+static uint32_t sum_of_message(const struct spool_message *message, int64_t key, int64_t flags)
+{
+    const struct sum_facts facts = {
+        .key = key,
+        .accepted = message->accepted_ms,
+        .uid = message->uid,
+        .flags = flags,
+        .client = message->client,
+        .topic = message->topic,
+        .properties = message->properties,
+        .ref = message->ref,
+        .payload = message->payload,
+    };
+    return sum_of(&facts);
+}
+
 static void bind_message(struct stmt *stmt,
                          const struct spool_message *message,
                          const struct plan_entry *entry)
 {
+    int64_t flags = message->qos | (message->retain ? FLAGS_RETAIN : 0);
     stmt_bind_int(stmt, 1, entry->key);
     stmt_bind_int(stmt, 2, message->accepted_ms);
     stmt_bind_int(stmt, 3, entry->accepted_at);
@@ -121,7 +139,7 @@ static void bind_message(struct stmt *stmt,
         stmt_bind_null(stmt, 4);
     stmt_bind_int(stmt, 5, entry->charge);
     stmt_bind_int(stmt, 6, message->uid);
-    stmt_bind_int(stmt, 7, message->qos | (message->retain ? FLAGS_RETAIN : 0));
+    stmt_bind_int(stmt, 7, flags);
     stmt_bind_text(stmt, 8, message->client);
     stmt_bind_text(stmt, 9, message->topic);
     if (message->properties.size > 0)
@@ -133,6 +151,7 @@ static void bind_message(struct stmt *stmt,
     else
         stmt_bind_null(stmt, 11);
     stmt_bind_blob(stmt, 12, message->payload);
+    stmt_bind_int(stmt, 13, sum_of_message(message, entry->key, flags));
 }
 
 static void count_append(struct spool *spool,
@@ -203,9 +222,38 @@ static const struct spool_verdict verdict_expired = {
     .code = SPOOL_NO_CODE,
 };
 
-static bool row_has_expired(const struct stmt *stmt, int64_t clock_ms)
+static const struct spool_verdict verdict_damaged = {
+    .outcome = SPOOL_DAMAGED,
+    .reason = SPOOL_REASON_CORRUPT,
+    .code = SPOOL_NO_CODE,
+};
+
+/* Is it what was stored? Messages of the first schema carry no sum. */
+static bool row_is_sound(const struct stmt *stmt)
 {
-    return !stmt_is_null(stmt, 3) && stmt_int(stmt, 3) <= clock_ms;
+    if (stmt_is_null(stmt, 12))
+        return true;
+    const struct sum_facts facts = {
+        .key = stmt_int(stmt, 0),
+        .accepted = stmt_int(stmt, 1),
+        .uid = stmt_int(stmt, 5),
+        .flags = stmt_int(stmt, 6),
+        .client = stmt_bytes(stmt, 7),
+        .topic = stmt_bytes(stmt, 8),
+        .properties = stmt_bytes(stmt, 9),
+        .ref = stmt_bytes(stmt, 10),
+        .payload = stmt_bytes(stmt, 11),
+    };
+    return stmt_int(stmt, 12) == (int64_t)sum_of(&facts);
+}
+
+/* Why the row is not to be handed out; NULL: it is. */
+static const struct spool_verdict *verdict_of_row(const struct stmt *stmt, int64_t clock_ms)
+{
+    if (!row_is_sound(stmt))
+        return &verdict_damaged;
+    bool has_expired = !stmt_is_null(stmt, 3) && stmt_int(stmt, 3) <= clock_ms;
+    return has_expired ? &verdict_expired : NULL;
 }
 
 static void read_row(const struct stmt *stmt,
@@ -239,7 +287,8 @@ static void count_handed_out(struct spool *spool)
         spool->in_flight_peak = spool->in_flight;
 }
 
-/* A message that waits again in its place. SPOOL_E_EMPTY: it has expired meanwhile. */
+/* A message that waits again in its place. SPOOL_E_EMPTY: it has expired meanwhile, or is no
+ * longer what was stored. */
 static int hand_out_again(struct spool *spool,
                           struct lane *lane,
                           struct plan_entry *entry,
@@ -257,8 +306,9 @@ static int hand_out_again(struct spool *spool,
     }
     if (rc != SQLITE_ROW)
         return spool_result(spool, rc);
-    if (row_has_expired(stmt, clock_ms)) {
-        entry->verdict = verdict_expired;
+    const struct spool_verdict *verdict = verdict_of_row(stmt, clock_ms);
+    if (verdict) {
+        entry->verdict = *verdict;
         plan_mark(&lane->plan, entry, PLAN_SETTLED);
         return SPOOL_E_EMPTY;
     }
@@ -297,19 +347,20 @@ static int hand_out_row(struct spool *spool,
                         struct spool_message *ret)
 {
     const struct stmt *stmt = spool_stmt(spool, STMT_SCAN);
-    bool has_expired = row_has_expired(stmt, clock_ms);
+    const struct spool_verdict *verdict = verdict_of_row(stmt, clock_ms);
     struct plan_entry entry = {
         .key = stmt_int(stmt, 0),
         .accepted_at = stmt_int(stmt, 2),
         .charge = (uint32_t)stmt_int(stmt, 4),
-        .attempts = has_expired ? 0 : 1,
-        .verdict = verdict_expired,
-        .state = has_expired ? PLAN_SETTLED : PLAN_IN_FLIGHT,
+        .attempts = verdict ? 0 : 1,
+        .state = verdict ? PLAN_SETTLED : PLAN_IN_FLIGHT,
     };
+    if (verdict)
+        entry.verdict = *verdict;
     if (plan_push(&lane->plan, &entry) < 0)
         return spool_fail(spool, -ENOMEM, "out of memory");
     lane->cursor = entry.key + 1;
-    if (has_expired)
+    if (verdict)
         return SPOOL_E_EMPTY;
     count_handed_out(spool);
     read_row(stmt, lane, entry.attempts, clock_ms, ret);

@@ -531,9 +531,44 @@ static void a_newer_schema_is_refused(void **state)
     close_spool(f);
     tamper(f, "PRAGMA user_version = 99");
     check_refused(f, SPOOL_E_NEWER);
-    tamper(f, "PRAGMA user_version = 1");
+    tamper(f, "PRAGMA user_version = 2");
     open_spool(f);
     assert_int_equal(ledger_of(f).spooled, 1);
+}
+
+/* A database of the first schema is migrated; what it holds has no sum and is believed. */
+static void a_spool_of_the_first_schema_is_migrated_and_drained(void **state)
+{
+    struct fixture *f = *state;
+    open_spool(f);
+    append_many(f, 2);
+    close_spool(f);
+    tamper(f, "ALTER TABLE message DROP COLUMN sum; PRAGMA user_version = 1");
+    open_spool(f);
+    append_many(f, 1);
+    assert_int_equal(deliver_all(f), 3);
+}
+
+static void a_message_that_changed_on_disk_is_damaged_and_not_handed_out(void **state)
+{
+    struct fixture *f = *state;
+    open_spool(f);
+    append_many(f, 3);
+    close_spool(f);
+    tamper(f, "UPDATE message SET payload = CAST('paylobd' AS BLOB) WHERE key = 2");
+    open_spool(f);
+    assert_int_equal(next_id(f), 1);
+    assert_int_equal(next_id(f), 3);
+    assert_int_equal(next_id(f), 0);
+    deliver(f, 1);
+    deliver(f, 3);
+    commit(f);
+    struct found found = records_of(f, 2);
+    assert_int_equal(found.count, 1);
+    assert_int_equal(found.record.outcome, SPOOL_DAMAGED);
+    assert_int_equal(found.record.reason, SPOOL_REASON_CORRUPT);
+    assert_int_equal(ledger_of(f).ended[SPOOL_DAMAGED], 1);
+    assert_int_equal(ledger_of(f).spooled, 0);
 }
 
 static void a_missing_table_or_a_wrong_ledger_is_damage(void **state)
@@ -1035,6 +1070,8 @@ int main(void)
         ON_FOLDER(an_empty_file_and_a_lost_database_are_damage),
         ON_FOLDER(a_foreign_database_is_damage),
         ON_FOLDER(a_newer_schema_is_refused),
+        ON_FOLDER(a_spool_of_the_first_schema_is_migrated_and_drained),
+        ON_FOLDER(a_message_that_changed_on_disk_is_damaged_and_not_handed_out),
         ON_FOLDER(a_missing_table_or_a_wrong_ledger_is_damage),
         ON_FOLDER(only_the_last_part_of_the_directory_is_made),
         ON_FOLDER(an_unconfigured_lane_keeps_its_messages),

@@ -1,0 +1,32 @@
+/*
+ * sum.h - the checksum that a stored message carries
+ *
+ * CRC-32C over everything that never changes while the message is spooled: key,
+ * time of acceptance, producer, flags, topic, properties, ref and payload. What
+ * the clock moves (accepted_at, expires_at) is not in it. Thread: that of the
+ * spool.
+ */
+#ifndef MQTT_SPOOLD_STORE_SUM_H
+#define MQTT_SPOOLD_STORE_SUM_H
+
+#include <stdint.h>
+
+#include "store/spool.h"
+
+struct sum_facts {
+    int64_t key;
+    int64_t accepted;
+    int64_t uid;
+    int64_t flags;
+    struct spool_bytes client;
+    struct spool_bytes topic;
+    struct spool_bytes properties;
+    struct spool_bytes ref;
+    struct spool_bytes payload;
+};
+
+uint32_t sum_of(const struct sum_facts *facts);
+/* Of plain bytes. @from: 0, or the sum of what comes before them. */
+uint32_t sum_bytes(uint32_t from, const void *bytes, size_t size);
+
+#endif
