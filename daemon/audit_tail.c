@@ -11,7 +11,8 @@
  *
  * A file that is not ours, named by a slip in the configuration, must not be
  * cut: an unsound end counts as a torn write only behind a line of ours, or
- * where it begins the file and looks like one.
+ * where it begins the file and all of it looks like one: holes, and what stands
+ * between them can be nothing but our lines.
  *
  * Only the end of the file is read: a window that grows until it holds a line
  * that was synced, to a cap that is far above what is written between syncs.
@@ -109,21 +110,49 @@ static int tail_read(int fd, char *window, size_t size, off_t from)
     return 0;
 }
 
+/* The rest of a line if there was a hole before it, then lines of ours, the last perhaps not
+ * whole; nothing that JSON escapes. */
+static bool tail_run_is_ours(const char *run, size_t size, bool has_rest)
+{
+    size_t at = 0;
+
+    while (at < size) {
+        const char *newline = memchr(run + at, '\n', size - at);
+        size_t length = newline ? (size_t)(newline - (run + at)) : size - at;
+        size_t compared = length < TAIL_START_SIZE ? length : TAIL_START_SIZE;
+
+        if (!has_rest && memcmp(run + at, tail_start, compared) != 0)
+            return false;
+        for (size_t i = at; i < at + length; i++) {
+            if ((unsigned char)run[i] < ' ')
+                return false;
+        }
+        has_rest = false;
+        at += length + 1;
+    }
+    return true;
+}
+
+/* Holes and runs of text in turn. */
 static bool tail_looks_torn(const char *window, size_t size)
 {
     size_t at = 0;
 
-    while (at < size && window[at] == '\0')
-        at++;
-    if (at > 0 && at < size) { /* the rest of a line, then one of ours */
-        const char *newline = memchr(window + at, '\n', size - at);
+    while (at < size) {
+        size_t run = at;
+        const char *hole;
 
-        if (!newline)
+        while (at < size && window[at] == '\0')
+            at++;
+        if (at == size)
+            return true;
+        hole = memchr(window + at, '\0', size - at);
+        size_t end = hole ? (size_t)(hole - window) : size;
+        if (!tail_run_is_ours(window + at, end - at, at > run))
             return false;
-        at = (size_t)(newline - window) + 1;
+        at = end;
     }
-    size_t compared = size - at < TAIL_START_SIZE ? size - at : TAIL_START_SIZE;
-    return memcmp(window + at, tail_start, compared) == 0;
+    return true;
 }
 
 /* Whether what is unsound may be cut: see the head of this file. */

@@ -497,6 +497,61 @@ static void a_file_of_zeros_and_lines_behind_them_is_written_again(void **state)
     expect_rows(fixture->file, 1, 3);
 }
 
+static uint64_t count_lines(const char *text, size_t size)
+{
+    uint64_t count = 0;
+
+    for (size_t i = 0; i < size; i++)
+        count += text[i] == '\n';
+    return count;
+}
+
+/* What a power cut may leave of a file that was never synced: of each piece all or nothing.
+ * Returns how many of its lines stand before the first hole. */
+static uint64_t
+write_with_holes(const char *path, struct text text, size_t piece, unsigned *dice)
+{
+    static const char zeros[512];
+    uint64_t lines = 0;
+    bool whole = true;
+
+    for (size_t at = 0; at < text.size; at += piece) {
+        size_t size = text.size - at < piece ? text.size - at : piece;
+        bool kept = (*dice = *dice * 1103515245u + 12345u) >> 16 & 1;
+
+        whole = whole && kept;
+        lines += whole ? count_lines(text.memory + at, size) : 0;
+        append_file(path, kept ? text.memory + at : zeros, size);
+    }
+    return lines;
+}
+
+static void holes_anywhere_in_a_new_file_are_written_again(void **state)
+{
+    static const size_t pieces[] = {60, 100, 512};
+    struct fixture *fixture = *state;
+    unsigned dice = 1;
+    struct text text;
+
+    add_rows(fixture, 8);
+    start(fixture);
+    edge(fixture);
+    stop(fixture);
+    text = read_file(fixture->file);
+    for (unsigned i = 0; i < 600; i++) {
+        assert_int_equal(unlink(fixture->file), 0);
+        fixture->reported = write_with_holes(fixture->file, text, pieces[i % 3], &dice);
+        fixture->spool.exported = 0;
+        outside.log_lines = 0;
+        start(fixture);
+        edge(fixture);
+        expect_rows(fixture->file, 1, 8);
+        assert_true(audit_is_healthy(fixture->audit));
+        stop(fixture);
+    }
+    free(text.memory);
+}
+
 static void damage_before_lines_that_were_synced_is_left_alone(void **state)
 {
     struct fixture *fixture = *state;
@@ -608,6 +663,8 @@ static void a_file_that_is_none_of_ours_is_not_touched(void **state)
     expect_untouched(fixture, "a letter\nwithout an end", 23);
     expect_untouched(fixture, "\0\0\0\1ELF\n\1\2\3", 12);
     expect_untouched(fixture, "SQLite format 3\0\n\n", 18);
+    memcpy(large + 512, "rest\nof a letter\n", 17); /* after a hole */
+    expect_untouched(fixture, large, 529);
     memset(large, 'x', sizeof large);
     expect_untouched(fixture, large, sizeof large);
     assert_int_equal(fixture->reported, 0);
@@ -960,6 +1017,7 @@ int main(void)
         CASE(half_a_line_in_an_otherwise_empty_file_is_cut),
         CASE(blocks_that_a_power_cut_left_as_zeros_are_written_again),
         CASE(a_file_of_zeros_and_lines_behind_them_is_written_again),
+        CASE(holes_anywhere_in_a_new_file_are_written_again),
         CASE(damage_before_lines_that_were_synced_is_left_alone),
         CASE(a_file_rotated_before_the_crash_counts),
         CASE(a_rotated_file_does_not_count_where_the_new_one_has_lines),
