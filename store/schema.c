@@ -139,6 +139,25 @@ static void remove_leftovers(int directory_fd)
     }
 }
 
+/*
+ * The directory may be as new as the database, and a power cut takes back a name whose
+ * directory was not synced, with all that is below it. Where the parent cannot be read it is
+ * somebody else's, who made the directory, too. Before the database is there, not after: a
+ * process that is killed in between must come here again.
+ */
+static int sync_parent(int directory_fd, char *words)
+{
+    int fd = openat(directory_fd, "..", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0)
+        return errno == EACCES ? 0 : -errno;
+    int r = fsync(fd) < 0 ? -errno : 0;
+    if (r < 0)
+        (void)snprintf(words, SPOOL_WORDS_MAX, "the folder of the spool's directory: %s",
+                       strerror(-r));
+    (void)close(fd);
+    return r;
+}
+
 int schema_create(const char *directory, int directory_fd, char *words)
 {
     char path[4096];
@@ -146,7 +165,9 @@ int schema_create(const char *directory, int directory_fd, char *words)
     if (length < 0 || (size_t)length >= sizeof path)
         return -ENAMETOOLONG;
     remove_leftovers(directory_fd);
-    int r = build_file(path, words);
+    int r = sync_parent(directory_fd, words);
+    if (r == 0)
+        r = build_file(path, words);
     if (r != 0) {
         remove_leftovers(directory_fd);
         return r;
