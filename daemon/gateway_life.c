@@ -362,6 +362,7 @@ static void last_commit(struct gateway *gateway)
     gateway_read_clock(gateway);
     struct spool_time now = gateway_spool_time(gateway);
     bool more = true;
+    spool_keep_time(gateway->spool);
     int r = spool_commit(gateway->spool, &now);
 
     while (r == 0 && more)

@@ -483,7 +483,8 @@ static int write_records(struct spool *spool,
     stmt_bind_int(stmt, 2, ending->last_key);
     stmt_bind_int(stmt, 3, lane->number);
     stmt_bind_int(stmt, 4, now->wall_ms);
-    stmt_bind_int(stmt, 5, spool_clock_ms(spool, now));
+    spool->clock.last_ended_ms = spool_clock_ms(spool, now);
+    stmt_bind_int(stmt, 5, spool->clock.last_ended_ms);
     stmt_bind_int(stmt, 6, ending->verdict.outcome);
     stmt_bind_int(stmt, 7, ending->verdict.reason);
     if (ending->verdict.code != SPOOL_NO_CODE)

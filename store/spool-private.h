@@ -103,7 +103,9 @@ struct spool {
 
     struct spool_clock clock;
     bool is_clock_written; /* since the open */
-    int64_t clock_written_ms;
+    bool is_clock_wanted;  /* by the next commit, whatever else it has to write */
+    int64_t opened_clock_ms;
+    struct spool_clock_state written_clock; /* as it is on disk */
     struct spool_progress committed_progress;
     struct spool_progress progress;
     int64_t keep_due_ms; /* no kept failure is too old before */

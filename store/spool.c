@@ -39,6 +39,7 @@ enum {
     LOCK_TRIES = 10,
     LOCK_WAIT_NS = 10 * 1000 * 1000,
     CLOCK_WRITE_MS = 1000,
+    CLOCK_FIRST_WRITE_MS = 60 * 1000,
     WAL_PAGES = 1000, /* a checkpoint is due */
 };
 
@@ -238,8 +239,16 @@ static int load(struct spool *spool, const struct spool_options *options)
         r = ledger_load(spool, options);
     if (r != 0)
         return r;
-    spool_clock_start(&spool->clock, &stored, options->boot_id, spool->last_id, &options->now);
-    return 0;
+    struct stmt *stmt = spool_stmt(spool, STMT_LAST_ENDED);
+    int rc = stmt_step(stmt);
+    int64_t last_ended_ms = rc == SQLITE_ROW ? stmt_int(stmt, 0) : 0;
+    r = spool_result(spool, rc);
+    stmt_reset(stmt);
+    spool->written_clock = stored;
+    spool_clock_start(&spool->clock, &stored, options->boot_id, spool->last_id, last_ended_ms,
+                      &options->now);
+    spool->opened_clock_ms = spool->clock.state.clock_ms;
+    return r;
 }
 
 static int open_writer(struct spool *spool, const struct spool_options *options)
@@ -455,22 +464,54 @@ static bool has_settled(const struct spool *spool)
     return false;
 }
 
+void spool_keep_time(struct spool *spool)
+{
+    spool->is_clock_wanted = true;
+}
+
+/* Without traffic the clock is written now and then, for it is what ages the messages; the
+ * first time soon, so that short days with power count, too. */
+static bool is_clock_due(const struct spool *spool)
+{
+    uint64_t messages = 0;
+    for (size_t i = 0; i < spool->lane_count; i++)
+        messages += spool->lanes[i].committed.messages;
+    if (messages == 0)
+        return false;
+    if (!spool->is_clock_written &&
+        spool->clock.state.clock_ms >= spool->opened_clock_ms + CLOCK_FIRST_WRITE_MS)
+        return true;
+    return spool_clock_is_worth_writing(&spool->clock, &spool->written_clock);
+}
+
 bool spool_has_work(const struct spool *spool)
 {
     return spool->in_transaction || spool->is_doomed || spool->clock.jump_ms > 0 ||
-           spool->has_new_lane ||
+           spool->is_clock_wanted || is_clock_due(spool) || spool->has_new_lane ||
            spool->progress.exported_seq != spool->committed_progress.exported_seq ||
            has_settled(spool);
 }
 
 /* ---- commit ---- */
 
+/* How long a record is kept is counted from its end, so what ended since must not age either.
+ */
+static int shift_new_records(struct spool *spool)
+{
+    struct stmt *stmt = spool_stmt(spool, STMT_SHIFT_RECORDS);
+    stmt_bind_int(stmt, 1, spool->clock.state.wall_clock_ms);
+    stmt_bind_int(stmt, 2, spool->clock.jump_ms);
+    return spool_result(spool, stmt_run(stmt));
+}
+
 /* Time switched off became known: what was accepted since must not age by it. */
 static int shift_new_messages(struct spool *spool)
 {
     struct spool_clock *clock = &spool->clock;
     struct stmt *stmt = spool_stmt(spool, STMT_SHIFT);
-    for (size_t i = 0; i < spool->lane_count && clock->jump_ms > 0; i++) {
+    if (clock->jump_ms == 0)
+        return 0;
+    for (size_t i = 0; i < spool->lane_count; i++) {
         const struct lane *lane = &spool->lanes[i];
         stmt_bind_int(stmt, 1, lane_first_key(lane) + (int64_t)clock->state.absent_after + 1);
         stmt_bind_int(stmt, 2, lane_last_key(lane));
@@ -479,7 +520,7 @@ static int shift_new_messages(struct spool *spool)
         if (r != 0)
             return r;
     }
-    return 0;
+    return shift_new_records(spool);
 }
 
 static void shift_plans(struct spool *spool)
@@ -501,8 +542,9 @@ static void shift_plans(struct spool *spool)
 /* The clock is worth a page only now and then; the cursor whenever it moved. */
 static bool is_state_due(const struct spool *spool)
 {
-    return !spool->is_clock_written || spool->clock.jump_ms > 0 ||
-           spool->clock.state.clock_ms >= spool->clock_written_ms + CLOCK_WRITE_MS ||
+    return !spool->is_clock_written || spool->is_clock_wanted || spool->clock.jump_ms > 0 ||
+           spool->clock.state.clock_ms >= spool->written_clock.clock_ms + CLOCK_WRITE_MS ||
+           spool_clock_is_worth_writing(&spool->clock, &spool->written_clock) ||
            memcmp(&spool->progress, &spool->committed_progress, sizeof spool->progress) != 0;
 }
 
@@ -563,8 +605,10 @@ static void after_commit(struct spool *spool, bool state_written)
     if (spool->clock.jump_ms > 0)
         shift_plans(spool);
     spool->is_clock_written |= state_written;
-    if (state_written)
-        spool->clock_written_ms = spool->clock.state.clock_ms;
+    if (state_written) {
+        spool->written_clock = spool->clock.state;
+        spool->is_clock_wanted = false;
+    }
     end_batch(spool);
 }
 

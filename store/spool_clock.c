@@ -12,13 +12,24 @@
  * That jump must not age what was accepted between boot and jump. So the id of
  * the newest message at boot is remembered (absent_after), and the commit that
  * makes the jump durable moves the times of all later messages by the same
- * amount. When there are none, the clock just jumps. Several reboots without a
+ * amount; so it does with the records of what ended since, for they are kept
+ * for a time. When there are none, the clock just jumps. Several reboots without a
  * credible reading keep the first id: time off is then counted late for the
  * messages in between, never early.
+ *
+ * The clock goes to disk with the commits of messages, and where there are none
+ * every ten minutes: what a power cut takes is not counted unless the wall clock
+ * can tell. A credible reading that a step has made wrong goes at once: after a
+ * power cut it would age everybody by the step.
  */
 #include "spool_clock.h"
 
 #include <string.h>
+
+enum {
+    CLOCK_IDLE_WRITE_MS = 10 * 60 * 1000,
+    CLOCK_STEP_MS = 1000, /* more than a leap second or a slew between two readings */
+};
 
 static void
 learn_wall_time(struct spool_clock *clock, const struct spool_time *now, uint64_t last_id)
@@ -30,7 +41,9 @@ learn_wall_time(struct spool_clock *clock, const struct spool_time *now, uint64_
         int64_t passed_ms = now->wall_ms - state->wall_ms;
         int64_t counted_ms = state->clock_ms - state->wall_clock_ms;
         int64_t missing_ms = passed_ms - counted_ms;
-        if (missing_ms > 0 && last_id > state->absent_after) {
+        bool is_news =
+            last_id > state->absent_after || clock->last_ended_ms > state->wall_clock_ms;
+        if (missing_ms > 0 && is_news) {
             clock->jump_ms = missing_ms;
             return;
         }
@@ -43,25 +56,41 @@ learn_wall_time(struct spool_clock *clock, const struct spool_time *now, uint64_
     state->wall_clock_ms = state->clock_ms;
 }
 
+/*
+ * A boot clock that went back is of another boot whatever the ids say. An id that
+ * cannot be read says nothing: then it is taken for the same boot, for to count
+ * the time since boot twice would be early, to count it once is late at worst.
+ */
+static bool is_other_boot(const struct spool_clock_state *stored,
+                          const char *boot_id,
+                          const struct spool_time *now)
+{
+    if (now->boot_ms < stored->boot_ms)
+        return true;
+    bool is_known = boot_id[0] != '\0' && stored->boot_id[0] != '\0';
+    return is_known && strcmp(stored->boot_id, boot_id) != 0;
+}
+
 void spool_clock_start(struct spool_clock *clock,
                        const struct spool_clock_state *stored,
                        const char *boot_id,
                        uint64_t last_id,
+                       int64_t last_ended_ms,
                        const struct spool_time *now)
 {
-    *clock = (struct spool_clock){.state = *stored};
+    *clock = (struct spool_clock){.state = *stored, .last_ended_ms = last_ended_ms};
     struct spool_clock_state *state = &clock->state;
-    if (strcmp(stored->boot_id, boot_id) != 0) {
-        /* The boot began at 0. A spool that was never used has no time to carry over. */
-        bool is_new = stored->boot_id[0] == '\0';
-        state->boot_ms = is_new ? now->boot_ms : 0;
+    if (is_other_boot(stored, boot_id, now)) {
+        state->boot_ms = 0; /* it began at 0 */
         if (stored->has_wall && !stored->is_absent) {
             state->is_absent = true;
             state->absent_after = last_id;
         }
-        memset(state->boot_id, 0, sizeof state->boot_id);
-        memcpy(state->boot_id, boot_id, strnlen(boot_id, sizeof state->boot_id - 1));
+    } else if (stored->boot_ms == 0) {
+        state->boot_ms = now->boot_ms; /* never used before: no time to carry over */
     }
+    memset(state->boot_id, 0, sizeof state->boot_id);
+    memcpy(state->boot_id, boot_id, strnlen(boot_id, sizeof state->boot_id - 1));
     (void)spool_clock_read(clock, now, last_id);
 }
 
@@ -82,6 +111,19 @@ void spool_clock_jump(struct spool_clock *clock)
     clock->state.clock_ms += clock->jump_ms;
     clock->state.is_absent = false;
     clock->jump_ms = 0;
+}
+
+bool spool_clock_is_worth_writing(const struct spool_clock *clock,
+                                  const struct spool_clock_state *written)
+{
+    const struct spool_clock_state *state = &clock->state;
+    if (state->clock_ms >= written->clock_ms + CLOCK_IDLE_WRITE_MS)
+        return true;
+    if (!state->has_wall)
+        return false;
+    int64_t moved_ms =
+        (state->wall_ms - state->wall_clock_ms) - (written->wall_ms - written->wall_clock_ms);
+    return !written->has_wall || moved_ms > CLOCK_STEP_MS || moved_ms < -CLOCK_STEP_MS;
 }
 
 int64_t spool_clock_guess(const struct spool_clock_state *stored, const struct spool_time *now)

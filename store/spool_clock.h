@@ -27,20 +27,28 @@ struct spool_clock_state {
 struct spool_clock {
     struct spool_clock_state state; /* the newest reading */
     int64_t jump_ms;                /* to be added by the next commit, 0: nothing */
+    int64_t last_ended_ms;          /* this clock when the newest record was made */
 };
 
-/* Carries the stored state over to this boot. @last_id: the newest message there is. */
+/* Carries the stored state over to this boot. @last_id: the newest message there is; @last_ended_ms:
+ * this clock when the newest record was made. */
 void spool_clock_start(struct spool_clock *clock,
                        const struct spool_clock_state *stored,
                        const char *boot_id,
                        uint64_t last_id,
+                       int64_t last_ended_ms,
                        const struct spool_time *now);
 
 /* Reads the clock. @last_id: as above; a later message does not age by time it has not seen. */
 int64_t
 spool_clock_read(struct spool_clock *clock, const struct spool_time *now, uint64_t last_id);
 
-/* The messages after state.absent_after have been moved by jump_ms: move the clock. */
+/* Is a commit due for the clock's sake, with nothing else to write? @written: as on disk. */
+bool spool_clock_is_worth_writing(const struct spool_clock *clock,
+                                  const struct spool_clock_state *written);
+
+/* Messages after state.absent_after, and records made after state.wall_clock_ms, have been moved by
+ * jump_ms: move the clock. */
 void spool_clock_jump(struct spool_clock *clock);
 
 /* What a reader, who does not know the boot, takes the clock for. */

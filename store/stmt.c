@@ -55,9 +55,14 @@ static const char *const stmt_sql[STMT_COUNT] = {
     [STMT_NEXT_EXPIRY] = "SELECT min(expires_at) FROM message WHERE expires_at > ?1",
     [STMT_SHIFT] = "UPDATE message SET accepted_at = accepted_at + ?3,"
                    " expires_at = expires_at + ?3 WHERE key BETWEEN ?1 AND ?2",
+    [STMT_SHIFT_RECORDS] =
+        "UPDATE outcome SET ended_at = ended_at + ?2 WHERE outcome > 0 AND seq >"
+        " coalesce((SELECT seq FROM outcome WHERE ended_at <= ?1 ORDER BY seq DESC LIMIT 1), "
+        "0)",
     [STMT_LAST_KEY] = "SELECT max(key) FROM message WHERE key BETWEEN ?1 AND ?2",
     [STMT_FIRST_SEQ] = "SELECT min(seq) FROM outcome",
     [STMT_LAST_SEQ] = "SELECT max(seq) FROM outcome",
+    [STMT_LAST_ENDED] = "SELECT ended_at FROM outcome ORDER BY seq DESC LIMIT 1",
     [STMT_OUTCOMES] = "SELECT seq, id, lane, time, outcome, reason, code, attempts, uid, qos,"
                       " bytes, accepted, age_ms, client, topic, ref FROM outcome"
                       " WHERE seq > ?1 AND seq <= ?2 AND outcome >= ?3 ORDER BY seq",

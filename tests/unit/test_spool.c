@@ -268,7 +268,7 @@ static void commit_without_work_touches_no_file(void **state)
     struct stat before;
     struct stat after;
     assert_int_equal(stat(path, &before), 0);
-    pass_time(f, HOUR);
+    pass_time(f, HOUR / 12); /* the clock alone is written less often */
     assert_false(spool_has_work(f->spool));
     commit(f);
     assert_int_equal(stat(path, &after), 0);
