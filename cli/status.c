@@ -138,6 +138,17 @@ static bool is_running(const struct status *status)
     return pid > 0 && pid <= INT_MAX && (kill((pid_t)pid, 0) == 0 || errno == EPERM);
 }
 
+static void write_ledger(struct json *json, const struct spool_ledger *ledger)
+{
+    json_open_object(json, "ledger");
+    json_unsigned(json, "accepted", ledger->accepted);
+    for (unsigned i = 0; i < SPOOL_OUTCOMES; i++)
+        json_unsigned(json, spool_outcome_name((enum spool_outcome)i), ledger->ended[i]);
+    json_unsigned(json, "spooled", ledger->spooled);
+    json_bool(json, "balanced", spool_ledger_balances(ledger));
+    json_close_object(json);
+}
+
 static int write_lanes(struct json *json, struct spool *spool, const struct spool_time *now)
 {
     json_open_array(json, "lanes");
@@ -152,6 +163,7 @@ static int write_lanes(struct json *json, struct spool *spool, const struct spoo
         json_unsigned(json, "messages", lane.messages);
         json_unsigned(json, "bytes", lane.bytes);
         json_signed(json, "oldest_age_ms", lane.oldest_age_ms);
+        write_ledger(json, &lane.ledger);
         json_close_object(json);
     }
     json_close_array(json);
@@ -166,17 +178,6 @@ static void write_spool(struct json *json, const struct spool_stats *stats)
     json_unsigned(json, "disk_bytes", stats->disk_bytes);
     json_unsigned(json, "disk_free_bytes", stats->disk_free);
     json_signed(json, "oldest_age_ms", stats->oldest_age_ms);
-    json_close_object(json);
-}
-
-static void write_ledger(struct json *json, const struct spool_ledger *ledger)
-{
-    json_open_object(json, "ledger");
-    json_unsigned(json, "accepted", ledger->accepted);
-    for (unsigned i = 0; i < SPOOL_OUTCOMES; i++)
-        json_unsigned(json, spool_outcome_name((enum spool_outcome)i), ledger->ended[i]);
-    json_unsigned(json, "spooled", ledger->spooled);
-    json_bool(json, "balanced", spool_ledger_balances(ledger));
     json_close_object(json);
 }
 

@@ -4,8 +4,8 @@
  * The only source that knows libconfig. A file is read in four steps: scanned
  * for what libconfig gets wrong in silence (config_scan.c), parsed by it,
  * walked setting by setting against the table (config_table.c), and checked as
- * a whole (config_check.c). The walk goes over what the file holds, not over
- * the table, so a key that nobody knows cannot be passed over.
+ * a whole (config_check.c), the list of lanes last (config_lanes.c). The walk goes over what
+ * the file holds, not over the table, so a key that nobody knows cannot be passed over.
  *
  * The defaults go first and by the same way: each is parsed as a line of a
  * file. What the file says then takes their place.
@@ -16,26 +16,16 @@
 #include "config.h"
 
 #include <errno.h>
-#include <libconfig.h>
 #include <limits.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
-#include "config_table.h"
+#include "config_loader.h"
 
 #define SHOWN_MAX  96 /* bytes of a wrong value that an error repeats */
 #define NUMBER_MAX 32
 #define DEMAND_MAX 160
-
-struct loader {
-    const char *path;
-    const char *folder; /* of path: where includes are */
-    struct config *config;
-    char *error;
-    /* What the file holds, by row of the table; NULL: nothing, the default stands. */
-    const config_setting_t *found[CONFIG_KEYS_MAX];
-};
 
 /* A value read but not yet stored. */
 struct value {
@@ -49,7 +39,7 @@ struct value {
  * has it, NULL for the main file; version 1.5 leaves the folder out, others
  * put it in front.
  */
-static size_t put_file(const struct loader *loader, const char *included)
+static size_t put_file(const struct config_loader *loader, const char *included)
 {
     size_t size = strlen(loader->folder);
     bool bare = included != NULL &&
@@ -60,11 +50,11 @@ static size_t put_file(const struct loader *loader, const char *included)
     return used < CONFIG_ERROR_MAX ? (size_t)used : CONFIG_ERROR_MAX - 1;
 }
 
-static int PRINTF_LIKE(4, 5) fail(const struct loader *loader,
-                                  const config_setting_t *at,
-                                  const char *key,
-                                  const char *format,
-                                  ...)
+int config_fail(const struct config_loader *loader,
+                const config_setting_t *at,
+                const char *key,
+                const char *format,
+                ...)
 {
     size_t used = put_file(loader, at != NULL ? config_setting_source_file(at) : NULL);
     unsigned line = at != NULL ? config_setting_source_line(at) : 0;
@@ -92,18 +82,16 @@ static void make_printable(char *text)
     }
 }
 
-static void *member(struct config *config, const struct config_key *key)
+static void *member(void *target, const struct config_key *key)
 {
-    return (char *)config + key->offset;
+    return (char *)target + key->offset;
 }
 
-static void free_brokers(struct config *config)
+void config_free_texts(char **texts, size_t count)
 {
-    for (size_t i = 0; i < config->uplink.broker_count; i++)
-        free(config->uplink.brokers[i]);
-    free(config->uplink.brokers);
-    config->uplink.brokers = NULL;
-    config->uplink.broker_count = 0;
+    for (size_t i = 0; i < count; i++)
+        free(texts[i]);
+    free(texts);
 }
 
 void config_free(struct config *config)
@@ -114,7 +102,8 @@ void config_free(struct config *config)
         if (config_keys[i].kind == CONFIG_KIND_STRING)
             free(*(char **)member(config, &config_keys[i]));
     }
-    free_brokers(config);
+    config_free_texts(config->uplink.brokers, config->uplink.broker_count);
+    config_free_lanes(config);
     free(config);
 }
 
@@ -141,6 +130,7 @@ same_value(const struct config_key *key, const struct config *a, const struct co
     case CONFIG_KIND_COUNT:
         return *(const uint64_t *)left == *(const uint64_t *)right;
     case CONFIG_KIND_UINT:
+    case CONFIG_KIND_INT:
         return *(const unsigned *)left == *(const unsigned *)right;
     case CONFIG_KIND_MODE:
         return *(const mode_t *)left == *(const mode_t *)right;
@@ -207,6 +197,7 @@ static bool parse_text(const struct config_key *key, const char *text, struct va
         return true;
     case CONFIG_KIND_COUNT:
     case CONFIG_KIND_UINT:
+    case CONFIG_KIND_INT:
     case CONFIG_KIND_BOOL:
     case CONFIG_KIND_STRINGS:
     case CONFIG_KIND_GROUPS:
@@ -218,7 +209,7 @@ static bool parse_text(const struct config_key *key, const char *text, struct va
 static bool takes_integer(const struct config_key *key)
 {
     return key->kind == CONFIG_KIND_COUNT || key->kind == CONFIG_KIND_UINT ||
-           key->kind == CONFIG_KIND_SIZE;
+           key->kind == CONFIG_KIND_INT || key->kind == CONFIG_KIND_SIZE;
 }
 
 static bool takes_list(const struct config_key *key, const config_setting_t *setting)
@@ -228,7 +219,7 @@ static bool takes_list(const struct config_key *key, const config_setting_t *set
     return key->kind == CONFIG_KIND_GROUPS && config_setting_is_list(setting);
 }
 
-static int refuse_form(const struct loader *loader,
+static int refuse_form(const struct config_loader *loader,
                        const struct config_key *key,
                        const config_setting_t *setting)
 {
@@ -236,16 +227,16 @@ static int refuse_form(const struct loader *loader,
 
     config_key_demand(key, demand, sizeof(demand));
     if (config_setting_type(setting) == CONFIG_TYPE_STRING)
-        return fail(loader, setting, key->path, "\"%.*s\" %s", SHOWN_MAX,
-                    config_setting_get_string(setting), demand);
+        return config_fail(loader, setting, key->path, "\"%.*s\" %s", SHOWN_MAX,
+                           config_setting_get_string(setting), demand);
     if (is_integer(setting))
-        return fail(loader, setting, key->path, "%lld %s", config_setting_get_int64(setting),
-                    demand);
-    return fail(loader, setting, key->path, "%s", demand);
+        return config_fail(loader, setting, key->path, "%lld %s",
+                           config_setting_get_int64(setting), demand);
+    return config_fail(loader, setting, key->path, "%s", demand);
 }
 
 /* @ret: all zero before. */
-static int read_value(const struct loader *loader,
+static int read_value(const struct config_loader *loader,
                       const struct config_key *key,
                       const config_setting_t *setting,
                       struct value *ret)
@@ -257,8 +248,8 @@ static int read_value(const struct loader *loader,
             return refuse_form(loader, key, setting);
     } else if (is_integer(setting) && takes_integer(key)) {
         number = config_setting_get_int64(setting);
-        if (number < 0)
-            return fail(loader, setting, key->path, "%lld must not be negative", number);
+        if (number < 0 && key->kind != CONFIG_KIND_INT)
+            return config_fail(loader, setting, key->path, "%lld must not be negative", number);
         ret->number = (uint64_t)number;
     } else if (config_setting_type(setting) == CONFIG_TYPE_BOOL &&
                key->kind == CONFIG_KIND_BOOL) {
@@ -272,7 +263,7 @@ static int read_value(const struct loader *loader,
     return 0;
 }
 
-static int refuse_range(const struct loader *loader,
+static int refuse_range(const struct config_loader *loader,
                         const struct config_key *key,
                         const config_setting_t *setting,
                         uint64_t number)
@@ -287,24 +278,26 @@ static int refuse_range(const struct loader *loader,
     switch (key->kind) {
     case CONFIG_KIND_STRING:
         if (number == 0)
-            return fail(loader, setting, key->path, "must not be empty");
-        return fail(loader, setting, key->path, "must not be longer than %s bytes", max);
+            return config_fail(loader, setting, key->path, "must not be empty");
+        return config_fail(loader, setting, key->path, "must not be longer than %s bytes", max);
     case CONFIG_KIND_STRINGS:
     case CONFIG_KIND_GROUPS:
-        return fail(loader, setting, key->path, "must have %s to %s elements", min, max);
+        return config_fail(loader, setting, key->path, "must have %s to %s elements", min, max);
     case CONFIG_KIND_SIZE:
     case CONFIG_KIND_TIME:
     case CONFIG_KIND_COUNT:
     case CONFIG_KIND_UINT:
+    case CONFIG_KIND_INT:
     case CONFIG_KIND_MODE:
     case CONFIG_KIND_BOOL:
     case CONFIG_KIND_CHOICE:
         break;
     }
-    return fail(loader, setting, key->path, "%s is out of range, %s to %s", is, min, max);
+    return config_fail(loader, setting, key->path, "%s is out of range, %s to %s", is, min,
+                       max);
 }
 
-static int check_text(const struct loader *loader,
+static int check_text(const struct config_loader *loader,
                       const struct config_key *key,
                       const config_setting_t *at,
                       const char *text)
@@ -313,40 +306,52 @@ static int check_text(const struct loader *loader,
 
     if (wrong == NULL)
         return 0;
-    return fail(loader, at, key->path, "\"%.*s\" %s", SHOWN_MAX, text, wrong);
+    return config_fail(loader, at, key->path, "\"%.*s\" %s", SHOWN_MAX, text, wrong);
 }
 
-static int check_value(const struct loader *loader,
+static bool is_in_range(const struct config_key *key, uint64_t number)
+{
+    if (key->kind == CONFIG_KIND_BOOL || key->kind == CONFIG_KIND_CHOICE)
+        return true;
+    if (key->kind == CONFIG_KIND_INT)
+        return (int64_t)number >= (int64_t)key->min && (int64_t)number <= (int64_t)key->max;
+    return number >= key->min && number <= key->max;
+}
+
+static int check_value(const struct config_loader *loader,
                        const struct config_key *key,
                        const config_setting_t *setting,
                        const struct value *value)
 {
-    bool ranged = key->kind != CONFIG_KIND_BOOL && key->kind != CONFIG_KIND_CHOICE;
 
     if ((key->flags & CONFIG_NOT_YET) != 0) {
         /* The default of each such key is the zero of its kind: none, off, no limit. */
         if (value->number == 0)
             return 0;
-        return fail(loader, setting, key->path,
-                    "not yet supported; leave it out or set it to %s", key->value);
+        return config_fail(loader, setting, key->path,
+                           "not yet supported; leave it out or set it to %s", key->value);
     }
-    if (ranged && (value->number < key->min || value->number > key->max))
+    if (!is_in_range(key, value->number))
         return refuse_range(loader, key, setting, value->number);
     return key->kind == CONFIG_KIND_STRING ? check_text(loader, key, setting, value->text) : 0;
 }
 
-static int store_brokers(const struct loader *loader,
-                         const struct config_key *key,
-                         const config_setting_t *list)
+/* What the target holds afterwards is whole, whether or not all went well. */
+static int store_texts(const struct config_loader *loader,
+                       void *target,
+                       const struct config_key *key,
+                       const config_setting_t *list)
 {
-    size_t count = (size_t)config_setting_length(list);
-    struct config *config = loader->config;
+    size_t length = (size_t)config_setting_length(list);
+    char ***texts = member(target, key);
+    size_t *count = (size_t *)(void *)((char *)target + key->count_offset);
 
-    free_brokers(config);
-    config->uplink.brokers = calloc(count, sizeof(*config->uplink.brokers));
-    if (config->uplink.brokers == NULL)
+    config_free_texts(*texts, *count);
+    *count = 0;
+    *texts = calloc(length, sizeof(**texts));
+    if (*texts == NULL)
         return -ENOMEM;
-    for (size_t i = 0; i < count; i++) {
+    for (size_t i = 0; i < length; i++) {
         const config_setting_t *element = config_setting_get_elem(list, (unsigned)i);
         const char *text = config_setting_get_string(element);
         int result;
@@ -356,17 +361,16 @@ static int store_brokers(const struct loader *loader,
         result = check_text(loader, key, element, text);
         if (result != 0)
             return result;
-        config->uplink.brokers[i] = strdup(text);
-        if (config->uplink.brokers[i] == NULL)
+        (*texts)[i] = strdup(text);
+        if ((*texts)[i] == NULL)
             return -ENOMEM;
-        config->uplink.broker_count = i + 1;
+        *count = i + 1;
     }
     return 0;
 }
 
-static int store_string(struct config *config, const struct config_key *key, const char *text)
+static int store_string(char **target, const char *text)
 {
-    char **target = member(config, key);
     char *copy = strdup(text);
 
     if (copy == NULL)
@@ -376,11 +380,12 @@ static int store_string(struct config *config, const struct config_key *key, con
     return 0;
 }
 
-static int store_value(const struct loader *loader,
+static int store_value(const struct config_loader *loader,
+                       void *base,
                        const struct config_key *key,
                        const struct value *value)
 {
-    void *target = member(loader->config, key);
+    void *target = member(base, key);
 
     switch (key->kind) {
     case CONFIG_KIND_SIZE:
@@ -390,6 +395,9 @@ static int store_value(const struct loader *loader,
         return 0;
     case CONFIG_KIND_UINT:
         *(unsigned *)target = (unsigned)value->number;
+        return 0;
+    case CONFIG_KIND_INT:
+        *(int *)target = (int)value->number;
         return 0;
     case CONFIG_KIND_MODE:
         *(mode_t *)target = (mode_t)value->number;
@@ -401,17 +409,19 @@ static int store_value(const struct loader *loader,
         *(int *)target = (int)value->number;
         return 0;
     case CONFIG_KIND_STRING:
-        return store_string(loader->config, key, value->text);
+        return store_string(target, value->text);
     case CONFIG_KIND_STRINGS:
-        return store_brokers(loader, key, value->list);
+        return store_texts(loader, base, key, value->list);
     case CONFIG_KIND_GROUPS:
         break;
     }
     return 0;
 }
 
-static int
-take(const struct loader *loader, const struct config_key *key, const config_setting_t *setting)
+int config_take(const struct config_loader *loader,
+                void *target,
+                const struct config_key *key,
+                const config_setting_t *setting)
 {
     struct value value = {0};
     int result = read_value(loader, key, setting, &value);
@@ -419,11 +429,13 @@ take(const struct loader *loader, const struct config_key *key, const config_set
     if (result == 0)
         result = check_value(loader, key, setting, &value);
     if (result == 0 && (key->flags & CONFIG_NOT_YET) == 0)
-        result = store_value(loader, key, &value);
+        result = store_value(loader, target, key, &value);
     return result;
 }
 
-static int take_default(const struct loader *loader, const struct config_key *key)
+int config_take_default(const struct config_loader *loader,
+                        void *target,
+                        const struct config_key *key)
 {
     char line[CONFIG_ERROR_MAX];
     config_t parsed;
@@ -434,25 +446,27 @@ static int take_default(const struct loader *loader, const struct config_key *ke
     (void)snprintf(line, sizeof(line), "default = %s;", key->value);
     config_init(&parsed);
     if (config_read_string(&parsed, line) == CONFIG_TRUE)
-        result = take(loader, key, config_lookup(&parsed, "default"));
+        result = config_take(loader, target, key, config_lookup(&parsed, "default"));
     else
-        result = fail(loader, NULL, key->path, "the default %s is wrong", key->value);
+        result = config_fail(loader, NULL, key->path, "the default %s is wrong", key->value);
     config_destroy(&parsed);
     return result;
 }
 
-static int
-refuse_unknown(const struct loader *loader, const config_setting_t *setting, const char *path)
+int config_refuse_unknown(const struct config_loader *loader,
+                          const config_setting_t *setting,
+                          const char *path)
 {
     char near[CONFIG_PATH_MAX];
 
     if (config_key_nearest(path, near))
-        return fail(loader, setting, path, "unknown key; did you mean \"%s\"?", near);
-    return fail(loader, setting, path, "unknown key; mqtt-spoold.conf(5) lists all keys");
+        return config_fail(loader, setting, path, "unknown key; did you mean \"%s\"?", near);
+    return config_fail(loader, setting, path,
+                       "unknown key; mqtt-spoold.conf(5) lists all keys");
 }
 
 /* Recursion ends with the table: a group that it does not have is refused. */
-static int walk(struct loader *loader, const config_setting_t *group, const char *prefix)
+static int walk(struct config_loader *loader, const config_setting_t *group, const char *prefix)
 {
     int count = config_setting_length(group);
 
@@ -466,11 +480,11 @@ static int walk(struct loader *loader, const config_setting_t *group, const char
         key = config_key_find(path);
         if (key != NULL) {
             loader->found[config_key_index(key)] = setting;
-            result = take(loader, key, setting);
+            result = config_take(loader, loader->config, key, setting);
         } else if (!config_key_is_group(path)) {
-            result = refuse_unknown(loader, setting, path);
+            result = config_refuse_unknown(loader, setting, path);
         } else if (!config_setting_is_group(setting)) {
-            result = fail(loader, setting, path, "must be a group: %s: { ... };", path);
+            result = config_fail(loader, setting, path, "must be a group: %s: { ... };", path);
         } else {
             (void)strncat(path, ".", sizeof(path) - strlen(path) - 1);
             result = walk(loader, setting, path);
@@ -483,7 +497,7 @@ static int walk(struct loader *loader, const config_setting_t *group, const char
 
 /* Where to point for @path: its setting, else the group it belongs to, else nothing. */
 static const config_setting_t *
-place_of(const struct loader *loader, const config_t *parsed, const char *path)
+place_of(const struct config_loader *loader, const config_t *parsed, const char *path)
 {
     const config_setting_t *setting = loader->found[config_key_index(config_key_find(path))];
     char group[CONFIG_PATH_MAX];
@@ -497,7 +511,7 @@ place_of(const struct loader *loader, const config_t *parsed, const char *path)
     return config_lookup(parsed, group);
 }
 
-static int check_whole(const struct loader *loader, const config_t *parsed)
+static int check_whole(const struct config_loader *loader, const config_t *parsed)
 {
     char why[CONFIG_ERROR_MAX];
     const char *key;
@@ -505,18 +519,19 @@ static int check_whole(const struct loader *loader, const config_t *parsed)
     for (size_t i = 0; i < config_key_count; i++) {
         key = config_keys[i].path;
         if ((config_keys[i].flags & CONFIG_REQUIRED) != 0 && loader->found[i] == NULL)
-            return fail(loader, place_of(loader, parsed, key), key,
-                        "missing, and it has no default; mqtt-spoold.conf(5) has examples");
+            return config_fail(
+                loader, place_of(loader, parsed, key), key,
+                "missing, and it has no default; mqtt-spoold.conf(5) has examples");
     }
     key = config_check_all(loader->config, why);
     if (key == NULL)
         key = config_expand_client_id(loader->config, why);
     if (key == NULL)
         return 0;
-    return fail(loader, place_of(loader, parsed, key), key, "%s", why);
+    return config_fail(loader, place_of(loader, parsed, key), key, "%s", why);
 }
 
-static int fail_syntax(const struct loader *loader, const config_t *parsed)
+static int fail_syntax(const struct config_loader *loader, const config_t *parsed)
 {
     size_t used = put_file(loader, config_error_file(parsed));
     const char *why = config_error_text(parsed);
@@ -528,7 +543,7 @@ static int fail_syntax(const struct loader *loader, const config_t *parsed)
     return -EINVAL;
 }
 
-static int load_text(struct loader *loader, const char *text)
+static int load_text(struct config_loader *loader, const char *text)
 {
     config_t parsed;
     int result = 0;
@@ -536,7 +551,7 @@ static int load_text(struct loader *loader, const char *text)
     if (!config_scan(loader->path, loader->folder, text, loader->error))
         return -EINVAL;
     for (size_t i = 0; i < config_key_count && result == 0; i++)
-        result = take_default(loader, &config_keys[i]);
+        result = config_take_default(loader, loader->config, &config_keys[i]);
     if (result != 0)
         return result;
     config_init(&parsed);
@@ -546,6 +561,8 @@ static int load_text(struct loader *loader, const char *text)
     else
         result = fail_syntax(loader, &parsed);
     if (result == 0)
+        result = config_take_lanes(loader);
+    if (result == 0)
         result = check_whole(loader, &parsed);
     config_destroy(&parsed);
     return result;
@@ -553,7 +570,7 @@ static int load_text(struct loader *loader, const char *text)
 
 int config_load(const char *path, struct config **ret, char error[static CONFIG_ERROR_MAX])
 {
-    struct loader loader = {.path = path, .error = error};
+    struct config_loader loader = {.path = path, .error = error};
     AUTO_FREE char *folder = strdup(path);
     AUTO_FREE char *text = NULL;
     const char *why;

@@ -21,6 +21,22 @@
 enum config_policy { CONFIG_EVICT_OLDEST, CONFIG_REFUSE, CONFIG_BLOCK };
 enum config_journal { CONFIG_JOURNAL_NONE, CONFIG_JOURNAL_FAILURES, CONFIG_JOURNAL_ALL };
 
+struct config_limits {
+    uint64_t max_messages;
+    uint64_t max_bytes;
+    uint64_t max_age_ms;
+    enum config_policy when_full;
+};
+
+/* What it does not say of its limits is as in retention. */
+struct config_lane {
+    char *name;
+    char **topics; /* filters; at least one */
+    size_t topic_count;
+    int priority; /* 0: as lane "default" */
+    struct config_limits limits;
+};
+
 struct config {
     struct {
         char *directory;
@@ -33,17 +49,14 @@ struct config {
         unsigned max_clients;
         uint64_t max_packet;
     } listen;
-    struct {
-        uint64_t max_messages;
-        uint64_t max_bytes;
-        uint64_t max_age_ms;
-        enum config_policy when_full;
-    } retention;
+    struct config_limits retention; /* of lane "default" */
+    struct config_lane *lanes;      /* in the order of the file; without "default" */
+    size_t lane_count;
     struct {
         char **brokers; /* at least one */
         size_t broker_count;
-        char *client_id; /* %H and %m replaced */
-        unsigned protocol; /* 4 or 5: "protocol = 4" and "= 5"; 3.1.1 is 4 on the wire */
+        char *client_id;     /* %H and %m replaced */
+        unsigned protocol;   /* 4 or 5: "protocol = 4" and "= 5"; 3.1.1 is 4 on the wire */
         char *username;      /* "": none */
         char *password_file; /* "": none */
         uint64_t keepalive_ms;
@@ -73,7 +86,8 @@ struct config {
     int log_level; /* syslog's number */
 };
 
-/* The dotted path of the first key that differs and cannot change while the daemon runs; NULL: none. */
+/* The dotted path of the first key that differs and cannot change while the daemon runs; NULL:
+ * none. */
 const char *config_needs_restart(const struct config *running, const struct config *fresh);
 
 #define CONFIG_ERROR_MAX 512
@@ -89,8 +103,8 @@ MUST_CHECK int
 config_load(const char *path, struct config **ret, char error[static CONFIG_ERROR_MAX]);
 void config_free(struct config *config);
 
-/* Parsers of units, also used by the tool's arguments. "64k" (1024), "1M", "1G"; "250ms", "10s",
- * "5m", "2h", "7d". False: no such form, or out of range. */
+/* Parsers of units, also used by the tool's arguments. "64k" (1024), "1M", "1G"; "250ms",
+ * "10s", "5m", "2h", "7d". False: no such form, or out of range. */
 bool config_parse_size(const char *text, uint64_t *ret_bytes);
 bool config_parse_time(const char *text, uint64_t *ret_ms);
 
@@ -99,7 +113,8 @@ bool config_parse_time(const char *text, uint64_t *ret_ms);
  *
  * For the tests that compare it with the sample and the man page. @value is the
  * default as it would stand in the file, NULL where there is none; @reloads:
- * a HUP takes a new value over, everything else needs a restart.
+ * a HUP takes a new value over, everything else needs a restart. The keys of a
+ * lane are those whose path begins with "lanes.".
  */
 typedef void config_key_fn(void *context, const char *path, const char *value, bool reloads);
 void config_each_key(config_key_fn *fn, void *context);

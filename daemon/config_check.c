@@ -15,6 +15,7 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 
+#include "packet.h"
 #include "utf8.h"
 
 #define BROKER_BYTES_MAX  255
@@ -62,6 +63,34 @@ const char *config_check_prefix(const char *text)
     if (strpbrk(text, "+#") != NULL)
         return "must not hold the wildcards + and #";
     return config_check_mqtt_text(text);
+}
+
+const char *config_check_lane_name(const char *text)
+{
+    static const char allowed[] =
+        "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.";
+
+    if (text[strspn(text, allowed)] != '\0')
+        return "must be of letters, digits, minus signs, underscores and dots";
+    if (strcmp(text, "default") == 0)
+        return "must be another name: this one has the lane of all other topics, whose limits "
+               "are those of retention";
+    return NULL;
+}
+
+const char *config_check_filter(const char *text)
+{
+    const char *wrong = config_check_mqtt_text(text);
+
+    if (wrong != NULL)
+        return wrong;
+    if (!packet_filter_is_valid((struct view){(const uint8_t *)text, strlen(text)}))
+        return "must be a topic filter: + stands for one whole level, # for all that follow "
+               "and "
+               "at the end only, as in \"+/alarm/#\"";
+    if (text[0] == '$')
+        return "must not begin with $: no program may publish there";
+    return NULL;
 }
 
 static bool is_encrypted(const char *broker)

@@ -30,7 +30,12 @@
 
 #define PATH_BYTES  4095
 #define AT(member)  .offset = offsetof(struct config, member)
-#define RANGE(a, b) .min = (a), .max = (b)
+#define RANGE(a, b) .min = (uint64_t)(a), .max = (uint64_t)(b)
+
+#define AT_LANE(member) .offset = offsetof(struct config_lane, member)
+#define MESSAGES_RANGE  RANGE(1, 2000000000)
+#define BYTES_RANGE     RANGE(KIB, 16 * TIB)
+#define AGE_RANGE       RANGE(SECOND, 3650 * DAY)
 
 static const struct config_choice policies[] = {
     {"evict-oldest", CONFIG_EVICT_OLDEST},
@@ -67,18 +72,19 @@ const struct config_key config_keys[] = {
      RANGE(KIB, 256 * MIB), AT(listen.max_packet)},
 
     {"retention.max_messages", CONFIG_KIND_COUNT, CONFIG_RELOADS, "1000000",
-     RANGE(1, 2000000000), AT(retention.max_messages)},
+     MESSAGES_RANGE, AT(retention.max_messages)},
     {"retention.max_bytes", CONFIG_KIND_SIZE, CONFIG_RELOADS, "\"1G\"",
-     RANGE(KIB, 16 * TIB), AT(retention.max_bytes)},
+     BYTES_RANGE, AT(retention.max_bytes)},
     {"retention.max_age", CONFIG_KIND_TIME, CONFIG_RELOADS, "\"7d\"",
-     RANGE(SECOND, 3650 * DAY), AT(retention.max_age_ms)},
+     AGE_RANGE, AT(retention.max_age_ms)},
     {"retention.when_full", CONFIG_KIND_CHOICE, CONFIG_RELOADS, "\"evict-oldest\"",
      AT(retention.when_full), .choices = policies},
 
-    {"lanes", CONFIG_KIND_GROUPS, CONFIG_NOT_YET, "( )", RANGE(0, 63)},
+    {"lanes", CONFIG_KIND_GROUPS, CONFIG_RELOADS, "( )", RANGE(0, 63)},
 
     {"uplink.brokers", CONFIG_KIND_STRINGS, CONFIG_REQUIRED, NULL,
-     RANGE(1, 16), AT(uplink.brokers), .check = config_check_broker},
+     RANGE(1, 16), AT(uplink.brokers),
+     .count_offset = offsetof(struct config, uplink.broker_count), .check = config_check_broker},
     {"uplink.client_id", CONFIG_KIND_STRING, 0, "\"gw-%H\"",
      RANGE(1, 65535), AT(uplink.client_id), .check = config_check_mqtt_text},
     {"uplink.protocol", CONFIG_KIND_UINT, 0, "5", RANGE(4, 5), AT(uplink.protocol)},
@@ -131,8 +137,28 @@ const struct config_key config_keys[] = {
     {"log_level", CONFIG_KIND_CHOICE, CONFIG_RELOADS, "\"info\"",
      AT(log_level), .choices = levels},
 };
+
+/* A limit that a lane does not give is that of retention. */
+const struct config_key config_lane_keys[] = {
+    {"lanes.name", CONFIG_KIND_STRING, CONFIG_REQUIRED | CONFIG_RELOADS, NULL,
+     RANGE(1, 64), AT_LANE(name), .check = config_check_lane_name},
+    {"lanes.topics", CONFIG_KIND_STRINGS, CONFIG_REQUIRED | CONFIG_RELOADS, NULL,
+     RANGE(1, 64), AT_LANE(topics),
+     .count_offset = offsetof(struct config_lane, topic_count), .check = config_check_filter},
+    {"lanes.priority", CONFIG_KIND_INT, CONFIG_RELOADS, "0",
+     RANGE(-1000, 1000), AT_LANE(priority)},
+    {"lanes.max_messages", CONFIG_KIND_COUNT, CONFIG_RELOADS, NULL,
+     MESSAGES_RANGE, AT_LANE(limits.max_messages)},
+    {"lanes.max_bytes", CONFIG_KIND_SIZE, CONFIG_RELOADS, NULL,
+     BYTES_RANGE, AT_LANE(limits.max_bytes)},
+    {"lanes.max_age", CONFIG_KIND_TIME, CONFIG_RELOADS, NULL,
+     AGE_RANGE, AT_LANE(limits.max_age_ms)},
+    {"lanes.when_full", CONFIG_KIND_CHOICE, CONFIG_RELOADS, NULL,
+     AT_LANE(limits.when_full), .choices = policies},
+};
 /* clang-format on */
 
+const size_t config_lane_key_count = sizeof(config_lane_keys) / sizeof(config_lane_keys[0]);
 const size_t config_key_count = sizeof(config_keys) / sizeof(config_keys[0]);
 _Static_assert(sizeof(config_keys) / sizeof(config_keys[0]) <= CONFIG_KEYS_MAX,
                "raise CONFIG_KEYS_MAX");
@@ -193,6 +219,10 @@ void config_key_number(const struct config_key *key, uint64_t number, char *text
         (void)snprintf(text, size, "0%03" PRIo64, number);
         return;
     }
+    if (key->kind == CONFIG_KIND_INT) {
+        (void)snprintf(text, size, "%" PRId64, (int64_t)number);
+        return;
+    }
     if (key->kind == CONFIG_KIND_SIZE)
         unit = size_units;
     if (key->kind == CONFIG_KIND_TIME)
@@ -214,6 +244,7 @@ void config_key_demand(const struct config_key *key, char *text, size_t size)
              "\"250ms\" or \"10s\""),
         [CONFIG_KIND_COUNT] = "must be a whole number",
         [CONFIG_KIND_UINT] = "must be a whole number",
+        [CONFIG_KIND_INT] = "must be a whole number",
         [CONFIG_KIND_MODE] = "must be an octal mode in quotes such as \"0660\"",
         [CONFIG_KIND_BOOL] = "must be true or false",
         [CONFIG_KIND_STRING] = "must be a text in quotes",
@@ -246,13 +277,24 @@ bool config_key_choice(const struct config_key *key, const char *word, int *ret_
     return false;
 }
 
-const struct config_key *config_key_find(const char *path)
+static const struct config_key *
+find(const struct config_key *keys, size_t count, const char *path)
 {
-    for (size_t i = 0; i < config_key_count; i++) {
-        if (strcmp(config_keys[i].path, path) == 0)
-            return &config_keys[i];
+    for (size_t i = 0; i < count; i++) {
+        if (strcmp(keys[i].path, path) == 0)
+            return &keys[i];
     }
     return NULL;
+}
+
+const struct config_key *config_key_find(const char *path)
+{
+    return find(config_keys, config_key_count, path);
+}
+
+const struct config_key *config_lane_key_find(const char *path)
+{
+    return find(config_lane_keys, config_lane_key_count, path);
 }
 
 size_t config_key_index(const struct config_key *key)
@@ -331,12 +373,20 @@ bool config_key_nearest(const char *path, char ret_near[static CONFIG_PATH_MAX])
             consider(path, group, &best, ret_near);
         }
     }
+    for (size_t i = 0; i < config_lane_key_count; i++)
+        consider(path, config_lane_keys[i].path, &best, ret_near);
     return best < limit;
+}
+
+static void tell(const struct config_key *key, config_key_fn *fn, void *context)
+{
+    fn(context, key->path, key->value, (key->flags & CONFIG_RELOADS) != 0);
 }
 
 void config_each_key(config_key_fn *fn, void *context)
 {
     for (size_t i = 0; i < config_key_count; i++)
-        fn(context, config_keys[i].path, config_keys[i].value,
-           (config_keys[i].flags & CONFIG_RELOADS) != 0);
+        tell(&config_keys[i], fn, context);
+    for (size_t i = 0; i < config_lane_key_count; i++)
+        tell(&config_lane_keys[i], fn, context);
 }

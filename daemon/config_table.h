@@ -1,7 +1,7 @@
 /*
  * config_table.h - inside the configuration module: the table of keys and what checks a file
  *
- * Only config.c, config_table.c, config_scan.c and config_check.c include this.
+ * Only the sources of the module, config*.c, include this.
  */
 #ifndef MQTT_SPOOLD_DAEMON_CONFIG_TABLE_H
 #define MQTT_SPOOLD_DAEMON_CONFIG_TABLE_H
@@ -19,12 +19,13 @@ enum config_kind {
     CONFIG_KIND_TIME,    /* "10s" [uint64_t, milliseconds] */
     CONFIG_KIND_COUNT,   /* whole number [uint64_t] */
     CONFIG_KIND_UINT,    /* whole number [unsigned] */
+    CONFIG_KIND_INT,     /* whole number that may be negative [int] */
     CONFIG_KIND_MODE,    /* "0660" [mode_t] */
     CONFIG_KIND_BOOL,    /* [bool] */
     CONFIG_KIND_CHOICE,  /* one of a few words [an enumeration or int] */
     CONFIG_KIND_STRING,  /* [char *] */
-    CONFIG_KIND_STRINGS, /* list of strings [uplink.brokers and its count] */
-    CONFIG_KIND_GROUPS   /* list of groups [none yet] */
+    CONFIG_KIND_STRINGS, /* list of strings [char ** and its count, a size_t] */
+    CONFIG_KIND_GROUPS   /* list of groups [none: config_lanes.c reads them] */
 };
 
 enum {
@@ -45,7 +46,8 @@ struct config_key {
     const char *value; /* the default as it stands in a file; NULL: none */
     uint64_t min;      /* of the value; of a string its bytes, of a list its elements */
     uint64_t max;
-    size_t offset; /* of the member in struct config */
+    size_t offset;       /* of the member in struct config, or struct config_lane */
+    size_t count_offset; /* of the number of strings */
     const struct config_choice *choices;
     /* NULL: the text will do; else what is wrong with it. */
     const char *(*check)(const char *text);
@@ -58,9 +60,13 @@ struct config_key {
 
 extern const struct config_key config_keys[];
 extern const size_t config_key_count;
+/* The keys of one lane, "lanes.name" and so on. */
+extern const struct config_key config_lane_keys[];
+extern const size_t config_lane_key_count;
 
 /* NULL: there is no such key. */
 const struct config_key *config_key_find(const char *path);
+const struct config_key *config_lane_key_find(const char *path);
 size_t config_key_index(const struct config_key *key);
 /* Is it a group of keys, such as "uplink" or "uplink.tls"? */
 bool config_key_is_group(const char *path);
@@ -99,6 +105,8 @@ const char *config_check_socket(const char *text);
 const char *config_check_broker(const char *text);
 const char *config_check_mqtt_text(const char *text);
 const char *config_check_prefix(const char *text);
+const char *config_check_lane_name(const char *text);
+const char *config_check_filter(const char *text);
 
 /*
  * config_check_all() - do the values go together?

@@ -100,7 +100,8 @@ struct gateway {
     unsigned window;  /* of the uplink, as last told */
     enum uplink_state link_state;
 
-    bool full; /* accepting is refused or held back; logged on change */
+    bool full;                       /* nothing is accepted; logged on change */
+    bool lane_full[SPOOL_LANES_MAX]; /* by the limits of the lane: refused or held back */
     bool disk_low;
     unsigned transient_in_a_row; /* refusals by the broker that may pass */
     uint64_t evicted_unlogged;
@@ -143,7 +144,10 @@ void gateway_hasten_status(struct gateway *gateway);
 void gateway_remove_status(struct gateway *gateway);
 
 /* gateway_settings.c: borrowed from the configuration */
-struct spool_limits gateway_spool_limits(const struct config *config);
+/* Lane 0 is "default", lane n the n-th of the configuration. Return: how many there are. */
+size_t gateway_spool_lanes(const struct config *config, struct spool_lane ret[SPOOL_LANES_MAX]);
+const struct config_limits *gateway_lane_limits(const struct config *config, unsigned lane);
+const char *gateway_lane_name(const struct config *config, unsigned lane);
 struct audit_settings gateway_audit_settings(const struct config *config);
 struct uplink_settings gateway_uplink_settings(const struct config *config);
 struct listener_settings

@@ -119,11 +119,24 @@ static void note_full(struct gateway *gateway, bool full, const char *why)
         return;
     gateway->full = full;
     if (full)
-        log_warning("spool_full reason=%s new_messages=%s", why,
-                    gateway->config->retention.when_full == CONFIG_BLOCK ? "blocked"
-                                                                         : "refused");
+        log_warning("spool_full reason=%s new_messages=refused", why);
     else
         log_notice("spool_room new_messages=accepted");
+}
+
+static void note_lane_full(struct gateway *gateway, unsigned lane, bool full)
+{
+    const struct config *config = gateway->config;
+
+    if (gateway->lane_full[lane] == full)
+        return;
+    gateway->lane_full[lane] = full;
+    if (full)
+        log_warning("spool_full reason=limits lane=%s new_messages=%s", gateway_lane_name(config, lane),
+                    gateway_lane_limits(config, lane)->when_full == CONFIG_BLOCK ? "blocked"
+                                                                                 : "refused");
+    else
+        log_notice("spool_room lane=%s new_messages=accepted", gateway_lane_name(config, lane));
 }
 
 static bool outcomes_wait_for_audit(const struct gateway *gateway)
@@ -137,13 +150,28 @@ static struct spool_bytes bytes_of(struct view view)
     return (struct spool_bytes){.data = view.data, .size = view.size};
 }
 
-static struct spool_message message_of(struct session *session,
+/* The first lane that has a matching filter takes the message. */
+static unsigned lane_of(const struct config *config, struct view topic)
+{
+    for (size_t i = 0; i < config->lane_count; i++) {
+        const struct config_lane *lane = &config->lanes[i];
+
+        for (size_t j = 0; j < lane->topic_count; j++) {
+            if (packet_topic_matches(lane->topics[j], topic))
+                return (unsigned)i + 1;
+        }
+    }
+    return 0;
+}
+
+static struct spool_message message_of(const struct config *config,
+                                       struct session *session,
                                        const struct session_publish *publish)
 {
     const struct packet_publish *packet = publish->packet;
 
     return (struct spool_message){
-        .lane = 0,
+        .lane = lane_of(config, packet->topic),
         .uid = session_peer(session)->uid,
         .qos = packet->qos,
         .retain = packet->retain,
@@ -161,10 +189,12 @@ static struct spool_message message_of(struct session *session,
 static struct session_verdict
 on_full(struct gateway *gateway, struct session *session, const struct spool_message *message)
 {
-    bool hopeless = spool_charge(message) > gateway->config->retention.max_bytes;
+    const struct config_limits *limits = gateway_lane_limits(gateway->config, message->lane);
+    bool hopeless = spool_charge(message) > limits->max_bytes;
 
-    note_full(gateway, !hopeless || gateway->full, "limits");
-    if (hopeless || gateway->config->retention.when_full != CONFIG_BLOCK)
+    if (!hopeless)
+        note_lane_full(gateway, message->lane, true);
+    if (hopeless || limits->when_full != CONFIG_BLOCK)
         return refuse(gateway, MQTT_QUOTA_EXCEEDED);
     gateway_note_waiting(gateway, session);
     return (struct session_verdict){.kind = SESSION_WAIT};
@@ -190,6 +220,7 @@ append(struct gateway *gateway, struct session *session, const struct spool_mess
         return (struct session_verdict){.kind = SESSION_STOP};
     }
     note_full(gateway, false, "");
+    note_lane_full(gateway, message->lane, false);
     gateway->counters.accepted++;
     FAILPOINT("append.after");
     if (message->qos > 0)
@@ -221,7 +252,7 @@ gateway_on_publish(void *owner, struct session *session, const struct session_pu
     }
     if (!gateway->edge_armed)
         gateway_read_clock(gateway);
-    struct spool_message message = message_of(session, publish);
+    struct spool_message message = message_of(gateway->config, session, publish);
     FAILPOINT("receive.before_append");
     return append(gateway, session, &message);
 }

@@ -127,6 +127,9 @@ static const char *spool_remedy(int condition)
         return "another program holds the database locked; end it";
     case SPOOL_E_DISK:
         return "the disk is full; free some space";
+    case SPOOL_E_LANES:
+        return "use the names of older lanes again, or wait until their records are gone "
+               "(audit.keep)";
     default:
         return "see the folder's permissions and the disk";
     }
@@ -135,14 +138,14 @@ static const char *spool_remedy(int condition)
 static int open_spool(struct gateway *gateway)
 {
     const struct config *config = gateway->config;
-    const struct spool_lane lane = {.name = "default", .limits = gateway_spool_limits(config)};
+    struct spool_lane lanes[SPOOL_LANES_MAX];
     struct spool_options options = {
         .directory = config->spool.directory,
         .disk_reserve = config->spool.disk_reserve,
         .keep_failures_ms = config->audit.keep_ms,
         .keep_failures_count = GATEWAY_FAILURES_KEPT,
-        .lanes = &lane,
-        .lane_count = 1,
+        .lanes = lanes,
+        .lane_count = gateway_spool_lanes(config, lanes),
         .now = gateway_spool_time(gateway),
     };
 
@@ -222,6 +225,22 @@ int gateway_new(sd_event *event,
     return 0;
 }
 
+/* A lane that left the configuration keeps its messages: say so, for somebody may wonder. */
+static void log_left_lanes(struct gateway *gateway)
+{
+    struct spool_time now = gateway_spool_time(gateway);
+    size_t count = spool_lane_count(gateway->spool);
+
+    for (size_t i = gateway->config->lane_count + 1; i < count; i++) {
+        struct spool_lane_stats lane;
+
+        if (spool_get_lane_stats(gateway->spool, (unsigned)i, &now, &lane) == 0 &&
+            lane.messages > 0)
+            log_notice("lane_not_configured lane=%s spooled=%" PRIu64 " limits=default",
+                       lane.name, lane.messages);
+    }
+}
+
 int gateway_start(struct gateway *gateway)
 {
     struct spool_ledger ledger = {0};
@@ -232,6 +251,7 @@ int gateway_start(struct gateway *gateway)
     log_notice("spool_open directory=%s spooled=%" PRIu64 " accepted=%" PRIu64 " balanced=%s",
                gateway->config->spool.directory, ledger.spooled, ledger.accepted,
                spool_ledger_balances(&ledger) ? "yes" : "no");
+    log_left_lanes(gateway);
     if (uplink_build_lacks())
         log_warning("paho_linked_shared lacks=\"%s\"", uplink_build_lacks());
     gateway_arm_edge(gateway); /* rows that a crash left between commit and export */
@@ -252,13 +272,37 @@ static void move_text(char **to, char **from)
 /* Only these parts of the running configuration may change; see mqtt-spoold.conf(5). */
 static void take_over(struct config *running, struct config *fresh)
 {
-    running->retention = fresh->retention;
     move_text(&running->audit.file, &fresh->audit.file);
     running->audit.deliveries = fresh->audit.deliveries;
     running->audit.journal = fresh->audit.journal;
     running->audit.keep_ms = fresh->audit.keep_ms;
     running->status_interval_ms = fresh->status_interval_ms;
     running->log_level = fresh->log_level;
+}
+
+/* Retention and lanes; false: all stays as it is, and the log has said why. */
+static bool take_over_lanes(struct gateway *gateway, struct config *fresh)
+{
+    struct config *running = gateway->config;
+    struct config_lane *old = running->lanes;
+    size_t old_count = running->lane_count;
+    struct spool_lane lanes[SPOOL_LANES_MAX];
+    int r = spool_set_lanes(gateway->spool, lanes, gateway_spool_lanes(fresh, lanes));
+
+    if (r < 0)
+        gateway_fail(gateway, r, "spool_set_lanes");
+    if (r == SPOOL_E_LANES)
+        log_warning("reload_partial reason=\"lanes: %s\" remedy=\"%s\"",
+                    spool_error(gateway->spool), spool_remedy(r));
+    if (r != 0)
+        return false;
+    running->retention = fresh->retention;
+    running->lanes = fresh->lanes;
+    running->lane_count = fresh->lane_count;
+    fresh->lanes = old;
+    fresh->lane_count = old_count;
+    memset(gateway->lane_full, 0, sizeof gateway->lane_full);
+    return true;
 }
 
 void gateway_reload(struct gateway *gateway, struct config *config)
@@ -269,12 +313,11 @@ void gateway_reload(struct gateway *gateway, struct config *config)
         log_warning("reload_partial reason=\"%s changed: restart to apply it\"",
                     config_needs_restart(running, config));
     take_over(running, config);
+    if (take_over_lanes(gateway, config))
+        log_left_lanes(gateway);
     config_free(config);
 
-    const struct spool_lane lane = {.name = "default", .limits = gateway_spool_limits(running)};
     struct audit_settings settings = gateway_audit_settings(running);
-    if (spool_set_lanes(gateway->spool, &lane, 1) != 0)
-        log_warning("reload_partial reason=\"retention: out of memory\"");
     spool_set_keep(gateway->spool, running->audit.keep_ms);
     /* The cursor of the old file is durable before the first line in the new one: the edge
      * commits before it exports. */

@@ -18,7 +18,7 @@
 #include "gateway-private.h"
 #include "json.h"
 
-#define STATUS_MAX  (8 * 1024 + SPOOL_LANES_MAX * 512)
+#define STATUS_MAX  (8 * 1024 + SPOOL_LANES_KNOWN_MAX * 768)
 #define STATUS_FILE "status.json"
 
 static bool
@@ -89,6 +89,17 @@ static void write_spool(struct json *json, const struct spool_stats *stats)
     json_close_object(json);
 }
 
+static void write_ledger(struct json *json, const struct spool_ledger *ledger)
+{
+    json_open_object(json, "ledger");
+    json_unsigned(json, "accepted", ledger->accepted);
+    for (unsigned i = 0; i < SPOOL_OUTCOMES; i++)
+        json_unsigned(json, spool_outcome_name((enum spool_outcome)i), ledger->ended[i]);
+    json_unsigned(json, "spooled", ledger->spooled);
+    json_bool(json, "balanced", spool_ledger_balances(ledger));
+    json_close_object(json);
+}
+
 static int write_lanes(struct json *json, struct gateway *gateway)
 {
     struct spool_time now = gateway_spool_time(gateway);
@@ -105,21 +116,11 @@ static int write_lanes(struct json *json, struct gateway *gateway)
         json_unsigned(json, "messages", stats.messages);
         json_unsigned(json, "bytes", stats.bytes);
         json_signed(json, "oldest_age_ms", stats.oldest_age_ms);
+        write_ledger(json, &stats.ledger);
         json_close_object(json);
     }
     json_close_array(json);
     return r;
-}
-
-static void write_ledger(struct json *json, const struct spool_ledger *ledger)
-{
-    json_open_object(json, "ledger");
-    json_unsigned(json, "accepted", ledger->accepted);
-    for (unsigned i = 0; i < SPOOL_OUTCOMES; i++)
-        json_unsigned(json, spool_outcome_name((enum spool_outcome)i), ledger->ended[i]);
-    json_unsigned(json, "spooled", ledger->spooled);
-    json_bool(json, "balanced", spool_ledger_balances(ledger));
-    json_close_object(json);
 }
 
 /* Seconds until the limit by number or by bytes at the present rates; null where it is not

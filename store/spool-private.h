@@ -23,7 +23,6 @@
 
 enum {
     SPOOL_PLAN_MAX = 65536,   /* unresolved messages; above the largest window by far */
-    SPOOL_LANES_KNOWN_MAX = 4 * SPOOL_LANES_MAX, /* configured ones and left over ones */
     SPOOL_PLAN_SHARE = 256,   /* what each lane may have of them in any case */
     SPOOL_NEXT_BUDGET = 1024, /* rows that one spool_next() looks at */
     SPOOL_PAGE_BYTES = 4096,

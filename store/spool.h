@@ -44,6 +44,8 @@ enum {
 };
 
 #define SPOOL_LANES_MAX   64
+/* With those that are not configured any more, but that messages or records are left of. */
+#define SPOOL_LANES_KNOWN_MAX (4 * SPOOL_LANES_MAX)
 #define SPOOL_NO_EXPIRY   INT64_C(-1)
 #define SPOOL_NO_CODE     (-1)
 #define SPOOL_BOOT_ID_MAX 37

@@ -27,7 +27,7 @@ MODULES = {
               "utf8.*", "peer.*"], []),
     "record": (["record.*"], BASE),
     "packet": (["packet*", "topic.*"], BASE),
-    "config": (["config*"], BASE),
+    "config": (["config*"], BASE + ["packet.h"]),
     "listener": (["listener*"], BASE),
     "session": (["session*"], BASE + ["packet.h", "topic.h"]),
     "uplink": (["uplink*", "paho_link*"], BASE + ["packet.h", "topic.h"]),

@@ -72,7 +72,7 @@ def a_bad_configuration_exits_78_and_names_file_line_key_and_reason():
            ("retention = { when_full = \"panic\"; };", b"when_full"),
            ("status_interval = \"5 parsecs\";", b"status_interval"),
            ("no_such_key = 1;", b"no_such_key"),
-           ("lanes = ( { name = \"alarms\"; topics = ( \"a/#\" ); } );", b"lanes"),
+           ("lanes = ( { name = \"alarms\"; topics = ( \"a/#/b\" ); } );", b"lanes.topics"),
            ("uplink = {", b"")]
     path = os.path.join(gateway.folder, "bad.conf")
     for line, key in bad:

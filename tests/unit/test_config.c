@@ -111,6 +111,7 @@ struct sample_row {
     char value[96];
     bool reloads;
     bool seen;
+    bool is_example;
 };
 
 struct sample {
@@ -132,6 +133,32 @@ static void sample_leave(struct sample *sample)
         sample->group[0] = '\0';
 }
 
+/* A line of the example of lanes: behind its # stands no single space, as before prose. */
+static bool is_example(const char *line)
+{
+    return line[0] == '#' && strchr(" \n", line[1]) == NULL;
+}
+
+static bool is_example_inside(const char *line)
+{
+    return strncmp(line, "#  ", 3) == 0;
+}
+
+/* The sample's keys are at their defaults; those of the example may have any value. */
+static void sample_example_line(struct sample *sample, const char *line)
+{
+    struct sample_row *row = &sample->rows[sample->count];
+    char key[32];
+
+    if (sscanf(line, "# %31[a-z_] =", key) != 1)
+        return;
+    assert_true(snprintf(row->path, sizeof(row->path), "lanes.%s", key) < 64);
+    row->reloads = sample->reloads;
+    row->is_example = true;
+    sample->count++;
+    assert_true(sample->count < 80);
+}
+
 static void sample_line(struct sample *sample, char *line)
 {
     struct sample_row *row = &sample->rows[sample->count];
@@ -142,7 +169,9 @@ static void sample_line(struct sample *sample, char *line)
     line += strspn(line, " ");
     size = strlen(line);
     equals = strstr(line, " = ");
-    if (line[0] == '#') {
+    if (is_example_inside(line)) {
+        sample_example_line(sample, line);
+    } else if (line[0] == '#') {
         sample->reloads = sample->reloads || strstr(line, "HUP") != NULL;
     } else if (size == 0) {
         sample->reloads = false;
@@ -172,7 +201,8 @@ compare_with_sample(void *context, const char *path, const char *value, bool rel
     for (size_t i = 0; i < sample->count; i++) {
         if (strcmp(sample->rows[i].path, path) != 0)
             continue;
-        if (value != NULL && strcmp(sample->rows[i].value, value) != 0)
+        if (value != NULL && !sample->rows[i].is_example &&
+            strcmp(sample->rows[i].value, value) != 0)
             fail_msg("%s is %s in the sample, %s by default", path, sample->rows[i].value,
                      value);
         if (sample->rows[i].reloads != reloads)
@@ -201,6 +231,34 @@ static void sample_holds_every_key_at_its_default_and_no_other(void **state)
         if (!sample.rows[i].seen)
             fail_msg("%s stands in the sample, but not in the table", sample.rows[i].path);
     }
+}
+
+static void example_of_lanes_in_the_sample_is_taken(void **state)
+{
+    struct fixture *fixture = *state;
+    static char text[32768];
+    FILE *file = fopen(SAMPLE, "re");
+    struct config *config;
+    char line[256];
+
+    text[0] = '\0';
+    assert_non_null(file);
+    while (fgets(line, sizeof(line), file) != NULL) {
+        bool example = is_example(line) || is_example_inside(line);
+
+        if (strcmp(line, "lanes = ( );\n") == 0)
+            continue;
+        assert_true(strlen(text) + strlen(line) < sizeof(text));
+        (void)strncat(text, line + example, sizeof(text) - strlen(text) - 1);
+    }
+    assert_int_equal(fclose(file), 0);
+    config = load(fixture, text);
+    assert_int_equal(config->lane_count, 1);
+    assert_string_equal(config->lanes[0].name, "alarms");
+    assert_string_equal(config->lanes[0].topics[0], "+/alarm/#");
+    assert_int_equal(config->lanes[0].priority, 10);
+    assert_int_equal(config->lanes[0].limits.when_full, CONFIG_REFUSE);
+    config_free(config);
 }
 
 static void assert_same_reloadable(const struct config *a, const struct config *b)
@@ -356,6 +414,54 @@ static void every_kind_of_value_is_taken_from_the_file(void **state)
     assert_string_equal(config->audit.file, "");
     assert_int_equal(config->audit.journal, CONFIG_JOURNAL_ALL);
     assert_int_equal(config->log_level, 3);
+    config_free(config);
+}
+
+static void lanes_are_taken_in_their_order_with_limits_of_their_own(void **state)
+{
+    struct config *config =
+        load(*state,
+             BROKER "lanes: ( { name = \"Alarms-1.a_b\"; topics = ( \"+/alarm/#\", \"a\" );\n"
+                    "  priority = 1000; max_messages = 5L; max_bytes = \"2k\";\n"
+                    "  max_age = \"90s\"; when_full = \"refuse\"; },\n"
+                    "{ topics = [ \"#\" ]; name = \"rest\"; priority = -1000; } );\n");
+    const struct config_lane *lane = config->lanes;
+
+    assert_int_equal(config->lane_count, 2);
+    assert_string_equal(lane->name, "Alarms-1.a_b");
+    assert_int_equal(lane->topic_count, 2);
+    assert_string_equal(lane->topics[0], "+/alarm/#");
+    assert_string_equal(lane->topics[1], "a");
+    assert_int_equal(lane->priority, 1000);
+    assert_int_equal(lane->limits.max_messages, 5);
+    assert_int_equal(lane->limits.max_bytes, 2048);
+    assert_int_equal(lane->limits.max_age_ms, 90000);
+    assert_int_equal(lane->limits.when_full, CONFIG_REFUSE);
+    assert_string_equal(lane[1].name, "rest");
+    assert_int_equal(lane[1].topic_count, 1);
+    assert_int_equal(lane[1].priority, -1000);
+    config_free(config);
+}
+
+static void limit_that_a_lane_does_not_give_is_that_of_retention(void **state)
+{
+    /* Retention stands behind the lanes, and counts all the same. */
+    struct config *config =
+        load(*state, BROKER "lanes = ( { name = \"a\"; topics = ( \"a/#\" ); },\n"
+                            "  { name = \"b\"; topics = ( \"b/#\" ); max_messages = 7; } );\n"
+                            "retention: { max_messages = 11; max_bytes = \"3k\";\n"
+                            "  max_age = \"2s\"; when_full = \"block\"; };\n");
+    const struct config_limits *a = &config->lanes[0].limits;
+    const struct config_limits *b = &config->lanes[1].limits;
+
+    assert_int_equal(config->lanes[0].priority, 0);
+    assert_int_equal(a->max_messages, 11);
+    assert_int_equal(a->max_bytes, 3072);
+    assert_int_equal(a->max_age_ms, 2000);
+    assert_int_equal(a->when_full, CONFIG_BLOCK);
+    assert_int_equal(b->max_messages, 7);
+    assert_int_equal(b->max_bytes, 3072);
+    assert_int_equal(b->when_full, CONFIG_BLOCK);
     config_free(config);
 }
 
@@ -687,10 +793,122 @@ static void key_not_yet_supported_is_refused_by_name(void **state)
            ":2: uplink.rate.messages: not yet supported; leave it out or set it to 0");
     refuse(*state, UPLINK "rate: { bytes = \"1k\"; }; };",
            ":2: uplink.rate.bytes: not yet supported; leave it out or set it to \"0\"");
-    refuse(*state, BROKER "lanes = ( { name = \"alarms\"; } );",
-           ":2: lanes: not yet supported; leave it out or set it to ( )");
     refuse(*state, BROKER "access = ( { user = \"x\"; } );",
            ":2: access: not yet supported; leave it out or set it to ( )");
+}
+
+#define LANE "lanes = ( { name = \"a\"; topics = ( \"a/#\" ); },\n"
+
+static void lane_without_name_or_topics_is_refused(void **state)
+{
+    refuse(*state, BROKER LANE "{ topics = ( \"b\" ); } );",
+           ":3: lanes.name: missing; each lane needs a name, such as name = \"alarms\"");
+    refuse(*state, BROKER LANE "{ name = \"\"; topics = ( \"b\" ); } );",
+           ":3: lanes.name: must not be empty");
+    refuse(*state, BROKER LANE "{ name = \"b\"; } );",
+           ":3: lanes.topics: missing; a lane needs filters that say which messages it takes, "
+           "such as topics = ( \"+/alarm/#\" )");
+    refuse(*state, BROKER LANE "{ name = \"b\";\n topics = ( ); } );",
+           ":4: lanes.topics: must have 1 to 64 elements");
+}
+
+static void lane_names_that_cannot_be_are_refused(void **state)
+{
+    refuse(*state, BROKER LANE "{ topics = ( \"b\" );\n name = \"a\"; } );",
+           ":4: lanes.name: \"a\" is the name of the lane in line 2 already; each lane needs "
+           "its own");
+    refuse(
+        *state, BROKER LANE "{ name = \"default\"; topics = ( \"b\" ); } );",
+        ":3: lanes.name: \"default\" must be another name: this one has the lane of all other "
+        "topics, whose limits are those of retention");
+    refuse(*state, BROKER LANE "{ name = \"b c\"; topics = ( \"b\" ); } );",
+           ":3: lanes.name: \"b c\" must be of letters, digits, minus signs, underscores and "
+           "dots");
+    refuse(*state,
+           BROKER LANE "{ name = \"0123456789012345678901234567890123456789012345678901234567"
+                       "8901234\"; topics = ( \"b\" ); } );",
+           ":3: lanes.name: must not be longer than 64 bytes");
+}
+
+static void filters_that_match_nothing_are_refused(void **state)
+{
+    static const char *const wrong[] = {"a/#/b", "a#", "a+", "+a/b", "a/b#", ""};
+
+    for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
+        char text[256];
+        char wanted[256];
+
+        (void)snprintf(text, sizeof(text),
+                       BROKER LANE "{ name = \"b\"; topics = ( \"b\",\n\"%s\" ); } );",
+                       wrong[i]);
+        (void)snprintf(
+            wanted, sizeof(wanted),
+            ":4: lanes.topics: \"%s\" must be a topic filter: + stands for one whole "
+            "level, # for all that follow and at the end only, as in \"+/alarm/#\"",
+            wrong[i]);
+        refuse(*state, text, wanted);
+    }
+    refuse(*state, BROKER LANE "{ name = \"b\"; topics = ( \"$SYS/#\" ); } );",
+           ":3: lanes.topics: \"$SYS/#\" must not begin with $: no program may publish there");
+    refuse(*state, BROKER LANE "{ name = \"b\"; topics = ( \"\\xff\" ); } );",
+           ":3: lanes.topics: \"\xff\" must be valid UTF-8");
+    refuse(*state, BROKER LANE "{ name = \"b\"; topics = ( 5 ); } );",
+           ":3: lanes.topics: 5 must be a list of texts such as ( \"first\", \"second\" )");
+}
+
+static void keys_of_a_lane_are_checked_as_all_others(void **state)
+{
+    refuse(*state, BROKER LANE "{ name = \"b\"; topic = ( \"b\" ); } );",
+           ":3: lanes.topic: unknown key; did you mean \"lanes.topics\"?");
+    refuse(*state, BROKER LANE "{ name = \"b\"; topics = ( \"b\" ); backoff = 5; } );",
+           ":3: lanes.backoff: unknown key; did you mean \"uplink.backoff\"?");
+    refuse(*state, BROKER LANE "5 );",
+           ":3: lanes: each lane must be a group such as { name = \"alarms\"; topics = ( "
+           "\"+/alarm/#\" ); }");
+    refuse(*state, BROKER LANE "{ name = 5; } );",
+           ":3: lanes.name: 5 must be a text in quotes");
+    refuse(*state, BROKER LANE "{ name = \"b\"; topics = ( \"b\" ); priority = \"5\"; } );",
+           ":3: lanes.priority: \"5\" must be a whole number");
+    refuse(*state, BROKER LANE "{ name = \"b\"; topics = ( \"b\" ); priority = -1001; } );",
+           ":3: lanes.priority: -1001 is out of range, -1000 to 1000");
+    refuse(*state, BROKER LANE "{ name = \"b\"; topics = ( \"b\" ); priority = 1001; } );",
+           ":3: lanes.priority: 1001 is out of range, -1000 to 1000");
+    refuse(*state, BROKER LANE "{ name = \"b\"; topics = ( \"b\" ); max_messages = 0; } );",
+           ":3: lanes.max_messages: 0 is out of range, 1 to 2000000000");
+    refuse(*state, BROKER LANE "{ name = \"b\"; topics = ( \"b\" ); max_age = \"1\"; } );",
+           ":3: lanes.max_age: \"1\" must be a time in quotes with its unit, ms, s, m, h or d, "
+           "such as \"250ms\" or \"10s\"");
+    refuse(*state, BROKER LANE "{ name = \"b\"; topics = ( \"b\" ); when_full = \"no\"; } );",
+           ":3: lanes.when_full: \"no\" must be \"evict-oldest\", \"refuse\" or \"block\"");
+}
+
+static void more_than_63_lanes_or_64_filters_are_refused(void **state)
+{
+    static char text[16384];
+
+    for (int count = 63; count <= 64; count++) {
+        (void)snprintf(text, sizeof(text), BROKER "lanes = (");
+        for (int i = 0; i < count; i++) {
+            size_t used = strlen(text);
+            (void)snprintf(text + used, sizeof(text) - used,
+                           "%s{ name = \"l%d\"; topics = ( \"a\" ); }", i > 0 ? "," : "", i);
+        }
+        (void)strncat(text, ");\n", sizeof(text) - strlen(text) - 1);
+        if (count == 63)
+            accept(*state, text);
+        else
+            refuse(*state, text, ":2: lanes: must have 0 to 63 elements");
+    }
+    for (int count = 64; count <= 65; count++) {
+        (void)snprintf(text, sizeof(text), BROKER "lanes = ( { name = \"l\"; topics = ( \"a\"");
+        for (int i = 1; i < count; i++)
+            (void)strncat(text, ",\"a\"", sizeof(text) - strlen(text) - 1);
+        (void)strncat(text, " ); } );\n", sizeof(text) - strlen(text) - 1);
+        if (count == 64)
+            accept(*state, text);
+        else
+            refuse(*state, text, ":2: lanes.topics: must have 1 to 64 elements");
+    }
 }
 
 static void paths_that_are_not_absolute_are_refused(void **state)
@@ -950,6 +1168,7 @@ static void no_restart_is_needed_for_keys_that_reload(void **state)
         *state, BROKER "retention: { max_messages = 1; max_bytes = \"1k\"; max_age = \"1s\";\n"
                        "when_full = \"block\"; };\naudit: { file = \"\"; deliveries = false;\n"
                        "journal = \"all\"; keep = \"1d\"; };\nstatus_interval = \"1s\";\n"
+                       "lanes = ( { name = \"a\"; topics = ( \"a\" ); } );\n"
                        "log_level = \"debug\";\n");
 
     assert_null(config_needs_restart(running, fresh));
@@ -970,9 +1189,12 @@ int main(void)
     const struct CMUnitTest tests[] = {
         CASE(sample_holds_every_key_at_its_default_and_no_other),
         CASE(sample_loads_like_a_file_with_brokers_alone),
+        CASE(example_of_lanes_in_the_sample_is_taken),
         CASE(man_page_has_every_key_with_default_and_reload),
         CASE(defaults_are_those_of_the_design),
         CASE(every_kind_of_value_is_taken_from_the_file),
+        CASE(lanes_are_taken_in_their_order_with_limits_of_their_own),
+        CASE(limit_that_a_lane_does_not_give_is_that_of_retention),
         CASE(sizes_have_units_of_1024),
         CASE(times_have_units_from_ms_to_d),
         CASE(what_is_no_size_or_time_leaves_the_result_alone),
@@ -994,6 +1216,11 @@ int main(void)
         CASE(file_that_includes_itself_is_refused),
         CASE(number_above_32_bits_is_refused_not_cut),
         CASE(key_not_yet_supported_is_refused_by_name),
+        CASE(lane_without_name_or_topics_is_refused),
+        CASE(lane_names_that_cannot_be_are_refused),
+        CASE(filters_that_match_nothing_are_refused),
+        CASE(keys_of_a_lane_are_checked_as_all_others),
+        CASE(more_than_63_lanes_or_64_filters_are_refused),
         CASE(paths_that_are_not_absolute_are_refused),
         CASE(brokers_that_cannot_be_are_refused),
         CASE(broker_list_is_bounded_and_not_mixed),
