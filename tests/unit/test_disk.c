@@ -1,0 +1,488 @@
+/*
+ * test_disk.c - what the spool does when the disk, or memory, fails it
+ *
+ * Sweeps: one script of all that a spool does runs again and again; in run N the
+ * Nth call below its folder fails (tests/support/fault_io.h), or the Nth
+ * allocation, until a run has no failure. After each run the spool is opened
+ * without faults and compared with what was promised meanwhile: what a commit
+ * made true is there, what was refused is not, nothing is damaged.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+/* after the above */
+#include <cmocka.h>
+
+#include <sys/stat.h>
+
+#include "tests/support/fault_io.h"
+#include "tests/support/spool_fixture.h"
+
+/* ---- memory that runs out ---- */
+
+void *__real_malloc(size_t size);
+void *__real_calloc(size_t count, size_t size);
+void *__real_realloc(void *old, size_t size);
+char *__real_strdup(const char *text);
+void *__wrap_malloc(size_t size);
+void *__wrap_calloc(size_t count, size_t size);
+void *__wrap_realloc(void *old, size_t size);
+char *__wrap_strdup(const char *text);
+int __wrap_asprintf(char **ret, const char *format, ...);
+
+void *__wrap_malloc(size_t size)
+{
+    return fault_io_may_allocate() ? __real_malloc(size) : NULL;
+}
+
+void *__wrap_calloc(size_t count, size_t size)
+{
+    return fault_io_may_allocate() ? __real_calloc(count, size) : NULL;
+}
+
+void *__wrap_realloc(void *old, size_t size)
+{
+    return fault_io_may_allocate() ? __real_realloc(old, size) : NULL;
+}
+
+char *__wrap_strdup(const char *text)
+{
+    return fault_io_may_allocate() ? __real_strdup(text) : NULL;
+}
+
+int __wrap_asprintf(char **ret, const char *format, ...)
+{
+    if (!fault_io_may_allocate())
+        return -1;
+    va_list arguments;
+    va_start(arguments, format);
+    int length = vasprintf(ret, format, arguments);
+    va_end(arguments);
+    return length;
+}
+
+static sqlite3_mem_methods memory;
+
+static void *sqlite_malloc(int size)
+{
+    return fault_io_may_allocate() ? memory.xMalloc(size) : NULL;
+}
+
+static void *sqlite_realloc(void *old, int size)
+{
+    return fault_io_may_allocate() ? memory.xRealloc(old, size) : NULL;
+}
+
+/* Without lookaside each allocation of SQLite is one that can fail. */
+static int take_over_memory(void **state)
+{
+    (void)state;
+    if (sqlite3_config(SQLITE_CONFIG_GETMALLOC, &memory) != SQLITE_OK ||
+        sqlite3_config(SQLITE_CONFIG_LOOKASIDE, 0, 0) != SQLITE_OK)
+        return -1;
+    sqlite3_mem_methods methods = memory;
+    methods.xMalloc = sqlite_malloc;
+    methods.xRealloc = sqlite_realloc;
+    return sqlite3_config(SQLITE_CONFIG_MALLOC, &methods) == SQLITE_OK ? 0 : -1;
+}
+
+/* ---- the script, and what it was promised ---- */
+
+enum { IDS = 64, LEFT = 5 };
+
+enum promise {
+    NOTHING,  /* no such id */
+    UNKNOWN,  /* its commit failed for good: there or not */
+    REFUSED,  /* its commit was a condition: must not be there */
+    ACCEPTED, /* must be there, or have its outcome */
+};
+
+struct script {
+    struct fixture *f;
+    enum promise promised[IDS + 1];
+    uint64_t open[IDS]; /* appended in the open batch */
+    unsigned open_count;
+    unsigned conditions; /* how often the disk was full */
+    int fatal;           /* the error that ended it */
+    bool recovers;       /* a condition must have passed at the end */
+};
+
+static void settle_promises(struct script *script, enum promise promise)
+{
+    for (unsigned i = 0; i < script->open_count; i++)
+        script->promised[script->open[i]] = promise;
+    script->open_count = 0;
+}
+
+/* Notes a condition or the end; true when the call did its work. */
+static bool went_well(struct script *script, int r)
+{
+    if (r == 0 || r == SPOOL_E_EMPTY)
+        return r == 0;
+    if (r < 0) {
+        script->fatal = r;
+        settle_promises(script, UNKNOWN);
+        return false;
+    }
+    assert_true(r == SPOOL_E_DISK || r == SPOOL_E_BUSY);
+    script->conditions++;
+    return false;
+}
+
+static void append_some(struct script *script, unsigned count, const char *payload)
+{
+    struct spool_message message = make_message(payload);
+    for (unsigned i = 0; i < count && script->fatal == 0; i++) {
+        uint64_t id;
+        if (!went_well(script, spool_append(script->f->spool, &message, &script->f->now, &id)))
+            continue;
+        assert_in_range(id, 1, IDS);
+        script->open[script->open_count++] = id;
+        script->promised[id] = UNKNOWN;
+    }
+}
+
+static void commit_batch(struct script *script)
+{
+    if (script->fatal != 0)
+        return;
+    int r = spool_commit(script->f->spool, &script->f->now);
+    if (went_well(script, r))
+        settle_promises(script, ACCEPTED);
+    else if (r > 0)
+        settle_promises(script, REFUSED);
+}
+
+static void deliver_some(struct script *script, unsigned count)
+{
+    static const struct spool_verdict delivered = {SPOOL_DELIVERED, SPOOL_REASON_NONE,
+                                                   SPOOL_NO_CODE};
+    for (unsigned i = 0; i < count && script->fatal == 0; i++) {
+        struct spool_message message;
+        if (!went_well(script, spool_next(script->f->spool, &script->f->now, &message)))
+            return;
+        if (i == 1)
+            assert_int_equal(spool_return(script->f->spool, message.id, 0), 0);
+        else
+            (void)went_well(script, spool_settle(script->f->spool, message.id, &delivered));
+    }
+}
+
+static void retain_three(struct script *script)
+{
+    struct spool_limits limits = script->f->lane.limits;
+    limits.max_messages = 3;
+    if (script->fatal != 0)
+        return;
+    spool_set_limits(script->f->spool, &limits, 1);
+    unsigned ended;
+    bool more;
+    (void)went_well(script,
+                    spool_retain(script->f->spool, &script->f->now, 100, &ended, &more));
+    if (script->fatal == 0)
+        spool_set_limits(script->f->spool, &script->f->lane.limits, 1);
+}
+
+static int count_record(void *context, const struct spool_record *record)
+{
+    (void)record;
+    ++*(unsigned *)context;
+    return 0;
+}
+
+static void export_all(struct script *script)
+{
+    if (script->fatal != 0)
+        return;
+    unsigned count = 0;
+    int r = spool_each_record(script->f->spool, 0, false, 0, count_record, &count);
+    if (went_well(script, r))
+        spool_set_exported(script->f->spool, spool_last_seq(script->f->spool));
+}
+
+static void use_spool(struct script *script)
+{
+    static char large[9000];
+    memset(large, 'x', sizeof large - 1);
+    append_some(script, 6, "payload");
+    append_some(script, 2, large);
+    commit_batch(script);
+    deliver_some(script, 4);
+    append_some(script, 4, "more");
+    commit_batch(script);
+    retain_three(script);
+    commit_batch(script);
+    export_all(script);
+    pass_time(script->f, 2000);
+    commit_batch(script);
+    append_some(script, 1, large);
+    commit_batch(script);
+}
+
+static bool open_by_script(struct script *script)
+{
+    script->f->options.now = script->f->now;
+    int r = spool_open(&script->f->options, &script->f->spool);
+    if (r == 0)
+        return true;
+    script->f->spool = NULL;
+    if (r > 0 && r != SPOOL_E_DISK)
+        print_error("spool_open: %d %s; %s\n", r, spool_open_error(), fault_io_report()->what);
+    assert_true(r < 0 || r == SPOOL_E_DISK);
+    script->fatal = r < 0 ? r : -ENOSPC;
+    return false;
+}
+
+/* A spool that failed once refuses everything, with the same words. */
+static void check_it_sticks(const struct script *script)
+{
+    struct spool *spool = script->f->spool;
+    struct spool_message message = make_message("late");
+    uint64_t id;
+    assert_int_equal(spool_append(spool, &message, &script->f->now, &id), script->fatal);
+    assert_int_equal(spool_commit(spool, &script->f->now), script->fatal);
+    assert_int_equal(spool_next(spool, &script->f->now, &message), script->fatal);
+}
+
+static void run_script(struct script *script)
+{
+    for (int life = 0; life < 2 && script->fatal == 0; life++) {
+        if (!open_by_script(script))
+            return;
+        use_spool(script);
+        if (script->fatal != 0)
+            check_it_sticks(script);
+        else if (life == 1 && script->recovers) {
+            fault_io_disarm();
+            unsigned conditions = script->conditions;
+            append_some(script, 1, "room again");
+            commit_batch(script);
+            assert_int_equal(script->conditions, conditions);
+            assert_int_equal(script->fatal, 0);
+        }
+        close_spool(script->f);
+    }
+}
+
+/* ---- afterwards ---- */
+
+static void check_integrity(const struct fixture *f)
+{
+    char path[128];
+    (void)snprintf(path, sizeof path, "%s/spool.db", f->directory);
+    sqlite3 *db;
+    sqlite3_stmt *stmt;
+    assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
+    assert_int_equal(sqlite3_prepare_v2(db, "PRAGMA integrity_check", -1, &stmt, NULL),
+                     SQLITE_OK);
+    assert_int_equal(sqlite3_step(stmt), SQLITE_ROW);
+    assert_string_equal(sqlite3_column_text(stmt, 0), "ok");
+    assert_int_equal(sqlite3_finalize(stmt), SQLITE_OK);
+    assert_int_equal(sqlite3_close(db), SQLITE_OK);
+}
+
+struct census {
+    bool spooled[IDS + 1];
+    uint64_t ended;
+};
+
+static void take_census(struct fixture *f, struct census *ret)
+{
+    struct spool_message message;
+    while (spool_next(f->spool, &f->now, &message) == 0) {
+        assert_in_range(message.id, 1, IDS);
+        assert_false(ret->spooled[message.id]);
+        ret->spooled[message.id] = true;
+    }
+    struct spool_ledger ledger = ledger_of(f);
+    ret->ended = ledger.accepted - ledger.spooled;
+}
+
+/*
+ * Delivered rows are pruned once exported, so the outcome of an id may be a
+ * count only: what was accepted and is not spooled must be among the ended.
+ */
+static void compare(const struct script *script, const struct census *census)
+{
+    uint64_t accepted = 0, unknown = 0, spooled = 0;
+    for (uint64_t id = 1; id <= IDS; id++) {
+        enum promise promise = script->promised[id];
+        if (promise == REFUSED || promise == NOTHING)
+            assert_false(census->spooled[id]);
+        accepted += promise == ACCEPTED;
+        unknown += promise == UNKNOWN;
+        spooled += census->spooled[id];
+    }
+    assert_in_range(spooled + census->ended, accepted, accepted + unknown);
+}
+
+static void check_afterwards(struct script *script)
+{
+    fault_io_disarm();
+    close_spool(script->f);
+    open_spool(script->f);
+    struct census census = {0};
+    take_census(script->f, &census);
+    compare(script, &census);
+    close_spool(script->f);
+    check_integrity(script->f);
+}
+
+/* ---- sweeps ---- */
+
+struct sweep {
+    const char *name;
+    unsigned classes;
+    uint64_t times; /* 0: from there on everything fails */
+    int error;
+};
+
+static void empty_folder(struct fixture *f)
+{
+    assert_int_equal(nftw(f->directory, remove_entry, 8, FTW_DEPTH | FTW_PHYS), 0);
+    assert_int_equal(mkdir(f->directory, 0700), 0);
+    f->now = (struct spool_time){
+        .wall_ms = INT64_C(1700000000000), .boot_ms = 50000, .wall_credible = true};
+}
+
+static const char *const names_of_a_spool[] = {"spool.db", "spool.db-wal"};
+
+static void copy_file(const char *from, const char *to, const char *name)
+{
+    char path[128];
+    char bytes[4096];
+    size_t size;
+    (void)snprintf(path, sizeof path, "%s/%s", from, name);
+    FILE *in = fopen(path, "re");
+    (void)snprintf(path, sizeof path, "%s/%s", to, name);
+    FILE *out = fopen(path, "we");
+    assert_true(in && out);
+    while ((size = fread(bytes, 1, sizeof bytes, in)) > 0)
+        assert_int_equal(fwrite(bytes, 1, size, out), size);
+    assert_int_equal(fclose(in) + fclose(out), 0);
+}
+
+static void copy_spool(const char *from, const char *to)
+{
+    for (size_t i = 0; i < sizeof names_of_a_spool / sizeof *names_of_a_spool; i++)
+        copy_file(from, to, names_of_a_spool[i]);
+}
+
+/* What a daemon that was killed leaves: a WAL that was never moved to the database. */
+static void make_killed_spool(struct fixture *f, const char *template)
+{
+    empty_folder(f);
+    open_spool(f);
+    append_many(f, LEFT);
+    copy_spool(f->directory, template);
+    close_spool(f);
+}
+
+static void start_killed(struct script *script, const char *template)
+{
+    copy_spool(template, script->f->directory);
+    for (uint64_t id = 1; id <= LEFT; id++)
+        script->promised[id] = ACCEPTED;
+}
+
+/* Returns whether the fault came. */
+static bool
+run_once(struct fixture *f, const struct sweep *sweep, const char *template, uint64_t at)
+{
+    struct script script = {.f = f, .recovers = sweep->error == ENOSPC};
+    empty_folder(f);
+    if (template)
+        start_killed(&script, template);
+    fault_io_arm(f->directory, sweep->classes, at, sweep->times, sweep->error);
+    run_script(&script);
+    bool came = fault_io_report()->failed > 0;
+    if (getenv("SWEEP_TELLS"))
+        print_message("# %s %llu: %s: error %d, %u conditions\n", sweep->name,
+                      (unsigned long long)at, fault_io_report()->what, script.fatal,
+                      script.conditions);
+    check_afterwards(&script);
+    return came;
+}
+
+/* Every point, or each @step-th, where SPOOLD_LONG is not set and they are thousands. */
+static void sweep_over(struct fixture *f, const struct sweep *sweep, unsigned step)
+{
+    if (getenv("SPOOLD_LONG"))
+        step = 1;
+    char template[] = "/tmp/spool-test-XXXXXX";
+    assert_non_null(mkdtemp(template));
+    make_killed_spool(f, template);
+    for (int killed = 0; killed < 2; killed++) {
+        uint64_t at = 1, points = 0;
+        for (; run_once(f, sweep, killed ? template : NULL, at); at += step)
+            points++;
+        print_message("# %s, %s: %llu of about %llu points of failure\n", sweep->name,
+                      killed ? "a spool left by a kill" : "a new spool",
+                      (unsigned long long)points, (unsigned long long)at - 1);
+        assert_true(at > 50);
+    }
+    assert_int_equal(nftw(template, remove_entry, 8, FTW_DEPTH | FTW_PHYS), 0);
+}
+
+/* Not what reads: SQLite takes a page that cannot be read for a damaged one, see test_damage.
+ */
+static const unsigned all_of_io =
+    FAULT_WRITE | FAULT_SYNC | FAULT_TRUNCATE | FAULT_OPEN | FAULT_NAME;
+
+static void an_error_of_io_at_any_call_loses_nothing_committed(void **state)
+{
+    sweep_over(*state, &(struct sweep){"EIO once", all_of_io, 1, EIO}, 1);
+}
+
+static void a_disk_that_fails_from_any_call_on_loses_nothing_committed(void **state)
+{
+    sweep_over(*state, &(struct sweep){"EIO for good", all_of_io, 0, EIO}, 1);
+}
+
+static void a_full_disk_at_any_write_is_a_condition_that_passes(void **state)
+{
+    unsigned classes = FAULT_WRITE | FAULT_TRUNCATE;
+    sweep_over(*state, &(struct sweep){"ENOSPC once", classes, 1, ENOSPC}, 1);
+    sweep_over(*state, &(struct sweep){"ENOSPC for good", classes, 0, ENOSPC}, 1);
+}
+
+static void an_allocation_that_fails_anywhere_loses_nothing_committed(void **state)
+{
+    sweep_over(*state, &(struct sweep){"no memory once", FAULT_ALLOC, 1, ENOMEM}, 29);
+}
+
+static void memory_that_stays_short_from_anywhere_loses_nothing_committed(void **state)
+{
+    sweep_over(*state, &(struct sweep){"no memory for good", FAULT_ALLOC, 0, ENOMEM}, 31);
+}
+
+/* ---- */
+
+/* In memory where that is possible: the sweeps sync ten thousand times. */
+static int setup_fast(void **state)
+{
+    if (setup_closed(state) != 0)
+        return -1;
+    struct fixture *f = *state;
+    char directory[] = "/dev/shm/spool-test-XXXXXX";
+    if (mkdtemp(directory)) {
+        (void)rmdir(f->directory);
+        strcpy(f->directory, directory);
+    }
+    return 0;
+}
+
+#define ON_FOLDER(name) cmocka_unit_test_setup_teardown(name, setup_fast, teardown)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        ON_FOLDER(an_error_of_io_at_any_call_loses_nothing_committed),
+        ON_FOLDER(a_disk_that_fails_from_any_call_on_loses_nothing_committed),
+        ON_FOLDER(a_full_disk_at_any_write_is_a_condition_that_passes),
+        ON_FOLDER(an_allocation_that_fails_anywhere_loses_nothing_committed),
+        ON_FOLDER(memory_that_stays_short_from_anywhere_loses_nothing_committed),
+    };
+    return cmocka_run_group_tests(tests, take_over_memory, NULL);
+}
