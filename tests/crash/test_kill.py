@@ -25,7 +25,7 @@ from tap import case, check, cleanup, run_all, wait_for  # noqa: E402
 
 WINDOW = 128
 SPOOL_ROUNDS = 50
-PAUSE = 0.0002  # of each producer: so that what is spooled at the end is drained in short time
+PAUSE = 0.0002  # of each producer, where what is spooled at the end shall drain in short time
 QUICK = {"window": WINDOW, "backoff": {"min": "10ms", "max": "50ms"}}
 
 
@@ -99,7 +99,7 @@ def kills_with_the_link_up_lose_nothing_that_was_acknowledged():
     for rounds in shares(0.4):
         far, history = FarBroker(), History()
         gateway = Gateway(far.url, uplink=QUICK).start()
-        producers = start_producers(gateway.socket, pause=PAUSE)
+        producers = start_producers(gateway.socket)  # more than the far side takes: a full window
         kill_and_restart(gateway, rounds, random_instants)
         time.sleep(0.3)
         finish(producers)

@@ -16,12 +16,15 @@ import tap
 
 
 class Producer(threading.Thread):
-    """One producer: pipelined QoS 1 publishes over as many connections as it takes."""
+    """One producer: pipelined QoS 1 publishes over as many connections as it takes.
 
-    def __init__(self, path, name, window=64, size=120, pause=0.0):
+    Without @ids the acknowledgements are those of any broker, which name no spool-id.
+    """
+
+    def __init__(self, path, name, window=64, size=120, pause=0.0, ids=True):
         super().__init__(daemon=True)
         self.path, self.producer, self.window, self.size = path, name, window, size
-        self.pause = pause
+        self.pause, self.ids = pause, ids
         self.sent, self.acked, self.refused, self.unknown = {}, {}, {}, set()
         self.connections = 0
         self.error = None
@@ -78,7 +81,7 @@ class Producer(threading.Thread):
             raise mqtt.Closed(ack)
         key = open_keys.pop(ack.packet_id)
         if ack.reason == 0:
-            self.acked[key] = mqtt.spool_id(ack)
+            self.acked[key] = mqtt.spool_id(ack) if self.ids else None
         else:
             self.refused[key] = ack.reason
 

@@ -51,6 +51,11 @@ def on_failure(function):
     _notes.append(function)
 
 
+def forget_notes():
+    """For a case of many parts that shows by itself what is of interest when it fails."""
+    _notes.clear()
+
+
 def wait_for(condition, seconds=15, what=None, every=0.02):
     """Returns the first true value of @condition(); raises TooSlow after @seconds."""
     deadline = time.monotonic() + seconds

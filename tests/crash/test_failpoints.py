@@ -1,0 +1,224 @@
+"""SIGKILL at every failpoint between receive, append, commit, acknowledge, send, answer, settle,
+export and prune, one after the other, at its first and later passages.
+
+The names are read from the program itself, so a new failpoint is swept without being listed here.
+Each run has a spool of its own: the daemon serves producers, evicts and delivers until it dies at
+the failpoint, starts again without one, drains, and the ledgers are judged.
+"""
+
+import os
+import re
+import signal
+import sys
+import threading
+import time
+
+sys.dont_write_bytecode = True
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
+
+import processes  # noqa: E402
+from checker import History, collect_daemon, measured_repeats, verdict  # noqa: E402
+from gateway import Gateway  # noqa: E402
+from load import FarBroker, collect, start_producers  # noqa: E402
+from tap import case, check, equal, forget_notes, run_all, skip  # noqa: E402
+
+SOURCE = os.environ.get("SPOOLD_SOURCE") or os.path.join(
+    os.path.dirname(os.path.abspath(__file__)), "..", "..")
+MARK = re.compile(rb"failpoint ([a-z_]+\.[a-z_]+)\0")
+MACRO = re.compile(r'\bFAILPOINT(?:_TORN)?\("([^"]+)"')
+
+WINDOW = 16
+# So few that eviction and delivery go on side by side.
+MAX_MESSAGES = 60
+# What a failpoint needs to be worth a visit: half a line at the end of the audit file.
+BEFORE = {"export.after_mend": "export.torn_write:2"}
+NEVER_S, LATER_S = 30, 3  # waited for the first passage, for a later one
+
+
+def read(path):
+    with open(path, "rb") as seen:
+        return seen.read()
+
+
+def compiled():
+    return sorted({name.decode() for name in MARK.findall(read(processes.daemon_path()))})
+
+
+def written():
+    """All names in the source of the daemon."""
+    found = set()
+    for folder in ("store", "daemon"):
+        for name in os.listdir(os.path.join(SOURCE, folder)):
+            if name.endswith(".c"):
+                text = read(os.path.join(SOURCE, folder, name)).decode()
+                found.update(MACRO.findall(text))
+    return sorted(found)
+
+
+def is_test_build():
+    folder = os.environ.get("SPOOLD_BUILD") or os.path.join(
+        os.path.dirname(processes.daemon_path()), "..")
+    cache = read(os.path.join(folder, "CMakeCache.txt"))
+    return re.search(rb"^SPOOLD_FAILPOINTS:BOOL=(ON|TRUE|1)$", cache, re.MULTILINE) is not None
+
+
+@case
+def failpoints_are_in_test_builds_and_no_trace_of_them_in_others():
+    check(len(written()) > 25, "names in the source", written())
+    if is_test_build():
+        equal(compiled(), written(), "names in the program")
+        return
+    equal(compiled(), [], "names in the program")
+    for path in (processes.daemon_path(), processes.tool_path()):
+        program = read(path)
+        for trace in (b"failpoint", b"FAILPOINT"):
+            check(trace not in program, "%r is in %s" % (trace, path))
+
+
+class Run:
+    """One daemon that dies at passage @passage of @name, and its history."""
+
+    def __init__(self, number, name, passage, far):
+        self.name, self.passage = name, passage
+        self.prefix = "r%dp" % number
+        self.history = History()
+        self.history.window, self.history.drained = WINDOW, True
+        self.seconds = 0  # until it died
+        self.reached = self.ended = False
+        self.gateway = Gateway(far.url, retention={"max_messages": MAX_MESSAGES},
+                               audit={"keep": "1s"}, status_interval="100ms",
+                               uplink={"window": WINDOW, "client_id": self.prefix,
+                                       "protocol": 5 if passage % 2 else 4,
+                                       "backoff": {"min": "10ms", "max": "50ms"}})
+
+    def __str__(self):
+        return "%s:%d" % (self.name, self.passage)
+
+    def crash(self, wish, seconds):
+        """True: it died there, while it served or while it stopped."""
+        began = time.monotonic()
+        self.gateway.start(ready=False, env={"SPOOLD_FAILPOINT": wish})
+        process = self.gateway.process
+        while process.poll() is None and time.monotonic() < began + seconds:
+            time.sleep(0.01)
+        self.seconds = time.monotonic() - began
+        code = processes.end(process)
+        self.gateway.check_log()
+        if code == 0:
+            return False
+        equal(code, -signal.SIGKILL, "how it ended")
+        self.history.cuts += 1
+        return True
+
+    def go(self):
+        producers = start_producers(self.gateway.socket, 3, self.prefix, window=32, pause=0.001)
+        try:
+            if self.name in BEFORE:
+                check(self.crash(BEFORE[self.name], NEVER_S), "what comes before: never passed")
+            self.reached = self.crash(str(self), NEVER_S if self.passage == 1 else LATER_S)
+            self.gateway.start()
+        finally:
+            for producer in producers:
+                producer.finish()
+        self.gateway.wait_drained(60)
+        self.gateway.stop()
+        collect(self.history, producers)
+        collect_daemon(self.history, [self.gateway.audit], self.gateway.spool)
+
+
+class Sweep:
+    """Works off all names by several threads; each takes one name with all its passages."""
+
+    def __init__(self, names, passages, limit_s):
+        self.names, self.passages, self.limit_s = list(names), passages, limit_s
+        self.far = FarBroker()
+        self.runs, self.errors, self.skipped = [], [], []
+        self._lock = threading.Lock()
+
+    def _next(self):
+        with self._lock:
+            return self.names.pop(0) if self.names else None
+
+    def _run(self, name, passage):
+        with self._lock:
+            run = Run(len(self.runs), name, passage, self.far)
+            self.runs.append(run)
+        try:
+            run.go()
+            run.ended = True
+        except Exception as error:
+            self.errors.append("%s: %r\n%s" % (run, error, run.gateway.last_words()))
+        return run
+
+    def _visit(self, name):
+        """Later passages of what is seldom passed are left to the long form."""
+        first = self._run(name, self.passages[0])
+        if not first.reached:
+            self.errors.append("%s: never passed: nothing is proved about it" % first)
+            return
+        for passage in self.passages[1:]:
+            if passage > 2 and first.seconds * passage > self.limit_s:
+                self.skipped.append("%s:%d" % (name, passage))
+            elif not self._run(name, passage).reached:
+                break  # nor will it get to a later one
+
+    def _work(self):
+        while name := self._next():
+            self._visit(name)
+
+    def go(self, jobs):
+        threads = [threading.Thread(target=self._work) for _ in range(jobs)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+    def judge(self):
+        """Findings of all runs, each named by its failpoint."""
+        whole = History()
+        self.far.collect(whole)
+        by_prefix = {run.prefix: run for run in self.runs}
+        for entry, connection in zip(whole.remote, whole.connections):
+            history = by_prefix[re.match(r"r\d+p", entry[0]).group()].history
+            history.remote.append(entry)
+            history.connections.append(connection)
+        return whole.faults + ["%s: %s" % (run, line) for run in self.runs if run.ended
+                               for line in verdict(run.history)]
+
+
+@case(seconds=7200)
+def a_kill_at_any_failpoint_loses_nothing_and_ends_nothing_twice():
+    names = [name for name in compiled() if run_all.options.only in name]
+    if not names:
+        skip("this build holds no failpoints (SPOOLD_FAILPOINTS)")
+    passages = [int(text) for text in run_all.options.passages.split(",")]
+    sweep = Sweep(names, passages, run_all.options.limit)
+    sweep.go(run_all.options.jobs)
+    forget_notes()
+    reached = [run for run in sweep.runs if run.reached]
+    print("# %d failpoints, %d kills at passages %s; passage not reached: %s; left to the long "
+          "form: %s" % (len(names), len(reached), run_all.options.passages,
+                        " ".join(str(run) for run in sweep.runs if not run.reached) or "none",
+                        " ".join(sweep.skipped) or "none"))
+    found = sweep.errors + sweep.judge()
+    check(not found, "\n".join(found))
+    repeats = [measured_repeats(run.history) for run in reached]
+    records = [record["outcome"] for run in reached for record in run.history.outcomes]
+    print("# %d acknowledged, %d delivered, %d evicted, at most %d repeats after one kill of a "
+          "window of %d" % (sum(len(run.history.acked) for run in reached),
+                            records.count("delivered"), records.count("evicted"), max(repeats),
+                            WINDOW))
+    for outcome in ("delivered", "evicted"):
+        check(outcome in records, "the runs saw none " + outcome)
+
+
+def add_arguments(parser):
+    parser.add_argument("--passages", default="1,2,5",
+                        help="which passages of each failpoint; long form: 1,2,3,4,5,8,13,21,34,55")
+    parser.add_argument("--limit", type=float, default=2.0, metavar="SECONDS",
+                        help="passages above 2 only when they should come within; long form: 60")
+    parser.add_argument("--only", default="", metavar="WORD", help="failpoints with this in them")
+    parser.add_argument("--jobs", type=int, default=4, help="daemons at a time")
+
+
+run_all(add_arguments)
