@@ -80,10 +80,6 @@ class Bridge:
         return verdict(self.history)
 
 
-def kinds(found):
-    return sorted({line.split(":")[0] for line in found})
-
-
 @case
 def a_bridge_that_is_not_killed_loses_nothing_here():
     bridge = Bridge()
@@ -102,7 +98,8 @@ def a_bridge_under_sigkill_is_found_losing_what_it_acknowledged():
     bridge.history.cuts = 1
     wait_for(lambda: bridge.subscriber.messages, 20, "the bridge at work again")
     found = bridge.judge(producers)
-    equal(kinds(found), ["LOST"], "findings of the checker")
+    print("# found: %s" % " | ".join(found))
+    check(any(line.startswith("LOST:") for line in found), "the judge found no loss", found)
     lost = set(bridge.history.acked) - {key for key, _, _ in bridge.history.remote}
     print("# %d of %d acknowledged messages are lost" % (len(lost), len(bridge.history.acked)))
     check(len(lost) >= 2000, "all that was acknowledged before the kill", len(lost))
