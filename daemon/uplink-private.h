@@ -49,7 +49,8 @@ struct uplink_slot {
 enum uplink_event_kind {
     UPLINK_CONNECTED,
     UPLINK_CONNECT_FAILED,
-    UPLINK_DISCONNECTED_BY_BROKER, /* v5 DISCONNECT with a reason; UPLINK_LOST does not follow */
+    UPLINK_DISCONNECTED_BY_BROKER, /* v5 DISCONNECT with a reason; UPLINK_LOST does not follow
+                                    */
     UPLINK_LOST,
     UPLINK_CLOSED, /* the answer to our own disconnect */
     UPLINK_EVENT_COUNT
@@ -110,6 +111,8 @@ struct uplink {
     bool timer_armed;
 
     MQTTAsync client;
+    MQTTAsync keeper;   /* never connected; see keep_library() */
+    bool destroying;    /* (locked) what Paho calls back now is no late answer */
     bool client_is_tls; /* Paho never takes TLS back from a client */
     uintptr_t epoch;    /* (locked) one for each attempt; events of older ones are ignored */
     enum uplink_phase phase;
@@ -123,7 +126,7 @@ struct uplink {
     unsigned backoff_round;
     int64_t retry_logged_ms;
     unsigned stalls;      /* ack timeouts in a row */
-    bool must_destroy;    /* an attempt may still go on inside this client */
+    bool must_destroy;    /* an attempt, or messages, may still go on inside this client */
     bool retry_at_once;   /* this end is our own wish and no failure */
     bool doubt;           /* Paho refused a send, but no loss was reported yet */
     unsigned keepalive_s; /* ours, lowered to what brokers demanded */
@@ -173,6 +176,8 @@ void uplink_timer_off(struct uplink *uplink);
 void uplink_connect(struct uplink *uplink);
 void uplink_disconnect(struct uplink *uplink, enum uplink_phase phase);
 void uplink_destroy_client(struct uplink *uplink);
+/* The client and all that the library keeps: its threads end. */
+void uplink_leave_library(struct uplink *uplink);
 /* Also for a connection that never came to be. */
 void uplink_end_connection(struct uplink *uplink, const char *reason);
 void uplink_on_event(struct uplink *uplink, struct uplink_event *event);

@@ -381,7 +381,7 @@ void uplink_free(struct uplink *uplink)
     if (!uplink)
         return;
     uplink->phase = PHASE_STOPPED;
-    uplink_destroy_client(uplink); /* calls back on this thread: fills the mailbox */
+    uplink_leave_library(uplink); /* calls back on this thread: fills the mailbox */
     if (uplink_instance == uplink) {
         MQTTAsync_setTraceCallback(NULL);
         uplink_read_mail(uplink);

@@ -367,6 +367,10 @@ void uplink_end_connection(struct uplink *uplink, const char *reason)
     bool is_failure = !uplink->retry_at_once;
 
     uplink_timer_off(uplink);
+    /* What Paho has queued and not written would go out first on its next connection, before
+     * the messages that were sent earlier and are sent again. */
+    if (uplink->in_flight > 0)
+        uplink->must_destroy = true;
     uplink_sweep(uplink);
     uplink->limits = uplink_no_limits();
     if (uplink->phase == PHASE_STOPPING) {
@@ -398,15 +402,54 @@ static void next_epoch(void *context)
     uplink->epoch++;
 }
 
+static void begin_destroy(void *context)
+{
+    struct uplink *uplink = context;
+
+    uplink->epoch++;
+    uplink->destroying = true;
+}
+
+static void end_destroy(void *context)
+{
+    struct uplink *uplink = context;
+
+    uplink->destroying = false;
+}
+
 /* Its callbacks come on this thread; those of the connection are of no interest any more. */
 void uplink_destroy_client(struct uplink *uplink)
 {
     if (!uplink->client)
         return;
-    mailbox_locked(&uplink->mailbox, next_epoch, uplink);
+    mailbox_locked(&uplink->mailbox, begin_destroy, uplink);
     MQTTAsync_destroy(&uplink->client);
+    mailbox_locked(&uplink->mailbox, end_destroy, uplink);
     uplink->client = NULL;
     uplink->must_destroy = false;
+}
+
+/*
+ * With its last client the library ends its threads, which takes 0.1 s and more
+ * of the caller's time and leaks a little with OpenSSL (upstream #1383). A client
+ * that never connects keeps them, so that the other one may come and go.
+ */
+static int keep_library(struct uplink *uplink)
+{
+    int rc = MQTTASYNC_SUCCESS;
+
+    if (!uplink->keeper)
+        rc = MQTTAsync_create(&uplink->keeper, "tcp://127.0.0.1", "",
+                              MQTTCLIENT_PERSISTENCE_NONE, NULL);
+    if (rc != MQTTASYNC_SUCCESS)
+        uplink->keeper = NULL;
+    return rc;
+}
+
+void uplink_leave_library(struct uplink *uplink)
+{
+    uplink_destroy_client(uplink);
+    MQTTAsync_destroy(&uplink->keeper); /* NULL is accepted */
 }
 
 static int create_client(struct uplink *uplink, const char *uri)
@@ -419,7 +462,9 @@ static int create_client(struct uplink *uplink, const char *uri)
     options.deleteOldestMessages = 0; /* 1.3.12 would delete without a word (upstream #1542) */
     options.restoreMessages = 0;
     options.persistQoS0 = 0;
-    int rc = MQTTAsync_createWithOptions(&uplink->client, uri, uplink->settings.client_id,
+    int rc = keep_library(uplink);
+    if (rc == MQTTASYNC_SUCCESS)
+        rc = MQTTAsync_createWithOptions(&uplink->client, uri, uplink->settings.client_id,
                                          MQTTCLIENT_PERSISTENCE_NONE, NULL, &options);
     if (rc != MQTTASYNC_SUCCESS) {
         uplink->client = NULL;

@@ -108,7 +108,8 @@ static bool accept_answer(void *context)
 
     if (slot->state != SLOT_SENT ||
         (slot->generation & GENERATION_MASK) != verdict->generation) {
-        atomic_fetch_add_explicit(&verdict->uplink->late_answers, 1, memory_order_relaxed);
+        if (!verdict->uplink->destroying)
+            atomic_fetch_add_explicit(&verdict->uplink->late_answers, 1, memory_order_relaxed);
         return false;
     }
     slot->state = SLOT_ANSWERED;
