@@ -7,9 +7,16 @@
  * March, so that the leap day is the last day of its year and needs no case of
  * its own.
  *
- * Whether the clock is disciplined is asked at most once a second: it changes
- * once in a daemon's life, and a loop turn should not pay two system calls for
- * it.
+ * A wall clock is believed when the kernel says that somebody disciplines it. The
+ * measure is its maximum error, as timedatectl takes it: the kernel lets it grow
+ * without NTP (16 s are reached in nine hours) and raises it at once when the
+ * clock is set by hand; the flag STA_UNSYNC is left standing by some daemons. A
+ * clock from before this program was written is wrong whatever anybody says: an
+ * isolated network may have a time server that booted in 1970 itself.
+ *
+ * This is asked once a second, for a turn of the loop should not pay a system
+ * call for it, and whenever the wall clock was stepped: what was true before a
+ * step says nothing of the time after it.
  */
 #include "clock.h"
 
@@ -30,6 +37,9 @@
 #define CLOCK_WALL_MAX  INT64_C(253402300799999) /* 9999-12-31T23:59:59.999Z */
 #define CLOCK_TEXT_SIZE 24
 #define CLOCK_ASK_EVERY CLOCK_SECOND_MS
+#define CLOCK_STEP_MS   100                    /* two readings in one turn differ by less */
+#define CLOCK_ERROR_MAX 16000000L              /* us: what the kernel says when unsure */
+#define CLOCK_EARLIEST  INT64_C(1735689600000) /* 2025-01-01 */
 #define CLOCK_SYNC_FILE "/run/systemd/timesync/synchronized"
 #define CLOCK_BOOT_FILE "/proc/sys/kernel/random/boot_id"
 
@@ -41,34 +51,40 @@ static int64_t clock_ms(clockid_t id)
     return (int64_t)now.tv_sec * CLOCK_SECOND_MS + now.tv_nsec / 1000000;
 }
 
-/* Where a sandbox forbids adjtimex the file alone decides. */
-static bool clock_ask_synchronized(void)
+/* Where a sandbox forbids adjtimex the file decides. Otherwise it does not: it stays when the
+ * clock is set by hand. */
+static bool clock_ask_disciplined(void)
 {
     struct timex state = {0};
-    int r = adjtimex(&state);
 
-    if (r >= 0 && r != TIME_ERROR && !(state.status & STA_UNSYNC))
-        return true;
+    if (adjtimex(&state) >= 0)
+        return state.maxerror < CLOCK_ERROR_MAX;
     return access(CLOCK_SYNC_FILE, F_OK) == 0;
 }
 
-static bool clock_is_synchronized(int64_t boot_ms)
+static bool clock_is_disciplined(int64_t wall_ms, int64_t boot_ms)
 {
-    static bool synchronized;
+    static bool disciplined;
     static int64_t asked_ms = -CLOCK_ASK_EVERY;
+    static int64_t asked_wall_ms;
+    int64_t passed_ms = boot_ms - asked_ms;
+    int64_t stepped_ms = wall_ms - asked_wall_ms - passed_ms;
 
-    if (boot_ms - asked_ms >= CLOCK_ASK_EVERY) {
-        synchronized = clock_ask_synchronized();
+    if (passed_ms >= CLOCK_ASK_EVERY || passed_ms < 0 || stepped_ms > CLOCK_STEP_MS ||
+        stepped_ms < -CLOCK_STEP_MS) {
+        disciplined = clock_ask_disciplined();
         asked_ms = boot_ms;
+        asked_wall_ms = wall_ms;
     }
-    return synchronized;
+    return disciplined;
 }
 
 void clock_read(struct clock_reading *ret)
 {
     ret->wall_ms = clock_ms(CLOCK_REALTIME);
     ret->boot_ms = clock_ms(CLOCK_BOOTTIME);
-    ret->synchronized = clock_is_synchronized(ret->boot_ms);
+    ret->synchronized =
+        clock_is_disciplined(ret->wall_ms, ret->boot_ms) && ret->wall_ms >= CLOCK_EARLIEST;
 }
 
 uint64_t clock_monotonic_us(void)

@@ -15,8 +15,8 @@
 struct clock_reading {
     int64_t wall_ms;
     int64_t boot_ms;
-    bool synchronized; /* adjtimex(2): the kernel clock is being disciplined; or
-                          /run/systemd/timesync/synchronized exists */
+    bool synchronized; /* may wall_ms be believed? adjtimex(2) says so, or, where it may not be
+                          asked, /run/systemd/timesync/synchronized; never before 2025 */
 };
 
 void clock_read(struct clock_reading *ret);

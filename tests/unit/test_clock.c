@@ -8,13 +8,90 @@
 
 #include <cmocka.h>
 
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/timex.h>
 #include <time.h>
 
 #include "daemon/clock.h"
 
 #define DAY_MS INT64_C(86400000)
+
+/* ---- the kernel, as the module sees it ---- */
+
+static struct {
+    int64_t wall_shift_s; /* against the true one */
+    int64_t boot_shift_s;
+    bool forbidden; /* adjtimex, as a sandbox may */
+    long max_error_us;
+    int status;
+    bool file_exists;
+    unsigned asked;
+} kernel;
+
+int __real_clock_gettime(clockid_t id, struct timespec *ret);
+int __wrap_clock_gettime(clockid_t id, struct timespec *ret);
+int __wrap_adjtimex(struct timex *state);
+int __wrap_access(const char *path, int mode);
+
+int __wrap_clock_gettime(clockid_t id, struct timespec *ret)
+{
+    int r = __real_clock_gettime(id, ret);
+
+    if (id == CLOCK_REALTIME)
+        ret->tv_sec += kernel.wall_shift_s;
+    if (id == CLOCK_BOOTTIME)
+        ret->tv_sec += kernel.boot_shift_s;
+    return r;
+}
+
+int __wrap_adjtimex(struct timex *state)
+{
+    kernel.asked++;
+    if (kernel.forbidden) {
+        errno = EPERM;
+        return -1;
+    }
+    state->maxerror = kernel.max_error_us;
+    state->status = kernel.status;
+    return kernel.status & STA_UNSYNC ? TIME_ERROR : TIME_OK;
+}
+
+int __wrap_access(const char *path, int mode)
+{
+    (void)mode;
+    assert_string_equal(path, "/run/systemd/timesync/synchronized");
+    return kernel.file_exists ? 0 : -1;
+}
+
+/* A second later, so that the kernel is asked again. */
+static bool synchronized_later(void)
+{
+    struct clock_reading reading;
+
+    kernel.boot_shift_s += 2;
+    kernel.wall_shift_s += 2;
+    clock_read(&reading);
+    return reading.synchronized;
+}
+
+static bool synchronized_now(void)
+{
+    struct clock_reading reading;
+
+    clock_read(&reading);
+    return reading.synchronized;
+}
+
+static int reset_kernel(void **state)
+{
+    (void)state;
+    memset(&kernel, 0, sizeof kernel);
+    kernel.max_error_us = 16000000;
+    kernel.status = STA_UNSYNC;
+    return 0;
+}
 
 static void a_reading_is_close_to_the_kernels_clocks(void **state)
 {
@@ -159,6 +236,59 @@ static void spans_are_told_in_two_units_at_most(void **state)
     }
 }
 
+static void the_kernels_maximum_error_says_whether_the_clock_is_believed(void **state)
+{
+    (void)state;
+    assert_false(synchronized_later());
+    kernel.max_error_us = 15999999;
+    assert_true(synchronized_later()); /* chrony without rtcsync leaves STA_UNSYNC standing */
+    kernel.status = 0;
+    assert_true(synchronized_later());
+    kernel.max_error_us = 16000000;
+    assert_false(synchronized_later());
+    kernel.file_exists = true; /* it says that the clock once was right */
+    assert_false(synchronized_later());
+}
+
+static void where_the_kernel_may_not_be_asked_the_file_of_timesyncd_decides(void **state)
+{
+    (void)state;
+    kernel.forbidden = true;
+    assert_false(synchronized_later());
+    kernel.file_exists = true;
+    assert_true(synchronized_later());
+}
+
+static void a_clock_from_before_this_program_is_never_believed(void **state)
+{
+    (void)state;
+    kernel.max_error_us = 1000;
+    kernel.status = 0;
+    assert_true(synchronized_later());
+    kernel.wall_shift_s = -time(NULL) + 100;
+    assert_false(synchronized_later());
+    kernel.wall_shift_s = 0;
+    assert_true(synchronized_later());
+}
+
+/* Who sets the clock by hand makes the kernel unsure in the same moment. */
+static void a_step_is_noticed_at_once_and_a_quiet_clock_is_asked_once_a_second(void **state)
+{
+    (void)state;
+    kernel.max_error_us = 1000;
+    assert_true(synchronized_later());
+    kernel.asked = 0;
+    for (int i = 0; i < 100; i++)
+        assert_true(synchronized_now());
+    assert_true(kernel.asked <= 1);
+    kernel.max_error_us = 16000000;
+    kernel.wall_shift_s -= 3 * 86400;
+    assert_false(synchronized_now());
+    kernel.max_error_us = 1000;
+    kernel.wall_shift_s += 3 * 86400;
+    assert_true(synchronized_now());
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -169,6 +299,14 @@ int main(void)
         cmocka_unit_test(text_that_is_no_such_time_is_refused),
         cmocka_unit_test(the_boot_id_is_an_uuid_and_stays_the_same),
         cmocka_unit_test(spans_are_told_in_two_units_at_most),
+        cmocka_unit_test_setup(the_kernels_maximum_error_says_whether_the_clock_is_believed,
+                               reset_kernel),
+        cmocka_unit_test_setup(where_the_kernel_may_not_be_asked_the_file_of_timesyncd_decides,
+                               reset_kernel),
+        cmocka_unit_test_setup(a_clock_from_before_this_program_is_never_believed,
+                               reset_kernel),
+        cmocka_unit_test_setup(
+            a_step_is_noticed_at_once_and_a_quiet_clock_is_asked_once_a_second, reset_kernel),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

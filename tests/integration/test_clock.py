@@ -1,0 +1,240 @@
+"""Clocks that are wrong, set, stepped or absent: nothing ends early, nothing stays for ever.
+
+The daemon is the real one; the clocks under it are moved while it runs.
+"""
+
+import calendar
+import os
+import sys
+import time
+
+sys.dont_write_bytecode = True
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
+
+from broker import Link, Mosquitto  # noqa: E402
+from fake_clock import FakeClock  # noqa: E402
+from gateway import Gateway, check_audit, check_balance  # noqa: E402
+from mqtt import Subscriber, spool_id  # noqa: E402
+from tap import case, check, cleanup, equal, run_all, wait_for  # noqa: E402
+
+MINUTE, HOUR, DAY = 60, 3600, 86400
+# How long a test may take beside the time that it lets pass.
+SLACK = 60
+
+
+def seconds_of(text):
+    """A record's time in seconds since 1970."""
+    return calendar.timegm(time.strptime(text[:19], "%Y-%m-%dT%H:%M:%S"))
+
+
+def near(seen, wanted, what):
+    check(wanted <= seen <= wanted + SLACK, "%s: %s, wanted %s or a little more"
+          % (what, seen, wanted))
+
+
+def publish(gateway, *expiries):
+    """One message for each expiry in seconds, None: none; their ids."""
+    with gateway.client(5) as client:
+        return [spool_id(client.publish_wait(
+            "plant/t", b"%d" % number,
+            properties={} if expiry is None else {"message_expiry": expiry}))
+                for number, expiry in enumerate(expiries)]
+
+
+def wait_synchronized(gateway, wanted=True):
+    wait_for(lambda: gateway.status().get("clock", {}).get("synchronized") is wanted, 10,
+             lambda: "clock.synchronized %s, it is %r" % (wanted, gateway.status().get("clock")))
+
+
+def wait_age(gateway, seconds):
+    def reached():
+        age = gateway.status().get("spool", {}).get("oldest_age_ms", 0) / 1000
+        return seconds <= age <= seconds + SLACK
+    wait_for(reached, 10, lambda: "the oldest message %d s old, it is %r"
+             % (seconds, gateway.status().get("spool")))
+
+
+def ticks(gateway, seconds=2.5):
+    """The daemon looks at its limits each second; it had a chance to do wrong."""
+    before = gateway.status()["uptime_ms"]
+    wait_for(lambda: gateway.status()["uptime_ms"] > before + seconds * 1000, 20, "some ticks")
+
+
+def far_side():
+    broker = Mosquitto().start()
+    far = Subscriber(broker.address).start()
+    cleanup(far.stop)
+    return broker, far
+
+
+def audit_is_sound(gateway):
+    done = gateway.tool("audit", "--json")
+    equal(done.returncode, 0, "exit code of mqtt-spool audit: %r" % done.stdout)
+
+
+@case
+def booted_in_1970_and_set_right_later_nothing_goes_early_and_the_broker_gets_what_is_left():
+    broker, far = far_side()
+    link = Link(broker.port)
+    clock = FakeClock()
+    clock.set_1970()
+    gateway = Gateway(link.url).start(env=clock.env())
+    ids = publish(gateway, HOUR, 2 * DAY, None)
+    wait_synchronized(gateway, False)
+    clock.pass_time(30 * MINUTE)
+    wait_age(gateway, 30 * MINUTE)
+    clock.synchronize(time.time())
+    wait_synchronized(gateway)
+    ticks(gateway)
+    equal(gateway.audit_lines(), [], "records, 56 years later")
+    wait_age(gateway, 30 * MINUTE)
+    clock.pass_time(30 * MINUTE)
+    line = gateway.wait_audit(1)[0]
+    equal((line["id"], line["outcome"], line["reason"]), (ids[0], "expired", "message_expiry"))
+    near(line["age_ms"] / 1000, HOUR, "age in the record")
+    check(line["accepted"].startswith("1970-"), "accepted as the clock then said", line)
+    near(seconds_of(line["time"]), int(time.time()) + 30 * MINUTE - SLACK // 2, "time")
+    link.mend()
+    gateway.wait_drained()
+    wait_for(lambda: len(far.messages) == 2, 10, "two at the broker")
+    left = far.messages[0].properties["message_expiry"]
+    check(2 * DAY - HOUR - SLACK <= left <= 2 * DAY - HOUR, "expiry that is sent on", left)
+    check("message_expiry" not in far.messages[1].properties, "none where there was none")
+    gateway.stop()
+    check_audit(gateway.audit_lines())
+    audit_is_sound(gateway)
+
+
+@case
+def days_switched_off_count_when_the_clock_is_right_again_and_only_for_what_was_there():
+    broker, far = far_side()
+    link = Link(broker.port)
+    clock = FakeClock()
+    gateway = Gateway(link.url, retention={"max_age": "5d"}).start(env=clock.env())
+    publish(gateway, 2 * DAY, 10 * DAY, None)
+    wait_synchronized(gateway)
+    gateway.stop()
+    clock.set_1970()
+    clock.reboot()
+    gateway.start(env=clock.env())
+    publish(gateway, 2 * DAY, 10 * DAY, None)
+    ticks(gateway)
+    equal(gateway.audit_lines(), [], "records while nobody knows the time")
+    clock.synchronize(time.time() + 3 * DAY)
+    wait_synchronized(gateway)
+    lines = gateway.wait_audit(1)
+    equal([(line["id"], line["outcome"]) for line in lines], [(1, "expired")])
+    near(lines[0]["age_ms"] / 1000, 3 * DAY, "age of what expired meanwhile")
+    wait_age(gateway, 3 * DAY)
+    link.mend()
+    gateway.wait_drained()
+    wait_for(lambda: len(far.messages) == 5, 10, "five at the broker")
+    left = [message.properties.get("message_expiry") for message in far.messages]
+    for seen, wanted in zip(left, (7 * DAY, None, 2 * DAY, 10 * DAY, None)):
+        check(seen == wanted or wanted and wanted - SLACK <= seen <= wanted,
+              "what is left of the expiries: %r" % left)
+    gateway.stop()
+    check_audit(gateway.audit_lines())
+    audit_is_sound(gateway)
+
+
+@case
+def max_age_ends_at_the_sync_what_lay_through_the_days_off():
+    clock = FakeClock()
+    gateway = Gateway(retention={"max_age": "5d"}).start(env=clock.env())
+    publish(gateway, None, None)
+    gateway.kill()
+    clock.set_1970()
+    clock.reboot()
+    gateway.start(env=clock.env())
+    publish(gateway, None, None)
+    clock.synchronize(time.time() + 6 * DAY)
+    lines = gateway.wait_audit(2)
+    ticks(gateway)
+    equal([(line["id"], line["reason"]) for line in gateway.audit_lines()],
+          [(1, "max_age"), (2, "max_age")])
+    near(lines[0]["age_ms"] / 1000, 6 * DAY, "age")
+    near(seconds_of(lines[0]["time"]) - seconds_of(lines[0]["accepted"]), 6 * DAY, "times")
+    clock.pass_time(5 * DAY)
+    gateway.wait_audit(4)
+    gateway.stop()
+    check_audit(gateway.audit_lines())
+
+
+@case
+def ntp_steps_both_ways_while_it_runs_and_over_sigkill():
+    broker, far = far_side()
+    link = Link(broker.port)
+    clock = FakeClock()
+    gateway = Gateway(link.url, retention={"max_age": "1d"}).start(env=clock.env())
+    ids = publish(gateway, HOUR, None)
+    for seconds in (-3 * DAY, 400 * DAY, -397 * DAY, -3 * DAY):
+        clock.step(seconds)
+        ticks(gateway, 1.2)
+        ids += publish(gateway, HOUR, None)
+        gateway.kill()
+        gateway.start(env=clock.env())
+    equal(gateway.audit_lines(), [], "records")
+    clock.step(3 * DAY)
+    link.mend()
+    ledger = gateway.wait_drained()
+    check_balance(ledger)
+    equal(ledger["delivered"], 10)
+    wait_for(lambda: len(far.messages) == 10, 10, "all at the broker")
+    left = [message.properties["message_expiry"] for message in far.messages[::2]]
+    check(all(HOUR - 2 * SLACK <= seen <= HOUR for seen in left), "expiries", left)
+    lines = gateway.wait_audit(10)
+    gateway.stop()
+    check_audit(lines)
+    equal([line["id"] for line in lines], ids, "in the order of acceptance")
+    check(all(line["age_ms"] < 2 * SLACK * 1000 for line in lines), "ages", lines[0])
+    accepted = [seconds_of(line["accepted"]) for line in lines]
+    check(accepted != sorted(accepted), "times of acceptance stepped", accepted)
+
+
+@case
+def a_step_back_shows_in_the_times_of_the_audit_and_not_in_its_order():
+    broker, far = far_side()
+    clock = FakeClock()
+    gateway = Gateway(broker.url).start(env=clock.env())
+    publish(gateway, None)
+    gateway.wait_audit(1)
+    clock.step(-3 * DAY)
+    publish(gateway, None)
+    gateway.wait_audit(2)
+    gateway.stop()
+    first, second = gateway.audit_lines()
+    check_audit([first, second])
+    near(seconds_of(first["time"]) - seconds_of(second["time"]), 3 * DAY - SLACK // 2, "step")
+    done = gateway.tool("audit")
+    equal(done.returncode, 0, "exit code of the tool")
+    check(b"set back 1 time" in done.stdout, "the tool tells of the step", done.stdout)
+    equal(len(far.messages), 2)
+
+
+@case
+def without_any_clock_the_time_with_power_counts_over_cuts():
+    clock = FakeClock()
+    clock.set_1970()
+    gateway = Gateway(retention={"max_age": "2h"}).start(env=clock.env())
+    publish(gateway, None)
+    database = os.path.join(gateway.spool, "spool.db-wal")
+    for hours in (0, 1):
+        wait_age(gateway, hours * 50 * MINUTE)
+        before = os.stat(database).st_mtime_ns
+        clock.pass_time(50 * MINUTE)
+        wait_age(gateway, (hours + 1) * 50 * MINUTE)
+        wait_for(lambda: os.stat(database).st_mtime_ns != before, 10, "the clock is written")
+        gateway.kill()
+        clock.set_1970()
+        clock.reboot()
+        gateway.start(env=clock.env())
+    wait_age(gateway, 100 * MINUTE)
+    equal(gateway.audit_lines(), [], "records")
+    clock.pass_time(20 * MINUTE)
+    near(gateway.wait_audit(1)[0]["age_ms"] / 1000, 2 * HOUR, "age")
+    wait_synchronized(gateway, False)
+    gateway.stop()
+
+
+run_all()
