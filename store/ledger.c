@@ -262,7 +262,7 @@ static int forget_lane(struct spool *spool, struct lane *lane)
 /* Lanes that nobody configures and of which neither a message nor a record is left. */
 static int forget_lanes(struct spool *spool)
 {
-    uint64_t oldest_seq;
+    uint64_t oldest_seq = 0;
     int r = first_seq(spool, &oldest_seq);
     size_t kept = spool->configured_count;
     for (size_t i = kept; i < spool->lane_count; i++) {
