@@ -1,9 +1,10 @@
 /*
- * uplink-private.h - what the three files of the uplink share
+ * uplink-private.h - what the files of the uplink share
  *
  *   uplink.c          life, settings, the mailbox: from Paho's threads into the loop
  *   uplink_slots.c    messages: send into a slot, answer, sweep
- *   uplink_connect.c  the client and its connection: attempts, back-off, watchdogs
+ *   uplink_connect.c  the life of the connection: attempts, back-off, watchdogs
+ *   uplink_client.c   Paho's client and its callbacks
  *
  * Fields marked (locked) are written by Paho's threads too, under the mailbox's
  * mutex. All others belong to the loop thread. Paho's callbacks get numbers as
@@ -175,18 +176,24 @@ void uplink_timer_set(struct uplink *uplink, int64_t due_boot_ms);
 void uplink_timer_off(struct uplink *uplink);
 void uplink_connect(struct uplink *uplink);
 void uplink_disconnect(struct uplink *uplink, enum uplink_phase phase);
-void uplink_destroy_client(struct uplink *uplink);
-/* The client and all that the library keeps: its threads end. */
-void uplink_leave_library(struct uplink *uplink);
 /* Also for a connection that never came to be. */
 void uplink_end_connection(struct uplink *uplink, const char *reason);
 void uplink_on_event(struct uplink *uplink, struct uplink_event *event);
 void uplink_on_text(struct uplink *uplink);
-/* Any thread. */
-void uplink_post_text(const char *text);
 /* Full jitter: 0 to min * 2^round, at most max. @random: any 64 bits. */
 uint64_t uplink_backoff_ms(uint64_t min_ms, uint64_t max_ms, unsigned round, uint64_t random);
+
+/* uplink_client.c */
+/* Begins an attempt at uplink->broker. Return: is it under way? If not, @reason says why. */
+bool uplink_client_connect(struct uplink *uplink, char reason[static UPLINK_TEXT_MAX]);
+/* Return: is it under way? */
+bool uplink_client_disconnect(struct uplink *uplink);
+void uplink_destroy_client(struct uplink *uplink);
+/* The client and all that the library keeps: its threads end. */
+void uplink_leave_library(struct uplink *uplink);
 bool uplink_uri_is_tls(const char *uri);
+/* Any thread. */
+void uplink_post_text(const char *text);
 /* The part of an OpenSSL error line that helps a person. */
 void uplink_tls_text(const char *line, size_t size, char text[static UPLINK_TEXT_MAX]);
 
