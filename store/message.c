@@ -22,7 +22,6 @@
 #include <assert.h>
 #include <errno.h>
 #include <string.h>
-#include <sys/statvfs.h>
 
 enum { FLAGS_QOS = 3, FLAGS_RETAIN = 4 };
 
@@ -57,56 +56,16 @@ bool spool_has_room(const struct spool *spool, unsigned lane_index, uint64_t cha
            message_bytes_ahead(lane) + charge <= limits->max_bytes;
 }
 
-static int count_free_pages(struct spool *spool, uint64_t *ret)
-{
-    struct stmt *stmt = spool_stmt(spool, STMT_FREE_PAGES);
-    int rc = stmt_step(stmt);
-    uint64_t pages = rc == SQLITE_ROW ? (uint64_t)stmt_int(stmt, 0) : 0;
-    int r = spool_result(spool, rc);
-    stmt_reset(stmt);
-    if (r == 0)
-        *ret = pages;
-    return r;
-}
-
-/*
- * Looks once a batch. What lies above the reserve may be used, and of the free
- * pages inside the database one half: the other is for outcome rows.
- */
-static int learn_disk_room(struct spool *spool)
-{
-    if (spool->disk_room_known)
-        return 0;
-    struct statvfs disk;
-    if (fstatvfs(spool->directory_fd, &disk) < 0)
-        return spool_fail(spool, -errno, "statvfs: %s", strerror(errno));
-    uint64_t disk_free = (uint64_t)disk.f_bavail * disk.f_frsize;
-    spool->disk_is_low = disk_free < spool->disk_reserve;
-    uint64_t room = disk_free - spool->disk_reserve;
-    if (spool->disk_is_low) {
-        uint64_t pages;
-        int r = count_free_pages(spool, &pages);
-        if (r != 0)
-            return r;
-        room = pages * SPOOL_PAGE_BYTES / 2;
-    }
-    spool->disk_room = room;
-    spool->disk_room_known = true;
-    return 0;
-}
-
-static int check_room(struct spool *spool, const struct spool_message *message, uint64_t charge)
+static int check_room(struct spool *spool,
+                      const struct spool_message *message,
+                      const struct spool_time *now,
+                      uint64_t charge)
 {
     if (spool->is_doomed)
         return SPOOL_E_DISK;
     if (!spool_has_room(spool, message->lane, charge))
         return spool_fail(spool, SPOOL_E_FULL, "the limit of the lane is reached");
-    int r = learn_disk_room(spool);
-    if (r != 0)
-        return r;
-    if (spool->batch_charge + charge > spool->disk_room)
-        return spool_fail(spool, SPOOL_E_DISK, "free disk space is below the reserve");
-    return 0;
+    return room_for(spool, &spool->lanes[message->lane], now, charge);
 }
 
 static uint32_t sum_of_message(const struct spool_message *message, int64_t key, int64_t flags)
@@ -166,6 +125,7 @@ static void count_append(struct spool *spool,
     spool->batch_messages++;
     spool->batch_bytes += message->payload.size;
     spool->batch_charge += entry->charge;
+    room_took(spool, entry->charge);
     int64_t expires_at = entry->accepted_at + message->expiry_ms;
     if (message->expiry_ms >= 0 && expires_at < spool->expiry_due_ms)
         spool->expiry_due_ms = expires_at;
@@ -184,7 +144,7 @@ int spool_append(struct spool *spool,
     uint64_t charge = spool_charge(message);
     if (charge > UINT32_MAX)
         return spool_fail(spool, SPOOL_E_FULL, "the message is too large");
-    int r = check_room(spool, message, charge);
+    int r = check_room(spool, message, now, charge);
     if (r == 0)
         r = spool_begin(spool);
     if (r != 0)

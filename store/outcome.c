@@ -22,7 +22,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { PRUNE_BUDGET = 4096 };
+enum { PRUNE_BUDGET = 4096, FAILURES_KEPT_MIN = 1000 };
 
 static const char *const outcome_names[SPOOL_OUTCOMES] = {
     [SPOOL_DELIVERED] = "delivered", [SPOOL_EVICTED] = "evicted", [SPOOL_EXPIRED] = "expired",
@@ -289,6 +289,18 @@ static uint64_t count_kept_failures(const struct spool *spool)
     return failed - spool->progress.failures_pruned;
 }
 
+static uint64_t max_of(uint64_t a, uint64_t b)
+{
+    return a > b ? a : b;
+}
+
+/* While the disk is short failures are replaced, not added: see room.c. */
+static uint64_t failures_in_debt(const struct spool *spool, uint64_t kept)
+{
+    uint64_t spare = kept > FAILURES_KEPT_MIN ? kept - FAILURES_KEPT_MIN : 0;
+    return spool->disk_debt < spare ? spool->disk_debt : spare;
+}
+
 /*
  * Up to which seq failures are too old or too many. All rows up to pruned_seq
  * are failures, so the oldest rows are the ones to look at.
@@ -300,6 +312,7 @@ static int measure_failures(struct spool *spool,
 {
     uint64_t kept = count_kept_failures(spool);
     uint64_t excess = kept > spool->keep_failures_count ? kept - spool->keep_failures_count : 0;
+    excess = max_of(excess, failures_in_debt(spool, kept));
     uint64_t keep_ms =
         spool->keep_failures_ms < INT64_MAX / 2 ? spool->keep_failures_ms : INT64_MAX / 2;
     struct stmt *stmt = spool_stmt(spool, STMT_OLDEST_OUTCOMES);
@@ -326,8 +339,9 @@ static int measure_failures(struct spool *spool,
 
 static int prune_failures(struct spool *spool, int64_t clock_ms)
 {
-    if (clock_ms < spool->keep_due_ms &&
-        count_kept_failures(spool) <= spool->keep_failures_count)
+    uint64_t kept = count_kept_failures(spool);
+    if (clock_ms < spool->keep_due_ms && kept <= spool->keep_failures_count &&
+        failures_in_debt(spool, kept) == 0)
         return 0;
     uint64_t up_to = 0;
     uint64_t count;
@@ -343,6 +357,7 @@ static int prune_failures(struct spool *spool, int64_t clock_ms)
     if ((uint64_t)sqlite3_changes(spool->db) != count)
         return spool_fail(spool, -EBADMSG, "the outcome table holds rows it should not");
     spool->progress.failures_pruned += count;
+    spool->disk_debt -= count < spool->disk_debt ? count : spool->disk_debt;
     return 0;
 }
 

@@ -20,7 +20,7 @@
 
 #include <stdlib.h>
 
-enum { EXPIRY_CHUNK = 256 };
+enum { EXPIRY_CHUNK = 256, DISK_BUDGET = 1000 };
 
 /* One call of spool_retain(). */
 struct sweep {
@@ -200,6 +200,35 @@ static int hold_size(struct sweep *sweep, struct lane *lane)
                                       .accepted_till = INT64_MIN};
         return cut_lane(sweep, lane, excess, &first);
     }
+    return 0;
+}
+
+int retention_evict_for_disk(struct spool *spool,
+                             struct lane *lane,
+                             const struct spool_time *now,
+                             uint64_t bytes,
+                             uint64_t *ret_freed)
+{
+    if (lane->limits.when_full != SPOOL_EVICT_OLDEST)
+        return 0;
+    struct sweep sweep = {
+        .spool = spool,
+        .now = now,
+        .clock_ms = spool_clock_ms(spool, now),
+        .budget = DISK_BUDGET,
+    };
+    const struct excess excess = {
+        .reason = SPOOL_REASON_DISK, .bytes = bytes, .accepted_till = INT64_MIN};
+    uint64_t before = lane->working.bytes;
+    int64_t first;
+    int r = cut_lane(&sweep, lane, excess, &first);
+    if (r > 0) /* as in spool_retain() */
+        return spool->in_transaction && spool_lose_batch(spool) < 0 ? spool->failed : r;
+    if (r < 0)
+        return r;
+    spool->disk_evictions += DISK_BUDGET - sweep.budget;
+    spool->disk_debt += DISK_BUDGET - sweep.budget;
+    *ret_freed = before - lane->working.bytes;
     return 0;
 }
 
@@ -429,7 +458,8 @@ int spool_retain(struct spool *spool,
     }
     if (r < 0)
         return r;
-    *ret_evicted = budget - sweep.budget;
+    *ret_evicted = budget - sweep.budget + spool->disk_evictions;
+    spool->disk_evictions = 0;
     *ret_more = sweep.more;
     return 0;
 }

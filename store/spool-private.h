@@ -27,6 +27,7 @@ enum {
     SPOOL_NEXT_BUDGET = 1024, /* rows that one spool_next() looks at */
     SPOOL_PAGE_BYTES = 4096,
     SPOOL_WORDS_MAX = 256,
+    SPOOL_DISK_CREDIT_BYTES = 1 << 20, /* see room.c */
 };
 
 struct spool_counters {
@@ -114,8 +115,13 @@ struct spool {
     uint64_t disk_reserve;
     uint64_t disk_room; /* charges that may still be appended */
     bool disk_room_known;
-    bool disk_is_low; /* below the reserve, or full, when last looked at */
-    int wal_pages;    /* after the last commit */
+    bool disk_is_low;            /* below the reserve, or full, when last looked at */
+    uint64_t disk_credit;        /* charges that may go for the disk before more is accepted */
+    uint64_t disk_credit_before; /* the open batch */
+    unsigned disk_evictions;     /* since spool_retain() last told of them */
+    uint64_t disk_debt;          /* exported failures that are to go for those that came */
+    int wal_pages;               /* after the last commit */
+    int wal_moved_pages;         /* of these are in the database already */
 
     struct lane *scan_lane; /* whose messages STMT_SCAN is walking, or NULL */
     uint64_t in_flight;
@@ -162,6 +168,8 @@ SPOOL_MUST_CHECK int spool_begin(struct spool *spool);
 SPOOL_MUST_CHECK int spool_rollback(struct spool *spool);
 /* Rolls back in the middle of a batch; who appended to it learns so from the commit. */
 SPOOL_MUST_CHECK int spool_lose_batch(struct spool *spool);
+/* Uses the WAL from its start again, if no reader is in the way; wal_pages tells. */
+SPOOL_MUST_CHECK int spool_restart_wal(struct spool *spool);
 /* Frees the read snapshot that spool_next() may hold. */
 void spool_end_scan(struct spool *spool);
 
@@ -198,6 +206,20 @@ SPOOL_MUST_CHECK int message_write_settled(struct spool *spool, const struct spo
 /* What the lane will hold once everything settled is written. */
 uint64_t message_count_ahead(const struct lane *lane);
 uint64_t message_bytes_ahead(const struct lane *lane);
+
+/* retention.c: the oldest go, of about so many bytes; only where the lane evicts. */
+SPOOL_MUST_CHECK int retention_evict_for_disk(struct spool *spool,
+                                              struct lane *lane,
+                                              const struct spool_time *now,
+                                              uint64_t bytes,
+                                              uint64_t *ret_freed);
+
+/* room.c: is there room for so much more in the batch, or can it be made? 0; SPOOL_E_DISK. */
+SPOOL_MUST_CHECK int room_for(struct spool *spool,
+                              const struct lane *lane,
+                              const struct spool_time *now,
+                              uint64_t charge);
+void room_took(struct spool *spool, uint64_t charge);
 
 /* outcome.c */
 SPOOL_MUST_CHECK int outcome_prune(struct spool *spool, const struct spool_time *now);

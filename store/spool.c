@@ -162,6 +162,8 @@ static int note_wal_pages(void *context, sqlite3 *db, const char *name, int page
 {
     (void)db, (void)name;
     struct spool *spool = context;
+    if (pages < spool->wal_moved_pages) /* it began anew */
+        spool->wal_moved_pages = 0;
     spool->wal_pages = pages;
     return SQLITE_OK;
 }
@@ -286,6 +288,7 @@ static struct spool *spool_new(void)
     spool->directory_fd = -1;
     spool->expiry_due_ms = INT64_MIN;
     spool->keep_due_ms = INT64_MIN;
+    spool->disk_credit = SPOOL_DISK_CREDIT_BYTES;
     return spool;
 }
 
@@ -405,6 +408,7 @@ int spool_begin(struct spool *spool)
     int r = spool_result(spool, stmt_run(spool_stmt(spool, STMT_BEGIN)));
     if (r == 0)
         spool->in_transaction = true;
+    spool->disk_credit_before = spool->disk_credit;
     return r;
 }
 
@@ -424,6 +428,7 @@ int spool_rollback(struct spool *spool)
     if (!sqlite3_get_autocommit(spool->db))
         r = spool_result(spool, stmt_run(spool_stmt(spool, STMT_ROLLBACK)));
     ledger_rollback(spool);
+    spool->disk_credit = spool->disk_credit_before;
     for (size_t i = 0; i < spool->lane_count; i++)
         plan_restore(&spool->lanes[i].plan);
     forget_due_times(spool);
@@ -621,10 +626,26 @@ static void after_commit(struct spool *spool, bool state_written)
 static int checkpoint(struct spool *spool)
 {
     FAILPOINT("checkpoint.before");
-    int rc = sqlite3_wal_checkpoint_v2(spool->db, NULL, SQLITE_CHECKPOINT_PASSIVE, NULL, NULL);
+    int moved = -1;
+    int rc =
+        sqlite3_wal_checkpoint_v2(spool->db, NULL, SQLITE_CHECKPOINT_PASSIVE, NULL, &moved);
     FAILPOINT("checkpoint.after");
+    if (rc == SQLITE_OK && moved >= 0)
+        spool->wal_moved_pages = moved;
     int r = spool_result(spool, rc);
     return r < 0 ? r : 0; /* no room or a reader in the way: the next commit tries again */
+}
+
+int spool_restart_wal(struct spool *spool)
+{
+    spool_end_scan(spool);
+    (void)sqlite3_busy_timeout(spool->db, 0); /* never fails; whoever reads is not waited for */
+    int rc = sqlite3_wal_checkpoint_v2(spool->db, NULL, SQLITE_CHECKPOINT_RESTART, NULL, NULL);
+    (void)sqlite3_busy_timeout(spool->db, BUSY_TIMEOUT_MS);
+    if (rc == SQLITE_OK)
+        spool->wal_pages = spool->wal_moved_pages = 0;
+    int r = spool_result(spool, rc);
+    return r < 0 ? r : 0;
 }
 
 static int give_batch_up(struct spool *spool, int condition)

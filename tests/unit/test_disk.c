@@ -171,17 +171,16 @@ static void deliver_some(struct script *script, unsigned count)
 
 static void retain_three(struct script *script)
 {
-    struct spool_limits limits = script->f->lane.limits;
-    limits.max_messages = 3;
-    if (script->fatal != 0)
+    struct spool_lane lane = script->f->lane;
+    lane.limits.max_messages = 3;
+    if (script->fatal != 0 || !went_well(script, spool_set_lanes(script->f->spool, &lane, 1)))
         return;
-    spool_set_limits(script->f->spool, &limits, 1);
     unsigned ended;
     bool more;
     (void)went_well(script,
                     spool_retain(script->f->spool, &script->f->now, 100, &ended, &more));
     if (script->fatal == 0)
-        spool_set_limits(script->f->spool, &script->f->lane.limits, 1);
+        (void)went_well(script, spool_set_lanes(script->f->spool, &script->f->lane, 1));
 }
 
 static int count_record(void *context, const struct spool_record *record)
@@ -457,6 +456,170 @@ static void memory_that_stays_short_from_anywhere_loses_nothing_committed(void *
     sweep_over(*state, &(struct sweep){"no memory for good", FAULT_ALLOC, 0, ENOMEM}, 31);
 }
 
+/* ---- room on the disk ---- */
+
+#define NO_ROOM (UINT64_MAX / 2) /* as reserve: whatever the disk holds, it is short */
+
+enum { FILLED = 4000, FILL_BATCH = 100 };
+
+static char kilobyte[1001];
+
+static int append_kilobyte(struct fixture *f, unsigned lane, uint64_t *ret_id)
+{
+    memset(kilobyte, 'x', sizeof kilobyte - 1);
+    struct spool_message message = make_message(kilobyte);
+    message.lane = lane;
+    return spool_append(f->spool, &message, &f->now, ret_id);
+}
+
+static void fill(struct fixture *f, unsigned lane, unsigned count)
+{
+    uint64_t id;
+    for (unsigned i = 0; i < count; i++) {
+        assert_int_equal(append_kilobyte(f, lane, &id), 0);
+        if (i % FILL_BATCH == FILL_BATCH - 1)
+            commit(f);
+    }
+    commit(f);
+}
+
+/* What the audit does after each commit. */
+static void export_rows(struct fixture *f)
+{
+    spool_set_exported(f->spool, spool_last_seq(f->spool));
+    commit(f);
+}
+
+static void take_the_room(struct fixture *f)
+{
+    close_spool(f);
+    f->options.disk_reserve = NO_ROOM;
+    open_spool(f);
+}
+
+static uint64_t database_bytes(const struct fixture *f)
+{
+    char path[128];
+    struct stat status;
+    (void)snprintf(path, sizeof path, "%s/spool.db", f->directory);
+    assert_int_equal(stat(path, &status), 0);
+    return (uint64_t)status.st_size;
+}
+
+static void a_disk_that_others_fill_evicts_nothing_by_itself(void **state)
+{
+    struct fixture *f = *state;
+    open_spool(f);
+    fill(f, 0, FILLED);
+    take_the_room(f);
+    for (int i = 0; i < 20; i++) {
+        unsigned ended;
+        bool more;
+        assert_int_equal(spool_retain(f->spool, &f->now, 2000, &ended, &more), 0);
+        assert_int_equal(ended, 0);
+        assert_false(more);
+        commit(f);
+    }
+    assert_int_equal(ledger_of(f).spooled, FILLED);
+}
+
+static void a_short_disk_evicts_the_oldest_only_to_take_new_ones(void **state)
+{
+    struct fixture *f = *state;
+    open_spool(f);
+    fill(f, 0, FILLED);
+    take_the_room(f);
+    uint64_t size = database_bytes(f);
+    unsigned told = 0;
+    for (int batch = 0; batch < 80; batch++) {
+        uint64_t id;
+        for (int i = 0; i < FILL_BATCH; i++)
+            assert_int_equal(append_kilobyte(f, 0, &id), 0);
+        unsigned ended;
+        bool more;
+        assert_int_equal(spool_retain(f->spool, &f->now, 2000, &ended, &more), 0);
+        told += ended;
+        commit(f);
+        export_rows(f);
+    }
+    struct spool_ledger ledger = ledger_of(f);
+    assert_int_equal(ledger.accepted, FILLED + 8000);
+    assert_int_equal(ledger.ended[SPOOL_EVICTED], told);
+    assert_in_range(ledger.spooled, FILLED * 3 / 4, FILLED);
+    assert_int_equal(next_id(f), told + 1); /* the oldest went, and nothing between */
+    struct found found = records_of(f, told);
+    assert_int_equal(found.count, 1);
+    assert_int_equal(found.record.outcome, SPOOL_EVICTED);
+    assert_int_equal(found.record.reason, SPOOL_REASON_DISK);
+    assert_in_range(found.all, 1000, 1400); /* failures are replaced, not added */
+    assert_int_equal(database_bytes(f), size);
+}
+
+/* With messages as small as their records evicting frees next to nothing: it must stop. */
+static void evicting_that_makes_no_room_stops_at_its_bound(void **state)
+{
+    struct fixture *f = *state;
+    open_spool(f);
+    append_many(f, 60000);
+    take_the_room(f);
+    struct spool_message message = make_message("payload");
+    uint64_t id;
+    uint64_t charge = spool_charge(&message);
+    unsigned accepted = 0;
+    for (int batch = 0; batch < 100; batch++) {
+        for (int i = 0; i < 100; i++)
+            accepted += spool_append(f->spool, &message, &f->now, &id) == 0;
+        int r = spool_commit(f->spool, &f->now); /* nothing is exported */
+        assert_int_equal(r, 0);
+    }
+    uint64_t evicted = ledger_of(f).ended[SPOOL_EVICTED];
+    print_message("# %u accepted, %llu evicted\n", accepted, (unsigned long long)evicted);
+    assert_true(evicted > 0);
+    assert_true(evicted * charge <= (1 << 20) + 4 * charge * accepted);
+}
+
+static void refused_by_a_short_disk_is_taken_when_there_is_room_again(void **state)
+{
+    struct fixture *f = *state;
+    f->lane.limits.when_full = SPOOL_REFUSE;
+    open_spool(f);
+    fill(f, 0, FILLED);
+    take_the_room(f);
+    uint64_t id;
+    assert_int_equal(append_kilobyte(f, 0, &id), SPOOL_E_DISK);
+    assert_int_equal(ledger_of(f).spooled, FILLED);
+    for (unsigned i = 0; i < 500; i++)
+        deliver(f, next_id(f));
+    commit(f); /* now there are free pages in the database */
+    assert_int_equal(append_kilobyte(f, 0, &id), 0);
+    commit(f);
+    assert_int_equal(ledger_of(f).ended[SPOOL_EVICTED], 0);
+}
+
+static void the_lanes_of_low_priority_pay_for_the_others(void **state)
+{
+    struct fixture *f = *state;
+    struct spool_lane lanes[] = {f->lane, f->lane, f->lane};
+    lanes[1].name = "alarms";
+    lanes[1].priority = 10;
+    lanes[2].name = "kept";
+    lanes[2].priority = -10;
+    lanes[2].limits.when_full = SPOOL_REFUSE;
+    f->options.lanes = lanes;
+    f->options.lane_count = 3;
+    open_spool(f);
+    for (unsigned lane = 0; lane < 3; lane++)
+        fill(f, lane, 1000);
+    take_the_room(f);
+    fill(f, 1, 300);
+    struct spool_lane_stats stats[3];
+    for (unsigned lane = 0; lane < 3; lane++)
+        assert_int_equal(spool_get_lane_stats(f->spool, lane, &f->now, &stats[lane]), 0);
+    assert_in_range(stats[0].messages, 300, 800);
+    assert_int_equal(stats[1].messages, 1300);
+    assert_int_equal(stats[2].messages, 1000);
+}
+
 /* ---- */
 
 /* In memory where that is possible: the sweeps sync ten thousand times. */
@@ -481,6 +644,11 @@ int main(void)
         ON_FOLDER(an_error_of_io_at_any_call_loses_nothing_committed),
         ON_FOLDER(a_disk_that_fails_from_any_call_on_loses_nothing_committed),
         ON_FOLDER(a_full_disk_at_any_write_is_a_condition_that_passes),
+        ON_FOLDER(a_disk_that_others_fill_evicts_nothing_by_itself),
+        ON_FOLDER(a_short_disk_evicts_the_oldest_only_to_take_new_ones),
+        ON_FOLDER(evicting_that_makes_no_room_stops_at_its_bound),
+        ON_FOLDER(refused_by_a_short_disk_is_taken_when_there_is_room_again),
+        ON_FOLDER(the_lanes_of_low_priority_pay_for_the_others),
         ON_FOLDER(an_allocation_that_fails_anywhere_loses_nothing_committed),
         ON_FOLDER(memory_that_stays_short_from_anywhere_loses_nothing_committed),
     };

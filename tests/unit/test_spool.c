@@ -830,6 +830,26 @@ static void a_full_disk_is_a_condition_and_loses_nothing_committed(void **state)
     assert_int_equal(run_in_child(*state, fill_the_disk), 0);
 }
 
+/* Somebody else takes the room after the batch has looked at it. */
+static void fill_up(const struct fixture *f)
+{
+    char path[128];
+    (void)snprintf(path, sizeof path, "%s/filler", f->directory);
+    int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+    assert_true(fd >= 0);
+    static const char zeros[65536];
+    while (write(fd, zeros, sizeof zeros) == sizeof zeros)
+        continue;
+    assert_int_equal(close(fd), 0);
+}
+
+static void make_room(const struct fixture *f)
+{
+    char path[128];
+    (void)snprintf(path, sizeof path, "%s/filler", f->directory);
+    assert_int_equal(unlink(path), 0);
+}
+
 static void overflow_one_batch(struct fixture *f)
 {
     if (!mount_disk(f, "size=1m"))
@@ -856,6 +876,7 @@ static void overflow_one_batch(struct fixture *f)
     assert_int_equal(spool_batch_messages(f->spool), appended);
     assert_int_equal(spool_append(f->spool, &message, &f->now, &id), SPOOL_E_DISK);
     assert_int_equal(next_id(f), 2); /* committed before; 1 is evicted by this batch */
+    fill_up(f);
     assert_int_equal(spool_commit(f->spool, &f->now), SPOOL_E_DISK);
     assert_int_equal(spool_batch_messages(f->spool), 0);
     /* Nothing of the batch has happened, the eviction neither. */
@@ -863,6 +884,7 @@ static void overflow_one_batch(struct fixture *f)
     assert_int_equal(ledger_of(f).accepted, 5);
     assert_int_equal(next_id(f), 1);
     assert_int_equal(next_id(f), 3);
+    make_room(f);
     deliver(f, 1);
     commit(f);
     assert_int_equal(ledger_of(f).accepted, 5);
@@ -897,19 +919,6 @@ static void a_batch_larger_than_the_disk_is_refused_as_a_whole(void **state)
     assert_int_equal(run_in_child(*state, overflow_one_batch), 0);
 }
 
-/* Somebody else takes the room after the batch has looked at it. */
-static void fill_up(const struct fixture *f)
-{
-    char path[128];
-    (void)snprintf(path, sizeof path, "%s/filler", f->directory);
-    int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
-    assert_true(fd >= 0);
-    static const char zeros[65536];
-    while (write(fd, zeros, sizeof zeros) == sizeof zeros)
-        continue;
-    assert_int_equal(close(fd), 0);
-}
-
 static void lose_a_batch_in_the_middle(struct fixture *f)
 {
     if (!mount_disk(f, "size=8m"))
@@ -938,9 +947,7 @@ static void lose_a_batch_in_the_middle(struct fixture *f)
     assert_int_equal(next_id(f), 0);
     assert_int_equal(spool_commit(f->spool, &f->now), SPOOL_E_DISK);
     assert_int_equal(spool_batch_messages(f->spool), 0);
-    char path[128];
-    (void)snprintf(path, sizeof path, "%s/filler", f->directory);
-    assert_int_equal(unlink(path), 0);
+    make_room(f);
     assert_true(append(f, "x") > id); /* no id of the lost batch comes again */
     commit(f);
     assert_int_equal(ledger_of(f).accepted, 6);
@@ -959,6 +966,7 @@ static void drain_with_a_reserve(struct fixture *f)
     if (!mount_disk(f, "size=1m"))
         _exit(CHILD_SKIPPED);
     f->options.disk_reserve = 400 * 1024;
+    f->lane.limits.when_full = SPOOL_REFUSE;
     open_spool(f);
     int r = 0;
     while (r == 0) {

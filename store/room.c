@@ -1,0 +1,160 @@
+/*
+ * room.c - what the disk still holds, and how room is made on it
+ *
+ * Looked at once a batch. Above the reserve, a third of what is free may be
+ * appended: each page is written twice, to the WAL and then to the database, and
+ * holds a little more than the charges. What the WAL has still to move counts as
+ * used already. Where that is less than a batch, the free pages inside the
+ * database count as well: one half of them, the other is for outcome rows.
+ *
+ * The database file never shrinks; evicting makes free pages inside it and no
+ * free space for anybody else. So no message goes because the disk is short, but
+ * only to take a new one: the oldest of the lowest priority, not above that of
+ * the new message, whose lanes evict, in steps of ROOM_STEP_BYTES, from lanes
+ * that hold as much besides the open batch. What was evicted for the disk is
+ * never more than SPOOL_DISK_CREDIT_BYTES and four times what was accepted
+ * meanwhile: another program that fills the disk cannot empty the spool. And of
+ * the failure rows that are exported one goes for each (see outcome.c), or they
+ * would take the room that was made.
+ *
+ * A reader that keeps a snapshot keeps the WAL from being used from its start
+ * again. At ROOM_WAL_PAGES nothing new is accepted; deliveries go on.
+ */
+#include "spool-private.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/statvfs.h>
+
+enum {
+    ROOM_SCARCE_BYTES = 4 << 20, /* above it no free page is worth a look */
+    ROOM_STEP_BYTES = 64 << 10,
+    ROOM_CREDIT_FACTOR = 4,
+    ROOM_WAL_PAGES = 16384, /* 64 MiB */
+};
+
+static int count_free_pages(struct spool *spool, uint64_t *ret)
+{
+    struct stmt *stmt = spool_stmt(spool, STMT_FREE_PAGES);
+    int rc = stmt_step(stmt);
+    uint64_t pages = rc == SQLITE_ROW ? (uint64_t)stmt_int(stmt, 0) : 0;
+    int r = spool_result(spool, rc);
+    stmt_reset(stmt);
+    if (r == 0)
+        *ret = pages;
+    return r;
+}
+
+static uint64_t wal_bytes_to_move(const struct spool *spool)
+{
+    int pages = spool->wal_pages - spool->wal_moved_pages;
+    return pages > 0 ? (uint64_t)pages * SPOOL_PAGE_BYTES : 0;
+}
+
+/* Sees how much there is for the batch as it stands now. */
+static int look(struct spool *spool)
+{
+    struct statvfs disk;
+    if (fstatvfs(spool->directory_fd, &disk) < 0)
+        return spool_fail(spool, -errno, "statvfs: %s", strerror(errno));
+    uint64_t disk_free = (uint64_t)disk.f_bavail * disk.f_frsize;
+    uint64_t kept = spool->disk_reserve + wal_bytes_to_move(spool);
+    uint64_t above = disk_free > kept ? disk_free - kept : 0;
+    uint64_t pages = 0;
+    spool->disk_is_low = disk_free < spool->disk_reserve;
+    if (above < ROOM_SCARCE_BYTES) {
+        int r = count_free_pages(spool, &pages);
+        if (r != 0)
+            return r;
+    } else {
+        spool->disk_credit = SPOOL_DISK_CREDIT_BYTES;
+    }
+    spool->disk_room = above / 3 + pages * SPOOL_PAGE_BYTES / 2;
+    spool->disk_room_known = true;
+    return 0;
+}
+
+/* Where there is no batch the room may have changed since somebody was refused. */
+static int look_once_a_batch(struct spool *spool)
+{
+    return spool->disk_room_known && spool->in_transaction ? 0 : look(spool);
+}
+
+/* One step; *ret_freed is 0 when there is nothing that may go. */
+static int
+evict_step(struct spool *spool, int priority, const struct spool_time *now, uint64_t *ret_freed)
+{
+    *ret_freed = 0;
+    if (spool->disk_credit < ROOM_STEP_BYTES)
+        return 0;
+    for (size_t i = spool->turns.count; i > 0 && *ret_freed == 0; i--) {
+        struct lane *lane = spool->turns.by_priority[i - 1];
+        if (lane->priority > priority)
+            break;
+        if (lane->working.bytes < spool->batch_charge + ROOM_STEP_BYTES)
+            continue;
+        int r = retention_evict_for_disk(spool, lane, now, ROOM_STEP_BYTES, ret_freed);
+        if (r != 0)
+            return r;
+    }
+    spool->disk_credit -= *ret_freed < spool->disk_credit ? *ret_freed : spool->disk_credit;
+    return 0;
+}
+
+static int make_room(struct spool *spool,
+                     const struct lane *lane,
+                     const struct spool_time *now,
+                     uint64_t charge)
+{
+    uint64_t freed = 1;
+    while (spool->batch_charge + charge > spool->disk_room && freed > 0) {
+        int r = evict_step(spool, lane->priority, now, &freed);
+        if (r == 0)
+            r = look(spool);
+        if (r != 0)
+            return r;
+    }
+    return 0;
+}
+
+static int wait_for_wal(struct spool *spool)
+{
+    int r = spool_restart_wal(spool);
+    if (r != 0)
+        return r;
+    if (spool->wal_pages < ROOM_WAL_PAGES)
+        return 0;
+    return spool_fail(spool, SPOOL_E_DISK,
+                      "another program reads the database for so long that its write-ahead "
+                      "log has grown to %d MiB",
+                      spool->wal_pages / (1 << 20 / SPOOL_PAGE_BYTES));
+}
+
+int room_for(struct spool *spool,
+             const struct lane *lane,
+             const struct spool_time *now,
+             uint64_t charge)
+{
+    int r = look_once_a_batch(spool);
+    if (r == 0 && spool->wal_pages >= ROOM_WAL_PAGES && !spool->in_transaction)
+        r = wait_for_wal(spool);
+    if (r != 0)
+        return r;
+    if (spool->batch_charge + charge <= spool->disk_room)
+        return 0;
+    if (lane->limits.when_full == SPOOL_EVICT_OLDEST) {
+        r = make_room(spool, lane, now, charge);
+        if (r != 0)
+            return r;
+    }
+    if (spool->batch_charge + charge <= spool->disk_room)
+        return 0;
+    return spool_fail(spool, SPOOL_E_DISK, "free disk space is below the reserve");
+}
+
+void room_took(struct spool *spool, uint64_t charge)
+{
+    spool->disk_credit += ROOM_CREDIT_FACTOR * charge;
+    if (spool->disk_credit > SPOOL_DISK_CREDIT_BYTES)
+        spool->disk_credit = SPOOL_DISK_CREDIT_BYTES;
+}
