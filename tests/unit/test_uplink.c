@@ -9,6 +9,7 @@
 
 #include <cmocka.h>
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -553,6 +554,48 @@ static void a_lost_connection_is_explained_and_made_again(void **state)
     assert_int_equal(f->last.kind, UPLINK_UNKNOWN);
 }
 
+/* The thread of this process that Paho names so; 0: there is none. */
+static int thread_called(const char *name)
+{
+    DIR *tasks = opendir("/proc/self/task");
+    int found = 0;
+
+    assert_non_null(tasks);
+    for (struct dirent *entry = readdir(tasks); entry; entry = readdir(tasks)) {
+        char path[300], seen[32] = "";
+        (void)snprintf(path, sizeof(path), "/proc/self/task/%s/comm", entry->d_name);
+        FILE *file = fopen(path, "re");
+        if (!file)
+            continue;
+        if (fgets(seen, sizeof(seen), file) && strncmp(seen, name, strlen(name)) == 0)
+            found = atoi(entry->d_name);
+        (void)fclose(file);
+    }
+    (void)closedir(tasks);
+    return found;
+}
+
+/* A new client after a loss must cost the loop no wait for the library's threads to end. */
+static void the_library_s_threads_outlive_a_loss_with_messages_in_flight(void **state)
+{
+    struct fixture *f = *state;
+
+    go_online(f);
+    int sender = thread_called("MQTTAsync_send");
+    int receiver = thread_called("MQTTAsync_rcv");
+    assert_true(sender > 0 && receiver > 0);
+    f->broker.withholds_acks = true;
+    assert_int_equal(send_text(f, "t", "x", 1), 0);
+    f->goal = 1;
+    wait_for(f, has_published);
+    broker_reset(&f->broker);
+    wait_answers(f, 1);
+    wait_for(f, is_online);
+    assert_int_equal(link_of(f).late_answers, 0); /* what the old client said at its end */
+    assert_int_equal(thread_called("MQTTAsync_send"), sender);
+    assert_int_equal(thread_called("MQTTAsync_rcv"), receiver);
+}
+
 static void the_broker_s_reason_to_disconnect_is_told(void **state)
 {
     struct fixture *f = *state;
@@ -902,6 +945,7 @@ int main(void)
         CASE(resets_mid_stream_answer_each_id_once_on_5),
         CASE(send_while_offline_is_refused_and_never_answered),
         CASE(a_lost_connection_is_explained_and_made_again),
+        CASE(the_library_s_threads_outlive_a_loss_with_messages_in_flight),
         CASE(the_broker_s_reason_to_disconnect_is_told),
         CASE(no_answer_within_the_ack_timeout_ends_the_connection),
         CASE(an_idle_link_outlives_the_ack_timeout),
