@@ -32,9 +32,9 @@
 #define GATEWAY_EDGE_LATEST_MS 20
 /* Settlements wait so long for company at the most. */
 #define GATEWAY_SETTLE_LATEST_MS 10
-/* Messages that may end by retention in one batch: more than a batch can append, so that the
- * limits hold under load, and few enough that no PUBACK waits for a mass eviction. */
-#define GATEWAY_RETAIN_BUDGET 2000
+/* Messages that may end by retention in one batch besides as many as it has appended: so the
+ * limits hold under any load, and no PUBACK waits for a mass eviction. */
+#define GATEWAY_RETAIN_BUDGET 50
 /* Outcome rows that may wait for an audit file that cannot be written. Beyond it nothing is
  * accepted: a message whose end could not be explained is not taken. */
 #define GATEWAY_OUTCOMES_WAITING_MAX 1000000

@@ -132,7 +132,8 @@ static void note_lane_full(struct gateway *gateway, unsigned lane, bool full)
         return;
     gateway->lane_full[lane] = full;
     if (full)
-        log_warning("spool_full reason=limits lane=%s new_messages=%s", gateway_lane_name(config, lane),
+        log_warning("spool_full reason=limits lane=%s new_messages=%s",
+                    gateway_lane_name(config, lane),
                     gateway_lane_limits(config, lane)->when_full == CONFIG_BLOCK ? "blocked"
                                                                                  : "refused");
     else
@@ -200,6 +201,24 @@ on_full(struct gateway *gateway, struct session *session, const struct spool_mes
     return (struct session_verdict){.kind = SESSION_WAIT};
 }
 
+/* What was evicted in vain is in the batch all the same. */
+static struct session_verdict on_short_disk(struct gateway *gateway,
+                                            struct session *session,
+                                            const struct spool_message *message)
+{
+    const struct config_limits *limits = gateway_lane_limits(gateway->config, message->lane);
+
+    if (!gateway->full)
+        log_warning("disk_short detail=\"%s\"", spool_error(gateway->spool));
+    note_full(gateway, true, "disk");
+    if (spool_has_work(gateway->spool))
+        gateway_arm_edge(gateway);
+    if (limits->when_full != CONFIG_BLOCK)
+        return refuse(gateway, MQTT_QUOTA_EXCEEDED);
+    gateway_note_waiting(gateway, session);
+    return (struct session_verdict){.kind = SESSION_WAIT};
+}
+
 static struct session_verdict
 append(struct gateway *gateway, struct session *session, const struct spool_message *message)
 {
@@ -209,10 +228,8 @@ append(struct gateway *gateway, struct session *session, const struct spool_mess
 
     if (r == SPOOL_E_FULL)
         return on_full(gateway, session, message);
-    if (r == SPOOL_E_DISK) {
-        note_full(gateway, true, "disk");
-        return refuse(gateway, MQTT_QUOTA_EXCEEDED);
-    }
+    if (r == SPOOL_E_DISK)
+        return on_short_disk(gateway, session, message);
     if (r == SPOOL_E_BUSY)
         return refuse(gateway, MQTT_SERVER_BUSY);
     if (r != 0) {
@@ -265,7 +282,8 @@ static int retain(struct gateway *gateway, bool *ret_more)
     struct spool_time now = gateway_spool_time(gateway);
     unsigned ended = 0;
     bool more = false;
-    int r = spool_retain(gateway->spool, &now, GATEWAY_RETAIN_BUDGET, &ended, &more);
+    unsigned budget = spool_batch_messages(gateway->spool) + GATEWAY_RETAIN_BUDGET;
+    int r = spool_retain(gateway->spool, &now, budget, &ended, &more);
 
     if (r < 0)
         return r;

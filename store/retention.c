@@ -27,9 +27,24 @@ struct sweep {
     struct spool *spool;
     const struct spool_time *now;
     int64_t clock_ms;
-    unsigned budget; /* what is left of it */
+    unsigned budget;     /* what is left of it */
+    uint64_t owed_bytes; /* so many may go whatever the budget says */
+    unsigned ended;
     bool more;
 };
+
+/* Would it be, after these? */
+static bool is_spent(const struct sweep *sweep, uint64_t messages, uint64_t bytes)
+{
+    return messages >= sweep->budget && bytes >= sweep->owed_bytes;
+}
+
+static void spend(struct sweep *sweep, uint64_t messages, uint64_t bytes)
+{
+    sweep->ended += (unsigned)messages;
+    sweep->budget -= messages < sweep->budget ? (unsigned)messages : sweep->budget;
+    sweep->owed_bytes -= bytes < sweep->owed_bytes ? bytes : sweep->owed_bytes;
+}
 
 /* How far one lane has to be cut, and why. */
 struct excess {
@@ -73,7 +88,7 @@ static int end_returned(struct sweep *sweep,
     if (r != 0)
         return r;
     plan_mark(&lane->plan, entry, PLAN_GONE);
-    sweep->budget--;
+    spend(sweep, 1, entry->charge);
     return 0;
 }
 
@@ -86,7 +101,7 @@ cut_plan(struct sweep *sweep, struct lane *lane, struct excess *excess, int64_t 
         struct plan_entry *entry = plan_at(plan, i);
         if (entry->state != PLAN_RETURNED)
             continue;
-        if (sweep->budget == 0 || !excess_takes(excess, entry->accepted_at)) {
+        if (is_spent(sweep, 0, 0) || !excess_takes(excess, entry->accepted_at)) {
             *ret_first = entry->accepted_at;
             return 0;
         }
@@ -111,7 +126,7 @@ static int measure_cut(struct sweep *sweep,
     int rc;
     while ((rc = stmt_step(stmt)) == SQLITE_ROW) {
         int64_t accepted_at = stmt_int(stmt, 1);
-        if (cut->messages == sweep->budget || !excess_takes(excess, accepted_at)) {
+        if (is_spent(sweep, cut->messages, cut->charge) || !excess_takes(excess, accepted_at)) {
             *ret_first = accepted_at;
             break;
         }
@@ -136,7 +151,7 @@ cut_table(struct sweep *sweep, struct lane *lane, struct excess *excess, int64_t
         return r;
     r = message_end_run(sweep->spool, lane, &cut, sweep->now);
     if (r == 0)
-        sweep->budget -= (unsigned)cut.messages;
+        spend(sweep, cut.messages, cut.charge);
     return r;
 }
 
@@ -198,7 +213,10 @@ static int hold_size(struct sweep *sweep, struct lane *lane)
         const struct excess excess = {.reason = SPOOL_REASON_MAX_BYTES,
                                       .bytes = bytes - limits->max_bytes,
                                       .accepted_till = INT64_MIN};
-        return cut_lane(sweep, lane, excess, &first);
+        sweep->owed_bytes = sweep->spool->batch_charge;
+        int r = cut_lane(sweep, lane, excess, &first);
+        sweep->owed_bytes = 0;
+        return r;
     }
     return 0;
 }
@@ -309,7 +327,7 @@ static int end_expired_run(struct sweep *sweep,
     int r = message_end_run(sweep->spool, lane, &run, sweep->now);
     *ret_count = (unsigned)run.messages;
     if (r == 0)
-        sweep->budget -= (unsigned)run.messages;
+        spend(sweep, run.messages, run.charge);
     return r;
 }
 
@@ -409,7 +427,8 @@ static int hold_sizes(struct sweep *sweep)
 /*
  * Ages and expiries come first, for they say more than that there was no room.
  * Of the budget they leave as much as the batch has appended: a mass of expired
- * messages can wait for the next batch, a limit by number or bytes cannot.
+ * messages can wait for the next batch, a limit by number or bytes cannot. Where
+ * one large message takes the room of thousands of small ones, these go at once.
  */
 static int hold_limits(struct sweep *sweep)
 {
@@ -458,7 +477,7 @@ int spool_retain(struct spool *spool,
     }
     if (r < 0)
         return r;
-    *ret_evicted = budget - sweep.budget + spool->disk_evictions;
+    *ret_evicted = sweep.ended + spool->disk_evictions;
     spool->disk_evictions = 0;
     *ret_more = sweep.more;
     return 0;

@@ -43,12 +43,12 @@ enum {
     SPOOL_E_LANES,     /* too many lanes, with those that something is left of */
 };
 
-#define SPOOL_LANES_MAX   64
+#define SPOOL_LANES_MAX 64
 /* With those that are not configured any more, but that messages or records are left of. */
 #define SPOOL_LANES_KNOWN_MAX (4 * SPOOL_LANES_MAX)
-#define SPOOL_NO_EXPIRY   INT64_C(-1)
-#define SPOOL_NO_CODE     (-1)
-#define SPOOL_BOOT_ID_MAX 37
+#define SPOOL_NO_EXPIRY       INT64_C(-1)
+#define SPOOL_NO_CODE         (-1)
+#define SPOOL_BOOT_ID_MAX     37
 
 /* Borrowed bytes: valid until the event the function names. */
 struct spool_bytes {
@@ -83,13 +83,14 @@ struct spool_lane {
 };
 
 struct spool_options {
-    const char *directory;        /* made (mode 0700) when only its last part is missing */
-    uint64_t disk_reserve;        /* bytes of the file system that stay free */
-    uint64_t keep_failures_ms;    /* how long exported failure rows stay */
-    uint64_t keep_failures_count; /* and how many at most */
-    const struct spool_lane *lanes; /* [0] is lane "default" */
-    size_t lane_count;              /* 1..SPOOL_LANES_MAX */
-    char boot_id[SPOOL_BOOT_ID_MAX]; /* /proc/sys/kernel/random/boot_id: is boot_ms comparable? */
+    const char *directory;           /* made (mode 0700) when only its last part is missing */
+    uint64_t disk_reserve;           /* bytes of the file system that stay free */
+    uint64_t keep_failures_ms;       /* how long exported failure rows stay */
+    uint64_t keep_failures_count;    /* and how many at most */
+    const struct spool_lane *lanes;  /* [0] is lane "default" */
+    size_t lane_count;               /* 1..SPOOL_LANES_MAX */
+    char boot_id[SPOOL_BOOT_ID_MAX]; /* /proc/sys/kernel/random/boot_id: is boot_ms comparable?
+                                      */
     struct spool_time now;
 };
 
@@ -128,10 +129,10 @@ bool spool_reason_parse(const char *name, enum spool_reason *ret_reason);
 
 /* A message on its way in (append) or out (next). */
 struct spool_message {
-    uint64_t id;      /* out only; never 0 */
-    unsigned lane;    /* index into spool_options.lanes */
-    uint32_t uid;     /* of the producer, from the kernel */
-    uint8_t qos;      /* as published, 0..2 */
+    uint64_t id;   /* out only; never 0 */
+    unsigned lane; /* index into spool_options.lanes */
+    uint32_t uid;  /* of the producer, from the kernel */
+    uint8_t qos;   /* as published, 0..2 */
     bool retain;
     int64_t expiry_ms; /* in: interval; out: what is left of it, > 0; SPOOL_NO_EXPIRY: none */
     struct spool_bytes client;     /* client id, UTF-8 */
@@ -229,7 +230,8 @@ SPOOL_MUST_CHECK int spool_open(const struct spool_options *options, struct spoo
  */
 SPOOL_MUST_CHECK int spool_open_reader(const char *directory, struct spool **ret);
 
-/* Words for the newest failure of an open or of @spool; valid until the next call. Reader too. */
+/* Words for the newest failure of an open or of @spool; valid until the next call. Reader too.
+ */
 const char *spool_open_error(void);
 const char *spool_error(const struct spool *spool);
 
@@ -278,7 +280,8 @@ SPOOL_MUST_CHECK int spool_append(struct spool *spool,
                                   uint64_t *ret_id);
 
 /* Has the lane room for a message of this charge, by its limits (always true for evict-oldest
- * unless the charge alone is above max_bytes)? What a blocked session asks before it reads on. */
+ * unless the charge alone is above max_bytes)? What a blocked session asks before it reads on.
+ */
 bool spool_has_room(const struct spool *spool, unsigned lane, uint64_t charge);
 
 /*
@@ -324,7 +327,8 @@ spool_settle(struct spool *spool, uint64_t id, const struct spool_verdict *verdi
 /*
  * spool_retain() - hold the limits: evict by count, bytes and age, expire by message expiry
  * @budget:      at most so many messages end by this call, so that a limit
- *               lowered by a million stalls nobody
+ *               lowered by a million stalls nobody; of max_bytes as many as
+ *               make up for the bytes that the batch has appended, in any case
  * @ret_evicted: how many ended
  * @ret_more:    limits are still exceeded: call again in the next batch
  *
@@ -359,9 +363,18 @@ SPOOL_MUST_CHECK int spool_retain(struct spool *spool,
  */
 SPOOL_MUST_CHECK int spool_commit(struct spool *spool, const struct spool_time *now);
 
-/* The next commit writes the clock, though nothing else may have changed: for an orderly stop, after
- * which the machine may be switched off. */
+/* The next commit writes the clock, though nothing else may have changed: for an orderly stop,
+ * after which the machine may be switched off. */
 void spool_keep_time(struct spool *spool);
+
+/*
+ * spool_checkpoint() - move what the write-ahead log holds to the database
+ *
+ * Commits do so by themselves from time to time, and spool_close() at the end,
+ * but that one cannot tell of an error. Waits for nobody. Return: 0, also where
+ * a reader or a full disk is in the way; negative errno.
+ */
+SPOOL_MUST_CHECK int spool_checkpoint(struct spool *spool);
 
 /* Would spool_commit() write: appends, settlements, evictions, an export cursor that moved? */
 bool spool_has_work(const struct spool *spool);
@@ -369,7 +382,8 @@ bool spool_has_work(const struct spool *spool);
 unsigned spool_batch_messages(const struct spool *spool);
 uint64_t spool_batch_bytes(const struct spool *spool);
 
-/* Committed figures. Reader too (in_flight is 0 there). Return: 0; SPOOL_E_BUSY; negative errno. */
+/* Committed figures. Reader too (in_flight is 0 there). Return: 0; SPOOL_E_BUSY; negative
+ * errno. */
 SPOOL_MUST_CHECK int spool_get_ledger(struct spool *spool, struct spool_ledger *ret);
 SPOOL_MUST_CHECK int
 spool_get_stats(struct spool *spool, const struct spool_time *now, struct spool_stats *ret);

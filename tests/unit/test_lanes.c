@@ -406,6 +406,26 @@ static void a_mass_eviction_keeps_no_other_lane_above_its_limit(void **state)
     check_sum(f);
 }
 
+static void small_messages_make_room_for_a_large_one_whatever_the_budget(void **state)
+{
+    struct fixture *f = *state;
+    struct spool_lane lane = f->lane;
+    static char large[64 * 1024];
+    bool more;
+
+    memset(large, 'x', sizeof(large) - 1);
+    lane.limits.max_bytes = UINT64_C(2000) * (7 + 6 + 7 + SPOOL_CHARGE_OVERHEAD);
+    open_with(f, &lane, 1);
+    fill_lane(f, DEFAULT, 2000);
+    for (int i = 0; i < 5; i++) {
+        append(f, large);
+        assert_true(retain(f, 50, &more) < 1000);
+        commit(f);
+        assert_in_range(stats_of(f).bytes, 0, lane.limits.max_bytes);
+    }
+    check_sum(f);
+}
+
 /* Nor does a mass of messages that grew too old at once. */
 static void a_mass_that_ages_keeps_no_lane_above_its_limit(void **state)
 {
@@ -632,6 +652,7 @@ int main(void)
         ON_FOLDER(each_lane_has_its_own_policy),
         ON_FOLDER(ledgers_of_lanes_outlive_a_restart),
         ON_FOLDER(a_mass_eviction_keeps_no_other_lane_above_its_limit),
+        ON_FOLDER(small_messages_make_room_for_a_large_one_whatever_the_budget),
         ON_FOLDER(a_mass_that_ages_keeps_no_lane_above_its_limit),
         ON_FOLDER(lanes_change_while_messages_are_in_flight_and_in_the_open_batch),
         ON_FOLDER(a_lane_added_in_a_batch_that_is_lost_is_stored_with_the_next),
