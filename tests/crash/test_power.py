@@ -22,8 +22,8 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 import power  # noqa: E402
 from tap import case, check, run_all  # noqa: E402
 
-MESSAGES = 120  # of each of the six parts of a recorded run
-CONTROL_IMAGES = 60
+MESSAGES = 100  # of each of the six parts of a recorded run
+CONTROL_IMAGES = 40
 _recorded = {}
 
 

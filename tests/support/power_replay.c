@@ -467,9 +467,10 @@ static void cut_folder(struct node *folder, const char *name)
     sync_names(folder, first);
 }
 
+/* Over what is there already: new pages cost more than the bytes in them. */
 static void write_file(int folder_fd, const char *name, const struct node *node)
 {
-    int fd = openat(folder_fd, name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    int fd = openat(folder_fd, name, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
     size_t done = 0;
 
     if (fd < 0)
@@ -481,11 +482,44 @@ static void write_file(int folder_fd, const char *name, const struct node *node)
             fail(name, strerror(errno));
         done += (size_t)n;
     }
+    if (ftruncate(fd, (off_t)node->size) < 0)
+        fail(name, strerror(errno));
     (void)close(fd);
 }
 
-static void write_folder(int folder_fd, const struct node *folder)
+static int open_folder(int folder_fd, const char *name)
 {
+    return openat(folder_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+}
+
+/* @wanted: what stays; NULL: nothing. */
+static void clean_folder(int folder_fd, struct entries *wanted)
+{
+    int fd = open_folder(folder_fd, ".");
+    DIR *list = fd < 0 ? NULL : fdopendir(fd);
+    const struct dirent *found;
+
+    if (!list)
+        fail("the folder of the image", strerror(errno));
+    while ((found = readdir(list))) {
+        if (strcmp(found->d_name, ".") == 0 || strcmp(found->d_name, "..") == 0 ||
+            (wanted && find(wanted, found->d_name)))
+            continue;
+        int inner = open_folder(fd, found->d_name);
+        if (inner >= 0) {
+            clean_folder(inner, NULL);
+            (void)close(inner);
+        }
+        if (unlinkat(fd, found->d_name, inner >= 0 ? AT_REMOVEDIR : 0) < 0)
+            fail(found->d_name, strerror(errno));
+    }
+    (void)closedir(list);
+}
+
+static void write_folder(int folder_fd, struct node *folder, const char *name)
+{
+    cut_folder(folder, name);
+    clean_folder(folder_fd, folder->synced);
     for (size_t i = 0; i < folder->synced->count; i++) {
         const struct entry *entry = &folder->synced->all[i];
 
@@ -494,37 +528,14 @@ static void write_folder(int folder_fd, const struct node *folder)
             write_file(folder_fd, entry->name, entry->node);
             continue;
         }
-        cut_folder(entry->node, entry->name);
-        if (mkdirat(folder_fd, entry->name, 0700) < 0)
+        if (mkdirat(folder_fd, entry->name, 0700) < 0 && errno != EEXIST)
             fail(entry->name, strerror(errno));
-        int fd = openat(folder_fd, entry->name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        int fd = open_folder(folder_fd, entry->name);
         if (fd < 0)
             fail(entry->name, strerror(errno));
-        write_folder(fd, entry->node);
+        write_folder(fd, entry->node, entry->name);
         (void)close(fd);
     }
-}
-
-static void empty_folder(int folder_fd)
-{
-    int fd = openat(folder_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    DIR *list = fd < 0 ? NULL : fdopendir(fd);
-    const struct dirent *found;
-
-    if (!list)
-        fail("the folder of the image", strerror(errno));
-    while ((found = readdir(list))) {
-        if (strcmp(found->d_name, ".") == 0 || strcmp(found->d_name, "..") == 0)
-            continue;
-        int inner = openat(fd, found->d_name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-        if (inner >= 0) {
-            empty_folder(inner);
-            (void)close(inner);
-        }
-        if (unlinkat(fd, found->d_name, inner >= 0 ? AT_REMOVEDIR : 0) < 0)
-            fail(found->d_name, strerror(errno));
-    }
-    (void)closedir(list);
 }
 
 static void replay(size_t cut)
@@ -562,11 +573,10 @@ static void make_image(size_t cut, const char *path)
     words[0] = '\0';
     is_begun = false;
     replay(cut);
-    empty_folder(fd);
-    if (root) {
-        cut_folder(root, "");
-        write_folder(fd, root);
-    }
+    if (root)
+        write_folder(fd, root, "");
+    else
+        clean_folder(fd, NULL);
     forget_nodes();
     (void)close(fd);
     printf("ok%s\n", words);
