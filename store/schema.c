@@ -23,9 +23,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define SCHEMA_APPLICATION_ID 0x6d717370 /* "mqsp" */
-#define SCHEMA_NEW_NAME       "spool.db.new"
-
 /* Entry n takes a database from version n to n + 1. Append only. */
 static const char *const schema_migrations[] = {
     schema_sql,
@@ -60,7 +57,7 @@ int schema_check(sqlite3 *db, int *ret_version)
         rc = query_int(db, "PRAGMA user_version", &version);
     if (rc != SQLITE_OK)
         return rc;
-    if (application_id != SCHEMA_APPLICATION_ID || version < 1)
+    if (application_id != SPOOL_APPLICATION_ID || version < 1)
         return SQLITE_NOTADB;
     if (version > SCHEMA_VERSION)
         return SQLITE_SCHEMA;
@@ -95,17 +92,21 @@ int schema_migrate(sqlite3 *db, int version)
     return rc;
 }
 
-static int build(sqlite3 *db)
+int schema_lay_out(sqlite3 *db)
 {
     char pragmas[256];
     (void)snprintf(
         pragmas, sizeof pragmas,
         "PRAGMA page_size = %d; PRAGMA auto_vacuum = NONE; PRAGMA synchronous = FULL;"
         "PRAGMA application_id = %d",
-        SPOOL_PAGE_BYTES, SCHEMA_APPLICATION_ID);
+        SPOOL_PAGE_BYTES, SPOOL_APPLICATION_ID);
     int rc = sqlite3_exec(db, pragmas, NULL, NULL, NULL);
-    if (rc == SQLITE_OK)
-        rc = schema_migrate(db, 0);
+    return rc == SQLITE_OK ? schema_migrate(db, 0) : rc;
+}
+
+static int build(sqlite3 *db)
+{
+    int rc = schema_lay_out(db);
     if (rc == SQLITE_OK)
         rc = sqlite3_exec(db, "PRAGMA journal_mode = WAL", NULL, NULL, NULL);
     return rc;
@@ -129,7 +130,7 @@ static int build_file(const char *path, char *words)
 }
 
 /* What an interrupted creation left behind is worth nothing. */
-static void remove_leftovers(int directory_fd)
+void schema_remove_leftovers(int directory_fd)
 {
     static const char *const suffixes[] = {"", "-journal", "-wal", "-shm"};
     for (size_t i = 0; i < sizeof suffixes / sizeof *suffixes; i++) {
@@ -164,12 +165,12 @@ int schema_create(const char *directory, int directory_fd, char *words)
     int length = snprintf(path, sizeof path, "%s/%s", directory, SCHEMA_NEW_NAME);
     if (length < 0 || (size_t)length >= sizeof path)
         return -ENAMETOOLONG;
-    remove_leftovers(directory_fd);
+    schema_remove_leftovers(directory_fd);
     int r = sync_parent(directory_fd, words);
     if (r == 0)
         r = build_file(path, words);
     if (r != 0) {
-        remove_leftovers(directory_fd);
+        schema_remove_leftovers(directory_fd);
         return r;
     }
     FAILPOINT("create.before_rename");
@@ -188,7 +189,7 @@ static bool is_our_header(const unsigned char *header)
     uint32_t application_id =
         (uint32_t)id[0] << 24 | (uint32_t)id[1] << 16 | (uint32_t)id[2] << 8 | id[3];
     return memcmp(header, "SQLite format 3", 16) == 0 &&
-           application_id == SCHEMA_APPLICATION_ID;
+           application_id == SPOOL_APPLICATION_ID;
 }
 
 /* Is there a spool? 0: yes; SPOOL_E_ABSENT, SPOOL_E_DAMAGED; negative errno. */
@@ -199,7 +200,7 @@ int schema_probe(int directory_fd, char *words)
         if (faccessat(directory_fd, "spool.db-wal", F_OK, 0) < 0)
             return SPOOL_E_ABSENT;
         (void)snprintf(words, SPOOL_WORDS_MAX,
-                       "spool.db-wal is there but spool.db is missing: put it back");
+                       "spool.db-wal is there but spool.db is missing");
         return SPOOL_E_DAMAGED;
     }
     if (fd < 0) {
@@ -216,6 +217,6 @@ int schema_probe(int directory_fd, char *words)
     if (size == HEADER_BYTES && is_our_header(header))
         return 0;
     (void)snprintf(words, SPOOL_WORDS_MAX,
-                   "spool.db is not a spool database: move it away or name another directory");
+                   "spool.db is not a spool database");
     return SPOOL_E_DAMAGED;
 }

@@ -17,6 +17,9 @@
 #include "spool_clock.h"
 #include "stmt.h"
 
+#define SPOOL_APPLICATION_ID 0x6d717370 /* "mqsp" */
+#define SCHEMA_NEW_NAME      "spool.db.new"
+
 #define SPOOL_ID_BITS  48
 #define SPOOL_ID_MAX   ((UINT64_C(1) << SPOOL_ID_BITS) - 1)
 #define SPOOL_LANE_MAX 0x7fff /* lane numbers: a key stays positive */
@@ -77,6 +80,7 @@ struct spool {
     sqlite3 *db;
     struct stmt_table stmts;
     int lock_fd; /* the lock of a writer, else -1 */
+    int mark_fd; /* of a writer whose database was found sound, else -1 */
     int directory_fd;
     char *path;
     bool is_reader;
@@ -178,6 +182,9 @@ SPOOL_MUST_CHECK int schema_create(const char *directory, int directory_fd, char
 SPOOL_MUST_CHECK int schema_probe(int directory_fd, char *words);
 SPOOL_MUST_CHECK int schema_check(sqlite3 *db, int *ret_version);
 SPOOL_MUST_CHECK int schema_migrate(sqlite3 *db, int version);
+/* Tables in a database that is new. */
+SPOOL_MUST_CHECK int schema_lay_out(sqlite3 *db);
+void schema_remove_leftovers(int directory_fd);
 
 /* turns.c */
 SPOOL_MUST_CHECK int turns_new(struct lane *lanes, size_t count, struct turns *ret);

@@ -20,9 +20,12 @@
  * the directory can read a spool at rest.
  */
 #include "failpoint.h"
+#include "mark.h"
+#include "salvage.h"
 #include "spool-private.h"
 
 #include <assert.h>
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdarg.h>
@@ -41,6 +44,7 @@ enum {
     CLOCK_WRITE_MS = 1000,
     CLOCK_FIRST_WRITE_MS = 60 * 1000,
     WAL_PAGES = 1000, /* a checkpoint is due */
+    LOOK_PAGES = 16384, /* a database up to this is looked through at each open: see below */
 };
 
 static char open_words[SPOOL_WORDS_MAX];
@@ -55,6 +59,35 @@ const char *spool_error(const struct spool *spool)
     return spool->words;
 }
 
+/* What the lanes' rows say; ids of a batch that was rolled back are not in it. */
+static uint64_t last_stored_id(const struct spool *spool)
+{
+    uint64_t last_id = 0;
+    for (size_t i = 0; i < spool->lane_count; i++) {
+        if (spool->lanes[i].committed.last_id > last_id)
+            last_id = spool->lanes[i].committed.last_id;
+    }
+    return last_id;
+}
+
+/* The mark as the database stands. */
+static int note_mark(const struct spool *spool, bool is_suspect)
+{
+    if (spool->mark_fd < 0)
+        return 0;
+    const struct mark mark = {.is_suspect = is_suspect,
+                              .last_id = last_stored_id(spool),
+                              .last_seq = spool->committed_last_seq};
+    return mark_write(spool->mark_fd, &mark);
+}
+
+/* Damage met at work: the next opening salvages, for it might not come upon it. */
+static void note_suspicion(const struct spool *spool)
+{
+    if (note_mark(spool, true) == 0 && spool->mark_fd >= 0)
+        (void)fdatasync(spool->mark_fd); /* where it fails, the damage is met again */
+}
+
 int spool_fail(struct spool *spool, int error, const char *format, ...)
 {
     va_list arguments;
@@ -63,6 +96,8 @@ int spool_fail(struct spool *spool, int error, const char *format, ...)
     va_end(arguments);
     if (error < 0 && !spool->is_reader)
         spool->failed = error;
+    if (error == -EBADMSG)
+        note_suspicion(spool);
     return error;
 }
 
@@ -210,17 +245,93 @@ static int configure(struct spool *spool)
     return sqlite3_exec(spool->db, pragmas, NULL, NULL, NULL);
 }
 
+static int query(struct spool *spool, const char *sql, sqlite3_stmt **ret)
+{
+    int rc = sqlite3_prepare_v2(spool->db, sql, -1, ret, NULL);
+    if (rc == SQLITE_OK)
+        rc = sqlite3_step(*ret);
+    return rc == SQLITE_DONE ? SQLITE_CORRUPT : rc;
+}
+
+/* A database that is behind its mark has lost commits. */
+static int compare_with_mark(struct spool *spool)
+{
+    struct mark mark;
+    sqlite3_stmt *stmt = NULL;
+    int r = mark_read(spool->directory_fd, &mark);
+    if (r != 0)
+        return spool_fail(spool, r, MARK_NAME ": %s", strerror(-r));
+    int rc = query(spool, "SELECT max(last_id), max(last_seq) FROM lane", &stmt);
+    if (rc != SQLITE_ROW) {
+        (void)sqlite3_finalize(stmt); /* repeats the error of the step */
+        return open_result(spool, rc);
+    }
+    uint64_t last_id = (uint64_t)sqlite3_column_int64(stmt, 0);
+    uint64_t last_seq = (uint64_t)sqlite3_column_int64(stmt, 1);
+    (void)sqlite3_finalize(stmt); /* it succeeded */
+    if (last_id >= mark.last_id && last_seq >= mark.last_seq)
+        return 0;
+    return spool_fail(spool, SPOOL_E_DAMAGED,
+                      "the newest commits are missing: the database ends at id %llu and seq "
+                      "%llu, it was at id %llu and seq %llu",
+                      (unsigned long long)last_id, (unsigned long long)last_seq,
+                      (unsigned long long)mark.last_id, (unsigned long long)mark.last_seq);
+}
+
+/* All pages of a small database; of a large one it would take seconds at each start. What hides
+ * there is met at work, and the start after that salvages. */
+static int look_through(struct spool *spool)
+{
+    sqlite3_stmt *stmt = NULL;
+    int rc = query(spool, "PRAGMA page_count", &stmt);
+    int pages = rc == SQLITE_ROW ? sqlite3_column_int(stmt, 0) : 0;
+    (void)sqlite3_finalize(stmt); /* repeats the error of the step */
+    if (rc != SQLITE_ROW || pages > LOOK_PAGES)
+        return rc == SQLITE_ROW ? 0 : open_result(spool, rc);
+    stmt = NULL;
+    rc = query(spool, "PRAGMA quick_check(1)", &stmt);
+    const char *text = rc == SQLITE_ROW ? (const char *)sqlite3_column_text(stmt, 0) : NULL;
+    int r = rc == SQLITE_ROW ? 0 : open_result(spool, rc);
+    if (r == 0 && !text)
+        r = spool_fail(spool, -ENOMEM, "out of memory");
+    else if (r == 0 && strcmp(text, "ok") != 0)
+        r = spool_fail(spool, SPOOL_E_DAMAGED, "%.200s", text);
+    (void)sqlite3_finalize(stmt); /* repeats the error of the step */
+    return r;
+}
+
+/* Before anything is written. */
+static int examine(struct spool *spool)
+{
+    int r = compare_with_mark(spool);
+    return r == 0 ? look_through(spool) : r;
+}
+
 static int prepare(struct spool *spool)
 {
     int version = 0;
     int rc = schema_check(spool->db, &version);
     if (rc == SQLITE_OK)
         rc = configure(spool);
-    if (rc == SQLITE_OK && !spool->is_reader)
+    if (rc == SQLITE_OK && !spool->is_reader) {
+        int r = examine(spool);
+        if (r != 0)
+            return r;
         rc = schema_migrate(spool->db, version);
+    }
     if (rc == SQLITE_OK)
         rc = stmt_prepare(&spool->stmts, spool->db);
     return open_result(spool, rc);
+}
+
+static int open_mark(struct spool *spool)
+{
+    int r = mark_open(spool->directory_fd);
+    if (r >= 0) {
+        spool->mark_fd = r;
+        r = note_mark(spool, false);
+    }
+    return r < 0 ? spool_fail(spool, r, MARK_NAME ": %s", strerror(-r)) : 0;
 }
 
 /* The database as a whole is sound: from here on this connection may write. */
@@ -230,7 +341,10 @@ static int arm(struct spool *spool)
     int rc = sqlite3_file_control(spool->db, "main", SQLITE_FCNTL_PERSIST_WAL, &keep_wal);
     if (rc == SQLITE_OK)
         rc = sqlite3_db_config(spool->db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 0, NULL);
-    return spool_result(spool, rc);
+    int r = spool_result(spool, rc);
+    if (r == 0)
+        r = open_mark(spool);
+    return r;
 }
 
 static int load(struct spool *spool, const struct spool_options *options)
@@ -253,6 +367,27 @@ static int load(struct spool *spool, const struct spool_options *options)
     return r;
 }
 
+/* A spool that is new, or one that may be opened. That there never was one is to be believed only
+ * where no mark says otherwise. */
+static int find_database(struct spool *spool, const struct spool_options *options)
+{
+    struct mark mark;
+    int r = salvage_finish(spool->directory_fd, spool->words);
+    if (r == 0)
+        r = mark_read(spool->directory_fd, &mark);
+    if (r == 0)
+        r = schema_probe(spool->directory_fd, spool->words);
+    if (r == SPOOL_E_ABSENT && mark.last_id > 0)
+        return spool_fail(spool, SPOOL_E_DAMAGED,
+                          "spool.db is missing, and ids up to %llu were given out",
+                          (unsigned long long)mark.last_id);
+    if (r == SPOOL_E_ABSENT)
+        return schema_create(options->directory, spool->directory_fd, spool->words);
+    if (r == 0 && mark.is_suspect)
+        return spool_fail(spool, SPOOL_E_DAMAGED, "damage was met when it was last in use");
+    return r;
+}
+
 static int open_writer(struct spool *spool, const struct spool_options *options)
 {
     int r = open_directory(options->directory, true, &spool->directory_fd);
@@ -261,9 +396,7 @@ static int open_writer(struct spool *spool, const struct spool_options *options)
     r = take_lock(spool);
     if (r != 0)
         return r;
-    r = schema_probe(spool->directory_fd, spool->words);
-    if (r == SPOOL_E_ABSENT)
-        r = schema_create(options->directory, spool->directory_fd, spool->words);
+    r = find_database(spool, options);
     if (r != 0)
         return r;
     r = connect_database(spool, options->directory, SQLITE_OPEN_READWRITE);
@@ -286,6 +419,7 @@ static struct spool *spool_new(void)
     }
     spool->lock_fd = -1;
     spool->directory_fd = -1;
+    spool->mark_fd = -1;
     spool->expiry_due_ms = INT64_MIN;
     spool->keep_due_ms = INT64_MIN;
     spool->disk_credit = SPOOL_DISK_CREDIT_BYTES;
@@ -314,6 +448,40 @@ int spool_open(const struct spool_options *options, struct spool **ret)
     spool->keep_failures_ms = options->keep_failures_ms;
     spool->keep_failures_count = options->keep_failures_count;
     return end_open(spool, open_writer(spool, options), ret);
+}
+
+int spool_salvage(const struct spool_options *options,
+                  const struct spool_history *history,
+                  struct spool_salvage *ret)
+{
+    struct spool *spool = spool_new();
+    if (!spool)
+        return -ENOMEM;
+    int r = open_directory(options->directory, false, &spool->directory_fd);
+    if (r < 0)
+        r = spool_fail(spool, r, "%s: %s", options->directory, strerror(-r));
+    if (r == 0)
+        r = take_lock(spool);
+    if (r == 0)
+        r = salvage(spool->directory_fd, options, history, spool->words, ret);
+    memcpy(open_words, spool->words, sizeof open_words);
+    spool_close(spool);
+    return r;
+}
+
+unsigned spool_count_damaged(const char *directory)
+{
+    DIR *folder = opendir(directory);
+    unsigned count = 0;
+    const struct dirent *entry;
+    while (folder && (entry = readdir(folder)) != NULL) {
+        const char *name = entry->d_name;
+        count += strncmp(name, SPOOL_DAMAGED_PREFIX, strlen(SPOOL_DAMAGED_PREFIX)) == 0 &&
+                 !strstr(name, "-wal") && !strstr(name, "-shm");
+    }
+    if (folder)
+        (void)closedir(folder);
+    return count;
 }
 
 static int open_reader(struct spool *spool, const char *directory)
@@ -369,6 +537,8 @@ void spool_close(struct spool *spool)
     free(spool->lanes);
     turns_done(&spool->turns);
     free(spool->path);
+    if (spool->mark_fd >= 0)
+        (void)close(spool->mark_fd); /* written without a sync, as always */
     if (spool->lock_fd >= 0)
         (void)close(spool->lock_fd); /* after the database: the lock covers it */
     if (spool->directory_fd >= 0)
@@ -680,6 +850,9 @@ int spool_commit(struct spool *spool, const struct spool_time *now)
     int r = write_batch(spool, now, &state_written);
     if (r == 0) {
         after_commit(spool, state_written);
+        r = note_mark(spool, false);
+        if (r < 0)
+            return spool_fail(spool, r, MARK_NAME ": %s", strerror(-r));
         bool is_due = spool->wal_pages >= WAL_PAGES || spool->disk_is_low;
         return is_due ? checkpoint(spool) : 0;
     }

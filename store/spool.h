@@ -41,6 +41,7 @@ enum {
     SPOOL_E_ABSENT,    /* there is no spool here (read-only open) */
     SPOOL_E_UNKNOWN,   /* no such id in flight: settled already, or never handed out */
     SPOOL_E_LANES,     /* too many lanes, with those that something is left of */
+    SPOOL_E_FOREIGN,   /* a sound database, of another program */
 };
 
 #define SPOOL_LANES_MAX 64
@@ -221,6 +222,51 @@ uint64_t spool_charge(const struct spool_message *message);
  *         was changed, spool_open_error() says more; negative errno.
  */
 SPOOL_MUST_CHECK int spool_open(const struct spool_options *options, struct spool **ret);
+
+/* An outcome that is recorded outside of the spool: a line of the audit file. */
+struct spool_ended {
+    uint64_t seq;
+    uint64_t id;
+    enum spool_outcome outcome;
+    const char *lane;
+};
+typedef int spool_ended_fn(void *context, const struct spool_ended *ended);
+
+/* All of them that are at hand, in any order. Is asked more than once. A non-zero result of the
+ * function ends it and is returned. */
+struct spool_history {
+    int (*each)(void *owner, spool_ended_fn *fn, void *context);
+    void *owner;
+};
+
+#define SPOOL_NAME_MAX       64
+#define SPOOL_DAMAGED_PREFIX "spool.db.damaged-"
+
+struct spool_salvage {
+    char moved_to[SPOOL_NAME_MAX]; /* the damaged database's new name; its -wal has it too */
+    uint64_t salvaged;             /* messages that go on */
+    uint64_t damaged;              /* those that do not: each has its record now */
+};
+
+/*
+ * spool_salvage() - make a sound spool of a damaged one, after SPOOL_E_DAMAGED
+ * @history: what the audit file knows, NULL: nothing
+ *
+ * Builds a new database of all that can be read, then moves the damaged files
+ * aside in the same folder. Ids and seqs go on where they were; a message that
+ * cannot be read any more is recorded as damaged, under its id where that can
+ * be inferred. Needs room on the disk for the new one. Survives a crash at any
+ * point: the next spool_open() finishes it, or finds the spool as it was.
+ *
+ * Return: 0, open it now; SPOOL_E_LOCKED, SPOOL_E_DISK, SPOOL_E_FOREIGN,
+ * negative errno: nothing was changed, spool_open_error() says more.
+ */
+SPOOL_MUST_CHECK int spool_salvage(const struct spool_options *options,
+                                   const struct spool_history *history,
+                                   struct spool_salvage *ret);
+
+/* How many damaged databases lie in the folder of @directory. */
+unsigned spool_count_damaged(const char *directory);
 
 /*
  * spool_open_reader() - open for reading beside a daemon or without one

@@ -319,8 +319,16 @@ static void a_message_that_vanished_from_the_database_is_fatal(void **state)
     assert_int_equal(spool_commit(f->spool, &f->now), -EBADMSG);
     assert_true(strlen(spool_error(f->spool)) > 0);
     close_spool(f);
-    open_spool(f); /* nothing of that batch was committed */
-    assert_int_equal(spool_last_seq(f->spool), 0);
+    /* Nothing of that batch was committed; the damage is remembered. */
+    assert_int_equal(spool_open(&f->options, &f->spool), SPOOL_E_DAMAGED);
+    struct spool_salvage salvage;
+    f->options.now = f->now;
+    assert_int_equal(spool_salvage(&f->options, NULL, &salvage), 0);
+    assert_int_equal(salvage.salvaged, 2);
+    assert_int_equal(salvage.damaged, 1);
+    open_spool(f);
+    assert_int_equal(records_of(f, 2).record.outcome, SPOOL_DAMAGED);
+    assert_int_equal(deliver_all(f), 2);
 }
 
 static void a_locked_database_is_busy_and_keeps_settlements(void **state)
@@ -965,7 +973,7 @@ static void drain_with_a_reserve(struct fixture *f)
 {
     if (!mount_disk(f, "size=1m"))
         _exit(CHILD_SKIPPED);
-    f->options.disk_reserve = 400 * 1024;
+    f->options.disk_reserve = 404 * 1024;
     f->lane.limits.when_full = SPOOL_REFUSE;
     open_spool(f);
     int r = 0;

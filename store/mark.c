@@ -1,0 +1,76 @@
+/*
+ * mark.c - see mark.h
+ *
+ * One write of 32 bytes at the start of one block: torn by nothing but damage,
+ * and its own sum shows that. The number format is the machine's: the file
+ * never leaves it without the database, which a lost mark does no harm.
+ */
+#include "mark.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "sum.h"
+
+struct mark_image {
+    char magic[8];
+    uint32_t flags;
+    uint32_t sum; /* of all else */
+    uint64_t last_id;
+    uint64_t last_seq;
+};
+
+static const char magic[8] = "mqspmark";
+enum { FLAG_SUSPECT = 1 };
+
+static uint32_t sum_of_image(struct mark_image image)
+{
+    image.sum = 0;
+    return sum_bytes(0, &image, sizeof image);
+}
+
+int mark_read(int directory_fd, struct mark *ret)
+{
+    *ret = (struct mark){0};
+    int fd = openat(directory_fd, MARK_NAME, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return errno == ENOENT ? 0 : -errno;
+    struct mark_image image;
+    ssize_t size = pread(fd, &image, sizeof image, 0);
+    int r = size < 0 ? -errno : 0;
+    (void)close(fd); /* only read from */
+    if (r < 0)
+        return r;
+    if (size == sizeof image && memcmp(image.magic, magic, sizeof magic) == 0 &&
+        image.sum == sum_of_image(image))
+        *ret = (struct mark){.is_known = true,
+                             .is_suspect = (image.flags & FLAG_SUSPECT) != 0,
+                             .last_id = image.last_id,
+                             .last_seq = image.last_seq};
+    return 0;
+}
+
+int mark_open(int directory_fd)
+{
+    int fd = openat(directory_fd, MARK_NAME, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+    return fd < 0 ? -errno : fd;
+}
+
+int mark_write(int fd, const struct mark *mark)
+{
+    struct mark_image image = {
+        .flags = mark->is_suspect ? FLAG_SUSPECT : 0,
+        .last_id = mark->last_id,
+        .last_seq = mark->last_seq,
+    };
+    memcpy(image.magic, magic, sizeof magic);
+    image.sum = sum_of_image(image);
+    ssize_t size = pwrite(fd, &image, sizeof image, 0);
+    if (size == sizeof image)
+        return 0;
+    if (size >= 0 || errno == ENOSPC || errno == EDQUOT || errno == EFBIG)
+        return 0;
+    return -errno;
+}

@@ -1,0 +1,1154 @@
+/*
+ * rebuild.c - which messages there still are, and what became of the others
+ *
+ * Known are: the lanes' counters as they stood at some commit; the mark beside
+ * the database and the audit file, which may know of later ones; the outcome
+ * rows and messages that can be read. Ids and seqs rise by one, and each
+ * outcome has one seq, so
+ *
+ *   accepted = counted ones + ids given out since the counters were written
+ *   missing  = accepted - seqs given out - messages that were read
+ *
+ * A message that was read from a page which its tree surely holds is in the
+ * spool. One from an older image of a page, or from a page that no tree
+ * reaches, may have been deleted since: such ones are taken only where the
+ * above says that messages are missing, the newest first, and never one whose
+ * end is recorded. What is then still missing is recorded as damaged: under its
+ * id where the rest of its row tells it; else under the newest ids that are
+ * neither spooled nor known to have ended; where there are not enough of these,
+ * under ids made for it. So the ledger balances, each seq is there once, and no
+ * id is given out again.
+ *
+ * Outcome rows that had not reached the audit file and cannot be read leave a
+ * hole in its numbering. It is closed in the same way, by a record of a message
+ * whose end is no longer known.
+ */
+#include "rebuild.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "spool-private.h"
+#include "sum.h"
+
+/* Tables never move: auto_vacuum is off and nothing ever vacuums. schema.sql makes them in this
+ * order. */
+enum root { ROOT_LANE = 2, ROOT_MESSAGE = 4, ROOT_OUTCOME = 6, ROOT_SPOOL = 7 };
+
+enum {
+    BITS_MAX = 1 << 26,
+    FLAGS_QOS = 3,
+    FLAGS_MAX = 7,
+    /* Numbers above what is known by so much are no numbers of ours. A mark that survived a
+     * power cut lags by one batch; where there is no mark, ids go on behind this gap. */
+    SLACK = 1 << 20,
+};
+
+#define PROVISIONAL_SEQ (INT64_C(1) << 61)
+
+/* Which numbers of a range were met; what lies below the range counts as met. */
+struct bits {
+    uint64_t base;
+    uint64_t count;
+    uint64_t *words;
+};
+
+struct kept_lane {
+    unsigned number;
+    char name[256];
+    struct spool_counters counters; /* as read; messages and bytes: as salvaged */
+    uint64_t counted_messages;
+};
+
+struct candidate {
+    uint64_t id;
+    uint32_t page;
+    uint32_t cell;
+};
+
+struct rebuild {
+    struct rebuild_task *task;
+    struct kept_lane *lanes;
+    size_t lane_count;
+    struct spool_clock_state clock;
+    bool has_state;
+    uint64_t counted_accepted;
+    uint64_t counted_id; /* up to here the lanes' counters reach */
+    uint64_t counted_seq;
+    uint64_t history_seq;
+    uint64_t history_id; /* of that line */
+    uint64_t id_limit;   /* rows beyond are garbage */
+    uint64_t seq_limit;
+    uint64_t lowest_id; /* of the messages that were read */
+    uint64_t last_id;
+    uint64_t last_seq;
+    uint64_t exported;
+    int64_t newest_ms; /* on the spool's clock */
+    struct bits ids;
+    struct bits seqs;
+    struct candidate *candidates;
+    size_t candidate_count;
+    size_t candidate_room;
+    uint64_t found;
+    uint64_t broken;
+    sqlite3_stmt *message_in;
+    sqlite3_stmt *outcome_in;
+};
+
+/* ---- sets of numbers ---- */
+
+static int bits_init(struct bits *bits, uint64_t last)
+{
+    uint64_t first = last >= BITS_MAX ? last - BITS_MAX + 1 : 0;
+    *bits = (struct bits){.base = first, .count = last - first + 1};
+    bits->words = calloc(bits->count / 64 + 1, sizeof *bits->words);
+    return bits->words ? 0 : -ENOMEM;
+}
+
+static bool bits_has(const struct bits *bits, uint64_t number)
+{
+    if (number < bits->base || number == 0)
+        return true;
+    uint64_t at = number - bits->base;
+    return at < bits->count && (bits->words[at / 64] >> at % 64 & 1);
+}
+
+static void bits_add(struct bits *bits, uint64_t number)
+{
+    uint64_t at = number - bits->base;
+    if (number >= bits->base && at < bits->count)
+        bits->words[at / 64] |= UINT64_C(1) << at % 64;
+}
+
+/* ---- plausibility ---- */
+
+static bool is_utf8(struct spool_bytes text)
+{
+    const unsigned char *at = text.data;
+    const unsigned char *end = at + text.size;
+    while (at < end) {
+        unsigned char lead = *at++;
+        unsigned more = lead < 0x80   ? 0
+                        : lead < 0xc2 ? 9
+                        : lead < 0xe0 ? 1
+                        : lead < 0xf0 ? 2
+                                      : 3;
+        if (lead == 0 || lead > 0xf4 || more > (size_t)(end - at))
+            return false;
+        uint32_t value = lead & (0x3fU >> more);
+        for (unsigned i = 0; i < more; i++, at++) {
+            if ((*at & 0xc0) != 0x80)
+                return false;
+            value = value << 6 | (*at & 0x3f);
+        }
+        if (more > 0 && (value < (more == 1   ? 0x80U
+                                  : more == 2 ? 0x800U
+                                              : 0x10000U) ||
+                         value > 0x10ffff || (value >= 0xd800 && value < 0xe000)))
+            return false;
+    }
+    return true;
+}
+
+static bool is_number(const struct pages_row *row, size_t field, int64_t least, int64_t most)
+{
+    const struct pages_field *found = &row->fields[field];
+    return found->kind == PAGES_NUMBER && found->number >= least && found->number <= most;
+}
+
+static bool is_null(const struct pages_row *row, size_t field)
+{
+    return row->fields[field].kind == PAGES_NULL;
+}
+
+static bool is_text(const struct pages_row *row, size_t field)
+{
+    return row->fields[field].kind == PAGES_TEXT && is_utf8(row->fields[field].bytes);
+}
+
+static int64_t number(const struct pages_row *row, size_t field)
+{
+    return row->fields[field].number;
+}
+
+static struct spool_bytes bytes(const struct pages_row *row, size_t field)
+{
+    const struct pages_field *found = &row->fields[field];
+    bool has_bytes = found->kind == PAGES_TEXT || found->kind == PAGES_BLOB;
+    return has_bytes ? found->bytes : (struct spool_bytes){"", 0};
+}
+
+static uint64_t id_of(const struct pages_row *row)
+{
+    return (uint64_t)row->rowid & SPOOL_ID_MAX;
+}
+
+static unsigned lane_of(const struct pages_row *row)
+{
+    return (unsigned)((uint64_t)row->rowid >> SPOOL_ID_BITS);
+}
+
+/* ---- lanes ---- */
+
+static struct kept_lane *find_lane(struct rebuild *rebuild, unsigned number)
+{
+    for (size_t i = 0; i < rebuild->lane_count; i++) {
+        if (rebuild->lanes[i].number == number)
+            return &rebuild->lanes[i];
+    }
+    return NULL;
+}
+
+static struct kept_lane *find_lane_by_name(struct rebuild *rebuild, const char *name)
+{
+    for (size_t i = 0; i < rebuild->lane_count; i++) {
+        if (strcmp(rebuild->lanes[i].name, name) == 0)
+            return &rebuild->lanes[i];
+    }
+    return NULL;
+}
+
+/* A lane whose row is lost. Lanes get their numbers in the order of the configuration. */
+static struct kept_lane *need_lane(struct rebuild *rebuild, unsigned number)
+{
+    const struct spool_options *options = rebuild->task->options;
+    struct kept_lane *lane = find_lane(rebuild, number);
+    if (lane || number > SPOOL_LANE_MAX || rebuild->lane_count == SPOOL_LANES_KNOWN_MAX)
+        return lane;
+    lane = &rebuild->lanes[rebuild->lane_count];
+    *lane = (struct kept_lane){.number = number};
+    if (number < options->lane_count &&
+        !find_lane_by_name(rebuild, options->lanes[number].name))
+        (void)snprintf(lane->name, sizeof lane->name, "%s", options->lanes[number].name);
+    else
+        (void)snprintf(lane->name, sizeof lane->name, "recovered-%u", number);
+    rebuild->lane_count++;
+    return lane;
+}
+
+static bool is_lane_row(const struct pages_row *row)
+{
+    enum { NAME = 1, FIRST = 2, FIELDS = 13 };
+    if (row->field_count < FIELDS || row->rowid < 0 || row->rowid > SPOOL_LANE_MAX ||
+        !is_text(row, NAME) || bytes(row, NAME).size == 0 || bytes(row, NAME).size > 255)
+        return false;
+    for (size_t i = FIRST; i < FIELDS; i++) {
+        if (!is_number(row, i, 0, INT64_MAX / 4))
+            return false;
+    }
+    int64_t sum = number(row, FIRST + 1 + SPOOL_OUTCOMES);
+    for (size_t i = 0; i < SPOOL_OUTCOMES; i++)
+        sum += number(row, FIRST + 1 + i);
+    return sum == number(row, FIRST);
+}
+
+static int take_lane(void *context, const struct pages_row *row)
+{
+    struct rebuild *rebuild = context;
+    if (!is_lane_row(row) || find_lane(rebuild, (unsigned)row->rowid) ||
+        rebuild->lane_count == SPOOL_LANES_KNOWN_MAX)
+        return 0;
+    struct kept_lane *lane = &rebuild->lanes[rebuild->lane_count];
+    struct spool_bytes name = bytes(row, 1);
+    *lane = (struct kept_lane){.number = (unsigned)row->rowid};
+    memcpy(lane->name, name.data, name.size);
+    if (find_lane_by_name(rebuild, lane->name))
+        return 0;
+    struct spool_counters *counters = &lane->counters;
+    counters->accepted = (uint64_t)number(row, 2);
+    for (size_t i = 0; i < SPOOL_OUTCOMES; i++)
+        counters->ended[i] = (uint64_t)number(row, 3 + i);
+    lane->counted_messages = (uint64_t)number(row, 9);
+    counters->last_id = (uint64_t)number(row, 11);
+    counters->last_seq = (uint64_t)number(row, 12);
+    rebuild->lane_count++;
+    rebuild->counted_accepted += counters->accepted;
+    if (counters->last_id > rebuild->counted_id)
+        rebuild->counted_id = counters->last_id;
+    if (counters->last_seq > rebuild->counted_seq)
+        rebuild->counted_seq = counters->last_seq;
+    return 0;
+}
+
+static uint64_t sum_ended(const struct rebuild *rebuild)
+{
+    uint64_t sum = 0;
+    for (size_t i = 0; i < rebuild->lane_count; i++) {
+        for (int j = 0; j < SPOOL_OUTCOMES; j++)
+            sum += rebuild->lanes[i].counters.ended[j];
+    }
+    return sum;
+}
+
+int rebuild_reach(struct pages *pages, struct rebuild_reach *ret)
+{
+    struct rebuild rebuild = {.lanes = calloc(SPOOL_LANES_KNOWN_MAX, sizeof *rebuild.lanes)};
+    if (!rebuild.lanes)
+        return -ENOMEM;
+    pages_restart(pages);
+    int r = pages_walk(pages, ROOT_LANE, take_lane, &rebuild);
+    *ret = (struct rebuild_reach){.counted = rebuild.counted_accepted + sum_ended(&rebuild),
+                                  .last_id = rebuild.counted_id,
+                                  .last_seq = rebuild.counted_seq};
+    free(rebuild.lanes);
+    return r;
+}
+
+struct foreign {
+    unsigned tables;
+    unsigned ours;
+};
+
+static int look_at_table(void *context, const struct pages_row *row)
+{
+    static const char *const names[] = {"lane", "message", "outcome", "spool"};
+    struct foreign *foreign = context;
+    if (row->field_count != 5 || !is_text(row, 0) || !is_text(row, 1) ||
+        bytes(row, 0).size != 5 || memcmp(bytes(row, 0).data, "table", 5) != 0)
+        return 0;
+    foreign->tables++;
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        if (bytes(row, 1).size == strlen(names[i]) &&
+            memcmp(bytes(row, 1).data, names[i], strlen(names[i])) == 0)
+            foreign->ours++;
+    }
+    return 0;
+}
+
+int rebuild_is_foreign(struct pages *pages, bool *ret)
+{
+    struct foreign foreign = {0};
+    uint32_t application_id;
+    *ret = false;
+    if (!pages_application_id(pages, &application_id) || application_id == SPOOL_APPLICATION_ID)
+        return 0;
+    pages_restart(pages);
+    int r = pages_walk(pages, 1, look_at_table, &foreign);
+    *ret = foreign.tables > 0 && foreign.ours == 0;
+    return r;
+}
+
+/* ---- the clock and the cursor ---- */
+
+static int take_state(void *context, const struct pages_row *row)
+{
+    struct rebuild *rebuild = context;
+    struct spool_clock_state *clock = &rebuild->clock;
+    if (row->rowid != 1 || row->field_count < 10 || !is_text(row, 1) ||
+        bytes(row, 1).size >= sizeof clock->boot_id || !is_number(row, 2, 0, INT64_MAX / 4) ||
+        !is_number(row, 3, 0, INT64_MAX / 4) || !is_number(row, 7, 0, INT64_MAX / 4))
+        return 0;
+    bool has_wall = is_number(row, 4, 0, INT64_MAX / 4);
+    bool is_absent = is_number(row, 6, 0, INT64_MAX / 4);
+    *clock = (struct spool_clock_state){
+        .boot_ms = number(row, 2),
+        .clock_ms = number(row, 3),
+        .has_wall = has_wall,
+        .wall_ms = has_wall ? number(row, 4) : 0,
+        .wall_clock_ms = is_number(row, 5, 0, INT64_MAX / 4) ? number(row, 5) : 0,
+        .is_absent = is_absent,
+        .absent_after = is_absent ? (uint64_t)number(row, 6) : 0,
+    };
+    memcpy(clock->boot_id, bytes(row, 1).data, bytes(row, 1).size);
+    rebuild->exported = (uint64_t)number(row, 7);
+    rebuild->has_state = true;
+    return 0;
+}
+
+/* ---- messages ---- */
+
+enum judgement { NO_MESSAGE, BROKEN_MESSAGE, SOUND_MESSAGE };
+
+static bool has_message_shape(const struct rebuild *rebuild, const struct pages_row *row)
+{
+    if (row->field_count < 12 || !is_null(row, 0) || row->rowid <= 0 ||
+        lane_of(row) > SPOOL_LANE_MAX || id_of(row) == 0 || id_of(row) > rebuild->id_limit)
+        return false;
+    return is_number(row, 1, INT64_MIN, INT64_MAX) && is_number(row, 2, INT64_MIN, INT64_MAX) &&
+           is_number(row, 4, 0, UINT32_MAX) && is_number(row, 5, 0, UINT32_MAX) &&
+           is_number(row, 6, 0, FLAGS_MAX) && (number(row, 6) & FLAGS_QOS) < 3;
+}
+
+static bool has_message_sum(const struct pages_row *row)
+{
+    return row->field_count > 12 && row->fields[12].kind == PAGES_NUMBER;
+}
+
+static bool sum_fits(const struct pages_row *row)
+{
+    const struct sum_facts facts = {
+        .key = row->rowid,
+        .accepted = number(row, 1),
+        .uid = number(row, 5),
+        .flags = number(row, 6),
+        .client = bytes(row, 7),
+        .topic = bytes(row, 8),
+        .properties = bytes(row, 9),
+        .ref = bytes(row, 10),
+        .payload = bytes(row, 11),
+    };
+    return number(row, 12) == (int64_t)sum_of(&facts);
+}
+
+static bool charge_fits(const struct pages_row *row)
+{
+    const struct spool_message message = {
+        .client = bytes(row, 7),
+        .topic = bytes(row, 8),
+        .properties = bytes(row, 9),
+        .ref = bytes(row, 10),
+        .payload = bytes(row, 11),
+    };
+    return (uint64_t)number(row, 4) == spool_charge(&message);
+}
+
+static enum judgement judge(struct rebuild *rebuild, const struct pages_row *row)
+{
+    if (!has_message_shape(rebuild, row))
+        return NO_MESSAGE;
+    bool is_whole = is_text(row, 7) && is_text(row, 8) && bytes(row, 8).size > 0 &&
+                    (is_null(row, 9) || row->fields[9].kind == PAGES_BLOB) &&
+                    (is_null(row, 10) || is_text(row, 10)) &&
+                    row->fields[11].kind == PAGES_BLOB && charge_fits(row);
+    if (is_whole && has_message_sum(row))
+        is_whole = sum_fits(row);
+    else if (is_whole && !find_lane(rebuild, lane_of(row)) && rebuild->lane_count > 0)
+        is_whole = false;
+    return is_whole ? SOUND_MESSAGE : BROKEN_MESSAGE;
+}
+
+static int bind_field(sqlite3_stmt *stmt, int index, const struct pages_field *field)
+{
+    switch (field->kind) {
+    case PAGES_NUMBER:
+        return sqlite3_bind_int64(stmt, index, field->number);
+    case PAGES_TEXT:
+        return sqlite3_bind_text64(stmt, index, field->bytes.data, field->bytes.size,
+                                   SQLITE_STATIC, SQLITE_UTF8);
+    case PAGES_BLOB:
+        return sqlite3_bind_blob64(stmt, index, field->bytes.data, field->bytes.size,
+                                   SQLITE_STATIC);
+    case PAGES_LOST:
+    case PAGES_NULL:
+    case PAGES_REAL:
+        break;
+    }
+    return sqlite3_bind_null(stmt, index);
+}
+
+static int run(sqlite3_stmt *stmt)
+{
+    int rc = sqlite3_step(stmt);
+    (void)sqlite3_reset(stmt); /* repeats the error of the step */
+    return rc == SQLITE_DONE ? 0 : rc;
+}
+
+static int keep_message(struct rebuild *rebuild, const struct pages_row *row)
+{
+    struct kept_lane *lane = need_lane(rebuild, lane_of(row));
+    if (!lane || bits_has(&rebuild->ids, id_of(row)))
+        return 0;
+    int rc = sqlite3_bind_int64(rebuild->message_in, 1, row->rowid);
+    for (int i = 1; i <= 12 && rc == SQLITE_OK; i++) {
+        static const struct pages_field nothing = {.kind = PAGES_NULL};
+        bool is_there = (size_t)i < row->field_count;
+        rc = bind_field(rebuild->message_in, i + 1, is_there ? &row->fields[i] : &nothing);
+    }
+    if (rc == SQLITE_OK)
+        rc = run(rebuild->message_in);
+    if (rc != 0)
+        return rc;
+    bits_add(&rebuild->ids, id_of(row));
+    lane->counters.messages++;
+    lane->counters.bytes += (uint64_t)number(row, 4);
+    if (id_of(row) > lane->counters.last_id)
+        lane->counters.last_id = id_of(row);
+    rebuild->found++;
+    return 0;
+}
+
+/* ---- outcome records ---- */
+
+static bool reason_fits(int64_t outcome, int64_t reason)
+{
+    switch (outcome) {
+    case SPOOL_DELIVERED:
+        return reason == SPOOL_REASON_NONE;
+    case SPOOL_EVICTED:
+        return reason >= SPOOL_REASON_MAX_MESSAGES && reason <= SPOOL_REASON_DISK;
+    case SPOOL_EXPIRED:
+        return reason == SPOOL_REASON_MESSAGE_EXPIRY;
+    case SPOOL_REJECTED:
+        return reason >= SPOOL_REASON_REASON_CODE && reason <= SPOOL_REASON_ATTEMPTS;
+    case SPOOL_DROPPED:
+        return reason == SPOOL_REASON_OPERATOR;
+    case SPOOL_DAMAGED:
+        return reason == SPOOL_REASON_CORRUPT;
+    default:
+        return false;
+    }
+}
+
+static bool is_outcome_row(const struct rebuild *rebuild, const struct pages_row *row)
+{
+    if (row->field_count < 17 || !is_null(row, 0) || row->rowid < 1 ||
+        (uint64_t)row->rowid > rebuild->seq_limit ||
+        !is_number(row, 1, 1, (int64_t)rebuild->id_limit) ||
+        !is_number(row, 2, 0, SPOOL_LANE_MAX) || !is_number(row, 3, INT64_MIN, INT64_MAX) ||
+        !is_number(row, 4, INT64_MIN, INT64_MAX) || !is_number(row, 5, 0, SPOOL_OUTCOMES - 1) ||
+        !is_number(row, 6, 0, SPOOL_REASONS - 1))
+        return false;
+    return (is_null(row, 7) || is_number(row, 7, 0, 255)) && is_number(row, 8, 0, UINT32_MAX) &&
+           is_number(row, 9, 0, UINT32_MAX) && is_number(row, 10, 0, 2) &&
+           is_number(row, 11, 0, UINT32_MAX) && is_number(row, 12, INT64_MIN, INT64_MAX) &&
+           is_number(row, 13, 0, INT64_MAX) && is_text(row, 14) && is_text(row, 15) &&
+           (is_null(row, 16) || is_text(row, 16)) &&
+           reason_fits(number(row, 5), number(row, 6));
+}
+
+/* The lanes' counters have it already, unless they are older. */
+static void count_ended(struct rebuild *rebuild,
+                        struct kept_lane *lane,
+                        uint64_t seq,
+                        enum spool_outcome outcome)
+{
+    bits_add(&rebuild->seqs, seq);
+    if (seq > rebuild->counted_seq)
+        lane->counters.ended[outcome]++;
+    if (seq > lane->counters.last_seq)
+        lane->counters.last_seq = seq;
+}
+
+/* Of what is exported the failures stay, and the newest row, from which the numbers go on. */
+static int keep_outcome(void *context, const struct pages_row *row)
+{
+    struct rebuild *rebuild = context;
+    uint64_t seq = (uint64_t)row->rowid;
+    uint64_t id = (uint64_t)row->fields[1].number;
+    if (!is_outcome_row(rebuild, row) || bits_has(&rebuild->seqs, seq) ||
+        bits_has(&rebuild->ids, id))
+        return 0;
+    struct kept_lane *lane = need_lane(rebuild, (unsigned)number(row, 2));
+    if (!lane)
+        return 0;
+    bits_add(&rebuild->ids, id);
+    count_ended(rebuild, lane, seq, (enum spool_outcome)number(row, 5));
+    if (seq <= rebuild->exported && seq != rebuild->last_seq &&
+        number(row, 5) == SPOOL_DELIVERED)
+        return 0;
+    int rc = sqlite3_bind_int64(rebuild->outcome_in, 1, row->rowid);
+    for (int i = 1; i <= 16 && rc == SQLITE_OK; i++)
+        rc = bind_field(rebuild->outcome_in, i + 1, &row->fields[i]);
+    return rc == SQLITE_OK ? run(rebuild->outcome_in) : rc;
+}
+
+/* What a record of a message tells of which little or nothing is known. */
+struct obituary {
+    int64_t seq;
+    uint64_t id;
+    const struct kept_lane *lane;
+    enum spool_outcome outcome;
+    const struct pages_row *row; /* what is left of it; NULL: nothing */
+};
+
+static int write_obituary(struct rebuild *rebuild, const struct obituary *of)
+{
+    static const struct pages_row nothing = {0};
+    const struct pages_row *row = of->row ? of->row : &nothing;
+    bool has_topic = of->row && is_text(row, 7) && is_text(row, 8);
+    bool is_damaged = of->outcome == SPOOL_DAMAGED;
+    const int64_t numbers[] = {
+        of->seq,
+        (int64_t)of->id,
+        of->lane->number,
+        rebuild->task->options->now.wall_ms,
+        rebuild->clock.clock_ms,
+        of->outcome,
+        is_damaged ? SPOOL_REASON_CORRUPT : SPOOL_REASON_NONE,
+        -1, /* no code */
+        0,
+        of->row ? number(row, 5) : 0,
+        of->row ? number(row, 6) & FLAGS_QOS : 0,
+        (int64_t)bytes(row, 11).size,
+        of->row ? number(row, 1) : 0,
+        0,
+    };
+    enum { NUMBERS = sizeof numbers / sizeof *numbers, CODE = 7 };
+    struct spool_bytes client = has_topic ? bytes(row, 7) : (struct spool_bytes){"", 0};
+    struct spool_bytes topic = has_topic ? bytes(row, 8) : (struct spool_bytes){"", 0};
+    sqlite3_stmt *stmt = rebuild->outcome_in;
+    int rc = SQLITE_OK;
+    for (int i = 0; i < NUMBERS && rc == SQLITE_OK; i++)
+        rc = i == CODE ? sqlite3_bind_null(stmt, i + 1)
+                       : sqlite3_bind_int64(stmt, i + 1, numbers[i]);
+    if (rc == SQLITE_OK)
+        rc = sqlite3_bind_text64(stmt, NUMBERS + 1, client.data, client.size, SQLITE_STATIC,
+                                 SQLITE_UTF8);
+    if (rc == SQLITE_OK)
+        rc = sqlite3_bind_text64(stmt, NUMBERS + 2, topic.data, topic.size, SQLITE_STATIC,
+                                 SQLITE_UTF8);
+    if (rc == SQLITE_OK)
+        rc = sqlite3_bind_null(stmt, NUMBERS + 3);
+    return rc == SQLITE_OK ? run(stmt) : rc;
+}
+
+/* ---- what is known at all ---- */
+
+static void see_id(struct rebuild *rebuild, uint64_t id, int64_t clock_ms)
+{
+    if (id > rebuild->last_id)
+        rebuild->last_id = id;
+    if (clock_ms > rebuild->newest_ms)
+        rebuild->newest_ms = clock_ms;
+}
+
+static int measure_row(void *context, const struct pages_row *row)
+{
+    struct rebuild *rebuild = context;
+    if (is_outcome_row(rebuild, row)) {
+        see_id(rebuild, (uint64_t)number(row, 1), number(row, 4));
+        if ((uint64_t)row->rowid > rebuild->last_seq)
+            rebuild->last_seq = (uint64_t)row->rowid;
+    } else if (judge(rebuild, row) == SOUND_MESSAGE) {
+        see_id(rebuild, id_of(row), number(row, 2));
+        if (rebuild->lowest_id == 0 || id_of(row) < rebuild->lowest_id)
+            rebuild->lowest_id = id_of(row);
+    }
+    return 0;
+}
+
+static int measure_history(void *context, const struct spool_ended *ended)
+{
+    struct rebuild *rebuild = context;
+    if (ended->id > SPOOL_ID_MAX)
+        return 0;
+    see_id(rebuild, ended->id, 0);
+    if (ended->seq > rebuild->history_seq) {
+        rebuild->history_seq = ended->seq;
+        rebuild->history_id = ended->id;
+    }
+    return 0;
+}
+
+static int each_ended(struct rebuild *rebuild, spool_ended_fn *fn)
+{
+    const struct spool_history *history = rebuild->task->history;
+    return history ? history->each(history->owner, fn, rebuild) : 0;
+}
+
+static uint64_t higher(uint64_t a, uint64_t b)
+{
+    return a > b ? a : b;
+}
+
+/* Beyond what anybody knows by more than a little lies garbage; where nobody knows anything all
+ * is believed that is plausible by itself. */
+static void set_limits(struct rebuild *rebuild)
+{
+    const struct mark *mark = rebuild->task->mark;
+    rebuild->last_id = higher(rebuild->last_id, higher(rebuild->counted_id, mark->last_id));
+    rebuild->last_seq =
+        higher(rebuild->history_seq, higher(rebuild->counted_seq, mark->last_seq));
+    bool is_known = rebuild->lane_count > 0 || mark->is_known || rebuild->history_seq > 0;
+    rebuild->id_limit = is_known ? rebuild->last_id + SLACK : SPOOL_ID_MAX;
+    rebuild->seq_limit = is_known ? rebuild->last_seq + SLACK : SPOOL_ID_MAX;
+}
+
+static int measure(struct rebuild *rebuild)
+{
+    struct pages *pages = rebuild->task->pages;
+    pages_restart(pages);
+    int r = pages_walk(pages, ROOT_LANE, take_lane, rebuild);
+    if (r == 0)
+        r = pages_walk(pages, ROOT_SPOOL, take_state, rebuild);
+    if (r == 0)
+        r = each_ended(rebuild, measure_history);
+    if (r != 0)
+        return r;
+    set_limits(rebuild);
+    r = pages_walk(pages, ROOT_OUTCOME, measure_row, rebuild);
+    if (r == 0)
+        r = pages_walk(pages, ROOT_MESSAGE, measure_row, rebuild);
+    if (r == 0)
+        r = pages_orphans(pages, measure_row, rebuild);
+    return r;
+}
+
+static int read_outcomes(struct rebuild *rebuild)
+{
+    struct pages *pages = rebuild->task->pages;
+    pages_restart(pages);
+    int r = pages_walk(pages, ROOT_OUTCOME, keep_outcome, rebuild);
+    return r == 0 ? pages_orphans(pages, keep_outcome, rebuild) : r;
+}
+
+static int count_history(void *context, const struct spool_ended *ended)
+{
+    struct rebuild *rebuild = context;
+    struct kept_lane *lane = find_lane_by_name(rebuild, ended->lane);
+    bits_add(&rebuild->ids, ended->id);
+    if (ended->seq <= rebuild->last_seq && !bits_has(&rebuild->seqs, ended->seq))
+        count_ended(rebuild, lane ? lane : rebuild->lanes, ended->seq, ended->outcome);
+    return 0;
+}
+
+/* What the audit file holds is exported, whatever the cursor says. */
+static void learn_export(struct rebuild *rebuild)
+{
+    rebuild->exported = higher(rebuild->exported, rebuild->history_seq);
+    if (rebuild->exported > rebuild->last_seq)
+        rebuild->exported = rebuild->last_seq;
+}
+
+/* The cursor is lost and no audit file tells: what waits for its export lies side by side at
+ * the end. */
+static int guess_export(struct rebuild *rebuild)
+{
+    uint64_t seq = rebuild->last_seq;
+    char sql[128];
+    if (rebuild->has_state || rebuild->history_seq > 0)
+        return 0;
+    while (seq > 0 && seq >= rebuild->seqs.base && bits_has(&rebuild->seqs, seq))
+        seq--;
+    rebuild->exported = seq;
+    (void)snprintf(sql, sizeof sql,
+                   "DELETE FROM outcome WHERE seq <= %llu AND seq <> %llu AND outcome = %d",
+                   (unsigned long long)seq, (unsigned long long)rebuild->last_seq,
+                   SPOOL_DELIVERED);
+    return sqlite3_exec(rebuild->task->db, sql, NULL, NULL, NULL);
+}
+
+/* ---- which messages ---- */
+
+static int add_candidate(struct rebuild *rebuild, const struct pages_row *row)
+{
+    if (rebuild->candidate_count == rebuild->candidate_room) {
+        size_t room = rebuild->candidate_room * 2 + 1024;
+        struct candidate *grown = realloc(rebuild->candidates, room * sizeof *grown);
+        if (!grown)
+            return -ENOMEM;
+        rebuild->candidates = grown;
+        rebuild->candidate_room = room;
+    }
+    rebuild->candidates[rebuild->candidate_count++] =
+        (struct candidate){id_of(row), row->page, row->cell};
+    return 0;
+}
+
+static int record_broken(struct rebuild *rebuild, const struct pages_row *row)
+{
+    struct kept_lane *lane = find_lane(rebuild, lane_of(row));
+    if (!lane || id_of(row) > rebuild->last_id || bits_has(&rebuild->ids, id_of(row)))
+        return 0;
+    const struct obituary obituary = {.seq = PROVISIONAL_SEQ + (int64_t)rebuild->broken,
+                                      .id = id_of(row),
+                                      .lane = lane,
+                                      .outcome = SPOOL_DAMAGED,
+                                      .row = row};
+    int r = write_obituary(rebuild, &obituary);
+    if (r != 0)
+        return r;
+    bits_add(&rebuild->ids, id_of(row));
+    lane->counters.ended[SPOOL_DAMAGED]++;
+    rebuild->broken++;
+    return 0;
+}
+
+static int take_sound(void *context, const struct pages_row *row)
+{
+    struct rebuild *rebuild = context;
+    if (judge(rebuild, row) != SOUND_MESSAGE)
+        return 0;
+    return row->in_doubt ? add_candidate(rebuild, row) : keep_message(rebuild, row);
+}
+
+static int take_broken(void *context, const struct pages_row *row)
+{
+    struct rebuild *rebuild = context;
+    if (row->in_doubt || judge(rebuild, row) != BROKEN_MESSAGE)
+        return 0;
+    return record_broken(rebuild, row);
+}
+
+static int take_candidate(void *context, const struct pages_row *row)
+{
+    struct rebuild *rebuild = context;
+    return judge(rebuild, row) == SOUND_MESSAGE ? keep_message(rebuild, row) : 0;
+}
+
+static int newest_first(const void *a, const void *b)
+{
+    const struct candidate *left = a;
+    const struct candidate *right = b;
+    return (left->id < right->id) - (left->id > right->id);
+}
+
+/* How many messages there must be besides those found. */
+static uint64_t count_missing(const struct rebuild *rebuild)
+{
+    uint64_t gone = rebuild->last_seq + rebuild->found;
+    uint64_t accepted = rebuild->counted_accepted + (rebuild->last_id - rebuild->counted_id);
+    if (rebuild->counted_id == 0 && rebuild->last_seq == 0 && !rebuild->task->mark->is_known)
+        accepted = rebuild->lowest_id > 0 ? rebuild->last_id - rebuild->lowest_id + 1 : 0;
+    return accepted > gone ? accepted - gone : 0;
+}
+
+static int read_messages(struct rebuild *rebuild)
+{
+    struct pages *pages = rebuild->task->pages;
+    pages_restart(pages);
+    int r = pages_walk(pages, ROOT_MESSAGE, take_sound, rebuild);
+    if (r == 0)
+        r = pages_walk(pages, ROOT_OUTCOME, take_sound, rebuild); /* none: it is reached */
+    if (r == 0)
+        r = pages_orphans(pages, take_sound, rebuild);
+    if (r != 0)
+        return r;
+    if (rebuild->candidate_count > 0)
+        qsort(rebuild->candidates, rebuild->candidate_count, sizeof *rebuild->candidates,
+              newest_first);
+    for (size_t i = 0; i < rebuild->candidate_count && count_missing(rebuild) > 0; i++) {
+        const struct candidate *candidate = &rebuild->candidates[i];
+        r = pages_one(pages, candidate->page, candidate->cell, take_candidate, rebuild);
+        if (r != 0)
+            return r;
+    }
+    pages_restart(pages);
+    return pages_walk(pages, ROOT_MESSAGE, take_broken, rebuild);
+}
+
+/* ---- what became of the others ---- */
+
+/* Ids of which nothing is known, newest ones, in rising order; then ids made for the purpose.
+ */
+struct pool {
+    uint64_t next;
+};
+
+static struct pool open_pool(const struct rebuild *rebuild, uint64_t wanted)
+{
+    uint64_t id = rebuild->last_id;
+    struct pool pool = {.next = rebuild->last_id + 1};
+    for (; wanted > 0 && id > 0 && id >= rebuild->ids.base; id--) {
+        if (bits_has(&rebuild->ids, id))
+            continue;
+        pool.next = id;
+        wanted--;
+    }
+    return pool;
+}
+
+static uint64_t take_id(struct rebuild *rebuild, struct pool *pool)
+{
+    while (pool->next <= rebuild->last_id && bits_has(&rebuild->ids, pool->next))
+        pool->next++;
+    uint64_t id = pool->next++;
+    bits_add(&rebuild->ids, id);
+    if (id > rebuild->last_id)
+        rebuild->last_id = id;
+    return id;
+}
+
+/* A seq that was counted as something else before. */
+static void recount_as_damaged(struct rebuild *rebuild)
+{
+    for (size_t i = 0; i < rebuild->lane_count; i++) {
+        uint64_t *ended = rebuild->lanes[i].counters.ended;
+        if (ended[SPOOL_DELIVERED] == 0)
+            continue;
+        ended[SPOOL_DELIVERED]--;
+        ended[SPOOL_DAMAGED]++;
+        return;
+    }
+}
+
+static uint64_t count_holes(const struct rebuild *rebuild)
+{
+    uint64_t holes = 0;
+    for (uint64_t seq = rebuild->exported + 1; seq <= rebuild->last_seq; seq++)
+        holes += !bits_has(&rebuild->seqs, seq);
+    return holes;
+}
+
+static int close_holes(struct rebuild *rebuild, struct pool *pool)
+{
+    for (uint64_t seq = rebuild->exported + 1; seq <= rebuild->last_seq; seq++) {
+        if (bits_has(&rebuild->seqs, seq))
+            continue;
+        const struct obituary obituary = {.seq = (int64_t)seq,
+                                          .id = take_id(rebuild, pool),
+                                          .lane = rebuild->lanes,
+                                          .outcome = SPOOL_DAMAGED};
+        int r = write_obituary(rebuild, &obituary);
+        if (r != 0)
+            return r;
+        if (seq <= rebuild->counted_seq)
+            recount_as_damaged(rebuild);
+        else
+            rebuild->lanes[0].counters.ended[SPOOL_DAMAGED]++;
+        rebuild->task->damaged++;
+    }
+    return 0;
+}
+
+static int place_broken(struct rebuild *rebuild)
+{
+    char sql[128];
+    if (rebuild->broken == 0)
+        return 0;
+    (void)snprintf(sql, sizeof sql, "UPDATE outcome SET seq = seq - %lld WHERE seq >= %lld",
+                   (long long)(PROVISIONAL_SEQ - (int64_t)rebuild->last_seq - 1),
+                   (long long)PROVISIONAL_SEQ);
+    int rc = sqlite3_exec(rebuild->task->db, sql, NULL, NULL, NULL);
+    rebuild->last_seq += rebuild->broken;
+    rebuild->task->damaged += rebuild->broken;
+    return rc;
+}
+
+/* The lane that counts more messages than were found; else "default". */
+static struct kept_lane *lane_in_want(struct rebuild *rebuild)
+{
+    for (size_t i = 0; i < rebuild->lane_count; i++) {
+        struct kept_lane *lane = &rebuild->lanes[i];
+        if (lane->counted_messages > lane->counters.messages) {
+            lane->counted_messages--;
+            return lane;
+        }
+    }
+    return rebuild->lanes;
+}
+
+static int record_missing(struct rebuild *rebuild, uint64_t missing, struct pool *pool)
+{
+    for (uint64_t i = 0; i < missing; i++) {
+        struct kept_lane *lane = lane_in_want(rebuild);
+        const struct obituary obituary = {.seq = (int64_t)rebuild->last_seq + 1,
+                                          .id = take_id(rebuild, pool),
+                                          .lane = lane,
+                                          .outcome = SPOOL_DAMAGED};
+        int r = write_obituary(rebuild, &obituary);
+        if (r != 0)
+            return r;
+        rebuild->last_seq++;
+        lane->counters.ended[SPOOL_DAMAGED]++;
+        lane->counters.last_seq = rebuild->last_seq;
+        rebuild->task->damaged++;
+    }
+    return 0;
+}
+
+/* The row of the newest seq is where SQLite goes on from; it may be in the audit file only. */
+static int write_newest_row(struct rebuild *rebuild)
+{
+    if (rebuild->last_seq == 0 || rebuild->last_seq > rebuild->exported)
+        return 0;
+    sqlite3_stmt *stmt;
+    int rc = sqlite3_prepare_v2(rebuild->task->db, "SELECT 1 FROM outcome WHERE seq = ?1", -1,
+                                &stmt, NULL);
+    if (rc != SQLITE_OK)
+        return rc;
+    rc = sqlite3_bind_int64(stmt, 1, (int64_t)rebuild->last_seq);
+    if (rc == SQLITE_OK)
+        rc = sqlite3_step(stmt);
+    (void)sqlite3_finalize(stmt); /* repeats the error of the step */
+    if (rc != SQLITE_DONE)
+        return rc == SQLITE_ROW ? 0 : rc;
+    struct pool pool = open_pool(rebuild, 1);
+    bool is_in_file = rebuild->history_seq == rebuild->last_seq;
+    const struct obituary obituary = {.seq = (int64_t)rebuild->last_seq,
+                                      .id = is_in_file ? rebuild->history_id
+                                                       : take_id(rebuild, &pool),
+                                      .lane = rebuild->lanes,
+                                      .outcome = SPOOL_DELIVERED};
+    return write_obituary(rebuild, &obituary);
+}
+
+/* ---- the small tables ---- */
+
+/* Seqs of which nobody knows the outcome any more were exported: they count as delivered. */
+static void level_ended(struct rebuild *rebuild)
+{
+    uint64_t ended = sum_ended(rebuild) - rebuild->broken;
+    if (ended < rebuild->last_seq)
+        rebuild->lanes[0].counters.ended[SPOOL_DELIVERED] += rebuild->last_seq - ended;
+    for (size_t i = 0; i < rebuild->lane_count && ended > rebuild->last_seq; i++) {
+        uint64_t *delivered = &rebuild->lanes[i].counters.ended[SPOOL_DELIVERED];
+        uint64_t excess = ended - rebuild->last_seq;
+        uint64_t part = excess < *delivered ? excess : *delivered;
+        *delivered -= part;
+        ended -= part;
+    }
+}
+
+static int write_lane(struct rebuild *rebuild, const struct kept_lane *lane, sqlite3_stmt *stmt)
+{
+    const struct spool_counters *counters = &lane->counters;
+    bool is_first = lane == rebuild->lanes;
+    uint64_t ended = 0;
+    for (int i = 0; i < SPOOL_OUTCOMES; i++)
+        ended += counters->ended[i];
+    int rc = sqlite3_bind_int64(stmt, 1, lane->number);
+    if (rc == SQLITE_OK)
+        rc = sqlite3_bind_text(stmt, 2, lane->name, -1, SQLITE_STATIC);
+    const uint64_t numbers[] = {
+        counters->messages,
+        counters->bytes,
+        is_first ? rebuild->last_id : counters->last_id,
+        is_first ? rebuild->last_seq : counters->last_seq,
+    };
+    if (rc == SQLITE_OK)
+        rc = sqlite3_bind_int64(stmt, 3, (int64_t)(ended + counters->messages));
+    for (int i = 0; i < SPOOL_OUTCOMES && rc == SQLITE_OK; i++)
+        rc = sqlite3_bind_int64(stmt, 4 + i, (int64_t)counters->ended[i]);
+    for (int i = 0; i < 4 && rc == SQLITE_OK; i++)
+        rc = sqlite3_bind_int64(stmt, 4 + SPOOL_OUTCOMES + i, (int64_t)numbers[i]);
+    return rc == SQLITE_OK ? run(stmt) : rc;
+}
+
+static int write_lanes(struct rebuild *rebuild)
+{
+    sqlite3_stmt *stmt;
+    int rc = sqlite3_prepare_v2(
+        rebuild->task->db,
+        "INSERT INTO lane (number, name, accepted, delivered, evicted, expired, rejected,"
+        " dropped, damaged, messages, bytes, last_id, last_seq)"
+        " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
+        -1, &stmt, NULL);
+    if (rc != SQLITE_OK)
+        return rc;
+    for (size_t i = 0; i < rebuild->lane_count && rc == SQLITE_OK; i++)
+        rc = write_lane(rebuild, &rebuild->lanes[i], stmt);
+    (void)sqlite3_finalize(stmt); /* repeats the error of the last step */
+    return rc;
+}
+
+static int write_state(struct rebuild *rebuild, uint64_t pruned_seq)
+{
+    const struct spool_clock_state *clock = &rebuild->clock;
+    uint64_t failed = 0;
+    for (size_t i = 0; i < rebuild->lane_count; i++) {
+        for (int j = SPOOL_DELIVERED + 1; j < SPOOL_OUTCOMES; j++)
+            failed += rebuild->lanes[i].counters.ended[j];
+    }
+    sqlite3_stmt *stmt;
+    int rc = sqlite3_prepare_v2(
+        rebuild->task->db,
+        "UPDATE spool SET boot_id = ?1, boot_ms = ?2, clock_ms = ?3, wall_ms = ?4,"
+        " wall_clock_ms = ?5, absent_after = ?6, exported_seq = ?7, pruned_seq = ?8,"
+        " failures_pruned = max(0, ?9 - (SELECT count(*) FROM outcome WHERE outcome > 0))",
+        -1, &stmt, NULL);
+    if (rc != SQLITE_OK)
+        return rc;
+    const int64_t numbers[] = {clock->boot_ms,
+                               clock->clock_ms,
+                               clock->wall_ms,
+                               clock->wall_clock_ms,
+                               (int64_t)clock->absent_after,
+                               (int64_t)rebuild->exported,
+                               (int64_t)pruned_seq,
+                               (int64_t)failed};
+    const bool is_there[] = {true, true, clock->has_wall, true, clock->is_absent, true,
+                             true, true};
+    rc = sqlite3_bind_text(stmt, 1, clock->boot_id, -1, SQLITE_STATIC);
+    for (int i = 0; i < 8 && rc == SQLITE_OK; i++)
+        rc = is_there[i] ? sqlite3_bind_int64(stmt, 2 + i, numbers[i])
+                         : sqlite3_bind_null(stmt, 2 + i);
+    if (rc == SQLITE_OK)
+        rc = run(stmt);
+    (void)sqlite3_finalize(stmt); /* repeats the error of the step */
+    return rc;
+}
+
+/* ---- all of it ---- */
+
+static int write_rest(struct rebuild *rebuild)
+{
+    uint64_t pruned_seq = rebuild->exported;
+    if (pruned_seq > 0 && pruned_seq >= rebuild->last_seq)
+        pruned_seq = rebuild->last_seq - 1;
+    /* Counted before anything is added to the history. */
+    uint64_t missing = count_missing(rebuild);
+    missing -= missing < rebuild->broken ? missing : rebuild->broken;
+    uint64_t last_id = rebuild->last_id;
+    struct pool pool = open_pool(rebuild, count_holes(rebuild) + missing);
+    int r = close_holes(rebuild, &pool);
+    if (r != 0)
+        return r;
+    level_ended(rebuild);
+    r = place_broken(rebuild);
+    if (r == 0)
+        r = record_missing(rebuild, missing, &pool);
+    if (r == 0)
+        r = write_newest_row(rebuild);
+    if (r != 0)
+        return r;
+    if (!rebuild->task->mark->is_known && rebuild->last_id < last_id + SLACK)
+        rebuild->last_id = last_id + SLACK;
+    r = write_lanes(rebuild);
+    return r == 0 ? write_state(rebuild, pruned_seq) : r;
+}
+
+static int read_all(struct rebuild *rebuild)
+{
+    int r = measure(rebuild);
+    if (r != 0)
+        return r;
+    if (!need_lane(rebuild, rebuild->lane_count > 0 ? rebuild->lanes[0].number : 0))
+        return -EPROTO;
+    learn_export(rebuild);
+    if (!rebuild->has_state || rebuild->clock.clock_ms < rebuild->newest_ms)
+        rebuild->clock.clock_ms = rebuild->newest_ms;
+    r = bits_init(&rebuild->ids, rebuild->last_id);
+    if (r == 0)
+        r = bits_init(&rebuild->seqs, rebuild->last_seq);
+    if (r == 0)
+        r = read_outcomes(rebuild);
+    if (r == 0)
+        r = guess_export(rebuild);
+    if (r == 0)
+        r = each_ended(rebuild, count_history);
+    return r == 0 ? read_messages(rebuild) : r;
+}
+
+static int prepare(struct rebuild *rebuild)
+{
+    sqlite3 *db = rebuild->task->db;
+    int rc = sqlite3_prepare_v2(
+        db,
+        "INSERT INTO message (key, accepted, accepted_at, expires_at, charge, uid, flags,"
+        " client, topic, properties, ref, payload, sum)"
+        " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
+        -1, &rebuild->message_in, NULL);
+    if (rc == SQLITE_OK)
+        rc = sqlite3_prepare_v2(
+            db,
+            "INSERT INTO outcome (seq, id, lane, time, ended_at, outcome, reason, code,"
+            " attempts, uid, qos, bytes, accepted, age_ms, client, topic, ref)"
+            " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16,"
+            " ?17)",
+            -1, &rebuild->outcome_in, NULL);
+    return rc;
+}
+
+int rebuild(struct rebuild_task *task)
+{
+    struct rebuild rebuild = {.task = task};
+    rebuild.lanes = calloc(SPOOL_LANES_KNOWN_MAX, sizeof *rebuild.lanes);
+    int r = rebuild.lanes ? prepare(&rebuild) : -ENOMEM;
+    if (r == 0)
+        r = read_all(&rebuild);
+    if (r == 0)
+        r = write_rest(&rebuild);
+    task->salvaged = rebuild.found;
+    task->last_id = rebuild.last_id;
+    task->last_seq = rebuild.last_seq;
+    (void)sqlite3_finalize(rebuild.message_in);
+    (void)sqlite3_finalize(rebuild.outcome_in);
+    free(rebuild.candidates);
+    free(rebuild.lanes);
+    free(rebuild.ids.words);
+    free(rebuild.seqs.words);
+    return r;
+}

@@ -1,0 +1,293 @@
+/*
+ * salvage.c - from a damaged database to a sound one, never deleting anything
+ *
+ * The new database is built and synced under another name before anything is
+ * touched, then it gets the name "spool.db.salvaged", which says that it is
+ * whole. Only now the damaged files move aside, the database last, and the new
+ * one takes its place. A cut anywhere leaves either the damaged spool as it
+ * was, or a whole new one under that name, and the next opening finishes the
+ * moves. A name that is taken is never written over.
+ *
+ * Which of three images of the database is the true one: as SQLite would read
+ * it; with the commits behind an unsound frame of the log, which SQLite does
+ * not see; or without the log, which may be that of an older copy. It is the
+ * one whose counters have come farthest. A torn end of the log is no damage
+ * but a batch that nobody was told of, so what lies behind it counts only if
+ * there are commits that can only have followed a completed one.
+ */
+#include "salvage.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "failpoint.h"
+#include "mark.h"
+#include "pages.h"
+#include "rebuild.h"
+#include "spool-private.h"
+
+#define SALVAGED_NAME "spool.db.salvaged"
+
+enum { NAME_TRIES = 1000 };
+
+/* ---- names ---- */
+
+static bool is_there(int directory_fd, const char *name)
+{
+    struct stat status;
+    return fstatat(directory_fd, name, &status, AT_SYMLINK_NOFOLLOW) == 0;
+}
+
+/* By the time at which the new database was complete, so that it is the same after a crash. */
+static int choose_name(int directory_fd, char name[static SPOOL_NAME_MAX])
+{
+    struct stat status;
+    struct tm utc;
+    char time[32];
+    if (fstatat(directory_fd, SALVAGED_NAME, &status, 0) < 0 ||
+        !gmtime_r(&status.st_mtime, &utc) ||
+        strftime(time, sizeof time, "%Y%m%dT%H%M%SZ", &utc) == 0)
+        return -errno;
+    (void)snprintf(name, SPOOL_NAME_MAX, SPOOL_DAMAGED_PREFIX "%s", time);
+    for (int i = 2; i < NAME_TRIES && is_there(directory_fd, name); i++)
+        (void)snprintf(name, SPOOL_NAME_MAX, SPOOL_DAMAGED_PREFIX "%s-%d", time, i);
+    return is_there(directory_fd, name) ? -EEXIST : 0;
+}
+
+static int move(int directory_fd, const char *from, const char *to)
+{
+    if (renameat2(directory_fd, from, directory_fd, to, RENAME_NOREPLACE) == 0)
+        return 0;
+    if (errno == EINVAL && !is_there(directory_fd, to) && /* a file system without that flag */
+        renameat(directory_fd, from, directory_fd, to) == 0)
+        return 0;
+    return errno == ENOENT ? 0 : -errno;
+}
+
+static int move_aside(int directory_fd, const char *name)
+{
+    static const char *const suffixes[] = {"-shm", "-wal", ""};
+    for (size_t i = 0; i < sizeof suffixes / sizeof *suffixes; i++) {
+        char from[SPOOL_NAME_MAX];
+        char to[SPOOL_NAME_MAX + 8];
+        (void)snprintf(from, sizeof from, "spool.db%s", suffixes[i]);
+        (void)snprintf(to, sizeof to, "%s%s", name, suffixes[i]);
+        int r = move(directory_fd, from, to);
+        if (r < 0)
+            return r;
+        FAILPOINT("salvage.moved");
+    }
+    return fsync(directory_fd) < 0 ? -errno : 0;
+}
+
+static int take_place(int directory_fd, char *words, char name[static SPOOL_NAME_MAX])
+{
+    int r = choose_name(directory_fd, name);
+    if (r == 0)
+        r = move_aside(directory_fd, name);
+    if (r == 0)
+        r = move(directory_fd, SALVAGED_NAME, "spool.db");
+    if (r == 0 && fsync(directory_fd) < 0)
+        r = -errno;
+    if (r < 0)
+        (void)snprintf(words, SPOOL_WORDS_MAX, "%s: %s", SALVAGED_NAME, strerror(-r));
+    return r;
+}
+
+int salvage_finish(int directory_fd, char *words)
+{
+    char name[SPOOL_NAME_MAX];
+    if (!is_there(directory_fd, SALVAGED_NAME))
+        return 0;
+    return take_place(directory_fd, words, name);
+}
+
+/* ---- which image of the database ---- */
+
+struct image {
+    enum pages_wal use;
+    struct rebuild_reach reach;
+    unsigned commits_beyond;
+};
+
+static int look(int directory_fd, enum pages_wal use, struct image *ret)
+{
+    struct pages pages;
+    *ret = (struct image){.use = use};
+    int r = pages_open(&pages, directory_fd, "spool.db", use);
+    if (r != 0)
+        return r;
+    r = rebuild_reach(&pages, &ret->reach);
+    ret->commits_beyond = pages.commits_beyond;
+    pages_close(&pages);
+    return r;
+}
+
+static bool is_behind(const struct rebuild_reach *reach, const struct mark *mark)
+{
+    return reach->last_id < mark->last_id || reach->last_seq < mark->last_seq;
+}
+
+static int choose_image(int directory_fd, const struct mark *mark, enum pages_wal *ret)
+{
+    struct image best;
+    struct image other;
+    int r = look(directory_fd, PAGES_WAL_SOUND, &best);
+    if (r != 0)
+        return r;
+    unsigned needed = is_behind(&best.reach, mark) ? 1 : 2;
+    if (best.commits_beyond >= needed) {
+        r = look(directory_fd, PAGES_WAL_ALL, &other);
+        if (r == 0 && other.reach.counted > best.reach.counted)
+            best = other;
+    }
+    if (r == 0)
+        r = look(directory_fd, PAGES_WAL_NONE, &other);
+    if (r == 0 && other.reach.counted > best.reach.counted)
+        best = other;
+    *ret = best.use;
+    return r;
+}
+
+/* ---- the new database ---- */
+
+static int result_of(sqlite3 *db, int rc, char *words)
+{
+    if (rc <= 0)
+        return rc;
+    (void)snprintf(words, SPOOL_WORDS_MAX, "%s: %s", SCHEMA_NEW_NAME, sqlite3_errmsg(db));
+    switch (rc & 0xff) {
+    case SQLITE_FULL:
+        return SPOOL_E_DISK;
+    case SQLITE_NOMEM:
+        return -ENOMEM;
+    default:
+        return -EIO;
+    }
+}
+
+/* Nobody knows the file yet: it is synced once, as a whole, when it is complete. */
+static int fill(sqlite3 *db, struct rebuild_task *task)
+{
+    int rc = sqlite3_exec(db, "PRAGMA journal_mode = OFF", NULL, NULL, NULL);
+    if (rc == SQLITE_OK)
+        rc = schema_lay_out(db);
+    if (rc == SQLITE_OK)
+        rc = sqlite3_exec(db, "PRAGMA synchronous = OFF; BEGIN", NULL, NULL, NULL);
+    if (rc == SQLITE_OK)
+        rc = rebuild(task);
+    if (rc == SQLITE_OK)
+        rc = sqlite3_exec(db, "COMMIT; PRAGMA journal_mode = WAL", NULL, NULL, NULL);
+    return rc;
+}
+
+static int build(const char *path, struct rebuild_task *task, char *words)
+{
+    int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX;
+    int rc = sqlite3_open_v2(path, &task->db, flags, NULL);
+    if (rc == SQLITE_OK)
+        rc = fill(task->db, task);
+    int r = result_of(task->db, rc, words);
+    rc = sqlite3_close(task->db);
+    task->db = NULL;
+    return r == 0 && rc != SQLITE_OK ? -EIO : r;
+}
+
+static int sync_file(int directory_fd, const char *name)
+{
+    int fd = openat(directory_fd, name, O_RDWR | O_CLOEXEC);
+    if (fd < 0)
+        return -errno;
+    int r = fsync(fd) < 0 ? -errno : 0;
+    (void)close(fd); /* synced */
+    return r;
+}
+
+static int write_new(int directory_fd, struct rebuild_task *task, char *words)
+{
+    char path[4096];
+    int length =
+        snprintf(path, sizeof path, "%s/%s", task->options->directory, SCHEMA_NEW_NAME);
+    if (length < 0 || (size_t)length >= sizeof path)
+        return -ENAMETOOLONG;
+    schema_remove_leftovers(directory_fd);
+    int r = build(path, task, words);
+    if (r == 0)
+        r = sync_file(directory_fd, SCHEMA_NEW_NAME);
+    if (r != 0) {
+        schema_remove_leftovers(directory_fd);
+        return r;
+    }
+    FAILPOINT("salvage.built");
+    r = move(directory_fd, SCHEMA_NEW_NAME, SALVAGED_NAME);
+    if (r == 0 && fsync(directory_fd) < 0)
+        r = -errno;
+    return r;
+}
+
+/* ---- all of it ---- */
+
+static int note_mark(int directory_fd, const struct rebuild_task *task)
+{
+    const struct mark mark = {.last_id = task->last_id, .last_seq = task->last_seq};
+    int fd = mark_open(directory_fd);
+    if (fd < 0)
+        return fd;
+    int r = mark_write(fd, &mark);
+    (void)close(fd); /* written without a sync, as always */
+    return r;
+}
+
+static int make(int directory_fd, struct rebuild_task *task, char *words)
+{
+    enum pages_wal use;
+    struct pages pages;
+    bool is_foreign = false;
+    int r = choose_image(directory_fd, task->mark, &use);
+    if (r == 0)
+        r = pages_open(&pages, directory_fd, "spool.db", use);
+    if (r != 0)
+        return r;
+    task->pages = &pages;
+    r = rebuild_is_foreign(&pages, &is_foreign);
+    if (r == 0 && is_foreign) {
+        (void)snprintf(words, SPOOL_WORDS_MAX, "spool.db is the database of another program");
+        r = SPOOL_E_FOREIGN;
+    }
+    if (r == 0)
+        r = write_new(directory_fd, task, words);
+    pages_close(&pages);
+    return r;
+}
+
+int salvage(int directory_fd,
+            const struct spool_options *options,
+            const struct spool_history *history,
+            char *words,
+            struct spool_salvage *ret)
+{
+    struct mark mark;
+    struct rebuild_task task = {.options = options, .history = history, .mark = &mark};
+    *words = '\0';
+    int r = salvage_finish(directory_fd, words);
+    if (r == 0)
+        r = mark_read(directory_fd, &mark);
+    if (r == 0)
+        r = make(directory_fd, &task, words);
+    if (r == 0)
+        r = take_place(directory_fd, words, ret->moved_to);
+    if (r == 0)
+        r = note_mark(directory_fd, &task);
+    if (r < 0 && *words == '\0')
+        (void)snprintf(words, SPOOL_WORDS_MAX, "%s", strerror(-r));
+    if (r != 0)
+        return r;
+    ret->salvaged = task.salvaged;
+    ret->damaged = task.damaged;
+    return 0;
+}

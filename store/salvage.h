@@ -1,0 +1,22 @@
+/*
+ * salvage.h - a damaged database is moved aside, what reads of it goes on
+ *
+ * Both functions need the lock of the folder. Words for a failure go to @words,
+ * SPOOL_WORDS_MAX bytes. Thread: that of the spool.
+ */
+#ifndef MQTT_SPOOLD_STORE_SALVAGE_H
+#define MQTT_SPOOLD_STORE_SALVAGE_H
+
+#include "store/spool.h"
+
+/* Finishes what a crash cut short between two names; does nothing else. */
+SPOOL_MUST_CHECK int salvage_finish(int directory_fd, char *words);
+
+/* Return: as spool_salvage(). */
+SPOOL_MUST_CHECK int salvage(int directory_fd,
+                             const struct spool_options *options,
+                             const struct spool_history *history,
+                             char *words,
+                             struct spool_salvage *ret);
+
+#endif

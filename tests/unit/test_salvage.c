@@ -1,0 +1,730 @@
+/*
+ * test_salvage.c - damaged spools: nothing is lost in silence, nothing is made up
+ *
+ * One history is stored once; then copies of it are damaged and opened. Of each
+ * copy the same is asked: it opens, or says that it is damaged and is salvaged;
+ * then the ledger balances, every id that was ever given out is accounted for
+ * once, seqs have no gap, and each message that is handed out is byte for byte
+ * what was stored.
+ */
+#include <fcntl.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/stat.h>
+#include <time.h>
+
+#include <cmocka.h>
+
+#include "tests/support/spool_fixture.h"
+
+#include "store/mark.h"
+#include "store/spool-private.h"
+
+#define COUNT(array) (sizeof(array) / sizeof *(array))
+
+enum {
+    PAGE = 4096,
+    MESSAGES = 600,
+    ENDED = 200,    /* the oldest of them: delivered, each seventh rejected */
+    EXPORTED = 150, /* of their records */
+    COPIES = 160,
+};
+
+static uint64_t seed = UINT64_C(88172645463325252);
+
+static uint64_t next_random(void)
+{
+    seed ^= seed << 13;
+    seed ^= seed >> 7;
+    seed ^= seed << 17;
+    return seed;
+}
+
+static unsigned below(uint64_t limit)
+{
+    return (unsigned)(next_random() % limit);
+}
+
+/* ---- what was stored ---- */
+
+static size_t payload_of(uint64_t id, char payload[static 16384])
+{
+    size_t size = id % 20 == 0 ? 9000 + id : 20 + id % 300; /* some span pages */
+    for (size_t i = 0; i < size; i++)
+        payload[i] = (char)(id * 31 + i * 7 + i / 256);
+    return size;
+}
+
+static struct spool_message
+message_of(uint64_t id, char payload[static 16384], char topic[static 64])
+{
+    size_t size = payload_of(id, payload);
+    int length = snprintf(topic, 64, "plant/%llu/value", (unsigned long long)id);
+    return (struct spool_message){
+        .uid = (uint32_t)(1000 + id),
+        .qos = (uint8_t)(id % 3),
+        .retain = id % 5 == 0,
+        .expiry_ms = id % 4 == 0 ? 500 * HOUR : SPOOL_NO_EXPIRY,
+        .client = {"client", 6},
+        .topic = {topic, (size_t)length},
+        .properties = {"\x26\x00", id % 2 == 0 ? 2 : 0},
+        .ref = {"ref", id % 3 == 0 ? 3 : 0},
+        .payload = {payload, size},
+    };
+}
+
+static void store_message(struct fixture *f, uint64_t id)
+{
+    static char payload[16384];
+    char topic[64];
+    struct spool_message message = message_of(id, payload, topic);
+    uint64_t stored;
+    assert_int_equal(spool_append(f->spool, &message, &f->now, &stored), 0);
+    assert_int_equal(stored, id);
+}
+
+static void end_oldest(struct fixture *f, unsigned count)
+{
+    const struct spool_verdict delivered = {SPOOL_DELIVERED, SPOOL_REASON_NONE, SPOOL_NO_CODE};
+    const struct spool_verdict rejected = {SPOOL_REJECTED, SPOOL_REASON_REASON_CODE, 0x87};
+    for (unsigned i = 1; i <= count; i++) {
+        uint64_t id = next_id(f);
+        assert_int_equal(spool_settle(f->spool, id, id % 7 == 0 ? &rejected : &delivered), 0);
+        if (i % 20 == 0)
+            commit(f);
+    }
+    commit(f);
+}
+
+static void store_history(struct fixture *f)
+{
+    open_spool(f);
+    for (uint64_t id = 1; id <= MESSAGES; id++) {
+        store_message(f, id);
+        if (id % 50 == 0)
+            commit(f);
+    }
+    commit(f);
+    end_oldest(f, ENDED);
+    spool_set_exported(f->spool, EXPORTED);
+    commit(f);
+    pass_time(f, 1000);
+    commit(f);
+    close_spool(f);
+}
+
+/* ---- files ---- */
+
+static void path_of(const char *directory, const char *name, char path[static 160])
+{
+    assert_true(snprintf(path, 160, "%s/%s", directory, name) < 160);
+}
+
+static void copy_file(const char *from, const char *to, const char *name)
+{
+    static char bytes[1 << 16];
+    char path[160];
+    path_of(from, name, path);
+    FILE *in = fopen(path, "rb");
+    if (!in)
+        return;
+    path_of(to, name, path);
+    FILE *out = fopen(path, "wb");
+    assert_non_null(out);
+    for (size_t size; (size = fread(bytes, 1, sizeof bytes, in)) > 0;)
+        assert_int_equal(fwrite(bytes, 1, size, out), size);
+    assert_int_equal(fclose(out), 0);
+    (void)fclose(in);
+}
+
+static void copy_spool(const char *from, const char *to)
+{
+    static const char *const names[] = {"spool.db", "spool.db-wal", MARK_NAME};
+    for (size_t i = 0; i < COUNT(names); i++)
+        copy_file(from, to, names[i]);
+}
+
+static void clear(const char *directory)
+{
+    static const char *const suffixes[] = {"spool.db", "spool.db-wal", "spool.db-shm",
+                                           MARK_NAME};
+    char path[160];
+    for (size_t i = 0; i < COUNT(suffixes); i++) {
+        path_of(directory, suffixes[i], path);
+        (void)unlink(path);
+    }
+}
+
+static int64_t size_of(const char *directory, const char *name)
+{
+    struct stat status;
+    char path[160];
+    path_of(directory, name, path);
+    return stat(path, &status) == 0 ? (int64_t)status.st_size : 0;
+}
+
+/* @fill: the byte to write, or -1 for noise. */
+static void
+overwrite(const char *directory, const char *name, int64_t from, int64_t size, int fill)
+{
+    char path[160];
+    path_of(directory, name, path);
+    int fd = open(path, O_WRONLY | O_CLOEXEC);
+    assert_true(fd >= 0);
+    for (int64_t i = 0; i < size; i++) {
+        unsigned char byte = (unsigned char)(fill >= 0 ? fill : (int)below(256));
+        assert_int_equal(pwrite(fd, &byte, 1, from + i), 1);
+    }
+    assert_int_equal(close(fd), 0);
+}
+
+static void cut(const char *directory, const char *name, int64_t size)
+{
+    char path[160];
+    path_of(directory, name, path);
+    assert_int_equal(truncate(path, size), 0);
+}
+
+/* As a power cut leaves it: the newest commits are in the log alone. */
+static void store_in_log(struct fixture *f, unsigned count, const char *copy)
+{
+    open_spool(f);
+    for (uint64_t id = MESSAGES + 1; id <= MESSAGES + count; id++) {
+        store_message(f, id);
+        commit(f);
+    }
+    copy_spool(f->directory, copy);
+    close_spool(f);
+}
+
+static void leave_in_log(struct fixture *f, unsigned count)
+{
+    char aside[] = "/tmp/spool-test-XXXXXX";
+    assert_non_null(mkdtemp(aside));
+    store_in_log(f, count, aside);
+    clear(f->directory);
+    copy_spool(aside, f->directory);
+    clear(aside);
+    assert_int_equal(rmdir(aside), 0);
+}
+
+/* ---- what is asked of each spool ---- */
+
+struct account {
+    unsigned char ends[2 * MESSAGES]; /* records by id, for those ever given out */
+    uint64_t last_seq;
+    uint64_t damaged;
+    bool is_contiguous;
+};
+
+static int account_for(void *context, const struct spool_record *record)
+{
+    struct account *account = context;
+    if (account->last_seq > 0 && record->seq != account->last_seq + 1)
+        account->is_contiguous = false;
+    account->last_seq = record->seq;
+    assert_true(record->id > 0);
+    if (record->id < COUNT(account->ends))
+        account->ends[record->id]++;
+    account->damaged += record->outcome == SPOOL_DAMAGED;
+    return 0;
+}
+
+static void check_message(const struct spool_message *message)
+{
+    static char payload[16384];
+    char topic[64];
+    struct spool_message wanted = message_of(message->id, payload, topic);
+    assert_int_equal(message->payload.size, wanted.payload.size);
+    assert_memory_equal(message->payload.data, wanted.payload.data, wanted.payload.size);
+    assert_int_equal(message->topic.size, wanted.topic.size);
+    assert_memory_equal(message->topic.data, wanted.topic.data, wanted.topic.size);
+    assert_int_equal(message->properties.size, wanted.properties.size);
+    assert_int_equal(message->ref.size, wanted.ref.size);
+    assert_int_equal(message->uid, wanted.uid);
+    assert_int_equal(message->qos, wanted.qos);
+    assert_int_equal(message->retain, wanted.retain);
+    assert_int_equal(message->expiry_ms > 0, wanted.expiry_ms > 0);
+    assert_in_range(message->accepted_ms, INT64_C(1700000000000), INT64_C(1700000001000));
+}
+
+/* Every message from @ended + 1 to @last is handed out once as it was, or has its record. */
+static void check_whole(struct fixture *f, unsigned ended, unsigned last)
+{
+    struct account account = {.is_contiguous = true};
+    unsigned char handed_out[2 * MESSAGES] = {0};
+    struct spool_message message;
+    (void)ledger_of(f);
+    for (int r; (r = spool_next(f->spool, &f->now, &message)) != SPOOL_E_EMPTY;) {
+        assert_int_equal(r, 0);
+        assert_in_range(message.id, 1, last);
+        check_message(&message);
+        handed_out[message.id]++;
+        deliver(f, message.id);
+    }
+    commit(f); /* what turned out damaged ends here */
+    assert_int_equal(
+        spool_each_record(f->spool, spool_exported(f->spool), false, 0, account_for, &account),
+        0);
+    assert_true(account.is_contiguous);
+    struct spool_ledger ledger = ledger_of(f);
+    assert_int_equal(ledger.spooled, 0);
+    uint64_t sum = 0;
+    for (int i = 0; i < SPOOL_OUTCOMES; i++)
+        sum += ledger.ended[i];
+    assert_int_equal(sum, spool_last_seq(f->spool));
+    for (unsigned id = ended + 1; id <= last; id++) {
+        if (account.ends[id] != 1 || handed_out[id] > 1)
+            print_error("id %u: %u records, handed out %u times\n", id, account.ends[id],
+                        handed_out[id]);
+        assert_int_equal(account.ends[id], 1);
+        assert_true(handed_out[id] <= 1);
+    }
+    /* And a new one gets a new id. */
+    uint64_t id;
+    message = make_message("new");
+    assert_int_equal(spool_append(f->spool, &message, &f->now, &id), 0);
+    assert_true(id > last);
+    commit(f);
+    close_spool(f);
+}
+
+static bool open_or_salvage(struct fixture *f, struct spool_salvage *ret)
+{
+    f->options.now = f->now;
+    int r = spool_open(&f->options, &f->spool);
+    if (r == 0)
+        return false;
+    if (r != SPOOL_E_DAMAGED)
+        print_error("spool_open: %d %s\n", r, spool_open_error());
+    assert_int_equal(r, SPOOL_E_DAMAGED);
+    assert_true(strlen(spool_open_error()) > 0);
+    r = spool_salvage(&f->options, NULL, ret);
+    if (r != 0)
+        print_error("spool_salvage: %d %s\n", r, spool_open_error());
+    assert_int_equal(r, 0);
+    open_spool(f);
+    return true;
+}
+
+/* Opens what is damaged in a way that shows at once. */
+static struct spool_salvage must_salvage(struct fixture *f)
+{
+    struct spool_salvage salvage = {0};
+    assert_true(open_or_salvage(f, &salvage));
+    return salvage;
+}
+
+static uint64_t keep_aside(struct fixture *f, const struct spool_salvage *salvage)
+{
+    return (uint64_t)size_of(f->directory, salvage->moved_to);
+}
+
+/* ---- cases ---- */
+
+static void a_sound_spool_is_salvaged_without_any_loss(void **state)
+{
+    struct fixture *f = *state;
+    struct spool_salvage salvage;
+    store_history(f);
+    assert_int_equal(spool_salvage(&f->options, NULL, &salvage), 0);
+    assert_int_equal(salvage.salvaged, MESSAGES - ENDED);
+    assert_int_equal(salvage.damaged, 0);
+    assert_true(keep_aside(f, &salvage) > 0);
+    assert_int_equal(spool_count_damaged(f->directory), 1);
+    open_spool(f);
+    assert_int_equal(spool_last_seq(f->spool), ENDED);
+    assert_int_equal(spool_exported(f->spool), EXPORTED);
+    assert_int_equal(ledger_of(f).ended[SPOOL_REJECTED], ENDED / 7);
+    assert_int_equal(ledger_of(f).accepted, MESSAGES);
+    struct found found = records_of(f, 7);
+    assert_int_equal(found.count, 1); /* a failure that was exported is kept */
+    assert_int_equal(found.record.outcome, SPOOL_REJECTED);
+    check_whole(f, EXPORTED, MESSAGES);
+}
+
+static void garbage_instead_of_a_database_is_moved_aside(void **state)
+{
+    struct fixture *f = *state;
+    store_history(f);
+    clear(f->directory);
+    char path[160];
+    path_of(f->directory, "spool.db", path);
+    FILE *file = fopen(path, "w");
+    assert_non_null(file);
+    assert_true(fputs("this is no database", file) > 0);
+    assert_int_equal(fclose(file), 0);
+    struct spool_salvage salvage = must_salvage(f);
+    assert_int_equal(salvage.salvaged, 0);
+    assert_int_equal(keep_aside(f, &salvage), 19);
+    assert_int_equal(ledger_of(f).spooled, 0);
+}
+
+/* With the mark left, nothing is forgotten: not even how many there were. */
+static void a_database_that_is_gone_is_not_taken_for_a_new_spool(void **state)
+{
+    struct fixture *f = *state;
+    store_history(f);
+    char path[160];
+    path_of(f->directory, "spool.db", path);
+    assert_int_equal(unlink(path), 0);
+    path_of(f->directory, "spool.db-wal", path);
+    assert_int_equal(unlink(path), 0);
+    struct spool_salvage salvage = must_salvage(f);
+    assert_int_equal(salvage.salvaged, 0);
+    assert_int_equal(salvage.damaged, MESSAGES - ENDED);
+    assert_int_equal(spool_last_seq(f->spool), MESSAGES);
+    assert_int_equal(records_of(f, MESSAGES).count, 1);
+    check_whole(f, ENDED, MESSAGES);
+}
+
+static void a_database_gone_with_its_log_left_is_salvaged_from_the_log(void **state)
+{
+    struct fixture *f = *state;
+    store_history(f);
+    char path[160];
+    path_of(f->directory, "spool.db", path);
+    assert_int_equal(unlink(path), 0);
+    (void)must_salvage(f);
+    check_whole(f, ENDED, MESSAGES);
+}
+
+/* SQLite takes what is left for a sound database of an earlier time. */
+static void a_log_that_is_gone_is_noticed(void **state)
+{
+    struct fixture *f = *state;
+    store_history(f);
+    leave_in_log(f, 30);
+    char path[160];
+    path_of(f->directory, "spool.db-wal", path);
+    assert_int_equal(unlink(path), 0);
+
+    struct spool_salvage salvage = must_salvage(f);
+    assert_int_equal(salvage.salvaged, MESSAGES - ENDED);
+    assert_int_equal(salvage.damaged, 30);
+    check_whole(f, ENDED, MESSAGES + 30);
+}
+
+/* A log that was cut: whole commits are gone, the rest is in order. */
+static void a_log_that_was_cut_is_noticed(void **state)
+{
+    struct fixture *f = *state;
+    store_history(f);
+    leave_in_log(f, 30);
+    cut(f->directory, "spool.db-wal", 32 + 24 * (24 + PAGE) + 77);
+    struct spool_salvage salvage = must_salvage(f);
+    assert_true(salvage.damaged > 0);
+    assert_true(salvage.damaged <= 30);
+    check_whole(f, ENDED, MESSAGES + 30);
+}
+
+/* One frame in the middle of the log: SQLite forgets all commits behind it. */
+static void commits_behind_an_unsound_frame_are_found(void **state)
+{
+    struct fixture *f = *state;
+    store_history(f);
+    leave_in_log(f, 30);
+    overwrite(f->directory, "spool.db-wal", 32 + 3 * (24 + PAGE) + 24 + 100, 50, -1);
+    struct spool_salvage salvage = must_salvage(f);
+    /* The page was written again by later commits, so nothing is lost at all. */
+    assert_int_equal(salvage.salvaged, MESSAGES - ENDED + 30);
+    assert_int_equal(salvage.damaged, 0);
+    check_whole(f, ENDED, MESSAGES + 30);
+}
+
+/* A log of an older copy makes SQLite see an older database, in order or not. */
+static void a_log_of_an_older_copy_is_noticed(void **state)
+{
+    struct fixture *f = *state;
+    char aside[] = "/tmp/spool-test-XXXXXX";
+    assert_non_null(mkdtemp(aside));
+    open_spool(f);
+    for (uint64_t id = 1; id <= 20; id++)
+        store_message(f, id);
+    commit(f);
+    copy_file(f->directory, aside, "spool.db-wal");
+    for (uint64_t id = 21; id <= 300; id++) {
+        store_message(f, id);
+        if (id % 10 == 0)
+            commit(f);
+    }
+    close_spool(f);
+    copy_file(aside, f->directory, "spool.db-wal");
+    clear(aside);
+    assert_int_equal(rmdir(aside), 0);
+    struct spool_salvage salvage = must_salvage(f);
+    assert_int_equal(salvage.salvaged, 300);
+    assert_int_equal(salvage.damaged, 0);
+    check_whole(f, 0, 300);
+}
+
+/* The root of the messages is lost, and with it the way to all leaves. */
+static void leaves_that_no_tree_reaches_are_found(void **state)
+{
+    struct fixture *f = *state;
+    store_history(f);
+    cut(f->directory, "spool.db-wal", 0);
+    overwrite(f->directory, "spool.db", 3 * PAGE, PAGE, -1);
+    struct spool_salvage salvage = must_salvage(f);
+    assert_int_equal(salvage.salvaged, MESSAGES - ENDED);
+    assert_int_equal(salvage.damaged, 0);
+    check_whole(f, ENDED, MESSAGES);
+}
+
+static void a_lost_first_page_costs_nothing(void **state)
+{
+    struct fixture *f = *state;
+    store_history(f);
+    cut(f->directory, "spool.db-wal", 0);
+    overwrite(f->directory, "spool.db", 0, PAGE, 0);
+    struct spool_salvage salvage = must_salvage(f);
+    assert_int_equal(salvage.salvaged, MESSAGES - ENDED);
+    check_whole(f, ENDED, MESSAGES);
+}
+
+/* Neither counters nor mark: what reads goes on all the same, ids are not used again. */
+static void lost_counters_are_counted_anew(void **state)
+{
+    struct fixture *f = *state;
+    store_history(f);
+    cut(f->directory, "spool.db-wal", 0);
+    overwrite(f->directory, "spool.db", PAGE, PAGE, 0);
+    char path[160];
+    path_of(f->directory, MARK_NAME, path);
+    assert_int_equal(unlink(path), 0);
+    struct spool_salvage salvage = must_salvage(f);
+    assert_int_equal(salvage.salvaged, MESSAGES - ENDED);
+    assert_int_equal(salvage.damaged, 0);
+    assert_int_equal(ledger_of(f).accepted, MESSAGES);
+    check_whole(f, ENDED, MESSAGES);
+}
+
+/* Records that were not exported are lost: their seqs are still there, once. */
+static void lost_records_leave_no_hole_in_the_numbers(void **state)
+{
+    struct fixture *f = *state;
+    store_history(f);
+    cut(f->directory, "spool.db-wal", 0);
+    overwrite(f->directory, "spool.db", 5 * PAGE, PAGE, -1);
+    struct spool_salvage salvage = must_salvage(f);
+    assert_int_equal(salvage.salvaged, MESSAGES - ENDED);
+    check_whole(f, EXPORTED, MESSAGES);
+}
+
+/* What the audit file says has ended is not sent again, whatever an older database says. */
+struct lines {
+    uint64_t first;
+    uint64_t last;
+};
+
+static int each_line(void *owner, spool_ended_fn *fn, void *context)
+{
+    const struct lines *lines = owner;
+    int r = 0;
+    for (uint64_t i = lines->first; i <= lines->last && r == 0; i++) {
+        const struct spool_ended ended = {
+            .seq = i, .id = i, .outcome = SPOOL_DELIVERED, .lane = "default"};
+        r = fn(context, &ended);
+    }
+    return r;
+}
+
+static void what_the_audit_file_knows_has_ended_is_not_sent_again(void **state)
+{
+    struct fixture *f = *state;
+    store_history(f);
+    struct lines lines = {1, ENDED + 40};
+    const struct spool_history history = {each_line, &lines};
+    struct spool_salvage salvage;
+    assert_int_equal(spool_salvage(&f->options, &history, &salvage), 0);
+    assert_int_equal(salvage.salvaged, MESSAGES - ENDED - 40);
+    assert_int_equal(salvage.damaged, 0);
+    open_spool(f);
+    assert_int_equal(spool_last_seq(f->spool), ENDED + 40);
+    assert_int_equal(spool_exported(f->spool), ENDED + 40);
+    assert_int_equal(next_id(f), ENDED + 41);
+    assert_int_equal(ledger_of(f).accepted, MESSAGES);
+}
+
+static void the_database_of_another_program_is_left_alone(void **state)
+{
+    struct fixture *f = *state;
+    tamper(f, "CREATE TABLE theirs (x); INSERT INTO theirs VALUES (1)");
+    int64_t size = size_of(f->directory, "spool.db");
+    struct spool_salvage salvage;
+    assert_int_equal(spool_open(&f->options, &f->spool), SPOOL_E_DAMAGED);
+    assert_int_equal(spool_salvage(&f->options, NULL, &salvage), SPOOL_E_FOREIGN);
+    assert_int_equal(size_of(f->directory, "spool.db"), size);
+    assert_int_equal(spool_count_damaged(f->directory), 0);
+}
+
+/* A cut between the moves: the next opening finishes them. */
+static void moves_that_were_cut_short_are_finished(void **state)
+{
+    struct fixture *f = *state;
+    struct spool_salvage salvage;
+    store_history(f);
+    assert_int_equal(spool_salvage(&f->options, NULL, &salvage), 0);
+    char from[160];
+    char to[160];
+    path_of(f->directory, "spool.db", from);
+    path_of(f->directory, "spool.db.salvaged", to);
+    assert_int_equal(rename(from, to), 0);
+    path_of(f->directory, salvage.moved_to, to);
+    assert_int_equal(rename(to, from), 0);
+    assert_int_equal(spool_count_damaged(f->directory), 0);
+    open_spool(f);
+    assert_int_equal(spool_count_damaged(f->directory), 1);
+    check_whole(f, EXPORTED, MESSAGES);
+}
+
+static void damage_met_at_work_is_salvaged_by_the_next_open(void **state)
+{
+    struct fixture *f = *state;
+    store_history(f);
+    open_spool(f);
+    close_spool(f);
+    /* A database of this size is looked through at once; of a larger one the mark tells. */
+    struct mark mark;
+    int fd = open(f->directory, O_RDONLY | O_DIRECTORY);
+    assert_true(fd >= 0);
+    assert_int_equal(mark_read(fd, &mark), 0);
+    assert_true(mark.is_known);
+    assert_int_equal(mark.last_id, MESSAGES);
+    mark.is_suspect = true;
+    int mark_fd = mark_open(fd);
+    assert_int_equal(mark_write(mark_fd, &mark), 0);
+    (void)close(mark_fd);
+    (void)close(fd);
+    struct spool_salvage salvage = must_salvage(f);
+    assert_int_equal(salvage.salvaged, MESSAGES - ENDED);
+    reopen_spool(f); /* the suspicion is gone */
+    check_whole(f, EXPORTED, MESSAGES);
+}
+
+/* ---- damage by chance ---- */
+
+static void damage(const char *directory, char what[static 96])
+{
+    static const char *const names[] = {"spool.db", "spool.db", "spool.db-wal"};
+    const char *name = names[below(COUNT(names))];
+    int64_t size = size_of(directory, name);
+    int64_t pages = size / PAGE;
+    unsigned kind = below(6);
+    unsigned times = 1 + below(4);
+    (void)snprintf(what, 96, "%s kind %u times %u", name, kind, times);
+    if (size == 0)
+        return;
+    for (unsigned i = 0; i < times; i++) {
+        int64_t page = below((uint64_t)pages);
+        int fill = below(2) ? -1 : (int)below(2) * 0xff;
+        switch (kind) {
+        case 0:
+        case 1:
+            overwrite(directory, name, page * PAGE, PAGE, fill);
+            break;
+        case 2: /* sectors */
+            overwrite(directory, name, page * PAGE + 512 * below(8), 512, fill);
+            break;
+        case 3: /* a few bytes */
+            overwrite(directory, name, below((uint64_t)size - 8), 1 + below(8), -1);
+            break;
+        case 4:
+            cut(directory, name, size - below((uint64_t)size));
+            return;
+        default:
+            overwrite(directory, name, page * PAGE, PAGE * (pages - page), fill);
+            return;
+        }
+    }
+}
+
+/* At work: damage that the open did not find must end it, never send anything else. */
+static bool drain_or_meet_damage(struct fixture *f)
+{
+    struct spool_message message;
+    int r;
+    while ((r = spool_next(f->spool, &f->now, &message)) == 0) {
+        check_message(&message);
+        int returned = spool_return(f->spool, message.id, f->now.boot_ms + HOUR);
+        assert_int_equal(returned, 0);
+    }
+    bool is_met = r == -EBADMSG || spool_commit(f->spool, &f->now) == -EBADMSG;
+    close_spool(f);
+    return is_met;
+}
+
+static void each_damaged_copy_opens_or_is_salvaged_and_nothing_is_made_up(void **state)
+{
+    struct fixture *f = *state;
+    unsigned salvaged = 0;
+    uint64_t kept = 0, lost = 0;
+    enum { IN_LOG = 100 };
+    char whole[] = "/tmp/spool-test-XXXXXX";
+    char live[] = "/tmp/spool-test-XXXXXX";
+    const char *given = getenv("SPOOL_TEST_SEED");
+    seed = given ? strtoull(given, NULL, 10) : (uint64_t)time(NULL) * 2654435761U;
+    print_message("SPOOL_TEST_SEED=%llu\n", (unsigned long long)seed);
+    assert_non_null(mkdtemp(whole));
+    assert_non_null(mkdtemp(live));
+    store_history(f);
+    copy_spool(f->directory, whole);
+    store_in_log(f, IN_LOG, live);
+    for (unsigned i = 0; i < COPIES; i++) {
+        char what[96];
+        struct spool_salvage salvage = {0};
+        clear(f->directory);
+        copy_spool(i % 2 ? live : whole, f->directory);
+        uint64_t start = seed;
+        damage(f->directory, what);
+        if (getenv("SPOOL_TEST_VERBOSE"))
+            print_message("copy %u, seed %llu: %s\n", i, (unsigned long long)start, what);
+        bool was_salvaged = open_or_salvage(f, &salvage);
+        if (drain_or_meet_damage(f)) {
+            assert_false(was_salvaged);
+            was_salvaged = open_or_salvage(f, &salvage);
+            assert_true(was_salvaged);
+        } else {
+            open_spool(f);
+        }
+        salvaged += was_salvaged;
+        kept += salvage.salvaged;
+        lost += salvage.damaged;
+        check_whole(f, ENDED, MESSAGES + (i % 2 ? IN_LOG : 0));
+    }
+    print_message("%u of %u copies salvaged, %llu messages kept, %llu damaged\n", salvaged,
+                  COPIES, (unsigned long long)kept, (unsigned long long)lost);
+    assert_true(salvaged > COPIES / 8);
+    clear(whole);
+    clear(live);
+    assert_int_equal(rmdir(whole), 0);
+    assert_int_equal(rmdir(live), 0);
+}
+
+#define ON_FOLDER(case) cmocka_unit_test_setup_teardown(case, setup_closed, teardown)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        ON_FOLDER(a_sound_spool_is_salvaged_without_any_loss),
+        ON_FOLDER(garbage_instead_of_a_database_is_moved_aside),
+        ON_FOLDER(a_database_that_is_gone_is_not_taken_for_a_new_spool),
+        ON_FOLDER(a_database_gone_with_its_log_left_is_salvaged_from_the_log),
+        ON_FOLDER(a_log_that_is_gone_is_noticed),
+        ON_FOLDER(a_log_that_was_cut_is_noticed),
+        ON_FOLDER(commits_behind_an_unsound_frame_are_found),
+        ON_FOLDER(a_log_of_an_older_copy_is_noticed),
+        ON_FOLDER(leaves_that_no_tree_reaches_are_found),
+        ON_FOLDER(a_lost_first_page_costs_nothing),
+        ON_FOLDER(lost_counters_are_counted_anew),
+        ON_FOLDER(lost_records_leave_no_hole_in_the_numbers),
+        ON_FOLDER(what_the_audit_file_knows_has_ended_is_not_sent_again),
+        ON_FOLDER(the_database_of_another_program_is_left_alone),
+        ON_FOLDER(moves_that_were_cut_short_are_finished),
+        ON_FOLDER(damage_met_at_work_is_salvaged_by_the_next_open),
+        ON_FOLDER(each_damaged_copy_opens_or_is_salvaged_and_nothing_is_made_up),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
