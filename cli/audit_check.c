@@ -160,11 +160,12 @@ static void check_outcome(struct audit_check *check, const json_t *object)
                       spool_reason_name(reason), text);
 }
 
-static void check_seq(struct audit_check *check, uint64_t seq)
+/* A line takes the numbers @seq to @end. */
+static void check_seq(struct audit_check *check, uint64_t seq, uint64_t end)
 {
     uint64_t last = check->last_seq;
 
-    check->last_seq = seq;
+    check->last_seq = end;
     if (check->first_seq == 0) {
         check->first_seq = seq;
         if (check->from != 0 && seq != check->from)
@@ -229,6 +230,27 @@ static void check_rest(struct audit_check *check, const json_t *object)
         (void)take_text(check, object, "ref");
 }
 
+/* Stands for the records of deliveries from "from" to "seq". */
+static void check_pruned(struct audit_check *check, const json_t *object)
+{
+    int64_t seq, from, count, time_ms;
+
+    check->lines++;
+    if (!take_number(check, object, "seq", 1, INT64_MAX, &seq) ||
+        !take_number(check, object, "from", 1, seq, &from) ||
+        !take_number(check, object, "pruned", 1, INT64_MAX, &count))
+        return;
+    if (count != seq - from + 1)
+        audit_problem(check,
+                      "\"pruned\" is %" PRId64 ", but from %" PRId64 " to %" PRId64
+                      " there are %" PRId64 " numbers",
+                      count, from, seq, seq - from + 1);
+    check_seq(check, (uint64_t)from, (uint64_t)seq);
+    check->pruned += (uint64_t)(seq - from + 1);
+    if (take_time(check, object, "time", &time_ms))
+        check_time(check, time_ms);
+}
+
 /* Members that are not known are left alone: a later version may write more. */
 static void check_record(struct audit_check *check, const json_t *object)
 {
@@ -236,7 +258,7 @@ static void check_record(struct audit_check *check, const json_t *object)
 
     check->lines++;
     if (take_number(check, object, "seq", 1, INT64_MAX, &number))
-        check_seq(check, (uint64_t)number);
+        check_seq(check, (uint64_t)number, (uint64_t)number);
     if (take_number(check, object, "id", 1, INT64_MAX, &number))
         check_id(check, (uint64_t)number);
     if (take_time(check, object, "time", &number))
@@ -251,7 +273,9 @@ static void check_line(struct audit_check *check, const struct line *line)
     json_t *object = json_loadb(line->text, line->size, JSON_REJECT_DUPLICATES, &error);
 
     check->line++;
-    if (json_is_object(object))
+    if (json_is_object(object) && json_object_get(object, "pruned"))
+        check_pruned(check, object);
+    else if (json_is_object(object))
         check_record(check, object);
     else if (object != NULL)
         audit_problem(check, "this is JSON, but no outcome record");

@@ -25,6 +25,7 @@ struct audit_database {
     uint64_t exported; /* cursor as it stood before the files were read */
     uint64_t last_seq;
     uint64_t waiting; /* rows that are in the database and not in the files */
+    uint64_t pruned;  /* numbers after the files' end that gave way there */
 };
 
 struct audit_check {
@@ -42,7 +43,8 @@ struct audit_check {
     int64_t last_ms;
     uint64_t clock_steps; /* lines whose time is before that of the line above */
     uint64_t counts[SPOOL_OUTCOMES];
-    bool torn; /* the last file ends in half a line */
+    uint64_t pruned; /* delivered, and the record gave way: a line says so for a range */
+    bool torn;       /* the last file ends in half a line */
     struct id_set ids;
     uint64_t problem_count;
     struct audit_problem problems[AUDIT_PROBLEMS_MAX];

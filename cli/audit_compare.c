@@ -33,8 +33,12 @@ int audit_compare_before(struct audit_check *check, const char *directory)
 
 /* Rows that the ledger counts and the files do not hold yet. */
 struct waiting {
-    uint64_t last; /* of those rows */
+    uint64_t last;       /* of those rows */
+    uint64_t next;       /* the number that comes next, if none is missing */
+    uint64_t exported;   /* numbers that are missing up to here went to the files meanwhile */
+    uint64_t pruned_seq; /* and then up to here they are of deliveries that gave way */
     uint64_t rows;
+    uint64_t pruned;
     uint64_t counts[SPOOL_OUTCOMES];
 };
 
@@ -44,6 +48,9 @@ static int count_waiting(void *context, const struct spool_record *record)
 
     if (record->seq > waiting->last)
         return 1; /* newer than the ledger that was read */
+    if (waiting->next > waiting->exported && record->seq - 1 <= waiting->pruned_seq)
+        waiting->pruned += record->seq - waiting->next;
+    waiting->next = record->seq + 1;
     waiting->rows++;
     waiting->counts[record->outcome]++;
     return 0;
@@ -83,7 +90,8 @@ static void compare_counts(struct audit_check *check, const struct waiting *wait
 {
     for (unsigned i = 0; i < SPOOL_OUTCOMES; i++) {
         const char *name = spool_outcome_name((enum spool_outcome)i);
-        uint64_t here = check->counts[i] + waiting->counts[i];
+        uint64_t pruned = i == SPOOL_DELIVERED ? check->pruned + waiting->pruned : 0;
+        uint64_t here = check->counts[i] + waiting->counts[i] + pruned;
         uint64_t there = check->database.ledger.ended[i];
 
         if (check->deliveries_off && i == SPOOL_DELIVERED)
@@ -99,10 +107,11 @@ static void compare_counts(struct audit_check *check, const struct waiting *wait
 static void compare_ledger(struct audit_check *check, const struct waiting *waiting)
 {
     struct audit_database *database = &check->database;
-    bool exact =
-        waiting->last <= check->last_seq || waiting->rows == waiting->last - check->last_seq;
+    bool exact = waiting->last <= check->last_seq ||
+                 waiting->rows + waiting->pruned == waiting->last - check->last_seq;
 
     database->waiting = waiting->rows;
+    database->pruned = waiting->pruned;
     if (!spool_ledger_balances(&database->ledger))
         audit_general_problem(check,
                               "the ledger does not balance: %" PRIu64 " accepted, %" PRIu64
@@ -135,6 +144,9 @@ int audit_compare_after(struct audit_check *check, const char *directory)
     if (result == 0) {
         /* Each outcome has one seq, so the ledger's sum is the newest that it counts. */
         waiting.last = ended(&database->ledger);
+        waiting.next = check->last_seq + 1;
+        waiting.exported = spool_exported(spool);
+        waiting.pruned_seq = check->deliveries_off ? 0 : spool_pruned_seq(spool);
         result = spool_each_record(spool, check->last_seq, check->deliveries_off, 0,
                                    count_waiting, &waiting);
     }
@@ -171,6 +183,10 @@ static void print_history(const struct audit_check *check)
     for (unsigned i = 0; i < SPOOL_OUTCOMES; i++)
         printf("%s%-9s %12" PRIu64 "\n", i == 0 ? "outcomes  " : "          ",
                spool_outcome_name((enum spool_outcome)i), check->counts[i]);
+    if (check->pruned > 0)
+        printf("          pruned    %12" PRIu64
+               " delivered, whose records gave way (audit.max_waiting)\n",
+               check->pruned);
 }
 
 static void print_database(const struct audit_check *check)
@@ -191,6 +207,10 @@ static void print_database(const struct audit_check *check)
         printf("          %" PRIu64
                " outcome(s) not yet written to the file, counted from there\n",
                database->waiting);
+    if (database->pruned > 0)
+        printf("          %" PRIu64
+               " delivered, whose records gave way (audit.max_waiting): the file will say so\n",
+               database->pruned);
 }
 
 static void print_problems(const struct audit_check *check)
@@ -257,6 +277,7 @@ static void write_database(struct json *json, const struct audit_database *datab
     json_unsigned(json, "spooled", database->ledger.spooled);
     json_unsigned(json, "exported_seq", database->exported);
     json_unsigned(json, "waiting", database->waiting);
+    json_unsigned(json, "pruned", database->pruned);
     json_close_object(json);
 }
 
@@ -282,6 +303,7 @@ void audit_print_json(const struct audit_check *check)
     for (unsigned i = 0; i < SPOOL_OUTCOMES; i++)
         json_unsigned(&json, spool_outcome_name((enum spool_outcome)i), check->counts[i]);
     json_close_object(&json);
+    json_unsigned(&json, "pruned", check->pruned);
     if (check->database.compared)
         write_database(&json, &check->database);
     json_unsigned(&json, "problems", check->problem_count);

@@ -435,10 +435,11 @@ static void print_running_parts(const json_t *root)
     printf("forecast  full: %s, drained: %s\n", forecast_cell(root, "full_s", first),
            forecast_cell(root, "drained_s", second));
     if (json_is_false(member(root, "audit", "healthy")))
-        puts("audit     NOT WRITTEN just now; outcomes wait in the spool. Check audit.file, "
-             "its\n"
-             "          folder's owner and the free space (journalctl -u mqtt-spoold says "
-             "more)");
+        printf("audit     NOT WRITTEN just now; %s of at most %s records wait in the spool.\n"
+               "          Check audit.file, its folder's owner and the free space (journalctl\n"
+               "          -u mqtt-spoold says more)\n",
+               cell(root, "audit", "waiting", first),
+               cell(root, "audit", "max_waiting", second));
 }
 
 static void print_page(const struct status *status)

@@ -38,7 +38,7 @@
 #include "store/failpoint.h"
 
 #define AUDIT_FLUSH_BYTES  ((size_t)256 * 1024)
-#define AUDIT_BUFFER_BYTES (AUDIT_FLUSH_BYTES + RECORD_LINE_MAX + 1)
+#define AUDIT_BUFFER_BYTES (AUDIT_FLUSH_BYTES + RECORD_PRUNED_MAX + RECORD_LINE_MAX + 2)
 #define AUDIT_RETRY_MS     1000
 #define AUDIT_NAME_MAX     512 /* of a path in the log */
 
@@ -336,11 +336,35 @@ static int audit_flush(struct audit *audit)
     return r;
 }
 
+static void audit_end_line(struct audit *audit, struct json *json)
+{
+    json_raw(json, "\n");
+    assert(!json->failed); /* AUDIT_BUFFER_BYTES has room for both lines */
+    audit->used += json_used(json);
+}
+
+/* Numbers that are missing before @record: deliveries that gave way while too many waited. A
+ * gap that the spool does not own up to is left open, so that whoever verifies the file sees
+ * it. */
+static void audit_explain_gap(struct audit *audit, const struct spool_record *record)
+{
+    uint64_t from = audit->used_seq + 1;
+    struct json json;
+
+    if (record->seq <= from || record->seq - 1 > spool_pruned_seq(audit->spool) ||
+        !audit_writes_file(audit) || !audit->deliveries)
+        return;
+    json_init(&json, audit->buffer + audit->used, AUDIT_BUFFER_BYTES - audit->used);
+    record_write_pruned(&json, from, record->seq - 1, record->time_ms);
+    audit_end_line(audit, &json);
+}
+
 static int audit_on_record(void *context, const struct spool_record *record)
 {
     struct audit *audit = context;
     struct json json;
 
+    audit_explain_gap(audit, record);
     if (record->seq > audit->reported_seq) {
         audit->ops.exported(audit->owner, record);
         audit->reported_seq = record->seq;
@@ -351,9 +375,7 @@ static int audit_on_record(void *context, const struct spool_record *record)
         return 0;
     json_init(&json, audit->buffer + audit->used, AUDIT_BUFFER_BYTES - audit->used);
     record_write(&json, record);
-    json_raw(&json, "\n");
-    assert(!json.failed); /* RECORD_LINE_MAX and a newline were left */
-    audit->used += json_used(&json);
+    audit_end_line(audit, &json);
     if (audit->used >= AUDIT_FLUSH_BYTES)
         audit->write_error = audit_flush(audit);
     return audit->write_error < 0 ? 1 : 0;

@@ -37,6 +37,8 @@ struct config_lane {
     struct config_limits limits;
 };
 
+enum config_audit_policy { CONFIG_AUDIT_REFUSE, CONFIG_AUDIT_PRUNE };
+
 struct config {
     struct {
         char *directory;
@@ -81,6 +83,8 @@ struct config {
         bool deliveries;
         enum config_journal journal;
         uint64_t keep_ms;
+        uint64_t max_waiting; /* records that may wait for the file */
+        enum config_audit_policy when_full;
     } audit;
     uint64_t status_interval_ms;
     int log_level; /* syslog's number */

@@ -51,6 +51,12 @@ static const struct config_choice journals[] = {
     {NULL, 0},
 };
 
+static const struct config_choice audit_policies[] = {
+    {"refuse", CONFIG_AUDIT_REFUSE},
+    {"prune", CONFIG_AUDIT_PRUNE},
+    {NULL, 0},
+};
+
 /* The numbers are syslog's, as config.h promises. */
 static const struct config_choice levels[] = {
     {"error", 3}, {"warning", 4}, {"notice", 5}, {"info", 6}, {"debug", 7}, {NULL, 0},
@@ -129,6 +135,10 @@ const struct config_key config_keys[] = {
      AT(audit.journal), .choices = journals},
     {"audit.keep", CONFIG_KIND_TIME, CONFIG_RELOADS, "\"30d\"",
      RANGE(SECOND, 3650 * DAY), AT(audit.keep_ms)},
+    {"audit.max_waiting", CONFIG_KIND_COUNT, CONFIG_RELOADS, "1000000",
+     RANGE(1000, 2000000000), AT(audit.max_waiting)},
+    {"audit.when_full", CONFIG_KIND_CHOICE, CONFIG_RELOADS, "\"refuse\"",
+     AT(audit.when_full), .choices = audit_policies},
 
     {"access", CONFIG_KIND_GROUPS, CONFIG_NOT_YET, "( )", RANGE(0, 1000)},
 
@@ -163,7 +173,8 @@ const size_t config_key_count = sizeof(config_keys) / sizeof(config_keys[0]);
 _Static_assert(sizeof(config_keys) / sizeof(config_keys[0]) <= CONFIG_KEYS_MAX,
                "raise CONFIG_KEYS_MAX");
 _Static_assert(sizeof(enum config_policy) == sizeof(int) &&
-                   sizeof(enum config_journal) == sizeof(int),
+                   sizeof(enum config_journal) == sizeof(int) &&
+                   sizeof(enum config_audit_policy) == sizeof(int),
                "a choice is stored as an int");
 
 struct unit {

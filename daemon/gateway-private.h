@@ -4,6 +4,7 @@
  *   gateway.c           the path of a message and the batch edge
  *   gateway_sessions.c  producers come, are admitted, and go
  *   gateway_life.c      made, started, reloaded, stopped, freed
+ *   gateway_audit.c     when records wait for the audit file
  *   gateway_status.c    what the outside sees: status file, STATUS= line
  *   gateway_settings.c  from the configuration to each part's settings
  */
@@ -35,9 +36,6 @@
 /* Messages that may end by retention in one batch besides as many as it has appended: so the
  * limits hold under any load, and no PUBACK waits for a mass eviction. */
 #define GATEWAY_RETAIN_BUDGET 50
-/* Outcome rows that may wait for an audit file that cannot be written. Beyond it nothing is
- * accepted: a message whose end could not be explained is not taken. */
-#define GATEWAY_OUTCOMES_WAITING_MAX 1000000
 /* Failure rows kept for `mqtt-spool failures`; the audit file has them all. */
 #define GATEWAY_FAILURES_KEPT 250000
 #define GATEWAY_TICK_MS       1000
@@ -107,6 +105,9 @@ struct gateway {
     uint64_t evicted_unlogged;
     int64_t evicted_logged_ms;
     struct log_limit client_warnings;
+    bool audit_half_told; /* said once while the file cannot be written */
+    bool audit_pruning_told;
+    uint64_t audit_pruned_before; /* in earlier times of that kind */
 };
 
 /* gateway.c */
@@ -136,6 +137,13 @@ void gateway_free_sessions(struct gateway *gateway);
 
 /* gateway_life.c */
 void gateway_stop_further(struct gateway *gateway);
+
+/* gateway_audit.c */
+bool gateway_audit_is_full(const struct gateway *gateway);
+/* Before a commit: may it remove records? */
+void gateway_bound_audit(struct gateway *gateway);
+/* After an export. */
+void gateway_watch_audit(struct gateway *gateway);
 
 /* gateway_status.c */
 void gateway_publish_status(struct gateway *gateway);

@@ -140,12 +140,6 @@ static void note_lane_full(struct gateway *gateway, unsigned lane, bool full)
         log_notice("spool_room lane=%s new_messages=accepted", gateway_lane_name(config, lane));
 }
 
-static bool outcomes_wait_for_audit(const struct gateway *gateway)
-{
-    return spool_last_seq(gateway->spool) - spool_exported(gateway->spool) >=
-           GATEWAY_OUTCOMES_WAITING_MAX;
-}
-
 static struct spool_bytes bytes_of(struct view view)
 {
     return (struct spool_bytes){.data = view.data, .size = view.size};
@@ -263,7 +257,7 @@ gateway_on_publish(void *owner, struct session *session, const struct session_pu
         gateway_note_waiting(gateway, session);
         return (struct session_verdict){.kind = SESSION_WAIT};
     }
-    if (outcomes_wait_for_audit(gateway)) {
+    if (gateway_audit_is_full(gateway)) {
         note_full(gateway, true, "audit_waiting");
         return refuse(gateway, MQTT_QUOTA_EXCEEDED);
     }
@@ -298,6 +292,8 @@ static int retain(struct gateway *gateway, bool *ret_more)
 static int commit(struct gateway *gateway, bool *ret_stands)
 {
     struct spool_time now = gateway_spool_time(gateway);
+
+    gateway_bound_audit(gateway);
     int r = spool_commit(gateway->spool, &now);
 
     *ret_stands = r == 0;
@@ -312,7 +308,11 @@ static int commit(struct gateway *gateway, bool *ret_stands)
 
 static int export(struct gateway *gateway, bool *ret_more)
 {
-    return audit_export(gateway->audit, gateway->now.boot_ms, ret_more);
+    int r = audit_export(gateway->audit, gateway->now.boot_ms, ret_more);
+
+    if (r == 0)
+        gateway_watch_audit(gateway);
+    return r;
 }
 
 static struct uplink_message forwarded(const struct spool_message *message)

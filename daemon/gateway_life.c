@@ -276,6 +276,8 @@ static void take_over(struct config *running, struct config *fresh)
     running->audit.deliveries = fresh->audit.deliveries;
     running->audit.journal = fresh->audit.journal;
     running->audit.keep_ms = fresh->audit.keep_ms;
+    running->audit.max_waiting = fresh->audit.max_waiting;
+    running->audit.when_full = fresh->audit.when_full;
     running->status_interval_ms = fresh->status_interval_ms;
     running->log_level = fresh->log_level;
 }

@@ -180,7 +180,11 @@ static void write_small_parts(struct json *json,
     json_open_object(json, "audit");
     json_bool(json, "healthy", audit_is_healthy(gateway->audit));
     json_unsigned(json, "last_seq", stats->last_seq);
-    json_unsigned(json, "waiting", stats->last_seq - stats->exported_seq);
+    json_unsigned(json, "waiting", spool_waiting(gateway->spool));
+    json_unsigned(json, "max_waiting", gateway->config->audit.max_waiting);
+    json_text(json, "when_full",
+              gateway->config->audit.when_full == CONFIG_AUDIT_PRUNE ? "prune" : "refuse");
+    json_unsigned(json, "pruned", spool_pruned_unexported(gateway->spool));
     json_close_object(json);
 }
 

@@ -49,3 +49,15 @@ void record_write(struct json *json, const struct spool_record *record)
         record_write_text(json, "ref", record->ref, RECORD_TEXT_MAX);
     json_close_object(json);
 }
+
+/* seq is that of the last one, so that whoever reads only ends of lines knows how far the file
+ * reaches. */
+void record_write_pruned(struct json *json, uint64_t from, uint64_t to, int64_t time_ms)
+{
+    json_open_object(json, NULL);
+    json_unsigned(json, "seq", to);
+    record_write_time(json, "time", time_ms);
+    json_unsigned(json, "from", from);
+    json_unsigned(json, "pruned", to - from + 1);
+    json_close_object(json);
+}

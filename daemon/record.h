@@ -22,4 +22,9 @@
 /* One object, without a newline. Never fails where RECORD_LINE_MAX bytes are left. */
 void record_write(struct json *json, const struct spool_record *record);
 
+/* The line that stands for the delivered records @from to @to, which gave way before they could
+ * be written; @time_ms: of the record that follows. */
+#define RECORD_PRUNED_MAX 256
+void record_write_pruned(struct json *json, uint64_t from, uint64_t to, int64_t time_ms);
+
 #endif

@@ -11,9 +11,10 @@
  * How many failures are kept needs no counter of its own: it is what the ledger
  * says has failed, less failures_pruned.
  *
- * Rows that are not exported cannot go. While the audit file cannot be written
- * they pile up, one for each accepted message, until the disk reserve refuses
- * new messages: that is their bound.
+ * Rows that are not exported stay, until the owner sets a number that may wait;
+ * then the oldest deliveries go, and never a failure. pruned_seq runs ahead of
+ * exported_seq in that time, and so tells which missing numbers are explained:
+ * the export writes a line for each run of them.
  */
 #include "failpoint.h"
 #include "spool-private.h"
@@ -259,6 +260,67 @@ uint64_t spool_last_seq(const struct spool *spool)
     return spool->committed_last_seq;
 }
 
+/* ---- waiting for the export ---- */
+
+static uint64_t waiting_of(const struct spool_progress *progress, uint64_t last_seq)
+{
+    if (progress->pruned_seq > progress->exported_seq)
+        return last_seq - progress->pruned_seq + progress->waiting_kept;
+    return last_seq - progress->exported_seq;
+}
+
+void spool_set_waiting_max(struct spool *spool, uint64_t rows)
+{
+    spool->waiting_max = rows;
+}
+
+uint64_t spool_waiting(const struct spool *spool)
+{
+    return waiting_of(&spool->committed_progress, spool->committed_last_seq);
+}
+
+uint64_t spool_pruned_seq(const struct spool *spool)
+{
+    return spool->committed_progress.pruned_seq;
+}
+
+uint64_t spool_pruned_unexported(const struct spool *spool)
+{
+    return spool->committed_progress.pruned_unexported;
+}
+
+bool outcome_has_surplus(const struct spool *spool)
+{
+    return spool->waiting_max > 0 && spool_waiting(spool) >= spool->waiting_max &&
+           spool->committed_progress.pruned_seq + 1 < spool->committed_last_seq;
+}
+
+/* The cursor has moved into the part that was pruned ahead of it. */
+static int count_waiting_kept(struct spool *spool)
+{
+    struct spool_progress *progress = &spool->progress;
+    if (progress->pruned_seq <= progress->exported_seq) {
+        progress->waiting_kept = 0;
+        return 0;
+    }
+    struct stmt *stmt = spool_stmt(spool, STMT_COUNT_OUTCOMES);
+    stmt_bind_int(stmt, 1, (int64_t)progress->exported_seq);
+    stmt_bind_int(stmt, 2, (int64_t)progress->pruned_seq);
+    int rc = stmt_step(stmt);
+    if (rc == SQLITE_ROW)
+        progress->waiting_kept = (uint64_t)stmt_int(stmt, 0);
+    int r = spool_result(spool, rc);
+    stmt_reset(stmt);
+    return r;
+}
+
+int outcome_load(struct spool *spool)
+{
+    int r = count_waiting_kept(spool);
+    spool->committed_progress = spool->progress;
+    return r;
+}
+
 /* ---- pruning ---- */
 
 static int prune_delivered(struct spool *spool, uint64_t up_to)
@@ -277,6 +339,47 @@ static int prune_delivered(struct spool *spool, uint64_t up_to)
     if (r == 0)
         progress->pruned_seq = up_to;
     return r;
+}
+
+/* The next @seqs numbers lose their deliveries. */
+static int prune_step(struct spool *spool, uint64_t seqs)
+{
+    struct spool_progress *progress = &spool->progress;
+    struct stmt *stmt = spool_stmt(spool, STMT_PRUNE_DELIVERED);
+    stmt_bind_int(stmt, 1, (int64_t)progress->pruned_seq + 1);
+    stmt_bind_int(stmt, 2, (int64_t)(progress->pruned_seq + seqs));
+    int r = spool_result(spool, stmt_run(stmt));
+    if (r != 0)
+        return r;
+    uint64_t gone = (uint64_t)sqlite3_changes(spool->db);
+    progress->pruned_seq += seqs;
+    progress->pruned_unexported += gone;
+    progress->waiting_kept += seqs - gone;
+    return 0;
+}
+
+/* Too many wait: deliveries go, oldest first, until fewer than waiting_max rows wait. */
+static int prune_waiting(struct spool *spool)
+{
+    struct spool_progress *progress = &spool->progress;
+    uint64_t budget = PRUNE_BUDGET;
+    if (spool->waiting_max == 0 || progress->pruned_seq < progress->exported_seq)
+        return 0;
+    for (;;) {
+        uint64_t waiting = waiting_of(progress, spool->last_seq);
+        uint64_t left = spool->last_seq - 1 - progress->pruned_seq;
+        if (waiting < spool->waiting_max || left == 0 || budget == 0)
+            return 0;
+        uint64_t seqs = waiting - spool->waiting_max + 1;
+        if (seqs > left)
+            seqs = left;
+        if (seqs > budget)
+            seqs = budget;
+        int r = prune_step(spool, seqs);
+        if (r != 0)
+            return r;
+        budget -= seqs;
+    }
 }
 
 static uint64_t count_kept_failures(const struct spool *spool)
@@ -301,9 +404,16 @@ static uint64_t failures_in_debt(const struct spool *spool, uint64_t kept)
     return spool->disk_debt < spare ? spool->disk_debt : spare;
 }
 
+static uint64_t exported_failures_till(const struct spool *spool)
+{
+    const struct spool_progress *progress = &spool->progress;
+    return progress->pruned_seq < progress->exported_seq ? progress->pruned_seq
+                                                         : progress->exported_seq;
+}
+
 /*
  * Up to which seq failures are too old or too many. All rows up to pruned_seq
- * are failures, so the oldest rows are the ones to look at.
+ * are failures (and none goes unexported), so the oldest rows are the ones to look at.
  */
 static int measure_failures(struct spool *spool,
                             int64_t clock_ms,
@@ -316,7 +426,7 @@ static int measure_failures(struct spool *spool,
     uint64_t keep_ms =
         spool->keep_failures_ms < INT64_MAX / 2 ? spool->keep_failures_ms : INT64_MAX / 2;
     struct stmt *stmt = spool_stmt(spool, STMT_OLDEST_OUTCOMES);
-    stmt_bind_int(stmt, 1, (int64_t)spool->progress.pruned_seq);
+    stmt_bind_int(stmt, 1, (int64_t)exported_failures_till(spool));
     uint64_t count = 0;
     int rc = SQLITE_DONE;
     spool->keep_due_ms = clock_ms + (int64_t)keep_ms;
@@ -368,7 +478,13 @@ int outcome_prune(struct spool *spool, const struct spool_time *now)
         return 0;
     if (up_to >= spool->last_seq)
         up_to = spool->last_seq - 1;
-    int r = prune_delivered(spool, up_to);
+    int r = 0;
+    if (spool->progress.exported_seq != spool->committed_progress.exported_seq)
+        r = count_waiting_kept(spool);
+    if (r == 0)
+        r = prune_delivered(spool, up_to);
+    if (r == 0)
+        r = prune_waiting(spool);
     if (r != 0)
         return r;
     return prune_failures(spool, spool_clock_ms(spool, now));

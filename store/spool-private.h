@@ -74,6 +74,9 @@ struct spool_progress {
     uint64_t exported_seq;
     uint64_t pruned_seq;      /* no delivered row up to here is left */
     uint64_t failures_pruned; /* how many other rows are gone */
+    /* Not in the table, but derived: */
+    uint64_t waiting_kept;      /* rows after exported_seq up to pruned_seq: failures */
+    uint64_t pruned_unexported; /* since the open */
 };
 
 struct spool {
@@ -113,6 +116,7 @@ struct spool {
     struct spool_progress committed_progress;
     struct spool_progress progress;
     int64_t keep_due_ms; /* no kept failure is too old before */
+    uint64_t waiting_max; /* rows that may wait for the export; 0: any number */
     uint64_t keep_failures_ms;
     uint64_t keep_failures_count;
 
@@ -230,5 +234,9 @@ void room_took(struct spool *spool, uint64_t charge);
 
 /* outcome.c */
 SPOOL_MUST_CHECK int outcome_prune(struct spool *spool, const struct spool_time *now);
+/* After the state was loaded: what of it is not in the table. */
+SPOOL_MUST_CHECK int outcome_load(struct spool *spool);
+/* Do rows wait that a commit would remove? */
+bool outcome_has_surplus(const struct spool *spool);
 
 #endif

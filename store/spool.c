@@ -360,6 +360,8 @@ static int load(struct spool *spool, const struct spool_options *options)
     int64_t last_ended_ms = rc == SQLITE_ROW ? stmt_int(stmt, 0) : 0;
     r = spool_result(spool, rc);
     stmt_reset(stmt);
+    if (r == 0)
+        r = outcome_load(spool);
     spool->written_clock = stored;
     spool_clock_start(&spool->clock, &stored, options->boot_id, spool->last_id, last_ended_ms,
                       &options->now);
@@ -662,7 +664,8 @@ static bool is_clock_due(const struct spool *spool)
 bool spool_has_work(const struct spool *spool)
 {
     return spool->in_transaction || spool->is_doomed || spool->clock.jump_ms > 0 ||
-           spool->is_clock_wanted || is_clock_due(spool) || spool->has_new_lane ||
+           spool->is_clock_wanted || is_clock_due(spool) || outcome_has_surplus(spool) ||
+           spool->has_new_lane ||
            spool->progress.exported_seq != spool->committed_progress.exported_seq ||
            has_settled(spool);
 }

@@ -468,6 +468,21 @@ SPOOL_MUST_CHECK int spool_each_record(struct spool *spool,
  * next commit.
  */
 void spool_set_exported(struct spool *spool, uint64_t seq);
+/*
+ * spool_set_waiting_max() - how many rows may wait for the export
+ * @rows: when there are so many, commits remove the oldest delivered rows that
+ *        are not exported; 0: none is removed. Failures never are.
+ *
+ * The numbers of what was removed are missing up to spool_pruned_seq().
+ */
+void spool_set_waiting_max(struct spool *spool, uint64_t rows);
+/* Committed rows that wait for the export. */
+uint64_t spool_waiting(const struct spool *spool);
+/* No delivered row up to this seq is left, exported or not. Reader too: as of its newest figures. */
+uint64_t spool_pruned_seq(const struct spool *spool);
+/* How many rows went unexported since the open. */
+uint64_t spool_pruned_unexported(const struct spool *spool);
+
 /* The cursor as the last commit holds it. Reader too: as of its open or its newest figures. */
 uint64_t spool_exported(const struct spool *spool);
 /* seq of the newest committed outcome row, 0 when there was none yet. Reader too: as above. */

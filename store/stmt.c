@@ -66,6 +66,7 @@ static const char *const stmt_sql[STMT_COUNT] = {
     [STMT_OUTCOMES] = "SELECT seq, id, lane, time, outcome, reason, code, attempts, uid, qos,"
                       " bytes, accepted, age_ms, client, topic, ref FROM outcome"
                       " WHERE seq > ?1 AND seq <= ?2 AND outcome >= ?3 ORDER BY seq",
+    [STMT_COUNT_OUTCOMES] = "SELECT count(*) FROM outcome WHERE seq > ?1 AND seq <= ?2",
     [STMT_PRUNE_DELIVERED] = "DELETE FROM outcome WHERE seq BETWEEN ?1 AND ?2 AND outcome = 0",
     [STMT_OLDEST_OUTCOMES] = "SELECT seq, ended_at FROM outcome WHERE seq <= ?1 ORDER BY seq",
     [STMT_PRUNE_ALL] = "DELETE FROM outcome WHERE seq <= ?1",

@@ -101,3 +101,8 @@ uint64_t spool_last_seq(const struct spool *spool)
 {
     return spool->row_count;
 }
+
+uint64_t spool_pruned_seq(const struct spool *spool)
+{
+    return spool->pruned;
+}

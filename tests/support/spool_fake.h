@@ -16,6 +16,7 @@ struct spool {
     size_t row_count;
     uint64_t exported;     /* as committed */
     uint64_t set_exported; /* as told */
+    uint64_t pruned;       /* what spool_pruned_seq() says */
     unsigned set_calls;
     int fail_each; /* what spool_each_record() returns after its first row; 0: it works */
 };

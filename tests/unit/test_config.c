@@ -271,6 +271,8 @@ static void assert_same_reloadable(const struct config *a, const struct config *
     assert_int_equal(a->audit.deliveries, b->audit.deliveries);
     assert_int_equal(a->audit.journal, b->audit.journal);
     assert_int_equal(a->audit.keep_ms, b->audit.keep_ms);
+    assert_int_equal(a->audit.max_waiting, b->audit.max_waiting);
+    assert_int_equal(a->audit.when_full, b->audit.when_full);
     assert_int_equal(a->status_interval_ms, b->status_interval_ms);
     assert_int_equal(a->log_level, b->log_level);
 }
@@ -381,6 +383,8 @@ static void defaults_are_those_of_the_design(void **state)
     assert_true(config->audit.deliveries);
     assert_int_equal(config->audit.journal, CONFIG_JOURNAL_FAILURES);
     assert_int_equal(config->audit.keep_ms, INT64_C(30) * 24 * 3600 * 1000);
+    assert_int_equal(config->audit.max_waiting, 1000000);
+    assert_int_equal(config->audit.when_full, CONFIG_AUDIT_REFUSE);
     assert_int_equal(config->status_interval_ms, 5000);
     assert_int_equal(config->log_level, 6);
     config_free(config);

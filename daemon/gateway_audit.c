@@ -1,0 +1,69 @@
+/*
+ * gateway_audit.c - when records wait for an audit file that cannot be written
+ *
+ * They wait in the database, and audit.max_waiting says how many may. Half of
+ * it is a warning. At the whole the operator has chosen by audit.when_full: no
+ * more messages are accepted, or the oldest records of deliveries give way.
+ * Records of failures never do: where nothing else is left, accepting ends under
+ * either choice.
+ *
+ * While the file is written, rows wait for its next sync only, however many that
+ * are; so nothing here applies then.
+ */
+#include <inttypes.h>
+
+#include "gateway-private.h"
+
+static bool prunes(const struct gateway *gateway)
+{
+    return gateway->config->audit.when_full == CONFIG_AUDIT_PRUNE;
+}
+
+bool gateway_audit_is_full(const struct gateway *gateway)
+{
+    return !audit_is_healthy(gateway->audit) &&
+           spool_waiting(gateway->spool) >= gateway->config->audit.max_waiting;
+}
+
+void gateway_bound_audit(struct gateway *gateway)
+{
+    bool may_prune = prunes(gateway) && !audit_is_healthy(gateway->audit);
+
+    spool_set_waiting_max(gateway->spool, may_prune ? gateway->config->audit.max_waiting : 0);
+}
+
+static void end_audit_watch(struct gateway *gateway)
+{
+    uint64_t pruned = spool_pruned_unexported(gateway->spool) - gateway->audit_pruned_before;
+
+    if (pruned > 0)
+        log_warning("audit_pruned records=%" PRIu64 " outcome=delivered explained=in_the_file",
+                    pruned);
+    gateway->audit_pruned_before += pruned;
+    gateway->audit_half_told = false;
+    gateway->audit_pruning_told = false;
+}
+
+void gateway_watch_audit(struct gateway *gateway)
+{
+    uint64_t max = gateway->config->audit.max_waiting;
+    uint64_t waiting = spool_waiting(gateway->spool);
+
+    if (audit_is_healthy(gateway->audit)) {
+        end_audit_watch(gateway);
+        return;
+    }
+    if (!gateway->audit_half_told && waiting >= max / 2) {
+        log_warning("audit_half_full waiting=%" PRIu64 " max_waiting=%" PRIu64
+                    " when_full=%s remedy=\"make the audit file writable\"",
+                    waiting, max, prunes(gateway) ? "prune" : "refuse");
+        gateway->audit_half_told = true;
+    }
+    if (!gateway->audit_pruning_told &&
+        spool_pruned_unexported(gateway->spool) > gateway->audit_pruned_before) {
+        log_warning("audit_pruning max_waiting=%" PRIu64
+                    " removed=\"the oldest records of deliveries\"",
+                    max);
+        gateway->audit_pruning_told = true;
+    }
+}
