@@ -127,7 +127,7 @@ struct uplink {
     unsigned backoff_round;
     int64_t retry_logged_ms;
     unsigned stalls;      /* ack timeouts in a row */
-    bool must_destroy;    /* an attempt, or messages, may still go on inside this client */
+    bool must_destroy;    /* an attempt or messages may still be inside this client */
     bool retry_at_once;   /* this end is our own wish and no failure */
     bool doubt;           /* Paho refused a send, but no loss was reported yet */
     unsigned keepalive_s; /* ours, lowered to what brokers demanded */

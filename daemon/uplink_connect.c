@@ -153,7 +153,7 @@ void uplink_end_connection(struct uplink *uplink, const char *reason)
     uplink_timer_off(uplink);
     /* What Paho has queued and not written would go out first on its next connection, before
      * the messages that were sent earlier and are sent again. */
-    if (uplink->in_flight > 0)
+    if (uplink->online_ms > 0)
         uplink->must_destroy = true;
     uplink_sweep(uplink);
     uplink->limits = uplink_no_limits();
