@@ -43,7 +43,7 @@ def good():
     history.connections = [1] * 6 + [2] * (len(history.remote) - 6)
     history.cuts, history.window = 1, 4
     history.levels = [{"memory_kb": 1000, "descriptors": 20, "threads": 3},
-                      {"memory_kb": 1100, "descriptors": 20, "threads": 3}]
+                      {"memory_kb": 1612, "descriptors": 20, "threads": 3}]
     history.ledger = {"accepted": total, "delivered": DELIVERED, "evicted": EVICTED,
                       "expired": 0, "rejected": 0, "dropped": 0, "damaged": 0,
                       "spooled": SPOOLED}
@@ -199,7 +199,7 @@ def what_is_spooled_after_the_fault_healed_is_named():
 
 @case
 def what_is_not_back_at_its_level_is_named():
-    for name, after in (("memory_kb", 1101), ("descriptors", 21), ("threads", 4)):
+    for name, after in (("memory_kb", 1613), ("descriptors", 21), ("threads", 4)):
         history = good()
         history.levels[1][name] = after
         only_named(history, "GREW")

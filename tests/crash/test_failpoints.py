@@ -218,7 +218,7 @@ def add_arguments(parser):
     parser.add_argument("--limit", type=float, default=2.0, metavar="SECONDS",
                         help="passages above 2 only when they should come within; long form: 60")
     parser.add_argument("--only", default="", metavar="WORD", help="failpoints with this in them")
-    parser.add_argument("--jobs", type=int, default=4, help="daemons at a time")
+    parser.add_argument("--jobs", type=int, default=8, help="daemons at a time")
 
 
 run_all(add_arguments)

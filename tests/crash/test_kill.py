@@ -25,7 +25,7 @@ from tap import case, check, cleanup, run_all, wait_for  # noqa: E402
 
 WINDOW = 128
 SPOOL_ROUNDS = 50
-PAUSE = 0.0002  # of each producer, where what is spooled at the end shall drain in short time
+PAUSE = 0.001  # of each producer, where what is spooled at the end shall drain in short time
 QUICK = {"window": WINDOW, "backoff": {"min": "10ms", "max": "50ms"}}
 
 
