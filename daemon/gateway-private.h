@@ -54,6 +54,10 @@ struct gateway_rates {
     uint64_t ended;
     double in_per_s;
     double out_per_s;
+    /* Of each lane, for the forecast; what was spooled is not known after the lanes changed. */
+    bool lanes_known;
+    uint64_t lane_messages[SPOOL_LANES_MAX];
+    double lane_growth_per_s[SPOOL_LANES_MAX];
 };
 
 enum gateway_phase {

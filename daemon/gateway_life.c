@@ -304,6 +304,7 @@ static bool take_over_lanes(struct gateway *gateway, struct config *fresh)
     fresh->lanes = old;
     fresh->lane_count = old_count;
     memset(gateway->lane_full, 0, sizeof gateway->lane_full);
+    gateway->rates.lanes_known = false;
     return true;
 }
 

@@ -32,6 +32,23 @@ status_path(const struct gateway *gateway, const char *suffix, char path[static 
     return n > 0 && n < PATH_MAX;
 }
 
+static void update_lanes(struct gateway *gateway, double seconds)
+{
+    struct gateway_rates *rates = &gateway->rates;
+    struct spool_time now = gateway_spool_time(gateway);
+
+    for (unsigned lane = 0; lane <= gateway->config->lane_count; lane++) {
+        struct spool_lane_stats stats;
+
+        if (spool_get_lane_stats(gateway->spool, lane, &now, &stats) != 0)
+            return; /* the database is locked: the next status has it */
+        double more = (double)stats.messages - (double)rates->lane_messages[lane];
+        rates->lane_growth_per_s[lane] = rates->lanes_known ? more / seconds : 0;
+        rates->lane_messages[lane] = stats.messages;
+    }
+    rates->lanes_known = true;
+}
+
 /* Rates over the time since the last status; kept when it was asked twice at once. */
 static void update_rates(struct gateway *gateway)
 {
@@ -46,6 +63,7 @@ static void update_rates(struct gateway *gateway)
     rates->accepted = gateway->counters.accepted;
     rates->ended = gateway->counters.ended;
     rates->since_boot_ms = gateway->now.boot_ms;
+    update_lanes(gateway, seconds);
 }
 
 static uint64_t resident_bytes(void)
@@ -123,30 +141,53 @@ static int write_lanes(struct json *json, struct gateway *gateway)
     return r;
 }
 
-/* Seconds until the limit by number or by bytes at the present rates; null where it is not
- * coming. */
-static void write_forecast(struct json *json,
-                           const struct gateway *gateway,
-                           const struct spool_stats *stats)
+/* How many more messages like those it holds a lane takes. */
+static double room_of(const struct config_limits *limits, const struct spool_lane_stats *lane)
 {
-    const struct config *config = gateway->config;
-    double growth = gateway->rates.in_per_s - gateway->rates.out_per_s;
-    double mean = stats->messages > 0 ? (double)stats->bytes / (double)stats->messages : 0.0;
-    double room = (double)config->retention.max_messages - (double)stats->messages;
-    double by_bytes =
-        mean > 0 ? ((double)config->retention.max_bytes - (double)stats->bytes) / mean : room;
+    double messages = (double)lane->messages;
+    double room = (double)limits->max_messages - messages;
 
-    if (by_bytes < room)
-        room = by_bytes;
-    if (room < 0)
-        room = 0;
+    if (messages > 0) {
+        double by_bytes = ((double)limits->max_bytes - (double)lane->bytes) /
+                          ((double)lane->bytes / messages);
+        room = by_bytes < room ? by_bytes : room;
+    }
+    return room > 0 ? room : 0;
+}
+
+/* Seconds until the first lane reaches its limit at the present rates; negative: none does. */
+static double full_after_s(struct gateway *gateway)
+{
+    struct spool_time now = gateway_spool_time(gateway);
+    double soonest = -1;
+
+    for (unsigned lane = 0; lane <= gateway->config->lane_count; lane++) {
+        double growth = gateway->rates.lane_growth_per_s[lane];
+        struct spool_lane_stats stats;
+
+        if (growth <= 0 || spool_get_lane_stats(gateway->spool, lane, &now, &stats) != 0)
+            continue;
+        double after_s = room_of(gateway_lane_limits(gateway->config, lane), &stats) / growth;
+        if (soonest < 0 || after_s < soonest)
+            soonest = after_s;
+    }
+    return soonest;
+}
+
+/* null where it is not coming. */
+static void
+write_forecast(struct json *json, struct gateway *gateway, const struct spool_stats *stats)
+{
+    double shrinks = gateway->rates.out_per_s - gateway->rates.in_per_s;
+    double full_s = full_after_s(gateway);
+
     json_open_object(json, "forecast");
-    if (growth > 0)
-        json_unsigned(json, "full_s", (uint64_t)(room / growth));
+    if (full_s >= 0)
+        json_unsigned(json, "full_s", (uint64_t)full_s);
     else
         json_nothing(json, "full_s");
-    if (growth < 0)
-        json_unsigned(json, "drained_s", (uint64_t)((double)stats->messages / -growth));
+    if (shrinks > 0)
+        json_unsigned(json, "drained_s", (uint64_t)((double)stats->messages / shrinks));
     else if (stats->messages == 0)
         json_unsigned(json, "drained_s", 0);
     else
@@ -235,18 +276,33 @@ static int replace_file(const struct gateway *gateway, const char *text, size_t 
     return rename(fresh, path) < 0 ? -errno : 0;
 }
 
+/* What of the new messages is not taken, for a line that ends with it. */
+static void describe_full(const struct gateway *gateway, char text[static 128])
+{
+    unsigned lane = 0;
+
+    text[0] = '\0';
+    while (lane < gateway->config->lane_count && !gateway->lane_full[lane])
+        lane++;
+    if (gateway->full)
+        (void)snprintf(text, 128, ", NEW MESSAGES ARE NOT TAKEN");
+    else if (gateway->lane_full[lane])
+        (void)snprintf(text, 128, ", LANE %s IS FULL",
+                       gateway_lane_name(gateway->config, lane));
+}
+
 static void tell_systemd(const struct gateway *gateway, const struct spool_stats *stats)
 {
     struct uplink_link link;
-    char age[CLOCK_SPAN_MAX];
+    char age[CLOCK_SPAN_MAX], full[128];
 
     uplink_get_link(gateway->uplink, &link);
+    describe_full(gateway, full);
     clock_span(stats->oldest_age_ms, age);
     service_status("link %s, %" PRIu64 " spooled (oldest %s), %.1f/s in, %.1f/s out%s",
                    uplink_state_name(link.state), stats->messages,
                    stats->messages > 0 ? age : "-", gateway->rates.in_per_s,
-                   gateway->rates.out_per_s,
-                   gateway->full ? ", NEW MESSAGES ARE NOT TAKEN" : "");
+                   gateway->rates.out_per_s, full);
 }
 
 void gateway_publish_status(struct gateway *gateway)

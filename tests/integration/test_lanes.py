@@ -127,6 +127,8 @@ def each_lane_refuses_blocks_or_evicts_by_its_own_policy():
     publish(gateway, ["plant/t"] * 5, client)
     equal({line["lane"] for line in gateway.wait_audit(2)}, {"default"}, "lane that evicted")
     equal(spooled(gateway), {"default": 3, "alarms": 3, "bulk": 3})
+    wait_for(lambda: any("LANE alarms IS FULL" in text for text in gateway.read_notifications()),
+             10, "the full lane in systemd's status line")
     for lane, policy in (("alarms", "refused"), ("bulk", "blocked")):
         check("spool_full reason=limits lane=%s new_messages=%s" % (lane, policy) in gateway.log(),
               "the log names lane " + lane)
@@ -134,6 +136,22 @@ def each_lane_refuses_blocks_or_evicts_by_its_own_policy():
     equal([blocked.expect(mqtt.PUBACK).packet_id for _ in range(2)], sent[3:], "afterwards")
     equal(client.publish_wait("x/alarm", b"x").reason, 0, "reason with room again")
     gateway.wait_drained()
+    gateway.stop()
+
+
+@case
+def the_forecast_is_that_of_the_lane_that_is_full_first():
+    gateway = Gateway(lanes=[dict(ALARMS, max_messages=100000)]).start()
+    client = gateway.client(5)
+
+    def status_under_load():
+        publish(gateway, ["x/alarm"] * 20, client)
+        status = gateway.status()
+        return status if status["forecast"]["full_s"] else None
+
+    status = wait_for(status_under_load, 20, "a forecast", 0.05)
+    room = status["forecast"]["full_s"] * status["rates"]["in"]
+    check(50000 < room < 110000, "room for 100,000 at this rate, not for 1,000,000", status)
     gateway.stop()
 
 
