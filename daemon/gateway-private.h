@@ -38,6 +38,7 @@
 #define GATEWAY_RETAIN_BUDGET 50
 /* Failure rows kept for `mqtt-spool failures`; the audit file has them all. */
 #define GATEWAY_FAILURES_KEPT 250000
+#define GATEWAY_ROOM_AFTER_MS 1000
 #define GATEWAY_TICK_MS       1000
 
 /* Counted since the start, for rates and the status. */
@@ -102,6 +103,7 @@ struct gateway {
     unsigned window;  /* of the uplink, as last told */
     enum uplink_state link_state;
 
+    int64_t full_till_ms;
     bool full;                       /* nothing is accepted; logged on change */
     bool lane_full[SPOOL_LANES_MAX]; /* by the limits of the lane: refused or held back */
     bool disk_low;

@@ -113,9 +113,15 @@ static struct session_verdict refuse(struct gateway *gateway, uint8_t code)
     return (struct session_verdict){.kind = SESSION_REFUSE, .code = code};
 }
 
+/* At the edge of its room a spool takes one message and refuses the next: full it is until nothing
+ * was refused for GATEWAY_ROOM_AFTER_MS. */
 static void note_full(struct gateway *gateway, bool full, const char *why)
 {
-    if (gateway->full == full)
+    int64_t now_ms = gateway->now.boot_ms;
+
+    if (full)
+        gateway->full_till_ms = now_ms + GATEWAY_ROOM_AFTER_MS;
+    if (gateway->full == full || (!full && now_ms < gateway->full_till_ms))
         return;
     gateway->full = full;
     if (full)

@@ -42,7 +42,12 @@ void gateway_reload(struct gateway *gateway, struct config *config);
 #define GATEWAY_DRAIN_MS 3000
 void gateway_stop(struct gateway *gateway);
 
-/* Commits what is settled, syncs the audit file, frees all. NULL is accepted. */
-void gateway_free(struct gateway *gateway);
+/*
+ * gateway_free() - commit what is settled, sync the audit file, free all
+ *
+ * NULL is accepted. Return: 0; negative errno: that commit failed. Nothing is
+ * lost then, for it is repeated at the next start, but the disk needs a look.
+ */
+int gateway_free(struct gateway *gateway);
 
 #endif

@@ -218,7 +218,7 @@ int gateway_new(sd_event *event,
     if (r < 0) {
         gateway->config = NULL; /* stays the caller's */
         gateway->failed = true;
-        gateway_free(gateway);
+        (void)gateway_free(gateway); /* commits nothing any more */
         return r;
     }
     *ret = gateway;
@@ -403,7 +403,7 @@ void gateway_stop(struct gateway *gateway)
     gateway_arm_edge(gateway);
 }
 
-static void last_commit(struct gateway *gateway)
+static int last_commit(struct gateway *gateway)
 {
     gateway_read_clock(gateway);
     struct spool_time now = gateway_spool_time(gateway);
@@ -416,20 +416,25 @@ static void last_commit(struct gateway *gateway)
     audit_sync(gateway->audit, gateway->now.boot_ms);
     if (r == 0)
         r = spool_commit(gateway->spool, &now); /* the cursor */
+    if (r == 0)
+        r = spool_checkpoint(gateway->spool);
     if (r != 0)
         log_error("last_commit_failed detail=\"%s\" lost=no: it is repeated at the next start",
                   spool_error(gateway->spool));
+    return r;
 }
 
-void gateway_free(struct gateway *gateway)
+int gateway_free(struct gateway *gateway)
 {
+    int r = 0;
+
     if (!gateway)
-        return;
+        return 0;
     gateway_free_sessions(gateway);
     listener_free(gateway->listener);
     uplink_free(gateway->uplink); /* answers what is open, hence before the last commit */
     if (!gateway->failed)
-        last_commit(gateway);
+        r = last_commit(gateway);
     audit_free(gateway->audit);
     spool_close(gateway->spool);
     gateway_remove_status(gateway);
@@ -442,4 +447,5 @@ void gateway_free(struct gateway *gateway)
     sd_event_unref(gateway->event);
     config_free(gateway->config);
     free(gateway);
+    return r < 0 ? r : 0;
 }

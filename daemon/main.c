@@ -199,7 +199,8 @@ static int run(struct program *program, struct config *config)
         code = serve(program, event, &config);
     else
         log_error("not_started error=\"%s\"", strerror(-r));
-    gateway_free(program->gateway);
+    if (gateway_free(program->gateway) < 0)
+        code = EXIT_FAILURE;
     config_free(config);
     sd_event_unref(event);
     log_notice("ended code=%d", code);

@@ -3,9 +3,13 @@
  *
  * Looked at once a batch. Above the reserve, a third of what is free may be
  * appended: each page is written twice, to the WAL and then to the database, and
- * holds a little more than the charges. What the WAL has still to move counts as
- * used already. Where that is less than a batch, the free pages inside the
- * database count as well: one half of them, the other is for outcome rows.
+ * holds a little more than the charges. Where that is less than a batch, the
+ * free pages inside the database count as well: one half of them, the other is
+ * for outcome rows.
+ *
+ * What is in the WAL has its place in the database file allocated before it is
+ * committed. So however full others make the disk, the WAL can be moved, is used
+ * from its start again, and deliveries go on.
  *
  * The database file never shrinks; evicting makes free pages inside it and no
  * free space for anybody else. So no message goes because the disk is short, but
@@ -23,6 +27,7 @@
 #include "spool-private.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
 #include <sys/statvfs.h>
 
@@ -31,11 +36,12 @@ enum {
     ROOM_STEP_BYTES = 64 << 10,
     ROOM_CREDIT_FACTOR = 4,
     ROOM_WAL_PAGES = 16384, /* 64 MiB */
+    ROOM_AHEAD_PAGES = 256, /* allocated beyond what is needed now */
 };
 
-static int count_free_pages(struct spool *spool, uint64_t *ret)
+static int read_count(struct spool *spool, enum stmt_id id, uint64_t *ret)
 {
-    struct stmt *stmt = spool_stmt(spool, STMT_FREE_PAGES);
+    struct stmt *stmt = spool_stmt(spool, id);
     int rc = stmt_step(stmt);
     uint64_t pages = rc == SQLITE_ROW ? (uint64_t)stmt_int(stmt, 0) : 0;
     int r = spool_result(spool, rc);
@@ -45,12 +51,6 @@ static int count_free_pages(struct spool *spool, uint64_t *ret)
     return r;
 }
 
-static uint64_t wal_bytes_to_move(const struct spool *spool)
-{
-    int pages = spool->wal_pages - spool->wal_moved_pages;
-    return pages > 0 ? (uint64_t)pages * SPOOL_PAGE_BYTES : 0;
-}
-
 /* Sees how much there is for the batch as it stands now. */
 static int look(struct spool *spool)
 {
@@ -58,12 +58,11 @@ static int look(struct spool *spool)
     if (fstatvfs(spool->directory_fd, &disk) < 0)
         return spool_fail(spool, -errno, "statvfs: %s", strerror(errno));
     uint64_t disk_free = (uint64_t)disk.f_bavail * disk.f_frsize;
-    uint64_t kept = spool->disk_reserve + wal_bytes_to_move(spool);
-    uint64_t above = disk_free > kept ? disk_free - kept : 0;
+    uint64_t above = disk_free > spool->disk_reserve ? disk_free - spool->disk_reserve : 0;
     uint64_t pages = 0;
     spool->disk_is_low = disk_free < spool->disk_reserve;
     if (above < ROOM_SCARCE_BYTES) {
-        int r = count_free_pages(spool, &pages);
+        int r = read_count(spool, STMT_FREE_PAGES, &pages);
         if (r != 0)
             return r;
     } else {
@@ -119,7 +118,7 @@ static int make_room(struct spool *spool,
 
 static int wait_for_wal(struct spool *spool)
 {
-    int r = spool_restart_wal(spool);
+    int r = spool_checkpoint(spool);
     if (r != 0)
         return r;
     if (spool->wal_pages < ROOM_WAL_PAGES)
@@ -157,4 +156,32 @@ void room_took(struct spool *spool, uint64_t charge)
     spool->disk_credit += ROOM_CREDIT_FACTOR * charge;
     if (spool->disk_credit > SPOOL_DISK_CREDIT_BYTES)
         spool->disk_credit = SPOOL_DISK_CREDIT_BYTES;
+}
+
+static int allocate(struct spool *spool, uint64_t pages)
+{
+    off_t bytes = (off_t)(pages * SPOOL_PAGE_BYTES);
+    if (fallocate(spool->database_fd, FALLOC_FL_KEEP_SIZE, 0, bytes) == 0)
+        return 0;
+    if (errno == EOPNOTSUPP || errno == ENOSYS || errno == EINTR) /* then without */
+        return 0;
+    int error = errno == ENOSPC || errno == EDQUOT ? SPOOL_E_DISK : -errno;
+    return spool_fail(spool, error, "spool.db: %s", strerror(errno));
+}
+
+int room_allocate(struct spool *spool)
+{
+    uint64_t pages = 0;
+    int r = read_count(spool, STMT_PAGES, &pages);
+    if (r != 0 || pages <= spool->allocated_pages)
+        return r;
+    uint64_t wanted = pages + ROOM_AHEAD_PAGES;
+    r = allocate(spool, wanted);
+    if (r == SPOOL_E_DISK) {
+        wanted = pages;
+        r = allocate(spool, wanted);
+    }
+    if (r == 0)
+        spool->allocated_pages = wanted;
+    return r;
 }

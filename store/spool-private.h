@@ -85,6 +85,7 @@ struct spool {
     int lock_fd; /* the lock of a writer, else -1 */
     int mark_fd; /* of a writer whose database was found sound, else -1 */
     int directory_fd;
+    int database_fd; /* of a writer; closed after SQLite's, or SQLite's locks go with it */
     char *path;
     bool is_reader;
     int failed; /* sticky negative errno */
@@ -115,7 +116,7 @@ struct spool {
     struct spool_clock_state written_clock; /* as it is on disk */
     struct spool_progress committed_progress;
     struct spool_progress progress;
-    int64_t keep_due_ms; /* no kept failure is too old before */
+    int64_t keep_due_ms;  /* no kept failure is too old before */
     uint64_t waiting_max; /* rows that may wait for the export; 0: any number */
     uint64_t keep_failures_ms;
     uint64_t keep_failures_count;
@@ -129,7 +130,7 @@ struct spool {
     unsigned disk_evictions;     /* since spool_retain() last told of them */
     uint64_t disk_debt;          /* exported failures that are to go for those that came */
     int wal_pages;               /* after the last commit */
-    int wal_moved_pages;         /* of these are in the database already */
+    uint64_t allocated_pages;    /* of the database file, at least */
 
     struct lane *scan_lane; /* whose messages STMT_SCAN is walking, or NULL */
     uint64_t in_flight;
@@ -176,8 +177,6 @@ SPOOL_MUST_CHECK int spool_begin(struct spool *spool);
 SPOOL_MUST_CHECK int spool_rollback(struct spool *spool);
 /* Rolls back in the middle of a batch; who appended to it learns so from the commit. */
 SPOOL_MUST_CHECK int spool_lose_batch(struct spool *spool);
-/* Uses the WAL from its start again, if no reader is in the way; wal_pages tells. */
-SPOOL_MUST_CHECK int spool_restart_wal(struct spool *spool);
 /* Frees the read snapshot that spool_next() may hold. */
 void spool_end_scan(struct spool *spool);
 
@@ -231,6 +230,8 @@ SPOOL_MUST_CHECK int room_for(struct spool *spool,
                               const struct spool_time *now,
                               uint64_t charge);
 void room_took(struct spool *spool, uint64_t charge);
+/* Takes the disk space that moving the WAL will need, before the commit. 0; SPOOL_E_DISK. */
+SPOOL_MUST_CHECK int room_allocate(struct spool *spool);
 
 /* outcome.c */
 SPOOL_MUST_CHECK int outcome_prune(struct spool *spool, const struct spool_time *now);

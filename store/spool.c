@@ -43,7 +43,7 @@ enum {
     LOCK_WAIT_NS = 10 * 1000 * 1000,
     CLOCK_WRITE_MS = 1000,
     CLOCK_FIRST_WRITE_MS = 60 * 1000,
-    WAL_PAGES = 1000, /* a checkpoint is due */
+    WAL_PAGES = 1000,   /* a checkpoint is due */
     LOOK_PAGES = 16384, /* a database up to this is looked through at each open: see below */
 };
 
@@ -197,8 +197,6 @@ static int note_wal_pages(void *context, sqlite3 *db, const char *name, int page
 {
     (void)db, (void)name;
     struct spool *spool = context;
-    if (pages < spool->wal_moved_pages) /* it began anew */
-        spool->wal_moved_pages = 0;
     spool->wal_pages = pages;
     return SQLITE_OK;
 }
@@ -334,9 +332,16 @@ static int open_mark(struct spool *spool)
     return r < 0 ? spool_fail(spool, r, MARK_NAME ": %s", strerror(-r)) : 0;
 }
 
-/* The database as a whole is sound: from here on this connection may write. */
+/*
+ * The database as a whole is sound: from here on this connection may write. The
+ * WAL has its name in the directory by now; that SQLite syncs the directory is
+ * not enough, for it does not tell when that fails.
+ */
 static int arm(struct spool *spool)
 {
+    spool->database_fd = openat(spool->directory_fd, "spool.db", O_RDWR | O_CLOEXEC);
+    if (spool->database_fd < 0 || fsync(spool->directory_fd) < 0)
+        return spool_fail(spool, -errno, "%s: %s", spool->path, strerror(errno));
     int keep_wal = 1;
     int rc = sqlite3_file_control(spool->db, "main", SQLITE_FCNTL_PERSIST_WAL, &keep_wal);
     if (rc == SQLITE_OK)
@@ -369,8 +374,8 @@ static int load(struct spool *spool, const struct spool_options *options)
     return r;
 }
 
-/* A spool that is new, or one that may be opened. That there never was one is to be believed only
- * where no mark says otherwise. */
+/* A spool that is new, or one that may be opened. That there never was one is to be believed
+ * only where no mark says otherwise. */
 static int find_database(struct spool *spool, const struct spool_options *options)
 {
     struct mark mark;
@@ -421,6 +426,7 @@ static struct spool *spool_new(void)
     }
     spool->lock_fd = -1;
     spool->directory_fd = -1;
+    spool->database_fd = -1;
     spool->mark_fd = -1;
     spool->expiry_due_ms = INT64_MIN;
     spool->keep_due_ms = INT64_MIN;
@@ -539,6 +545,8 @@ void spool_close(struct spool *spool)
     free(spool->lanes);
     turns_done(&spool->turns);
     free(spool->path);
+    if (spool->database_fd >= 0)
+        (void)close(spool->database_fd);
     if (spool->mark_fd >= 0)
         (void)close(spool->mark_fd); /* written without a sync, as always */
     if (spool->lock_fd >= 0)
@@ -765,6 +773,8 @@ static int write_batch(struct spool *spool, const struct spool_time *now, bool *
     *ret_state = is_state_due(spool);
     if (r == 0 && *ret_state)
         r = write_state(spool);
+    if (r == 0)
+        r = room_allocate(spool);
     if (r != 0)
         return r;
     FAILPOINT("commit.before");
@@ -799,24 +809,24 @@ static void after_commit(struct spool *spool, bool state_written)
 static int checkpoint(struct spool *spool)
 {
     FAILPOINT("checkpoint.before");
-    int moved = -1;
-    int rc =
-        sqlite3_wal_checkpoint_v2(spool->db, NULL, SQLITE_CHECKPOINT_PASSIVE, NULL, &moved);
+    int rc = sqlite3_wal_checkpoint_v2(spool->db, NULL, SQLITE_CHECKPOINT_PASSIVE, NULL, NULL);
     FAILPOINT("checkpoint.after");
-    if (rc == SQLITE_OK && moved >= 0)
-        spool->wal_moved_pages = moved;
+    spool->allocated_pages = 0; /* it may cut off what lies behind the last page */
     int r = spool_result(spool, rc);
     return r < 0 ? r : 0; /* no room or a reader in the way: the next commit tries again */
 }
 
-int spool_restart_wal(struct spool *spool)
+int spool_checkpoint(struct spool *spool)
 {
+    if (spool->failed < 0)
+        return spool->failed;
     spool_end_scan(spool);
     (void)sqlite3_busy_timeout(spool->db, 0); /* never fails; whoever reads is not waited for */
     int rc = sqlite3_wal_checkpoint_v2(spool->db, NULL, SQLITE_CHECKPOINT_RESTART, NULL, NULL);
     (void)sqlite3_busy_timeout(spool->db, BUSY_TIMEOUT_MS);
     if (rc == SQLITE_OK)
-        spool->wal_pages = spool->wal_moved_pages = 0;
+        spool->wal_pages = 0;
+    spool->allocated_pages = 0;
     int r = spool_result(spool, rc);
     return r < 0 ? r : 0;
 }

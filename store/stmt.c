@@ -19,6 +19,7 @@ static const char *const stmt_sql[STMT_COUNT] = {
     [STMT_COMMIT] = "COMMIT",
     [STMT_ROLLBACK] = "ROLLBACK",
     [STMT_FREE_PAGES] = "PRAGMA freelist_count",
+    [STMT_PAGES] = "PRAGMA page_count",
     [STMT_LANES] =
         "SELECT number, name, accepted, delivered, evicted, expired, rejected, dropped,"
         " damaged, messages, bytes, last_id, last_seq FROM lane ORDER BY number",

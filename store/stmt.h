@@ -19,6 +19,7 @@ enum stmt_id {
     STMT_COMMIT,
     STMT_ROLLBACK,
     STMT_FREE_PAGES,
+    STMT_PAGES,
     STMT_LANES,
     STMT_LANE_ADD,
     STMT_LANE_DROP,

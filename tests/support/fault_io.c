@@ -140,6 +140,7 @@ static int note_opened(int fd, const char *name)
 #define PARAMETERS_fdatasync   int
 #define PARAMETERS_ftruncate   int, off_t
 #define PARAMETERS_ftruncate64 int, off_t
+#define PARAMETERS_fallocate   int, int, off_t, off_t
 #define PARAMETERS_unlink      const char *
 #define PARAMETERS_unlinkat    int, const char *, int
 #define PARAMETERS_rename      const char *, const char *
@@ -227,6 +228,12 @@ ON_DESCRIPTOR(int, FAULT_SYNC, fsync, (int fd), (fd))
 ON_DESCRIPTOR(int, FAULT_SYNC, fdatasync, (int fd), (fd))
 ON_DESCRIPTOR(int, FAULT_TRUNCATE, ftruncate, (int fd, off_t size), (fd, size))
 ON_DESCRIPTOR(int, FAULT_TRUNCATE, ftruncate64, (int fd, off_t size), (fd, size))
+
+ON_DESCRIPTOR(int,
+              FAULT_TRUNCATE,
+              fallocate,
+              (int fd, int mode, off_t offset, off_t size),
+              (fd, mode, offset, size))
 
 /* A call on a name. */
 #define ON_NAME(name, where, parameters, arguments)                                            \

@@ -20,7 +20,7 @@
 enum fault_class {
     FAULT_WRITE = 1 << 0,    /* write, pwrite */
     FAULT_SYNC = 1 << 1,     /* fsync, fdatasync */
-    FAULT_TRUNCATE = 1 << 2, /* ftruncate */
+    FAULT_TRUNCATE = 1 << 2, /* ftruncate, fallocate */
     FAULT_OPEN = 1 << 3,     /* open, openat */
     FAULT_NAME = 1 << 4,     /* unlink, unlinkat, rename, renameat, mkdir */
     FAULT_READ = 1 << 5,     /* read, pread */

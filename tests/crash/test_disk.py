@@ -1,0 +1,402 @@
+"""The disk fails: full, full for others' sake, errors of I/O at each call in turn; and memory.
+
+Full disks are real ones, a tmpfs of a few MB in a mount namespace of this test alone. Errors come
+from tests/support/fault_io.c, preloaded into the daemon: in run N the Nth call that writes or syncs
+below the spool's folder fails. After each run the three ledgers are judged.
+"""
+
+import ctypes
+import os
+import re
+import signal
+import socket
+import struct
+import sys
+import threading
+import time
+
+sys.dont_write_bytecode = True
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
+
+import mqtt  # noqa: E402
+import processes  # noqa: E402
+from broker import Link  # noqa: E402
+from checker import History, collect_daemon, verdict  # noqa: E402
+from fake_broker import FakeBroker  # noqa: E402
+from gateway import Gateway, check_audit, check_balance  # noqa: E402
+from load import FarBroker, collect, start_producers  # noqa: E402
+from mqtt import spool_id  # noqa: E402
+from tap import case, check, cleanup, equal, run_all, skip, wait_for  # noqa: E402
+
+CLONE_NEWNS, MS_REC, MS_PRIVATE = 0x20000, 0x4000, 0x40000
+MIB = 1 << 20
+libc = ctypes.CDLL(None, use_errno=True)
+SIZE = 1000  # of a payload
+
+
+def options():
+    return run_all.options
+
+
+# A disk of its own
+
+
+def private_mounts():
+    """Once: what this process mounts nobody else sees, and it goes with the process."""
+    if libc.unshare(CLONE_NEWNS) or libc.mount(b"none", b"/", None, MS_REC | MS_PRIVATE, None):
+        skip("needs root: a mount namespace of its own (%s)" % os.strerror(ctypes.get_errno()))
+
+
+class SmallDisk(Gateway):
+    """A gateway whose spool has a disk of @mib MiB to itself, and somebody who fills it."""
+
+    def __init__(self, broker="tcp://127.0.0.1:9", mib=12, reserve="2M", **settings):
+        private_mounts()
+        super().__init__(broker, **settings)
+        self.configure(spool={"disk_reserve": reserve})
+        os.mkdir(self.spool)
+        size = b"size=%dm" % mib
+        if libc.mount(b"tmpfs", self.spool.encode(), b"tmpfs", 0, size):
+            skip("needs root: mounting a tmpfs (%s)" % os.strerror(ctypes.get_errno()))
+        cleanup(libc.umount2, self.spool.encode(), 2)
+        self.filler = os.path.join(self.spool, "filler")
+
+    def free(self):
+        disk = os.statvfs(self.spool)
+        return disk.f_bavail * disk.f_frsize
+
+    def fill(self, leave=0):
+        with open(self.filler, "ab", 0) as out:
+            while (size := self.free() - leave) > 0:
+                out.write(b"\0" * min(size, 65536))
+
+    def empty(self):
+        os.unlink(self.filler)
+
+    def judge(self, producers, far, **more):
+        """The checker's findings of all that happened since the start."""
+        history = History()
+        history.drained = True
+        for name, value in more.items():
+            setattr(history, name, value)
+        collect(history, producers)
+        far.collect(history)
+        collect_daemon(history, [self.audit], self.spool)
+        equal(verdict(history), [], "findings of the checker")
+        return history
+
+
+def fill_with_load(gateway, count=2):
+    """Producers until the spool has refused some of each; they have finished when it returns."""
+    producers = start_producers(gateway.socket, count, size=SIZE, window=32)
+    wait_for(lambda: all(len(producer.refused) > 100 for producer in producers), 60,
+             lambda: "refusals, there are %r" % [len(each.refused) for each in producers])
+    for producer in producers:
+        producer.finish()
+    return producers
+
+
+@case
+def a_full_disk_refuses_drains_and_recovers_by_itself():
+    far = FarBroker()
+    link = Link(far.port)
+    gateway = SmallDisk(link.url, retention={"when_full": "refuse"}).start()
+    producers = fill_with_load(gateway)
+    equal({reason for producer in producers for reason in producer.refused.values()}, {0x97},
+          "reasons of the refusals")
+    check(gateway.free() >= MIB, "most of the reserve is left", gateway.free())
+    old = gateway.client(4)
+    old.publish("plant/t", b"x")
+    equal(old.expect_closed(), None, "3.1.1: packets before the close")
+    gateway.fill()  # not a byte is left, of the reserve neither
+    link.mend()
+    ledger = gateway.wait_drained(60)
+    equal(ledger["delivered"], sum(len(producer.acked) for producer in producers), "delivered")
+    gateway.empty()
+    client = gateway.client(5)
+    equal(client.publish_wait("load/x/0", b"x/1", properties={"user": [("spool-ref", "x/1")]})
+          .reason, 0, "reason once there is room")
+    gateway.wait_drained()
+    gateway.stop()
+    history = gateway.judge(producers, far, sent={"x/1": ("load/x/0", b"x/1")},
+                            acked={"x/1": None})
+    print("# %d acknowledged, %d refused, all of them on a disk of 12 MiB"
+          % (len(history.acked), len(history.refused)))
+
+
+@case
+def failure_records_fit_into_the_reserve():
+    far = FakeBroker(reason=0x87).start()
+    cleanup(far.stop)
+    link = Link(int(far.url.rpartition(":")[2]))
+    gateway = SmallDisk(link.url, retention={"when_full": "refuse"}, reserve="2M").start()
+    accepted = sum(len(producer.acked) for producer in fill_with_load(gateway))
+    gateway.fill(leave=2 * MIB)
+    link.mend()
+    ledger = gateway.wait_drained(60)
+    equal((ledger["accepted"], ledger["rejected"]), (accepted, accepted), "accepted, rejected")
+    check(gateway.free() >= MIB, "what is left of the reserve", gateway.free())
+    lines = gateway.wait_audit(accepted)
+    check_audit(lines)
+    gateway.stop()
+
+
+@case
+def a_full_disk_holds_producers_back_where_the_policy_blocks():
+    far = FarBroker()
+    link = Link(far.port)
+    gateway = SmallDisk(link.url, retention={"when_full": "block"}).start()
+    clients = [gateway.client(version) for version in (4, 5)]
+    gateway.fill(leave=MIB)
+    for client in clients:
+        client.publish("plant/t", b"%d" % client.version)
+        try:
+            raise AssertionError("%s came from a full disk" % client.receive(1))
+        except socket.timeout:
+            pass
+    gateway.empty()
+    for client in clients:
+        equal(client.expect(mqtt.PUBACK, 10).reason, 0, "reason once there is room")
+    link.mend()
+    equal(gateway.wait_drained()["delivered"], 2)
+    gateway.stop()
+
+
+@case
+def a_short_disk_evicts_the_oldest_with_its_reason():
+    gateway = SmallDisk(mib=24, retention={"when_full": "evict-oldest"}).start()
+    client = gateway.client(5)
+    payload = b"x" * SIZE
+
+    def publish(count):
+        acks = client.publish_many((("plant/t", payload) for _ in range(count)), 100)
+        seen = [ack.reason for _, ack in acks]
+        check(not any(seen), "reasons", next((i for i, r in enumerate(seen) if r), None),
+              sum(1 for r in seen if r))
+
+    publish(4000)
+    gateway.fill(leave=MIB)  # somebody else takes the room: nothing goes by that alone
+    before = gateway.ledger()
+    equal((before["spooled"], before["evicted"]), (4000, 0), "spooled, evicted")
+    publish(4000)
+    ledger = gateway.ledger()
+    check_balance(ledger)
+    equal(ledger["accepted"], 8000)
+    check(3000 <= ledger["spooled"] < 4000, "the spool keeps its size", ledger)
+    lines = gateway.wait_audit(ledger["evicted"])
+    check_audit(lines)
+    equal({(line["outcome"], line["reason"]) for line in lines}, {("evicted", "disk")})
+    equal([line["id"] for line in lines], list(range(1, len(lines) + 1)), "oldest first")
+    gateway.stop()
+
+
+# Errors at each call
+
+
+class Faults:
+    """The preloaded library: its environment and its report."""
+
+    def __init__(self, folder, under, calls, at, times=1, error=5):
+        self.path = os.path.join(folder, "faults")
+        self.environment = {
+            "LD_PRELOAD": " ".join(sanitizer() + [library()]), "FAULT_UNDER": under,
+            "FAULT_CALLS": calls, "FAULT_AT": str(at), "FAULT_TIMES": str(times),
+            "FAULT_ERRNO": str(error), "FAULT_REPORT": self.path}
+
+    def report(self):
+        """(calls, failed, when by the monotonic clock, acknowledgements after it, what)."""
+        with open(self.path, "rb") as seen:
+            calls, failed, when, acks, what = struct.unpack("4Q32s", seen.read(64))
+        return calls, failed, when / 1e9, acks, what.rstrip(b"\0").decode()
+
+
+def library():
+    build = os.environ.get("SPOOLD_BUILD") or os.path.join(
+        os.path.dirname(processes.daemon_path()), "..")
+    path = os.path.abspath(os.path.join(build, "tests", "libfault_io.so"))
+    check(os.path.exists(path), "libfault_io.so is not built", path)
+    return path
+
+
+def sanitizer():
+    """AddressSanitizer must come before whatever else is preloaded."""
+    linked = processes.run(["ldd", processes.daemon_path()]).stdout.decode()
+    return re.findall(r"(/\S*libasan\S*)", linked)
+
+
+class Run:
+    """One daemon with one fault, started again without; and its history."""
+
+    def __init__(self, number, far, calls, at, times=1, error=5):
+        self.key, self.at = "r%dp/" % number, at
+        self.history = History()
+        self.history.window, self.history.drained, self.history.cuts = 16, True, 1
+        self.gateway = Gateway(far.url, uplink={"window": 16, "client_id": "r%d" % number,
+                                                "backoff": {"min": "10ms", "max": "50ms"}})
+        self.faults = Faults(self.gateway.folder, self.gateway.spool, calls, at, times, error)
+        self.calls = self.failed = self.acks_after = self.code = 0
+        self.what = ""
+        self.exit_s = 0.0
+
+    def __str__(self):
+        return "call %d (%s)" % (self.at, self.what)
+
+    def publish(self, client, first, count):
+        """Acknowledged or refused or unknown; False when the daemon is gone."""
+        open_ids = {}
+        for number in range(first, first + count):
+            key = self.key + str(number)
+            sent = ("load/t", key.encode().ljust(300, b"."))
+            self.history.sent[key] = sent
+            self.history.unknown.add(key)
+            open_ids[client.publish(*sent, properties={"user": [("spool-ref", key)]})] = key
+        while open_ids:
+            ack = client.receive(10)
+            if ack.kind != mqtt.PUBACK:
+                raise mqtt.Closed(ack)
+            key = open_ids.pop(ack.packet_id)
+            self.history.unknown.discard(key)
+            if ack.reason:
+                self.history.refused[key] = ack.reason
+            else:
+                self.history.acked[key] = spool_id(ack)
+
+    def load(self):
+        with mqtt.Client(self.gateway.socket, 5, client_id="load") as client:
+            for batch in range(4):
+                self.publish(client, batch * 8, 8)
+        self.gateway.wait_drained(10)
+
+    def with_fault(self):
+        process = None
+        try:
+            self.gateway.start(env=self.faults.environment, ready=False)
+            process = self.gateway.process
+            self.gateway.wait_ready(10)
+            self.load()
+        except (OSError, mqtt.Closed, AssertionError):
+            if process is None or (process.poll() is None and not self.ends(process, 5)):
+                raise
+        if process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+        check(self.ends(process, 15), "it does not end")
+        self.code = process.returncode
+        self.calls, self.failed, when, self.acks_after, self.what = self.faults.report()
+        self.exit_s = self.ended - when if self.failed else 0.0
+        self.gateway.check_log()
+
+    def ends(self, process, seconds):
+        deadline = time.monotonic() + seconds
+        while process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.005)
+        self.ended = time.monotonic()
+        return process.poll() is not None
+
+    def again(self):
+        """Without the fault: nothing is lost, nothing has two outcomes."""
+        self.gateway.start()
+        self.gateway.wait_drained(30)
+        self.gateway.stop()
+        collect_daemon(self.history, [self.gateway.audit], self.gateway.spool)
+
+
+class Sweep:
+    """Runs with N = 1, 2, 3 ... (or each step-th) by several threads, until one has no fault."""
+
+    def __init__(self, calls, step=1, times=1, error=5, first=1, last=100000):
+        self.calls, self.step, self.times, self.error = calls, step, times, error
+        self.next, self.last = first, last
+        self.far = FarBroker()
+        self.runs, self.errors = [], []
+        self._over, self._lock = False, threading.Lock()
+
+    def _take(self):
+        with self._lock:
+            if self._over or self.next > self.last or len(self.errors) > 3:
+                return None
+            run = Run(len(self.runs), self.far, self.calls, self.next, self.times, self.error)
+            self.runs.append(run)
+            self.next += self.step
+            return run
+
+    def _work(self):
+        while run := self._take():
+            try:
+                run.with_fault()
+                if not run.failed:
+                    self._over = True
+                run.again()
+            except Exception as error:
+                self.errors.append("%s: %r\n%s" % (run, error, run.gateway.last_words()))
+
+    def go(self):
+        threads = [threading.Thread(target=self._work) for _ in range(options().jobs)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        check(not self.errors, "\n".join(self.errors))
+        self.judge()
+        return [run for run in self.runs if run.failed]
+
+    def judge(self):
+        whole = History()
+        self.far.collect(whole)
+        by_key = {run.key: run.history for run in self.runs}
+        for entry, connection in zip(whole.remote, whole.connections):
+            history = by_key[entry[0].partition("/")[0] + "/"]
+            history.remote.append(entry)
+            history.connections.append(connection)
+        found = whole.faults + ["%s: %s" % (run, line) for run in self.runs
+                                for line in verdict(run.history)]
+        found += ["%s: %d acknowledgements after it" % (run, run.acks_after)
+                  for run in self.runs if run.acks_after and self.error != 28]
+        check(not found, "\n".join(found))
+
+
+# What SQLite and the spool may ignore: the folder is synced once more by the spool itself.
+HARMLESS = ("fdatasync folder",)
+
+
+def tell(what, failed):
+    print("# %s: %d points of failure, the daemon ended %.3f s after it at the latest; %d "
+          "acknowledged" % (what, len(failed), max(run.exit_s for run in failed if run.code),
+                            sum(len(run.history.acked) for run in failed)))
+
+
+@case(seconds=3600)
+def an_error_at_any_write_or_sync_ends_the_daemon_and_loses_nothing():
+    limit_s = 10 if sanitizer() else 1
+    failed = Sweep("write,sync,truncate", step=options().step).go()
+    check(len(failed) > 100 / options().step, "points of failure", len(failed))
+    tell("EIO, each %s call" % options().step, failed)
+    wrong = ["%s: exit code %d" % (run, run.code) for run in failed
+             if run.code != 1 and run.what not in HARMLESS]
+    wrong += ["%s: ended %.2f s after it" % (run, run.exit_s) for run in failed
+              if run.code and run.exit_s > limit_s]
+    check(not wrong, "\n".join(wrong))
+
+
+@case(seconds=3600)
+def memory_that_runs_out_anywhere_loses_nothing():
+    if sanitizer():
+        skip("AddressSanitizer has its own malloc; the release build runs this")
+    failed = Sweep("alloc", step=options().allocation_step, error=12).go()
+    check(failed, "points of failure")
+    codes = {}
+    for run in failed:
+        codes[run.code] = codes.get(run.code, 0) + 1
+    print("# no memory, each %d call: %d points of failure; exit codes %r"
+          % (options().allocation_step, len(failed), codes))
+    check(set(codes) <= {0, 1, 78}, "it ends clean or goes on", codes)
+
+
+def add_arguments(parser):
+    parser.add_argument("--step", type=int, default=5,
+                        help="each so-many-th call below the spool's folder fails; long form: 1")
+    parser.add_argument("--allocation-step", type=int, default=400,
+                        help="each so-many-th allocation fails; long form: 1")
+    parser.add_argument("--jobs", type=int, default=4, help="daemons at a time")
+
+
+run_all(add_arguments)
