@@ -117,7 +117,8 @@ int cli_open_spool(const char *directory, struct spool **ret)
         return EX_UNAVAILABLE;
     case SPOOL_E_DAMAGED:
         cli_error(
-            "the spool in %s is damaged: %s; delete nothing, keep a copy of the directory",
+            "the spool in %s is damaged: %s; delete nothing: the daemon, when it starts, keeps "
+            "the damaged files and goes on with what can be read of them",
             directory, spool_open_error());
         return EX_DATAERR;
     default:

@@ -178,6 +178,7 @@ static void write_spool(struct json *json, const struct spool_stats *stats)
     json_unsigned(json, "disk_bytes", stats->disk_bytes);
     json_unsigned(json, "disk_free_bytes", stats->disk_free);
     json_signed(json, "oldest_age_ms", stats->oldest_age_ms);
+    json_unsigned(json, "damaged_files", stats->damaged_files);
     json_close_object(json);
 }
 
@@ -399,6 +400,13 @@ static void print_spool(const json_t *root)
            span_cell(root, "spool", "oldest_age_ms", 1, oldest));
     printf("          %s on disk, %s free\n", size_cell(root, "spool", "disk_bytes", disk),
            size_cell(root, "spool", "disk_free_bytes", free_space));
+    json_int_t damaged = json_integer_value(member(root, "spool", "damaged_files"));
+    if (damaged > 0)
+        printf("          DAMAGED: %" JSON_INTEGER_FORMAT
+               " database(s) moved aside in the spool's folder (spool.db.damaged-*); what "
+               "reads\n          of them goes on. Check the disk (journalctl -k), run mqtt-spool "
+               "check, then\n          move those files elsewhere\n",
+               damaged);
 }
 
 static void print_ledger(const json_t *root)

@@ -16,6 +16,7 @@
 #include <sys/types.h>
 
 #include "audit.h"
+#include "audit_history.h"
 #include "clock.h"
 #include "gateway.h"
 #include "listener.h"
@@ -94,7 +95,8 @@ struct gateway {
     enum gateway_phase phase;
     bool failed; /* a fatal error: nothing may be committed or acknowledged any more */
 
-    struct clock_reading now; /* of this turn of the loop */
+    struct spool_salvage salvage; /* what the start did about a damaged spool; else all zero */
+    struct clock_reading now;     /* of this turn of the loop */
     int64_t started_boot_ms;
     struct gateway_counters counters;
     struct gateway_rates rates;

@@ -121,8 +121,10 @@ static const char *spool_remedy(int condition)
     case SPOOL_E_NEWER:
         return "a newer version wrote this spool; install that version or a newer one";
     case SPOOL_E_DAMAGED:
-        return "nothing was changed; keep the folder, move it aside to start with an empty "
-               "spool";
+        return "the new spool is damaged too: check the disk (journalctl -k), keep the folder, "
+               "name another spool.directory on a sound disk";
+    case SPOOL_E_FOREIGN:
+        return "nothing was changed; name another spool.directory, or move that file away";
     case SPOOL_E_BUSY:
         return "another program holds the database locked; end it";
     case SPOOL_E_DISK:
@@ -133,6 +135,33 @@ static const char *spool_remedy(int condition)
     default:
         return "see the folder's permissions and the disk";
     }
+}
+
+static int each_ended(void *owner, spool_ended_fn *fn, void *context)
+{
+    const struct gateway *gateway = owner;
+
+    return audit_history_each(gateway->config->audit.file, fn, context);
+}
+
+/* The spool does not open for it is damaged. What can be read of it goes on, and every message
+ * that cannot is recorded; the damaged files stay, under another name. */
+static int salvage_spool(struct gateway *gateway, const struct spool_options *options)
+{
+    const struct spool_history history = {.each = each_ended, .owner = gateway};
+    struct spool_salvage *salvage = &gateway->salvage;
+
+    log_error("spool_damaged directory=%s error=\"%s\" salvaging=yes", options->directory,
+              spool_open_error());
+    service_status("salvaging a damaged spool");
+    int r = spool_salvage(options, &history, salvage);
+    if (r != 0)
+        return r;
+    log_warning("spool_salvaged salvaged=%" PRIu64 " damaged=%" PRIu64 " moved_to=%s/%s "
+                "remedy=\"the daemon goes on; check the disk (journalctl -k), run mqtt-spool "
+                "check, then move that file elsewhere\"",
+                salvage->salvaged, salvage->damaged, options->directory, salvage->moved_to);
+    return 0;
 }
 
 static int open_spool(struct gateway *gateway)
@@ -151,6 +180,11 @@ static int open_spool(struct gateway *gateway)
 
     clock_boot_id(options.boot_id);
     int r = spool_open(&options, &gateway->spool);
+    if (r == SPOOL_E_DAMAGED) {
+        r = salvage_spool(gateway, &options);
+        if (r == 0)
+            r = spool_open(&options, &gateway->spool);
+    }
     if (r == 0)
         return 0;
     log_error("spool_not_opened directory=%s error=\"%s\" remedy=\"%s\"",

@@ -104,6 +104,7 @@ static void write_spool(struct json *json, const struct spool_stats *stats)
     json_unsigned(json, "disk_bytes", stats->disk_bytes);
     json_unsigned(json, "disk_free_bytes", stats->disk_free);
     json_signed(json, "oldest_age_ms", stats->oldest_age_ms);
+    json_unsigned(json, "damaged_files", stats->damaged_files);
     json_close_object(json);
 }
 
@@ -209,6 +210,11 @@ static void write_small_parts(struct json *json,
     json_close_object(json);
     json_open_object(json, "memory");
     json_unsigned(json, "rss_bytes", resident_bytes());
+    json_close_object(json);
+    json_open_object(json, "salvage");
+    json_unsigned(json, "salvaged", gateway->salvage.salvaged);
+    json_unsigned(json, "damaged", gateway->salvage.damaged);
+    json_text(json, "moved_to", gateway->salvage.moved_to);
     json_close_object(json);
     json_open_object(json, "clock");
     json_bool(json, "synchronized", gateway->now.synchronized);

@@ -12,6 +12,7 @@
  * forgets it and lane "default" takes its counters over; so the table stays
  * small whatever names come and go.
  */
+#include "salvage.h"
 #include "spool-private.h"
 
 #include <assert.h>
@@ -576,6 +577,7 @@ int spool_get_stats(struct spool *spool, const struct spool_time *now, struct sp
         return r;
     struct spool_stats stats = {
         .disk_bytes = file_bytes(spool, "spool.db") + file_bytes(spool, "spool.db-wal"),
+        .damaged_files = salvage_count_damaged(spool->directory_fd),
         .in_flight = spool->in_flight,
         .in_flight_peak = spool->in_flight_peak,
         .last_seq = spool->committed_last_seq,

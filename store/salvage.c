@@ -17,6 +17,7 @@
  */
 #include "salvage.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -105,6 +106,24 @@ int salvage_finish(int directory_fd, char *words)
     if (!is_there(directory_fd, SALVAGED_NAME))
         return 0;
     return take_place(directory_fd, words, name);
+}
+
+unsigned salvage_count_damaged(int directory_fd)
+{
+    int fd = openat(directory_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    DIR *folder = fd >= 0 ? fdopendir(fd) : NULL;
+    unsigned count = 0;
+    const struct dirent *entry;
+    while (folder && (entry = readdir(folder)) != NULL) {
+        const char *name = entry->d_name;
+        count += strncmp(name, SPOOL_DAMAGED_PREFIX, strlen(SPOOL_DAMAGED_PREFIX)) == 0 &&
+                 !strstr(name, "-wal") && !strstr(name, "-shm");
+    }
+    if (folder)
+        (void)closedir(folder);
+    else if (fd >= 0)
+        (void)close(fd);
+    return count;
 }
 
 /* ---- which image of the database ---- */

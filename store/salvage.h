@@ -9,6 +9,9 @@
 
 #include "store/spool.h"
 
+/* How many damaged databases lie in the folder. */
+unsigned salvage_count_damaged(int directory_fd);
+
 /* Finishes what a crash cut short between two names; does nothing else. */
 SPOOL_MUST_CHECK int salvage_finish(int directory_fd, char *words);
 

@@ -25,7 +25,6 @@
 #include "spool-private.h"
 
 #include <assert.h>
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdarg.h>
@@ -479,16 +478,11 @@ int spool_salvage(const struct spool_options *options,
 
 unsigned spool_count_damaged(const char *directory)
 {
-    DIR *folder = opendir(directory);
-    unsigned count = 0;
-    const struct dirent *entry;
-    while (folder && (entry = readdir(folder)) != NULL) {
-        const char *name = entry->d_name;
-        count += strncmp(name, SPOOL_DAMAGED_PREFIX, strlen(SPOOL_DAMAGED_PREFIX)) == 0 &&
-                 !strstr(name, "-wal") && !strstr(name, "-shm");
-    }
-    if (folder)
-        (void)closedir(folder);
+    int fd;
+    if (open_directory(directory, false, &fd) < 0)
+        return 0;
+    unsigned count = salvage_count_damaged(fd);
+    (void)close(fd);
     return count;
 }
 

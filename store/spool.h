@@ -194,6 +194,7 @@ struct spool_stats {
     uint64_t bytes;      /* sum of charges */
     uint64_t disk_bytes; /* database and WAL files */
     uint64_t disk_free;  /* of the file system, for us */
+    unsigned damaged_files; /* databases that were moved aside and are still there */
     int64_t oldest_age_ms;
     uint64_t in_flight;
     uint64_t in_flight_peak;

@@ -34,7 +34,8 @@ MODULES = {
     "audit": (["audit*"], BASE + ["record.h"]),
     "service": (["service*"], BASE + ["record.h"]),
     "gateway": (["gateway*"], BASE + ["packet.h", "topic.h", "record.h", "config.h", "listener.h",
-                                      "session.h", "uplink.h", "audit.h", "service.h"]),
+                                      "session.h", "uplink.h", "audit.h", "audit_history.h",
+                                      "service.h"]),
     "main": (["main.c"], BASE + ["config.h", "service.h", "gateway.h"]),
 }
 # Modules of daemon/ that may see store/spool.h.

@@ -1,0 +1,339 @@
+"""A damaged spool, through the daemon: what reads goes on, what does not is recorded, nothing is
+deleted, nothing starts empty in silence. That single pages, the log and the mark are handled in
+each combination is for tests/unit/test_salvage.c; here are the start, the log, the status, the
+audit file and what must be refused."""
+
+import contextlib
+import glob
+import os
+import random
+import shutil
+import sqlite3
+import sys
+import time
+
+sys.dont_write_bytecode = True
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
+
+import processes  # noqa: E402
+from broker import Mosquitto  # noqa: E402
+from gateway import Gateway, check_audit  # noqa: E402
+from mqtt import Subscriber, spool_id  # noqa: E402
+from tap import case, check, cleanup, equal, run_all, skip, wait_for  # noqa: E402
+
+PAGE = 4096
+COUNT = 400
+
+
+def payload(number):
+    return (b"%06d " % number) * (1 + number % 40 * (30 if number % 25 == 0 else 1))
+
+
+def fill(gateway, count=COUNT, first=0, make=payload):
+    """Publishes; returns {id: payload} of what was acknowledged."""
+    stored = {}
+    with gateway.client(5) as client:
+        messages = [("plant/%d" % number, make(number)) for number in range(first, first + count)]
+        for key, ack in client.publish_many(iter(messages), 100):
+            equal(ack.reason, 0, "reason of a PUBACK")
+            stored[spool_id(ack)] = messages[key][1]
+    return stored
+
+
+def stopped_spool(**settings):
+    """A spool of COUNT messages that no broker took, at rest."""
+    gateway = Gateway(**settings).start()
+    stored = fill(gateway)
+    gateway.stop()
+    return gateway, stored
+
+
+def database(gateway, name="spool.db"):
+    return os.path.join(gateway.spool, name)
+
+
+def aside(gateway):
+    return sorted(path for path in glob.glob(database(gateway, "spool.db.damaged-*"))
+                  if not path.endswith(("-wal", "-shm")))
+
+
+def overwrite(path, at, size, noise):
+    with open(path, "r+b") as out:
+        out.seek(at)
+        out.write(noise.randbytes(size))
+
+
+def checkpointed(gateway):
+    """The log's pages into the file, so that damage to the file counts."""
+    with contextlib.closing(sqlite3.connect(database(gateway))) as spool:
+        spool.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+
+def set_broker(gateway, broker):
+    gateway.configure(uplink={"brokers": [broker.url]})
+
+
+def drain(gateway, stored, broker):
+    """Starts against a broker: each message comes as it was or has its record as damaged."""
+    set_broker(gateway, broker)
+    far = Subscriber(broker.address)
+    far.start()
+    cleanup(far.stop)
+    gateway.start()
+    ledger = gateway.wait_drained()
+    gateway.stop()
+    records = gateway.audit_lines()
+    check_audit(records)
+    check({line["id"] for line in records} >= set(stored), "every id has its outcome")
+    taken = far.payloads()
+    check(set(taken) <= set(stored.values()), "payloads that nobody published",
+          sorted(set(taken) - set(stored.values()))[:3])
+    delivered = [line["id"] for line in records if line["outcome"] == "delivered"]
+    equal(sorted(stored[key] for key in delivered if key in stored),
+          sorted(value for value in taken), "what was delivered is what the broker took")
+    return ledger
+
+
+def wait_end(gateway, seconds=60):
+    gateway.process.wait(seconds)
+    gateway.check_log()
+    return gateway.process.returncode
+
+
+# Salvaged
+
+
+@case
+def overwritten_pages_cost_only_what_was_on_them():
+    broker = Mosquitto().start()
+    gateway, stored = stopped_spool()
+    checkpointed(gateway)
+    noise = random.Random(7)
+    pages = os.path.getsize(database(gateway)) // PAGE
+    for page in (3, pages // 2, pages - 2):  # the root of the messages, and two of its leaves
+        overwrite(database(gateway), page * PAGE, PAGE, noise)
+    before = os.path.getsize(database(gateway))
+    ledger = drain(gateway, stored, broker)
+    equal(ledger["accepted"], COUNT, "accepted")
+    check(0 < ledger["damaged"] < COUNT / 4, "damaged", ledger)
+    equal(ledger["delivered"] + ledger["damaged"], COUNT, "accounted for")
+    equal([os.path.getsize(path) for path in aside(gateway)], [before], "the damaged file")
+    log = gateway.log()
+    for word in ("spool_damaged directory=%s" % gateway.spool, "spool_salvaged",
+                 "salvaged=%d damaged=%d" % (COUNT - ledger["damaged"], ledger["damaged"]),
+                 "moved_to=" + aside(gateway)[0], "remedy="):
+        check(word in log, "the log lacks %r" % word, log)
+    for line in gateway.outcomes("damaged"):
+        equal(line["reason"], "corrupt")
+        check(line["id"] in stored, "an id that was given out", line)
+
+
+@case
+def the_status_tells_of_it_until_the_file_is_moved_away():
+    gateway, _ = stopped_spool()
+    checkpointed(gateway)
+    overwrite(database(gateway), 3 * PAGE, PAGE, random.Random(1))
+    gateway.start()
+    status = wait_for(lambda: gateway.status() or None, 10, "a status")
+    equal(status["spool"]["damaged_files"], 1, "spool.damaged_files")
+    equal(status["salvage"]["salvaged"] + status["salvage"]["damaged"], COUNT)
+    equal(database(gateway, status["salvage"]["moved_to"]), aside(gateway)[0])
+    page = gateway.tool("status").stdout.decode()
+    check("DAMAGED: 1 database(s)" in page and "mqtt-spool check" in page, "the page", page)
+    gateway.stop()
+    equal(gateway.tool_status()["spool"]["damaged_files"], 1, "while it is stopped")
+    os.rename(aside(gateway)[0], os.path.join(gateway.folder, "kept"))
+    equal(gateway.tool_status()["spool"]["damaged_files"], 0, "after it was moved away")
+    check("DAMAGED" not in gateway.tool("status").stdout.decode(), "the page says nothing")
+
+
+@case
+def a_file_that_was_cut_short_is_salvaged():
+    broker = Mosquitto().start()
+    gateway, stored = stopped_spool()
+    checkpointed(gateway)
+    os.truncate(database(gateway), os.path.getsize(database(gateway)) // 2 // PAGE * PAGE + 99)
+    ledger = drain(gateway, stored, broker)
+    check(ledger["delivered"] > 0 and ledger["damaged"] > 0, "both", ledger)
+    equal(ledger["accepted"], COUNT)
+
+
+@case
+def garbage_instead_of_a_database_is_moved_aside_and_counted():
+    broker = Mosquitto().start()
+    gateway, stored = stopped_spool()
+    for name in ("spool.db", "spool.db-wal"):
+        with open(database(gateway, name), "wb") as out:
+            out.write(b"no database\n" * 1000)
+    ledger = drain(gateway, stored, broker)
+    equal((ledger["accepted"], ledger["damaged"]), (COUNT, COUNT))
+    with open(aside(gateway)[0], "rb") as kept:
+        equal(kept.read(12), b"no database\n", "the garbage is kept")
+
+
+@case
+def a_log_that_is_gone_after_a_kill_is_noticed_and_counted():
+    broker = Mosquitto().start()
+    gateway = Gateway().start()
+    stored = fill(gateway)
+    gateway.kill()
+    os.unlink(database(gateway, "spool.db-wal"))
+    ledger = drain(gateway, stored, broker)
+    equal(ledger["accepted"], COUNT, "accepted")
+    check(ledger["damaged"] > 0, "what was in the log alone", ledger)
+
+
+@case
+def an_older_copy_sends_nothing_again_that_the_audit_file_has():
+    broker = Mosquitto().start()
+    gateway, stored = stopped_spool()
+    copy = os.path.join(gateway.folder, "copy")
+    os.mkdir(copy)
+    for name in ("spool.db", "spool.db-wal"):
+        shutil.copy(database(gateway, name), copy)
+    set_broker(gateway, broker)
+    gateway.start()
+    gateway.wait_drained()
+    stored.update(fill(gateway, 50, COUNT))
+    gateway.wait_drained()
+    gateway.stop()
+    for name in ("spool.db", "spool.db-wal"):
+        shutil.copy(os.path.join(copy, name), database(gateway, name))
+    far = Subscriber(broker.address, client_id="far-too")
+    far.start()
+    cleanup(far.stop)
+    gateway.start()
+    ledger = gateway.wait_drained()
+    equal((ledger["accepted"], ledger["delivered"]), (COUNT + 50, COUNT + 50))
+    new = fill(gateway, 5, 5000)
+    gateway.wait_drained()
+    gateway.stop()
+    equal(len(far.payloads()), 5, "only the new ones were sent")
+    check(min(new) > max(stored), "new ids", min(new), max(stored))
+    records = gateway.audit_lines()
+    check_audit(records)
+    equal(len(records), COUNT + 55, "records")
+    equal(gateway.tool("audit").returncode, 0, "mqtt-spool audit")
+
+
+@case(seconds=240)
+def damage_met_at_work_ends_the_daemon_and_the_next_start_salvages():
+    """A database too large to be looked through at each start."""
+    broker = Mosquitto().start()
+    gateway = Gateway(retention={"max_bytes": "1G"}).start()
+    noise = random.Random(3)
+    stored = fill(gateway, 330, make=lambda number: b"%06d" % number + noise.randbytes(210000))
+    gateway.stop()
+    checkpointed(gateway)
+    size = os.path.getsize(database(gateway))
+    check(size > 64 << 20, "larger than what a start looks through", size)
+    overwrite(database(gateway), size // 3 // PAGE * PAGE, 2 * PAGE, noise)
+    set_broker(gateway, broker)
+    gateway.start(ready=False)
+    equal(wait_end(gateway), 1, "exit code where the damage is met")
+    check("failed what=" in gateway.log(), "the log", gateway.log()[-2000:])
+    equal(aside(gateway), [], "nothing moved by that")
+    far = Subscriber(broker.address)
+    far.start()
+    cleanup(far.stop)
+    gateway.start(60)
+    ledger = gateway.wait_drained(60)
+    gateway.stop()
+    check(ledger["damaged"] in (1, 2), "damaged", ledger)
+    equal(ledger["accepted"], 330)
+    equal(len(aside(gateway)), 1, "moved aside")
+    check(set(far.payloads()) <= set(stored.values()), "payloads that nobody published")
+
+
+# Refused
+
+
+def refused(gateway, *words, **options):
+    """Ends with 1 and says so; nothing is moved, nothing is made."""
+    before = sorted(os.listdir(gateway.spool)) if os.access(gateway.spool, os.R_OK) else None
+    gateway.start(ready=False, **options)
+    equal(wait_end(gateway), 1, "exit code")
+    line = next((line for line in gateway.log().split("\n") if "spool_not_opened" in line), "")
+    for word in words + ("remedy=",):
+        check(word in line, "the line lacks %r" % word, line or gateway.log())
+    if before is not None:  # SQLite makes its two working files anew where they are missing
+        left = [name for name in os.listdir(gateway.spool) if not name.endswith(("-wal", "-shm"))]
+        equal(sorted(left), [name for name in before if not name.endswith(("-wal", "-shm"))])
+    equal(aside(gateway), [], "moved aside")
+
+
+@case
+def a_newer_schema_is_refused_and_left_as_it_is():
+    gateway, stored = stopped_spool()
+    with contextlib.closing(sqlite3.connect(database(gateway))) as spool:
+        spool.execute("PRAGMA user_version = 99")
+    refused(gateway, "newer version")
+
+
+@case
+def the_database_of_another_program_is_refused_and_left_as_it_is():
+    gateway = Gateway()
+    os.mkdir(gateway.spool)
+    with contextlib.closing(sqlite3.connect(database(gateway))) as theirs:
+        theirs.execute("CREATE TABLE theirs (x)")
+    with open(database(gateway, "lock"), "w"):
+        pass
+    refused(gateway, "another program")
+
+
+@case
+def a_file_that_may_not_be_read_is_refused_and_left_as_it_is():
+    if os.geteuid() != 0:
+        skip("needs root, to run the daemon as somebody else")
+    setpriv = processes.need("setpriv", "util-linux")
+    gateway, stored = stopped_spool()
+    for path in (gateway.folder, gateway.run_folder, gateway.spool):
+        os.chmod(path, 0o777)
+    os.chown(gateway.spool, 65534, 65534)
+    for name in os.listdir(gateway.spool):
+        os.chmod(database(gateway, name), 0o600 if name == "spool.db" else 0o666)
+    refused(gateway, "ermission", "permissions",
+            wrap=(setpriv, "--reuid=65534", "--regid=65534", "--clear-groups"))
+    gateway.start()
+    equal(gateway.ledger()["spooled"], COUNT)
+    gateway.stop()
+
+
+def lock(gateway):
+    """Another process's hold of the whole database."""
+    holder = sqlite3.connect(database(gateway), isolation_level=None)
+    cleanup(holder.close)
+    holder.execute("PRAGMA locking_mode = EXCLUSIVE")
+    holder.execute("BEGIN EXCLUSIVE")
+    return holder
+
+
+@case
+def a_database_locked_for_3_s_is_waited_for():
+    gateway, stored = stopped_spool()
+    holder = lock(gateway)
+    gateway.start(ready=False)
+    time.sleep(3)  # is what the case is about
+    check(gateway.process.poll() is None, "it waits", gateway.log())
+    holder.execute("ROLLBACK")
+    holder.close()
+    gateway.wait_ready()
+    equal(gateway.ledger()["spooled"], COUNT)
+    gateway.stop()
+
+
+@case
+def a_database_locked_for_30_s_is_refused_and_nothing_is_lost():
+    gateway, stored = stopped_spool()
+    holder = lock(gateway)
+    began = time.monotonic()
+    refused(gateway, "locked")
+    check(time.monotonic() - began < 30, "it gives up within the 30 s")
+    holder.execute("ROLLBACK")
+    holder.close()
+    gateway.start()
+    equal(gateway.ledger()["spooled"], COUNT)
+    gateway.stop()
+
+
+run_all()
