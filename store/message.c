@@ -372,6 +372,8 @@ int message_next_of_lane(struct spool *spool,
                          const struct spool_time *now,
                          struct spool_message *ret)
 {
+    if (lane->committed.messages == 0)
+        return SPOOL_E_EMPTY;
     int64_t clock_ms = spool_clock_ms(spool, now);
     struct plan_entry *entry;
     while ((entry = plan_first_due(&lane->plan, now->boot_ms)) != NULL) {

@@ -155,6 +155,21 @@ def the_forecast_is_that_of_the_lane_that_is_full_first():
     gateway.stop()
 
 
+@case
+def a_producer_that_a_full_lane_holds_back_goes_on_when_hup_makes_room():
+    for change in ({"max_messages": 5}, {"topics": ["other/#"]}, {"when_full": "evict-oldest"}):
+        bulk = dict(BULK, max_messages=3, when_full="block")
+        gateway = Gateway(lanes=[bulk]).start()
+        client = gateway.client(5)
+        sent = [client.publish("log/x", b"x") for _ in range(5)]
+        seen = [client.expect(mqtt.PUBACK).packet_id for _ in range(3)]
+        wait_for(lambda made=gateway: "spool_full" in made.log(), 10, "a full lane")
+        reload(gateway, lanes=[dict(bulk, **change)])
+        seen += [client.expect(mqtt.PUBACK).packet_id for _ in range(2)]
+        equal(seen, sent, "acknowledged, after %r" % change)
+        gateway.stop()
+
+
 # Priority
 
 
