@@ -3,12 +3,17 @@ export and prune, one after the other, at its first and later passages.
 
 The names are read from the program itself, so a new failpoint is swept without being listed here.
 Each run has a spool of its own: the daemon serves producers, evicts and delivers until it dies at
-the failpoint, starts again without one, drains, and the ledgers are judged.
+the failpoint, starts again without one, drains, and the ledgers are judged. Then pairs: the daemon
+that recovers from one death dies at another failpoint.
 """
 
+import contextlib
+import functools
 import os
+import random
 import re
 import signal
+import sqlite3
 import sys
 import threading
 import time
@@ -30,8 +35,11 @@ MACRO = re.compile(r'\bFAILPOINT(?:_TORN)?\("([^"]+)"')
 WINDOW = 16
 # So few that eviction and delivery go on side by side.
 MAX_MESSAGES = 60
-# What a failpoint needs to be worth a visit: half a line at the end of the audit file.
+# What a failpoint needs to be worth a visit: half a line at the end of the audit file ...
 BEFORE = {"export.after_mend": "export.torn_write:2"}
+# ... or a damaged database, for all names that begin so.
+AFTER_DAMAGE = "salvage."
+SHOWN = 6
 NEVER_S, LATER_S = 30, 3  # waited for the first passage, for a later one
 
 
@@ -76,23 +84,23 @@ def failpoints_are_in_test_builds_and_no_trace_of_them_in_others():
 
 
 class Run:
-    """One daemon that dies at passage @passage of @name, and its history."""
+    """One daemon that dies at each of @wishes ("NAME:N") in turn, and its history."""
 
-    def __init__(self, number, name, passage, far):
-        self.name, self.passage = name, passage
+    def __init__(self, number, wishes, protocol, far):
+        self.wishes = wishes
         self.prefix = "r%dp" % number
         self.history = History()
         self.history.window, self.history.drained = WINDOW, True
-        self.seconds = 0  # until it died
+        self.seconds = 0  # until it died last
         self.reached = self.ended = False
         self.gateway = Gateway(far.url, retention={"max_messages": MAX_MESSAGES},
                                audit={"keep": "1s"}, status_interval="100ms",
                                uplink={"window": WINDOW, "client_id": self.prefix,
-                                       "protocol": 5 if passage % 2 else 4,
+                                       "protocol": protocol,
                                        "backoff": {"min": "10ms", "max": "50ms"}})
 
     def __str__(self):
-        return "%s:%d" % (self.name, self.passage)
+        return " ".join(self.wishes)
 
     def crash(self, wish, seconds):
         """True: it died there, while it served or while it stopped."""
@@ -110,12 +118,27 @@ class Run:
         self.history.cuts += 1
         return True
 
-    def go(self):
+    def damage(self):
+        """Serves for a while, stops, and overwrites a page that holds no message of its own."""
+        self.gateway.start()
+        time.sleep(0.3)
+        self.gateway.stop()
+        path = os.path.join(self.gateway.spool, "spool.db")
+        with contextlib.closing(sqlite3.connect("file:%s?mode=ro" % path, uri=True)) as database:
+            page = database.execute("SELECT rootpage FROM sqlite_schema "
+                                    "WHERE name = 'message_expiry'").fetchone()[0]
+            size = database.execute("PRAGMA page_size").fetchone()[0]
+        with open(path, "r+b") as out:
+            out.seek((page - 1) * size)
+            out.write(b"\x55" * size)
+
+    def go(self, seconds):
+        """Waits @seconds for each death."""
         producers = start_producers(self.gateway.socket, 3, self.prefix, window=32, pause=0.001)
         try:
-            if self.name in BEFORE:
-                check(self.crash(BEFORE[self.name], NEVER_S), "what comes before: never passed")
-            self.reached = self.crash(str(self), NEVER_S if self.passage == 1 else LATER_S)
+            if any(wish.startswith(AFTER_DAMAGE) for wish in self.wishes):
+                self.damage()
+            self.reached = all([self.crash(wish, seconds) for wish in self.wishes])
             self.gateway.start()
         finally:
             for producer in producers:
@@ -127,44 +150,46 @@ class Run:
 
 
 class Sweep:
-    """Works off all names by several threads; each takes one name with all its passages."""
+    """Works off a list of visits, each a function that makes runs, by several threads."""
 
-    def __init__(self, names, passages, limit_s):
-        self.names, self.passages, self.limit_s = list(names), passages, limit_s
+    def __init__(self):
         self.far = FarBroker()
-        self.runs, self.errors, self.skipped = [], [], []
+        self.visits, self.runs, self.errors, self.skipped = [], [], [], []
         self._lock = threading.Lock()
 
     def _next(self):
         with self._lock:
-            return self.names.pop(0) if self.names else None
+            return self.visits.pop(0) if self.visits else None
 
-    def _run(self, name, passage):
+    def run(self, wishes, protocol, seconds):
         with self._lock:
-            run = Run(len(self.runs), name, passage, self.far)
+            run = Run(len(self.runs), wishes, protocol, self.far)
             self.runs.append(run)
         try:
-            run.go()
+            run.go(seconds)
             run.ended = True
         except Exception as error:
             self.errors.append("%s: %r\n%s" % (run, error, run.gateway.last_words()))
         return run
 
-    def _visit(self, name):
+    def visit(self, name, passages, limit_s):
         """Later passages of what is seldom passed are left to the long form."""
-        first = self._run(name, self.passages[0])
+        before = [BEFORE[name]] if name in BEFORE else []
+        first = self.run(before + ["%s:%d" % (name, passages[0])], 5, NEVER_S)
         if not first.reached:
             self.errors.append("%s: never passed: nothing is proved about it" % first)
             return
-        for passage in self.passages[1:]:
-            if passage > 2 and first.seconds * passage > self.limit_s:
-                self.skipped.append("%s:%d" % (name, passage))
-            elif not self._run(name, passage).reached:
-                break  # nor will it get to a later one
+        for passage in passages[1:]:
+            wish = "%s:%d" % (name, passage)
+            if passage > 2 and first.seconds * passage > limit_s:
+                self.skipped.append(wish)
+            elif not self.run(before + [wish], 5 if passage % 2 else 4,
+                              max(LATER_S, limit_s)).reached:
+                return  # nor will it get to a later one
 
     def _work(self):
-        while name := self._next():
-            self._visit(name)
+        while visit := self._next():
+            visit()
 
     def go(self, jobs):
         threads = [threading.Thread(target=self._work) for _ in range(jobs)]
@@ -186,37 +211,69 @@ class Sweep:
                                for line in verdict(run.history)]
 
 
-@case(seconds=7200)
-def a_kill_at_any_failpoint_loses_nothing_and_ends_nothing_twice():
-    names = [name for name in compiled() if run_all.options.only in name]
-    if not names:
-        skip("this build holds no failpoints (SPOOLD_FAILPOINTS)")
-    passages = [int(text) for text in run_all.options.passages.split(",")]
-    sweep = Sweep(names, passages, run_all.options.limit)
+def swept(sweep):
+    """Works the visits off, judges, and prints the figures."""
     sweep.go(run_all.options.jobs)
     forget_notes()
     reached = [run for run in sweep.runs if run.reached]
-    print("# %d failpoints, %d kills at passages %s; passage not reached: %s; left to the long "
-          "form: %s" % (len(names), len(reached), run_all.options.passages,
-                        " ".join(str(run) for run in sweep.runs if not run.reached) or "none",
-                        " ".join(sweep.skipped) or "none"))
     found = sweep.errors + sweep.judge()
-    check(not found, "\n".join(found))
+    check(not found, "%d findings\n%s" % (len(found), "\n".join(found[:SHOWN])))
     repeats = [measured_repeats(run.history) for run in reached]
     records = [record["outcome"] for run in reached for record in run.history.outcomes]
-    print("# %d acknowledged, %d delivered, %d evicted, at most %d repeats after one kill of a "
-          "window of %d" % (sum(len(run.history.acked) for run in reached),
-                            records.count("delivered"), records.count("evicted"), max(repeats),
-                            WINDOW))
+    print("# %d kills in %d runs: %d acknowledged, %d delivered, %d evicted, at most %d repeats in "
+          "a run, its window %d" % (sum(run.history.cuts for run in sweep.runs), len(sweep.runs),
+                                    sum(len(run.history.acked) for run in reached),
+                                    records.count("delivered"), records.count("evicted"),
+                                    max(repeats, default=0), WINDOW))
+    print("# not reached: %s" % (", ".join(str(run) for run in sweep.runs if not run.reached)
+                                 or "none"))
     for outcome in ("delivered", "evicted"):
-        check(outcome in records, "the runs saw none " + outcome)
+        check(not reached or outcome in records, "the runs saw none " + outcome)
+
+
+def chosen():
+    names = [name for name in compiled() if run_all.options.only in name]
+    if not names:
+        skip("this build holds no failpoints (SPOOLD_FAILPOINTS)")
+    return names
+
+
+@case(seconds=7200)
+def a_kill_at_any_failpoint_loses_nothing_and_ends_nothing_twice():
+    names = chosen()
+    passages = [int(text) for text in run_all.options.passages.split(",")]
+    sweep = Sweep()
+    for name in names:
+        sweep.visits.append(functools.partial(sweep.visit, name, passages,
+                                              run_all.options.limit))
+    swept(sweep)
+    print("# %d failpoints at passages %s; left to the long form: %s"
+          % (len(names), run_all.options.passages, ", ".join(sweep.skipped) or "none"))
+
+
+@case(seconds=7200)
+def a_kill_at_a_failpoint_after_a_kill_at_another_loses_nothing():
+    names = [name for name in chosen() if not name.startswith(AFTER_DAMAGE)]
+    random_pairs = random.Random(run_all.options.seed)
+    print("# seed %d" % run_all.options.seed)
+    sweep = Sweep()
+    for _ in range(run_all.options.pairs):
+        first = "%s:%d" % (random_pairs.choice(names), random_pairs.randint(1, 5))
+        # A spool is new only once.
+        second = random_pairs.choice([name for name in names if not name.startswith("create.")])
+        wishes = [first, "%s:%d" % (second, random_pairs.randint(1, 3))]
+        sweep.visits.append(functools.partial(sweep.run, wishes, random_pairs.choice((4, 5)),
+                                              LATER_S))
+    swept(sweep)
 
 
 def add_arguments(parser):
     parser.add_argument("--passages", default="1,2,5",
                         help="which passages of each failpoint; long form: 1,2,3,4,5,8,13,21,34,55")
     parser.add_argument("--limit", type=float, default=2.0, metavar="SECONDS",
-                        help="passages above 2 only when they should come within; long form: 60")
+                        help="passages above 2 only when they should come within; long form: 15")
+    parser.add_argument("--pairs", type=int, default=16, help="random pairs; long form: 300")
+    parser.add_argument("--seed", type=int, default=int(time.time()), help="of the pairs")
     parser.add_argument("--only", default="", metavar="WORD", help="failpoints with this in them")
     parser.add_argument("--jobs", type=int, default=8, help="daemons at a time")
 
