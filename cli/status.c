@@ -402,11 +402,33 @@ static void print_spool(const json_t *root)
            size_cell(root, "spool", "disk_free_bytes", free_space));
     json_int_t damaged = json_integer_value(member(root, "spool", "damaged_files"));
     if (damaged > 0)
-        printf("          DAMAGED: %" JSON_INTEGER_FORMAT
-               " database(s) moved aside in the spool's folder (spool.db.damaged-*); what "
-               "reads\n          of them goes on. Check the disk (journalctl -k), run mqtt-spool "
-               "check, then\n          move those files elsewhere\n",
-               damaged);
+        printf(
+            "          DAMAGED: %" JSON_INTEGER_FORMAT
+            " database(s) moved aside in the spool's folder (spool.db.damaged-*); what "
+            "reads\n          of them goes on. Check the disk (journalctl -k), run mqtt-spool "
+            "check, then\n          move those files elsewhere\n",
+            damaged);
+}
+
+/* Where there is "default" alone the line of the spool says it all. */
+static void print_lanes(const json_t *root)
+{
+    const json_t *lanes = json_object_get(root, "lanes");
+    const char *head = "lanes";
+    const json_t *lane;
+    size_t i;
+
+    if (json_array_size(lanes) < 2)
+        return;
+    json_array_foreach(lanes, i, lane)
+    {
+        char name[CELL_MAX], messages[CELL_MAX], bytes[CELL_MAX], oldest[CELL_MAX];
+
+        printf("%-9s %-16s %s messages, %s, oldest %s\n", head, cell(lane, NULL, "name", name),
+               cell(lane, NULL, "messages", messages), size_cell(lane, NULL, "bytes", bytes),
+               span_cell(lane, NULL, "oldest_age_ms", 1, oldest));
+        head = "";
+    }
 }
 
 static void print_ledger(const json_t *root)
@@ -455,6 +477,7 @@ static void print_page(const struct status *status)
     print_daemon(status);
     print_link(status);
     print_spool(status->root);
+    print_lanes(status->root);
     print_ledger(status->root);
     if (status->running)
         print_running_parts(status->root);
