@@ -233,11 +233,10 @@ static int audit_open(struct audit *audit)
 
 /* ---- writing ---- */
 
-/* The size is asked for each time: somebody else may have cut the file, and where it ends is
- * where the next line will begin. */
+/* What a write left behind the last whole line goes. The size is asked for each time, for where
+ * the file ends is where the next line will begin. */
 static int audit_cut(struct audit *audit)
 {
-    char file[AUDIT_NAME_MAX];
     struct stat st;
 
     if (fstat(audit->fd, &st) < 0)
@@ -247,14 +246,8 @@ static int audit_cut(struct audit *audit)
             return -errno;
         st.st_size = audit->kept_bytes;
     }
-    if (st.st_size < audit->kept_bytes)
-        log_error("audit_truncated file=%s lost_bytes=%jd remedy=\"rotate by rename and HUP, "
-                  "never by copytruncate\"",
-                  audit_quote_file(audit, file), (intmax_t)(audit->kept_bytes - st.st_size));
     audit->tail_is_dirty = false;
     audit->kept_bytes = st.st_size;
-    if (audit->synced_bytes > st.st_size)
-        audit->synced_bytes = st.st_size;
     return 0;
 }
 
@@ -266,6 +259,61 @@ static void audit_close(struct audit *audit)
         (void)audit_cut(audit); /* where that fails, the next start mends it */
     (void)close(audit->fd);     /* synced, or given up */
     audit->fd = -1;
+}
+
+/* What was written since the last sync is to be written again. */
+static void audit_step_back(struct audit *audit)
+{
+    audit->written_seq = audit->told_seq;
+    audit->unsynced_rows = 0;
+    audit->kept_bytes = audit->synced_bytes;
+    audit->tail_is_dirty = true;
+}
+
+/*
+ * Somebody has cut the file. What was synced is gone, for that was the file; what
+ * was not is still in the spool and is written again. Half a line that is left
+ * goes, or it would spoil the line that follows it.
+ */
+static int audit_take_truncation(struct audit *audit, off_t size)
+{
+    char file[AUDIT_NAME_MAX];
+    uint64_t seq = 0;
+    struct stat st;
+    int r;
+
+    log_error("audit_truncated file=%s lost_bytes=%jd remedy=\"rotate by rename and HUP, "
+              "never by copytruncate\"",
+              audit_quote_file(audit, file), (intmax_t)(audit->kept_bytes - size));
+    r = audit_mend(audit, audit->fd, &seq);
+    if (r == 0 && fstat(audit->fd, &st) < 0)
+        r = -errno;
+    if (r < 0)
+        return r;
+    audit->kept_bytes = st.st_size;
+    audit->synced_bytes = st.st_size;
+    audit->tail_is_dirty = false;
+    audit->written_seq = seq > audit->told_seq ? seq : audit->told_seq;
+    audit->unsynced_rows = audit->written_seq - audit->told_seq;
+    return 0;
+}
+
+/* Asked before each run of writes and before each sync. Where the end of the file cannot be
+ * made out it is closed: to open it is to look at it anew. */
+static int audit_look_for_truncation(struct audit *audit)
+{
+    struct stat st;
+    int r;
+
+    if (audit->fd < 0 || fstat(audit->fd, &st) < 0 || st.st_size >= audit->kept_bytes)
+        return 0;
+    r = audit_take_truncation(audit, st.st_size);
+    if (r < 0) {
+        audit_step_back(audit);
+        audit->tail_is_dirty = false;
+        audit_close(audit);
+    }
+    return r;
 }
 
 static void audit_mark_written(struct audit *audit, uint64_t seq, uint64_t rows)
@@ -397,15 +445,6 @@ static int audit_append(struct audit *audit)
 
 /* ---- syncing ---- */
 
-/* What was written since the last sync is to be written again. */
-static void audit_step_back(struct audit *audit)
-{
-    audit->written_seq = audit->told_seq;
-    audit->unsynced_rows = 0;
-    audit->kept_bytes = audit->synced_bytes;
-    audit->tail_is_dirty = true;
-}
-
 static bool audit_was_deleted(struct audit *audit)
 {
     char file[AUDIT_NAME_MAX];
@@ -449,6 +488,8 @@ static bool audit_sync_file(struct audit *audit)
 {
     if (audit->fd >= 0 && audit_was_deleted(audit))
         return false;
+    if (audit_look_for_truncation(audit) < 0)
+        return false; /* the next export opens the file and says what is wrong with it */
     if (audit->unsynced_rows == 0)
         return true;
     FAILPOINT("export.before_sync");
@@ -545,7 +586,9 @@ int audit_export(struct audit *audit, int64_t now_boot_ms, bool *ret_more)
         return 0;
     if (audit->waiting)
         audit_sync(audit, now_boot_ms); /* has somebody made room by moving the file away? */
-    audit->write_error = audit_writes_file(audit) ? audit_open(audit) : 0;
+    audit->write_error = audit_look_for_truncation(audit);
+    if (audit->write_error == 0 && audit_writes_file(audit))
+        audit->write_error = audit_open(audit);
     pending = spool_last_seq(audit->spool) - audit->written_seq;
     if (audit->write_error == 0 && pending > 0)
         r = audit_append(audit);

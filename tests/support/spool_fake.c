@@ -99,7 +99,7 @@ uint64_t spool_exported(const struct spool *spool)
 
 uint64_t spool_last_seq(const struct spool *spool)
 {
-    return spool->row_count;
+    return spool->last_seq > 0 ? spool->last_seq : spool->row_count;
 }
 
 uint64_t spool_pruned_seq(const struct spool *spool)

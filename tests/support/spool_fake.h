@@ -17,6 +17,7 @@ struct spool {
     uint64_t exported;     /* as committed */
     uint64_t set_exported; /* as told */
     uint64_t pruned;       /* what spool_pruned_seq() says */
+    uint64_t last_seq;     /* of more rows than there are; 0: as many as there are */
     unsigned set_calls;
     int fail_each; /* what spool_each_record() returns after its first row; 0: it works */
 };
