@@ -5,6 +5,9 @@ audit file rotated, a death, a stop); then --images disks are made of it, each c
 and with another fate of what was not synced, and the daemon itself opens each. What a disk may do
 is told in tests/support/power_replay.c, what is asked of it in tests/support/power.py.
 
+Then the power fails again while the daemon mends such a disk, and while a spool with damaged pages
+is salvaged.
+
 A rig that finds nothing may be blind: so disks that lie, SQLite's synchronous=NORMAL and each
 sync of the daemon left out by itself must be found losing.
 
@@ -32,11 +35,13 @@ def options():
 
 
 def the_recording():
-    """The same for all cases."""
+    """The same for all cases; where it failed once it is not tried again."""
     if "run" not in _recorded:
+        _recorded["run"] = None
         folder = options().recording
         _recorded["run"] = power.Recording.load(folder) if folder else power.record(MESSAGES)
         print("# the recorded run: " + _recorded["run"].figures())
+    check(_recorded["run"], "there is no recorded run")
     return _recorded["run"]
 
 
@@ -88,6 +93,14 @@ def nor_does_a_second_cut_while_the_first_is_mended():
                 "cuts while an image is mended")
 
 
+@case(seconds=3600)
+def nor_is_a_damaged_spool_lost_while_it_is_salvaged():
+    spools = max(options().images // 100, 5)
+    result, salvaged = power.judge_salvages(the_recording(), options().seed, spools)
+    check(salvaged * 4 >= spools, "too few spools were damaged enough", salvaged)
+    expect_good(result, "cuts while one of %d damaged spools is salvaged" % salvaged)
+
+
 @case
 def a_disk_that_lies_about_syncs_is_found_losing():
     expect_losing(the_recording(), "a disk that lies", "lying")
@@ -112,6 +125,9 @@ def each_sync_that_is_left_out_is_found():
     expect_losing(the_recording(), "the spool's folder never synced", "deaf:spool")
     expect_losing(the_recording(), "the audit file's folder never synced", "deaf:log", ["AUDIT"])
     expect_losing(the_recording(), "the name of the spool's folder never synced", "deaf:")
+    result, _ = power.judge_salvages(the_recording(), options().seed, 8, "deaf:spool/spool.db.new")
+    result.show("a salvaged database that is never synced")
+    check(result.bad, "the rig is blind to a salvaged database that is never synced")
 
 
 def add_arguments(parser):

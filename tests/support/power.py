@@ -47,7 +47,9 @@ LIMIT = 150  # messages spooled, so that an outage evicts
 WINDOW = 32
 _NEAR = 12  # steps around a rare one
 _START_SECONDS = 20
+_PAGE, _PAGES_DAMAGED = 4096, 12
 _AUDIT = ("log/audit.jsonl.1", "log/audit.jsonl")  # oldest first
+_SPOOL_FILES = ("lock", "spool.db", "spool.db-wal", "spool.db-shm", "spool.mark")
 
 
 def built(name):
@@ -174,9 +176,8 @@ class _Run:
         self.gateway.spool = os.path.join(self.disk, "spool")
         self.log = os.path.join(self.folder, "power.log")
         self.die = os.path.join(self.folder, "die")
-        self.environment = dict(environment, LD_PRELOAD=built("power_recorder.so"),
-                                SPOOLD_POWER_ROOT=self.disk, SPOOLD_POWER_LOG=self.log,
-                                SPOOLD_POWER_DIE=self.die)
+        self.environment = dict(environment, SPOOLD_POWER_DIE=self.die,
+                                **_preload(self.disk, self.log))
         self.producers = []
 
     def start(self):
@@ -272,6 +273,18 @@ def _end_replay(replay):
     replay.wait(10)
 
 
+def _preload(root, log):
+    return {"LD_PRELOAD": built("power_recorder.so"), "SPOOLD_POWER_ROOT": root,
+            "SPOOLD_POWER_LOG": log}
+
+
+def _in_short(found):
+    if isinstance(found, str):
+        return found
+    records, spooled, ledger, faults = found
+    return "%d records, %d spooled, %r, %r" % (len(records), len(spooled), ledger, faults)
+
+
 def _span(log):
     """(step at which the process began, last step)."""
     begin = steps = at = 0
@@ -281,6 +294,8 @@ def _span(log):
         _, kind, _, _, size = _HEAD.unpack_from(content, at)
         at, steps = at + _HEAD.size + size, steps + 1
         begin = steps if kind == START else begin
+        if kind == BLIND:
+            raise AssertionError("the model does not know: " + content[at - size:at].decode())
     return begin, steps
 
 
@@ -337,9 +352,7 @@ class Bench:
         log = os.path.join(self.folder, "second.log")
         with contextlib.suppress(FileNotFoundError):
             os.unlink(log)
-        self._open_and_stop(checker.History(), {
-            "LD_PRELOAD": built("power_recorder.so"), "SPOOLD_POWER_ROOT": self.disk,
-            "SPOOLD_POWER_LOG": log})
+        self._open_and_stop(checker.History(), _preload(self.disk, log))
         begin, end = _span(log)
         replay = _start_replay(log)
         try:
@@ -362,6 +375,7 @@ class Bench:
             return history.faults + ["UNSOUND: spool.db: %r" % error]
         self._check_lines_after(history)
         self._check_ids(history, cut)
+        self._check_undamaged(history)
         return checker.verdict(history)
 
     def _history(self, cut):
@@ -373,6 +387,55 @@ class Bench:
         history.unknown = set(self.sent) - set(history.acked)
         history.cuts, history.window = 1, len(self.remote)  # what the broker took later, too
         return history
+
+    # A damaged spool
+
+    def _mend(self, environment=None):
+        """Opens the spool without a daemon; returns (was it salvaged, what is in it now)."""
+        done = processes.run([built("mend_spool"), self.spool],
+                             env=dict(os.environ, **environment or {}))
+        if done.returncode:
+            return False, done.stderr.decode(errors="replace")
+        faults = []
+        records, spooled, ledger = checker.read_spool(self.spool, faults)
+        return done.stdout != b"", (records, spooled, ledger, faults)
+
+    def _damage(self, dice):
+        path = os.path.join(self.spool, "spool.db")
+        with open(path, "r+b") as database:
+            for _ in range(_PAGES_DAMAGED):
+                database.seek(_PAGE * dice.randrange(1, os.path.getsize(path) // _PAGE))
+                database.write(dice.randbytes(_PAGE))
+
+    def judge_salvages(self, dice, disk, cuts):
+        """The power fails while a damaged spool is salvaged: each time the next opening must come
+        to what an undisturbed salvage comes to. Returns (salvaged, [(cut, what was done,
+        findings)])."""
+        kept, log = (os.path.join(self.folder, name) for name in ("kept", "second.log"))
+        self.make(dice.randint(self.recording.steps // 4, self.recording.steps), 0, "honest")
+        self._mend()
+        self._damage(dice)
+        shutil.rmtree(kept, True)
+        shutil.copytree(self.disk, kept)
+        salvaged, wanted = self._mend()
+        shutil.rmtree(self.disk)
+        shutil.copytree(kept, self.disk)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(log)
+        self._mend(_preload(self.disk, log))
+        begin, end = _span(log)
+        seen, replay = [], _start_replay(log)
+        try:
+            for _ in range(cuts if salvaged else 0):
+                cut = dice.randint(begin, end)
+                done = self.make(cut, dice.getrandbits(63), disk, replay)
+                found = self._mend()[1]
+                same = found == wanted
+                seen.append((cut - begin, done, [] if same else [
+                    "SALVAGE: %s, undisturbed: %s" % (_in_short(found), _in_short(wanted))]))
+        finally:
+            _end_replay(replay)
+        return salvaged, seen
 
     # Before: lines that the database does not know
 
@@ -454,6 +517,13 @@ class Bench:
         if in_files != wanted:
             history.faults.append("AUDIT: " + tap.first_difference(in_files, wanted))
 
+    def _check_undamaged(self, history):
+        """A cut damages nothing: nothing may be taken for damaged, or moved aside."""
+        aside = sorted(name for name in os.listdir(self.spool) if name not in _SPOOL_FILES)
+        if aside or history.ledger.get("damaged"):
+            history.faults.append("DAMAGED: %r messages, beside the spool: %r"
+                                  % (history.ledger.get("damaged"), aside))
+
     def _check_ids(self, history, cut):
         path = os.path.join(self.spool, "spool.db")
         with contextlib.closing(sqlite3.connect(path)) as database, \
@@ -494,12 +564,12 @@ class Result:
                                    for kind in {finding.split(":")[0] for finding in findings})
 
     def show(self, what):
-        print("# %s: %d images of %d cuts, %.0f acknowledged messages asked for in each, %d bad%s, "
-              "%.1f s" % (what, self.images, len(self.cuts), self.acked / max(self.images, 1),
-                          len(self.bad),
-                          " (%s)" % ", ".join("%s in %d" % pair
-                                              for pair in sorted(self.kinds().items()))
-                          if self.bad else "", self.seconds), flush=True)
+        kinds = ", ".join("%s in %d" % pair for pair in sorted(self.kinds().items()))
+        asked = ", %.0f acknowledged messages asked for in each" % (self.acked / self.images) \
+            if self.acked else ""
+        print("# %s: %d images of %d cuts%s, %d bad%s, %.1f s"
+              % (what, self.images, len(self.cuts), asked, len(self.bad),
+                 " (%s)" % kinds if kinds else "", self.seconds), flush=True)
 
 
 def _judge_some(recording, seed, numbers, disk, twice):
@@ -538,3 +608,34 @@ def judge_many(recording, seed, numbers, disk="honest", twice=False):
     result.bad.sort()
     result.seconds = time.monotonic() - began
     return result
+
+
+_CUTS_A_SPOOL = 20
+
+
+def _salvage_some(recording, seed, number, disk):
+    bench = Bench(recording)
+    try:
+        return bench.judge_salvages(random.Random("%s salvage %s" % (seed, number)), disk,
+                                    _CUTS_A_SPOOL)
+    finally:
+        bench.close()
+
+
+def judge_salvages(recording, seed, spools, disk="honest"):
+    """(result, how many of the damaged spools were salvaged); see Bench.judge_salvages()."""
+    began, result, salvaged = time.monotonic(), Result(), 0
+    with concurrent.futures.ProcessPoolExecutor(
+            os.cpu_count(), multiprocessing.get_context("fork")) as pool:
+        waiting = [pool.submit(_salvage_some, recording, seed, number, disk)
+                   for number in range(spools)]
+        for number, future in enumerate(waiting):
+            was_salvaged, seen = future.result()
+            salvaged += was_salvaged
+            for cut, done, findings in seen:
+                result.images += 1
+                result.cuts.add((number, cut))
+                if findings:
+                    result.bad.append((number, cut, done, findings))
+    result.seconds = time.monotonic() - began
+    return result, salvaged

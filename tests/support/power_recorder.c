@@ -53,6 +53,7 @@ static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static int log_fd = -1;
 static char root[PATH_MAX];
 static size_t root_size;
+static dev_t device; /* that the folder is on */
 static const char *die_when;
 static bool wants_normal;
 static uint64_t connections;
@@ -204,6 +205,13 @@ static uint64_t inode_of(const char *path)
     return lstat(path, &st) < 0 ? 0 : st.st_ino;
 }
 
+static dev_t device_of(const char *path)
+{
+    struct stat st;
+
+    return lstat(path, &st) < 0 ? 0 : st.st_dev;
+}
+
 /* ---- the start ---- */
 
 static void log_content(const char *path, uint64_t inode)
@@ -259,6 +267,7 @@ __attribute__((constructor)) static void start(void)
         give_up("the log cannot be opened");
     own_close(fd);
     root_size = strlen(root);
+    device = device_of(root);
     if (lseek(log_fd, 0, SEEK_END) == 0 && (nftw(root, log_found, WALK_FDS, FTW_PHYS) != 0 ||
                                             nftw(root, sync_found, WALK_FDS, FTW_PHYS) != 0))
         give_up("the folder cannot be read");
@@ -295,6 +304,9 @@ static enum fd_kind kind_of(int fd)
 
     if (log_fd < 0 || fd < 0 || fd >= FDS_MAX)
         return FD_OTHER;
+    if (fds[fd].kind == FD_RECORDED &&
+        (fstat(fd, &st) < 0 || st.st_ino != fds[fd].object || st.st_dev != device))
+        set_fd(fd, FD_UNKNOWN, 0); /* closed inside the libc, and used again */
     if (fds[fd].kind != FD_UNKNOWN)
         return fds[fd].kind;
     if (is_producer(fd))
@@ -371,6 +383,26 @@ int close(int fd)
     int r = (int)syscall(SYS_close, fd);
     (void)pthread_mutex_unlock(&lock);
     return r;
+}
+
+/* The number may have been that of something that was closed inside the libc, where nobody sees
+ * it. */
+static int accept_anew(int fd)
+{
+    (void)pthread_mutex_lock(&lock);
+    set_fd(fd, FD_UNKNOWN, 0);
+    (void)pthread_mutex_unlock(&lock);
+    return fd;
+}
+
+int accept(int fd, struct sockaddr *address, socklen_t *size)
+{
+    return accept_anew((int)syscall(SYS_accept4, fd, address, size, 0));
+}
+
+int accept4(int fd, struct sockaddr *address, socklen_t *size, int flags)
+{
+    return accept_anew((int)syscall(SYS_accept4, fd, address, size, flags));
 }
 
 /* ---- what is written and what is sent ---- */
@@ -509,9 +541,11 @@ ssize_t pwritev(int fd, const struct iovec *parts, int count, off_t offset)
     return syscall(SYS_pwritev, fd, parts, count, offset, 0);
 }
 
+/* To allocate behind the end changes neither size nor content. */
 int fallocate(int fd, int mode, off_t offset, off_t size)
 {
-    note_unknown(fd, "fallocate()");
+    if (mode != FALLOC_FL_KEEP_SIZE)
+        note_unknown(fd, "fallocate() that changes the file");
     return (int)syscall(SYS_fallocate, fd, mode, offset, size);
 }
 
@@ -545,7 +579,8 @@ void *mmap64(void *at, size_t size, int access, int flags, int fd, off64_t offse
 
 /* ---- names ---- */
 
-static int rename_logged(int from_folder, const char *from, int to_folder, const char *to)
+static int
+rename_logged(int from_folder, const char *from, int to_folder, const char *to, unsigned flags)
 {
     char from_path[PATH_MAX] = "", to_path[PATH_MAX] = "", names[2 * PATH_MAX];
     const char *from_name = NULL, *to_name = NULL;
@@ -555,7 +590,8 @@ static int rename_logged(int from_folder, const char *from, int to_folder, const
         from_name = recorded_name(from_path);
         to_name = recorded_name(to_path);
     }
-    int r = (int)syscall(SYS_renameat2, from_folder, from, to_folder, to, 0);
+    int r = (int)syscall(SYS_renameat2, from_folder, from, to_folder, to, flags);
+    int error = errno;
     if (r == 0 && from_name && to_name) {
         int size = snprintf(names, sizeof names, "%s%c%s", from_name, '\0', to_name);
 
@@ -563,18 +599,26 @@ static int rename_logged(int from_folder, const char *from, int to_folder, const
     } else if (r == 0 && (from_name || to_name)) {
         log_blind("a rename into or out of the folder");
     }
+    if (r == 0 && from_name && (flags & ~(unsigned)RENAME_NOREPLACE))
+        log_blind("an exchange of names");
     (void)pthread_mutex_unlock(&lock);
+    errno = error;
     return r;
 }
 
 int rename(const char *from, const char *to)
 {
-    return rename_logged(AT_FDCWD, from, AT_FDCWD, to);
+    return rename_logged(AT_FDCWD, from, AT_FDCWD, to, 0);
 }
 
 int renameat(int from_folder, const char *from, int to_folder, const char *to)
 {
-    return rename_logged(from_folder, from, to_folder, to);
+    return rename_logged(from_folder, from, to_folder, to, 0);
+}
+
+int renameat2(int from_folder, const char *from, int to_folder, const char *to, unsigned flags)
+{
+    return rename_logged(from_folder, from, to_folder, to, flags);
 }
 
 static int unlink_logged(int folder, const char *name, int flags)
@@ -584,9 +628,11 @@ static int unlink_logged(int folder, const char *name, int flags)
     (void)pthread_mutex_lock(&lock);
     const char *recorded = resolve(folder, name, path) ? recorded_name(path) : NULL;
     int r = (int)syscall(SYS_unlinkat, folder, name, flags);
+    int error = errno;
     if (r == 0 && recorded)
         log_record(POWER_UNLINK, 0, 0, recorded, strlen(recorded));
     (void)pthread_mutex_unlock(&lock);
+    errno = error;
     return r;
 }
 

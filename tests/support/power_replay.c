@@ -230,6 +230,15 @@ static struct node *node_of(uint64_t inode)
     return NULL;
 }
 
+static struct node *file_of(uint64_t inode)
+{
+    struct node *node = node_of(inode);
+
+    if (node->is_folder)
+        fail("a record", "that writes into a folder");
+    return node;
+}
+
 static void add_pending(struct node *node, size_t index, struct node *made)
 {
     if (node->pending_count == node->pending_room) {
@@ -550,7 +559,7 @@ static void replay(size_t cut)
             break;
         case POWER_WRITE:
         case POWER_TRUNCATE:
-            add_pending(node_of(steps[i].head.object), i, NULL);
+            add_pending(file_of(steps[i].head.object), i, NULL);
             break;
         case POWER_SYNC:
             sync_node(node_of(steps[i].head.object), i);
