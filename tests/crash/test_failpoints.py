@@ -83,6 +83,17 @@ def failpoints_are_in_test_builds_and_no_trace_of_them_in_others():
             check(trace not in program, "%r is in %s" % (trace, path))
 
 
+@case
+def a_wish_that_cannot_be_understood_ends_the_program():
+    if not compiled():
+        skip("this build holds no failpoints (SPOOLD_FAILPOINTS)")
+    for wish in ("", "commit.before", "commit.before:", "commit.before:0", "commit.before:x",
+                 "commit.before:1x"):
+        done = processes.run([processes.daemon_path(), "--version"],
+                             env=dict(os.environ, SPOOLD_FAILPOINT=wish))
+        check(done.returncode < 0 and b"NAME:N" in done.stderr, "ignored", wish, done)
+
+
 class Run:
     """One daemon that dies at each of @wishes ("NAME:N") in turn, and its history."""
 
@@ -225,8 +236,8 @@ def swept(sweep):
                                     sum(len(run.history.acked) for run in reached),
                                     records.count("delivered"), records.count("evicted"),
                                     max(repeats, default=0), WINDOW))
-    print("# not reached: %s" % (", ".join(str(run) for run in sweep.runs if not run.reached)
-                                 or "none"))
+    missed = [str(run) for run in sweep.runs if not run.reached]
+    print("# %d runs did not reach all of theirs: %s" % (len(missed), ", ".join(missed[:SHOWN])))
     for outcome in ("delivered", "evicted"):
         check(not reached or outcome in records, "the runs saw none " + outcome)
 
