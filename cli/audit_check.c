@@ -425,16 +425,27 @@ static int configure(struct audit_check *check,
     return EX_OK;
 }
 
-static int run(struct audit_check *check, const struct request *request)
+int audit_check_files(struct audit_check *check,
+                      char **files,
+                      int count,
+                      const char *directory)
 {
     int code = EX_OK;
 
-    if (request->directory)
-        code = audit_compare_before(check, request->directory);
-    for (int i = 0; code == EX_OK && i < request->file_count; i++)
-        code = check_file(check, request->files[i], i + 1 == request->file_count);
-    if (code == EX_OK && request->directory)
-        code = audit_compare_after(check, request->directory);
+    if (directory)
+        code = audit_compare_before(check, directory);
+    for (int i = 0; code == EX_OK && i < count; i++)
+        code = check_file(check, files[i], i + 1 == count);
+    if (code == EX_OK && directory)
+        code = audit_compare_after(check, directory);
+    return code;
+}
+
+static int run(struct audit_check *check, const struct request *request)
+{
+    int code = audit_check_files(check, request->files, request->file_count,
+                                 request->directory);
+
     if (code != EX_OK)
         return code;
     if (request->json)

@@ -62,6 +62,11 @@ void audit_general_problem(struct audit_check *check, const char *format, ...)
 MUST_CHECK int audit_compare_before(struct audit_check *check, const char *directory);
 MUST_CHECK int audit_compare_after(struct audit_check *check, const char *directory);
 
+/* All of that in order, without a word on standard output. @directory: NULL: compare with nothing.
+ * id_set_done() is the caller's. */
+MUST_CHECK int
+audit_check_files(struct audit_check *check, char **files, int count, const char *directory);
+
 void audit_print_page(const struct audit_check *check);
 void audit_print_json(const struct audit_check *check);
 

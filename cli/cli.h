@@ -31,6 +31,7 @@ int cli_publish(const struct cli *cli, int argc, char **argv);
 int cli_status(const struct cli *cli, int argc, char **argv);
 int cli_failures(const struct cli *cli, int argc, char **argv);
 int cli_audit(const struct cli *cli, int argc, char **argv);
+int cli_check(const struct cli *cli, int argc, char **argv);
 
 /* One line on standard error, led by the program's name. */
 void cli_error(const char *format, ...) PRINTF_LIKE(1, 2);

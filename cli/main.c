@@ -22,6 +22,7 @@ static const struct verb verbs[] = {
     {"status", cli_status, "what the daemon does and what the spool holds"},
     {"failures", cli_failures, "messages that did not reach the broker, and why"},
     {"audit", cli_audit, "verify audit files: every message has exactly one outcome"},
+    {"check", cli_check, "verify the spool and the audit file: is everything as it should be?"},
 };
 
 #define VERB_COUNT (sizeof(verbs) / sizeof(verbs[0]))

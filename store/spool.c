@@ -275,25 +275,45 @@ static int compare_with_mark(struct spool *spool)
                       (unsigned long long)mark.last_id, (unsigned long long)mark.last_seq);
 }
 
-/* All pages of a small database; of a large one it would take seconds at each start. What hides
- * there is met at work, and the start after that salvages. */
-static int look_through(struct spool *spool)
+/* To look through a large database would take seconds at each start. What hides there is met at
+ * work, and the start after that salvages. */
+static bool is_small(struct spool *spool, int *ret)
 {
     sqlite3_stmt *stmt = NULL;
     int rc = query(spool, "PRAGMA page_count", &stmt);
     int pages = rc == SQLITE_ROW ? sqlite3_column_int(stmt, 0) : 0;
     (void)sqlite3_finalize(stmt); /* repeats the error of the step */
-    if (rc != SQLITE_ROW || pages > LOOK_PAGES)
-        return rc == SQLITE_ROW ? 0 : open_result(spool, rc);
-    stmt = NULL;
-    rc = query(spool, "PRAGMA quick_check(1)", &stmt);
-    const char *text = rc == SQLITE_ROW ? (const char *)sqlite3_column_text(stmt, 0) : NULL;
-    int r = rc == SQLITE_ROW ? 0 : open_result(spool, rc);
-    if (r == 0 && !text)
-        r = spool_fail(spool, -ENOMEM, "out of memory");
-    else if (r == 0 && strcmp(text, "ok") != 0)
-        r = spool_fail(spool, SPOOL_E_DAMAGED, "%.200s", text);
-    (void)sqlite3_finalize(stmt); /* repeats the error of the step */
+    if (rc != SQLITE_ROW)
+        *ret = open_result(spool, rc);
+    return rc == SQLITE_ROW && pages <= LOOK_PAGES;
+}
+
+/* Pages by SQLite, then the counts. Each question is answered by "ok" or by what is wrong. */
+static int look_through(struct spool *spool)
+{
+    static const char *const questions[] = {
+        "PRAGMA quick_check(1)",
+        "SELECT coalesce((SELECT 'lane ' || name || ' counts other messages than it holds'"
+        " FROM lane LEFT JOIN (SELECT key >> 48 AS l, count(*) AS n, sum(charge) AS b"
+        " FROM message GROUP BY 1) ON l = number"
+        " WHERE messages <> coalesce(n, 0) OR bytes <> coalesce(b, 0) LIMIT 1), 'ok')",
+        "SELECT CASE (SELECT count(*) FROM outcome WHERE seq > exported_seq)"
+        " WHEN (SELECT max(last_seq) FROM lane) - exported_seq THEN 'ok'"
+        " ELSE 'outcomes that were not exported are missing' END FROM spool"
+        " WHERE EXISTS (SELECT 1 FROM lane) UNION ALL SELECT 'ok' LIMIT 1",
+    };
+    int r = 0;
+    for (size_t i = 0; i < sizeof questions / sizeof *questions && r == 0; i++) {
+        sqlite3_stmt *stmt = NULL;
+        int rc = query(spool, questions[i], &stmt);
+        const char *text = rc == SQLITE_ROW ? (const char *)sqlite3_column_text(stmt, 0) : NULL;
+        r = rc == SQLITE_ROW ? 0 : open_result(spool, rc);
+        if (r == 0 && !text)
+            r = spool_fail(spool, -ENOMEM, "out of memory");
+        else if (r == 0 && strcmp(text, "ok") != 0)
+            r = spool_fail(spool, SPOOL_E_DAMAGED, "%.200s", text);
+        (void)sqlite3_finalize(stmt); /* repeats the error of the step */
+    }
     return r;
 }
 
@@ -301,7 +321,7 @@ static int look_through(struct spool *spool)
 static int examine(struct spool *spool)
 {
     int r = compare_with_mark(spool);
-    return r == 0 ? look_through(spool) : r;
+    return r == 0 && is_small(spool, &r) ? look_through(spool) : r;
 }
 
 static int prepare(struct spool *spool)
@@ -317,7 +337,7 @@ static int prepare(struct spool *spool)
         rc = schema_migrate(spool->db, version);
     }
     if (rc == SQLITE_OK)
-        rc = stmt_prepare(&spool->stmts, spool->db);
+        rc = stmt_prepare(&spool->stmts, spool->db, spool->is_reader);
     return open_result(spool, rc);
 }
 

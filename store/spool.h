@@ -462,6 +462,24 @@ SPOOL_MUST_CHECK int spool_each_record(struct spool *spool,
                                        spool_record_fn *fn,
                                        void *context);
 
+/* What a finding of spool_check() is about. */
+enum spool_part {
+    SPOOL_PART_DATABASE, /* pages, messages, commits that are missing */
+    SPOOL_PART_LEDGER,
+    SPOOL_PART_IDS,
+    SPOOL_PART_OUTCOMES,
+};
+typedef void spool_finding_fn(void *context, enum spool_part part, const char *text);
+
+/*
+ * spool_check() - look at everything: pages, messages, ledger, ids, outcomes
+ * @fn: told of each finding, in words
+ *
+ * For a reader only. Takes as long as reading the whole database takes.
+ * Return: 0, whatever was found; negative errno: it could not be checked.
+ */
+SPOOL_MUST_CHECK int spool_check(struct spool *spool, spool_finding_fn *fn, void *context);
+
 /*
  * spool_set_exported() - every row up to @seq is safely in the audit file
  *

@@ -73,9 +73,16 @@ static const char *const stmt_sql[STMT_COUNT] = {
     [STMT_PRUNE_ALL] = "DELETE FROM outcome WHERE seq <= ?1",
 };
 
-int stmt_prepare(struct stmt_table *table, sqlite3 *db)
+static bool is_for_reader(int id)
+{
+    return id != STMT_APPEND && id != STMT_SCAN && id != STMT_FETCH;
+}
+
+int stmt_prepare(struct stmt_table *table, sqlite3 *db, bool is_reader)
 {
     for (int i = 0; i < STMT_COUNT; i++) {
+        if (is_reader && !is_for_reader(i))
+            continue;
         int rc = sqlite3_prepare_v3(db, stmt_sql[i], -1, SQLITE_PREPARE_PERSISTENT,
                                     &table->all[i].handle, NULL);
         if (rc != SQLITE_OK)

@@ -57,8 +57,9 @@ struct stmt_table {
     struct stmt all[STMT_COUNT];
 };
 
-/* Prepares all; that also proves that the tables and columns are there. */
-SPOOL_MUST_CHECK int stmt_prepare(struct stmt_table *table, sqlite3 *db);
+/* Prepares all; that also proves that the tables and columns are there. For a reader those that it
+ * uses: the daemon may not have migrated the database yet. */
+SPOOL_MUST_CHECK int stmt_prepare(struct stmt_table *table, sqlite3 *db, bool is_reader);
 void stmt_finalize(struct stmt_table *table);
 
 /* Bound bytes are borrowed until the statement is reset. */

@@ -1,0 +1,300 @@
+/*
+ * check.c - mqtt-spool check: is everything as it should be?
+ *
+ * Asks the store about the database and the audit verification about the file,
+ * and says of each finding what it is and what to do about it. A finding must
+ * mean something: what is merely unusual (files that were moved aside, a clock
+ * that was set back) is a note.
+ *
+ * The exit code is for a script: 0 all is well, 1 there are findings, 2 it could
+ * not be checked.
+ */
+#include <errno.h>
+#include <getopt.h>
+#include <inttypes.h>
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "audit_check.h"
+#include "cli.h"
+#include "daemon/json.h"
+
+#define EXIT_FINDINGS  1
+#define EXIT_UNCHECKED 2
+#define FINDINGS_MAX   40 /* more are only counted */
+#define JSON_MAX       (256 * 1024)
+
+static const char help_text[] =
+    "Usage: mqtt-spool check [OPTION]...\n"
+    "\n"
+    "Verifies the spool and the audit file, while the daemon runs or is stopped: the pages of\n"
+    "the database, each message, the ledger, ids, outcomes, and the audit file against them.\n"
+    "Reads everything once, and changes nothing.\n"
+    "\n"
+    "      --directory DIR  the spool, instead of the configured one; no audit file is then\n"
+    "                       looked at, unless -c names a configuration\n"
+    "      --json           one JSON object with the result\n"
+    "\n"
+    "Exit codes: 0 all is well; 1 something is wrong; 2 it could not be checked.\n";
+
+struct finding {
+    const char *part;
+    const char *remedy;
+    char text[AUDIT_TEXT_MAX];
+};
+
+struct check {
+    const char *directory;
+    const char *audit_file; /* NULL: not looked at */
+    bool deliveries_off;
+    bool json;
+    bool running;
+    bool audit_checked;
+    struct spool_stats stats;
+    uint64_t finding_count;
+    struct finding findings[FINDINGS_MAX];
+};
+
+static const char counts_remedy[] =
+    "keep a copy of the spool's folder, then restart the daemon: it looks through a database "
+    "of "
+    "up to 64 MiB and salvages it; a larger one it salvages once it meets the fault";
+
+/* By enum spool_part. */
+static const struct {
+    const char *name;
+    const char *remedy;
+} parts[] = {
+    [SPOOL_PART_DATABASE] = {"database",
+                             "delete nothing; look at the disk (journalctl -k); then restart "
+                             "the daemon: it salvages what reads and keeps the damaged files"},
+    [SPOOL_PART_LEDGER] = {"ledger", counts_remedy},
+    [SPOOL_PART_IDS] = {"ids", "keep a copy of the spool's folder and report it: the daemon "
+                               "does not write this; did somebody else write to the database?"},
+    [SPOOL_PART_OUTCOMES] = {"outcomes", counts_remedy},
+};
+
+static const char audit_remedy[] =
+    "see mqtt-spool audit for all of it; keep copies of the audit files and of the spool, then "
+    "look at who rotates or edits the file";
+
+static void add(struct check *check, const char *part, const char *text, const char *remedy)
+{
+    if (check->finding_count++ >= FINDINGS_MAX)
+        return;
+    struct finding *finding = &check->findings[check->finding_count - 1];
+    finding->part = part;
+    finding->remedy = remedy;
+    (void)cli_printable(finding->text, sizeof(finding->text), text);
+}
+
+static void on_finding(void *context, enum spool_part part, const char *text)
+{
+    add(context, parts[part].name, text, parts[part].remedy);
+}
+
+/* Return: EX_OK, also where the damage is such that nothing more can be read. */
+static int check_database(struct check *check)
+{
+    AUTO_SPOOL struct spool *spool = NULL;
+    struct spool_time now = cli_now();
+    int result = spool_open_reader(check->directory, &spool);
+
+    check->running = spool_is_in_use(check->directory);
+    if (result == SPOOL_E_DAMAGED || result == -EBADMSG) {
+        on_finding(check, SPOOL_PART_DATABASE, spool_open_error());
+        return EX_OK;
+    }
+    if (result != 0)
+        return cli_open_spool(check->directory, &spool) == EX_OK ? EX_TEMPFAIL : EX_UNAVAILABLE;
+    result = spool_check(spool, on_finding, check);
+    if (result == 0)
+        result = spool_get_stats(spool, &now, &check->stats);
+    if (result == -EBADMSG) {
+        on_finding(check, SPOOL_PART_DATABASE, spool_error(spool));
+        return EX_OK;
+    }
+    return result == 0 ? EX_OK : cli_spool_failed(spool, result);
+}
+
+static void take_problems(struct check *check, const struct audit_check *audit)
+{
+    for (uint64_t i = 0; i < audit->problem_count; i++) {
+        char text[AUDIT_TEXT_MAX + PATH_MAX];
+        const struct audit_problem *problem =
+            &audit->problems[i < AUDIT_PROBLEMS_MAX ? i : AUDIT_PROBLEMS_MAX - 1];
+
+        if (problem->file)
+            (void)snprintf(text, sizeof(text), "%s:%" PRIu64 ": %s", problem->file,
+                           problem->line, problem->text);
+        else
+            (void)snprintf(text, sizeof(text), "%s", problem->text);
+        add(check, "audit", text, audit_remedy);
+    }
+}
+
+/* With the file that was rotated before it, where it is there as it was written. */
+static int check_audit(struct check *check)
+{
+    struct audit_check audit = {.deliveries_off = check->deliveries_off};
+    char rotated[PATH_MAX];
+    char file[PATH_MAX];
+    char *files[] = {rotated, file};
+    int first = 1;
+    int code;
+
+    if (check->audit_file == NULL || *check->audit_file == '\0')
+        return EX_OK;
+    (void)snprintf(file, sizeof(file), "%s", check->audit_file);
+    if (access(file, F_OK) < 0 && errno == ENOENT) {
+        if (check->stats.exported_seq > 0)
+            add(check, "audit",
+                "the audit file is not there, though outcomes were written to it",
+                "look for who moved it away; the daemon makes a new one with the next outcome");
+        return EX_OK;
+    }
+    if (snprintf(rotated, sizeof(rotated), "%s.1", check->audit_file) < PATH_MAX &&
+        access(rotated, R_OK) == 0)
+        first = 0;
+    code = audit_check_files(&audit, files + first, 2 - first, check->directory);
+    id_set_done(&audit.ids);
+    if (code != EX_OK)
+        return code;
+    check->audit_checked = true;
+    take_problems(check, &audit);
+    return EX_OK;
+}
+
+static void print_page(const struct check *check)
+{
+    uint64_t shown = check->finding_count < FINDINGS_MAX ? check->finding_count : FINDINGS_MAX;
+
+    printf("spool     %s, the daemon %s\n", check->directory,
+           check->running ? "runs" : "is stopped");
+    printf("          %" PRIu64 " messages, outcomes up to %" PRIu64 ", %" PRIu64
+           " of them in the audit file\n",
+           check->stats.messages, check->stats.last_seq, check->stats.exported_seq);
+    printf("audit     %s\n", check->audit_checked ? check->audit_file : "not looked at");
+    if (check->stats.damaged_files > 0)
+        printf("note      %u damaged database(s) lie in the folder, moved aside by the daemon; "
+               "move\n          them elsewhere when they are no longer needed here\n",
+               check->stats.damaged_files);
+    if (check->finding_count == 0) {
+        puts("verdict   all is well");
+        return;
+    }
+    printf("verdict   NOT WELL: %" PRIu64 " finding(s)\n", check->finding_count);
+    for (uint64_t i = 0; i < shown; i++) {
+        const struct finding *finding = &check->findings[i];
+
+        printf("          %s: %s\n", finding->part, finding->text);
+        if (i + 1 == shown || check->findings[i + 1].remedy != finding->remedy)
+            printf("          -> %s\n", finding->remedy);
+    }
+    if (check->finding_count > shown)
+        printf("          and %" PRIu64 " more\n", check->finding_count - shown);
+}
+
+static int print_json(const struct check *check)
+{
+    AUTO_FREE char *memory = malloc(JSON_MAX);
+    struct json json;
+
+    if (memory == NULL) {
+        cli_error("out of memory");
+        return EX_UNAVAILABLE;
+    }
+    json_init(&json, memory, JSON_MAX);
+    json_open_object(&json, NULL);
+    json_text(&json, "verdict", check->finding_count == 0 ? "sound" : "wrong");
+    json_bool(&json, "running", check->running);
+    json_bool(&json, "audit_checked", check->audit_checked);
+    json_unsigned(&json, "messages", check->stats.messages);
+    json_unsigned(&json, "last_seq", check->stats.last_seq);
+    json_unsigned(&json, "exported_seq", check->stats.exported_seq);
+    json_unsigned(&json, "damaged_files", check->stats.damaged_files);
+    json_unsigned(&json, "findings", check->finding_count);
+    json_open_array(&json, "finding_list");
+    for (uint64_t i = 0; i < check->finding_count && i < FINDINGS_MAX; i++) {
+        json_open_object(&json, NULL);
+        json_text(&json, "part", check->findings[i].part);
+        json_text(&json, "text", check->findings[i].text);
+        json_text(&json, "remedy", check->findings[i].remedy);
+        json_close_object(&json);
+    }
+    json_close_array(&json);
+    json_close_object(&json);
+    json_raw(&json, "\n");
+    (void)fwrite(json.start, 1, json_used(&json),
+                 stdout); /* main() looks at the stream's end */
+    return EX_OK;
+}
+
+static int parse(struct check *check, int argc, char **argv)
+{
+    static const struct option options[] = {
+        {"directory", required_argument, NULL, 'd'},
+        {"json", no_argument, NULL, 'j'},
+        {"help", no_argument, NULL, 'h'},
+        {NULL, 0, NULL, 0},
+    };
+    int option;
+
+    while ((option = getopt_long(argc, argv, "h", options, NULL)) != -1) {
+        switch (option) {
+        case 'd':
+            check->directory = optarg;
+            break;
+        case 'j':
+            check->json = true;
+            break;
+        case 'h':
+            return cli_help(help_text);
+        default:
+            return cli_usage("check", "wrong option");
+        }
+    }
+    if (optind < argc)
+        return cli_usage("check", "what is \"%s\"?", argv[optind]);
+    return CLI_GO_ON;
+}
+
+static int configure(struct check *check, const struct cli *cli, struct config **ret)
+{
+    int code;
+
+    if (check->directory && cli->config_path == NULL)
+        return EX_OK;
+    code = cli_load_config(cli, "--directory DIR", ret);
+    if (code != EX_OK)
+        return code;
+    if (check->directory == NULL)
+        check->directory = (*ret)->spool.directory;
+    check->audit_file = (*ret)->audit.file;
+    check->deliveries_off = !(*ret)->audit.deliveries;
+    return EX_OK;
+}
+
+int cli_check(const struct cli *cli, int argc, char **argv)
+{
+    AUTO_CONFIG struct config *config = NULL;
+    struct check check = {0};
+    int code = parse(&check, argc, argv);
+
+    if (code != CLI_GO_ON)
+        return code;
+    code = configure(&check, cli, &config);
+    if (code == EX_OK)
+        code = check_database(&check);
+    if (code == EX_OK && (check.finding_count == 0 || check.stats.last_seq > 0))
+        code = check_audit(&check);
+    if (code == EX_OK && check.json)
+        code = print_json(&check);
+    else if (code == EX_OK)
+        print_page(&check);
+    if (code != EX_OK)
+        return EXIT_UNCHECKED;
+    return check.finding_count == 0 ? EX_OK : EXIT_FINDINGS;
+}

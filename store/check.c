@@ -1,0 +1,303 @@
+/*
+ * check.c - is the spool what it says it is?
+ *
+ * Everything that the daemon takes for granted is looked at: the pages by
+ * SQLite, each message by its checksum, the ledger by counting, ids by
+ * comparing, records by their numbers. Reads only. All of it in one snapshot,
+ * so that a daemon at work meanwhile changes nothing of it; its log cannot be
+ * used from the start again until the check has ended, and grows so long.
+ *
+ * The mark is read before the snapshot is taken: it is never ahead of the
+ * database as it was then.
+ */
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "mark.h"
+#include "spool-private.h"
+#include "sum.h"
+
+struct check {
+    struct spool *spool;
+    spool_finding_fn *fn;
+    void *context;
+    uint64_t last_id;
+    uint64_t last_seq;
+};
+
+__attribute__((format(printf, 3, 4))) static void
+find(const struct check *check, enum spool_part part, const char *format, ...)
+{
+    char text[SPOOL_WORDS_MAX * 2];
+    va_list arguments;
+    va_start(arguments, format);
+    (void)vsnprintf(text, sizeof text, format, arguments);
+    va_end(arguments);
+    check->fn(check->context, part, text);
+}
+
+typedef void row_fn(struct check *check, sqlite3_stmt *stmt);
+
+/* Damage is a finding, not a failure. */
+static int each_row(struct check *check, const char *sql, row_fn *fn)
+{
+    sqlite3_stmt *stmt = NULL;
+    int rc = sqlite3_prepare_v2(check->spool->db, sql, -1, &stmt, NULL);
+    if (rc == SQLITE_OK) {
+        while ((rc = sqlite3_step(stmt)) == SQLITE_ROW)
+            fn(check, stmt);
+    }
+    int r = 0;
+    if (rc == SQLITE_CORRUPT || rc == SQLITE_NOTADB)
+        find(check, SPOOL_PART_DATABASE, "the database is damaged: %s",
+             sqlite3_errmsg(check->spool->db));
+    else
+        r = spool_result(check->spool, rc);
+    (void)sqlite3_finalize(stmt); /* repeats the error of the step */
+    return r;
+}
+
+static uint64_t number(sqlite3_stmt *stmt, int column)
+{
+    return (uint64_t)sqlite3_column_int64(stmt, column);
+}
+
+static unsigned long long shown(sqlite3_stmt *stmt, int column)
+{
+    return (unsigned long long)sqlite3_column_int64(stmt, column);
+}
+
+/* ---- pages and messages ---- */
+
+static void look_at_page(struct check *check, sqlite3_stmt *stmt)
+{
+    const char *text = (const char *)sqlite3_column_text(stmt, 0);
+    if (text && strcmp(text, "ok") != 0)
+        find(check, SPOOL_PART_DATABASE, "the database is damaged: %.300s", text);
+}
+
+static struct spool_bytes column(sqlite3_stmt *stmt, int index)
+{
+    const void *data = sqlite3_column_blob(stmt, index);
+    return (struct spool_bytes){data, (size_t)sqlite3_column_bytes(stmt, index)};
+}
+
+static void look_at_message(struct check *check, sqlite3_stmt *stmt)
+{
+    const struct sum_facts facts = {
+        .key = sqlite3_column_int64(stmt, 0),
+        .accepted = sqlite3_column_int64(stmt, 1),
+        .uid = sqlite3_column_int64(stmt, 2),
+        .flags = sqlite3_column_int64(stmt, 3),
+        .client = column(stmt, 4),
+        .topic = column(stmt, 5),
+        .properties = column(stmt, 6),
+        .ref = column(stmt, 7),
+        .payload = column(stmt, 8),
+    };
+    if (sqlite3_column_int64(stmt, 9) == (int64_t)sum_of(&facts))
+        return;
+    find(check, SPOOL_PART_DATABASE, "message %llu is not what was stored",
+         (unsigned long long)((uint64_t)facts.key & SPOOL_ID_MAX));
+}
+
+/* A spool that the daemon has not yet migrated has messages without sums. */
+static int look_at_messages(struct check *check)
+{
+    int version = 0;
+    int r = spool_result(check->spool, schema_check(check->spool->db, &version));
+    if (r != 0 || version < 2)
+        return r;
+    return each_row(check,
+                    "SELECT key, accepted, uid, flags, client, topic, properties, ref, payload,"
+                    " sum FROM message WHERE sum IS NOT NULL",
+                    look_at_message);
+}
+
+/* ---- the ledger ---- */
+
+static void look_at_lane(struct check *check, sqlite3_stmt *stmt)
+{
+    const char *name = (const char *)sqlite3_column_text(stmt, 0);
+    uint64_t accepted = number(stmt, 1);
+    uint64_t accounted = number(stmt, 2);
+    if (number(stmt, 5) > check->last_id)
+        check->last_id = number(stmt, 5);
+    if (number(stmt, 6) > check->last_seq)
+        check->last_seq = number(stmt, 6);
+    if (accepted != accounted)
+        find(check, SPOOL_PART_LEDGER,
+             "the ledger of lane \"%.64s\" does not balance: %llu accepted, %llu accounted for",
+             name, (unsigned long long)accepted, (unsigned long long)accounted);
+    if (number(stmt, 3) != number(stmt, 7))
+        find(check, SPOOL_PART_LEDGER, "lane \"%.64s\" counts %llu messages and holds %llu",
+             name, shown(stmt, 3), shown(stmt, 7));
+    else if (number(stmt, 4) != number(stmt, 8))
+        find(check, SPOOL_PART_LEDGER, "lane \"%.64s\" counts %llu bytes and holds %llu", name,
+             shown(stmt, 4), shown(stmt, 8));
+    if (number(stmt, 9) > number(stmt, 5))
+        find(check, SPOOL_PART_LEDGER,
+             "lane \"%.64s\" holds message %llu, but ids were given out up to %llu only", name,
+             shown(stmt, 9), shown(stmt, 5));
+}
+
+static const char lanes_sql[] =
+    "SELECT name, accepted,"
+    " delivered + evicted + expired + rejected + dropped + damaged + messages, messages, bytes,"
+    " last_id, last_seq, coalesce(n, 0), coalesce(b, 0), coalesce(i, 0) FROM lane LEFT JOIN"
+    " (SELECT key >> 48 AS l, count(*) AS n, sum(charge) AS b, max(key & 0xffffffffffff) AS i"
+    " FROM message GROUP BY 1) ON l = number";
+
+static void look_at_stray(struct check *check, sqlite3_stmt *stmt)
+{
+    find(check, SPOOL_PART_LEDGER, "%llu messages are in lane %llu, which there is not",
+         shown(stmt, 1), shown(stmt, 0));
+}
+
+static int look_at_ledger(struct check *check)
+{
+    int r = each_row(check, lanes_sql, look_at_lane);
+    if (r == 0)
+        r = each_row(check,
+                     "SELECT key >> 48, count(*) FROM message"
+                     " WHERE key >> 48 NOT IN (SELECT number FROM lane) GROUP BY 1 LIMIT 10",
+                     look_at_stray);
+    return r;
+}
+
+/* ---- ids ---- */
+
+static void look_at_twin(struct check *check, sqlite3_stmt *stmt)
+{
+    find(check, SPOOL_PART_IDS, "message %llu is spooled %llu times", shown(stmt, 0),
+         shown(stmt, 1));
+}
+
+static void look_at_double_end(struct check *check, sqlite3_stmt *stmt)
+{
+    find(check, SPOOL_PART_IDS, "message %llu has %llu outcomes", shown(stmt, 0),
+         shown(stmt, 1));
+}
+
+static void look_at_undead(struct check *check, sqlite3_stmt *stmt)
+{
+    find(check, SPOOL_PART_IDS, "message %llu has an outcome and is still spooled",
+         shown(stmt, 0));
+}
+
+static void look_at_stranger(struct check *check, sqlite3_stmt *stmt)
+{
+    find(check, SPOOL_PART_IDS,
+         "outcome %llu is of message %llu, but ids were given out from 1 to %llu only",
+         shown(stmt, 1), shown(stmt, 0), (unsigned long long)check->last_id);
+}
+
+static int look_at_ids(struct check *check)
+{
+    static const struct {
+        const char *sql;
+        row_fn *fn;
+    } questions[] = {
+        {"SELECT key & 0xffffffffffff AS id, count(*) FROM message GROUP BY id"
+         " HAVING count(*) > 1 LIMIT 10",
+         look_at_twin},
+        {"SELECT id, count(*) FROM outcome GROUP BY id HAVING count(*) > 1 LIMIT 10",
+         look_at_double_end},
+        {"SELECT o.id FROM outcome AS o JOIN message AS m ON m.key = (o.lane << 48 | o.id)"
+         " LIMIT 10",
+         look_at_undead},
+        {"SELECT id, seq FROM outcome WHERE id < 1 OR id > (SELECT max(last_id) FROM lane)"
+         " LIMIT 10",
+         look_at_stranger},
+    };
+    int r = 0;
+    for (size_t i = 0; i < sizeof questions / sizeof *questions && r == 0; i++)
+        r = each_row(check, questions[i].sql, questions[i].fn);
+    return r;
+}
+
+/* ---- records ---- */
+
+static void look_at_records(struct check *check, sqlite3_stmt *stmt)
+{
+    uint64_t exported = number(stmt, 0);
+    uint64_t newest = number(stmt, 1);
+    uint64_t waiting = number(stmt, 2);
+    uint64_t ended = number(stmt, 3);
+    if (newest != check->last_seq)
+        find(check, SPOOL_PART_OUTCOMES,
+             "the newest outcome is %llu, the ledger has come to %llu", shown(stmt, 1),
+             (unsigned long long)check->last_seq);
+    if (exported > check->last_seq)
+        find(check, SPOOL_PART_OUTCOMES,
+             "outcomes up to %llu were exported, but there are %llu only", shown(stmt, 0),
+             (unsigned long long)check->last_seq);
+    else if (newest >= exported && waiting != newest - exported)
+        find(check, SPOOL_PART_OUTCOMES,
+             "of the outcomes from %llu to %llu, which are not in the audit file yet, %llu are "
+             "missing",
+             (unsigned long long)exported + 1, (unsigned long long)newest,
+             (unsigned long long)(newest - exported - waiting));
+    if (ended != check->last_seq)
+        find(check, SPOOL_PART_OUTCOMES,
+             "the ledger counts %llu outcomes, they are numbered up to %llu", shown(stmt, 3),
+             (unsigned long long)check->last_seq);
+}
+
+static int look_at_outcomes(struct check *check)
+{
+    return each_row(check,
+                    "SELECT exported_seq, (SELECT coalesce(max(seq), 0) FROM outcome),"
+                    " (SELECT count(*) FROM outcome WHERE seq > exported_seq),"
+                    " (SELECT sum(delivered + evicted + expired + rejected + dropped + damaged)"
+                    " FROM lane) FROM spool",
+                    look_at_records);
+}
+
+/* ---- all of it ---- */
+
+static void compare_with_mark(const struct check *check, const struct mark *mark)
+{
+    if (mark->is_suspect)
+        find(check, SPOOL_PART_DATABASE, "the daemon met damage when it was last at work");
+    if (mark->last_id > check->last_id || mark->last_seq > check->last_seq)
+        find(
+            check, SPOOL_PART_DATABASE,
+            "the newest commits are missing: the database ends at id %llu and outcome %llu, it "
+            "was at id %llu and outcome %llu",
+            (unsigned long long)check->last_id, (unsigned long long)check->last_seq,
+            (unsigned long long)mark->last_id, (unsigned long long)mark->last_seq);
+}
+
+static int look_at_all(struct check *check)
+{
+    struct mark mark;
+    int r = mark_read(check->spool->directory_fd, &mark);
+    if (r != 0)
+        return spool_fail(check->spool, r, MARK_NAME ": %s", strerror(-r));
+    r = spool_result(check->spool, sqlite3_exec(check->spool->db, "BEGIN", NULL, NULL, NULL));
+    if (r == 0)
+        r = each_row(check, "PRAGMA integrity_check(10)", look_at_page);
+    if (r == 0)
+        r = look_at_messages(check);
+    if (r == 0)
+        r = look_at_ledger(check);
+    if (r == 0)
+        r = look_at_ids(check);
+    if (r == 0)
+        r = look_at_outcomes(check);
+    if (r == 0)
+        compare_with_mark(check, &mark);
+    if (!sqlite3_get_autocommit(check->spool->db))
+        (void)sqlite3_exec(check->spool->db, "ROLLBACK", NULL, NULL, NULL); /* only read */
+    return r;
+}
+
+int spool_check(struct spool *spool, spool_finding_fn *fn, void *context)
+{
+    struct check check = {.spool = spool, .fn = fn, .context = context};
+    int r = look_at_all(&check);
+    return r > 0 ? -EBUSY : r;
+}

@@ -1,0 +1,327 @@
+"""mqtt-spool check: what is wrong is found and said, what is not wrong is not."""
+
+import contextlib
+import hashlib
+import json
+import os
+import random
+import re
+import sqlite3
+import sys
+
+sys.dont_write_bytecode = True
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
+
+import processes  # noqa: E402
+from broker import Mosquitto  # noqa: E402
+from gateway import Gateway  # noqa: E402
+from tap import case, check, cleanup, equal, run_all, skip  # noqa: E402
+
+PAGE = 4096
+WELL, FINDINGS, UNCHECKED, USAGE = 0, 1, 2, 64
+
+
+class Spool:
+    """Ten messages, seven outcomes, five of them exported (tests/support/make_spool.c)."""
+
+    def __init__(self, exported=5):
+        self.folder = processes.folder()
+        self.directory = os.path.join(self.folder, "spool")
+        self.audit = os.path.join(self.folder, "audit.jsonl")
+        self.config = os.path.join(self.folder, "conf")
+        with open(self.config, "w") as out:
+            out.write('uplink = { brokers = ( "tcp://127.0.0.1:9" ); };\n'
+                      'spool = { directory = "%s"; };\naudit = { file = "%s"; };\n'
+                      % (self.directory, self.audit))
+        build = os.environ.get("SPOOLD_BUILD") or skip("SPOOLD_BUILD is not set (run by ctest)")
+        done = processes.run([os.path.join(build, "tests", "make_spool"), self.directory,
+                              self.audit, str(exported)])
+        equal(done.returncode, 0, "make_spool (%r)" % done.stderr)
+
+    def path(self, name="spool.db"):
+        return os.path.join(self.directory, name)
+
+    def tamper(self, *statements):
+        with contextlib.closing(sqlite3.connect(self.path())) as spool:
+            spool.executescript(";".join(statements))
+
+    def check(self, *arguments, wrap=(), config=True):
+        command = list(wrap) + [processes.tool_path()] + (["-c", self.config] if config else [])
+        done = processes.run(command + ["check"] + list(arguments), 60)
+        done.out, done.err = done.stdout.decode(), done.stderr.decode()
+        check("ERROR: " not in done.err and "runtime error" not in done.err, "sanitizer", done.err)
+        return done
+
+    def finds(self, *words):
+        """Exit code 1, and each word in the page; returns the parts that are concerned."""
+        done = self.check()
+        equal(done.returncode, FINDINGS, "exit code (%s%s)" % (done.out, done.err))
+        for word in words + ("NOT WELL", "->"):
+            check(word in done.out, "the page lacks %r" % word, done.out)
+        found = json.loads(self.check("--json").stdout)
+        equal(found["verdict"], "wrong")
+        equal(found["findings"], len(found["finding_list"]), "findings")
+        for entry in found["finding_list"]:
+            check(entry["text"] and entry["remedy"], "text and remedy", entry)
+        return {entry["part"] for entry in found["finding_list"]}
+
+
+def well(done):
+    equal(done.returncode, WELL, "exit code (%s%s)" % (done.out, done.err))
+    check("verdict   all is well" in done.out, "the verdict", done.out)
+
+
+def image(folder):
+    """Names, sizes and contents of all files but SQLite's index of the log, which is memory."""
+    seen = {}
+    for name in os.listdir(folder):
+        if not name.endswith("-shm"):
+            with open(os.path.join(folder, name), "rb") as entry:
+                seen[name] = hashlib.sha256(entry.read()).hexdigest()
+    return seen
+
+
+@case
+def a_sound_spool_is_well_whatever_is_exported():
+    for exported in (0, 5, 7):
+        well(Spool(exported).check())
+
+
+@case
+def it_says_so_in_json_too():
+    found = json.loads(Spool().check("--json").stdout)
+    equal(found, {"verdict": "sound", "running": False, "audit_checked": True, "messages": 3,
+                  "last_seq": 7, "exported_seq": 5, "damaged_files": 0, "findings": 0,
+                  "finding_list": []})
+
+
+@case
+def it_changes_nothing():
+    spool = Spool()
+    before = image(spool.directory)
+    well(spool.check())
+    equal(image(spool.directory), before, "files of the spool")
+
+
+@case
+def a_running_daemon_under_load_is_well():
+    broker = Mosquitto().start()
+    gateway = Gateway(broker.url).start()
+    gateway.wait_link()
+    for _ in range(5):
+        with gateway.client(5) as client:
+            for _, ack in client.publish_many((("plant/t", b"%06d" % n) for n in range(300)), 200):
+                equal(ack.reason, 0)
+            done = gateway.tool("check")
+            equal(done.returncode, WELL, "exit code (%s)" % (done.stdout + done.stderr).decode())
+            check(b"the daemon runs" in done.stdout, "the page", done.stdout)
+    gateway.wait_drained()
+    gateway.stop()
+    equal(gateway.tool("check").returncode, WELL)
+
+
+@case
+def a_spool_that_was_never_used_is_well():
+    gateway = Gateway().start()
+    equal(gateway.tool("check").returncode, WELL)
+    gateway.stop()
+    equal(gateway.tool("check").returncode, WELL)
+
+
+@case
+def a_spool_that_was_salvaged_is_well_and_its_damaged_file_is_noted():
+    gateway = Gateway().start()
+    with gateway.client(5) as client:
+        for _, ack in client.publish_many((("plant/t", b"%06d" % n * 50) for n in range(500)), 200):
+            equal(ack.reason, 0)
+    gateway.stop()
+    path = os.path.join(gateway.spool, "spool.db")
+    with contextlib.closing(sqlite3.connect(path)) as spool:
+        spool.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    with open(path, "r+b") as out:
+        out.seek(10 * PAGE)
+        out.write(random.Random(5).randbytes(3 * PAGE))
+    equal(gateway.tool("check").returncode, FINDINGS)
+    gateway.start()
+    done = gateway.tool("check")
+    equal(done.returncode, WELL, "exit code (%r)" % done.stdout)
+    check(b"1 damaged database(s)" in done.stdout, "the note", done.stdout)
+    gateway.stop()
+    equal(gateway.tool("check").returncode, WELL)
+
+
+# Findings
+
+
+@case
+def an_overwritten_page_is_found():
+    spool = Spool()
+    with contextlib.closing(sqlite3.connect(spool.path())) as database:
+        database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    with open(spool.path(), "r+b") as out:
+        out.seek(3 * PAGE)
+        out.write(random.Random(5).randbytes(PAGE))
+    check("database" in spool.finds("damaged", "journalctl -k"), "the part")
+
+
+@case
+def garbage_instead_of_a_database_is_found():
+    spool = Spool()
+    with open(spool.path(), "w") as out:
+        out.write("garbage")
+    equal(spool.finds("not a spool database"), {"database"})
+
+
+@case
+def a_changed_payload_is_found():
+    spool = Spool()
+    spool.tamper("UPDATE message SET payload = CAST('21.6' AS BLOB) WHERE key = 9")
+    equal(spool.finds("message 9 is not what was stored"), {"database"})
+
+
+@case
+def missing_commits_are_found():
+    spool = Spool(exported=0)
+    spool.tamper("DELETE FROM message WHERE key > 8", "DELETE FROM outcome WHERE seq > 5",
+                 "UPDATE lane SET accepted = 8, evicted = 0, messages = 3, bytes = bytes * 1, "
+                 "last_id = 8, last_seq = 5")
+    check("database" in spool.finds("the newest commits are missing", "id 8", "id 10"), "the part")
+
+
+@case
+def a_ledger_that_does_not_balance_is_found():
+    spool = Spool()
+    spool.tamper("UPDATE lane SET accepted = accepted + 1")
+    check("ledger" in spool.finds("lane \"default\" does not balance: 11 accepted, 10 accounted"),
+          "the part")
+
+
+@case
+def messages_that_the_ledger_does_not_count_are_found():
+    spool = Spool()
+    spool.tamper("DELETE FROM message WHERE key = 9")
+    equal(spool.finds("lane \"default\" counts 3 messages and holds 2"), {"ledger"})
+    spool = Spool()
+    spool.tamper("UPDATE lane SET bytes = bytes + 5")
+    equal(spool.finds("bytes and holds"), {"ledger"})
+
+
+@case
+def a_message_of_no_lane_is_found():
+    spool = Spool()
+    spool.tamper("UPDATE message SET key = key + (5 << 48) WHERE key = 9")
+    check("ledger" in spool.finds("1 messages are in lane 5, which there is not"), "the part")
+
+
+@case
+def an_id_that_was_never_given_out_is_found():
+    spool = Spool()
+    spool.tamper("UPDATE message SET key = 77 WHERE key = 10")
+    check("ledger" in spool.finds("holds message 77, but ids were given out up to 10 only"),
+          "the part")
+
+
+@case
+def two_outcomes_of_one_message_are_found():
+    spool = Spool()
+    spool.tamper("UPDATE outcome SET id = 6 WHERE seq = 7")
+    check("ids" in spool.finds("message 6 has 2 outcomes"), "the part")
+
+
+@case
+def an_outcome_of_a_spooled_message_is_found():
+    spool = Spool()
+    spool.tamper("UPDATE outcome SET id = 9 WHERE seq = 7")
+    check("ids" in spool.finds("message 9 has an outcome and is still spooled"), "the part")
+
+
+@case
+def a_missing_outcome_is_found():
+    spool = Spool()
+    spool.tamper("DELETE FROM outcome WHERE seq = 6")
+    parts = spool.finds("of the outcomes from 6 to 7", "1 are missing")
+    check("outcomes" in parts, "the part", parts)
+    spool = Spool()
+    spool.tamper("DELETE FROM outcome WHERE seq = 7")
+    check("outcomes" in spool.finds("the newest outcome is 6, the ledger has come to 7"), "it")
+
+
+@case
+def a_cut_audit_file_is_found():
+    spool = Spool()
+    with open(spool.audit) as seen:
+        lines = seen.readlines()
+    with open(spool.audit, "w") as out:
+        out.writelines(lines[:3] + lines[4:])
+    equal(spool.finds("audit.jsonl:4", "seq jumps from 3 to 5"), {"audit"})
+
+
+@case
+def an_audit_file_that_is_gone_is_found():
+    spool = Spool()
+    os.unlink(spool.audit)
+    equal(spool.finds("the audit file is not there"), {"audit"})
+    spool = Spool(exported=0)
+    os.unlink(spool.audit)
+    well(spool.check())
+
+
+@case
+def a_rotated_audit_file_is_read_first():
+    spool = Spool(exported=7)
+    with open(spool.audit) as seen:
+        lines = seen.readlines()
+    with open(spool.audit + ".1", "w") as out:
+        out.writelines(lines[:4])
+    with open(spool.audit, "w") as out:
+        out.writelines(lines[4:])
+    well(spool.check())
+    with open(spool.audit + ".1", "w") as out:
+        out.writelines(lines[:3])
+    equal(spool.finds("seq jumps from 3 to 5"), {"audit"})
+
+
+# Not checked
+
+
+@case
+def what_cannot_be_checked_exits_2_and_says_why():
+    spool = Spool()
+    nowhere = os.path.join(spool.folder, "nowhere")
+    done = spool.check("--directory", nowhere, config=False)
+    equal(done.returncode, UNCHECKED)
+    check("there is no spool" in done.err, "the reason", done.err)
+    with open(spool.config, "a") as out:
+        out.write("nonsense = 1;\n")
+    done = spool.check()
+    equal(done.returncode, UNCHECKED)
+    check("nonsense" in done.err, "the reason", done.err)
+    equal(spool.check("surplus", config=False).returncode, USAGE)
+    well(spool.check("--directory", spool.directory, config=False))
+
+
+@case
+def a_spool_of_somebody_else_exits_2():
+    if os.geteuid() != 0:
+        skip("needs root, to run the tool as somebody else")
+    setpriv = processes.need("setpriv", "util-linux")
+    spool = Spool()
+    os.chmod(spool.folder, 0o755)
+    done = spool.check(wrap=(setpriv, "--reuid=65534", "--regid=65534", "--clear-groups"))
+    equal(done.returncode, UNCHECKED)
+    check(re.search("root|sudo", done.err), "the remedy", done.err)
+
+
+@case
+def a_locked_database_exits_2():
+    spool = Spool()
+    holder = sqlite3.connect(spool.path(), isolation_level=None)
+    cleanup(holder.close)
+    holder.execute("PRAGMA locking_mode = EXCLUSIVE")
+    holder.execute("BEGIN EXCLUSIVE")
+    done = spool.check()
+    equal(done.returncode, UNCHECKED)
+    check("locked" in done.err, "the reason", done.err)
+
+
+run_all()
