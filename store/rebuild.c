@@ -85,6 +85,7 @@ struct rebuild {
     uint64_t last_id;
     uint64_t last_seq;
     uint64_t exported;
+    uint64_t pruned; /* deliveries up to here are missing on purpose, also beyond exported */
     int64_t newest_ms; /* on the spool's clock */
     struct bits ids;
     struct bits seqs;
@@ -353,6 +354,7 @@ static int take_state(void *context, const struct pages_row *row)
     };
     memcpy(clock->boot_id, bytes(row, 1).data, bytes(row, 1).size);
     rebuild->exported = (uint64_t)number(row, 7);
+    rebuild->pruned = is_number(row, 8, 0, INT64_MAX / 4) ? (uint64_t)number(row, 8) : 0;
     rebuild->has_state = true;
     return 0;
 }
@@ -867,14 +869,14 @@ static void recount_as_damaged(struct rebuild *rebuild)
 static uint64_t count_holes(const struct rebuild *rebuild)
 {
     uint64_t holes = 0;
-    for (uint64_t seq = rebuild->exported + 1; seq <= rebuild->last_seq; seq++)
+    for (uint64_t seq = higher(rebuild->exported, rebuild->pruned) + 1; seq <= rebuild->last_seq; seq++)
         holes += !bits_has(&rebuild->seqs, seq);
     return holes;
 }
 
 static int close_holes(struct rebuild *rebuild, struct pool *pool)
 {
-    for (uint64_t seq = rebuild->exported + 1; seq <= rebuild->last_seq; seq++) {
+    for (uint64_t seq = higher(rebuild->exported, rebuild->pruned) + 1; seq <= rebuild->last_seq; seq++) {
         if (bits_has(&rebuild->seqs, seq))
             continue;
         const struct obituary obituary = {.seq = (int64_t)seq,
@@ -1065,7 +1067,7 @@ static int write_state(struct rebuild *rebuild, uint64_t pruned_seq)
 
 static int write_rest(struct rebuild *rebuild)
 {
-    uint64_t pruned_seq = rebuild->exported;
+    uint64_t pruned_seq = higher(rebuild->exported, rebuild->pruned);
     if (pruned_seq > 0 && pruned_seq >= rebuild->last_seq)
         pruned_seq = rebuild->last_seq - 1;
     /* Counted before anything is added to the history. */

@@ -501,6 +501,29 @@ static void lost_counters_are_counted_anew(void **state)
     check_whole(f, ENDED, MESSAGES);
 }
 
+/* Deliveries whose records gave way because too many waited are no damage. */
+static void records_that_gave_way_are_not_taken_for_lost_ones(void **state)
+{
+    struct fixture *f = *state;
+    store_history(f);
+    open_spool(f);
+    spool_set_waiting_max(f->spool, 20);
+    commit(f);
+    uint64_t pruned_seq = spool_pruned_seq(f->spool);
+    assert_true(pruned_seq > EXPORTED);
+    struct spool_ledger before = ledger_of(f);
+    close_spool(f);
+    struct spool_salvage salvage;
+    assert_int_equal(spool_salvage(&f->options, NULL, &salvage), 0);
+    assert_int_equal(salvage.damaged, 0);
+    open_spool(f);
+    struct spool_ledger after = ledger_of(f);
+    assert_memory_equal(&before, &after, sizeof before);
+    assert_int_equal(spool_pruned_seq(f->spool), pruned_seq);
+    assert_int_equal(spool_exported(f->spool), EXPORTED);
+    assert_int_equal(spool_waiting(f->spool), 19);
+}
+
 /* Records that were not exported are lost: their seqs are still there, once. */
 static void lost_records_leave_no_hole_in_the_numbers(void **state)
 {
@@ -720,6 +743,7 @@ int main(void)
         ON_FOLDER(a_lost_first_page_costs_nothing),
         ON_FOLDER(lost_counters_are_counted_anew),
         ON_FOLDER(lost_records_leave_no_hole_in_the_numbers),
+        ON_FOLDER(records_that_gave_way_are_not_taken_for_lost_ones),
         ON_FOLDER(what_the_audit_file_knows_has_ended_is_not_sent_again),
         ON_FOLDER(the_database_of_another_program_is_left_alone),
         ON_FOLDER(moves_that_were_cut_short_are_finished),
