@@ -23,12 +23,32 @@
 #include <errno.h>
 #include <string.h>
 
-enum { FLAGS_QOS = 3, FLAGS_RETAIN = 4 };
+enum { FLAGS_QOS = 3, FLAGS_RETAIN = 4, ROW_BYTES = 40 /* its numbers */ };
+
+/*
+ * What a row of this many bytes takes of the pages it shares with others of its
+ * kind. Small ones fill a page; of larger ones a whole number goes on it. What
+ * is larger than a page goes on pages of its own but for the rest, as SQLite's
+ * file format has it (1.6, "Cell Payload Overflow Pages").
+ */
+static uint64_t share_of_pages(uint64_t row)
+{
+    const uint64_t page = SPOOL_PAGE_BYTES, per_page = page - 4, most = page - 35, least = 489;
+    if (row <= page / 8)
+        return row;
+    if (row <= most)
+        return page / (page / row);
+    uint64_t rest = least + (row - least) % per_page;
+    if (rest > most)
+        return (row - least + per_page - 1) / per_page * page + least;
+    return (row - rest) / per_page * page + share_of_pages(rest);
+}
 
 uint64_t spool_charge(const struct spool_message *message)
 {
-    return message->payload.size + message->topic.size + message->client.size +
-           message->properties.size + message->ref.size + SPOOL_CHARGE_OVERHEAD;
+    return share_of_pages(message->payload.size + message->topic.size + message->client.size +
+                          message->properties.size + message->ref.size + ROW_BYTES) +
+           SPOOL_CHARGE_OVERHEAD - ROW_BYTES;
 }
 
 /* ---- append ---- */

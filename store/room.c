@@ -36,6 +36,7 @@ enum {
     ROOM_STEP_BYTES = 64 << 10,
     ROOM_CREDIT_FACTOR = 4,
     ROOM_WAL_PAGES = 16384, /* 64 MiB */
+    MIB = 1 << 20,
     ROOM_AHEAD_PAGES = 256, /* allocated beyond what is needed now */
 };
 
@@ -126,7 +127,7 @@ static int wait_for_wal(struct spool *spool)
     return spool_fail(spool, SPOOL_E_DISK,
                       "another program reads the database for so long that its write-ahead "
                       "log has grown to %d MiB",
-                      spool->wal_pages / (1 << 20 / SPOOL_PAGE_BYTES));
+                      spool->wal_pages * SPOOL_PAGE_BYTES / MIB);
 }
 
 int room_for(struct spool *spool,

@@ -208,8 +208,10 @@ struct spool;
 /*
  * spool_charge() - what a message counts against max_bytes
  *
- * The sizes of payload, topic, client id, properties and ref, plus
- * SPOOL_CHARGE_OVERHEAD for the row itself.
+ * The sizes of payload, topic, client id, properties and ref, and what of its
+ * pages such a message leaves empty, plus SPOOL_CHARGE_OVERHEAD for the row
+ * itself. So the database file is about as large as the charges, see
+ * docs/operation.md.
  */
 #define SPOOL_CHARGE_OVERHEAD 64
 uint64_t spool_charge(const struct spool_message *message);

@@ -448,12 +448,12 @@ static void a_full_disk_at_any_write_is_a_condition_that_passes(void **state)
 
 static void an_allocation_that_fails_anywhere_loses_nothing_committed(void **state)
 {
-    sweep_over(*state, &(struct sweep){"no memory once", FAULT_ALLOC, 1, ENOMEM}, 29);
+    sweep_over(*state, &(struct sweep){"no memory once", FAULT_ALLOC, 1, ENOMEM}, 59);
 }
 
 static void memory_that_stays_short_from_anywhere_loses_nothing_committed(void **state)
 {
-    sweep_over(*state, &(struct sweep){"no memory for good", FAULT_ALLOC, 0, ENOMEM}, 31);
+    sweep_over(*state, &(struct sweep){"no memory for good", FAULT_ALLOC, 0, ENOMEM}, 61);
 }
 
 /* ---- room on the disk ---- */
@@ -620,6 +620,148 @@ static void the_lanes_of_low_priority_pay_for_the_others(void **state)
     assert_int_equal(stats[2].messages, 1000);
 }
 
+/* ---- how large the files grow ---- */
+
+static uint64_t file_bytes(const struct fixture *f, const char *name)
+{
+    char path[128];
+    struct stat status;
+    (void)snprintf(path, sizeof path, "%s/%s", f->directory, name);
+    return stat(path, &status) == 0 ? (uint64_t)status.st_size : 0;
+}
+
+static void fifty_cycles_of_filling_and_draining_do_not_grow_the_file(void **state)
+{
+    struct fixture *f = *state;
+    uint64_t first = 0;
+    open_spool(f);
+    for (int cycle = 1; cycle <= 50; cycle++) {
+        for (unsigned i = 0; i < 2000; i++)
+            append(f, i % 3 ? "a payload" : "another payload, of another size than the others");
+        commit(f);
+        assert_int_equal(deliver_all(f), 2000);
+        export_rows(f);
+        commit(f); /* what was exported is pruned */
+        assert_int_equal(spool_checkpoint(f->spool), 0);
+        if (cycle == 5)
+            first = database_bytes(f);
+    }
+    print_message("# after 5 cycles %llu bytes, after 50 %llu\n", (unsigned long long)first,
+                  (unsigned long long)database_bytes(f));
+    assert_true(database_bytes(f) <= first + 64 * 1024); /* longer numbers */
+}
+
+/* Stated in docs/operation.md, "What max_bytes counts". */
+static void check_max_bytes(struct fixture *f, size_t payload, uint64_t max_bytes)
+{
+    static char bytes[20000];
+    memset(bytes, 'x', sizeof bytes);
+    empty_folder(f);
+    f->lane.limits.max_bytes = max_bytes;
+    open_spool(f);
+    struct spool_message message = make_message("");
+    for (uint64_t sum = 0; sum < 2 * max_bytes; sum += spool_charge(&message)) {
+        uint64_t id;
+        message.payload = (struct spool_bytes){bytes, payload};
+        assert_int_equal(spool_append(f->spool, &message, &f->now, &id), 0);
+        if (id % FILL_BATCH != 0)
+            continue;
+        unsigned ended;
+        bool more;
+        assert_int_equal(spool_retain(f->spool, &f->now, 2000, &ended, &more), 0);
+        commit(f);
+        export_rows(f);
+    }
+    close_spool(f);
+    print_message("# payload %zu: max_bytes %llu, file %llu\n", payload,
+                  (unsigned long long)max_bytes, (unsigned long long)database_bytes(f));
+    uint64_t records = f->options.keep_failures_count * 200;
+    uint64_t batch = FILL_BATCH * spool_charge(&message);
+    assert_true(database_bytes(f) <= max_bytes + max_bytes / 32 + batch + records);
+}
+
+static void the_file_exceeds_max_bytes_by_no_more_than_stated(void **state)
+{
+    static const size_t payloads[] = {20, 256, 900, 1500, 2100, 3000, 4300, 16000};
+    struct fixture *f = *state;
+    f->options.keep_failures_count = 1000;
+    for (size_t i = 0; i < sizeof payloads / sizeof *payloads; i++)
+        check_max_bytes(f, payloads[i], 8 << 20);
+}
+
+/* A program that reads a row, and then waits for somebody to press a key. */
+static sqlite3 *hold_a_snapshot(const struct fixture *f, sqlite3_stmt **ret)
+{
+    char path[128];
+    sqlite3 *db;
+    (void)snprintf(path, sizeof path, "%s/spool.db", f->directory);
+    assert_int_equal(sqlite3_open_v2(path, &db, SQLITE_OPEN_READONLY, NULL), SQLITE_OK);
+    assert_int_equal(sqlite3_prepare_v2(db, "SELECT key FROM message", -1, ret, NULL),
+                     SQLITE_OK);
+    assert_int_equal(sqlite3_step(*ret), SQLITE_ROW);
+    return db;
+}
+
+static void let_go(sqlite3 *db, sqlite3_stmt *stmt)
+{
+    assert_int_equal(sqlite3_finalize(stmt), SQLITE_OK);
+    assert_int_equal(sqlite3_close(db), SQLITE_OK);
+}
+
+/* 64 MiB, and what it takes to record the ends of 5,000 messages. */
+enum { WAL_BOUND = (64 << 20) + (16 << 20) };
+
+static void a_reader_that_lets_go_never_makes_the_wal_grow_beyond_its_bound(void **state)
+{
+    struct fixture *f = *state;
+    uint64_t largest = 0;
+    open_spool(f);
+    fill(f, 0, 100);
+    for (int round = 0; round < 100; round++) {
+        sqlite3_stmt *stmt;
+        sqlite3 *db = hold_a_snapshot(f, &stmt);
+        fill(f, 0, 200); /* while it reads */
+        let_go(db, stmt);
+        fill(f, 0, 1);
+        uint64_t size = file_bytes(f, "spool.db-wal");
+        largest = size > largest ? size : largest;
+    }
+    print_message("# largest WAL under readers of 200 messages each: %llu\n",
+                  (unsigned long long)largest);
+    assert_in_range(largest, 1, 8 << 20);
+}
+
+static void a_reader_that_never_ends_stops_new_messages_at_the_bound_of_the_wal(void **state)
+{
+    struct fixture *f = *state;
+    uint64_t id = 0;
+    int r = 0;
+    sqlite3_stmt *stmt;
+    open_spool(f);
+    fill(f, 0, 100);
+    sqlite3 *db = hold_a_snapshot(f, &stmt);
+    for (unsigned i = 0; i < 200000 && r == 0; i++) {
+        r = append_kilobyte(f, 0, &id);
+        if (r == 0 && i % FILL_BATCH == FILL_BATCH - 1)
+            commit(f);
+    }
+    assert_int_equal(r, SPOOL_E_DISK);
+    assert_non_null(strstr(spool_error(f->spool), "write-ahead log has grown to 6"));
+    for (unsigned i = 0; i < 5000; i++) {
+        deliver(f, next_id(f)); /* goes on */
+        if (i % FILL_BATCH == FILL_BATCH - 1)
+            commit(f);
+    }
+    uint64_t size = file_bytes(f, "spool.db-wal");
+    print_message("# WAL under a reader that never ends: %llu\n", (unsigned long long)size);
+    assert_in_range(size, 60 << 20, WAL_BOUND);
+    assert_int_equal(append_kilobyte(f, 0, &id), SPOOL_E_DISK);
+    let_go(db, stmt);
+    assert_int_equal(append_kilobyte(f, 0, &id), 0);
+    commit(f);
+    assert_int_equal(ledger_of(f).ended[SPOOL_EVICTED], 0);
+}
+
 /* ---- */
 
 /* In memory where that is possible: the sweeps sync ten thousand times. */
@@ -637,6 +779,7 @@ static int setup_fast(void **state)
 }
 
 #define ON_FOLDER(name) cmocka_unit_test_setup_teardown(name, setup_fast, teardown)
+#define ON_DISK(name)   cmocka_unit_test_setup_teardown(name, setup_closed, teardown)
 
 int main(void)
 {
@@ -649,6 +792,10 @@ int main(void)
         ON_FOLDER(evicting_that_makes_no_room_stops_at_its_bound),
         ON_FOLDER(refused_by_a_short_disk_is_taken_when_there_is_room_again),
         ON_FOLDER(the_lanes_of_low_priority_pay_for_the_others),
+        ON_FOLDER(fifty_cycles_of_filling_and_draining_do_not_grow_the_file),
+        ON_DISK(a_reader_that_lets_go_never_makes_the_wal_grow_beyond_its_bound),
+        ON_DISK(a_reader_that_never_ends_stops_new_messages_at_the_bound_of_the_wal),
+        ON_FOLDER(the_file_exceeds_max_bytes_by_no_more_than_stated),
         ON_FOLDER(an_allocation_that_fails_anywhere_loses_nothing_committed),
         ON_FOLDER(memory_that_stays_short_from_anywhere_loses_nothing_committed),
     };
