@@ -10,6 +10,7 @@ import sys
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
 
+from machine import install  # noqa: E402
 from processes import daemon_path, find, folder, run  # noqa: E402
 from tap import case, check, equal, run_all, skip  # noqa: E402
 
@@ -38,17 +39,6 @@ WANTED = {
 def text_of(*parts):
     with open(os.path.join(*parts), encoding="utf-8") as file:
         return file.read()
-
-
-def install(stage):
-    build = os.environ.get("SPOOLD_BUILD")
-    if not build:
-        skip("SPOOLD_BUILD does not name a build folder")
-    environment = dict(os.environ, DESTDIR=stage)
-    result = subprocess.run(["cmake", "--install", build, "--prefix", "/usr"], env=environment,
-                            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
-    equal(result.returncode, 0, "cmake --install: " + result.stdout.decode(errors="replace"))
-    return result.stdout.decode(errors="replace")
 
 
 def analyze(stage, *arguments):
