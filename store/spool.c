@@ -42,7 +42,8 @@ enum {
     LOCK_WAIT_NS = 10 * 1000 * 1000,
     CLOCK_WRITE_MS = 1000,
     CLOCK_FIRST_WRITE_MS = 60 * 1000,
-    WAL_PAGES = 1000,   /* a checkpoint is due */
+    WAL_PAGES = 1000,       /* a checkpoint is due */
+    WAL_LARGE_PAGES = 4000, /* only by a reader: then the file is cut, too */
     LOOK_PAGES = 16384, /* a database up to this is looked through at each open: see below */
 };
 
@@ -836,7 +837,9 @@ int spool_checkpoint(struct spool *spool)
         return spool->failed;
     spool_end_scan(spool);
     (void)sqlite3_busy_timeout(spool->db, 0); /* never fails; whoever reads is not waited for */
-    int rc = sqlite3_wal_checkpoint_v2(spool->db, NULL, SQLITE_CHECKPOINT_RESTART, NULL, NULL);
+    int mode = spool->wal_pages >= WAL_LARGE_PAGES ? SQLITE_CHECKPOINT_TRUNCATE
+                                                   : SQLITE_CHECKPOINT_RESTART;
+    int rc = sqlite3_wal_checkpoint_v2(spool->db, NULL, mode, NULL, NULL);
     (void)sqlite3_busy_timeout(spool->db, BUSY_TIMEOUT_MS);
     if (rc == SQLITE_OK)
         spool->wal_pages = 0;
@@ -880,6 +883,8 @@ int spool_commit(struct spool *spool, const struct spool_time *now)
         r = note_mark(spool, false);
         if (r < 0)
             return spool_fail(spool, r, MARK_NAME ": %s", strerror(-r));
+        if (spool->wal_pages >= WAL_LARGE_PAGES)
+            return spool_checkpoint(spool);
         bool is_due = spool->wal_pages >= WAL_PAGES || spool->disk_is_low;
         return is_due ? checkpoint(spool) : 0;
     }

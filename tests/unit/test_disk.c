@@ -759,6 +759,7 @@ static void a_reader_that_never_ends_stops_new_messages_at_the_bound_of_the_wal(
     let_go(db, stmt);
     assert_int_equal(append_kilobyte(f, 0, &id), 0);
     commit(f);
+    assert_in_range(file_bytes(f, "spool.db-wal"), 1, 1 << 20);
     assert_int_equal(ledger_of(f).ended[SPOOL_EVICTED], 0);
 }
 
