@@ -226,6 +226,8 @@ static void look_at_records(struct check *check, sqlite3_stmt *stmt)
     uint64_t newest = number(stmt, 1);
     uint64_t waiting = number(stmt, 2);
     uint64_t ended = number(stmt, 3);
+    uint64_t pruned = number(stmt, 4); /* beyond exported where too many waited */
+    uint64_t whole_from = exported > pruned ? exported : pruned;
     if (newest != check->last_seq)
         find(check, SPOOL_PART_OUTCOMES,
              "the newest outcome is %llu, the ledger has come to %llu", shown(stmt, 1),
@@ -234,12 +236,12 @@ static void look_at_records(struct check *check, sqlite3_stmt *stmt)
         find(check, SPOOL_PART_OUTCOMES,
              "outcomes up to %llu were exported, but there are %llu only", shown(stmt, 0),
              (unsigned long long)check->last_seq);
-    else if (newest >= exported && waiting != newest - exported)
+    else if (newest >= whole_from && waiting != newest - whole_from)
         find(check, SPOOL_PART_OUTCOMES,
              "of the outcomes from %llu to %llu, which are not in the audit file yet, %llu are "
              "missing",
-             (unsigned long long)exported + 1, (unsigned long long)newest,
-             (unsigned long long)(newest - exported - waiting));
+             (unsigned long long)whole_from + 1, (unsigned long long)newest,
+             (unsigned long long)(newest - whole_from - waiting));
     if (ended != check->last_seq)
         find(check, SPOOL_PART_OUTCOMES,
              "the ledger counts %llu outcomes, they are numbered up to %llu", shown(stmt, 3),
@@ -250,9 +252,9 @@ static int look_at_outcomes(struct check *check)
 {
     return each_row(check,
                     "SELECT exported_seq, (SELECT coalesce(max(seq), 0) FROM outcome),"
-                    " (SELECT count(*) FROM outcome WHERE seq > exported_seq),"
+                    " (SELECT count(*) FROM outcome WHERE seq > max(exported_seq, pruned_seq)),"
                     " (SELECT sum(delivered + evicted + expired + rejected + dropped + damaged)"
-                    " FROM lane) FROM spool",
+                    " FROM lane), pruned_seq FROM spool",
                     look_at_records);
 }
 

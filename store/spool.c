@@ -298,8 +298,8 @@ static int look_through(struct spool *spool)
         " FROM lane LEFT JOIN (SELECT key >> 48 AS l, count(*) AS n, sum(charge) AS b"
         " FROM message GROUP BY 1) ON l = number"
         " WHERE messages <> coalesce(n, 0) OR bytes <> coalesce(b, 0) LIMIT 1), 'ok')",
-        "SELECT CASE (SELECT count(*) FROM outcome WHERE seq > exported_seq)"
-        " WHEN (SELECT max(last_seq) FROM lane) - exported_seq THEN 'ok'"
+        "SELECT CASE (SELECT count(*) FROM outcome WHERE seq > max(exported_seq, pruned_seq))"
+        " WHEN (SELECT max(last_seq) FROM lane) - max(exported_seq, pruned_seq) THEN 'ok'"
         " ELSE 'outcomes that were not exported are missing' END FROM spool"
         " WHERE EXISTS (SELECT 1 FROM lane) UNION ALL SELECT 'ok' LIMIT 1",
     };
