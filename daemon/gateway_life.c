@@ -132,6 +132,9 @@ static const char *spool_remedy(int condition)
     case SPOOL_E_LANES:
         return "use the names of older lanes again, or wait until their records are gone "
                "(audit.keep)";
+    case -EROFS:
+        return "where systemd keeps the daemon from writing there, name the folder in "
+               "ReadWritePaths= (systemctl edit mqtt-spoold)";
     default:
         return "see the folder's permissions and the disk";
     }
