@@ -172,6 +172,8 @@ class _Run:
             self.link.url, spool={"directory": os.path.join(self.disk, "spool")},
             audit={"file": os.path.join(self.disk, _AUDIT[1])},
             retention={"max_messages": LIMIT},
+            lanes=[{"name": "large", "topics": ["load/p%d/#" % (len(SIZES) - 1)], "priority": 10,
+                    "max_messages": LIMIT // 5}],
             uplink={"window": WINDOW, "backoff": {"min": "10ms", "max": "50ms"}})
         self.gateway.spool = os.path.join(self.disk, "spool")
         self.log = os.path.join(self.folder, "power.log")
