@@ -2,7 +2,8 @@
  * test_lanes.c - several lanes in one spool: turns, limits, ledgers, and lanes that come and go
  *
  * The order in which lanes are served is compared place by place: each lane has a letter, and
- * what is handed out is a word.
+ * what is handed out is a word. The model test does random things to a spool whose lanes change
+ * all the time, and to a plain array; its seed is printed, SPOOL_TEST_SEED repeats a run.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -10,6 +11,8 @@
 #include <stdint.h>
 /* after the above */
 #include <cmocka.h>
+
+#include <time.h>
 
 #include "tests/support/spool_fixture.h"
 
@@ -638,6 +641,217 @@ static void too_many_lanes_are_refused_and_nothing_changes(void **state)
     assert_int_equal(spool_lane_count(f->spool), SPOOL_LANES_MAX + 4);
 }
 
+/* ---- a model ---- */
+
+enum { NAMES = 5, IDS = 20000, STEPS = 6000 };
+enum state { NOWHERE, IN_BATCH, PENDING, IN_FLIGHT, SETTLED, ENDED };
+
+static const char *const names[NAMES] = {"default", "a", "b", "c", "d"};
+
+struct model {
+    struct fixture *f;
+    struct spool_lane lanes[NAMES]; /* as configured */
+    size_t count;
+    unsigned name[IDS]; /* by id: of its lane, for ever */
+    enum state state[IDS];
+    uint64_t last_seq;
+    unsigned evicted;
+};
+
+static unsigned roll(unsigned sides)
+{
+    return (unsigned)rand() % sides;
+}
+
+static unsigned name_of(const char *text)
+{
+    for (unsigned i = 0; i < NAMES; i++) {
+        if (strcmp(names[i], text) == 0)
+            return i;
+    }
+    fail_msg("no lane has the name %s", text);
+    return 0;
+}
+
+/* Lane "default" and some of the others, in any order, with any limits. */
+static void model_lanes(struct model *m)
+{
+    unsigned order[NAMES] = {0, 1, 2, 3, 4};
+
+    m->count = 1 + roll(NAMES);
+    for (size_t i = 1; i < NAMES; i++) {
+        unsigned other = 1 + roll(NAMES - 1);
+        unsigned kept = order[i];
+
+        order[i] = order[other];
+        order[other] = kept;
+    }
+    for (size_t i = 0; i < m->count; i++) {
+        m->lanes[i] = lane_named(m->f, names[order[i]], (int)roll(3));
+        m->lanes[i].limits.max_messages = 5 + roll(60);
+    }
+}
+
+/* The oldest of its lane that was pending in the last commit; 0: none. */
+static uint64_t oldest_pending(const struct model *m, unsigned name)
+{
+    for (uint64_t id = 1; id < IDS; id++) {
+        if (m->state[id] == PENDING && m->name[id] == name)
+            return id;
+    }
+    return 0;
+}
+
+static int compare_record(void *context, const struct spool_record *record)
+{
+    struct model *m = context;
+
+    assert_int_equal(record->seq, m->last_seq + 1);
+    assert_int_equal(name_of(record->lane), m->name[record->id]);
+    if (record->outcome == SPOOL_DELIVERED) {
+        assert_int_equal(m->state[record->id], SETTLED);
+    } else {
+        assert_int_equal(record->outcome, SPOOL_EVICTED);
+        assert_int_equal(record->id, oldest_pending(m, m->name[record->id]));
+        m->evicted++;
+    }
+    m->state[record->id] = ENDED;
+    m->last_seq = record->seq;
+    return 0;
+}
+
+static void model_commit(struct model *m)
+{
+    uint64_t left[NAMES] = {0};
+
+    commit(m->f);
+    for (uint64_t id = 1; id < IDS; id++) {
+        if (m->state[id] == IN_BATCH)
+            m->state[id] = PENDING;
+    }
+    assert_int_equal(spool_each_record(m->f->spool, m->last_seq, false, 0, compare_record, m),
+                     0);
+    for (uint64_t id = 1; id < IDS; id++) {
+        assert_int_not_equal(m->state[id], SETTLED);
+        if (m->state[id] == PENDING || m->state[id] == IN_FLIGHT)
+            left[m->name[id]]++;
+    }
+    for (unsigned name = 0; name < NAMES; name++) {
+        if (left[name] > 0 || knows_lane(m->f, names[name]))
+            assert_int_equal(stats_of_lane(m->f, names[name]).messages, left[name]);
+    }
+    check_sum(m->f);
+}
+
+static void model_append(struct model *m)
+{
+    unsigned lane = roll((unsigned)m->count);
+    uint64_t id = append_to(m->f, lane);
+
+    assert_in_range(id, 1, IDS - 1);
+    m->name[id] = name_of(m->lanes[lane].name);
+    m->state[id] = IN_BATCH;
+}
+
+static void model_next(struct model *m)
+{
+    struct spool_message message;
+    int r = spool_next(m->f->spool, &m->f->now, &message);
+
+    if (r == SPOOL_E_EMPTY) {
+        for (unsigned name = 0; name < NAMES; name++)
+            assert_int_equal(oldest_pending(m, name), 0);
+        return;
+    }
+    assert_int_equal(r, 0);
+    assert_int_equal(message.id, oldest_pending(m, m->name[message.id]));
+    m->state[message.id] = IN_FLIGHT;
+}
+
+static void model_answer(struct model *m, bool is_delivered)
+{
+    uint64_t first = roll(IDS);
+
+    for (uint64_t i = 0; i < IDS; i++) {
+        uint64_t id = (first + i) % IDS;
+
+        if (m->state[id] != IN_FLIGHT)
+            continue;
+        if (is_delivered)
+            deliver(m->f, id);
+        else
+            assert_int_equal(spool_return(m->f->spool, id, 0), 0);
+        m->state[id] = is_delivered ? SETTLED : PENDING;
+        return;
+    }
+}
+
+static void model_restart(struct model *m)
+{
+    close_spool(m->f);
+    for (uint64_t id = 1; id < IDS; id++) {
+        if (m->state[id] == IN_BATCH)
+            m->state[id] = NOWHERE;
+        else if (m->state[id] == IN_FLIGHT || m->state[id] == SETTLED)
+            m->state[id] = PENDING;
+    }
+    if (roll(2) == 0)
+        model_lanes(m);
+    open_with(m->f, m->lanes, m->count);
+}
+
+/* A batch from which something was evicted is committed, as the gateway does it. */
+static void model_retain(struct model *m)
+{
+    unsigned before = m->evicted;
+    bool more;
+    unsigned ended;
+
+    model_commit(m);
+    ended = retain(m->f, 1 + roll(30), &more);
+    model_commit(m);
+    assert_int_equal(m->evicted - before, ended);
+}
+
+static void model_step(struct model *m)
+{
+    unsigned what = roll(100);
+
+    if (what < 40) {
+        model_append(m);
+    } else if (what < 60) {
+        model_commit(m);
+        model_next(m);
+    } else if (what < 72) {
+        model_answer(m, true);
+    } else if (what < 80) {
+        model_answer(m, false);
+    } else if (what < 92) {
+        model_retain(m);
+    } else if (what < 98) {
+        model_lanes(m);
+        set_lanes_to(m->f, m->lanes, m->count);
+    } else {
+        model_restart(m);
+    }
+}
+
+static void random_steps_agree_with_a_model(void **state)
+{
+    static struct model m;
+    const char *given = getenv("SPOOL_TEST_SEED");
+    unsigned seed = given ? (unsigned)strtoul(given, NULL, 10) : (unsigned)time(NULL);
+
+    printf("# SPOOL_TEST_SEED=%u\n", seed);
+    srand(seed);
+    m.f = *state;
+    model_lanes(&m);
+    open_with(m.f, m.lanes, m.count);
+    for (int step = 0; step < STEPS; step++)
+        model_step(&m);
+    assert_true(m.evicted > 0);
+}
+
 #define ON_FOLDER(name) cmocka_unit_test_setup_teardown(name, setup_closed, teardown)
 
 int main(void)
@@ -661,6 +875,7 @@ int main(void)
         ON_FOLDER(a_lane_that_comes_back_takes_its_messages_over),
         ON_FOLDER(a_lane_of_which_nothing_is_left_is_forgotten_at_the_next_start),
         ON_FOLDER(too_many_lanes_are_refused_and_nothing_changes),
+        ON_FOLDER(random_steps_agree_with_a_model),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
