@@ -111,6 +111,7 @@ struct spool {
 
     struct spool_clock clock;
     bool is_clock_written; /* since the open */
+    uint64_t shift_end;    /* while the clock is to jump: up to which id a commit moves */
     bool is_clock_wanted;  /* by the next commit, whatever else it has to write */
     int64_t opened_clock_ms;
     struct spool_clock_state written_clock; /* as it is on disk */

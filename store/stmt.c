@@ -54,6 +54,8 @@ static const char *const stmt_sql[STMT_COUNT] = {
     [STMT_EXPIRED] =
         "SELECT key, charge FROM message WHERE expires_at <= ?1 ORDER BY expires_at",
     [STMT_NEXT_EXPIRY] = "SELECT min(expires_at) FROM message WHERE expires_at > ?1",
+    [STMT_NTH_KEY] = "SELECT key FROM message WHERE key BETWEEN ?1 AND ?2 ORDER BY key"
+                     " LIMIT 1 OFFSET ?3",
     [STMT_SHIFT] = "UPDATE message SET accepted_at = accepted_at + ?3,"
                    " expires_at = expires_at + ?3 WHERE key BETWEEN ?1 AND ?2",
     [STMT_SHIFT_RECORDS] =

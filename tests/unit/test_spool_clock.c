@@ -465,11 +465,100 @@ static void run_history(void **state)
     ledger_of(world->f);
 }
 
+/* ---- many messages since a boot in 1970 ---- */
+
+enum { MANY = 10000 };
+
+static void boot_in_1970_with_many(struct fixture *f)
+{
+    append_many(f, 1);
+    spool_keep_time(f->spool);
+    commit(f);
+    close_spool(f);
+    f->now = (struct spool_time){.boot_ms = 1000, .wall_ms = 1000};
+    memcpy(f->options.boot_id, BOOT_B, sizeof BOOT_B);
+    open_spool(f);
+    append_many(f, MANY);
+    pass_time(f, HOUR);
+    for (uint64_t id = 1; id <= 10; id++)
+        assert_int_equal(next_id(f), id);
+    assert_int_equal(spool_return(f->spool, 1, 0), 0); /* their ages are in memory, too */
+    assert_int_equal(spool_return(f->spool, 5, 0), 0);
+    f->now.wall_ms = INT64_C(1700000000000) + 3 * DAY;
+    f->now.wall_credible = true;
+    (void)stats_of(f);
+    assert_true(spool_has_work(f->spool));
+}
+
+static unsigned commits_until_quiet(struct fixture *f)
+{
+    unsigned commits = 0;
+
+    for (; spool_has_work(f->spool) && commits < 100; commits++)
+        commit(f);
+    return commits;
+}
+
+static unsigned retain_once(struct fixture *f)
+{
+    unsigned ended;
+    bool more;
+
+    assert_int_equal(spool_retain(f->spool, &f->now, 2 * MANY, &ended, &more), 0);
+    commit(f);
+    return ended;
+}
+
+/* The first is as old as the days off, all others are an hour old: max_age says so. */
+static void check_ages(struct fixture *f)
+{
+    struct spool_limits limits = f->lane.limits;
+
+    assert_in_range(stats_of(f).oldest_age_ms, 3 * DAY - HOUR, 3 * DAY);
+    limits.max_age_ms = 2 * (uint64_t)HOUR;
+    set_limits(f, limits);
+    assert_int_equal(retain_once(f), 1);
+    pass_time(f, HOUR - 1);
+    assert_int_equal(retain_once(f), 0);
+    pass_time(f, 1);
+    assert_in_range(retain_once(f), MANY - 10, MANY);
+}
+
+static void they_are_moved_in_steps_that_hold_nobody_up(void **state)
+{
+    struct fixture *f = *state;
+
+    boot_in_1970_with_many(f);
+    assert_in_range(commits_until_quiet(f), 3, 20);
+    check_ages(f);
+}
+
+static void a_crash_between_the_steps_moves_nobody_twice(void **state)
+{
+    struct fixture *f = *state;
+
+    boot_in_1970_with_many(f);
+    for (int i = 0; i < 2; i++) {
+        commit(f);
+        reopen_spool(f);
+        (void)stats_of(f);
+        assert_true(spool_has_work(f->spool));
+        append_many(f, 1);
+    }
+    (void)commits_until_quiet(f);
+    check_ages(f);
+}
+
 enum { HISTORIES = sizeof histories / sizeof *histories };
 
 int main(void)
 {
-    struct CMUnitTest tests[HISTORIES];
+    struct CMUnitTest tests[HISTORIES + 2] = {
+        [HISTORIES] = cmocka_unit_test_setup_teardown(
+            they_are_moved_in_steps_that_hold_nobody_up, setup, teardown),
+        [HISTORIES + 1] = cmocka_unit_test_setup_teardown(
+            a_crash_between_the_steps_moves_nobody_twice, setup, teardown),
+    };
 
     for (size_t i = 0; i < HISTORIES; i++)
         tests[i] = (struct CMUnitTest){.name = histories[i].name,
