@@ -797,7 +797,8 @@ def files_and_database_agree_whatever_is_exported():
             equal((seen["verdict"], seen["lines"], seen["database"]),
                   ("sound", exported, {"running": hold, "balanced": True, "counts_compared": True,
                                        "accepted": 10, "ended": 7, "spooled": 3,
-                                       "exported_seq": exported, "waiting": 7 - exported}))
+                                       "exported_seq": exported, "waiting": 7 - exported,
+                                       "pruned": 0}))
     says(tool("audit", "--directory", made.directory, made.audit, wanted=OK), "verdict   sound",
          "10 accepted, 7 ended, 3 spooled", "the daemon runs")
 
