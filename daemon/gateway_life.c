@@ -14,6 +14,7 @@
 #include "gateway-private.h"
 
 #define DISCONNECT_MS     4500
+#define SALVAGE_MS        3600000 /* some 10 s for a million messages on a fast disk */
 #define EVICTED_LOG_MS    10000
 #define USEC_PER_MS       UINT64_C(1000)
 #define TIMER_ACCURACY_US 1000
@@ -156,6 +157,7 @@ static int salvage_spool(struct gateway *gateway, const struct spool_options *op
 
     log_error("spool_damaged directory=%s error=\"%s\" salvaging=yes", options->directory,
               spool_open_error());
+    service_need_time(SALVAGE_MS);
     service_status("salvaging a damaged spool");
     int r = spool_salvage(options, &history, salvage);
     if (r != 0)

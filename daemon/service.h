@@ -27,6 +27,8 @@ void service_ready(void);
 void service_stopping(void);
 /* RELOADING=1 with the monotonic time, then service_ready() when done. */
 void service_reloading(void);
+/* The start takes longer than a start should: up to so much. */
+void service_need_time(uint64_t ms);
 /* One line for `systemctl status`. */
 void service_status(const char *format, ...) PRINTF_LIKE(1, 2);
 

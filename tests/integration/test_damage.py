@@ -123,6 +123,7 @@ def overwritten_pages_cost_only_what_was_on_them():
                  "salvaged=%d damaged=%d" % (COUNT - ledger["damaged"], ledger["damaged"]),
                  "moved_to=" + aside(gateway)[0], "remedy="):
         check(word in log, "the log lacks %r" % word, log)
+    check(any("EXTEND_TIMEOUT_USEC=" in text for text in gateway.notifications), "time to do it")
     for line in gateway.outcomes("damaged"):
         equal(line["reason"], "corrupt")
         check(line["id"] in stored, "an id that was given out", line)

@@ -259,7 +259,7 @@ static void check_whole(struct fixture *f, unsigned ended, unsigned last)
     (void)ledger_of(f);
     for (int r; (r = spool_next(f->spool, &f->now, &message)) != SPOOL_E_EMPTY;) {
         assert_int_equal(r, 0);
-        assert_in_range(message.id, 1, last);
+        assert_in_range(message.id, ended + 1, last);
         check_message(&message);
         handed_out[message.id]++;
         deliver(f, message.id);
@@ -291,7 +291,9 @@ static void check_whole(struct fixture *f, unsigned ended, unsigned last)
     close_spool(f);
 }
 
-static bool open_or_salvage(struct fixture *f, struct spool_salvage *ret)
+static bool open_or_salvage(struct fixture *f,
+                            const struct spool_history *history,
+                            struct spool_salvage *ret)
 {
     f->options.now = f->now;
     int r = spool_open(&f->options, &f->spool);
@@ -301,7 +303,7 @@ static bool open_or_salvage(struct fixture *f, struct spool_salvage *ret)
         print_error("spool_open: %d %s\n", r, spool_open_error());
     assert_int_equal(r, SPOOL_E_DAMAGED);
     assert_true(strlen(spool_open_error()) > 0);
-    r = spool_salvage(&f->options, NULL, ret);
+    r = spool_salvage(&f->options, history, ret);
     if (r != 0)
         print_error("spool_salvage: %d %s\n", r, spool_open_error());
     assert_int_equal(r, 0);
@@ -313,7 +315,7 @@ static bool open_or_salvage(struct fixture *f, struct spool_salvage *ret)
 static struct spool_salvage must_salvage(struct fixture *f)
 {
     struct spool_salvage salvage = {0};
-    assert_true(open_or_salvage(f, &salvage));
+    assert_true(open_or_salvage(f, NULL, &salvage));
     return salvage;
 }
 
@@ -603,6 +605,38 @@ static void moves_that_were_cut_short_are_finished(void **state)
     check_whole(f, EXPORTED, MESSAGES);
 }
 
+/* Twice in one second: the names differ. */
+static void what_was_moved_aside_is_never_written_over(void **state)
+{
+    struct fixture *f = *state;
+    struct spool_salvage first;
+    struct spool_salvage second;
+    store_history(f);
+    assert_int_equal(spool_salvage(&f->options, NULL, &first), 0);
+    int64_t size = size_of(f->directory, first.moved_to);
+    assert_int_equal(spool_salvage(&f->options, NULL, &second), 0);
+    assert_string_not_equal(first.moved_to, second.moved_to);
+    assert_int_equal(size_of(f->directory, first.moved_to), size);
+    assert_int_equal(spool_count_damaged(f->directory), 2);
+    open_spool(f);
+    check_whole(f, EXPORTED, MESSAGES);
+}
+
+/* No page is damaged, but a message is gone from the middle. */
+static void wrong_counts_are_noticed_in_a_small_spool(void **state)
+{
+    struct fixture *f = *state;
+    store_history(f);
+    tamper(f, "DELETE FROM message WHERE key = 400");
+    struct spool_salvage salvage = must_salvage(f);
+    assert_int_equal(salvage.damaged, 1);
+    assert_int_equal(records_of(f, 400).record.outcome, SPOOL_DAMAGED);
+    close_spool(f);
+    tamper(f, "DELETE FROM outcome WHERE seq = 180");
+    salvage = must_salvage(f);
+    check_whole(f, ENDED, MESSAGES);
+}
+
 static void damage_met_at_work_is_salvaged_by_the_next_open(void **state)
 {
     struct fixture *f = *state;
@@ -684,6 +718,8 @@ static void each_damaged_copy_opens_or_is_salvaged_and_nothing_is_made_up(void *
     struct fixture *f = *state;
     unsigned salvaged = 0;
     uint64_t kept = 0, lost = 0;
+    struct lines exported = {1, EXPORTED}; /* the audit file is as it was */
+    const struct spool_history history = {each_line, &exported};
     enum { IN_LOG = 100 };
     char whole[] = "/tmp/spool-test-XXXXXX";
     char live[] = "/tmp/spool-test-XXXXXX";
@@ -704,10 +740,10 @@ static void each_damaged_copy_opens_or_is_salvaged_and_nothing_is_made_up(void *
         damage(f->directory, what);
         if (getenv("SPOOL_TEST_VERBOSE"))
             print_message("copy %u, seed %llu: %s\n", i, (unsigned long long)start, what);
-        bool was_salvaged = open_or_salvage(f, &salvage);
+        bool was_salvaged = open_or_salvage(f, &history, &salvage);
         if (drain_or_meet_damage(f)) {
             assert_false(was_salvaged);
-            was_salvaged = open_or_salvage(f, &salvage);
+            was_salvaged = open_or_salvage(f, &history, &salvage);
             assert_true(was_salvaged);
         } else {
             open_spool(f);
@@ -747,6 +783,8 @@ int main(void)
         ON_FOLDER(what_the_audit_file_knows_has_ended_is_not_sent_again),
         ON_FOLDER(the_database_of_another_program_is_left_alone),
         ON_FOLDER(moves_that_were_cut_short_are_finished),
+        ON_FOLDER(what_was_moved_aside_is_never_written_over),
+        ON_FOLDER(wrong_counts_are_noticed_in_a_small_spool),
         ON_FOLDER(damage_met_at_work_is_salvaged_by_the_next_open),
         ON_FOLDER(each_damaged_copy_opens_or_is_salvaged_and_nothing_is_made_up),
     };
