@@ -106,7 +106,8 @@ static int make_room(struct spool *spool,
                      const struct spool_time *now,
                      uint64_t charge)
 {
-    uint64_t freed = 1;
+    uint64_t missing = spool->batch_charge + charge - spool->disk_room;
+    uint64_t freed = 2 * missing <= spool->disk_credit; /* else all would be in vain */
     while (spool->batch_charge + charge > spool->disk_room && freed > 0) {
         int r = evict_step(spool, lane->priority, now, &freed);
         if (r == 0)
