@@ -90,7 +90,8 @@ const struct config_key config_keys[] = {
 
     {"uplink.brokers", CONFIG_KIND_STRINGS, CONFIG_REQUIRED, NULL,
      RANGE(1, 16), AT(uplink.brokers),
-     .count_offset = offsetof(struct config, uplink.broker_count), .check = config_check_broker},
+     .count_offset = offsetof(struct config, uplink.broker_count),
+     .check = config_check_broker},
     {"uplink.client_id", CONFIG_KIND_STRING, 0, "\"gw-%H\"",
      RANGE(1, 65535), AT(uplink.client_id), .check = config_check_mqtt_text},
     {"uplink.protocol", CONFIG_KIND_UINT, 0, "5", RANGE(4, 5), AT(uplink.protocol)},

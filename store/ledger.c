@@ -3,21 +3,13 @@
  *
  * The whole ledger is the sum of the lanes' rows, the last id and the last seq
  * are their maxima; nothing is stored twice. A commit writes the rows that
- * changed. Lane numbers are given out once per name and never change, so that
- * reordering or removing lanes in the configuration moves no message, whether
- * at start or while the daemon runs; a lane that is no longer configured keeps
- * its messages and its counters and lives under the limits of lane "default".
- *
- * When neither a message nor a record of such a lane is left, the next start
- * forgets it and lane "default" takes its counters over; so the table stays
- * small whatever names come and go.
+ * changed. Which lanes there are is in lanes.c.
  */
 #include "salvage.h"
 #include "spool-private.h"
 
 #include <assert.h>
 #include <errno.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
@@ -28,30 +20,6 @@ bool spool_ledger_balances(const struct spool_ledger *ledger)
     for (int i = 0; i < SPOOL_OUTCOMES; i++)
         sum += ledger->ended[i];
     return sum == ledger->accepted;
-}
-
-static struct lane *find_lane(const struct spool *spool, const char *name)
-{
-    for (size_t i = 0; i < spool->lane_count; i++) {
-        if (strcmp(spool->lanes[i].name, name) == 0)
-            return &spool->lanes[i];
-    }
-    return NULL;
-}
-
-static int add_lane(struct spool *spool, const char *name, struct lane **ret)
-{
-    struct lane *lanes = realloc(spool->lanes, (spool->lane_count + 1) * sizeof *lanes);
-    if (!lanes)
-        return spool_fail(spool, -ENOMEM, "out of memory");
-    spool->lanes = lanes;
-    struct lane *lane = &lanes[spool->lane_count];
-    *lane = (struct lane){.name = strdup(name), .number = SPOOL_LANE_MAX + 1};
-    if (!lane->name)
-        return spool_fail(spool, -ENOMEM, "out of memory");
-    spool->lane_count++;
-    *ret = lane;
-    return 0;
 }
 
 static void read_lane(const struct stmt *stmt, struct lane *lane)
@@ -80,9 +48,9 @@ static int read_lane_row(struct spool *spool, const struct stmt *stmt)
     int64_t number = stmt_int(stmt, 0);
     if (number < 0 || number > SPOOL_LANE_MAX)
         return spool_fail(spool, -EBADMSG, "lane \"%s\" has an impossible number", name);
-    struct lane *lane = find_lane(spool, name);
+    struct lane *lane = lanes_find(spool, name);
     if (!lane) {
-        int r = add_lane(spool, name, &lane);
+        int r = lanes_add(spool, name, &lane);
         if (r != 0)
             return r;
     }
@@ -185,134 +153,9 @@ static int verify(struct spool *spool)
     return r;
 }
 
-/* Gives a number to each configured lane that the database does not know yet. */
-static int number_lanes(struct lane *lanes, size_t count)
-{
-    unsigned next = 0;
-    for (size_t i = 0; i < count; i++) {
-        if (lanes[i].number <= SPOOL_LANE_MAX && lanes[i].number >= next)
-            next = lanes[i].number + 1;
-    }
-    for (size_t i = 0; i < count; i++) {
-        struct lane *lane = &lanes[i];
-        if (lane->number <= SPOOL_LANE_MAX)
-            continue;
-        if (next > SPOOL_LANE_MAX)
-            return SPOOL_E_LANES;
-        lane->number = next++;
-        lane->cursor = lane_first_key(lane);
-    }
-    return 0;
-}
-
-/* Lanes that are not configured live as lane "default" does. */
-static void model_lanes(struct lane *lanes, size_t count, size_t configured)
-{
-    for (size_t i = 0; i < count; i++) {
-        struct lane *lane = &lanes[i];
-        const struct lane *model = i < configured ? lane : &lanes[0];
-        lane->index = (unsigned)(model - lanes);
-        lane->priority = model->priority;
-        lane->limits = model->limits;
-        lane->age_due_ms = INT64_MIN;
-    }
-}
-
-static int too_many_lanes(struct spool *spool)
-{
-    return spool_fail(spool, SPOOL_E_LANES,
-                      "more than %d lanes, with those that messages or records are left of",
-                      SPOOL_LANES_KNOWN_MAX);
-}
-
-/* ---- lanes that may be forgotten ---- */
-
-static int first_seq(struct spool *spool, uint64_t *ret)
-{
-    struct stmt *stmt = spool_stmt(spool, STMT_FIRST_SEQ);
-    int rc = stmt_step(stmt);
-    uint64_t seq = rc == SQLITE_ROW ? (uint64_t)stmt_int(stmt, 0) : 0;
-    int r = spool_result(spool, rc);
-    stmt_reset(stmt);
-    if (r == 0)
-        *ret = seq;
-    return r;
-}
-
-/* What it counted goes over to lane "default", so that the sum stays what it was. */
-static int forget_lane(struct spool *spool, struct lane *lane)
-{
-    struct spool_counters *heir = &spool->lanes[0].working;
-    const struct spool_counters *counters = &lane->working;
-    struct stmt *stmt = spool_stmt(spool, STMT_LANE_DROP);
-    stmt_bind_int(stmt, 1, lane->number);
-    int r = spool_result(spool, stmt_run(stmt));
-    if (r != 0)
-        return r;
-    heir->accepted += counters->accepted;
-    for (int i = 0; i < SPOOL_OUTCOMES; i++)
-        heir->ended[i] += counters->ended[i];
-    if (counters->last_id > heir->last_id)
-        heir->last_id = counters->last_id;
-    if (counters->last_seq > heir->last_seq)
-        heir->last_seq = counters->last_seq;
-    free(lane->name);
-    return 0;
-}
-
-/* Lanes that nobody configures and of which neither a message nor a record is left. */
-static int forget_lanes(struct spool *spool)
-{
-    uint64_t oldest_seq = 0;
-    int r = first_seq(spool, &oldest_seq);
-    size_t kept = spool->configured_count;
-    for (size_t i = kept; i < spool->lane_count; i++) {
-        struct lane *lane = &spool->lanes[i];
-        bool is_used = lane->working.messages > 0 ||
-                       (lane->working.last_seq > 0 && lane->working.last_seq >= oldest_seq);
-        if (r != 0 || is_used)
-            spool->lanes[kept++] = *lane;
-        else if ((r = forget_lane(spool, lane)) != 0)
-            spool->lanes[kept++] = *lane;
-    }
-    spool->lane_count = kept;
-    return r;
-}
-
-/* ---- the lanes of the configuration ---- */
-
-static int add_configured(struct spool *spool, const struct spool_lane *lanes, size_t count)
-{
-    for (size_t i = 0; i < count; i++) {
-        struct lane *lane;
-        int r = add_lane(spool, lanes[i].name, &lane);
-        if (r != 0)
-            return r;
-        lane->priority = lanes[i].priority;
-        lane->limits = lanes[i].limits;
-    }
-    spool->configured_count = count;
-    return 0;
-}
-
-/* In the transaction of the open. */
-static int settle_lanes(struct spool *spool)
-{
-    int r = forget_lanes(spool);
-    if (r != 0)
-        return r;
-    if (spool->lane_count > SPOOL_LANES_KNOWN_MAX ||
-        number_lanes(spool->lanes, spool->lane_count) != 0)
-        return too_many_lanes(spool);
-    model_lanes(spool->lanes, spool->lane_count, spool->configured_count);
-    if (turns_new(spool->lanes, spool->lane_count, &spool->turns) != 0)
-        return spool_fail(spool, -ENOMEM, "out of memory");
-    return ledger_write(spool);
-}
-
 int ledger_load(struct spool *spool, const struct spool_options *options)
 {
-    int r = add_configured(spool, options->lanes, options->lane_count);
+    int r = lanes_add_configured(spool, options->lanes, options->lane_count);
     if (r == 0)
         r = ledger_refresh(spool);
     if (r == 0)
@@ -320,7 +163,7 @@ int ledger_load(struct spool *spool, const struct spool_options *options)
     if (r == 0)
         r = spool_begin(spool);
     if (r == 0)
-        r = settle_lanes(spool);
+        r = lanes_settle(spool);
     if (r != 0)
         return r;
     spool->is_committing = true;
@@ -330,92 +173,6 @@ int ledger_load(struct spool *spool, const struct spool_options *options)
         return r;
     spool->in_transaction = false;
     ledger_commit(spool);
-    return 0;
-}
-
-/* All lanes in their new order; the plans move with them. Names of new ones are copied. */
-static size_t arrange_lanes(const struct spool *spool,
-                            const struct spool_lane *wanted,
-                            size_t count,
-                            struct lane *ret)
-{
-    size_t used = count;
-    for (size_t i = 0; i < count; i++) {
-        const struct lane *known = find_lane(spool, wanted[i].name);
-        ret[i] = known ? *known : (struct lane){.number = SPOOL_LANE_MAX + 1};
-        ret[i].priority = wanted[i].priority;
-        ret[i].limits = wanted[i].limits;
-    }
-    for (size_t i = 0; i < spool->lane_count; i++) {
-        bool is_wanted = false;
-        for (size_t j = 0; j < count && !is_wanted; j++)
-            is_wanted = strcmp(spool->lanes[i].name, wanted[j].name) == 0;
-        if (!is_wanted)
-            ret[used++] = spool->lanes[i];
-    }
-    return used;
-}
-
-/* Only when nothing can fail any more. */
-static void replace_lanes(struct spool *spool,
-                          struct lane *lanes,
-                          size_t count,
-                          size_t configured,
-                          struct turns *turns)
-{
-    free(spool->lanes);
-    turns_done(&spool->turns);
-    spool->lanes = lanes;
-    spool->lane_count = count;
-    spool->configured_count = configured;
-    spool->turns = *turns;
-    spool->expiry_due_ms = INT64_MIN;
-    for (size_t i = 0; i < count; i++)
-        spool->has_new_lane |= !lanes[i].is_stored;
-}
-
-static int name_lanes(struct lane *lanes, const struct spool_lane *wanted, size_t count)
-{
-    for (size_t i = 0; i < count; i++) {
-        if (!lanes[i].name && !(lanes[i].name = strdup(wanted[i].name)))
-            return -ENOMEM;
-    }
-    return 0;
-}
-
-static void unname_lanes(const struct spool *spool, struct lane *lanes, size_t count)
-{
-    for (size_t i = 0; i < count; i++) {
-        if (lanes[i].name && !find_lane(spool, lanes[i].name))
-            free(lanes[i].name);
-    }
-    free(lanes);
-}
-
-int spool_set_lanes(struct spool *spool, const struct spool_lane *lanes, size_t count)
-{
-    assert(count >= 1 && count <= SPOOL_LANES_MAX);
-    assert(strcmp(lanes[0].name, spool->lanes[0].name) == 0);
-    if (spool->failed < 0)
-        return spool->failed;
-    spool_end_scan(spool);
-    struct lane *fresh = calloc(count + spool->lane_count, sizeof *fresh);
-    if (!fresh)
-        return spool_fail(spool, -ENOMEM, "out of memory");
-    struct turns turns;
-    size_t known = arrange_lanes(spool, lanes, count, fresh);
-    int r = known <= SPOOL_LANES_KNOWN_MAX ? number_lanes(fresh, known) : SPOOL_E_LANES;
-    if (r == 0)
-        r = name_lanes(fresh, lanes, count);
-    if (r == 0 && turns_new(fresh, known, &turns) != 0)
-        r = -ENOMEM;
-    if (r != 0) {
-        unname_lanes(spool, fresh, count);
-        return r == SPOOL_E_LANES ? too_many_lanes(spool)
-                                  : spool_fail(spool, r, "out of memory");
-    }
-    model_lanes(fresh, known, count);
-    replace_lanes(spool, fresh, known, count, &turns);
     return 0;
 }
 

@@ -196,6 +196,14 @@ void turns_done(struct turns *turns);
 /* The message came back: its place does not count if it was the newest. */
 void turns_give_back(struct turns *turns, uint64_t id);
 
+/* lanes.c */
+struct lane *lanes_find(const struct spool *spool, const char *name);
+SPOOL_MUST_CHECK int lanes_add(struct spool *spool, const char *name, struct lane **ret);
+SPOOL_MUST_CHECK int
+lanes_add_configured(struct spool *spool, const struct spool_lane *lanes, size_t count);
+/* In the transaction of the open: forgets, numbers and stores lanes. */
+SPOOL_MUST_CHECK int lanes_settle(struct spool *spool);
+
 /* ledger.c */
 SPOOL_MUST_CHECK int ledger_load(struct spool *spool, const struct spool_options *options);
 SPOOL_MUST_CHECK int ledger_refresh(struct spool *spool);
