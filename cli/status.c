@@ -21,6 +21,7 @@
 #include "daemon/bytes.h"
 #include "daemon/clock.h"
 #include "daemon/json.h"
+#include "daemon/record_status.h"
 
 #define STATUS_FILE         "status.json"
 #define STATUS_MAX          (1024 * 1024)
@@ -138,50 +139,6 @@ static bool is_running(const struct status *status)
     return pid > 0 && pid <= INT_MAX && (kill((pid_t)pid, 0) == 0 || errno == EPERM);
 }
 
-static void write_ledger(struct json *json, const struct spool_ledger *ledger)
-{
-    json_open_object(json, "ledger");
-    json_unsigned(json, "accepted", ledger->accepted);
-    for (unsigned i = 0; i < SPOOL_OUTCOMES; i++)
-        json_unsigned(json, spool_outcome_name((enum spool_outcome)i), ledger->ended[i]);
-    json_unsigned(json, "spooled", ledger->spooled);
-    json_bool(json, "balanced", spool_ledger_balances(ledger));
-    json_close_object(json);
-}
-
-static int write_lanes(struct json *json, struct spool *spool, const struct spool_time *now)
-{
-    json_open_array(json, "lanes");
-    for (unsigned i = 0; i < spool_lane_count(spool); i++) {
-        struct spool_lane_stats lane;
-        int result = spool_get_lane_stats(spool, i, now, &lane);
-
-        if (result != 0)
-            return result;
-        json_open_object(json, NULL);
-        json_text(json, "name", lane.name);
-        json_unsigned(json, "messages", lane.messages);
-        json_unsigned(json, "bytes", lane.bytes);
-        json_signed(json, "oldest_age_ms", lane.oldest_age_ms);
-        write_ledger(json, &lane.ledger);
-        json_close_object(json);
-    }
-    json_close_array(json);
-    return 0;
-}
-
-static void write_spool(struct json *json, const struct spool_stats *stats)
-{
-    json_open_object(json, "spool");
-    json_unsigned(json, "messages", stats->messages);
-    json_unsigned(json, "bytes", stats->bytes);
-    json_unsigned(json, "disk_bytes", stats->disk_bytes);
-    json_unsigned(json, "disk_free_bytes", stats->disk_free);
-    json_signed(json, "oldest_age_ms", stats->oldest_age_ms);
-    json_unsigned(json, "damaged_files", stats->damaged_files);
-    json_close_object(json);
-}
-
 static void write_idle_parts(struct json *json)
 {
     json_open_object(json, "tokens");
@@ -199,12 +156,9 @@ static int write_from_spool(struct json *json, struct spool *spool, const char *
 {
     struct spool_time now = cli_now();
     char time[CLOCK_TEXT_MAX];
-    struct spool_ledger ledger;
     struct spool_stats stats;
-    int result = spool_get_ledger(spool, &ledger);
+    int result = spool_get_stats(spool, &now, &stats);
 
-    if (result == 0)
-        result = spool_get_stats(spool, &now, &stats);
     if (result != 0)
         return result;
     clock_format(now.wall_ms, time);
@@ -215,9 +169,7 @@ static int write_from_spool(struct json *json, struct spool *spool, const char *
     json_open_object(json, "link");
     json_text(json, "state", link_state);
     json_close_object(json);
-    write_spool(json, &stats);
-    result = write_lanes(json, spool, &now);
-    write_ledger(json, &ledger);
+    result = record_write_status(json, spool, &stats, &now);
     write_idle_parts(json);
     json_close_object(json);
     return result;

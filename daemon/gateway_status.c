@@ -17,6 +17,7 @@
 
 #include "gateway-private.h"
 #include "json.h"
+#include "record_status.h"
 
 #define STATUS_MAX  (8 * 1024 + SPOOL_LANES_KNOWN_MAX * 768)
 #define STATUS_FILE "status.json"
@@ -94,52 +95,6 @@ static void write_link(struct json *json, const struct gateway *gateway)
     json_unsigned(json, "window", link.window);
     json_unsigned(json, "late_answers", link.late_answers);
     json_close_object(json);
-}
-
-static void write_spool(struct json *json, const struct spool_stats *stats)
-{
-    json_open_object(json, "spool");
-    json_unsigned(json, "messages", stats->messages);
-    json_unsigned(json, "bytes", stats->bytes);
-    json_unsigned(json, "disk_bytes", stats->disk_bytes);
-    json_unsigned(json, "disk_free_bytes", stats->disk_free);
-    json_signed(json, "oldest_age_ms", stats->oldest_age_ms);
-    json_unsigned(json, "damaged_files", stats->damaged_files);
-    json_close_object(json);
-}
-
-static void write_ledger(struct json *json, const struct spool_ledger *ledger)
-{
-    json_open_object(json, "ledger");
-    json_unsigned(json, "accepted", ledger->accepted);
-    for (unsigned i = 0; i < SPOOL_OUTCOMES; i++)
-        json_unsigned(json, spool_outcome_name((enum spool_outcome)i), ledger->ended[i]);
-    json_unsigned(json, "spooled", ledger->spooled);
-    json_bool(json, "balanced", spool_ledger_balances(ledger));
-    json_close_object(json);
-}
-
-static int write_lanes(struct json *json, struct gateway *gateway)
-{
-    struct spool_time now = gateway_spool_time(gateway);
-    int r = 0;
-
-    json_open_array(json, "lanes");
-    for (unsigned lane = 0; r == 0 && lane < spool_lane_count(gateway->spool); lane++) {
-        struct spool_lane_stats stats;
-        r = spool_get_lane_stats(gateway->spool, lane, &now, &stats);
-        if (r != 0)
-            break;
-        json_open_object(json, NULL);
-        json_text(json, "name", stats.name);
-        json_unsigned(json, "messages", stats.messages);
-        json_unsigned(json, "bytes", stats.bytes);
-        json_signed(json, "oldest_age_ms", stats.oldest_age_ms);
-        write_ledger(json, &stats.ledger);
-        json_close_object(json);
-    }
-    json_close_array(json);
-    return r;
 }
 
 /* How many more messages like those it holds a lane takes. */
@@ -238,12 +193,9 @@ static void write_small_parts(struct json *json,
 static int
 write_status(struct json *json, struct gateway *gateway, const struct spool_stats *stats)
 {
-    struct spool_ledger ledger;
+    struct spool_time now = gateway_spool_time(gateway);
     char time[CLOCK_TEXT_MAX];
-    int r = spool_get_ledger(gateway->spool, &ledger);
 
-    if (r != 0)
-        return r; /* or another program holds the database locked: the next status has it */
     clock_format(gateway->now.wall_ms, time);
     json_open_object(json, NULL);
     json_text(json, "version", SPOOLD_VERSION);
@@ -251,16 +203,14 @@ write_status(struct json *json, struct gateway *gateway, const struct spool_stat
     json_text(json, "time", time);
     json_signed(json, "uptime_ms", gateway->now.boot_ms - gateway->started_boot_ms);
     write_link(json, gateway);
-    write_spool(json, stats);
-    r = write_lanes(json, gateway);
-    write_ledger(json, &ledger);
+    int r = record_write_status(json, gateway->spool, stats, &now);
+    if (r != 0)
+        return r; /* or another program holds the database locked: the next status has it */
     write_small_parts(json, gateway, stats);
     write_forecast(json, gateway, stats);
     json_close_object(json);
     json_raw(json, "\n");
-    if (r == 0 && json->failed)
-        r = -ENOBUFS;
-    return r;
+    return json->failed ? -ENOBUFS : 0;
 }
 
 /* Written aside and renamed: a reader sees the old object or the new one, never a part. */

@@ -81,7 +81,7 @@ struct uplink_ops {
 #define UPLINK_TEXT_MAX 256
 struct uplink_link {
     enum uplink_state state;
-    char broker[UPLINK_TEXT_MAX];     /* the one connected to or being tried; "" before the first */
+    char broker[UPLINK_TEXT_MAX]; /* the one connected to or being tried; "" before the first */
     char last_error[UPLINK_TEXT_MAX]; /* "" when there was none */
     int64_t since_boot_ms;            /* when the state began */
     uint64_t connects;                /* successful ones */
@@ -94,8 +94,8 @@ const char *uplink_state_name(enum uplink_state state);
 enum {
     UPLINK_E_OFFLINE = 1, /* not connected */
     UPLINK_E_FULL,        /* no slot, or the bytes of the window are used up */
-    UPLINK_E_TOO_LARGE,   /* above the broker's Maximum Packet Size, or no MQTT packet can hold it:
-                             it will never pass this broker */
+    UPLINK_E_TOO_LARGE,   /* above the broker's Maximum Packet Size, or no MQTT packet can hold
+                             it:   it will never pass this broker */
     UPLINK_E_RETAIN       /* the broker announced that it keeps no retained messages */
 };
 
@@ -147,7 +147,8 @@ void uplink_get_link(const struct uplink *uplink, struct uplink_link *ret);
  * time before; what is still open is answered UNKNOWN.
  */
 void uplink_stop(struct uplink *uplink);
-/* Destroys the client, answers what is still in flight UNKNOWN through ops, frees. NULL is accepted. */
+/* Destroys the client, answers what is still in flight UNKNOWN through ops, frees. NULL is
+ * accepted. */
 void uplink_free(struct uplink *uplink);
 
 /* What this build's way of linking Paho lacks, for the log at start; NULL: nothing. */
