@@ -222,6 +222,19 @@ def the_group_may_publish_and_nobody_else():
 
 
 @case
+def another_group_may_be_let_in_as_the_unit_says():
+    made = machine()
+    made.shell("groupadd sensors && usermod --append --groups sensors bob")
+    edit(made, ('group = ""', 'group = "sensors"'))
+    drop_in(made, "SupplementaryGroups=sensors\n")
+    made.run("systemctl", "start", SERVICE)
+    equal(mode(made, PUBLISH), "mqtt-spoold:sensors 660", PUBLISH)
+    publish(made, 1, user="bob")
+    check(made.done("mosquitto_pub", "--unix", PUBLISH, "-t", "a", "-m", "x",
+                    user="alice").returncode != 0, "the service's own group")
+
+
+@case
 def the_passed_socket_starts_a_daemon_that_is_stopped():
     made = machine()
     made.run("systemctl", "start", SOCKET)
