@@ -29,7 +29,7 @@ void *__wrap_malloc(size_t size);
 void *__wrap_calloc(size_t count, size_t size);
 void *__wrap_realloc(void *old, size_t size);
 char *__wrap_strdup(const char *text);
-int __wrap_asprintf(char **ret, const char *format, ...);
+__attribute__((format(printf, 2, 3))) int __wrap_asprintf(char **ret, const char *format, ...);
 
 void *__wrap_malloc(size_t size)
 {
