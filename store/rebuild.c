@@ -797,32 +797,6 @@ static uint64_t count_missing(const struct rebuild *rebuild)
     return accepted > gone ? accepted - gone : 0;
 }
 
-static int read_messages(struct rebuild *rebuild)
-{
-    struct pages *pages = rebuild->task->pages;
-    pages_restart(pages);
-    int r = pages_walk(pages, ROOT_MESSAGE, take_sound, rebuild);
-    if (r == 0)
-        r = pages_walk(pages, ROOT_OUTCOME, take_sound, rebuild); /* none: it is reached */
-    if (r == 0)
-        r = pages_orphans(pages, take_sound, rebuild);
-    if (r != 0)
-        return r;
-    if (rebuild->candidate_count > 0)
-        qsort(rebuild->candidates, rebuild->candidate_count, sizeof *rebuild->candidates,
-              newest_first);
-    for (size_t i = 0; i < rebuild->candidate_count && count_missing(rebuild) > 0; i++) {
-        const struct candidate *candidate = &rebuild->candidates[i];
-        r = pages_one(pages, candidate->page, candidate->cell, take_candidate, rebuild);
-        if (r != 0)
-            return r;
-    }
-    pages_restart(pages);
-    return pages_walk(pages, ROOT_MESSAGE, take_broken, rebuild);
-}
-
-/* ---- what became of the others ---- */
-
 /* Ids of which nothing is known, newest ones, in rising order; then ids made for the purpose.
  */
 struct pool {
@@ -841,6 +815,59 @@ static struct pool open_pool(const struct rebuild *rebuild, uint64_t wanted)
     }
     return pool;
 }
+
+/* Newest first, while any are missing. */
+static int take_candidates(struct rebuild *rebuild, uint64_t from, uint64_t to)
+{
+    for (size_t i = 0; i < rebuild->candidate_count && count_missing(rebuild) > 0; i++) {
+        const struct candidate *candidate = &rebuild->candidates[i];
+        if (candidate->id < from || candidate->id > to)
+            continue;
+        int r = pages_one(rebuild->task->pages, candidate->page, candidate->cell,
+                          take_candidate, rebuild);
+        if (r != 0)
+            return r;
+    }
+    return 0;
+}
+
+/*
+ * Those whose ids are among the newest of which nothing is known: just so many are missing. An
+ * older one is likelier to have ended long ago, beyond what the audit file reaches back; only
+ * where there is no such file, and lanes may have overtaken each other, it is sent rather than
+ * given up.
+ */
+static int choose_candidates(struct rebuild *rebuild)
+{
+    uint64_t oldest = open_pool(rebuild, count_missing(rebuild)).next;
+    int r = take_candidates(rebuild, oldest, UINT64_MAX);
+    if (r == 0 && rebuild->history_seq == 0 && rebuild->lane_count > 1)
+        r = take_candidates(rebuild, 0, oldest);
+    return r;
+}
+
+static int read_messages(struct rebuild *rebuild)
+{
+    struct pages *pages = rebuild->task->pages;
+    pages_restart(pages);
+    int r = pages_walk(pages, ROOT_MESSAGE, take_sound, rebuild);
+    if (r == 0)
+        r = pages_walk(pages, ROOT_OUTCOME, take_sound, rebuild); /* none: it is reached */
+    if (r == 0)
+        r = pages_orphans(pages, take_sound, rebuild);
+    if (r != 0)
+        return r;
+    if (rebuild->candidate_count > 0)
+        qsort(rebuild->candidates, rebuild->candidate_count, sizeof *rebuild->candidates,
+              newest_first);
+    r = choose_candidates(rebuild);
+    if (r != 0)
+        return r;
+    pages_restart(pages);
+    return pages_walk(pages, ROOT_MESSAGE, take_broken, rebuild);
+}
+
+/* ---- what became of the others ---- */
 
 static uint64_t take_id(struct rebuild *rebuild, struct pool *pool)
 {

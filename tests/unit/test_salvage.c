@@ -605,6 +605,62 @@ static void moves_that_were_cut_short_are_finished(void **state)
     check_whole(f, EXPORTED, MESSAGES);
 }
 
+/* The page reads well, the message is not what was stored: its record names it. */
+static void a_message_that_changed_is_not_salvaged_but_named(void **state)
+{
+    struct fixture *f = *state;
+    struct spool_salvage salvage;
+    store_history(f);
+    tamper(f, "UPDATE message SET payload = zeroblob(length(payload)) WHERE key = 305");
+    assert_int_equal(spool_salvage(&f->options, NULL, &salvage), 0);
+    assert_int_equal(salvage.salvaged, MESSAGES - ENDED - 1);
+    assert_int_equal(salvage.damaged, 1);
+    open_spool(f);
+    struct found found = records_of(f, 305);
+    assert_int_equal(found.count, 1);
+    assert_int_equal(found.record.outcome, SPOOL_DAMAGED);
+    assert_int_equal(found.record.qos, 305 % 3);
+    assert_int_equal(found.record.uid, 1305);
+    check_whole(f, EXPORTED, MESSAGES);
+}
+
+/* Every page with these bytes, free ones too. */
+static void overwrite_pages_with(const char *directory, const void *bytes, size_t size)
+{
+    static char page[PAGE];
+    char path[160];
+    unsigned found = 0;
+    path_of(directory, "spool.db", path);
+    FILE *file = fopen(path, "rb");
+    assert_non_null(file);
+    for (int64_t at = 0; fread(page, 1, PAGE, file) == PAGE; at += PAGE) {
+        if (!memmem(page, PAGE, bytes, size))
+            continue;
+        overwrite(directory, "spool.db", at, PAGE, -1);
+        found++;
+    }
+    (void)fclose(file);
+    assert_true(found > 0);
+}
+
+/* Without a checksum, as the first schema stored it: the chain of pages has to be whole. */
+static void a_payload_whose_last_page_is_lost_is_not_made_up(void **state)
+{
+    struct fixture *f = *state;
+    static char payload[16384];
+    struct spool_salvage salvage;
+    store_history(f);
+    tamper(f, "UPDATE message SET sum = NULL");
+    size_t size = payload_of(300, payload);
+    overwrite_pages_with(f->directory, payload + size - 200, 200);
+    assert_int_equal(spool_salvage(&f->options, NULL, &salvage), 0);
+    assert_in_range(salvage.damaged, 1, 5); /* payloads resemble each other */
+    open_spool(f);
+    struct found found = records_of(f, 300);
+    assert_int_equal(found.record.outcome, SPOOL_DAMAGED);
+    check_whole(f, EXPORTED, MESSAGES);
+}
+
 /* Twice in one second: the names differ. */
 static void what_was_moved_aside_is_never_written_over(void **state)
 {
@@ -783,6 +839,8 @@ int main(void)
         ON_FOLDER(what_the_audit_file_knows_has_ended_is_not_sent_again),
         ON_FOLDER(the_database_of_another_program_is_left_alone),
         ON_FOLDER(moves_that_were_cut_short_are_finished),
+        ON_FOLDER(a_message_that_changed_is_not_salvaged_but_named),
+        ON_FOLDER(a_payload_whose_last_page_is_lost_is_not_made_up),
         ON_FOLDER(what_was_moved_aside_is_never_written_over),
         ON_FOLDER(wrong_counts_are_noticed_in_a_small_spool),
         ON_FOLDER(damage_met_at_work_is_salvaged_by_the_next_open),
