@@ -85,7 +85,7 @@ struct rebuild {
     uint64_t last_id;
     uint64_t last_seq;
     uint64_t exported;
-    uint64_t pruned; /* deliveries up to here are missing on purpose, also beyond exported */
+    uint64_t pruned;   /* deliveries up to here are missing on purpose, also beyond exported */
     int64_t newest_ms; /* on the spool's clock */
     struct bits ids;
     struct bits seqs;
@@ -896,14 +896,16 @@ static void recount_as_damaged(struct rebuild *rebuild)
 static uint64_t count_holes(const struct rebuild *rebuild)
 {
     uint64_t holes = 0;
-    for (uint64_t seq = higher(rebuild->exported, rebuild->pruned) + 1; seq <= rebuild->last_seq; seq++)
+    for (uint64_t seq = higher(rebuild->exported, rebuild->pruned) + 1;
+         seq <= rebuild->last_seq; seq++)
         holes += !bits_has(&rebuild->seqs, seq);
     return holes;
 }
 
 static int close_holes(struct rebuild *rebuild, struct pool *pool)
 {
-    for (uint64_t seq = higher(rebuild->exported, rebuild->pruned) + 1; seq <= rebuild->last_seq; seq++) {
+    for (uint64_t seq = higher(rebuild->exported, rebuild->pruned) + 1;
+         seq <= rebuild->last_seq; seq++) {
         if (bits_has(&rebuild->seqs, seq))
             continue;
         const struct obituary obituary = {.seq = (int64_t)seq,
