@@ -61,14 +61,17 @@ learn_wall_time(struct spool_clock *clock, const struct spool_time *now, uint64_
  * cannot be read says nothing: then it is taken for the same boot, for to count
  * the time since boot twice would be early, to count it once is late at worst.
  */
+static bool is_boot_known(const struct spool_clock_state *stored, const char *boot_id)
+{
+    return boot_id[0] != '\0' && stored->boot_id[0] != '\0';
+}
+
 static bool is_other_boot(const struct spool_clock_state *stored,
                           const char *boot_id,
                           const struct spool_time *now)
 {
-    if (now->boot_ms < stored->boot_ms)
-        return true;
-    bool is_known = boot_id[0] != '\0' && stored->boot_id[0] != '\0';
-    return is_known && strcmp(stored->boot_id, boot_id) != 0;
+    return now->boot_ms < stored->boot_ms ||
+           (is_boot_known(stored, boot_id) && strcmp(stored->boot_id, boot_id) != 0);
 }
 
 void spool_clock_start(struct spool_clock *clock,
@@ -88,6 +91,9 @@ void spool_clock_start(struct spool_clock *clock,
         }
     } else if (stored->boot_ms == 0) {
         state->boot_ms = now->boot_ms; /* never used before: no time to carry over */
+    } else if (!is_boot_known(stored, boot_id) && !stored->is_absent) {
+        /* If it was another one, a later jump would age by this gap what came after it. */
+        state->has_wall = false;
     }
     memset(state->boot_id, 0, sizeof state->boot_id);
     memcpy(state->boot_id, boot_id, strnlen(boot_id, sizeof state->boot_id - 1));

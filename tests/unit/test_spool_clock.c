@@ -76,6 +76,7 @@ struct world {
     uint64_t last_id;
     unsigned boots;
     bool is_hidden;
+    uint64_t seed; /* of a random history */
 };
 
 /* ---- the daemon, as far as time is concerned ---- */
@@ -422,6 +423,9 @@ static const struct history histories[] = {
      {{HIDE, 0}, {BOOT, 0}, {ACCEPT, 0}, {RUN, DAY}, {RESTART, 0}, {RUN, DAY}, {OFF, DAY},
       {BOOT_70, 0}, {RUN, DAY}, {AGE, 3 * DAY + BOOT_TIME}, {RESTART, 0}, {RUN, DAY},
       {AGE, 4 * DAY + BOOT_TIME}, {SYNC, 0}, {AGE, 5 * DAY + BOOT_TIME}}},
+    {"a gap that no boot id tells of ages nobody at a later jump",
+     {{HIDE, 0}, {BOOT, 0}, {ACCEPT, 0}, {SHOW, 0}, {OFF, DAY}, {BOOT_70, 0},
+      {ACCEPT, 2 * HOUR}, {OFF, HOUR}, {BOOT, 0}, {RUN, MINUTE}, {LEFT, 2}}},
     {"a boot id that is unreadable for once ages nobody",
      {{BOOT_70, 0}, {RUN, 6 * DAY}, {ACCEPT, 0}, {RUN, DAY}, {HIDE, 0}, {RESTART, 0},
       {AGE, DAY}, {SHOW, 0}, {RESTART, 0}, {AGE, DAY}, {RUN, HOUR}, {AGE, DAY + HOUR}}},
@@ -463,6 +467,91 @@ static void run_history(void **state)
             look(world);
     }
     ledger_of(world->f);
+}
+
+/* ---- random histories ---- */
+
+enum { RANDOM_STEPS = 60 };
+
+static uint64_t below(uint64_t *seed, uint64_t limit)
+{
+    *seed ^= *seed << 13;
+    *seed ^= *seed >> 7;
+    *seed ^= *seed << 17;
+    return *seed % limit;
+}
+
+static void random_power_cycle(struct world *world, uint64_t *seed)
+{
+    static const enum what boots[] = {BOOT, BOOT_RTC, BOOT_70, BOOT_70};
+    static const int64_t offs[] = {MINUTE, HOUR, 3 * DAY, 20 * DAY};
+
+    step_fns[below(seed, 2) ? OFF : CUT](world, offs[below(seed, 4)]);
+    step_fns[boots[below(seed, 4)]](world, 0);
+}
+
+/* A step of NTP is soon followed by the right time: what nobody can know is left out. */
+static void random_step(struct world *world, uint64_t *seed)
+{
+    static const int64_t spans[] = {MINUTE, HOUR, 12 * HOUR, 2 * DAY};
+    static const int64_t walls[] = {0, TRUE_TIME - 3 * DAY, TRUE_TIME + 400 * DAY};
+    static const enum what others[] = {DOUBT, RESTART, CRASH, HIDE, SHOW};
+
+    switch (below(seed, 8)) {
+    case 0:
+        random_power_cycle(world, seed);
+        break;
+    case 1:
+        sync_wall(world, 0);
+        break;
+    case 2:
+        set_wall(world, walls[below(seed, 3)]);
+        break;
+    case 3:
+        sync_wall(world, 0);
+        step_wall(world, spans[below(seed, 4)] - DAY);
+        sync_wall(world, 0);
+        break;
+    case 4:
+        step_fns[below(seed, 2) ? RUN : SLEEP](world, spans[below(seed, 4)]);
+        break;
+    case 5:
+        step_fns[others[below(seed, 5)]](world, 0);
+        break;
+    default:
+        accept_one(world, below(seed, 2) ? spans[below(seed, 4)] : 0);
+    }
+}
+
+/* look() says that nothing went early; a week after the clock was right at last, nothing is
+ * left. */
+static void whatever_happens_nothing_goes_early_and_nothing_stays(void **state)
+{
+    struct world *world = *state;
+    uint64_t seed = world->seed;
+
+    boot_1970(world, 0);
+    for (int i = 0; i < RANDOM_STEPS; i++) {
+        random_step(world, &seed);
+        look(world);
+    }
+    sync_wall(world, 0);
+    run(world, MAX_AGE);
+    look(world);
+    assert_int_equal(stats_of(world->f).messages, 0);
+    ledger_of(world->f);
+}
+
+static int begin_random(void **state)
+{
+    static uint64_t seed = 20261123;
+    int r = begin(state);
+
+    if (r == 0) {
+        struct world *world = *state;
+        world->seed = seed++ * UINT64_C(0x9e3779b97f4a7c15);
+    }
+    return r;
 }
 
 /* ---- many messages since a boot in 1970 ---- */
@@ -549,11 +638,11 @@ static void a_crash_between_the_steps_moves_nobody_twice(void **state)
     check_ages(f);
 }
 
-enum { HISTORIES = sizeof histories / sizeof *histories };
+enum { HISTORIES = sizeof histories / sizeof *histories, RANDOM_HISTORIES = 16 };
 
 int main(void)
 {
-    struct CMUnitTest tests[HISTORIES + 2] = {
+    struct CMUnitTest tests[HISTORIES + 2 + RANDOM_HISTORIES] = {
         [HISTORIES] = cmocka_unit_test_setup_teardown(
             they_are_moved_in_steps_that_hold_nobody_up, setup, teardown),
         [HISTORIES + 1] = cmocka_unit_test_setup_teardown(
@@ -566,5 +655,8 @@ int main(void)
                                        .setup_func = begin,
                                        .teardown_func = end,
                                        .initial_state = (void *)(uintptr_t)&histories[i]};
+    for (size_t i = HISTORIES + 2; i < HISTORIES + 2 + RANDOM_HISTORIES; i++)
+        tests[i] = (struct CMUnitTest)cmocka_unit_test_setup_teardown(
+            whatever_happens_nothing_goes_early_and_nothing_stays, begin_random, end);
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
