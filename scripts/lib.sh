@@ -6,7 +6,7 @@ needed_packages=(
     build-essential cmake ninja-build pkg-config git
     libpaho-mqtt-dev libssl-dev libsqlite3-dev libconfig-dev libsystemd-dev
     libcmocka-dev libmosquitto-dev libjansson-dev
-    mosquitto mosquitto-clients python3 openssl
+    logrotate mosquitto mosquitto-clients python3 openssl
 )
 
 say() { printf '%s\n' "$*"; }
