@@ -447,14 +447,16 @@ def a_reload_with_an_error_is_refused_and_changes_nothing():
 def failures_reach_the_journal_with_fields_and_an_explanation():
     made = machine()
     made.run("systemctl", "start", SERVICE)
-    made.run("mqtt-spool", "publish", "-i", "press-7", "-t", "plant/t1", "-m", "21.5", "--expiry", "1",
-             "--ref", "order 66", user="alice")
+    made.run("mqtt-spool", "publish", "-i", "press-7", "-t", "plant/t1", "-m", "21.5",
+             "--expiry", "1", "--ref", "order 66", user="alice")
     entries = wait_for(lambda: made.journal("MQTT_SPOOL_OUTCOME=expired"), 20, "a record")
     equal(len(entries), 1)
     seen = entries[0]
-    wanted = {"MESSAGE": 'expired id=1 reason=message_expiry topic="plant/t1"', "MESSAGE_ID": EXPIRED, "PRIORITY": "4",
+    wanted = {"MESSAGE": 'expired id=1 reason=message_expiry topic="plant/t1"',
+              "MESSAGE_ID": EXPIRED, "PRIORITY": "4",
               "SYSLOG_IDENTIFIER": ME, "_SYSTEMD_UNIT": SERVICE, "MQTT_SPOOL_SEQ": "1",
-              "MQTT_SPOOL_ID": "1", "MQTT_SPOOL_REASON": "message_expiry", "MQTT_SPOOL_CLIENT": "press-7", "MQTT_SPOOL_TOPIC": "plant/t1",
+              "MQTT_SPOOL_ID": "1", "MQTT_SPOOL_REASON": "message_expiry",
+              "MQTT_SPOOL_CLIENT": "press-7", "MQTT_SPOOL_TOPIC": "plant/t1",
               "MQTT_SPOOL_UID": made.run("id", "--user", "alice").strip(), "MQTT_SPOOL_QOS": "1",
               "MQTT_SPOOL_LANE": "default", "MQTT_SPOOL_BYTES": "4", "MQTT_SPOOL_ATTEMPTS": "0",
               "MQTT_SPOOL_REF": "order 66"}

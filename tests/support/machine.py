@@ -5,7 +5,8 @@ over it, so that nothing of a case is left for the next; a reboot and a crash ke
 The overlay is mounted in a namespace of its own and goes with the container, whose network is its
 own too. Commands come in by nsenter, for there is no D-Bus of the host to go through.
 
-All this needs root, packages and, the first time, the network; so it is done where it was asked for.
+All this needs root, packages and, the first time, the network; so it is done only where it was
+asked for.
 """
 
 import contextlib
@@ -19,8 +20,8 @@ import processes
 import tap
 
 SUITE = "bookworm"
-PACKAGES = ("systemd", "systemd-sysv", "dbus", "libconfig9", "libsqlite3-0", "libssl3", "libjansson4",
-            "libmosquitto1", "libpaho-mqtt1.3", "mosquitto", "mosquitto-clients", "logrotate",
+PACKAGES = ("systemd", "systemd-sysv", "dbus", "libconfig9", "libsqlite3-0", "libssl3",
+            "libjansson4", "libmosquitto1", "libpaho-mqtt1.3", "mosquitto", "mosquitto-clients", "logrotate",
             "ca-certificates", "procps")
 # What starts by itself in a Debian and has nothing to do with us.
 MASKED = ("apt-daily.timer", "apt-daily-upgrade.timer", "dpkg-db-backup.timer", "logrotate.timer",
@@ -228,7 +229,8 @@ class Machine:
     def copy_in(self, stage):
         """All of the folder @stage to where it stands below /."""
         packed = processes.run(["tar", "-C", stage, "-c", "."]).stdout
-        self.run("tar", "-C", "/", "-x", "-p", "--no-same-owner", "--no-overwrite-dir", stdin=packed)
+        self.run("tar", "-C", "/", "-x", "-p", "--no-same-owner", "--no-overwrite-dir",
+                 stdin=packed)
 
     def unit(self, name, *properties):
         """Properties of a unit as texts: one by itself, several as a dictionary."""
