@@ -3,8 +3,8 @@
  *
  *   gateway_on_publish   a producer's PUBLISH: may it, does it fit, append
  *   gateway_on_edge      the batch edge: retention, the one commit, then all
- *                        that the commit makes true: acknowledgements, audit
- *                        export, forwarding
+ *                        that the commit makes true: acknowledgements,
+ *                        forwarding, audit export
  *   gateway_on_answer    the broker's word: settle, or pending again
  *
  * The batch forms by itself: while a commit runs, sockets fill up. The first
