@@ -34,8 +34,11 @@ static void log_evictions(struct gateway *gateway)
     if (gateway->evicted_unlogged == 0 ||
         gateway->now.boot_ms - gateway->evicted_logged_ms < EVICTED_LOG_MS)
         return;
+    int64_t since_ms = gateway->evicted_logged_ms > gateway->started_boot_ms
+                           ? gateway->evicted_logged_ms
+                           : gateway->started_boot_ms; /* the first line comes at once */
     log_warning("evicted messages=%" PRIu64 " since_ms=%" PRId64 " records=audit",
-                gateway->evicted_unlogged, gateway->now.boot_ms - gateway->evicted_logged_ms);
+                gateway->evicted_unlogged, gateway->now.boot_ms - since_ms);
     gateway->evicted_unlogged = 0;
     gateway->evicted_logged_ms = gateway->now.boot_ms;
 }

@@ -36,6 +36,7 @@ def options():
 
 def the_recording():
     """The same for all cases; where it failed once it is not tried again."""
+    power.built("power_recorder.so")  # or the case is skipped, each with the reason
     if "run" not in _recorded:
         _recorded["run"] = None
         folder = options().recording

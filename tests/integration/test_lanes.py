@@ -318,6 +318,8 @@ def a_limit_lowered_under_twenty_thousand_evicts_in_bounded_steps_while_producer
     with gateway.client(5) as client:
         ids = [spool_id(ack) for _, ack in
                client.publish_many((("plant/t", b"x" * 100) for _ in range(20000)), 500)]
+    # The status is a file of its own pace: what it tells below is to be about the eviction.
+    wait_for(lambda: gateway.status()["lanes"][0]["messages"] == 20000, 10, "a status of them all")
     gateway.configure(retention={"max_messages": 100})
     client = gateway.client(5)
     gateway.hup()
