@@ -8,6 +8,9 @@
  *
  * Lengths are part of what is summed: else bytes could move from one field to
  * its neighbour unseen.
+ *
+ * x86-64 processors since 2008 have an instruction for it: with tables alone the
+ * sum took a tenth of all that accepting a message costs. Tables elsewhere.
  */
 #include "sum.h"
 
@@ -53,7 +56,7 @@ static uint32_t take_step(uint32_t sum, const unsigned char *bytes)
     return result;
 }
 
-uint32_t sum_bytes(uint32_t from, const void *bytes, size_t size)
+uint32_t sum_bytes_by_tables(uint32_t from, const void *bytes, size_t size)
 {
     const unsigned char *at = bytes;
     uint32_t sum = ~from;
@@ -64,6 +67,38 @@ uint32_t sum_bytes(uint32_t from, const void *bytes, size_t size)
         sum = sum >> 8 ^ tables[0][(sum ^ *at) & 0xff];
     return ~sum;
 }
+
+#ifdef __x86_64__
+
+__attribute__((target("sse4.2"))) static uint32_t
+sum_by_instruction(uint32_t from, const void *bytes, size_t size)
+{
+    const unsigned char *at = bytes;
+    uint64_t sum = (uint32_t)~from;
+    for (; size >= SUM_STEP; at += SUM_STEP, size -= SUM_STEP) {
+        uint64_t word;
+        memcpy(&word, at, sizeof word);
+        sum = __builtin_ia32_crc32di(sum, word);
+    }
+    for (; size > 0; at++, size--)
+        sum = __builtin_ia32_crc32qi((uint32_t)sum, *at);
+    return ~(uint32_t)sum;
+}
+
+uint32_t sum_bytes(uint32_t from, const void *bytes, size_t size)
+{
+    return __builtin_cpu_supports("sse4.2") ? sum_by_instruction(from, bytes, size)
+                                            : sum_bytes_by_tables(from, bytes, size);
+}
+
+#else
+
+uint32_t sum_bytes(uint32_t from, const void *bytes, size_t size)
+{
+    return sum_bytes_by_tables(from, bytes, size);
+}
+
+#endif
 
 uint32_t sum_of(const struct sum_facts *facts)
 {

@@ -28,5 +28,7 @@ struct sum_facts {
 uint32_t sum_of(const struct sum_facts *facts);
 /* Of plain bytes. @from: 0, or the sum of what comes before them. */
 uint32_t sum_bytes(uint32_t from, const void *bytes, size_t size);
+/* The same on any processor. */
+uint32_t sum_bytes_by_tables(uint32_t from, const void *bytes, size_t size);
 
 #endif
