@@ -83,13 +83,13 @@ void gateway_arm_edge(struct gateway *gateway)
         gateway_fail(gateway, r, "batch_edge");
 }
 
-/* Nobody waits for a settlement to be durable: let some gather, an fsync costs the same. */
-static void arm_edge_later(struct gateway *gateway)
+/* For what nobody waits for; what is appended meanwhile has its edge at once all the same. */
+static void arm_edge_later(struct gateway *gateway, uint64_t after_ms)
 {
     if (gateway->edge_armed || gateway->edge_awaited)
         return;
     gateway->edge_awaited = true;
-    int r = set_deadline(gateway, GATEWAY_SETTLE_LATEST_MS);
+    int r = set_deadline(gateway, after_ms);
     if (r < 0)
         gateway_fail(gateway, r, "batch_edge");
 }
@@ -113,8 +113,8 @@ static struct session_verdict refuse(struct gateway *gateway, uint8_t code)
     return (struct session_verdict){.kind = SESSION_REFUSE, .code = code};
 }
 
-/* At the edge of its room a spool takes one message and refuses the next: full it is until nothing
- * was refused for GATEWAY_ROOM_AFTER_MS. */
+/* At the edge of its room a spool takes one message and refuses the next: full it is until
+ * nothing was refused for GATEWAY_ROOM_AFTER_MS. */
 static void note_full(struct gateway *gateway, bool full, const char *why)
 {
     int64_t now_ms = gateway->now.boot_ms;
@@ -277,13 +277,24 @@ gateway_on_publish(void *owner, struct session *session, const struct session_pu
 /* --- the batch edge ------------------------------------------------------------------------
  */
 
+/* As many as the batch has appended, so that the limits hold, and now and then some more. */
+static unsigned retain_budget(struct gateway *gateway)
+{
+    unsigned budget = spool_batch_messages(gateway->spool) + 1;
+
+    if (gateway->now.boot_ms - gateway->retained_ms >= GATEWAY_RETAIN_PAUSE_MS) {
+        gateway->retained_ms = gateway->now.boot_ms;
+        budget += GATEWAY_RETAIN_BUDGET;
+    }
+    return budget;
+}
+
 static int retain(struct gateway *gateway, bool *ret_more)
 {
     struct spool_time now = gateway_spool_time(gateway);
     unsigned ended = 0;
     bool more = false;
-    unsigned budget = spool_batch_messages(gateway->spool) + GATEWAY_RETAIN_BUDGET;
-    int r = spool_retain(gateway->spool, &now, budget, &ended, &more);
+    int r = spool_retain(gateway->spool, &now, retain_budget(gateway), &ended, &more);
 
     if (r < 0)
         return r;
@@ -413,7 +424,7 @@ int gateway_on_refill(sd_event_source *source, void *owner)
     else if (gateway->settled * 4 >= gateway->window)
         gateway_arm_edge(gateway);
     else if (spool_has_work(gateway->spool))
-        arm_edge_later(gateway);
+        arm_edge_later(gateway, GATEWAY_SETTLE_LATEST_MS);
     return 0;
 }
 
@@ -447,10 +458,12 @@ static int run_edge(struct gateway *gateway)
         r = export(gateway, &more_to_export);
     if (r < 0)
         return r;
-    if (more_to_evict || more_to_export)
+    if (more_to_export)
         gateway_arm_edge(gateway);
+    else if (more_to_evict)
+        arm_edge_later(gateway, GATEWAY_RETAIN_PAUSE_MS);
     else if (stands && spool_has_work(gateway->spool))
-        arm_edge_later(gateway);
+        arm_edge_later(gateway, GATEWAY_SETTLE_LATEST_MS);
     return 0;
 }
 
