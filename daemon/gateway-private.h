@@ -36,7 +36,7 @@
  * commit of the message after it, which spares flash (docs/performance.md). */
 #define GATEWAY_SETTLE_LATEST_MS 250
 /* Messages that may end by retention besides as many as a batch has appended: so many, and not
- * more often than this. So the limits hold under any load, and few a PUBACK meets a mass
+ * more often than this. So the limits hold under any load, and few PUBACKs wait for a mass
  * eviction. */
 #define GATEWAY_RETAIN_BUDGET   50
 #define GATEWAY_RETAIN_PAUSE_MS 10

@@ -387,6 +387,8 @@ static bool has_room(const struct gateway *gateway)
     return uplink_room(gateway->uplink) > gateway->settled;
 }
 
+/* A database that is locked, like an empty one, has nothing to forward now; what else the edge
+ * has to do does not depend on it. */
 static int forward(struct gateway *gateway)
 {
     struct spool_time now = gateway_spool_time(gateway);
@@ -402,7 +404,7 @@ static int forward(struct gateway *gateway)
             r = send_one(gateway, &message, &go_on);
     }
     uplink_uncork(gateway->uplink);
-    return r == SPOOL_E_EMPTY ? 0 : r;
+    return r < 0 ? r : 0;
 }
 
 /*
