@@ -86,18 +86,6 @@ static int too_many_lanes(struct spool *spool)
 
 /* ---- lanes that may be forgotten ---- */
 
-static int first_seq(struct spool *spool, uint64_t *ret)
-{
-    struct stmt *stmt = spool_stmt(spool, STMT_FIRST_SEQ);
-    int rc = stmt_step(stmt);
-    uint64_t seq = rc == SQLITE_ROW ? (uint64_t)stmt_int(stmt, 0) : 0;
-    int r = spool_result(spool, rc);
-    stmt_reset(stmt);
-    if (r == 0)
-        *ret = seq;
-    return r;
-}
-
 /* What it counted goes over to lane "default", so that the sum stays what it was. */
 static int forget_lane(struct spool *spool, struct lane *lane)
 {
@@ -123,7 +111,7 @@ static int forget_lane(struct spool *spool, struct lane *lane)
 static int forget_lanes(struct spool *spool)
 {
     uint64_t oldest_seq = 0;
-    int r = first_seq(spool, &oldest_seq);
+    int r = spool_read_number(spool, STMT_FIRST_SEQ, &oldest_seq);
     size_t kept = spool->configured_count;
     for (size_t i = kept; i < spool->lane_count; i++) {
         struct lane *lane = &spool->lanes[i];

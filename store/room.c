@@ -40,18 +40,6 @@ enum {
     ROOM_AHEAD_PAGES = 256, /* allocated beyond what is needed now */
 };
 
-static int read_count(struct spool *spool, enum stmt_id id, uint64_t *ret)
-{
-    struct stmt *stmt = spool_stmt(spool, id);
-    int rc = stmt_step(stmt);
-    uint64_t pages = rc == SQLITE_ROW ? (uint64_t)stmt_int(stmt, 0) : 0;
-    int r = spool_result(spool, rc);
-    stmt_reset(stmt);
-    if (r == 0)
-        *ret = pages;
-    return r;
-}
-
 /* Sees how much there is for the batch as it stands now. */
 static int look(struct spool *spool)
 {
@@ -63,7 +51,7 @@ static int look(struct spool *spool)
     uint64_t pages = 0;
     spool->disk_is_low = disk_free < spool->disk_reserve;
     if (above < ROOM_SCARCE_BYTES) {
-        int r = read_count(spool, STMT_FREE_PAGES, &pages);
+        int r = spool_read_number(spool, STMT_FREE_PAGES, &pages);
         if (r != 0)
             return r;
     } else {
@@ -174,7 +162,7 @@ static int allocate(struct spool *spool, uint64_t pages)
 int room_allocate(struct spool *spool)
 {
     uint64_t pages = 0;
-    int r = read_count(spool, STMT_PAGES, &pages);
+    int r = spool_read_number(spool, STMT_PAGES, &pages);
     if (r != 0 || pages <= spool->allocated_pages)
         return r;
     uint64_t wanted = pages + ROOM_AHEAD_PAGES;

@@ -170,6 +170,8 @@ static inline int64_t spool_clock_ms(struct spool *spool, const struct spool_tim
 
 /* spool.c */
 SPOOL_MUST_CHECK int spool_result(struct spool *spool, int sqlite_rc);
+/* The one number of a statement without parameters; 0 where there is no row. */
+SPOOL_MUST_CHECK int spool_read_number(struct spool *spool, enum stmt_id id, uint64_t *ret);
 __attribute__((format(printf, 3, 4))) int
 spool_fail(struct spool *spool, int error, const char *format, ...);
 /* Opens the batch when none is open. */

@@ -143,6 +143,18 @@ int spool_result(struct spool *spool, int sqlite_rc)
                       sqlite_rc, sqlite3_system_errno(spool->db));
 }
 
+int spool_read_number(struct spool *spool, enum stmt_id id, uint64_t *ret)
+{
+    struct stmt *stmt = spool_stmt(spool, id);
+    int rc = stmt_step(stmt);
+    uint64_t number = rc == SQLITE_ROW ? (uint64_t)stmt_int(stmt, 0) : 0;
+    int r = spool_result(spool, rc);
+    stmt_reset(stmt);
+    if (r == 0)
+        *ret = number;
+    return r;
+}
+
 /* ---- the lock and the directory ---- */
 
 static int open_directory(const char *directory, bool create, int *ret_fd)

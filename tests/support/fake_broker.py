@@ -34,6 +34,8 @@ import sys
 import threading
 import zlib
 
+from mqtt import varint
+
 CONNECT, CONNACK, PUBLISH, PUBACK, PUBREC, PUBREL, PUBCOMP = range(1, 8)
 PINGREQ, PINGRESP, DISCONNECT = 12, 13, 14
 OPTIONS = {
@@ -43,15 +45,6 @@ OPTIONS = {
 }
 HEAD = 32
 CHECKED = re.compile(rb"(\d+);.*;([0-9a-f]{8})", re.DOTALL)
-
-
-def varint(number):
-    out = bytearray()
-    while True:
-        number, digit = divmod(number, 128)
-        out.append(digit | (0x80 if number else 0))
-        if not number:
-            return bytes(out)
 
 
 def read_varint(data, at):
