@@ -98,19 +98,24 @@ class Daemon(Process):
         self.folder = bench.folder / name
         self.folder.mkdir(exist_ok=True)
         self.socket = str(self.folder / "publish.sock")
-        config = self.folder / "conf"
-        config.write_text(
+        self.port, self.window = port, window
+        self.configure(max_messages)
+        self.log = open(self.folder / "log", "ab")
+        super().__init__([str(bench.build / "daemon" / "mqtt-spoold"), "-c",
+                          str(self.folder / "conf")], stderr=self.log)
+        wait_for(lambda: self.status() is not None, "the daemon")
+
+    def configure(self, max_messages):
+        """The limit is that of all but the lane of live/, which has room."""
+        (self.folder / "conf").write_text(
             f'spool: {{ directory = "{self.folder}/spool"; }};\n'
             f'listen: {{ socket = "{self.socket}"; }};\n'
             f'retention: {{ max_messages = {max_messages}; max_bytes = "4G"; }};\n'
-            f'uplink: {{ brokers = ( "tcp://127.0.0.1:{port}" ); window = {window};'
+            'lanes: ( { name = "live"; topics = ( "live/#" ); max_messages = 5000000; } );\n'
+            f'uplink: {{ brokers = ( "tcp://127.0.0.1:{self.port}" ); window = {self.window};'
             ' backoff: { min = "100ms"; max = "500ms"; }; };\n'
             f'audit: {{ file = "{self.folder}/audit.jsonl"; journal = "none"; }};\n'
             'status_interval = "200ms";\n')
-        self.log = open(self.folder / "log", "ab")
-        super().__init__([str(bench.build / "daemon" / "mqtt-spoold"), "-c", str(config)],
-                         stderr=self.log)
-        wait_for(lambda: self.status() is not None, "the daemon")
 
     def status(self):
         try:
@@ -258,6 +263,24 @@ class Bench:
             daemon.stop()
             shutil.rmtree(daemon.folder)
 
+    def cell_lowered(self, window, messages, kept=10):
+        """PUBACK p99 of a producer beside 50,000 messages; the same while a new limit ends them."""
+        daemon = Daemon(self, free_port(), self.new_name("lowered"))
+        live = ("publish", daemon.socket, messages, SIZE, window, "live/t")
+        try:
+            self.run("mqtt_load", "publish", daemon.socket, 50000, SIZE, 1000)
+            before = self.run("mqtt_load", *live)["p99_us"]
+            daemon.configure(max_messages=kept)
+            daemon.child.send_signal(signal.SIGHUP)
+            wait_for(lambda: daemon.status()["ledger"]["evicted"] > 0, "an eviction")
+            during = self.run("mqtt_load", *live)["p99_us"]
+            if daemon.status()["lanes"][0]["messages"] <= kept:
+                print("  note: the evictions ended before the producer did")
+            return before, during
+        finally:
+            daemon.stop()
+            shutil.rmtree(daemon.folder)
+
 
 def spread(values, digits=2):
     middle = statistics.median(values)
@@ -282,6 +305,8 @@ def collect(bench, repeats):
         row["bridge"] = bench.cell_bridge()
         _, row["written"] = bench.cell_daemon(256)
         row["drain"] = bench.cell_drain(10000)[0]
+        row["calm"], row["lowered"] = bench.cell_lowered(1, 8000)
+        row["calm, 100"], row["lowered, 100"] = bench.cell_lowered(100, 40000)
         rows.append(row)
     return rows
 
@@ -310,6 +335,10 @@ def report(rows):
          spread([row["written"] for row in rows]), "")
     line("PUBACK p50 of a lone producer, window 1, to one fdatasync of 4 KiB", "<= 1.3",
          spread(ratios(rows, "lone", "sync")), absolute(rows, "lone", "sync") + " us")
+    line("PUBACK p99 of a lone producer while a lowered limit evicts, to that before", "<= 2",
+         spread(ratios(rows, "lowered", "calm")), absolute(rows, "lowered", "calm") + " us")
+    line("the same with 100 in flight", "<= 2", spread(ratios(rows, "lowered, 100", "calm, 100")),
+         absolute(rows, "lowered, 100", "calm, 100") + " us")
 
 
 def report_million(bench, rows):

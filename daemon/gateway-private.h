@@ -35,10 +35,9 @@
 /* Settlements wait so long for company at the most: that of a slow stream then shares the
  * commit of the message after it, which spares flash (docs/performance.md). */
 #define GATEWAY_SETTLE_LATEST_MS 250
-/* Messages that may end by retention besides as many as a batch has appended: so many, and not
- * more often than this. So the limits hold under any load, and few PUBACKs wait for a mass
- * eviction. */
-#define GATEWAY_RETAIN_BUDGET   50
+/* Messages that may end by retention besides what makes up for the batch's own: so many for
+ * each millisecond since the last batch; looked for so often while there are more. */
+#define GATEWAY_RETAIN_PER_MS   5
 #define GATEWAY_RETAIN_PAUSE_MS 10
 /* Failure rows kept for `mqtt-spool failures`; the audit file has them all. */
 #define GATEWAY_FAILURES_KEPT 250000
@@ -113,7 +112,7 @@ struct gateway {
     bool lane_full[SPOOL_LANES_MAX]; /* by the limits of the lane: refused or held back */
     bool disk_low;
     unsigned transient_in_a_row; /* refusals by the broker that may pass */
-    int64_t retained_ms; /* boot time of the last batch that could end more than it brought */
+    int64_t retained_ms; /* boot time of the last batch */
     uint64_t evicted_unlogged;
     int64_t evicted_logged_ms;
     struct log_limit client_warnings;

@@ -277,16 +277,16 @@ gateway_on_publish(void *owner, struct session *session, const struct session_pu
 /* --- the batch edge ------------------------------------------------------------------------
  */
 
-/* As many as the batch has appended, so that the limits hold, and now and then some more. */
+/* By the time since the last batch: a batch waits for little of a mass eviction, and that takes
+ * the same time under any load. */
 static unsigned retain_budget(struct gateway *gateway)
 {
-    unsigned budget = spool_batch_messages(gateway->spool) + 1;
+    int64_t elapsed_ms = gateway->now.boot_ms - gateway->retained_ms;
 
-    if (gateway->now.boot_ms - gateway->retained_ms >= GATEWAY_RETAIN_PAUSE_MS) {
-        gateway->retained_ms = gateway->now.boot_ms;
-        budget += GATEWAY_RETAIN_BUDGET;
-    }
-    return budget;
+    gateway->retained_ms = gateway->now.boot_ms;
+    if (elapsed_ms > GATEWAY_RETAIN_PAUSE_MS)
+        elapsed_ms = GATEWAY_RETAIN_PAUSE_MS;
+    return (unsigned)elapsed_ms * GATEWAY_RETAIN_PER_MS;
 }
 
 static int retain(struct gateway *gateway, bool *ret_more)

@@ -145,6 +145,7 @@ static void count_append(struct spool *spool,
     spool->batch_messages++;
     spool->batch_bytes += message->payload.size;
     spool->batch_charge += entry->charge;
+    lane->batch_charge += entry->charge;
     room_took(spool, entry->charge);
     int64_t expires_at = entry->accepted_at + message->expiry_ms;
     if (message->expiry_ms >= 0 && expires_at < spool->expiry_due_ms)

@@ -27,8 +27,11 @@ struct sweep {
     struct spool *spool;
     const struct spool_time *now;
     int64_t clock_ms;
-    unsigned budget;     /* what is left of it */
-    uint64_t owed_bytes; /* so many may go whatever the budget says */
+    unsigned budget; /* what is left of it */
+    /* What the batch has brought to the lane that is cut: so many messages leave the budget as it
+     * is, and so many bytes may go whatever it says. */
+    uint64_t owed_messages;
+    uint64_t owed_bytes;
     unsigned ended;
     bool more;
 };
@@ -36,13 +39,17 @@ struct sweep {
 /* Would it be, after these? */
 static bool is_spent(const struct sweep *sweep, uint64_t messages, uint64_t bytes)
 {
-    return messages >= sweep->budget && bytes >= sweep->owed_bytes;
+    return messages >= sweep->budget + sweep->owed_messages && bytes >= sweep->owed_bytes;
 }
 
 static void spend(struct sweep *sweep, uint64_t messages, uint64_t bytes)
 {
+    uint64_t owed = messages < sweep->owed_messages ? messages : sweep->owed_messages;
+    uint64_t others = messages - owed;
+
     sweep->ended += (unsigned)messages;
-    sweep->budget -= messages < sweep->budget ? (unsigned)messages : sweep->budget;
+    sweep->owed_messages -= owed;
+    sweep->budget -= others < sweep->budget ? (unsigned)others : sweep->budget;
     sweep->owed_bytes -= bytes < sweep->owed_bytes ? bytes : sweep->owed_bytes;
 }
 
@@ -193,32 +200,31 @@ static int hold_age(struct sweep *sweep, struct lane *lane)
     return 0;
 }
 
+static uint64_t above(uint64_t value, uint64_t max)
+{
+    return value > max ? value - max : 0;
+}
+
 static int hold_size(struct sweep *sweep, struct lane *lane)
 {
     const struct spool_limits *limits = &lane->limits;
     if (limits->when_full != SPOOL_EVICT_OLDEST)
         return 0;
-    uint64_t messages = message_count_ahead(lane);
+    struct excess by_number = {.reason = SPOOL_REASON_MAX_MESSAGES, .accepted_till = INT64_MIN};
+    struct excess by_bytes = {.reason = SPOOL_REASON_MAX_BYTES, .accepted_till = INT64_MIN};
     int64_t first;
-    if (messages > limits->max_messages) {
-        const struct excess excess = {.reason = SPOOL_REASON_MAX_MESSAGES,
-                                      .messages = messages - limits->max_messages,
-                                      .accepted_till = INT64_MIN};
-        int r = cut_lane(sweep, lane, excess, &first);
-        if (r != 0)
-            return r;
-    }
-    uint64_t bytes = message_bytes_ahead(lane);
-    if (bytes > limits->max_bytes) {
-        const struct excess excess = {.reason = SPOOL_REASON_MAX_BYTES,
-                                      .bytes = bytes - limits->max_bytes,
-                                      .accepted_till = INT64_MIN};
-        sweep->owed_bytes = sweep->spool->batch_charge;
-        int r = cut_lane(sweep, lane, excess, &first);
-        sweep->owed_bytes = 0;
-        return r;
-    }
-    return 0;
+    int r = 0;
+    sweep->owed_messages = lane->working.accepted - lane->committed.accepted;
+    by_number.messages = above(message_count_ahead(lane), limits->max_messages);
+    if (by_number.messages > 0)
+        r = cut_lane(sweep, lane, by_number, &first);
+    sweep->owed_bytes = lane->batch_charge;
+    by_bytes.bytes = above(message_bytes_ahead(lane), limits->max_bytes);
+    if (r == 0 && by_bytes.bytes > 0)
+        r = cut_lane(sweep, lane, by_bytes, &first);
+    sweep->owed_messages = 0;
+    sweep->owed_bytes = 0;
+    return r;
 }
 
 int retention_evict_for_disk(struct spool *spool,
@@ -391,7 +397,7 @@ static uint64_t count_surplus(const struct lane *lane)
     uint64_t bytes = message_bytes_ahead(lane);
     if (limits->when_full != SPOOL_EVICT_OLDEST || messages == 0)
         return 0;
-    uint64_t by_number = messages > limits->max_messages ? messages - limits->max_messages : 0;
+    uint64_t by_number = above(messages, limits->max_messages);
     if (bytes <= limits->max_bytes)
         return by_number;
     uint64_t by_bytes = (bytes - limits->max_bytes) / (bytes / messages) + 1;
@@ -424,32 +430,13 @@ static int hold_sizes(struct sweep *sweep)
     return r;
 }
 
-/*
- * Ages and expiries come first, for they say more than that there was no room.
- * Of the budget they leave as much as the batch has appended: a mass of expired
- * messages can wait for the next batch, a limit by number or bytes cannot. Where
- * one large message takes the room of thousands of small ones, these go at once.
- */
+/* Ages and expiries come first, for they say more than that there was no room. A mass of them
+ * may use up the budget: what each lane is owed for its own messages of this batch it has all
+ * the same. */
 static int hold_limits(struct sweep *sweep)
 {
-    unsigned appended = sweep->spool->batch_messages;
-    unsigned kept = appended < sweep->budget ? appended : sweep->budget;
-    sweep->budget -= kept;
     int r = hold_times(sweep);
-    bool is_late = sweep->more;
-    sweep->more = false;
-    sweep->budget += kept;
-    if (r == 0)
-        r = hold_sizes(sweep);
-    if (r != 0 || !is_late || sweep->budget == 0) {
-        sweep->more |= is_late;
-        return r;
-    }
-    bool is_over = sweep->more;
-    sweep->more = false;
-    r = hold_times(sweep);
-    sweep->more |= is_over;
-    return r;
+    return r == 0 ? hold_sizes(sweep) : r;
 }
 
 int spool_retain(struct spool *spool,

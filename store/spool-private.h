@@ -52,6 +52,7 @@ struct lane {
     struct spool_limits limits;
     struct spool_counters committed;
     struct spool_counters working;
+    uint64_t batch_charge; /* of what the open batch has appended */
     struct plan plan;
     int64_t cursor;     /* every message with a key below is in the plan, or ended */
     int64_t age_due_ms; /* no message outside the plan's pins reaches max_age before */

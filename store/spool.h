@@ -375,9 +375,9 @@ spool_settle(struct spool *spool, uint64_t id, const struct spool_verdict *verdi
 
 /*
  * spool_retain() - hold the limits: evict by count, bytes and age, expire by message expiry
- * @budget:      at most so many messages end by this call, so that a limit
- *               lowered by a million stalls nobody; of max_bytes as many as
- *               make up for the bytes that the batch has appended, in any case
+ * @budget:      besides what makes up for the messages and bytes that the batch
+ *               has appended to each lane, at most so many messages end by this
+ *               call: a limit lowered by a million stalls nobody
  * @ret_evicted: how many ended
  * @ret_more:    limits are still exceeded: call again in the next batch
  *
