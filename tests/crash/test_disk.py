@@ -309,6 +309,7 @@ class Run:
         self.gateway.wait_drained(30)
         self.gateway.stop()
         collect_daemon(self.history, [self.gateway.audit], self.gateway.spool)
+        self.gateway.discard()
 
 
 class Sweep:
@@ -405,7 +406,7 @@ def a_disk_full_for_some_writes_in_a_row_is_no_false_acknowledgement():
     check(not wrong, "\n".join(wrong))
 
 
-@case(seconds=3600)
+@case(seconds=4 * 3600)
 def memory_that_runs_out_anywhere_loses_nothing():
     if sanitizer():
         skip("AddressSanitizer has its own malloc; the release build runs this")

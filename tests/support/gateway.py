@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import select
+import shutil
 import signal
 import socket
 import subprocess
@@ -178,6 +179,11 @@ class Gateway:
             self.process.kill()
             self.process.wait()
         self._close_notify()
+
+    def discard(self):
+        """Before the case ends: for one of thousands, each with its descriptors and its folder."""
+        self._clean()
+        shutil.rmtree(self.folder)
 
     # What it says
 
