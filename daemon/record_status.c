@@ -24,18 +24,37 @@ static void write_ledger(struct json *json, const struct spool_ledger *ledger)
     json_close_object(json);
 }
 
-static void write_lane(struct json *json, const struct spool_lane_stats *lane)
+/* Lanes lie together in one database: its files are shared out by the bytes that each lane holds,
+ * rounded down. */
+static uint64_t share_of_disk(const struct spool_stats *stats, uint64_t bytes)
+{
+    uint64_t part = bytes, whole = stats->bytes;
+
+    if (part >= whole)
+        return whole > 0 ? stats->disk_bytes : 0;
+    for (; whole > UINT32_MAX; whole = (whole + 1) / 2)
+        part /= 2; /* so that no product below is too large */
+    return stats->disk_bytes / whole * part + stats->disk_bytes % whole * part / whole;
+}
+
+static void write_lane(struct json *json,
+                       const struct spool_lane_stats *lane,
+                       const struct spool_stats *stats)
 {
     json_open_object(json, NULL);
     json_text(json, "name", lane->name);
     json_unsigned(json, "messages", lane->messages);
     json_unsigned(json, "bytes", lane->bytes);
+    json_unsigned(json, "disk_bytes", share_of_disk(stats, lane->bytes));
     json_signed(json, "oldest_age_ms", lane->oldest_age_ms);
     write_ledger(json, &lane->ledger);
     json_close_object(json);
 }
 
-static int write_lanes(struct json *json, struct spool *spool, const struct spool_time *now)
+static int write_lanes(struct json *json,
+                       struct spool *spool,
+                       const struct spool_stats *stats,
+                       const struct spool_time *now)
 {
     int r = 0;
 
@@ -45,7 +64,7 @@ static int write_lanes(struct json *json, struct spool *spool, const struct spoo
 
         r = spool_get_lane_stats(spool, i, now, &lane);
         if (r == 0)
-            write_lane(json, &lane);
+            write_lane(json, &lane, stats);
     }
     json_close_array(json);
     return r;
@@ -63,5 +82,5 @@ int record_write_status(struct json *json,
         return r;
     write_spool(json, stats);
     write_ledger(json, &ledger);
-    return write_lanes(json, spool, now);
+    return write_lanes(json, spool, stats, now);
 }

@@ -143,6 +143,24 @@ def each_lane_refuses_blocks_or_evicts_by_its_own_policy():
 
 
 @case
+def each_lane_has_its_part_of_the_disk_while_it_runs_and_while_it_is_stopped():
+    def shares(status):
+        whole = status["spool"]
+        wanted = {lane["name"]: whole["disk_bytes"] * lane["bytes"] // whole["bytes"]
+                  for lane in status["lanes"]}
+        equal({lane["name"]: lane["disk_bytes"] for lane in status["lanes"]}, wanted, "disk_bytes")
+        return wanted
+
+    gateway = Gateway(lanes=[ALARMS, BULK]).start()
+    publish(gateway, ["x/alarm"] * 3 + ["plant/t"] * 6)
+    wait_for(lambda: gateway.status()["spool"]["messages"] == 9, 10, "9 messages in the status")
+    seen = shares(gateway.status())
+    check(seen["default"] > seen["alarms"] > 0 and seen["bulk"] == 0, "parts by bytes", seen)
+    gateway.stop()
+    shares(gateway.tool_status())
+
+
+@case
 def the_forecast_is_that_of_the_lane_that_is_full_first():
     gateway = Gateway(lanes=[dict(ALARMS, max_messages=100000)]).start()
     client = gateway.client(5)
