@@ -111,19 +111,27 @@ static double room_of(const struct config_limits *limits, const struct spool_lan
     return room > 0 ? room : 0;
 }
 
-/* Seconds until the first lane reaches its limit at the present rates; negative: none does. */
+/* Seconds until the first lane reaches its limit at the present rates; negative: none does. A lane
+ * that has no room for one more stands at its limit, also where the oldest makes room. */
 static double full_after_s(struct gateway *gateway)
 {
     struct spool_time now = gateway_spool_time(gateway);
     double soonest = -1;
 
+    if (gateway->full || gateway_audit_is_full(gateway))
+        return 0;
     for (unsigned lane = 0; lane <= gateway->config->lane_count; lane++) {
         double growth = gateway->rates.lane_growth_per_s[lane];
         struct spool_lane_stats stats;
 
-        if (growth <= 0 || spool_get_lane_stats(gateway->spool, lane, &now, &stats) != 0)
+        if (spool_get_lane_stats(gateway->spool, lane, &now, &stats) != 0)
             continue;
-        double after_s = room_of(gateway_lane_limits(gateway->config, lane), &stats) / growth;
+        double room = room_of(gateway_lane_limits(gateway->config, lane), &stats);
+        if (room < 1)
+            return 0;
+        if (growth <= 0)
+            continue;
+        double after_s = room / growth;
         if (soonest < 0 || after_s < soonest)
             soonest = after_s;
     }

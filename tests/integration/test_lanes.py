@@ -177,6 +177,34 @@ def the_forecast_is_that_of_the_lane_that_is_full_first():
 
 
 @case
+def the_forecast_says_0_while_a_lane_is_at_a_limit_under_each_policy():
+    for policy in ("refuse", "evict-oldest", "block"):
+        broker = Mosquitto().start()
+        link = Link(broker)
+        link.cut()
+        gateway = Gateway(link.url, lanes=[dict(ALARMS, max_messages=3, when_full=policy)]).start()
+
+        def full(wanted, gateway=gateway):
+            def told():
+                return gateway.status()["forecast"]["full_s"] in wanted
+            wait_for(told, 10, "full_s in %r with %s" % (wanted, policy), 0.02)
+
+        client = gateway.client(5)
+        publish(gateway, ["x/alarm"] * 2, client)
+        for _ in range(2):
+            client.publish("x/alarm", b"x")
+        full([0])
+        # It stays so when nothing grows any more.
+        full_since = gateway.status()["time"]
+        wait_for(lambda made=gateway, since=full_since: made.status()["time"] > since, 10, "status")
+        full([0])
+        link.mend()
+        gateway.wait_drained()
+        full([None])
+        gateway.stop()
+
+
+@case
 def a_producer_that_a_full_lane_holds_back_goes_on_when_hup_makes_room():
     for change in ({"max_messages": 5}, {"topics": ["other/#"]}, {"when_full": "evict-oldest"}):
         bulk = dict(BULK, max_messages=3, when_full="block")
