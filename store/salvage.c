@@ -262,20 +262,38 @@ static int note_mark(int directory_fd, const struct rebuild_task *task)
     return r;
 }
 
-static int make(int directory_fd, struct rebuild_task *task, char *words)
+static int open_image(int directory_fd, const struct mark *mark, struct pages *pages)
 {
     enum pages_wal use;
+    int r = choose_image(directory_fd, mark, &use);
+    return r == 0 ? pages_open(pages, directory_fd, "spool.db", use) : r;
+}
+
+int salvage_is_foreign(int directory_fd, bool *ret)
+{
+    struct mark mark;
+    struct pages pages;
+    int r = mark_read(directory_fd, &mark);
+    if (r == 0)
+        r = open_image(directory_fd, &mark, &pages);
+    if (r != 0)
+        return r;
+    r = rebuild_is_foreign(&pages, ret);
+    pages_close(&pages);
+    return r;
+}
+
+static int make(int directory_fd, struct rebuild_task *task, char *words)
+{
     struct pages pages;
     bool is_foreign = false;
-    int r = choose_image(directory_fd, task->mark, &use);
-    if (r == 0)
-        r = pages_open(&pages, directory_fd, "spool.db", use);
+    int r = open_image(directory_fd, task->mark, &pages);
     if (r != 0)
         return r;
     task->pages = &pages;
     r = rebuild_is_foreign(&pages, &is_foreign);
     if (r == 0 && is_foreign) {
-        (void)snprintf(words, SPOOL_WORDS_MAX, "spool.db is the database of another program");
+        (void)snprintf(words, SPOOL_WORDS_MAX, SALVAGE_FOREIGN_WORDS);
         r = SPOOL_E_FOREIGN;
     }
     if (r == 0)

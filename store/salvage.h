@@ -1,8 +1,8 @@
 /*
  * salvage.h - a damaged database is moved aside, what reads of it goes on
  *
- * Both functions need the lock of the folder. Words for a failure go to @words,
- * SPOOL_WORDS_MAX bytes. Thread: that of the spool.
+ * salvage_finish() and salvage() need the lock of the folder. Words for a failure
+ * go to @words, SPOOL_WORDS_MAX bytes. Thread: that of the spool.
  */
 #ifndef MQTT_SPOOLD_STORE_SALVAGE_H
 #define MQTT_SPOOLD_STORE_SALVAGE_H
@@ -11,6 +11,11 @@
 
 /* How many damaged databases lie in the folder. */
 unsigned salvage_count_damaged(int directory_fd);
+
+/* Would salvage() refuse what lies there, for another program's database? Reads only. Return: 0;
+ * negative errno. */
+#define SALVAGE_FOREIGN_WORDS "spool.db is the database of another program"
+SPOOL_MUST_CHECK int salvage_is_foreign(int directory_fd, bool *ret);
 
 /* Finishes what a crash cut short between two names; does nothing else. */
 SPOOL_MUST_CHECK int salvage_finish(int directory_fd, char *words);

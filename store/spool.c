@@ -407,20 +407,27 @@ static int load(struct spool *spool, const struct spool_options *options)
     return r;
 }
 
-/* A spool that is new, or one that may be opened. That there never was one is to be believed
- * only where no mark says otherwise. */
-static int find_database(struct spool *spool, const struct spool_options *options)
+/* Is there a database? That there never was one is to be believed only where no mark says
+ * otherwise. */
+static int probe(struct spool *spool, struct mark *ret_mark)
 {
-    struct mark mark;
-    int r = salvage_finish(spool->directory_fd, spool->words);
-    if (r == 0)
-        r = mark_read(spool->directory_fd, &mark);
+    int r = mark_read(spool->directory_fd, ret_mark);
     if (r == 0)
         r = schema_probe(spool->directory_fd, spool->words);
-    if (r == SPOOL_E_ABSENT && mark.last_id > 0)
+    if (r == SPOOL_E_ABSENT && ret_mark->last_id > 0)
         return spool_fail(spool, SPOOL_E_DAMAGED,
                           "spool.db is missing, and ids up to %llu were given out",
-                          (unsigned long long)mark.last_id);
+                          (unsigned long long)ret_mark->last_id);
+    return r;
+}
+
+/* A spool that is new, or one that may be opened. */
+static int find_database(struct spool *spool, const struct spool_options *options)
+{
+    struct mark mark = {0};
+    int r = salvage_finish(spool->directory_fd, spool->words);
+    if (r == 0)
+        r = probe(spool, &mark);
     if (r == SPOOL_E_ABSENT)
         return schema_create(options->directory, spool->directory_fd, spool->words);
     if (r == 0 && mark.is_suspect)
@@ -520,24 +527,36 @@ unsigned spool_count_damaged(const char *directory)
     return count;
 }
 
-static int open_reader(struct spool *spool, const char *directory)
+static int read_database(struct spool *spool, const char *directory)
 {
-    int r = open_directory(directory, false, &spool->directory_fd);
-    if (r == -ENOENT)
-        return spool_fail(spool, SPOOL_E_ABSENT, "%s: there is no spool", directory);
-    if (r < 0)
-        return spool_fail(spool, r, "%s: %s", directory, strerror(-r));
-    r = schema_probe(spool->directory_fd, spool->words);
+    struct mark mark;
+    int r = probe(spool, &mark);
     if (r == SPOOL_E_ABSENT)
-        return spool_fail(spool, SPOOL_E_ABSENT, "%s: there is no spool", directory);
-    if (r != 0)
-        return r;
-    r = connect_database(spool, directory, SQLITE_OPEN_READONLY);
+        return spool_fail(spool, r, "%s: there is no spool", directory);
+    if (r == 0)
+        r = connect_database(spool, directory, SQLITE_OPEN_READONLY);
     if (r == 0)
         r = prepare(spool);
     if (r == 0)
         r = ledger_refresh(spool);
     return r == 0 ? ledger_load_state(spool, &spool->clock.state) : r;
+}
+
+/* What no salvage would touch is told from damage, as the daemon tells it. */
+static int open_reader(struct spool *spool, const char *directory)
+{
+    bool is_foreign = false;
+    int r = open_directory(directory, false, &spool->directory_fd);
+    if (r == -ENOENT)
+        return spool_fail(spool, SPOOL_E_ABSENT, "%s: there is no spool", directory);
+    if (r < 0)
+        return spool_fail(spool, r, "%s: %s", directory, strerror(-r));
+    r = read_database(spool, directory);
+    if (r != SPOOL_E_DAMAGED && r != -EBADMSG)
+        return r;
+    if (salvage_is_foreign(spool->directory_fd, &is_foreign) == 0 && is_foreign)
+        return spool_fail(spool, SPOOL_E_FOREIGN, SALVAGE_FOREIGN_WORDS);
+    return r; /* where that cannot be told, it is damage all the same */
 }
 
 int spool_open_reader(const char *directory, struct spool **ret)

@@ -275,7 +275,11 @@ unsigned spool_count_damaged(const char *directory);
  * spool_open_reader() - open for reading beside a daemon or without one
  *
  * Never writes and never checkpoints. Only the functions marked "reader too"
- * may be called. Return as spool_open(), and SPOOL_E_ABSENT.
+ * may be called.
+ *
+ * Return: as spool_open(), of what concerns a reader; SPOOL_E_ABSENT;
+ *         SPOOL_E_FOREIGN. SPOOL_E_DAMAGED is what a daemon would salvage, a
+ *         database that is gone while the mark beside it is left, too.
  */
 SPOOL_MUST_CHECK int spool_open_reader(const char *directory, struct spool **ret);
 

@@ -374,6 +374,8 @@ static void a_database_that_is_gone_is_not_taken_for_a_new_spool(void **state)
     assert_int_equal(unlink(path), 0);
     path_of(f->directory, "spool.db-wal", path);
     assert_int_equal(unlink(path), 0);
+    assert_int_equal(spool_open_reader(f->directory, &f->spool), SPOOL_E_DAMAGED);
+    assert_non_null(strstr(spool_open_error(), "spool.db is missing, and ids up to 600"));
     struct spool_salvage salvage = must_salvage(f);
     assert_int_equal(salvage.salvaged, 0);
     assert_int_equal(salvage.damaged, MESSAGES - ENDED);
@@ -580,6 +582,8 @@ static void the_database_of_another_program_is_left_alone(void **state)
     int64_t size = size_of(f->directory, "spool.db");
     struct spool_salvage salvage;
     assert_int_equal(spool_open(&f->options, &f->spool), SPOOL_E_DAMAGED);
+    assert_int_equal(spool_open_reader(f->directory, &f->spool), SPOOL_E_FOREIGN);
+    assert_non_null(strstr(spool_open_error(), "of another program"));
     assert_int_equal(spool_salvage(&f->options, NULL, &salvage), SPOOL_E_FOREIGN);
     assert_int_equal(size_of(f->directory, "spool.db"), size);
     assert_int_equal(spool_count_damaged(f->directory), 0);
