@@ -180,8 +180,7 @@ def the_forecast_is_that_of_the_lane_that_is_full_first():
 def the_forecast_says_0_while_a_lane_is_at_a_limit_under_each_policy():
     for policy in ("refuse", "evict-oldest", "block"):
         broker = Mosquitto().start()
-        link = Link(broker)
-        link.cut()
+        link = Link(broker.port)
         gateway = Gateway(link.url, lanes=[dict(ALARMS, max_messages=3, when_full=policy)]).start()
 
         def full(wanted, gateway=gateway):
