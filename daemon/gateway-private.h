@@ -83,7 +83,8 @@ struct gateway {
     struct session_list owing;    /* with an acknowledgement that waits for the commit */
     struct session_list waiting;  /* with a PUBLISH that was not taken yet */
     struct session_list closed;   /* freed at the batch edge */
-    unsigned session_count;
+    unsigned session_count; /* without the surplus */
+    unsigned surplus_count; /* above max_clients, to be told so */
 
     sd_event_source *edge;          /* idle priority, or at once */
     sd_event_source *edge_deadline; /* so that a busy loop cannot starve it */

@@ -4,6 +4,10 @@
  * Four lists: all open sessions; those that are owed an acknowledgement by the
  * open batch; those whose PUBLISH waits for room; those that closed. A session
  * dies at the batch edge only, never inside its own callback.
+ *
+ * Above listen.max_clients a few more, the surplus, may say their CONNECT, so
+ * that its answer can say why they are not served. They have SURPLUS_CONNECT_MS
+ * for it. Beyond SURPLUS_MAX a connection is closed without a word.
  */
 #include <inttypes.h>
 #include <string.h>
@@ -11,6 +15,9 @@
 
 #include "gateway-private.h"
 #include "store/failpoint.h"
+
+#define SURPLUS_MAX        16
+#define SURPLUS_CONNECT_MS 2000
 
 static uint8_t on_connected(void *owner, struct session *session);
 static void on_closed(void *owner, struct session *session, const char *why);
@@ -31,16 +38,47 @@ static void warn_client(struct gateway *gateway, const char *what, const struct 
                     (int)peer->uid, (int)peer->pid, suppressed);
 }
 
+static bool is_crowded(const struct gateway *gateway)
+{
+    return gateway->session_count >= gateway->config->listen.max_clients;
+}
+
+static void count_session(struct gateway *gateway, struct session_links *links, bool surplus)
+{
+    links->surplus = surplus;
+    if (surplus)
+        gateway->surplus_count++;
+    else
+        gateway->session_count++;
+}
+
+static void uncount_session(struct gateway *gateway, const struct session_links *links)
+{
+    if (links->surplus)
+        gateway->surplus_count--;
+    else
+        gateway->session_count--;
+}
+
+static void refuse_crowd(struct gateway *gateway, const struct peer *peer)
+{
+    gateway->counters.clients_refused++;
+    warn_client(gateway, "max_clients", peer);
+}
+
 int gateway_on_accept(void *owner, int fd, const struct peer *peer)
 {
     struct gateway *gateway = owner;
-    struct session_settings settings = {.max_packet = gateway->config->listen.max_packet};
+    bool surplus = is_crowded(gateway);
+    struct session_settings settings = {
+        .max_packet = gateway->config->listen.max_packet,
+        .connect_timeout_ms = surplus ? SURPLUS_CONNECT_MS : 0,
+    };
     struct session *session = NULL;
 
-    if (gateway->session_count >= gateway->config->listen.max_clients) {
+    if (surplus && gateway->surplus_count >= SURPLUS_MAX) {
         (void)close(fd);
-        gateway->counters.clients_refused++;
-        warn_client(gateway, "max_clients", peer);
+        refuse_crowd(gateway, peer);
         return 0;
     }
     int r = session_new(gateway->event, fd, peer, &settings, &session_ops, gateway, &session);
@@ -49,8 +87,24 @@ int gateway_on_accept(void *owner, int fd, const struct peer *peer)
         return 0; /* out of memory for one client is no reason to end */
     }
     TAILQ_INSERT_TAIL(&gateway->sessions, session_links(session), link);
-    gateway->session_count++;
+    count_session(gateway, session_links(session), surplus);
     return 0;
+}
+
+/* Has it a place? One of the surplus may find that somebody has left meanwhile. */
+static bool has_place(struct gateway *gateway, struct session *session)
+{
+    struct session_links *links = session_links(session);
+
+    if (!links->surplus)
+        return true;
+    if (is_crowded(gateway)) {
+        refuse_crowd(gateway, session_peer(session));
+        return false;
+    }
+    uncount_session(gateway, links);
+    count_session(gateway, links, false);
+    return true;
 }
 
 static bool same_client_id(const struct session *a, const struct session *b)
@@ -72,6 +126,8 @@ static uint8_t on_connected(void *owner, struct session *session)
 
     if (gateway->phase != GATEWAY_SERVING || gateway->failed)
         return MQTT_SERVER_UNAVAILABLE;
+    if (!has_place(gateway, session))
+        return MQTT_QUOTA_EXCEEDED;
     for (links = TAILQ_FIRST(&gateway->sessions); links; links = next) {
         next = TAILQ_NEXT(links, link);
         if (links->session == session || !same_client_id(links->session, session))
@@ -113,7 +169,7 @@ static void on_closed(void *owner, struct session *session, const char *why)
     forget_waiting(gateway, links);
     TAILQ_REMOVE(&gateway->sessions, links, link);
     TAILQ_INSERT_TAIL(&gateway->closed, links, link);
-    gateway->session_count--;
+    uncount_session(gateway, links);
     gateway_arm_edge(gateway);
 }
 

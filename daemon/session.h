@@ -118,6 +118,7 @@ struct session_links {
     struct session *session;
     bool owing;
     bool waiting;
+    bool surplus; /* one client too many */
 };
 TAILQ_HEAD(session_list, session_links);
 /* The links embedded in the session, for the owner's use alone. */

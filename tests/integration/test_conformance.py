@@ -329,21 +329,43 @@ def three_hundred_connections_at_once_are_served():
 
 
 @case
-def more_clients_than_max_clients_are_turned_away_and_the_others_stay():
+def more_clients_than_max_clients_are_told_so_and_the_others_stay():
     gateway = Gateway(listen={"max_clients": 10}).start()
     clients = [gateway.client(5, client_id="c%d" % number) for number in range(10)]
-    for _ in range(5):
-        late = gateway.raw(5)
-        try:
-            late.send(mqtt.connect_packet(5, "late"))
+    for version, code in ((5, 0x97), (4, 0x03)):
+        for name in ("late", "c0"):
+            late = gateway.raw(version)
+            late.send(mqtt.connect_packet(version, name))
             last = late.expect_closed(5)
-        except OSError:
-            last = None
-        check(last is None or last.reason in (0x89, 0x88, 0x97), "turned away", last)
+            check(last is not None and last.kind == mqtt.CONNACK, "a CONNACK", last)
+            equal(last.reason, code, "reason of the CONNACK")
+    check("client_refused reason=max_clients" in gateway.log(), "the log says so")
+    wait_for(lambda: gateway.status()["producers"]["clients_refused"] == 4, 10, "4 in the status")
     for client in clients:
         equal(client.publish_wait("plant/t", b"x").reason, 0)
     clients.pop().disconnect()
     wait_for(lambda: served(gateway), 10, "a place for the next one")
+    gateway.stop()
+
+
+@case
+def a_crowd_that_is_not_served_costs_few_descriptors_and_not_for_long():
+    gateway = Gateway(listen={"max_clients": 2}).start()
+    served_ones = [gateway.client(5, client_id="c%d" % number) for number in range(2)]
+    folder = "/proc/%d/fd" % gateway.process.pid
+    before = len(os.listdir(folder))
+    crowd = [gateway.raw(5) for _ in range(100)]
+    for client in crowd[16:]:
+        equal(client.expect_closed(5), None, "an answer to one too many")
+    check(len(os.listdir(folder)) <= before + 16, "descriptors of those that wait")
+    # One that connects while a place becomes free has it.
+    served_ones.pop().disconnect()
+    wait_for(lambda: gateway.status()["producers"]["connected"] == 1, 10, "a free place")
+    crowd[0].connect()
+    equal(crowd[0].publish_wait("plant/t", b"x").reason, 0)
+    for client in crowd[1:16]:
+        equal(client.expect_closed(5), None, "an answer to silence")
+    wait_for(lambda: len(os.listdir(folder)) <= before, 10, "descriptors back to %d" % before)
     gateway.stop()
 
 
