@@ -73,7 +73,8 @@ struct session {
     struct bytes output;
     struct session_owed owed;
 
-    bool waiting;     /* after SESSION_WAIT */
+    bool waiting;     /* after SESSION_WAIT or SESSION_BLOCK */
+    bool blocked;     /* after SESSION_BLOCK */
     bool stopped;     /* after SESSION_STOP */
     bool throttled;   /* 3.1.1 with SESSION_RECEIVE_MAXIMUM owed */
     bool unparsed;    /* parsing was cut short: the input may hold whole packets */

@@ -16,7 +16,11 @@
  * A peer that has gone (EPOLLHUP) may have left packets behind: Linux lets us
  * read them, also after a write has failed, so they are heard before the end is
  * told. While we do not read, epoll would report the hang-up for ever; the
- * source is switched off until we do.
+ * source is switched off until we do. That is soon, but for a client that is
+ * blocked: its message may wait for hours, and it would hold its place all that
+ * time. So there the end counts at once, also the end of its stream alone, which
+ * is all that TCP tells of a process that has died. What it sent and is not
+ * accepted was never acknowledged.
  *
  * The keep-alive timer is not moved by packets: it looks at the time of the last
  * one when it fires, and reads first, so that a loop that was busy committing
@@ -164,6 +168,8 @@ static void update_sources(struct session *session)
         events |= EPOLLIN;
     if (bytes_used(&session->output) > 0)
         events |= EPOLLOUT;
+    if (session->blocked && session->state == SESSION_OPEN)
+        events |= EPOLLRDHUP;
     if (r >= 0 && session->output_lost && events == 0)
         r = sd_event_source_set_enabled(session->io, SD_EVENT_OFF);
     else if (r >= 0) {
@@ -256,6 +262,9 @@ static int on_io(sd_event_source *source, int fd, uint32_t events, void *userdat
     (void)fd;
     if (events & (EPOLLHUP | EPOLLERR))
         session->output_lost = true;
+    if (session->blocked && (events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)))
+        session_end(session, MQTT_QUOTA_EXCEEDED, "client left while its message waited for room",
+                    NULL);
     if (events & (EPOLLIN | EPOLLHUP | EPOLLERR))
         read_once(session);
     session_update(session);
@@ -420,6 +429,7 @@ void session_resume(struct session *session)
     if (!session->waiting || session->state != SESSION_OPEN)
         return;
     session->waiting = false;
+    session->blocked = false;
     parse(session);
     session_update(session);
 }

@@ -49,6 +49,8 @@ enum session_verdict_kind {
     SESSION_REFUSE, /* not stored; code says why (3.1.1: the connection closes) */
     SESSION_WAIT, /* not now: keep the packet, stop reading, offer it again at session_resume()
                    */
+    SESSION_BLOCK, /* the same, but for as long as it takes, hours maybe: a client that goes
+                      meanwhile is closed at once, whatever it has left unread */
     SESSION_STOP  /* the daemon is ending: do nothing more */
 };
 struct session_verdict {
@@ -105,7 +107,7 @@ enum packet_version session_version(const struct session *session);
 void session_acknowledge(struct session *session);
 /* The batch was rolled back: v5 answers each owed one with @code, 3.1.1 closes. */
 void session_refuse_owed(struct session *session, uint8_t code);
-/* After SESSION_WAIT: offer the kept packet again, now, and those behind it; then read on. */
+/* After SESSION_WAIT or SESSION_BLOCK: offer the kept packet again, now, and those behind it; then read on. */
 void session_resume(struct session *session);
 /* End from our side: v5 gets a DISCONNECT with @code, then the connection closes. */
 void session_close(struct session *session, uint8_t code, const char *why);

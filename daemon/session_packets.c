@@ -176,7 +176,9 @@ static bool follow_verdict(struct session *session,
         refuse_publish(session, publish, verdict->code);
         return true;
     case SESSION_WAIT:
+    case SESSION_BLOCK:
         session->waiting = true;
+        session->blocked = verdict->kind == SESSION_BLOCK;
         return false;
     case SESSION_STOP:
         session->stopped = true;

@@ -1070,6 +1070,94 @@ static void a_client_that_goes_while_it_waits_is_heard_to_the_end(void **state)
     assert_string_equal(f->why, "client disconnected");
 }
 
+static void a_client_that_goes_while_it_is_blocked_is_closed_at_once_in(struct fixture *f,
+                                                                        enum packet_version version)
+{
+    connect_as(f, version, 0);
+    script(f, SESSION_ACCEPT, 0);
+    script(f, SESSION_BLOCK, 0);
+    for (uint16_t id = 1; id <= 3; id++)
+        put_publish(f, 1, id);
+    run(f);
+    expect_silence(f);
+    client_close(f);
+    expect_end(f);
+    assert_int_equal(f->offers, 2);
+    assert_string_equal(f->why, "client left while its message waited for room");
+    acknowledge(f);
+    session_resume(f->session);
+    assert_int_equal(f->offers, 2);
+}
+
+static void a_client_that_goes_while_it_is_blocked_is_closed_at_once(void **state)
+{
+    a_client_that_goes_while_it_is_blocked_is_closed_at_once_in(*state, V4);
+    restart(*state);
+    a_client_that_goes_while_it_is_blocked_is_closed_at_once_in(*state, V5);
+}
+
+/* It left between two offers: the first time it was to wait for a commit only. */
+static void a_client_that_has_gone_is_not_blocked(void **state)
+{
+    struct fixture *f = *state;
+    connect_as(f, V4, 0);
+    script(f, SESSION_WAIT, 0);
+    script(f, SESSION_BLOCK, 0);
+    publish(f, 0, 0);
+    client_close(f);
+    run(f);
+    assert_int_equal(f->closed, 0);
+    session_resume(f->session);
+    expect_end(f);
+    assert_int_equal(f->offers, 2);
+}
+
+/* Over TCP this is all that is seen of a process that has ended. */
+static void a_client_that_ends_its_stream_while_it_is_blocked_gets_what_it_is_owed_in(
+    struct fixture *f,
+    enum packet_version version)
+{
+    connect_as(f, version, 0);
+    script(f, SESSION_ACCEPT, 0);
+    script(f, SESSION_BLOCK, 0);
+    publish(f, 1, 1);
+    publish(f, 1, 2);
+    assert_int_equal(shutdown(f->client, SHUT_WR), 0);
+    expect_silence(f);
+    acknowledge(f);
+    expect_puback(f, 1, 0, 1);
+    expect_refusal(f, MQTT_QUOTA_EXCEEDED);
+    assert_int_equal(f->offers, 2);
+}
+
+static void a_client_that_ends_its_stream_while_it_is_blocked_gets_what_it_is_owed(void **state)
+{
+    a_client_that_ends_its_stream_while_it_is_blocked_gets_what_it_is_owed_in(*state, V4);
+    restart(*state);
+    a_client_that_ends_its_stream_while_it_is_blocked_gets_what_it_is_owed_in(*state, V5);
+}
+
+static void a_blocked_client_that_stays_is_served_in_its_turn(void **state)
+{
+    struct fixture *f = *state;
+    connect_as(f, V5, 0);
+    script(f, SESSION_BLOCK, 0);
+    script(f, SESSION_BLOCK, 0);
+    publish(f, 1, 1);
+    publish(f, 1, 2);
+    session_resume(f->session);
+    expect_silence(f);
+    assert_int_equal(f->offers, 2);
+    session_resume(f->session);
+    run(f);
+    assert_int_equal(f->offers, 4);
+    SEND(f, 0xE0, 0);
+    acknowledge(f);
+    expect_pubacks(f, 1, 2);
+    expect_end(f);
+    assert_string_equal(f->why, "client disconnected");
+}
+
 static void after_stop_nothing_is_offered_and_what_is_owed_still_leaves(void **state)
 {
     struct fixture *f = *state;
@@ -1699,11 +1787,11 @@ static void a_client_that_pings_stays(void **state)
     expect_silence(f);
 }
 
-static void a_client_that_we_keep_waiting_is_not_called_silent(void **state)
+static void a_client_that_we_keep_waiting_is_not_called_silent_in(struct fixture *f,
+                                                                  enum session_verdict_kind kind)
 {
-    struct fixture *f = *state;
     connect_as(f, V4, 1);
-    script(f, SESSION_WAIT, 0);
+    script(f, kind, 0);
     publish(f, 1, 1);
     run_for(f, 2000000);
     assert_int_equal(f->closed, 0);
@@ -1711,6 +1799,13 @@ static void a_client_that_we_keep_waiting_is_not_called_silent(void **state)
     acknowledge(f);
     expect_puback(f, 1, 0, 1);
     expect_silence(f);
+}
+
+static void a_client_that_we_keep_waiting_is_not_called_silent(void **state)
+{
+    a_client_that_we_keep_waiting_is_not_called_silent_in(*state, SESSION_WAIT);
+    restart(*state);
+    a_client_that_we_keep_waiting_is_not_called_silent_in(*state, SESSION_BLOCK);
 }
 
 static void half_a_packet_is_no_sign_of_life(void **state)
@@ -1773,6 +1868,10 @@ int main(void)
         CASE(a_waiting_client_fills_only_its_own_socket),
         CASE(resume_without_waiting_does_nothing),
         CASE(a_client_that_goes_while_it_waits_is_heard_to_the_end),
+        CASE(a_client_that_goes_while_it_is_blocked_is_closed_at_once),
+        CASE(a_client_that_has_gone_is_not_blocked),
+        CASE(a_client_that_ends_its_stream_while_it_is_blocked_gets_what_it_is_owed),
+        CASE(a_blocked_client_that_stays_is_served_in_its_turn),
         CASE(after_stop_nothing_is_offered_and_what_is_owed_still_leaves),
         CASE(a_failed_batch_is_told_by_code),
         CASE(a_failed_batch_closes_a_3_1_1_client_unacknowledged),
