@@ -2,6 +2,7 @@
  * gateway-private.h - the gateway's state, shared by its own files only
  *
  *   gateway.c           the path of a message and the batch edge
+ *   gateway_publish.c   in: what becomes of a producer's PUBLISH
  *   gateway_sessions.c  producers come, are admitted, and go
  *   gateway_life.c      made, started, reloaded, stopped, freed
  *   gateway_audit.c     when records wait for the audit file
@@ -39,6 +40,13 @@
  * each millisecond since the last batch; looked for so often while there are more. */
 #define GATEWAY_RETAIN_PER_MS   5
 #define GATEWAY_RETAIN_PAUSE_MS 10
+/* While another program locks the database: one try to write in so long, each of which may wait
+ * for GATEWAY_BUSY_MS; after the patience new messages are refused. At the end, when nobody else
+ * waits, the lock is waited for. */
+#define GATEWAY_BUSY_MS            20
+#define GATEWAY_BUSY_LAST_MS       5000
+#define GATEWAY_LOCKED_RETRY_MS    250
+#define GATEWAY_LOCKED_PATIENCE_MS 5000
 /* Failure rows kept for `mqtt-spool failures`; the audit file has them all. */
 #define GATEWAY_FAILURES_KEPT 250000
 #define GATEWAY_ROOM_AFTER_MS 1000
@@ -92,8 +100,10 @@ struct gateway {
     sd_event_source *status_timer;
     sd_event_source *stop_timer;
     sd_event_source *refill; /* idle priority: forward between two edges */
+    sd_event_source *refill_deadline;
     bool edge_armed;
     bool edge_awaited; /* not armed, but edge_deadline will */
+    bool refill_armed;
 
     enum gateway_phase phase;
     bool failed; /* a fatal error: nothing may be committed or acknowledged any more */
@@ -111,6 +121,9 @@ struct gateway {
     int64_t full_till_ms;
     bool full;                       /* nothing is accepted; logged on change */
     bool lane_full[SPOOL_LANES_MAX]; /* by the limits of the lane: refused or held back */
+    bool locked;                     /* the database, by another program */
+    int64_t locked_since_ms;
+    int64_t locked_try_ms; /* not tried before */
     bool disk_low;
     unsigned transient_in_a_row; /* refusals by the broker that may pass */
     int64_t retained_ms; /* boot time of the last batch */
@@ -127,14 +140,23 @@ void gateway_fail(struct gateway *gateway, int error, const char *what);
 void gateway_read_clock(struct gateway *gateway);
 struct spool_time gateway_spool_time(const struct gateway *gateway);
 void gateway_arm_edge(struct gateway *gateway);
+/* For what nobody waits for; what is appended meanwhile has its edge at once all the same. */
+void gateway_arm_edge_later(struct gateway *gateway, uint64_t after_ms);
+void gateway_hasten_edge(struct gateway *gateway);
 int gateway_on_edge(sd_event_source *source, void *owner);
 int gateway_on_refill(sd_event_source *source, void *owner);
 int gateway_on_edge_deadline(sd_event_source *source, uint64_t usec, void *owner);
-struct session_verdict
-gateway_on_publish(void *owner, struct session *session, const struct session_publish *publish);
+int gateway_on_refill_deadline(sd_event_source *source, uint64_t usec, void *owner);
 void gateway_on_answer(void *owner, const struct uplink_answer *answer);
 void gateway_on_link(void *owner);
 void gateway_on_exported(void *owner, const struct spool_record *record);
+
+/* gateway_publish.c */
+struct session_verdict
+gateway_on_publish(void *owner, struct session *session, const struct session_publish *publish);
+void gateway_note_full(struct gateway *gateway, bool full, const char *why);
+void gateway_note_locked(struct gateway *gateway, bool locked);
+void gateway_look_for_room(struct gateway *gateway);
 
 /* gateway_sessions.c */
 int gateway_on_accept(void *owner, int fd, const struct peer *peer);

@@ -2,6 +2,7 @@
  * gateway.c - the path of a message, top to bottom
  *
  *   gateway_on_publish   a producer's PUBLISH: may it, does it fit, append
+ *                        (gateway_publish.c)
  *   gateway_on_edge      the batch edge: retention, the one commit, then all
  *                        that the commit makes true: acknowledgements,
  *                        forwarding, audit export
@@ -53,43 +54,37 @@ struct spool_time gateway_spool_time(const struct gateway *gateway)
     };
 }
 
-static bool batch_is_full(const struct gateway *gateway)
-{
-    return spool_batch_messages(gateway->spool) >= GATEWAY_BATCH_MESSAGES ||
-           spool_batch_bytes(gateway->spool) >= GATEWAY_BATCH_BYTES;
-}
-
-static void hasten_edge(struct gateway *gateway)
+void gateway_hasten_edge(struct gateway *gateway)
 {
     (void)sd_event_source_set_priority(gateway->edge, SD_EVENT_PRIORITY_IMPORTANT);
 }
 
-static int set_deadline(struct gateway *gateway, uint64_t after_ms)
+static int set_deadline(sd_event_source *deadline, uint64_t after_ms)
 {
-    int r = sd_event_source_set_time_relative(gateway->edge_deadline, after_ms * 1000);
+    int r = sd_event_source_set_time_relative(deadline, after_ms * 1000);
 
-    return r < 0 ? r : sd_event_source_set_enabled(gateway->edge_deadline, SD_EVENT_ONESHOT);
+    return r < 0 ? r : sd_event_source_set_enabled(deadline, SD_EVENT_ONESHOT);
 }
 
 void gateway_arm_edge(struct gateway *gateway)
 {
-    if (gateway->edge_armed)
+    if (gateway->edge_armed || gateway->phase == GATEWAY_ENDED)
         return;
     gateway->edge_armed = true;
     int r = sd_event_source_set_enabled(gateway->edge, SD_EVENT_ONESHOT);
     if (r >= 0)
-        r = set_deadline(gateway, GATEWAY_EDGE_LATEST_MS);
+        r = set_deadline(gateway->edge_deadline, GATEWAY_EDGE_LATEST_MS);
     if (r < 0)
         gateway_fail(gateway, r, "batch_edge");
 }
 
 /* For what nobody waits for; what is appended meanwhile has its edge at once all the same. */
-static void arm_edge_later(struct gateway *gateway, uint64_t after_ms)
+void gateway_arm_edge_later(struct gateway *gateway, uint64_t after_ms)
 {
-    if (gateway->edge_armed || gateway->edge_awaited)
+    if (gateway->edge_armed || gateway->edge_awaited || gateway->phase == GATEWAY_ENDED)
         return;
     gateway->edge_awaited = true;
-    int r = set_deadline(gateway, after_ms);
+    int r = set_deadline(gateway->edge_deadline, after_ms);
     if (r < 0)
         gateway_fail(gateway, r, "batch_edge");
 }
@@ -101,177 +96,8 @@ int gateway_on_edge_deadline(sd_event_source *source, uint64_t usec, void *owner
     (void)source;
     (void)usec;
     gateway_arm_edge(gateway);
-    hasten_edge(gateway);
+    gateway_hasten_edge(gateway);
     return 0;
-}
-
-/* --- in: a producer's PUBLISH ------------------------------------------------------------- */
-
-static struct session_verdict refuse(struct gateway *gateway, uint8_t code)
-{
-    gateway->counters.refused++;
-    return (struct session_verdict){.kind = SESSION_REFUSE, .code = code};
-}
-
-/* At the edge of its room a spool takes one message and refuses the next: full it is until
- * nothing was refused for GATEWAY_ROOM_AFTER_MS. */
-static void note_full(struct gateway *gateway, bool full, const char *why)
-{
-    int64_t now_ms = gateway->now.boot_ms;
-
-    if (full)
-        gateway->full_till_ms = now_ms + GATEWAY_ROOM_AFTER_MS;
-    if (gateway->full == full || (!full && now_ms < gateway->full_till_ms))
-        return;
-    gateway->full = full;
-    if (full)
-        log_warning("spool_full reason=%s new_messages=refused", why);
-    else
-        log_notice("spool_room new_messages=accepted");
-}
-
-static void note_lane_full(struct gateway *gateway, unsigned lane, bool full)
-{
-    const struct config *config = gateway->config;
-
-    if (gateway->lane_full[lane] == full)
-        return;
-    gateway->lane_full[lane] = full;
-    if (full)
-        log_warning("spool_full reason=limits lane=%s new_messages=%s",
-                    gateway_lane_name(config, lane),
-                    gateway_lane_limits(config, lane)->when_full == CONFIG_BLOCK ? "blocked"
-                                                                                 : "refused");
-    else
-        log_notice("spool_room lane=%s new_messages=accepted", gateway_lane_name(config, lane));
-}
-
-static struct spool_bytes bytes_of(struct view view)
-{
-    return (struct spool_bytes){.data = view.data, .size = view.size};
-}
-
-/* The first lane that has a matching filter takes the message. */
-static unsigned lane_of(const struct config *config, struct view topic)
-{
-    for (size_t i = 0; i < config->lane_count; i++) {
-        const struct config_lane *lane = &config->lanes[i];
-
-        for (size_t j = 0; j < lane->topic_count; j++) {
-            if (packet_topic_matches(lane->topics[j], topic))
-                return (unsigned)i + 1;
-        }
-    }
-    return 0;
-}
-
-static struct spool_message message_of(const struct config *config,
-                                       struct session *session,
-                                       const struct session_publish *publish)
-{
-    const struct packet_publish *packet = publish->packet;
-
-    return (struct spool_message){
-        .lane = lane_of(config, packet->topic),
-        .uid = session_peer(session)->uid,
-        .qos = packet->qos,
-        .retain = packet->retain,
-        .expiry_ms = packet->has_expiry ? (int64_t)packet->expiry_s * 1000 : SPOOL_NO_EXPIRY,
-        .client = bytes_of(session_client_id(session)),
-        .topic = bytes_of(packet->topic),
-        .properties = bytes_of(publish->kept_properties),
-        .ref = bytes_of(packet->ref),
-        .payload = bytes_of(packet->payload),
-    };
-}
-
-/* A message that could never fit is refused under every policy: blocking its producer would
- * block it for ever. */
-static struct session_verdict
-on_full(struct gateway *gateway, struct session *session, const struct spool_message *message)
-{
-    const struct config_limits *limits = gateway_lane_limits(gateway->config, message->lane);
-    bool hopeless = spool_charge(message) > limits->max_bytes;
-
-    if (!hopeless)
-        note_lane_full(gateway, message->lane, true);
-    if (hopeless || limits->when_full != CONFIG_BLOCK)
-        return refuse(gateway, MQTT_QUOTA_EXCEEDED);
-    gateway_note_waiting(gateway, session);
-    return (struct session_verdict){.kind = SESSION_WAIT};
-}
-
-/* What was evicted in vain is in the batch all the same. */
-static struct session_verdict on_short_disk(struct gateway *gateway,
-                                            struct session *session,
-                                            const struct spool_message *message)
-{
-    const struct config_limits *limits = gateway_lane_limits(gateway->config, message->lane);
-
-    if (!gateway->full)
-        log_warning("disk_short detail=\"%s\"", spool_error(gateway->spool));
-    note_full(gateway, true, "disk");
-    if (spool_has_work(gateway->spool))
-        gateway_arm_edge(gateway);
-    if (limits->when_full != CONFIG_BLOCK)
-        return refuse(gateway, MQTT_QUOTA_EXCEEDED);
-    gateway_note_waiting(gateway, session);
-    return (struct session_verdict){.kind = SESSION_WAIT};
-}
-
-static struct session_verdict
-append(struct gateway *gateway, struct session *session, const struct spool_message *message)
-{
-    struct spool_time now = gateway_spool_time(gateway);
-    uint64_t id = 0;
-    int r = spool_append(gateway->spool, message, &now, &id);
-
-    if (r == SPOOL_E_FULL)
-        return on_full(gateway, session, message);
-    if (r == SPOOL_E_DISK)
-        return on_short_disk(gateway, session, message);
-    if (r == SPOOL_E_BUSY)
-        return refuse(gateway, MQTT_SERVER_BUSY);
-    if (r != 0) {
-        gateway_fail(gateway, r, "spool_append");
-        return (struct session_verdict){.kind = SESSION_STOP};
-    }
-    note_full(gateway, false, "");
-    note_lane_full(gateway, message->lane, false);
-    gateway->counters.accepted++;
-    FAILPOINT("append.after");
-    if (message->qos > 0)
-        gateway_note_owing(gateway, session);
-    gateway_arm_edge(gateway);
-    if (batch_is_full(gateway))
-        hasten_edge(gateway);
-    return (struct session_verdict){.kind = SESSION_ACCEPT, .spool_id = id};
-}
-
-struct session_verdict
-gateway_on_publish(void *owner, struct session *session, const struct session_publish *publish)
-{
-    struct gateway *gateway = owner;
-
-    if (gateway->failed)
-        return (struct session_verdict){.kind = SESSION_STOP};
-    if (gateway->phase != GATEWAY_SERVING)
-        return refuse(gateway, MQTT_SERVER_SHUTTING_DOWN);
-    if (publish->packet->topic.data[0] == '$')
-        return refuse(gateway, MQTT_NOT_AUTHORIZED);
-    if (batch_is_full(gateway)) {
-        gateway_note_waiting(gateway, session);
-        return (struct session_verdict){.kind = SESSION_WAIT};
-    }
-    if (gateway_audit_is_full(gateway)) {
-        note_full(gateway, true, "audit_waiting");
-        return refuse(gateway, MQTT_QUOTA_EXCEEDED);
-    }
-    if (!gateway->edge_armed)
-        gateway_read_clock(gateway);
-    struct spool_message message = message_of(gateway->config, session, publish);
-    FAILPOINT("receive.before_append");
-    return append(gateway, session, &message);
 }
 
 /* --- the batch edge ------------------------------------------------------------------------
@@ -310,17 +136,21 @@ static int commit(struct gateway *gateway, bool *ret_stands)
 {
     struct spool_time now = gateway_spool_time(gateway);
 
+    bool proves = spool_has_work(gateway->spool);
+
     gateway_bound_audit(gateway);
     int r = spool_commit(gateway->spool, &now);
-
     *ret_stands = r == 0;
-    if (r == SPOOL_E_DISK || r == SPOOL_E_BUSY) {
-        note_full(gateway, true, r == SPOOL_E_DISK ? "disk" : "database_locked");
-        gateway_refuse_owed(gateway,
-                            r == SPOOL_E_DISK ? MQTT_QUOTA_EXCEEDED : MQTT_SERVER_BUSY);
-        return 0;
-    }
-    return r;
+    if (r == 0 && proves)
+        gateway_note_locked(gateway, false);
+    if (r <= 0)
+        return r;
+    if (r == SPOOL_E_BUSY)
+        gateway_note_locked(gateway, true);
+    else
+        gateway_note_full(gateway, true, "disk");
+    gateway_refuse_owed(gateway, MQTT_QUOTA_EXCEEDED);
+    return 0;
 }
 
 static int export(struct gateway *gateway, bool *ret_more)
@@ -369,11 +199,14 @@ send_one(struct gateway *gateway, const struct spool_message *message, bool *ret
     *ret_go_on = true;
     switch (r) {
     case UPLINK_E_TOO_LARGE:
+        spool_not_sent(gateway->spool, id);
         return reject(gateway, id, SPOOL_REASON_TOO_LARGE, SPOOL_NO_CODE);
     case UPLINK_E_RETAIN:
+        spool_not_sent(gateway->spool, id);
         return reject(gateway, id, SPOOL_REASON_REASON_CODE, RETAIN_NOT_SUPPORTED);
     case UPLINK_E_OFFLINE:
     case UPLINK_E_FULL:
+        spool_not_sent(gateway->spool, id);
         (void)spool_return(gateway->spool, id, 0); /* it was handed out just now */
         *ret_go_on = false;
         return 0;
@@ -416,7 +249,9 @@ int gateway_on_refill(sd_event_source *source, void *owner)
 {
     struct gateway *gateway = owner;
 
-    (void)source;
+    gateway->refill_armed = false;
+    (void)sd_event_source_set_priority(source, SD_EVENT_PRIORITY_IDLE);
+    (void)sd_event_source_set_enabled(gateway->refill_deadline, SD_EVENT_OFF);
     if (gateway->failed)
         return 0;
     gateway_read_clock(gateway);
@@ -426,16 +261,31 @@ int gateway_on_refill(sd_event_source *source, void *owner)
     else if (gateway->settled * 4 >= gateway->window)
         gateway_arm_edge(gateway);
     else if (spool_has_work(gateway->spool))
-        arm_edge_later(gateway, GATEWAY_SETTLE_LATEST_MS);
+        gateway_arm_edge_later(gateway, GATEWAY_SETTLE_LATEST_MS);
     return 0;
 }
 
+/* At idle priority, as the edge is, and like it not later than its deadline. */
 static void arm_refill(struct gateway *gateway)
 {
+    if (gateway->refill_armed || gateway->phase == GATEWAY_ENDED)
+        return;
+    gateway->refill_armed = true;
     int r = sd_event_source_set_enabled(gateway->refill, SD_EVENT_ONESHOT);
-
+    if (r >= 0)
+        r = set_deadline(gateway->refill_deadline, GATEWAY_EDGE_LATEST_MS);
     if (r < 0)
         gateway_fail(gateway, r, "refill");
+}
+
+int gateway_on_refill_deadline(sd_event_source *source, uint64_t usec, void *owner)
+{
+    struct gateway *gateway = owner;
+
+    (void)source;
+    (void)usec;
+    (void)sd_event_source_set_priority(gateway->refill, SD_EVENT_PRIORITY_IMPORTANT);
+    return 0;
 }
 
 /* The order is the contract: see the head of this file. What is committed already is forwarded
@@ -463,9 +313,9 @@ static int run_edge(struct gateway *gateway)
     if (more_to_export)
         gateway_arm_edge(gateway);
     else if (more_to_evict)
-        arm_edge_later(gateway, GATEWAY_RETAIN_PAUSE_MS);
-    else if (stands && spool_has_work(gateway->spool))
-        arm_edge_later(gateway, GATEWAY_SETTLE_LATEST_MS);
+        gateway_arm_edge_later(gateway, GATEWAY_RETAIN_PAUSE_MS);
+    else if ((stands || gateway->locked) && spool_has_work(gateway->spool))
+        gateway_arm_edge_later(gateway, GATEWAY_SETTLE_LATEST_MS);
     return 0;
 }
 

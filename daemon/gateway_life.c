@@ -57,6 +57,7 @@ static int on_tick(sd_event_source *source, uint64_t usec, void *owner)
         gateway_hasten_status(gateway);
     if (gateway->now.boot_ms >= audit_due_ms(gateway->audit))
         audit_sync(gateway->audit, gateway->now.boot_ms);
+    gateway_look_for_room(gateway);
     if (!gateway->failed)
         gateway_arm_edge(gateway);
     return sd_event_source_set_time_relative(source, GATEWAY_TICK_MS * USEC_PER_MS);
@@ -109,6 +110,11 @@ static int add_sources(struct gateway *gateway)
                       &gateway->edge_deadline);
     if (r >= 0)
         r = sd_event_source_set_priority(gateway->edge_deadline, SD_EVENT_PRIORITY_IMPORTANT);
+    if (r >= 0)
+        r = add_timer(gateway, GATEWAY_EDGE_LATEST_MS, gateway_on_refill_deadline, SD_EVENT_OFF,
+                      &gateway->refill_deadline);
+    if (r >= 0)
+        r = sd_event_source_set_priority(gateway->refill_deadline, SD_EVENT_PRIORITY_IMPORTANT);
     if (r >= 0)
         r = add_timer(gateway, GATEWAY_TICK_MS, on_tick, SD_EVENT_ON, &gateway->tick);
     if (r >= 0)
@@ -193,6 +199,8 @@ static int open_spool(struct gateway *gateway)
         if (r == 0)
             r = spool_open(&options, &gateway->spool);
     }
+    if (r == 0)
+        spool_set_busy_wait(gateway->spool, GATEWAY_BUSY_MS);
     if (r == 0)
         return 0;
     log_error("spool_not_opened directory=%s error=\"%s\" remedy=\"%s\"",
@@ -450,6 +458,7 @@ static int last_commit(struct gateway *gateway)
     gateway_read_clock(gateway);
     struct spool_time now = gateway_spool_time(gateway);
     bool more = true;
+    spool_set_busy_wait(gateway->spool, GATEWAY_BUSY_LAST_MS);
     spool_keep_time(gateway->spool);
     int r = spool_commit(gateway->spool, &now);
 
@@ -483,6 +492,7 @@ int gateway_free(struct gateway *gateway)
     sd_event_source_disable_unref(gateway->edge);
     sd_event_source_disable_unref(gateway->edge_deadline);
     sd_event_source_disable_unref(gateway->refill);
+    sd_event_source_disable_unref(gateway->refill_deadline);
     sd_event_source_disable_unref(gateway->tick);
     sd_event_source_disable_unref(gateway->status_timer);
     sd_event_source_disable_unref(gateway->stop_timer);

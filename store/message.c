@@ -439,6 +439,14 @@ int spool_return(struct spool *spool, uint64_t id, int64_t not_before_boot_ms)
     return 0;
 }
 
+void spool_not_sent(struct spool *spool, uint64_t id)
+{
+    struct lane *lane;
+    struct plan_entry *entry = find_in_flight(spool, id, &lane);
+    if (entry)
+        entry->attempts--;
+}
+
 int spool_settle(struct spool *spool, uint64_t id, const struct spool_verdict *verdict)
 {
     assert(verdict->outcome < SPOOL_OUTCOMES && verdict->reason < SPOOL_REASONS);

@@ -83,6 +83,7 @@ struct spool_progress {
 struct spool {
     sqlite3 *db;
     struct stmt_table stmts;
+    int busy_wait_ms;
     int lock_fd; /* the lock of a writer, else -1 */
     int mark_fd; /* of a writer whose database was found sound, else -1 */
     int directory_fd;

@@ -222,7 +222,7 @@ static int connect_database(struct spool *spool, const char *directory, int flag
     }
     int rc = sqlite3_open_v2(spool->path, &spool->db, flags | SQLITE_OPEN_NOMUTEX, NULL);
     if (rc == SQLITE_OK)
-        rc = sqlite3_busy_timeout(spool->db, BUSY_TIMEOUT_MS);
+        rc = sqlite3_busy_timeout(spool->db, spool->busy_wait_ms);
     /* Until all checks have passed, closing must change nothing. */
     if (rc == SQLITE_OK)
         rc = sqlite3_db_config(spool->db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
@@ -464,6 +464,7 @@ static struct spool *spool_new(void)
         (void)snprintf(open_words, sizeof open_words, "out of memory");
         return NULL;
     }
+    spool->busy_wait_ms = BUSY_TIMEOUT_MS;
     spool->lock_fd = -1;
     spool->directory_fd = -1;
     spool->database_fd = -1;
@@ -675,6 +676,12 @@ int spool_lose_batch(struct spool *spool)
     spool->batch_messages = messages;
     spool->batch_bytes = bytes;
     return 0;
+}
+
+void spool_set_busy_wait(struct spool *spool, unsigned ms)
+{
+    spool->busy_wait_ms = (int)ms;
+    (void)sqlite3_busy_timeout(spool->db, spool->busy_wait_ms); /* never fails */
 }
 
 unsigned spool_batch_messages(const struct spool *spool)
@@ -915,7 +922,7 @@ int spool_checkpoint(struct spool *spool)
     int mode = spool->wal_pages >= WAL_LARGE_PAGES ? SQLITE_CHECKPOINT_TRUNCATE
                                                    : SQLITE_CHECKPOINT_RESTART;
     int rc = sqlite3_wal_checkpoint_v2(spool->db, NULL, mode, NULL, NULL);
-    (void)sqlite3_busy_timeout(spool->db, BUSY_TIMEOUT_MS);
+    (void)sqlite3_busy_timeout(spool->db, spool->busy_wait_ms);
     if (rc == SQLITE_OK)
         spool->wal_pages = 0;
     spool->allocated_pages = 0;

@@ -366,6 +366,13 @@ spool_next(struct spool *spool, const struct spool_time *now, struct spool_messa
 int spool_return(struct spool *spool, uint64_t id, int64_t not_before_boot_ms);
 
 /*
+ * spool_not_sent() - the message was handed out and never left: no attempt is counted for it
+ *
+ * Before spool_return() or spool_settle(). Does nothing for one that is not in flight.
+ */
+void spool_not_sent(struct spool *spool, uint64_t id);
+
+/*
  * spool_settle() - the message has ended
  *
  * Noted now, written by the next spool_commit(): runs of neighbours with the
@@ -433,6 +440,9 @@ SPOOL_MUST_CHECK int spool_checkpoint(struct spool *spool);
 bool spool_has_work(const struct spool *spool);
 /* Messages and payload bytes appended in the open batch. */
 unsigned spool_batch_messages(const struct spool *spool);
+
+/* How long another process's lock on the database is waited for; 5 s after an open. */
+void spool_set_busy_wait(struct spool *spool, unsigned ms);
 uint64_t spool_batch_bytes(const struct spool *spool);
 
 /* Committed figures. Reader too (in_flight is 0 there). Return: 0; SPOOL_E_BUSY; negative

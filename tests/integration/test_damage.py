@@ -15,6 +15,7 @@ import time
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
 
+import mqtt  # noqa: E402
 import processes  # noqa: E402
 from broker import Mosquitto  # noqa: E402
 from gateway import Gateway, check_audit  # noqa: E402
@@ -335,6 +336,77 @@ def a_database_locked_for_30_s_is_refused_and_nothing_is_lost():
     gateway.start()
     equal(gateway.ledger()["spooled"], COUNT)
     gateway.stop()
+
+
+def hold_write_lock(gateway):
+    holder = sqlite3.connect(database(gateway), isolation_level=None)
+    cleanup(holder.close)
+    holder.execute("BEGIN IMMEDIATE")
+    return holder
+
+
+def log_count(gateway, words):
+    return gateway.log().count(words)
+
+
+@case
+def a_database_locked_for_a_while_keeps_producers_waiting_and_nobody_else():
+    gateway = Gateway().start()
+    producer, other = gateway.client(5), gateway.client(5)
+    producer.publish_wait("plant/t", b"before")
+    holder = hold_write_lock(gateway)
+    sent = [producer.publish("plant/t", b"%d" % number) for number in range(20)]
+    wait_for(lambda: log_count(gateway, "database_locked "), 10, "the log says it")
+    for _ in range(10):
+        began = time.monotonic()
+        other.ping()
+        check(time.monotonic() - began < 1, "a ping", time.monotonic() - began)
+    holder.execute("ROLLBACK")
+    equal([producer.expect(mqtt.PUBACK).packet_id for _ in sent], sent, "all are taken")
+    wait_for(lambda: log_count(gateway, "database_unlocked "), 5, "the log says that it is over")
+    equal(log_count(gateway, "database_locked "), 1, "one line")
+    equal(gateway.ledger()["spooled"], 21)
+    gateway.stop()
+
+
+@case
+def a_database_locked_for_long_is_a_clear_refusal_and_heals_by_itself():
+    gateway = Gateway(lanes=[{"name": "hold", "topics": ["hold/#"], "when_full": "block"}]).start()
+    producer, old, patient = gateway.client(5), gateway.client(4), gateway.client(5)
+    holder = hold_write_lock(gateway)
+    held = patient.publish("hold/t", b"x")
+    equal(producer.publish_wait("plant/t", b"x").reason, 0x97, "after the patience")
+    old.publish("plant/t", b"x")
+    old.expect_closed()
+    wait_for(lambda: "spool_full reason=database_locked" in gateway.log(), 5, "a line")
+    holder.execute("ROLLBACK")
+    equal(patient.expect(mqtt.PUBACK).packet_id, held, "a lane that blocks waits for the end")
+    equal(producer.publish_wait("plant/t", b"x").reason, 0, "and goes on")
+    equal(gateway.ledger()["spooled"], 2)
+    gateway.stop()
+
+
+@case
+def deliveries_under_a_locked_database_are_recorded_when_it_is_free():
+    broker = Mosquitto().start()
+    gateway = Gateway(broker.url).start()
+    gateway.wait_link()
+    client = gateway.client(5)
+    for number in range(10):
+        client.publish_wait("plant/t", b"%d" % number)
+    gateway.wait_drained()
+    for number in range(10):
+        client.publish("plant/t", b"%d" % number)
+    for _ in range(10):
+        client.expect(mqtt.PUBACK)
+    holder = hold_write_lock(gateway)
+    client.publish("plant/t", b"late")
+    wait_for(lambda: log_count(gateway, "database_locked "), 10, "the lock is met")
+    holder.execute("ROLLBACK")
+    client.expect(mqtt.PUBACK)
+    equal(gateway.wait_drained()["delivered"], 21)
+    gateway.stop()
+    check_audit(gateway.audit_lines())
 
 
 run_all()

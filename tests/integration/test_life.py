@@ -11,6 +11,7 @@ import time
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
 
+import mqtt  # noqa: E402
 import processes  # noqa: E402
 from broker import Link, Mosquitto  # noqa: E402
 from gateway import Gateway, check_audit, check_balance  # noqa: E402
@@ -181,6 +182,20 @@ def a_producer_is_told_of_the_shutdown():
     gateway.stop()
     last = client.expect_closed()
     equal((last and last.kind, last and last.reason), (14, 0x8B), "DISCONNECT")
+
+
+@case
+def a_producer_that_waits_is_told_of_the_shutdown_and_not_refused():
+    gateway = Gateway(retention={"max_messages": 1, "when_full": "block"}).start()
+    client = gateway.client(5)
+    first = client.publish("plant/t", b"taken")
+    equal(client.expect(mqtt.PUBACK).packet_id, first)
+    client.publish("plant/t", b"waits")
+    other = gateway.client(5)
+    other.ping()
+    gateway.stop()
+    last = client.receive(5)
+    equal((last.kind, last.reason), (mqtt.DISCONNECT, 0x8B), "what comes instead of a PUBACK")
 
 
 @case

@@ -4,6 +4,7 @@ import json
 import os
 import socket
 import struct
+import subprocess
 import sys
 import time
 
@@ -425,6 +426,54 @@ def as_nobody(path):
     far.close()
     with near:
         return near.recv(1)[0]
+
+
+_FLOOD = """
+import sys, threading
+sys.path.insert(0, sys.argv[1])
+import mqtt
+client = mqtt.Client(sys.argv[2], 5)
+client.connect()
+client.sock.settimeout(None)
+threading.Thread(target=lambda: all(iter(lambda: client.sock.recv(1 << 20), b"")),
+                 daemon=True).start()
+pings = mqtt.packet(mqtt.PINGREQ) * 8000
+while True:
+    client.sock.sendall(pings)
+"""
+
+
+@case
+def a_client_that_floods_does_not_hold_back_what_is_forwarded():
+    count = 4000  # many windows
+    broker = Mosquitto().start()
+    link = Link(broker.port)
+    gateway = Gateway(link.url).start()
+    with gateway.client(5) as client:
+        for _ in client.publish_many((("plant/t", b"x") for _ in range(count)), 500):
+            pass
+    flood = processes.start([sys.executable, "-c", _FLOOD, os.path.dirname(mqtt.__file__),
+                             gateway.socket], stderr=subprocess.DEVNULL)
+    cleanup(flood.kill)
+    used = processes.cpu_seconds(gateway.process)
+    wait_for(lambda: processes.cpu_seconds(gateway.process) > used + 1, 30, "the flood")
+    link.mend()
+    wait_for(lambda: gateway.status()["ledger"]["delivered"] == count, 15,
+             lambda: "all delivered, these are %d" % gateway.status()["ledger"]["delivered"])
+    gateway.stop()
+
+
+@case
+def what_waits_for_room_in_the_window_is_no_attempt():
+    count = 100
+    gateway, far = whole_path(uplink={"window_bytes": "1k"})
+    with gateway.client(5) as client:
+        for _ in client.publish_many((("plant/t", b"x" * 300) for _ in range(count)), 100):
+            pass
+    wait_far(far, count)
+    lines = gateway.wait_audit(count)
+    equal({line["attempts"] for line in lines}, {1}, "attempts")
+    gateway.stop()
 
 
 run_all()

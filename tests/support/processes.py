@@ -67,6 +67,13 @@ def need(program, package=None):
     return found
 
 
+def cpu_seconds(process):
+    """What a process has used of the processor so far."""
+    with open("/proc/%d/stat" % process.pid) as seen:
+        fields = seen.read().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def folder():
     """A temporary folder that goes with the case; short, for a socket's path has 107 bytes."""
     made = tempfile.mkdtemp(prefix="spoold-")

@@ -301,6 +301,26 @@ static void an_expired_message_is_not_handed_out(void **state)
     assert_int_equal(ledger_of(f).ended[SPOOL_EXPIRED], 1);
 }
 
+static void what_was_not_sent_is_no_attempt(void **state)
+{
+    struct fixture *f = *state;
+    struct spool_message message;
+
+    append_many(f, 1);
+    for (int i = 0; i < 3; i++) {
+        assert_int_equal(next_id(f), 1);
+        spool_not_sent(f->spool, 1);
+        assert_int_equal(spool_return(f->spool, 1, 0), 0);
+    }
+    spool_not_sent(f->spool, 1); /* not in flight: nothing to take back */
+    assert_int_equal(spool_next(f->spool, &f->now, &message), 0);
+    assert_int_equal(message.attempts, 1);
+    spool_not_sent(f->spool, 1);
+    assert_int_equal(spool_settle(f->spool, 1, &refused), 0);
+    commit(f);
+    assert_int_equal(records_of(f, 1).record.attempts, 0);
+}
+
 static void a_message_that_vanished_from_the_database_is_fatal(void **state)
 {
     struct fixture *f = *state;
@@ -1076,6 +1096,7 @@ int main(void)
         ON_SPOOL(in_flight_is_pending_again_after_reopen),
         ON_SPOOL(commit_without_work_touches_no_file),
         ON_SPOOL(an_expired_message_is_not_handed_out),
+        ON_SPOOL(what_was_not_sent_is_no_attempt),
         ON_SPOOL(a_message_that_vanished_from_the_database_is_fatal),
         ON_SPOOL(a_locked_database_is_busy_and_keeps_settlements),
         ON_SPOOL(a_second_process_finds_the_spool_locked),

@@ -1,0 +1,241 @@
+/*
+ * gateway_publish.c - in: a producer's PUBLISH
+ *
+ * May it, does it fit, append. What cannot be taken now is refused, or held back
+ * unread, and the log says once that it is so and once that it is over. Nothing
+ * is acknowledged here: that is the batch edge's, after the commit.
+ */
+#include <inttypes.h>
+
+#include "gateway-private.h"
+#include "store/failpoint.h"
+
+static bool batch_is_full(const struct gateway *gateway)
+{
+    return spool_batch_messages(gateway->spool) >= GATEWAY_BATCH_MESSAGES ||
+           spool_batch_bytes(gateway->spool) >= GATEWAY_BATCH_BYTES;
+}
+
+static struct session_verdict refuse(struct gateway *gateway, uint8_t code)
+{
+    gateway->counters.refused++;
+    return (struct session_verdict){.kind = SESSION_REFUSE, .code = code};
+}
+
+/* At the edge of its room a spool takes one message and refuses the next: full it is until
+ * nothing was refused for GATEWAY_ROOM_AFTER_MS. */
+void gateway_note_full(struct gateway *gateway, bool full, const char *why)
+{
+    int64_t now_ms = gateway->now.boot_ms;
+
+    if (full)
+        gateway->full_till_ms = now_ms + GATEWAY_ROOM_AFTER_MS;
+    if (gateway->full == full || (!full && now_ms < gateway->full_till_ms))
+        return;
+    gateway->full = full;
+    if (full)
+        log_warning("spool_full reason=%s new_messages=refused", why);
+    else
+        log_notice("spool_room new_messages=accepted");
+}
+
+static void note_lane_full(struct gateway *gateway, unsigned lane, bool full)
+{
+    const struct config *config = gateway->config;
+
+    if (gateway->lane_full[lane] == full)
+        return;
+    gateway->lane_full[lane] = full;
+    if (full)
+        log_warning("spool_full reason=limits lane=%s new_messages=%s",
+                    gateway_lane_name(config, lane),
+                    gateway_lane_limits(config, lane)->when_full == CONFIG_BLOCK ? "blocked"
+                                                                                 : "refused");
+    else
+        log_notice("spool_room lane=%s new_messages=accepted", gateway_lane_name(config, lane));
+}
+
+/* A lane that was drained says so without a new message of it. */
+void gateway_look_for_room(struct gateway *gateway)
+{
+    for (unsigned lane = 0; lane <= gateway->config->lane_count; lane++) {
+        if (gateway->lane_full[lane] && spool_has_room(gateway->spool, lane, 0))
+            note_lane_full(gateway, lane, false);
+    }
+}
+
+static struct spool_bytes bytes_of(struct view view)
+{
+    return (struct spool_bytes){.data = view.data, .size = view.size};
+}
+
+/* The first lane that has a matching filter takes the message. */
+static unsigned lane_of(const struct config *config, struct view topic)
+{
+    for (size_t i = 0; i < config->lane_count; i++) {
+        const struct config_lane *lane = &config->lanes[i];
+
+        for (size_t j = 0; j < lane->topic_count; j++) {
+            if (packet_topic_matches(lane->topics[j], topic))
+                return (unsigned)i + 1;
+        }
+    }
+    return 0;
+}
+
+static struct spool_message message_of(const struct config *config,
+                                       struct session *session,
+                                       const struct session_publish *publish)
+{
+    const struct packet_publish *packet = publish->packet;
+
+    return (struct spool_message){
+        .lane = lane_of(config, packet->topic),
+        .uid = session_peer(session)->uid,
+        .qos = packet->qos,
+        .retain = packet->retain,
+        .expiry_ms = packet->has_expiry ? (int64_t)packet->expiry_s * 1000 : SPOOL_NO_EXPIRY,
+        .client = bytes_of(session_client_id(session)),
+        .topic = bytes_of(packet->topic),
+        .properties = bytes_of(publish->kept_properties),
+        .ref = bytes_of(packet->ref),
+        .payload = bytes_of(packet->payload),
+    };
+}
+
+/* A message that could never fit is refused under every policy: blocking its producer would
+ * block it for ever. */
+static struct session_verdict
+on_full(struct gateway *gateway, struct session *session, const struct spool_message *message)
+{
+    const struct config_limits *limits = gateway_lane_limits(gateway->config, message->lane);
+    bool hopeless = spool_charge(message) > limits->max_bytes;
+
+    if (!hopeless)
+        note_lane_full(gateway, message->lane, true);
+    if (hopeless || limits->when_full != CONFIG_BLOCK)
+        return refuse(gateway, MQTT_QUOTA_EXCEEDED);
+    gateway_note_waiting(gateway, session);
+    return (struct session_verdict){.kind = SESSION_WAIT};
+}
+
+void gateway_note_locked(struct gateway *gateway, bool locked)
+{
+    int64_t now_ms = gateway->now.boot_ms;
+
+    if (locked)
+        gateway->locked_try_ms = now_ms + GATEWAY_LOCKED_RETRY_MS;
+    if (gateway->locked == locked)
+        return;
+    gateway->locked = locked;
+    if (locked) {
+        gateway->locked_since_ms = now_ms;
+        log_warning("database_locked by=\"another program\" new_messages=waiting refused_after_ms=%d "
+                    "remedy=\"end its transaction: fuser -v spool.db names it\"",
+                    GATEWAY_LOCKED_PATIENCE_MS);
+    } else {
+        log_notice("database_unlocked after_ms=%" PRId64, now_ms - gateway->locked_since_ms);
+    }
+}
+
+/* Most such locks are short, so nobody is refused at once; and one try in so long, whoever asks,
+ * for each of them may keep the loop waiting. */
+static struct session_verdict
+on_locked(struct gateway *gateway, struct session *session, unsigned lane)
+{
+    bool is_patient =
+        gateway->now.boot_ms - gateway->locked_since_ms < GATEWAY_LOCKED_PATIENCE_MS ||
+        gateway_lane_limits(gateway->config, lane)->when_full == CONFIG_BLOCK;
+
+    if (!is_patient) {
+        gateway_note_full(gateway, true, "database_locked");
+        return refuse(gateway, MQTT_QUOTA_EXCEEDED);
+    }
+    gateway_note_waiting(gateway, session);
+    gateway_arm_edge_later(gateway, GATEWAY_LOCKED_RETRY_MS);
+    return (struct session_verdict){.kind = SESSION_WAIT};
+}
+
+static bool is_taken_for_locked(const struct gateway *gateway)
+{
+    return gateway->locked && gateway->now.boot_ms < gateway->locked_try_ms;
+}
+
+/* What was evicted in vain is in the batch all the same. */
+static struct session_verdict on_short_disk(struct gateway *gateway,
+                                            struct session *session,
+                                            const struct spool_message *message)
+{
+    const struct config_limits *limits = gateway_lane_limits(gateway->config, message->lane);
+
+    if (!gateway->full)
+        log_warning("disk_short detail=\"%s\"", spool_error(gateway->spool));
+    gateway_note_full(gateway, true, "disk");
+    if (spool_has_work(gateway->spool))
+        gateway_arm_edge(gateway);
+    if (limits->when_full != CONFIG_BLOCK)
+        return refuse(gateway, MQTT_QUOTA_EXCEEDED);
+    gateway_note_waiting(gateway, session);
+    return (struct session_verdict){.kind = SESSION_WAIT};
+}
+
+static struct session_verdict
+append(struct gateway *gateway, struct session *session, const struct spool_message *message)
+{
+    struct spool_time now = gateway_spool_time(gateway);
+    uint64_t id = 0;
+
+    if (is_taken_for_locked(gateway))
+        return on_locked(gateway, session, message->lane);
+    int r = spool_append(gateway->spool, message, &now, &id);
+
+    if (r == SPOOL_E_FULL)
+        return on_full(gateway, session, message);
+    if (r == SPOOL_E_DISK)
+        return on_short_disk(gateway, session, message);
+    if (r == SPOOL_E_BUSY) {
+        gateway_note_locked(gateway, true);
+        return on_locked(gateway, session, message->lane);
+    }
+    if (r != 0) {
+        gateway_fail(gateway, r, "spool_append");
+        return (struct session_verdict){.kind = SESSION_STOP};
+    }
+    gateway_note_locked(gateway, false);
+    gateway_note_full(gateway, false, "");
+    note_lane_full(gateway, message->lane, false);
+    gateway->counters.accepted++;
+    FAILPOINT("append.after");
+    if (message->qos > 0)
+        gateway_note_owing(gateway, session);
+    gateway_arm_edge(gateway);
+    if (batch_is_full(gateway))
+        gateway_hasten_edge(gateway);
+    return (struct session_verdict){.kind = SESSION_ACCEPT, .spool_id = id};
+}
+
+struct session_verdict
+gateway_on_publish(void *owner, struct session *session, const struct session_publish *publish)
+{
+    struct gateway *gateway = owner;
+
+    /* No PUBACK tells of a daemon that stops [MQTT-3.4.2, table 3-4]: the DISCONNECT does, and
+     * the producer sends it again. */
+    if (gateway->failed || gateway->phase != GATEWAY_SERVING)
+        return (struct session_verdict){.kind = SESSION_STOP};
+    if (publish->packet->topic.data[0] == '$')
+        return refuse(gateway, MQTT_NOT_AUTHORIZED);
+    if (batch_is_full(gateway)) {
+        gateway_note_waiting(gateway, session);
+        return (struct session_verdict){.kind = SESSION_WAIT};
+    }
+    if (gateway_audit_is_full(gateway)) {
+        gateway_note_full(gateway, true, "audit_waiting");
+        return refuse(gateway, MQTT_QUOTA_EXCEEDED);
+    }
+    if (!gateway->edge_armed)
+        gateway_read_clock(gateway);
+    struct spool_message message = message_of(gateway->config, session, publish);
+    FAILPOINT("receive.before_append");
+    return append(gateway, session, &message);
+}
