@@ -130,6 +130,7 @@ struct gateway {
     uint64_t evicted_unlogged;
     int64_t evicted_logged_ms;
     struct log_limit client_warnings;
+    struct log_limit refusal_warnings;
     bool audit_half_told; /* said once while the file cannot be written */
     bool audit_pruning_told;
     uint64_t audit_pruned_before; /* in earlier times of that kind */

@@ -27,6 +27,7 @@
 #include <string.h>
 
 #include "gateway-private.h"
+#include "packet.h"
 #include "store/failpoint.h"
 
 /* Never acknowledge after this: the loop ends and no session says another word. */
@@ -385,13 +386,25 @@ static int64_t transient_delay_ms(struct gateway *gateway)
     return (int64_t)(delay_ms < max_ms ? delay_ms : max_ms);
 }
 
+/* The link stands and nothing gets through: without this line nobody would know why. */
+static void warn_refused(struct gateway *gateway, int code, int64_t delay_ms)
+{
+    uint64_t suppressed = 0;
+
+    if (log_limit_pass(&gateway->refusal_warnings, gateway->now.boot_ms, &suppressed))
+        log_warning("broker_refuses code=0x%02X reason=\"%s\" again_in_ms=%" PRId64
+                    " suppressed=%" PRIu64 " lost=no remedy=\"look at the broker's limits for "
+                    "this client id; the messages are kept and sent again\"",
+                    (unsigned)code, packet_reason_text(code), delay_ms, suppressed);
+}
+
 static int on_refused(struct gateway *gateway, const struct uplink_answer *answer)
 {
     if (is_permanent(answer->code))
         return reject(gateway, answer->id, SPOOL_REASON_REASON_CODE, answer->code);
+    gateway_read_clock(gateway);
     int64_t delay_ms = transient_delay_ms(gateway);
-    log_debug("refused id=%" PRIu64 " code=%d again_in_ms=%" PRId64, answer->id, answer->code,
-              delay_ms);
+    warn_refused(gateway, answer->code, delay_ms);
     (void)spool_return(gateway->spool, answer->id, gateway->now.boot_ms + delay_ms);
     return 0;
 }

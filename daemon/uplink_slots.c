@@ -14,6 +14,7 @@
  */
 #include <errno.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -228,6 +229,10 @@ void uplink_on_slot(struct uplink *uplink, struct uplink_slot *slot)
 
     if (!release_slot(uplink, slot, SLOT_ANSWERED))
         return;
+    if (answer.kind == UPLINK_REFUSED)
+        (void)snprintf(uplink->last_error, sizeof uplink->last_error,
+                       "the broker refused a message: %s (code 0x%02X)",
+                       packet_reason_text(answer.code), (unsigned)answer.code);
     if (answer.kind == UPLINK_UNKNOWN)
         uplink->unanswered++;
     else

@@ -326,6 +326,8 @@ def a_transient_refusal_is_tried_again_with_backoff_and_never_rejected():
     time.sleep(2)
     tries = taken(broker)
     check(all(2 <= tries[number] <= 30 for number in range(5)), "tries in 2 s", tries)
+    equal(gateway.log().count("broker_refuses code=0x97 reason=\"quota exceeded\""), 1, "in the log")
+    wait_for(lambda: "quota exceeded" in gateway.status()["link"]["last_error"], 5, "in the status")
     ledger = gateway.ledger()
     equal((ledger["spooled"], ledger["rejected"]), (5, 0))
     broker.change(reason=0)
