@@ -26,7 +26,8 @@ struct packet_properties {
  * packet_read_properties() - read a property length and check all properties behind it
  * @place: the type of packet, or PACKET_WILL
  *
- * Return: 0; PACKET_E_MALFORMED: cut, unknown, of another packet, bad UTF-8;
+ * Return: 0; PACKET_E_MALFORMED: cut, unknown, of another packet, bad UTF-8, or of a
+ * PUBLISH and not to be forwarded;
  * PACKET_E_PROTOCOL: repeated or out of range. *ret holds no meaning then.
  */
 MUST_CHECK int
@@ -41,6 +42,9 @@ uint32_t packet_property_number(const struct packet_properties *properties,
 struct view packet_read_text(struct reader *reader);
 /* UTF-8 of RFC 3629; unlike in a string, U+0000 is as good as any other character. */
 bool packet_utf8_is_well_formed(struct view text);
+/* UTF-8 without the control characters and non-characters that 1.5.4 tells of, U+0000 among
+ * them: brokers may close the connection for any of these. */
+bool packet_text_is_forwardable(struct view text);
 /* For text that is valid UTF-8 already: does it have a character and no wildcard? */
 bool packet_text_is_topic(struct view text);
 

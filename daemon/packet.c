@@ -309,9 +309,9 @@ int packet_decode_publish(const struct packet_frame *frame,
     if (version == MQTT_5 && publish.topic.size == 0 && !publish.has_topic_alias)
         return PACKET_E_PROTOCOL;
     *ret = publish;
-    if (!packet_text_is_topic(publish.topic) &&
+    if (!packet_topic_is_valid(publish.topic) &&
         !(publish.topic.size == 0 && publish.has_topic_alias))
-        return PACKET_E_TOPIC; /* [MQTT-3.3.2-2] */
+        return PACKET_E_TOPIC; /* [MQTT-3.3.2-2], 1.5.4 */
     return is_text && !packet_utf8_is_well_formed(publish.payload) ? PACKET_E_FORMAT : 0;
 }
 

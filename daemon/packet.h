@@ -8,7 +8,8 @@
  *
  * Every decoder checks all of the packet: lengths, reserved bits, UTF-8
  * (including U+0000, surrogates and overlong forms), property ids, their
- * repetition and their values, trailing bytes.
+ * repetition and their values, trailing bytes. The strings of a PUBLISH, which go
+ * on to a broker, must not hold control characters or non-characters either.
  */
 #ifndef MQTT_SPOOLD_DAEMON_PACKET_H
 #define MQTT_SPOOLD_DAEMON_PACKET_H
@@ -125,7 +126,7 @@ enum {
     PACKET_E_MALFORMED,   /* 0x81 */
     PACKET_E_PROTOCOL,    /* 0x82 */
     PACKET_E_VERSION,     /* protocol name or level unknown: 0x84 */
-    PACKET_E_TOPIC,       /* topic name invalid: 0x90 */
+    PACKET_E_TOPIC,       /* topic name invalid, or not to be forwarded: 0x90 */
     PACKET_E_FORMAT       /* payload is not the UTF-8 that its format indicator says: 0x99 */
 };
 /* The MQTT 5 reason code that answers such a condition. */
@@ -274,7 +275,8 @@ void packet_encode_disconnect(struct writer *writer, uint8_t code, const char *r
 #define PACKET_DISCONNECT_MAX   256
 
 bool packet_utf8_is_valid(struct view text);
-/* A topic name: 1 to 65,535 bytes of UTF-8 without wildcards and U+0000 [MQTT-4.7.3]. */
+/* A topic name: 1 to 65,535 bytes of UTF-8 without wildcards [MQTT-4.7.3], control characters and
+ * non-characters (1.5.4). */
 bool packet_topic_is_valid(struct view topic);
 /* Does @topic match @filter (+ and #, and no wildcard at the front matches a leading $)
  * [MQTT-4.7]? Both must be valid. */

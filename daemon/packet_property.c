@@ -131,10 +131,24 @@ bool packet_property_next(struct reader *reader, struct packet_property *ret)
     return true;
 }
 
+static bool property_has_text(const struct packet_property *property)
+{
+    enum property_kind kind = rules[property->id].kind;
+    return kind == KIND_TEXT || kind == KIND_TOPIC || kind == KIND_PAIR;
+}
+
+/* Those of a PUBLISH go on to the broker. */
+static bool property_may_travel(const struct packet_property *property, unsigned place)
+{
+    return place != PACKET_PUBLISH || !property_has_text(property) ||
+           (packet_text_is_forwardable(property->name) &&
+            packet_text_is_forwardable(property->value));
+}
+
 static int property_check(const struct packet_property *property, unsigned place, uint64_t seen)
 {
     const struct property_rule *rule = &rules[property->id];
-    if ((rule->places & IN(place)) == 0)
+    if ((rule->places & IN(place)) == 0 || !property_may_travel(property, place))
         return PACKET_E_MALFORMED;
     if (!rule->repeats && (seen >> property->id & 1) != 0)
         return PACKET_E_PROTOCOL;

@@ -2,10 +2,13 @@
  * Text of MQTT: UTF-8, topic names and topic filters.
  *
  * The standard forbids more than RFC 3629 does: a string must not hold U+0000
- * [MQTT-1.5.4-2]. A payload that calls itself text may. Everything else,
- * control characters and non-characters included, is let through: the standard
- * leaves it to the receiver, and a gateway that forwards has no reason to be
- * stricter than the broker behind it.
+ * [MQTT-1.5.4-2]. A payload that calls itself text may.
+ *
+ * Control characters and non-characters it only advises against, and lets a
+ * receiver close the connection for them. Brokers do that: mosquitto answers
+ * such a PUBLISH with DISCONNECT 0x81, and the message would be sent again after
+ * each reconnect, with all others waiting behind it. So what is forwarded must
+ * not hold them; all other strings may.
  *
  * A topic is matched level by level and byte by byte, without normalization
  * [MQTT-4.7.3-4]; neither recursion nor memory is needed, because "#" can only
@@ -41,6 +44,33 @@ bool packet_utf8_is_valid(struct view text)
     return packet_utf8_is_well_formed(text) && !view_has(text, '\0');
 }
 
+static uint32_t code_point(const uint8_t *character, size_t size)
+{
+    static const uint8_t lead_masks[] = {0, 0x7F, 0x1F, 0x0F, 0x07};
+    uint32_t point = character[0] & lead_masks[size];
+    for (size_t i = 1; i < size; i++)
+        point = point << 6 | (character[i] & 0x3F);
+    return point;
+}
+
+static bool is_disallowed(uint32_t point)
+{
+    return point <= 0x1F || (point >= 0x7F && point <= 0x9F) ||
+           (point >= 0xFDD0 && point <= 0xFDEF) || (point & 0xFFFE) == 0xFFFE;
+}
+
+bool packet_text_is_forwardable(struct view text)
+{
+    while (text.size > 0) {
+        size_t size = utf8_character(text.data, text.size);
+        if (size == 0 || is_disallowed(code_point(text.data, size)))
+            return false;
+        text.data += size;
+        text.size -= size;
+    }
+    return true;
+}
+
 bool packet_text_is_topic(struct view text)
 {
     return text.size > 0 && text.size <= TOPIC_MAX_BYTES && !view_has(text, '+') &&
@@ -49,7 +79,7 @@ bool packet_text_is_topic(struct view text)
 
 bool packet_topic_is_valid(struct view topic)
 {
-    return packet_text_is_topic(topic) && packet_utf8_is_valid(topic);
+    return packet_text_is_topic(topic) && packet_text_is_forwardable(topic);
 }
 
 bool packet_filter_is_valid(struct view filter)

@@ -15,6 +15,7 @@ sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
 
 import mqtt  # noqa: E402
+from broker import Mosquitto  # noqa: E402
 from gateway import Gateway  # noqa: E402
 from tap import case, check, cleanup, equal, run_all, wait_for  # noqa: E402
 
@@ -100,6 +101,16 @@ AFTER_CONNECT = [
      ["D:81 X", "D:90 X"]),
     ("a surrogate in the topic [MQTT-1.5.4-1]", 5, "3209 0003 eda080 1234 00 78",
      ["D:81 X", "D:90 X"]),
+    ("a control character in the topic (1.5.4)", 4, "3206 0001 01 1234 78", ["X"]),
+    ("a control character in the topic (1.5.4)", 5, "3207 0001 01 1234 00 78", ["A:90"]),
+    ("a control character in the topic, QoS 0 (1.5.4)", 5, "3006 0002 c285 00 78", ["D:90 X"]),
+    ("a non-character in the topic (1.5.4)", 5, "3209 0003 efbfbf 1234 00 78", ["A:90"]),
+    ("a control character in the content type (1.5.4)", 5,
+     "320b 0001 74 1234 04 03000109 78", ["D:81 X"]),
+    ("a control character in the response topic (1.5.4)", 5,
+     "320b 0001 74 1234 04 08000109 78", ["D:81 X"]),
+    ("a control character in a user property (1.5.4)", 5,
+     "320e 0001 74 1234 07 26000161 00010a 78", ["D:81 X"]),
     ("a topic longer than the packet", 4, "3206 00ff 74 1234 78", ["X"]),
     ("a topic longer than the packet", 5, "3207 00ff 74 1234 00 78", ["D:81 X"]),
     ("a topic alias, which we did not offer [MQTT-3.2.2-18]", 5, "320a 0001 74 1234 03 230001 78",
@@ -204,6 +215,43 @@ def each_row_of_the_table_of_connects_is_held():
 @case
 def each_row_of_the_table_of_packets_is_held():
     run_table(AFTER_CONNECT, connected=True)
+
+
+# U+0001 to U+00A1, and the borders of what 1.5.4 (MQTT 5) calls disallowed.
+CHARACTERS = [chr(point) for point in
+              list(range(0x01, 0xA2)) + [0xFDCF, 0xFDD0, 0xFDEF, 0xFDF0, 0xFEFF, 0xFFFD, 0xFFFE,
+                                         0xFFFF, 0x10000, 0x1FFFD, 0x1FFFE, 0x1FFFF, 0x20000,
+                                         0x10FFFD, 0x10FFFE, 0x10FFFF] if chr(point) not in "+#"]
+
+
+def takes(address, version, topic, properties):
+    with mqtt.Client(address, version, client_id="strict") as client:
+        client.publish(topic, b"x", properties=properties)
+        try:
+            found = client.receive(10)
+            return found.kind == mqtt.PUBACK and found.reason < 0x80
+        except mqtt.Closed:
+            return False
+
+
+@case(seconds=300)
+def what_a_broker_closes_the_connection_for_is_not_taken_and_nothing_else():
+    broker, gateway = Mosquitto().start(), Gateway().start()
+    places = [("topic", 4, lambda text: (text, None)), ("topic", 5, lambda text: (text, None)),
+              ("content type", 5, lambda text: ("t", {"content_type": text})),
+              ("response topic", 5, lambda text: ("t", {"response_topic": text})),
+              ("name of a user property", 5, lambda text: ("t", {"user": [(text, "v")]})),
+              ("user property", 5, lambda text: ("t", {"user": [("n", text)]})),
+              ("correlation data", 5, lambda text: ("t", {"correlation_data": text.encode()}))]
+    for place, version, made in places:
+        taken = [[takes(address, version, *made("a" + character + "z"))
+                  for character in CHARACTERS] for address in (broker.address, gateway.socket)]
+        wrong = ["U+%04X" % ord(character) for character, far, near in zip(CHARACTERS, *taken)
+                 if far != near]
+        check(not wrong, "%s in version %d: taken by only one of broker and gateway"
+              % (place, version), wrong)
+        equal(taken[1].count(False), 0 if place == "correlation data" else 72, "refused as " + place)
+    gateway.stop()
 
 
 @case

@@ -172,9 +172,24 @@ static const struct row rows[] = {
     {"1.5.4-1 topic_with_cut_character", V3, "30( ['a' e2 82] )", MALFORMED},
     {"1.5.4-1 topic_with_lone_continuation", V3, "30( [80] )", MALFORMED},
     {"1.5.4-3 byte_order_mark_is_kept", V3, "30( [ef bb bf 'a'] )", OK},
-    {"1.5.4 control_characters_may_pass", V3, "30( ['a' 01] )", OK},
-    {"1.5.4 non_characters_may_pass", V3, "30( [ef bf bf] )", OK},
-    {"1.5.4 last_code_point", V3, "30( [f4 8f bf bf] )", OK},
+    {"1.5.4 topic_with_control_character_3_1_1", V3, "30( ['a' 01] )", TOPIC},
+    {"1.5.4 topic_with_control_character_5", V5, "32( ['a' 1f] 0001 () )", TOPIC},
+    {"1.5.4 topic_with_delete", V5, "30( [7f 'a'] () )", TOPIC},
+    {"1.5.4 topic_with_c1_control_character", V3, "30( [c2 80] )", TOPIC},
+    {"1.5.4 topic_with_non_character", V3, "30( [ef bf bf] )", TOPIC},
+    {"1.5.4 topic_with_last_code_point", V3, "30( [f4 8f bf bf] )", TOPIC},
+    {"1.5.4 content_type_with_control_character", V5, "30( ['a'] (03 ['a' 09 'b']) )", MALFORMED},
+    {"1.5.4 content_type_with_non_character", V5, "30( ['a'] (03 [ef b7 90]) )", MALFORMED},
+    {"1.5.4 response_topic_with_control_character", V5, "30( ['a'] (08 ['r' 0a]) )", MALFORMED},
+    {"1.5.4 user_property_name_with_control_character", V5, "30( ['a'] (26 ['n' 1b]['v']) )", MALFORMED},
+    {"1.5.4 user_property_value_with_control_character", V5, "30( ['a'] (26 ['n']['v' c2 9f]) )", MALFORMED},
+    {"1.5.4 user_property_value_with_non_character", V5, "30( ['a'] (26 ['n'][f0 9f bf be]) )", MALFORMED},
+    {"1.5.4 correlation_data_is_no_string", V5, "30( ['a'] (09 [00 01 ff]) )", OK},
+    {"1.5.4 payload_format_1_with_control_character_is_text", V5, "30( ['a'] (01 01) 'a' 09 01 )", OK},
+    {"1.5.4 client_id_with_control_character_may_pass", V3, C3 "02 003c ['a' 01])", OK},
+    {"1.5.4 user_name_with_control_character_may_pass", V3, C3 "82 003c ['a'] ['u' 01])", OK},
+    {"1.5.4 will_with_control_character_may_pass", V5, C5 "06 003c () ['a'] (03 [01] 26 [01][01]) ['w' 01] ['x'])", OK},
+    {"1.5.4 connect_property_with_control_character_may_pass", V5, C5 "02 003c (26 [01][01]) ['a'])", OK},
     {"3.3.2.3.2 payload_format_1_with_text", V5, "30( ['a'] (01 01) 'gr' c3 bc 'n' )", OK},
     {"3.3.2.3.2 payload_format_1_without_text", V5, "30( ['a'] (01 01) ff fe )", FORMAT},
     {"3.3.2.3.2 payload_format_1_with_nul_is_text", V5, "30( ['a'] (01 01) 'a' 00 'b' )", OK},
@@ -1003,6 +1018,49 @@ static void text_has_its_limits(void **state)
     assert_false(packet_filter_is_valid(view_of("a\xC3")));
 }
 
+/* The code points that 1.5.4 tells of, and their neighbours. */
+static const struct {
+    uint32_t first;
+    uint32_t last;
+} disallowed[] = {
+    {0x0001, 0x001F}, {0x007F, 0x009F}, {0xFDD0, 0xFDEF}, {0xFFFE, 0xFFFF},
+};
+
+static bool is_disallowed(uint32_t point)
+{
+    for (size_t i = 0; i < COUNT(disallowed); i++)
+        if (point >= disallowed[i].first && point <= disallowed[i].last)
+            return true;
+    return point > 0xFFFF && (point & 0xFFFF) >= 0xFFFE;
+}
+
+static size_t write_character(uint8_t *memory, uint32_t point)
+{
+    static const uint8_t leads[] = {0, 0, 0xC0, 0xE0, 0xF0};
+    size_t size = point < 0x80 ? 1 : point < 0x800 ? 2 : point < 0x10000 ? 3 : 4;
+    for (size_t i = size; i > 1; i--, point >>= 6)
+        memory[i - 1] = (uint8_t)(0x80 | (point & 0x3F));
+    memory[0] = (uint8_t)(leads[size] | point);
+    return size;
+}
+
+static void every_character_of_a_topic_is_taken_or_refused_as_1_5_4_tells(void **state)
+{
+    (void)state;
+    uint8_t topic[8] = {'t'};
+    unsigned refused = 0;
+    for (uint32_t point = 1; point <= 0x10FFFF; point++) {
+        if ((point >= 0xD800 && point <= 0xDFFF) || point == '+' || point == '#')
+            continue;
+        size_t size = 1 + write_character(topic + 1, point);
+        topic[size++] = 't';
+        if (packet_topic_is_valid((struct view){topic, size}) == is_disallowed(point))
+            fail_msg("U+%04X", point);
+        refused += is_disallowed(point);
+    }
+    assert_int_equal(refused, 31 + 33 + 32 + 34);
+}
+
 static const struct CMUnitTest plain_tests[] = {
     cmocka_unit_test(good_packet_cut_anywhere_is_waited_for),
     cmocka_unit_test(first_of_two_packets_is_framed),
@@ -1036,6 +1094,7 @@ static const struct CMUnitTest plain_tests[] = {
     cmocka_unit_test(conditions_and_codes_have_their_answers_and_words),
     cmocka_unit_test(filters_match_as_section_4_7_tells),
     cmocka_unit_test(text_has_its_limits),
+    cmocka_unit_test(every_character_of_a_topic_is_taken_or_refused_as_1_5_4_tells),
 };
 
 int main(void)
