@@ -244,7 +244,11 @@ static int read_value(const struct config_loader *loader,
     long long number;
 
     if (config_setting_type(setting) == CONFIG_TYPE_STRING) {
-        if (!parse_text(key, config_setting_get_string(setting), ret))
+        const char *text = config_setting_get_string(setting);
+
+        if (text == NULL) /* libconfig ran out of memory and did not say so */
+            return -ENOMEM;
+        if (!parse_text(key, text, ret))
             return refuse_form(loader, key, setting);
     } else if (is_integer(setting) && takes_integer(key)) {
         number = config_setting_get_int64(setting);
@@ -356,6 +360,8 @@ static int store_texts(const struct config_loader *loader,
         const char *text = config_setting_get_string(element);
         int result;
 
+        if (text == NULL && config_setting_type(element) == CONFIG_TYPE_STRING)
+            return -ENOMEM; /* as in read_value() */
         if (text == NULL)
             return refuse_form(loader, key, element);
         result = check_text(loader, key, element, text);
@@ -439,16 +445,14 @@ int config_take_default(const struct config_loader *loader,
 {
     char line[CONFIG_ERROR_MAX];
     config_t parsed;
-    int result;
+    int result = -ENOMEM; /* a default is well formed: a test reads them all */
 
     if (key->value == NULL)
         return 0;
     (void)snprintf(line, sizeof(line), "default = %s;", key->value);
     config_init(&parsed);
-    if (config_read_string(&parsed, line) == CONFIG_TRUE)
+    if (config_read_string(&parsed, line) == CONFIG_TRUE && config_lookup(&parsed, "default"))
         result = config_take(loader, target, key, config_lookup(&parsed, "default"));
-    else
-        result = config_fail(loader, NULL, key->path, "the default %s is wrong", key->value);
     config_destroy(&parsed);
     return result;
 }
@@ -568,7 +572,7 @@ static int load_text(struct config_loader *loader, const char *text)
     return result;
 }
 
-int config_load(const char *path, struct config **ret, char error[static CONFIG_ERROR_MAX])
+static int load(const char *path, struct config **ret, char error[static CONFIG_ERROR_MAX])
 {
     struct config_loader loader = {.path = path, .error = error};
     AUTO_FREE char *folder = strdup(path);
@@ -577,6 +581,7 @@ int config_load(const char *path, struct config **ret, char error[static CONFIG_
     char *slash;
     int result;
 
+    error[0] = '\0';
     if (folder == NULL)
         return -ENOMEM;
     slash = strrchr(folder, '/');
@@ -599,4 +604,13 @@ int config_load(const char *path, struct config **ret, char error[static CONFIG_
     }
     *ret = loader.config;
     return 0;
+}
+
+int config_load(const char *path, struct config **ret, char error[static CONFIG_ERROR_MAX])
+{
+    int result = load(path, ret, error);
+
+    if (result == -ENOMEM)
+        (void)snprintf(error, CONFIG_ERROR_MAX, "%s: out of memory", path);
+    return result;
 }

@@ -101,7 +101,7 @@ const char *config_needs_restart(const struct config *running, const struct conf
  * @error: on failure one line "file:line: key: why, and what to write instead"
  *
  * Return: 0 and a configuration to free with config_free(); -EINVAL: the file
- * is wrong or cannot be read, @error says why (exit 78); -ENOMEM.
+ * is wrong or cannot be read (exit 78); -ENOMEM. @error says why.
  */
 MUST_CHECK int
 config_load(const char *path, struct config **ret, char error[static CONFIG_ERROR_MAX]);

@@ -83,15 +83,16 @@ static int parse_arguments(struct program *program, int argc, char **argv)
     return -1;
 }
 
-static struct config *load_config(const struct program *program)
+/* Return: 0, or an exit code. Want of memory is no fault of the file: systemd tries again. */
+static int load_config(const struct program *program, struct config **ret)
 {
     char error[CONFIG_ERROR_MAX];
-    struct config *config = NULL;
+    int r = config_load(program->config_path, ret, error);
 
-    if (config_load(program->config_path, &config, error) == 0)
-        return config;
-    log_error("config_invalid %s", error);
-    return NULL;
+    if (r == 0)
+        return 0;
+    log_error("%s %s", r == -ENOMEM ? "config_not_read" : "config_invalid", error);
+    return r == -ENOMEM ? EXIT_FAILURE : EX_CONFIG;
 }
 
 static int on_stop(sd_event_source *source, const struct signalfd_siginfo *info, void *owner)
@@ -111,9 +112,10 @@ static int on_reload(sd_event_source *source, const struct signalfd_siginfo *inf
 
     (void)source;
     (void)info;
+    struct config *config = NULL;
+
     service_reloading();
-    struct config *config = load_config(program);
-    if (config)
+    if (load_config(program, &config) == 0)
         gateway_reload(program->gateway, config);
     else
         log_warning("reload_refused configuration=unchanged");
@@ -214,9 +216,10 @@ int main(int argc, char **argv)
 
     if (code >= 0)
         return code;
-    struct config *config = load_config(&program);
-    if (!config)
-        return EX_CONFIG;
+    struct config *config = NULL;
+    code = load_config(&program, &config);
+    if (code != 0)
+        return code;
     if (program.test_config) {
         (void)printf("%s: the configuration is good\n", program.config_path);
         config_free(config);
