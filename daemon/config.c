@@ -148,14 +148,22 @@ same_value(const struct config_key *key, const struct config *a, const struct co
     return true;
 }
 
-const char *config_needs_restart(const struct config *running, const struct config *fresh)
+size_t config_needs_restart(const struct config *running,
+                            const struct config *fresh,
+                            char ret_keys[static CONFIG_RESTARTS_MAX])
 {
-    for (size_t i = 0; i < config_key_count; i++) {
-        if ((config_keys[i].flags & (CONFIG_RELOADS | CONFIG_NOT_YET)) == 0 &&
-            !same_value(&config_keys[i], running, fresh))
-            return config_keys[i].path;
+    size_t count = 0, used = 0;
+
+    ret_keys[0] = '\0';
+    for (size_t i = 0; i < config_key_count && used < CONFIG_RESTARTS_MAX; i++) {
+        if ((config_keys[i].flags & (CONFIG_RELOADS | CONFIG_NOT_YET)) != 0 ||
+            same_value(&config_keys[i], running, fresh))
+            continue;
+        used += (size_t)snprintf(ret_keys + used, CONFIG_RESTARTS_MAX - used, "%s%s",
+                                 count > 0 ? "," : "", config_keys[i].path);
+        count++;
     }
-    return NULL;
+    return count;
 }
 
 static bool is_integer(const config_setting_t *setting)

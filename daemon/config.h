@@ -90,9 +90,17 @@ struct config {
     int log_level; /* syslog's number */
 };
 
-/* The dotted path of the first key that differs and cannot change while the daemon runs; NULL:
- * none. */
-const char *config_needs_restart(const struct config *running, const struct config *fresh);
+#define CONFIG_RESTARTS_MAX 2048 /* the dotted paths of all keys, with their commas */
+
+/*
+ * config_needs_restart() - what differs and cannot change while the daemon runs
+ * @ret_keys: the dotted paths of those keys, with commas between them; "" for none
+ *
+ * Return: how many they are.
+ */
+size_t config_needs_restart(const struct config *running,
+                            const struct config *fresh,
+                            char ret_keys[static CONFIG_RESTARTS_MAX]);
 
 #define CONFIG_ERROR_MAX 512
 

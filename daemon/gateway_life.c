@@ -323,6 +323,16 @@ static void move_text(char **to, char **from)
 /* Only these parts of the running configuration may change; see mqtt-spoold.conf(5). */
 static void take_over(struct config *running, struct config *fresh)
 {
+    running->spool.disk_reserve = fresh->spool.disk_reserve;
+    running->listen.max_clients = fresh->listen.max_clients;
+    running->listen.max_packet = fresh->listen.max_packet;
+    running->uplink.keepalive_ms = fresh->uplink.keepalive_ms;
+    running->uplink.connect_timeout_ms = fresh->uplink.connect_timeout_ms;
+    running->uplink.ack_timeout_ms = fresh->uplink.ack_timeout_ms;
+    running->uplink.backoff_min_ms = fresh->uplink.backoff_min_ms;
+    running->uplink.backoff_max_ms = fresh->uplink.backoff_max_ms;
+    running->uplink.window_bytes = fresh->uplink.window_bytes;
+    running->uplink.max_qos = fresh->uplink.max_qos;
     move_text(&running->audit.file, &fresh->audit.file);
     running->audit.deliveries = fresh->audit.deliveries;
     running->audit.journal = fresh->audit.journal;
@@ -345,7 +355,7 @@ static bool take_over_lanes(struct gateway *gateway, struct config *fresh)
     if (r < 0)
         gateway_fail(gateway, r, "spool_set_lanes");
     if (r == SPOOL_E_LANES)
-        log_warning("reload_partial reason=\"lanes: %s\" remedy=\"%s\"",
+        log_warning("reload_partial keys=lanes error=\"%s\" remedy=\"%s\"",
                     spool_error(gateway->spool), spool_remedy(r));
     if (r != 0)
         return false;
@@ -359,26 +369,38 @@ static bool take_over_lanes(struct gateway *gateway, struct config *fresh)
     return true;
 }
 
-void gateway_reload(struct gateway *gateway, struct config *config)
+/* What the parts have copied of the running configuration. */
+static void adjust_parts(struct gateway *gateway)
 {
-    struct config *running = gateway->config;
+    const struct config *config = gateway->config;
+    struct audit_settings audit = gateway_audit_settings(config);
+    struct uplink_settings uplink = gateway_uplink_settings(config);
 
-    if (config_needs_restart(running, config))
-        log_warning("reload_partial reason=\"%s changed: restart to apply it\"",
-                    config_needs_restart(running, config));
-    take_over(running, config);
-    if (take_over_lanes(gateway, config))
-        log_left_lanes(gateway);
-    config_free(config);
-
-    struct audit_settings settings = gateway_audit_settings(running);
-    spool_set_keep(gateway->spool, running->audit.keep_ms);
+    spool_set_keep(gateway->spool, config->audit.keep_ms);
+    spool_set_disk_reserve(gateway->spool, config->spool.disk_reserve);
+    uplink_adjust(gateway->uplink, &uplink);
     /* The cursor of the old file is durable before the first line in the new one: the edge
      * commits before it exports. */
-    audit_reopen(gateway->audit, &settings);
+    audit_reopen(gateway->audit, &audit);
     gateway_arm_edge(gateway);
-    log_set_level((enum log_level)running->log_level);
-    log_notice("reloaded");
+    log_set_level((enum log_level)config->log_level);
+}
+
+void gateway_reload(struct gateway *gateway, struct config *config)
+{
+    char restarts[CONFIG_RESTARTS_MAX];
+    bool whole = config_needs_restart(gateway->config, config, restarts) == 0;
+
+    if (!whole)
+        log_warning("reload_partial keys=%s remedy=\"restart to apply them\"", restarts);
+    take_over(gateway->config, config);
+    if (take_over_lanes(gateway, config))
+        log_left_lanes(gateway);
+    else
+        whole = false;
+    config_free(config);
+    adjust_parts(gateway);
+    log_notice("reloaded applied=%s", whole ? "all" : "part");
 }
 
 /* --- stopping -------------------------------------------------------------------------------

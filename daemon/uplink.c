@@ -304,6 +304,13 @@ static int prepare(struct uplink *uplink, const struct uplink_settings *settings
     return r < 0 ? r : 0;
 }
 
+/* Brokers that asked for less are asked again. */
+static void set_keepalive(struct uplink *uplink, uint64_t keepalive_ms)
+{
+    uplink->settings.keepalive_ms = keepalive_ms;
+    uplink->keepalive_s = (unsigned)((keepalive_ms + 999) / 1000);
+}
+
 int uplink_new(sd_event *event,
                const struct uplink_settings *settings,
                const struct uplink_ops *ops,
@@ -321,7 +328,6 @@ int uplink_new(sd_event *event,
     uplink->ops = ops;
     uplink->owner = owner;
     uplink->limits = uplink_no_limits();
-    uplink->keepalive_s = (unsigned)((settings->keepalive_ms + 999) / 1000);
     uplink->since_boot_ms = uplink_now_ms(uplink);
     init_mails(uplink);
 
@@ -330,11 +336,26 @@ int uplink_new(sd_event *event,
         uplink_free(uplink);
         return r;
     }
+    set_keepalive(uplink, settings->keepalive_ms);
     uplink_instance = uplink;
     MQTTAsync_setTraceCallback(on_trace);
     MQTTAsync_setTraceLevel(MQTTASYNC_TRACE_ERROR);
     *ret = uplink;
     return 0;
+}
+
+void uplink_adjust(struct uplink *uplink, const struct uplink_settings *settings)
+{
+    struct uplink_settings *own = &uplink->settings;
+
+    if (own->keepalive_ms != settings->keepalive_ms)
+        set_keepalive(uplink, settings->keepalive_ms);
+    own->connect_timeout_ms = settings->connect_timeout_ms;
+    own->ack_timeout_ms = settings->ack_timeout_ms;
+    own->backoff_min_ms = settings->backoff_min_ms;
+    own->backoff_max_ms = settings->backoff_max_ms;
+    own->window_bytes = settings->window_bytes;
+    own->max_qos = settings->max_qos;
 }
 
 int uplink_start(struct uplink *uplink)

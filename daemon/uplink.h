@@ -119,6 +119,16 @@ MUST_CHECK int uplink_new(sd_event *event,
 MUST_CHECK int uplink_start(struct uplink *uplink);
 
 /*
+ * uplink_adjust() - new numbers while it runs
+ *
+ * Takes over of @settings: backoff_*_ms (from the next pause on), keepalive_ms,
+ * connect_timeout_ms (from the next attempt on), ack_timeout_ms (when the wait
+ * under way is over), window_bytes and max_qos (from the next message on). All
+ * others stay as they are.
+ */
+void uplink_adjust(struct uplink *uplink, const struct uplink_settings *settings);
+
+/*
  * uplink_send() - forward one message
  *
  * Return: 0: it is in flight and will be answered; UPLINK_E_*: it is not, and

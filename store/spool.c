@@ -617,6 +617,12 @@ void spool_set_keep(struct spool *spool, uint64_t keep_failures_ms)
     spool->keep_due_ms = INT64_MIN;
 }
 
+void spool_set_disk_reserve(struct spool *spool, uint64_t disk_reserve)
+{
+    spool->disk_reserve = disk_reserve;
+    spool->disk_room_known = false;
+}
+
 /* ---- the batch ---- */
 
 void spool_end_scan(struct spool *spool)

@@ -308,6 +308,8 @@ bool spool_is_in_use(const char *directory);
 SPOOL_MUST_CHECK int
 spool_set_lanes(struct spool *spool, const struct spool_lane *lanes, size_t count);
 void spool_set_keep(struct spool *spool, uint64_t keep_failures_ms);
+/* Holds from the next append on. */
+void spool_set_disk_reserve(struct spool *spool, uint64_t disk_reserve);
 
 /*
  * spool_append() - store one message in the open batch

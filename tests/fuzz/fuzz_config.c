@@ -80,6 +80,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     AUTO_CLOSE int fd = memfd_create("fuzz", MFD_CLOEXEC);
     struct config *config = NULL;
     char error[CONFIG_ERROR_MAX];
+    char restarts[CONFIG_RESTARTS_MAX];
     char path[64];
     int result;
 
@@ -93,7 +94,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     else
         error_is_one_line_about(error, path);
     if (result == 0)
-        PROMISE(config_needs_restart(config, config) == NULL);
+        PROMISE(config_needs_restart(config, config, restarts) == 0);
     config_free(config);
     units_of_a_text(data, size);
     return 0;

@@ -1,5 +1,6 @@
 """The life of the daemon: arguments, readiness, stop, HUP, a second one, sockets from systemd."""
 
+import contextlib
 import json
 import os
 import re
@@ -337,12 +338,61 @@ def hup_with_a_bad_file_keeps_the_old_settings_and_says_so():
 
 
 @case
-def hup_names_what_needs_a_restart():
+def hup_names_all_that_needs_a_restart_in_one_line():
     gateway = Gateway().start()
-    gateway.configure(uplink={"window": 77})
     gateway.hup()
-    wait_for(lambda: "restart" in gateway.log(), 10, "the warning in the log")
-    check("window" in gateway.log(), "the key's name")
+    wait_for(lambda: "reloaded applied=all\n" in gateway.log(), 10, "nothing left over")
+    gateway.configure(uplink={"window": 77, "topic_prefix": "site/"}, listen={"mode": "0600"},
+                      retention={"max_messages": 12345})
+    gateway.hup()
+    wait_for(lambda: "reloaded applied=part\n" in gateway.log(), 10, "something left over")
+    equal(re.findall("reload_partial (.*)", gateway.log()),
+          ['keys=listen.mode,uplink.window,uplink.topic_prefix remedy="restart to apply them"'])
+    equal(gateway.log().count("reloaded applied=all"), 1, "claims that all was taken over")
+    gateway.stop()
+
+
+def reload(gateway, **settings):
+    count = gateway.log().count("reloaded")
+    gateway.configure(**settings)
+    gateway.hup()
+    wait_for(lambda: gateway.log().count("reloaded") > count, 10, "reloaded in the log")
+
+
+def connected(gateway):
+    with contextlib.suppress(AssertionError):
+        return gateway.client(5)
+    return None
+
+
+@case
+def hup_changes_what_the_socket_takes():
+    gateway = Gateway(listen={"max_clients": 1, "max_packet": "4k"}).start()
+    first = wait_for(lambda: connected(gateway), 10, "the only place")
+    late = gateway.raw(5)
+    late.send(mqtt.connect_packet(5, "late"))
+    equal(late.expect_closed(5).reason, 0x97, "one too many")
+    reload(gateway, listen={"max_clients": 2, "max_packet": "64k"})
+    second = gateway.client(5)
+    equal(second.publish_wait("plant/t", b"x" * 10000).reason, 0, "by the new size")
+    reload(gateway, listen={"max_clients": 1})
+    equal(first.publish_wait("plant/t", b"x").reason, 0, "whoever is there stays")
+    equal(second.publish_wait("plant/t", b"x").reason, 0, "whoever is there stays")
+    check("reload_partial" not in gateway.log(), "no restart is asked for")
+    gateway.stop()
+
+
+@case
+def hup_changes_the_disk_reserve():
+    gateway = Gateway(spool={"disk_reserve": "1M"}, retention={"when_full": "refuse"}).start()
+    client = gateway.client(5)
+    equal(client.publish_wait("plant/t", b"x" * 5000).reason, 0)
+    reload(gateway, spool={"disk_reserve": "1024G"})
+    wait_for(lambda: client.publish_wait("plant/t", b"x" * 5000).reason == 0x97, 10, "refusals")
+    reload(gateway, spool={"disk_reserve": "1M"})
+    wait_for(lambda: client.publish_wait("plant/t", b"x" * 5000).reason == 0, 10, "room again")
+    check("reload_partial" not in gateway.log(), "no restart is asked for")
+    gateway.stop()
     gateway.stop()
 
 

@@ -283,9 +283,10 @@ static void sample_loads_like_a_file_with_brokers_alone(void **state)
     struct config *alone =
         load(fixture, "uplink: { brokers = ( \"ssl://broker.example:8883\" ); };\n");
     struct config *sample = NULL;
+    char restarts[CONFIG_RESTARTS_MAX];
 
     assert_int_equal(config_load(SAMPLE, &sample, fixture->error), 0);
-    assert_null(config_needs_restart(alone, sample));
+    assert_int_equal(config_needs_restart(alone, sample, restarts), 0);
     assert_same_reloadable(alone, sample);
     config_free(alone);
     config_free(sample);
@@ -1143,7 +1144,7 @@ static void long_key_is_cut_in_the_error(void **state)
 
 /* ---- reload ---- */
 
-static void restart_is_needed_for_the_first_key_that_cannot_reload(void **state)
+static void restart_is_needed_for_each_key_that_cannot_reload(void **state)
 {
     static const char *const cases[][2] = {
         {UPLINK "window = 5; };", "uplink.window"},
@@ -1151,18 +1152,39 @@ static void restart_is_needed_for_the_first_key_that_cannot_reload(void **state)
         {"uplink: { brokers = ( \"tcp://broker.example\", \"tcp://b\" ); };", "uplink.brokers"},
         {BROKER "spool: { directory = \"/x\"; };", "spool.directory"},
         {BROKER "listen: { mode = \"0600\"; };", "listen.mode"},
-        {BROKER "listen: { max_packet = \"1k\"; };", "listen.max_packet"},
-        {UPLINK "keepalive = \"31s\"; };", "uplink.keepalive"},
+        {UPLINK "window = 5; max_qos = 0; tls: { verify = true; }; topic_prefix = \"a/\"; };\n"
+                "listen: { mode = \"0600\"; group = \"a\"; };",
+         "listen.mode,listen.group,uplink.window,uplink.topic_prefix"},
     };
     struct config *running = load(*state, BROKER);
+    char restarts[CONFIG_RESTARTS_MAX];
 
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
         struct config *fresh = load(*state, cases[i][0]);
 
-        assert_string_equal(config_needs_restart(running, fresh), cases[i][1]);
+        assert_true(config_needs_restart(running, fresh, restarts) > 0);
+        assert_string_equal(restarts, cases[i][1]);
         config_free(fresh);
     }
     config_free(running);
+}
+
+static void add_path(void *context, const char *path, const char *value, bool reloads)
+{
+    char *paths = context;
+
+    (void)value;
+    (void)reloads;
+    assert_true(strlen(paths) + strlen(path) + 2 < CONFIG_RESTARTS_MAX);
+    (void)strcat(strcat(paths, path), ",");
+}
+
+static void there_is_room_for_the_names_of_all_keys(void **state)
+{
+    char paths[CONFIG_RESTARTS_MAX] = "";
+
+    (void)state;
+    config_each_key(add_path, paths);
 }
 
 static void no_restart_is_needed_for_keys_that_reload(void **state)
@@ -1173,9 +1195,18 @@ static void no_restart_is_needed_for_keys_that_reload(void **state)
                        "when_full = \"block\"; };\naudit: { file = \"\"; deliveries = false;\n"
                        "journal = \"all\"; keep = \"1d\"; };\nstatus_interval = \"1s\";\n"
                        "lanes = ( { name = \"a\"; topics = ( \"a\" ); } );\n"
-                       "log_level = \"debug\";\n");
+                       "log_level = \"debug\";\nspool: { disk_reserve = \"1M\"; };\n"
+                       "listen: { max_clients = 1; max_packet = \"1k\"; };\n");
+    struct config *link = load(
+        *state, UPLINK "keepalive = \"31s\"; connect_timeout = \"1s\"; ack_timeout = \"1s\";\n"
+                       "backoff: { min = \"2s\"; max = \"3s\"; }; window_bytes = \"1k\";\n"
+                       "max_qos = 1; };\n");
+    char restarts[CONFIG_RESTARTS_MAX] = "x";
 
-    assert_null(config_needs_restart(running, fresh));
+    assert_int_equal(config_needs_restart(running, fresh, restarts), 0);
+    assert_string_equal(restarts, "");
+    assert_int_equal(config_needs_restart(running, link, restarts), 0);
+    config_free(link);
     config_free(running);
     config_free(fresh);
 }
@@ -1237,7 +1268,8 @@ int main(void)
         CASE(file_that_cannot_be_read_is_refused),
         CASE(file_above_a_mebibyte_is_refused),
         CASE(long_key_is_cut_in_the_error),
-        CASE(restart_is_needed_for_the_first_key_that_cannot_reload),
+        CASE(restart_is_needed_for_each_key_that_cannot_reload),
+        CASE(there_is_room_for_the_names_of_all_keys),
         CASE(no_restart_is_needed_for_keys_that_reload),
         CASE(free_accepts_null),
     };

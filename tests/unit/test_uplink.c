@@ -554,6 +554,28 @@ static void a_lost_connection_is_explained_and_made_again(void **state)
     assert_int_equal(f->last.kind, UPLINK_UNKNOWN);
 }
 
+static void new_numbers_hold_without_a_new_uplink(void **state)
+{
+    struct fixture *f = *state;
+
+    go_online(f);
+    f->settings.keepalive_ms = 20500;
+    f->settings.max_qos = 0;
+    f->settings.backoff_max_ms = 101;
+    uplink_adjust(f->uplink, &f->settings);
+    assert_true(is_online(f));
+    assert_int_equal(f->uplink->settings.backoff_max_ms, 101);
+    assert_int_equal(f->broker.client_keepalive_s, 60);
+    assert_int_equal(send_text(f, "t", "x", 2), 0);
+    f->goal = 1;
+    wait_for(f, has_published);
+    assert_int_equal(f->broker.qos, 0);
+    broker_reset(&f->broker);
+    wait_for(f, is_not_online);
+    wait_for(f, is_online);
+    assert_int_equal(f->broker.client_keepalive_s, 21);
+}
+
 /* The thread of this process that Paho names so; 0: there is none. */
 static int thread_called(const char *name)
 {
@@ -957,6 +979,7 @@ int main(void)
         CASE(the_watchdog_replaces_a_client_that_never_reports),
         CASE(the_password_is_read_anew_for_each_attempt),
         CASE(a_lower_keepalive_of_the_broker_is_obeyed),
+        CASE(new_numbers_hold_without_a_new_uplink),
         CASE(tls_errors_are_cut_to_what_a_person_can_use),
         CASE(stop_disconnects_and_reports_idle),
         CASE(stop_is_immediate_when_not_connected),
