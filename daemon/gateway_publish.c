@@ -103,6 +103,13 @@ static struct spool_message message_of(const struct config *config,
     };
 }
 
+static struct session_verdict
+hold(struct gateway *gateway, struct session *session, enum session_verdict_kind kind)
+{
+    gateway_note_waiting(gateway, session);
+    return (struct session_verdict){.kind = kind};
+}
+
 /* A message that could never fit is refused under every policy: blocking its producer would
  * block it for ever. */
 static struct session_verdict
@@ -115,8 +122,7 @@ on_full(struct gateway *gateway, struct session *session, const struct spool_mes
         note_lane_full(gateway, message->lane, true);
     if (hopeless || limits->when_full != CONFIG_BLOCK)
         return refuse(gateway, MQTT_QUOTA_EXCEEDED);
-    gateway_note_waiting(gateway, session);
-    return (struct session_verdict){.kind = SESSION_WAIT};
+    return hold(gateway, session, SESSION_BLOCK);
 }
 
 void gateway_note_locked(struct gateway *gateway, bool locked)
@@ -144,16 +150,14 @@ static struct session_verdict
 on_locked(struct gateway *gateway, struct session *session, unsigned lane)
 {
     bool is_patient =
-        gateway->now.boot_ms - gateway->locked_since_ms < GATEWAY_LOCKED_PATIENCE_MS ||
-        gateway_lane_limits(gateway->config, lane)->when_full == CONFIG_BLOCK;
+        gateway->now.boot_ms - gateway->locked_since_ms < GATEWAY_LOCKED_PATIENCE_MS;
 
-    if (!is_patient) {
+    if (!is_patient && gateway_lane_limits(gateway->config, lane)->when_full != CONFIG_BLOCK) {
         gateway_note_full(gateway, true, "database_locked");
         return refuse(gateway, MQTT_QUOTA_EXCEEDED);
     }
-    gateway_note_waiting(gateway, session);
     gateway_arm_edge_later(gateway, GATEWAY_LOCKED_RETRY_MS);
-    return (struct session_verdict){.kind = SESSION_WAIT};
+    return hold(gateway, session, is_patient ? SESSION_WAIT : SESSION_BLOCK);
 }
 
 static bool is_taken_for_locked(const struct gateway *gateway)
@@ -175,8 +179,7 @@ static struct session_verdict on_short_disk(struct gateway *gateway,
         gateway_arm_edge(gateway);
     if (limits->when_full != CONFIG_BLOCK)
         return refuse(gateway, MQTT_QUOTA_EXCEEDED);
-    gateway_note_waiting(gateway, session);
-    return (struct session_verdict){.kind = SESSION_WAIT};
+    return hold(gateway, session, SESSION_BLOCK);
 }
 
 static struct session_verdict
@@ -225,10 +228,8 @@ gateway_on_publish(void *owner, struct session *session, const struct session_pu
         return (struct session_verdict){.kind = SESSION_STOP};
     if (publish->packet->topic.data[0] == '$')
         return refuse(gateway, MQTT_NOT_AUTHORIZED);
-    if (batch_is_full(gateway)) {
-        gateway_note_waiting(gateway, session);
-        return (struct session_verdict){.kind = SESSION_WAIT};
-    }
+    if (batch_is_full(gateway))
+        return hold(gateway, session, SESSION_WAIT);
     if (gateway_audit_is_full(gateway)) {
         gateway_note_full(gateway, true, "audit_waiting");
         return refuse(gateway, MQTT_QUOTA_EXCEEDED);

@@ -165,6 +165,8 @@ static void on_closed(void *owner, struct session *session, const char *why)
     log_debug("client_closed client=%s uid=%d reason=\"%s\"",
               log_quote(text, sizeof text, id.data, id.size), (int)session_peer(session)->uid,
               why);
+    if (links->waiting)
+        gateway->counters.refused++; /* it will not be offered again */
     forget_owing(gateway, links);
     forget_waiting(gateway, links);
     TAILQ_REMOVE(&gateway->sessions, links, link);

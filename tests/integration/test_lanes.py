@@ -143,6 +143,34 @@ def each_lane_refuses_blocks_or_evicts_by_its_own_policy():
 
 
 @case
+def a_client_that_ends_while_a_full_lane_blocks_it_gives_its_place_back():
+    gateway = Gateway(listen={"max_clients": 5}, lanes=[dict(ALARMS, when_full="refuse")],
+                      retention={"max_messages": 2, "when_full": "block"}).start()
+    stays = gateway.client(5)
+    publish(gateway, ["plant/t"] * 2, stays)
+
+    def producers():
+        return gateway.status()["producers"]
+
+    waiting = stays.publish("plant/t", b"stays")
+    for turn in range(5):
+        for number in range(4):
+            client = gateway.client(4 + turn % 2, keepalive=number)
+            client.publish("plant/t", b"goes", qos=number % 2)
+            client.publish("plant/t", b"behind it", qos=number % 2)
+            client.close()
+        wait_for(lambda: producers()["connected"] == 1, 10, "the others' places are free")
+    equal(gateway.client(5).publish_wait("x/alarm", b"x").reason, 0, "reason for the alarm")
+    wait_for(lambda: producers()["messages_refused"] == 20, 10, "those that were not taken")
+    equal(producers()["clients_refused"], 0, "clients refused")
+    equal(spooled(gateway), {"default": 2, "alarms": 1})
+    gateway.configure(retention={"max_messages": 3})
+    gateway.hup()
+    equal(stays.expect(mqtt.PUBACK).packet_id, waiting, "the one that stayed is taken")
+    gateway.stop()
+
+
+@case
 def each_lane_has_its_part_of_the_disk_while_it_runs_and_while_it_is_stopped():
     def shares(status):
         whole = status["spool"]
