@@ -58,6 +58,7 @@ struct publisher {
     bool connected;
     bool ended; /* there is nothing more to send */
     bool lost;
+    bool timed_out; /* that is why: the connection stood, and nothing came */
     uint64_t sent;
     uint64_t accepted;
     unsigned complaints;
@@ -288,6 +289,8 @@ static void on_disconnect(struct mosquitto *client,
         return;
     publisher->lost = true;
     if (reason < REASON_REFUSED) {
+        /* A daemon that does not read from us does not see a ping either. */
+        publisher->timed_out = reason == MOSQ_ERR_KEEPALIVE;
         fail(publisher, EX_TEMPFAIL);
         return;
     }
@@ -572,6 +575,7 @@ static void check_timeout(struct publisher *publisher)
     if (now_ms() - publisher->progress_ms < (int64_t)publisher->options->timeout_ms)
         return;
     publisher->lost = true;
+    publisher->timed_out = true;
     fail(publisher, EX_TEMPFAIL);
     cli_error("the daemon did not answer for %" PRIu64 " ms (--timeout)",
               publisher->options->timeout_ms);
@@ -607,6 +611,27 @@ static void report_unanswered(const struct publisher *publisher)
             publisher->in_flight);
 }
 
+/* What may have been the cause, and what to do. */
+static void report_lost(const struct publisher *publisher)
+{
+    report_unanswered(publisher);
+    if (publisher->code != EX_TEMPFAIL)
+        return;
+    if (publisher->timed_out && publisher->in_flight > 0)
+        cli_error("the daemon did not take the message%s in time: a lane is full and "
+                  "blocks its producers (when_full = \"block\"), or the daemon is busy; see "
+                  "mqtt-spool status, and try again",
+                  publisher->in_flight > 1 ? "s" : "");
+    else if (publisher->timed_out)
+        cli_error("the daemon does not answer: it is busy; try again");
+    else if (publisher->options->version == 4)
+        cli_error(
+            "the connection ended: it may be a restart or a refusal, MQTT 3.1.1 cannot tell "
+            "why and -V 5 can; try again");
+    else
+        cli_error("the connection to the daemon was lost; it may be restarting, try again");
+}
+
 static void report_end(const struct publisher *publisher)
 {
     if (publisher->code == EX_OK)
@@ -614,13 +639,7 @@ static void report_end(const struct publisher *publisher)
     if (publisher->complaints > COMPLAINTS_MAX)
         cli_error("%u more were refused", publisher->complaints - COMPLAINTS_MAX);
     if (publisher->lost)
-        report_unanswered(publisher);
-    if (publisher->lost && publisher->options->version == 4 && publisher->code == EX_TEMPFAIL)
-        cli_error(
-            "the connection ended: it may be a restart or a refusal, MQTT 3.1.1 cannot tell "
-            "why and -V 5 can; try again");
-    else if (publisher->lost && publisher->code == EX_TEMPFAIL)
-        cli_error("the connection to the daemon was lost; it may be restarting, try again");
+        report_lost(publisher);
     cli_error("%" PRIu64 " of %" PRIu64 " messages were accepted%s", publisher->accepted,
               publisher->sent, publisher->ended ? "" : "; the rest of the input was not read");
 }

@@ -22,9 +22,11 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 
 import mqtt  # noqa: E402
 import processes  # noqa: E402
+from gateway import Gateway  # noqa: E402
 from tap import case, check, cleanup, equal, run_all, skip, wait_for  # noqa: E402
 
 OK, USAGE, DATA, UNAVAILABLE, TRY_AGAIN, NOT_ALLOWED, CONFIG = 0, 64, 65, 69, 75, 77, 78
+VERBS = ["publish", "status", "failures", "audit", "check"]
 OUTCOMES = ("delivered", "evicted", "expired", "rejected", "dropped", "damaged")
 
 
@@ -384,6 +386,46 @@ def silence_ends_at_the_timeout():
         cleanup(first.close)
         tool("publish", "--socket", path, "-t", "a", "-m", "x", "--timeout", "500ms",
              wanted=TRY_AGAIN)
+
+
+@case
+def a_timeout_is_not_told_as_a_lost_connection():
+    words = "did not take the message", "a lane is full and blocks", "mqtt-spool status"
+    for version, connack in (("5", b"\0\0\0"), ("4", b"\0\0")):
+        daemon = Scripted(lambda number, packet: b"", connack)
+        done = daemon.publish("-t", "a", "-m", "x", "-V", version, "--timeout", "300ms",
+                              wanted=TRY_AGAIN)
+        says(done, *words)
+        check("lost" not in done.err and "connection" not in done.err, "the cause", done.err)
+    gateway = Gateway(retention={"max_messages": 1, "when_full": "block"}).start()
+    gateway.tool("publish", "-t", "a", "-m", "x")
+    done = tool("-c", gateway.config, "publish", "-t", "a", "-l", "--timeout", "300ms",
+                stdin=b"one\ntwo\n", wanted=TRY_AGAIN)
+    says(done, "did not take the messages", *words[1:])
+    check("restart" not in done.err, "the cause", done.err)
+
+
+@case
+def a_daemon_that_reads_nothing_for_two_keepalives_is_told_as_busy():
+    done = threading.Event()
+    cleanup(done.set)
+
+    def answer(number, packet):  # nor is a ping answered meanwhile
+        done.wait(30)
+
+    daemon = Scripted(answer, b"\0\0" + mqtt.encode_properties({"server_keep_alive": 1}))
+    seen = daemon.publish("-t", "a", "-m", "x", wanted=TRY_AGAIN)
+    says(seen, "did not take the message", "a lane is full and blocks")
+    check("lost" not in seen.err, "the cause", seen.err)
+
+
+@case
+def a_connection_that_is_not_answered_is_told_as_such():
+    daemon = Scripted(lambda number, packet: b"")
+    daemon._serve = lambda client: client.receive() and client.receive()
+    done = daemon.publish("-t", "a", "-m", "x", "--timeout", "300ms", wanted=TRY_AGAIN)
+    says(done, "--timeout", "does not answer", "0 of 0 messages")
+    check("lane" not in done.err and "lost" not in done.err, "the cause", done.err)
 
 
 @case
