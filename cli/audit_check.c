@@ -358,40 +358,18 @@ struct request {
 
 static int parse(struct audit_check *check, struct request *request, int argc, char **argv)
 {
-    static const struct option options[] = {
-        {"deliveries-off", no_argument, NULL, 'o'},
-        {"from", required_argument, NULL, 'f'},
-        {"directory", required_argument, NULL, 'd'},
-        {"json", no_argument, NULL, 'j'},
-        {"help", no_argument, NULL, 'h'},
-        {NULL, 0, NULL, 0},
+    const struct cli_option options[] = {
+        {.name = "deliveries-off", .flag = &check->deliveries_off},
+        {.name = "from", .number = &check->from},
+        {.name = "directory", .text = &request->directory},
+        {.name = "json", .flag = &request->json},
+        {.name = NULL},
     };
-    int option;
+    int code = cli_parse("audit", help_text, options, argc, argv);
 
-    while ((option = getopt_long(argc, argv, "h", options, NULL)) != -1) {
-        switch (option) {
-        case 'o':
-            check->deliveries_off = true;
-            break;
-        case 'f':
-            if (!cli_parse_number(optarg, 1, INT64_MAX, &check->from))
-                return cli_usage("audit", "--from is a number from 1 on, not \"%s\"", optarg);
-            break;
-        case 'd':
-            request->directory = optarg;
-            break;
-        case 'j':
-            request->json = true;
-            break;
-        case 'h':
-            return cli_help(help_text);
-        default:
-            return cli_usage("audit", "wrong option");
-        }
-    }
     request->files = argv + optind;
     request->file_count = argc - optind;
-    return CLI_GO_ON;
+    return code;
 }
 
 /* What was not given comes from the configuration. Files that were given alone are not compared

@@ -234,31 +234,13 @@ static int print_json(const struct check *check)
 
 static int parse(struct check *check, int argc, char **argv)
 {
-    static const struct option options[] = {
-        {"directory", required_argument, NULL, 'd'},
-        {"json", no_argument, NULL, 'j'},
-        {"help", no_argument, NULL, 'h'},
-        {NULL, 0, NULL, 0},
+    const struct cli_option options[] = {
+        {.name = "directory", .text = &check->directory},
+        {.name = "json", .flag = &check->json},
+        {.name = NULL},
     };
-    int option;
 
-    while ((option = getopt_long(argc, argv, "h", options, NULL)) != -1) {
-        switch (option) {
-        case 'd':
-            check->directory = optarg;
-            break;
-        case 'j':
-            check->json = true;
-            break;
-        case 'h':
-            return cli_help(help_text);
-        default:
-            return cli_usage("check", "wrong option");
-        }
-    }
-    if (optind < argc)
-        return cli_usage("check", "what is \"%s\"?", argv[optind]);
-    return CLI_GO_ON;
+    return cli_parse_all("check", help_text, options, argc, argv);
 }
 
 static int configure(struct check *check, const struct cli *cli, struct config **ret)

@@ -7,8 +7,10 @@
  */
 #include "cli.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <getopt.h>
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -48,6 +50,56 @@ int cli_help(const char *text)
 {
     fputs(text, stdout);
     return EX_OK;
+}
+
+static int take_option(const char *verb, const struct cli_option *option, const char *text)
+{
+    if (option->flag != NULL)
+        *option->flag = true;
+    if (option->text != NULL)
+        *option->text = text;
+    if (option->number != NULL && !cli_parse_number(text, 1, INT64_MAX, option->number))
+        return cli_usage(verb, "--%s is a number from 1 on, not \"%s\"", option->name, text);
+    return CLI_GO_ON;
+}
+
+int cli_parse(
+    const char *verb, const char *help, const struct cli_option *options, int argc, char **argv)
+{
+    enum { FIRST = 256 }; /* no character */
+    struct option known[CLI_OPTIONS_MAX + 2] = {0};
+    int code = CLI_GO_ON;
+    int count = 0;
+    int option;
+
+    for (; options[count].name != NULL; count++) {
+        assert(count < CLI_OPTIONS_MAX);
+        known[count] = (struct option){
+            .name = options[count].name,
+            .has_arg = options[count].flag != NULL ? no_argument : required_argument,
+            .val = FIRST + count,
+        };
+    }
+    known[count] = (struct option){.name = "help", .has_arg = no_argument, .val = 'h'};
+    while (code == CLI_GO_ON && (option = getopt_long(argc, argv, "h", known, NULL)) != -1) {
+        if (option == 'h')
+            code = cli_help(help);
+        else if (option < FIRST)
+            code = cli_usage(verb, "wrong option");
+        else
+            code = take_option(verb, &options[option - FIRST], optarg);
+    }
+    return code;
+}
+
+int cli_parse_all(
+    const char *verb, const char *help, const struct cli_option *options, int argc, char **argv)
+{
+    int code = cli_parse(verb, help, options, argc, argv);
+
+    if (code == CLI_GO_ON && optind < argc)
+        return cli_usage(verb, "what is \"%s\"?", argv[optind]);
+    return code;
 }
 
 int cli_load_config(const struct cli *cli, const char *instead, struct config **ret)
@@ -198,4 +250,50 @@ const char *cli_printable(char *text, size_t size, const char *from)
     }
     text[used] = '\0';
     return text;
+}
+
+/* "Z", or hours and minutes ahead of UTC; false when it is neither. */
+static bool parse_offset(const char *text, int64_t *ret_ms)
+{
+    static const char form[] = "dd:dd";
+    int hours, minutes;
+
+    *ret_ms = 0;
+    if ((*text == 'Z' || *text == 'z') && text[1] == '\0')
+        return true;
+    if ((*text != '+' && *text != '-') || strlen(text + 1) != strlen(form))
+        return false;
+    for (size_t i = 0; form[i] != '\0'; i++) {
+        if (form[i] == 'd' ? text[i + 1] < '0' || text[i + 1] > '9' : text[i + 1] != form[i])
+            return false;
+    }
+    hours = (text[1] - '0') * 10 + text[2] - '0';
+    minutes = (text[4] - '0') * 10 + text[5] - '0';
+    *ret_ms = (int64_t)(hours * 60 + minutes) * (*text == '-' ? -60000 : 60000);
+    return hours < 24 && minutes < 60;
+}
+
+bool cli_parse_time(const char *text, int64_t *ret_wall_ms)
+{
+    char whole[] = "0000-00-00T00:00:00.000Z"; /* the one form that the clock knows */
+    const size_t seconds = strlen("0000-00-00T00:00:00");
+    size_t digits = 0;
+    int64_t wall_ms, offset_ms;
+
+    if (strlen(text) <= seconds)
+        return false;
+    memcpy(whole, text, seconds);
+    if (whole[10] == 't')
+        whole[10] = 'T';
+    text += seconds;
+    if (*text == '.') {
+        digits = strspn(++text, "0123456789");
+        if (digits < 1 || digits > 9)
+            return false;
+        memcpy(whole + seconds + 1, text, digits < 3 ? digits : 3);
+    }
+    if (!parse_offset(text + digits, &offset_ms) || !clock_parse(whole, &wall_ms))
+        return false;
+    *ret_wall_ms = wall_ms - offset_ms;
+    return true;
 }

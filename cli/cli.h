@@ -40,6 +40,29 @@ int cli_usage(const char *verb, const char *format, ...) PRINTF_LIKE(2, 3);
 /* Prints a verb's help. Returns EX_OK. */
 int cli_help(const char *text);
 
+/* An option of a verb, and where it goes: one of the three is not NULL. */
+struct cli_option {
+    const char *name; /* without the dashes */
+    bool *flag;       /* set where the option is given */
+    const char **text;
+    uint64_t *number; /* from 1 on */
+};
+
+/*
+ * cli_parse() - the options of a verb, and --help
+ * @help:    the verb's page
+ * @options: at most CLI_OPTIONS_MAX, the last one's name is NULL
+ *
+ * optind is then that of the first argument that is no option.
+ * Return: CLI_GO_ON; EX_OK after --help; EX_USAGE, said on standard error.
+ */
+#define CLI_OPTIONS_MAX 8
+MUST_CHECK int cli_parse(
+    const char *verb, const char *help, const struct cli_option *options, int argc, char **argv);
+/* The same for a verb that takes nothing but options. */
+MUST_CHECK int cli_parse_all(
+    const char *verb, const char *help, const struct cli_option *options, int argc, char **argv);
+
 /*
  * cli_load_config() - the configuration of -c or of the default place
  * @instead: the arguments that make a configuration unnecessary, for the text
@@ -69,6 +92,9 @@ struct spool_time cli_now(void);
 const char *cli_size(uint64_t bytes, char text[static CLI_SIZE_MAX]);
 /* A whole number from @minimum to @maximum, digits only. */
 bool cli_parse_number(const char *text, uint64_t minimum, uint64_t maximum, uint64_t *ret);
+/* RFC 3339, with up to nine digits of a second's fraction (those after the third have no meaning
+ * here) and with any offset, since 1970; no leap second. UTC, in milliseconds. */
+bool cli_parse_time(const char *text, int64_t *ret_wall_ms);
 /* Copies @from for a terminal: control characters become '?', cut where @size ends. Returns
  * @text. */
 const char *cli_printable(char *text, size_t size, const char *from);

@@ -5,7 +5,6 @@
  * so that "the newest N" needs no memory for them: the first counts what
  * matches, the second passes over all but the last N.
  */
-#include <getopt.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
@@ -23,7 +22,7 @@ static const char help_text[] =
     "Messages that ended otherwise than delivered, oldest first. Works while the daemon is\n"
     "stopped too. Failures older than audit.keep are in the audit files only.\n"
     "\n"
-    "      --since TIME|AGE  only since then: 2026-11-01T12:00:00.000Z, or 1h, 2d\n"
+    "      --since TIME|AGE  only since then: 2026-11-01T12:00:00Z, any RFC 3339 time, or 1h, 2d\n"
     "      --limit N         the newest N only\n"
     "      --json            one JSON object a line, as in the audit file\n"
     "      --directory DIR   the spool, instead of the configured one\n";
@@ -112,58 +111,30 @@ static int parse_since(struct failures *failures, const char *text)
 {
     uint64_t age_ms;
 
-    if (clock_parse(text, &failures->since_ms))
+    if (cli_parse_time(text, &failures->since_ms))
         return CLI_GO_ON;
     if (!config_parse_time(text, &age_ms) || age_ms > INT64_MAX)
-        return cli_usage(
-            "failures",
-            "--since is a time like 2026-11-01T12:00:00.000Z or an age like 1h, not "
-            "\"%s\"",
-            text);
+        return cli_usage("failures",
+                         "--since is a time (RFC 3339) like 2026-11-01T12:00:00Z or "
+                         "2026-11-01T13:00:00.5+01:00, or an age like 1h, not \"%s\"",
+                         text);
     failures->since_ms = cli_now().wall_ms - (int64_t)age_ms;
     return CLI_GO_ON;
 }
 
-static int parse_option(struct failures *failures, int option, const char *text)
-{
-    switch (option) {
-    case 's':
-        return parse_since(failures, text);
-    case 'n':
-        if (!cli_parse_number(text, 1, INT64_MAX, &failures->limit))
-            return cli_usage("failures", "--limit is a number from 1 on, not \"%s\"", text);
-        return CLI_GO_ON;
-    case 'j':
-        failures->json = true;
-        return CLI_GO_ON;
-    case 'd':
-        failures->directory = text;
-        return CLI_GO_ON;
-    case 'h':
-        return cli_help(help_text);
-    default:
-        return cli_usage("failures", "wrong option");
-    }
-}
-
 static int parse(struct failures *failures, int argc, char **argv)
 {
-    static const struct option options[] = {
-        {"since", required_argument, NULL, 's'}, {"limit", required_argument, NULL, 'n'},
-        {"json", no_argument, NULL, 'j'},        {"directory", required_argument, NULL, 'd'},
-        {"help", no_argument, NULL, 'h'},        {NULL, 0, NULL, 0},
+    const char *since = NULL;
+    const struct cli_option options[] = {
+        {.name = "since", .text = &since},
+        {.name = "limit", .number = &failures->limit},
+        {.name = "json", .flag = &failures->json},
+        {.name = "directory", .text = &failures->directory},
+        {.name = NULL},
     };
-    int option;
+    int code = cli_parse_all("failures", help_text, options, argc, argv);
 
-    while ((option = getopt_long(argc, argv, "h", options, NULL)) != -1) {
-        int code = parse_option(failures, option, optarg);
-
-        if (code != CLI_GO_ON)
-            return code;
-    }
-    if (optind < argc)
-        return cli_usage("failures", "what is \"%s\"?", argv[optind]);
-    return CLI_GO_ON;
+    return code == CLI_GO_ON && since != NULL ? parse_since(failures, since) : code;
 }
 
 static int list(struct failures *failures, struct spool *spool)

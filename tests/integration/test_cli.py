@@ -8,10 +8,12 @@ import contextlib
 import gzip
 import json
 import os
+import re
 import resource
 import select
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -172,10 +174,32 @@ def help_and_version_are_on_standard_output():
     check("publish" in tool("--help", wanted=OK).out, "the page")
     check("publish" in tool("help", wanted=OK).out, "the page")
     check(tool("--version", wanted=OK).out.startswith("mqtt-spool "), "the version")
-    for verb in ("publish", "status", "failures", "audit"):
+    for verb in VERBS:
         page = tool("help", verb, wanted=OK).out
         check(page.startswith("Usage: mqtt-spool %s " % verb), "the page of " + verb, page)
         equal(tool(verb, "--help", wanted=OK).out, page, "--help")
+
+
+@case
+def every_option_and_verb_is_in_the_manual():
+    root = os.environ.get("SPOOLD_SOURCE") or os.path.join(os.path.dirname(
+        os.path.abspath(__file__)), "..", "..")
+    with open(os.path.join(root, "man", "mqtt-spool.1")) as seen:
+        manual = seen.read().replace("\\-", "-")
+    parts = dict((part.split(None, 1)[0], part) for part in manual.split("\n.SS ")[1:])
+    equal(sorted(parts), sorted(VERBS + ["help"]), "verbs")
+    for name in re.findall(r"--[a-z-]+", tool("--help", wanted=OK).out):
+        check(name in manual.split("\n.SS ")[0], "the manual lacks", name)
+    for verb in VERBS:
+        for name in re.findall(r"(?<![\w-])--?[a-z0-9-]+", tool("help", verb, wanted=OK).out):
+            check(name in parts[verb] or name == "--json", "the part %s lacks" % verb, name)
+
+
+@case
+def the_configuration_is_named_by_a_long_option_too():
+    for option in (["-c", "/nonexistent/c"], ["--config", "/nonexistent/c"],
+                   ["--config=/nonexistent/c"]):
+        says(tool(*option, "status", wanted=CONFIG), "/nonexistent/c")
 
 
 @case
@@ -684,6 +708,24 @@ def failures_are_limited_to_the_newest_and_by_time():
     equal(ids("--since", "2026-09-21T00:00:00.000Z"), [5, 6, 7], "since before")
     equal(ids("--since", "2026-09-23T00:00:00.000Z"), [], "since after")
     equal(ids("--since", "1000000h", "--limit", "1"), [7], "an age")
+    moment = json.loads(tool("failures", "--directory", made.directory, "--json",
+                             "--limit", "1").out)["time"]
+    equal(moment, "2026-09-21T14:13:20.000Z", "when they ended")
+    for since in ("2026-09-21T14:13:20Z", "2026-09-21T14:13:20.0Z", "2026-09-21t14:13:20.00000z",
+                  "2026-09-21T15:13:20+01:00", "2026-09-21T08:43:20.000000000-05:30",
+                  "2026-09-22T14:12:20+23:59", "2026-09-21T14:13:20-00:00",
+                  "1970-01-01T00:00:00+12:00"):
+        equal(ids("--since", since), [5, 6, 7], since)
+    for since in ("2026-09-21T14:13:21Z", "2026-09-21T14:13:20.001Z",
+                  "2026-09-21T15:13:20.001+01:00", "2026-09-21T14:13:20.5-00:01"):
+        equal(ids("--since", since), [], since)
+    for since in ("2026-09-21", "2026-09-21T14:13Z", "2026-09-21T14:13:20", "2026-09-21T14:13:20.Z",
+                  "2026-09-21T14:13:20.0000000000Z", "2026-09-21T14:13:20+0100",
+                  "2026-09-21T14:13:20+24:00", "2026-09-21T14:13:20+01:60",
+                  "2026-02-30T00:00:00Z", "2026-09-21T24:00:00Z", "2026-09-21T14:13:20Z ", "Z", "",
+                  "2026-09-21T14:13:20+01:0", "2026-09-21T14:13:20+01:000"):
+        says(tool("failures", "--directory", made.directory, "--since", since, wanted=USAGE),
+             "RFC 3339", "2026-11-01T12:00:00Z", "+01:00", "1h")
     says(tool("failures", "--directory", made.directory, "--since", "2099-01-01T00:00:00.000Z",
               wanted=OK), "No failure")
 
