@@ -51,6 +51,7 @@ struct check {
     bool deliveries_off;
     bool json;
     bool running;
+    bool readable; /* the database could be opened */
     bool audit_checked;
     struct spool_stats stats;
     uint64_t finding_count;
@@ -68,8 +69,9 @@ static const struct {
     const char *remedy;
 } parts[] = {
     [SPOOL_PART_DATABASE] = {"database",
-                             "delete nothing; look at the disk (journalctl -k); then restart "
-                             "the daemon: it salvages what reads and keeps the damaged files"},
+                             "delete nothing, put back what was moved away, look at the disk "
+                             "(journalctl -k); then restart the daemon: it keeps the damaged "
+                             "files, salvages what reads and records the rest as damaged"},
     [SPOOL_PART_LEDGER] = {"ledger", counts_remedy},
     [SPOOL_PART_IDS] = {"ids", "keep a copy of the spool's folder and report it: the daemon "
                                "does not write this; did somebody else write to the database?"},
@@ -79,6 +81,9 @@ static const struct {
 static const char audit_remedy[] =
     "see mqtt-spool audit for all of it; keep copies of the audit files and of the spool, then "
     "look at who rotates or edits the file";
+
+static const char foreign_remedy[] =
+    "the daemon does not start with it and changes nothing: " CLI_FOREIGN_REMEDY;
 
 static void add(struct check *check, const char *part, const char *text, const char *remedy)
 {
@@ -107,8 +112,13 @@ static int check_database(struct check *check)
         on_finding(check, SPOOL_PART_DATABASE, spool_open_error());
         return EX_OK;
     }
+    if (result == SPOOL_E_FOREIGN) {
+        add(check, parts[SPOOL_PART_DATABASE].name, spool_open_error(), foreign_remedy);
+        return EX_OK;
+    }
     if (result != 0)
         return cli_open_spool(check->directory, &spool) == EX_OK ? EX_TEMPFAIL : EX_UNAVAILABLE;
+    check->readable = true;
     result = spool_check(spool, on_finding, check);
     if (result == 0)
         result = spool_get_stats(spool, &now, &check->stats);

@@ -169,8 +169,15 @@ int cli_open_spool(const char *directory, struct spool **ret)
         return EX_UNAVAILABLE;
     case SPOOL_E_DAMAGED:
         cli_error(
-            "the spool in %s is damaged: %s; delete nothing: the daemon, when it starts, keeps "
-            "the damaged files and goes on with what can be read of them",
+            "the spool in %s is damaged: %s; delete nothing, and put back what was moved away: "
+            "the daemon, when it starts, keeps the damaged files, goes on with what can be "
+            "read of them and records the rest as damaged",
+            directory, spool_open_error());
+        return EX_DATAERR;
+    case SPOOL_E_FOREIGN:
+        cli_error(
+            "there is no spool in %s: %s; the daemon does not start with it and changes "
+            "nothing: " CLI_FOREIGN_REMEDY,
             directory, spool_open_error());
         return EX_DATAERR;
     default:

@@ -85,6 +85,11 @@ bool cli_may_read(const char *directory);
 /* Says that reading the spool failed; returns the exit code. */
 int cli_spool_failed(const struct spool *spool, int error);
 
+/* What to do about SPOOL_E_FOREIGN. */
+#define CLI_FOREIGN_REMEDY                                                                     \
+    "name another directory, or move that file away (and put the spool's own back where "      \
+    "there was one)"
+
 struct spool_time cli_now(void);
 
 /* "3.4 MiB", for people. */

@@ -81,6 +81,15 @@ def image(folder):
     return seen
 
 
+def theirs(directory):
+    """Another program's database in the place of the spool's."""
+    for name in os.listdir(directory):
+        if name.startswith("spool.db"):
+            os.unlink(os.path.join(directory, name))
+    with contextlib.closing(sqlite3.connect(os.path.join(directory, "spool.db"))) as database:
+        database.executescript("CREATE TABLE theirs (x); INSERT INTO theirs VALUES (1)")
+
+
 @case
 def a_sound_spool_is_well_whatever_is_exported():
     for exported in (0, 5, 7):
@@ -170,6 +179,28 @@ def garbage_instead_of_a_database_is_found():
     with open(spool.path(), "w") as out:
         out.write("garbage")
     equal(spool.finds("not a spool database"), {"database"})
+
+
+@case
+def a_database_that_is_gone_is_found():
+    spool = Spool()
+    os.unlink(spool.path())
+    equal(spool.finds("spool.db-wal is there but spool.db is missing", "salvages",
+                      "put back what was moved away"), {"database"})
+    os.unlink(spool.path("spool.db-wal"))
+    equal(spool.finds("spool.db is missing, and ids up to 10 were given out", "salvages",
+                      "records the rest as damaged"), {"database"})
+    os.unlink(spool.path("spool.mark"))
+    equal(spool.check().returncode, UNCHECKED, "a spool that never was")
+
+
+@case
+def the_database_of_another_program_is_found():
+    spool = Spool()
+    theirs(spool.directory)
+    before = image(spool.directory)
+    equal(spool.finds("of another program", "does not start", "move that file away"), {"database"})
+    equal(image(spool.directory), before, "files of the spool")
 
 
 @case

@@ -670,6 +670,39 @@ def a_ledger_that_does_not_balance_is_loud():
     says(made.status(wanted=OK), "DOES NOT BALANCE: 11 accepted, 10 accounted for")
 
 
+def remove_database(directory):
+    for name in os.listdir(directory):
+        if name.startswith("spool.db"):
+            os.unlink(os.path.join(directory, name))
+
+
+@case
+def a_database_that_is_gone_is_told_as_the_loss_it_is():
+    made = Spool(7)
+    remove_database(made.directory)
+    for verb in (["status"], ["failures"], ["audit", made.audit]):
+        done = tool(*verb, "--directory", made.directory, wanted=DATA)
+        says(done, "spool.db is missing, and ids up to 10 were given out", "the daemon, when it",
+             "records the rest as damaged", "put back")
+        check("never ran" not in done.err, "no spool that never was", done.err)
+
+
+@case
+def the_database_of_another_program_is_told_as_the_daemon_tells_it():
+    gateway = Gateway().start()
+    gateway.stop()
+    remove_database(gateway.spool)
+    with contextlib.closing(sqlite3.connect(os.path.join(gateway.spool, "spool.db"))) as theirs:
+        theirs.executescript("CREATE TABLE theirs (x)")
+    for verb in ("status", "failures"):
+        done = tool(verb, "--directory", gateway.spool, wanted=DATA)
+        says(done, "database of another program", "does not start", "move that file away")
+        check("damaged" not in done.err, "it is not damaged", done.err)
+    gateway.start(ready=False)
+    equal(gateway.process.wait(20), 1, "the daemon's exit code")
+    check("database of another program" in gateway.log(), "the log", gateway.log())
+
+
 @case
 def no_spool_at_all_is_unavailable():
     for verb in ("status", "failures"):
