@@ -5,11 +5,11 @@
  * status_interval. Whether it runs is told by the lock on the spool, not by that
  * file, which a killed daemon leaves behind; where the spool's folder is closed
  * to us, by the process the file names. While no daemon runs, the same object is
- * made from the database, so that a reader needs to know one form only.
+ * made from the database, with every member, so that a reader needs to know one
+ * form only; what nobody knows then is null, 0 or "".
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <getopt.h>
 #include <inttypes.h>
 #include <jansson.h>
 #include <limits.h>
@@ -42,11 +42,13 @@ static const char help_text[] =
 struct status {
     const char *directory; /* NULL: not known */
     const char *socket;    /* NULL: not known */
+    const struct config *config; /* NULL: not read */
     uint64_t interval_ms;
     bool json;
     bool require_running;
     /* found out */
     bool running;
+    bool own;     /* the object is that of the daemon, which runs */
     char *text;   /* the object, one line */
     json_t *root; /* the same, parsed */
 };
@@ -139,6 +141,20 @@ static bool is_running(const struct status *status)
     return pid > 0 && pid <= INT_MAX && (kill((pid_t)pid, 0) == 0 || errno == EPERM);
 }
 
+static void write_link(struct json *json, const char *state)
+{
+    json_open_object(json, "link");
+    json_text(json, "state", state);
+    json_text(json, "broker", "");
+    json_text(json, "since", "");
+    json_unsigned(json, "connects", 0);
+    json_text(json, "last_error", "");
+    json_unsigned(json, "window", 0);
+    json_unsigned(json, "late_answers", 0);
+    json_close_object(json);
+}
+
+/* What only a daemon that runs can tell of itself. */
 static void write_idle_parts(struct json *json)
 {
     json_open_object(json, "tokens");
@@ -149,10 +165,82 @@ static void write_idle_parts(struct json *json)
     json_decimal(json, "in", 0);
     json_decimal(json, "out", 0);
     json_close_object(json);
+    json_open_object(json, "memory");
+    json_unsigned(json, "rss_bytes", 0);
+    json_close_object(json);
+    json_open_object(json, "salvage");
+    json_unsigned(json, "salvaged", 0);
+    json_unsigned(json, "damaged", 0);
+    json_text(json, "moved_to", "");
+    json_close_object(json);
+    json_open_object(json, "producers");
+    json_unsigned(json, "connected", 0);
+    json_unsigned(json, "messages_refused", 0);
+    json_unsigned(json, "clients_refused", 0);
+    json_close_object(json);
 }
 
-/* The object as the daemon writes it, as far as the database knows. */
-static int write_from_spool(struct json *json, struct spool *spool, const char *link_state)
+static int count_row(void *context, const struct spool_record *record)
+{
+    uint64_t *count = context;
+
+    (void)record;
+    (*count)++;
+    return 0;
+}
+
+/* Where deliveries gave way ahead of the cursor, the numbers do not tell how many rows wait. */
+static int
+count_waiting(struct spool *spool, const struct spool_stats *stats, uint64_t *ret_count)
+{
+    *ret_count = 0;
+    if (spool_pruned_seq(spool) > stats->exported_seq)
+        return spool_each_record(spool, stats->exported_seq, false, 0, count_row, ret_count);
+    *ret_count = stats->last_seq - stats->exported_seq;
+    return 0;
+}
+
+static int write_audit(struct json *json,
+                       struct spool *spool,
+                       const struct spool_stats *stats,
+                       const struct config *config)
+{
+    const char *when_full = "";
+    uint64_t waiting;
+    int result = count_waiting(spool, stats, &waiting);
+
+    if (config != NULL)
+        when_full = config->audit.when_full == CONFIG_AUDIT_PRUNE ? "prune" : "refuse";
+    json_open_object(json, "audit");
+    json_nothing(json, "healthy");
+    json_unsigned(json, "last_seq", stats->last_seq);
+    json_unsigned(json, "waiting", waiting);
+    json_unsigned(json, "max_waiting", config != NULL ? config->audit.max_waiting : 0);
+    json_text(json, "when_full", when_full);
+    json_unsigned(json, "pruned", 0);
+    json_close_object(json);
+    return result;
+}
+
+static void write_clock_and_forecast(struct json *json,
+                                     const struct spool_stats *stats,
+                                     const struct spool_time *now)
+{
+    json_open_object(json, "clock");
+    json_bool(json, "synchronized", now->wall_credible);
+    json_close_object(json);
+    json_open_object(json, "forecast");
+    json_nothing(json, "full_s");
+    if (stats->messages == 0)
+        json_unsigned(json, "drained_s", 0);
+    else
+        json_nothing(json, "drained_s");
+    json_close_object(json);
+}
+
+/* The object with the members that the daemon writes (gateway_status.c), as far as the database
+ * knows. The link is "unknown" where a daemon runs whose own file cannot be read. */
+static int write_from_spool(const struct status *status, struct json *json, struct spool *spool)
 {
     struct spool_time now = cli_now();
     char time[CLOCK_TEXT_MAX];
@@ -164,13 +252,15 @@ static int write_from_spool(struct json *json, struct spool *spool, const char *
     clock_format(now.wall_ms, time);
     json_open_object(json, NULL);
     json_text(json, "version", SPOOLD_VERSION);
+    json_signed(json, "pid", 0);
     json_text(json, "time", time);
     json_unsigned(json, "uptime_ms", 0);
-    json_open_object(json, "link");
-    json_text(json, "state", link_state);
-    json_close_object(json);
+    write_link(json, status->running ? "unknown" : "stopped");
     result = record_write_status(json, spool, &stats, &now);
     write_idle_parts(json);
+    if (result == 0)
+        result = write_audit(json, spool, &stats, status->config);
+    write_clock_and_forecast(json, &stats, &now);
     json_close_object(json);
     return result;
 }
@@ -199,7 +289,7 @@ static int load_from_spool(struct status *status)
         return EX_UNAVAILABLE;
     }
     json_init(&json, text, STATUS_MAX - 1);
-    result = write_from_spool(&json, spool, status->running ? "unknown" : "stopped");
+    result = write_from_spool(status, &json, spool);
     if (result != 0)
         return cli_spool_failed(spool, result);
     text[json_used(&json)] = '\0';
@@ -238,7 +328,8 @@ static int load(struct status *status)
         cli_error("the daemon does not run; start it: systemctl start mqtt-spoold");
         return EX_UNAVAILABLE;
     }
-    if (!status->running || status->root == NULL)
+    status->own = status->running && status->root != NULL;
+    if (!status->own)
         return load_from_spool(status);
     warn_when_stale(status);
     return EX_OK;
@@ -307,7 +398,7 @@ static void print_daemon(const struct status *status)
              "          start it: systemctl start mqtt-spoold");
         return;
     }
-    if (member(status->root, NULL, "pid") == NULL) {
+    if (!status->own) {
         puts("daemon    running, but its status file cannot be read; what the spool says "
              "follows\n"
              "          (listen.socket tells where the status file is; is -c or --socket "
@@ -327,7 +418,7 @@ static void print_link(const struct status *status)
         error[CELL_MAX];
     bool online;
 
-    if (!status->running || member(root, "link", "broker") == NULL) {
+    if (!status->own) {
         printf("link      %s\n", cell(root, "link", "state", state));
         return;
     }
@@ -360,6 +451,28 @@ static void print_spool(const json_t *root)
             "reads\n          of them goes on. Check the disk (journalctl -k), run mqtt-spool "
             "check, then\n          move those files elsewhere\n",
             damaged);
+}
+
+/* The daemon salvages before it is ready, so its start is the time of it. */
+static void print_salvage(const json_t *root)
+{
+    json_int_t uptime_ms = json_integer_value(member(root, NULL, "uptime_ms"));
+    const char *written = json_string_value(member(root, NULL, "time"));
+    const char *moved_to = json_string_value(member(root, "salvage", "moved_to"));
+    char salvaged[CELL_MAX], damaged[CELL_MAX], time[CLOCK_TEXT_MAX] = "-";
+    int64_t written_ms;
+
+    if ((moved_to == NULL || *moved_to == '\0') &&
+        json_integer_value(member(root, "salvage", "salvaged")) == 0 &&
+        json_integer_value(member(root, "salvage", "damaged")) == 0)
+        return;
+    if (written != NULL && clock_parse(written, &written_ms))
+        clock_format(written_ms - uptime_ms, time);
+    printf("          SALVAGED when the daemon started, %s: the database was damaged or gone.\n"
+           "          %s messages that were read go on, %s are recorded as damaged (mqtt-spool\n"
+           "          failures)\n",
+           time, cell(root, "salvage", "salvaged", salvaged),
+           cell(root, "salvage", "damaged", damaged));
 }
 
 /* Where there is "default" alone the line of the spool says it all. */
@@ -429,47 +542,24 @@ static void print_page(const struct status *status)
     print_daemon(status);
     print_link(status);
     print_spool(status->root);
+    print_salvage(status->root);
     print_lanes(status->root);
     print_ledger(status->root);
-    if (status->running)
+    if (status->own)
         print_running_parts(status->root);
 }
 
 static int parse(struct status *status, int argc, char **argv)
 {
-    static const struct option options[] = {
-        {"json", no_argument, NULL, 'j'},
-        {"require-running", no_argument, NULL, 'r'},
-        {"directory", required_argument, NULL, 'd'},
-        {"socket", required_argument, NULL, 's'},
-        {"help", no_argument, NULL, 'h'},
-        {NULL, 0, NULL, 0},
+    const struct cli_option options[] = {
+        {.name = "json", .flag = &status->json},
+        {.name = "require-running", .flag = &status->require_running},
+        {.name = "directory", .text = &status->directory},
+        {.name = "socket", .text = &status->socket},
+        {.name = NULL},
     };
-    int option;
 
-    while ((option = getopt_long(argc, argv, "h", options, NULL)) != -1) {
-        switch (option) {
-        case 'j':
-            status->json = true;
-            break;
-        case 'r':
-            status->require_running = true;
-            break;
-        case 'd':
-            status->directory = optarg;
-            break;
-        case 's':
-            status->socket = optarg;
-            break;
-        case 'h':
-            return cli_help(help_text);
-        default:
-            return cli_usage("status", "wrong option");
-        }
-    }
-    if (optind < argc)
-        return cli_usage("status", "what is \"%s\"?", argv[optind]);
-    return CLI_GO_ON;
+    return cli_parse_all("status", help_text, options, argc, argv);
 }
 
 /* What was not given comes from the configuration; with one of both given, only from a -c. */
@@ -487,6 +577,7 @@ static int configure(struct status *status, const struct cli *cli, struct config
     if (status->socket == NULL)
         status->socket = (*ret)->listen.socket;
     status->interval_ms = (*ret)->status_interval_ms;
+    status->config = *ret;
     return EX_OK;
 }
 

@@ -608,7 +608,8 @@ def status_of_a_stopped_daemon_comes_from_the_spool():
         done = made.status("--json", wanted=OK)
         equal(done.out.count("\n"), 1, "lines")
         status = json.loads(done.out)
-        equal(status["link"], {"state": "stopped"}, "link")
+        equal(status["link"], {"state": "stopped", "broker": "", "since": "", "connects": 0,
+                               "last_error": "", "window": 0, "late_answers": 0}, "link")
         equal(status["uptime_ms"], 0, "uptime_ms")
         equal(status["ledger"], LEDGER, "ledger")
         equal(status["spool"]["messages"], 3, "messages")
@@ -661,6 +662,71 @@ def a_running_daemon_without_a_status_file_is_read_from_the_spool():
     with open(made.status_file, "w") as out:
         out.write("{ no status")
     says(made.status(wanted=OK), "running", "looking into the spool")
+
+
+def shape(value, path=""):
+    """Every key of an object with its type, those of arrays as one."""
+    found = {}
+    if isinstance(value, dict):
+        for key, member in value.items():
+            found[path + "." + key] = type(member)
+            found.update(shape(member, path + "." + key))
+    elif isinstance(value, list):
+        for member in value:
+            found.update(shape(member, path + "[]"))
+    return found
+
+
+@case
+def the_status_has_the_same_members_whoever_writes_it():
+    gateway = Gateway(lanes=[{"name": "alarms", "topics": ["+/alarm/#"]}]).start()
+    with gateway.client(5) as client:
+        for topic in ("plant/alarm/1", "plant/t"):
+            equal(client.publish_wait(topic, b"x").reason, 0)
+    gateway.ledger()  # of a file that was written after that
+    own = shape(gateway.status())
+    check({".memory.rss_bytes", ".clock.synchronized", ".forecast.full_s", ".link.since",
+           ".lanes[].ledger.accepted"} <= set(own), "what the daemon writes", own)
+    elsewhere = os.path.join(gateway.folder, "nowhere", "publish.sock")
+    unknown = tool("status", "--directory", gateway.spool, "--socket", elsewhere, "--json")
+    gateway.stop()
+    for name, text in (("unknown", unknown.out),
+                       ("stopped", gateway.tool("status", "--json").stdout),
+                       ("stopped", tool("status", "--directory", gateway.spool, "--json").out)):
+        status = json.loads(text)
+        equal(status["link"]["state"], name, "link.state")
+        seen = shape(status)
+        equal(sorted(seen), sorted(own), "members of the %s form" % name)
+        other = [key for key in own if type(None) not in (own[key], seen[key])
+                 and own[key] != seen[key]]
+        equal(other, [], "members of another type, in the %s form" % name)
+        equal((status["audit"]["healthy"], status["forecast"]),
+              (None, {"full_s": None, "drained_s": None}), "what nobody knows")
+        equal((status["audit"]["last_seq"], status["audit"]["waiting"]), (0, 0), "audit")
+
+
+@case
+def what_waits_for_the_audit_file_is_counted_while_stopped():
+    for exported in (0, 5, 7):
+        audit_part = json.loads(Spool(exported).status("--json", wanted=OK).out)["audit"]
+        equal((audit_part["last_seq"], audit_part["waiting"]), (7, 7 - exported))
+
+
+@case
+def a_salvage_is_told_where_no_damaged_file_is_left():
+    gateway = Gateway().start()
+    with gateway.client(5) as client:
+        equal(client.publish_wait("a", b"x").reason, 0)
+    gateway.stop()
+    check("SALVAGED" not in gateway.tool("status").stdout.decode(), "nothing was salvaged")
+    remove_database(gateway.spool)
+    gateway.start()
+    gateway.ledger()
+    page = gateway.tool("status").stdout.decode()
+    check("DAMAGED:" not in page, "no file is left", page)
+    check(re.search(r"SALVAGED when the daemon started, 2\d{3}-[-:.T\d]+Z: .* gone", page),
+          "the salvage and its time", page)
+    check("0 messages that were read go on, 1 are recorded as damaged" in page, "what", page)
 
 
 @case
