@@ -30,6 +30,7 @@ struct audit_database {
 
 struct audit_check {
     bool deliveries_off; /* gaps in seq are where deliveries were left out */
+    bool ledger_checked; /* who calls knows already whether the ledger balances */
     uint64_t from;       /* seq of the first line must be this; 0: any */
     /* where the reading is */
     const char *file;

@@ -7,10 +7,9 @@
  * that was set back) is a note.
  *
  * The exit code is for a script: 0 all is well, 1 there are findings, 2 it could
- * not be checked.
+ * not be checked, whatever the cause; there is no other.
  */
 #include <errno.h>
-#include <getopt.h>
 #include <inttypes.h>
 #include <limits.h>
 #include <stdio.h>
@@ -21,10 +20,9 @@
 #include "cli.h"
 #include "daemon/json.h"
 
-#define EXIT_FINDINGS  1
-#define EXIT_UNCHECKED 2
-#define FINDINGS_MAX   40 /* more are only counted */
-#define JSON_MAX       (256 * 1024)
+#define EXIT_FINDINGS 1
+#define FINDINGS_MAX  40 /* more are only counted */
+#define JSON_MAX      (256 * 1024)
 
 static const char help_text[] =
     "Usage: mqtt-spool check [OPTION]...\n"
@@ -37,7 +35,8 @@ static const char help_text[] =
     "                       looked at, unless -c names a configuration\n"
     "      --json           one JSON object with the result\n"
     "\n"
-    "Exit codes: 0 all is well; 1 something is wrong; 2 it could not be checked.\n";
+    "Exit codes: 0 all is well; 1 something is wrong; 2 it could not be checked, for whatever\n"
+    "reason (wrong usage and an output that cannot be written included). No other.\n";
 
 struct finding {
     const char *part;
@@ -148,7 +147,8 @@ static void take_problems(struct check *check, const struct audit_check *audit)
 /* With the file that was rotated before it, where it is there as it was written. */
 static int check_audit(struct check *check)
 {
-    struct audit_check audit = {.deliveries_off = check->deliveries_off};
+    struct audit_check audit = {.deliveries_off = check->deliveries_off,
+                                .ledger_checked = true};
     char rotated[PATH_MAX];
     char file[PATH_MAX];
     char *files[] = {rotated, file};
@@ -183,10 +183,14 @@ static void print_page(const struct check *check)
 
     printf("spool     %s, the daemon %s\n", check->directory,
            check->running ? "runs" : "is stopped");
-    printf("          %" PRIu64 " messages, outcomes up to %" PRIu64 ", %" PRIu64
-           " of them in the audit file\n",
-           check->stats.messages, check->stats.last_seq, check->stats.exported_seq);
-    printf("audit     %s\n", check->audit_checked ? check->audit_file : "not looked at");
+    if (check->readable)
+        printf("          %" PRIu64 " messages, outcomes up to %" PRIu64, check->stats.messages,
+               check->stats.last_seq);
+    if (check->readable && check->audit_checked)
+        printf(", up to %" PRIu64 " in the audit file", check->stats.exported_seq);
+    puts(check->readable ? "" : "          it cannot be opened: what it holds is not known");
+    printf("audit     %s\n",
+           check->audit_checked ? check->audit_file : "no audit file was compared");
     if (check->stats.damaged_files > 0)
         printf("note      %u damaged database(s) lie in the folder, moved aside by the daemon; "
                "move\n          them elsewhere when they are no longer needed here\n",
@@ -276,7 +280,7 @@ int cli_check(const struct cli *cli, int argc, char **argv)
     int code = parse(&check, argc, argv);
 
     if (code != CLI_GO_ON)
-        return code;
+        return code == EX_OK ? EX_OK : CLI_UNCHECKED;
     code = configure(&check, cli, &config);
     if (code == EX_OK)
         code = check_database(&check);
@@ -287,6 +291,6 @@ int cli_check(const struct cli *cli, int argc, char **argv)
     else if (code == EX_OK)
         print_page(&check);
     if (code != EX_OK)
-        return EXIT_UNCHECKED;
+        return CLI_UNCHECKED;
     return check.finding_count == 0 ? EX_OK : EXIT_FINDINGS;
 }

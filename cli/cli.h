@@ -3,8 +3,9 @@
  *
  * Each verb is one function that gets its own arguments (argv[0] is the verb)
  * and returns an exit code of sysexits.h: 0, 64 usage, 65 bad data,
- * 69 unavailable, 75 try again, 77 not allowed, 78 configuration. Whatever goes
- * wrong is said once, on standard error, together with what to do about it.
+ * 69 unavailable, 75 try again, 77 not allowed, 78 configuration; check has
+ * three of its own. Whatever goes wrong is said once, on standard error,
+ * together with what to do about it.
  *
  * Thread: any process here has one.
  */
@@ -22,6 +23,8 @@
 
 /* What a function that parses arguments returns when there is nothing to exit for. */
 #define CLI_GO_ON (-1)
+/* The exit code of check for whatever kept it from checking or from saying what it found. */
+#define CLI_UNCHECKED 2
 
 struct cli {
     const char *config_path; /* of -c; NULL: not given */

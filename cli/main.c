@@ -3,7 +3,8 @@
  *
  * Global options, then a verb with its own. The exit codes are those of
  * sysexits.h and part of the contract: a script decides by them whether to try
- * again (75), to mend its data (65) or to call somebody (69, 77, 78).
+ * again (75), to mend its data (65) or to call somebody (69, 77, 78). Only check
+ * answers a question: 0 yes, 1 no, 2 nobody knows.
  */
 #include <getopt.h>
 #include <stdio.h>
@@ -14,15 +15,20 @@
 struct verb {
     const char *name;
     int (*run)(const struct cli *cli, int argc, char **argv);
+    int unwritten; /* exit code where all went well, but the output cannot be written */
     const char *summary;
 };
 
 static const struct verb verbs[] = {
-    {"publish", cli_publish, "hand messages to the daemon and wait until they are on disk"},
-    {"status", cli_status, "what the daemon does and what the spool holds"},
-    {"failures", cli_failures, "messages that did not reach the broker, and why"},
-    {"audit", cli_audit, "verify audit files: every message has exactly one outcome"},
-    {"check", cli_check, "verify the spool and the audit file: is everything as it should be?"},
+    {"publish", cli_publish, EX_UNAVAILABLE,
+     "hand messages to the daemon and wait until they are on disk"},
+    {"status", cli_status, EX_UNAVAILABLE, "what the daemon does and what the spool holds"},
+    {"failures", cli_failures, EX_UNAVAILABLE,
+     "messages that did not reach the broker, and why"},
+    {"audit", cli_audit, EX_UNAVAILABLE,
+     "verify audit files: every message has exactly one outcome"},
+    {"check", cli_check, CLI_UNCHECKED,
+     "verify the spool and the audit file: is everything as it should be?"},
 };
 
 #define VERB_COUNT (sizeof(verbs) / sizeof(verbs[0]))
@@ -44,17 +50,28 @@ static void print_verbs(FILE *stream)
     fputs("  help       this page, or `help VERB` for one verb\n", stream);
 }
 
-static void print_help(void)
+/* @code, unless it is EX_OK and what was printed does not get out. */
+static int end(int code, int unwritten)
+{
+    if (fflush(stdout) == 0)
+        return code;
+    cli_error("cannot write the output: %m");
+    return code == EX_OK ? unwritten : code;
+}
+
+static int print_help(void)
 {
     fputs("Usage: mqtt-spool [-c FILE] VERB [OPTION]...\n\n", stdout);
     print_verbs(stdout);
     fputs("\nOptions:\n"
-          "  -c FILE    configuration of the daemon (default " CONFIG_DEFAULT_PATH ")\n"
+          "  -c FILE, --config FILE\n"
+          "             configuration of the daemon (default " CONFIG_DEFAULT_PATH ")\n"
           "  --help     this page\n"
           "  --version  the version\n"
           "\nExit codes: 0 done, 64 usage, 65 bad data, 69 unavailable, 75 try again, 77 not\n"
-          "allowed, 78 configuration.\n",
+          "allowed, 78 configuration; of check: 0, 1 and 2, see its page.\n",
           stdout);
+    return end(EX_OK, EX_UNAVAILABLE);
 }
 
 static int unknown_verb(const char *name)
@@ -64,21 +81,24 @@ static int unknown_verb(const char *name)
     return EX_USAGE;
 }
 
+static int run(const struct verb *verb, const struct cli *cli, int argc, char **argv)
+{
+    return end(verb->run(cli, argc, argv), verb->unwritten);
+}
+
 static int run_help(const struct cli *cli, int argc, char **argv)
 {
     char option[] = "--help";
     char *arguments[] = {NULL, option, NULL};
     const struct verb *verb;
 
-    if (argc < 2 || strcmp(argv[1], "help") == 0) {
-        print_help();
-        return EX_OK;
-    }
+    if (argc < 2 || strcmp(argv[1], "help") == 0)
+        return print_help();
     verb = find_verb(argv[1]);
     if (verb == NULL)
         return unknown_verb(argv[1]);
     arguments[0] = argv[1];
-    return verb->run(cli, 2, arguments);
+    return run(verb, cli, 2, arguments);
 }
 
 static int run_verb(const struct cli *cli, int argc, char **argv)
@@ -94,7 +114,7 @@ static int run_verb(const struct cli *cli, int argc, char **argv)
     if (strcmp(argv[0], "help") == 0)
         return run_help(cli, argc, argv);
     verb = find_verb(argv[0]);
-    return verb ? verb->run(cli, argc, argv) : unknown_verb(argv[0]);
+    return verb ? run(verb, cli, argc, argv) : unknown_verb(argv[0]);
 }
 
 int main(int argc, char **argv)
@@ -107,7 +127,6 @@ int main(int argc, char **argv)
     };
     struct cli cli = {0};
     int option;
-    int code;
 
     while ((option = getopt_long(argc, argv, "+c:hV", options, NULL)) != -1) {
         switch (option) {
@@ -115,19 +134,13 @@ int main(int argc, char **argv)
             cli.config_path = optarg;
             break;
         case 'h':
-            print_help();
-            return EX_OK;
+            return print_help();
         case 'V':
             puts("mqtt-spool " SPOOLD_VERSION);
-            return EX_OK;
+            return end(EX_OK, EX_UNAVAILABLE);
         default:
             return cli_usage("", "wrong option before the verb");
         }
     }
-    code = run_verb(&cli, argc - optind, argv + optind);
-    if (fflush(stdout) != 0 && code == EX_OK) {
-        cli_error("cannot write the output: %m");
-        code = EX_UNAVAILABLE;
-    }
-    return code;
+    return run_verb(&cli, argc - optind, argv + optind);
 }

@@ -18,7 +18,7 @@ from gateway import Gateway  # noqa: E402
 from tap import case, check, cleanup, equal, run_all, skip  # noqa: E402
 
 PAGE = 4096
-WELL, FINDINGS, UNCHECKED, USAGE = 0, 1, 2, 64
+WELL, FINDINGS, UNCHECKED = 0, 1, 2
 
 
 class Spool:
@@ -102,6 +102,20 @@ def it_says_so_in_json_too():
     equal(found, {"verdict": "sound", "running": False, "audit_checked": True, "messages": 3,
                   "last_seq": 7, "exported_seq": 5, "damaged_files": 0, "findings": 0,
                   "finding_list": []})
+
+
+@case
+def what_is_said_of_the_audit_file_is_of_one_that_was_compared():
+    spool = Spool()
+    page = spool.check().out
+    check("7, up to 5 in the audit file" in page and spool.audit in page, "the page", page)
+    page = spool.check("--directory", spool.directory, config=False).out
+    check("no audit file was compared" in page and "in the audit file" not in page, "it", page)
+    for name in os.listdir(spool.directory):
+        if name.startswith("spool.db"):
+            os.unlink(spool.path(name))
+    page = spool.check().out
+    check("what it holds is not known" in page and " 0 messages" not in page, "it", page)
 
 
 @case
@@ -221,10 +235,15 @@ def missing_commits_are_found():
 
 @case
 def a_ledger_that_does_not_balance_is_found():
-    spool = Spool()
-    spool.tamper("UPDATE lane SET accepted = accepted + 1")
-    check("ledger" in spool.finds("lane \"default\" does not balance: 11 accepted, 10 accounted"),
-          "the part")
+    for exported in (0, 5, 7):
+        for wrong in ("accepted = accepted + 1", "delivered = delivered + 1"):
+            spool = Spool(exported)
+            spool.tamper("UPDATE lane SET " + wrong)
+            spool.finds("lane \"default\" does not balance: 1")
+            found = json.loads(spool.check("--json").stdout)["finding_list"]
+            balance = [entry for entry in found if "balance" in entry["text"]]
+            equal([entry["part"] for entry in balance], ["ledger"], "told once, of %r" % found)
+            check("audit" not in [entry["part"] for entry in found], "the file is right", found)
 
 
 @case
@@ -327,8 +346,31 @@ def what_cannot_be_checked_exits_2_and_says_why():
     done = spool.check()
     equal(done.returncode, UNCHECKED)
     check("nonsense" in done.err, "the reason", done.err)
-    equal(spool.check("surplus", config=False).returncode, USAGE)
     well(spool.check("--directory", spool.directory, config=False))
+
+
+@case
+def wrong_usage_exits_2_for_no_other_code_is_used():
+    spool = Spool()
+    for arguments in (["surplus"], ["--nope"], ["--directory"]):
+        done = spool.check(*arguments)
+        equal((done.returncode, done.out), (UNCHECKED, ""), "of %r" % arguments)
+        check("mqtt-spool help check" in done.err, "where to read more", done.err)
+    equal(spool.check("--help").returncode, WELL)
+
+
+@case
+def an_output_that_cannot_be_written_exits_2_where_all_is_well():
+    spool = Spool()
+    full = ("sh", "-c", 'exec "$@" > /dev/full', "sh")
+    for arguments in ([], ["--json"], ["--help"]):
+        done = spool.check(*arguments, wrap=full)
+        equal(done.returncode, UNCHECKED, "exit code of %r" % arguments)
+        check("cannot write the output" in done.err, "the reason", done.err)
+    spool.tamper("UPDATE lane SET accepted = accepted + 1")
+    done = spool.check(wrap=full)
+    equal(done.returncode, FINDINGS, "what was found counts")
+    check("cannot write the output" in done.err, "the reason", done.err)
 
 
 @case
