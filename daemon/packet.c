@@ -24,6 +24,7 @@ enum {
     CONNECT_CLEAN_START = 0x02,
     CONNECT_WILL = 0x04,
     CONNECT_WILL_QOS = 0x18,
+    CONNECT_WILL_QOS_SHIFT = 3,
     CONNECT_WILL_RETAIN = 0x20,
     CONNECT_PASSWORD = 0x40,
     CONNECT_USER_NAME = 0x80
@@ -252,6 +253,7 @@ int packet_decode_connect(const struct packet_frame *frame, struct packet_connec
         return PACKET_E_MALFORMED;
     connect.clean_start = (flags & CONNECT_CLEAN_START) != 0;
     connect.has_will = (flags & CONNECT_WILL) != 0;
+    connect.will_qos = (uint8_t)((flags & CONNECT_WILL_QOS) >> CONNECT_WILL_QOS_SHIFT);
     if (connect.version == MQTT_5) {
         r = connect_read_properties(&body, &connect);
         if (r != 0)

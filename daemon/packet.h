@@ -155,6 +155,7 @@ struct packet_connect {
     uint16_t keep_alive_s; /* 0: none */
     struct view client_id; /* may be empty */
     bool has_will;         /* checked, otherwise not kept: see docs/protocol.md */
+    uint8_t will_qos;      /* 0 without a will */
     bool has_auth;         /* v5 authentication method present */
     uint32_t session_expiry_s;
     uint16_t receive_maximum;     /* of the client; 65,535 when absent */

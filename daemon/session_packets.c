@@ -16,6 +16,9 @@
 #include <string.h>
 #include <sys/random.h>
 
+/* Of a PUBLISH and of a will. */
+#define MAXIMUM_QOS 1
+
 /* UNSUBACK: nothing was subscribed, so nothing failed. */
 #define NO_SUBSCRIPTION_EXISTED 0x11
 /* PUBCOMP: no QoS 2 message was ever received. */
@@ -95,7 +98,7 @@ static void accept_connect(struct session *session, const struct packet_connect 
 {
     struct packet_connack connack = {
         .code = MQTT_SUCCESS,
-        .maximum_qos = 1,
+        .maximum_qos = MAXIMUM_QOS,
         .receive_maximum = SESSION_RECEIVE_MAXIMUM,
         .maximum_packet_size = session->settings.max_packet < UINT32_MAX
                                    ? (uint32_t)session->settings.max_packet
@@ -115,6 +118,8 @@ static uint8_t admit(struct session *session, const struct packet_connect *conne
 {
     if (connect->has_auth)
         return MQTT_BAD_AUTHENTICATION_METHOD;
+    if (connect->version == MQTT_5 && connect->will_qos > MAXIMUM_QOS)
+        return MQTT_QOS_NOT_SUPPORTED; /* [MQTT-3.2.2-12]; 3.1.1 knows no maximum */
     uint8_t code = take_client_id(session, connect);
     if (code != MQTT_SUCCESS)
         return code;
@@ -234,7 +239,7 @@ static bool on_publish(struct session *session, const struct packet_frame *frame
         session_end_on_condition(session, "bad PUBLISH", r);
         return true;
     }
-    if (publish.qos == 2) {
+    if (publish.qos > MAXIMUM_QOS) {
         session_end(session, MQTT_QOS_NOT_SUPPORTED, "PUBLISH with QoS 2", NULL);
         return true;
     }

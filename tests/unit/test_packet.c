@@ -399,13 +399,14 @@ static void connect_tells_what_a_3_1_1_client_wants(void **state)
     (void)state;
     struct wire wire;
     struct packet_connect connect;
-    struct packet_frame frame = frame_of(&wire, C3 "c4 0102 ['me'] ['w'] ['x'] ['u'] ['p'])");
+    struct packet_frame frame = frame_of(&wire, C3 "d4 0102 ['me'] ['w'] ['x'] ['u'] ['p'])");
     assert_int_equal(packet_decode_connect(&frame, &connect), 0);
     assert_int_equal(connect.version, MQTT_3_1_1);
     assert_false(connect.clean_start);
     assert_int_equal(connect.keep_alive_s, 0x0102);
     assert_text(connect.client_id, "me");
     assert_true(connect.has_will);
+    assert_int_equal(connect.will_qos, 2);
     assert_false(connect.has_auth);
     assert_int_equal(connect.session_expiry_s, 0);
     assert_int_equal(connect.receive_maximum, 65535);
@@ -426,6 +427,7 @@ static void connect_tells_what_a_version_5_client_wants(void **state)
     assert_int_equal(connect.keep_alive_s, 0);
     assert_int_equal(connect.client_id.size, 0);
     assert_false(connect.has_will);
+    assert_int_equal(connect.will_qos, 0);
     assert_true(connect.has_auth);
     assert_int_equal(connect.session_expiry_s, UINT32_MAX);
     assert_int_equal(connect.receive_maximum, 7);

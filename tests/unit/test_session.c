@@ -542,6 +542,24 @@ static void an_authentication_method_is_refused(void **state)
     assert_int_equal(f->connected, 0);
 }
 
+static void a_will_above_the_maximum_qos_is_refused_where_there_is_one(void **state)
+{
+    struct fixture *f = *state;
+    SEND(f, 0x10, 21, 0, 4, 'M', 'Q', 'T', 'T', 5, 0x16, 0, 0, 0, 0, 1, 'c', 0, 0, 1, 'w', 0, 1,
+         'x');
+    EXPECT(f, 0x20, 3, 0, 0x9B, 0);
+    expect_end(f);
+    assert_int_equal(f->connected, 0);
+    restart(f);
+    SEND(f, 0x10, 21, 0, 4, 'M', 'Q', 'T', 'T', 5, 0x0E, 0, 0, 0, 0, 1, 'c', 0, 0, 1, 'w', 0, 1,
+         'x');
+    EXPECT(f, 0x20, 19, 0, 0);
+    restart(f);
+    SEND(f, 0x10, 19, 0, 4, 'M', 'Q', 'T', 'T', 4, 0x16, 0, 0, 0, 1, 'c', 0, 1, 'w', 0, 1, 'x');
+    EXPECT(f, 0x20, 2, 0, 0);
+    expect_silence(f);
+}
+
 static void an_unknown_version_is_told_in_its_own_way(void **state)
 {
     struct fixture *f = *state;
@@ -1835,6 +1853,7 @@ int main(void)
         CASE(a_3_1_1_session_to_be_kept_needs_an_id),
         CASE(a_client_id_without_end_is_refused),
         CASE(an_authentication_method_is_refused),
+        CASE(a_will_above_the_maximum_qos_is_refused_where_there_is_one),
         CASE(an_unknown_version_is_told_in_its_own_way),
         CASE(the_owner_may_refuse_a_client),
         CASE(nothing_behind_a_refused_connect_is_heard),
