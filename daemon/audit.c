@@ -92,9 +92,9 @@ static void audit_wait(struct audit *audit, int error)
     if (audit->waiting)
         return;
     audit->waiting = true;
-    log_warning("audit_waiting file=%s error=\"%s\" records=spooled, retrying each second",
+    log_warning("audit_waiting file=%s error=\"%s\" records=spooled retry_ms=%d",
                 audit_quote_file(audit, file),
-                error == -EBADMSG ? "this is no audit file" : strerror(-error));
+                error == -EBADMSG ? "this is no audit file" : strerror(-error), AUDIT_RETRY_MS);
 }
 
 static void audit_resume(struct audit *audit, uint64_t rows)
@@ -135,8 +135,8 @@ static void audit_report_ahead(const struct audit *audit, uint64_t seq)
 
     log_error("audit_ahead file=%s file_seq=%" PRIu64 " spool_seq=%" PRIu64
               " cause=\"the database was restored from an older copy, or the file is of "
-              "another spool\" remedy=\"move the file away and send HUP\", going on after "
-              "seq=%" PRIu64,
+              "another spool\" remedy=\"move the file away and send HUP\" "
+              "going_on_after_seq=%" PRIu64,
               audit_quote_file(audit, file), seq, spool_last_seq(audit->spool),
               audit->written_seq);
 }
@@ -452,7 +452,7 @@ static bool audit_was_deleted(struct audit *audit)
 
     if (fstat(audit->fd, &st) < 0 || st.st_nlink > 0)
         return false;
-    log_warning("audit_deleted file=%s lost=\"what it held\", opening a new one",
+    log_warning("audit_deleted file=%s lost=\"what it held\" next=new_file",
                 audit_quote_file(audit, file));
     audit_step_back(audit);
     audit_close(audit);
@@ -471,7 +471,7 @@ static void audit_follow_name(struct audit *audit)
         return;
     if (r == 0 && open_st.st_dev == name_st.st_dev && open_st.st_ino == name_st.st_ino)
         return;
-    log_notice("audit_moved file=%s, opening a new one", audit_quote_file(audit, file));
+    log_notice("audit_moved file=%s next=new_file", audit_quote_file(audit, file));
     audit_close(audit);
 }
 

@@ -9,6 +9,8 @@
  */
 #include <errno.h>
 #include <inttypes.h>
+#include <limits.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "gateway-private.h"
@@ -18,6 +20,7 @@
 #define EVICTED_LOG_MS    10000
 #define USEC_PER_MS       UINT64_C(1000)
 #define TIMER_ACCURACY_US 1000
+#define PATH_QUOTED_MAX   1024 /* of a path in the log; a longer one is cut */
 
 static const struct listener_ops listener_ops = {.accepted = gateway_on_accept};
 static const struct uplink_ops uplink_ops = {
@@ -157,31 +160,49 @@ static int each_ended(void *owner, spool_ended_fn *fn, void *context)
     return audit_history_each(gateway->config->audit.file, fn, context);
 }
 
+static const char *quote_directory(const struct gateway *gateway, char text[static PATH_QUOTED_MAX])
+{
+    const char *directory = gateway->config->spool.directory;
+
+    return log_quote(text, PATH_QUOTED_MAX, directory, strlen(directory));
+}
+
+static void log_salvaged(const struct gateway *gateway)
+{
+    const struct spool_salvage *salvage = &gateway->salvage;
+    char path[PATH_MAX + SPOOL_NAME_MAX], text[PATH_QUOTED_MAX];
+
+    (void)snprintf(path, sizeof path, "%s/%s", gateway->config->spool.directory,
+                   salvage->moved_to);
+    log_warning("spool_salvaged salvaged=%" PRIu64 " damaged=%" PRIu64 " moved_to=%s "
+                "remedy=\"the daemon goes on; check the disk (journalctl -k), run mqtt-spool "
+                "check, then move that file elsewhere\"",
+                salvage->salvaged, salvage->damaged,
+                log_quote(text, sizeof text, path, strlen(path)));
+}
+
 /* The spool does not open for it is damaged. What can be read of it goes on, and every message
  * that cannot is recorded; the damaged files stay, under another name. */
 static int salvage_spool(struct gateway *gateway, const struct spool_options *options)
 {
     const struct spool_history history = {.each = each_ended, .owner = gateway};
-    struct spool_salvage *salvage = &gateway->salvage;
+    char text[PATH_QUOTED_MAX];
 
-    log_error("spool_damaged directory=%s error=\"%s\" salvaging=yes", options->directory,
-              spool_open_error());
+    log_error("spool_damaged directory=%s error=\"%s\" salvaging=yes",
+              quote_directory(gateway, text), spool_open_error());
     service_need_time(SALVAGE_MS);
     service_status("salvaging a damaged spool");
-    int r = spool_salvage(options, &history, salvage);
-    if (r != 0)
-        return r;
-    log_warning("spool_salvaged salvaged=%" PRIu64 " damaged=%" PRIu64 " moved_to=%s/%s "
-                "remedy=\"the daemon goes on; check the disk (journalctl -k), run mqtt-spool "
-                "check, then move that file elsewhere\"",
-                salvage->salvaged, salvage->damaged, options->directory, salvage->moved_to);
-    return 0;
+    int r = spool_salvage(options, &history, &gateway->salvage);
+    if (r == 0)
+        log_salvaged(gateway);
+    return r;
 }
 
 static int open_spool(struct gateway *gateway)
 {
     const struct config *config = gateway->config;
     struct spool_lane lanes[SPOOL_LANES_MAX];
+    char text[PATH_QUOTED_MAX];
     struct spool_options options = {
         .directory = config->spool.directory,
         .disk_reserve = config->spool.disk_reserve,
@@ -204,7 +225,7 @@ static int open_spool(struct gateway *gateway)
     if (r == 0)
         return 0;
     log_error("spool_not_opened directory=%s error=\"%s\" remedy=\"%s\"",
-              config->spool.directory, spool_open_error(), spool_remedy(r));
+              quote_directory(gateway, text), spool_open_error(), spool_remedy(r));
     return r < 0 ? r : -EBADFD;
 }
 
@@ -295,12 +316,13 @@ static void log_left_lanes(struct gateway *gateway)
 int gateway_start(struct gateway *gateway)
 {
     struct spool_ledger ledger = {0};
+    char text[PATH_QUOTED_MAX];
     int r = spool_get_ledger(gateway->spool, &ledger);
 
     if (r < 0)
         return r;
     log_notice("spool_open directory=%s spooled=%" PRIu64 " accepted=%" PRIu64 " balanced=%s",
-               gateway->config->spool.directory, ledger.spooled, ledger.accepted,
+               quote_directory(gateway, text), ledger.spooled, ledger.accepted,
                spool_ledger_balances(&ledger) ? "yes" : "no");
     log_left_lanes(gateway);
     if (uplink_build_lacks())
@@ -493,7 +515,7 @@ static int last_commit(struct gateway *gateway)
     if (r == 0)
         r = spool_checkpoint(gateway->spool);
     if (r != 0)
-        log_error("last_commit_failed detail=\"%s\" lost=no: it is repeated at the next start",
+        log_error("last_commit_failed detail=\"%s\" lost=no repeated=at_next_start",
                   spool_error(gateway->spool));
     return r;
 }

@@ -83,7 +83,9 @@ int gateway_on_accept(void *owner, int fd, const struct peer *peer)
     }
     int r = session_new(gateway->event, fd, peer, &settings, &session_ops, gateway, &session);
     if (r < 0) {
-        warn_client(gateway, strerror(-r), peer);
+        char text[64];
+        warn_client(gateway, log_quote(text, sizeof text, strerror(-r), strlen(strerror(-r))),
+                    peer);
         return 0; /* out of memory for one client is no reason to end */
     }
     TAILQ_INSERT_TAIL(&gateway->sessions, session_links(session), link);

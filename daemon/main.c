@@ -86,12 +86,18 @@ static int parse_arguments(struct program *program, int argc, char **argv)
 /* Return: 0, or an exit code. Want of memory is no fault of the file: systemd tries again. */
 static int load_config(const struct program *program, struct config **ret)
 {
-    char error[CONFIG_ERROR_MAX];
+    char error[CONFIG_ERROR_MAX], text[2 * CONFIG_ERROR_MAX];
     int r = config_load(program->config_path, ret, error);
 
     if (r == 0)
         return 0;
-    log_error("%s %s", r == -ENOMEM ? "config_not_read" : "config_invalid", error);
+    (void)log_quote(text, sizeof text, error, strlen(error));
+    if (program->test_config)
+        (void)fprintf(stderr, "%s\n", error); /* as a compiler would: for a person, or an editor */
+    else if (r == -ENOMEM)
+        log_error("config_not_read error=%s", text);
+    else
+        log_error("config_invalid error=%s", text);
     return r == -ENOMEM ? EXIT_FAILURE : EX_CONFIG;
 }
 
@@ -226,6 +232,8 @@ int main(int argc, char **argv)
         return EXIT_SUCCESS;
     }
     log_set_level((enum log_level)config->log_level);
-    log_notice("start version=%s config=%s", SPOOLD_VERSION, program.config_path);
+    char text[1024];
+    log_notice("start version=%s config=%s", SPOOLD_VERSION,
+               log_quote(text, sizeof text, program.config_path, strlen(program.config_path)));
     return run(&program, config);
 }

@@ -120,9 +120,9 @@ def overwritten_pages_cost_only_what_was_on_them():
     equal(ledger["delivered"] + ledger["damaged"], COUNT, "accounted for")
     equal([os.path.getsize(path) for path in aside(gateway)], [before], "the damaged file")
     log = gateway.log()
-    for word in ("spool_damaged directory=%s" % gateway.spool, "spool_salvaged",
+    for word in ("spool_damaged directory=\"%s\"" % gateway.spool, "spool_salvaged",
                  "salvaged=%d damaged=%d" % (COUNT - ledger["damaged"], ledger["damaged"]),
-                 "moved_to=" + aside(gateway)[0], "remedy="):
+                 "moved_to=\"%s\"" % aside(gateway)[0], "remedy="):
         check(word in log, "the log lacks %r" % word, log)
     check(any("EXTEND_TIMEOUT_USEC=" in text for text in gateway.notifications), "time to do it")
     for line in gateway.outcomes("damaged"):

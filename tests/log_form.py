@@ -1,0 +1,66 @@
+"""Holds the form of the log: every line that daemon/ can write is `event key=value ...`.
+
+Reads the format of each log_error() and so on. Which events there are stands in mqtt-spoold(8).
+"""
+
+import glob
+import os
+import re
+import sys
+
+sys.dont_write_bytecode = True
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "support"))
+
+from tap import case, check, equal, run_all  # noqa: E402
+
+ROOT = os.environ.get("SPOOLD_SOURCE") or os.path.join(os.path.dirname(
+    os.path.abspath(__file__)), "..")
+CALL = re.compile(r"\blog_(?:error|warning|notice|info|debug)\(|\blog_write\(\s*[A-Za-z_]+\s*,")
+# One literal or PRIu64 of a format that is made of several.
+PIECE = re.compile(r'\s*(?:"((?:[^"\\]|\\.)*)"|PRI([diux])\w+)')
+EVENT = r"[a-z][a-z0-9_]*"
+# A value with blanks is quoted; %s may stand for one that log_quote() has quoted.
+VALUE = r'(?:"(?:[^"\\]|\\.)*"|[^\s"=,]+)'
+LINE = re.compile(r"%s(?: %s=%s)*" % (EVENT, EVENT, VALUE))
+
+
+def format_at(text, at):
+    """The format that begins there, or None where it is no literal."""
+    parts = []
+    while True:
+        piece = PIECE.match(text, at)
+        if not piece:
+            return "".join(parts) if parts else None
+        parts.append(piece.group(2) or piece.group(1).replace('\\"', '"'))
+        at = piece.end()
+
+
+def formats():
+    """[(file:line, format)] of all calls."""
+    found = []
+    for path in sorted(glob.glob(os.path.join(ROOT, "daemon", "*.c"))):
+        with open(path) as source:
+            text = source.read()
+        for call in CALL.finditer(text):
+            place = "%s:%d" % (os.path.basename(path), text.count("\n", 0, call.start()) + 1)
+            found.append((place, format_at(text, call.end())))
+    return found
+
+
+@case
+def every_line_is_an_event_and_pairs():
+    seen = formats()
+    check(len(seen) > 50, "the calls are found", len(seen))
+    equal([(place, line) for place, line in seen if line is None or not LINE.fullmatch(line)], [],
+          "lines of another form")
+
+
+@case
+def the_check_would_notice_another_form():
+    for line in ("audit_waiting file=%s records=spooled, retrying", "lost=no: it is repeated",
+                 "Event key=%s", "event key = %s", "event two words", "event key=a b"):
+        check(not LINE.fullmatch(line), "taken for good", line)
+    check(LINE.fullmatch('event key=%s other="two %s" third=%lu/%s'), "taken for bad")
+
+
+run_all()
