@@ -12,6 +12,11 @@
  * in a row, so a burst costs one step a message. It is reset before anything is
  * written, and read snapshots therefore never outlive a batch.
  *
+ * Rows beyond the cursor that the open batch has ended come back if the batch is
+ * lost. Had the cursor passed them meanwhile, the plan would not know them. So it
+ * stands still from there to the end of the batch, which is near; other lanes go
+ * on.
+ *
  * The plan is bounded: when too many messages were handed out and returned to
  * wait, only those that are due are handed out.
  */
@@ -366,11 +371,11 @@ static int next_of_table(struct spool *spool,
                          struct spool_message *ret)
 {
     unsigned budget = SPOOL_NEXT_BUDGET; /* rows that have expired take from it */
+    if (lane->is_cut) /* what went may come back, and then must not lie behind the cursor */
+        return SPOOL_E_EMPTY;
     while (lane->committed.messages > lane->plan.count && plan_has_room(spool, lane) &&
            budget-- > 0) {
         int rc = step_scan(spool, lane);
-        if (rc == SQLITE_DONE && spool->in_transaction)
-            break; /* the batch has evicted what was counted */
         if (rc == SQLITE_DONE) {
             spool_end_scan(spool);
             return spool_fail(spool, -EBADMSG,
@@ -523,6 +528,8 @@ int message_end_run(struct spool *spool,
     FAILPOINT("end.deleted");
     if ((uint64_t)sqlite3_changes(spool->db) != ending->messages)
         return mismatch(spool, ending);
+    if (ending->last_key >= lane->cursor)
+        lane->is_cut = true;
     spool->last_seq = last_seq;
     lane->working.last_seq = last_seq;
     lane->working.ended[ending->verdict.outcome] += ending->messages;

@@ -466,6 +466,7 @@ int spool_retain(struct spool *spool,
         return r;
     *ret_evicted = sweep.ended + spool->disk_evictions;
     spool->disk_evictions = 0;
+    spool->disk_evictions_before = 0; /* told, whatever becomes of this batch */
     *ret_more = sweep.more;
     return 0;
 }

@@ -55,6 +55,7 @@ struct lane {
     uint64_t batch_charge; /* of what the open batch has appended */
     struct plan plan;
     int64_t cursor;     /* every message with a key below is in the plan, or ended */
+    bool is_cut;        /* the open batch has ended messages from the cursor on */
     int64_t age_due_ms; /* no message outside the plan's pins reaches max_age before */
 };
 
@@ -128,12 +129,14 @@ struct spool {
     uint64_t disk_room; /* charges that may still be appended */
     bool disk_room_known;
     bool disk_is_low;            /* below the reserve, or full, when last looked at */
-    uint64_t disk_credit;        /* charges that may go for the disk before more is accepted */
-    uint64_t disk_credit_before; /* the open batch */
-    unsigned disk_evictions;     /* since spool_retain() last told of them */
-    uint64_t disk_debt;          /* exported failures that are to go for those that came */
-    int wal_pages;               /* after the last commit */
-    uint64_t allocated_pages;    /* of the database file, at least */
+    uint64_t disk_credit;    /* charges that may go for the disk before more is accepted */
+    unsigned disk_evictions; /* since spool_retain() last told of them */
+    uint64_t disk_debt;      /* exported failures that are to go for those that came */
+    uint64_t disk_credit_before; /* as the three were when the open batch began */
+    unsigned disk_evictions_before;
+    uint64_t disk_debt_before;
+    int wal_pages;            /* after the last commit */
+    uint64_t allocated_pages; /* of the database file, at least */
 
     struct lane *scan_lane; /* whose messages STMT_SCAN is walking, or NULL */
     uint64_t in_flight;

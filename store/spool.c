@@ -643,6 +643,8 @@ int spool_begin(struct spool *spool)
     if (r == 0)
         spool->in_transaction = true;
     spool->disk_credit_before = spool->disk_credit;
+    spool->disk_evictions_before = spool->disk_evictions;
+    spool->disk_debt_before = spool->disk_debt;
     return r;
 }
 
@@ -654,15 +656,22 @@ static void end_batch(struct spool *spool)
     spool->batch_bytes = 0;
     spool->batch_charge = 0;
     spool->disk_room_known = false;
+    for (size_t i = 0; i < spool->lane_count; i++) {
+        spool->lanes[i].batch_charge = 0;
+        spool->lanes[i].is_cut = false;
+    }
 }
 
 int spool_rollback(struct spool *spool)
 {
     int r = 0;
+    spool_end_scan(spool);
     if (!sqlite3_get_autocommit(spool->db))
         r = spool_result(spool, stmt_run(spool_stmt(spool, STMT_ROLLBACK)));
     ledger_rollback(spool);
     spool->disk_credit = spool->disk_credit_before;
+    spool->disk_evictions = spool->disk_evictions_before;
+    spool->disk_debt = spool->disk_debt_before;
     for (size_t i = 0; i < spool->lane_count; i++)
         plan_restore(&spool->lanes[i].plan);
     forget_due_times(spool);

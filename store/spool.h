@@ -246,7 +246,8 @@ struct spool_history {
 #define SPOOL_DAMAGED_PREFIX "spool.db.damaged-"
 
 struct spool_salvage {
-    char moved_to[SPOOL_NAME_MAX]; /* the damaged database's new name; its -wal has it too */
+    char moved_to[SPOOL_NAME_MAX]; /* the damaged database's new name; its -wal has it too. Empty:
+                                      neither was left */
     uint64_t salvaged;             /* messages that go on */
     uint64_t damaged;              /* those that do not: each has its record now */
 };
@@ -353,8 +354,8 @@ bool spool_has_room(const struct spool *spool, unsigned lane, uint64_t charge);
  * not handed out but noted as expired; see spool_has_work().
  *
  * Return: 0; SPOOL_E_EMPTY: nothing is due, or so many had expired that they
- * shall be committed first, or another process locks the database; negative
- * errno.
+ * shall be committed first, or the open batch has ended messages of the only
+ * lanes that hold more, or another process locks the database; negative errno.
  */
 SPOOL_MUST_CHECK int
 spool_next(struct spool *spool, const struct spool_time *now, struct spool_message *ret);

@@ -16,6 +16,7 @@
 
 #include <sys/stat.h>
 
+#include "store/spool-private.h"
 #include "tests/support/fault_io.h"
 #include "tests/support/spool_fixture.h"
 
@@ -651,6 +652,142 @@ static void the_lanes_of_low_priority_pay_for_the_others(void **state)
     assert_int_equal(stats[2].messages, 1000);
 }
 
+/* ---- a full disk in the middle of what a short one makes go ---- */
+
+static const unsigned room_of_disk = FAULT_WRITE | FAULT_TRUNCATE;
+
+/* Opened so, the disk can be made full later. */
+static void open_on_disk(struct fixture *f)
+{
+    fault_io_arm(f->directory, room_of_disk, 0, 0, ENOSPC);
+    open_spool(f);
+}
+
+static void append_in_short_room(struct fixture *f, unsigned lane)
+{
+    uint64_t id;
+    spool_set_disk_reserve(f->spool, NO_ROOM);
+    assert_int_equal(append_kilobyte(f, lane, &id), 0);
+    assert_true(f->spool->disk_evictions > 0); /* the oldest went for it */
+}
+
+/* The commit finds no room at all; afterwards there is plenty. */
+static void lose_batch(struct fixture *f)
+{
+    fault_io_arm(f->directory, room_of_disk, 1, 0, ENOSPC);
+    f->spool->allocated_pages = 0;
+    assert_int_equal(spool_commit(f->spool, &f->now), SPOOL_E_DISK);
+    fault_io_arm(f->directory, room_of_disk, 0, 0, ENOSPC);
+    spool_set_disk_reserve(f->spool, 0);
+}
+
+/* What comes must not have come before. */
+static unsigned hand_out_all(struct fixture *f, bool *seen, uint64_t last_id)
+{
+    unsigned count = 0;
+    for (uint64_t id; (id = next_id(f)) != 0; count++) {
+        assert_in_range(id, 1, last_id);
+        assert_false(seen[id]);
+        seen[id] = true;
+    }
+    return count;
+}
+
+static void deliver_seen(struct fixture *f, const bool *seen, uint64_t last_id)
+{
+    for (uint64_t id = 1; id <= last_id; id++) {
+        if (seen[id])
+            deliver(f, id);
+    }
+    commit(f);
+}
+
+/* Between two edges the gateway forwards; what goes out then must leave no gap behind it that a
+ * lost batch fills again. */
+static void what_a_lost_batch_had_evicted_goes_out_in_its_place(void **state)
+{
+    struct fixture *f = *state;
+    bool seen[301] = {0};
+    open_on_disk(f);
+    fill(f, 0, 300);
+    seen[next_id(f)] = true;
+    append_in_short_room(f, 0);
+    (void)hand_out_all(f, seen, 300);
+    lose_batch(f);
+    assert_int_equal(ledger_of(f).spooled, 300);
+    (void)hand_out_all(f, seen, 300);
+    deliver_seen(f, seen, 300);
+    assert_int_equal(ledger_of(f).ended[SPOOL_DELIVERED], 300);
+    close_spool(f);
+    fault_io_disarm();
+    open_spool(f); /* nobody suspects the database */
+}
+
+static void other_lanes_go_on_while_one_gives_room(void **state)
+{
+    struct fixture *f = *state;
+    struct spool_lane lanes[] = {f->lane, f->lane};
+    lanes[1].name = "alarms";
+    lanes[1].priority = 10;
+    f->options.lanes = lanes;
+    f->options.lane_count = 2;
+    open_spool(f);
+    fill(f, 0, 300);
+    fill(f, 1, 10);
+    append_in_short_room(f, 1);
+    for (uint64_t i = 1; i <= 10; i++)
+        assert_int_equal(next_id(f), 300 + i);
+    assert_int_equal(next_id(f), 0);
+    commit(f);
+    assert_int_equal(next_id(f), 311);
+    assert_int_equal(next_id(f), ledger_of(f).ended[SPOOL_EVICTED] + 1);
+}
+
+static void nothing_goes_out_twice_while_room_is_made(void **state)
+{
+    struct fixture *f = *state;
+    struct spool_lane lanes[] = {f->lane, f->lane};
+    bool seen[102] = {0};
+    lanes[1].name = "other";
+    f->options.lanes = lanes;
+    f->options.lane_count = 2;
+    open_spool(f);
+    fill(f, 1, 30);
+    for (uint64_t id = 1; id <= 30; id++)
+        assert_int_equal(next_id(f), id);
+    for (uint64_t id = 1; id <= 30; id++)
+        assert_int_equal(spool_return(f->spool, id, 0), 0);
+    fill(f, 0, 70);
+    append_in_short_room(f, 1);
+    unsigned in_flight = hand_out_all(f, seen, 100);
+    assert_int_equal(stats_of(f).in_flight, in_flight);
+    commit(f);
+    (void)hand_out_all(f, seen, 101);
+    deliver_seen(f, seen, 101);
+    struct spool_ledger ledger = ledger_of(f);
+    assert_int_equal(ledger.ended[SPOOL_EVICTED] + ledger.ended[SPOOL_DELIVERED], 101);
+}
+
+static void evictions_that_a_full_disk_undid_are_not_counted(void **state)
+{
+    struct fixture *f = *state;
+    unsigned ended;
+    bool more;
+    open_on_disk(f);
+    fill(f, 0, 300);
+    for (int round = 0; round < 3; round++) {
+        append_in_short_room(f, 0);
+        lose_batch(f);
+        assert_int_equal(f->spool->disk_debt, 0);
+    }
+    append(f, "there is room again");
+    assert_int_equal(spool_retain(f->spool, &f->now, 10, &ended, &more), 0);
+    assert_int_equal(ended, 0);
+    commit(f);
+    assert_int_equal(ledger_of(f).ended[SPOOL_EVICTED], 0);
+    fault_io_disarm();
+}
+
 /* ---- how large the files grow ---- */
 
 static uint64_t file_bytes(const struct fixture *f, const char *name)
@@ -824,6 +961,10 @@ int main(void)
         ON_FOLDER(nothing_goes_for_a_message_that_would_not_fit_all_the_same),
         ON_FOLDER(refused_by_a_short_disk_is_taken_when_there_is_room_again),
         ON_FOLDER(the_lanes_of_low_priority_pay_for_the_others),
+        ON_FOLDER(what_a_lost_batch_had_evicted_goes_out_in_its_place),
+        ON_FOLDER(other_lanes_go_on_while_one_gives_room),
+        ON_FOLDER(nothing_goes_out_twice_while_room_is_made),
+        ON_FOLDER(evictions_that_a_full_disk_undid_are_not_counted),
         ON_FOLDER(fifty_cycles_of_filling_and_draining_do_not_grow_the_file),
         ON_DISK(a_reader_that_lets_go_never_makes_the_wal_grow_beyond_its_bound),
         ON_DISK(a_reader_that_never_ends_stops_new_messages_at_the_bound_of_the_wal),

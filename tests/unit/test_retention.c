@@ -152,6 +152,26 @@ static void the_budget_bounds_the_work_of_one_call(void **state)
     assert_int_equal(ledger_of(f).spooled, 10);
 }
 
+/* Beside the budget goes what the open batch has brought, and nothing of earlier ones. */
+static void the_budget_bounds_bytes_whatever_came_before_the_batch(void **state)
+{
+    struct fixture *f = *state;
+    const struct spool_message message = make_message("payload");
+    uint64_t charge = spool_charge(&message);
+    append_many(f, 60);
+    append_many(f, 40);
+    f->lane.limits.max_bytes = 10 * charge;
+    set_limits(f, f->lane.limits);
+    bool more = false;
+    assert_int_equal(retain(f, 30, &more), 30);
+    assert_true(more);
+    commit(f);
+    for (int i = 0; i < 5; i++)
+        append(f, "payload");
+    assert_int_equal(retain(f, 30, &more), 35);
+    assert_true(more);
+}
+
 static void the_budget_holds_for_age_and_expiry_too(void **state)
 {
     struct fixture *f = *state;
@@ -564,6 +584,7 @@ int main(void)
         ON_SPOOL(refusing_policies_evict_nothing_by_count_or_bytes),
         ON_SPOOL(a_message_above_max_bytes_is_refused_under_every_policy),
         ON_SPOOL(the_budget_bounds_the_work_of_one_call),
+        ON_SPOOL(the_budget_bounds_bytes_whatever_came_before_the_batch),
         ON_SPOOL(the_budget_holds_for_age_and_expiry_too),
         ON_SPOOL(messages_in_flight_are_pinned),
         ON_SPOOL(age_and_expiry_wait_for_the_pin),
