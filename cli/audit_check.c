@@ -219,7 +219,8 @@ static void check_rest(struct audit_check *check, const json_t *object)
     (void)take_text(check, object, "client");
     (void)take_text(check, object, "topic");
     (void)take_time(check, object, "accepted", &number);
-    (void)take_number(check, object, "uid", 0, UINT32_MAX, &number);
+    if (!json_is_null(json_object_get(object, "uid"))) /* unknown: it came over TCP */
+        (void)take_number(check, object, "uid", 0, UINT32_MAX, &number);
     (void)take_number(check, object, "qos", 0, 2, &number);
     (void)take_number(check, object, "bytes", 0, INT64_MAX, &number);
     (void)take_number(check, object, "age_ms", 0, INT64_MAX, &number);

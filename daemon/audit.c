@@ -577,7 +577,7 @@ void audit_free(struct audit *audit)
 
 int audit_export(struct audit *audit, int64_t now_boot_ms, bool *ret_more)
 {
-    uint64_t pending;
+    uint64_t waited = spool_waiting(audit->spool);
     int r = 0;
 
     audit->now_ms = now_boot_ms;
@@ -589,15 +589,14 @@ int audit_export(struct audit *audit, int64_t now_boot_ms, bool *ret_more)
     audit->write_error = audit_look_for_truncation(audit);
     if (audit->write_error == 0 && audit_writes_file(audit))
         audit->write_error = audit_open(audit);
-    pending = spool_last_seq(audit->spool) - audit->written_seq;
-    if (audit->write_error == 0 && pending > 0)
+    if (audit->write_error == 0 && spool_last_seq(audit->spool) > audit->written_seq)
         r = audit_append(audit);
     if (r < 0)
         return r;
     if (audit->write_error < 0)
         audit_wait(audit, audit->write_error);
     else if (!audit->waiting || audit_sync_file(audit)) /* a write alone proves no recovery */
-        audit_resume(audit, pending);
+        audit_resume(audit, waited);
     if (audit->unsynced_rows >= AUDIT_SYNC_ROWS || now_boot_ms >= audit_due_ms(audit))
         audit_sync(audit, now_boot_ms);
     *ret_more = !audit->waiting && audit->written_seq < spool_last_seq(audit->spool);

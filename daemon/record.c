@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "clock.h"
+#include "peer.h"
 
 static void record_write_time(struct json *json, const char *name, int64_t wall_ms)
 {
@@ -36,7 +37,10 @@ void record_write(struct json *json, const struct spool_record *record)
     json_unsigned(json, "id", record->id);
     record_write_text(json, "lane", record->lane, RECORD_LANE_MAX);
     record_write_text(json, "client", record->client, RECORD_TEXT_MAX);
-    json_unsigned(json, "uid", record->uid);
+    if (record->uid == PEER_UID_UNKNOWN)
+        json_nothing(json, "uid"); /* always there, for the audit looks for all fields */
+    else
+        json_unsigned(json, "uid", record->uid);
     record_write_text(json, "topic", record->topic, RECORD_TEXT_MAX);
     json_unsigned(json, "qos", record->qos);
     json_unsigned(json, "bytes", record->bytes);

@@ -26,9 +26,10 @@
 
 #include "clock.h"
 #include "log.h"
+#include "peer.h"
 
 #define SERVICE_STATUS_MAX 512
-#define SERVICE_FIELDS_MAX 20
+#define SERVICE_FIELDS_MAX 24
 #define SERVICE_TOPIC_MAX  256   /* of the message, quoted */
 #define SERVICE_TEXT_MAX   65535 /* of a field; MQTT allows no longer text */
 #define SERVICE_MEMORY_MAX (3 * SERVICE_TEXT_MAX + 4096)
@@ -176,6 +177,15 @@ static void service_message(struct service_entry *entry, const struct spool_reco
                   reason, topic);
 }
 
+static void
+service_time_field(struct service_entry *entry, const char *name, int64_t wall_ms)
+{
+    char text[CLOCK_TEXT_MAX];
+
+    clock_format(wall_ms, text);
+    service_field(entry, "%s=%s", name, text);
+}
+
 static void service_own_fields(struct service_entry *entry, const struct spool_record *record)
 {
     service_field(entry, "MQTT_SPOOL_SEQ=%" PRIu64, record->seq);
@@ -185,10 +195,15 @@ static void service_own_fields(struct service_entry *entry, const struct spool_r
         service_field(entry, "MQTT_SPOOL_REASON=%s", spool_reason_name(record->reason));
     service_field(entry, "MQTT_SPOOL_LANE=%s", record->lane);
     service_field(entry, "MQTT_SPOOL_CLIENT=%.*s", SERVICE_TEXT_MAX, record->client);
-    service_field(entry, "MQTT_SPOOL_UID=%" PRIu32, record->uid);
+    if (record->uid == PEER_UID_UNKNOWN)
+        service_field(entry, "MQTT_SPOOL_UID=unknown"); /* the catalog's texts name it */
+    else
+        service_field(entry, "MQTT_SPOOL_UID=%" PRIu32, record->uid);
     service_field(entry, "MQTT_SPOOL_TOPIC=%.*s", SERVICE_TEXT_MAX, record->topic);
     service_field(entry, "MQTT_SPOOL_QOS=%u", record->qos);
     service_field(entry, "MQTT_SPOOL_BYTES=%" PRIu64, record->bytes);
+    service_time_field(entry, "MQTT_SPOOL_TIME", record->time_ms);
+    service_time_field(entry, "MQTT_SPOOL_ACCEPTED", record->accepted_ms);
     service_field(entry, "MQTT_SPOOL_AGE_MS=%" PRId64, record->age_ms);
     service_field(entry, "MQTT_SPOOL_ATTEMPTS=%" PRIu32, record->attempts);
     if (record->code != SPOOL_NO_CODE)

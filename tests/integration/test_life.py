@@ -429,11 +429,17 @@ def a_passed_loopback_tcp_socket_is_used_beside_it():
     for sock in (local, tcp):
         cleanup(sock.close)
     start_with_sockets(gateway, [local, tcp])
-    with Client(tcp.getsockname(), 4) as client:
-        client.publish_wait("plant/t", b"x")
+    with Client(tcp.getsockname(), 5) as client:
+        client.publish("plant/t", b"x", properties={"message_expiry": 1})
+        client.expect(mqtt.PUBACK)
     publish(gateway, 1)
+    # Who it was is not known of one that came over TCP.
+    wait_for(lambda: gateway.outcomes("expired"), 10, "a record of the first")
+    equal(gateway.outcomes("expired")[0]["uid"], None, "uid over TCP")
     gateway.stop()
     equal(gateway.ledger()["accepted"], 2)
+    done = gateway.tool("audit")
+    equal(done.returncode, 0, "mqtt-spool audit says %r" % (done.stdout + done.stderr))
 
 
 def start_with_sockets(gateway, sockets):

@@ -102,6 +102,16 @@ uint64_t spool_last_seq(const struct spool *spool)
     return spool->last_seq > 0 ? spool->last_seq : spool->row_count;
 }
 
+/* As in the real one: what is there and not exported. */
+uint64_t spool_waiting(const struct spool *spool)
+{
+    uint64_t waiting = 0;
+
+    for (size_t i = 0; i < spool->row_count; i++)
+        waiting += spool->rows[i].seq > spool->set_exported;
+    return waiting;
+}
+
 uint64_t spool_pruned_seq(const struct spool *spool)
 {
     return spool->pruned;

@@ -947,6 +947,37 @@ static void rows_wait_for_a_folder_that_is_not_there(void **state)
     assert_int_equal(outside.log_lines, 2);
 }
 
+static void rows_that_gave_way_meanwhile_did_not_wait(void **state)
+{
+    struct fixture *fixture = *state;
+
+    assert_int_equal(rmdir(fixture->folder), 0);
+    start(fixture);
+    add_rows(fixture, 10);
+    edge(fixture);
+    forget_rows(fixture, 1, 7);
+    fixture->spool.last_seq = 10;
+    fixture->spool.pruned = 7;
+    assert_int_equal(mkdir(fixture->folder, 0700), 0);
+    fixture->now_ms += 1000;
+    edge(fixture);
+    assert_true(log_says("audit_resumed") && log_says("rows=3"));
+}
+
+static void all_rows_that_waited_are_counted_however_many(void **state)
+{
+    struct fixture *fixture = *state;
+
+    assert_int_equal(rmdir(fixture->folder), 0);
+    start(fixture);
+    add_rows(fixture, AUDIT_SYNC_ROWS + 5);
+    edge(fixture);
+    assert_int_equal(mkdir(fixture->folder, 0700), 0);
+    fixture->now_ms += 1000;
+    edge(fixture);
+    assert_true(log_says("audit_resumed") && log_says("rows=10005"));
+}
+
 static void a_file_that_appears_late_still_says_what_it_holds(void **state)
 {
     struct fixture *fixture = *state;
@@ -1170,6 +1201,8 @@ int main(void)
         CASE(numbers_that_nobody_owns_up_to_stay_missing),
         CASE(without_deliveries_in_the_file_nothing_needs_to_be_explained),
         CASE(rows_wait_for_a_folder_that_is_not_there),
+        CASE(rows_that_gave_way_meanwhile_did_not_wait),
+        CASE(all_rows_that_waited_are_counted_however_many),
         CASE(a_file_that_appears_late_still_says_what_it_holds),
         CASE(a_full_disk_leaves_whole_lines_and_loses_none),
         CASE(a_full_disk_among_many_rows_loses_none),

@@ -72,6 +72,15 @@ static void a_delivery_leaves_out_what_has_no_value(void **state)
         "\"accepted\":\"2026-11-01T12:34:50.000Z\",\"age_ms\":6789,\"attempts\":2}");
 }
 
+static void an_unknown_uid_is_no_number(void **state)
+{
+    struct spool_record record = sample;
+
+    (void)state;
+    record.uid = UINT32_MAX;
+    assert_non_null(strstr(write_record(&record), ",\"uid\":null,\"topic\":"));
+}
+
 static void a_code_of_zero_is_a_code(void **state)
 {
     struct spool_record record = sample;
@@ -110,6 +119,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_failure_has_every_field_in_its_order),
         cmocka_unit_test(a_delivery_leaves_out_what_has_no_value),
+        cmocka_unit_test(an_unknown_uid_is_no_number),
         cmocka_unit_test(a_code_of_zero_is_a_code),
         cmocka_unit_test(the_worst_texts_fit_and_longer_ones_are_cut),
     };

@@ -297,6 +297,8 @@ static const struct spool_record evicted = {
     .uid = 1001,
     .qos = 1,
     .bytes = 128,
+    .time_ms = INT64_C(1793536496789),
+    .accepted_ms = INT64_C(1793536490000),
     .age_ms = 6789,
     .attempts = 2,
     .code = SPOOL_NO_CODE,
@@ -399,6 +401,8 @@ static int check_evicted(void *context)
         "MQTT_SPOOL_TOPIC=plant/7/\"hot\"",
         "MQTT_SPOOL_QOS=1",
         "MQTT_SPOOL_BYTES=128",
+        "MQTT_SPOOL_TIME=2026-11-01T12:34:56.789Z",
+        "MQTT_SPOOL_ACCEPTED=2026-11-01T12:34:50.000Z",
         "MQTT_SPOOL_AGE_MS=6789",
         "MQTT_SPOOL_ATTEMPTS=2",
     };
@@ -421,6 +425,7 @@ static int check_rejected(void *context)
     EXPECT(has_field("MQTT_SPOOL_CODE=135"));
     EXPECT(has_field("MQTT_SPOOL_REF=order/1"));
     EXPECT(has_field("PRIORITY=4"));
+    EXPECT(has_field("MQTT_SPOOL_UID=unknown"));
     return 0;
 }
 
@@ -483,6 +488,7 @@ static void code_and_ref_are_there_where_they_are_known(void **state)
     record.outcome = SPOOL_REJECTED;
     record.reason = SPOOL_REASON_REASON_CODE;
     record.code = 135;
+    record.uid = UINT32_MAX; /* not known */
     record.ref = "order/1";
     expect_entry(check_rejected, &record);
 }
