@@ -172,6 +172,7 @@ static void write_idle_parts(struct json *json)
     json_unsigned(json, "salvaged", 0);
     json_unsigned(json, "damaged", 0);
     json_text(json, "moved_to", "");
+    json_text(json, "time", "");
     json_close_object(json);
     json_open_object(json, "producers");
     json_unsigned(json, "connected", 0);
@@ -453,24 +454,14 @@ static void print_spool(const json_t *root)
             damaged);
 }
 
-/* The daemon salvages before it is ready, so its start is the time of it. */
 static void print_salvage(const json_t *root)
 {
-    json_int_t uptime_ms = json_integer_value(member(root, NULL, "uptime_ms"));
-    const char *written = json_string_value(member(root, NULL, "time"));
-    const char *moved_to = json_string_value(member(root, "salvage", "moved_to"));
-    char salvaged[CELL_MAX], damaged[CELL_MAX], time[CLOCK_TEXT_MAX] = "-";
-    int64_t written_ms;
+    char time[CELL_MAX], salvaged[CELL_MAX], damaged[CELL_MAX];
 
-    if ((moved_to == NULL || *moved_to == '\0') &&
-        json_integer_value(member(root, "salvage", "salvaged")) == 0 &&
-        json_integer_value(member(root, "salvage", "damaged")) == 0)
+    if (strcmp(cell(root, "salvage", "time", time), "-") == 0)
         return;
-    if (written != NULL && clock_parse(written, &written_ms))
-        clock_format(written_ms - uptime_ms, time);
-    printf("          SALVAGED when the daemon started, %s: the database was damaged or gone.\n"
-           "          %s messages that were read go on, %s are recorded as damaged (mqtt-spool\n"
-           "          failures)\n",
+    printf("          SALVAGED at %s, for the database was damaged or gone: %s messages\n"
+           "          that were read go on, %s are recorded as damaged (mqtt-spool failures)\n",
            time, cell(root, "salvage", "salvaged", salvaged),
            cell(root, "salvage", "damaged", damaged));
 }

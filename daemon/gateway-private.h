@@ -109,6 +109,7 @@ struct gateway {
     bool failed; /* a fatal error: nothing may be committed or acknowledged any more */
 
     struct spool_salvage salvage; /* what the start did about a damaged spool; else all zero */
+    int64_t salvaged_ms;          /* and when, by the wall clock; 0: it did nothing */
     struct clock_reading now;     /* of this turn of the loop */
     int64_t started_boot_ms;
     struct gateway_counters counters;

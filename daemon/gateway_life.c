@@ -172,6 +172,12 @@ static void log_salvaged(const struct gateway *gateway)
     const struct spool_salvage *salvage = &gateway->salvage;
     char path[PATH_MAX + SPOOL_NAME_MAX], text[PATH_QUOTED_MAX];
 
+    if (*salvage->moved_to == '\0') {
+        log_warning("spool_salvaged salvaged=%" PRIu64 " damaged=%" PRIu64 " remedy=\"the "
+                    "daemon goes on; no file was left to be kept: find out who removed it\"",
+                    salvage->salvaged, salvage->damaged);
+        return;
+    }
     (void)snprintf(path, sizeof path, "%s/%s", gateway->config->spool.directory,
                    salvage->moved_to);
     log_warning("spool_salvaged salvaged=%" PRIu64 " damaged=%" PRIu64 " moved_to=%s "
@@ -193,9 +199,12 @@ static int salvage_spool(struct gateway *gateway, const struct spool_options *op
     service_need_time(SALVAGE_MS);
     service_status("salvaging a damaged spool");
     int r = spool_salvage(options, &history, &gateway->salvage);
-    if (r == 0)
-        log_salvaged(gateway);
-    return r;
+    if (r != 0)
+        return r;
+    gateway_read_clock(gateway); /* it may have taken long */
+    gateway->salvaged_ms = gateway->now.wall_ms;
+    log_salvaged(gateway);
+    return 0;
 }
 
 static int open_spool(struct gateway *gateway)

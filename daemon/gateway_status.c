@@ -159,6 +159,20 @@ write_forecast(struct json *json, struct gateway *gateway, const struct spool_st
     json_close_object(json);
 }
 
+static void write_salvage(struct json *json, const struct gateway *gateway)
+{
+    char time[CLOCK_TEXT_MAX] = "";
+
+    if (gateway->salvaged_ms > 0)
+        clock_format(gateway->salvaged_ms, time);
+    json_open_object(json, "salvage");
+    json_unsigned(json, "salvaged", gateway->salvage.salvaged);
+    json_unsigned(json, "damaged", gateway->salvage.damaged);
+    json_text(json, "moved_to", gateway->salvage.moved_to);
+    json_text(json, "time", time);
+    json_close_object(json);
+}
+
 static void write_small_parts(struct json *json,
                               const struct gateway *gateway,
                               const struct spool_stats *stats)
@@ -174,11 +188,7 @@ static void write_small_parts(struct json *json,
     json_open_object(json, "memory");
     json_unsigned(json, "rss_bytes", resident_bytes());
     json_close_object(json);
-    json_open_object(json, "salvage");
-    json_unsigned(json, "salvaged", gateway->salvage.salvaged);
-    json_unsigned(json, "damaged", gateway->salvage.damaged);
-    json_text(json, "moved_to", gateway->salvage.moved_to);
-    json_close_object(json);
+    write_salvage(json, gateway);
     json_open_object(json, "clock");
     json_bool(json, "synchronized", gateway->now.synchronized);
     json_close_object(json);

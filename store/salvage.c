@@ -86,11 +86,15 @@ static int move_aside(int directory_fd, const char *name)
     return fsync(directory_fd) < 0 ? -errno : 0;
 }
 
+/* @name: empty where nothing was left to move. */
 static int take_place(int directory_fd, char *words, char name[static SPOOL_NAME_MAX])
 {
+    bool is_left = is_there(directory_fd, "spool.db") || is_there(directory_fd, "spool.db-wal");
     int r = choose_name(directory_fd, name);
     if (r == 0)
         r = move_aside(directory_fd, name);
+    if (!is_left)
+        *name = '\0';
     if (r == 0)
         r = move(directory_fd, SALVAGED_NAME, "spool.db");
     if (r == 0 && fsync(directory_fd) < 0)

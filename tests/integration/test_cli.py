@@ -719,14 +719,24 @@ def a_salvage_is_told_where_no_damaged_file_is_left():
         equal(client.publish_wait("a", b"x").reason, 0)
     gateway.stop()
     check("SALVAGED" not in gateway.tool("status").stdout.decode(), "nothing was salvaged")
+    gateway.start()
+    gateway.ledger()
+    check("SALVAGED" not in gateway.tool("status").stdout.decode(), "nothing was salvaged")
+    gateway.stop()
     remove_database(gateway.spool)
     gateway.start()
     gateway.ledger()
+    salvage = gateway.status()["salvage"]
+    equal((salvage["salvaged"], salvage["damaged"], salvage["moved_to"]), (0, 1, ""), "salvage")
+    check(re.fullmatch(r"2\d{3}-[-:.T\d]+Z", salvage["time"]), "its time", salvage)
+    check("moved_to=" not in gateway.log() and "move that file" not in gateway.log(), "the log",
+          gateway.log())
     page = gateway.tool("status").stdout.decode()
     check("DAMAGED:" not in page, "no file is left", page)
-    check(re.search(r"SALVAGED when the daemon started, 2\d{3}-[-:.T\d]+Z: .* gone", page),
+    check("SALVAGED at %s, for the database was damaged or gone" % salvage["time"] in page,
           "the salvage and its time", page)
-    check("0 messages that were read go on, 1 are recorded as damaged" in page, "what", page)
+    check(re.search(r"0 messages\s+that were read go on, 1 are recorded as damaged", page),
+          "what", page)
 
 
 @case

@@ -379,6 +379,7 @@ static void a_database_that_is_gone_is_not_taken_for_a_new_spool(void **state)
     struct spool_salvage salvage = must_salvage(f);
     assert_int_equal(salvage.salvaged, 0);
     assert_int_equal(salvage.damaged, MESSAGES - ENDED);
+    assert_string_equal(salvage.moved_to, ""); /* there was nothing to move */
     assert_int_equal(spool_last_seq(f->spool), MESSAGES);
     assert_int_equal(records_of(f, MESSAGES).count, 1);
     check_whole(f, ENDED, MESSAGES);
