@@ -21,8 +21,10 @@ struct gateway;
  * @config:  taken over on success
  * @passed:  sockets from systemd, taken over on success; may be empty
  *
- * Return: 0; negative errno, the reason was logged.
+ * Return: 0; GATEWAY_E_TOLD: the log says what is in the way and what to do;
+ * negative errno.
  */
+enum { GATEWAY_E_TOLD = 1 };
 MUST_CHECK int gateway_new(sd_event *event,
                            struct config *config,
                            const int *passed,

@@ -235,7 +235,7 @@ static int open_spool(struct gateway *gateway)
         return 0;
     log_error("spool_not_opened directory=%s error=\"%s\" remedy=\"%s\"",
               quote_directory(gateway, text), spool_open_error(), spool_remedy(r));
-    return r < 0 ? r : -EBADFD;
+    return GATEWAY_E_TOLD;
 }
 
 static int open_audit(struct gateway *gateway)
@@ -249,7 +249,8 @@ static int open_uplink(struct gateway *gateway)
 {
     struct uplink_settings settings = gateway_uplink_settings(gateway->config);
 
-    return uplink_new(gateway->event, &settings, &uplink_ops, gateway, &gateway->uplink);
+    int r = uplink_new(gateway->event, &settings, &uplink_ops, gateway, &gateway->uplink);
+    return r == -EINVAL ? GATEWAY_E_TOLD : r;
 }
 
 static int open_listener(struct gateway *gateway, const int *passed, size_t passed_count)
@@ -257,7 +258,9 @@ static int open_listener(struct gateway *gateway, const int *passed, size_t pass
     struct listener_settings settings =
         gateway_listener_settings(gateway->config, passed, passed_count);
 
-    return listener_new(gateway->event, &settings, &listener_ops, gateway, &gateway->listener);
+    int r =
+        listener_new(gateway->event, &settings, &listener_ops, gateway, &gateway->listener);
+    return r < 0 && r != -ENOMEM ? GATEWAY_E_TOLD : r;
 }
 
 static void init(struct gateway *gateway, sd_event *event, struct config *config)
@@ -296,7 +299,7 @@ int gateway_new(sd_event *event,
         r = add_sources(gateway);
     if (r == 0)
         r = open_listener(gateway, passed, passed_count);
-    if (r < 0) {
+    if (r != 0) {
         gateway->config = NULL; /* stays the caller's */
         gateway->failed = true;
         (void)gateway_free(gateway); /* commits nothing any more */

@@ -167,7 +167,7 @@ static int make_gateway(struct program *program, sd_event *event, struct config 
     int count = service_sockets(sockets);
 
     if (count < 0)
-        return count;
+        return GATEWAY_E_TOLD;
     int r = gateway_new(event, *config, sockets, (size_t)count, &program->gateway);
     if (r == 0)
         *config = NULL;
@@ -183,8 +183,11 @@ static int serve(struct program *program, sd_event *event, struct config **confi
         r = add_signals(event, program);
     if (r == 0)
         r = gateway_start(program->gateway);
-    if (r < 0) {
-        log_error("not_started error=\"%s\"", strerror(-r));
+    if (r != 0) {
+        if (r < 0)
+            log_error("not_started error=\"%s\"", strerror(-r));
+        else
+            log_error("not_started"); /* a line above says why */
         return EXIT_FAILURE;
     }
     service_ready();

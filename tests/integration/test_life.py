@@ -246,6 +246,7 @@ def a_second_daemon_on_the_same_spool_exits_1_and_says_why():
     done = daemon("-c", other.config)
     equal(done.returncode, 1)
     check(b"another" in done.stderr and gateway.spool.encode() in done.stderr, "why", done.stderr)
+    check(b" not_started\n" in done.stderr, "a second, vague reason", done.stderr)
     publish(gateway, 1)
     gateway.stop()
 
