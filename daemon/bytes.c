@@ -28,6 +28,12 @@ void bytes_done(struct bytes *bytes)
     *bytes = (struct bytes){.cap = bytes->cap};
 }
 
+void bytes_set_cap(struct bytes *bytes, size_t cap)
+{
+    assert(cap >= bytes_used(bytes));
+    bytes->cap = cap;
+}
+
 size_t bytes_used(const struct bytes *bytes)
 {
     return bytes->tail - bytes->head;

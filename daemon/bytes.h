@@ -24,6 +24,8 @@ struct bytes {
 
 void bytes_init(struct bytes *bytes, size_t cap);
 void bytes_done(struct bytes *bytes);
+/* Not below what is queued. */
+void bytes_set_cap(struct bytes *bytes, size_t cap);
 size_t bytes_used(const struct bytes *bytes);
 /* What is queued; valid until the next call that changes the queue. */
 struct view bytes_view(const struct bytes *bytes);

@@ -171,6 +171,16 @@ static int connect_read_version(struct reader *body, enum packet_version *ret_ve
     return named && (level == MQTT_3_1_1 || level == MQTT_5) ? 0 : PACKET_E_VERSION;
 }
 
+bool packet_peek_version(const void *data, size_t size, enum packet_version *ret)
+{
+    struct reader reader;
+    reader_init(&reader, data, size);
+    if (reader_u8(&reader) != PACKET_CONNECT << 4)
+        return false;
+    (void)reader_varint(&reader);
+    return connect_read_version(&reader, ret) == 0;
+}
+
 static bool connect_flags_are_valid(uint8_t flags, enum packet_version version)
 {
     if (flags & CONNECT_RESERVED)

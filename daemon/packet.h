@@ -167,6 +167,14 @@ struct packet_connect {
  * when the name was "MQTT", else MQTT_3_1_1). */
 MUST_CHECK int packet_decode_connect(const struct packet_frame *frame, struct packet_connect *ret);
 
+/*
+ * packet_peek_version() - of a CONNECT that is not read any further
+ *
+ * @data holds the first bytes of a packet. Return: true when it is a CONNECT of a known version and
+ * so much of it is there.
+ */
+bool packet_peek_version(const void *data, size_t size, enum packet_version *ret);
+
 struct packet_publish {
     uint8_t qos;
     bool dup;

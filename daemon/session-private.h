@@ -97,6 +97,10 @@ void session_start_keep_alive(struct session *session);
 
 /* Return: false: leave the packet where it is, it is to be offered again. */
 bool session_take_packet(struct session *session, const struct packet_frame *frame);
+/* The largest packet that is taken now. */
+size_t session_packet_limit(const struct session *session);
+/* End it for a packet above that, of which @start is there. */
+void session_refuse_large(struct session *session, struct view start);
 
 /* session_out.c */
 

@@ -209,8 +209,10 @@ static void parse(struct session *session)
         session->unparsed = true;
         if (!may_parse(session))
             return;
-        int r = packet_next(input.data, input.size, session->settings.max_packet, &frame);
-        if (r != 0 && r != PACKET_E_MORE)
+        int r = packet_next(input.data, input.size, session_packet_limit(session), &frame);
+        if (r == PACKET_E_TOO_LARGE)
+            session_refuse_large(session, input);
+        else if (r != 0 && r != PACKET_E_MORE)
             session_end_on_condition(session, "bad packet", r);
         if (r == 0 && !session_take_packet(session, &frame))
             return;
@@ -364,7 +366,7 @@ int session_new(sd_event *event,
     };
     taken = -1;
     session->links.session = session;
-    bytes_init(&session->input, settings->max_packet);
+    bytes_init(&session->input, session_packet_limit(session));
     bytes_init(&session->output, SESSION_OUTPUT_MAX);
     int r = add_sources(session);
     if (r < 0) {

@@ -7,10 +7,11 @@
  * acknowledgement that is owed leaves only when session_acknowledge() is
  * called, after the commit.
  *
- * Bounds: one input buffer of max_packet at most; output of
- * SESSION_OUTPUT_MAX; while more than half of that waits to be read by the
- * client, nothing more is read from it. A client has SESSION_CONNECT_TIMEOUT_MS
- * to finish its CONNECT.
+ * Bounds: one input buffer of max_packet at most, and before CONNECT was
+ * accepted of SESSION_CONNECT_MAX, so that who is not known yet costs less;
+ * output of SESSION_OUTPUT_MAX; while more than half of that waits to be read by
+ * the client, nothing more is read from it. A client has
+ * SESSION_CONNECT_TIMEOUT_MS to finish its CONNECT.
  *
  * However a session ends (DISCONNECT, the client's end of stream, an error,
  * session_close()), what the open batch holds of it is acknowledged first: it
@@ -40,6 +41,8 @@
 #define SESSION_OUTPUT_MAX         (64 * 1024)
 #define SESSION_CONNECT_TIMEOUT_MS 10000
 #define SESSION_RECEIVE_MAXIMUM    1000
+/* 64 KiB for the payload of a will, 8 KiB for all else. */
+#define SESSION_CONNECT_MAX (72 * 1024)
 
 struct session;
 

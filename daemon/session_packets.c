@@ -110,6 +110,7 @@ static void accept_connect(struct session *session, const struct packet_connect 
     session->asked_expiry = connect->session_expiry_s > 0;
     session->keep_alive_us = (uint64_t)connect->keep_alive_s * 1500000;
     session->state = SESSION_OPEN;
+    bytes_set_cap(&session->input, session_packet_limit(session));
     session_start_keep_alive(session);
     send_connack(session, &connack);
 }
@@ -152,6 +153,27 @@ static void on_first_packet(struct session *session, const struct packet_frame *
         accept_connect(session, &connect);
     else
         refuse_connect(session, code);
+}
+
+size_t session_packet_limit(const struct session *session)
+{
+    size_t limit = session->settings.max_packet;
+    if (session->state == SESSION_EXPECT_CONNECT && limit > SESSION_CONNECT_MAX)
+        limit = SESSION_CONNECT_MAX;
+    return limit;
+}
+
+/* Nobody can know the limit of a CONNECT beforehand, so the answer tells, where it can. */
+void session_refuse_large(struct session *session, struct view start)
+{
+    enum packet_version version;
+    if (session->state == SESSION_EXPECT_CONNECT &&
+        packet_peek_version(start.data, start.size, &version) && version == MQTT_5) {
+        session->version = version;
+        refuse_connect(session, MQTT_PACKET_TOO_LARGE);
+        return;
+    }
+    session_end_on_condition(session, "bad packet", PACKET_E_TOO_LARGE);
 }
 
 /* QoS 1 in v5 is answered by its id; every other PUBLISH can only be refused by an end. */

@@ -49,6 +49,19 @@ static void bytes_come_out_in_the_order_they_went_in(void **state)
     assert_memory_equal(bytes_view(bytes).data, "world", 5);
 }
 
+static void the_cap_may_be_raised_while_bytes_are_queued(void **state)
+{
+    struct bytes *bytes = *state;
+    uint8_t block[12000] = {1};
+
+    assert_int_equal(bytes_append(bytes, block, 10000), 0);
+    bytes_set_cap(bytes, 22000);
+    assert_int_equal(bytes_append(bytes, block, 12001), -ENOBUFS);
+    assert_int_equal(bytes_append(bytes, block, 12000), 0);
+    assert_int_equal(bytes_view(bytes).data[10000], 1);
+    assert_int_equal(bytes_used(bytes), 22000);
+}
+
 static void the_cap_is_never_passed_and_nothing_is_half_appended(void **state)
 {
     struct bytes *bytes = *state;
@@ -147,6 +160,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         CASE(a_new_queue_is_empty_and_owns_nothing),
         CASE(bytes_come_out_in_the_order_they_went_in),
+        CASE(the_cap_may_be_raised_while_bytes_are_queued),
         CASE(the_cap_is_never_passed_and_nothing_is_half_appended),
         CASE(the_room_before_the_head_is_used_again),
         CASE(only_what_is_committed_of_a_reservation_counts),

@@ -461,6 +461,21 @@ static void unknown_version_tells_how_to_write_the_answer(void **state)
     assert_int_equal(connect.version, MQTT_3_1_1);
 }
 
+static void version_is_seen_as_soon_as_it_is_there(void **state)
+{
+    (void)state;
+    static const uint8_t start[] = {0x10, 0x80, 0x80, 0x40, 0, 4, 'M', 'Q', 'T', 'T', 5};
+    static const uint8_t odd[] = {0x10, 0x7F, 0, 4, 'M', 'Q', 'T', 'T', 6};
+    static const uint8_t other[] = {0x30, 0x7F, 0, 4, 'M', 'Q', 'T', 'T', 5};
+    enum packet_version version = MQTT_3_1_1;
+    for (size_t size = 0; size < sizeof(start); size++)
+        assert_false(packet_peek_version(start, size, &version));
+    assert_true(packet_peek_version(start, sizeof(start), &version));
+    assert_int_equal(version, MQTT_5);
+    assert_false(packet_peek_version(odd, sizeof(odd), &version));
+    assert_false(packet_peek_version(other, sizeof(other), &version));
+}
+
 static void publish_gives_views_into_the_packet(void **state)
 {
     (void)state;
@@ -1072,6 +1087,7 @@ static const struct CMUnitTest plain_tests[] = {
     cmocka_unit_test(connect_tells_what_a_version_5_client_wants),
     cmocka_unit_test(problem_information_is_wanted_unless_refused),
     cmocka_unit_test(unknown_version_tells_how_to_write_the_answer),
+    cmocka_unit_test(version_is_seen_as_soon_as_it_is_there),
     cmocka_unit_test(publish_gives_views_into_the_packet),
     cmocka_unit_test(publish_finds_expiry_and_the_first_spool_ref),
     cmocka_unit_test(refused_topic_and_format_can_be_answered_by_their_id),

@@ -560,6 +560,90 @@ static void a_will_above_the_maximum_qos_is_refused_where_there_is_one(void **st
     expect_silence(f);
 }
 
+/* Room for the largest packet, and a client that sends it. */
+static void start_large(struct fixture *f)
+{
+    restart(f);
+    session_free(f->session);
+    client_close(f);
+    f->max_packet = 256 * 1024;
+    start(f, 0);
+}
+
+/* A CONNECT of @size bytes in all that is right but for its will, which is all 'w'; free() it. */
+static uint8_t *make_connect(enum packet_version version, size_t size)
+{
+    const uint8_t header[] = {0x10, (uint8_t)(0x80 | ((size - 4) & 0x7F)),
+                              (uint8_t)(0x80 | ((size - 4) >> 7 & 0x7F)), (uint8_t)((size - 4) >> 14),
+                              0, 4, 'M', 'Q', 'T', 'T', (uint8_t)version, 6, 0, 0};
+    uint8_t *packet = malloc(size);
+    assert_non_null(packet);
+    memset(packet, 'w', size);
+    memcpy(packet, header, sizeof(header));
+    return packet;
+}
+
+static void a_connect_with_the_largest_will_is_taken_in(struct fixture *f,
+                                                        enum packet_version version)
+{
+    const uint8_t v5[] = {0, 0, 1, 'c', 0, 0, 1, 'w', 0xFF, 0xFF};
+    const uint8_t v4[] = {0, 1, 'c', 0, 1, 'w', 0xFF, 0xFF};
+    size_t rest = version == V5 ? sizeof(v5) : sizeof(v4);
+    size_t size = 14 + rest + 65535;
+    uint8_t *packet = make_connect(version, size);
+    start_large(f);
+    memcpy(packet + 14, version == V5 ? v5 : v4, rest);
+    assert_int_equal(put_while_taken(f, packet, size), size);
+    free(packet);
+    drain(f);
+    assert_true(f->got_size >= 4);
+    assert_int_equal(f->got[3], 0);
+    f->got_size = 0;
+    /* Now it may send what it was told. */
+    static uint8_t publish[200000] = {0x30, 0, 0, 0, 0, 1, 't'};
+    publish[1] = 0x80 | ((sizeof(publish) - 4) & 0x7F);
+    publish[2] = 0x80 | ((sizeof(publish) - 4) >> 7 & 0x7F);
+    publish[3] = (sizeof(publish) - 4) >> 14;
+    assert_int_equal(put_while_taken(f, publish, sizeof(publish)), sizeof(publish));
+    assert_int_equal(f->offers, 1);
+    expect_silence(f);
+}
+
+static void a_connect_with_the_largest_will_is_taken(void **state)
+{
+    a_connect_with_the_largest_will_is_taken_in(*state, V4);
+    a_connect_with_the_largest_will_is_taken_in(*state, V5);
+}
+
+static void a_connect_above_its_limit_is_refused_by_its_header(void **state)
+{
+    struct fixture *f = *state;
+    uint8_t *packet = make_connect(V5, SESSION_CONNECT_MAX + 1);
+    start_large(f);
+    put(f, packet, 11); /* what follows need not come */
+    run(f);
+    EXPECT(f, 0x20, 3, 0, 0x95, 0);
+    expect_end(f);
+    assert_string_equal(f->why, "CONNECT refused: packet too large");
+    start_large(f); /* its version is not there yet */
+    put(f, packet, 10);
+    expect_end(f);
+    free(packet);
+    packet = make_connect(V4, SESSION_CONNECT_MAX + 1);
+    start_large(f);
+    put(f, packet, 11);
+    expect_end(f);
+    free(packet);
+    packet = make_connect(V5, SESSION_CONNECT_MAX);
+    start_large(f);
+    (void)put_while_taken(f, packet, SESSION_CONNECT_MAX - 1);
+    expect_silence(f); /* not above it */
+    free(packet);
+    start_large(f);
+    SEND(f, 0x30, 0x80, 0x80, 0x08); /* 128 KiB of something else */
+    expect_end(f);
+}
+
 static void an_unknown_version_is_told_in_its_own_way(void **state)
 {
     struct fixture *f = *state;
@@ -1854,6 +1938,8 @@ int main(void)
         CASE(a_client_id_without_end_is_refused),
         CASE(an_authentication_method_is_refused),
         CASE(a_will_above_the_maximum_qos_is_refused_where_there_is_one),
+        CASE(a_connect_with_the_largest_will_is_taken),
+        CASE(a_connect_above_its_limit_is_refused_by_its_header),
         CASE(an_unknown_version_is_told_in_its_own_way),
         CASE(the_owner_may_refuse_a_client),
         CASE(nothing_behind_a_refused_connect_is_heard),
