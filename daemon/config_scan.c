@@ -9,6 +9,9 @@
  * a name, a text and a comment, and follows @include as libconfig does: at the
  * start of a line, relative to the folder of the main file.
  *
+ * A key that stands twice libconfig refuses itself, but without its name; so the
+ * names of the groups that are open are kept, as many as fit.
+ *
  * What this scanner does not understand it leaves to libconfig to refuse.
  */
 #include "config_table.h"
@@ -21,6 +24,19 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#define SCAN_KEYS_MAX  256
+#define SCAN_DEPTH_MAX 16
+
+/* The keys of the groups that are open now, the outermost first. */
+struct scan_keys {
+    struct scan_key {
+        char name[CONFIG_PATH_MAX];
+    } keys[SCAN_KEYS_MAX];
+    unsigned count;
+    unsigned groups[SCAN_DEPTH_MAX]; /* where each begins in keys */
+    unsigned depth;                  /* may be more than has room: then nothing is compared */
+};
+
 struct scan {
     const char *file;
     const char *folder;
@@ -29,6 +45,7 @@ struct scan {
     unsigned depth;
     bool line_start; /* nothing but blanks since the last newline */
     char *error;
+    struct scan_keys *keys; /* shared by all files */
 };
 
 static bool scan_text(struct scan *scan);
@@ -156,6 +173,74 @@ static bool scan_number(struct scan *scan)
         (int)(end - start < 32 ? end - start : 32), start);
 }
 
+static void open_group(struct scan_keys *keys)
+{
+    if (++keys->depth < SCAN_DEPTH_MAX)
+        keys->groups[keys->depth] = keys->count;
+}
+
+static void close_group(struct scan_keys *keys)
+{
+    if (keys->depth == 0)
+        return;
+    if (keys->depth < SCAN_DEPTH_MAX)
+        keys->count = keys->groups[keys->depth];
+    keys->depth--;
+}
+
+/* The last key before each group that is open is its name; a lane has that of the list. */
+static bool refuse_second(const struct scan *scan, const char *name)
+{
+    const struct scan_keys *keys = scan->keys;
+    char path[SCAN_DEPTH_MAX * (CONFIG_PATH_MAX + 1)] = "";
+
+    for (unsigned i = 1; i <= keys->depth; i++) {
+        if (keys->groups[i] == 0)
+            continue;
+        (void)strcat(path, keys->keys[keys->groups[i] - 1].name);
+        (void)strcat(path, ".");
+    }
+    return refuse(scan, "%s%s: stands here for the second time; keep one of the two", path,
+                  name);
+}
+
+static bool scan_key(struct scan *scan, const char *name, size_t size)
+{
+    struct scan_keys *keys = scan->keys;
+    struct scan_key key = {""};
+
+    if (size >= sizeof(key.name) || keys->depth >= SCAN_DEPTH_MAX)
+        return true;
+    memcpy(key.name, name, size);
+    for (unsigned i = keys->groups[keys->depth]; i < keys->count; i++) {
+        if (strcmp(keys->keys[i].name, key.name) == 0)
+            return refuse_second(scan, key.name);
+    }
+    if (keys->count < SCAN_KEYS_MAX)
+        keys->keys[keys->count++] = key;
+    return true;
+}
+
+/* A name is a key where it begins a setting; elsewhere it is true or false. */
+static bool scan_name(struct scan *scan)
+{
+    const char *name = scan->at;
+
+    while (is_name(*scan->at))
+        scan->at++;
+    size_t size = (size_t)(scan->at - name);
+    for (;;) {
+        if (scan->at[0] == '#' ||
+            (scan->at[0] == '/' && (scan->at[1] == '/' || scan->at[1] == '*')))
+            skip_comment(scan);
+        else if (*scan->at == ' ' || *scan->at == '\t' || *scan->at == '\r')
+            scan->at++;
+        else
+            break;
+    }
+    return *scan->at == '=' || *scan->at == ':' ? scan_key(scan, name, size) : true;
+}
+
 static bool scan_include(struct scan *scan)
 {
     const char *quote = scan->at + strspn(scan->at, " \t");
@@ -182,6 +267,7 @@ static bool scan_include(struct scan *scan)
     inner.at = text;
     inner.depth = scan->depth + 1;
     inner.error = scan->error;
+    inner.keys = scan->keys;
     return scan_text(&inner);
 }
 
@@ -203,9 +289,12 @@ static bool scan_token(struct scan *scan)
         scan->at += sizeof(include) - 1;
         return scan_include(scan);
     } else if (c != '-' && is_name(c)) {
-        while (is_name(*scan->at))
-            scan->at++;
+        return scan_name(scan);
     } else {
+        if (c == '{')
+            open_group(scan->keys);
+        else if (c == '}')
+            close_group(scan->keys);
         scan->line += c == '\n';
         scan->at++;
     }
@@ -226,6 +315,7 @@ bool config_scan(const char *file,
                  const char *text,
                  char error[static CONFIG_ERROR_MAX])
 {
+    struct scan_keys keys = {.count = 0};
     struct scan scan = {
         .file = file,
         .folder = folder,
@@ -233,6 +323,7 @@ bool config_scan(const char *file,
         .line = 1,
         .line_start = true,
         .error = error,
+        .keys = &keys,
     };
 
     return scan_text(&scan);

@@ -709,11 +709,28 @@ static void word_that_is_no_choice_is_refused_with_the_choices(void **state)
         ":2: log_level: 6 must be \"error\", \"warning\", \"notice\", \"info\" or \"debug\"");
 }
 
-static void syntax_error_and_second_key_are_refused_with_the_line(void **state)
+static void syntax_error_is_refused_with_the_line(void **state)
 {
     refuse(*state, BROKER "listen: {\n  mode = ;\n};", ":3: syntax error");
+}
+
+static void second_key_is_refused_with_its_name(void **state)
+{
     refuse(*state, BROKER "log_level = \"info\";\nlog_level = \"info\";",
-           ":3: a key stands here for the second time; keep one of the two");
+           ":3: log_level: stands here for the second time; keep one of the two");
+    refuse(*state, BROKER "retention: { max_age = \"1d\"; max_bytes = \"1M\";\nmax_age : \"2d\"; };",
+           ":3: retention.max_age: stands here for the second time; keep one of the two");
+    refuse(*state, BROKER "listen: { mode = \"0600\"; };\n\nlisten: { max_clients = 2; };",
+           ":4: listen: stands here for the second time; keep one of the two");
+    refuse(*state, UPLINK "backoff: { min = \"1s\"; max = \"2s\"; }\n backoff /* x = 1 */ = { }; };",
+           ":3: uplink.backoff: stands here for the second time; keep one of the two");
+    refuse(*state,
+           BROKER "lanes = ( { name = \"a\"; topics = ( \"a\" ); },\n"
+                  "{ name = \"b\"; topics = ( \"b\" ); name = \"c\"; } );",
+           ":3: lanes.name: stands here for the second time; keep one of the two");
+    accept(*state, BROKER "lanes = ( { name = \"a\"; topics = ( \"a\" ); max_age = \"1d\"; },\n"
+                          "{ name = \"b\"; topics = ( \"b\" ); max_age = \"1d\"; } );\n"
+                          "retention: { max_age = \"1d\"; }; # max_age = 1\n");
 }
 
 static void error_in_an_included_file_names_that_file(void **state)
@@ -1245,7 +1262,8 @@ int main(void)
         CASE(time_without_unit_is_refused_with_the_units),
         CASE(value_out_of_range_is_refused_with_the_range),
         CASE(word_that_is_no_choice_is_refused_with_the_choices),
-        CASE(syntax_error_and_second_key_are_refused_with_the_line),
+        CASE(syntax_error_is_refused_with_the_line),
+        CASE(second_key_is_refused_with_its_name),
         CASE(error_in_an_included_file_names_that_file),
         CASE(include_of_what_is_no_file_is_refused),
         CASE(file_that_includes_itself_is_refused),
