@@ -32,7 +32,8 @@ static const struct audit_ops audit_ops = {.exported = gateway_on_exported};
 /* --- what happens by time -------------------------------------------------------------------
  */
 
-static void log_evictions(struct gateway *gateway)
+/* By a limit or by their own expiry; "evicted" is the word for the first alone. */
+static void log_ended_undelivered(struct gateway *gateway)
 {
     if (gateway->evicted_unlogged == 0 ||
         gateway->now.boot_ms - gateway->evicted_logged_ms < EVICTED_LOG_MS)
@@ -40,7 +41,7 @@ static void log_evictions(struct gateway *gateway)
     int64_t since_ms = gateway->evicted_logged_ms > gateway->started_boot_ms
                            ? gateway->evicted_logged_ms
                            : gateway->started_boot_ms; /* the first line comes at once */
-    log_warning("evicted messages=%" PRIu64 " since_ms=%" PRId64 " records=audit",
+    log_warning("ended_undelivered messages=%" PRIu64 " since_ms=%" PRId64 " records=audit",
                 gateway->evicted_unlogged, gateway->now.boot_ms - since_ms);
     gateway->evicted_unlogged = 0;
     gateway->evicted_logged_ms = gateway->now.boot_ms;
@@ -54,7 +55,7 @@ static int on_tick(sd_event_source *source, uint64_t usec, void *owner)
 
     (void)usec;
     gateway_read_clock(gateway);
-    log_evictions(gateway);
+    log_ended_undelivered(gateway);
     if (gateway->counters.accepted != gateway->rates.accepted ||
         gateway->counters.ended != gateway->rates.ended)
         gateway_hasten_status(gateway);

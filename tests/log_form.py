@@ -1,6 +1,6 @@
 """Holds the form of the log: every line that daemon/ can write is `event key=value ...`.
 
-Reads the format of each log_error() and so on. Which events there are stands in mqtt-spoold(8).
+Reads the format of each log_error() and so on, and looks for each event in mqtt-spoold(8).
 """
 
 import glob
@@ -53,6 +53,15 @@ def every_line_is_an_event_and_pairs():
     check(len(seen) > 50, "the calls are found", len(seen))
     equal([(place, line) for place, line in seen if line is None or not LINE.fullmatch(line)], [],
           "lines of another form")
+
+
+@case
+def every_event_is_in_the_manual():
+    with open(os.path.join(ROOT, "man", "mqtt-spoold.8")) as page:
+        diagnostics = page.read().split(".SH DIAGNOSTICS")[1]
+    events = {line.split()[0] for _, line in formats()}
+    equal(sorted(event for event in events if not re.search(r"\b%s\b" % event, diagnostics)), [],
+          "events that are not in mqtt-spoold(8)")
 
 
 @case

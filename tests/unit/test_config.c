@@ -718,11 +718,13 @@ static void second_key_is_refused_with_its_name(void **state)
 {
     refuse(*state, BROKER "log_level = \"info\";\nlog_level = \"info\";",
            ":3: log_level: stands here for the second time; keep one of the two");
-    refuse(*state, BROKER "retention: { max_age = \"1d\"; max_bytes = \"1M\";\nmax_age : \"2d\"; };",
+    refuse(*state,
+           BROKER "retention: { max_age = \"1d\"; max_bytes = \"1M\";\nmax_age : \"2d\"; };",
            ":3: retention.max_age: stands here for the second time; keep one of the two");
     refuse(*state, BROKER "listen: { mode = \"0600\"; };\n\nlisten: { max_clients = 2; };",
            ":4: listen: stands here for the second time; keep one of the two");
-    refuse(*state, UPLINK "backoff: { min = \"1s\"; max = \"2s\"; }\n backoff /* x = 1 */ = { }; };",
+    refuse(*state,
+           UPLINK "backoff: { min = \"1s\"; max = \"2s\"; }\n backoff /* x = 1 */ = { }; };",
            ":3: uplink.backoff: stands here for the second time; keep one of the two");
     refuse(*state,
            BROKER "lanes = ( { name = \"a\"; topics = ( \"a\" ); },\n"
