@@ -22,6 +22,11 @@
  * Outcome rows that had not reached the audit file and cannot be read leave a
  * hole in its numbering. It is closed in the same way, by a record of a message
  * whose end is no longer known.
+ *
+ * Memory is bounded by what there is to read, not by how far ids lie apart: 16
+ * bytes for each message in doubt, and numbers.h for the ids and seqs met, that
+ * is half a byte for each line of the audit file and at most twice 216 bytes for
+ * a row with no neighbour among 512 ids, which a spool has only few of.
  */
 #include "rebuild.h"
 
@@ -30,6 +35,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "numbers.h"
 #include "spool-private.h"
 #include "sum.h"
 
@@ -38,7 +44,6 @@
 enum root { ROOT_LANE = 2, ROOT_MESSAGE = 4, ROOT_OUTCOME = 6, ROOT_SPOOL = 7 };
 
 enum {
-    BITS_MAX = 1 << 26,
     FLAGS_QOS = 3,
     FLAGS_MAX = 7,
     /* Numbers above what is known by so much are no numbers of ours. A mark that survived a
@@ -47,13 +52,6 @@ enum {
 };
 
 #define PROVISIONAL_SEQ (INT64_C(1) << 61)
-
-/* Which numbers of a range were met; what lies below the range counts as met. */
-struct bits {
-    uint64_t base;
-    uint64_t count;
-    uint64_t *words;
-};
 
 struct kept_lane {
     unsigned number;
@@ -87,8 +85,8 @@ struct rebuild {
     uint64_t exported;
     uint64_t pruned;   /* deliveries up to here are missing on purpose, also beyond exported */
     int64_t newest_ms; /* on the spool's clock */
-    struct bits ids;
-    struct bits seqs;
+    struct numbers ids;
+    struct numbers seqs;
     struct candidate *candidates;
     size_t candidate_count;
     size_t candidate_room;
@@ -97,31 +95,6 @@ struct rebuild {
     sqlite3_stmt *message_in;
     sqlite3_stmt *outcome_in;
 };
-
-/* ---- sets of numbers ---- */
-
-static int bits_init(struct bits *bits, uint64_t last)
-{
-    uint64_t first = last >= BITS_MAX ? last - BITS_MAX + 1 : 0;
-    *bits = (struct bits){.base = first, .count = last - first + 1};
-    bits->words = calloc(bits->count / 64 + 1, sizeof *bits->words);
-    return bits->words ? 0 : -ENOMEM;
-}
-
-static bool bits_has(const struct bits *bits, uint64_t number)
-{
-    if (number < bits->base || number == 0)
-        return true;
-    uint64_t at = number - bits->base;
-    return at < bits->count && (bits->words[at / 64] >> at % 64 & 1);
-}
-
-static void bits_add(struct bits *bits, uint64_t number)
-{
-    uint64_t at = number - bits->base;
-    if (number >= bits->base && at < bits->count)
-        bits->words[at / 64] |= UINT64_C(1) << at % 64;
-}
 
 /* ---- plausibility ---- */
 
@@ -394,7 +367,14 @@ static bool sum_fits(const struct pages_row *row)
     return number(row, 12) == (int64_t)sum_of(&facts);
 }
 
-static bool charge_fits(const struct pages_row *row)
+/* Earlier programs counted otherwise; all of them the sizes, and never many pages more. */
+static bool charge_fits(const struct pages_row *row, uint64_t sizes)
+{
+    return is_number(row, 4, (int64_t)sizes, (int64_t)(2 * sizes + 4 * SPOOL_PAGE_BYTES));
+}
+
+/* As stored, where that can be; else as it would be counted now. */
+static uint64_t charge_of(const struct pages_row *row)
 {
     const struct spool_message message = {
         .client = bytes(row, 7),
@@ -403,7 +383,9 @@ static bool charge_fits(const struct pages_row *row)
         .ref = bytes(row, 10),
         .payload = bytes(row, 11),
     };
-    return (uint64_t)number(row, 4) == spool_charge(&message);
+    uint64_t sizes = message.client.size + message.topic.size + message.properties.size +
+                     message.ref.size + message.payload.size;
+    return charge_fits(row, sizes) ? (uint64_t)number(row, 4) : spool_charge(&message);
 }
 
 static enum judgement judge(struct rebuild *rebuild, const struct pages_row *row)
@@ -413,11 +395,12 @@ static enum judgement judge(struct rebuild *rebuild, const struct pages_row *row
     bool is_whole = is_text(row, 7) && is_text(row, 8) && bytes(row, 8).size > 0 &&
                     (is_null(row, 9) || row->fields[9].kind == PAGES_BLOB) &&
                     (is_null(row, 10) || is_text(row, 10)) &&
-                    row->fields[11].kind == PAGES_BLOB && charge_fits(row);
+                    row->fields[11].kind == PAGES_BLOB;
     if (is_whole && has_message_sum(row))
         is_whole = sum_fits(row);
-    else if (is_whole && !find_lane(rebuild, lane_of(row)) && rebuild->lane_count > 0)
-        is_whole = false;
+    else if (is_whole)
+        is_whole = charge_of(row) == (uint64_t)number(row, 4) &&
+                   (find_lane(rebuild, lane_of(row)) || rebuild->lane_count == 0);
     return is_whole ? SOUND_MESSAGE : BROKEN_MESSAGE;
 }
 
@@ -450,7 +433,7 @@ static int run(sqlite3_stmt *stmt)
 static int keep_message(struct rebuild *rebuild, const struct pages_row *row)
 {
     struct kept_lane *lane = need_lane(rebuild, lane_of(row));
-    if (!lane || bits_has(&rebuild->ids, id_of(row)))
+    if (!lane || numbers_has(&rebuild->ids, id_of(row)))
         return 0;
     int rc = sqlite3_bind_int64(rebuild->message_in, 1, row->rowid);
     for (int i = 1; i <= 12 && rc == SQLITE_OK; i++) {
@@ -458,13 +441,16 @@ static int keep_message(struct rebuild *rebuild, const struct pages_row *row)
         bool is_there = (size_t)i < row->field_count;
         rc = bind_field(rebuild->message_in, i + 1, is_there ? &row->fields[i] : &nothing);
     }
+    uint64_t charge = charge_of(row);
+    if (rc == SQLITE_OK)
+        rc = sqlite3_bind_int64(rebuild->message_in, 5, (int64_t)charge);
     if (rc == SQLITE_OK)
         rc = run(rebuild->message_in);
     if (rc != 0)
         return rc;
-    bits_add(&rebuild->ids, id_of(row));
+    numbers_add(&rebuild->ids, id_of(row));
     lane->counters.messages++;
-    lane->counters.bytes += (uint64_t)number(row, 4);
+    lane->counters.bytes += charge;
     if (id_of(row) > lane->counters.last_id)
         lane->counters.last_id = id_of(row);
     rebuild->found++;
@@ -516,7 +502,7 @@ static void count_ended(struct rebuild *rebuild,
                         uint64_t seq,
                         enum spool_outcome outcome)
 {
-    bits_add(&rebuild->seqs, seq);
+    numbers_add(&rebuild->seqs, seq);
     if (seq > rebuild->counted_seq)
         lane->counters.ended[outcome]++;
     if (seq > lane->counters.last_seq)
@@ -529,13 +515,13 @@ static int keep_outcome(void *context, const struct pages_row *row)
     struct rebuild *rebuild = context;
     uint64_t seq = (uint64_t)row->rowid;
     uint64_t id = (uint64_t)row->fields[1].number;
-    if (!is_outcome_row(rebuild, row) || bits_has(&rebuild->seqs, seq) ||
-        bits_has(&rebuild->ids, id))
+    if (!is_outcome_row(rebuild, row) || numbers_has(&rebuild->seqs, seq) ||
+        numbers_has(&rebuild->ids, id))
         return 0;
     struct kept_lane *lane = need_lane(rebuild, (unsigned)number(row, 2));
     if (!lane)
         return 0;
-    bits_add(&rebuild->ids, id);
+    numbers_add(&rebuild->ids, id);
     count_ended(rebuild, lane, seq, (enum spool_outcome)number(row, 5));
     if (seq <= rebuild->exported && seq != rebuild->last_seq &&
         number(row, 5) == SPOOL_DELIVERED)
@@ -690,8 +676,8 @@ static int count_history(void *context, const struct spool_ended *ended)
 {
     struct rebuild *rebuild = context;
     struct kept_lane *lane = find_lane_by_name(rebuild, ended->lane);
-    bits_add(&rebuild->ids, ended->id);
-    if (ended->seq <= rebuild->last_seq && !bits_has(&rebuild->seqs, ended->seq))
+    numbers_add(&rebuild->ids, ended->id);
+    if (ended->seq <= rebuild->last_seq && !numbers_has(&rebuild->seqs, ended->seq))
         count_ended(rebuild, lane ? lane : rebuild->lanes, ended->seq, ended->outcome);
     return 0;
 }
@@ -712,7 +698,7 @@ static int guess_export(struct rebuild *rebuild)
     char sql[128];
     if (rebuild->has_state || rebuild->history_seq > 0)
         return 0;
-    while (seq > 0 && seq >= rebuild->seqs.base && bits_has(&rebuild->seqs, seq))
+    while (seq > 0 && numbers_has(&rebuild->seqs, seq))
         seq--;
     rebuild->exported = seq;
     (void)snprintf(sql, sizeof sql,
@@ -742,7 +728,7 @@ static int add_candidate(struct rebuild *rebuild, const struct pages_row *row)
 static int record_broken(struct rebuild *rebuild, const struct pages_row *row)
 {
     struct kept_lane *lane = find_lane(rebuild, lane_of(row));
-    if (!lane || id_of(row) > rebuild->last_id || bits_has(&rebuild->ids, id_of(row)))
+    if (!lane || id_of(row) > rebuild->last_id || numbers_has(&rebuild->ids, id_of(row)))
         return 0;
     const struct obituary obituary = {.seq = PROVISIONAL_SEQ + (int64_t)rebuild->broken,
                                       .id = id_of(row),
@@ -752,7 +738,7 @@ static int record_broken(struct rebuild *rebuild, const struct pages_row *row)
     int r = write_obituary(rebuild, &obituary);
     if (r != 0)
         return r;
-    bits_add(&rebuild->ids, id_of(row));
+    numbers_add(&rebuild->ids, id_of(row));
     lane->counters.ended[SPOOL_DAMAGED]++;
     rebuild->broken++;
     return 0;
@@ -807,8 +793,8 @@ static struct pool open_pool(const struct rebuild *rebuild, uint64_t wanted)
 {
     uint64_t id = rebuild->last_id;
     struct pool pool = {.next = rebuild->last_id + 1};
-    for (; wanted > 0 && id > 0 && id >= rebuild->ids.base; id--) {
-        if (bits_has(&rebuild->ids, id))
+    for (; wanted > 0 && id > 0; id--) {
+        if (numbers_has(&rebuild->ids, id))
             continue;
         pool.next = id;
         wanted--;
@@ -871,10 +857,10 @@ static int read_messages(struct rebuild *rebuild)
 
 static uint64_t take_id(struct rebuild *rebuild, struct pool *pool)
 {
-    while (pool->next <= rebuild->last_id && bits_has(&rebuild->ids, pool->next))
+    while (pool->next <= rebuild->last_id && numbers_has(&rebuild->ids, pool->next))
         pool->next++;
     uint64_t id = pool->next++;
-    bits_add(&rebuild->ids, id);
+    numbers_add(&rebuild->ids, id);
     if (id > rebuild->last_id)
         rebuild->last_id = id;
     return id;
@@ -898,7 +884,7 @@ static uint64_t count_holes(const struct rebuild *rebuild)
     uint64_t holes = 0;
     for (uint64_t seq = higher(rebuild->exported, rebuild->pruned) + 1;
          seq <= rebuild->last_seq; seq++)
-        holes += !bits_has(&rebuild->seqs, seq);
+        holes += !numbers_has(&rebuild->seqs, seq);
     return holes;
 }
 
@@ -906,7 +892,7 @@ static int close_holes(struct rebuild *rebuild, struct pool *pool)
 {
     for (uint64_t seq = higher(rebuild->exported, rebuild->pruned) + 1;
          seq <= rebuild->last_seq; seq++) {
-        if (bits_has(&rebuild->seqs, seq))
+        if (numbers_has(&rebuild->seqs, seq))
             continue;
         const struct obituary obituary = {.seq = (int64_t)seq,
                                           .id = take_id(rebuild, pool),
@@ -1131,11 +1117,7 @@ static int read_all(struct rebuild *rebuild)
     learn_export(rebuild);
     if (!rebuild->has_state || rebuild->clock.clock_ms < rebuild->newest_ms)
         rebuild->clock.clock_ms = rebuild->newest_ms;
-    r = bits_init(&rebuild->ids, rebuild->last_id);
-    if (r == 0)
-        r = bits_init(&rebuild->seqs, rebuild->last_seq);
-    if (r == 0)
-        r = read_outcomes(rebuild);
+    r = read_outcomes(rebuild);
     if (r == 0)
         r = guess_export(rebuild);
     if (r == 0)
@@ -1172,6 +1154,8 @@ int rebuild(struct rebuild_task *task)
         r = read_all(&rebuild);
     if (r == 0)
         r = write_rest(&rebuild);
+    if (r == 0 && (rebuild.ids.is_short || rebuild.seqs.is_short))
+        r = -ENOMEM;
     task->salvaged = rebuild.found;
     task->last_id = rebuild.last_id;
     task->last_seq = rebuild.last_seq;
@@ -1179,7 +1163,7 @@ int rebuild(struct rebuild_task *task)
     (void)sqlite3_finalize(rebuild.outcome_in);
     free(rebuild.candidates);
     free(rebuild.lanes);
-    free(rebuild.ids.words);
-    free(rebuild.seqs.words);
+    numbers_done(&rebuild.ids);
+    numbers_done(&rebuild.seqs);
     return r;
 }

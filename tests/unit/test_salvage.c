@@ -20,6 +20,7 @@
 #include "tests/support/spool_fixture.h"
 
 #include "store/mark.h"
+#include "store/numbers.h"
 #include "store/spool-private.h"
 
 #define COUNT(array) (sizeof(array) / sizeof *(array))
@@ -629,6 +630,112 @@ static void a_message_that_changed_is_not_salvaged_but_named(void **state)
     check_whole(f, EXPORTED, MESSAGES);
 }
 
+/* As a program of the first schema stored it, and an early one counted its sizes. */
+static void a_spool_of_the_first_schema_is_salvaged_without_any_loss(void **state)
+{
+    struct fixture *f = *state;
+    struct spool_salvage salvage;
+    store_history(f);
+    tamper(f, "UPDATE message SET charge = length(client) + length(topic)"
+              " + coalesce(length(properties), 0) + coalesce(length(ref), 0)"
+              " + length(payload) + 64;"
+              "UPDATE lane SET bytes = (SELECT sum(charge) FROM message);"
+              "ALTER TABLE message DROP COLUMN sum; PRAGMA user_version = 1");
+    reopen_spool(f); /* migrates it */
+    uint64_t bytes = stats_of(f).bytes;
+    close_spool(f);
+    assert_int_equal(spool_salvage(&f->options, NULL, &salvage), 0);
+    assert_int_equal(salvage.salvaged, MESSAGES - ENDED);
+    assert_int_equal(salvage.damaged, 0);
+    open_spool(f);
+    assert_int_equal(stats_of(f).bytes, bytes);
+    check_whole(f, EXPORTED, MESSAGES);
+}
+
+/* What a message counts is no part of it: where the rest is sound, it is counted anew. */
+static void a_lost_charge_costs_no_message_that_has_a_sum(void **state)
+{
+    struct fixture *f = *state;
+    struct spool_salvage salvage;
+    store_history(f);
+    open_spool(f);
+    uint64_t bytes = stats_of(f).bytes;
+    close_spool(f);
+    tamper(f, "UPDATE message SET charge = 4000000000 WHERE key = 300;"
+              "UPDATE message SET charge = 3 WHERE key = 301");
+    assert_int_equal(spool_salvage(&f->options, NULL, &salvage), 0);
+    assert_int_equal(salvage.salvaged, MESSAGES - ENDED);
+    open_spool(f);
+    assert_int_equal(stats_of(f).bytes, bytes);
+    close_spool(f);
+    tamper(f, "UPDATE message SET sum = NULL; UPDATE message SET charge = 3 WHERE key = 301");
+    assert_int_equal(spool_salvage(&f->options, NULL, &salvage), 0);
+    assert_int_equal(salvage.damaged, 1); /* nothing else speaks for it */
+    open_spool(f);
+    assert_int_equal(records_of(f, 301).record.outcome, SPOOL_DAMAGED);
+}
+
+/* The lane has been quiet while others had 70 million messages. */
+static void messages_far_behind_the_newest_are_salvaged(void **state)
+{
+    struct fixture *f = *state;
+    struct spool_salvage salvage;
+    store_history(f);
+    tamper(f, "UPDATE lane SET accepted = accepted + 70000000,"
+              " delivered = delivered + 70000000, last_id = 70000600, last_seq = 70000200;"
+              "INSERT INTO outcome SELECT 70000200, 70000600, lane, time, ended_at, outcome,"
+              " reason, code, attempts, uid, qos, bytes, accepted, age_ms, client, topic, ref"
+              " FROM outcome WHERE seq = 200;"
+              "DELETE FROM outcome WHERE seq > 150 AND seq < 70000200 AND outcome = 0;"
+              "UPDATE spool SET exported_seq = 70000200, pruned_seq = 70000199");
+    reopen_spool(f);
+    struct spool_ledger before = ledger_of(f);
+    unsigned records = records_of(f, 7).all;
+    close_spool(f);
+    assert_int_equal(spool_salvage(&f->options, NULL, &salvage), 0);
+    assert_int_equal(salvage.salvaged, MESSAGES - ENDED);
+    assert_int_equal(salvage.damaged, 0);
+    open_spool(f);
+    struct spool_ledger after = ledger_of(f);
+    assert_memory_equal(&before, &after, sizeof before);
+    struct found found = records_of(f, 7);
+    assert_int_equal(found.count, 1); /* a failure as far behind is kept, too */
+    assert_int_equal(found.all, records);
+    for (uint64_t id = ENDED + 1; id <= MESSAGES; id++) {
+        struct spool_message message;
+        assert_int_equal(spool_next(f->spool, &f->now, &message), 0);
+        assert_int_equal(message.id, id);
+        check_message(&message);
+    }
+}
+
+static void numbers_are_kept_wherever_they_lie(void **state)
+{
+    (void)state;
+    enum { MODEL = 1 << 16 };
+    static bool model[MODEL];
+    struct numbers numbers = {0};
+    assert_true(numbers_has(&numbers, 0));
+    assert_false(numbers_has(&numbers, 1));
+    for (unsigned i = 0; i < MODEL; i++) {
+        unsigned number = 1 + below(MODEL - 1);
+        /* Side by side, or each alone. */
+        uint64_t far = (uint64_t)number * SPOOL_ID_MAX / MODEL;
+        numbers_add(&numbers, number);
+        numbers_add(&numbers, far);
+        model[number] = true;
+        assert_true(numbers_has(&numbers, number) && numbers_has(&numbers, far));
+    }
+    for (unsigned number = 1; number < MODEL; number++) {
+        uint64_t far = (uint64_t)number * SPOOL_ID_MAX / MODEL;
+        assert_int_equal(numbers_has(&numbers, number), model[number]);
+        assert_int_equal(numbers_has(&numbers, far), model[number]);
+        assert_false(numbers_has(&numbers, far + 1));
+    }
+    assert_false(numbers.is_short);
+    numbers_done(&numbers);
+}
+
 /* Every page with these bytes, free ones too. */
 static void overwrite_pages_with(const char *directory, const void *bytes, size_t size)
 {
@@ -845,10 +952,14 @@ int main(void)
         ON_FOLDER(the_database_of_another_program_is_left_alone),
         ON_FOLDER(moves_that_were_cut_short_are_finished),
         ON_FOLDER(a_message_that_changed_is_not_salvaged_but_named),
+        ON_FOLDER(a_spool_of_the_first_schema_is_salvaged_without_any_loss),
+        ON_FOLDER(a_lost_charge_costs_no_message_that_has_a_sum),
+        ON_FOLDER(messages_far_behind_the_newest_are_salvaged),
         ON_FOLDER(a_payload_whose_last_page_is_lost_is_not_made_up),
         ON_FOLDER(what_was_moved_aside_is_never_written_over),
         ON_FOLDER(wrong_counts_are_noticed_in_a_small_spool),
         ON_FOLDER(damage_met_at_work_is_salvaged_by_the_next_open),
+        cmocka_unit_test(numbers_are_kept_wherever_they_lie),
         ON_FOLDER(each_damaged_copy_opens_or_is_salvaged_and_nothing_is_made_up),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,0 +1,29 @@
+/*
+ * numbers.h - a set of numbers above 0, wherever they lie
+ *
+ * Numbers side by side cost a bit or two each, one that stands alone up to 216
+ * bytes. Thread: that of the spool.
+ */
+#ifndef MQTT_SPOOLD_STORE_NUMBERS_H
+#define MQTT_SPOOLD_STORE_NUMBERS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct numbers_part;
+
+/* Zeroed it is the empty set. */
+struct numbers {
+    struct numbers_part *parts;
+    size_t count;
+    size_t room;   /* a power of two, or 0 */
+    bool is_short; /* there was no memory: it lacks numbers that were added */
+};
+
+/* 0 is always in it. */
+bool numbers_has(const struct numbers *numbers, uint64_t number);
+void numbers_add(struct numbers *numbers, uint64_t number);
+void numbers_done(struct numbers *numbers);
+
+#endif
