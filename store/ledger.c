@@ -58,16 +58,33 @@ static int read_lane_row(struct spool *spool, const struct stmt *stmt)
     return 0;
 }
 
+/* Forgotten since a reader looked last: its counters are those of "default" now, its number may
+ * be another lane's. Its name stays, for somebody may hold it. */
+static void leave_out_missing(struct spool *spool)
+{
+    for (size_t i = 0; i < spool->lane_count; i++) {
+        struct lane *lane = &spool->lanes[i];
+        if (lane->is_stored)
+            continue;
+        lane->number = SPOOL_LANE_MAX + 1;
+        lane->committed = lane->working = (struct spool_counters){0};
+    }
+}
+
 static int read_lanes(struct spool *spool)
 {
     struct stmt *stmt = spool_stmt(spool, STMT_LANES);
     int r = 0;
     int rc = SQLITE_DONE;
+    for (size_t i = 0; i < spool->lane_count; i++)
+        spool->lanes[i].is_stored = false;
     while (r == 0 && (rc = stmt_step(stmt)) == SQLITE_ROW)
         r = read_lane_row(spool, stmt);
     if (r == 0)
         r = spool_result(spool, rc);
     stmt_reset(stmt);
+    if (r == 0)
+        leave_out_missing(spool);
     return r;
 }
 

@@ -1,8 +1,9 @@
 /*
  * numbers.h - a set of numbers above 0, wherever they lie
  *
- * Numbers side by side cost a bit or two each, one that stands alone up to 216
- * bytes. Thread: that of the spool.
+ * Numbers side by side cost two to four bits each, one that stands alone at most
+ * 216 bytes, and half of that again for the moment in which the set grows.
+ * Thread: that of the spool.
  */
 #ifndef MQTT_SPOOLD_STORE_NUMBERS_H
 #define MQTT_SPOOLD_STORE_NUMBERS_H

@@ -24,9 +24,9 @@
  * whose end is no longer known.
  *
  * Memory is bounded by what there is to read, not by how far ids lie apart: 16
- * bytes for each message in doubt, and numbers.h for the ids and seqs met, that
- * is half a byte for each line of the audit file and at most twice 216 bytes for
- * a row with no neighbour among 512 ids, which a spool has only few of.
+ * bytes for each message in doubt, and the ids and seqs that were met (numbers.h),
+ * about a byte for each line of the audit file and some hundred bytes for a row
+ * that has no neighbour among 512 ids.
  */
 #include "rebuild.h"
 

@@ -454,7 +454,8 @@ SPOOL_MUST_CHECK int spool_get_ledger(struct spool *spool, struct spool_ledger *
 SPOOL_MUST_CHECK int
 spool_get_stats(struct spool *spool, const struct spool_time *now, struct spool_stats *ret);
 /* The configured lanes in their order, then those that the database knows besides and that live
- * under the limits of "default". Reader too: all that the database knows. */
+ * under the limits of "default". Reader too: all that the database knows; one that is forgotten
+ * while the reader is open stays, with zeros. */
 size_t spool_lane_count(const struct spool *spool);
 SPOOL_MUST_CHECK int spool_get_lane_stats(struct spool *spool,
                                           unsigned lane,

@@ -635,6 +635,48 @@ static void a_lane_of_which_nothing_is_left_is_forgotten_at_the_next_start(void 
     check_sum(f);
 }
 
+static int check_lane_of_newest(void *context, const struct spool_record *record)
+{
+    assert_string_equal(record->lane, record->id == *(uint64_t *)context ? "third" : "default");
+    return 0;
+}
+
+/* A reader that stays open over it counts the lane once, and no newer lane goes by its name. */
+static void a_reader_sees_a_lane_being_forgotten(void **state)
+{
+    struct fixture *f = *state;
+    struct spool_lane lanes[] = {f->lane, lane_named(f, "other", 0)};
+    struct spool_ledger before, after;
+    struct spool *reader;
+
+    f->options.keep_failures_count = 0;
+    open_with(f, lanes, 2);
+    fill_lane(f, 1, 1);
+    fill_lane(f, 0, 1);
+    assert_int_equal(deliver_all(f), 2);
+    for (int i = 0; i < 2; i++) {
+        spool_set_exported(f->spool, spool_last_seq(f->spool));
+        fill_lane(f, 0, 1);
+        assert_int_equal(deliver_all(f), 1);
+    }
+    assert_int_equal(spool_open_reader(f->directory, &reader), 0);
+    assert_int_equal(spool_get_ledger(reader, &before), 0);
+    close_spool(f);
+    open_with(f, lanes, 1);
+    assert_false(knows_lane(f, "other"));
+    assert_int_equal(spool_get_ledger(reader, &after), 0);
+    assert_memory_equal(&after, &before, sizeof(after));
+    lanes[1] = lane_named(f, "third", 0); /* gets the number of the other one */
+    set_lanes_to(f, lanes, 2);
+    uint64_t id = append_to(f, 1);
+    assert_int_equal(deliver_all(f), 0);
+    assert_int_equal(deliver_all(f), 1);
+    assert_int_equal(spool_each_record(reader, 0, false, 0, check_lane_of_newest, &id), 0);
+    assert_int_equal(spool_get_ledger(reader, &after), 0);
+    assert_int_equal(after.accepted, before.accepted + 1);
+    spool_close(reader);
+}
+
 static void too_many_lanes_are_refused_and_nothing_changes(void **state)
 {
     struct fixture *f = *state;
@@ -904,6 +946,7 @@ int main(void)
         ON_FOLDER(a_lane_that_is_left_out_lives_under_the_limits_of_default),
         ON_FOLDER(a_lane_that_comes_back_takes_its_messages_over),
         ON_FOLDER(a_lane_of_which_nothing_is_left_is_forgotten_at_the_next_start),
+        ON_FOLDER(a_reader_sees_a_lane_being_forgotten),
         ON_FOLDER(too_many_lanes_are_refused_and_nothing_changes),
         ON_FOLDER(random_steps_agree_with_a_model),
     };
