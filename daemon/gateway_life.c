@@ -9,6 +9,7 @@
  */
 #include <errno.h>
 #include <inttypes.h>
+#include <malloc.h>
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
@@ -47,6 +48,16 @@ static void log_ended_undelivered(struct gateway *gateway)
     gateway->evicted_logged_ms = gateway->now.boot_ms;
 }
 
+/*
+ * What a crowd of clients had buffered lies free in the heap when they are gone, and stays there as
+ * long as one small block lies behind it: 110 MB after 500 clients. It costs microseconds where there
+ * is little to give, and 1.5 ms for 10,000 pieces.
+ */
+static void give_memory_back(void)
+{
+    (void)malloc_trim(0); /* false: there was nothing to give */
+}
+
 /* Ages and expiries come due without any traffic, and so does the sync of the audit file. An
  * edge with nothing to write touches no disk. */
 static int on_tick(sd_event_source *source, uint64_t usec, void *owner)
@@ -64,6 +75,7 @@ static int on_tick(sd_event_source *source, uint64_t usec, void *owner)
     gateway_look_for_room(gateway);
     if (!gateway->failed)
         gateway_arm_edge(gateway);
+    give_memory_back();
     return sd_event_source_set_time_relative(source, GATEWAY_TICK_MS * USEC_PER_MS);
 }
 

@@ -5,6 +5,7 @@ where the table says so), and what must come back: packets as "KIND reason" and 
 connection closes. In version 3.1.1 an error closes without a word.
 """
 
+import contextlib
 import os
 import socket
 import sys
@@ -17,7 +18,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 import mqtt  # noqa: E402
 from broker import Mosquitto  # noqa: E402
 from gateway import Gateway  # noqa: E402
-from tap import case, check, cleanup, equal, run_all, wait_for  # noqa: E402
+from tap import case, check, cleanup, equal, run_all, skip, wait_for  # noqa: E402
 
 # "C:" stands for a CONNACK with that code, "D:" for a DISCONNECT, "A:" for a PUBACK,
 # "P" for a PINGRESP, "S:" for a SUBACK, "U:" for an UNSUBACK; "X" closes.
@@ -365,6 +366,38 @@ def a_client_that_never_reads_its_acknowledgements_is_bounded():
 def resident(pid):
     with open("/proc/%d/statm" % pid) as seen:
         return int(seen.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def crowd_of(gateway, raw, connected):
+    made = []
+    for number in range(300):
+        client = gateway.client if connected else gateway.raw
+        made.append(client(5, client_id="c%d" % number))
+        made[-1].sock.settimeout(0.2)
+        with contextlib.suppress(OSError):  # refused before all was sent, or not read any more
+            made[-1].send(raw)
+    return made
+
+
+@case
+def what_a_crowd_buffers_is_bounded_and_given_back():
+    gateway = Gateway().start()
+    connect = mqtt.packet(mqtt.CONNECT, b"\0\4MQTT\5\2\0\0" + b"x" * 262000)
+    equal(crowd_of(gateway, connect[:100], False)[-1].expect(mqtt.CONNACK).reason, 0x95)
+    if gateway.is_sanitized():
+        skip("a sanitizer's memory says nothing")
+    start = resident(gateway.process.pid)
+    connect = mqtt.packet(mqtt.CONNECT, b"\0\4MQTT\5\2\0\0" + b"x" * 72000)
+    large, small = (mqtt.publish_packet(5, "t", b"x" * size) for size in (262000, 60000))
+    for raw, connected, limit in ((connect, False, 76), (large, True, 280), (small, True, 76)):
+        crowd = crowd_of(gateway, raw[:-5], connected)
+        most = resident(gateway.process.pid)
+        check(most - start < 300 * limit << 10, "bytes for %d clients" % len(crowd), most - start)
+        for client in crowd[::2] + crowd:  # half of them first, so that they leave holes
+            client.close()
+        wait_for(lambda: resident(gateway.process.pid) < start + (4 << 20), 10,
+                 lambda: "back at %d, it has %d" % (start, resident(gateway.process.pid)))
+    gateway.stop()
 
 
 @case
