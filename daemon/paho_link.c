@@ -11,12 +11,17 @@
  * all three are replaced or none, and no pointer crosses over.
  *
  * A build against the shared library cannot replace functions inside of it. It
- * gets the one thing that must not be missing, no double free after a failed
- * write, from a writev() of our own, and says at start what it lacks.
+ * gets the two things that must not be missing from functions of libc's that are
+ * defined here: no double free after a failed write from writev(), no wait for a
+ * name server from getaddrinfo(). It says at start what it lacks.
  */
 #include <errno.h>
+#include <netdb.h>
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdint.h>
+#include <stdio.h>
+#include <string.h>
 #include <sys/socket.h>
 
 #include "uplink-private.h"
@@ -31,8 +36,45 @@ int paho_link_take_connect_error(void)
     return atomic_exchange(&connect_error, 0);
 }
 
+/* The host of the attempt, and the address that stands for it. */
+static struct {
+    pthread_mutex_t mutex;
+    char host[UPLINK_TEXT_MAX];
+    char address[UPLINK_ADDRESS_MAX];
+} known = {.mutex = PTHREAD_MUTEX_INITIALIZER};
+
+void paho_link_set_address(const char *host, const char *address)
+{
+    (void)pthread_mutex_lock(&known.mutex);
+    (void)snprintf(known.host, sizeof(known.host), "%s", host);
+    (void)snprintf(known.address, sizeof(known.address), "%s", address);
+    (void)pthread_mutex_unlock(&known.mutex);
+}
+
+static bool get_address(const char *host, char address[static UPLINK_ADDRESS_MAX])
+{
+    (void)pthread_mutex_lock(&known.mutex);
+    bool is_known = host && known.address[0] != '\0' && strcmp(host, known.host) == 0;
+    if (is_known)
+        memcpy(address, known.address, UPLINK_ADDRESS_MAX);
+    (void)pthread_mutex_unlock(&known.mutex);
+    return is_known;
+}
+
+/* As @hints, but no name is looked up. */
+static struct addrinfo numeric_only(const struct addrinfo *hints)
+{
+    struct addrinfo numeric = {.ai_flags = 0};
+
+    if (hints)
+        numeric = *hints;
+    numeric.ai_flags |= AI_NUMERICHOST;
+    return numeric;
+}
+
 #ifdef PAHO_LINK_SHARED
 
+#include <dlfcn.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 
@@ -59,6 +101,49 @@ ssize_t writev(int fd, const struct iovec *parts, int count)
         error = EAGAIN;
     errno = error;
     return written;
+}
+
+typedef int ask_function(const char *host,
+                         const char *service,
+                         const struct addrinfo *hints,
+                         struct addrinfo **ret_list);
+
+static ask_function *libc_getaddrinfo(void)
+{
+    ask_function *found = NULL;
+
+    *(void **)&found = dlsym(RTLD_NEXT, "getaddrinfo");
+    return found;
+}
+
+int paho_link_ask_resolver(const char *host,
+                           const struct addrinfo *hints,
+                           struct addrinfo **ret_list)
+{
+    ask_function *ask = libc_getaddrinfo();
+
+    return ask ? ask(host, NULL, hints, ret_list) : EAI_FAIL;
+}
+
+/*
+ * Takes the place of libc's getaddrinfo() for the whole program, hence also for a
+ * name service module that asks for a server of its own: what is not the broker's
+ * host goes on to libc.
+ */
+int getaddrinfo(const char *host,
+                const char *service,
+                const struct addrinfo *hints,
+                struct addrinfo **ret_list)
+{
+    char address[UPLINK_ADDRESS_MAX];
+    struct addrinfo numeric = numeric_only(hints);
+    ask_function *ask = libc_getaddrinfo();
+
+    if (!ask)
+        return EAI_FAIL;
+    if (get_address(host, address))
+        return ask(address, service, &numeric, ret_list);
+    return ask(host, service, hints, ret_list);
 }
 
 const char *uplink_build_lacks(void)
@@ -94,8 +179,16 @@ int __wrap_MQTTProtocol_startPublish(
 int __wrap_connect(int fd, const struct sockaddr *address, socklen_t size);
 int __wrap_getsockopt(int fd, int level, int name, void *value, socklen_t *size);
 
+int __wrap_getaddrinfo(const char *host,
+                       const char *service,
+                       const struct addrinfo *hints,
+                       struct addrinfo **ret_list);
 void __wrap_MQTTAsync_NULLPublishCommands(void *client);
 
+int __real_getaddrinfo(const char *host,
+                       const char *service,
+                       const struct addrinfo *hints,
+                       struct addrinfo **ret_list);
 int __real_Thread_signal_cond(void *condition);
 int __real_Thread_wait_cond(void *condition, int timeout_ms);
 int __real_MQTTProtocol_startPublish(
@@ -272,6 +365,31 @@ int __wrap_getsockopt(int fd, int level, int name, void *value, socklen_t *size)
     if (rc == 0 && level == SOL_SOCKET && name == SO_ERROR && *(const int *)value != 0)
         atomic_store(&connect_error, *(const int *)value);
     return rc;
+}
+
+int paho_link_ask_resolver(const char *host,
+                           const struct addrinfo *hints,
+                           struct addrinfo **ret_list)
+{
+    return __real_getaddrinfo(host, NULL, hints, ret_list);
+}
+
+/*
+ * The frozen loop: Paho asks the resolver on its sending thread with its mutex held,
+ * for most of a minute where no name server answers, and the loop waits for that
+ * mutex (upstream: none known). The uplink has asked before; here is what it heard.
+ * What is neither that name nor an address is not found.
+ */
+int __wrap_getaddrinfo(const char *host,
+                       const char *service,
+                       const struct addrinfo *hints,
+                       struct addrinfo **ret_list)
+{
+    char address[UPLINK_ADDRESS_MAX];
+    struct addrinfo numeric = numeric_only(hints);
+
+    return __real_getaddrinfo(get_address(host, address) ? address : host, service, &numeric,
+                              ret_list);
 }
 
 const char *uplink_build_lacks(void)

@@ -4,6 +4,7 @@
  *   uplink.c          life, settings, the mailbox: from Paho's threads into the loop
  *   uplink_slots.c    messages: send into a slot, answer, sweep
  *   uplink_connect.c  the life of the connection: attempts, back-off, watchdogs
+ *   uplink_resolve.c  the addresses behind a broker's host name
  *   uplink_client.c   Paho's client and its callbacks
  *
  * Fields marked (locked) are written by Paho's threads too, under the mailbox's
@@ -23,7 +24,15 @@
 /* Paho looks at its own timeouts every 3 s only. */
 #define UPLINK_GRACE_MS 4000
 
-enum uplink_mail_kind { UPLINK_MAIL_SLOT, UPLINK_MAIL_EVENT, UPLINK_MAIL_TEXT };
+/* An IPv6 address with the name of an interface behind it. */
+#define UPLINK_ADDRESS_MAX 64
+
+enum uplink_mail_kind {
+    UPLINK_MAIL_SLOT,
+    UPLINK_MAIL_EVENT,
+    UPLINK_MAIL_TEXT,
+    UPLINK_MAIL_LOOKUP
+};
 
 /* First member of everything that is posted, so that the loop can tell what it holds. */
 struct uplink_mail {
@@ -88,9 +97,18 @@ struct uplink_text {
     char text[UPLINK_TEXT_MAX]; /* (locked) */
 };
 
+/* Which address of a broker's host was tried last. */
+struct uplink_target {
+    char address[UPLINK_ADDRESS_MAX]; /* "": none yet */
+    bool in_doubt;                    /* the last connection to it was no good one */
+};
+
+struct uplink_lookup;
+
 enum uplink_phase {
     PHASE_STOPPED,
-    PHASE_WAITING, /* for the next attempt */
+    PHASE_WAITING,   /* for the next attempt */
+    PHASE_RESOLVING, /* an attempt, before Paho hears of it */
     PHASE_CONNECTING,
     PHASE_ONLINE,
     PHASE_DROPPING, /* our own disconnect under way, another attempt follows */
@@ -120,6 +138,9 @@ struct uplink {
     int64_t since_boot_ms;
     size_t broker;
     bool tried; /* the broker above is the one connected to or being tried */
+    char host[UPLINK_TEXT_MAX];    /* of the attempt */
+    struct uplink_target *targets; /* one for each broker */
+    SLIST_HEAD(, uplink_lookup) lookups;
     uint64_t connects;
     int64_t online_ms;        /* when this connection came to be; 0: it did not */
     bool proven;              /* the broker acknowledged something on this connection */
@@ -183,6 +204,29 @@ void uplink_on_text(struct uplink *uplink);
 /* Full jitter: 0 to min * 2^round, at most max. @random: any 64 bits. */
 uint64_t uplink_backoff_ms(uint64_t min_ms, uint64_t max_ms, unsigned round, uint64_t random);
 
+void uplink_on_lookup(struct uplink *uplink, struct uplink_lookup *lookup);
+
+/* uplink_resolve.c */
+/* As Paho finds it in @uri, without brackets. */
+void uplink_host_of(const char *uri, char host[static UPLINK_TEXT_MAX]);
+bool uplink_host_is_address(const char *host);
+/* The addresses of uplink->host are wanted; the answer comes as mail. Return: 0 or negative
+ * errno. */
+int uplink_resolve(struct uplink *uplink);
+/* Does the attempt under way wait for this answer? */
+bool uplink_lookup_is_wanted(const struct uplink *uplink, const struct uplink_lookup *lookup);
+/* An answer that nobody waits for. @lookup may be gone afterwards. */
+void uplink_keep_lookup(struct uplink *uplink, struct uplink_lookup *lookup);
+/* Chooses the address of the attempt; @lookup is gone afterwards. Return: is there one? If not,
+ * @reason says why. */
+bool uplink_use_lookup(struct uplink *uplink,
+                       struct uplink_lookup *lookup,
+                       char reason[static UPLINK_TEXT_MAX]);
+void uplink_explain_slow_lookup(const struct uplink *uplink,
+                                char reason[static UPLINK_TEXT_MAX]);
+/* Before the mailbox goes: lookups under way end without it. */
+void uplink_leave_lookups(struct uplink *uplink);
+
 /* uplink_client.c */
 /* Begins an attempt at uplink->broker. Return: is it under way? If not, @reason says why. */
 bool uplink_client_connect(struct uplink *uplink, char reason[static UPLINK_TEXT_MAX]);
@@ -192,14 +236,20 @@ void uplink_destroy_client(struct uplink *uplink);
 /* The client and all that the library keeps: its threads end. */
 void uplink_leave_library(struct uplink *uplink);
 bool uplink_uri_is_tls(const char *uri);
-/* Any thread. */
-void uplink_post_text(const char *text);
 /* The part of an OpenSSL error line that helps a person. */
 void uplink_tls_text(const char *line, size_t size, char text[static UPLINK_TEXT_MAX]);
 
 /* paho_link.c: the send thread is not woken until released; the calling thread's sends only. */
 void paho_link_hold_wake(void);
 void paho_link_release_wake(void);
+struct addrinfo;
+/* paho_link.c: getaddrinfo() itself, which may take a minute; Paho's calls do not reach it. Any
+ * thread. */
+int paho_link_ask_resolver(const char *host,
+                           const struct addrinfo *hints,
+                           struct addrinfo **ret_list);
+/* paho_link.c: what Paho hears from now on when it asks for @host; nothing for any other name. */
+void paho_link_set_address(const char *host, const char *address);
 /* paho_link.c: why the kernel refused the last connection, an errno; 0: it did not. */
 int paho_link_take_connect_error(void);
 

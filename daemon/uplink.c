@@ -39,9 +39,10 @@ const char *uplink_state_name(enum uplink_state state)
 static enum uplink_state state_of(enum uplink_phase phase)
 {
     static const enum uplink_state states[] = {
-        [PHASE_STOPPED] = UPLINK_IDLE,          [PHASE_WAITING] = UPLINK_CONNECTING,
-        [PHASE_CONNECTING] = UPLINK_CONNECTING, [PHASE_ONLINE] = UPLINK_ONLINE,
-        [PHASE_DROPPING] = UPLINK_CLOSING,      [PHASE_STOPPING] = UPLINK_CLOSING,
+        [PHASE_STOPPED] = UPLINK_IDLE,         [PHASE_WAITING] = UPLINK_CONNECTING,
+        [PHASE_RESOLVING] = UPLINK_CONNECTING, [PHASE_CONNECTING] = UPLINK_CONNECTING,
+        [PHASE_ONLINE] = UPLINK_ONLINE,        [PHASE_DROPPING] = UPLINK_CLOSING,
+        [PHASE_STOPPING] = UPLINK_CLOSING,
     };
 
     return states[phase];
@@ -97,7 +98,7 @@ void uplink_read_mail(struct uplink *uplink)
     struct mail *next;
 
     for (struct mail *mail = mailbox_take(&uplink->mailbox); mail; mail = next) {
-        next = mail->next; /* the slot may be used anew before the walk goes on */
+        next = mail->next; /* a slot may be used anew, and a lookup gone, before the walk goes on */
         switch (mail_of(mail)->kind) {
         case UPLINK_MAIL_SLOT:
             uplink_on_slot(uplink, (struct uplink_slot *)mail);
@@ -107,6 +108,9 @@ void uplink_read_mail(struct uplink *uplink)
             break;
         case UPLINK_MAIL_TEXT:
             uplink_on_text(uplink);
+            break;
+        case UPLINK_MAIL_LOOKUP:
+            uplink_on_lookup(uplink, (struct uplink_lookup *)mail);
             break;
         }
     }
@@ -229,7 +233,8 @@ static int copy_settings(struct uplink *uplink, const struct uplink_settings *se
         size += strlen(settings->brokers[i]) + 1;
     uplink->texts = malloc(size);
     uplink->brokers = calloc(settings->broker_count, sizeof(*uplink->brokers));
-    if (!uplink->texts || !uplink->brokers)
+    uplink->targets = calloc(settings->broker_count, sizeof(*uplink->targets));
+    if (!uplink->texts || !uplink->brokers || !uplink->targets)
         return -ENOMEM;
 
     char *at = uplink->texts;
@@ -250,13 +255,6 @@ static void ignore_proxies(void)
     (void)unsetenv("https_proxy");
     (void)unsetenv("HTTP_PROXY");
     (void)unsetenv("HTTPS_PROXY");
-}
-
-/* Resolver failures are the only ones that Paho tells by its trace alone. */
-static void on_trace(enum MQTTASYNC_TRACE_LEVELS level, char *message)
-{
-    if (level >= MQTTASYNC_TRACE_ERROR && strstr(message, "getaddrinfo failed"))
-        uplink_post_text("cannot resolve the broker's host name");
 }
 
 /* A static library does not run the hook that prepares it, hence the explicit call. */
@@ -338,7 +336,7 @@ int uplink_new(sd_event *event,
     }
     set_keepalive(uplink, settings->keepalive_ms);
     uplink_instance = uplink;
-    MQTTAsync_setTraceCallback(on_trace);
+    /* Nobody listens; the lower levels would still have each step written down. */
     MQTTAsync_setTraceLevel(MQTTASYNC_TRACE_ERROR);
     *ret = uplink;
     return 0;
@@ -385,6 +383,7 @@ void uplink_stop(struct uplink *uplink)
         uplink_set_phase(uplink, PHASE_STOPPED);
         break;
     case PHASE_WAITING:
+    case PHASE_RESOLVING:
         uplink_set_phase(uplink, PHASE_STOPPED);
         break;
     case PHASE_STOPPED:
@@ -404,17 +403,18 @@ void uplink_free(struct uplink *uplink)
     uplink->phase = PHASE_STOPPED;
     uplink_leave_library(uplink); /* calls back on this thread: fills the mailbox */
     if (uplink_instance == uplink) {
-        MQTTAsync_setTraceCallback(NULL);
         uplink_read_mail(uplink);
         uplink_sweep(uplink);
         uplink_instance = NULL;
     }
     sd_event_source_disable_unref(uplink->timer);
     sd_event_source_disable_unref(uplink->mailbox_source);
+    uplink_leave_lookups(uplink);
     if (uplink->mailbox_ready)
         mailbox_done(&uplink->mailbox);
     sd_event_unref(uplink->event);
     uplink_slots_done(uplink);
+    free(uplink->targets);
     free(uplink->brokers);
     free(uplink->texts);
     free(uplink);

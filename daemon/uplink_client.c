@@ -189,7 +189,7 @@ static bool accept_text(void *context)
     return true;
 }
 
-void uplink_post_text(const char *text)
+static void post_text(const char *text)
 {
     char line[UPLINK_TEXT_MAX];
     struct uplink *uplink = uplink_instance;
@@ -224,7 +224,7 @@ static int on_tls_error(const char *line, size_t size, void *context)
 
     (void)context;
     uplink_tls_text(line, size, text);
-    uplink_post_text(text);
+    post_text(text);
     return 1;
 }
 

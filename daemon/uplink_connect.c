@@ -1,10 +1,14 @@
 /*
  * uplink_connect.c - the life of the connection
  *
- *   WAITING -> CONNECTING -> ONLINE -> (lost, or DROPPING by our own wish) -> WAITING
+ *   WAITING -> RESOLVING -> CONNECTING -> ONLINE -> (lost, or DROPPING by our own wish)
+ *           -> WAITING
+ *
+ * An address in the place of a host name needs no RESOLVING.
  *
  * There is one timer, and the phase says what it means: the next attempt, the
- * watchdog of an attempt or of a disconnect, the watchdog of the answers.
+ * watchdog of a name lookup, of an attempt or of a disconnect, the watchdog of
+ * the answers.
  */
 #include <inttypes.h>
 #include <stdio.h>
@@ -89,11 +93,15 @@ static bool was_good(const struct uplink *uplink)
 /* After a good connection the same broker, otherwise the next; a pause after each tour. */
 static uint64_t plan_attempt(struct uplink *uplink)
 {
+    struct uplink_target *target = &uplink->targets[uplink->broker];
+
     if (uplink->retry_at_once) {
         uplink->retry_at_once = false;
+        target->in_doubt = false;
         return 0;
     }
     if (was_good(uplink)) {
+        target->in_doubt = false;
         uplink->failed_attempts = 0;
         uplink->backoff_round = 0;
         return next_backoff(uplink);
@@ -181,9 +189,32 @@ static void next_epoch(void *context)
     uplink->epoch++;
 }
 
-void uplink_connect(struct uplink *uplink)
+/* To the address, or to the host whose address the link seam knows. */
+static void begin_attempt(struct uplink *uplink)
 {
     char reason[UPLINK_TEXT_MAX];
+
+    uplink_set_phase(uplink, PHASE_CONNECTING);
+    set_timer_in(uplink, uplink->settings.connect_timeout_ms + UPLINK_GRACE_MS);
+    if (!uplink_client_connect(uplink, reason))
+        uplink_end_connection(uplink, reason);
+}
+
+static void begin_resolving(struct uplink *uplink)
+{
+    char reason[UPLINK_TEXT_MAX];
+
+    uplink_set_phase(uplink, PHASE_RESOLVING);
+    set_timer_in(uplink, uplink->settings.connect_timeout_ms);
+    int r = uplink_resolve(uplink);
+    if (r < 0) {
+        (void)snprintf(reason, sizeof(reason), "cannot begin a name lookup: %s", strerror(-r));
+        uplink_end_connection(uplink, reason);
+    }
+}
+
+void uplink_connect(struct uplink *uplink)
+{
     bool is_tls = uplink_uri_is_tls(uplink->brokers[uplink->broker]);
 
     if (uplink->must_destroy || uplink->client_is_tls != is_tls)
@@ -198,9 +229,22 @@ void uplink_connect(struct uplink *uplink)
     uplink->unanswered = 0;
     uplink->foreign_text[0] = '\0';
     uplink->drop_reason[0] = '\0';
-    uplink_set_phase(uplink, PHASE_CONNECTING);
-    set_timer_in(uplink, uplink->settings.connect_timeout_ms + UPLINK_GRACE_MS);
-    if (!uplink_client_connect(uplink, reason))
+    uplink_host_of(uplink->brokers[uplink->broker], uplink->host);
+    if (uplink_host_is_address(uplink->host))
+        begin_attempt(uplink);
+    else
+        begin_resolving(uplink);
+}
+
+void uplink_on_lookup(struct uplink *uplink, struct uplink_lookup *lookup)
+{
+    char reason[UPLINK_TEXT_MAX];
+
+    if (!uplink_lookup_is_wanted(uplink, lookup))
+        uplink_keep_lookup(uplink, lookup);
+    else if (uplink_use_lookup(uplink, lookup, reason))
+        begin_attempt(uplink);
+    else
         uplink_end_connection(uplink, reason);
 }
 
@@ -254,6 +298,10 @@ static void on_due(struct uplink *uplink)
     switch (uplink->phase) {
     case PHASE_WAITING:
         uplink_connect(uplink);
+        break;
+    case PHASE_RESOLVING:
+        uplink_explain_slow_lookup(uplink, reason);
+        uplink_end_connection(uplink, reason);
         break;
     case PHASE_CONNECTING:
         (void)snprintf(reason, sizeof(reason), "no connection within %" PRIu64 " s",

@@ -54,7 +54,7 @@ DOORS = {
     "systemd/sd-daemon.h": ["daemon/service.c"],
     "systemd/sd-journal.h": ["daemon/service.c"],
     "systemd/sd-event.h": ["daemon/*"],
-    "pthread.h": ["daemon/mailbox.*", "daemon/paho_link.c"],
+    "pthread.h": ["daemon/mailbox.*", "daemon/paho_link.c", "daemon/uplink_resolve.c"],
     "mosquitto.h": ["cli/*"],
     "jansson.h": ["cli/*"],
 }

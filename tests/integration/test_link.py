@@ -13,6 +13,7 @@ from broker import Certificates, Link, Mosquitto  # noqa: E402
 from fake_broker import FakeBroker  # noqa: E402
 from gateway import Gateway, check_audit  # noqa: E402
 from mqtt import Subscriber  # noqa: E402
+from name_server import NameServers  # noqa: E402
 from tap import case, check, cleanup, equal, run_all, wait_for  # noqa: E402
 
 
@@ -413,6 +414,69 @@ def a_broker_that_never_answers_the_connect_is_given_up_and_tried_again():
     broker = fake_broker(silent=True)
     gateway = Gateway(broker.url, uplink={"connect_timeout": "1s"}).start()
     wait_refused(gateway)
+    gateway.stop()
+
+
+# Name servers
+
+
+def last_error(gateway):
+    return gateway.status().get("link", {}).get("last_error") or ""
+
+
+@case
+def a_silent_name_server_delays_no_acknowledgement_and_no_stop():
+    servers = NameServers()
+    gateway = Gateway("tcp://broker.test:1883").start(wrap=servers.wrap())
+    client = gateway.client(5, timeout=60)
+    worst = 0
+    # The resolver asks for two kinds of address every 5 s: several attempts end while it waits.
+    while not (last_error(gateway) and len(servers.asked) >= 5):
+        began = time.monotonic()
+        client.publish_wait("plant/t", b"x")
+        worst = max(worst, time.monotonic() - began)
+        check(worst < 1, "a PUBACK in seconds", worst)
+    equal(last_error(gateway), "name resolution of broker.test takes longer than 2 s: "
+                               "look at the name servers")
+    check("reason=\"name resolution of broker.test takes longer than 2 s" in gateway.log(),
+          "the log says so", gateway.log())
+    gateway.stop(5)
+
+
+@case
+def a_stop_does_not_wait_for_a_silent_name_server():
+    servers = NameServers()
+    gateway = Gateway("tcp://broker.test:1883").start(wrap=servers.wrap())
+    wait_for(lambda: servers.asked, 10, "a question to the name server")
+    gateway.stop(5)
+
+
+@case
+def the_link_comes_up_once_the_name_server_answers():
+    servers = NameServers("timeout:1")
+    broker = Mosquitto().start()
+    far = far_side(broker)
+    gateway = Gateway("tcp://broker.test:%d" % broker.port)
+    gateway.start(wrap=servers.wrap())
+    wait_for(lambda: last_error(gateway), 10, "a last_error")
+    publish(gateway, numbered(0, 10))
+    servers.answer("127.0.0.1")
+    gateway.wait_link()
+    equal(gateway.status()["link"]["broker"], "tcp://broker.test:%d" % broker.port, "broker")
+    wait_all(far, numbered(0, 10))
+    gateway.stop()
+
+
+@case
+def a_broker_whose_address_changed_is_found_again():
+    servers = NameServers()
+    servers.answer("127.0.0.2")
+    broker = Mosquitto().start()
+    gateway = Gateway("tcp://broker.test:%d" % broker.port)
+    gateway.start(wrap=servers.wrap())
+    wait_for(lambda: last_error(gateway), 10, "a last_error")
+    servers.answer("127.0.0.1")
+    gateway.wait_link()
     gateway.stop()
 
 

@@ -18,6 +18,7 @@
 #include <MQTTAsync.h>
 #include <arpa/inet.h>
 #include <errno.h>
+#include <netdb.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -48,6 +49,7 @@ int __wrap_Thread_signal_cond(void *condition) __attribute__((weak));
 int __wrap_Thread_wait_cond(void *condition, int timeout_ms) __attribute__((weak));
 void __wrap_connect(void) __attribute__((weak));
 void __wrap_getsockopt(void) __attribute__((weak));
+void __wrap_getaddrinfo(void) __attribute__((weak));
 
 /* Of Paho's headers that are not installed. */
 struct paho_heap {
@@ -169,6 +171,7 @@ static void each_call_goes_to_its_replacement(void **state)
     assert_true(is_same(MQTTProtocol_startPublish, __wrap_MQTTProtocol_startPublish));
     assert_true(is_same((function)connect, __wrap_connect));
     assert_true(is_same((function)getsockopt, __wrap_getsockopt));
+    assert_true(is_same((function)getaddrinfo, __wrap_getaddrinfo));
 }
 
 static void the_heap_is_not_tracked(void **state)
@@ -203,6 +206,47 @@ static void a_network_that_cannot_be_reached_says_so(void **state)
     begin_connect();
     assert_true(is_refused_within(PATIENCE_MS));
     assert_int_equal(paho_link_take_connect_error(), ENETUNREACH);
+}
+
+/* Where the link seam knows an address for a host name, Paho gets it; no name server is asked. */
+static void paho_gets_the_address_that_is_known_for_a_host(void **state)
+{
+    struct addrinfo hints = {.ai_socktype = SOCK_STREAM};
+    struct addrinfo *list = NULL;
+    char text[64];
+
+    (void)state;
+    paho_link_set_address("broker.invalid", "127.0.0.77");
+    assert_int_equal(getaddrinfo("broker.invalid", NULL, &hints, &list), 0);
+    assert_null(list->ai_next);
+    assert_int_equal(getnameinfo(list->ai_addr, list->ai_addrlen, text, sizeof(text), NULL, 0,
+                                 NI_NUMERICHOST),
+                     0);
+    assert_string_equal(text, "127.0.0.77");
+    freeaddrinfo(list);
+
+    find_refusing_port();
+    long port = strtol(strrchr(fixture.uri, ':') + 1, NULL, 10);
+    (void)snprintf(fixture.uri, sizeof(fixture.uri), "tcp://broker.invalid:%ld", port);
+    begin_connect();
+    assert_true(is_refused_within(PATIENCE_MS));
+    if (!uplink_build_lacks())
+        assert_int_equal(paho_link_take_connect_error(), ECONNREFUSED);
+}
+
+/* "localhost" would be found; an address needs no lookup. */
+static void no_name_but_the_known_one_is_looked_up_for_paho(void **state)
+{
+    struct addrinfo *list = NULL;
+
+    (void)state;
+    need_seam("where the name service's modules may ask for others");
+    paho_link_set_address("broker.invalid", "127.0.0.77");
+    assert_int_equal(getaddrinfo("localhost", NULL, NULL, &list), EAI_NONAME);
+    assert_int_equal(getaddrinfo("::1", NULL, NULL, &list), 0);
+    freeaddrinfo(list);
+    assert_int_equal(paho_link_ask_resolver("localhost", NULL, &list), 0);
+    freeaddrinfo(list);
 }
 
 /*
@@ -259,6 +303,8 @@ int main(void)
         link_test(the_heap_is_not_tracked),
         link_test(a_refused_connection_says_why),
         link_test(a_network_that_cannot_be_reached_says_so),
+        link_test(paho_gets_the_address_that_is_known_for_a_host),
+        link_test(no_name_but_the_known_one_is_looked_up_for_paho),
     };
 
     return cmocka_run_group_tests(tests, setup_library, NULL);
