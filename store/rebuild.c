@@ -1112,6 +1112,7 @@ static int read_all(struct rebuild *rebuild)
     int r = measure(rebuild);
     if (r != 0)
         return r;
+    rebuild->task->is_count_unknown = rebuild->lane_count == 0 && !rebuild->task->mark->is_known;
     if (!need_lane(rebuild, rebuild->lane_count > 0 ? rebuild->lanes[0].number : 0))
         return -EPROTO;
     learn_export(rebuild);

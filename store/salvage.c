@@ -112,17 +112,36 @@ int salvage_finish(int directory_fd, char *words)
     return take_place(directory_fd, words, name);
 }
 
+static bool ends_with(const char *name, const char *suffix)
+{
+    size_t length = strlen(name);
+    size_t end = strlen(suffix);
+    return length >= end && strcmp(name + length - end, suffix) == 0;
+}
+
+/* Each set once: by its database, or by its log where that is all there was and not the first
+ * that was moved. */
+static bool is_counted(int directory_fd, const char *name)
+{
+    char database[SPOOL_NAME_MAX];
+    if (strncmp(name, SPOOL_DAMAGED_PREFIX, strlen(SPOOL_DAMAGED_PREFIX)) != 0 ||
+        ends_with(name, "-shm"))
+        return false;
+    if (!ends_with(name, "-wal"))
+        return true;
+    (void)snprintf(database, sizeof database, "%.*s", (int)(strlen(name) - strlen("-wal")),
+                   name);
+    return !is_there(directory_fd, database) && !is_there(directory_fd, SALVAGED_NAME);
+}
+
 unsigned salvage_count_damaged(int directory_fd)
 {
     int fd = openat(directory_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     DIR *folder = fd >= 0 ? fdopendir(fd) : NULL;
     unsigned count = 0;
     const struct dirent *entry;
-    while (folder && (entry = readdir(folder)) != NULL) {
-        const char *name = entry->d_name;
-        count += strncmp(name, SPOOL_DAMAGED_PREFIX, strlen(SPOOL_DAMAGED_PREFIX)) == 0 &&
-                 !strstr(name, "-wal") && !strstr(name, "-shm");
-    }
+    while (folder && (entry = readdir(folder)) != NULL)
+        count += is_counted(directory_fd, entry->d_name);
     if (folder)
         (void)closedir(folder);
     else if (fd >= 0)
@@ -292,6 +311,8 @@ static int make(int directory_fd, struct rebuild_task *task, char *words)
     struct pages pages;
     bool is_foreign = false;
     int r = open_image(directory_fd, task->mark, &pages);
+    if (r < 0)
+        (void)snprintf(words, SPOOL_WORDS_MAX, "spool.db: %s", strerror(-r));
     if (r != 0)
         return r;
     task->pages = &pages;
@@ -316,8 +337,11 @@ int salvage(int directory_fd,
     struct rebuild_task task = {.options = options, .history = history, .mark = &mark};
     *words = '\0';
     int r = salvage_finish(directory_fd, words);
-    if (r == 0)
+    if (r == 0) {
         r = mark_read(directory_fd, &mark);
+        if (r < 0)
+            (void)snprintf(words, SPOOL_WORDS_MAX, MARK_NAME ": %s", strerror(-r));
+    }
     if (r == 0)
         r = make(directory_fd, &task, words);
     if (r == 0)
@@ -330,5 +354,6 @@ int salvage(int directory_fd,
         return r;
     ret->salvaged = task.salvaged;
     ret->damaged = task.damaged;
+    ret->is_count_unknown = task.is_count_unknown;
     return 0;
 }

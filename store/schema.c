@@ -59,10 +59,13 @@ int schema_check(sqlite3 *db, int *ret_version)
         return rc;
     if (application_id != SPOOL_APPLICATION_ID || version < 1)
         return SQLITE_NOTADB;
-    if (version > SCHEMA_VERSION)
-        return SQLITE_SCHEMA;
     *ret_version = version;
-    return SQLITE_OK;
+    return version > SCHEMA_VERSION ? SQLITE_SCHEMA : SQLITE_OK;
+}
+
+int schema_known(void)
+{
+    return SCHEMA_VERSION;
 }
 
 static int apply_migrations(sqlite3 *db, int version)
@@ -212,8 +215,10 @@ int schema_probe(int directory_fd, char *words)
     ssize_t size = pread(fd, header, sizeof header, 0);
     int r = size < 0 ? -errno : 0;
     (void)close(fd); /* only read from */
-    if (r < 0)
+    if (r < 0) {
+        (void)snprintf(words, SPOOL_WORDS_MAX, "spool.db: %s", strerror(-r));
         return r;
+    }
     if (size == HEADER_BYTES && is_our_header(header))
         return 0;
     (void)snprintf(words, SPOOL_WORDS_MAX,

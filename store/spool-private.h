@@ -191,7 +191,9 @@ void spool_end_scan(struct spool *spool);
 /* schema.c; the database is closed and left as it was unless 0 comes back */
 SPOOL_MUST_CHECK int schema_create(const char *directory, int directory_fd, char *words);
 SPOOL_MUST_CHECK int schema_probe(int directory_fd, char *words);
+/* SQLITE_SCHEMA: it is newer than schema_known(). */
 SPOOL_MUST_CHECK int schema_check(sqlite3 *db, int *ret_version);
+int schema_known(void);
 SPOOL_MUST_CHECK int schema_migrate(sqlite3 *db, int version);
 /* Tables in a database that is new. */
 SPOOL_MUST_CHECK int schema_lay_out(sqlite3 *db);

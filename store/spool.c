@@ -233,8 +233,6 @@ static int connect_database(struct spool *spool, const char *directory, int flag
 static int open_result(struct spool *spool, int sqlite_rc)
 {
     switch (sqlite_rc & 0xff) {
-    case SQLITE_SCHEMA:
-        return spool_fail(spool, SPOOL_E_NEWER, "written by a newer version of the program");
     case SQLITE_ERROR:
     case SQLITE_CORRUPT:
     case SQLITE_NOTADB:
@@ -342,6 +340,10 @@ static int prepare(struct spool *spool)
 {
     int version = 0;
     int rc = schema_check(spool->db, &version);
+    if (rc == SQLITE_SCHEMA)
+        return spool_fail(spool, SPOOL_E_NEWER,
+                          "spool.db has schema version %d, this program knows %d", version,
+                          schema_known());
     if (rc == SQLITE_OK)
         rc = configure(spool);
     if (rc == SQLITE_OK && !spool->is_reader) {
@@ -412,8 +414,9 @@ static int load(struct spool *spool, const struct spool_options *options)
 static int probe(struct spool *spool, struct mark *ret_mark)
 {
     int r = mark_read(spool->directory_fd, ret_mark);
-    if (r == 0)
-        r = schema_probe(spool->directory_fd, spool->words);
+    if (r < 0)
+        return spool_fail(spool, r, MARK_NAME ": %s", strerror(-r));
+    r = schema_probe(spool->directory_fd, spool->words);
     if (r == SPOOL_E_ABSENT && ret_mark->last_id > 0)
         return spool_fail(spool, SPOOL_E_DAMAGED,
                           "spool.db is missing, and ids up to %llu were given out",
@@ -482,6 +485,8 @@ static int end_open(struct spool *spool, int r, struct spool **ret)
         *ret = spool;
         return 0;
     }
+    if (r < 0 && spool->words[0] == '\0')
+        (void)snprintf(spool->words, sizeof spool->words, "%s", strerror(-r));
     memcpy(open_words, spool->words, sizeof open_words);
     spool_close(spool);
     return r == -EBADMSG ? SPOOL_E_DAMAGED : r;

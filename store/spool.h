@@ -250,6 +250,8 @@ struct spool_salvage {
                                       neither was left */
     uint64_t salvaged;             /* messages that go on */
     uint64_t damaged;              /* those that do not: each has its record now */
+    bool is_count_unknown; /* neither the counters nor the mark could be read: of how many there
+                              were besides, nothing is known */
 };
 
 /*
@@ -315,8 +317,10 @@ void spool_set_disk_reserve(struct spool *spool, uint64_t disk_reserve);
 /*
  * spool_append() - store one message in the open batch
  * @message: borrowed; everything is copied before return
- * @ret_id:  set on success, never 0; strictly increasing, never reused, not
- *           even after the spool was empty or the batch was rolled back
+ * @ret_id:  set on success, never 0; strictly increasing, not given out again
+ *           while the spool is open, even if the batch is lost. Once committed
+ *           it is never given out again; one that a lost batch had may be after
+ *           the next open, for nobody was told of it
  *
  * Opens the batch when none is open. Durable only after the next successful
  * spool_commit(); until then the caller must not acknowledge the message to
@@ -484,7 +488,8 @@ SPOOL_MUST_CHECK int spool_each_record(struct spool *spool,
 
 /* What a finding of spool_check() is about. */
 enum spool_part {
-    SPOOL_PART_DATABASE, /* pages, messages, commits that are missing */
+    SPOOL_PART_DATABASE, /* pages, commits that are missing */
+    SPOOL_PART_MESSAGE,  /* one that reads and is not what was stored */
     SPOOL_PART_LEDGER,
     SPOOL_PART_IDS,
     SPOOL_PART_OUTCOMES,
@@ -495,6 +500,7 @@ typedef void spool_finding_fn(void *context, enum spool_part part, const char *t
  * spool_check() - look at everything: pages, messages, ledger, ids, outcomes
  * @fn: told of each finding, in words
  *
+ * What comes of reads that failed is no finding: the damage is told, once.
  * For a reader only. Takes as long as reading the whole database takes.
  * Return: 0, whatever was found; negative errno: it could not be checked.
  */

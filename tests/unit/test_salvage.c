@@ -335,6 +335,7 @@ static void a_sound_spool_is_salvaged_without_any_loss(void **state)
     assert_int_equal(spool_salvage(&f->options, NULL, &salvage), 0);
     assert_int_equal(salvage.salvaged, MESSAGES - ENDED);
     assert_int_equal(salvage.damaged, 0);
+    assert_false(salvage.is_count_unknown);
     assert_true(keep_aside(f, &salvage) > 0);
     assert_int_equal(spool_count_damaged(f->directory), 1);
     open_spool(f);
@@ -361,6 +362,7 @@ static void garbage_instead_of_a_database_is_moved_aside(void **state)
     assert_int_equal(fclose(file), 0);
     struct spool_salvage salvage = must_salvage(f);
     assert_int_equal(salvage.salvaged, 0);
+    assert_true(salvage.is_count_unknown); /* no mark either: all may be lost */
     assert_int_equal(keep_aside(f, &salvage), 19);
     assert_int_equal(ledger_of(f).spooled, 0);
 }
@@ -381,6 +383,8 @@ static void a_database_that_is_gone_is_not_taken_for_a_new_spool(void **state)
     assert_int_equal(salvage.salvaged, 0);
     assert_int_equal(salvage.damaged, MESSAGES - ENDED);
     assert_string_equal(salvage.moved_to, ""); /* there was nothing to move */
+    assert_int_equal(spool_count_damaged(f->directory), 0);
+    assert_false(salvage.is_count_unknown);
     assert_int_equal(spool_last_seq(f->spool), MESSAGES);
     assert_int_equal(records_of(f, MESSAGES).count, 1);
     check_whole(f, ENDED, MESSAGES);
@@ -393,7 +397,9 @@ static void a_database_gone_with_its_log_left_is_salvaged_from_the_log(void **st
     char path[160];
     path_of(f->directory, "spool.db", path);
     assert_int_equal(unlink(path), 0);
-    (void)must_salvage(f);
+    struct spool_salvage salvage = must_salvage(f);
+    assert_string_not_equal(salvage.moved_to, "");
+    assert_int_equal(spool_count_damaged(f->directory), 1); /* its log is one, too */
     check_whole(f, ENDED, MESSAGES);
 }
 

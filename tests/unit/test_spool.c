@@ -559,9 +559,33 @@ static void a_newer_schema_is_refused(void **state)
     close_spool(f);
     tamper(f, "PRAGMA user_version = 99");
     check_refused(f, SPOOL_E_NEWER);
+    assert_string_equal(spool_open_error(),
+                        "spool.db has schema version 99, this program knows 2");
     tamper(f, "PRAGMA user_version = 2");
     open_spool(f);
     assert_int_equal(ledger_of(f).spooled, 1);
+}
+
+static void check_words_of_what_cannot_be_read(struct fixture *f, const char *name)
+{
+    char path[128], words[64];
+    (void)snprintf(path, sizeof path, "%s/%s", f->directory, name);
+    (void)snprintf(words, sizeof words, "%s: Is a directory", name);
+    assert_int_equal(mkdir(path, 0700), 0);
+    assert_int_equal(spool_open(&f->options, &f->spool), -EISDIR);
+    assert_string_equal(spool_open_error(), words);
+    assert_int_equal(spool_open_reader(f->directory, &f->spool), -EISDIR);
+    assert_string_equal(spool_open_error(), words);
+}
+
+static void what_cannot_be_read_is_named(void **state)
+{
+    struct fixture *f = *state;
+    struct spool_salvage salvage;
+    check_words_of_what_cannot_be_read(f, "spool.db");
+    check_words_of_what_cannot_be_read(f, "spool.mark");
+    assert_int_equal(spool_salvage(&f->options, NULL, &salvage), -EISDIR);
+    assert_string_equal(spool_open_error(), "spool.mark: Is a directory");
 }
 
 /* A database of the first schema is migrated; what it holds has no sum and is believed. */
@@ -1107,6 +1131,7 @@ int main(void)
         ON_FOLDER(an_empty_file_and_a_lost_database_are_damage),
         ON_FOLDER(a_foreign_database_is_damage),
         ON_FOLDER(a_newer_schema_is_refused),
+        ON_FOLDER(what_cannot_be_read_is_named),
         ON_FOLDER(a_spool_of_the_first_schema_is_migrated_and_drained),
         ON_FOLDER(a_message_that_changed_on_disk_is_damaged_and_not_handed_out),
         ON_FOLDER(a_missing_table_or_a_wrong_ledger_is_damage),
