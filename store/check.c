@@ -23,6 +23,8 @@ struct check {
     struct spool *spool;
     spool_finding_fn *fn;
     void *context;
+    bool damaged;    /* told of */
+    bool ends_known; /* the two that follow were read */
     uint64_t last_id;
     uint64_t last_seq;
 };
@@ -40,7 +42,7 @@ find(const struct check *check, enum spool_part part, const char *format, ...)
 
 typedef void row_fn(struct check *check, sqlite3_stmt *stmt);
 
-/* Damage is a finding, not a failure. */
+/* Damage is a finding, not a failure. One bad page fails many reads and is told of once. */
 static int each_row(struct check *check, const char *sql, row_fn *fn)
 {
     sqlite3_stmt *stmt = NULL;
@@ -50,11 +52,13 @@ static int each_row(struct check *check, const char *sql, row_fn *fn)
             fn(check, stmt);
     }
     int r = 0;
-    if (rc == SQLITE_CORRUPT || rc == SQLITE_NOTADB)
+    if (rc != SQLITE_CORRUPT && rc != SQLITE_NOTADB) {
+        r = spool_result(check->spool, rc);
+    } else if (!check->damaged) {
+        check->damaged = true;
         find(check, SPOOL_PART_DATABASE, "the database is damaged: %s",
              sqlite3_errmsg(check->spool->db));
-    else
-        r = spool_result(check->spool, rc);
+    }
     (void)sqlite3_finalize(stmt); /* repeats the error of the step */
     return r;
 }
@@ -74,8 +78,10 @@ static unsigned long long shown(sqlite3_stmt *stmt, int column)
 static void look_at_page(struct check *check, sqlite3_stmt *stmt)
 {
     const char *text = (const char *)sqlite3_column_text(stmt, 0);
-    if (text && strcmp(text, "ok") != 0)
-        find(check, SPOOL_PART_DATABASE, "the database is damaged: %.300s", text);
+    if (!text || strcmp(text, "ok") == 0)
+        return;
+    check->damaged = true;
+    find(check, SPOOL_PART_DATABASE, "the database is damaged: %.300s", text);
 }
 
 static struct spool_bytes column(sqlite3_stmt *stmt, int index)
@@ -99,7 +105,7 @@ static void look_at_message(struct check *check, sqlite3_stmt *stmt)
     };
     if (sqlite3_column_int64(stmt, 9) == (int64_t)sum_of(&facts))
         return;
-    find(check, SPOOL_PART_DATABASE, "message %llu is not what was stored",
+    find(check, SPOOL_PART_MESSAGE, "message %llu is not what was stored",
          (unsigned long long)((uint64_t)facts.key & SPOOL_ID_MAX));
 }
 
@@ -118,35 +124,38 @@ static int look_at_messages(struct check *check)
 
 /* ---- the ledger ---- */
 
+static void look_at_ends(struct check *check, sqlite3_stmt *stmt)
+{
+    check->ends_known = true;
+    check->last_id = number(stmt, 0);
+    check->last_seq = number(stmt, 1);
+}
+
 static void look_at_lane(struct check *check, sqlite3_stmt *stmt)
 {
     const char *name = (const char *)sqlite3_column_text(stmt, 0);
     uint64_t accepted = number(stmt, 1);
     uint64_t accounted = number(stmt, 2);
-    if (number(stmt, 5) > check->last_id)
-        check->last_id = number(stmt, 5);
-    if (number(stmt, 6) > check->last_seq)
-        check->last_seq = number(stmt, 6);
     if (accepted != accounted)
         find(check, SPOOL_PART_LEDGER,
              "the ledger of lane \"%.64s\" does not balance: %llu accepted, %llu accounted for",
              name, (unsigned long long)accepted, (unsigned long long)accounted);
-    if (number(stmt, 3) != number(stmt, 7))
+    if (number(stmt, 3) != number(stmt, 6))
         find(check, SPOOL_PART_LEDGER, "lane \"%.64s\" counts %llu messages and holds %llu",
-             name, shown(stmt, 3), shown(stmt, 7));
-    else if (number(stmt, 4) != number(stmt, 8))
+             name, shown(stmt, 3), shown(stmt, 6));
+    else if (number(stmt, 4) != number(stmt, 7))
         find(check, SPOOL_PART_LEDGER, "lane \"%.64s\" counts %llu bytes and holds %llu", name,
-             shown(stmt, 4), shown(stmt, 8));
-    if (number(stmt, 9) > number(stmt, 5))
+             shown(stmt, 4), shown(stmt, 7));
+    if (number(stmt, 8) > number(stmt, 5))
         find(check, SPOOL_PART_LEDGER,
              "lane \"%.64s\" holds message %llu, but ids were given out up to %llu only", name,
-             shown(stmt, 9), shown(stmt, 5));
+             shown(stmt, 8), shown(stmt, 5));
 }
 
 static const char lanes_sql[] =
     "SELECT name, accepted,"
     " delivered + evicted + expired + rejected + dropped + damaged + messages, messages, bytes,"
-    " last_id, last_seq, coalesce(n, 0), coalesce(b, 0), coalesce(i, 0) FROM lane LEFT JOIN"
+    " last_id, coalesce(n, 0), coalesce(b, 0), coalesce(i, 0) FROM lane LEFT JOIN"
     " (SELECT key >> 48 AS l, count(*) AS n, sum(charge) AS b, max(key & 0xffffffffffff) AS i"
     " FROM message GROUP BY 1) ON l = number";
 
@@ -158,7 +167,9 @@ static void look_at_stray(struct check *check, sqlite3_stmt *stmt)
 
 static int look_at_ledger(struct check *check)
 {
-    int r = each_row(check, lanes_sql, look_at_lane);
+    int r = each_row(check, "SELECT max(last_id), max(last_seq) FROM lane", look_at_ends);
+    if (r == 0)
+        r = each_row(check, lanes_sql, look_at_lane);
     if (r == 0)
         r = each_row(check,
                      "SELECT key >> 48, count(*) FROM message"
@@ -264,6 +275,8 @@ static void compare_with_mark(const struct check *check, const struct mark *mark
 {
     if (mark->is_suspect)
         find(check, SPOOL_PART_DATABASE, "the daemon met damage when it was last at work");
+    if (!check->ends_known)
+        return;
     if (mark->last_id > check->last_id || mark->last_seq > check->last_seq)
         find(
             check, SPOOL_PART_DATABASE,
@@ -288,7 +301,7 @@ static int look_at_all(struct check *check)
         r = look_at_ledger(check);
     if (r == 0)
         r = look_at_ids(check);
-    if (r == 0)
+    if (r == 0 && check->ends_known)
         r = look_at_outcomes(check);
     if (r == 0)
         compare_with_mark(check, &mark);

@@ -100,8 +100,8 @@ def a_sound_spool_is_well_whatever_is_exported():
 def it_says_so_in_json_too():
     found = json.loads(Spool().check("--json").stdout)
     equal(found, {"verdict": "sound", "running": False, "audit_checked": True, "messages": 3,
-                  "last_seq": 7, "exported_seq": 5, "damaged_files": 0, "findings": 0,
-                  "finding_list": []})
+                  "last_seq": 7, "exported_seq": 5, "audit_first_seq": 1, "audit_last_seq": 5,
+                  "damaged_files": 0, "findings": 0, "finding_list": []})
 
 
 @case
@@ -116,6 +116,22 @@ def what_is_said_of_the_audit_file_is_of_one_that_was_compared():
             os.unlink(spool.path(name))
     page = spool.check().out
     check("what it holds is not known" in page and " 0 messages" not in page, "it", page)
+
+
+@case
+def what_is_in_the_audit_file_is_counted_there():
+    spool = Spool(exported=7)
+    spool.tamper("UPDATE spool SET exported_seq = 5")  # the sync was, its commit is to come
+    done = spool.check()
+    well(done)
+    check("7, up to 7 in the audit file" in done.out, "the page", done.out)
+    with open(spool.config) as seen:
+        text = seen.read()
+    with open(spool.config, "w") as out:
+        out.write(text.replace(spool.audit, ""))
+    done = spool.check()
+    well(done)
+    check("no audit file is written" in done.out, "the page", done.out)
 
 
 @case
@@ -187,6 +203,45 @@ def an_overwritten_page_is_found():
     check("database" in spool.finds("damaged", "journalctl -k"), "the part")
 
 
+def roots(spool):
+    """The root page of each table and index, all of the log being in the database."""
+    with contextlib.closing(sqlite3.connect(spool.path())) as database:
+        database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        return dict(database.execute("SELECT name, rootpage FROM sqlite_schema"))
+
+
+@case
+def damage_is_told_once_and_nothing_is_concluded_from_what_did_not_read():
+    for table in roots(Spool()):
+        spool = Spool()
+        page = roots(spool)[table]
+        with open(spool.path(), "r+b") as out:
+            out.seek((page - 1) * PAGE)
+            out.write(random.Random(5).randbytes(PAGE))
+        done = spool.check("--json")
+        equal((done.returncode, done.err), (FINDINGS, ""), "with a bad page of %s" % table)
+        found = json.loads(done.stdout)["finding_list"]
+        texts = [entry["text"] for entry in found]
+        equal(len(texts), len(set(texts)), "one line came twice, of %r" % texts)
+        equal({entry["part"] for entry in found}, {"database"}, "parts, of %r" % texts)
+        check(not [text for text in texts if "missing" in text or "come to" in text],
+              "a bad page of %s" % table, texts)
+        check(" 0 messages" not in spool.check().out, "a figure that was not read",
+              spool.check().out)
+
+
+@case
+def what_to_do_is_told_of_a_daemon_that_is_stopped():
+    spool = Spool()
+    with open(spool.path(), "w") as out:
+        out.write("garbage")
+    spool.finds("then start the daemon")
+    spool = Spool()
+    spool.tamper("UPDATE lane SET accepted = accepted + 1")
+    page = spool.check().out
+    check("then start the daemon" in page and "restart" not in page, "it does not run", page)
+
+
 @case
 def garbage_instead_of_a_database_is_found():
     spool = Spool()
@@ -221,7 +276,9 @@ def the_database_of_another_program_is_found():
 def a_changed_payload_is_found():
     spool = Spool()
     spool.tamper("UPDATE message SET payload = CAST('21.6' AS BLOB) WHERE key = 9")
-    equal(spool.finds("message 9 is not what was stored"), {"database"})
+    equal(spool.finds("message 9 is not what was stored", "nothing to do for it",
+                      "recorded as damaged and not sent"), {"database"})
+    check("start the daemon" not in spool.check().out, "it does not salvage for that", "")
 
 
 @case
@@ -314,6 +371,49 @@ def an_audit_file_that_is_gone_is_found():
     spool = Spool(exported=0)
     os.unlink(spool.audit)
     well(spool.check())
+
+
+@case
+def what_is_in_the_way_of_the_audit_file_is_found():
+    for make in (os.mkdir, os.mkfifo):
+        spool = Spool()
+        os.unlink(spool.audit)
+        make(spool.audit)
+        equal(spool.finds("the audit file is not there", "3 messages"), {"audit"})
+        spool.tamper("UPDATE lane SET accepted = accepted + 1")
+        equal(spool.finds("does not balance"), {"audit", "ledger"})
+
+
+@case
+def many_problems_of_the_audit_file_are_counted_and_each_is_shown_once():
+    spool = Spool(exported=7)
+    with open(spool.audit) as seen:
+        lines = seen.readlines()
+    with open(spool.audit, "w") as out:
+        out.writelines(lines[:5] + ["no line %d\n" % n for n in range(60)] + lines[5:])
+    page = spool.check().out
+    shown = [line for line in page.splitlines() if "audit.jsonl:" in line]
+    equal((len(shown), len(set(shown))), (20, 20), "lines shown, of %s" % page)
+    check("60 finding(s)" in page and "and 40 more" in page, "the counts", page)
+
+
+@case
+def a_start_that_nothing_rotated_explains_is_noted():
+    spool = Spool(exported=7)
+    with open(spool.audit) as seen:
+        lines = seen.readlines()
+    with open(spool.audit, "w") as out:
+        out.writelines(lines[4:])
+    done = spool.check()
+    well(done)
+    check("starts at seq 5, and no rotated one" in done.out, "the note", done.out)
+    equal(json.loads(spool.check("--json").out)["audit_first_seq"], 5, "audit_first_seq")
+    for name in ("audit.jsonl.2.gz", "audit.jsonl-20261101.gz", "audit.jsonl.1.xz"):
+        path = os.path.join(spool.folder, name)
+        with open(path, "w"):
+            pass
+        check("note" not in spool.check().out, "no note beside " + name, spool.check().out)
+        os.unlink(path)
 
 
 @case
