@@ -754,7 +754,10 @@ bool spool_has_work(const struct spool *spool)
 
 /* ---- commit ---- */
 
-/* How long a record is kept is counted from its end, so what ended since must not age either.
+/*
+ * How long a record is kept is counted from its end, so what ended since must not age either. All
+ * at once, for nothing on disk would tell which of them were moved already; once a boot, and of
+ * failures that are kept or wait for the export.
  */
 static int shift_new_records(struct spool *spool)
 {
