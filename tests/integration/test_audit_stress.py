@@ -363,6 +363,7 @@ def at_the_bound_it_refuses_and_takes_messages_again_when_the_file_is_back():
         old.publish("plant/t", b"x")
         equal(old.expect_closed(), None, "3.1.1 is closed without an acknowledgement")
     check(rig.says("reason=audit_waiting"), "the log says why")
+    wait_for(lambda: rig.gateway.status()["forecast"]["full_s"] == 0, 10, "a forecast of 0")
     page = rig.gateway.tool("status").stdout.decode()
     check("NOT WRITTEN" in page and "at most 1000" in page, "mqtt-spool status", page)
     os.mkdir(rig.folder)
