@@ -108,6 +108,14 @@ static const char *reason_text(int reason)
     return mosquitto_reason_string(reason);
 }
 
+/* What fills up there are the places of clients. */
+static const char *connack_text(int reason)
+{
+    return reason == MQTT_RC_QUOTA_EXCEEDED
+               ? "it has as many clients as it takes (listen.max_clients); try again"
+               : reason_text(reason);
+}
+
 static int64_t now_ms(void)
 {
     struct clock_reading reading;
@@ -262,7 +270,7 @@ static void on_connect(struct mosquitto *client,
     if (code != 0) {
         publisher->lost = true;
         fail(publisher, reason_exit_code(reason));
-        cli_error("the daemon refused the connection: %s (0x%02X)", reason_text(reason),
+        cli_error("the daemon refused the connection: %s (0x%02X)", connack_text(reason),
                   (unsigned)reason);
         return;
     }

@@ -399,6 +399,14 @@ def a_refused_connection_tells_its_reason():
 
 
 @case
+def a_daemon_with_too_many_clients_is_not_told_as_a_full_spool():
+    daemon = Scripted(lambda number, packet: b"", b"\0\x97\0")
+    done = daemon.publish("-t", "a", "-m", "x", wanted=TRY_AGAIN)
+    says(done, "refused the connection", "listen.max_clients", "0x97")
+    check("spool is full" not in done.err, "the cause", done.err)
+
+
+@case
 def silence_ends_at_the_timeout():
     daemon = Scripted(lambda number, packet: b"")
     says(daemon.publish("-t", "a", "-m", "x", "--timeout", "500ms", wanted=TRY_AGAIN), "--timeout")
