@@ -144,29 +144,27 @@ static int watch_mail(struct uplink *uplink)
 
 /* Settings. */
 
-static bool file_is_readable(const char *key, const char *path)
+static void look_at_file(const char *key, const char *path)
 {
     char quoted[UPLINK_TEXT_MAX];
 
     if (path[0] == '\0' || access(path, R_OK) == 0)
-        return true;
+        return;
     int error = errno;
-    log_error("uplink_file_unusable key=%s file=%s reason=\"%s\" remedy=\"name a file that the "
-              "daemon's user may read\"",
+    log_error("uplink_file_unusable key=%s file=%s reason=\"%s\" messages=kept "
+              "remedy=\"name a file that the daemon's user may read; it is looked for at each "
+              "attempt to connect\"",
               key, log_quote(quoted, sizeof(quoted), path, strlen(path)), strerror(error));
-    return false;
 }
 
-static bool files_are_readable(const struct uplink_settings *settings)
+/* What is not there cannot keep local programs from publishing, and may come later. */
+static void look_at_files(const struct uplink_settings *settings)
 {
-    bool password = file_is_readable("uplink.password_file", settings->password_file);
-    bool ca = file_is_readable("uplink.tls.ca_file", settings->ca_file);
-    bool cert = file_is_readable("uplink.tls.cert_file", settings->cert_file);
-    bool key = file_is_readable("uplink.tls.key_file", settings->key_file);
-    bool key_password =
-        file_is_readable("uplink.tls.key_password_file", settings->key_password_file);
-
-    return password && ca && cert && key && key_password; /* each is reported */
+    look_at_file("uplink.password_file", settings->password_file);
+    look_at_file("uplink.tls.ca_file", settings->ca_file);
+    look_at_file("uplink.tls.cert_file", settings->cert_file);
+    look_at_file("uplink.tls.key_file", settings->key_file);
+    look_at_file("uplink.tls.key_password_file", settings->key_password_file);
 }
 
 static bool uri_is_known(const char *uri)
@@ -196,7 +194,7 @@ static bool settings_are_usable(const struct uplink_settings *settings)
                   WINDOW_MAX);
         usable = false;
     }
-    return files_are_readable(settings) && usable;
+    return usable;
 }
 
 /* Every text of the settings that is copied, and where its copy belongs. */
@@ -319,6 +317,7 @@ int uplink_new(sd_event *event,
         return -EBUSY;
     if (!settings_are_usable(settings))
         return -EINVAL;
+    look_at_files(settings);
     struct uplink *uplink = calloc(1, sizeof(*uplink));
     if (!uplink)
         return -ENOMEM;

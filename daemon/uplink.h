@@ -108,8 +108,8 @@ struct uplink;
  * Blocks no signal and starts no thread; the caller has blocked the signals it
  * handles, for Paho's threads inherit the mask at the first connect.
  *
- * Return: 0; -EINVAL: the settings cannot work (a key file that is not there,
- * for instance), the reason was logged; other negative errno.
+ * Return: 0; -EINVAL: the settings cannot work, the reason was logged; other
+ * negative errno. A file that is not there is logged, and looked for at each attempt.
  */
 MUST_CHECK int uplink_new(sd_event *event,
                           const struct uplink_settings *settings,

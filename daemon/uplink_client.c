@@ -426,6 +426,19 @@ static int begin(struct uplink *uplink, struct attempt *attempt)
     return MQTTAsync_connect(uplink->client, &options);
 }
 
+/* Paho would only say that the TLS context failed. */
+static int find_files(const struct uplink_settings *settings, const char **ret_path)
+{
+    const char *const paths[] = {settings->ca_file, settings->cert_file, settings->key_file};
+
+    for (size_t i = 0; i < sizeof(paths) / sizeof(paths[0]); i++) {
+        *ret_path = paths[i];
+        if (paths[i][0] != '\0' && access(paths[i], R_OK) != 0)
+            return -errno;
+    }
+    return 0;
+}
+
 /* Secrets are read anew each time, so that a changed one needs no restart. */
 static int
 read_secrets(const struct uplink *uplink, struct attempt *attempt, const char **ret_path)
@@ -454,6 +467,8 @@ bool uplink_client_connect(struct uplink *uplink, char reason[static UPLINK_TEXT
         return false;
     }
     int r = read_secrets(uplink, attempt, &path);
+    if (r == 0 && uplink_uri_is_tls(uri))
+        r = find_files(&uplink->settings, &path);
     if (r < 0) {
         (void)snprintf(reason, UPLINK_TEXT_MAX, "cannot read %s: %s", path, strerror(-r));
     } else {

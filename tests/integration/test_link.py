@@ -2,6 +2,7 @@
 
 import collections
 import os
+import shutil
 import sys
 import time
 
@@ -287,6 +288,27 @@ def a_wrong_password_shows_in_the_status_and_is_never_printed():
     with open(path, "w") as out:
         out.write("s3cret\n")
     gateway.wait_link()
+    gateway.stop()
+
+
+@case
+def files_that_are_not_there_yet_keep_nobody_from_publishing():
+    certificates = Certificates()
+    broker = Mosquitto(tls=certificates, users={"gateway": "s3cret"}).start()
+    folder = processes.folder()
+    ca, password = os.path.join(folder, "ca.crt"), os.path.join(folder, "password")
+    gateway = Gateway("ssl://localhost:%d" % broker.port, uplink={
+        "username": "gateway", "password_file": password, "tls": {"ca_file": ca}}).start()
+    publish(gateway, numbered(0, 3))
+    check("uplink_file_unusable key=uplink.tls.ca_file" in gateway.log(), "the log names the key")
+    for path in (password, ca):
+        wait_for(lambda: path in gateway.status().get("link", {}).get("last_error", ""), 10,
+                 "last_error names " + path)
+        if path == password:
+            with open(password, "w") as out:
+                out.write("s3cret\n")
+    shutil.copy(certificates.ca, ca)
+    equal(gateway.wait_drained()["delivered"], 3)
     gateway.stop()
 
 

@@ -108,6 +108,7 @@ static void on_connect(struct broker_connection *connection, const struct packet
     broker->clean_start = connect.clean_start;
     broker->has_secret = frame->body.size > 6 &&
                          memcmp(frame->body.data + frame->body.size - 6, "secret", 6) == 0;
+    broker->asked++;
     if (broker->is_silent)
         return;
     say_connack(connection);

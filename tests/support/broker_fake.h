@@ -44,6 +44,7 @@ struct broker_fake {
     bool refuses_retain;
 
     unsigned accepted;
+    unsigned asked; /* CONNECTs, answered or not */
     unsigned connects;
     unsigned disconnects;
     unsigned publishes;
