@@ -363,8 +363,8 @@ def more_lanes_than_can_be_known_are_refused_by_hup_and_all_goes_on():
         publish(gateway, ["t/%d" % number for number in range(63)], client)
         taken.append("reload_partial" not in gateway.log())
     equal(taken, [True] * 4 + [False] * 2, "reloads that were taken")
-    check(re.search(r"reload_partial keys=lanes error=\"more than 256 lanes.* remedy=", gateway.log()),
-          "the log says why", gateway.log())
+    check(re.search(r"reload_partial keys=lanes error=\"more than 256 lanes.* remedy=",
+                    gateway.log()), "the log says why", gateway.log())
     seen = spooled(gateway)
     equal((len(seen), seen["l3-0"], seen["l0-0"]), (1 + 4 * 63, 3, 1), "lanes, as they were")
     gateway.stop()

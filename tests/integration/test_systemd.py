@@ -7,6 +7,7 @@ the journal arrives there. The machine is described in tests/support/machine.py.
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -463,7 +464,8 @@ def failures_reach_the_journal_with_fields_and_an_explanation():
     equal({name: seen.get(name) for name in wanted}, wanted, "fields")
     check(int(seen["MQTT_SPOOL_AGE_MS"]) >= 1000, "its age", seen)
     for name in ("MQTT_SPOOL_TIME", "MQTT_SPOOL_ACCEPTED"):
-        check(re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", seen.get(name, "")), name, seen)
+        check(re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", seen.get(name, "")),
+              name, seen)
     said = made.run("journalctl", "--catalog", "MESSAGE_ID=" + EXPIRED)
     check("Subject: Message 1 expired" in said and '"press-7"' in said, "the catalog's text", said)
     check("@" not in said.split("Subject:")[1], "a field that is not there", said)
