@@ -91,6 +91,7 @@ struct gateway {
     struct session_list owing;    /* with an acknowledgement that waits for the commit */
     struct session_list waiting;  /* with a PUBLISH that was not taken yet */
     struct session_list closed;   /* freed at the batch edge */
+    unsigned max_clients;   /* of the configuration, or less for want of descriptors */
     unsigned session_count; /* without the surplus */
     unsigned surplus_count; /* above max_clients, to be told so */
 
@@ -161,6 +162,8 @@ void gateway_note_locked(struct gateway *gateway, bool locked);
 void gateway_look_for_room(struct gateway *gateway);
 
 /* gateway_sessions.c */
+/* At the start and when max_clients has changed. */
+void gateway_fit_clients(struct gateway *gateway);
 int gateway_on_accept(void *owner, int fd, const struct peer *peer);
 void gateway_acknowledge(struct gateway *gateway);
 void gateway_refuse_owed(struct gateway *gateway, uint8_t code);

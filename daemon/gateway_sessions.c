@@ -11,11 +11,14 @@
  */
 #include <inttypes.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "gateway-private.h"
 #include "store/failpoint.h"
 
+/* For files and connections of our own, some 25 with a link that is made anew, and the surplus. */
+#define DESCRIPTORS_KEPT   64
 #define SURPLUS_MAX        16
 #define SURPLUS_CONNECT_MS 2000
 
@@ -38,9 +41,31 @@ static void warn_client(struct gateway *gateway, const char *what, const struct 
                     (int)peer->uid, (int)peer->pid, suppressed);
 }
 
+/*
+ * Clients must not take what the daemon needs to do its work: without a descriptor there is no
+ * link, no status and no audit file. So there are fewer places where the limit is low, and the log
+ * says so once instead of all parts failing by turns.
+ */
+void gateway_fit_clients(struct gateway *gateway)
+{
+    unsigned wanted = gateway->config->listen.max_clients;
+    struct rlimit limit;
+
+    gateway->max_clients = wanted;
+    if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur >= wanted + DESCRIPTORS_KEPT)
+        return;
+    gateway->max_clients =
+        limit.rlim_cur > DESCRIPTORS_KEPT ? (unsigned)limit.rlim_cur - DESCRIPTORS_KEPT : 1;
+    log_warning("clients_limited max_clients=%u served=%u descriptors=%u remedy=\"set "
+                "LimitNOFILE=%u (systemctl edit mqtt-spoold) or the hard limit of ulimit -n, or "
+                "lower listen.max_clients\"",
+                wanted, gateway->max_clients, (unsigned)limit.rlim_cur,
+                wanted + DESCRIPTORS_KEPT);
+}
+
 static bool is_crowded(const struct gateway *gateway)
 {
-    return gateway->session_count >= gateway->config->listen.max_clients;
+    return gateway->session_count >= gateway->max_clients;
 }
 
 static void count_session(struct gateway *gateway, struct session_links *links, bool surplus)

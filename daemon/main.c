@@ -9,6 +9,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sysexits.h>
 #include <systemd/sd-event.h>
 
@@ -148,6 +149,18 @@ static int prepare_signals(void)
     return 0;
 }
 
+/* A shell gives 1,024 and lets us take more; libraries that could only count to 1,024, with
+ * select(), are not used. What the clients then have of it is gateway_fit_clients()'s. */
+static void prepare_descriptors(void)
+{
+    struct rlimit limit;
+
+    if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
+        return;
+    limit.rlim_cur = limit.rlim_max;
+    (void)setrlimit(RLIMIT_NOFILE, &limit); /* fails: then fewer clients are served */
+}
+
 static int add_signals(sd_event *event, struct program *program)
 {
     int r = sd_event_add_signal(event, NULL, SIGTERM, on_stop, program);
@@ -204,6 +217,7 @@ static int run(struct program *program, struct config *config)
     int code = EXIT_FAILURE;
     int r = prepare_signals();
 
+    prepare_descriptors();
     if (r == 0)
         r = sd_event_default(&event);
     if (r >= 0)

@@ -366,6 +366,52 @@ def connected(gateway):
     return None
 
 
+def with_descriptors(soft, hard):
+    """For wrap=: what the shell, or LimitNOFILE=, allows the daemon."""
+    return ["sh", "-c", "ulimit -S -n %d && ulimit -H -n %d && exec \"$@\"" % (soft, hard), "sh"]
+
+
+@case
+def descriptors_for_its_own_work_are_kept_from_the_clients():
+    broker = Mosquitto().start()
+    gateway = Gateway(broker.url).start(wrap=with_descriptors(76, 76))
+    gateway.wait_link()
+    check("clients_limited max_clients=512 served=12 descriptors=76" in gateway.log(),
+          "the log says how many are served", gateway.log())
+    check("LimitNOFILE=576" in gateway.log(), "and what to do")
+    clients = [gateway.client(5, client_id="c%d" % number) for number in range(12)]
+    for _ in range(2):
+        crowd = [gateway.raw(5, client_id="late%d" % number) for number in range(40)]
+        wait_for(lambda: gateway.status()["producers"]["connected"] == 12, 10, "12 clients")
+        crowd[0].send(mqtt.connect_packet(5, "late0"))
+        equal(crowd[0].expect(mqtt.CONNACK).reason, 0x97, "reason for one too many")
+        # All there are, and the link and the audit file need new ones.
+        broker.restart()
+        with contextlib.suppress(FileNotFoundError):
+            os.rename(gateway.audit, gateway.audit + ".1")
+        reload(gateway, listen={"max_clients": 5000})
+        wait_for(lambda: gateway.status()["link"]["state"] == "online", 30, "the link")
+        equal(clients[0].publish_wait("plant/t", b"x").reason, 0)
+        wait_for(lambda: os.path.exists(gateway.audit), 10, "the new audit file")
+        wait_for(lambda: gateway.status()["ledger"]["spooled"] == 0, 10, "delivered")
+        for client in crowd:
+            client.close()
+    check("clients_limited max_clients=5000 served=12" in gateway.log(), "told again after HUP")
+    for sign in ("listen_pausing", "Too many open files"):
+        check(sign not in gateway.log(), "never out of descriptors", gateway.log())
+    gateway.stop()
+
+
+@case
+def the_soft_limit_of_descriptors_is_raised_to_the_hard_one():
+    gateway = Gateway(listen={"max_clients": 100}).start(wrap=with_descriptors(70, 200))
+    clients = [gateway.client(5, client_id="c%d" % number) for number in range(100)]
+    for client in clients:
+        client.ping()
+    check("clients_limited" not in gateway.log(), "all fit", gateway.log())
+    gateway.stop()
+
+
 @case
 def hup_changes_what_the_socket_takes():
     gateway = Gateway(listen={"max_clients": 1, "max_packet": "4k"}).start()
