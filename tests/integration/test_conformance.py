@@ -256,7 +256,8 @@ def what_a_broker_closes_the_connection_for_is_not_taken_and_nothing_else():
                  if far != near]
         check(not wrong, "%s in version %d: taken by only one of broker and gateway"
               % (place, version), wrong)
-        equal(taken[1].count(False), 0 if place == "correlation data" else 72, "refused as " + place)
+        equal(taken[1].count(False), 0 if place == "correlation data" else 72,
+              "refused as " + place)
     gateway.stop()
 
 

@@ -573,8 +573,9 @@ static void start_large(struct fixture *f)
 /* A CONNECT of @size bytes in all that is right but for its will, which is all 'w'; free() it. */
 static uint8_t *make_connect(enum packet_version version, size_t size)
 {
-    const uint8_t header[] = {0x10, (uint8_t)(0x80 | ((size - 4) & 0x7F)),
-                              (uint8_t)(0x80 | ((size - 4) >> 7 & 0x7F)), (uint8_t)((size - 4) >> 14),
+    size_t rest = size - 4;
+    const uint8_t header[] = {0x10, (uint8_t)(0x80 | (rest & 0x7F)),
+                              (uint8_t)(0x80 | (rest >> 7 & 0x7F)), (uint8_t)(rest >> 14),
                               0, 4, 'M', 'Q', 'T', 'T', (uint8_t)version, 6, 0, 0};
     uint8_t *packet = malloc(size);
     assert_non_null(packet);
