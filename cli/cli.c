@@ -15,6 +15,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "daemon/clock.h"
 
@@ -46,6 +47,12 @@ int cli_usage(const char *verb, const char *format, ...)
     return EX_USAGE;
 }
 
+int cli_config_is_global(const char *verb)
+{
+    return cli_usage(verb, "-c and --config stand before the verb: mqtt-spool -c FILE %s ...",
+                     verb);
+}
+
 int cli_help(const char *text)
 {
     fputs(text, stdout);
@@ -67,7 +74,7 @@ int cli_parse(
     const char *verb, const char *help, const struct cli_option *options, int argc, char **argv)
 {
     enum { FIRST = 256 }; /* no character */
-    struct option known[CLI_OPTIONS_MAX + 2] = {0};
+    struct option known[CLI_OPTIONS_MAX + 3] = {0};
     int code = CLI_GO_ON;
     int count = 0;
     int option;
@@ -81,9 +88,13 @@ int cli_parse(
         };
     }
     known[count] = (struct option){.name = "help", .has_arg = no_argument, .val = 'h'};
-    while (code == CLI_GO_ON && (option = getopt_long(argc, argv, "h", known, NULL)) != -1) {
+    known[count + 1] =
+        (struct option){.name = "config", .has_arg = optional_argument, .val = 'c'};
+    while (code == CLI_GO_ON && (option = getopt_long(argc, argv, "hc", known, NULL)) != -1) {
         if (option == 'h')
             code = cli_help(help);
+        else if (option == 'c')
+            code = cli_config_is_global(verb);
         else if (option < FIRST)
             code = cli_usage(verb, "wrong option");
         else
@@ -131,6 +142,10 @@ bool cli_may_read(const char *directory)
     return faccessat(AT_FDCWD, directory, R_OK | X_OK, AT_EACCESS) == 0;
 }
 
+#define DAMAGED_REMEDY                                                                         \
+    "delete nothing, and put back what was moved away: the daemon, when it starts, keeps the " \
+    "damaged files, goes on with what can be read of them and records the rest as damaged"
+
 static int say_not_allowed(const char *directory)
 {
     cli_error("may not read the spool in %s: run this as root or as the user of the service "
@@ -141,8 +156,13 @@ static int say_not_allowed(const char *directory)
 
 int cli_open_spool(const char *directory, struct spool **ret)
 {
+    struct stat st;
     int result;
 
+    if (stat(directory, &st) == 0 && !S_ISDIR(st.st_mode)) {
+        cli_error("%s is not a directory: name the folder that spool.db is in", directory);
+        return EX_UNAVAILABLE;
+    }
     if (!cli_may_read(directory) && errno == EACCES)
         return say_not_allowed(directory);
     result = spool_open_reader(directory, ret);
@@ -168,11 +188,8 @@ int cli_open_spool(const char *directory, struct spool **ret)
                   directory, spool_open_error());
         return EX_UNAVAILABLE;
     case SPOOL_E_DAMAGED:
-        cli_error(
-            "the spool in %s is damaged: %s; delete nothing, and put back what was moved away: "
-            "the daemon, when it starts, keeps the damaged files, goes on with what can be "
-            "read of them and records the rest as damaged",
-            directory, spool_open_error());
+        cli_error("the spool in %s is damaged: %s; " DAMAGED_REMEDY, directory,
+                  spool_open_error());
         return EX_DATAERR;
     case SPOOL_E_FOREIGN:
         cli_error(
@@ -191,6 +208,10 @@ int cli_spool_failed(const struct spool *spool, int error)
     if (error == SPOOL_E_BUSY || error == -EBUSY) {
         cli_error("the spool is locked just now; try again");
         return EX_TEMPFAIL;
+    }
+    if (error == -EBADMSG) {
+        cli_error("the spool is damaged: %s; " DAMAGED_REMEDY, spool_error(spool));
+        return EX_DATAERR;
     }
     cli_error("cannot read the spool: %s", spool_error(spool));
     return EX_UNAVAILABLE;

@@ -40,6 +40,8 @@ int cli_check(const struct cli *cli, int argc, char **argv);
 void cli_error(const char *format, ...) PRINTF_LIKE(1, 2);
 /* The same for wrong arguments of @verb, followed by where to read more. Returns EX_USAGE. */
 int cli_usage(const char *verb, const char *format, ...) PRINTF_LIKE(2, 3);
+/* The same for -c after the verb, where it has no meaning. */
+int cli_config_is_global(const char *verb);
 /* Prints a verb's help. Returns EX_OK. */
 int cli_help(const char *text);
 

@@ -25,7 +25,10 @@ static const char help_text[] =
     "      --since TIME|AGE  only since then: 2026-11-01T12:00:00Z, any RFC 3339 time, or 1h, 2d\n"
     "      --limit N         the newest N only\n"
     "      --json            one JSON object a line, as in the audit file\n"
-    "      --directory DIR   the spool, instead of the configured one\n";
+    "      --directory DIR   the spool, instead of the configured one\n"
+    "\n"
+    "Exit codes: 0 all were listed; 65 the spool is damaged or another program's; 69 there is\n"
+    "no spool; 75 locked, try again; 77 not allowed; 78 configuration.\n";
 
 struct failures {
     const char *directory;

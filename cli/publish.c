@@ -108,6 +108,14 @@ static const char *reason_text(int reason)
     return mosquitto_reason_string(reason);
 }
 
+/* The one thing that nobody may publish. */
+static const char *puback_text(const struct publish_options *options, int reason)
+{
+    return reason == MQTT_RC_NOT_AUTHORIZED && options->topic[0] == '$'
+               ? "topics that begin with $ cannot be published"
+               : reason_text(reason);
+}
+
 /* What fills up there are the places of clients. */
 static const char *connack_text(int reason)
 {
@@ -175,7 +183,7 @@ report_accepted(struct publisher *publisher, const struct flight *flight, uint64
 
 static void report_refused(struct publisher *publisher, const struct flight *flight, int reason)
 {
-    const char *text = reason_text(reason);
+    const char *text = puback_text(publisher->options, reason);
 
     fail(publisher, reason_exit_code(reason));
     if (publisher->options->json)

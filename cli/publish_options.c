@@ -70,6 +70,7 @@ static const struct option long_options[] = {
     {"json", no_argument, NULL, OPTION_JSON},
     {"verbose", no_argument, NULL, 'v'},
     {"help", no_argument, NULL, 'h'},
+    {"config", optional_argument, NULL, 'c'},
     {NULL, 0, NULL, 0},
 };
 
@@ -217,6 +218,8 @@ static int set_option(struct publish_options *options, int option, const char *t
         return CLI_GO_ON;
     case 'h':
         return cli_help(help_text);
+    case 'c':
+        return cli_config_is_global("publish");
     default:
         return set_property(options, option, text);
     }
@@ -255,7 +258,7 @@ int publish_parse(int argc, char **argv, struct publish_options *ret)
         cli_error("out of memory");
         return EX_UNAVAILABLE;
     }
-    while ((option = getopt_long(argc, argv, "t:m:f:lsq:i:V:vh", long_options, NULL)) != -1) {
+    while ((option = getopt_long(argc, argv, "t:m:f:lsq:i:V:vhc", long_options, NULL)) != -1) {
         int code = set_option(ret, option, optarg);
 
         if (code != CLI_GO_ON)

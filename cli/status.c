@@ -37,7 +37,12 @@ static const char help_text[] =
     "      --json             one JSON object on one line\n"
     "      --require-running  exit with 69 when the daemon does not run\n"
     "      --directory DIR    the spool, instead of the configured one\n"
-    "      --socket PATH      the daemon's socket (its status lies beside it)\n";
+    "      --socket PATH      the daemon's socket (its status lies beside it)\n"
+    "\n"
+    "Exit codes: 0 it could be told, whatever it is; 65 the spool is damaged or another\n"
+    "program's; 69 there is no spool, or no daemon with --require-running; 75 locked, try "
+    "again;\n"
+    "77 not allowed; 78 configuration.\n";
 
 struct status {
     const char *directory; /* NULL: not known */
