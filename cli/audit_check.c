@@ -73,6 +73,12 @@ void audit_general_problem(struct audit_check *check, const char *format, ...)
     va_end(arguments);
 }
 
+void audit_mark_ahead(struct audit_check *check)
+{
+    if (check->problem_count <= AUDIT_PROBLEMS_MAX)
+        check->problems[check->problem_count - 1].is_ahead = true;
+}
+
 /* A whole number from @minimum to @maximum, else a problem. */
 static bool take_number(struct audit_check *check,
                         const json_t *object,
@@ -175,16 +181,18 @@ static void check_seq(struct audit_check *check, uint64_t seq, uint64_t end)
     }
     if (seq == last + 1 || (check->deliveries_off && seq > last))
         return;
-    if (seq <= last)
-        audit_problem(check,
-                      "seq %" PRIu64 " comes after %" PRIu64
-                      ": a line came twice, or the files "
-                      "are not in order (oldest first)",
-                      seq, last);
-    else
+    if (seq > last) {
         audit_problem(
             check, "seq jumps from %" PRIu64 " to %" PRIu64 ": %" PRIu64 " lines are missing",
             last, seq, seq - last - 1);
+        return;
+    }
+    audit_problem(check,
+                  "seq %" PRIu64 " comes after %" PRIu64
+                  ": a line came twice, the files are not in order (oldest first), or the "
+                  "database was restored from an older copy",
+                  seq, last);
+    audit_mark_ahead(check);
 }
 
 static void check_id(struct audit_check *check, uint64_t id)

@@ -13,6 +13,7 @@
 struct audit_problem {
     const char *file; /* NULL: it is not about a file */
     uint64_t line;    /* 0: it is not about a line */
+    bool is_ahead;    /* as where the database is an older copy */
     char text[AUDIT_TEXT_MAX];
 };
 
@@ -52,8 +53,15 @@ struct audit_check {
     struct audit_database database;
 };
 
+/* What to do about a file that is ahead of its database: the daemon's audit_ahead says so, too. */
+#define AUDIT_AHEAD_REMEDY                                                                     \
+    "stop the daemon, move the file away under another name (not FILE.1), start it, and keep " \
+    "that file"
+
 /* Notes a problem at the line being read. */
 void audit_problem(struct audit_check *check, const char *format, ...) PRINTF_LIKE(2, 3);
+/* The problem noted last is one that an older copy of the database makes. */
+void audit_mark_ahead(struct audit_check *check);
 /* The same for what is no matter of one line. */
 void audit_general_problem(struct audit_check *check, const char *format, ...)
     PRINTF_LIKE(2, 3);

@@ -77,12 +77,13 @@ static void compare_cursor(struct audit_check *check)
                               ", but the daemon wrote up to %" PRIu64
                               ": lines were cut off or a file is missing",
                               check->last_seq, database->exported);
-    if (check->last_seq > database->last_seq)
-        audit_general_problem(check,
-                              "the files go to seq %" PRIu64
-                              ", but the database only to %" PRIu64
-                              ": it is an older copy, or another spool",
-                              check->last_seq, database->last_seq);
+    if (check->last_seq <= database->last_seq)
+        return;
+    audit_general_problem(check,
+                          "the files go to seq %" PRIu64 ", but the database only to %" PRIu64
+                          ": it is an older copy, or another spool",
+                          check->last_seq, database->last_seq);
+    audit_mark_ahead(check);
 }
 
 /* @exact: @waiting holds every row that the files lack. */
@@ -99,7 +100,8 @@ static void compare_counts(struct audit_check *check, const struct waiting *wait
         if (exact ? here != there : check->counts[i] > there)
             audit_general_problem(check,
                                   "%s: %" PRIu64 " in the files (and %" PRIu64
-                                  " not yet written), %" PRIu64 " in the ledger",
+                                  " in the database that they lack), %" PRIu64
+                                  " in the ledger",
                                   name, check->counts[i], waiting->counts[i], there);
     }
 }
@@ -177,8 +179,7 @@ static void print_history(const struct audit_check *check)
            check->lines, check->files, check->first_seq, check->last_seq, first, last);
     if (check->first_seq != 1)
         printf("          starts at seq %" PRIu64
-               ": what was before is in files rotated away; give "
-               "them first to check all\n",
+               ": to check all, give the files that were rotated before it first\n",
                check->first_seq);
     if (check->clock_steps > 0)
         printf("          the clock was set back %" PRIu64 " time(s); seq decides the order\n",
@@ -207,13 +208,39 @@ static void print_database(const struct audit_check *check)
         puts("          its counts go back to the first message and the files do not: not "
              "compared");
     if (database->waiting > 0)
-        printf("          %" PRIu64
-               " outcome(s) not yet written to the file, counted from there\n",
-               database->waiting);
+        printf("          %" PRIu64 " outcome(s) %s, counted from there\n", database->waiting,
+               check->last_seq < database->exported
+                   ? "that the files lack are still in the database"
+                   : "not yet written to the file");
     if (database->pruned > 0)
         printf("          %" PRIu64
                " delivered, whose records gave way (audit.max_waiting): the file will say so\n",
                database->pruned);
+}
+
+static void print_sound(const struct audit_check *check)
+{
+    if (check->first_seq <= 1)
+        puts("verdict   sound: no line is missing and no message has two outcomes");
+    else
+        printf("verdict   sound from seq %" PRIu64 " on; 1 to %" PRIu64
+               " are not in the files given (%srotated, deleted or cut)\n",
+               check->first_seq, check->first_seq - 1,
+               check->deliveries_off ? "left out, " : "");
+}
+
+static void print_remedies(const struct audit_check *check)
+{
+    bool ahead = false;
+
+    for (uint64_t i = 0; i < check->problem_count && i < AUDIT_PROBLEMS_MAX; i++)
+        ahead |= check->problems[i].is_ahead;
+    puts("          Keep copies of these files and of the spool before anything else; then "
+         "look\n"
+         "          at who rotates or edits the file, and at the disk (journalctl -k).");
+    if (ahead)
+        puts("          Where the database was restored from an older copy:\n"
+             "          " AUDIT_AHEAD_REMEDY ".");
 }
 
 static void print_problems(const struct audit_check *check)
@@ -244,14 +271,12 @@ void audit_print_page(const struct audit_check *check)
                check->database.running ? ", the daemon is at it"
                                        : "; the daemon mends it when it starts");
     if (check->problem_count == 0) {
-        puts("verdict   sound: no line is missing and no message has two outcomes");
+        print_sound(check);
         return;
     }
     printf("verdict   NOT SOUND: %" PRIu64 " problem(s)\n", check->problem_count);
     print_problems(check);
-    puts("          Keep copies of these files and of the spool before anything else; then "
-         "look\n"
-         "          at who rotates or edits the file, and at the disk (journalctl -k).");
+    print_remedies(check);
 }
 
 static void write_problems(struct json *json, const struct audit_check *check)

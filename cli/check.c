@@ -99,6 +99,10 @@ static const char audit_remedy[] =
     "see mqtt-spool audit for all of it; keep copies of the audit files and of the spool, then "
     "look at who rotates or edits the file";
 
+static const char ahead_remedy[] =
+    "keep copies of the audit files and of the spool; where the database was restored from an "
+    "older copy: " AUDIT_AHEAD_REMEDY "; else look at who rotates or edits the file";
+
 static const char foreign_remedy[] =
     "the daemon does not start with it and changes nothing: " CLI_FOREIGN_REMEDY;
 
@@ -166,7 +170,7 @@ static void take_problems(struct check *check, const struct audit_check *audit)
                            problem->line, problem->text);
         else
             (void)snprintf(text, sizeof(text), "%s", problem->text);
-        add(check, "audit", text, audit_remedy);
+        add(check, "audit", text, problem->is_ahead ? ahead_remedy : audit_remedy);
     }
     check->finding_count += audit->problem_count - kept;
 }

@@ -135,8 +135,8 @@ static void audit_report_ahead(const struct audit *audit, uint64_t seq)
 
     log_error("audit_ahead file=%s file_seq=%" PRIu64 " spool_seq=%" PRIu64
               " cause=\"the database was restored from an older copy, or the file is of "
-              "another spool\" remedy=\"move the file away and send HUP\" "
-              "going_on_after_seq=%" PRIu64,
+              "another spool\" remedy=\"stop the daemon, move the file away under another name "
+              "(not FILE.1), start it, and keep that file\" going_on_after_seq=%" PRIu64,
               audit_quote_file(audit, file), seq, spool_last_seq(audit->spool),
               audit->written_seq);
 }

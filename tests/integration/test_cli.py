@@ -28,6 +28,7 @@ from gateway import Gateway  # noqa: E402
 from tap import case, check, cleanup, equal, run_all, skip, wait_for  # noqa: E402
 
 OK, USAGE, DATA, UNAVAILABLE, TRY_AGAIN, NOT_ALLOWED, CONFIG = 0, 64, 65, 69, 75, 77, 78
+UNCHECKED = 2  # of check
 VERBS = ["publish", "status", "failures", "audit", "check"]
 OUTCOMES = ("delivered", "evicted", "expired", "rejected", "dropped", "damaged")
 
@@ -220,6 +221,24 @@ def wrong_arguments_are_usage_errors():
 
 
 @case
+def the_configuration_after_the_verb_is_told_where_it_stands():
+    for verb in VERBS:
+        for option in (["-c", "/nonexistent/c"], ["--config", "/nonexistent/c"], ["-c"],
+                       ["--config=/nonexistent/c"]):
+            done = tool(verb, *option, wanted=UNCHECKED if verb == "check" else USAGE)
+            says(done, "before the verb: mqtt-spool -c FILE " + verb)
+            check("invalid" not in done.err and "unrecognized" not in done.err, "said once",
+                  done.err)
+
+
+@case
+def every_page_lists_the_exit_codes():
+    for verb in VERBS:
+        page = tool("help", verb, wanted=OK).out
+        check("\nExit codes: 0 " in page, "the page of " + verb, page)
+
+
+@case
 def a_configuration_is_needed_only_where_nothing_replaces_it():
     for verb in (["publish", "-t", "a", "-m", "x"], ["status"], ["failures"], ["audit"]):
         says(tool("-c", "/nonexistent/spoold.conf", *verb, wanted=CONFIG),
@@ -344,6 +363,14 @@ def reason_codes_become_exit_codes():
         check(line.pop("text"), "a text")
         equal(line, {"topic": "a", "result": "refused", "code": reason})
         says(done, "0x%02X" % reason, "0 of 1 messages")
+
+
+@case
+def a_topic_that_nobody_may_publish_is_told_as_such():
+    daemon = Scripted(lambda number, packet: puback(packet, 0x87))
+    done = daemon.publish("-t", "$SYS/x", "-m", "x", "--json", wanted=NOT_ALLOWED)
+    says(done, "topics that begin with $ cannot be published (0x87)")
+    equal(json.loads(done.out)["text"], "topics that begin with $ cannot be published")
 
 
 @case
@@ -773,6 +800,34 @@ def a_database_that_is_gone_is_told_as_the_loss_it_is():
 
 
 @case
+def damage_that_is_met_while_reading_is_told_as_damage():
+    for table, verb in (("lane", "status"), ("outcome", "failures")):
+        made = Spool(7)
+        path = os.path.join(made.directory, "spool.db")
+        with contextlib.closing(sqlite3.connect(path)) as spool:
+            spool.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            page, = spool.execute("SELECT rootpage FROM sqlite_schema WHERE name = ?",
+                                  (table,)).fetchone()
+        with open(path, "r+b") as out:
+            out.seek((page - 1) * 4096)
+            out.write(b"\xa5" * 4096)
+        says(tool(verb, "--directory", made.directory, wanted=DATA), "is damaged:",
+             "delete nothing", "the daemon, when it starts", "records the rest as damaged")
+
+
+@case
+def a_file_in_the_place_of_the_folder_is_told_as_such():
+    made = Spool(7)
+    for mode in (0o600, 0o755):
+        os.chmod(made.audit, mode)
+        for verb in ("status", "failures", "check"):
+            done = tool(verb, "--directory", made.audit,
+                        wanted=UNCHECKED if verb == "check" else UNAVAILABLE)
+            says(done, made.audit + " is not a directory")
+            check("root" not in done.err, "no matter of rights", done.err)
+
+
+@case
 def the_database_of_another_program_is_told_as_the_daemon_tells_it():
     gateway = Gateway().start()
     gateway.stop()
@@ -945,6 +1000,13 @@ def many_problems_are_counted():
 def a_later_start_is_reported_and_can_be_demanded():
     seen = audit([record(5), record(6)], wanted=OK)
     equal(seen["first_seq"], 5, "first_seq")
+    path = os.path.join(processes.folder(), "later")
+    with open(path, "w") as out:
+        out.write(json.dumps(record(5)) + "\n")
+    page = tool("audit", path, wanted=OK)
+    says(page, "verdict   sound from seq 5 on; 1 to 4 are not in the files given (rotated, deleted "
+         "or cut)")
+    check("no line is missing" not in page.out, "nobody knows that", page.out)
     audit([record(5), record(6)], arguments=["--from", "5"], wanted=OK)
     found = problem(record(5), arguments=["--from", "1"])
     check("should be 1" in found["text"], "the start", found)
@@ -1012,6 +1074,9 @@ def lines_lost_after_the_export_are_found():
     made.write_audit("".join(json.dumps(line) + "\n" for line in lines[:5]))
     seen = made.check_audit(wanted=DATA)
     check("wrote up to 7" in seen["problem_list"][0]["text"], "the cut", seen)
+    page = tool("audit", "--directory", made.directory, made.audit, wanted=DATA)
+    says(page, "2 outcome(s) that the files lack are still in the database")
+    check("not yet written" not in page.out, "they were written", page.out)
     made.write_audit("")
     made.check_audit(wanted=DATA)
 
@@ -1029,6 +1094,11 @@ def lines_that_were_altered_do_not_have_the_sums_of_the_ledger():
     check(any(text.startswith("delivered: 5 in the files") for text in texts), "delivered", texts)
 
 
+# What the daemon's log and docs/audit.md say, too.
+AHEAD_REMEDY = ("stop the daemon, move the file away under another name (not FILE.1), start it, and "
+                "keep that file")
+
+
 @case
 def lines_that_the_database_never_had_are_found():
     made = Spool(7)
@@ -1036,6 +1106,16 @@ def lines_that_the_database_never_had_are_found():
         out.write(json.dumps(record(8, id=500)) + "\n")
     texts = [entry["text"] for entry in made.check_audit(wanted=DATA)["problem_list"]]
     check(any("another spool" in text for text in texts), "the end", texts)
+    says(tool("audit", "--directory", made.directory, made.audit, wanted=DATA), AHEAD_REMEDY)
+    with open(made.audit, "a") as out:
+        out.write(json.dumps(record(6, id=501)) + "\n")
+    says(tool("audit", made.audit, wanted=DATA), AHEAD_REMEDY)
+    config = os.path.join(made.folder, "conf")
+    with open(config, "w") as out:
+        out.write('spool = { directory = "%s"; };\naudit = { file = "%s"; };\n'
+                  'uplink = { brokers = ( "tcp://127.0.0.1:9" ); };\n'
+                  % (made.directory, made.audit))
+    says(tool("-c", config, "check", wanted=1), AHEAD_REMEDY)
 
 
 @case
