@@ -179,12 +179,14 @@ int __wrap_MQTTProtocol_startPublish(
 int __wrap_connect(int fd, const struct sockaddr *address, socklen_t size);
 int __wrap_getsockopt(int fd, int level, int name, void *value, socklen_t *size);
 
+int __wrap_poll(struct pollfd *fds, nfds_t count, int timeout_ms);
 int __wrap_getaddrinfo(const char *host,
                        const char *service,
                        const struct addrinfo *hints,
                        struct addrinfo **ret_list);
 void __wrap_MQTTAsync_NULLPublishCommands(void *client);
 
+int __real_poll(struct pollfd *fds, nfds_t count, int timeout_ms);
 int __real_getaddrinfo(const char *host,
                        const char *service,
                        const struct addrinfo *hints,
@@ -348,13 +350,24 @@ void __wrap_MQTTAsync_NULLPublishCommands(void *client)
     (void)client;
 }
 
+/* The socket whose connection is under way, -1: none, and how many waits that may still end early.
+ */
+static atomic_int connecting_fd = -1;
+static atomic_int early_ends;
+/* Paho needs two: it meets the connection in the look before its next wait. */
+#define EARLY_ENDS 4
+
 /* Paho says "connect failure" and keeps the kernel's reason to itself; a person wants it. */
 int __wrap_connect(int fd, const struct sockaddr *address, socklen_t size)
 {
     int rc = __real_connect(fd, address, size);
 
-    if (rc < 0 && errno != EINPROGRESS && errno != EINTR)
+    if (rc < 0 && errno == EINPROGRESS) {
+        atomic_store(&early_ends, EARLY_ENDS);
+        atomic_store(&connecting_fd, fd);
+    } else if (rc < 0 && errno != EINTR) {
         atomic_store(&connect_error, errno);
+    }
     return rc;
 }
 
@@ -364,7 +377,38 @@ int __wrap_getsockopt(int fd, int level, int name, void *value, socklen_t *size)
 
     if (rc == 0 && level == SOL_SOCKET && name == SO_ERROR && *(const int *)value != 0)
         atomic_store(&connect_error, *(const int *)value);
+    if (level == SOL_SOCKET && name == SO_ERROR && atomic_load(&connecting_fd) == fd)
+        atomic_store(&connecting_fd, -1);
     return rc;
+}
+
+/*
+ * The late connection: Paho's receiving thread looks without a wait which sockets can
+ * be written to, and then waits up to 1 s for input, also when that look has just
+ * found the connection made: so each connection costs up to 1 s (upstream: none
+ * known). Here such a wait ends as soon as the connection is made or refused. What the
+ * caller gets is what it asked for; it looks again, and finds it.
+ */
+int __wrap_poll(struct pollfd *fds, nfds_t count, int timeout_ms)
+{
+    int fd = timeout_ms != 0 ? atomic_load(&connecting_fd) : -1;
+    struct pollfd *connecting = NULL;
+
+    for (nfds_t i = 0; fd >= 0 && i < count && !connecting; i++) {
+        if (fds[i].fd == fd && (fds[i].events & POLLOUT) == 0)
+            connecting = &fds[i];
+    }
+    if (!connecting)
+        return __real_poll(fds, count, timeout_ms);
+    connecting->events |= POLLOUT;
+    int rc = __real_poll(fds, count, timeout_ms);
+    connecting->events = (short)(connecting->events & ~POLLOUT);
+    if (rc <= 0 || (connecting->revents & POLLOUT) == 0)
+        return rc;
+    connecting->revents = (short)(connecting->revents & ~POLLOUT);
+    if (atomic_fetch_sub(&early_ends, 1) <= 1)
+        atomic_store(&connecting_fd, -1);
+    return connecting->revents == 0 ? rc - 1 : rc;
 }
 
 int paho_link_ask_resolver(const char *host,

@@ -25,6 +25,7 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "daemon/uplink-private.h"
@@ -50,6 +51,7 @@ int __wrap_Thread_wait_cond(void *condition, int timeout_ms) __attribute__((weak
 void __wrap_connect(void) __attribute__((weak));
 void __wrap_getsockopt(void) __attribute__((weak));
 void __wrap_getaddrinfo(void) __attribute__((weak));
+void __wrap_poll(void) __attribute__((weak));
 
 /* Of Paho's headers that are not installed. */
 struct paho_heap {
@@ -172,6 +174,7 @@ static void each_call_goes_to_its_replacement(void **state)
     assert_true(is_same((function)connect, __wrap_connect));
     assert_true(is_same((function)getsockopt, __wrap_getsockopt));
     assert_true(is_same((function)getaddrinfo, __wrap_getaddrinfo));
+    assert_true(is_same((function)poll, __wrap_poll));
 }
 
 static void the_heap_is_not_tracked(void **state)
@@ -206,6 +209,83 @@ static void a_network_that_cannot_be_reached_says_so(void **state)
     begin_connect();
     assert_true(is_refused_within(PATIENCE_MS));
     assert_int_equal(paho_link_take_connect_error(), ENETUNREACH);
+}
+
+static int64_t now_ms(void)
+{
+    struct timespec now;
+
+    (void)clock_gettime(CLOCK_MONOTONIC, &now);
+    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+static int listen_on_loopback(struct sockaddr_in *address)
+{
+    socklen_t size = sizeof(*address);
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+    *address = (struct sockaddr_in){.sin_family = AF_INET,
+                                    .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    assert_true(fd >= 0);
+    assert_int_equal(bind(fd, (struct sockaddr *)address, size), 0);
+    assert_int_equal(listen(fd, 1), 0);
+    assert_int_equal(getsockname(fd, (struct sockaddr *)address, &size), 0);
+    return fd;
+}
+
+/* As Paho's receiving thread does it: it asks for input only, although a connect is under way. */
+static void a_wait_for_input_ends_when_a_connection_was_made(void **state)
+{
+    struct sockaddr_in address;
+    int error = -1;
+    socklen_t size = sizeof(error);
+
+    (void)state;
+    need_seam("which waits up to 1 s");
+    int listener = listen_on_loopback(&address);
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    assert_int_equal(connect(fd, (struct sockaddr *)&address, sizeof(address)), -1);
+    assert_int_equal(errno, EINPROGRESS);
+
+    struct pollfd wait[2] = {{.fd = fixture.event_fd, .events = POLLIN},
+                             {.fd = fd, .events = POLLIN}};
+    int64_t began_ms = now_ms();
+    assert_int_equal(poll(wait, 2, PATIENCE_MS), 0);
+    assert_true(now_ms() - began_ms < PATIENCE_MS);
+    assert_int_equal(wait[1].events, POLLIN);
+    assert_int_equal(wait[1].revents, 0);
+
+    /* Known to be made: input alone counts again. */
+    assert_int_equal(getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &size), 0);
+    assert_int_equal(error, 0);
+    began_ms = now_ms();
+    assert_int_equal(poll(wait, 2, 50), 0);
+    assert_true(now_ms() - began_ms >= 49);
+    (void)close(fd);
+    (void)close(listener);
+}
+
+/* Were Paho not to look at the connection, its thread must not turn for ever. */
+static void a_connection_that_nobody_looks_at_ends_few_waits(void **state)
+{
+    struct sockaddr_in address;
+    struct pollfd wait = {.events = POLLIN};
+    int64_t began_ms;
+    unsigned ended = 0;
+
+    (void)state;
+    need_seam("which waits up to 1 s");
+    int listener = listen_on_loopback(&address);
+    wait.fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    assert_int_equal(connect(wait.fd, (struct sockaddr *)&address, sizeof(address)), -1);
+    do {
+        began_ms = now_ms();
+        assert_int_equal(poll(&wait, 1, 50), 0);
+        ended++;
+    } while (now_ms() - began_ms < 49 && ended < 100);
+    assert_true(ended > 1 && ended < 10);
+    (void)close(wait.fd);
+    (void)close(listener);
 }
 
 /* Where the link seam knows an address for a host name, Paho gets it; no name server is asked. */
@@ -303,6 +383,8 @@ int main(void)
         link_test(the_heap_is_not_tracked),
         link_test(a_refused_connection_says_why),
         link_test(a_network_that_cannot_be_reached_says_so),
+        link_test(a_wait_for_input_ends_when_a_connection_was_made),
+        link_test(a_connection_that_nobody_looks_at_ends_few_waits),
         link_test(paho_gets_the_address_that_is_known_for_a_host),
         link_test(no_name_but_the_known_one_is_looked_up_for_paho),
     };
