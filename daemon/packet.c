@@ -417,13 +417,18 @@ int packet_decode_unsubscribe(const struct packet_frame *frame,
     return decode_filters(frame, version, ret);
 }
 
+bool packet_ack_may_say(enum packet_type type, uint8_t code)
+{
+    if (type == PACKET_PUBACK || type == PACKET_PUBREC)
+        return memchr(received_codes, code, sizeof(received_codes)) != NULL;
+    return memchr(release_codes, code, sizeof(release_codes)) != NULL;
+}
+
 static bool code_is_allowed(enum packet_type type, uint8_t code)
 {
     if (type == PACKET_DISCONNECT)
         return memchr(disconnect_codes, code, sizeof(disconnect_codes)) != NULL;
-    if (type == PACKET_PUBACK || type == PACKET_PUBREC)
-        return memchr(received_codes, code, sizeof(received_codes)) != NULL;
-    return memchr(release_codes, code, sizeof(release_codes)) != NULL;
+    return packet_ack_may_say(type, code);
 }
 
 /*

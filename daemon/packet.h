@@ -258,7 +258,11 @@ void packet_encode_connack(struct writer *writer,
                            enum packet_version version,
                            const struct packet_connack *connack);
 
-/* PUBACK, PUBREC, PUBREL or PUBCOMP. @spool_id: sent in v5 as user property "spool-id"; 0: none. */
+/* Has the table of an acknowledgement's reason codes (3-4 to 3-7) this one? */
+bool packet_ack_may_say(enum packet_type type, uint8_t code);
+/* PUBACK, PUBREC, PUBREL or PUBCOMP. @code: of its table, all else is a fault of the caller that
+ * aborts where assertions are compiled in. @spool_id: sent in v5 as user property "spool-id"; 0:
+ * none. */
 void packet_encode_ack(struct writer *writer,
                        enum packet_version version,
                        enum packet_type type,

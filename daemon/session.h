@@ -58,7 +58,7 @@ enum session_verdict_kind {
 };
 struct session_verdict {
     enum session_verdict_kind kind;
-    uint8_t code;      /* with REFUSE: an MQTT 5 reason code */
+    uint8_t code;      /* with REFUSE: an MQTT 5 reason code that a PUBACK may carry */
     uint64_t spool_id; /* with ACCEPT */
 };
 
@@ -108,7 +108,8 @@ enum packet_version session_version(const struct session *session);
 
 /* The batch is durable: send every acknowledgement that is owed. Never calls ops->publish. */
 void session_acknowledge(struct session *session);
-/* The batch was rolled back: v5 answers each owed one with @code, 3.1.1 closes. */
+/* The batch was rolled back: v5 answers each owed one with @code, which a PUBACK
+ * may carry; 3.1.1 closes. */
 void session_refuse_owed(struct session *session, uint8_t code);
 /* After SESSION_WAIT or SESSION_BLOCK: offer the kept packet again, now, and those behind it; then read on. */
 void session_resume(struct session *session);

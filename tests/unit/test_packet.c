@@ -9,7 +9,11 @@
 #include <stdint.h>
 
 #include <cmocka.h>
+#include <signal.h>
 #include <stdio.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "daemon/packet.h"
 #include "wire.h"
@@ -854,6 +858,59 @@ static void acks_are_as_short_as_their_content_allows(void **state)
     }
 }
 
+static void acks_say_only_what_their_tables_have(void **state)
+{
+    (void)state;
+    /* Tables 3-4 and 3-5, 3-6 and 3-7 of MQTT 5. */
+    static const uint8_t received[] = {0x00, 0x10, 0x80, 0x83, 0x87, 0x90, 0x91, 0x97, 0x99};
+    static const uint8_t released[] = {0x00, 0x92};
+    for (unsigned code = 0; code <= 0xFF; code++) {
+        bool has_received = memchr(received, (int)code, sizeof(received)) != NULL;
+        bool has_released = memchr(released, (int)code, sizeof(released)) != NULL;
+        assert_int_equal(packet_ack_may_say(PACKET_PUBACK, (uint8_t)code), has_received);
+        assert_int_equal(packet_ack_may_say(PACKET_PUBREC, (uint8_t)code), has_received);
+        assert_int_equal(packet_ack_may_say(PACKET_PUBREL, (uint8_t)code), has_released);
+        assert_int_equal(packet_ack_may_say(PACKET_PUBCOMP, (uint8_t)code), has_released);
+    }
+}
+
+#ifndef NDEBUG
+/* In a process of its own, for it is to end. */
+static bool encoding_aborts(enum packet_type type, uint8_t code)
+{
+    int status = 0;
+    pid_t child = fork();
+    assert_true(child >= 0);
+    if (child == 0) {
+        const struct rlimit none = {0, 0};
+        uint8_t memory[PACKET_ACK_MAX];
+        struct writer writer;
+        (void)setrlimit(RLIMIT_CORE, &none);
+        if (!freopen("/dev/null", "w", stderr))
+            _exit(1);
+        (void)signal(SIGABRT, SIG_DFL);
+        writer_init(&writer, memory, sizeof(memory));
+        packet_encode_ack(&writer, MQTT_5, type, 1, code, 0);
+        _exit(0);
+    }
+    assert_int_equal(waitpid(child, &status, 0), child);
+    return WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT;
+}
+#endif
+
+static void acks_with_any_other_code_are_not_encoded(void **state)
+{
+    (void)state;
+#ifdef NDEBUG
+    skip();
+#else
+    assert_false(encoding_aborts(PACKET_PUBACK, MQTT_QUOTA_EXCEEDED));
+    assert_true(encoding_aborts(PACKET_PUBACK, MQTT_SERVER_BUSY));
+    assert_true(encoding_aborts(PACKET_PUBACK, MQTT_SERVER_SHUTTING_DOWN));
+    assert_true(encoding_aborts(PACKET_PUBCOMP, MQTT_QUOTA_EXCEEDED));
+#endif
+}
+
 static void suback_answers_every_filter(void **state)
 {
     (void)state;
@@ -1104,6 +1161,8 @@ static const struct CMUnitTest plain_tests[] = {
     cmocka_unit_test(refusing_connack_has_no_session_and_no_properties),
     cmocka_unit_test(connack_3_1_1_has_the_return_code_that_fits),
     cmocka_unit_test(acks_are_as_short_as_their_content_allows),
+    cmocka_unit_test(acks_say_only_what_their_tables_have),
+    cmocka_unit_test(acks_with_any_other_code_are_not_encoded),
     cmocka_unit_test(suback_answers_every_filter),
     cmocka_unit_test(encoders_fail_in_memory_that_is_too_small),
     cmocka_unit_test(pingresp_is_two_bytes),
