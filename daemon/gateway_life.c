@@ -42,7 +42,8 @@ static void log_ended_undelivered(struct gateway *gateway)
     int64_t since_ms = gateway->evicted_logged_ms > gateway->started_boot_ms
                            ? gateway->evicted_logged_ms
                            : gateway->started_boot_ms; /* the first line comes at once */
-    log_warning("ended_undelivered messages=%" PRIu64 " since_ms=%" PRId64 " records=audit",
+    log_warning("ended_undelivered messages=%" PRIu64 " since_ms=%" PRId64
+                " remedy=\"mqtt-spool failures names each, its lane and the limit\"",
                 gateway->evicted_unlogged, gateway->now.boot_ms - since_ms);
     gateway->evicted_unlogged = 0;
     gateway->evicted_logged_ms = gateway->now.boot_ms;

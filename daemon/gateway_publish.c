@@ -173,7 +173,8 @@ static struct session_verdict on_short_disk(struct gateway *gateway,
     const struct config_limits *limits = gateway_lane_limits(gateway->config, message->lane);
 
     if (!gateway->full)
-        log_warning("disk_short detail=\"%s\"", spool_error(gateway->spool));
+        log_warning("disk_short detail=\"%s\" remedy=\"see what else fills that disk (df, du)\"",
+                    spool_error(gateway->spool));
     gateway_note_full(gateway, true, "disk");
     if (spool_has_work(gateway->spool))
         gateway_arm_edge(gateway);

@@ -36,6 +36,7 @@ enum {
     ROOM_STEP_BYTES = 64 << 10,
     ROOM_CREDIT_FACTOR = 4,
     ROOM_WAL_PAGES = 16384, /* 64 MiB */
+    KIB = 1 << 10,
     MIB = 1 << 20,
     ROOM_AHEAD_PAGES = 256, /* allocated beyond what is needed now */
 };
@@ -49,6 +50,7 @@ static int look(struct spool *spool)
     uint64_t disk_free = (uint64_t)disk.f_bavail * disk.f_frsize;
     uint64_t above = disk_free > spool->disk_reserve ? disk_free - spool->disk_reserve : 0;
     uint64_t pages = 0;
+    spool->disk_free = disk_free;
     spool->disk_is_low = disk_free < spool->disk_reserve;
     if (above < ROOM_SCARCE_BYTES) {
         int r = spool_read_number(spool, STMT_FREE_PAGES, &pages);
@@ -138,7 +140,10 @@ int room_for(struct spool *spool,
     }
     if (spool->batch_charge + charge <= spool->disk_room)
         return 0;
-    return spool_fail(spool, SPOOL_E_DISK, "free disk space is below the reserve");
+    return spool_fail(spool, SPOOL_E_DISK,
+                      "%llu KiB are free on the disk of %s, of which disk_reserve keeps %llu KiB",
+                      (unsigned long long)(spool->disk_free / KIB), spool->path,
+                      (unsigned long long)(spool->disk_reserve / KIB));
 }
 
 void room_took(struct spool *spool, uint64_t charge)

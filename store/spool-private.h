@@ -126,6 +126,7 @@ struct spool {
     uint64_t keep_failures_count;
 
     uint64_t disk_reserve;
+    uint64_t disk_free; /* when last looked at */
     uint64_t disk_room; /* charges that may still be appended */
     bool disk_room_known;
     bool disk_is_low;            /* below the reserve, or full, when last looked at */
