@@ -127,6 +127,7 @@ static bool has_place(struct gateway *gateway, struct session *session)
         return true;
     if (is_crowded(gateway)) {
         refuse_crowd(gateway, session_peer(session));
+        links->told = true;
         return false;
     }
     uncount_session(gateway, links);
@@ -161,6 +162,7 @@ static uint8_t on_connected(void *owner, struct session *session)
             continue;
         if (session_peer(links->session)->uid != session_peer(session)->uid) {
             warn_client(gateway, "client_id_of_another_user", session_peer(session));
+            session_links(session)->told = true;
             return MQTT_CLIENT_ID_NOT_VALID;
         }
         session_close(links->session, MQTT_SESSION_TAKEN_OVER, "session taken over");
@@ -182,16 +184,31 @@ static void forget_waiting(struct gateway *gateway, struct session_links *links)
     links->waiting = false;
 }
 
+/* A 3.1.1 client sees no more than that its connection closes: the log says why. */
+static void log_closed(struct gateway *gateway, struct session *session, const char *why)
+{
+    const struct peer *peer = session_peer(session);
+    struct view id = session_client_id(session);
+    char text[128];
+    uint64_t suppressed = 0;
+
+    (void)log_quote(text, sizeof text, id.data, id.size);
+    log_debug("client_closed client=%s uid=%d reason=\"%s\"", text, (int)peer->uid, why);
+    if (!session_was_refused(session) || session_links(session)->told)
+        return;
+    gateway->counters.clients_refused++;
+    gateway_read_clock(gateway);
+    if (log_limit_pass(&gateway->client_warnings, gateway->now.boot_ms, &suppressed))
+        log_warning("client_refused reason=\"%s\" client=%s uid=%d pid=%d suppressed=%" PRIu64,
+                    why, text, (int)peer->uid, (int)peer->pid, suppressed);
+}
+
 static void on_closed(void *owner, struct session *session, const char *why)
 {
     struct gateway *gateway = owner;
     struct session_links *links = session_links(session);
-    struct view id = session_client_id(session);
-    char text[128];
 
-    log_debug("client_closed client=%s uid=%d reason=\"%s\"",
-              log_quote(text, sizeof text, id.data, id.size), (int)session_peer(session)->uid,
-              why);
+    log_closed(gateway, session, why);
     if (links->waiting)
         gateway->counters.refused++; /* it will not be offered again */
     forget_owing(gateway, links);

@@ -77,6 +77,7 @@ struct session {
     bool blocked;     /* after SESSION_BLOCK */
     bool stopped;     /* after SESSION_STOP */
     bool throttled;   /* 3.1.1 with SESSION_RECEIVE_MAXIMUM owed */
+    bool refused;     /* it was turned away */
     bool unparsed;    /* parsing was cut short: the input may hold whole packets */
     bool output_lost; /* nothing we write arrives; what was sent to us before is still read */
     uint8_t farewell; /* code of the DISCONNECT that is still to be sent; 0: none */
@@ -88,6 +89,8 @@ struct session {
 /* Go to CLOSING, unless there already; session_update() does the rest. When the handshake is
  * done, v5 gets a DISCONNECT with @code; 0: none. @detail may be NULL. */
 void session_end(struct session *session, uint8_t code, const char *why, const char *detail);
+/* The same, where it is turned away: the owner's log tells why. */
+void session_refuse(struct session *session, uint8_t code, const char *why, const char *detail);
 /* The same for a positive condition of packet.h. */
 void session_end_on_condition(struct session *session, const char *why, int condition);
 /* From OPEN on: start the keep-alive. */

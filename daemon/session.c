@@ -101,10 +101,22 @@ void session_end(struct session *session, uint8_t code, const char *why, const c
     arm(session, now_us(session) + CLOSE_TIMEOUT_US);
 }
 
+void session_refuse(struct session *session, uint8_t code, const char *why, const char *detail)
+{
+    if (session->state < SESSION_CLOSING)
+        session->refused = true;
+    session_end(session, code, why, detail);
+}
+
+bool session_was_refused(const struct session *session)
+{
+    return session->refused;
+}
+
 void session_end_on_condition(struct session *session, const char *why, int condition)
 {
     uint8_t code = packet_condition_code(condition);
-    session_end(session, code, why, packet_reason_text(code));
+    session_refuse(session, code, why, packet_reason_text(code));
 }
 
 void session_start_keep_alive(struct session *session)
@@ -245,7 +257,7 @@ static void read_once(struct session *session)
     size_t wanted = room < READ_CHUNK ? room : READ_CHUNK;
     uint8_t *memory;
     if (bytes_reserve(&session->input, wanted, &memory) != 0) {
-        session_end(session, MQTT_UNSPECIFIED_ERROR, "no memory to read", NULL);
+        session_refuse(session, MQTT_UNSPECIFIED_ERROR, "no memory to read", NULL);
         return;
     }
     ssize_t got = recv(session->fd, memory, wanted, MSG_DONTWAIT);
@@ -315,7 +327,7 @@ static int on_timer(sd_event_source *source, uint64_t at_us, void *userdata)
     else
         read_once(session);
     if (session->state == SESSION_EXPECT_CONNECT)
-        session_end(session, 0, "no CONNECT in time", NULL);
+        session_refuse(session, 0, "no CONNECT in time", NULL);
     else if (session->state == SESSION_OPEN)
         check_keep_alive(session);
     else if (before == SESSION_CLOSING)
@@ -421,7 +433,7 @@ void session_refuse_owed(struct session *session, uint8_t code)
     if (session->owed.released < session->owed.count) {
         session_owed_turn(session, code);
         if (session->version != MQTT_5)
-            session_end(session, 0, "batch was not stored", packet_reason_text(code));
+            session_refuse(session, 0, "batch was not stored", packet_reason_text(code));
     }
     session_update(session);
 }

@@ -106,6 +106,9 @@ struct view session_client_id(const struct session *session);
 const struct peer *session_peer(const struct session *session);
 enum packet_version session_version(const struct session *session);
 
+/* In ops->closed: was it turned away, or did it leave? */
+bool session_was_refused(const struct session *session);
+
 /* The batch is durable: send every acknowledgement that is owed. Never calls ops->publish. */
 void session_acknowledge(struct session *session);
 /* The batch was rolled back: v5 answers each owed one with @code, which a PUBACK
@@ -125,6 +128,7 @@ struct session_links {
     bool owing;
     bool waiting;
     bool surplus; /* one client too many */
+    bool told;    /* the log says why it is turned away */
 };
 TAILQ_HEAD(session_list, session_links);
 /* The links embedded in the session, for the owner's use alone. */

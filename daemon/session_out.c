@@ -28,7 +28,7 @@ bool session_out_begin(struct session *session, size_t size, struct writer *ret_
 {
     uint8_t *memory;
     if (bytes_reserve(&session->output, size, &memory) != 0) {
-        session_end(session, 0, "no memory for an answer", NULL);
+        session_refuse(session, 0, "no memory for an answer", NULL);
         return false;
     }
     writer_init(ret_writer, memory, size);
@@ -41,7 +41,7 @@ bool session_out_end(struct session *session, const struct writer *writer)
     size_t used = writer_used(writer);
     /* [MQTT-3.1.2-24] forbids to send it, and without it the client would wait forever. */
     if (used > session->client_max_packet) {
-        session_end(session, 0, "client's maximum packet size is below our answer", NULL);
+        session_refuse(session, 0, "client's maximum packet size is below our answer", NULL);
         return false;
     }
     bytes_commit(&session->output, used);

@@ -6,7 +6,7 @@
  * and UNSUBSCRIBE without ending the connection; everything else breaks the
  * protocol, since the gateway never sends what it would answer.
  *
- * An error ends the session by session_end(), which leaves what the open batch
+ * An error ends the session by session_refuse(), which leaves what the open batch
  * holds to be acknowledged first. Order inside on_publish(): what the standard
  * forbids, then what cannot be counted, then what the owner decides.
  */
@@ -46,7 +46,7 @@ static void refuse_connect(struct session *session, uint8_t code)
 {
     send_connack(session, &(struct packet_connack){.code = code});
     session->client_id_size = 0;
-    session_end(session, 0, "CONNECT refused", packet_reason_text(code));
+    session_refuse(session, 0, "CONNECT refused", packet_reason_text(code));
 }
 
 static void refuse_version(struct session *session, int asked)
@@ -131,7 +131,7 @@ static void on_first_packet(struct session *session, const struct packet_frame *
 {
     struct packet_connect connect = {.version = MQTT_3_1_1};
     if (frame->type != PACKET_CONNECT) {
-        session_end(session, 0, "first packet is not CONNECT", NULL); /* [MQTT-3.1.0-1] */
+        session_refuse(session, 0, "first packet is not CONNECT", NULL); /* [MQTT-3.1.0-1] */
         return;
     }
     int r = packet_decode_connect(frame, &connect);
@@ -140,7 +140,7 @@ static void on_first_packet(struct session *session, const struct packet_frame *
         return;
     }
     if (r != 0) {
-        session_end(session, 0, "bad CONNECT", packet_reason_text(packet_condition_code(r)));
+        session_refuse(session, 0, "bad CONNECT", packet_reason_text(packet_condition_code(r)));
         return;
     }
     session->version = connect.version;
@@ -184,7 +184,7 @@ refuse_publish(struct session *session, const struct packet_publish *publish, ui
     if (publish->qos == 1 && session->version == MQTT_5)
         session_owed_push(session, &debt);
     else
-        session_end(session, code, "PUBLISH refused", packet_reason_text(code));
+        session_refuse(session, code, "PUBLISH refused", packet_reason_text(code));
 }
 
 /* What the owner decided. Return: false: keep the packet. */
@@ -222,7 +222,7 @@ static bool offer(struct session *session, const struct packet_publish *publish)
     if (publish->properties.size > sizeof(small)) {
         kept = large = malloc(publish->properties.size);
         if (!large) {
-            session_end(session, MQTT_UNSPECIFIED_ERROR, "no memory for properties", NULL);
+            session_refuse(session, MQTT_UNSPECIFIED_ERROR, "no memory for properties", NULL);
             return true;
         }
     }
@@ -241,7 +241,7 @@ static bool has_room_for_debt(struct session *session)
 {
     if (session_owed_is_full(session)) {
         if (session->version == MQTT_5)
-            session_end(session, MQTT_RECEIVE_MAXIMUM_EXCEEDED,
+            session_refuse(session, MQTT_RECEIVE_MAXIMUM_EXCEEDED,
                         "more PUBLISH than the receive maximum", NULL);
         else
             session->throttled = true;
@@ -249,7 +249,7 @@ static bool has_room_for_debt(struct session *session)
     }
     if (session_owed_reserve(session) == 0)
         return true;
-    session_end(session, MQTT_UNSPECIFIED_ERROR, "no memory for acknowledgements", NULL);
+    session_refuse(session, MQTT_UNSPECIFIED_ERROR, "no memory for acknowledgements", NULL);
     return false;
 }
 
@@ -262,11 +262,11 @@ static bool on_publish(struct session *session, const struct packet_frame *frame
         return true;
     }
     if (publish.qos > MAXIMUM_QOS) {
-        session_end(session, MQTT_QOS_NOT_SUPPORTED, "PUBLISH with QoS 2", NULL);
+        session_refuse(session, MQTT_QOS_NOT_SUPPORTED, "PUBLISH with QoS 2", NULL);
         return true;
     }
     if (publish.has_topic_alias) {
-        session_end(session, MQTT_TOPIC_ALIAS_INVALID, "PUBLISH with a topic alias", NULL);
+        session_refuse(session, MQTT_TOPIC_ALIAS_INVALID, "PUBLISH with a topic alias", NULL);
         return true;
     }
     if (publish.qos == 1 && !has_room_for_debt(session))
@@ -290,7 +290,7 @@ static void send_suback(struct session *session,
                               type == PACKET_SUBACK ? &options : NULL))
         count++;
     if (count > SESSION_FILTERS_MAX) {
-        session_end(session, MQTT_QUOTA_EXCEEDED, "too many filters in one packet", NULL);
+        session_refuse(session, MQTT_QUOTA_EXCEEDED, "too many filters in one packet", NULL);
         return;
     }
     if (!session_out_begin(session, PACKET_ACK_MAX + count, &writer))
@@ -335,7 +335,7 @@ static bool on_pubrel(struct session *session, const struct packet_frame *frame)
         return true;
     }
     if (session->version != MQTT_5) {
-        session_end(session, 0, "PUBREL without PUBLISH", NULL);
+        session_refuse(session, 0, "PUBREL without PUBLISH", NULL);
         return true;
     }
     if (!session_out_begin(session, PACKET_ACK_MAX, &writer))
@@ -364,7 +364,7 @@ static bool on_disconnect(struct session *session, const struct packet_frame *fr
     if (r != 0)
         session_end_on_condition(session, "bad DISCONNECT", r);
     else if (reason.has_session_expiry && reason.session_expiry_s > 0 && !session->asked_expiry)
-        session_end(session, MQTT_PROTOCOL_ERROR,
+        session_refuse(session, MQTT_PROTOCOL_ERROR,
                     "DISCONNECT asks for a session that CONNECT did not",
                     NULL); /* MQTT 5, 3.14.2.2.2 */
     else
@@ -392,7 +392,7 @@ bool session_take_packet(struct session *session, const struct packet_frame *fra
     }
     if (handlers[frame->type])
         return handlers[frame->type](session, frame);
-    session_end(session, MQTT_PROTOCOL_ERROR,
+    session_refuse(session, MQTT_PROTOCOL_ERROR,
                 frame->type == PACKET_CONNECT ? "second CONNECT" /* [MQTT-3.1.0-2] */
                                               : "packet of a type that no client may send here",
                 NULL);

@@ -504,4 +504,19 @@ def disturb(gateway, ending):
             pass
 
 
+@case
+def a_client_that_is_turned_away_is_named_in_the_log_and_one_that_leaves_is_not():
+    gateway = Gateway().start()
+    refused = gateway.client(4, client_id="meter-7")
+    refused.send(mqtt.publish_packet(4, "plant/t", b"x", 2, 1))
+    refused.expect_closed()
+    wait_for(lambda: 'client_refused reason="PUBLISH with QoS 2" client="meter-7"' in gateway.log(),
+             10, "the line that says why")
+    gateway.client(4).disconnect()
+    gateway.client(5).close()
+    wait_for(lambda: gateway.status()["producers"]["clients_refused"] == 1, 10, "one in the status")
+    gateway.stop()
+    equal(gateway.log().count("client_refused"), 1, "lines")
+
+
 run_all()
