@@ -152,6 +152,11 @@ const char *uplink_build_lacks(void)
            "halves the speed, a failed write on a TLS connection may damage what is sent next";
 }
 
+int paho_link_start_threads(void)
+{
+    return 0;
+}
+
 /* The condition is inside the library. */
 void paho_link_hold_wake(void) {}
 
@@ -179,6 +184,7 @@ int __wrap_MQTTProtocol_startPublish(
 int __wrap_connect(int fd, const struct sockaddr *address, socklen_t size);
 int __wrap_getsockopt(int fd, int level, int name, void *value, socklen_t *size);
 
+void __wrap_Thread_start(void *(*function)(void *), void *parameter);
 int __wrap_poll(struct pollfd *fds, nfds_t count, int timeout_ms);
 int __wrap_getaddrinfo(const char *host,
                        const char *service,
@@ -409,6 +415,43 @@ int __wrap_poll(struct pollfd *fds, nfds_t count, int timeout_ms)
     if (atomic_fetch_sub(&early_ends, 1) <= 1)
         atomic_store(&connecting_fd, -1);
     return connecting->revents == 0 ? rc - 1 : rc;
+}
+
+/* Paho's own threads that could not be made. */
+static struct {
+    pthread_mutex_t mutex;
+    size_t count;
+    void *(*functions[2])(void *);
+} missing = {.mutex = PTHREAD_MUTEX_INITIALIZER};
+
+/*
+ * The link that never comes up: Paho asks for its two threads once, does not look
+ * whether it got them, and for the rest of the process takes them for started
+ * (upstream: none known). What was not made is remembered here and asked for again at
+ * the next attempt. Neither uses its parameter.
+ */
+void __wrap_Thread_start(void *(*function)(void *), void *parameter)
+{
+    if (uplink_start_thread(function, parameter) == 0)
+        return;
+    (void)pthread_mutex_lock(&missing.mutex);
+    if (missing.count < sizeof(missing.functions) / sizeof(missing.functions[0]))
+        missing.functions[missing.count++] = function;
+    (void)pthread_mutex_unlock(&missing.mutex);
+}
+
+int paho_link_start_threads(void)
+{
+    int r = 0;
+
+    (void)pthread_mutex_lock(&missing.mutex);
+    while (missing.count > 0 && r == 0) {
+        r = uplink_start_thread(missing.functions[missing.count - 1], NULL);
+        if (r == 0)
+            missing.count--;
+    }
+    (void)pthread_mutex_unlock(&missing.mutex);
+    return r;
 }
 
 int paho_link_ask_resolver(const char *host,

@@ -207,6 +207,8 @@ uint64_t uplink_backoff_ms(uint64_t min_ms, uint64_t max_ms, unsigned round, uin
 void uplink_on_lookup(struct uplink *uplink, struct uplink_lookup *lookup);
 
 /* uplink_resolve.c */
+/* A detached one, with the signal mask of the caller's. Return: 0 or negative errno. */
+int uplink_start_thread(void *(*function)(void *), void *parameter);
 /* As Paho finds it in @uri, without brackets. */
 void uplink_host_of(const char *uri, char host[static UPLINK_TEXT_MAX]);
 bool uplink_host_is_address(const char *host);
@@ -248,6 +250,9 @@ struct addrinfo;
 int paho_link_ask_resolver(const char *host,
                            const struct addrinfo *hints,
                            struct addrinfo **ret_list);
+/* paho_link.c: makes those threads of Paho's that could not be made when it asked for them.
+ * Return: 0: it has all; negative errno. */
+int paho_link_start_threads(void);
 /* paho_link.c: what Paho hears from now on when it asks for @host; nothing for any other name. */
 void paho_link_set_address(const char *host, const char *address);
 /* paho_link.c: why the kernel refused the last connection, an errno; 0: it did not. */

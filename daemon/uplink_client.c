@@ -455,6 +455,20 @@ read_secrets(const struct uplink *uplink, struct attempt *attempt, const char **
     return r;
 }
 
+/* Made with the first connection; one that is missing is asked for with each. */
+static bool has_threads(struct uplink *uplink, char reason[static UPLINK_TEXT_MAX])
+{
+    int r = paho_link_start_threads();
+
+    if (r == 0)
+        return true;
+    uplink->must_destroy = true;
+    (void)snprintf(reason, UPLINK_TEXT_MAX,
+                   "cannot start a thread: %s; look at TasksMax= and at the memory",
+                   strerror(-r));
+    return false;
+}
+
 bool uplink_client_connect(struct uplink *uplink, char reason[static UPLINK_TEXT_MAX])
 {
     const char *uri = uplink->brokers[uplink->broker];
@@ -487,7 +501,7 @@ bool uplink_client_connect(struct uplink *uplink, char reason[static UPLINK_TEXT
     }
     wipe(&attempt->password);
     wipe(&attempt->key_password);
-    return rc == 0;
+    return rc == 0 && has_threads(uplink, reason);
 }
 
 bool uplink_client_disconnect(struct uplink *uplink)

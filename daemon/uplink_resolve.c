@@ -100,8 +100,7 @@ static void *look_up(void *context)
     return NULL;
 }
 
-/* Signals: the thread inherits the mask of the loop, as Paho's do. */
-static int start_thread(struct uplink_lookup *lookup)
+int uplink_start_thread(void *(*function)(void *), void *parameter)
 {
     pthread_attr_t detached;
     pthread_t thread;
@@ -110,7 +109,7 @@ static int start_thread(struct uplink_lookup *lookup)
     if (r != 0)
         return -r;
     (void)pthread_attr_setdetachstate(&detached, PTHREAD_CREATE_DETACHED);
-    r = pthread_create(&thread, &detached, look_up, lookup);
+    r = pthread_create(&thread, &detached, function, parameter);
     (void)pthread_attr_destroy(&detached);
     return -r;
 }
@@ -169,7 +168,7 @@ static int begin_lookup(struct uplink *uplink, const char *host)
     lookup->post.kind = UPLINK_MAIL_LOOKUP;
     lookup->uplink = uplink;
     memcpy(lookup->host, host, size);
-    int r = start_thread(lookup);
+    int r = uplink_start_thread(look_up, lookup);
     if (r < 0)
         free(lookup);
     else

@@ -44,6 +44,7 @@ REPLACED(StackTrace_entry);
 REPLACED(StackTrace_exit);
 REPLACED(MQTTProtocol_startPublish);
 REPLACED(MQTTAsync_NULLPublishCommands);
+REPLACED(Thread_start);
 int Thread_signal_cond(void *condition) __attribute__((weak));
 int Thread_wait_cond(void *condition, int timeout_ms) __attribute__((weak));
 int __wrap_Thread_signal_cond(void *condition) __attribute__((weak));
@@ -168,6 +169,7 @@ static void each_call_goes_to_its_replacement(void **state)
     assert_true(is_same(StackTrace_entry, __wrap_StackTrace_entry));
     assert_true(is_same(StackTrace_exit, __wrap_StackTrace_exit));
     assert_true(is_same(MQTTAsync_NULLPublishCommands, __wrap_MQTTAsync_NULLPublishCommands));
+    assert_true(is_same(Thread_start, __wrap_Thread_start));
     assert_true(is_same((function)Thread_signal_cond, (function)__wrap_Thread_signal_cond));
     assert_true(is_same((function)Thread_wait_cond, (function)__wrap_Thread_wait_cond));
     assert_true(is_same(MQTTProtocol_startPublish, __wrap_MQTTProtocol_startPublish));

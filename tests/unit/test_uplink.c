@@ -12,6 +12,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
@@ -788,6 +789,39 @@ static void the_watchdog_replaces_a_client_that_never_reports(void **state)
     assert_int_equal(f->last.kind, UPLINK_DELIVERED);
 }
 
+/* No stack of that size can be had, so no thread. */
+static void allow_threads(bool allowed)
+{
+    static pthread_attr_t usual;
+    static bool is_known;
+    pthread_attr_t huge;
+
+    if (!is_known)
+        assert_int_equal(pthread_getattr_default_np(&usual), 0);
+    is_known = true;
+    assert_int_equal(pthread_attr_init(&huge), 0);
+    assert_int_equal(pthread_attr_setstacksize(&huge, (size_t)1 << 46), 0);
+    assert_int_equal(pthread_setattr_default_np(allowed ? &usual : &huge), 0);
+    assert_int_equal(pthread_attr_destroy(&huge), 0);
+}
+
+static void threads_that_cannot_be_made_are_made_at_a_later_attempt(void **state)
+{
+    struct fixture *f = *state;
+
+    if (uplink_build_lacks())
+        skip(); /* Paho's shared library starts its threads by itself */
+    allow_threads(false);
+    start(f);
+    wait_for(f, has_error);
+    assert_true(strstr(link_of(f).last_error, "cannot start a thread") != NULL);
+    allow_threads(true);
+    wait_for(f, is_online);
+    assert_int_equal(send_text(f, "t", "x", 1), 0);
+    wait_answers(f, 1);
+    assert_int_equal(f->last.kind, UPLINK_DELIVERED);
+}
+
 static void write_password(struct fixture *f, const char *text)
 {
     AUTO_CLOSE int fd = open(f->password_file, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
@@ -973,6 +1007,7 @@ int main(void)
         CASE(a_refused_connect_is_explained),
         CASE(a_broker_that_says_nothing_is_given_up),
         CASE(the_watchdog_replaces_a_client_that_never_reports),
+        CASE(threads_that_cannot_be_made_are_made_at_a_later_attempt),
         CASE(the_password_is_read_anew_for_each_attempt),
         CASE(a_lower_keepalive_of_the_broker_is_obeyed),
         CASE(new_numbers_hold_without_a_new_uplink),
