@@ -33,6 +33,7 @@
 #include "spool-private.h"
 
 #define SALVAGED_NAME "spool.db.salvaged"
+#define LONE_LOG      "-log" /* of a database that was gone: then it is what is counted */
 
 enum { NAME_TRIES = 1000 };
 
@@ -42,6 +43,13 @@ static bool is_there(int directory_fd, const char *name)
 {
     struct stat status;
     return fstatat(directory_fd, name, &status, AT_SYMLINK_NOFOLLOW) == 0;
+}
+
+static bool is_taken(int directory_fd, const char *name)
+{
+    char log[SPOOL_NAME_MAX + 8];
+    (void)snprintf(log, sizeof log, "%s" LONE_LOG, name);
+    return is_there(directory_fd, name) || is_there(directory_fd, log);
 }
 
 /* By the time at which the new database was complete, so that it is the same after a crash. */
@@ -55,9 +63,9 @@ static int choose_name(int directory_fd, char name[static SPOOL_NAME_MAX])
         strftime(time, sizeof time, "%Y%m%dT%H%M%SZ", &utc) == 0)
         return -errno;
     (void)snprintf(name, SPOOL_NAME_MAX, SPOOL_DAMAGED_PREFIX "%s", time);
-    for (int i = 2; i < NAME_TRIES && is_there(directory_fd, name); i++)
+    for (int i = 2; i < NAME_TRIES && is_taken(directory_fd, name); i++)
         (void)snprintf(name, SPOOL_NAME_MAX, SPOOL_DAMAGED_PREFIX "%s-%d", time, i);
-    return is_there(directory_fd, name) ? -EEXIST : 0;
+    return is_taken(directory_fd, name) ? -EEXIST : 0;
 }
 
 static int move(int directory_fd, const char *from, const char *to)
@@ -70,15 +78,16 @@ static int move(int directory_fd, const char *from, const char *to)
     return errno == ENOENT ? 0 : -errno;
 }
 
-static int move_aside(int directory_fd, const char *name)
+static int move_aside(int directory_fd, const char *name, const char *log_suffix)
 {
-    static const char *const suffixes[] = {"-shm", "-wal", ""};
-    for (size_t i = 0; i < sizeof suffixes / sizeof *suffixes; i++) {
-        char from[SPOOL_NAME_MAX];
+    const struct {
+        const char *from;
+        const char *suffix;
+    } files[] = {{"spool.db-shm", "-shm"}, {"spool.db-wal", log_suffix}, {"spool.db", ""}};
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
         char to[SPOOL_NAME_MAX + 8];
-        (void)snprintf(from, sizeof from, "spool.db%s", suffixes[i]);
-        (void)snprintf(to, sizeof to, "%s%s", name, suffixes[i]);
-        int r = move(directory_fd, from, to);
+        (void)snprintf(to, sizeof to, "%s%s", name, files[i].suffix);
+        int r = move(directory_fd, files[i].from, to);
         if (r < 0)
             return r;
         FAILPOINT("salvage.moved");
@@ -86,14 +95,17 @@ static int move_aside(int directory_fd, const char *name)
     return fsync(directory_fd) < 0 ? -errno : 0;
 }
 
-/* @name: empty where nothing was left to move. */
+/* @name: of the database, or of its log where that alone was left; empty where nothing was. */
 static int take_place(int directory_fd, char *words, char name[static SPOOL_NAME_MAX])
 {
-    bool is_left = is_there(directory_fd, "spool.db") || is_there(directory_fd, "spool.db-wal");
+    bool has_database = is_there(directory_fd, "spool.db");
+    bool has_log = is_there(directory_fd, "spool.db-wal");
     int r = choose_name(directory_fd, name);
     if (r == 0)
-        r = move_aside(directory_fd, name);
-    if (!is_left)
+        r = move_aside(directory_fd, name, has_database ? "-wal" : LONE_LOG);
+    if (r == 0 && !has_database && has_log)
+        strcat(name, LONE_LOG);
+    else if (!has_database)
         *name = '\0';
     if (r == 0)
         r = move(directory_fd, SALVAGED_NAME, "spool.db");
@@ -112,36 +124,17 @@ int salvage_finish(int directory_fd, char *words)
     return take_place(directory_fd, words, name);
 }
 
-static bool ends_with(const char *name, const char *suffix)
-{
-    size_t length = strlen(name);
-    size_t end = strlen(suffix);
-    return length >= end && strcmp(name + length - end, suffix) == 0;
-}
-
-/* Each set once: by its database, or by its log where that is all there was and not the first
- * that was moved. */
-static bool is_counted(int directory_fd, const char *name)
-{
-    char database[SPOOL_NAME_MAX];
-    if (strncmp(name, SPOOL_DAMAGED_PREFIX, strlen(SPOOL_DAMAGED_PREFIX)) != 0 ||
-        ends_with(name, "-shm"))
-        return false;
-    if (!ends_with(name, "-wal"))
-        return true;
-    (void)snprintf(database, sizeof database, "%.*s", (int)(strlen(name) - strlen("-wal")),
-                   name);
-    return !is_there(directory_fd, database) && !is_there(directory_fd, SALVAGED_NAME);
-}
-
 unsigned salvage_count_damaged(int directory_fd)
 {
     int fd = openat(directory_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     DIR *folder = fd >= 0 ? fdopendir(fd) : NULL;
     unsigned count = 0;
     const struct dirent *entry;
-    while (folder && (entry = readdir(folder)) != NULL)
-        count += is_counted(directory_fd, entry->d_name);
+    while (folder && (entry = readdir(folder)) != NULL) {
+        const char *name = entry->d_name;
+        count += strncmp(name, SPOOL_DAMAGED_PREFIX, strlen(SPOOL_DAMAGED_PREFIX)) == 0 &&
+                 !strstr(name, "-wal") && !strstr(name, "-shm");
+    }
     if (folder)
         (void)closedir(folder);
     else if (fd >= 0)

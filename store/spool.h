@@ -246,8 +246,8 @@ struct spool_history {
 #define SPOOL_DAMAGED_PREFIX "spool.db.damaged-"
 
 struct spool_salvage {
-    char moved_to[SPOOL_NAME_MAX]; /* the damaged database's new name; its -wal has it too. Empty:
-                                      neither was left */
+    char moved_to[SPOOL_NAME_MAX]; /* the damaged database's new name, its -wal has it too; or
+                                      its log's, where that alone was left. Empty: neither was */
     uint64_t salvaged;             /* messages that go on */
     uint64_t damaged;              /* those that do not: each has its record now */
     bool is_count_unknown; /* neither the counters nor the mark could be read: of how many there
@@ -523,7 +523,8 @@ void spool_set_exported(struct spool *spool, uint64_t seq);
 void spool_set_waiting_max(struct spool *spool, uint64_t rows);
 /* Committed rows that wait for the export. */
 uint64_t spool_waiting(const struct spool *spool);
-/* No delivered row up to this seq is left, exported or not. Reader too: as of its newest figures. */
+/* No delivered row up to this seq is left, exported or not. Reader too: as of its newest figures.
+ */
 uint64_t spool_pruned_seq(const struct spool *spool);
 /* How many rows went unexported since the open. */
 uint64_t spool_pruned_unexported(const struct spool *spool);

@@ -397,10 +397,17 @@ static void a_database_gone_with_its_log_left_is_salvaged_from_the_log(void **st
     char path[160];
     path_of(f->directory, "spool.db", path);
     assert_int_equal(unlink(path), 0);
+    int64_t log_bytes = size_of(f->directory, "spool.db-wal");
     struct spool_salvage salvage = must_salvage(f);
-    assert_string_not_equal(salvage.moved_to, "");
+    assert_int_equal(keep_aside(f, &salvage), log_bytes);
     assert_int_equal(spool_count_damaged(f->directory), 1); /* its log is one, too */
     check_whole(f, ENDED, MESSAGES);
+    path_of(f->directory, "spool.db", path);
+    assert_int_equal(unlink(path), 0);
+    struct spool_salvage second = must_salvage(f); /* in the same second, mostly */
+    assert_string_not_equal(second.moved_to, salvage.moved_to);
+    assert_int_equal(size_of(f->directory, salvage.moved_to), log_bytes);
+    assert_int_equal(spool_count_damaged(f->directory), 2);
 }
 
 /* SQLite takes what is left for a sound database of an earlier time. */
