@@ -244,6 +244,44 @@ static void write_clock_and_forecast(struct json *json,
     json_close_object(json);
 }
 
+static struct spool_lane configured_lane(const char *name, const struct config_limits *limits)
+{
+    static const enum spool_policy policies[] = {
+        [CONFIG_EVICT_OLDEST] = SPOOL_EVICT_OLDEST,
+        [CONFIG_REFUSE] = SPOOL_REFUSE,
+        [CONFIG_BLOCK] = SPOOL_BLOCK,
+    };
+
+    return (struct spool_lane){
+        .name = name,
+        .limits = {.max_messages = limits->max_messages,
+                   .max_bytes = limits->max_bytes,
+                   .max_age_ms = limits->max_age_ms,
+                   .when_full = policies[limits->when_full]},
+    };
+}
+
+/* The limits are those of the configuration; what is refused only a running daemon knows. */
+static int write_spool_parts(struct json *json,
+                             struct spool *spool,
+                             const struct spool_stats *stats,
+                             const struct config *config)
+{
+    struct spool_lane lanes[SPOOL_LANES_MAX];
+    struct record_intake intake = {0};
+    struct spool_time now = cli_now();
+
+    if (config != NULL) {
+        lanes[0] = configured_lane("default", &config->retention);
+        for (size_t i = 0; i < config->lane_count; i++)
+            lanes[i + 1] = configured_lane(config->lanes[i].name, &config->lanes[i].limits);
+        intake.lanes = lanes;
+        intake.lane_count = config->lane_count + 1;
+        intake.disk_reserve = config->spool.disk_reserve;
+    }
+    return record_write_status(json, spool, stats, &intake, &now);
+}
+
 /* The object with the members that the daemon writes (gateway_status.c), as far as the database
  * knows. The link is "unknown" where a daemon runs whose own file cannot be read. */
 static int write_from_spool(const struct status *status, struct json *json, struct spool *spool)
@@ -262,7 +300,7 @@ static int write_from_spool(const struct status *status, struct json *json, stru
     json_text(json, "time", time);
     json_unsigned(json, "uptime_ms", 0);
     write_link(json, status->running ? "unknown" : "stopped");
-    result = record_write_status(json, spool, &stats, &now);
+    result = write_spool_parts(json, spool, &stats, status->config);
     write_idle_parts(json);
     if (result == 0)
         result = write_audit(json, spool, &stats, status->config);
@@ -417,6 +455,20 @@ static void print_daemon(const struct status *status)
            cell(status->root, NULL, "pid", pid));
 }
 
+static bool is_all_taken(const json_t *root)
+{
+    const char *why = json_string_value(member(root, "intake", "refusing"));
+    const json_t *lane;
+    size_t i;
+
+    json_array_foreach(json_object_get(root, "lanes"), i, lane)
+    {
+        if (json_is_true(member(lane, NULL, "full")))
+            return false;
+    }
+    return why == NULL || *why == '\0';
+}
+
 static void print_link(const struct status *status)
 {
     const json_t *root = status->root;
@@ -435,21 +487,52 @@ static void print_link(const struct status *status)
     printf("          connected %s times, last error: %s\n",
            cell(root, "link", "connects", connects), error);
     if (!online)
-        puts("          messages are taken and kept; they go out when the broker can be "
-             "reached");
+        puts(is_all_taken(root) ? "          messages are taken and kept; they go out when the "
+                                  "broker can be reached"
+                                : "          what is spooled goes out when the broker can be "
+                                  "reached");
+}
+
+static json_int_t number(const json_t *root, const char *part, const char *name)
+{
+    return json_integer_value(member(root, part, name));
+}
+
+/* "3 of 1000 messages, 1.1 MiB of 1.0 GiB", as far as the limits of @lane are known. @held: what
+ * has the figures. */
+static const char *
+held_cell(const json_t *held, const json_t *lane, char text[static 2 * CELL_MAX])
+{
+    char messages[CELL_MAX], most[CELL_MAX], bytes[CELL_MAX], largest[CELL_MAX];
+
+    cell(held, NULL, "messages", messages);
+    size_cell(held, NULL, "bytes", bytes);
+    if (number(lane, NULL, "max_messages") > 0)
+        (void)snprintf(text, (size_t)2 * CELL_MAX, "%.40s of %.40s messages, %.40s of %.40s",
+                       messages, cell(lane, NULL, "max_messages", most), bytes,
+                       size_cell(lane, NULL, "max_bytes", largest));
+    else
+        (void)snprintf(text, (size_t)2 * CELL_MAX, "%.40s messages, %.40s", messages, bytes);
+    return text;
 }
 
 static void print_spool(const json_t *root)
 {
-    char messages[CELL_MAX], bytes[CELL_MAX], oldest[CELL_MAX], disk[CELL_MAX],
-        free_space[CELL_MAX];
+    const json_t *lanes = json_object_get(root, "lanes");
+    const json_t *only = json_array_size(lanes) == 1 ? json_array_get(lanes, 0) : NULL;
+    char held[2 * CELL_MAX], oldest[CELL_MAX], disk[CELL_MAX], free_space[CELL_MAX],
+        reserve[CELL_MAX];
+    json_int_t reserved = number(root, "spool", "disk_reserve_bytes");
 
-    printf("spool     %s messages, %s, oldest %s\n", cell(root, "spool", "messages", messages),
-           size_cell(root, "spool", "bytes", bytes),
+    printf("spool     %s, oldest %s\n", held_cell(json_object_get(root, "spool"), only, held),
            span_cell(root, "spool", "oldest_age_ms", 1, oldest));
-    printf("          %s on disk, %s free\n", size_cell(root, "spool", "disk_bytes", disk),
+    printf("          %s on disk, %s free", size_cell(root, "spool", "disk_bytes", disk),
            size_cell(root, "spool", "disk_free_bytes", free_space));
-    json_int_t damaged = json_integer_value(member(root, "spool", "damaged_files"));
+    if (number(root, "spool", "disk_free_bytes") < reserved)
+        printf(", below spool.disk_reserve (%s)",
+               size_cell(root, "spool", "disk_reserve_bytes", reserve));
+    puts("");
+    json_int_t damaged = number(root, "spool", "damaged_files");
     if (damaged > 0)
         printf(
             "          DAMAGED: %" JSON_INTEGER_FORMAT
@@ -483,26 +566,103 @@ static void print_lanes(const json_t *root)
         return;
     json_array_foreach(lanes, i, lane)
     {
-        char name[CELL_MAX], messages[CELL_MAX], bytes[CELL_MAX], oldest[CELL_MAX];
+        char name[CELL_MAX], held[2 * CELL_MAX], oldest[CELL_MAX];
 
-        printf("%-9s %-16s %s messages, %s, oldest %s\n", head, cell(lane, NULL, "name", name),
-               cell(lane, NULL, "messages", messages), size_cell(lane, NULL, "bytes", bytes),
+        printf("%-9s %-16s %s, oldest %s\n", head, cell(lane, NULL, "name", name),
+               held_cell(lane, lane, held),
                span_cell(lane, NULL, "oldest_age_ms", 1, oldest));
         head = "";
     }
 }
 
+/* One that is full by its messages may be so by its bytes too: the first is told. */
+static void print_full_lane(const char *head, const json_t *lane)
+{
+    char name[CELL_MAX], held[CELL_MAX], most[CELL_MAX], policy[CELL_MAX];
+    bool by_messages =
+        number(lane, NULL, "messages") >= number(lane, NULL, "max_messages");
+    bool blocks = strcmp(cell(lane, NULL, "when_full", policy), "block") == 0;
+
+    printf("%-9s lane \"%s\" %s: ", head, cell(lane, NULL, "name", name),
+           blocks ? "HOLDS ITS PRODUCERS BACK" : "REFUSES new messages");
+    if (by_messages)
+        printf("%s of %s messages", cell(lane, NULL, "messages", held),
+               cell(lane, NULL, "max_messages", most));
+    else
+        printf("%s of %s (max_bytes)", size_cell(lane, NULL, "bytes", held),
+               size_cell(lane, NULL, "max_bytes", most));
+    printf(", when_full = \"%s\"\n"
+           "          bring the link back, or raise %s%s and send HUP\n",
+           policy, strcmp(name, "default") == 0 ? "retention." : "its ",
+           by_messages ? "max_messages" : "max_bytes");
+}
+
+/* Why nothing at all is taken, of any lane, and what to do. */
+static void print_refusing(const json_t *root, const char *why)
+{
+    char first[CELL_MAX], second[CELL_MAX];
+
+    if (strcmp(why, "disk") == 0 &&
+        number(root, "spool", "disk_free_bytes") >= number(root, "spool", "disk_reserve_bytes"))
+        printf("intake    the newest message found no room on the disk: %s free now,\n"
+               "          spool.disk_reserve is %s; the next one is tried\n",
+               size_cell(root, "spool", "disk_free_bytes", first),
+               size_cell(root, "spool", "disk_reserve_bytes", second));
+    else if (strcmp(why, "disk") == 0)
+        printf("intake    NOTHING IS TAKEN, the disk is short: %s free, spool.disk_reserve is %s\n"
+               "          make room on the disk; deliveries go on\n",
+               size_cell(root, "spool", "disk_free_bytes", first),
+               size_cell(root, "spool", "disk_reserve_bytes", second));
+    else if (strcmp(why, "audit_waiting") == 0)
+        printf("intake    NOTHING IS TAKEN: %s records wait for the audit file, "
+               "audit.max_waiting is %s\n"
+               "          make audit.file writable; deliveries go on\n",
+               cell(root, "audit", "waiting", first),
+               cell(root, "audit", "max_waiting", second));
+    else if (strcmp(why, "database_locked") == 0)
+        puts("intake    NOTHING IS TAKEN: another program keeps the database locked\n"
+             "          end its transaction (fuser -v spool.db names it)");
+    else
+        printf("intake    NOTHING IS TAKEN: %s\n", why);
+}
+
+/* Nothing, where all that came was taken. */
+static void print_intake(const json_t *root)
+{
+    const json_t *lanes = json_object_get(root, "lanes");
+    json_int_t refused = number(root, "producers", "messages_refused");
+    const char *head = "intake";
+    const json_t *lane;
+    char why[CELL_MAX];
+    size_t i;
+
+    if (strcmp(cell(root, "intake", "refusing", why), "-") != 0) {
+        print_refusing(root, why);
+        head = "";
+    }
+    json_array_foreach(lanes, i, lane)
+    {
+        if (!json_is_true(member(lane, NULL, "full")))
+            continue;
+        print_full_lane(head, lane);
+        head = "";
+    }
+    if (refused > 0)
+        printf("%-9s %" JSON_INTEGER_FORMAT " message(s) refused since the start\n", head,
+               refused);
+}
+
 static void print_ledger(const json_t *root)
 {
     char text[CELL_MAX];
-    json_int_t accepted = json_integer_value(member(root, "ledger", "accepted"));
-    json_int_t rest = json_integer_value(member(root, "ledger", "spooled"));
+    json_int_t accepted = number(root, "ledger", "accepted");
+    json_int_t rest = number(root, "ledger", "spooled");
 
     printf("ledger    accepted  %12s\n", cell(root, "ledger", "accepted", text));
     for (unsigned i = 0; i < SPOOL_OUTCOMES; i++) {
         const char *name = spool_outcome_name((enum spool_outcome)i);
 
-        rest += json_integer_value(member(root, "ledger", name));
+        rest += number(root, "ledger", name);
         printf("          %-9s %12s\n", name, cell(root, "ledger", name, text));
     }
     printf("          spooled   %12s\n", cell(root, "ledger", "spooled", text));
@@ -540,9 +700,12 @@ static void print_page(const struct status *status)
     print_spool(status->root);
     print_salvage(status->root);
     print_lanes(status->root);
+    print_intake(status->root);
     print_ledger(status->root);
     if (status->own)
         print_running_parts(status->root);
+    else if (status->running)
+        puts("rates     unknown, and so are what is in flight, refused and forecast");
 }
 
 static int parse(struct status *status, int argc, char **argv)

@@ -122,6 +122,7 @@ struct gateway {
 
     int64_t full_till_ms;
     bool full;                       /* nothing is accepted; logged on change */
+    const char *full_why;            /* as logged, where it is */
     bool lane_full[SPOOL_LANES_MAX]; /* by the limits of the lane: refused or held back */
     bool locked;                     /* the database, by another program */
     int64_t locked_since_ms;
@@ -157,7 +158,10 @@ void gateway_on_exported(void *owner, const struct spool_record *record);
 /* gateway_publish.c */
 struct session_verdict
 gateway_on_publish(void *owner, struct session *session, const struct session_publish *publish);
+/* @why: static */
 void gateway_note_full(struct gateway *gateway, bool full, const char *why);
+#define GATEWAY_AUDIT_WAITING   "audit_waiting"
+#define GATEWAY_DATABASE_LOCKED "database_locked"
 void gateway_note_locked(struct gateway *gateway, bool locked);
 void gateway_look_for_room(struct gateway *gateway);
 

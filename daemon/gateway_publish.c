@@ -33,6 +33,7 @@ void gateway_note_full(struct gateway *gateway, bool full, const char *why)
     if (gateway->full == full || (!full && now_ms < gateway->full_till_ms))
         return;
     gateway->full = full;
+    gateway->full_why = why;
     if (full)
         log_warning("spool_full reason=%s new_messages=refused", why);
     else
@@ -153,7 +154,7 @@ on_locked(struct gateway *gateway, struct session *session, unsigned lane)
         gateway->now.boot_ms - gateway->locked_since_ms < GATEWAY_LOCKED_PATIENCE_MS;
 
     if (!is_patient && gateway_lane_limits(gateway->config, lane)->when_full != CONFIG_BLOCK) {
-        gateway_note_full(gateway, true, "database_locked");
+        gateway_note_full(gateway, true, GATEWAY_DATABASE_LOCKED);
         return refuse(gateway, MQTT_QUOTA_EXCEEDED);
     }
     gateway_arm_edge_later(gateway, GATEWAY_LOCKED_RETRY_MS);
@@ -232,7 +233,7 @@ gateway_on_publish(void *owner, struct session *session, const struct session_pu
     if (batch_is_full(gateway))
         return hold(gateway, session, SESSION_WAIT);
     if (gateway_audit_is_full(gateway)) {
-        gateway_note_full(gateway, true, "audit_waiting");
+        gateway_note_full(gateway, true, GATEWAY_AUDIT_WAITING);
         return refuse(gateway, MQTT_QUOTA_EXCEEDED);
     }
     if (!gateway->edge_armed)

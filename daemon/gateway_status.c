@@ -19,7 +19,7 @@
 #include "json.h"
 #include "record_status.h"
 
-#define STATUS_MAX  (8 * 1024 + SPOOL_LANES_KNOWN_MAX * 768)
+#define STATUS_MAX  (8 * 1024 + SPOOL_LANES_KNOWN_MAX * 896)
 #define STATUS_FILE "status.json"
 
 static bool
@@ -208,10 +208,57 @@ static void write_small_parts(struct json *json,
     json_close_object(json);
 }
 
+/* Why nothing at all is taken; "": it is. */
+static const char *refusing(const struct gateway *gateway)
+{
+    if (gateway_audit_is_full(gateway))
+        return GATEWAY_AUDIT_WAITING;
+    if (!gateway->full)
+        return "";
+    if (strcmp(gateway->full_why, GATEWAY_AUDIT_WAITING) == 0 ||
+        (strcmp(gateway->full_why, GATEWAY_DATABASE_LOCKED) == 0 && !gateway->locked))
+        return ""; /* that is over, though no message came since */
+    return gateway->full_why;
+}
+
+/* A lane that keeps what it has takes nothing more once it stands at its limit, also where nobody
+ * has tried. */
+static bool takes_nothing(struct gateway *gateway, unsigned lane)
+{
+    const struct config_limits *limits = gateway_lane_limits(gateway->config, lane);
+    struct spool_time now = gateway_spool_time(gateway);
+    struct spool_lane_stats stats;
+
+    if (gateway->lane_full[lane])
+        return true;
+    return limits->when_full != CONFIG_EVICT_OLDEST &&
+           spool_get_lane_stats(gateway->spool, lane, &now, &stats) == 0 &&
+           room_of(limits, &stats) < 1;
+}
+
+static int write_spool_parts(struct json *json,
+                             struct gateway *gateway,
+                             const struct spool_stats *stats)
+{
+    struct spool_lane lanes[SPOOL_LANES_MAX];
+    bool lane_full[SPOOL_LANES_MAX];
+    struct record_intake intake = {
+        .lanes = lanes,
+        .lane_count = gateway_spool_lanes(gateway->config, lanes),
+        .lane_full = lane_full,
+        .refusing = refusing(gateway),
+        .disk_reserve = gateway->config->spool.disk_reserve,
+    };
+    struct spool_time now = gateway_spool_time(gateway);
+
+    for (unsigned lane = 0; lane < intake.lane_count; lane++)
+        lane_full[lane] = takes_nothing(gateway, lane);
+    return record_write_status(json, gateway->spool, stats, &intake, &now);
+}
+
 static int
 write_status(struct json *json, struct gateway *gateway, const struct spool_stats *stats)
 {
-    struct spool_time now = gateway_spool_time(gateway);
     char time[CLOCK_TEXT_MAX];
 
     clock_format(gateway->now.wall_ms, time);
@@ -221,7 +268,7 @@ write_status(struct json *json, struct gateway *gateway, const struct spool_stat
     json_text(json, "time", time);
     json_signed(json, "uptime_ms", gateway->now.boot_ms - gateway->started_boot_ms);
     write_link(json, gateway);
-    int r = record_write_status(json, gateway->spool, stats, &now);
+    int r = write_spool_parts(json, gateway, stats);
     if (r != 0)
         return r; /* or another program holds the database locked: the next status has it */
     write_small_parts(json, gateway, stats);

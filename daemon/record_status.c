@@ -1,13 +1,17 @@
 /* record_status.c - see record_status.h */
 #include "record_status.h"
 
-static void write_spool(struct json *json, const struct spool_stats *stats)
+#include <string.h>
+
+static void
+write_spool(struct json *json, const struct spool_stats *stats, uint64_t disk_reserve)
 {
     json_open_object(json, "spool");
     json_unsigned(json, "messages", stats->messages);
     json_unsigned(json, "bytes", stats->bytes);
     json_unsigned(json, "disk_bytes", stats->disk_bytes);
     json_unsigned(json, "disk_free_bytes", stats->disk_free);
+    json_unsigned(json, "disk_reserve_bytes", disk_reserve);
     json_signed(json, "oldest_age_ms", stats->oldest_age_ms);
     json_unsigned(json, "damaged_files", stats->damaged_files);
     json_close_object(json);
@@ -37,9 +41,35 @@ static uint64_t share_of_disk(const struct spool_stats *stats, uint64_t bytes)
     return stats->disk_bytes / whole * part + stats->disk_bytes % whole * part / whole;
 }
 
+/* A lane that is not configured any more lives under the limits of "default", but takes nothing. */
+static void
+write_limits(struct json *json, const char *name, const struct record_intake *intake)
+{
+    static const char *const policies[] = {
+        [SPOOL_EVICT_OLDEST] = "evict-oldest",
+        [SPOOL_REFUSE] = "refuse",
+        [SPOOL_BLOCK] = "block",
+    };
+    struct spool_limits limits = {0};
+    size_t i = 0;
+
+    while (i < intake->lane_count && strcmp(intake->lanes[i].name, name) != 0)
+        i++;
+    if (intake->lanes != NULL)
+        limits = intake->lanes[i < intake->lane_count ? i : 0].limits;
+    json_unsigned(json, "max_messages", limits.max_messages);
+    json_unsigned(json, "max_bytes", limits.max_bytes);
+    json_text(json, "when_full", intake->lanes != NULL ? policies[limits.when_full] : "");
+    if (intake->lane_full != NULL)
+        json_bool(json, "full", i < intake->lane_count && intake->lane_full[i]);
+    else
+        json_nothing(json, "full");
+}
+
 static void write_lane(struct json *json,
                        const struct spool_lane_stats *lane,
-                       const struct spool_stats *stats)
+                       const struct spool_stats *stats,
+                       const struct record_intake *intake)
 {
     json_open_object(json, NULL);
     json_text(json, "name", lane->name);
@@ -47,6 +77,7 @@ static void write_lane(struct json *json,
     json_unsigned(json, "bytes", lane->bytes);
     json_unsigned(json, "disk_bytes", share_of_disk(stats, lane->bytes));
     json_signed(json, "oldest_age_ms", lane->oldest_age_ms);
+    write_limits(json, lane->name, intake);
     write_ledger(json, &lane->ledger);
     json_close_object(json);
 }
@@ -54,6 +85,7 @@ static void write_lane(struct json *json,
 static int write_lanes(struct json *json,
                        struct spool *spool,
                        const struct spool_stats *stats,
+                       const struct record_intake *intake,
                        const struct spool_time *now)
 {
     int r = 0;
@@ -64,15 +96,26 @@ static int write_lanes(struct json *json,
 
         r = spool_get_lane_stats(spool, i, now, &lane);
         if (r == 0)
-            write_lane(json, &lane, stats);
+            write_lane(json, &lane, stats, intake);
     }
     json_close_array(json);
     return r;
 }
 
+static void write_intake(struct json *json, const struct record_intake *intake)
+{
+    json_open_object(json, "intake");
+    if (intake->refusing != NULL)
+        json_text(json, "refusing", intake->refusing);
+    else
+        json_nothing(json, "refusing");
+    json_close_object(json);
+}
+
 int record_write_status(struct json *json,
                         struct spool *spool,
                         const struct spool_stats *stats,
+                        const struct record_intake *intake,
                         const struct spool_time *now)
 {
     struct spool_ledger ledger;
@@ -80,7 +123,8 @@ int record_write_status(struct json *json,
 
     if (r != 0)
         return r;
-    write_spool(json, stats);
+    write_spool(json, stats, intake->disk_reserve);
+    write_intake(json, intake);
     write_ledger(json, &ledger);
-    return write_lanes(json, spool, stats, now);
+    return write_lanes(json, spool, stats, intake, now);
 }

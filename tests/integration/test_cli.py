@@ -741,6 +741,85 @@ def the_status_has_the_same_members_whoever_writes_it():
         equal((status["audit"]["last_seq"], status["audit"]["waiting"]), (0, 0), "audit")
 
 
+def page_of(gateway):
+    return gateway.tool("status").stdout.decode()
+
+
+def wait_for_page(gateway, *words):
+    wait_for(lambda: all(word in page_of(gateway) for word in words), 20,
+             lambda: "%r on the page, it is %s" % (words, page_of(gateway)))
+
+
+@case
+def a_lane_that_refuses_or_holds_back_is_on_the_page():
+    gateway = Gateway(retention={"when_full": "refuse", "max_messages": 2},
+                      lanes=[{"name": "alarms", "topics": ["+/alarm/#"], "max_messages": 1,
+                              "when_full": "block"}]).start()
+    with gateway.client(5) as client:
+        equal(client.publish_wait("plant/t", b"x").reason, 0)
+        gateway.ledger()
+        check("intake" not in page_of(gateway), "nothing was refused", page_of(gateway))
+        equal(client.publish_wait("plant/alarm/1", b"x").reason, 0)
+        equal(client.publish_wait("plant/t", b"x").reason, 0)
+        equal(client.publish_wait("plant/t", b"x").reason, 0x97)
+        wait_for_page(gateway, 'intake    lane "default" REFUSES new messages: 2 of 2 messages, '
+                      'when_full = "refuse"', "1 message(s) refused since the start",
+                      "or raise retention.max_messages", "what is spooled goes out when",
+                      "default          2 of 2 messages, ")
+        client.publish("plant/alarm/1", b"x")
+        wait_for_page(gateway, 'lane "alarms" HOLDS ITS PRODUCERS BACK: 1 of 1 messages, '
+                      'when_full = "block"', "or raise its max_messages")
+        status = gateway.status()
+        equal([(lane["name"], lane["max_messages"], lane["when_full"], lane["full"])
+               for lane in status["lanes"]],
+              [("default", 2, "refuse", True), ("alarms", 1, "block", True)])
+        equal((status["intake"], status["lanes"][0]["max_bytes"]), ({"refusing": ""}, 1 << 30))
+    gateway.stop()
+    status = gateway.tool_status()
+    equal([(lane["max_messages"], lane["when_full"], lane["full"]) for lane in status["lanes"]],
+          [(2, "refuse", None), (1, "block", None)], "from the configuration")
+    equal((status["intake"]["refusing"], status["spool"]["disk_reserve_bytes"] > 0), (None, True))
+    check("2 of 2 messages" in page_of(gateway), "the page", page_of(gateway))
+    status = json.loads(tool("status", "--directory", gateway.spool, "--json", wanted=OK).out)
+    equal([(lane["max_messages"], lane["max_bytes"], lane["when_full"], lane["full"])
+           for lane in status["lanes"]], [(0, 0, "", None)] * 2, "without a configuration")
+    equal(status["spool"]["disk_reserve_bytes"], 0)
+
+
+@case
+def a_lane_that_is_full_by_bytes_is_told_so():
+    gateway = Gateway(retention={"when_full": "refuse", "max_bytes": "1M"}).start()
+    with gateway.client(5) as client:
+        wait_for(lambda: client.publish_wait("plant/t", b"x" * 5000).reason == 0x97, 20, "refusals")
+        wait_for_page(gateway, "of 1.0 MiB (max_bytes), when_full", "raise retention.max_bytes")
+    gateway.stop()
+
+
+@case
+def a_disk_that_is_short_is_on_the_page():
+    gateway = Gateway(spool={"disk_reserve": "1024G"}, retention={"when_full": "refuse"}).start()
+    with gateway.client(5) as client:
+        wait_for(lambda: client.publish_wait("plant/t", b"x" * 5000).reason == 0x97, 20, "refusals")
+        wait_for_page(gateway, "intake    NOTHING IS TAKEN, the disk is short: ",
+                      "free, spool.disk_reserve is 1.0 TiB", "refused since the start",
+                      "below spool.disk_reserve")
+    equal(gateway.status()["intake"], {"refusing": "disk"})
+    gateway.configure(spool={"disk_reserve": "1M"})
+    gateway.hup()
+    wait_for_page(gateway, "found no room on the disk", "free now", "disk_reserve is 1.0 MiB")
+    with gateway.client(5) as client:
+        wait_for(lambda: client.publish_wait("plant/t", b"x").reason == 0 and
+                 gateway.status()["intake"] == {"refusing": ""}, 20, "the end of it")
+    gateway.stop()
+
+
+@case
+def what_only_a_daemon_knows_is_told_as_unknown():
+    page = Spool(7, hold=True).status(wanted=OK).out
+    check("unknown" in page.split("\nrates ")[1].split("\n")[0], "rates", page)
+    check("0 in flight" not in page and "0.0/s" not in page, "no figure nobody knows", page)
+
+
 @case
 def what_waits_for_the_audit_file_is_counted_while_stopped():
     for exported in (0, 5, 7):

@@ -77,7 +77,7 @@ def the_first_lane_that_matches_takes_the_message_and_the_rest_is_default():
     ids = dict(zip(publish(gateway, topics), topics))
     equal(spooled(gateway), {"default": 3, "alarms": 2, "press": 2, "bulk": 2})
     page = gateway.tool("status").stdout.decode()
-    equal(re.findall(r"^(?:lanes)? +(\w+) +(\d) messages, ", page, re.MULTILINE),
+    equal(re.findall(r"^(?:lanes)? +(\w+) +(\d) of \d+ messages, ", page, re.MULTILINE),
           [("default", "3"), ("alarms", "2"), ("press", "2"), ("bulk", "2")], "lanes for people")
     link.mend()
     gateway.wait_drained()
