@@ -213,11 +213,26 @@ static void begin_resolving(struct uplink *uplink)
     }
 }
 
+/*
+ * Where memory was short for a moment the library may keep a list in which something
+ * is missing, and no connection of it works again (upstream: none known). Its last
+ * client takes all of that along. It costs the loop some 0.1 s, so it is done seldom,
+ * and more seldom the longer the broker is away.
+ */
+static bool is_library_in_doubt(const struct uplink *uplink)
+{
+    unsigned tens = uplink->failed_attempts / 10;
+
+    return uplink->failed_attempts % 10 == 0 && tens > 0 && (tens & (tens - 1)) == 0;
+}
+
 void uplink_connect(struct uplink *uplink)
 {
     bool is_tls = uplink_uri_is_tls(uplink->brokers[uplink->broker]);
 
-    if (uplink->must_destroy || uplink->client_is_tls != is_tls)
+    if (is_library_in_doubt(uplink))
+        uplink_leave_library(uplink);
+    else if (uplink->must_destroy || uplink->client_is_tls != is_tls)
         uplink_destroy_client(uplink);
     mailbox_locked(&uplink->mailbox, next_epoch, uplink);
     (void)paho_link_take_connect_error();

@@ -242,6 +242,7 @@ class Run:
         self.faults = Faults(self.gateway.folder, self.gateway.spool, calls, at, times, error)
         self.calls = self.failed = self.acks_after = self.code = 0
         self.what = ""
+        self.error = error
         self.exit_s = 0.0
 
     def __str__(self):
@@ -268,10 +269,20 @@ class Run:
                 self.history.acked[key] = spool_id(ack)
 
     def load(self):
-        with mqtt.Client(self.gateway.socket, 5, client_id="load") as client:
-            for batch in range(4):
-                self.publish(client, batch * 8, 8)
-        wait_for(self.drained_or_gone, 10, "drained, or ended")
+        """Out of memory the daemon may turn a client away, once; the producer comes again."""
+        batches = iter(range(0, 32, 8))
+        may_fail = self.error == errno.ENOMEM
+        while True:
+            try:
+                with mqtt.Client(self.gateway.socket, 5, client_id="load") as client:
+                    for first in batches:
+                        self.publish(client, first, 8)
+                break
+            except (OSError, mqtt.Closed, AssertionError):
+                if not may_fail or self.ends(self.gateway.process, 0.1):
+                    raise
+                may_fail = False
+        wait_for(self.drained_or_gone, 15, "drained, or ended")
 
     def drained_or_gone(self):
         ledger = self.gateway.status().get("ledger", {"accepted": 0})

@@ -623,6 +623,27 @@ static void the_library_s_threads_outlive_a_loss_with_messages_in_flight(void **
     assert_int_equal(thread_called("MQTTAsync_rcv"), receiver);
 }
 
+static bool has_tried_often(struct fixture *f)
+{
+    return f->uplink->failed_attempts > 10;
+}
+
+/* What want of memory leaves wrong inside of it would otherwise stay for ever. */
+static void after_many_failures_the_library_begins_anew(void **state)
+{
+    struct fixture *f = *state;
+    const char *uri = f->uris[0];
+
+    f->uris[0] = "tcp://127.0.0.1:1";
+    start(f);
+    wait_for(f, has_error);
+    int receiver = thread_called("MQTTAsync_rcv");
+    assert_true(receiver > 0);
+    wait_for(f, has_tried_often);
+    assert_int_not_equal(thread_called("MQTTAsync_rcv"), receiver);
+    f->uris[0] = uri;
+}
+
 static void the_broker_s_reason_to_disconnect_is_told(void **state)
 {
     struct fixture *f = *state;
@@ -1008,6 +1029,7 @@ int main(void)
         CASE(a_broker_that_says_nothing_is_given_up),
         CASE(the_watchdog_replaces_a_client_that_never_reports),
         CASE(threads_that_cannot_be_made_are_made_at_a_later_attempt),
+        CASE(after_many_failures_the_library_begins_anew),
         CASE(the_password_is_read_anew_for_each_attempt),
         CASE(a_lower_keepalive_of_the_broker_is_obeyed),
         CASE(new_numbers_hold_without_a_new_uplink),
