@@ -624,6 +624,31 @@ static void moves_that_were_cut_short_are_finished(void **state)
     check_whole(f, EXPORTED, MESSAGES);
 }
 
+/* The same where the log alone was left: before it was moved, and after. */
+static void a_log_left_alone_is_moved_once_wherever_that_was_cut_short(void **state)
+{
+    struct fixture *f = *state;
+    struct spool_salvage salvage;
+    char database[160], whole[160], log[160], aside[160];
+    store_history(f);
+    path_of(f->directory, "spool.db", database);
+    path_of(f->directory, "spool.db.salvaged", whole);
+    path_of(f->directory, "spool.db-wal", log);
+    assert_int_equal(unlink(database), 0);
+    assert_int_equal(spool_salvage(&f->options, NULL, &salvage), 0);
+    path_of(f->directory, salvage.moved_to, aside);
+    assert_int_equal(rename(database, whole), 0);
+    assert_int_equal(rename(aside, log), 0);
+    open_spool(f);
+    assert_int_equal(spool_count_damaged(f->directory), 1);
+    close_spool(f);
+    assert_int_equal(unlink(log), 0); /* the new database's own, and empty of anything new */
+    assert_int_equal(rename(database, whole), 0);
+    open_spool(f);
+    assert_int_equal(spool_count_damaged(f->directory), 1);
+    check_whole(f, ENDED, MESSAGES);
+}
+
 /* The page reads well, the message is not what was stored: its record names it. */
 static void a_message_that_changed_is_not_salvaged_but_named(void **state)
 {
@@ -964,6 +989,7 @@ int main(void)
         ON_FOLDER(what_the_audit_file_knows_has_ended_is_not_sent_again),
         ON_FOLDER(the_database_of_another_program_is_left_alone),
         ON_FOLDER(moves_that_were_cut_short_are_finished),
+        ON_FOLDER(a_log_left_alone_is_moved_once_wherever_that_was_cut_short),
         ON_FOLDER(a_message_that_changed_is_not_salvaged_but_named),
         ON_FOLDER(a_spool_of_the_first_schema_is_salvaged_without_any_loss),
         ON_FOLDER(a_lost_charge_costs_no_message_that_has_a_sum),
