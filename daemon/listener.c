@@ -41,6 +41,8 @@
 #define ACCEPT_BURST  256
 #define RETRY_US      500000
 #define NAME_MAX_SIZE 160
+/* After so long without a sign of a TCP client its kernel is asked. */
+#define PROBE_IDLE_S 60
 
 union socket_address {
     struct sockaddr any;
@@ -122,14 +124,26 @@ static void sated(struct listener *listener)
     listener->starved = false;
 }
 
-/* Acknowledgements are small and wait for nothing: Nagle would hold them up. */
+/*
+ * Acknowledgements are small and wait for nothing: Nagle would hold them up. And the end of a client
+ * that has died may never come when we did not read it for long, since it stands behind all that it
+ * sent; the probes find out.
+ */
+static void tune_tcp(int fd)
+{
+    int on = 1;
+    int idle_s = PROBE_IDLE_S;
+    (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on)); /* slower without */
+    if (setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on)) == 0)
+        (void)setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle_s, sizeof(idle_s)); /* or 2 hours */
+}
+
 static int identify(const struct listener_socket *socket, int fd, struct peer *ret_peer)
 {
     struct ucred credentials;
     socklen_t size = sizeof(credentials);
-    int on = 1;
     if (!socket->is_local) {
-        (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on)); /* slower without */
+        tune_tcp(fd);
         *ret_peer = (struct peer){.uid = PEER_UID_UNKNOWN, .gid = (gid_t)-1};
         return 0;
     }

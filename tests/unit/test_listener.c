@@ -14,6 +14,7 @@
 #include <fcntl.h>
 #include <grp.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
@@ -419,6 +420,25 @@ static void accept_over_tcp(struct fixture *f, const struct sockaddr *wanted, so
     (void)close(client);
 }
 
+static int option_of(int fd, int level, int name)
+{
+    int value = -1;
+    socklen_t size = sizeof(value);
+    assert_int_equal(getsockopt(fd, level, name, &value, &size), 0);
+    return value;
+}
+
+/* Its end may stand behind more than we ever read of it. */
+static void a_tcp_client_that_has_died_is_found_out(void **state)
+{
+    struct fixture *f = *state;
+    struct sockaddr_in address = {.sin_family = AF_INET,
+                                  .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    accept_over_tcp(f, (struct sockaddr *)&address, sizeof(address));
+    assert_int_equal(option_of(f->kept[0], SOL_SOCKET, SO_KEEPALIVE), 1);
+    assert_int_equal(option_of(f->kept[0], IPPROTO_TCP, TCP_KEEPIDLE), 60);
+}
+
 static void tcp_on_loopback_has_no_known_user(void **state)
 {
     struct sockaddr_in address = {.sin_family = AF_INET,
@@ -564,6 +584,7 @@ int main(void)
         CASE(free_keeps_the_file_of_a_successor),
         CASE(free_accepts_null),
         CASE(a_passed_socket_is_used_as_it_is),
+        CASE(a_tcp_client_that_has_died_is_found_out),
         CASE(tcp_on_loopback_has_no_known_user),
         CASE(tcp_on_the_loopback_of_ipv6_has_no_known_user),
         CASE(tcp_that_is_open_to_others_is_refused),
