@@ -62,7 +62,13 @@ const char *config_check_prefix(const char *text)
 {
     if (strpbrk(text, "+#") != NULL)
         return "must not hold the wildcards + and #";
-    return config_check_mqtt_text(text);
+    const char *wrong = config_check_mqtt_text(text);
+
+    if (wrong != NULL || text[0] == '\0')
+        return wrong;
+    return packet_topic_is_valid((struct view){(const uint8_t *)text, strlen(text)})
+               ? NULL
+               : "must not hold control characters";
 }
 
 const char *config_check_lane_name(const char *text)

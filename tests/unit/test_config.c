@@ -1091,12 +1091,14 @@ static void client_id_longer_than_mqtt_allows_is_refused(void **state)
     refuse(*state, text, ":2: uplink.client_id: must not be longer than 65535 bytes");
 }
 
-static void topic_prefix_with_a_wildcard_is_refused(void **state)
+static void topic_prefix_that_no_topic_may_hold_is_refused(void **state)
 {
     refuse(*state, UPLINK "topic_prefix = \"a/+/\"; };",
            ":2: uplink.topic_prefix: \"a/+/\" must not hold the wildcards + and #");
     refuse(*state, UPLINK "topic_prefix = \"#\"; };",
            ":2: uplink.topic_prefix: \"#\" must not hold the wildcards + and #");
+    refuse(*state, UPLINK "topic_prefix = \"a\xC2\x85/\"; };",
+           ":2: uplink.topic_prefix: \"a\\xC2\\x85/\" must not hold control characters");
 }
 
 static void password_without_user_is_refused_for_3_1_1(void **state)
@@ -1283,7 +1285,7 @@ int main(void)
         CASE(backoff_that_runs_backwards_is_refused),
         CASE(client_id_that_cannot_be_is_refused),
         CASE(client_id_longer_than_mqtt_allows_is_refused),
-        CASE(topic_prefix_with_a_wildcard_is_refused),
+        CASE(topic_prefix_that_no_topic_may_hold_is_refused),
         CASE(password_without_user_is_refused_for_3_1_1),
         CASE(file_that_cannot_be_read_is_refused),
         CASE(file_above_a_mebibyte_is_refused),
