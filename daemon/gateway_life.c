@@ -9,8 +9,8 @@
  */
 #include <errno.h>
 #include <inttypes.h>
-#include <malloc.h>
 #include <limits.h>
+#include <malloc.h>
 #include <stdio.h>
 #include <string.h>
 

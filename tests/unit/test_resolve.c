@@ -21,6 +21,7 @@
 
 #include "daemon/uplink-private.h"
 #include "tests/support/broker_fake.h"
+#include "tests/support/uplink_settings.h"
 
 #define PATIENCE_MS 20000
 /* Far more than a turn of the loop takes, far less than a resolver that hangs. */
@@ -166,28 +167,8 @@ static int setup(void **state)
     (void)snprintf(f->other, sizeof(f->other), "tcp://other.test:%u", f->second.port);
     f->uris[0] = f->named;
     f->uris[1] = f->other;
-    f->settings = (struct uplink_settings){
-        .brokers = f->uris,
-        .broker_count = 1,
-        .client_id = "gateway",
-        .protocol = 4,
-        .username = "",
-        .password_file = "",
-        .keepalive_ms = 60000,
-        .connect_timeout_ms = 10000,
-        .ack_timeout_ms = 30000,
-        .backoff_min_ms = 1,
-        .backoff_max_ms = 1,
-        .window = 10,
-        .window_bytes = 1 << 20,
-        .max_qos = 2,
-        .topic_prefix = "",
-        .ca_file = "",
-        .cert_file = "",
-        .key_file = "",
-        .key_password_file = "",
-        .verify = true,
-    };
+    f->settings = uplink_test_settings(f->uris);
+    f->settings.backoff_min_ms = f->settings.backoff_max_ms = 1;
     *state = f;
     return 0;
 }

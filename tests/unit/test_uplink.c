@@ -20,6 +20,7 @@
 
 #include "daemon/uplink-private.h"
 #include "tests/support/broker_fake.h"
+#include "tests/support/uplink_settings.h"
 
 #define PATIENCE_US 20000000
 #define IDS_MAX     4096
@@ -107,28 +108,7 @@ static int setup(void **state)
     broker_start(&f->second, f->event);
     f->uris[0] = f->broker.uri;
     f->uris[1] = f->second.uri;
-    f->settings = (struct uplink_settings){
-        .brokers = f->uris,
-        .broker_count = 1,
-        .client_id = "gateway",
-        .protocol = 4,
-        .username = "",
-        .password_file = "",
-        .keepalive_ms = 60000,
-        .connect_timeout_ms = 10000,
-        .ack_timeout_ms = 30000,
-        .backoff_min_ms = 10,
-        .backoff_max_ms = 100,
-        .window = 10,
-        .window_bytes = 1 << 20,
-        .max_qos = 2,
-        .topic_prefix = "",
-        .ca_file = "",
-        .cert_file = "",
-        .key_file = "",
-        .key_password_file = "",
-        .verify = true,
-    };
+    f->settings = uplink_test_settings(f->uris);
     *state = f;
     return 0;
 }
