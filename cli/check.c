@@ -65,9 +65,9 @@ struct check {
 };
 
 #define DATABASE_REMEDY(start)                                                                 \
-    "delete nothing, put back what was moved away, look at the disk (journalctl -k); then "    \
-    "" start " the daemon: it keeps the damaged files, salvages what reads and records the "   \
-    "rest as damaged"
+    "delete nothing, put back what was moved away, look at the disk (journalctl -k); "         \
+    "then " start " the daemon: it keeps the damaged files, salvages what reads and "          \
+    "records the rest as damaged"
 #define COUNTS_REMEDY(start)                                                                   \
     "keep a copy of the spool's folder, then " start " the daemon: it looks through a "        \
     "database of up to 64 MiB and salvages it; a larger one it salvages once it meets the "    \
