@@ -176,6 +176,7 @@ static void write_idle_parts(struct json *json)
     json_open_object(json, "salvage");
     json_unsigned(json, "salvaged", 0);
     json_unsigned(json, "damaged", 0);
+    json_bool(json, "damaged_unknown", false);
     json_text(json, "moved_to", "");
     json_text(json, "time", "");
     json_close_object(json);
@@ -552,6 +553,9 @@ static void print_salvage(const json_t *root)
            "          that were read go on, %s are recorded as damaged (mqtt-spool failures)\n",
            time, cell(root, "salvage", "salvaged", salvaged),
            cell(root, "salvage", "damaged", damaged));
+    if (json_is_true(json_object_get(json_object_get(root, "salvage"), "damaged_unknown")))
+        printf("          HOW MANY THERE WERE IS UNKNOWN: neither the counters nor spool.mark "
+               "could be\n          read. Compare what the producers sent\n");
 }
 
 /* Where there is "default" alone the line of the spool says it all. */

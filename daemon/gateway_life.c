@@ -186,6 +186,10 @@ static void log_salvaged(const struct gateway *gateway)
     const struct spool_salvage *salvage = &gateway->salvage;
     char path[PATH_MAX + SPOOL_NAME_MAX], text[PATH_QUOTED_MAX];
 
+    if (salvage->is_count_unknown)
+        log_error("spool_lost count=unknown reason=\"neither the counters nor spool.mark could "
+                  "be read\" remedy=\"what was stored may be lost, beyond what is recorded as "
+                  "damaged: compare what the producers sent\"");
     if (*salvage->moved_to == '\0') {
         log_warning("spool_salvaged salvaged=%" PRIu64 " damaged=%" PRIu64 " remedy=\"the "
                     "daemon goes on; no file was left to be kept: find out who removed it\"",

@@ -168,6 +168,7 @@ static void write_salvage(struct json *json, const struct gateway *gateway)
     json_open_object(json, "salvage");
     json_unsigned(json, "salvaged", gateway->salvage.salvaged);
     json_unsigned(json, "damaged", gateway->salvage.damaged);
+    json_bool(json, "damaged_unknown", gateway->salvage.is_count_unknown);
     json_text(json, "moved_to", gateway->salvage.moved_to);
     json_text(json, "time", time);
     json_close_object(json);

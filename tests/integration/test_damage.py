@@ -174,6 +174,20 @@ def garbage_instead_of_a_database_is_moved_aside_and_counted():
 
 
 @case
+def where_not_even_the_number_of_what_is_lost_is_known_the_daemon_says_so():
+    gateway, stored = stopped_spool()
+    for name in ("spool.db", "spool.db-wal"):
+        with open(database(gateway, name), "wb") as out:
+            out.write(b"no database\n" * 1000)
+    os.unlink(database(gateway, "spool.mark"))
+    gateway.start()
+    check("spool_lost count=unknown" in gateway.log(), "in the log", gateway.log())
+    equal(gateway.status()["salvage"]["damaged_unknown"], True, "in the status")
+    check(b"HOW MANY THERE WERE IS UNKNOWN" in gateway.tool("status").stdout, "for people")
+    gateway.stop()
+
+
+@case
 def a_log_that_is_gone_after_a_kill_is_noticed_and_counted():
     broker = Mosquitto().start()
     gateway = Gateway().start()
