@@ -141,11 +141,24 @@ static void audit_report_ahead(const struct audit *audit, uint64_t seq)
               audit->written_seq);
 }
 
+/* Removed or emptied while no daemon ran; or rotated twice, which is all right. */
+static void audit_report_begun(const struct audit *audit)
+{
+    char file[AUDIT_NAME_MAX];
+
+    log_notice("audit_begun file=%s after_seq=%" PRIu64 " cause=\"it was not there, or empty, and "
+               "FILE.1 does not lead up to it\" remedy=\"mqtt-spool audit, given all files that "
+               "were rotated, tells what is missing\"",
+               audit_quote_file(audit, file), audit->told_seq);
+}
+
 /* The lines are synced, and the process that wrote them reported them. */
 static void audit_adopt_tail(struct audit *audit, uint64_t seq)
 {
     audit->tail_is_known = true;
-    if (seq > spool_last_seq(audit->spool)) {
+    if (seq == 0 && audit->told_seq > 0) {
+        audit_report_begun(audit);
+    } else if (seq > spool_last_seq(audit->spool)) {
         audit_report_ahead(audit, seq);
     } else if (seq > audit->told_seq) {
         audit->told_seq = seq;

@@ -289,6 +289,26 @@ def half_a_line_at_the_end_when_it_starts():
     rig.check_whole(40)
 
 
+@case
+def deleted_while_no_daemon_runs_it_is_told_at_the_start():
+    rig = Rig().start()
+    rig.deliver(20)
+    rig.gateway.stop()
+    os.rename(rig.file, rig.file + ".1")
+    rig.gateway.start()
+    equal(rig.says("audit_begun"), 0, "lines after a rotation")
+    rig.gateway.stop()
+    os.unlink(rig.file)
+    os.unlink(rig.file + ".1")
+    rig.gateway.start()
+    equal(rig.says("audit_begun"), 1, "lines after both are gone")
+    check("after_seq=20" in rig.gateway.log(), "from where on", rig.gateway.log())
+    rig.deliver(5)
+    rig.gateway.stop()
+    found = rig.judge()
+    equal((found["first_seq"], found["last_seq"]), (21, 25))
+
+
 # Its disk
 
 
