@@ -10,7 +10,6 @@
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <inttypes.h>
 #include <jansson.h>
 #include <limits.h>
 #include <signal.h>
@@ -22,12 +21,12 @@
 #include "daemon/clock.h"
 #include "daemon/json.h"
 #include "daemon/record_status.h"
+#include "status_page.h"
 
 #define STATUS_FILE         "status.json"
 #define STATUS_MAX          (1024 * 1024)
 #define DEFAULT_INTERVAL_MS 5000
 #define STALE_INTERVALS     3
-#define CELL_MAX            256
 
 static const char help_text[] =
     "Usage: mqtt-spool status [OPTION]...\n"
@@ -132,14 +131,9 @@ static void load_status_file(struct status *status)
     text = NULL;
 }
 
-static const json_t *member(const json_t *root, const char *part, const char *name)
-{
-    return json_object_get(part ? json_object_get(root, part) : root, name);
-}
-
 static bool is_running(const struct status *status)
 {
-    json_int_t pid = json_integer_value(member(status->root, NULL, "pid"));
+    json_int_t pid = json_integer_value(json_object_get(status->root, "pid"));
 
     if (status->directory != NULL && cli_may_read(status->directory))
         return spool_is_in_use(status->directory);
@@ -347,7 +341,7 @@ static int load_from_spool(struct status *status)
 /* The status file of a daemon that runs but hangs says nothing about now. */
 static void warn_when_stale(const struct status *status)
 {
-    const char *text = json_string_value(member(status->root, NULL, "time"));
+    const char *text = json_string_value(json_object_get(status->root, "time"));
     char span[CLOCK_SPAN_MAX];
     int64_t written_ms;
     int64_t age_ms;
@@ -378,338 +372,6 @@ static int load(struct status *status)
         return load_from_spool(status);
     warn_when_stale(status);
     return EX_OK;
-}
-
-/* Any member as text for a person; "-" where there is none. */
-static const char *
-cell(const json_t *root, const char *part, const char *name, char text[static CELL_MAX])
-{
-    const json_t *value = member(root, part, name);
-
-    if (json_is_integer(value))
-        (void)snprintf(text, CELL_MAX, "%" JSON_INTEGER_FORMAT, json_integer_value(value));
-    else if (json_is_real(value))
-        (void)snprintf(text, CELL_MAX, "%.1f", json_real_value(value));
-    else if (json_is_string(value) && *json_string_value(value) != '\0')
-        (void)cli_printable(text, CELL_MAX, json_string_value(value));
-    else
-        (void)strcpy(text, "-");
-    return text;
-}
-
-static const char *
-size_cell(const json_t *root, const char *part, const char *name, char text[static CELL_MAX])
-{
-    const json_t *value = member(root, part, name);
-
-    if (!json_is_integer(value) || json_integer_value(value) < 0)
-        return cell(NULL, NULL, name, text);
-    return cli_size((uint64_t)json_integer_value(value), text);
-}
-
-/* @unit_ms: what one of the member's unit is in milliseconds. */
-static const char *span_cell(const json_t *root,
-                             const char *part,
-                             const char *name,
-                             int64_t unit_ms,
-                             char text[static CELL_MAX])
-{
-    const json_t *value = member(root, part, name);
-
-    if (!json_is_integer(value) || json_integer_value(value) < 0 ||
-        json_integer_value(value) > INT64_MAX / unit_ms)
-        return cell(NULL, NULL, name, text);
-    clock_span(json_integer_value(value) * unit_ms, text);
-    return text;
-}
-
-/* Null says that it is not coming; a time of 0 that it is so already. */
-static const char *
-forecast_cell(const json_t *root, const char *name, char text[static CELL_MAX])
-{
-    const json_t *value = member(root, "forecast", name);
-
-    if (json_is_integer(value) && json_integer_value(value) == 0)
-        return "now";
-    return span_cell(root, "forecast", name, 1000, text);
-}
-
-static void print_daemon(const struct status *status)
-{
-    char version[CELL_MAX], pid[CELL_MAX], uptime[CELL_MAX];
-
-    if (!status->running) {
-        puts("daemon    NOT RUNNING: nothing is taken and nothing is forwarded\n"
-             "          start it: systemctl start mqtt-spoold");
-        return;
-    }
-    if (!status->own) {
-        puts("daemon    running, but its status file cannot be read; what the spool says "
-             "follows\n"
-             "          (listen.socket tells where the status file is; is -c or --socket "
-             "right?)");
-        return;
-    }
-    printf("daemon    mqtt-spoold %s, running for %s, pid %s\n",
-           cell(status->root, NULL, "version", version),
-           span_cell(status->root, NULL, "uptime_ms", 1, uptime),
-           cell(status->root, NULL, "pid", pid));
-}
-
-static bool is_all_taken(const json_t *root)
-{
-    const char *why = json_string_value(member(root, "intake", "refusing"));
-    const json_t *lane;
-    size_t i;
-
-    json_array_foreach(json_object_get(root, "lanes"), i, lane)
-    {
-        if (json_is_true(member(lane, NULL, "full")))
-            return false;
-    }
-    return why == NULL || *why == '\0';
-}
-
-static void print_link(const struct status *status)
-{
-    const json_t *root = status->root;
-    char state[CELL_MAX], broker[CELL_MAX], since[CELL_MAX], connects[CELL_MAX],
-        error[CELL_MAX];
-    bool online;
-
-    if (!status->own) {
-        printf("link      %s\n", cell(root, "link", "state", state));
-        return;
-    }
-    printf("link      %s, broker %s, since %s\n", cell(root, "link", "state", state),
-           cell(root, "link", "broker", broker), cell(root, "link", "since", since));
-    online = strcmp(state, "online") == 0;
-    cell(root, "link", "last_error", error);
-    printf("          connected %s times, last error: %s\n",
-           cell(root, "link", "connects", connects), error);
-    if (!online)
-        puts(is_all_taken(root) ? "          messages are taken and kept; they go out when the "
-                                  "broker can be reached"
-                                : "          what is spooled goes out when the broker can be "
-                                  "reached");
-}
-
-static json_int_t number(const json_t *root, const char *part, const char *name)
-{
-    return json_integer_value(member(root, part, name));
-}
-
-/* "3 of 1000 messages, 1.1 MiB of 1.0 GiB", as far as the limits of @lane are known. @held: what
- * has the figures. */
-static const char *
-held_cell(const json_t *held, const json_t *lane, char text[static 2 * CELL_MAX])
-{
-    char messages[CELL_MAX], most[CELL_MAX], bytes[CELL_MAX], largest[CELL_MAX];
-
-    cell(held, NULL, "messages", messages);
-    size_cell(held, NULL, "bytes", bytes);
-    if (number(lane, NULL, "max_messages") > 0)
-        (void)snprintf(text, (size_t)2 * CELL_MAX, "%.40s of %.40s messages, %.40s of %.40s",
-                       messages, cell(lane, NULL, "max_messages", most), bytes,
-                       size_cell(lane, NULL, "max_bytes", largest));
-    else
-        (void)snprintf(text, (size_t)2 * CELL_MAX, "%.40s messages, %.40s", messages, bytes);
-    return text;
-}
-
-static void print_spool(const json_t *root)
-{
-    const json_t *lanes = json_object_get(root, "lanes");
-    const json_t *only = json_array_size(lanes) == 1 ? json_array_get(lanes, 0) : NULL;
-    char held[2 * CELL_MAX], oldest[CELL_MAX], disk[CELL_MAX], free_space[CELL_MAX],
-        reserve[CELL_MAX];
-    json_int_t reserved = number(root, "spool", "disk_reserve_bytes");
-
-    printf("spool     %s, oldest %s\n", held_cell(json_object_get(root, "spool"), only, held),
-           span_cell(root, "spool", "oldest_age_ms", 1, oldest));
-    printf("          %s on disk, %s free", size_cell(root, "spool", "disk_bytes", disk),
-           size_cell(root, "spool", "disk_free_bytes", free_space));
-    if (number(root, "spool", "disk_free_bytes") < reserved)
-        printf(", below spool.disk_reserve (%s)",
-               size_cell(root, "spool", "disk_reserve_bytes", reserve));
-    puts("");
-    json_int_t damaged = number(root, "spool", "damaged_files");
-    if (damaged > 0)
-        printf(
-            "          DAMAGED: %" JSON_INTEGER_FORMAT
-            " database(s) moved aside in the spool's folder (spool.db.damaged-*); what "
-            "reads\n          of them goes on. Check the disk (journalctl -k), run mqtt-spool "
-            "check, then\n          move those files elsewhere\n",
-            damaged);
-}
-
-static void print_salvage(const json_t *root)
-{
-    char time[CELL_MAX], salvaged[CELL_MAX], damaged[CELL_MAX];
-
-    if (strcmp(cell(root, "salvage", "time", time), "-") == 0)
-        return;
-    printf("          SALVAGED at %s, for the database was damaged or gone: %s messages\n"
-           "          that were read go on, %s are recorded as damaged (mqtt-spool failures)\n",
-           time, cell(root, "salvage", "salvaged", salvaged),
-           cell(root, "salvage", "damaged", damaged));
-    if (json_is_true(json_object_get(json_object_get(root, "salvage"), "damaged_unknown")))
-        printf("          HOW MANY THERE WERE IS UNKNOWN: neither the counters nor spool.mark "
-               "could be\n          read. Compare what the producers sent\n");
-}
-
-/* Where there is "default" alone the line of the spool says it all. */
-static void print_lanes(const json_t *root)
-{
-    const json_t *lanes = json_object_get(root, "lanes");
-    const char *head = "lanes";
-    const json_t *lane;
-    size_t i;
-
-    if (json_array_size(lanes) < 2)
-        return;
-    json_array_foreach(lanes, i, lane)
-    {
-        char name[CELL_MAX], held[2 * CELL_MAX], oldest[CELL_MAX];
-
-        printf("%-9s %-16s %s, oldest %s\n", head, cell(lane, NULL, "name", name),
-               held_cell(lane, lane, held),
-               span_cell(lane, NULL, "oldest_age_ms", 1, oldest));
-        head = "";
-    }
-}
-
-/* One that is full by its messages may be so by its bytes too: the first is told. */
-static void print_full_lane(const char *head, const json_t *lane)
-{
-    char name[CELL_MAX], held[CELL_MAX], most[CELL_MAX], policy[CELL_MAX];
-    bool by_messages =
-        number(lane, NULL, "messages") >= number(lane, NULL, "max_messages");
-    bool blocks = strcmp(cell(lane, NULL, "when_full", policy), "block") == 0;
-
-    printf("%-9s lane \"%s\" %s: ", head, cell(lane, NULL, "name", name),
-           blocks ? "HOLDS ITS PRODUCERS BACK" : "REFUSES new messages");
-    if (by_messages)
-        printf("%s of %s messages", cell(lane, NULL, "messages", held),
-               cell(lane, NULL, "max_messages", most));
-    else
-        printf("%s of %s (max_bytes)", size_cell(lane, NULL, "bytes", held),
-               size_cell(lane, NULL, "max_bytes", most));
-    printf(", when_full = \"%s\"\n"
-           "          bring the link back, or raise %s%s and send HUP\n",
-           policy, strcmp(name, "default") == 0 ? "retention." : "its ",
-           by_messages ? "max_messages" : "max_bytes");
-}
-
-/* Why nothing at all is taken, of any lane, and what to do. */
-static void print_refusing(const json_t *root, const char *why)
-{
-    char first[CELL_MAX], second[CELL_MAX];
-
-    if (strcmp(why, "disk") == 0 &&
-        number(root, "spool", "disk_free_bytes") >= number(root, "spool", "disk_reserve_bytes"))
-        printf("intake    the newest message found no room on the disk: %s free now,\n"
-               "          spool.disk_reserve is %s; the next one is tried\n",
-               size_cell(root, "spool", "disk_free_bytes", first),
-               size_cell(root, "spool", "disk_reserve_bytes", second));
-    else if (strcmp(why, "disk") == 0)
-        printf("intake    NOTHING IS TAKEN, the disk is short: %s free, spool.disk_reserve is %s\n"
-               "          make room on the disk; deliveries go on\n",
-               size_cell(root, "spool", "disk_free_bytes", first),
-               size_cell(root, "spool", "disk_reserve_bytes", second));
-    else if (strcmp(why, "audit_waiting") == 0)
-        printf("intake    NOTHING IS TAKEN: %s records wait for the audit file, "
-               "audit.max_waiting is %s\n"
-               "          make audit.file writable; deliveries go on\n",
-               cell(root, "audit", "waiting", first),
-               cell(root, "audit", "max_waiting", second));
-    else if (strcmp(why, "database_locked") == 0)
-        puts("intake    NOTHING IS TAKEN: another program keeps the database locked\n"
-             "          end its transaction (fuser -v spool.db names it)");
-    else
-        printf("intake    NOTHING IS TAKEN: %s\n", why);
-}
-
-/* Nothing, where all that came was taken. */
-static void print_intake(const json_t *root)
-{
-    const json_t *lanes = json_object_get(root, "lanes");
-    json_int_t refused = number(root, "producers", "messages_refused");
-    const char *head = "intake";
-    const json_t *lane;
-    char why[CELL_MAX];
-    size_t i;
-
-    if (strcmp(cell(root, "intake", "refusing", why), "-") != 0) {
-        print_refusing(root, why);
-        head = "";
-    }
-    json_array_foreach(lanes, i, lane)
-    {
-        if (!json_is_true(member(lane, NULL, "full")))
-            continue;
-        print_full_lane(head, lane);
-        head = "";
-    }
-    if (refused > 0)
-        printf("%-9s %" JSON_INTEGER_FORMAT " message(s) refused since the start\n", head,
-               refused);
-}
-
-static void print_ledger(const json_t *root)
-{
-    char text[CELL_MAX];
-    json_int_t accepted = number(root, "ledger", "accepted");
-    json_int_t rest = number(root, "ledger", "spooled");
-
-    printf("ledger    accepted  %12s\n", cell(root, "ledger", "accepted", text));
-    for (unsigned i = 0; i < SPOOL_OUTCOMES; i++) {
-        const char *name = spool_outcome_name((enum spool_outcome)i);
-
-        rest += number(root, "ledger", name);
-        printf("          %-9s %12s\n", name, cell(root, "ledger", name, text));
-    }
-    printf("          spooled   %12s\n", cell(root, "ledger", "spooled", text));
-    if (rest == accepted)
-        puts("          balances: each message accepted is in one of the lines below it");
-    else
-        printf("          DOES NOT BALANCE: %" JSON_INTEGER_FORMAT
-               " accepted, %" JSON_INTEGER_FORMAT
-               " accounted for\n          keep a copy of the spool, then: mqtt-spool audit\n",
-               accepted, rest);
-}
-
-static void print_running_parts(const json_t *root)
-{
-    char first[CELL_MAX], second[CELL_MAX];
-
-    printf("tokens    %s in flight, peak %s\n", cell(root, "tokens", "in_flight", first),
-           cell(root, "tokens", "peak", second));
-    printf("rates     %s/s in, %s/s out\n", cell(root, "rates", "in", first),
-           cell(root, "rates", "out", second));
-    printf("forecast  full: %s, drained: %s\n", forecast_cell(root, "full_s", first),
-           forecast_cell(root, "drained_s", second));
-    if (json_is_false(member(root, "audit", "healthy")))
-        printf("audit     NOT WRITTEN just now; %s of at most %s records wait in the spool.\n"
-               "          Check audit.file, its folder's owner and the free space (journalctl\n"
-               "          -u mqtt-spoold says more)\n",
-               cell(root, "audit", "waiting", first),
-               cell(root, "audit", "max_waiting", second));
-}
-
-static void print_page(const struct status *status)
-{
-    print_daemon(status);
-    print_link(status);
-    print_spool(status->root);
-    print_salvage(status->root);
-    print_lanes(status->root);
-    print_intake(status->root);
-    print_ledger(status->root);
-    if (status->own)
-        print_running_parts(status->root);
-    else if (status->running)
-        puts("rates     unknown, and so are what is in flight, refused and forecast");
 }
 
 static int parse(struct status *status, int argc, char **argv)
@@ -758,7 +420,8 @@ int cli_status(const struct cli *cli, int argc, char **argv)
     if (code == EX_OK && status.json)
         puts(status.text);
     else if (code == EX_OK)
-        print_page(&status);
+        status_page_print(&(struct status_page){
+            .root = status.root, .running = status.running, .own = status.own});
     set_text(&status, NULL, NULL);
     return code;
 }
