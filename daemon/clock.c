@@ -252,3 +252,10 @@ void clock_span(int64_t span_ms, char text[static CLOCK_SPAN_MAX])
         (void)snprintf(text, CLOCK_SPAN_MAX, "%s%" PRIu64 " %s", sign, span / units[i].size_ms,
                        units[i].name);
 }
+
+uint64_t clock_forecast_s(double seconds)
+{
+    uint64_t whole = (uint64_t)seconds;
+
+    return (double)whole < seconds ? whole + 1 : whole;
+}

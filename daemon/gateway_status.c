@@ -147,11 +147,11 @@ write_forecast(struct json *json, struct gateway *gateway, const struct spool_st
 
     json_open_object(json, "forecast");
     if (full_s >= 0)
-        json_unsigned(json, "full_s", (uint64_t)full_s);
+        json_unsigned(json, "full_s", clock_forecast_s(full_s));
     else
         json_nothing(json, "full_s");
     if (shrinks > 0)
-        json_unsigned(json, "drained_s", (uint64_t)((double)stats->messages / shrinks));
+        json_unsigned(json, "drained_s", clock_forecast_s((double)stats->messages / shrinks));
     else if (stats->messages == 0)
         json_unsigned(json, "drained_s", 0);
     else

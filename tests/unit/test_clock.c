@@ -236,6 +236,16 @@ static void spans_are_told_in_two_units_at_most(void **state)
     }
 }
 
+static void a_forecast_of_0_means_that_it_is_so_already(void **state)
+{
+    (void)state;
+    assert_int_equal(clock_forecast_s(0), 0);
+    assert_int_equal(clock_forecast_s(0.14), 1);
+    assert_int_equal(clock_forecast_s(1), 1);
+    assert_int_equal(clock_forecast_s(1.01), 2);
+    assert_int_equal(clock_forecast_s(1e9 + 0.5), 1000000001);
+}
+
 static void the_kernels_maximum_error_says_whether_the_clock_is_believed(void **state)
 {
     (void)state;
@@ -299,6 +309,7 @@ int main(void)
         cmocka_unit_test(text_that_is_no_such_time_is_refused),
         cmocka_unit_test(the_boot_id_is_an_uuid_and_stays_the_same),
         cmocka_unit_test(spans_are_told_in_two_units_at_most),
+        cmocka_unit_test(a_forecast_of_0_means_that_it_is_so_already),
         cmocka_unit_test_setup(the_kernels_maximum_error_says_whether_the_clock_is_believed,
                                reset_kernel),
         cmocka_unit_test_setup(where_the_kernel_may_not_be_asked_the_file_of_timesyncd_decides,
