@@ -376,6 +376,7 @@ def at_the_bound_it_refuses_and_takes_messages_again_when_the_file_is_back():
     rig.gateway.kill()
     rig.gateway.start()
     rig.wait_healthy(False)
+    rig.gateway.wait_link()  # only what is delivered has a record that waits
     taken = publish_until_refused(rig, 600)
     check(5 <= taken < 500, "taken before the first refusal", taken)
     old = rig.gateway.client(4)

@@ -94,7 +94,9 @@ def install_again_keeps_what_the_administrator_edited():
 def verify_of_the_units_prints_nothing():
     stage = folder()
     install(stage)
-    result = analyze(stage, "verify", *units_for_analysis(stage))
+    # Where there is no man(1) it could not find a page of any unit.
+    pages = [] if find("man") else ["--man=no"]
+    result = analyze(stage, "verify", *pages, *units_for_analysis(stage))
     equal((result.returncode, result.stdout.decode()), (0, ""), "systemd-analyze verify")
 
 
