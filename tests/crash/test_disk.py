@@ -7,6 +7,7 @@ below the spool's folder fails. After each run the three ledgers are judged.
 
 import ctypes
 import errno
+import functools
 import os
 import re
 import signal
@@ -219,6 +220,7 @@ def library():
     return path
 
 
+@functools.cache
 def sanitizer():
     """AddressSanitizer must come before whatever else is preloaded."""
     linked = processes.run(["ldd", processes.daemon_path()]).stdout.decode()
