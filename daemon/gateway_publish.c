@@ -137,7 +137,8 @@ void gateway_note_locked(struct gateway *gateway, bool locked)
     gateway->locked = locked;
     if (locked) {
         gateway->locked_since_ms = now_ms;
-        log_warning("database_locked by=\"another program\" new_messages=waiting refused_after_ms=%d "
+        log_warning("database_locked by=\"another program\" new_messages=waiting "
+                    "refused_after_ms=%d "
                     "remedy=\"end its transaction: fuser -v spool.db names it\"",
                     GATEWAY_LOCKED_PATIENCE_MS);
     } else {

@@ -114,7 +114,8 @@ void session_acknowledge(struct session *session);
 /* The batch was rolled back: v5 answers each owed one with @code, which a PUBACK
  * may carry; 3.1.1 closes. */
 void session_refuse_owed(struct session *session, uint8_t code);
-/* After SESSION_WAIT or SESSION_BLOCK: offer the kept packet again, now, and those behind it; then read on. */
+/* After SESSION_WAIT or SESSION_BLOCK: offer the kept packet again, now, and those behind it;
+ * then read on. */
 void session_resume(struct session *session);
 /* End from our side: v5 gets a DISCONNECT with @code, then the connection closes. */
 void session_close(struct session *session, uint8_t code, const char *why);
