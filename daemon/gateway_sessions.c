@@ -31,10 +31,11 @@ static const struct session_ops session_ops = {
     .closed = on_closed,
 };
 
-static void warn_client(struct gateway *gateway, const char *what, const struct peer *peer)
+static void turn_away(struct gateway *gateway, const char *what, const struct peer *peer)
 {
     uint64_t suppressed = 0;
 
+    gateway->counters.clients_refused++;
     gateway_read_clock(gateway);
     if (log_limit_pass(&gateway->client_warnings, gateway->now.boot_ms, &suppressed))
         log_warning("client_refused reason=%s uid=%d pid=%d suppressed=%" PRIu64, what,
@@ -85,12 +86,6 @@ static void uncount_session(struct gateway *gateway, const struct session_links 
         gateway->session_count--;
 }
 
-static void refuse_crowd(struct gateway *gateway, const struct peer *peer)
-{
-    gateway->counters.clients_refused++;
-    warn_client(gateway, "max_clients", peer);
-}
-
 int gateway_on_accept(void *owner, int fd, const struct peer *peer)
 {
     struct gateway *gateway = owner;
@@ -103,14 +98,14 @@ int gateway_on_accept(void *owner, int fd, const struct peer *peer)
 
     if (surplus && gateway->surplus_count >= SURPLUS_MAX) {
         (void)close(fd);
-        refuse_crowd(gateway, peer);
+        turn_away(gateway, "max_clients", peer);
         return 0;
     }
     int r = session_new(gateway->event, fd, peer, &settings, &session_ops, gateway, &session);
     if (r < 0) {
         char text[64];
-        warn_client(gateway, log_quote(text, sizeof text, strerror(-r), strlen(strerror(-r))),
-                    peer);
+        turn_away(gateway, log_quote(text, sizeof text, strerror(-r), strlen(strerror(-r))),
+                  peer);
         return 0; /* out of memory for one client is no reason to end */
     }
     TAILQ_INSERT_TAIL(&gateway->sessions, session_links(session), link);
@@ -126,7 +121,7 @@ static bool has_place(struct gateway *gateway, struct session *session)
     if (!links->surplus)
         return true;
     if (is_crowded(gateway)) {
-        refuse_crowd(gateway, session_peer(session));
+        turn_away(gateway, "max_clients", session_peer(session));
         links->told = true;
         return false;
     }
@@ -161,7 +156,7 @@ static uint8_t on_connected(void *owner, struct session *session)
         if (links->session == session || !same_client_id(links->session, session))
             continue;
         if (session_peer(links->session)->uid != session_peer(session)->uid) {
-            warn_client(gateway, "client_id_of_another_user", session_peer(session));
+            turn_away(gateway, "client_id_of_another_user", session_peer(session));
             session_links(session)->told = true;
             return MQTT_CLIENT_ID_NOT_VALID;
         }

@@ -447,10 +447,10 @@ SPOOL_MUST_CHECK int spool_checkpoint(struct spool *spool);
 bool spool_has_work(const struct spool *spool);
 /* Messages and payload bytes appended in the open batch. */
 unsigned spool_batch_messages(const struct spool *spool);
+uint64_t spool_batch_bytes(const struct spool *spool);
 
 /* How long another process's lock on the database is waited for; 5 s after an open. */
 void spool_set_busy_wait(struct spool *spool, unsigned ms);
-uint64_t spool_batch_bytes(const struct spool *spool);
 
 /* Committed figures. Reader too (in_flight is 0 there). Return: 0; SPOOL_E_BUSY; negative
  * errno. */

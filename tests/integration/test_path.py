@@ -403,6 +403,8 @@ def another_uid_cannot_take_a_client_id_over():
     mine = gateway.client(5, client_id="sensor")
     code = as_nobody(gateway.socket)
     equal(code, 0x87 if code == 0x87 else 0x85, "CONNACK for the other user")
+    equal(gateway.log().count("client_refused"), 1, "lines that say why")
+    wait_for(lambda: gateway.status()["producers"]["clients_refused"] == 1, 5, "one in the status")
     mine.publish_wait("plant/t", b"still here")
     gateway.stop()
 
