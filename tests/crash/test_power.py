@@ -26,7 +26,9 @@ import power  # noqa: E402
 from tap import case, check, run_all  # noqa: E402
 
 MESSAGES = 100  # of each of the six parts of a recorded run
-CONTROL_IMAGES = 40
+CONTROL_IMAGES = 40  # of a round
+CONTROL_SPOOLS = 8
+MOST_ROUNDS = 10
 _recorded = {}
 
 
@@ -65,10 +67,27 @@ def expect_good(result, what):
                                                        options().seed))
 
 
+def rounds(size):
+    """The numbers of each: what is drawn by chance may be too rare for one round."""
+    return [range(first, first + size) for first in range(0, MOST_ROUNDS * size, size)]
+
+
 def expect_losing(recording, what, disk="honest", kinds=("LOST",)):
-    result = power.judge_many(recording, options().seed, range(CONTROL_IMAGES), disk)
-    result.show(what)
-    check(set(kinds) & set(result.kinds()), "the rig is blind to " + what, result.kinds())
+    for images in rounds(CONTROL_IMAGES):
+        result = power.judge_many(recording, options().seed, images, disk)
+        result.show(what)
+        if set(kinds) & set(result.kinds()):
+            return
+    check(False, "the rig is blind to " + what, result.kinds())
+
+
+def expect_a_bad_salvage(recording, what, disk):
+    for spools in rounds(CONTROL_SPOOLS):
+        result, _ = power.judge_salvages(recording, options().seed, spools, disk)
+        result.show(what)
+        if result.bad:
+            return
+    check(False, "the rig is blind to " + what)
 
 
 @case
@@ -96,10 +115,14 @@ def nor_does_a_second_cut_while_the_first_is_mended():
 
 @case(seconds=3600)
 def nor_is_a_damaged_spool_lost_while_it_is_salvaged():
-    spools = max(options().images // 200, 5)
-    result, salvaged = power.judge_salvages(the_recording(), options().seed, spools)
-    check(salvaged > 0, "no spool was damaged enough", spools)
-    expect_good(result, "cuts while one of %d damaged spools is salvaged" % salvaged)
+    wanted, seen = max(options().images // 400, 3), 0
+    for spools in rounds(2 * wanted):
+        result, salvaged = power.judge_salvages(the_recording(), options().seed, spools)
+        expect_good(result, "cuts while one of %d damaged spools is salvaged" % salvaged)
+        seen += salvaged
+        if seen >= wanted:
+            break
+    check(seen > 0, "no spool was damaged enough")
 
 
 @case
@@ -118,7 +141,9 @@ def synchronous_normal_is_found_losing():
 @case(seconds=300)
 def each_sync_that_is_left_out_is_found():
     expect_losing(the_recording(), "a WAL that is never synced", "deaf:spool/spool.db-wal")
-    expect_losing(the_recording(), "a database that is never synced", "deaf:spool/spool.db")
+    # Most such images are torn rather than short: LOST alone is in one of 13 to one of 40
+    expect_losing(the_recording(), "a database that is never synced", "deaf:spool/spool.db",
+                  ["LOST", "DAMAGED", "UNSOUND"])
     expect_losing(the_recording(), "an audit file that is never synced", "deaf:log/audit.jsonl",
                   ["AUDIT"])
     expect_losing(the_recording(), "a rotated file that is not synced", "deaf:log/audit.jsonl.1",
@@ -126,9 +151,8 @@ def each_sync_that_is_left_out_is_found():
     expect_losing(the_recording(), "the spool's folder never synced", "deaf:spool")
     expect_losing(the_recording(), "the audit file's folder never synced", "deaf:log", ["AUDIT"])
     expect_losing(the_recording(), "the name of the spool's folder never synced", "deaf:")
-    result, _ = power.judge_salvages(the_recording(), options().seed, 8, "deaf:spool/spool.db.new")
-    result.show("a salvaged database that is never synced")
-    check(result.bad, "the rig is blind to a salvaged database that is never synced")
+    expect_a_bad_salvage(the_recording(), "a salvaged database that is never synced",
+                         "deaf:spool/spool.db.new")
 
 
 def add_arguments(parser):

@@ -624,15 +624,16 @@ def _salvage_some(recording, seed, number, disk):
         bench.close()
 
 
-def judge_salvages(recording, seed, spools, disk="honest"):
-    """(result, how many of the damaged spools were salvaged); see Bench.judge_salvages()."""
+def judge_salvages(recording, seed, numbers, disk="honest"):
+    """The damaged spools with @numbers of @seed: (result, how many of them were salvaged). The
+    damage of the others hit nothing that is read. See Bench.judge_salvages()."""
     began, result, salvaged = time.monotonic(), Result(), 0
     with concurrent.futures.ProcessPoolExecutor(
             os.cpu_count(), multiprocessing.get_context("fork"),
             processes.die_with_parent) as pool:
         waiting = [pool.submit(_salvage_some, recording, seed, number, disk)
-                   for number in range(spools)]
-        for number, future in enumerate(waiting):
+                   for number in numbers]
+        for number, future in zip(numbers, waiting):
             was_salvaged, seen = future.result()
             salvaged += was_salvaged
             for cut, done, findings in seen:
