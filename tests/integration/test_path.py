@@ -1,5 +1,6 @@
 """The path of a message: producer, socket, spool, Paho, a real broker, outcome, audit."""
 
+import contextlib
 import json
 import os
 import socket
@@ -14,6 +15,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 import mqtt  # noqa: E402
 import processes  # noqa: E402
 from broker import Link, Mosquitto, mosquitto_pub  # noqa: E402
+from fake_broker import FakeBroker  # noqa: E402
 from gateway import Gateway, check_audit  # noqa: E402
 from mqtt import Subscriber, spool_id  # noqa: E402
 from tap import case, check, cleanup, equal, run_all, skip, wait_for  # noqa: E402
@@ -363,6 +365,28 @@ def a_packet_above_max_packet_is_refused_before_it_is_read():
     equal(old.expect_closed(), None, "packets before the close")
     gateway.stop()
     equal(gateway.ledger()["accepted"], 1)
+
+
+@case
+def the_longest_topic_arrives_and_one_byte_above_max_packet_is_refused():
+    broker = FakeBroker().start()
+    cleanup(broker.stop)
+    gateway = Gateway(broker.url).start()
+    topic = "t" * 65535
+    for version in (4, 5):
+        client = gateway.client(version)
+        equal(client.publish_wait(topic, b"x").reason, 0)
+        head = len(mqtt.publish_packet(version, topic, b"", 1, 1))
+        fits = (256 << 10) - head
+        equal(client.publish_wait(topic, b"x" * fits).packet_id, 2, "exactly max_packet")
+        with contextlib.suppress(OSError):  # refused before all of it was sent
+            client.publish(topic, b"x" * (fits + 1))
+        last = client.expect_closed()
+        equal(last and last.reason, 0x95 if version == 5 else None, "one byte more")
+    gateway.wait_drained()
+    equal([entry["topic"] == topic for entry in broker.publishes()], [True] * 4, "at the broker")
+    gateway.stop()
+    equal([line["topic"] == topic for line in gateway.audit_lines()], [True] * 4, "on record")
 
 
 @case
