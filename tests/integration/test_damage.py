@@ -17,8 +17,10 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 
 import mqtt  # noqa: E402
 import processes  # noqa: E402
-from broker import Mosquitto  # noqa: E402
+from broker import Link, Mosquitto  # noqa: E402
+from checker import History, collect_daemon, figures, hold  # noqa: E402
 from gateway import Gateway, check_audit  # noqa: E402
+from load import FarBroker, collect, start_producers  # noqa: E402
 from mqtt import Subscriber, spool_id  # noqa: E402
 from tap import case, check, cleanup, equal, run_all, skip, wait_for  # noqa: E402
 
@@ -421,6 +423,55 @@ def deliveries_under_a_locked_database_are_recorded_when_it_is_free():
     equal(gateway.wait_drained()["delivered"], 21)
     gateway.stop()
     check_audit(gateway.audit_lines())
+
+
+def operate(gateway, statement, seconds=30):
+    """What an operator does with sqlite3 beside the daemon; waits for a moment without a writer."""
+    def done():
+        with contextlib.closing(sqlite3.connect(database(gateway), isolation_level=None)) as db:
+            try:
+                rows = db.execute(statement).fetchall()
+            except sqlite3.OperationalError as error:
+                check("locked" in str(error), statement, error)
+                return False
+            return not rows or rows[0][0] == 0  # a checkpoint that was not busy
+    wait_for(done, seconds, statement)
+
+
+@case
+def an_operator_who_vacuums_and_checkpoints_under_load_costs_nothing():
+    far, history = FarBroker(), History()
+    link = Link(far.port).mend()
+    gateway = Gateway(link.url, uplink={"window": 64}).start()
+    producers = start_producers(gateway.socket, 2, pause=0.002, size=600)
+    for turn in range(8):
+        if turn % 2:
+            link.mend()  # what is delivered leaves free pages, so that a VACUUM moves everything
+        else:
+            link.cut()
+        before = [len(producer.acked) for producer in producers]
+        wait_for(lambda: all(len(producer.acked) > count + 200
+                             for producer, count in zip(producers, before)), 30, "load")
+        for statement in ("VACUUM", "PRAGMA wal_checkpoint(TRUNCATE)",
+                          "PRAGMA wal_checkpoint(RESTART)"):
+            operate(gateway, statement)
+    for producer in producers:
+        producer.finish()
+    gateway.wait_drained(60)
+    equal(gateway.tool("check").returncode, 0, "mqtt-spool check")
+    gateway.stop()
+    far.collect(history)
+    collect(history, producers)
+    collect_daemon(history, [gateway.audit], gateway.spool)
+    history.window, history.cuts, history.drained = 64, 4, True
+    print("# " + figures(history))
+    equal(history.refused, {}, "refused")
+    hold(history)
+    for sign in ("failed what=", "spool_damaged", "spool_salvaged"):
+        check(sign not in gateway.log(), sign, gateway.log())
+    gateway.start()
+    check("spool_damaged" not in gateway.log(), "damage at the next start", gateway.log())
+    gateway.stop()
 
 
 run_all()
