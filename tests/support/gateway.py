@@ -100,12 +100,21 @@ class Gateway:
         return self
 
     def wait_ready(self, seconds=20):
+        """It serves, and there is a status of its own."""
         tap.wait_for(self._is_ready, seconds, "the daemon ready (READY=1 and its socket open)")
+        tap.wait_for(self._has_status, seconds, "the first status file")
 
-    def _is_ready(self):
+    def _check_alive(self):
         if self.process.poll() is not None:
             raise AssertionError("the daemon ended with %d before it was ready:\n%s"
                                  % (self.process.returncode, self.log()))
+
+    def _has_status(self):
+        self._check_alive()
+        return self.status()
+
+    def _is_ready(self):
+        self._check_alive()
         if not any("READY=1" in text.split("\n") for text in self.read_notifications()):
             return False
         with contextlib.suppress(OSError):
@@ -203,11 +212,20 @@ class Gateway:
                                      + seen[seen.index(sign):][:6000])
 
     def status(self):
-        """The newest status file; {} before the first."""
+        """The newest status file; {} before the first. That of a daemon that was killed is none of
+        the next one's."""
         with contextlib.suppress(FileNotFoundError):
             with open(os.path.join(self.run_folder, "status.json")) as seen:
-                return json.load(seen)
+                found = json.load(seen)
+            if not self.is_running() or found["pid"] == self.process.pid:
+                return found
         return {}
+
+    def fresh_status(self):
+        """One that was written after this call began: all that the daemon has answered is in it."""
+        before = self._status_written()
+        tap.wait_for(lambda: self._status_written() != before, 10, "a new status file")
+        return self.status()
 
     def tool(self, *arguments, stdin=None, timeout=60):
         return processes.run([processes.tool_path(), "-c", self.config] + list(arguments),
@@ -223,8 +241,7 @@ class Gateway:
     def ledger(self):
         """By the tool; of a running daemon one that was written after this call began."""
         if self.is_running():
-            before = self._status_written()
-            tap.wait_for(lambda: self._status_written() != before, 10, "a new status file")
+            self.fresh_status()
         return self.tool_status()["ledger"]
 
     def _status_written(self):

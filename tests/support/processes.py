@@ -1,6 +1,5 @@
 """Starting programs so that none outlives the test: each dies with the test that started it."""
 
-import contextlib
 import ctypes
 import os
 import shutil
@@ -82,9 +81,13 @@ def folder():
 
 
 def free_port():
-    with contextlib.closing(socket.socket()) as sock:
-        sock.bind(("127.0.0.1", 0))
-        return sock.getsockname()[1]
+    """A port of 127.0.0.1 that refuses connections until somebody listens there. The kernel gives it
+    to nobody else before the case ends; who binds it by its number needs SO_REUSEADDR."""
+    sock = socket.socket()
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    sock.bind(("127.0.0.1", 0))
+    tap.cleanup(sock.close)
+    return sock.getsockname()[1]
 
 
 def built(variable, name):
