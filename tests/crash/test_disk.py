@@ -34,6 +34,7 @@ CLONE_NEWNS, MS_REC, MS_PRIVATE = 0x20000, 0x4000, 0x40000
 MIB = 1 << 20
 libc = ctypes.CDLL(None, use_errno=True)
 SIZE = 1000  # of a payload
+SMALL, LAST = "load/x/0", "x/100000"  # the topic of those of a few bytes, and the key of the last
 
 
 def options():
@@ -98,6 +99,28 @@ def fill_with_load(gateway, count=2):
     return producers
 
 
+def publish_small(client, key):
+    """The reason code of its PUBACK."""
+    return client.publish_wait(SMALL, key.encode(),
+                               properties={"user": [("spool-ref", key)]}).reason
+
+
+def fill_with_small(gateway):
+    """Where no large message has room a small one may; returns the keys of what was taken until
+    none was any more."""
+    client, taken, refused = gateway.client(5), [], 0
+    for number in range(100000):
+        key = "x/%d" % number
+        if publish_small(client, key) == 0:
+            taken.append(key)
+            refused = 0
+        else:
+            refused += 1
+        if refused == 20:
+            return taken
+    raise AssertionError("there is room for ever")
+
+
 @case
 def a_full_disk_refuses_drains_and_recovers_by_itself():
     far = FarBroker()
@@ -107,21 +130,22 @@ def a_full_disk_refuses_drains_and_recovers_by_itself():
     equal({reason for producer in producers for reason in producer.refused.values()}, {0x97},
           "reasons of the refusals")
     check(gateway.free() >= MIB, "most of the reserve is left", gateway.free())
+    small = fill_with_small(gateway)
     old = gateway.client(4)
     old.publish("plant/t", b"x")
     equal(old.expect_closed(), None, "3.1.1: packets before the close")
     gateway.fill()  # not a byte is left, of the reserve neither
     link.mend()
     ledger = gateway.wait_drained(60)
-    equal(ledger["delivered"], sum(len(producer.acked) for producer in producers), "delivered")
+    equal(ledger["delivered"], len(small) + sum(len(producer.acked) for producer in producers),
+          "delivered")
     gateway.empty()
-    client = gateway.client(5)
-    equal(client.publish_wait("load/x/0", b"x/1", properties={"user": [("spool-ref", "x/1")]})
-          .reason, 0, "reason once there is room")
+    equal(publish_small(gateway.client(5), LAST), 0, "reason once there is room")
     gateway.wait_drained()
     gateway.stop()
-    history = gateway.judge(producers, far, sent={"x/1": ("load/x/0", b"x/1")},
-                            acked={"x/1": None})
+    small.append(LAST)
+    history = gateway.judge(producers, far, sent={key: (SMALL, key.encode()) for key in small},
+                            acked=dict.fromkeys(small))
     print("# %d acknowledged, %d refused, all of them on a disk of 12 MiB"
           % (len(history.acked), len(history.refused)))
 
