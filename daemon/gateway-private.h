@@ -92,6 +92,7 @@ struct gateway {
     struct session_list waiting;  /* with a PUBLISH that was not taken yet */
     struct session_list closed;   /* freed at the batch edge */
     unsigned max_clients;   /* of the configuration, or less for want of descriptors */
+    unsigned max_surplus;   /* of those above it that are heard */
     unsigned session_count; /* without the surplus */
     unsigned surplus_count; /* above max_clients, to be told so */
 

@@ -7,7 +7,8 @@
  *
  * Above listen.max_clients a few more, the surplus, may say their CONNECT, so
  * that its answer can say why they are not served. They have SURPLUS_CONNECT_MS
- * for it. Beyond SURPLUS_MAX a connection is closed without a word.
+ * for it. Beyond SURPLUS_MAX a connection is closed without a word, and where
+ * not even the daemon's own work has all the descriptors it wants each of them.
  */
 #include <inttypes.h>
 #include <string.h>
@@ -53,10 +54,13 @@ void gateway_fit_clients(struct gateway *gateway)
     struct rlimit limit;
 
     gateway->max_clients = wanted;
+    gateway->max_surplus = SURPLUS_MAX;
     if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur >= wanted + DESCRIPTORS_KEPT)
         return;
     gateway->max_clients =
         limit.rlim_cur > DESCRIPTORS_KEPT ? (unsigned)limit.rlim_cur - DESCRIPTORS_KEPT : 1;
+    if (limit.rlim_cur < DESCRIPTORS_KEPT)
+        gateway->max_surplus = 0;
     log_warning("clients_limited max_clients=%u served=%u descriptors=%u remedy=\"set "
                 "LimitNOFILE=%u (systemctl edit mqtt-spoold) or the hard limit of ulimit -n, or "
                 "lower listen.max_clients\"",
@@ -96,7 +100,7 @@ int gateway_on_accept(void *owner, int fd, const struct peer *peer)
     };
     struct session *session = NULL;
 
-    if (surplus && gateway->surplus_count >= SURPLUS_MAX) {
+    if (surplus && gateway->surplus_count >= gateway->max_surplus) {
         (void)close(fd);
         turn_away(gateway, "max_clients", peer);
         return 0;

@@ -403,6 +403,38 @@ def descriptors_for_its_own_work_are_kept_from_the_clients():
 
 
 @case
+def with_32_descriptors_a_crowd_of_64_costs_neither_the_link_nor_the_processor():
+    broker = Mosquitto().start()
+    gateway = Gateway(broker.url).start(wrap=with_descriptors(32, 32))
+    gateway.wait_link()
+    good = gateway.client(5)
+    equal(good.publish_wait("plant/t", b"x").reason, 0)
+    gateway.wait_audit(1)
+    crowd = [gateway.raw(4) for _ in range(64)]
+    wait_for(lambda: gateway.status()["producers"]["clients_refused"] > 0, 10, "refusals")
+    broker.restart()
+    os.rename(gateway.audit, gateway.audit + ".1")
+    gateway.hup()
+    before, began = processes.cpu_seconds(gateway.process), time.monotonic()
+    while time.monotonic() < began + 4:
+        equal(good.publish_wait("plant/t", b"x").reason, 0)
+        crowd = crowd[4:] + [gateway.raw(4) for _ in range(4)]
+        time.sleep(0.2)
+    used = (processes.cpu_seconds(gateway.process) - before) / (time.monotonic() - began)
+    check(used < 0.1 or gateway.is_sanitized(), "part of the processor", used)
+    gateway.wait_drained()
+    equal(gateway.status()["link"]["connects"], 2, "connects")
+    wait_for(gateway.audit_lines, 10, "the new audit file")
+    good.disconnect()
+    for client in crowd:
+        client.close()
+    wait_for(lambda: connected(gateway), 20, "a place for the next one")
+    for sign in ("Too many open files", "listen_pausing"):
+        check(sign not in gateway.log(), sign, gateway.log())
+    gateway.stop()
+
+
+@case
 def the_soft_limit_of_descriptors_is_raised_to_the_hard_one():
     gateway = Gateway(listen={"max_clients": 100}).start(wrap=with_descriptors(70, 200))
     clients = [gateway.client(5, client_id="c%d" % number) for number in range(100)]
