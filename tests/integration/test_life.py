@@ -7,6 +7,7 @@ import re
 import signal
 import socket
 import sys
+import threading
 import time
 
 sys.dont_write_bytecode = True
@@ -15,9 +16,11 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 import mqtt  # noqa: E402
 import processes  # noqa: E402
 from broker import Link, Mosquitto  # noqa: E402
+from checker import History, collect_daemon  # noqa: E402
 from gateway import Gateway, check_audit, check_balance  # noqa: E402
+from load import FarBroker, collect, start_producers  # noqa: E402
 from mqtt import Client, Subscriber  # noqa: E402
-from tap import case, check, cleanup, equal, run_all, wait_for  # noqa: E402
+from tap import case, check, cleanup, equal, run_all, skip, wait_for  # noqa: E402
 
 
 def daemon(*arguments, env=None):
@@ -233,6 +236,114 @@ def the_status_file_has_every_field():
         for field in fields:
             check(field in status[name], "no %s.%s" % (name, field), status)
     check_balance(status["ledger"])
+    gateway.stop()
+
+
+# A disk that is slow
+
+
+class SlowSyncs:
+    """Each sync of a running daemon takes so much longer, until end()."""
+
+    def __init__(self, gateway, seconds):
+        self.trace = os.path.join(gateway.folder, "syncs")
+        calls = "fdatasync,fsync"
+        self.process = processes.start(
+            [processes.need("strace"), "-f", "-qq", "-o", self.trace, "-e", "trace=" + calls, "-e",
+             "inject=%s:delay_enter=%d" % (calls, seconds * 1000000),
+             "-p", str(gateway.process.pid)], stderr=processes.PIPE)
+        cleanup(self.end)
+        wait_for(lambda: self._is_attached(gateway), 10, "strace attached")
+
+    def _is_attached(self, gateway):
+        if self.process.poll() is not None:
+            skip("strace cannot trace here: %r" % self.process.stderr.read())
+        with open("/proc/%d/status" % gateway.process.pid) as seen:
+            return "TracerPid:\t%d\n" % self.process.pid in seen.read()
+
+    def count(self):
+        with open(self.trace) as seen:
+            return len(re.findall(r"f(?:data)?sync\(", seen.read()))
+
+    def end(self):
+        processes.end(self.process)
+        self.process.stderr.close()
+
+
+def flood(path, ending):
+    """Publishes at QoS 0 as fast as it is let."""
+    packets = mqtt.publish_packet(5, "flood", b"x" * 1000, 0, 0) * 50
+    with Client(path, 5) as client:
+        while not ending.is_set():
+            client.sock.sendall(packets)
+
+
+@case
+def on_a_slow_disk_batches_grow_memory_does_not_and_the_watchdog_is_fed():
+    far, history, ending = FarBroker(), History(), threading.Event()
+    gateway = Gateway(far.url, retention={"max_messages": 20000}, uplink={"window": 64})
+    gateway.start(env={"WATCHDOG_USEC": "4000000"})
+    gateway.wait_link()
+    start = processes.levels(gateway.process)["memory_kb"]
+    slow = SlowSyncs(gateway, 0.2)
+    producers = start_producers(gateway.socket, 4)
+    flooding = threading.Thread(target=flood, args=(gateway.socket, ending), daemon=True)
+    cleanup(ending.set)
+    flooding.start()
+    fed, heard, began = 0, time.monotonic(), time.monotonic()
+    while time.monotonic() < began + 8:
+        pings = sum("WATCHDOG=1" in text for text in list(gateway.notifications))
+        if pings > fed:
+            fed, heard = pings, time.monotonic()
+        check(time.monotonic() - heard < 4, "seconds without a ping", time.monotonic() - heard)
+        time.sleep(0.05)
+    grown = processes.levels(gateway.process)["memory_kb"] - start
+    syncs, acked = slow.count(), sum(len(producer.acked) for producer in producers)
+    slow.end()
+    ending.set()
+    flooding.join(20)
+    for producer in producers:
+        producer.finish()
+    check(fed >= 2, "pings", fed)
+    check(acked > 5 * syncs > 20, "several messages a sync (acknowledged, syncs)", acked, syncs)
+    check(gateway.is_sanitized() or grown < 16384, "kB of memory more", grown)
+    gateway.wait_drained(60)
+    gateway.stop()
+    far.stop()
+    collect(history, producers)
+    collect_daemon(history, [gateway.audit], gateway.spool)
+    lost = set(history.acked) - {record.get("ref") for record in history.outcomes}
+    print("# %d syncs of 200 ms, %d acknowledged at QoS 1, memory %+d kB" % (syncs, acked, grown))
+    equal(lost, set(), "acknowledged and without an outcome")
+    check_audit(history.outcomes)
+
+
+def is_stuck(gateway):
+    """Its first thread, which runs the loop, is held by the tracer for a while now."""
+    for _ in range(10):
+        with open("/proc/%d/task/%d/stat" % ((gateway.process.pid,) * 2)) as seen:
+            if seen.read().rpartition(")")[2].split()[0] != "t":
+                return False
+        time.sleep(0.05)
+    return True
+
+
+@case
+def no_thread_feeds_the_watchdog_while_the_loop_hangs():
+    gateway = Gateway()
+    gateway.start(env={"WATCHDOG_USEC": "1000000"})
+    client = gateway.client(5)
+    slow = SlowSyncs(gateway, 8)
+    client.publish("plant/t", b"x")
+    wait_for(lambda: is_stuck(gateway), 20, "the loop held in a sync")
+    fed = sum("WATCHDOG=1" in text for text in gateway.read_notifications())
+    time.sleep(2.5)  # is what the case is about
+    check(is_stuck(gateway), "the loop hung all that time")
+    equal(sum("WATCHDOG=1" in text for text in gateway.read_notifications()), fed, "pings")
+    slow.end()
+    equal(client.expect(mqtt.PUBACK, 20).reason, 0)
+    wait_for(lambda: sum("WATCHDOG=1" in text for text in gateway.read_notifications()) > fed, 10,
+             "it goes on")
     gateway.stop()
 
 
