@@ -98,6 +98,7 @@ static void a_reading_is_close_to_the_kernels_clocks(void **state)
     struct clock_reading reading;
     struct timespec before;
     struct timespec after;
+    time_t wall_s = time(NULL);
 
     (void)state;
     assert_int_equal(clock_gettime(CLOCK_BOOTTIME, &before), 0);
@@ -106,7 +107,7 @@ static void a_reading_is_close_to_the_kernels_clocks(void **state)
     assert_true(reading.boot_ms >= before.tv_sec * 1000 + before.tv_nsec / 1000000);
     assert_true(reading.boot_ms <= after.tv_sec * 1000 + after.tv_nsec / 1000000);
     assert_true(reading.wall_ms / 1000 - time(NULL) <= 2);
-    assert_true(time(NULL) - reading.wall_ms / 1000 <= 2);
+    assert_true(wall_s - reading.wall_ms / 1000 <= 2);
 }
 
 static void the_monotonic_clock_is_the_kernels_in_microseconds(void **state)
@@ -288,9 +289,11 @@ static void a_step_is_noticed_at_once_and_a_quiet_clock_is_asked_once_a_second(v
     kernel.max_error_us = 1000;
     assert_true(synchronized_later());
     kernel.asked = 0;
+    int64_t began_us = (int64_t)clock_monotonic_us();
     for (int i = 0; i < 100; i++)
         assert_true(synchronized_now());
-    assert_true(kernel.asked <= 1);
+    /* If we are held up between its two clocks, it takes that for a step, there and back. */
+    assert_true(kernel.asked <= 1 + ((int64_t)clock_monotonic_us() - began_us) / 50000);
     kernel.max_error_us = 16000000;
     kernel.wall_shift_s -= 3 * 86400;
     assert_false(synchronized_now());

@@ -103,12 +103,15 @@ static void run_until_accepted(struct fixture *f, size_t count)
     assert_int_equal(f->accepted, count);
 }
 
+/* What spins is ready each time; a timer can come due in between once, if we were kept waiting. */
 static void assert_loop_is_idle(struct fixture *f)
 {
+    int ready = 0;
     while (sd_event_run(f->event, 0) > 0)
         ;
     for (int i = 0; i < 10; i++)
-        assert_int_equal(sd_event_run(f->event, 0), 0);
+        ready += sd_event_run(f->event, 0) != 0;
+    assert_true(ready <= 1);
 }
 
 static struct sockaddr_un local_address(const char *path)

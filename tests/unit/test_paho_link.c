@@ -66,6 +66,7 @@ void Thread_destroy_cond(void *condition) __attribute__((weak));
 struct fixture {
     MQTTAsync client;
     int event_fd; /* the attempt was refused */
+    int port_fd;  /* keeps a port to which nobody listens; -1: none */
     char uri[64];
 };
 
@@ -90,6 +91,7 @@ static int setup(void **state)
 {
     (void)state;
     memset(&fixture, 0, sizeof(fixture));
+    fixture.port_fd = -1;
     fixture.event_fd = eventfd(0, EFD_CLOEXEC);
     return fixture.event_fd >= 0 ? 0 : -1;
 }
@@ -98,6 +100,8 @@ static int teardown(void **state)
 {
     (void)state;
     MQTTAsync_destroy(&fixture.client);
+    if (fixture.port_fd >= 0)
+        (void)close(fixture.port_fd);
     return close(fixture.event_fd);
 }
 
@@ -113,7 +117,7 @@ static int setup_library(void **state)
 
 /* --- a connection that is refused ------------------------------------------ */
 
-/* A port of loopback where nobody listens, for the fixture. */
+/* A port of loopback that is ours, and nobody listens there. */
 static void find_refusing_port(void)
 {
     struct sockaddr_in address = {.sin_family = AF_INET,
@@ -126,7 +130,7 @@ static void find_refusing_port(void)
     assert_int_equal(getsockname(fd, (struct sockaddr *)&address, &size), 0);
     (void)snprintf(fixture.uri, sizeof(fixture.uri), "tcp://127.0.0.1:%u",
                    (unsigned)ntohs(address.sin_port));
-    (void)close(fd);
+    fixture.port_fd = fd;
 }
 
 static void begin_connect(void)
@@ -267,16 +271,14 @@ static void a_wait_for_input_ends_when_a_connection_was_made(void **state)
     (void)close(listener);
 }
 
-/* Were Paho not to look at the connection, its thread must not turn for ever. */
-static void a_connection_that_nobody_looks_at_ends_few_waits(void **state)
+/* How many waits until one is not ended early. */
+static unsigned count_waits(void)
 {
     struct sockaddr_in address;
     struct pollfd wait = {.events = POLLIN};
     int64_t began_ms;
     unsigned ended = 0;
 
-    (void)state;
-    need_seam("which waits up to 1 s");
     int listener = listen_on_loopback(&address);
     wait.fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     assert_int_equal(connect(wait.fd, (struct sockaddr *)&address, sizeof(address)), -1);
@@ -285,9 +287,22 @@ static void a_connection_that_nobody_looks_at_ends_few_waits(void **state)
         assert_int_equal(poll(&wait, 1, 50), 0);
         ended++;
     } while (now_ms() - began_ms < 49 && ended < 100);
-    assert_true(ended > 1 && ended < 10);
     (void)close(wait.fd);
     (void)close(listener);
+    return ended;
+}
+
+/* Were Paho not to look at the connection, its thread must not turn for ever. A first wait that
+ * ends early, but on a machine that stands still, looks like one that does not: tried again. */
+static void a_connection_that_nobody_looks_at_ends_few_waits(void **state)
+{
+    unsigned ended = 1;
+
+    (void)state;
+    need_seam("which waits up to 1 s");
+    for (unsigned try = 0; try < 10 && ended == 1; try++)
+        ended = count_waits();
+    assert_true(ended > 1 && ended < 10);
 }
 
 /* Where the link seam knows an address for a host name, Paho gets it; no name server is asked. */

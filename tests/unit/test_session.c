@@ -55,6 +55,7 @@ struct fixture {
     bool close_in_connected;
     bool close_in_publish;
     bool in_acknowledge;
+    bool was_late;
 
     /* What it was told. */
     unsigned connected;
@@ -157,14 +158,13 @@ static void run(struct fixture *f)
         assert_true(now_us() < deadline);
 }
 
-/* Wait for a timer; returns how long it took. */
-static int64_t run_until_closed(struct fixture *f)
+/* Wait for a timer. */
+static void run_until_closed(struct fixture *f)
 {
-    int64_t start = now_us();
-    while (f->closed == 0 && now_us() < start + PATIENCE_US)
+    int64_t deadline = now_us() + PATIENCE_US;
+    while (f->closed == 0 && now_us() < deadline)
         assert_true(sd_event_run(f->event, 100000) >= 0);
     assert_int_equal(f->closed, 1);
-    return now_us() - start;
 }
 
 static void run_for(struct fixture *f, int64_t time_us)
@@ -173,6 +173,23 @@ static void run_for(struct fixture *f, int64_t time_us)
     int64_t left;
     while ((left = deadline - now_us()) > 0)
         assert_true(sd_event_run(f->event, (uint64_t)left) >= 0);
+}
+
+/* Calls @fn once the time is over, before the session hears of its own timers if they are due,
+ * too: however long the machine stood still. */
+static void run_until_called(struct fixture *f, uint64_t time_us, sd_event_time_handler_t fn)
+{
+    sd_event_source *source = NULL;
+    int enabled = SD_EVENT_ONESHOT;
+
+    assert_true(sd_event_add_time_relative(f->event, &source, CLOCK_MONOTONIC, time_us, 1000, fn,
+                                           f) >= 0);
+    assert_true(sd_event_source_set_priority(source, SD_EVENT_PRIORITY_IMPORTANT) >= 0);
+    while (enabled != SD_EVENT_OFF) {
+        assert_true(sd_event_run(f->event, UINT64_MAX) >= 0);
+        assert_true(sd_event_source_get_enabled(source, &enabled) >= 0);
+    }
+    (void)sd_event_source_disable_unref(source);
 }
 
 static void start(struct fixture *f, unsigned connect_timeout_ms)
@@ -724,11 +741,13 @@ static void a_second_connect_breaks_the_protocol(void **state)
 static void a_client_that_never_connects_is_closed_in_time(void **state)
 {
     struct fixture *f = *state;
+    int64_t start_us = now_us();
     session_free(f->session);
     client_close(f);
     start(f, 50);
     SEND(f, 0x10, 13, 0, 4, 'M');
-    assert_true(run_until_closed(f) >= 40000);
+    run_until_closed(f);
+    assert_true(now_us() - start_us >= 40000);
     expect_end(f);
 }
 
@@ -1814,7 +1833,7 @@ static void a_client_that_does_not_read_its_last_words_is_closed_in_time(void **
     session_close(f->session, MQTT_SERVER_BUSY, "busy");
     run(f);
     assert_int_equal(f->closed, 0);
-    (void)run_until_closed(f);
+    run_until_closed(f);
     assert_string_equal(f->why, "busy");
 }
 
@@ -1837,9 +1856,20 @@ static bool allocations_are_counted(void)
     return counted;
 }
 
+static struct fixture idle[IDLE_CLIENTS];
+
+static int ping_for_idle(sd_event_source *source, uint64_t usec, void *userdata)
+{
+    (void)source;
+    (void)usec;
+    (void)userdata;
+    for (size_t i = 0; i < IDLE_CLIENTS; i++)
+        put(&idle[i], BYTES(0xC0, 0));
+    return 0;
+}
+
 static void an_idle_client_costs_little_memory(void **state)
 {
-    static struct fixture idle[IDLE_CLIENTS];
     struct fixture *f = *state;
     if (!allocations_are_counted()) {
         print_message("skipped: the sanitizer's allocator does not count for mallinfo2()\n");
@@ -1855,10 +1885,10 @@ static void an_idle_client_costs_little_memory(void **state)
         run(&idle[i]);
         expect_pubacks(&idle[i], 1, 1000);
     }
-    run_for(f, 700000);
-    for (size_t i = 0; i < IDLE_CLIENTS; i++)
-        put(&idle[i], BYTES(0xC0, 0));
-    run_for(f, 1200000); /* the keep-alive timer has looked for something to read */
+    run_until_called(f, 700000, ping_for_idle);
+    /* The keep-alive timer has looked for something to read, and would not find it in vain. */
+    run_until_called(f, 1200000, ping_for_idle);
+    run(f);
     size_t grown = allocated() - before;
     for (size_t i = 0; i < IDLE_CLIENTS; i++) {
         assert_int_equal(idle[i].closed, 0);
@@ -1870,11 +1900,37 @@ static void an_idle_client_costs_little_memory(void **state)
 
 /* ---- keep-alive ---- */
 
+/* Due at the same time as a timer of the session, for the machine stood still, it comes second. */
+static int note_lateness(sd_event_source *source, uint64_t usec, void *userdata)
+{
+    struct fixture *f = userdata;
+    (void)source;
+    (void)usec;
+    f->was_late = f->closed == 0;
+    return 0;
+}
+
+static int ping(sd_event_source *source, uint64_t usec, void *userdata)
+{
+    (void)source;
+    (void)usec;
+    put(userdata, BYTES(0xC0, 0));
+    return 0;
+}
+
 static void a_silent_client_is_closed_after_one_and_a_half_keep_alives(void **state)
 {
     struct fixture *f = *state;
+    int64_t start_us = now_us();
     connect_as(f, V5, 1);
-    assert_in_range(run_until_closed(f), 1400000, 3500000);
+    sd_event_source *late = NULL;
+    assert_true(sd_event_add_time_relative(f->event, &late, CLOCK_MONOTONIC, 3500000, 1000,
+                                           note_lateness, f) >= 0);
+    assert_true(sd_event_source_set_priority(late, SD_EVENT_PRIORITY_IDLE) >= 0);
+    run_until_closed(f);
+    (void)sd_event_source_disable_unref(late);
+    assert_true(now_us() - start_us >= 1400000);
+    assert_false(f->was_late);
     expect_disconnect(f, MQTT_KEEP_ALIVE_TIMEOUT);
 }
 
@@ -1883,8 +1939,8 @@ static void a_client_that_pings_stays(void **state)
     struct fixture *f = *state;
     connect_as(f, V4, 1);
     for (int i = 0; i < 3; i++) {
-        run_for(f, 700000);
-        SEND(f, 0xC0, 0);
+        run_until_called(f, 700000, ping);
+        run(f);
         EXPECT(f, 0xD0, 0);
     }
     expect_silence(f);

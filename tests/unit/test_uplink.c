@@ -9,9 +9,11 @@
 
 #include <cmocka.h>
 
+#include <arpa/inet.h>
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <netinet/in.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>
@@ -656,6 +658,8 @@ static void no_answer_within_the_ack_timeout_ends_the_connection(void **state)
     assert_int_equal(send_text(f, "t", "x", 1), 0);
     wait_answers(f, 6);
     f->broker.withholds_acks = false;
+    f->settings.ack_timeout_ms = 30000; /* what is answered now is so in time */
+    uplink_adjust(f->uplink, &f->settings);
     wait_for(f, is_online);
     assert_int_equal(send_text(f, "t", "x", 1), 0);
     wait_answers(f, 7);
@@ -680,14 +684,31 @@ static void an_idle_link_outlives_the_ack_timeout(void **state)
 
 /* --- attempts ------------------------------------------------------------- */
 
+/* Nobody else is given the port before the descriptor is closed. */
+static int refuse_at_a_port(char uri[static 64])
+{
+    struct sockaddr_in address = {.sin_family = AF_INET,
+                                  .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t size = sizeof(address);
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+    assert_true(fd >= 0);
+    assert_int_equal(bind(fd, (struct sockaddr *)&address, size), 0);
+    assert_int_equal(getsockname(fd, (struct sockaddr *)&address, &size), 0);
+    (void)snprintf(uri, 64, "tcp://127.0.0.1:%u", (unsigned)ntohs(address.sin_port));
+    return fd;
+}
+
 static void brokers_are_tried_in_turn(void **state)
 {
     struct fixture *f = *state;
+    char uri[64];
 
     f->settings.broker_count = 2;
     f->settings.backoff_min_ms = 60000; /* only a pause would take long, and there is none */
     f->settings.backoff_max_ms = 60000;
-    broker_stop(&f->broker);
+    AUTO_CLOSE int refusing = refuse_at_a_port(uri);
+    f->uris[0] = uri;
     go_online(f);
     assert_string_equal(link_of(f).broker, f->second.uri);
     assert_string_equal(link_of(f).last_error,
