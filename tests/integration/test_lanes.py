@@ -150,7 +150,7 @@ def a_client_that_ends_while_a_full_lane_blocks_it_gives_its_place_back():
     publish(gateway, ["plant/t"] * 2, stays)
 
     def producers():
-        return gateway.status()["producers"]
+        return gateway.fresh_status()["producers"]
 
     waiting = stays.publish("plant/t", b"stays")
     for turn in range(5):

@@ -97,12 +97,13 @@ def mqtt5_properties_given_to_mosquitto_pub_arrive():
                         ("message-expiry-interval", "600")):
         arguments += ["-D", "publish", name, value]
     arguments += ["-D", "publish", "user-property", "unit", "C"]
+    began = time.monotonic()
     done = mosquitto_pub(gateway.socket, "-V", "mqttv5", "-q", "1", "-t", "plant/t", "-m", "{}",
                          *arguments)
     equal(done.returncode, 0, "exit code of mosquitto_pub")
     found = dict(wait_far(far, 1)[0].properties)
     expiry = found.pop("message_expiry")
-    check(590 <= expiry <= 600, "remaining expiry", expiry)
+    check(599 - (time.monotonic() - began) <= expiry <= 600, "remaining expiry", expiry)
     equal(found, {"content_type": "application/json", "response_topic": "plant/reply",
                   "correlation_data": b"c-17", "payload_format": 1, "user": [("unit", "C")]})
     gateway.stop()
@@ -134,11 +135,12 @@ def remaining_expiry_counts_the_time_in_the_spool():
     link = Link(broker.port)
     gateway = Gateway(link.url).start()
     client = gateway.client(5)
+    began = time.monotonic()
     client.publish_wait("plant/t", b"x", properties={"message_expiry": 100})
     time.sleep(2.1)
     link.mend()
     expiry = wait_far(far, 1)[0].properties["message_expiry"]
-    check(90 <= expiry <= 98, "remaining expiry", expiry)
+    check(99 - (time.monotonic() - began) <= expiry <= 98, "remaining expiry", expiry)
     gateway.stop()
 
 
@@ -471,10 +473,10 @@ while True:
 
 @case
 def a_client_that_floods_does_not_hold_back_what_is_forwarded():
-    count = 4000  # many windows
+    count = 4000
     broker = Mosquitto().start()
     link = Link(broker.port)
-    gateway = Gateway(link.url).start()
+    gateway = Gateway(link.url, uplink={"window": 16}).start()
     with gateway.client(5) as client:
         for _ in client.publish_many((("plant/t", b"x") for _ in range(count)), 500):
             pass
@@ -484,7 +486,8 @@ def a_client_that_floods_does_not_hold_back_what_is_forwarded():
     used = processes.cpu_seconds(gateway.process)
     wait_for(lambda: processes.cpu_seconds(gateway.process) > used + 1, 30, "the flood")
     link.mend()
-    wait_for(lambda: gateway.status()["ledger"]["delivered"] == count, 15,
+    # One that is held back gets a window a second through: four minutes.
+    wait_for(lambda: gateway.status()["ledger"]["delivered"] == count, 60,
              lambda: "all delivered, these are %d" % gateway.status()["ledger"]["delivered"])
     gateway.stop()
 

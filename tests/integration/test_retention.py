@@ -63,7 +63,8 @@ def max_age_evicts_without_any_traffic():
     gateway = Gateway(retention={"max_age": "2s"}).start()
     began = time.monotonic()
     ids = publish(gateway, 20)
-    equal(gateway.outcomes("evicted"), [], "evicted at once")
+    early = gateway.outcomes("evicted")
+    check(not early or time.monotonic() - began >= 2, "evicted at once", early)
     lines = gateway.wait_audit(20)
     check(time.monotonic() - began >= 2, "not before their age")
     equal([line["id"] for line in lines], ids)
@@ -208,7 +209,9 @@ def messages_in_flight_are_pinned_against_eviction():
     far = Subscriber(broker.address).start()
     cleanup(far.stop)
     link = Link(broker.port).mend()
-    gateway = Gateway(link.url, retention={"max_messages": 5}, uplink={"window": 5}).start()
+    # Nor does a ping that stays without an answer end the connection meanwhile.
+    gateway = Gateway(link.url, retention={"max_messages": 5},
+                      uplink={"window": 5, "keepalive": "60s"}).start()
     gateway.wait_link()
     link.stalled = True
     ids = publish(gateway, 5)
