@@ -56,10 +56,12 @@ static const char *const stmt_sql[STMT_COUNT] = {
     [STMT_NEXT_EXPIRY] = "SELECT min(expires_at) FROM message WHERE expires_at > ?1",
     [STMT_NTH_KEY] = "SELECT key FROM message WHERE key BETWEEN ?1 AND ?2 ORDER BY key"
                      " LIMIT 1 OFFSET ?3",
-    [STMT_SHIFT] = "UPDATE message SET accepted_at = accepted_at + ?3,"
+    /* Both "or fail": to take a statement back SQLite would keep its pages, above 64 KiB in a
+     * temporary file of a folder that may be full. Here a failure ends the whole transaction. */
+    [STMT_SHIFT] = "UPDATE OR FAIL message SET accepted_at = accepted_at + ?3,"
                    " expires_at = expires_at + ?3 WHERE key BETWEEN ?1 AND ?2",
     [STMT_SHIFT_RECORDS] =
-        "UPDATE outcome SET ended_at = ended_at + ?2 WHERE outcome > 0 AND seq >"
+        "UPDATE OR FAIL outcome SET ended_at = ended_at + ?2 WHERE outcome > 0 AND seq >"
         " coalesce((SELECT seq FROM outcome WHERE ended_at <= ?1 ORDER BY seq DESC LIMIT 1), "
         "0)",
     [STMT_LAST_KEY] = "SELECT max(key) FROM message WHERE key BETWEEN ?1 AND ?2",

@@ -13,6 +13,7 @@
 #include <stdint.h>
 
 #include <cmocka.h>
+#include <fcntl.h>
 
 #include "tests/support/spool_fixture.h"
 
@@ -638,15 +639,45 @@ static void a_crash_between_the_steps_moves_nobody_twice(void **state)
     check_ages(f);
 }
 
+static unsigned temporary_files;
+
+static int open_and_look(const char *path, int flags, int mode)
+{
+    if (strstr(path, "etilqs_"))
+        temporary_files++;
+    return open(path, flags, mode);
+}
+
+/* They are in a folder that is none of the spool's: it may be full, or read-only. */
+static void to_move_and_to_evict_many_needs_no_temporary_file(void **state)
+{
+    struct fixture *f = *state;
+    sqlite3_vfs *system = sqlite3_vfs_find(NULL);
+    struct spool_limits limits = f->lane.limits;
+
+    boot_in_1970_with_many(f);
+    limits.max_messages = MANY / 2; /* records of failures are moved, too */
+    set_limits(f, limits);
+    assert_int_equal(
+        system->xSetSystemCall(system, "open", (sqlite3_syscall_ptr)open_and_look), SQLITE_OK);
+    temporary_files = 0;
+    assert_in_range(retain_once(f), MANY / 2, MANY);
+    assert_in_range(commits_until_quiet(f), 1, 20);
+    assert_int_equal(system->xSetSystemCall(system, "open", NULL), SQLITE_OK);
+    assert_int_equal(temporary_files, 0);
+}
+
 enum { HISTORIES = sizeof histories / sizeof *histories, RANDOM_HISTORIES = 16 };
 
 int main(void)
 {
-    struct CMUnitTest tests[HISTORIES + 2 + RANDOM_HISTORIES] = {
+    struct CMUnitTest tests[HISTORIES + 3 + RANDOM_HISTORIES] = {
         [HISTORIES] = cmocka_unit_test_setup_teardown(
             they_are_moved_in_steps_that_hold_nobody_up, setup, teardown),
         [HISTORIES + 1] = cmocka_unit_test_setup_teardown(
             a_crash_between_the_steps_moves_nobody_twice, setup, teardown),
+        [HISTORIES + 2] = cmocka_unit_test_setup_teardown(
+            to_move_and_to_evict_many_needs_no_temporary_file, setup, teardown),
     };
 
     for (size_t i = 0; i < HISTORIES; i++)
@@ -655,7 +686,7 @@ int main(void)
                                        .setup_func = begin,
                                        .teardown_func = end,
                                        .initial_state = (void *)(uintptr_t)&histories[i]};
-    for (size_t i = HISTORIES + 2; i < HISTORIES + 2 + RANDOM_HISTORIES; i++)
+    for (size_t i = HISTORIES + 3; i < HISTORIES + 3 + RANDOM_HISTORIES; i++)
         tests[i] = (struct CMUnitTest)cmocka_unit_test_setup_teardown(
             whatever_happens_nothing_goes_early_and_nothing_stays, begin_random, end);
     return cmocka_run_group_tests(tests, NULL, NULL);
