@@ -141,6 +141,9 @@ struct gateway {
 };
 
 /* gateway.c */
+/* What the store says went wrong, as a value of the log; a longer text is cut. Returns @text. */
+#define GATEWAY_ERROR_QUOTED_MAX 640
+const char *gateway_quote_error(const char *error, char text[static GATEWAY_ERROR_QUOTED_MAX]);
 void gateway_fail(struct gateway *gateway, int error, const char *what);
 void gateway_read_clock(struct gateway *gateway);
 struct spool_time gateway_spool_time(const struct gateway *gateway);

@@ -30,14 +30,22 @@
 #include "packet.h"
 #include "store/failpoint.h"
 
+const char *gateway_quote_error(const char *error, char text[static GATEWAY_ERROR_QUOTED_MAX])
+{
+    return log_quote(text, GATEWAY_ERROR_QUOTED_MAX, error, strlen(error));
+}
+
 /* Never acknowledge after this: the loop ends and no session says another word. */
 void gateway_fail(struct gateway *gateway, int error, const char *what)
 {
+    const char *detail = gateway->spool ? spool_error(gateway->spool) : "";
+    char text[GATEWAY_ERROR_QUOTED_MAX];
+
     if (gateway->failed)
         return;
     gateway->failed = true;
-    log_error("failed what=%s error=\"%s\" detail=\"%s\" acknowledged=no", what,
-              strerror(-error), gateway->spool ? spool_error(gateway->spool) : "");
+    log_error("failed what=%s error=\"%s\" detail=%s acknowledged=no", what,
+              strerror(-error), gateway_quote_error(detail, text));
     (void)sd_event_exit(gateway->event, EXIT_FAILURE);
 }
 

@@ -210,10 +210,10 @@ static void log_salvaged(const struct gateway *gateway)
 static int salvage_spool(struct gateway *gateway, const struct spool_options *options)
 {
     const struct spool_history history = {.each = each_ended, .owner = gateway};
-    char text[PATH_QUOTED_MAX];
+    char text[PATH_QUOTED_MAX], error[GATEWAY_ERROR_QUOTED_MAX];
 
-    log_error("spool_damaged directory=%s error=\"%s\" salvaging=yes",
-              quote_directory(gateway, text), spool_open_error());
+    log_error("spool_damaged directory=%s error=%s salvaging=yes",
+              quote_directory(gateway, text), gateway_quote_error(spool_open_error(), error));
     service_need_time(SALVAGE_MS);
     service_status("salvaging a damaged spool");
     int r = spool_salvage(options, &history, &gateway->salvage);
@@ -229,7 +229,7 @@ static int open_spool(struct gateway *gateway)
 {
     const struct config *config = gateway->config;
     struct spool_lane lanes[SPOOL_LANES_MAX];
-    char text[PATH_QUOTED_MAX];
+    char text[PATH_QUOTED_MAX], error[GATEWAY_ERROR_QUOTED_MAX];
     struct spool_options options = {
         .directory = config->spool.directory,
         .disk_reserve = config->spool.disk_reserve,
@@ -251,8 +251,9 @@ static int open_spool(struct gateway *gateway)
         spool_set_busy_wait(gateway->spool, GATEWAY_BUSY_MS);
     if (r == 0)
         return 0;
-    log_error("spool_not_opened directory=%s error=\"%s\" remedy=\"%s\"",
-              quote_directory(gateway, text), spool_open_error(), spool_remedy(r));
+    log_error("spool_not_opened directory=%s error=%s remedy=\"%s\"",
+              quote_directory(gateway, text), gateway_quote_error(spool_open_error(), error),
+              spool_remedy(r));
     return GATEWAY_E_TOLD;
 }
 
@@ -403,13 +404,14 @@ static bool take_over_lanes(struct gateway *gateway, struct config *fresh)
     struct config_lane *old = running->lanes;
     size_t old_count = running->lane_count;
     struct spool_lane lanes[SPOOL_LANES_MAX];
+    char text[GATEWAY_ERROR_QUOTED_MAX];
     int r = spool_set_lanes(gateway->spool, lanes, gateway_spool_lanes(fresh, lanes));
 
     if (r < 0)
         gateway_fail(gateway, r, "spool_set_lanes");
     if (r == SPOOL_E_LANES)
-        log_warning("reload_partial keys=lanes error=\"%s\" remedy=\"%s\"",
-                    spool_error(gateway->spool), spool_remedy(r));
+        log_warning("reload_partial keys=lanes error=%s remedy=\"%s\"",
+                    gateway_quote_error(spool_error(gateway->spool), text), spool_remedy(r));
     if (r != 0)
         return false;
     running->retention = fresh->retention;
@@ -532,9 +534,11 @@ void gateway_stop(struct gateway *gateway)
 
 static int last_commit(struct gateway *gateway)
 {
+    char text[GATEWAY_ERROR_QUOTED_MAX];
+    bool more = true;
+
     gateway_read_clock(gateway);
     struct spool_time now = gateway_spool_time(gateway);
-    bool more = true;
     spool_set_busy_wait(gateway->spool, GATEWAY_BUSY_LAST_MS);
     spool_keep_time(gateway->spool);
     int r = spool_commit(gateway->spool, &now);
@@ -547,8 +551,8 @@ static int last_commit(struct gateway *gateway)
     if (r == 0)
         r = spool_checkpoint(gateway->spool);
     if (r != 0)
-        log_error("last_commit_failed detail=\"%s\" lost=no repeated=at_next_start",
-                  spool_error(gateway->spool));
+        log_error("last_commit_failed detail=%s lost=no repeated=at_next_start",
+                  gateway_quote_error(spool_error(gateway->spool), text));
     return r;
 }
 

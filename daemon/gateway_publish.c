@@ -173,10 +173,11 @@ static struct session_verdict on_short_disk(struct gateway *gateway,
                                             const struct spool_message *message)
 {
     const struct config_limits *limits = gateway_lane_limits(gateway->config, message->lane);
+    char text[GATEWAY_ERROR_QUOTED_MAX];
 
     if (!gateway->full)
-        log_warning("disk_short detail=\"%s\" remedy=\"see what else fills that disk (df, du)\"",
-                    spool_error(gateway->spool));
+        log_warning("disk_short detail=%s remedy=\"see what else fills that disk (df, du)\"",
+                    gateway_quote_error(spool_error(gateway->spool), text));
     gateway_note_full(gateway, true, "disk");
     if (spool_has_work(gateway->spool))
         gateway_arm_edge(gateway);

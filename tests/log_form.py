@@ -22,6 +22,11 @@ EVENT = r"[a-z][a-z0-9_]*"
 # A value with blanks is quoted; %s may stand for one that log_quote() has quoted.
 VALUE = r'(?:"(?:[^"\\]|\\.)*"|[^\s"=,]+)'
 LINE = re.compile(r"%s(?: %s=%s)*" % (EVENT, EVENT, VALUE))
+QUOTED = re.compile(r'"|%%|%[-+ #0-9.*]*(?:hh|h|ll|l|z|j)?[a-zA-Z]')
+# What may stand for a %s between quotes: words of our own that hold no quotes. All else goes
+# through log_quote(), which sets the quotes itself.
+PLAIN = re.compile(r'"(?:[^"\\]|\\.)*"|why|remedy|'
+                   r"(?:strerror|packet_reason_text|spool_remedy|uplink_build_lacks)\([^()]*\)")
 
 
 def format_at(text, at):
@@ -35,15 +40,52 @@ def format_at(text, at):
         at = piece.end()
 
 
+def arguments_at(text, at):
+    """The arguments of the call whose bracket has been opened just before @at."""
+    found, depth, start = [], 0, at
+    while depth >= 0:
+        literal = re.compile(r'"(?:[^"\\]|\\.)*"').match(text, at)
+        if literal:
+            at = literal.end()
+            continue
+        depth += (text[at] in "([{") - (text[at] in ")]}")
+        if depth < 0 or (depth == 0 and text[at] == ","):
+            found.append(" ".join(text[start:at].split()))
+            start = at + 1
+        at += 1
+    return found
+
+
+def unquoted(form, arguments):
+    """The arguments of @form that stand between its quotes and may hold quotes themselves."""
+    found, between, number = [], False, 0
+    for piece in QUOTED.findall(form or ""):
+        if piece == '"':
+            between = not between
+        elif piece != "%%":
+            choices = re.split(r" \? | : ", arguments[number])
+            if between and piece.endswith("s") and not all(
+                    PLAIN.fullmatch(choice) for choice in choices[len(choices) > 1:]):
+                found.append(arguments[number])
+            number += 1
+    return found
+
+
 def formats():
     """[(file:line, format)] of all calls."""
+    return [(place, form) for place, form, _ in calls()]
+
+
+def calls():
+    """[(file:line, format, the arguments behind it)]"""
     found = []
     for path in sorted(glob.glob(os.path.join(ROOT, "daemon", "*.c"))):
         with open(path) as source:
             text = source.read()
         for call in CALL.finditer(text):
             place = "%s:%d" % (os.path.basename(path), text.count("\n", 0, call.start()) + 1)
-            found.append((place, format_at(text, call.end())))
+            found.append((place, format_at(text, call.end()),
+                          arguments_at(text, call.end())[1:]))
     return found
 
 
@@ -70,6 +112,23 @@ def the_check_would_notice_another_form():
                  "Event key=%s", "event key = %s", "event two words", "event key=a b"):
         check(not LINE.fullmatch(line), "taken for good", line)
     check(LINE.fullmatch('event key=%s other="two %s" third=%lu/%s'), "taken for bad")
+
+
+@case
+def a_text_from_elsewhere_is_quoted():
+    equal([(place, wrong) for place, form, arguments in calls()
+           for wrong in unquoted(form, arguments)], [],
+          "texts that may hold quotes; let log_quote() set them")
+
+
+@case
+def the_check_would_notice_a_text_from_elsewhere():
+    text = 'log_error("event a=%d detail=\\"%s\\"", f(1, 2), spool_error(g(")")));'
+    form, arguments = format_at(text, 10), arguments_at(text, 10)[1:]
+    equal(arguments, ["f(1, 2)", 'spool_error(g(")"))'], "the arguments")
+    equal(unquoted(form, arguments), ['spool_error(g(")"))'], "found")
+    equal(unquoted('event detail=%s', ["spool_error(g)"]), [], "without quotes it has its own")
+    equal(unquoted('event error="%s"', ['r == 1 ? "a word" : strerror(-r)']), [], "our own words")
 
 
 run_all()
