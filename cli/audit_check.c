@@ -16,7 +16,6 @@
 #include <getopt.h>
 #include <inttypes.h>
 #include <jansson.h>
-#include <limits.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -436,10 +435,10 @@ static int run(struct audit_check *check, const struct request *request)
     if (code != EX_OK)
         return code;
     if (request->json)
-        audit_print_json(check);
+        code = audit_print_json(check);
     else
         audit_print_page(check);
-    return check->problem_count == 0 ? EX_OK : EX_DATAERR;
+    return check->problem_count == 0 ? code : EX_DATAERR;
 }
 
 int cli_audit(const struct cli *cli, int argc, char **argv)

@@ -77,6 +77,7 @@ MUST_CHECK int
 audit_check_files(struct audit_check *check, char **files, int count, const char *directory);
 
 void audit_print_page(const struct audit_check *check);
-void audit_print_json(const struct audit_check *check);
+/* Return: EX_OK; EX_UNAVAILABLE, said on standard error: it could not be printed. */
+MUST_CHECK int audit_print_json(const struct audit_check *check);
 
 #endif

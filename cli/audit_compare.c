@@ -13,10 +13,8 @@
 
 #include <inttypes.h>
 #include <stdio.h>
-#include <string.h>
 
 #include "daemon/clock.h"
-#include "daemon/json.h"
 
 #define JSON_MAX (1024 * 1024)
 
@@ -309,14 +307,14 @@ static void write_database(struct json *json, const struct audit_database *datab
     json_close_object(json);
 }
 
-void audit_print_json(const struct audit_check *check)
+int audit_print_json(const struct audit_check *check)
 {
     AUTO_FREE char *memory = malloc(JSON_MAX);
     struct json json;
 
     if (memory == NULL) {
         cli_error("out of memory");
-        return;
+        return EX_UNAVAILABLE;
     }
     json_init(&json, memory, JSON_MAX);
     json_open_object(&json, NULL);
@@ -337,7 +335,5 @@ void audit_print_json(const struct audit_check *check)
     json_unsigned(&json, "problems", check->problem_count);
     write_problems(&json, check);
     json_close_object(&json);
-    json_raw(&json, "\n");
-    (void)fwrite(json.start, 1, json_used(&json),
-                 stdout); /* main() looks at the stream's end */
+    return cli_print_json(&json);
 }

@@ -21,7 +21,6 @@
 
 #include "audit_check.h"
 #include "cli.h"
-#include "daemon/json.h"
 
 #define EXIT_FINDINGS 1
 #define FINDINGS_MAX  40 /* more are only counted */
@@ -342,10 +341,7 @@ static int print_json(const struct check *check)
     }
     json_close_array(&json);
     json_close_object(&json);
-    json_raw(&json, "\n");
-    (void)fwrite(json.start, 1, json_used(&json),
-                 stdout); /* main() looks at the stream's end */
-    return EX_OK;
+    return cli_print_json(&json);
 }
 
 static int parse(struct check *check, int argc, char **argv)
@@ -388,11 +384,13 @@ int cli_check(const struct cli *cli, int argc, char **argv)
         code = check_database(&check);
     if (code == EX_OK && (check.finding_count == 0 || check.stats.last_seq > 0))
         code = check_audit(&check);
-    if (code == EX_OK && check.json)
-        code = print_json(&check);
-    else if (code == EX_OK)
-        print_page(&check);
     if (code != EX_OK)
         return CLI_UNCHECKED;
-    return check.finding_count == 0 ? EX_OK : EXIT_FINDINGS;
+    if (check.json)
+        code = print_json(&check);
+    else
+        print_page(&check);
+    if (check.finding_count > 0)
+        return EXIT_FINDINGS; /* whether or not it could be said */
+    return code == EX_OK ? EX_OK : CLI_UNCHECKED;
 }

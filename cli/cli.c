@@ -21,7 +21,10 @@
 
 PRINTF_LIKE(1, 0) static void print_error(const char *format, va_list arguments)
 {
+    int error = errno; /* of %m */
+
     (void)fflush(stdout); /* so that both streams stay in order where they are one file */
+    errno = error;
     fputs("mqtt-spool: ", stderr);
     vfprintf(stderr, format, arguments);
     fputc('\n', stderr);
@@ -57,6 +60,28 @@ int cli_help(const char *text)
 {
     fputs(text, stdout);
     return EX_OK;
+}
+
+int cli_unwritten(void)
+{
+    static bool is_said;
+
+    if (!is_said)
+        cli_error("cannot write the output: %m");
+    is_said = true;
+    return EX_UNAVAILABLE;
+}
+
+int cli_print_json(struct json *json)
+{
+    json_raw(json, "\n");
+    if (json->failed) {
+        cli_error("the result is larger than the memory for it");
+        return EX_UNAVAILABLE;
+    }
+    if (fwrite(json->start, 1, json_used(json), stdout) == json_used(json))
+        return EX_OK;
+    return cli_unwritten();
 }
 
 static int take_option(const char *verb, const struct cli_option *option, const char *text)

@@ -19,6 +19,7 @@
 
 #include "daemon/cleanup.h"
 #include "daemon/config.h"
+#include "daemon/json.h"
 #include "store/spool.h"
 
 /* What a function that parses arguments returns when there is nothing to exit for. */
@@ -44,6 +45,20 @@ int cli_usage(const char *verb, const char *format, ...) PRINTF_LIKE(2, 3);
 int cli_config_is_global(const char *verb);
 /* Prints a verb's help. Returns EX_OK. */
 int cli_help(const char *text);
+
+/* Says, once, that standard output cannot be written, for the reason in errno. Returns
+ * EX_UNAVAILABLE. */
+int cli_unwritten(void);
+
+/*
+ * cli_print_json() - one finished object, as a line on standard output
+ *
+ * What stays in the stream's buffer main() writes at the end, and looks whether
+ * that succeeds.
+ * Return: EX_OK; EX_UNAVAILABLE, said on standard error: it cannot be written,
+ * or the memory of @json was too small for it.
+ */
+MUST_CHECK int cli_print_json(struct json *json);
 
 /* An option of a verb, and where it goes: one of the three is not NULL. */
 struct cli_option {

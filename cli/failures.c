@@ -7,11 +7,9 @@
  */
 #include <inttypes.h>
 #include <stdio.h>
-#include <string.h>
 
 #include "cli.h"
 #include "daemon/clock.h"
-#include "daemon/json.h"
 #include "daemon/record.h"
 
 #define COLUMN_MAX 128
@@ -39,6 +37,7 @@ struct failures {
     uint64_t matched;
     uint64_t skip;
     char *line; /* of --json */
+    int code;   /* what became of the last one */
 };
 
 static const char *reason_cell(const struct spool_record *record, char text[static COLUMN_MAX])
@@ -73,15 +72,13 @@ static void print_row(const struct spool_record *record)
            cli_printable(topic, sizeof(topic), record->topic));
 }
 
-static void print_json(struct failures *failures, const struct spool_record *record)
+static int print_json(const struct failures *failures, const struct spool_record *record)
 {
     struct json json;
 
     json_init(&json, failures->line, RECORD_LINE_MAX + 1); /* and the newline */
     record_write(&json, record);
-    json_raw(&json, "\n");
-    (void)fwrite(json.start, 1, json_used(&json),
-                 stdout); /* main() looks at the stream's end */
+    return cli_print_json(&json);
 }
 
 static int count(void *context, const struct spool_record *record)
@@ -104,10 +101,10 @@ static int print(void *context, const struct spool_record *record)
         return 0;
     }
     if (failures->json)
-        print_json(failures, record);
+        failures->code = print_json(failures, record);
     else
         print_row(record);
-    return ferror(stdout); /* nobody reads any more: stop */
+    return failures->code != EX_OK || ferror(stdout); /* nobody reads any more: stop */
 }
 
 static int parse_since(struct failures *failures, const char *text)
@@ -159,7 +156,7 @@ static int list(struct failures *failures, struct spool *spool)
     if (!failures->json)
         print_heading();
     result = spool_each_record(spool, 0, true, 0, print, failures);
-    return result < 0 ? cli_spool_failed(spool, result) : EX_OK;
+    return result < 0 ? cli_spool_failed(spool, result) : failures->code;
 }
 
 int cli_failures(const struct cli *cli, int argc, char **argv)

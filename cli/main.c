@@ -6,9 +6,11 @@
  * again (75), to mend its data (65) or to call somebody (69, 77, 78). Only check
  * answers a question: 0 yes, 1 no, 2 nobody knows.
  */
+#include <fcntl.h>
 #include <getopt.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "cli.h"
 
@@ -50,13 +52,27 @@ static void print_verbs(FILE *stream)
     fputs("  help       this page, or `help VERB` for one verb\n", stream);
 }
 
-/* @code, unless it is EX_OK and what was printed does not get out. */
+/* @code, unless it is EX_OK and what was printed did not get out: all of it, also what was
+ * written before, for a stream forgets what it could not write. */
 static int end(int code, int unwritten)
 {
-    if (fflush(stdout) == 0)
+    if (fflush(stdout) == 0 && !ferror(stdout))
         return code;
-    cli_error("cannot write the output: %m");
+    (void)cli_unwritten(); /* the exit code is the verb's */
     return code == EX_OK ? unwritten : code;
+}
+
+/* Where one of the three was closed, the next file that is opened would get its number, and the
+ * output would go there. In its place a descriptor that cannot do what it is asked for. */
+static bool keep_standard_descriptors(void)
+{
+    for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++) {
+        int mode = fd == STDIN_FILENO ? O_WRONLY : O_RDONLY;
+
+        if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", mode) != fd)
+            return false;
+    }
+    return true;
 }
 
 static int print_help(void)
@@ -128,6 +144,8 @@ int main(int argc, char **argv)
     struct cli cli = {0};
     int option;
 
+    if (!keep_standard_descriptors())
+        return EX_UNAVAILABLE; /* there is nowhere to say it */
     while ((option = getopt_long(argc, argv, "+c:hV", options, NULL)) != -1) {
         switch (option) {
         case 'c':

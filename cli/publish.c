@@ -27,7 +27,6 @@
 #include <sys/un.h>
 
 #include "daemon/clock.h"
-#include "daemon/json.h"
 #include "lines.h"
 
 #define PUBLISH_WINDOW       100
@@ -138,8 +137,9 @@ static void fail(struct publisher *publisher, int code)
         publisher->code = code;
 }
 
-/* One line of --json. @id 0 and @reason 0: there is none. */
-static void print_json(const struct publisher *publisher,
+/* One line of --json. @id 0 and @reason 0: there is none. Where it cannot be written the messages
+ * are sent all the same. */
+static void print_json(struct publisher *publisher,
                        const struct flight *flight,
                        const char *result,
                        uint64_t id,
@@ -147,6 +147,7 @@ static void print_json(const struct publisher *publisher,
                        const char *text)
 {
     struct json json;
+    int code;
 
     json_init(&json, publisher->json_memory, publisher->json_size);
     json_open_object(&json, NULL);
@@ -161,9 +162,9 @@ static void print_json(const struct publisher *publisher,
     if (text != NULL)
         json_text(&json, "text", text);
     json_close_object(&json);
-    json_raw(&json, "\n");
-    (void)fwrite(json.start, 1, json_used(&json),
-                 stdout); /* main() looks at the stream's end */
+    code = cli_print_json(&json);
+    if (code != EX_OK)
+        fail(publisher, code);
 }
 
 static void
@@ -612,7 +613,7 @@ static void exchange(struct publisher *publisher)
 }
 
 /* Messages that were sent and never answered: whether they are on disk nobody here can tell. */
-static void report_unanswered(const struct publisher *publisher)
+static void report_unanswered(struct publisher *publisher)
 {
     if (publisher->options->json) {
         for (unsigned i = 0; i < PUBLISH_WINDOW; i++) {
@@ -628,7 +629,7 @@ static void report_unanswered(const struct publisher *publisher)
 }
 
 /* What may have been the cause, and what to do. */
-static void report_lost(const struct publisher *publisher)
+static void report_lost(struct publisher *publisher)
 {
     report_unanswered(publisher);
     if (publisher->code != EX_TEMPFAIL)
@@ -648,7 +649,7 @@ static void report_lost(const struct publisher *publisher)
         cli_error("the connection to the daemon was lost; it may be restarting, try again");
 }
 
-static void report_end(const struct publisher *publisher)
+static void report_end(struct publisher *publisher)
 {
     if (publisher->code == EX_OK)
         return;

@@ -50,6 +50,12 @@ def says(done, *words):
         check(word in done.out + done.err, "output lacks %r" % word, done.out, done.err)
 
 
+def is_sanitized():
+    with open(processes.tool_path(), "rb") as seen:  # clang links its sanitizers into the program
+        program = seen.read()
+    return b"__asan_init" in program or b"__tsan_init" in program
+
+
 # The far sides of publish
 
 
@@ -521,10 +527,7 @@ def an_endless_input_takes_little_memory():
     _, status, usage = os.wait4(done.pid, 0)
     done.returncode = os.waitstatus_to_exitcode(status)
     equal(done.returncode, TRY_AGAIN, "exit code")
-    with open(processes.tool_path(), "rb") as seen:  # clang links its sanitizers into the program
-        program = seen.read()
-    sanitized = b"__asan_init" in program or b"__tsan_init" in program
-    check(usage.ru_maxrss < (300 if sanitized else 20) * 1024, "KiB resident", usage.ru_maxrss)
+    check(usage.ru_maxrss < (300 if is_sanitized() else 20) * 1024, "KiB resident", usage.ru_maxrss)
 
 
 @case
@@ -1221,6 +1224,68 @@ def the_configuration_tells_where_everything_is():
     with open(config, "a") as out:
         out.write("nonsense = 1;\n")
     says(tool("-c", config, "status", wanted=CONFIG), "nonsense")
+
+
+# Output that does not get out
+
+
+def reading_verbs(made):
+    for arguments in (["status", "--directory", made.directory, "--socket", made.socket],
+                      ["failures", "--directory", made.directory],
+                      ["audit", "--directory", made.directory, made.audit]):
+        yield arguments
+        yield arguments + ["--json"]
+    yield ["--help"]
+    yield ["--version"]
+    yield ["help", "status"]
+
+
+UNWRITABLE = ("> /dev/full", ">&-", "< /dev/null >&-", "<&- >&-")
+
+
+def unwritable(redirection, *arguments, **options):
+    """The tool with the shell's @redirection."""
+    done = subprocess.run(["sh", "-c", 'exec "$@" ' + redirection, "sh", processes.tool_path()]
+                          + [str(a) for a in arguments], stdin=subprocess.DEVNULL,
+                          stderr=subprocess.PIPE, timeout=60,
+                          preexec_fn=processes.die_with_parent, **options)
+    done.out, done.err = "", done.stderr.decode(errors="replace")
+    return done
+
+
+@case
+def an_output_that_cannot_be_written_is_told_once_and_exits_69():
+    made = Spool(7)
+    for redirection in UNWRITABLE:
+        for arguments in reading_verbs(made):
+            done = unwritable(redirection, *arguments)
+            equal(done.returncode, UNAVAILABLE, "%r %s" % (arguments, redirection))
+            equal(done.err.count("cannot write the output: "), 1, "said by %r" % arguments)
+
+
+@case
+def answers_that_cannot_be_written_do_not_keep_messages_back():
+    daemon = Broker()
+    far = Subscriber(daemon.socket)
+    for redirection in UNWRITABLE:
+        for options in (["-v"], ["--json"]):
+            done = unwritable(redirection, "publish", "--socket", daemon.socket, "-t", "a", "-q",
+                              "1", "-m", redirection, *options)
+            equal(done.returncode, UNAVAILABLE, "%r %s" % (options, redirection))
+            equal(done.err.count("cannot write the output: "), 1, "said by %r" % options)
+            equal(far.take(1)[0].payload, redirection.encode(), "payload")
+
+
+@case
+def what_was_found_counts_where_it_cannot_be_written():
+    made = Spool(7)
+    with open(made.audit) as seen:
+        lines = seen.readlines()
+    made.write_audit("".join(lines[:3] + lines[4:]) + "nonsense" * 1000 + "\n")
+    for arguments in ([], ["--json"]):
+        done = unwritable("> /dev/full", "audit", *arguments, made.audit)
+        equal(done.returncode, DATA, "%r" % arguments)
+        equal(done.err.count("cannot write the output: "), 1, "said by %r" % arguments)
 
 
 if __name__ == "__main__":
