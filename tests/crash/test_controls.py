@@ -6,6 +6,7 @@ saves later, so a kill takes what it acknowledged; without a kill it loses nothi
 that it is the kill that is found, and not something in the rig.
 """
 
+import contextlib
 import os
 import socket
 import sys
@@ -17,7 +18,7 @@ from broker import Link, Mosquitto  # noqa: E402
 from checker import History, figures, verdict  # noqa: E402
 from load import collect, collect_remote, start_producers, wait_quiet  # noqa: E402
 from mqtt import Subscriber  # noqa: E402
-from tap import case, check, cleanup, equal, run_all, wait_for  # noqa: E402
+from tap import TooSlow, case, check, cleanup, equal, run_all, wait_for  # noqa: E402
 
 # Nothing is dropped for want of room, what it holds is saved when it stops, and it comes back soon:
 # with its defaults it loses messages without any kill. cleansession false keeps the queue. With
@@ -70,9 +71,17 @@ class Bridge:
                  "%d acknowledged" % wanted)
         return producers
 
+    def wait_arrived(self, keys):
+        """Or not: that is for the judge to say."""
+        with contextlib.suppress(TooSlow):
+            wait_for(lambda: keys <= {message.payload.rstrip(b".").decode()
+                                      for message in list(self.subscriber.messages)}, 60, every=0.5)
+
     def judge(self, producers):
         for producer in producers:
             producer.finish()
+        if not self.history.cuts:  # what is lost would be waited for in vain
+            self.wait_arrived(set().union(*(producer.acked for producer in producers)))
         wait_quiet(self.subscriber.messages, 2)
         collect(self.history, producers)
         collect_remote(self.history, self.subscriber.messages)

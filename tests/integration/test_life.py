@@ -17,7 +17,7 @@ import mqtt  # noqa: E402
 import processes  # noqa: E402
 from broker import Link, Mosquitto  # noqa: E402
 from checker import History, collect_daemon  # noqa: E402
-from gateway import Gateway, check_audit, check_balance  # noqa: E402
+from gateway import Gateway, all_of_the_disk, check_audit, check_balance  # noqa: E402
 from load import FarBroker, collect, start_producers  # noqa: E402
 from mqtt import Client, Subscriber  # noqa: E402
 from tap import case, check, cleanup, equal, run_all, skip, wait_for  # noqa: E402
@@ -578,7 +578,7 @@ def hup_changes_the_disk_reserve():
     gateway = Gateway(spool={"disk_reserve": "1M"}, retention={"when_full": "refuse"}).start()
     client = gateway.client(5)
     equal(client.publish_wait("plant/t", b"x" * 5000).reason, 0)
-    reload(gateway, spool={"disk_reserve": "1024G"})
+    reload(gateway, spool={"disk_reserve": all_of_the_disk()})
     wait_for(lambda: client.publish_wait("plant/t", b"x" * 5000).reason == 0x97, 10, "refusals")
     reload(gateway, spool={"disk_reserve": "1M"})
     wait_for(lambda: client.publish_wait("plant/t", b"x" * 5000).reason == 0, 10, "room again")

@@ -8,6 +8,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import tempfile
 import threading
 
 import mqtt
@@ -297,6 +298,14 @@ class Gateway:
         made = mqtt.Client(self.socket, version, **options)
         tap.cleanup(made.close)
         return made
+
+
+def all_of_the_disk():
+    """A disk_reserve above what is free: the largest that there is."""
+    disk = os.statvfs(tempfile.gettempdir())
+    if disk.f_bavail * disk.f_frsize >= 1 << 40:
+        tap.skip("more than 1 TiB is free: no disk_reserve makes this disk short")
+    return "1024G"
 
 
 def check_balance(ledger):
