@@ -297,26 +297,34 @@ int gateway_on_refill_deadline(sd_event_source *source, uint64_t usec, void *own
     return 0;
 }
 
-/* The order is the contract: see the head of this file. What is committed already is forwarded
+/* Which step it was is what whoever reads the log needs to know. */
+static int told(struct gateway *gateway, int r, const char *step)
+{
+    if (r < 0)
+        gateway_fail(gateway, r, step);
+    return r;
+}
+
+/* The order is the contract: see the head of this file. A failure has been told. What is committed already is forwarded
  * first, so that the link has work while the commit syncs. */
 static int run_edge(struct gateway *gateway)
 {
     bool more_to_evict = false, more_to_export = false, stands = false;
-    int r = forward(gateway);
+    int r = told(gateway, forward(gateway), "forward");
 
     if (r == 0)
-        r = retain(gateway, &more_to_evict);
+        r = told(gateway, retain(gateway, &more_to_evict), "retain");
     if (r == 0)
-        r = commit(gateway, &stands);
+        r = told(gateway, commit(gateway, &stands), "commit");
     if (r < 0)
         return r;
     if (stands) {
         gateway->settled = 0;
         gateway_acknowledge(gateway);
     }
-    r = forward(gateway);
+    r = told(gateway, forward(gateway), "forward");
     if (r == 0 && stands)
-        r = export(gateway, &more_to_export);
+        r = told(gateway, export(gateway, &more_to_export), "export");
     if (r < 0)
         return r;
     if (more_to_export)
@@ -338,11 +346,8 @@ int gateway_on_edge(sd_event_source *source, void *owner)
     if (gateway->failed)
         return 0;
     gateway_read_clock(gateway);
-    int r = run_edge(gateway);
-    if (r < 0) {
-        gateway_fail(gateway, r, "commit");
+    if (run_edge(gateway) < 0)
         return 0;
-    }
     gateway_resume_waiting(gateway);
     gateway_free_closed(gateway);
     gateway_stop_further(gateway);
@@ -445,7 +450,7 @@ void gateway_on_answer(void *owner, const struct uplink_answer *answer)
     if (r == SPOOL_E_UNKNOWN)
         log_error("answer_without_token id=%" PRIu64 " ignored=yes", answer->id);
     else if (r < 0)
-        gateway_fail(gateway, r, "spool_settle");
+        gateway_fail(gateway, r, "settle");
     if (gateway->phase == GATEWAY_SERVING)
         arm_refill(gateway);
     else

@@ -408,7 +408,7 @@ static bool take_over_lanes(struct gateway *gateway, struct config *fresh)
     int r = spool_set_lanes(gateway->spool, lanes, gateway_spool_lanes(fresh, lanes));
 
     if (r < 0)
-        gateway_fail(gateway, r, "spool_set_lanes");
+        gateway_fail(gateway, r, "lanes");
     if (r == SPOOL_E_LANES)
         log_warning("reload_partial keys=lanes error=%s remedy=\"%s\"",
                     gateway_quote_error(spool_error(gateway->spool), text), spool_remedy(r));

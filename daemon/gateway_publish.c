@@ -205,7 +205,7 @@ append(struct gateway *gateway, struct session *session, const struct spool_mess
         return on_locked(gateway, session, message->lane);
     }
     if (r != 0) {
-        gateway_fail(gateway, r, "spool_append");
+        gateway_fail(gateway, r, "append");
         return (struct session_verdict){.kind = SESSION_STOP};
     }
     gateway_note_locked(gateway, false);

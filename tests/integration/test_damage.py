@@ -234,22 +234,40 @@ def an_older_copy_sends_nothing_again_that_the_audit_file_has():
     equal(gateway.tool("audit").returncode, 0, "mqtt-spool audit")
 
 
-@case(seconds=240)
-def damage_met_at_work_ends_the_daemon_and_the_next_start_salvages():
-    """A database too large to be looked through at each start."""
-    broker = Mosquitto().start()
-    gateway = Gateway(retention={"max_bytes": "1G"}).start()
+def damaged_too_large_to_look_through(gateway):
+    """330 messages, of which a start does not see that one or two are damaged."""
     noise = random.Random(3)
+    gateway.start()
     stored = fill(gateway, 330, make=lambda number: b"%06d" % number + noise.randbytes(210000))
     gateway.stop()
     checkpointed(gateway)
     size = os.path.getsize(database(gateway))
     check(size > 64 << 20, "larger than what a start looks through", size)
     overwrite(database(gateway), size // 3 // PAGE * PAGE, 2 * PAGE, noise)
-    set_broker(gateway, broker)
+    return stored
+
+
+def ends_over(gateway, what):
     gateway.start(ready=False)
     equal(wait_end(gateway), 1, "exit code where the damage is met")
-    check("failed what=" in gateway.log(), "the log", gateway.log()[-2000:])
+    check("failed what=%s " % what in gateway.log(), "the step in the log", gateway.log()[-2000:])
+
+
+@case(seconds=240)
+def damage_that_retention_meets_is_not_called_a_failed_commit():
+    gateway = Gateway(retention={"max_bytes": "1G"})
+    damaged_too_large_to_look_through(gateway)
+    gateway.configure(retention={"max_messages": 10})
+    ends_over(gateway, "retain")
+
+
+@case(seconds=240)
+def damage_met_at_work_ends_the_daemon_and_the_next_start_salvages():
+    broker = Mosquitto().start()
+    gateway = Gateway(retention={"max_bytes": "1G"})
+    stored = damaged_too_large_to_look_through(gateway)
+    set_broker(gateway, broker)
+    ends_over(gateway, "forward")
     equal(aside(gateway), [], "nothing moved by that")
     far = Subscriber(broker.address)
     far.start()
