@@ -171,6 +171,8 @@ void paho_link_release_wake(void) {}
 
 /* Paho's TCPSOCKET_INTERRUPTED: the write is not complete yet. */
 enum { PAHO_WRITE_PENDING = -22, PAHO_SOCKET_ERROR = -1 };
+/* Types of packets. */
+enum { PAHO_PUBACK = 4, PAHO_PUBREC, PAHO_PUBCOMP = 7, PAHO_SUBACK = 9, PAHO_UNSUBACK = 11 };
 
 void *__wrap_mymalloc(char *file, int line, size_t size);
 void *__wrap_myrealloc(char *file, int line, void *memory, size_t size);
@@ -191,7 +193,12 @@ int __wrap_getaddrinfo(const char *host,
                        const struct addrinfo *hints,
                        struct addrinfo **ret_list);
 void __wrap_MQTTAsync_NULLPublishCommands(void *client);
+void *__wrap_MQTTPacket_Factory(int version, void *net, int *error);
 
+void *__real_MQTTPacket_Factory(int version, void *net, int *error);
+void MQTTPacket_freeSuback(void *packet);
+void MQTTPacket_freeUnsuback(void *packet);
+void MQTTPacket_free_packet(void *packet);
 int __real_poll(struct pollfd *fds, nfds_t count, int timeout_ms);
 int __real_getaddrinfo(const char *host,
                        const char *service,
@@ -333,6 +340,9 @@ int __wrap_Thread_wait_cond(void *condition, int timeout_ms)
     return 0;
 }
 
+/* Whether a PUBLISH of this QoS was sent on the connection that is open. */
+static atomic_bool was_sent[3];
+
 /*
  * The double free: after a hard error while writing a PUBLISH of QoS 1 or 2 Paho
  * frees topic and payload although the stored publication still points at them
@@ -342,9 +352,52 @@ int __wrap_Thread_wait_cond(void *condition, int timeout_ms)
 int __wrap_MQTTProtocol_startPublish(
     void *client, void *publish, int qos, int retained, void **message)
 {
+    if (qos >= 0 && qos < 3)
+        atomic_store(&was_sent[qos], true);
     int rc = __real_MQTTProtocol_startPublish(client, publish, qos, retained, message);
 
     return rc == PAHO_SOCKET_ERROR && qos > 0 ? PAHO_WRITE_PENDING : rc;
+}
+
+static bool is_answer(unsigned type)
+{
+    switch (type) {
+    case PAHO_PUBACK:
+        return atomic_load(&was_sent[1]);
+    case PAHO_PUBREC:
+    case PAHO_PUBCOMP:
+        return atomic_load(&was_sent[2]);
+    case PAHO_SUBACK:
+    case PAHO_UNSUBACK:
+        return false; /* nothing is ever subscribed to */
+    default:
+        return true;
+    }
+}
+
+/*
+ * The answer to another question: Paho looks for the command of an answer by its
+ * packet id alone. A SUBACK, UNSUBACK or PUBCOMP with the id of a QoS 1 publish
+ * reports that as delivered, and frees topic and payload, which the stored
+ * publication frees again (upstream: none known). Where nothing of the kind can
+ * be open, the broker breaks the protocol: the connection ends, as after an error of
+ * its socket. All packets begin with their first byte as it was received.
+ */
+void *__wrap_MQTTPacket_Factory(int version, void *net, int *error)
+{
+    void *packet = __real_MQTTPacket_Factory(version, net, error);
+    unsigned type = packet ? *(const uint8_t *)packet >> 4 : 0;
+
+    if (!packet || is_answer(type))
+        return packet;
+    if (type == PAHO_SUBACK)
+        MQTTPacket_freeSuback(packet);
+    else if (type == PAHO_UNSUBACK)
+        MQTTPacket_freeUnsuback(packet);
+    else
+        MQTTPacket_free_packet(packet);
+    *error = PAHO_SOCKET_ERROR;
+    return NULL;
 }
 
 /*
@@ -366,6 +419,8 @@ static atomic_int early_ends;
 /* Paho says "connect failure" and keeps the kernel's reason to itself; a person wants it. */
 int __wrap_connect(int fd, const struct sockaddr *address, socklen_t size)
 {
+    for (size_t i = 0; i < sizeof(was_sent) / sizeof(was_sent[0]); i++)
+        atomic_store(&was_sent[i], false);
     int rc = __real_connect(fd, address, size);
 
     if (rc < 0 && errno == EINPROGRESS) {

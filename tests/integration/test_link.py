@@ -418,6 +418,75 @@ def what_is_never_acknowledged_is_never_recorded_as_delivered():
     gateway.stop()
 
 
+# None of these acknowledges a PUBLISH of QoS 1; ID is the packet id of one that is in flight.
+GARBAGE = [
+    "00 00", "f0 00", "50 ff", "ff ff ff ff ff ff", "40 00", "40 01 00", "40 04 40 01 00 05",
+    "30 ff ff ff 7f 00 01", "32 03 ff ff 61", "90 01 00", "20 02 00 00", "20 09 00 00 06 21 00",
+    "62 02 40 01", "70 02 40 01", "c0 00", "e0 00", "e0 02 8b 7f", "82 03 00 01 00", "10 00",
+    "40 ff ff ff ff ff", "50 06 40 01 00 03 1f 00", "a2 01 05", "b0 02 40 01", "d0 05 61 61 61",
+    "70 02 ID", "50 02 ID", "50 03 ID 87", "62 02 ID", "90 03 ID 01", "90 04 ID 00 01", "b0 02 ID",
+    "b0 04 ID 00 00",
+]
+
+
+@case
+def an_acknowledgement_cut_short_or_of_another_message_delivers_nothing():
+    broker = fake_broker()
+    gateway = Gateway(broker.url, uplink={"ack_timeout": "1s", "window": 10}).start()
+    for turn, fault in enumerate(("half", "wrong_id")):
+        broker.change(**{fault: True})
+        publish(gateway, numbered(30 * turn, 30))
+        wait_for(lambda: taken(broker)[30 * turn] >= 3, 20, "the first message sent again")
+        ledger = gateway.ledger()
+        equal((ledger["delivered"], ledger["spooled"]), (30 * turn, 30), fault)
+        broker.change(**{fault: False})
+        equal(gateway.wait_drained(30)["delivered"], 30 * turn + 30, fault)
+    gateway.stop()
+    check_audit(gateway.audit_lines())
+    equal(set(taken(broker)), set(range(60)), "numbers at the broker")
+
+
+@case
+def an_acknowledgement_that_comes_twice_counts_once():
+    broker = fake_broker(twice=True)
+    for protocol in (4, 5):
+        gateway = Gateway(broker.url, uplink={"protocol": protocol}).start()
+        publish(gateway, numbered(0, 3000))
+        equal(gateway.wait_drained(60)["delivered"], 3000)
+        equal(gateway.status()["link"]["connects"], 1, "connects")
+        gateway.stop()
+        check_audit(gateway.audit_lines())
+    equal(set(taken(broker).values()), {2}, "how often each came, in two runs")
+
+
+@case
+def garbage_from_the_broker_crashes_nothing_and_delivers_nothing():
+    broker = fake_broker()
+    for protocol in (4, 5):
+        gateway = Gateway(broker.url, uplink={"protocol": protocol, "ack_timeout": "1s",
+                                              "window": 10}).start()
+        publish(gateway, numbered(0, 10))
+        gateway.wait_drained()
+        start = processes.levels(gateway.process)
+        broker.change(garbage=GARBAGE[0])
+        publish(gateway, numbered(100, 30))
+        for garbage in GARBAGE:
+            broker.change(garbage=garbage)
+            before = taken(broker)[100]
+            broker.reset_all()
+            wait_for(lambda: taken(broker)[100] > before, 20, "sent again before " + garbage)
+            time.sleep(0.05)  # the answer is read
+        wait_for(lambda: taken(broker)[100] > before + 1, 20, "given up and sent again")
+        ledger = gateway.ledger()
+        equal((ledger["delivered"], ledger["spooled"]), (10, 30))
+        grown = processes.levels(gateway.process)["memory_kb"] - start["memory_kb"]
+        check(gateway.is_sanitized() or grown < 4096, "kB of memory more", grown)
+        broker.change(garbage="")
+        equal(gateway.wait_drained(30)["delivered"], 40)
+        gateway.stop()
+        check_audit(gateway.audit_lines())
+
+
 @case
 def the_brokers_receive_maximum_and_maximum_packet_size_are_kept():
     broker = fake_broker(receive_maximum=7, maximum_packet=1000, late=20)

@@ -7,6 +7,10 @@ on 127.0.0.1, and ends when its standard input does.
 Options, alone or together; all but those of CONNACK also change while it runs:
   noack            take messages, never acknowledge
   late MS          acknowledge so much later
+  half             the first two bytes of an acknowledgement, then nothing more on that connection
+  twice            each acknowledgement two times
+  wrong_id         acknowledge under a packet id that is not in flight
+  garbage HEX      these bytes instead of each acknowledgement; ID stands for its packet id
   reason HH        answer with this reason code (MQTT 5), each Nth message only with `each N`
   connack HH       refuse connections with this code
   silent           accept connections, never answer
@@ -39,9 +43,10 @@ from mqtt import varint
 CONNECT, CONNACK, PUBLISH, PUBACK, PUBREC, PUBREL, PUBCOMP = range(1, 8)
 PINGREQ, PINGRESP, DISCONNECT = 12, 13, 14
 OPTIONS = {
-    "noack": False, "late": 0, "reason": 0, "each": 1, "connack": 0, "silent": False,
-    "reset_after": 0, "receive_maximum": 0, "maximum_packet": 0, "maximum_qos": None,
-    "session_present": False, "check": False,
+    "noack": False, "late": 0, "half": False, "twice": False, "wrong_id": False, "garbage": "",
+    "reason": 0, "each": 1, "connack": 0, "silent": False, "reset_after": 0,
+    "receive_maximum": 0, "maximum_packet": 0, "maximum_qos": None, "session_present": False,
+    "check": False,
 }
 HEAD = 32
 CHECKED = re.compile(rb"(\d+);.*;([0-9a-f]{8})", re.DOTALL)
@@ -228,7 +233,20 @@ class Connection(asyncio.Protocol):
     def acknowledge(self, kind, pid, body):
         if kind == PUBACK or len(body) > 2:
             self.unanswered.discard(pid)
-        self.send(kind << 4, body)
+        options = self.broker.options
+        if self.is_over or self.transport.is_closing():
+            return
+        if options["half"]:
+            self.transport.write(bytes([kind << 4, len(body)]))
+            self.is_over = True  # open, and mute
+        elif options["garbage"]:
+            text = options["garbage"].replace("ID", body[:2].hex())
+            self.transport.write(bytes.fromhex(text))
+        else:
+            if options["wrong_id"]:
+                body = struct.pack(">H", pid ^ 0x4000) + body[2:]
+            for _ in range(2 if options["twice"] else 1):
+                self.send(kind << 4, body)
 
 
 class FakeBroker:
@@ -324,6 +342,8 @@ def main():
         flag = "--" + name.replace("_", "-")
         if value is False:
             parser.add_argument(flag, action="store_true")
+        elif value == "":
+            parser.add_argument(flag, default=value, metavar="HEX")
         else:
             base = 16 if name in ("reason", "connack") else 10
             parser.add_argument(flag, default=value, metavar="HH" if base == 16 else "N",
