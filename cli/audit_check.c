@@ -40,6 +40,18 @@ static const char help_text[] =
     "\n"
     "Exit codes: 0 sound; 65 something is wrong; 69 or 77 a file cannot be read.\n";
 
+/* The library tells a line it has no memory for as one that is no JSON. */
+static bool is_short_of_memory;
+
+static void *allocate(size_t size)
+{
+    void *memory = malloc(size);
+
+    if (memory == NULL)
+        is_short_of_memory = true;
+    return memory;
+}
+
 PRINTF_LIKE(3, 0)
 static void
 note(struct audit_check *check, const char *file, const char *format, va_list arguments)
@@ -202,6 +214,9 @@ static void check_id(struct audit_check *check, uint64_t id)
     case -EEXIST:
         audit_problem(check, "the message %" PRIu64 " already had an outcome", id);
         break;
+    case -ENOMEM:
+        is_short_of_memory = true;
+        break;
     default:
         audit_problem(check, "the id %" PRIu64 " is too far from the others to be followed",
                       id);
@@ -319,6 +334,10 @@ static int check_lines(struct audit_check *check, struct lines *lines, bool last
             return EX_OK;
         }
         check_line(check, &line);
+        if (is_short_of_memory) { /* what was found in this line tells nothing */
+            cli_error("out of memory while reading %s", check->file);
+            return EX_UNAVAILABLE;
+        }
     }
     if (result == -ENOBUFS) {
         check->line++;
@@ -418,6 +437,7 @@ int audit_check_files(struct audit_check *check,
 {
     int code = EX_OK;
 
+    json_set_alloc_funcs(allocate, free);
     if (directory)
         code = audit_compare_before(check, directory);
     for (int i = 0; code == EX_OK && i < count; i++)

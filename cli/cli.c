@@ -238,7 +238,8 @@ int cli_spool_failed(const struct spool *spool, int error)
         cli_error("the spool is damaged: %s; " DAMAGED_REMEDY, spool_error(spool));
         return EX_DATAERR;
     }
-    cli_error("cannot read the spool: %s", spool_error(spool));
+    cli_error("cannot read the spool: %s",
+              error == -ENOMEM ? "out of memory" : spool_error(spool));
     return EX_UNAVAILABLE;
 }
 

@@ -1299,6 +1299,39 @@ def what_was_found_counts_where_it_cannot_be_written():
         equal(done.err.count("cannot write the output: "), 1, "said by %r" % arguments)
 
 
+def shapes(done):
+    return [sorted(shape(json.loads(line))) for line in done.out.splitlines()]
+
+
+def failing_allocation(number, report):
+    """The environment in which the tool's allocation of that number fails."""
+    library = os.path.join(os.environ["SPOOLD_BUILD"], "tests", "libfault_io.so")
+    return dict(os.environ, LD_PRELOAD=library, FAULT_UNDER="/nonexistent", FAULT_CALLS="alloc",
+                FAULT_AT=str(number), FAULT_TIMES="1", FAULT_ERRNO="12", FAULT_REPORT=report)
+
+
+@case
+def memory_that_is_short_is_never_told_as_success():
+    if is_sanitized():
+        skip("a sanitizer has its own allocator")
+    made = Spool(7)
+    report = os.path.join(made.folder, "report")
+    for arguments in reading_verbs(made):
+        if "--json" not in arguments:
+            continue
+        whole = tool(*arguments, env=failing_allocation(0, report), wanted=OK)
+        with open(report, "rb") as seen:
+            count = int.from_bytes(seen.read(8), "little")
+        check(count > 20, "allocations of", arguments, count)
+        for number in sorted({*range(1, count, 41), *range(max(1, count - 30), count + 1)}):
+            done = tool(*arguments, env=failing_allocation(number, report))
+            if done.returncode == OK:
+                equal(shapes(done), shapes(whole), "allocation %d of %r" % (number, arguments))
+            else:
+                check(done.returncode == UNAVAILABLE and "memory" in done.err,
+                      "allocation %d of %r" % (number, arguments), done.returncode, done.err)
+
+
 if __name__ == "__main__":
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
