@@ -184,15 +184,33 @@ static struct uplink_message forwarded(const struct spool_message *message)
     };
 }
 
+/* The store's answer about a message that is said to be in flight. */
+static int known(uint64_t id, int r)
+{
+    if (r != SPOOL_E_UNKNOWN)
+        return r;
+    log_error("answer_without_token id=%" PRIu64 " ignored=yes", id);
+    return 0;
+}
+
+/* Takes a place of the window until the commit, for a crash would send it again. */
+static int settle(struct gateway *gateway, uint64_t id, const struct spool_verdict *verdict)
+{
+    int r = spool_settle(gateway->spool, id, verdict);
+
+    if (r == 0) {
+        gateway->counters.ended++;
+        gateway->settled++;
+    }
+    return known(id, r);
+}
+
 /* What this broker can never take is settled, else it would stand in the way for ever. */
 static int reject(struct gateway *gateway, uint64_t id, enum spool_reason reason, int code)
 {
     const struct spool_verdict verdict = {SPOOL_REJECTED, reason, code};
-    int r = spool_settle(gateway->spool, id, &verdict);
 
-    gateway->counters.ended++;
-    gateway->settled++;
-    return r > 0 ? 0 : r;
+    return settle(gateway, id, &verdict);
 }
 
 /* MQTT 5 "Retain not supported": what a broker that announced so would answer. */
@@ -305,8 +323,8 @@ static int told(struct gateway *gateway, int r, const char *step)
     return r;
 }
 
-/* The order is the contract: see the head of this file. A failure has been told. What is committed already is forwarded
- * first, so that the link has work while the commit syncs. */
+/* The order is the contract: see the head of this file. What is committed already is forwarded
+ * first, so that the link has work while the commit syncs. A failure was told. */
 static int run_edge(struct gateway *gateway)
 {
     bool more_to_evict = false, more_to_export = false, stands = false;
@@ -418,8 +436,17 @@ static int on_refused(struct gateway *gateway, const struct uplink_answer *answe
     gateway_read_clock(gateway);
     int64_t delay_ms = transient_delay_ms(gateway);
     warn_refused(gateway, answer->code, delay_ms);
-    (void)spool_return(gateway->spool, answer->id, gateway->now.boot_ms + delay_ms);
-    return 0;
+    return known(answer->id, spool_return(gateway->spool, answer->id,
+                                          gateway->now.boot_ms + delay_ms));
+}
+
+/* While the daemon stops nothing is forwarded any more. */
+static void go_on(struct gateway *gateway)
+{
+    if (gateway->phase == GATEWAY_SERVING)
+        arm_refill(gateway);
+    else
+        gateway_arm_edge(gateway);
 }
 
 void gateway_on_answer(void *owner, const struct uplink_answer *answer)
@@ -435,26 +462,19 @@ void gateway_on_answer(void *owner, const struct uplink_answer *answer)
     switch (answer->kind) {
     case UPLINK_DELIVERED:
         gateway->transient_in_a_row = 0;
-        gateway->counters.ended++;
-        gateway->settled++;
-        r = spool_settle(gateway->spool, answer->id, &delivered);
+        r = settle(gateway, answer->id, &delivered);
         break;
     case UPLINK_REFUSED:
         r = on_refused(gateway, answer);
         break;
     case UPLINK_UNKNOWN:
-        r = spool_return(gateway->spool, answer->id, 0);
+        r = known(answer->id, spool_return(gateway->spool, answer->id, 0));
         break;
     }
     FAILPOINT("answer.after_settle");
-    if (r == SPOOL_E_UNKNOWN)
-        log_error("answer_without_token id=%" PRIu64 " ignored=yes", answer->id);
-    else if (r < 0)
+    if (r < 0)
         gateway_fail(gateway, r, "settle");
-    if (gateway->phase == GATEWAY_SERVING)
-        arm_refill(gateway);
-    else
-        gateway_arm_edge(gateway);
+    go_on(gateway);
 }
 
 void gateway_on_link(void *owner)
@@ -469,8 +489,5 @@ void gateway_on_link(void *owner)
     if (link.state != gateway->link_state)
         gateway_hasten_status(gateway);
     gateway->link_state = link.state;
-    if (gateway->phase == GATEWAY_SERVING)
-        arm_refill(gateway);
-    else
-        gateway_arm_edge(gateway);
+    go_on(gateway);
 }
