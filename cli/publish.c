@@ -341,8 +341,6 @@ static int make_properties(struct publisher *publisher)
     int result = MOSQ_ERR_SUCCESS;
 
     add_text(publisher, MQTT_PROP_CONTENT_TYPE, options->content_type, &result);
-    if (result == MOSQ_ERR_SUCCESS && options->response_topic)
-        result = mosquitto_pub_topic_check(options->response_topic);
     add_text(publisher, MQTT_PROP_RESPONSE_TOPIC, options->response_topic, &result);
     if (result == MOSQ_ERR_SUCCESS && options->expiry_s > 0)
         result = mosquitto_property_add_int32(list, MQTT_PROP_MESSAGE_EXPIRY_INTERVAL,
@@ -670,7 +668,7 @@ static int read_whole(int fd, const char *name, struct bytes *bytes)
         ssize_t got;
 
         if (left == 0) {
-            cli_error("%s is larger than an MQTT message can be (%d bytes)", name,
+            cli_error("%s is larger than an MQTT message can be (%u bytes)", name,
                       MQTT_MAX_PAYLOAD);
             return EX_DATAERR;
         }
