@@ -143,7 +143,7 @@ static int check_database(struct check *check)
         return EX_OK;
     }
     if (result != 0)
-        return cli_open_spool(check->directory, &spool) == EX_OK ? EX_TEMPFAIL : EX_UNAVAILABLE;
+        return cli_open_failed(check->directory, result);
     result = spool_check(spool, on_finding, check);
     if (result == 0)
         result = spool_get_stats(spool, &now, &check->stats);

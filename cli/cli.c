@@ -179,10 +179,9 @@ static int say_not_allowed(const char *directory)
     return EX_NOPERM;
 }
 
-int cli_open_spool(const char *directory, struct spool **ret)
+int cli_open_failed(const char *directory, int result)
 {
     struct stat st;
-    int result;
 
     if (stat(directory, &st) == 0 && !S_ISDIR(st.st_mode)) {
         cli_error("%s is not a directory: name the folder that spool.db is in", directory);
@@ -190,10 +189,7 @@ int cli_open_spool(const char *directory, struct spool **ret)
     }
     if (!cli_may_read(directory) && errno == EACCES)
         return say_not_allowed(directory);
-    result = spool_open_reader(directory, ret);
     switch (result) {
-    case 0:
-        return EX_OK;
     case -EACCES:
     case -EPERM:
         return say_not_allowed(directory);
@@ -226,6 +222,13 @@ int cli_open_spool(const char *directory, struct spool **ret)
         cli_error("cannot open the spool in %s: %s", directory, spool_open_error());
         return EX_UNAVAILABLE;
     }
+}
+
+int cli_open_spool(const char *directory, struct spool **ret)
+{
+    int result = spool_open_reader(directory, ret);
+
+    return result == 0 ? EX_OK : cli_open_failed(directory, result);
 }
 
 int cli_spool_failed(const struct spool *spool, int error)

@@ -100,6 +100,9 @@ MUST_CHECK int cli_load_config(const struct cli *cli, const char *instead, struc
  * standard error.
  */
 MUST_CHECK int cli_open_spool(const char *directory, struct spool **ret);
+/* Says why spool_open_reader() did not open the spool in @directory, from its @result; returns the
+ * exit code. */
+MUST_CHECK int cli_open_failed(const char *directory, int result);
 /* May this user read in @directory? False too when it is not there (errno says which). */
 bool cli_may_read(const char *directory);
 /* Says that reading the spool failed; returns the exit code. */
