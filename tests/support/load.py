@@ -15,16 +15,26 @@ import processes
 import tap
 
 
+SIZE = 120
+
+
+def message(producer, number, size=SIZE):
+    """(key, topic, payload) of the message with this number."""
+    key = "%s/%d" % (producer, number)
+    return key, "load/%s/%d" % (producer, number % 3), key.encode().ljust(size, b".")
+
+
 class Producer(threading.Thread):
     """One producer: pipelined QoS 1 publishes over as many connections as it takes.
 
-    Without @ids the acknowledgements are those of any broker, which name no spool-id.
+    Without @ids the acknowledgements are those of any broker, which name no spool-id. @expiry, in
+    seconds, goes with each message.
     """
 
-    def __init__(self, path, name, window=64, size=120, pause=0.0, ids=True):
+    def __init__(self, path, name, window=64, size=SIZE, pause=0.0, ids=True, expiry=None):
         super().__init__(daemon=True)
         self.path, self.producer, self.window, self.size = path, name, window, size
-        self.pause, self.ids = pause, ids
+        self.pause, self.ids, self.expiry = pause, ids, expiry
         self.sent, self.acked, self.refused, self.unknown = {}, {}, {}, set()
         self.connections = 0
         self.error = None
@@ -62,15 +72,16 @@ class Producer(threading.Thread):
         batch = bytearray()
         while len(open_keys) < self.window and not self._ending.is_set():
             self._number += 1
-            key = "%s/%d" % (self.producer, self._number)
-            topic = "load/%s/%d" % (self.producer, self._number % 3)
-            payload = key.encode().ljust(self.size, b".")
+            key, topic, payload = message(self.producer, self._number, self.size)
             packet_id = client.next_id()
             self.sent[key] = (topic, payload)
             open_keys[packet_id] = key
-            batch += mqtt.publish_packet(5, topic, payload, 1, packet_id,
-                                         properties={"user": [("spool-ref", key)]})
+            properties = {"user": [("spool-ref", key)]}
+            if self.expiry is not None:
+                properties["message_expiry"] = self.expiry
+            batch += mqtt.publish_packet(5, topic, payload, 1, packet_id, properties=properties)
         if batch:
+            self.before_sending(self._number)
             client.send(batch)
             if self.pause:
                 time.sleep(self.pause)
@@ -84,6 +95,15 @@ class Producer(threading.Thread):
             self.acked[key] = mqtt.spool_id(ack) if self.ids else None
         else:
             self.refused[key] = ack.reason
+        self.after_answer(key)
+
+    # For a ledger that is kept elsewhere
+
+    def before_sending(self, number):
+        """All up to @number may be sent from now on."""
+
+    def after_answer(self, key):
+        """It is in .acked or .refused."""
 
 
 def start_producers(path, count=4, prefix="p", **options):
@@ -106,6 +126,16 @@ def collect_remote(history, messages):
     for message in messages:
         key = message.payload.rstrip(b".").decode()
         history.remote.append((key, message.topic, message.payload))
+
+
+def collect_far(history, entries):
+    """Puts into @history what a fake broker has recorded."""
+    for entry in entries:
+        if entry.get("event") == "violation":
+            history.faults.append("STRANGE: not MQTT: %r" % entry)
+        elif "event" not in entry:
+            history.remote.append((entry["head"].split(".")[0], entry["topic"], entry["sha256"]))
+            history.connections.append(entry["conn"])
 
 
 class FarBroker:
@@ -134,13 +164,7 @@ class FarBroker:
         """Puts the remote ledger into @history."""
         self.stop()
         with open(self.ledger) as seen:
-            for entry in map(json.loads, seen):
-                if entry.get("event") == "violation":
-                    history.faults.append("STRANGE: not MQTT: %r" % entry)
-                elif "event" not in entry:
-                    history.remote.append((entry["head"].split(".")[0], entry["topic"],
-                                           entry["sha256"]))
-                    history.connections.append(entry["conn"])
+            collect_far(history, map(json.loads, seen))
 
 
 def wait_quiet(messages, seconds=0.3):

@@ -179,7 +179,7 @@ class _Run:
         self.log = os.path.join(self.folder, "power.log")
         self.die = os.path.join(self.folder, "die")
         self.environment = dict(environment, SPOOLD_POWER_DIE=self.die,
-                                **_preload(self.disk, self.log))
+                                **preload(self.disk, self.log))
         self.producers = []
 
     def start(self):
@@ -275,7 +275,8 @@ def _end_replay(replay):
     replay.wait(10)
 
 
-def _preload(root, log):
+def preload(root, log):
+    """The environment in which a program is recorded."""
     return {"LD_PRELOAD": built("power_recorder.so"), "SPOOLD_POWER_ROOT": root,
             "SPOOLD_POWER_LOG": log}
 
@@ -354,7 +355,7 @@ class Bench:
         log = os.path.join(self.folder, "second.log")
         with contextlib.suppress(FileNotFoundError):
             os.unlink(log)
-        self._open_and_stop(checker.History(), _preload(self.disk, log))
+        self._open_and_stop(checker.History(), preload(self.disk, log))
         begin, end = _span(log)
         replay = _start_replay(log)
         try:
@@ -424,7 +425,7 @@ class Bench:
         shutil.copytree(kept, self.disk)
         with contextlib.suppress(FileNotFoundError):
             os.unlink(log)
-        self._mend(_preload(self.disk, log))
+        self._mend(preload(self.disk, log))
         begin, end = _span(log)
         seen, replay = [], _start_replay(log)
         try:
