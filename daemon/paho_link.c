@@ -194,7 +194,13 @@ int __wrap_getaddrinfo(const char *host,
                        struct addrinfo **ret_list);
 void __wrap_MQTTAsync_NULLPublishCommands(void *client);
 void *__wrap_MQTTPacket_Factory(int version, void *net, int *error);
+int __wrap_MQTTPacket_send_publish(
+    void *packet, int dup, int qos, int retained, void *net, const char *client);
+int __wrap_MQTTPacket_send_pubrel(int version, int id, int dup, void *net, const char *client);
 
+int __real_MQTTPacket_send_publish(
+    void *packet, int dup, int qos, int retained, void *net, const char *client);
+int __real_MQTTPacket_send_pubrel(int version, int id, int dup, void *net, const char *client);
 void *__real_MQTTPacket_Factory(int version, void *net, int *error);
 void MQTTPacket_freeSuback(void *packet);
 void MQTTPacket_freeUnsuback(void *packet);
@@ -340,9 +346,6 @@ int __wrap_Thread_wait_cond(void *condition, int timeout_ms)
     return 0;
 }
 
-/* Whether a PUBLISH of this QoS was sent on the connection that is open. */
-static atomic_bool was_sent[3];
-
 /*
  * The double free: after a hard error while writing a PUBLISH of QoS 1 or 2 Paho
  * frees topic and payload although the stored publication still points at them
@@ -352,11 +355,27 @@ static atomic_bool was_sent[3];
 int __wrap_MQTTProtocol_startPublish(
     void *client, void *publish, int qos, int retained, void **message)
 {
-    if (qos >= 0 && qos < 3)
-        atomic_store(&was_sent[qos], true);
     int rc = __real_MQTTProtocol_startPublish(client, publish, qos, retained, message);
 
     return rc == PAHO_SOCKET_ERROR && qos > 0 ? PAHO_WRITE_PENDING : rc;
+}
+
+/* Whether something of this QoS was sent on the connection that is open, for the first time or
+ * again. */
+static atomic_bool was_sent[3];
+
+int __wrap_MQTTPacket_send_publish(
+    void *packet, int dup, int qos, int retained, void *net, const char *client)
+{
+    if (qos >= 0 && qos < 3)
+        atomic_store(&was_sent[qos], true);
+    return __real_MQTTPacket_send_publish(packet, dup, qos, retained, net, client);
+}
+
+int __wrap_MQTTPacket_send_pubrel(int version, int id, int dup, void *net, const char *client)
+{
+    atomic_store(&was_sent[2], true);
+    return __real_MQTTPacket_send_pubrel(version, id, dup, net, client);
 }
 
 static bool is_answer(unsigned type)

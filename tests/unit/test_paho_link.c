@@ -46,6 +46,8 @@ REPLACED(MQTTProtocol_startPublish);
 REPLACED(MQTTAsync_NULLPublishCommands);
 REPLACED(Thread_start);
 REPLACED(MQTTPacket_Factory);
+REPLACED(MQTTPacket_send_publish);
+REPLACED(MQTTPacket_send_pubrel);
 int Thread_signal_cond(void *condition) __attribute__((weak));
 int Thread_wait_cond(void *condition, int timeout_ms) __attribute__((weak));
 int __wrap_Thread_signal_cond(void *condition) __attribute__((weak));
@@ -176,6 +178,8 @@ static void each_call_goes_to_its_replacement(void **state)
     assert_true(is_same(MQTTAsync_NULLPublishCommands, __wrap_MQTTAsync_NULLPublishCommands));
     assert_true(is_same(Thread_start, __wrap_Thread_start));
     assert_true(is_same(MQTTPacket_Factory, __wrap_MQTTPacket_Factory));
+    assert_true(is_same(MQTTPacket_send_publish, __wrap_MQTTPacket_send_publish));
+    assert_true(is_same(MQTTPacket_send_pubrel, __wrap_MQTTPacket_send_pubrel));
     assert_true(is_same((function)Thread_signal_cond, (function)__wrap_Thread_signal_cond));
     assert_true(is_same((function)Thread_wait_cond, (function)__wrap_Thread_wait_cond));
     assert_true(is_same(MQTTProtocol_startPublish, __wrap_MQTTProtocol_startPublish));
