@@ -148,6 +148,8 @@ static int check_database(struct check *check)
     if (result == 0)
         result = spool_get_stats(spool, &now, &check->stats);
     check->readable = result == 0;
+    if (result == -EIO && check->damaged)
+        return EX_OK; /* that is the finding */
     if (result != -EBADMSG)
         return result == 0 ? EX_OK : cli_spool_failed(spool, result);
     if (!check->damaged)

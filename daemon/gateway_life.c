@@ -18,6 +18,7 @@
 
 #define DISCONNECT_MS     4500
 #define SALVAGE_MS        3600000 /* some 10 s for a million messages on a fast disk */
+#define SURVEY_MS         3600000 /* a bad sector may take a disk many seconds */
 #define EVICTED_LOG_MS    10000
 #define USEC_PER_MS       UINT64_C(1000)
 #define TIMER_ACCURACY_US 1000
@@ -159,6 +160,10 @@ static const char *spool_remedy(int condition)
     case SPOOL_E_LANES:
         return "use the names of older lanes again, or wait until their records are gone "
                "(audit.keep)";
+    case SPOOL_E_UNREAD:
+    case -EIO:
+        return "nothing was changed; look at the disk (journalctl -k): reads or writes fail, and "
+               "a disk that is gone is not taken for a damaged spool";
     case -EROFS:
         return "where systemd keeps the daemon from writing there, name the folder in "
                "ReadWritePaths= (systemctl edit mqtt-spoold)";
@@ -225,6 +230,26 @@ static int salvage_spool(struct gateway *gateway, const struct spool_options *op
     return 0;
 }
 
+/* A read failed. Where all reads by now the spool is as it was; where places stay bad and the
+ * rest reads, that is damage; where nothing reads the disk is at fault, and the next start tries
+ * again. */
+static int survey_spool(struct gateway *gateway, const struct spool_options *options)
+{
+    char text[PATH_QUOTED_MAX], error[GATEWAY_ERROR_QUOTED_MAX];
+
+    log_error("spool_unread directory=%s error=%s reading_all=yes",
+              quote_directory(gateway, text), gateway_quote_error(spool_open_error(), error));
+    service_need_time(SURVEY_MS);
+    service_status("looking for what the disk does not read");
+    int r = spool_survey(options->directory);
+    if (r != 0)
+        return r;
+    log_notice("spool_reads_again directory=%s found=%s remedy=\"look at the disk "
+               "(journalctl -k)\"",
+               quote_directory(gateway, text), gateway_quote_error(spool_open_error(), error));
+    return spool_open(options, &gateway->spool);
+}
+
 static int open_spool(struct gateway *gateway)
 {
     const struct config *config = gateway->config;
@@ -242,6 +267,8 @@ static int open_spool(struct gateway *gateway)
 
     clock_boot_id(options.boot_id);
     int r = spool_open(&options, &gateway->spool);
+    if (r == SPOOL_E_UNREAD)
+        r = survey_spool(gateway, &options);
     if (r == SPOOL_E_DAMAGED) {
         r = salvage_spool(gateway, &options);
         if (r == 0)

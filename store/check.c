@@ -1,7 +1,8 @@
 /*
  * check.c - is the spool what it says it is?
  *
- * Everything that the daemon takes for granted is looked at: the pages by
+ * Everything that the daemon takes for granted is looked at: each block of the
+ * files, does it read at all; the pages by
  * SQLite, each message by its checksum, the ledger by counting, ids by
  * comparing, records by their numbers. Reads only. All of it in one snapshot,
  * so that a daemon at work meanwhile changes nothing of it; its log cannot be
@@ -18,12 +19,14 @@
 #include "mark.h"
 #include "spool-private.h"
 #include "sum.h"
+#include "survey.h"
 
 struct check {
     struct spool *spool;
     spool_finding_fn *fn;
     void *context;
     bool damaged;    /* told of */
+    bool unread;     /* there are bad places, and they are told of */
     bool ends_known; /* the two that follow were read */
     uint64_t last_id;
     uint64_t last_seq;
@@ -52,7 +55,9 @@ static int each_row(struct check *check, const char *sql, row_fn *fn)
             fn(check, stmt);
     }
     int r = 0;
-    if (rc != SQLITE_CORRUPT && rc != SQLITE_NOTADB) {
+    if (rc == SQLITE_IOERR && check->unread) {
+        r = 0;
+    } else if (rc != SQLITE_CORRUPT && rc != SQLITE_NOTADB) {
         r = spool_result(check->spool, rc);
     } else if (!check->damaged) {
         check->damaged = true;
@@ -78,7 +83,7 @@ static unsigned long long shown(sqlite3_stmt *stmt, int column)
 static void look_at_page(struct check *check, sqlite3_stmt *stmt)
 {
     const char *text = (const char *)sqlite3_column_text(stmt, 0);
-    if (!text || strcmp(text, "ok") == 0)
+    if (!text || strcmp(text, "ok") == 0 || check->unread)
         return;
     check->damaged = true;
     find(check, SPOOL_PART_DATABASE, "the database is damaged: %.300s", text);
@@ -286,11 +291,30 @@ static void compare_with_mark(const struct check *check, const struct mark *mark
             (unsigned long long)mark->last_id, (unsigned long long)mark->last_seq);
 }
 
+/* Also of what holds nothing now: the daemon will write there. */
+static int look_for_bad_places(struct check *check)
+{
+    struct survey survey;
+    char words[SPOOL_WORDS_MAX];
+    int r = survey_take(check->spool->directory_fd, &survey, words);
+    survey_done(&survey);
+    if (r != 0)
+        return spool_fail(check->spool, r, "%s", words);
+    if (*words == '\0')
+        return 0;
+    check->damaged = check->unread = true;
+    find(check, SPOOL_PART_DATABASE, "%s", words);
+    return 0;
+}
+
 static int look_at_all(struct check *check)
 {
-    struct mark mark;
-    int r = mark_read(check->spool->directory_fd, &mark);
+    struct mark mark = {0};
+    int r = look_for_bad_places(check);
     if (r != 0)
+        return r;
+    r = mark_read(check->spool->directory_fd, &mark);
+    if (r != 0 && !check->unread)
         return spool_fail(check->spool, r, MARK_NAME ": %s", strerror(-r));
     r = spool_result(check->spool, sqlite3_exec(check->spool->db, "BEGIN", NULL, NULL, NULL));
     if (r == 0)

@@ -9,9 +9,11 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "reads.h"
 #include "sum.h"
 
 struct mark_image {
@@ -23,7 +25,8 @@ struct mark_image {
 };
 
 static const char magic[8] = "mqspmark";
-enum { FLAG_SUSPECT = 1 };
+enum { FLAG_SUSPECT = 1, FLAG_UNREAD = 2 };
+enum { NAME_TRIES = 1000 };
 
 static uint32_t sum_of_image(struct mark_image image)
 {
@@ -38,8 +41,8 @@ int mark_read(int directory_fd, struct mark *ret)
     if (fd < 0)
         return errno == ENOENT ? 0 : -errno;
     struct mark_image image;
-    ssize_t size = pread(fd, &image, sizeof image, 0);
-    int r = size < 0 ? -errno : 0;
+    ssize_t size = reads_at(fd, &image, sizeof image, 0);
+    int r = size < 0 ? (int)size : 0;
     (void)close(fd); /* only read from */
     if (r < 0)
         return r;
@@ -47,6 +50,7 @@ int mark_read(int directory_fd, struct mark *ret)
         image.sum == sum_of_image(image))
         *ret = (struct mark){.is_known = true,
                              .is_suspect = (image.flags & FLAG_SUSPECT) != 0,
+                             .is_unread = (image.flags & FLAG_UNREAD) != 0,
                              .last_id = image.last_id,
                              .last_seq = image.last_seq};
     return 0;
@@ -58,10 +62,24 @@ int mark_open(int directory_fd)
     return fd < 0 ? -errno : fd;
 }
 
+int mark_set_aside(int directory_fd)
+{
+    char name[64];
+    for (int i = 1; i < NAME_TRIES; i++) {
+        (void)snprintf(name, sizeof name, MARK_NAME ".unread-%d", i);
+        if (faccessat(directory_fd, name, F_OK, AT_SYMLINK_NOFOLLOW) == 0)
+            continue;
+        if (renameat(directory_fd, MARK_NAME, directory_fd, name) < 0 && errno != ENOENT)
+            return -errno;
+        return fsync(directory_fd) < 0 ? -errno : 0;
+    }
+    return -EEXIST;
+}
+
 int mark_write(int fd, const struct mark *mark)
 {
     struct mark_image image = {
-        .flags = mark->is_suspect ? FLAG_SUSPECT : 0,
+        .flags = (mark->is_suspect ? FLAG_SUSPECT : 0) | (mark->is_unread ? FLAG_UNREAD : 0),
         .last_id = mark->last_id,
         .last_seq = mark->last_seq,
     };

@@ -7,8 +7,8 @@
  * behind its mark has lost commits: its write-ahead log is gone, was cut, or is
  * that of an older copy, which SQLite itself takes for a database in order.
  *
- * It also keeps the suspicion of a daemon that met damage while it ran, for the
- * next one to act upon.
+ * It also keeps what a daemon met while it ran, for the next one to act upon:
+ * damage, or a place that could not be read or written.
  */
 #ifndef MQTT_SPOOLD_STORE_MARK_H
 #define MQTT_SPOOLD_STORE_MARK_H
@@ -22,7 +22,8 @@
 
 struct mark {
     bool is_known; /* there was one, and it was whole */
-    bool is_suspect;
+    bool is_suspect; /* damage was met */
+    bool is_unread;  /* a read or a write failed */
     uint64_t last_id;
     uint64_t last_seq;
 };
@@ -32,6 +33,9 @@ SPOOL_MUST_CHECK int mark_read(int directory_fd, struct mark *ret);
 /* Opens for writing, makes the file when it is missing. Return: a descriptor; negative errno.
  */
 SPOOL_MUST_CHECK int mark_open(int directory_fd);
+/* Another name for a mark that does not read, so that its place on the disk is not used again.
+ * Return: 0; negative errno. */
+SPOOL_MUST_CHECK int mark_set_aside(int directory_fd);
 /* Not synced. A full disk is no error: the mark then lags. Return: 0; negative errno. */
 SPOOL_MUST_CHECK int mark_write(int fd, const struct mark *mark);
 

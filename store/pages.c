@@ -27,6 +27,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "reads.h"
+
 enum {
     WAL_HEADER = 32,
     FRAME_HEADER = 24,
@@ -73,19 +75,35 @@ static bool get_varint(const uint8_t **at, const uint8_t *end, uint64_t *ret)
     return true;
 }
 
-/* What lies behind the end reads as zeros, and so does what the disk no longer reads. */
-static void read_at(int fd, uint8_t *to, size_t size, uint64_t from)
+/* What lies behind the end reads as zeros. */
+static void
+read_sound(struct pages *pages, enum survey_file file, uint8_t *to, size_t size, uint64_t from)
 {
-    size_t used = 0;
-    while (used < size) {
-        ssize_t n = pread(fd, to + used, size - used, (off_t)(from + used));
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n <= 0)
-            break;
-        used += (size_t)n;
-    }
+    int fd = file == SURVEY_DATABASE ? pages->fd : pages->wal_fd;
+    ssize_t n = reads_at(fd, to, size, from);
+    if (n < 0)
+        pages->error = (int)n;
+    size_t used = n < 0 ? 0 : (size_t)n;
     memset(to + used, 0, size - used);
+}
+
+/* And so does what is known not to read; what lies beside it is read. */
+static void
+read_at(struct pages *pages, enum survey_file file, uint8_t *to, size_t size, uint64_t from)
+{
+    if (!survey_is_bad(pages->survey, file, from, size)) {
+        read_sound(pages, file, to, size, from);
+        return;
+    }
+    for (size_t used = 0, part; used < size; used += part) {
+        part = SURVEY_BLOCK - (size_t)((from + used) % SURVEY_BLOCK);
+        if (part > size - used)
+            part = size - used;
+        if (survey_is_bad(pages->survey, file, from + used, part))
+            memset(to + used, 0, part);
+        else
+            read_sound(pages, file, to + used, part, from + used);
+    }
 }
 
 /* ---- the write-ahead log ---- */
@@ -134,26 +152,38 @@ static void read_frame(struct wal *wal, struct frame *frame, const uint8_t *byte
         frame->is_ours && frame->page > 0 && sums[0] == wal->sums[0] && sums[1] == wal->sums[1];
 }
 
-/* A header that is lost is guessed from the first frame: its checksum then fails, no other. */
-static void read_wal_header(struct wal *wal, int fd)
+/* Those of the first frame whose header reads. */
+static void guess_salts(struct pages *pages, struct wal *wal)
 {
-    uint8_t bytes[WAL_HEADER + FRAME_HEADER];
+    uint8_t bytes[FRAME_HEADER] = {0};
+    for (size_t i = 0; i < wal->count && get32(bytes) == 0; i++)
+        read_at(pages, SURVEY_LOG, bytes, sizeof bytes, WAL_HEADER + i * FRAME_BYTES);
+    memcpy(wal->salts, bytes + 8, sizeof wal->salts);
+}
+
+/* A header that is lost is guessed from a frame: the checksum of the first then fails, no other. */
+static void read_wal_header(struct pages *pages, struct wal *wal)
+{
+    uint8_t bytes[WAL_HEADER];
     uint32_t sums[2] = {0, 0};
-    read_at(fd, bytes, sizeof bytes, 0);
+    read_at(pages, SURVEY_LOG, bytes, sizeof bytes, 0);
     uint32_t magic = get32(bytes);
     bool has_magic = (magic & ~UINT32_C(1)) == UINT32_C(0x377f0682);
     wal->is_big_endian = has_magic && (magic & 1) != 0;
     add_sums(sums, bytes, 24, wal->is_big_endian);
     bool is_whole = has_magic && sums[0] == get32(bytes + 24) && sums[1] == get32(bytes + 28);
-    memcpy(wal->salts, is_whole ? bytes + 16 : bytes + WAL_HEADER + 8, sizeof wal->salts);
+    if (is_whole)
+        memcpy(wal->salts, bytes + 16, sizeof wal->salts);
+    else
+        guess_salts(pages, wal);
     wal->sums[0] = get32(bytes + 24);
     wal->sums[1] = get32(bytes + 28);
 }
 
-static int read_wal(struct wal *wal, int fd)
+static int read_wal(struct pages *pages, struct wal *wal)
 {
     struct stat status;
-    if (fstat(fd, &status) < 0)
+    if (fstat(pages->wal_fd, &status) < 0)
         return -errno;
     if (status.st_size < WAL_HEADER + FRAME_BYTES)
         return 0;
@@ -161,10 +191,10 @@ static int read_wal(struct wal *wal, int fd)
     wal->frames = calloc(wal->count, sizeof *wal->frames);
     if (!wal->frames)
         return -ENOMEM;
-    read_wal_header(wal, fd);
+    read_wal_header(pages, wal);
     for (size_t i = 0; i < wal->count; i++) {
         uint8_t bytes[FRAME_BYTES];
-        read_at(fd, bytes, sizeof bytes, WAL_HEADER + i * FRAME_BYTES);
+        read_at(pages, SURVEY_LOG, bytes, sizeof bytes, WAL_HEADER + i * FRAME_BYTES);
         read_frame(wal, &wal->frames[i], bytes);
     }
     return 0;
@@ -220,12 +250,12 @@ static void lay_over(struct pages *pages, const struct wal *wal, size_t end)
 
 /* ---- the pages ---- */
 
-static void read_page(const struct pages *pages, uint32_t page, uint8_t to[static PAGES_BYTES])
+static void read_page(struct pages *pages, uint32_t page, uint8_t to[static PAGES_BYTES])
 {
     if (pages->frames[page] > 0)
-        read_at(pages->wal_fd, to, PAGES_BYTES, pages->frames[page]);
+        read_at(pages, SURVEY_LOG, to, PAGES_BYTES, pages->frames[page]);
     else if (pages->fd >= 0)
-        read_at(pages->fd, to, PAGES_BYTES, (uint64_t)(page - 1) * PAGES_BYTES);
+        read_at(pages, SURVEY_DATABASE, to, PAGES_BYTES, (uint64_t)(page - 1) * PAGES_BYTES);
     else
         memset(to, 0, PAGES_BYTES);
 }
@@ -258,13 +288,9 @@ static void mark_free_pages(struct pages *pages)
     }
 }
 
-static int open_one(int directory_fd, const char *name, const char *suffix, int *ret)
+static int open_one(int directory_fd, const char *name, int *ret)
 {
-    char path[256];
-    int length = snprintf(path, sizeof path, "%s%s", name, suffix);
-    if (length < 0 || (size_t)length >= sizeof path)
-        return -ENAMETOOLONG;
-    *ret = openat(directory_fd, path, O_RDONLY | O_CLOEXEC);
+    *ret = openat(directory_fd, name, O_RDONLY | O_CLOEXEC);
     return *ret < 0 && errno != ENOENT ? -errno : 0;
 }
 
@@ -286,15 +312,18 @@ static int make_room(struct pages *pages, const struct wal *wal, size_t end)
     return pages->frames && pages->flags ? 0 : -ENOMEM;
 }
 
-int pages_open(struct pages *pages, int directory_fd, const char *name, enum pages_wal use)
+int pages_open(struct pages *pages,
+               int directory_fd,
+               enum pages_wal use,
+               const struct survey *survey)
 {
     struct wal wal = {0};
-    *pages = (struct pages){.fd = -1, .wal_fd = -1};
-    int r = open_one(directory_fd, name, "", &pages->fd);
+    *pages = (struct pages){.fd = -1, .wal_fd = -1, .survey = survey};
+    int r = open_one(directory_fd, "spool.db", &pages->fd);
     if (r == 0 && use != PAGES_WAL_NONE)
-        r = open_one(directory_fd, name, "-wal", &pages->wal_fd);
+        r = open_one(directory_fd, "spool.db-wal", &pages->wal_fd);
     if (r == 0 && pages->wal_fd >= 0)
-        r = read_wal(&wal, pages->wal_fd);
+        r = read_wal(pages, &wal);
     if (r == 0) {
         size_t end = find_end(pages, &wal, use);
         r = make_room(pages, &wal, end);
@@ -302,9 +331,11 @@ int pages_open(struct pages *pages, int directory_fd, const char *name, enum pag
             lay_over(pages, &wal, end);
     }
     free(wal.frames);
-    if (r == 0)
+    if (r == 0) {
         mark_free_pages(pages);
-    else
+        r = pages->error;
+    }
+    if (r != 0)
         pages_close(pages);
     return r;
 }
@@ -545,6 +576,8 @@ static int walk_page(const struct walk *walk, uint32_t number, unsigned depth, b
     if (!is_page(pages, number) || (pages->flags[number] & FLAG_SEEN) || depth > DEPTH_MAX)
         return 0;
     read_page(pages, number, page);
+    if (pages->error < 0)
+        return pages->error;
     const uint8_t *header = page + (number == 1 ? 100 : 0);
     in_doubt |= (pages->flags[number] & FLAG_STALE) != 0;
     if (header[0] != LEAF_TABLE && header[0] != INTERIOR_TABLE)
@@ -567,7 +600,8 @@ static int walk_page(const struct walk *walk, uint32_t number, unsigned depth, b
 int pages_walk(struct pages *pages, uint32_t root, pages_row_fn *fn, void *context)
 {
     const struct walk walk = {pages, fn, context};
-    return walk_page(&walk, root, 0, false);
+    int r = walk_page(&walk, root, 0, false);
+    return r == 0 ? pages->error : r;
 }
 
 int pages_orphans(struct pages *pages, pages_row_fn *fn, void *context)
@@ -577,13 +611,15 @@ int pages_orphans(struct pages *pages, pages_row_fn *fn, void *context)
         if (pages->flags[number] & (FLAG_SEEN | FLAG_FREE))
             continue;
         read_page(pages, number, page);
+        if (pages->error < 0)
+            return pages->error;
         if (page[0] != LEAF_TABLE)
             continue;
         int r = tell_leaf(pages, page, number, true, fn, context);
         if (r != 0)
             return r;
     }
-    return 0;
+    return pages->error;
 }
 
 int pages_one(
@@ -595,5 +631,7 @@ int pages_one(
     read_page(pages, number, page);
     int r = read_cell(pages, page, number, cell, &row, &is_row);
     row.in_doubt = true;
+    if (r == 0)
+        r = pages->error;
     return r == 0 && is_row ? fn(context, &row) : r;
 }

@@ -14,6 +14,7 @@
 #include <stdint.h>
 
 #include "store/spool.h"
+#include "survey.h"
 
 enum { PAGES_BYTES = 4096, PAGES_FIELDS_MAX = 24 };
 
@@ -26,6 +27,8 @@ enum pages_wal {
 struct pages {
     int fd;     /* of the database, -1: there is none */
     int wal_fd; /* -1: there is none */
+    const struct survey *survey; /* places that are known to be bad read as zeros */
+    int error;                   /* sticky: another place did not read */
     uint32_t count;
     uint64_t *frames; /* by page: where in the WAL its newest image is, 0: not there */
     uint8_t *flags;
@@ -56,9 +59,17 @@ struct pages_row {
 /* Return: 0 to go on; anything else ends the walk and is returned by it. */
 typedef int pages_row_fn(void *context, const struct pages_row *row);
 
-/* Opens @name and its -wal in the folder; a file that is missing counts as empty. */
-SPOOL_MUST_CHECK int
-pages_open(struct pages *pages, int directory_fd, const char *name, enum pages_wal use);
+/*
+ * Opens "spool.db" and its -wal in the folder; a file that is missing counts as empty.
+ * @survey: borrowed until pages_close(); NULL: no place is known to be bad
+ *
+ * Where a place does not read that is not among the bad ones, this and what follows fail: it
+ * may read the next time.
+ */
+SPOOL_MUST_CHECK int pages_open(struct pages *pages,
+                                int directory_fd,
+                                enum pages_wal use,
+                                const struct survey *survey);
 void pages_close(struct pages *pages);
 
 /* Forgets which pages the walks have reached. */

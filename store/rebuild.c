@@ -297,7 +297,7 @@ int rebuild_is_foreign(struct pages *pages, bool *ret)
     uint32_t application_id;
     *ret = false;
     if (!pages_application_id(pages, &application_id) || application_id == SPOOL_APPLICATION_ID)
-        return 0;
+        return pages->error;
     pages_restart(pages);
     int r = pages_walk(pages, 1, look_at_table, &foreign);
     *ret = foreign.tables > 0 && foreign.ours == 0;

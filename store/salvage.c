@@ -29,8 +29,10 @@
 #include "failpoint.h"
 #include "mark.h"
 #include "pages.h"
+#include "reads.h"
 #include "rebuild.h"
 #include "spool-private.h"
+#include "survey.h"
 
 #define SALVAGED_NAME "spool.db.salvaged"
 #define LONE_LOG      "-log" /* of a database that was gone: then it is what is counted */
@@ -150,11 +152,12 @@ struct image {
     unsigned commits_beyond;
 };
 
-static int look(int directory_fd, enum pages_wal use, struct image *ret)
+static int
+look(int directory_fd, enum pages_wal use, const struct survey *survey, struct image *ret)
 {
     struct pages pages;
     *ret = (struct image){.use = use};
-    int r = pages_open(&pages, directory_fd, "spool.db", use);
+    int r = pages_open(&pages, directory_fd, use, survey);
     if (r != 0)
         return r;
     r = rebuild_reach(&pages, &ret->reach);
@@ -168,21 +171,24 @@ static bool is_behind(const struct rebuild_reach *reach, const struct mark *mark
     return reach->last_id < mark->last_id || reach->last_seq < mark->last_seq;
 }
 
-static int choose_image(int directory_fd, const struct mark *mark, enum pages_wal *ret)
+static int choose_image(int directory_fd,
+                        const struct mark *mark,
+                        const struct survey *survey,
+                        enum pages_wal *ret)
 {
     struct image best;
     struct image other;
-    int r = look(directory_fd, PAGES_WAL_SOUND, &best);
+    int r = look(directory_fd, PAGES_WAL_SOUND, survey, &best);
     if (r != 0)
         return r;
     unsigned needed = is_behind(&best.reach, mark) ? 1 : 2;
     if (best.commits_beyond >= needed) {
-        r = look(directory_fd, PAGES_WAL_ALL, &other);
+        r = look(directory_fd, PAGES_WAL_ALL, survey, &other);
         if (r == 0 && other.reach.counted > best.reach.counted)
             best = other;
     }
     if (r == 0)
-        r = look(directory_fd, PAGES_WAL_NONE, &other);
+        r = look(directory_fd, PAGES_WAL_NONE, survey, &other);
     if (r == 0 && other.reach.counted > best.reach.counted)
         best = other;
     *ret = best.use;
@@ -224,7 +230,7 @@ static int fill(sqlite3 *db, struct rebuild_task *task)
 static int build(const char *path, struct rebuild_task *task, char *words)
 {
     int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX;
-    int rc = sqlite3_open_v2(path, &task->db, flags, NULL);
+    int rc = sqlite3_open_v2(path, &task->db, flags, reads_vfs());
     if (rc == SQLITE_OK)
         rc = fill(task->db, task);
     int r = result_of(task->db, rc, words);
@@ -267,22 +273,33 @@ static int write_new(int directory_fd, struct rebuild_task *task, char *words)
 
 /* ---- all of it ---- */
 
-static int note_mark(int directory_fd, const struct rebuild_task *task)
+static bool is_mark_bad(const struct survey *survey)
+{
+    return survey->files[SURVEY_MARK].bad_count > 0;
+}
+
+static int note_mark(int directory_fd,
+                     const struct rebuild_task *task,
+                     const struct survey *survey)
 {
     const struct mark mark = {.last_id = task->last_id, .last_seq = task->last_seq};
-    int fd = mark_open(directory_fd);
+    int r = is_mark_bad(survey) ? mark_set_aside(directory_fd) : 0;
+    int fd = r == 0 ? mark_open(directory_fd) : r;
     if (fd < 0)
         return fd;
-    int r = mark_write(fd, &mark);
+    r = mark_write(fd, &mark);
     (void)close(fd); /* written without a sync, as always */
     return r;
 }
 
-static int open_image(int directory_fd, const struct mark *mark, struct pages *pages)
+static int open_image(int directory_fd,
+                      const struct mark *mark,
+                      const struct survey *survey,
+                      struct pages *pages)
 {
     enum pages_wal use;
-    int r = choose_image(directory_fd, mark, &use);
-    return r == 0 ? pages_open(pages, directory_fd, "spool.db", use) : r;
+    int r = choose_image(directory_fd, mark, survey, &use);
+    return r == 0 ? pages_open(pages, directory_fd, use, survey) : r;
 }
 
 int salvage_is_foreign(int directory_fd, bool *ret)
@@ -291,7 +308,7 @@ int salvage_is_foreign(int directory_fd, bool *ret)
     struct pages pages;
     int r = mark_read(directory_fd, &mark);
     if (r == 0)
-        r = open_image(directory_fd, &mark, &pages);
+        r = open_image(directory_fd, &mark, NULL, &pages);
     if (r != 0)
         return r;
     r = rebuild_is_foreign(&pages, ret);
@@ -299,11 +316,14 @@ int salvage_is_foreign(int directory_fd, bool *ret)
     return r;
 }
 
-static int make(int directory_fd, struct rebuild_task *task, char *words)
+static int make(int directory_fd,
+                const struct survey *survey,
+                struct rebuild_task *task,
+                char *words)
 {
     struct pages pages;
     bool is_foreign = false;
-    int r = open_image(directory_fd, task->mark, &pages);
+    int r = open_image(directory_fd, task->mark, survey, &pages);
     if (r < 0)
         (void)snprintf(words, SPOOL_WORDS_MAX, "spool.db: %s", strerror(-r));
     if (r != 0)
@@ -320,27 +340,42 @@ static int make(int directory_fd, struct rebuild_task *task, char *words)
     return r;
 }
 
+/* Where the mark lies in a bad place nobody knows what it said. */
+static int read_mark_and_survey(int directory_fd,
+                                struct mark *ret_mark,
+                                struct survey *ret_survey,
+                                char *words)
+{
+    int read = mark_read(directory_fd, ret_mark);
+    int r = read < 0 && read != -EIO ? read : survey_take(directory_fd, ret_survey, words);
+    if (r == 0 && !is_mark_bad(ret_survey))
+        r = read;
+    if (r < 0 && *words == '\0')
+        (void)snprintf(words, SPOOL_WORDS_MAX, MARK_NAME ": %s", strerror(-r));
+    return r;
+}
+
 int salvage(int directory_fd,
             const struct spool_options *options,
             const struct spool_history *history,
             char *words,
             struct spool_salvage *ret)
 {
-    struct mark mark;
+    struct mark mark = {0};
+    struct survey survey = {0};
     struct rebuild_task task = {.options = options, .history = history, .mark = &mark};
     *words = '\0';
     int r = salvage_finish(directory_fd, words);
-    if (r == 0) {
-        r = mark_read(directory_fd, &mark);
-        if (r < 0)
-            (void)snprintf(words, SPOOL_WORDS_MAX, MARK_NAME ": %s", strerror(-r));
-    }
+    if (r != 0)
+        return r;
+    r = read_mark_and_survey(directory_fd, &mark, &survey, words);
     if (r == 0)
-        r = make(directory_fd, &task, words);
+        r = make(directory_fd, &survey, &task, words);
     if (r == 0)
         r = take_place(directory_fd, words, ret->moved_to);
     if (r == 0)
-        r = note_mark(directory_fd, &task);
+        r = note_mark(directory_fd, &task, &survey);
+    survey_done(&survey);
     if (r < 0 && *words == '\0')
         (void)snprintf(words, SPOOL_WORDS_MAX, "%s", strerror(-r));
     if (r != 0)

@@ -13,6 +13,7 @@
  * migrations than this program knows is refused.
  */
 #include "failpoint.h"
+#include "reads.h"
 #include "schema-sql.h"
 #include "spool-private.h"
 
@@ -119,7 +120,7 @@ static int build_file(const char *path, char *words)
 {
     sqlite3 *db = NULL;
     int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX;
-    int rc = sqlite3_open_v2(path, &db, flags, NULL);
+    int rc = sqlite3_open_v2(path, &db, flags, reads_vfs());
     if (rc == SQLITE_OK)
         rc = build(db);
     if (rc != SQLITE_OK)
@@ -212,8 +213,8 @@ int schema_probe(int directory_fd, char *words)
         return -error;
     }
     unsigned char header[HEADER_BYTES] = {0};
-    ssize_t size = pread(fd, header, sizeof header, 0);
-    int r = size < 0 ? -errno : 0;
+    ssize_t size = reads_at(fd, header, sizeof header, 0);
+    int r = size < 0 ? (int)size : 0;
     (void)close(fd); /* only read from */
     if (r < 0) {
         (void)snprintf(words, SPOOL_WORDS_MAX, "spool.db: %s", strerror(-r));

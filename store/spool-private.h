@@ -92,6 +92,8 @@ struct spool {
     char *path;
     bool is_reader;
     int failed; /* sticky negative errno */
+    bool met_bad_place; /* by a read or a write that failed */
+    bool is_explained;  /* a reader: what did not read was looked for */
     char words[SPOOL_WORDS_MAX];
 
     struct lane *lanes;

@@ -21,8 +21,10 @@
  */
 #include "failpoint.h"
 #include "mark.h"
+#include "reads.h"
 #include "salvage.h"
 #include "spool-private.h"
+#include "survey.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -71,22 +73,24 @@ static uint64_t last_stored_id(const struct spool *spool)
     return last_id;
 }
 
-/* The mark as the database stands. */
-static int note_mark(const struct spool *spool, bool is_suspect)
+/* The mark as the database stands, and as the last error leaves it. */
+static int note_mark(const struct spool *spool)
 {
     if (spool->mark_fd < 0)
         return 0;
-    const struct mark mark = {.is_suspect = is_suspect,
+    const struct mark mark = {.is_suspect = spool->failed == -EBADMSG,
+                              .is_unread = spool->met_bad_place,
                               .last_id = last_stored_id(spool),
                               .last_seq = spool->committed_last_seq};
     return mark_write(spool->mark_fd, &mark);
 }
 
-/* Damage met at work: the next opening salvages, for it might not come upon it. */
+/* Met at work: damage, which the next opening salvages, or a place that could not be read or
+ * written, which it looks for. By itself it might come upon neither. */
 static void note_suspicion(const struct spool *spool)
 {
-    if (note_mark(spool, true) == 0 && spool->mark_fd >= 0)
-        (void)fdatasync(spool->mark_fd); /* where it fails, the damage is met again */
+    if (note_mark(spool) == 0 && spool->mark_fd >= 0)
+        (void)fdatasync(spool->mark_fd); /* where it fails, it is met again */
 }
 
 int spool_fail(struct spool *spool, int error, const char *format, ...)
@@ -97,9 +101,31 @@ int spool_fail(struct spool *spool, int error, const char *format, ...)
     va_end(arguments);
     if (error < 0 && !spool->is_reader)
         spool->failed = error;
-    if (error == -EBADMSG)
+    if (error == -EBADMSG || spool->met_bad_place)
         note_suspicion(spool);
     return error;
+}
+
+/* Of one place, as a sync is not: a write needs to read, where it begins or ends in a block. */
+static bool is_of_a_place(struct spool *spool)
+{
+    int rc = sqlite3_extended_errcode(spool->db);
+    return rc == SQLITE_IOERR_READ ||
+           (rc == SQLITE_IOERR_WRITE && sqlite3_system_errno(spool->db) == EIO);
+}
+
+/* The survey for one who only looks. */
+static int explain_unread(struct spool *spool)
+{
+    struct survey survey;
+    int r = survey_take(spool->directory_fd, &survey, spool->words);
+    spool->is_explained = true;
+    if (r == 0 && (survey_found_damage(&survey) || survey.files[SURVEY_MARK].bad_count > 0))
+        r = -EBADMSG;
+    else if (r == 0)
+        r = spool_fail(spool, -EIO, "a read failed that succeeds now");
+    survey_done(&survey);
+    return r;
 }
 
 int spool_result(struct spool *spool, int sqlite_rc)
@@ -133,7 +159,10 @@ int spool_result(struct spool *spool, int sqlite_rc)
         break;
     case SQLITE_IOERR:
     case SQLITE_CANTOPEN:
+        if (spool->is_reader && is_of_a_place(spool))
+            return explain_unread(spool);
         error = -EIO;
+        spool->met_bad_place |= is_of_a_place(spool);
         break;
     default:
         error = -EPROTO;
@@ -220,7 +249,7 @@ static int connect_database(struct spool *spool, const char *directory, int flag
         spool->path = NULL;
         return spool_fail(spool, -ENOMEM, "out of memory");
     }
-    int rc = sqlite3_open_v2(spool->path, &spool->db, flags | SQLITE_OPEN_NOMUTEX, NULL);
+    int rc = sqlite3_open_v2(spool->path, &spool->db, flags | SQLITE_OPEN_NOMUTEX, reads_vfs());
     if (rc == SQLITE_OK)
         rc = sqlite3_busy_timeout(spool->db, spool->busy_wait_ms);
     /* Until all checks have passed, closing must change nothing. */
@@ -362,7 +391,7 @@ static int open_mark(struct spool *spool)
     int r = mark_open(spool->directory_fd);
     if (r >= 0) {
         spool->mark_fd = r;
-        r = note_mark(spool, false);
+        r = note_mark(spool);
     }
     return r < 0 ? spool_fail(spool, r, MARK_NAME ": %s", strerror(-r)) : 0;
 }
@@ -435,6 +464,9 @@ static int find_database(struct spool *spool, const struct spool_options *option
         return schema_create(options->directory, spool->directory_fd, spool->words);
     if (r == 0 && mark.is_suspect)
         return spool_fail(spool, SPOOL_E_DAMAGED, "damage was met when it was last in use");
+    if (r == 0 && mark.is_unread)
+        return spool_fail(spool, SPOOL_E_UNREAD,
+                          "a read or a write failed when it was last in use");
     return r;
 }
 
@@ -478,6 +510,13 @@ static struct spool *spool_new(void)
     return spool;
 }
 
+/* What did not read may look like damage: a page that is missing, a check that says so. */
+static int tell_unread(int r, uint64_t given_up_before)
+{
+    bool may_be_that = r == -EIO || r == -EBADMSG || r == SPOOL_E_DAMAGED;
+    return may_be_that && reads_given_up() != given_up_before ? SPOOL_E_UNREAD : r;
+}
+
 /* Hands over, or closes and keeps the words. Damage is a condition for who opens. */
 static int end_open(struct spool *spool, int r, struct spool **ret)
 {
@@ -501,7 +540,49 @@ int spool_open(const struct spool_options *options, struct spool **ret)
     spool->disk_reserve = options->disk_reserve;
     spool->keep_failures_ms = options->keep_failures_ms;
     spool->keep_failures_count = options->keep_failures_count;
-    return end_open(spool, open_writer(spool, options), ret);
+    uint64_t given_up = reads_given_up();
+    return end_open(spool, tell_unread(open_writer(spool, options), given_up), ret);
+}
+
+/* A mark that does not read is given up where nothing else is lost. */
+static int judge_survey(struct spool *spool, const struct survey *survey)
+{
+    struct mark mark;
+    bool has_database = faccessat(spool->directory_fd, "spool.db", F_OK, 0) == 0;
+    bool is_mark_bad = survey->files[SURVEY_MARK].bad_count > 0;
+    if (survey_found_damage(survey) || (is_mark_bad && !has_database))
+        return SPOOL_E_DAMAGED;
+    if (is_mark_bad)
+        return mark_set_aside(spool->directory_fd);
+    int r = mark_read(spool->directory_fd, &mark);
+    if (r != 0 || !mark.is_unread)
+        return r;
+    mark.is_unread = false;
+    spool->mark_fd = mark_open(spool->directory_fd);
+    return spool->mark_fd < 0 ? spool->mark_fd : mark_write(spool->mark_fd, &mark);
+}
+
+int spool_survey(const char *directory)
+{
+    struct survey survey = {0};
+    struct spool *spool = spool_new();
+    if (!spool)
+        return -ENOMEM;
+    int r = open_directory(directory, false, &spool->directory_fd);
+    if (r < 0)
+        r = spool_fail(spool, r, "%s: %s", directory, strerror(-r));
+    if (r == 0)
+        r = take_lock(spool);
+    if (r == 0)
+        r = survey_take(spool->directory_fd, &survey, spool->words);
+    if (r == 0)
+        r = judge_survey(spool, &survey);
+    survey_done(&survey);
+    if (r < 0 && spool->words[0] == '\0')
+        (void)snprintf(spool->words, sizeof spool->words, "%s", strerror(-r));
+    memcpy(open_words, spool->words, sizeof open_words);
+    spool_close(spool);
+    return r;
 }
 
 int spool_salvage(const struct spool_options *options,
@@ -557,7 +638,10 @@ static int open_reader(struct spool *spool, const char *directory)
         return spool_fail(spool, SPOOL_E_ABSENT, "%s: there is no spool", directory);
     if (r < 0)
         return spool_fail(spool, r, "%s: %s", directory, strerror(-r));
+    uint64_t given_up = reads_given_up();
     r = read_database(spool, directory);
+    if (tell_unread(r, given_up) == SPOOL_E_UNREAD)
+        return spool->is_explained ? r : explain_unread(spool);
     if (r != SPOOL_E_DAMAGED && r != -EBADMSG)
         return r;
     if (salvage_is_foreign(spool->directory_fd, &is_foreign) == 0 && is_foreign)
@@ -985,7 +1069,7 @@ int spool_commit(struct spool *spool, const struct spool_time *now)
     int r = write_batch(spool, now, &state_written);
     if (r == 0) {
         after_commit(spool, state_written);
-        r = note_mark(spool, false);
+        r = note_mark(spool);
         if (r < 0)
             return spool_fail(spool, r, MARK_NAME ": %s", strerror(-r));
         if (spool->wal_pages >= WAL_LARGE_PAGES)

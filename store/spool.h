@@ -42,6 +42,7 @@ enum {
     SPOOL_E_UNKNOWN,   /* no such id in flight: settled already, or never handed out */
     SPOOL_E_LANES,     /* too many lanes, with those that something is left of */
     SPOOL_E_FOREIGN,   /* a sound database, of another program */
+    SPOOL_E_UNREAD,    /* the disk did not give what was asked for */
 };
 
 #define SPOOL_LANES_MAX 64
@@ -222,9 +223,27 @@ uint64_t spool_charge(const struct spool_message *message);
  * @ret:     set on success; free with spool_close()
  *
  * Return: 0; SPOOL_E_LOCKED, _NEWER, _DAMAGED, _BUSY, _DISK, _LANES: nothing
- *         was changed, spool_open_error() says more; negative errno.
+ *         was changed, spool_open_error() says more; SPOOL_E_UNREAD: a read
+ *         failed READS_TRIES times just now, or a read or a write failed when
+ *         the spool was last in use: spool_survey() tells what it was; negative
+ *         errno.
  */
 SPOOL_MUST_CHECK int spool_open(const struct spool_options *options, struct spool **ret);
+
+/*
+ * spool_survey() - is it damage that a read failed? After SPOOL_E_UNREAD
+ *
+ * Reads all of database, log and mark, and what fails several times again, with
+ * pauses: takes seconds where there is a bad place, else as long as reading
+ * takes. Changes nothing, but that it forgets what the last use noted where all
+ * reads, and gives a mark that does not read another name.
+ *
+ * Return: 0: all reads now, open it; SPOOL_E_DAMAGED: there are bad places, as
+ *         spool_open_error() says, and the rest reads: salvage it;
+ *         SPOOL_E_LOCKED; -EIO: the disk does not read, which says nothing of
+ *         the spool; other negative errno.
+ */
+SPOOL_MUST_CHECK int spool_survey(const char *directory);
 
 /* An outcome that is recorded outside of the spool: a line of the audit file. */
 struct spool_ended {
@@ -282,7 +301,8 @@ unsigned spool_count_damaged(const char *directory);
  *
  * Return: as spool_open(), of what concerns a reader; SPOOL_E_ABSENT;
  *         SPOOL_E_FOREIGN. SPOOL_E_DAMAGED is what a daemon would salvage, a
- *         database that is gone while the mark beside it is left, too.
+ *         database that is gone while the mark beside it is left, too, and one
+ *         with bad places. Never SPOOL_E_UNREAD: the survey is made.
  */
 SPOOL_MUST_CHECK int spool_open_reader(const char *directory, struct spool **ret);
 

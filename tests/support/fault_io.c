@@ -11,6 +11,9 @@
  * acknowledgement there is what must never be. That is exact where times of
  * arrival at a client would race.
  *
+ * A bad sector is another thing: not the Nth call fails, but each that touches a
+ * place of one file, which is known by its inode, so that it moves with a rename.
+ *
  * A failing call does nothing. Calls of other files, of pipes and of sockets
  * pass untouched. One counter for all threads.
  */
@@ -30,7 +33,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { DESCRIPTORS = 4096, NAME_BYTES = 32 };
+enum { DESCRIPTORS = 4096, NAME_BYTES = 32, PLACES = 8, BLOCK = 4096 };
 
 static struct {
     char under[256];
@@ -39,6 +42,11 @@ static struct {
     int error;
     bool armed;
 } plan;
+
+static struct place {
+    uint64_t inode, from, size, times, failed;
+} places[PLACES];
+static unsigned place_count;
 
 static struct fault_report own_report;
 static struct fault_report *report = &own_report;
@@ -68,15 +76,8 @@ static uint64_t now_ns(void)
     return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 }
 
-static bool fails(unsigned class, const char *call, const char *name)
+static void note_failure(const char *call, const char *name)
 {
-    if (!plan.armed || !(plan.classes & class))
-        return false;
-    uint64_t number = __atomic_add_fetch(&report->calls, 1, __ATOMIC_SEQ_CST);
-    if (plan.at == 0 || number < plan.at)
-        return false;
-    if (plan.times > 0 && number >= plan.at + plan.times)
-        return false;
     if (__atomic_fetch_add(&report->failed, 1, __ATOMIC_SEQ_CST) == 0) {
         report->failed_ns = now_ns();
         (void)strncpy(report->what, call, sizeof report->what - 1);
@@ -86,8 +87,61 @@ static bool fails(unsigned class, const char *call, const char *name)
             (void)strncpy(report->what + used + 1, name, sizeof report->what - used - 2);
         }
     }
+}
+
+static bool fails(unsigned class, const char *call, const char *name)
+{
+    if (!plan.armed || !(plan.classes & class))
+        return false;
+    uint64_t number = __atomic_add_fetch(&report->calls, 1, __ATOMIC_SEQ_CST);
+    if (plan.at == 0 || number < plan.at)
+        return false;
+    if (plan.times > 0 && number >= plan.at + plan.times)
+        return false;
+    note_failure(call, name);
     errno = plan.error;
     return true;
+}
+
+/* What a write needs that begins or ends within a block: the rest of it, from the disk. */
+static bool covers_in_part(const struct place *place, uint64_t from, uint64_t size)
+{
+    uint64_t first = place->from / BLOCK * BLOCK;
+    uint64_t end = (place->from + place->size + BLOCK - 1) / BLOCK * BLOCK;
+    return from < end && from + size > first && (from > first || from + size < end);
+}
+
+static bool meets_place(int fd, bool is_write, uint64_t from, uint64_t size)
+{
+    struct stat status;
+    if (place_count == 0 || fstat(fd, &status) < 0)
+        return false;
+    for (unsigned i = 0; i < place_count; i++) {
+        struct place *place = &places[i];
+        bool touches = from < place->from + place->size && from + size > place->from;
+        if (is_write)
+            touches = covers_in_part(place, from, size);
+        if (place->inode != status.st_ino || !touches ||
+            (place->times > 0 && place->failed >= place->times))
+            continue;
+        place->failed++;
+        note_failure(is_write ? "write" : "read", "bad place");
+        errno = EIO;
+        return true;
+    }
+    return false;
+}
+
+/* Where read() and write() are. */
+static uint64_t place_of(int fd, bool is_write)
+{
+    struct stat status;
+    if (place_count == 0)
+        return 0;
+    if (is_write && (fcntl(fd, F_GETFL) & O_APPEND) && fstat(fd, &status) == 0)
+        return (uint64_t)status.st_size;
+    off_t at = lseek(fd, 0, SEEK_CUR);
+    return at < 0 ? 0 : (uint64_t)at;
 }
 
 /* The name below the folder, or NULL when @path is elsewhere. */
@@ -147,6 +201,7 @@ static int note_opened(int fd, const char *name)
 #define PARAMETERS_renameat    int, const char *, int, const char *
 #define PARAMETERS_mkdir       const char *, mode_t
 #define PARAMETERS_send        int, const void *, size_t, int
+#define PARAMETERS_nanosleep   const struct timespec *, struct timespec *
 
 static unsigned mode_of(int flags, va_list arguments)
 {
@@ -201,29 +256,48 @@ int close(int fd)
         return real arguments;                                                                 \
     }
 
-ON_DESCRIPTOR(
-    ssize_t, FAULT_WRITE, write, (int fd, const void *data, size_t size), (fd, data, size))
-ON_DESCRIPTOR(ssize_t,
-              FAULT_WRITE,
-              pwrite,
-              (int fd, const void *data, size_t size, off_t offset),
-              (fd, data, size, offset))
-ON_DESCRIPTOR(ssize_t,
-              FAULT_WRITE,
-              pwrite64,
-              (int fd, const void *data, size_t size, off_t offset),
-              (fd, data, size, offset))
-ON_DESCRIPTOR(ssize_t, FAULT_READ, read, (int fd, void *data, size_t size), (fd, data, size))
-ON_DESCRIPTOR(ssize_t,
-              FAULT_READ,
-              pread,
-              (int fd, void *data, size_t size, off_t offset),
-              (fd, data, size, offset))
-ON_DESCRIPTOR(ssize_t,
-              FAULT_READ,
-              pread64,
-              (int fd, void *data, size_t size, off_t offset),
-              (fd, data, size, offset))
+/* The same for bytes at a place. */
+#define ON_BYTES(class, name, at, parameters, arguments)                                       \
+    ssize_t name parameters                                                                    \
+    {                                                                                          \
+        REAL(ssize_t, name);                                                                   \
+        const char *file = watched_name(fd);                                                   \
+        if ((file && fails(class, #name, file)) ||                                             \
+            meets_place(fd, (class) == FAULT_WRITE, at, size))                                 \
+            return -1;                                                                         \
+        return real arguments;                                                                 \
+    }
+
+ON_BYTES(FAULT_WRITE,
+         write,
+         place_of(fd, true),
+         (int fd, const void *data, size_t size),
+         (fd, data, size))
+ON_BYTES(FAULT_WRITE,
+         pwrite,
+         (uint64_t)offset,
+         (int fd, const void *data, size_t size, off_t offset),
+         (fd, data, size, offset))
+ON_BYTES(FAULT_WRITE,
+         pwrite64,
+         (uint64_t)offset,
+         (int fd, const void *data, size_t size, off_t offset),
+         (fd, data, size, offset))
+ON_BYTES(FAULT_READ,
+         read,
+         place_of(fd, false),
+         (int fd, void *data, size_t size),
+         (fd, data, size))
+ON_BYTES(FAULT_READ,
+         pread,
+         (uint64_t)offset,
+         (int fd, void *data, size_t size, off_t offset),
+         (fd, data, size, offset))
+ON_BYTES(FAULT_READ,
+         pread64,
+         (uint64_t)offset,
+         (int fd, void *data, size_t size, off_t offset),
+         (fd, data, size, offset))
 ON_DESCRIPTOR(int, FAULT_SYNC, fsync, (int fd), (fd))
 ON_DESCRIPTOR(int, FAULT_SYNC, fdatasync, (int fd), (fd))
 ON_DESCRIPTOR(int, FAULT_TRUNCATE, ftruncate, (int fd, off_t size), (fd, size))
@@ -271,6 +345,14 @@ ssize_t send(int fd, const void *data, size_t size, int flags)
         name.sa_family == AF_UNIX && is_acknowledgement(*(const unsigned char *)data))
         __atomic_add_fetch(&report->acks_after, 1, __ATOMIC_SEQ_CST);
     return real(fd, data, size, flags);
+}
+
+/* ---- time ---- */
+
+int nanosleep(const struct timespec *pause, struct timespec *left)
+{
+    REAL(int, nanosleep);
+    return plan.armed || place_count > 0 ? 0 : real(pause, left);
 }
 
 /* ---- memory ---- */
@@ -322,6 +404,19 @@ void fault_io_disarm(void)
     memset(watched, 0, sizeof watched);
 }
 
+void fault_io_spoil(uint64_t inode, uint64_t from, uint64_t size, uint64_t times)
+{
+    if (place_count == PLACES)
+        abort();
+    places[place_count++] =
+        (struct place){.inode = inode, .from = from, .size = size, .times = times};
+}
+
+void fault_io_heal(void)
+{
+    place_count = 0;
+}
+
 const struct fault_report *fault_io_report(void)
 {
     return report;
@@ -358,6 +453,19 @@ static void map_report(const char *path)
     report = shared;
 }
 
+/* INODE:FROM:SIZE:TIMES */
+static void spoil_by_environment(const char *text)
+{
+    uint64_t numbers[4] = {0};
+    char *end = NULL;
+    for (int i = 0; i < 4; i++, text = end + 1) {
+        numbers[i] = strtoull(text, &end, 10);
+        if (*end != (i < 3 ? ':' : '\0'))
+            abort();
+    }
+    fault_io_spoil(numbers[0], numbers[1], numbers[2], numbers[3]);
+}
+
 __attribute__((constructor)) static void arm_by_environment(void)
 {
     const char *under = getenv("FAULT_UNDER");
@@ -368,5 +476,7 @@ __attribute__((constructor)) static void arm_by_environment(void)
     map_report(path);
     fault_io_arm(under, parse_classes(calls), number_of("FAULT_AT"), number_of("FAULT_TIMES"),
                  (int)number_of("FAULT_ERRNO"));
+    if (getenv("FAULT_PLACE"))
+        spoil_by_environment(getenv("FAULT_PLACE"));
 }
 #endif

@@ -10,7 +10,9 @@
  *   FAULT_TIMES   how many in a row fail from there on, 0: all
  *   FAULT_ERRNO   with which number
  *   FAULT_REPORT  a file that gets struct fault_report, kept while the process lives
+ *   FAULT_PLACE   INODE:FROM:SIZE:TIMES, a bad sector: see fault_io_spoil()
  * "alloc" (malloc, calloc, realloc of the whole process) only where it is preloaded.
+ * nanosleep() returns at once while anything of this is set: a pause between two tries is none.
  */
 #ifndef MQTT_SPOOLD_TESTS_FAULT_IO_H
 #define MQTT_SPOOLD_TESTS_FAULT_IO_H
@@ -40,6 +42,17 @@ struct fault_report {
 /* From the next call on; counts anew. */
 void fault_io_arm(const char *under, unsigned classes, uint64_t at, uint64_t times, int error);
 void fault_io_disarm(void);
+
+/*
+ * A bad sector: each read of the file with this inode that touches these bytes fails with EIO,
+ * whatever is armed. So does a write that covers a block of it in part, for the kernel must read
+ * the rest; one of whole blocks passes, and the place reads no better for it.
+ * @times: so many calls fail, then it is sound; 0: it never is.
+ */
+void fault_io_spoil(uint64_t inode, uint64_t from, uint64_t size, uint64_t times);
+/* All of them are sound again. */
+void fault_io_heal(void);
+
 const struct fault_report *fault_io_report(void);
 
 /* For allocators that a test puts in: false when this one shall fail. */

@@ -515,20 +515,6 @@ static void in_any_history_each_message_ends_once_and_nothing_is_lost(void **sta
                   totals.locked, totals.salvages);
 }
 
-/* In memory where that is possible. */
-static int setup_fast(void **state)
-{
-    if (setup_closed(state) != 0)
-        return -1;
-    struct fixture *f = *state;
-    char directory[] = "/dev/shm/spool-test-XXXXXX";
-    if (mkdtemp(directory)) {
-        (void)rmdir(f->directory);
-        strcpy(f->directory, directory);
-    }
-    return 0;
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
