@@ -296,7 +296,7 @@ static int open_uplink(struct gateway *gateway)
     struct uplink_settings settings = gateway_uplink_settings(gateway->config);
 
     int r = uplink_new(gateway->event, &settings, &uplink_ops, gateway, &gateway->uplink);
-    return r == -EINVAL ? GATEWAY_E_TOLD : r;
+    return r == UPLINK_E_TOLD ? GATEWAY_E_TOLD : r;
 }
 
 static int open_listener(struct gateway *gateway, const int *passed, size_t passed_count)
@@ -307,7 +307,7 @@ static int open_listener(struct gateway *gateway, const int *passed, size_t pass
     gateway_fit_clients(gateway);
     int r =
         listener_new(gateway->event, &settings, &listener_ops, gateway, &gateway->listener);
-    return r < 0 && r != -ENOMEM ? GATEWAY_E_TOLD : r;
+    return r == LISTENER_E_TOLD ? GATEWAY_E_TOLD : r;
 }
 
 static void init(struct gateway *gateway, sd_event *event, struct config *config)

@@ -77,13 +77,13 @@ static const char *quote_path(char text[NAME_MAX_SIZE], const char *path)
     return log_quote(text, NAME_MAX_SIZE, path, strlen(path));
 }
 
-/* One line for each way to fail, so that the operator reads what to do; returns @error. */
+/* One line for each way to fail, so that the operator reads what to do. */
 static int fail_path(const char *path, const char *what, const char *remedy, int error)
 {
     char text[NAME_MAX_SIZE];
     log_error("listen_failed path=%s step=%s error=\"%s\" remedy=\"%s\"",
               quote_path(text, path), what, strerror(-error), remedy);
-    return error;
+    return LISTENER_E_TOLD;
 }
 
 /* ---- accepting ---- */
@@ -267,7 +267,7 @@ static int check_passed(const struct listener_settings *settings, struct listene
             log_error("listen_failed passed=%zu fd=%d error=\"%s\" "
                       "remedy=\"mend the socket unit\"",
                       i, fd, why ? why : strerror(-r));
-            return r;
+            return LISTENER_E_TOLD;
         }
     }
     return 0;
@@ -366,7 +366,7 @@ static int open_to(struct listener *listener, int fd, const struct listener_sett
     if (!listener->path)
         return fail_path(path, "bind", "free some memory", -ENOMEM);
     int r = give_to_group(path, settings->group);
-    if (r < 0)
+    if (r != 0)
         return r;
     if (chmod(path, settings->mode) != 0)
         return fail_path(path, "mode", "check the rights on the folder", -errno);
@@ -383,7 +383,7 @@ static int make_socket(struct listener *listener, const struct listener_settings
     int r = address_of(settings->path, &address);
     if (r == 0)
         r = remove_leftover(&address);
-    if (r < 0)
+    if (r != 0)
         return r;
     ours->is_local = true;
     ours->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
@@ -394,7 +394,7 @@ static int make_socket(struct listener *listener, const struct listener_settings
                          errno == ENOENT ? "make the folder" : "check the rights on the folder",
                          -errno);
     r = open_to(listener, ours->fd, settings);
-    if (r < 0)
+    if (r != 0)
         return r;
     log_notice("listening path=%s mode=%04o", quote_path(text, settings->path),
                (unsigned)settings->mode);
@@ -414,9 +414,9 @@ static int add_sources(struct listener *listener)
     }
     int r = sd_event_add_time(listener->event, &listener->retry, CLOCK_MONOTONIC, 0, 0,
                               on_retry, listener);
-    if (r < 0)
-        return r;
-    return sd_event_source_set_enabled(listener->retry, SD_EVENT_OFF);
+    if (r >= 0)
+        r = sd_event_source_set_enabled(listener->retry, SD_EVENT_OFF);
+    return r < 0 ? r : 0;
 }
 
 static struct listener *listener_alloc(sd_event *event, size_t count)
@@ -466,7 +466,7 @@ int listener_new(sd_event *event,
         adopt(listener, settings);
     if (r == 0)
         r = add_sources(listener);
-    if (r < 0) {
+    if (r != 0) {
         if (passed > 0)
             give_back(listener);
         listener_free(listener);

@@ -34,15 +34,18 @@ struct listener_ops {
 
 struct listener;
 
+enum { LISTENER_E_TOLD = 1 }; /* the log says what is in the way and what to do */
+
 /*
  * listener_new() - bind and listen, or adopt
  * @settings: borrowed during the call
  *
  * A socket file left behind by a crash is replaced; one on which somebody
- * listens is an error (-EADDRINUSE), and so is a file that is no socket
- * (-EEXIST). Missing parent folder or unknown group: -ENOENT. A passed
- * descriptor that is not a listening stream socket, Unix or TCP on loopback:
- * -EINVAL. Whatever fails was logged with its remedy.
+ * listens is an error, and so is a file that is no socket, a missing parent
+ * folder, an unknown group, and a passed descriptor that is not a listening
+ * stream socket, Unix or TCP on loopback.
+ *
+ * Return: 0; LISTENER_E_TOLD: one of these; negative errno: not logged.
  */
 MUST_CHECK int listener_new(sd_event *event,
                             const struct listener_settings *settings,

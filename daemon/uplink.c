@@ -316,7 +316,7 @@ int uplink_new(sd_event *event,
     if (uplink_instance)
         return -EBUSY;
     if (!settings_are_usable(settings))
-        return -EINVAL;
+        return UPLINK_E_TOLD;
     look_at_files(settings);
     struct uplink *uplink = calloc(1, sizeof(*uplink));
     if (!uplink)

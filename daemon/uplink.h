@@ -95,8 +95,9 @@ enum {
     UPLINK_E_OFFLINE = 1, /* not connected */
     UPLINK_E_FULL,        /* no slot, or the bytes of the window are used up */
     UPLINK_E_TOO_LARGE,   /* above the broker's Maximum Packet Size, or no MQTT packet can hold
-                             it:   it will never pass this broker */
-    UPLINK_E_RETAIN       /* the broker announced that it keeps no retained messages */
+                             it: it will never pass this broker */
+    UPLINK_E_RETAIN,      /* the broker announced that it keeps no retained messages */
+    UPLINK_E_TOLD         /* the log says what is in the way */
 };
 
 struct uplink;
@@ -108,8 +109,7 @@ struct uplink;
  * Blocks no signal and starts no thread; the caller has blocked the signals it
  * handles, for Paho's threads inherit the mask at the first connect.
  *
- * Return: 0; -EINVAL: the settings cannot work, the reason was logged; other
- * negative errno. A file that is not there is logged, and looked for at each attempt.
+ * Return: 0; UPLINK_E_TOLD: the settings cannot work; negative errno: not logged. A file that is not there is logged, and looked for at each attempt.
  */
 MUST_CHECK int uplink_new(sd_event *event,
                           const struct uplink_settings *settings,
@@ -131,8 +131,8 @@ void uplink_adjust(struct uplink *uplink, const struct uplink_settings *settings
 /*
  * uplink_send() - forward one message
  *
- * Return: 0: it is in flight and will be answered; UPLINK_E_*: it is not, and
- * will not be answered; negative errno.
+ * Return: 0: it is in flight and will be answered; any other UPLINK_E_*: it is
+ * not, and will not be answered; negative errno.
  */
 MUST_CHECK int uplink_send(struct uplink *uplink, const struct uplink_message *message);
 

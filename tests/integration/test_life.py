@@ -546,6 +546,34 @@ def with_32_descriptors_a_crowd_of_64_costs_neither_the_link_nor_the_processor()
     gateway.stop()
 
 
+def start_that_lacks(gateway, descriptors):
+    """The lines of the daemon's errors; None: it lacked nothing."""
+    at = len(gateway.log())
+    gateway.start(ready=False, wrap=with_descriptors(descriptors, descriptors))
+    wait_for(lambda: not gateway.is_running() or " ready\n" in gateway.log()[at:], 30,
+             "ready, or the end")
+    if gateway.is_running():
+        return None
+    equal(gateway.process.returncode, 1, "exit code with %d descriptors" % descriptors)
+    return [line for line in gateway.log()[at:].split("\n") if " error " in line]
+
+
+@case
+def a_start_that_lacks_descriptors_says_so_whatever_it_was_about_to_make():
+    gateway = Gateway()
+    said, descriptors = set(), 7
+    while True:
+        lines = start_that_lacks(gateway, descriptors)
+        if lines is None:
+            break
+        check("error=" in "".join(lines), "why, with %d descriptors" % descriptors, lines)
+        said.add(lines[0].split()[2])
+        descriptors += 1
+    print("# with %d it starts; the first words before: %s" % (descriptors, sorted(said)))
+    check(len(said) > 2, "different parts lacked one", said)
+    gateway.stop()
+
+
 @case
 def the_soft_limit_of_descriptors_is_raised_to_the_hard_one():
     gateway = Gateway(listen={"max_clients": 100}).start(wrap=with_descriptors(70, 200))

@@ -978,12 +978,12 @@ static void settings_that_cannot_work_are_refused(void **state)
     struct fixture *f = *state;
 
     f->uris[0] = "http://127.0.0.1";
-    assert_int_equal(uplink_new(f->event, &f->settings, &ops, f, &f->uplink), -EINVAL);
+    assert_int_equal(uplink_new(f->event, &f->settings, &ops, f, &f->uplink), UPLINK_E_TOLD);
     f->uris[0] = f->broker.uri;
     f->settings.window = 0;
-    assert_int_equal(uplink_new(f->event, &f->settings, &ops, f, &f->uplink), -EINVAL);
+    assert_int_equal(uplink_new(f->event, &f->settings, &ops, f, &f->uplink), UPLINK_E_TOLD);
     f->settings.window = 65536;
-    assert_int_equal(uplink_new(f->event, &f->settings, &ops, f, &f->uplink), -EINVAL);
+    assert_int_equal(uplink_new(f->event, &f->settings, &ops, f, &f->uplink), UPLINK_E_TOLD);
     assert_null(f->uplink);
 }
 
