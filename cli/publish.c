@@ -27,6 +27,7 @@
 #include <sys/un.h>
 
 #include "daemon/clock.h"
+#include "daemon/read_full.h"
 #include "lines.h"
 
 #define PUBLISH_WINDOW       100
@@ -664,6 +665,7 @@ static int read_whole(int fd, const char *name, struct bytes *bytes)
 {
     for (;;) {
         size_t left = bytes->cap - bytes_used(bytes);
+        size_t size = left < 65536 ? left : 65536;
         uint8_t *memory;
         ssize_t got;
 
@@ -672,20 +674,18 @@ static int read_whole(int fd, const char *name, struct bytes *bytes)
                       MQTT_MAX_PAYLOAD);
             return EX_DATAERR;
         }
-        if (bytes_reserve(bytes, left < 65536 ? left : 65536, &memory) < 0) {
+        if (bytes_reserve(bytes, size, &memory) < 0) {
             cli_error("out of memory while reading %s", name);
             return EX_UNAVAILABLE;
         }
-        got = read(fd, memory, left < 65536 ? left : 65536);
-        if (got < 0 && errno == EINTR)
-            continue;
+        got = read_full(fd, memory, size);
         if (got < 0) {
-            cli_error("cannot read %s: %m", name);
+            cli_error("cannot read %s: %s", name, strerror((int)-got));
             return EX_UNAVAILABLE;
         }
-        if (got == 0)
-            return EX_OK;
         bytes_commit(bytes, (size_t)got);
+        if ((size_t)got < size)
+            return EX_OK;
     }
 }
 

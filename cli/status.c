@@ -20,6 +20,7 @@
 #include "daemon/bytes.h"
 #include "daemon/clock.h"
 #include "daemon/json.h"
+#include "daemon/read_full.h"
 #include "daemon/record_status.h"
 #include "status_page.h"
 
@@ -70,24 +71,18 @@ static char *read_text(const char *path)
 {
     AUTO_CLOSE int fd = open(path, O_RDONLY | O_CLOEXEC);
     AUTO_FREE char *text = NULL;
-    size_t used = 0;
+    ssize_t size;
     char *whole;
 
     if (fd < 0)
         return NULL;
     text = malloc(STATUS_MAX);
-    while (text != NULL && used < STATUS_MAX - 1) {
-        ssize_t got = read(fd, text + used, STATUS_MAX - 1 - used);
-
-        if (got < 0)
-            return NULL;
-        if (got == 0)
-            break;
-        used += (size_t)got;
-    }
     if (text == NULL)
         return NULL;
-    text[used] = '\0';
+    size = read_full(fd, text, STATUS_MAX - 1);
+    if (size < 0)
+        return NULL;
+    text[size] = '\0';
     whole = text;
     text = NULL;
     return whole;

@@ -25,6 +25,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "read_full.h"
+
 #define TAIL_WINDOW_FIRST ((size_t)1 << 18)
 #define TAIL_WINDOW_MAX   ((size_t)1 << 24)
 #define TAIL_NONE         SIZE_MAX
@@ -96,18 +98,11 @@ static void tail_scan_window(struct tail_scan *scan, const char *window, size_t 
 
 static int tail_read(int fd, char *window, size_t size, off_t from)
 {
-    size_t used = 0;
+    ssize_t n = read_full_at(fd, window, size, from);
 
-    while (used < size) {
-        ssize_t n = pread(fd, window + used, size - used, from + (off_t)used);
-
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n <= 0)
-            return n < 0 ? -errno : -EIO; /* shorter than it was: somebody else is at it */
-        used += (size_t)n;
-    }
-    return 0;
+    if (n < 0)
+        return (int)n;
+    return (size_t)n == size ? 0 : -EIO; /* shorter than it was: somebody else is at it */
 }
 
 /* The rest of a line if there was a hole before it, then lines of ours, the last perhaps not

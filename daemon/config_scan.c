@@ -24,6 +24,8 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "read_full.h"
+
 #define SCAN_KEYS_MAX  256
 #define SCAN_DEPTH_MAX 16
 
@@ -78,23 +80,14 @@ static bool PRINTF_LIKE(2, 3) refuse(const struct scan *scan, const char *format
 
 static const char *read_all(int fd, char *text)
 {
-    size_t used = 0;
+    ssize_t got = read_full(fd, text, CONFIG_FILE_MAX + 1);
 
-    for (;;) {
-        ssize_t got = read(fd, text + used, CONFIG_FILE_MAX + 1 - used);
-
-        if (got < 0 && errno == EINTR)
-            continue;
-        if (got < 0)
-            return strerror(errno);
-        if (got == 0)
-            break;
-        used += (size_t)got;
-        if (used > CONFIG_FILE_MAX)
-            return "is larger than 1 MiB, which no configuration is";
-    }
-    text[used] = '\0';
-    return strlen(text) == used ? NULL : "holds a NUL byte: is it a text file?";
+    if (got < 0)
+        return strerror((int)-got);
+    if ((size_t)got > CONFIG_FILE_MAX)
+        return "is larger than 1 MiB, which no configuration is";
+    text[got] = '\0';
+    return strlen(text) == (size_t)got ? NULL : "holds a NUL byte: is it a text file?";
 }
 
 const char *config_read_text(const char *path, char **ret_text)

@@ -19,6 +19,7 @@
 #include <strings.h>
 #include <unistd.h>
 
+#include "read_full.h"
 #include "uplink-private.h"
 
 /* More than the window, so that Paho never has to think about its own limit. */
@@ -334,18 +335,15 @@ static void wipe(struct secret *secret)
 static int read_secret(const char *path, struct secret *secret)
 {
     AUTO_CLOSE int fd = open(path, O_RDONLY | O_CLOEXEC);
-    ssize_t n = 1;
+    ssize_t n;
 
     secret->size = 0;
     if (fd < 0)
         return -errno;
-    while (n > 0 && secret->size <= SECRET_MAX) {
-        n = read(fd, secret->text + secret->size, SECRET_MAX + 1 - secret->size);
-        if (n > 0)
-            secret->size += (size_t)n;
-    }
+    n = read_full(fd, secret->text, SECRET_MAX + 1);
     if (n < 0)
-        return -errno;
+        return (int)n;
+    secret->size = (size_t)n;
     if (secret->size > 0 && secret->text[secret->size - 1] == '\n')
         secret->size--;
     secret->text[secret->size] = '\0';
