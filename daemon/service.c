@@ -2,8 +2,9 @@
  * service.c - what systemd sees: readiness, status, watchdog, sockets, journal
  *
  * Nothing here may stop the gateway: where systemd is not there, or does not
- * listen, messages are taken and forwarded all the same. Only sockets that were
- * passed and cannot be used are an error, for the administrator asked for them.
+ * listen, messages are taken and forwarded all the same. Only sockets whose
+ * number cannot be right are an error, for the administrator asked for them;
+ * what they are is for the listener to judge.
  *
  * An outcome in the journal is a copy for people; the audit file is the record.
  * So a failure to write one is not reported, and the entry is built in fixed
@@ -14,12 +15,10 @@
 #include "service.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/socket.h>
 #include <sys/uio.h>
 #include <systemd/sd-daemon.h>
 #include <systemd/sd-journal.h>
@@ -47,47 +46,9 @@ static const char *const service_message_ids[SPOOL_OUTCOMES] = {
 
 /* ---- sockets ---- */
 
-static int service_prepare_socket(int fd)
-{
-    int r = sd_is_socket(fd, AF_UNSPEC, SOCK_STREAM, 1);
-    int flags;
-
-    if (r < 0)
-        return r;
-    if (r == 0)
-        return -EINVAL;
-    flags = fcntl(fd, F_GETFL);
-    if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0 ||
-        fcntl(fd, F_SETFD, FD_CLOEXEC) < 0)
-        return -errno;
-    return 0;
-}
-
-static int service_check_sockets(int count)
-{
-    if (count > SERVICE_SOCKETS_MAX) {
-        log_error("sockets_refused passed=%d limit=%d remedy=\"remove ListenStream= lines from "
-                  "the socket unit\"",
-                  count, SERVICE_SOCKETS_MAX);
-        return -E2BIG;
-    }
-    for (int i = 0; i < count; i++) {
-        int r = service_prepare_socket(SD_LISTEN_FDS_START + i);
-
-        if (r < 0) {
-            log_error("socket_refused number=%d error=\"%s\" remedy=\"only ListenStream= "
-                      "without Accept=yes can be used in the socket unit\"",
-                      i + 1, r == -EINVAL ? "no listening stream socket" : strerror(-r));
-            return -EINVAL;
-        }
-    }
-    return 0;
-}
-
 int service_sockets(int fds[static SERVICE_SOCKETS_MAX])
 {
     int count = sd_listen_fds(1);
-    int r;
 
     if (count < 0) {
         log_error("sockets_refused error=\"%s\" remedy=\"LISTEN_FDS and LISTEN_PID are set by "
@@ -95,14 +56,17 @@ int service_sockets(int fds[static SERVICE_SOCKETS_MAX])
                   strerror(-count));
         return -EINVAL;
     }
-    r = service_check_sockets(count);
+    if (count > SERVICE_SOCKETS_MAX)
+        log_error("sockets_refused passed=%d limit=%d remedy=\"remove ListenStream= lines from "
+                  "the socket unit\"",
+                  count, SERVICE_SOCKETS_MAX);
     for (int i = 0; i < count; i++) {
-        if (r == 0)
+        if (count <= SERVICE_SOCKETS_MAX)
             fds[i] = SD_LISTEN_FDS_START + i;
         else
-            (void)close(SD_LISTEN_FDS_START + i); /* nobody owns it any more */
+            (void)close(SD_LISTEN_FDS_START + i); /* nobody owns it */
     }
-    return r == 0 ? count : r;
+    return count <= SERVICE_SOCKETS_MAX ? count : -E2BIG;
 }
 
 /* ---- state ---- */

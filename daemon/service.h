@@ -15,11 +15,11 @@
 #define SERVICE_SOCKETS_MAX 16
 
 /*
- * service_sockets() - listening sockets passed by systemd
- * @fds: set to descriptors the caller owns from then on
+ * service_sockets() - the sockets passed by systemd, whatever they are
+ * @fds: set to descriptors the caller owns from then on, closed at exec()
  *
- * Return: how many (0: none); -EINVAL: something passed is no listening stream
- * socket, the reason was logged; -E2BIG.
+ * Return: how many (0: none); -EINVAL: the variables that say so are no
+ * systemd's; -E2BIG: more than SERVICE_SOCKETS_MAX, all closed. Either was logged.
  */
 MUST_CHECK int service_sockets(int fds[static SERVICE_SOCKETS_MAX]);
 

@@ -661,7 +661,18 @@ def a_passed_loopback_tcp_socket_is_used_beside_it():
     equal(done.returncode, 0, "mqtt-spool audit says %r" % (done.stdout + done.stderr))
 
 
-def start_with_sockets(gateway, sockets):
+@case
+def a_passed_socket_that_is_of_no_use_is_refused_with_what_speaks_against_it():
+    gateway = Gateway()
+    letters = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    letters.bind(os.path.join(gateway.folder, "letters"))
+    start_with_sockets(gateway, [letters], ready=False)
+    equal(gateway.process.wait(20), 1, "exit code")
+    check("listen_failed passed=0 fd=3 error=\"not a stream socket (use ListenStream=)\""
+          in gateway.log(), "why", gateway.log())
+
+
+def start_with_sockets(gateway, sockets, ready=True):
     """As systemd does: descriptors from 3 on, LISTEN_FDS and LISTEN_PID.
 
     The shell that sets LISTEN_PID becomes the daemon, so the number is right. Descriptors are
@@ -671,7 +682,7 @@ def start_with_sockets(gateway, sockets):
     moves = " ".join("%d<&%d %d<&-" % (3 + index, fd, fd) for index, fd in enumerate(high))
     script = "LISTEN_PID=$$; export LISTEN_PID; exec \"$@\" " + moves
     shell = processes.need("bash")
-    gateway.start(wrap=[shell, "-c", script, "sh"], pass_fds=high,
+    gateway.start(wrap=[shell, "-c", script, "sh"], pass_fds=high, ready=ready,
                   env={"LISTEN_FDS": str(len(sockets))})
     for fd in high:
         os.close(fd)

@@ -395,9 +395,12 @@ static void a_passed_socket_is_used_as_it_is(void **state)
     int passed = bound_socket(f->path, SOCK_STREAM);
     assert_int_equal(chmod(f->path, 0600), 0);
     assert_int_equal(listen(passed, 16), 0);
+    assert_int_equal(fcntl(passed, F_SETFD, 0), 0);
     f->settings.passed = &passed;
     f->settings.passed_count = 1;
     assert_int_equal(start(f), 0);
+    assert_true(fcntl(passed, F_GETFL) & O_NONBLOCK);
+    assert_int_equal(fcntl(passed, F_GETFD), FD_CLOEXEC);
     int client = try_connect(f->path, 0);
     assert_true(client >= 0);
     run_until_accepted(f, 1);
