@@ -241,6 +241,7 @@ def record(messages, normal=False):
     run.start()
     run.produce()
     run.more(messages)  # the link is down: they are spooled, then evicted
+    tap.wait_for(lambda: run.gateway.status()["ledger"]["evicted"] > 0, 60, "an eviction")
     run.mend()
     run.more(messages)
     run.rotate()
