@@ -89,8 +89,10 @@ int schema_migrate(sqlite3 *db, int version)
     if (rc != SQLITE_OK)
         return rc;
     rc = apply_migrations(db, version);
+    FAILPOINT("migrate.before_commit");
     if (rc == SQLITE_OK)
         rc = sqlite3_exec(db, "COMMIT", NULL, NULL, NULL);
+    FAILPOINT("migrate.after_commit");
     if (rc != SQLITE_OK && !sqlite3_get_autocommit(db))
         (void)sqlite3_exec(db, "ROLLBACK", NULL, NULL, NULL); /* closing would do it too */
     return rc;

@@ -22,10 +22,10 @@ sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
 
 import processes  # noqa: E402
-from checker import History, collect_daemon, measured_repeats, verdict  # noqa: E402
+from checker import History, collect_daemon, hold, measured_repeats, verdict  # noqa: E402
 from gateway import Gateway  # noqa: E402
 from load import FarBroker, collect, start_producers  # noqa: E402
-from tap import case, check, equal, forget_notes, run_all, skip  # noqa: E402
+from tap import case, check, equal, forget_notes, run_all, skip, wait_for  # noqa: E402
 
 SOURCE = os.environ.get("SPOOLD_SOURCE") or os.path.join(
     os.path.dirname(os.path.abspath(__file__)), "..", "..")
@@ -39,6 +39,7 @@ MAX_MESSAGES = 60
 BEFORE = {"export.after_mend": "export.torn_write:2"}
 # ... or a damaged database, for all names that begin so.
 AFTER_DAMAGE = "salvage."
+ONLY_NEW = ("create.", "migrate.")  # unless an older program made the spool
 SHOWN = 6
 NEVER_S, LATER_S = 30, 3  # waited for the first passage, for a later one
 
@@ -271,11 +272,77 @@ def a_kill_at_a_failpoint_after_a_kill_at_another_loses_nothing():
     for _ in range(run_all.options.pairs):
         first = "%s:%d" % (random_pairs.choice(names), random_pairs.randint(1, 5))
         # A spool is new only once.
-        second = random_pairs.choice([name for name in names if not name.startswith("create.")])
+        second = random_pairs.choice([name for name in names if not name.startswith(ONLY_NEW)])
         wishes = [first, "%s:%d" % (second, random_pairs.randint(1, 3))]
         sweep.visits.append(functools.partial(sweep.run, wishes, random_pairs.choice((4, 5)),
                                               LATER_S))
     swept(sweep)
+
+
+def make_older(gateway):
+    """Writes the stopped spool anew in the first schema, with the same rows."""
+    path = os.path.join(gateway.spool, "spool.db")
+    newer = os.path.join(gateway.folder, "newer.db")
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as database:
+        settings = [(name, database.execute("PRAGMA " + name).fetchone()[0])
+                    for name in ("page_size", "application_id")]
+        database.execute("VACUUM INTO ?", (newer,))
+    for end in ("", "-wal", "-shm"):
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(path + end)
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as database:
+        for name, value in settings + [("user_version", 1)]:
+            database.execute("PRAGMA %s = %d" % (name, value))
+        database.execute("PRAGMA journal_mode = WAL")
+        database.executescript(read(os.path.join(SOURCE, "store", "schema.sql")).decode())
+        database.execute("ATTACH ? AS newer", (newer,))
+        for table in ("lane", "message", "outcome", "spool"):
+            rows = database.execute("SELECT name FROM pragma_table_info(?)", (table,)).fetchall()
+            columns = ", ".join(row[0] for row in rows)
+            database.execute("DELETE FROM main." + table)
+            database.execute("INSERT INTO main.%s (%s) SELECT %s FROM newer.%s"
+                             % (table, columns, columns, table))
+    os.unlink(newer)
+
+
+def version_of(gateway):
+    path = "file:%s?mode=ro" % os.path.join(gateway.spool, "spool.db")
+    with contextlib.closing(sqlite3.connect(path, uri=True)) as database:
+        return database.execute("PRAGMA user_version").fetchone()[0]
+
+
+@case(seconds=600)
+def a_full_spool_of_the_first_schema_is_migrated_as_a_whole_or_not_at_all():
+    if not compiled():
+        skip("this build holds no failpoints (SPOOLD_FAILPOINTS)")
+    far, history = FarBroker(), History()
+    gateway = Gateway(retention={"max_messages": 3000}).start()
+    producers = start_producers(gateway.socket, 3)
+    wait_for(lambda: gateway.ledger()["evicted"] > 0, 60, "the spool full")
+    for producer in producers:
+        producer.finish()
+    gateway.stop()
+    current = version_of(gateway)
+    for wish, left in (("migrate.before_commit:1", 1), ("migrate.after_commit:1", current)):
+        make_older(gateway)
+        equal(version_of(gateway), 1, "before")
+        gateway.start(ready=False, env={"SPOOLD_FAILPOINT": wish})
+        equal(gateway.process.wait(60), -signal.SIGKILL, "how it ended")
+        equal(version_of(gateway), left, "after " + wish)
+        equal(gateway.tool("check").returncode, 0, "mqtt-spool check after " + wish)
+        gateway.start()
+        equal(version_of(gateway), current, "after the next start")
+        gateway.stop()
+    gateway.configure(uplink={"brokers": [far.url]})
+    gateway.start()
+    gateway.wait_drained(60)
+    gateway.stop()
+    check("spool_damaged" not in gateway.log(), "taken for damage", gateway.log())
+    collect(history, producers)
+    far.collect(history)
+    collect_daemon(history, [gateway.audit], gateway.spool)
+    history.drained = True
+    hold(history)
 
 
 def add_arguments(parser):
