@@ -16,9 +16,9 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 import mqtt  # noqa: E402
 import processes  # noqa: E402
 from broker import Link, Mosquitto  # noqa: E402
-from checker import History, collect_daemon  # noqa: E402
+from checker import History, collect_daemon, figures, hold  # noqa: E402
 from gateway import Gateway, all_of_the_disk, check_audit, check_balance  # noqa: E402
-from load import FarBroker, collect, start_producers  # noqa: E402
+from load import FarBroker, Patient, collect, start_producers  # noqa: E402
 from mqtt import Client, Subscriber  # noqa: E402
 from tap import case, check, cleanup, equal, run_all, skip, wait_for  # noqa: E402
 
@@ -686,6 +686,59 @@ def start_with_sockets(gateway, sockets, ready=True):
                   env={"LISTEN_FDS": str(len(sockets))})
     for fd in high:
         os.close(fd)
+
+
+class Knocking(threading.Thread):
+    """Connects again and again; errors are what it was refused with."""
+
+    def __init__(self, path):
+        super().__init__(daemon=True)
+        self.path, self.count, self.errors, self.ending = path, 0, [], threading.Event()
+
+    def run(self):
+        while not self.ending.wait(0.002):
+            try:
+                mqtt.dial(self.path, 30).close()
+                self.count += 1
+            except OSError as error:
+                self.errors.append(error)
+
+
+@case(seconds=300)
+def thirty_restarts_under_load_behind_a_passed_socket_refuse_nobody_and_lose_nothing():
+    far, history, took = FarBroker(), History(), []
+    gateway = Gateway(far.url, uplink={"window": 32, "backoff": {"min": "10ms", "max": "50ms"}})
+    listening = socket.socket(socket.AF_UNIX)
+    cleanup(listening.close)
+    listening.bind(gateway.socket)
+    listening.listen(4096)
+    start_with_sockets(gateway, [listening])
+    producers = start_producers(gateway.socket, kind=Patient, pause=0.001)
+    knocking = Knocking(gateway.socket)
+    cleanup(knocking.ending.set)
+    knocking.start()
+    for _ in range(30):
+        acked = sum(len(producer.acked) for producer in producers)
+        wait_for(lambda: sum(len(producer.acked) for producer in producers) > acked + 20, 30,
+                 "load")
+        began = time.monotonic()
+        gateway.stop()
+        took.append(time.monotonic() - began)
+        start_with_sockets(gateway, [listening])
+    for producer in producers:
+        producer.finish()
+    knocking.ending.set()
+    knocking.join(40)
+    gateway.wait_drained(60)
+    gateway.stop()
+    print("# 30 stops under load, %.2f s at most; %d connects" % (max(took), knocking.count))
+    equal(knocking.errors, [], "refused connects")
+    far.collect(history)
+    collect(history, producers)
+    collect_daemon(history, [gateway.audit], gateway.spool)
+    history.window, history.cuts, history.drained = 32, 30, True
+    print("# " + figures(history))
+    hold(history)
 
 
 @case

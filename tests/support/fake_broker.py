@@ -2,7 +2,8 @@
 
 From Python: FakeBroker(reset_after=300).start(), then .url, .ledger, .change(...), .stop().
 From elsewhere: fake_broker.py --reset-after 300 --ledger FILE; it prints its port when it listens
-on 127.0.0.1, and ends when its standard input does.
+on 127.0.0.1, and ends when its standard input does. Each line there is an object of options in
+JSON, to be changed from now on.
 
 Options, alone or together; all but those of CONNACK also change while it runs:
   noack            take messages, never acknowledge
@@ -260,7 +261,7 @@ class FakeBroker:
         self.open = set()
         self.port = 0
         self._pids = {}
-        self._file = open(ledger_file, "w") if ledger_file else None
+        self._file = open(ledger_file, "w", 1) if ledger_file else None  # it may be killed
         self._thread = None
 
     @property
@@ -352,7 +353,8 @@ def main():
     broker = FakeBroker(arguments.pop("ledger") or "/dev/null", **arguments)
 
     def wait_for_end():
-        sys.stdin.read()
+        for line in sys.stdin:
+            broker.change(**json.loads(line))
         broker.end()
 
     def on_ready():
