@@ -166,6 +166,44 @@ size_t config_needs_restart(const struct config *running,
     return count;
 }
 
+/* 0: it has no member of its own. */
+static size_t member_size(const struct config_key *key)
+{
+    static const size_t sizes[] = {
+        [CONFIG_KIND_SIZE] = sizeof(uint64_t),  [CONFIG_KIND_TIME] = sizeof(uint64_t),
+        [CONFIG_KIND_COUNT] = sizeof(uint64_t), [CONFIG_KIND_UINT] = sizeof(unsigned),
+        [CONFIG_KIND_INT] = sizeof(int),        [CONFIG_KIND_MODE] = sizeof(mode_t),
+        [CONFIG_KIND_BOOL] = sizeof(bool),      [CONFIG_KIND_CHOICE] = sizeof(int),
+        [CONFIG_KIND_STRING] = sizeof(char *),  [CONFIG_KIND_STRINGS] = sizeof(char **),
+        [CONFIG_KIND_GROUPS] = 0,
+    };
+
+    return (key->flags & CONFIG_NOT_YET) != 0 ? 0 : sizes[key->kind];
+}
+
+static void swap(void *a, void *b, size_t size)
+{
+    char kept[sizeof(uint64_t)];
+
+    memcpy(kept, a, size);
+    memcpy(a, b, size);
+    memcpy(b, kept, size);
+}
+
+void config_take_reloadable(struct config *running, struct config *fresh)
+{
+    for (size_t i = 0; i < config_key_count; i++) {
+        const struct config_key *key = &config_keys[i];
+
+        if ((key->flags & CONFIG_RELOADS) == 0)
+            continue;
+        swap(member(running, key), member(fresh, key), member_size(key));
+        if (key->kind == CONFIG_KIND_STRINGS)
+            swap((char *)running + key->count_offset, (char *)fresh + key->count_offset,
+                 sizeof(size_t));
+    }
+}
+
 static bool is_integer(const config_setting_t *setting)
 {
     return config_setting_type(setting) == CONFIG_TYPE_INT ||
@@ -335,7 +373,6 @@ static int check_value(const struct config_loader *loader,
                        const config_setting_t *setting,
                        const struct value *value)
 {
-
     if ((key->flags & CONFIG_NOT_YET) != 0) {
         /* The default of each such key is the zero of its kind: none, off, no limit. */
         if (value->number == 0)

@@ -1,9 +1,9 @@
 /*
  * config.h - the configuration file as one immutable structure
  *
- * The only place that knows libconfig. Every key is a row of one table (path,
- * type, default, range, check); the sample etc/mqtt-spoold.conf and the man
- * page are compared with that table by a test. An unknown key, a wrong type or
+ * The only place that knows libconfig. Every key is a row of one of two tables,
+ * that of all keys and that of a lane's (path, type, default, range, check); the sample etc/mqtt-spoold.conf and the man
+ * page are compared with them by a test. An unknown key, a wrong type or
  * a value out of range is an error with file, line, key and reason.
  */
 #ifndef MQTT_SPOOLD_DAEMON_CONFIG_H
@@ -101,6 +101,10 @@ struct config {
 size_t config_needs_restart(const struct config *running,
                             const struct config *fresh,
                             char ret_keys[static CONFIG_RESTARTS_MAX]);
+
+/* What may change while the daemon runs goes from @fresh to @running; what @running had of it is
+ * @fresh's to free. The lanes stay where they are: whoever moves them has to tell the spool. */
+void config_take_reloadable(struct config *running, struct config *fresh);
 
 #define CONFIG_ERROR_MAX 512
 

@@ -393,38 +393,7 @@ int gateway_start(struct gateway *gateway)
 /* --- HUP
  * --------------------------------------------------------------------------------------- */
 
-static void move_text(char **to, char **from)
-{
-    char *old = *to;
-
-    *to = *from;
-    *from = old;
-}
-
-/* Only these parts of the running configuration may change; see mqtt-spoold.conf(5). */
-static void take_over(struct config *running, struct config *fresh)
-{
-    running->spool.disk_reserve = fresh->spool.disk_reserve;
-    running->listen.max_clients = fresh->listen.max_clients;
-    running->listen.max_packet = fresh->listen.max_packet;
-    running->uplink.keepalive_ms = fresh->uplink.keepalive_ms;
-    running->uplink.connect_timeout_ms = fresh->uplink.connect_timeout_ms;
-    running->uplink.ack_timeout_ms = fresh->uplink.ack_timeout_ms;
-    running->uplink.backoff_min_ms = fresh->uplink.backoff_min_ms;
-    running->uplink.backoff_max_ms = fresh->uplink.backoff_max_ms;
-    running->uplink.window_bytes = fresh->uplink.window_bytes;
-    running->uplink.max_qos = fresh->uplink.max_qos;
-    move_text(&running->audit.file, &fresh->audit.file);
-    running->audit.deliveries = fresh->audit.deliveries;
-    running->audit.journal = fresh->audit.journal;
-    running->audit.keep_ms = fresh->audit.keep_ms;
-    running->audit.max_waiting = fresh->audit.max_waiting;
-    running->audit.when_full = fresh->audit.when_full;
-    running->status_interval_ms = fresh->status_interval_ms;
-    running->log_level = fresh->log_level;
-}
-
-/* Retention and lanes; false: all stays as it is, and the log has said why. */
+/* The lanes, and retention with them: false: both stay as they are, and the log has said why. */
 static bool take_over_lanes(struct gateway *gateway, struct config *fresh)
 {
     struct config *running = gateway->config;
@@ -439,9 +408,10 @@ static bool take_over_lanes(struct gateway *gateway, struct config *fresh)
     if (r == SPOOL_E_LANES)
         log_warning("reload_partial keys=lanes error=%s remedy=\"%s\"",
                     gateway_quote_error(spool_error(gateway->spool), text), spool_remedy(r));
-    if (r != 0)
+    if (r != 0) {
+        fresh->retention = running->retention;
         return false;
-    running->retention = fresh->retention;
+    }
     running->lanes = fresh->lanes;
     running->lane_count = fresh->lane_count;
     fresh->lanes = old;
@@ -476,11 +446,11 @@ void gateway_reload(struct gateway *gateway, struct config *config)
 
     if (!whole)
         log_warning("reload_partial keys=%s remedy=\"restart to apply them\"", restarts);
-    take_over(gateway->config, config);
     if (take_over_lanes(gateway, config))
         log_left_lanes(gateway);
     else
         whole = false;
+    config_take_reloadable(gateway->config, config);
     config_free(config);
     adjust_parts(gateway);
     log_notice("reloaded applied=%s", whole ? "all" : "part");

@@ -1232,6 +1232,108 @@ static void no_restart_is_needed_for_keys_that_reload(void **state)
     config_free(fresh);
 }
 
+/* Another value of each key that a HUP takes over, and where it lies. The lanes are moved by the
+ * gateway, with the spool. */
+#define VALUE(path, text, member)                                                              \
+    {path, text, offsetof(struct config, member), sizeof(((struct config *)NULL)->member)}
+
+static const struct {
+    const char *path;
+    const char *text;
+    size_t offset;
+    size_t size;
+} reloadable[] = {
+    VALUE("spool.disk_reserve", BROKER "spool: { disk_reserve = \"1M\"; };", spool.disk_reserve),
+    VALUE("listen.max_clients", BROKER "listen: { max_clients = 1; };", listen.max_clients),
+    VALUE("listen.max_packet", BROKER "listen: { max_packet = \"1k\"; };", listen.max_packet),
+    VALUE("retention.max_messages", BROKER "retention: { max_messages = 1; };",
+          retention.max_messages),
+    VALUE("retention.max_bytes", BROKER "retention: { max_bytes = \"1k\"; };",
+          retention.max_bytes),
+    VALUE("retention.max_age", BROKER "retention: { max_age = \"1s\"; };", retention.max_age_ms),
+    VALUE("retention.when_full", BROKER "retention: { when_full = \"block\"; };",
+          retention.when_full),
+    VALUE("uplink.keepalive", UPLINK "keepalive = \"31s\"; };", uplink.keepalive_ms),
+    VALUE("uplink.connect_timeout", UPLINK "connect_timeout = \"1s\"; };",
+          uplink.connect_timeout_ms),
+    VALUE("uplink.ack_timeout", UPLINK "ack_timeout = \"1s\"; };", uplink.ack_timeout_ms),
+    VALUE("uplink.backoff.min", UPLINK "backoff: { min = \"2s\"; }; };", uplink.backoff_min_ms),
+    VALUE("uplink.backoff.max", UPLINK "backoff: { max = \"3s\"; }; };", uplink.backoff_max_ms),
+    VALUE("uplink.window_bytes", UPLINK "window_bytes = \"1k\"; };", uplink.window_bytes),
+    VALUE("uplink.max_qos", UPLINK "max_qos = 1; };", uplink.max_qos),
+    VALUE("audit.file", BROKER "audit: { file = \"/other\"; };", audit.file),
+    VALUE("audit.deliveries", BROKER "audit: { deliveries = false; };", audit.deliveries),
+    VALUE("audit.journal", BROKER "audit: { journal = \"all\"; };", audit.journal),
+    VALUE("audit.keep", BROKER "audit: { keep = \"1d\"; };", audit.keep_ms),
+    VALUE("audit.max_waiting", BROKER "audit: { max_waiting = 1000; };", audit.max_waiting),
+    VALUE("audit.when_full", BROKER "audit: { when_full = \"prune\"; };", audit.when_full),
+    VALUE("status_interval", BROKER "status_interval = \"1s\";", status_interval_ms),
+    VALUE("log_level", BROKER "log_level = \"debug\";", log_level),
+};
+#define RELOADABLE_COUNT (sizeof(reloadable) / sizeof(reloadable[0]))
+
+static void find_reloadable(void *context, const char *path, const char *value, bool reloads)
+{
+    size_t *found = context;
+
+    (void)value;
+    if (!reloads || strncmp(path, "lanes", 5) == 0)
+        return;
+    for (size_t i = 0; i < RELOADABLE_COUNT; i++) {
+        if (strcmp(reloadable[i].path, path) == 0) {
+            (*found)++;
+            return;
+        }
+    }
+    fail_msg("the test lacks a value of %s", path);
+}
+
+static void each_key_that_reloads_is_taken_over(void **state)
+{
+    size_t found = 0;
+
+    config_each_key(find_reloadable, &found);
+    assert_int_equal(found, RELOADABLE_COUNT);
+    for (size_t i = 0; i < RELOADABLE_COUNT; i++) {
+        struct config *running = load(*state, BROKER);
+        struct config *fresh = load(*state, reloadable[i].text);
+        char *member = (char *)running + reloadable[i].offset;
+        char wanted[8];
+
+        assert_in_range(reloadable[i].size, 1, sizeof(wanted));
+        memcpy(wanted, (char *)fresh + reloadable[i].offset, reloadable[i].size);
+        if (memcmp(member, wanted, reloadable[i].size) == 0)
+            fail_msg("%s: no other value", reloadable[i].path);
+        config_take_reloadable(running, fresh);
+        config_free(fresh);
+        if (memcmp(member, wanted, reloadable[i].size) != 0)
+            fail_msg("%s was not taken over", reloadable[i].path);
+        if (strcmp(reloadable[i].path, "audit.file") == 0)
+            assert_string_equal(running->audit.file, "/other");
+        config_free(running);
+    }
+}
+
+static void what_needs_a_restart_stays_as_it_is(void **state)
+{
+    struct config *running = load(*state, BROKER);
+    struct config *fresh = load(
+        *state, "uplink: { brokers = ( \"tcp://a\", \"tcp://b\" ); window = 5;\n"
+                "client_id = \"other\"; topic_prefix = \"a/\"; max_qos = 1; };\n"
+                "lanes = ( { name = \"a\"; topics = ( \"a\" ); } );\n"
+                "listen: { mode = \"0600\"; group = \"a\"; };\nspool: { directory = \"/x\"; };");
+    char before[CONFIG_RESTARTS_MAX], after[CONFIG_RESTARTS_MAX];
+
+    assert_int_equal(config_needs_restart(running, fresh, before), 7);
+    config_take_reloadable(running, fresh);
+    assert_int_equal(running->uplink.max_qos, 1);
+    assert_int_equal(running->lane_count, 0);
+    assert_int_equal(config_needs_restart(running, fresh, after), 7);
+    assert_string_equal(before, after);
+    config_free(running);
+    config_free(fresh);
+}
+
 static void free_accepts_null(void **state)
 {
     (void)state;
@@ -1293,6 +1395,8 @@ int main(void)
         CASE(restart_is_needed_for_each_key_that_cannot_reload),
         CASE(there_is_room_for_the_names_of_all_keys),
         CASE(no_restart_is_needed_for_keys_that_reload),
+        CASE(each_key_that_reloads_is_taken_over),
+        CASE(what_needs_a_restart_stays_as_it_is),
         CASE(free_accepts_null),
     };
 
