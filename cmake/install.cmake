@@ -12,6 +12,8 @@ install(FILES man/mqtt-spool.1 DESTINATION ${CMAKE_INSTALL_MANDIR}/man1)
 install(FILES man/mqtt-spoold.conf.5 DESTINATION ${CMAKE_INSTALL_MANDIR}/man5)
 install(FILES man/mqtt-spoold.8 DESTINATION ${CMAKE_INSTALL_MANDIR}/man8)
 install(FILES README.md LICENSE etc/mqtt-spoold.conf DESTINATION ${CMAKE_INSTALL_DATADIR}/doc/mqtt-spoold)
+# README.md and the man pages send readers there.
+install(DIRECTORY docs DESTINATION ${CMAKE_INSTALL_DATADIR}/doc/mqtt-spoold)
 
 # spoold_install_setting(SOURCE FOLDER NAME): a file that the administrator edits, and that a second
 # installation therefore leaves as it is. The prefix is known only when installing.

@@ -34,6 +34,9 @@ WANTED = {
     "etc/mqtt-spoold/mqtt-spoold.conf": 0o644,
     "etc/logrotate.d/mqtt-spoold": 0o644,
 }
+# README.md and the man pages send readers there.
+WANTED.update({"usr/share/doc/mqtt-spoold/docs/" + name: 0o644
+               for name in os.listdir(os.path.join(SOURCE, "docs"))})
 
 
 def text_of(*parts):
