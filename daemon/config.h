@@ -28,7 +28,7 @@ struct config_limits {
     enum config_policy when_full;
 };
 
-/* What it does not say of its limits is as in retention. */
+/* A limit that the lane does not set is taken from retention. */
 struct config_lane {
     char *name;
     char **topics; /* filters; at least one */
