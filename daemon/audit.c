@@ -31,6 +31,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "audit_tail.h"
 #include "log.h"
@@ -40,6 +41,8 @@
 #define AUDIT_FLUSH_BYTES  ((size_t)256 * 1024)
 #define AUDIT_BUFFER_BYTES (AUDIT_FLUSH_BYTES + RECORD_PRUNED_MAX + RECORD_LINE_MAX + 2)
 #define AUDIT_RETRY_MS     1000
+#define AUDIT_DISK_TRIES   10 /* that fail with EIO in a row: then the file is given another name */
+#define AUDIT_ASIDE_MAX    1000
 #define AUDIT_NAME_MAX     512 /* of a path in the log */
 
 struct audit {
@@ -63,6 +66,8 @@ struct audit {
     int64_t now_ms;
 
     bool waiting;
+    unsigned disk_errors; /* of reads and writes, in a row */
+    bool is_set_aside;    /* the file before this one, which was never written since */
     int64_t retry_ms;
 
     size_t used;
@@ -104,6 +109,7 @@ static void audit_resume(struct audit *audit, uint64_t rows)
     if (!audit->waiting)
         return;
     audit->waiting = false;
+    audit->is_set_aside = false;
     log_notice("audit_resumed file=%s rows=%" PRIu64, audit_quote_file(audit, file), rows);
 }
 
@@ -309,6 +315,50 @@ static int audit_take_truncation(struct audit *audit, off_t size)
     audit->written_seq = seq > audit->told_seq ? seq : audit->told_seq;
     audit->unsynced_rows = audit->written_seq - audit->told_seq;
     return 0;
+}
+
+/* ---- a file that the disk does not give ---- */
+
+static bool audit_rename_aside(const struct audit *audit, char name[static PATH_MAX])
+{
+    for (int i = 1; i < AUDIT_ASIDE_MAX; i++) {
+        int length = snprintf(name, PATH_MAX, "%s.unread-%d", audit->file, i);
+
+        if (length < 0 || length >= PATH_MAX)
+            return false;
+        if (renameat2(AT_FDCWD, audit->file, AT_FDCWD, name, RENAME_NOREPLACE) == 0)
+            return true;
+        if (errno == EINVAL && access(name, F_OK) < 0) /* a file system without that flag */
+            return rename(audit->file, name) == 0;
+        if (errno != EEXIST && errno != EINVAL)
+            return false;
+    }
+    return false;
+}
+
+/*
+ * Its end does not read, or its next block cannot be written, for a bad place on the disk: that
+ * would not end. The file keeps its lines, and the place, under another name. What was not synced
+ * is written again, so some lines may be in both: twice is better than not at all. Once only: where
+ * the new file is no better the disk itself is at fault, and the rows wait on. A sync that fails is
+ * of no place and moves nothing.
+ */
+static void audit_set_aside(struct audit *audit)
+{
+    char file[AUDIT_NAME_MAX], moved[AUDIT_NAME_MAX], name[PATH_MAX];
+
+    audit->disk_errors = 0;
+    if (audit->is_set_aside || !audit_rename_aside(audit, name))
+        return;
+    audit->is_set_aside = true;
+    audit_step_back(audit);
+    audit->tail_is_dirty = false; /* not to be cut: it may not be possible */
+    audit_close(audit);
+    log_error("audit_set_aside file=%s moved_to=%s cause=\"the disk does not read or write it\" "
+              "next=new_file remedy=\"look at the disk (journalctl -k); keep that file: its lines "
+              "come before those of the new one\"",
+              audit_quote_file(audit, file),
+              log_quote(moved, sizeof moved, name, strlen(name)));
 }
 
 /* Asked before each run of writes and before each sync. Where the end of the file cannot be
@@ -597,6 +647,8 @@ int audit_export(struct audit *audit, int64_t now_boot_ms, bool *ret_more)
     *ret_more = false;
     if (audit->waiting && now_boot_ms < audit->retry_ms)
         return 0;
+    if (audit->disk_errors >= AUDIT_DISK_TRIES)
+        audit_set_aside(audit);
     if (audit->waiting)
         audit_sync(audit, now_boot_ms); /* has somebody made room by moving the file away? */
     audit->write_error = audit_look_for_truncation(audit);
@@ -606,6 +658,7 @@ int audit_export(struct audit *audit, int64_t now_boot_ms, bool *ret_more)
         r = audit_append(audit);
     if (r < 0)
         return r;
+    audit->disk_errors = audit->write_error == -EIO ? audit->disk_errors + 1 : 0;
     if (audit->write_error < 0)
         audit_wait(audit, audit->write_error);
     else if (!audit->waiting || audit_sync_file(audit)) /* a write alone proves no recovery */

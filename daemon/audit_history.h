@@ -14,6 +14,8 @@
  * audit_history_each() - tell each sound line; for spool_history.each
  * @file: of audit_settings; "" tells nothing, and so does one that cannot be read
  *
+ * What the disk does not give in some seconds is left out, and logged.
+ *
  * Return: 0, or what @fn returned.
  */
 MUST_CHECK int audit_history_each(const char *file, spool_ended_fn *fn, void *context);

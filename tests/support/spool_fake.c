@@ -24,6 +24,17 @@ const char *spool_reason_name(enum spool_reason reason)
     return reason_names[reason];
 }
 
+bool spool_outcome_parse(const char *name, enum spool_outcome *ret_outcome)
+{
+    for (int i = 0; i < SPOOL_OUTCOMES; i++) {
+        if (strcmp(name, outcome_names[i]) != 0)
+            continue;
+        *ret_outcome = (enum spool_outcome)i;
+        return true;
+    }
+    return false;
+}
+
 void spool_fake_reset(struct spool *spool)
 {
     memset(spool, 0, sizeof *spool);
