@@ -20,6 +20,7 @@
 #include "daemon/bytes.h"
 #include "daemon/clock.h"
 #include "daemon/json.h"
+#include "daemon/lanes.h"
 #include "daemon/read_full.h"
 #include "daemon/record_status.h"
 #include "status_page.h"
@@ -206,7 +207,7 @@ static int write_audit(struct json *json,
     int result = count_waiting(spool, stats, &waiting);
 
     if (config != NULL)
-        when_full = config->audit.when_full == CONFIG_AUDIT_PRUNE ? "prune" : "refuse";
+        when_full = config_key_word("audit.when_full", (int)config->audit.when_full);
     json_open_object(json, "audit");
     json_nothing(json, "healthy");
     json_unsigned(json, "last_seq", stats->last_seq);
@@ -234,23 +235,6 @@ static void write_clock_and_forecast(struct json *json,
     json_close_object(json);
 }
 
-static struct spool_lane configured_lane(const char *name, const struct config_limits *limits)
-{
-    static const enum spool_policy policies[] = {
-        [CONFIG_EVICT_OLDEST] = SPOOL_EVICT_OLDEST,
-        [CONFIG_REFUSE] = SPOOL_REFUSE,
-        [CONFIG_BLOCK] = SPOOL_BLOCK,
-    };
-
-    return (struct spool_lane){
-        .name = name,
-        .limits = {.max_messages = limits->max_messages,
-                   .max_bytes = limits->max_bytes,
-                   .max_age_ms = limits->max_age_ms,
-                   .when_full = policies[limits->when_full]},
-    };
-}
-
 /* The limits are those of the configuration; what is refused only a running daemon knows. */
 static int write_spool_parts(struct json *json,
                              struct spool *spool,
@@ -262,11 +246,8 @@ static int write_spool_parts(struct json *json,
     struct spool_time now = cli_now();
 
     if (config != NULL) {
-        lanes[0] = configured_lane("default", &config->retention);
-        for (size_t i = 0; i < config->lane_count; i++)
-            lanes[i + 1] = configured_lane(config->lanes[i].name, &config->lanes[i].limits);
         intake.lanes = lanes;
-        intake.lane_count = config->lane_count + 1;
+        intake.lane_count = lanes_of(config, lanes);
         intake.disk_reserve = config->spool.disk_reserve;
     }
     return record_write_status(json, spool, stats, &intake, &now);

@@ -17,6 +17,7 @@
 #include "cleanup.h"
 
 #define CONFIG_DEFAULT_PATH "/etc/mqtt-spoold/mqtt-spoold.conf"
+#define CONFIG_LANES_MAX    63 /* without "default" */
 
 enum config_policy { CONFIG_EVICT_OLDEST, CONFIG_REFUSE, CONFIG_BLOCK };
 enum config_journal { CONFIG_JOURNAL_NONE, CONFIG_JOURNAL_FAILURES, CONFIG_JOURNAL_ALL };
@@ -134,5 +135,7 @@ bool config_parse_time(const char *text, uint64_t *ret_ms);
  */
 typedef void config_key_fn(void *context, const char *path, const char *value, bool reloads);
 void config_each_key(config_key_fn *fn, void *context);
+/* How the file says @value of the key @path, which has a few words to choose from. */
+const char *config_key_word(const char *path, int value);
 
 #endif

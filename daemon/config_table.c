@@ -87,7 +87,7 @@ const struct config_key config_keys[] = {
     {"retention.when_full", CONFIG_KIND_CHOICE, CONFIG_RELOADS, "\"evict-oldest\"",
      AT(retention.when_full), .choices = policies},
 
-    {"lanes", CONFIG_KIND_GROUPS, CONFIG_RELOADS, "( )", RANGE(0, 63)},
+    {"lanes", CONFIG_KIND_GROUPS, CONFIG_RELOADS, "( )", RANGE(0, CONFIG_LANES_MAX)},
 
     {"uplink.brokers", CONFIG_KIND_STRINGS, CONFIG_REQUIRED, NULL,
      RANGE(1, 16), AT(uplink.brokers),
@@ -289,6 +289,15 @@ bool config_key_choice(const struct config_key *key, const char *word, int *ret_
         }
     }
     return false;
+}
+
+const char *config_key_word(const char *path, int value)
+{
+    const struct config_choice *choice = config_key_find(path)->choices;
+
+    while (choice->value != value)
+        choice++;
+    return choice->word;
 }
 
 static const struct config_key *

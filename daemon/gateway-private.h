@@ -20,6 +20,7 @@
 #include "audit_history.h"
 #include "clock.h"
 #include "gateway.h"
+#include "lanes.h"
 #include "listener.h"
 #include "log.h"
 #include "service.h"
@@ -199,10 +200,6 @@ void gateway_hasten_status(struct gateway *gateway);
 void gateway_remove_status(struct gateway *gateway);
 
 /* gateway_settings.c: borrowed from the configuration */
-/* Lane 0 is "default", lane n the n-th of the configuration. Return: how many there are. */
-size_t gateway_spool_lanes(const struct config *config, struct spool_lane ret[SPOOL_LANES_MAX]);
-const struct config_limits *gateway_lane_limits(const struct config *config, unsigned lane);
-const char *gateway_lane_name(const struct config *config, unsigned lane);
 struct audit_settings gateway_audit_settings(const struct config *config);
 struct uplink_settings gateway_uplink_settings(const struct config *config);
 struct listener_settings

@@ -48,6 +48,7 @@ void gateway_watch_audit(struct gateway *gateway)
 {
     uint64_t max = gateway->config->audit.max_waiting;
     uint64_t waiting = spool_waiting(gateway->spool);
+    int when_full = (int)gateway->config->audit.when_full;
 
     if (audit_is_healthy(gateway->audit)) {
         end_audit_watch(gateway);
@@ -56,7 +57,7 @@ void gateway_watch_audit(struct gateway *gateway)
     if (!gateway->audit_half_told && waiting >= max / 2) {
         log_warning("audit_half_full waiting=%" PRIu64 " max_waiting=%" PRIu64
                     " when_full=%s remedy=\"make the audit file writable\"",
-                    waiting, max, prunes(gateway) ? "prune" : "refuse");
+                    waiting, max, config_key_word("audit.when_full", when_full));
         gateway->audit_half_told = true;
     }
     if (!gateway->audit_pruning_told &&

@@ -261,7 +261,7 @@ static int open_spool(struct gateway *gateway)
         .keep_failures_ms = config->audit.keep_ms,
         .keep_failures_count = GATEWAY_FAILURES_KEPT,
         .lanes = lanes,
-        .lane_count = gateway_spool_lanes(config, lanes),
+        .lane_count = lanes_of(config, lanes),
         .now = gateway_spool_time(gateway),
     };
 
@@ -401,7 +401,7 @@ static bool take_over_lanes(struct gateway *gateway, struct config *fresh)
     size_t old_count = running->lane_count;
     struct spool_lane lanes[SPOOL_LANES_MAX];
     char text[GATEWAY_ERROR_QUOTED_MAX];
-    int r = spool_set_lanes(gateway->spool, lanes, gateway_spool_lanes(fresh, lanes));
+    int r = spool_set_lanes(gateway->spool, lanes, lanes_of(fresh, lanes));
 
     if (r < 0)
         gateway_fail(gateway, r, "lanes");

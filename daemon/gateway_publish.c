@@ -49,11 +49,11 @@ static void note_lane_full(struct gateway *gateway, unsigned lane, bool full)
     gateway->lane_full[lane] = full;
     if (full)
         log_warning("spool_full reason=limits lane=%s new_messages=%s",
-                    gateway_lane_name(config, lane),
-                    gateway_lane_limits(config, lane)->when_full == CONFIG_BLOCK ? "blocked"
+                    lanes_name(config, lane),
+                    lanes_limits(config, lane)->when_full == CONFIG_BLOCK ? "blocked"
                                                                                  : "refused");
     else
-        log_notice("spool_room lane=%s new_messages=accepted", gateway_lane_name(config, lane));
+        log_notice("spool_room lane=%s new_messages=accepted", lanes_name(config, lane));
 }
 
 /* A lane that was drained says so without a new message of it. */
@@ -116,7 +116,7 @@ hold(struct gateway *gateway, struct session *session, enum session_verdict_kind
 static struct session_verdict
 on_full(struct gateway *gateway, struct session *session, const struct spool_message *message)
 {
-    const struct config_limits *limits = gateway_lane_limits(gateway->config, message->lane);
+    const struct config_limits *limits = lanes_limits(gateway->config, message->lane);
     bool hopeless = spool_charge(message) > limits->max_bytes;
 
     if (!hopeless)
@@ -154,7 +154,7 @@ on_locked(struct gateway *gateway, struct session *session, unsigned lane)
     bool is_patient =
         gateway->now.boot_ms - gateway->locked_since_ms < GATEWAY_LOCKED_PATIENCE_MS;
 
-    if (!is_patient && gateway_lane_limits(gateway->config, lane)->when_full != CONFIG_BLOCK) {
+    if (!is_patient && lanes_limits(gateway->config, lane)->when_full != CONFIG_BLOCK) {
         gateway_note_full(gateway, true, GATEWAY_DATABASE_LOCKED);
         return refuse(gateway, MQTT_QUOTA_EXCEEDED);
     }
@@ -172,7 +172,7 @@ static struct session_verdict on_short_disk(struct gateway *gateway,
                                             struct session *session,
                                             const struct spool_message *message)
 {
-    const struct config_limits *limits = gateway_lane_limits(gateway->config, message->lane);
+    const struct config_limits *limits = lanes_limits(gateway->config, message->lane);
     char text[GATEWAY_ERROR_QUOTED_MAX];
 
     if (!gateway->full)

@@ -6,43 +6,6 @@
  */
 #include "gateway-private.h"
 
-static struct spool_limits spool_limits(const struct config_limits *limits)
-{
-    static const enum spool_policy policies[] = {
-        [CONFIG_EVICT_OLDEST] = SPOOL_EVICT_OLDEST,
-        [CONFIG_REFUSE] = SPOOL_REFUSE,
-        [CONFIG_BLOCK] = SPOOL_BLOCK,
-    };
-
-    return (struct spool_limits){
-        .max_messages = limits->max_messages,
-        .max_bytes = limits->max_bytes,
-        .max_age_ms = limits->max_age_ms,
-        .when_full = policies[limits->when_full],
-    };
-}
-
-const struct config_limits *gateway_lane_limits(const struct config *config, unsigned lane)
-{
-    return lane == 0 ? &config->retention : &config->lanes[lane - 1].limits;
-}
-
-const char *gateway_lane_name(const struct config *config, unsigned lane)
-{
-    return lane == 0 ? "default" : config->lanes[lane - 1].name;
-}
-
-size_t gateway_spool_lanes(const struct config *config, struct spool_lane ret[SPOOL_LANES_MAX])
-{
-    for (unsigned lane = 0; lane <= config->lane_count; lane++)
-        ret[lane] = (struct spool_lane){
-            .name = gateway_lane_name(config, lane),
-            .priority = lane == 0 ? 0 : config->lanes[lane - 1].priority,
-            .limits = spool_limits(gateway_lane_limits(config, lane)),
-        };
-    return config->lane_count + 1;
-}
-
 struct audit_settings gateway_audit_settings(const struct config *config)
 {
     return (struct audit_settings){

@@ -126,7 +126,7 @@ static double full_after_s(struct gateway *gateway)
 
         if (spool_get_lane_stats(gateway->spool, lane, &now, &stats) != 0)
             continue;
-        double room = room_of(gateway_lane_limits(gateway->config, lane), &stats);
+        double room = room_of(lanes_limits(gateway->config, lane), &stats);
         if (room < 1)
             return 0;
         if (growth <= 0)
@@ -204,7 +204,7 @@ static void write_small_parts(struct json *json,
     json_unsigned(json, "waiting", spool_waiting(gateway->spool));
     json_unsigned(json, "max_waiting", gateway->config->audit.max_waiting);
     json_text(json, "when_full",
-              gateway->config->audit.when_full == CONFIG_AUDIT_PRUNE ? "prune" : "refuse");
+              config_key_word("audit.when_full", (int)gateway->config->audit.when_full));
     json_unsigned(json, "pruned", spool_pruned_unexported(gateway->spool));
     json_close_object(json);
 }
@@ -226,7 +226,7 @@ static const char *refusing(const struct gateway *gateway)
  * has tried. */
 static bool takes_nothing(struct gateway *gateway, unsigned lane)
 {
-    const struct config_limits *limits = gateway_lane_limits(gateway->config, lane);
+    const struct config_limits *limits = lanes_limits(gateway->config, lane);
     struct spool_time now = gateway_spool_time(gateway);
     struct spool_lane_stats stats;
 
@@ -245,7 +245,7 @@ static int write_spool_parts(struct json *json,
     bool lane_full[SPOOL_LANES_MAX];
     struct record_intake intake = {
         .lanes = lanes,
-        .lane_count = gateway_spool_lanes(gateway->config, lanes),
+        .lane_count = lanes_of(gateway->config, lanes),
         .lane_full = lane_full,
         .refusing = refusing(gateway),
         .disk_reserve = gateway->config->spool.disk_reserve,
@@ -310,7 +310,7 @@ static void describe_full(const struct gateway *gateway, char text[static 128])
         (void)snprintf(text, 128, ", NEW MESSAGES ARE NOT TAKEN");
     else if (gateway->lane_full[lane])
         (void)snprintf(text, 128, ", LANE %s IS FULL",
-                       gateway_lane_name(gateway->config, lane));
+                       lanes_name(gateway->config, lane));
 }
 
 static void tell_systemd(const struct gateway *gateway, const struct spool_stats *stats)

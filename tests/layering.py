@@ -28,24 +28,25 @@ MODULES = {
     "record": (["record*"], BASE),
     "packet": (["packet*", "topic.*"], BASE),
     "config": (["config*"], BASE + ["packet.h"]),
+    "lanes": (["lanes.*"], BASE + ["config.h"]),
     "listener": (["listener*"], BASE),
     "session": (["session*"], BASE + ["packet.h", "topic.h"]),
     "uplink": (["uplink*", "paho_link*"], BASE + ["packet.h", "topic.h"]),
     "audit": (["audit*"], BASE + ["record.h"]),
     "service": (["service*"], BASE + ["record.h"]),
     "gateway": (["gateway*"], BASE + ["packet.h", "topic.h", "record.h", "record_status.h",
-                                      "config.h", "listener.h", "session.h", "uplink.h",
+                                      "config.h", "lanes.h", "listener.h", "session.h", "uplink.h",
                                       "audit.h", "audit_history.h", "service.h"]),
     "main": (["main.c"], BASE + ["config.h", "service.h", "gateway.h"]),
 }
 # Modules of daemon/ that may see store/spool.h.
-STORE_READERS = {"record", "audit", "service", "gateway"}
+STORE_READERS = {"record", "lanes", "audit", "service", "gateway"}
 # What every module may use: it knows nothing of the project.
 COMMON = {"store/failpoint.h"}
 # What the tool may use of the rest.
 CLI_MAY = {"store/spool.h", "daemon/config.h", "daemon/record.h", "daemon/record_status.h",
-           "daemon/json.h", "daemon/clock.h", "daemon/bytes.h", "daemon/cleanup.h",
-           "daemon/read_full.h"}
+           "daemon/lanes.h", "daemon/json.h", "daemon/clock.h", "daemon/bytes.h",
+           "daemon/cleanup.h", "daemon/read_full.h"}
 # Foreign header -> where it may stand.
 DOORS = {
     "sqlite3.h": ["store/*"],

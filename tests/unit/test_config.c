@@ -1163,6 +1163,14 @@ static void long_key_is_cut_in_the_error(void **state)
     refuse(*state, text, wanted);
 }
 
+static void choices_have_the_words_of_the_file(void **state)
+{
+    (void)state;
+    assert_string_equal(config_key_word("audit.when_full", CONFIG_AUDIT_PRUNE), "prune");
+    assert_string_equal(config_key_word("audit.when_full", CONFIG_AUDIT_REFUSE), "refuse");
+    assert_string_equal(config_key_word("retention.when_full", CONFIG_BLOCK), "block");
+}
+
 /* ---- reload ---- */
 
 static void restart_is_needed_for_each_key_that_cannot_reload(void **state)
@@ -1395,6 +1403,7 @@ int main(void)
         CASE(restart_is_needed_for_each_key_that_cannot_reload),
         CASE(there_is_room_for_the_names_of_all_keys),
         CASE(no_restart_is_needed_for_keys_that_reload),
+        CASE(choices_have_the_words_of_the_file),
         CASE(each_key_that_reloads_is_taken_over),
         CASE(what_needs_a_restart_stays_as_it_is),
         CASE(free_accepts_null),
