@@ -35,18 +35,12 @@ def why_not():
     if not os.environ.get("SPOOLD_UML"):
         return "boots a kernel and cuts its power: only with scripts/test --uml (SPOOLD_UML=1)"
     for program, package in ((KERNEL, "user-mode-linux"), ("mkfs.ext4", "e2fsprogs"),
-                             ("ip", "iproute2")):
+                             ("ip", "iproute2"), ("insmod", "kmod"), ("dmsetup", "dmsetup")):
         if not processes.find(program):
             return "%s is not installed (Debian package %s)" % (program, package)
+    if not glob.glob("/usr/lib/uml/modules/*/kernel/drivers/md/dm-mod.ko"):
+        return "the modules of the kernel are not where Debian has them"
     return None
-
-
-def need_layers():
-    """For a task whose disk misbehaves."""
-    processes.need("dmsetup")
-    processes.need("insmod", "kmod")
-    if not glob.glob("/usr/lib/uml/modules/*/kernel/drivers/md/dm-mod.ko*"):
-        tap.skip("the modules of the device mapper are not where Debian puts them")
 
 
 class Boot:

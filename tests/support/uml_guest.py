@@ -88,19 +88,22 @@ def set_up(job):
 
 
 def spool_device(job):
-    """The disk itself, or a layer over it that can be told to misbehave."""
-    if job["task"] not in LAYERS:
+    """The disk itself, or a layer over it, which misbehaves or will."""
+    if job["task"] == "error":
+        module, form = "dm-flakey", SOUND
+    elif "delay_ms" in job:
+        module, form = "dm-delay", SLOW
+    else:
         return "/dev/ubda"
     folder = os.path.join(MODULES, os.uname().release, "kernel/drivers/md")
-    for module in ("dm-mod", LAYERS[job["task"]]):
-        run("insmod", os.path.join(folder, module + ".ko"))
+    for name in ("dm-mod", module):
+        run("insmod", os.path.join(folder, name + ".ko"))
     os.environ["DM_DISABLE_UDEV"] = "1"
-    first = SLOW if job["task"] == "slow" else "linear {disk} 0"
-    run("dmsetup", "create", NAME, "--table", table(first, job))
+    run("dmsetup", "create", NAME, "--table", table(form, job))
     return "/dev/dm-0"
 
 
-LAYERS = {"error": "dm-flakey", "slow": "dm-delay"}
+SOUND = "linear {disk} 0"
 SLOW = "delay {disk} 0 0 {disk} 0 {delay_ms}"  # reads at once, writes later
 BROKEN = "flakey {disk} 0 0 3600 1 error_writes"
 
