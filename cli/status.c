@@ -136,47 +136,6 @@ static bool is_running(const struct status *status)
     return pid > 0 && pid <= INT_MAX && (kill((pid_t)pid, 0) == 0 || errno == EPERM);
 }
 
-static void write_link(struct json *json, const char *state)
-{
-    json_open_object(json, "link");
-    json_text(json, "state", state);
-    json_text(json, "broker", "");
-    json_text(json, "since", "");
-    json_unsigned(json, "connects", 0);
-    json_text(json, "last_error", "");
-    json_unsigned(json, "window", 0);
-    json_unsigned(json, "late_answers", 0);
-    json_close_object(json);
-}
-
-/* What only a daemon that runs can tell of itself. */
-static void write_idle_parts(struct json *json)
-{
-    json_open_object(json, "tokens");
-    json_unsigned(json, "in_flight", 0);
-    json_unsigned(json, "peak", 0);
-    json_close_object(json);
-    json_open_object(json, "rates");
-    json_decimal(json, "in", 0);
-    json_decimal(json, "out", 0);
-    json_close_object(json);
-    json_open_object(json, "memory");
-    json_unsigned(json, "rss_bytes", 0);
-    json_close_object(json);
-    json_open_object(json, "salvage");
-    json_unsigned(json, "salvaged", 0);
-    json_unsigned(json, "damaged", 0);
-    json_bool(json, "damaged_unknown", false);
-    json_text(json, "moved_to", "");
-    json_text(json, "time", "");
-    json_close_object(json);
-    json_open_object(json, "producers");
-    json_unsigned(json, "connected", 0);
-    json_unsigned(json, "messages_refused", 0);
-    json_unsigned(json, "clients_refused", 0);
-    json_close_object(json);
-}
-
 static int count_row(void *context, const struct spool_record *record)
 {
     uint64_t *count = context;
@@ -197,87 +156,40 @@ count_waiting(struct spool *spool, const struct spool_stats *stats, uint64_t *re
     return 0;
 }
 
-static int write_audit(struct json *json,
-                       struct spool *spool,
-                       const struct spool_stats *stats,
-                       const struct config *config)
-{
-    const char *when_full = "";
-    uint64_t waiting;
-    int result = count_waiting(spool, stats, &waiting);
-
-    if (config != NULL)
-        when_full = config_key_word("audit.when_full", (int)config->audit.when_full);
-    json_open_object(json, "audit");
-    json_nothing(json, "healthy");
-    json_unsigned(json, "last_seq", stats->last_seq);
-    json_unsigned(json, "waiting", waiting);
-    json_unsigned(json, "max_waiting", config != NULL ? config->audit.max_waiting : 0);
-    json_text(json, "when_full", when_full);
-    json_unsigned(json, "pruned", 0);
-    json_close_object(json);
-    return result;
-}
-
-static void write_clock_and_forecast(struct json *json,
-                                     const struct spool_stats *stats,
-                                     const struct spool_time *now)
-{
-    json_open_object(json, "clock");
-    json_bool(json, "synchronized", now->wall_credible);
-    json_close_object(json);
-    json_open_object(json, "forecast");
-    json_nothing(json, "full_s");
-    if (stats->messages == 0)
-        json_unsigned(json, "drained_s", 0);
-    else
-        json_nothing(json, "drained_s");
-    json_close_object(json);
-}
-
 /* The limits are those of the configuration; what is refused only a running daemon knows. */
-static int write_spool_parts(struct json *json,
-                             struct spool *spool,
-                             const struct spool_stats *stats,
-                             const struct config *config)
+static void take_configuration(struct record_status *status,
+                               const struct config *config,
+                               struct spool_lane lanes[static SPOOL_LANES_MAX])
 {
-    struct spool_lane lanes[SPOOL_LANES_MAX];
-    struct record_intake intake = {0};
-    struct spool_time now = cli_now();
-
-    if (config != NULL) {
-        intake.lanes = lanes;
-        intake.lane_count = lanes_of(config, lanes);
-        intake.disk_reserve = config->spool.disk_reserve;
-    }
-    return record_write_status(json, spool, stats, &intake, &now);
+    status->intake.lanes = lanes;
+    status->intake.lane_count = lanes_of(config, lanes);
+    status->intake.disk_reserve = config->spool.disk_reserve;
+    status->audit.max_waiting = config->audit.max_waiting;
+    status->audit.when_full =
+        config_key_word("audit.when_full", (int)config->audit.when_full);
 }
 
-/* The object with the members that the daemon writes (gateway_status.c), as far as the database
- * knows. The link is "unknown" where a daemon runs whose own file cannot be read. */
+/* The object that the daemon writes, as far as the database knows. The link is "unknown" where a
+ * daemon runs whose own file cannot be read. */
 static int write_from_spool(const struct status *status, struct json *json, struct spool *spool)
 {
     struct spool_time now = cli_now();
-    char time[CLOCK_TEXT_MAX];
+    struct spool_lane lanes[SPOOL_LANES_MAX];
     struct spool_stats stats;
+    struct record_status object = {
+        .stats = &stats,
+        .link = {.state = status->running ? "unknown" : "stopped"},
+        .full_after_s = -1,
+    };
     int result = spool_get_stats(spool, &now, &stats);
 
+    if (result == 0)
+        result = count_waiting(spool, &stats, &object.audit.waiting);
     if (result != 0)
         return result;
-    clock_format(now.wall_ms, time);
-    json_open_object(json, NULL);
-    json_text(json, "version", SPOOLD_VERSION);
-    json_signed(json, "pid", 0);
-    json_text(json, "time", time);
-    json_unsigned(json, "uptime_ms", 0);
-    write_link(json, status->running ? "unknown" : "stopped");
-    result = write_spool_parts(json, spool, &stats, status->config);
-    write_idle_parts(json);
-    if (result == 0)
-        result = write_audit(json, spool, &stats, status->config);
-    write_clock_and_forecast(json, &stats, &now);
-    json_close_object(json);
-    return result;
+    if (status->config != NULL)
+        take_configuration(&object, status->config, lanes);
+    return record_write_status(json, spool, &object, &now);
 }
 
 static int load_from_spool(struct status *status)

@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "gateway-private.h"
 #include "json.h"
@@ -79,24 +80,6 @@ static uint64_t resident_bytes(void)
     return fields == 1 ? (uint64_t)pages * (uint64_t)sysconf(_SC_PAGESIZE) : 0;
 }
 
-static void write_link(struct json *json, const struct gateway *gateway)
-{
-    struct uplink_link link;
-    char since[CLOCK_TEXT_MAX];
-
-    uplink_get_link(gateway->uplink, &link);
-    clock_format(gateway->now.wall_ms - (gateway->now.boot_ms - link.since_boot_ms), since);
-    json_open_object(json, "link");
-    json_text(json, "state", uplink_state_name(link.state));
-    json_text(json, "broker", link.broker);
-    json_text(json, "since", since);
-    json_unsigned(json, "connects", link.connects);
-    json_text(json, "last_error", link.last_error);
-    json_unsigned(json, "window", link.window);
-    json_unsigned(json, "late_answers", link.late_answers);
-    json_close_object(json);
-}
-
 /* How many more messages like those it holds a lane takes. */
 static double room_of(const struct config_limits *limits, const struct spool_lane_stats *lane)
 {
@@ -138,77 +121,6 @@ static double full_after_s(struct gateway *gateway)
     return soonest;
 }
 
-/* null where it is not coming. */
-static void
-write_forecast(struct json *json, struct gateway *gateway, const struct spool_stats *stats)
-{
-    double shrinks = gateway->rates.out_per_s - gateway->rates.in_per_s;
-    double full_s = full_after_s(gateway);
-
-    json_open_object(json, "forecast");
-    if (full_s >= 0)
-        json_unsigned(json, "full_s", clock_forecast_s(full_s));
-    else
-        json_nothing(json, "full_s");
-    if (shrinks > 0)
-        json_unsigned(json, "drained_s", clock_forecast_s((double)stats->messages / shrinks));
-    else if (stats->messages == 0)
-        json_unsigned(json, "drained_s", 0);
-    else
-        json_nothing(json, "drained_s");
-    json_close_object(json);
-}
-
-static void write_salvage(struct json *json, const struct gateway *gateway)
-{
-    char time[CLOCK_TEXT_MAX] = "";
-
-    if (gateway->salvaged_ms > 0)
-        clock_format(gateway->salvaged_ms, time);
-    json_open_object(json, "salvage");
-    json_unsigned(json, "salvaged", gateway->salvage.salvaged);
-    json_unsigned(json, "damaged", gateway->salvage.damaged);
-    json_bool(json, "damaged_unknown", gateway->salvage.is_count_unknown);
-    json_text(json, "moved_to", gateway->salvage.moved_to);
-    json_text(json, "time", time);
-    json_close_object(json);
-}
-
-static void write_small_parts(struct json *json,
-                              const struct gateway *gateway,
-                              const struct spool_stats *stats)
-{
-    json_open_object(json, "tokens");
-    json_unsigned(json, "in_flight", stats->in_flight);
-    json_unsigned(json, "peak", stats->in_flight_peak);
-    json_close_object(json);
-    json_open_object(json, "rates");
-    json_decimal(json, "in", gateway->rates.in_per_s);
-    json_decimal(json, "out", gateway->rates.out_per_s);
-    json_close_object(json);
-    json_open_object(json, "memory");
-    json_unsigned(json, "rss_bytes", resident_bytes());
-    json_close_object(json);
-    write_salvage(json, gateway);
-    json_open_object(json, "clock");
-    json_bool(json, "synchronized", gateway->now.synchronized);
-    json_close_object(json);
-    json_open_object(json, "producers");
-    json_unsigned(json, "connected", gateway->session_count);
-    json_unsigned(json, "messages_refused", gateway->counters.refused);
-    json_unsigned(json, "clients_refused", gateway->counters.clients_refused);
-    json_close_object(json);
-    json_open_object(json, "audit");
-    json_bool(json, "healthy", audit_is_healthy(gateway->audit));
-    json_unsigned(json, "last_seq", stats->last_seq);
-    json_unsigned(json, "waiting", spool_waiting(gateway->spool));
-    json_unsigned(json, "max_waiting", gateway->config->audit.max_waiting);
-    json_text(json, "when_full",
-              config_key_word("audit.when_full", (int)gateway->config->audit.when_full));
-    json_unsigned(json, "pruned", spool_pruned_unexported(gateway->spool));
-    json_close_object(json);
-}
-
 /* Why nothing at all is taken; "": it is. */
 static const char *refusing(const struct gateway *gateway)
 {
@@ -237,12 +149,34 @@ static bool takes_nothing(struct gateway *gateway, unsigned lane)
            room_of(limits, &stats) < 1;
 }
 
-static int write_spool_parts(struct json *json,
-                             struct gateway *gateway,
-                             const struct spool_stats *stats)
+/* Texts of the link, which the object borrows. */
+struct link_texts {
+    struct uplink_link link;
+    char since[CLOCK_TEXT_MAX];
+};
+
+static struct record_link describe_link(const struct gateway *gateway, struct link_texts *texts)
 {
-    struct spool_lane lanes[SPOOL_LANES_MAX];
-    bool lane_full[SPOOL_LANES_MAX];
+    struct uplink_link *link = &texts->link;
+
+    uplink_get_link(gateway->uplink, link);
+    clock_format(gateway->now.wall_ms - (gateway->now.boot_ms - link->since_boot_ms),
+                 texts->since);
+    return (struct record_link){
+        .state = uplink_state_name(link->state),
+        .broker = link->broker,
+        .since = texts->since,
+        .connects = link->connects,
+        .last_error = link->last_error,
+        .window = link->window,
+        .late_answers = link->late_answers,
+    };
+}
+
+static struct record_intake describe_intake(struct gateway *gateway,
+                                            struct spool_lane lanes[static SPOOL_LANES_MAX],
+                                            bool lane_full[static SPOOL_LANES_MAX])
+{
     struct record_intake intake = {
         .lanes = lanes,
         .lane_count = lanes_of(gateway->config, lanes),
@@ -250,31 +184,53 @@ static int write_spool_parts(struct json *json,
         .refusing = refusing(gateway),
         .disk_reserve = gateway->config->spool.disk_reserve,
     };
-    struct spool_time now = gateway_spool_time(gateway);
 
     for (unsigned lane = 0; lane < intake.lane_count; lane++)
         lane_full[lane] = takes_nothing(gateway, lane);
-    return record_write_status(json, gateway->spool, stats, &intake, &now);
+    return intake;
+}
+
+static struct record_audit describe_audit(const struct gateway *gateway, const bool *healthy)
+{
+    const struct config *config = gateway->config;
+
+    return (struct record_audit){
+        .healthy = healthy,
+        .waiting = spool_waiting(gateway->spool),
+        .max_waiting = config->audit.max_waiting,
+        .when_full = config_key_word("audit.when_full", (int)config->audit.when_full),
+        .pruned = spool_pruned_unexported(gateway->spool),
+    };
 }
 
 static int
 write_status(struct json *json, struct gateway *gateway, const struct spool_stats *stats)
 {
-    char time[CLOCK_TEXT_MAX];
+    struct spool_time now = gateway_spool_time(gateway);
+    bool healthy = audit_is_healthy(gateway->audit), lane_full[SPOOL_LANES_MAX];
+    struct spool_lane lanes[SPOOL_LANES_MAX];
+    struct link_texts texts;
+    struct record_status status = {
+        .pid = getpid(),
+        .uptime_ms = gateway->now.boot_ms - gateway->started_boot_ms,
+        .stats = stats,
+        .link = describe_link(gateway, &texts),
+        .intake = describe_intake(gateway, lanes, lane_full),
+        .in_per_s = gateway->rates.in_per_s,
+        .out_per_s = gateway->rates.out_per_s,
+        .rss_bytes = resident_bytes(),
+        .salvage = gateway->salvage,
+        .salvaged_ms = gateway->salvaged_ms,
+        .producers = {.connected = gateway->session_count,
+                      .messages_refused = gateway->counters.refused,
+                      .clients_refused = gateway->counters.clients_refused},
+        .audit = describe_audit(gateway, &healthy),
+        .full_after_s = full_after_s(gateway),
+    };
+    int r = record_write_status(json, gateway->spool, &status, &now);
 
-    clock_format(gateway->now.wall_ms, time);
-    json_open_object(json, NULL);
-    json_text(json, "version", SPOOLD_VERSION);
-    json_signed(json, "pid", getpid());
-    json_text(json, "time", time);
-    json_signed(json, "uptime_ms", gateway->now.boot_ms - gateway->started_boot_ms);
-    write_link(json, gateway);
-    int r = write_spool_parts(json, gateway, stats);
     if (r != 0)
         return r; /* or another program holds the database locked: the next status has it */
-    write_small_parts(json, gateway, stats);
-    write_forecast(json, gateway, stats);
-    json_close_object(json);
     json_raw(json, "\n");
     return json->failed ? -ENOBUFS : 0;
 }

@@ -745,7 +745,7 @@ def the_status_has_the_same_members_whoever_writes_it():
         status = json.loads(text)
         equal(status["link"]["state"], name, "link.state")
         seen = shape(status)
-        equal(sorted(seen), sorted(own), "members of the %s form" % name)
+        equal(list(seen), list(own), "members of the %s form and their order" % name)
         other = [key for key in own if type(None) not in (own[key], seen[key])
                  and own[key] != seen[key]]
         equal(other, [], "members of another type, in the %s form" % name)
