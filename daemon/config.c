@@ -572,6 +572,7 @@ static int check_whole(const struct config_loader *loader, const config_t *parse
                 loader, place_of(loader, parsed, key), key,
                 "missing, and it has no default; mqtt-spoold.conf(5) has examples");
     }
+    config_lower_schemes(loader->config);
     key = config_check_all(loader->config, why);
     if (key == NULL)
         key = config_expand_client_id(loader->config, why);

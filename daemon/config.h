@@ -56,7 +56,7 @@ struct config {
     struct config_lane *lanes;      /* in the order of the file; without "default" */
     size_t lane_count;
     struct {
-        char **brokers; /* at least one */
+        char **brokers; /* at least one; the scheme in small letters */
         size_t broker_count;
         char *client_id;     /* %H and %m replaced */
         unsigned protocol;   /* 4 or 5: "protocol = 4" and "= 5"; 3.1.1 is 4 on the wire */

@@ -9,9 +9,11 @@
  */
 #include "config_table.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 
@@ -99,6 +101,7 @@ const char *config_check_filter(const char *text)
     return NULL;
 }
 
+/* Of brokers whose scheme is in small letters by now. */
 static bool is_encrypted(const char *broker)
 {
     return strncmp(broker, "ssl://", 6) == 0 || strncmp(broker, "mqtts://", 8) == 0;
@@ -112,7 +115,7 @@ static const char *behind_scheme(const char *broker)
     for (size_t i = 0; i < sizeof(schemes) / sizeof(schemes[0]); i++) {
         size_t size = strlen(schemes[i]);
 
-        if (strncmp(broker, schemes[i], size) == 0)
+        if (strncasecmp(broker, schemes[i], size) == 0)
             return broker + size;
     }
     return NULL;
@@ -152,6 +155,14 @@ const char *config_check_broker(const char *text)
     if (host[size] == ':' && !is_port(host + size + 1))
         return "must have a port of 1 to 65535 behind the colon";
     return NULL;
+}
+
+void config_lower_schemes(struct config *config)
+{
+    for (size_t i = 0; i < config->uplink.broker_count; i++) {
+        for (char *at = config->uplink.brokers[i]; *at != ':'; at++)
+            *at = (char)tolower((unsigned char)*at);
+    }
 }
 
 static const char *check_brokers(const struct config *config, char *why)

@@ -108,6 +108,9 @@ const char *config_check_prefix(const char *text);
 const char *config_check_lane_name(const char *text);
 const char *config_check_filter(const char *text);
 
+/* ssl:// for SSL://, so that nobody else has to know that both mean the same. */
+void config_lower_schemes(struct config *config);
+
 /*
  * config_check_all() - do the values go together?
  * @why: what is wrong, when NULL is not returned

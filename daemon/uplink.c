@@ -15,7 +15,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 #include <sys/random.h>
 #include <time.h>
 
@@ -169,7 +168,7 @@ static void look_at_files(const struct uplink_settings *settings)
 
 static bool uri_is_known(const char *uri)
 {
-    return strncasecmp(uri, "tcp://", 6) == 0 || strncasecmp(uri, "mqtt://", 7) == 0 ||
+    return strncmp(uri, "tcp://", 6) == 0 || strncmp(uri, "mqtt://", 7) == 0 ||
            uplink_uri_is_tls(uri);
 }
 

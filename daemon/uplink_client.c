@@ -16,7 +16,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 #include <unistd.h>
 
 #include "read_full.h"
@@ -233,7 +232,7 @@ static int on_tls_error(const char *line, size_t size, void *context)
 
 bool uplink_uri_is_tls(const char *uri)
 {
-    return strncasecmp(uri, "ssl://", 6) == 0 || strncasecmp(uri, "mqtts://", 8) == 0;
+    return strncmp(uri, "ssl://", 6) == 0 || strncmp(uri, "mqtts://", 8) == 0;
 }
 
 static void begin_destroy(void *context)

@@ -588,6 +588,20 @@ static void brokers_of_every_form_are_taken_in_order(void **state)
     config_free(config);
 }
 
+static void schemes_in_capitals_mean_the_same(void **state)
+{
+    struct config *config =
+        load(*state, "uplink: { brokers = ( \"SSL://Broker\", \"MqttS://b:1\" );\n"
+                     "tls: { verify = false; }; };\n");
+
+    assert_string_equal(config->uplink.brokers[0], "ssl://Broker");
+    assert_string_equal(config->uplink.brokers[1], "mqtts://b:1");
+    config_free(config);
+    refuse(*state, "uplink: { brokers = ( \"SSL://a\", \"TCP://b\" ); };",
+           ":1: uplink.brokers: must not mix encrypted brokers (ssl://, mqtts://) and plain "
+           "ones (tcp://, mqtt://) in one list");
+}
+
 static void included_file_is_read_from_the_folder_of_the_main_one(void **state)
 {
     struct fixture *fixture = *state;
@@ -977,7 +991,6 @@ static void brokers_that_cannot_be_are_refused(void **state)
     static const char *const cases[][2] = {
         {"broker:1883", scheme},
         {"http://a", scheme},
-        {"TCP://a", scheme},
         {"ws://a", scheme},
         {"tcp://", host},
         {"tcp://:1883", host},
@@ -1367,6 +1380,7 @@ int main(void)
         CASE(client_id_holds_host_and_percent),
         CASE(client_id_holds_machine_id),
         CASE(brokers_of_every_form_are_taken_in_order),
+        CASE(schemes_in_capitals_mean_the_same),
         CASE(included_file_is_read_from_the_folder_of_the_main_one),
         CASE(numbers_in_texts_names_and_comments_are_no_numbers),
         CASE(keys_not_yet_supported_are_taken_at_their_default),
