@@ -34,7 +34,7 @@
 #define PUBLISH_WINDOW_BYTES ((size_t)4 * 1024 * 1024)
 #define KEEPALIVE_S          60
 #define COMPLAINTS_MAX       10 /* more are only counted */
-#define CLIENT_ID_MAX        32
+#define MADE_UP_ID_MAX       32
 #define REASON_REFUSED       0x80 /* from here on a v5 reason code says no */
 
 /* A message that was sent and has no answer yet. */
@@ -374,7 +374,7 @@ static int make_properties(struct publisher *publisher)
 static int make_client(struct publisher *publisher)
 {
     const struct publish_options *options = publisher->options;
-    char made_up[CLIENT_ID_MAX];
+    char made_up[MADE_UP_ID_MAX];
     uint64_t random = 0;
 
     /* Two clients of one id would push each other out, so the id must be unlike any other. */

@@ -22,7 +22,7 @@
 
 #define BROKER_BYTES_MAX  255
 #define MACHINE_ID_DIGITS 32
-#define CLIENT_ID_MAX     65535
+#define EXPANDED_MAX      MQTT_TEXT_MAX /* of the client id */
 #define HOST_NAME_BYTES   256
 
 /* "" means "none" where a key allows it. */
@@ -284,7 +284,7 @@ const char *config_expand_client_id(struct config *config, char why[static CONFI
 {
     static const char key[] = "uplink.client_id";
     char memory[HOST_NAME_BYTES] = "";
-    AUTO_FREE char *text = malloc(CLIENT_ID_MAX + 1);
+    AUTO_FREE char *text = malloc(EXPANDED_MAX + 1);
     size_t used = 0;
 
     if (text == NULL) {
@@ -299,7 +299,7 @@ const char *config_expand_client_id(struct config *config, char why[static CONFI
             piece = expansion(*++at, memory, sizeof(memory) - 1, why);
         if (piece == NULL)
             return key;
-        if (used + strlen(piece) > CLIENT_ID_MAX) {
+        if (used + strlen(piece) > EXPANDED_MAX) {
             (void)snprintf(why, CONFIG_ERROR_MAX, "must not be longer than 65535 bytes");
             return key;
         }

@@ -213,9 +213,6 @@ static int reject(struct gateway *gateway, uint64_t id, enum spool_reason reason
     return settle(gateway, id, &verdict);
 }
 
-/* MQTT 5 "Retain not supported": what a broker that announced so would answer. */
-#define RETAIN_NOT_SUPPORTED 0x9A
-
 static int
 send_one(struct gateway *gateway, const struct spool_message *message, bool *ret_go_on)
 {
@@ -228,9 +225,9 @@ send_one(struct gateway *gateway, const struct spool_message *message, bool *ret
     case UPLINK_E_TOO_LARGE:
         spool_not_sent(gateway->spool, id);
         return reject(gateway, id, SPOOL_REASON_TOO_LARGE, SPOOL_NO_CODE);
-    case UPLINK_E_RETAIN:
+    case UPLINK_E_RETAIN: /* what a broker that announced so would answer */
         spool_not_sent(gateway->spool, id);
-        return reject(gateway, id, SPOOL_REASON_REASON_CODE, RETAIN_NOT_SUPPORTED);
+        return reject(gateway, id, SPOOL_REASON_REASON_CODE, MQTT_RETAIN_NOT_SUPPORTED);
     case UPLINK_E_OFFLINE:
     case UPLINK_E_FULL:
         spool_not_sent(gateway->spool, id);
@@ -398,7 +395,7 @@ static bool is_permanent(int code)
     case MQTT_PACKET_TOO_LARGE:
     case MQTT_PAYLOAD_FORMAT_INVALID:
     case MQTT_QOS_NOT_SUPPORTED:
-    case RETAIN_NOT_SUPPORTED:
+    case MQTT_RETAIN_NOT_SUPPORTED:
         return true;
     default:
         return false;

@@ -250,6 +250,8 @@ static int survey_spool(struct gateway *gateway, const struct spool_options *opt
     return spool_open(options, &gateway->spool);
 }
 
+_Static_assert(CLOCK_BOOT_ID_MAX == SPOOL_BOOT_ID_MAX, "the clock writes it into the options");
+
 static int open_spool(struct gateway *gateway)
 {
     const struct config *config = gateway->config;

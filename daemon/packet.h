@@ -23,6 +23,9 @@
 
 enum packet_version { MQTT_3_1_1 = 4, MQTT_5 = 5 };
 
+#define MQTT_TEXT_MAX   65535u     /* bytes of a text, or of binary data */
+#define MQTT_VARINT_MAX 268435455u /* of a variable byte integer, and so of a packet's rest */
+
 enum packet_type {
     PACKET_CONNECT = 1,
     PACKET_CONNACK,
@@ -45,6 +48,8 @@ enum packet_type {
 enum {
     MQTT_SUCCESS = 0x00,
     MQTT_NO_MATCHING_SUBSCRIBERS = 0x10,
+    MQTT_NO_SUBSCRIPTION_EXISTED = 0x11,
+    MQTT_FIRST_FAILURE = 0x80, /* codes from here on say that it did not work */
     MQTT_UNSPECIFIED_ERROR = 0x80,
     MQTT_MALFORMED_PACKET = 0x81,
     MQTT_PROTOCOL_ERROR = 0x82,
@@ -60,11 +65,13 @@ enum {
     MQTT_SESSION_TAKEN_OVER = 0x8E,
     MQTT_TOPIC_FILTER_INVALID = 0x8F,
     MQTT_TOPIC_NAME_INVALID = 0x90,
+    MQTT_PACKET_ID_NOT_FOUND = 0x92,
     MQTT_RECEIVE_MAXIMUM_EXCEEDED = 0x93,
     MQTT_TOPIC_ALIAS_INVALID = 0x94,
     MQTT_PACKET_TOO_LARGE = 0x95,
     MQTT_QUOTA_EXCEEDED = 0x97,
     MQTT_PAYLOAD_FORMAT_INVALID = 0x99,
+    MQTT_RETAIN_NOT_SUPPORTED = 0x9A,
     MQTT_QOS_NOT_SUPPORTED = 0x9B
 };
 

@@ -27,7 +27,6 @@ enum {
 };
 
 enum {
-    FIRST_FAILURE = 0x80, /* reason codes from here on say that it did not work */
     FLAGS_PUBREL = 0x02,
     PROPERTIES_MAX = 48,  /* of CONNACK without a client id, or of an acknowledgement */
     REASON_TEXT_MAX = 240 /* so that a DISCONNECT fits into PACKET_DISCONNECT_MAX */
@@ -230,8 +229,8 @@ void packet_encode_suback(struct writer *writer,
 {
     bool has_codes = version == MQTT_5 || type == PACKET_SUBACK;
     size_t codes = has_codes ? count : 0;
-    if (version != MQTT_5 && code > FIRST_FAILURE)
-        code = FIRST_FAILURE; /* the only failure 3.1.1 knows */
+    if (version != MQTT_5 && code > MQTT_FIRST_FAILURE)
+        code = MQTT_FIRST_FAILURE; /* the only failure 3.1.1 knows */
     if (codes > (size_t)(writer->end - writer->at)) {
         writer->failed = true;
         return;

@@ -39,8 +39,6 @@ enum property_kind {
     (CONNECT | CONNACK | PUBLISH | WILL | ACKS | SUBSCRIBE | SUBACKS |                         \
      IN(PACKET_UNSUBSCRIBE) | DISCONNECT | AUTH)
 
-enum { VARINT_LIMIT = 268435455 };
-
 /* clang-format off */
 static const struct property_rule {
     enum property_kind kind;
@@ -49,34 +47,34 @@ static const struct property_rule {
     uint32_t high;
     uint32_t places;
 } rules[PACKET_PROPERTY_LIMIT] = {
-    /*                                  kind         repeats low high        places */
-    [PROPERTY_PAYLOAD_FORMAT]         = {KIND_BYTE,   false, 0, 1,            PUBLISH | WILL},
-    [PROPERTY_MESSAGE_EXPIRY]         = {KIND_U32,    false, 0, UINT32_MAX,   PUBLISH | WILL},
-    [PROPERTY_CONTENT_TYPE]           = {KIND_TEXT,   false, 0, 0,            PUBLISH | WILL},
-    [PROPERTY_RESPONSE_TOPIC]         = {KIND_TOPIC,  false, 0, 0,            PUBLISH | WILL},
-    [PROPERTY_CORRELATION_DATA]       = {KIND_BINARY, false, 0, 0,            PUBLISH | WILL},
-    [PROPERTY_SUBSCRIPTION_ID]        = {KIND_VARINT, false, 1, VARINT_LIMIT, PUBLISH | SUBSCRIBE},
-    [PROPERTY_SESSION_EXPIRY]         = {KIND_U32,    false, 0, UINT32_MAX,   CONNECT | CONNACK | DISCONNECT},
-    [PROPERTY_ASSIGNED_CLIENT_ID]     = {KIND_TEXT,   false, 0, 0,            CONNACK},
-    [PROPERTY_SERVER_KEEP_ALIVE]      = {KIND_U16,    false, 0, UINT16_MAX,   CONNACK},
-    [PROPERTY_AUTH_METHOD]            = {KIND_TEXT,   false, 0, 0,            CONNECT | CONNACK | AUTH},
-    [PROPERTY_AUTH_DATA]              = {KIND_BINARY, false, 0, 0,            CONNECT | CONNACK | AUTH},
-    [PROPERTY_REQUEST_PROBLEM_INFO]   = {KIND_BYTE,   false, 0, 1,            CONNECT},
-    [PROPERTY_WILL_DELAY]             = {KIND_U32,    false, 0, UINT32_MAX,   WILL},
-    [PROPERTY_REQUEST_RESPONSE_INFO]  = {KIND_BYTE,   false, 0, 1,            CONNECT},
-    [PROPERTY_RESPONSE_INFO]          = {KIND_TEXT,   false, 0, 0,            CONNACK},
-    [PROPERTY_SERVER_REFERENCE]       = {KIND_TEXT,   false, 0, 0,            CONNACK | DISCONNECT},
-    [PROPERTY_REASON_STRING]          = {KIND_TEXT,   false, 0, 0,            CONNACK | ACKS | SUBACKS | DISCONNECT | AUTH},
-    [PROPERTY_RECEIVE_MAXIMUM]        = {KIND_U16,    false, 1, UINT16_MAX,   CONNECT | CONNACK},
-    [PROPERTY_TOPIC_ALIAS_MAXIMUM]    = {KIND_U16,    false, 0, UINT16_MAX,   CONNECT | CONNACK},
-    [PROPERTY_TOPIC_ALIAS]            = {KIND_U16,    false, 1, UINT16_MAX,   PUBLISH},
-    [PROPERTY_MAXIMUM_QOS]            = {KIND_BYTE,   false, 0, 1,            CONNACK},
-    [PROPERTY_RETAIN_AVAILABLE]       = {KIND_BYTE,   false, 0, 1,            CONNACK},
-    [PROPERTY_USER]                   = {KIND_PAIR,   true,  0, 0,            ANY},
-    [PROPERTY_MAXIMUM_PACKET_SIZE]    = {KIND_U32,    false, 1, UINT32_MAX,   CONNECT | CONNACK},
-    [PROPERTY_WILDCARD_AVAILABLE]     = {KIND_BYTE,   false, 0, 1,            CONNACK},
-    [PROPERTY_SUBSCRIPTION_ID_AVAILABLE] = {KIND_BYTE, false, 0, 1,           CONNACK},
-    [PROPERTY_SHARED_AVAILABLE]       = {KIND_BYTE,   false, 0, 1,            CONNACK},
+    /*                                  kind         repeats low high            places */
+    [PROPERTY_PAYLOAD_FORMAT]         = {KIND_BYTE,   false, 0, 1,               PUBLISH | WILL},
+    [PROPERTY_MESSAGE_EXPIRY]         = {KIND_U32,    false, 0, UINT32_MAX,      PUBLISH | WILL},
+    [PROPERTY_CONTENT_TYPE]           = {KIND_TEXT,   false, 0, 0,               PUBLISH | WILL},
+    [PROPERTY_RESPONSE_TOPIC]         = {KIND_TOPIC,  false, 0, 0,               PUBLISH | WILL},
+    [PROPERTY_CORRELATION_DATA]       = {KIND_BINARY, false, 0, 0,               PUBLISH | WILL},
+    [PROPERTY_SUBSCRIPTION_ID]        = {KIND_VARINT, false, 1, MQTT_VARINT_MAX, PUBLISH | SUBSCRIBE},
+    [PROPERTY_SESSION_EXPIRY]         = {KIND_U32,    false, 0, UINT32_MAX,      CONNECT | CONNACK | DISCONNECT},
+    [PROPERTY_ASSIGNED_CLIENT_ID]     = {KIND_TEXT,   false, 0, 0,               CONNACK},
+    [PROPERTY_SERVER_KEEP_ALIVE]      = {KIND_U16,    false, 0, UINT16_MAX,      CONNACK},
+    [PROPERTY_AUTH_METHOD]            = {KIND_TEXT,   false, 0, 0,               CONNECT | CONNACK | AUTH},
+    [PROPERTY_AUTH_DATA]              = {KIND_BINARY, false, 0, 0,               CONNECT | CONNACK | AUTH},
+    [PROPERTY_REQUEST_PROBLEM_INFO]   = {KIND_BYTE,   false, 0, 1,               CONNECT},
+    [PROPERTY_WILL_DELAY]             = {KIND_U32,    false, 0, UINT32_MAX,      WILL},
+    [PROPERTY_REQUEST_RESPONSE_INFO]  = {KIND_BYTE,   false, 0, 1,               CONNECT},
+    [PROPERTY_RESPONSE_INFO]          = {KIND_TEXT,   false, 0, 0,               CONNACK},
+    [PROPERTY_SERVER_REFERENCE]       = {KIND_TEXT,   false, 0, 0,               CONNACK | DISCONNECT},
+    [PROPERTY_REASON_STRING]          = {KIND_TEXT,   false, 0, 0,               CONNACK | ACKS | SUBACKS | DISCONNECT | AUTH},
+    [PROPERTY_RECEIVE_MAXIMUM]        = {KIND_U16,    false, 1, UINT16_MAX,      CONNECT | CONNACK},
+    [PROPERTY_TOPIC_ALIAS_MAXIMUM]    = {KIND_U16,    false, 0, UINT16_MAX,      CONNECT | CONNACK},
+    [PROPERTY_TOPIC_ALIAS]            = {KIND_U16,    false, 1, UINT16_MAX,      PUBLISH},
+    [PROPERTY_MAXIMUM_QOS]            = {KIND_BYTE,   false, 0, 1,               CONNACK},
+    [PROPERTY_RETAIN_AVAILABLE]       = {KIND_BYTE,   false, 0, 1,               CONNACK},
+    [PROPERTY_USER]                   = {KIND_PAIR,   true,  0, 0,               ANY},
+    [PROPERTY_MAXIMUM_PACKET_SIZE]    = {KIND_U32,    false, 1, UINT32_MAX,      CONNECT | CONNACK},
+    [PROPERTY_WILDCARD_AVAILABLE]     = {KIND_BYTE,   false, 0, 1,               CONNACK},
+    [PROPERTY_SUBSCRIPTION_ID_AVAILABLE] = {KIND_BYTE, false, 0, 1,               CONNACK},
+    [PROPERTY_SHARED_AVAILABLE]       = {KIND_BYTE,   false, 0, 1,               CONNACK},
 };
 /* clang-format on */
 

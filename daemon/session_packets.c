@@ -19,11 +19,6 @@
 /* Of a PUBLISH and of a will. */
 #define MAXIMUM_QOS 1
 
-/* UNSUBACK: nothing was subscribed, so nothing failed. */
-#define NO_SUBSCRIPTION_EXISTED 0x11
-/* PUBCOMP: no QoS 2 message was ever received. */
-#define PACKET_ID_NOT_FOUND 0x92
-
 /* The standard asks for 23 bytes; what is kept with each message has to end somewhere. */
 #define CLIENT_ID_MAX          1024
 #define CLIENT_ID_RANDOM_BYTES 8
@@ -317,7 +312,7 @@ static bool on_unsubscribe(struct session *session, const struct packet_frame *f
     if (r != 0)
         session_end_on_condition(session, "bad UNSUBSCRIBE", r);
     else
-        send_suback(session, PACKET_UNSUBACK, &subscribe, NO_SUBSCRIPTION_EXISTED);
+        send_suback(session, PACKET_UNSUBACK, &subscribe, MQTT_NO_SUBSCRIPTION_EXISTED);
     return true;
 }
 
@@ -341,7 +336,7 @@ static bool on_pubrel(struct session *session, const struct packet_frame *frame)
     if (!session_out_begin(session, PACKET_ACK_MAX, &writer))
         return true;
     packet_encode_ack(&writer, session->version, PACKET_PUBCOMP, reason.packet_id,
-                      PACKET_ID_NOT_FOUND, 0);
+                      MQTT_PACKET_ID_NOT_FOUND, 0);
     (void)session_out_end(session, &writer); /* the session has ended then, nothing to undo */
     return true;
 }

@@ -87,6 +87,12 @@ void uplink_get_link(const struct uplink *uplink, struct uplink_link *ret)
 
 /* Mail. */
 
+_Static_assert(offsetof(struct uplink_mail, mail) == 0 &&
+                   offsetof(struct uplink_slot, post) == 0 &&
+                   offsetof(struct uplink_event, post) == 0 &&
+                   offsetof(struct uplink_text, post) == 0,
+               "the mail is the first member of what it belongs to");
+
 static struct uplink_mail *mail_of(struct mail *mail)
 {
     return (struct uplink_mail *)mail;

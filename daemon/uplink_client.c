@@ -18,15 +18,14 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "packet.h"
 #include "read_full.h"
 #include "uplink-private.h"
 
 /* More than the window, so that Paho never has to think about its own limit. */
 #define BUFFERED_MARGIN 8
 /* What MQTT can carry as a password. */
-#define SECRET_MAX 65535
-/* The least reason code of MQTT 5 that means a failure. */
-#define REASON_FAILURE 0x80
+#define SECRET_MAX MQTT_TEXT_MAX
 
 /* --- callbacks: any thread ------------------------------------------------ */
 
@@ -77,7 +76,7 @@ static void on_connect_failure5(void *context, MQTTAsync_failureData5 *response)
 {
     int code = response ? response->code : MQTTASYNC_FAILURE;
 
-    if (response && (int)response->reasonCode >= REASON_FAILURE)
+    if (response && (int)response->reasonCode >= MQTT_FIRST_FAILURE)
         code = (int)response->reasonCode;
     post_failure(context, code, response ? response->message : NULL);
 }

@@ -47,6 +47,7 @@ struct uplink_lookup {
     char addresses[ADDRESSES_MAX][UPLINK_ADDRESS_MAX];
     char host[];
 };
+_Static_assert(offsetof(struct uplink_lookup, post) == 0, "uplink_read_mail() casts");
 
 /* Taken before the mailbox's mutex, never after. */
 static pthread_mutex_t handover = PTHREAD_MUTEX_INITIALIZER;

@@ -22,9 +22,6 @@
 #include "store/failpoint.h"
 #include "uplink-private.h"
 
-/* The largest remaining length an MQTT packet can announce. */
-#define MQTT_REMAINING_MAX 268435455u
-#define MQTT_TEXT_MAX      65535u
 /* 1.3.12 sends integers of four bytes wrong from 2^31 on (upstream #1336). */
 #define PAHO_INTEGER_MAX 0x7FFFFFFF
 /* Out of memory, in Paho's words; its public header has no name for it. */
@@ -283,8 +280,7 @@ static uint64_t remaining_length(const struct uplink *uplink,
     uint64_t properties =
         message->properties.size + (message->expiry_ms >= 0 ? EXPIRY_BYTES : 0);
     return size + properties +
-           varint_size(properties < MQTT_REMAINING_MAX ? (uint32_t)properties
-                                                       : MQTT_REMAINING_MAX);
+           varint_size(properties < MQTT_VARINT_MAX ? (uint32_t)properties : MQTT_VARINT_MAX);
 }
 
 /* Return: 0 and the packet's size; UPLINK_E_*. */
@@ -295,7 +291,7 @@ static int check(const struct uplink *uplink,
 {
     uint64_t remaining = remaining_length(uplink, message, topic_size);
 
-    if (topic_size > MQTT_TEXT_MAX || remaining > MQTT_REMAINING_MAX)
+    if (topic_size > MQTT_TEXT_MAX || remaining > MQTT_VARINT_MAX)
         return UPLINK_E_TOO_LARGE;
     uint64_t packet = 1 + varint_size((uint32_t)remaining) + remaining;
     if (packet > uplink->limits.maximum_packet)
