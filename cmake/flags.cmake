@@ -22,7 +22,11 @@ else()
         $<$<STREQUAL:${CMAKE_SYSTEM_PROCESSOR},x86_64>:-fcf-protection>)
     target_link_options(spoold_flags INTERFACE -Wl,-z,relro -Wl,-z,now -Wl,--as-needed)
 endif()
-set(CMAKE_C_FLAGS_RELWITHDEBINFO "-O2 -g")
+# Assertions stay in a release: CMake's own default, which would take them out with NDEBUG, is
+# replaced, and nothing that somebody has set.
+if(CMAKE_C_FLAGS_RELWITHDEBINFO MATCHES "^ *-O2 -g -DNDEBUG *$")
+    set(CMAKE_C_FLAGS_RELWITHDEBINFO "-O2 -g")
+endif()
 
 # spoold_module(NAME source... [LINK library...]): one module is one static library, so that a test
 # links just the modules it is about, and a missing arrow shows as an undefined symbol.
