@@ -17,7 +17,6 @@
 #include <string.h>
 
 #include "cli.h"
-#include "daemon/bytes.h"
 #include "daemon/clock.h"
 #include "daemon/json.h"
 #include "daemon/lanes.h"

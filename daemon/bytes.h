@@ -38,7 +38,7 @@ struct view bytes_view(const struct bytes *bytes);
  */
 MUST_CHECK int bytes_reserve(struct bytes *bytes, size_t size, uint8_t **ret);
 void bytes_commit(struct bytes *bytes, size_t size);
-/* Reserve, copy, commit. Return as bytes_reserve(), nothing appended on failure. */
+/* For tests: reserve, copy, commit. Return as bytes_reserve(), nothing appended on failure. */
 MUST_CHECK int bytes_append(struct bytes *bytes, const void *data, size_t size);
 void bytes_consume(struct bytes *bytes, size_t size);
 

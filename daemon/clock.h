@@ -9,7 +9,6 @@
 #define MQTT_SPOOLD_DAEMON_CLOCK_H
 
 #include <stdbool.h>
-#include <stddef.h>
 #include <stdint.h>
 
 struct clock_reading {

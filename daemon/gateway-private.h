@@ -17,7 +17,6 @@
 #include <sys/types.h>
 
 #include "audit.h"
-#include "audit_history.h"
 #include "clock.h"
 #include "gateway.h"
 #include "lanes.h"
@@ -37,8 +36,9 @@
 /* Settlements wait so long for company at the most: that of a slow stream then shares the
  * commit of the message after it, which spares flash (docs/performance.md). */
 #define GATEWAY_SETTLE_LATEST_MS 250
-/* Messages that may end by retention besides what makes up for the batch's own: so many for
- * each millisecond since the last batch; looked for so often while there are more. */
+/* Retention may end this many messages per millisecond since the last batch, in addition to what
+ * the batch itself appended. While limits are still exceeded it runs again after
+ * GATEWAY_RETAIN_PAUSE_MS. */
 #define GATEWAY_RETAIN_PER_MS   5
 #define GATEWAY_RETAIN_PAUSE_MS 10
 /* While another program locks the database: one try to write in so long, each of which may wait
@@ -129,7 +129,6 @@ struct gateway {
     bool locked;                     /* the database, by another program */
     int64_t locked_since_ms;
     int64_t locked_try_ms; /* not tried before */
-    bool disk_low;
     unsigned transient_in_a_row; /* refusals by the broker that may pass */
     int64_t retained_ms; /* boot time of the last batch */
     uint64_t evicted_unlogged;

@@ -22,7 +22,6 @@
  * the batch leaves, the loop ends with exit code 1 and systemd restarts the
  * daemon, which then reads from the disk what is true.
  */
-#include <errno.h>
 #include <inttypes.h>
 #include <string.h>
 
@@ -87,7 +86,6 @@ void gateway_arm_edge(struct gateway *gateway)
         gateway_fail(gateway, r, "batch_edge");
 }
 
-/* For what nobody waits for; what is appended meanwhile has its edge at once all the same. */
 void gateway_arm_edge_later(struct gateway *gateway, uint64_t after_ms)
 {
     if (gateway->edge_armed || gateway->edge_awaited || gateway->phase == GATEWAY_ENDED)
@@ -140,11 +138,10 @@ static int retain(struct gateway *gateway, bool *ret_more)
     return 0;
 }
 
-/* True when the batch stands; false when it was rolled back and its producers were told. */
+/* @ret_stands: false: the batch was rolled back, and its producers were told. */
 static int commit(struct gateway *gateway, bool *ret_stands)
 {
     struct spool_time now = gateway_spool_time(gateway);
-
     bool proves = spool_has_work(gateway->spool);
 
     gateway_bound_audit(gateway);

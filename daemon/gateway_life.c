@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "audit_history.h"
 #include "gateway-private.h"
 
 #define DISCONNECT_MS     4500
@@ -276,10 +277,10 @@ static int open_spool(struct gateway *gateway)
         if (r == 0)
             r = spool_open(&options, &gateway->spool);
     }
-    if (r == 0)
+    if (r == 0) {
         spool_set_busy_wait(gateway->spool, GATEWAY_BUSY_MS);
-    if (r == 0)
         return 0;
+    }
     log_error("spool_not_opened directory=%s error=%s remedy=\"%s\"",
               quote_directory(gateway, text), gateway_quote_error(spool_open_error(), error),
               spool_remedy(r));

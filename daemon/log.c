@@ -45,16 +45,6 @@ bool log_enabled(enum log_level level)
     return level <= log_level_now;
 }
 
-bool log_level_parse(const char *name, enum log_level *ret_level)
-{
-    for (size_t i = 0; i < LOG_WORDS; i++)
-        if (strcmp(name, log_words[i].name) == 0) {
-            *ret_level = log_words[i].level;
-            return true;
-        }
-    return false;
-}
-
 static const char *log_level_name(enum log_level level)
 {
     for (size_t i = 0; i < LOG_WORDS; i++)

@@ -29,8 +29,6 @@ enum log_level {
 
 void log_set_level(enum log_level level);
 bool log_enabled(enum log_level level);
-/* "error", "warning", "notice", "info", "debug"; false when it is none of them. */
-bool log_level_parse(const char *name, enum log_level *ret_level);
 
 void log_write(enum log_level level, const char *format, ...) PRINTF_LIKE(2, 3);
 
@@ -45,9 +43,8 @@ void log_write(enum log_level level, const char *format, ...) PRINTF_LIKE(2, 3);
     } while (0)
 
 /* Quotes and escapes bytes from outside for a value: printable ASCII and valid UTF-8 stay, `"`
- * and
- * `\` are escaped, control bytes become \xHH; cut with "..." where @size is too small. Returns
- * @text. */
+ * and `\` are escaped, control bytes become \xHH; cut with "..." where @text_size is too small.
+ * Returns @text. */
 const char *log_quote(char *text, size_t text_size, const void *data, size_t size);
 
 /*

@@ -13,7 +13,6 @@
 #include <sysexits.h>
 #include <systemd/sd-event.h>
 
-#include "cleanup.h"
 #include "config.h"
 #include "gateway.h"
 #include "log.h"

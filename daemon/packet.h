@@ -47,23 +47,21 @@ enum packet_type {
 /* Reason codes of MQTT 5 that the gateway sends or reads (section 2.4). */
 enum {
     MQTT_SUCCESS = 0x00,
-    MQTT_NO_MATCHING_SUBSCRIBERS = 0x10,
+    MQTT_NO_MATCHING_SUBSCRIBERS = 0x10, /* in tests only */
     MQTT_NO_SUBSCRIPTION_EXISTED = 0x11,
     MQTT_FIRST_FAILURE = 0x80, /* codes from here on say that it did not work */
     MQTT_UNSPECIFIED_ERROR = 0x80,
     MQTT_MALFORMED_PACKET = 0x81,
     MQTT_PROTOCOL_ERROR = 0x82,
-    MQTT_IMPLEMENTATION_ERROR = 0x83,
     MQTT_UNSUPPORTED_VERSION = 0x84,
     MQTT_CLIENT_ID_NOT_VALID = 0x85,
     MQTT_NOT_AUTHORIZED = 0x87,
     MQTT_SERVER_UNAVAILABLE = 0x88,
-    MQTT_SERVER_BUSY = 0x89,
+    MQTT_SERVER_BUSY = 0x89, /* in tests only */
     MQTT_SERVER_SHUTTING_DOWN = 0x8B,
     MQTT_BAD_AUTHENTICATION_METHOD = 0x8C,
     MQTT_KEEP_ALIVE_TIMEOUT = 0x8D,
     MQTT_SESSION_TAKEN_OVER = 0x8E,
-    MQTT_TOPIC_FILTER_INVALID = 0x8F,
     MQTT_TOPIC_NAME_INVALID = 0x90,
     MQTT_PACKET_ID_NOT_FOUND = 0x92,
     MQTT_RECEIVE_MAXIMUM_EXCEEDED = 0x93,
@@ -165,7 +163,7 @@ struct packet_connect {
     uint8_t will_qos;      /* 0 without a will */
     bool has_auth;         /* v5 authentication method present */
     uint32_t session_expiry_s;
-    uint16_t receive_maximum;     /* of the client; 65,535 when absent */
+    uint16_t receive_maximum; /* the client's, 65,535 when absent: bounds what is never sent to it */
     uint32_t maximum_packet_size; /* the client's; UINT32_MAX when absent */
     bool no_problem_info; /* v5: no user property on an acknowledgement [MQTT-3.1.2-29] */
 };
@@ -184,7 +182,7 @@ bool packet_peek_version(const void *data, size_t size, enum packet_version *ret
 
 struct packet_publish {
     uint8_t qos;
-    bool dup;
+    bool dup; /* tells nothing of an earlier one [MQTT-3.3.1-3]: each is a message of its own */
     bool retain;
     uint16_t packet_id; /* 0 for QoS 0 */
     struct view topic;

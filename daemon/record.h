@@ -12,11 +12,12 @@
 #include "json.h"
 #include "store/spool.h"
 
-/* Texts of a record are cut at this size; MQTT allows no longer ones. */
+/* Texts of a record are cut at these sizes; MQTT allows no longer ones, the configuration no longer
+ * name of a lane. */
 #define RECORD_TEXT_MAX 65535
-/* Enough for one record whatever its topic, client id and ref hold: each byte
- * of them may need six characters, and so may those of a lane's name. */
 #define RECORD_LANE_MAX 255
+/* Enough for one record whatever its topic, client id, ref and lane hold: each byte of them may
+ * need six characters. */
 #define RECORD_LINE_MAX ((3 * RECORD_TEXT_MAX + RECORD_LANE_MAX) * 6 + 1024)
 
 /* One object, without a newline. Never fails where RECORD_LINE_MAX bytes are left. */

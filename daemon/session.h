@@ -104,6 +104,7 @@ void session_free(struct session *session);
 /* Client id after CONNECT (made up by the session when the client sent none). */
 struct view session_client_id(const struct session *session);
 const struct peer *session_peer(const struct session *session);
+/* For tests. */
 enum packet_version session_version(const struct session *session);
 
 /* In ops->closed: was it turned away, or did it leave? */

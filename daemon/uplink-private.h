@@ -182,7 +182,7 @@ void uplink_set_phase(struct uplink *uplink, enum uplink_phase phase);
 void uplink_read_mail(struct uplink *uplink);
 
 /* uplink_slots.c */
-int uplink_slots_init(struct uplink *uplink);
+MUST_CHECK int uplink_slots_init(struct uplink *uplink);
 void uplink_slots_done(struct uplink *uplink);
 unsigned uplink_window(const struct uplink *uplink);
 void uplink_on_slot(struct uplink *uplink, struct uplink_slot *slot);
@@ -192,7 +192,7 @@ struct uplink_limits uplink_no_limits(void);
 uint64_t uplink_late_answers(const struct uplink *uplink);
 
 /* uplink_connect.c */
-int uplink_timer_init(struct uplink *uplink);
+MUST_CHECK int uplink_timer_init(struct uplink *uplink);
 void uplink_timer_set(struct uplink *uplink, int64_t due_boot_ms);
 void uplink_timer_off(struct uplink *uplink);
 void uplink_connect(struct uplink *uplink);
@@ -208,13 +208,13 @@ void uplink_on_lookup(struct uplink *uplink, struct uplink_lookup *lookup);
 
 /* uplink_resolve.c */
 /* A detached one, with the signal mask of the caller's. Return: 0 or negative errno. */
-int uplink_start_thread(void *(*function)(void *), void *parameter);
+MUST_CHECK int uplink_start_thread(void *(*function)(void *), void *parameter);
 /* As Paho finds it in @uri, without brackets. */
 void uplink_host_of(const char *uri, char host[static UPLINK_TEXT_MAX]);
 bool uplink_host_is_address(const char *host);
 /* The addresses of uplink->host are wanted; the answer comes as mail. Return: 0 or negative
  * errno. */
-int uplink_resolve(struct uplink *uplink);
+MUST_CHECK int uplink_resolve(struct uplink *uplink);
 /* Does the attempt under way wait for this answer? */
 bool uplink_lookup_is_wanted(const struct uplink *uplink, const struct uplink_lookup *lookup);
 /* An answer that nobody waits for. @lookup may be gone afterwards. */
@@ -252,7 +252,7 @@ int paho_link_ask_resolver(const char *host,
                            struct addrinfo **ret_list);
 /* paho_link.c: makes those threads of Paho's that could not be made when it asked for them.
  * Return: 0: it has all; negative errno. */
-int paho_link_start_threads(void);
+MUST_CHECK int paho_link_start_threads(void);
 /* paho_link.c: what Paho hears from now on when it asks for @host; nothing for any other name. */
 void paho_link_set_address(const char *host, const char *address);
 /* paho_link.c: why the kernel refused the last connection, an errno; 0: it did not. */

@@ -1,8 +1,8 @@
 /*
  * uplink.h - the connection to the remote broker, through Eclipse Paho MQTT C
  *
- * The only place that knows Paho. One MQTTAsync client for the life of the
- * process; Paho's own reconnect, buffering, eviction and persistence are never
+ * The only place that knows Paho. One client for each connection, and one that
+ * never connects, so that the library's threads stay. Paho's own reconnect, buffering, eviction and persistence are never
  * used. Messages are sent into slots: a slot's generation and index travel as
  * Paho's context, never a pointer and never the 16-bit MQTT token. A slot is
  * released by the first of success, failure, refused send and epoch sweep

@@ -392,7 +392,7 @@ static void explain_failure(const struct uplink *uplink,
     if (event->is_connack) {
         (void)snprintf(reason, UPLINK_TEXT_MAX,
                        uplink->settings.protocol == MQTTVERSION_5 ? "%s (code 0x%02X)"
-                                                                  : "%s (code %d)",
+                                                                  : "%s (code %u)",
                        connack_text(uplink, event->code), (unsigned)event->code);
     } else if (error != 0) {
         (void)snprintf(reason, UPLINK_TEXT_MAX, "%s", strerror(error));

@@ -91,7 +91,7 @@ static void *slot_context(const struct uplink *uplink, const struct uplink_slot 
 
 /* Callbacks: any thread. */
 
-struct verdict {
+struct posted_answer {
     struct uplink *uplink;
     struct uplink_slot *slot;
     uintptr_t generation;
@@ -101,18 +101,18 @@ struct verdict {
 
 static bool accept_answer(void *context)
 {
-    struct verdict *verdict = context;
-    struct uplink_slot *slot = verdict->slot;
+    struct posted_answer *posted = context;
+    struct uplink_slot *slot = posted->slot;
 
     if (slot->state != SLOT_SENT ||
-        (slot->generation & GENERATION_MASK) != verdict->generation) {
-        if (!verdict->uplink->destroying)
-            atomic_fetch_add_explicit(&verdict->uplink->late_answers, 1, memory_order_relaxed);
+        (slot->generation & GENERATION_MASK) != posted->generation) {
+        if (!posted->uplink->destroying)
+            atomic_fetch_add_explicit(&posted->uplink->late_answers, 1, memory_order_relaxed);
         return false;
     }
     slot->state = SLOT_ANSWERED;
-    slot->answer = verdict->answer;
-    slot->code = verdict->code;
+    slot->answer = posted->answer;
+    slot->code = posted->code;
     return true;
 }
 
@@ -123,13 +123,13 @@ static void post_answer(void *context, enum uplink_answer_kind answer, int code)
 
     if (!uplink || index >= uplink->slot_count)
         return;
-    struct verdict verdict = {.uplink = uplink,
-                              .slot = &uplink->slots[index],
-                              .generation = (uintptr_t)context >> INDEX_BITS,
-                              .answer = answer,
-                              .code = code};
+    struct posted_answer posted = {.uplink = uplink,
+                                   .slot = &uplink->slots[index],
+                                   .generation = (uintptr_t)context >> INDEX_BITS,
+                                   .answer = answer,
+                                   .code = code};
     FAILPOINT("answer.in_callback");
-    (void)mailbox_post_if(&uplink->mailbox, &verdict.slot->post.mail, accept_answer, &verdict);
+    (void)mailbox_post_if(&uplink->mailbox, &posted.slot->post.mail, accept_answer, &posted);
 }
 
 static void on_success(void *context, MQTTAsync_successData *response)

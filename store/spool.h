@@ -290,7 +290,7 @@ SPOOL_MUST_CHECK int spool_salvage(const struct spool_options *options,
                                    const struct spool_history *history,
                                    struct spool_salvage *ret);
 
-/* How many damaged databases lie in the folder of @directory. */
+/* For tests: how many damaged databases lie in the folder of @directory. */
 unsigned spool_count_damaged(const char *directory);
 
 /*

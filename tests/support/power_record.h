@@ -23,7 +23,6 @@ enum power_kind {
     POWER_SENT,       /* @object: connection; bytes that left for a producer */
     POWER_BLIND,      /* words: something happened that no image can show */
     POWER_START,      /* a process begins; before the first one stands what it found */
-    POWER_KINDS
 };
 
 struct power_head {

@@ -140,20 +140,6 @@ static void errno_survives_a_line_and_may_stand_in_it(void **state)
     assert_string_equal(written(*state), "<6>why=No space left on device\n");
 }
 
-static void level_words_are_known_and_others_are_not(void **state)
-{
-    enum log_level level = LOG_LEVEL_NOTICE;
-
-    (void)state;
-    assert_false(log_level_parse("loud", &level));
-    assert_false(log_level_parse("", &level));
-    assert_int_equal(level, LOG_LEVEL_NOTICE);
-    assert_true(log_level_parse("error", &level));
-    assert_int_equal(level, LOG_LEVEL_ERROR);
-    assert_true(log_level_parse("debug", &level));
-    assert_int_equal(level, LOG_LEVEL_DEBUG);
-}
-
 static void quoting_shows_what_is_printable_and_escapes_the_rest(void **state)
 {
     char text[64];
@@ -221,7 +207,6 @@ int main(void)
         CASE(nobody_can_forge_a_second_line),
         CASE(a_line_that_is_too_long_is_cut_and_says_so),
         CASE(errno_survives_a_line_and_may_stand_in_it),
-        CASE(level_words_are_known_and_others_are_not),
         CASE(quoting_shows_what_is_printable_and_escapes_the_rest),
         CASE(quoting_cuts_at_a_whole_character_within_any_size),
         CASE(the_brake_passes_a_burst_then_counts_what_it_held_back),
