@@ -171,10 +171,9 @@ def a_clock_that_begins_in_1970_and_is_set_right_ends_nothing_early():
            "producers": {"window": 16, "expiry": HOUR}}
     for number in range(2):
         machine.boot("clock", **dict(job, prefix="c%dp" % number, right=time.time()))
-        ledger, clock = machine.wait_told("ledger")
+        ledger, = machine.wait_told("ledger")
         equal((ledger["expired"], ledger["evicted"]), (0, 0), "ended early, boot %d" % number)
         check(ledger["spooled"] >= 600 * (number + 1), "too few", ledger)
-        check(clock["synchronized"], "the clock was not found right", clock)
         machine.cut()
     history = drained(machine, settings=settings, clock=10, right=time.time())
     show(machine, history, "clock")
