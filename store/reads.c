@@ -6,8 +6,8 @@
  * cable, so here it is an error of I/O again.
  *
  * The VFS is the default one with another xOpen, which puts a copy of the
- * file's own table of methods in the place of that, with another xRead. So
- * nothing else has to be passed on.
+ * file's own table of methods in the place of that, with another xRead and
+ * xWrite. So nothing else has to be passed on.
  */
 #include "reads.h"
 
@@ -21,6 +21,7 @@ enum { PAUSE_NS = 20 * 1000 * 1000 };
 
 static _Thread_local uint64_t given_up;
 static _Thread_local uint64_t repeated;
+static _Thread_local uint64_t bad_writes;
 
 /* After the @tries-th try failed: is there to be another one? */
 static bool wait_for_another(int tries)
@@ -66,6 +67,11 @@ uint64_t reads_repeated(void)
     return repeated;
 }
 
+uint64_t reads_bad_writes(void)
+{
+    return bad_writes;
+}
+
 /* ---- for SQLite ---- */
 
 /* Journals and logs have other methods than a database, for they are not locked. */
@@ -104,12 +110,30 @@ static int read_other(sqlite3_file *file, void *to, int size, sqlite3_int64 from
     return read_of(&tables[1], file, to, size, from);
 }
 
+/* Not done again: of what a write has left nobody knows. */
+static int note_write(int rc)
+{
+    bad_writes += rc == SQLITE_IOERR_WRITE && errno == EIO;
+    return rc;
+}
+
+static int write_database(sqlite3_file *file, const void *from, int size, sqlite3_int64 to)
+{
+    return note_write(tables[0].original->xWrite(file, from, size, to));
+}
+
+static int write_other(sqlite3_file *file, const void *from, int size, sqlite3_int64 to)
+{
+    return note_write(tables[1].original->xWrite(file, from, size, to));
+}
+
 static void change_table(struct table *table, sqlite3_file *file, bool is_database)
 {
     if (!table->original) {
         table->original = file->pMethods;
         table->changed = *file->pMethods;
         table->changed.xRead = is_database ? read_database : read_other;
+        table->changed.xWrite = is_database ? write_database : write_other;
     }
     if (table->original == file->pMethods)
         file->pMethods = &table->changed;

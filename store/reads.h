@@ -28,6 +28,9 @@ uint64_t reads_given_up(void);
 /* How many tries failed of reads that succeeded later. */
 uint64_t reads_repeated(void);
 
+/* How many writes of SQLite failed with EIO: where a write begins or ends in a block, it reads. */
+uint64_t reads_bad_writes(void);
+
 /* For sqlite3_open_v2(): the name of a VFS that is the default one but for this. NULL: there is
  * none for want of memory. */
 const char *reads_vfs(void);

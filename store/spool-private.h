@@ -92,6 +92,7 @@ struct spool {
     char *path;
     bool is_reader;
     int failed; /* sticky negative errno */
+    uint64_t bad_writes; /* reads_bad_writes() when it was opened */
     bool met_bad_place; /* by a read or a write that failed */
     bool is_explained;  /* a reader: what did not read was looked for */
     char words[SPOOL_WORDS_MAX];

@@ -106,12 +106,12 @@ int spool_fail(struct spool *spool, int error, const char *format, ...)
     return error;
 }
 
-/* Of one place, as a sync is not: a write needs to read, where it begins or ends in a block. */
+/* Of one place, as a sync is not. Here SQLite has forgotten the errno of a write. */
 static bool is_of_a_place(struct spool *spool)
 {
     int rc = sqlite3_extended_errcode(spool->db);
     return rc == SQLITE_IOERR_READ ||
-           (rc == SQLITE_IOERR_WRITE && sqlite3_system_errno(spool->db) == EIO);
+           (rc == SQLITE_IOERR_WRITE && reads_bad_writes() != spool->bad_writes);
 }
 
 /* The survey for one who only looks. */
@@ -507,6 +507,7 @@ static struct spool *spool_new(void)
     spool->expiry_due_ms = INT64_MIN;
     spool->keep_due_ms = INT64_MIN;
     spool->disk_credit = SPOOL_DISK_CREDIT_BYTES;
+    spool->bad_writes = reads_bad_writes();
     return spool;
 }
 

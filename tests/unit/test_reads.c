@@ -366,6 +366,7 @@ static unsigned live_with(struct fixture *f, uint64_t acked, bool *ret_salvaged)
         if (!f->spool)
             opening = open_somehow(f);
         *ret_salvaged |= opening.was_salvaged;
+        assert_int_equal(opening.first, life > 0 ? SPOOL_E_UNREAD : 0); /* it was noted */
         if (opening.salvage.damaged == 0 && !*ret_salvaged)
             forget_pages(f);
         int r = use(f, &acked);
