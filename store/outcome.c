@@ -23,7 +23,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { PRUNE_BUDGET = 4096, FAILURES_KEPT_MIN = 1000 };
+enum { PRUNE_BUDGET = 4096, FAILURES_KEPT_MIN = 1000, KEEP_AGAIN_MS = 1000 };
 
 static const char *const outcome_names[SPOOL_OUTCOMES] = {
     [SPOOL_DELIVERED] = "delivered", [SPOOL_EVICTED] = "evicted", [SPOOL_EXPIRED] = "expired",
@@ -441,6 +441,8 @@ static int measure_failures(struct spool *spool,
     }
     if (count == PRUNE_BUDGET)
         spool->keep_due_ms = INT64_MIN;
+    else if (rc == SQLITE_DONE && keep_ms > KEEP_AGAIN_MS) /* others may be old when exported */
+        spool->keep_due_ms = clock_ms + KEEP_AGAIN_MS;
     int r = spool_result(spool, rc);
     stmt_reset(stmt);
     *ret_count = count;

@@ -4,6 +4,7 @@ The daemon is the real one; the clocks under it are moved while it runs.
 """
 
 import calendar
+import json
 import os
 import sys
 import time
@@ -235,6 +236,57 @@ def without_any_clock_the_time_with_power_counts_over_cuts():
     near(gateway.wait_audit(1)[0]["age_ms"] / 1000, 2 * HOUR, "age")
     wait_synchronized(gateway, False)
     gateway.stop()
+
+
+def evict(gateway, count):
+    """Publishes so many more than fit; waits until they are evicted."""
+    wanted = gateway.ledger()["evicted"] + count
+    publish(gateway, *[None] * count)
+    wait_for(lambda: gateway.ledger()["evicted"] == wanted, 20, "%d evicted" % wanted)
+
+
+def failures_kept(gateway):
+    done = gateway.tool("failures", "--json", "--limit", "1000")
+    equal(done.returncode, 0, "exit code of mqtt-spool failures")
+    return [json.loads(line)["seq"] for line in done.stdout.splitlines()]
+
+
+@case
+def failure_records_are_kept_for_their_time_and_not_removed_before_they_are_exported():
+    clock = FakeClock()
+    gateway = Gateway(retention={"max_messages": 10}, audit={"keep": "1h"})
+    gateway.start(env=clock.env())
+    publish(gateway, *[None] * 10)
+    evict(gateway, 50)
+    equal(failures_kept(gateway), list(range(1, 51)), "kept at first")
+    gateway.wait_audit(50)
+    clock.pass_time(2 * HOUR)
+    evict(gateway, 1)
+    # The newest row always stays: it was 50 when the old ones went.
+    wait_for(lambda: failures_kept(gateway) in ([50, 51], [51]), 20,
+             lambda: "the old ones gone, there are %r" % failures_kept(gateway))
+    # An hour without an audit file: those that it does not have stay, however old.
+    os.rename(gateway.audit, gateway.audit + ".1")
+    os.mkdir(gateway.audit)
+    evict(gateway, 1)
+    wait_for(lambda: gateway.status()["audit"]["healthy"] is False, 20, "the file missed")
+    evict(gateway, 29)
+    clock.pass_time(2 * HOUR)
+    evict(gateway, 1)
+    ticks(gateway)
+    equal(failures_kept(gateway)[-30:], list(range(53, 83)), "those that wait for the file")
+    os.rmdir(gateway.audit)
+    gateway.wait_audit(30)
+    ticks(gateway)
+    evict(gateway, 1)
+    wait_for(lambda: failures_kept(gateway) in ([82, 83], [83]), 20,
+             lambda: "the old ones gone, there are %r" % failures_kept(gateway))
+    gateway.wait_audit(31)
+    ledger = gateway.ledger()
+    equal((ledger["accepted"], ledger["evicted"], ledger["spooled"]), (93, 83, 10), "counted")
+    gateway.stop()
+    check_audit(gateway.audit_lines(gateway.audit + ".1") + gateway.audit_lines())
+    audit_is_sound(gateway)
 
 
 run_all()

@@ -372,6 +372,29 @@ static void old_failures_and_too_many_of_them_go(void **state)
     assert_int_equal(ledger_of(f).ended[SPOOL_EVICTED], 11);
 }
 
+static void failures_that_waited_for_the_export_go_soon_after_it(void **state)
+{
+    struct fixture *f = *state;
+    spool_set_keep(f->spool, HOUR);
+    f->lane.limits.max_messages = 0;
+    set_limits(f, f->lane.limits);
+    for (int i = 0; i < 3; i++) {
+        append(f, "x");
+        assert_int_equal(retain_all(f), 1);
+        pass_time(f, HOUR);
+    }
+    append(f, "x");
+    assert_int_equal(retain_all(f), 1);
+    assert_int_equal(records_of(f, 0).all, 4); /* nothing is exported yet, however old */
+    spool_set_exported(f->spool, 4);
+    pass_time(f, 2000);
+    append(f, "x");
+    assert_int_equal(retain_all(f), 1);
+    assert_int_equal(records_of(f, 3).count, 0);
+    assert_int_equal(records_of(f, 4).count, 1);
+    assert_int_equal(records_of(f, 5).count, 1);
+}
+
 /* ---- the model ---- */
 
 enum { MODEL_MAX = 20000, MODEL_STEPS = 3000 };
@@ -594,6 +617,7 @@ int main(void)
         ON_SPOOL(exported_deliveries_go_and_failures_stay),
         ON_SPOOL(rows_that_are_not_exported_stay),
         ON_SPOOL(old_failures_and_too_many_of_them_go),
+        ON_SPOOL(failures_that_waited_for_the_export_go_soon_after_it),
         ON_SPOOL(random_histories_always_balance),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
