@@ -80,9 +80,10 @@ class Gateway:
     def configure(self, **settings):
         """Changes settings in the file; a running daemon sees them after hup()."""
         self.settings = merge(self.settings, settings)
-        with open(self.config, "w") as out:
+        with open(self.config + ".new", "w") as out:
             for key, value in self.settings.items():
                 out.write("%s = %s;\n" % (key, libconfig(value)))
+        os.rename(self.config + ".new", self.config)  # it may be read just now
 
     # Life
 
