@@ -38,7 +38,8 @@ static const char help_text[] =
     "      --directory DIR   the spool to compare with\n"
     "      --json            one JSON object with the result\n"
     "\n"
-    "Exit codes: 0 sound; 65 something is wrong; 69 or 77 a file cannot be read.\n";
+    "Exit codes: 0 sound; 65 something is wrong; 69 or 77 a file cannot be read, or the result\n"
+    "cannot be printed.\n";
 
 /* The library tells a line it has no memory for as one that is no JSON. */
 static bool is_short_of_memory;

@@ -26,7 +26,7 @@ static const char help_text[] =
     "      --retain          ask the broker to keep the message for later subscribers\n"
     "  -i CLIENT_ID          client id, shown in outcome records\n"
     "  -V 4|5                MQTT version: 5 (default), or 4, also written 311\n"
-    "      --expiry SPAN     worthless after so many seconds, or 10m, 2h, 1d\n"
+    "      --expiry SPAN     it expires after so many seconds, or 10m, 2h, 1d\n"
     "      --content-type TEXT\n"
     "      --response-topic TOPIC\n"
     "      --correlation TEXT\n"
@@ -38,9 +38,9 @@ static const char help_text[] =
     "      --json            one JSON object for each message\n"
     "  -v                    print \"accepted id=N\" for each message\n"
     "\n"
-    "Exit codes: 0 all accepted; 65 refused for what it is; 69 no daemon, or it cannot; 75 "
-    "try\n"
-    "again; 77 not allowed. The first message that fails decides.\n";
+    "Exit codes: 0 all accepted; 65 refused for its topic, size or format; 69 no daemon, or an\n"
+    "answer cannot be printed; 75 try again; 77 not allowed. The first message that fails\n"
+    "decides.\n";
 
 enum {
     OPTION_RETAIN = 256,
