@@ -33,6 +33,13 @@ def levels(process):
             "descriptors": len(os.listdir(folder + "fd")), "threads": int(fields["Threads"])}
 
 
+def peak_kb(process):
+    """The most that was resident since it began. What wait4() tells counts the process, too, that
+    it was before exec: this one's Python."""
+    with open("/proc/%d/status" % process.pid) as seen:
+        return int(next(line for line in seen if line.startswith("VmHWM:")).split()[1])
+
+
 def run(command, timeout=30, stdin=None, env=None):
     """Runs to the end; stdout and stderr as bytes."""
     return subprocess.run(command, input=b"" if stdin is None else stdin,
