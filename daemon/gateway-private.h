@@ -73,6 +73,14 @@ struct gateway_rates {
     double lane_growth_per_s[SPOOL_LANES_MAX];
 };
 
+/* Why nothing at all is accepted. */
+enum gateway_full {
+    GATEWAY_HAS_ROOM,
+    GATEWAY_FULL_DISK,
+    GATEWAY_FULL_AUDIT,
+    GATEWAY_FULL_LOCKED
+};
+
 enum gateway_phase {
     GATEWAY_SERVING,
     GATEWAY_DRAINING,      /* TERM: what is in flight may still be answered */
@@ -123,8 +131,7 @@ struct gateway {
     enum uplink_state link_state;
 
     int64_t full_till_ms;
-    bool full;                       /* nothing is accepted; logged on change */
-    const char *full_why;            /* as logged, where it is */
+    enum gateway_full full;          /* logged on change */
     bool lane_full[SPOOL_LANES_MAX]; /* by the limits of the lane: refused or held back */
     bool locked;                     /* the database, by another program */
     int64_t locked_since_ms;
@@ -162,11 +169,13 @@ void gateway_on_exported(void *owner, const struct spool_record *record);
 /* gateway_publish.c */
 struct session_verdict
 gateway_on_publish(void *owner, struct session *session, const struct session_publish *publish);
-/* @why: static */
-void gateway_note_full(struct gateway *gateway, bool full, const char *why);
-#define GATEWAY_AUDIT_WAITING   "audit_waiting"
-#define GATEWAY_DATABASE_LOCKED "database_locked"
-void gateway_note_locked(struct gateway *gateway, bool locked);
+/* The first reason stands until there is room. */
+void gateway_note_full(struct gateway *gateway, enum gateway_full why);
+void gateway_note_room(struct gateway *gateway);
+/* For the log and the status; "" where there is room. */
+const char *gateway_full_name(enum gateway_full why);
+void gateway_note_locked(struct gateway *gateway);
+void gateway_note_unlocked(struct gateway *gateway);
 void gateway_look_for_room(struct gateway *gateway);
 
 /* gateway_sessions.c */

@@ -148,13 +148,13 @@ static int commit(struct gateway *gateway, bool *ret_stands)
     int r = spool_commit(gateway->spool, &now);
     *ret_stands = r == 0;
     if (r == 0 && proves)
-        gateway_note_locked(gateway, false);
+        gateway_note_unlocked(gateway);
     if (r <= 0)
         return r;
     if (r == SPOOL_E_BUSY)
-        gateway_note_locked(gateway, true);
+        gateway_note_locked(gateway);
     else
-        gateway_note_full(gateway, true, "disk");
+        gateway_note_full(gateway, GATEWAY_FULL_DISK);
     gateway_refuse_owed(gateway, MQTT_QUOTA_EXCEEDED);
     return 0;
 }

@@ -22,22 +22,35 @@ static struct session_verdict refuse(struct gateway *gateway, uint8_t code)
     return (struct session_verdict){.kind = SESSION_REFUSE, .code = code};
 }
 
+const char *gateway_full_name(enum gateway_full why)
+{
+    static const char *const names[] = {
+        [GATEWAY_HAS_ROOM] = "",
+        [GATEWAY_FULL_DISK] = "disk",
+        [GATEWAY_FULL_AUDIT] = "audit_waiting",
+        [GATEWAY_FULL_LOCKED] = "database_locked",
+    };
+
+    return names[why];
+}
+
+void gateway_note_full(struct gateway *gateway, enum gateway_full why)
+{
+    gateway->full_till_ms = gateway->now.boot_ms + GATEWAY_ROOM_AFTER_MS;
+    if (gateway->full != GATEWAY_HAS_ROOM)
+        return;
+    gateway->full = why;
+    log_warning("spool_full reason=%s new_messages=refused", gateway_full_name(why));
+}
+
 /* At the edge of its room a spool takes one message and refuses the next: full it is until
  * nothing was refused for GATEWAY_ROOM_AFTER_MS. */
-void gateway_note_full(struct gateway *gateway, bool full, const char *why)
+void gateway_note_room(struct gateway *gateway)
 {
-    int64_t now_ms = gateway->now.boot_ms;
-
-    if (full)
-        gateway->full_till_ms = now_ms + GATEWAY_ROOM_AFTER_MS;
-    if (gateway->full == full || (!full && now_ms < gateway->full_till_ms))
+    if (gateway->full == GATEWAY_HAS_ROOM || gateway->now.boot_ms < gateway->full_till_ms)
         return;
-    gateway->full = full;
-    gateway->full_why = why;
-    if (full)
-        log_warning("spool_full reason=%s new_messages=refused", why);
-    else
-        log_notice("spool_room new_messages=accepted");
+    gateway->full = GATEWAY_HAS_ROOM;
+    log_notice("spool_room new_messages=accepted");
 }
 
 static void note_lane_full(struct gateway *gateway, unsigned lane, bool full)
@@ -126,24 +139,28 @@ on_full(struct gateway *gateway, struct session *session, const struct spool_mes
     return hold(gateway, session, SESSION_BLOCK);
 }
 
-void gateway_note_locked(struct gateway *gateway, bool locked)
+void gateway_note_locked(struct gateway *gateway)
 {
     int64_t now_ms = gateway->now.boot_ms;
 
-    if (locked)
-        gateway->locked_try_ms = now_ms + GATEWAY_LOCKED_RETRY_MS;
-    if (gateway->locked == locked)
+    gateway->locked_try_ms = now_ms + GATEWAY_LOCKED_RETRY_MS;
+    if (gateway->locked)
         return;
-    gateway->locked = locked;
-    if (locked) {
-        gateway->locked_since_ms = now_ms;
-        log_warning("database_locked by=\"another program\" new_messages=waiting "
-                    "refused_after_ms=%d "
-                    "remedy=\"end its transaction: fuser -v spool.db names it\"",
-                    GATEWAY_LOCKED_PATIENCE_MS);
-    } else {
-        log_notice("database_unlocked after_ms=%" PRId64, now_ms - gateway->locked_since_ms);
-    }
+    gateway->locked = true;
+    gateway->locked_since_ms = now_ms;
+    log_warning("database_locked by=\"another program\" new_messages=waiting "
+                "refused_after_ms=%d "
+                "remedy=\"end its transaction: fuser -v spool.db names it\"",
+                GATEWAY_LOCKED_PATIENCE_MS);
+}
+
+void gateway_note_unlocked(struct gateway *gateway)
+{
+    if (!gateway->locked)
+        return;
+    gateway->locked = false;
+    log_notice("database_unlocked after_ms=%" PRId64,
+               gateway->now.boot_ms - gateway->locked_since_ms);
 }
 
 /* Most such locks are short, so nobody is refused at once; and one try in so long, whoever asks,
@@ -155,7 +172,7 @@ on_locked(struct gateway *gateway, struct session *session, unsigned lane)
         gateway->now.boot_ms - gateway->locked_since_ms < GATEWAY_LOCKED_PATIENCE_MS;
 
     if (!is_patient && lanes_limits(gateway->config, lane)->when_full != CONFIG_BLOCK) {
-        gateway_note_full(gateway, true, GATEWAY_DATABASE_LOCKED);
+        gateway_note_full(gateway, GATEWAY_FULL_LOCKED);
         return refuse(gateway, MQTT_QUOTA_EXCEEDED);
     }
     gateway_arm_edge_later(gateway, GATEWAY_LOCKED_RETRY_MS);
@@ -175,10 +192,10 @@ static struct session_verdict on_short_disk(struct gateway *gateway,
     const struct config_limits *limits = lanes_limits(gateway->config, message->lane);
     char text[GATEWAY_ERROR_QUOTED_MAX];
 
-    if (!gateway->full)
+    if (gateway->full == GATEWAY_HAS_ROOM)
         log_warning("disk_short detail=%s remedy=\"see what else fills that disk (df, du)\"",
                     gateway_quote_error(spool_error(gateway->spool), text));
-    gateway_note_full(gateway, true, "disk");
+    gateway_note_full(gateway, GATEWAY_FULL_DISK);
     if (spool_has_work(gateway->spool))
         gateway_arm_edge(gateway);
     if (limits->when_full != CONFIG_BLOCK)
@@ -201,15 +218,15 @@ append(struct gateway *gateway, struct session *session, const struct spool_mess
     if (r == SPOOL_E_DISK)
         return on_short_disk(gateway, session, message);
     if (r == SPOOL_E_BUSY) {
-        gateway_note_locked(gateway, true);
+        gateway_note_locked(gateway);
         return on_locked(gateway, session, message->lane);
     }
     if (r != 0) {
         gateway_fail(gateway, r, "append");
         return (struct session_verdict){.kind = SESSION_STOP};
     }
-    gateway_note_locked(gateway, false);
-    gateway_note_full(gateway, false, "");
+    gateway_note_unlocked(gateway);
+    gateway_note_room(gateway);
     note_lane_full(gateway, message->lane, false);
     gateway->counters.accepted++;
     FAILPOINT("append.after");
@@ -235,7 +252,7 @@ gateway_on_publish(void *owner, struct session *session, const struct session_pu
     if (batch_is_full(gateway))
         return hold(gateway, session, SESSION_WAIT);
     if (gateway_audit_is_full(gateway)) {
-        gateway_note_full(gateway, true, GATEWAY_AUDIT_WAITING);
+        gateway_note_full(gateway, GATEWAY_FULL_AUDIT);
         return refuse(gateway, MQTT_QUOTA_EXCEEDED);
     }
     if (!gateway->edge_armed)

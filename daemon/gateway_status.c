@@ -101,7 +101,7 @@ static double full_after_s(struct gateway *gateway)
     struct spool_time now = gateway_spool_time(gateway);
     double soonest = -1;
 
-    if (gateway->full || gateway_audit_is_full(gateway))
+    if (gateway->full != GATEWAY_HAS_ROOM || gateway_audit_is_full(gateway))
         return 0;
     for (unsigned lane = 0; lane <= gateway->config->lane_count; lane++) {
         double growth = gateway->rates.lane_growth_per_s[lane];
@@ -124,14 +124,13 @@ static double full_after_s(struct gateway *gateway)
 /* Why nothing at all is taken; "": it is. */
 static const char *refusing(const struct gateway *gateway)
 {
+    enum gateway_full why = gateway->full;
+
     if (gateway_audit_is_full(gateway))
-        return GATEWAY_AUDIT_WAITING;
-    if (!gateway->full)
-        return "";
-    if (strcmp(gateway->full_why, GATEWAY_AUDIT_WAITING) == 0 ||
-        (strcmp(gateway->full_why, GATEWAY_DATABASE_LOCKED) == 0 && !gateway->locked))
-        return ""; /* that is over, though no message came since */
-    return gateway->full_why;
+        why = GATEWAY_FULL_AUDIT;
+    else if (why == GATEWAY_FULL_AUDIT || (why == GATEWAY_FULL_LOCKED && !gateway->locked))
+        why = GATEWAY_HAS_ROOM; /* that is over, though no message came since */
+    return gateway_full_name(why);
 }
 
 /* A lane that keeps what it has takes nothing more once it stands at its limit, also where nobody
@@ -262,7 +261,7 @@ static void describe_full(const struct gateway *gateway, char text[static 128])
     text[0] = '\0';
     while (lane < gateway->config->lane_count && !gateway->lane_full[lane])
         lane++;
-    if (gateway->full)
+    if (gateway->full != GATEWAY_HAS_ROOM)
         (void)snprintf(text, 128, ", NEW MESSAGES ARE NOT TAKEN");
     else if (gateway->lane_full[lane])
         (void)snprintf(text, 128, ", LANE %s IS FULL",
