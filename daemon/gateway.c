@@ -417,7 +417,7 @@ static void warn_refused(struct gateway *gateway, int code, int64_t delay_ms)
     uint64_t suppressed = 0;
 
     if (log_limit_pass(&gateway->refusal_warnings, gateway->now.boot_ms, &suppressed))
-        log_warning("broker_refuses code=0x%02X reason=\"%s\" again_in_ms=%" PRId64
+        log_warning("broker_refuses code=0x%02X reason=\"%s\" retry_ms=%" PRId64
                     " suppressed=%" PRIu64 " lost=no remedy=\"look at the broker's limits for "
                     "this client id; the messages are kept and sent again\"",
                     (unsigned)code, packet_reason_text(code), delay_ms, suppressed);

@@ -138,7 +138,7 @@ static void log_retry(struct uplink *uplink, const char *broker, uint64_t wait_m
         return;
     uplink->retry_logged_ms = now_ms;
     log_warning(
-        "link_retry broker=%s reason=%s in_ms=%" PRIu64 " attempts=%u",
+        "link_retry broker=%s reason=%s retry_ms=%" PRIu64 " attempts=%u",
         log_quote(uri, sizeof(uri), broker, strlen(broker)),
         log_quote(reason, sizeof(reason), uplink->last_error, strlen(uplink->last_error)),
         wait_ms, failed);

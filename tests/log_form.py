@@ -107,6 +107,13 @@ def every_event_is_in_the_manual():
 
 
 @case
+def the_time_to_the_next_attempt_has_one_name():
+    keys = {key for _, line in formats() for key in re.findall(r" (\w+)=", line)}
+    check("retry_ms" in keys, "the keys are found")
+    equal(sorted(keys & {"in_ms", "again_in_ms", "retry_in_ms", "next_ms"}), [], "other names")
+
+
+@case
 def the_check_would_notice_another_form():
     for line in ("audit_waiting file=%s records=spooled, retrying", "lost=no: it is repeated",
                  "Event key=%s", "event key = %s", "event two words", "event key=a b"):
