@@ -88,6 +88,20 @@ enum gateway_phase {
     GATEWAY_ENDED
 };
 
+/* A session and what the gateway notes about it. Owned by the list it is in: clients or closed. */
+struct client {
+    TAILQ_ENTRY(client) link;
+    TAILQ_ENTRY(client) owing_link;
+    TAILQ_ENTRY(client) waiting_link;
+    struct gateway *gateway;
+    struct session *session;
+    bool owing;
+    bool waiting;
+    bool surplus; /* one client too many */
+    bool told;    /* the log says why it is turned away */
+};
+TAILQ_HEAD(client_list, client);
+
 struct gateway {
     sd_event *event;
     struct config *config;
@@ -96,13 +110,13 @@ struct gateway {
     struct listener *listener;
     struct uplink *uplink;
 
-    struct session_list sessions; /* open ones */
-    struct session_list owing;    /* with an acknowledgement that waits for the commit */
-    struct session_list waiting;  /* with a PUBLISH that was not taken yet */
-    struct session_list closed;   /* freed at the batch edge */
+    struct client_list clients; /* open ones */
+    struct client_list owing;   /* with an acknowledgement that waits for the commit */
+    struct client_list waiting; /* with a PUBLISH that was not taken yet */
+    struct client_list closed;  /* freed at the batch edge */
     unsigned max_clients;   /* of the configuration, or less for want of descriptors */
     unsigned max_surplus;   /* of those above it that are heard */
-    unsigned session_count; /* without the surplus */
+    unsigned client_count;  /* without the surplus */
     unsigned surplus_count; /* above max_clients, to be told so */
 
     sd_event_source *edge;          /* idle priority, or at once */
@@ -166,7 +180,7 @@ void gateway_on_answer(void *owner, const struct uplink_answer *answer);
 void gateway_on_link(void *owner);
 void gateway_on_exported(void *owner, const struct spool_record *record);
 
-/* gateway_publish.c */
+/* gateway_publish.c; @owner: a client */
 struct session_verdict
 gateway_on_publish(void *owner, struct session *session, const struct session_publish *publish);
 /* The first reason stands until there is room. */
@@ -184,8 +198,8 @@ void gateway_fit_clients(struct gateway *gateway);
 int gateway_on_accept(void *owner, int fd, const struct peer *peer);
 void gateway_acknowledge(struct gateway *gateway);
 void gateway_refuse_owed(struct gateway *gateway, uint8_t code);
-void gateway_note_owing(struct gateway *gateway, struct session *session);
-void gateway_note_waiting(struct gateway *gateway, struct session *session);
+void gateway_note_owing(struct client *client);
+void gateway_note_waiting(struct client *client);
 void gateway_resume_waiting(struct gateway *gateway);
 void gateway_free_closed(struct gateway *gateway);
 void gateway_close_sessions(struct gateway *gateway);

@@ -319,7 +319,7 @@ static void init(struct gateway *gateway, sd_event *event, struct config *config
     gateway->config = config;
     gateway->client_warnings = (struct log_limit){.interval_ms = 10000, .burst = 5};
     gateway->refusal_warnings = (struct log_limit){.interval_ms = 60000, .burst = 1};
-    TAILQ_INIT(&gateway->sessions);
+    TAILQ_INIT(&gateway->clients);
     TAILQ_INIT(&gateway->owing);
     TAILQ_INIT(&gateway->waiting);
     TAILQ_INIT(&gateway->closed);

@@ -98,18 +98,18 @@ static unsigned lane_of(const struct config *config, struct view topic)
 }
 
 static struct spool_message message_of(const struct config *config,
-                                       struct session *session,
+                                       const struct client *client,
                                        const struct session_publish *publish)
 {
     const struct packet_publish *packet = publish->packet;
 
     return (struct spool_message){
         .lane = lane_of(config, packet->topic),
-        .uid = session_peer(session)->uid,
+        .uid = session_peer(client->session)->uid,
         .qos = packet->qos,
         .retain = packet->retain,
         .expiry_ms = packet->has_expiry ? (int64_t)packet->expiry_s * 1000 : SPOOL_NO_EXPIRY,
-        .client = bytes_of(session_client_id(session)),
+        .client = bytes_of(session_client_id(client->session)),
         .topic = bytes_of(packet->topic),
         .properties = bytes_of(publish->kept_properties),
         .ref = bytes_of(packet->ref),
@@ -117,17 +117,16 @@ static struct spool_message message_of(const struct config *config,
     };
 }
 
-static struct session_verdict
-hold(struct gateway *gateway, struct session *session, enum session_verdict_kind kind)
+static struct session_verdict hold(struct client *client, enum session_verdict_kind kind)
 {
-    gateway_note_waiting(gateway, session);
+    gateway_note_waiting(client);
     return (struct session_verdict){.kind = kind};
 }
 
 /* A message that could never fit is refused under every policy: blocking its producer would
  * block it for ever. */
 static struct session_verdict
-on_full(struct gateway *gateway, struct session *session, const struct spool_message *message)
+on_full(struct gateway *gateway, struct client *client, const struct spool_message *message)
 {
     const struct config_limits *limits = lanes_limits(gateway->config, message->lane);
     bool hopeless = spool_charge(message) > limits->max_bytes;
@@ -136,7 +135,7 @@ on_full(struct gateway *gateway, struct session *session, const struct spool_mes
         note_lane_full(gateway, message->lane, true);
     if (hopeless || limits->when_full != CONFIG_BLOCK)
         return refuse(gateway, MQTT_QUOTA_EXCEEDED);
-    return hold(gateway, session, SESSION_BLOCK);
+    return hold(client, SESSION_BLOCK);
 }
 
 void gateway_note_locked(struct gateway *gateway)
@@ -166,7 +165,7 @@ void gateway_note_unlocked(struct gateway *gateway)
 /* Most such locks are short, so nobody is refused at once; and one try in so long, whoever asks,
  * for each of them may keep the loop waiting. */
 static struct session_verdict
-on_locked(struct gateway *gateway, struct session *session, unsigned lane)
+on_locked(struct gateway *gateway, struct client *client, unsigned lane)
 {
     bool is_patient =
         gateway->now.boot_ms - gateway->locked_since_ms < GATEWAY_LOCKED_PATIENCE_MS;
@@ -176,7 +175,7 @@ on_locked(struct gateway *gateway, struct session *session, unsigned lane)
         return refuse(gateway, MQTT_QUOTA_EXCEEDED);
     }
     gateway_arm_edge_later(gateway, GATEWAY_LOCKED_RETRY_MS);
-    return hold(gateway, session, is_patient ? SESSION_WAIT : SESSION_BLOCK);
+    return hold(client, is_patient ? SESSION_WAIT : SESSION_BLOCK);
 }
 
 static bool is_taken_for_locked(const struct gateway *gateway)
@@ -186,7 +185,7 @@ static bool is_taken_for_locked(const struct gateway *gateway)
 
 /* What was evicted in vain is in the batch all the same. */
 static struct session_verdict on_short_disk(struct gateway *gateway,
-                                            struct session *session,
+                                            struct client *client,
                                             const struct spool_message *message)
 {
     const struct config_limits *limits = lanes_limits(gateway->config, message->lane);
@@ -200,26 +199,26 @@ static struct session_verdict on_short_disk(struct gateway *gateway,
         gateway_arm_edge(gateway);
     if (limits->when_full != CONFIG_BLOCK)
         return refuse(gateway, MQTT_QUOTA_EXCEEDED);
-    return hold(gateway, session, SESSION_BLOCK);
+    return hold(client, SESSION_BLOCK);
 }
 
 static struct session_verdict
-append(struct gateway *gateway, struct session *session, const struct spool_message *message)
+append(struct gateway *gateway, struct client *client, const struct spool_message *message)
 {
     struct spool_time now = gateway_spool_time(gateway);
     uint64_t id = 0;
 
     if (is_taken_for_locked(gateway))
-        return on_locked(gateway, session, message->lane);
+        return on_locked(gateway, client, message->lane);
     int r = spool_append(gateway->spool, message, &now, &id);
 
     if (r == SPOOL_E_FULL)
-        return on_full(gateway, session, message);
+        return on_full(gateway, client, message);
     if (r == SPOOL_E_DISK)
-        return on_short_disk(gateway, session, message);
+        return on_short_disk(gateway, client, message);
     if (r == SPOOL_E_BUSY) {
         gateway_note_locked(gateway);
-        return on_locked(gateway, session, message->lane);
+        return on_locked(gateway, client, message->lane);
     }
     if (r != 0) {
         gateway_fail(gateway, r, "append");
@@ -231,7 +230,7 @@ append(struct gateway *gateway, struct session *session, const struct spool_mess
     gateway->counters.accepted++;
     FAILPOINT("append.after");
     if (message->qos > 0)
-        gateway_note_owing(gateway, session);
+        gateway_note_owing(client);
     gateway_arm_edge(gateway);
     if (batch_is_full(gateway))
         gateway_hasten_edge(gateway);
@@ -241,8 +240,10 @@ append(struct gateway *gateway, struct session *session, const struct spool_mess
 struct session_verdict
 gateway_on_publish(void *owner, struct session *session, const struct session_publish *publish)
 {
-    struct gateway *gateway = owner;
+    struct client *client = owner;
+    struct gateway *gateway = client->gateway;
 
+    (void)session;
     /* No PUBACK tells of a daemon that stops [MQTT-3.4.2, table 3-4]: the DISCONNECT does, and
      * the producer sends it again. */
     if (gateway->failed || gateway->phase != GATEWAY_SERVING)
@@ -250,14 +251,14 @@ gateway_on_publish(void *owner, struct session *session, const struct session_pu
     if (publish->packet->topic.data[0] == '$')
         return refuse(gateway, MQTT_NOT_AUTHORIZED);
     if (batch_is_full(gateway))
-        return hold(gateway, session, SESSION_WAIT);
+        return hold(client, SESSION_WAIT);
     if (gateway_audit_is_full(gateway)) {
         gateway_note_full(gateway, GATEWAY_FULL_AUDIT);
         return refuse(gateway, MQTT_QUOTA_EXCEEDED);
     }
     if (!gateway->edge_armed)
         gateway_read_clock(gateway);
-    struct spool_message message = message_of(gateway->config, session, publish);
+    struct spool_message message = message_of(gateway->config, client, publish);
     FAILPOINT("receive.before_append");
-    return append(gateway, session, &message);
+    return append(gateway, client, &message);
 }

@@ -10,6 +10,7 @@
  * for it. Beyond SURPLUS_MAX a connection is closed without a word, and where
  * not even the daemon's own work has all the descriptors it wants each of them.
  */
+#include <errno.h>
 #include <inttypes.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -70,67 +71,88 @@ void gateway_fit_clients(struct gateway *gateway)
 
 static bool is_crowded(const struct gateway *gateway)
 {
-    return gateway->session_count >= gateway->max_clients;
+    return gateway->client_count >= gateway->max_clients;
 }
 
-static void count_session(struct gateway *gateway, struct session_links *links, bool surplus)
+static void count_client(struct client *client, bool surplus)
 {
-    links->surplus = surplus;
+    client->surplus = surplus;
     if (surplus)
-        gateway->surplus_count++;
+        client->gateway->surplus_count++;
     else
-        gateway->session_count++;
+        client->gateway->client_count++;
 }
 
-static void uncount_session(struct gateway *gateway, const struct session_links *links)
+static void uncount_client(const struct client *client)
 {
-    if (links->surplus)
-        gateway->surplus_count--;
+    if (client->surplus)
+        client->gateway->surplus_count--;
     else
-        gateway->session_count--;
+        client->gateway->client_count--;
+}
+
+static void client_free(struct client *client)
+{
+    session_free(client->session);
+    free(client);
+}
+
+/* @fd is taken over, also on failure. */
+static int
+add_client(struct gateway *gateway, int fd, const struct peer *peer, bool surplus)
+{
+    struct session_settings settings = {
+        .max_packet = gateway->config->listen.max_packet,
+        .connect_timeout_ms = surplus ? SURPLUS_CONNECT_MS : 0,
+    };
+    struct client *client = calloc(1, sizeof *client);
+
+    if (!client) {
+        (void)close(fd);
+        return -ENOMEM;
+    }
+    client->gateway = gateway;
+    int r = session_new(gateway->event, fd, peer, &settings, &session_ops, client,
+                        &client->session);
+    if (r < 0) {
+        free(client);
+        return r;
+    }
+    TAILQ_INSERT_TAIL(&gateway->clients, client, link);
+    count_client(client, surplus);
+    return 0;
 }
 
 int gateway_on_accept(void *owner, int fd, const struct peer *peer)
 {
     struct gateway *gateway = owner;
     bool surplus = is_crowded(gateway);
-    struct session_settings settings = {
-        .max_packet = gateway->config->listen.max_packet,
-        .connect_timeout_ms = surplus ? SURPLUS_CONNECT_MS : 0,
-    };
-    struct session *session = NULL;
+    char text[64];
 
     if (surplus && gateway->surplus_count >= gateway->max_surplus) {
         (void)close(fd);
         turn_away(gateway, "max_clients", peer);
         return 0;
     }
-    int r = session_new(gateway->event, fd, peer, &settings, &session_ops, gateway, &session);
-    if (r < 0) {
-        char text[64];
+    int r = add_client(gateway, fd, peer, surplus);
+    if (r < 0)
         turn_away(gateway, log_quote(text, sizeof text, strerror(-r), strlen(strerror(-r))),
                   peer);
-        return 0; /* out of memory for one client is no reason to end */
-    }
-    TAILQ_INSERT_TAIL(&gateway->sessions, session_links(session), link);
-    count_session(gateway, session_links(session), surplus);
-    return 0;
+    return 0; /* out of memory for one client is no reason to end */
 }
 
 /* Has it a place? One of the surplus may find that somebody has left meanwhile. */
-static bool has_place(struct gateway *gateway, struct session *session)
+static bool has_place(struct client *client)
 {
-    struct session_links *links = session_links(session);
-
-    if (!links->surplus)
+    if (!client->surplus)
         return true;
-    if (is_crowded(gateway)) {
-        turn_away(gateway, "max_clients", session_peer(session));
-        links->told = true;
+    if (is_crowded(client->gateway)) {
+        turn_away(client->gateway, "max_clients", session_peer(client->session));
+        client->told = true;
         return false;
     }
-    uncount_session(gateway, links);
-    count_session(gateway, links, false);
+    uncount_client(client);
+    count_client(client, false);
     return true;
 }
 
@@ -148,52 +170,53 @@ static bool same_client_id(const struct session *a, const struct session *b)
  */
 static uint8_t on_connected(void *owner, struct session *session)
 {
-    struct gateway *gateway = owner;
-    struct session_links *links, *next;
+    struct client *client = owner, *other, *next;
+    struct gateway *gateway = client->gateway;
 
     if (gateway->phase != GATEWAY_SERVING || gateway->failed)
         return MQTT_SERVER_UNAVAILABLE;
-    if (!has_place(gateway, session))
+    if (!has_place(client))
         return MQTT_QUOTA_EXCEEDED;
-    for (links = TAILQ_FIRST(&gateway->sessions); links; links = next) {
-        next = TAILQ_NEXT(links, link);
-        if (links->session == session || !same_client_id(links->session, session))
+    for (other = TAILQ_FIRST(&gateway->clients); other; other = next) {
+        next = TAILQ_NEXT(other, link);
+        if (other == client || !same_client_id(other->session, session))
             continue;
-        if (session_peer(links->session)->uid != session_peer(session)->uid) {
+        if (session_peer(other->session)->uid != session_peer(session)->uid) {
             turn_away(gateway, "client_id_of_another_user", session_peer(session));
-            session_links(session)->told = true;
+            client->told = true;
             return MQTT_CLIENT_ID_NOT_VALID;
         }
-        session_close(links->session, MQTT_SESSION_TAKEN_OVER, "session taken over");
+        session_close(other->session, MQTT_SESSION_TAKEN_OVER, "session taken over");
     }
     return MQTT_SUCCESS;
 }
 
-static void forget_owing(struct gateway *gateway, struct session_links *links)
+static void forget_owing(struct client *client)
 {
-    if (links->owing)
-        TAILQ_REMOVE(&gateway->owing, links, owing_link);
-    links->owing = false;
+    if (client->owing)
+        TAILQ_REMOVE(&client->gateway->owing, client, owing_link);
+    client->owing = false;
 }
 
-static void forget_waiting(struct gateway *gateway, struct session_links *links)
+static void forget_waiting(struct client *client)
 {
-    if (links->waiting)
-        TAILQ_REMOVE(&gateway->waiting, links, waiting_link);
-    links->waiting = false;
+    if (client->waiting)
+        TAILQ_REMOVE(&client->gateway->waiting, client, waiting_link);
+    client->waiting = false;
 }
 
 /* A 3.1.1 client sees no more than that its connection closes: the log says why. */
-static void log_closed(struct gateway *gateway, struct session *session, const char *why)
+static void log_closed(const struct client *client, const char *why)
 {
-    const struct peer *peer = session_peer(session);
-    struct view id = session_client_id(session);
+    struct gateway *gateway = client->gateway;
+    const struct peer *peer = session_peer(client->session);
+    struct view id = session_client_id(client->session);
     char text[128];
     uint64_t suppressed = 0;
 
     (void)log_quote(text, sizeof text, id.data, id.size);
     log_debug("client_closed client=%s uid=%d reason=\"%s\"", text, (int)peer->uid, why);
-    if (!session_was_refused(session) || session_links(session)->told)
+    if (!session_was_refused(client->session) || client->told)
         return;
     gateway->counters.clients_refused++;
     gateway_read_clock(gateway);
@@ -204,51 +227,48 @@ static void log_closed(struct gateway *gateway, struct session *session, const c
 
 static void on_closed(void *owner, struct session *session, const char *why)
 {
-    struct gateway *gateway = owner;
-    struct session_links *links = session_links(session);
+    struct client *client = owner;
+    struct gateway *gateway = client->gateway;
 
-    log_closed(gateway, session, why);
-    if (links->waiting)
+    (void)session;
+    log_closed(client, why);
+    if (client->waiting)
         gateway->counters.refused++; /* it will not be offered again */
-    forget_owing(gateway, links);
-    forget_waiting(gateway, links);
-    TAILQ_REMOVE(&gateway->sessions, links, link);
-    TAILQ_INSERT_TAIL(&gateway->closed, links, link);
-    uncount_session(gateway, links);
+    forget_owing(client);
+    forget_waiting(client);
+    TAILQ_REMOVE(&gateway->clients, client, link);
+    TAILQ_INSERT_TAIL(&gateway->closed, client, link);
+    uncount_client(client);
     gateway_arm_edge(gateway);
 }
 
-void gateway_note_owing(struct gateway *gateway, struct session *session)
+void gateway_note_owing(struct client *client)
 {
-    struct session_links *links = session_links(session);
-
-    if (links->owing)
+    if (client->owing)
         return;
-    links->owing = true;
-    TAILQ_INSERT_TAIL(&gateway->owing, links, owing_link);
+    client->owing = true;
+    TAILQ_INSERT_TAIL(&client->gateway->owing, client, owing_link);
 }
 
-void gateway_note_waiting(struct gateway *gateway, struct session *session)
+void gateway_note_waiting(struct client *client)
 {
-    struct session_links *links = session_links(session);
-
-    if (links->waiting)
+    if (client->waiting)
         return;
-    links->waiting = true;
-    TAILQ_INSERT_TAIL(&gateway->waiting, links, waiting_link);
+    client->waiting = true;
+    TAILQ_INSERT_TAIL(&client->gateway->waiting, client, waiting_link);
 }
 
 void gateway_acknowledge(struct gateway *gateway)
 {
-    struct session_links *links = TAILQ_FIRST(&gateway->owing);
+    struct client *client = TAILQ_FIRST(&gateway->owing);
 
-    if (links)
+    if (client)
         FAILPOINT("acknowledge.before_first");
-    while (links) {
-        forget_owing(gateway, links);
-        session_acknowledge(links->session);
-        links = TAILQ_FIRST(&gateway->owing);
-        if (links)
+    while (client) {
+        forget_owing(client);
+        session_acknowledge(client->session);
+        client = TAILQ_FIRST(&gateway->owing);
+        if (client)
             FAILPOINT("acknowledge.between");
         else
             FAILPOINT("acknowledge.after_last");
@@ -257,56 +277,56 @@ void gateway_acknowledge(struct gateway *gateway)
 
 void gateway_refuse_owed(struct gateway *gateway, uint8_t code)
 {
-    struct session_links *links;
+    struct client *client;
 
-    while ((links = TAILQ_FIRST(&gateway->owing))) {
-        forget_owing(gateway, links);
-        session_refuse_owed(links->session, code);
+    while ((client = TAILQ_FIRST(&gateway->owing))) {
+        forget_owing(client);
+        session_refuse_owed(client->session, code);
     }
 }
 
 /* Each waiting session is offered once: one that must go on waiting joins the tail again. */
 void gateway_resume_waiting(struct gateway *gateway)
 {
-    struct session_links *links;
+    struct client *client;
     unsigned turns = 0;
 
-    TAILQ_FOREACH(links, &gateway->waiting, waiting_link)
+    TAILQ_FOREACH(client, &gateway->waiting, waiting_link)
     turns++;
-    while (turns-- > 0 && (links = TAILQ_FIRST(&gateway->waiting))) {
-        forget_waiting(gateway, links);
-        session_resume(links->session);
+    while (turns-- > 0 && (client = TAILQ_FIRST(&gateway->waiting))) {
+        forget_waiting(client);
+        session_resume(client->session);
     }
 }
 
 void gateway_free_closed(struct gateway *gateway)
 {
-    struct session_links *links;
+    struct client *client;
 
-    while ((links = TAILQ_FIRST(&gateway->closed))) {
-        TAILQ_REMOVE(&gateway->closed, links, link);
-        session_free(links->session);
+    while ((client = TAILQ_FIRST(&gateway->closed))) {
+        TAILQ_REMOVE(&gateway->closed, client, link);
+        client_free(client);
     }
 }
 
 void gateway_close_sessions(struct gateway *gateway)
 {
-    struct session_links *links = TAILQ_FIRST(&gateway->sessions);
+    struct client *client = TAILQ_FIRST(&gateway->clients);
 
-    while (links) {
-        struct session_links *next = TAILQ_NEXT(links, link);
-        session_close(links->session, MQTT_SERVER_SHUTTING_DOWN, "daemon stops");
-        links = next;
+    while (client) {
+        struct client *next = TAILQ_NEXT(client, link);
+        session_close(client->session, MQTT_SERVER_SHUTTING_DOWN, "daemon stops");
+        client = next;
     }
 }
 
 void gateway_free_sessions(struct gateway *gateway)
 {
-    struct session_links *links;
+    struct client *client;
 
     gateway_free_closed(gateway);
-    while ((links = TAILQ_FIRST(&gateway->sessions))) {
-        TAILQ_REMOVE(&gateway->sessions, links, link);
-        session_free(links->session);
+    while ((client = TAILQ_FIRST(&gateway->clients))) {
+        TAILQ_REMOVE(&gateway->clients, client, link);
+        client_free(client);
     }
 }

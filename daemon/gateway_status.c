@@ -220,7 +220,7 @@ write_status(struct json *json, struct gateway *gateway, const struct spool_stat
         .rss_bytes = resident_bytes(),
         .salvage = gateway->salvage,
         .salvaged_ms = gateway->salvaged_ms,
-        .producers = {.connected = gateway->session_count,
+        .producers = {.connected = gateway->client_count,
                       .messages_refused = gateway->counters.refused,
                       .clients_refused = gateway->counters.clients_refused},
         .audit = describe_audit(gateway, &healthy),

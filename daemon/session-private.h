@@ -58,7 +58,6 @@ struct session {
     struct session_settings settings;
     const struct session_ops *ops;
     void *owner;
-    struct session_links links;
 
     enum packet_version version;
     uint8_t *client_id;

@@ -377,7 +377,6 @@ int session_new(sd_event *event,
         .client_max_packet = UINT32_MAX,
     };
     taken = -1;
-    session->links.session = session;
     bytes_init(&session->input, session_packet_limit(session));
     bytes_init(&session->output, SESSION_OUTPUT_MAX);
     int r = add_sources(session);
@@ -415,11 +414,6 @@ const struct peer *session_peer(const struct session *session)
 enum packet_version session_version(const struct session *session)
 {
     return session->version;
-}
-
-struct session_links *session_links(struct session *session)
-{
-    return &session->links;
 }
 
 void session_acknowledge(struct session *session)

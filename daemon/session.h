@@ -31,7 +31,6 @@
 
 #include <stdbool.h>
 #include <stdint.h>
-#include <sys/queue.h>
 #include <systemd/sd-event.h>
 
 #include "cleanup.h"
@@ -88,8 +87,9 @@ struct session_settings {
 
 /*
  * session_new() - take a connection over
- * @fd:   taken over, also on failure
- * @peer: copied
+ * @fd:    taken over, also on failure
+ * @peer:  copied
+ * @owner: of this session, for ops; not looked into
  */
 MUST_CHECK int session_new(sd_event *event,
                            int fd,
@@ -120,20 +120,5 @@ void session_refuse_owed(struct session *session, uint8_t code);
 void session_resume(struct session *session);
 /* End from our side: v5 gets a DISCONNECT with @code, then the connection closes. */
 void session_close(struct session *session, uint8_t code, const char *why);
-
-/* For the owner's lists: sessions with owed acknowledgements, waiting ones, closed ones. */
-struct session_links {
-    TAILQ_ENTRY(session_links) link;
-    TAILQ_ENTRY(session_links) owing_link;
-    TAILQ_ENTRY(session_links) waiting_link;
-    struct session *session;
-    bool owing;
-    bool waiting;
-    bool surplus; /* one client too many */
-    bool told;    /* the log says why it is turned away */
-};
-TAILQ_HEAD(session_list, session_links);
-/* The links embedded in the session, for the owner's use alone. */
-struct session_links *session_links(struct session *session);
 
 #endif
