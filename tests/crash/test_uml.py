@@ -57,7 +57,7 @@ def cut_at_start(machine, instants):
 
 
 def cut_again_and_again(machine, instants, cuts):
-    """Each second time with a disk so slow that most cuts come in the middle of a commit."""
+    """Each second time with a disk so slow that many cuts come in the middle of a commit."""
     for number in range(cuts):
         slow = {"delay_ms": COMMIT_MS} if number % 2 == 0 else {}
         publish(machine, broker=number % 3 > 0, **slow)
