@@ -345,6 +345,12 @@ static int check_lines(struct audit_check *check, struct lines *lines, bool last
         audit_problem(check, "this line is longer than any record; what follows was not read");
         return EX_OK;
     }
+    if (result == -EIO) {
+        check->line++;
+        audit_problem(check, "the disk does not give this line (journalctl -k says more); what "
+                             "follows was not read");
+        return EX_OK;
+    }
     if (result < 0) {
         cli_error("cannot read %s: %s", check->file, strerror(-result));
         return EX_UNAVAILABLE;

@@ -78,6 +78,9 @@ static const char damaged_message_remedy[] =
 static const char ids_remedy[] =
     "keep a copy of the spool's folder and report it: the daemon does not write this; did "
     "somebody else write to the database?";
+static const char disk_remedy[] =
+    "delete nothing, look at the disk (journalctl -k), replace it soon; when the daemon needs such "
+    "a place it keeps the damaged files, salvages what reads and records the rest as damaged";
 static const char stopped_counts[] = COUNTS_REMEDY("start");
 static const char running_counts[] = COUNTS_REMEDY("restart");
 
@@ -87,6 +90,7 @@ static const struct {
     const char *stopped; /* what to do while the daemon does not run */
     const char *running;
 } parts[] = {
+    [SPOOL_PART_DISK] = {"disk", disk_remedy, disk_remedy},
     [SPOOL_PART_DATABASE] = {"database", DATABASE_REMEDY("start"), DATABASE_REMEDY("restart")},
     [SPOOL_PART_MESSAGE] = {"database", damaged_message_remedy, damaged_message_remedy},
     [SPOOL_PART_LEDGER] = {"ledger", stopped_counts, running_counts},
@@ -120,7 +124,7 @@ static void on_finding(void *context, enum spool_part part, const char *text)
 {
     struct check *check = context;
 
-    if (part == SPOOL_PART_DATABASE)
+    if (part == SPOOL_PART_DATABASE || part == SPOOL_PART_DISK)
         check->damaged = true;
     add(check, parts[part].name, text,
         check->running ? parts[part].running : parts[part].stopped);

@@ -303,7 +303,7 @@ static int look_for_bad_places(struct check *check)
     if (*words == '\0')
         return 0;
     check->damaged = check->unread = true;
-    find(check, SPOOL_PART_DATABASE, "%s", words);
+    find(check, SPOOL_PART_DISK, "%s", words);
     return 0;
 }
 

@@ -508,6 +508,7 @@ SPOOL_MUST_CHECK int spool_each_record(struct spool *spool,
 
 /* What a finding of spool_check() is about. */
 enum spool_part {
+    SPOOL_PART_DISK,     /* places that do not read */
     SPOOL_PART_DATABASE, /* pages, commits that are missing */
     SPOOL_PART_MESSAGE,  /* one that reads and is not what was stored */
     SPOOL_PART_LEDGER,

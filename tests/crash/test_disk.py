@@ -2,7 +2,8 @@
 
 Full disks are real ones, a tmpfs of a few MB in a mount namespace of this test alone. Errors come
 from tests/support/fault_io.c, preloaded into the daemon: in run N the Nth call that writes or syncs
-below the spool's folder fails. After each run the three ledgers are judged.
+below the spool's folder fails. After each run the three ledgers are judged. Bad sectors, places of
+one file that fail each time they are read, come from the same library.
 """
 
 import collections
@@ -11,6 +12,7 @@ import errno
 import functools
 import math
 import os
+import random
 import re
 import signal
 import socket
@@ -269,6 +271,7 @@ class Run:
                                                 "backoff": {"min": "10ms", "max": "50ms"}})
         self.faults = Faults(self.gateway.folder, self.gateway.spool, calls, at, times, error)
         self.calls = self.failed = self.acks_after = self.code = 0
+        self.first, self.size = 0, 300
         self.what = ""
         self.error = error
         self.exit_s = 0.0
@@ -281,7 +284,7 @@ class Run:
         open_ids = {}
         for number in range(first, first + count):
             key = self.key + str(number)
-            sent = ("load/t", key.encode().ljust(300, b"."))
+            sent = ("load/t", key.encode().ljust(self.size, b"."))
             self.history.sent[key] = sent
             self.history.unknown.add(key)
             open_ids[client.publish(*sent, properties={"user": [("spool-ref", key)]})] = key
@@ -298,7 +301,7 @@ class Run:
 
     def load(self):
         """Out of memory the daemon may turn a client away, once; the producer comes again."""
-        batches = iter(range(0, 32, 8))
+        batches = iter(range(self.first, self.first + 32, 8))
         may_fail = self.error == errno.ENOMEM
         while True:
             try:
@@ -355,8 +358,9 @@ class Sweep:
     """Runs with N = 1, 2, 3 ... (or each step-th) by several threads, until one has no fault."""
 
     def __init__(self, calls, step=1, times=1, error=errno.EIO, skipped=0,
-                 limit_s=math.inf):
+                 limit_s=math.inf, kind=Run):
         """@skipped: so many calls later than the first; @limit_s: how soon it has to end."""
+        self.kind = kind
         self.calls, self.step, self.times, self.error = calls, step, times, error
         self.next, self.last, self.limit_s = options().first + skipped, options().last, limit_s
         self.far = FarBroker()
@@ -373,7 +377,7 @@ class Sweep:
     def _try(self, at):
         """False: it ended, but late."""
         with self._lock:
-            run = Run(len(self.runs), self.far, self.calls, at, self.times, self.error)
+            run = self.kind(len(self.runs), self.far, self.calls, at, self.times, self.error)
             self.runs.append(run)
         try:
             run.with_fault()
@@ -416,7 +420,8 @@ class Sweep:
         found = whole.faults + ["%s: %s" % (run, line) for run in self.runs
                                 for line in verdict(run.history) if self.counts(line)]
         found += ["%s: %d acknowledgements after it" % (run, run.acks_after)
-                  for run in self.runs if run.acks_after and self.error == errno.EIO and run.what not in HARMLESS]
+                  for run in self.runs if run.acks_after and self.error == errno.EIO
+                  and self.calls != "read" and run.what not in HARMLESS]
         check(not found, "\n".join(found))
 
 
@@ -474,11 +479,225 @@ def memory_that_runs_out_anywhere_loses_nothing():
     check(codes[-signal.SIGSEGV] < len(failed) / 4, "only the libraries crash", codes)
 
 
+# Reads
+
+
+class ReadRun(Run):
+    """With a spool that is larger than what SQLite keeps of it in memory, left by a kill; the audit
+    file lies in its folder, so that what is read of it counts, too."""
+
+    def __init__(self, *arguments, **more):
+        super().__init__(*arguments, **more)
+        self.history.cuts, self.size = 5, 2500
+        gateway = self.gateway
+        gateway.audit = os.path.join(gateway.spool, "audit.jsonl")
+        gateway.configure(audit={"file": gateway.audit})
+
+    def fill(self, backlog=1000):
+        """100 are delivered, then so many wait."""
+        gateway = self.gateway.start()
+        self.publish_all(100)
+        gateway.wait_drained()
+        gateway.kill()
+        brokers = gateway.settings["uplink"]["brokers"]
+        gateway.configure(uplink={"brokers": ["tcp://127.0.0.1:9"]})
+        gateway.start()
+        self.publish_all(backlog)
+        gateway.kill()
+        gateway.configure(uplink={"brokers": brokers})
+
+    def publish_all(self, count):
+        with mqtt.Client(self.gateway.socket, 5, client_id="load") as client:
+            for first in range(self.first, self.first + count, 50):
+                self.publish(client, first, 50)
+        self.first += count
+
+    def with_fault(self):
+        self.fill()
+        super().with_fault()
+
+
+def sweep_reads(times, codes):
+    failed = Sweep("read", step=options().read_step, times=times, kind=ReadRun).go()
+    check(len(failed) > 1000 / options().read_step, "points of failure", len(failed))
+    files = collections.Counter(run.what.split()[-1] for run in failed)
+    print("# EIO for %d reads in a row, from each %s on: %d points of failure %r; exit codes %r; "
+          "%d acknowledged" % (times, options().read_step, len(failed), dict(files),
+                            dict(collections.Counter(run.code for run in failed)),
+                            sum(len(run.history.acked) for run in failed)))
+    wrong = ["%s: exit code %d" % (run, run.code) for run in failed if run.code not in codes]
+    check(not wrong, "\n".join(wrong))
+
+
+@case(seconds=3600)
+def a_read_that_fails_once_stops_nothing():
+    sweep_reads(1, {0})
+
+
+@case(seconds=3600)
+def reads_that_fail_in_a_row_cost_a_restart_and_nothing_else():
+    sweep_reads(3, {0, 1})
+
+
+class BadPlace(ReadRun):
+    """A bad sector in the file of a spool that was left by a kill."""
+
+    def __init__(self, number, far, name, blocks=1):
+        super().__init__(number, far, "", 0)
+        self.name, self.blocks = name, blocks
+
+    def __str__(self):
+        return "%s, block %s" % (self.name, self.at)
+
+    def spoil(self, block):
+        self.at = block
+        self.file = os.path.join(self.gateway.spool, self.name)
+        self.seen = os.stat(self.file)
+        self.faults.environment["FAULT_PLACE"] = "%d:%d:%d:0" % (
+            self.seen.st_ino, block * 4096, self.blocks * 4096)
+
+    def serve(self):
+        """Until all is delivered; False: it ended with 1 before that."""
+        self.gateway.start(seconds=30, env=self.faults.environment)
+        process = self.gateway.process
+        try:
+            self.publish_all(50)
+        except (OSError, mqtt.Closed):
+            check(self.ends(process, 5), "it closes the connection and goes on")
+        wait_for(self.drained_or_gone, 40, "drained, or ended")
+        if process.poll() is not None:
+            equal(process.returncode, 1, "exit code")
+        return process.poll() is None
+
+    def tool(self, *arguments):
+        """(exit code, what it says), and it meets the place, too."""
+        done = processes.run([processes.tool_path(), "-c", self.gateway.config, *arguments],
+                             env=dict(os.environ, **self.faults.environment))
+        return done.returncode, (done.stdout + done.stderr).decode()
+
+
+def try_bad_place(sweep, name, draw):
+    """What became of it: its outcome records say what was damaged, and the start after it is one as
+    any other."""
+    run = BadPlace(len(sweep.runs), sweep.far, name)
+    sweep.runs.append(run)
+    try:
+        run.fill()
+        size = os.stat(os.path.join(run.gateway.spool, name)).st_size
+        run.spoil(draw.randrange(size // 4096 + (size % 4096 > 0)))
+        gateway = run.gateway
+        run.restarts = 0
+        while not run.serve():  # as systemd does it
+            run.restarts += 1
+            check(run.restarts <= 2, "it ends again and again")
+        run.damaged = gateway.wait_drained(40)["damaged"]
+        run.was_salvaged = "spool_salvaged" in gateway.log()
+        gateway.stop()
+        salvages = gateway.log().count("spool_salvaged")
+        gateway.start(env=run.faults.environment)
+        gateway.stop()
+        equal(gateway.log().count("spool_salvaged"), salvages, "salvages after the next start")
+        left = [os.path.join(gateway.spool, each) for each in os.listdir(gateway.spool)]
+        check(run.seen.st_ino in [os.stat(each).st_ino for each in left], "the file is kept")
+        aside = [each for each in left if ".jsonl.unread" in each]
+        collect_daemon(run.history, aside + [gateway.audit], gateway.spool)
+        gateway.discard()
+    except Exception as error:
+        sweep.errors.append("%s: %r\n%s" % (run, error, run.gateway.last_words()))
+    return run
+
+
+@case(seconds=1800)
+def a_bad_sector_costs_what_lies_there_and_no_more():
+    draw = random.Random(options().seed)
+    sweep = Sweep("read")
+    for name in ("spool.db", "spool.db-wal", "spool.mark"):
+        runs = [try_bad_place(sweep, name, draw) for _ in range(options().bad_places)]
+        check(not sweep.errors, "\n".join(sweep.errors))
+        damaged = [run.damaged for run in runs]
+        print("# a bad sector in %s: %d of %d spools salvaged, %d restarts, %r messages damaged, "
+              "%d acknowledged" % (name, sum(run.was_salvaged for run in runs), len(runs),
+                                sum(run.restarts for run in runs), damaged,
+                                sum(len(run.history.acked) for run in runs)))
+        check(max(damaged) <= 10, "damaged", damaged)
+    sweep.judge()
+
+
+@case
+def a_bad_sector_at_the_end_of_the_audit_file_ends_in_a_new_file():
+    sweep = Sweep("read")
+    run = BadPlace(0, sweep.far, "audit.jsonl")
+    sweep.runs.append(run)
+    run.fill(backlog=100)
+    run.spoil(os.stat(run.gateway.audit).st_size // 4096)
+    gateway = run.gateway.start(env=run.faults.environment)
+    gateway.wait_drained()
+    wait_for(lambda: "audit_resumed" in gateway.log(), 40, "the audit file to be written again")
+    gateway.stop()
+    aside = gateway.audit + ".unread-1"
+    equal(os.stat(aside).st_ino, run.seen.st_ino, "inode of the file that was given another name")
+    collect_daemon(run.history, [aside, gateway.audit], gateway.spool)
+    sweep.judge()
+
+
+@case
+def a_disk_that_is_gone_is_not_taken_for_a_damaged_spool():
+    sweep = Sweep("read")
+    run = BadPlace(0, sweep.far, "spool.db", blocks=1 << 20)
+    sweep.runs.append(run)
+    run.fill(backlog=100)
+    run.spoil(0)
+    gateway = run.gateway
+    for _ in range(3):  # as systemd starts it again
+        gateway.start(env=run.faults.environment, ready=False)
+        check(run.ends(gateway.process, 20), "it ends")
+        equal(gateway.process.returncode, 1, "exit code")
+    check("spool_not_opened" in gateway.log() and "spool_damaged" not in gateway.log(),
+          gateway.log())
+    for verb, code in (("check", 2), ("status", 69), ("failures", 69)):
+        seen, said = run.tool(verb)
+        equal(seen, code, "exit code of %s: %s" % (verb, said))
+    equal(os.stat(run.file).st_ino, run.seen.st_ino, "inode of the database")
+    run.again()
+    sweep.judge()
+
+
+@case
+def the_tools_name_the_places_that_do_not_read():
+    sweep = Sweep("read")
+    for name in ("spool.db", "spool.db-wal"):
+        run = BadPlace(len(sweep.runs), sweep.far, name)
+        sweep.runs.append(run)
+        run.fill(backlog=100)
+        run.spoil(0)
+        words = r"1 of \d+ blocks of %s cannot be read" % re.escape(name)
+        for verb, code in (("check", 1), ("status", 65), ("failures", 65)):
+            seen, said = run.tool(verb)
+            equal(seen, code, "exit code of %s: %s" % (verb, said))
+            check(re.search(words, " ".join(said.split())), said)
+        run.again()
+    run = BadPlace(len(sweep.runs), sweep.far, "audit.jsonl")
+    sweep.runs.append(run)
+    run.fill(backlog=100)
+    run.spoil(2)
+    for verb, code in (("check", 1), ("audit", 65), ("status", 0), ("failures", 0)):
+        seen, said = run.tool(verb)
+        equal(seen, code, "exit code of %s: %s" % (verb, said))
+        check(code == 0 or "the disk does not give this line" in " ".join(said.split()), said)
+    run.again()
+    sweep.judge()
+
+
 def add_arguments(parser):
     parser.add_argument("--step", type=int, default=5,
                         help="each so-many-th call below the spool's folder fails; long form: 1")
     parser.add_argument("--allocation-step", type=int, default=331,
                         help="each so-many-th allocation fails; long form: 1")
+    parser.add_argument("--read-step", type=int, default=499,
+                        help="each so-many-th read fails; long form: 7")
+    parser.add_argument("--bad-places", type=int, default=4,
+                        help="bad sectors for each file of the spool; long form: 60")
+    parser.add_argument("--seed", type=int, default=int(time.time()), help="of the bad sectors")
     parser.add_argument("--first", type=int, default=1, help="the first call that fails")
     parser.add_argument("--last", type=int, default=1 << 30, help="and the last")
     parser.add_argument("--jobs", type=int, default=4, help="daemons at a time")

@@ -493,7 +493,7 @@ static void without_database_and_mark_it_is_no_new_spool(void **state)
 
 static void count_finding(void *context, enum spool_part part, const char *text)
 {
-    assert_int_equal(part, SPOOL_PART_DATABASE);
+    assert_int_equal(part, SPOOL_PART_DISK);
     assert_non_null(strstr(text, "cannot be read"));
     ++*(unsigned *)context;
 }
