@@ -34,6 +34,7 @@
 #include "daemon/uplink.h"
 
 #define PATIENCE_MS 60000
+#define PAUSE_MS    200
 #define TOKENS_MAX  16384
 #define TEXT_MAX    192
 
@@ -192,7 +193,8 @@ static int64_t patience(void)
     return now_us() + (int64_t)PATIENCE_MS * 1000;
 }
 
-/* Until something was called back. */
+/* Until something was called back, or for a while: what was called may have been seen by another
+ * wait, so the caller looks again. */
 static void pause_until_called(int64_t deadline_us)
 {
     struct pollfd wait = {.fd = fixture.event_fd, .events = POLLIN};
@@ -202,7 +204,7 @@ static void pause_until_called(int64_t deadline_us)
     if (left_us <= 0)
         fail_msg("nothing came back: sent %u, answered %u, lost %u", fixture.sent,
                  atomic_load(&fixture.answered), atomic_load(&fixture.lost));
-    if (poll(&wait, 1, (int)(left_us / 1000) + 1) > 0)
+    if (poll(&wait, 1, PAUSE_MS) > 0)
         (void)eventfd_read(fixture.event_fd, &count);
 }
 
@@ -373,9 +375,11 @@ static void connect_client(void)
 
     while (atomic_load(&fixture.connected) == 0) {
         unsigned failed = atomic_load(&fixture.failed);
+        unsigned lost = atomic_load(&fixture.lost); /* it may come and go unseen */
 
         begin_connect();
-        while (atomic_load(&fixture.connected) == 0 && atomic_load(&fixture.failed) == failed)
+        while (atomic_load(&fixture.connected) == 0 && atomic_load(&fixture.failed) == failed &&
+               atomic_load(&fixture.lost) == lost)
             pause_until_called(deadline_us);
     }
 }
