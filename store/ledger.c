@@ -144,6 +144,9 @@ static int verify_lane(struct spool *spool, const struct lane *lane)
     if (!counters_balance(&lane->committed))
         return spool_fail(spool, -EBADMSG, "the ledger of lane \"%s\" does not balance",
                           lane->name);
+    if (lane->committed.last_id > SPOOL_LAST_MAX || lane->committed.last_seq > SPOOL_LAST_MAX)
+        return spool_fail(spool, -EBADMSG, "no spool comes to the last id or seq of lane \"%s\"",
+                          lane->name);
     if (is_empty != (lane->committed.messages == 0) || last_id > lane->committed.last_id)
         return spool_fail(spool, -EBADMSG,
                           "the messages of lane \"%s\" do not match its ledger", lane->name);

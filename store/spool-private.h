@@ -22,6 +22,9 @@
 
 #define SPOOL_ID_BITS  48
 #define SPOOL_ID_MAX   ((UINT64_C(1) << SPOOL_ID_BITS) - 1)
+/* No spool comes to half of all ids in a hundred years: what is beyond is damage. */
+#define SPOOL_LAST_MAX (SPOOL_ID_MAX / 2)
+#define SPOOL_IDS_LEFT_OUT (1 << 20) /* in a row, at most: what lost batches would have had */
 #define SPOOL_LANE_MAX 0x7fff /* lane numbers: a key stays positive */
 
 enum {

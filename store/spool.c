@@ -148,6 +148,7 @@ int spool_result(struct spool *spool, int sqlite_rc)
         break;
     case SQLITE_CORRUPT:
     case SQLITE_NOTADB:
+    case SQLITE_CONSTRAINT: /* nothing is written here that would contradict a sound table */
         error = -EBADMSG;
         break;
     case SQLITE_READONLY:
@@ -291,7 +292,8 @@ static int query(struct spool *spool, const char *sql, sqlite3_stmt **ret)
     return rc == SQLITE_DONE ? SQLITE_CORRUPT : rc;
 }
 
-/* A database that is behind its mark has lost commits. */
+/* A database that is behind its mark has lost commits. The mark may be behind, but ids are no
+ * further ahead of it than messages were accepted, and a few that lost batches left unused. */
 static int compare_with_mark(struct spool *spool)
 {
     struct mark mark;
@@ -299,14 +301,18 @@ static int compare_with_mark(struct spool *spool)
     int r = mark_read(spool->directory_fd, &mark);
     if (r != 0)
         return spool_fail(spool, r, MARK_NAME ": %s", strerror(-r));
-    int rc = query(spool, "SELECT max(last_id), max(last_seq) FROM lane", &stmt);
+    int rc = query(spool, "SELECT max(last_id), max(last_seq), sum(accepted) FROM lane", &stmt);
     if (rc != SQLITE_ROW) {
         (void)sqlite3_finalize(stmt); /* repeats the error of the step */
         return open_result(spool, rc);
     }
     uint64_t last_id = (uint64_t)sqlite3_column_int64(stmt, 0);
     uint64_t last_seq = (uint64_t)sqlite3_column_int64(stmt, 1);
+    uint64_t accepted = (uint64_t)sqlite3_column_int64(stmt, 2);
     (void)sqlite3_finalize(stmt); /* it succeeded */
+    if (mark.is_known && last_id > mark.last_id + accepted + SPOOL_IDS_LEFT_OUT)
+        return spool_fail(spool, SPOOL_E_DAMAGED, "no message has the last id %llu",
+                          (unsigned long long)last_id);
     if (last_id >= mark.last_id && last_seq >= mark.last_seq)
         return 0;
     return spool_fail(spool, SPOOL_E_DAMAGED,
