@@ -72,6 +72,7 @@ struct model {
     uint64_t last_id;
     uint64_t last_seq;
     uint64_t accepted;
+    uint64_t ended[SPOOL_OUTCOMES];
     unsigned boot;
     bool is_short;
     bool is_full;
@@ -141,6 +142,7 @@ static int note_record(void *context, const struct spool_record *record)
     hold(m, strcmp(record->lane, m->lane[id]) == 0, "it is in another lane", (int64_t)id);
     m->fate[id] = ENDED;
     totals.ended[record->outcome]++;
+    m->ended[record->outcome]++;
     totals.for_disk += record->reason == SPOOL_REASON_DISK;
     m->history[m->last_seq++] = (struct spool_ended){
         .seq = record->seq, .id = id, .outcome = record->outcome, .lane = m->lane[id]};
@@ -158,6 +160,9 @@ static void compare(struct model *m)
     r = spool_get_ledger(spool, &ledger);
     hold(m, r == 0 && spool_ledger_balances(&ledger), "the ledger does not balance", r);
     hold(m, ledger.accepted == m->accepted, "accepted", (int64_t)ledger.accepted);
+    for (int i = 0; i < SPOOL_OUTCOMES; i++)
+        hold(m, ledger.ended[i] == m->ended[i], spool_outcome_name((enum spool_outcome)i),
+             (int64_t)ledger.ended[i]);
     hold(m, ledger.spooled == m->accepted - m->last_seq, "spooled", (int64_t)ledger.spooled);
     r = spool_get_stats(spool, &m->f->now, &stats);
     hold(m, r == 0 && stats.in_flight == m->window_count, "in flight",
