@@ -21,7 +21,8 @@
  *
  * Outcome rows that had not reached the audit file and cannot be read leave a
  * hole in its numbering. It is closed in the same way, by a record of a message
- * whose end is no longer known.
+ * whose end is no longer known; the counters say of what kind it was, for they have
+ * more of that than was read.
  *
  * Memory is bounded by what there is to read, not by how far ids lie apart: 16
  * bytes for each message in doubt, and the ids and seqs that were met (numbers.h),
@@ -46,9 +47,10 @@ enum root { ROOT_LANE = 2, ROOT_MESSAGE = 4, ROOT_OUTCOME = 6, ROOT_SPOOL = 7 };
 enum {
     FLAGS_QOS = 3,
     FLAGS_MAX = 7,
-    /* Numbers above what is known by so much are no numbers of ours. A mark that survived a
-     * power cut lags by one batch; where there is no mark, ids go on behind this gap. */
-    SLACK = 1 << 20,
+    /* Numbers above what is known by so much are no numbers of ours: a mark that survived a
+     * power cut lags. Where there is no mark, ids go on behind this gap. */
+    SLACK = SPOOL_IDS_LEFT_OUT,
+    GAP_MAX = 4096, /* between two rows side by side: some pages of rows may be lost */
 };
 
 #define PROVISIONAL_SEQ (INT64_C(1) << 61)
@@ -58,6 +60,8 @@ struct kept_lane {
     char name[256];
     struct spool_counters counters; /* as read; messages and bytes: as salvaged */
     uint64_t counted_messages;
+    uint64_t known[SPOOL_OUTCOMES]; /* of those counted: whose record was read */
+    uint64_t later[SPOOL_OUTCOMES]; /* not counted yet */
 };
 
 struct candidate {
@@ -68,30 +72,40 @@ struct candidate {
 
 struct rebuild {
     struct rebuild_task *task;
+    struct mark mark;
     struct kept_lane *lanes;
     size_t lane_count;
+    struct kept_lane *home; /* lane "default": gets what is of no lane that is known */
+    bool has_all_lanes;     /* their counters add up */
+    bool is_lane_in_doubt;  /* they may be older than what else was read */
     struct spool_clock_state clock;
     bool has_state;
+    bool has_cursor;
     uint64_t counted_accepted;
     uint64_t counted_id; /* up to here the lanes' counters reach */
     uint64_t counted_seq;
     uint64_t history_seq;
     uint64_t history_id; /* of that line */
     uint64_t id_limit;   /* rows beyond are garbage */
+    uint64_t ended_id_limit; /* the same of outcome rows, which have no checksum */
     uint64_t seq_limit;
     uint64_t lowest_id; /* of the messages that were read */
     uint64_t last_id;
     uint64_t last_seq;
     uint64_t exported;
     uint64_t pruned;   /* deliveries up to here are missing on purpose, also beyond exported */
+    uint64_t spare_failures;  /* lost ones may be so many of the counted failures */
+    uint64_t failures_pruned; /* so many of the counted failures have no row any more */
     int64_t newest_ms; /* on the spool's clock */
     struct numbers ids;
     struct numbers seqs;
+    struct numbers beyond; /* seqs of rows that are newer than anything else tells */
     struct candidate *candidates;
     size_t candidate_count;
     size_t candidate_room;
     uint64_t found;
     uint64_t broken;
+    int64_t walked_key; /* of the last sound message, when the tree is walked once more */
     sqlite3_stmt *message_in;
     sqlite3_stmt *outcome_in;
 };
@@ -202,14 +216,15 @@ static struct kept_lane *need_lane(struct rebuild *rebuild, unsigned number)
     return lane;
 }
 
+/* The counts vouch for each other; the last id and seq stand alone, see believe_lanes(). */
 static bool is_lane_row(const struct pages_row *row)
 {
-    enum { NAME = 1, FIRST = 2, FIELDS = 13 };
+    enum { NAME = 1, FIRST = 2, BYTES = 10, FIELDS = 13 };
     if (row->field_count < FIELDS || row->rowid < 0 || row->rowid > SPOOL_LANE_MAX ||
         !is_text(row, NAME) || bytes(row, NAME).size == 0 || bytes(row, NAME).size > 255)
         return false;
     for (size_t i = FIRST; i < FIELDS; i++) {
-        if (!is_number(row, i, 0, INT64_MAX / 4))
+        if (!is_number(row, i, 0, i < BYTES ? (int64_t)SPOOL_LAST_MAX : INT64_MAX))
             return false;
     }
     int64_t sum = number(row, FIRST + 1 + SPOOL_OUTCOMES);
@@ -238,6 +253,7 @@ static int take_lane(void *context, const struct pages_row *row)
     counters->last_id = (uint64_t)number(row, 11);
     counters->last_seq = (uint64_t)number(row, 12);
     rebuild->lane_count++;
+    rebuild->is_lane_in_doubt |= row->in_doubt;
     rebuild->counted_accepted += counters->accepted;
     if (counters->last_id > rebuild->counted_id)
         rebuild->counted_id = counters->last_id;
@@ -328,7 +344,9 @@ static int take_state(void *context, const struct pages_row *row)
     memcpy(clock->boot_id, bytes(row, 1).data, bytes(row, 1).size);
     rebuild->exported = (uint64_t)number(row, 7);
     rebuild->pruned = is_number(row, 8, 0, INT64_MAX / 4) ? (uint64_t)number(row, 8) : 0;
-    rebuild->has_state = true;
+    rebuild->failures_pruned =
+        is_number(row, 9, 0, (int64_t)SPOOL_LAST_MAX) ? (uint64_t)number(row, 9) : 0;
+    rebuild->has_state = rebuild->has_cursor = true;
     return 0;
 }
 
@@ -483,7 +501,7 @@ static bool is_outcome_row(const struct rebuild *rebuild, const struct pages_row
 {
     if (row->field_count < 17 || !is_null(row, 0) || row->rowid < 1 ||
         (uint64_t)row->rowid > rebuild->seq_limit ||
-        !is_number(row, 1, 1, (int64_t)rebuild->id_limit) ||
+        !is_number(row, 1, 1, (int64_t)rebuild->ended_id_limit) ||
         !is_number(row, 2, 0, SPOOL_LANE_MAX) || !is_number(row, 3, INT64_MIN, INT64_MAX) ||
         !is_number(row, 4, INT64_MIN, INT64_MAX) || !is_number(row, 5, 0, SPOOL_OUTCOMES - 1) ||
         !is_number(row, 6, 0, SPOOL_REASONS - 1))
@@ -504,7 +522,9 @@ static void count_ended(struct rebuild *rebuild,
 {
     numbers_add(&rebuild->seqs, seq);
     if (seq > rebuild->counted_seq)
-        lane->counters.ended[outcome]++;
+        lane->later[outcome]++;
+    else
+        lane->known[outcome]++;
     if (seq > lane->counters.last_seq)
         lane->counters.last_seq = seq;
 }
@@ -584,6 +604,16 @@ static int write_obituary(struct rebuild *rebuild, const struct obituary *of)
 
 /* ---- what is known at all ---- */
 
+static uint64_t higher(uint64_t a, uint64_t b)
+{
+    return a > b ? a : b;
+}
+
+static uint64_t lower(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
+}
+
 static void see_id(struct rebuild *rebuild, uint64_t id, int64_t clock_ms)
 {
     if (id > rebuild->last_id)
@@ -610,7 +640,7 @@ static int measure_row(void *context, const struct pages_row *row)
 static int measure_history(void *context, const struct spool_ended *ended)
 {
     struct rebuild *rebuild = context;
-    if (ended->id > SPOOL_ID_MAX)
+    if (ended->id > SPOOL_LAST_MAX || ended->seq > SPOOL_LAST_MAX)
         return 0;
     see_id(rebuild, ended->id, 0);
     if (ended->seq > rebuild->history_seq) {
@@ -626,22 +656,105 @@ static int each_ended(struct rebuild *rebuild, spool_ended_fn *fn)
     return history ? history->each(history->owner, fn, rebuild) : 0;
 }
 
-static uint64_t higher(uint64_t a, uint64_t b)
+/* What the rows say of how far ids and seqs have come. */
+struct witness {
+    struct rebuild *rebuild;
+    uint64_t id;
+    uint64_t seq;
+};
+
+static int hear_row(void *context, const struct pages_row *row)
 {
-    return a > b ? a : b;
+    struct witness *witness = context;
+    if (is_outcome_row(witness->rebuild, row)) {
+        witness->id = higher(witness->id, (uint64_t)number(row, 1));
+        witness->seq = higher(witness->seq, (uint64_t)row->rowid);
+    } else if (judge(witness->rebuild, row) == SOUND_MESSAGE) {
+        witness->id = higher(witness->id, id_of(row));
+    }
+    return 0;
 }
 
-/* Beyond what anybody knows by more than a little lies garbage; where nobody knows anything all
- * is believed that is plausible by itself. */
-static void set_limits(struct rebuild *rebuild)
+/*
+ * One flipped bit in a lane's last id or last seq must not make up millions of
+ * messages. Each end has one seq, so all lanes' ends add up to the last seq, and
+ * ids are no fewer than what was accepted; beyond that only the mark, the audit
+ * file or a row can say so. The newest row of the outcomes is always there.
+ */
+static int believe_lanes(struct rebuild *rebuild)
 {
-    const struct mark *mark = rebuild->task->mark;
+    const struct mark *mark = &rebuild->mark;
+    uint64_t ended = sum_ended(rebuild);
+    uint64_t seq = rebuild->counted_seq;
+    uint64_t id = rebuild->counted_id;
+    uint64_t seq_reach = higher(ended, higher(mark->last_seq, rebuild->history_seq));
+    uint64_t id_reach =
+        higher(rebuild->counted_accepted, higher(mark->last_id, rebuild->last_id));
+    if (seq > seq_reach || id > id_reach) {
+        struct witness witness = {.rebuild = rebuild};
+        pages_restart(rebuild->task->pages);
+        rebuild->seq_limit = seq;
+        rebuild->id_limit = rebuild->ended_id_limit = lower(id, SPOOL_LAST_MAX);
+        int r = pages_walk(rebuild->task->pages, ROOT_OUTCOME, hear_row, &witness);
+        if (r == 0)
+            r = pages_walk(rebuild->task->pages, ROOT_MESSAGE, hear_row, &witness);
+        if (r != 0)
+            return r;
+        seq_reach = higher(seq_reach, witness.seq);
+        id_reach = higher(id_reach, witness.id);
+    }
+    rebuild->counted_seq = higher(ended, lower(seq, seq_reach));
+    rebuild->counted_id = higher(rebuild->counted_accepted, lower(id, id_reach));
+    rebuild->has_all_lanes = rebuild->lane_count > 0 && rebuild->counted_seq == ended;
+    return 0;
+}
+
+/*
+ * Rows that are newer than all else are believed where the lanes' counters may
+ * be old, or are lost: a commit writes both. What lies further away from the
+ * others than some lost pages would explain is garbage all the same.
+ */
+static int collect_beyond(void *context, const struct pages_row *row)
+{
+    struct rebuild *rebuild = context;
+    if (is_outcome_row(rebuild, row) && (uint64_t)row->rowid > rebuild->last_seq)
+        numbers_add(&rebuild->beyond, (uint64_t)row->rowid);
+    return 0;
+}
+
+static int reach_beyond(struct rebuild *rebuild)
+{
+    pages_restart(rebuild->task->pages);
+    int r = pages_walk(rebuild->task->pages, ROOT_OUTCOME, collect_beyond, rebuild);
+    if (r == 0)
+        r = pages_orphans(rebuild->task->pages, collect_beyond, rebuild);
+    uint64_t seq = rebuild->last_seq;
+    for (uint64_t next = seq + 1; next <= seq + GAP_MAX && next <= rebuild->seq_limit; next++) {
+        if (numbers_has(&rebuild->beyond, next))
+            seq = next;
+    }
+    rebuild->seq_limit = seq;
+    numbers_done(&rebuild->beyond);
+    rebuild->beyond = (struct numbers){0};
+    return r;
+}
+
+/* Beyond what anybody knows lies garbage; where nobody knows anything all is believed that is
+ * plausible by itself. A message is vouched for by its checksum. */
+static int set_limits(struct rebuild *rebuild)
+{
+    const struct mark *mark = &rebuild->mark;
     rebuild->last_id = higher(rebuild->last_id, higher(rebuild->counted_id, mark->last_id));
     rebuild->last_seq =
         higher(rebuild->history_seq, higher(rebuild->counted_seq, mark->last_seq));
     bool is_known = rebuild->lane_count > 0 || mark->is_known || rebuild->history_seq > 0;
-    rebuild->id_limit = is_known ? rebuild->last_id + SLACK : SPOOL_ID_MAX;
-    rebuild->seq_limit = is_known ? rebuild->last_seq + SLACK : SPOOL_ID_MAX;
+    bool is_newest = rebuild->has_all_lanes && !rebuild->is_lane_in_doubt;
+    rebuild->id_limit = is_known ? rebuild->last_id + SLACK : SPOOL_LAST_MAX;
+    rebuild->ended_id_limit = is_newest ? rebuild->last_id : rebuild->id_limit;
+    rebuild->seq_limit = !is_known   ? SPOOL_LAST_MAX
+                         : is_newest ? rebuild->last_seq
+                                     : rebuild->last_seq + SLACK;
+    return is_known && !is_newest ? reach_beyond(rebuild) : 0;
 }
 
 static int measure(struct rebuild *rebuild)
@@ -653,9 +766,13 @@ static int measure(struct rebuild *rebuild)
         r = pages_walk(pages, ROOT_SPOOL, take_state, rebuild);
     if (r == 0)
         r = each_ended(rebuild, measure_history);
+    if (r == 0)
+        r = believe_lanes(rebuild);
+    if (r == 0)
+        r = set_limits(rebuild);
     if (r != 0)
         return r;
-    set_limits(rebuild);
+    pages_restart(pages);
     r = pages_walk(pages, ROOT_OUTCOME, measure_row, rebuild);
     if (r == 0)
         r = pages_walk(pages, ROOT_MESSAGE, measure_row, rebuild);
@@ -677,17 +794,25 @@ static int count_history(void *context, const struct spool_ended *ended)
     struct rebuild *rebuild = context;
     struct kept_lane *lane = find_lane_by_name(rebuild, ended->lane);
     numbers_add(&rebuild->ids, ended->id);
-    if (ended->seq <= rebuild->last_seq && !numbers_has(&rebuild->seqs, ended->seq))
-        count_ended(rebuild, lane ? lane : rebuild->lanes, ended->seq, ended->outcome);
+    if (ended->seq > rebuild->last_seq || numbers_has(&rebuild->seqs, ended->seq))
+        return 0;
+    count_ended(rebuild, lane ? lane : rebuild->home, ended->seq, ended->outcome);
+    if (ended->outcome != SPOOL_DELIVERED && rebuild->failures_pruned > 0)
+        rebuild->failures_pruned--; /* it is known all the same */
     return 0;
 }
 
-/* What the audit file holds is exported, whatever the cursor says. */
+/* What the audit file holds is exported, whatever the cursor says. A cursor that is ahead of
+ * all there is was damaged; how far rows are pruned is nearly the same. */
 static void learn_export(struct rebuild *rebuild)
 {
+    if (rebuild->exported > rebuild->last_seq) {
+        rebuild->exported = rebuild->pruned <= rebuild->last_seq ? rebuild->pruned : 0;
+        rebuild->has_cursor = rebuild->exported > 0;
+    }
     rebuild->exported = higher(rebuild->exported, rebuild->history_seq);
-    if (rebuild->exported > rebuild->last_seq)
-        rebuild->exported = rebuild->last_seq;
+    if (rebuild->pruned >= rebuild->last_seq)
+        rebuild->pruned = rebuild->exported;
 }
 
 /* The cursor is lost and no audit file tells: what waits for its export lies side by side at
@@ -696,7 +821,7 @@ static int guess_export(struct rebuild *rebuild)
 {
     uint64_t seq = rebuild->last_seq;
     char sql[128];
-    if (rebuild->has_state || rebuild->history_seq > 0)
+    if (rebuild->has_cursor || rebuild->history_seq > 0)
         return 0;
     while (seq > 0 && numbers_has(&rebuild->seqs, seq))
         seq--;
@@ -705,6 +830,38 @@ static int guess_export(struct rebuild *rebuild)
                    "DELETE FROM outcome WHERE seq <= %llu AND seq <> %llu AND outcome = %d",
                    (unsigned long long)seq, (unsigned long long)rebuild->last_seq,
                    SPOOL_DELIVERED);
+    return sqlite3_exec(rebuild->task->db, sql, NULL, NULL, NULL);
+}
+
+/*
+ * How far deliveries gave way, beyond what is exported. Where more of them are
+ * there than not that number was damaged; where few are, these were.
+ */
+static int doubt_pruned(struct rebuild *rebuild)
+{
+    uint64_t from = rebuild->exported;
+    char sql[128];
+    sqlite3_stmt *stmt;
+    if (rebuild->pruned <= from)
+        return 0;
+    (void)snprintf(sql, sizeof sql,
+                   "SELECT count(*), min(seq) FROM outcome WHERE outcome = %d AND seq <= %llu",
+                   SPOOL_DELIVERED, (unsigned long long)rebuild->pruned);
+    int rc = sqlite3_prepare_v2(rebuild->task->db, sql, -1, &stmt, NULL);
+    if (rc != SQLITE_OK)
+        return rc;
+    rc = sqlite3_step(stmt);
+    uint64_t there = rc == SQLITE_ROW ? (uint64_t)sqlite3_column_int64(stmt, 0) : 0;
+    uint64_t first = rc == SQLITE_ROW ? (uint64_t)sqlite3_column_int64(stmt, 1) : 0;
+    (void)sqlite3_finalize(stmt); /* repeats the error of the step */
+    if (rc != SQLITE_ROW || there == 0)
+        return rc == SQLITE_ROW ? 0 : rc;
+    if (2 * there >= rebuild->pruned - from) {
+        rebuild->pruned = first - 1;
+        return 0;
+    }
+    (void)snprintf(sql, sizeof sql, "DELETE FROM outcome WHERE outcome = %d AND seq <= %llu",
+                   SPOOL_DELIVERED, (unsigned long long)rebuild->pruned);
     return sqlite3_exec(rebuild->task->db, sql, NULL, NULL, NULL);
 }
 
@@ -739,7 +896,7 @@ static int record_broken(struct rebuild *rebuild, const struct pages_row *row)
     if (r != 0)
         return r;
     numbers_add(&rebuild->ids, id_of(row));
-    lane->counters.ended[SPOOL_DAMAGED]++;
+    lane->later[SPOOL_DAMAGED]++;
     rebuild->broken++;
     return 0;
 }
@@ -752,12 +909,22 @@ static int take_sound(void *context, const struct pages_row *row)
     return row->in_doubt ? add_candidate(rebuild, row) : keep_message(rebuild, row);
 }
 
+/* A tree is in order: where a row is not, it is its key that was damaged. */
 static int take_broken(void *context, const struct pages_row *row)
 {
     struct rebuild *rebuild = context;
-    if (row->in_doubt || judge(rebuild, row) != BROKEN_MESSAGE)
+    if (row->in_doubt)
         return 0;
-    return record_broken(rebuild, row);
+    switch (judge(rebuild, row)) {
+    case NO_MESSAGE:
+        return 0;
+    case SOUND_MESSAGE:
+        rebuild->walked_key = row->rowid;
+        return 0;
+    case BROKEN_MESSAGE:
+        break;
+    }
+    return row->rowid > rebuild->walked_key ? record_broken(rebuild, row) : 0;
 }
 
 static int take_candidate(void *context, const struct pages_row *row)
@@ -778,7 +945,9 @@ static uint64_t count_missing(const struct rebuild *rebuild)
 {
     uint64_t gone = rebuild->last_seq + rebuild->found;
     uint64_t accepted = rebuild->counted_accepted + (rebuild->last_id - rebuild->counted_id);
-    if (rebuild->counted_id == 0 && rebuild->last_seq == 0 && !rebuild->task->mark->is_known)
+    if (!rebuild->has_all_lanes)
+        accepted = rebuild->last_id;
+    if (rebuild->counted_id == 0 && rebuild->last_seq == 0 && !rebuild->mark.is_known)
         accepted = rebuild->lowest_id > 0 ? rebuild->last_id - rebuild->lowest_id + 1 : 0;
     return accepted > gone ? accepted - gone : 0;
 }
@@ -866,17 +1035,28 @@ static uint64_t take_id(struct rebuild *rebuild, struct pool *pool)
     return id;
 }
 
-/* A seq that was counted as something else before. */
-static void recount_as_damaged(struct rebuild *rebuild)
+/*
+ * The counter of which one is taken whose record is lost. A failure, as long as
+ * there are more of them than the kept and the pruned ones: deliveries are
+ * exported and pruned all the time. There always is one, see level_counters().
+ */
+static struct kept_lane *take_from_counters(struct rebuild *rebuild)
 {
-    for (size_t i = 0; i < rebuild->lane_count; i++) {
-        uint64_t *ended = rebuild->lanes[i].counters.ended;
-        if (ended[SPOOL_DELIVERED] == 0)
-            continue;
-        ended[SPOOL_DELIVERED]--;
-        ended[SPOOL_DAMAGED]++;
-        return;
+    bool is_failure = rebuild->spare_failures > 0;
+    for (int pass = 0; pass < 2; pass++, is_failure = !is_failure) {
+        for (size_t i = 0; i < rebuild->lane_count; i++) {
+            struct kept_lane *lane = &rebuild->lanes[i];
+            int end = is_failure ? SPOOL_OUTCOMES : SPOOL_DELIVERED + 1;
+            for (int j = is_failure ? SPOOL_DELIVERED + 1 : SPOOL_DELIVERED; j < end; j++) {
+                if (lane->counters.ended[j] == lane->known[j])
+                    continue;
+                lane->counters.ended[j]--;
+                rebuild->spare_failures -= is_failure && rebuild->spare_failures > 0;
+                return lane;
+            }
+        }
     }
+    return rebuild->home;
 }
 
 static uint64_t count_holes(const struct rebuild *rebuild)
@@ -894,17 +1074,18 @@ static int close_holes(struct rebuild *rebuild, struct pool *pool)
          seq <= rebuild->last_seq; seq++) {
         if (numbers_has(&rebuild->seqs, seq))
             continue;
+        bool is_counted = seq <= rebuild->counted_seq;
+        struct kept_lane *lane = is_counted ? take_from_counters(rebuild) : rebuild->home;
         const struct obituary obituary = {.seq = (int64_t)seq,
                                           .id = take_id(rebuild, pool),
-                                          .lane = rebuild->lanes,
+                                          .lane = lane,
                                           .outcome = SPOOL_DAMAGED};
         int r = write_obituary(rebuild, &obituary);
         if (r != 0)
             return r;
-        if (seq <= rebuild->counted_seq)
-            recount_as_damaged(rebuild);
-        else
-            rebuild->lanes[0].counters.ended[SPOOL_DAMAGED]++;
+        lane->later[SPOOL_DAMAGED]++;
+        if (seq > lane->counters.last_seq)
+            lane->counters.last_seq = seq;
         rebuild->task->damaged++;
     }
     return 0;
@@ -934,7 +1115,7 @@ static struct kept_lane *lane_in_want(struct rebuild *rebuild)
             return lane;
         }
     }
-    return rebuild->lanes;
+    return rebuild->home;
 }
 
 static int record_missing(struct rebuild *rebuild, uint64_t missing, struct pool *pool)
@@ -977,32 +1158,60 @@ static int write_newest_row(struct rebuild *rebuild)
     const struct obituary obituary = {.seq = (int64_t)rebuild->last_seq,
                                       .id = is_in_file ? rebuild->history_id
                                                        : take_id(rebuild, &pool),
-                                      .lane = rebuild->lanes,
+                                      .lane = rebuild->home,
                                       .outcome = SPOOL_DELIVERED};
     return write_obituary(rebuild, &obituary);
 }
 
 /* ---- the small tables ---- */
 
-/* Seqs of which nobody knows the outcome any more were exported: they count as delivered. */
+/*
+ * The counters say of what kinds the ends up to counted_seq are, the records
+ * that were read say it of most. So no counter is below what was read; and all
+ * of them together are as many as there are seqs, so that each whose record is
+ * lost is in one of them. Where a lane's counters are lost, what nobody knows
+ * was exported: it counts as delivered.
+ */
+static void level_counters(struct rebuild *rebuild)
+{
+    uint64_t failures = 0;
+    for (size_t i = 0; i < rebuild->lane_count; i++) {
+        struct kept_lane *lane = &rebuild->lanes[i];
+        for (int j = 0; j < SPOOL_OUTCOMES; j++)
+            lane->counters.ended[j] = higher(lane->counters.ended[j], lane->known[j]);
+    }
+    uint64_t ended = sum_ended(rebuild);
+    if (ended < rebuild->counted_seq)
+        rebuild->home->counters.ended[SPOOL_DELIVERED] += rebuild->counted_seq - ended;
+    for (int j = 0; j < SPOOL_OUTCOMES; j++) {
+        for (size_t i = 0; i < rebuild->lane_count; i++) {
+            struct kept_lane *lane = &rebuild->lanes[i];
+            uint64_t excess = ended - lower(ended, rebuild->counted_seq);
+            uint64_t part = lower(excess, lane->counters.ended[j] - lane->known[j]);
+            lane->counters.ended[j] -= part;
+            ended -= part;
+            failures += j == SPOOL_DELIVERED ? 0 : lane->counters.ended[j] - lane->known[j];
+        }
+    }
+    rebuild->spare_failures = failures - lower(failures, rebuild->failures_pruned);
+}
+
+/* What is newer than the counters joins them. Of that, too, what nobody knows was exported. */
 static void level_ended(struct rebuild *rebuild)
 {
+    for (size_t i = 0; i < rebuild->lane_count; i++) {
+        for (int j = 0; j < SPOOL_OUTCOMES; j++)
+            rebuild->lanes[i].counters.ended[j] += rebuild->lanes[i].later[j];
+    }
     uint64_t ended = sum_ended(rebuild) - rebuild->broken;
     if (ended < rebuild->last_seq)
-        rebuild->lanes[0].counters.ended[SPOOL_DELIVERED] += rebuild->last_seq - ended;
-    for (size_t i = 0; i < rebuild->lane_count && ended > rebuild->last_seq; i++) {
-        uint64_t *delivered = &rebuild->lanes[i].counters.ended[SPOOL_DELIVERED];
-        uint64_t excess = ended - rebuild->last_seq;
-        uint64_t part = excess < *delivered ? excess : *delivered;
-        *delivered -= part;
-        ended -= part;
-    }
+        rebuild->home->counters.ended[SPOOL_DELIVERED] += rebuild->last_seq - ended;
 }
 
 static int write_lane(struct rebuild *rebuild, const struct kept_lane *lane, sqlite3_stmt *stmt)
 {
     const struct spool_counters *counters = &lane->counters;
-    bool is_first = lane == rebuild->lanes;
+    bool is_home = lane == rebuild->home;
     uint64_t ended = 0;
     for (int i = 0; i < SPOOL_OUTCOMES; i++)
         ended += counters->ended[i];
@@ -1012,8 +1221,8 @@ static int write_lane(struct rebuild *rebuild, const struct kept_lane *lane, sql
     const uint64_t numbers[] = {
         counters->messages,
         counters->bytes,
-        is_first ? rebuild->last_id : counters->last_id,
-        is_first ? rebuild->last_seq : counters->last_seq,
+        is_home ? rebuild->last_id : lower(counters->last_id, rebuild->last_id),
+        is_home ? rebuild->last_seq : lower(counters->last_seq, rebuild->last_seq),
     };
     if (rc == SQLITE_OK)
         rc = sqlite3_bind_int64(stmt, 3, (int64_t)(ended + counters->messages));
@@ -1080,6 +1289,23 @@ static int write_state(struct rebuild *rebuild, uint64_t pruned_seq)
 
 /* ---- all of it ---- */
 
+/*
+ * No spool holds more than the limits of its lanes, or what its lanes counted.
+ * Ids that were never used make no messages beyond that, if nothing is left but
+ * the mark.
+ */
+static uint64_t bound_missing(const struct rebuild *rebuild, uint64_t missing)
+{
+    const struct spool_options *options = rebuild->task->options;
+    uint64_t limit = SLACK;
+    for (size_t i = 0; i < options->lane_count; i++)
+        limit += lower(options->lanes[i].limits.max_messages, SPOOL_LAST_MAX);
+    for (size_t i = 0; i < rebuild->lane_count; i++)
+        limit += rebuild->lanes[i].counted_messages;
+    rebuild->task->is_count_unknown |= missing > limit;
+    return lower(missing, limit);
+}
+
 static int write_rest(struct rebuild *rebuild)
 {
     uint64_t pruned_seq = higher(rebuild->exported, rebuild->pruned);
@@ -1087,7 +1313,7 @@ static int write_rest(struct rebuild *rebuild)
         pruned_seq = rebuild->last_seq - 1;
     /* Counted before anything is added to the history. */
     uint64_t missing = count_missing(rebuild);
-    missing -= missing < rebuild->broken ? missing : rebuild->broken;
+    missing = bound_missing(rebuild, missing - lower(missing, rebuild->broken));
     uint64_t last_id = rebuild->last_id;
     struct pool pool = open_pool(rebuild, count_holes(rebuild) + missing);
     int r = close_holes(rebuild, &pool);
@@ -1101,7 +1327,7 @@ static int write_rest(struct rebuild *rebuild)
         r = write_newest_row(rebuild);
     if (r != 0)
         return r;
-    if (!rebuild->task->mark->is_known && rebuild->last_id < last_id + SLACK)
+    if (!rebuild->mark.is_known && rebuild->last_id < last_id + SLACK)
         rebuild->last_id = last_id + SLACK;
     r = write_lanes(rebuild);
     return r == 0 ? write_state(rebuild, pruned_seq) : r;
@@ -1112,9 +1338,12 @@ static int read_all(struct rebuild *rebuild)
     int r = measure(rebuild);
     if (r != 0)
         return r;
-    rebuild->task->is_count_unknown = rebuild->lane_count == 0 && !rebuild->task->mark->is_known;
-    if (!need_lane(rebuild, rebuild->lane_count > 0 ? rebuild->lanes[0].number : 0))
-        return -EPROTO;
+    rebuild->task->is_count_unknown = rebuild->lane_count == 0 && !rebuild->mark.is_known;
+    rebuild->home = find_lane_by_name(rebuild, rebuild->task->options->lanes[0].name);
+    if (!rebuild->home)
+        rebuild->home = need_lane(rebuild, 0);
+    if (!rebuild->home)
+        rebuild->home = rebuild->lanes; /* there are too many others */
     learn_export(rebuild);
     if (!rebuild->has_state || rebuild->clock.clock_ms < rebuild->newest_ms)
         rebuild->clock.clock_ms = rebuild->newest_ms;
@@ -1122,8 +1351,13 @@ static int read_all(struct rebuild *rebuild)
     if (r == 0)
         r = guess_export(rebuild);
     if (r == 0)
+        r = doubt_pruned(rebuild);
+    if (r == 0)
         r = each_ended(rebuild, count_history);
-    return r == 0 ? read_messages(rebuild) : r;
+    if (r != 0)
+        return r;
+    level_counters(rebuild);
+    return read_messages(rebuild);
 }
 
 static int prepare(struct rebuild *rebuild)
@@ -1149,6 +1383,8 @@ static int prepare(struct rebuild *rebuild)
 int rebuild(struct rebuild_task *task)
 {
     struct rebuild rebuild = {.task = task};
+    if (task->mark->last_id <= SPOOL_LAST_MAX && task->mark->last_seq <= SPOOL_LAST_MAX)
+        rebuild.mark = *task->mark;
     rebuild.lanes = calloc(SPOOL_LANES_KNOWN_MAX, sizeof *rebuild.lanes);
     int r = rebuild.lanes ? prepare(&rebuild) : -ENOMEM;
     if (r == 0)
