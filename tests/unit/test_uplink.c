@@ -708,6 +708,7 @@ static void brokers_are_tried_in_turn(void **state)
     f->settings.backoff_min_ms = 60000; /* only a pause would take long, and there is none */
     f->settings.backoff_max_ms = 60000;
     AUTO_CLOSE int refusing = refuse_at_a_port(uri);
+    assert_true(refusing >= 0);
     f->uris[0] = uri;
     go_online(f);
     assert_string_equal(link_of(f).broker, f->second.uri);
