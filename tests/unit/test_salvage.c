@@ -884,8 +884,8 @@ static void a_number_that_nothing_vouches_for_makes_up_no_message(void **state)
         "UPDATE lane SET last_id = last_id + (1 << 47), last_seq = last_seq + 1",
         "UPDATE outcome SET seq = seq + (1 << 19) WHERE seq = 200",
         "UPDATE outcome SET seq = seq + (1 << 30) WHERE seq = 200",
-        "UPDATE outcome SET id = id + (1 << 19) WHERE seq = 200;"
-        "DELETE FROM outcome WHERE seq = 190",
+        ("UPDATE outcome SET id = id + (1 << 19) WHERE seq = 200;"
+         "DELETE FROM outcome WHERE seq = 190"),
         "UPDATE spool SET exported_seq = 1 << 20",
         "UPDATE spool SET pruned_seq = 1 << 20; DELETE FROM outcome WHERE seq = 190",
     };
