@@ -156,6 +156,8 @@ struct gateway {
     int64_t evicted_logged_ms;
     struct log_limit client_warnings;
     struct log_limit refusal_warnings;
+    struct log_limit read_warnings;
+    uint64_t reads_logged; /* of spool_reads_repeated() */
     bool audit_half_told; /* said once while the file cannot be written */
     bool audit_pruning_told;
     uint64_t audit_pruned_before; /* in earlier times of that kind */

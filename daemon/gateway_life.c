@@ -21,6 +21,7 @@
 #define SALVAGE_MS        3600000 /* some 10 s for a million messages on a fast disk */
 #define SURVEY_MS         3600000 /* a bad sector may take a disk many seconds */
 #define EVICTED_LOG_MS    10000
+#define READS_LOG_MS      600000
 #define USEC_PER_MS       UINT64_C(1000)
 #define TIMER_ACCURACY_US 1000
 #define PATH_QUOTED_MAX   1024 /* of a path in the log; a longer one is cut */
@@ -51,6 +52,21 @@ static void log_ended_undelivered(struct gateway *gateway)
     gateway->evicted_logged_ms = gateway->now.boot_ms;
 }
 
+/* All is well so far, but for how long? */
+static void log_repeated_reads(struct gateway *gateway)
+{
+    uint64_t repeated = spool_reads_repeated();
+    uint64_t suppressed; /* ticks, which say nothing */
+
+    if (repeated == gateway->reads_logged ||
+        !log_limit_pass(&gateway->read_warnings, gateway->now.boot_ms, &suppressed))
+        return;
+    log_warning("spool_reads_repeated failed=%" PRIu64 " lost=no remedy=\"the disk begins to "
+                "fail: look at it (journalctl -k)\"",
+                repeated - gateway->reads_logged);
+    gateway->reads_logged = repeated;
+}
+
 /*
  * What a crowd of clients had buffered lies free in the heap when they are gone, and stays there
  * as long as one small block lies behind it: 110 MB after 500 clients. It costs microseconds where
@@ -70,6 +86,7 @@ static int on_tick(sd_event_source *source, uint64_t usec, void *owner)
     (void)usec;
     gateway_read_clock(gateway);
     log_ended_undelivered(gateway);
+    log_repeated_reads(gateway);
     if (gateway->counters.accepted != gateway->rates.accepted ||
         gateway->counters.ended != gateway->rates.ended)
         gateway_hasten_status(gateway);
@@ -319,6 +336,7 @@ static void init(struct gateway *gateway, sd_event *event, struct config *config
     gateway->config = config;
     gateway->client_warnings = (struct log_limit){.interval_ms = 10000, .burst = 5};
     gateway->refusal_warnings = (struct log_limit){.interval_ms = 60000, .burst = 1};
+    gateway->read_warnings = (struct log_limit){.interval_ms = READS_LOG_MS, .burst = 1};
     TAILQ_INIT(&gateway->clients);
     TAILQ_INIT(&gateway->owing);
     TAILQ_INIT(&gateway->waiting);
@@ -569,6 +587,7 @@ int gateway_free(struct gateway *gateway)
         r = last_commit(gateway);
     audit_free(gateway->audit);
     spool_close(gateway->spool);
+    log_repeated_reads(gateway);
     gateway_remove_status(gateway);
     sd_event_source_disable_unref(gateway->edge);
     sd_event_source_disable_unref(gateway->edge_deadline);

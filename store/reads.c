@@ -62,7 +62,7 @@ uint64_t reads_given_up(void)
     return given_up;
 }
 
-uint64_t reads_repeated(void)
+uint64_t spool_reads_repeated(void)
 {
     return repeated;
 }

@@ -25,8 +25,6 @@ SPOOL_MUST_CHECK ssize_t reads_at(int fd, void *to, size_t size, uint64_t from);
 
 /* How many reads were given up since the thread began, by reads_at() and by SQLite. */
 uint64_t reads_given_up(void);
-/* How many tries failed of reads that succeeded later. */
-uint64_t reads_repeated(void);
 
 /* How many writes of SQLite failed with EIO: where a write begins or ends in a block, it reads. */
 uint64_t reads_bad_writes(void);

@@ -290,6 +290,10 @@ SPOOL_MUST_CHECK int spool_salvage(const struct spool_options *options,
                                    const struct spool_history *history,
                                    struct spool_salvage *ret);
 
+/* How many tries failed of reads that succeeded at another one, in this thread: the disk begins to
+ * fail. */
+uint64_t spool_reads_repeated(void);
+
 /* For tests: how many damaged databases lie in the folder of @directory. */
 unsigned spool_count_damaged(const char *directory);
 

@@ -515,6 +515,10 @@ class ReadRun(Run):
     def with_fault(self):
         self.fill()
         super().with_fault()
+        self.log = self.gateway.log()
+
+    def says(self, words):
+        return words in self.log
 
 
 def sweep_reads(times, codes):
@@ -526,12 +530,16 @@ def sweep_reads(times, codes):
                             dict(collections.Counter(run.code for run in failed)),
                             sum(len(run.history.acked) for run in failed)))
     wrong = ["%s: exit code %d" % (run, run.code) for run in failed if run.code not in codes]
+    wrong += ["%s: taken for damage" % run for run in failed if run.says("spool_damaged")]
     check(not wrong, "\n".join(wrong))
+    return failed
 
 
 @case(seconds=3600)
 def a_read_that_fails_once_stops_nothing():
-    sweep_reads(1, {0})
+    failed = sweep_reads(1, {0})
+    check(any(run.says("spool_reads_repeated failed=1 lost=no") for run in failed),
+          "the log says that the disk begins to fail")
 
 
 @case(seconds=3600)
@@ -558,12 +566,14 @@ class BadPlace(ReadRun):
 
     def serve(self):
         """Until all is delivered; False: it ended with 1 before that."""
-        self.gateway.start(seconds=30, env=self.faults.environment)
+        self.gateway.start(env=self.faults.environment, ready=False)
         process = self.gateway.process
         try:
+            self.gateway.wait_ready(30)
             self.publish_all(50)
-        except (OSError, mqtt.Closed):
-            check(self.ends(process, 5), "it closes the connection and goes on")
+        except (OSError, mqtt.Closed, AssertionError):
+            if not self.ends(process, 5):
+                raise
         wait_for(self.drained_or_gone, 40, "drained, or ended")
         if process.poll() is not None:
             equal(process.returncode, 1, "exit code")
