@@ -1165,6 +1165,20 @@ static int write_newest_row(struct rebuild *rebuild)
 
 /* ---- the small tables ---- */
 
+/* A line of a lane that was forgotten, and is there anew: "default" took its counters over. */
+static void hand_to_home(struct rebuild *rebuild)
+{
+    uint64_t *home = rebuild->home->known;
+    for (size_t i = 0; i < rebuild->lane_count && rebuild->has_all_lanes; i++) {
+        struct kept_lane *lane = &rebuild->lanes[i];
+        for (int j = 0; j < SPOOL_OUTCOMES && lane != rebuild->home; j++) {
+            uint64_t counted = lower(lane->known[j], lane->counters.ended[j]);
+            home[j] += lane->known[j] - counted;
+            lane->known[j] = counted;
+        }
+    }
+}
+
 /*
  * The counters say of what kinds the ends up to counted_seq are, the records
  * that were read say it of most. So no counter is below what was read; and all
@@ -1175,6 +1189,7 @@ static int write_newest_row(struct rebuild *rebuild)
 static void level_counters(struct rebuild *rebuild)
 {
     uint64_t failures = 0;
+    hand_to_home(rebuild);
     for (size_t i = 0; i < rebuild->lane_count; i++) {
         struct kept_lane *lane = &rebuild->lanes[i];
         for (int j = 0; j < SPOOL_OUTCOMES; j++)

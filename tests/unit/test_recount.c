@@ -346,6 +346,36 @@ static void deliveries_that_gave_way_stay_deliveries(void **state)
     assert_int_equal(ledger_of(w.f).ended[SPOOL_REJECTED], 0);
 }
 
+/* Nothing was left of the lane, so "default" took its counters over; then it came back. */
+static void lines_of_a_lane_that_was_forgotten_count_for_default(void **state)
+{
+    static struct world w;
+    begin(&w, *state, 1000);
+    accept(&w, 2, 40, SPOOL_NO_EXPIRY);
+    end(&w, 20, SPOOL_DELIVERED, SPOOL_REASON_NONE);
+    end(&w, 20, SPOOL_REJECTED, SPOOL_REASON_TOO_LARGE);
+    export_all_but(&w, 0);
+    spool_set_keep(w.f->spool, 0);
+    pass_time(w.f, 1000);
+    accept(&w, 0, 10, SPOOL_NO_EXPIRY);
+    end(&w, 10, SPOOL_DELIVERED, SPOOL_REASON_NONE);
+    export_all_but(&w, 0);
+    commit(w.f);
+    w.f->options.lane_count = LANES - 1;
+    reopen_spool(w.f);
+    assert_int_equal(spool_lane_count(w.f->spool), LANES - 1);
+    w.f->options.lane_count = LANES;
+    reopen_spool(w.f);
+    accept(&w, 2, 10, SPOOL_NO_EXPIRY);
+    end(&w, 4, SPOOL_DELIVERED, SPOOL_REASON_NONE);
+    end(&w, 4, SPOOL_REJECTED, SPOOL_REASON_TOO_LARGE);
+    close_spool(w.f);
+    lose_rows(&w, 54, 56);
+    assert_int_equal(salvage(&w, true).damaged, 3);
+    compare(&w, false);
+    assert_int_equal(ledger_of(w.f).ended[SPOOL_REJECTED], 22);
+}
+
 /* With its counters gone, the lane is what its lines and records say. */
 static void a_lane_whose_counters_are_lost_is_counted_by_the_audit_file(void **state)
 {
@@ -381,6 +411,7 @@ int main(void)
         ON_FOLDER(lost_records_of_all_kinds_and_lanes_are_found_by_the_audit_file),
         ON_FOLDER(lost_records_are_told_from_failures_that_were_pruned),
         ON_FOLDER(deliveries_that_gave_way_stay_deliveries),
+        ON_FOLDER(lines_of_a_lane_that_was_forgotten_count_for_default),
         ON_FOLDER(a_lane_whose_counters_are_lost_is_counted_by_the_audit_file),
     };
     const char *given = getenv("SPOOL_TEST_SEED");
