@@ -371,6 +371,7 @@ static void lines_of_a_lane_that_was_forgotten_count_for_default(void **state)
     end(&w, 4, SPOOL_REJECTED, SPOOL_REASON_TOO_LARGE);
     close_spool(w.f);
     lose_rows(&w, 54, 56);
+    w.told_from = 30;
     assert_int_equal(salvage(&w, true).damaged, 3);
     compare(&w, false);
     assert_int_equal(ledger_of(w.f).ended[SPOOL_REJECTED], 22);
