@@ -139,23 +139,6 @@ take_time(struct audit_check *check, const json_t *object, const char *name, int
     return false;
 }
 
-/* Which outcome goes with which reason (docs/audit.md). */
-static bool reason_fits(enum spool_outcome outcome, enum spool_reason reason)
-{
-    static const unsigned fitting[SPOOL_OUTCOMES] = {
-        [SPOOL_DELIVERED] = 1U << SPOOL_REASON_NONE,
-        [SPOOL_EVICTED] = 1U << SPOOL_REASON_MAX_MESSAGES | 1U << SPOOL_REASON_MAX_BYTES |
-                          1U << SPOOL_REASON_MAX_AGE | 1U << SPOOL_REASON_DISK,
-        [SPOOL_EXPIRED] = 1U << SPOOL_REASON_MESSAGE_EXPIRY,
-        [SPOOL_REJECTED] = 1U << SPOOL_REASON_REASON_CODE | 1U << SPOOL_REASON_TOO_LARGE |
-                           1U << SPOOL_REASON_POISON | 1U << SPOOL_REASON_ATTEMPTS,
-        [SPOOL_DROPPED] = 1U << SPOOL_REASON_OPERATOR,
-        [SPOOL_DAMAGED] = 1U << SPOOL_REASON_CORRUPT,
-    };
-
-    return fitting[outcome] & 1U << reason;
-}
-
 static void check_outcome(struct audit_check *check, const json_t *object)
 {
     const char *text = take_text(check, object, "outcome");
@@ -173,7 +156,7 @@ static void check_outcome(struct audit_check *check, const json_t *object)
     if (reason_value != NULL && (!json_is_string(reason_value) ||
                                  !spool_reason_parse(json_string_value(reason_value), &reason)))
         audit_problem(check, "\"reason\" is none that there is");
-    else if (!reason_fits(outcome, reason))
+    else if (!spool_reason_fits(outcome, reason))
         audit_problem(check, "the reason \"%s\" does not go with the outcome \"%s\"",
                       spool_reason_name(reason), text);
 }

@@ -77,6 +77,22 @@ bool spool_reason_parse(const char *name, enum spool_reason *ret_reason)
     return false;
 }
 
+bool spool_reason_fits(enum spool_outcome outcome, enum spool_reason reason)
+{
+    static const unsigned fitting[SPOOL_OUTCOMES] = {
+        [SPOOL_DELIVERED] = 1U << SPOOL_REASON_NONE,
+        [SPOOL_EVICTED] = 1U << SPOOL_REASON_MAX_MESSAGES | 1U << SPOOL_REASON_MAX_BYTES |
+                          1U << SPOOL_REASON_MAX_AGE | 1U << SPOOL_REASON_DISK,
+        [SPOOL_EXPIRED] = 1U << SPOOL_REASON_MESSAGE_EXPIRY,
+        [SPOOL_REJECTED] = 1U << SPOOL_REASON_REASON_CODE | 1U << SPOOL_REASON_TOO_LARGE |
+                           1U << SPOOL_REASON_POISON | 1U << SPOOL_REASON_ATTEMPTS,
+        [SPOOL_DROPPED] = 1U << SPOOL_REASON_OPERATOR,
+        [SPOOL_DAMAGED] = 1U << SPOOL_REASON_CORRUPT,
+    };
+    return (unsigned)outcome < SPOOL_OUTCOMES && (unsigned)reason < SPOOL_REASONS &&
+           (fitting[outcome] & 1U << reason);
+}
+
 /* ---- the walk ---- */
 
 static const char *lane_name(const struct spool *spool, int64_t number)

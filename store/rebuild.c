@@ -477,26 +477,6 @@ static int keep_message(struct rebuild *rebuild, const struct pages_row *row)
 
 /* ---- outcome records ---- */
 
-static bool reason_fits(int64_t outcome, int64_t reason)
-{
-    switch (outcome) {
-    case SPOOL_DELIVERED:
-        return reason == SPOOL_REASON_NONE;
-    case SPOOL_EVICTED:
-        return reason >= SPOOL_REASON_MAX_MESSAGES && reason <= SPOOL_REASON_DISK;
-    case SPOOL_EXPIRED:
-        return reason == SPOOL_REASON_MESSAGE_EXPIRY;
-    case SPOOL_REJECTED:
-        return reason >= SPOOL_REASON_REASON_CODE && reason <= SPOOL_REASON_ATTEMPTS;
-    case SPOOL_DROPPED:
-        return reason == SPOOL_REASON_OPERATOR;
-    case SPOOL_DAMAGED:
-        return reason == SPOOL_REASON_CORRUPT;
-    default:
-        return false;
-    }
-}
-
 static bool is_outcome_row(const struct rebuild *rebuild, const struct pages_row *row)
 {
     if (row->field_count < 17 || !is_null(row, 0) || row->rowid < 1 ||
@@ -511,7 +491,8 @@ static bool is_outcome_row(const struct rebuild *rebuild, const struct pages_row
            is_number(row, 11, 0, UINT32_MAX) && is_number(row, 12, INT64_MIN, INT64_MAX) &&
            is_number(row, 13, 0, INT64_MAX) && is_text(row, 14) && is_text(row, 15) &&
            (is_null(row, 16) || is_text(row, 16)) &&
-           reason_fits(number(row, 5), number(row, 6));
+           spool_reason_fits((enum spool_outcome)number(row, 5),
+                             (enum spool_reason)number(row, 6));
 }
 
 /* The lanes' counters have it already, unless they are older. */

@@ -96,29 +96,31 @@ struct spool_options {
     struct spool_time now;
 };
 
+/* Stored in the database: append only. */
 enum spool_outcome {
-    SPOOL_DELIVERED,
-    SPOOL_EVICTED,
-    SPOOL_EXPIRED,
-    SPOOL_REJECTED,
-    SPOOL_DROPPED,
-    SPOOL_DAMAGED,
+    SPOOL_DELIVERED = 0,
+    SPOOL_EVICTED = 1,
+    SPOOL_EXPIRED = 2,
+    SPOOL_REJECTED = 3,
+    SPOOL_DROPPED = 4,
+    SPOOL_DAMAGED = 5,
     SPOOL_OUTCOMES /* how many there are */
 };
 
+/* Stored in the database: append only. */
 enum spool_reason {
-    SPOOL_REASON_NONE, /* delivered */
-    SPOOL_REASON_MAX_MESSAGES,
-    SPOOL_REASON_MAX_BYTES,
-    SPOOL_REASON_MAX_AGE,
-    SPOOL_REASON_DISK,
-    SPOOL_REASON_MESSAGE_EXPIRY,
-    SPOOL_REASON_REASON_CODE,
-    SPOOL_REASON_TOO_LARGE,
-    SPOOL_REASON_POISON,
-    SPOOL_REASON_ATTEMPTS,
-    SPOOL_REASON_OPERATOR,
-    SPOOL_REASON_CORRUPT,
+    SPOOL_REASON_NONE = 0, /* delivered */
+    SPOOL_REASON_MAX_MESSAGES = 1,
+    SPOOL_REASON_MAX_BYTES = 2,
+    SPOOL_REASON_MAX_AGE = 3,
+    SPOOL_REASON_DISK = 4,
+    SPOOL_REASON_MESSAGE_EXPIRY = 5,
+    SPOOL_REASON_REASON_CODE = 6,
+    SPOOL_REASON_TOO_LARGE = 7,
+    SPOOL_REASON_POISON = 8,
+    SPOOL_REASON_ATTEMPTS = 9,
+    SPOOL_REASON_OPERATOR = 10,
+    SPOOL_REASON_CORRUPT = 11,
     SPOOL_REASONS
 };
 
@@ -128,6 +130,8 @@ const char *spool_reason_name(enum spool_reason reason);
 /* The inverse; false when the word is none of them. */
 bool spool_outcome_parse(const char *name, enum spool_outcome *ret_outcome);
 bool spool_reason_parse(const char *name, enum spool_reason *ret_reason);
+/* Does the reason go with the outcome? False for numbers that are none of ours, too. */
+bool spool_reason_fits(enum spool_outcome outcome, enum spool_reason reason);
 
 /* A message on its way in (append) or out (next). */
 struct spool_message {
@@ -283,8 +287,9 @@ struct spool_salvage {
  * be inferred. Needs room on the disk for the new one. Survives a crash at any
  * point: the next spool_open() finishes it, or finds the spool as it was.
  *
- * Return: 0, open it now; SPOOL_E_LOCKED, SPOOL_E_DISK, SPOOL_E_FOREIGN,
- * negative errno: nothing was changed, spool_open_error() says more.
+ * Return: 0, open it now; SPOOL_E_LOCKED, SPOOL_E_DISK, SPOOL_E_FOREIGN:
+ * nothing was changed; negative errno: nothing was changed, or the next open
+ * finishes it. spool_open_error() says more.
  */
 SPOOL_MUST_CHECK int spool_salvage(const struct spool_options *options,
                                    const struct spool_history *history,

@@ -38,6 +38,18 @@ static void names_and_words_are_inverse(void **state)
     assert_false(spool_outcome_parse("lost", &untouched));
     assert_int_equal(untouched, SPOOL_DAMAGED);
     assert_string_equal(spool_reason_name(SPOOL_REASONS), "");
+    /* Each reason goes with one outcome, and each outcome has one. */
+    for (int i = 0; i < SPOOL_REASONS; i++) {
+        unsigned outcomes = 0;
+        for (int j = 0; j < SPOOL_OUTCOMES; j++)
+            outcomes += spool_reason_fits((enum spool_outcome)j, (enum spool_reason)i);
+        assert_int_equal(outcomes, 1);
+    }
+    assert_true(spool_reason_fits(SPOOL_DELIVERED, SPOOL_REASON_NONE));
+    assert_true(spool_reason_fits(SPOOL_EVICTED, SPOOL_REASON_DISK));
+    assert_false(spool_reason_fits(SPOOL_EVICTED, SPOOL_REASON_NONE));
+    assert_false(spool_reason_fits(SPOOL_OUTCOMES, SPOOL_REASON_NONE));
+    assert_false(spool_reason_fits(SPOOL_DELIVERED, SPOOL_REASONS));
 }
 
 static void every_field_comes_back_as_it_went_in(void **state)
