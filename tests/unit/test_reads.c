@@ -428,6 +428,50 @@ static void a_read_that_fails_for_longer_at_work_costs_a_restart(void **state)
     assert_true(failures > 20);
 }
 
+/* ---- while a salvage reads ---- */
+
+/* What reads the next time must not be given up for that it did not read this time. */
+static bool salvage_with_failing_reads(struct fixture *f,
+                                       const struct opening *undisturbed,
+                                       uint64_t at)
+{
+    struct spool_salvage salvage = {0};
+    struct stat before = status_of(f, "spool.db");
+    fault_io_arm(f->directory, FAULT_READ, at, READS_TRIES, EIO);
+    int r = spool_salvage(&f->options, NULL, &salvage);
+    bool came = fault_io_report()->failed > 0;
+    fault_io_disarm();
+    if (r == -EIO) {
+        assert_true(came);
+        assert_int_equal(status_of(f, "spool.db").st_ino, before.st_ino);
+        r = spool_salvage(&f->options, NULL, &salvage);
+    }
+    assert_int_equal(r, 0);
+    assert_int_equal(salvage.salvaged, undisturbed->salvage.salvaged);
+    assert_int_equal(salvage.damaged, undisturbed->salvage.damaged);
+    return came;
+}
+
+static void a_salvage_gives_up_what_it_cannot_read_only_where_nobody_can(void **state)
+{
+    enum { BLOCK_OF_MESSAGES = 9, STEP = 5 };
+    struct fixture *f = *state;
+    struct templates templates;
+    make_templates(f, &templates);
+    struct opening undisturbed =
+        open_with_zeros(f, templates.killed, "spool.db", BLOCK_OF_MESSAGES);
+    bool came = true;
+    uint64_t at = 1;
+    for (; came; at += STEP) {
+        take_copy(f, templates.killed);
+        fill_with_zeros(f, "spool.db", BLOCK_OF_MESSAGES);
+        came = salvage_with_failing_reads(f, &undisturbed, at);
+    }
+    print_message("# a salvage of some %llu reads\n", (unsigned long long)at);
+    assert_true(at > 200);
+    remove_templates(&templates);
+}
+
 /* ---- all of it, the mark ---- */
 
 static void a_disk_of_which_nothing_reads_is_no_damage(void **state)
@@ -557,6 +601,7 @@ int main(void)
         ON_FOLDER(a_bad_block_met_at_work_ends_it_once_and_is_salvaged_then),
         ON_FOLDER(a_read_that_fails_for_a_moment_at_work_stops_nothing),
         ON_FOLDER(a_read_that_fails_for_longer_at_work_costs_a_restart),
+        ON_FOLDER(a_salvage_gives_up_what_it_cannot_read_only_where_nobody_can),
         ON_FOLDER(a_disk_of_which_nothing_reads_is_no_damage),
         ON_FOLDER(a_mark_that_does_not_read_is_given_another_name),
         ON_FOLDER(without_database_and_mark_it_is_no_new_spool),
