@@ -98,17 +98,17 @@ static struct spool_bytes column(sqlite3_stmt *stmt, int index)
 static void look_at_message(struct check *check, sqlite3_stmt *stmt)
 {
     const struct sum_facts facts = {
-        .key = sqlite3_column_int64(stmt, 0),
-        .accepted = sqlite3_column_int64(stmt, 1),
-        .uid = sqlite3_column_int64(stmt, 2),
-        .flags = sqlite3_column_int64(stmt, 3),
-        .client = column(stmt, 4),
-        .topic = column(stmt, 5),
-        .properties = column(stmt, 6),
-        .ref = column(stmt, 7),
-        .payload = column(stmt, 8),
+        .key = sqlite3_column_int64(stmt, MESSAGE_KEY),
+        .accepted = sqlite3_column_int64(stmt, MESSAGE_ACCEPTED),
+        .uid = sqlite3_column_int64(stmt, MESSAGE_UID),
+        .flags = sqlite3_column_int64(stmt, MESSAGE_FLAGS),
+        .client = column(stmt, MESSAGE_CLIENT),
+        .topic = column(stmt, MESSAGE_TOPIC),
+        .properties = column(stmt, MESSAGE_PROPERTIES),
+        .ref = column(stmt, MESSAGE_REF),
+        .payload = column(stmt, MESSAGE_PAYLOAD),
     };
-    if (sqlite3_column_int64(stmt, 9) == (int64_t)sum_of(&facts))
+    if (sqlite3_column_int64(stmt, MESSAGE_SUM) == (int64_t)sum_of(&facts))
         return;
     find(check, SPOOL_PART_MESSAGE, "message %llu is not what was stored",
          (unsigned long long)((uint64_t)facts.key & SPOOL_ID_MAX));
@@ -122,8 +122,7 @@ static int look_at_messages(struct check *check)
     if (r != 0 || version < 2)
         return r;
     return each_row(check,
-                    "SELECT key, accepted, uid, flags, client, topic, properties, ref, payload,"
-                    " sum FROM message WHERE sum IS NOT NULL",
+                    "SELECT " MESSAGE_COLUMNS " FROM message WHERE sum IS NOT NULL",
                     look_at_message);
 }
 

@@ -114,28 +114,28 @@ static void bind_message(struct stmt *stmt,
                          const struct plan_entry *entry)
 {
     int64_t flags = message->qos | (message->retain ? FLAGS_RETAIN : 0);
-    stmt_bind_int(stmt, 1, entry->key);
-    stmt_bind_int(stmt, 2, message->accepted_ms);
-    stmt_bind_int(stmt, 3, entry->accepted_at);
+    stmt_bind_int(stmt, 1 + MESSAGE_KEY, entry->key);
+    stmt_bind_int(stmt, 1 + MESSAGE_ACCEPTED, message->accepted_ms);
+    stmt_bind_int(stmt, 1 + MESSAGE_ACCEPTED_AT, entry->accepted_at);
     if (message->expiry_ms >= 0)
-        stmt_bind_int(stmt, 4, entry->accepted_at + message->expiry_ms);
+        stmt_bind_int(stmt, 1 + MESSAGE_EXPIRES_AT, entry->accepted_at + message->expiry_ms);
     else
-        stmt_bind_null(stmt, 4);
-    stmt_bind_int(stmt, 5, entry->charge);
-    stmt_bind_int(stmt, 6, message->uid);
-    stmt_bind_int(stmt, 7, flags);
-    stmt_bind_text(stmt, 8, message->client);
-    stmt_bind_text(stmt, 9, message->topic);
+        stmt_bind_null(stmt, 1 + MESSAGE_EXPIRES_AT);
+    stmt_bind_int(stmt, 1 + MESSAGE_CHARGE, entry->charge);
+    stmt_bind_int(stmt, 1 + MESSAGE_UID, message->uid);
+    stmt_bind_int(stmt, 1 + MESSAGE_FLAGS, flags);
+    stmt_bind_text(stmt, 1 + MESSAGE_CLIENT, message->client);
+    stmt_bind_text(stmt, 1 + MESSAGE_TOPIC, message->topic);
     if (message->properties.size > 0)
-        stmt_bind_blob(stmt, 10, message->properties);
+        stmt_bind_blob(stmt, 1 + MESSAGE_PROPERTIES, message->properties);
     else
-        stmt_bind_null(stmt, 10);
+        stmt_bind_null(stmt, 1 + MESSAGE_PROPERTIES);
     if (message->ref.size > 0)
-        stmt_bind_text(stmt, 11, message->ref);
+        stmt_bind_text(stmt, 1 + MESSAGE_REF, message->ref);
     else
-        stmt_bind_null(stmt, 11);
-    stmt_bind_blob(stmt, 12, message->payload);
-    stmt_bind_int(stmt, 13, sum_of_message(message, entry->key, flags));
+        stmt_bind_null(stmt, 1 + MESSAGE_REF);
+    stmt_bind_blob(stmt, 1 + MESSAGE_PAYLOAD, message->payload);
+    stmt_bind_int(stmt, 1 + MESSAGE_SUM, sum_of_message(message, entry->key, flags));
 }
 
 static void count_append(struct spool *spool,
@@ -217,20 +217,20 @@ static const struct spool_verdict verdict_damaged = {
 /* Is it what was stored? Messages of the first schema carry no sum. */
 static bool row_is_sound(const struct stmt *stmt)
 {
-    if (stmt_is_null(stmt, 12))
+    if (stmt_is_null(stmt, MESSAGE_SUM))
         return true;
     const struct sum_facts facts = {
-        .key = stmt_int(stmt, 0),
-        .accepted = stmt_int(stmt, 1),
-        .uid = stmt_int(stmt, 5),
-        .flags = stmt_int(stmt, 6),
-        .client = stmt_bytes(stmt, 7),
-        .topic = stmt_bytes(stmt, 8),
-        .properties = stmt_bytes(stmt, 9),
-        .ref = stmt_bytes(stmt, 10),
-        .payload = stmt_bytes(stmt, 11),
+        .key = stmt_int(stmt, MESSAGE_KEY),
+        .accepted = stmt_int(stmt, MESSAGE_ACCEPTED),
+        .uid = stmt_int(stmt, MESSAGE_UID),
+        .flags = stmt_int(stmt, MESSAGE_FLAGS),
+        .client = stmt_bytes(stmt, MESSAGE_CLIENT),
+        .topic = stmt_bytes(stmt, MESSAGE_TOPIC),
+        .properties = stmt_bytes(stmt, MESSAGE_PROPERTIES),
+        .ref = stmt_bytes(stmt, MESSAGE_REF),
+        .payload = stmt_bytes(stmt, MESSAGE_PAYLOAD),
     };
-    return stmt_int(stmt, 12) == (int64_t)sum_of(&facts);
+    return stmt_int(stmt, MESSAGE_SUM) == (int64_t)sum_of(&facts);
 }
 
 /* Why the row is not to be handed out; NULL: it is. */
@@ -238,7 +238,8 @@ static const struct spool_verdict *verdict_of_row(const struct stmt *stmt, int64
 {
     if (!row_is_sound(stmt))
         return &verdict_damaged;
-    bool has_expired = !stmt_is_null(stmt, 3) && stmt_int(stmt, 3) <= clock_ms;
+    bool has_expired = !stmt_is_null(stmt, MESSAGE_EXPIRES_AT) &&
+                       stmt_int(stmt, MESSAGE_EXPIRES_AT) <= clock_ms;
     return has_expired ? &verdict_expired : NULL;
 }
 
@@ -248,20 +249,22 @@ static void read_row(const struct stmt *stmt,
                      int64_t clock_ms,
                      struct spool_message *ret)
 {
-    int64_t flags = stmt_int(stmt, 6);
+    int64_t flags = stmt_int(stmt, MESSAGE_FLAGS);
     *ret = (struct spool_message){
-        .id = (uint64_t)stmt_int(stmt, 0) & SPOOL_ID_MAX,
+        .id = (uint64_t)stmt_int(stmt, MESSAGE_KEY) & SPOOL_ID_MAX,
         .lane = lane->index,
-        .uid = (uint32_t)stmt_int(stmt, 5),
+        .uid = (uint32_t)stmt_int(stmt, MESSAGE_UID),
         .qos = (uint8_t)(flags & FLAGS_QOS),
         .retain = (flags & FLAGS_RETAIN) != 0,
-        .expiry_ms = stmt_is_null(stmt, 3) ? SPOOL_NO_EXPIRY : stmt_int(stmt, 3) - clock_ms,
-        .client = stmt_bytes(stmt, 7),
-        .topic = stmt_bytes(stmt, 8),
-        .properties = stmt_bytes(stmt, 9),
-        .ref = stmt_bytes(stmt, 10),
-        .payload = stmt_bytes(stmt, 11),
-        .accepted_ms = stmt_int(stmt, 1),
+        .expiry_ms = stmt_is_null(stmt, MESSAGE_EXPIRES_AT)
+                         ? SPOOL_NO_EXPIRY
+                         : stmt_int(stmt, MESSAGE_EXPIRES_AT) - clock_ms,
+        .client = stmt_bytes(stmt, MESSAGE_CLIENT),
+        .topic = stmt_bytes(stmt, MESSAGE_TOPIC),
+        .properties = stmt_bytes(stmt, MESSAGE_PROPERTIES),
+        .ref = stmt_bytes(stmt, MESSAGE_REF),
+        .payload = stmt_bytes(stmt, MESSAGE_PAYLOAD),
+        .accepted_ms = stmt_int(stmt, MESSAGE_ACCEPTED),
         .attempts = attempts,
     };
 }
@@ -335,9 +338,9 @@ static int hand_out_row(struct spool *spool,
     const struct stmt *stmt = spool_stmt(spool, STMT_SCAN);
     const struct spool_verdict *verdict = verdict_of_row(stmt, clock_ms);
     struct plan_entry entry = {
-        .key = stmt_int(stmt, 0),
-        .accepted_at = stmt_int(stmt, 2),
-        .charge = (uint32_t)stmt_int(stmt, 4),
+        .key = stmt_int(stmt, MESSAGE_KEY),
+        .accepted_at = stmt_int(stmt, MESSAGE_ACCEPTED_AT),
+        .charge = (uint32_t)stmt_int(stmt, MESSAGE_CHARGE),
         .attempts = verdict ? 0 : 1,
         .state = verdict ? PLAN_SETTLED : PLAN_IN_FLIGHT,
     };

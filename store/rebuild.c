@@ -356,68 +356,74 @@ enum judgement { NO_MESSAGE, BROKEN_MESSAGE, SOUND_MESSAGE };
 
 static bool has_message_shape(const struct rebuild *rebuild, const struct pages_row *row)
 {
-    if (row->field_count < 12 || !is_null(row, 0) || row->rowid <= 0 ||
+    if (row->field_count < MESSAGE_SUM || !is_null(row, MESSAGE_KEY) || row->rowid <= 0 ||
         lane_of(row) > SPOOL_LANE_MAX || id_of(row) == 0 || id_of(row) > rebuild->id_limit)
         return false;
-    return is_number(row, 1, INT64_MIN, INT64_MAX) && is_number(row, 2, INT64_MIN, INT64_MAX) &&
-           is_number(row, 4, 0, UINT32_MAX) && is_number(row, 5, 0, UINT32_MAX) &&
-           is_number(row, 6, 0, FLAGS_MAX) && (number(row, 6) & FLAGS_QOS) < 3;
+    return is_number(row, MESSAGE_ACCEPTED, INT64_MIN, INT64_MAX) &&
+           is_number(row, MESSAGE_ACCEPTED_AT, INT64_MIN, INT64_MAX) &&
+           is_number(row, MESSAGE_CHARGE, 0, UINT32_MAX) &&
+           is_number(row, MESSAGE_UID, 0, UINT32_MAX) &&
+           is_number(row, MESSAGE_FLAGS, 0, FLAGS_MAX) &&
+           (number(row, MESSAGE_FLAGS) & FLAGS_QOS) < 3;
 }
 
 static bool has_message_sum(const struct pages_row *row)
 {
-    return row->field_count > 12 && row->fields[12].kind == PAGES_NUMBER;
+    return row->field_count > MESSAGE_SUM && row->fields[MESSAGE_SUM].kind == PAGES_NUMBER;
 }
 
 static bool sum_fits(const struct pages_row *row)
 {
     const struct sum_facts facts = {
         .key = row->rowid,
-        .accepted = number(row, 1),
-        .uid = number(row, 5),
-        .flags = number(row, 6),
-        .client = bytes(row, 7),
-        .topic = bytes(row, 8),
-        .properties = bytes(row, 9),
-        .ref = bytes(row, 10),
-        .payload = bytes(row, 11),
+        .accepted = number(row, MESSAGE_ACCEPTED),
+        .uid = number(row, MESSAGE_UID),
+        .flags = number(row, MESSAGE_FLAGS),
+        .client = bytes(row, MESSAGE_CLIENT),
+        .topic = bytes(row, MESSAGE_TOPIC),
+        .properties = bytes(row, MESSAGE_PROPERTIES),
+        .ref = bytes(row, MESSAGE_REF),
+        .payload = bytes(row, MESSAGE_PAYLOAD),
     };
-    return number(row, 12) == (int64_t)sum_of(&facts);
+    return number(row, MESSAGE_SUM) == (int64_t)sum_of(&facts);
 }
 
 /* Earlier programs counted otherwise; all of them the sizes, and never many pages more. */
 static bool charge_fits(const struct pages_row *row, uint64_t sizes)
 {
-    return is_number(row, 4, (int64_t)sizes, (int64_t)(2 * sizes + 4 * SPOOL_PAGE_BYTES));
+    return is_number(row, MESSAGE_CHARGE, (int64_t)sizes,
+                     (int64_t)(2 * sizes + 4 * SPOOL_PAGE_BYTES));
 }
 
 /* As stored, where that can be; else as it would be counted now. */
 static uint64_t charge_of(const struct pages_row *row)
 {
     const struct spool_message message = {
-        .client = bytes(row, 7),
-        .topic = bytes(row, 8),
-        .properties = bytes(row, 9),
-        .ref = bytes(row, 10),
-        .payload = bytes(row, 11),
+        .client = bytes(row, MESSAGE_CLIENT),
+        .topic = bytes(row, MESSAGE_TOPIC),
+        .properties = bytes(row, MESSAGE_PROPERTIES),
+        .ref = bytes(row, MESSAGE_REF),
+        .payload = bytes(row, MESSAGE_PAYLOAD),
     };
     uint64_t sizes = message.client.size + message.topic.size + message.properties.size +
                      message.ref.size + message.payload.size;
-    return charge_fits(row, sizes) ? (uint64_t)number(row, 4) : spool_charge(&message);
+    return charge_fits(row, sizes) ? (uint64_t)number(row, MESSAGE_CHARGE) : spool_charge(&message);
 }
 
 static enum judgement judge(struct rebuild *rebuild, const struct pages_row *row)
 {
     if (!has_message_shape(rebuild, row))
         return NO_MESSAGE;
-    bool is_whole = is_text(row, 7) && is_text(row, 8) && bytes(row, 8).size > 0 &&
-                    (is_null(row, 9) || row->fields[9].kind == PAGES_BLOB) &&
-                    (is_null(row, 10) || is_text(row, 10)) &&
-                    row->fields[11].kind == PAGES_BLOB;
+    bool is_whole = is_text(row, MESSAGE_CLIENT) && is_text(row, MESSAGE_TOPIC) &&
+                    bytes(row, MESSAGE_TOPIC).size > 0 &&
+                    (is_null(row, MESSAGE_PROPERTIES) ||
+                     row->fields[MESSAGE_PROPERTIES].kind == PAGES_BLOB) &&
+                    (is_null(row, MESSAGE_REF) || is_text(row, MESSAGE_REF)) &&
+                    row->fields[MESSAGE_PAYLOAD].kind == PAGES_BLOB;
     if (is_whole && has_message_sum(row))
         is_whole = sum_fits(row);
     else if (is_whole)
-        is_whole = charge_of(row) == (uint64_t)number(row, 4) &&
+        is_whole = charge_of(row) == (uint64_t)number(row, MESSAGE_CHARGE) &&
                    (find_lane(rebuild, lane_of(row)) || rebuild->lane_count == 0);
     return is_whole ? SOUND_MESSAGE : BROKEN_MESSAGE;
 }
@@ -453,15 +459,15 @@ static int keep_message(struct rebuild *rebuild, const struct pages_row *row)
     struct kept_lane *lane = need_lane(rebuild, lane_of(row));
     if (!lane || numbers_has(&rebuild->ids, id_of(row)))
         return 0;
-    int rc = sqlite3_bind_int64(rebuild->message_in, 1, row->rowid);
-    for (int i = 1; i <= 12 && rc == SQLITE_OK; i++) {
+    int rc = sqlite3_bind_int64(rebuild->message_in, 1 + MESSAGE_KEY, row->rowid);
+    for (int i = MESSAGE_KEY + 1; i <= MESSAGE_SUM && rc == SQLITE_OK; i++) {
         static const struct pages_field nothing = {.kind = PAGES_NULL};
         bool is_there = (size_t)i < row->field_count;
-        rc = bind_field(rebuild->message_in, i + 1, is_there ? &row->fields[i] : &nothing);
+        rc = bind_field(rebuild->message_in, 1 + i, is_there ? &row->fields[i] : &nothing);
     }
     uint64_t charge = charge_of(row);
     if (rc == SQLITE_OK)
-        rc = sqlite3_bind_int64(rebuild->message_in, 5, (int64_t)charge);
+        rc = sqlite3_bind_int64(rebuild->message_in, 1 + MESSAGE_CHARGE, (int64_t)charge);
     if (rc == SQLITE_OK)
         rc = run(rebuild->message_in);
     if (rc != 0)
@@ -546,7 +552,7 @@ static int write_obituary(struct rebuild *rebuild, const struct obituary *of)
 {
     static const struct pages_row nothing = {0};
     const struct pages_row *row = of->row ? of->row : &nothing;
-    bool has_topic = of->row && is_text(row, 7) && is_text(row, 8);
+    bool has_topic = of->row && is_text(row, MESSAGE_CLIENT) && is_text(row, MESSAGE_TOPIC);
     bool is_damaged = of->outcome == SPOOL_DAMAGED;
     const int64_t numbers[] = {
         of->seq,
@@ -558,15 +564,16 @@ static int write_obituary(struct rebuild *rebuild, const struct obituary *of)
         is_damaged ? SPOOL_REASON_CORRUPT : SPOOL_REASON_NONE,
         -1, /* no code */
         0,
-        of->row ? number(row, 5) : 0,
-        of->row ? number(row, 6) & FLAGS_QOS : 0,
-        (int64_t)bytes(row, 11).size,
-        of->row ? number(row, 1) : 0,
+        of->row ? number(row, MESSAGE_UID) : 0,
+        of->row ? number(row, MESSAGE_FLAGS) & FLAGS_QOS : 0,
+        (int64_t)bytes(row, MESSAGE_PAYLOAD).size,
+        of->row ? number(row, MESSAGE_ACCEPTED) : 0,
         0,
     };
     enum { NUMBERS = sizeof numbers / sizeof *numbers, CODE = 7 };
-    struct spool_bytes client = has_topic ? bytes(row, 7) : (struct spool_bytes){"", 0};
-    struct spool_bytes topic = has_topic ? bytes(row, 8) : (struct spool_bytes){"", 0};
+    const struct spool_bytes none = {"", 0};
+    struct spool_bytes client = has_topic ? bytes(row, MESSAGE_CLIENT) : none;
+    struct spool_bytes topic = has_topic ? bytes(row, MESSAGE_TOPIC) : none;
     sqlite3_stmt *stmt = rebuild->outcome_in;
     int rc = SQLITE_OK;
     for (int i = 0; i < NUMBERS && rc == SQLITE_OK; i++)
@@ -611,7 +618,7 @@ static int measure_row(void *context, const struct pages_row *row)
         if ((uint64_t)row->rowid > rebuild->last_seq)
             rebuild->last_seq = (uint64_t)row->rowid;
     } else if (judge(rebuild, row) == SOUND_MESSAGE) {
-        see_id(rebuild, id_of(row), number(row, 2));
+        see_id(rebuild, id_of(row), number(row, MESSAGE_ACCEPTED_AT));
         if (rebuild->lowest_id == 0 || id_of(row) < rebuild->lowest_id)
             rebuild->lowest_id = id_of(row);
     }
@@ -1361,8 +1368,7 @@ static int prepare(struct rebuild *rebuild)
     sqlite3 *db = rebuild->task->db;
     int rc = sqlite3_prepare_v2(
         db,
-        "INSERT INTO message (key, accepted, accepted_at, expires_at, charge, uid, flags,"
-        " client, topic, properties, ref, payload, sum)"
+        "INSERT INTO message (" MESSAGE_COLUMNS ")"
         " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
         -1, &rebuild->message_in, NULL);
     if (rc == SQLITE_OK)

@@ -35,14 +35,11 @@ static const char *const stmt_sql[STMT_COUNT] = {
                          " wall_ms = ?4, wall_clock_ms = ?5, absent_after = ?6,"
                          " exported_seq = ?7, pruned_seq = ?8, failures_pruned = ?9"
                          " WHERE one = 1",
-    [STMT_APPEND] = "INSERT INTO message (key, accepted, accepted_at, expires_at, charge, uid,"
-                    " flags, client, topic, properties, ref, payload, sum)"
+    [STMT_APPEND] = "INSERT INTO message (" MESSAGE_COLUMNS ")"
                     " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
-    [STMT_SCAN] = "SELECT key, accepted, accepted_at, expires_at, charge, uid, flags, client,"
-                  " topic, properties, ref, payload, sum FROM message"
+    [STMT_SCAN] = "SELECT " MESSAGE_COLUMNS " FROM message"
                   " WHERE key BETWEEN ?1 AND ?2 ORDER BY key",
-    [STMT_FETCH] = "SELECT key, accepted, accepted_at, expires_at, charge, uid, flags, client,"
-                   " topic, properties, ref, payload, sum FROM message WHERE key = ?1",
+    [STMT_FETCH] = "SELECT " MESSAGE_COLUMNS " FROM message WHERE key = ?1",
     [STMT_RECORD] = "INSERT INTO outcome (id, lane, time, ended_at, outcome, reason, code,"
                     " attempts, uid, qos, bytes, accepted, age_ms, client, topic, ref)"
                     " SELECT key & 0xffffffffffff, ?3, ?4, ?5, ?6, ?7, ?8, ?9, uid, flags & 3,"

@@ -49,6 +49,27 @@ enum stmt_id {
     STMT_COUNT
 };
 
+/* The columns of table message in their order: of a row on disk, of what STMT_SCAN and STMT_FETCH
+ * return, and, counted from 1, of what STMT_APPEND binds. */
+#define MESSAGE_COLUMNS                                                                           \
+    "key, accepted, accepted_at, expires_at, charge, uid, flags, client, topic, properties, ref," \
+    " payload, sum"
+enum message_column {
+    MESSAGE_KEY,
+    MESSAGE_ACCEPTED,
+    MESSAGE_ACCEPTED_AT,
+    MESSAGE_EXPIRES_AT,
+    MESSAGE_CHARGE,
+    MESSAGE_UID,
+    MESSAGE_FLAGS,
+    MESSAGE_CLIENT,
+    MESSAGE_TOPIC,
+    MESSAGE_PROPERTIES,
+    MESSAGE_REF,
+    MESSAGE_PAYLOAD,
+    MESSAGE_SUM, /* the first schema ends before it */
+};
+
 struct stmt {
     sqlite3_stmt *handle;
     int error; /* of a bind, sticky until the statement is reset */
@@ -58,8 +79,8 @@ struct stmt_table {
     struct stmt all[STMT_COUNT];
 };
 
-/* Prepares all; that also proves that the tables and columns are there. For a reader those that it
- * uses: the daemon may not have migrated the database yet. */
+/* Prepares all; that also proves that the tables and columns are there. For a reader not those
+ * that need column sum: the daemon may not have migrated the database yet. */
 SPOOL_MUST_CHECK int stmt_prepare(struct stmt_table *table, sqlite3 *db, bool is_reader);
 void stmt_finalize(struct stmt_table *table);
 
