@@ -12,10 +12,10 @@
  * in a row, so a burst costs one step a message. It is reset before anything is
  * written, and read snapshots therefore never outlive a batch.
  *
- * Rows beyond the cursor that the open batch has ended come back if the batch is
- * lost. Had the cursor passed them meanwhile, the plan would not know them. So it
- * stands still from there to the end of the batch, which is near; other lanes go
- * on.
+ * When the open batch has ended messages at or behind a lane's cursor, that
+ * cursor stands still until the batch is over. A rollback would bring those
+ * messages back, and the plan has no entry for anything the cursor has passed.
+ * Other lanes go on.
  *
  * The plan is bounded: when too many messages were handed out and returned to
  * wait, only those that are due are handed out.
@@ -189,8 +189,7 @@ int spool_append(struct spool *spool,
     r = spool_result(spool, stmt_run(stmt));
     if (r > 0) {
         /* SQLite may have rolled all of the batch back, not the statement alone. */
-        int lost = sqlite3_get_autocommit(spool->db) ? spool_lose_batch(spool) : 0;
-        return lost < 0 ? lost : r;
+        return sqlite3_get_autocommit(spool->db) ? spool_lose_batch_for(spool, r) : r;
     }
     if (r < 0)
         return r;

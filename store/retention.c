@@ -28,8 +28,8 @@ struct sweep {
     const struct spool_time *now;
     int64_t clock_ms;
     unsigned budget; /* what is left of it */
-    /* What the batch has brought to the lane that is cut: so many messages leave the budget as it
-     * is, and so many bytes may go whatever it says. */
+    /* What this batch appended to the lane. So many messages may be evicted without using the
+     * budget, and so many bytes even when the budget is used up. */
     uint64_t owed_messages;
     uint64_t owed_bytes;
     unsigned ended;
@@ -247,7 +247,7 @@ int retention_evict_for_disk(struct spool *spool,
     int64_t first;
     int r = cut_lane(&sweep, lane, excess, &first);
     if (r > 0) /* as in spool_retain() */
-        return spool->in_transaction && spool_lose_batch(spool) < 0 ? spool->failed : r;
+        return spool_lose_batch_for(spool, r);
     if (r < 0)
         return r;
     spool->disk_evictions += DISK_BUDGET - sweep.budget;
@@ -457,11 +457,8 @@ int spool_retain(struct spool *spool,
         .budget = budget,
     };
     int r = hold_limits(&sweep);
-    if (r > 0) {
-        /* A run may be written and not deleted: nothing of this batch can stay. */
-        int lost = spool->in_transaction ? spool_lose_batch(spool) : 0;
-        return lost < 0 ? lost : r;
-    }
+    if (r > 0) /* a run may be written and not deleted: nothing of this batch can stay */
+        return spool_lose_batch_for(spool, r);
     if (r < 0)
         return r;
     *ret_evicted = sweep.ended + spool->disk_evictions;

@@ -190,8 +190,9 @@ spool_fail(struct spool *spool, int error, const char *format, ...);
 SPOOL_MUST_CHECK int spool_begin(struct spool *spool);
 /* Forgets the open batch and brings all memory back to the last commit. */
 SPOOL_MUST_CHECK int spool_rollback(struct spool *spool);
-/* Rolls back in the middle of a batch; who appended to it learns so from the commit. */
-SPOOL_MUST_CHECK int spool_lose_batch(struct spool *spool);
+/* Rolls back in the middle of a batch, if one is open; who appended to it learns so from the
+ * commit. Return: @condition, a positive one, or what went wrong with that. */
+SPOOL_MUST_CHECK int spool_lose_batch_for(struct spool *spool, int condition);
 /* Frees the read snapshot that spool_next() may hold. */
 void spool_end_scan(struct spool *spool);
 

@@ -776,7 +776,7 @@ int spool_rollback(struct spool *spool)
     return r;
 }
 
-int spool_lose_batch(struct spool *spool)
+static int lose_batch(struct spool *spool)
 {
     unsigned messages = spool->batch_messages;
     uint64_t bytes = spool->batch_bytes;
@@ -787,6 +787,12 @@ int spool_lose_batch(struct spool *spool)
     spool->batch_messages = messages;
     spool->batch_bytes = bytes;
     return 0;
+}
+
+int spool_lose_batch_for(struct spool *spool, int condition)
+{
+    int r = spool->in_transaction ? lose_batch(spool) : 0;
+    return r < 0 ? r : condition;
 }
 
 void spool_set_busy_wait(struct spool *spool, unsigned ms)
