@@ -97,7 +97,9 @@ static int make_room(struct spool *spool,
                      uint64_t charge)
 {
     uint64_t missing = spool->batch_charge + charge - spool->disk_room;
-    uint64_t freed = 2 * missing <= spool->disk_credit; /* else all would be in vain */
+    if (2 * missing > spool->disk_credit)
+        return 0; /* all would be in vain */
+    uint64_t freed = ROOM_STEP_BYTES;
     while (spool->batch_charge + charge > spool->disk_room && freed > 0) {
         int r = evict_step(spool, lane->priority, now, &freed);
         if (r == 0)
