@@ -163,11 +163,8 @@ static int verify(struct spool *spool)
         if (r != 0)
             return r;
     }
-    struct stmt *stmt = spool_stmt(spool, STMT_LAST_SEQ);
-    int rc = stmt_step(stmt);
-    uint64_t last_seq = rc == SQLITE_ROW ? (uint64_t)stmt_int(stmt, 0) : 0;
-    int r = spool_result(spool, rc);
-    stmt_reset(stmt);
+    uint64_t last_seq = 0;
+    int r = spool_read_number(spool, STMT_LAST_SEQ, &last_seq);
     if (r == 0 && last_seq != spool->committed_last_seq)
         return spool_fail(spool, -EBADMSG, "the outcome table does not match the ledger");
     return r;
