@@ -151,9 +151,8 @@ int lanes_settle(struct spool *spool)
         number_lanes(spool->lanes, spool->lane_count) != 0)
         return too_many_lanes(spool);
     model_lanes(spool->lanes, spool->lane_count, spool->configured_count);
-    if (turns_new(spool->lanes, spool->lane_count, &spool->turns) != 0)
-        return spool_fail(spool, -ENOMEM, "out of memory");
-    return ledger_write(spool);
+    r = turns_new(spool->lanes, spool->lane_count, &spool->turns);
+    return r == 0 ? ledger_write(spool) : spool_fail(spool, r, "out of memory");
 }
 
 /* ---- while the spool is open ---- */
@@ -232,8 +231,8 @@ int spool_set_lanes(struct spool *spool, const struct spool_lane *lanes, size_t 
     int r = known <= SPOOL_LANES_KNOWN_MAX ? number_lanes(fresh, known) : SPOOL_E_LANES;
     if (r == 0)
         r = name_lanes(fresh, lanes, count);
-    if (r == 0 && turns_new(fresh, known, &turns) != 0)
-        r = -ENOMEM;
+    if (r == 0)
+        r = turns_new(fresh, known, &turns);
     if (r != 0) {
         unname_lanes(spool, fresh, count);
         return r == SPOOL_E_LANES ? too_many_lanes(spool)

@@ -3,9 +3,8 @@
  *
  * Of nine places in a row eight belong to the highest priority that has
  * messages, one to the lanes below it, which take that place in turn. So what
- * is urgent hardly waits, and however much of it there is, each lane that has
- * messages gets one of every nine places times the number of the other lanes.
- * Lanes of one priority take turns of eight; within a lane the order is that
+ * is urgent hardly waits; and however much of it there is, with n lanes, each
+ * lane that holds messages gets at least one of every 9 x (n - 1) places. Lanes of one priority take turns of eight; within a lane the order is that
  * of acceptance. Where only one lane has messages it gets every place.
  *
  * A place counts when the next message is asked for: a message that came back
@@ -14,6 +13,7 @@
  */
 #include "spool-private.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -32,7 +32,7 @@ int turns_new(struct lane *lanes, size_t count, struct turns *ret)
 {
     struct lane **memory = calloc(2 * count, sizeof *memory);
     if (!memory)
-        return -1;
+        return -ENOMEM;
     for (size_t i = 0; i < count; i++)
         memory[i] = &lanes[i];
     qsort(memory, count, sizeof *memory, compare_priority);
