@@ -864,13 +864,7 @@ static int shift_new_records(struct spool *spool)
     return spool_result(spool, stmt_run(stmt));
 }
 
-/*
- * Time switched off became known: what was accepted since must not age by it, and
- * is moved along before the clock jumps. There may be a million of them, so each
- * commit moves some and lets absent_after follow; the last one moves the clock.
- * A crash in between finds the rest by absent_after. Who was moved already is
- * too young until then, never too old.
- */
+/* Up to which id this commit moves messages along. */
 static int find_shift_end(struct spool *spool, uint64_t *ret)
 {
     struct stmt *stmt = spool_stmt(spool, STMT_NTH_KEY);
@@ -898,6 +892,13 @@ static bool is_last_shift(const struct spool *spool)
     return spool->shift_end >= spool->last_id;
 }
 
+/*
+ * Time switched off became known: what was accepted since must not age by it, and
+ * is moved along before the clock jumps. There may be a million of them, so each
+ * commit moves some and lets absent_after follow; the last one moves the clock.
+ * A crash in between finds the rest by absent_after. Who was moved already is
+ * too young until then, never too old.
+ */
 static int shift_new_messages(struct spool *spool)
 {
     struct spool_clock *clock = &spool->clock;

@@ -56,16 +56,16 @@ learn_wall_time(struct spool_clock *clock, const struct spool_time *now, uint64_
     state->wall_clock_ms = state->clock_ms;
 }
 
-/*
- * A boot clock that went back is of another boot whatever the ids say. An id that
- * cannot be read says nothing: then it is taken for the same boot, for to count
- * the time since boot twice would be early, to count it once is late at worst.
- */
 static bool is_boot_known(const struct spool_clock_state *stored, const char *boot_id)
 {
     return boot_id[0] != '\0' && stored->boot_id[0] != '\0';
 }
 
+/*
+ * A boot clock that went back is of another boot whatever the ids say. An id that
+ * cannot be read says nothing: then it is taken for the same boot, for to count
+ * the time since boot twice would be early, to count it once is late at worst.
+ */
 static bool is_other_boot(const struct spool_clock_state *stored,
                           const char *boot_id,
                           const struct spool_time *now)
