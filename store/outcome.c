@@ -339,6 +339,15 @@ int outcome_load(struct spool *spool)
 
 /* ---- pruning ---- */
 
+/* From where they were pruned already. */
+static int delete_delivered(struct spool *spool, uint64_t up_to)
+{
+    struct stmt *stmt = spool_stmt(spool, STMT_PRUNE_DELIVERED);
+    stmt_bind_int(stmt, 1, (int64_t)spool->progress.pruned_seq + 1);
+    stmt_bind_int(stmt, 2, (int64_t)up_to);
+    return spool_result(spool, stmt_run(stmt));
+}
+
 static int prune_delivered(struct spool *spool, uint64_t up_to)
 {
     struct spool_progress *progress = &spool->progress;
@@ -346,11 +355,8 @@ static int prune_delivered(struct spool *spool, uint64_t up_to)
         return 0;
     if (up_to - progress->pruned_seq > PRUNE_BUDGET)
         up_to = progress->pruned_seq + PRUNE_BUDGET;
-    struct stmt *stmt = spool_stmt(spool, STMT_PRUNE_DELIVERED);
-    stmt_bind_int(stmt, 1, (int64_t)progress->pruned_seq + 1);
-    stmt_bind_int(stmt, 2, (int64_t)up_to);
     FAILPOINT("prune.before_delivered");
-    int r = spool_result(spool, stmt_run(stmt));
+    int r = delete_delivered(spool, up_to);
     FAILPOINT("prune.after_delivered");
     if (r == 0)
         progress->pruned_seq = up_to;
@@ -361,10 +367,7 @@ static int prune_delivered(struct spool *spool, uint64_t up_to)
 static int prune_step(struct spool *spool, uint64_t seqs)
 {
     struct spool_progress *progress = &spool->progress;
-    struct stmt *stmt = spool_stmt(spool, STMT_PRUNE_DELIVERED);
-    stmt_bind_int(stmt, 1, (int64_t)progress->pruned_seq + 1);
-    stmt_bind_int(stmt, 2, (int64_t)(progress->pruned_seq + seqs));
-    int r = spool_result(spool, stmt_run(stmt));
+    int r = delete_delivered(spool, progress->pruned_seq + seqs);
     if (r != 0)
         return r;
     uint64_t gone = (uint64_t)sqlite3_changes(spool->db);
