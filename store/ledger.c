@@ -350,7 +350,7 @@ int spool_get_stats(struct spool *spool, const struct spool_time *now, struct sp
     if (r != 0)
         return r;
     struct spool_stats stats = {
-        .disk_bytes = file_bytes(spool, "spool.db") + file_bytes(spool, "spool.db-wal"),
+        .disk_bytes = file_bytes(spool, DATABASE_NAME) + file_bytes(spool, LOG_NAME),
         .damaged_files = salvage_count_damaged(spool->directory_fd),
         .in_flight = spool->in_flight,
         .in_flight_peak = spool->in_flight_peak,

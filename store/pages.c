@@ -27,6 +27,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "names.h"
 #include "reads.h"
 
 enum {
@@ -270,7 +271,7 @@ static void mark_free_pages(struct pages *pages)
 {
     uint8_t bytes[PAGES_BYTES];
     read_page(pages, 1, bytes);
-    if (memcmp(bytes, "SQLite format 3", 16) != 0)
+    if (memcmp(bytes, DATABASE_MAGIC, sizeof DATABASE_MAGIC) != 0)
         return;
     uint32_t trunk = get32(bytes + 32);
     while (is_page(pages, trunk) && !(pages->flags[trunk] & FLAG_FREE)) {
@@ -319,9 +320,9 @@ int pages_open(struct pages *pages,
 {
     struct wal wal = {0};
     *pages = (struct pages){.fd = -1, .wal_fd = -1, .survey = survey};
-    int r = open_one(directory_fd, "spool.db", &pages->fd);
+    int r = open_one(directory_fd, DATABASE_NAME, &pages->fd);
     if (r == 0 && use != PAGES_WAL_NONE)
-        r = open_one(directory_fd, "spool.db-wal", &pages->wal_fd);
+        r = open_one(directory_fd, LOG_NAME, &pages->wal_fd);
     if (r == 0 && pages->wal_fd >= 0)
         r = read_wal(pages, &wal);
     if (r == 0) {
@@ -364,9 +365,9 @@ bool pages_application_id(struct pages *pages, uint32_t *ret)
     if (pages->count < 1)
         return false;
     read_page(pages, 1, bytes);
-    if (memcmp(bytes, "SQLite format 3", 16) != 0)
+    if (memcmp(bytes, DATABASE_MAGIC, sizeof DATABASE_MAGIC) != 0)
         return false;
-    *ret = get32(bytes + 68);
+    *ret = get32(bytes + DATABASE_APPLICATION_ID_AT);
     return true;
 }
 

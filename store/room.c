@@ -163,7 +163,7 @@ static int allocate(struct spool *spool, uint64_t pages)
     if (errno == EOPNOTSUPP || errno == ENOSYS || errno == EINTR) /* then without */
         return 0;
     int error = errno == ENOSPC || errno == EDQUOT ? SPOOL_E_DISK : -errno;
-    return spool_fail(spool, error, "spool.db: %s", strerror(errno));
+    return spool_fail(spool, error, DATABASE_NAME ": %s", strerror(errno));
 }
 
 int room_allocate(struct spool *spool)

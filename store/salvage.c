@@ -34,7 +34,7 @@
 #include "spool-private.h"
 #include "survey.h"
 
-#define SALVAGED_NAME "spool.db.salvaged"
+#define SALVAGED_NAME DATABASE_NAME ".salvaged"
 #define LONE_LOG      "-log" /* of a database that was gone: then it is what is counted */
 
 enum { NAME_TRIES = 1000 };
@@ -85,7 +85,7 @@ static int move_aside(int directory_fd, const char *name, const char *log_suffix
     const struct {
         const char *from;
         const char *suffix;
-    } files[] = {{"spool.db-shm", "-shm"}, {"spool.db-wal", log_suffix}, {"spool.db", ""}};
+    } files[] = {{INDEX_NAME, "-shm"}, {LOG_NAME, log_suffix}, {DATABASE_NAME, ""}};
     for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
         char to[SPOOL_NAME_MAX + 8];
         (void)snprintf(to, sizeof to, "%s%s", name, files[i].suffix);
@@ -100,8 +100,8 @@ static int move_aside(int directory_fd, const char *name, const char *log_suffix
 /* @name: of the database, or of its log where that alone was left; empty where nothing was. */
 static int take_place(int directory_fd, char *words, char name[static SPOOL_NAME_MAX])
 {
-    bool has_database = is_there(directory_fd, "spool.db");
-    bool has_log = is_there(directory_fd, "spool.db-wal");
+    bool has_database = is_there(directory_fd, DATABASE_NAME);
+    bool has_log = is_there(directory_fd, LOG_NAME);
     int r = choose_name(directory_fd, name);
     if (r == 0)
         r = move_aside(directory_fd, name, has_database ? "-wal" : LONE_LOG);
@@ -110,7 +110,7 @@ static int take_place(int directory_fd, char *words, char name[static SPOOL_NAME
     else if (!has_database)
         *name = '\0';
     if (r == 0)
-        r = move(directory_fd, SALVAGED_NAME, "spool.db");
+        r = move(directory_fd, SALVAGED_NAME, DATABASE_NAME);
     if (r == 0 && fsync(directory_fd) < 0)
         r = -errno;
     if (r < 0)
@@ -325,7 +325,7 @@ static int make(int directory_fd,
     bool is_foreign = false;
     int r = open_image(directory_fd, task->mark, survey, &pages);
     if (r < 0)
-        (void)snprintf(words, SPOOL_WORDS_MAX, "spool.db: %s", strerror(-r));
+        (void)snprintf(words, SPOOL_WORDS_MAX, DATABASE_NAME ": %s", strerror(-r));
     if (r != 0)
         return r;
     task->pages = &pages;

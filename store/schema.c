@@ -32,7 +32,7 @@ static const char *const schema_migrations[] = {
 };
 enum { SCHEMA_VERSION = sizeof schema_migrations / sizeof *schema_migrations };
 
-enum { HEADER_BYTES = 100, HEADER_APPLICATION_ID = 68 };
+enum { HEADER_BYTES = 100 };
 
 static int query_int(sqlite3 *db, const char *sql, int *ret)
 {
@@ -180,7 +180,7 @@ int schema_create(const char *directory, int directory_fd, char *words)
         return r;
     }
     FAILPOINT("create.before_rename");
-    if (renameat(directory_fd, SCHEMA_NEW_NAME, directory_fd, "spool.db") < 0 ||
+    if (renameat(directory_fd, SCHEMA_NEW_NAME, directory_fd, DATABASE_NAME) < 0 ||
         fsync(directory_fd) < 0) {
         r = -errno;
         (void)snprintf(words, SPOOL_WORDS_MAX, "%s: %s", SCHEMA_NEW_NAME, strerror(errno));
@@ -191,19 +191,19 @@ int schema_create(const char *directory, int directory_fd, char *words)
 
 static bool is_our_header(const unsigned char *header)
 {
-    const unsigned char *id = header + HEADER_APPLICATION_ID;
+    const unsigned char *id = header + DATABASE_APPLICATION_ID_AT;
     uint32_t application_id =
         (uint32_t)id[0] << 24 | (uint32_t)id[1] << 16 | (uint32_t)id[2] << 8 | id[3];
-    return memcmp(header, "SQLite format 3", 16) == 0 &&
+    return memcmp(header, DATABASE_MAGIC, sizeof DATABASE_MAGIC) == 0 &&
            application_id == SPOOL_APPLICATION_ID;
 }
 
 /* Is there a spool? 0: yes; SPOOL_E_ABSENT, SPOOL_E_DAMAGED; negative errno. */
 int schema_probe(int directory_fd, char *words)
 {
-    int fd = openat(directory_fd, "spool.db", O_RDONLY | O_CLOEXEC);
+    int fd = openat(directory_fd, DATABASE_NAME, O_RDONLY | O_CLOEXEC);
     if (fd < 0 && errno == ENOENT) {
-        if (faccessat(directory_fd, "spool.db-wal", F_OK, 0) < 0)
+        if (faccessat(directory_fd, LOG_NAME, F_OK, 0) < 0)
             return SPOOL_E_ABSENT;
         (void)snprintf(words, SPOOL_WORDS_MAX,
                        "spool.db-wal is there but spool.db is missing");
@@ -211,7 +211,7 @@ int schema_probe(int directory_fd, char *words)
     }
     if (fd < 0) {
         int error = errno;
-        (void)snprintf(words, SPOOL_WORDS_MAX, "spool.db: %s", strerror(error));
+        (void)snprintf(words, SPOOL_WORDS_MAX, DATABASE_NAME ": %s", strerror(error));
         return -error;
     }
     unsigned char header[HEADER_BYTES] = {0};
@@ -219,7 +219,7 @@ int schema_probe(int directory_fd, char *words)
     int r = size < 0 ? (int)size : 0;
     (void)close(fd); /* only read from */
     if (r < 0) {
-        (void)snprintf(words, SPOOL_WORDS_MAX, "spool.db: %s", strerror(-r));
+        (void)snprintf(words, SPOOL_WORDS_MAX, DATABASE_NAME ": %s", strerror(-r));
         return r;
     }
     if (size == HEADER_BYTES && is_our_header(header))

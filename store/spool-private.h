@@ -12,13 +12,14 @@
 
 #include <sqlite3.h>
 
+#include "names.h"
 #include "plan.h"
 #include "spool.h"
 #include "spool_clock.h"
 #include "stmt.h"
 
 #define SPOOL_APPLICATION_ID 0x6d717370 /* "mqsp" */
-#define SCHEMA_NEW_NAME      "spool.db.new"
+#define SCHEMA_NEW_NAME      DATABASE_NAME ".new"
 
 #define SPOOL_ID_BITS  48
 #define SPOOL_ID_MAX   ((UINT64_C(1) << SPOOL_ID_BITS) - 1)

@@ -246,7 +246,7 @@ static int note_wal_pages(void *context, sqlite3 *db, const char *name, int page
 
 static int connect_database(struct spool *spool, const char *directory, int flags)
 {
-    if (asprintf(&spool->path, "%s/spool.db", directory) < 0) {
+    if (asprintf(&spool->path, "%s/" DATABASE_NAME, directory) < 0) {
         spool->path = NULL;
         return spool_fail(spool, -ENOMEM, "out of memory");
     }
@@ -409,7 +409,7 @@ static int open_mark(struct spool *spool)
  */
 static int arm(struct spool *spool)
 {
-    spool->database_fd = openat(spool->directory_fd, "spool.db", O_RDWR | O_CLOEXEC);
+    spool->database_fd = openat(spool->directory_fd, DATABASE_NAME, O_RDWR | O_CLOEXEC);
     if (spool->database_fd < 0 || fsync(spool->directory_fd) < 0)
         return spool_fail(spool, -errno, "%s: %s", spool->path, strerror(errno));
     int keep_wal = 1;
@@ -555,7 +555,7 @@ int spool_open(const struct spool_options *options, struct spool **ret)
 static int judge_survey(struct spool *spool, const struct survey *survey)
 {
     struct mark mark;
-    bool has_database = faccessat(spool->directory_fd, "spool.db", F_OK, 0) == 0;
+    bool has_database = faccessat(spool->directory_fd, DATABASE_NAME, F_OK, 0) == 0;
     bool is_mark_bad = survey->files[SURVEY_MARK].bad_count > 0;
     if (survey_found_damage(survey) || (is_mark_bad && !has_database))
         return SPOOL_E_DAMAGED;

@@ -21,7 +21,7 @@
 
 enum { ROUNDS = 4, PAUSE_S = 1 };
 
-static const char *const names[SURVEY_FILES] = {"spool.db", "spool.db-wal", MARK_NAME};
+static const char *const names[SURVEY_FILES] = {DATABASE_NAME, LOG_NAME, MARK_NAME};
 
 static bool is_set(const struct survey_blocks *blocks, uint64_t block)
 {

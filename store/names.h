@@ -1,0 +1,15 @@
+/*
+ * names.h - the files of a spool, and the head of an SQLite database
+ */
+#ifndef MQTT_SPOOLD_STORE_NAMES_H
+#define MQTT_SPOOLD_STORE_NAMES_H
+
+#define DATABASE_NAME "spool.db"
+#define LOG_NAME      DATABASE_NAME "-wal"
+#define INDEX_NAME    DATABASE_NAME "-shm" /* of the log */
+
+/* The first bytes of each database, with the NUL, and where its application's id stands. */
+#define DATABASE_MAGIC "SQLite format 3"
+enum { DATABASE_APPLICATION_ID_AT = 68 };
+
+#endif
