@@ -8,6 +8,7 @@ three ledgers are judged. The suite has 6 short rounds; --rounds 20 --length 30 
 
 import ctypes
 import json
+import math
 import os
 import random
 import signal
@@ -70,8 +71,7 @@ class Rig:
         self.kills = self.stops = 0
         self.audits = []
         self.holders = {}  # connections of others to the database, by their fault
-        self.is_full = False
-        self._lock_was_held = 0.0
+        self._disk_was_full = self._lock_was_held = 0.0
 
     def _mount(self):
         """A disk of its own below the spool, in a mount namespace of this process; needs root."""
@@ -105,7 +105,8 @@ class Rig:
         self.start()
 
     def _may_fail_to_start(self):
-        return self.is_full or time.monotonic() < self._lock_was_held + 10
+        """Also a little later: what failed then may end, and be seen, when the reason is gone."""
+        return time.monotonic() < max(self._disk_was_full, self._lock_was_held) + 10
 
     def kill(self):
         self.gateway.kill()
@@ -144,7 +145,7 @@ class Rig:
         self.link.stalled = stalled
 
     def fill_disk(self):
-        self.is_full = True
+        self._disk_was_full = math.inf
         with open(os.path.join(self.gateway.spool, "filler"), "wb", 0) as out:
             try:
                 while out.write(b"\0" * 65536) == 65536:
@@ -154,7 +155,7 @@ class Rig:
 
     def free_disk(self):
         os.unlink(os.path.join(self.gateway.spool, "filler"))
-        self.is_full = False
+        self._disk_was_full = time.monotonic()
 
     def begin(self, fault, statements):
         """Somebody with sqlite3, until end(). What cannot be had at once is not waited for."""
@@ -165,7 +166,9 @@ class Rig:
             for statement in statements:
                 database.execute(statement).fetchall()
         except sqlite3.OperationalError as error:
-            check("locked" in str(error) or "full" in str(error), "sqlite3", error)
+            # On a full disk it may also lack room for its index of the log, an error of I/O.
+            check("locked" in str(error) or "full" in str(error)
+                  or self._disk_was_full == math.inf, "sqlite3", error)
 
     def end(self, fault):
         if fault == "lock":
