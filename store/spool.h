@@ -273,8 +273,8 @@ struct spool_salvage {
                                       its log's, where that alone was left. Empty: neither was */
     uint64_t salvaged;             /* messages that go on */
     uint64_t damaged;              /* those that do not: each has its record now */
-    bool is_count_unknown; /* neither the counters nor the mark could be read: of how many there
-                              were besides, nothing is known */
+    bool is_count_unknown; /* neither the counters nor the mark could be read, or they tell of more
+                              than the lanes may hold: how many there were besides is not known */
 };
 
 /*
