@@ -940,6 +940,22 @@ static uint64_t count_missing(const struct rebuild *rebuild)
     return accepted > gone ? accepted - gone : 0;
 }
 
+/*
+ * No spool holds more than the limits of its lanes, or what its lanes counted.
+ * Ids that were never used make no messages beyond that, if nothing is left but
+ * the mark.
+ */
+static uint64_t most_missing(const struct rebuild *rebuild)
+{
+    const struct spool_options *options = rebuild->task->options;
+    uint64_t limit = SLACK;
+    for (size_t i = 0; i < options->lane_count; i++)
+        limit += lower(options->lanes[i].limits.max_messages, SPOOL_LAST_MAX);
+    for (size_t i = 0; i < rebuild->lane_count; i++)
+        limit += rebuild->lanes[i].counted_messages;
+    return limit;
+}
+
 /* Ids of which nothing is known, newest ones, in rising order; then ids made for the purpose.
  */
 struct pool {
@@ -982,7 +998,8 @@ static int take_candidates(struct rebuild *rebuild, uint64_t from, uint64_t to)
  */
 static int choose_candidates(struct rebuild *rebuild)
 {
-    uint64_t oldest = open_pool(rebuild, count_missing(rebuild)).next;
+    uint64_t missing = lower(count_missing(rebuild), most_missing(rebuild));
+    uint64_t oldest = open_pool(rebuild, missing).next;
     int r = take_candidates(rebuild, oldest, UINT64_MAX);
     if (r == 0 && rebuild->history_seq == 0 && rebuild->lane_count > 1)
         r = take_candidates(rebuild, 0, oldest);
@@ -1292,23 +1309,6 @@ static int write_state(struct rebuild *rebuild, uint64_t pruned_seq)
 
 /* ---- all of it ---- */
 
-/*
- * No spool holds more than the limits of its lanes, or what its lanes counted.
- * Ids that were never used make no messages beyond that, if nothing is left but
- * the mark.
- */
-static uint64_t bound_missing(const struct rebuild *rebuild, uint64_t missing)
-{
-    const struct spool_options *options = rebuild->task->options;
-    uint64_t limit = SLACK;
-    for (size_t i = 0; i < options->lane_count; i++)
-        limit += lower(options->lanes[i].limits.max_messages, SPOOL_LAST_MAX);
-    for (size_t i = 0; i < rebuild->lane_count; i++)
-        limit += rebuild->lanes[i].counted_messages;
-    rebuild->task->is_count_unknown |= missing > limit;
-    return lower(missing, limit);
-}
-
 static int write_rest(struct rebuild *rebuild)
 {
     uint64_t pruned_seq = higher(rebuild->exported, rebuild->pruned);
@@ -1316,7 +1316,9 @@ static int write_rest(struct rebuild *rebuild)
         pruned_seq = rebuild->last_seq - 1;
     /* Counted before anything is added to the history. */
     uint64_t missing = count_missing(rebuild);
-    missing = bound_missing(rebuild, missing - lower(missing, rebuild->broken));
+    missing -= lower(missing, rebuild->broken);
+    rebuild->task->is_count_unknown |= missing > most_missing(rebuild);
+    missing = lower(missing, most_missing(rebuild));
     uint64_t last_id = rebuild->last_id;
     struct pool pool = open_pool(rebuild, count_holes(rebuild) + missing);
     int r = close_holes(rebuild, &pool);

@@ -30,6 +30,7 @@ enum {
     MESSAGES = 600,
     ENDED = 200,    /* the oldest of them: delivered, each seventh rejected */
     EXPORTED = 150, /* of their records */
+    VERSION_AT = 60, /* PRAGMA user_version, in the head of the database */
     COPIES = 160,
 };
 
@@ -294,12 +295,31 @@ static void check_whole(struct fixture *f, unsigned ended, unsigned last)
     close_spool(f);
 }
 
+/* Damage to the number of the version can make it a newer one: such a spool is refused, whatever
+ * else is wrong with it, and nothing is changed. */
+static void put_version_right(const char *directory)
+{
+    unsigned char version[4], right[4] = {0, 0, 0, (unsigned char)schema_known()};
+    char path[160];
+    path_of(directory, "spool.db", path);
+    int fd = open(path, O_RDWR | O_CLOEXEC);
+    assert_true(fd >= 0);
+    assert_int_equal(pread(fd, version, sizeof version, VERSION_AT), sizeof version);
+    assert_true(memcmp(version, right, sizeof version) > 0);
+    assert_int_equal(pwrite(fd, right, sizeof right, VERSION_AT), sizeof right);
+    assert_int_equal(close(fd), 0);
+}
+
 static bool open_or_salvage(struct fixture *f,
                             const struct spool_history *history,
                             struct spool_salvage *ret)
 {
     f->options.now = f->now;
     int r = spool_open(&f->options, &f->spool);
+    if (r == SPOOL_E_NEWER) {
+        put_version_right(f->directory);
+        r = spool_open(&f->options, &f->spool);
+    }
     if (r == 0)
         return false;
     if (r != SPOOL_E_DAMAGED)
@@ -935,6 +955,26 @@ static void ids_that_no_spool_comes_to_are_damage(void **state)
     assert_int_equal(append(f, "new"), MESSAGES + 2);
 }
 
+/* Nothing is left but a mark that tells of more than there can have been. */
+static void no_more_is_made_up_than_lanes_may_hold(void **state)
+{
+    struct fixture *f = *state;
+    const struct mark mark = {.last_id = UINT64_C(1) << 40, .last_seq = 100};
+    int fd = open(f->directory, O_RDONLY | O_DIRECTORY);
+    assert_true(fd >= 0);
+    int mark_fd = mark_open(fd);
+    assert_int_equal(mark_write(mark_fd, &mark), 0);
+    (void)close(mark_fd);
+    (void)close(fd);
+    f->lane.limits.max_messages = 10;
+    struct spool_salvage salvage = must_salvage(f);
+    assert_in_range(salvage.damaged, 10, 10 + SPOOL_IDS_LEFT_OUT);
+    assert_true(salvage.is_count_unknown);
+    assert_int_equal(append(f, "new"), mark.last_id + 1);
+    commit(f);
+    (void)ledger_of(f);
+}
+
 static void flip_bit(const char *directory, int64_t at, unsigned bit)
 {
     unsigned char byte;
@@ -1065,6 +1105,27 @@ static bool end_all_or_meet_damage(struct fixture *f)
     return is_met;
 }
 
+static void a_flipped_bit_of_the_version_is_refused_or_salvaged(void **state)
+{
+    struct fixture *f = *state;
+    char whole[] = "/tmp/spool-test-XXXXXX";
+    assert_non_null(mkdtemp(whole));
+    store_history(f);
+    cut(f->directory, "spool.db-wal", 0);
+    copy_spool(f->directory, whole);
+    for (unsigned bit = 0; bit < 32; bit++) {
+        struct spool_salvage salvage = {0};
+        clear(f->directory);
+        copy_spool(whole, f->directory);
+        flip_bit(f->directory, VERSION_AT + bit / 8, bit % 8);
+        (void)open_or_salvage(f, NULL, &salvage);
+        assert_int_equal(salvage.damaged, 0);
+        check_whole(f, ENDED, MESSAGES);
+    }
+    clear(whole);
+    assert_int_equal(rmdir(whole), 0);
+}
+
 /* A bit costs no more than the rows of a page, wherever it lies, and makes no spool grow. */
 static void one_flipped_bit_costs_a_page_at_the_most(void **state)
 {
@@ -1150,7 +1211,9 @@ int main(void)
         cmocka_unit_test(numbers_are_kept_wherever_they_lie),
         ON_FOLDER(a_number_that_nothing_vouches_for_makes_up_no_message),
         ON_FOLDER(ids_that_no_spool_comes_to_are_damage),
+        ON_FOLDER(no_more_is_made_up_than_lanes_may_hold),
         ON_FOLDER(each_damaged_copy_opens_or_is_salvaged_and_nothing_is_made_up),
+        ON_FOLDER(a_flipped_bit_of_the_version_is_refused_or_salvaged),
         ON_FOLDER(one_flipped_bit_costs_a_page_at_the_most),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
