@@ -313,7 +313,7 @@ class Run:
                 if not may_fail or self.ends(self.gateway.process, 0.1):
                     raise
                 may_fail = False
-        wait_for(self.drained_or_gone, 15, "drained, or ended")
+        wait_for(self.drained_or_gone, 60, "drained, or ended")
 
     def drained_or_gone(self):
         ledger = self.gateway.status().get("ledger", {"accepted": 0})
@@ -325,7 +325,7 @@ class Run:
         try:
             self.gateway.start(env=self.faults.environment, ready=False)
             process = self.gateway.process
-            self.gateway.wait_ready(10)
+            self.gateway.wait_ready(30)
             self.load()
         except (OSError, mqtt.Closed, AssertionError):
             if process is None or (process.poll() is None and not self.ends(process, 5)):
@@ -573,9 +573,9 @@ class BadPlace(ReadRun):
             self.gateway.wait_ready(30)
             self.publish_all(50)
         except (OSError, mqtt.Closed, AssertionError):
-            if not self.ends(process, 5):
+            if not self.ends(process, 20):
                 raise
-        wait_for(self.drained_or_gone, 40, "drained, or ended")
+        wait_for(self.drained_or_gone, 60, "drained, or ended")
         if process.poll() is not None:
             equal(process.returncode, 1, "exit code")
         return process.poll() is None
@@ -641,7 +641,7 @@ def a_bad_sector_at_the_end_of_the_audit_file_ends_in_a_new_file():
     run = BadPlace(0, sweep.far, "audit.jsonl")
     sweep.runs.append(run)
     run.fill(backlog=100)
-    run.spoil(os.stat(run.gateway.audit).st_size // 4096)
+    run.spoil((os.stat(run.gateway.audit).st_size - 1) // 4096)
     gateway = run.gateway.start(env=run.faults.environment)
     gateway.wait_drained()
     wait_for(lambda: "audit_resumed" in gateway.log(), 40, "the audit file to be written again")

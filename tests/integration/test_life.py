@@ -20,7 +20,7 @@ from checker import History, collect_daemon, figures, hold  # noqa: E402
 from gateway import Gateway, all_of_the_disk, check_audit, check_balance  # noqa: E402
 from load import FarBroker, Patient, collect, start_producers  # noqa: E402
 from mqtt import Client, Subscriber  # noqa: E402
-from tap import case, check, cleanup, equal, run_all, skip, wait_for  # noqa: E402
+from tap import case, check, cleanup, equal, quick_once, run_all, skip, wait_for  # noqa: E402
 
 
 def daemon(*arguments, env=None):
@@ -278,6 +278,22 @@ def flood(path, ending):
             client.sock.sendall(packets)
 
 
+def longest_without_a_ping(gateway, seconds):
+    """Of so many seconds, the last included."""
+    def count():
+        return sum("WATCHDOG=1" in text for text in list(gateway.notifications))
+
+    fed, began, longest = count(), time.monotonic(), 0
+    heard = began
+    while heard < began + seconds and longest < 4:
+        time.sleep(0.05)
+        now, pings = time.monotonic(), count()
+        longest = max(longest, now - heard)
+        if pings > fed:
+            fed, heard = pings, now
+    return longest
+
+
 @case
 def on_a_slow_disk_batches_grow_memory_does_not_and_the_watchdog_is_fed():
     far, history, ending = FarBroker(), History(), threading.Event()
@@ -290,13 +306,7 @@ def on_a_slow_disk_batches_grow_memory_does_not_and_the_watchdog_is_fed():
     flooding = threading.Thread(target=flood, args=(gateway.socket, ending), daemon=True)
     cleanup(ending.set)
     flooding.start()
-    fed, heard, began = 0, time.monotonic(), time.monotonic()
-    while time.monotonic() < began + 8:
-        pings = sum("WATCHDOG=1" in text for text in list(gateway.notifications))
-        if pings > fed:
-            fed, heard = pings, time.monotonic()
-        check(time.monotonic() - heard < 4, "seconds without a ping", time.monotonic() - heard)
-        time.sleep(0.05)
+    quick_once(4, lambda: longest_without_a_ping(gateway, 8), "seconds without a ping", 3)
     grown = processes.levels(gateway.process)["memory_kb"] - start
     syncs, acked = slow.count(), sum(len(producer.acked) for producer in producers)
     slow.end()
@@ -304,7 +314,6 @@ def on_a_slow_disk_batches_grow_memory_does_not_and_the_watchdog_is_fed():
     flooding.join(20)
     for producer in producers:
         producer.finish()
-    check(fed >= 2, "pings", fed)
     check(acked > 5 * syncs > 20, "several messages a sync (acknowledged, syncs)", acked, syncs)
     check(gateway.is_sanitized() or grown < 16384, "kB of memory more", grown)
     gateway.wait_drained(60)
@@ -328,22 +337,39 @@ def is_stuck(gateway):
     return True
 
 
+def pings_of(gateway):
+    return sum("WATCHDOG=1" in text for text in gateway.read_notifications())
+
+
+def pings_while_the_loop_hangs(gateway, client):
+    """In 2.5 s of one sync of 8 s; None: the machine stood still, and the sync ended meanwhile."""
+    began = time.monotonic()
+    slow = SlowSyncs(gateway, 8)
+    client.publish("plant/t", b"x")
+    wait_for(lambda: is_stuck(gateway), 20, "the loop held in a sync")
+    fed = pings_of(gateway)
+    time.sleep(2.5)  # is what the case is about
+    stuck, more = is_stuck(gateway), pings_of(gateway) - fed
+    is_one_sync = time.monotonic() < began + 8
+    check(stuck or not is_one_sync, "the loop hung all that time")
+    slow.end()
+    equal(client.expect(mqtt.PUBACK, 20).reason, 0)
+    fed += more
+    wait_for(lambda: pings_of(gateway) > fed, 10, "it goes on")
+    return more if is_one_sync else None
+
+
 @case
 def no_thread_feeds_the_watchdog_while_the_loop_hangs():
     gateway = Gateway()
     gateway.start(env={"WATCHDOG_USEC": "1000000"})
     client = gateway.client(5)
-    slow = SlowSyncs(gateway, 8)
-    client.publish("plant/t", b"x")
-    wait_for(lambda: is_stuck(gateway), 20, "the loop held in a sync")
-    fed = sum("WATCHDOG=1" in text for text in gateway.read_notifications())
-    time.sleep(2.5)  # is what the case is about
-    check(is_stuck(gateway), "the loop hung all that time")
-    equal(sum("WATCHDOG=1" in text for text in gateway.read_notifications()), fed, "pings")
-    slow.end()
-    equal(client.expect(mqtt.PUBACK, 20).reason, 0)
-    wait_for(lambda: sum("WATCHDOG=1" in text for text in gateway.read_notifications()) > fed, 10,
-             "it goes on")
+    seen = None
+    for _ in range(5):
+        seen = pings_while_the_loop_hangs(gateway, client)
+        if seen is not None:
+            break
+    equal(seen, 0, "pings")
     gateway.stop()
 
 
@@ -517,7 +543,9 @@ def descriptors_for_its_own_work_are_kept_from_the_clients():
 @case
 def with_32_descriptors_a_crowd_of_64_costs_neither_the_link_nor_the_processor():
     broker = Mosquitto().start()
-    gateway = Gateway(broker.url).start(wrap=with_descriptors(32, 32))
+    # No ping that comes late ends a connection: they are counted.
+    gateway = Gateway(broker.url, uplink={"keepalive": "60s", "connect_timeout": "30s"})
+    gateway.start(wrap=with_descriptors(32, 32))
     gateway.wait_link()
     good = gateway.client(5)
     equal(good.publish_wait("plant/t", b"x").reason, 0)

@@ -453,7 +453,8 @@ def an_acknowledgement_cut_short_or_of_another_message_delivers_nothing():
 def an_acknowledgement_that_comes_twice_counts_once():
     broker = fake_broker(twice=True)
     for protocol in (4, 5):
-        gateway = Gateway(broker.url, uplink={"protocol": protocol}).start()
+        gateway = Gateway(broker.url, uplink={"protocol": protocol, "keepalive": "60s",
+                                              "connect_timeout": "30s"}).start()
         publish(gateway, numbered(0, 3000))
         equal(gateway.wait_drained(60)["delivered"], 3000)
         equal(gateway.status()["link"]["connects"], 1, "connects")
