@@ -420,10 +420,7 @@ static int configure(struct audit_check *check,
     return EX_OK;
 }
 
-int audit_check_files(struct audit_check *check,
-                      char **files,
-                      int count,
-                      const char *directory)
+int audit_check_files(struct audit_check *check, char **files, int count, const char *directory)
 {
     int code = EX_OK;
 
@@ -439,8 +436,8 @@ int audit_check_files(struct audit_check *check,
 
 static int run(struct audit_check *check, const struct request *request)
 {
-    int code = audit_check_files(check, request->files, request->file_count,
-                                 request->directory);
+    int code =
+        audit_check_files(check, request->files, request->file_count, request->directory);
 
     if (code != EX_OK)
         return code;

@@ -98,8 +98,7 @@ static void compare_counts(struct audit_check *check, const struct waiting *wait
         if (exact ? here != there : check->counts[i] > there)
             audit_general_problem(check,
                                   "%s: %" PRIu64 " in the files (and %" PRIu64
-                                  " in the database that they lack), %" PRIu64
-                                  " in the ledger",
+                                  " in the database that they lack), %" PRIu64 " in the ledger",
                                   name, check->counts[i], waiting->counts[i], there);
     }
 }

@@ -213,10 +213,9 @@ int cli_open_failed(const char *directory, int result)
                   spool_open_error());
         return EX_DATAERR;
     case SPOOL_E_FOREIGN:
-        cli_error(
-            "there is no spool in %s: %s; the daemon does not start with it and changes "
-            "nothing: " CLI_FOREIGN_REMEDY,
-            directory, spool_open_error());
+        cli_error("there is no spool in %s: %s; the daemon does not start with it and changes "
+                  "nothing: " CLI_FOREIGN_REMEDY,
+                  directory, spool_open_error());
         return EX_DATAERR;
     default:
         cli_error("cannot open the spool in %s: %s", directory, spool_open_error());

@@ -77,11 +77,17 @@ struct cli_option {
  * Return: CLI_GO_ON; EX_OK after --help; EX_USAGE, said on standard error.
  */
 #define CLI_OPTIONS_MAX 8
-MUST_CHECK int cli_parse(
-    const char *verb, const char *help, const struct cli_option *options, int argc, char **argv);
+MUST_CHECK int cli_parse(const char *verb,
+                         const char *help,
+                         const struct cli_option *options,
+                         int argc,
+                         char **argv);
 /* The same for a verb that takes nothing but options. */
-MUST_CHECK int cli_parse_all(
-    const char *verb, const char *help, const struct cli_option *options, int argc, char **argv);
+MUST_CHECK int cli_parse_all(const char *verb,
+                             const char *help,
+                             const struct cli_option *options,
+                             int argc,
+                             char **argv);
 
 /*
  * cli_load_config() - the configuration of -c or of the default place

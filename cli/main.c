@@ -79,15 +79,16 @@ static int print_help(void)
 {
     fputs("Usage: mqtt-spool [-c FILE] VERB [OPTION]...\n\n", stdout);
     print_verbs(stdout);
-    fputs("\nOptions:\n"
-          "  -c FILE, --config FILE\n"
-          "             configuration of the daemon (default " CONFIG_DEFAULT_PATH ")\n"
-          "  --help     this page\n"
-          "  --version  the version\n"
-          "\nExit codes: 0 done, 64 usage, 65 bad data, 69 unavailable (an output that cannot be\n"
-          "written, too), 75 try again, 77 not allowed, 78 configuration; of check: 0, 1 and 2,\n"
-          "see its page.\n",
-          stdout);
+    fputs(
+        "\nOptions:\n"
+        "  -c FILE, --config FILE\n"
+        "             configuration of the daemon (default " CONFIG_DEFAULT_PATH ")\n"
+        "  --help     this page\n"
+        "  --version  the version\n"
+        "\nExit codes: 0 done, 64 usage, 65 bad data, 69 unavailable (an output that cannot be\n"
+        "written, too), 75 try again, 77 not allowed, 78 configuration; of check: 0, 1 and 2,\n"
+        "see its page.\n",
+        stdout);
     return end(EX_OK, EX_UNAVAILABLE);
 }
 

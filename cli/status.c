@@ -45,8 +45,8 @@ static const char help_text[] =
     "77 not allowed; 78 configuration.\n";
 
 struct status {
-    const char *directory; /* NULL: not known */
-    const char *socket;    /* NULL: not known */
+    const char *directory;       /* NULL: not known */
+    const char *socket;          /* NULL: not known */
     const struct config *config; /* NULL: not read */
     uint64_t interval_ms;
     bool json;
@@ -164,8 +164,7 @@ static void take_configuration(struct record_status *status,
     status->intake.lane_count = lanes_of(config, lanes);
     status->intake.disk_reserve = config->spool.disk_reserve;
     status->audit.max_waiting = config->audit.max_waiting;
-    status->audit.when_full =
-        config_key_word("audit.when_full", (int)config->audit.when_full);
+    status->audit.when_full = config_key_word("audit.when_full", (int)config->audit.when_full);
 }
 
 /* The object that the daemon writes, as far as the database knows. The link is "unknown" where a

@@ -100,8 +100,7 @@ static bool is_all_taken(const json_t *root)
     const json_t *lane;
     size_t i;
 
-    json_array_foreach(json_object_get(root, "lanes"), i, lane)
-    {
+    json_array_foreach(json_object_get(root, "lanes"), i, lane) {
         if (json_is_true(member(lane, NULL, "full")))
             return false;
     }
@@ -206,13 +205,11 @@ static void print_lanes(const json_t *root)
 
     if (json_array_size(lanes) < 2)
         return;
-    json_array_foreach(lanes, i, lane)
-    {
+    json_array_foreach(lanes, i, lane) {
         char name[CELL_MAX], held[2 * CELL_MAX], oldest[CELL_MAX];
 
         printf("%-9s %-16s %s, oldest %s\n", head, cell(lane, NULL, "name", name),
-               held_cell(lane, lane, held),
-               span_cell(lane, NULL, "oldest_age_ms", 1, oldest));
+               held_cell(lane, lane, held), span_cell(lane, NULL, "oldest_age_ms", 1, oldest));
         head = "";
     }
 }
@@ -221,8 +218,7 @@ static void print_lanes(const json_t *root)
 static void print_full_lane(const char *head, const json_t *lane)
 {
     char name[CELL_MAX], held[CELL_MAX], most[CELL_MAX], policy[CELL_MAX];
-    bool by_messages =
-        number(lane, NULL, "messages") >= number(lane, NULL, "max_messages");
+    bool by_messages = number(lane, NULL, "messages") >= number(lane, NULL, "max_messages");
     bool blocks = strcmp(cell(lane, NULL, "when_full", policy), "block") == 0;
 
     printf("%-9s lane \"%s\" %s: ", head, cell(lane, NULL, "name", name),
@@ -251,10 +247,11 @@ static void print_refusing(const json_t *root, const char *why)
                size_cell(root, "spool", "disk_free_bytes", first),
                size_cell(root, "spool", "disk_reserve_bytes", second));
     else if (strcmp(why, "disk") == 0)
-        printf("intake    NOTHING IS TAKEN, the disk is short: %s free, spool.disk_reserve is %s\n"
-               "          make room on the disk; deliveries go on\n",
-               size_cell(root, "spool", "disk_free_bytes", first),
-               size_cell(root, "spool", "disk_reserve_bytes", second));
+        printf(
+            "intake    NOTHING IS TAKEN, the disk is short: %s free, spool.disk_reserve is %s\n"
+            "          make room on the disk; deliveries go on\n",
+            size_cell(root, "spool", "disk_free_bytes", first),
+            size_cell(root, "spool", "disk_reserve_bytes", second));
     else if (strcmp(why, "audit_waiting") == 0)
         printf("intake    NOTHING IS TAKEN: %s records wait for the audit file, "
                "audit.max_waiting is %s\n"
@@ -282,8 +279,7 @@ static void print_intake(const json_t *root)
         print_refusing(root, why);
         head = "";
     }
-    json_array_foreach(lanes, i, lane)
-    {
+    json_array_foreach(lanes, i, lane) {
         if (!json_is_true(member(lane, NULL, "full")))
             continue;
         print_full_lane(head, lane);

@@ -41,7 +41,7 @@
 #define AUDIT_FLUSH_BYTES  ((size_t)256 * 1024)
 #define AUDIT_BUFFER_BYTES (AUDIT_FLUSH_BYTES + RECORD_PRUNED_MAX + RECORD_LINE_MAX + 2)
 #define AUDIT_RETRY_MS     1000
-#define AUDIT_DISK_TRIES   10 /* that fail with EIO in a row: then the file is given another name */
+#define AUDIT_DISK_TRIES   10 /* with EIO in a row: then the file gets another name */
 #define AUDIT_ASIDE_MAX    1000
 #define AUDIT_NAME_MAX     512 /* of a path in the log */
 
@@ -152,10 +152,11 @@ static void audit_report_begun(const struct audit *audit)
 {
     char file[AUDIT_NAME_MAX];
 
-    log_notice("audit_begun file=%s after_seq=%" PRIu64 " cause=\"it was not there, or empty, and "
-               "FILE.1 does not lead up to it\" remedy=\"mqtt-spool audit, given all files that "
-               "were rotated, tells what is missing\"",
-               audit_quote_file(audit, file), audit->told_seq);
+    log_notice(
+        "audit_begun file=%s after_seq=%" PRIu64 " cause=\"it was not there, or empty, and "
+        "FILE.1 does not lead up to it\" remedy=\"mqtt-spool audit, given all files that "
+        "were rotated, tells what is missing\"",
+        audit_quote_file(audit, file), audit->told_seq);
 }
 
 /* The lines are synced, and the process that wrote them reported them. */
@@ -354,11 +355,11 @@ static void audit_set_aside(struct audit *audit)
     audit_step_back(audit);
     audit->tail_is_dirty = false; /* not to be cut: it may not be possible */
     audit_close(audit);
-    log_error("audit_set_aside file=%s moved_to=%s cause=\"the disk does not read or write it\" "
-              "next=new_file remedy=\"look at the disk (journalctl -k); keep that file: its lines "
-              "come before those of the new one\"",
-              audit_quote_file(audit, file),
-              log_quote(moved, sizeof moved, name, strlen(name)));
+    log_error(
+        "audit_set_aside file=%s moved_to=%s cause=\"the disk does not read or write it\" "
+        "next=new_file remedy=\"look at the disk (journalctl -k); keep that file: its lines "
+        "come before those of the new one\"",
+        audit_quote_file(audit, file), log_quote(moved, sizeof moved, name, strlen(name)));
 }
 
 /* Asked before each run of writes and before each sync. Where the end of the file cannot be

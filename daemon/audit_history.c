@@ -129,7 +129,8 @@ static bool next_piece(struct history *history,
 
     *ret_whole = *ret_hole = false;
     while (length < HISTORY_LINE_MAX - 1 && !*ret_whole) {
-        if (history->used == history->size && (!next_block(history, end, ret_hole) || *ret_hole))
+        if (history->used == history->size &&
+            (!next_block(history, end, ret_hole) || *ret_hole))
             break;
         char byte = history->block[history->used++];
         *ret_whole = byte == '\n';

@@ -170,11 +170,16 @@ size_t config_needs_restart(const struct config *running,
 static size_t member_size(const struct config_key *key)
 {
     static const size_t sizes[] = {
-        [CONFIG_KIND_SIZE] = sizeof(uint64_t),  [CONFIG_KIND_TIME] = sizeof(uint64_t),
-        [CONFIG_KIND_COUNT] = sizeof(uint64_t), [CONFIG_KIND_UINT] = sizeof(unsigned),
-        [CONFIG_KIND_INT] = sizeof(int),        [CONFIG_KIND_MODE] = sizeof(mode_t),
-        [CONFIG_KIND_BOOL] = sizeof(bool),      [CONFIG_KIND_CHOICE] = sizeof(int),
-        [CONFIG_KIND_STRING] = sizeof(char *),  [CONFIG_KIND_STRINGS] = sizeof(char **),
+        [CONFIG_KIND_SIZE] = sizeof(uint64_t),
+        [CONFIG_KIND_TIME] = sizeof(uint64_t),
+        [CONFIG_KIND_COUNT] = sizeof(uint64_t),
+        [CONFIG_KIND_UINT] = sizeof(unsigned),
+        [CONFIG_KIND_INT] = sizeof(int),
+        [CONFIG_KIND_MODE] = sizeof(mode_t),
+        [CONFIG_KIND_BOOL] = sizeof(bool),
+        [CONFIG_KIND_CHOICE] = sizeof(int),
+        [CONFIG_KIND_STRING] = sizeof(char *),
+        [CONFIG_KIND_STRINGS] = sizeof(char **),
         [CONFIG_KIND_GROUPS] = 0,
     };
 

@@ -114,10 +114,10 @@ struct gateway {
     struct client_list owing;   /* with an acknowledgement that waits for the commit */
     struct client_list waiting; /* with a PUBLISH that was not taken yet */
     struct client_list closed;  /* freed at the batch edge */
-    unsigned max_clients;   /* of the configuration, or less for want of descriptors */
-    unsigned max_surplus;   /* of those above it that are heard */
-    unsigned client_count;  /* without the surplus */
-    unsigned surplus_count; /* above max_clients, to be told so */
+    unsigned max_clients;       /* of the configuration, or less for want of descriptors */
+    unsigned max_surplus;       /* of those above it that are heard */
+    unsigned client_count;      /* without the surplus */
+    unsigned surplus_count;     /* above max_clients, to be told so */
 
     sd_event_source *edge;          /* idle priority, or at once */
     sd_event_source *edge_deadline; /* so that a busy loop cannot starve it */
@@ -149,16 +149,16 @@ struct gateway {
     bool lane_full[SPOOL_LANES_MAX]; /* by the limits of the lane: refused or held back */
     bool locked;                     /* the database, by another program */
     int64_t locked_since_ms;
-    int64_t locked_try_ms; /* not tried before */
+    int64_t locked_try_ms;       /* not tried before */
     unsigned transient_in_a_row; /* refusals by the broker that may pass */
-    int64_t retained_ms; /* boot time of the last batch */
+    int64_t retained_ms;         /* boot time of the last batch */
     uint64_t evicted_unlogged;
     int64_t evicted_logged_ms;
     struct log_limit client_warnings;
     struct log_limit refusal_warnings;
     struct log_limit read_warnings;
     uint64_t reads_logged; /* of spool_reads_repeated() */
-    bool audit_half_told; /* said once while the file cannot be written */
+    bool audit_half_told;  /* said once while the file cannot be written */
     bool audit_pruning_told;
     uint64_t audit_pruned_before; /* in earlier times of that kind */
 };

@@ -43,8 +43,8 @@ void gateway_fail(struct gateway *gateway, int error, const char *what)
     if (gateway->failed)
         return;
     gateway->failed = true;
-    log_error("failed what=%s error=\"%s\" detail=%s acknowledged=no", what,
-              strerror(-error), gateway_quote_error(detail, text));
+    log_error("failed what=%s error=\"%s\" detail=%s acknowledged=no", what, strerror(-error),
+              gateway_quote_error(detail, text));
     (void)sd_event_exit(gateway->event, EXIT_FAILURE);
 }
 
@@ -430,8 +430,8 @@ static int on_refused(struct gateway *gateway, const struct uplink_answer *answe
     gateway_read_clock(gateway);
     int64_t delay_ms = transient_delay_ms(gateway);
     warn_refused(gateway, answer->code, delay_ms);
-    return known(answer->id, spool_return(gateway->spool, answer->id,
-                                          gateway->now.boot_ms + delay_ms));
+    return known(answer->id,
+                 spool_return(gateway->spool, answer->id, gateway->now.boot_ms + delay_ms));
 }
 
 /* While the daemon stops nothing is forwarded any more. */

@@ -197,7 +197,8 @@ static int each_ended(void *owner, spool_ended_fn *fn, void *context)
     return audit_history_each(gateway->config->audit.file, fn, context);
 }
 
-static const char *quote_directory(const struct gateway *gateway, char text[static PATH_QUOTED_MAX])
+static const char *quote_directory(const struct gateway *gateway,
+                                   char text[static PATH_QUOTED_MAX])
 {
     const char *directory = gateway->config->spool.directory;
 
@@ -325,8 +326,7 @@ static int open_listener(struct gateway *gateway, const int *passed, size_t pass
         gateway_listener_settings(gateway->config, passed, passed_count);
 
     gateway_fit_clients(gateway);
-    int r =
-        listener_new(gateway->event, &settings, &listener_ops, gateway, &gateway->listener);
+    int r = listener_new(gateway->event, &settings, &listener_ops, gateway, &gateway->listener);
     return r == LISTENER_E_TOLD ? GATEWAY_E_TOLD : r;
 }
 

@@ -61,10 +61,9 @@ static void note_lane_full(struct gateway *gateway, unsigned lane, bool full)
         return;
     gateway->lane_full[lane] = full;
     if (full)
-        log_warning("spool_full reason=limits lane=%s new_messages=%s",
-                    lanes_name(config, lane),
-                    lanes_limits(config, lane)->when_full == CONFIG_BLOCK ? "blocked"
-                                                                                 : "refused");
+        log_warning(
+            "spool_full reason=limits lane=%s new_messages=%s", lanes_name(config, lane),
+            lanes_limits(config, lane)->when_full == CONFIG_BLOCK ? "blocked" : "refused");
     else
         log_notice("spool_room lane=%s new_messages=accepted", lanes_name(config, lane));
 }

@@ -62,11 +62,11 @@ void gateway_fit_clients(struct gateway *gateway)
         limit.rlim_cur > DESCRIPTORS_KEPT ? (unsigned)limit.rlim_cur - DESCRIPTORS_KEPT : 1;
     if (limit.rlim_cur < DESCRIPTORS_KEPT)
         gateway->max_surplus = 0;
-    log_warning("clients_limited max_clients=%u served=%u descriptors=%u remedy=\"set "
-                "LimitNOFILE=%u (systemctl edit mqtt-spoold) or the hard limit of ulimit -n, or "
-                "lower listen.max_clients\"",
-                wanted, gateway->max_clients, (unsigned)limit.rlim_cur,
-                wanted + DESCRIPTORS_KEPT);
+    log_warning(
+        "clients_limited max_clients=%u served=%u descriptors=%u remedy=\"set "
+        "LimitNOFILE=%u (systemctl edit mqtt-spoold) or the hard limit of ulimit -n, or "
+        "lower listen.max_clients\"",
+        wanted, gateway->max_clients, (unsigned)limit.rlim_cur, wanted + DESCRIPTORS_KEPT);
 }
 
 static bool is_crowded(const struct gateway *gateway)
@@ -98,8 +98,7 @@ static void client_free(struct client *client)
 }
 
 /* @fd is taken over, also on failure. */
-static int
-add_client(struct gateway *gateway, int fd, const struct peer *peer, bool surplus)
+static int add_client(struct gateway *gateway, int fd, const struct peer *peer, bool surplus)
 {
     struct session_settings settings = {
         .max_packet = gateway->config->listen.max_packet,
@@ -292,7 +291,7 @@ void gateway_resume_waiting(struct gateway *gateway)
     unsigned turns = 0;
 
     TAILQ_FOREACH(client, &gateway->waiting, waiting_link)
-    turns++;
+        turns++;
     while (turns-- > 0 && (client = TAILQ_FIRST(&gateway->waiting))) {
         forget_waiting(client);
         session_resume(client->session);

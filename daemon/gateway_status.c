@@ -264,8 +264,7 @@ static void describe_full(const struct gateway *gateway, char text[static 128])
     if (gateway->full != GATEWAY_HAS_ROOM)
         (void)snprintf(text, 128, ", NEW MESSAGES ARE NOT TAKEN");
     else if (gateway->lane_full[lane])
-        (void)snprintf(text, 128, ", LANE %s IS FULL",
-                       lanes_name(gateway->config, lane));
+        (void)snprintf(text, 128, ", LANE %s IS FULL", lanes_name(gateway->config, lane));
 }
 
 static void tell_systemd(const struct gateway *gateway, const struct spool_stats *stats)

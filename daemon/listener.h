@@ -20,7 +20,7 @@
 #include "peer.h"
 
 struct listener_settings {
-    const char *path;  /* not used where sockets are passed */
+    const char *path; /* not used where sockets are passed */
     mode_t mode;
     const char *group; /* "": leave it */
     const int *passed; /* descriptors from systemd, taken over on success; may be NULL */

@@ -92,8 +92,8 @@ static int load_config(const struct program *program, struct config **ret)
     if (r == 0)
         return 0;
     (void)log_quote(text, sizeof text, error, strlen(error));
-    if (program->test_config)
-        (void)fprintf(stderr, "%s\n", error); /* as a compiler would: for a person, or an editor */
+    if (program->test_config) /* as a compiler would: for a person, or an editor */
+        (void)fprintf(stderr, "%s\n", error);
     else if (r == -ENOMEM)
         log_error("config_not_read error=%s", text);
     else

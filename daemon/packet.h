@@ -126,13 +126,13 @@ bool packet_property_next(struct reader *reader, struct packet_property *ret);
 
 /* Positive conditions of this module. */
 enum {
-    PACKET_E_MORE = 1,    /* not a whole packet yet */
-    PACKET_E_TOO_LARGE,   /* announces more than the limit; nothing was read beyond the header */
-    PACKET_E_MALFORMED,   /* 0x81 */
-    PACKET_E_PROTOCOL,    /* 0x82 */
-    PACKET_E_VERSION,     /* protocol name or level unknown: 0x84 */
-    PACKET_E_TOPIC,       /* topic name invalid, or not to be forwarded: 0x90 */
-    PACKET_E_FORMAT       /* payload is not the UTF-8 that its format indicator says: 0x99 */
+    PACKET_E_MORE = 1,  /* not a whole packet yet */
+    PACKET_E_TOO_LARGE, /* announces more than the limit; nothing was read beyond the header */
+    PACKET_E_MALFORMED, /* 0x81 */
+    PACKET_E_PROTOCOL,  /* 0x82 */
+    PACKET_E_VERSION,   /* protocol name or level unknown: 0x84 */
+    PACKET_E_TOPIC,     /* topic name invalid, or not to be forwarded: 0x90 */
+    PACKET_E_FORMAT     /* payload is not the UTF-8 that its format indicator says: 0x99 */
 };
 /* The MQTT 5 reason code that answers such a condition. */
 uint8_t packet_condition_code(int condition);
@@ -163,14 +163,15 @@ struct packet_connect {
     uint8_t will_qos;      /* 0 without a will */
     bool has_auth;         /* v5 authentication method present */
     uint32_t session_expiry_s;
-    uint16_t receive_maximum; /* the client's, 65,535 when absent: bounds what is never sent to it */
+    uint16_t receive_maximum; /* the client's, 65,535 when absent; nothing it bounds is sent */
     uint32_t maximum_packet_size; /* the client's; UINT32_MAX when absent */
     bool no_problem_info; /* v5: no user property on an acknowledgement [MQTT-3.1.2-29] */
 };
 
 /* Return: 0; PACKET_E_MALFORMED, _PROTOCOL, _VERSION (ret->version is then the level asked for
  * when the name was "MQTT", else MQTT_3_1_1). */
-MUST_CHECK int packet_decode_connect(const struct packet_frame *frame, struct packet_connect *ret);
+MUST_CHECK int packet_decode_connect(const struct packet_frame *frame,
+                                     struct packet_connect *ret);
 
 /*
  * packet_peek_version() - of a CONNECT that is not read any further
@@ -251,9 +252,9 @@ struct packet_connack {
     bool session_present;
     uint8_t code; /* v5 reason code; a 3.1.1 connection gets the return code that fits */
     /* v5 properties, written only with MQTT_SUCCESS: */
-    uint8_t maximum_qos;         /* 0 or 1 is announced, 2 is not */
-    uint16_t receive_maximum;    /* 0: not announced */
-    uint32_t maximum_packet_size; /* 0: not announced */
+    uint8_t maximum_qos;            /* 0 or 1 is announced, 2 is not */
+    uint16_t receive_maximum;       /* 0: not announced */
+    uint32_t maximum_packet_size;   /* 0: not announced */
     struct view assigned_client_id; /* empty: not announced */
     bool has_session_expiry;
     uint32_t session_expiry_s;
@@ -288,9 +289,9 @@ void packet_encode_disconnect(struct writer *writer, uint8_t code, const char *r
 
 /* Largest packet that packet_encode_ack() and packet_encode_connack() (with a client id of @id_size)
  * write. */
-#define PACKET_ACK_MAX          64
+#define PACKET_ACK_MAX              64
 #define PACKET_CONNACK_MAX(id_size) (64 + (id_size))
-#define PACKET_DISCONNECT_MAX   256
+#define PACKET_DISCONNECT_MAX       256
 
 bool packet_utf8_is_valid(struct view text);
 /* A topic name: 1 to 65,535 bytes of UTF-8 without wildcards [MQTT-4.7.3], control characters and

@@ -173,8 +173,7 @@ static void write_producers(struct json *json, const struct record_producers *pr
     json_close_object(json);
 }
 
-static void
-write_audit(struct json *json, const struct record_audit *audit, uint64_t last_seq)
+static void write_audit(struct json *json, const struct record_audit *audit, uint64_t last_seq)
 {
     json_open_object(json, "audit");
     if (audit->healthy != NULL)

@@ -141,8 +141,7 @@ static void service_message(struct service_entry *entry, const struct spool_reco
                   reason, topic);
 }
 
-static void
-service_time_field(struct service_entry *entry, const char *name, int64_t wall_ms)
+static void service_time_field(struct service_entry *entry, const char *name, int64_t wall_ms)
 {
     char text[CLOCK_TEXT_MAX];
 

@@ -277,8 +277,8 @@ static int on_io(sd_event_source *source, int fd, uint32_t events, void *userdat
     if (events & (EPOLLHUP | EPOLLERR))
         session->output_lost = true;
     if (session->blocked && (events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)))
-        session_end(session, MQTT_QUOTA_EXCEEDED, "client left while its message waited for room",
-                    NULL);
+        session_end(session, MQTT_QUOTA_EXCEEDED,
+                    "client left while its message waited for room", NULL);
     if (events & (EPOLLIN | EPOLLHUP | EPOLLERR))
         read_once(session);
     session_update(session);

@@ -49,11 +49,11 @@ struct session;
 enum session_verdict_kind {
     SESSION_ACCEPT, /* stored in the open batch: acknowledge after the commit */
     SESSION_REFUSE, /* not stored; code says why (3.1.1: the connection closes) */
-    SESSION_WAIT, /* not now: keep the packet, stop reading, offer it again at session_resume()
+    SESSION_WAIT,  /* not now: keep the packet, stop reading, offer it again at session_resume()
                    */
     SESSION_BLOCK, /* the same, but for as long as it takes, hours maybe: a client that goes
                       meanwhile is closed at once, whatever it has left unread */
-    SESSION_STOP  /* the daemon is ending: do nothing more */
+    SESSION_STOP   /* the daemon is ending: do nothing more */
 };
 struct session_verdict {
     enum session_verdict_kind kind;

@@ -237,7 +237,7 @@ static bool has_room_for_debt(struct session *session)
     if (session_owed_is_full(session)) {
         if (session->version == MQTT_5)
             session_refuse(session, MQTT_RECEIVE_MAXIMUM_EXCEEDED,
-                        "more PUBLISH than the receive maximum", NULL);
+                           "more PUBLISH than the receive maximum", NULL);
         else
             session->throttled = true;
         return false;
@@ -360,8 +360,8 @@ static bool on_disconnect(struct session *session, const struct packet_frame *fr
         session_end_on_condition(session, "bad DISCONNECT", r);
     else if (reason.has_session_expiry && reason.session_expiry_s > 0 && !session->asked_expiry)
         session_refuse(session, MQTT_PROTOCOL_ERROR,
-                    "DISCONNECT asks for a session that CONNECT did not",
-                    NULL); /* MQTT 5, 3.14.2.2.2 */
+                       "DISCONNECT asks for a session that CONNECT did not",
+                       NULL); /* MQTT 5, 3.14.2.2.2 */
     else
         session_end(session, 0, "client disconnected", NULL);
     return true;
@@ -388,8 +388,9 @@ bool session_take_packet(struct session *session, const struct packet_frame *fra
     if (handlers[frame->type])
         return handlers[frame->type](session, frame);
     session_refuse(session, MQTT_PROTOCOL_ERROR,
-                frame->type == PACKET_CONNECT ? "second CONNECT" /* [MQTT-3.1.0-2] */
-                                              : "packet of a type that no client may send here",
-                NULL);
+                   frame->type == PACKET_CONNECT
+                       ? "second CONNECT" /* [MQTT-3.1.0-2] */
+                       : "packet of a type that no client may send here",
+                   NULL);
     return true;
 }

@@ -137,7 +137,7 @@ struct uplink {
     enum uplink_phase phase;
     int64_t since_boot_ms;
     size_t broker;
-    bool tried; /* the broker above is the one connected to or being tried */
+    bool tried;                    /* the broker above is the one connected to or being tried */
     char host[UPLINK_TEXT_MAX];    /* of the attempt */
     struct uplink_target *targets; /* one for each broker */
     SLIST_HEAD(, uplink_lookup) lookups;

@@ -103,7 +103,8 @@ void uplink_read_mail(struct uplink *uplink)
     struct mail *next;
 
     for (struct mail *mail = mailbox_take(&uplink->mailbox); mail; mail = next) {
-        next = mail->next; /* a slot may be used anew, and a lookup gone, before the walk goes on */
+        /* A slot may be used anew, and a lookup gone, before the walk goes on. */
+        next = mail->next;
         switch (mail_of(mail)->kind) {
         case UPLINK_MAIL_SLOT:
             uplink_on_slot(uplink, (struct uplink_slot *)mail);

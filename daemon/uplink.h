@@ -27,7 +27,7 @@
 enum uplink_state { UPLINK_IDLE, UPLINK_CONNECTING, UPLINK_ONLINE, UPLINK_CLOSING };
 
 struct uplink_settings {
-    const char *const *brokers; /* tried in turn: tcp:// mqtt:// ssl:// mqtts://, as written here */
+    const char *const *brokers; /* in turn: tcp:// mqtt:// ssl:// mqtts://, as written here */
     size_t broker_count;
     const char *client_id;
     unsigned protocol;         /* 4 (3.1.1) or 5 */

@@ -54,7 +54,8 @@ static pthread_mutex_t handover = PTHREAD_MUTEX_INITIALIZER;
 
 /* --- on a thread of its own ------------------------------------------------ */
 
-static void keep_addresses(struct uplink_lookup *lookup, const struct addrinfo *list, int family)
+static void
+keep_addresses(struct uplink_lookup *lookup, const struct addrinfo *list, int family)
 {
     for (; list && lookup->count < ADDRESSES_MAX; list = list->ai_next) {
         char *address = lookup->addresses[lookup->count];
@@ -151,8 +152,7 @@ static struct uplink_lookup *find_lookup(struct uplink *uplink, const char *host
 {
     struct uplink_lookup *lookup;
 
-    SLIST_FOREACH(lookup, &uplink->lookups, next)
-    {
+    SLIST_FOREACH(lookup, &uplink->lookups, next) {
         if (strcmp(lookup->host, host) == 0)
             break;
     }
@@ -195,7 +195,8 @@ int uplink_resolve(struct uplink *uplink)
 }
 
 /* The one that was tried last, while nothing speaks against it; otherwise the one after it. */
-static const char *choose(const struct uplink_lookup *lookup, const struct uplink_target *target)
+static const char *choose(const struct uplink_lookup *lookup,
+                          const struct uplink_target *target)
 {
     for (size_t i = 0; i < lookup->count; i++) {
         if (strcmp(lookup->addresses[i], target->address) == 0)
@@ -216,11 +217,10 @@ static void explain(const struct uplink_lookup *lookup, char reason[static UPLIN
 void uplink_explain_slow_lookup(const struct uplink *uplink,
                                 char reason[static UPLINK_TEXT_MAX])
 {
-    (void)snprintf(reason, UPLINK_TEXT_MAX,
-                   "name resolution of %.*s takes longer than %" PRIu64
-                   " s: look at the name servers",
-                   HOST_SHOWN_MAX, uplink->host,
-                   (uplink->settings.connect_timeout_ms + 999) / 1000);
+    (void)snprintf(
+        reason, UPLINK_TEXT_MAX,
+        "name resolution of %.*s takes longer than %" PRIu64 " s: look at the name servers",
+        HOST_SHOWN_MAX, uplink->host, (uplink->settings.connect_timeout_ms + 999) / 1000);
 }
 
 bool uplink_lookup_is_wanted(const struct uplink *uplink, const struct uplink_lookup *lookup)

@@ -121,8 +121,7 @@ static int look_at_messages(struct check *check)
     int r = spool_result(check->spool, schema_check(check->spool->db, &version));
     if (r != 0 || version < 2)
         return r;
-    return each_row(check,
-                    "SELECT " MESSAGE_COLUMNS " FROM message WHERE sum IS NOT NULL",
+    return each_row(check, "SELECT " MESSAGE_COLUMNS " FROM message WHERE sum IS NOT NULL",
                     look_at_message);
 }
 

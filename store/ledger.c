@@ -145,8 +145,8 @@ static int verify_lane(struct spool *spool, const struct lane *lane)
         return spool_fail(spool, -EBADMSG, "the ledger of lane \"%s\" does not balance",
                           lane->name);
     if (lane->committed.last_id > SPOOL_LAST_MAX || lane->committed.last_seq > SPOOL_LAST_MAX)
-        return spool_fail(spool, -EBADMSG, "no spool comes to the last id or seq of lane \"%s\"",
-                          lane->name);
+        return spool_fail(spool, -EBADMSG,
+                          "no spool comes to the last id or seq of lane \"%s\"", lane->name);
     if (is_empty != (lane->committed.messages == 0) || last_id > lane->committed.last_id)
         return spool_fail(spool, -EBADMSG,
                           "the messages of lane \"%s\" do not match its ledger", lane->name);

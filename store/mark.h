@@ -21,7 +21,7 @@
 #define MARK_NAME "spool.mark"
 
 struct mark {
-    bool is_known; /* there was one, and it was whole */
+    bool is_known;   /* there was one, and it was whole */
     bool is_suspect; /* damage was met */
     bool is_unread;  /* a read or a write failed */
     uint64_t last_id;

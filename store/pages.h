@@ -25,8 +25,8 @@ enum pages_wal {
 };
 
 struct pages {
-    int fd;     /* of the database, -1: there is none */
-    int wal_fd; /* -1: there is none */
+    int fd;                      /* of the database, -1: there is none */
+    int wal_fd;                  /* -1: there is none */
     const struct survey *survey; /* places that are known to be bad read as zeros */
     int error;                   /* sticky: another place did not read */
     uint32_t count;

@@ -142,10 +142,11 @@ int room_for(struct spool *spool,
     }
     if (spool->batch_charge + charge <= spool->disk_room)
         return 0;
-    return spool_fail(spool, SPOOL_E_DISK,
-                      "%llu KiB are free on the disk of %s, of which disk_reserve keeps %llu KiB",
-                      (unsigned long long)(spool->disk_free / KIB), spool->path,
-                      (unsigned long long)(spool->disk_reserve / KIB));
+    return spool_fail(
+        spool, SPOOL_E_DISK,
+        "%llu KiB are free on the disk of %s, of which disk_reserve keeps %llu KiB",
+        (unsigned long long)(spool->disk_free / KIB), spool->path,
+        (unsigned long long)(spool->disk_reserve / KIB));
 }
 
 void room_took(struct spool *spool, uint64_t charge)

@@ -278,9 +278,8 @@ static bool is_mark_bad(const struct survey *survey)
     return survey->files[SURVEY_MARK].bad_count > 0;
 }
 
-static int note_mark(int directory_fd,
-                     const struct rebuild_task *task,
-                     const struct survey *survey)
+static int
+note_mark(int directory_fd, const struct rebuild_task *task, const struct survey *survey)
 {
     const struct mark mark = {.last_id = task->last_id, .last_seq = task->last_seq};
     int r = is_mark_bad(survey) ? mark_set_aside(directory_fd) : 0;
@@ -316,10 +315,8 @@ int salvage_is_foreign(int directory_fd, bool *ret)
     return r;
 }
 
-static int make(int directory_fd,
-                const struct survey *survey,
-                struct rebuild_task *task,
-                char *words)
+static int
+make(int directory_fd, const struct survey *survey, struct rebuild_task *task, char *words)
 {
     struct pages pages;
     bool is_foreign = false;

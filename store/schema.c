@@ -205,8 +205,7 @@ int schema_probe(int directory_fd, char *words)
     if (fd < 0 && errno == ENOENT) {
         if (faccessat(directory_fd, LOG_NAME, F_OK, 0) < 0)
             return SPOOL_E_ABSENT;
-        (void)snprintf(words, SPOOL_WORDS_MAX,
-                       "spool.db-wal is there but spool.db is missing");
+        (void)snprintf(words, SPOOL_WORDS_MAX, "spool.db-wal is there but spool.db is missing");
         return SPOOL_E_DAMAGED;
     }
     if (fd < 0) {
@@ -224,7 +223,6 @@ int schema_probe(int directory_fd, char *words)
     }
     if (size == HEADER_BYTES && is_our_header(header))
         return 0;
-    (void)snprintf(words, SPOOL_WORDS_MAX,
-                   "spool.db is not a spool database");
+    (void)snprintf(words, SPOOL_WORDS_MAX, "spool.db is not a spool database");
     return SPOOL_E_DAMAGED;
 }

@@ -21,12 +21,12 @@
 #define SPOOL_APPLICATION_ID 0x6d717370 /* "mqsp" */
 #define SCHEMA_NEW_NAME      DATABASE_NAME ".new"
 
-#define SPOOL_ID_BITS  48
-#define SPOOL_ID_MAX   ((UINT64_C(1) << SPOOL_ID_BITS) - 1)
+#define SPOOL_ID_BITS 48
+#define SPOOL_ID_MAX  ((UINT64_C(1) << SPOOL_ID_BITS) - 1)
 /* No spool comes to half of all ids in a hundred years: what is beyond is damage. */
-#define SPOOL_LAST_MAX (SPOOL_ID_MAX / 2)
+#define SPOOL_LAST_MAX     (SPOOL_ID_MAX / 2)
 #define SPOOL_IDS_LEFT_OUT (1 << 20) /* in a row, at most: what lost batches would have had */
-#define SPOOL_LANE_MAX 0x7fff /* lane numbers: a key stays positive */
+#define SPOOL_LANE_MAX     0x7fff    /* lane numbers: a key stays positive */
 
 enum {
     SPOOL_PLAN_MAX = 65536,   /* unresolved messages; above the largest window by far */
@@ -95,10 +95,10 @@ struct spool {
     int database_fd; /* of a writer; closed after SQLite's, or SQLite's locks go with it */
     char *path;
     bool is_reader;
-    int failed; /* sticky negative errno */
+    int failed;          /* sticky negative errno */
     uint64_t bad_writes; /* reads_bad_writes() when it was opened */
-    bool met_bad_place; /* by a read or a write that failed */
-    bool is_explained;  /* a reader: what did not read was looked for */
+    bool met_bad_place;  /* by a read or a write that failed */
+    bool is_explained;   /* a reader: what did not read was looked for */
     char words[SPOOL_WORDS_MAX];
 
     struct lane *lanes;
@@ -137,9 +137,9 @@ struct spool {
     uint64_t disk_room; /* charges that may still be appended */
     bool disk_room_known;
     bool disk_is_low;            /* below the reserve, or full, when last looked at */
-    uint64_t disk_credit;    /* charges that may go for the disk before more is accepted */
-    unsigned disk_evictions; /* since spool_retain() last told of them */
-    uint64_t disk_debt;      /* exported failures that are to go for those that came */
+    uint64_t disk_credit;        /* charges that may go for the disk before more is accepted */
+    unsigned disk_evictions;     /* since spool_retain() last told of them */
+    uint64_t disk_debt;          /* exported failures that are to go for those that came */
     uint64_t disk_credit_before; /* as the three were when the open batch began */
     unsigned disk_evictions_before;
     uint64_t disk_debt_before;

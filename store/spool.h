@@ -196,9 +196,9 @@ struct spool_lane_stats {
 
 struct spool_stats {
     uint64_t messages;
-    uint64_t bytes;      /* sum of charges */
-    uint64_t disk_bytes; /* database and WAL files */
-    uint64_t disk_free;  /* of the file system, for us */
+    uint64_t bytes;         /* sum of charges */
+    uint64_t disk_bytes;    /* database and WAL files */
+    uint64_t disk_free;     /* of the file system, for us */
     unsigned damaged_files; /* databases that were moved aside and are still there */
     int64_t oldest_age_ms;
     uint64_t in_flight;
@@ -273,8 +273,9 @@ struct spool_salvage {
                                       its log's, where that alone was left. Empty: neither was */
     uint64_t salvaged;             /* messages that go on */
     uint64_t damaged;              /* those that do not: each has its record now */
-    bool is_count_unknown; /* neither the counters nor the mark could be read, or they tell of more
-                              than the lanes may hold: how many there were besides is not known */
+    /* Neither the counters nor the mark could be read, or they tell of more than the lanes may
+     * hold: how many there were besides is not known. */
+    bool is_count_unknown;
 };
 
 /*

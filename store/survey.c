@@ -129,12 +129,13 @@ static void describe(const struct survey *survey, char *words)
         const struct survey_blocks *blocks = &survey->files[i];
         if (blocks->bad_count == 0)
             continue;
-        int length = snprintf(words + used, SPOOL_WORDS_MAX - used,
-                              "%s%llu of %llu blocks of %s cannot be read (4 KiB each, the first "
-                              "at byte %llu)",
-                              used > 0 ? ", " : "", (unsigned long long)blocks->bad_count,
-                              (unsigned long long)blocks->count, names[i],
-                              (unsigned long long)blocks->first_bad * SURVEY_BLOCK);
+        int length =
+            snprintf(words + used, SPOOL_WORDS_MAX - used,
+                     "%s%llu of %llu blocks of %s cannot be read (4 KiB each, the first "
+                     "at byte %llu)",
+                     used > 0 ? ", " : "", (unsigned long long)blocks->bad_count,
+                     (unsigned long long)blocks->count, names[i],
+                     (unsigned long long)blocks->first_bad * SURVEY_BLOCK);
         if (length < 0 || (size_t)length >= SPOOL_WORDS_MAX - used)
             return;
         used += (size_t)length;
@@ -184,15 +185,20 @@ void survey_done(struct survey *survey)
 
 bool survey_found_damage(const struct survey *survey)
 {
-    return survey->files[SURVEY_DATABASE].bad_count > 0 || survey->files[SURVEY_LOG].bad_count > 0;
+    return survey->files[SURVEY_DATABASE].bad_count > 0 ||
+           survey->files[SURVEY_LOG].bad_count > 0;
 }
 
-bool survey_is_bad(const struct survey *survey, enum survey_file file, uint64_t from, size_t size)
+bool survey_is_bad(const struct survey *survey,
+                   enum survey_file file,
+                   uint64_t from,
+                   size_t size)
 {
     if (!survey || survey->files[file].bad_count == 0 || size == 0)
         return false;
     const struct survey_blocks *blocks = &survey->files[file];
-    for (uint64_t block = from / SURVEY_BLOCK; block <= (from + size - 1) / SURVEY_BLOCK; block++) {
+    for (uint64_t block = from / SURVEY_BLOCK; block <= (from + size - 1) / SURVEY_BLOCK;
+         block++) {
         if (block < blocks->count && is_set(blocks, block))
             return true;
     }

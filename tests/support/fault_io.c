@@ -283,11 +283,8 @@ ON_BYTES(FAULT_WRITE,
          (uint64_t)offset,
          (int fd, const void *data, size_t size, off_t offset),
          (fd, data, size, offset))
-ON_BYTES(FAULT_READ,
-         read,
-         place_of(fd, false),
-         (int fd, void *data, size_t size),
-         (fd, data, size))
+ON_BYTES(
+    FAULT_READ, read, place_of(fd, false), (int fd, void *data, size_t size), (fd, data, size))
 ON_BYTES(FAULT_READ,
          pread,
          (uint64_t)offset,

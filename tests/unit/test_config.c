@@ -1256,7 +1256,9 @@ static void no_restart_is_needed_for_keys_that_reload(void **state)
 /* Another value of each key that a HUP takes over, and where it lies. The lanes are moved by the
  * gateway, with the spool. */
 #define VALUE(path, text, member)                                                              \
-    {path, text, offsetof(struct config, member), sizeof(((struct config *)NULL)->member)}
+    {                                                                                          \
+        path, text, offsetof(struct config, member), sizeof(((struct config *)NULL)->member)   \
+    }
 
 static const struct {
     const char *path;
@@ -1264,18 +1266,24 @@ static const struct {
     size_t offset;
     size_t size;
 } reloadable[] = {
-    VALUE("spool.disk_reserve", BROKER "spool: { disk_reserve = \"1M\"; };", spool.disk_reserve),
+    VALUE(
+        "spool.disk_reserve", BROKER "spool: { disk_reserve = \"1M\"; };", spool.disk_reserve),
     VALUE("listen.max_clients", BROKER "listen: { max_clients = 1; };", listen.max_clients),
     VALUE("listen.max_packet", BROKER "listen: { max_packet = \"1k\"; };", listen.max_packet),
-    VALUE("retention.max_messages", BROKER "retention: { max_messages = 1; };",
+    VALUE("retention.max_messages",
+          BROKER "retention: { max_messages = 1; };",
           retention.max_messages),
-    VALUE("retention.max_bytes", BROKER "retention: { max_bytes = \"1k\"; };",
+    VALUE("retention.max_bytes",
+          BROKER "retention: { max_bytes = \"1k\"; };",
           retention.max_bytes),
-    VALUE("retention.max_age", BROKER "retention: { max_age = \"1s\"; };", retention.max_age_ms),
-    VALUE("retention.when_full", BROKER "retention: { when_full = \"block\"; };",
+    VALUE(
+        "retention.max_age", BROKER "retention: { max_age = \"1s\"; };", retention.max_age_ms),
+    VALUE("retention.when_full",
+          BROKER "retention: { when_full = \"block\"; };",
           retention.when_full),
     VALUE("uplink.keepalive", UPLINK "keepalive = \"31s\"; };", uplink.keepalive_ms),
-    VALUE("uplink.connect_timeout", UPLINK "connect_timeout = \"1s\"; };",
+    VALUE("uplink.connect_timeout",
+          UPLINK "connect_timeout = \"1s\"; };",
           uplink.connect_timeout_ms),
     VALUE("uplink.ack_timeout", UPLINK "ack_timeout = \"1s\"; };", uplink.ack_timeout_ms),
     VALUE("uplink.backoff.min", UPLINK "backoff: { min = \"2s\"; }; };", uplink.backoff_min_ms),
@@ -1338,11 +1346,12 @@ static void each_key_that_reloads_is_taken_over(void **state)
 static void what_needs_a_restart_stays_as_it_is(void **state)
 {
     struct config *running = load(*state, BROKER);
-    struct config *fresh = load(
-        *state, "uplink: { brokers = ( \"tcp://a\", \"tcp://b\" ); window = 5;\n"
-                "client_id = \"other\"; topic_prefix = \"a/\"; max_qos = 1; };\n"
-                "lanes = ( { name = \"a\"; topics = ( \"a\" ); } );\n"
-                "listen: { mode = \"0600\"; group = \"a\"; };\nspool: { directory = \"/x\"; };");
+    struct config *fresh =
+        load(*state,
+             "uplink: { brokers = ( \"tcp://a\", \"tcp://b\" ); window = 5;\n"
+             "client_id = \"other\"; topic_prefix = \"a/\"; max_qos = 1; };\n"
+             "lanes = ( { name = \"a\"; topics = ( \"a\" ); } );\n"
+             "listen: { mode = \"0600\"; group = \"a\"; };\nspool: { directory = \"/x\"; };");
     char before[CONFIG_RESTARTS_MAX], after[CONFIG_RESTARTS_MAX];
 
     assert_int_equal(config_needs_restart(running, fresh, before), 7);

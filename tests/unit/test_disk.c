@@ -518,7 +518,8 @@ static void an_allocation_that_fails_anywhere_loses_nothing_committed(void **sta
 
 static void memory_that_stays_short_from_anywhere_loses_nothing_committed(void **state)
 {
-    sweep_over(*state, &(struct sweep){"no memory for good", FAULT_ALLOC, 0, ENOMEM, 0, false}, 61);
+    sweep_over(*state, &(struct sweep){"no memory for good", FAULT_ALLOC, 0, ENOMEM, 0, false},
+               61);
 }
 
 /* ---- room on the disk ---- */

@@ -136,8 +136,9 @@ static int note_record(void *context, const struct spool_record *record)
     hold(m, record->seq == m->last_seq + 1, "a seq is missing before", (int64_t)record->seq);
     hold(m, id < IDS && (m->fate[id] == WAITING || m->fate[id] == SETTLED),
          "what ends was not there, or in flight, or has ended", (int64_t)id);
-    hold(m, (m->fate[id] == SETTLED) ==
-                (record->outcome == SPOOL_DELIVERED || record->outcome == SPOOL_REJECTED),
+    hold(m,
+         (m->fate[id] == SETTLED) ==
+             (record->outcome == SPOOL_DELIVERED || record->outcome == SPOOL_REJECTED),
          "it ended otherwise than it should", (int64_t)id);
     hold(m, strcmp(record->lane, m->lane[id]) == 0, "it is in another lane", (int64_t)id);
     m->fate[id] = ENDED;
@@ -241,8 +242,8 @@ static void step_next(struct model *m)
         hold(m, r == 0, "spool_next", r);
         hold(m, message.id < IDS && m->fate[message.id] == WAITING,
              "what goes out does not wait", (int64_t)message.id);
-        hold(m, message.expiry_ms > 0 || message.expiry_ms == SPOOL_NO_EXPIRY,
-             "it has expired", message.expiry_ms);
+        hold(m, message.expiry_ms > 0 || message.expiry_ms == SPOOL_NO_EXPIRY, "it has expired",
+             message.expiry_ms);
         m->fate[message.id] = IN_FLIGHT;
         m->window[m->window_count++] = message.id;
     }
@@ -269,8 +270,7 @@ static void step_answers(struct model *m)
         unsigned at = roll(m, 3) ? 0 : roll(m, m->window_count);
         answer(m, m->window[at]);
         m->window_count--;
-        memmove(m->window + at, m->window + at + 1,
-                (m->window_count - at) * sizeof *m->window);
+        memmove(m->window + at, m->window + at + 1, (m->window_count - at) * sizeof *m->window);
     }
 }
 
@@ -467,7 +467,8 @@ static void drain(struct model *m)
             step_next(m);
         while (m->window_count > 0) {
             uint64_t id = m->window[--m->window_count];
-            hold(m, spool_settle(m->f->spool, id, &delivered) == 0, "spool_settle", (int64_t)id);
+            hold(m, spool_settle(m->f->spool, id, &delivered) == 0, "spool_settle",
+                 (int64_t)id);
             m->fate[id] = SETTLED;
         }
         step_commit(m);
@@ -488,7 +489,8 @@ static void run_history(struct fixture *f, unsigned seed, unsigned steps)
 {
     static struct model model;
     struct model *m = &model;
-    *m = (struct model){.f = f, .seed = seed, .random = seed * UINT64_C(0x9e3779b97f4a7c15) + 1};
+    *m =
+        (struct model){.f = f, .seed = seed, .random = seed * UINT64_C(0x9e3779b97f4a7c15) + 1};
     empty_folder(f);
     roll_lanes(m);
     set_disk(m, false, false);
@@ -510,14 +512,14 @@ static void in_any_history_each_message_ends_once_and_nothing_is_lost(void **sta
     for (unsigned i = 0; i < count; i++)
         run_history(f, seed + i, is_long ? STEPS_LONG : STEPS);
     fault_io_disarm();
-    print_message("# accepted %llu: delivered %llu, evicted %llu (%u for the disk), expired %llu,"
-                  " rejected %llu; batches lost %u, locked out %u, salvages %u\n",
-                  (unsigned long long)totals.accepted,
-                  (unsigned long long)totals.ended[SPOOL_DELIVERED],
-                  (unsigned long long)totals.ended[SPOOL_EVICTED], totals.for_disk,
-                  (unsigned long long)totals.ended[SPOOL_EXPIRED],
-                  (unsigned long long)totals.ended[SPOOL_REJECTED], totals.lost_batches,
-                  totals.locked, totals.salvages);
+    print_message(
+        "# accepted %llu: delivered %llu, evicted %llu (%u for the disk), expired %llu,"
+        " rejected %llu; batches lost %u, locked out %u, salvages %u\n",
+        (unsigned long long)totals.accepted, (unsigned long long)totals.ended[SPOOL_DELIVERED],
+        (unsigned long long)totals.ended[SPOOL_EVICTED], totals.for_disk,
+        (unsigned long long)totals.ended[SPOOL_EXPIRED],
+        (unsigned long long)totals.ended[SPOOL_REJECTED], totals.lost_batches, totals.locked,
+        totals.salvages);
 }
 
 int main(void)

@@ -1097,7 +1097,10 @@ static const struct {
     uint32_t first;
     uint32_t last;
 } disallowed[] = {
-    {0x0001, 0x001F}, {0x007F, 0x009F}, {0xFDD0, 0xFDEF}, {0xFFFE, 0xFFFF},
+    {0x0001, 0x001F},
+    {0x007F, 0x009F},
+    {0xFDD0, 0xFDEF},
+    {0xFFFE, 0xFFFF},
 };
 
 static bool is_disallowed(uint32_t point)

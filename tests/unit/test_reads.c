@@ -248,11 +248,8 @@ open_with_zeros(struct fixture *f, const char *template, const char *name, uint6
 
 /* ---- at the start ---- */
 
-static bool one_bad_block(struct fixture *f,
-                          const char *template,
-                          const char *name,
-                          uint64_t block,
-                          uint64_t last)
+static bool one_bad_block(
+    struct fixture *f, const char *template, const char *name, uint64_t block, uint64_t last)
 {
     take_copy(f, template);
     struct stat before = status_of(f, name);
@@ -289,7 +286,8 @@ static void a_bad_block_anywhere_costs_what_lies_there_and_no_more(void **state)
             unsigned salvaged = 0;
             uint64_t blocks = blocks_of(template, names[file]);
             for (uint64_t block = 0; block < blocks; block++)
-                salvaged += one_bad_block(f, template, names[file], block, killed ? IDS : STORED);
+                salvaged +=
+                    one_bad_block(f, template, names[file], block, killed ? IDS : STORED);
             print_message("# %s%s: %u of %llu bad blocks salvaged\n", names[file],
                           killed ? " after a kill" : "", salvaged, (unsigned long long)blocks);
             assert_true(salvaged > blocks / 2 || (file == 1 && !killed));
@@ -417,7 +415,8 @@ static void a_read_that_fails_for_a_moment_at_work_stops_nothing(void **state)
 {
     unsigned failures = 0;
     for (uint64_t times = 1; times < READS_TRIES; times++)
-        sweep_at_work(*state, 1, times, &failures); /* in the log it may be a write that fails */
+        sweep_at_work(*state, 1, times,
+                      &failures); /* in the log it may be a write that fails */
     assert_int_equal(failures, 0);
 }
 
@@ -431,9 +430,8 @@ static void a_read_that_fails_for_longer_at_work_costs_a_restart(void **state)
 /* ---- while a salvage reads ---- */
 
 /* What reads the next time must not be given up for that it did not read this time. */
-static bool salvage_with_failing_reads(struct fixture *f,
-                                       const struct opening *undisturbed,
-                                       uint64_t at)
+static bool
+salvage_with_failing_reads(struct fixture *f, const struct opening *undisturbed, uint64_t at)
 {
     struct spool_salvage salvage = {0};
     struct stat before = status_of(f, "spool.db");

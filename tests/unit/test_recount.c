@@ -95,8 +95,10 @@ static int write_line(void *context, const struct spool_record *record)
     assert_int_equal(record->seq, w->count + 1);
     for (size_t i = 0; i < LANES; i++) {
         if (strcmp(record->lane, names[i]) == 0)
-            w->lines[w->count++] = (struct spool_ended){
-                .seq = record->seq, .id = record->id, .outcome = record->outcome, .lane = names[i]};
+            w->lines[w->count++] = (struct spool_ended){.seq = record->seq,
+                                                        .id = record->id,
+                                                        .outcome = record->outcome,
+                                                        .lane = names[i]};
     }
     return 0;
 }
@@ -179,12 +181,11 @@ static void compare(struct world *w, bool by_lane)
     struct spool_ledger ledger = ledger_of(w->f);
     for (size_t i = 0; i < w->count; i++)
         add(&sums, w->lines[i].lane, w->lines[i].outcome);
-    assert_int_equal(spool_each_record(w->f->spool, w->count, false, 0,
-                                       spool_pruned_seq(w->f->spool) > w->count
-                                           ? add_kept_record
-                                           : add_record,
-                                       &sums),
-                     0);
+    assert_int_equal(
+        spool_each_record(
+            w->f->spool, w->count, false, 0,
+            spool_pruned_seq(w->f->spool) > w->count ? add_kept_record : add_record, &sums),
+        0);
     assert_int_equal(sums.next, spool_last_seq(w->f->spool) + 1);
     for (unsigned i = 0; i < SPOOL_OUTCOMES; i++) {
         if (ledger.ended[i] != sums.all[i])
@@ -268,8 +269,8 @@ static void live(struct world *w)
         enum spool_outcome outcome;
         enum spool_reason reason;
     } ends[] = {
-        {SPOOL_DELIVERED, SPOOL_REASON_NONE},      {SPOOL_DELIVERED, SPOOL_REASON_NONE},
-        {SPOOL_REJECTED, SPOOL_REASON_TOO_LARGE},  {SPOOL_DELIVERED, SPOOL_REASON_NONE},
+        {SPOOL_DELIVERED, SPOOL_REASON_NONE},     {SPOOL_DELIVERED, SPOOL_REASON_NONE},
+        {SPOOL_REJECTED, SPOOL_REASON_TOO_LARGE}, {SPOOL_DELIVERED, SPOOL_REASON_NONE},
         {SPOOL_DROPPED, SPOOL_REASON_OPERATOR},
     };
     for (unsigned i = 0; i < 8; i++) {

@@ -28,8 +28,8 @@
 enum {
     PAGE = 4096,
     MESSAGES = 600,
-    ENDED = 200,    /* the oldest of them: delivered, each seventh rejected */
-    EXPORTED = 150, /* of their records */
+    ENDED = 200,     /* the oldest of them: delivered, each seventh rejected */
+    EXPORTED = 150,  /* of their records */
     VERSION_AT = 60, /* PRAGMA user_version, in the head of the database */
     COPIES = 160,
 };

@@ -182,8 +182,8 @@ static void run_until_called(struct fixture *f, uint64_t time_us, sd_event_time_
     sd_event_source *source = NULL;
     int enabled = SD_EVENT_ONESHOT;
 
-    assert_true(sd_event_add_time_relative(f->event, &source, CLOCK_MONOTONIC, time_us, 1000, fn,
-                                           f) >= 0);
+    assert_true(sd_event_add_time_relative(f->event, &source, CLOCK_MONOTONIC, time_us, 1000,
+                                           fn, f) >= 0);
     assert_true(sd_event_source_set_priority(source, SD_EVENT_PRIORITY_IMPORTANT) >= 0);
     while (enabled != SD_EVENT_OFF) {
         assert_true(sd_event_run(f->event, UINT64_MAX) >= 0);
@@ -591,9 +591,20 @@ static void start_large(struct fixture *f)
 static uint8_t *make_connect(enum packet_version version, size_t size)
 {
     size_t rest = size - 4;
-    const uint8_t header[] = {0x10, (uint8_t)(0x80 | (rest & 0x7F)),
-                              (uint8_t)(0x80 | (rest >> 7 & 0x7F)), (uint8_t)(rest >> 14),
-                              0, 4, 'M', 'Q', 'T', 'T', (uint8_t)version, 6, 0, 0};
+    const uint8_t header[] = {0x10,
+                              (uint8_t)(0x80 | (rest & 0x7F)),
+                              (uint8_t)(0x80 | (rest >> 7 & 0x7F)),
+                              (uint8_t)(rest >> 14),
+                              0,
+                              4,
+                              'M',
+                              'Q',
+                              'T',
+                              'T',
+                              (uint8_t)version,
+                              6,
+                              0,
+                              0};
     uint8_t *packet = malloc(size);
     assert_non_null(packet);
     memset(packet, 'w', size);
@@ -1192,8 +1203,9 @@ static void a_client_that_goes_while_it_waits_is_heard_to_the_end(void **state)
     assert_string_equal(f->why, "client disconnected");
 }
 
-static void a_client_that_goes_while_it_is_blocked_is_closed_at_once_in(struct fixture *f,
-                                                                        enum packet_version version)
+static void
+a_client_that_goes_while_it_is_blocked_is_closed_at_once_in(struct fixture *f,
+                                                            enum packet_version version)
 {
     connect_as(f, version, 0);
     script(f, SESSION_ACCEPT, 0);
@@ -1236,8 +1248,7 @@ static void a_client_that_has_gone_is_not_blocked(void **state)
 
 /* Over TCP this is all that is seen of a process that has ended. */
 static void a_client_that_ends_its_stream_while_it_is_blocked_gets_what_it_is_owed_in(
-    struct fixture *f,
-    enum packet_version version)
+    struct fixture *f, enum packet_version version)
 {
     connect_as(f, version, 0);
     script(f, SESSION_ACCEPT, 0);
@@ -1945,8 +1956,9 @@ static void a_client_that_pings_stays(void **state)
     expect_silence(f);
 }
 
-static void a_client_that_we_keep_waiting_is_not_called_silent_in(struct fixture *f,
-                                                                  enum session_verdict_kind kind)
+static void
+a_client_that_we_keep_waiting_is_not_called_silent_in(struct fixture *f,
+                                                      enum session_verdict_kind kind)
 {
     connect_as(f, V4, 1);
     script(f, kind, 0);

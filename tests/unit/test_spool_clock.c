@@ -658,8 +658,8 @@ static void to_move_and_to_evict_many_needs_no_temporary_file(void **state)
     boot_in_1970_with_many(f);
     limits.max_messages = MANY / 2; /* records of failures are moved, too */
     set_limits(f, limits);
-    assert_int_equal(
-        system->xSetSystemCall(system, "open", (sqlite3_syscall_ptr)open_and_look), SQLITE_OK);
+    assert_int_equal(system->xSetSystemCall(system, "open", (sqlite3_syscall_ptr)open_and_look),
+                     SQLITE_OK);
     temporary_files = 0;
     assert_in_range(retain_once(f), MANY / 2, MANY);
     assert_in_range(commits_until_quiet(f), 1, 20);

@@ -1,0 +1,47 @@
+"""Holds the form of the C source: what clang-format would change in it, with .clang-format.
+
+Another version of clang-format has another opinion: Debian 12 carries 14.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+
+sys.dont_write_bytecode = True
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "support"))
+
+from tap import case, equal, run_all, skip  # noqa: E402
+
+ROOT = os.environ.get("SPOOLD_SOURCE") or os.path.join(os.path.dirname(
+    os.path.abspath(__file__)), "..")
+FOLDERS = ("store", "daemon", "cli", "bench", "tests")
+
+
+def clang_format():
+    for name in ("clang-format-14", "clang-format"):
+        if shutil.which(name):
+            told = subprocess.run([name, "--version"], capture_output=True, text=True, check=True)
+            if " version 14." in told.stdout:
+                return name
+    return skip("clang-format 14 is not installed")
+
+
+def sources():
+    for folder in FOLDERS:
+        for path, _, names in os.walk(os.path.join(ROOT, folder)):
+            yield from (os.path.join(path, name) for name in names if re.search(r"\.[ch]$", name))
+
+
+@case
+def clang_format_would_change_nothing():
+    told = subprocess.run([clang_format(), "--dry-run", "--style=file", *sorted(sources())],
+                          capture_output=True, text=True, check=False)
+    places = re.findall(r"^(.+?):(\d+):\d+: warning: code should be", told.stderr, re.MULTILINE)
+    equal(sorted({"%s:%s" % (os.path.relpath(path, ROOT), line) for path, line in places}), [],
+          "lines that clang-format -i would change")
+    equal(told.returncode, 0, told.stderr[-500:])
+
+
+run_all()
