@@ -467,8 +467,9 @@ def an_acknowledgement_that_comes_twice_counts_once():
 def garbage_from_the_broker_crashes_nothing_and_delivers_nothing():
     broker = fake_broker()
     for protocol in (4, 5):
-        gateway = Gateway(broker.url, uplink={"protocol": protocol, "ack_timeout": "1s",
-                                              "window": 10}).start()
+        gateway = Gateway(broker.url, uplink={
+            "protocol": protocol, "ack_timeout": "1s", "window": 10,
+            "backoff": {"min": "10ms", "max": "50ms"}}).start()
         publish(gateway, numbered(0, 10))
         gateway.wait_drained()
         start = processes.levels(gateway.process)
