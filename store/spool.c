@@ -524,6 +524,13 @@ static int tell_unread(int r, uint64_t given_up_before)
     return may_be_that && reads_given_up() != given_up_before ? SPOOL_E_UNREAD : r;
 }
 
+/* SQLite tells it as an error of I/O where not even its -shm file has room. */
+static int tell_full(const struct spool *spool, int r)
+{
+    bool is_full = r == -EIO && spool->db && sqlite3_system_errno(spool->db) == ENOSPC;
+    return is_full ? SPOOL_E_DISK : r;
+}
+
 /* Hands over, or closes and keeps the words. Damage is a condition for who opens. */
 static int end_open(struct spool *spool, int r, struct spool **ret)
 {
@@ -548,7 +555,8 @@ int spool_open(const struct spool_options *options, struct spool **ret)
     spool->keep_failures_ms = options->keep_failures_ms;
     spool->keep_failures_count = options->keep_failures_count;
     uint64_t given_up = reads_given_up();
-    return end_open(spool, tell_unread(open_writer(spool, options), given_up), ret);
+    int r = tell_full(spool, open_writer(spool, options));
+    return end_open(spool, tell_unread(r, given_up), ret);
 }
 
 /* A mark that does not read is given up where nothing else is lost. */

@@ -220,6 +220,22 @@ def a_short_disk_evicts_the_oldest_with_its_reason():
     gateway.stop()
 
 
+@case
+def a_start_on_a_disk_that_is_full_to_the_last_byte_says_so():
+    gateway = SmallDisk().start()
+    equal(gateway.client(5).publish_wait("plant/t", b"x").reason, 0)
+    gateway.kill()
+    os.unlink(os.path.join(gateway.spool, "spool.db-shm"))  # the power failed: it was never synced
+    gateway.fill()
+    gateway.start(ready=False)
+    equal(gateway.process.wait(20), 1, "exit code")
+    check("the disk is full; free some space" in gateway.log(), "no remedy", gateway.log())
+    gateway.empty()
+    gateway.start()
+    equal(gateway.ledger()["spooled"], 1)
+    gateway.stop()
+
+
 # Errors at each call
 
 
