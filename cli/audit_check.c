@@ -22,6 +22,7 @@
 
 #include "daemon/clock.h"
 #include "daemon/record.h"
+#include "daemon/text.h"
 #include "lines.h"
 
 static const char help_text[] =
@@ -64,7 +65,7 @@ note(struct audit_check *check, const char *file, const char *format, va_list ar
     problem = &check->problems[check->problem_count - 1];
     problem->file = file;
     problem->line = file ? check->line : 0;
-    (void)vsnprintf(problem->text, sizeof(problem->text), format, arguments);
+    text_vformat(problem->text, sizeof(problem->text), format, arguments);
 }
 
 void audit_problem(struct audit_check *check, const char *format, ...)
@@ -149,7 +150,7 @@ static void check_outcome(struct audit_check *check, const json_t *object)
     if (text == NULL)
         return;
     if (!spool_outcome_parse(text, &outcome)) {
-        audit_problem(check, "there is no outcome \"%.32s\"", text);
+        audit_problem(check, "there is no outcome \"%.*s\"", text_at_most(text, 32), text);
         return;
     }
     check->counts[outcome]++;

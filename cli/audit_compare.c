@@ -15,6 +15,7 @@
 #include <stdio.h>
 
 #include "daemon/clock.h"
+#include "daemon/text.h"
 
 #define JSON_MAX (1024 * 1024)
 
@@ -247,13 +248,14 @@ static void print_problems(const struct audit_check *check)
 
     for (uint64_t i = 0; i < shown; i++) {
         const struct audit_problem *problem = &check->problems[i];
-        char text[AUDIT_TEXT_MAX];
 
-        (void)cli_printable(text, sizeof(text), problem->text);
-        if (problem->file)
-            printf("          %s:%" PRIu64 ": %s\n", problem->file, problem->line, text);
-        else
-            printf("          %s\n", text);
+        fputs("          ", stdout);
+        if (problem->file) {
+            text_put(stdout, problem->file);
+            printf(":%" PRIu64 ": ", problem->line);
+        }
+        text_put(stdout, problem->text);
+        puts("");
     }
     if (check->problem_count > shown)
         printf("          and %" PRIu64 " more\n", check->problem_count - shown);

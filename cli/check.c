@@ -21,6 +21,7 @@
 
 #include "audit_check.h"
 #include "cli.h"
+#include "daemon/text.h"
 
 #define EXIT_FINDINGS 1
 #define FINDINGS_MAX  40 /* more are only counted */
@@ -117,7 +118,7 @@ static void add(struct check *check, const char *part, const char *text, const c
     struct finding *finding = &check->findings[check->kept++];
     finding->part = part;
     finding->remedy = remedy;
-    (void)cli_printable(finding->text, sizeof(finding->text), text);
+    text_format(finding->text, sizeof(finding->text), "%s", text);
 }
 
 static void on_finding(void *context, enum spool_part part, const char *text)
@@ -258,6 +259,14 @@ static bool is_rotated(const char *file)
     return found;
 }
 
+/* A line whose end may be text of others. */
+static void print_shown(const char *head, const char *text)
+{
+    fputs(head, stdout);
+    text_put(stdout, text);
+    puts("");
+}
+
 static void print_what_was_read(const struct check *check)
 {
     uint64_t in_file = check->audit_last_seq;
@@ -268,19 +277,22 @@ static void print_what_was_read(const struct check *check)
     /* The newest lines may be of deliveries, which are left out. */
     if (check->deliveries_off && in_file < check->stats.exported_seq)
         in_file = check->stats.exported_seq;
-    printf("spool     %s, the daemon %s\n", check->directory,
-           check->running ? "runs" : "is stopped");
+    fputs("spool     ", stdout);
+    text_put(stdout, check->directory);
+    printf(", the daemon %s\n", check->running ? "runs" : "is stopped");
     if (check->readable)
         printf("          %" PRIu64 " messages, outcomes up to %" PRIu64, check->stats.messages,
                check->stats.last_seq);
     if (check->readable && check->audit_checked)
         printf(", up to %" PRIu64 " in the audit file", in_file);
     puts(check->readable ? "" : "          it cannot be read: what it holds is not known");
+    fputs("audit     ", stdout);
     if (check->audit_file != NULL && *check->audit_file == '\0')
-        puts("audit     no audit file is written (audit.file = \"\")");
+        puts("no audit file is written (audit.file = \"\")");
+    else if (!check->audit_checked)
+        puts("no audit file was compared");
     else
-        printf("audit     %s\n",
-               check->audit_checked ? check->audit_file : "no audit file was compared");
+        print_shown("", check->audit_file);
 }
 
 static void print_notes(const struct check *check)
@@ -308,7 +320,8 @@ static void print_page(const struct check *check)
     for (uint64_t i = 0; i < check->kept; i++) {
         const struct finding *finding = &check->findings[i];
 
-        printf("          %s: %s\n", finding->part, finding->text);
+        printf("          %s: ", finding->part);
+        print_shown("", finding->text);
         if (i + 1 == check->kept || check->findings[i + 1].remedy != finding->remedy)
             printf("          -> %s\n", finding->remedy);
     }

@@ -12,21 +12,29 @@
 #include <fcntl.h>
 #include <getopt.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 
 #include "daemon/clock.h"
+#include "daemon/text.h"
 
+#define ERROR_LINE_MAX (3 * PATH_MAX)
+
+/* Arguments, file names and what the system and the libraries say: all of the line is shown as
+ * text.h says. */
 PRINTF_LIKE(1, 0) static void print_error(const char *format, va_list arguments)
 {
+    char text[ERROR_LINE_MAX];
     int error = errno; /* of %m */
 
     (void)fflush(stdout); /* so that both streams stay in order where they are one file */
     errno = error;
+    text_vformat(text, sizeof(text), format, arguments);
     fputs("mqtt-spool: ", stderr);
-    vfprintf(stderr, format, arguments);
+    text_put(stderr, text);
     fputc('\n', stderr);
 }
 
@@ -48,6 +56,17 @@ int cli_usage(const char *verb, const char *format, ...)
     va_end(arguments);
     fprintf(stderr, "Try: mqtt-spool help %s\n", verb);
     return EX_USAGE;
+}
+
+int cli_wrong_option(const char *verb, int option, char **argv)
+{
+    const char letter[] = {'-', (char)optopt, '\0'};
+    bool has_letter = optopt > 0 && optopt <= UCHAR_MAX;
+    const char *name = has_letter ? letter : argv[optind - 1];
+
+    if (option == ':')
+        return cli_usage(verb, "the option \"%s\" needs a value", name);
+    return cli_usage(verb, "wrong option \"%s\"", name);
 }
 
 int cli_config_is_global(const char *verb)
@@ -115,13 +134,13 @@ int cli_parse(
     known[count] = (struct option){.name = "help", .has_arg = no_argument, .val = 'h'};
     known[count + 1] =
         (struct option){.name = "config", .has_arg = optional_argument, .val = 'c'};
-    while (code == CLI_GO_ON && (option = getopt_long(argc, argv, "hc", known, NULL)) != -1) {
+    while (code == CLI_GO_ON && (option = getopt_long(argc, argv, ":hc", known, NULL)) != -1) {
         if (option == 'h')
             code = cli_help(help);
         else if (option == 'c')
             code = cli_config_is_global(verb);
         else if (option < FIRST)
-            code = cli_usage(verb, "wrong option");
+            code = cli_wrong_option(verb, option, argv);
         else
             code = take_option(verb, &options[option - FIRST], optarg);
     }
@@ -291,20 +310,7 @@ bool cli_parse_number(const char *text, uint64_t minimum, uint64_t maximum, uint
 
 const char *cli_printable(char *text, size_t size, const char *from)
 {
-    size_t used = 0;
-
-    for (; *from != '\0' && used + 3 < size; from++) {
-        unsigned char byte = (unsigned char)*from;
-
-        /* U+0080 to U+009F, C2 80 to C2 9F, are control characters to a terminal too. */
-        if (byte == 0xC2 && ((unsigned char)from[1] & 0xE0) == 0x80) {
-            text[used++] = '?';
-            from++;
-        } else {
-            text[used++] = byte < 0x20 || byte == 0x7F ? '?' : *from;
-        }
-    }
-    text[used] = '\0';
+    (void)text_show(text, size, from, strlen(from));
     return text;
 }
 

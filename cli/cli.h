@@ -37,10 +37,13 @@ int cli_failures(const struct cli *cli, int argc, char **argv);
 int cli_audit(const struct cli *cli, int argc, char **argv);
 int cli_check(const struct cli *cli, int argc, char **argv);
 
-/* One line on standard error, led by the program's name. */
+/* One line on standard error, led by the program's name, in the visible form of text.h. */
 void cli_error(const char *format, ...) PRINTF_LIKE(1, 2);
 /* The same for wrong arguments of @verb, followed by where to read more. Returns EX_USAGE. */
 int cli_usage(const char *verb, const char *format, ...) PRINTF_LIKE(2, 3);
+/* The same where getopt_long(), whose option string begins with ':', returned @option: ':' or '?'.
+ * getopt() itself would print the argument as it is. */
+int cli_wrong_option(const char *verb, int option, char **argv);
 /* The same for -c after the verb, where it has no meaning. */
 int cli_config_is_global(const char *verb);
 /* Prints a verb's help. Returns EX_OK. */
@@ -129,7 +132,7 @@ bool cli_parse_number(const char *text, uint64_t minimum, uint64_t maximum, uint
 /* RFC 3339, with up to nine digits of a second's fraction (those after the third have no meaning
  * here) and with any offset, since 1970; no leap second. UTC, in milliseconds. */
 bool cli_parse_time(const char *text, int64_t *ret_wall_ms);
-/* Copies @from for a terminal: control characters become '?', cut where @size ends. Returns
+/* Copies @from for a terminal, in the visible form of text.h, cut where @size ends. Returns
  * @text. */
 const char *cli_printable(char *text, size_t size, const char *from);
 

@@ -148,7 +148,7 @@ int main(int argc, char **argv)
 
     if (!keep_standard_descriptors())
         return EX_UNAVAILABLE; /* there is nowhere to say it */
-    while ((option = getopt_long(argc, argv, "+c:hV", options, NULL)) != -1) {
+    while ((option = getopt_long(argc, argv, "+:c:hV", options, NULL)) != -1) {
         switch (option) {
         case 'c':
             cli.config_path = optarg;
@@ -159,7 +159,7 @@ int main(int argc, char **argv)
             puts("mqtt-spool " SPOOLD_VERSION);
             return end(EX_OK, EX_UNAVAILABLE);
         default:
-            return cli_usage("", "wrong option before the verb");
+            return cli_wrong_option("", option, argv);
         }
     }
     return run_verb(&cli, argc - optind, argv + optind);

@@ -258,8 +258,9 @@ int publish_parse(int argc, char **argv, struct publish_options *ret)
         cli_error("out of memory");
         return EX_UNAVAILABLE;
     }
-    while ((option = getopt_long(argc, argv, "t:m:f:lsq:i:V:vhc", long_options, NULL)) != -1) {
-        int code = set_option(ret, option, optarg);
+    while ((option = getopt_long(argc, argv, ":t:m:f:lsq:i:V:vhc", long_options, NULL)) != -1) {
+        int code = option == ':' || option == '?' ? cli_wrong_option("publish", option, argv)
+                                                  : set_option(ret, option, optarg);
 
         if (code != CLI_GO_ON)
             return code;

@@ -88,17 +88,22 @@ static char *read_text(const char *path)
     return whole;
 }
 
-/* Newlines inside JSON are mere space: without them the object is one line. */
-static void make_one_line(char *text)
+/* The object of the file on one line; NULL: out of memory. */
+static char *make_one_line(const char *text)
 {
-    size_t size = strlen(text);
+    size_t size = 6 * strlen(text) + 1; /* no byte needs more */
+    char *line = malloc(size);
+    struct json json;
 
-    while (size > 0 && text[size - 1] == '\n')
-        text[--size] = '\0';
-    for (size_t i = 0; i < size; i++) {
-        if (text[i] == '\n')
-            text[i] = ' ';
-    }
+    if (line == NULL)
+        return NULL;
+    json_init(&json, line, size - 1);
+    json_verbatim(&json, text);
+    size = json_used(&json);
+    while (size > 0 && line[size - 1] == ' ')
+        size--;
+    line[size] = '\0';
+    return line;
 }
 
 static void load_status_file(struct status *status)
@@ -109,6 +114,7 @@ static void load_status_file(struct status *status)
     AUTO_FREE char *text = NULL;
     json_error_t error;
     json_t *root;
+    char *line;
 
     if (snprintf(path, sizeof(path), "%.*s" STATUS_FILE, folder, status->socket) >= PATH_MAX)
         return;
@@ -121,9 +127,11 @@ static void load_status_file(struct status *status)
         json_decref(root);
         return;
     }
-    make_one_line(text);
-    set_text(status, text, root);
-    text = NULL;
+    line = make_one_line(text);
+    if (line == NULL)
+        json_decref(root);
+    else
+        set_text(status, line, root);
 }
 
 static bool is_running(const struct status *status)

@@ -22,6 +22,7 @@
 #include <string.h>
 
 #include "config_loader.h"
+#include "text.h"
 
 #define SHOWN_MAX  96 /* bytes of a wrong value that an error repeats */
 #define NUMBER_MAX 32
@@ -71,15 +72,6 @@ int config_fail(const struct config_loader *loader,
         va_end(arguments);
     }
     return -EINVAL;
-}
-
-/* An error is one line and may end on a terminal, whatever the file holds. */
-static void make_printable(char *text)
-{
-    for (; *text != '\0'; text++) {
-        if ((unsigned char)*text < 0x20 || *text == 0x7F)
-            *text = '?';
-    }
 }
 
 static void *member(void *target, const struct config_key *key)
@@ -278,7 +270,8 @@ static int refuse_form(const struct config_loader *loader,
 
     config_key_demand(key, demand, sizeof(demand));
     if (config_setting_type(setting) == CONFIG_TYPE_STRING)
-        return config_fail(loader, setting, key->path, "\"%.*s\" %s", SHOWN_MAX,
+        return config_fail(loader, setting, key->path, "\"%.*s\" %s",
+                           text_at_most(config_setting_get_string(setting), SHOWN_MAX),
                            config_setting_get_string(setting), demand);
     if (is_integer(setting))
         return config_fail(loader, setting, key->path, "%lld %s",
@@ -361,7 +354,8 @@ static int check_text(const struct config_loader *loader,
 
     if (wrong == NULL)
         return 0;
-    return config_fail(loader, at, key->path, "\"%.*s\" %s", SHOWN_MAX, text, wrong);
+    return config_fail(loader, at, key->path, "\"%.*s\" %s", text_at_most(text, SHOWN_MAX),
+                       text, wrong);
 }
 
 static bool is_in_range(const struct config_key *key, uint64_t number)
@@ -649,7 +643,8 @@ static int load(const char *path, struct config **ret, char error[static CONFIG_
         return -ENOMEM;
     result = load_text(&loader, text);
     if (result != 0) {
-        make_printable(error);
+        if (strlen(error) == CONFIG_ERROR_MAX - 1)
+            error[text_whole(error, CONFIG_ERROR_MAX - 1)] = '\0'; /* it was cut */
         config_free(loader.config);
         return result;
     }

@@ -13,7 +13,7 @@
 
 #include <string.h>
 
-#include "utf8.h"
+#include "text.h"
 
 #define JSON_DIGITS_MAX 20
 
@@ -42,21 +42,48 @@ static void json_put_char(struct json *json, char c)
     json_put(json, &c, 1);
 }
 
-static void json_put_escape(struct json *json, uint8_t byte)
+/* One UTF-16 unit. */
+static void json_put_unit(struct json *json, unsigned unit)
 {
     static const char digits[] = "0123456789abcdef";
-    static const char shorts[] = "btnvfr"; /* 08 to 0D */
-    char text[6] = {'\\', 'u', '0', '0', digits[byte >> 4], digits[byte & 15]};
+    char text[6] = {'\\', 'u'};
 
-    if (byte == '"' || byte == '\\') {
-        text[1] = (char)byte;
-        json_put(json, text, 2);
-    } else if (byte >= 0x08 && byte <= 0x0D && byte != 0x0B) { /* JSON knows no \v */
-        text[1] = shorts[byte - 0x08];
-        json_put(json, text, 2);
-    } else {
+    for (unsigned i = 0; i < 4; i++)
+        text[2 + i] = digits[unit >> (12 - 4 * i) & 15];
+    json_put(json, text, sizeof text);
+}
+
+static void json_put_escape(struct json *json, uint32_t code)
+{
+    static const char shorts[] = "btnvfr"; /* 08 to 0D */
+    char text[2] = {'\\', (char)code};
+
+    if (code >= 0x08 && code <= 0x0D && code != 0x0B) /* JSON knows no \v */
+        text[1] = shorts[code - 0x08];
+    else if (code != '"' && code != '\\')
+        text[1] = '\0';
+    if (text[1] != '\0') {
         json_put(json, text, sizeof text);
+    } else if (code <= 0xFFFF) {
+        json_put_unit(json, code);
+    } else {
+        json_put_unit(json, 0xD800 + ((code - 0x10000) >> 10));
+        json_put_unit(json, 0xDC00 + ((code - 0x10000) & 0x3FF));
     }
+}
+
+/* One character that is not printable ASCII; returns how much of the source it took. */
+static size_t json_put_character(struct json *json, const uint8_t *at, size_t size)
+{
+    struct text_character character = text_next(at, size);
+
+    if (!character.is_valid)
+        json_put(json, "\xEF\xBF\xBD", 3);
+    else if (character.is_shown)
+        json_put(json, at, character.size);
+    else
+        json_put_escape(json, character.code);
+    return character.size;
 }
 
 /* How many bytes from the start need no escape: the common case is a whole topic at once. */
@@ -79,14 +106,11 @@ static void json_put_string(struct json *json, const void *data, size_t size)
 
         if (step > 0) {
             json_put(json, at, step);
-        } else if (at[0] < 0x20 || at[0] == '"' || at[0] == '\\') {
+        } else if (at[0] == '"' || at[0] == '\\') {
             json_put_escape(json, at[0]);
             step = 1;
-        } else if ((step = utf8_character(at, size)) > 0) {
-            json_put(json, at, step);
         } else {
-            json_put(json, "\xEF\xBF\xBD", 3);
-            step = 1;
+            step = json_put_character(json, at, size);
         }
         at += step;
         size -= step;
@@ -209,5 +233,23 @@ void json_nothing(struct json *json, const char *name)
 void json_raw(struct json *json, const char *text)
 {
     json_put(json, text, strlen(text));
+    json->comma = false;
+}
+
+void json_verbatim(struct json *json, const char *text)
+{
+    const uint8_t *at = (const uint8_t *)text;
+    size_t size = strlen(text);
+
+    while (size > 0) {
+        size_t step = 1;
+
+        if (at[0] < 0x20)
+            json_put_char(json, ' '); /* space between members: strings hold none */
+        else
+            step = json_put_character(json, at, size);
+        at += step;
+        size -= step;
+    }
     json->comma = false;
 }

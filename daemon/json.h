@@ -2,8 +2,10 @@
  * json.h - writing JSON into fixed memory
  *
  * Only a writer: what reads JSON is the tool, and that uses a library. Commas
- * are placed by the writer itself. Text that is not valid UTF-8 is written
- * with U+FFFD in place of each bad byte, so that the output is always valid.
+ * are placed by the writer itself. What text.h does not show as it is becomes
+ * \uXXXX, a pair of them above U+FFFF: a parser gets the original, and no page or
+ * terminal gets more than text. Each byte that is not UTF-8 becomes U+FFFD, so
+ * that the output is always valid.
  * The error is sticky: failed is set when the memory was too small.
  */
 #ifndef MQTT_SPOOLD_DAEMON_JSON_H
@@ -41,5 +43,8 @@ void json_bool(struct json *json, const char *name, bool value);
 void json_nothing(struct json *json, const char *name);
 /* Bytes as they are, a newline between objects for instance; no comma follows them. */
 void json_raw(struct json *json, const char *text);
+/* JSON of another program that a parser accepted, on one line: the same values, with the escapes
+ * of this writer. */
+void json_verbatim(struct json *json, const char *text);
 
 #endif

@@ -2,9 +2,9 @@
  * log.c - one line per change of state
  *
  * A line is built in a fixed buffer and leaves in one write, so that lines
- * never mix. What is too long is cut with "...". A line break or another
- * control character inside the text becomes a space: nobody may forge a second
- * line, not even through a value that its caller forgot to quote.
+ * never mix. What is too long is cut with "...". All of the text is shown as
+ * text.h says, so that a line break in it forges no second line, not even through
+ * a value that its caller forgot to quote.
  *
  * A log that cannot be written stops nothing and is not retried: there is
  * nowhere left to say so.
@@ -18,7 +18,7 @@
 #include <sys/stat.h>
 
 #include "clock.h"
-#include "utf8.h"
+#include "text.h"
 
 #define LOG_LINE_MAX 2048
 
@@ -85,14 +85,20 @@ static size_t log_write_lead(char *line, size_t size, enum log_level level)
 /* @size counts what the whole text would take; returns the length after cutting. */
 static size_t log_tidy(char *line, size_t room, size_t size)
 {
-    if (size >= room) {
-        size = room - 1;
-        memcpy(line + size - 3, "...", 3);
+    static const char dots[] = "...";
+    bool is_cut = size >= room;
+    char text[LOG_LINE_MAX];
+
+    if (is_cut)
+        size = text_whole(line, room - 1);
+    memcpy(text, line, size);
+    if (!is_cut)
+        is_cut = text_show(line, room, text, size) < size;
+    if (is_cut) {
+        (void)text_show(line, room - strlen(dots), text, size);
+        (void)strcat(line, dots);
     }
-    for (size_t i = 0; i < size; i++)
-        if ((unsigned char)line[i] < 0x20 || line[i] == 0x7F)
-            line[i] = ' ';
-    return size;
+    return strlen(line);
 }
 
 void log_write(enum log_level level, const char *format, ...)
@@ -120,20 +126,15 @@ void log_write(enum log_level level, const char *format, ...)
 
 /* One character of the source as it stands in quotes; returns how much of the source it took.
  */
-static size_t log_escape(const uint8_t *at, size_t left, char text[static 8])
+static size_t log_escape(const uint8_t *at, size_t left, char text[static TEXT_SHOWN_MAX])
 {
-    size_t step = utf8_character(at, left);
+    struct text_character character = text_next(at, left);
 
-    if (*at == '"' || *at == '\\') {
-        (void)snprintf(text, 8, "\\%c", *at);
-    } else if (step == 0 || *at < 0x20 || *at == 0x7F) {
-        (void)snprintf(text, 8, "\\x%02X", *at);
-        step = 1;
-    } else {
-        memcpy(text, at, step);
-        text[step] = '\0';
-    }
-    return step;
+    if (*at == '"' || *at == '\\')
+        (void)snprintf(text, TEXT_SHOWN_MAX, "\\%c", *at);
+    else
+        (void)text_show_one(&character, at, text);
+    return character.size;
 }
 
 const char *log_quote(char *text, size_t text_size, const void *data, size_t size)
@@ -149,7 +150,7 @@ const char *log_quote(char *text, size_t text_size, const void *data, size_t siz
     }
     text[0] = '"';
     for (size_t i = 0; i < size;) {
-        char unit[8];
+        char unit[TEXT_SHOWN_MAX];
         size_t step = log_escape(from + i, size - i, unit);
         size_t length = strlen(unit);
 

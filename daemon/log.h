@@ -4,8 +4,8 @@
  * Form: `event key=value ...` on standard error, led by `<N>` (the syslog
  * level, which journald reads) when standard error is the journal
  * (JOURNAL_STREAM is set), else by level and time for a person. A line is one
- * write. Values that hold spaces or control characters are quoted by the
- * caller with log_quote(). Never payload, never secrets.
+ * write. Values that may hold spaces are quoted by the caller with log_quote();
+ * what is not text in the others is shown as text.h says. Never payload, never secrets.
  *
  * Library code (store, packet, cursors) never logs. Thread: loop thread only.
  */
@@ -42,9 +42,8 @@ void log_write(enum log_level level, const char *format, ...) PRINTF_LIKE(2, 3);
             log_write(LOG_LEVEL_DEBUG, __VA_ARGS__);                                           \
     } while (0)
 
-/* Quotes and escapes bytes from outside for a value: printable ASCII and valid UTF-8 stay, `"`
- * and `\` are escaped, control bytes become \xHH; cut with "..." where @text_size is too small.
- * Returns @text. */
+/* Quotes bytes from outside for a value: in the visible form of text.h, with `\` before each `"`
+ * and `\` of the text; cut with "..." if @text_size is too small. Returns @text. */
 const char *log_quote(char *text, size_t text_size, const void *data, size_t size);
 
 /*

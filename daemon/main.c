@@ -6,6 +6,7 @@
  */
 #include <errno.h>
 #include <getopt.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -17,6 +18,7 @@
 #include "gateway.h"
 #include "log.h"
 #include "service.h"
+#include "text.h"
 
 #define EXIT_USAGE 2
 
@@ -43,6 +45,31 @@ static void print_usage(FILE *to)
         to);
 }
 
+/* For a person: @text, shown as text.h says, then @rest. */
+static void print_line(FILE *to, const char *text, const char *rest)
+{
+    text_put(to, text);
+    (void)fprintf(to, "%s\n", rest);
+}
+
+static int refuse_argument(const char *what, const char *argument)
+{
+    (void)fprintf(stderr, "mqtt-spoold: %s ", what);
+    print_line(stderr, argument, "");
+    print_usage(stderr);
+    return EXIT_USAGE;
+}
+
+/* getopt() itself would print the argument as it is. */
+static int refuse_option(int option, char **argv)
+{
+    const char letter[] = {'-', (char)optopt, '\0'};
+    bool has_letter = optopt > 0 && optopt <= UCHAR_MAX;
+
+    return refuse_argument(option == ':' ? "no value for the option" : "wrong option",
+                           has_letter ? letter : argv[optind - 1]);
+}
+
 /* Return: -1 to go on, or the exit code. */
 static int parse_arguments(struct program *program, int argc, char **argv)
 {
@@ -56,7 +83,7 @@ static int parse_arguments(struct program *program, int argc, char **argv)
     };
     int option;
 
-    while ((option = getopt_long(argc, argv, "c:h", options, NULL)) != -1) {
+    while ((option = getopt_long(argc, argv, ":c:h", options, NULL)) != -1) {
         switch (option) {
         case 'c':
             program->config_path = optarg;
@@ -71,16 +98,10 @@ static int parse_arguments(struct program *program, int argc, char **argv)
             print_usage(stdout);
             return EXIT_SUCCESS;
         default:
-            print_usage(stderr);
-            return EXIT_USAGE;
+            return refuse_option(option, argv);
         }
     }
-    if (optind < argc) {
-        (void)fprintf(stderr, "mqtt-spoold: unexpected argument \"%s\"\n", argv[optind]);
-        print_usage(stderr);
-        return EXIT_USAGE;
-    }
-    return -1;
+    return optind < argc ? refuse_argument("unexpected argument", argv[optind]) : -1;
 }
 
 /* Return: 0, or an exit code. Want of memory is no fault of the file: systemd tries again. */
@@ -93,7 +114,7 @@ static int load_config(const struct program *program, struct config **ret)
         return 0;
     (void)log_quote(text, sizeof text, error, strlen(error));
     if (program->test_config) /* as a compiler would: for a person, or an editor */
-        (void)fprintf(stderr, "%s\n", error);
+        print_line(stderr, error, "");
     else if (r == -ENOMEM)
         log_error("config_not_read error=%s", text);
     else
@@ -243,7 +264,7 @@ int main(int argc, char **argv)
     if (code != 0)
         return code;
     if (program.test_config) {
-        (void)printf("%s: the configuration is good\n", program.config_path);
+        print_line(stdout, program.config_path, ": the configuration is good");
         config_free(config);
         return EXIT_SUCCESS;
     }

@@ -8,9 +8,9 @@
  *
  * An outcome in the journal is a copy for people; the audit file is the record.
  * So a failure to write one is not reported, and the entry is built in fixed
- * memory: all texts of a record fit, for MQTT allows no longer ones. The fields
- * hold them as they are; only the message quotes and cuts the topic, for it is
- * what a terminal shows.
+ * memory: all texts of a record fit, since MQTT allows no longer ones. Readers of
+ * the journal print what the fields hold, or "blob data" in their place, so texts
+ * have the visible form of text.h there; the message quotes and cuts the topic.
  */
 #include "service.h"
 
@@ -26,6 +26,7 @@
 #include "clock.h"
 #include "log.h"
 #include "peer.h"
+#include "text.h"
 
 #define SERVICE_STATUS_MAX 512
 #define SERVICE_FIELDS_MAX 24
@@ -95,12 +96,14 @@ void service_reloading(void)
 void service_status(const char *format, ...)
 {
     char text[SERVICE_STATUS_MAX];
+    char shown[SERVICE_STATUS_MAX];
     va_list arguments;
 
     va_start(arguments, format);
-    (void)vsnprintf(text, sizeof text, format, arguments); /* what is too long is cut */
+    text_vformat(text, sizeof text, format, arguments); /* what is too long is cut */
     va_end(arguments);
-    (void)sd_notifyf(0, "STATUS=%s", text);
+    (void)text_show(shown, sizeof shown, text, strlen(text));
+    (void)sd_notifyf(0, "STATUS=%s", shown);
 }
 
 /* ---- journal ---- */
@@ -127,6 +130,15 @@ static void service_field(struct service_entry *entry, const char *format, ...)
         return;
     entry->fields[entry->count++] = (struct iovec){entry->at, (size_t)length};
     entry->at += length;
+}
+
+/* In the visible form, cut at SERVICE_TEXT_MAX. */
+static void service_text_field(struct service_entry *entry, const char *name, const char *value)
+{
+    static char shown[SERVICE_TEXT_MAX + 1]; /* loop thread only; too large for the stack */
+
+    (void)text_show(shown, sizeof shown, value, strnlen(value, SERVICE_TEXT_MAX));
+    service_field(entry, "%s=%s", name, shown);
 }
 
 static void service_message(struct service_entry *entry, const struct spool_record *record)
@@ -156,13 +168,13 @@ static void service_own_fields(struct service_entry *entry, const struct spool_r
     service_field(entry, "MQTT_SPOOL_OUTCOME=%s", spool_outcome_name(record->outcome));
     if (record->reason != SPOOL_REASON_NONE)
         service_field(entry, "MQTT_SPOOL_REASON=%s", spool_reason_name(record->reason));
-    service_field(entry, "MQTT_SPOOL_LANE=%s", record->lane);
-    service_field(entry, "MQTT_SPOOL_CLIENT=%.*s", SERVICE_TEXT_MAX, record->client);
+    service_text_field(entry, "MQTT_SPOOL_LANE", record->lane);
+    service_text_field(entry, "MQTT_SPOOL_CLIENT", record->client);
     if (record->uid == PEER_UID_UNKNOWN)
         service_field(entry, "MQTT_SPOOL_UID=unknown"); /* the catalog's texts name it */
     else
         service_field(entry, "MQTT_SPOOL_UID=%" PRIu32, record->uid);
-    service_field(entry, "MQTT_SPOOL_TOPIC=%.*s", SERVICE_TEXT_MAX, record->topic);
+    service_text_field(entry, "MQTT_SPOOL_TOPIC", record->topic);
     service_field(entry, "MQTT_SPOOL_QOS=%u", record->qos);
     service_field(entry, "MQTT_SPOOL_BYTES=%" PRIu64, record->bytes);
     service_time_field(entry, "MQTT_SPOOL_TIME", record->time_ms);
@@ -172,7 +184,7 @@ static void service_own_fields(struct service_entry *entry, const struct spool_r
     if (record->code != SPOOL_NO_CODE)
         service_field(entry, "MQTT_SPOOL_CODE=%d", record->code);
     if (record->ref)
-        service_field(entry, "MQTT_SPOOL_REF=%.*s", SERVICE_TEXT_MAX, record->ref);
+        service_text_field(entry, "MQTT_SPOOL_REF", record->ref);
 }
 
 void service_journal_outcome(const struct spool_record *record)

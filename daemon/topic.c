@@ -44,15 +44,6 @@ bool packet_utf8_is_valid(struct view text)
     return packet_utf8_is_well_formed(text) && !view_has(text, '\0');
 }
 
-static uint32_t code_point(const uint8_t *character, size_t size)
-{
-    static const uint8_t lead_masks[] = {0, 0x7F, 0x1F, 0x0F, 0x07};
-    uint32_t point = character[0] & lead_masks[size];
-    for (size_t i = 1; i < size; i++)
-        point = point << 6 | (character[i] & 0x3F);
-    return point;
-}
-
 static bool is_disallowed(uint32_t point)
 {
     return point <= 0x1F || (point >= 0x7F && point <= 0x9F) ||
@@ -63,7 +54,7 @@ bool packet_text_is_forwardable(struct view text)
 {
     while (text.size > 0) {
         size_t size = utf8_character(text.data, text.size);
-        if (size == 0 || is_disallowed(code_point(text.data, size)))
+        if (size == 0 || is_disallowed(utf8_code_point(text.data, size)))
             return false;
         text.data += size;
         text.size -= size;

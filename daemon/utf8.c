@@ -47,3 +47,13 @@ size_t utf8_character(const uint8_t *data, size_t size)
     }
     return 0;
 }
+
+uint32_t utf8_code_point(const uint8_t *character, size_t size)
+{
+    static const uint8_t lead_masks[] = {0, 0x7F, 0x1F, 0x0F, 0x07};
+    uint32_t code = character[0] & lead_masks[size];
+
+    for (size_t i = 1; i < size; i++)
+        code = code << 6 | (character[i] & 0x3F);
+    return code;
+}

@@ -20,11 +20,11 @@ FOLDERS = ("store", "daemon", "cli")
 INCLUDE = re.compile(r'^\s*#\s*include\s*(?:"([^"]+)"|<([^>]+)>)', re.MULTILINE)
 
 # Modules of daemon/: files by name, and what each may include of daemon/ besides its own headers.
-BASE = ["cleanup.h", "cursor.h", "bytes.h", "clock.h", "log.h", "mailbox.h", "json.h", "utf8.h",
+BASE = ["cleanup.h", "cursor.h", "bytes.h", "clock.h", "log.h", "mailbox.h", "json.h", "text.h", "utf8.h",
         "peer.h", "read_full.h"]
 MODULES = {
     "base": (["cleanup.*", "cursor.*", "bytes.*", "clock.*", "log.*", "mailbox.*", "json.*",
-              "utf8.*", "peer.*", "read_full.*"], []),
+              "text.*", "utf8.*", "peer.*", "read_full.*"], []),
     "record": (["record*"], BASE),
     "packet": (["packet*", "topic.*"], BASE),
     "config": (["config*"], BASE + ["packet.h"]),
@@ -46,7 +46,7 @@ COMMON = {"store/failpoint.h"}
 # What the tool may use of the rest.
 CLI_MAY = {"store/spool.h", "daemon/config.h", "daemon/record.h", "daemon/record_status.h",
            "daemon/lanes.h", "daemon/json.h", "daemon/clock.h", "daemon/bytes.h",
-           "daemon/cleanup.h", "daemon/read_full.h"}
+           "daemon/cleanup.h", "daemon/read_full.h", "daemon/text.h"}
 # Foreign header -> where it may stand.
 DOORS = {
     "sqlite3.h": ["store/*"],

@@ -107,7 +107,7 @@ static void control_characters_and_quotes_are_escaped(void **state)
     struct fixture *f = *state;
 
     json_bytes(&f->json, NULL, "a\"b\\c/\b\f\n\r\t\v\0\x1f\x7f", 15);
-    assert_json(f, "\"a\\\"b\\\\c/\\b\\f\\n\\r\\t\\u000b\\u0000\\u001f\x7f\"");
+    assert_json(f, "\"a\\\"b\\\\c/\\b\\f\\n\\r\\t\\u000b\\u0000\\u001f\\u007f\"");
 }
 
 static void good_utf8_passes_and_bad_bytes_are_replaced_one_by_one(void **state)

@@ -113,8 +113,9 @@ static void lines_below_the_level_are_not_written(void **state)
 static void nobody_can_forge_a_second_line(void **state)
 {
     pretend_journal(*state, 0);
-    log_info("client=%s", "a\n<3>spool lost\x1b[2J");
-    assert_string_equal(written(*state), "<6>client=a <3>spool lost [2J\n");
+    log_info("client=%s", "a\n<3>spool lost\x1b[2J\xC2\x9B\xE2\x80\xAE\xFF");
+    assert_string_equal(written(*state),
+                        "<6>client=a\\x0A<3>spool lost\\x1B[2J\\u{9B}\\u{202E}\\xFF\n");
 }
 
 static void a_line_that_is_too_long_is_cut_and_says_so(void **state)
@@ -129,6 +130,12 @@ static void a_line_that_is_too_long_is_cut_and_says_so(void **state)
     text = written(*state);
     assert_int_equal(strlen(text), 2048);
     assert_string_equal(text + 2040, "xxxx...\n");
+    memset(longer, '\t', 1000); /* what grows by its escapes */
+    longer[1000] = '\0';
+    log_info("%s", longer);
+    text = written(*state);
+    assert_int_equal(strlen(text), 3 + 510 * 4 + 3 + 1);
+    assert_string_equal(text + 2039, "\\x09...\n");
 }
 
 static void errno_survives_a_line_and_may_stand_in_it(void **state)

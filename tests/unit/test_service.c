@@ -232,6 +232,15 @@ static void the_manager_hears_each_state(void **state)
     assert_string_equal(heard(manager), "STATUS=link online, 7 spooled");
 }
 
+static void a_status_is_one_line_of_text(void **state)
+{
+    struct manager *manager = *state;
+
+    service_status("lane %s", "a\nMAINPID=1\x1b\xC2\x9B\xE2\x80\xAE\xFF\xC3\xBC");
+    assert_string_equal(heard(manager),
+                        "STATUS=lane a\\x0AMAINPID=1\\x1B\\u{9B}\\u{202E}\\xFF\xC3\xBC");
+}
+
 static void a_status_that_is_too_long_is_cut(void **state)
 {
     struct manager *manager = *state;
@@ -440,7 +449,39 @@ static int check_forged(void *context)
     if (r != 0)
         return r;
     EXPECT(!has_field("PRIORITY=0"));
-    EXPECT(has_name("MQTT_SPOOL_TOPIC\n"));
+    EXPECT(has_field("MQTT_SPOOL_TOPIC=a\\x0APRIORITY=0\\x0A"));
+    return 0;
+}
+
+#define HIDDEN "\x1b]\n\x7F\xC2\x85\xC2\x9B\xE2\x80\xAE\xEF\xBB\xBF\xF3\xA0\x81\x81\xFF\xC3\xBC"
+#define SHOWN  "\\x1B]\\x0A\\x7F\\u{85}\\u{9B}\\u{202E}\\u{FEFF}\\u{E0041}\\xFF\xC3\xBC"
+
+/* A field in the protocol's binary form is one that the reader may show as "blob data". */
+static int check_shown(void *context)
+{
+    int r = in_journal(context);
+
+    if (r != 0)
+        return r;
+    EXPECT(has_field("MQTT_SPOOL_LANE=l" SHOWN));
+    EXPECT(has_field("MQTT_SPOOL_CLIENT=c" SHOWN));
+    EXPECT(has_field("MQTT_SPOOL_TOPIC=t" SHOWN));
+    EXPECT(has_field("MQTT_SPOOL_REF=r\\" SHOWN));
+    EXPECT(has_field("MESSAGE=evicted id=7 reason=max_messages topic=\"t" SHOWN "\""));
+    for (size_t i = 0; i < entry.size; i++)
+        EXPECT(entry.text[i] == '\n' || (unsigned char)entry.text[i] >= 0x20);
+    return 0;
+}
+
+static int check_longest_shown(void *context)
+{
+    int r = in_journal(context);
+
+    if (r != 0)
+        return r;
+    EXPECT(entry.size > 3 * 65520);
+    EXPECT(has_name("MQTT_SPOOL_REF=\\u{202E}\\u{202E}"));
+    EXPECT(has_field("MQTT_SPOOL_ATTEMPTS=2"));
     return 0;
 }
 
@@ -505,6 +546,32 @@ static void a_line_break_in_a_text_forges_no_field(void **state)
     expect_entry(check_forged, &record);
 }
 
+static void no_character_of_a_text_is_more_than_text(void **state)
+{
+    struct spool_record record = evicted;
+
+    (void)state;
+    record.lane = "l" HIDDEN;
+    record.client = "c" HIDDEN;
+    record.topic = "t" HIDDEN;
+    record.ref = "r\\" HIDDEN;
+    expect_entry(check_shown, &record);
+}
+
+static void texts_that_grow_by_escapes_are_cut_and_all_fields_stay(void **state)
+{
+    static char longest[65536];
+    struct spool_record record = evicted;
+
+    (void)state;
+    for (size_t i = 0; i + 3 < sizeof longest; i += 3)
+        memcpy(longest + i, "\xE2\x80\xAE", 3);
+    record.client = longest;
+    record.topic = longest;
+    record.ref = longest;
+    expect_entry(check_longest_shown, &record);
+}
+
 static bool contains_id(const char *path, const char *id)
 {
     static char text[65536];
@@ -565,6 +632,7 @@ int main(void)
         cmocka_unit_test(too_many_sockets_are_refused),
         cmocka_unit_test(variables_that_make_no_sense_are_refused),
         WITH_MANAGER(the_manager_hears_each_state),
+        WITH_MANAGER(a_status_is_one_line_of_text),
         WITH_MANAGER(a_status_that_is_too_long_is_cut),
         WITH_MANAGER(a_reload_carries_the_monotonic_time),
         cmocka_unit_test(without_a_manager_nothing_happens),
@@ -573,6 +641,8 @@ int main(void)
         cmocka_unit_test(a_delivery_is_no_warning),
         cmocka_unit_test(the_longest_texts_arrive_whole),
         cmocka_unit_test(a_line_break_in_a_text_forges_no_field),
+        cmocka_unit_test(no_character_of_a_text_is_more_than_text),
+        cmocka_unit_test(texts_that_grow_by_escapes_are_cut_and_all_fields_stay),
         cmocka_unit_test(each_outcome_has_its_entry_in_the_catalog_and_the_manual),
         cmocka_unit_test(without_a_journal_nothing_happens),
     };
