@@ -61,7 +61,7 @@ int cli_usage(const char *verb, const char *format, ...)
 int cli_wrong_option(const char *verb, int option, char **argv)
 {
     const char letter[] = {'-', (char)optopt, '\0'};
-    bool has_letter = optopt > 0 && optopt <= UCHAR_MAX;
+    bool has_letter = optopt != 0 && optopt >= SCHAR_MIN && optopt <= UCHAR_MAX;
     const char *name = has_letter ? letter : argv[optind - 1];
 
     if (option == ':')

@@ -64,7 +64,7 @@ static int refuse_argument(const char *what, const char *argument)
 static int refuse_option(int option, char **argv)
 {
     const char letter[] = {'-', (char)optopt, '\0'};
-    bool has_letter = optopt > 0 && optopt <= UCHAR_MAX;
+    bool has_letter = optopt != 0 && optopt >= SCHAR_MIN && optopt <= UCHAR_MAX;
 
     return refuse_argument(option == ':' ? "no value for the option" : "wrong option",
                            has_letter ? letter : argv[optind - 1]);
