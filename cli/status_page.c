@@ -107,11 +107,44 @@ static bool is_all_taken(const json_t *root)
     return why == NULL || *why == '\0';
 }
 
+/* How long before the object was written that was, " 3 s ago"; "": never, or not known. Both
+ * times come from one reading of the clocks, so a step of the wall clock changes nothing. */
+static const char *ago(const json_t *root, const char *name, char text[static CELL_MAX])
+{
+    const char *then = json_string_value(member(root, "link", name));
+    const char *now = json_string_value(member(root, NULL, "time"));
+    char span[CLOCK_SPAN_MAX];
+    int64_t then_ms, now_ms;
+
+    text[0] = '\0';
+    if (!then || !now || !clock_parse(then, &then_ms) || !clock_parse(now, &now_ms))
+        return text;
+    clock_span(now_ms > then_ms ? now_ms - then_ms : 0, span);
+    (void)snprintf(text, CELL_MAX, " %s ago", span);
+    return text;
+}
+
+/* A daemon of an earlier version writes neither time. */
+static void print_link_history(const json_t *root)
+{
+    char connects[CELL_MAX], error[CELL_MAX], when[CELL_MAX];
+
+    printf("          connected %s times", cell(root, "link", "connects", connects));
+    if (*ago(root, "acknowledged", when) != '\0')
+        printf(", last acknowledgement%s", when);
+    else if (member(root, "link", "acknowledged"))
+        fputs(", no acknowledgement since the daemon's start", stdout);
+    puts("");
+    if (strcmp(cell(root, "link", "last_error", error), "-") == 0)
+        puts("          no error since the daemon's start");
+    else
+        printf("          last error%s: %s\n", ago(root, "last_error_time", when), error);
+}
+
 static void print_link(const struct status_page *page)
 {
     const json_t *root = page->root;
-    char state[CELL_MAX], broker[CELL_MAX], since[CELL_MAX], connects[CELL_MAX],
-        error[CELL_MAX];
+    char state[CELL_MAX], broker[CELL_MAX], since[CELL_MAX];
     bool online;
 
     if (!page->own) {
@@ -121,9 +154,7 @@ static void print_link(const struct status_page *page)
     printf("link      %s, broker %s, since %s\n", cell(root, "link", "state", state),
            cell(root, "link", "broker", broker), cell(root, "link", "since", since));
     online = strcmp(state, "online") == 0;
-    cell(root, "link", "last_error", error);
-    printf("          connected %s times, last error: %s\n",
-           cell(root, "link", "connects", connects), error);
+    print_link_history(root);
     if (!online)
         puts(is_all_taken(root) ? "          messages are taken and kept; they go out when the "
                                   "broker can be reached"

@@ -423,10 +423,19 @@ static void warn_refused(struct gateway *gateway, int code, int64_t delay_ms)
                     (unsigned)code, packet_reason_text(code), delay_ms, suppressed);
 }
 
+/* The answer that the status shows: one by which a message ends. A refusal that may pass is none. */
+static void note_acknowledged(struct gateway *gateway, const struct uplink_answer *answer)
+{
+    if (answer->acknowledged_boot_ms > 0)
+        gateway->acknowledged_boot_ms = answer->acknowledged_boot_ms;
+}
+
 static int on_refused(struct gateway *gateway, const struct uplink_answer *answer)
 {
-    if (is_permanent(answer->code))
+    if (is_permanent(answer->code)) {
+        note_acknowledged(gateway, answer);
         return reject(gateway, answer->id, SPOOL_REASON_REASON_CODE, answer->code);
+    }
     gateway_read_clock(gateway);
     int64_t delay_ms = transient_delay_ms(gateway);
     warn_refused(gateway, answer->code, delay_ms);
@@ -456,6 +465,7 @@ void gateway_on_answer(void *owner, const struct uplink_answer *answer)
     switch (answer->kind) {
     case UPLINK_DELIVERED:
         gateway->transient_in_a_row = 0;
+        note_acknowledged(gateway, answer);
         r = settle(gateway, answer->id, &delivered);
         break;
     case UPLINK_REFUSED:

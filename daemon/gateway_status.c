@@ -152,21 +152,37 @@ static bool takes_nothing(struct gateway *gateway, unsigned lane)
 struct link_texts {
     struct uplink_link link;
     char since[CLOCK_TEXT_MAX];
+    char last_error_time[CLOCK_TEXT_MAX];
+    char acknowledged[CLOCK_TEXT_MAX];
 };
+
+/* A time of the boot clock as the wall clock has it now; "" for 0, which is never. So the distance
+ * from the time of the object is right whatever was done to the wall clock in between. */
+static void format_boot_time(const struct gateway *gateway,
+                             int64_t boot_ms,
+                             char text[static CLOCK_TEXT_MAX])
+{
+    text[0] = '\0';
+    if (boot_ms > 0)
+        clock_format(gateway->now.wall_ms - (gateway->now.boot_ms - boot_ms), text);
+}
 
 static struct record_link describe_link(const struct gateway *gateway, struct link_texts *texts)
 {
     struct uplink_link *link = &texts->link;
 
     uplink_get_link(gateway->uplink, link);
-    clock_format(gateway->now.wall_ms - (gateway->now.boot_ms - link->since_boot_ms),
-                 texts->since);
+    format_boot_time(gateway, link->since_boot_ms, texts->since);
+    format_boot_time(gateway, link->last_error_boot_ms, texts->last_error_time);
+    format_boot_time(gateway, gateway->acknowledged_boot_ms, texts->acknowledged);
     return (struct record_link){
         .state = uplink_state_name(link->state),
         .broker = link->broker,
         .since = texts->since,
         .connects = link->connects,
         .last_error = link->last_error,
+        .last_error_time = texts->last_error_time,
+        .acknowledged = texts->acknowledged,
         .window = link->window,
         .late_answers = link->late_answers,
     };

@@ -143,6 +143,8 @@ static void write_link(struct json *json, const struct record_link *link)
     write_text(json, "since", link->since);
     json_unsigned(json, "connects", link->connects);
     write_text(json, "last_error", link->last_error);
+    write_text(json, "last_error_time", link->last_error_time);
+    write_text(json, "acknowledged", link->acknowledged);
     json_unsigned(json, "window", link->window);
     json_unsigned(json, "late_answers", link->late_answers);
     json_close_object(json);

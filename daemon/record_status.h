@@ -24,6 +24,8 @@ struct record_link {
     const char *since; /* as clock_format() has it */
     uint64_t connects;
     const char *last_error;
+    const char *last_error_time; /* both as clock_format() has it; "": never */
+    const char *acknowledged;
     unsigned window;
     uint64_t late_answers;
 };

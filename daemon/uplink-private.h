@@ -155,6 +155,7 @@ struct uplink {
     unsigned unanswered;  /* messages this connection's end left unknown */
     struct uplink_limits limits;
     char last_error[UPLINK_TEXT_MAX];
+    int64_t last_error_boot_ms;
     char foreign_text[UPLINK_TEXT_MAX]; /* from @text, waiting for the failure it explains */
     char drop_reason[UPLINK_TEXT_MAX];  /* why, when the broker or we said so */
     struct uplink_event events[2][UPLINK_EVENT_COUNT];
@@ -178,6 +179,8 @@ int64_t uplink_now_ms(const struct uplink *uplink);
 /* Calls ops->changed, if that is due. */
 void uplink_report(struct uplink *uplink);
 void uplink_set_phase(struct uplink *uplink, enum uplink_phase phase);
+/* What the status says went wrong last, and when. */
+void uplink_note_error(struct uplink *uplink, const char *format, ...) PRINTF_LIKE(2, 3);
 /* Handles everything that is in the mailbox. */
 void uplink_read_mail(struct uplink *uplink);
 

@@ -12,6 +12,7 @@
  * without following a pointer that may be gone.
  */
 #include <errno.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,6 +20,7 @@
 #include <time.h>
 
 #include "log.h"
+#include "text.h"
 #include "uplink-private.h"
 
 /* Answers come before timers: what has been answered is no stall. */
@@ -63,6 +65,16 @@ void uplink_set_phase(struct uplink *uplink, enum uplink_phase phase)
     uplink->room_changed = true;
 }
 
+void uplink_note_error(struct uplink *uplink, const char *format, ...)
+{
+    va_list arguments;
+
+    va_start(arguments, format);
+    text_vformat(uplink->last_error, sizeof(uplink->last_error), format, arguments);
+    va_end(arguments);
+    uplink->last_error_boot_ms = uplink_now_ms(uplink);
+}
+
 void uplink_report(struct uplink *uplink)
 {
     if (!uplink->room_changed)
@@ -76,6 +88,7 @@ void uplink_get_link(const struct uplink *uplink, struct uplink_link *ret)
     const char *broker = uplink->tried ? uplink->brokers[uplink->broker] : "";
 
     *ret = (struct uplink_link){.state = state_of(uplink->phase),
+                                .last_error_boot_ms = uplink->last_error_boot_ms,
                                 .since_boot_ms = uplink->since_boot_ms,
                                 .connects = uplink->connects,
                                 .late_answers = uplink_late_answers(uplink),

@@ -69,6 +69,8 @@ struct uplink_answer {
     uint64_t id;
     enum uplink_answer_kind kind;
     int code; /* with REFUSED; else -1 */
+    int64_t
+        acknowledged_boot_ms; /* when the broker said so; 0: it said nothing, as with QoS 0 */
 };
 
 struct uplink_ops {
@@ -83,6 +85,7 @@ struct uplink_link {
     enum uplink_state state;
     char broker[UPLINK_TEXT_MAX]; /* the one connected to or being tried; "" before the first */
     char last_error[UPLINK_TEXT_MAX]; /* "" when there was none */
+    int64_t last_error_boot_ms;       /* when; 0: there was none */
     int64_t since_boot_ms;            /* when the state began */
     uint64_t connects;                /* successful ones */
     uint64_t late_answers;            /* counted and ignored */

@@ -170,7 +170,7 @@ void uplink_end_connection(struct uplink *uplink, const char *reason)
         return;
     }
     if (is_failure)
-        (void)snprintf(uplink->last_error, sizeof(uplink->last_error), "%s", reason);
+        uplink_note_error(uplink, "%s", reason);
     uint64_t wait_ms = plan_attempt(uplink);
     if (uplink->online_ms > 0)
         log_lost(uplink, broker);

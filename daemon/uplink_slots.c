@@ -227,9 +227,8 @@ void uplink_on_slot(struct uplink *uplink, struct uplink_slot *slot)
     if (!release_slot(uplink, slot, SLOT_ANSWERED))
         return;
     if (answer.kind == UPLINK_REFUSED)
-        (void)snprintf(uplink->last_error, sizeof uplink->last_error,
-                       "the broker refused a message: %s (code 0x%02X)",
-                       packet_reason_text(answer.code), (unsigned)answer.code);
+        uplink_note_error(uplink, "the broker refused a message: %s (code 0x%02X)",
+                          packet_reason_text(answer.code), (unsigned)answer.code);
     if (answer.kind == UPLINK_UNKNOWN)
         uplink->unanswered++;
     else
@@ -237,6 +236,7 @@ void uplink_on_slot(struct uplink *uplink, struct uplink_slot *slot)
     if (answer.kind != UPLINK_UNKNOWN && slot->qos > 0) { /* QoS 0 proves nothing */
         uplink->proven = true;
         uplink->stalls = 0;
+        answer.acknowledged_boot_ms = uplink_now_ms(uplink);
     }
     uplink->ops->answered(uplink->owner, &answer);
 }

@@ -24,6 +24,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 
 import mqtt  # noqa: E402
 import processes  # noqa: E402
+from fake_broker import FakeBroker  # noqa: E402
 from gateway import Gateway, all_of_the_disk  # noqa: E402
 from tap import case, check, cleanup, equal, run_all, skip, wait_for  # noqa: E402
 
@@ -664,7 +665,8 @@ def status_of_a_stopped_daemon_comes_from_the_spool():
         equal(done.out.count("\n"), 1, "lines")
         status = json.loads(done.out)
         equal(status["link"], {"state": "stopped", "broker": "", "since": "", "connects": 0,
-                               "last_error": "", "window": 0, "late_answers": 0}, "link")
+                               "last_error": "", "last_error_time": "", "acknowledged": "",
+                               "window": 0, "late_answers": 0}, "link")
         equal(status["uptime_ms"], 0, "uptime_ms")
         equal(status["ledger"], LEDGER, "ledger")
         equal(status["spool"]["messages"], 3, "messages")
@@ -697,9 +699,62 @@ def status_of_a_running_daemon_is_its_own():
     page = made.status(wanted=OK)
     equal(page.err, "", "warnings")
     says(page, "mqtt-spoold 0.1.0, running for 1 d 1 h", "online, broker ssl://b:8883",
-         "connected 3 times", "refused?[31m", "balances", "- messages", "full: -, drained: 1 m")
+         "connected 3 times", "last error: refused\\x1B[31m", "balances", "- messages", "full: -, drained: 1 m")
+    check("acknowledgement" not in page.out, "what an earlier version does not say", page.out)
     write_status(made, forecast={"full_s": 0, "drained_s": None})
     says(made.status(wanted=OK), "full: now, drained: -")
+
+
+@case
+def the_page_says_how_long_ago_the_broker_answered_and_failed():
+    made = Spool(7, hold=True)
+    link = {"state": "online", "broker": "tcp://b", "since": "", "connects": 2, "last_error": "no",
+            "last_error_time": "2026-11-01T10:00:00.000Z",
+            "acknowledged": "2026-11-01T11:59:57.000Z"}
+    # All by the clock of the object: what this machine's says now changes nothing.
+    write_status(made, time="2026-11-01T12:00:00.000Z", link=link)
+    says(made.status(wanted=OK), "connected 2 times, last acknowledgement 3 s ago\n",
+         "          last error 2 h ago: no\n")
+    link.update(last_error="", last_error_time="", acknowledged="")
+    write_status(made, link=link)
+    says(made.status(wanted=OK), "connected 2 times, no acknowledgement since the daemon's start\n",
+         "          no error since the daemon's start\n")
+
+
+@case
+def the_status_says_when_the_broker_acknowledged_and_failed_last():
+    broker = FakeBroker(reason=0x97).start()
+    cleanup(broker.stop)
+    gateway = Gateway(broker.url).start()
+    gateway.wait_link()
+    link = gateway.fresh_status()["link"]
+    equal((link["last_error_time"], link["acknowledged"]), ("", ""), "before anything")
+    with gateway.client(5) as client:
+        client.publish_wait("t", b"x")
+        wait_for(lambda: gateway.status()["link"]["last_error"], 20, gateway.status)
+        equal(gateway.status()["link"]["acknowledged"], "", "a refusal that may pass ends nothing")
+        broker.change(reason=0)
+        wait_for(lambda: gateway.status()["link"]["acknowledged"], 20, gateway.status)
+        status = gateway.fresh_status()
+        link = status["link"]
+        check(link["since"] <= link["last_error_time"] <= link["acknowledged"] <= status["time"],
+              "the order of what happened", status)
+        wait_for_page(gateway, "last acknowledgement ", "last error ", " ago: the broker refused")
+        before = link["acknowledged"]
+        broker.change(reason=0x87)
+        client.publish_wait("t", b"x")
+        wait_for(lambda: gateway.status()["link"]["acknowledged"] != before, 20, gateway.status)
+        broker.change(reason=0)
+        before = gateway.fresh_status()["link"]["acknowledged"]
+        client.publish("t", b"x", qos=0)
+        gateway.wait_drained()
+        equal(gateway.fresh_status()["link"]["acknowledged"], before, "QoS 0 has no acknowledgement")
+    gateway.stop()
+    gateway.start()
+    gateway.wait_link()
+    link = gateway.fresh_status()["link"]
+    equal((link["last_error_time"], link["acknowledged"]), ("", ""), "after a restart")
+    gateway.stop()
 
 
 @case

@@ -20,6 +20,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "daemon/clock.h"
 #include "daemon/uplink-private.h"
 #include "tests/support/broker_fake.h"
 #include "tests/support/uplink_settings.h"
@@ -293,6 +294,42 @@ static void a_reason_code_of_failure_is_a_refusal_with_that_code(void **state)
     refuse_with(f, MQTT_UNSPECIFIED_ERROR, 1);
     assert_each_once(f);
     assert_true(is_online(f));
+}
+
+static int64_t boot_ms(void)
+{
+    struct clock_reading now;
+
+    clock_read(&now);
+    return now.boot_ms;
+}
+
+static void what_the_broker_said_has_its_time(void **state)
+{
+    struct fixture *f = *state;
+    int64_t before_ms = boot_ms(), error_ms;
+
+    f->settings.protocol = 5;
+    go_online(f);
+    assert_int_equal(link_of(f).last_error_boot_ms, 0);
+    assert_int_equal(send_text(f, "t", "x", 0), 0);
+    wait_answers(f, 1);
+    assert_int_equal(f->last.acknowledged_boot_ms, 0); /* to the kernel: nobody said it */
+    assert_int_equal(send_text(f, "t", "x", 1), 0);
+    wait_answers(f, 2);
+    assert_in_range(f->last.acknowledged_boot_ms, before_ms, boot_ms());
+    refuse_with(f, MQTT_QUOTA_EXCEEDED, 1);
+    error_ms = link_of(f).last_error_boot_ms;
+    assert_in_range(error_ms, before_ms, boot_ms());
+    assert_in_range(f->last.acknowledged_boot_ms, error_ms, boot_ms());
+    f->broker.ack_code = 0;
+    f->broker.withholds_acks = true;
+    assert_int_equal(send_text(f, "t", "x", 1), 0);
+    uplink_stop(f->uplink);
+    wait_answers(f, 4);
+    assert_int_equal(f->last.kind, UPLINK_UNKNOWN);
+    assert_int_equal(f->last.acknowledged_boot_ms, 0);
+    assert_int_equal(link_of(f).last_error_boot_ms, error_ms); /* our own wish is no error */
 }
 
 static void no_matching_subscribers_is_a_delivery(void **state)
@@ -1007,6 +1044,7 @@ int main(void)
         CASE(each_qos_is_delivered_on_5),
         CASE(an_empty_payload_is_delivered_with_its_retain_flag),
         CASE(a_reason_code_of_failure_is_a_refusal_with_that_code),
+        CASE(what_the_broker_said_has_its_time),
         CASE(no_matching_subscribers_is_a_delivery),
         CASE(properties_and_remaining_expiry_are_carried),
         CASE(properties_are_left_out_on_3_1_1),
