@@ -740,15 +740,10 @@ def the_status_says_when_the_broker_acknowledged_and_failed_last():
         check(link["since"] <= link["last_error_time"] <= link["acknowledged"] <= status["time"],
               "the order of what happened", status)
         wait_for_page(gateway, "last acknowledgement ", "last error ", " ago: the broker refused")
-        before = link["acknowledged"]
-        broker.change(reason=0x87)
+        broker.change(reason=0x87)  # for good: the message is rejected
         client.publish_wait("t", b"x")
-        wait_for(lambda: gateway.status()["link"]["acknowledged"] != before, 20, gateway.status)
-        broker.change(reason=0)
-        before = gateway.fresh_status()["link"]["acknowledged"]
-        client.publish("t", b"x", qos=0)
-        gateway.wait_drained()
-        equal(gateway.fresh_status()["link"]["acknowledged"], before, "QoS 0 has no acknowledgement")
+        wait_for(lambda: gateway.status()["link"]["acknowledged"] > status["time"], 20,
+                 gateway.status)
     gateway.stop()
     gateway.start()
     gateway.wait_link()
