@@ -259,10 +259,9 @@ static bool is_rotated(const char *file)
     return found;
 }
 
-/* A line whose end may be text of others. */
-static void print_shown(const char *head, const char *text)
+/* The end of a line, which may be text of others. */
+static void print_shown(const char *text)
 {
-    fputs(head, stdout);
     text_put(stdout, text);
     puts("");
 }
@@ -292,7 +291,7 @@ static void print_what_was_read(const struct check *check)
     else if (!check->audit_checked)
         puts("no audit file was compared");
     else
-        print_shown("", check->audit_file);
+        print_shown(check->audit_file);
 }
 
 static void print_notes(const struct check *check)
@@ -321,7 +320,7 @@ static void print_page(const struct check *check)
         const struct finding *finding = &check->findings[i];
 
         printf("          %s: ", finding->part);
-        print_shown("", finding->text);
+        print_shown(finding->text);
         if (i + 1 == check->kept || check->findings[i + 1].remedy != finding->remedy)
             printf("          -> %s\n", finding->remedy);
     }

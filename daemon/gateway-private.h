@@ -149,11 +149,10 @@ struct gateway {
     bool lane_full[SPOOL_LANES_MAX]; /* by the limits of the lane: refused or held back */
     bool locked;                     /* the database, by another program */
     int64_t locked_since_ms;
-    int64_t locked_try_ms;       /* not tried before */
-    unsigned transient_in_a_row; /* refusals by the broker that may pass */
-    int64_t
-        acknowledged_boot_ms; /* when the broker last ended a message; 0: not since the start */
-    int64_t retained_ms;      /* boot time of the last batch */
+    int64_t locked_try_ms;        /* not tried before */
+    unsigned transient_in_a_row;  /* refusals by the broker that may pass */
+    int64_t acknowledged_boot_ms; /* by which a message ended; 0: none since the start */
+    int64_t retained_ms;          /* boot time of the last batch */
     uint64_t evicted_unlogged;
     int64_t evicted_logged_ms;
     struct log_limit client_warnings;

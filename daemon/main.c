@@ -54,8 +54,8 @@ static void print_line(FILE *to, const char *text, const char *rest)
 
 static int refuse_argument(const char *what, const char *argument)
 {
-    (void)fprintf(stderr, "mqtt-spoold: %s ", what);
-    print_line(stderr, argument, "");
+    (void)fprintf(stderr, "mqtt-spoold: %s \"", what);
+    print_line(stderr, argument, "\"");
     print_usage(stderr);
     return EXIT_USAGE;
 }

@@ -172,7 +172,7 @@ void text_vformat(char *text, size_t size, const char *format, va_list arguments
 
     if (length < 0)
         text[0] = '\0';
-    else if ((size_t)length >= size)
+    else if ((size_t)length >= size - 1) /* cut here, or before in a buffer of the same size */
         text[text_whole(text, size - 1)] = '\0';
 }
 

@@ -58,7 +58,7 @@ size_t text_show(char *text, size_t text_size, const void *data, size_t size);
 /* The visible form, on a stream. */
 void text_put(FILE *stream, const char *text);
 
-/* snprintf() that cuts at a whole character. */
+/* snprintf() that cuts at a whole character, also where a part of it was cut to the same size. */
 void text_format(char *text, size_t size, const char *format, ...) PRINTF_LIKE(3, 4);
 void text_vformat(char *text, size_t size, const char *format, va_list arguments)
     PRINTF_LIKE(3, 0);

@@ -2,8 +2,8 @@
 
 Each class of control, format, separator and non-character, and bytes that are not UTF-8, come in
 through client ids, topics, references, texts of the broker, names of files and arguments. One
-predicate, raw(), looks at every output: the log, the audit file, the status, each page and each
-JSON object of the tool. (The journal and the status line of systemd are in unit/test_service.)
+predicate, raw(), looks at every output: the log, the journal with its explanations, the audit file,
+the status, each page and each JSON object of the tool. (What systemd gets is in unit/test_service.)
 """
 
 import contextlib
@@ -21,7 +21,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 import mqtt  # noqa: E402
 import processes  # noqa: E402
 from gateway import Gateway  # noqa: E402
-from tap import case, check, cleanup, equal, run_all, wait_for  # noqa: E402
+from tap import case, check, cleanup, equal, run_all, skip, wait_for  # noqa: E402
 
 UNSAFE = {"Cc", "Cf", "Zl", "Zp", "Cs"}
 
@@ -147,6 +147,69 @@ def a_text_of_a_producer_is_only_text_everywhere():
     equal((record["client"], record["topic"], record["ref"]), (client_id, topic, ref))
     gateway.stop()
     look_at_everything(gateway)
+
+
+JOURNALD = "/lib/systemd/systemd-journald"
+# A journal of its own in a mount namespace, with the catalog that is $0.
+OWN_JOURNAL = """
+mount --make-rprivate / && mount -t tmpfs none /run && mount -t tmpfs none /etc/systemd &&
+mount -t tmpfs none /var/lib/systemd && mount -t tmpfs none /usr/lib/systemd/catalog &&
+mkdir -p /run/systemd/journal /run/log/journal /var/lib/systemd/catalog &&
+cp "$0" /usr/lib/systemd/catalog/ && journalctl --update-catalog &&
+printf '[Journal]\\nStorage=volatile\\nAudit=no\\nReadKMsg=no\\n' >/etc/systemd/journald.conf &&
+touch /run/own && exec "$1"
+"""
+
+
+def start_journal():
+    """What enters its namespace, to be put in front of a command."""
+    if os.geteuid() != 0:
+        skip("only root can have a journal of its own")
+    if not os.access(JOURNALD, os.X_OK):
+        skip("%s is not there" % JOURNALD)
+    for program in ("unshare", "nsenter", "journalctl"):
+        processes.need(program)
+    source = os.environ.get("SPOOLD_SOURCE") or os.path.join(os.path.dirname(__file__), "../..")
+    journald = processes.start(
+        ["unshare", "-m", "sh", "-c", OWN_JOURNAL,
+         os.path.join(source, "systemd", "mqtt-spoold.catalog"), JOURNALD],
+        stdout=processes.PIPE, stderr=processes.PIPE)
+    cleanup(processes.end, journald)
+    inside = ["nsenter", "-m", "-t", str(journald.pid)]
+
+    def is_ready():
+        if journald.poll() is not None:
+            skip("no journal of its own here: %r" % journald.stderr.read()[-200:])
+        return processes.run(inside + ["test", "-e", "/run/own", "-a", "-S",
+                                       "/run/systemd/journal/socket"]).returncode == 0
+    wait_for(is_ready, 20, "the journal", 0.1)
+    return inside
+
+
+@case
+def a_text_of_a_producer_is_only_text_in_the_journal_and_its_explanations():
+    inside = start_journal()
+    gateway = Gateway(retention={"max_messages": 1}, audit={"journal": "all"})
+    gateway.start(wrap=inside)
+    topic = "t/" + FORWARDED
+    with gateway.client(5, client_id="press" + ALL + "7") as client:
+        for _ in range(2):
+            client.publish_wait(topic, b"x", properties={"user": [("spool-ref", FORWARDED)]})
+    gateway.wait_audit(1)
+
+    def journal(*options):
+        return processes.run(inside + ["journalctl", "-D", "/run/log/journal", "--no-pager", "-a",
+                                       *options]).stdout
+    wait_for(lambda: b"evicted id=" in journal(), 20, lambda: journal().decode("utf-8", "replace"))
+    explained = is_text(journal("-x"), "journalctl -x")
+    check("of the client \"press\\x01\\x02" in explained, "what is visible", explained)
+    for form in ("short", "verbose", "cat", "json"):
+        shown = is_text(journal("-o", form, "SYSLOG_IDENTIFIER=mqtt-spoold"), form)
+        check("evicted id=" in shown and "blob data" not in shown, "as text", shown)
+    fields = processes.run(inside + ["journalctl", "-D", "/run/log/journal", "--no-pager", "-o",
+                                     "verbose", "SYSLOG_IDENTIFIER=mqtt-spoold"]).stdout.decode()
+    check("MQTT_SPOOL_CLIENT=press" in fields and "blob data" not in fields, "fields", fields)
+    gateway.stop()
 
 
 class Talker:

@@ -215,6 +215,8 @@ static void formatting_cuts_at_a_whole_character(void **state)
     assert_string_equal(text, "abc\xF0\x9F\x98\x80");
     text_format(text, sizeof text, "%s", "abc\x80\x80\x80\x80\x80\x80");
     assert_string_equal(text, "abc\x80\x80\x80\x80");
+    text_format(text, sizeof text, "%s", "abcdef\xC3"); /* cut before */
+    assert_string_equal(text, "abcdef");
     text_format(text, sizeof text, "%s%d", "x\xFF", 1); /* not cut: not changed */
     assert_string_equal(text, "x\xFF"
                               "1");
