@@ -41,7 +41,7 @@ int cli_check(const struct cli *cli, int argc, char **argv);
 void cli_error(const char *format, ...) PRINTF_LIKE(1, 2);
 /* The same for wrong arguments of @verb, followed by where to read more. Returns EX_USAGE. */
 int cli_usage(const char *verb, const char *format, ...) PRINTF_LIKE(2, 3);
-/* The same where getopt_long(), whose option string begins with ':', returned @option: ':' or '?'.
+/* The same after getopt_long(), whose option string begins with ':', returned @option: ':' or '?'.
  * getopt() itself would print the argument as it is. */
 int cli_wrong_option(const char *verb, int option, char **argv);
 /* The same for -c after the verb, where it has no meaning. */
