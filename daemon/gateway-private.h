@@ -50,6 +50,9 @@
 #define GATEWAY_LOCKED_PATIENCE_MS 5000
 /* Failure rows kept for `mqtt-spool failures`; the audit file has them all. */
 #define GATEWAY_FAILURES_KEPT 250000
+/* All outcome rows together take no more bytes than audit.max_waiting or GATEWAY_FAILURES_KEPT of
+ * them, of this size: SPOOL_RECORD_OVERHEAD, and 48 for topic, client id and ref. */
+#define GATEWAY_RECORD_BYTES (SPOOL_RECORD_OVERHEAD + 48)
 #define GATEWAY_ROOM_AFTER_MS 1000
 #define GATEWAY_TICK_MS       1000
 
@@ -212,6 +215,7 @@ void gateway_stop_further(struct gateway *gateway);
 
 /* gateway_audit.c */
 bool gateway_audit_is_full(const struct gateway *gateway);
+uint64_t gateway_records_max(const struct config *config);
 /* Before a commit: may it remove records? */
 void gateway_bound_audit(struct gateway *gateway);
 /* After an export. */

@@ -388,6 +388,8 @@ static int prepare(struct spool *spool)
         rc = schema_migrate(spool->db, version);
     }
     if (rc == SQLITE_OK)
+        rc = charge_register(spool->db, &spool->record_tally);
+    if (rc == SQLITE_OK)
         rc = stmt_prepare(&spool->stmts, spool->db, spool->is_reader);
     return open_result(spool, rc);
 }
@@ -757,7 +759,6 @@ static void end_batch(struct spool *spool)
     spool->in_transaction = false;
     spool->is_doomed = false;
     spool->batch_messages = 0;
-    spool->batch_bytes = 0;
     spool->batch_charge = 0;
     spool->disk_room_known = false;
     for (size_t i = 0; i < spool->lane_count; i++) {
@@ -787,13 +788,13 @@ int spool_rollback(struct spool *spool)
 static int lose_batch(struct spool *spool)
 {
     unsigned messages = spool->batch_messages;
-    uint64_t bytes = spool->batch_bytes;
+    uint64_t charge = spool->batch_charge;
     int r = spool_rollback(spool);
     if (r != 0 || messages == 0)
         return r;
     spool->is_doomed = true;
     spool->batch_messages = messages;
-    spool->batch_bytes = bytes;
+    spool->batch_charge = charge;
     return 0;
 }
 
@@ -816,7 +817,7 @@ unsigned spool_batch_messages(const struct spool *spool)
 
 uint64_t spool_batch_bytes(const struct spool *spool)
 {
-    return spool->batch_bytes;
+    return spool->batch_charge;
 }
 
 static bool has_settled(const struct spool *spool)
@@ -978,6 +979,7 @@ static int write_state(struct spool *spool)
     stmt_bind_int(stmt, 7, (int64_t)spool->progress.exported_seq);
     stmt_bind_int(stmt, 8, (int64_t)spool->progress.pruned_seq);
     stmt_bind_int(stmt, 9, (int64_t)spool->progress.failures_pruned);
+    stmt_bind_int(stmt, 10, (int64_t)spool->progress.record_bytes);
     return spool_result(spool, stmt_run(stmt));
 }
 

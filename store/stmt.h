@@ -26,6 +26,7 @@ enum stmt_id {
     STMT_LANE_WRITE,
     STMT_STATE,
     STMT_STATE_WRITE,
+    STMT_RECORD_BYTES,
     STMT_APPEND,
     STMT_SCAN,
     STMT_FETCH,
