@@ -11,8 +11,8 @@
  * The batch forms by itself: while a commit runs, sockets fill up. The first
  * append arms the edge, an idle-priority source that runs when no socket is
  * ready, at once when the batch is full, and after GATEWAY_EDGE_LATEST_MS at
- * the latest. Settlements wait for it, for a quarter of the window of them or
- * for GATEWAY_SETTLE_LATEST_MS, whichever is first.
+ * the latest. Settlements wait for it, for a quarter of the window of them, for
+ * GATEWAY_BATCH_BYTES or for GATEWAY_SETTLE_LATEST_MS, whichever is first.
  *
  * The window counts what is in flight and what is settled but not committed: a
  * crash sends both again, so it repeats one window of messages at the most.
@@ -279,7 +279,8 @@ int gateway_on_refill(sd_event_source *source, void *owner)
     int r = forward(gateway);
     if (r < 0)
         gateway_fail(gateway, r, "forward");
-    else if (gateway->settled * 4 >= gateway->window)
+    else if (gateway->settled * 4 >= gateway->window ||
+             spool_settled_bytes(gateway->spool) >= GATEWAY_BATCH_BYTES)
         gateway_arm_edge(gateway);
     else if (spool_has_work(gateway->spool))
         gateway_arm_edge_later(gateway, GATEWAY_SETTLE_LATEST_MS);

@@ -481,6 +481,9 @@ bool spool_has_work(const struct spool *spool);
 unsigned spool_batch_messages(const struct spool *spool);
 uint64_t spool_batch_bytes(const struct spool *spool);
 
+/* Of what is settled and not yet committed: the sum of charges. */
+uint64_t spool_settled_bytes(const struct spool *spool);
+
 /* How long another process's lock on the database is waited for; 5 s after an open. */
 void spool_set_busy_wait(struct spool *spool, unsigned ms);
 

@@ -53,8 +53,6 @@ static const char *const stmt_sql[STMT_COUNT] = {
     [STMT_EXPIRED] =
         "SELECT key, charge FROM message WHERE expires_at <= ?1 ORDER BY expires_at",
     [STMT_NEXT_EXPIRY] = "SELECT min(expires_at) FROM message WHERE expires_at > ?1",
-    [STMT_NTH_KEY] = "SELECT key FROM message WHERE key BETWEEN ?1 AND ?2 ORDER BY key"
-                     " LIMIT 1 OFFSET ?3",
     /* Both "or fail": to take a statement back SQLite would keep its pages, above 64 KiB in a
      * temporary file of a folder that may be full. Here a failure ends the whole transaction. */
     [STMT_SHIFT] = "UPDATE OR FAIL message SET accepted_at = accepted_at + ?3,"

@@ -35,7 +35,6 @@ enum stmt_id {
     STMT_OLDEST,
     STMT_EXPIRED,
     STMT_NEXT_EXPIRY,
-    STMT_NTH_KEY,
     STMT_SHIFT,
     STMT_SHIFT_RECORDS,
     STMT_LAST_KEY,
