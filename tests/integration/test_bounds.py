@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import signal
+import sqlite3
 import sys
 import threading
 
@@ -199,6 +200,25 @@ def a_batch_of_large_properties_is_no_larger_than_one_of_payloads():
     sizes.look()
     sizes.tell()
     gateway.stop(30)
+
+
+def rows_of_outcomes(gateway):
+    path = "file:%s?mode=ro" % os.path.join(gateway.spool, "spool.db")
+    with contextlib.closing(sqlite3.connect(path, uri=True)) as database:
+        return database.execute("SELECT count(*) FROM outcome").fetchone()[0]
+
+
+@case(seconds=120)
+def exported_deliveries_are_pruned_without_further_traffic():
+    broker = FakeBroker().start()
+    cleanup(broker.stop)
+    gateway = Gateway(broker.url, uplink={"window": 10000}).start()
+    with gateway.client(5) as client:
+        for _ in client.publish_many((("plant/t", b"x") for _ in range(20000)), 1000):
+            pass
+    gateway.wait_drained(60)
+    wait_for(lambda: rows_of_outcomes(gateway) == 1, 30, "one row, the newest")
+    gateway.stop()
 
 
 # Memory

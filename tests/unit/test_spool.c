@@ -804,6 +804,56 @@ static void time_switched_off_is_added_once_the_clock_is_credible(void **state)
     assert_int_equal(records_of(f, 2).record.age_ms, 1001);
 }
 
+/* Each message that is moved may be written anew as a whole. */
+static void the_jump_moves_so_many_bytes_in_a_commit_and_no_more(void **state)
+{
+    static char payload[300000];
+    struct fixture *f = *state;
+    unsigned commits = 0;
+    int64_t wall_ms = f->now.wall_ms;
+    append_many(f, 1);
+    f->now.wall_ms = 0;
+    reboot(f, 0, false);
+    memset(payload, 'x', sizeof payload - 1);
+    for (int i = 0; i < 16; i++) {
+        append(f, payload);
+        commit(f);
+    }
+    f->now.wall_ms = wall_ms + 7 * HOUR;
+    f->now.wall_credible = true;
+    assert_int_equal(next_id(f), 1);
+    for (; spool_has_work(f->spool); commits++)
+        commit(f);
+    print_message("# %u commits\n", commits);
+    assert_in_range(commits, 4, 10);
+    assert_int_equal(oldest_age(f), 7 * HOUR);
+    deliver(f, 1);
+    commit(f);
+    assert_int_equal(oldest_age(f), 0);
+}
+
+static void a_batch_counts_all_that_is_written(void **state)
+{
+    static char text[60000];
+    struct fixture *f = *state;
+    struct spool_message message = make_message("x");
+    uint64_t id;
+    message.properties = message.ref = (struct spool_bytes){text, sizeof text};
+    message.topic = message.client = message.ref;
+    memset(text, 't', sizeof text);
+    assert_int_equal(spool_append(f->spool, &message, &f->now, &id), 0);
+    assert_int_equal(spool_append(f->spool, &message, &f->now, &id), 0);
+    assert_int_equal(spool_batch_bytes(f->spool), 2 * spool_charge(&message));
+    assert_in_range(spool_batch_bytes(f->spool), 8 * sizeof text, 9 * sizeof text);
+    commit(f);
+    assert_int_equal(spool_batch_bytes(f->spool), 0);
+    assert_int_equal(spool_settled_bytes(f->spool), 0);
+    deliver(f, next_id(f));
+    assert_int_equal(spool_settled_bytes(f->spool), spool_charge(&message));
+    commit(f);
+    assert_int_equal(spool_settled_bytes(f->spool), 0);
+}
+
 static void the_jump_ages_what_was_there_before_the_boot(void **state)
 {
     struct fixture *f = *state;
@@ -1156,6 +1206,8 @@ int main(void)
         ON_SPOOL(a_reboot_without_a_clock_counts_the_time_since_boot),
         ON_SPOOL(time_switched_off_is_added_once_the_clock_is_credible),
         ON_SPOOL(the_jump_ages_what_was_there_before_the_boot),
+        ON_SPOOL(the_jump_moves_so_many_bytes_in_a_commit_and_no_more),
+        ON_SPOOL(a_batch_counts_all_that_is_written),
         ON_FOLDER(a_full_disk_is_a_condition_and_loses_nothing_committed),
         ON_FOLDER(an_open_batch_hands_out_what_was_committed_before_it),
         ON_FOLDER(a_batch_larger_than_the_disk_is_refused_as_a_whole),
