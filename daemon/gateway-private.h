@@ -31,6 +31,8 @@
  * unacknowledged and how long a commit takes. */
 #define GATEWAY_BATCH_MESSAGES 1000
 #define GATEWAY_BATCH_BYTES    (1024 * 1024)
+/* With so much settled and not committed nothing more is forwarded. */
+#define GATEWAY_SETTLED_BYTES (4 * GATEWAY_BATCH_BYTES)
 /* The batch edge waits for an idle moment, but not longer than this. */
 #define GATEWAY_EDGE_LATEST_MS 20
 /* Settlements wait so long for company at the most: that of a slow stream then shares the

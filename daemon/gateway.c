@@ -236,9 +236,12 @@ send_one(struct gateway *gateway, const struct spool_message *message, bool *ret
     }
 }
 
+/* What the link refused as too large, or what had expired, takes none of its bytes: so much of it
+ * at most waits for a commit. */
 static bool has_room(const struct gateway *gateway)
 {
-    return uplink_room(gateway->uplink) > gateway->settled;
+    return uplink_room(gateway->uplink) > gateway->settled &&
+           spool_settled_bytes(gateway->spool) < GATEWAY_SETTLED_BYTES;
 }
 
 /* A database that is locked, like an empty one, has nothing to forward now; what else the edge
@@ -341,6 +344,8 @@ static int run_edge(struct gateway *gateway)
     if (r < 0)
         return r;
     if (more_to_export)
+        gateway_arm_edge(gateway);
+    else if (stands && spool_settled_bytes(gateway->spool) >= GATEWAY_BATCH_BYTES)
         gateway_arm_edge(gateway);
     else if (more_to_evict)
         gateway_arm_edge_later(gateway, GATEWAY_RETAIN_PAUSE_MS);

@@ -345,11 +345,12 @@ static int next_of_table(struct spool *spool,
                          int64_t clock_ms,
                          struct spool_message *ret)
 {
-    unsigned budget = SPOOL_NEXT_BUDGET; /* rows that have expired take from it */
+    unsigned budget = SPOOL_NEXT_BUDGET; /* rows that have expired take from both */
+    uint64_t bytes = 0;
     if (lane->is_cut) /* what went may come back, and then must not lie behind the cursor */
         return SPOOL_E_EMPTY;
     while (lane->committed.messages > lane->plan.count && plan_has_room(spool, lane) &&
-           budget-- > 0) {
+           budget-- > 0 && bytes < SPOOL_NEXT_BYTES) {
         int rc = step_scan(spool, lane);
         if (rc == SQLITE_DONE) {
             spool_end_scan(spool);
@@ -364,6 +365,7 @@ static int next_of_table(struct spool *spool,
         int r = hand_out_row(spool, lane, clock_ms, ret);
         if (r != SPOOL_E_EMPTY)
             return r;
+        bytes += (uint64_t)stmt_int(spool_stmt(spool, STMT_SCAN), MESSAGE_CHARGE);
     }
     return SPOOL_E_EMPTY;
 }

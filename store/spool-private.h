@@ -29,9 +29,10 @@
 #define SPOOL_LANE_MAX     0x7fff    /* lane numbers: a key stays positive */
 
 enum {
-    SPOOL_PLAN_MAX = 65536,   /* unresolved messages; above the largest window by far */
-    SPOOL_PLAN_SHARE = 256,   /* what each lane may have of them in any case */
-    SPOOL_NEXT_BUDGET = 1024, /* rows that one spool_next() looks at */
+    SPOOL_PLAN_MAX = 65536,     /* unresolved messages; above the largest window by far */
+    SPOOL_PLAN_SHARE = 256,     /* what each lane may have of them in any case */
+    SPOOL_NEXT_BUDGET = 1024,   /* rows that one spool_next() looks at; */
+    SPOOL_NEXT_BYTES = 4 << 20, /* or so many bytes and one message */
     SPOOL_PAGE_BYTES = 4096,
     SPOOL_WORDS_MAX = 256,
     SPOOL_DISK_CREDIT_BYTES = 1 << 20, /* see room.c */

@@ -225,6 +225,29 @@ def exported_deliveries_are_pruned_without_further_traffic():
 
 
 @case(seconds=120)
+def properties_without_number_stay_below_the_memory_bound():
+    if Gateway.is_sanitized():
+        skip("a sanitizer keeps what is freed: its memory says nothing")
+    broker = FakeBroker(noack=True).start()
+    cleanup(broker.stop)
+    values = {"max_clients": 4, "window": 1000}
+    gateway = Gateway(broker.url, listen={"max_clients": 4},
+                      uplink={"window": 1000, "window_bytes": "32M"}).start()
+    gateway.wait_link()
+    most = bound("memory", window_bytes=32 * MIB, **values)
+    raw = mqtt.publish_packet(5, "many", b"x", 1, 1, properties={"user": [("", "")] * 50000})
+    with gateway.client(5, timeout=60) as client:
+        for _ in range(30):
+            client.send(raw)
+            equal(client.expect(mqtt.PUBACK).reason, 0)
+    wait_for(lambda: gateway.status()["tokens"]["in_flight"] >= 3, 20, "a full window")
+    peak = processes.peak_kb(gateway.process) * KIB
+    print("# %.1f of %.1f MB of memory" % (peak / 1e6, most / 1e6))
+    check(peak <= most, "memory above its bound", peak, most)
+    gateway.kill()
+
+
+@case(seconds=120)
 def packets_of_all_clients_and_a_full_window_stay_below_the_memory_bound():
     if Gateway.is_sanitized():
         skip("a sanitizer keeps what is freed: its memory says nothing")

@@ -804,6 +804,29 @@ static void time_switched_off_is_added_once_the_clock_is_credible(void **state)
     assert_int_equal(records_of(f, 2).record.age_ms, 1001);
 }
 
+static void expired_messages_are_read_for_so_many_bytes_in_a_call(void **state)
+{
+    static char payload[300000];
+    struct fixture *f = *state;
+    struct spool_message message = make_message("");
+    uint64_t id, charge;
+    unsigned calls = 1;
+    message.payload = (struct spool_bytes){payload, sizeof payload};
+    message.expiry_ms = 1000;
+    charge = spool_charge(&message);
+    for (int i = 0; i < 40; i++) {
+        assert_int_equal(spool_append(f->spool, &message, &f->now, &id), 0);
+        commit(f);
+    }
+    append_many(f, 1);
+    pass_time(f, 2000);
+    assert_int_equal(next_id(f), 0);
+    assert_in_range(spool_settled_bytes(f->spool), 4 << 20, (4 << 20) + charge);
+    for (; next_id(f) == 0; calls++)
+        commit(f);
+    assert_int_equal(calls, 2);
+}
+
 /* Each message that is moved may be written anew as a whole. */
 static void the_jump_moves_so_many_bytes_in_a_commit_and_no_more(void **state)
 {
@@ -1208,6 +1231,7 @@ int main(void)
         ON_SPOOL(the_jump_ages_what_was_there_before_the_boot),
         ON_SPOOL(the_jump_moves_so_many_bytes_in_a_commit_and_no_more),
         ON_SPOOL(a_batch_counts_all_that_is_written),
+        ON_SPOOL(expired_messages_are_read_for_so_many_bytes_in_a_call),
         ON_FOLDER(a_full_disk_is_a_condition_and_loses_nothing_committed),
         ON_FOLDER(an_open_batch_hands_out_what_was_committed_before_it),
         ON_FOLDER(a_batch_larger_than_the_disk_is_refused_as_a_whole),
