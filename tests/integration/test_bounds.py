@@ -91,6 +91,7 @@ def publish_largest(gateway, sizes, count, qos=1):
 
 @case(seconds=120)
 def kept_failures_with_the_largest_texts_stay_below_the_bound():
+    check(bound("spool.db", max_bytes=MIB) < 128 * 10 ** 6, "a small spool stays small")
     gateway = Gateway(retention={"max_bytes": "1M"}, audit={"max_waiting": 1000}).start()
     sizes = Sizes(gateway, max_bytes=MIB, records=250000)
     publish_largest(gateway, sizes, 260)
