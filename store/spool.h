@@ -427,7 +427,8 @@ spool_settle(struct spool *spool, uint64_t id, const struct spool_verdict *verdi
  * spool_retain() - hold the limits: evict by count, bytes and age, expire by message expiry
  * @budget:      besides what makes up for the messages and bytes that the batch
  *               has appended to each lane, at most so many messages end by this
- *               call: a limit lowered by a million stalls nobody
+ *               call, of which each 64 KiB count as one more: a limit lowered by
+ *               a million stalls nobody
  * @ret_evicted: how many ended
  * @ret_more:    limits are still exceeded: call again in the next batch
  *
