@@ -283,6 +283,13 @@ static void print_refusing(const json_t *root, const char *why)
             "          make room on the disk; deliveries go on\n",
             size_cell(root, "spool", "disk_free_bytes", first),
             size_cell(root, "spool", "disk_reserve_bytes", second));
+    else if (strcmp(why, "audit_waiting") == 0 &&
+             number(root, "audit", "waiting") < number(root, "audit", "max_waiting"))
+        printf("intake    NOTHING IS TAKEN: records take %s of at most %s, and wait for the "
+               "audit file\n"
+               "          make audit.file writable; deliveries go on\n",
+               size_cell(root, "audit", "record_bytes", first),
+               size_cell(root, "audit", "max_record_bytes", second));
     else if (strcmp(why, "audit_waiting") == 0)
         printf("intake    NOTHING IS TAKEN: %s records wait for the audit file, "
                "audit.max_waiting is %s\n"

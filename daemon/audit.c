@@ -40,6 +40,7 @@
 
 #define AUDIT_FLUSH_BYTES  ((size_t)256 * 1024)
 #define AUDIT_BUFFER_BYTES (AUDIT_FLUSH_BYTES + RECORD_PRUNED_MAX + RECORD_LINE_MAX + 2)
+#define AUDIT_CALL_BYTES   ((size_t)4 * 1024 * 1024) /* of lines, in one call */
 #define AUDIT_RETRY_MS     1000
 #define AUDIT_DISK_TRIES   10 /* with EIO in a row: then the file gets another name */
 #define AUDIT_ASIDE_MAX    1000
@@ -73,6 +74,7 @@ struct audit {
     size_t used;
     uint64_t used_seq; /* of the last row that is in the buffer or was left out */
     uint64_t used_rows;
+    size_t call_bytes; /* of lines, in this call */
     int write_error;
     char buffer[AUDIT_BUFFER_BYTES]; /* pages that no line needed stay untouched */
 };
@@ -453,6 +455,7 @@ static void audit_end_line(struct audit *audit, struct json *json)
     json_raw(json, "\n");
     assert(!json->failed); /* AUDIT_BUFFER_BYTES has room for both lines */
     audit->used += json_used(json);
+    audit->call_bytes += json_used(json);
 }
 
 /* Numbers that are missing before @record: deliveries that gave way while too many waited. A
@@ -490,7 +493,7 @@ static int audit_on_record(void *context, const struct spool_record *record)
     audit_end_line(audit, &json);
     if (audit->used >= AUDIT_FLUSH_BYTES)
         audit->write_error = audit_flush(audit);
-    return audit->write_error < 0 ? 1 : 0;
+    return audit->write_error < 0 || audit->call_bytes >= AUDIT_CALL_BYTES ? 1 : 0;
 }
 
 /* Return: 0, whatever the file says (see write_error); negative errno of the spool. */
@@ -499,6 +502,7 @@ static int audit_append(struct audit *audit)
     int r;
 
     audit->used_seq = audit->written_seq;
+    audit->call_bytes = 0;
     audit->write_error = 0;
     r = spool_each_record(audit->spool, audit->written_seq, false, AUDIT_SYNC_ROWS,
                           audit_on_record, audit);

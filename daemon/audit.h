@@ -59,7 +59,7 @@ void audit_free(struct audit *audit);
  * audit_export() - append the rows that are committed and not yet written
  * @now_boot_ms: decides when to sync
  *
- * At most AUDIT_SYNC_ROWS rows a call; @ret_more says that there are more.
+ * At most AUDIT_SYNC_ROWS rows or 4 MiB of lines a call; @ret_more says that there are more.
  * Return: 0, also when the file cannot be written just now; negative errno of
  * the spool.
  */

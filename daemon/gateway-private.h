@@ -31,6 +31,8 @@
  * unacknowledged and how long a commit takes. */
 #define GATEWAY_BATCH_MESSAGES 1000
 #define GATEWAY_BATCH_BYTES    (1024 * 1024)
+/* With so much settled and not committed nothing more is forwarded. */
+#define GATEWAY_SETTLED_BYTES (4 * GATEWAY_BATCH_BYTES)
 /* The batch edge waits for an idle moment, but not longer than this. */
 #define GATEWAY_EDGE_LATEST_MS 20
 /* Settlements wait so long for company at the most: that of a slow stream then shares the
@@ -50,6 +52,9 @@
 #define GATEWAY_LOCKED_PATIENCE_MS 5000
 /* Failure rows kept for `mqtt-spool failures`; the audit file has them all. */
 #define GATEWAY_FAILURES_KEPT 250000
+/* All outcome rows together take no more bytes than audit.max_waiting or GATEWAY_FAILURES_KEPT of
+ * them, of this size: SPOOL_RECORD_OVERHEAD, and 48 for topic, client id and ref. */
+#define GATEWAY_RECORD_BYTES  (SPOOL_RECORD_OVERHEAD + 48)
 #define GATEWAY_ROOM_AFTER_MS 1000
 #define GATEWAY_TICK_MS       1000
 
@@ -213,6 +218,7 @@ void gateway_stop_further(struct gateway *gateway);
 
 /* gateway_audit.c */
 bool gateway_audit_is_full(const struct gateway *gateway);
+uint64_t gateway_records_max(const struct config *config);
 /* Before a commit: may it remove records? */
 void gateway_bound_audit(struct gateway *gateway);
 /* After an export. */

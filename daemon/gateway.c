@@ -11,8 +11,8 @@
  * The batch forms by itself: while a commit runs, sockets fill up. The first
  * append arms the edge, an idle-priority source that runs when no socket is
  * ready, at once when the batch is full, and after GATEWAY_EDGE_LATEST_MS at
- * the latest. Settlements wait for it, for a quarter of the window of them or
- * for GATEWAY_SETTLE_LATEST_MS, whichever is first.
+ * the latest. Settlements wait for it, for a quarter of the window of them, for
+ * GATEWAY_BATCH_BYTES or for GATEWAY_SETTLE_LATEST_MS, whichever is first.
  *
  * The window counts what is in flight and what is settled but not committed: a
  * crash sends both again, so it repeats one window of messages at the most.
@@ -236,9 +236,12 @@ send_one(struct gateway *gateway, const struct spool_message *message, bool *ret
     }
 }
 
+/* What the link refused as too large, or what had expired, takes none of its bytes: so much of it
+ * at most waits for a commit. */
 static bool has_room(const struct gateway *gateway)
 {
-    return uplink_room(gateway->uplink) > gateway->settled;
+    return uplink_room(gateway->uplink) > gateway->settled &&
+           spool_settled_bytes(gateway->spool) < GATEWAY_SETTLED_BYTES;
 }
 
 /* A database that is locked, like an empty one, has nothing to forward now; what else the edge
@@ -279,7 +282,8 @@ int gateway_on_refill(sd_event_source *source, void *owner)
     int r = forward(gateway);
     if (r < 0)
         gateway_fail(gateway, r, "forward");
-    else if (gateway->settled * 4 >= gateway->window)
+    else if (gateway->settled * 4 >= gateway->window ||
+             spool_settled_bytes(gateway->spool) >= GATEWAY_BATCH_BYTES)
         gateway_arm_edge(gateway);
     else if (spool_has_work(gateway->spool))
         gateway_arm_edge_later(gateway, GATEWAY_SETTLE_LATEST_MS);
@@ -340,6 +344,8 @@ static int run_edge(struct gateway *gateway)
     if (r < 0)
         return r;
     if (more_to_export)
+        gateway_arm_edge(gateway);
+    else if (stands && spool_settled_bytes(gateway->spool) >= GATEWAY_BATCH_BYTES)
         gateway_arm_edge(gateway);
     else if (more_to_evict)
         gateway_arm_edge_later(gateway, GATEWAY_RETAIN_PAUSE_MS);

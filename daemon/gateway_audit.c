@@ -1,14 +1,15 @@
 /*
  * gateway_audit.c - when records wait for an audit file that cannot be written
  *
- * They wait in the database, and audit.max_waiting says how many may. Half of
- * it is a warning. At the whole the operator has chosen by audit.when_full: no
+ * They wait in the database, and audit.max_waiting says how many may, and so how
+ * many bytes: a record of the largest topic takes as much as a thousand others.
+ * Half of the number is a warning. At the whole the operator has chosen by audit.when_full: no
  * more messages are accepted, or the oldest records of deliveries give way.
  * Records of failures never do: where nothing else is left, accepting ends under
  * either choice.
  *
- * While the file is written, rows wait for its next sync only, however many that
- * are; so nothing here applies then.
+ * While the file is written, rows wait for its next sync only, so no message is
+ * refused and no record gives way then.
  */
 #include <inttypes.h>
 
@@ -19,10 +20,25 @@ static bool prunes(const struct gateway *gateway)
     return gateway->config->audit.when_full == CONFIG_AUDIT_PRUNE;
 }
 
+uint64_t gateway_records_max(const struct config *config)
+{
+    uint64_t records = config->audit.max_waiting;
+
+    if (records < GATEWAY_FAILURES_KEPT)
+        records = GATEWAY_FAILURES_KEPT;
+    return records * GATEWAY_RECORD_BYTES;
+}
+
 bool gateway_audit_is_full(const struct gateway *gateway)
 {
+    const struct config *config = gateway->config;
+    uint64_t max_bytes = gateway_records_max(config);
+
+    if (prunes(gateway)) /* commits keep what can be pruned below the bound */
+        max_bytes += 2 * GATEWAY_BATCH_BYTES;
     return !audit_is_healthy(gateway->audit) &&
-           spool_waiting(gateway->spool) >= gateway->config->audit.max_waiting;
+           (spool_waiting(gateway->spool) >= config->audit.max_waiting ||
+            spool_record_bytes(gateway->spool) >= max_bytes);
 }
 
 void gateway_bound_audit(struct gateway *gateway)
@@ -30,6 +46,16 @@ void gateway_bound_audit(struct gateway *gateway)
     bool may_prune = prunes(gateway) && !audit_is_healthy(gateway->audit);
 
     spool_set_waiting_max(gateway->spool, may_prune ? gateway->config->audit.max_waiting : 0);
+    spool_set_records_max(gateway->spool, gateway_records_max(gateway->config));
+}
+
+/* Rows that are written and not yet synced cannot be pruned. In so great a number that all that was
+ * synced is gone they do not wait for the time of the next sync. */
+static void sync_what_is_too_large(struct gateway *gateway)
+{
+    if (audit_is_healthy(gateway->audit) && spool_waiting(gateway->spool) > 0 &&
+        spool_record_bytes(gateway->spool) >= gateway_records_max(gateway->config))
+        audit_sync(gateway->audit, gateway->now.boot_ms);
 }
 
 static void end_audit_watch(struct gateway *gateway)
@@ -50,11 +76,12 @@ void gateway_watch_audit(struct gateway *gateway)
     uint64_t waiting = spool_waiting(gateway->spool);
     int when_full = (int)gateway->config->audit.when_full;
 
+    sync_what_is_too_large(gateway);
     if (audit_is_healthy(gateway->audit)) {
         end_audit_watch(gateway);
         return;
     }
-    if (!gateway->audit_half_told && waiting >= max / 2) {
+    if (!gateway->audit_half_told && (waiting >= max / 2 || gateway_audit_is_full(gateway))) {
         log_warning("audit_half_full waiting=%" PRIu64 " max_waiting=%" PRIu64
                     " when_full=%s remedy=\"make the audit file writable\"",
                     waiting, max, config_key_word("audit.when_full", when_full));

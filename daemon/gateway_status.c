@@ -215,6 +215,8 @@ static struct record_audit describe_audit(const struct gateway *gateway, const b
         .max_waiting = config->audit.max_waiting,
         .when_full = config_key_word("audit.when_full", (int)config->audit.when_full),
         .pruned = spool_pruned_unexported(gateway->spool),
+        .record_bytes = spool_record_bytes(gateway->spool),
+        .max_record_bytes = gateway_records_max(config),
     };
 }
 

@@ -187,6 +187,13 @@ static void write_audit(struct json *json, const struct record_audit *audit, uin
     json_unsigned(json, "max_waiting", audit->max_waiting);
     write_text(json, "when_full", audit->when_full);
     json_unsigned(json, "pruned", audit->pruned);
+    if (audit->max_record_bytes > 0) {
+        json_unsigned(json, "record_bytes", audit->record_bytes);
+        json_unsigned(json, "max_record_bytes", audit->max_record_bytes);
+    } else {
+        json_nothing(json, "record_bytes");
+        json_nothing(json, "max_record_bytes");
+    }
     json_close_object(json);
 }
 

@@ -51,6 +51,8 @@ struct record_audit {
     uint64_t max_waiting;
     const char *when_full; /* NULL: not known */
     uint64_t pruned;
+    uint64_t record_bytes;     /* what all records in the database take */
+    uint64_t max_record_bytes; /* and may take; 0: neither is known */
 };
 
 /* Borrowed, all of it. */

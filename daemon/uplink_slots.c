@@ -28,6 +28,9 @@
 #define PAHO_MEMORY_ERROR (-99)
 /* What a message expiry takes as a property. */
 #define EXPIRY_BYTES 5u
+/* What a property takes of the library's memory besides its bytes: in two copies each a structure
+ * and the blocks of its texts. A packet of 250 KB may hold 50,000 of them. */
+#define PROPERTY_MEMORY 200u
 
 #define INDEX_BITS      16u
 #define INDEX_MASK      ((uintptr_t)0xFFFF)
@@ -283,11 +286,27 @@ static uint64_t remaining_length(const struct uplink *uplink,
            varint_size(properties < MQTT_VARINT_MAX ? (uint32_t)properties : MQTT_VARINT_MAX);
 }
 
-/* Return: 0 and the packet's size; UPLINK_E_*. */
+/* The packet, and what its properties take in memory. */
+static uint64_t size_in_window(const struct uplink *uplink,
+                               const struct uplink_message *message,
+                               uint64_t packet)
+{
+    struct reader reader;
+    struct packet_property property;
+
+    if (uplink->settings.protocol != MQTTVERSION_5)
+        return packet;
+    reader_init(&reader, message->properties.data, message->properties.size);
+    while (packet_property_next(&reader, &property))
+        packet += PROPERTY_MEMORY;
+    return packet;
+}
+
+/* Return: 0 and what it counts in the window; UPLINK_E_*. */
 static int check(const struct uplink *uplink,
                  const struct uplink_message *message,
                  size_t topic_size,
-                 uint64_t *ret_packet)
+                 uint64_t *ret_size)
 {
     uint64_t remaining = remaining_length(uplink, message, topic_size);
 
@@ -301,10 +320,10 @@ static int check(const struct uplink *uplink,
     if (uplink->in_flight >= uplink_window(uplink))
         return UPLINK_E_FULL;
     /* A message larger than window_bytes goes alone. */
-    if (uplink->in_flight > 0 &&
-        uplink->in_flight_bytes + packet > uplink->settings.window_bytes)
+    uint64_t size = size_in_window(uplink, message, packet);
+    if (uplink->in_flight > 0 && uplink->in_flight_bytes + size > uplink->settings.window_bytes)
         return UPLINK_E_FULL;
-    *ret_packet = packet;
+    *ret_size = size;
     return 0;
 }
 
@@ -406,14 +425,14 @@ static int hand_over(struct uplink *uplink,
 static int send_in_slot(struct uplink *uplink,
                         const struct uplink_message *message,
                         const char *topic,
-                        uint64_t packet)
+                        uint64_t size)
 {
     struct uplink_slot *slot = SLIST_FIRST(&uplink->free_slots);
     MQTTAsync_responseOptions options = MQTTAsync_responseOptions_initializer;
     int rc = 0;
 
     slot->id = message->id;
-    slot->size_bytes = packet;
+    slot->size_bytes = size;
     slot->qos = forwarded_qos(uplink, message);
     take_slot(uplink, slot);
     options.context = slot_context(uplink, slot);
@@ -441,11 +460,11 @@ int uplink_send(struct uplink *uplink, const struct uplink_message *message)
 {
     size_t prefix_size = strlen(uplink->settings.topic_prefix);
     size_t topic_size = prefix_size + message->topic.size;
-    uint64_t packet;
+    uint64_t size;
 
     if (uplink->phase != PHASE_ONLINE)
         return UPLINK_E_OFFLINE;
-    int r = check(uplink, message, topic_size, &packet);
+    int r = check(uplink, message, topic_size, &size);
     if (r != 0)
         return r;
     if (message->topic.size == 0 || memchr(message->topic.data, 0, message->topic.size))
@@ -457,7 +476,7 @@ int uplink_send(struct uplink *uplink, const struct uplink_message *message)
     memcpy(topic, uplink->settings.topic_prefix, prefix_size);
     memcpy(topic + prefix_size, message->topic.data, message->topic.size);
     topic[topic_size] = '\0';
-    return send_in_slot(uplink, message, topic, packet);
+    return send_in_slot(uplink, message, topic, size);
 }
 
 void uplink_cork(struct uplink *uplink)

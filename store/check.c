@@ -262,6 +262,27 @@ static void look_at_records(struct check *check, sqlite3_stmt *stmt)
              (unsigned long long)check->last_seq);
 }
 
+static void look_at_record_bytes(struct check *check, sqlite3_stmt *stmt)
+{
+    if (number(stmt, 0) != number(stmt, 1))
+        find(check, SPOOL_PART_OUTCOMES, "the outcomes take %llu bytes, %llu are counted",
+             shown(stmt, 1), shown(stmt, 0));
+}
+
+/* A spool that the daemon has not yet migrated does not count them. */
+static int look_at_record_sizes(struct check *check)
+{
+    int version = 0;
+    int r = spool_result(check->spool, schema_check(check->spool->db, &version));
+    if (r != 0 || version < 3)
+        return r;
+    return each_row(check,
+                    "SELECT record_bytes, (SELECT"
+                    " coalesce(sum(record_charge(client, topic, ref)), 0) FROM outcome)"
+                    " FROM spool",
+                    look_at_record_bytes);
+}
+
 static int look_at_outcomes(struct check *check)
 {
     return each_row(check,
@@ -325,6 +346,8 @@ static int look_at_all(struct check *check)
         r = look_at_ids(check);
     if (r == 0 && check->ends_known)
         r = look_at_outcomes(check);
+    if (r == 0)
+        r = look_at_record_sizes(check);
     if (r == 0)
         compare_with_mark(check, &mark);
     if (!sqlite3_get_autocommit(check->spool->db))

@@ -28,33 +28,7 @@
 #include <errno.h>
 #include <string.h>
 
-enum { FLAGS_QOS = 3, FLAGS_RETAIN = 4, ROW_BYTES = 40 /* its numbers */ };
-
-/*
- * What a row of this many bytes takes of the pages it shares with others of its
- * kind. Small ones fill a page; of larger ones a whole number goes on it. What
- * is larger than a page goes on pages of its own but for the rest, as SQLite's
- * file format has it (1.6, "Cell Payload Overflow Pages").
- */
-static uint64_t share_of_pages(uint64_t row)
-{
-    const uint64_t page = SPOOL_PAGE_BYTES, per_page = page - 4, most = page - 35, least = 489;
-    if (row <= page / 8)
-        return row;
-    if (row <= most)
-        return page / (page / row);
-    uint64_t rest = least + (row - least) % per_page;
-    if (rest > most)
-        return (row - least + per_page - 1) / per_page * page + least;
-    return (row - rest) / per_page * page + share_of_pages(rest);
-}
-
-uint64_t spool_charge(const struct spool_message *message)
-{
-    return share_of_pages(message->payload.size + message->topic.size + message->client.size +
-                          message->properties.size + message->ref.size + ROW_BYTES) +
-           SPOOL_CHARGE_OVERHEAD - ROW_BYTES;
-}
+enum { FLAGS_QOS = 3, FLAGS_RETAIN = 4 };
 
 /* ---- append ---- */
 
@@ -148,7 +122,6 @@ static void count_append(struct spool *spool,
     lane->working.bytes += entry->charge;
     lane->working.last_id = spool->last_id;
     spool->batch_messages++;
-    spool->batch_bytes += message->payload.size;
     spool->batch_charge += entry->charge;
     lane->batch_charge += entry->charge;
     room_took(spool, entry->charge);
@@ -372,11 +345,12 @@ static int next_of_table(struct spool *spool,
                          int64_t clock_ms,
                          struct spool_message *ret)
 {
-    unsigned budget = SPOOL_NEXT_BUDGET; /* rows that have expired take from it */
+    unsigned budget = SPOOL_NEXT_BUDGET; /* rows that have expired take from both */
+    uint64_t bytes = 0;
     if (lane->is_cut) /* what went may come back, and then must not lie behind the cursor */
         return SPOOL_E_EMPTY;
     while (lane->committed.messages > lane->plan.count && plan_has_room(spool, lane) &&
-           budget-- > 0) {
+           budget-- > 0 && bytes < SPOOL_NEXT_BYTES) {
         int rc = step_scan(spool, lane);
         if (rc == SQLITE_DONE) {
             spool_end_scan(spool);
@@ -391,6 +365,7 @@ static int next_of_table(struct spool *spool,
         int r = hand_out_row(spool, lane, clock_ms, ret);
         if (r != SPOOL_E_EMPTY)
             return r;
+        bytes += (uint64_t)stmt_int(spool_stmt(spool, STMT_SCAN), MESSAGE_CHARGE);
     }
     return SPOOL_E_EMPTY;
 }
@@ -477,6 +452,7 @@ static int write_records(struct spool *spool,
                          const struct spool_time *now)
 {
     struct stmt *stmt = spool_stmt(spool, STMT_RECORD);
+    spool->record_tally = 0;
     stmt_bind_int(stmt, 1, ending->first_key);
     stmt_bind_int(stmt, 2, ending->last_key);
     stmt_bind_int(stmt, 3, lane->number);
@@ -533,6 +509,7 @@ int message_end_run(struct spool *spool,
     if (ending->last_key >= lane->cursor)
         lane->is_cut = true;
     spool->last_seq = last_seq;
+    spool->progress.record_bytes += spool->record_tally;
     lane->working.last_seq = last_seq;
     lane->working.ended[ending->verdict.outcome] += ending->messages;
     lane->working.messages -= ending->messages;

@@ -9,7 +9,9 @@
  * from it, and message_end_run() checks that number against the ledger.
  *
  * How many failures are kept needs no counter of its own: it is what the ledger
- * says has failed, less failures_pruned.
+ * says has failed, less failures_pruned. What all rows take does, for they differ:
+ * record_bytes. When it comes to records_max, exported failures go, and then
+ * deliveries that wait, as below.
  *
  * Rows that are not exported stay, until the owner sets a number that may wait;
  * then the oldest deliveries go, and never a failure. pruned_seq runs ahead of
@@ -23,7 +25,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { PRUNE_BUDGET = 4096, FAILURES_KEPT_MIN = 1000, KEEP_AGAIN_MS = 1000 };
+enum {
+    PRUNE_BUDGET = 4096,
+    PRUNE_BYTES = 4 << 20, /* of failures */
+    FAILURES_KEPT_MIN = 1000,
+    KEEP_AGAIN_MS = 1000,
+};
 
 static const char *const outcome_names[SPOOL_OUTCOMES] = {
     [SPOOL_DELIVERED] = "delivered", [SPOOL_EVICTED] = "evicted", [SPOOL_EXPIRED] = "expired",
@@ -290,6 +297,33 @@ void spool_set_waiting_max(struct spool *spool, uint64_t rows)
     spool->waiting_max = rows;
 }
 
+void spool_set_records_max(struct spool *spool, uint64_t bytes)
+{
+    spool->records_max = bytes;
+}
+
+uint64_t spool_record_bytes(const struct spool *spool)
+{
+    return spool->committed_progress.record_bytes;
+}
+
+/* Of these rows so much has to go. */
+static uint64_t bytes_in_excess(const struct spool *spool,
+                                const struct spool_progress *progress)
+{
+    if (spool->records_max == 0 || progress->record_bytes < spool->records_max)
+        return 0;
+    return progress->record_bytes - spool->records_max + 1;
+}
+
+static bool too_much_waits(const struct spool *spool,
+                           const struct spool_progress *progress,
+                           uint64_t last_seq)
+{
+    return spool->waiting_max > 0 && (waiting_of(progress, last_seq) >= spool->waiting_max ||
+                                      bytes_in_excess(spool, progress) > 0);
+}
+
 uint64_t spool_waiting(const struct spool *spool)
 {
     return waiting_of(&spool->committed_progress, spool->committed_last_seq);
@@ -307,8 +341,11 @@ uint64_t spool_pruned_unexported(const struct spool *spool)
 
 bool outcome_has_surplus(const struct spool *spool)
 {
-    return spool->waiting_max > 0 && spool_waiting(spool) >= spool->waiting_max &&
-           spool->committed_progress.pruned_seq + 1 < spool->committed_last_seq;
+    const struct spool_progress *progress = &spool->committed_progress;
+    if (progress->pruned_seq + 1 >= spool->committed_last_seq)
+        return spool->has_more_to_prune;
+    return spool->has_more_to_prune || progress->pruned_seq < progress->exported_seq ||
+           too_much_waits(spool, progress, spool->committed_last_seq);
 }
 
 /* The cursor has moved into the part that was pruned ahead of it. */
@@ -332,20 +369,32 @@ static int count_waiting_kept(struct spool *spool)
 
 int outcome_load(struct spool *spool)
 {
-    int r = count_waiting_kept(spool);
+    int r = spool_read_number(spool, STMT_RECORD_BYTES, &spool->progress.record_bytes);
+    if (r == 0)
+        r = count_waiting_kept(spool);
     spool->committed_progress = spool->progress;
     return r;
 }
 
 /* ---- pruning ---- */
 
+/* A counter that is too small, as only damage could make it, is no reason to stop. */
+static void uncount_bytes(struct spool_progress *progress, uint64_t bytes)
+{
+    progress->record_bytes -= bytes < progress->record_bytes ? bytes : progress->record_bytes;
+}
+
 /* From where they were pruned already. */
 static int delete_delivered(struct spool *spool, uint64_t up_to)
 {
     struct stmt *stmt = spool_stmt(spool, STMT_PRUNE_DELIVERED);
+    spool->record_tally = 0;
     stmt_bind_int(stmt, 1, (int64_t)spool->progress.pruned_seq + 1);
     stmt_bind_int(stmt, 2, (int64_t)up_to);
-    return spool_result(spool, stmt_run(stmt));
+    int r = spool_result(spool, stmt_run(stmt));
+    if (r == 0)
+        uncount_bytes(&spool->progress, spool->record_tally);
+    return r;
 }
 
 static int prune_delivered(struct spool *spool, uint64_t up_to)
@@ -377,7 +426,19 @@ static int prune_step(struct spool *spool, uint64_t seqs)
     return 0;
 }
 
-/* Too many wait: deliveries go, oldest first, until fewer than waiting_max rows wait. */
+/* How many numbers the next step takes: as many as are too many, or about as many as are too
+ * large, because what they take shows only when they are gone. */
+static uint64_t waiting_step(const struct spool *spool)
+{
+    uint64_t waiting = waiting_of(&spool->progress, spool->last_seq);
+    if (waiting >= spool->waiting_max)
+        return waiting - spool->waiting_max + 1;
+    uint64_t average = spool->progress.record_bytes / (waiting > 0 ? waiting : 1) + 1;
+    return bytes_in_excess(spool, &spool->progress) / average + 1;
+}
+
+/* Too many wait, or too large ones: deliveries go, oldest first, until fewer than waiting_max
+ * rows wait and all rows are below records_max. */
 static int prune_waiting(struct spool *spool)
 {
     struct spool_progress *progress = &spool->progress;
@@ -385,11 +446,10 @@ static int prune_waiting(struct spool *spool)
     if (spool->waiting_max == 0 || progress->pruned_seq < progress->exported_seq)
         return 0;
     for (;;) {
-        uint64_t waiting = waiting_of(progress, spool->last_seq);
         uint64_t left = spool->last_seq - 1 - progress->pruned_seq;
-        if (waiting < spool->waiting_max || left == 0 || budget == 0)
+        if (!too_much_waits(spool, progress, spool->last_seq) || left == 0 || budget == 0)
             return 0;
-        uint64_t seqs = waiting - spool->waiting_max + 1;
+        uint64_t seqs = waiting_step(spool);
         if (seqs > left)
             seqs = left;
         if (seqs > budget)
@@ -430,14 +490,18 @@ static uint64_t exported_failures_till(const struct spool *spool)
                                                          : progress->exported_seq;
 }
 
+/* How many exported failures go, from the oldest on. */
+struct prune {
+    uint64_t up_to;
+    uint64_t count;
+    uint64_t bytes;
+};
+
 /*
- * Up to which seq failures are too old or too many. All rows up to pruned_seq
+ * Up to which seq failures are too old, too many or too large. All rows up to pruned_seq
  * are failures (and none goes unexported), so the oldest rows are the ones to look at.
  */
-static int measure_failures(struct spool *spool,
-                            int64_t clock_ms,
-                            uint64_t *ret_up_to,
-                            uint64_t *ret_count)
+static int measure_failures(struct spool *spool, int64_t clock_ms, struct prune *ret)
 {
     uint64_t kept = count_kept_failures(spool);
     uint64_t excess = kept > spool->keep_failures_count ? kept - spool->keep_failures_count : 0;
@@ -446,25 +510,29 @@ static int measure_failures(struct spool *spool,
         spool->keep_failures_ms < INT64_MAX / 2 ? spool->keep_failures_ms : INT64_MAX / 2;
     struct stmt *stmt = spool_stmt(spool, STMT_OLDEST_OUTCOMES);
     stmt_bind_int(stmt, 1, (int64_t)exported_failures_till(spool));
-    uint64_t count = 0;
+    uint64_t excess_bytes = bytes_in_excess(spool, &spool->progress);
+    struct prune prune = {0};
     int rc = SQLITE_DONE;
     spool->keep_due_ms = clock_ms + (int64_t)keep_ms;
-    while (count < PRUNE_BUDGET && (rc = stmt_step(stmt)) == SQLITE_ROW) {
+    while (prune.count < PRUNE_BUDGET && prune.bytes < PRUNE_BYTES &&
+           (rc = stmt_step(stmt)) == SQLITE_ROW) {
         int64_t due_ms = stmt_int(stmt, 1) + (int64_t)keep_ms;
-        if (count >= excess && due_ms > clock_ms) {
+        if (prune.count >= excess && prune.bytes >= excess_bytes && due_ms > clock_ms) {
             spool->keep_due_ms = due_ms;
             break;
         }
-        *ret_up_to = (uint64_t)stmt_int(stmt, 0);
-        count++;
+        prune.up_to = (uint64_t)stmt_int(stmt, 0);
+        prune.bytes += (uint64_t)stmt_int(stmt, 2);
+        prune.count++;
     }
-    if (count == PRUNE_BUDGET)
+    spool->has_more_to_prune = prune.count == PRUNE_BUDGET || prune.bytes >= PRUNE_BYTES;
+    if (spool->has_more_to_prune)
         spool->keep_due_ms = INT64_MIN;
     else if (rc == SQLITE_DONE && keep_ms > KEEP_AGAIN_MS) /* others may be old when exported */
         spool->keep_due_ms = clock_ms + KEEP_AGAIN_MS;
     int r = spool_result(spool, rc);
     stmt_reset(stmt);
-    *ret_count = count;
+    *ret = prune;
     return r;
 }
 
@@ -472,23 +540,23 @@ static int prune_failures(struct spool *spool, int64_t clock_ms)
 {
     uint64_t kept = count_kept_failures(spool);
     if (clock_ms < spool->keep_due_ms && kept <= spool->keep_failures_count &&
-        failures_in_debt(spool, kept) == 0)
+        bytes_in_excess(spool, &spool->progress) == 0 && failures_in_debt(spool, kept) == 0)
         return 0;
-    uint64_t up_to = 0;
-    uint64_t count;
-    int r = measure_failures(spool, clock_ms, &up_to, &count);
-    if (r != 0 || count == 0)
+    struct prune prune;
+    int r = measure_failures(spool, clock_ms, &prune);
+    if (r != 0 || prune.count == 0)
         return r;
     struct stmt *stmt = spool_stmt(spool, STMT_PRUNE_ALL);
-    stmt_bind_int(stmt, 1, (int64_t)up_to);
+    stmt_bind_int(stmt, 1, (int64_t)prune.up_to);
     r = spool_result(spool, stmt_run(stmt));
     FAILPOINT("prune.after_failures");
     if (r != 0)
         return r;
-    if ((uint64_t)sqlite3_changes(spool->db) != count)
+    if ((uint64_t)sqlite3_changes(spool->db) != prune.count)
         return spool_fail(spool, -EBADMSG, "the outcome table holds rows it should not");
-    spool->progress.failures_pruned += count;
-    spool->disk_debt -= count < spool->disk_debt ? count : spool->disk_debt;
+    spool->progress.failures_pruned += prune.count;
+    uncount_bytes(&spool->progress, prune.bytes);
+    spool->disk_debt -= prune.count < spool->disk_debt ? prune.count : spool->disk_debt;
     return 0;
 }
 
@@ -505,8 +573,6 @@ int outcome_prune(struct spool *spool, const struct spool_time *now)
     if (r == 0)
         r = prune_delivered(spool, up_to);
     if (r == 0)
-        r = prune_waiting(spool);
-    if (r != 0)
-        return r;
-    return prune_failures(spool, spool_clock_ms(spool, now));
+        r = prune_failures(spool, spool_clock_ms(spool, now));
+    return r == 0 ? prune_waiting(spool) : r;
 }

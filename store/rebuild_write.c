@@ -404,7 +404,9 @@ static int write_state(struct rebuild *rebuild, uint64_t pruned_seq)
         rebuild->task->db,
         "UPDATE spool SET boot_id = ?1, boot_ms = ?2, clock_ms = ?3, wall_ms = ?4,"
         " wall_clock_ms = ?5, absent_after = ?6, exported_seq = ?7, pruned_seq = ?8,"
-        " failures_pruned = max(0, ?9 - (SELECT count(*) FROM outcome WHERE outcome > 0))",
+        " failures_pruned = max(0, ?9 - (SELECT count(*) FROM outcome WHERE outcome > 0)),"
+        " record_bytes ="
+        " (SELECT coalesce(sum(record_charge(client, topic, ref)), 0) FROM outcome)",
         -1, &stmt, NULL);
     if (rc != SQLITE_OK)
         return rc;

@@ -20,14 +20,14 @@
 
 #include <stdlib.h>
 
-enum { EXPIRY_CHUNK = 256, DISK_BUDGET = 1000 };
+enum { EXPIRY_CHUNK = 256, DISK_BUDGET = 1000, COST_BYTES = 64 << 10 };
 
 /* One call of spool_retain(). */
 struct sweep {
     struct spool *spool;
     const struct spool_time *now;
     int64_t clock_ms;
-    unsigned budget; /* what is left of it */
+    unsigned budget; /* what is left of it, by cost_of() */
     /* What this batch appended to the lane. So many messages may be evicted without using the
      * budget, and so many bytes even when the budget is used up. */
     uint64_t owed_messages;
@@ -36,21 +36,43 @@ struct sweep {
     bool more;
 };
 
-/* Would it be, after these? */
-static bool is_spent(const struct sweep *sweep, uint64_t messages, uint64_t bytes)
+/* What ends together. */
+struct spent {
+    uint64_t messages;
+    uint64_t cost; /* of those that are not owed */
+    uint64_t bytes;
+};
+
+/* A large message is as much work as several: all its pages are read and freed, and its record may
+ * be large, too. */
+static uint64_t cost_of(uint64_t charge)
 {
-    return messages >= sweep->budget + sweep->owed_messages && bytes >= sweep->owed_bytes;
+    return 1 + charge / COST_BYTES;
 }
 
-static void spend(struct sweep *sweep, uint64_t messages, uint64_t bytes)
+static void spent_add(const struct sweep *sweep, struct spent *spent, uint64_t charge)
 {
-    uint64_t owed = messages < sweep->owed_messages ? messages : sweep->owed_messages;
-    uint64_t others = messages - owed;
+    if (spent->messages >= sweep->owed_messages)
+        spent->cost += cost_of(charge);
+    spent->messages++;
+    spent->bytes += charge;
+}
 
-    sweep->ended += (unsigned)messages;
-    sweep->owed_messages -= owed;
-    sweep->budget -= others < sweep->budget ? (unsigned)others : sweep->budget;
-    sweep->owed_bytes -= bytes < sweep->owed_bytes ? bytes : sweep->owed_bytes;
+/* Would it be, after these? */
+static bool is_spent(const struct sweep *sweep, const struct spent *spent)
+{
+    return spent->messages >= sweep->owed_messages && spent->cost >= sweep->budget &&
+           spent->bytes >= sweep->owed_bytes;
+}
+
+static void spend(struct sweep *sweep, const struct spent *spent)
+{
+    uint64_t owed = sweep->owed_messages;
+
+    sweep->ended += (unsigned)spent->messages;
+    sweep->owed_messages -= spent->messages < owed ? spent->messages : owed;
+    sweep->budget -= spent->cost < sweep->budget ? (unsigned)spent->cost : sweep->budget;
+    sweep->owed_bytes -= spent->bytes < sweep->owed_bytes ? spent->bytes : sweep->owed_bytes;
 }
 
 /* How far one lane has to be cut, and why. */
@@ -94,8 +116,10 @@ static int end_returned(struct sweep *sweep,
     int r = message_end_run(sweep->spool, lane, &ending, sweep->now);
     if (r != 0)
         return r;
+    struct spent spent = {0};
+    spent_add(sweep, &spent, entry->charge);
     plan_mark(&lane->plan, entry, PLAN_GONE);
-    spend(sweep, 1, entry->charge);
+    spend(sweep, &spent);
     return 0;
 }
 
@@ -103,12 +127,13 @@ static int end_returned(struct sweep *sweep,
 static int
 cut_plan(struct sweep *sweep, struct lane *lane, struct excess *excess, int64_t *ret_first)
 {
+    static const struct spent nothing = {0};
     struct plan *plan = &lane->plan;
     for (size_t i = 0; plan->in_state[PLAN_RETURNED] > 0 && i < plan->count; i++) {
         struct plan_entry *entry = plan_at(plan, i);
         if (entry->state != PLAN_RETURNED)
             continue;
-        if (is_spent(sweep, 0, 0) || !excess_takes(excess, entry->accepted_at)) {
+        if (is_spent(sweep, &nothing) || !excess_takes(excess, entry->accepted_at)) {
             *ret_first = entry->accepted_at;
             return 0;
         }
@@ -125,6 +150,7 @@ static int measure_cut(struct sweep *sweep,
                        struct lane *lane,
                        struct excess *excess,
                        struct ending *cut,
+                       struct spent *spent,
                        int64_t *ret_first)
 {
     struct stmt *stmt = spool_stmt(sweep->spool, STMT_OLDEST);
@@ -133,7 +159,7 @@ static int measure_cut(struct sweep *sweep,
     int rc;
     while ((rc = stmt_step(stmt)) == SQLITE_ROW) {
         int64_t accepted_at = stmt_int(stmt, 1);
-        if (is_spent(sweep, cut->messages, cut->charge) || !excess_takes(excess, accepted_at)) {
+        if (is_spent(sweep, spent) || !excess_takes(excess, accepted_at)) {
             *ret_first = accepted_at;
             break;
         }
@@ -142,6 +168,7 @@ static int measure_cut(struct sweep *sweep,
         cut->last_key = stmt_int(stmt, 0);
         cut->messages++;
         cut->charge += (uint64_t)stmt_int(stmt, 2);
+        spent_add(sweep, spent, (uint64_t)stmt_int(stmt, 2));
         excess_took(excess, (uint64_t)stmt_int(stmt, 2));
     }
     int r = spool_result(sweep->spool, rc);
@@ -153,12 +180,13 @@ static int
 cut_table(struct sweep *sweep, struct lane *lane, struct excess *excess, int64_t *ret_first)
 {
     struct ending cut = eviction(excess->reason);
-    int r = measure_cut(sweep, lane, excess, &cut, ret_first);
+    struct spent spent = {0};
+    int r = measure_cut(sweep, lane, excess, &cut, &spent, ret_first);
     if (r != 0 || cut.messages == 0)
         return r;
     r = message_end_run(sweep->spool, lane, &cut, sweep->now);
     if (r == 0)
-        spend(sweep, cut.messages, cut.charge);
+        spend(sweep, &spent);
     return r;
 }
 
@@ -250,8 +278,8 @@ int retention_evict_for_disk(struct spool *spool,
         return spool_lose_batch_for(spool, r);
     if (r < 0)
         return r;
-    spool->disk_evictions += DISK_BUDGET - sweep.budget;
-    spool->disk_debt += DISK_BUDGET - sweep.budget;
+    spool->disk_evictions += sweep.ended;
+    spool->disk_debt += sweep.ended;
     *ret_freed = before - lane->working.bytes;
     return 0;
 }
@@ -294,11 +322,14 @@ collect_expired(struct sweep *sweep, struct expired *found, unsigned max, unsign
     struct stmt *stmt = spool_stmt(sweep->spool, STMT_EXPIRED);
     stmt_bind_int(stmt, 1, sweep->clock_ms);
     unsigned count = 0;
+    uint64_t cost = 0;
     int rc = SQLITE_DONE;
-    while (count < max && (rc = stmt_step(stmt)) == SQLITE_ROW) {
+    while (count < max && cost < sweep->budget && (rc = stmt_step(stmt)) == SQLITE_ROW) {
         int64_t key = stmt_int(stmt, 0);
-        if (!is_pinned(sweep->spool, key))
-            found[count++] = (struct expired){key, (uint64_t)stmt_int(stmt, 1)};
+        if (is_pinned(sweep->spool, key))
+            continue;
+        found[count++] = (struct expired){key, (uint64_t)stmt_int(stmt, 1)};
+        cost += cost_of((uint64_t)stmt_int(stmt, 1));
     }
     int r = spool_result(sweep->spool, rc);
     stmt_reset(stmt);
@@ -322,6 +353,7 @@ static int end_expired_run(struct sweep *sweep,
     struct plan_entry *entry = plan_find(&lane->plan, found[0].key);
     if (entry)
         return end_returned(sweep, lane, entry, run);
+    struct spent spent = {0};
     while (run.messages < count) {
         const struct expired *next = &found[run.messages];
         if (next->key != run.first_key + (int64_t)run.messages)
@@ -329,11 +361,12 @@ static int end_expired_run(struct sweep *sweep,
         run.last_key = next->key;
         run.charge += next->charge;
         run.messages++;
+        spent_add(sweep, &spent, next->charge);
     }
     int r = message_end_run(sweep->spool, lane, &run, sweep->now);
     *ret_count = (unsigned)run.messages;
     if (r == 0)
-        spend(sweep, run.messages, run.charge);
+        spend(sweep, &spent);
     return r;
 }
 

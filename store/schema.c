@@ -29,6 +29,10 @@ static const char *const schema_migrations[] = {
     schema_sql,
     /* What was stored before has none and is handed out unverified. */
     "ALTER TABLE message ADD COLUMN sum INTEGER",
+    /* What the outcome rows take, so that no start has to read them all. */
+    "ALTER TABLE spool ADD COLUMN record_bytes INTEGER NOT NULL DEFAULT 0;"
+    "UPDATE spool SET record_bytes ="
+    " (SELECT coalesce(sum(record_charge(client, topic, ref)), 0) FROM outcome)",
 };
 enum { SCHEMA_VERSION = sizeof schema_migrations / sizeof *schema_migrations };
 
@@ -85,7 +89,9 @@ int schema_migrate(sqlite3 *db, int version)
 {
     if (version == SCHEMA_VERSION)
         return SQLITE_OK;
-    int rc = sqlite3_exec(db, "BEGIN IMMEDIATE", NULL, NULL, NULL);
+    int rc = charge_register(db, NULL);
+    if (rc == SQLITE_OK)
+        rc = sqlite3_exec(db, "BEGIN IMMEDIATE", NULL, NULL, NULL);
     if (rc != SQLITE_OK)
         return rc;
     rc = apply_migrations(db, version);

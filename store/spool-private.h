@@ -29,9 +29,10 @@
 #define SPOOL_LANE_MAX     0x7fff    /* lane numbers: a key stays positive */
 
 enum {
-    SPOOL_PLAN_MAX = 65536,   /* unresolved messages; above the largest window by far */
-    SPOOL_PLAN_SHARE = 256,   /* what each lane may have of them in any case */
-    SPOOL_NEXT_BUDGET = 1024, /* rows that one spool_next() looks at */
+    SPOOL_PLAN_MAX = 65536,     /* unresolved messages; above the largest window by far */
+    SPOOL_PLAN_SHARE = 256,     /* what each lane may have of them in any case */
+    SPOOL_NEXT_BUDGET = 1024,   /* rows that one spool_next() looks at; */
+    SPOOL_NEXT_BYTES = 4 << 20, /* or so many bytes and one message */
     SPOOL_PAGE_BYTES = 4096,
     SPOOL_WORDS_MAX = 256,
     SPOOL_DISK_CREDIT_BYTES = 1 << 20, /* see room.c */
@@ -80,6 +81,7 @@ struct spool_progress {
     uint64_t exported_seq;
     uint64_t pruned_seq;      /* no delivered row up to here is left */
     uint64_t failures_pruned; /* how many other rows are gone */
+    uint64_t record_bytes;    /* what the rows of table outcome take: see charge.c */
     /* Not in the table, but derived: */
     uint64_t waiting_kept;      /* rows after exported_seq up to pruned_seq: failures */
     uint64_t pruned_unexported; /* since the open */
@@ -111,7 +113,6 @@ struct spool {
     bool is_committing; /* the only time at which the commit hook lets a commit pass */
     bool is_doomed;     /* the open batch is lost: its commit will say so */
     unsigned batch_messages;
-    uint64_t batch_bytes;
     uint64_t batch_charge;
 
     uint64_t last_id;  /* the newest ever given out, also in a batch rolled back */
@@ -127,8 +128,11 @@ struct spool {
     struct spool_clock_state written_clock; /* as it is on disk */
     struct spool_progress committed_progress;
     struct spool_progress progress;
-    int64_t keep_due_ms;  /* no kept failure is too old before */
-    uint64_t waiting_max; /* rows that may wait for the export; 0: any number */
+    int64_t keep_due_ms;    /* no kept failure is too old before */
+    bool has_more_to_prune; /* the last commit's budget ended before the failures that go */
+    uint64_t records_max;   /* what the rows may take; 0: any number of bytes */
+    uint64_t record_tally;  /* of the statement that runs: see charge.c */
+    uint64_t waiting_max;   /* rows that may wait for the export; 0: any number */
     uint64_t keep_failures_ms;
     uint64_t keep_failures_count;
 
@@ -229,6 +233,9 @@ SPOOL_MUST_CHECK int ledger_load_state(struct spool *spool, struct spool_clock_s
 SPOOL_MUST_CHECK int ledger_write(struct spool *spool);
 void ledger_commit(struct spool *spool);
 void ledger_rollback(struct spool *spool);
+
+/* charge.c: record_charge() of SQL adds to @tally, too; NULL: it does not. */
+SPOOL_MUST_CHECK int charge_register(sqlite3 *db, uint64_t *tally);
 
 /* message.c */
 SPOOL_MUST_CHECK int message_next_of_lane(struct spool *spool,

@@ -44,8 +44,9 @@ enum {
     LOCK_WAIT_NS = 10 * 1000 * 1000,
     CLOCK_WRITE_MS = 1000,
     CLOCK_FIRST_WRITE_MS = 60 * 1000,
-    SHIFT_MESSAGES = 2000,  /* moved in one commit, of each lane */
-    WAL_PAGES = 1000,       /* a checkpoint is due */
+    SHIFT_MESSAGES = 2000, /* moved in one commit, of each lane; */
+    SHIFT_BYTES = 1 << 20, /* or so many bytes and one message, because each may be rewritten */
+    WAL_PAGES = 1000,      /* a checkpoint is due */
     WAL_LARGE_PAGES = 4000, /* only by a reader: then the file is cut, too */
     LOOK_PAGES = 16384, /* a database up to this is looked through at each open: see below */
 };
@@ -387,6 +388,8 @@ static int prepare(struct spool *spool)
             return r;
         rc = schema_migrate(spool->db, version);
     }
+    if (rc == SQLITE_OK)
+        rc = charge_register(spool->db, &spool->record_tally);
     if (rc == SQLITE_OK)
         rc = stmt_prepare(&spool->stmts, spool->db, spool->is_reader);
     return open_result(spool, rc);
@@ -757,7 +760,6 @@ static void end_batch(struct spool *spool)
     spool->in_transaction = false;
     spool->is_doomed = false;
     spool->batch_messages = 0;
-    spool->batch_bytes = 0;
     spool->batch_charge = 0;
     spool->disk_room_known = false;
     for (size_t i = 0; i < spool->lane_count; i++) {
@@ -787,13 +789,13 @@ int spool_rollback(struct spool *spool)
 static int lose_batch(struct spool *spool)
 {
     unsigned messages = spool->batch_messages;
-    uint64_t bytes = spool->batch_bytes;
+    uint64_t charge = spool->batch_charge;
     int r = spool_rollback(spool);
     if (r != 0 || messages == 0)
         return r;
     spool->is_doomed = true;
     spool->batch_messages = messages;
-    spool->batch_bytes = bytes;
+    spool->batch_charge = charge;
     return 0;
 }
 
@@ -816,7 +818,15 @@ unsigned spool_batch_messages(const struct spool *spool)
 
 uint64_t spool_batch_bytes(const struct spool *spool)
 {
-    return spool->batch_bytes;
+    return spool->batch_charge;
+}
+
+uint64_t spool_settled_bytes(const struct spool *spool)
+{
+    uint64_t bytes = 0;
+    for (size_t i = 0; i < spool->lane_count; i++)
+        bytes += spool->lanes[i].plan.settled_charge;
+    return bytes;
 }
 
 static bool has_settled(const struct spool *spool)
@@ -875,15 +885,19 @@ static int shift_new_records(struct spool *spool)
 /* Up to which id this commit moves messages along. */
 static int find_shift_end(struct spool *spool, uint64_t *ret)
 {
-    struct stmt *stmt = spool_stmt(spool, STMT_NTH_KEY);
+    struct stmt *stmt = spool_stmt(spool, STMT_OLDEST);
     int64_t after = (int64_t)spool->clock.state.absent_after;
     uint64_t end = spool->last_id;
     for (size_t i = 0; i < spool->lane_count; i++) {
         const struct lane *lane = &spool->lanes[i];
         stmt_bind_int(stmt, 1, lane_first_key(lane) + after + 1);
         stmt_bind_int(stmt, 2, lane_last_key(lane));
-        stmt_bind_int(stmt, 3, SHIFT_MESSAGES);
-        int rc = stmt_step(stmt);
+        uint64_t bytes = 0;
+        unsigned messages = 0;
+        int rc;
+        while ((rc = stmt_step(stmt)) == SQLITE_ROW && messages++ < SHIFT_MESSAGES &&
+               bytes < SHIFT_BYTES)
+            bytes += (uint64_t)stmt_int(stmt, 2);
         if (rc == SQLITE_ROW && ((uint64_t)stmt_int(stmt, 0) & SPOOL_ID_MAX) < end)
             end = (uint64_t)stmt_int(stmt, 0) & SPOOL_ID_MAX;
         int r = spool_result(spool, rc);
@@ -978,6 +992,7 @@ static int write_state(struct spool *spool)
     stmt_bind_int(stmt, 7, (int64_t)spool->progress.exported_seq);
     stmt_bind_int(stmt, 8, (int64_t)spool->progress.pruned_seq);
     stmt_bind_int(stmt, 9, (int64_t)spool->progress.failures_pruned);
+    stmt_bind_int(stmt, 10, (int64_t)spool->progress.record_bytes);
     return spool_result(spool, stmt_run(stmt));
 }
 

@@ -219,6 +219,8 @@ struct spool;
  * docs/operation.md.
  */
 #define SPOOL_CHARGE_OVERHEAD 64
+/* The same of an outcome row, besides its topic, client id and ref. */
+#define SPOOL_RECORD_OVERHEAD 64
 uint64_t spool_charge(const struct spool_message *message);
 
 /*
@@ -425,7 +427,8 @@ spool_settle(struct spool *spool, uint64_t id, const struct spool_verdict *verdi
  * spool_retain() - hold the limits: evict by count, bytes and age, expire by message expiry
  * @budget:      besides what makes up for the messages and bytes that the batch
  *               has appended to each lane, at most so many messages end by this
- *               call: a limit lowered by a million stalls nobody
+ *               call, of which each 64 KiB count as one more: a limit lowered by
+ *               a million stalls nobody
  * @ret_evicted: how many ended
  * @ret_more:    limits are still exceeded: call again in the next batch
  *
@@ -475,9 +478,12 @@ SPOOL_MUST_CHECK int spool_checkpoint(struct spool *spool);
 
 /* Would spool_commit() write: appends, settlements, evictions, an export cursor that moved? */
 bool spool_has_work(const struct spool *spool);
-/* Messages and payload bytes appended in the open batch. */
+/* Messages appended in the open batch, and the sum of their charges. */
 unsigned spool_batch_messages(const struct spool *spool);
 uint64_t spool_batch_bytes(const struct spool *spool);
+
+/* Of what is settled and not yet committed: the sum of charges. */
+uint64_t spool_settled_bytes(const struct spool *spool);
 
 /* How long another process's lock on the database is waited for; 5 s after an open. */
 void spool_set_busy_wait(struct spool *spool, unsigned ms);
@@ -552,6 +558,18 @@ void spool_set_exported(struct spool *spool, uint64_t seq);
  * The numbers of what was removed are missing up to spool_pruned_seq().
  */
 void spool_set_waiting_max(struct spool *spool, uint64_t rows);
+/*
+ * spool_set_records_max() - how many bytes outcome rows may take, as spool_charge() counts
+ * @bytes: when they take so many, commits remove the oldest exported failures,
+ *         then deliveries that wait, if spool_set_waiting_max() allows that;
+ *         0: any number
+ *
+ * If neither is left the rows may take more: the caller accepts no message that
+ * would add one.
+ */
+void spool_set_records_max(struct spool *spool, uint64_t bytes);
+/* What the committed rows take. */
+uint64_t spool_record_bytes(const struct spool *spool);
 /* Committed rows that wait for the export. */
 uint64_t spool_waiting(const struct spool *spool);
 /* No delivered row up to this seq is left, exported or not. Reader too: as of its newest figures.

@@ -33,8 +33,9 @@ static const char *const stmt_sql[STMT_COUNT] = {
                    " exported_seq, pruned_seq, failures_pruned FROM spool WHERE one = 1",
     [STMT_STATE_WRITE] = "UPDATE spool SET boot_id = ?1, boot_ms = ?2, clock_ms = ?3,"
                          " wall_ms = ?4, wall_clock_ms = ?5, absent_after = ?6,"
-                         " exported_seq = ?7, pruned_seq = ?8, failures_pruned = ?9"
-                         " WHERE one = 1",
+                         " exported_seq = ?7, pruned_seq = ?8, failures_pruned = ?9,"
+                         " record_bytes = ?10 WHERE one = 1",
+    [STMT_RECORD_BYTES] = "SELECT record_bytes FROM spool WHERE one = 1",
     [STMT_APPEND] = "INSERT INTO message (" MESSAGE_COLUMNS ")"
                     " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
     [STMT_SCAN] = "SELECT " MESSAGE_COLUMNS " FROM message"
@@ -44,15 +45,14 @@ static const char *const stmt_sql[STMT_COUNT] = {
                     " attempts, uid, qos, bytes, accepted, age_ms, client, topic, ref)"
                     " SELECT key & 0xffffffffffff, ?3, ?4, ?5, ?6, ?7, ?8, ?9, uid, flags & 3,"
                     " length(payload), accepted, max(0, ?5 - accepted_at), client, topic, ref"
-                    " FROM message WHERE key BETWEEN ?1 AND ?2 ORDER BY key",
+                    " FROM message WHERE key BETWEEN ?1 AND ?2"
+                    " AND record_charge(client, topic, ref) ORDER BY key",
     [STMT_DELETE] = "DELETE FROM message WHERE key BETWEEN ?1 AND ?2",
     [STMT_OLDEST] = "SELECT key, accepted_at, charge FROM message"
                     " WHERE key BETWEEN ?1 AND ?2 ORDER BY key",
     [STMT_EXPIRED] =
         "SELECT key, charge FROM message WHERE expires_at <= ?1 ORDER BY expires_at",
     [STMT_NEXT_EXPIRY] = "SELECT min(expires_at) FROM message WHERE expires_at > ?1",
-    [STMT_NTH_KEY] = "SELECT key FROM message WHERE key BETWEEN ?1 AND ?2 ORDER BY key"
-                     " LIMIT 1 OFFSET ?3",
     /* Both "or fail": to take a statement back SQLite would keep its pages, above 64 KiB in a
      * temporary file of a folder that may be full. Here a failure ends the whole transaction. */
     [STMT_SHIFT] = "UPDATE OR FAIL message SET accepted_at = accepted_at + ?3,"
@@ -69,14 +69,27 @@ static const char *const stmt_sql[STMT_COUNT] = {
                       " bytes, accepted, age_ms, client, topic, ref FROM outcome"
                       " WHERE seq > ?1 AND seq <= ?2 AND outcome >= ?3 ORDER BY seq",
     [STMT_COUNT_OUTCOMES] = "SELECT count(*) FROM outcome WHERE seq > ?1 AND seq <= ?2",
-    [STMT_PRUNE_DELIVERED] = "DELETE FROM outcome WHERE seq BETWEEN ?1 AND ?2 AND outcome = 0",
-    [STMT_OLDEST_OUTCOMES] = "SELECT seq, ended_at FROM outcome WHERE seq <= ?1 ORDER BY seq",
+    [STMT_PRUNE_DELIVERED] =
+        "DELETE FROM outcome WHERE seq BETWEEN ?1 AND ?2"
+        " AND CASE WHEN outcome = 0 THEN record_charge(client, topic, ref) END",
+    [STMT_OLDEST_OUTCOMES] = "SELECT seq, ended_at, record_charge(client, topic, ref)"
+                             " FROM outcome WHERE seq <= ?1 ORDER BY seq",
     [STMT_PRUNE_ALL] = "DELETE FROM outcome WHERE seq <= ?1",
 };
 
+/* A reader may find an earlier schema. */
 static bool is_for_reader(int id)
 {
-    return id != STMT_APPEND && id != STMT_SCAN && id != STMT_FETCH;
+    switch (id) {
+    case STMT_APPEND:
+    case STMT_SCAN:
+    case STMT_FETCH:
+    case STMT_STATE_WRITE:
+    case STMT_RECORD_BYTES:
+        return false;
+    default:
+        return true;
+    }
 }
 
 int stmt_prepare(struct stmt_table *table, sqlite3 *db, bool is_reader)

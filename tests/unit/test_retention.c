@@ -152,6 +152,38 @@ static void the_budget_bounds_the_work_of_one_call(void **state)
     assert_int_equal(ledger_of(f).spooled, 10);
 }
 
+/* Each 64 KiB of a message count as one more. */
+static void the_budget_counts_a_large_message_as_several(void **state)
+{
+    static char payload[200000];
+    struct fixture *f = *state;
+    struct spool_message message = make_message("");
+    bool more;
+    uint64_t id;
+
+    message.payload = (struct spool_bytes){payload, sizeof payload};
+    for (int i = 0; i < 40; i++) {
+        message.expiry_ms = i < 20 ? SPOOL_NO_EXPIRY : 1000;
+        assert_int_equal(spool_append(f->spool, &message, &f->now, &id), 0);
+        commit(f);
+    }
+    set_limits(f, (struct spool_limits){10, UINT64_C(1) << 30, HOUR, SPOOL_EVICT_OLDEST});
+    assert_int_equal(retain(f, 20, &more), 5);
+    assert_true(more);
+    commit(f);
+    pass_time(f, 2000);
+    assert_int_equal(retain(f, 20, &more), 5); /* expired ones go first */
+    assert_true(more);
+    commit(f);
+    /* What the batch itself brings is made up for, however large that is. */
+    set_limits(f, (struct spool_limits){30, UINT64_C(1) << 30, HOUR, SPOOL_EVICT_OLDEST});
+    for (int i = 0; i < 6; i++)
+        assert_int_equal(spool_append(f->spool, &message, &f->now, &id), 0);
+    assert_int_equal(retain(f, 0, &more), 6);
+    commit(f);
+    assert_int_equal(stats_of(f).messages, 30);
+}
+
 /* Beside the budget goes what the open batch has brought, and nothing of earlier ones. */
 static void the_budget_bounds_bytes_whatever_came_before_the_batch(void **state)
 {
@@ -607,6 +639,7 @@ int main(void)
         ON_SPOOL(refusing_policies_evict_nothing_by_count_or_bytes),
         ON_SPOOL(a_message_above_max_bytes_is_refused_under_every_policy),
         ON_SPOOL(the_budget_bounds_the_work_of_one_call),
+        ON_SPOOL(the_budget_counts_a_large_message_as_several),
         ON_SPOOL(the_budget_bounds_bytes_whatever_came_before_the_batch),
         ON_SPOOL(the_budget_holds_for_age_and_expiry_too),
         ON_SPOOL(messages_in_flight_are_pinned),

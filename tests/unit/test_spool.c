@@ -158,7 +158,7 @@ static void uncommitted_messages_are_not_handed_out(void **state)
     assert_int_equal(next_id(f), 0);
     assert_int_equal(ledger_of(f).accepted, 0);
     assert_int_equal(spool_batch_messages(f->spool), 1);
-    assert_int_equal(spool_batch_bytes(f->spool), 1);
+    assert_int_equal(spool_batch_bytes(f->spool), 1 + 6 + 7 + SPOOL_CHARGE_OVERHEAD);
     commit(f);
     assert_int_equal(spool_batch_messages(f->spool), 0);
     assert_int_equal(next_id(f), 1);
@@ -572,8 +572,8 @@ static void a_newer_schema_is_refused(void **state)
     tamper(f, "PRAGMA user_version = 99");
     check_refused(f, SPOOL_E_NEWER);
     assert_string_equal(spool_open_error(),
-                        "spool.db has schema version 99, this program knows 2");
-    tamper(f, "PRAGMA user_version = 2");
+                        "spool.db has schema version 99, this program knows 3");
+    tamper(f, "PRAGMA user_version = 3");
     open_spool(f);
     assert_int_equal(ledger_of(f).spooled, 1);
 }
@@ -607,7 +607,8 @@ static void a_spool_of_the_first_schema_is_migrated_and_drained(void **state)
     open_spool(f);
     append_many(f, 2);
     close_spool(f);
-    tamper(f, "ALTER TABLE message DROP COLUMN sum; PRAGMA user_version = 1");
+    tamper(f, "ALTER TABLE message DROP COLUMN sum;"
+              "ALTER TABLE spool DROP COLUMN record_bytes; PRAGMA user_version = 1");
     open_spool(f);
     append_many(f, 1);
     assert_int_equal(deliver_all(f), 3);
@@ -801,6 +802,79 @@ static void time_switched_off_is_added_once_the_clock_is_credible(void **state)
     pass_time(f, 1);
     commit(f);
     assert_int_equal(records_of(f, 2).record.age_ms, 1001);
+}
+
+static void expired_messages_are_read_for_so_many_bytes_in_a_call(void **state)
+{
+    static char payload[300000];
+    struct fixture *f = *state;
+    struct spool_message message = make_message("");
+    uint64_t id, charge;
+    unsigned calls = 1;
+    message.payload = (struct spool_bytes){payload, sizeof payload};
+    message.expiry_ms = 1000;
+    charge = spool_charge(&message);
+    for (int i = 0; i < 40; i++) {
+        assert_int_equal(spool_append(f->spool, &message, &f->now, &id), 0);
+        commit(f);
+    }
+    append_many(f, 1);
+    pass_time(f, 2000);
+    assert_int_equal(next_id(f), 0);
+    assert_in_range(spool_settled_bytes(f->spool), 4 << 20, (4 << 20) + charge);
+    for (; next_id(f) == 0; calls++)
+        commit(f);
+    assert_int_equal(calls, 2);
+}
+
+/* Each message that is moved may be written anew as a whole. */
+static void the_jump_moves_so_many_bytes_in_a_commit_and_no_more(void **state)
+{
+    static char payload[300000];
+    struct fixture *f = *state;
+    unsigned commits = 0;
+    int64_t wall_ms = f->now.wall_ms;
+    append_many(f, 1);
+    f->now.wall_ms = 0;
+    reboot(f, 0, false);
+    memset(payload, 'x', sizeof payload - 1);
+    for (int i = 0; i < 16; i++) {
+        append(f, payload);
+        commit(f);
+    }
+    f->now.wall_ms = wall_ms + 7 * HOUR;
+    f->now.wall_credible = true;
+    assert_int_equal(next_id(f), 1);
+    for (; spool_has_work(f->spool); commits++)
+        commit(f);
+    print_message("# %u commits\n", commits);
+    assert_in_range(commits, 4, 10);
+    assert_int_equal(oldest_age(f), 7 * HOUR);
+    deliver(f, 1);
+    commit(f);
+    assert_int_equal(oldest_age(f), 0);
+}
+
+static void a_batch_counts_all_that_is_written(void **state)
+{
+    static char text[60000];
+    struct fixture *f = *state;
+    struct spool_message message = make_message("x");
+    uint64_t id;
+    message.properties = message.ref = (struct spool_bytes){text, sizeof text};
+    message.topic = message.client = message.ref;
+    memset(text, 't', sizeof text);
+    assert_int_equal(spool_append(f->spool, &message, &f->now, &id), 0);
+    assert_int_equal(spool_append(f->spool, &message, &f->now, &id), 0);
+    assert_int_equal(spool_batch_bytes(f->spool), 2 * spool_charge(&message));
+    assert_in_range(spool_batch_bytes(f->spool), 8 * sizeof text, 9 * sizeof text);
+    commit(f);
+    assert_int_equal(spool_batch_bytes(f->spool), 0);
+    assert_int_equal(spool_settled_bytes(f->spool), 0);
+    deliver(f, next_id(f));
+    assert_int_equal(spool_settled_bytes(f->spool), spool_charge(&message));
+    commit(f);
+    assert_int_equal(spool_settled_bytes(f->spool), 0);
 }
 
 static void the_jump_ages_what_was_there_before_the_boot(void **state)
@@ -1155,6 +1229,9 @@ int main(void)
         ON_SPOOL(a_reboot_without_a_clock_counts_the_time_since_boot),
         ON_SPOOL(time_switched_off_is_added_once_the_clock_is_credible),
         ON_SPOOL(the_jump_ages_what_was_there_before_the_boot),
+        ON_SPOOL(the_jump_moves_so_many_bytes_in_a_commit_and_no_more),
+        ON_SPOOL(a_batch_counts_all_that_is_written),
+        ON_SPOOL(expired_messages_are_read_for_so_many_bytes_in_a_call),
         ON_FOLDER(a_full_disk_is_a_condition_and_loses_nothing_committed),
         ON_FOLDER(an_open_batch_hands_out_what_was_committed_before_it),
         ON_FOLDER(a_batch_larger_than_the_disk_is_refused_as_a_whole),

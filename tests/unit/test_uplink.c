@@ -458,6 +458,29 @@ static void window_bytes_bound_what_is_in_flight_but_one_goes_alone(void **state
     wait_answers(f, 2);
 }
 
+static void properties_count_in_the_window_with_the_memory_they_take(void **state)
+{
+    static uint8_t empty_pairs[400 * 5];
+    struct fixture *f = *state;
+    struct uplink_message message = {.id = 1,
+                                     .topic = {(const uint8_t *)"t", 1},
+                                     .properties = {empty_pairs, sizeof empty_pairs},
+                                     .qos = 1,
+                                     .expiry_ms = -1};
+
+    for (size_t i = 0; i < sizeof empty_pairs; i += 5)
+        empty_pairs[i] = PROPERTY_USER;
+    f->settings.protocol = 5;
+    f->settings.window_bytes = 200000;
+    f->broker.withholds_acks = true;
+    go_online(f);
+    assert_int_equal(uplink_send(f->uplink, &message), 0);
+    message.id = 2;
+    assert_int_equal(uplink_send(f->uplink, &message), 0);
+    message.id = 3;
+    assert_int_equal(uplink_send(f->uplink, &message), UPLINK_E_FULL);
+}
+
 static void the_lowest_qos_of_message_settings_and_broker_is_sent(void **state)
 {
     struct fixture *f = *state;
@@ -1051,6 +1074,7 @@ int main(void)
         CASE(receive_maximum_bounds_what_is_in_flight),
         CASE(the_window_bounds_what_is_in_flight),
         CASE(window_bytes_bound_what_is_in_flight_but_one_goes_alone),
+        CASE(properties_count_in_the_window_with_the_memory_they_take),
         CASE(the_lowest_qos_of_message_settings_and_broker_is_sent),
         CASE(what_the_broker_cannot_take_is_refused_before_it_is_sent),
         CASE(a_topic_longer_than_mqtt_allows_is_too_large),

@@ -8,6 +8,8 @@
 
 #include <cmocka.h>
 
+#include <sys/stat.h>
+
 #include "tests/support/spool_fixture.h"
 
 static void end_with(struct fixture *f, enum spool_outcome outcome, unsigned count)
@@ -190,6 +192,237 @@ static void a_commit_that_does_not_happen_prunes_nothing(void **state)
     assert_int_equal(spool_waiting(f->spool), 99);
 }
 
+static void exported_deliveries_go_without_traffic(void **state)
+{
+    struct fixture *f = *state;
+
+    deliver_some(f, 20000);
+    spool_set_exported(f->spool, spool_last_seq(f->spool));
+    settle_down(f);
+    assert_int_equal(rows_of(f).count, 1); /* the newest row always stays */
+    assert_int_equal(rows_of(f).first, 20000);
+    reopen_spool(f);
+    assert_false(spool_has_work(f->spool));
+}
+
+static void exported_failures_above_their_number_go_without_traffic(void **state)
+{
+    struct fixture *f = *state;
+
+    fail_some(f, 10000);
+    spool_set_exported(f->spool, spool_last_seq(f->spool));
+    settle_down(f);
+    assert_int_equal(rows_of(f).count, 10000);
+    f->options.keep_failures_count = 100;
+    reopen_spool(f);
+    fail_some(f, 1);
+    settle_down(f);
+    assert_in_range(rows_of(f).count, 100, 102);
+}
+
+/* ---- bytes ---- */
+
+enum { TEXT_MAX = 65535, RECORDS_MAX = 8 << 20 };
+
+static char large_text[TEXT_MAX];
+
+/* With the largest topic, client id and spool-ref; returns what one record counts. */
+static uint64_t end_large(struct fixture *f, enum spool_outcome outcome, unsigned count)
+{
+    const struct spool_verdict verdict = {
+        outcome, outcome == SPOOL_DELIVERED ? SPOOL_REASON_NONE : SPOOL_REASON_POISON,
+        SPOOL_NO_CODE};
+    struct spool_message message = make_message("");
+    uint64_t id, before = spool_record_bytes(f->spool);
+
+    memset(large_text, 'x', sizeof large_text);
+    message.topic = message.client = message.ref =
+        (struct spool_bytes){large_text, sizeof large_text};
+    for (unsigned i = 0; i < count; i++) {
+        assert_int_equal(spool_append(f->spool, &message, &f->now, &id), 0);
+        commit(f);
+        assert_int_equal(spool_settle(f->spool, next_id(f), &verdict), 0);
+        commit(f);
+    }
+    return (spool_record_bytes(f->spool) - before) / count;
+}
+
+static void print_finding(void *context, enum spool_part part, const char *text)
+{
+    (void)part;
+    (*(unsigned *)context)++;
+    print_error("%s\n", text);
+}
+
+/* What is counted is what is there. */
+static void check_counted(struct fixture *f)
+{
+    struct spool *reader;
+    unsigned findings = 0;
+
+    assert_int_equal(spool_open_reader(f->directory, &reader), 0);
+    assert_int_equal(spool_check(reader, print_finding, &findings), 0);
+    spool_close(reader);
+    assert_int_equal(findings, 0);
+}
+
+static uint64_t file_size(const struct fixture *f)
+{
+    struct stat status;
+    char path[128];
+
+    (void)snprintf(path, sizeof path, "%s/spool.db", f->directory);
+    assert_int_equal(stat(path, &status), 0);
+    return (uint64_t)status.st_size;
+}
+
+static void a_record_counts_about_what_it_takes_of_the_file(void **state)
+{
+    struct fixture *f = *state;
+    static const struct {
+        size_t topic, ref;
+        unsigned count;
+    } sizes[] = {{8, 0, 4000},
+                 {300, 100, 1000},
+                 {1500, 0, 300},
+                 {5000, 5000, 100},
+                 {TEXT_MAX, TEXT_MAX, 30}};
+
+    memset(large_text, 'x', sizeof large_text);
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+        struct spool_message message = make_message("");
+        uint64_t id, size = file_size(f), counted = spool_record_bytes(f->spool);
+
+        message.topic = (struct spool_bytes){large_text, sizes[i].topic};
+        message.ref = (struct spool_bytes){large_text, sizes[i].ref};
+        set_limits(f, (struct spool_limits){1, UINT64_C(1) << 30, HOUR, SPOOL_EVICT_OLDEST});
+        for (unsigned j = 0; j < sizes[i].count; j++) {
+            unsigned ended;
+            bool more;
+            assert_int_equal(spool_append(f->spool, &message, &f->now, &id), 0);
+            assert_int_equal(spool_retain(f->spool, &f->now, 1000, &ended, &more), 0);
+            if (j % 10 == 0)
+                commit(f);
+        }
+        commit(f);
+        assert_int_equal(spool_checkpoint(f->spool), 0);
+        counted = spool_record_bytes(f->spool) - counted;
+        size = file_size(f) - size;
+        print_message("# %zu + %zu bytes of text: %llu counted, %llu taken\n", sizes[i].topic,
+                      sizes[i].ref, (unsigned long long)counted, (unsigned long long)size);
+        assert_in_range(counted, size / 4 * 3, size / 5 * 8 + 16384);
+    }
+    check_counted(f);
+}
+
+static void exported_failures_are_bounded_by_bytes(void **state)
+{
+    struct fixture *f = *state;
+
+    spool_set_records_max(f->spool, RECORDS_MAX);
+    for (int i = 0; i < 10; i++) {
+        end_large(f, SPOOL_REJECTED, 10);
+        spool_set_exported(f->spool, spool_last_seq(f->spool));
+        settle_down(f);
+        assert_true(spool_record_bytes(f->spool) < RECORDS_MAX);
+    }
+    assert_in_range(rows_of(f).failures, 30, RECORDS_MAX / (3 * TEXT_MAX));
+    assert_true(file_size(f) < RECORDS_MAX + (2 << 20));
+    check_counted(f);
+}
+
+/* Where too many may be removed. Those that are exported go first. */
+static void deliveries_that_wait_are_bounded_by_bytes(void **state)
+{
+    struct fixture *f = *state;
+
+    spool_set_records_max(f->spool, RECORDS_MAX);
+    spool_set_waiting_max(f->spool, 1000000);
+    end_large(f, SPOOL_REJECTED, 20);
+    spool_set_exported(f->spool, spool_last_seq(f->spool));
+    end_large(f, SPOOL_REJECTED, 5);
+    assert_int_equal(rows_of(f).failures, 25);
+    end_large(f, SPOOL_DELIVERED, 60);
+    settle_down(f);
+    assert_true(spool_record_bytes(f->spool) < RECORDS_MAX);
+    assert_int_equal(rows_of(f).failures, 5); /* which wait */
+    assert_int_equal(rows_of(f).first, 21);
+    assert_in_range(spool_waiting(f->spool), 38, 42);
+    assert_true(spool_pruned_unexported(f->spool) > 10);
+    check_counted(f);
+}
+
+static void failures_that_wait_stay_and_are_counted(void **state)
+{
+    struct fixture *f = *state;
+
+    spool_set_records_max(f->spool, RECORDS_MAX);
+    spool_set_waiting_max(f->spool, 1000000);
+    end_large(f, SPOOL_REJECTED, 60);
+    settle_down(f);
+    assert_int_equal(rows_of(f).failures, 60);
+    assert_true(spool_record_bytes(f->spool) > RECORDS_MAX);
+    reopen_spool(f);
+    assert_true(spool_record_bytes(f->spool) > RECORDS_MAX);
+    check_counted(f);
+}
+
+static void bytes_of_a_batch_that_is_lost_do_not_count(void **state)
+{
+    struct fixture *f = *state;
+    uint64_t one = end_large(f, SPOOL_REJECTED, 4);
+    sqlite3 *db;
+    char path[128];
+
+    deliver_some(f, 10);
+    uint64_t before = spool_record_bytes(f->spool);
+    append_many(f, 3);
+    while (next_id(f) != 0)
+        continue;
+    deliver(f, 15);
+    spool_set_exported(f->spool, 14);
+    (void)snprintf(path, sizeof path, "%s/spool.db", f->directory);
+    assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
+    assert_int_equal(sqlite3_exec(db, "BEGIN IMMEDIATE", NULL, NULL, NULL), SQLITE_OK);
+    spool_set_busy_wait(f->spool, 1);
+    assert_int_equal(spool_commit(f->spool, &f->now), SPOOL_E_BUSY);
+    assert_int_equal(sqlite3_close(db), SQLITE_OK);
+    assert_int_equal(spool_record_bytes(f->spool), before);
+    commit(f);
+    assert_in_range(spool_record_bytes(f->spool), 4 * one, 4 * one + 100);
+    check_counted(f);
+}
+
+static void an_earlier_schema_is_counted_when_it_is_migrated(void **state)
+{
+    struct fixture *f = *state;
+
+    end_large(f, SPOOL_REJECTED, 3);
+    deliver_some(f, 100);
+    uint64_t bytes = spool_record_bytes(f->spool);
+    close_spool(f);
+    tamper(f, "ALTER TABLE spool DROP COLUMN record_bytes; PRAGMA user_version = 2");
+    check_counted(f); /* a reader reads it as it is */
+    open_spool(f);
+    assert_int_equal(spool_record_bytes(f->spool), bytes);
+    check_counted(f);
+}
+
+static void a_salvage_counts_again(void **state)
+{
+    struct fixture *f = *state;
+    struct spool_salvage salvage;
+
+    end_large(f, SPOOL_REJECTED, 3);
+    fail_some(f, 100);
+    uint64_t bytes = spool_record_bytes(f->spool);
+    close_spool(f);
+    assert_int_equal(spool_salvage(&f->options, NULL, &salvage), 0);
+    open_spool(f);
+    assert_int_equal(spool_record_bytes(f->spool), bytes);
+    check_counted(f);
+}
+
 #define ON_SPOOL(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -202,6 +435,15 @@ int main(void)
         ON_SPOOL(what_waits_is_known_after_a_restart_and_while_the_cursor_moves),
         ON_SPOOL(a_failure_that_waits_is_kept_whatever_its_age),
         ON_SPOOL(a_commit_that_does_not_happen_prunes_nothing),
+        ON_SPOOL(exported_deliveries_go_without_traffic),
+        ON_SPOOL(exported_failures_above_their_number_go_without_traffic),
+        ON_SPOOL(a_record_counts_about_what_it_takes_of_the_file),
+        ON_SPOOL(exported_failures_are_bounded_by_bytes),
+        ON_SPOOL(deliveries_that_wait_are_bounded_by_bytes),
+        ON_SPOOL(failures_that_wait_stay_and_are_counted),
+        ON_SPOOL(bytes_of_a_batch_that_is_lost_do_not_count),
+        ON_SPOOL(an_earlier_schema_is_counted_when_it_is_migrated),
+        ON_SPOOL(a_salvage_counts_again),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
