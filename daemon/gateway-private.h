@@ -18,6 +18,7 @@
 
 #include "audit.h"
 #include "clock.h"
+#include "condition.h"
 #include "gateway.h"
 #include "lanes.h"
 #include "listener.h"
@@ -50,7 +51,6 @@
 #define GATEWAY_LOCKED_PATIENCE_MS 5000
 /* Failure rows kept for `mqtt-spool failures`; the audit file has them all. */
 #define GATEWAY_FAILURES_KEPT 250000
-#define GATEWAY_ROOM_AFTER_MS 1000
 #define GATEWAY_TICK_MS       1000
 
 /* Counted since the start, for rates and the status. */
@@ -144,12 +144,14 @@ struct gateway {
     unsigned window;  /* of the uplink, as last told */
     enum uplink_state link_state;
 
-    int64_t full_till_ms;
-    enum gateway_full full;          /* logged on change */
-    bool lane_full[SPOOL_LANES_MAX]; /* by the limits of the lane: refused or held back */
-    bool locked;                     /* the database, by another program */
+    enum gateway_full full_why; /* the first reason, while: */
+    struct condition full;
+    struct condition lane_full[SPOOL_LANES_MAX]; /* by its limits: refused or held back */
+    bool locked;                                 /* the database, by another program */
     int64_t locked_since_ms;
-    int64_t locked_try_ms;        /* not tried before */
+    int64_t locked_try_ms; /* not tried before */
+    struct condition locking;
+    struct condition status_unwritten;
     unsigned transient_in_a_row;  /* refusals by the broker that may pass */
     int64_t acknowledged_boot_ms; /* by which a message ended; 0: none since the start */
     int64_t retained_ms;          /* boot time of the last batch */
@@ -159,7 +161,9 @@ struct gateway {
     struct log_limit refusal_warnings;
     struct log_limit read_warnings;
     uint64_t reads_logged; /* of spool_reads_repeated() */
-    bool audit_half_told;  /* said once while the file cannot be written */
+    struct log_limit token_warnings;
+    struct condition audit_unwritten;
+    bool audit_half_told; /* said once while that stands */
     bool audit_pruning_told;
     uint64_t audit_pruned_before; /* in earlier times of that kind */
 };
@@ -188,12 +192,20 @@ struct session_verdict
 gateway_on_publish(void *owner, struct session *session, const struct session_publish *publish);
 /* The first reason stands until there is room. */
 void gateway_note_full(struct gateway *gateway, enum gateway_full why);
-void gateway_note_room(struct gateway *gateway);
+/* Why nothing was accepted just now, or within the last second. */
+enum gateway_full gateway_is_full(const struct gateway *gateway);
+bool gateway_lane_is_full(const struct gateway *gateway, unsigned lane);
 /* For the log and the status; "" where there is room. */
 const char *gateway_full_name(enum gateway_full why);
 void gateway_note_locked(struct gateway *gateway);
 void gateway_note_unlocked(struct gateway *gateway);
+/* Once a second: what is over is reported, though no message came since. */
 void gateway_look_for_room(struct gateway *gateway);
+/* The lanes are those of the configuration now; they were @lanes: the conditions of a lane follow
+ * its name. */
+void gateway_keep_lane_conditions(struct gateway *gateway,
+                                  const struct config_lane *lanes,
+                                  size_t count);
 
 /* gateway_sessions.c */
 /* At the start and when max_clients has changed. */

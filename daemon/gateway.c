@@ -182,11 +182,16 @@ static struct uplink_message forwarded(const struct spool_message *message)
 }
 
 /* The store's answer about a message that is said to be in flight. */
-static int known(uint64_t id, int r)
+static int known(struct gateway *gateway, uint64_t id, int r)
 {
+    uint64_t suppressed = 0;
+
     if (r != SPOOL_E_UNKNOWN)
         return r;
-    log_error("answer_without_token id=%" PRIu64 " ignored=yes", id);
+    gateway_read_clock(gateway);
+    if (log_limit_pass(&gateway->token_warnings, gateway->now.boot_ms, &suppressed))
+        log_error("answer_without_token id=%" PRIu64 " ignored=yes suppressed=%" PRIu64, id,
+                  suppressed);
     return 0;
 }
 
@@ -199,7 +204,7 @@ static int settle(struct gateway *gateway, uint64_t id, const struct spool_verdi
         gateway->counters.ended++;
         gateway->settled++;
     }
-    return known(id, r);
+    return known(gateway, id, r);
 }
 
 /* What this broker can never take is settled, else it would stand in the way for ever. */
@@ -439,7 +444,7 @@ static int on_refused(struct gateway *gateway, const struct uplink_answer *answe
     gateway_read_clock(gateway);
     int64_t delay_ms = transient_delay_ms(gateway);
     warn_refused(gateway, answer->code, delay_ms);
-    return known(answer->id,
+    return known(gateway, answer->id,
                  spool_return(gateway->spool, answer->id, gateway->now.boot_ms + delay_ms));
 }
 
@@ -472,7 +477,7 @@ void gateway_on_answer(void *owner, const struct uplink_answer *answer)
         r = on_refused(gateway, answer);
         break;
     case UPLINK_UNKNOWN:
-        r = known(answer->id, spool_return(gateway->spool, answer->id, 0));
+        r = known(gateway, answer->id, spool_return(gateway->spool, answer->id, 0));
         break;
     }
     FAILPOINT("answer.after_settle");

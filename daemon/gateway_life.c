@@ -336,6 +336,7 @@ static void init(struct gateway *gateway, sd_event *event, struct config *config
     gateway->config = config;
     gateway->client_warnings = (struct log_limit){.interval_ms = 10000, .burst = 5};
     gateway->refusal_warnings = (struct log_limit){.interval_ms = 60000, .burst = 1};
+    gateway->token_warnings = (struct log_limit){.interval_ms = 60000, .burst = 1};
     gateway->read_warnings = (struct log_limit){.interval_ms = READS_LOG_MS, .burst = 1};
     TAILQ_INIT(&gateway->clients);
     TAILQ_INIT(&gateway->owing);
@@ -437,7 +438,7 @@ static bool take_over_lanes(struct gateway *gateway, struct config *fresh)
     running->lane_count = fresh->lane_count;
     fresh->lanes = old;
     fresh->lane_count = old_count;
-    memset(gateway->lane_full, 0, sizeof gateway->lane_full);
+    gateway_keep_lane_conditions(gateway, old, old_count);
     gateway->rates.lanes_known = false;
     return true;
 }

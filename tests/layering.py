@@ -21,10 +21,11 @@ INCLUDE = re.compile(r'^\s*#\s*include\s*(?:"([^"]+)"|<([^>]+)>)', re.MULTILINE)
 
 # Modules of daemon/: files by name, and what each may include of daemon/ besides its own headers.
 BASE = ["cleanup.h", "cursor.h", "bytes.h", "clock.h", "log.h", "mailbox.h", "json.h", "text.h", "utf8.h",
-        "peer.h", "read_full.h"]
+        "peer.h", "read_full.h", "condition.h"]
 MODULES = {
     "base": (["cleanup.*", "cursor.*", "bytes.*", "clock.*", "log.*", "mailbox.*", "json.*",
-              "text.*", "utf8.*", "peer.*", "read_full.*"], []),
+              "text.*", "utf8.*", "peer.*", "read_full.*",
+              "condition.*"], []),
     "record": (["record*"], BASE),
     "packet": (["packet*", "topic.*"], BASE),
     "config": (["config*"], BASE + ["packet.h"]),

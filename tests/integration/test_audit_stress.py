@@ -329,6 +329,7 @@ def its_disk_full_and_then_not():
     remount(disk, "size=4m")
     rig.wait_healthy()
     rig.wait_written()
+    wait_for(lambda: rig.says("audit_resumed"), 10, "audit_resumed, once it has been over")
     equal(rig.says("audit_resumed"), 1)
     rig.gateway.stop()
     rig.check_whole(1000)
