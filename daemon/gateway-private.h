@@ -55,9 +55,9 @@
 
 /* Counted since the start, for rates and the status. */
 struct gateway_counters {
-    uint64_t accepted;
-    uint64_t ended; /* by any outcome */
-    uint64_t refused;
+    uint64_t accepted; /* and committed */
+    uint64_t ended;    /* by any outcome */
+    uint64_t refused;  /* messages, also those of a batch that was rolled back */
     uint64_t clients_refused;
 };
 
@@ -111,7 +111,7 @@ struct gateway {
     struct uplink *uplink;
 
     struct client_list clients; /* open ones */
-    struct client_list owing;   /* with an acknowledgement that waits for the commit */
+    struct client_list owing;   /* with a message in the open batch */
     struct client_list waiting; /* with a PUBLISH that was not taken yet */
     struct client_list closed;  /* freed at the batch edge */
     unsigned max_clients;       /* of the configuration, or less for want of descriptors */
@@ -140,8 +140,9 @@ struct gateway {
     struct gateway_counters counters;
     struct gateway_rates rates;
 
-    unsigned settled; /* not yet committed: a crash would send them again */
-    unsigned window;  /* of the uplink, as last told */
+    unsigned appended; /* not yet committed */
+    unsigned settled;  /* not yet committed: a crash would send them again */
+    unsigned window;   /* of the uplink, as last told */
     enum uplink_state link_state;
 
     enum gateway_full full_why; /* the first reason, while: */
@@ -213,6 +214,7 @@ void gateway_fit_clients(struct gateway *gateway);
 int gateway_on_accept(void *owner, int fd, const struct peer *peer);
 void gateway_acknowledge(struct gateway *gateway);
 void gateway_refuse_owed(struct gateway *gateway, uint8_t code);
+/* It has a message in the open batch, with or without an acknowledgement to come. */
 void gateway_note_owing(struct client *client);
 void gateway_note_waiting(struct client *client);
 void gateway_resume_waiting(struct gateway *gateway);

@@ -138,6 +138,16 @@ static int retain(struct gateway *gateway, bool *ret_more)
     return 0;
 }
 
+/* Also of producers that are gone. */
+static void count_batch(struct gateway *gateway, bool stands)
+{
+    if (stands)
+        gateway->counters.accepted += gateway->appended;
+    else
+        gateway->counters.refused += gateway->appended;
+    gateway->appended = 0;
+}
+
 /* @ret_stands: false: the batch was rolled back, and its producers were told. */
 static int commit(struct gateway *gateway, bool *ret_stands)
 {
@@ -147,10 +157,13 @@ static int commit(struct gateway *gateway, bool *ret_stands)
     gateway_bound_audit(gateway);
     int r = spool_commit(gateway->spool, &now);
     *ret_stands = r == 0;
+    if (r < 0)
+        return r;
+    count_batch(gateway, r == 0);
     if (r == 0 && proves)
         gateway_note_unlocked(gateway);
-    if (r <= 0)
-        return r;
+    if (r == 0)
+        return 0;
     if (r == SPOOL_E_BUSY)
         gateway_note_locked(gateway);
     else

@@ -271,10 +271,9 @@ append(struct gateway *gateway, struct client *client, const struct spool_messag
     gateway_note_unlocked(gateway);
     note_room(gateway);
     note_lane_room(gateway, message->lane);
-    gateway->counters.accepted++;
+    gateway->appended++;
     FAILPOINT("append.after");
-    if (message->qos > 0)
-        gateway_note_owing(client);
+    gateway_note_owing(client);
     gateway_arm_edge(gateway);
     if (batch_is_full(gateway))
         gateway_hasten_edge(gateway);

@@ -71,6 +71,7 @@ struct session {
     struct bytes input;
     struct bytes output;
     struct session_owed owed;
+    bool in_batch; /* messages of QoS 0 in the open batch, for which nothing is owed */
 
     bool waiting;     /* after SESSION_WAIT or SESSION_BLOCK */
     bool blocked;     /* after SESSION_BLOCK */

@@ -419,16 +419,18 @@ enum packet_version session_version(const struct session *session)
 void session_acknowledge(struct session *session)
 {
     session->owed.released = session->owed.count;
+    session->in_batch = false;
     session_update(session);
 }
 
 void session_refuse_owed(struct session *session, uint8_t code)
 {
-    if (session->owed.released < session->owed.count) {
+    bool owed = session->owed.released < session->owed.count;
+    if (owed)
         session_owed_turn(session, code);
-        if (session->version != MQTT_5)
-            session_refuse(session, 0, "batch was not stored", packet_reason_text(code));
-    }
+    if (session->in_batch || (owed && session->version != MQTT_5))
+        session_refuse(session, code, "batch was not stored", packet_reason_text(code));
+    session->in_batch = false;
     session_update(session);
 }
 

@@ -193,6 +193,8 @@ static bool follow_verdict(struct session *session,
     case SESSION_ACCEPT:
         if (publish->qos == 1)
             session_owed_push(session, &debt);
+        else
+            session->in_batch = true;
         return true;
     case SESSION_REFUSE:
         refuse_publish(session, publish, verdict->code);

@@ -1354,6 +1354,40 @@ static void a_failed_batch_does_not_touch_who_had_no_part_in_it(void **state)
     expect_silence(f);
 }
 
+static void a_failed_batch_is_told_by_a_disconnect_where_no_puback_can(void **state)
+{
+    struct fixture *f = *state;
+    connect_as(f, V5, 0);
+    publish(f, 0, 0);
+    publish(f, 1, 1);
+    publish(f, 0, 0);
+    session_refuse_owed(f->session, MQTT_QUOTA_EXCEEDED);
+    expect_puback(f, 1, MQTT_QUOTA_EXCEEDED, 0);
+    expect_disconnect(f, MQTT_QUOTA_EXCEEDED);
+    assert_string_equal(f->why, "batch was not stored: quota exceeded");
+    assert_true(session_was_refused(f->session));
+}
+
+static void a_failed_batch_closes_a_3_1_1_client_of_qos_0(void **state)
+{
+    struct fixture *f = *state;
+    connect_as(f, V4, 0);
+    publish(f, 0, 0);
+    session_refuse_owed(f->session, MQTT_QUOTA_EXCEEDED);
+    expect_end(f);
+    assert_true(session_was_refused(f->session));
+}
+
+static void a_message_of_qos_0_that_is_stored_has_no_part_in_the_next_batch(void **state)
+{
+    struct fixture *f = *state;
+    connect_as(f, V5, 0);
+    publish(f, 0, 0);
+    acknowledge(f);
+    session_refuse_owed(f->session, MQTT_QUOTA_EXCEEDED);
+    expect_silence(f);
+}
+
 /* ---- how it ends ---- */
 
 static void a_client_that_disconnects_gets_what_it_is_owed_in(struct fixture *f,
@@ -2049,6 +2083,9 @@ int main(void)
         CASE(a_failed_batch_is_told_by_code),
         CASE(a_failed_batch_closes_a_3_1_1_client_unacknowledged),
         CASE(a_failed_batch_does_not_touch_who_had_no_part_in_it),
+        CASE(a_failed_batch_is_told_by_a_disconnect_where_no_puback_can),
+        CASE(a_failed_batch_closes_a_3_1_1_client_of_qos_0),
+        CASE(a_message_of_qos_0_that_is_stored_has_no_part_in_the_next_batch),
         CASE(a_client_that_disconnects_gets_what_it_is_owed),
         CASE(a_client_that_ends_its_stream_gets_what_it_is_owed),
         CASE(a_stream_that_ends_inside_a_packet_is_told),
