@@ -491,12 +491,15 @@ def refused_batch(version, at):
     faults = Faults(gateway.folder, gateway.spool, "write", at, 8, errno.ENOSPC)
     gateway.start(env=faults.environment)
     client, sent = gateway.client(version), 0
-    while sent < 200 and gateway.is_running():
+    while sent < 60 and gateway.is_running():
         seen = None
         with contextlib.suppress(OSError):
             client.send(b"".join(mqtt.publish_packet(version, "plant/t", b"x", 0, 0)
                                  for _ in range(10)) + mqtt.packet(mqtt.PINGREQ))
             sent += 10
+        before = gateway.status().get("time")
+        wait_for(lambda at=before: not gateway.is_running() or gateway.status().get("time") != at, 10,
+                 "a status after the batch")
         with contextlib.suppress(mqtt.Closed):
             seen = client.receive()
         if not seen or seen.kind != mqtt.PINGRESP:
