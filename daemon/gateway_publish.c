@@ -170,17 +170,29 @@ static struct session_verdict hold(struct client *client, enum session_verdict_k
 
 /* A message that could never fit is refused under every policy: blocking its producer would
  * block it for ever. */
+static bool is_hopeless(const struct gateway *gateway, const struct spool_message *message)
+{
+    return spool_charge(message) > lanes_limits(gateway->config, message->lane)->max_bytes;
+}
+
+/* By the policy of its lane, whatever is full. */
+static struct session_verdict refuse_or_block(struct gateway *gateway,
+                                              struct client *client,
+                                              const struct spool_message *message)
+{
+    const struct config_limits *limits = lanes_limits(gateway->config, message->lane);
+
+    if (limits->when_full != CONFIG_BLOCK || is_hopeless(gateway, message))
+        return refuse(gateway, MQTT_QUOTA_EXCEEDED);
+    return hold(client, SESSION_BLOCK);
+}
+
 static struct session_verdict
 on_full(struct gateway *gateway, struct client *client, const struct spool_message *message)
 {
-    const struct config_limits *limits = lanes_limits(gateway->config, message->lane);
-    bool hopeless = spool_charge(message) > limits->max_bytes;
-
-    if (!hopeless)
+    if (!is_hopeless(gateway, message))
         note_lane_full(gateway, message->lane);
-    if (hopeless || limits->when_full != CONFIG_BLOCK)
-        return refuse(gateway, MQTT_QUOTA_EXCEEDED);
-    return hold(client, SESSION_BLOCK);
+    return refuse_or_block(gateway, client, message);
 }
 
 void gateway_note_locked(struct gateway *gateway)
@@ -232,7 +244,6 @@ static struct session_verdict on_short_disk(struct gateway *gateway,
                                             struct client *client,
                                             const struct spool_message *message)
 {
-    const struct config_limits *limits = lanes_limits(gateway->config, message->lane);
     char text[GATEWAY_ERROR_QUOTED_MAX];
 
     if (!gateway->full.reported)
@@ -241,9 +252,16 @@ static struct session_verdict on_short_disk(struct gateway *gateway,
     gateway_note_full(gateway, GATEWAY_FULL_DISK);
     if (spool_has_work(gateway->spool))
         gateway_arm_edge(gateway);
-    if (limits->when_full != CONFIG_BLOCK)
-        return refuse(gateway, MQTT_QUOTA_EXCEEDED);
-    return hold(client, SESSION_BLOCK);
+    return refuse_or_block(gateway, client, message);
+}
+
+/* A producer that is held back is offered again at the edge after the export that made room. */
+static struct session_verdict on_full_audit(struct gateway *gateway,
+                                            struct client *client,
+                                            const struct spool_message *message)
+{
+    gateway_note_full(gateway, GATEWAY_FULL_AUDIT);
+    return refuse_or_block(gateway, client, message);
 }
 
 static struct session_verdict
@@ -295,13 +313,11 @@ gateway_on_publish(void *owner, struct session *session, const struct session_pu
         return refuse(gateway, MQTT_NOT_AUTHORIZED);
     if (batch_is_full(gateway))
         return hold(client, SESSION_WAIT);
-    if (gateway_audit_is_full(gateway)) {
-        gateway_note_full(gateway, GATEWAY_FULL_AUDIT);
-        return refuse(gateway, MQTT_QUOTA_EXCEEDED);
-    }
     if (!gateway->edge_armed)
         gateway_read_clock(gateway);
     struct spool_message message = message_of(gateway->config, client, publish);
+    if (gateway_audit_is_full(gateway))
+        return on_full_audit(gateway, client, &message);
     FAILPOINT("receive.before_append");
     return append(gateway, client, &message);
 }
