@@ -135,7 +135,7 @@ struct gateway {
 
     struct spool_salvage salvage; /* what the start did about a damaged spool; else all zero */
     int64_t salvaged_ms;          /* and when, by the wall clock; 0: it did nothing */
-    struct clock_reading now;     /* of this turn of the loop */
+    struct clock_reading now;     /* as last read */
     int64_t started_boot_ms;
     struct gateway_counters counters;
     struct gateway_rates rates;
@@ -174,7 +174,10 @@ struct gateway {
 #define GATEWAY_ERROR_QUOTED_MAX 640
 const char *gateway_quote_error(const char *error, char text[static GATEWAY_ERROR_QUOTED_MAX]);
 void gateway_fail(struct gateway *gateway, int error, const char *what);
+/* Before whatever is stamped or measured; what a dispatch read before a commit is too early. */
 void gateway_read_clock(struct gateway *gateway);
+/* A timer of the gateway, from now on and not from the time when the dispatch began. */
+int gateway_set_timer(sd_event_source *timer, uint64_t after_ms);
 struct spool_time gateway_spool_time(const struct gateway *gateway);
 void gateway_arm_edge(struct gateway *gateway);
 /* For what nobody waits for; what is appended meanwhile has its edge at once all the same. */

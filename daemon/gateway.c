@@ -53,6 +53,11 @@ void gateway_read_clock(struct gateway *gateway)
     clock_read(&gateway->now);
 }
 
+int gateway_set_timer(sd_event_source *timer, uint64_t after_ms)
+{
+    return sd_event_source_set_time(timer, clock_boot_us() + after_ms * 1000);
+}
+
 struct spool_time gateway_spool_time(const struct gateway *gateway)
 {
     return (struct spool_time){
@@ -69,7 +74,7 @@ void gateway_hasten_edge(struct gateway *gateway)
 
 static int set_deadline(sd_event_source *deadline, uint64_t after_ms)
 {
-    int r = sd_event_source_set_time_relative(deadline, after_ms * 1000);
+    int r = gateway_set_timer(deadline, after_ms);
 
     return r < 0 ? r : sd_event_source_set_enabled(deadline, SD_EVENT_ONESHOT);
 }
@@ -156,6 +161,7 @@ static int commit(struct gateway *gateway, bool *ret_stands)
 
     gateway_bound_audit(gateway);
     int r = spool_commit(gateway->spool, &now);
+    gateway_read_clock(gateway); /* the disk may have taken long */
     *ret_stands = r == 0;
     if (r < 0)
         return r;

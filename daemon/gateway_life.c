@@ -96,7 +96,7 @@ static int on_tick(sd_event_source *source, uint64_t usec, void *owner)
     if (!gateway->failed)
         gateway_arm_edge(gateway);
     give_memory_back();
-    return sd_event_source_set_time_relative(source, GATEWAY_TICK_MS * USEC_PER_MS);
+    return gateway_set_timer(source, GATEWAY_TICK_MS);
 }
 
 static int on_status_timer(sd_event_source *source, uint64_t usec, void *owner)
@@ -106,8 +106,7 @@ static int on_status_timer(sd_event_source *source, uint64_t usec, void *owner)
     (void)usec;
     gateway_read_clock(gateway);
     gateway_publish_status(gateway);
-    return sd_event_source_set_time_relative(source,
-                                             gateway->config->status_interval_ms * USEC_PER_MS);
+    return gateway_set_timer(source, gateway->config->status_interval_ms);
 }
 
 /* --- making
@@ -119,9 +118,9 @@ static int add_timer(struct gateway *gateway,
                      int enabled,
                      sd_event_source **ret)
 {
-    int r =
-        sd_event_add_time_relative(gateway->event, ret, CLOCK_BOOTTIME, after_ms * USEC_PER_MS,
-                                   TIMER_ACCURACY_US, handler, gateway);
+    int r = sd_event_add_time(gateway->event, ret, CLOCK_BOOTTIME,
+                              clock_boot_us() + after_ms * USEC_PER_MS, TIMER_ACCURACY_US,
+                              handler, gateway);
     if (r >= 0)
         r = sd_event_source_set_enabled(*ret, enabled);
     return r;

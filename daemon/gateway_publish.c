@@ -313,8 +313,7 @@ gateway_on_publish(void *owner, struct session *session, const struct session_pu
         return refuse(gateway, MQTT_NOT_AUTHORIZED);
     if (batch_is_full(gateway))
         return hold(client, SESSION_WAIT);
-    if (!gateway->edge_armed)
-        gateway_read_clock(gateway);
+    gateway_read_clock(gateway);
     struct spool_message message = message_of(gateway->config, client, publish);
     if (gateway_audit_is_full(gateway))
         return on_full_audit(gateway, client, &message);

@@ -329,7 +329,7 @@ void gateway_publish_status(struct gateway *gateway)
 
 void gateway_hasten_status(struct gateway *gateway)
 {
-    int r = sd_event_source_set_time_relative(gateway->status_timer, 0);
+    int r = gateway_set_timer(gateway->status_timer, 0);
 
     if (r < 0)
         note_unwritten(gateway, r);

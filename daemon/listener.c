@@ -107,7 +107,7 @@ static bool is_shortage(int error)
 
 static int set_retry(struct listener *listener)
 {
-    int r = sd_event_source_set_time_relative(listener->retry, RETRY_US);
+    int r = sd_event_source_set_time(listener->retry, clock_monotonic_us() + RETRY_US);
     if (r >= 0)
         r = sd_event_source_set_enabled(listener->retry, SD_EVENT_ONESHOT);
     return r;

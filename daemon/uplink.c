@@ -19,6 +19,7 @@
 #include <sys/random.h>
 #include <time.h>
 
+#include "clock.h"
 #include "log.h"
 #include "text.h"
 #include "uplink-private.h"
@@ -49,18 +50,15 @@ static enum uplink_state state_of(enum uplink_phase phase)
     return states[phase];
 }
 
-int64_t uplink_now_ms(const struct uplink *uplink)
+int64_t uplink_now_ms(void)
 {
-    uint64_t now_us = 0;
-
-    (void)sd_event_now(uplink->event, CLOCK_BOOTTIME, &now_us); /* fails after a fork only */
-    return (int64_t)(now_us / 1000);
+    return (int64_t)(clock_boot_us() / 1000);
 }
 
 void uplink_set_phase(struct uplink *uplink, enum uplink_phase phase)
 {
     if (state_of(phase) != state_of(uplink->phase))
-        uplink->since_boot_ms = uplink_now_ms(uplink);
+        uplink->since_boot_ms = uplink_now_ms();
     uplink->phase = phase;
     uplink->room_changed = true;
 }
@@ -344,7 +342,7 @@ int uplink_new(sd_event *event,
     uplink->ops = ops;
     uplink->owner = owner;
     uplink->limits = uplink_no_limits();
-    uplink->since_boot_ms = uplink_now_ms(uplink);
+    uplink->since_boot_ms = uplink_now_ms();
     init_mails(uplink);
 
     int r = prepare(uplink, settings);
@@ -379,7 +377,7 @@ int uplink_start(struct uplink *uplink)
     if (uplink->phase != PHASE_STOPPED)
         return -EALREADY;
     uplink_set_phase(uplink, PHASE_WAITING);
-    uplink_timer_set(uplink, uplink_now_ms(uplink));
+    uplink_timer_set(uplink, uplink_now_ms());
     return 0;
 }
 

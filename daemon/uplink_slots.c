@@ -197,7 +197,7 @@ static void take_slot(struct uplink *uplink, struct uplink_slot *slot)
     SLIST_REMOVE_HEAD(&uplink->free_slots, free);
     mailbox_locked(&uplink->mailbox, begin_use, &use);
     if (uplink->in_flight++ == 0)
-        uplink->progress_ms = uplink_now_ms(uplink);
+        uplink->progress_ms = uplink_now_ms();
     uplink->in_flight_bytes += slot->size_bytes;
     if (!uplink->timer_armed && uplink->settings.ack_timeout_ms > 0)
         uplink_timer_set(uplink,
@@ -232,7 +232,7 @@ void uplink_on_slot(struct uplink *uplink, struct uplink_slot *slot)
     if (answer.kind == UPLINK_UNKNOWN)
         uplink->unanswered++;
     else
-        uplink->progress_ms = uplink_now_ms(uplink);
+        uplink->progress_ms = uplink_now_ms();
     if (answer.kind != UPLINK_UNKNOWN && slot->qos > 0) { /* QoS 0 proves nothing */
         uplink->proven = true;
         uplink->stalls = 0;
@@ -389,7 +389,7 @@ static void note_doubt(struct uplink *uplink)
     if (uplink->doubt)
         return;
     uplink->doubt = true;
-    uplink_timer_set(uplink, uplink_now_ms(uplink) + UPLINK_GRACE_MS);
+    uplink_timer_set(uplink, uplink_now_ms() + UPLINK_GRACE_MS);
 }
 
 static int hand_over(struct uplink *uplink,

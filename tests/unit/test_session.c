@@ -228,14 +228,19 @@ static int teardown(void **state)
 }
 
 /* A fresh connection in the same fixture, for cases that go over both versions. */
-static void restart(struct fixture *f)
+static void restart_within(struct fixture *f, unsigned connect_timeout_ms)
 {
     struct fixture fresh = {.event = f->event};
     session_free(f->session);
     if (f->client >= 0)
         (void)close(f->client);
     *f = fresh;
-    start(f, 0);
+    start(f, connect_timeout_ms);
+}
+
+static void restart(struct fixture *f)
+{
+    restart_within(f, 0);
 }
 
 /* ---- the client ---- */
@@ -1968,7 +1973,7 @@ static void a_silent_client_is_closed_after_one_and_a_half_keep_alives(void **st
     int64_t start_us = now_us();
     connect_as(f, V5, 1);
     sd_event_source *late = NULL;
-    assert_true(sd_event_add_time_relative(f->event, &late, CLOCK_MONOTONIC, 3500000, 1000,
+    assert_true(sd_event_add_time_relative(f->event, &late, CLOCK_MONOTONIC, 12000000, 1000,
                                            note_lateness, f) >= 0);
     assert_true(sd_event_source_set_priority(late, SD_EVENT_PRIORITY_IDLE) >= 0);
     run_until_closed(f);
@@ -2010,6 +2015,49 @@ static void a_client_that_we_keep_waiting_is_not_called_silent(void **state)
     a_client_that_we_keep_waiting_is_not_called_silent_in(*state, SESSION_WAIT);
     restart(*state);
     a_client_that_we_keep_waiting_is_not_called_silent_in(*state, SESSION_BLOCK);
+}
+
+/* As a stopped process, or one whose disk takes long. */
+static void stand_still(unsigned ms)
+{
+    struct timespec left = {.tv_sec = ms / 1000, .tv_nsec = (long)(ms % 1000) * 1000000};
+    while (nanosleep(&left, &left) != 0)
+        ;
+}
+
+static void a_client_does_not_pay_for_a_loop_that_stood_still(void **state)
+{
+    struct fixture *f = *state;
+    connect_as(f, V5, 1);
+    stand_still(2500);
+    put(f, BYTES(0x32, 8, 0, 1)); /* what the socket took of a larger packet meanwhile */
+    run(f);
+    assert_int_equal(f->closed, 0);
+    put(f, BYTES('t', 0, 1, 0, 'x', 'y'));
+    run(f);
+    acknowledge(f);
+    expect_puback(f, 1, 0, 1);
+    expect_silence(f);
+}
+
+static void a_client_that_stays_silent_after_it_is_closed(void **state)
+{
+    struct fixture *f = *state;
+    connect_as(f, V5, 1);
+    stand_still(2500);
+    run_until_closed(f);
+    expect_disconnect(f, MQTT_KEEP_ALIVE_TIMEOUT);
+}
+
+static void a_connect_is_waited_for_by_a_loop_that_stood_still(void **state)
+{
+    struct fixture *f = *state;
+    restart_within(f, 200);
+    stand_still(1500);
+    run(f);
+    assert_int_equal(f->closed, 0);
+    connect_as(f, V5, 0);
+    expect_silence(f);
 }
 
 static void half_a_packet_is_no_sign_of_life(void **state)
@@ -2121,6 +2169,9 @@ int main(void)
         CASE(a_silent_client_is_closed_after_one_and_a_half_keep_alives),
         CASE(a_client_that_pings_stays),
         CASE(a_client_that_we_keep_waiting_is_not_called_silent),
+        CASE(a_client_does_not_pay_for_a_loop_that_stood_still),
+        CASE(a_client_that_stays_silent_after_it_is_closed),
+        CASE(a_connect_is_waited_for_by_a_loop_that_stood_still),
         CASE(half_a_packet_is_no_sign_of_life),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
