@@ -38,6 +38,7 @@
 #include "log.h"
 #include "record.h"
 #include "store/failpoint.h"
+#include "store/regular.h"
 
 #define AUDIT_FLUSH_BYTES  ((size_t)256 * 1024)
 #define AUDIT_BUFFER_BYTES (AUDIT_FLUSH_BYTES + RECORD_PRUNED_MAX + RECORD_LINE_MAX + 2)
@@ -103,7 +104,8 @@ static void audit_wait(struct audit *audit, int error)
         return;
     log_warning("audit_waiting file=%s error=\"%s\" records=spooled retry_ms=%d",
                 audit_quote_file(audit, file),
-                error == -EBADMSG ? "this is no audit file" : strerror(-error), AUDIT_RETRY_MS);
+                error == -EBADMSG ? "this is no audit file" : regular_error(error),
+                AUDIT_RETRY_MS);
 }
 
 static void audit_resume(struct audit *audit, uint64_t rows)
@@ -143,7 +145,7 @@ static uint64_t audit_rotated_seq(const struct audit *audit)
         name = NULL;
         return 0;
     }
-    fd = open(name, O_RDWR | O_CLOEXEC | O_NONBLOCK);
+    fd = regular_openat(AT_FDCWD, name, O_RDWR, 0);
     if (fd < 0 || audit_tail_mend(fd, audit->told_seq, &seq, &cut) != 0 || fdatasync(fd) < 0)
         return 0; /* its unsynced rows are written again: twice is better than not at all */
     return seq;
@@ -205,15 +207,8 @@ static int audit_sync_folder(const struct audit *audit)
 static int audit_mend(const struct audit *audit, int fd, uint64_t *ret_seq)
 {
     char file[AUDIT_NAME_MAX];
-    struct stat st;
     off_t cut = 0;
-    int r;
-
-    if (fstat(fd, &st) < 0)
-        return -errno;
-    if (!S_ISREG(st.st_mode))
-        return -EBADMSG;
-    r = audit_tail_mend(fd, audit->told_seq, ret_seq, &cut);
+    int r = audit_tail_mend(fd, audit->told_seq, ret_seq, &cut);
     FAILPOINT("export.after_mend");
     if (r < 0)
         return r;
@@ -246,7 +241,6 @@ static int audit_examine(struct audit *audit, int fd)
     return 0;
 }
 
-/* Non-blocking, so that a FIFO with that name holds nobody up before it is refused. */
 static int audit_open(struct audit *audit)
 {
     AUTO_CLOSE int fd = -1;
@@ -254,10 +248,9 @@ static int audit_open(struct audit *audit)
 
     if (audit->fd >= 0)
         return 0;
-    fd = open(audit->file, O_RDWR | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY | O_NONBLOCK,
-              0640);
+    fd = regular_openat(AT_FDCWD, audit->file, O_RDWR | O_APPEND | O_CREAT, 0640);
     if (fd < 0)
-        return -errno;
+        return fd;
     r = audit_examine(audit, fd);
     if (r < 0)
         return r;

@@ -16,6 +16,7 @@
 
 #include "audit_history.h"
 #include "gateway-private.h"
+#include "store/regular.h"
 
 #define DISCONNECT_MS     4500
 #define SALVAGE_MS        3600000 /* some 10 s for a million messages on a fast disk */
@@ -181,6 +182,8 @@ static const char *spool_remedy(int condition)
     case -EIO:
         return "nothing was changed; look at the disk (journalctl -k): reads or writes fail, and "
                "a disk that is gone is not taken for a damaged spool";
+    case -REGULAR_OTHER:
+        return "another kind of file has that name in spool.directory: move it away";
     case -EROFS:
         return "where systemd keeps the daemon from writing there, name the folder in "
                "ReadWritePaths= (systemctl edit mqtt-spoold)";

@@ -19,6 +19,7 @@
 #include "gateway-private.h"
 #include "json.h"
 #include "record_status.h"
+#include "store/regular.h"
 
 #define STATUS_MAX  (8 * 1024 + SPOOL_LANES_KNOWN_MAX * 896)
 #define STATUS_FILE "status.json"
@@ -257,8 +258,11 @@ static int replace_file(const struct gateway *gateway, const char *text, size_t 
 
     if (!status_path(gateway, "", path) || !status_path(gateway, ".new", fresh))
         return -ENAMETOOLONG;
-    AUTO_CLOSE int fd =
-        open(fresh, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0644);
+    /* What a daemon that was killed has left there goes, whatever it is: nothing that is there
+     * already is opened. */
+    if (unlink(fresh) < 0 && errno != ENOENT)
+        return errno == EISDIR ? -REGULAR_OTHER : -errno;
+    AUTO_CLOSE int fd = open(fresh, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0644);
     if (fd < 0 || fchmod(fd, 0644) < 0)
         return -errno;
     ssize_t n = write(fd, text, size);
@@ -299,8 +303,14 @@ static void tell_systemd(const struct gateway *gateway, const struct spool_stats
 
 static void note_unwritten(struct gateway *gateway, int error)
 {
-    if (condition_hold(&gateway->status_unwritten, gateway->now.boot_ms))
-        log_warning("status_not_written error=\"%s\" ignoring=yes", strerror(-error));
+    char path[PATH_MAX], text[1024];
+
+    if (!condition_hold(&gateway->status_unwritten, gateway->now.boot_ms) ||
+        !status_path(gateway, "", path))
+        return;
+    log_warning("status_not_written file=%s error=\"%s\" ignoring=yes remedy=\"look at its "
+                "folder, and at what has the same name with .new\"",
+                log_quote(text, sizeof text, path, strlen(path)), regular_error(error));
 }
 
 void gateway_publish_status(struct gateway *gateway)

@@ -21,6 +21,7 @@
 
 #include "clock.h"
 #include "log.h"
+#include "store/regular.h"
 #include "text.h"
 #include "uplink-private.h"
 
@@ -165,13 +166,15 @@ static void look_at_file(const char *key, const char *path)
 {
     char quoted[UPLINK_TEXT_MAX];
 
-    if (path[0] == '\0' || access(path, R_OK) == 0)
+    if (path[0] == '\0')
         return;
-    int error = errno;
+    AUTO_CLOSE int fd = regular_openat(AT_FDCWD, path, O_RDONLY, 0);
+    if (fd >= 0)
+        return;
     log_error("uplink_file_unusable key=%s file=%s reason=\"%s\" messages=kept "
               "remedy=\"name a file that the daemon's user may read; it is looked for at each "
               "attempt to connect\"",
-              key, log_quote(quoted, sizeof(quoted), path, strlen(path)), strerror(error));
+              key, log_quote(quoted, sizeof(quoted), path, strlen(path)), regular_error(fd));
 }
 
 /* What is not there cannot keep local programs from publishing, and may come later. */

@@ -20,6 +20,7 @@
 
 #include "packet.h"
 #include "read_full.h"
+#include "store/regular.h"
 #include "uplink-private.h"
 
 /* More than the window, so that Paho never has to think about its own limit. */
@@ -332,12 +333,12 @@ static void wipe(struct secret *secret)
 /* Return: 0 or negative errno. */
 static int read_secret(const char *path, struct secret *secret)
 {
-    AUTO_CLOSE int fd = open(path, O_RDONLY | O_CLOEXEC);
+    AUTO_CLOSE int fd = regular_openat(AT_FDCWD, path, O_RDONLY, 0);
     ssize_t n;
 
     secret->size = 0;
     if (fd < 0)
-        return -errno;
+        return fd;
     n = read_full(fd, secret->text, SECRET_MAX + 1);
     if (n < 0)
         return (int)n;
@@ -429,8 +430,11 @@ static int find_files(const struct uplink_settings *settings, const char **ret_p
 
     for (size_t i = 0; i < sizeof(paths) / sizeof(paths[0]); i++) {
         *ret_path = paths[i];
-        if (paths[i][0] != '\0' && access(paths[i], R_OK) != 0)
-            return -errno;
+        if (paths[i][0] == '\0')
+            continue;
+        AUTO_CLOSE int fd = regular_openat(AT_FDCWD, paths[i], O_RDONLY, 0);
+        if (fd < 0)
+            return fd;
     }
     return 0;
 }
@@ -480,7 +484,7 @@ bool uplink_client_connect(struct uplink *uplink, char reason[static UPLINK_TEXT
     if (r == 0 && uplink_uri_is_tls(uri))
         r = find_files(&uplink->settings, &path);
     if (r < 0) {
-        (void)snprintf(reason, UPLINK_TEXT_MAX, "cannot read %s: %s", path, strerror(-r));
+        (void)snprintf(reason, UPLINK_TEXT_MAX, "cannot read %s: %s", path, regular_error(r));
     } else {
         (void)snprintf(attempt->uri, sizeof(attempt->uri), "%s", uri);
         attempt->uris[0] = attempt->uri;

@@ -43,7 +43,7 @@ MODULES = {
 # Modules of daemon/ that may see store/spool.h.
 STORE_READERS = {"record", "lanes", "audit", "service", "gateway"}
 # What every module may use: it knows nothing of the project.
-COMMON = {"store/failpoint.h"}
+COMMON = {"store/failpoint.h", "store/regular.h"}
 # What the tool may use of the rest.
 CLI_MAY = {"store/spool.h", "daemon/config.h", "daemon/record.h", "daemon/record_status.h",
            "daemon/lanes.h", "daemon/json.h", "daemon/clock.h", "daemon/bytes.h",
