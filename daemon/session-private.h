@@ -103,8 +103,9 @@ void session_start_keep_alive(struct session *session);
 bool session_take_packet(struct session *session, const struct packet_frame *frame);
 /* The largest packet that is taken now. */
 size_t session_packet_limit(const struct session *session);
-/* End it for a packet above that, of which @start is there. */
-void session_refuse_large(struct session *session, struct view start);
+/* End it for a packet that is wrong from its header on, of which @start is there. Of a CONNECT that
+ * may be enough to answer it: a client cannot know its limit beforehand. */
+void session_refuse_frame(struct session *session, struct view start, int condition);
 
 /* session_out.c */
 

@@ -221,10 +221,8 @@ static void parse(struct session *session)
         if (!may_parse(session))
             return;
         int r = packet_next(input.data, input.size, session_packet_limit(session), &frame);
-        if (r == PACKET_E_TOO_LARGE)
-            session_refuse_large(session, input);
-        else if (r != 0 && r != PACKET_E_MORE)
-            session_end_on_condition(session, "bad packet", r);
+        if (r != 0 && r != PACKET_E_MORE)
+            session_refuse_frame(session, input, r);
         if (r == 0 && !session_take_packet(session, &frame))
             return;
         session->unparsed = false;
@@ -236,11 +234,22 @@ static void parse(struct session *session)
     }
 }
 
+/* It can still be answered, for the client may have ended its own half of the stream only. */
+static bool is_cut_connect(const struct session *session)
+{
+    struct view input = bytes_view(&session->input);
+    enum packet_version version;
+    return session->state == SESSION_EXPECT_CONNECT &&
+           packet_peek_version(input.data, input.size, &version) && version == MQTT_5;
+}
+
 static void end_on_read(struct session *session, ssize_t got)
 {
     /* Gives the reserved memory back when nothing came into it. */
     bytes_consume(&session->input, 0);
-    if (got == 0)
+    if (got == 0 && is_cut_connect(session))
+        session_refuse_frame(session, bytes_view(&session->input), PACKET_E_MALFORMED);
+    else if (got == 0)
         session_end(session, 0,
                     bytes_used(&session->input) > 0 ? "connection closed inside a packet"
                                                     : "connection closed without DISCONNECT",

@@ -658,7 +658,7 @@ static void a_connect_above_its_limit_is_refused_by_its_header(void **state)
     run(f);
     EXPECT(f, 0x20, 3, 0, 0x95, 0);
     expect_end(f);
-    assert_string_equal(f->why, "CONNECT refused: packet too large");
+    assert_string_equal(f->why, "bad CONNECT: packet too large");
     start_large(f); /* its version is not there yet */
     put(f, packet, 10);
     expect_end(f);
@@ -708,6 +708,36 @@ static void the_owner_may_refuse_a_client(void **state)
     expect_end(f);
     assert_int_equal(session_client_id(f->session).size, 0);
     assert_string_equal(f->why, "CONNECT refused: not authorized");
+}
+
+/* However much is wrong with it, once the level has been read. */
+static void a_bad_connect_of_5_is_answered(void **state)
+{
+    struct fixture *f = *state;
+    SEND(f, 0x10, 10, 0, 4, 'M', 'Q', 'T', 'T', 5, 2, 0, 0); /* cut short */
+    EXPECT(f, 0x20, 3, 0, 0x81, 0);
+    expect_end(f);
+    assert_string_equal(f->why, "bad CONNECT: malformed packet");
+    assert_true(session_was_refused(f->session));
+    restart(f);
+    connect_with(f, BYTES(0x21, 0, 1, 0x21, 0, 1)); /* twice */
+    EXPECT(f, 0x20, 3, 0, 0x82, 0);
+    expect_end(f);
+    assert_string_equal(f->why, "bad CONNECT: protocol error");
+    restart(f);
+    SEND(f, 0x11, 14, 0, 4, 'M', 'Q', 'T', 'T', 5, 2, 0, 0, 0, 0, 1, 'c'); /* flags */
+    EXPECT(f, 0x20, 3, 0, 0x81, 0);
+    expect_end(f);
+    restart(f);
+    put(f, BYTES(0x10, 14, 0, 4, 'M', 'Q', 'T', 'T', 5, 2, 0)); /* and no more comes */
+    assert_int_equal(shutdown(f->client, SHUT_WR), 0);
+    run(f);
+    EXPECT(f, 0x20, 3, 0, 0x81, 0);
+    expect_end(f);
+    assert_int_equal(f->connected, 0);
+    restart(f);
+    SEND(f, 0x10, 9, 0, 4, 'M', 'Q', 'T', 'T', 4, 2, 0); /* 3.1.1 has no code for it */
+    expect_end(f);
 }
 
 static void nothing_behind_a_refused_connect_is_heard(void **state)
@@ -2092,6 +2122,7 @@ int main(void)
         CASE(a_connect_above_its_limit_is_refused_by_its_header),
         CASE(an_unknown_version_is_told_in_its_own_way),
         CASE(the_owner_may_refuse_a_client),
+        CASE(a_bad_connect_of_5_is_answered),
         CASE(nothing_behind_a_refused_connect_is_heard),
         CASE(the_first_packet_must_be_connect),
         CASE(a_malformed_connect_gets_no_answer),
