@@ -190,6 +190,12 @@ static void end_use(void *context)
         use->slot->state = SLOT_FREE;
 }
 
+static void note_progress(struct uplink *uplink)
+{
+    uplink->progress_ms = uplink_now_ms();
+    uplink->excused = false;
+}
+
 static void take_slot(struct uplink *uplink, struct uplink_slot *slot)
 {
     struct use use = {.slot = slot};
@@ -197,7 +203,7 @@ static void take_slot(struct uplink *uplink, struct uplink_slot *slot)
     SLIST_REMOVE_HEAD(&uplink->free_slots, free);
     mailbox_locked(&uplink->mailbox, begin_use, &use);
     if (uplink->in_flight++ == 0)
-        uplink->progress_ms = uplink_now_ms();
+        note_progress(uplink);
     uplink->in_flight_bytes += slot->size_bytes;
     if (!uplink->timer_armed && uplink->settings.ack_timeout_ms > 0)
         uplink_timer_set(uplink,
@@ -232,7 +238,7 @@ void uplink_on_slot(struct uplink *uplink, struct uplink_slot *slot)
     if (answer.kind == UPLINK_UNKNOWN)
         uplink->unanswered++;
     else
-        uplink->progress_ms = uplink_now_ms();
+        note_progress(uplink);
     if (answer.kind != UPLINK_UNKNOWN && slot->qos > 0) { /* QoS 0 proves nothing */
         uplink->proven = true;
         uplink->stalls = 0;
