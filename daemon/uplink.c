@@ -71,7 +71,7 @@ void uplink_note_error(struct uplink *uplink, const char *format, ...)
     va_start(arguments, format);
     text_vformat(uplink->last_error, sizeof(uplink->last_error), format, arguments);
     va_end(arguments);
-    uplink->last_error_boot_ms = uplink_now_ms(uplink);
+    uplink->last_error_boot_ms = uplink_now_ms();
 }
 
 void uplink_report(struct uplink *uplink)

@@ -242,7 +242,7 @@ void uplink_on_slot(struct uplink *uplink, struct uplink_slot *slot)
     if (answer.kind != UPLINK_UNKNOWN && slot->qos > 0) { /* QoS 0 proves nothing */
         uplink->proven = true;
         uplink->stalls = 0;
-        answer.acknowledged_boot_ms = uplink_now_ms(uplink);
+        answer.acknowledged_boot_ms = uplink_now_ms();
     }
     uplink->ops->answered(uplink->owner, &answer);
 }
