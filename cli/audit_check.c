@@ -24,6 +24,7 @@
 #include "daemon/record.h"
 #include "daemon/text.h"
 #include "lines.h"
+#include "store/regular.h"
 
 static const char help_text[] =
     "Usage: mqtt-spool audit [OPTION]... [FILE]...\n"
@@ -414,6 +415,10 @@ static int configure(struct audit_check *check,
         cli_error(
             "the configuration says that no audit file is written (audit.file = \"\"); name "
             "a file, or see mqtt-spool failures");
+        return EX_UNAVAILABLE;
+    }
+    if (regular_is_other(AT_FDCWD, (*ret)->audit.file)) { /* a FIFO that is named is read */
+        cli_error("the audit file %s is no regular file; move it away", (*ret)->audit.file);
         return EX_UNAVAILABLE;
     }
     request->files = &(*ret)->audit.file;

@@ -23,6 +23,7 @@
 #include "daemon/read_full.h"
 #include "daemon/record_status.h"
 #include "status_page.h"
+#include "store/regular.h"
 
 #define STATUS_FILE         "status.json"
 #define STATUS_MAX          (1024 * 1024)
@@ -69,7 +70,7 @@ static void set_text(struct status *status, char *text, json_t *root)
 /* All of a small file, terminated; NULL when it cannot be read. */
 static char *read_text(const char *path)
 {
-    AUTO_CLOSE int fd = open(path, O_RDONLY | O_CLOEXEC);
+    AUTO_CLOSE int fd = regular_openat(AT_FDCWD, path, O_RDONLY, 0);
     AUTO_FREE char *text = NULL;
     ssize_t size;
     char *whole;

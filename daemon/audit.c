@@ -34,9 +34,11 @@
 #include <unistd.h>
 
 #include "audit_tail.h"
+#include "condition.h"
 #include "log.h"
 #include "record.h"
 #include "store/failpoint.h"
+#include "store/regular.h"
 
 #define AUDIT_FLUSH_BYTES  ((size_t)256 * 1024)
 #define AUDIT_BUFFER_BYTES (AUDIT_FLUSH_BYTES + RECORD_PRUNED_MAX + RECORD_LINE_MAX + 2)
@@ -67,6 +69,9 @@ struct audit {
     int64_t now_ms;
 
     bool waiting;
+    struct condition unwritten;
+    uint64_t resumed_rows; /* that waited while that stood */
+    struct log_limit replacements;
     unsigned disk_errors; /* of reads and writes, in a row */
     bool is_set_aside;    /* the file before this one, which was never written since */
     int64_t retry_ms;
@@ -96,23 +101,35 @@ static void audit_wait(struct audit *audit, int error)
     char file[AUDIT_NAME_MAX];
 
     audit->retry_ms = audit->now_ms + AUDIT_RETRY_MS;
-    if (audit->waiting)
-        return;
     audit->waiting = true;
+    if (!condition_hold(&audit->unwritten, audit->now_ms))
+        return;
     log_warning("audit_waiting file=%s error=\"%s\" records=spooled retry_ms=%d",
                 audit_quote_file(audit, file),
-                error == -EBADMSG ? "this is no audit file" : strerror(-error), AUDIT_RETRY_MS);
+                error == -EBADMSG ? "this is no audit file" : regular_error(error),
+                AUDIT_RETRY_MS);
 }
 
 static void audit_resume(struct audit *audit, uint64_t rows)
 {
     char file[AUDIT_NAME_MAX];
 
-    if (!audit->waiting)
-        return;
+    if (audit->waiting) {
+        audit->resumed_rows += rows;
+        audit->is_set_aside = false;
+    }
     audit->waiting = false;
-    audit->is_set_aside = false;
-    log_notice("audit_resumed file=%s rows=%" PRIu64, audit_quote_file(audit, file), rows);
+    if (!condition_clear(&audit->unwritten, audit->now_ms))
+        return;
+    log_notice("audit_resumed file=%s rows=%" PRIu64, audit_quote_file(audit, file),
+               audit->resumed_rows);
+    audit->resumed_rows = 0;
+}
+
+/* Another program can truncate, delete or rename the file as often as it likes. */
+static bool audit_may_log_replacement(struct audit *audit, uint64_t *ret_suppressed)
+{
+    return log_limit_pass(&audit->replacements, audit->now_ms, ret_suppressed);
 }
 
 /* ---- opening ---- */
@@ -130,7 +147,7 @@ static uint64_t audit_rotated_seq(const struct audit *audit)
         name = NULL;
         return 0;
     }
-    fd = open(name, O_RDWR | O_CLOEXEC | O_NONBLOCK);
+    fd = regular_openat(AT_FDCWD, name, O_RDWR, 0);
     if (fd < 0 || audit_tail_mend(fd, audit->told_seq, &seq, &cut) != 0 || fdatasync(fd) < 0)
         return 0; /* its unsynced rows are written again: twice is better than not at all */
     return seq;
@@ -192,15 +209,8 @@ static int audit_sync_folder(const struct audit *audit)
 static int audit_mend(const struct audit *audit, int fd, uint64_t *ret_seq)
 {
     char file[AUDIT_NAME_MAX];
-    struct stat st;
     off_t cut = 0;
-    int r;
-
-    if (fstat(fd, &st) < 0)
-        return -errno;
-    if (!S_ISREG(st.st_mode))
-        return -EBADMSG;
-    r = audit_tail_mend(fd, audit->told_seq, ret_seq, &cut);
+    int r = audit_tail_mend(fd, audit->told_seq, ret_seq, &cut);
     FAILPOINT("export.after_mend");
     if (r < 0)
         return r;
@@ -233,7 +243,6 @@ static int audit_examine(struct audit *audit, int fd)
     return 0;
 }
 
-/* Non-blocking, so that a FIFO with that name holds nobody up before it is refused. */
 static int audit_open(struct audit *audit)
 {
     AUTO_CLOSE int fd = -1;
@@ -241,10 +250,9 @@ static int audit_open(struct audit *audit)
 
     if (audit->fd >= 0)
         return 0;
-    fd = open(audit->file, O_RDWR | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY | O_NONBLOCK,
-              0640);
+    fd = regular_openat(AT_FDCWD, audit->file, O_RDWR | O_APPEND | O_CREAT, 0640);
     if (fd < 0)
-        return -errno;
+        return fd;
     r = audit_examine(audit, fd);
     if (r < 0)
         return r;
@@ -300,13 +308,15 @@ static void audit_step_back(struct audit *audit)
 static int audit_take_truncation(struct audit *audit, off_t size)
 {
     char file[AUDIT_NAME_MAX];
-    uint64_t seq = 0;
+    uint64_t seq = 0, suppressed = 0;
     struct stat st;
     int r;
 
-    log_error("audit_truncated file=%s lost_bytes=%jd remedy=\"rotate by rename and HUP, "
-              "never by copytruncate\"",
-              audit_quote_file(audit, file), (intmax_t)(audit->kept_bytes - size));
+    if (audit_may_log_replacement(audit, &suppressed))
+        log_error("audit_truncated file=%s lost_bytes=%jd suppressed=%" PRIu64
+                  " remedy=\"rotate by rename and HUP, never by copytruncate\"",
+                  audit_quote_file(audit, file), (intmax_t)(audit->kept_bytes - size),
+                  suppressed);
     r = audit_mend(audit, audit->fd, &seq);
     if (r == 0 && fstat(audit->fd, &st) < 0)
         r = -errno;
@@ -516,12 +526,15 @@ static int audit_append(struct audit *audit)
 static bool audit_was_deleted(struct audit *audit)
 {
     char file[AUDIT_NAME_MAX];
+    uint64_t suppressed = 0;
     struct stat st;
 
     if (fstat(audit->fd, &st) < 0 || st.st_nlink > 0)
         return false;
-    log_warning("audit_deleted file=%s lost=\"what it held\" next=new_file",
-                audit_quote_file(audit, file));
+    if (audit_may_log_replacement(audit, &suppressed))
+        log_warning("audit_deleted file=%s lost=\"what it held\" next=new_file"
+                    " suppressed=%" PRIu64,
+                    audit_quote_file(audit, file), suppressed);
     audit_step_back(audit);
     audit_close(audit);
     return true;
@@ -533,13 +546,16 @@ static void audit_follow_name(struct audit *audit)
     char file[AUDIT_NAME_MAX];
     struct stat open_st;
     struct stat name_st;
+    uint64_t suppressed = 0;
     int r = stat(audit->file, &name_st);
 
     if (fstat(audit->fd, &open_st) < 0 || (r < 0 && errno != ENOENT && errno != ENOTDIR))
         return;
     if (r == 0 && open_st.st_dev == name_st.st_dev && open_st.st_ino == name_st.st_ino)
         return;
-    log_notice("audit_moved file=%s next=new_file", audit_quote_file(audit, file));
+    if (audit_may_log_replacement(audit, &suppressed))
+        log_notice("audit_moved file=%s next=new_file suppressed=%" PRIu64,
+                   audit_quote_file(audit, file), suppressed);
     audit_close(audit);
 }
 
@@ -625,6 +641,7 @@ int audit_new(const struct audit_settings *settings,
     audit->ops = *ops;
     audit->owner = owner;
     audit->fd = -1;
+    audit->replacements = (struct log_limit){.interval_ms = 60000, .burst = 10};
     audit->told_seq = spool_exported(spool);
     audit->written_seq = audit->told_seq;
     audit->reported_seq = audit->told_seq;

@@ -20,6 +20,7 @@
 #include <unistd.h>
 
 #include "log.h"
+#include "store/regular.h"
 
 #define HISTORY_LINE_MAX 4096
 #define HISTORY_WORD_MAX 256
@@ -163,7 +164,7 @@ static int read_lines(struct history *history, spool_ended_fn *fn, void *context
 
 static int read_file(const char *name, spool_ended_fn *fn, void *context)
 {
-    AUTO_CLOSE int fd = open(name, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    AUTO_CLOSE int fd = regular_openat(AT_FDCWD, name, O_RDONLY, 0);
     struct history history = {.fd = fd, .pauses = HISTORY_PAUSES};
     char text[HISTORY_NAME_MAX];
 

@@ -14,8 +14,8 @@
  * clock from before this program was written is wrong whatever anybody says: an
  * isolated network may have a time server that booted in 1970 itself.
  *
- * This is asked once a second, for a turn of the loop should not pay a system
- * call for it, and whenever the wall clock was stepped: what was true before a
+ * This is asked once a second, because a message should not pay a system call for
+ * it, and whenever the wall clock was stepped: what was true before a
  * step says nothing of the time after it.
  */
 #include "clock.h"
@@ -87,12 +87,22 @@ void clock_read(struct clock_reading *ret)
         clock_is_disciplined(ret->wall_ms, ret->boot_ms) && ret->wall_ms >= CLOCK_EARLIEST;
 }
 
-uint64_t clock_monotonic_us(void)
+static uint64_t clock_us(clockid_t id)
 {
     struct timespec now = {0};
 
-    (void)clock_gettime(CLOCK_MONOTONIC, &now); /* cannot fail for this clock */
+    (void)clock_gettime(id, &now); /* cannot fail for these two clocks */
     return (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
+}
+
+uint64_t clock_boot_us(void)
+{
+    return clock_us(CLOCK_BOOTTIME);
+}
+
+uint64_t clock_monotonic_us(void)
+{
+    return clock_us(CLOCK_MONOTONIC);
 }
 
 struct clock_date {

@@ -1,9 +1,14 @@
 /*
  * clock.h - the only place that reads clocks
  *
- * The daemon reads the clocks once per turn of its loop and passes the reading
- * on as an argument. Ages and timers run on CLOCK_BOOTTIME, which no NTP step
- * moves and which counts time asleep; the wall clock is for records.
+ * A reading is passed on as an argument, and read anew after whatever may have
+ * taken long: a commit, a sync, a turn of the loop. Ages and timers run on
+ * CLOCK_BOOTTIME, which no NTP step moves and which counts time asleep; the wall
+ * clock is for records.
+ *
+ * sd_event_now() is the time when the present dispatch began, and
+ * sd_event_source_set_time_relative() counts from it: after a commit of a second
+ * in that dispatch a timer would be due at once. So timers are set by these.
  */
 #ifndef MQTT_SPOOLD_DAEMON_CLOCK_H
 #define MQTT_SPOOLD_DAEMON_CLOCK_H
@@ -19,7 +24,8 @@ struct clock_reading {
 };
 
 void clock_read(struct clock_reading *ret);
-/* CLOCK_MONOTONIC, which systemd wants to hear with RELOADING=1 and nothing else here uses. */
+uint64_t clock_boot_us(void);
+/* CLOCK_MONOTONIC, which does not count time asleep: for what waits for a local program. */
 uint64_t clock_monotonic_us(void);
 
 /* RFC 3339, UTC, milliseconds: "2026-11-01T12:34:56.789Z". Years 1970 to 9999. */

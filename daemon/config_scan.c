@@ -22,9 +22,9 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "read_full.h"
+#include "store/regular.h"
 
 #define SCAN_KEYS_MAX  256
 #define SCAN_DEPTH_MAX 16
@@ -92,16 +92,12 @@ static const char *read_all(int fd, char *text)
 
 const char *config_read_text(const char *path, char **ret_text)
 {
-    /* O_NONBLOCK: a FIFO must not hold the daemon at start. */
-    AUTO_CLOSE int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+    AUTO_CLOSE int fd = regular_openat(AT_FDCWD, path, O_RDONLY, 0);
     AUTO_FREE char *text = NULL;
-    struct stat status;
     const char *why;
 
-    if (fd < 0 || fstat(fd, &status) != 0)
-        return strerror(errno);
-    if (!S_ISREG(status.st_mode))
-        return "is no regular file";
+    if (fd < 0)
+        return regular_error(fd);
     text = malloc(CONFIG_FILE_MAX + 2);
     if (text == NULL)
         return strerror(ENOMEM);

@@ -18,6 +18,7 @@
 
 #include "audit.h"
 #include "clock.h"
+#include "condition.h"
 #include "gateway.h"
 #include "lanes.h"
 #include "listener.h"
@@ -54,15 +55,14 @@
 #define GATEWAY_FAILURES_KEPT 250000
 /* All outcome rows together take no more bytes than audit.max_waiting or GATEWAY_FAILURES_KEPT of
  * them, of this size: SPOOL_RECORD_OVERHEAD, and 48 for topic, client id and ref. */
-#define GATEWAY_RECORD_BYTES  (SPOOL_RECORD_OVERHEAD + 48)
-#define GATEWAY_ROOM_AFTER_MS 1000
+#define GATEWAY_RECORD_BYTES (SPOOL_RECORD_OVERHEAD + 48)
 #define GATEWAY_TICK_MS       1000
 
 /* Counted since the start, for rates and the status. */
 struct gateway_counters {
-    uint64_t accepted;
-    uint64_t ended; /* by any outcome */
-    uint64_t refused;
+    uint64_t accepted; /* and committed */
+    uint64_t ended;    /* by any outcome */
+    uint64_t refused;  /* messages, also those of a batch that was rolled back */
     uint64_t clients_refused;
 };
 
@@ -116,7 +116,7 @@ struct gateway {
     struct uplink *uplink;
 
     struct client_list clients; /* open ones */
-    struct client_list owing;   /* with an acknowledgement that waits for the commit */
+    struct client_list owing;   /* with a message in the open batch */
     struct client_list waiting; /* with a PUBLISH that was not taken yet */
     struct client_list closed;  /* freed at the batch edge */
     unsigned max_clients;       /* of the configuration, or less for want of descriptors */
@@ -140,21 +140,24 @@ struct gateway {
 
     struct spool_salvage salvage; /* what the start did about a damaged spool; else all zero */
     int64_t salvaged_ms;          /* and when, by the wall clock; 0: it did nothing */
-    struct clock_reading now;     /* of this turn of the loop */
+    struct clock_reading now;     /* as last read */
     int64_t started_boot_ms;
     struct gateway_counters counters;
     struct gateway_rates rates;
 
-    unsigned settled; /* not yet committed: a crash would send them again */
-    unsigned window;  /* of the uplink, as last told */
+    unsigned appended; /* not yet committed */
+    unsigned settled;  /* not yet committed: a crash would send them again */
+    unsigned window;   /* of the uplink, as last told */
     enum uplink_state link_state;
 
-    int64_t full_till_ms;
-    enum gateway_full full;          /* logged on change */
-    bool lane_full[SPOOL_LANES_MAX]; /* by the limits of the lane: refused or held back */
-    bool locked;                     /* the database, by another program */
+    enum gateway_full full_why; /* the first reason, while: */
+    struct condition full;
+    struct condition lane_full[SPOOL_LANES_MAX]; /* by its limits: refused or held back */
+    bool locked;                                 /* the database, by another program */
     int64_t locked_since_ms;
-    int64_t locked_try_ms;        /* not tried before */
+    int64_t locked_try_ms; /* not tried before */
+    struct condition locking;
+    struct condition status_unwritten;
     unsigned transient_in_a_row;  /* refusals by the broker that may pass */
     int64_t acknowledged_boot_ms; /* by which a message ended; 0: none since the start */
     int64_t retained_ms;          /* boot time of the last batch */
@@ -164,7 +167,9 @@ struct gateway {
     struct log_limit refusal_warnings;
     struct log_limit read_warnings;
     uint64_t reads_logged; /* of spool_reads_repeated() */
-    bool audit_half_told;  /* said once while the file cannot be written */
+    struct log_limit token_warnings;
+    struct condition audit_unwritten;
+    bool audit_half_told; /* said once while that stands */
     bool audit_pruning_told;
     uint64_t audit_pruned_before; /* in earlier times of that kind */
 };
@@ -174,7 +179,10 @@ struct gateway {
 #define GATEWAY_ERROR_QUOTED_MAX 640
 const char *gateway_quote_error(const char *error, char text[static GATEWAY_ERROR_QUOTED_MAX]);
 void gateway_fail(struct gateway *gateway, int error, const char *what);
+/* Before whatever is stamped or measured; what a dispatch read before a commit is too early. */
 void gateway_read_clock(struct gateway *gateway);
+/* A timer of the gateway, from now on and not from the time when the dispatch began. */
+int gateway_set_timer(sd_event_source *timer, uint64_t after_ms);
 struct spool_time gateway_spool_time(const struct gateway *gateway);
 void gateway_arm_edge(struct gateway *gateway);
 /* For what nobody waits for; what is appended meanwhile has its edge at once all the same. */
@@ -193,12 +201,20 @@ struct session_verdict
 gateway_on_publish(void *owner, struct session *session, const struct session_publish *publish);
 /* The first reason stands until there is room. */
 void gateway_note_full(struct gateway *gateway, enum gateway_full why);
-void gateway_note_room(struct gateway *gateway);
+/* Why nothing was accepted just now, or within the last second. */
+enum gateway_full gateway_is_full(const struct gateway *gateway);
+bool gateway_lane_is_full(const struct gateway *gateway, unsigned lane);
 /* For the log and the status; "" where there is room. */
 const char *gateway_full_name(enum gateway_full why);
 void gateway_note_locked(struct gateway *gateway);
 void gateway_note_unlocked(struct gateway *gateway);
+/* Once a second: what is over is reported, though no message came since. */
 void gateway_look_for_room(struct gateway *gateway);
+/* The lanes are those of the configuration now; they were @lanes: the conditions of a lane follow
+ * its name. */
+void gateway_keep_lane_conditions(struct gateway *gateway,
+                                  const struct config_lane *lanes,
+                                  size_t count);
 
 /* gateway_sessions.c */
 /* At the start and when max_clients has changed. */
@@ -206,6 +222,7 @@ void gateway_fit_clients(struct gateway *gateway);
 int gateway_on_accept(void *owner, int fd, const struct peer *peer);
 void gateway_acknowledge(struct gateway *gateway);
 void gateway_refuse_owed(struct gateway *gateway, uint8_t code);
+/* It has a message in the open batch, with or without an acknowledgement to come. */
 void gateway_note_owing(struct client *client);
 void gateway_note_waiting(struct client *client);
 void gateway_resume_waiting(struct gateway *gateway);

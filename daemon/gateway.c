@@ -53,6 +53,11 @@ void gateway_read_clock(struct gateway *gateway)
     clock_read(&gateway->now);
 }
 
+int gateway_set_timer(sd_event_source *timer, uint64_t after_ms)
+{
+    return sd_event_source_set_time(timer, clock_boot_us() + after_ms * 1000);
+}
+
 struct spool_time gateway_spool_time(const struct gateway *gateway)
 {
     return (struct spool_time){
@@ -69,7 +74,7 @@ void gateway_hasten_edge(struct gateway *gateway)
 
 static int set_deadline(sd_event_source *deadline, uint64_t after_ms)
 {
-    int r = sd_event_source_set_time_relative(deadline, after_ms * 1000);
+    int r = gateway_set_timer(deadline, after_ms);
 
     return r < 0 ? r : sd_event_source_set_enabled(deadline, SD_EVENT_ONESHOT);
 }
@@ -138,6 +143,16 @@ static int retain(struct gateway *gateway, bool *ret_more)
     return 0;
 }
 
+/* Also of producers that are gone. */
+static void count_batch(struct gateway *gateway, bool stands)
+{
+    if (stands)
+        gateway->counters.accepted += gateway->appended;
+    else
+        gateway->counters.refused += gateway->appended;
+    gateway->appended = 0;
+}
+
 /* @ret_stands: false: the batch was rolled back, and its producers were told. */
 static int commit(struct gateway *gateway, bool *ret_stands)
 {
@@ -146,11 +161,15 @@ static int commit(struct gateway *gateway, bool *ret_stands)
 
     gateway_bound_audit(gateway);
     int r = spool_commit(gateway->spool, &now);
+    gateway_read_clock(gateway); /* the disk may have taken long */
     *ret_stands = r == 0;
+    if (r < 0)
+        return r;
+    count_batch(gateway, r == 0);
     if (r == 0 && proves)
         gateway_note_unlocked(gateway);
-    if (r <= 0)
-        return r;
+    if (r == 0)
+        return 0;
     if (r == SPOOL_E_BUSY)
         gateway_note_locked(gateway);
     else
@@ -182,11 +201,16 @@ static struct uplink_message forwarded(const struct spool_message *message)
 }
 
 /* The store's answer about a message that is said to be in flight. */
-static int known(uint64_t id, int r)
+static int known(struct gateway *gateway, uint64_t id, int r)
 {
+    uint64_t suppressed = 0;
+
     if (r != SPOOL_E_UNKNOWN)
         return r;
-    log_error("answer_without_token id=%" PRIu64 " ignored=yes", id);
+    gateway_read_clock(gateway);
+    if (log_limit_pass(&gateway->token_warnings, gateway->now.boot_ms, &suppressed))
+        log_error("answer_without_token id=%" PRIu64 " ignored=yes suppressed=%" PRIu64, id,
+                  suppressed);
     return 0;
 }
 
@@ -199,7 +223,7 @@ static int settle(struct gateway *gateway, uint64_t id, const struct spool_verdi
         gateway->counters.ended++;
         gateway->settled++;
     }
-    return known(id, r);
+    return known(gateway, id, r);
 }
 
 /* What this broker can never take is settled, else it would stand in the way for ever. */
@@ -445,7 +469,7 @@ static int on_refused(struct gateway *gateway, const struct uplink_answer *answe
     gateway_read_clock(gateway);
     int64_t delay_ms = transient_delay_ms(gateway);
     warn_refused(gateway, answer->code, delay_ms);
-    return known(answer->id,
+    return known(gateway, answer->id,
                  spool_return(gateway->spool, answer->id, gateway->now.boot_ms + delay_ms));
 }
 
@@ -478,7 +502,7 @@ void gateway_on_answer(void *owner, const struct uplink_answer *answer)
         r = on_refused(gateway, answer);
         break;
     case UPLINK_UNKNOWN:
-        r = known(answer->id, spool_return(gateway->spool, answer->id, 0));
+        r = known(gateway, answer->id, spool_return(gateway->spool, answer->id, 0));
         break;
     }
     FAILPOINT("answer.after_settle");

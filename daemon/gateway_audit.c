@@ -60,6 +60,8 @@ static void sync_what_is_too_large(struct gateway *gateway)
 
 static void end_audit_watch(struct gateway *gateway)
 {
+    if (!condition_clear(&gateway->audit_unwritten, gateway->now.boot_ms))
+        return;
     uint64_t pruned = spool_pruned_unexported(gateway->spool) - gateway->audit_pruned_before;
 
     if (pruned > 0)
@@ -81,6 +83,7 @@ void gateway_watch_audit(struct gateway *gateway)
         end_audit_watch(gateway);
         return;
     }
+    (void)condition_hold(&gateway->audit_unwritten, gateway->now.boot_ms); /* audit.c logs it */
     if (!gateway->audit_half_told && (waiting >= max / 2 || gateway_audit_is_full(gateway))) {
         log_warning("audit_half_full waiting=%" PRIu64 " max_waiting=%" PRIu64
                     " when_full=%s remedy=\"make the audit file writable\"",

@@ -16,6 +16,7 @@
 
 #include "audit_history.h"
 #include "gateway-private.h"
+#include "store/regular.h"
 
 #define DISCONNECT_MS     4500
 #define SALVAGE_MS        3600000 /* some 10 s for a million messages on a fast disk */
@@ -96,7 +97,7 @@ static int on_tick(sd_event_source *source, uint64_t usec, void *owner)
     if (!gateway->failed)
         gateway_arm_edge(gateway);
     give_memory_back();
-    return sd_event_source_set_time_relative(source, GATEWAY_TICK_MS * USEC_PER_MS);
+    return gateway_set_timer(source, GATEWAY_TICK_MS);
 }
 
 static int on_status_timer(sd_event_source *source, uint64_t usec, void *owner)
@@ -106,8 +107,7 @@ static int on_status_timer(sd_event_source *source, uint64_t usec, void *owner)
     (void)usec;
     gateway_read_clock(gateway);
     gateway_publish_status(gateway);
-    return sd_event_source_set_time_relative(source,
-                                             gateway->config->status_interval_ms * USEC_PER_MS);
+    return gateway_set_timer(source, gateway->config->status_interval_ms);
 }
 
 /* --- making
@@ -119,9 +119,9 @@ static int add_timer(struct gateway *gateway,
                      int enabled,
                      sd_event_source **ret)
 {
-    int r =
-        sd_event_add_time_relative(gateway->event, ret, CLOCK_BOOTTIME, after_ms * USEC_PER_MS,
-                                   TIMER_ACCURACY_US, handler, gateway);
+    int r = sd_event_add_time(gateway->event, ret, CLOCK_BOOTTIME,
+                              clock_boot_us() + after_ms * USEC_PER_MS, TIMER_ACCURACY_US,
+                              handler, gateway);
     if (r >= 0)
         r = sd_event_source_set_enabled(*ret, enabled);
     return r;
@@ -182,6 +182,8 @@ static const char *spool_remedy(int condition)
     case -EIO:
         return "nothing was changed; look at the disk (journalctl -k): reads or writes fail, and "
                "a disk that is gone is not taken for a damaged spool";
+    case -REGULAR_OTHER:
+        return "another kind of file has that name in spool.directory: move it away";
     case -EROFS:
         return "where systemd keeps the daemon from writing there, name the folder in "
                "ReadWritePaths= (systemctl edit mqtt-spoold)";
@@ -336,6 +338,7 @@ static void init(struct gateway *gateway, sd_event *event, struct config *config
     gateway->config = config;
     gateway->client_warnings = (struct log_limit){.interval_ms = 10000, .burst = 5};
     gateway->refusal_warnings = (struct log_limit){.interval_ms = 60000, .burst = 1};
+    gateway->token_warnings = (struct log_limit){.interval_ms = 60000, .burst = 1};
     gateway->read_warnings = (struct log_limit){.interval_ms = READS_LOG_MS, .burst = 1};
     TAILQ_INIT(&gateway->clients);
     TAILQ_INIT(&gateway->owing);
@@ -437,7 +440,7 @@ static bool take_over_lanes(struct gateway *gateway, struct config *fresh)
     running->lane_count = fresh->lane_count;
     fresh->lanes = old;
     fresh->lane_count = old_count;
-    memset(gateway->lane_full, 0, sizeof gateway->lane_full);
+    gateway_keep_lane_conditions(gateway, old, old_count);
     gateway->rates.lanes_known = false;
     return true;
 }

@@ -6,6 +6,7 @@
  * is acknowledged here: that is the batch edge's, after the commit.
  */
 #include <inttypes.h>
+#include <string.h>
 
 #include "gateway-private.h"
 #include "store/failpoint.h"
@@ -36,45 +37,90 @@ const char *gateway_full_name(enum gateway_full why)
 
 void gateway_note_full(struct gateway *gateway, enum gateway_full why)
 {
-    gateway->full_till_ms = gateway->now.boot_ms + GATEWAY_ROOM_AFTER_MS;
-    if (gateway->full != GATEWAY_HAS_ROOM)
+    if (!condition_hold(&gateway->full, gateway->now.boot_ms))
         return;
-    gateway->full = why;
+    gateway->full_why = why;
     log_warning("spool_full reason=%s new_messages=refused", gateway_full_name(why));
 }
 
-/* At the edge of its room a spool takes one message and refuses the next: full it is until
- * nothing was refused for GATEWAY_ROOM_AFTER_MS. */
-void gateway_note_room(struct gateway *gateway)
+static void note_room(struct gateway *gateway)
 {
-    if (gateway->full == GATEWAY_HAS_ROOM || gateway->now.boot_ms < gateway->full_till_ms)
-        return;
-    gateway->full = GATEWAY_HAS_ROOM;
-    log_notice("spool_room new_messages=accepted");
+    if (condition_clear(&gateway->full, gateway->now.boot_ms))
+        log_notice("spool_room new_messages=accepted");
 }
 
-static void note_lane_full(struct gateway *gateway, unsigned lane, bool full)
+enum gateway_full gateway_is_full(const struct gateway *gateway)
+{
+    return condition_stands(&gateway->full, gateway->now.boot_ms) ? gateway->full_why
+                                                                  : GATEWAY_HAS_ROOM;
+}
+
+static void note_lane_full(struct gateway *gateway, unsigned lane)
 {
     const struct config *config = gateway->config;
 
-    if (gateway->lane_full[lane] == full)
-        return;
-    gateway->lane_full[lane] = full;
-    if (full)
+    if (condition_hold(&gateway->lane_full[lane], gateway->now.boot_ms))
         log_warning(
             "spool_full reason=limits lane=%s new_messages=%s", lanes_name(config, lane),
             lanes_limits(config, lane)->when_full == CONFIG_BLOCK ? "blocked" : "refused");
-    else
-        log_notice("spool_room lane=%s new_messages=accepted", lanes_name(config, lane));
 }
 
-/* A lane that was drained says so without a new message of it. */
+static void note_lane_room(struct gateway *gateway, unsigned lane)
+{
+    if (condition_clear(&gateway->lane_full[lane], gateway->now.boot_ms))
+        log_notice("spool_room lane=%s new_messages=accepted",
+                   lanes_name(gateway->config, lane));
+}
+
+bool gateway_lane_is_full(const struct gateway *gateway, unsigned lane)
+{
+    return condition_stands(&gateway->lane_full[lane], gateway->now.boot_ms);
+}
+
+/* Whether a disk has room is known only when a message was accepted. */
+static bool is_still_full(const struct gateway *gateway)
+{
+    if (gateway->full_why == GATEWAY_FULL_AUDIT)
+        return gateway_audit_is_full(gateway);
+    if (gateway->full_why == GATEWAY_FULL_LOCKED)
+        return gateway->locked;
+    return !gateway->full.clearing;
+}
+
 void gateway_look_for_room(struct gateway *gateway)
 {
+    if (!is_still_full(gateway))
+        note_room(gateway);
+    if (!gateway->locked)
+        gateway_note_unlocked(gateway);
     for (unsigned lane = 0; lane <= gateway->config->lane_count; lane++) {
-        if (gateway->lane_full[lane] && spool_has_room(gateway->spool, lane, 0))
-            note_lane_full(gateway, lane, false);
+        if (spool_has_room(gateway->spool, lane, 0))
+            note_lane_room(gateway, lane);
     }
+}
+
+static unsigned find_lane(const struct config *config, const char *name)
+{
+    unsigned lane = 1;
+
+    while (lane <= config->lane_count && strcmp(config->lanes[lane - 1].name, name) != 0)
+        lane++;
+    return lane;
+}
+
+void gateway_keep_lane_conditions(struct gateway *gateway,
+                                  const struct config_lane *lanes,
+                                  size_t count)
+{
+    struct condition kept[SPOOL_LANES_MAX] = {gateway->lane_full[0]};
+
+    for (size_t i = 0; i < count; i++) {
+        unsigned lane = find_lane(gateway->config, lanes[i].name);
+
+        if (lane <= gateway->config->lane_count)
+            kept[lane] = gateway->lane_full[i + 1];
+    }
+    memcpy(gateway->lane_full, kept, sizeof kept);
 }
 
 static struct spool_bytes bytes_of(struct view view)
@@ -124,17 +170,29 @@ static struct session_verdict hold(struct client *client, enum session_verdict_k
 
 /* A message that could never fit is refused under every policy: blocking its producer would
  * block it for ever. */
+static bool is_hopeless(const struct gateway *gateway, const struct spool_message *message)
+{
+    return spool_charge(message) > lanes_limits(gateway->config, message->lane)->max_bytes;
+}
+
+/* By the policy of its lane, whatever is full. */
+static struct session_verdict refuse_or_block(struct gateway *gateway,
+                                              struct client *client,
+                                              const struct spool_message *message)
+{
+    const struct config_limits *limits = lanes_limits(gateway->config, message->lane);
+
+    if (limits->when_full != CONFIG_BLOCK || is_hopeless(gateway, message))
+        return refuse(gateway, MQTT_QUOTA_EXCEEDED);
+    return hold(client, SESSION_BLOCK);
+}
+
 static struct session_verdict
 on_full(struct gateway *gateway, struct client *client, const struct spool_message *message)
 {
-    const struct config_limits *limits = lanes_limits(gateway->config, message->lane);
-    bool hopeless = spool_charge(message) > limits->max_bytes;
-
-    if (!hopeless)
-        note_lane_full(gateway, message->lane, true);
-    if (hopeless || limits->when_full != CONFIG_BLOCK)
-        return refuse(gateway, MQTT_QUOTA_EXCEEDED);
-    return hold(client, SESSION_BLOCK);
+    if (!is_hopeless(gateway, message))
+        note_lane_full(gateway, message->lane);
+    return refuse_or_block(gateway, client, message);
 }
 
 void gateway_note_locked(struct gateway *gateway)
@@ -142,10 +200,11 @@ void gateway_note_locked(struct gateway *gateway)
     int64_t now_ms = gateway->now.boot_ms;
 
     gateway->locked_try_ms = now_ms + GATEWAY_LOCKED_RETRY_MS;
-    if (gateway->locked)
-        return;
+    if (!gateway->locked)
+        gateway->locked_since_ms = now_ms;
     gateway->locked = true;
-    gateway->locked_since_ms = now_ms;
+    if (!condition_hold(&gateway->locking, now_ms))
+        return;
     log_warning("database_locked by=\"another program\" new_messages=waiting "
                 "refused_after_ms=%d "
                 "remedy=\"end its transaction: fuser -v spool.db names it\"",
@@ -154,11 +213,9 @@ void gateway_note_locked(struct gateway *gateway)
 
 void gateway_note_unlocked(struct gateway *gateway)
 {
-    if (!gateway->locked)
-        return;
     gateway->locked = false;
-    log_notice("database_unlocked after_ms=%" PRId64,
-               gateway->now.boot_ms - gateway->locked_since_ms);
+    if (condition_clear(&gateway->locking, gateway->now.boot_ms))
+        log_notice("database_unlocked after_ms=%" PRId64, condition_held_ms(&gateway->locking));
 }
 
 /* Most such locks are short, so nobody is refused at once; and one try in so long, whoever asks,
@@ -187,18 +244,24 @@ static struct session_verdict on_short_disk(struct gateway *gateway,
                                             struct client *client,
                                             const struct spool_message *message)
 {
-    const struct config_limits *limits = lanes_limits(gateway->config, message->lane);
     char text[GATEWAY_ERROR_QUOTED_MAX];
 
-    if (gateway->full == GATEWAY_HAS_ROOM)
+    if (!gateway->full.reported)
         log_warning("disk_short detail=%s remedy=\"see what else fills that disk (df, du)\"",
                     gateway_quote_error(spool_error(gateway->spool), text));
     gateway_note_full(gateway, GATEWAY_FULL_DISK);
     if (spool_has_work(gateway->spool))
         gateway_arm_edge(gateway);
-    if (limits->when_full != CONFIG_BLOCK)
-        return refuse(gateway, MQTT_QUOTA_EXCEEDED);
-    return hold(client, SESSION_BLOCK);
+    return refuse_or_block(gateway, client, message);
+}
+
+/* A producer that is held back is offered again at the edge after the export that made room. */
+static struct session_verdict on_full_audit(struct gateway *gateway,
+                                            struct client *client,
+                                            const struct spool_message *message)
+{
+    gateway_note_full(gateway, GATEWAY_FULL_AUDIT);
+    return refuse_or_block(gateway, client, message);
 }
 
 static struct session_verdict
@@ -224,12 +287,11 @@ append(struct gateway *gateway, struct client *client, const struct spool_messag
         return (struct session_verdict){.kind = SESSION_STOP};
     }
     gateway_note_unlocked(gateway);
-    gateway_note_room(gateway);
-    note_lane_full(gateway, message->lane, false);
-    gateway->counters.accepted++;
+    note_room(gateway);
+    note_lane_room(gateway, message->lane);
+    gateway->appended++;
     FAILPOINT("append.after");
-    if (message->qos > 0)
-        gateway_note_owing(client);
+    gateway_note_owing(client);
     gateway_arm_edge(gateway);
     if (batch_is_full(gateway))
         gateway_hasten_edge(gateway);
@@ -251,13 +313,10 @@ gateway_on_publish(void *owner, struct session *session, const struct session_pu
         return refuse(gateway, MQTT_NOT_AUTHORIZED);
     if (batch_is_full(gateway))
         return hold(client, SESSION_WAIT);
-    if (gateway_audit_is_full(gateway)) {
-        gateway_note_full(gateway, GATEWAY_FULL_AUDIT);
-        return refuse(gateway, MQTT_QUOTA_EXCEEDED);
-    }
-    if (!gateway->edge_armed)
-        gateway_read_clock(gateway);
+    gateway_read_clock(gateway);
     struct spool_message message = message_of(gateway->config, client, publish);
+    if (gateway_audit_is_full(gateway))
+        return on_full_audit(gateway, client, &message);
     FAILPOINT("receive.before_append");
     return append(gateway, client, &message);
 }

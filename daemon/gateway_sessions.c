@@ -1,8 +1,8 @@
 /*
  * gateway_sessions.c - producers come, are admitted, and go
  *
- * Four lists: all open sessions; those that are owed an acknowledgement by the
- * open batch; those whose PUBLISH waits for room; those that closed. A session
+ * Four lists: all open sessions; those that have a message in the open
+ * batch; those whose PUBLISH waits for room; those that closed. A session
  * dies at the batch edge only, never inside its own callback.
  *
  * Above listen.max_clients a few more, the surplus, may say their CONNECT, so

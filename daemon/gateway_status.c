@@ -19,6 +19,7 @@
 #include "gateway-private.h"
 #include "json.h"
 #include "record_status.h"
+#include "store/regular.h"
 
 #define STATUS_MAX  (8 * 1024 + SPOOL_LANES_KNOWN_MAX * 896)
 #define STATUS_FILE "status.json"
@@ -101,7 +102,7 @@ static double full_after_s(struct gateway *gateway)
     struct spool_time now = gateway_spool_time(gateway);
     double soonest = -1;
 
-    if (gateway->full != GATEWAY_HAS_ROOM || gateway_audit_is_full(gateway))
+    if (gateway_is_full(gateway) != GATEWAY_HAS_ROOM || gateway_audit_is_full(gateway))
         return 0;
     for (unsigned lane = 0; lane <= gateway->config->lane_count; lane++) {
         double growth = gateway->rates.lane_growth_per_s[lane];
@@ -124,7 +125,7 @@ static double full_after_s(struct gateway *gateway)
 /* Why nothing at all is taken; "": it is. */
 static const char *refusing(const struct gateway *gateway)
 {
-    enum gateway_full why = gateway->full;
+    enum gateway_full why = gateway_is_full(gateway);
 
     if (gateway_audit_is_full(gateway))
         why = GATEWAY_FULL_AUDIT;
@@ -141,7 +142,7 @@ static bool takes_nothing(struct gateway *gateway, unsigned lane)
     struct spool_time now = gateway_spool_time(gateway);
     struct spool_lane_stats stats;
 
-    if (gateway->lane_full[lane])
+    if (gateway_lane_is_full(gateway, lane))
         return true;
     return limits->when_full != CONFIG_EVICT_OLDEST &&
            spool_get_lane_stats(gateway->spool, lane, &now, &stats) == 0 &&
@@ -259,8 +260,11 @@ static int replace_file(const struct gateway *gateway, const char *text, size_t 
 
     if (!status_path(gateway, "", path) || !status_path(gateway, ".new", fresh))
         return -ENAMETOOLONG;
-    AUTO_CLOSE int fd =
-        open(fresh, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0644);
+    /* What a daemon that was killed has left there goes, whatever it is: nothing that is there
+     * already is opened. */
+    if (unlink(fresh) < 0 && errno != ENOENT)
+        return errno == EISDIR ? -REGULAR_OTHER : -errno;
+    AUTO_CLOSE int fd = open(fresh, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0644);
     if (fd < 0 || fchmod(fd, 0644) < 0)
         return -errno;
     ssize_t n = write(fd, text, size);
@@ -277,11 +281,11 @@ static void describe_full(const struct gateway *gateway, char text[static 128])
     unsigned lane = 0;
 
     text[0] = '\0';
-    while (lane < gateway->config->lane_count && !gateway->lane_full[lane])
+    while (lane < gateway->config->lane_count && !gateway_lane_is_full(gateway, lane))
         lane++;
-    if (gateway->full != GATEWAY_HAS_ROOM)
+    if (gateway_is_full(gateway) != GATEWAY_HAS_ROOM)
         (void)snprintf(text, 128, ", NEW MESSAGES ARE NOT TAKEN");
-    else if (gateway->lane_full[lane])
+    else if (gateway_lane_is_full(gateway, lane))
         (void)snprintf(text, 128, ", LANE %s IS FULL", lanes_name(gateway->config, lane));
 }
 
@@ -299,9 +303,20 @@ static void tell_systemd(const struct gateway *gateway, const struct spool_stats
                    gateway->rates.out_per_s, full);
 }
 
+static void note_unwritten(struct gateway *gateway, int error)
+{
+    char path[PATH_MAX], text[1024];
+
+    if (!condition_hold(&gateway->status_unwritten, gateway->now.boot_ms) ||
+        !status_path(gateway, "", path))
+        return;
+    log_warning("status_not_written file=%s error=\"%s\" ignoring=yes remedy=\"look at its "
+                "folder, and at what has the same name with .new\"",
+                log_quote(text, sizeof text, path, strlen(path)), regular_error(error));
+}
+
 void gateway_publish_status(struct gateway *gateway)
 {
-    static bool complained; /* said once, not every status_interval */
     static char memory[STATUS_MAX];
     struct spool_time now = gateway_spool_time(gateway);
     struct spool_stats stats;
@@ -316,19 +331,20 @@ void gateway_publish_status(struct gateway *gateway)
         r = write_status(&json, gateway, &stats);
     if (r == 0)
         r = replace_file(gateway, memory, json_used(&json));
-    if (r < 0 && !complained)
-        log_warning("status_not_written error=\"%s\" ignoring=yes", strerror(-r));
-    complained = r < 0;
+    if (r < 0)
+        note_unwritten(gateway, r);
+    else if (r == 0 && condition_clear(&gateway->status_unwritten, gateway->now.boot_ms))
+        log_notice("status_written");
     if (r == 0 && gateway->phase == GATEWAY_SERVING)
         tell_systemd(gateway, &stats);
 }
 
 void gateway_hasten_status(struct gateway *gateway)
 {
-    int r = sd_event_source_set_time_relative(gateway->status_timer, 0);
+    int r = gateway_set_timer(gateway->status_timer, 0);
 
     if (r < 0)
-        log_warning("status_not_written error=\"%s\" ignoring=yes", strerror(-r));
+        note_unwritten(gateway, r);
 }
 
 /* A status without a daemon would be read as one. */

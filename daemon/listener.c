@@ -16,7 +16,7 @@
  *
  * Out of descriptors or memory the sources are switched off and a timer tries
  * again; level-triggered epoll would spin otherwise. Two lines are logged for
- * one such time: when it begins and when the backlog is empty again.
+ * one such time: when it begins and when the backlog has been empty for a second.
  */
 #include "listener.h"
 
@@ -34,6 +34,8 @@
 #include <sys/un.h>
 #include <time.h>
 
+#include "clock.h"
+#include "condition.h"
 #include "log.h"
 
 #define LISTEN_BACKLOG 4096
@@ -63,9 +65,9 @@ struct listener {
     sd_event_source *retry;
     const struct listener_ops *ops;
     void *owner;
-    bool starved; /* out of descriptors or memory */
-    bool paused;  /* for good */
-    char *path;   /* of the file we made, else NULL */
+    struct condition starving; /* out of descriptors or memory */
+    bool paused;               /* for good */
+    char *path;                /* of the file we made, else NULL */
     dev_t device;
     ino_t inode;
     size_t count;
@@ -103,25 +105,40 @@ static bool is_shortage(int error)
     return error == EMFILE || error == ENFILE || error == ENOBUFS || error == ENOMEM;
 }
 
-static int starve(struct listener *listener, int error)
+static int set_retry(struct listener *listener)
 {
-    if (!listener->starved)
-        log_warning("listen_pausing error=\"%s\" retry_ms=%d", strerror(error),
-                    RETRY_US / 1000);
-    listener->starved = true;
-    int r = switch_sources(listener, SD_EVENT_OFF);
-    if (r >= 0)
-        r = sd_event_source_set_time_relative(listener->retry, RETRY_US);
+    int r = sd_event_source_set_time(listener->retry, clock_monotonic_us() + RETRY_US);
     if (r >= 0)
         r = sd_event_source_set_enabled(listener->retry, SD_EVENT_ONESHOT);
     return r;
 }
 
-static void sated(struct listener *listener)
+static int64_t boot_ms(void)
 {
-    if (listener->starved)
+    struct clock_reading now;
+    clock_read(&now);
+    return now.boot_ms;
+}
+
+static int starve(struct listener *listener, int error)
+{
+    if (condition_hold(&listener->starving, boot_ms()))
+        log_warning("listen_pausing error=\"%s\" retry_ms=%d", strerror(error),
+                    RETRY_US / 1000);
+    int r = switch_sources(listener, SD_EVENT_OFF);
+    return r < 0 ? r : set_retry(listener);
+}
+
+/* Nobody waits. The timer asks again until that is reported. */
+static int sated(struct listener *listener)
+{
+    if (!listener->starving.reported)
+        return 0;
+    if (condition_clear(&listener->starving, boot_ms())) {
         log_notice("listen_resumed");
-    listener->starved = false;
+        return 0;
+    }
+    return set_retry(listener);
 }
 
 /*
@@ -171,10 +188,8 @@ static int accept_some(struct listener_socket *socket)
     struct listener *listener = socket->listener;
     for (int i = 0; i < ACCEPT_BURST && !listener->paused; i++) {
         int fd = accept4(socket->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
-        if (fd < 0 && errno == EAGAIN) {
-            sated(listener);
-            return 0;
-        }
+        if (fd < 0 && errno == EAGAIN)
+            return sated(listener);
         if (fd < 0 && is_shortage(errno))
             return starve(listener, errno);
         if (fd < 0 && (errno == EBADF || errno == EINVAL || errno == ENOTSOCK))
@@ -206,6 +221,8 @@ static int on_retry(sd_event_source *source, uint64_t at_us, void *userdata)
     (void)source;
     (void)at_us;
     int r = listener->paused ? 0 : switch_sources(listener, SD_EVENT_ON);
+    for (size_t i = 0; i < listener->count && r >= 0 && !listener->paused; i++)
+        r = accept_some(&listener->sockets[i]);
     if (r < 0)
         (void)sd_event_exit(listener->event, r); /* fails only when it has ended */
     return r;

@@ -5,14 +5,17 @@
  * configuration (EX_CONFIG; systemd does not restart, for it would not help).
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <getopt.h>
 #include <limits.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <sysexits.h>
 #include <systemd/sd-event.h>
+#include <unistd.h>
 
 #include "config.h"
 #include "gateway.h"
@@ -252,9 +255,22 @@ static int run(struct program *program, struct config *config)
     return code;
 }
 
+/* Where one of the three was closed, the next file that is opened would get its number, and the log
+ * would be written into the spool. */
+static bool keep_standard_descriptors(void)
+{
+    for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
+        if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", O_RDWR) != fd)
+            return false;
+    return true;
+}
+
 int main(int argc, char **argv)
 {
     struct program program = {.config_path = CONFIG_DEFAULT_PATH};
+
+    if (!keep_standard_descriptors())
+        return EXIT_FAILURE; /* there is nowhere to say it */
     int code = parse_arguments(&program, argc, argv);
 
     if (code >= 0)

@@ -7,7 +7,7 @@
  * wrong with it, and what is answered does not hang on the order of the rules.
  *
  * No decoder touches its output before the packet is known to be good, but for
- * the cases that the header names: an unknown version (the CONNACK must be
+ * the cases that the header names: the version of a CONNECT (the CONNACK must be
  * written in some version) and a PUBLISH that can be refused by its id.
  *
  * 3.1.1 knows no reason codes, a server can only close; the conditions are the
@@ -175,7 +175,7 @@ bool packet_peek_version(const void *data, size_t size, enum packet_version *ret
 {
     struct reader reader;
     reader_init(&reader, data, size);
-    if (reader_u8(&reader) != PACKET_CONNECT << 4)
+    if (reader_u8(&reader) >> 4 != PACKET_CONNECT) /* its flags may be what is wrong */
         return false;
     (void)reader_varint(&reader);
     return connect_read_version(&reader, ret) == 0;
@@ -253,7 +253,7 @@ int packet_decode_connect(const struct packet_frame *frame, struct packet_connec
     struct packet_connect connect = {.receive_maximum = UINT16_MAX,
                                      .maximum_packet_size = UINT32_MAX};
     int r = connect_read_version(&body, &connect.version);
-    if (r == PACKET_E_VERSION)
+    if (r == 0 || r == PACKET_E_VERSION)
         ret->version = connect.version;
     if (r != 0)
         return r;

@@ -168,8 +168,9 @@ struct packet_connect {
     bool no_problem_info; /* v5: no user property on an acknowledgement [MQTT-3.1.2-29] */
 };
 
-/* Return: 0; PACKET_E_MALFORMED, _PROTOCOL, _VERSION (ret->version is then the level asked for
- * when the name was "MQTT", else MQTT_3_1_1). */
+/* Return: 0; PACKET_E_MALFORMED, _PROTOCOL, _VERSION. In these cases, too, ret->version is set
+ * where the packet reaches as far: to the level asked for when the name was "MQTT", else to
+ * MQTT_3_1_1. */
 MUST_CHECK int packet_decode_connect(const struct packet_frame *frame,
                                      struct packet_connect *ret);
 

@@ -66,11 +66,13 @@ struct session {
     bool no_problem_info;   /* acknowledgements go without their spool-id */
     uint64_t keep_alive_us; /* one and a half times the client's; 0: none */
     uint64_t last_packet_us;
+    bool excused;      /* the deadline was moved once, for the loop stood still */
     bool asked_expiry; /* CONNECT asked for a session that outlives the connection */
 
     struct bytes input;
     struct bytes output;
     struct session_owed owed;
+    bool in_batch; /* messages of QoS 0 in the open batch, for which nothing is owed */
 
     bool waiting;     /* after SESSION_WAIT or SESSION_BLOCK */
     bool blocked;     /* after SESSION_BLOCK */
@@ -101,8 +103,9 @@ void session_start_keep_alive(struct session *session);
 bool session_take_packet(struct session *session, const struct packet_frame *frame);
 /* The largest packet that is taken now. */
 size_t session_packet_limit(const struct session *session);
-/* End it for a packet above that, of which @start is there. */
-void session_refuse_large(struct session *session, struct view start);
+/* End it for a packet that is wrong from its header on, of which @start is there. Of a CONNECT that
+ * may be enough to answer it: a client cannot know its limit beforehand. */
+void session_refuse_frame(struct session *session, struct view start, int condition);
 
 /* session_out.c */
 

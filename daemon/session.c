@@ -24,7 +24,9 @@
  *
  * The keep-alive timer is not moved by packets: it looks at the time of the last
  * one when it fires, and reads first, so that a loop that was busy committing
- * does not make the client pay.
+ * does not make the client pay. Where the timer itself comes late there is more to
+ * read than it reads, and the client may have been stopped by a full socket: then
+ * the deadline is moved once, by EXCUSED_US.
  */
 #include "session-private.h"
 
@@ -33,24 +35,21 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
-#include <time.h>
+
+#include "clock.h"
 
 #define READ_CHUNK (64 * 1024)
 /* How much of what a closed client still sent is thrown away at most. */
 #define DISCARD_MAX (256 * 1024)
 /* How long a client may leave our last words unread. */
 #define CLOSE_TIMEOUT_US 2000000
-
-static uint64_t now_us(const struct session *session)
-{
-    uint64_t now = 0;
-    (void)sd_event_now(session->event, CLOCK_MONOTONIC,
-                       &now); /* fails for a wrong clock only */
-    return now;
-}
+/* A timer that comes so late: it was the loop that stood still. */
+#define LATE_US    500000
+#define EXCUSED_US 2000000
 
 static void arm(struct session *session, uint64_t at_us)
 {
+    session->excused = false;
     (void)sd_event_source_set_time(session->timer, at_us); /* both change memory only */
     (void)sd_event_source_set_enabled(session->timer, SD_EVENT_ONESHOT);
 }
@@ -98,7 +97,7 @@ void session_end(struct session *session, uint8_t code, const char *why, const c
     (void)snprintf(session->why, sizeof(session->why), "%s%s%s", why, detail ? ": " : "",
                    detail ? detail : "");
     session->state = SESSION_CLOSING;
-    arm(session, now_us(session) + CLOSE_TIMEOUT_US);
+    arm(session, clock_monotonic_us() + CLOSE_TIMEOUT_US);
 }
 
 void session_refuse(struct session *session, uint8_t code, const char *why, const char *detail)
@@ -121,7 +120,7 @@ void session_end_on_condition(struct session *session, const char *why, int cond
 
 void session_start_keep_alive(struct session *session)
 {
-    session->last_packet_us = now_us(session);
+    session->last_packet_us = clock_monotonic_us();
     if (session->keep_alive_us > 0)
         arm(session, session->last_packet_us + session->keep_alive_us);
     else
@@ -222,25 +221,35 @@ static void parse(struct session *session)
         if (!may_parse(session))
             return;
         int r = packet_next(input.data, input.size, session_packet_limit(session), &frame);
-        if (r == PACKET_E_TOO_LARGE)
-            session_refuse_large(session, input);
-        else if (r != 0 && r != PACKET_E_MORE)
-            session_end_on_condition(session, "bad packet", r);
+        if (r != 0 && r != PACKET_E_MORE)
+            session_refuse_frame(session, input, r);
         if (r == 0 && !session_take_packet(session, &frame))
             return;
         session->unparsed = false;
         if (r != 0)
             return;
         bytes_consume(&session->input, frame.size);
-        session->last_packet_us = now_us(session);
+        session->last_packet_us = clock_monotonic_us();
+        session->excused = false;
     }
+}
+
+/* It can still be answered, for the client may have ended its own half of the stream only. */
+static bool is_cut_connect(const struct session *session)
+{
+    struct view input = bytes_view(&session->input);
+    enum packet_version version;
+    return session->state == SESSION_EXPECT_CONNECT &&
+           packet_peek_version(input.data, input.size, &version) && version == MQTT_5;
 }
 
 static void end_on_read(struct session *session, ssize_t got)
 {
     /* Gives the reserved memory back when nothing came into it. */
     bytes_consume(&session->input, 0);
-    if (got == 0)
+    if (got == 0 && is_cut_connect(session))
+        session_refuse_frame(session, bytes_view(&session->input), PACKET_E_MALFORMED);
+    else if (got == 0)
         session_end(session, 0,
                     bytes_used(&session->input) > 0 ? "connection closed inside a packet"
                                                     : "connection closed without DISCONNECT",
@@ -296,7 +305,7 @@ static int on_again(sd_event_source *source, void *userdata)
 
 static void check_keep_alive(struct session *session)
 {
-    uint64_t now = now_us(session);
+    uint64_t now = clock_monotonic_us();
     if (session->keep_alive_us == 0)
         return;
     if (is_held(session))
@@ -311,21 +320,36 @@ static void check_closing(struct session *session)
 {
     /* It may wait for the commit, not for the client. */
     if (session->owed.count > session->owed.released)
-        arm(session, now_us(session) + CLOSE_TIMEOUT_US);
+        arm(session, clock_monotonic_us() + CLOSE_TIMEOUT_US);
     else
         session->output_lost = true;
+}
+
+/* The loop stood still, for a slow disk or a stopped process: once between two packets the client
+ * has a moment more, because until now it could not be heard. */
+static bool excuse(struct session *session, uint64_t at_us)
+{
+    uint64_t now = clock_monotonic_us();
+    if (session->excused || now < at_us + LATE_US)
+        return false;
+    arm(session, now + EXCUSED_US);
+    session->excused = true;
+    return true;
 }
 
 static int on_timer(sd_event_source *source, uint64_t at_us, void *userdata)
 {
     struct session *session = userdata;
     (void)source;
-    (void)at_us;
     enum session_state before = session->state;
     if (session->unparsed)
         parse(session);
     else
         read_once(session);
+    if (session->state == before && excuse(session, at_us)) {
+        session_update(session);
+        return 0;
+    }
     if (session->state == SESSION_EXPECT_CONNECT)
         session_refuse(session, 0, "no CONNECT in time", NULL);
     else if (session->state == SESSION_OPEN)
@@ -344,8 +368,9 @@ static int add_sources(struct session *session)
     int r = sd_event_add_io(session->event, &session->io, session->fd, EPOLLIN, on_io, session);
     if (r < 0)
         return r;
-    r = sd_event_add_time_relative(session->event, &session->timer, CLOCK_MONOTONIC,
-                                   (uint64_t)timeout_ms * 1000, 0, on_timer, session);
+    r = sd_event_add_time(session->event, &session->timer, CLOCK_MONOTONIC,
+                          clock_monotonic_us() + (uint64_t)timeout_ms * 1000, 0, on_timer,
+                          session);
     if (r < 0)
         return r;
     r = sd_event_add_defer(session->event, &session->again, on_again, session);
@@ -419,16 +444,18 @@ enum packet_version session_version(const struct session *session)
 void session_acknowledge(struct session *session)
 {
     session->owed.released = session->owed.count;
+    session->in_batch = false;
     session_update(session);
 }
 
 void session_refuse_owed(struct session *session, uint8_t code)
 {
-    if (session->owed.released < session->owed.count) {
+    bool owed = session->owed.released < session->owed.count;
+    if (owed)
         session_owed_turn(session, code);
-        if (session->version != MQTT_5)
-            session_refuse(session, 0, "batch was not stored", packet_reason_text(code));
-    }
+    if (session->in_batch || (owed && session->version != MQTT_5))
+        session_refuse(session, code, "batch was not stored", packet_reason_text(code));
+    session->in_batch = false;
     session_update(session);
 }
 

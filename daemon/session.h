@@ -113,7 +113,8 @@ bool session_was_refused(const struct session *session);
 /* The batch is durable: send every acknowledgement that is owed. Never calls ops->publish. */
 void session_acknowledge(struct session *session);
 /* The batch was rolled back: v5 answers each owed one with @code, which a PUBACK
- * may carry; 3.1.1 closes. */
+ * may carry, and a client with QoS 0 messages in the batch gets a DISCONNECT with
+ * it; 3.1.1 closes. */
 void session_refuse_owed(struct session *session, uint8_t code);
 /* After SESSION_WAIT or SESSION_BLOCK: offer the kept packet again, now, and those behind it;
  * then read on. */

@@ -37,11 +37,23 @@ static void send_connack(struct session *session, const struct packet_connack *c
 }
 
 /* A refused client must not pass for the holder of its client id. */
-static void refuse_connect(struct session *session, uint8_t code)
+static void refuse_connect(struct session *session, uint8_t code, const char *why)
 {
     send_connack(session, &(struct packet_connack){.code = code});
     session->client_id_size = 0;
-    session_refuse(session, 0, "CONNECT refused", packet_reason_text(code));
+    session_refuse(session, 0, why, packet_reason_text(code));
+}
+
+/* Version 5 has codes for what is wrong with it, 3.1.1 has none [3.1.1 MQTT-3.1.4-1]. */
+static void
+refuse_bad_connect(struct session *session, enum packet_version version, int condition)
+{
+    uint8_t code = packet_condition_code(condition);
+    session->version = version;
+    if (version == MQTT_5)
+        refuse_connect(session, code, "bad CONNECT");
+    else
+        session_refuse(session, 0, "bad CONNECT", packet_reason_text(code));
 }
 
 static void refuse_version(struct session *session, int asked)
@@ -49,7 +61,7 @@ static void refuse_version(struct session *session, int asked)
     /* Whoever asks for less than 4 reads the CONNACK of those days, later ones that of today
      * [MQTT-3.1.2-2]. */
     session->version = asked > MQTT_5 ? MQTT_5 : MQTT_3_1_1;
-    refuse_connect(session, MQTT_UNSUPPORTED_VERSION);
+    refuse_connect(session, MQTT_UNSUPPORTED_VERSION, "CONNECT refused");
 }
 
 static bool keep_client_id(struct session *session, struct view id)
@@ -135,7 +147,7 @@ static void on_first_packet(struct session *session, const struct packet_frame *
         return;
     }
     if (r != 0) {
-        session_refuse(session, 0, "bad CONNECT", packet_reason_text(packet_condition_code(r)));
+        refuse_bad_connect(session, connect.version, r);
         return;
     }
     session->version = connect.version;
@@ -147,7 +159,7 @@ static void on_first_packet(struct session *session, const struct packet_frame *
     if (code == MQTT_SUCCESS)
         accept_connect(session, &connect);
     else
-        refuse_connect(session, code);
+        refuse_connect(session, code, "CONNECT refused");
 }
 
 size_t session_packet_limit(const struct session *session)
@@ -158,17 +170,14 @@ size_t session_packet_limit(const struct session *session)
     return limit;
 }
 
-/* Nobody can know the limit of a CONNECT beforehand, so the answer tells, where it can. */
-void session_refuse_large(struct session *session, struct view start)
+void session_refuse_frame(struct session *session, struct view start, int condition)
 {
     enum packet_version version;
     if (session->state == SESSION_EXPECT_CONNECT &&
-        packet_peek_version(start.data, start.size, &version) && version == MQTT_5) {
-        session->version = version;
-        refuse_connect(session, MQTT_PACKET_TOO_LARGE);
-        return;
-    }
-    session_end_on_condition(session, "bad packet", PACKET_E_TOO_LARGE);
+        packet_peek_version(start.data, start.size, &version) && version == MQTT_5)
+        refuse_bad_connect(session, version, condition);
+    else
+        session_end_on_condition(session, "bad packet", condition);
 }
 
 /* QoS 1 in v5 is answered by its id; every other PUBLISH can only be refused by an end. */
@@ -193,6 +202,8 @@ static bool follow_verdict(struct session *session,
     case SESSION_ACCEPT:
         if (publish->qos == 1)
             session_owed_push(session, &debt);
+        else
+            session->in_batch = true;
         return true;
     case SESSION_REFUSE:
         refuse_publish(session, publish, verdict->code);

@@ -166,6 +166,7 @@ struct uplink {
     SLIST_HEAD(, uplink_slot) free_slots;
     unsigned in_flight;
     uint64_t in_flight_bytes;
+    bool excused;        /* the deadline was moved once, because the loop stood still */
     int64_t progress_ms; /* boot time of the last answer, or of the first message after none */
     _Atomic uint64_t late_answers; /* counted on any thread */
     bool room_changed;             /* ops->changed is due */
@@ -175,7 +176,7 @@ struct uplink {
 extern struct uplink *uplink_instance;
 
 /* uplink.c */
-int64_t uplink_now_ms(const struct uplink *uplink);
+int64_t uplink_now_ms(void);
 /* Calls ops->changed, if that is due. */
 void uplink_report(struct uplink *uplink);
 void uplink_set_phase(struct uplink *uplink, enum uplink_phase phase);

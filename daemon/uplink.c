@@ -19,7 +19,9 @@
 #include <sys/random.h>
 #include <time.h>
 
+#include "clock.h"
 #include "log.h"
+#include "store/regular.h"
 #include "text.h"
 #include "uplink-private.h"
 
@@ -49,18 +51,15 @@ static enum uplink_state state_of(enum uplink_phase phase)
     return states[phase];
 }
 
-int64_t uplink_now_ms(const struct uplink *uplink)
+int64_t uplink_now_ms(void)
 {
-    uint64_t now_us = 0;
-
-    (void)sd_event_now(uplink->event, CLOCK_BOOTTIME, &now_us); /* fails after a fork only */
-    return (int64_t)(now_us / 1000);
+    return (int64_t)(clock_boot_us() / 1000);
 }
 
 void uplink_set_phase(struct uplink *uplink, enum uplink_phase phase)
 {
     if (state_of(phase) != state_of(uplink->phase))
-        uplink->since_boot_ms = uplink_now_ms(uplink);
+        uplink->since_boot_ms = uplink_now_ms();
     uplink->phase = phase;
     uplink->room_changed = true;
 }
@@ -72,7 +71,7 @@ void uplink_note_error(struct uplink *uplink, const char *format, ...)
     va_start(arguments, format);
     text_vformat(uplink->last_error, sizeof(uplink->last_error), format, arguments);
     va_end(arguments);
-    uplink->last_error_boot_ms = uplink_now_ms(uplink);
+    uplink->last_error_boot_ms = uplink_now_ms();
 }
 
 void uplink_report(struct uplink *uplink)
@@ -167,13 +166,15 @@ static void look_at_file(const char *key, const char *path)
 {
     char quoted[UPLINK_TEXT_MAX];
 
-    if (path[0] == '\0' || access(path, R_OK) == 0)
+    if (path[0] == '\0')
         return;
-    int error = errno;
+    AUTO_CLOSE int fd = regular_openat(AT_FDCWD, path, O_RDONLY, 0);
+    if (fd >= 0)
+        return;
     log_error("uplink_file_unusable key=%s file=%s reason=\"%s\" messages=kept "
               "remedy=\"name a file that the daemon's user may read; it is looked for at each "
               "attempt to connect\"",
-              key, log_quote(quoted, sizeof(quoted), path, strlen(path)), strerror(error));
+              key, log_quote(quoted, sizeof(quoted), path, strlen(path)), regular_error(fd));
 }
 
 /* What is not there cannot keep local programs from publishing, and may come later. */
@@ -344,7 +345,7 @@ int uplink_new(sd_event *event,
     uplink->ops = ops;
     uplink->owner = owner;
     uplink->limits = uplink_no_limits();
-    uplink->since_boot_ms = uplink_now_ms(uplink);
+    uplink->since_boot_ms = uplink_now_ms();
     init_mails(uplink);
 
     int r = prepare(uplink, settings);
@@ -379,7 +380,7 @@ int uplink_start(struct uplink *uplink)
     if (uplink->phase != PHASE_STOPPED)
         return -EALREADY;
     uplink_set_phase(uplink, PHASE_WAITING);
-    uplink_timer_set(uplink, uplink_now_ms(uplink));
+    uplink_timer_set(uplink, uplink_now_ms());
     return 0;
 }
 

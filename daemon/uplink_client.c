@@ -20,12 +20,15 @@
 
 #include "packet.h"
 #include "read_full.h"
+#include "store/regular.h"
 #include "uplink-private.h"
 
 /* More than the window, so that Paho never has to think about its own limit. */
 #define BUFFERED_MARGIN 8
 /* What MQTT can carry as a password. */
 #define SECRET_MAX MQTT_TEXT_MAX
+/* Of a file with a key, to see whether it is encrypted. */
+#define PEM_LOOK_BYTES (64 * 1024)
 
 /* --- callbacks: any thread ------------------------------------------------ */
 
@@ -332,12 +335,12 @@ static void wipe(struct secret *secret)
 /* Return: 0 or negative errno. */
 static int read_secret(const char *path, struct secret *secret)
 {
-    AUTO_CLOSE int fd = open(path, O_RDONLY | O_CLOEXEC);
+    AUTO_CLOSE int fd = regular_openat(AT_FDCWD, path, O_RDONLY, 0);
     ssize_t n;
 
     secret->size = 0;
     if (fd < 0)
-        return -errno;
+        return fd;
     n = read_full(fd, secret->text, SECRET_MAX + 1);
     if (n < 0)
         return (int)n;
@@ -375,7 +378,7 @@ set_tls(const struct uplink *uplink, struct attempt *attempt, MQTTAsync_connectO
     tls->keyStore = or_null(settings->cert_file);
     tls->privateKey = or_null(settings->key_file);
     tls->privateKeyPassword =
-        settings->key_password_file[0] != '\0' ? attempt->key_password.text : NULL;
+        attempt->key_password.text; /* without one OpenSSL asks the terminal */
     tls->enableServerCertAuth = settings->verify;
     tls->verify = settings->verify; /* the host name, which Paho leaves out otherwise */
     tls->ssl_error_cb = on_tls_error;
@@ -429,10 +432,34 @@ static int find_files(const struct uplink_settings *settings, const char **ret_p
 
     for (size_t i = 0; i < sizeof(paths) / sizeof(paths[0]); i++) {
         *ret_path = paths[i];
-        if (paths[i][0] != '\0' && access(paths[i], R_OK) != 0)
-            return -errno;
+        if (paths[i][0] == '\0')
+            continue;
+        AUTO_CLOSE int fd = regular_openat(AT_FDCWD, paths[i], O_RDONLY, 0);
+        if (fd < 0)
+            return fd;
     }
     return 0;
+}
+
+/* A key of PEM that wants a password says so in a line of its own. */
+static bool is_encrypted(const char *path)
+{
+    AUTO_CLOSE int fd = regular_openat(AT_FDCWD, path, O_RDONLY, 0);
+    AUTO_FREE char *text = fd >= 0 ? malloc(PEM_LOOK_BYTES + 1) : NULL;
+    ssize_t size = text ? read_full(fd, text, PEM_LOOK_BYTES) : -1;
+
+    if (size < 0)
+        return false; /* the library says what is wrong with it */
+    text[size] = '\0';
+    return strstr(text, "-----BEGIN ENCRYPTED PRIVATE KEY-----") ||
+           strstr(text, "Proc-Type: 4,ENCRYPTED");
+}
+
+/* It cannot be used without the password that is not set. */
+static bool key_is_locked(const struct uplink_settings *settings)
+{
+    return settings->key_file[0] != '\0' && settings->key_password_file[0] == '\0' &&
+           is_encrypted(settings->key_file);
 }
 
 /* Secrets are read anew each time, so that a changed one needs no restart. */
@@ -480,7 +507,11 @@ bool uplink_client_connect(struct uplink *uplink, char reason[static UPLINK_TEXT
     if (r == 0 && uplink_uri_is_tls(uri))
         r = find_files(&uplink->settings, &path);
     if (r < 0) {
-        (void)snprintf(reason, UPLINK_TEXT_MAX, "cannot read %s: %s", path, strerror(-r));
+        (void)snprintf(reason, UPLINK_TEXT_MAX, "cannot read %s: %s", path, regular_error(r));
+    } else if (uplink_uri_is_tls(uri) && key_is_locked(&uplink->settings)) {
+        (void)snprintf(reason, UPLINK_TEXT_MAX,
+                       "the key in %s is encrypted: set uplink.tls.key_password_file",
+                       uplink->settings.key_file);
     } else {
         (void)snprintf(attempt->uri, sizeof(attempt->uri), "%s", uri);
         attempt->uris[0] = attempt->uri;

@@ -17,12 +17,16 @@
 #include <sys/random.h>
 #include <time.h>
 
+#include "clock.h"
 #include "log.h"
 #include "packet.h"
 #include "uplink-private.h"
 
 #define TIMER_ACCURACY_US 10000
 #define STALLS_MAX        2
+/* A timer that comes so late: it was the loop, or the process, that stood still. */
+#define LATE_US    1000000
+#define EXCUSED_MS 2000
 /* Of failures that repeat, one line at least this often, and one of so many. */
 #define RETRY_LOG_MS   60000
 #define RETRY_LOG_EACH 10
@@ -55,7 +59,7 @@ void uplink_timer_off(struct uplink *uplink)
 
 static void set_timer_in(struct uplink *uplink, uint64_t ms)
 {
-    uplink_timer_set(uplink, uplink_now_ms(uplink) + (int64_t)ms);
+    uplink_timer_set(uplink, uplink_now_ms() + (int64_t)ms);
 }
 
 /* --- the end of a connection ---------------------------------------------- */
@@ -86,8 +90,8 @@ static uint64_t next_backoff(struct uplink *uplink)
 static bool was_good(const struct uplink *uplink)
 {
     return uplink->online_ms > 0 &&
-           (uplink->proven || uplink_now_ms(uplink) - uplink->online_ms >=
-                                  (int64_t)uplink->settings.backoff_max_ms);
+           (uplink->proven ||
+            uplink_now_ms() - uplink->online_ms >= (int64_t)uplink->settings.backoff_max_ms);
 }
 
 /* After a good connection the same broker, otherwise the next; a pause after each tour. */
@@ -130,7 +134,7 @@ static void log_retry(struct uplink *uplink, const char *broker, uint64_t wait_m
 {
     char uri[UPLINK_TEXT_MAX];
     char reason[UPLINK_TEXT_MAX];
-    int64_t now_ms = uplink_now_ms(uplink);
+    int64_t now_ms = uplink_now_ms();
     unsigned failed = uplink->failed_attempts;
 
     if (failed > uplink->settings.broker_count && failed % RETRY_LOG_EACH != 0 &&
@@ -300,7 +304,7 @@ static void watch_answers(struct uplink *uplink)
         give_client_up(uplink, "broker closed the connection");
     else if (uplink->in_flight == 0 || uplink->settings.ack_timeout_ms == 0)
         return; /* the next message arms the timer */
-    else if (uplink_now_ms(uplink) >= due_ms)
+    else if (uplink_now_ms() >= due_ms)
         on_stall(uplink);
     else
         uplink_timer_set(uplink, due_ms);
@@ -335,15 +339,29 @@ static void on_due(struct uplink *uplink)
     }
 }
 
+/* What the broker sent while the process stood still lies in the socket: the threads of the library
+ * get a moment to read it, once for each deadline. */
+static bool excuse(struct uplink *uplink, uint64_t due_us)
+{
+    bool waits_for_broker = uplink->phase == PHASE_ONLINE ||
+                            uplink->phase == PHASE_CONNECTING ||
+                            uplink->phase == PHASE_RESOLVING;
+
+    uplink->excused =
+        waits_for_broker && !uplink->excused && clock_boot_us() >= due_us + LATE_US;
+    if (uplink->excused)
+        set_timer_in(uplink, EXCUSED_MS);
+    return uplink->excused;
+}
+
 static int on_timer(sd_event_source *source, uint64_t usec, void *owner)
 {
     struct uplink *uplink = owner;
 
     (void)source;
-    (void)usec;
     uplink->timer_armed = false;
     uplink_read_mail(uplink); /* what arrived in time is not late because the loop was */
-    if (!uplink->timer_armed)
+    if (!uplink->timer_armed && !excuse(uplink, usec))
         on_due(uplink);
     uplink_report(uplink);
     return 0;
@@ -422,7 +440,7 @@ static void on_connected(struct uplink *uplink, const struct uplink_event *event
     }
     uplink_timer_off(uplink);
     uplink->connects++;
-    uplink->online_ms = uplink_now_ms(uplink);
+    uplink->online_ms = uplink_now_ms();
     uplink_set_phase(uplink, PHASE_ONLINE);
     log_notice("link_online broker=%s window=%u",
                log_quote(uri, sizeof(uri), broker, strlen(broker)), uplink_window(uplink));
@@ -437,7 +455,7 @@ static const char *loss_reason(const struct uplink *uplink)
     if (uplink->drop_reason[0] != '\0')
         return uplink->drop_reason;
     if (uplink->keepalive_s > 0 &&
-        uplink_now_ms(uplink) - since_ms > (int64_t)uplink->keepalive_s * 2000)
+        uplink_now_ms() - since_ms > (int64_t)uplink->keepalive_s * 2000)
         return "broker closed the connection or no longer answers";
     return "broker closed the connection";
 }

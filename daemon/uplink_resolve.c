@@ -185,7 +185,7 @@ int uplink_resolve(struct uplink *uplink)
         return begin_lookup(uplink, uplink->host);
     if (!lookup->is_late)
         return 0; /* under way, or about to be read */
-    if (uplink_now_ms(uplink) - lookup->late_ms <= LATE_ANSWER_MS) {
+    if (uplink_now_ms() - lookup->late_ms <= LATE_ANSWER_MS) {
         lookup->is_late = false;
         (void)mailbox_post_if(&uplink->mailbox, &lookup->post.mail, NULL, NULL);
         return 0;
@@ -235,7 +235,7 @@ void uplink_keep_lookup(struct uplink *uplink, struct uplink_lookup *lookup)
         return;
     }
     lookup->is_late = true;
-    lookup->late_ms = uplink_now_ms(uplink);
+    lookup->late_ms = uplink_now_ms();
 }
 
 bool uplink_use_lookup(struct uplink *uplink,

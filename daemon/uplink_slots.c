@@ -193,6 +193,12 @@ static void end_use(void *context)
         use->slot->state = SLOT_FREE;
 }
 
+static void note_progress(struct uplink *uplink)
+{
+    uplink->progress_ms = uplink_now_ms();
+    uplink->excused = false;
+}
+
 static void take_slot(struct uplink *uplink, struct uplink_slot *slot)
 {
     struct use use = {.slot = slot};
@@ -200,7 +206,7 @@ static void take_slot(struct uplink *uplink, struct uplink_slot *slot)
     SLIST_REMOVE_HEAD(&uplink->free_slots, free);
     mailbox_locked(&uplink->mailbox, begin_use, &use);
     if (uplink->in_flight++ == 0)
-        uplink->progress_ms = uplink_now_ms(uplink);
+        note_progress(uplink);
     uplink->in_flight_bytes += slot->size_bytes;
     if (!uplink->timer_armed && uplink->settings.ack_timeout_ms > 0)
         uplink_timer_set(uplink,
@@ -235,11 +241,11 @@ void uplink_on_slot(struct uplink *uplink, struct uplink_slot *slot)
     if (answer.kind == UPLINK_UNKNOWN)
         uplink->unanswered++;
     else
-        uplink->progress_ms = uplink_now_ms(uplink);
+        note_progress(uplink);
     if (answer.kind != UPLINK_UNKNOWN && slot->qos > 0) { /* QoS 0 proves nothing */
         uplink->proven = true;
         uplink->stalls = 0;
-        answer.acknowledged_boot_ms = uplink_now_ms(uplink);
+        answer.acknowledged_boot_ms = uplink_now_ms();
     }
     uplink->ops->answered(uplink->owner, &answer);
 }
@@ -408,7 +414,7 @@ static void note_doubt(struct uplink *uplink)
     if (uplink->doubt)
         return;
     uplink->doubt = true;
-    uplink_timer_set(uplink, uplink_now_ms(uplink) + UPLINK_GRACE_MS);
+    uplink_timer_set(uplink, uplink_now_ms() + UPLINK_GRACE_MS);
 }
 
 static int hand_over(struct uplink *uplink,

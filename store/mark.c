@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "reads.h"
+#include "regular.h"
 #include "sum.h"
 
 struct mark_image {
@@ -37,9 +38,9 @@ static uint32_t sum_of_image(struct mark_image image)
 int mark_read(int directory_fd, struct mark *ret)
 {
     *ret = (struct mark){0};
-    int fd = openat(directory_fd, MARK_NAME, O_RDONLY | O_CLOEXEC);
+    int fd = regular_openat(directory_fd, MARK_NAME, O_RDONLY, 0);
     if (fd < 0)
-        return errno == ENOENT ? 0 : -errno;
+        return fd == -ENOENT ? 0 : fd;
     struct mark_image image;
     ssize_t size = reads_at(fd, &image, sizeof image, 0);
     int r = size < 0 ? (int)size : 0;
@@ -58,8 +59,7 @@ int mark_read(int directory_fd, struct mark *ret)
 
 int mark_open(int directory_fd)
 {
-    int fd = openat(directory_fd, MARK_NAME, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
-    return fd < 0 ? -errno : fd;
+    return regular_openat(directory_fd, MARK_NAME, O_RDWR | O_CREAT, 0644);
 }
 
 int mark_set_aside(int directory_fd)

@@ -29,6 +29,7 @@
 
 #include "names.h"
 #include "reads.h"
+#include "regular.h"
 
 enum {
     WAL_HEADER = 32,
@@ -291,8 +292,8 @@ static void mark_free_pages(struct pages *pages)
 
 static int open_one(int directory_fd, const char *name, int *ret)
 {
-    *ret = openat(directory_fd, name, O_RDONLY | O_CLOEXEC);
-    return *ret < 0 && errno != ENOENT ? -errno : 0;
+    *ret = regular_openat(directory_fd, name, O_RDONLY, 0);
+    return *ret < 0 && *ret != -ENOENT ? *ret : 0;
 }
 
 static int make_room(struct pages *pages, const struct wal *wal, size_t end)

@@ -31,6 +31,7 @@
 #include "pages.h"
 #include "reads.h"
 #include "rebuild.h"
+#include "regular.h"
 #include "spool-private.h"
 #include "survey.h"
 
@@ -241,9 +242,9 @@ static int build(const char *path, struct rebuild_task *task, char *words)
 
 static int sync_file(int directory_fd, const char *name)
 {
-    int fd = openat(directory_fd, name, O_RDWR | O_CLOEXEC);
+    int fd = regular_openat(directory_fd, name, O_RDWR, 0);
     if (fd < 0)
-        return -errno;
+        return fd;
     int r = fsync(fd) < 0 ? -errno : 0;
     (void)close(fd); /* synced */
     return r;

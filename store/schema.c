@@ -14,6 +14,7 @@
  */
 #include "failpoint.h"
 #include "reads.h"
+#include "regular.h"
 #include "schema-sql.h"
 #include "spool-private.h"
 
@@ -207,17 +208,16 @@ static bool is_our_header(const unsigned char *header)
 /* Is there a spool? 0: yes; SPOOL_E_ABSENT, SPOOL_E_DAMAGED; negative errno. */
 int schema_probe(int directory_fd, char *words)
 {
-    int fd = openat(directory_fd, DATABASE_NAME, O_RDONLY | O_CLOEXEC);
-    if (fd < 0 && errno == ENOENT) {
+    int fd = regular_openat(directory_fd, DATABASE_NAME, O_RDONLY, 0);
+    if (fd == -ENOENT) {
         if (faccessat(directory_fd, LOG_NAME, F_OK, 0) < 0)
             return SPOOL_E_ABSENT;
         (void)snprintf(words, SPOOL_WORDS_MAX, "spool.db-wal is there but spool.db is missing");
         return SPOOL_E_DAMAGED;
     }
     if (fd < 0) {
-        int error = errno;
-        (void)snprintf(words, SPOOL_WORDS_MAX, DATABASE_NAME ": %s", strerror(error));
-        return -error;
+        (void)snprintf(words, SPOOL_WORDS_MAX, DATABASE_NAME ": %s", regular_error(fd));
+        return fd;
     }
     unsigned char header[HEADER_BYTES] = {0};
     ssize_t size = reads_at(fd, header, sizeof header, 0);

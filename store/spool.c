@@ -22,6 +22,7 @@
 #include "failpoint.h"
 #include "mark.h"
 #include "reads.h"
+#include "regular.h"
 #include "salvage.h"
 #include "spool-private.h"
 #include "survey.h"
@@ -199,12 +200,23 @@ static int open_directory(const char *directory, bool create, int *ret_fd)
     return 0;
 }
 
+/* SQLite opens its files by their names, and would take a FIFO for a broken database. */
+static int look_at_names(struct spool *spool)
+{
+    static const char *const names[] = {"lock", DATABASE_NAME, LOG_NAME, INDEX_NAME, MARK_NAME};
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
+        if (regular_is_other(spool->directory_fd, names[i]))
+            return spool_fail(spool, -REGULAR_OTHER, "%s: %s", names[i],
+                              regular_error(-REGULAR_OTHER));
+    return 0;
+}
+
 /* Somebody who only looks holds a shared lock for a moment: so a few tries. */
 static int take_lock(struct spool *spool)
 {
-    spool->lock_fd = openat(spool->directory_fd, "lock", O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+    spool->lock_fd = regular_openat(spool->directory_fd, "lock", O_RDWR | O_CREAT, 0644);
     if (spool->lock_fd < 0)
-        return spool_fail(spool, -errno, "lock: %s", strerror(errno));
+        return spool_fail(spool, spool->lock_fd, "lock: %s", regular_error(spool->lock_fd));
     for (int i = 0; i < LOCK_TRIES; i++) {
         if (flock(spool->lock_fd, LOCK_EX | LOCK_NB) == 0)
             return 0;
@@ -221,7 +233,7 @@ bool spool_is_in_use(const char *directory)
     int directory_fd;
     if (open_directory(directory, false, &directory_fd) < 0)
         return false;
-    int fd = openat(directory_fd, "lock", O_RDONLY | O_CLOEXEC);
+    int fd = regular_openat(directory_fd, "lock", O_RDONLY, 0);
     bool is_locked = fd >= 0 && flock(fd, LOCK_SH | LOCK_NB) < 0 && errno == EWOULDBLOCK;
     if (fd >= 0)
         (void)close(fd); /* gives the lock back */
@@ -412,8 +424,11 @@ static int open_mark(struct spool *spool)
  */
 static int arm(struct spool *spool)
 {
-    spool->database_fd = openat(spool->directory_fd, DATABASE_NAME, O_RDWR | O_CLOEXEC);
-    if (spool->database_fd < 0 || fsync(spool->directory_fd) < 0)
+    spool->database_fd = regular_openat(spool->directory_fd, DATABASE_NAME, O_RDWR, 0);
+    if (spool->database_fd < 0)
+        return spool_fail(spool, spool->database_fd, "%s: %s", spool->path,
+                          regular_error(spool->database_fd));
+    if (fsync(spool->directory_fd) < 0)
         return spool_fail(spool, -errno, "%s: %s", spool->path, strerror(errno));
     int keep_wal = 1;
     int rc = sqlite3_file_control(spool->db, "main", SQLITE_FCNTL_PERSIST_WAL, &keep_wal);
@@ -484,7 +499,9 @@ static int open_writer(struct spool *spool, const struct spool_options *options)
     int r = open_directory(options->directory, true, &spool->directory_fd);
     if (r < 0)
         return spool_fail(spool, r, "%s: %s", options->directory, strerror(-r));
-    r = take_lock(spool);
+    r = look_at_names(spool);
+    if (r == 0)
+        r = take_lock(spool);
     if (r != 0)
         return r;
     r = find_database(spool, options);
@@ -590,6 +607,8 @@ int spool_survey(const char *directory)
     if (r < 0)
         r = spool_fail(spool, r, "%s: %s", directory, strerror(-r));
     if (r == 0)
+        r = look_at_names(spool);
+    if (r == 0)
         r = take_lock(spool);
     if (r == 0)
         r = survey_take(spool->directory_fd, &survey, spool->words);
@@ -613,6 +632,8 @@ int spool_salvage(const struct spool_options *options,
     int r = open_directory(options->directory, false, &spool->directory_fd);
     if (r < 0)
         r = spool_fail(spool, r, "%s: %s", options->directory, strerror(-r));
+    if (r == 0)
+        r = look_at_names(spool);
     if (r == 0)
         r = take_lock(spool);
     if (r == 0)
@@ -656,6 +677,9 @@ static int open_reader(struct spool *spool, const char *directory)
         return spool_fail(spool, SPOOL_E_ABSENT, "%s: there is no spool", directory);
     if (r < 0)
         return spool_fail(spool, r, "%s: %s", directory, strerror(-r));
+    r = look_at_names(spool);
+    if (r != 0)
+        return r;
     uint64_t given_up = reads_given_up();
     r = read_database(spool, directory);
     if (tell_unread(r, given_up) == SPOOL_E_UNREAD)

@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "mark.h"
+#include "regular.h"
 #include "spool-private.h"
 
 enum { ROUNDS = 4, PAUSE_S = 1 };
@@ -144,9 +145,9 @@ static void describe(const struct survey *survey, char *words)
 
 static int open_and_look(int directory_fd, int file, struct survey_blocks *blocks, int *ret_fd)
 {
-    *ret_fd = openat(directory_fd, names[file], O_RDONLY | O_CLOEXEC);
+    *ret_fd = regular_openat(directory_fd, names[file], O_RDONLY, 0);
     if (*ret_fd < 0)
-        return errno == ENOENT ? 0 : -errno;
+        return *ret_fd == -ENOENT ? 0 : *ret_fd;
     return look_at(*ret_fd, file == SURVEY_DATABASE, blocks);
 }
 

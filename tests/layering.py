@@ -21,10 +21,11 @@ INCLUDE = re.compile(r'^\s*#\s*include\s*(?:"([^"]+)"|<([^>]+)>)', re.MULTILINE)
 
 # Modules of daemon/: files by name, and what each may include of daemon/ besides its own headers.
 BASE = ["cleanup.h", "cursor.h", "bytes.h", "clock.h", "log.h", "mailbox.h", "json.h", "text.h", "utf8.h",
-        "peer.h", "read_full.h"]
+        "peer.h", "read_full.h", "condition.h"]
 MODULES = {
     "base": (["cleanup.*", "cursor.*", "bytes.*", "clock.*", "log.*", "mailbox.*", "json.*",
-              "text.*", "utf8.*", "peer.*", "read_full.*"], []),
+              "text.*", "utf8.*", "peer.*", "read_full.*",
+              "condition.*"], []),
     "record": (["record*"], BASE),
     "packet": (["packet*", "topic.*"], BASE),
     "config": (["config*"], BASE + ["packet.h"]),
@@ -42,7 +43,7 @@ MODULES = {
 # Modules of daemon/ that may see store/spool.h.
 STORE_READERS = {"record", "lanes", "audit", "service", "gateway"}
 # What every module may use: it knows nothing of the project.
-COMMON = {"store/failpoint.h"}
+COMMON = {"store/failpoint.h", "store/regular.h"}
 # What the tool may use of the rest.
 CLI_MAY = {"store/spool.h", "daemon/config.h", "daemon/record.h", "daemon/record_status.h",
            "daemon/lanes.h", "daemon/json.h", "daemon/clock.h", "daemon/bytes.h",

@@ -7,6 +7,7 @@ one file that fail each time they are read, come from the same library.
 """
 
 import collections
+import contextlib
 import ctypes
 import errno
 import functools
@@ -473,6 +474,59 @@ def a_disk_full_for_some_writes_in_a_row_is_no_false_acknowledgement():
     wrong = ["%s: exit code %d" % (run, run.code) for run in failed
              if run.code != (0 if run.history.sent else 1)]
     check(not wrong, "\n".join(wrong))
+
+
+def writes_of_a_start():
+    """How many calls a start takes until it serves: the next ones are those of the first batch."""
+    gateway = Gateway()
+    faults = Faults(gateway.folder, gateway.spool, "write", 1 << 40)
+    gateway.start(env=faults.environment)
+    gateway.stop()
+    return faults.report()[0]
+
+
+def refused_batch(version, at):
+    """QoS 0 until a commit meets the full disk: True when that was seen, and judged."""
+    gateway = Gateway()
+    faults = Faults(gateway.folder, gateway.spool, "write", at, 8, errno.ENOSPC)
+    gateway.start(env=faults.environment)
+    client, sent = gateway.client(version), 0
+    while sent < 60 and gateway.is_running():
+        seen = None
+        with contextlib.suppress(OSError):
+            client.send(b"".join(mqtt.publish_packet(version, "plant/t", b"x", 0, 0)
+                                 for _ in range(10)) + mqtt.packet(mqtt.PINGREQ))
+            sent += 10
+        before = gateway.status().get("time")
+        wait_for(lambda at=before: not gateway.is_running() or gateway.status().get("time") != at, 10,
+                 "a status after the batch")
+        with contextlib.suppress(mqtt.Closed):
+            seen = client.receive()
+        if not seen or seen.kind != mqtt.PINGRESP:
+            break
+    if not gateway.is_running() or not faults.report()[1] or (seen and seen.kind == mqtt.PINGRESP):
+        return False
+    if version == 5:
+        equal((seen.kind, seen.reason), (mqtt.DISCONNECT, 0x97), "what a client of 5 gets")
+    else:
+        equal(seen, None, "what a client of 3.1.1 gets")
+    status = gateway.fresh_status()
+    # The ten that were sent while it closed are not read.
+    check(status["ledger"]["accepted"] + status["producers"]["messages_refused"]
+          in (sent - 10, sent), "each is accepted or counted as refused", status, sent)
+    check(status["producers"]["messages_refused"] > 0, "refused")
+    wait_for(lambda: "client_refused reason=\"batch was not stored: quota exceeded\""
+             in gateway.log(), 5, "a line that says why")
+    gateway.stop()
+    return True
+
+
+@case(seconds=600)
+def messages_of_qos_0_that_a_full_disk_rolled_back_are_told_and_counted():
+    first = writes_of_a_start()
+    for version in (4, 5):
+        check(any(refused_batch(version, first + more) for more in range(1, 60, 2)),
+              "no commit met the full disk")
 
 
 @case(seconds=4 * 3600)

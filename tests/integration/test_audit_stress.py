@@ -7,6 +7,7 @@ import contextlib
 import json
 import os
 import shutil
+import socket
 import sys
 import threading
 
@@ -16,7 +17,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 import processes  # noqa: E402
 from broker import Link, Mosquitto  # noqa: E402
 from gateway import Gateway, check_balance  # noqa: E402
-from mqtt import Closed  # noqa: E402
+from mqtt import PUBACK, Closed  # noqa: E402
 from tap import case, check, cleanup, equal, run_all, skip, wait_for  # noqa: E402
 
 QUOTA_EXCEEDED = 0x97
@@ -329,6 +330,7 @@ def its_disk_full_and_then_not():
     remount(disk, "size=4m")
     rig.wait_healthy()
     rig.wait_written()
+    wait_for(lambda: rig.says("audit_resumed"), 10, "audit_resumed, once it has been over")
     equal(rig.says("audit_resumed"), 1)
     rig.gateway.stop()
     rig.check_whole(1000)
@@ -395,6 +397,35 @@ def at_the_bound_it_refuses_and_takes_messages_again_when_the_file_is_back():
     equal(rig.audit_status()["pruned"], 0)
     rig.gateway.stop()
     rig.check_whole(995 + taken + 10)
+
+
+@case
+def at_the_bound_a_lane_that_blocks_holds_its_producers_back_until_the_file_is_back():
+    rig = Rig(audit={"max_waiting": 1000},
+              lanes=[{"name": "hold", "topics": ["hold/#"], "when_full": "block",
+                      "max_bytes": "10k"}])
+    os.rmdir(rig.folder)
+    rig.start()
+    rig.wait_healthy(False)
+    rig.gateway.wait_link()
+    rig.deliver(950)
+    taken = publish_until_refused(rig, 600)
+    clients = [rig.gateway.client(version) for version in (4, 5)]
+    for client in clients:
+        client.publish("hold/t", b"x")
+    for client in clients:
+        try:
+            raise AssertionError("%s came while records wait" % client.receive(1))
+        except socket.timeout:
+            pass
+    large = rig.gateway.client(5)
+    equal(large.publish_wait("hold/t", b"x" * 20000).reason, QUOTA_EXCEEDED, "what never fits")
+    os.mkdir(rig.folder)
+    equal([client.expect(PUBACK).reason for client in clients], [0, 0], "reasons afterwards")
+    rig.wait_healthy()
+    rig.wait_written()
+    rig.gateway.stop()
+    rig.check_whole(950 + taken + 2)
 
 
 @case

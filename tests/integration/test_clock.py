@@ -4,15 +4,20 @@ The daemon is the real one; the clocks under it are moved while it runs.
 """
 
 import calendar
+import contextlib
 import json
 import os
+import signal
 import sys
+import threading
 import time
 
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
 
+import mqtt  # noqa: E402
 from broker import Link, Mosquitto  # noqa: E402
+from fake_broker import FakeBroker  # noqa: E402
 from fake_clock import FakeClock  # noqa: E402
 from gateway import Gateway, check_audit, check_balance  # noqa: E402
 from mqtt import Subscriber, spool_id  # noqa: E402
@@ -293,6 +298,89 @@ def failure_records_are_kept_for_their_time_and_not_removed_before_they_are_expo
     gateway.stop()
     check_audit(gateway.audit_lines(gateway.audit + ".1") + gateway.audit_lines())
     audit_is_sound(gateway)
+
+
+# A process that stands still
+
+
+@contextlib.contextmanager
+def standing_still(gateway, seconds):
+    """Stopped for at least so long; what the body does falls into that time."""
+    gateway.process.send_signal(signal.SIGSTOP)
+    until = time.monotonic() + seconds
+    try:
+        yield
+        wait_for(lambda: time.monotonic() > until, seconds + 10, "the time to pass")
+    finally:
+        gateway.process.send_signal(signal.SIGCONT)
+
+
+@case
+def a_message_is_stamped_when_it_is_accepted_not_when_the_turn_of_the_loop_began():
+    gateway = Gateway().start()
+    leaving = [gateway.client(5) for _ in range(5)]
+    client = gateway.client(5)
+    sent = {}
+    for number in range(3):
+        with standing_still(gateway, 3):
+            if leaving:
+                leaving.pop().close()  # in the same turn, and before it
+            wait_for(lambda end=time.monotonic() + 2.9: time.monotonic() > end, 10, "late in it")
+            sent[number] = time.time()
+            client.publish("plant/t", b"%d" % number, properties={"message_expiry": 2})
+        client.expect(mqtt.PUBACK)
+    lines = gateway.wait_audit(3)
+    for line, at in zip(lines, sent.values()):
+        accepted = seconds_of(line["accepted"]) + float(line["accepted"][19:-1])
+        check(accepted >= at - 0.1, "accepted before it was sent", accepted - at, line)
+        equal(line["outcome"], "expired")
+        check(line["age_ms"] >= 2000, "expired before its time", line)
+    gateway.stop()
+    check_audit(lines)
+
+
+@case
+def a_local_client_does_not_pay_for_a_daemon_that_stood_still():
+    gateway = Gateway().start()
+    client, timid = gateway.client(5, keepalive=1, timeout=30), gateway.raw(4)
+    for number in range(3):
+        failed = []
+
+        def publish_large():
+            try:
+                client.publish("plant/t", b"x" * 250000)
+            except OSError as error:
+                failed.append(error)
+
+        publisher = threading.Thread(target=publish_large)
+        with standing_still(gateway, 3 if number < 2 else 12):
+            publisher.start()
+        publisher.join(10)
+        equal(failed, [], "errors of the publisher")
+        equal(client.expect(mqtt.PUBACK).reason, 0, "reason")
+        client.ping()
+    equal(gateway.status()["producers"]["connected"], 2, "both are there")
+    timid.connect()  # its ten seconds were those of the daemon
+    gateway.stop()
+
+
+@case
+def an_answer_that_came_while_the_daemon_stood_still_is_taken():
+    broker = FakeBroker(late=300).start()
+    cleanup(broker.stop)
+    gateway = Gateway(broker.url, uplink={"ack_timeout": "1s", "keepalive": "60s"}).start()
+    gateway.wait_link()
+    client = gateway.client(5)
+    for number in range(1, 6):
+        client.publish_wait("plant/t", b"%d" % number)
+        wait_for(lambda wanted=number: len(broker.publishes()) >= wanted, 10, "it is sent")
+        with standing_still(gateway, 3):
+            pass
+        wait_for(lambda wanted=number: gateway.status()["ledger"]["delivered"] == wanted, 10,
+                 "delivered")
+    check("link_lost" not in gateway.log(), "the link was given up", gateway.log())
+    equal(len(broker.publishes()), 5, "each sent once")
+    gateway.stop()
 
 
 run_all()

@@ -1,17 +1,21 @@
 """Lanes: each with limits, policy and priority of its own, and free to change while in use."""
 
 import collections
+import contextlib
 import datetime
 import os
 import re
 import socket
 import sys
+import threading
+import time
 
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
 
 import mqtt  # noqa: E402
 from broker import Link, Mosquitto  # noqa: E402
+from fake_broker import FakeBroker  # noqa: E402
 from gateway import Gateway, check_audit, check_balance  # noqa: E402
 from load import start_producers  # noqa: E402
 from mqtt import Subscriber, spool_id  # noqa: E402
@@ -139,6 +143,60 @@ def each_lane_refuses_blocks_or_evicts_by_its_own_policy():
     equal([blocked.expect(mqtt.PUBACK).packet_id for _ in range(2)], sent[3:], "afterwards")
     equal(client.publish_wait("x/alarm", b"x").reason, 0, "reason with room again")
     gateway.wait_drained()
+    gateway.stop()
+
+
+def keep_publishing(gateway, topic, ending):
+    """A producer that never pauses: what is refused it sends again."""
+    client = gateway.client(5, timeout=30)
+
+    def run():
+        while not ending.is_set():
+            with contextlib.suppress(mqtt.Closed, OSError):
+                client.publish_wait(topic, b"x")
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    cleanup(thread.join, 40)
+    cleanup(ending.set)
+    return thread
+
+
+@case
+def a_lane_that_drains_at_its_limit_is_reported_full_once_and_once_when_it_has_room():
+    broker = FakeBroker(late=20).start()
+    cleanup(broker.stop)
+    for policy in ("refuse", "block"):
+        gateway = Gateway(broker.url, uplink={"window": 1},
+                          lanes=[dict(BULK, max_messages=3, when_full=policy)]).start()
+        gateway.wait_link()
+        ending = threading.Event()
+        began = time.monotonic()
+        threads = [keep_publishing(gateway, "log/x", ending) for _ in range(6)]
+        wait_for(lambda made=gateway: made.ledger()["delivered"] > 100, 60, "100 delivered")
+        full = gateway.log().count("spool_full reason=limits lane=bulk")
+        # A machine that stands still for a second ends the condition; a fault repeats it each time.
+        check(1 <= full <= 1 + (time.monotonic() - began) / 2, "lines with " + policy, full)
+        check(gateway.log().count("spool_room lane=bulk") < full, "and of its end", gateway.log())
+        ending.set()
+        for thread in threads:
+            thread.join(40)
+        wait_for(lambda made=gateway: made.log().count("spool_room lane=bulk")
+                 == made.log().count("spool_full reason=limits lane=bulk"), 20, "the end, once")
+        equal({lane["name"]: lane["full"] for lane in gateway.fresh_status()["lanes"]}["bulk"],
+              False, "full in the status")
+        gateway.stop()
+
+
+@case
+def a_full_lane_whose_limit_is_raised_is_reported_to_have_room():
+    refusing = dict(BULK, max_messages=2, when_full="refuse")
+    gateway = Gateway(lanes=[refusing]).start()
+    client = gateway.client(5)
+    equal([client.publish_wait("log/x", b"x").reason for _ in range(3)], [0, 0, 0x97], "reasons")
+    wait_for(lambda: "spool_full reason=limits lane=bulk" in gateway.log(), 10, "a full lane")
+    reload(gateway, lanes=[ALARMS, dict(refusing, max_messages=10)])
+    wait_for(lambda: "spool_room lane=bulk" in gateway.log(), 10, "room after HUP")
     gateway.stop()
 
 

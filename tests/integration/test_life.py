@@ -823,4 +823,34 @@ def half_a_line_at_the_end_of_the_audit_file_is_mended():
     check_audit(lines)
 
 
+@case
+def closed_standard_descriptors_become_dev_null_and_no_file_of_the_spool():
+    for closed in ("2>&-", "1>&- 2>&-", "0<&-", "0<&- 1>&- 2>&-"):
+        gateway = Gateway()
+        gateway.start(wrap=["sh", "-c", 'exec "$@" ' + closed, "sh"])
+        equal(gateway.client(5).publish_wait("plant/t", b"x").reason, 0, "reason")
+        gateway.hup()
+        folder = "/proc/%d/fd/" % gateway.process.pid
+        for number in re.findall(r"(\d)[<>]&-", closed):
+            equal(os.readlink(folder + number), "/dev/null", "descriptor %s with %s"
+                  % (number, closed))
+        gateway.stop()
+        equal(os.path.getsize(os.path.join(gateway.spool, "lock")), 0, "bytes in lock")
+        gateway.start()
+        equal(gateway.ledger()["spooled"], 1)
+        gateway.stop()
+
+
+@case
+def the_tool_without_a_standard_output_ends_with_a_failure():
+    gateway = Gateway().start()
+    for verb in ("status", "failures", "check", "help"):
+        for closed in ("1>&-", "1>&- 2>&-", "0<&- 1>&- 2>&-", ">/dev/full"):
+            done = processes.run(["sh", "-c", 'exec "$@" ' + closed, "sh", processes.tool_path(),
+                                  "-c", gateway.config, verb])
+            check(done.returncode != 0, verb, closed, done)
+    gateway.stop()
+    equal(os.path.getsize(os.path.join(gateway.spool, "lock")), 0, "bytes in lock")
+
+
 run_all()

@@ -2,6 +2,7 @@
 
 import collections
 import os
+import select
 import shutil
 import socket
 import sys
@@ -236,6 +237,61 @@ def tls_without_the_wanted_client_certificate_does_not_connect():
     gateway = tls_gateway(broker, certificates)
     wait_refused(gateway)
     gateway.stop()
+
+
+# Runs the rest of its arguments with the first one, a terminal, as the controlling terminal.
+ON_TERMINAL = """import fcntl, os, sys, termios
+os.setsid()
+fcntl.ioctl(os.open(sys.argv[1], os.O_RDWR), termios.TIOCSCTTY, 0)
+os.execv(sys.argv[2], sys.argv[2:])"""
+
+
+def encrypted_key(certificates, password, *form):
+    """A copy of the client's key; what openssl makes of it with @form."""
+    path = os.path.join(certificates.folder, "encrypted-%d.key" % len(form))
+    done = processes.run(["openssl", *form, "-in", certificates.client_key, "-out", path,
+                          "-passout", "pass:" + password])
+    equal(done.returncode, 0, done.stderr)
+    return path
+
+
+@case
+def tls_with_an_encrypted_key_and_no_password_asks_no_terminal_and_names_the_setting():
+    need_localhost()
+    certificates = Certificates()
+    broker = Mosquitto(tls=certificates, client_certificates=True).start()
+    ours, theirs = os.openpty()
+    cleanup(os.close, ours)
+    cleanup(os.close, theirs)
+    secret = os.path.join(certificates.folder, "secret")
+    with open(secret, "w") as out:
+        out.write("open sesame\n")
+    for form in (("rsa", "-aes256", "-traditional"),
+                 ("pkcs8", "-topk8", "-v2", "aes-256-cbc")):
+        key = encrypted_key(certificates, "open sesame", *form)
+        # A key of its own file, and one in the file of the certificate.
+        both = key + ".pem"
+        with open(both, "wb") as out:
+            for part in (certificates.client_cert, key):
+                with open(part, "rb") as seen:
+                    out.write(seen.read())
+        for files in ({"cert_file": certificates.client_cert, "key_file": key},
+                      {"cert_file": both, "key_file": both}):
+            gateway = Gateway("ssl://localhost:%d" % broker.port,
+                              uplink={"tls": dict(files, ca_file=certificates.ca)})
+            gateway.start(wrap=[sys.executable, "-c", ON_TERMINAL, os.ttyname(theirs)])
+            wait_for(lambda made=gateway: "set uplink.tls.key_password_file" in made.log(), 20,
+                     "the setting in the log")
+            check(files["key_file"] in gateway.log(), "the file is named", gateway.log())
+            equal(gateway.client(5).publish_wait("plant/t", b"x").reason, 0, "reason")
+            equal(select.select([ours], [], [], 0)[0], [], "what the terminal was asked")
+            if files["key_file"] == key:
+                gateway.configure(uplink={"tls": {"key_password_file": secret}})
+                gateway.stop()
+                gateway.start()
+                gateway.wait_link()
+                gateway.wait_drained()
+            gateway.stop()
 
 
 @case

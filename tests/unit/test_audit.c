@@ -962,6 +962,8 @@ static void rows_wait_for_a_folder_that_is_not_there(void **state)
     expect_rows(fixture->file, 1, 3);
     assert_int_equal(fixture->reported, 3);
     assert_true(audit_is_healthy(fixture->audit));
+    fixture->now_ms += 1000; /* over for a second */
+    edge(fixture);
     assert_true(log_says("audit_resumed") && log_says("rows=3"));
     assert_int_equal(outside.log_lines, 2);
 }
@@ -980,6 +982,8 @@ static void rows_that_gave_way_meanwhile_did_not_wait(void **state)
     assert_int_equal(mkdir(fixture->folder, 0700), 0);
     fixture->now_ms += 1000;
     edge(fixture);
+    fixture->now_ms += 1000; /* over for a second */
+    edge(fixture);
     assert_true(log_says("audit_resumed") && log_says("rows=3"));
 }
 
@@ -993,6 +997,8 @@ static void all_rows_that_waited_are_counted_however_many(void **state)
     edge(fixture);
     assert_int_equal(mkdir(fixture->folder, 0700), 0);
     fixture->now_ms += 1000;
+    edge(fixture);
+    fixture->now_ms += 1000; /* over for a second */
     edge(fixture);
     assert_true(log_says("audit_resumed") && log_says("rows=10005"));
 }
@@ -1047,6 +1053,8 @@ static void a_full_disk_leaves_whole_lines_and_loses_none(void **state)
         edge(fixture);
         expect_rows(fixture->file, 1, 3);
         assert_int_equal(fixture->reported, 3);
+        fixture->now_ms += 1000;
+        edge(fixture);
         assert_int_equal(logged("audit_waiting"), 1);
         assert_int_equal(logged("audit_resumed"), 1);
     }
@@ -1129,11 +1137,51 @@ static void a_sync_that_fails_for_long_is_told_once_and_its_end_once(void **stat
     outside.sync_fails = false;
     fixture->now_ms += 1000;
     edge(fixture);
+    assert_int_equal(logged("audit_resumed"), 0);
+    fixture->now_ms += 1000;
+    edge(fixture);
     assert_int_equal(logged("audit_waiting"), 1);
     assert_int_equal(logged("audit_resumed"), 1);
     assert_true(audit_is_healthy(fixture->audit));
     expect_rows(fixture->file, 1, 3);
     assert_int_equal(fixture->spool.set_exported, 3);
+}
+
+static void a_sync_that_fails_now_and_then_is_reported_once(void **state)
+{
+    struct fixture *fixture = *state;
+
+    start(fixture);
+    for (int i = 0; i < 50; i++) {
+        add_rows(fixture, 1);
+        outside.sync_fails = i % 4 != 3; /* it works again for less than a second */
+        fixture->now_ms += 400;
+        sync_now(fixture);
+        edge(fixture);
+    }
+    outside.sync_fails = false;
+    for (int i = 0; i < 3; i++) {
+        fixture->now_ms += 1000;
+        edge(fixture);
+    }
+    assert_int_equal(logged("audit_waiting"), 1);
+    assert_int_equal(logged("audit_resumed"), 1);
+    expect_rows(fixture->file, 1, 50);
+}
+
+static void a_file_that_is_deleted_again_and_again_is_reported_ten_times_a_minute(void **state)
+{
+    struct fixture *fixture = *state;
+
+    start(fixture);
+    for (int i = 0; i < 600; i++) {
+        add_rows(fixture, 1);
+        edge(fixture);
+        assert_int_equal(unlink(fixture->file), 0);
+        fixture->now_ms += 100;
+        sync_now(fixture);
+    }
+    assert_in_range(logged("audit_deleted"), 10, 20);
 }
 
 static void reopened_after_a_failed_sync_no_row_is_in_two_files(void **state)
@@ -1229,6 +1277,8 @@ int main(void)
         CASE(room_made_by_rotating_the_full_file_is_used),
         CASE(after_a_failed_sync_the_rows_are_written_again),
         CASE(a_sync_that_fails_for_long_is_told_once_and_its_end_once),
+        CASE(a_sync_that_fails_now_and_then_is_reported_once),
+        CASE(a_file_that_is_deleted_again_and_again_is_reported_ten_times_a_minute),
         CASE(reopened_after_a_failed_sync_no_row_is_in_two_files),
         CASE(a_disk_that_is_really_full_loses_none), /* last: it changes the mount namespace */
     };

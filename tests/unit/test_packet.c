@@ -396,6 +396,11 @@ static void failed_decode_leaves_its_output_alone(void **state)
     frame = frame_of(&wire, C3 "02 003c ['a'] 00)");
     assert_int_equal(packet_decode_connect(&frame, &connect), MALFORMED);
     assert_int_equal(connect.keep_alive_s, 77);
+    assert_int_equal(connect.version, MQTT_3_1_1); /* it is said how to answer */
+    frame = frame_of(&wire, C5 "02 003c 00 ['a'] 00)");
+    assert_int_equal(packet_decode_connect(&frame, &connect), MALFORMED);
+    assert_int_equal(connect.keep_alive_s, 77);
+    assert_int_equal(connect.version, MQTT_5);
 }
 
 static void connect_tells_what_a_3_1_1_client_wants(void **state)

@@ -284,7 +284,7 @@ static void wait_asked(struct fixture *f, unsigned count)
 /* As if the time of the phase were over. */
 static void make_due(struct fixture *f)
 {
-    uplink_timer_set(f->uplink, uplink_now_ms(f->uplink));
+    uplink_timer_set(f->uplink, uplink_now_ms());
 }
 
 static void deliver_one(struct fixture *f)

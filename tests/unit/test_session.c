@@ -228,14 +228,19 @@ static int teardown(void **state)
 }
 
 /* A fresh connection in the same fixture, for cases that go over both versions. */
-static void restart(struct fixture *f)
+static void restart_within(struct fixture *f, unsigned connect_timeout_ms)
 {
     struct fixture fresh = {.event = f->event};
     session_free(f->session);
     if (f->client >= 0)
         (void)close(f->client);
     *f = fresh;
-    start(f, 0);
+    start(f, connect_timeout_ms);
+}
+
+static void restart(struct fixture *f)
+{
+    restart_within(f, 0);
 }
 
 /* ---- the client ---- */
@@ -653,7 +658,7 @@ static void a_connect_above_its_limit_is_refused_by_its_header(void **state)
     run(f);
     EXPECT(f, 0x20, 3, 0, 0x95, 0);
     expect_end(f);
-    assert_string_equal(f->why, "CONNECT refused: packet too large");
+    assert_string_equal(f->why, "bad CONNECT: packet too large");
     start_large(f); /* its version is not there yet */
     put(f, packet, 10);
     expect_end(f);
@@ -703,6 +708,36 @@ static void the_owner_may_refuse_a_client(void **state)
     expect_end(f);
     assert_int_equal(session_client_id(f->session).size, 0);
     assert_string_equal(f->why, "CONNECT refused: not authorized");
+}
+
+/* However much is wrong with it, once the level has been read. */
+static void a_bad_connect_of_5_is_answered(void **state)
+{
+    struct fixture *f = *state;
+    SEND(f, 0x10, 10, 0, 4, 'M', 'Q', 'T', 'T', 5, 2, 0, 0); /* cut short */
+    EXPECT(f, 0x20, 3, 0, 0x81, 0);
+    expect_end(f);
+    assert_string_equal(f->why, "bad CONNECT: malformed packet");
+    assert_true(session_was_refused(f->session));
+    restart(f);
+    connect_with(f, BYTES(0x21, 0, 1, 0x21, 0, 1)); /* twice */
+    EXPECT(f, 0x20, 3, 0, 0x82, 0);
+    expect_end(f);
+    assert_string_equal(f->why, "bad CONNECT: protocol error");
+    restart(f);
+    SEND(f, 0x11, 14, 0, 4, 'M', 'Q', 'T', 'T', 5, 2, 0, 0, 0, 0, 1, 'c'); /* flags */
+    EXPECT(f, 0x20, 3, 0, 0x81, 0);
+    expect_end(f);
+    restart(f);
+    put(f, BYTES(0x10, 14, 0, 4, 'M', 'Q', 'T', 'T', 5, 2, 0)); /* and no more comes */
+    assert_int_equal(shutdown(f->client, SHUT_WR), 0);
+    run(f);
+    EXPECT(f, 0x20, 3, 0, 0x81, 0);
+    expect_end(f);
+    assert_int_equal(f->connected, 0);
+    restart(f);
+    SEND(f, 0x10, 9, 0, 4, 'M', 'Q', 'T', 'T', 4, 2, 0); /* 3.1.1 has no code for it */
+    expect_end(f);
 }
 
 static void nothing_behind_a_refused_connect_is_heard(void **state)
@@ -1354,6 +1389,40 @@ static void a_failed_batch_does_not_touch_who_had_no_part_in_it(void **state)
     expect_silence(f);
 }
 
+static void a_failed_batch_is_told_by_a_disconnect_where_no_puback_can(void **state)
+{
+    struct fixture *f = *state;
+    connect_as(f, V5, 0);
+    publish(f, 0, 0);
+    publish(f, 1, 1);
+    publish(f, 0, 0);
+    session_refuse_owed(f->session, MQTT_QUOTA_EXCEEDED);
+    expect_puback(f, 1, MQTT_QUOTA_EXCEEDED, 0);
+    expect_disconnect(f, MQTT_QUOTA_EXCEEDED);
+    assert_string_equal(f->why, "batch was not stored: quota exceeded");
+    assert_true(session_was_refused(f->session));
+}
+
+static void a_failed_batch_closes_a_3_1_1_client_of_qos_0(void **state)
+{
+    struct fixture *f = *state;
+    connect_as(f, V4, 0);
+    publish(f, 0, 0);
+    session_refuse_owed(f->session, MQTT_QUOTA_EXCEEDED);
+    expect_end(f);
+    assert_true(session_was_refused(f->session));
+}
+
+static void a_message_of_qos_0_that_is_stored_has_no_part_in_the_next_batch(void **state)
+{
+    struct fixture *f = *state;
+    connect_as(f, V5, 0);
+    publish(f, 0, 0);
+    acknowledge(f);
+    session_refuse_owed(f->session, MQTT_QUOTA_EXCEEDED);
+    expect_silence(f);
+}
+
 /* ---- how it ends ---- */
 
 static void a_client_that_disconnects_gets_what_it_is_owed_in(struct fixture *f,
@@ -1934,7 +2003,7 @@ static void a_silent_client_is_closed_after_one_and_a_half_keep_alives(void **st
     int64_t start_us = now_us();
     connect_as(f, V5, 1);
     sd_event_source *late = NULL;
-    assert_true(sd_event_add_time_relative(f->event, &late, CLOCK_MONOTONIC, 3500000, 1000,
+    assert_true(sd_event_add_time_relative(f->event, &late, CLOCK_MONOTONIC, 12000000, 1000,
                                            note_lateness, f) >= 0);
     assert_true(sd_event_source_set_priority(late, SD_EVENT_PRIORITY_IDLE) >= 0);
     run_until_closed(f);
@@ -1978,6 +2047,49 @@ static void a_client_that_we_keep_waiting_is_not_called_silent(void **state)
     a_client_that_we_keep_waiting_is_not_called_silent_in(*state, SESSION_BLOCK);
 }
 
+/* As a stopped process, or one whose disk takes long. */
+static void stand_still(unsigned ms)
+{
+    struct timespec left = {.tv_sec = ms / 1000, .tv_nsec = (long)(ms % 1000) * 1000000};
+    while (nanosleep(&left, &left) != 0)
+        ;
+}
+
+static void a_client_does_not_pay_for_a_loop_that_stood_still(void **state)
+{
+    struct fixture *f = *state;
+    connect_as(f, V5, 1);
+    stand_still(2500);
+    put(f, BYTES(0x32, 8, 0, 1)); /* what the socket took of a larger packet meanwhile */
+    run(f);
+    assert_int_equal(f->closed, 0);
+    put(f, BYTES('t', 0, 1, 0, 'x', 'y'));
+    run(f);
+    acknowledge(f);
+    expect_puback(f, 1, 0, 1);
+    expect_silence(f);
+}
+
+static void a_client_that_stays_silent_after_it_is_closed(void **state)
+{
+    struct fixture *f = *state;
+    connect_as(f, V5, 1);
+    stand_still(2500);
+    run_until_closed(f);
+    expect_disconnect(f, MQTT_KEEP_ALIVE_TIMEOUT);
+}
+
+static void a_connect_is_waited_for_by_a_loop_that_stood_still(void **state)
+{
+    struct fixture *f = *state;
+    restart_within(f, 200);
+    stand_still(1500);
+    run(f);
+    assert_int_equal(f->closed, 0);
+    connect_as(f, V5, 0);
+    expect_silence(f);
+}
+
 static void half_a_packet_is_no_sign_of_life(void **state)
 {
     struct fixture *f = *state;
@@ -2010,6 +2122,7 @@ int main(void)
         CASE(a_connect_above_its_limit_is_refused_by_its_header),
         CASE(an_unknown_version_is_told_in_its_own_way),
         CASE(the_owner_may_refuse_a_client),
+        CASE(a_bad_connect_of_5_is_answered),
         CASE(nothing_behind_a_refused_connect_is_heard),
         CASE(the_first_packet_must_be_connect),
         CASE(a_malformed_connect_gets_no_answer),
@@ -2049,6 +2162,9 @@ int main(void)
         CASE(a_failed_batch_is_told_by_code),
         CASE(a_failed_batch_closes_a_3_1_1_client_unacknowledged),
         CASE(a_failed_batch_does_not_touch_who_had_no_part_in_it),
+        CASE(a_failed_batch_is_told_by_a_disconnect_where_no_puback_can),
+        CASE(a_failed_batch_closes_a_3_1_1_client_of_qos_0),
+        CASE(a_message_of_qos_0_that_is_stored_has_no_part_in_the_next_batch),
         CASE(a_client_that_disconnects_gets_what_it_is_owed),
         CASE(a_client_that_ends_its_stream_gets_what_it_is_owed),
         CASE(a_stream_that_ends_inside_a_packet_is_told),
@@ -2084,6 +2200,9 @@ int main(void)
         CASE(a_silent_client_is_closed_after_one_and_a_half_keep_alives),
         CASE(a_client_that_pings_stays),
         CASE(a_client_that_we_keep_waiting_is_not_called_silent),
+        CASE(a_client_does_not_pay_for_a_loop_that_stood_still),
+        CASE(a_client_that_stays_silent_after_it_is_closed),
+        CASE(a_connect_is_waited_for_by_a_loop_that_stood_still),
         CASE(half_a_packet_is_no_sign_of_life),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

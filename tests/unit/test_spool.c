@@ -17,6 +17,7 @@
 #include <sys/wait.h>
 #include <time.h>
 
+#include "store/regular.h"
 #include "tests/support/spool_fixture.h"
 
 static const struct spool_verdict refused = {SPOOL_REJECTED, SPOOL_REASON_REASON_CODE, 0x97};
@@ -582,11 +583,11 @@ static void check_words_of_what_cannot_be_read(struct fixture *f, const char *na
 {
     char path[128], words[64];
     (void)snprintf(path, sizeof path, "%s/%s", f->directory, name);
-    (void)snprintf(words, sizeof words, "%s: Is a directory", name);
+    (void)snprintf(words, sizeof words, "%s: is no regular file", name);
     assert_int_equal(mkdir(path, 0700), 0);
-    assert_int_equal(spool_open(&f->options, &f->spool), -EISDIR);
+    assert_int_equal(spool_open(&f->options, &f->spool), -REGULAR_OTHER);
     assert_string_equal(spool_open_error(), words);
-    assert_int_equal(spool_open_reader(f->directory, &f->spool), -EISDIR);
+    assert_int_equal(spool_open_reader(f->directory, &f->spool), -REGULAR_OTHER);
     assert_string_equal(spool_open_error(), words);
 }
 
@@ -594,10 +595,10 @@ static void what_cannot_be_read_is_named(void **state)
 {
     struct fixture *f = *state;
     struct spool_salvage salvage;
-    check_words_of_what_cannot_be_read(f, "spool.db");
     check_words_of_what_cannot_be_read(f, "spool.mark");
-    assert_int_equal(spool_salvage(&f->options, NULL, &salvage), -EISDIR);
-    assert_string_equal(spool_open_error(), "spool.mark: Is a directory");
+    check_words_of_what_cannot_be_read(f, "spool.db");
+    assert_int_equal(spool_salvage(&f->options, NULL, &salvage), -REGULAR_OTHER);
+    assert_string_equal(spool_open_error(), "spool.db: is no regular file");
 }
 
 /* A database of the first schema is migrated; what it holds has no sum and is believed. */

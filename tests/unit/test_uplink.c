@@ -735,7 +735,7 @@ static void an_idle_link_outlives_the_ack_timeout(void **state)
     go_online(f);
     for (unsigned i = 1; i <= 20; i++) {
         f->settings.ack_timeout_ms = 1;
-        uplink_timer_set(f->uplink, uplink_now_ms(f->uplink));
+        uplink_timer_set(f->uplink, uplink_now_ms());
         assert_true(sd_event_run(f->event, 20000) >= 0);
     }
     assert_true(is_online(f));
@@ -864,12 +864,29 @@ static void the_watchdog_replaces_a_client_that_never_reports(void **state)
     start(f);
     wait_for(f, was_asked); /* and heard in silence */
     f->broker.is_silent = false;
-    uplink_timer_set(f->uplink, uplink_now_ms(f->uplink)); /* as if it were due */
+    uplink_timer_set(f->uplink, uplink_now_ms()); /* as if it were due */
     wait_for(f, is_online);
     assert_string_equal(link_of(f).last_error, "no connection within 10 s");
     assert_int_equal(send_text(f, "t", "x", 1), 0);
     wait_answers(f, 1);
     assert_int_equal(f->last.kind, UPLINK_DELIVERED);
+}
+
+static void what_comes_late_because_the_loop_stood_still_is_waited_for_once(void **state)
+{
+    struct fixture *f = *state;
+
+    f->settings.ack_timeout_ms = 1000;
+    f->broker.withholds_acks = true;
+    go_online(f);
+    assert_int_equal(send_text(f, "t", "x", 1), 0);
+    f->uplink->progress_ms -= 5000; /* sent before it stood still */
+    uplink_timer_set(f->uplink, uplink_now_ms() - 4000);
+    for (int i = 0; i < 5; i++)
+        assert_true(sd_event_run(f->event, 100000) >= 0);
+    assert_true(is_online(f));
+    wait_answers(f, 1);
+    assert_int_equal(f->kinds[UPLINK_UNKNOWN], 1);
 }
 
 /* No stack of that size can be had, so no thread. */
@@ -1092,6 +1109,7 @@ int main(void)
         CASE(a_refused_connect_is_explained),
         CASE(a_broker_that_says_nothing_is_given_up),
         CASE(the_watchdog_replaces_a_client_that_never_reports),
+        CASE(what_comes_late_because_the_loop_stood_still_is_waited_for_once),
         CASE(threads_that_cannot_be_made_are_made_at_a_later_attempt),
         CASE(after_many_failures_the_library_begins_anew),
         CASE(the_password_is_read_anew_for_each_attempt),
