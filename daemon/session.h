@@ -115,6 +115,9 @@ void session_acknowledge(struct session *session);
 /* The batch was rolled back: v5 answers each owed one with @code, which a PUBACK
  * may carry; 3.1.1 closes. */
 void session_refuse_owed(struct session *session, uint8_t code);
+/* Whether the batch lasts is open: neither acknowledged nor refused. The session ends as with
+ * session_close(), but at once. */
+void session_drop_owed(struct session *session, uint8_t code, const char *why);
 /* After SESSION_WAIT or SESSION_BLOCK: offer the kept packet again, now, and those behind it;
  * then read on. */
 void session_resume(struct session *session);

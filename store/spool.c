@@ -16,6 +16,11 @@
  * checkpoints again: after a failed fsync the kernel may have dropped the
  * pages, and a second try that succeeds proves nothing.
  *
+ * Files that were removed or renamed take commits as before, and no opening finds
+ * them. So after each COMMIT the files at the configured path are compared with
+ * those that are open (identity.c); where they differ the commit does not
+ * succeed, and nothing is committed or checkpointed any more.
+ *
  * The WAL file is kept at close, so that tools which may not create files in
  * the directory can read a spool at rest.
  */
@@ -73,15 +78,20 @@ static uint64_t last_stored_id(const struct spool *spool)
     return last_id;
 }
 
-/* The mark as the database stands, and as the last error leaves it. */
+/* As the last error leaves it. */
+struct mark spool_get_mark(const struct spool *spool)
+{
+    return (struct mark){.is_suspect = spool->failed == -EBADMSG,
+                         .is_unread = spool->met_bad_place,
+                         .last_id = last_stored_id(spool),
+                         .last_seq = spool->committed_last_seq};
+}
+
 static int note_mark(const struct spool *spool)
 {
-    if (spool->mark_fd < 0)
+    if (spool->mark_fd < 0 || spool->is_moved)
         return 0;
-    const struct mark mark = {.is_suspect = spool->failed == -EBADMSG,
-                              .is_unread = spool->met_bad_place,
-                              .last_id = last_stored_id(spool),
-                              .last_seq = spool->committed_last_seq};
+    const struct mark mark = spool_get_mark(spool);
     return mark_write(spool->mark_fd, &mark);
 }
 
@@ -185,9 +195,9 @@ int spool_read_number(struct spool *spool, enum stmt_id id, uint64_t *ret)
     return r;
 }
 
-/* ---- the lock and the directory ---- */
+/* ---- the locks and the directory ---- */
 
-static int open_directory(const char *directory, bool create, int *ret_fd)
+int spool_open_directory(const char *directory, bool create, int *ret_fd)
 {
     if (create && mkdir(directory, 0700) < 0 && errno != EEXIST)
         return -errno;
@@ -198,34 +208,84 @@ static int open_directory(const char *directory, bool create, int *ret_fd)
     return 0;
 }
 
-/* Somebody who only looks holds a shared lock for a moment: so a few tries. */
-static int take_lock(struct spool *spool)
+/* Has the file system locks on directories, that of a network may not: then the file's must do. */
+static bool has_no_lock(int error)
 {
-    spool->lock_fd = openat(spool->directory_fd, "lock", O_RDWR | O_CREAT | O_CLOEXEC, 0644);
-    if (spool->lock_fd < 0)
-        return spool_fail(spool, -errno, "lock: %s", strerror(errno));
-    for (int i = 0; i < LOCK_TRIES; i++) {
-        if (flock(spool->lock_fd, LOCK_EX | LOCK_NB) == 0)
-            return 0;
-        if (errno != EWOULDBLOCK && errno != EINTR)
-            return spool_fail(spool, -errno, "lock: %s", strerror(errno));
+    return error == EBADF || error == EINVAL || error == EOPNOTSUPP || error == EISDIR;
+}
+
+static int lock_both(int directory_fd, int lock_fd)
+{
+    if (flock(directory_fd, LOCK_EX | LOCK_NB) < 0 && !has_no_lock(errno))
+        return errno == EWOULDBLOCK || errno == EINTR ? SPOOL_E_LOCKED : -errno;
+    if (flock(lock_fd, LOCK_EX | LOCK_NB) < 0)
+        return errno == EWOULDBLOCK || errno == EINTR ? SPOOL_E_LOCKED : -errno;
+    return 0;
+}
+
+/*
+ * The file alone would not do: where it is removed another process makes and locks another one.
+ * The directory alone would not do for older versions of this program. Another process that only
+ * looks holds a shared lock for a moment: so a few tries.
+ */
+int spool_take_locks(int directory_fd, int *ret_lock_fd)
+{
+    int fd = openat(directory_fd, LOCK_NAME, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+    if (fd < 0)
+        return -errno;
+    int r = lock_both(directory_fd, fd);
+    for (int i = 1; i < LOCK_TRIES && r == SPOOL_E_LOCKED; i++) {
         const struct timespec pause = {.tv_nsec = LOCK_WAIT_NS};
         (void)nanosleep(&pause, NULL);
+        r = lock_both(directory_fd, fd);
     }
-    return spool_fail(spool, SPOOL_E_LOCKED, "another daemon runs on this spool");
+    if (r == 0)
+        *ret_lock_fd = fd;
+    else
+        (void)close(fd);
+    return r;
+}
+
+static int take_lock(struct spool *spool)
+{
+    int r = spool_take_locks(spool->directory_fd, &spool->lock_fd);
+    if (r == SPOOL_E_LOCKED)
+        return spool_fail(spool, r, "another daemon runs on this spool");
+    return r < 0 ? spool_fail(spool, r, LOCK_NAME ": %s", strerror(-r)) : 0;
+}
+
+static bool is_locked(int fd)
+{
+    return fd >= 0 && flock(fd, LOCK_SH | LOCK_NB) < 0 && errno == EWOULDBLOCK;
 }
 
 bool spool_is_in_use(const char *directory)
 {
     int directory_fd;
-    if (open_directory(directory, false, &directory_fd) < 0)
+    if (spool_open_directory(directory, false, &directory_fd) < 0)
         return false;
-    int fd = openat(directory_fd, "lock", O_RDONLY | O_CLOEXEC);
-    bool is_locked = fd >= 0 && flock(fd, LOCK_SH | LOCK_NB) < 0 && errno == EWOULDBLOCK;
+    int fd = openat(directory_fd, LOCK_NAME, O_RDONLY | O_CLOEXEC);
+    bool is_used = is_locked(directory_fd) || is_locked(fd);
     if (fd >= 0)
         (void)close(fd); /* gives the lock back */
     (void)close(directory_fd);
-    return is_locked;
+    return is_used;
+}
+
+/* ---- the files at the configured path ---- */
+
+int spool_verify_files(struct spool *spool)
+{
+    if (!spool->is_moved && !identity_holds(&spool->identity)) {
+        spool->is_moved = true;
+        (void)spool_fail(spool, SPOOL_E_MOVED, "files of the spool are not where they were");
+    }
+    return spool->is_moved ? SPOOL_E_MOVED : 0;
+}
+
+void spool_get_moved(const struct spool *spool, struct spool_moved *ret)
+{
+    identity_describe(&spool->identity, ret);
 }
 
 /* ---- open and close ---- */
@@ -402,6 +462,18 @@ static int open_mark(struct spool *spool)
     return r < 0 ? spool_fail(spool, r, MARK_NAME ": %s", strerror(-r)) : 0;
 }
 
+static int note_identity(struct spool *spool)
+{
+    const int fds[IDENTITY_FILES] = {
+        [IDENTITY_DIRECTORY] = spool->directory_fd,
+        [IDENTITY_DATABASE] = spool->database_fd,
+        [IDENTITY_MARK] = spool->mark_fd,
+        [IDENTITY_LOCK] = spool->lock_fd,
+    };
+    int r = identity_note(&spool->identity, spool->directory, fds);
+    return r < 0 ? spool_fail(spool, r, "%s: %s", spool->directory, strerror(-r)) : 0;
+}
+
 /*
  * The database as a whole is sound: from here on this connection may write. The
  * WAL has its name in the directory by now; that SQLite syncs the directory is
@@ -419,7 +491,7 @@ static int arm(struct spool *spool)
     int r = spool_result(spool, rc);
     if (r == 0)
         r = open_mark(spool);
-    return r;
+    return r == 0 ? note_identity(spool) : r;
 }
 
 static int load(struct spool *spool, const struct spool_options *options)
@@ -478,9 +550,12 @@ static int find_database(struct spool *spool, const struct spool_options *option
 
 static int open_writer(struct spool *spool, const struct spool_options *options)
 {
-    int r = open_directory(options->directory, true, &spool->directory_fd);
+    int r = spool_open_directory(options->directory, true, &spool->directory_fd);
     if (r < 0)
         return spool_fail(spool, r, "%s: %s", options->directory, strerror(-r));
+    spool->directory = strdup(options->directory);
+    if (!spool->directory)
+        return spool_fail(spool, -ENOMEM, "out of memory");
     r = take_lock(spool);
     if (r != 0)
         return r;
@@ -510,6 +585,9 @@ static struct spool *spool_new(void)
     spool->directory_fd = -1;
     spool->database_fd = -1;
     spool->mark_fd = -1;
+    spool->restore_fd = -1;
+    spool->restore_lock_fd = -1;
+    identity_init(&spool->identity);
     spool->expiry_due_ms = INT64_MIN;
     spool->keep_due_ms = INT64_MIN;
     spool->disk_credit = SPOOL_DISK_CREDIT_BYTES;
@@ -568,7 +646,7 @@ static int judge_survey(struct spool *spool, const struct survey *survey)
     if (survey_found_damage(survey) || (is_mark_bad && !has_database))
         return SPOOL_E_DAMAGED;
     if (is_mark_bad)
-        return mark_set_aside(spool->directory_fd);
+        return mark_set_aside(spool->directory_fd, "unread");
     int r = mark_read(spool->directory_fd, &mark);
     if (r != 0 || !mark.is_unread)
         return r;
@@ -583,7 +661,7 @@ int spool_survey(const char *directory)
     struct spool *spool = spool_new();
     if (!spool)
         return -ENOMEM;
-    int r = open_directory(directory, false, &spool->directory_fd);
+    int r = spool_open_directory(directory, false, &spool->directory_fd);
     if (r < 0)
         r = spool_fail(spool, r, "%s: %s", directory, strerror(-r));
     if (r == 0)
@@ -607,7 +685,7 @@ int spool_salvage(const struct spool_options *options,
     struct spool *spool = spool_new();
     if (!spool)
         return -ENOMEM;
-    int r = open_directory(options->directory, false, &spool->directory_fd);
+    int r = spool_open_directory(options->directory, false, &spool->directory_fd);
     if (r < 0)
         r = spool_fail(spool, r, "%s: %s", options->directory, strerror(-r));
     if (r == 0)
@@ -622,7 +700,7 @@ int spool_salvage(const struct spool_options *options,
 unsigned spool_count_damaged(const char *directory)
 {
     int fd;
-    if (open_directory(directory, false, &fd) < 0)
+    if (spool_open_directory(directory, false, &fd) < 0)
         return 0;
     unsigned count = salvage_count_damaged(fd);
     (void)close(fd);
@@ -648,7 +726,7 @@ static int read_database(struct spool *spool, const char *directory)
 static int open_reader(struct spool *spool, const char *directory)
 {
     bool is_foreign = false;
-    int r = open_directory(directory, false, &spool->directory_fd);
+    int r = spool_open_directory(directory, false, &spool->directory_fd);
     if (r == -ENOENT)
         return spool_fail(spool, SPOOL_E_ABSENT, "%s: there is no spool", directory);
     if (r < 0)
@@ -677,7 +755,7 @@ static void close_database(struct spool *spool)
 {
     if (!spool->db)
         return;
-    if (spool->failed < 0) /* no checkpoint either: see the head of this file */
+    if (spool->failed < 0 || spool_verify_files(spool) != 0) /* see the head of this file */
         (void)sqlite3_db_config(spool->db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
     stmt_finalize(&spool->stmts);
     int rc = sqlite3_close(spool->db); /* rolls an open batch back */
@@ -697,6 +775,8 @@ void spool_close(struct spool *spool)
     free(spool->lanes);
     turns_done(&spool->turns);
     free(spool->path);
+    free(spool->directory);
+    identity_done(&spool->identity);
     if (spool->database_fd >= 0)
         (void)close(spool->database_fd);
     if (spool->mark_fd >= 0)
@@ -705,6 +785,10 @@ void spool_close(struct spool *spool)
         (void)close(spool->lock_fd); /* after the database: the lock covers it */
     if (spool->directory_fd >= 0)
         (void)close(spool->directory_fd);
+    if (spool->restore_lock_fd >= 0)
+        (void)close(spool->restore_lock_fd);
+    if (spool->restore_fd >= 0)
+        (void)close(spool->restore_fd);
     free(spool);
 }
 
@@ -742,6 +826,8 @@ int spool_begin(struct spool *spool)
 {
     if (spool->in_transaction)
         return 0;
+    if (spool->is_moved)
+        return spool_fail(spool, SPOOL_E_MOVED, "files of the spool are not where they were");
     spool_end_scan(spool);
     int r = spool_result(spool, stmt_run(spool_stmt(spool, STMT_BEGIN)));
     if (r == 0)
@@ -1034,6 +1120,8 @@ static void after_commit(struct spool *spool, bool state_written)
  */
 static int checkpoint(struct spool *spool)
 {
+    if (spool_verify_files(spool) != 0)
+        return 0;
     FAILPOINT("checkpoint.before");
     int rc = sqlite3_wal_checkpoint_v2(spool->db, NULL, SQLITE_CHECKPOINT_PASSIVE, NULL, NULL);
     FAILPOINT("checkpoint.after");
@@ -1046,6 +1134,8 @@ int spool_checkpoint(struct spool *spool)
 {
     if (spool->failed < 0)
         return spool->failed;
+    if (spool_verify_files(spool) != 0)
+        return 0;
     spool_end_scan(spool);
     (void)sqlite3_busy_timeout(spool->db, 0); /* never fails; whoever reads is not waited for */
     int mode = spool->wal_pages >= WAL_LARGE_PAGES ? SQLITE_CHECKPOINT_TRUNCATE
@@ -1074,10 +1164,28 @@ static int give_batch_up(struct spool *spool, int condition)
     return condition;
 }
 
+/* The batch is durable. Is it at the configured path, too, where the next opening looks for it? */
+static int finish_commit(struct spool *spool, bool state_written)
+{
+    after_commit(spool, state_written);
+    int r = note_mark(spool);
+    if (r < 0)
+        return spool_fail(spool, r, MARK_NAME ": %s", strerror(-r));
+    r = spool_verify_files(spool);
+    if (r != 0)
+        return r;
+    if (spool->wal_pages >= WAL_LARGE_PAGES)
+        return spool_checkpoint(spool);
+    bool is_due = spool->wal_pages >= WAL_PAGES || spool->disk_is_low;
+    return is_due ? checkpoint(spool) : 0;
+}
+
 int spool_commit(struct spool *spool, const struct spool_time *now)
 {
     if (spool->failed < 0)
         return spool->failed;
+    if (spool->is_moved)
+        return SPOOL_E_MOVED;
     (void)spool_clock_ms(spool, now);
     if (spool->is_doomed) {
         end_batch(spool);
@@ -1089,17 +1197,7 @@ int spool_commit(struct spool *spool, const struct spool_time *now)
     spool_end_scan(spool);
     bool state_written = false;
     int r = write_batch(spool, now, &state_written);
-    if (r == 0) {
-        after_commit(spool, state_written);
-        r = note_mark(spool);
-        if (r < 0)
-            return spool_fail(spool, r, MARK_NAME ": %s", strerror(-r));
-        if (spool->wal_pages >= WAL_LARGE_PAGES)
-            return spool_checkpoint(spool);
-        bool is_due = spool->wal_pages >= WAL_PAGES || spool->disk_is_low;
-        return is_due ? checkpoint(spool) : 0;
-    }
-    if (r < 0)
-        return r;
-    return give_batch_up(spool, r);
+    if (r == 0)
+        return finish_commit(spool, state_written);
+    return r < 0 ? r : give_batch_up(spool, r);
 }
