@@ -88,6 +88,8 @@ static int enter_directory(struct spool *spool)
     if (r < 0)
         return fail(spool, r, spool->directory);
     r = take_locks(spool);
+    if (r != 0)
+        leave_directory(spool);
     if (r == SPOOL_E_LOCKED)
         (void)snprintf(spool->words, sizeof spool->words,
                        "another daemon has begun a spool at that place");

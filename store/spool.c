@@ -208,37 +208,39 @@ int spool_open_directory(const char *directory, bool create, int *ret_fd)
     return 0;
 }
 
-/* Has the file system locks on directories, that of a network may not: then the file's must do. */
-static bool has_no_lock(int error)
+/* Another process that only looks holds a shared lock for a moment: so a few tries. */
+static int take_flock(int fd)
 {
-    return error == EBADF || error == EINVAL || error == EOPNOTSUPP || error == EISDIR;
+    int r = flock(fd, LOCK_EX | LOCK_NB) < 0 ? -errno : 0;
+    for (int i = 1; i < LOCK_TRIES && (r == -EWOULDBLOCK || r == -EINTR); i++) {
+        const struct timespec pause = {.tv_nsec = LOCK_WAIT_NS};
+        (void)nanosleep(&pause, NULL);
+        r = flock(fd, LOCK_EX | LOCK_NB) < 0 ? -errno : 0;
+    }
+    return r == -EWOULDBLOCK || r == -EINTR ? SPOOL_E_LOCKED : r;
 }
 
-static int lock_both(int directory_fd, int lock_fd)
+/* That of a network may have no locks on directories: then the file's must do. */
+static int lock_directory(int fd)
 {
-    if (flock(directory_fd, LOCK_EX | LOCK_NB) < 0 && !has_no_lock(errno))
-        return errno == EWOULDBLOCK || errno == EINTR ? SPOOL_E_LOCKED : -errno;
-    if (flock(lock_fd, LOCK_EX | LOCK_NB) < 0)
-        return errno == EWOULDBLOCK || errno == EINTR ? SPOOL_E_LOCKED : -errno;
-    return 0;
+    int r = take_flock(fd);
+    bool has_none = r == -EBADF || r == -EINVAL || r == -EOPNOTSUPP || r == -EISDIR;
+    return has_none ? 0 : r;
 }
 
 /*
  * The file alone would not do: where it is removed another process makes and locks another one.
- * The directory alone would not do for older versions of this program. Another process that only
- * looks holds a shared lock for a moment: so a few tries.
+ * The directory alone would not do for older versions of this program.
  */
 int spool_take_locks(int directory_fd, int *ret_lock_fd)
 {
+    int r = lock_directory(directory_fd);
+    if (r != 0)
+        return r;
     int fd = openat(directory_fd, LOCK_NAME, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
     if (fd < 0)
         return -errno;
-    int r = lock_both(directory_fd, fd);
-    for (int i = 1; i < LOCK_TRIES && r == SPOOL_E_LOCKED; i++) {
-        const struct timespec pause = {.tv_nsec = LOCK_WAIT_NS};
-        (void)nanosleep(&pause, NULL);
-        r = lock_both(directory_fd, fd);
-    }
+    r = take_flock(fd);
     if (r == 0)
         *ret_lock_fd = fd;
     else
