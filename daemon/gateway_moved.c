@@ -1,7 +1,7 @@
 /*
  * gateway_moved.c - files of the spool were removed or renamed under the daemon
  *
- * Found at a commit, before its acknowledgements, or by the tick. Nothing is
+ * Found at a commit, before its acknowledgements, or by the tick, each once a second. Nothing is
  * acknowledged, committed or forwarded from then on. Producers whose messages are
  * in that commit lose the connection, and send them again: they cannot be refused,
  * because the commit may come back with the files. Two ways lead on:

@@ -103,6 +103,7 @@ struct spool {
     bool met_bad_place;       /* by a read or a write that failed */
     bool is_explained;        /* a reader: what did not read was looked for */
     struct identity identity; /* of a writer */
+    int64_t verify_due_ms;    /* no commit looks for them before */
     bool is_moved;            /* sticky: the files are not where they were */
     int restore_fd;      /* the directory that spool_restore() works in, where it is another */
     int restore_lock_fd; /* and its lock */

@@ -353,7 +353,7 @@ struct spool_moved {
 /*
  * spool_verify_files() - are the open files still those at the configured path?
  *
- * Each successful spool_commit() has asked, so this is for times without one.
+ * spool_commit() asks once a second, so this is for times without one.
  * Once they are not, that stands, whatever happens to the path: nothing is
  * written any more, and all that would write returns SPOOL_E_MOVED.
  *
