@@ -219,10 +219,10 @@ static int remove_ours(struct spool *spool)
     return 0;
 }
 
-static bool is_whole_in_place(const struct spool *spool)
+static bool is_whole_in(const struct spool *spool, int directory_fd)
 {
-    return identity_is_at(&spool->identity, IDENTITY_DATABASE, spool->restore_fd) &&
-           identity_is_at(&spool->identity, IDENTITY_LOG, spool->restore_fd);
+    return identity_is_at(&spool->identity, IDENTITY_DATABASE, directory_fd) &&
+           identity_is_at(&spool->identity, IDENTITY_LOG, directory_fd);
 }
 
 static int put_database(struct spool *spool,
@@ -257,9 +257,12 @@ int spool_restore(struct spool *spool,
     if (r == 0)
         r = enter_directory(spool);
     FAILPOINT("restore.begun");
+    /* An older version of this program, which locks the file alone, uses it by now. */
+    if (r == SPOOL_E_LOCKED && is_whole_in(spool, spool->directory_fd))
+        return 0;
     if (r == 0)
         r = put_mark(spool);
-    if (r != 0 || is_whole_in_place(spool))
+    if (r != 0 || is_whole_in(spool, spool->restore_fd))
         return r;
     r = look_for_room(spool, ret);
     return r == 0 ? put_database(spool, progress, context, ret) : r;

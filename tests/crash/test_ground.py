@@ -526,6 +526,24 @@ def a_kill_while_files_are_put_back_leaves_all_of_them_or_says_what_is_missing()
 
 
 @case
+def a_kill_while_all_files_are_put_back_leaves_a_record_of_each_message():
+    with open(processes.daemon_path(), "rb") as seen:
+        if b"failpoint restore.synced" not in seen.read():
+            skip("this build holds no failpoints (SPOOLD_FAILPOINTS)")
+    gateway = Gateway().start(env={"SPOOLD_FAILPOINT": "restore.synced:1"})
+    publish(gateway, 30)
+    gateway.process.send_signal(signal.SIGSTOP)
+    shutil.rmtree(gateway.spool)
+    gateway.process.send_signal(signal.SIGCONT)
+    equal(gateway.process.wait(PATIENCE_S), -signal.SIGKILL, "how it ended")
+    gateway.start()
+    ledger = gateway.ledger()
+    check("spool_damaged" in gateway.log(), "what the start says", gateway.log())
+    equal((ledger["accepted"], ledger["damaged"]), (30, 30), "what is recorded")
+    gateway.stop()
+
+
+@case
 def an_older_copy_written_over_the_open_file_is_never_taken_for_the_spool():
     for is_killed in (False, True):
         gateway = filled(1500)

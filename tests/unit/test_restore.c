@@ -145,6 +145,18 @@ static void each_file_that_is_removed_is_found_before_the_commit_succeeds(void *
     }
 }
 
+static void a_commit_looks_once_a_second(void **state)
+{
+    struct fixture *f = *state;
+    append_many(f, 1);
+    remove_file(f, "spool.db");
+    append_many(f, 1); /* is in what is put back */
+    assert_commit_finds_it(f);
+    (void)restore(f);
+    reopen_spool(f);
+    assert_int_equal(ledger_of(f).spooled, 3);
+}
+
 static void without_a_commit_a_look_finds_it(void **state)
 {
     struct fixture *f = *state;
@@ -441,6 +453,25 @@ static void a_lock_on_the_file_alone_holds_others_off_too(void **state)
     assert_false(spool_is_in_use(f->directory));
 }
 
+/* One that knows the lock on the file only, and found a new one. */
+static void a_whole_spool_that_an_older_program_uses_is_left_to_it(void **state)
+{
+    struct fixture *f = *state;
+    char before[4096], after[4096];
+    struct spool_restored restored;
+    append_many(f, 10);
+    remove_file(f, "lock");
+    int fd = open(path_of(f, "lock"), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+    assert_int_equal(flock(fd, LOCK_EX | LOCK_NB), 0);
+    assert_int_equal(spool_verify_files(f->spool), SPOOL_E_MOVED);
+    describe_folder(f->directory, before, sizeof before);
+    assert_int_equal(spool_restore(f->spool, NULL, NULL, &restored), 0);
+    close_spool(f);
+    describe_folder(f->directory, after, sizeof after);
+    assert_string_equal(before, after);
+    assert_int_equal(close(fd), 0);
+}
+
 static void a_spool_that_another_process_has_begun_there_is_not_touched(void **state)
 {
     struct fixture *f = *state;
@@ -507,6 +538,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         CASE(each_file_that_is_removed_is_found_before_the_commit_succeeds),
+        CASE(a_commit_looks_once_a_second),
         CASE(without_a_commit_a_look_finds_it),
         CASE(a_path_that_cannot_be_looked_at_says_nothing),
         CASE(a_directory_on_another_file_system_is_another_one),
@@ -522,6 +554,7 @@ int main(void)
         CASE(without_a_commit_a_close_changes_nothing_either),
         CASE(with_the_lock_file_removed_a_second_process_finds_the_spool_locked),
         CASE(a_lock_on_the_file_alone_holds_others_off_too),
+        CASE(a_whole_spool_that_an_older_program_uses_is_left_to_it),
         CASE(a_spool_that_another_process_has_begun_there_is_not_touched),
         CASE(an_older_copy_written_over_the_file_is_found_at_the_next_open),
     };
