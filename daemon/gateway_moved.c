@@ -44,7 +44,7 @@ static void log_moved(const struct spool_moved *moved)
     const char *remedy = "stop the daemon, move it back to where it was, start the daemon";
 
     if (moved->is_restorable)
-        remedy = "none needed now, the spool is put back; find out what moved it";
+        remedy = "find out what moved it; the next line says whether the spool is put back";
     else if (moved->what == SPOOL_UNMOUNTED)
         remedy = "stop the daemon, mount that file system again, start the daemon";
     log_error("spool_moved file=%s what=%s lives_at=%s acknowledged=no remedy=\"%s\"",

@@ -14,7 +14,7 @@
  * A TCP socket carries no credentials, so it is adopted only when bound to
  * loopback.
  *
- * A file that is removed leaves a socket that nobody can reach, without an error
+ * A file that is removed leaves a socket that no client can reach, without an error
  * anywhere. So listener_verify() looks for it, and binds a new one.
  *
  * Out of descriptors or memory the sources are switched off and a timer tries

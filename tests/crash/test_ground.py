@@ -1,11 +1,11 @@
 """Files and folders are removed, renamed, replaced and covered under the running daemon.
 
 Under load each round makes one change, drawn by the seed. The daemon must find it, name the file in
-the log, and end with exit code 1; or go on where nothing of the spool is concerned. The rig starts it again, as its unit does. What lived on under
-another name is put back before that, as the log asks for. In half of the rounds the daemon is
-stopped during the change, and a second one tries to open the same spool. At the end the three
-ledgers are judged: all that was acknowledged is there. The suite makes each change once;
---rounds 200 --seed 7 is the long form.
+the log, and end with exit code 1; or continue where nothing of the spool is concerned. The rig
+starts it again, as its unit does. What lived on under another name is put back before that, as the
+log asks for. In half of the rounds the daemon is stopped during the change, and a second one tries
+to open the same spool. At the end the three ledgers are judged: all that was acknowledged is there.
+The suite makes each change once; --rounds 200 --seed 7 is the long form.
 
 Other cases: a kill at each step of putting files back; a spool that cannot be put back for a while,
 or at all; an older copy written over the open file, which no look at names can find.
@@ -212,7 +212,7 @@ SPOOL_CHANGES = [removed(name) for name in ALL_FILES] + [
 MOUNT_CHANGES = [covered, unmounted]
 
 
-# Changes beside the spool: the daemon goes on
+# Changes beside the spool: the daemon continues
 
 
 def keep_audit(rig):
@@ -483,6 +483,40 @@ def what_cannot_be_put_back_yet_is_kept_and_nothing_more_is_taken():
     equal(gateway.process.wait(PATIENCE_S), 1, "exit code")
     equal(gateway.log().count("spool_not_restored"), 1, "lines about it")
     assert_all_there(gateway, 100)
+
+
+def fill(folder):
+    with open(os.path.join(folder, "filler"), "wb", 0) as out:
+        try:
+            while out.write(b"\0" * 65536) == 65536:
+                pass
+        except OSError:
+            pass  # not a byte is left
+
+
+@case
+def what_has_no_room_is_put_back_when_there_is_room_and_the_disk_is_not_filled_by_tries():
+    rig = Rig()
+    if not rig.has_mounts:
+        skip("mounts a small file system: needs root")
+    gateway = rig.gateway
+    gateway.configure(uplink={"brokers": ["tcp://127.0.0.1:9"]})
+    gateway.start()
+    publish(gateway, 3000)
+    gateway.process.send_signal(signal.SIGSTOP)
+    os.unlink(rig.path("spool.db"))
+    os.unlink(rig.path("spool.db-wal"))
+    fill(rig.disk)
+    gateway.process.send_signal(signal.SIGCONT)
+    line = rig.wait_line("spool_not_restored", 0)
+    needed = int(re.search(r" bytes=(\d+) ", line).group(1))
+    os.truncate(os.path.join(rig.disk, "filler"),
+                os.path.getsize(os.path.join(rig.disk, "filler")) - needed // 2)
+    equal(gateway.client().publish_wait("a/b", b"refused").reason, 0x97, "reason")
+    check(not glob.glob(rig.path("spool.db.new*")), "half a copy is left", os.listdir(rig.spool))
+    os.unlink(os.path.join(rig.disk, "filler"))
+    equal(gateway.process.wait(PATIENCE_S), 1, "exit code")
+    assert_all_there(gateway, 3000)
 
 
 @case
