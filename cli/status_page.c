@@ -299,6 +299,10 @@ static void print_refusing(const json_t *root, const char *why)
     else if (strcmp(why, "database_locked") == 0)
         puts("intake    NOTHING IS TAKEN: another program keeps the database locked\n"
              "          end its transaction (fuser -v spool.db names it)");
+    else if (strcmp(why, "spool_moved") == 0)
+        puts(
+            "intake    NOTHING IS TAKEN: the spool's files were removed, and cannot be put back\n"
+            "          do not end the daemon: its log says what is needed (spool_not_restored)");
     else
         printf("intake    NOTHING IS TAKEN: %s\n", why);
 }

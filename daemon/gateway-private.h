@@ -6,6 +6,7 @@
  *   gateway_sessions.c  producers come, are admitted, and go
  *   gateway_life.c      made, started, reloaded, stopped, freed
  *   gateway_audit.c     when records wait for the audit file
+ *   gateway_moved.c     when files of the spool were removed or renamed
  *   gateway_status.c    what the outside sees: status file, STATUS= line
  *   gateway_settings.c  from the configuration to each part's settings
  */
@@ -83,7 +84,8 @@ enum gateway_full {
     GATEWAY_HAS_ROOM,
     GATEWAY_FULL_DISK,
     GATEWAY_FULL_AUDIT,
-    GATEWAY_FULL_LOCKED
+    GATEWAY_FULL_LOCKED,
+    GATEWAY_FULL_MOVED
 };
 
 enum gateway_phase {
@@ -137,6 +139,9 @@ struct gateway {
 
     enum gateway_phase phase;
     bool failed; /* a fatal error: nothing may be committed or acknowledged any more */
+    bool moved;  /* nor now, but what only we hold has to be put back before the end */
+    bool restore_logged;
+    int64_t restore_due_ms;
 
     struct spool_salvage salvage; /* what the start did about a damaged spool; else all zero */
     int64_t salvaged_ms;          /* and when, by the wall clock; 0: it did nothing */
@@ -222,6 +227,8 @@ void gateway_fit_clients(struct gateway *gateway);
 int gateway_on_accept(void *owner, int fd, const struct peer *peer);
 void gateway_acknowledge(struct gateway *gateway);
 void gateway_refuse_owed(struct gateway *gateway, uint8_t code);
+/* Closes those that are owed an acknowledgement: whether their messages are stored is open. */
+void gateway_drop_owed(struct gateway *gateway, uint8_t code, const char *why);
 /* It has a message in the open batch, with or without an acknowledgement to come. */
 void gateway_note_owing(struct client *client);
 void gateway_note_waiting(struct client *client);
@@ -232,6 +239,14 @@ void gateway_free_sessions(struct gateway *gateway);
 
 /* gateway_life.c */
 void gateway_stop_further(struct gateway *gateway);
+
+/* gateway_moved.c */
+/* After SPOOL_E_MOVED: refuses what is owed, and ends the loop when nothing can be lost by it. */
+void gateway_on_moved(struct gateway *gateway);
+/* By the tick. */
+void gateway_verify_files(struct gateway *gateway);
+/* At the end: one more try, and a line of what is lost. */
+void gateway_give_moved_up(struct gateway *gateway);
 
 /* gateway_audit.c */
 bool gateway_audit_is_full(const struct gateway *gateway);

@@ -170,6 +170,10 @@ static int commit(struct gateway *gateway, bool *ret_stands)
         gateway_note_unlocked(gateway);
     if (r == 0)
         return 0;
+    if (r == SPOOL_E_MOVED) {
+        gateway_on_moved(gateway);
+        return 0;
+    }
     if (r == SPOOL_E_BUSY)
         gateway_note_locked(gateway);
     else
@@ -300,7 +304,7 @@ int gateway_on_refill(sd_event_source *source, void *owner)
     gateway->refill_armed = false;
     (void)sd_event_source_set_priority(source, SD_EVENT_PRIORITY_IDLE);
     (void)sd_event_source_set_enabled(gateway->refill_deadline, SD_EVENT_OFF);
-    if (gateway->failed)
+    if (gateway->failed || gateway->moved)
         return 0;
     gateway_read_clock(gateway);
     int r = forward(gateway);
@@ -356,7 +360,7 @@ static int run_edge(struct gateway *gateway)
         r = told(gateway, retain(gateway, &more_to_evict), "retain");
     if (r == 0)
         r = told(gateway, commit(gateway, &stands), "commit");
-    if (r < 0)
+    if (r < 0 || gateway->moved)
         return r;
     if (stands) {
         gateway->settled = 0;
@@ -388,7 +392,9 @@ int gateway_on_edge(sd_event_source *source, void *owner)
     if (gateway->failed)
         return 0;
     gateway_read_clock(gateway);
-    if (run_edge(gateway) < 0)
+    if (!gateway->moved && run_edge(gateway) < 0)
+        return 0;
+    if (gateway->failed)
         return 0;
     gateway_resume_waiting(gateway);
     gateway_free_closed(gateway);
@@ -489,7 +495,7 @@ void gateway_on_answer(void *owner, const struct uplink_answer *answer)
     struct gateway *gateway = owner;
     int r = 0;
 
-    if (gateway->failed)
+    if (gateway->failed || gateway->moved)
         return;
     FAILPOINT("answer.before_settle");
     switch (answer->kind) {

@@ -86,12 +86,14 @@ static int on_tick(sd_event_source *source, uint64_t usec, void *owner)
 
     (void)usec;
     gateway_read_clock(gateway);
+    gateway_verify_files(gateway);
+    listener_verify(gateway->listener);
     log_ended_undelivered(gateway);
     log_repeated_reads(gateway);
     if (gateway->counters.accepted != gateway->rates.accepted ||
         gateway->counters.ended != gateway->rates.ended)
         gateway_hasten_status(gateway);
-    if (gateway->now.boot_ms >= audit_due_ms(gateway->audit))
+    if (gateway->now.boot_ms >= audit_due_ms(gateway->audit) && !gateway->moved)
         audit_sync(gateway->audit, gateway->now.boot_ms);
     gateway_look_for_room(gateway);
     if (!gateway->failed)
@@ -537,8 +539,12 @@ void gateway_stop_further(struct gateway *gateway)
 
 void gateway_stop(struct gateway *gateway)
 {
-    if (gateway->phase != GATEWAY_SERVING)
+    if (gateway->phase != GATEWAY_SERVING || gateway->failed)
         return;
+    if (gateway->moved) {
+        gateway_give_moved_up(gateway);
+        return;
+    }
     service_stopping();
     service_status("stopping: waiting for what is in flight");
     log_notice("stopping");
@@ -562,7 +568,9 @@ static int last_commit(struct gateway *gateway)
     struct spool_time now = gateway_spool_time(gateway);
     spool_set_busy_wait(gateway->spool, GATEWAY_BUSY_LAST_MS);
     spool_keep_time(gateway->spool);
-    int r = spool_commit(gateway->spool, &now);
+    int r = spool_verify_files(gateway->spool);
+    if (r == 0)
+        r = spool_commit(gateway->spool, &now);
 
     while (r == 0 && more)
         r = audit_export(gateway->audit, gateway->now.boot_ms, &more);
@@ -571,6 +579,10 @@ static int last_commit(struct gateway *gateway)
         r = spool_commit(gateway->spool, &now); /* the cursor */
     if (r == 0)
         r = spool_checkpoint(gateway->spool);
+    if (r == SPOOL_E_MOVED) {
+        gateway_give_moved_up(gateway);
+        return -ESTALE; /* the exit code of a failure */
+    }
     if (r != 0)
         log_error("last_commit_failed detail=%s lost=no repeated=at_next_start",
                   gateway_quote_error(spool_error(gateway->spool), text));

@@ -30,6 +30,7 @@ const char *gateway_full_name(enum gateway_full why)
         [GATEWAY_FULL_DISK] = "disk",
         [GATEWAY_FULL_AUDIT] = "audit_waiting",
         [GATEWAY_FULL_LOCKED] = "database_locked",
+        [GATEWAY_FULL_MOVED] = "spool_moved",
     };
 
     return names[why];
@@ -282,6 +283,10 @@ append(struct gateway *gateway, struct client *client, const struct spool_messag
         gateway_note_locked(gateway);
         return on_locked(gateway, client, message->lane);
     }
+    if (r == SPOOL_E_MOVED) {
+        gateway_arm_edge(gateway); /* its commit says so, too */
+        return refuse(gateway, MQTT_QUOTA_EXCEEDED);
+    }
     if (r != 0) {
         gateway_fail(gateway, r, "append");
         return (struct session_verdict){.kind = SESSION_STOP};
@@ -309,6 +314,8 @@ gateway_on_publish(void *owner, struct session *session, const struct session_pu
      * the producer sends it again. */
     if (gateway->failed || gateway->phase != GATEWAY_SERVING)
         return (struct session_verdict){.kind = SESSION_STOP};
+    if (gateway->moved)
+        return refuse(gateway, MQTT_QUOTA_EXCEEDED);
     if (publish->packet->topic.data[0] == '$')
         return refuse(gateway, MQTT_NOT_AUTHORIZED);
     if (batch_is_full(gateway))

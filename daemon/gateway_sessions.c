@@ -284,6 +284,16 @@ void gateway_refuse_owed(struct gateway *gateway, uint8_t code)
     }
 }
 
+void gateway_drop_owed(struct gateway *gateway, uint8_t code, const char *why)
+{
+    struct client *client;
+
+    while ((client = TAILQ_FIRST(&gateway->owing))) {
+        forget_owing(client);
+        session_drop_owed(client->session, code, why);
+    }
+}
+
 /* Each waiting session is offered once: one that must go on waiting joins the tail again. */
 void gateway_resume_waiting(struct gateway *gateway)
 {

@@ -14,6 +14,9 @@
  * A TCP socket carries no credentials, so it is adopted only when bound to
  * loopback.
  *
+ * A file that is removed leaves a socket that no client can reach, without an error
+ * anywhere. So listener_verify() looks for it, and binds a new one.
+ *
  * Out of descriptors or memory the sources are switched off and a timer tries
  * again; level-triggered epoll would spin otherwise. Two lines are logged for
  * one such time: when it begins and when the backlog has been empty for a second.
@@ -33,6 +36,7 @@
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "clock.h"
 #include "condition.h"
@@ -45,6 +49,9 @@
 #define NAME_MAX_SIZE 160
 /* After so long without a sign of a TCP client its kernel is asked. */
 #define PROBE_IDLE_S 60
+/* Looks for a removed file between two tries to bind that fail for another reason than its folder:
+ * each logs a line. */
+#define LOOKS_PER_TRY 60
 
 union socket_address {
     struct sockaddr any;
@@ -58,6 +65,10 @@ struct listener_socket {
     int fd;
     bool is_local; /* Unix: the kernel knows who is there */
     sd_event_source *io;
+    bool has_file; /* these are known of it: */
+    dev_t device;
+    ino_t inode;
+    bool is_moved; /* was logged */
 };
 
 struct listener {
@@ -67,9 +78,11 @@ struct listener {
     void *owner;
     struct condition starving; /* out of descriptors or memory */
     bool paused;               /* for good */
-    char *path;                /* of the file we made, else NULL */
-    dev_t device;
-    ino_t inode;
+    char *path;                /* of the file that we make, NULL where sockets are passed */
+    char *group;
+    gid_t gid; /* its number, once it is known: to ask again might wait for a server */
+    mode_t mode;
+    unsigned looks_to_wait; /* before the next try to bind */
     size_t count;
     struct listener_socket sockets[];
 };
@@ -290,19 +303,25 @@ static int check_passed(const struct listener_settings *settings, struct listene
     return 0;
 }
 
+/* @ret: its address. Return: the length of its path; 0: it is no Unix socket. */
+static size_t path_of_passed(const struct listener_socket *socket, union socket_address *ret)
+{
+    socklen_t size = sizeof(*ret);
+    *ret = (union socket_address){0};
+    (void)getsockname(socket->fd, &ret->any, &size); /* has worked before */
+    if (ret->any.sa_family != AF_UNIX || size <= offsetof(struct sockaddr_un, sun_path))
+        return 0;
+    size_t length = size - offsetof(struct sockaddr_un, sun_path);
+    /* An abstract name begins with a zero and has none at its end. */
+    return ret->local.sun_path[0] != '\0' ? strnlen(ret->local.sun_path, length) : length;
+}
+
 static void log_passed(const struct listener_socket *socket)
 {
-    union socket_address address = {0};
-    socklen_t size = sizeof(address);
+    union socket_address address;
     char text[NAME_MAX_SIZE];
-    (void)getsockname(socket->fd, &address.any, &size); /* has worked before */
+    size_t length = path_of_passed(socket, &address);
     if (address.any.sa_family == AF_UNIX) {
-        size_t length = size > offsetof(struct sockaddr_un, sun_path)
-                            ? size - offsetof(struct sockaddr_un, sun_path)
-                            : 0;
-        /* An abstract name begins with a zero and has none at its end. */
-        if (length > 0 && address.local.sun_path[0] != '\0')
-            length = strnlen(address.local.sun_path, length);
         log_notice("listening path=%s passed=yes",
                    log_quote(text, sizeof(text), address.local.sun_path, length));
         return;
@@ -357,47 +376,56 @@ static int remove_leftover(const union socket_address *address)
     return 0;
 }
 
-static int give_to_group(const char *path, const char *group)
+static int give_to_group(struct listener *listener)
 {
-    if (!group || group[0] == '\0')
+    const char *path = listener->path;
+    if (listener->group[0] == '\0')
         return 0;
-    errno = 0;
-    const struct group *entry = getgrnam(group);
-    if (!entry)
-        return fail_path(path, "group", "no such group: mend listen.group",
-                         errno != 0 ? -errno : -ENOENT);
-    if (lchown(path, (uid_t)-1, entry->gr_gid) != 0)
+    if (listener->gid == (gid_t)-1) {
+        errno = 0;
+        const struct group *entry = getgrnam(listener->group);
+        if (!entry)
+            return fail_path(path, "group", "no such group: mend listen.group",
+                             errno != 0 ? -errno : -ENOENT);
+        listener->gid = entry->gr_gid;
+    }
+    if (lchown(path, (uid_t)-1, listener->gid) != 0)
         return fail_path(path, "group", "run the daemon as a member of listen.group", -errno);
     return 0;
 }
 
-static int open_to(struct listener *listener, int fd, const struct listener_settings *settings)
+static bool note_file(struct listener_socket *socket, const char *path)
 {
     struct stat status;
-    const char *path = settings->path;
     if (lstat(path, &status) != 0)
+        return false;
+    socket->device = status.st_dev;
+    socket->inode = status.st_ino;
+    socket->has_file = true;
+    return true;
+}
+
+static int open_to(struct listener *listener, struct listener_socket *ours)
+{
+    const char *path = listener->path;
+    if (!note_file(ours, path))
         return fail_path(path, "bind", "something removed it at once", -errno);
-    listener->device = status.st_dev;
-    listener->inode = status.st_ino;
-    listener->path = strdup(path);
-    if (!listener->path)
-        return fail_path(path, "bind", "free some memory", -ENOMEM);
-    int r = give_to_group(path, settings->group);
+    int r = give_to_group(listener);
     if (r != 0)
         return r;
-    if (chmod(path, settings->mode) != 0)
+    if (chmod(path, listener->mode) != 0)
         return fail_path(path, "mode", "check the rights on the folder", -errno);
-    if (listen(fd, LISTEN_BACKLOG) != 0)
+    if (listen(ours->fd, LISTEN_BACKLOG) != 0)
         return fail_path(path, "listen", "check the rights on the folder", -errno);
     return 0;
 }
 
-static int make_socket(struct listener *listener, const struct listener_settings *settings)
+static int make_socket(struct listener *listener)
 {
     struct listener_socket *ours = &listener->sockets[0];
     union socket_address address;
     char text[NAME_MAX_SIZE];
-    int r = address_of(settings->path, &address);
+    int r = address_of(listener->path, &address);
     if (r == 0)
         r = remove_leftover(&address);
     if (r != 0)
@@ -405,27 +433,43 @@ static int make_socket(struct listener *listener, const struct listener_settings
     ours->is_local = true;
     ours->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (ours->fd < 0 || fchmod(ours->fd, 0) != 0)
-        return fail_path(settings->path, "socket", "raise the limit of open files", -errno);
+        return fail_path(listener->path, "socket", "raise the limit of open files", -errno);
     if (bind(ours->fd, &address.any, sizeof(address.local)) != 0)
-        return fail_path(settings->path, "bind",
+        return fail_path(listener->path, "bind",
                          errno == ENOENT ? "make the folder" : "check the rights on the folder",
                          -errno);
-    r = open_to(listener, ours->fd, settings);
+    r = open_to(listener, ours);
     if (r != 0)
         return r;
-    log_notice("listening path=%s mode=%04o", quote_path(text, settings->path),
-               (unsigned)settings->mode);
+    log_notice("listening path=%s mode=%04o", quote_path(text, listener->path),
+               (unsigned)listener->mode);
     return 0;
+}
+
+static int make_first_socket(struct listener *listener,
+                             const struct listener_settings *settings)
+{
+    listener->path = strdup(settings->path);
+    listener->group = strdup(settings->group ? settings->group : "");
+    listener->gid = (gid_t)-1;
+    listener->mode = settings->mode;
+    if (!listener->path || !listener->group)
+        return -ENOMEM;
+    return make_socket(listener);
 }
 
 /* ---- life ---- */
 
+static int add_source(struct listener_socket *socket)
+{
+    return sd_event_add_io(socket->listener->event, &socket->io, socket->fd, EPOLLIN,
+                           on_connection, socket);
+}
+
 static int add_sources(struct listener *listener)
 {
     for (size_t i = 0; i < listener->count; i++) {
-        struct listener_socket *socket = &listener->sockets[i];
-        int r = sd_event_add_io(listener->event, &socket->io, socket->fd, EPOLLIN,
-                                on_connection, socket);
+        int r = add_source(&listener->sockets[i]);
         if (r < 0)
             return r;
     }
@@ -455,8 +499,12 @@ static struct listener *listener_alloc(sd_event *event, size_t count)
 static void adopt(struct listener *listener, const struct listener_settings *settings)
 {
     for (size_t i = 0; i < settings->passed_count; i++) {
-        listener->sockets[i].fd = settings->passed[i];
-        log_passed(&listener->sockets[i]);
+        struct listener_socket *socket = &listener->sockets[i];
+        union socket_address address;
+        socket->fd = settings->passed[i];
+        log_passed(socket);
+        if (path_of_passed(socket, &address) > 0 && address.local.sun_path[0] == '/')
+            (void)note_file(socket, address.local.sun_path); /* else it is not looked for */
     }
 }
 
@@ -478,7 +526,8 @@ int listener_new(sd_event *event,
         return -ENOMEM;
     listener->ops = ops;
     listener->owner = owner;
-    int r = passed > 0 ? check_passed(settings, listener) : make_socket(listener, settings);
+    int r =
+        passed > 0 ? check_passed(settings, listener) : make_first_socket(listener, settings);
     if (r == 0 && passed > 0)
         adopt(listener, settings);
     if (r == 0)
@@ -493,12 +542,105 @@ int listener_new(sd_event *event,
     return 0;
 }
 
-static void remove_our_file(const struct listener *listener)
+/* Return: 0; a positive errno: why it is not there; EEXIST: another one is. */
+static int look_for_file(const struct listener_socket *socket, const char *path)
 {
     struct stat status;
-    if (listener->path && lstat(listener->path, &status) == 0 &&
-        status.st_dev == listener->device && status.st_ino == listener->inode)
+    if (lstat(path, &status) != 0)
+        return errno;
+    return status.st_dev == socket->device && status.st_ino == socket->inode ? 0 : EEXIST;
+}
+
+static void remove_our_file(const struct listener *listener)
+{
+    const struct listener_socket *ours = &listener->sockets[0];
+    if (listener->path && ours->has_file && look_for_file(ours, listener->path) == 0)
         (void)unlink(listener->path); /* a leftover is replaced at the next start */
+}
+
+/* ---- a file that was removed ---- */
+
+/* Once, until it is there again. */
+static void log_moved(struct listener_socket *socket, const char *path, int error)
+{
+    char text[NAME_MAX_SIZE];
+    const char *remedy = "find out what removes it; a new one is made as soon as its folder is "
+                         "there and the name is free";
+    if (!socket->listener->path)
+        remedy = "systemctl restart mqtt-spoold.socket mqtt-spoold.service";
+    if (!socket->is_moved)
+        log_error("socket_moved path=%s what=%s new_clients=none remedy=\"%s\"",
+                  quote_path(text, path), error == EEXIST ? "replaced" : "removed", remedy);
+    socket->is_moved = true;
+}
+
+static bool has_folder(const char *path)
+{
+    char folder[sizeof(((struct sockaddr_un *)0)->sun_path)];
+    const char *slash = strrchr(path, '/');
+    (void)snprintf(folder, sizeof(folder), "%.*s/", slash ? (int)(slash - path) : 0, path);
+    return !slash || access(folder, F_OK) == 0;
+}
+
+/* Who waits in the backlog of the old one is taken first. */
+static int use_instead(struct listener *listener, int old_fd)
+{
+    struct listener_socket *ours = &listener->sockets[0];
+    int new_fd = ours->fd;
+    ours->fd = old_fd;
+    int r = accept_some(ours);
+    ours->io = sd_event_source_disable_unref(ours->io);
+    cleanup_close(&ours->fd);
+    ours->fd = new_fd;
+    ours->is_moved = false;
+    return r == 0 ? add_source(ours) : r;
+}
+
+static void bind_again(struct listener *listener)
+{
+    struct listener_socket *ours = &listener->sockets[0];
+    int old_fd = ours->fd;
+    if (!has_folder(listener->path))
+        return;
+    if (listener->looks_to_wait > 0) {
+        listener->looks_to_wait--;
+        return;
+    }
+    ours->fd = -1;
+    ours->has_file = false;
+    int r = make_socket(listener);
+    if (r == 0) {
+        r = use_instead(listener, old_fd);
+        if (r < 0)
+            (void)sd_event_exit(listener->event, r); /* fails only when it has ended */
+        return;
+    }
+    remove_our_file(listener);
+    cleanup_close(&ours->fd);
+    ours->fd = old_fd;
+    ours->has_file = true; /* of the old one, which is not there: looked for again */
+    listener->looks_to_wait = LOOKS_PER_TRY;
+}
+
+void listener_verify(struct listener *listener)
+{
+    for (size_t i = 0; i < listener->count && !listener->paused; i++) {
+        struct listener_socket *socket = &listener->sockets[i];
+        union socket_address address;
+        const char *path = listener->path;
+        if (!socket->has_file)
+            continue;
+        if (!path && path_of_passed(socket, &address) > 0)
+            path = address.local.sun_path;
+        int error = look_for_file(socket, path);
+        if (error == 0) {
+            socket->is_moved = false;
+        } else if (error == ENOENT || error == ENOTDIR || error == EEXIST) {
+            log_moved(socket, path, error);
+            if (listener->path)
+                bind_again(listener);
+        } /* else it cannot be looked at, which says nothing of it */
+    }
 }
 
 void listener_free(struct listener *listener)
@@ -513,6 +655,7 @@ void listener_free(struct listener *listener)
     (void)sd_event_source_disable_unref(listener->retry); /* NULL, always */
     (void)sd_event_unref(listener->event);                /* NULL, always */
     free(listener->path);
+    free(listener->group);
     free(listener);
 }
 

@@ -54,6 +54,13 @@ MUST_CHECK int listener_new(sd_event *event,
                             struct listener **ret);
 /* Closes; removes the socket file that listener_new() made, not one that was passed. NULL is accepted. */
 void listener_free(struct listener *listener);
+/*
+ * listener_verify() - is the socket file still there? Every second or so
+ *
+ * A file of our own that was removed is made again when its name is free; what is
+ * done is logged. Of one that was passed it can only be said.
+ */
+void listener_verify(struct listener *listener);
 /* Stop accepting for good, keep the socket file. */
 void listener_pause(struct listener *listener);
 

@@ -88,6 +88,11 @@ void service_need_time(uint64_t ms)
     (void)sd_notifyf(0, "EXTEND_TIMEOUT_USEC=%" PRIu64, ms * 1000);
 }
 
+void service_alive(void)
+{
+    (void)sd_notify(0, "WATCHDOG=1");
+}
+
 void service_reloading(void)
 {
     (void)sd_notifyf(0, "RELOADING=1\nMONOTONIC_USEC=%" PRIu64, clock_monotonic_us());

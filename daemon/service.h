@@ -29,6 +29,8 @@ void service_stopping(void);
 void service_reloading(void);
 /* The start takes longer than a start should: up to so much. */
 void service_need_time(uint64_t ms);
+/* To the watchdog, where the loop does not come round for long. */
+void service_alive(void);
 /* One line for `systemctl status`. */
 void service_status(const char *format, ...) PRINTF_LIKE(1, 2);
 

@@ -459,6 +459,13 @@ void session_refuse_owed(struct session *session, uint8_t code)
     session_update(session);
 }
 
+void session_drop_owed(struct session *session, uint8_t code, const char *why)
+{
+    session->owed.count = session->owed.released;
+    session_end(session, code, why, NULL);
+    session_update(session);
+}
+
 void session_resume(struct session *session)
 {
     if (!session->waiting || session->state != SESSION_OPEN)

@@ -116,6 +116,9 @@ void session_acknowledge(struct session *session);
  * may carry, and a client with QoS 0 messages in the batch gets a DISCONNECT with
  * it; 3.1.1 closes. */
 void session_refuse_owed(struct session *session, uint8_t code);
+/* Whether the batch lasts is open: neither acknowledged nor refused. The session ends as with
+ * session_close(), but at once. */
+void session_drop_owed(struct session *session, uint8_t code, const char *why);
 /* After SESSION_WAIT or SESSION_BLOCK: offer the kept packet again, now, and those behind it;
  * then read on. */
 void session_resume(struct session *session);

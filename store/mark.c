@@ -62,11 +62,11 @@ int mark_open(int directory_fd)
     return regular_openat(directory_fd, MARK_NAME, O_RDWR | O_CREAT, 0644);
 }
 
-int mark_set_aside(int directory_fd)
+int mark_set_aside(int directory_fd, const char *why)
 {
     char name[64];
     for (int i = 1; i < NAME_TRIES; i++) {
-        (void)snprintf(name, sizeof name, MARK_NAME ".unread-%d", i);
+        (void)snprintf(name, sizeof name, MARK_NAME ".%s-%d", why, i);
         if (faccessat(directory_fd, name, F_OK, AT_SYMLINK_NOFOLLOW) == 0)
             continue;
         if (renameat(directory_fd, MARK_NAME, directory_fd, name) < 0 && errno != ENOENT)

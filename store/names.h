@@ -7,6 +7,9 @@
 #define DATABASE_NAME "spool.db"
 #define LOG_NAME      DATABASE_NAME "-wal"
 #define INDEX_NAME    DATABASE_NAME "-shm" /* of the log */
+/* Whole new databases that are about to take the place of the other one. */
+#define SALVAGED_NAME DATABASE_NAME ".salvaged"
+#define RESTORED_NAME DATABASE_NAME ".restored"
 
 /* The first bytes of each database, with the NUL, and where its application's id stands. */
 #define DATABASE_MAGIC "SQLite format 3"

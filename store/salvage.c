@@ -35,10 +35,17 @@
 #include "spool-private.h"
 #include "survey.h"
 
-#define SALVAGED_NAME DATABASE_NAME ".salvaged"
-#define LONE_LOG      "-log" /* of a database that was gone: then it is what is counted */
+#define LONE_LOG "-log" /* of a database that was gone: then it is what is counted */
 
 enum { NAME_TRIES = 1000 };
+
+/* A whole new database, and how the name begins that the files in its place get. */
+struct successor {
+    const char *name;
+    const char *aside;
+};
+static const struct successor salvaged = {SALVAGED_NAME, SPOOL_DAMAGED_PREFIX};
+static const struct successor restored = {RESTORED_NAME, SPOOL_REPLACED_PREFIX};
 
 /* ---- names ---- */
 
@@ -56,18 +63,20 @@ static bool is_taken(int directory_fd, const char *name)
 }
 
 /* By the time at which the new database was complete, so that it is the same after a crash. */
-static int choose_name(int directory_fd, char name[static SPOOL_NAME_MAX])
+static int choose_name(int directory_fd,
+                       const struct successor *successor,
+                       char name[static SPOOL_NAME_MAX])
 {
     struct stat status;
     struct tm utc;
     char time[32];
-    if (fstatat(directory_fd, SALVAGED_NAME, &status, 0) < 0 ||
+    if (fstatat(directory_fd, successor->name, &status, 0) < 0 ||
         !gmtime_r(&status.st_mtime, &utc) ||
         strftime(time, sizeof time, "%Y%m%dT%H%M%SZ", &utc) == 0)
         return -errno;
-    (void)snprintf(name, SPOOL_NAME_MAX, SPOOL_DAMAGED_PREFIX "%s", time);
+    (void)snprintf(name, SPOOL_NAME_MAX, "%s%s", successor->aside, time);
     for (int i = 2; i < NAME_TRIES && is_taken(directory_fd, name); i++)
-        (void)snprintf(name, SPOOL_NAME_MAX, SPOOL_DAMAGED_PREFIX "%s-%d", time, i);
+        (void)snprintf(name, SPOOL_NAME_MAX, "%s%s-%d", successor->aside, time, i);
     return is_taken(directory_fd, name) ? -EEXIST : 0;
 }
 
@@ -99,11 +108,14 @@ static int move_aside(int directory_fd, const char *name, const char *log_suffix
 }
 
 /* @name: of the database, or of its log where that alone was left; empty where nothing was. */
-static int take_place(int directory_fd, char *words, char name[static SPOOL_NAME_MAX])
+static int take_place(int directory_fd,
+                      const struct successor *successor,
+                      char *words,
+                      char name[static SPOOL_NAME_MAX])
 {
     bool has_database = is_there(directory_fd, DATABASE_NAME);
     bool has_log = is_there(directory_fd, LOG_NAME);
-    int r = choose_name(directory_fd, name);
+    int r = choose_name(directory_fd, successor, name);
     if (r == 0)
         r = move_aside(directory_fd, name, has_database ? "-wal" : LONE_LOG);
     if (r == 0 && !has_database && has_log)
@@ -111,20 +123,28 @@ static int take_place(int directory_fd, char *words, char name[static SPOOL_NAME
     else if (!has_database)
         *name = '\0';
     if (r == 0)
-        r = move(directory_fd, SALVAGED_NAME, DATABASE_NAME);
+        r = move(directory_fd, successor->name, DATABASE_NAME);
     if (r == 0 && fsync(directory_fd) < 0)
         r = -errno;
     if (r < 0)
-        (void)snprintf(words, SPOOL_WORDS_MAX, "%s: %s", SALVAGED_NAME, strerror(-r));
+        (void)snprintf(words, SPOOL_WORDS_MAX, "%s: %s", successor->name, strerror(-r));
     return r;
 }
 
 int salvage_finish(int directory_fd, char *words)
 {
     char name[SPOOL_NAME_MAX];
-    if (!is_there(directory_fd, SALVAGED_NAME))
-        return 0;
-    return take_place(directory_fd, words, name);
+    int r = 0;
+    if (is_there(directory_fd, SALVAGED_NAME))
+        r = take_place(directory_fd, &salvaged, words, name);
+    if (r == 0 && is_there(directory_fd, RESTORED_NAME))
+        r = take_place(directory_fd, &restored, words, name);
+    return r;
+}
+
+int salvage_put_restored(int directory_fd, char *words, char name[static SPOOL_NAME_MAX])
+{
+    return take_place(directory_fd, &restored, words, name);
 }
 
 unsigned salvage_count_damaged(int directory_fd)
@@ -240,7 +260,7 @@ static int build(const char *path, struct rebuild_task *task, char *words)
     return r == 0 && rc != SQLITE_OK ? -EIO : r;
 }
 
-static int sync_file(int directory_fd, const char *name)
+int salvage_sync_file(int directory_fd, const char *name)
 {
     int fd = regular_openat(directory_fd, name, O_RDWR, 0);
     if (fd < 0)
@@ -260,7 +280,7 @@ static int write_new(int directory_fd, struct rebuild_task *task, char *words)
     schema_remove_leftovers(directory_fd);
     int r = build(path, task, words);
     if (r == 0)
-        r = sync_file(directory_fd, SCHEMA_NEW_NAME);
+        r = salvage_sync_file(directory_fd, SCHEMA_NEW_NAME);
     if (r != 0) {
         schema_remove_leftovers(directory_fd);
         return r;
@@ -283,7 +303,7 @@ static int
 note_mark(int directory_fd, const struct rebuild_task *task, const struct survey *survey)
 {
     const struct mark mark = {.last_id = task->last_id, .last_seq = task->last_seq};
-    int r = is_mark_bad(survey) ? mark_set_aside(directory_fd) : 0;
+    int r = is_mark_bad(survey) ? mark_set_aside(directory_fd, "unread") : 0;
     int fd = r == 0 ? mark_open(directory_fd) : r;
     if (fd < 0)
         return fd;
@@ -370,7 +390,7 @@ int salvage(int directory_fd,
     if (r == 0)
         r = make(directory_fd, &survey, &task, words);
     if (r == 0)
-        r = take_place(directory_fd, words, ret->moved_to);
+        r = take_place(directory_fd, &salvaged, words, ret->moved_to);
     if (r == 0)
         r = note_mark(directory_fd, &task, &survey);
     survey_done(&survey);

@@ -20,6 +20,12 @@ SPOOL_MUST_CHECK int salvage_is_foreign(int directory_fd, bool *ret);
 /* Finishes what a crash cut short between two names; does nothing else. */
 SPOOL_MUST_CHECK int salvage_finish(int directory_fd, char *words);
 
+/* The second half of a restore: RESTORED_NAME is there, whole and synced, and takes the place of
+ * what is left there, which moves aside as @name; empty: there was no database. */
+SPOOL_MUST_CHECK int
+salvage_put_restored(int directory_fd, char *words, char name[static SPOOL_NAME_MAX]);
+SPOOL_MUST_CHECK int salvage_sync_file(int directory_fd, const char *name);
+
 /* Return: as spool_salvage(). */
 SPOOL_MUST_CHECK int salvage(int directory_fd,
                              const struct spool_options *options,

@@ -159,7 +159,7 @@ void schema_remove_leftovers(int directory_fd)
  * somebody else's, who made the directory, too. Before the database is there, not after: a
  * process that is killed in between must come here again.
  */
-static int sync_parent(int directory_fd, char *words)
+int schema_sync_parent(int directory_fd, char *words)
 {
     int fd = openat(directory_fd, "..", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (fd < 0)
@@ -179,7 +179,7 @@ int schema_create(const char *directory, int directory_fd, char *words)
     if (length < 0 || (size_t)length >= sizeof path)
         return -ENAMETOOLONG;
     schema_remove_leftovers(directory_fd);
-    int r = sync_parent(directory_fd, words);
+    int r = schema_sync_parent(directory_fd, words);
     if (r == 0)
         r = build_file(path, words);
     if (r != 0) {

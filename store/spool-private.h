@@ -12,6 +12,8 @@
 
 #include <sqlite3.h>
 
+#include "identity.h"
+#include "mark.h"
 #include "names.h"
 #include "plan.h"
 #include "spool.h"
@@ -95,12 +97,19 @@ struct spool {
     int mark_fd; /* of a writer whose database was found sound, else -1 */
     int directory_fd;
     int database_fd; /* of a writer; closed after SQLite's, or SQLite's locks go with it */
-    char *path;
+    char *directory; /* as configured */
+    char *path;      /* of the database */
     bool is_reader;
-    int failed;          /* sticky negative errno */
-    uint64_t bad_writes; /* reads_bad_writes() when it was opened */
-    bool met_bad_place;  /* by a read or a write that failed */
-    bool is_explained;   /* a reader: what did not read was looked for */
+    int failed;               /* sticky negative errno */
+    uint64_t bad_writes;      /* reads_bad_writes() when it was opened */
+    bool met_bad_place;       /* by a read or a write that failed */
+    bool is_explained;        /* a reader: what did not read was looked for */
+    struct identity identity; /* of a writer */
+    int64_t verify_due_ms;    /* no commit looks for them before */
+    bool is_moved;            /* sticky: the files are not where they were */
+    int restore_fd;      /* the directory that spool_restore() works in, where it is another */
+    int restore_lock_fd; /* and its lock */
+    bool is_mark_restored; /* the one that is there is written by us */
     char words[SPOOL_WORDS_MAX];
 
     struct lane *lanes;
@@ -186,6 +195,11 @@ static inline int64_t spool_clock_ms(struct spool *spool, const struct spool_tim
 }
 
 /* spool.c */
+SPOOL_MUST_CHECK int spool_open_directory(const char *directory, bool create, int *ret_fd);
+/* Locks the directory and the file in it. Return: 0; SPOOL_E_LOCKED; negative errno. */
+SPOOL_MUST_CHECK int spool_take_locks(int directory_fd, int *ret_lock_fd);
+/* What the mark has to say of the database as it stands. */
+struct mark spool_get_mark(const struct spool *spool);
 SPOOL_MUST_CHECK int spool_result(struct spool *spool, int sqlite_rc);
 /* The one number of a statement without parameters; 0 where there is no row. */
 SPOOL_MUST_CHECK int spool_read_number(struct spool *spool, enum stmt_id id, uint64_t *ret);
@@ -211,6 +225,8 @@ SPOOL_MUST_CHECK int schema_migrate(sqlite3 *db, int version);
 /* Tables in a database that is new. */
 SPOOL_MUST_CHECK int schema_lay_out(sqlite3 *db);
 void schema_remove_leftovers(int directory_fd);
+/* After a directory was made. */
+SPOOL_MUST_CHECK int schema_sync_parent(int directory_fd, char *words);
 
 /* turns.c */
 SPOOL_MUST_CHECK int turns_new(struct lane *lanes, size_t count, struct turns *ret);

@@ -16,6 +16,13 @@
  * checkpoints again: after a failed fsync the kernel may have dropped the
  * pages, and a second try that succeeds proves nothing.
  *
+ * Files that were removed or renamed take commits as before, and no opening finds
+ * them. So after a COMMIT, once a second, the files at the configured path are
+ * compared with those that are open (identity.c); where they differ the commit does
+ * not succeed, and nothing is committed or checkpointed any more. What was
+ * acknowledged earlier in that second is in the open files, like all before it. At
+ * each commit the look would cost a fifth of a small one.
+ *
  * The WAL file is kept at close, so that tools which may not create files in
  * the directory can read a spool at rest.
  */
@@ -49,6 +56,7 @@ enum {
     SHIFT_BYTES = 1 << 20, /* or so many bytes and one message, because each may be rewritten */
     WAL_PAGES = 1000,      /* a checkpoint is due */
     WAL_LARGE_PAGES = 4000, /* only by a reader: then the file is cut, too */
+    VERIFY_MS = 1000,
     LOOK_PAGES = 16384, /* a database up to this is looked through at each open: see below */
 };
 
@@ -75,15 +83,20 @@ static uint64_t last_stored_id(const struct spool *spool)
     return last_id;
 }
 
-/* The mark as the database stands, and as the last error leaves it. */
+/* As the last error leaves it. */
+struct mark spool_get_mark(const struct spool *spool)
+{
+    return (struct mark){.is_suspect = spool->failed == -EBADMSG,
+                         .is_unread = spool->met_bad_place,
+                         .last_id = last_stored_id(spool),
+                         .last_seq = spool->committed_last_seq};
+}
+
 static int note_mark(const struct spool *spool)
 {
-    if (spool->mark_fd < 0)
+    if (spool->mark_fd < 0 || spool->is_moved)
         return 0;
-    const struct mark mark = {.is_suspect = spool->failed == -EBADMSG,
-                              .is_unread = spool->met_bad_place,
-                              .last_id = last_stored_id(spool),
-                              .last_seq = spool->committed_last_seq};
+    const struct mark mark = spool_get_mark(spool);
     return mark_write(spool->mark_fd, &mark);
 }
 
@@ -187,9 +200,9 @@ int spool_read_number(struct spool *spool, enum stmt_id id, uint64_t *ret)
     return r;
 }
 
-/* ---- the lock and the directory ---- */
+/* ---- the locks and the directory ---- */
 
-static int open_directory(const char *directory, bool create, int *ret_fd)
+int spool_open_directory(const char *directory, bool create, int *ret_fd)
 {
     if (create && mkdir(directory, 0700) < 0 && errno != EEXIST)
         return -errno;
@@ -203,7 +216,7 @@ static int open_directory(const char *directory, bool create, int *ret_fd)
 /* SQLite opens its files by their names, and would take a FIFO for a broken database. */
 static int look_at_names(struct spool *spool)
 {
-    static const char *const names[] = {"lock", DATABASE_NAME, LOG_NAME, INDEX_NAME, MARK_NAME};
+    static const char *const names[] = {LOCK_NAME, DATABASE_NAME, LOG_NAME, INDEX_NAME, MARK_NAME};
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
         if (regular_is_other(spool->directory_fd, names[i]))
             return spool_fail(spool, -REGULAR_OTHER, "%s: %s", names[i],
@@ -211,34 +224,86 @@ static int look_at_names(struct spool *spool)
     return 0;
 }
 
-/* Somebody who only looks holds a shared lock for a moment: so a few tries. */
-static int take_lock(struct spool *spool)
+/* Another process that only looks holds a shared lock for a moment: so a few tries. */
+static int take_flock(int fd)
 {
-    spool->lock_fd = regular_openat(spool->directory_fd, "lock", O_RDWR | O_CREAT, 0644);
-    if (spool->lock_fd < 0)
-        return spool_fail(spool, spool->lock_fd, "lock: %s", regular_error(spool->lock_fd));
-    for (int i = 0; i < LOCK_TRIES; i++) {
-        if (flock(spool->lock_fd, LOCK_EX | LOCK_NB) == 0)
-            return 0;
-        if (errno != EWOULDBLOCK && errno != EINTR)
-            return spool_fail(spool, -errno, "lock: %s", strerror(errno));
+    int r = flock(fd, LOCK_EX | LOCK_NB) < 0 ? -errno : 0;
+    for (int i = 1; i < LOCK_TRIES && (r == -EWOULDBLOCK || r == -EINTR); i++) {
         const struct timespec pause = {.tv_nsec = LOCK_WAIT_NS};
         (void)nanosleep(&pause, NULL);
+        r = flock(fd, LOCK_EX | LOCK_NB) < 0 ? -errno : 0;
     }
-    return spool_fail(spool, SPOOL_E_LOCKED, "another daemon runs on this spool");
+    return r == -EWOULDBLOCK || r == -EINTR ? SPOOL_E_LOCKED : r;
+}
+
+/* That of a network may have no locks on directories: then the file's must do. */
+static int lock_directory(int fd)
+{
+    int r = take_flock(fd);
+    bool has_none = r == -EBADF || r == -EINVAL || r == -EOPNOTSUPP || r == -EISDIR;
+    return has_none ? 0 : r;
+}
+
+/*
+ * The file alone would not do: where it is removed another process makes and locks another one.
+ * The directory alone would not do for older versions of this program.
+ */
+int spool_take_locks(int directory_fd, int *ret_lock_fd)
+{
+    int r = lock_directory(directory_fd);
+    if (r != 0)
+        return r;
+    int fd = regular_openat(directory_fd, LOCK_NAME, O_RDWR | O_CREAT, 0644);
+    if (fd < 0)
+        return fd;
+    r = take_flock(fd);
+    if (r == 0)
+        *ret_lock_fd = fd;
+    else
+        (void)close(fd);
+    return r;
+}
+
+static int take_lock(struct spool *spool)
+{
+    int r = spool_take_locks(spool->directory_fd, &spool->lock_fd);
+    if (r == SPOOL_E_LOCKED)
+        return spool_fail(spool, r, "another daemon runs on this spool");
+    return r < 0 ? spool_fail(spool, r, LOCK_NAME ": %s", regular_error(r)) : 0;
+}
+
+static bool is_locked(int fd)
+{
+    return fd >= 0 && flock(fd, LOCK_SH | LOCK_NB) < 0 && errno == EWOULDBLOCK;
 }
 
 bool spool_is_in_use(const char *directory)
 {
     int directory_fd;
-    if (open_directory(directory, false, &directory_fd) < 0)
+    if (spool_open_directory(directory, false, &directory_fd) < 0)
         return false;
-    int fd = regular_openat(directory_fd, "lock", O_RDONLY, 0);
-    bool is_locked = fd >= 0 && flock(fd, LOCK_SH | LOCK_NB) < 0 && errno == EWOULDBLOCK;
+    int fd = regular_openat(directory_fd, LOCK_NAME, O_RDONLY, 0);
+    bool is_used = is_locked(directory_fd) || is_locked(fd);
     if (fd >= 0)
         (void)close(fd); /* gives the lock back */
     (void)close(directory_fd);
-    return is_locked;
+    return is_used;
+}
+
+/* ---- the files at the configured path ---- */
+
+int spool_verify_files(struct spool *spool)
+{
+    if (!spool->is_moved && !identity_holds(&spool->identity)) {
+        spool->is_moved = true;
+        (void)spool_fail(spool, SPOOL_E_MOVED, "files of the spool are not where they were");
+    }
+    return spool->is_moved ? SPOOL_E_MOVED : 0;
+}
+
+void spool_get_moved(const struct spool *spool, struct spool_moved *ret)
+{
+    identity_describe(&spool->identity, ret);
 }
 
 /* ---- open and close ---- */
@@ -417,6 +482,18 @@ static int open_mark(struct spool *spool)
     return r < 0 ? spool_fail(spool, r, MARK_NAME ": %s", strerror(-r)) : 0;
 }
 
+static int note_identity(struct spool *spool)
+{
+    const int fds[IDENTITY_FILES] = {
+        [IDENTITY_DIRECTORY] = spool->directory_fd,
+        [IDENTITY_DATABASE] = spool->database_fd,
+        [IDENTITY_MARK] = spool->mark_fd,
+        [IDENTITY_LOCK] = spool->lock_fd,
+    };
+    int r = identity_note(&spool->identity, spool->directory, fds);
+    return r < 0 ? spool_fail(spool, r, "%s: %s", spool->directory, strerror(-r)) : 0;
+}
+
 /*
  * The database as a whole is sound: from here on this connection may write. The
  * WAL has its name in the directory by now; that SQLite syncs the directory is
@@ -437,7 +514,7 @@ static int arm(struct spool *spool)
     int r = spool_result(spool, rc);
     if (r == 0)
         r = open_mark(spool);
-    return r;
+    return r == 0 ? note_identity(spool) : r;
 }
 
 static int load(struct spool *spool, const struct spool_options *options)
@@ -496,9 +573,12 @@ static int find_database(struct spool *spool, const struct spool_options *option
 
 static int open_writer(struct spool *spool, const struct spool_options *options)
 {
-    int r = open_directory(options->directory, true, &spool->directory_fd);
+    int r = spool_open_directory(options->directory, true, &spool->directory_fd);
     if (r < 0)
         return spool_fail(spool, r, "%s: %s", options->directory, strerror(-r));
+    spool->directory = strdup(options->directory);
+    if (!spool->directory)
+        return spool_fail(spool, -ENOMEM, "out of memory");
     r = look_at_names(spool);
     if (r == 0)
         r = take_lock(spool);
@@ -530,8 +610,12 @@ static struct spool *spool_new(void)
     spool->directory_fd = -1;
     spool->database_fd = -1;
     spool->mark_fd = -1;
+    spool->restore_fd = -1;
+    spool->restore_lock_fd = -1;
+    identity_init(&spool->identity);
     spool->expiry_due_ms = INT64_MIN;
     spool->keep_due_ms = INT64_MIN;
+    spool->verify_due_ms = INT64_MIN;
     spool->disk_credit = SPOOL_DISK_CREDIT_BYTES;
     spool->bad_writes = reads_bad_writes();
     return spool;
@@ -588,7 +672,7 @@ static int judge_survey(struct spool *spool, const struct survey *survey)
     if (survey_found_damage(survey) || (is_mark_bad && !has_database))
         return SPOOL_E_DAMAGED;
     if (is_mark_bad)
-        return mark_set_aside(spool->directory_fd);
+        return mark_set_aside(spool->directory_fd, "unread");
     int r = mark_read(spool->directory_fd, &mark);
     if (r != 0 || !mark.is_unread)
         return r;
@@ -603,7 +687,7 @@ int spool_survey(const char *directory)
     struct spool *spool = spool_new();
     if (!spool)
         return -ENOMEM;
-    int r = open_directory(directory, false, &spool->directory_fd);
+    int r = spool_open_directory(directory, false, &spool->directory_fd);
     if (r < 0)
         r = spool_fail(spool, r, "%s: %s", directory, strerror(-r));
     if (r == 0)
@@ -629,7 +713,7 @@ int spool_salvage(const struct spool_options *options,
     struct spool *spool = spool_new();
     if (!spool)
         return -ENOMEM;
-    int r = open_directory(options->directory, false, &spool->directory_fd);
+    int r = spool_open_directory(options->directory, false, &spool->directory_fd);
     if (r < 0)
         r = spool_fail(spool, r, "%s: %s", options->directory, strerror(-r));
     if (r == 0)
@@ -646,7 +730,7 @@ int spool_salvage(const struct spool_options *options,
 unsigned spool_count_damaged(const char *directory)
 {
     int fd;
-    if (open_directory(directory, false, &fd) < 0)
+    if (spool_open_directory(directory, false, &fd) < 0)
         return 0;
     unsigned count = salvage_count_damaged(fd);
     (void)close(fd);
@@ -672,7 +756,7 @@ static int read_database(struct spool *spool, const char *directory)
 static int open_reader(struct spool *spool, const char *directory)
 {
     bool is_foreign = false;
-    int r = open_directory(directory, false, &spool->directory_fd);
+    int r = spool_open_directory(directory, false, &spool->directory_fd);
     if (r == -ENOENT)
         return spool_fail(spool, SPOOL_E_ABSENT, "%s: there is no spool", directory);
     if (r < 0)
@@ -704,7 +788,7 @@ static void close_database(struct spool *spool)
 {
     if (!spool->db)
         return;
-    if (spool->failed < 0) /* no checkpoint either: see the head of this file */
+    if (spool->failed < 0 || spool_verify_files(spool) != 0) /* see the head of this file */
         (void)sqlite3_db_config(spool->db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
     stmt_finalize(&spool->stmts);
     int rc = sqlite3_close(spool->db); /* rolls an open batch back */
@@ -724,6 +808,8 @@ void spool_close(struct spool *spool)
     free(spool->lanes);
     turns_done(&spool->turns);
     free(spool->path);
+    free(spool->directory);
+    identity_done(&spool->identity);
     if (spool->database_fd >= 0)
         (void)close(spool->database_fd);
     if (spool->mark_fd >= 0)
@@ -732,6 +818,10 @@ void spool_close(struct spool *spool)
         (void)close(spool->lock_fd); /* after the database: the lock covers it */
     if (spool->directory_fd >= 0)
         (void)close(spool->directory_fd);
+    if (spool->restore_lock_fd >= 0)
+        (void)close(spool->restore_lock_fd);
+    if (spool->restore_fd >= 0)
+        (void)close(spool->restore_fd);
     free(spool);
 }
 
@@ -769,6 +859,8 @@ int spool_begin(struct spool *spool)
 {
     if (spool->in_transaction)
         return 0;
+    if (spool->is_moved)
+        return spool_fail(spool, SPOOL_E_MOVED, "files of the spool are not where they were");
     spool_end_scan(spool);
     int r = spool_result(spool, stmt_run(spool_stmt(spool, STMT_BEGIN)));
     if (r == 0)
@@ -1073,6 +1165,8 @@ static void after_commit(struct spool *spool, bool state_written)
  */
 static int checkpoint(struct spool *spool)
 {
+    if (spool_verify_files(spool) != 0)
+        return 0;
     FAILPOINT("checkpoint.before");
     int rc = sqlite3_wal_checkpoint_v2(spool->db, NULL, SQLITE_CHECKPOINT_PASSIVE, NULL, NULL);
     FAILPOINT("checkpoint.after");
@@ -1085,6 +1179,8 @@ int spool_checkpoint(struct spool *spool)
 {
     if (spool->failed < 0)
         return spool->failed;
+    if (spool_verify_files(spool) != 0)
+        return 0;
     spool_end_scan(spool);
     (void)sqlite3_busy_timeout(spool->db, 0); /* never fails; whoever reads is not waited for */
     int mode = spool->wal_pages >= WAL_LARGE_PAGES ? SQLITE_CHECKPOINT_TRUNCATE
@@ -1113,10 +1209,31 @@ static int give_batch_up(struct spool *spool, int condition)
     return condition;
 }
 
+/* The batch is durable. Is it at the configured path, too, where the next opening looks for it? */
+static int finish_commit(struct spool *spool, const struct spool_time *now, bool state_written)
+{
+    after_commit(spool, state_written);
+    int r = note_mark(spool);
+    if (r < 0)
+        return spool_fail(spool, r, MARK_NAME ": %s", strerror(-r));
+    if (now->boot_ms >= spool->verify_due_ms) {
+        spool->verify_due_ms = now->boot_ms + VERIFY_MS;
+        r = spool_verify_files(spool);
+    }
+    if (r != 0)
+        return r;
+    if (spool->wal_pages >= WAL_LARGE_PAGES)
+        return spool_checkpoint(spool);
+    bool is_due = spool->wal_pages >= WAL_PAGES || spool->disk_is_low;
+    return is_due ? checkpoint(spool) : 0;
+}
+
 int spool_commit(struct spool *spool, const struct spool_time *now)
 {
     if (spool->failed < 0)
         return spool->failed;
+    if (spool->is_moved)
+        return SPOOL_E_MOVED;
     (void)spool_clock_ms(spool, now);
     if (spool->is_doomed) {
         end_batch(spool);
@@ -1128,17 +1245,7 @@ int spool_commit(struct spool *spool, const struct spool_time *now)
     spool_end_scan(spool);
     bool state_written = false;
     int r = write_batch(spool, now, &state_written);
-    if (r == 0) {
-        after_commit(spool, state_written);
-        r = note_mark(spool);
-        if (r < 0)
-            return spool_fail(spool, r, MARK_NAME ": %s", strerror(-r));
-        if (spool->wal_pages >= WAL_LARGE_PAGES)
-            return spool_checkpoint(spool);
-        bool is_due = spool->wal_pages >= WAL_PAGES || spool->disk_is_low;
-        return is_due ? checkpoint(spool) : 0;
-    }
-    if (r < 0)
-        return r;
-    return give_batch_up(spool, r);
+    if (r == 0)
+        return finish_commit(spool, now, state_written);
+    return r < 0 ? r : give_batch_up(spool, r);
 }

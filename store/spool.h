@@ -3,8 +3,8 @@
  *
  * The only public header of store/. A spool is one SQLite database,
  * "<directory>/spool.db", in WAL mode with synchronous=FULL. Exactly one
- * process may open it for writing (a lock file holds the others off), with one
- * connection, which is also the only one that checkpoints: Debian 12's SQLite
+ * process may open it for writing (locks on the directory and on a file in it
+ * hold the others off), with one connection, which is also the only one that checkpoints: Debian 12's SQLite
  * 3.40.1 is inside the range of the WAL-reset bug (fixed in 3.51.3), which
  * needs two of either. Tools open it read-only.
  *
@@ -24,6 +24,7 @@
 #ifndef MQTT_SPOOLD_STORE_SPOOL_H
 #define MQTT_SPOOLD_STORE_SPOOL_H
 
+#include <limits.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -43,6 +44,7 @@ enum {
     SPOOL_E_LANES,     /* too many lanes, with those that something is left of */
     SPOOL_E_FOREIGN,   /* a sound database, of another program */
     SPOOL_E_UNREAD,    /* the disk did not give what was asked for */
+    SPOOL_E_MOVED,     /* the files at the configured path are not those that are open */
 };
 
 #define SPOOL_LANES_MAX 64
@@ -269,6 +271,8 @@ struct spool_history {
 
 #define SPOOL_NAME_MAX       64
 #define SPOOL_DAMAGED_PREFIX "spool.db.damaged-"
+/* Of another database that was in the place of one that spool_restore() put back. */
+#define SPOOL_REPLACED_PREFIX "spool.db.replaced-"
 
 struct spool_salvage {
     char moved_to[SPOOL_NAME_MAX]; /* the damaged database's new name, its -wal has it too; or
@@ -326,8 +330,68 @@ const char *spool_error(const struct spool *spool);
 /* Rolls an open batch back, closes, frees. NULL is accepted. Reader too. */
 void spool_close(struct spool *spool);
 
-/* Is a daemon at work on the spool in @directory? Looks at the lock only. */
+/* Is a daemon at work on the spool in @directory? Looks at the locks only. */
 bool spool_is_in_use(const char *directory);
+
+/* What happened to a file or to the directory; of several, to the most important one. */
+enum spool_move {
+    SPOOL_REMOVED,
+    SPOOL_REPLACED, /* there is another one of that name */
+    SPOOL_RENAMED,
+    SPOOL_UNMOUNTED, /* its file system was, or another one covers it */
+};
+
+struct spool_moved {
+    enum spool_move what;
+    char file[PATH_MAX + 64]; /* path of the one that it happened to */
+    char lives_at[PATH_MAX];  /* the name that it has now; empty: none that is known */
+    /* Database or log have no name any more, so only open descriptors hold them; or both are in
+     * their place, and what is missing is made anew. Else they are whole under other names. */
+    bool is_restorable;
+    int database_fd; /* in /proc/self/fd */
+    int log_fd;
+};
+
+/*
+ * spool_verify_files() - are the open files still those at the configured path?
+ *
+ * spool_commit() asks once a second, so this is for times without one.
+ * Once they are not, that stands, whatever happens to the path: nothing is
+ * written any more, and all that would write returns SPOOL_E_MOVED.
+ *
+ * Return: 0; SPOOL_E_MOVED.
+ */
+SPOOL_MUST_CHECK int spool_verify_files(struct spool *spool);
+/* What happened, after SPOOL_E_MOVED. */
+void spool_get_moved(const struct spool *spool, struct spool_moved *ret);
+
+struct spool_restored {
+    uint64_t bytes; /* that it needs on the disk; set in any case */
+    char set_aside
+        [SPOOL_NAME_MAX]; /* what another database that was there is called now, its -wal
+                                       has it too; empty: there was none */
+};
+
+/*
+ * spool_restore() - put back what only the open descriptors hold, after SPOOL_E_MOVED
+ * @progress: called now and then, for it takes as long as writing the database
+ *            takes; NULL: not
+ *
+ * The open batch is lost. What was committed becomes a whole spool at the
+ * configured path, for the next spool_open(); the directory is made when it is
+ * missing. Another database that is there moves aside. Survives a crash at any
+ * point: the next open finishes it, or finds what was there, with a mark that
+ * tells what is missing.
+ *
+ * Return: 0; SPOOL_E_MOVED: the files live under another name, nothing was
+ *         changed; SPOOL_E_DISK: not enough room; SPOOL_E_LOCKED: another
+ *         process has locked what is there now, nothing was changed; negative
+ *         errno. All but the second may be tried again, spool_error() says more.
+ */
+SPOOL_MUST_CHECK int spool_restore(struct spool *spool,
+                                   void (*progress)(void *context),
+                                   void *context,
+                                   struct spool_restored *ret);
 
 /*
  * spool_set_lanes() - other lanes, in another order, with other limits
@@ -360,8 +424,8 @@ void spool_set_disk_reserve(struct spool *spool, uint64_t disk_reserve);
  *
  * Return: 0; SPOOL_E_FULL: the limit of the lane is reached and its policy
  *         does not evict, or the message alone is above max_bytes: nothing
- *         stored, the caller refuses or blocks; SPOOL_E_DISK, SPOOL_E_BUSY:
- *         nothing stored, and what was appended before waits for the commit as
+ *         stored, the caller refuses or blocks; SPOOL_E_MOVED: nothing stored, the
+ *         commit says it, too; SPOOL_E_DISK, SPOOL_E_BUSY: nothing stored, and what was appended before waits for the commit as
  *         it did (where the disk is full in earnest SQLite drops the batch:
  *         then that commit returns SPOOL_E_DISK, too); negative errno: the
  *         batch is lost, the caller stops.
@@ -438,8 +502,8 @@ spool_settle(struct spool *spool, uint64_t id, const struct spool_verdict *verdi
  * pinned. max_age and expiry hold under every policy, count and bytes only
  * evict where the policy is evict-oldest.
  *
- * Return: 0; SPOOL_E_DISK, SPOOL_E_BUSY: not now (after SPOOL_E_DISK the commit
- * of a batch with appends returns SPOOL_E_DISK, too); negative errno.
+ * Return: 0; SPOOL_E_DISK, SPOOL_E_BUSY, SPOOL_E_MOVED: not now (after
+ * SPOOL_E_DISK the commit of a batch with appends returns SPOOL_E_DISK, too); negative errno.
  */
 SPOOL_MUST_CHECK int spool_retain(struct spool *spool,
                                   const struct spool_time *now,
@@ -455,7 +519,9 @@ SPOOL_MUST_CHECK int spool_retain(struct spool *spool,
  * write.
  *
  * Return: 0: everything appended, settled and evicted since the last commit is
- *         durable; SPOOL_E_DISK, SPOOL_E_BUSY: the batch was rolled back,
+ *         durable; SPOOL_E_MOVED: it went to files that are not at the
+ *         configured path any more, nothing may be acknowledged, see
+ *         spool_verify_files(); SPOOL_E_DISK, SPOOL_E_BUSY: the batch was rolled back,
  *         every append in it is gone (refuse them), settlements stay noted for
  *         the next commit; negative errno: nothing may be acknowledged, the
  *         process must end (after a failed fsync the kernel may have dropped
@@ -472,7 +538,7 @@ void spool_keep_time(struct spool *spool);
  *
  * Commits do so by themselves from time to time, and spool_close() at the end,
  * but that one cannot tell of an error. Waits for nobody. Return: 0, also where
- * a reader or a full disk is in the way; negative errno.
+ * a reader, a full disk or SPOOL_E_MOVED is in the way; negative errno.
  */
 SPOOL_MUST_CHECK int spool_checkpoint(struct spool *spool);
 

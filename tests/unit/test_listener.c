@@ -575,6 +575,79 @@ static void a_paused_listener_accepts_nothing_and_keeps_its_file(void **state)
     (void)close(client);
 }
 
+static void a_file_that_was_removed_is_made_again_and_who_waits_is_not_lost(void **state)
+{
+    struct fixture *f = *state;
+    f->settings.mode = 0600;
+    assert_int_equal(start(f), 0);
+    listener_verify(f->listener);
+    int waiting = try_connect(f->path, 0);
+    assert_int_equal(unlink(f->path), 0);
+    assert_int_equal(try_connect(f->path, 0), -ENOENT);
+    listener_verify(f->listener);
+    assert_int_equal(f->accepted, 1);
+    assert_int_equal(mode_of(f->path), S_IFSOCK | 0600);
+    int next = try_connect(f->path, 0);
+    run_until_accepted(f, 2);
+    assert_loop_is_idle(f);
+    listener_free(f->listener);
+    f->listener = NULL;
+    assert_false(exists(f->path));
+    (void)close(waiting);
+    (void)close(next);
+}
+
+static void a_socket_of_another_process_in_its_place_is_left_alone(void **state)
+{
+    struct fixture *f = *state;
+    assert_int_equal(start(f), 0);
+    assert_int_equal(unlink(f->path), 0);
+    int other = bound_socket(f->path, SOCK_STREAM);
+    assert_int_equal(listen(other, 100), 0);
+    for (int i = 0; i < 200; i++)
+        listener_verify(f->listener);
+    int client = try_connect(f->path, 0);
+    assert_true(client >= 0); /* the other's */
+    assert_loop_is_idle(f);
+    assert_int_equal(f->accepted, 0);
+    (void)close(other);
+    for (int i = 0; i < 200; i++)
+        listener_verify(f->listener);
+    int next = try_connect(f->path, 0);
+    run_until_accepted(f, 1);
+    (void)close(client);
+    (void)close(next);
+}
+
+static void a_folder_that_was_removed_is_waited_for(void **state)
+{
+    struct fixture *f = *state;
+    assert_int_equal(start(f), 0);
+    assert_int_equal(unlink(f->path), 0);
+    assert_int_equal(rmdir(f->folder), 0);
+    listener_verify(f->listener);
+    assert_int_equal(mkdir(f->folder, 0755), 0);
+    listener_verify(f->listener);
+    int client = try_connect(f->path, 0);
+    run_until_accepted(f, 1);
+    (void)close(client);
+}
+
+static void the_file_of_a_passed_socket_is_not_made_again(void **state)
+{
+    struct fixture *f = *state;
+    int passed = bound_socket(f->path, SOCK_STREAM);
+    assert_int_equal(listen(passed, 1), 0);
+    f->settings.passed = &passed;
+    f->settings.passed_count = 1;
+    assert_int_equal(start(f), 0);
+    listener_verify(f->listener);
+    assert_int_equal(unlink(f->path), 0);
+    listener_verify(f->listener);
+    listener_verify(f->listener);
+    assert_false(exists(f->path));
+}
+
 static void an_owner_that_fails_ends_the_loop(void **state)
 {
     struct fixture *f = *state;
@@ -618,6 +691,10 @@ int main(void)
         CASE(a_storm_of_impatient_clients_finds_room_in_the_backlog),
         CASE(out_of_descriptors_it_pauses_without_spinning_and_resumes),
         CASE(a_paused_listener_accepts_nothing_and_keeps_its_file),
+        CASE(a_file_that_was_removed_is_made_again_and_who_waits_is_not_lost),
+        CASE(a_socket_of_another_process_in_its_place_is_left_alone),
+        CASE(a_folder_that_was_removed_is_waited_for),
+        CASE(the_file_of_a_passed_socket_is_not_made_again),
         CASE(an_owner_that_fails_ends_the_loop),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
