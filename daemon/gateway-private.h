@@ -57,7 +57,7 @@
 /* All outcome rows together take no more bytes than audit.max_waiting or GATEWAY_FAILURES_KEPT of
  * them, of this size: SPOOL_RECORD_OVERHEAD, and 48 for topic, client id and ref. */
 #define GATEWAY_RECORD_BYTES (SPOOL_RECORD_OVERHEAD + 48)
-#define GATEWAY_TICK_MS       1000
+#define GATEWAY_TICK_MS      1000
 
 /* Counted since the start, for rates and the status. */
 struct gateway_counters {
