@@ -27,6 +27,7 @@ WANTED = {
     "usr/lib/systemd/catalog/mqtt-spoold.catalog": 0o644,
     "usr/share/man/man1/mqtt-spool.1": 0o644,
     "usr/share/man/man5/mqtt-spoold.conf.5": 0o644,
+    "usr/share/man/man5/mqtt-spool-format.5": 0o644,
     "usr/share/man/man8/mqtt-spoold.8": 0o644,
     "usr/share/doc/mqtt-spoold/README.md": 0o644,
     "usr/share/doc/mqtt-spoold/LICENSE": 0o644,
@@ -157,7 +158,7 @@ def sysusers_file_makes_user_and_group():
 def man_pages_are_clean_roff():
     if not find("groff"):
         skip("groff is not installed")
-    for page in ("mqtt-spoold.8", "mqtt-spoold.conf.5", "mqtt-spool.1"):
+    for page in sorted(os.listdir(os.path.join(SOURCE, "man"))):
         result = subprocess.run(["groff", "-man", "-Tutf8", "-ww", "-z",
                                  os.path.join(SOURCE, "man", page)],
                                 stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
