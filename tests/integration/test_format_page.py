@@ -197,6 +197,21 @@ def the_files_are_those_of_the_page():
 
 
 @case
+def each_name_in_the_headers_of_the_store_is_on_the_page():
+    names = set()
+    for header in ("names.h", "mark.h", "spool.h"):
+        for base, text in re.findall(
+                r'^#define \w+_(?:NAME|PREFIX) +(DATABASE_NAME )?"([^"]+)"',
+                text_of("store", header), re.MULTILINE):
+            names.add("spool.db" * bool(base) + text)
+    check({"spool.db", "spool.db-wal", "spool.mark"} < names, "the names are found", names)
+    part = section("FILES OF A SPOOL")
+    equal(sorted(name for name in names
+                 if not re.search(r"^\.IR? %s( |$)" % re.escape(name), part, re.MULTILINE)), [],
+          "names without an entry")
+
+
+@case
 def the_members_of_a_line_are_those_of_the_audit_file():
     part = section("THE AUDIT FILE")
     record, pruned = part.split("A line without\n")
