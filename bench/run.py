@@ -6,11 +6,13 @@
 Machines are shared and noisy, so nothing here is compared with a figure of another day: every
 line is the median of ratios of neighbours in time. docs/performance.md explains the table.
 Everything runs on loopback and in a temporary folder; servers are started and ended here.
+What is measured is built first: the preset "release", or what --build names.
 """
 import argparse
 import json
 import os
 import pathlib
+import shlex
 import shutil
 import signal
 import socket
@@ -21,9 +23,42 @@ import tempfile
 import time
 
 SOURCE = pathlib.Path(__file__).resolve().parent.parent
+RELEASE = SOURCE / "build" / "release"
+PROGRAMS = ("mqtt-spoold", "mqtt_load", "paho_load", "disk_load")
+SAID_LINES = 30
 WINDOW = 128  # the default of uplink.window
 WIDE = 200  # where the library alone is at its best
 SIZE = 128
+
+
+def run_cmake(*arguments):
+    command = ["cmake", *map(str, arguments)]
+    try:
+        done = subprocess.run(command, cwd=SOURCE, stdout=subprocess.PIPE,
+                              stderr=subprocess.STDOUT, text=True, errors="replace")
+    except FileNotFoundError:
+        raise SystemExit("bench: cmake is not installed; scripts/quickstart installs what is needed")
+    if done.returncode != 0:
+        print(*done.stdout.splitlines()[-SAID_LINES:], sep="\n", file=sys.stderr)
+        raise SystemExit(f"bench: nothing was measured, because this failed: {shlex.join(command)}")
+
+
+def build(folder):
+    """The programs as the source is now, so that no older ones are measured."""
+    print("building ...", file=sys.stderr, flush=True)
+    if folder == RELEASE:
+        run_cmake("--preset", "release")
+    elif not (folder / "CMakeCache.txt").exists():
+        make = ("cmake", "-S", str(SOURCE), "-B", str(folder))
+        raise SystemExit(f"bench: {folder} is no build folder; make it one: {shlex.join(make)}")
+    run_cmake("--build", folder, "--target", *PROGRAMS)
+
+
+def find_mosquitto():
+    found = shutil.which("mosquitto", path=os.environ.get("PATH", "") + ":/usr/sbin")
+    if not found:
+        raise SystemExit("bench: mosquitto is not installed; scripts/quickstart installs what is needed")
+    return found
 
 
 def free_port():
@@ -87,8 +122,7 @@ class Broker(Process):
                       "try_private false", "notifications false", "restart_timeout 1"]
         path = folder / f"mosquitto-{port}.conf"
         path.write_text("\n".join(lines) + "\n")
-        mosquitto = shutil.which("mosquitto") or "/usr/sbin/mosquitto"
-        super().__init__([mosquitto, "-c", str(path)], stdout=subprocess.DEVNULL,
+        super().__init__([find_mosquitto(), "-c", str(path)], stdout=subprocess.DEVNULL,
                          stderr=subprocess.DEVNULL)
         wait_for(lambda: listens(port), "mosquitto")
 
@@ -129,7 +163,7 @@ class Daemon(Process):
 
 class Bench:
     def __init__(self, arguments, folder):
-        self.build = pathlib.Path(arguments.build)
+        self.build = arguments.build
         self.folder = folder
         self.messages = arguments.messages
         self.count = 0
@@ -356,12 +390,18 @@ def report_million(bench, rows):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
-    parser.add_argument("--build", default=str(SOURCE / "build" / "release"))
+    parser.add_argument("--build", type=lambda name: pathlib.Path(name).resolve(), default=RELEASE)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--messages", type=int, default=200000)
     parser.add_argument("--million", action="store_true", help="also spool and drain 1,000,000")
     parser.add_argument("--folder", help="where to write: the disk that is measured")
     arguments = parser.parse_args()
+    if arguments.folder and not os.path.isdir(arguments.folder):
+        parser.error(f"--folder: {arguments.folder} is no folder")
+    if arguments.repeats < 1 or arguments.messages < 1:
+        parser.error("--repeats and --messages are at least 1")
+    find_mosquitto()
+    build(arguments.build)
     folder = pathlib.Path(tempfile.mkdtemp(prefix="spoold-bench-", dir=arguments.folder))
     try:
         bench = Bench(arguments, folder)

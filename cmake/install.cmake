@@ -9,9 +9,10 @@ install(FILES systemd/mqtt-spoold.sysusers DESTINATION lib/sysusers.d RENAME mqt
 install(FILES systemd/mqtt-spoold.catalog DESTINATION lib/systemd/catalog)
 
 install(FILES man/mqtt-spool.1 DESTINATION ${CMAKE_INSTALL_MANDIR}/man1)
-install(FILES man/mqtt-spoold.conf.5 DESTINATION ${CMAKE_INSTALL_MANDIR}/man5)
+install(FILES man/mqtt-spoold.conf.5 man/mqtt-spool-format.5 DESTINATION ${CMAKE_INSTALL_MANDIR}/man5)
 install(FILES man/mqtt-spoold.8 DESTINATION ${CMAKE_INSTALL_MANDIR}/man8)
-install(FILES README.md LICENSE etc/mqtt-spoold.conf DESTINATION ${CMAKE_INSTALL_DATADIR}/doc/mqtt-spoold)
+install(FILES README.md CHANGELOG.md SECURITY.md LICENSE etc/mqtt-spoold.conf
+        DESTINATION ${CMAKE_INSTALL_DATADIR}/doc/mqtt-spoold)
 # README.md and the man pages send readers there.
 install(DIRECTORY docs DESTINATION ${CMAKE_INSTALL_DATADIR}/doc/mqtt-spoold)
 

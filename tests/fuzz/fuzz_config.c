@@ -16,6 +16,7 @@
 #include <sys/mman.h>
 
 #include "daemon/config.h"
+#include "daemon/text.h"
 
 #define PROMISE(condition)                                                                     \
     do {                                                                                       \
@@ -38,12 +39,16 @@ static void broken(const char *promise, int line)
     abort();
 }
 
+/* It may quote the file as it is; all outputs show it so. */
 static void error_is_one_line_about(const char *error, const char *path)
 {
+    char shown[8 * CONFIG_ERROR_MAX];
+
     PROMISE(memchr(error, '\0', CONFIG_ERROR_MAX) != NULL);
     PROMISE(strncmp(error, path, strlen("/proc/self/fd/")) == 0);
-    for (; *error != '\0'; error++)
-        PROMISE((unsigned char)*error >= 0x20 && *error != 0x7F);
+    PROMISE(text_show(shown, sizeof(shown), error, strlen(error)) == strlen(error));
+    for (const char *at = shown; *at != '\0'; at++)
+        PROMISE((unsigned char)*at >= 0x20 && *at != 0x7F);
 }
 
 static void values_are_in_range(const struct config *config)

@@ -27,8 +27,11 @@ WANTED = {
     "usr/lib/systemd/catalog/mqtt-spoold.catalog": 0o644,
     "usr/share/man/man1/mqtt-spool.1": 0o644,
     "usr/share/man/man5/mqtt-spoold.conf.5": 0o644,
+    "usr/share/man/man5/mqtt-spool-format.5": 0o644,
     "usr/share/man/man8/mqtt-spoold.8": 0o644,
     "usr/share/doc/mqtt-spoold/README.md": 0o644,
+    "usr/share/doc/mqtt-spoold/CHANGELOG.md": 0o644,
+    "usr/share/doc/mqtt-spoold/SECURITY.md": 0o644,
     "usr/share/doc/mqtt-spoold/LICENSE": 0o644,
     "usr/share/doc/mqtt-spoold/mqtt-spoold.conf": 0o644,
     "etc/mqtt-spoold/mqtt-spoold.conf": 0o644,
@@ -157,11 +160,22 @@ def sysusers_file_makes_user_and_group():
 def man_pages_are_clean_roff():
     if not find("groff"):
         skip("groff is not installed")
-    for page in ("mqtt-spoold.8", "mqtt-spoold.conf.5", "mqtt-spool.1"):
+    for page in sorted(os.listdir(os.path.join(SOURCE, "man"))):
         result = subprocess.run(["groff", "-man", "-Tutf8", "-ww", "-z",
                                  os.path.join(SOURCE, "man", page)],
                                 stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
         equal((result.returncode, result.stdout.decode()), (0, ""), page)
+
+
+@case
+def the_version_is_the_same_everywhere():
+    version = re.search(r"mqtt-spoold VERSION ([0-9.]+)", text_of(SOURCE, "CMakeLists.txt")).group(1)
+    equal(run([daemon_path(), "--version"]).stdout.decode().split()[-1], version, "--version")
+    for page in sorted(os.listdir(os.path.join(SOURCE, "man"))):
+        check('"mqtt-spoold %s"' % version in text_of(SOURCE, "man", page).split("\n")[0], page)
+    check("\nVersion %s. " % version in text_of(SOURCE, "README.md"), "README.md")
+    newest = re.search(r"^## (\S+)", text_of(SOURCE, "CHANGELOG.md"), re.MULTILINE).group(1)
+    equal(newest, version, "CHANGELOG.md")
 
 
 @case
