@@ -152,7 +152,8 @@ static int on_reload(sd_event_source *source, const struct signalfd_siginfo *inf
 
 /*
  * Before Paho makes its threads, which inherit the mask: no signal may ever
- * land there. SIGPIPE and SIGXFSZ become error codes of the call concerned.
+ * land there. SIGPIPE and SIGXFSZ become error codes of the call concerned. A
+ * terminal with `stty tostop` would stop a daemon in the background at each line.
  */
 static int prepare_signals(void)
 {
@@ -164,7 +165,8 @@ static int prepare_signals(void)
     (void)sigaddset(&handled, SIGHUP);
     if (sigprocmask(SIG_BLOCK, &handled, NULL) < 0)
         return -errno;
-    if (signal(SIGPIPE, SIG_IGN) == SIG_ERR || signal(SIGXFSZ, SIG_IGN) == SIG_ERR)
+    if (signal(SIGPIPE, SIG_IGN) == SIG_ERR || signal(SIGXFSZ, SIG_IGN) == SIG_ERR ||
+        signal(SIGTTOU, SIG_IGN) == SIG_ERR)
         return -errno;
     return 0;
 }
@@ -249,6 +251,7 @@ static int run(struct program *program, struct config *config)
     config_free(config);
     sd_event_unref(event);
     log_notice("ended code=%d", code);
+    log_finish();
     return code;
 }
 
@@ -260,9 +263,12 @@ int main(int argc, char **argv)
     if (code >= 0)
         return code;
     struct config *config = NULL;
+    log_open();
     code = load_config(&program, &config);
-    if (code != 0)
+    if (code != 0) {
+        log_finish();
         return code;
+    }
     if (program.test_config) {
         print_line(stdout, program.config_path, ": the configuration is good");
         config_free(config);

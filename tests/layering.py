@@ -23,8 +23,8 @@ INCLUDE = re.compile(r'^\s*#\s*include\s*(?:"([^"]+)"|<([^>]+)>)', re.MULTILINE)
 BASE = ["cleanup.h", "cursor.h", "bytes.h", "clock.h", "log.h", "mailbox.h", "json.h", "text.h", "utf8.h",
         "peer.h", "read_full.h"]
 MODULES = {
-    "base": (["cleanup.*", "cursor.*", "bytes.*", "clock.*", "log.*", "mailbox.*", "json.*",
-              "text.*", "utf8.*", "peer.*", "read_full.*"], []),
+    "base": (["cleanup.*", "cursor.*", "bytes.*", "clock.*", "log.*", "log_sink.*", "mailbox.*",
+              "json.*", "text.*", "utf8.*", "peer.*", "read_full.*"], []),
     "record": (["record*"], BASE),
     "packet": (["packet*", "topic.*"], BASE),
     "config": (["config*"], BASE + ["packet.h"]),
