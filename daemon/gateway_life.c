@@ -86,6 +86,7 @@ static int on_tick(sd_event_source *source, uint64_t usec, void *owner)
     (void)usec;
     gateway_read_clock(gateway);
     log_flush();
+    service_tick(gateway->now.boot_ms);
     log_ended_undelivered(gateway);
     log_repeated_reads(gateway);
     if (gateway->counters.accepted != gateway->rates.accepted ||

@@ -191,8 +191,6 @@ static int add_signals(sd_event *event, struct program *program)
         r = sd_event_add_signal(event, NULL, SIGINT, on_stop, program);
     if (r >= 0)
         r = sd_event_add_signal(event, NULL, SIGHUP, on_reload, program);
-    if (r >= 0)
-        r = sd_event_set_watchdog(event, true);
     return r < 0 ? r : 0;
 }
 
@@ -216,6 +214,8 @@ static int serve(struct program *program, sd_event *event, struct config **confi
 
     if (r == 0)
         r = add_signals(event, program);
+    if (r == 0)
+        r = service_start(event);
     if (r == 0)
         r = gateway_start(program->gateway);
     if (r != 0) {
@@ -248,6 +248,7 @@ static int run(struct program *program, struct config *config)
         log_error("not_started error=\"%s\"", strerror(-r));
     if (gateway_free(program->gateway) < 0)
         code = EXIT_FAILURE;
+    service_end();
     config_free(config);
     sd_event_unref(event);
     log_notice("ended code=%d", code);

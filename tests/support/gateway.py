@@ -122,7 +122,8 @@ class Gateway:
         # No connection to try it: it would take a client's place for a moment.
         return os.path.exists(self.socket)
 
-    # Someone must read all the time, as systemd does: a full socket would stop the daemon.
+    # Read all the time, as systemd does: of a full socket's messages only the newest state would
+    # come later.
 
     def _open_notify(self):
         self._close_notify()
