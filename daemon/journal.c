@@ -34,6 +34,7 @@
 
 /* Entries from @from to @to, each led by its size. */
 static struct {
+    bool is_absent;
     size_t count;
     size_t from;
     size_t to;
@@ -202,7 +203,13 @@ size_t journal_flush(void)
             journal.count--;
         }
     }
-    if (journal.count == 0 || r == -ENOENT) /* ENOENT: there is no journald on this machine */
+    journal.is_absent = r == -ENOENT;
+    if (journal.count == 0 || journal.is_absent)
         journal_clear();
     return journal.count;
+}
+
+bool journal_is_absent(void)
+{
+    return journal.is_absent;
 }

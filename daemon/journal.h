@@ -25,4 +25,7 @@ MUST_CHECK bool journal_put(const struct iovec *fields, size_t count);
  * wait. */
 size_t journal_flush(void);
 
+/* What the last flush found: no journald on this machine. */
+bool journal_is_absent(void);
+
 #endif

@@ -275,12 +275,14 @@ static bool service_may_write(int64_t now_ms)
 
 void service_journal_outcome(const struct spool_record *record, int64_t now_ms)
 {
-    if (!service_may_write(now_ms))
+    if (service_may_write(now_ms)) {
+        if (!service_put_outcome(record))
+            service_note_dropped(now_ms);
+        else if (service_journal.waiting == 0)
+            service_flush(); /* else the timer does, and keeps the order */
+    } else if (!journal_is_absent()) {
         service_note_limited(now_ms);
-    else if (!service_put_outcome(record))
-        service_note_dropped(now_ms);
-    else if (service_journal.waiting == 0)
-        service_flush(); /* else the timer does, and keeps the order */
+    }
 }
 
 int service_journal_start(sd_event *event)

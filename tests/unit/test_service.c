@@ -861,6 +861,28 @@ static void an_outage_leaves_the_journal_to_the_rest_of_the_machine(void **state
     expect_entry(check_limited, &evicted);
 }
 
+static int check_absent(void *context)
+{
+    int fd, log;
+
+    (void)context;
+    if (!make_journal(&fd))
+        return CHILD_SKIPPED;
+    EXPECT(unlink("/run/systemd/journal/socket") == 0);
+    log = catch_log();
+    send_outcomes(1, 3000, 100000, 10);
+    service_tick(102000);
+    service_end();
+    EXPECT(*logged(log) == '\0');
+    return 0;
+}
+
+static void where_there_is_no_journal_nothing_is_left_out(void **state)
+{
+    (void)state;
+    expect_entry(check_absent, &evicted);
+}
+
 static int check_counted_at_the_end(void *context)
 {
     unsigned long long limited, dropped = 0;
@@ -993,6 +1015,7 @@ int main(void)
         cmocka_unit_test(each_outcome_has_its_entry_in_the_catalog_and_the_manual),
         cmocka_unit_test(a_journal_that_does_not_read_holds_nothing_up),
         cmocka_unit_test(an_outage_leaves_the_journal_to_the_rest_of_the_machine),
+        cmocka_unit_test(where_there_is_no_journal_nothing_is_left_out),
         cmocka_unit_test(what_still_waits_at_the_end_is_counted),
         cmocka_unit_test(what_no_datagram_holds_goes_as_a_sealed_file),
         cmocka_unit_test(without_a_journal_nothing_happens),
