@@ -28,6 +28,7 @@
 #include <unistd.h>
 
 #include "daemon/clock.h"
+#include "daemon/journal.h"
 #include "daemon/service.h"
 
 #define FIRST_FD      3
@@ -909,6 +910,31 @@ static void what_still_waits_at_the_end_is_counted(void **state)
     expect_entry(check_counted_at_the_end, &evicted);
 }
 
+/* No text of a record has one in its visible form, but the protocol allows it. */
+static int check_binary(void *context)
+{
+    char priority[] = "PRIORITY=6";
+    char text[] = "MQTT_SPOOL_REF=a\nPRIORITY=0";
+    struct iovec fields[] = {{text, strlen(text)}, {priority, strlen(priority)}};
+    static const char wanted[] =
+        "MQTT_SPOOL_REF\n\x0C\0\0\0\0\0\0\0a\nPRIORITY=0\nPRIORITY=6\n";
+    int fd = -1;
+
+    (void)context;
+    if (!make_journal(&fd))
+        return CHILD_SKIPPED;
+    EXPECT(journal_put(fields, 2) && journal_flush() == 0);
+    EXPECT(receive_entry(fd) == sizeof wanted - 1);
+    EXPECT(memcmp(entry.text, wanted, sizeof wanted - 1) == 0);
+    return 0;
+}
+
+static void a_value_with_a_line_break_has_its_size_before_it(void **state)
+{
+    (void)state;
+    expect_entry(check_binary, &evicted);
+}
+
 static int check_large(void *context)
 {
     int fd = -1;
@@ -1017,6 +1043,7 @@ int main(void)
         cmocka_unit_test(an_outage_leaves_the_journal_to_the_rest_of_the_machine),
         cmocka_unit_test(where_there_is_no_journal_nothing_is_left_out),
         cmocka_unit_test(what_still_waits_at_the_end_is_counted),
+        cmocka_unit_test(a_value_with_a_line_break_has_its_size_before_it),
         cmocka_unit_test(what_no_datagram_holds_goes_as_a_sealed_file),
         cmocka_unit_test(without_a_journal_nothing_happens),
     };
