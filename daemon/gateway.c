@@ -409,7 +409,7 @@ void gateway_on_exported(void *owner, const struct spool_record *record)
 
     if (which == CONFIG_JOURNAL_ALL ||
         (which == CONFIG_JOURNAL_FAILURES && record->outcome != SPOOL_DELIVERED))
-        service_journal_outcome(record);
+        service_journal_outcome(record, gateway->now.boot_ms);
 }
 
 /* --- out: the broker's answer ---------------------------------------------------------------

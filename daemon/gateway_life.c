@@ -86,6 +86,8 @@ static int on_tick(sd_event_source *source, uint64_t usec, void *owner)
 
     (void)usec;
     gateway_read_clock(gateway);
+    log_flush();
+    service_tick(gateway->now.boot_ms);
     gateway_verify_files(gateway);
     listener_verify(gateway->listener);
     log_ended_undelivered(gateway);

@@ -1,28 +1,35 @@
 /*
  * log.c - one line per change of state
  *
- * A line is built in a fixed buffer and leaves in one write, so that lines
- * never mix. What is too long is cut with "...". All of the text is shown as
+ * A line is built in a fixed buffer and leaves whole, so that lines never
+ * mix. What is too long is cut with "...". All of the text is shown as
  * text.h says, so that a line break in it forges no second line, not even through
  * a value that its caller forgot to quote.
  *
- * A log that cannot be written stops nothing and is not retried: there is
- * nowhere left to say so.
+ * A log that is not read stops nothing (log_sink.c). What does not fit is
+ * dropped and counted, and one line says how many were lost as soon as one can
+ * be written again: before the next line, at the next log_flush(), or at the
+ * end.
  */
 #include "log.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 
 #include "clock.h"
+#include "log_sink.h"
 #include "text.h"
 
-#define LOG_LINE_MAX 2048
+/* At the end the reader has so long to make room for the last lines. */
+#define LOG_LAST_MS 100
 
 static enum log_level log_level_now = LOG_LEVEL_INFO;
+static uint64_t log_lost_lines;
+static int64_t log_lost_since_ms; /* boot time of the first of them */
 
 struct log_level_word {
     enum log_level level;
@@ -101,27 +108,95 @@ static size_t log_tidy(char *line, size_t room, size_t size)
     return strlen(line);
 }
 
-void log_write(enum log_level level, const char *format, ...)
+/* Return: whether it was taken. */
+static bool log_put(enum log_level level, const char *format, va_list arguments)
 {
     int saved_errno = errno;
     char line[LOG_LINE_MAX];
+    size_t lead = log_write_lead(line, sizeof line, level);
+
+    errno = saved_errno; /* for %m */
+    int n = vsnprintf(line + lead, sizeof line - lead, format, arguments);
+    size_t size = lead + log_tidy(line + lead, sizeof line - lead, n < 0 ? 0 : (size_t)n);
+
+    line[size++] = '\n';
+    return log_sink_put(line, size);
+}
+
+PRINTF_LIKE(2, 3)
+static bool log_emit(enum log_level level, const char *format, ...)
+{
     va_list arguments;
-    size_t lead;
-    size_t size;
-    int n;
+
+    va_start(arguments, format);
+    bool is_taken = log_put(level, format, arguments);
+    va_end(arguments);
+    return is_taken;
+}
+
+static int64_t log_boot_ms(void)
+{
+    struct clock_reading now;
+
+    clock_read(&now);
+    return now.boot_ms;
+}
+
+static void log_count_lost(void)
+{
+    if (log_lost_lines++ == 0)
+        log_lost_since_ms = log_boot_ms();
+}
+
+/* How many lines were lost, once that can be written. Return: whether a line may follow. */
+static bool log_catch_up(void)
+{
+    if (log_lost_lines > 0 &&
+        log_emit(LOG_LEVEL_WARNING,
+                 "log_dropped lines=%" PRIu64 " during_ms=%" PRId64
+                 " cause=\"standard error was "
+                 "not read\" remedy=\"see whether journald, or what else reads the log, stood "
+                 "still or is overloaded\"",
+                 log_lost_lines, log_boot_ms() - log_lost_since_ms))
+        log_lost_lines = 0;
+    return log_lost_lines == 0;
+}
+
+void log_write(enum log_level level, const char *format, ...)
+{
+    int saved_errno = errno;
+    va_list arguments;
 
     if (!log_enabled(level))
         return;
-    lead = log_write_lead(line, sizeof line, level);
+    bool is_taken = log_catch_up();
     errno = saved_errno; /* for %m */
     va_start(arguments, format);
-    n = vsnprintf(line + lead, sizeof line - lead, format, arguments);
+    is_taken = is_taken && log_put(level, format, arguments);
     va_end(arguments);
-    size = lead + log_tidy(line + lead, sizeof line - lead, n < 0 ? 0 : (size_t)n);
-    line[size++] = '\n';
-    while (write(STDERR_FILENO, line, size) < 0 && errno == EINTR)
-        continue;
+    if (!is_taken)
+        log_count_lost();
     errno = saved_errno;
+}
+
+void log_open(void)
+{
+    log_sink_open();
+}
+
+void log_flush(void)
+{
+    (void)log_catch_up();
+    (void)log_sink_flush();
+}
+
+void log_finish(void)
+{
+    if (log_catch_up() && log_sink_flush())
+        return;
+    log_sink_wait(LOG_LAST_MS);
+    (void)log_catch_up();
+    (void)log_sink_flush(); /* what is left now is lost */
 }
 
 /* One character of the source as it stands in quotes; returns how much of the source it took.

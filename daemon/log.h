@@ -3,9 +3,11 @@
  *
  * Form: `event key=value ...` on standard error, led by `<N>` (the syslog
  * level, which journald reads) when standard error is the journal
- * (JOURNAL_STREAM is set), else by level and time for a person. A line is one
- * write. Values that may hold spaces are quoted by the caller with log_quote();
- * what is not text in the others is shown as text.h says. Never payload, never secrets.
+ * (JOURNAL_STREAM is set), else by level and time for a person. No line waits
+ * for its reader: what it does not take is dropped, and `log_dropped` says how
+ * many lines once it reads again. Values that may hold spaces are quoted by the
+ * caller with log_quote(); what is not text in the others is shown as text.h
+ * says. Never payload, never secrets.
  *
  * Library code (store, packet, cursors) never logs. Thread: loop thread only.
  */
@@ -26,6 +28,13 @@ enum log_level {
     LOG_LEVEL_INFO = 6,
     LOG_LEVEL_DEBUG = 7
 };
+
+/* Once, before the first line, where standard error is what it will be. */
+void log_open(void);
+/* Once a second: what could not be written before may fit by now. */
+void log_flush(void);
+/* At the very end; waits a moment for a reader that is slow. */
+void log_finish(void);
 
 void log_set_level(enum log_level level);
 bool log_enabled(enum log_level level);

@@ -155,7 +155,8 @@ static int on_reload(sd_event_source *source, const struct signalfd_siginfo *inf
 
 /*
  * Before Paho makes its threads, which inherit the mask: no signal may ever
- * land there. SIGPIPE and SIGXFSZ become error codes of the call concerned.
+ * land there. SIGPIPE and SIGXFSZ become error codes of the call concerned. A
+ * terminal with `stty tostop` would stop a daemon in the background at each line.
  */
 static int prepare_signals(void)
 {
@@ -167,7 +168,8 @@ static int prepare_signals(void)
     (void)sigaddset(&handled, SIGHUP);
     if (sigprocmask(SIG_BLOCK, &handled, NULL) < 0)
         return -errno;
-    if (signal(SIGPIPE, SIG_IGN) == SIG_ERR || signal(SIGXFSZ, SIG_IGN) == SIG_ERR)
+    if (signal(SIGPIPE, SIG_IGN) == SIG_ERR || signal(SIGXFSZ, SIG_IGN) == SIG_ERR ||
+        signal(SIGTTOU, SIG_IGN) == SIG_ERR)
         return -errno;
     return 0;
 }
@@ -192,8 +194,6 @@ static int add_signals(sd_event *event, struct program *program)
         r = sd_event_add_signal(event, NULL, SIGINT, on_stop, program);
     if (r >= 0)
         r = sd_event_add_signal(event, NULL, SIGHUP, on_reload, program);
-    if (r >= 0)
-        r = sd_event_set_watchdog(event, true);
     return r < 0 ? r : 0;
 }
 
@@ -217,6 +217,8 @@ static int serve(struct program *program, sd_event *event, struct config **confi
 
     if (r == 0)
         r = add_signals(event, program);
+    if (r == 0)
+        r = service_start(event);
     if (r == 0)
         r = gateway_start(program->gateway);
     if (r != 0) {
@@ -249,9 +251,11 @@ static int run(struct program *program, struct config *config)
         log_error("not_started error=\"%s\"", strerror(-r));
     if (gateway_free(program->gateway) < 0)
         code = EXIT_FAILURE;
+    service_end();
     config_free(config);
     sd_event_unref(event);
     log_notice("ended code=%d", code);
+    log_finish();
     return code;
 }
 
@@ -276,9 +280,12 @@ int main(int argc, char **argv)
     if (code >= 0)
         return code;
     struct config *config = NULL;
+    log_open();
     code = load_config(&program, &config);
-    if (code != 0)
+    if (code != 0) {
+        log_finish();
         return code;
+    }
     if (program.test_config) {
         print_line(stdout, program.config_path, ": the configuration is good");
         config_free(config);

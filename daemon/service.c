@@ -1,16 +1,17 @@
 /*
- * service.c - what systemd sees: readiness, status, watchdog, sockets, journal
+ * service.c - what systemd sees: sockets, readiness, status, watchdog
  *
- * Nothing here may stop the gateway: where systemd is not there, or does not
- * listen, messages are taken and forwarded all the same. Only sockets whose
- * number cannot be right are an error, for the administrator asked for them;
+ * Nothing here may stop the gateway or hold it up: where systemd is not there,
+ * or does not listen, messages are taken and forwarded anyway. Only sockets whose
+ * number cannot be right are an error, because the administrator asked for them;
  * what they are is for the listener to judge.
  *
- * An outcome in the journal is a copy for people; the audit file is the record.
- * So a failure to write one is not reported, and the entry is built in fixed
- * memory: all texts of a record fit, since MQTT allows no longer ones. Readers of
- * the journal print what the fields hold, or "blob data" in their place, so texts
- * have the visible form of text.h there; the message quotes and cuts the topic.
+ * A manager that does not read now gets each state later, in its order and the
+ * newest of each kind; a STATUS= line is left out, since the next one says more.
+ *
+ * The watchdog is fed by a timer of the loop and by nothing else, so that a loop
+ * that hangs feeds it no more. sd_event_set_watchdog() would do the same but for
+ * sd_notify(), which waits for the manager.
  */
 #include "service.h"
 
@@ -19,31 +20,36 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/uio.h>
 #include <systemd/sd-daemon.h>
-#include <systemd/sd-journal.h>
+#include <time.h>
 
 #include "clock.h"
 #include "log.h"
-#include "peer.h"
+#include "notify.h"
+#include "service-private.h"
 #include "text.h"
 
-#define SERVICE_STATUS_MAX 512
-#define SERVICE_FIELDS_MAX 24
-#define SERVICE_TOPIC_MAX  256   /* of the message, quoted */
-#define SERVICE_TEXT_MAX   65535 /* of a field; MQTT allows no longer text */
-#define SERVICE_MEMORY_MAX (3 * SERVICE_TEXT_MAX + 4096)
+#define SERVICE_STATUS_MAX  512
+#define SERVICE_MESSAGE_MAX 96
+#define SERVICE_RETRY_US    UINT64_C(250000)
+#define SERVICE_ACCURACY_US 1000
+/* Of the watchdog's time: a ping that is due waits for one turn of the loop, which may be long. */
+#define SERVICE_PINGS 4
 
-/* Kinds of entries, the same as in mqtt-spoold.catalog and docs/audit.md; never to be changed.
- */
-static const char *const service_message_ids[SPOOL_OUTCOMES] = {
-    [SPOOL_DELIVERED] = "790b6e2d773d4a22afc1181ebdf8ff01",
-    [SPOOL_EVICTED] = "2b0c9ea366a341c487eabe33c1e51bd3",
-    [SPOOL_EXPIRED] = "a516e0f584134c03ac0aea1f5121867b",
-    [SPOOL_REJECTED] = "cff33000606749c081a93ad2a1372d64",
-    [SPOOL_DROPPED] = "20a02c192a8a41909aa895005e64e52b",
-    [SPOOL_DAMAGED] = "d42016b9b64747c3bd107db0ff8fb84e",
+/* Messages that must not be lost, in the order in which they are sent. */
+enum service_message {
+    SERVICE_RELOADING,
+    SERVICE_STATE, /* ready or stopping */
+    SERVICE_NEED_TIME,
+    SERVICE_MESSAGES
 };
+
+static struct {
+    char waiting[SERVICE_MESSAGES][SERVICE_MESSAGE_MAX]; /* "": none */
+    sd_event_source *retry;
+    sd_event_source *watchdog;
+    uint64_t ping_us;
+} service;
 
 /* ---- sockets ---- */
 
@@ -72,136 +78,150 @@ int service_sockets(int fds[static SERVICE_SOCKETS_MAX])
 
 /* ---- state ---- */
 
+/* Of the manager, or of this machine now; with another error nothing is there that would read. */
+static bool service_may_pass(int error)
+{
+    return error == -EAGAIN || error == -ECONNREFUSED || error == -ENOBUFS ||
+           error == -ENOMEM || error == -EMFILE || error == -ENFILE;
+}
+
+void service_arm(sd_event_source *timer, uint64_t after_us)
+{
+    if (timer && sd_event_source_set_time_relative(timer, after_us) >= 0)
+        (void)sd_event_source_set_enabled(timer, SD_EVENT_ONESHOT);
+    /* Else it stays off: without memory the next message tries again. */
+}
+
+/* Return: whether nothing waits any more. */
+static bool service_send_waiting(void)
+{
+    for (int i = 0; i < SERVICE_MESSAGES; i++) {
+        if (service.waiting[i][0] == '\0')
+            continue;
+        if (service_may_pass(notify_send(service.waiting[i]))) {
+            service_arm(service.retry, SERVICE_RETRY_US);
+            return false;
+        }
+        service.waiting[i][0] = '\0';
+    }
+    return true;
+}
+
+PRINTF_LIKE(2, 3)
+static void service_tell(enum service_message message, const char *format, ...)
+{
+    va_list arguments;
+
+    va_start(arguments, format);
+    (void)vsnprintf(service.waiting[message], SERVICE_MESSAGE_MAX, format,
+                    arguments); /* fits */
+    va_end(arguments);
+    (void)service_send_waiting();
+}
+
+/* It is of no use any more. */
+static void service_forget(enum service_message message)
+{
+    service.waiting[message][0] = '\0';
+}
+
 void service_ready(void)
 {
-    (void)sd_notify(
-        0, "READY=1"); /* a manager that does not listen stops nothing, here and below */
+    service_forget(SERVICE_NEED_TIME);
+    service_tell(SERVICE_STATE, "READY=1");
 }
 
 void service_stopping(void)
 {
-    (void)sd_notify(0, "STOPPING=1");
+    service_forget(SERVICE_RELOADING);
+    service_tell(SERVICE_STATE, "STOPPING=1");
 }
 
 void service_need_time(uint64_t ms)
 {
-    (void)sd_notifyf(0, "EXTEND_TIMEOUT_USEC=%" PRIu64, ms * 1000);
+    service_tell(SERVICE_NEED_TIME, "EXTEND_TIMEOUT_USEC=%" PRIu64, ms * 1000);
 }
 
 void service_alive(void)
 {
-    (void)sd_notify(0, "WATCHDOG=1");
+    (void)notify_send("WATCHDOG=1"); /* that it does not read now is no reason to wait */
 }
 
+/* A READY=1 that still waits belongs behind it, and comes again when the reload is done. */
 void service_reloading(void)
 {
-    (void)sd_notifyf(0, "RELOADING=1\nMONOTONIC_USEC=%" PRIu64, clock_monotonic_us());
+    service_forget(SERVICE_STATE);
+    service_tell(SERVICE_RELOADING, "RELOADING=1\nMONOTONIC_USEC=%" PRIu64,
+                 clock_monotonic_us());
 }
 
 void service_status(const char *format, ...)
 {
     char text[SERVICE_STATUS_MAX];
-    char shown[SERVICE_STATUS_MAX];
+    char message[SERVICE_STATUS_MAX] = "STATUS=";
+    size_t lead = strlen(message);
     va_list arguments;
 
     va_start(arguments, format);
     text_vformat(text, sizeof text, format, arguments); /* what is too long is cut */
     va_end(arguments);
-    (void)text_show(shown, sizeof shown, text, strlen(text));
-    (void)sd_notifyf(0, "STATUS=%s", shown);
+    (void)text_show(message + lead, sizeof message - lead, text, strlen(text));
+    if (service_send_waiting())
+        (void)notify_send(message); /* not read now: the next one is */
 }
 
-/* ---- journal ---- */
+/* ---- by time ---- */
 
-/* An entry being built; a field that does not fit is left out. */
-struct service_entry {
-    struct iovec fields[SERVICE_FIELDS_MAX];
-    int count;
-    char *at;
-    char *end;
-};
-
-PRINTF_LIKE(2, 3)
-static void service_field(struct service_entry *entry, const char *format, ...)
+static int service_on_retry(sd_event_source *source, uint64_t usec, void *owner)
 {
-    size_t room = (size_t)(entry->end - entry->at);
-    va_list arguments;
-    int length;
-
-    va_start(arguments, format);
-    length = vsnprintf(entry->at, room, format, arguments);
-    va_end(arguments);
-    if (length < 0 || (size_t)length >= room || entry->count == SERVICE_FIELDS_MAX)
-        return;
-    entry->fields[entry->count++] = (struct iovec){entry->at, (size_t)length};
-    entry->at += length;
+    (void)source;
+    (void)usec;
+    (void)owner;
+    (void)service_send_waiting();
+    return 0;
 }
 
-/* In the visible form, cut at SERVICE_TEXT_MAX. */
-static void service_text_field(struct service_entry *entry, const char *name, const char *value)
+static int service_on_ping(sd_event_source *source, uint64_t usec, void *owner)
 {
-    static char shown[SERVICE_TEXT_MAX + 1]; /* loop thread only; too large for the stack */
-
-    (void)text_show(shown, sizeof shown, value, strnlen(value, SERVICE_TEXT_MAX));
-    service_field(entry, "%s=%s", name, shown);
+    (void)usec;
+    (void)owner;
+    int r = notify_send("WATCHDOG=1");
+    service_arm(source, r < 0 ? service.ping_us / SERVICE_PINGS : service.ping_us);
+    return 0;
 }
 
-static void service_message(struct service_entry *entry, const struct spool_record *record)
+/* Before all other sources: what it proves is that the loop turns, not that it is idle. */
+static int service_start_watchdog(sd_event *event)
 {
-    const char *reason = spool_reason_name(record->reason);
-    char topic[SERVICE_TOPIC_MAX];
+    uint64_t limit_us;
+    int r = sd_watchdog_enabled(1, &limit_us);
 
-    (void)log_quote(topic, sizeof topic, record->topic,
-                    strnlen(record->topic, SERVICE_TEXT_MAX));
-    service_field(entry, "MESSAGE=%s id=%" PRIu64 "%s%s topic=%s",
-                  spool_outcome_name(record->outcome), record->id, *reason ? " reason=" : "",
-                  reason, topic);
+    if (r <= 0)
+        return 0; /* not asked for, or not of this process */
+    service.ping_us = limit_us / SERVICE_PINGS;
+    r = sd_event_add_time_relative(event, &service.watchdog, CLOCK_MONOTONIC, 0,
+                                   SERVICE_ACCURACY_US, service_on_ping, NULL);
+    if (r >= 0)
+        r = sd_event_source_set_priority(service.watchdog, SD_EVENT_PRIORITY_IMPORTANT - 1);
+    return r < 0 ? r : 0;
 }
 
-static void service_time_field(struct service_entry *entry, const char *name, int64_t wall_ms)
+int service_start(sd_event *event)
 {
-    char text[CLOCK_TEXT_MAX];
+    int r = sd_event_add_time_relative(event, &service.retry, CLOCK_MONOTONIC, SERVICE_RETRY_US,
+                                       SERVICE_ACCURACY_US, service_on_retry, NULL);
 
-    clock_format(wall_ms, text);
-    service_field(entry, "%s=%s", name, text);
+    if (r >= 0)
+        r = service_start_watchdog(event);
+    if (r >= 0)
+        r = service_journal_start(event);
+    return r < 0 ? r : 0;
 }
 
-static void service_own_fields(struct service_entry *entry, const struct spool_record *record)
+void service_end(void)
 {
-    service_field(entry, "MQTT_SPOOL_SEQ=%" PRIu64, record->seq);
-    service_field(entry, "MQTT_SPOOL_ID=%" PRIu64, record->id);
-    service_field(entry, "MQTT_SPOOL_OUTCOME=%s", spool_outcome_name(record->outcome));
-    if (record->reason != SPOOL_REASON_NONE)
-        service_field(entry, "MQTT_SPOOL_REASON=%s", spool_reason_name(record->reason));
-    service_text_field(entry, "MQTT_SPOOL_LANE", record->lane);
-    service_text_field(entry, "MQTT_SPOOL_CLIENT", record->client);
-    if (record->uid == PEER_UID_UNKNOWN)
-        service_field(entry, "MQTT_SPOOL_UID=unknown"); /* the catalog's texts name it */
-    else
-        service_field(entry, "MQTT_SPOOL_UID=%" PRIu32, record->uid);
-    service_text_field(entry, "MQTT_SPOOL_TOPIC", record->topic);
-    service_field(entry, "MQTT_SPOOL_QOS=%u", record->qos);
-    service_field(entry, "MQTT_SPOOL_BYTES=%" PRIu64, record->bytes);
-    service_time_field(entry, "MQTT_SPOOL_TIME", record->time_ms);
-    service_time_field(entry, "MQTT_SPOOL_ACCEPTED", record->accepted_ms);
-    service_field(entry, "MQTT_SPOOL_AGE_MS=%" PRId64, record->age_ms);
-    service_field(entry, "MQTT_SPOOL_ATTEMPTS=%" PRIu32, record->attempts);
-    if (record->code != SPOOL_NO_CODE)
-        service_field(entry, "MQTT_SPOOL_CODE=%d", record->code);
-    if (record->ref)
-        service_text_field(entry, "MQTT_SPOOL_REF", record->ref);
-}
-
-void service_journal_outcome(const struct spool_record *record)
-{
-    static char memory[SERVICE_MEMORY_MAX]; /* loop thread only; too large for the stack */
-    struct service_entry entry = {.at = memory, .end = memory + sizeof memory};
-    bool failed = record->outcome != SPOOL_DELIVERED;
-
-    service_message(&entry, record);
-    service_field(&entry, "PRIORITY=%d", failed ? LOG_LEVEL_WARNING : LOG_LEVEL_INFO);
-    service_field(&entry, "SYSLOG_IDENTIFIER=mqtt-spoold");
-    service_field(&entry, "MESSAGE_ID=%s", service_message_ids[record->outcome]);
-    service_own_fields(&entry, record);
-    (void)sd_journal_sendv(entry.fields, entry.count); /* without a journal there is no copy */
+    (void)service_send_waiting();
+    service_journal_end();
+    service.retry = sd_event_source_disable_unref(service.retry);
+    service.watchdog = sd_event_source_disable_unref(service.watchdog);
 }

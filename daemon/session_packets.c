@@ -12,6 +12,7 @@
  */
 #include "session-private.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/random.h>
@@ -75,11 +76,22 @@ static bool keep_client_id(struct session *session, struct view id)
     return true;
 }
 
+/* Unlike a key, a client id needs no entropy, and the loop must not wait until the machine has some.
+ */
+static bool make_random(void *to, size_t size)
+{
+    ssize_t n = getrandom(to, size, GRND_INSECURE);
+
+    if (n < 0 && errno == EINVAL) /* before Linux 5.6 */
+        n = getrandom(to, size, GRND_NONBLOCK);
+    return n == (ssize_t)size;
+}
+
 static bool make_client_id(struct session *session)
 {
     uint8_t random[CLIENT_ID_RANDOM_BYTES];
     char text[sizeof(CLIENT_ID_PREFIX) + 2 * sizeof(random)] = CLIENT_ID_PREFIX;
-    if (getrandom(random, sizeof(random), 0) != (ssize_t)sizeof(random))
+    if (!make_random(random, sizeof(random)))
         return false;
     size_t used = strlen(text);
     for (size_t i = 0; i < sizeof(random); i++, used += 2)

@@ -276,22 +276,21 @@ static void ignore_proxies(void)
 }
 
 /* A static library does not run the hook that prepares it, hence the explicit call. */
-static int prepare_paho(void)
+static void prepare_paho(void)
 {
     static bool is_prepared;
     MQTTAsync_init_options options = MQTTAsync_init_options_initializer;
-    unsigned seed;
+    unsigned seed =
+        (unsigned)clock_monotonic_us(); /* for the machine that has no entropy yet */
 
     if (is_prepared)
-        return 0;
-    if (getrandom(&seed, sizeof(seed), 0) != (ssize_t)sizeof(seed))
-        return -errno;
+        return;
+    (void)!getrandom(&seed, sizeof(seed), GRND_NONBLOCK);
     ignore_proxies();
     options.do_openssl_init = 1;
     MQTTAsync_global_init(&options);
     srand(seed); /* Paho seeds nothing when clients are created with options */
     is_prepared = true;
-    return 0;
 }
 
 static void init_mails(struct uplink *uplink)
@@ -316,7 +315,7 @@ static int prepare(struct uplink *uplink, const struct uplink_settings *settings
     if (r >= 0)
         r = uplink_timer_init(uplink);
     if (r >= 0)
-        r = prepare_paho();
+        prepare_paho();
     return r < 0 ? r : 0;
 }
 

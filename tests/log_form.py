@@ -15,7 +15,7 @@ from tap import case, check, equal, run_all  # noqa: E402
 
 ROOT = os.environ.get("SPOOLD_SOURCE") or os.path.join(os.path.dirname(
     os.path.abspath(__file__)), "..")
-CALL = re.compile(r"\blog_(?:error|warning|notice|info|debug)\(|\blog_write\(\s*[A-Za-z_]+\s*,")
+CALL = re.compile(r"\blog_(?:error|warning|notice|info|debug)\(|\blog_(?:write|emit)\(\s*[A-Za-z_]+\s*,")
 # One literal or PRIu64 of a format that is made of several.
 PIECE = re.compile(r'\s*(?:"((?:[^"\\]|\\.)*)"|PRI([diux])\w+)')
 EVENT = r"[a-z][a-z0-9_]*"

@@ -87,7 +87,8 @@ class Gateway:
 
     # Life
 
-    def start(self, seconds=20, wrap=(), env=None, pass_fds=(), ready=True):
+    def start(self, seconds=20, wrap=(), env=None, pass_fds=(), ready=True, **options):
+        """@options go to Popen; with a stderr of its own the log is the caller's."""
         self._open_notify()
         environment = {key: value for key, value in os.environ.items()
                        if not key.startswith(("LISTEN_", "NOTIFY_", "WATCHDOG_"))}
@@ -95,8 +96,9 @@ class Gateway:
         environment.update(env or {})
         command = list(wrap) + [processes.daemon_path(), "-c", self.config]
         with open(self.stderr, "ab") as stderr:
-            self.process = processes.start(command, stdout=stderr, stderr=stderr,
-                                           env=environment, pass_fds=pass_fds)
+            options = dict({"stdout": stderr, "stderr": stderr}, **options)
+            self.process = processes.start(command, env=environment, pass_fds=pass_fds,
+                                           **options)
         if ready:
             self.wait_ready(seconds)
         return self
@@ -122,7 +124,8 @@ class Gateway:
         # No connection to try it: it would take a client's place for a moment.
         return os.path.exists(self.socket)
 
-    # Someone must read all the time, as systemd does: a full socket would stop the daemon.
+    # Read all the time, as systemd does: of a full socket's messages only the newest state would
+    # come later.
 
     def _open_notify(self):
         self._close_notify()
@@ -154,6 +157,21 @@ class Gateway:
             while True:
                 self.notifications.append(self._notify.recv(4096).decode())
         return self.notifications
+
+    def stall_notifications(self):
+        """Nobody reads them from now on, and there is room for none."""
+        self._reader_ends.set()
+        self._reader.join(5)
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as filler:
+            filler.setblocking(False)
+            with contextlib.suppress(BlockingIOError):
+                while True:
+                    filler.sendto(b"X=1", self._notify.getsockname())
+
+    def resume_notifications(self):
+        self._reader_ends.clear()
+        self._reader = threading.Thread(target=self._read_until_closed, daemon=True)
+        self._reader.start()
 
     def stop(self, seconds=10, code=0):
         """TERM; the exit code and the time are part of the promise."""

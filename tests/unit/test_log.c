@@ -10,10 +10,15 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <grp.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "daemon/clock.h"
@@ -34,6 +39,7 @@ static int setup(void **state)
     assert_true(dup2(f.pipe[1], STDERR_FILENO) >= 0);
     (void)unsetenv("JOURNAL_STREAM");
     log_set_level(LOG_LEVEL_INFO);
+    log_open();
     *state = &f;
     return 0;
 }
@@ -43,6 +49,7 @@ static int teardown(void **state)
     struct fixture *f = *state;
 
     (void)dup2(f->saved_stderr, STDERR_FILENO);
+    log_open();
     (void)close(f->saved_stderr);
     (void)close(f->pipe[0]);
     (void)close(f->pipe[1]);
@@ -202,6 +209,208 @@ static void the_brake_passes_a_burst_then_counts_what_it_held_back(void **state)
     assert_int_equal(suppressed, 0);
 }
 
+/* ---- a reader that does not read ---- */
+
+#define STALL_LINES 5000
+#define STALL_TEXT  "a_line number=%u text=\"................................................\""
+
+/* Standard error is @fd, an inherited open file description, for one case. */
+static void use_stderr(int fd)
+{
+    assert_true(dup2(fd, STDERR_FILENO) >= 0);
+    log_open();
+    assert_int_equal(fcntl(fd, F_GETFL) & O_NONBLOCK, 0); /* others share it */
+    (void)alarm(60); /* a line that waits ends the program */
+}
+
+static void write_lines(unsigned count)
+{
+    for (unsigned i = 0; i < count; i++)
+        log_info(STALL_TEXT, i);
+}
+
+/* All there is, as it comes; the end is where nothing more comes. */
+static size_t read_all(int fd, char *text, size_t room)
+{
+    size_t used = 0;
+    ssize_t n;
+
+    assert_int_equal(fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK), 0);
+    while ((n = read(fd, text + used, room - 1 - used)) > 0)
+        used += (size_t)n;
+    text[used] = '\0';
+    return used;
+}
+
+/* Whole lines only, in order from 0. Returns how many; @ret_dropped: what log_dropped says. */
+static unsigned check_lines(char *text, unsigned long long *ret_dropped)
+{
+    unsigned count = 0;
+
+    *ret_dropped = 0;
+    for (char *line = strtok(text, "\r\n"); line; line = strtok(NULL, "\r\n")) {
+        const char *event = strstr(line, "a_line ");
+        const char *dropped = strstr(line, " warning log_dropped ");
+        char wanted[128];
+
+        if (dropped) {
+            assert_int_equal(sscanf(dropped, " warning log_dropped lines=%llu", ret_dropped),
+                             1);
+            assert_non_null(strstr(dropped, " remedy=\""));
+            continue;
+        }
+        assert_non_null(event);
+        (void)snprintf(wanted, sizeof wanted, STALL_TEXT, count);
+        assert_string_equal(event, wanted);
+        count++;
+    }
+    return count;
+}
+
+/* Lines until the reader's memory is full and beyond; then it reads, and all are accounted for. */
+static void expect_dropped_and_counted(int writer, int reader)
+{
+    static char text[4 * 1024 * 1024];
+    unsigned long long dropped, nothing;
+    unsigned taken;
+    size_t used;
+
+    use_stderr(writer);
+    write_lines(STALL_LINES);
+    used = read_all(reader, text, sizeof text);
+    log_flush(); /* no further line is needed */
+    (void)read_all(reader, text + used, sizeof text - used);
+    taken = check_lines(text, &dropped);
+    assert_in_range(taken, 1, STALL_LINES - 1);
+    assert_int_equal(taken + dropped, STALL_LINES);
+    log_flush();
+    write_lines(1);
+    (void)read_all(reader, text, sizeof text);
+    assert_int_equal(check_lines(text, &nothing), 1);
+    assert_int_equal(nothing, 0); /* once */
+    (void)alarm(0);
+}
+
+static void a_pipe_that_nobody_reads_holds_no_line_up(void **state)
+{
+    int fds[2];
+
+    (void)state;
+    assert_int_equal(pipe2(fds, O_CLOEXEC), 0);
+    expect_dropped_and_counted(fds[1], fds[0]);
+    (void)close(fds[0]);
+    (void)close(fds[1]);
+}
+
+static void a_socket_that_nobody_reads_holds_no_line_up(void **state)
+{
+    int fds[2];
+
+    (void)state;
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0);
+    expect_dropped_and_counted(fds[1], fds[0]);
+    (void)close(fds[0]);
+    (void)close(fds[1]);
+}
+
+static int open_terminal(int *ret_master)
+{
+    int master = posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC);
+
+    assert_true(master >= 0);
+    assert_int_equal(grantpt(master), 0);
+    assert_int_equal(unlockpt(master), 0);
+    *ret_master = master;
+    return open(ptsname(master), O_RDWR | O_NOCTTY | O_CLOEXEC);
+}
+
+static void a_terminal_that_nobody_reads_holds_no_line_up(void **state)
+{
+    int master;
+    int fd = open_terminal(&master);
+
+    (void)state;
+    assert_true(fd >= 0);
+    expect_dropped_and_counted(fd, master);
+    (void)close(fd);
+    (void)close(master);
+}
+
+/* What belongs to another user cannot be opened again. */
+static void in_child_without_rights(int writer, int reader)
+{
+    pid_t pid = fork();
+    int status;
+
+    assert_true(pid >= 0);
+    if (pid == 0) {
+        if (geteuid() == 0 &&
+            (setgroups(0, NULL) < 0 || setgid(65534) < 0 || setuid(65534) < 0))
+            _exit(77);
+        assert_true(open("/proc/self/fd/2", O_WRONLY | O_NONBLOCK | O_NOCTTY) < 0);
+        expect_dropped_and_counted(writer, reader);
+        _exit(0);
+    }
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    if (WIFEXITED(status) && WEXITSTATUS(status) == 77)
+        skip();
+    assert_int_equal(status, 0);
+}
+
+static void a_pipe_of_another_user_holds_no_line_up(void **state)
+{
+    int fds[2];
+
+    (void)state;
+    assert_int_equal(pipe2(fds, O_CLOEXEC), 0);
+    assert_int_equal(fchmod(fds[1], 0), 0);
+    assert_true(dup2(fds[1], STDERR_FILENO) >= 0);
+    in_child_without_rights(fds[1], fds[0]);
+    (void)close(fds[0]);
+    (void)close(fds[1]);
+}
+
+static void a_terminal_of_another_user_holds_no_line_up(void **state)
+{
+    int master;
+    int fd = open_terminal(&master);
+
+    (void)state;
+    assert_true(fd >= 0);
+    assert_int_equal(fchmod(fd, 0), 0);
+    assert_true(dup2(fd, STDERR_FILENO) >= 0);
+    in_child_without_rights(fd, master);
+    (void)close(fd);
+    (void)close(master);
+}
+
+/* A disk that is full takes a part of a line; what follows does not stick to it. */
+static void a_file_that_takes_half_a_line_gets_its_rest_first(void **state)
+{
+    char name[] = "/tmp/test_log.XXXXXX";
+    static char text[65536];
+    unsigned long long dropped;
+    struct rlimit limit, before;
+    int fd = mkostemp(name, O_APPEND | O_CLOEXEC);
+
+    (void)state;
+    assert_true(fd >= 0);
+    assert_int_equal(unlink(name), 0);
+    use_stderr(fd);
+    assert_true(signal(SIGXFSZ, SIG_IGN) != SIG_ERR);
+    assert_int_equal(getrlimit(RLIMIT_FSIZE, &before), 0);
+    limit = (struct rlimit){250, before.rlim_max};
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &limit), 0);
+    write_lines(10);
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &before), 0);
+    log_finish();
+    text[pread(fd, text, sizeof text - 1, 0)] = '\0';
+    assert_int_equal(check_lines(text, &dropped) + dropped, 10);
+    assert_in_range(dropped, 1, 9);
+    (void)alarm(0);
+    (void)close(fd);
+}
+
 #define CASE(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -217,6 +426,12 @@ int main(void)
         CASE(quoting_shows_what_is_printable_and_escapes_the_rest),
         CASE(quoting_cuts_at_a_whole_character_within_any_size),
         CASE(the_brake_passes_a_burst_then_counts_what_it_held_back),
+        CASE(a_pipe_that_nobody_reads_holds_no_line_up),
+        CASE(a_socket_that_nobody_reads_holds_no_line_up),
+        CASE(a_terminal_that_nobody_reads_holds_no_line_up),
+        CASE(a_pipe_of_another_user_holds_no_line_up),
+        CASE(a_terminal_of_another_user_holds_no_line_up),
+        CASE(a_file_that_takes_half_a_line_gets_its_rest_first),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -18,6 +18,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -27,12 +28,28 @@
 #include <unistd.h>
 
 #include "daemon/clock.h"
+#include "daemon/journal.h"
 #include "daemon/service.h"
 
 #define FIRST_FD      3
 #define NOTICE_MAX    1024
 #define ENTRY_MAX     (256 * 1024)
 #define CHILD_SKIPPED 77
+
+/* Of the sockets made from now on; 0: as the system has it. */
+static int send_buffer;
+
+int __wrap_socket(int domain, int type, int protocol);
+int __real_socket(int domain, int type, int protocol);
+
+int __wrap_socket(int domain, int type, int protocol)
+{
+    int fd = __real_socket(domain, type, protocol);
+
+    if (fd >= 0 && send_buffer > 0)
+        (void)setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &send_buffer, sizeof send_buffer);
+    return fd;
+}
 
 /* ---- children ---- */
 
@@ -273,6 +290,146 @@ static void without_a_manager_nothing_happens(void **state)
     service_stopping();
 }
 
+/* Nothing more fits into the manager's queue. Returns how many messages that took. */
+static unsigned fill_queue(const struct manager *manager)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    unsigned count = 0;
+
+    assert_true(fd >= 0);
+    (void)snprintf(address.sun_path, sizeof address.sun_path, "%s", manager->path);
+    while (sendto(fd, "X=1", 3, MSG_DONTWAIT, (struct sockaddr *)&address, sizeof address) == 3)
+        count++;
+    assert_int_equal(errno, EAGAIN);
+    (void)close(fd);
+    (void)alarm(60); /* what waits for the manager ends the program */
+    return count;
+}
+
+/* Turns of the loop until the manager has a message; returns it. */
+static const char *heard_by_loop(sd_event *event, struct manager *manager)
+{
+    for (int i = 0; i < 300; i++) {
+        ssize_t n = recv(manager->fd, manager->text, NOTICE_MAX - 1, MSG_DONTWAIT);
+
+        if (n > 0) {
+            manager->text[n] = '\0';
+            return manager->text;
+        }
+        assert_true(sd_event_run(event, 100000) >= 0);
+    }
+    return "nothing";
+}
+
+static void a_manager_that_does_not_read_gets_each_state_later(void **state)
+{
+    struct manager *manager = *state;
+    sd_event *event = NULL;
+    unsigned count = fill_queue(manager);
+
+    assert_true(sd_event_new(&event) >= 0);
+    assert_int_equal(service_start(event), 0);
+    service_need_time(7000);
+    service_ready();
+    service_reloading();
+    service_status("left out");
+    service_ready();
+    for (unsigned i = 0; i < count; i++)
+        assert_string_equal(heard(manager), "X=1");
+    assert_memory_equal(heard_by_loop(event, manager), "RELOADING=1\nMONOTONIC_USEC=", 27);
+    assert_string_equal(heard_by_loop(event, manager), "READY=1");
+    service_status("heard again");
+    assert_string_equal(heard_by_loop(event, manager), "STATUS=heard again");
+
+    count = fill_queue(manager);
+    service_reloading();
+    service_stopping(); /* the reload is of no interest any more */
+    for (unsigned i = 0; i < count; i++)
+        assert_string_equal(heard(manager), "X=1");
+    service_end(); /* sends what waits */
+    assert_string_equal(heard(manager), "STOPPING=1");
+    (void)alarm(0);
+    sd_event_unref(event);
+}
+
+static void a_longer_start_reaches_a_manager_that_did_not_read(void **state)
+{
+    struct manager *manager = *state;
+    unsigned count = fill_queue(manager);
+
+    service_need_time(7000);
+    for (unsigned i = 0; i < count; i++)
+        assert_string_equal(heard(manager), "X=1");
+    service_status("a second line"); /* sends what waits before it */
+    assert_string_equal(heard(manager), "EXTEND_TIMEOUT_USEC=7000000");
+    assert_string_equal(heard(manager), "STATUS=a second line");
+    (void)alarm(0);
+}
+
+static void a_manager_with_an_abstract_name_hears_it_too(void **state)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    struct timeval patience = {.tv_sec = 10};
+    char name[64], text[64] = "";
+    int length = snprintf(name, sizeof name, "@test_service-%d", (int)getpid());
+    int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+
+    (void)state;
+    memcpy(address.sun_path + 1, name + 1, (size_t)length - 1);
+    assert_int_equal(bind(fd, (struct sockaddr *)&address,
+                          (socklen_t)(offsetof(struct sockaddr_un, sun_path) + (size_t)length)),
+                     0);
+    assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience), 0);
+    assert_int_equal(setenv("NOTIFY_SOCKET", name, 1), 0);
+    service_ready();
+    assert_int_equal(recv(fd, text, sizeof text - 1, 0), 7);
+    assert_string_equal(text, "READY=1");
+    (void)unsetenv("NOTIFY_SOCKET");
+    (void)close(fd);
+}
+
+static void the_loop_feeds_the_watchdog_and_waits_for_nobody(void **state)
+{
+    struct manager *manager = *state;
+    sd_event *event = NULL;
+    char number[16];
+
+    (void)snprintf(number, sizeof number, "%d", (int)getpid());
+    assert_int_equal(setenv("WATCHDOG_USEC", "200000", 1), 0);
+    assert_int_equal(setenv("WATCHDOG_PID", number, 1), 0);
+    assert_true(sd_event_new(&event) >= 0);
+    assert_int_equal(service_start(event), 0);
+    assert_null(getenv("WATCHDOG_USEC")); /* it is not for children */
+    for (int i = 0; i < 3; i++)
+        assert_string_equal(heard_by_loop(event, manager), "WATCHDOG=1");
+    unsigned count = fill_queue(manager);
+    for (int i = 0; i < 5; i++)
+        assert_true(sd_event_run(event, UINT64_MAX) > 0); /* pings that do not fit */
+    for (unsigned i = 0; i < count; i++)
+        assert_string_equal(heard(manager), "X=1");
+    assert_string_equal(heard_by_loop(event, manager), "WATCHDOG=1");
+    service_end();
+    (void)alarm(0);
+    sd_event_unref(event);
+}
+
+static void a_watchdog_of_another_process_is_not_fed(void **state)
+{
+    struct manager *manager = *state;
+    sd_event *event = NULL;
+
+    assert_int_equal(setenv("WATCHDOG_USEC", "100000", 1), 0);
+    assert_int_equal(setenv("WATCHDOG_PID", "1", 1), 0);
+    assert_true(sd_event_new(&event) >= 0);
+    assert_int_equal(service_start(event), 0);
+    assert_int_equal(sd_event_run(event, 0) < 0, 0);
+    service_ready();
+    assert_string_equal(heard(manager), "READY=1");
+    service_end();
+    sd_event_unref(event);
+}
+
 /* ---- journal ---- */
 
 static const struct spool_record evicted = {
@@ -298,6 +455,7 @@ struct entry {
     size_t size;
 };
 static struct entry entry;
+static int entry_seals; /* of the last that came as a file */
 
 /* A field as the journal's protocol has it: NAME=value, or NAME, size and bytes. */
 static bool has_field(const char *field)
@@ -343,6 +501,7 @@ static ssize_t receive_entry(int fd)
     if (!header)
         return n;
     memcpy(&file, CMSG_DATA(header), sizeof file);
+    entry_seals = fcntl(file, F_GET_SEALS);
     n = pread(file, entry.text, ENTRY_MAX, 0);
     (void)close(file);
     return n;
@@ -355,7 +514,7 @@ static int in_journal(const struct spool_record *record)
 
     if (!make_journal(&fd))
         return CHILD_SKIPPED;
-    service_journal_outcome(record);
+    service_journal_outcome(record, 1000);
     n = receive_entry(fd);
     (void)close(fd);
     if (n <= 0)
@@ -368,7 +527,8 @@ static int in_journal(const struct spool_record *record)
 #define EXPECT(what)                                                                           \
     do {                                                                                       \
         if (!(what)) {                                                                         \
-            (void)fprintf(stderr, "missing: %s in\n%s\n", #what, entry.text);                  \
+            (void)printf("# missing: %s in\n%s\n", #what, entry.text);                         \
+            (void)fflush(stdout);                                                              \
             return 1;                                                                          \
         }                                                                                      \
     } while (0)
@@ -572,6 +732,236 @@ static void texts_that_grow_by_escapes_are_cut_and_all_fields_stay(void **state)
     expect_entry(check_longest_shown, &record);
 }
 
+/* ---- a journal that does not read, or reads slowly ---- */
+
+#define LOG_MAX 65536
+
+/* The log of this child goes to a file; stdout is for what EXPECT() misses. */
+static int catch_log(void)
+{
+    int fd = memfd_create("log", MFD_CLOEXEC);
+
+    (void)dup2(fd, STDERR_FILENO);
+    (void)close(fd);
+    return STDERR_FILENO;
+}
+
+static const char *logged(int fd)
+{
+    static char text[LOG_MAX];
+    ssize_t n = pread(fd, text, sizeof text - 1, 0);
+
+    text[n < 0 ? 0 : n] = '\0';
+    return text;
+}
+
+/* How many entries are there; each has the number that follows. 0 and @ret_next untouched where
+ * none is. */
+static unsigned read_entries(int fd, uint64_t *next)
+{
+    unsigned count = 0;
+    ssize_t n;
+
+    (void)fcntl(fd, F_SETFL, O_NONBLOCK);
+    while ((n = recv(fd, entry.text, ENTRY_MAX, 0)) > 0) {
+        const char *seq;
+
+        entry.text[n] = '\0';
+        seq = strstr(entry.text, "MQTT_SPOOL_SEQ=");
+        if (!seq || strtoull(seq + 15, NULL, 10) < *next || entry.text[n - 1] != '\n')
+            return 0;
+        *next = strtoull(seq + 15, NULL, 10) + 1;
+        count++;
+    }
+    return count;
+}
+
+static void send_outcomes(unsigned from, unsigned count, int64_t from_ms, unsigned per_ms)
+{
+    struct spool_record record = evicted;
+
+    for (unsigned i = 0; i < count; i++) {
+        record.seq = from + i;
+        service_journal_outcome(&record, from_ms + i / per_ms);
+    }
+}
+
+static int check_stalled(void *context)
+{
+    unsigned long long limited = 0, dropped = 0;
+    uint64_t next = 1;
+    unsigned seen = 0;
+    sd_event *event = NULL;
+    int fd, log;
+
+    (void)context;
+    if (!make_journal(&fd))
+        return CHILD_SKIPPED;
+    log = catch_log();
+    (void)alarm(60); /* what waits for the journal ends the child */
+    EXPECT(sd_event_new(&event) >= 0 && service_start(event) == 0);
+    send_outcomes(1, 5000, 100000, 1); /* at the rate that is allowed */
+    service_tick(105000);
+    EXPECT(strstr(logged(log), " warning journal_dropped "));
+    EXPECT(!strstr(logged(log), "journal_limited") && !strstr(logged(log), "journal_left_out"));
+    service_tick(105500);
+    EXPECT(!strstr(logged(log), "journal_left_out"));
+    service_tick(106000);
+    EXPECT(sscanf(strstr(logged(log), "journal_left_out"),
+                  "journal_left_out limited=%llu dropped=%llu", &limited, &dropped) == 2);
+    EXPECT(limited == 0 && dropped > 0 && dropped < 5000);
+    for (int i = 0; i < 600 && seen + dropped < 5000; i++) { /* it reads again */
+        seen += read_entries(fd, &next);
+        EXPECT(sd_event_run(event, 100000) >= 0);
+    }
+    EXPECT(seen + dropped == 5000);
+    send_outcomes(6000, 1, 200000, 1);
+    EXPECT(read_entries(fd, &next) == 1 && next == 6001);
+    service_end();
+    sd_event_unref(event);
+    return 0;
+}
+
+static void a_journal_that_does_not_read_holds_nothing_up(void **state)
+{
+    (void)state;
+    expect_entry(check_stalled, &evicted);
+}
+
+static int check_limited(void *context)
+{
+    unsigned long long limited = 0, dropped = 0;
+    uint64_t next = 1;
+    unsigned seen = 0;
+    int fd, log;
+
+    (void)context;
+    if (!make_journal(&fd))
+        return CHILD_SKIPPED;
+    log = catch_log();
+    for (unsigned i = 0; i < 2000; i++) { /* 20,000 in a second, read at once */
+        send_outcomes(1 + 10 * i, 10, 100000 + i / 2, 10);
+        seen += read_entries(fd, &next);
+    }
+    EXPECT(seen >= 1000 && seen <= SERVICE_JOURNAL_PER_S + SERVICE_JOURNAL_BURST);
+    EXPECT(strstr(logged(log), "warning journal_limited per_s=1000 "));
+    service_tick(102000);
+    EXPECT(sscanf(strstr(logged(log), "journal_left_out"),
+                  "journal_left_out limited=%llu dropped=%llu", &limited, &dropped) == 2);
+    EXPECT(limited + seen == 20000 && dropped == 0);
+    service_tick(103000);
+    send_outcomes(30000, 10, 103000, 10);
+    EXPECT(read_entries(fd, &next) == 10);
+    EXPECT(!strstr(strstr(logged(log), "journal_left_out") + 1, "journal_l")); /* each once */
+    return 0;
+}
+
+static void an_outage_leaves_the_journal_to_the_rest_of_the_machine(void **state)
+{
+    (void)state;
+    expect_entry(check_limited, &evicted);
+}
+
+static int check_absent(void *context)
+{
+    int fd, log;
+
+    (void)context;
+    if (!make_journal(&fd))
+        return CHILD_SKIPPED;
+    EXPECT(unlink("/run/systemd/journal/socket") == 0);
+    log = catch_log();
+    send_outcomes(1, 3000, 100000, 10);
+    service_tick(102000);
+    service_end();
+    EXPECT(*logged(log) == '\0');
+    return 0;
+}
+
+static void where_there_is_no_journal_nothing_is_left_out(void **state)
+{
+    (void)state;
+    expect_entry(check_absent, &evicted);
+}
+
+static int check_counted_at_the_end(void *context)
+{
+    unsigned long long limited, dropped = 0;
+    uint64_t next = 1;
+    int fd, log;
+
+    (void)context;
+    if (!make_journal(&fd))
+        return CHILD_SKIPPED;
+    log = catch_log();
+    (void)alarm(60);
+    send_outcomes(1, 500, 100000, 1);
+    service_end();
+    EXPECT(strstr(logged(log), "journal_left_out"));
+    EXPECT(sscanf(strstr(logged(log), "journal_left_out"),
+                  "journal_left_out limited=%llu dropped=%llu", &limited, &dropped) == 2);
+    EXPECT(dropped > 0 && read_entries(fd, &next) + dropped == 500);
+    return 0;
+}
+
+static void what_still_waits_at_the_end_is_counted(void **state)
+{
+    (void)state;
+    expect_entry(check_counted_at_the_end, &evicted);
+}
+
+/* No text of a record has one in its visible form, but the protocol allows it. */
+static int check_binary(void *context)
+{
+    char priority[] = "PRIORITY=6";
+    char text[] = "MQTT_SPOOL_REF=a\nPRIORITY=0";
+    struct iovec fields[] = {{text, strlen(text)}, {priority, strlen(priority)}};
+    static const char wanted[] =
+        "MQTT_SPOOL_REF\n\x0C\0\0\0\0\0\0\0a\nPRIORITY=0\nPRIORITY=6\n";
+    int fd = -1;
+
+    (void)context;
+    if (!make_journal(&fd))
+        return CHILD_SKIPPED;
+    EXPECT(journal_put(fields, 2) && journal_flush() == 0);
+    EXPECT(receive_entry(fd) == sizeof wanted - 1);
+    EXPECT(memcmp(entry.text, wanted, sizeof wanted - 1) == 0);
+    return 0;
+}
+
+static void a_value_with_a_line_break_has_its_size_before_it(void **state)
+{
+    (void)state;
+    expect_entry(check_binary, &evicted);
+}
+
+static int check_large(void *context)
+{
+    int fd = -1;
+
+    if (!make_journal(&fd))
+        return CHILD_SKIPPED;
+    send_buffer = 4096; /* no datagram has room for it */
+    service_journal_outcome(context, 1000);
+    ssize_t n = receive_entry(fd);
+    EXPECT(n > 3 * 65535);
+    entry.size = (size_t)n;
+    EXPECT(has_name("MQTT_SPOOL_REF=xxx") && has_field("MQTT_SPOOL_ATTEMPTS=2"));
+    EXPECT(entry_seals == (F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_SEAL));
+    return 0;
+}
+
+static void what_no_datagram_holds_goes_as_a_sealed_file(void **state)
+{
+    static char longest[65536];
+    struct spool_record record = evicted;
+
+    (void)state;
+    memset(longest, 'x', sizeof longest - 1);
+    record.client = record.topic = record.ref = longest;
+    expect_entry(check_large, &record);
+}
+
 static bool contains_id(const char *path, const char *id)
 {
     static char text[65536];
@@ -619,7 +1009,7 @@ static void without_a_journal_nothing_happens(void **state)
     (void)state;
     if (access("/run/systemd/journal/socket", F_OK) == 0)
         skip(); /* the entries of a test have no place in a real one */
-    service_journal_outcome(&evicted);
+    service_journal_outcome(&evicted, 1000);
 }
 
 int main(void)
@@ -636,6 +1026,11 @@ int main(void)
         WITH_MANAGER(a_status_that_is_too_long_is_cut),
         WITH_MANAGER(a_reload_carries_the_monotonic_time),
         cmocka_unit_test(without_a_manager_nothing_happens),
+        WITH_MANAGER(a_manager_that_does_not_read_gets_each_state_later),
+        WITH_MANAGER(a_longer_start_reaches_a_manager_that_did_not_read),
+        WITH_MANAGER(a_manager_with_an_abstract_name_hears_it_too),
+        WITH_MANAGER(the_loop_feeds_the_watchdog_and_waits_for_nobody),
+        WITH_MANAGER(a_watchdog_of_another_process_is_not_fed),
         cmocka_unit_test(a_failure_is_a_warning_with_all_its_fields),
         cmocka_unit_test(code_and_ref_are_there_where_they_are_known),
         cmocka_unit_test(a_delivery_is_no_warning),
@@ -644,6 +1039,12 @@ int main(void)
         cmocka_unit_test(no_character_of_a_text_is_more_than_text),
         cmocka_unit_test(texts_that_grow_by_escapes_are_cut_and_all_fields_stay),
         cmocka_unit_test(each_outcome_has_its_entry_in_the_catalog_and_the_manual),
+        cmocka_unit_test(a_journal_that_does_not_read_holds_nothing_up),
+        cmocka_unit_test(an_outage_leaves_the_journal_to_the_rest_of_the_machine),
+        cmocka_unit_test(where_there_is_no_journal_nothing_is_left_out),
+        cmocka_unit_test(what_still_waits_at_the_end_is_counted),
+        cmocka_unit_test(a_value_with_a_line_break_has_its_size_before_it),
+        cmocka_unit_test(what_no_datagram_holds_goes_as_a_sealed_file),
         cmocka_unit_test(without_a_journal_nothing_happens),
     };
 

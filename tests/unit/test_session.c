@@ -16,6 +16,7 @@
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/random.h>
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
@@ -519,6 +520,41 @@ static void a_client_of_5_without_an_id_is_told_the_one_it_got(void **state)
     assert_int_equal(f->got_size, 21 + 24);
     assert_memory_equal(f->got + f->got_size - 24, "\x12\x00\x15", 3);
     assert_memory_equal(f->got + f->got_size - 21, id.data, 21);
+}
+
+/* A machine that has just booted may lack entropy for minutes; before Linux 5.6 it can only say so. */
+static bool is_without_entropy, is_old_kernel;
+
+ssize_t __wrap_getrandom(void *to, size_t size, unsigned flags);
+ssize_t __real_getrandom(void *to, size_t size, unsigned flags);
+
+ssize_t __wrap_getrandom(void *to, size_t size, unsigned flags)
+{
+    assert_int_not_equal(flags, 0); /* it would wait */
+    errno = flags == GRND_INSECURE ? EINVAL : EAGAIN;
+    if ((flags == GRND_INSECURE && is_old_kernel) ||
+        (flags != GRND_INSECURE && is_without_entropy))
+        return -1;
+    return __real_getrandom(to, size, flags);
+}
+
+static void a_client_id_waits_for_no_entropy(void **state)
+{
+    struct fixture *f = *state;
+    is_without_entropy = true;
+    SEND(f, 0x10, 12, 0, 4, 'M', 'Q', 'T', 'T', 4, 2, 0, 0, 0, 0);
+    EXPECT(f, 0x20, 2, 0, 0);
+    assert_int_equal(session_client_id(f->session).size, 21);
+    restart(f);
+    is_old_kernel = true;
+    SEND(f, 0x10, 12, 0, 4, 'M', 'Q', 'T', 'T', 4, 2, 0, 0, 0, 0);
+    EXPECT(f, 0x20, 2, 0, 3); /* server unavailable: it may try again */
+    expect_end(f);
+    is_without_entropy = false;
+    restart(f);
+    SEND(f, 0x10, 12, 0, 4, 'M', 'Q', 'T', 'T', 4, 2, 0, 0, 0, 0);
+    EXPECT(f, 0x20, 2, 0, 0);
+    is_old_kernel = false;
 }
 
 static void made_up_client_ids_differ(void **state)
@@ -2113,6 +2149,7 @@ int main(void)
         CASE(a_client_of_5_is_told_the_limits),
         CASE(a_session_that_outlives_its_connection_is_not_promised),
         CASE(a_client_of_5_without_an_id_is_told_the_one_it_got),
+        CASE(a_client_id_waits_for_no_entropy),
         CASE(made_up_client_ids_differ),
         CASE(a_3_1_1_session_to_be_kept_needs_an_id),
         CASE(a_client_id_without_end_is_refused),
