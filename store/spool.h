@@ -542,7 +542,8 @@ void spool_keep_time(struct spool *spool);
  */
 SPOOL_MUST_CHECK int spool_checkpoint(struct spool *spool);
 
-/* Would spool_commit() write: appends, settlements, evictions, an export cursor that moved? */
+/* Would spool_commit() write: appends, settlements, evictions, an export cursor that moved, rows
+ * that one commit's budget left to be pruned? */
 bool spool_has_work(const struct spool *spool);
 /* Messages appended in the open batch, and the sum of their charges. */
 unsigned spool_batch_messages(const struct spool *spool);
