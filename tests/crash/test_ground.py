@@ -11,6 +11,7 @@ Other cases: a kill at each step of putting files back; a spool that cannot be p
 or at all; an older copy written over the open file, which no look at names can find.
 """
 
+import concurrent.futures
 import ctypes
 import glob
 import json
@@ -91,8 +92,8 @@ class Rig:
         return [line for line in self.gateway.log()[since:].split("\n") if " %s " % event in line]
 
     def wait_line(self, event, since):
-        return wait_for(lambda: self.lines(event, since), PATIENCE_S,
-                        lambda: "%s in the log, it says %r" % (event, self.gateway.log()[since:]))[0]
+        return wait_for(lambda: self.lines(event, since), PATIENCE_S, lambda: "%s in the log: %r"
+                        % (event, self.gateway.log()[since:]))[0]
 
     def heal(self):
         """Each producer is served, and something is delivered."""
@@ -198,7 +199,8 @@ def unmounted(rig):
     os.makedirs(keep, exist_ok=True)
     check(mount(rig.disk, keep, "none", MS_BIND), "bind", ctypes.get_errno())
     check(libc.umount2(rig.disk.encode(), MNT_DETACH) == 0, "umount", ctypes.get_errno())
-    rig.undo += [(mount, keep, rig.disk, "none", MS_BIND), (libc.umount2, keep.encode(), MNT_DETACH)]
+    rig.undo += [(mount, keep, rig.disk, "none", MS_BIND),
+                 (libc.umount2, keep.encode(), MNT_DETACH)]
     return {"unmounted"}, True
 
 
@@ -527,36 +529,40 @@ def what_cannot_be_put_back_at_all_is_counted_as_lost_at_the_end():
     check(" spool_lost count=100 " in gateway.log(), "how many are lost", gateway.log())
 
 
+def kill_at(wish):
+    """The log is gone, and a copy of the database without it has its name."""
+    gateway = Gateway().start(env={"SPOOLD_FAILPOINT": wish})
+    publish(gateway, 30)
+    keep = os.path.join(gateway.folder, "keep")
+    shutil.copy(os.path.join(gateway.spool, "spool.db"), keep)
+    os.unlink(os.path.join(gateway.spool, "spool.db-wal"))
+    os.rename(keep, os.path.join(gateway.spool, "spool.db"))
+    equal(gateway.process.wait(PATIENCE_S), -signal.SIGKILL, "how it ended at " + wish)
+    check("spool_moved" in gateway.log(), wish)
+    since = len(gateway.log())
+    gateway.start()
+    ledger = gateway.ledger()
+    gateway.stop()
+    if wish in ("restore.begun:1", "restore.synced:1"):  # only what lay there is left
+        check("spool_damaged" in gateway.log()[since:], "said by the start after " + wish,
+              gateway.log()[since:])
+    else:
+        check("spool_damaged" not in gateway.log(), "taken for damage after " + wish)
+        equal((ledger["accepted"], ledger["spooled"]), (30, 30), "after " + wish)
+    equal(gateway.tool("check").returncode, 0, "mqtt-spool check after " + wish)
+
+
 @case
 def a_kill_while_files_are_put_back_leaves_all_of_them_or_says_what_is_missing():
-    gateway = Gateway()
     with open(processes.daemon_path(), "rb") as seen:
         names = re.findall(rb"failpoint (restore\.[a-z]+)\0", seen.read())
     if not names:
         skip("this build holds no failpoints (SPOOLD_FAILPOINTS)")
     wishes = ["%s:1" % name.decode() for name in sorted(set(names))]
-    for wish in wishes + ["restore.removed:2", "restore.removed:3", "salvage.moved:1",
-                          "salvage.moved:2", "salvage.moved:3"]:
-        gateway = Gateway().start(env={"SPOOLD_FAILPOINT": wish})
-        publish(gateway, 30)
-        keep = os.path.join(gateway.folder, "keep")
-        shutil.copy(os.path.join(gateway.spool, "spool.db"), keep)
-        os.unlink(os.path.join(gateway.spool, "spool.db-wal"))
-        os.rename(keep, os.path.join(gateway.spool, "spool.db"))
-        equal(gateway.process.wait(PATIENCE_S), -signal.SIGKILL, "how it ended at " + wish)
-        check("spool_moved" in gateway.log(), wish)
-        since = len(gateway.log())
-        gateway.start()
-        ledger = gateway.ledger()
-        gateway.stop()
-        if wish in ("restore.begun:1", "restore.synced:1"):  # only what lay there is left
-            check("spool_damaged" in gateway.log()[since:], "said by the start after " + wish,
-                  gateway.log()[since:])
-        else:
-            check("spool_damaged" not in gateway.log(), "taken for damage after " + wish)
-            equal((ledger["accepted"], ledger["spooled"]), (30, 30), "after " + wish)
-        equal(gateway.tool("check").returncode, 0, "mqtt-spool check after " + wish)
-        gateway.discard()
+    wishes += ["restore.removed:2", "restore.removed:3", "salvage.moved:1", "salvage.moved:2",
+               "salvage.moved:3"]
+    with concurrent.futures.ThreadPoolExecutor(len(wishes)) as pool:
+        list(pool.map(kill_at, wishes))  # raises what one of them has raised
 
 
 @case
