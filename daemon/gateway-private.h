@@ -52,6 +52,8 @@
 #define GATEWAY_FAILURES_KEPT 250000
 #define GATEWAY_ROOM_AFTER_MS 1000
 #define GATEWAY_TICK_MS       1000
+/* Between two commits while messages are refused for want of room. */
+#define GATEWAY_FULL_RETRY_MS 250
 
 /* Counted since the start, for rates and the status. */
 struct gateway_counters {
@@ -187,6 +189,7 @@ struct session_verdict
 gateway_on_publish(void *owner, struct session *session, const struct session_publish *publish);
 /* The first reason stands until there is room. */
 void gateway_note_full(struct gateway *gateway, enum gateway_full why);
+void gateway_note_short_disk(struct gateway *gateway);
 void gateway_note_room(struct gateway *gateway);
 /* For the log and the status; "" where there is room. */
 const char *gateway_full_name(enum gateway_full why);

@@ -407,7 +407,8 @@ int gateway_start(struct gateway *gateway)
     log_left_lanes(gateway);
     if (uplink_build_lacks())
         log_warning("paho_linked_shared lacks=\"%s\"", uplink_build_lacks());
-    gateway_arm_edge(gateway); /* rows that a crash left between commit and export */
+    spool_require_proof(gateway->spool);
+    gateway_arm_edge(gateway); /* and rows that a crash left between commit and export */
     return uplink_start(gateway->uplink);
 }
 

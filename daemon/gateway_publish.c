@@ -43,6 +43,19 @@ void gateway_note_full(struct gateway *gateway, enum gateway_full why)
     log_warning("spool_full reason=%s new_messages=refused", gateway_full_name(why));
 }
 
+void gateway_note_short_disk(struct gateway *gateway)
+{
+    char text[GATEWAY_ERROR_QUOTED_MAX];
+
+    if (gateway->full == GATEWAY_HAS_ROOM)
+        log_warning(
+            "disk_short detail=%s remedy=\"see what else fills that disk (df, du); where "
+            "detail says EDQUOT or EFBIG, raise the quota or the limit of the file "
+            "size\"",
+            gateway_quote_error(spool_error(gateway->spool), text));
+    gateway_note_full(gateway, GATEWAY_FULL_DISK);
+}
+
 /* At the edge of its room a spool takes one message and refuses the next: full it is until
  * nothing was refused for GATEWAY_ROOM_AFTER_MS. */
 void gateway_note_room(struct gateway *gateway)
@@ -182,20 +195,16 @@ static bool is_taken_for_locked(const struct gateway *gateway)
     return gateway->locked && gateway->now.boot_ms < gateway->locked_try_ms;
 }
 
-/* What was evicted in vain is in the batch all the same. */
+/* The batch may hold evictions. Not at once, for that would be for each message that is refused. */
 static struct session_verdict on_short_disk(struct gateway *gateway,
                                             struct client *client,
                                             const struct spool_message *message)
 {
     const struct config_limits *limits = lanes_limits(gateway->config, message->lane);
-    char text[GATEWAY_ERROR_QUOTED_MAX];
 
-    if (gateway->full == GATEWAY_HAS_ROOM)
-        log_warning("disk_short detail=%s remedy=\"see what else fills that disk (df, du)\"",
-                    gateway_quote_error(spool_error(gateway->spool), text));
-    gateway_note_full(gateway, GATEWAY_FULL_DISK);
+    gateway_note_short_disk(gateway);
     if (spool_has_work(gateway->spool))
-        gateway_arm_edge(gateway);
+        gateway_arm_edge_later(gateway, GATEWAY_FULL_RETRY_MS);
     if (limits->when_full != CONFIG_BLOCK)
         return refuse(gateway, MQTT_QUOTA_EXCEEDED);
     return hold(client, SESSION_BLOCK);

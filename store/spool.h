@@ -33,16 +33,16 @@
 enum {
     SPOOL_E_EMPTY = 1, /* nothing pending */
     SPOOL_E_FULL,      /* the lane's limit is reached and its policy does not evict */
-    SPOOL_E_DISK,      /* disk full, or free space below the reserve */
-    SPOOL_E_BUSY,      /* another process holds the database locked */
-    SPOOL_E_LOCKED,    /* another daemon runs on this spool */
-    SPOOL_E_NEWER,     /* written by a newer version of the program */
-    SPOOL_E_DAMAGED,   /* not a sound spool database */
-    SPOOL_E_ABSENT,    /* there is no spool here (read-only open) */
-    SPOOL_E_UNKNOWN,   /* no such id in flight: settled already, or never handed out */
-    SPOOL_E_LANES,     /* too many lanes, with those that something is left of */
-    SPOOL_E_FOREIGN,   /* a sound database, of another program */
-    SPOOL_E_UNREAD,    /* the disk did not give what was asked for */
+    SPOOL_E_DISK, /* no room: disk full, quota, size of a file; or free space below the reserve */
+    SPOOL_E_BUSY,    /* another process holds the database locked */
+    SPOOL_E_LOCKED,  /* another daemon runs on this spool */
+    SPOOL_E_NEWER,   /* written by a newer version of the program */
+    SPOOL_E_DAMAGED, /* not a sound spool database */
+    SPOOL_E_ABSENT,  /* there is no spool here (read-only open) */
+    SPOOL_E_UNKNOWN, /* no such id in flight: settled already, or never handed out */
+    SPOOL_E_LANES,   /* too many lanes, with those that something is left of */
+    SPOOL_E_FOREIGN, /* a sound database, of another program */
+    SPOOL_E_UNREAD,  /* the disk did not give what was asked for */
 };
 
 #define SPOOL_LANES_MAX 64
@@ -454,11 +454,17 @@ SPOOL_MUST_CHECK int spool_retain(struct spool *spool,
  * Return: 0: everything appended, settled and evicted since the last commit is
  *         durable; SPOOL_E_DISK, SPOOL_E_BUSY: the batch was rolled back,
  *         every append in it is gone (refuse them), settlements stay noted for
- *         the next commit; negative errno: nothing may be acknowledged, the
+ *         the next commit; after SPOOL_E_DISK nothing is appended, evicted or
+ *         handed out until a commit succeeds, and there is work for one;
+ *         negative errno: nothing may be acknowledged, the
  *         process must end (after a failed fsync the kernel may have dropped
  *         the pages: a retry that succeeds proves nothing).
  */
 SPOOL_MUST_CHECK int spool_commit(struct spool *spool, const struct spool_time *now);
+
+/* Hand nothing out until a commit has succeeded, which spool_has_work() asks for: where none can,
+ * what is sent would be sent again by each process. For a start. */
+void spool_require_proof(struct spool *spool);
 
 /* The next commit writes the clock, though nothing else may have changed: for an orderly stop,
  * after which the machine may be switched off. */

@@ -14,6 +14,7 @@ import math
 import os
 import random
 import re
+import resource
 import signal
 import socket
 import struct
@@ -54,7 +55,21 @@ def private_mounts():
         skip("needs root: a mount namespace of its own (%s)" % os.strerror(ctypes.get_errno()))
 
 
-class SmallDisk(Gateway):
+class JudgedGateway(Gateway):
+    def judge(self, producers, far, **more):
+        """The checker's findings of all that happened since the start."""
+        history = History()
+        history.drained = True
+        for name, value in more.items():
+            setattr(history, name, value)
+        collect(history, producers)
+        far.collect(history)
+        collect_daemon(history, [self.audit], self.spool)
+        equal(verdict(history), [], "findings of the checker")
+        return history
+
+
+class SmallDisk(JudgedGateway):
     """A gateway whose spool has a disk of @mib MiB to itself, and somebody who fills it."""
 
     def __init__(self, broker="tcp://127.0.0.1:9", mib=12, reserve="2M", **settings):
@@ -79,18 +94,6 @@ class SmallDisk(Gateway):
 
     def empty(self):
         os.unlink(self.filler)
-
-    def judge(self, producers, far, **more):
-        """The checker's findings of all that happened since the start."""
-        history = History()
-        history.drained = True
-        for name, value in more.items():
-            setattr(history, name, value)
-        collect(history, producers)
-        far.collect(history)
-        collect_daemon(history, [self.audit], self.spool)
-        equal(verdict(history), [], "findings of the checker")
-        return history
 
 
 def fill_with_load(gateway, count=2):
@@ -234,6 +237,70 @@ def a_start_on_a_disk_that_is_full_to_the_last_byte_says_so():
     gateway.start()
     equal(gateway.ledger()["spooled"], 1)
     gateway.stop()
+
+
+# What statvfs does not know of
+
+
+def limit_files(gateway, size):
+    """From now on no file of the daemon grows beyond so many bytes."""
+    hard = resource.prlimit(gateway.process.pid, resource.RLIMIT_FSIZE)[1]
+    resource.prlimit(gateway.process.pid, resource.RLIMIT_FSIZE,
+                     (size if size else hard, hard))
+
+
+@case
+def a_limit_of_the_file_size_refuses_drains_and_recovers_by_itself():
+    far = FarBroker()
+    link = Link(far.port)
+    gateway = JudgedGateway(link.url, retention={"when_full": "refuse"}).start()
+    limit_files(gateway, 3 * MIB)
+    producers = fill_with_load(gateway)
+    equal({reason for producer in producers for reason in producer.refused.values()}, {0x97},
+          "reasons of the refusals")
+    check(re.search(r'disk_short detail="File too large \(EFBIG\)', gateway.log()),
+          "the errno", gateway.log())
+    link.mend()
+    ledger = gateway.wait_drained(60)
+    equal(ledger["delivered"], sum(len(producer.acked) for producer in producers), "delivered")
+    limit_files(gateway, None)
+    more = start_producers(gateway.socket, 1, "more", size=SIZE, window=32)
+    wait_for(lambda: "spool_room" in gateway.log(), 60, "messages to be accepted again")
+    wait_for(lambda: len(more[0].acked) > 10000, 60, "more than the limit had let in")
+    more[0].finish()
+    gateway.wait_drained(60)
+    gateway.stop()
+    equal(gateway.process.returncode, 0, "exit code")
+    history = gateway.judge(producers + more, far)
+    print("# %d acknowledged, %d refused, with files of 3 MiB at the most"
+          % (len(history.acked), len(history.refused)))
+
+
+@case
+def nothing_is_sent_whose_end_cannot_be_recorded():
+    far = FarBroker()
+    link = Link(far.port)
+    gateway = JudgedGateway(link.url).start()
+    producers = start_producers(gateway.socket, 1, size=SIZE, window=32)
+    wait_for(lambda: len(producers[0].acked) > 500, 60, "a backlog")
+    producers[0].finish()
+    gateway.kill()
+    link.mend()
+    for _ in range(3):  # as often as it is started again
+        before = len(gateway.log())
+        gateway.start(wrap=["prlimit", "--fsize=65536"])  # below the end of the write-ahead log
+        wait_for(lambda: gateway.status()["link"]["state"] == "online", 20, "the link")
+        wait_for(lambda: "disk_short" in gateway.log()[before:], 20, "the full disk")
+        client = gateway.client(5)
+        equal(client.publish_wait(SMALL, b"x").reason, 0x97, "reason while nothing is written")
+        equal(gateway.ledger()["delivered"], 0, "delivered")
+        gateway.stop()
+        equal(gateway.process.returncode, 0, "exit code")
+    gateway.start()
+    gateway.wait_drained()
+    gateway.stop()
+    history = gateway.judge(producers, far)
+    equal(len(history.remote), len(history.acked), "what reached the broker: each once")
 
 
 # Errors at each call
@@ -458,14 +525,12 @@ def an_error_at_any_write_or_sync_ends_the_daemon_and_loses_nothing():
     check(not wrong, "\n".join(wrong))
 
 
-@case(seconds=3600)
-def a_disk_full_for_some_writes_in_a_row_is_no_false_acknowledgement():
-    # Writes only: no kernel says so to a truncation, and SQLite would call it an error of I/O.
-    failed = Sweep("write", options().step, times=8, error=errno.ENOSPC).go()
-    check(len(failed) > 50 / options().step, "points of failure", len(failed))
+def sweep_full(error, step):
+    failed = Sweep("write,truncate", step, times=8, error=error).go()
+    check(len(failed) > 50 / step, "points of failure", len(failed))
     refused = sum(len(run.history.refused) for run in failed)
-    print("# ENOSPC for 8 calls, from each %s call on: %d points of failure; %d refused, %d "
-          "acknowledged" % (options().step, len(failed), refused,
+    print("# %s for 8 calls, from each %s call on: %d points of failure; %d refused, %d "
+          "acknowledged" % (errno.errorcode[error], step, len(failed), refused,
                             sum(len(run.history.acked) for run in failed)))
     check(refused > 0, "no commit met the full disk")
     equal({reason for run in failed for reason in run.history.refused.values()}, {0x97},
@@ -473,6 +538,16 @@ def a_disk_full_for_some_writes_in_a_row_is_no_false_acknowledgement():
     wrong = ["%s: exit code %d" % (run, run.code) for run in failed
              if run.code != (0 if run.history.sent else 1)]
     check(not wrong, "\n".join(wrong))
+
+
+@case(seconds=3600)
+def a_disk_full_for_some_writes_in_a_row_is_no_false_acknowledgement():
+    sweep_full(errno.ENOSPC, options().step)
+
+
+@case(seconds=3600)
+def a_quota_used_up_for_some_writes_in_a_row_is_a_full_disk():
+    sweep_full(errno.EDQUOT, 2 * options().step)
 
 
 @case(seconds=4 * 3600)
