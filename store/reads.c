@@ -84,6 +84,20 @@ int reads_full_error(void)
     return full_error;
 }
 
+int reads_full_of(sqlite3 *db, int rc)
+{
+    int extended = sqlite3_extended_errcode(db);
+    int error = sqlite3_system_errno(db);
+    if ((rc & 0xff) == SQLITE_FULL)
+        return full_error;
+    bool may_be = (rc & 0xff) == SQLITE_CANTOPEN || (rc & 0xff) == SQLITE_IOERR;
+    bool is_sync = extended == SQLITE_IOERR_FSYNC || extended == SQLITE_IOERR_DIR_FSYNC;
+    if (!may_be || is_sync || !full_is(error))
+        return 0;
+    full_error = error;
+    return error;
+}
+
 /* ---- for SQLite ---- */
 
 /* Journals and logs have other methods than a database, for they are not locked. */

@@ -32,6 +32,11 @@ uint64_t reads_bad_writes(void);
 /* Why the newest write of SQLite that had no room had none: an errno, see full.h. */
 int reads_full_error(void);
 
+/* The same of the call that ended with @rc; 0: it did not fail for want of room. A file that could
+ * not be made for want of it, too; a sync that failed not. */
+struct sqlite3;
+int reads_full_of(struct sqlite3 *db, int rc);
+
 /* For sqlite3_open_v2(): the name of a VFS that is the default one but for this. NULL: there is
  * none for want of memory. */
 const char *reads_vfs(void);

@@ -13,6 +13,7 @@
  * migrations than this program knows is refused.
  */
 #include "failpoint.h"
+#include "full.h"
 #include "reads.h"
 #include "schema-sql.h"
 #include "spool-private.h"
@@ -118,6 +119,19 @@ static int build(sqlite3 *db)
     return rc;
 }
 
+int schema_tell(sqlite3 *db, int rc, char *words)
+{
+    int full = reads_full_of(db, rc);
+    if (full != 0)
+        (void)snprintf(words, SPOOL_WORDS_MAX, "%s: %s (%s)", SCHEMA_NEW_NAME, strerror(full),
+                       full_name(full));
+    else
+        (void)snprintf(words, SPOOL_WORDS_MAX, "%s: %s", SCHEMA_NEW_NAME, sqlite3_errmsg(db));
+    if (full != 0)
+        return SPOOL_E_DISK;
+    return (rc & 0xff) == SQLITE_NOMEM ? -ENOMEM : -EIO;
+}
+
 static int build_file(const char *path, char *words)
 {
     sqlite3 *db = NULL;
@@ -125,14 +139,9 @@ static int build_file(const char *path, char *words)
     int rc = sqlite3_open_v2(path, &db, flags, reads_vfs());
     if (rc == SQLITE_OK)
         rc = build(db);
-    if (rc != SQLITE_OK)
-        (void)snprintf(words, SPOOL_WORDS_MAX, "%s: %s", SCHEMA_NEW_NAME, sqlite3_errmsg(db));
+    int r = rc == SQLITE_OK ? 0 : schema_tell(db, rc, words);
     int closed = sqlite3_close(db);
-    if (rc == SQLITE_OK)
-        rc = closed;
-    if ((rc & 0xff) == SQLITE_FULL)
-        return SPOOL_E_DISK;
-    return rc == SQLITE_OK ? 0 : -EIO;
+    return r == 0 && closed != SQLITE_OK ? -EIO : r;
 }
 
 /* What an interrupted creation left behind is worth nothing. */

@@ -221,6 +221,8 @@ SPOOL_MUST_CHECK int schema_migrate(sqlite3 *db, int version);
 /* Tables in a database that is new. */
 SPOOL_MUST_CHECK int schema_lay_out(sqlite3 *db);
 void schema_remove_leftovers(int directory_fd);
+/* What a new database failed with, in words. Return: SPOOL_E_DISK; negative errno. */
+SPOOL_MUST_CHECK int schema_tell(sqlite3 *db, int rc, char *words);
 
 /* turns.c */
 SPOOL_MUST_CHECK int turns_new(struct lane *lanes, size_t count, struct turns *ret);

@@ -285,11 +285,12 @@ struct spool_salvage {
  * Builds a new database of all that can be read, then moves the damaged files
  * aside in the same folder. Ids and seqs go on where they were; a message that
  * cannot be read any more is recorded as damaged, under its id where that can
- * be inferred. Needs room on the disk for the new one. Survives a crash at any
- * point: the next spool_open() finishes it, or finds the spool as it was.
+ * be inferred. Needs room on the disk for the new one, for which it looks before
+ * it writes anything. Survives a crash at any point: the next spool_open()
+ * finishes it, or finds the spool as it was.
  *
- * Return: 0, open it now; SPOOL_E_LOCKED, SPOOL_E_DISK, SPOOL_E_FOREIGN:
- * nothing was changed; negative errno: nothing was changed, or the next open
+ * Return: 0, open it now; SPOOL_E_LOCKED, SPOOL_E_DISK (there is no room: what was
+ * written is removed), SPOOL_E_FOREIGN: nothing was changed; negative errno: nothing was changed, or the next open
  * finishes it. spool_open_error() says more.
  */
 SPOOL_MUST_CHECK int spool_salvage(const struct spool_options *options,

@@ -7,6 +7,7 @@ one file that fail each time they are read, come from the same library.
 """
 
 import collections
+import contextlib
 import ctypes
 import errno
 import functools
@@ -17,6 +18,7 @@ import re
 import resource
 import signal
 import socket
+import sqlite3
 import struct
 import sys
 import threading
@@ -236,6 +238,88 @@ def a_start_on_a_disk_that_is_full_to_the_last_byte_says_so():
     gateway.empty()
     gateway.start()
     equal(gateway.ledger()["spooled"], 1)
+    gateway.stop()
+
+
+# A salvage needs room for a second database
+
+
+def spoil_database(gateway):
+    """A page in its middle is gone, and no image of it is in the log."""
+    path = os.path.join(gateway.spool, "spool.db")
+    with contextlib.closing(sqlite3.connect(path)) as spool:
+        spool.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    with open(path, "r+b") as database:
+        database.seek(os.path.getsize(path) // 2 // 4096 * 4096)
+        database.write(b"\xa5" * 4096)
+
+
+def files_of(gateway):
+    """What may not change. SQLite makes its index and its log anew where they are missing."""
+    seen = {}
+    for name in os.listdir(gateway.spool):
+        status = os.stat(os.path.join(gateway.spool, name))
+        if not name.endswith(("-shm", "-wal")) and name != "filler":
+            seen[name] = (status.st_ino, status.st_size, status.st_mtime_ns)
+    return seen
+
+
+def fill_by_bytes(gateway, count, size):
+    client = gateway.client(5)
+    taken = [ack.reason for _, ack in client.publish_many(
+        (("plant/t", os.urandom(size)) for _ in range(count)), 10)]
+    equal(set(taken), {0}, "reasons")
+    client.close()
+
+
+def ends_with_78(gateway, *words, **options):
+    before = len(gateway.log())
+    gateway.start(ready=False, **options)
+    equal(gateway.process.wait(30), 78, "exit code")
+    said = gateway.log()[before:]
+    line = next((line for line in said.split("\n") if "spool_not_opened" in line), "")
+    for word in words + ("remedy=",):
+        check(re.search(word, line), "the line lacks %r" % word, line or said)
+    return line
+
+
+@case
+def a_salvage_that_has_no_room_writes_nothing_and_says_how_much_it_needs():
+    gateway = SmallDisk(mib=40).start()
+    fill_by_bytes(gateway, 70, 200000)
+    gateway.stop()
+    spoil_database(gateway)
+    size = os.path.getsize(os.path.join(gateway.spool, "spool.db"))
+    check(size > 13 * MIB, "size of the database", size)
+    gateway.fill(leave=6 * MIB)
+    before, free = files_of(gateway), gateway.free()
+    for _ in range(2):
+        line = ends_with_78(gateway, r"needs up to \d+ bytes", r"\d+ bytes are free")
+        needed, told = map(int, re.search(r"up to (\d+) .*, (\d+) bytes are free", line).groups())
+        check(size * 0.9 <= needed <= size + MIB, "needed", needed, size)
+        check(abs(told - free) < MIB, "free", told, free)
+        equal(files_of(gateway), before, "files")
+    gateway.empty()
+    gateway.start(60)
+    check("spool_salvaged" in gateway.log(), "salvaged when there is room", gateway.log())
+    ledger = gateway.ledger()
+    equal((ledger["accepted"], ledger["spooled"] + ledger["damaged"]), (70, 70), "accepted")
+    gateway.stop()
+
+
+@case
+def a_salvage_that_finds_the_disk_full_removes_what_it_wrote():
+    gateway = JudgedGateway().start()
+    fill_by_bytes(gateway, 20, 200000)
+    gateway.stop()
+    spoil_database(gateway)
+    before = files_of(gateway)
+    for error, name in ((errno.ENOSPC, "ENOSPC"), (errno.EDQUOT, "EDQUOT")):
+        faults = Faults(gateway.folder, gateway.spool, "write", 100, 0, error)
+        ends_with_78(gateway, name, "removed again", env=faults.environment)
+        equal(files_of(gateway), before, "files")
+    gateway.start()
+    check("spool_salvaged" in gateway.log(), "salvaged when there is room", gateway.log())
     gateway.stop()
 
 
