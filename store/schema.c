@@ -20,8 +20,10 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/fs.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -174,6 +176,21 @@ static int sync_parent(int directory_fd, char *words)
     return r;
 }
 
+/*
+ * On btrfs a write to a place that was written before takes new blocks, and fails
+ * where there are none; one to the -shm file, which is mapped, even kills the
+ * process. Files that are made in a folder with this flag are written in place.
+ * Other file systems do so anyhow and do not know it.
+ */
+static void write_in_place(int directory_fd)
+{
+    int flags = 0;
+    if (ioctl(directory_fd, FS_IOC_GETFLAGS, &flags) < 0)
+        return;
+    flags |= FS_NOCOW_FL;
+    (void)ioctl(directory_fd, FS_IOC_SETFLAGS, &flags); /* it is no worse than it was */
+}
+
 int schema_create(const char *directory, int directory_fd, char *words)
 {
     char path[4096];
@@ -181,6 +198,7 @@ int schema_create(const char *directory, int directory_fd, char *words)
     if (length < 0 || (size_t)length >= sizeof path)
         return -ENAMETOOLONG;
     schema_remove_leftovers(directory_fd);
+    write_in_place(directory_fd);
     int r = sync_parent(directory_fd, words);
     if (r == 0)
         r = build_file(path, words);

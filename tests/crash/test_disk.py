@@ -326,6 +326,62 @@ def a_salvage_that_finds_the_disk_full_removes_what_it_wrote():
 # What statvfs does not know of
 
 
+class QuotaDisk(JudgedGateway):
+    """A gateway whose spool lies in a subvolume that has a quota of @mib MiB."""
+
+    def __init__(self, *arguments, mib=16, **settings):
+        private_mounts()
+        super().__init__(*arguments, **settings)
+        image, self.disk = os.path.join(self.folder, "image"), os.path.join(self.folder, "disk")
+        with open(image, "wb") as out:
+            out.truncate(300 * MIB)
+        os.mkdir(self.disk)
+        self.spool = os.path.join(self.disk, "volume")
+        self.command("mkfs.btrfs", "-q", image)
+        self.command("mount", "-o", "loop", image, self.disk)
+        cleanup(libc.umount2, self.disk.encode(), 2)
+        self.command("btrfs", "quota", "enable", self.disk)
+        self.command("btrfs", "subvolume", "create", self.spool)
+        self.limit(mib)
+        self.configure(spool={"directory": self.spool})
+
+    def command(self, name, *arguments):
+        if not processes.find(name):
+            skip("%s is not installed" % name)
+        done = processes.run([name, *arguments])
+        if done.returncode:
+            skip("no quota here: %s: %s" % (name, done.stderr.decode(errors="replace").strip()))
+
+    def limit(self, mib):
+        self.command("btrfs", "qgroup", "limit", "%dM" % mib if mib else "none", self.spool)
+
+
+@case
+def a_real_quota_refuses_drains_and_recovers_by_itself():
+    far = FarBroker()
+    link = Link(far.port)
+    gateway = QuotaDisk(link.url, retention={"when_full": "refuse"}).start()
+    producers = fill_with_load(gateway)
+    equal({reason for producer in producers for reason in producer.refused.values()}, {0x97},
+          "reasons of the refusals")
+    check('disk_short detail="Disk quota exceeded (EDQUOT)' in gateway.log(), "the errno",
+          gateway.log())
+    gateway.kill()
+    gateway.start()  # with not a byte left
+    link.mend()
+    ledger = gateway.wait_drained(60)
+    equal(ledger["delivered"], sum(len(producer.acked) for producer in producers), "delivered")
+    gateway.limit(None)
+    more = start_producers(gateway.socket, 1, "more", size=SIZE, window=32)
+    wait_for(lambda: len(more[0].acked) > 20000, 60, "more than the quota had let in")
+    more[0].finish()
+    gateway.wait_drained(60)
+    gateway.stop()
+    equal(gateway.process.returncode, 0, "exit code")
+    history = gateway.judge(producers + more, far)
+    print("# %d acknowledged, %d refused" % (len(history.acked), len(history.refused)))
+
+
 def limit_files(gateway, size):
     """From now on no file of the daemon grows beyond so many bytes."""
     hard = resource.prlimit(gateway.process.pid, resource.RLIMIT_FSIZE)[1]
