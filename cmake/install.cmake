@@ -4,7 +4,8 @@ install(TARGETS mqtt-spoold RUNTIME DESTINATION ${CMAKE_INSTALL_SBINDIR})
 install(TARGETS mqtt-spool RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
 
 # systemd looks here whatever the multiarch library folder is called.
-install(FILES systemd/mqtt-spoold.service systemd/mqtt-spoold.socket DESTINATION lib/systemd/system)
+install(FILES systemd/mqtt-spoold.service systemd/mqtt-spoold.socket systemd/mqtt-spoold-retry.timer
+        DESTINATION lib/systemd/system)
 install(FILES systemd/mqtt-spoold.sysusers DESTINATION lib/sysusers.d RENAME mqtt-spoold.conf)
 install(FILES systemd/mqtt-spoold.catalog DESTINATION lib/systemd/catalog)
 

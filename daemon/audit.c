@@ -51,6 +51,7 @@
 struct audit {
     char *file;
     bool deliveries;
+    bool left_out; /* the settings before these wrote no file, or not the deliveries */
     struct spool *spool;
     struct audit_ops ops;
     void *owner;
@@ -178,6 +179,53 @@ static void audit_report_begun(const struct audit *audit)
         audit_quote_file(audit, file), audit->told_seq);
 }
 
+struct audit_gap {
+    uint64_t from;
+    uint64_t to;
+    uint64_t cursor;
+};
+
+static int audit_note_failure(void *context, const struct spool_record *record)
+{
+    struct audit_gap *gap = context;
+
+    if (record->seq > gap->cursor)
+        return 1;
+    gap->from = gap->to == 0 ? record->seq : gap->from;
+    gap->to = record->seq;
+    return 0;
+}
+
+/* Where deliveries are left out, or were, a line is known to be missing if it is of a failure that
+ * the spool keeps. What the spool cannot read the next export meets, too. */
+static bool audit_find_failures(const struct audit *audit, uint64_t seq, struct audit_gap *gap)
+{
+    *gap = (struct audit_gap){.cursor = audit->told_seq};
+    int r = spool_each_record(audit->spool, seq, true, 0, audit_note_failure, gap);
+    return r >= 0 && gap->to > 0;
+}
+
+/*
+ * The file ends at @seq, before the cursor, so it was not this one, or not like
+ * this, when the rows up to the cursor were synced. They may be pruned, and are
+ * not written again.
+ */
+static void audit_report_behind(const struct audit *audit, uint64_t seq)
+{
+    struct audit_gap gap = {.from = seq + 1, .to = audit->told_seq};
+    char file[AUDIT_NAME_MAX];
+
+    if ((!audit->deliveries || audit->left_out) && !audit_find_failures(audit, seq, &gap))
+        return;
+    log_error("audit_behind file=%s file_seq=%" PRIu64 " spool_seq=%" PRIu64
+              " missing_from=%" PRIu64 " missing_to=%" PRIu64
+              " cause=\"these lines were on disk (unless audit.deliveries or audit.file left "
+              "them out then) and are not in this file: it is an older copy, or another one\" "
+              "remedy=\"look for the newer file; mqtt-spool failures has the failures that are "
+              "kept\"",
+              audit_quote_file(audit, file), seq, audit->told_seq, gap.from, gap.to);
+}
+
 /* The lines are synced, and the process that wrote them reported them. */
 static void audit_adopt_tail(struct audit *audit, uint64_t seq)
 {
@@ -206,17 +254,27 @@ static int audit_sync_folder(const struct audit *audit)
     return fd < 0 || fsync(fd) < 0 ? -errno : 0;
 }
 
+/* Behind a line that reaches the cursor only rows are cut that the spool still has. */
+static void audit_report_mended(const struct audit *audit, uint64_t seq, off_t cut)
+{
+    char file[AUDIT_NAME_MAX], records[64] = "written_again";
+
+    if (seq < audit->told_seq)
+        (void)snprintf(records, sizeof records, "\"written again from seq %" PRIu64 " on\"",
+                       audit->told_seq + 1);
+    log_warning("audit_mended file=%s cut_bytes=%jd records=%s", audit_quote_file(audit, file),
+                (intmax_t)cut, records);
+}
+
 static int audit_mend(const struct audit *audit, int fd, uint64_t *ret_seq)
 {
-    char file[AUDIT_NAME_MAX];
     off_t cut = 0;
     int r = audit_tail_mend(fd, audit->told_seq, ret_seq, &cut);
     FAILPOINT("export.after_mend");
     if (r < 0)
         return r;
     if (cut > 0)
-        log_warning("audit_mended file=%s cut_bytes=%jd records=written_again",
-                    audit_quote_file(audit, file), (intmax_t)cut);
+        audit_report_mended(audit, *ret_seq, cut);
     return fdatasync(fd) < 0 ? -errno : 0;
 }
 
@@ -238,8 +296,12 @@ static int audit_examine(struct audit *audit, int fd)
     audit->kept_bytes = st.st_size;
     audit->synced_bytes = st.st_size;
     audit->tail_is_dirty = false;
+    if (!audit->tail_is_known && st.st_size == 0)
+        seq = audit_rotated_seq(audit);
+    if (seq > 0 && seq < audit->told_seq)
+        audit_report_behind(audit, seq);
     if (!audit->tail_is_known)
-        audit_adopt_tail(audit, seq == 0 && st.st_size == 0 ? audit_rotated_seq(audit) : seq);
+        audit_adopt_tail(audit, seq);
     return 0;
 }
 
@@ -313,15 +375,18 @@ static int audit_take_truncation(struct audit *audit, off_t size)
     int r;
 
     if (audit_may_log_replacement(audit, &suppressed))
-        log_error("audit_truncated file=%s lost_bytes=%jd suppressed=%" PRIu64
+        log_error("audit_truncated file=%s lost_bytes=%jd written_again_after_seq=%" PRIu64
+                  " suppressed=%" PRIu64
                   " remedy=\"rotate by rename and HUP, never by copytruncate\"",
                   audit_quote_file(audit, file), (intmax_t)(audit->kept_bytes - size),
-                  suppressed);
+                  audit->told_seq, suppressed);
     r = audit_mend(audit, audit->fd, &seq);
     if (r == 0 && fstat(audit->fd, &st) < 0)
         r = -errno;
     if (r < 0)
         return r;
+    if (seq > 0 && seq < audit->told_seq)
+        audit_report_behind(audit, seq);
     audit->kept_bytes = st.st_size;
     audit->synced_bytes = st.st_size;
     audit->tail_is_dirty = false;
@@ -532,9 +597,9 @@ static bool audit_was_deleted(struct audit *audit)
     if (fstat(audit->fd, &st) < 0 || st.st_nlink > 0)
         return false;
     if (audit_may_log_replacement(audit, &suppressed))
-        log_warning("audit_deleted file=%s lost=\"what it held\" next=new_file"
-                    " suppressed=%" PRIu64,
-                    audit_quote_file(audit, file), suppressed);
+        log_warning("audit_deleted file=%s lost=\"its lines up to seq %" PRIu64
+                    "\" next=new_file suppressed=%" PRIu64,
+                    audit_quote_file(audit, file), audit->told_seq, suppressed);
     audit_step_back(audit);
     audit_close(audit);
     return true;
@@ -610,6 +675,7 @@ static int audit_set(struct audit *audit, const struct audit_settings *settings)
 
     if (!file)
         return -ENOMEM;
+    audit->left_out = audit->file && !(audit->deliveries && audit_writes_file(audit));
     free(audit->file);
     audit->file = file;
     audit->deliveries = settings->deliveries;

@@ -58,6 +58,8 @@
  * them, of this size: SPOOL_RECORD_OVERHEAD, and 48 for topic, client id and ref. */
 #define GATEWAY_RECORD_BYTES (SPOOL_RECORD_OVERHEAD + 48)
 #define GATEWAY_TICK_MS      1000
+/* Between two commits while messages are refused for want of room. */
+#define GATEWAY_FULL_RETRY_MS 250
 
 /* Counted since the start, for rates and the status. */
 struct gateway_counters {
@@ -209,6 +211,7 @@ void gateway_note_full(struct gateway *gateway, enum gateway_full why);
 /* Why nothing was accepted just now, or within the last second. */
 enum gateway_full gateway_is_full(const struct gateway *gateway);
 bool gateway_lane_is_full(const struct gateway *gateway, unsigned lane);
+void gateway_note_short_disk(struct gateway *gateway);
 /* For the log and the status; "" where there is room. */
 const char *gateway_full_name(enum gateway_full why);
 void gateway_note_locked(struct gateway *gateway);

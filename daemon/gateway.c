@@ -18,7 +18,9 @@
  * crash sends both again, so it repeats one window of messages at the most.
  *
  * Invariant: nothing is acknowledged, reported or forwarded before the commit
- * that makes it true. A commit that fails on I/O is never retried: nothing of
+ * that makes it true; nor forwarded where its end could not be recorded: after a
+ * start, and after a commit that had no room, not before one has succeeded, which
+ * each tick tries. A commit that fails on I/O is never retried: nothing of
  * the batch leaves, the loop ends with exit code 1 and systemd restarts the
  * daemon, which then reads from the disk what is true.
  */
@@ -177,7 +179,7 @@ static int commit(struct gateway *gateway, bool *ret_stands)
     if (r == SPOOL_E_BUSY)
         gateway_note_locked(gateway);
     else
-        gateway_note_full(gateway, GATEWAY_FULL_DISK);
+        gateway_note_short_disk(gateway);
     gateway_refuse_owed(gateway, MQTT_QUOTA_EXCEEDED);
     return 0;
 }

@@ -22,9 +22,9 @@ struct gateway;
  * @passed:  sockets from systemd, taken over on success; may be empty
  *
  * Return: 0; GATEWAY_E_TOLD: the log says what is in the way and what to do;
- * negative errno.
+ * GATEWAY_E_OPERATOR: the same, and no restart mends it; negative errno.
  */
-enum { GATEWAY_E_TOLD = 1 };
+enum { GATEWAY_E_TOLD = 1, GATEWAY_E_OPERATOR };
 MUST_CHECK int gateway_new(sd_event *event,
                            struct config *config,
                            const int *passed,

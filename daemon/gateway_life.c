@@ -162,6 +162,18 @@ static int add_sources(struct gateway *gateway)
     return r < 0 ? r : 0;
 }
 
+/* Beside those of the spool. */
+enum { NO_ROOM_TO_SALVAGE = 1000 };
+
+/* Does it stay so however often the daemon is started? A full disk, a folder that is not there yet,
+ * another daemon that still ends: a restart may find these gone, and costs nothing. */
+static bool needs_operator(int condition)
+{
+    return condition == SPOOL_E_NEWER || condition == SPOOL_E_FOREIGN ||
+           condition == SPOOL_E_LANES || condition == SPOOL_E_DAMAGED ||
+           condition == NO_ROOM_TO_SALVAGE;
+}
+
 /* What to do about a spool that cannot be opened, in the words of the person who must do it. */
 static const char *spool_remedy(int condition)
 {
@@ -178,7 +190,11 @@ static const char *spool_remedy(int condition)
     case SPOOL_E_BUSY:
         return "another program holds the database locked; end it";
     case SPOOL_E_DISK:
-        return "the disk is full; free some space";
+        return "the disk is full; free some space (EDQUOT: raise the quota, EFBIG: the limit of "
+               "the file size)";
+    case NO_ROOM_TO_SALVAGE:
+        return "nothing was changed; free so much space there, or move the folder to a larger "
+               "disk and name it in spool.directory";
     case SPOOL_E_LANES:
         return "use the names of older lanes again, or wait until their records are gone "
                "(audit.keep)";
@@ -275,13 +291,22 @@ static int survey_spool(struct gateway *gateway, const struct spool_options *opt
     return spool_open(options, &gateway->spool);
 }
 
+static int tell_not_opened(const struct gateway *gateway, int condition)
+{
+    char text[PATH_QUOTED_MAX], error[GATEWAY_ERROR_QUOTED_MAX];
+
+    log_error("spool_not_opened directory=%s error=%s remedy=\"%s\"",
+              quote_directory(gateway, text), gateway_quote_error(spool_open_error(), error),
+              spool_remedy(condition));
+    return needs_operator(condition) ? GATEWAY_E_OPERATOR : GATEWAY_E_TOLD;
+}
+
 _Static_assert(CLOCK_BOOT_ID_MAX == SPOOL_BOOT_ID_MAX, "the clock writes it into the options");
 
 static int open_spool(struct gateway *gateway)
 {
     const struct config *config = gateway->config;
     struct spool_lane lanes[SPOOL_LANES_MAX];
-    char text[PATH_QUOTED_MAX], error[GATEWAY_ERROR_QUOTED_MAX];
     struct spool_options options = {
         .directory = config->spool.directory,
         .disk_reserve = config->spool.disk_reserve,
@@ -296,19 +321,17 @@ static int open_spool(struct gateway *gateway)
     int r = spool_open(&options, &gateway->spool);
     if (r == SPOOL_E_UNREAD)
         r = survey_spool(gateway, &options);
-    if (r == SPOOL_E_DAMAGED) {
+    bool is_salvage = r == SPOOL_E_DAMAGED;
+    if (is_salvage)
         r = salvage_spool(gateway, &options);
-        if (r == 0)
-            r = spool_open(&options, &gateway->spool);
-    }
-    if (r == 0) {
-        spool_set_busy_wait(gateway->spool, GATEWAY_BUSY_MS);
-        return 0;
-    }
-    log_error("spool_not_opened directory=%s error=%s remedy=\"%s\"",
-              quote_directory(gateway, text), gateway_quote_error(spool_open_error(), error),
-              spool_remedy(r));
-    return GATEWAY_E_TOLD;
+    if (is_salvage && r == SPOOL_E_DISK)
+        return tell_not_opened(gateway, NO_ROOM_TO_SALVAGE);
+    if (is_salvage && r == 0)
+        r = spool_open(&options, &gateway->spool);
+    if (r != 0)
+        return tell_not_opened(gateway, r);
+    spool_set_busy_wait(gateway->spool, GATEWAY_BUSY_MS);
+    return 0;
 }
 
 static int open_audit(struct gateway *gateway)
@@ -323,7 +346,7 @@ static int open_uplink(struct gateway *gateway)
     struct uplink_settings settings = gateway_uplink_settings(gateway->config);
 
     int r = uplink_new(gateway->event, &settings, &uplink_ops, gateway, &gateway->uplink);
-    return r == UPLINK_E_TOLD ? GATEWAY_E_TOLD : r;
+    return r == UPLINK_E_TOLD ? GATEWAY_E_OPERATOR : r; /* it is the configuration */
 }
 
 static int open_listener(struct gateway *gateway, const int *passed, size_t passed_count)
@@ -333,6 +356,8 @@ static int open_listener(struct gateway *gateway, const int *passed, size_t pass
 
     gateway_fit_clients(gateway);
     int r = listener_new(gateway->event, &settings, &listener_ops, gateway, &gateway->listener);
+    if (r == LISTENER_E_OPERATOR)
+        return GATEWAY_E_OPERATOR;
     return r == LISTENER_E_TOLD ? GATEWAY_E_TOLD : r;
 }
 
@@ -414,7 +439,8 @@ int gateway_start(struct gateway *gateway)
     log_left_lanes(gateway);
     if (uplink_build_lacks())
         log_warning("paho_linked_shared lacks=\"%s\"", uplink_build_lacks());
-    gateway_arm_edge(gateway); /* rows that a crash left between commit and export */
+    spool_require_proof(gateway->spool);
+    gateway_arm_edge(gateway); /* and rows that a crash left between commit and export */
     return uplink_start(gateway->uplink);
 }
 

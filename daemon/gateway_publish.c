@@ -44,6 +44,19 @@ void gateway_note_full(struct gateway *gateway, enum gateway_full why)
     log_warning("spool_full reason=%s new_messages=refused", gateway_full_name(why));
 }
 
+void gateway_note_short_disk(struct gateway *gateway)
+{
+    char text[GATEWAY_ERROR_QUOTED_MAX];
+
+    if (!gateway->full.reported)
+        log_warning(
+            "disk_short detail=%s remedy=\"see what else fills that disk (df, du); where "
+            "detail says EDQUOT or EFBIG, raise the quota or the limit of the file "
+            "size\"",
+            gateway_quote_error(spool_error(gateway->spool), text));
+    gateway_note_full(gateway, GATEWAY_FULL_DISK);
+}
+
 static void note_room(struct gateway *gateway)
 {
     if (condition_clear(&gateway->full, gateway->now.boot_ms))
@@ -240,19 +253,14 @@ static bool is_taken_for_locked(const struct gateway *gateway)
     return gateway->locked && gateway->now.boot_ms < gateway->locked_try_ms;
 }
 
-/* What was evicted in vain is in the batch all the same. */
+/* The batch may hold evictions. Not at once, for that would be for each message that is refused. */
 static struct session_verdict on_short_disk(struct gateway *gateway,
                                             struct client *client,
                                             const struct spool_message *message)
 {
-    char text[GATEWAY_ERROR_QUOTED_MAX];
-
-    if (!gateway->full.reported)
-        log_warning("disk_short detail=%s remedy=\"see what else fills that disk (df, du)\"",
-                    gateway_quote_error(spool_error(gateway->spool), text));
-    gateway_note_full(gateway, GATEWAY_FULL_DISK);
+    gateway_note_short_disk(gateway);
     if (spool_has_work(gateway->spool))
-        gateway_arm_edge(gateway);
+        gateway_arm_edge_later(gateway, GATEWAY_FULL_RETRY_MS);
     return refuse_or_block(gateway, client, message);
 }
 

@@ -101,6 +101,13 @@ static int fail_path(const char *path, const char *what, const char *remedy, int
     return LISTENER_E_TOLD;
 }
 
+/* What stays as it is until it is mended by hand. */
+static int fail_setting(const char *path, const char *what, const char *remedy, int error)
+{
+    (void)fail_path(path, what, remedy, error);
+    return LISTENER_E_OPERATOR;
+}
+
 /* ---- accepting ---- */
 
 static int switch_sources(struct listener *listener, int enabled)
@@ -297,7 +304,7 @@ static int check_passed(const struct listener_settings *settings, struct listene
             log_error("listen_failed passed=%zu fd=%d error=\"%s\" "
                       "remedy=\"mend the socket unit\"",
                       i, fd, why ? why : strerror(-r));
-            return LISTENER_E_TOLD;
+            return LISTENER_E_OPERATOR;
         }
     }
     return 0;
@@ -337,7 +344,7 @@ static int address_of(const char *path, union socket_address *ret)
 {
     size_t size = strlen(path);
     if (size == 0 || size >= sizeof(ret->local.sun_path))
-        return fail_path(path, "path", "use a path of 1 to 107 bytes", -ENAMETOOLONG);
+        return fail_setting(path, "path", "use a path of 1 to 107 bytes", -ENAMETOOLONG);
     *ret = (union socket_address){.local = {.sun_family = AF_UNIX}};
     memcpy(ret->local.sun_path, path, size + 1);
     return 0;
@@ -364,8 +371,8 @@ static int remove_leftover(const union socket_address *address)
         return errno == ENOENT ? 0
                                : fail_path(path, "look", "check the parent folders", -errno);
     if (!S_ISSOCK(status.st_mode))
-        return fail_path(path, "look", "it is no socket: remove it or change listen.socket",
-                         -EEXIST);
+        return fail_setting(path, "look", "it is no socket: remove it or change listen.socket",
+                            -EEXIST);
     int r = probe(address);
     if (r == -EADDRINUSE)
         return fail_path(path, "look", "another daemon listens there: stop it", r);
@@ -385,12 +392,13 @@ static int give_to_group(struct listener *listener)
         errno = 0;
         const struct group *entry = getgrnam(listener->group);
         if (!entry)
-            return fail_path(path, "group", "no such group: mend listen.group",
-                             errno != 0 ? -errno : -ENOENT);
+            return fail_setting(path, "group", "no such group: mend listen.group",
+                                errno != 0 ? -errno : -ENOENT);
         listener->gid = entry->gr_gid;
     }
     if (lchown(path, (uid_t)-1, listener->gid) != 0)
-        return fail_path(path, "group", "run the daemon as a member of listen.group", -errno);
+        return fail_setting(path, "group", "run the daemon as a member of listen.group",
+                            -errno);
     return 0;
 }
 

@@ -34,7 +34,10 @@ struct listener_ops {
 
 struct listener;
 
-enum { LISTENER_E_TOLD = 1 }; /* the log says what is in the way and what to do */
+enum {
+    LISTENER_E_TOLD = 1, /* the log says what is in the way and what to do */
+    LISTENER_E_OPERATOR, /* the same, and no restart mends it */
+};
 
 /*
  * listener_new() - bind and listen, or adopt
@@ -45,7 +48,7 @@ enum { LISTENER_E_TOLD = 1 }; /* the log says what is in the way and what to do 
  * folder, an unknown group, and a passed descriptor that is not a listening
  * stream socket, Unix or TCP on loopback.
  *
- * Return: 0; LISTENER_E_TOLD: one of these; negative errno: not logged.
+ * Return: 0; LISTENER_E_TOLD, LISTENER_E_OPERATOR: one of these; negative errno: not logged.
  */
 MUST_CHECK int listener_new(sd_event *event,
                             const struct listener_settings *settings,

@@ -2,7 +2,8 @@
  * main.c - arguments, configuration, signals, the loop, the exit code
  *
  * Exit codes: 0 clean stop, 1 failure (systemd restarts), 2 usage, 78 bad
- * configuration (EX_CONFIG; systemd does not restart, for it would not help).
+ * configuration, or a spool or a socket that needs the operator (EX_CONFIG; systemd
+ * does not restart at once, for no restart mends it).
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -203,7 +204,7 @@ static int make_gateway(struct program *program, sd_event *event, struct config 
     int count = service_sockets(sockets);
 
     if (count < 0)
-        return GATEWAY_E_TOLD;
+        return GATEWAY_E_OPERATOR;
     int r = gateway_new(event, *config, sockets, (size_t)count, &program->gateway);
     if (r == 0)
         *config = NULL;
@@ -226,7 +227,7 @@ static int serve(struct program *program, sd_event *event, struct config **confi
             log_error("not_started error=\"%s\"", strerror(-r));
         else
             log_error("not_started"); /* a line above says why */
-        return EXIT_FAILURE;
+        return r == GATEWAY_E_OPERATOR ? EX_CONFIG : EXIT_FAILURE;
     }
     service_ready();
     log_notice("ready");

@@ -13,6 +13,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "full.h"
 #include "reads.h"
 #include "regular.h"
 #include "sum.h"
@@ -88,7 +89,7 @@ int mark_write(int fd, const struct mark *mark)
     ssize_t size = pwrite(fd, &image, sizeof image, 0);
     if (size == sizeof image)
         return 0;
-    if (size >= 0 || errno == ENOSPC || errno == EDQUOT || errno == EFBIG)
+    if (size >= 0 || full_is(errno))
         return 0;
     return -errno;
 }

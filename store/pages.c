@@ -354,6 +354,14 @@ void pages_close(struct pages *pages)
     *pages = (struct pages){.fd = -1, .wal_fd = -1};
 }
 
+uint64_t pages_in_use(const struct pages *pages)
+{
+    uint64_t count = 0;
+    for (uint32_t i = 1; i <= pages->count; i++)
+        count += !(pages->flags[i] & FLAG_FREE);
+    return count;
+}
+
 void pages_restart(struct pages *pages)
 {
     for (uint32_t i = 1; i <= pages->count; i++)

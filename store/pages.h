@@ -72,6 +72,9 @@ SPOOL_MUST_CHECK int pages_open(struct pages *pages,
                                 const struct survey *survey);
 void pages_close(struct pages *pages);
 
+/* How many are not on the list of free pages. */
+uint64_t pages_in_use(const struct pages *pages);
+
 /* Forgets which pages the walks have reached. */
 void pages_restart(struct pages *pages);
 SPOOL_MUST_CHECK int

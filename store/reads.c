@@ -5,9 +5,13 @@
  * SQLITE_IOERR_CORRUPTFS, which it tells as SQLITE_CORRUPT. It may as well be a
  * cable, so here it is an error of I/O again.
  *
+ * And of the writes that have no room it takes those alone for a full disk that
+ * fail with ENOSPC, others for errors of I/O. Here they are what they are: see
+ * full.h.
+ *
  * The VFS is the default one with another xOpen, which puts a copy of the
- * file's own table of methods in the place of that, with another xRead and
- * xWrite. So nothing else has to be passed on.
+ * file's own table of methods in the place of that, with another xRead, xWrite,
+ * xTruncate and xShmMap. So nothing else has to be passed on.
  */
 #include "reads.h"
 
@@ -17,11 +21,14 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "full.h"
+
 enum { PAUSE_NS = 20 * 1000 * 1000 };
 
 static _Thread_local uint64_t given_up;
 static _Thread_local uint64_t repeated;
 static _Thread_local uint64_t bad_writes;
+static _Thread_local int full_error = ENOSPC;
 
 /* After the @tries-th try failed: is there to be another one? */
 static bool wait_for_another(int tries)
@@ -72,6 +79,25 @@ uint64_t reads_bad_writes(void)
     return bad_writes;
 }
 
+int reads_full_error(void)
+{
+    return full_error;
+}
+
+int reads_full_of(sqlite3 *db, int rc)
+{
+    int extended = sqlite3_extended_errcode(db);
+    int error = sqlite3_system_errno(db);
+    if ((rc & 0xff) == SQLITE_FULL)
+        return full_error;
+    bool may_be = (rc & 0xff) == SQLITE_CANTOPEN || (rc & 0xff) == SQLITE_IOERR;
+    bool is_sync = extended == SQLITE_IOERR_FSYNC || extended == SQLITE_IOERR_DIR_FSYNC;
+    if (!may_be || is_sync || !full_is(error))
+        return 0;
+    full_error = error;
+    return error;
+}
+
 /* ---- for SQLite ---- */
 
 /* Journals and logs have other methods than a database, for they are not locked. */
@@ -110,21 +136,71 @@ static int read_other(sqlite3_file *file, void *to, int size, sqlite3_int64 from
     return read_of(&tables[1], file, to, size, from);
 }
 
-/* Not done again: of what a write has left nobody knows. */
-static int note_write(int rc)
+/* As SQLite shall see it. @error: of the call that failed. */
+static int tell_full(int rc, int error)
 {
-    bad_writes += rc == SQLITE_IOERR_WRITE && errno == EIO;
+    if (rc == SQLITE_FULL) /* by a short write, too */
+        error = ENOSPC;
+    else if (!full_is(error))
+        return rc;
+    full_error = error;
+    return SQLITE_FULL;
+}
+
+/* Which SQLite keeps of each file. */
+static int error_of(const struct table *table, sqlite3_file *file)
+{
+    int error = 0;
+    int rc = table->original->xFileControl(file, SQLITE_FCNTL_LAST_ERRNO, &error);
+    return rc == SQLITE_OK ? error : 0;
+}
+
+/* Not done again: of what a write has left nobody knows. */
+static int write_of(
+    const struct table *table, sqlite3_file *file, const void *from, int size, sqlite3_int64 to)
+{
+    int rc = table->original->xWrite(file, from, size, to);
+    if (rc == SQLITE_OK)
+        return rc;
+    int error = error_of(table, file);
+    rc = tell_full(rc, error);
+    bad_writes += rc == SQLITE_IOERR_WRITE && error == EIO;
     return rc;
 }
 
 static int write_database(sqlite3_file *file, const void *from, int size, sqlite3_int64 to)
 {
-    return note_write(tables[0].original->xWrite(file, from, size, to));
+    return write_of(&tables[0], file, from, size, to);
 }
 
 static int write_other(sqlite3_file *file, const void *from, int size, sqlite3_int64 to)
 {
-    return note_write(tables[1].original->xWrite(file, from, size, to));
+    return write_of(&tables[1], file, from, size, to);
+}
+
+static int truncate_of(const struct table *table, sqlite3_file *file, sqlite3_int64 size)
+{
+    int rc = table->original->xTruncate(file, size);
+    return rc == SQLITE_OK ? rc : tell_full(rc, error_of(table, file));
+}
+
+static int truncate_database(sqlite3_file *file, sqlite3_int64 size)
+{
+    return truncate_of(&tables[0], file, size);
+}
+
+static int truncate_other(sqlite3_file *file, sqlite3_int64 size)
+{
+    return truncate_of(&tables[1], file, size);
+}
+
+/* Of the database alone, and its error is kept nowhere. */
+static int
+map_index(sqlite3_file *file, int region, int size, int extends, void volatile **ret_memory)
+{
+    errno = 0;
+    int rc = tables[0].original->xShmMap(file, region, size, extends, ret_memory);
+    return rc == SQLITE_OK || rc == SQLITE_BUSY ? rc : tell_full(rc, errno);
 }
 
 static void change_table(struct table *table, sqlite3_file *file, bool is_database)
@@ -134,6 +210,9 @@ static void change_table(struct table *table, sqlite3_file *file, bool is_databa
         table->changed = *file->pMethods;
         table->changed.xRead = is_database ? read_database : read_other;
         table->changed.xWrite = is_database ? write_database : write_other;
+        table->changed.xTruncate = is_database ? truncate_database : truncate_other;
+        if (is_database && table->original->xShmMap)
+            table->changed.xShmMap = map_index;
     }
     if (table->original == file->pMethods)
         file->pMethods = &table->changed;

@@ -1,5 +1,5 @@
 /*
- * reads.h - a read that fails is done again
+ * reads.h - a read that fails is done again; a write that has no room is no error of I/O
  *
  * A read changes nothing: one that succeeds at the second try is as good as one
  * that succeeds at the first, other than a sync. So each is tried READS_TRIES
@@ -28,6 +28,14 @@ uint64_t reads_given_up(void);
 
 /* How many writes of SQLite failed with EIO: where a write begins or ends in a block, it reads. */
 uint64_t reads_bad_writes(void);
+
+/* Why the newest write of SQLite that had no room had none: an errno, see full.h. */
+int reads_full_error(void);
+
+/* The same of the call that ended with @rc; 0: it did not fail for want of room. A file that could
+ * not be made for want of it, too; a sync that failed not. */
+struct sqlite3;
+int reads_full_of(struct sqlite3 *db, int rc);
 
 /* For sqlite3_open_v2(): the name of a VFS that is the default one but for this. NULL: there is
  * none for want of memory. */

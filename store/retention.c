@@ -480,7 +480,7 @@ int spool_retain(struct spool *spool,
 {
     if (spool->failed < 0)
         return spool->failed;
-    if (spool->is_doomed)
+    if (spool->is_doomed || spool->proof == SPOOL_REFUSED)
         return SPOOL_E_DISK;
     spool_end_scan(spool);
     struct sweep sweep = {

@@ -21,14 +21,23 @@
  * the failure rows that are exported one goes for each (see outcome.c), or they
  * would take the room that was made.
  *
+ * What is free says nothing of a quota or of a limit of the file size. So a write
+ * or an allocation that had no room counts for more: until one of
+ * ROOM_KEPT_PAGES succeeds only the free pages inside the database are room,
+ * whatever is free on the disk. So many are allocated ahead for each batch that
+ * makes the database grow, and one with new messages is refused where they cannot
+ * be: so one that holds only what ended finds them still there.
+ *
  * A reader that keeps a snapshot keeps the WAL from being used from its start
  * again. At ROOM_WAL_PAGES nothing new is accepted; deliveries go on.
  */
+#include "full.h"
 #include "spool-private.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/statvfs.h>
 
 enum {
@@ -36,9 +45,11 @@ enum {
     ROOM_STEP_BYTES = 64 << 10,
     ROOM_CREDIT_FACTOR = 4,
     ROOM_WAL_PAGES = 16384, /* 64 MiB */
+    ROOM_TRY_MS = 1000,     /* between two tries whether there is room again */
     KIB = 1 << 10,
     MIB = 1 << 20,
-    ROOM_AHEAD_PAGES = 256, /* allocated beyond what is needed now */
+    ROOM_AHEAD_PAGES = 256, /* allocated beyond what is needed now, and what is kept */
+    ROOM_KEPT_PAGES = 64,   /* for what ended */
 };
 
 /* Sees how much there is for the batch as it stands now. */
@@ -48,10 +59,12 @@ static int look(struct spool *spool)
     if (fstatvfs(spool->directory_fd, &disk) < 0)
         return spool_fail(spool, -errno, "statvfs: %s", strerror(errno));
     uint64_t disk_free = (uint64_t)disk.f_bavail * disk.f_frsize;
-    uint64_t above = disk_free > spool->disk_reserve ? disk_free - spool->disk_reserve : 0;
+    bool is_full = spool->full_error != 0;
+    uint64_t above =
+        disk_free > spool->disk_reserve && !is_full ? disk_free - spool->disk_reserve : 0;
     uint64_t pages = 0;
     spool->disk_free = disk_free;
-    spool->disk_is_low = disk_free < spool->disk_reserve;
+    spool->disk_is_low = disk_free < spool->disk_reserve || is_full;
     if (above < ROOM_SCARCE_BYTES) {
         int r = spool_read_number(spool, STMT_FREE_PAGES, &pages);
         if (r != 0)
@@ -110,17 +123,60 @@ static int make_room(struct spool *spool,
     return 0;
 }
 
+static int fail_for_room(struct spool *spool)
+{
+    int error = spool->proof == SPOOL_REFUSED ? spool->refused_error : spool->full_error;
+    if (error != 0)
+        return spool_fail(spool, SPOOL_E_DISK,
+                          "%s (%s): no room to write %s; statvfs says that %llu KiB are free",
+                          strerror(error), full_name(error), spool->path,
+                          (unsigned long long)(spool->disk_free / KIB));
+    return spool_fail(
+        spool, SPOOL_E_DISK,
+        "%llu KiB are free on the disk of %s, of which disk_reserve keeps %llu KiB",
+        (unsigned long long)(spool->disk_free / KIB), spool->path,
+        (unsigned long long)(spool->disk_reserve / KIB));
+}
+
+int room_note_full(struct spool *spool, int error)
+{
+    spool->full_error = error;
+    spool->refused_error = error;
+    spool->disk_is_low = true;
+    spool->disk_room_known = false;
+    return spool_fail(spool, SPOOL_E_DISK, "%s (%s): no room to write %s", strerror(error),
+                      full_name(error), spool->path);
+}
+
 static int wait_for_wal(struct spool *spool)
 {
+    int full_before = spool->full_error;
+    spool->full_error = 0;
     int r = spool_checkpoint(spool);
-    if (r != 0)
+    bool is_full = spool->full_error != 0;
+    if (!is_full)
+        spool->full_error = full_before;
+    if (r != 0 || spool->wal_pages < ROOM_WAL_PAGES)
         return r;
-    if (spool->wal_pages < ROOM_WAL_PAGES)
-        return 0;
+    if (is_full) /* it is not a reader that keeps it from being moved */
+        return fail_for_room(spool);
     return spool_fail(spool, SPOOL_E_DISK,
                       "another program reads the database for so long that its write-ahead "
                       "log has grown to %d MiB",
                       spool->wal_pages * SPOOL_PAGE_BYTES / MIB);
+}
+
+/* At once where more is free than at the last try, else now and then: a quota tells nothing. */
+static int try_now_and_then(struct spool *spool, const struct spool_time *now)
+{
+    bool has_more = spool->disk_free > spool->full_tried_free;
+    if (spool->full_error == 0 || spool->in_transaction ||
+        (!has_more && now->boot_ms - spool->full_tried_ms < ROOM_TRY_MS))
+        return 0;
+    spool->full_tried_ms = now->boot_ms;
+    spool->full_tried_free = spool->disk_free;
+    int r = room_try(spool);
+    return r == 0 && spool->full_error == 0 ? look(spool) : r;
 }
 
 int room_for(struct spool *spool,
@@ -129,6 +185,10 @@ int room_for(struct spool *spool,
              uint64_t charge)
 {
     int r = look_once_a_batch(spool);
+    if (r == 0)
+        r = try_now_and_then(spool, now);
+    if (r == 0 && spool->proof == SPOOL_REFUSED)
+        return fail_for_room(spool);
     if (r == 0 && spool->wal_pages >= ROOM_WAL_PAGES && !spool->in_transaction)
         r = wait_for_wal(spool);
     if (r != 0)
@@ -140,13 +200,7 @@ int room_for(struct spool *spool,
         if (r != 0)
             return r;
     }
-    if (spool->batch_charge + charge <= spool->disk_room)
-        return 0;
-    return spool_fail(
-        spool, SPOOL_E_DISK,
-        "%llu KiB are free on the disk of %s, of which disk_reserve keeps %llu KiB",
-        (unsigned long long)(spool->disk_free / KIB), spool->path,
-        (unsigned long long)(spool->disk_reserve / KIB));
+    return spool->batch_charge + charge <= spool->disk_room ? 0 : fail_for_room(spool);
 }
 
 void room_took(struct spool *spool, uint64_t charge)
@@ -156,30 +210,62 @@ void room_took(struct spool *spool, uint64_t charge)
         spool->disk_credit = SPOOL_DISK_CREDIT_BYTES;
 }
 
+/* What is allocated beyond the end of a file is not held against the limit of the process; the
+ * writes that come for it are. */
+static bool exceeds_limit(uint64_t bytes)
+{
+    struct rlimit limit;
+    return getrlimit(RLIMIT_FSIZE, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY &&
+           bytes > limit.rlim_cur;
+}
+
+/* Return: 0; a positive errno: there is no room; another negative one, which sticks. */
 static int allocate(struct spool *spool, uint64_t pages)
 {
-    off_t bytes = (off_t)(pages * SPOOL_PAGE_BYTES);
-    if (fallocate(spool->database_fd, FALLOC_FL_KEEP_SIZE, 0, bytes) == 0)
+    uint64_t bytes = pages * SPOOL_PAGE_BYTES;
+    if (exceeds_limit(bytes))
+        return EFBIG;
+    if (fallocate(spool->database_fd, FALLOC_FL_KEEP_SIZE, 0, (off_t)bytes) == 0 ||
+        errno == EOPNOTSUPP || errno == ENOSYS || errno == EINTR) { /* then without */
+        spool->allocated_pages = pages;
         return 0;
-    if (errno == EOPNOTSUPP || errno == ENOSYS || errno == EINTR) /* then without */
-        return 0;
-    int error = errno == ENOSPC || errno == EDQUOT ? SPOOL_E_DISK : -errno;
-    return spool_fail(spool, error, DATABASE_NAME ": %s", strerror(errno));
+    }
+    if (full_is(errno))
+        return errno;
+    return spool_fail(spool, -errno, DATABASE_NAME ": %s", strerror(errno));
+}
+
+/* What the database has or will have, and some more: by the step, or at least what is kept. */
+static int allocate_ahead(struct spool *spool, uint64_t pages)
+{
+    int r = allocate(spool, pages + ROOM_KEPT_PAGES + ROOM_AHEAD_PAGES);
+    if (r > 0)
+        r = allocate(spool, pages + ROOM_KEPT_PAGES);
+    if (r >= 0 && r != spool->full_error) {
+        spool->full_error = r;
+        spool->disk_room_known = false;
+    }
+    return r;
+}
+
+int room_try(struct spool *spool)
+{
+    uint64_t pages = 0;
+    int r = spool_read_number(spool, STMT_PAGES, &pages);
+    if (r == 0)
+        r = allocate_ahead(spool, pages);
+    return r < 0 ? r : 0;
 }
 
 int room_allocate(struct spool *spool)
 {
-    uint64_t pages = 0;
-    int r = spool_read_number(spool, STMT_PAGES, &pages);
-    if (r != 0 || pages <= spool->allocated_pages)
+    int r = spool_read_number(spool, STMT_PAGES, &spool->batch_pages);
+    uint64_t pages = spool->batch_pages;
+    bool has_new = spool->batch_messages > 0 && pages > spool->committed_pages;
+    if (r != 0 || pages + (has_new ? ROOM_KEPT_PAGES : 0) <= spool->allocated_pages)
         return r;
-    uint64_t wanted = pages + ROOM_AHEAD_PAGES;
-    r = allocate(spool, wanted);
-    if (r == SPOOL_E_DISK) {
-        wanted = pages;
-        r = allocate(spool, wanted);
-    }
-    if (r == 0)
-        spool->allocated_pages = wanted;
-    return r;
+    r = allocate_ahead(spool, pages);
+    if (r > 0 && !has_new)
+        r = allocate(spool, pages);
+    return r > 0 ? room_note_full(spool, r) : r;
 }

@@ -23,10 +23,12 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "failpoint.h"
+#include "full.h"
 #include "mark.h"
 #include "pages.h"
 #include "reads.h"
@@ -37,7 +39,7 @@
 
 #define LONE_LOG "-log" /* of a database that was gone: then it is what is counted */
 
-enum { NAME_TRIES = 1000 };
+enum { NAME_TRIES = 1000, START_BYTES = 128 << 10 };
 
 /* A whole new database, and how the name begins that the files in its place get. */
 struct successor {
@@ -218,21 +220,6 @@ static int choose_image(int directory_fd,
 
 /* ---- the new database ---- */
 
-static int result_of(sqlite3 *db, int rc, char *words)
-{
-    if (rc <= 0)
-        return rc;
-    (void)snprintf(words, SPOOL_WORDS_MAX, "%s: %s", SCHEMA_NEW_NAME, sqlite3_errmsg(db));
-    switch (rc & 0xff) {
-    case SQLITE_FULL:
-        return SPOOL_E_DISK;
-    case SQLITE_NOMEM:
-        return -ENOMEM;
-    default:
-        return -EIO;
-    }
-}
-
 /* Nobody knows the file yet: it is synced once, as a whole, when it is complete. */
 static int fill(sqlite3 *db, struct rebuild_task *task)
 {
@@ -254,7 +241,7 @@ static int build(const char *path, struct rebuild_task *task, char *words)
     int rc = sqlite3_open_v2(path, &task->db, flags, reads_vfs());
     if (rc == SQLITE_OK)
         rc = fill(task->db, task);
-    int r = result_of(task->db, rc, words);
+    int r = rc > 0 ? schema_tell(task->db, rc, words) : rc;
     rc = sqlite3_close(task->db);
     task->db = NULL;
     return r == 0 && rc != SQLITE_OK ? -EIO : r;
@@ -270,6 +257,40 @@ int salvage_sync_file(int directory_fd, const char *name)
     return r;
 }
 
+/* What the pages in use hold goes to as many in the new database; then the -shm file and the first
+ * commits. Rows that nothing reaches may split some more: a full disk in the middle is one, too. */
+static uint64_t bytes_needed(const struct rebuild_task *task)
+{
+    return pages_in_use(task->pages) * PAGES_BYTES + START_BYTES;
+}
+
+static int look_for_room(int directory_fd, const struct rebuild_task *task, char *words)
+{
+    struct statvfs disk;
+    uint64_t needed = bytes_needed(task);
+    if (fstatvfs(directory_fd, &disk) < 0)
+        return -errno;
+    uint64_t left = (uint64_t)disk.f_bavail * disk.f_frsize;
+    if (needed <= left)
+        return 0;
+    (void)snprintf(words, SPOOL_WORDS_MAX,
+                   "the sound database needs up to %llu bytes beside the damaged one, %llu "
+                   "bytes are free",
+                   (unsigned long long)needed, (unsigned long long)left);
+    return SPOOL_E_DISK;
+}
+
+static int
+tell_removed(int directory_fd, const struct rebuild_task *task, int error, char *words)
+{
+    schema_remove_leftovers(directory_fd);
+    (void)snprintf(words, SPOOL_WORDS_MAX,
+                   "%s (%s) while the sound database was written; it was removed again, and "
+                   "needs up to %llu bytes",
+                   strerror(error), full_name(error), (unsigned long long)bytes_needed(task));
+    return SPOOL_E_DISK;
+}
+
 static int write_new(int directory_fd, struct rebuild_task *task, char *words)
 {
     char path[4096];
@@ -278,9 +299,16 @@ static int write_new(int directory_fd, struct rebuild_task *task, char *words)
     if (length < 0 || (size_t)length >= sizeof path)
         return -ENAMETOOLONG;
     schema_remove_leftovers(directory_fd);
-    int r = build(path, task, words);
+    int r = look_for_room(directory_fd, task, words);
+    if (r != 0)
+        return r;
+    r = build(path, task, words);
+    if (r == SPOOL_E_DISK)
+        return tell_removed(directory_fd, task, reads_full_error(), words);
     if (r == 0)
         r = salvage_sync_file(directory_fd, SCHEMA_NEW_NAME);
+    if (r < 0 && full_is(-r))
+        return tell_removed(directory_fd, task, -r, words);
     if (r != 0) {
         schema_remove_leftovers(directory_fd);
         return r;

@@ -13,6 +13,7 @@
  * migrations than this program knows is refused.
  */
 #include "failpoint.h"
+#include "full.h"
 #include "reads.h"
 #include "regular.h"
 #include "schema-sql.h"
@@ -20,8 +21,10 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/fs.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -125,6 +128,19 @@ static int build(sqlite3 *db)
     return rc;
 }
 
+int schema_tell(sqlite3 *db, int rc, char *words)
+{
+    int full = reads_full_of(db, rc);
+    if (full != 0)
+        (void)snprintf(words, SPOOL_WORDS_MAX, "%s: %s (%s)", SCHEMA_NEW_NAME, strerror(full),
+                       full_name(full));
+    else
+        (void)snprintf(words, SPOOL_WORDS_MAX, "%s: %s", SCHEMA_NEW_NAME, sqlite3_errmsg(db));
+    if (full != 0)
+        return SPOOL_E_DISK;
+    return (rc & 0xff) == SQLITE_NOMEM ? -ENOMEM : -EIO;
+}
+
 static int build_file(const char *path, char *words)
 {
     sqlite3 *db = NULL;
@@ -132,14 +148,9 @@ static int build_file(const char *path, char *words)
     int rc = sqlite3_open_v2(path, &db, flags, reads_vfs());
     if (rc == SQLITE_OK)
         rc = build(db);
-    if (rc != SQLITE_OK)
-        (void)snprintf(words, SPOOL_WORDS_MAX, "%s: %s", SCHEMA_NEW_NAME, sqlite3_errmsg(db));
+    int r = rc == SQLITE_OK ? 0 : schema_tell(db, rc, words);
     int closed = sqlite3_close(db);
-    if (rc == SQLITE_OK)
-        rc = closed;
-    if ((rc & 0xff) == SQLITE_FULL)
-        return SPOOL_E_DISK;
-    return rc == SQLITE_OK ? 0 : -EIO;
+    return r == 0 && closed != SQLITE_OK ? -EIO : r;
 }
 
 /* What an interrupted creation left behind is worth nothing. */
@@ -172,6 +183,21 @@ int schema_sync_parent(int directory_fd, char *words)
     return r;
 }
 
+/*
+ * On btrfs a write to a place that was written before takes new blocks, and fails
+ * where there are none; one to the -shm file, which is mapped, even kills the
+ * process. Files that are made in a folder with this flag are written in place.
+ * Other file systems do so anyhow and do not know it.
+ */
+static void write_in_place(int directory_fd)
+{
+    int flags = 0;
+    if (ioctl(directory_fd, FS_IOC_GETFLAGS, &flags) < 0)
+        return;
+    flags |= FS_NOCOW_FL;
+    (void)ioctl(directory_fd, FS_IOC_SETFLAGS, &flags); /* it is no worse than it was */
+}
+
 int schema_create(const char *directory, int directory_fd, char *words)
 {
     char path[4096];
@@ -179,6 +205,7 @@ int schema_create(const char *directory, int directory_fd, char *words)
     if (length < 0 || (size_t)length >= sizeof path)
         return -ENAMETOOLONG;
     schema_remove_leftovers(directory_fd);
+    write_in_place(directory_fd);
     int r = schema_sync_parent(directory_fd, words);
     if (r == 0)
         r = build_file(path, words);

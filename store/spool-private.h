@@ -89,6 +89,13 @@ struct spool_progress {
     uint64_t pruned_unexported; /* since the open */
 };
 
+/* Can the end of what is handed out be recorded? */
+enum spool_proof {
+    SPOOL_PROVEN,   /* the newest commit succeeded */
+    SPOOL_UNPROVEN, /* there was none since spool_require_proof() */
+    SPOOL_REFUSED,  /* it had no room: the next one is what ended and nothing new */
+};
+
 struct spool {
     sqlite3 *db;
     struct stmt_table stmts;
@@ -145,6 +152,11 @@ struct spool {
     uint64_t keep_failures_ms;
     uint64_t keep_failures_count;
 
+    enum spool_proof proof;
+    int refused_error; /* why the newest write that had no room had none */
+    int full_error;    /* why the last allocation or write had no room; 0: it had */
+    int64_t full_tried_ms;
+    uint64_t full_tried_free;
     uint64_t disk_reserve;
     uint64_t disk_free; /* when last looked at */
     uint64_t disk_room; /* charges that may still be appended */
@@ -158,6 +170,8 @@ struct spool {
     uint64_t disk_debt_before;
     int wal_pages;            /* after the last commit */
     uint64_t allocated_pages; /* of the database file, at least */
+    uint64_t batch_pages;     /* that the database will have by the open batch */
+    uint64_t committed_pages;
 
     struct lane *scan_lane; /* whose messages STMT_SCAN is walking, or NULL */
     uint64_t in_flight;
@@ -227,6 +241,8 @@ SPOOL_MUST_CHECK int schema_lay_out(sqlite3 *db);
 void schema_remove_leftovers(int directory_fd);
 /* After a directory was made. */
 SPOOL_MUST_CHECK int schema_sync_parent(int directory_fd, char *words);
+/* What a new database failed with, in words. Return: SPOOL_E_DISK; negative errno. */
+SPOOL_MUST_CHECK int schema_tell(sqlite3 *db, int rc, char *words);
 
 /* turns.c */
 SPOOL_MUST_CHECK int turns_new(struct lane *lanes, size_t count, struct turns *ret);
@@ -282,6 +298,10 @@ SPOOL_MUST_CHECK int room_for(struct spool *spool,
 void room_took(struct spool *spool, uint64_t charge);
 /* Takes the disk space that moving the WAL will need, before the commit. 0; SPOOL_E_DISK. */
 SPOOL_MUST_CHECK int room_allocate(struct spool *spool);
+/* After a write that had no room: is there any for more? Says so to room_for(). */
+SPOOL_MUST_CHECK int room_try(struct spool *spool);
+/* Notes why there is none. Return: SPOOL_E_DISK. */
+int room_note_full(struct spool *spool, int error);
 
 /* outcome.c */
 SPOOL_MUST_CHECK int outcome_prune(struct spool *spool, const struct spool_time *now);

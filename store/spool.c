@@ -12,6 +12,10 @@
  *
  * A checkpoint follows a commit when the WAL has grown to WAL_PAGES.
  *
+ * A commit that has no room is rolled back, and the next one holds what ended and
+ * nothing new, for it is smaller and may fit. Until one succeeds nothing is
+ * handed out: its end could not be recorded.
+ *
  * An error of I/O sticks, and the connection then neither commits nor
  * checkpoints again: after a failed fsync the kernel may have dropped the
  * pages, and a second try that succeeds proves nothing.
@@ -27,6 +31,7 @@
  * the directory can read a spool at rest.
  */
 #include "failpoint.h"
+#include "full.h"
 #include "mark.h"
 #include "reads.h"
 #include "regular.h"
@@ -152,8 +157,7 @@ int spool_result(struct spool *spool, int sqlite_rc)
     case SQLITE_DONE:
         return 0;
     case SQLITE_FULL:
-        error = SPOOL_E_DISK;
-        break;
+        return room_note_full(spool, reads_full_error());
     case SQLITE_BUSY:
     case SQLITE_LOCKED:
         error = SPOOL_E_BUSY;
@@ -515,6 +519,8 @@ static int arm(struct spool *spool)
     int r = spool_result(spool, rc);
     if (r == 0)
         r = open_mark(spool);
+    if (r == 0)
+        r = spool_read_number(spool, STMT_PAGES, &spool->committed_pages);
     return r == 0 ? note_identity(spool) : r;
 }
 
@@ -629,11 +635,11 @@ static int tell_unread(int r, uint64_t given_up_before)
     return may_be_that && reads_given_up() != given_up_before ? SPOOL_E_UNREAD : r;
 }
 
-/* SQLite tells it as an error of I/O where not even its -shm file has room. */
+/* No room for another name, or not even for the -shm file. */
 static int tell_full(const struct spool *spool, int r)
 {
-    bool is_full = r == -EIO && spool->db && sqlite3_system_errno(spool->db) == ENOSPC;
-    return is_full ? SPOOL_E_DISK : r;
+    int error = r == -EIO && spool->db ? sqlite3_system_errno(spool->db) : r < 0 ? -r : 0;
+    return full_is(error) ? SPOOL_E_DISK : r;
 }
 
 /* Hands over, or closes and keeps the words. Damage is a condition for who opens. */
@@ -698,7 +704,7 @@ int spool_survey(const char *directory)
     if (r == 0)
         r = survey_take(spool->directory_fd, &survey, spool->words);
     if (r == 0)
-        r = judge_survey(spool, &survey);
+        r = tell_full(spool, judge_survey(spool, &survey));
     survey_done(&survey);
     if (r < 0 && spool->words[0] == '\0')
         (void)snprintf(spool->words, sizeof spool->words, "%s", strerror(-r));
@@ -722,7 +728,7 @@ int spool_salvage(const struct spool_options *options,
     if (r == 0)
         r = take_lock(spool);
     if (r == 0)
-        r = salvage(spool->directory_fd, options, history, spool->words, ret);
+        r = tell_full(spool, salvage(spool->directory_fd, options, history, spool->words, ret));
     memcpy(open_words, spool->words, sizeof open_words);
     spool_close(spool);
     return r;
@@ -918,6 +924,8 @@ static int lose_batch(struct spool *spool)
 
 int spool_lose_batch_for(struct spool *spool, int condition)
 {
+    if (condition == SPOOL_E_DISK)
+        spool->proof = SPOOL_REFUSED;
     int r = spool->in_transaction ? lose_batch(spool) : 0;
     return r < 0 ? r : condition;
 }
@@ -955,6 +963,12 @@ static bool has_settled(const struct spool *spool)
     return false;
 }
 
+void spool_require_proof(struct spool *spool)
+{
+    if (spool->proof == SPOOL_PROVEN)
+        spool->proof = SPOOL_UNPROVEN;
+}
+
 void spool_keep_time(struct spool *spool)
 {
     spool->is_clock_wanted = true;
@@ -978,8 +992,8 @@ static bool is_clock_due(const struct spool *spool)
 bool spool_has_work(const struct spool *spool)
 {
     return spool->in_transaction || spool->is_doomed || spool->clock.jump_ms > 0 ||
-           spool->is_clock_wanted || is_clock_due(spool) || outcome_has_surplus(spool) ||
-           spool->has_new_lane ||
+           spool->proof != SPOOL_PROVEN || spool->is_clock_wanted || is_clock_due(spool) ||
+           outcome_has_surplus(spool) || spool->has_new_lane ||
            spool->progress.exported_seq != spool->committed_progress.exported_seq ||
            has_settled(spool);
 }
@@ -1082,6 +1096,7 @@ static void advance_clock(const struct spool *spool, struct spool_clock *clock)
 static bool is_state_due(const struct spool *spool)
 {
     return !spool->is_clock_written || spool->is_clock_wanted || spool->clock.jump_ms > 0 ||
+           spool->proof != SPOOL_PROVEN ||
            spool->clock.state.clock_ms >= spool->written_clock.clock_ms + CLOCK_WRITE_MS ||
            spool_clock_is_worth_writing(&spool->clock, &spool->written_clock) ||
            memcmp(&spool->progress, &spool->committed_progress, sizeof spool->progress) != 0;
@@ -1155,6 +1170,8 @@ static void after_commit(struct spool *spool, bool state_written)
         spool->written_clock = spool->clock.state;
         spool->is_clock_wanted = false;
     }
+    spool->proof = SPOOL_PROVEN;
+    spool->committed_pages = spool->batch_pages;
     end_batch(spool);
 }
 
@@ -1201,8 +1218,11 @@ static int give_batch_up(struct spool *spool, int condition)
     memcpy(words, spool->words, sizeof words);
     int r = spool_rollback(spool);
     if (r == 0 && condition == SPOOL_E_DISK) {
+        spool->proof = SPOOL_REFUSED;
         spool->disk_is_low = true;
         r = checkpoint(spool);
+        if (r == 0)
+            r = room_try(spool);
     }
     if (r < 0)
         return r;
@@ -1236,10 +1256,8 @@ int spool_commit(struct spool *spool, const struct spool_time *now)
     if (spool->is_moved)
         return SPOOL_E_MOVED;
     (void)spool_clock_ms(spool, now);
-    if (spool->is_doomed) {
-        end_batch(spool);
-        return spool_fail(spool, SPOOL_E_DISK, "database or disk is full");
-    }
+    if (spool->is_doomed)
+        return give_batch_up(spool, room_note_full(spool, reads_full_error()));
     if (!spool_has_work(spool))
         return 0;
 

@@ -34,17 +34,17 @@
 enum {
     SPOOL_E_EMPTY = 1, /* nothing pending */
     SPOOL_E_FULL,      /* the lane's limit is reached and its policy does not evict */
-    SPOOL_E_DISK,      /* disk full, or free space below the reserve */
-    SPOOL_E_BUSY,      /* another process holds the database locked */
-    SPOOL_E_LOCKED,    /* another daemon runs on this spool */
-    SPOOL_E_NEWER,     /* written by a newer version of the program */
-    SPOOL_E_DAMAGED,   /* not a sound spool database */
-    SPOOL_E_ABSENT,    /* there is no spool here (read-only open) */
-    SPOOL_E_UNKNOWN,   /* no such id in flight: settled already, or never handed out */
-    SPOOL_E_LANES,     /* too many lanes, with those that something is left of */
-    SPOOL_E_FOREIGN,   /* a sound database, of another program */
-    SPOOL_E_UNREAD,    /* the disk did not give what was asked for */
-    SPOOL_E_MOVED,     /* the files at the configured path are not those that are open */
+    SPOOL_E_DISK, /* no room: disk full, quota, size of a file; or free space below the reserve */
+    SPOOL_E_BUSY,    /* another process holds the database locked */
+    SPOOL_E_LOCKED,  /* another daemon runs on this spool */
+    SPOOL_E_NEWER,   /* written by a newer version of the program */
+    SPOOL_E_DAMAGED, /* not a sound spool database */
+    SPOOL_E_ABSENT,  /* there is no spool here (read-only open) */
+    SPOOL_E_UNKNOWN, /* no such id in flight: settled already, or never handed out */
+    SPOOL_E_LANES,   /* too many lanes, with those that something is left of */
+    SPOOL_E_FOREIGN, /* a sound database, of another program */
+    SPOOL_E_UNREAD,  /* the disk did not give what was asked for */
+    SPOOL_E_MOVED,   /* the files at the configured path are not those that are open */
 };
 
 #define SPOOL_LANES_MAX 64
@@ -291,11 +291,12 @@ struct spool_salvage {
  * Builds a new database of all that can be read, then moves the damaged files
  * aside in the same folder. Ids and seqs go on where they were; a message that
  * cannot be read any more is recorded as damaged, under its id where that can
- * be inferred. Needs room on the disk for the new one. Survives a crash at any
- * point: the next spool_open() finishes it, or finds the spool as it was.
+ * be inferred. Needs room on the disk for the new one, for which it looks before
+ * it writes anything. Survives a crash at any point: the next spool_open()
+ * finishes it, or finds the spool as it was.
  *
- * Return: 0, open it now; SPOOL_E_LOCKED, SPOOL_E_DISK, SPOOL_E_FOREIGN:
- * nothing was changed; negative errno: nothing was changed, or the next open
+ * Return: 0, open it now; SPOOL_E_LOCKED, SPOOL_E_DISK (there is no room: what was
+ * written is removed), SPOOL_E_FOREIGN: nothing was changed; negative errno: nothing was changed, or the next open
  * finishes it. spool_open_error() says more.
  */
 SPOOL_MUST_CHECK int spool_salvage(const struct spool_options *options,
@@ -523,11 +524,17 @@ SPOOL_MUST_CHECK int spool_retain(struct spool *spool,
  *         configured path any more, nothing may be acknowledged, see
  *         spool_verify_files(); SPOOL_E_DISK, SPOOL_E_BUSY: the batch was rolled back,
  *         every append in it is gone (refuse them), settlements stay noted for
- *         the next commit; negative errno: nothing may be acknowledged, the
+ *         the next commit; after SPOOL_E_DISK nothing is appended, evicted or
+ *         handed out until a commit succeeds, and there is work for one;
+ *         negative errno: nothing may be acknowledged, the
  *         process must end (after a failed fsync the kernel may have dropped
  *         the pages: a retry that succeeds proves nothing).
  */
 SPOOL_MUST_CHECK int spool_commit(struct spool *spool, const struct spool_time *now);
+
+/* Hand nothing out until a commit has succeeded, which spool_has_work() asks for: where none can,
+ * what is sent would be sent again by each process. For a start. */
+void spool_require_proof(struct spool *spool);
 
 /* The next commit writes the clock, though nothing else may have changed: for an orderly stop,
  * after which the machine may be switched off. */

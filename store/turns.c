@@ -125,7 +125,7 @@ int spool_next(struct spool *spool, const struct spool_time *now, struct spool_m
     struct turns *turns = &spool->turns;
     if (spool->failed < 0)
         return spool->failed;
-    if (spool->is_doomed)
+    if (spool->is_doomed || spool->proof != SPOOL_PROVEN)
         return SPOOL_E_EMPTY;
     count_place(turns);
     int r = SPOOL_E_EMPTY;

@@ -15,8 +15,10 @@ import math
 import os
 import random
 import re
+import resource
 import signal
 import socket
+import sqlite3
 import struct
 import sys
 import threading
@@ -55,7 +57,21 @@ def private_mounts():
         skip("needs root: a mount namespace of its own (%s)" % os.strerror(ctypes.get_errno()))
 
 
-class SmallDisk(Gateway):
+class JudgedGateway(Gateway):
+    def judge(self, producers, far, **more):
+        """The checker's findings of all that happened since the start."""
+        history = History()
+        history.drained = True
+        for name, value in more.items():
+            setattr(history, name, value)
+        collect(history, producers)
+        far.collect(history)
+        collect_daemon(history, [self.audit], self.spool)
+        equal(verdict(history), [], "findings of the checker")
+        return history
+
+
+class SmallDisk(JudgedGateway):
     """A gateway whose spool has a disk of @mib MiB to itself, and somebody who fills it."""
 
     def __init__(self, broker="tcp://127.0.0.1:9", mib=12, reserve="2M", **settings):
@@ -80,18 +96,6 @@ class SmallDisk(Gateway):
 
     def empty(self):
         os.unlink(self.filler)
-
-    def judge(self, producers, far, **more):
-        """The checker's findings of all that happened since the start."""
-        history = History()
-        history.drained = True
-        for name, value in more.items():
-            setattr(history, name, value)
-        collect(history, producers)
-        far.collect(history)
-        collect_daemon(history, [self.audit], self.spool)
-        equal(verdict(history), [], "findings of the checker")
-        return history
 
 
 def fill_with_load(gateway, count=2):
@@ -235,6 +239,208 @@ def a_start_on_a_disk_that_is_full_to_the_last_byte_says_so():
     gateway.start()
     equal(gateway.ledger()["spooled"], 1)
     gateway.stop()
+
+
+# A salvage needs room for a second database
+
+
+def spoil_database(gateway):
+    """A page in its middle is gone, and no image of it is in the log."""
+    path = os.path.join(gateway.spool, "spool.db")
+    with contextlib.closing(sqlite3.connect(path)) as spool:
+        spool.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    with open(path, "r+b") as database:
+        database.seek(os.path.getsize(path) // 2 // 4096 * 4096)
+        database.write(b"\xa5" * 4096)
+
+
+def files_of(gateway):
+    """What may not change. SQLite makes its index and its log anew where they are missing."""
+    seen = {}
+    for name in os.listdir(gateway.spool):
+        status = os.stat(os.path.join(gateway.spool, name))
+        if not name.endswith(("-shm", "-wal")) and name != "filler":
+            seen[name] = (status.st_ino, status.st_size, status.st_mtime_ns)
+    return seen
+
+
+def fill_by_bytes(gateway, count, size):
+    client = gateway.client(5)
+    taken = [ack.reason for _, ack in client.publish_many(
+        (("plant/t", os.urandom(size)) for _ in range(count)), 10)]
+    equal(set(taken), {0}, "reasons")
+    client.close()
+
+
+def ends_with_78(gateway, *words, **options):
+    before = len(gateway.log())
+    gateway.start(ready=False, **options)
+    equal(gateway.process.wait(30), 78, "exit code")
+    said = gateway.log()[before:]
+    line = next((line for line in said.split("\n") if "spool_not_opened" in line), "")
+    for word in words + ("remedy=",):
+        check(re.search(word, line), "the line lacks %r" % word, line or said)
+    return line
+
+
+@case
+def a_salvage_that_has_no_room_writes_nothing_and_says_how_much_it_needs():
+    gateway = SmallDisk(mib=40).start()
+    fill_by_bytes(gateway, 70, 200000)
+    gateway.stop()
+    spoil_database(gateway)
+    size = os.path.getsize(os.path.join(gateway.spool, "spool.db"))
+    check(size > 13 * MIB, "size of the database", size)
+    gateway.fill(leave=6 * MIB)
+    before, free = files_of(gateway), gateway.free()
+    for _ in range(2):
+        line = ends_with_78(gateway, r"needs up to \d+ bytes", r"\d+ bytes are free")
+        needed, told = map(int, re.search(r"up to (\d+) .*, (\d+) bytes are free", line).groups())
+        check(size * 0.9 <= needed <= size + MIB, "needed", needed, size)
+        check(abs(told - free) < MIB, "free", told, free)
+        equal(files_of(gateway), before, "files")
+    gateway.empty()
+    gateway.start(60)
+    check("spool_salvaged" in gateway.log(), "salvaged when there is room", gateway.log())
+    ledger = gateway.ledger()
+    equal((ledger["accepted"], ledger["spooled"] + ledger["damaged"]), (70, 70), "accepted")
+    gateway.stop()
+
+
+@case
+def a_salvage_that_finds_the_disk_full_removes_what_it_wrote():
+    gateway = JudgedGateway().start()
+    fill_by_bytes(gateway, 20, 200000)
+    gateway.stop()
+    spoil_database(gateway)
+    before = files_of(gateway)
+    for error, name in ((errno.ENOSPC, "ENOSPC"), (errno.EDQUOT, "EDQUOT")):
+        faults = Faults(gateway.folder, gateway.spool, "write", 100, 0, error)
+        ends_with_78(gateway, name, "removed again", env=faults.environment)
+        equal(files_of(gateway), before, "files")
+    gateway.start()
+    check("spool_salvaged" in gateway.log(), "salvaged when there is room", gateway.log())
+    gateway.stop()
+
+
+# What statvfs does not know of
+
+
+class QuotaDisk(JudgedGateway):
+    """A gateway whose spool lies in a subvolume that has a quota of @mib MiB."""
+
+    def __init__(self, *arguments, mib=16, **settings):
+        private_mounts()
+        super().__init__(*arguments, **settings)
+        image, self.disk = os.path.join(self.folder, "image"), os.path.join(self.folder, "disk")
+        with open(image, "wb") as out:
+            out.truncate(300 * MIB)
+        os.mkdir(self.disk)
+        self.spool = os.path.join(self.disk, "volume")
+        self.command("mkfs.btrfs", "-q", image)
+        self.command("mount", "-o", "loop", image, self.disk)
+        cleanup(libc.umount2, self.disk.encode(), 2)
+        self.command("btrfs", "quota", "enable", self.disk)
+        self.command("btrfs", "subvolume", "create", self.spool)
+        self.limit(mib)
+        self.configure(spool={"directory": self.spool})
+
+    def command(self, name, *arguments):
+        if not processes.find(name):
+            skip("%s is not installed" % name)
+        done = processes.run([name, *arguments])
+        if done.returncode:
+            skip("no quota here: %s: %s" % (name, done.stderr.decode(errors="replace").strip()))
+
+    def limit(self, mib):
+        self.command("btrfs", "qgroup", "limit", "%dM" % mib if mib else "none", self.spool)
+
+
+@case
+def a_real_quota_refuses_drains_and_recovers_by_itself():
+    far = FarBroker()
+    link = Link(far.port)
+    gateway = QuotaDisk(link.url, retention={"when_full": "refuse"}).start()
+    producers = fill_with_load(gateway)
+    equal({reason for producer in producers for reason in producer.refused.values()}, {0x97},
+          "reasons of the refusals")
+    check('disk_short detail="Disk quota exceeded (EDQUOT)' in gateway.log(), "the errno",
+          gateway.log())
+    gateway.kill()
+    gateway.start()  # with not a byte left
+    link.mend()
+    ledger = gateway.wait_drained(60)
+    equal(ledger["delivered"], sum(len(producer.acked) for producer in producers), "delivered")
+    gateway.limit(None)
+    more = start_producers(gateway.socket, 1, "more", size=SIZE, window=32)
+    wait_for(lambda: len(more[0].acked) > 20000, 60, "more than the quota had let in")
+    more[0].finish()
+    gateway.wait_drained(60)
+    gateway.stop()
+    equal(gateway.process.returncode, 0, "exit code")
+    history = gateway.judge(producers + more, far)
+    print("# %d acknowledged, %d refused" % (len(history.acked), len(history.refused)))
+
+
+def limit_files(gateway, size):
+    """From now on no file of the daemon grows beyond so many bytes."""
+    hard = resource.prlimit(gateway.process.pid, resource.RLIMIT_FSIZE)[1]
+    resource.prlimit(gateway.process.pid, resource.RLIMIT_FSIZE,
+                     (size if size else hard, hard))
+
+
+@case
+def a_limit_of_the_file_size_refuses_drains_and_recovers_by_itself():
+    far = FarBroker()
+    link = Link(far.port)
+    gateway = JudgedGateway(link.url, retention={"when_full": "refuse"}).start()
+    limit_files(gateway, 3 * MIB)
+    producers = fill_with_load(gateway)
+    equal({reason for producer in producers for reason in producer.refused.values()}, {0x97},
+          "reasons of the refusals")
+    check(re.search(r'disk_short detail="File too large \(EFBIG\)', gateway.log()),
+          "the errno", gateway.log())
+    link.mend()
+    ledger = gateway.wait_drained(60)
+    equal(ledger["delivered"], sum(len(producer.acked) for producer in producers), "delivered")
+    limit_files(gateway, None)
+    more = start_producers(gateway.socket, 1, "more", size=SIZE, window=32)
+    wait_for(lambda: "spool_room" in gateway.log(), 60, "messages to be accepted again")
+    wait_for(lambda: len(more[0].acked) > 10000, 60, "more than the limit had let in")
+    more[0].finish()
+    gateway.wait_drained(60)
+    gateway.stop()
+    equal(gateway.process.returncode, 0, "exit code")
+    history = gateway.judge(producers + more, far)
+    print("# %d acknowledged, %d refused, with files of 3 MiB at the most"
+          % (len(history.acked), len(history.refused)))
+
+
+@case
+def nothing_is_sent_whose_end_cannot_be_recorded():
+    far = FarBroker()
+    link = Link(far.port)
+    gateway = JudgedGateway(link.url).start()
+    producers = start_producers(gateway.socket, 1, size=SIZE, window=32)
+    wait_for(lambda: len(producers[0].acked) > 500, 60, "a backlog")
+    producers[0].finish()
+    gateway.kill()
+    link.mend()
+    for _ in range(3):  # as often as it is started again
+        before = len(gateway.log())
+        gateway.start(wrap=["prlimit", "--fsize=65536"])  # below the end of the write-ahead log
+        wait_for(lambda: gateway.status()["link"]["state"] == "online", 20, "the link")
+        wait_for(lambda: "disk_short" in gateway.log()[before:], 20, "the full disk")
+        client = gateway.client(5)
+        equal(client.publish_wait(SMALL, b"x").reason, 0x97, "reason while nothing is written")
+        equal(gateway.ledger()["delivered"], 0, "delivered")
+        gateway.stop()
+        equal(gateway.process.returncode, 0, "exit code")
+    gateway.start()
+    gateway.wait_drained()
+    gateway.stop()
+    history = gateway.judge(producers, far)
+    equal(len(history.remote), len(history.acked), "what reached the broker: each once")
 
 
 # Errors at each call
@@ -459,14 +665,12 @@ def an_error_at_any_write_or_sync_ends_the_daemon_and_loses_nothing():
     check(not wrong, "\n".join(wrong))
 
 
-@case(seconds=3600)
-def a_disk_full_for_some_writes_in_a_row_is_no_false_acknowledgement():
-    # Writes only: no kernel says so to a truncation, and SQLite would call it an error of I/O.
-    failed = Sweep("write", options().step, times=8, error=errno.ENOSPC).go()
-    check(len(failed) > 50 / options().step, "points of failure", len(failed))
+def sweep_full(error, step):
+    failed = Sweep("write,truncate", step, times=8, error=error).go()
+    check(len(failed) > 50 / step, "points of failure", len(failed))
     refused = sum(len(run.history.refused) for run in failed)
-    print("# ENOSPC for 8 calls, from each %s call on: %d points of failure; %d refused, %d "
-          "acknowledged" % (options().step, len(failed), refused,
+    print("# %s for 8 calls, from each %s call on: %d points of failure; %d refused, %d "
+          "acknowledged" % (errno.errorcode[error], step, len(failed), refused,
                             sum(len(run.history.acked) for run in failed)))
     check(refused > 0, "no commit met the full disk")
     equal({reason for run in failed for reason in run.history.refused.values()}, {0x97},
@@ -474,6 +678,16 @@ def a_disk_full_for_some_writes_in_a_row_is_no_false_acknowledgement():
     wrong = ["%s: exit code %d" % (run, run.code) for run in failed
              if run.code != (0 if run.history.sent else 1)]
     check(not wrong, "\n".join(wrong))
+
+
+@case(seconds=3600)
+def a_disk_full_for_some_writes_in_a_row_is_no_false_acknowledgement():
+    sweep_full(errno.ENOSPC, options().step)
+
+
+@case(seconds=3600)
+def a_quota_used_up_for_some_writes_in_a_row_is_a_full_disk():
+    sweep_full(errno.EDQUOT, 2 * options().step)
 
 
 def writes_of_a_start():

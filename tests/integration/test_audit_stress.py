@@ -310,6 +310,34 @@ def deleted_while_no_daemon_runs_it_is_told_at_the_start():
     equal((found["first_seq"], found["last_seq"]), (21, 25))
 
 
+@case
+def an_older_copy_put_back_is_told_at_the_start_and_by_the_tool():
+    rig = Rig().start()
+    rig.deliver(10)
+    rig.gateway.stop()
+    with open(rig.file, "rb") as file:
+        older = file.read()
+    rig.gateway.start()
+    rig.deliver(10)
+    rig.gateway.stop()
+    with open(rig.file, "wb") as file:
+        file.write(older + b'{"seq":11,"time":"2026-')
+    rig.gateway.start()
+    equal(rig.says("audit_behind"), 1, rig.gateway.log())
+    check("file_seq=10 spool_seq=20 missing_from=11 missing_to=20" in rig.gateway.log(),
+          "what is missing", rig.gateway.log())
+    equal(rig.says("records=written_again"), 0, "a claim that is not true")
+    rig.deliver(5)
+    rig.gateway.stop()
+    found = rig.judge(sound=False)
+    equal((found["lines"], found["last_seq"]), (15, 25))
+    check(any("seq jumps from 10 to 21" in problem["text"] for problem in found["problem_list"]),
+          "the missing numbers", found["problem_list"])
+    rig.gateway.start()
+    equal(rig.says("audit_behind"), 1, "lines once it reaches the cursor again")
+    rig.gateway.stop()
+
+
 # Its disk
 
 

@@ -988,7 +988,7 @@ def the_database_of_another_program_is_told_as_the_daemon_tells_it():
         says(done, "database of another program", "does not start", "move that file away")
         check("damaged" not in done.err, "it is not damaged", done.err)
     gateway.start(ready=False)
-    equal(gateway.process.wait(20), 1, "the daemon's exit code")
+    equal(gateway.process.wait(20), 78, "the daemon's exit code")
     check("database of another program" in gateway.log(), "the log", gateway.log())
 
 

@@ -284,11 +284,11 @@ def damage_met_at_work_ends_the_daemon_and_the_next_start_salvages():
 # Refused
 
 
-def refused(gateway, *words, **options):
-    """Ends with 1 and says so; nothing is moved, nothing is made."""
+def refused(gateway, *words, code=1, **options):
+    """Ends with @code and says so; nothing is moved, nothing is made."""
     before = sorted(os.listdir(gateway.spool)) if os.access(gateway.spool, os.R_OK) else None
     gateway.start(ready=False, **options)
-    equal(wait_end(gateway), 1, "exit code")
+    equal(wait_end(gateway), code, "exit code")
     line = next((line for line in gateway.log().split("\n") if "spool_not_opened" in line), "")
     for word in words + ("remedy=",):
         check(word in line, "the line lacks %r" % word, line or gateway.log())
@@ -303,7 +303,7 @@ def a_newer_schema_is_refused_and_left_as_it_is():
     gateway, stored = stopped_spool()
     with contextlib.closing(sqlite3.connect(database(gateway))) as spool:
         spool.execute("PRAGMA user_version = 99")
-    refused(gateway, "newer version")
+    refused(gateway, "newer version", code=78)  # no restart mends it
 
 
 @case
@@ -314,7 +314,7 @@ def the_database_of_another_program_is_refused_and_left_as_it_is():
         theirs.execute("CREATE TABLE theirs (x)")
     with open(database(gateway, "lock"), "w"):
         pass
-    refused(gateway, "another program")
+    refused(gateway, "another program", code=78)
 
 
 @case

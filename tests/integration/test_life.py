@@ -695,7 +695,7 @@ def a_passed_socket_that_is_of_no_use_is_refused_with_what_speaks_against_it():
     letters = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
     letters.bind(os.path.join(gateway.folder, "letters"))
     start_with_sockets(gateway, [letters], ready=False)
-    equal(gateway.process.wait(20), 1, "exit code")
+    equal(gateway.process.wait(20), 78, "exit code")
     check("listen_failed passed=0 fd=3 error=\"not a stream socket (use ListenStream=)\""
           in gateway.log(), "why", gateway.log())
 

@@ -21,6 +21,7 @@ from machine import Machine, install, prepare  # noqa: E402
 from tap import case, check, cleanup, equal, run_all, wait_for  # noqa: E402
 
 SERVICE, SOCKET = "mqtt-spoold.service", "mqtt-spoold.socket"
+RETRY = "mqtt-spoold-retry.timer"
 CONFIG = "/etc/mqtt-spoold/mqtt-spoold.conf"
 SPOOL = "/var/lib/mqtt-spoold"
 PUBLISH = "/run/mqtt-spoold/publish.sock"
@@ -409,6 +410,32 @@ def waiting_producer(made):
                                            "-t", "plant/t1", "-m", "x", user="alice"))
     cleanup(processes.end, started)
     return started
+
+
+@case
+def what_no_restart_mends_is_tried_again_by_the_timer_until_it_is_mended():
+    made = machine()
+    made.write("/etc/systemd/system/%s.d/test.conf" % RETRY,
+               "[Timer]\nOnActiveSec=\nOnActiveSec=2s\nAccuracySec=100ms\n")
+    made.run("systemctl", "daemon-reload")
+    edit(made, ('group = ""', 'group = "nosuchgroup"'))
+    made.done("systemctl", "start", SERVICE)
+    seen = made.unit(SERVICE, "ActiveState", "ExecMainStatus", "NRestarts")
+    equal(seen, {"ActiveState": "failed", "ExecMainStatus": str(BAD_CONFIGURATION),
+                 "NRestarts": "0"})
+
+    def starts():
+        return made.run("journalctl", "--unit", SERVICE).count(" start version=")
+
+    wait_for(lambda: starts() >= 3, 60, "two more starts by the timer")
+    made.run("systemctl", "stop", SERVICE)
+    wait_for(lambda: made.unit(RETRY, "ActiveState") == "inactive", 10,
+             "a stop of the service stops the timer")
+    made.done("systemctl", "start", SERVICE)
+    wait_for(lambda: made.unit(RETRY, "ActiveState") == "active", 10, "the timer")
+    edit(made, ('group = "nosuchgroup"', 'group = ""'))
+    wait_for(lambda: made.unit(SERVICE, "ActiveState") == "active", 30, "it runs by itself")
+    made.run("systemctl", "stop", SERVICE)
 
 
 @case

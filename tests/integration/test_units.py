@@ -17,12 +17,14 @@ from tap import case, check, equal, run_all, skip  # noqa: E402
 SOURCE = os.environ.get("SPOOLD_SOURCE") or os.path.abspath(
     os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", ".."))
 UNITS = "usr/lib/systemd/system"
+UNIT_NAMES = ("mqtt-spoold.service", "mqtt-spoold.socket", "mqtt-spoold-retry.timer")
 
 WANTED = {
     "usr/sbin/mqtt-spoold": 0o755,
     "usr/bin/mqtt-spool": 0o755,
     UNITS + "/mqtt-spoold.service": 0o644,
     UNITS + "/mqtt-spoold.socket": 0o644,
+    UNITS + "/mqtt-spoold-retry.timer": 0o644,
     "usr/lib/sysusers.d/mqtt-spoold.conf": 0o644,
     "usr/lib/systemd/catalog/mqtt-spoold.catalog": 0o644,
     "usr/share/man/man1/mqtt-spool.1": 0o644,
@@ -61,12 +63,12 @@ def units_for_analysis(stage):
     """The installed units; only the path of the program is that of the staged one."""
     place = os.path.join(stage, "units")
     os.makedirs(place)
-    for name in ("mqtt-spoold.service", "mqtt-spoold.socket"):
+    for name in UNIT_NAMES:
         text = text_of(stage, UNITS, name)
         with open(os.path.join(place, name), "w", encoding="utf-8") as out:
             out.write(text.replace("/usr/sbin/mqtt-spoold",
                                    os.path.join(stage, "usr/sbin/mqtt-spoold")))
-    return [os.path.join(place, name) for name in ("mqtt-spoold.service", "mqtt-spoold.socket")]
+    return [os.path.join(place, name) for name in UNIT_NAMES]
 
 
 def setting(text, key):
@@ -141,6 +143,17 @@ def paths_of_units_and_sample_agree():
     equal(setting(service, "Group"), setting(socket, "SocketGroup"), "group")
     sysusers = text_of(SOURCE, "systemd/mqtt-spoold.sysusers")
     check(re.search("^u %s " % setting(service, "User")[0], sysusers, re.MULTILINE), "sysusers")
+
+
+@case
+def what_no_restart_mends_is_tried_again_by_a_timer():
+    service = text_of(SOURCE, "systemd/mqtt-spoold.service")
+    timer = text_of(SOURCE, "systemd/mqtt-spoold-retry.timer")
+    equal(setting(service, "OnFailure"), ["mqtt-spoold-retry.timer"])
+    equal(setting(service, "RestartPreventExitStatus"), ["2 78"])
+    equal(setting(timer, "Unit"), ["mqtt-spoold.service"])
+    equal(setting(timer, "PartOf"), ["mqtt-spoold.service"], "a stop of the service stops it")
+    equal(setting(timer, "RemainAfterElapse"), ["no"], "each failure starts it")
 
 
 @case

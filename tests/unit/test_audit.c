@@ -449,6 +449,153 @@ static void rows_that_the_file_holds_beyond_the_cursor_are_not_written_again(voi
     assert_int_equal(logged("audit_"), 0);
 }
 
+/* As a copy from a backup, or from a folder in memory, is put back while no daemon runs: the file
+ * ends after row @lines of @rows that were synced, and @rest. */
+static void
+restore_older(struct fixture *fixture, unsigned lines, unsigned rows, const char *rest)
+{
+    struct text text;
+
+    start(fixture);
+    add_rows(fixture, lines);
+    edge(fixture);
+    sync_now(fixture);
+    text = read_file(fixture->file);
+    add_rows(fixture, rows - lines);
+    edge(fixture);
+    sync_now(fixture);
+    spool_fake_commit(&fixture->spool);
+    stop(fixture);
+    assert_int_equal(unlink(fixture->file), 0);
+    append_file(fixture->file, text.memory, text.size);
+    append_file(fixture->file, rest, strlen(rest));
+    free(text.memory);
+}
+
+static void an_older_copy_of_the_file_is_told_with_the_records_it_lacks(void **state)
+{
+    struct fixture *fixture = *state;
+    struct text text;
+
+    restore_older(fixture, 3, 6, "");
+    start(fixture);
+    assert_int_equal(logged("audit_behind"), 1);
+    assert_true(log_says("file_seq=3 spool_seq=6 missing_from=4 missing_to=6"));
+    assert_int_equal(logged("audit_"), 1);
+    add_rows(fixture, 1);
+    edge(fixture);
+    sync_now(fixture);
+    spool_fake_commit(&fixture->spool);
+    text = read_file(fixture->file);
+    assert_non_null(strstr(text.memory, "}\n{\"seq\":3,"));
+    assert_null(strstr(text.memory, "{\"seq\":4,")); /* the gap stays, for anybody to see */
+    assert_non_null(strstr(text.memory, "}\n{\"seq\":7,"));
+    free(text.memory);
+    stop(fixture);
+    start(fixture); /* the file reaches the cursor again */
+    assert_int_equal(logged("audit_behind"), 1);
+}
+
+static void an_older_copy_cut_within_a_line_claims_no_record_written_again(void **state)
+{
+    struct fixture *fixture = *state;
+
+    restore_older(fixture, 3, 6, "{\"seq\":4,\"time\":\"2026-");
+    start(fixture);
+    assert_int_equal(logged("audit_mended"), 1);
+    assert_false(log_says("records=written_again"));
+    assert_true(log_says("missing_from=4 missing_to=6"));
+    edge(fixture);
+    expect_rows(fixture->file, 1, 3);
+}
+
+static void an_older_rotated_file_is_told_where_the_new_one_is_empty(void **state)
+{
+    struct fixture *fixture = *state;
+
+    restore_older(fixture, 3, 6, "");
+    assert_int_equal(rename(fixture->file, fixture->rotated), 0);
+    start(fixture);
+    assert_int_equal(logged("audit_behind"), 1);
+    assert_true(log_says("missing_from=4 missing_to=6"));
+}
+
+/* What was never to be in the file is not missing there. */
+static void without_deliveries_only_failures_can_be_missing(void **state)
+{
+    struct fixture *fixture = *state;
+
+    fixture->settings.deliveries = false;
+    (void)spool_fake_add(&fixture->spool, SPOOL_EXPIRED, SPOOL_REASON_MESSAGE_EXPIRY);
+    start(fixture);
+    edge(fixture);
+    add_rows(fixture, 4);
+    edge(fixture);
+    sync_now(fixture);
+    spool_fake_commit(&fixture->spool);
+    stop(fixture);
+    start(fixture);
+    assert_int_equal(logged("audit_"), 0);
+    (void)spool_fake_add(&fixture->spool, SPOOL_EXPIRED, SPOOL_REASON_MESSAGE_EXPIRY);
+    (void)spool_fake_add(&fixture->spool, SPOOL_EVICTED, SPOOL_REASON_DISK);
+    add_rows(fixture, 1);
+    struct text text = read_file(fixture->file);
+    edge(fixture);
+    sync_now(fixture);
+    spool_fake_commit(&fixture->spool);
+    stop(fixture);
+    assert_int_equal(unlink(fixture->file), 0);
+    append_file(fixture->file, text.memory, text.size);
+    free(text.memory);
+    start(fixture);
+    assert_int_equal(logged("audit_behind"), 1);
+    assert_true(log_says("file_seq=1 spool_seq=8 missing_from=6 missing_to=7"));
+}
+
+static void records_left_out_until_a_reload_are_not_missing_after_it(void **state)
+{
+    struct fixture *fixture = *state;
+
+    fixture->settings.deliveries = false;
+    (void)spool_fake_add(&fixture->spool, SPOOL_EXPIRED, SPOOL_REASON_MESSAGE_EXPIRY);
+    add_rows(fixture, 4);
+    start(fixture);
+    edge(fixture);
+    sync_now(fixture);
+    fixture->settings.deliveries = true;
+    audit_reopen(fixture->audit, &fixture->settings);
+    assert_int_equal(logged("audit_"), 0);
+}
+
+static void an_older_copy_that_takes_its_place_at_work_is_told(void **state)
+{
+    struct fixture *fixture = *state;
+
+    start(fixture);
+    add_rows(fixture, 3);
+    edge(fixture);
+    sync_now(fixture);
+    struct text text = read_file(fixture->file);
+    add_rows(fixture, 3);
+    edge(fixture);
+    sync_now(fixture);
+    append_file(fixture->rotated, text.memory, text.size);
+    free(text.memory);
+    assert_int_equal(rename(fixture->rotated, fixture->file), 0);
+    add_rows(fixture, 1);
+    edge(fixture);
+    assert_int_equal(logged("audit_"), 0);
+    sync_now(fixture);
+    edge(fixture);
+    assert_int_equal(logged("audit_deleted"), 1);
+    assert_true(log_says("lost=\"its lines up to seq 6\""));
+    assert_int_equal(logged("audit_behind"), 1);
+    assert_true(log_says("missing_from=4 missing_to=6"));
+    text = read_file(fixture->file);
+    assert_non_null(strstr(text.memory, "}\n{\"seq\":7,")); /* was not synced: written again */
+    free(text.memory);
+}
+
 static void half_a_line_is_cut_and_its_row_written_again(void **state)
 {
     static const char half[] = "{\"seq\":4,\"time\":\"2026-";
@@ -467,6 +614,7 @@ static void half_a_line_is_cut_and_its_row_written_again(void **state)
         edge(fixture);
         expect_rows(fixture->file, 1, 4);
         assert_int_equal(logged("audit_mended"), 1);
+        assert_true(log_says("records=written_again"));
         stop(fixture);
         assert_int_equal(unlink(fixture->file), 0);
     }
@@ -799,7 +947,9 @@ static void a_file_truncated_by_somebody_goes_on_without_a_hole(void **state)
     edge(fixture);
     expect_rows(fixture->file, 4, 6); /* the fourth was not synced: the spool has it still */
     assert_int_equal(logged("audit_truncated"), 1);
-    outside.room = 100; /* and where lines end is known still */
+    assert_true(log_says("written_again_after_seq=3"));
+    assert_int_equal(logged("audit_behind"), 0); /* where it had begun is not known */
+    outside.room = 100;                          /* and where lines end is known still */
     add_rows(fixture, 1);
     edge(fixture);
     expect_rows(fixture->file, 4, 6);
@@ -831,6 +981,9 @@ static void a_file_truncated_within_a_line_spoils_no_later_line(void **state)
     assert_non_null(strstr(text.memory, "}\n{\"seq\":6,"));
     assert_non_null(strstr(text.memory, "}\n{\"seq\":7,"));
     free(text.memory);
+    assert_true(log_says("written_again_after_seq=5"));
+    assert_false(log_says("records=written_again"));
+    assert_true(log_says("missing_from=5 missing_to=5"));
 }
 
 static void what_was_truncated_before_its_sync_is_written_again(void **state)
@@ -1246,6 +1399,12 @@ int main(void)
         CASE(without_deliveries_only_failures_are_written_and_all_are_reported),
         CASE(without_a_file_rows_are_reported_once_and_count_as_exported),
         CASE(rows_that_the_file_holds_beyond_the_cursor_are_not_written_again),
+        CASE(an_older_copy_of_the_file_is_told_with_the_records_it_lacks),
+        CASE(an_older_copy_cut_within_a_line_claims_no_record_written_again),
+        CASE(an_older_rotated_file_is_told_where_the_new_one_is_empty),
+        CASE(without_deliveries_only_failures_can_be_missing),
+        CASE(records_left_out_until_a_reload_are_not_missing_after_it),
+        CASE(an_older_copy_that_takes_its_place_at_work_is_told),
         CASE(half_a_line_is_cut_and_its_row_written_again),
         CASE(half_a_line_in_an_otherwise_empty_file_is_cut),
         CASE(blocks_that_a_power_cut_left_as_zeros_are_written_again),

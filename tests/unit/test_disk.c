@@ -14,6 +14,8 @@
 /* after the above */
 #include <cmocka.h>
 
+#include <signal.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 
 #include "store/spool-private.h"
@@ -263,6 +265,7 @@ static void run_script(struct script *script)
             check_it_sticks(script);
         else if (life == 1 && script->recovers) {
             fault_io_disarm();
+            commit_batch(script); /* as the daemon does each second */
             unsigned conditions = script->conditions;
             append_some(script, 1, "room again");
             commit_batch(script);
@@ -353,6 +356,7 @@ struct sweep {
     int error;
     unsigned folder_syncs; /* that failed while a spool was opened that had been there */
     bool goes_on;          /* nothing may end by it */
+    bool is_full;          /* a condition, never an error of I/O */
 };
 
 static void empty_folder(struct fixture *f)
@@ -417,7 +421,7 @@ static bool may_pass(const char *what)
 /* Returns whether the fault came. */
 static bool run_once(struct fixture *f, struct sweep *sweep, const char *template, uint64_t at)
 {
-    struct script script = {.f = f, .recovers = sweep->error == ENOSPC};
+    struct script script = {.f = f, .recovers = sweep->is_full};
     empty_folder(f);
     if (template)
         start_killed(&script, template);
@@ -431,6 +435,9 @@ static bool run_once(struct fixture *f, struct sweep *sweep, const char *templat
                       script.conditions);
     if (sweep->goes_on)
         assert_int_equal(script.fatal, 0);
+    else if (sweep->is_full && script.fatal != 0 && script.fatal != -ENOSPC)
+        fail_msg("%s %llu: %s ended it with %d", sweep->name, (unsigned long long)at,
+                 fault_io_report()->what, script.fatal);
     else if (came && sweep->classes != FAULT_READ && sweep->error == EIO && script.fatal == 0 &&
              !may_pass(fault_io_report()->what))
         fail_msg("%s %llu: %s went unnoticed", sweep->name, (unsigned long long)at,
@@ -465,14 +472,14 @@ static const unsigned all_of_io =
 
 static void an_error_of_io_at_any_call_loses_nothing_committed(void **state)
 {
-    struct sweep sweep = {"EIO once", all_of_io, 1, EIO, 0, false};
+    struct sweep sweep = {"EIO once", all_of_io, 1, EIO, 0, false, false};
     sweep_over(*state, &sweep, 1);
     assert_int_equal(sweep.folder_syncs, 2); /* one each time that it is opened */
 }
 
 static void a_disk_that_fails_from_any_call_on_loses_nothing_committed(void **state)
 {
-    sweep_over(*state, &(struct sweep){"EIO for good", all_of_io, 0, EIO, 0, false}, 1);
+    sweep_over(*state, &(struct sweep){"EIO for good", all_of_io, 0, EIO, 0, false, false}, 1);
 }
 
 /* A read changes nothing, so it may be done again. */
@@ -506,19 +513,36 @@ static void a_disk_that_reads_nothing_from_any_call_on_is_no_damage(void **state
 
 static void a_full_disk_at_any_write_is_a_condition_that_passes(void **state)
 {
-    unsigned classes = FAULT_WRITE | FAULT_TRUNCATE;
-    sweep_over(*state, &(struct sweep){"ENOSPC once", classes, 1, ENOSPC, 0, false}, 1);
-    sweep_over(*state, &(struct sweep){"ENOSPC for good", classes, 0, ENOSPC, 0, false}, 1);
+    static const struct {
+        const char *once;
+        const char *for_good;
+        int error;
+    } kinds[] = {{"ENOSPC once", "ENOSPC for good", ENOSPC},
+                 {"EDQUOT once", "EDQUOT for good", EDQUOT},
+                 {"EFBIG once", "EFBIG for good", EFBIG}};
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
+        struct sweep sweep = {.name = kinds[i].once,
+                              .classes = FAULT_WRITE | FAULT_TRUNCATE,
+                              .times = 1,
+                              .error = kinds[i].error,
+                              .is_full = true};
+        sweep_over(*state, &sweep, 1);
+        sweep.name = kinds[i].for_good;
+        sweep.times = 0;
+        sweep_over(*state, &sweep, 1);
+    }
 }
 
 static void an_allocation_that_fails_anywhere_loses_nothing_committed(void **state)
 {
-    sweep_over(*state, &(struct sweep){"no memory once", FAULT_ALLOC, 1, ENOMEM, 0, false}, 59);
+    sweep_over(*state,
+               &(struct sweep){"no memory once", FAULT_ALLOC, 1, ENOMEM, 0, false, false}, 59);
 }
 
 static void memory_that_stays_short_from_anywhere_loses_nothing_committed(void **state)
 {
-    sweep_over(*state, &(struct sweep){"no memory for good", FAULT_ALLOC, 0, ENOMEM, 0, false},
+    sweep_over(*state,
+               &(struct sweep){"no memory for good", FAULT_ALLOC, 0, ENOMEM, 0, false, false},
                61);
 }
 
@@ -725,6 +749,8 @@ static void lose_batch(struct fixture *f)
     assert_int_equal(spool_commit(f->spool, &f->now), SPOOL_E_DISK);
     fault_io_arm(f->directory, room_of_disk, 0, 0, ENOSPC);
     spool_set_disk_reserve(f->spool, 0);
+    assert_int_equal(next_id(f), 0); /* until a commit has shown that its end can be recorded */
+    commit(f);
 }
 
 /* What comes must not have come before. */
@@ -832,6 +858,135 @@ static void evictions_that_a_full_disk_undid_are_not_counted(void **state)
     commit(f);
     assert_int_equal(ledger_of(f).ended[SPOOL_EVICTED], 0);
     fault_io_disarm();
+}
+
+/* ---- what statvfs does not know of ---- */
+
+/* Of each file of this process, and it is no signal but an error of the call. */
+static void limit_files(rlim_t bytes)
+{
+    struct rlimit limit;
+    assert_true(signal(SIGXFSZ, SIG_IGN) != SIG_ERR);
+    assert_int_equal(getrlimit(RLIMIT_FSIZE, &limit), 0);
+    limit.rlim_cur = bytes;
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &limit), 0);
+}
+
+/* Return: how many batches were taken before ten in a row were refused. */
+static unsigned fill_until_refused(struct fixture *f)
+{
+    unsigned taken = 0;
+    for (unsigned refused = 0; refused < 10;) {
+        uint64_t id;
+        int r = 0;
+        for (int i = 0; i < FILL_BATCH && r == 0; i++)
+            r = append_kilobyte(f, 0, &id);
+        assert_true(r == 0 || r == SPOOL_E_DISK);
+        if (r != 0)
+            assert_non_null(strstr(spool_error(f->spool), "File too large (EFBIG)"));
+        int committed = spool_commit(f->spool, &f->now);
+        assert_true(committed == 0 || committed == SPOOL_E_DISK);
+        bool is_taken = r == 0 && committed == 0;
+        taken += is_taken;
+        refused = is_taken ? 0 : refused + 1;
+        pass_time(f, 300);
+    }
+    return taken;
+}
+
+/* A window at a time, as the daemon does. */
+static void drain_by_windows(struct fixture *f)
+{
+    while (ledger_of(f).spooled > 0) {
+        uint64_t id;
+        for (int i = 0; i < 128 && (id = next_id(f)) != 0; i++)
+            deliver(f, id);
+        commit(f);
+    }
+}
+
+static void a_limit_of_the_file_size_refuses_drains_and_recovers(void **state)
+{
+    struct fixture *f = *state;
+    f->lane.limits.when_full = SPOOL_REFUSE;
+    open_spool(f);
+    for (rlim_t mib = 2; mib <= 8; mib += 3) { /* below the WAL's usual size, and above it */
+        limit_files(mib << 20);
+        assert_true(fill_until_refused(f) > 0);
+        uint64_t accepted = ledger_of(f).accepted;
+        commit(f);
+        drain_by_windows(f);
+        export_rows(f);
+        struct spool_ledger ledger = ledger_of(f);
+        assert_int_equal(ledger.ended[SPOOL_DELIVERED], accepted);
+        assert_int_equal(ledger.spooled, 0);
+        assert_true(fill_until_refused(f) > 0); /* into what was freed */
+    }
+    limit_files(RLIM_INFINITY);
+    uint64_t before = ledger_of(f).accepted;
+    pass_time(f, 1000);
+    commit(f);
+    fill(f, 0, FILLED);
+    assert_int_equal(ledger_of(f).accepted, before + FILLED);
+}
+
+/* The newest message fits where the database has grown to already, so nothing says so before. */
+static void a_limit_below_the_size_of_the_files_ends_nothing(void **state)
+{
+    struct fixture *f = *state;
+    uint64_t id;
+    open_spool(f);
+    fill(f, 0, FILLED);
+    limit_files(1 << 16);
+    for (int i = 0; i < 5; i++) {
+        (void)append_kilobyte(f, 0, &id);
+        assert_int_equal(spool_commit(f->spool, &f->now), SPOOL_E_DISK);
+        assert_int_equal(next_id(f), 0); /* its end could not be recorded */
+        pass_time(f, 1000);
+    }
+    assert_false(f->spool->met_bad_place);
+    limit_files(RLIM_INFINITY);
+    commit(f);
+    assert_int_equal(deliver_all(f), FILLED);
+    assert_int_equal(append_kilobyte(f, 0, &id), 0);
+    commit(f);
+}
+
+static void nothing_is_handed_out_before_a_commit_where_that_is_asked_for(void **state)
+{
+    struct fixture *f = *state;
+    open_on_disk(f);
+    append_many(f, 3);
+    close_spool(f);
+    open_on_disk(f);
+    spool_require_proof(f->spool);
+    assert_true(spool_has_work(f->spool));
+    assert_int_equal(next_id(f), 0);
+    fault_io_arm(f->directory, room_of_disk, 1, 0, EDQUOT);
+    assert_int_equal(spool_commit(f->spool, &f->now), SPOOL_E_DISK);
+    assert_non_null(strstr(spool_error(f->spool), "Disk quota exceeded (EDQUOT)"));
+    assert_int_equal(next_id(f), 0);
+    fault_io_disarm();
+    commit(f);
+    assert_false(spool_has_work(f->spool));
+    assert_int_equal(next_id(f), 1);
+}
+
+/* The kernel may have dropped the pages: whatever it says of the cause. */
+static void a_sync_that_has_no_room_ends_it(void **state)
+{
+    struct fixture *f = *state;
+    static const int errors[] = {ENOSPC, EDQUOT};
+    for (size_t i = 0; i < sizeof errors / sizeof *errors; i++) {
+        fault_io_arm(f->directory, FAULT_SYNC, 0, 0, errors[i]);
+        open_spool(f);
+        append(f, "a payload");
+        fault_io_arm(f->directory, FAULT_SYNC, 1, 1, errors[i]);
+        assert_int_equal(spool_commit(f->spool, &f->now), -EIO);
+        assert_int_equal(spool_commit(f->spool, &f->now), -EIO);
+        close_spool(f);
+        fault_io_disarm();
+    }
 }
 
 /* ---- how large the files grow ---- */
@@ -1000,6 +1155,10 @@ int main(void)
         ON_FOLDER(other_lanes_go_on_while_one_gives_room),
         ON_FOLDER(nothing_goes_out_twice_while_room_is_made),
         ON_FOLDER(evictions_that_a_full_disk_undid_are_not_counted),
+        ON_DISK(a_limit_of_the_file_size_refuses_drains_and_recovers),
+        ON_DISK(a_limit_below_the_size_of_the_files_ends_nothing),
+        ON_FOLDER(nothing_is_handed_out_before_a_commit_where_that_is_asked_for),
+        ON_FOLDER(a_sync_that_has_no_room_ends_it),
         ON_FOLDER(fifty_cycles_of_filling_and_draining_do_not_grow_the_file),
         ON_DISK(a_reader_that_lets_go_never_makes_the_wal_grow_beyond_its_bound),
         ON_DISK(a_reader_that_never_ends_stops_new_messages_at_the_bound_of_the_wal),
