@@ -1149,7 +1149,8 @@ static void spoil_descriptor_of(const char *name)
         char link[64];
         char path[256] = "";
         (void)snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
-        bool is_open = (fcntl(fd, F_GETFL) & O_PATH) == 0; /* else it only identifies the file */
+        bool is_open =
+            (fcntl(fd, F_GETFL) & O_PATH) == 0; /* else it only identifies the file */
         if (is_open && readlink(link, path, sizeof path - 1) > 0 && strstr(path, name)) {
             assert_int_equal(dup3(nowhere, fd, O_CLOEXEC), fd);
             spoiled++;
