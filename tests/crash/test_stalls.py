@@ -36,7 +36,8 @@ from tap import case, check, cleanup, equal, run_all, skip, wait_for  # noqa: E4
 WINDOW = 32
 DEADLINE_S = 40  # for what takes milliseconds
 STOP_S = 20  # TERM: documented as less than 10 s, on a machine that has time for it
-LOGGED = re.compile(r" log_dropped lines=(\d+) ")
+DROPPED = re.compile(r" log_dropped lines=(\d+) ")
+RELOADS = re.compile(r" (?:reloaded applied=|reload_refused )")
 
 
 class Rig:
@@ -49,7 +50,7 @@ class Rig:
         self.gateway = Gateway(self.link.url, retention={"max_messages": 20000},
                                uplink={"window": WINDOW, "connect_timeout": "1s"})
         self.history = History()
-        self.producers, self.probes, self.reloads = [], 0, 0
+        self.producers, self.probes, self.reloads, self.hups = [], 0, 0, 0
         self.audits = []
         self.start_options = {"wrap": []}
         for stall in stalls:
@@ -59,6 +60,9 @@ class Rig:
         self.gateway.start(**self.start_options)
         self.producers = start_producers(self.gateway.socket, 2, kind=Patient, window=16,
                                          pause=0.002)
+
+    def last_error(self):
+        return self.gateway.status()["link"]["last_error"] or ""
 
     # What must work at any time
 
@@ -92,6 +96,7 @@ class Rig:
         """HUP, with whatever configuration there is now."""
         before = list(self._reload_signs())
         self.gateway.hup()
+        self.hups += 1
         wait_for(lambda: list(self._reload_signs()) != before, DEADLINE_S, "the HUP done")
 
     def change_limit(self):
@@ -175,20 +180,21 @@ class Stderr(Stall):
 
     def begin(self, rig):
         self.read(rig)
-        self.fill()
-        for _ in range(3):  # lines that find no room
+        for _ in range(5):  # a terminal has some room again after a moment
+            self.fill()
             rig.change_limit()
             rig.check_reloads()
 
     def end(self, rig):
-        self.dropped = len(LOGGED.findall(rig.gateway.log()))
         self.read(rig)
 
     def check_over(self, rig):
-        def told():
+        """Each HUP has its line, or it was counted among those that were lost."""
+        def all_there():
             self.read(rig)
-            return len(LOGGED.findall(rig.gateway.log())) > self.dropped
-        wait_for(told, DEADLINE_S, "log_dropped")
+            seen = len(RELOADS.findall(rig.gateway.log()))
+            return seen + sum(map(int, DROPPED.findall(rig.gateway.log()))) >= rig.hups
+        wait_for(all_there, DEADLINE_S, "the lines of all HUPs, or log_dropped")
         for line in rig.gateway.log().split("\n"):
             check(not line or re.match(r"\d{4}-\d\d-\d\dT[0-9:.]+Z [a-z]+ [a-z_]+( |$)", line),
                   "a line that is whole", line)
@@ -452,11 +458,19 @@ class CertificateFifo(Stall):
                                       "tls": {self.KEY: self.path}})
 
     def begin(self, rig):
+        """While the link is cut, so that no attempt has looked at the file and is about to open it."""
+        rig.link.cut()
         fifo_instead(self.path)
-        time.sleep(1)  # some attempts; there is no sign of one that waits
+        wait_for(lambda: self.path in rig.last_error(), DEADLINE_S, "an error that names the file")
+        rig.link.mend()
 
     def end(self, rig):
         remove_fifo(self.path)
+        with open(self.path, "w"):
+            pass
+
+    def check_over(self, rig):
+        wait_for(lambda: self.path not in rig.last_error(), DEADLINE_S, "another error")
 
 
 class KeyPrompt(Stall):
@@ -464,14 +478,14 @@ class KeyPrompt(Stall):
 
     def prepare(self, rig):
         openssl = processes.need("openssl")
-        key, certificate = (os.path.join(rig.gateway.folder, name) for name in ("key", "crt"))
+        self.key, certificate = (os.path.join(rig.gateway.folder, name) for name in ("key", "crt"))
         done = processes.run([openssl, "req", "-x509", "-newkey", "rsa:2048", "-passout",
-                              "pass:secret", "-keyout", key, "-out", certificate,
+                              "pass:secret", "-keyout", self.key, "-out", certificate,
                               "-subj", "/CN=gateway"])
         equal(done.returncode, 0, "openssl: %r" % done.stderr)
         rig.gateway.configure(uplink={"brokers": ["ssl://127.0.0.1:%d" % rig.link.port],
                                       "tls": {"ca_file": certificate, "cert_file": certificate,
-                                              "key_file": key}})
+                                              "key_file": self.key}})
         reader, self.writer = os.pipe()
         cleanup(os.close, reader)
         cleanup(os.close, self.writer)
@@ -479,7 +493,7 @@ class KeyPrompt(Stall):
         rig.start_options.update(stdin=reader, start_new_session=True)
 
     def begin(self, rig):
-        time.sleep(1)  # some attempts; there is no sign of one that waits
+        wait_for(lambda: self.key in rig.last_error(), DEADLINE_S, "an error that names the key")
 
     def end(self, rig):
         pass
