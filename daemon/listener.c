@@ -149,7 +149,7 @@ static int starve(struct listener *listener, int error)
     return r < 0 ? r : set_retry(listener);
 }
 
-/* Nobody waits. The timer asks again until that is reported. */
+/* The backlog is empty. The timer asks again until that is reported. */
 static int sated(struct listener *listener)
 {
     if (!listener->starving.reported)

@@ -260,7 +260,7 @@ static int run(struct program *program, struct config *config)
     return code;
 }
 
-/* Where one of the three was closed, the next file that is opened would get its number, and the log
+/* If one of the three was closed, the next file that is opened would get its number, and the log
  * would be written into the spool. */
 static bool keep_standard_descriptors(void)
 {

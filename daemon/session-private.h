@@ -66,7 +66,7 @@ struct session {
     bool no_problem_info;   /* acknowledgements go without their spool-id */
     uint64_t keep_alive_us; /* one and a half times the client's; 0: none */
     uint64_t last_packet_us;
-    bool excused;      /* the deadline was moved once, for the loop stood still */
+    bool excused;      /* the deadline was moved once, because the loop stood still */
     bool asked_expiry; /* CONNECT asked for a session that outlives the connection */
 
     struct bytes input;

@@ -24,7 +24,7 @@
  *
  * The keep-alive timer is not moved by packets: it looks at the time of the last
  * one when it fires, and reads first, so that a loop that was busy committing
- * does not make the client pay. Where the timer itself comes late there is more to
+ * does not make the client pay. If the timer itself comes late there is more to
  * read than it reads, and the client may have been stopped by a full socket: then
  * the deadline is moved once, by EXCUSED_US.
  */

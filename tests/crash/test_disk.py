@@ -736,7 +736,7 @@ def refused_batch(version, at):
 
 
 @case(seconds=600)
-def messages_of_qos_0_that_a_full_disk_rolled_back_are_told_and_counted():
+def messages_of_qos_0_that_a_full_disk_rolled_back_are_reported_and_counted():
     first = writes_of_a_start()
     for version in (4, 5):
         check(any(refused_batch(version, first + more) for more in range(1, 60, 2)),

@@ -1425,7 +1425,7 @@ static void a_failed_batch_does_not_touch_who_had_no_part_in_it(void **state)
     expect_silence(f);
 }
 
-static void a_failed_batch_is_told_by_a_disconnect_where_no_puback_can(void **state)
+static void a_failed_batch_is_reported_by_a_disconnect_to_clients_of_qos_0(void **state)
 {
     struct fixture *f = *state;
     connect_as(f, V5, 0);
@@ -2199,7 +2199,7 @@ int main(void)
         CASE(a_failed_batch_is_told_by_code),
         CASE(a_failed_batch_closes_a_3_1_1_client_unacknowledged),
         CASE(a_failed_batch_does_not_touch_who_had_no_part_in_it),
-        CASE(a_failed_batch_is_told_by_a_disconnect_where_no_puback_can),
+        CASE(a_failed_batch_is_reported_by_a_disconnect_to_clients_of_qos_0),
         CASE(a_failed_batch_closes_a_3_1_1_client_of_qos_0),
         CASE(a_message_of_qos_0_that_is_stored_has_no_part_in_the_next_batch),
         CASE(a_client_that_disconnects_gets_what_it_is_owed),
