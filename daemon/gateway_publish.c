@@ -253,7 +253,7 @@ static bool is_taken_for_locked(const struct gateway *gateway)
     return gateway->locked && gateway->now.boot_ms < gateway->locked_try_ms;
 }
 
-/* The batch may hold evictions. Not at once, for that would be for each message that is refused. */
+/* The batch may hold evictions. Not at once: that would be a commit for each message that is refused. */
 static struct session_verdict on_short_disk(struct gateway *gateway,
                                             struct client *client,
                                             const struct spool_message *message)

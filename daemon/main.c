@@ -3,7 +3,7 @@
  *
  * Exit codes: 0 clean stop, 1 failure (systemd restarts), 2 usage, 78 bad
  * configuration, or a spool or a socket that needs the operator (EX_CONFIG; systemd
- * does not restart at once, for no restart mends it).
+ * does not restart at once, because no restart mends it).
  */
 #include <errno.h>
 #include <fcntl.h>

@@ -22,11 +22,11 @@
  * would take the room that was made.
  *
  * What is free says nothing of a quota or of a limit of the file size. So a write
- * or an allocation that had no room counts for more: until one of
- * ROOM_KEPT_PAGES succeeds only the free pages inside the database are room,
- * whatever is free on the disk. So many are allocated ahead for each batch that
- * makes the database grow, and one with new messages is refused where they cannot
- * be: so one that holds only what ended finds them still there.
+ * or an allocation that had no room counts for more: until one of a large batch
+ * succeeds only the free pages inside the database are room, whatever is free on
+ * the disk. ROOM_KEPT_PAGES are allocated ahead for each batch that makes the
+ * database grow, and one with new messages is refused where they cannot be: so one
+ * that holds only what ended finds them still there.
  *
  * A reader that keeps a snapshot keeps the WAL from being used from its start
  * again. At ROOM_WAL_PAGES nothing new is accepted; deliveries go on.
@@ -166,7 +166,7 @@ static int wait_for_wal(struct spool *spool)
                       spool->wal_pages * SPOOL_PAGE_BYTES / MIB);
 }
 
-/* At once where more is free than at the last try, else now and then: a quota tells nothing. */
+/* At once where more is free than at the last try, else now and then: a quota reports nothing. */
 static int try_now_and_then(struct spool *spool, const struct spool_time *now)
 {
     bool has_more = spool->disk_free > spool->full_tried_free;
@@ -235,17 +235,19 @@ static int allocate(struct spool *spool, uint64_t pages)
     return spool_fail(spool, -errno, DATABASE_NAME ": %s", strerror(errno));
 }
 
-/* What the database has or will have, and some more: by the step, or at least what is kept. */
+/* What the database has or will have, and what is kept; and a step more, which is a large batch:
+ * where that exceeds a quota or a limit only free pages are room from now on. Of a full disk
+ * statvfs says as much. */
 static int allocate_ahead(struct spool *spool, uint64_t pages)
 {
-    int r = allocate(spool, pages + ROOM_KEPT_PAGES + ROOM_AHEAD_PAGES);
-    if (r > 0)
-        r = allocate(spool, pages + ROOM_KEPT_PAGES);
-    if (r >= 0 && r != spool->full_error) {
-        spool->full_error = r;
+    int step = allocate(spool, pages + ROOM_KEPT_PAGES + ROOM_AHEAD_PAGES);
+    int kept = step > 0 ? allocate(spool, pages + ROOM_KEPT_PAGES) : step;
+    int full = step == ENOSPC ? kept : step;
+    if (step >= 0 && kept >= 0 && full != spool->full_error) {
+        spool->full_error = full;
         spool->disk_room_known = false;
     }
-    return r;
+    return kept;
 }
 
 int room_try(struct spool *spool)

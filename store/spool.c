@@ -13,7 +13,7 @@
  * A checkpoint follows a commit when the WAL has grown to WAL_PAGES.
  *
  * A commit that has no room is rolled back, and the next one holds what ended and
- * nothing new, for it is smaller and may fit. Until one succeeds nothing is
+ * nothing new, because that is smaller and may fit. Until one succeeds nothing is
  * handed out: its end could not be recorded.
  *
  * An error of I/O sticks, and the connection then neither commits nor

@@ -311,7 +311,7 @@ def deleted_while_no_daemon_runs_it_is_told_at_the_start():
 
 
 @case
-def an_older_copy_put_back_is_told_at_the_start_and_by_the_tool():
+def an_older_copy_put_back_is_reported_at_the_start_and_by_the_tool():
     rig = Rig().start()
     rig.deliver(10)
     rig.gateway.stop()

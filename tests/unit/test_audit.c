@@ -472,7 +472,7 @@ restore_older(struct fixture *fixture, unsigned lines, unsigned rows, const char
     free(text.memory);
 }
 
-static void an_older_copy_of_the_file_is_told_with_the_records_it_lacks(void **state)
+static void an_older_copy_of_the_file_is_reported_with_the_records_it_lacks(void **state)
 {
     struct fixture *fixture = *state;
     struct text text;
@@ -488,7 +488,7 @@ static void an_older_copy_of_the_file_is_told_with_the_records_it_lacks(void **s
     spool_fake_commit(&fixture->spool);
     text = read_file(fixture->file);
     assert_non_null(strstr(text.memory, "}\n{\"seq\":3,"));
-    assert_null(strstr(text.memory, "{\"seq\":4,")); /* the gap stays, for anybody to see */
+    assert_null(strstr(text.memory, "{\"seq\":4,")); /* the gap stays visible */
     assert_non_null(strstr(text.memory, "}\n{\"seq\":7,"));
     free(text.memory);
     stop(fixture);
@@ -509,7 +509,7 @@ static void an_older_copy_cut_within_a_line_claims_no_record_written_again(void 
     expect_rows(fixture->file, 1, 3);
 }
 
-static void an_older_rotated_file_is_told_where_the_new_one_is_empty(void **state)
+static void an_older_rotated_file_is_reported_where_the_new_one_is_empty(void **state)
 {
     struct fixture *fixture = *state;
 
@@ -567,7 +567,7 @@ static void records_left_out_until_a_reload_are_not_missing_after_it(void **stat
     assert_int_equal(logged("audit_"), 0);
 }
 
-static void an_older_copy_that_takes_its_place_at_work_is_told(void **state)
+static void an_older_copy_that_takes_its_place_at_work_is_reported(void **state)
 {
     struct fixture *fixture = *state;
 
@@ -1399,12 +1399,12 @@ int main(void)
         CASE(without_deliveries_only_failures_are_written_and_all_are_reported),
         CASE(without_a_file_rows_are_reported_once_and_count_as_exported),
         CASE(rows_that_the_file_holds_beyond_the_cursor_are_not_written_again),
-        CASE(an_older_copy_of_the_file_is_told_with_the_records_it_lacks),
+        CASE(an_older_copy_of_the_file_is_reported_with_the_records_it_lacks),
         CASE(an_older_copy_cut_within_a_line_claims_no_record_written_again),
-        CASE(an_older_rotated_file_is_told_where_the_new_one_is_empty),
+        CASE(an_older_rotated_file_is_reported_where_the_new_one_is_empty),
         CASE(without_deliveries_only_failures_can_be_missing),
         CASE(records_left_out_until_a_reload_are_not_missing_after_it),
-        CASE(an_older_copy_that_takes_its_place_at_work_is_told),
+        CASE(an_older_copy_that_takes_its_place_at_work_is_reported),
         CASE(half_a_line_is_cut_and_its_row_written_again),
         CASE(half_a_line_in_an_otherwise_empty_file_is_cut),
         CASE(blocks_that_a_power_cut_left_as_zeros_are_written_again),

@@ -930,6 +930,32 @@ static void a_limit_of_the_file_size_refuses_drains_and_recovers(void **state)
     assert_int_equal(ledger_of(f).accepted, before + FILLED);
 }
 
+static void where_the_oldest_may_go_they_make_room_under_a_limit_too(void **state)
+{
+    struct fixture *f = *state;
+    unsigned taken = 0;
+    open_spool(f);
+    limit_files(6 << 20);
+    for (int batch = 0; batch < 200; batch++) {
+        uint64_t id;
+        unsigned ended;
+        bool more;
+        int r = 0;
+        for (int i = 0; i < FILL_BATCH && r == 0; i++)
+            r = append_kilobyte(f, 0, &id);
+        assert_true(spool_retain(f->spool, &f->now, 2000, &ended, &more) >= 0);
+        taken += spool_commit(f->spool, &f->now) == 0 && r == 0;
+        spool_set_exported(f->spool, spool_last_seq(f->spool));
+        pass_time(f, 300);
+    }
+    struct spool_ledger ledger = ledger_of(f);
+    assert_true(taken > 100);
+    assert_true(spool_ledger_balances(&ledger));
+    assert_true(ledger.ended[SPOOL_EVICTED] > 0);
+    assert_in_range(ledger.spooled, 2000, 6000);
+    limit_files(RLIM_INFINITY);
+}
+
 /* The newest message fits where the database has grown to already, so nothing says so before. */
 static void a_limit_below_the_size_of_the_files_ends_nothing(void **state)
 {
@@ -1156,6 +1182,7 @@ int main(void)
         ON_FOLDER(nothing_goes_out_twice_while_room_is_made),
         ON_FOLDER(evictions_that_a_full_disk_undid_are_not_counted),
         ON_DISK(a_limit_of_the_file_size_refuses_drains_and_recovers),
+        ON_DISK(where_the_oldest_may_go_they_make_room_under_a_limit_too),
         ON_DISK(a_limit_below_the_size_of_the_files_ends_nothing),
         ON_FOLDER(nothing_is_handed_out_before_a_commit_where_that_is_asked_for),
         ON_FOLDER(a_sync_that_has_no_room_ends_it),
