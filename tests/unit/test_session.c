@@ -1354,6 +1354,30 @@ static void a_failed_batch_does_not_touch_who_had_no_part_in_it(void **state)
     expect_silence(f);
 }
 
+/* The message may be stored: neither "yes" nor "no" would be true. */
+static void a_batch_whose_fate_is_open_ends_the_session_without_an_answer(void **state)
+{
+    struct fixture *f = *state;
+    connect_as(f, V5, 0);
+    publish(f, 1, 1);
+    acknowledge(f);
+    expect_puback(f, 1, 0, 1);
+    publish(f, 1, 2);
+    publish(f, 1, 3);
+    session_drop_owed(f->session, MQTT_QUOTA_EXCEEDED, "moved");
+    expect_disconnect(f, MQTT_QUOTA_EXCEEDED);
+    assert_string_equal(f->why, "moved");
+}
+
+static void a_batch_whose_fate_is_open_closes_a_3_1_1_client(void **state)
+{
+    struct fixture *f = *state;
+    connect_as(f, V4, 0);
+    publish(f, 1, 1);
+    session_drop_owed(f->session, MQTT_QUOTA_EXCEEDED, "moved");
+    expect_end(f);
+}
+
 /* ---- how it ends ---- */
 
 static void a_client_that_disconnects_gets_what_it_is_owed_in(struct fixture *f,
@@ -1538,6 +1562,7 @@ static void after_the_end_every_call_is_harmless(void **state)
     session_close(f->session, MQTT_SERVER_BUSY, "busy");
     session_acknowledge(f->session);
     session_refuse_owed(f->session, MQTT_QUOTA_EXCEEDED);
+    session_drop_owed(f->session, MQTT_QUOTA_EXCEEDED, "moved");
     session_resume(f->session);
     session_close(f->session, MQTT_SERVER_BUSY, "busy");
     run(f);
@@ -2049,6 +2074,8 @@ int main(void)
         CASE(a_failed_batch_is_told_by_code),
         CASE(a_failed_batch_closes_a_3_1_1_client_unacknowledged),
         CASE(a_failed_batch_does_not_touch_who_had_no_part_in_it),
+        CASE(a_batch_whose_fate_is_open_ends_the_session_without_an_answer),
+        CASE(a_batch_whose_fate_is_open_closes_a_3_1_1_client),
         CASE(a_client_that_disconnects_gets_what_it_is_owed),
         CASE(a_client_that_ends_its_stream_gets_what_it_is_owed),
         CASE(a_stream_that_ends_inside_a_packet_is_told),
