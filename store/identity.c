@@ -52,23 +52,44 @@ void identity_init(struct identity *identity)
         identity->files[i].fd = -1;
 }
 
+/* SQLite keeps log and index beside the file that a symbolic link leads to. */
+static bool is_elsewhere(int directory_fd)
+{
+    struct stat status;
+    return fstatat(directory_fd, DATABASE_NAME, &status, AT_SYMLINK_NOFOLLOW) == 0 &&
+           S_ISLNK(status.st_mode);
+}
+
+static int note(struct identity_entry *entry, int fd)
+{
+    struct stat status;
+    if (fd < 0 || fstat(fd, &status) < 0)
+        return -errno;
+    *entry = (struct identity_entry){fd, status.st_dev, status.st_ino};
+    return 0;
+}
+
 int identity_note(struct identity *identity,
                   const char *directory,
                   const int fds[IDENTITY_FILES])
 {
+    int r = 0;
     identity->directory = directory;
-    for (int i = 0; i < IDENTITY_FILES; i++) {
-        struct identity_entry *entry = &identity->files[i];
-        struct stat status;
-        entry->fd = i == IDENTITY_LOG || i == IDENTITY_INDEX
-                        ? openat(fds[IDENTITY_DIRECTORY], names[i], O_PATH | O_CLOEXEC)
-                        : fds[i];
-        if (entry->fd < 0 || fstat(entry->fd, &status) < 0)
-            return -errno;
-        entry->device = status.st_dev;
-        entry->inode = status.st_ino;
+    for (int i = 0; i < IDENTITY_FILES && r == 0; i++) {
+        bool is_path = i == IDENTITY_LOG || i == IDENTITY_INDEX;
+        int fd = fds[i];
+        if (is_path && is_elsewhere(fds[IDENTITY_DIRECTORY]))
+            continue;
+        if (is_path)
+            fd = openat(fds[IDENTITY_DIRECTORY], names[i], O_PATH | O_CLOEXEC);
+        r = note(&identity->files[i], fd);
     }
-    return 0;
+    return r;
+}
+
+bool identity_is_known(const struct identity *identity, enum identity_file file)
+{
+    return identity->files[file].fd >= 0;
 }
 
 void identity_done(struct identity *identity)
@@ -97,6 +118,8 @@ static bool holds(const struct identity *identity, enum identity_file file, bool
 {
     const struct identity_entry *entry = &identity->files[file];
     struct stat status;
+    if (!identity_is_known(identity, file))
+        return true;
     int r = file == IDENTITY_DIRECTORY
                 ? stat(identity->directory, &status)
                 : fstatat(identity->files[IDENTITY_DIRECTORY].fd, names[file], &status, 0);
@@ -104,11 +127,17 @@ static bool holds(const struct identity *identity, enum identity_file file, bool
     return r == 0 ? is_same(entry, &status) : *ret_exists;
 }
 
+bool identity_holds_file(const struct identity *identity, enum identity_file file)
+{
+    bool exists;
+    return holds(identity, IDENTITY_DIRECTORY, &exists) && holds(identity, file, &exists);
+}
+
 bool identity_holds(const struct identity *identity)
 {
     bool exists;
     for (int i = 0; i < IDENTITY_FILES; i++) {
-        if (identity->files[i].fd >= 0 && !holds(identity, (enum identity_file)i, &exists))
+        if (!holds(identity, (enum identity_file)i, &exists))
             return false;
     }
     return true;
@@ -117,7 +146,8 @@ bool identity_holds(const struct identity *identity)
 bool identity_is_at(const struct identity *identity, enum identity_file file, int directory_fd)
 {
     struct stat status;
-    return fstatat(directory_fd, names[file], &status, AT_SYMLINK_NOFOLLOW) == 0 &&
+    return identity_is_known(identity, file) &&
+           fstatat(directory_fd, names[file], &status, AT_SYMLINK_NOFOLLOW) == 0 &&
            is_same(&identity->files[file], &status);
 }
 
@@ -167,9 +197,8 @@ static enum place find(const struct identity_entry *entry, char name[static PATH
 static enum place
 place_of(const struct identity *identity, enum identity_file file, char name[static PATH_MAX])
 {
-    bool exists;
     *name = '\0';
-    if (holds(identity, IDENTITY_DIRECTORY, &exists) && holds(identity, file, &exists))
+    if (!identity_is_known(identity, file) || identity_holds_file(identity, file))
         return IN_PLACE;
     return find(&identity->files[file], name);
 }
@@ -197,7 +226,7 @@ static enum spool_move what_of(enum place place, bool exists)
 void identity_describe(const struct identity *identity, struct spool_moved *ret)
 {
     char name[PATH_MAX];
-    bool exists = false;
+    bool exists = true;
     enum identity_file file = first_moved(identity, &exists);
     enum place database = place_of(identity, IDENTITY_DATABASE, name);
     enum place log = place_of(identity, IDENTITY_LOG, name);

@@ -56,6 +56,9 @@ void identity_done(struct identity *identity);
  * True as well where the path cannot be looked at: see identity.c.
  */
 bool identity_holds(const struct identity *identity);
+bool identity_holds_file(const struct identity *identity, enum identity_file file);
+/* Was it noted? Log and index are not where the database is a symbolic link. */
+bool identity_is_known(const struct identity *identity, enum identity_file file);
 /* What happened, after identity_holds() was false. */
 void identity_describe(const struct identity *identity, struct spool_moved *ret);
 /* Is it this file that has the file's usual name in the folder? */

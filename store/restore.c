@@ -221,8 +221,11 @@ static int remove_ours(struct spool *spool)
 
 static bool is_whole_in(const struct spool *spool, int directory_fd)
 {
-    return identity_is_at(&spool->identity, IDENTITY_DATABASE, directory_fd) &&
-           identity_is_at(&spool->identity, IDENTITY_LOG, directory_fd);
+    const struct identity *identity = &spool->identity;
+    bool is_link = !identity_is_known(identity, IDENTITY_LOG);
+    return (is_link && identity_holds_file(identity, IDENTITY_DATABASE)) ||
+           (identity_is_at(identity, IDENTITY_DATABASE, directory_fd) &&
+            identity_is_at(identity, IDENTITY_LOG, directory_fd));
 }
 
 static int put_database(struct spool *spool,

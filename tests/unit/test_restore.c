@@ -235,6 +235,42 @@ static void a_folder_that_is_removed_with_all_files_comes_back(void **state)
     assert_whole(f, 5001, 5001);
 }
 
+static void a_file_that_has_another_link_somewhere_comes_back_too(void **state)
+{
+    struct fixture *f = *state;
+    append_many(f, 10);
+    assert_int_equal(link(path_of(f, "spool.db"), path_of(f, "snapshot")), 0);
+    remove_file(f, "spool.db");
+    assert_commit_finds_it(f);
+    assert_int_equal(moved_of(f).what, SPOOL_REMOVED);
+    (void)restore(f);
+    assert_true(exists(f, "snapshot"));
+    assert_whole(f, 11, 11);
+}
+
+static void a_database_behind_a_symbolic_link_is_served_and_comes_back(void **state)
+{
+    struct fixture *f = *state;
+    append_many(f, 10);
+    close_spool(f);
+    assert_int_equal(mkdir(path_of(f, "real"), 0700), 0);
+    rename_file(f, "spool.db", "real/spool.db");
+    remove_file(f, "spool.db-wal");
+    assert_int_equal(symlink("real/spool.db", path_of(f, "spool.db")), 0);
+    open_spool(f);
+    pass_time(f, 1000);
+    append_many(f, 10);
+    remove_file(f, "lock");
+    assert_commit_finds_it(f);
+    (void)restore(f);
+    reopen_spool(f);
+    assert_int_equal(ledger_of(f).spooled, 21);
+    remove_file(f, "real/spool.db");
+    assert_commit_finds_it(f);
+    (void)restore(f);
+    assert_whole(f, 22, 22);
+}
+
 static void the_open_batch_is_not_in_what_is_put_back(void **state)
 {
     struct fixture *f = *state;
@@ -543,6 +579,8 @@ int main(void)
         CASE(a_path_that_cannot_be_looked_at_says_nothing),
         CASE(a_directory_on_another_file_system_is_another_one),
         CASE(a_folder_that_is_removed_with_all_files_comes_back),
+        CASE(a_file_that_has_another_link_somewhere_comes_back_too),
+        CASE(a_database_behind_a_symbolic_link_is_served_and_comes_back),
         CASE(the_open_batch_is_not_in_what_is_put_back),
         CASE(records_and_the_cursor_come_back_too),
         CASE(what_was_put_back_can_be_salvaged_later),

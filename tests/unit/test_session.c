@@ -1459,6 +1459,30 @@ static void a_message_of_qos_0_that_is_stored_has_no_part_in_the_next_batch(void
     expect_silence(f);
 }
 
+/* The message may be stored: neither "yes" nor "no" would be true. */
+static void a_batch_whose_fate_is_open_ends_the_session_without_an_answer(void **state)
+{
+    struct fixture *f = *state;
+    connect_as(f, V5, 0);
+    publish(f, 1, 1);
+    acknowledge(f);
+    expect_puback(f, 1, 0, 1);
+    publish(f, 1, 2);
+    publish(f, 1, 3);
+    session_drop_owed(f->session, MQTT_QUOTA_EXCEEDED, "moved");
+    expect_disconnect(f, MQTT_QUOTA_EXCEEDED);
+    assert_string_equal(f->why, "moved");
+}
+
+static void a_batch_whose_fate_is_open_closes_a_3_1_1_client(void **state)
+{
+    struct fixture *f = *state;
+    connect_as(f, V4, 0);
+    publish(f, 1, 1);
+    session_drop_owed(f->session, MQTT_QUOTA_EXCEEDED, "moved");
+    expect_end(f);
+}
+
 /* ---- how it ends ---- */
 
 static void a_client_that_disconnects_gets_what_it_is_owed_in(struct fixture *f,
@@ -1643,6 +1667,7 @@ static void after_the_end_every_call_is_harmless(void **state)
     session_close(f->session, MQTT_SERVER_BUSY, "busy");
     session_acknowledge(f->session);
     session_refuse_owed(f->session, MQTT_QUOTA_EXCEEDED);
+    session_drop_owed(f->session, MQTT_QUOTA_EXCEEDED, "moved");
     session_resume(f->session);
     session_close(f->session, MQTT_SERVER_BUSY, "busy");
     run(f);
@@ -2202,6 +2227,8 @@ int main(void)
         CASE(a_failed_batch_is_reported_by_a_disconnect_to_clients_of_qos_0),
         CASE(a_failed_batch_closes_a_3_1_1_client_of_qos_0),
         CASE(a_message_of_qos_0_that_is_stored_has_no_part_in_the_next_batch),
+        CASE(a_batch_whose_fate_is_open_ends_the_session_without_an_answer),
+        CASE(a_batch_whose_fate_is_open_closes_a_3_1_1_client),
         CASE(a_client_that_disconnects_gets_what_it_is_owed),
         CASE(a_client_that_ends_its_stream_gets_what_it_is_owed),
         CASE(a_stream_that_ends_inside_a_packet_is_told),
