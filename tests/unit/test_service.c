@@ -391,7 +391,7 @@ static void a_manager_with_an_abstract_name_hears_it_too(void **state)
     (void)close(fd);
 }
 
-static void the_loop_feeds_the_watchdog_and_waits_for_nobody(void **state)
+static void the_loop_feeds_the_watchdog_and_never_waits(void **state)
 {
     struct manager *manager = *state;
     sd_event *event = NULL;
@@ -1070,7 +1070,7 @@ int main(void)
         WITH_MANAGER(a_manager_that_does_not_read_gets_each_state_later),
         WITH_MANAGER(a_longer_start_reaches_a_manager_that_did_not_read),
         WITH_MANAGER(a_manager_with_an_abstract_name_hears_it_too),
-        WITH_MANAGER(the_loop_feeds_the_watchdog_and_waits_for_nobody),
+        WITH_MANAGER(the_loop_feeds_the_watchdog_and_never_waits),
         WITH_MANAGER(a_watchdog_of_another_process_is_not_fed),
         cmocka_unit_test(a_failure_is_a_warning_with_all_its_fields),
         cmocka_unit_test(code_and_ref_are_there_where_they_are_known),
