@@ -7,7 +7,7 @@ Machines are shared and noisy, so nothing here is compared with a figure of anot
 line is the median of ratios of neighbours in time. docs/performance.md explains the table.
 Everything runs on loopback and in a temporary folder; servers are started and ended here. The
 journal is on, as it is by default: as root beside a stand-in for journald that only the programs
-started here see, which reads as fast as it can where a line says nothing else. What is measured is
+started here see, which reads as fast as it can unless a line says otherwise. What is measured is
 built first: the preset "release", or what --build names.
 """
 import argparse

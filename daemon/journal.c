@@ -35,6 +35,7 @@
 /* Entries from @from to @to, each led by its size. */
 static struct {
     bool is_absent;
+    unsigned lost;
     size_t count;
     size_t from;
     size_t to;
@@ -182,6 +183,13 @@ static int journal_send(void *data, size_t size)
     return r == -EMSGSIZE || r == -ENOBUFS ? journal_send_large(fd, data, size) : r;
 }
 
+/* Of journald, or of this machine now; another error is the entry's own and stays. */
+static bool journal_may_pass(int error)
+{
+    return error == -EAGAIN || error == -ECONNREFUSED || error == -ENOBUFS ||
+           error == -ENOMEM || error == -EMFILE || error == -ENFILE;
+}
+
 static void journal_clear(void)
 {
     journal.from = journal.to = 0;
@@ -192,21 +200,31 @@ size_t journal_flush(void)
 {
     int r = 0;
 
-    while (r == 0 && journal.count > 0) {
+    while (journal.count > 0) {
         uint8_t *entry = journal.memory + journal.from;
         size_t size;
 
         memcpy(&size, entry, sizeof size);
         r = journal_send(entry + sizeof size, size);
-        if (r == 0) {
-            journal.from += sizeof size + size;
-            journal.count--;
-        }
+        if (r == -ENOENT || journal_may_pass(r))
+            break;
+        journal.lost += r < 0;
+        r = 0;
+        journal.from += sizeof size + size;
+        journal.count--;
     }
     journal.is_absent = r == -ENOENT;
     if (journal.count == 0 || journal.is_absent)
         journal_clear();
     return journal.count;
+}
+
+unsigned journal_take_lost(void)
+{
+    unsigned lost = journal.lost;
+
+    journal.lost = 0;
+    return lost;
 }
 
 bool journal_is_absent(void)

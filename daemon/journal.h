@@ -25,6 +25,9 @@ MUST_CHECK bool journal_put(const struct iovec *fields, size_t count);
  * wait. */
 size_t journal_flush(void);
 
+/* How many entries could not be sent and never can; counted from 0 again. */
+unsigned journal_take_lost(void);
+
 /* What the last flush found: no journald on this machine. */
 bool journal_is_absent(void);
 

@@ -109,6 +109,7 @@ static size_t log_tidy(char *line, size_t room, size_t size)
 }
 
 /* Return: whether it was taken. */
+PRINTF_LIKE(2, 0)
 static bool log_put(enum log_level level, const char *format, va_list arguments)
 {
     int saved_errno = errno;

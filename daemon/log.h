@@ -29,7 +29,7 @@ enum log_level {
     LOG_LEVEL_DEBUG = 7
 };
 
-/* Once, before the first line, where standard error is what it will be. */
+/* Once, before the first line, when standard error is what it will be. */
 void log_open(void);
 /* Once a second: what could not be written before may fit by now. */
 void log_flush(void);

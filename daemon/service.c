@@ -1,7 +1,7 @@
 /*
  * service.c - what systemd sees: sockets, readiness, status, watchdog
  *
- * Nothing here may stop the gateway or hold it up: where systemd is not there,
+ * Nothing here may stop the gateway or hold it up: if systemd is not there,
  * or does not listen, messages are taken and forwarded anyway. Only sockets whose
  * number cannot be right are an error, because the administrator asked for them;
  * what they are is for the listener to judge.

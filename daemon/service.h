@@ -2,7 +2,7 @@
  * service.h - what systemd sees: readiness, status, watchdog, sockets, journal
  *
  * The only place that knows sd-daemon, the notify socket and journald. Each
- * function does nothing, successfully, where systemd is not there, and none
+ * function does nothing, successfully, if systemd is not there, and none
  * waits for it. Thread: loop thread only.
  */
 #ifndef MQTT_SPOOLD_DAEMON_SERVICE_H

@@ -212,7 +212,7 @@ static void service_note_dropped(int64_t now_ms)
         return;
     shortage->is_drop_logged = true;
     log_warning(
-        "journal_dropped cause=\"journald does not read\" records=audit_file remedy=\"see "
+        "journal_dropped cause=\"journald does not take them\" records=audit_file remedy=\"see "
         "whether journald runs (systemctl status systemd-journald)\"");
 }
 
@@ -237,6 +237,8 @@ static void service_flush(void)
     size_t before = service_journal.waiting;
 
     service_journal.waiting = journal_flush();
+    for (unsigned lost = journal_take_lost(); lost > 0; lost--)
+        service_note_dropped(service_journal.allowed_ms);
     if (service_journal.waiting == 0)
         return;
     if (service_journal.waiting != before)

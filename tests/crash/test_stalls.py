@@ -1,7 +1,7 @@
 """Others stand still, one at a time: whatever the daemon talks to or opens stops answering.
 
 The reader of its log, journald, the manager behind the notify socket, a name server, a broker, a
-producer; or a FIFO that nobody writes has the name of a file that it opens. While that lasts, under
+producer; or a FIFO without a writer has the name of a file that it opens. While that lasts, under
 load, producers get their acknowledgements, a new client is served, HUP is done and TERM ends the
 daemon in the documented time; when it is over, what was held back comes. Each deadline is far above
 what any of it takes. At the end the three ledgers are judged.
@@ -268,7 +268,7 @@ class JournalStopped(Stall):
 
 
 class JournalNeverRead(Stall):
-    """There is the socket, and nobody reads it from the beginning."""
+    """The socket is there, and is never read."""
 
     def prepare(self, rig):
         need_journal()
@@ -573,7 +573,7 @@ def need_journal():
 
 
 def play(stall):
-    """Under the stall all goes on, when it is over what was held back comes, and TERM comes in the
+    """During the stall the work continues, when it is over what was held back comes, and TERM comes in the
     middle of a second one."""
     rig = Rig(stall)
     rig.start()

@@ -159,7 +159,7 @@ class Gateway:
         return self.notifications
 
     def stall_notifications(self):
-        """Nobody reads them from now on, and there is room for none."""
+        """They are not read from now on, and there is room for none."""
         self._reader_ends.set()
         self._reader.join(5)
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as filler:

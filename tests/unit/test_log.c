@@ -229,7 +229,7 @@ static void write_lines(unsigned count)
         log_info(STALL_TEXT, i);
 }
 
-/* All there is, as it comes; the end is where nothing more comes. */
+/* All there is, as it comes; the end is when nothing more comes. */
 static size_t read_all(int fd, char *text, size_t room)
 {
     size_t used = 0;
@@ -294,7 +294,7 @@ static void expect_dropped_and_counted(int writer, int reader)
     (void)alarm(0);
 }
 
-static void a_pipe_that_nobody_reads_holds_no_line_up(void **state)
+static void a_pipe_that_is_not_read_holds_no_line_up(void **state)
 {
     int fds[2];
 
@@ -305,7 +305,7 @@ static void a_pipe_that_nobody_reads_holds_no_line_up(void **state)
     (void)close(fds[1]);
 }
 
-static void a_socket_that_nobody_reads_holds_no_line_up(void **state)
+static void a_socket_that_is_not_read_holds_no_line_up(void **state)
 {
     int fds[2];
 
@@ -327,7 +327,7 @@ static int open_terminal(int *ret_master)
     return open(ptsname(master), O_RDWR | O_NOCTTY | O_CLOEXEC);
 }
 
-static void a_terminal_that_nobody_reads_holds_no_line_up(void **state)
+static void a_terminal_that_is_not_read_holds_no_line_up(void **state)
 {
     int master;
     int fd = open_terminal(&master);
@@ -429,9 +429,9 @@ int main(void)
         CASE(quoting_shows_what_is_printable_and_escapes_the_rest),
         CASE(quoting_cuts_at_a_whole_character_within_any_size),
         CASE(the_brake_passes_a_burst_then_counts_what_it_held_back),
-        CASE(a_pipe_that_nobody_reads_holds_no_line_up),
-        CASE(a_socket_that_nobody_reads_holds_no_line_up),
-        CASE(a_terminal_that_nobody_reads_holds_no_line_up),
+        CASE(a_pipe_that_is_not_read_holds_no_line_up),
+        CASE(a_socket_that_is_not_read_holds_no_line_up),
+        CASE(a_terminal_that_is_not_read_holds_no_line_up),
         CASE(a_pipe_of_another_user_holds_no_line_up),
         CASE(a_terminal_of_another_user_holds_no_line_up),
         CASE(a_file_that_takes_half_a_line_gets_its_rest_first),

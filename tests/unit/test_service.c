@@ -15,11 +15,13 @@
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/time.h>
@@ -389,7 +391,7 @@ static void a_manager_with_an_abstract_name_hears_it_too(void **state)
     (void)close(fd);
 }
 
-static void the_loop_feeds_the_watchdog_and_waits_for_nobody(void **state)
+static void the_loop_feeds_the_watchdog_and_never_waits(void **state)
 {
     struct manager *manager = *state;
     sd_event *event = NULL;
@@ -951,6 +953,45 @@ static int check_large(void *context)
     return 0;
 }
 
+static int check_refused(void *context)
+{
+    unsigned long long limited, dropped = 0;
+    struct rlimit limit;
+    uint64_t next = 13;
+    int fd = -1, log;
+
+    if (!make_journal(&fd))
+        return CHILD_SKIPPED;
+    log = catch_log();
+    send_buffer = 4096;
+    EXPECT(signal(SIGXFSZ, SIG_IGN) != SIG_ERR);
+    EXPECT(getrlimit(RLIMIT_FSIZE, &limit) == 0);
+    limit.rlim_cur = 1000; /* no file has room for it, either */
+    EXPECT(setrlimit(RLIMIT_FSIZE, &limit) == 0);
+    service_journal_outcome(context, 1000);
+    send_outcomes(13, 1, 1000, 1);
+    EXPECT(read_entries(fd, &next) == 1 && next == 14);
+    limit.rlim_cur = limit.rlim_max;
+    EXPECT(setrlimit(RLIMIT_FSIZE, &limit) == 0);
+    service_tick(2000);
+    EXPECT(strstr(logged(log), "journal_left_out"));
+    EXPECT(sscanf(strstr(logged(log), "journal_left_out"),
+                  "journal_left_out limited=%llu dropped=%llu", &limited, &dropped) == 2);
+    EXPECT(limited == 0 && dropped == 1);
+    return 0;
+}
+
+static void what_cannot_be_sent_at_all_does_not_stop_the_rest(void **state)
+{
+    static char longest[65536];
+    struct spool_record record = evicted;
+
+    (void)state;
+    memset(longest, 'x', sizeof longest - 1);
+    record.client = record.topic = record.ref = longest;
+    expect_entry(check_refused, &record);
+}
+
 static void what_no_datagram_holds_goes_as_a_sealed_file(void **state)
 {
     static char longest[65536];
@@ -1029,7 +1070,7 @@ int main(void)
         WITH_MANAGER(a_manager_that_does_not_read_gets_each_state_later),
         WITH_MANAGER(a_longer_start_reaches_a_manager_that_did_not_read),
         WITH_MANAGER(a_manager_with_an_abstract_name_hears_it_too),
-        WITH_MANAGER(the_loop_feeds_the_watchdog_and_waits_for_nobody),
+        WITH_MANAGER(the_loop_feeds_the_watchdog_and_never_waits),
         WITH_MANAGER(a_watchdog_of_another_process_is_not_fed),
         cmocka_unit_test(a_failure_is_a_warning_with_all_its_fields),
         cmocka_unit_test(code_and_ref_are_there_where_they_are_known),
@@ -1044,6 +1085,7 @@ int main(void)
         cmocka_unit_test(where_there_is_no_journal_nothing_is_left_out),
         cmocka_unit_test(what_still_waits_at_the_end_is_counted),
         cmocka_unit_test(a_value_with_a_line_break_has_its_size_before_it),
+        cmocka_unit_test(what_cannot_be_sent_at_all_does_not_stop_the_rest),
         cmocka_unit_test(what_no_datagram_holds_goes_as_a_sealed_file),
         cmocka_unit_test(without_a_journal_nothing_happens),
     };
