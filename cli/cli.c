@@ -5,7 +5,7 @@
  * (no file, no right, another version) is told here and once, so that all verbs
  * say the same and exit with the same code.
  */
-#include "cli.h"
+#include "cli/cli.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -18,8 +18,8 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include "daemon/clock.h"
-#include "daemon/text.h"
+#include "base/clock.h"
+#include "base/text.h"
 
 #define ERROR_LINE_MAX (3 * PATH_MAX)
 

@@ -17,9 +17,9 @@
 #include <stdint.h>
 #include <sysexits.h>
 
-#include "daemon/cleanup.h"
-#include "daemon/config.h"
-#include "daemon/json.h"
+#include "base/cleanup.h"
+#include "base/json.h"
+#include "daemon/config/config.h"
 #include "store/spool.h"
 
 /* What a function that parses arguments returns when there is nothing to exit for. */

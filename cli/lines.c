@@ -5,7 +5,7 @@
  * handed out without a copy. Bytes are looked at once, however slowly a long
  * line arrives.
  */
-#include "lines.h"
+#include "cli/lines.h"
 
 #include <errno.h>
 #include <poll.h>

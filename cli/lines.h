@@ -9,7 +9,7 @@
 
 #include <stdbool.h>
 
-#include "daemon/bytes.h"
+#include "base/bytes.h"
 
 struct lines {
     struct bytes bytes;

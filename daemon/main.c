@@ -18,11 +18,11 @@
 #include <systemd/sd-event.h>
 #include <unistd.h>
 
-#include "config.h"
-#include "gateway.h"
-#include "log.h"
-#include "service.h"
-#include "text.h"
+#include "base/log.h"
+#include "base/text.h"
+#include "daemon/config/config.h"
+#include "daemon/gateway/gateway.h"
+#include "daemon/host/service.h"
 
 #define EXIT_USAGE 2
 

@@ -9,7 +9,7 @@
  * remove such rows add them up while they pass, by the SQL function
  * record_charge(client, topic, ref): a row is never read a second time for it.
  */
-#include "spool-private.h"
+#include "store/spool-private.h"
 
 enum {
     MESSAGE_ROW_BYTES = 40, /* its numbers */

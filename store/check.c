@@ -16,10 +16,10 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "mark.h"
-#include "spool-private.h"
-#include "sum.h"
-#include "survey.h"
+#include "store/salvage/mark.h"
+#include "store/salvage/survey.h"
+#include "store/spool-private.h"
+#include "store/sum.h"
 
 struct check {
     struct spool *spool;

@@ -19,7 +19,7 @@
  * network file system (.nfs) or FUSE (.fuse_hidden) gives to a file which is
  * removed at its last close.
  */
-#include "identity.h"
+#include "store/identity.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -29,8 +29,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "mark.h"
-#include "names.h"
+#include "store/names.h"
+#include "store/salvage/mark.h"
 
 enum place { IN_PLACE, NO_NAME, OTHER_NAME, NO_KNOWN_NAME };
 

@@ -13,7 +13,7 @@
  * A new lane is stored by the next commit, with the ledger. Nothing here writes
  * but the forgetting at open.
  */
-#include "spool-private.h"
+#include "store/spool-private.h"
 
 #include <assert.h>
 #include <errno.h>

@@ -5,8 +5,8 @@
  * are their maxima; nothing is stored twice. A commit writes the rows that
  * changed. Which lanes there are is in lanes.c.
  */
-#include "salvage.h"
-#include "spool-private.h"
+#include "store/salvage/salvage.h"
+#include "store/spool-private.h"
 
 #include <assert.h>
 #include <errno.h>

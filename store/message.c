@@ -20,9 +20,9 @@
  * The plan is bounded: when too many messages were handed out and returned to
  * wait, only those that are due are handed out.
  */
-#include "failpoint.h"
-#include "spool-private.h"
-#include "sum.h"
+#include "base/failpoint.h"
+#include "store/spool-private.h"
+#include "store/sum.h"
 
 #include <assert.h>
 #include <errno.h>

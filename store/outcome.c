@@ -18,8 +18,8 @@
  * exported_seq in that time, and so tells which missing numbers are explained:
  * the export writes a line for each run of them.
  */
-#include "failpoint.h"
-#include "spool-private.h"
+#include "base/failpoint.h"
+#include "store/spool-private.h"
 
 #include <errno.h>
 #include <stdlib.h>

@@ -7,7 +7,7 @@
  * searches. The array never shrinks: its bound is SPOOL_PLAN_MAX, which the
  * caller holds.
  */
-#include "plan.h"
+#include "store/plan.h"
 
 #include <errno.h>
 #include <stdbool.h>

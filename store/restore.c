@@ -24,11 +24,11 @@
  * Nothing is committed any more while this runs, so the copy is the same at each
  * try. Files of another spool are never removed.
  */
-#include "failpoint.h"
-#include "mark.h"
-#include "reads.h"
-#include "salvage.h"
-#include "spool-private.h"
+#include "base/failpoint.h"
+#include "store/salvage/mark.h"
+#include "store/salvage/reads.h"
+#include "store/salvage/salvage.h"
+#include "store/spool-private.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -16,7 +16,7 @@
  * each keeps a time before which nothing can be due; whatever could bring that
  * time forward resets it. What is settled but not yet written counts as ended.
  */
-#include "spool-private.h"
+#include "store/spool-private.h"
 
 #include <stdlib.h>
 

@@ -31,8 +31,8 @@
  * A reader that keeps a snapshot keeps the WAL from being used from its start
  * again. At ROOM_WAL_PAGES nothing new is accepted; deliveries go on.
  */
-#include "full.h"
-#include "spool-private.h"
+#include "base/full.h"
+#include "store/spool-private.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -12,12 +12,12 @@
  * what is missing, all of it in one transaction; a database that has seen more
  * migrations than this program knows is refused.
  */
-#include "failpoint.h"
-#include "full.h"
-#include "reads.h"
-#include "regular.h"
+#include "base/failpoint.h"
+#include "base/full.h"
+#include "base/regular.h"
 #include "schema-sql.h"
-#include "spool-private.h"
+#include "store/salvage/reads.h"
+#include "store/spool-private.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -12,13 +12,13 @@
 
 #include <sqlite3.h>
 
-#include "identity.h"
-#include "mark.h"
-#include "names.h"
-#include "plan.h"
-#include "spool.h"
-#include "spool_clock.h"
-#include "stmt.h"
+#include "store/identity.h"
+#include "store/names.h"
+#include "store/plan.h"
+#include "store/salvage/mark.h"
+#include "store/spool.h"
+#include "store/spool_clock.h"
+#include "store/stmt.h"
 
 #define SPOOL_APPLICATION_ID 0x6d717370 /* "mqsp" */
 #define SCHEMA_NEW_NAME      DATABASE_NAME ".new"

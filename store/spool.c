@@ -30,14 +30,14 @@
  * The WAL file is kept at close, so that tools which may not create files in
  * the directory can read a spool at rest.
  */
-#include "failpoint.h"
-#include "full.h"
-#include "mark.h"
-#include "reads.h"
-#include "regular.h"
-#include "salvage.h"
-#include "spool-private.h"
-#include "survey.h"
+#include "base/failpoint.h"
+#include "base/full.h"
+#include "base/regular.h"
+#include "store/salvage/mark.h"
+#include "store/salvage/reads.h"
+#include "store/salvage/salvage.h"
+#include "store/salvage/survey.h"
+#include "store/spool-private.h"
 
 #include <assert.h>
 #include <errno.h>

@@ -22,7 +22,7 @@
  * can tell. A credible reading that a step has made wrong goes at once: after a
  * power cut it would age everybody by the step.
  */
-#include "spool_clock.h"
+#include "store/spool_clock.h"
 
 #include <string.h>
 

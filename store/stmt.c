@@ -9,7 +9,7 @@
  * STMT_DELETE are the same by construction, and the caller compares what they
  * touched with what it expects.
  */
-#include "stmt.h"
+#include "store/stmt.h"
 
 #include <assert.h>
 #include <stddef.h>

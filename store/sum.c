@@ -12,7 +12,7 @@
  * x86-64 processors since 2008 have an instruction for it: with tables alone the
  * sum took a tenth of all that accepting a message costs. Tables elsewhere.
  */
-#include "sum.h"
+#include "store/sum.h"
 
 #include <stdbool.h>
 #include <stddef.h>

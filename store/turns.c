@@ -11,7 +11,7 @@
  * meanwhile, for the window was full, gives its place back. Otherwise a large
  * message that seldom fits could lose the ninth place over and over.
  */
-#include "spool-private.h"
+#include "store/spool-private.h"
 
 #include <errno.h>
 #include <stdlib.h>

@@ -16,7 +16,7 @@ from tap import case, equal, run_all, skip  # noqa: E402
 
 ROOT = os.environ.get("SPOOLD_SOURCE") or os.path.join(os.path.dirname(
     os.path.abspath(__file__)), "..")
-FOLDERS = ("store", "daemon", "cli", "bench", "tests")
+FOLDERS = ("base", "store", "daemon", "cli", "bench", "tests")
 
 
 def clang_format():

@@ -79,11 +79,12 @@ def formats():
 def calls():
     """[(file:line, format, the arguments behind it)]"""
     found = []
-    for path in sorted(glob.glob(os.path.join(ROOT, "daemon", "*.c"))):
+    for path in sorted(glob.glob(os.path.join(ROOT, "daemon", "**", "*.c"), recursive=True)
+                       + glob.glob(os.path.join(ROOT, "base", "*.c"))):
         with open(path) as source:
             text = source.read()
         for call in CALL.finditer(text):
-            place = "%s:%d" % (os.path.basename(path), text.count("\n", 0, call.start()) + 1)
+            place = "%s:%d" % (os.path.relpath(path, ROOT), text.count("\n", 0, call.start()) + 1)
             found.append((place, format_at(text, call.end()),
                           arguments_at(text, call.end())[1:]))
     return found

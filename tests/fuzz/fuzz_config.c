@@ -15,8 +15,8 @@
 #include <string.h>
 #include <sys/mman.h>
 
-#include "daemon/config.h"
-#include "daemon/text.h"
+#include "base/text.h"
+#include "daemon/config/config.h"
 
 #define PROMISE(condition)                                                                     \
     do {                                                                                       \

@@ -16,7 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "daemon/packet.h"
+#include "daemon/mqtt/packet.h"
 
 enum { MAX_PACKET = 1 << 20 };
 

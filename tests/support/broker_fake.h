@@ -12,8 +12,8 @@
 #include <stdint.h>
 #include <systemd/sd-event.h>
 
-#include "daemon/bytes.h"
-#include "daemon/packet.h"
+#include "base/bytes.h"
+#include "daemon/mqtt/packet.h"
 
 #define BROKER_CONNECTIONS_MAX 4
 #define BROKER_TEXT_MAX        512

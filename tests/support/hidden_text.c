@@ -2,7 +2,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 
-#include "daemon/text.h"
+#include "base/text.h"
 
 int main(void)
 {

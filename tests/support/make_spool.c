@@ -13,9 +13,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "daemon/clock.h"
-#include "daemon/json.h"
-#include "daemon/record.h"
+#include "base/clock.h"
+#include "base/json.h"
+#include "daemon/record/outcome.h"
 #include "store/spool.h"
 
 #define MESSAGES 10

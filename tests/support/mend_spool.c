@@ -10,7 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "daemon/clock.h"
+#include "base/clock.h"
 #include "store/spool.h"
 
 static void check(int result, const char *step)

@@ -6,7 +6,7 @@
 #ifndef MQTT_SPOOLD_TESTS_UPLINK_SETTINGS_H
 #define MQTT_SPOOLD_TESTS_UPLINK_SETTINGS_H
 
-#include "daemon/uplink.h"
+#include "daemon/uplink/uplink.h"
 
 /* @brokers: borrowed, the first of them counts. */
 static inline struct uplink_settings uplink_test_settings(const char *const *brokers)

@@ -24,9 +24,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "daemon/audit.h"
-#include "daemon/audit_tail.h"
-#include "daemon/log.h"
+#include "base/log.h"
+#include "daemon/audit/audit.h"
+#include "daemon/audit/tail.h"
 #include "tests/support/spool_fake.h"
 
 #define LOG_LINES_MAX 64

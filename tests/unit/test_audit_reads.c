@@ -19,10 +19,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "daemon/audit.h"
-#include "daemon/audit_history.h"
-#include "daemon/audit_tail.h"
-#include "daemon/log.h"
+#include "base/log.h"
+#include "daemon/audit/audit.h"
+#include "daemon/audit/history.h"
+#include "daemon/audit/tail.h"
 #include "tests/support/fault_io.h"
 #include "tests/support/spool_fake.h"
 

@@ -11,7 +11,7 @@
 #include <errno.h>
 #include <string.h>
 
-#include "daemon/bytes.h"
+#include "base/bytes.h"
 
 static int setup(void **state)
 {

@@ -14,7 +14,7 @@
 #include <sys/timex.h>
 #include <time.h>
 
-#include "daemon/clock.h"
+#include "base/clock.h"
 
 #define DAY_MS INT64_C(86400000)
 

@@ -8,7 +8,7 @@
 
 #include <cmocka.h>
 
-#include "daemon/condition.h"
+#include "base/condition.h"
 
 #define START 5000 /* any time */
 

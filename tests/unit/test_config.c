@@ -13,7 +13,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "daemon/config.h"
+#include "daemon/config/config.h"
 
 #define SAMPLE SPOOLD_SOURCE "/etc/mqtt-spoold.conf"
 #define PAGE   SPOOLD_SOURCE "/man/mqtt-spoold.conf.5"

@@ -7,7 +7,7 @@
 #include <cmocka.h>
 #include <string.h>
 
-#include "daemon/cursor.h"
+#include "base/cursor.h"
 
 static void fields_are_read_big_endian_in_their_order(void **state)
 {

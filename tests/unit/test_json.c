@@ -11,8 +11,8 @@
 #include <math.h>
 #include <string.h>
 
-#include "daemon/json.h"
-#include "daemon/utf8.h"
+#include "base/json.h"
+#include "base/utf8.h"
 
 struct fixture {
     char memory[1024];

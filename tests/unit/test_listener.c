@@ -25,7 +25,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "daemon/listener.h"
+#include "daemon/ingress/listener.h"
 
 #define PATIENCE_US 10000000
 #define KEPT_MAX    64

@@ -14,7 +14,7 @@
 #include <stdatomic.h>
 #include <unistd.h>
 
-#include "daemon/mailbox.h"
+#include "base/mailbox.h"
 
 #define MAILS       20000
 #define DEADLINE_MS 20000

@@ -30,8 +30,8 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "daemon/cleanup.h"
-#include "daemon/uplink.h"
+#include "base/cleanup.h"
+#include "daemon/uplink/uplink.h"
 
 #define PATIENCE_MS 60000
 #define PAUSE_MS    200

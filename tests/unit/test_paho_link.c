@@ -28,8 +28,8 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "daemon/uplink-private.h"
-#include "daemon/uplink.h"
+#include "daemon/uplink/uplink-private.h"
+#include "daemon/uplink/uplink.h"
 
 #define PATIENCE_MS 30000
 

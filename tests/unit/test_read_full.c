@@ -13,7 +13,7 @@
 #include <errno.h>
 #include <string.h>
 
-#include "daemon/read_full.h"
+#include "base/read_full.h"
 
 static const char text[] = "all of a small file";
 

@@ -17,8 +17,8 @@
 #include <fcntl.h>
 #include <sys/stat.h>
 
-#include "store/mark.h"
-#include "store/reads.h"
+#include "store/salvage/mark.h"
+#include "store/salvage/reads.h"
 #include "store/spool-private.h"
 #include "tests/support/fault_io.h"
 #include "tests/support/spool_fixture.h"

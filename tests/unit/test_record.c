@@ -10,7 +10,7 @@
 
 #include <string.h>
 
-#include "daemon/record.h"
+#include "daemon/record/outcome.h"
 
 static const struct spool_record sample = {
     .seq = 7,

@@ -8,7 +8,7 @@
 /* after the above */
 #include <cmocka.h>
 
-#include "daemon/record_status.h"
+#include "daemon/record/status.h"
 #include "tests/support/spool_fixture.h"
 
 static char memory[16384];

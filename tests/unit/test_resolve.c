@@ -19,7 +19,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "daemon/uplink-private.h"
+#include "daemon/uplink/uplink-private.h"
 #include "tests/support/broker_fake.h"
 #include "tests/support/uplink_settings.h"
 

@@ -19,8 +19,8 @@
 
 #include "tests/support/spool_fixture.h"
 
-#include "store/mark.h"
-#include "store/numbers.h"
+#include "store/salvage/mark.h"
+#include "store/salvage/numbers.h"
 #include "store/spool-private.h"
 
 #define COUNT(array) (sizeof(array) / sizeof *(array))

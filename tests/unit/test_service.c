@@ -29,9 +29,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "daemon/clock.h"
-#include "daemon/journal.h"
-#include "daemon/service.h"
+#include "base/clock.h"
+#include "daemon/host/journal.h"
+#include "daemon/host/service.h"
 
 #define FIRST_FD      3
 #define NOTICE_MAX    1024

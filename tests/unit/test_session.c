@@ -21,7 +21,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "daemon/session.h"
+#include "daemon/ingress/session.h"
 
 #define PATIENCE_US 10000000
 #define MAX_PACKET  4096

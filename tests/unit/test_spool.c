@@ -17,7 +17,7 @@
 #include <sys/wait.h>
 #include <time.h>
 
-#include "store/regular.h"
+#include "base/regular.h"
 #include "tests/support/spool_fixture.h"
 
 static const struct spool_verdict refused = {SPOOL_REJECTED, SPOOL_REASON_REASON_CODE, 0x97};

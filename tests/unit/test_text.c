@@ -15,10 +15,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "daemon/json.h"
-#include "daemon/log.h"
-#include "daemon/text.h"
-#include "daemon/utf8.h"
+#include "base/json.h"
+#include "base/log.h"
+#include "base/text.h"
+#include "base/utf8.h"
 
 #define CODES 0x110000
 

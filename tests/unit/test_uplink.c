@@ -20,8 +20,8 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "daemon/clock.h"
-#include "daemon/uplink-private.h"
+#include "base/clock.h"
+#include "daemon/uplink/uplink-private.h"
 #include "tests/support/broker_fake.h"
 #include "tests/support/uplink_settings.h"
 

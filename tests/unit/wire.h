@@ -13,7 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "daemon/cursor.h"
+#include "base/cursor.h"
 
 enum { WIRE_MAX = 4096, WIRE_DEPTH = 8 };
 

@@ -1,0 +1,45 @@
+/*
+ * bytes.h - a byte queue with a cap
+ *
+ * Bytes are appended at the tail and consumed at the head. Grows by need up to
+ * its cap and never beyond; gives memory back when it runs empty, so that an
+ * idle client costs little.
+ */
+#ifndef MQTT_SPOOLD_BASE_BYTES_H
+#define MQTT_SPOOLD_BASE_BYTES_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/cleanup.h"
+#include "base/cursor.h"
+
+struct bytes {
+    uint8_t *memory;
+    size_t head;
+    size_t tail;
+    size_t size;
+    size_t cap;
+};
+
+void bytes_init(struct bytes *bytes, size_t cap);
+void bytes_done(struct bytes *bytes);
+/* Not below what is queued. */
+void bytes_set_cap(struct bytes *bytes, size_t cap);
+size_t bytes_used(const struct bytes *bytes);
+/* What is queued; valid until the next call that changes the queue. */
+struct view bytes_view(const struct bytes *bytes);
+
+/*
+ * bytes_reserve() - room for @size more bytes at the tail
+ * @ret: where to write them; follow with bytes_commit()
+ *
+ * Return: 0; -ENOBUFS: above the cap; -ENOMEM.
+ */
+MUST_CHECK int bytes_reserve(struct bytes *bytes, size_t size, uint8_t **ret);
+void bytes_commit(struct bytes *bytes, size_t size);
+/* For tests: reserve, copy, commit. Return as bytes_reserve(), nothing appended on failure. */
+MUST_CHECK int bytes_append(struct bytes *bytes, const void *data, size_t size);
+void bytes_consume(struct bytes *bytes, size_t size);
+
+#endif

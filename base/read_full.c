@@ -1,0 +1,41 @@
+/*
+ * read_full.c - see read_full.h
+ */
+#include "base/read_full.h"
+
+#include <errno.h>
+#include <stdbool.h>
+#include <unistd.h>
+
+/* Takes the result of one call. False: there is nothing more to read. */
+static bool take(ssize_t got, ssize_t *used)
+{
+    if (got > 0) {
+        *used += got;
+        return true;
+    }
+    if (got < 0 && errno == EINTR)
+        return true;
+    if (got < 0)
+        *used = -errno;
+    return false;
+}
+
+ssize_t read_full(int fd, void *to, size_t size)
+{
+    ssize_t used = 0;
+
+    while ((size_t)used < size && take(read(fd, (char *)to + used, size - (size_t)used), &used))
+        ;
+    return used;
+}
+
+ssize_t read_full_at(int fd, void *to, size_t size, off_t from)
+{
+    ssize_t used = 0;
+
+    while ((size_t)used < size &&
+           take(pread(fd, (char *)to + used, size - (size_t)used, from + used), &used))
+        ;
+    return used;
+}

@@ -1,0 +1,414 @@
+/*
+ * check.c - mqtt-spool check: is everything as it should be?
+ *
+ * Asks the store about the database and the audit verification about the file,
+ * and says of each finding what it is and what to do about it. A finding must
+ * mean something: what is merely unusual (files that were moved aside, a clock
+ * that was set back) is a note.
+ *
+ * The exit code is for a script: 0 all is well, 1 there are findings, 2 it could
+ * not be checked, whatever the cause; there is no other.
+ */
+#include <dirent.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <libgen.h>
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/text.h"
+#include "cli/audit/check.h"
+#include "cli/cli.h"
+
+#define EXIT_FINDINGS 1
+#define FINDINGS_MAX  40 /* more are only counted */
+#define JSON_MAX      (256 * 1024)
+
+static const char help_text[] =
+    "Usage: mqtt-spool check [OPTION]...\n"
+    "\n"
+    "Verifies the spool and the audit file, while the daemon runs or is stopped: the pages of\n"
+    "the database, each message, the ledger, ids, outcomes, and the audit file against them.\n"
+    "Reads everything once, and changes nothing.\n"
+    "\n"
+    "      --directory DIR  the spool, instead of the configured one; no audit file is then\n"
+    "                       looked at, unless -c names a configuration\n"
+    "      --json           one JSON object with the result\n"
+    "\n"
+    "Exit codes: 0 all is well; 1 something is wrong; 2 it could not be checked, for whatever\n"
+    "reason (wrong usage and an output that cannot be written included). No other.\n";
+
+struct finding {
+    const char *part;
+    const char *remedy;
+    char text[AUDIT_TEXT_MAX];
+};
+
+struct check {
+    const char *directory;
+    const char *audit_file; /* NULL: not looked at */
+    bool deliveries_off;
+    bool json;
+    bool running;
+    bool readable; /* what the database holds is known */
+    bool damaged;  /* and some of it does not read: nothing is compared with it */
+    bool audit_checked;
+    uint64_t audit_first_seq; /* of the files that were read; 0: no line */
+    uint64_t audit_last_seq;
+    struct spool_stats stats;
+    uint64_t finding_count;
+    uint64_t kept; /* of them, those in findings */
+    struct finding findings[FINDINGS_MAX];
+};
+
+#define DATABASE_REMEDY(start)                                                                 \
+    "delete nothing, put back what was moved away, look at the disk (journalctl -k); "         \
+    "then " start " the daemon: it keeps the damaged files, salvages what reads and "          \
+    "records the rest as damaged"
+#define COUNTS_REMEDY(start)                                                                   \
+    "keep a copy of the spool's folder, then " start " the daemon: it looks through a "        \
+    "database of up to 64 MiB and salvages it; a larger one it salvages once it meets the "    \
+    "fault"
+
+static const char damaged_message_remedy[] =
+    "nothing to do for it: when its turn comes it is recorded as damaged and not sent; look at "
+    "the disk (journalctl -k)";
+static const char ids_remedy[] =
+    "keep a copy of the spool's folder and report it: the daemon does not write this; did "
+    "somebody else write to the database?";
+static const char disk_remedy[] =
+    "delete nothing, look at the disk (journalctl -k), replace it soon; when the daemon needs such "
+    "a place it keeps the damaged files, salvages what reads and records the rest as damaged";
+static const char stopped_counts[] = COUNTS_REMEDY("start");
+static const char running_counts[] = COUNTS_REMEDY("restart");
+
+/* By enum spool_part. */
+static const struct {
+    const char *name;
+    const char *stopped; /* what to do while the daemon does not run */
+    const char *running;
+} parts[] = {
+    [SPOOL_PART_DISK] = {"disk", disk_remedy, disk_remedy},
+    [SPOOL_PART_DATABASE] = {"database", DATABASE_REMEDY("start"), DATABASE_REMEDY("restart")},
+    [SPOOL_PART_MESSAGE] = {"database", damaged_message_remedy, damaged_message_remedy},
+    [SPOOL_PART_LEDGER] = {"ledger", stopped_counts, running_counts},
+    [SPOOL_PART_IDS] = {"ids", ids_remedy, ids_remedy},
+    [SPOOL_PART_OUTCOMES] = {"outcomes", stopped_counts, running_counts},
+};
+
+static const char audit_remedy[] =
+    "see mqtt-spool audit for all of it; keep copies of the audit files and of the spool, then "
+    "look at who rotates or edits the file";
+
+static const char ahead_remedy[] =
+    "keep copies of the audit files and of the spool; where the database was restored from an "
+    "older copy: " AUDIT_AHEAD_REMEDY "; else look at who rotates or edits the file";
+
+static const char foreign_remedy[] =
+    "the daemon does not start with it and changes nothing: " CLI_FOREIGN_REMEDY;
+
+static void add(struct check *check, const char *part, const char *text, const char *remedy)
+{
+    check->finding_count++;
+    if (check->kept == FINDINGS_MAX)
+        return;
+    struct finding *finding = &check->findings[check->kept++];
+    finding->part = part;
+    finding->remedy = remedy;
+    text_format(finding->text, sizeof(finding->text), "%s", text);
+}
+
+static void on_finding(void *context, enum spool_part part, const char *text)
+{
+    struct check *check = context;
+
+    if (part == SPOOL_PART_DATABASE || part == SPOOL_PART_DISK)
+        check->damaged = true;
+    add(check, parts[part].name, text,
+        check->running ? parts[part].running : parts[part].stopped);
+}
+
+/* Return: EX_OK, also where the damage is such that nothing more can be read. */
+static int check_database(struct check *check)
+{
+    AUTO_SPOOL struct spool *spool = NULL;
+    struct spool_time now = cli_now();
+    int result = spool_open_reader(check->directory, &spool);
+
+    check->running = spool_is_in_use(check->directory);
+    if (result == SPOOL_E_DAMAGED || result == -EBADMSG) {
+        on_finding(check, SPOOL_PART_DATABASE, spool_open_error());
+        return EX_OK;
+    }
+    if (result == SPOOL_E_FOREIGN) {
+        add(check, parts[SPOOL_PART_DATABASE].name, spool_open_error(), foreign_remedy);
+        return EX_OK;
+    }
+    if (result != 0)
+        return cli_open_failed(check->directory, result);
+    result = spool_check(spool, on_finding, check);
+    if (result == 0)
+        result = spool_get_stats(spool, &now, &check->stats);
+    check->readable = result == 0;
+    if (result == -EIO && check->damaged)
+        return EX_OK; /* that is the finding */
+    if (result != -EBADMSG)
+        return result == 0 ? EX_OK : cli_spool_failed(spool, result);
+    if (!check->damaged)
+        on_finding(check, SPOOL_PART_DATABASE, spool_error(spool));
+    return EX_OK;
+}
+
+static void take_problems(struct check *check, const struct audit_check *audit)
+{
+    uint64_t kept =
+        audit->problem_count < AUDIT_PROBLEMS_MAX ? audit->problem_count : AUDIT_PROBLEMS_MAX;
+
+    for (uint64_t i = 0; i < kept; i++) {
+        char text[AUDIT_TEXT_MAX + PATH_MAX];
+        const struct audit_problem *problem = &audit->problems[i];
+
+        if (problem->file)
+            (void)snprintf(text, sizeof(text), "%s:%" PRIu64 ": %s", problem->file,
+                           problem->line, problem->text);
+        else
+            (void)snprintf(text, sizeof(text), "%s", problem->text);
+        add(check, "audit", text, problem->is_ahead ? ahead_remedy : audit_remedy);
+    }
+    check->finding_count += audit->problem_count - kept;
+}
+
+/* False: no file is there, and what is to be said of that is said. */
+static bool is_audit_file(struct check *check)
+{
+    struct stat st;
+
+    if (stat(check->audit_file, &st) == 0) {
+        if (S_ISREG(st.st_mode))
+            return true;
+        add(check, "audit",
+            S_ISDIR(st.st_mode) ? "the audit file is not there: a directory has its name"
+                                : "the audit file is not there: what has its name is no file",
+            "move that away: outcomes wait in the database, and a daemon that runs makes the "
+            "file within a second");
+        return false;
+    }
+    if (errno != ENOENT)
+        return true; /* who opens it says why it cannot be read */
+    if (check->stats.exported_seq > 0)
+        add(check, "audit", "the audit file is not there, though outcomes were written to it",
+            "look for who moved it away; the daemon makes a new one with the next outcome");
+    return false;
+}
+
+/* With the file that was rotated before it, where it is there as it was written. */
+static int check_audit(struct check *check)
+{
+    struct audit_check audit = {.deliveries_off = check->deliveries_off,
+                                .ledger_checked = true};
+    char rotated[PATH_MAX];
+    char file[PATH_MAX];
+    char *files[] = {rotated, file};
+    struct stat st;
+    int first = 1;
+    int code;
+
+    if (check->audit_file == NULL || *check->audit_file == '\0' || !is_audit_file(check))
+        return EX_OK;
+    (void)snprintf(file, sizeof(file), "%s", check->audit_file);
+    if (snprintf(rotated, sizeof(rotated), "%s.1", check->audit_file) < PATH_MAX &&
+        access(rotated, R_OK) == 0 && stat(rotated, &st) == 0 && S_ISREG(st.st_mode))
+        first = 0;
+    code = audit_check_files(&audit, files + first, 2 - first,
+                             check->damaged ? NULL : check->directory);
+    id_set_done(&audit.ids);
+    if (code != EX_OK)
+        return code;
+    check->audit_checked = true;
+    check->audit_first_seq = audit.first_seq;
+    check->audit_last_seq = audit.last_seq;
+    take_problems(check, &audit);
+    return EX_OK;
+}
+
+/* Was the file rotated, under any of the names that logrotate gives? */
+static bool is_rotated(const char *file)
+{
+    char name[PATH_MAX], folder[PATH_MAX];
+    const char *base;
+    size_t length;
+    bool found = false;
+    DIR *dir;
+
+    (void)snprintf(name, sizeof(name), "%s", file);
+    (void)snprintf(folder, sizeof(folder), "%s", file);
+    base = basename(name);
+    length = strlen(base);
+    dir = opendir(dirname(folder));
+    for (struct dirent *entry; !found && dir != NULL && (entry = readdir(dir)) != NULL;) {
+        const char *rest = entry->d_name + length;
+
+        found = strncmp(entry->d_name, base, length) == 0 && (*rest == '.' || *rest == '-') &&
+                rest[1] >= '0' && rest[1] <= '9';
+    }
+    if (dir != NULL)
+        (void)closedir(dir);
+    return found;
+}
+
+/* The end of a line, which may be text of others. */
+static void print_shown(const char *text)
+{
+    text_put(stdout, text);
+    puts("");
+}
+
+static void print_what_was_read(const struct check *check)
+{
+    uint64_t in_file = check->audit_last_seq;
+
+    /* The file is read after the database and may have come further. */
+    if (in_file > check->stats.last_seq)
+        in_file = check->stats.last_seq;
+    /* The newest lines may be of deliveries, which are left out. */
+    if (check->deliveries_off && in_file < check->stats.exported_seq)
+        in_file = check->stats.exported_seq;
+    fputs("spool     ", stdout);
+    text_put(stdout, check->directory);
+    printf(", the daemon %s\n", check->running ? "runs" : "is stopped");
+    if (check->readable)
+        printf("          %" PRIu64 " messages, outcomes up to %" PRIu64, check->stats.messages,
+               check->stats.last_seq);
+    if (check->readable && check->audit_checked)
+        printf(", up to %" PRIu64 " in the audit file", in_file);
+    puts(check->readable ? "" : "          it cannot be read: what it holds is not known");
+    fputs("audit     ", stdout);
+    if (check->audit_file != NULL && *check->audit_file == '\0')
+        puts("no audit file is written (audit.file = \"\")");
+    else if (!check->audit_checked)
+        puts("no audit file was compared");
+    else
+        print_shown(check->audit_file);
+}
+
+static void print_notes(const struct check *check)
+{
+    if (check->audit_first_seq > 1 && !check->deliveries_off && !is_rotated(check->audit_file))
+        printf("note      the audit file starts at seq %" PRIu64
+               ", and no rotated one lies beside it: what was\n          before was rotated "
+               "elsewhere, deleted or cut\n",
+               check->audit_first_seq);
+    if (check->stats.damaged_files > 0)
+        printf("note      %u damaged database(s) lie in the folder, moved aside by the daemon; "
+               "move\n          them elsewhere when they are no longer needed here\n",
+               check->stats.damaged_files);
+}
+
+static void print_page(const struct check *check)
+{
+    print_what_was_read(check);
+    print_notes(check);
+    if (check->finding_count == 0) {
+        puts("verdict   all is well");
+        return;
+    }
+    printf("verdict   NOT WELL: %" PRIu64 " finding(s)\n", check->finding_count);
+    for (uint64_t i = 0; i < check->kept; i++) {
+        const struct finding *finding = &check->findings[i];
+
+        printf("          %s: ", finding->part);
+        print_shown(finding->text);
+        if (i + 1 == check->kept || check->findings[i + 1].remedy != finding->remedy)
+            printf("          -> %s\n", finding->remedy);
+    }
+    if (check->finding_count > check->kept)
+        printf("          and %" PRIu64 " more\n", check->finding_count - check->kept);
+}
+
+static int print_json(const struct check *check)
+{
+    AUTO_FREE char *memory = malloc(JSON_MAX);
+    struct json json;
+
+    if (memory == NULL) {
+        cli_error("out of memory");
+        return EX_UNAVAILABLE;
+    }
+    json_init(&json, memory, JSON_MAX);
+    json_open_object(&json, NULL);
+    json_text(&json, "verdict", check->finding_count == 0 ? "sound" : "wrong");
+    json_bool(&json, "running", check->running);
+    json_bool(&json, "audit_checked", check->audit_checked);
+    json_unsigned(&json, "messages", check->stats.messages);
+    json_unsigned(&json, "last_seq", check->stats.last_seq);
+    json_unsigned(&json, "exported_seq", check->stats.exported_seq);
+    json_unsigned(&json, "audit_first_seq", check->audit_first_seq);
+    json_unsigned(&json, "audit_last_seq", check->audit_last_seq);
+    json_unsigned(&json, "damaged_files", check->stats.damaged_files);
+    json_unsigned(&json, "findings", check->finding_count);
+    json_open_array(&json, "finding_list");
+    for (uint64_t i = 0; i < check->kept; i++) {
+        json_open_object(&json, NULL);
+        json_text(&json, "part", check->findings[i].part);
+        json_text(&json, "text", check->findings[i].text);
+        json_text(&json, "remedy", check->findings[i].remedy);
+        json_close_object(&json);
+    }
+    json_close_array(&json);
+    json_close_object(&json);
+    return cli_print_json(&json);
+}
+
+static int parse(struct check *check, int argc, char **argv)
+{
+    const struct cli_option options[] = {
+        {.name = "directory", .text = &check->directory},
+        {.name = "json", .flag = &check->json},
+        {.name = NULL},
+    };
+
+    return cli_parse_all("check", help_text, options, argc, argv);
+}
+
+static int configure(struct check *check, const struct cli *cli, struct config **ret)
+{
+    int code;
+
+    if (check->directory && cli->config_path == NULL)
+        return EX_OK;
+    code = cli_load_config(cli, "--directory DIR", ret);
+    if (code != EX_OK)
+        return code;
+    if (check->directory == NULL)
+        check->directory = (*ret)->spool.directory;
+    check->audit_file = (*ret)->audit.file;
+    check->deliveries_off = !(*ret)->audit.deliveries;
+    return EX_OK;
+}
+
+int cli_check(const struct cli *cli, int argc, char **argv)
+{
+    AUTO_CONFIG struct config *config = NULL;
+    struct check check = {0};
+    int code = parse(&check, argc, argv);
+
+    if (code != CLI_GO_ON)
+        return code == EX_OK ? EX_OK : CLI_UNCHECKED;
+    code = configure(&check, cli, &config);
+    if (code == EX_OK)
+        code = check_database(&check);
+    if (code == EX_OK && (check.finding_count == 0 || check.stats.last_seq > 0))
+        code = check_audit(&check);
+    if (code != EX_OK)
+        return CLI_UNCHECKED;
+    if (check.json)
+        code = print_json(&check);
+    else
+        print_page(&check);
+    if (check.finding_count > 0)
+        return EXIT_FINDINGS; /* whether or not it could be said */
+    return code == EX_OK ? EX_OK : CLI_UNCHECKED;
+}

@@ -1,0 +1,186 @@
+/*
+ * failures.c - mqtt-spool failures: what did not reach the broker, and why
+ *
+ * Reads the outcome table, with a daemon beside it or without one. Two passes,
+ * so that "the newest N" needs no memory for them: the first counts what
+ * matches, the second passes over all but the last N.
+ */
+#include <inttypes.h>
+#include <stdio.h>
+
+#include "base/clock.h"
+#include "cli/cli.h"
+#include "daemon/record/outcome.h"
+
+#define COLUMN_MAX 128
+
+static const char help_text[] =
+    "Usage: mqtt-spool failures [OPTION]...\n"
+    "\n"
+    "Messages that ended otherwise than delivered, oldest first. Works while the daemon is\n"
+    "stopped too. Failures older than audit.keep are in the audit files only.\n"
+    "\n"
+    "      --since TIME|AGE  only since then: 2026-11-01T12:00:00Z, any RFC 3339 time, or 1h, 2d\n"
+    "      --limit N         the newest N only\n"
+    "      --json            one JSON object a line, as in the audit file\n"
+    "      --directory DIR   the spool, instead of the configured one\n"
+    "\n"
+    "Exit codes: 0 all were listed; 65 the spool is damaged or another program's; 69 there is\n"
+    "no spool; 75 locked, try again; 77 not allowed; 78 configuration.\n";
+
+struct failures {
+    const char *directory;
+    bool json;
+    int64_t since_ms;
+    uint64_t limit; /* 0: all */
+    /* while walking */
+    uint64_t matched;
+    uint64_t skip;
+    char *line; /* of --json */
+    int code;   /* what became of the last one */
+};
+
+static const char *reason_cell(const struct spool_record *record, char text[static COLUMN_MAX])
+{
+    const char *outcome = spool_outcome_name(record->outcome);
+    const char *reason = spool_reason_name(record->reason);
+
+    if (record->code == SPOOL_NO_CODE)
+        (void)snprintf(text, COLUMN_MAX, "%s/%s", outcome, reason);
+    else
+        (void)snprintf(text, COLUMN_MAX, "%s/%s 0x%02X", outcome, reason,
+                       (unsigned)record->code);
+    return text;
+}
+
+static void print_heading(void)
+{
+    printf("%-24s %-25s %10s %10s %-10s %-20s %s\n", "TIME", "OUTCOME", "ID", "BYTES", "AGE",
+           "CLIENT", "TOPIC");
+}
+
+static void print_row(const struct spool_record *record)
+{
+    char time[CLOCK_TEXT_MAX], span[CLOCK_SPAN_MAX], reason[COLUMN_MAX], client[COLUMN_MAX];
+    char topic[1024];
+
+    clock_format(record->time_ms, time);
+    clock_span(record->age_ms, span);
+    printf("%-24s %-25s %10" PRIu64 " %10" PRIu64 " %-10s %-20s %s\n", time,
+           reason_cell(record, reason), record->id, record->bytes, span,
+           cli_printable(client, sizeof(client), record->client),
+           cli_printable(topic, sizeof(topic), record->topic));
+}
+
+static int print_json(const struct failures *failures, const struct spool_record *record)
+{
+    struct json json;
+
+    json_init(&json, failures->line, RECORD_LINE_MAX + 1); /* and the newline */
+    record_write(&json, record);
+    return cli_print_json(&json);
+}
+
+static int count(void *context, const struct spool_record *record)
+{
+    struct failures *failures = context;
+
+    if (record->time_ms >= failures->since_ms)
+        failures->matched++;
+    return 0;
+}
+
+static int print(void *context, const struct spool_record *record)
+{
+    struct failures *failures = context;
+
+    if (record->time_ms < failures->since_ms)
+        return 0;
+    if (failures->skip > 0) {
+        failures->skip--;
+        return 0;
+    }
+    if (failures->json)
+        failures->code = print_json(failures, record);
+    else
+        print_row(record);
+    return failures->code != EX_OK || ferror(stdout); /* nobody reads any more: stop */
+}
+
+static int parse_since(struct failures *failures, const char *text)
+{
+    uint64_t age_ms;
+
+    if (cli_parse_time(text, &failures->since_ms))
+        return CLI_GO_ON;
+    if (!config_parse_time(text, &age_ms) || age_ms > INT64_MAX)
+        return cli_usage("failures",
+                         "--since is a time (RFC 3339) like 2026-11-01T12:00:00Z or "
+                         "2026-11-01T13:00:00.5+01:00, or an age like 1h, not \"%s\"",
+                         text);
+    failures->since_ms = cli_now().wall_ms - (int64_t)age_ms;
+    return CLI_GO_ON;
+}
+
+static int parse(struct failures *failures, int argc, char **argv)
+{
+    const char *since = NULL;
+    const struct cli_option options[] = {
+        {.name = "since", .text = &since},
+        {.name = "limit", .number = &failures->limit},
+        {.name = "json", .flag = &failures->json},
+        {.name = "directory", .text = &failures->directory},
+        {.name = NULL},
+    };
+    int code = cli_parse_all("failures", help_text, options, argc, argv);
+
+    return code == CLI_GO_ON && since != NULL ? parse_since(failures, since) : code;
+}
+
+static int list(struct failures *failures, struct spool *spool)
+{
+    int result = 0;
+
+    if (failures->limit > 0 || !failures->json)
+        result = spool_each_record(spool, 0, true, 0, count, failures);
+    if (result != 0)
+        return cli_spool_failed(spool, result);
+    if (failures->limit > 0 && failures->matched > failures->limit)
+        failures->skip = failures->matched - failures->limit;
+    if (!failures->json && failures->matched == 0) {
+        puts(failures->since_ms == INT64_MIN ? "No failure is recorded. Those older than "
+                                               "audit.keep are in the audit files only."
+                                             : "No failure is recorded since then.");
+        return EX_OK;
+    }
+    if (!failures->json)
+        print_heading();
+    result = spool_each_record(spool, 0, true, 0, print, failures);
+    return result < 0 ? cli_spool_failed(spool, result) : failures->code;
+}
+
+int cli_failures(const struct cli *cli, int argc, char **argv)
+{
+    AUTO_CONFIG struct config *config = NULL;
+    AUTO_SPOOL struct spool *spool = NULL;
+    AUTO_FREE char *line = malloc(RECORD_LINE_MAX + 1);
+    struct failures failures = {.since_ms = INT64_MIN, .line = line};
+    int code = parse(&failures, argc, argv);
+
+    if (code != CLI_GO_ON)
+        return code;
+    if (line == NULL) {
+        cli_error("out of memory");
+        return EX_UNAVAILABLE;
+    }
+    if (failures.directory == NULL) {
+        code = cli_load_config(cli, "--directory DIR", &config);
+        if (code != EX_OK)
+            return code;
+        failures.directory = config->spool.directory;
+    }
+    code = cli_open_spool(failures.directory, &spool);
+    if (code != EX_OK)
+        return code;
+    return list(&failures, spool);
+}

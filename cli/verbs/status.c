@@ -1,0 +1,322 @@
+/*
+ * status.c - mqtt-spool status: what the daemon does and what the spool holds
+ *
+ * The daemon writes its status beside its socket, as one JSON object, each
+ * status_interval. Whether it runs is told by the lock on the spool, not by that
+ * file, which a killed daemon leaves behind; where the spool's folder is closed
+ * to us, by the process the file names. While no daemon runs, the same object is
+ * made from the database, with every member, so that a reader needs to know one
+ * form only; what nobody knows then is null, 0 or "".
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <jansson.h>
+#include <limits.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/json.h"
+#include "base/read_full.h"
+#include "base/regular.h"
+#include "cli/cli.h"
+#include "cli/verbs/status_page.h"
+#include "daemon/config/spool_lanes.h"
+#include "daemon/record/status.h"
+
+#define STATUS_FILE         "status.json"
+#define STATUS_MAX          (1024 * 1024)
+#define DEFAULT_INTERVAL_MS 5000
+#define STALE_INTERVALS     3
+
+static const char help_text[] =
+    "Usage: mqtt-spool status [OPTION]...\n"
+    "\n"
+    "What the daemon does and what the spool holds. Works while the daemon is stopped too.\n"
+    "\n"
+    "      --json             one JSON object on one line\n"
+    "      --require-running  exit with 69 when the daemon does not run\n"
+    "      --directory DIR    the spool, instead of the configured one\n"
+    "      --socket PATH      the daemon's socket (its status lies beside it)\n"
+    "\n"
+    "Exit codes: 0 it could be told, whatever it is; 65 the spool is damaged or another\n"
+    "program's; 69 there is no spool, or no daemon with --require-running; 75 locked, try "
+    "again;\n"
+    "77 not allowed; 78 configuration.\n";
+
+struct status {
+    const char *directory;       /* NULL: not known */
+    const char *socket;          /* NULL: not known */
+    const struct config *config; /* NULL: not read */
+    uint64_t interval_ms;
+    bool json;
+    bool require_running;
+    /* found out */
+    bool running;
+    bool own;     /* the object is that of the daemon, which runs */
+    char *text;   /* the object, one line */
+    json_t *root; /* the same, parsed */
+};
+
+static void set_text(struct status *status, char *text, json_t *root)
+{
+    free(status->text);
+    json_decref(status->root);
+    status->text = text;
+    status->root = root;
+}
+
+/* All of a small file, terminated; NULL when it cannot be read. */
+static char *read_text(const char *path)
+{
+    AUTO_CLOSE int fd = regular_openat(AT_FDCWD, path, O_RDONLY, 0);
+    AUTO_FREE char *text = NULL;
+    ssize_t size;
+    char *whole;
+
+    if (fd < 0)
+        return NULL;
+    text = malloc(STATUS_MAX);
+    if (text == NULL)
+        return NULL;
+    size = read_full(fd, text, STATUS_MAX - 1);
+    if (size < 0)
+        return NULL;
+    text[size] = '\0';
+    whole = text;
+    text = NULL;
+    return whole;
+}
+
+/* The object of the file on one line; NULL: out of memory. */
+static char *make_one_line(const char *text)
+{
+    size_t size = 6 * strlen(text) + 1; /* no byte needs more */
+    char *line = malloc(size);
+    struct json json;
+
+    if (line == NULL)
+        return NULL;
+    json_init(&json, line, size - 1);
+    json_verbatim(&json, text);
+    size = json_used(&json);
+    while (size > 0 && line[size - 1] == ' ')
+        size--;
+    line[size] = '\0';
+    return line;
+}
+
+static void load_status_file(struct status *status)
+{
+    const char *slash = strrchr(status->socket, '/');
+    int folder = slash ? (int)(slash - status->socket) + 1 : 0;
+    char path[PATH_MAX];
+    AUTO_FREE char *text = NULL;
+    json_error_t error;
+    json_t *root;
+    char *line;
+
+    if (snprintf(path, sizeof(path), "%.*s" STATUS_FILE, folder, status->socket) >= PATH_MAX)
+        return;
+    text = read_text(path);
+    if (text == NULL)
+        return;
+    root = json_loads(text, JSON_REJECT_DUPLICATES, &error);
+    if (!json_is_object(root)) {
+        cli_error("%s is no status: %s; looking into the spool instead", path, error.text);
+        json_decref(root);
+        return;
+    }
+    line = make_one_line(text);
+    if (line == NULL)
+        json_decref(root);
+    else
+        set_text(status, line, root);
+}
+
+static bool is_running(const struct status *status)
+{
+    json_int_t pid = json_integer_value(json_object_get(status->root, "pid"));
+
+    if (status->directory != NULL && cli_may_read(status->directory))
+        return spool_is_in_use(status->directory);
+    return pid > 0 && pid <= INT_MAX && (kill((pid_t)pid, 0) == 0 || errno == EPERM);
+}
+
+static int count_row(void *context, const struct spool_record *record)
+{
+    uint64_t *count = context;
+
+    (void)record;
+    (*count)++;
+    return 0;
+}
+
+/* Where deliveries gave way ahead of the cursor, the numbers do not tell how many rows wait. */
+static int
+count_waiting(struct spool *spool, const struct spool_stats *stats, uint64_t *ret_count)
+{
+    *ret_count = 0;
+    if (spool_pruned_seq(spool) > stats->exported_seq)
+        return spool_each_record(spool, stats->exported_seq, false, 0, count_row, ret_count);
+    *ret_count = stats->last_seq - stats->exported_seq;
+    return 0;
+}
+
+/* The limits are those of the configuration; what is refused only a running daemon knows. */
+static void take_configuration(struct record_status *status,
+                               const struct config *config,
+                               struct spool_lane lanes[static SPOOL_LANES_MAX])
+{
+    status->intake.lanes = lanes;
+    status->intake.lane_count = lanes_of(config, lanes);
+    status->intake.disk_reserve = config->spool.disk_reserve;
+    status->audit.max_waiting = config->audit.max_waiting;
+    status->audit.when_full = config_key_word("audit.when_full", (int)config->audit.when_full);
+}
+
+/* The object that the daemon writes, as far as the database knows. The link is "unknown" where a
+ * daemon runs whose own file cannot be read. */
+static int write_from_spool(const struct status *status, struct json *json, struct spool *spool)
+{
+    struct spool_time now = cli_now();
+    struct spool_lane lanes[SPOOL_LANES_MAX];
+    struct spool_stats stats;
+    struct record_status object = {
+        .stats = &stats,
+        .link = {.state = status->running ? "unknown" : "stopped"},
+        .full_after_s = -1,
+    };
+    int result = spool_get_stats(spool, &now, &stats);
+
+    if (result == 0)
+        result = count_waiting(spool, &stats, &object.audit.waiting);
+    if (result != 0)
+        return result;
+    if (status->config != NULL)
+        take_configuration(&object, status->config, lanes);
+    return record_write_status(json, spool, &object, &now);
+}
+
+static int load_from_spool(struct status *status)
+{
+    AUTO_SPOOL struct spool *spool = NULL;
+    AUTO_FREE char *text = NULL;
+    struct json json;
+    json_error_t error;
+    json_t *root;
+    int result;
+
+    if (status->directory == NULL) {
+        cli_error(
+            "the daemon does not run, and where its spool is was not said: give --directory "
+            "DIR or -c FILE");
+        return EX_UNAVAILABLE;
+    }
+    result = cli_open_spool(status->directory, &spool);
+    if (result != EX_OK)
+        return result;
+    text = malloc(STATUS_MAX);
+    if (text == NULL) {
+        cli_error("out of memory");
+        return EX_UNAVAILABLE;
+    }
+    json_init(&json, text, STATUS_MAX - 1);
+    result = write_from_spool(status, &json, spool);
+    if (result != 0)
+        return cli_spool_failed(spool, result);
+    text[json_used(&json)] = '\0';
+    root = json_loads(text, 0, &error);
+    set_text(status, text, root);
+    text = NULL;
+    return EX_OK;
+}
+
+/* The status file of a daemon that runs but hangs says nothing about now. */
+static void warn_when_stale(const struct status *status)
+{
+    const char *text = json_string_value(json_object_get(status->root, "time"));
+    char span[CLOCK_SPAN_MAX];
+    int64_t written_ms;
+    int64_t age_ms;
+
+    if (text == NULL || !clock_parse(text, &written_ms))
+        return;
+    age_ms = cli_now().wall_ms - written_ms;
+    if (age_ms <= (int64_t)(status->interval_ms * STALE_INTERVALS))
+        return;
+    clock_span(age_ms, span);
+    cli_error(
+        "this status is %s old although the daemon runs: it may hang or be stopped (journalctl "
+        "-u mqtt-spoold), or the clock was set",
+        span);
+}
+
+static int load(struct status *status)
+{
+    if (status->socket != NULL)
+        load_status_file(status);
+    status->running = is_running(status);
+    if (!status->running && status->require_running) {
+        cli_error("the daemon does not run; start it: systemctl start mqtt-spoold");
+        return EX_UNAVAILABLE;
+    }
+    status->own = status->running && status->root != NULL;
+    if (!status->own)
+        return load_from_spool(status);
+    warn_when_stale(status);
+    return EX_OK;
+}
+
+static int parse(struct status *status, int argc, char **argv)
+{
+    const struct cli_option options[] = {
+        {.name = "json", .flag = &status->json},
+        {.name = "require-running", .flag = &status->require_running},
+        {.name = "directory", .text = &status->directory},
+        {.name = "socket", .text = &status->socket},
+        {.name = NULL},
+    };
+
+    return cli_parse_all("status", help_text, options, argc, argv);
+}
+
+/* What was not given comes from the configuration; with one of both given, only from a -c. */
+static int configure(struct status *status, const struct cli *cli, struct config **ret)
+{
+    int code;
+
+    if ((status->directory || status->socket) && cli->config_path == NULL)
+        return EX_OK;
+    code = cli_load_config(cli, "--directory DIR or --socket PATH", ret);
+    if (code != EX_OK)
+        return code;
+    if (status->directory == NULL)
+        status->directory = (*ret)->spool.directory;
+    if (status->socket == NULL)
+        status->socket = (*ret)->listen.socket;
+    status->interval_ms = (*ret)->status_interval_ms;
+    status->config = *ret;
+    return EX_OK;
+}
+
+int cli_status(const struct cli *cli, int argc, char **argv)
+{
+    AUTO_CONFIG struct config *config = NULL;
+    struct status status = {.interval_ms = DEFAULT_INTERVAL_MS};
+    int code = parse(&status, argc, argv);
+
+    if (code != CLI_GO_ON)
+        return code;
+    code = configure(&status, cli, &config);
+    if (code == EX_OK)
+        code = load(&status);
+    if (code == EX_OK && status.json)
+        puts(status.text);
+    else if (code == EX_OK)
+        status_page_print(&(struct status_page){
+            .root = status.root, .running = status.running, .own = status.own});
+    set_text(&status, NULL, NULL);
+    return code;
+}

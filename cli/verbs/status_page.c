@@ -1,0 +1,389 @@
+/*
+ * status_page.c - the status as a page for a person
+ *
+ * Of each thing that is not as it should be the page says what it means and what
+ * to do. It is made of the status object alone, whoever wrote that.
+ */
+#include <stdio.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "cli/cli.h"
+#include "cli/verbs/status_page.h"
+
+#define CELL_MAX 256
+
+static const json_t *member(const json_t *root, const char *part, const char *name)
+{
+    return json_object_get(part ? json_object_get(root, part) : root, name);
+}
+
+/* Any member as text for a person; "-" where there is none. */
+static const char *
+cell(const json_t *root, const char *part, const char *name, char text[static CELL_MAX])
+{
+    const json_t *value = member(root, part, name);
+
+    if (json_is_integer(value))
+        (void)snprintf(text, CELL_MAX, "%" JSON_INTEGER_FORMAT, json_integer_value(value));
+    else if (json_is_real(value))
+        (void)snprintf(text, CELL_MAX, "%.1f", json_real_value(value));
+    else if (json_is_string(value) && *json_string_value(value) != '\0')
+        (void)cli_printable(text, CELL_MAX, json_string_value(value));
+    else
+        (void)strcpy(text, "-");
+    return text;
+}
+
+static const char *
+size_cell(const json_t *root, const char *part, const char *name, char text[static CELL_MAX])
+{
+    const json_t *value = member(root, part, name);
+
+    if (!json_is_integer(value) || json_integer_value(value) < 0)
+        return cell(NULL, NULL, name, text);
+    return cli_size((uint64_t)json_integer_value(value), text);
+}
+
+/* @unit_ms: what one of the member's unit is in milliseconds. */
+static const char *span_cell(const json_t *root,
+                             const char *part,
+                             const char *name,
+                             int64_t unit_ms,
+                             char text[static CELL_MAX])
+{
+    const json_t *value = member(root, part, name);
+
+    if (!json_is_integer(value) || json_integer_value(value) < 0 ||
+        json_integer_value(value) > INT64_MAX / unit_ms)
+        return cell(NULL, NULL, name, text);
+    clock_span(json_integer_value(value) * unit_ms, text);
+    return text;
+}
+
+/* Null says that it is not coming; a time of 0 that it is so already. */
+static const char *
+forecast_cell(const json_t *root, const char *name, char text[static CELL_MAX])
+{
+    const json_t *value = member(root, "forecast", name);
+
+    if (json_is_integer(value) && json_integer_value(value) == 0)
+        return "now";
+    return span_cell(root, "forecast", name, 1000, text);
+}
+
+static void print_daemon(const struct status_page *page)
+{
+    char version[CELL_MAX], pid[CELL_MAX], uptime[CELL_MAX];
+
+    if (!page->running) {
+        puts("daemon    NOT RUNNING: nothing is taken and nothing is forwarded\n"
+             "          start it: systemctl start mqtt-spoold");
+        return;
+    }
+    if (!page->own) {
+        puts("daemon    running, but its status file cannot be read; what the spool says "
+             "follows\n"
+             "          (listen.socket tells where the status file is; is -c or --socket "
+             "right?)");
+        return;
+    }
+    printf("daemon    mqtt-spoold %s, running for %s, pid %s\n",
+           cell(page->root, NULL, "version", version),
+           span_cell(page->root, NULL, "uptime_ms", 1, uptime),
+           cell(page->root, NULL, "pid", pid));
+}
+
+static bool is_all_taken(const json_t *root)
+{
+    const char *why = json_string_value(member(root, "intake", "refusing"));
+    const json_t *lane;
+    size_t i;
+
+    json_array_foreach(json_object_get(root, "lanes"), i, lane) {
+        if (json_is_true(member(lane, NULL, "full")))
+            return false;
+    }
+    return why == NULL || *why == '\0';
+}
+
+/* How long before the object was written that was, " 3 s ago"; "": never, or not known. Both
+ * times come from one reading of the clocks, so a step of the wall clock changes nothing. */
+static const char *ago(const json_t *root, const char *name, char text[static CELL_MAX])
+{
+    const char *then = json_string_value(member(root, "link", name));
+    const char *now = json_string_value(member(root, NULL, "time"));
+    char span[CLOCK_SPAN_MAX];
+    int64_t then_ms, now_ms;
+
+    text[0] = '\0';
+    if (!then || !now || !clock_parse(then, &then_ms) || !clock_parse(now, &now_ms))
+        return text;
+    clock_span(now_ms > then_ms ? now_ms - then_ms : 0, span);
+    (void)snprintf(text, CELL_MAX, " %s ago", span);
+    return text;
+}
+
+/* A daemon of an earlier version writes neither time. */
+static void print_link_history(const json_t *root)
+{
+    char connects[CELL_MAX], error[CELL_MAX], when[CELL_MAX];
+
+    printf("          connected %s times", cell(root, "link", "connects", connects));
+    if (*ago(root, "acknowledged", when) != '\0')
+        printf(", last acknowledgement%s", when);
+    else if (member(root, "link", "acknowledged"))
+        fputs(", no acknowledgement since the daemon's start", stdout);
+    puts("");
+    if (strcmp(cell(root, "link", "last_error", error), "-") == 0)
+        puts("          no error since the daemon's start");
+    else
+        printf("          last error%s: %s\n", ago(root, "last_error_time", when), error);
+}
+
+static void print_link(const struct status_page *page)
+{
+    const json_t *root = page->root;
+    char state[CELL_MAX], broker[CELL_MAX], since[CELL_MAX];
+    bool online;
+
+    if (!page->own) {
+        printf("link      %s\n", cell(root, "link", "state", state));
+        return;
+    }
+    printf("link      %s, broker %s, since %s\n", cell(root, "link", "state", state),
+           cell(root, "link", "broker", broker), cell(root, "link", "since", since));
+    online = strcmp(state, "online") == 0;
+    print_link_history(root);
+    if (!online)
+        puts(is_all_taken(root) ? "          messages are taken and kept; they go out when the "
+                                  "broker can be reached"
+                                : "          what is spooled goes out when the broker can be "
+                                  "reached");
+}
+
+static json_int_t number(const json_t *root, const char *part, const char *name)
+{
+    return json_integer_value(member(root, part, name));
+}
+
+/* "3 of 1000 messages, 1.1 MiB of 1.0 GiB", as far as the limits of @lane are known. @held: what
+ * has the figures. */
+static const char *
+held_cell(const json_t *held, const json_t *lane, char text[static 2 * CELL_MAX])
+{
+    char messages[CELL_MAX], most[CELL_MAX], bytes[CELL_MAX], largest[CELL_MAX];
+
+    cell(held, NULL, "messages", messages);
+    size_cell(held, NULL, "bytes", bytes);
+    if (number(lane, NULL, "max_messages") > 0)
+        (void)snprintf(text, (size_t)2 * CELL_MAX, "%.40s of %.40s messages, %.40s of %.40s",
+                       messages, cell(lane, NULL, "max_messages", most), bytes,
+                       size_cell(lane, NULL, "max_bytes", largest));
+    else
+        (void)snprintf(text, (size_t)2 * CELL_MAX, "%.40s messages, %.40s", messages, bytes);
+    return text;
+}
+
+static void print_spool(const json_t *root)
+{
+    const json_t *lanes = json_object_get(root, "lanes");
+    const json_t *only = json_array_size(lanes) == 1 ? json_array_get(lanes, 0) : NULL;
+    char held[2 * CELL_MAX], oldest[CELL_MAX], disk[CELL_MAX], free_space[CELL_MAX],
+        reserve[CELL_MAX];
+    json_int_t reserved = number(root, "spool", "disk_reserve_bytes");
+
+    printf("spool     %s, oldest %s\n", held_cell(json_object_get(root, "spool"), only, held),
+           span_cell(root, "spool", "oldest_age_ms", 1, oldest));
+    printf("          %s on disk, %s free", size_cell(root, "spool", "disk_bytes", disk),
+           size_cell(root, "spool", "disk_free_bytes", free_space));
+    if (number(root, "spool", "disk_free_bytes") < reserved)
+        printf(", below spool.disk_reserve (%s)",
+               size_cell(root, "spool", "disk_reserve_bytes", reserve));
+    puts("");
+    json_int_t damaged = number(root, "spool", "damaged_files");
+    if (damaged > 0)
+        printf(
+            "          DAMAGED: %" JSON_INTEGER_FORMAT
+            " database(s) moved aside in the spool's folder (spool.db.damaged-*); what "
+            "reads\n          of them goes on. Check the disk (journalctl -k), run mqtt-spool "
+            "check, then\n          move those files elsewhere\n",
+            damaged);
+}
+
+static void print_salvage(const json_t *root)
+{
+    char time[CELL_MAX], salvaged[CELL_MAX], damaged[CELL_MAX];
+
+    if (strcmp(cell(root, "salvage", "time", time), "-") == 0)
+        return;
+    printf("          SALVAGED at %s, for the database was damaged or gone: %s messages\n"
+           "          that were read go on, %s are recorded as damaged (mqtt-spool failures)\n",
+           time, cell(root, "salvage", "salvaged", salvaged),
+           cell(root, "salvage", "damaged", damaged));
+    if (json_is_true(json_object_get(json_object_get(root, "salvage"), "damaged_unknown")))
+        printf("          HOW MANY THERE WERE IS UNKNOWN: neither the counters nor spool.mark "
+               "could be\n          read. Compare what the producers sent\n");
+}
+
+/* Where there is "default" alone the line of the spool says it all. */
+static void print_lanes(const json_t *root)
+{
+    const json_t *lanes = json_object_get(root, "lanes");
+    const char *head = "lanes";
+    const json_t *lane;
+    size_t i;
+
+    if (json_array_size(lanes) < 2)
+        return;
+    json_array_foreach(lanes, i, lane) {
+        char name[CELL_MAX], held[2 * CELL_MAX], oldest[CELL_MAX];
+
+        printf("%-9s %-16s %s, oldest %s\n", head, cell(lane, NULL, "name", name),
+               held_cell(lane, lane, held), span_cell(lane, NULL, "oldest_age_ms", 1, oldest));
+        head = "";
+    }
+}
+
+/* One that is full by its messages may be so by its bytes too: the first is told. */
+static void print_full_lane(const char *head, const json_t *lane)
+{
+    char name[CELL_MAX], held[CELL_MAX], most[CELL_MAX], policy[CELL_MAX];
+    bool by_messages = number(lane, NULL, "messages") >= number(lane, NULL, "max_messages");
+    bool blocks = strcmp(cell(lane, NULL, "when_full", policy), "block") == 0;
+
+    printf("%-9s lane \"%s\" %s: ", head, cell(lane, NULL, "name", name),
+           blocks ? "HOLDS ITS PRODUCERS BACK" : "REFUSES new messages");
+    if (by_messages)
+        printf("%s of %s messages", cell(lane, NULL, "messages", held),
+               cell(lane, NULL, "max_messages", most));
+    else
+        printf("%s of %s (max_bytes)", size_cell(lane, NULL, "bytes", held),
+               size_cell(lane, NULL, "max_bytes", most));
+    printf(", when_full = \"%s\"\n"
+           "          bring the link back, or raise %s%s and send HUP\n",
+           policy, strcmp(name, "default") == 0 ? "retention." : "its ",
+           by_messages ? "max_messages" : "max_bytes");
+}
+
+/* Why nothing at all is taken, of any lane, and what to do. */
+static void print_refusing(const json_t *root, const char *why)
+{
+    char first[CELL_MAX], second[CELL_MAX];
+
+    if (strcmp(why, "disk") == 0 &&
+        number(root, "spool", "disk_free_bytes") >= number(root, "spool", "disk_reserve_bytes"))
+        printf("intake    the newest message found no room on the disk: %s free now,\n"
+               "          spool.disk_reserve is %s; the next one is tried\n",
+               size_cell(root, "spool", "disk_free_bytes", first),
+               size_cell(root, "spool", "disk_reserve_bytes", second));
+    else if (strcmp(why, "disk") == 0)
+        printf(
+            "intake    NOTHING IS TAKEN, the disk is short: %s free, spool.disk_reserve is %s\n"
+            "          make room on the disk; deliveries go on\n",
+            size_cell(root, "spool", "disk_free_bytes", first),
+            size_cell(root, "spool", "disk_reserve_bytes", second));
+    else if (strcmp(why, "audit_waiting") == 0 &&
+             number(root, "audit", "waiting") < number(root, "audit", "max_waiting"))
+        printf("intake    NOTHING IS TAKEN: records take %s of at most %s, and wait for the "
+               "audit file\n"
+               "          make audit.file writable; deliveries go on\n",
+               size_cell(root, "audit", "record_bytes", first),
+               size_cell(root, "audit", "max_record_bytes", second));
+    else if (strcmp(why, "audit_waiting") == 0)
+        printf("intake    NOTHING IS TAKEN: %s records wait for the audit file, "
+               "audit.max_waiting is %s\n"
+               "          make audit.file writable; deliveries go on\n",
+               cell(root, "audit", "waiting", first),
+               cell(root, "audit", "max_waiting", second));
+    else if (strcmp(why, "database_locked") == 0)
+        puts("intake    NOTHING IS TAKEN: another program keeps the database locked\n"
+             "          end its transaction (fuser -v spool.db names it)");
+    else if (strcmp(why, "spool_moved") == 0)
+        puts(
+            "intake    NOTHING IS TAKEN: the spool's files were removed, and cannot be put back\n"
+            "          do not end the daemon: its log says what is needed (spool_not_restored)");
+    else
+        printf("intake    NOTHING IS TAKEN: %s\n", why);
+}
+
+/* Nothing, where all that came was taken. */
+static void print_intake(const json_t *root)
+{
+    const json_t *lanes = json_object_get(root, "lanes");
+    json_int_t refused = number(root, "producers", "messages_refused");
+    const char *head = "intake";
+    const json_t *lane;
+    char why[CELL_MAX];
+    size_t i;
+
+    if (strcmp(cell(root, "intake", "refusing", why), "-") != 0) {
+        print_refusing(root, why);
+        head = "";
+    }
+    json_array_foreach(lanes, i, lane) {
+        if (!json_is_true(member(lane, NULL, "full")))
+            continue;
+        print_full_lane(head, lane);
+        head = "";
+    }
+    if (refused > 0)
+        printf("%-9s %" JSON_INTEGER_FORMAT " message(s) refused since the start\n", head,
+               refused);
+}
+
+static void print_ledger(const json_t *root)
+{
+    char text[CELL_MAX];
+    json_int_t accepted = number(root, "ledger", "accepted");
+    json_int_t rest = number(root, "ledger", "spooled");
+
+    printf("ledger    accepted  %12s\n", cell(root, "ledger", "accepted", text));
+    for (unsigned i = 0; i < SPOOL_OUTCOMES; i++) {
+        const char *name = spool_outcome_name((enum spool_outcome)i);
+
+        rest += number(root, "ledger", name);
+        printf("          %-9s %12s\n", name, cell(root, "ledger", name, text));
+    }
+    printf("          spooled   %12s\n", cell(root, "ledger", "spooled", text));
+    if (rest == accepted)
+        puts("          balances: each message accepted is in one of the lines below it");
+    else
+        printf("          DOES NOT BALANCE: %" JSON_INTEGER_FORMAT
+               " accepted, %" JSON_INTEGER_FORMAT
+               " accounted for\n          keep a copy of the spool, then: mqtt-spool audit\n",
+               accepted, rest);
+}
+
+static void print_running_parts(const json_t *root)
+{
+    char first[CELL_MAX], second[CELL_MAX];
+
+    printf("tokens    %s in flight, peak %s\n", cell(root, "tokens", "in_flight", first),
+           cell(root, "tokens", "peak", second));
+    printf("rates     %s/s in, %s/s out\n", cell(root, "rates", "in", first),
+           cell(root, "rates", "out", second));
+    printf("forecast  full: %s, drained: %s\n", forecast_cell(root, "full_s", first),
+           forecast_cell(root, "drained_s", second));
+    if (json_is_false(member(root, "audit", "healthy")))
+        printf("audit     NOT WRITTEN just now; %s of at most %s records wait in the spool.\n"
+               "          Check audit.file, its folder's owner and the free space (journalctl\n"
+               "          -u mqtt-spoold says more)\n",
+               cell(root, "audit", "waiting", first),
+               cell(root, "audit", "max_waiting", second));
+}
+
+void status_page_print(const struct status_page *page)
+{
+    print_daemon(page);
+    print_link(page);
+    print_spool(page->root);
+    print_salvage(page->root);
+    print_lanes(page->root);
+    print_intake(page->root);
+    print_ledger(page->root);
+    if (page->own)
+        print_running_parts(page->root);
+    else if (page->running)
+        puts("rates     unknown, and so are what is in flight, refused and forecast");
+}

@@ -1,0 +1,20 @@
+/*
+ * status_page.h - the status as a page for a person
+ */
+#ifndef MQTT_SPOOLD_CLI_VERBS_STATUS_PAGE_H
+#define MQTT_SPOOLD_CLI_VERBS_STATUS_PAGE_H
+
+#include <jansson.h>
+#include <stdbool.h>
+
+/* @root: the status object (docs/operation.md), borrowed. */
+struct status_page {
+    const json_t *root;
+    bool running; /* the daemon does */
+    bool own;     /* it wrote the object; else that was made from the database */
+};
+
+/* To standard output. */
+void status_page_print(const struct status_page *page);
+
+#endif

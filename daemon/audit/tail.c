@@ -1,0 +1,214 @@
+/*
+ * tail.c - how far an audit file reaches, and where its sound part ends
+ *
+ * A process that dies within a write leaves half a line at the end. A machine
+ * that loses power may leave more: blocks that were never written read as
+ * zeros, with later lines behind them. Both lie behind what was synced, so the
+ * spool still has those rows, and to cut from the first unsound byte on and to
+ * write the rows again is right. Damage before a line that was synced is of
+ * another kind (a bad disk, an editor): nothing brings those lines back, so
+ * nothing is cut and `mqtt-spool audit` shows it.
+ *
+ * A file that is not ours, named by a slip in the configuration, must not be
+ * cut: an unsound end counts as a torn write only behind a line of ours, or
+ * where it begins the file and all of it looks like one: holes, and what stands
+ * between them can be nothing but our lines.
+ *
+ * Only the end of the file is read: a window that grows until it holds a line
+ * that was synced, to a cap that is far above what is written between syncs.
+ */
+#include "daemon/audit/tail.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/read_full.h"
+
+#define TAIL_WINDOW_FIRST ((size_t)1 << 18)
+#define TAIL_WINDOW_MAX   ((size_t)1 << 24)
+#define TAIL_NONE         SIZE_MAX
+
+static const char tail_start[] = "{\"seq\":";
+#define TAIL_START_SIZE (sizeof tail_start - 1)
+
+struct tail_scan {
+    uint64_t cursor;
+    uint64_t seq;  /* of the last sound line before the damage; 0: none */
+    bool reached;  /* a line that was synced is in the window */
+    size_t damage; /* where the unsound end begins, or TAIL_NONE */
+};
+
+bool audit_line_seq(const char *line, size_t size, uint64_t *ret_seq)
+{
+    uint64_t seq = 0;
+    size_t at = TAIL_START_SIZE;
+
+    if (size < TAIL_START_SIZE || memcmp(line, tail_start, TAIL_START_SIZE) != 0)
+        return false;
+    for (; at < size && line[at] >= '0' && line[at] <= '9'; at++) {
+        if (seq > (UINT64_MAX - 9) / 10)
+            return false;
+        seq = seq * 10 + (uint64_t)(line[at] - '0');
+    }
+    if (seq == 0 || at == size || line[at] != ',' || line[size - 1] != '}')
+        return false;
+    *ret_seq = seq;
+    return true;
+}
+
+/* JSON escapes NUL: where there is one, a block was never written. */
+static void tail_take_line(struct tail_scan *scan, const char *line, size_t size, size_t at)
+{
+    uint64_t seq;
+
+    if (memchr(line, '\0', size)) {
+        if (scan->damage == TAIL_NONE)
+            scan->damage = at;
+        return;
+    }
+    if (!audit_line_seq(line, size, &seq))
+        return;
+    if (seq <= scan->cursor) {
+        scan->reached = true;
+        scan->damage = TAIL_NONE;
+    }
+    if (scan->damage == TAIL_NONE)
+        scan->seq = seq;
+}
+
+/* @at: where the first line begins. */
+static void tail_scan_window(struct tail_scan *scan, const char *window, size_t size, size_t at)
+{
+    while (at < size) {
+        const char *line = window + at;
+        const char *newline = memchr(line, '\n', size - at);
+
+        if (!newline) {
+            if (scan->damage == TAIL_NONE)
+                scan->damage = at;
+            return;
+        }
+        tail_take_line(scan, line, (size_t)(newline - line), at);
+        at += (size_t)(newline - line) + 1;
+    }
+}
+
+static int tail_read(int fd, char *window, size_t size, off_t from)
+{
+    ssize_t n = read_full_at(fd, window, size, from);
+
+    if (n < 0)
+        return (int)n;
+    return (size_t)n == size ? 0 : -EIO; /* shorter than it was: somebody else is at it */
+}
+
+/* The rest of a line if there was a hole before it, then lines of ours, the last perhaps not
+ * whole; nothing that JSON escapes. */
+static bool tail_run_is_ours(const char *run, size_t size, bool has_rest)
+{
+    size_t at = 0;
+
+    while (at < size) {
+        const char *newline = memchr(run + at, '\n', size - at);
+        size_t length = newline ? (size_t)(newline - (run + at)) : size - at;
+        size_t compared = length < TAIL_START_SIZE ? length : TAIL_START_SIZE;
+
+        if (!has_rest && memcmp(run + at, tail_start, compared) != 0)
+            return false;
+        for (size_t i = at; i < at + length; i++) {
+            if ((unsigned char)run[i] < ' ')
+                return false;
+        }
+        has_rest = false;
+        at += length + 1;
+    }
+    return true;
+}
+
+/* Holes and runs of text in turn. */
+static bool tail_looks_torn(const char *window, size_t size)
+{
+    size_t at = 0;
+
+    while (at < size) {
+        size_t run = at;
+        const char *hole;
+
+        while (at < size && window[at] == '\0')
+            at++;
+        if (at == size)
+            return true;
+        hole = memchr(window + at, '\0', size - at);
+        size_t end = hole ? (size_t)(hole - window) : size;
+        if (!tail_run_is_ours(window + at, end - at, at > run))
+            return false;
+        at = end;
+    }
+    return true;
+}
+
+/* Whether what is unsound may be cut: see the head of this file. */
+static bool
+tail_is_ours(const struct tail_scan *scan, const char *window, size_t size, off_t from)
+{
+    if (scan->seq != 0 || scan->damage == TAIL_NONE)
+        return true;
+    return from == 0 && scan->damage == 0 && tail_looks_torn(window, size);
+}
+
+/* The last @size bytes of the file, which is @file_size long. */
+static int tail_look(int fd, char *window, size_t size, off_t file_size, struct tail_scan *scan)
+{
+    off_t from = file_size - (off_t)size;
+    const char *newline = NULL;
+    size_t first = 0;
+    int r = tail_read(fd, window, size, from);
+
+    if (r < 0)
+        return r;
+    if (from > 0) {
+        newline = memchr(window, '\n', size);
+        first = newline ? (size_t)(newline - window) + 1 : size;
+    }
+    *scan = (struct tail_scan){.cursor = scan->cursor, .damage = TAIL_NONE};
+    tail_scan_window(scan, window, size, first);
+    if (from == 0 || scan->reached)
+        return tail_is_ours(scan, window, size, from) ? 0 : -EBADMSG;
+    if (size < TAIL_WINDOW_MAX)
+        return -EAGAIN;
+    /* A window without a single line break ends in no line of ours either. */
+    return newline && tail_is_ours(scan, window, size, from) ? 0 : -EBADMSG;
+}
+
+int audit_tail_mend(int fd, uint64_t cursor, uint64_t *ret_seq, off_t *ret_cut)
+{
+    struct tail_scan scan = {.cursor = cursor};
+    size_t limit = TAIL_WINDOW_FIRST;
+    struct stat st;
+    off_t end;
+    int r;
+
+    if (fstat(fd, &st) < 0)
+        return -errno;
+    do {
+        size_t size = (uint64_t)st.st_size < limit ? (size_t)st.st_size : limit;
+        AUTO_FREE char *window = malloc(size + 1); /* never of size 0 */
+
+        if (!window)
+            return -ENOMEM;
+        window[size] = '\0';
+        r = tail_look(fd, window, size, st.st_size, &scan);
+        end = scan.damage == TAIL_NONE ? st.st_size : st.st_size - (off_t)(size - scan.damage);
+        limit *= 4;
+    } while (r == -EAGAIN);
+    if (r < 0)
+        return r;
+    if (end < st.st_size && ftruncate(fd, end) < 0)
+        return -errno;
+    *ret_seq = scan.seq;
+    *ret_cut = st.st_size - end;
+    return 0;
+}

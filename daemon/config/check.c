@@ -1,0 +1,320 @@
+/*
+ * check.c - is a value sane, and do the values go together?
+ *
+ * What a range cannot say. Each check answers with words that begin "must" or
+ * "needs" and name the remedy, for they are all that whoever wrote the file
+ * will read. Nothing here looks at other files (but for the machine id): keys
+ * and certificates are read when the link is made, because they change while
+ * the daemon runs.
+ */
+#include "daemon/config/table.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+
+#include "base/utf8.h"
+#include "daemon/mqtt/packet.h"
+
+#define BROKER_BYTES_MAX  255
+#define MACHINE_ID_DIGITS 32
+#define EXPANDED_MAX      MQTT_TEXT_MAX /* of the client id */
+#define HOST_NAME_BYTES   256
+
+/* "" means "none" where a key allows it. */
+const char *config_check_absolute(const char *text)
+{
+    return text[0] == '\0' || text[0] == '/' ? NULL : "must be an absolute path";
+}
+
+const char *config_check_socket(const char *text)
+{
+    const struct sockaddr_un *address = NULL;
+
+    if (text[0] != '/')
+        return "must be an absolute path";
+    if (strlen(text) >= sizeof(address->sun_path))
+        return "must be shorter than 108 bytes, the kernel's limit for a socket's path";
+    return NULL;
+}
+
+const char *config_check_mqtt_text(const char *text)
+{
+    const uint8_t *at = (const uint8_t *)text;
+    size_t left = strlen(text);
+
+    while (left > 0) {
+        size_t size = utf8_character(at, left);
+
+        if (size == 0)
+            return "must be valid UTF-8";
+        if (*at < 0x20 || *at == 0x7F)
+            return "must not hold control characters";
+        at += size;
+        left -= size;
+    }
+    return NULL;
+}
+
+const char *config_check_prefix(const char *text)
+{
+    if (strpbrk(text, "+#") != NULL)
+        return "must not hold the wildcards + and #";
+    const char *wrong = config_check_mqtt_text(text);
+
+    if (wrong != NULL || text[0] == '\0')
+        return wrong;
+    return packet_topic_is_valid((struct view){(const uint8_t *)text, strlen(text)})
+               ? NULL
+               : "must not hold control characters";
+}
+
+const char *config_check_lane_name(const char *text)
+{
+    static const char allowed[] =
+        "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.";
+
+    if (text[strspn(text, allowed)] != '\0')
+        return "must be of letters, digits, minus signs, underscores and dots";
+    if (strcmp(text, "default") == 0)
+        return "must be another name: this one has the lane of all other topics, whose limits "
+               "are those of retention";
+    return NULL;
+}
+
+const char *config_check_filter(const char *text)
+{
+    const char *wrong = config_check_mqtt_text(text);
+
+    if (wrong != NULL)
+        return wrong;
+    if (!packet_filter_is_valid((struct view){(const uint8_t *)text, strlen(text)}))
+        return "must be a topic filter: + stands for one whole level, # for all that follow "
+               "and "
+               "at the end only, as in \"+/alarm/#\"";
+    if (text[0] == '$')
+        return "must not begin with $: no program may publish there";
+    return NULL;
+}
+
+/* Of brokers whose scheme is in small letters by now. */
+static bool is_encrypted(const char *broker)
+{
+    return strncmp(broker, "ssl://", 6) == 0 || strncmp(broker, "mqtts://", 8) == 0;
+}
+
+/* The part behind the scheme; NULL: no scheme that the uplink speaks. */
+static const char *behind_scheme(const char *broker)
+{
+    static const char *const schemes[] = {"tcp://", "mqtt://", "ssl://", "mqtts://"};
+
+    for (size_t i = 0; i < sizeof(schemes) / sizeof(schemes[0]); i++) {
+        size_t size = strlen(schemes[i]);
+
+        if (strncasecmp(broker, schemes[i], size) == 0)
+            return broker + size;
+    }
+    return NULL;
+}
+
+static bool is_port(const char *text)
+{
+    size_t digits = strspn(text, "0123456789");
+    unsigned long port = digits >= 1 && digits <= 5 ? strtoul(text, NULL, 10) : 0;
+
+    return text[digits] == '\0' && port >= 1 && port <= 65535;
+}
+
+const char *config_check_broker(const char *text)
+{
+    static const char name[] =
+        "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._";
+    static const char address[] = "0123456789abcdefABCDEF:.";
+    const char *host = behind_scheme(text);
+    bool bracket;
+    size_t size;
+
+    if (host == NULL)
+        return "must begin with tcp://, mqtt://, ssl:// or mqtts://, as in "
+               "\"ssl://broker.example:8883\"";
+    if (strlen(text) > BROKER_BYTES_MAX)
+        return "must not be longer than 255 bytes";
+    bracket = *host == '[';
+    host += bracket;
+    size = strspn(host, bracket ? address : name);
+    if (size == 0)
+        return "must have a host behind the scheme, as in \"ssl://broker.example:8883\"";
+    if (bracket && host[size++] != ']')
+        return "must have an IPv6 address in the brackets, as in \"ssl://[2001:db8::1]:8883\"";
+    if (host[size] != '\0' && host[size] != ':')
+        return "must end after HOST or HOST:PORT (an IPv6 address stands in brackets)";
+    if (host[size] == ':' && !is_port(host + size + 1))
+        return "must have a port of 1 to 65535 behind the colon";
+    return NULL;
+}
+
+void config_lower_schemes(struct config *config)
+{
+    for (size_t i = 0; i < config->uplink.broker_count; i++) {
+        for (char *at = config->uplink.brokers[i]; *at != ':'; at++)
+            *at = (char)tolower((unsigned char)*at);
+    }
+}
+
+static const char *check_brokers(const struct config *config, char *why)
+{
+    for (size_t i = 1; i < config->uplink.broker_count; i++) {
+        if (is_encrypted(config->uplink.brokers[i]) == is_encrypted(config->uplink.brokers[0]))
+            continue;
+        (void)snprintf(why, CONFIG_ERROR_MAX,
+                       "must not mix encrypted brokers (ssl://, mqtts://) and plain ones "
+                       "(tcp://, mqtt://) in one list");
+        return "uplink.brokers";
+    }
+    return NULL;
+}
+
+/* The first tls key that asks for something; NULL: none. */
+static const char *used_tls_key(const struct config *config)
+{
+    if (config->uplink.tls.ca_file[0] != '\0')
+        return "uplink.tls.ca_file";
+    if (config->uplink.tls.cert_file[0] != '\0')
+        return "uplink.tls.cert_file";
+    if (config->uplink.tls.key_file[0] != '\0')
+        return "uplink.tls.key_file";
+    if (config->uplink.tls.key_password_file[0] != '\0')
+        return "uplink.tls.key_password_file";
+    return config->uplink.tls.verify ? NULL : "uplink.tls.verify";
+}
+
+static const char *check_tls(const struct config *config, char *why)
+{
+    bool cert = config->uplink.tls.cert_file[0] != '\0';
+    bool key = config->uplink.tls.key_file[0] != '\0';
+    const char *used = used_tls_key(config);
+
+    if (used != NULL && !is_encrypted(config->uplink.brokers[0])) {
+        (void)snprintf(why, CONFIG_ERROR_MAX,
+                       "needs encrypted brokers, but uplink.brokers are plain: write ssl:// "
+                       "there or leave this out");
+        return used;
+    }
+    if (cert != key) {
+        (void)snprintf(why, CONFIG_ERROR_MAX,
+                       "needs uplink.tls.%s too: certificate and key come together",
+                       cert ? "key_file" : "cert_file");
+        return cert ? "uplink.tls.cert_file" : "uplink.tls.key_file";
+    }
+    if (config->uplink.tls.key_password_file[0] != '\0' && !key) {
+        (void)snprintf(why, CONFIG_ERROR_MAX, "needs uplink.tls.key_file too");
+        return "uplink.tls.key_password_file";
+    }
+    return NULL;
+}
+
+const char *config_check_all(const struct config *config, char why[static CONFIG_ERROR_MAX])
+{
+    const char *key = check_brokers(config, why);
+
+    if (key == NULL)
+        key = check_tls(config, why);
+    if (key != NULL)
+        return key;
+    if (config->uplink.backoff_min_ms > config->uplink.backoff_max_ms) {
+        (void)snprintf(why, CONFIG_ERROR_MAX, "must not be above uplink.backoff.max");
+        return "uplink.backoff.min";
+    }
+    if (config->uplink.password_file[0] != '\0' && config->uplink.username[0] == '\0' &&
+        config->uplink.protocol == 4) {
+        (void)snprintf(why, CONFIG_ERROR_MAX,
+                       "needs uplink.username too: MQTT 3.1.1 knows no password without a "
+                       "user name");
+        return "uplink.password_file";
+    }
+    return NULL;
+}
+
+/* Return: NULL, or what is wrong. */
+static const char *machine_id(char *text, size_t size)
+{
+    FILE *file = fopen("/etc/machine-id", "re");
+    bool read;
+
+    if (file == NULL)
+        return strerror(errno);
+    read = fgets(text, (int)size, file) != NULL;
+    (void)fclose(file); /* only read from */
+    if (!read || strspn(text, "0123456789abcdef") != MACHINE_ID_DIGITS)
+        return "it holds no machine id";
+    text[MACHINE_ID_DIGITS] = '\0';
+    return NULL;
+}
+
+/* What stands for %@letter; NULL: why says why there is none. */
+static const char *expansion(char letter, char *memory, size_t size, char *why)
+{
+    const char *wrong;
+
+    if (letter == '%')
+        return "%";
+    if (letter == 'H') {
+        if (gethostname(memory, size) == 0)
+            return memory;
+        (void)snprintf(why, CONFIG_ERROR_MAX, "%%H: %s", strerror(errno));
+        return NULL;
+    }
+    if (letter == 'm') {
+        wrong = machine_id(memory, size);
+        if (wrong != NULL)
+            (void)snprintf(why, CONFIG_ERROR_MAX, "%%m needs /etc/machine-id: %s", wrong);
+        return wrong == NULL ? memory : NULL;
+    }
+    (void)snprintf(why, CONFIG_ERROR_MAX,
+                   "must hold no %% but %%H (host name), %%m (machine id) and %%%% (a percent "
+                   "sign)");
+    return NULL;
+}
+
+const char *config_expand_client_id(struct config *config, char why[static CONFIG_ERROR_MAX])
+{
+    static const char key[] = "uplink.client_id";
+    char memory[HOST_NAME_BYTES] = "";
+    AUTO_FREE char *text = malloc(EXPANDED_MAX + 1);
+    size_t used = 0;
+
+    if (text == NULL) {
+        (void)snprintf(why, CONFIG_ERROR_MAX, "%s", strerror(ENOMEM));
+        return key;
+    }
+    for (const char *at = config->uplink.client_id; *at != '\0'; at++) {
+        char plain[] = {*at, '\0'};
+        const char *piece = plain;
+
+        if (*at == '%')
+            piece = expansion(*++at, memory, sizeof(memory) - 1, why);
+        if (piece == NULL)
+            return key;
+        if (used + strlen(piece) > EXPANDED_MAX) {
+            (void)snprintf(why, CONFIG_ERROR_MAX, "must not be longer than 65535 bytes");
+            return key;
+        }
+        memcpy(text + used, piece, strlen(piece));
+        used += strlen(piece);
+    }
+    text[used] = '\0';
+    if (used == 0) {
+        (void)snprintf(why, CONFIG_ERROR_MAX, "must not be empty");
+        return key;
+    }
+    free(config->uplink.client_id);
+    config->uplink.client_id = strdup(text);
+    if (config->uplink.client_id != NULL)
+        return NULL;
+    (void)snprintf(why, CONFIG_ERROR_MAX, "%s", strerror(ENOMEM));
+    return key;
+}

@@ -1,0 +1,109 @@
+/*
+ * lanes.c - the list of lanes
+ *
+ * Each lane is a group of keys with a table of its own. It is read when all
+ * else was, for a limit that a lane does not give is that of retention. The
+ * order of the file is kept: the first lane whose topics match a message takes
+ * it. The lane "default" is not in the list.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "daemon/config/loader.h"
+
+void config_free_lanes(struct config *config)
+{
+    for (size_t i = 0; i < config->lane_count; i++) {
+        struct config_lane *lane = &config->lanes[i];
+
+        free(lane->name);
+        config_free_texts(lane->topics, lane->topic_count);
+    }
+    free(config->lanes);
+}
+
+/* The first lane of that name, which may be @lane itself. */
+static size_t first_of_name(const struct config *config, const struct config_lane *lane)
+{
+    size_t at = 0;
+
+    while (strcmp(config->lanes[at].name, lane->name) != 0)
+        at++;
+    return at;
+}
+
+static int check_lane(const struct config_loader *loader,
+                      const config_setting_t *list,
+                      const config_setting_t *group,
+                      const struct config_lane *lane)
+{
+    const struct config *config = loader->config;
+    size_t first;
+
+    if (lane->name == NULL)
+        return config_fail(loader, group, "lanes.name",
+                           "missing; each lane needs a name, such as name = \"alarms\"");
+    if (lane->topics == NULL)
+        return config_fail(loader, group, "lanes.topics",
+                           "missing; a lane needs filters that say which messages it takes, "
+                           "such as topics = ( \"+/alarm/#\" )");
+    first = first_of_name(config, lane);
+    if (&config->lanes[first] == lane)
+        return 0;
+    return config_fail(
+        loader, config_setting_get_member(group, "name"), "lanes.name",
+        "\"%s\" is the name of the lane in line %u already; each lane needs its own",
+        lane->name, config_setting_source_line(config_setting_get_elem(list, (unsigned)first)));
+}
+
+static int take_keys(const struct config_loader *loader,
+                     const config_setting_t *group,
+                     struct config_lane *lane)
+{
+    int count = config_setting_length(group);
+    int result = 0;
+
+    for (size_t i = 0; i < config_lane_key_count && result == 0; i++)
+        result = config_take_default(loader, lane, &config_lane_keys[i]);
+    for (int i = 0; i < count && result == 0; i++) {
+        const config_setting_t *setting = config_setting_get_elem(group, (unsigned)i);
+        const struct config_key *key;
+        char path[2 * CONFIG_PATH_MAX];
+
+        (void)snprintf(path, sizeof(path), "lanes.%s", config_setting_name(setting));
+        key = config_lane_key_find(path);
+        result = key != NULL ? config_take(loader, lane, key, setting)
+                             : config_refuse_unknown(loader, setting, path);
+    }
+    return result;
+}
+
+int config_take_lanes(const struct config_loader *loader)
+{
+    struct config *config = loader->config;
+    const config_setting_t *list = loader->found[config_key_index(config_key_find("lanes"))];
+    int count = list != NULL ? config_setting_length(list) : 0;
+    int result = 0;
+
+    if (count == 0)
+        return 0;
+    config->lanes = calloc((size_t)count, sizeof(*config->lanes));
+    if (config->lanes == NULL)
+        return -ENOMEM;
+    for (int i = 0; i < count && result == 0; i++) {
+        const config_setting_t *group = config_setting_get_elem(list, (unsigned)i);
+        struct config_lane *lane = &config->lanes[i];
+
+        if (!config_setting_is_group(group))
+            return config_fail(loader, group, "lanes",
+                               "each lane must be a group such as { name = \"alarms\"; topics "
+                               "= ( \"+/alarm/#\" ); }");
+        config->lane_count++;
+        lane->limits = config->retention;
+        result = take_keys(loader, group, lane);
+        if (result == 0)
+            result = check_lane(loader, list, group, lane);
+    }
+    return result;
+}

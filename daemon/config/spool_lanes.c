@@ -1,0 +1,41 @@
+/* lanes.c - see spool_lanes.h */
+#include "daemon/config/spool_lanes.h"
+
+_Static_assert(CONFIG_LANES_MAX + 1 == SPOOL_LANES_MAX, "the lanes of a file and \"default\"");
+
+static struct spool_limits limits_of(const struct config_limits *limits)
+{
+    static const enum spool_policy policies[] = {
+        [CONFIG_EVICT_OLDEST] = SPOOL_EVICT_OLDEST,
+        [CONFIG_REFUSE] = SPOOL_REFUSE,
+        [CONFIG_BLOCK] = SPOOL_BLOCK,
+    };
+
+    return (struct spool_limits){
+        .max_messages = limits->max_messages,
+        .max_bytes = limits->max_bytes,
+        .max_age_ms = limits->max_age_ms,
+        .when_full = policies[limits->when_full],
+    };
+}
+
+const struct config_limits *lanes_limits(const struct config *config, unsigned lane)
+{
+    return lane == 0 ? &config->retention : &config->lanes[lane - 1].limits;
+}
+
+const char *lanes_name(const struct config *config, unsigned lane)
+{
+    return lane == 0 ? "default" : config->lanes[lane - 1].name;
+}
+
+size_t lanes_of(const struct config *config, struct spool_lane ret[static SPOOL_LANES_MAX])
+{
+    for (unsigned lane = 0; lane <= config->lane_count; lane++)
+        ret[lane] = (struct spool_lane){
+            .name = lanes_name(config, lane),
+            .priority = lane == 0 ? 0 : config->lanes[lane - 1].priority,
+            .limits = limits_of(lanes_limits(config, lane)),
+        };
+    return config->lane_count + 1;
+}

@@ -1,0 +1,415 @@
+/*
+ * table.c - the table of keys
+ *
+ * Every key of the configuration file is one row: name, kind, default, range,
+ * where it goes and whether a HUP takes it over. The loader, the sample file,
+ * the man page and the suggestions in error messages all follow from this
+ * table, and a test compares them with it.
+ *
+ * Defaults are texts as they would stand in the file, and the loader reads
+ * them with the same code as the file: so a default cannot be something that a
+ * file could not say.
+ *
+ * A key whose feature is not there yet is known, but accepted at its default
+ * only: whoever sets it learns at once that it would do nothing.
+ */
+#include "daemon/config/table.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#define KIB    UINT64_C(1024)
+#define MIB    (1024 * KIB)
+#define GIB    (1024 * MIB)
+#define TIB    (1024 * GIB)
+#define SECOND UINT64_C(1000)
+#define MINUTE (60 * SECOND)
+#define HOUR   (60 * MINUTE)
+#define DAY    (24 * HOUR)
+
+#define PATH_BYTES  4095
+#define AT(member)  .offset = offsetof(struct config, member)
+#define RANGE(a, b) .min = (uint64_t)(a), .max = (uint64_t)(b)
+
+#define AT_LANE(member) .offset = offsetof(struct config_lane, member)
+#define MESSAGES_RANGE  RANGE(1, 2000000000)
+#define BYTES_RANGE     RANGE(KIB, 16 * TIB)
+#define AGE_RANGE       RANGE(SECOND, 3650 * DAY)
+
+static const struct config_choice policies[] = {
+    {"evict-oldest", CONFIG_EVICT_OLDEST},
+    {"refuse", CONFIG_REFUSE},
+    {"block", CONFIG_BLOCK},
+    {NULL, 0},
+};
+
+static const struct config_choice journals[] = {
+    {"none", CONFIG_JOURNAL_NONE},
+    {"failures", CONFIG_JOURNAL_FAILURES},
+    {"all", CONFIG_JOURNAL_ALL},
+    {NULL, 0},
+};
+
+static const struct config_choice audit_policies[] = {
+    {"refuse", CONFIG_AUDIT_REFUSE},
+    {"prune", CONFIG_AUDIT_PRUNE},
+    {NULL, 0},
+};
+
+/* The numbers are syslog's, as config.h promises. */
+static const struct config_choice levels[] = {
+    {"error", 3}, {"warning", 4}, {"notice", 5}, {"info", 6}, {"debug", 7}, {NULL, 0},
+};
+
+/* clang-format off */
+const struct config_key config_keys[] = {
+    {"spool.directory", CONFIG_KIND_STRING, 0, "\"/var/lib/mqtt-spoold\"",
+     RANGE(1, PATH_BYTES), AT(spool.directory), .check = config_check_absolute},
+    {"spool.disk_reserve", CONFIG_KIND_SIZE, CONFIG_RELOADS, "\"16M\"",
+     RANGE(MIB, TIB), AT(spool.disk_reserve)},
+
+    {"listen.socket", CONFIG_KIND_STRING, 0, "\"/run/mqtt-spoold/publish.sock\"",
+     RANGE(1, PATH_BYTES), AT(listen.socket), .check = config_check_socket},
+    {"listen.mode", CONFIG_KIND_MODE, 0, "\"0660\"", RANGE(0, 0777), AT(listen.mode)},
+    {"listen.group", CONFIG_KIND_STRING, 0, "\"\"", RANGE(0, 255), AT(listen.group)},
+    {"listen.max_clients", CONFIG_KIND_UINT, CONFIG_RELOADS, "512",
+     RANGE(1, 65536), AT(listen.max_clients)},
+    {"listen.max_packet", CONFIG_KIND_SIZE, CONFIG_RELOADS, "\"256k\"",
+     RANGE(KIB, 256 * MIB), AT(listen.max_packet)},
+
+    {"retention.max_messages", CONFIG_KIND_COUNT, CONFIG_RELOADS, "1000000",
+     MESSAGES_RANGE, AT(retention.max_messages)},
+    {"retention.max_bytes", CONFIG_KIND_SIZE, CONFIG_RELOADS, "\"1G\"",
+     BYTES_RANGE, AT(retention.max_bytes)},
+    {"retention.max_age", CONFIG_KIND_TIME, CONFIG_RELOADS, "\"7d\"",
+     AGE_RANGE, AT(retention.max_age_ms)},
+    {"retention.when_full", CONFIG_KIND_CHOICE, CONFIG_RELOADS, "\"evict-oldest\"",
+     AT(retention.when_full), .choices = policies},
+
+    {"lanes", CONFIG_KIND_GROUPS, CONFIG_RELOADS, "( )", RANGE(0, CONFIG_LANES_MAX)},
+
+    {"uplink.brokers", CONFIG_KIND_STRINGS, CONFIG_REQUIRED, NULL,
+     RANGE(1, 16), AT(uplink.brokers),
+     .count_offset = offsetof(struct config, uplink.broker_count),
+     .check = config_check_broker},
+    {"uplink.client_id", CONFIG_KIND_STRING, 0, "\"gw-%H\"",
+     RANGE(1, 65535), AT(uplink.client_id), .check = config_check_mqtt_text},
+    {"uplink.protocol", CONFIG_KIND_UINT, 0, "5", RANGE(4, 5), AT(uplink.protocol)},
+    {"uplink.username", CONFIG_KIND_STRING, 0, "\"\"",
+     RANGE(0, 65535), AT(uplink.username), .check = config_check_mqtt_text},
+    {"uplink.password_file", CONFIG_KIND_STRING, 0, "\"\"",
+     RANGE(0, PATH_BYTES), AT(uplink.password_file), .check = config_check_absolute},
+    {"uplink.keepalive", CONFIG_KIND_TIME, CONFIG_RELOADS, "\"30s\"",
+     RANGE(SECOND, 18 * HOUR), AT(uplink.keepalive_ms)},
+    {"uplink.connect_timeout", CONFIG_KIND_TIME, CONFIG_RELOADS, "\"10s\"",
+     RANGE(SECOND, 10 * MINUTE), AT(uplink.connect_timeout_ms)},
+    {"uplink.ack_timeout", CONFIG_KIND_TIME, CONFIG_RELOADS, "\"60s\"",
+     RANGE(SECOND, HOUR), AT(uplink.ack_timeout_ms)},
+    {"uplink.backoff.min", CONFIG_KIND_TIME, CONFIG_RELOADS, "\"1s\"",
+     RANGE(10, HOUR), AT(uplink.backoff_min_ms)},
+    {"uplink.backoff.max", CONFIG_KIND_TIME, CONFIG_RELOADS, "\"2m\"",
+     RANGE(10, DAY), AT(uplink.backoff_max_ms)},
+    {"uplink.window", CONFIG_KIND_UINT, 0, "128", RANGE(1, 10000), AT(uplink.window)},
+    {"uplink.window_bytes", CONFIG_KIND_SIZE, CONFIG_RELOADS, "\"1M\"",
+     RANGE(KIB, GIB), AT(uplink.window_bytes)},
+    {"uplink.max_qos", CONFIG_KIND_UINT, CONFIG_RELOADS, "2",
+     RANGE(0, 2), AT(uplink.max_qos)},
+    {"uplink.topic_prefix", CONFIG_KIND_STRING, 0, "\"\"",
+     RANGE(0, 1024), AT(uplink.topic_prefix), .check = config_check_prefix},
+    {"uplink.stamp", CONFIG_KIND_BOOL, CONFIG_NOT_YET, "false", RANGE(0, 1)},
+    {"uplink.exactly_once", CONFIG_KIND_BOOL, CONFIG_NOT_YET, "false", RANGE(0, 1)},
+    {"uplink.rate.messages", CONFIG_KIND_UINT, CONFIG_NOT_YET, "0", RANGE(0, 1000000)},
+    {"uplink.rate.bytes", CONFIG_KIND_SIZE, CONFIG_NOT_YET, "\"0\"", RANGE(0, TIB)},
+    {"uplink.tls.ca_file", CONFIG_KIND_STRING, 0, "\"\"",
+     RANGE(0, PATH_BYTES), AT(uplink.tls.ca_file), .check = config_check_absolute},
+    {"uplink.tls.cert_file", CONFIG_KIND_STRING, 0, "\"\"",
+     RANGE(0, PATH_BYTES), AT(uplink.tls.cert_file), .check = config_check_absolute},
+    {"uplink.tls.key_file", CONFIG_KIND_STRING, 0, "\"\"",
+     RANGE(0, PATH_BYTES), AT(uplink.tls.key_file), .check = config_check_absolute},
+    {"uplink.tls.key_password_file", CONFIG_KIND_STRING, 0, "\"\"",
+     RANGE(0, PATH_BYTES), AT(uplink.tls.key_password_file), .check = config_check_absolute},
+    {"uplink.tls.verify", CONFIG_KIND_BOOL, 0, "true", AT(uplink.tls.verify)},
+
+    {"audit.file", CONFIG_KIND_STRING, CONFIG_RELOADS, "\"/var/log/mqtt-spoold/audit.jsonl\"",
+     RANGE(0, PATH_BYTES), AT(audit.file), .check = config_check_absolute},
+    {"audit.deliveries", CONFIG_KIND_BOOL, CONFIG_RELOADS, "true", AT(audit.deliveries)},
+    {"audit.journal", CONFIG_KIND_CHOICE, CONFIG_RELOADS, "\"failures\"",
+     AT(audit.journal), .choices = journals},
+    {"audit.keep", CONFIG_KIND_TIME, CONFIG_RELOADS, "\"30d\"",
+     RANGE(SECOND, 3650 * DAY), AT(audit.keep_ms)},
+    {"audit.max_waiting", CONFIG_KIND_COUNT, CONFIG_RELOADS, "1000000",
+     RANGE(1000, 2000000000), AT(audit.max_waiting)},
+    {"audit.when_full", CONFIG_KIND_CHOICE, CONFIG_RELOADS, "\"refuse\"",
+     AT(audit.when_full), .choices = audit_policies},
+
+    {"access", CONFIG_KIND_GROUPS, CONFIG_NOT_YET, "( )", RANGE(0, 1000)},
+
+    {"status_interval", CONFIG_KIND_TIME, CONFIG_RELOADS, "\"5s\"",
+     RANGE(100, DAY), AT(status_interval_ms)},
+    {"log_level", CONFIG_KIND_CHOICE, CONFIG_RELOADS, "\"info\"",
+     AT(log_level), .choices = levels},
+};
+
+/* A limit that a lane does not give is that of retention. */
+const struct config_key config_lane_keys[] = {
+    {"lanes.name", CONFIG_KIND_STRING, CONFIG_REQUIRED | CONFIG_RELOADS, NULL,
+     RANGE(1, 64), AT_LANE(name), .check = config_check_lane_name},
+    {"lanes.topics", CONFIG_KIND_STRINGS, CONFIG_REQUIRED | CONFIG_RELOADS, NULL,
+     RANGE(1, 64), AT_LANE(topics),
+     .count_offset = offsetof(struct config_lane, topic_count), .check = config_check_filter},
+    {"lanes.priority", CONFIG_KIND_INT, CONFIG_RELOADS, "0",
+     RANGE(-1000, 1000), AT_LANE(priority)},
+    {"lanes.max_messages", CONFIG_KIND_COUNT, CONFIG_RELOADS, NULL,
+     MESSAGES_RANGE, AT_LANE(limits.max_messages)},
+    {"lanes.max_bytes", CONFIG_KIND_SIZE, CONFIG_RELOADS, NULL,
+     BYTES_RANGE, AT_LANE(limits.max_bytes)},
+    {"lanes.max_age", CONFIG_KIND_TIME, CONFIG_RELOADS, NULL,
+     AGE_RANGE, AT_LANE(limits.max_age_ms)},
+    {"lanes.when_full", CONFIG_KIND_CHOICE, CONFIG_RELOADS, NULL,
+     AT_LANE(limits.when_full), .choices = policies},
+};
+/* clang-format on */
+
+const size_t config_lane_key_count = sizeof(config_lane_keys) / sizeof(config_lane_keys[0]);
+const size_t config_key_count = sizeof(config_keys) / sizeof(config_keys[0]);
+_Static_assert(sizeof(config_keys) / sizeof(config_keys[0]) <= CONFIG_KEYS_MAX,
+               "raise CONFIG_KEYS_MAX");
+_Static_assert(sizeof(enum config_policy) == sizeof(int) &&
+                   sizeof(enum config_journal) == sizeof(int) &&
+                   sizeof(enum config_audit_policy) == sizeof(int),
+               "a choice is stored as an int");
+
+struct unit {
+    const char *suffix;
+    uint64_t factor;
+};
+
+/* Largest first: the writer takes the first that divides evenly. */
+static const struct unit size_units[] = {
+    {"G", GIB}, {"M", MIB}, {"k", KIB}, {"", 1}, {NULL, 0}};
+static const struct unit time_units[] = {
+    {"d", DAY}, {"h", HOUR}, {"m", MINUTE}, {"s", SECOND}, {"ms", 1}, {NULL, 0},
+};
+
+static bool parse_units(const char *text, const struct unit *units, uint64_t *ret)
+{
+    uint64_t number = 0;
+    const char *at = text;
+
+    for (; *at >= '0' && *at <= '9'; at++) {
+        if (__builtin_mul_overflow(number, UINT64_C(10), &number) ||
+            __builtin_add_overflow(number, (uint64_t)(*at - '0'), &number))
+            return false;
+    }
+    if (at == text)
+        return false;
+    for (; units->suffix != NULL; units++) {
+        if (strcmp(at, units->suffix) == 0) {
+            if (__builtin_mul_overflow(number, units->factor, &number))
+                return false;
+            *ret = number;
+            return true;
+        }
+    }
+    return false;
+}
+
+bool config_parse_size(const char *text, uint64_t *ret_bytes)
+{
+    return parse_units(text, size_units, ret_bytes);
+}
+
+bool config_parse_time(const char *text, uint64_t *ret_ms)
+{
+    return parse_units(text, time_units, ret_ms);
+}
+
+void config_key_number(const struct config_key *key, uint64_t number, char *text, size_t size)
+{
+    const struct unit *unit = NULL;
+
+    if (key->kind == CONFIG_KIND_MODE) {
+        (void)snprintf(text, size, "0%03" PRIo64, number);
+        return;
+    }
+    if (key->kind == CONFIG_KIND_INT) {
+        (void)snprintf(text, size, "%" PRId64, (int64_t)number);
+        return;
+    }
+    if (key->kind == CONFIG_KIND_SIZE)
+        unit = size_units;
+    if (key->kind == CONFIG_KIND_TIME)
+        unit = time_units;
+    while (unit != NULL && unit->factor > 1 && (number == 0 || number % unit->factor != 0))
+        unit++;
+    (void)snprintf(text, size, "%" PRIu64 "%s", unit != NULL ? number / unit->factor : number,
+                   unit != NULL ? unit->suffix : "");
+}
+
+void config_key_demand(const struct config_key *key, char *text, size_t size)
+{
+    static const char *const demands[] = {
+        [CONFIG_KIND_SIZE] =
+            ("must be a size such as \"64k\", \"1M\" or \"1G\", or a plain number "
+             "of bytes"),
+        [CONFIG_KIND_TIME] =
+            ("must be a time in quotes with its unit, ms, s, m, h or d, such as "
+             "\"250ms\" or \"10s\""),
+        [CONFIG_KIND_COUNT] = "must be a whole number",
+        [CONFIG_KIND_UINT] = "must be a whole number",
+        [CONFIG_KIND_INT] = "must be a whole number",
+        [CONFIG_KIND_MODE] = "must be an octal mode in quotes such as \"0660\"",
+        [CONFIG_KIND_BOOL] = "must be true or false",
+        [CONFIG_KIND_STRING] = "must be a text in quotes",
+        [CONFIG_KIND_STRINGS] = "must be a list of texts such as ( \"first\", \"second\" )",
+        [CONFIG_KIND_GROUPS] = "must be a list of groups such as ( { ... }, { ... } )",
+    };
+    const struct config_choice *choice = key->choices;
+    size_t used = 0;
+
+    if (key->kind != CONFIG_KIND_CHOICE) {
+        (void)snprintf(text, size, "%s", demands[key->kind]);
+        return;
+    }
+    for (; choice->word != NULL && used < size; choice++) {
+        const char *lead = choice[1].word == NULL ? " or " : ", ";
+
+        used += (size_t)snprintf(text + used, size - used, "%s\"%s\"",
+                                 choice == key->choices ? "must be " : lead, choice->word);
+    }
+}
+
+bool config_key_choice(const struct config_key *key, const char *word, int *ret_value)
+{
+    for (const struct config_choice *choice = key->choices; choice->word != NULL; choice++) {
+        if (strcmp(choice->word, word) == 0) {
+            *ret_value = choice->value;
+            return true;
+        }
+    }
+    return false;
+}
+
+const char *config_key_word(const char *path, int value)
+{
+    const struct config_choice *choice = config_key_find(path)->choices;
+
+    while (choice->value != value)
+        choice++;
+    return choice->word;
+}
+
+static const struct config_key *
+find(const struct config_key *keys, size_t count, const char *path)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (strcmp(keys[i].path, path) == 0)
+            return &keys[i];
+    }
+    return NULL;
+}
+
+const struct config_key *config_key_find(const char *path)
+{
+    return find(config_keys, config_key_count, path);
+}
+
+const struct config_key *config_lane_key_find(const char *path)
+{
+    return find(config_lane_keys, config_lane_key_count, path);
+}
+
+size_t config_key_index(const struct config_key *key)
+{
+    return (size_t)(key - config_keys);
+}
+
+bool config_key_is_group(const char *path)
+{
+    size_t size = strlen(path);
+
+    for (size_t i = 0; i < config_key_count; i++) {
+        if (strncmp(config_keys[i].path, path, size) == 0 && config_keys[i].path[size] == '.')
+            return true;
+    }
+    return false;
+}
+
+/* Levenshtein's distance; both are shorter than CONFIG_PATH_MAX. */
+static unsigned distance(const char *a, const char *b)
+{
+    unsigned row[CONFIG_PATH_MAX];
+    size_t width = strlen(b);
+
+    for (size_t j = 0; j <= width; j++)
+        row[j] = (unsigned)j;
+    for (size_t i = 0; a[i] != '\0'; i++) {
+        unsigned diagonal = row[0];
+
+        row[0] = (unsigned)i + 1;
+        for (size_t j = 0; j < width; j++) {
+            unsigned change = diagonal + (a[i] != b[j]);
+            unsigned least = (row[j] < row[j + 1] ? row[j] : row[j + 1]) + 1;
+
+            diagonal = row[j + 1];
+            row[j + 1] = change < least ? change : least;
+        }
+    }
+    return row[width];
+}
+
+static const char *last_part(const char *path)
+{
+    const char *dot = strrchr(path, '.');
+
+    return dot != NULL ? dot + 1 : path;
+}
+
+static void consider(const char *path, const char *candidate, unsigned *best, char *ret_near)
+{
+    unsigned far = distance(path, candidate);
+
+    /* The right name in the wrong group is a likelier slip than any spelling. */
+    if (strcmp(last_part(path), last_part(candidate)) == 0)
+        far = 0;
+    if (far < *best) {
+        *best = far;
+        (void)snprintf(ret_near, CONFIG_PATH_MAX, "%s", candidate);
+    }
+}
+
+bool config_key_nearest(const char *path, char ret_near[static CONFIG_PATH_MAX])
+{
+    size_t size = strlen(path);
+    unsigned limit = 2 + (unsigned)(size / 8);
+    unsigned best = limit;
+    char group[CONFIG_PATH_MAX];
+
+    if (size >= CONFIG_PATH_MAX)
+        return false;
+    for (size_t i = 0; i < config_key_count; i++) {
+        consider(path, config_keys[i].path, &best, ret_near);
+        (void)snprintf(group, sizeof(group), "%s", config_keys[i].path);
+        for (char *dot = strrchr(group, '.'); dot != NULL; dot = strrchr(group, '.')) {
+            *dot = '\0';
+            consider(path, group, &best, ret_near);
+        }
+    }
+    for (size_t i = 0; i < config_lane_key_count; i++)
+        consider(path, config_lane_keys[i].path, &best, ret_near);
+    return best < limit;
+}
+
+static void tell(const struct config_key *key, config_key_fn *fn, void *context)
+{
+    fn(context, key->path, key->value, (key->flags & CONFIG_RELOADS) != 0);
+}
+
+void config_each_key(config_key_fn *fn, void *context)
+{
+    for (size_t i = 0; i < config_key_count; i++)
+        tell(&config_keys[i], fn, context);
+    for (size_t i = 0; i < config_lane_key_count; i++)
+        tell(&config_lane_keys[i], fn, context);
+}

@@ -1,0 +1,125 @@
+/*
+ * table.h - inside the configuration module: the table of keys and what checks a file
+ *
+ * Only the sources of the module, config*.c, include this.
+ */
+#ifndef MQTT_SPOOLD_DAEMON_CONFIG_TABLE_H
+#define MQTT_SPOOLD_DAEMON_CONFIG_TABLE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/cleanup.h"
+#include "daemon/config/config.h"
+
+/* In brackets: what the member of struct config is. */
+enum config_kind {
+    CONFIG_KIND_SIZE,    /* "64k", or a plain number of bytes [uint64_t] */
+    CONFIG_KIND_TIME,    /* "10s" [uint64_t, milliseconds] */
+    CONFIG_KIND_COUNT,   /* whole number [uint64_t] */
+    CONFIG_KIND_UINT,    /* whole number [unsigned] */
+    CONFIG_KIND_INT,     /* whole number that may be negative [int] */
+    CONFIG_KIND_MODE,    /* "0660" [mode_t] */
+    CONFIG_KIND_BOOL,    /* [bool] */
+    CONFIG_KIND_CHOICE,  /* one of a few words [an enumeration or int] */
+    CONFIG_KIND_STRING,  /* [char *] */
+    CONFIG_KIND_STRINGS, /* list of strings [char ** and its count, a size_t] */
+    CONFIG_KIND_GROUPS   /* list of groups [none: lanes.c reads them] */
+};
+
+enum {
+    CONFIG_REQUIRED = 1 << 0, /* no default: the file must have it */
+    CONFIG_RELOADS = 1 << 1,  /* a HUP takes a new value over */
+    CONFIG_NOT_YET = 1 << 2   /* accepted at its default only; has no member */
+};
+
+struct config_choice {
+    const char *word;
+    int value;
+};
+
+struct config_key {
+    const char *path;
+    enum config_kind kind;
+    unsigned flags;
+    const char *value; /* the default as it stands in a file; NULL: none */
+    uint64_t min;      /* of the value; of a string its bytes, of a list its elements */
+    uint64_t max;
+    size_t offset;       /* of the member in struct config, or struct config_lane */
+    size_t count_offset; /* of the number of strings */
+    const struct config_choice *choices;
+    /* NULL: the text will do; else what is wrong with it. */
+    const char *(*check)(const char *text);
+};
+
+#define CONFIG_KEYS_MAX  64 /* rows of the table */
+#define CONFIG_PATH_MAX  64 /* of a dotted key, with its terminator */
+#define CONFIG_FILE_MAX  ((size_t)1024 * 1024)
+#define CONFIG_DEPTH_MAX 10 /* of files including files */
+
+extern const struct config_key config_keys[];
+extern const size_t config_key_count;
+/* The keys of one lane, "lanes.name" and so on. */
+extern const struct config_key config_lane_keys[];
+extern const size_t config_lane_key_count;
+
+/* NULL: there is no such key. */
+const struct config_key *config_key_find(const char *path);
+const struct config_key *config_lane_key_find(const char *path);
+size_t config_key_index(const struct config_key *key);
+/* Is it a group of keys, such as "uplink" or "uplink.tls"? */
+bool config_key_is_group(const char *path);
+/* The key or group the writer of @path may have meant; false: nothing is near. */
+bool config_key_nearest(const char *path, char ret_near[static CONFIG_PATH_MAX]);
+bool config_key_choice(const struct config_key *key, const char *word, int *ret_value);
+/* "must be ...": what a right value of this key looks like. */
+void config_key_demand(const struct config_key *key, char *text, size_t size);
+/* A number of this key as a person would write it: 65536 as 64k, 10000 as 10s. */
+void config_key_number(const struct config_key *key, uint64_t number, char *text, size_t size);
+
+/*
+ * config_read_text() - a file, whole and as text
+ * @ret_text: on success terminated, to be freed
+ *
+ * Return: NULL, or what is wrong with the file (a literal or strerror()'s).
+ */
+const char *config_read_text(const char *path, char **ret_text);
+
+/*
+ * config_scan() - find in @text what libconfig would take wrong in silence or end the process
+ * for
+ * @file: name of @text in errors; @folder: where its includes are looked for
+ * @error: set when false is returned
+ *
+ * Follows @include.
+ */
+bool config_scan(const char *file,
+                 const char *folder,
+                 const char *text,
+                 char error[static CONFIG_ERROR_MAX]);
+
+/* Checks of single texts, for the table. */
+const char *config_check_absolute(const char *text);
+const char *config_check_socket(const char *text);
+const char *config_check_broker(const char *text);
+const char *config_check_mqtt_text(const char *text);
+const char *config_check_prefix(const char *text);
+const char *config_check_lane_name(const char *text);
+const char *config_check_filter(const char *text);
+
+/* ssl:// for SSL://, so that nobody else has to know that both mean the same. */
+void config_lower_schemes(struct config *config);
+
+/*
+ * config_check_all() - do the values go together?
+ * @why: what is wrong, when NULL is not returned
+ *
+ * Return: NULL, or the key at fault.
+ */
+const char *config_check_all(const struct config *config, char why[static CONFIG_ERROR_MAX]);
+
+/* Replaces %H, %m and %% in the client id. Return as config_check_all(). */
+const char *config_expand_client_id(struct config *config, char why[static CONFIG_ERROR_MAX]);
+
+#endif

@@ -1,0 +1,646 @@
+/*
+ * life.c - made, started, reloaded, stopped, freed
+ *
+ * Stopping has three steps, each bounded: DRAINING gives what is in flight
+ * GATEWAY_DRAIN_MS to be answered; DISCONNECTING lets the uplink say goodbye
+ * (Paho looks at its timers every 3 s only, hence the bound); ENDED commits
+ * what was settled and leaves the loop. What is still open stays in the spool
+ * and is sent again after the next start.
+ */
+#include <errno.h>
+#include <inttypes.h>
+#include <limits.h>
+#include <malloc.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/regular.h"
+#include "daemon/audit/history.h"
+#include "daemon/gateway/gateway-private.h"
+
+#define DISCONNECT_MS     4500
+#define SALVAGE_MS        3600000 /* some 10 s for a million messages on a fast disk */
+#define SURVEY_MS         3600000 /* a bad sector may take a disk many seconds */
+#define EVICTED_LOG_MS    10000
+#define READS_LOG_MS      600000
+#define USEC_PER_MS       UINT64_C(1000)
+#define TIMER_ACCURACY_US 1000
+#define PATH_QUOTED_MAX   1024 /* of a path in the log; a longer one is cut */
+
+static const struct listener_ops listener_ops = {.accepted = gateway_on_accept};
+static const struct uplink_ops uplink_ops = {
+    .answered = gateway_on_answer,
+    .changed = gateway_on_link,
+};
+static const struct audit_ops audit_ops = {.exported = gateway_on_exported};
+
+/* --- what happens by time -------------------------------------------------------------------
+ */
+
+/* By a limit or by their own expiry; "evicted" is the word for the first alone. */
+static void log_ended_undelivered(struct gateway *gateway)
+{
+    if (gateway->evicted_unlogged == 0 ||
+        gateway->now.boot_ms - gateway->evicted_logged_ms < EVICTED_LOG_MS)
+        return;
+    int64_t since_ms = gateway->evicted_logged_ms > gateway->started_boot_ms
+                           ? gateway->evicted_logged_ms
+                           : gateway->started_boot_ms; /* the first line comes at once */
+    log_warning("ended_undelivered messages=%" PRIu64 " since_ms=%" PRId64
+                " remedy=\"mqtt-spool failures names each, its lane and the limit\"",
+                gateway->evicted_unlogged, gateway->now.boot_ms - since_ms);
+    gateway->evicted_unlogged = 0;
+    gateway->evicted_logged_ms = gateway->now.boot_ms;
+}
+
+/* All is well so far, but for how long? */
+static void log_repeated_reads(struct gateway *gateway)
+{
+    uint64_t repeated = spool_reads_repeated();
+    uint64_t suppressed; /* ticks, which say nothing */
+
+    if (repeated == gateway->reads_logged ||
+        !log_limit_pass(&gateway->read_warnings, gateway->now.boot_ms, &suppressed))
+        return;
+    log_warning("spool_reads_repeated failed=%" PRIu64 " lost=no remedy=\"the disk begins to "
+                "fail: look at it (journalctl -k)\"",
+                repeated - gateway->reads_logged);
+    gateway->reads_logged = repeated;
+}
+
+/*
+ * What a crowd of clients had buffered lies free in the heap when they are gone, and stays there
+ * as long as one small block lies behind it: 110 MB after 500 clients. It costs microseconds where
+ * there is little to give, and 1.5 ms for 10,000 pieces.
+ */
+static void give_memory_back(void)
+{
+    (void)malloc_trim(0); /* false: there was nothing to give */
+}
+
+/* Ages and expiries come due without any traffic, and so does the sync of the audit file. An
+ * edge with nothing to write touches no disk. */
+static int on_tick(sd_event_source *source, uint64_t usec, void *owner)
+{
+    struct gateway *gateway = owner;
+
+    (void)usec;
+    gateway_read_clock(gateway);
+    log_flush();
+    service_tick(gateway->now.boot_ms);
+    gateway_verify_files(gateway);
+    listener_verify(gateway->listener);
+    log_ended_undelivered(gateway);
+    log_repeated_reads(gateway);
+    if (gateway->counters.accepted != gateway->rates.accepted ||
+        gateway->counters.ended != gateway->rates.ended)
+        gateway_hasten_status(gateway);
+    if (gateway->now.boot_ms >= audit_due_ms(gateway->audit) && !gateway->moved)
+        audit_sync(gateway->audit, gateway->now.boot_ms);
+    gateway_look_for_room(gateway);
+    if (!gateway->failed)
+        gateway_arm_edge(gateway);
+    give_memory_back();
+    return gateway_set_timer(source, GATEWAY_TICK_MS);
+}
+
+static int on_status_timer(sd_event_source *source, uint64_t usec, void *owner)
+{
+    struct gateway *gateway = owner;
+
+    (void)usec;
+    gateway_read_clock(gateway);
+    gateway_publish_status(gateway);
+    return gateway_set_timer(source, gateway->config->status_interval_ms);
+}
+
+/* --- making
+ * ----------------------------------------------------------------------------------- */
+
+static int add_timer(struct gateway *gateway,
+                     uint64_t after_ms,
+                     sd_event_time_handler_t handler,
+                     int enabled,
+                     sd_event_source **ret)
+{
+    int r = sd_event_add_time(gateway->event, ret, CLOCK_BOOTTIME,
+                              clock_boot_us() + after_ms * USEC_PER_MS, TIMER_ACCURACY_US,
+                              handler, gateway);
+    if (r >= 0)
+        r = sd_event_source_set_enabled(*ret, enabled);
+    return r;
+}
+
+static int add_sources(struct gateway *gateway)
+{
+    int r = sd_event_add_defer(gateway->event, &gateway->edge, gateway_on_edge, gateway);
+
+    if (r >= 0)
+        r = sd_event_source_set_enabled(gateway->edge, SD_EVENT_OFF);
+    if (r >= 0)
+        r = sd_event_source_set_priority(gateway->edge, SD_EVENT_PRIORITY_IDLE);
+    if (r >= 0)
+        r = sd_event_add_defer(gateway->event, &gateway->refill, gateway_on_refill, gateway);
+    if (r >= 0)
+        r = sd_event_source_set_enabled(gateway->refill, SD_EVENT_OFF);
+    if (r >= 0)
+        r = sd_event_source_set_priority(gateway->refill, SD_EVENT_PRIORITY_IDLE);
+    if (r >= 0)
+        r = add_timer(gateway, GATEWAY_EDGE_LATEST_MS, gateway_on_edge_deadline, SD_EVENT_OFF,
+                      &gateway->edge_deadline);
+    if (r >= 0)
+        r = sd_event_source_set_priority(gateway->edge_deadline, SD_EVENT_PRIORITY_IMPORTANT);
+    if (r >= 0)
+        r = add_timer(gateway, GATEWAY_EDGE_LATEST_MS, gateway_on_refill_deadline, SD_EVENT_OFF,
+                      &gateway->refill_deadline);
+    if (r >= 0)
+        r = sd_event_source_set_priority(gateway->refill_deadline, SD_EVENT_PRIORITY_IMPORTANT);
+    if (r >= 0)
+        r = add_timer(gateway, GATEWAY_TICK_MS, on_tick, SD_EVENT_ON, &gateway->tick);
+    if (r >= 0)
+        r = add_timer(gateway, 0, on_status_timer, SD_EVENT_ON, &gateway->status_timer);
+    return r < 0 ? r : 0;
+}
+
+/* Beside those of the spool. */
+enum { NO_ROOM_TO_SALVAGE = 1000 };
+
+/* Does it stay so however often the daemon is started? A full disk, a folder that is not there yet,
+ * another daemon that still ends: a restart may find these gone, and costs nothing. */
+static bool needs_operator(int condition)
+{
+    return condition == SPOOL_E_NEWER || condition == SPOOL_E_FOREIGN ||
+           condition == SPOOL_E_LANES || condition == SPOOL_E_DAMAGED ||
+           condition == NO_ROOM_TO_SALVAGE;
+}
+
+/* What to do about a spool that cannot be opened, in the words of the person who must do it. */
+static const char *spool_remedy(int condition)
+{
+    switch (condition) {
+    case SPOOL_E_LOCKED:
+        return "another mqtt-spoold runs on this spool; stop it first";
+    case SPOOL_E_NEWER:
+        return "a newer version wrote this spool; install that version or a newer one";
+    case SPOOL_E_DAMAGED:
+        return "the new spool is damaged too: check the disk (journalctl -k), keep the folder, "
+               "name another spool.directory on a sound disk";
+    case SPOOL_E_FOREIGN:
+        return "nothing was changed; name another spool.directory, or move that file away";
+    case SPOOL_E_BUSY:
+        return "another program holds the database locked; end it";
+    case SPOOL_E_DISK:
+        return "the disk is full; free some space (EDQUOT: raise the quota, EFBIG: the limit of "
+               "the file size)";
+    case NO_ROOM_TO_SALVAGE:
+        return "nothing was changed; free so much space there, or move the folder to a larger "
+               "disk and name it in spool.directory";
+    case SPOOL_E_LANES:
+        return "use the names of older lanes again, or wait until their records are gone "
+               "(audit.keep)";
+    case SPOOL_E_UNREAD:
+    case -EIO:
+        return "nothing was changed; look at the disk (journalctl -k): reads or writes fail, and "
+               "a disk that is gone is not taken for a damaged spool";
+    case -REGULAR_OTHER:
+        return "another kind of file has that name in spool.directory: move it away";
+    case -EROFS:
+        return "where systemd keeps the daemon from writing there, name the folder in "
+               "ReadWritePaths= (systemctl edit mqtt-spoold)";
+    default:
+        return "see the folder's permissions and the disk";
+    }
+}
+
+static int each_ended(void *owner, spool_ended_fn *fn, void *context)
+{
+    const struct gateway *gateway = owner;
+
+    return audit_history_each(gateway->config->audit.file, fn, context);
+}
+
+static const char *quote_directory(const struct gateway *gateway,
+                                   char text[static PATH_QUOTED_MAX])
+{
+    const char *directory = gateway->config->spool.directory;
+
+    return log_quote(text, PATH_QUOTED_MAX, directory, strlen(directory));
+}
+
+static void log_salvaged(const struct gateway *gateway)
+{
+    const struct spool_salvage *salvage = &gateway->salvage;
+    char path[PATH_MAX + SPOOL_NAME_MAX], text[PATH_QUOTED_MAX];
+
+    if (salvage->is_count_unknown)
+        log_error("spool_lost count=unknown reason=\"neither the counters nor spool.mark could "
+                  "be read\" remedy=\"what was stored may be lost, beyond what is recorded as "
+                  "damaged: compare what the producers sent\"");
+    if (*salvage->moved_to == '\0') {
+        log_warning("spool_salvaged salvaged=%" PRIu64 " damaged=%" PRIu64 " remedy=\"the "
+                    "daemon goes on; no file was left to be kept: find out who removed it\"",
+                    salvage->salvaged, salvage->damaged);
+        return;
+    }
+    (void)snprintf(path, sizeof path, "%s/%s", gateway->config->spool.directory,
+                   salvage->moved_to);
+    log_warning("spool_salvaged salvaged=%" PRIu64 " damaged=%" PRIu64 " moved_to=%s "
+                "remedy=\"the daemon goes on; check the disk (journalctl -k), run mqtt-spool "
+                "check, then move that file elsewhere\"",
+                salvage->salvaged, salvage->damaged,
+                log_quote(text, sizeof text, path, strlen(path)));
+}
+
+/* The spool does not open for it is damaged. What can be read of it goes on, and every message
+ * that cannot is recorded; the damaged files stay, under another name. */
+static int salvage_spool(struct gateway *gateway, const struct spool_options *options)
+{
+    const struct spool_history history = {.each = each_ended, .owner = gateway};
+    char text[PATH_QUOTED_MAX], error[GATEWAY_ERROR_QUOTED_MAX];
+
+    log_error("spool_damaged directory=%s error=%s salvaging=yes",
+              quote_directory(gateway, text), gateway_quote_error(spool_open_error(), error));
+    service_need_time(SALVAGE_MS);
+    service_status("salvaging a damaged spool");
+    int r = spool_salvage(options, &history, &gateway->salvage);
+    if (r != 0)
+        return r;
+    gateway_read_clock(gateway); /* it may have taken long */
+    gateway->salvaged_ms = gateway->now.wall_ms;
+    log_salvaged(gateway);
+    return 0;
+}
+
+/* A read failed. Where all reads by now the spool is as it was; where places stay bad and the
+ * rest reads, that is damage; where nothing reads the disk is at fault, and the next start tries
+ * again. */
+static int survey_spool(struct gateway *gateway, const struct spool_options *options)
+{
+    char text[PATH_QUOTED_MAX], error[GATEWAY_ERROR_QUOTED_MAX];
+
+    log_error("spool_unread directory=%s error=%s reading_all=yes",
+              quote_directory(gateway, text), gateway_quote_error(spool_open_error(), error));
+    service_need_time(SURVEY_MS);
+    service_status("looking for what the disk does not read");
+    int r = spool_survey(options->directory);
+    if (r != 0)
+        return r;
+    log_notice("spool_reads_again directory=%s found=%s remedy=\"look at the disk "
+               "(journalctl -k)\"",
+               quote_directory(gateway, text), gateway_quote_error(spool_open_error(), error));
+    return spool_open(options, &gateway->spool);
+}
+
+static int tell_not_opened(const struct gateway *gateway, int condition)
+{
+    char text[PATH_QUOTED_MAX], error[GATEWAY_ERROR_QUOTED_MAX];
+
+    log_error("spool_not_opened directory=%s error=%s remedy=\"%s\"",
+              quote_directory(gateway, text), gateway_quote_error(spool_open_error(), error),
+              spool_remedy(condition));
+    return needs_operator(condition) ? GATEWAY_E_OPERATOR : GATEWAY_E_TOLD;
+}
+
+_Static_assert(CLOCK_BOOT_ID_MAX == SPOOL_BOOT_ID_MAX, "the clock writes it into the options");
+
+static int open_spool(struct gateway *gateway)
+{
+    const struct config *config = gateway->config;
+    struct spool_lane lanes[SPOOL_LANES_MAX];
+    struct spool_options options = {
+        .directory = config->spool.directory,
+        .disk_reserve = config->spool.disk_reserve,
+        .keep_failures_ms = config->audit.keep_ms,
+        .keep_failures_count = GATEWAY_FAILURES_KEPT,
+        .lanes = lanes,
+        .lane_count = lanes_of(config, lanes),
+        .now = gateway_spool_time(gateway),
+    };
+
+    clock_boot_id(options.boot_id);
+    int r = spool_open(&options, &gateway->spool);
+    if (r == SPOOL_E_UNREAD)
+        r = survey_spool(gateway, &options);
+    bool is_salvage = r == SPOOL_E_DAMAGED;
+    if (is_salvage)
+        r = salvage_spool(gateway, &options);
+    if (is_salvage && r == SPOOL_E_DISK)
+        return tell_not_opened(gateway, NO_ROOM_TO_SALVAGE);
+    if (is_salvage && r == 0)
+        r = spool_open(&options, &gateway->spool);
+    if (r != 0)
+        return tell_not_opened(gateway, r);
+    spool_set_busy_wait(gateway->spool, GATEWAY_BUSY_MS);
+    return 0;
+}
+
+static int open_audit(struct gateway *gateway)
+{
+    struct audit_settings settings = gateway_audit_settings(gateway->config);
+
+    return audit_new(&settings, gateway->spool, &audit_ops, gateway, &gateway->audit);
+}
+
+static int open_uplink(struct gateway *gateway)
+{
+    struct uplink_settings settings = gateway_uplink_settings(gateway->config);
+
+    int r = uplink_new(gateway->event, &settings, &uplink_ops, gateway, &gateway->uplink);
+    return r == UPLINK_E_TOLD ? GATEWAY_E_OPERATOR : r; /* it is the configuration */
+}
+
+static int open_listener(struct gateway *gateway, const int *passed, size_t passed_count)
+{
+    struct listener_settings settings =
+        gateway_listener_settings(gateway->config, passed, passed_count);
+
+    gateway_fit_clients(gateway);
+    int r = listener_new(gateway->event, &settings, &listener_ops, gateway, &gateway->listener);
+    if (r == LISTENER_E_OPERATOR)
+        return GATEWAY_E_OPERATOR;
+    return r == LISTENER_E_TOLD ? GATEWAY_E_TOLD : r;
+}
+
+static void init(struct gateway *gateway, sd_event *event, struct config *config)
+{
+    gateway->event = sd_event_ref(event);
+    gateway->config = config;
+    gateway->client_warnings = (struct log_limit){.interval_ms = 10000, .burst = 5};
+    gateway->refusal_warnings = (struct log_limit){.interval_ms = 60000, .burst = 1};
+    gateway->token_warnings = (struct log_limit){.interval_ms = 60000, .burst = 1};
+    gateway->read_warnings = (struct log_limit){.interval_ms = READS_LOG_MS, .burst = 1};
+    TAILQ_INIT(&gateway->clients);
+    TAILQ_INIT(&gateway->owing);
+    TAILQ_INIT(&gateway->waiting);
+    TAILQ_INIT(&gateway->closed);
+    gateway_read_clock(gateway);
+    gateway->started_boot_ms = gateway->now.boot_ms;
+    gateway->evicted_logged_ms = gateway->now.boot_ms - EVICTED_LOG_MS;
+    gateway->rates.since_boot_ms = gateway->now.boot_ms;
+}
+
+int gateway_new(sd_event *event,
+                struct config *config,
+                const int *passed,
+                size_t passed_count,
+                struct gateway **ret)
+{
+    struct gateway *gateway = calloc(1, sizeof *gateway);
+
+    if (!gateway)
+        return -ENOMEM;
+    init(gateway, event, config);
+    int r = open_spool(gateway);
+    if (r == 0)
+        r = open_audit(gateway);
+    if (r == 0)
+        r = open_uplink(gateway);
+    if (r == 0)
+        r = add_sources(gateway);
+    if (r == 0)
+        r = open_listener(gateway, passed, passed_count);
+    if (r != 0) {
+        gateway->config = NULL; /* stays the caller's */
+        gateway->failed = true;
+        (void)gateway_free(gateway); /* commits nothing any more */
+        return r;
+    }
+    *ret = gateway;
+    return 0;
+}
+
+/* A lane that left the configuration keeps its messages: say so, for somebody may wonder. */
+static void log_left_lanes(struct gateway *gateway)
+{
+    struct spool_time now = gateway_spool_time(gateway);
+    size_t count = spool_lane_count(gateway->spool);
+
+    for (size_t i = gateway->config->lane_count + 1; i < count; i++) {
+        struct spool_lane_stats lane;
+
+        if (spool_get_lane_stats(gateway->spool, (unsigned)i, &now, &lane) == 0 &&
+            lane.messages > 0)
+            log_notice("lane_not_configured lane=%s spooled=%" PRIu64 " limits=default",
+                       lane.name, lane.messages);
+    }
+}
+
+int gateway_start(struct gateway *gateway)
+{
+    struct spool_ledger ledger = {0};
+    char text[PATH_QUOTED_MAX];
+    int r = spool_get_ledger(gateway->spool, &ledger);
+
+    if (r < 0)
+        return r;
+    log_notice("spool_open directory=%s spooled=%" PRIu64 " accepted=%" PRIu64 " balanced=%s",
+               quote_directory(gateway, text), ledger.spooled, ledger.accepted,
+               spool_ledger_balances(&ledger) ? "yes" : "no");
+    log_left_lanes(gateway);
+    if (uplink_build_lacks())
+        log_warning("paho_linked_shared lacks=\"%s\"", uplink_build_lacks());
+    spool_require_proof(gateway->spool);
+    gateway_arm_edge(gateway); /* and rows that a crash left between commit and export */
+    return uplink_start(gateway->uplink);
+}
+
+/* --- HUP
+ * --------------------------------------------------------------------------------------- */
+
+/* The lanes, and retention with them: false: both stay as they are, and the log has said why. */
+static bool take_over_lanes(struct gateway *gateway, struct config *fresh)
+{
+    struct config *running = gateway->config;
+    struct config_lane *old = running->lanes;
+    size_t old_count = running->lane_count;
+    struct spool_lane lanes[SPOOL_LANES_MAX];
+    char text[GATEWAY_ERROR_QUOTED_MAX];
+    int r = spool_set_lanes(gateway->spool, lanes, lanes_of(fresh, lanes));
+
+    if (r < 0)
+        gateway_fail(gateway, r, "lanes");
+    if (r == SPOOL_E_LANES)
+        log_warning("reload_partial keys=lanes error=%s remedy=\"%s\"",
+                    gateway_quote_error(spool_error(gateway->spool), text), spool_remedy(r));
+    if (r != 0) {
+        fresh->retention = running->retention;
+        return false;
+    }
+    running->lanes = fresh->lanes;
+    running->lane_count = fresh->lane_count;
+    fresh->lanes = old;
+    fresh->lane_count = old_count;
+    gateway_keep_lane_conditions(gateway, old, old_count);
+    gateway->rates.lanes_known = false;
+    return true;
+}
+
+/* What the parts have copied of the running configuration. */
+static void adjust_parts(struct gateway *gateway)
+{
+    const struct config *config = gateway->config;
+    struct audit_settings audit = gateway_audit_settings(config);
+    struct uplink_settings uplink = gateway_uplink_settings(config);
+
+    spool_set_keep(gateway->spool, config->audit.keep_ms);
+    spool_set_disk_reserve(gateway->spool, config->spool.disk_reserve);
+    uplink_adjust(gateway->uplink, &uplink);
+    gateway_fit_clients(gateway);
+    /* The cursor of the old file is durable before the first line in the new one: the edge
+     * commits before it exports. */
+    audit_reopen(gateway->audit, &audit);
+    gateway_arm_edge(gateway);
+    log_set_level((enum log_level)config->log_level);
+}
+
+void gateway_reload(struct gateway *gateway, struct config *config)
+{
+    char restarts[CONFIG_RESTARTS_MAX];
+    bool whole = config_needs_restart(gateway->config, config, restarts) == 0;
+
+    if (!whole)
+        log_warning("reload_partial keys=%s remedy=\"restart to apply them\"", restarts);
+    if (take_over_lanes(gateway, config))
+        log_left_lanes(gateway);
+    else
+        whole = false;
+    config_take_reloadable(gateway->config, config);
+    config_free(config);
+    adjust_parts(gateway);
+    log_notice("reloaded applied=%s", whole ? "all" : "part");
+}
+
+/* --- stopping -------------------------------------------------------------------------------
+ */
+
+static int on_stop_timer(sd_event_source *source, uint64_t usec, void *owner);
+
+static void set_stop_timer(struct gateway *gateway, uint64_t after_ms)
+{
+    gateway->stop_timer = sd_event_source_disable_unref(gateway->stop_timer);
+    int r = add_timer(gateway, after_ms, on_stop_timer, SD_EVENT_ONESHOT, &gateway->stop_timer);
+    if (r < 0)
+        gateway_fail(gateway, r, "stop_timer");
+}
+
+static void disconnect(struct gateway *gateway)
+{
+    gateway->phase = GATEWAY_DISCONNECTING;
+    set_stop_timer(gateway, DISCONNECT_MS);
+    uplink_stop(gateway->uplink);
+}
+
+static void end(struct gateway *gateway)
+{
+    gateway->phase = GATEWAY_ENDED;
+    (void)sd_event_exit(gateway->event, EXIT_SUCCESS);
+}
+
+static int on_stop_timer(sd_event_source *source, uint64_t usec, void *owner)
+{
+    struct gateway *gateway = owner;
+
+    (void)source;
+    (void)usec;
+    if (gateway->phase == GATEWAY_DRAINING)
+        disconnect(gateway);
+    else
+        end(gateway);
+    return 0;
+}
+
+/* Called at each batch edge, so after everything that can bring the end nearer. */
+void gateway_stop_further(struct gateway *gateway)
+{
+    struct uplink_link link;
+
+    if (gateway->phase == GATEWAY_SERVING || gateway->phase == GATEWAY_ENDED || gateway->failed)
+        return;
+    uplink_get_link(gateway->uplink, &link);
+    if (gateway->phase == GATEWAY_DRAINING && link.in_flight == 0)
+        disconnect(gateway);
+    uplink_get_link(gateway->uplink, &link);
+    if (gateway->phase == GATEWAY_DISCONNECTING && link.state == UPLINK_IDLE &&
+        !gateway->edge_armed)
+        end(gateway);
+}
+
+void gateway_stop(struct gateway *gateway)
+{
+    if (gateway->phase != GATEWAY_SERVING || gateway->failed)
+        return;
+    if (gateway->moved) {
+        gateway_give_moved_up(gateway);
+        return;
+    }
+    service_stopping();
+    service_status("stopping: waiting for what is in flight");
+    log_notice("stopping");
+    gateway->phase = GATEWAY_DRAINING;
+    listener_pause(gateway->listener);
+    set_stop_timer(gateway, GATEWAY_DRAIN_MS);
+    /* Owed acknowledgements leave with this edge; then the sessions close. */
+    (void)gateway_on_edge(gateway->edge, gateway);
+    if (gateway->failed)
+        return;
+    gateway_close_sessions(gateway);
+    gateway_arm_edge(gateway);
+}
+
+static int last_commit(struct gateway *gateway)
+{
+    char text[GATEWAY_ERROR_QUOTED_MAX];
+    bool more = true;
+
+    gateway_read_clock(gateway);
+    struct spool_time now = gateway_spool_time(gateway);
+    spool_set_busy_wait(gateway->spool, GATEWAY_BUSY_LAST_MS);
+    spool_keep_time(gateway->spool);
+    int r = spool_verify_files(gateway->spool);
+    if (r == 0)
+        r = spool_commit(gateway->spool, &now);
+
+    while (r == 0 && more)
+        r = audit_export(gateway->audit, gateway->now.boot_ms, &more);
+    audit_sync(gateway->audit, gateway->now.boot_ms);
+    if (r == 0)
+        r = spool_commit(gateway->spool, &now); /* the cursor */
+    if (r == 0)
+        r = spool_checkpoint(gateway->spool);
+    if (r == SPOOL_E_MOVED) {
+        gateway_give_moved_up(gateway);
+        return -ESTALE; /* the exit code of a failure */
+    }
+    if (r != 0)
+        log_error("last_commit_failed detail=%s lost=no repeated=at_next_start",
+                  gateway_quote_error(spool_error(gateway->spool), text));
+    return r;
+}
+
+int gateway_free(struct gateway *gateway)
+{
+    int r = 0;
+
+    if (!gateway)
+        return 0;
+    gateway_free_sessions(gateway);
+    listener_free(gateway->listener);
+    uplink_free(gateway->uplink); /* answers what is open, hence before the last commit */
+    if (!gateway->failed)
+        r = last_commit(gateway);
+    audit_free(gateway->audit);
+    spool_close(gateway->spool);
+    log_repeated_reads(gateway);
+    gateway_remove_status(gateway);
+    sd_event_source_disable_unref(gateway->edge);
+    sd_event_source_disable_unref(gateway->edge_deadline);
+    sd_event_source_disable_unref(gateway->refill);
+    sd_event_source_disable_unref(gateway->refill_deadline);
+    sd_event_source_disable_unref(gateway->tick);
+    sd_event_source_disable_unref(gateway->status_timer);
+    sd_event_source_disable_unref(gateway->stop_timer);
+    sd_event_unref(gateway->event);
+    config_free(gateway->config);
+    free(gateway);
+    return r < 0 ? r : 0;
+}

@@ -1,0 +1,357 @@
+/*
+ * status.c - what the outside sees without asking the loop
+ *
+ * One JSON object (docs/operation.md names its members) is written to
+ * status.json beside the socket, atomically by rename, each status_interval
+ * and when the daemon ends; the folder is on a tmpfs, so it costs no flash.
+ * `mqtt-spool status` reads it, and a monitoring script may. systemctl shows a
+ * line of the same.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/json.h"
+#include "base/regular.h"
+#include "daemon/gateway/gateway-private.h"
+#include "daemon/record/status.h"
+
+#define STATUS_MAX  (8 * 1024 + SPOOL_LANES_KNOWN_MAX * 896)
+#define STATUS_FILE "status.json"
+
+static bool
+status_path(const struct gateway *gateway, const char *suffix, char path[static PATH_MAX])
+{
+    const char *socket = gateway->config->listen.socket;
+    const char *slash = strrchr(socket, '/');
+    int folder = slash ? (int)(slash - socket) : 0;
+    int n = snprintf(path, PATH_MAX, "%.*s/" STATUS_FILE "%s", folder, socket, suffix);
+
+    return n > 0 && n < PATH_MAX;
+}
+
+static void update_lanes(struct gateway *gateway, double seconds)
+{
+    struct gateway_rates *rates = &gateway->rates;
+    struct spool_time now = gateway_spool_time(gateway);
+
+    for (unsigned lane = 0; lane <= gateway->config->lane_count; lane++) {
+        struct spool_lane_stats stats;
+
+        if (spool_get_lane_stats(gateway->spool, lane, &now, &stats) != 0)
+            return; /* the database is locked: the next status has it */
+        double more = (double)stats.messages - (double)rates->lane_messages[lane];
+        rates->lane_growth_per_s[lane] = rates->lanes_known ? more / seconds : 0;
+        rates->lane_messages[lane] = stats.messages;
+    }
+    rates->lanes_known = true;
+}
+
+/* Rates over the time since the last status; kept when it was asked twice at once. */
+static void update_rates(struct gateway *gateway)
+{
+    struct gateway_rates *rates = &gateway->rates;
+    int64_t span_ms = gateway->now.boot_ms - rates->since_boot_ms;
+
+    if (span_ms < 100)
+        return;
+    double seconds = (double)span_ms / 1000.0;
+    rates->in_per_s = (double)(gateway->counters.accepted - rates->accepted) / seconds;
+    rates->out_per_s = (double)(gateway->counters.ended - rates->ended) / seconds;
+    rates->accepted = gateway->counters.accepted;
+    rates->ended = gateway->counters.ended;
+    rates->since_boot_ms = gateway->now.boot_ms;
+    update_lanes(gateway, seconds);
+}
+
+static uint64_t resident_bytes(void)
+{
+    unsigned long pages = 0;
+    FILE *file = fopen("/proc/self/statm", "re");
+
+    if (!file)
+        return 0;
+    int fields = fscanf(file, "%*s %lu", &pages);
+    (void)fclose(file);
+    return fields == 1 ? (uint64_t)pages * (uint64_t)sysconf(_SC_PAGESIZE) : 0;
+}
+
+/* How many more messages like those it holds a lane takes. */
+static double room_of(const struct config_limits *limits, const struct spool_lane_stats *lane)
+{
+    double messages = (double)lane->messages;
+    double room = (double)limits->max_messages - messages;
+
+    if (messages > 0) {
+        double by_bytes = ((double)limits->max_bytes - (double)lane->bytes) /
+                          ((double)lane->bytes / messages);
+        room = by_bytes < room ? by_bytes : room;
+    }
+    return room > 0 ? room : 0;
+}
+
+/* Seconds until the first lane reaches its limit at the present rates; negative: none does. A lane
+ * that has no room for one more stands at its limit, also where the oldest makes room. */
+static double full_after_s(struct gateway *gateway)
+{
+    struct spool_time now = gateway_spool_time(gateway);
+    double soonest = -1;
+
+    if (gateway_is_full(gateway) != GATEWAY_HAS_ROOM || gateway_audit_is_full(gateway))
+        return 0;
+    for (unsigned lane = 0; lane <= gateway->config->lane_count; lane++) {
+        double growth = gateway->rates.lane_growth_per_s[lane];
+        struct spool_lane_stats stats;
+
+        if (spool_get_lane_stats(gateway->spool, lane, &now, &stats) != 0)
+            continue;
+        double room = room_of(lanes_limits(gateway->config, lane), &stats);
+        if (room < 1)
+            return 0;
+        if (growth <= 0)
+            continue;
+        double after_s = room / growth;
+        if (soonest < 0 || after_s < soonest)
+            soonest = after_s;
+    }
+    return soonest;
+}
+
+/* Why nothing at all is taken; "": it is. */
+static const char *refusing(const struct gateway *gateway)
+{
+    enum gateway_full why = gateway_is_full(gateway);
+
+    if (gateway_audit_is_full(gateway))
+        why = GATEWAY_FULL_AUDIT;
+    else if (why == GATEWAY_FULL_AUDIT || (why == GATEWAY_FULL_LOCKED && !gateway->locked))
+        why = GATEWAY_HAS_ROOM; /* that is over, though no message came since */
+    return gateway_full_name(why);
+}
+
+/* A lane that keeps what it has takes nothing more once it stands at its limit, also where nobody
+ * has tried. */
+static bool takes_nothing(struct gateway *gateway, unsigned lane)
+{
+    const struct config_limits *limits = lanes_limits(gateway->config, lane);
+    struct spool_time now = gateway_spool_time(gateway);
+    struct spool_lane_stats stats;
+
+    if (gateway_lane_is_full(gateway, lane))
+        return true;
+    return limits->when_full != CONFIG_EVICT_OLDEST &&
+           spool_get_lane_stats(gateway->spool, lane, &now, &stats) == 0 &&
+           room_of(limits, &stats) < 1;
+}
+
+/* Texts of the link, which the object borrows. */
+struct link_texts {
+    struct uplink_link link;
+    char since[CLOCK_TEXT_MAX];
+    char last_error_time[CLOCK_TEXT_MAX];
+    char acknowledged[CLOCK_TEXT_MAX];
+};
+
+/* A time of the boot clock as the wall clock has it now; "" for 0, which is never. So the distance
+ * from the time of the object is right whatever was done to the wall clock in between. */
+static void format_boot_time(const struct gateway *gateway,
+                             int64_t boot_ms,
+                             char text[static CLOCK_TEXT_MAX])
+{
+    text[0] = '\0';
+    if (boot_ms > 0)
+        clock_format(gateway->now.wall_ms - (gateway->now.boot_ms - boot_ms), text);
+}
+
+static struct record_link describe_link(const struct gateway *gateway, struct link_texts *texts)
+{
+    struct uplink_link *link = &texts->link;
+
+    uplink_get_link(gateway->uplink, link);
+    format_boot_time(gateway, link->since_boot_ms, texts->since);
+    format_boot_time(gateway, link->last_error_boot_ms, texts->last_error_time);
+    format_boot_time(gateway, gateway->acknowledged_boot_ms, texts->acknowledged);
+    return (struct record_link){
+        .state = uplink_state_name(link->state),
+        .broker = link->broker,
+        .since = texts->since,
+        .connects = link->connects,
+        .last_error = link->last_error,
+        .last_error_time = texts->last_error_time,
+        .acknowledged = texts->acknowledged,
+        .window = link->window,
+        .late_answers = link->late_answers,
+    };
+}
+
+static struct record_intake describe_intake(struct gateway *gateway,
+                                            struct spool_lane lanes[static SPOOL_LANES_MAX],
+                                            bool lane_full[static SPOOL_LANES_MAX])
+{
+    struct record_intake intake = {
+        .lanes = lanes,
+        .lane_count = lanes_of(gateway->config, lanes),
+        .lane_full = lane_full,
+        .refusing = refusing(gateway),
+        .disk_reserve = gateway->config->spool.disk_reserve,
+    };
+
+    for (unsigned lane = 0; lane < intake.lane_count; lane++)
+        lane_full[lane] = takes_nothing(gateway, lane);
+    return intake;
+}
+
+static struct record_audit describe_audit(const struct gateway *gateway, const bool *healthy)
+{
+    const struct config *config = gateway->config;
+
+    return (struct record_audit){
+        .healthy = healthy,
+        .waiting = spool_waiting(gateway->spool),
+        .max_waiting = config->audit.max_waiting,
+        .when_full = config_key_word("audit.when_full", (int)config->audit.when_full),
+        .pruned = spool_pruned_unexported(gateway->spool),
+        .record_bytes = spool_record_bytes(gateway->spool),
+        .max_record_bytes = gateway_records_max(config),
+    };
+}
+
+static int
+write_status(struct json *json, struct gateway *gateway, const struct spool_stats *stats)
+{
+    struct spool_time now = gateway_spool_time(gateway);
+    bool healthy = audit_is_healthy(gateway->audit), lane_full[SPOOL_LANES_MAX];
+    struct spool_lane lanes[SPOOL_LANES_MAX];
+    struct link_texts texts;
+    struct record_status status = {
+        .pid = getpid(),
+        .uptime_ms = gateway->now.boot_ms - gateway->started_boot_ms,
+        .stats = stats,
+        .link = describe_link(gateway, &texts),
+        .intake = describe_intake(gateway, lanes, lane_full),
+        .in_per_s = gateway->rates.in_per_s,
+        .out_per_s = gateway->rates.out_per_s,
+        .rss_bytes = resident_bytes(),
+        .salvage = gateway->salvage,
+        .salvaged_ms = gateway->salvaged_ms,
+        .producers = {.connected = gateway->client_count,
+                      .messages_refused = gateway->counters.refused,
+                      .clients_refused = gateway->counters.clients_refused},
+        .audit = describe_audit(gateway, &healthy),
+        .full_after_s = full_after_s(gateway),
+    };
+    int r = record_write_status(json, gateway->spool, &status, &now);
+
+    if (r != 0)
+        return r; /* or another program holds the database locked: the next status has it */
+    json_raw(json, "\n");
+    return json->failed ? -ENOBUFS : 0;
+}
+
+/* Written aside and renamed: a reader sees the old object or the new one, never a part. */
+static int replace_file(const struct gateway *gateway, const char *text, size_t size)
+{
+    char path[PATH_MAX], fresh[PATH_MAX];
+
+    if (!status_path(gateway, "", path) || !status_path(gateway, ".new", fresh))
+        return -ENAMETOOLONG;
+    /* What a daemon that was killed has left there goes, whatever it is: nothing that is there
+     * already is opened. */
+    if (unlink(fresh) < 0 && errno != ENOENT)
+        return errno == EISDIR ? -REGULAR_OTHER : -errno;
+    AUTO_CLOSE int fd = open(fresh, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0644);
+    if (fd < 0 || fchmod(fd, 0644) < 0)
+        return -errno;
+    ssize_t n = write(fd, text, size);
+    if (n < 0)
+        return -errno;
+    if ((size_t)n != size)
+        return -ENOSPC;
+    return rename(fresh, path) < 0 ? -errno : 0;
+}
+
+/* What of the new messages is not taken, for a line that ends with it. */
+static void describe_full(const struct gateway *gateway, char text[static 128])
+{
+    unsigned lane = 0;
+
+    text[0] = '\0';
+    while (lane < gateway->config->lane_count && !gateway_lane_is_full(gateway, lane))
+        lane++;
+    if (gateway_is_full(gateway) != GATEWAY_HAS_ROOM)
+        (void)snprintf(text, 128, ", NEW MESSAGES ARE NOT TAKEN");
+    else if (gateway_lane_is_full(gateway, lane))
+        (void)snprintf(text, 128, ", LANE %s IS FULL", lanes_name(gateway->config, lane));
+}
+
+static void tell_systemd(const struct gateway *gateway, const struct spool_stats *stats)
+{
+    struct uplink_link link;
+    char age[CLOCK_SPAN_MAX], full[128];
+
+    uplink_get_link(gateway->uplink, &link);
+    describe_full(gateway, full);
+    clock_span(stats->oldest_age_ms, age);
+    service_status("link %s, %" PRIu64 " spooled (oldest %s), %.1f/s in, %.1f/s out%s",
+                   uplink_state_name(link.state), stats->messages,
+                   stats->messages > 0 ? age : "-", gateway->rates.in_per_s,
+                   gateway->rates.out_per_s, full);
+}
+
+static void note_unwritten(struct gateway *gateway, int error)
+{
+    char path[PATH_MAX], text[1024];
+
+    if (!condition_hold(&gateway->status_unwritten, gateway->now.boot_ms) ||
+        !status_path(gateway, "", path))
+        return;
+    log_warning("status_not_written file=%s error=\"%s\" ignoring=yes remedy=\"look at its "
+                "folder, and at what has the same name with .new\"",
+                log_quote(text, sizeof text, path, strlen(path)), regular_error(error));
+}
+
+void gateway_publish_status(struct gateway *gateway)
+{
+    static char memory[STATUS_MAX];
+    struct spool_time now = gateway_spool_time(gateway);
+    struct spool_stats stats;
+    struct json json;
+
+    if (gateway->failed)
+        return;
+    update_rates(gateway);
+    json_init(&json, memory, sizeof memory);
+    int r = spool_get_stats(gateway->spool, &now, &stats);
+    if (r == 0)
+        r = write_status(&json, gateway, &stats);
+    if (r == 0)
+        r = replace_file(gateway, memory, json_used(&json));
+    if (r < 0)
+        note_unwritten(gateway, r);
+    else if (r == 0 && condition_clear(&gateway->status_unwritten, gateway->now.boot_ms))
+        log_notice("status_written");
+    if (r == 0 && gateway->phase == GATEWAY_SERVING)
+        tell_systemd(gateway, &stats);
+}
+
+void gateway_hasten_status(struct gateway *gateway)
+{
+    int r = gateway_set_timer(gateway->status_timer, 0);
+
+    if (r < 0)
+        note_unwritten(gateway, r);
+}
+
+/* A status without a daemon would be read as one. */
+void gateway_remove_status(struct gateway *gateway)
+{
+    char path[PATH_MAX];
+
+    if (gateway->config && status_path(gateway, "", path))
+        (void)unlink(path); /* not there: nothing was written yet */
+}

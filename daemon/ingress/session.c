@@ -1,0 +1,483 @@
+/*
+ * session.c - the life of one producer's connection
+ *
+ * One descriptor, one timer, four states (session-private.h draws them). Each
+ * dispatch reads once, parses every whole packet, and ends in session_update():
+ * release and write what may go, see a closing session to its end, and tell the
+ * loop what to wait for. Every call from outside ends there too, so nothing
+ * else decides about the descriptor.
+ *
+ * Reading stops (EPOLLIN off) while the owner cannot take the packet, while a
+ * 3.1.1 client has too much unacknowledged, and while too much output waits.
+ * What was already read then stays in the queue and is parsed later by a source
+ * of its own, because an acknowledgement at the batch edge must not bring a new
+ * PUBLISH into the middle of it.
+ *
+ * A peer that has gone (EPOLLHUP) may have left packets behind: Linux lets us
+ * read them, also after a write has failed, so they are heard before the end is
+ * told. While we do not read, epoll would report the hang-up for ever; the
+ * source is switched off until we do. That is soon, but for a client that is
+ * blocked: its message may wait for hours, and it would hold its place all that
+ * time. So there the end counts at once, also the end of its stream alone, which
+ * is all that TCP tells of a process that has died. What it sent and is not
+ * accepted was never acknowledged.
+ *
+ * The keep-alive timer is not moved by packets: it looks at the time of the last
+ * one when it fires, and reads first, so that a loop that was busy committing
+ * does not make the client pay. If the timer itself comes late there is more to
+ * read than it reads, and the client may have been stopped by a full socket: then
+ * the deadline is moved once, by EXCUSED_US.
+ */
+#include "daemon/ingress/session-private.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+
+#include "base/clock.h"
+
+#define READ_CHUNK (64 * 1024)
+/* How much of what a closed client still sent is thrown away at most. */
+#define DISCARD_MAX (256 * 1024)
+/* How long a client may leave our last words unread. */
+#define CLOSE_TIMEOUT_US 2000000
+/* A timer that comes so late: it was the loop that stood still. */
+#define LATE_US    500000
+#define EXCUSED_US 2000000
+
+static void arm(struct session *session, uint64_t at_us)
+{
+    session->excused = false;
+    (void)sd_event_source_set_time(session->timer, at_us); /* both change memory only */
+    (void)sd_event_source_set_enabled(session->timer, SD_EVENT_ONESHOT);
+}
+
+/* Bytes that nobody reads would make TCP throw away our last words to the client. */
+static void discard_input(int fd)
+{
+    static uint8_t sink[4096];
+    size_t total = 0;
+    while (total < DISCARD_MAX) {
+        ssize_t got = recv(fd, sink, sizeof(sink), MSG_DONTWAIT);
+        if (got <= 0)
+            return;
+        total += (size_t)got;
+    }
+}
+
+/* The input stays: this may run below a packet that lies in it. */
+static void release_connection(struct session *session)
+{
+    session->io = sd_event_source_disable_unref(session->io);
+    session->timer = sd_event_source_disable_unref(session->timer);
+    session->again = sd_event_source_disable_unref(session->again);
+    if (session->fd >= 0) {
+        (void)shutdown(session->fd, SHUT_WR); /* fails when the peer was faster */
+        discard_input(session->fd);
+        (void)close(session->fd);
+    }
+    session->fd = -1;
+    session->state = SESSION_CLOSED;
+}
+
+static void close_now(struct session *session)
+{
+    release_connection(session);
+    session->ops->closed(session->owner, session, session->why);
+}
+
+void session_end(struct session *session, uint8_t code, const char *why, const char *detail)
+{
+    if (session->state >= SESSION_CLOSING)
+        return;
+    if (session->state == SESSION_OPEN && session->version == MQTT_5)
+        session->farewell = code;
+    (void)snprintf(session->why, sizeof(session->why), "%s%s%s", why, detail ? ": " : "",
+                   detail ? detail : "");
+    session->state = SESSION_CLOSING;
+    arm(session, clock_monotonic_us() + CLOSE_TIMEOUT_US);
+}
+
+void session_refuse(struct session *session, uint8_t code, const char *why, const char *detail)
+{
+    if (session->state < SESSION_CLOSING)
+        session->refused = true;
+    session_end(session, code, why, detail);
+}
+
+bool session_was_refused(const struct session *session)
+{
+    return session->refused;
+}
+
+void session_end_on_condition(struct session *session, const char *why, int condition)
+{
+    uint8_t code = packet_condition_code(condition);
+    session_refuse(session, code, why, packet_reason_text(code));
+}
+
+void session_start_keep_alive(struct session *session)
+{
+    session->last_packet_us = clock_monotonic_us();
+    if (session->keep_alive_us > 0)
+        arm(session, session->last_packet_us + session->keep_alive_us);
+    else
+        (void)sd_event_source_set_enabled(session->timer, SD_EVENT_OFF);
+}
+
+/* Held back by us: then the client's silence says nothing. */
+static bool is_held(const struct session *session)
+{
+    return session->waiting || session->stopped || session->throttled;
+}
+
+static bool may_parse(const struct session *session)
+{
+    return session->state < SESSION_CLOSING && !is_held(session) &&
+           !session_out_is_congested(session);
+}
+
+/* The reason text is left out for a client that takes only very small packets. */
+static void say_farewell(struct session *session)
+{
+    struct writer writer;
+    struct writer bare;
+    if (session->farewell == 0 || !session_out_begin(session, PACKET_DISCONNECT_MAX, &writer))
+        return;
+    bare = writer;
+    packet_encode_disconnect(&writer, session->farewell, session->why);
+    if (writer.failed || writer_used(&writer) > session->client_max_packet) {
+        writer = bare;
+        packet_encode_disconnect(&writer, session->farewell, NULL);
+    }
+    session->farewell = 0;
+    (void)session_out_end(session, &writer); /* we are closing already */
+}
+
+/* Return: true when the session is closed now. */
+static bool finish(struct session *session)
+{
+    if (session->owed.count > 0 && !session->output_lost)
+        return false;
+    say_farewell(session);
+    session_out_flush(session);
+    if (bytes_used(&session->output) > 0)
+        return false;
+    close_now(session);
+    return true;
+}
+
+static void update_sources(struct session *session)
+{
+    uint32_t events = 0;
+    int r = 0;
+    if (may_parse(session) && session->unparsed)
+        r = sd_event_source_set_enabled(session->again, SD_EVENT_ONESHOT);
+    else if (may_parse(session))
+        events |= EPOLLIN;
+    if (bytes_used(&session->output) > 0)
+        events |= EPOLLOUT;
+    if (session->blocked && session->state == SESSION_OPEN)
+        events |= EPOLLRDHUP;
+    if (r >= 0 && session->output_lost && events == 0)
+        r = sd_event_source_set_enabled(session->io, SD_EVENT_OFF);
+    else if (r >= 0) {
+        r = sd_event_source_set_io_events(session->io, events);
+        if (r >= 0)
+            r = sd_event_source_set_enabled(session->io, SD_EVENT_ON);
+    }
+    if (r >= 0)
+        return;
+    /* The loop will never call us again for this descriptor. */
+    session_end(session, 0, "event loop", strerror(-r));
+    close_now(session);
+}
+
+static void session_update(struct session *session)
+{
+    if (session->state == SESSION_CLOSED)
+        return;
+    session_owed_release_refusals(session);
+    do {
+        session_owed_pump(session);
+        session_out_flush(session);
+    } while (session->owed.released > 0 && bytes_used(&session->output) == 0);
+    if (session->state == SESSION_CLOSING && finish(session))
+        return;
+    update_sources(session);
+}
+
+static void parse(struct session *session)
+{
+    struct packet_frame frame;
+    session->unparsed = false;
+    while (session->state < SESSION_CLOSING && bytes_used(&session->input) > 0) {
+        if (session_out_is_congested(session))
+            session_out_flush(session);
+        struct view input = bytes_view(&session->input);
+        session->unparsed = true;
+        if (!may_parse(session))
+            return;
+        int r = packet_next(input.data, input.size, session_packet_limit(session), &frame);
+        if (r != 0 && r != PACKET_E_MORE)
+            session_refuse_frame(session, input, r);
+        if (r == 0 && !session_take_packet(session, &frame))
+            return;
+        session->unparsed = false;
+        if (r != 0)
+            return;
+        bytes_consume(&session->input, frame.size);
+        session->last_packet_us = clock_monotonic_us();
+        session->excused = false;
+    }
+}
+
+/* It can still be answered, for the client may have ended its own half of the stream only. */
+static bool is_cut_connect(const struct session *session)
+{
+    struct view input = bytes_view(&session->input);
+    enum packet_version version;
+    return session->state == SESSION_EXPECT_CONNECT &&
+           packet_peek_version(input.data, input.size, &version) && version == MQTT_5;
+}
+
+static void end_on_read(struct session *session, ssize_t got)
+{
+    /* Gives the reserved memory back when nothing came into it. */
+    bytes_consume(&session->input, 0);
+    if (got == 0 && is_cut_connect(session))
+        session_refuse_frame(session, bytes_view(&session->input), PACKET_E_MALFORMED);
+    else if (got == 0)
+        session_end(session, 0,
+                    bytes_used(&session->input) > 0 ? "connection closed inside a packet"
+                                                    : "connection closed without DISCONNECT",
+                    NULL);
+    else if (errno != EAGAIN && errno != EINTR)
+        session_end(session, 0, "read", strerror(errno));
+}
+
+static void read_once(struct session *session)
+{
+    if (!may_parse(session) || session->unparsed)
+        return;
+    size_t room = session->input.cap - bytes_used(&session->input);
+    size_t wanted = room < READ_CHUNK ? room : READ_CHUNK;
+    uint8_t *memory;
+    if (bytes_reserve(&session->input, wanted, &memory) != 0) {
+        session_refuse(session, MQTT_UNSPECIFIED_ERROR, "no memory to read", NULL);
+        return;
+    }
+    ssize_t got = recv(session->fd, memory, wanted, MSG_DONTWAIT);
+    if (got <= 0) {
+        end_on_read(session, got);
+        return;
+    }
+    bytes_commit(&session->input, (size_t)got);
+    parse(session);
+}
+
+static int on_io(sd_event_source *source, int fd, uint32_t events, void *userdata)
+{
+    struct session *session = userdata;
+    (void)source;
+    (void)fd;
+    if (events & (EPOLLHUP | EPOLLERR))
+        session->output_lost = true;
+    if (session->blocked && (events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)))
+        session_end(session, MQTT_QUOTA_EXCEEDED,
+                    "client left while its message waited for room", NULL);
+    if (events & (EPOLLIN | EPOLLHUP | EPOLLERR))
+        read_once(session);
+    session_update(session);
+    return 0;
+}
+
+static int on_again(sd_event_source *source, void *userdata)
+{
+    struct session *session = userdata;
+    (void)source;
+    parse(session);
+    session_update(session);
+    return 0;
+}
+
+static void check_keep_alive(struct session *session)
+{
+    uint64_t now = clock_monotonic_us();
+    if (session->keep_alive_us == 0)
+        return;
+    if (is_held(session))
+        session->last_packet_us = now;
+    if (now >= session->last_packet_us + session->keep_alive_us)
+        session_end(session, MQTT_KEEP_ALIVE_TIMEOUT, "keep-alive timeout", NULL);
+    else
+        arm(session, session->last_packet_us + session->keep_alive_us);
+}
+
+static void check_closing(struct session *session)
+{
+    /* It may wait for the commit, not for the client. */
+    if (session->owed.count > session->owed.released)
+        arm(session, clock_monotonic_us() + CLOSE_TIMEOUT_US);
+    else
+        session->output_lost = true;
+}
+
+/* The loop stood still, for a slow disk or a stopped process: once between two packets the client
+ * has a moment more, because until now it could not be heard. */
+static bool excuse(struct session *session, uint64_t at_us)
+{
+    uint64_t now = clock_monotonic_us();
+    if (session->excused || now < at_us + LATE_US)
+        return false;
+    arm(session, now + EXCUSED_US);
+    session->excused = true;
+    return true;
+}
+
+static int on_timer(sd_event_source *source, uint64_t at_us, void *userdata)
+{
+    struct session *session = userdata;
+    (void)source;
+    enum session_state before = session->state;
+    if (session->unparsed)
+        parse(session);
+    else
+        read_once(session);
+    if (session->state == before && excuse(session, at_us)) {
+        session_update(session);
+        return 0;
+    }
+    if (session->state == SESSION_EXPECT_CONNECT)
+        session_refuse(session, 0, "no CONNECT in time", NULL);
+    else if (session->state == SESSION_OPEN)
+        check_keep_alive(session);
+    else if (before == SESSION_CLOSING)
+        check_closing(session);
+    session_update(session);
+    return 0;
+}
+
+static int add_sources(struct session *session)
+{
+    int64_t timeout_ms = session->settings.connect_timeout_ms > 0
+                             ? session->settings.connect_timeout_ms
+                             : SESSION_CONNECT_TIMEOUT_MS;
+    int r = sd_event_add_io(session->event, &session->io, session->fd, EPOLLIN, on_io, session);
+    if (r < 0)
+        return r;
+    r = sd_event_add_time(session->event, &session->timer, CLOCK_MONOTONIC,
+                          clock_monotonic_us() + (uint64_t)timeout_ms * 1000, 0, on_timer,
+                          session);
+    if (r < 0)
+        return r;
+    r = sd_event_add_defer(session->event, &session->again, on_again, session);
+    if (r < 0)
+        return r;
+    return sd_event_source_set_enabled(session->again, SD_EVENT_OFF);
+}
+
+int session_new(sd_event *event,
+                int fd,
+                const struct peer *peer,
+                const struct session_settings *settings,
+                const struct session_ops *ops,
+                void *owner,
+                struct session **ret)
+{
+    AUTO_CLOSE int taken = fd;
+    struct session *session = calloc(1, sizeof(*session));
+    if (!session)
+        return -ENOMEM;
+    *session = (struct session){
+        .event = sd_event_ref(event),
+        .fd = taken,
+        .peer = *peer,
+        .settings = *settings,
+        .ops = ops,
+        .owner = owner,
+        .version = MQTT_3_1_1,
+        .client_max_packet = UINT32_MAX,
+    };
+    taken = -1;
+    bytes_init(&session->input, session_packet_limit(session));
+    bytes_init(&session->output, SESSION_OUTPUT_MAX);
+    int r = add_sources(session);
+    if (r < 0) {
+        session_free(session);
+        return r;
+    }
+    *ret = session;
+    return 0;
+}
+
+void session_free(struct session *session)
+{
+    if (!session)
+        return;
+    release_connection(session);
+    session_owed_done(session);
+    bytes_done(&session->input);
+    bytes_done(&session->output);
+    free(session->client_id);
+    (void)sd_event_unref(session->event); /* NULL, always */
+    free(session);
+}
+
+struct view session_client_id(const struct session *session)
+{
+    return (struct view){session->client_id, session->client_id_size};
+}
+
+const struct peer *session_peer(const struct session *session)
+{
+    return &session->peer;
+}
+
+enum packet_version session_version(const struct session *session)
+{
+    return session->version;
+}
+
+void session_acknowledge(struct session *session)
+{
+    session->owed.released = session->owed.count;
+    session->in_batch = false;
+    session_update(session);
+}
+
+void session_refuse_owed(struct session *session, uint8_t code)
+{
+    bool owed = session->owed.released < session->owed.count;
+    if (owed)
+        session_owed_turn(session, code);
+    if (session->in_batch || (owed && session->version != MQTT_5))
+        session_refuse(session, code, "batch was not stored", packet_reason_text(code));
+    session->in_batch = false;
+    session_update(session);
+}
+
+void session_drop_owed(struct session *session, uint8_t code, const char *why)
+{
+    session->owed.count = session->owed.released;
+    session_end(session, code, why, NULL);
+    session_update(session);
+}
+
+void session_resume(struct session *session)
+{
+    if (!session->waiting || session->state != SESSION_OPEN)
+        return;
+    session->waiting = false;
+    session->blocked = false;
+    parse(session);
+    session_update(session);
+}
+
+void session_close(struct session *session, uint8_t code, const char *why)
+{
+    session_end(session, code, why, NULL);
+    session_update(session);
+}

@@ -1,0 +1,491 @@
+/*
+ * Framing and decoding of what a producer sends, MQTT 3.1.1 and 5.
+ *
+ * Each decoder reads its packet front to back with one reader: fields first,
+ * then one look at reader.failed, then the rules that go beyond a field. So a
+ * packet that is cut or has bytes too many is malformed, whatever else is
+ * wrong with it, and what is answered does not hang on the order of the rules.
+ *
+ * No decoder touches its output before the packet is known to be good, but for
+ * the cases that the header names: the version of a CONNECT (the CONNACK must be
+ * written in some version) and a PUBLISH that can be refused by its id.
+ *
+ * 3.1.1 knows no reason codes, a server can only close; the conditions are the
+ * same in both versions nevertheless, so that the log says what was wrong.
+ */
+#include "daemon/mqtt/packet-private.h"
+
+#include <assert.h>
+#include <string.h>
+
+/* Flags of CONNECT, section 3.1.2.3. */
+enum {
+    CONNECT_RESERVED = 0x01,
+    CONNECT_CLEAN_START = 0x02,
+    CONNECT_WILL = 0x04,
+    CONNECT_WILL_QOS = 0x18,
+    CONNECT_WILL_QOS_SHIFT = 3,
+    CONNECT_WILL_RETAIN = 0x20,
+    CONNECT_PASSWORD = 0x40,
+    CONNECT_USER_NAME = 0x80
+};
+
+/* Flags of PUBLISH, section 3.3.1. */
+enum { PUBLISH_RETAIN = 0x01, PUBLISH_QOS = 0x06, PUBLISH_DUP = 0x08 };
+
+/* Options of a subscription, section 3.8.3.1. */
+enum {
+    OPTION_QOS = 0x03,
+    OPTION_NO_LOCAL = 0x04,
+    OPTION_RETAIN_HANDLING = 0x30,
+    OPTION_RESERVED = 0xC0,
+    OPTION_RESERVED_3_1_1 = 0xFC
+};
+
+enum { LENGTH_MAX_BYTES = 4 };
+
+/* What a client may send in DISCONNECT (table 3-10) and in its acknowledgements. */
+static const uint8_t disconnect_codes[] = {0x00, 0x04, 0x80, 0x81, 0x82, 0x83, 0x90,
+                                           0x93, 0x94, 0x95, 0x96, 0x97, 0x98, 0x99};
+static const uint8_t received_codes[] = {0x00, 0x10, 0x80, 0x83, 0x87, 0x90, 0x91, 0x97, 0x99};
+static const uint8_t release_codes[] = {0x00, 0x92};
+
+uint8_t packet_condition_code(int condition)
+{
+    switch (condition) {
+    case PACKET_E_TOO_LARGE:
+        return MQTT_PACKET_TOO_LARGE;
+    case PACKET_E_MALFORMED:
+        return MQTT_MALFORMED_PACKET;
+    case PACKET_E_PROTOCOL:
+        return MQTT_PROTOCOL_ERROR;
+    case PACKET_E_VERSION:
+        return MQTT_UNSUPPORTED_VERSION;
+    case PACKET_E_TOPIC:
+        return MQTT_TOPIC_NAME_INVALID;
+    case PACKET_E_FORMAT:
+        return MQTT_PAYLOAD_FORMAT_INVALID;
+    default:
+        return MQTT_UNSPECIFIED_ERROR;
+    }
+}
+
+static unsigned publish_qos(uint8_t flags)
+{
+    return (unsigned)(flags & PUBLISH_QOS) >> 1;
+}
+
+/* [MQTT-2.1.3-1], and for PUBLISH [MQTT-3.3.1-2] and [MQTT-3.3.1-4]. */
+static bool flags_are_valid(unsigned type, uint8_t flags)
+{
+    switch (type) {
+    case 0:
+        return false;
+    case PACKET_PUBLISH:
+        return publish_qos(flags) <= 2 &&
+               (publish_qos(flags) > 0 || (flags & PUBLISH_DUP) == 0);
+    case PACKET_PUBREL:
+    case PACKET_SUBSCRIBE:
+    case PACKET_UNSUBSCRIBE:
+        return flags == 0x02;
+    default:
+        return flags == 0;
+    }
+}
+
+/* Return: 0; PACKET_E_MORE; PACKET_E_MALFORMED. */
+static int read_remaining_length(struct reader *reader, uint32_t *ret)
+{
+    size_t left = reader_left(reader);
+    size_t known = left < LENGTH_MAX_BYTES ? left : LENGTH_MAX_BYTES;
+    size_t more = 0;
+    while (more < known && (reader->at[more] & 0x80) != 0)
+        more++;
+    if (more == left && more < LENGTH_MAX_BYTES)
+        return PACKET_E_MORE;
+    *ret = reader_varint(reader);
+    return reader->failed ? PACKET_E_MALFORMED : 0;
+}
+
+int packet_next(const void *data, size_t size, size_t max_packet, struct packet_frame *ret)
+{
+    if (size == 0)
+        return PACKET_E_MORE;
+    struct reader reader;
+    reader_init(&reader, data, size);
+    uint8_t first = reader_u8(&reader);
+    unsigned type = first >> 4;
+    uint8_t flags = first & 0x0F;
+    if (!flags_are_valid(type, flags))
+        return PACKET_E_MALFORMED;
+    uint32_t length = 0;
+    int r = read_remaining_length(&reader, &length);
+    if (r != 0)
+        return r;
+    if ((type == PACKET_PINGREQ || type == PACKET_PINGRESP) && length > 0)
+        return PACKET_E_MALFORMED;
+    size_t whole = (size - reader_left(&reader)) + length;
+    if (whole > max_packet)
+        return PACKET_E_TOO_LARGE;
+    if (length > reader_left(&reader))
+        return PACKET_E_MORE;
+    ret->type = (enum packet_type)type;
+    ret->flags = flags;
+    ret->body = reader_bytes(&reader, length);
+    ret->size = whole;
+    return 0;
+}
+
+static struct reader body_reader(const struct packet_frame *frame)
+{
+    struct reader body;
+    reader_init(&body, frame->body.data, frame->body.size);
+    return body;
+}
+
+/* Nothing unread and nothing that could not be read. */
+static bool reader_is_done(const struct reader *reader)
+{
+    return !reader->failed && reader_left(reader) == 0;
+}
+
+struct view packet_read_text(struct reader *reader)
+{
+    struct view text = reader_block(reader);
+    if (!packet_utf8_is_valid(text))
+        reader->failed = true;
+    return text;
+}
+
+/* *ret_version is set for PACKET_E_VERSION as well. */
+static int connect_read_version(struct reader *body, enum packet_version *ret_version)
+{
+    static const char name[] = "MQTT";
+    struct view protocol = reader_block(body);
+    uint8_t level = reader_u8(body);
+    if (body->failed)
+        return PACKET_E_MALFORMED;
+    bool named =
+        protocol.size == sizeof(name) - 1 && memcmp(protocol.data, name, sizeof(name) - 1) == 0;
+    *ret_version = named ? (enum packet_version)level : MQTT_3_1_1;
+    return named && (level == MQTT_3_1_1 || level == MQTT_5) ? 0 : PACKET_E_VERSION;
+}
+
+bool packet_peek_version(const void *data, size_t size, enum packet_version *ret)
+{
+    struct reader reader;
+    reader_init(&reader, data, size);
+    if (reader_u8(&reader) >> 4 != PACKET_CONNECT) /* its flags may be what is wrong */
+        return false;
+    (void)reader_varint(&reader);
+    return connect_read_version(&reader, ret) == 0;
+}
+
+static bool connect_flags_are_valid(uint8_t flags, enum packet_version version)
+{
+    if (flags & CONNECT_RESERVED)
+        return false; /* [MQTT-3.1.2-3] */
+    if ((flags & CONNECT_WILL) == 0 && (flags & (CONNECT_WILL_QOS | CONNECT_WILL_RETAIN)) != 0)
+        return false; /* [MQTT-3.1.2-11], [MQTT-3.1.2-13] */
+    if ((flags & CONNECT_WILL_QOS) == CONNECT_WILL_QOS)
+        return false; /* [MQTT-3.1.2-12] */
+    /* 3.1.1 [MQTT-3.1.2-22]; version 5 lets a password come alone. */
+    return version == MQTT_5 || (flags & CONNECT_USER_NAME) != 0 ||
+           (flags & CONNECT_PASSWORD) == 0;
+}
+
+static int connect_read_properties(struct reader *body, struct packet_connect *connect)
+{
+    struct packet_properties properties;
+    int r = packet_read_properties(body, PACKET_CONNECT, &properties);
+    if (r != 0)
+        return r;
+    connect->has_auth = packet_has_property(&properties, PROPERTY_AUTH_METHOD);
+    if (packet_has_property(&properties, PROPERTY_AUTH_DATA) && !connect->has_auth)
+        return PACKET_E_PROTOCOL;
+    connect->session_expiry_s = packet_property_number(&properties, PROPERTY_SESSION_EXPIRY, 0);
+    connect->receive_maximum =
+        (uint16_t)packet_property_number(&properties, PROPERTY_RECEIVE_MAXIMUM, UINT16_MAX);
+    connect->maximum_packet_size =
+        packet_property_number(&properties, PROPERTY_MAXIMUM_PACKET_SIZE, UINT32_MAX);
+    connect->no_problem_info =
+        packet_property_number(&properties, PROPERTY_REQUEST_PROBLEM_INFO, 1) == 0;
+    return 0;
+}
+
+/* The will is checked like everything else a client says, and then forgotten. */
+static int connect_read_will(struct reader *body, enum packet_version version)
+{
+    if (version == MQTT_5) {
+        struct packet_properties properties;
+        int r = packet_read_properties(body, PACKET_WILL, &properties);
+        if (r != 0)
+            return r;
+    }
+    struct view topic = packet_read_text(body);
+    (void)reader_block(body); /* its payload */
+    if (body->failed)
+        return PACKET_E_MALFORMED;
+    return packet_text_is_topic(topic) ? 0 : PACKET_E_PROTOCOL;
+}
+
+/* What follows the variable header: client id, will, user name and password. */
+static int
+connect_read_payload(struct reader *body, uint8_t flags, struct packet_connect *connect)
+{
+    connect->client_id = packet_read_text(body);
+    if (connect->has_will) {
+        int r = connect_read_will(body, connect->version);
+        if (r != 0)
+            return r;
+    }
+    if (flags & CONNECT_USER_NAME)
+        (void)packet_read_text(body); /* the kernel says who the client is */
+    if (flags & CONNECT_PASSWORD)
+        (void)reader_block(body);
+    return reader_is_done(body) ? 0 : PACKET_E_MALFORMED;
+}
+
+int packet_decode_connect(const struct packet_frame *frame, struct packet_connect *ret)
+{
+    assert(frame->type == PACKET_CONNECT);
+    struct reader body = body_reader(frame);
+    struct packet_connect connect = {.receive_maximum = UINT16_MAX,
+                                     .maximum_packet_size = UINT32_MAX};
+    int r = connect_read_version(&body, &connect.version);
+    if (r == 0 || r == PACKET_E_VERSION)
+        ret->version = connect.version;
+    if (r != 0)
+        return r;
+    uint8_t flags = reader_u8(&body);
+    connect.keep_alive_s = reader_u16(&body);
+    if (body.failed || !connect_flags_are_valid(flags, connect.version))
+        return PACKET_E_MALFORMED;
+    connect.clean_start = (flags & CONNECT_CLEAN_START) != 0;
+    connect.has_will = (flags & CONNECT_WILL) != 0;
+    connect.will_qos = (uint8_t)((flags & CONNECT_WILL_QOS) >> CONNECT_WILL_QOS_SHIFT);
+    if (connect.version == MQTT_5) {
+        r = connect_read_properties(&body, &connect);
+        if (r != 0)
+            return r;
+    }
+    r = connect_read_payload(&body, flags, &connect);
+    if (r != 0)
+        return r;
+    *ret = connect;
+    return 0;
+}
+
+/* Return as packet_read_properties(), and what else a PUBLISH must not have. */
+static int
+publish_read_properties(struct reader *body, struct packet_publish *publish, bool *ret_is_text)
+{
+    struct packet_properties properties;
+    int r = packet_read_properties(body, PACKET_PUBLISH, &properties);
+    if (r != 0)
+        return r;
+    if (packet_has_property(&properties, PROPERTY_SUBSCRIPTION_ID))
+        return PACKET_E_PROTOCOL; /* [MQTT-3.3.4-6] */
+    publish->properties = properties.encoded;
+    publish->ref = properties.ref;
+    publish->has_expiry = packet_has_property(&properties, PROPERTY_MESSAGE_EXPIRY);
+    publish->expiry_s = packet_property_number(&properties, PROPERTY_MESSAGE_EXPIRY, 0);
+    publish->has_topic_alias = packet_has_property(&properties, PROPERTY_TOPIC_ALIAS);
+    *ret_is_text = packet_property_number(&properties, PROPERTY_PAYLOAD_FORMAT, 0) == 1;
+    return 0;
+}
+
+int packet_decode_publish(const struct packet_frame *frame,
+                          enum packet_version version,
+                          struct packet_publish *ret)
+{
+    assert(frame->type == PACKET_PUBLISH);
+    struct reader body = body_reader(frame);
+    struct packet_publish publish = {.qos = (uint8_t)publish_qos(frame->flags),
+                                     .dup = (frame->flags & PUBLISH_DUP) != 0,
+                                     .retain = (frame->flags & PUBLISH_RETAIN) != 0};
+    publish.topic = packet_read_text(&body);
+    if (publish.qos > 0)
+        publish.packet_id = reader_u16(&body);
+    bool is_text = false;
+    if (version == MQTT_5) {
+        int r = publish_read_properties(&body, &publish, &is_text);
+        if (r != 0)
+            return r;
+    }
+    publish.payload = reader_bytes(&body, reader_left(&body));
+    if (body.failed)
+        return PACKET_E_MALFORMED;
+    if (publish.qos > 0 && publish.packet_id == 0)
+        return PACKET_E_PROTOCOL; /* [MQTT-2.2.1-3] */
+    if (version == MQTT_5 && publish.topic.size == 0 && !publish.has_topic_alias)
+        return PACKET_E_PROTOCOL;
+    *ret = publish;
+    if (!packet_topic_is_valid(publish.topic) &&
+        !(publish.topic.size == 0 && publish.has_topic_alias))
+        return PACKET_E_TOPIC; /* [MQTT-3.3.2-2], 1.5.4 */
+    return is_text && !packet_utf8_is_well_formed(publish.payload) ? PACKET_E_FORMAT : 0;
+}
+
+bool packet_filter_next(struct reader *filters, struct view *ret_filter, uint8_t *ret_options)
+{
+    if (reader_left(filters) == 0)
+        return false;
+    struct view filter = packet_read_text(filters);
+    uint8_t options = ret_options != NULL ? reader_u8(filters) : 0;
+    if (filters->failed)
+        return false;
+    *ret_filter = filter;
+    if (ret_options != NULL)
+        *ret_options = options;
+    return true;
+}
+
+static bool filter_is_shared(struct view filter)
+{
+    static const char prefix[] = "$share/";
+    return filter.size >= sizeof(prefix) - 1 &&
+           memcmp(filter.data, prefix, sizeof(prefix) - 1) == 0;
+}
+
+static int options_check(enum packet_version version, struct view filter, uint8_t options)
+{
+    bool above_2 = (options & OPTION_QOS) == OPTION_QOS;
+    if (version != MQTT_5) /* 3.1.1 [MQTT-3-8.3-4] */
+        return above_2 || (options & OPTION_RESERVED_3_1_1) != 0 ? PACKET_E_MALFORMED : 0;
+    if (options & OPTION_RESERVED)
+        return PACKET_E_MALFORMED; /* [MQTT-3.8.3-5] */
+    if (above_2 || (options & OPTION_RETAIN_HANDLING) == OPTION_RETAIN_HANDLING)
+        return PACKET_E_PROTOCOL;
+    bool no_local = (options & OPTION_NO_LOCAL) != 0;
+    return no_local && filter_is_shared(filter) ? PACKET_E_PROTOCOL : 0; /* [MQTT-3.8.3-4] */
+}
+
+/* @filters is a copy, so that the caller's still stands at the first filter. */
+static int
+filters_check(struct reader filters, enum packet_type type, enum packet_version version)
+{
+    if (reader_left(&filters) == 0)
+        return PACKET_E_PROTOCOL; /* [MQTT-3.8.3-2], [MQTT-3.10.3-2] */
+    uint8_t options = 0;
+    uint8_t *ret_options = type == PACKET_SUBSCRIBE ? &options : NULL;
+    for (struct view filter; packet_filter_next(&filters, &filter, ret_options);) {
+        if (!packet_filter_is_valid(filter))
+            return PACKET_E_MALFORMED;
+        int r = options_check(version, filter, options);
+        if (r != 0)
+            return r;
+    }
+    return filters.failed ? PACKET_E_MALFORMED : 0;
+}
+
+static int decode_filters(const struct packet_frame *frame,
+                          enum packet_version version,
+                          struct packet_subscribe *ret)
+{
+    struct reader body = body_reader(frame);
+    uint16_t packet_id = reader_u16(&body);
+    if (version == MQTT_5) {
+        struct packet_properties properties;
+        int r = packet_read_properties(&body, frame->type, &properties);
+        if (r != 0)
+            return r;
+    }
+    if (body.failed)
+        return PACKET_E_MALFORMED;
+    int r = packet_id == 0 ? PACKET_E_PROTOCOL : filters_check(body, frame->type, version);
+    if (r != 0)
+        return r;
+    ret->packet_id = packet_id;
+    ret->filters = body;
+    return 0;
+}
+
+int packet_decode_subscribe(const struct packet_frame *frame,
+                            enum packet_version version,
+                            struct packet_subscribe *ret)
+{
+    assert(frame->type == PACKET_SUBSCRIBE);
+    return decode_filters(frame, version, ret);
+}
+
+int packet_decode_unsubscribe(const struct packet_frame *frame,
+                              enum packet_version version,
+                              struct packet_subscribe *ret)
+{
+    assert(frame->type == PACKET_UNSUBSCRIBE);
+    return decode_filters(frame, version, ret);
+}
+
+bool packet_ack_may_say(enum packet_type type, uint8_t code)
+{
+    if (type == PACKET_PUBACK || type == PACKET_PUBREC)
+        return memchr(received_codes, code, sizeof(received_codes)) != NULL;
+    return memchr(release_codes, code, sizeof(release_codes)) != NULL;
+}
+
+static bool code_is_allowed(enum packet_type type, uint8_t code)
+{
+    if (type == PACKET_DISCONNECT)
+        return memchr(disconnect_codes, code, sizeof(disconnect_codes)) != NULL;
+    return packet_ack_may_say(type, code);
+}
+
+/*
+ * Reason code and properties of version 5. A sender may leave out both when the code is 0, and
+ * the property length when there are no properties.
+ */
+static int read_reason(struct reader *body, enum packet_type type, struct packet_reason *reason)
+{
+    if (reader_left(body) == 0)
+        return 0;
+    reason->code = reader_u8(body);
+    if (reader_left(body) > 0) {
+        struct packet_properties properties;
+        int r = packet_read_properties(body, type, &properties);
+        if (r != 0)
+            return r;
+        reason->has_session_expiry = packet_has_property(&properties, PROPERTY_SESSION_EXPIRY);
+        reason->session_expiry_s =
+            packet_property_number(&properties, PROPERTY_SESSION_EXPIRY, 0);
+    }
+    return code_is_allowed(type, reason->code) ? 0 : PACKET_E_PROTOCOL;
+}
+
+int packet_decode_disconnect(const struct packet_frame *frame,
+                             enum packet_version version,
+                             struct packet_reason *ret)
+{
+    assert(frame->type == PACKET_DISCONNECT);
+    struct reader body = body_reader(frame);
+    struct packet_reason reason = {0};
+    if (version == MQTT_5) {
+        int r = read_reason(&body, frame->type, &reason);
+        if (r != 0)
+            return r;
+    }
+    if (!reader_is_done(&body))
+        return PACKET_E_MALFORMED;
+    *ret = reason;
+    return 0;
+}
+
+int packet_decode_ack(const struct packet_frame *frame,
+                      enum packet_version version,
+                      struct packet_reason *ret)
+{
+    assert(frame->type >= PACKET_PUBACK && frame->type <= PACKET_PUBCOMP);
+    struct reader body = body_reader(frame);
+    struct packet_reason reason = {.packet_id = reader_u16(&body)};
+    if (version == MQTT_5) {
+        int r = read_reason(&body, frame->type, &reason);
+        if (r != 0)
+            return r;
+    }
+    if (!reader_is_done(&body))
+        return PACKET_E_MALFORMED;
+    if (reason.packet_id == 0)
+        return PACKET_E_PROTOCOL; /* [MQTT-2.2.1-3] */
+    *ret = reason;
+    return 0;
+}

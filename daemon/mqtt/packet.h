@@ -1,0 +1,307 @@
+/*
+ * packet.h - MQTT 3.1.1 and 5 packets, server side of a publish-only ingress
+ *
+ * Pure functions over bounded memory: no I/O, no allocation, no state, no
+ * logging. Decoded fields are views into the caller's buffer and live as long
+ * as that. Rules cite the OASIS standards: [MQTT-x.y.z-n] is version 5's
+ * number, "3.1.1 [..]" the older one's.
+ *
+ * Every decoder checks all of the packet: lengths, reserved bits, UTF-8
+ * (including U+0000, surrogates and overlong forms), property ids, their
+ * repetition and their values, trailing bytes. The strings of a PUBLISH, which go
+ * on to a broker, must not hold control characters or non-characters either.
+ */
+#ifndef MQTT_SPOOLD_DAEMON_MQTT_PACKET_H
+#define MQTT_SPOOLD_DAEMON_MQTT_PACKET_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/cleanup.h"
+#include "base/cursor.h"
+
+enum packet_version { MQTT_3_1_1 = 4, MQTT_5 = 5 };
+
+#define MQTT_TEXT_MAX   65535u     /* bytes of a text, or of binary data */
+#define MQTT_VARINT_MAX 268435455u /* of a variable byte integer, and so of a packet's rest */
+
+enum packet_type {
+    PACKET_CONNECT = 1,
+    PACKET_CONNACK,
+    PACKET_PUBLISH,
+    PACKET_PUBACK,
+    PACKET_PUBREC,
+    PACKET_PUBREL,
+    PACKET_PUBCOMP,
+    PACKET_SUBSCRIBE,
+    PACKET_SUBACK,
+    PACKET_UNSUBSCRIBE,
+    PACKET_UNSUBACK,
+    PACKET_PINGREQ,
+    PACKET_PINGRESP,
+    PACKET_DISCONNECT,
+    PACKET_AUTH
+};
+
+/* Reason codes of MQTT 5 that the gateway sends or reads (section 2.4). */
+enum {
+    MQTT_SUCCESS = 0x00,
+    MQTT_NO_MATCHING_SUBSCRIBERS = 0x10, /* in tests only */
+    MQTT_NO_SUBSCRIPTION_EXISTED = 0x11,
+    MQTT_FIRST_FAILURE = 0x80, /* codes from here on say that it did not work */
+    MQTT_UNSPECIFIED_ERROR = 0x80,
+    MQTT_MALFORMED_PACKET = 0x81,
+    MQTT_PROTOCOL_ERROR = 0x82,
+    MQTT_UNSUPPORTED_VERSION = 0x84,
+    MQTT_CLIENT_ID_NOT_VALID = 0x85,
+    MQTT_NOT_AUTHORIZED = 0x87,
+    MQTT_SERVER_UNAVAILABLE = 0x88,
+    MQTT_SERVER_BUSY = 0x89, /* in tests only */
+    MQTT_SERVER_SHUTTING_DOWN = 0x8B,
+    MQTT_BAD_AUTHENTICATION_METHOD = 0x8C,
+    MQTT_KEEP_ALIVE_TIMEOUT = 0x8D,
+    MQTT_SESSION_TAKEN_OVER = 0x8E,
+    MQTT_TOPIC_NAME_INVALID = 0x90,
+    MQTT_PACKET_ID_NOT_FOUND = 0x92,
+    MQTT_RECEIVE_MAXIMUM_EXCEEDED = 0x93,
+    MQTT_TOPIC_ALIAS_INVALID = 0x94,
+    MQTT_PACKET_TOO_LARGE = 0x95,
+    MQTT_QUOTA_EXCEEDED = 0x97,
+    MQTT_PAYLOAD_FORMAT_INVALID = 0x99,
+    MQTT_RETAIN_NOT_SUPPORTED = 0x9A,
+    MQTT_QOS_NOT_SUPPORTED = 0x9B
+};
+
+/* A word or two for a reason code ("quota exceeded"); "unknown" for others. */
+const char *packet_reason_text(int code);
+
+/* Properties of MQTT 5 (section 2.2.2.2). */
+enum packet_property_id {
+    PROPERTY_PAYLOAD_FORMAT = 0x01,
+    PROPERTY_MESSAGE_EXPIRY = 0x02,
+    PROPERTY_CONTENT_TYPE = 0x03,
+    PROPERTY_RESPONSE_TOPIC = 0x08,
+    PROPERTY_CORRELATION_DATA = 0x09,
+    PROPERTY_SUBSCRIPTION_ID = 0x0B,
+    PROPERTY_SESSION_EXPIRY = 0x11,
+    PROPERTY_ASSIGNED_CLIENT_ID = 0x12,
+    PROPERTY_SERVER_KEEP_ALIVE = 0x13,
+    PROPERTY_AUTH_METHOD = 0x15,
+    PROPERTY_AUTH_DATA = 0x16,
+    PROPERTY_REQUEST_PROBLEM_INFO = 0x17,
+    PROPERTY_WILL_DELAY = 0x18,
+    PROPERTY_REQUEST_RESPONSE_INFO = 0x19,
+    PROPERTY_RESPONSE_INFO = 0x1A,
+    PROPERTY_SERVER_REFERENCE = 0x1C,
+    PROPERTY_REASON_STRING = 0x1F,
+    PROPERTY_RECEIVE_MAXIMUM = 0x21,
+    PROPERTY_TOPIC_ALIAS_MAXIMUM = 0x22,
+    PROPERTY_TOPIC_ALIAS = 0x23,
+    PROPERTY_MAXIMUM_QOS = 0x24,
+    PROPERTY_RETAIN_AVAILABLE = 0x25,
+    PROPERTY_USER = 0x26,
+    PROPERTY_MAXIMUM_PACKET_SIZE = 0x27,
+    PROPERTY_WILDCARD_AVAILABLE = 0x28,
+    PROPERTY_SUBSCRIPTION_ID_AVAILABLE = 0x29,
+    PROPERTY_SHARED_AVAILABLE = 0x2A
+};
+
+/* One decoded property. Number holds byte, two and four byte and variable integers. */
+struct packet_property {
+    enum packet_property_id id;
+    uint32_t number;
+    struct view name; /* of a user property */
+    struct view value;
+};
+
+/*
+ * packet_property_next() - walk over encoded properties
+ * @reader: over the bytes between the property length and its end
+ *
+ * Return: true and a property, or false at the end or when reader->failed
+ * (unknown id, cut value, bad UTF-8).
+ */
+bool packet_property_next(struct reader *reader, struct packet_property *ret);
+
+/* Positive conditions of this module. */
+enum {
+    PACKET_E_MORE = 1,  /* not a whole packet yet */
+    PACKET_E_TOO_LARGE, /* announces more than the limit; nothing was read beyond the header */
+    PACKET_E_MALFORMED, /* 0x81 */
+    PACKET_E_PROTOCOL,  /* 0x82 */
+    PACKET_E_VERSION,   /* protocol name or level unknown: 0x84 */
+    PACKET_E_TOPIC,     /* topic name invalid, or not to be forwarded: 0x90 */
+    PACKET_E_FORMAT     /* payload is not the UTF-8 that its format indicator says: 0x99 */
+};
+/* The MQTT 5 reason code that answers such a condition. */
+uint8_t packet_condition_code(int condition);
+
+struct packet_frame {
+    enum packet_type type;
+    uint8_t flags;    /* low four bits of the first byte, checked against the type */
+    struct view body; /* after the fixed header */
+    size_t size;      /* of the whole packet */
+};
+
+/*
+ * packet_next() - frame the first packet of a buffer
+ * @max_packet: whole packets larger than this are refused before they are read
+ *
+ * Return: 0; PACKET_E_MORE; PACKET_E_TOO_LARGE; PACKET_E_MALFORMED (reserved
+ * type or flags, bad length).
+ */
+MUST_CHECK int
+packet_next(const void *data, size_t size, size_t max_packet, struct packet_frame *ret);
+
+struct packet_connect {
+    enum packet_version version;
+    bool clean_start;
+    uint16_t keep_alive_s; /* 0: none */
+    struct view client_id; /* may be empty */
+    bool has_will;         /* checked, otherwise not kept: see docs/protocol.md */
+    uint8_t will_qos;      /* 0 without a will */
+    bool has_auth;         /* v5 authentication method present */
+    uint32_t session_expiry_s;
+    uint16_t receive_maximum; /* the client's, 65,535 when absent; nothing it bounds is sent */
+    uint32_t maximum_packet_size; /* the client's; UINT32_MAX when absent */
+    bool no_problem_info; /* v5: no user property on an acknowledgement [MQTT-3.1.2-29] */
+};
+
+/* Return: 0; PACKET_E_MALFORMED, _PROTOCOL, _VERSION. In these cases, too, ret->version is set
+ * where the packet reaches as far: to the level asked for when the name was "MQTT", else to
+ * MQTT_3_1_1. */
+MUST_CHECK int packet_decode_connect(const struct packet_frame *frame,
+                                     struct packet_connect *ret);
+
+/*
+ * packet_peek_version() - of a CONNECT that is not read any further
+ *
+ * @data holds the first bytes of a packet. Return: true when it is a CONNECT of a known version and
+ * so much of it is there.
+ */
+bool packet_peek_version(const void *data, size_t size, enum packet_version *ret);
+
+struct packet_publish {
+    uint8_t qos;
+    bool dup; /* tells nothing of an earlier one [MQTT-3.3.1-3]: each is a message of its own */
+    bool retain;
+    uint16_t packet_id; /* 0 for QoS 0 */
+    struct view topic;
+    struct view payload;
+    /* v5 only, empty or absent in 3.1.1: */
+    struct view properties; /* all property bytes as received, without their length */
+    bool has_expiry;
+    uint32_t expiry_s;
+    struct view ref; /* value of the first user property "spool-ref" */
+    bool has_topic_alias;
+};
+
+/*
+ * packet_decode_publish() - and check all that [MQTT-3.3] demands of a client's PUBLISH
+ *
+ * Return: 0; PACKET_E_MALFORMED, _PROTOCOL; PACKET_E_TOPIC and PACKET_E_FORMAT
+ * fill *ret all the same, so that the PUBLISH can be answered by its id.
+ */
+MUST_CHECK int packet_decode_publish(const struct packet_frame *frame,
+                                     enum packet_version version,
+                                     struct packet_publish *ret);
+
+/*
+ * packet_keep_properties() - the property bytes that are kept with a message
+ *
+ * Copies payload format, content type, response topic, correlation data and
+ * user properties in their order and leaves out message expiry (kept as a time
+ * of its own) and topic alias (of the connection). @memory needs
+ * publish->properties.size bytes at most.
+ *
+ * Return: how many bytes were written.
+ */
+size_t packet_keep_properties(const struct packet_publish *publish, void *memory);
+
+/* SUBSCRIBE and UNSUBSCRIBE: the id, and a reader over the filters for packet_filter_next(). */
+struct packet_subscribe {
+    uint16_t packet_id;
+    struct reader filters;
+};
+MUST_CHECK int packet_decode_subscribe(const struct packet_frame *frame,
+                                       enum packet_version version,
+                                       struct packet_subscribe *ret);
+MUST_CHECK int packet_decode_unsubscribe(const struct packet_frame *frame,
+                                         enum packet_version version,
+                                         struct packet_subscribe *ret);
+/* @ret_options is NULL for UNSUBSCRIBE. True and a filter, or false at the end; the decoder above
+ * has already checked them all. */
+bool packet_filter_next(struct reader *filters, struct view *ret_filter, uint8_t *ret_options);
+
+/* DISCONNECT, and PUBACK, PUBREC, PUBREL, PUBCOMP of a client. */
+struct packet_reason {
+    uint16_t packet_id; /* 0 in DISCONNECT */
+    uint8_t code;
+    bool has_session_expiry; /* DISCONNECT only */
+    uint32_t session_expiry_s;
+};
+MUST_CHECK int packet_decode_disconnect(const struct packet_frame *frame,
+                                        enum packet_version version,
+                                        struct packet_reason *ret);
+MUST_CHECK int packet_decode_ack(const struct packet_frame *frame,
+                                 enum packet_version version,
+                                 struct packet_reason *ret);
+
+/* Encoders. Each writes one whole packet; writer->failed tells that the memory was too small. */
+struct packet_connack {
+    bool session_present;
+    uint8_t code; /* v5 reason code; a 3.1.1 connection gets the return code that fits */
+    /* v5 properties, written only with MQTT_SUCCESS: */
+    uint8_t maximum_qos;            /* 0 or 1 is announced, 2 is not */
+    uint16_t receive_maximum;       /* 0: not announced */
+    uint32_t maximum_packet_size;   /* 0: not announced */
+    struct view assigned_client_id; /* empty: not announced */
+    bool has_session_expiry;
+    uint32_t session_expiry_s;
+    /* always announced in v5: no wildcard, subscription id or shared subscriptions */
+};
+void packet_encode_connack(struct writer *writer,
+                           enum packet_version version,
+                           const struct packet_connack *connack);
+
+/* Has the table of an acknowledgement's reason codes (3-4 to 3-7) this one? */
+bool packet_ack_may_say(enum packet_type type, uint8_t code);
+/* PUBACK, PUBREC, PUBREL or PUBCOMP. @code: of its table, all else is a fault of the caller that
+ * aborts where assertions are compiled in. @spool_id: sent in v5 as user property "spool-id"; 0:
+ * none. */
+void packet_encode_ack(struct writer *writer,
+                       enum packet_version version,
+                       enum packet_type type,
+                       uint16_t packet_id,
+                       uint8_t code,
+                       uint64_t spool_id);
+/* SUBACK or UNSUBACK with @count times the same code (3.1.1: 0x80 for any failure; its UNSUBACK
+ * has none). */
+void packet_encode_suback(struct writer *writer,
+                          enum packet_version version,
+                          enum packet_type type,
+                          uint16_t packet_id,
+                          uint8_t code,
+                          size_t count);
+void packet_encode_pingresp(struct writer *writer);
+/* v5 only. @reason: a text for the person who reads the producer's log, or NULL. */
+void packet_encode_disconnect(struct writer *writer, uint8_t code, const char *reason);
+
+/* Largest packet that packet_encode_ack() and packet_encode_connack() (with a client id of @id_size)
+ * write. */
+#define PACKET_ACK_MAX              64
+#define PACKET_CONNACK_MAX(id_size) (64 + (id_size))
+#define PACKET_DISCONNECT_MAX       256
+
+bool packet_utf8_is_valid(struct view text);
+/* A topic name: 1 to 65,535 bytes of UTF-8 without wildcards [MQTT-4.7.3], control characters and
+ * non-characters (1.5.4). */
+bool packet_topic_is_valid(struct view topic);
+/* Does @topic match @filter (+ and #, and no wildcard at the front matches a leading $)
+ * [MQTT-4.7]? Both must be valid. */
+bool packet_topic_matches(const char *filter, struct view topic);
+/* Is @filter a valid topic filter [MQTT-4.7.1]? */
+bool packet_filter_is_valid(struct view filter);
+
+#endif

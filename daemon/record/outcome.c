@@ -1,0 +1,67 @@
+/*
+ * outcome.c - the outcome record as a line of JSON
+ *
+ * seq comes first, for the audit finds out where its export stands by reading
+ * the first field of the file's last line. Fields without a value are left out
+ * rather than null: a line per message is what fills the disk.
+ */
+#include "daemon/record/outcome.h"
+
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/peer.h"
+
+static void record_write_time(struct json *json, const char *name, int64_t wall_ms)
+{
+    char text[CLOCK_TEXT_MAX];
+
+    clock_format(wall_ms, text);
+    json_text(json, name, text);
+}
+
+/* A length from a damaged database must not make a line that fits nowhere. */
+static void record_write_text(struct json *json, const char *name, const char *text, size_t max)
+{
+    json_bytes(json, name, text, strnlen(text, max));
+}
+
+void record_write(struct json *json, const struct spool_record *record)
+{
+    json_open_object(json, NULL);
+    json_unsigned(json, "seq", record->seq);
+    record_write_time(json, "time", record->time_ms);
+    json_text(json, "outcome", spool_outcome_name(record->outcome));
+    if (record->reason != SPOOL_REASON_NONE)
+        json_text(json, "reason", spool_reason_name(record->reason));
+    json_unsigned(json, "id", record->id);
+    record_write_text(json, "lane", record->lane, RECORD_LANE_MAX);
+    record_write_text(json, "client", record->client, RECORD_TEXT_MAX);
+    if (record->uid == PEER_UID_UNKNOWN)
+        json_nothing(json, "uid"); /* always there, for the audit looks for all fields */
+    else
+        json_unsigned(json, "uid", record->uid);
+    record_write_text(json, "topic", record->topic, RECORD_TEXT_MAX);
+    json_unsigned(json, "qos", record->qos);
+    json_unsigned(json, "bytes", record->bytes);
+    record_write_time(json, "accepted", record->accepted_ms);
+    json_signed(json, "age_ms", record->age_ms);
+    json_unsigned(json, "attempts", record->attempts);
+    if (record->code != SPOOL_NO_CODE)
+        json_signed(json, "code", record->code);
+    if (record->ref)
+        record_write_text(json, "ref", record->ref, RECORD_TEXT_MAX);
+    json_close_object(json);
+}
+
+/* seq is that of the last one, so that whoever reads only ends of lines knows how far the file
+ * reaches. */
+void record_write_pruned(struct json *json, uint64_t from, uint64_t to, int64_t time_ms)
+{
+    json_open_object(json, NULL);
+    json_unsigned(json, "seq", to);
+    record_write_time(json, "time", time_ms);
+    json_unsigned(json, "from", from);
+    json_unsigned(json, "pruned", to - from + 1);
+    json_close_object(json);
+}

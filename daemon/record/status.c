@@ -1,0 +1,264 @@
+/* status.c - see status.h */
+#include "daemon/record/status.h"
+
+#include <string.h>
+
+#include "base/clock.h"
+
+static void
+write_spool(struct json *json, const struct spool_stats *stats, uint64_t disk_reserve)
+{
+    json_open_object(json, "spool");
+    json_unsigned(json, "messages", stats->messages);
+    json_unsigned(json, "bytes", stats->bytes);
+    json_unsigned(json, "disk_bytes", stats->disk_bytes);
+    json_unsigned(json, "disk_free_bytes", stats->disk_free);
+    json_unsigned(json, "disk_reserve_bytes", disk_reserve);
+    json_signed(json, "oldest_age_ms", stats->oldest_age_ms);
+    json_unsigned(json, "damaged_files", stats->damaged_files);
+    json_close_object(json);
+}
+
+static void write_ledger(struct json *json, const struct spool_ledger *ledger)
+{
+    json_open_object(json, "ledger");
+    json_unsigned(json, "accepted", ledger->accepted);
+    for (unsigned i = 0; i < SPOOL_OUTCOMES; i++)
+        json_unsigned(json, spool_outcome_name((enum spool_outcome)i), ledger->ended[i]);
+    json_unsigned(json, "spooled", ledger->spooled);
+    json_bool(json, "balanced", spool_ledger_balances(ledger));
+    json_close_object(json);
+}
+
+/* Lanes lie together in one database: its files are shared out by the bytes that each lane holds,
+ * rounded down. */
+static uint64_t share_of_disk(const struct spool_stats *stats, uint64_t bytes)
+{
+    uint64_t part = bytes, whole = stats->bytes;
+
+    if (part >= whole)
+        return whole > 0 ? stats->disk_bytes : 0;
+    for (; whole > UINT32_MAX; whole = (whole + 1) / 2)
+        part /= 2; /* so that no product below is too large */
+    return stats->disk_bytes / whole * part + stats->disk_bytes % whole * part / whole;
+}
+
+/* A lane that is not configured any more lives under the limits of "default", but takes nothing. */
+static void
+write_limits(struct json *json, const char *name, const struct record_intake *intake)
+{
+    static const char *const policies[] = {
+        [SPOOL_EVICT_OLDEST] = "evict-oldest",
+        [SPOOL_REFUSE] = "refuse",
+        [SPOOL_BLOCK] = "block",
+    };
+    struct spool_limits limits = {0};
+    size_t i = 0;
+
+    while (i < intake->lane_count && strcmp(intake->lanes[i].name, name) != 0)
+        i++;
+    if (intake->lanes != NULL)
+        limits = intake->lanes[i < intake->lane_count ? i : 0].limits;
+    json_unsigned(json, "max_messages", limits.max_messages);
+    json_unsigned(json, "max_bytes", limits.max_bytes);
+    json_text(json, "when_full", intake->lanes != NULL ? policies[limits.when_full] : "");
+    if (intake->lane_full != NULL)
+        json_bool(json, "full", i < intake->lane_count && intake->lane_full[i]);
+    else
+        json_nothing(json, "full");
+}
+
+static void write_lane(struct json *json,
+                       const struct spool_lane_stats *lane,
+                       const struct spool_stats *stats,
+                       const struct record_intake *intake)
+{
+    json_open_object(json, NULL);
+    json_text(json, "name", lane->name);
+    json_unsigned(json, "messages", lane->messages);
+    json_unsigned(json, "bytes", lane->bytes);
+    json_unsigned(json, "disk_bytes", share_of_disk(stats, lane->bytes));
+    json_signed(json, "oldest_age_ms", lane->oldest_age_ms);
+    write_limits(json, lane->name, intake);
+    write_ledger(json, &lane->ledger);
+    json_close_object(json);
+}
+
+static int write_lanes(struct json *json,
+                       struct spool *spool,
+                       const struct spool_stats *stats,
+                       const struct record_intake *intake,
+                       const struct spool_time *now)
+{
+    int r = 0;
+
+    json_open_array(json, "lanes");
+    for (unsigned i = 0; r == 0 && i < spool_lane_count(spool); i++) {
+        struct spool_lane_stats lane;
+
+        r = spool_get_lane_stats(spool, i, now, &lane);
+        if (r == 0)
+            write_lane(json, &lane, stats, intake);
+    }
+    json_close_array(json);
+    return r;
+}
+
+static void write_intake(struct json *json, const struct record_intake *intake)
+{
+    json_open_object(json, "intake");
+    if (intake->refusing != NULL)
+        json_text(json, "refusing", intake->refusing);
+    else
+        json_nothing(json, "refusing");
+    json_close_object(json);
+}
+
+static int write_spool_parts(struct json *json,
+                             struct spool *spool,
+                             const struct record_status *status,
+                             const struct spool_time *now)
+{
+    struct spool_ledger ledger;
+    int r = spool_get_ledger(spool, &ledger);
+
+    if (r != 0)
+        return r;
+    write_spool(json, status->stats, status->intake.disk_reserve);
+    write_intake(json, &status->intake);
+    write_ledger(json, &ledger);
+    return write_lanes(json, spool, status->stats, &status->intake, now);
+}
+
+static void write_text(struct json *json, const char *name, const char *text)
+{
+    json_text(json, name, text != NULL ? text : "");
+}
+
+static void write_link(struct json *json, const struct record_link *link)
+{
+    json_open_object(json, "link");
+    write_text(json, "state", link->state);
+    write_text(json, "broker", link->broker);
+    write_text(json, "since", link->since);
+    json_unsigned(json, "connects", link->connects);
+    write_text(json, "last_error", link->last_error);
+    write_text(json, "last_error_time", link->last_error_time);
+    write_text(json, "acknowledged", link->acknowledged);
+    json_unsigned(json, "window", link->window);
+    json_unsigned(json, "late_answers", link->late_answers);
+    json_close_object(json);
+}
+
+static void write_salvage(struct json *json, const struct record_status *status)
+{
+    const struct spool_salvage *salvage = &status->salvage;
+    char time[CLOCK_TEXT_MAX] = "";
+
+    if (status->salvaged_ms > 0)
+        clock_format(status->salvaged_ms, time);
+    json_open_object(json, "salvage");
+    json_unsigned(json, "salvaged", salvage->salvaged);
+    json_unsigned(json, "damaged", salvage->damaged);
+    json_bool(json, "damaged_unknown", salvage->is_count_unknown);
+    json_text(json, "moved_to", salvage->moved_to);
+    json_text(json, "time", time);
+    json_close_object(json);
+}
+
+static void write_producers(struct json *json, const struct record_producers *producers)
+{
+    json_open_object(json, "producers");
+    json_unsigned(json, "connected", producers->connected);
+    json_unsigned(json, "messages_refused", producers->messages_refused);
+    json_unsigned(json, "clients_refused", producers->clients_refused);
+    json_close_object(json);
+}
+
+static void write_audit(struct json *json, const struct record_audit *audit, uint64_t last_seq)
+{
+    json_open_object(json, "audit");
+    if (audit->healthy != NULL)
+        json_bool(json, "healthy", *audit->healthy);
+    else
+        json_nothing(json, "healthy");
+    json_unsigned(json, "last_seq", last_seq);
+    json_unsigned(json, "waiting", audit->waiting);
+    json_unsigned(json, "max_waiting", audit->max_waiting);
+    write_text(json, "when_full", audit->when_full);
+    json_unsigned(json, "pruned", audit->pruned);
+    if (audit->max_record_bytes > 0) {
+        json_unsigned(json, "record_bytes", audit->record_bytes);
+        json_unsigned(json, "max_record_bytes", audit->max_record_bytes);
+    } else {
+        json_nothing(json, "record_bytes");
+        json_nothing(json, "max_record_bytes");
+    }
+    json_close_object(json);
+}
+
+/* null where it is not coming. */
+static void write_seconds(struct json *json, const char *name, double after_s)
+{
+    if (after_s >= 0)
+        json_unsigned(json, name, clock_forecast_s(after_s));
+    else
+        json_nothing(json, name);
+}
+
+static void write_forecast(struct json *json, const struct record_status *status)
+{
+    double shrinks = status->out_per_s - status->in_per_s;
+    uint64_t messages = status->stats->messages;
+    double drained_s = messages == 0 ? 0 : -1;
+
+    if (shrinks > 0)
+        drained_s = (double)messages / shrinks;
+    json_open_object(json, "forecast");
+    write_seconds(json, "full_s", status->full_after_s);
+    write_seconds(json, "drained_s", drained_s);
+    json_close_object(json);
+}
+
+static void
+write_small_parts(struct json *json, const struct record_status *status, bool synchronized)
+{
+    json_open_object(json, "tokens");
+    json_unsigned(json, "in_flight", status->stats->in_flight);
+    json_unsigned(json, "peak", status->stats->in_flight_peak);
+    json_close_object(json);
+    json_open_object(json, "rates");
+    json_decimal(json, "in", status->in_per_s);
+    json_decimal(json, "out", status->out_per_s);
+    json_close_object(json);
+    json_open_object(json, "memory");
+    json_unsigned(json, "rss_bytes", status->rss_bytes);
+    json_close_object(json);
+    write_salvage(json, status);
+    json_open_object(json, "clock");
+    json_bool(json, "synchronized", synchronized);
+    json_close_object(json);
+    write_producers(json, &status->producers);
+    write_audit(json, &status->audit, status->stats->last_seq);
+    write_forecast(json, status);
+}
+
+int record_write_status(struct json *json,
+                        struct spool *spool,
+                        const struct record_status *status,
+                        const struct spool_time *now)
+{
+    char time[CLOCK_TEXT_MAX];
+
+    clock_format(now->wall_ms, time);
+    json_open_object(json, NULL);
+    json_text(json, "version", SPOOLD_VERSION);
+    json_signed(json, "pid", status->pid);
+    json_text(json, "time", time);
+    json_signed(json, "uptime_ms", status->uptime_ms);
+    write_link(json, &status->link);
+    int r = write_spool_parts(json, spool, status, now);
+    write_small_parts(json, status, now->wall_credible);
+    json_close_object(json);
+    return r;
+}

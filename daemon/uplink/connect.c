@@ -1,0 +1,529 @@
+/*
+ * connect.c - the life of the connection
+ *
+ *   WAITING -> RESOLVING -> CONNECTING -> ONLINE -> (lost, or DROPPING by our own wish)
+ *           -> WAITING
+ *
+ * An address in the place of a host name needs no RESOLVING.
+ *
+ * There is one timer, and the phase says what it means: the next attempt, the
+ * watchdog of a name lookup, of an attempt or of a disconnect, the watchdog of
+ * the answers.
+ */
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <time.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "daemon/mqtt/packet.h"
+#include "daemon/uplink/uplink-private.h"
+
+#define TIMER_ACCURACY_US 10000
+#define STALLS_MAX        2
+/* A timer that comes so late: it was the loop, or the process, that stood still. */
+#define LATE_US    1000000
+#define EXCUSED_MS 2000
+/* Of failures that repeat, one line at least this often, and one of so many. */
+#define RETRY_LOG_MS   60000
+#define RETRY_LOG_EACH 10
+
+/* --- the timer ------------------------------------------------------------ */
+
+static int on_timer(sd_event_source *source, uint64_t usec, void *owner);
+
+int uplink_timer_init(struct uplink *uplink)
+{
+    int r = sd_event_add_time(uplink->event, &uplink->timer, CLOCK_BOOTTIME, 0,
+                              TIMER_ACCURACY_US, on_timer, uplink);
+
+    return r < 0 ? r : sd_event_source_set_enabled(uplink->timer, SD_EVENT_OFF);
+}
+
+void uplink_timer_set(struct uplink *uplink, int64_t due_boot_ms)
+{
+    /* Both fail for a source of a loop that has ended only, and then nothing is to come. */
+    (void)sd_event_source_set_time(uplink->timer, (uint64_t)due_boot_ms * 1000);
+    (void)sd_event_source_set_enabled(uplink->timer, SD_EVENT_ONESHOT);
+    uplink->timer_armed = true;
+}
+
+void uplink_timer_off(struct uplink *uplink)
+{
+    (void)sd_event_source_set_enabled(uplink->timer, SD_EVENT_OFF);
+    uplink->timer_armed = false;
+}
+
+static void set_timer_in(struct uplink *uplink, uint64_t ms)
+{
+    uplink_timer_set(uplink, uplink_now_ms() + (int64_t)ms);
+}
+
+/* --- the end of a connection ---------------------------------------------- */
+
+uint64_t uplink_backoff_ms(uint64_t min_ms, uint64_t max_ms, unsigned round, uint64_t random)
+{
+    uint64_t limit = min_ms < max_ms ? min_ms : max_ms;
+
+    while (round-- > 0 && limit < max_ms)
+        limit = limit > max_ms / 2 ? max_ms : limit * 2;
+    return random % (limit + 1);
+}
+
+static uint64_t next_backoff(struct uplink *uplink)
+{
+    uint64_t random = (uint64_t)rand(); /* for the machine that has no entropy yet */
+
+    (void)!getrandom(&random, sizeof(random), GRND_NONBLOCK);
+    return uplink_backoff_ms(uplink->settings.backoff_min_ms, uplink->settings.backoff_max_ms,
+                             uplink->backoff_round++, random);
+}
+
+/*
+ * A broker that takes the connection and closes it at once is no better than
+ * one that refuses it. So a connection counts as good once the broker has
+ * acknowledged something, or when it has lasted as long as the longest back-off.
+ */
+static bool was_good(const struct uplink *uplink)
+{
+    return uplink->online_ms > 0 &&
+           (uplink->proven ||
+            uplink_now_ms() - uplink->online_ms >= (int64_t)uplink->settings.backoff_max_ms);
+}
+
+/* After a good connection the same broker, otherwise the next; a pause after each tour. */
+static uint64_t plan_attempt(struct uplink *uplink)
+{
+    struct uplink_target *target = &uplink->targets[uplink->broker];
+
+    if (uplink->retry_at_once) {
+        uplink->retry_at_once = false;
+        target->in_doubt = false;
+        return 0;
+    }
+    if (was_good(uplink)) {
+        target->in_doubt = false;
+        uplink->failed_attempts = 0;
+        uplink->backoff_round = 0;
+        return next_backoff(uplink);
+    }
+    uplink->failed_attempts++;
+    uplink->broker = (uplink->broker + 1) % uplink->settings.broker_count;
+    if (uplink->failed_attempts % uplink->settings.broker_count != 0)
+        return 0;
+    return next_backoff(uplink);
+}
+
+static void log_lost(const struct uplink *uplink, const char *broker)
+{
+    char uri[UPLINK_TEXT_MAX];
+    char reason[UPLINK_TEXT_MAX];
+
+    log_warning(
+        "link_lost broker=%s reason=%s in_flight=%u",
+        log_quote(uri, sizeof(uri), broker, strlen(broker)),
+        log_quote(reason, sizeof(reason), uplink->last_error, strlen(uplink->last_error)),
+        uplink->unanswered);
+}
+
+/* Each broker's first failure, then one line in a while. */
+static void log_retry(struct uplink *uplink, const char *broker, uint64_t wait_ms)
+{
+    char uri[UPLINK_TEXT_MAX];
+    char reason[UPLINK_TEXT_MAX];
+    int64_t now_ms = uplink_now_ms();
+    unsigned failed = uplink->failed_attempts;
+
+    if (failed > uplink->settings.broker_count && failed % RETRY_LOG_EACH != 0 &&
+        now_ms - uplink->retry_logged_ms < RETRY_LOG_MS)
+        return;
+    uplink->retry_logged_ms = now_ms;
+    log_warning(
+        "link_retry broker=%s reason=%s retry_ms=%" PRIu64 " attempts=%u",
+        log_quote(uri, sizeof(uri), broker, strlen(broker)),
+        log_quote(reason, sizeof(reason), uplink->last_error, strlen(uplink->last_error)),
+        wait_ms, failed);
+}
+
+static void end_for_good(struct uplink *uplink, const char *broker)
+{
+    char uri[UPLINK_TEXT_MAX];
+
+    log_notice("link_closed broker=%s unanswered=%u",
+               log_quote(uri, sizeof(uri), broker, strlen(broker)), uplink->unanswered);
+    uplink_set_phase(uplink, PHASE_STOPPED);
+}
+
+void uplink_end_connection(struct uplink *uplink, const char *reason)
+{
+    const char *broker = uplink->brokers[uplink->broker];
+    bool is_failure = !uplink->retry_at_once;
+
+    uplink_timer_off(uplink);
+    /* What Paho has queued and not written would go out first on its next connection, before
+     * the messages that were sent earlier and are sent again. */
+    if (uplink->online_ms > 0)
+        uplink->must_destroy = true;
+    uplink_sweep(uplink);
+    uplink->limits = uplink_no_limits();
+    if (uplink->phase == PHASE_STOPPING) {
+        end_for_good(uplink, broker);
+        return;
+    }
+    if (is_failure)
+        uplink_note_error(uplink, "%s", reason);
+    uint64_t wait_ms = plan_attempt(uplink);
+    if (uplink->online_ms > 0)
+        log_lost(uplink, broker);
+    else if (is_failure)
+        log_retry(uplink, broker, wait_ms);
+    uplink_set_phase(uplink, PHASE_WAITING);
+    set_timer_in(uplink, wait_ms);
+}
+
+/* --- an attempt, and our own disconnect ----------------------------------- */
+
+static void next_epoch(void *context)
+{
+    struct uplink *uplink = context;
+
+    uplink->epoch++;
+}
+
+/* To the address, or to the host whose address the link seam knows. */
+static void begin_attempt(struct uplink *uplink)
+{
+    char reason[UPLINK_TEXT_MAX];
+
+    uplink_set_phase(uplink, PHASE_CONNECTING);
+    set_timer_in(uplink, uplink->settings.connect_timeout_ms + UPLINK_GRACE_MS);
+    if (!uplink_client_connect(uplink, reason))
+        uplink_end_connection(uplink, reason);
+}
+
+static void begin_resolving(struct uplink *uplink)
+{
+    char reason[UPLINK_TEXT_MAX];
+
+    uplink_set_phase(uplink, PHASE_RESOLVING);
+    set_timer_in(uplink, uplink->settings.connect_timeout_ms);
+    int r = uplink_resolve(uplink);
+    if (r < 0) {
+        (void)snprintf(reason, sizeof(reason), "cannot begin a name lookup: %s", strerror(-r));
+        uplink_end_connection(uplink, reason);
+    }
+}
+
+/*
+ * Where memory was short for a moment the library may keep a list in which something
+ * is missing, and no connection of it works again (upstream: none known). Its last
+ * client takes all of that along. It costs the loop some 0.1 s, so it is done seldom,
+ * and more seldom the longer the broker is away.
+ */
+static bool is_library_in_doubt(const struct uplink *uplink)
+{
+    unsigned tens = uplink->failed_attempts / 10;
+
+    return uplink->failed_attempts % 10 == 0 && tens > 0 && (tens & (tens - 1)) == 0;
+}
+
+void uplink_connect(struct uplink *uplink)
+{
+    bool is_tls = uplink_uri_is_tls(uplink->brokers[uplink->broker]);
+
+    if (is_library_in_doubt(uplink))
+        uplink_leave_library(uplink);
+    else if (uplink->must_destroy || uplink->client_is_tls != is_tls)
+        uplink_destroy_client(uplink);
+    mailbox_locked(&uplink->mailbox, next_epoch, uplink);
+    (void)paho_link_take_connect_error();
+    uplink->tried = true;
+    uplink->online_ms = 0;
+    uplink->proven = false;
+    uplink->retry_at_once = false;
+    uplink->doubt = false;
+    uplink->unanswered = 0;
+    uplink->foreign_text[0] = '\0';
+    uplink->drop_reason[0] = '\0';
+    uplink_host_of(uplink->brokers[uplink->broker], uplink->host);
+    if (uplink_host_is_address(uplink->host))
+        begin_attempt(uplink);
+    else
+        begin_resolving(uplink);
+}
+
+void uplink_on_lookup(struct uplink *uplink, struct uplink_lookup *lookup)
+{
+    char reason[UPLINK_TEXT_MAX];
+
+    if (!uplink_lookup_is_wanted(uplink, lookup))
+        uplink_keep_lookup(uplink, lookup);
+    else if (uplink_use_lookup(uplink, lookup, reason))
+        begin_attempt(uplink);
+    else
+        uplink_end_connection(uplink, reason);
+}
+
+void uplink_disconnect(struct uplink *uplink, enum uplink_phase phase)
+{
+    uplink_set_phase(uplink, phase);
+    set_timer_in(uplink, UPLINK_GRACE_MS);
+    /* Refused: the connection has gone by itself. */
+    if (!uplink_client_disconnect(uplink))
+        uplink_end_connection(uplink, uplink->drop_reason);
+}
+
+/* The client does not answer any more: take a new one. */
+static void give_client_up(struct uplink *uplink, const char *reason)
+{
+    uplink_destroy_client(uplink);
+    uplink_end_connection(uplink, reason);
+}
+
+/* --- watchdogs ------------------------------------------------------------ */
+
+static void on_stall(struct uplink *uplink)
+{
+    (void)snprintf(uplink->drop_reason, sizeof(uplink->drop_reason),
+                   "no answer for %" PRIu64 " s",
+                   (uplink->settings.ack_timeout_ms + 999) / 1000);
+    if (++uplink->stalls >= STALLS_MAX)
+        give_client_up(uplink, uplink->drop_reason);
+    else
+        uplink_disconnect(uplink, PHASE_DROPPING);
+}
+
+static void watch_answers(struct uplink *uplink)
+{
+    int64_t due_ms = uplink->progress_ms + (int64_t)uplink->settings.ack_timeout_ms;
+
+    if (uplink->doubt)
+        give_client_up(uplink, "broker closed the connection");
+    else if (uplink->in_flight == 0 || uplink->settings.ack_timeout_ms == 0)
+        return; /* the next message arms the timer */
+    else if (uplink_now_ms() >= due_ms)
+        on_stall(uplink);
+    else
+        uplink_timer_set(uplink, due_ms);
+}
+
+static void on_due(struct uplink *uplink)
+{
+    char reason[UPLINK_TEXT_MAX];
+
+    switch (uplink->phase) {
+    case PHASE_WAITING:
+        uplink_connect(uplink);
+        break;
+    case PHASE_RESOLVING:
+        uplink_explain_slow_lookup(uplink, reason);
+        uplink_end_connection(uplink, reason);
+        break;
+    case PHASE_CONNECTING:
+        (void)snprintf(reason, sizeof(reason), "no connection within %" PRIu64 " s",
+                       (uplink->settings.connect_timeout_ms + 999) / 1000);
+        give_client_up(uplink, reason);
+        break;
+    case PHASE_ONLINE:
+        watch_answers(uplink);
+        break;
+    case PHASE_DROPPING:
+    case PHASE_STOPPING:
+        give_client_up(uplink, uplink->drop_reason);
+        break;
+    case PHASE_STOPPED:
+        break;
+    }
+}
+
+/* What the broker sent while the process stood still lies in the socket: the threads of the library
+ * get a moment to read it, once for each deadline. */
+static bool excuse(struct uplink *uplink, uint64_t due_us)
+{
+    bool waits_for_broker = uplink->phase == PHASE_ONLINE ||
+                            uplink->phase == PHASE_CONNECTING ||
+                            uplink->phase == PHASE_RESOLVING;
+
+    uplink->excused =
+        waits_for_broker && !uplink->excused && clock_boot_us() >= due_us + LATE_US;
+    if (uplink->excused)
+        set_timer_in(uplink, EXCUSED_MS);
+    return uplink->excused;
+}
+
+static int on_timer(sd_event_source *source, uint64_t usec, void *owner)
+{
+    struct uplink *uplink = owner;
+
+    (void)source;
+    uplink->timer_armed = false;
+    uplink_read_mail(uplink); /* what arrived in time is not late because the loop was */
+    if (!uplink->timer_armed && !excuse(uplink, usec))
+        on_due(uplink);
+    uplink_report(uplink);
+    return 0;
+}
+
+/* --- events --------------------------------------------------------------- */
+
+static const char *connack_text(const struct uplink *uplink, int code)
+{
+    static const char *const texts[] = {"",
+                                        "protocol version not accepted",
+                                        "client id not accepted",
+                                        "server unavailable",
+                                        "bad user name or password",
+                                        "not authorized"};
+
+    if (uplink->settings.protocol == MQTTVERSION_5)
+        return packet_reason_text(code);
+    return code < 6 ? texts[code] : "unknown";
+}
+
+static void explain_silence(const struct uplink *uplink,
+                            const struct uplink_event *event,
+                            char reason[static UPLINK_TEXT_MAX])
+{
+    if (strstr(event->text, "timeout"))
+        (void)snprintf(reason, UPLINK_TEXT_MAX, "no connection within %" PRIu64 " s",
+                       (uplink->settings.connect_timeout_ms + 999) / 1000);
+    else if (uplink->client_is_tls)
+        (void)snprintf(reason, UPLINK_TEXT_MAX,
+                       "TLS connection failed: is this a TLS port, and is the broker's "
+                       "certificate for this host name?");
+    else
+        (void)snprintf(reason, UPLINK_TEXT_MAX, "%s",
+                       uplink_build_lacks()
+                           ? "connection refused or closed before an answer"
+                           : "broker closed the connection before it answered");
+}
+
+static void explain_failure(const struct uplink *uplink,
+                            const struct uplink_event *event,
+                            char reason[static UPLINK_TEXT_MAX])
+{
+    int error = paho_link_take_connect_error();
+
+    if (event->is_connack) {
+        (void)snprintf(reason, UPLINK_TEXT_MAX,
+                       uplink->settings.protocol == MQTTVERSION_5 ? "%s (code 0x%02X)"
+                                                                  : "%s (code %u)",
+                       connack_text(uplink, event->code), (unsigned)event->code);
+    } else if (error != 0) {
+        (void)snprintf(reason, UPLINK_TEXT_MAX, "%s", strerror(error));
+        if (reason[0] >= 'A' && reason[0] <= 'Z')
+            reason[0] = (char)(reason[0] - 'A' + 'a');
+    } else if (uplink->foreign_text[0] != '\0') {
+        (void)snprintf(reason, UPLINK_TEXT_MAX, "%s", uplink->foreign_text);
+    } else {
+        explain_silence(uplink, event, reason);
+    }
+}
+
+static void on_connected(struct uplink *uplink, const struct uplink_event *event)
+{
+    char uri[UPLINK_TEXT_MAX];
+    const char *broker = uplink->brokers[uplink->broker];
+
+    uplink->limits = event->limits;
+    if (event->limits.keepalive_s > 0 && event->limits.keepalive_s < uplink->keepalive_s) {
+        /* 1.3.12 would go on with ours (upstream #1421), and the broker would hang up. */
+        uplink->keepalive_s = event->limits.keepalive_s;
+        uplink->retry_at_once = true;
+        log_info("link_keepalive broker=%s lowered_to_s=%u",
+                 log_quote(uri, sizeof(uri), broker, strlen(broker)), uplink->keepalive_s);
+        uplink_disconnect(uplink, PHASE_DROPPING);
+        return;
+    }
+    uplink_timer_off(uplink);
+    uplink->connects++;
+    uplink->online_ms = uplink_now_ms();
+    uplink_set_phase(uplink, PHASE_ONLINE);
+    log_notice("link_online broker=%s window=%u",
+               log_quote(uri, sizeof(uri), broker, strlen(broker)), uplink_window(uplink));
+}
+
+/* Paho's own keep-alive ends a connection without telling, hence the second text. */
+static const char *loss_reason(const struct uplink *uplink)
+{
+    int64_t since_ms =
+        uplink->progress_ms > uplink->online_ms ? uplink->progress_ms : uplink->online_ms;
+
+    if (uplink->drop_reason[0] != '\0')
+        return uplink->drop_reason;
+    if (uplink->keepalive_s > 0 &&
+        uplink_now_ms() - since_ms > (int64_t)uplink->keepalive_s * 2000)
+        return "broker closed the connection or no longer answers";
+    return "broker closed the connection";
+}
+
+static void on_goodbye(struct uplink *uplink, int code)
+{
+    if (uplink->drop_reason[0] == '\0')
+        (void)snprintf(uplink->drop_reason, sizeof(uplink->drop_reason),
+                       "broker closed the connection: %s (code 0x%02X)",
+                       packet_reason_text(code), (unsigned)code);
+}
+
+static void free_event(void *context)
+{
+    struct uplink_event *event = context;
+
+    event->busy = false;
+}
+
+static bool is_connected(const struct uplink *uplink)
+{
+    return uplink->phase == PHASE_ONLINE || uplink->phase == PHASE_DROPPING ||
+           uplink->phase == PHASE_STOPPING;
+}
+
+void uplink_on_event(struct uplink *uplink, struct uplink_event *event)
+{
+    char reason[UPLINK_TEXT_MAX];
+    struct uplink_event news = *event; /* nobody writes while it is busy */
+
+    mailbox_locked(&uplink->mailbox, free_event, event);
+    if (news.epoch != uplink->epoch)
+        return;
+    switch (news.kind) {
+    case UPLINK_CONNECTED:
+        if (uplink->phase == PHASE_CONNECTING)
+            on_connected(uplink, &news);
+        break;
+    case UPLINK_CONNECT_FAILED:
+        if (uplink->phase != PHASE_CONNECTING)
+            break;
+        explain_failure(uplink, &news, reason);
+        uplink_end_connection(uplink, reason);
+        break;
+    case UPLINK_DISCONNECTED_BY_BROKER:
+        on_goodbye(uplink, news.code); /* Paho reports no loss after this */
+        if (is_connected(uplink))
+            uplink_end_connection(uplink, uplink->drop_reason);
+        break;
+    case UPLINK_LOST:
+    case UPLINK_CLOSED:
+        if (is_connected(uplink))
+            uplink_end_connection(uplink, loss_reason(uplink));
+        break;
+    case UPLINK_EVENT_COUNT:
+        break;
+    }
+}
+
+static void take_text(void *context)
+{
+    struct uplink *uplink = context;
+
+    memcpy(uplink->foreign_text, uplink->text.text, sizeof(uplink->foreign_text));
+}
+
+void uplink_on_text(struct uplink *uplink)
+{
+    if (uplink->foreign_text[0] == '\0')
+        mailbox_locked(&uplink->mailbox, take_text, uplink);
+}

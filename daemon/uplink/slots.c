@@ -1,0 +1,498 @@
+/*
+ * slots.c - messages in flight
+ *
+ * A slot carries one message from uplink_send() to its answer. Its generation
+ * and index travel through Paho as the context of the callbacks. A callback
+ * compares the generation under the mailbox's lock: one that comes after the
+ * slot was released by somebody else finds another generation or no SENT slot,
+ * is counted and changes nothing. So it does not matter whether Paho loses a
+ * callback, calls it twice or too late: the slot is released once, by the first
+ * of answer, refused send and sweep.
+ *
+ * Paho's own queue stays empty: no more than the window, the bytes of the
+ * window and the broker's Receive Maximum are ever handed to it.
+ */
+#include <errno.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/failpoint.h"
+#include "daemon/mqtt/packet.h"
+#include "daemon/uplink/uplink-private.h"
+
+/* 1.3.12 sends integers of four bytes wrong from 2^31 on (upstream #1336). */
+#define PAHO_INTEGER_MAX 0x7FFFFFFF
+/* Out of memory, in Paho's words; its public header has no name for it. */
+#define PAHO_MEMORY_ERROR (-99)
+/* What a message expiry takes as a property. */
+#define EXPIRY_BYTES 5u
+/* What a property takes of the library's memory besides its bytes: in two copies each a structure
+ * and the blocks of its texts. A packet of 250 KB may hold 50,000 of them. */
+#define PROPERTY_MEMORY 200u
+
+#define INDEX_BITS      16u
+#define INDEX_MASK      ((uintptr_t)0xFFFF)
+#define GENERATION_MASK (UINTPTR_MAX >> INDEX_BITS)
+
+struct uplink_limits uplink_no_limits(void)
+{
+    return (struct uplink_limits){.receive_maximum = UINT16_MAX,
+                                  .maximum_qos = 2,
+                                  .maximum_packet = UINT32_MAX,
+                                  .retain_available = true};
+}
+
+int uplink_slots_init(struct uplink *uplink)
+{
+    uplink->slot_count = uplink->settings.window;
+    uplink->slots = calloc(uplink->slot_count, sizeof(*uplink->slots));
+    if (!uplink->slots)
+        return -ENOMEM;
+    SLIST_INIT(&uplink->free_slots);
+    for (unsigned i = uplink->slot_count; i-- > 0;) {
+        uplink->slots[i].post.kind = UPLINK_MAIL_SLOT;
+        SLIST_INSERT_HEAD(&uplink->free_slots, &uplink->slots[i], free);
+    }
+    return 0;
+}
+
+uint64_t uplink_late_answers(const struct uplink *uplink)
+{
+    return atomic_load_explicit(&uplink->late_answers, memory_order_relaxed);
+}
+
+void uplink_slots_done(struct uplink *uplink)
+{
+    free(uplink->slots);
+}
+
+unsigned uplink_window(const struct uplink *uplink)
+{
+    unsigned window = uplink->slot_count;
+
+    return uplink->limits.receive_maximum < window ? uplink->limits.receive_maximum : window;
+}
+
+unsigned uplink_room(const struct uplink *uplink)
+{
+    unsigned window = uplink_window(uplink);
+
+    if (uplink->phase != PHASE_ONLINE || uplink->in_flight >= window ||
+        uplink->in_flight_bytes >= uplink->settings.window_bytes)
+        return 0;
+    return window - uplink->in_flight;
+}
+
+static void *slot_context(const struct uplink *uplink, const struct uplink_slot *slot)
+{
+    uintptr_t index = (uintptr_t)(slot - uplink->slots);
+
+    return (void *)((slot->generation & GENERATION_MASK) << INDEX_BITS | index);
+}
+
+/* Callbacks: any thread. */
+
+struct posted_answer {
+    struct uplink *uplink;
+    struct uplink_slot *slot;
+    uintptr_t generation;
+    enum uplink_answer_kind answer;
+    int code;
+};
+
+static bool accept_answer(void *context)
+{
+    struct posted_answer *posted = context;
+    struct uplink_slot *slot = posted->slot;
+
+    if (slot->state != SLOT_SENT ||
+        (slot->generation & GENERATION_MASK) != posted->generation) {
+        if (!posted->uplink->destroying)
+            atomic_fetch_add_explicit(&posted->uplink->late_answers, 1, memory_order_relaxed);
+        return false;
+    }
+    slot->state = SLOT_ANSWERED;
+    slot->answer = posted->answer;
+    slot->code = posted->code;
+    return true;
+}
+
+static void post_answer(void *context, enum uplink_answer_kind answer, int code)
+{
+    struct uplink *uplink = uplink_instance;
+    uintptr_t index = (uintptr_t)context & INDEX_MASK;
+
+    if (!uplink || index >= uplink->slot_count)
+        return;
+    struct posted_answer posted = {.uplink = uplink,
+                                   .slot = &uplink->slots[index],
+                                   .generation = (uintptr_t)context >> INDEX_BITS,
+                                   .answer = answer,
+                                   .code = code};
+    FAILPOINT("answer.in_callback");
+    (void)mailbox_post_if(&uplink->mailbox, &posted.slot->post.mail, accept_answer, &posted);
+}
+
+static void on_success(void *context, MQTTAsync_successData *response)
+{
+    (void)response;
+    post_answer(context, UPLINK_DELIVERED, -1);
+}
+
+static void on_success5(void *context, MQTTAsync_successData5 *response)
+{
+    (void)response;
+    post_answer(context, UPLINK_DELIVERED, -1);
+}
+
+static void on_failure(void *context, MQTTAsync_failureData *response)
+{
+    (void)response;
+    post_answer(context, UPLINK_UNKNOWN, -1);
+}
+
+/*
+ * With code MQTTASYNC_SUCCESS the broker's reason code is the failure, with any
+ * other the connection is. Paho does not fill the whole structure on each path,
+ * so the reason code counts in the first case only.
+ */
+static void on_failure5(void *context, MQTTAsync_failureData5 *response)
+{
+    bool refused = response && response->code == MQTTASYNC_SUCCESS &&
+                   response->reasonCode >= MQTTREASONCODE_UNSPECIFIED_ERROR;
+
+    post_answer(context, refused ? UPLINK_REFUSED : UPLINK_UNKNOWN,
+                refused ? (int)response->reasonCode : -1);
+}
+
+/* The loop's side. */
+
+struct use {
+    struct uplink_slot *slot;
+    enum uplink_slot_state state;
+    bool done;
+};
+
+static void begin_use(void *context)
+{
+    struct use *use = context;
+
+    use->slot->generation++;
+    use->slot->state = SLOT_SENT;
+}
+
+/* Back to FREE, if it still is in the state the caller saw. */
+static void end_use(void *context)
+{
+    struct use *use = context;
+
+    use->done = use->slot->state == use->state;
+    if (use->done)
+        use->slot->state = SLOT_FREE;
+}
+
+static void note_progress(struct uplink *uplink)
+{
+    uplink->progress_ms = uplink_now_ms();
+    uplink->excused = false;
+}
+
+static void take_slot(struct uplink *uplink, struct uplink_slot *slot)
+{
+    struct use use = {.slot = slot};
+
+    SLIST_REMOVE_HEAD(&uplink->free_slots, free);
+    mailbox_locked(&uplink->mailbox, begin_use, &use);
+    if (uplink->in_flight++ == 0)
+        note_progress(uplink);
+    uplink->in_flight_bytes += slot->size_bytes;
+    if (!uplink->timer_armed && uplink->settings.ack_timeout_ms > 0)
+        uplink_timer_set(uplink,
+                         uplink->progress_ms + (int64_t)uplink->settings.ack_timeout_ms);
+}
+
+static bool
+release_slot(struct uplink *uplink, struct uplink_slot *slot, enum uplink_slot_state state)
+{
+    struct use use = {.slot = slot, .state = state};
+
+    mailbox_locked(&uplink->mailbox, end_use, &use);
+    if (!use.done)
+        return false;
+    uplink->in_flight--;
+    uplink->in_flight_bytes -= slot->size_bytes;
+    SLIST_INSERT_HEAD(&uplink->free_slots, slot, free);
+    uplink->room_changed = true;
+    return true;
+}
+
+void uplink_on_slot(struct uplink *uplink, struct uplink_slot *slot)
+{
+    /* ANSWERED slots are changed by nobody but this function. */
+    struct uplink_answer answer = {.id = slot->id, .kind = slot->answer, .code = slot->code};
+
+    if (!release_slot(uplink, slot, SLOT_ANSWERED))
+        return;
+    if (answer.kind == UPLINK_REFUSED)
+        uplink_note_error(uplink, "the broker refused a message: %s (code 0x%02X)",
+                          packet_reason_text(answer.code), (unsigned)answer.code);
+    if (answer.kind == UPLINK_UNKNOWN)
+        uplink->unanswered++;
+    else
+        note_progress(uplink);
+    if (answer.kind != UPLINK_UNKNOWN && slot->qos > 0) { /* QoS 0 proves nothing */
+        uplink->proven = true;
+        uplink->stalls = 0;
+        answer.acknowledged_boot_ms = uplink_now_ms();
+    }
+    uplink->ops->answered(uplink->owner, &answer);
+}
+
+void uplink_sweep(struct uplink *uplink)
+{
+    for (unsigned i = 0; i < uplink->slot_count && uplink->in_flight > 0; i++) {
+        struct uplink_slot *slot = &uplink->slots[i];
+        struct uplink_answer answer = {.id = slot->id, .kind = UPLINK_UNKNOWN, .code = -1};
+
+        if (!release_slot(uplink, slot, SLOT_SENT))
+            continue; /* answered: its mail is under way */
+        uplink->unanswered++;
+        uplink->ops->answered(uplink->owner, &answer);
+    }
+}
+
+/* Checks, and the form Paho wants. */
+
+static uint8_t forwarded_qos(const struct uplink *uplink, const struct uplink_message *message)
+{
+    unsigned qos = message->qos;
+
+    if (qos > uplink->settings.max_qos)
+        qos = uplink->settings.max_qos;
+    if (qos > uplink->limits.maximum_qos)
+        qos = uplink->limits.maximum_qos;
+    return (uint8_t)qos;
+}
+
+static uint64_t remaining_length(const struct uplink *uplink,
+                                 const struct uplink_message *message,
+                                 size_t topic_size)
+{
+    uint64_t size = 2 + topic_size + message->payload.size;
+
+    if (forwarded_qos(uplink, message) > 0)
+        size += 2;
+    if (uplink->settings.protocol != MQTTVERSION_5)
+        return size;
+    uint64_t properties =
+        message->properties.size + (message->expiry_ms >= 0 ? EXPIRY_BYTES : 0);
+    return size + properties +
+           varint_size(properties < MQTT_VARINT_MAX ? (uint32_t)properties : MQTT_VARINT_MAX);
+}
+
+/* The packet, and what its properties take in memory. */
+static uint64_t size_in_window(const struct uplink *uplink,
+                               const struct uplink_message *message,
+                               uint64_t packet)
+{
+    struct reader reader;
+    struct packet_property property;
+
+    if (uplink->settings.protocol != MQTTVERSION_5)
+        return packet;
+    reader_init(&reader, message->properties.data, message->properties.size);
+    while (packet_property_next(&reader, &property))
+        packet += PROPERTY_MEMORY;
+    return packet;
+}
+
+/* Return: 0 and what it counts in the window; UPLINK_E_*. */
+static int check(const struct uplink *uplink,
+                 const struct uplink_message *message,
+                 size_t topic_size,
+                 uint64_t *ret_size)
+{
+    uint64_t remaining = remaining_length(uplink, message, topic_size);
+
+    if (topic_size > MQTT_TEXT_MAX || remaining > MQTT_VARINT_MAX)
+        return UPLINK_E_TOO_LARGE;
+    uint64_t packet = 1 + varint_size((uint32_t)remaining) + remaining;
+    if (packet > uplink->limits.maximum_packet)
+        return UPLINK_E_TOO_LARGE;
+    if (message->retain && !uplink->limits.retain_available)
+        return UPLINK_E_RETAIN;
+    if (uplink->in_flight >= uplink_window(uplink))
+        return UPLINK_E_FULL;
+    /* A message larger than window_bytes goes alone. */
+    uint64_t size = size_in_window(uplink, message, packet);
+    if (uplink->in_flight > 0 && uplink->in_flight_bytes + size > uplink->settings.window_bytes)
+        return UPLINK_E_FULL;
+    *ret_size = size;
+    return 0;
+}
+
+static MQTTLenString borrowed(struct view view)
+{
+    /* Paho copies it and does not write; its type has no const. */
+    return (MQTTLenString){.len = (int)view.size, .data = (char *)(uintptr_t)view.data};
+}
+
+/* Return: 0 or an MQTTASYNC_* or other negative code of Paho. */
+static int add_property(MQTTProperties *properties, const struct packet_property *property)
+{
+    MQTTProperty out = {.identifier = (enum MQTTPropertyCodes)property->id};
+
+    switch (MQTTProperty_getType(out.identifier)) {
+    case MQTTPROPERTY_TYPE_BYTE:
+        out.value.byte = (unsigned char)property->number;
+        break;
+    case MQTTPROPERTY_TYPE_FOUR_BYTE_INTEGER:
+        out.value.integer4 =
+            property->number > PAHO_INTEGER_MAX ? PAHO_INTEGER_MAX : property->number;
+        break;
+    case MQTTPROPERTY_TYPE_BINARY_DATA:
+    case MQTTPROPERTY_TYPE_UTF_8_ENCODED_STRING:
+        out.value.data = borrowed(property->value);
+        break;
+    case MQTTPROPERTY_TYPE_UTF_8_STRING_PAIR:
+        out.value.data = borrowed(property->name);
+        out.value.value = borrowed(property->value);
+        break;
+    default:
+        return MQTTASYNC_BAD_MQTT_OPTION; /* no property of a PUBLISH that is kept */
+    }
+    return MQTTProperties_add(properties, &out);
+}
+
+static int add_properties(MQTTProperties *properties, const struct uplink_message *message)
+{
+    struct reader reader;
+    struct packet_property property;
+    int rc = 0;
+
+    reader_init(&reader, message->properties.data, message->properties.size);
+    while (rc == 0 && packet_property_next(&reader, &property))
+        rc = add_property(properties, &property);
+    if (rc == 0 && reader.failed)
+        rc = MQTTASYNC_BAD_MQTT_OPTION;
+    if (rc != 0 || message->expiry_ms < 0)
+        return rc;
+
+    int64_t seconds = (message->expiry_ms + 999) / 1000;
+    property = (struct packet_property){.id = PROPERTY_MESSAGE_EXPIRY};
+    property.number = seconds > PAHO_INTEGER_MAX ? PAHO_INTEGER_MAX : (uint32_t)seconds;
+    if (property.number == 0)
+        property.number = 1; /* 0 would mean expired already: the caller decides that */
+    return add_property(properties, &property);
+}
+
+static int from_paho(int rc)
+{
+    switch (rc) {
+    case MQTTASYNC_SUCCESS:
+        return 0;
+    case MQTTASYNC_DISCONNECTED:
+        return UPLINK_E_OFFLINE;
+    case MQTTASYNC_MAX_BUFFERED_MESSAGES:
+    case MQTTASYNC_NO_MORE_MSGIDS:
+        return UPLINK_E_FULL;
+    case MQTTASYNC_BAD_UTF8_STRING:
+    case MQTTASYNC_BAD_MQTT_OPTION:
+        return UPLINK_E_TOO_LARGE; /* no packet can hold this topic or these properties */
+    case PAHO_MEMORY_ERROR:
+        return -ENOMEM;
+    default:
+        return -EIO;
+    }
+}
+
+/* Paho knows of a loss that was not reported: it is on its way, or it was lost on it. */
+static void note_doubt(struct uplink *uplink)
+{
+    if (uplink->doubt)
+        return;
+    uplink->doubt = true;
+    uplink_timer_set(uplink, uplink_now_ms() + UPLINK_GRACE_MS);
+}
+
+static int hand_over(struct uplink *uplink,
+                     const struct uplink_message *message,
+                     const char *topic,
+                     MQTTAsync_responseOptions *options)
+{
+    const void *payload = message->payload.size > 0 ? (const void *)message->payload.data : "";
+
+    return MQTTAsync_send(uplink->client, topic, (int)message->payload.size, payload,
+                          forwarded_qos(uplink, message), message->retain, options);
+}
+
+static int send_in_slot(struct uplink *uplink,
+                        const struct uplink_message *message,
+                        const char *topic,
+                        uint64_t size)
+{
+    struct uplink_slot *slot = SLIST_FIRST(&uplink->free_slots);
+    MQTTAsync_responseOptions options = MQTTAsync_responseOptions_initializer;
+    int rc = 0;
+
+    slot->id = message->id;
+    slot->size_bytes = size;
+    slot->qos = forwarded_qos(uplink, message);
+    take_slot(uplink, slot);
+    options.context = slot_context(uplink, slot);
+    if (uplink->settings.protocol == MQTTVERSION_5) {
+        options.onSuccess5 = on_success5;
+        options.onFailure5 = on_failure5;
+        rc = add_properties(&options.properties, message);
+    } else {
+        options.onSuccess = on_success;
+        options.onFailure = on_failure;
+    }
+    FAILPOINT("send.before");
+    if (rc == 0)
+        rc = hand_over(uplink, message, topic, &options);
+    FAILPOINT("send.after");
+    MQTTProperties_free(&options.properties);
+    if (rc != 0)
+        (void)release_slot(uplink, slot, SLOT_SENT); /* no callback comes for it */
+    if (rc == MQTTASYNC_DISCONNECTED)
+        note_doubt(uplink);
+    return from_paho(rc);
+}
+
+int uplink_send(struct uplink *uplink, const struct uplink_message *message)
+{
+    size_t prefix_size = strlen(uplink->settings.topic_prefix);
+    size_t topic_size = prefix_size + message->topic.size;
+    uint64_t size;
+
+    if (uplink->phase != PHASE_ONLINE)
+        return UPLINK_E_OFFLINE;
+    int r = check(uplink, message, topic_size, &size);
+    if (r != 0)
+        return r;
+    if (message->topic.size == 0 || memchr(message->topic.data, 0, message->topic.size))
+        return UPLINK_E_TOO_LARGE; /* Paho takes a C string, and no packet may hold U+0000 */
+
+    AUTO_FREE char *topic = malloc(topic_size + 1);
+    if (!topic)
+        return -ENOMEM;
+    memcpy(topic, uplink->settings.topic_prefix, prefix_size);
+    memcpy(topic + prefix_size, message->topic.data, message->topic.size);
+    topic[topic_size] = '\0';
+    return send_in_slot(uplink, message, topic, size);
+}
+
+void uplink_cork(struct uplink *uplink)
+{
+    (void)uplink;
+    paho_link_hold_wake();
+}
+
+void uplink_uncork(struct uplink *uplink)
+{
+    (void)uplink;
+    paho_link_release_wake();
+}

@@ -1,0 +1,265 @@
+/*
+ * uplink-private.h - what the files of the uplink share
+ *
+ *   uplink.c   life, settings, the mailbox: from Paho's threads into the loop
+ *   slots.c    messages: send into a slot, answer, sweep
+ *   connect.c  the life of the connection: attempts, back-off, watchdogs
+ *   resolve.c  the addresses behind a broker's host name
+ *   client.c   Paho's client and its callbacks
+ *
+ * Fields marked (locked) are written by Paho's threads too, under the mailbox's
+ * mutex. All others belong to the loop thread. Paho's callbacks get numbers as
+ * context, never pointers, and find the one uplink of the process here.
+ */
+#ifndef MQTT_SPOOLD_DAEMON_UPLINK_UPLINK_PRIVATE_H
+#define MQTT_SPOOLD_DAEMON_UPLINK_UPLINK_PRIVATE_H
+
+#include <MQTTAsync.h>
+#include <stdatomic.h>
+#include <sys/queue.h>
+
+#include "base/mailbox.h"
+#include "daemon/uplink/uplink.h"
+
+/* Paho looks at its own timeouts every 3 s only. */
+#define UPLINK_GRACE_MS 4000
+
+/* An IPv6 address with the name of an interface behind it. */
+#define UPLINK_ADDRESS_MAX 64
+
+enum uplink_mail_kind {
+    UPLINK_MAIL_SLOT,
+    UPLINK_MAIL_EVENT,
+    UPLINK_MAIL_TEXT,
+    UPLINK_MAIL_LOOKUP
+};
+
+/* First member of everything that is posted, so that the loop can tell what it holds. */
+struct uplink_mail {
+    struct mail mail;
+    enum uplink_mail_kind kind;
+};
+
+/* FREE -> SENT (loop) -> ANSWERED (a callback, posts) -> FREE (loop); or SENT -> FREE by the
+ * sweep. */
+enum uplink_slot_state { SLOT_FREE, SLOT_SENT, SLOT_ANSWERED };
+
+struct uplink_slot {
+    struct uplink_mail post;
+    enum uplink_slot_state state;   /* (locked) */
+    uintptr_t generation;           /* (locked) rises with each use */
+    enum uplink_answer_kind answer; /* (locked) */
+    int code;                       /* (locked) */
+    uint64_t id;
+    uint64_t size_bytes;
+    uint8_t qos;
+    SLIST_ENTRY(uplink_slot) free;
+};
+
+enum uplink_event_kind {
+    UPLINK_CONNECTED,
+    UPLINK_CONNECT_FAILED,
+    UPLINK_DISCONNECTED_BY_BROKER, /* v5 DISCONNECT with a reason; UPLINK_LOST does not follow
+                                    */
+    UPLINK_LOST,
+    UPLINK_CLOSED, /* the answer to our own disconnect */
+    UPLINK_EVENT_COUNT
+};
+
+/* What a CONNACK announced; zero or the widest value where it did not. */
+struct uplink_limits {
+    unsigned receive_maximum;
+    unsigned maximum_qos;
+    uint64_t maximum_packet;
+    bool retain_available;
+    unsigned keepalive_s; /* 0: ours stays */
+};
+
+/*
+ * One per kind and parity of the epoch, so that one of an epoch that is over
+ * and was not read yet is never in the way of the same kind in the next epoch.
+ * @busy keeps an event as it is until the loop has copied it.
+ */
+struct uplink_event {
+    struct uplink_mail post;
+    enum uplink_event_kind kind;
+    bool busy; /* (locked) and the rest too */
+    uintptr_t epoch;
+    int code;
+    bool is_connack;             /* code came in a CONNACK */
+    struct uplink_limits limits; /* with UPLINK_CONNECTED */
+    char text[UPLINK_TEXT_MAX];  /* what Paho says about it, often "" */
+};
+
+/* A line from Paho or OpenSSL, kept for the failure it explains; the first one wins. */
+struct uplink_text {
+    struct uplink_mail post;
+    char text[UPLINK_TEXT_MAX]; /* (locked) */
+};
+
+/* Which address of a broker's host was tried last. */
+struct uplink_target {
+    char address[UPLINK_ADDRESS_MAX]; /* "": none yet */
+    bool in_doubt;                    /* the last connection to it was no good one */
+};
+
+struct uplink_lookup;
+
+enum uplink_phase {
+    PHASE_STOPPED,
+    PHASE_WAITING,   /* for the next attempt */
+    PHASE_RESOLVING, /* an attempt, before Paho hears of it */
+    PHASE_CONNECTING,
+    PHASE_ONLINE,
+    PHASE_DROPPING, /* our own disconnect under way, another attempt follows */
+    PHASE_STOPPING
+};
+
+struct uplink {
+    sd_event *event;
+    struct uplink_settings settings; /* its texts live in @texts, its brokers in @brokers */
+    const char **brokers;
+    char *texts;
+    const struct uplink_ops *ops;
+    void *owner;
+
+    struct mailbox mailbox;
+    bool mailbox_ready;
+    sd_event_source *mailbox_source;
+    sd_event_source *timer; /* what it means depends on the phase */
+    bool timer_armed;
+
+    MQTTAsync client;
+    MQTTAsync keeper;   /* never connected; see keep_library() */
+    bool destroying;    /* (locked) what Paho calls back now is no late answer */
+    bool client_is_tls; /* Paho never takes TLS back from a client */
+    uintptr_t epoch;    /* (locked) one for each attempt; events of older ones are ignored */
+    enum uplink_phase phase;
+    int64_t since_boot_ms;
+    size_t broker;
+    bool tried;                    /* the broker above is the one connected to or being tried */
+    char host[UPLINK_TEXT_MAX];    /* of the attempt */
+    struct uplink_target *targets; /* one for each broker */
+    SLIST_HEAD(, uplink_lookup) lookups;
+    uint64_t connects;
+    int64_t online_ms;        /* when this connection came to be; 0: it did not */
+    bool proven;              /* the broker acknowledged something on this connection */
+    unsigned failed_attempts; /* since the last good connection */
+    unsigned backoff_round;
+    int64_t retry_logged_ms;
+    unsigned stalls;      /* ack timeouts in a row */
+    bool must_destroy;    /* an attempt or messages may still be inside this client */
+    bool retry_at_once;   /* this end is our own wish and no failure */
+    bool doubt;           /* Paho refused a send, but no loss was reported yet */
+    unsigned keepalive_s; /* ours, lowered to what brokers demanded */
+    unsigned unanswered;  /* messages this connection's end left unknown */
+    struct uplink_limits limits;
+    char last_error[UPLINK_TEXT_MAX];
+    int64_t last_error_boot_ms;
+    char foreign_text[UPLINK_TEXT_MAX]; /* from @text, waiting for the failure it explains */
+    char drop_reason[UPLINK_TEXT_MAX];  /* why, when the broker or we said so */
+    struct uplink_event events[2][UPLINK_EVENT_COUNT];
+    struct uplink_text text;
+
+    struct uplink_slot *slots;
+    unsigned slot_count;
+    SLIST_HEAD(, uplink_slot) free_slots;
+    unsigned in_flight;
+    uint64_t in_flight_bytes;
+    bool excused;        /* the deadline was moved once, because the loop stood still */
+    int64_t progress_ms; /* boot time of the last answer, or of the first message after none */
+    _Atomic uint64_t late_answers; /* counted on any thread */
+    bool room_changed;             /* ops->changed is due */
+};
+
+/* The one uplink of the process; set before the first client and cleared after the last. */
+extern struct uplink *uplink_instance;
+
+/* uplink.c */
+int64_t uplink_now_ms(void);
+/* Calls ops->changed, if that is due. */
+void uplink_report(struct uplink *uplink);
+void uplink_set_phase(struct uplink *uplink, enum uplink_phase phase);
+/* What the status says went wrong last, and when. */
+void uplink_note_error(struct uplink *uplink, const char *format, ...) PRINTF_LIKE(2, 3);
+/* Handles everything that is in the mailbox. */
+void uplink_read_mail(struct uplink *uplink);
+
+/* slots.c */
+MUST_CHECK int uplink_slots_init(struct uplink *uplink);
+void uplink_slots_done(struct uplink *uplink);
+unsigned uplink_window(const struct uplink *uplink);
+void uplink_on_slot(struct uplink *uplink, struct uplink_slot *slot);
+/* The epoch's end: everything still open is answered UNKNOWN. */
+void uplink_sweep(struct uplink *uplink);
+struct uplink_limits uplink_no_limits(void);
+uint64_t uplink_late_answers(const struct uplink *uplink);
+
+/* connect.c */
+MUST_CHECK int uplink_timer_init(struct uplink *uplink);
+void uplink_timer_set(struct uplink *uplink, int64_t due_boot_ms);
+void uplink_timer_off(struct uplink *uplink);
+void uplink_connect(struct uplink *uplink);
+void uplink_disconnect(struct uplink *uplink, enum uplink_phase phase);
+/* Also for a connection that never came to be. */
+void uplink_end_connection(struct uplink *uplink, const char *reason);
+void uplink_on_event(struct uplink *uplink, struct uplink_event *event);
+void uplink_on_text(struct uplink *uplink);
+/* Full jitter: 0 to min * 2^round, at most max. @random: any 64 bits. */
+uint64_t uplink_backoff_ms(uint64_t min_ms, uint64_t max_ms, unsigned round, uint64_t random);
+
+void uplink_on_lookup(struct uplink *uplink, struct uplink_lookup *lookup);
+
+/* resolve.c */
+/* A detached one, with the signal mask of the caller's. Return: 0 or negative errno. */
+MUST_CHECK int uplink_start_thread(void *(*function)(void *), void *parameter);
+/* As Paho finds it in @uri, without brackets. */
+void uplink_host_of(const char *uri, char host[static UPLINK_TEXT_MAX]);
+bool uplink_host_is_address(const char *host);
+/* The addresses of uplink->host are wanted; the answer comes as mail. Return: 0 or negative
+ * errno. */
+MUST_CHECK int uplink_resolve(struct uplink *uplink);
+/* Does the attempt under way wait for this answer? */
+bool uplink_lookup_is_wanted(const struct uplink *uplink, const struct uplink_lookup *lookup);
+/* An answer that nobody waits for. @lookup may be gone afterwards. */
+void uplink_keep_lookup(struct uplink *uplink, struct uplink_lookup *lookup);
+/* Chooses the address of the attempt; @lookup is gone afterwards. Return: is there one? If not,
+ * @reason says why. */
+bool uplink_use_lookup(struct uplink *uplink,
+                       struct uplink_lookup *lookup,
+                       char reason[static UPLINK_TEXT_MAX]);
+void uplink_explain_slow_lookup(const struct uplink *uplink,
+                                char reason[static UPLINK_TEXT_MAX]);
+/* Before the mailbox goes: lookups under way end without it. */
+void uplink_leave_lookups(struct uplink *uplink);
+
+/* client.c */
+/* Begins an attempt at uplink->broker. Return: is it under way? If not, @reason says why. */
+bool uplink_client_connect(struct uplink *uplink, char reason[static UPLINK_TEXT_MAX]);
+/* Return: is it under way? */
+bool uplink_client_disconnect(struct uplink *uplink);
+void uplink_destroy_client(struct uplink *uplink);
+/* The client and all that the library keeps: its threads end. */
+void uplink_leave_library(struct uplink *uplink);
+bool uplink_uri_is_tls(const char *uri);
+/* The part of an OpenSSL error line that helps a person. */
+void uplink_tls_text(const char *line, size_t size, char text[static UPLINK_TEXT_MAX]);
+
+/* paho_link.c: the send thread is not woken until released; the calling thread's sends only. */
+void paho_link_hold_wake(void);
+void paho_link_release_wake(void);
+struct addrinfo;
+/* paho_link.c: getaddrinfo() itself, which may take a minute; Paho's calls do not reach it. Any
+ * thread. */
+int paho_link_ask_resolver(const char *host,
+                           const struct addrinfo *hints,
+                           struct addrinfo **ret_list);
+/* paho_link.c: makes those threads of Paho's that could not be made when it asked for them.
+ * Return: 0: it has all; negative errno. */
+MUST_CHECK int paho_link_start_threads(void);
+/* paho_link.c: what Paho hears from now on when it asks for @host; nothing for any other name. */
+void paho_link_set_address(const char *host, const char *address);
+/* paho_link.c: why the kernel refused the last connection, an errno; 0: it did not. */
+int paho_link_take_connect_error(void);
+
+#endif

@@ -1,0 +1,439 @@
+/*
+ * uplink.c - the life of the uplink, its settings, and the way from Paho's threads into the
+ * loop
+ *
+ * Paho's callbacks post mail; the loop takes it here and hands each to the file
+ * it concerns. What changed in between is reported to the owner once, after the
+ * last mail of the turn, so that ops->changed, which sends, never runs inside
+ * the walk over the mail.
+ *
+ * There is one uplink in a process: Paho has two threads for all clients and
+ * callbacks that know no context, and its callbacks must find the uplink
+ * without following a pointer that may be gone.
+ */
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <time.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/regular.h"
+#include "base/text.h"
+#include "daemon/uplink/uplink-private.h"
+
+/* Answers come before timers: what has been answered is no stall. */
+#define MAIL_PRIORITY (SD_EVENT_PRIORITY_NORMAL - 1)
+/* Indices have 16 bits, in slots as in MQTT's packet ids. */
+#define WINDOW_MAX 65535u
+
+struct uplink *uplink_instance;
+
+const char *uplink_state_name(enum uplink_state state)
+{
+    static const char *const names[] = {"idle", "connecting", "online", "closing"};
+
+    return names[state];
+}
+
+static enum uplink_state state_of(enum uplink_phase phase)
+{
+    static const enum uplink_state states[] = {
+        [PHASE_STOPPED] = UPLINK_IDLE,         [PHASE_WAITING] = UPLINK_CONNECTING,
+        [PHASE_RESOLVING] = UPLINK_CONNECTING, [PHASE_CONNECTING] = UPLINK_CONNECTING,
+        [PHASE_ONLINE] = UPLINK_ONLINE,        [PHASE_DROPPING] = UPLINK_CLOSING,
+        [PHASE_STOPPING] = UPLINK_CLOSING,
+    };
+
+    return states[phase];
+}
+
+int64_t uplink_now_ms(void)
+{
+    return (int64_t)(clock_boot_us() / 1000);
+}
+
+void uplink_set_phase(struct uplink *uplink, enum uplink_phase phase)
+{
+    if (state_of(phase) != state_of(uplink->phase))
+        uplink->since_boot_ms = uplink_now_ms();
+    uplink->phase = phase;
+    uplink->room_changed = true;
+}
+
+void uplink_note_error(struct uplink *uplink, const char *format, ...)
+{
+    va_list arguments;
+
+    va_start(arguments, format);
+    text_vformat(uplink->last_error, sizeof(uplink->last_error), format, arguments);
+    va_end(arguments);
+    uplink->last_error_boot_ms = uplink_now_ms();
+}
+
+void uplink_report(struct uplink *uplink)
+{
+    if (!uplink->room_changed)
+        return;
+    uplink->room_changed = false;
+    uplink->ops->changed(uplink->owner);
+}
+
+void uplink_get_link(const struct uplink *uplink, struct uplink_link *ret)
+{
+    const char *broker = uplink->tried ? uplink->brokers[uplink->broker] : "";
+
+    *ret = (struct uplink_link){.state = state_of(uplink->phase),
+                                .last_error_boot_ms = uplink->last_error_boot_ms,
+                                .since_boot_ms = uplink->since_boot_ms,
+                                .connects = uplink->connects,
+                                .late_answers = uplink_late_answers(uplink),
+                                .in_flight = uplink->in_flight,
+                                .window = uplink_window(uplink)};
+    (void)snprintf(ret->broker, sizeof(ret->broker), "%s", broker);
+    (void)snprintf(ret->last_error, sizeof(ret->last_error), "%s", uplink->last_error);
+}
+
+/* Mail. */
+
+_Static_assert(offsetof(struct uplink_mail, mail) == 0 &&
+                   offsetof(struct uplink_slot, post) == 0 &&
+                   offsetof(struct uplink_event, post) == 0 &&
+                   offsetof(struct uplink_text, post) == 0,
+               "the mail is the first member of what it belongs to");
+
+static struct uplink_mail *mail_of(struct mail *mail)
+{
+    return (struct uplink_mail *)mail;
+}
+
+void uplink_read_mail(struct uplink *uplink)
+{
+    struct mail *next;
+
+    for (struct mail *mail = mailbox_take(&uplink->mailbox); mail; mail = next) {
+        /* A slot may be used anew, and a lookup gone, before the walk goes on. */
+        next = mail->next;
+        switch (mail_of(mail)->kind) {
+        case UPLINK_MAIL_SLOT:
+            uplink_on_slot(uplink, (struct uplink_slot *)mail);
+            break;
+        case UPLINK_MAIL_EVENT:
+            uplink_on_event(uplink, (struct uplink_event *)mail);
+            break;
+        case UPLINK_MAIL_TEXT:
+            uplink_on_text(uplink);
+            break;
+        case UPLINK_MAIL_LOOKUP:
+            uplink_on_lookup(uplink, (struct uplink_lookup *)mail);
+            break;
+        }
+    }
+}
+
+static int on_mail(sd_event_source *source, int fd, uint32_t events, void *owner)
+{
+    struct uplink *uplink = owner;
+
+    (void)source;
+    (void)fd;
+    (void)events;
+    uplink_read_mail(uplink);
+    uplink_report(uplink);
+    return 0;
+}
+
+static int watch_mail(struct uplink *uplink)
+{
+    int r = mailbox_init(&uplink->mailbox);
+
+    if (r < 0)
+        return r;
+    uplink->mailbox_ready = true;
+    r = sd_event_add_io(uplink->event, &uplink->mailbox_source, mailbox_fd(&uplink->mailbox),
+                        EPOLLIN, on_mail, uplink);
+    if (r < 0)
+        return r;
+    return sd_event_source_set_priority(uplink->mailbox_source, MAIL_PRIORITY);
+}
+
+/* Settings. */
+
+static void look_at_file(const char *key, const char *path)
+{
+    char quoted[UPLINK_TEXT_MAX];
+
+    if (path[0] == '\0')
+        return;
+    AUTO_CLOSE int fd = regular_openat(AT_FDCWD, path, O_RDONLY, 0);
+    if (fd >= 0)
+        return;
+    log_error("uplink_file_unusable key=%s file=%s reason=\"%s\" messages=kept "
+              "remedy=\"name a file that the daemon's user may read; it is looked for at each "
+              "attempt to connect\"",
+              key, log_quote(quoted, sizeof(quoted), path, strlen(path)), regular_error(fd));
+}
+
+/* What is not there cannot keep local programs from publishing, and may come later. */
+static void look_at_files(const struct uplink_settings *settings)
+{
+    look_at_file("uplink.password_file", settings->password_file);
+    look_at_file("uplink.tls.ca_file", settings->ca_file);
+    look_at_file("uplink.tls.cert_file", settings->cert_file);
+    look_at_file("uplink.tls.key_file", settings->key_file);
+    look_at_file("uplink.tls.key_password_file", settings->key_password_file);
+}
+
+static bool uri_is_known(const char *uri)
+{
+    return strncmp(uri, "tcp://", 6) == 0 || strncmp(uri, "mqtt://", 7) == 0 ||
+           uplink_uri_is_tls(uri);
+}
+
+static bool settings_are_usable(const struct uplink_settings *settings)
+{
+    bool usable = true;
+
+    if (settings->broker_count == 0) {
+        log_error("uplink_setting_unusable key=uplink.brokers reason=\"names no broker\"");
+        usable = false;
+    }
+    for (size_t i = 0; i < settings->broker_count; i++) {
+        if (uri_is_known(settings->brokers[i]))
+            continue;
+        log_error("uplink_setting_unusable key=uplink.brokers reason=\"broker %zu is none of "
+                  "tcp:// mqtt:// ssl:// mqtts://\"",
+                  i + 1);
+        usable = false;
+    }
+    if (settings->window == 0 || settings->window > WINDOW_MAX) {
+        log_error("uplink_setting_unusable key=uplink.window reason=\"must be 1 to %u\"",
+                  WINDOW_MAX);
+        usable = false;
+    }
+    return usable;
+}
+
+/* Every text of the settings that is copied, and where its copy belongs. */
+static void list_texts(struct uplink_settings *settings, const char **texts[static 8])
+{
+    texts[0] = &settings->client_id;
+    texts[1] = &settings->username;
+    texts[2] = &settings->password_file;
+    texts[3] = &settings->topic_prefix;
+    texts[4] = &settings->ca_file;
+    texts[5] = &settings->cert_file;
+    texts[6] = &settings->key_file;
+    texts[7] = &settings->key_password_file;
+}
+
+static const char *keep(char **at, const char *text)
+{
+    char *copy = *at;
+
+    *at = stpcpy(copy, text) + 1;
+    return copy;
+}
+
+static int copy_settings(struct uplink *uplink, const struct uplink_settings *settings)
+{
+    const char **texts[8];
+    size_t size = 0;
+
+    uplink->settings = *settings;
+    list_texts(&uplink->settings, texts);
+    for (size_t i = 0; i < 8; i++)
+        size += strlen(*texts[i]) + 1;
+    for (size_t i = 0; i < settings->broker_count; i++)
+        size += strlen(settings->brokers[i]) + 1;
+    uplink->texts = malloc(size);
+    uplink->brokers = calloc(settings->broker_count, sizeof(*uplink->brokers));
+    uplink->targets = calloc(settings->broker_count, sizeof(*uplink->targets));
+    if (!uplink->texts || !uplink->brokers || !uplink->targets)
+        return -ENOMEM;
+
+    char *at = uplink->texts;
+    for (size_t i = 0; i < 8; i++)
+        *texts[i] = keep(&at, *texts[i]);
+    for (size_t i = 0; i < settings->broker_count; i++)
+        uplink->brokers[i] = keep(&at, settings->brokers[i]);
+    uplink->settings.brokers = uplink->brokers;
+    return 0;
+}
+
+/* Life. */
+
+/* 1.3.12 takes a proxy from the environment even for plain MQTT (upstream #1344). */
+static void ignore_proxies(void)
+{
+    (void)unsetenv("http_proxy");
+    (void)unsetenv("https_proxy");
+    (void)unsetenv("HTTP_PROXY");
+    (void)unsetenv("HTTPS_PROXY");
+}
+
+/* A static library does not run the hook that prepares it, hence the explicit call. */
+static void prepare_paho(void)
+{
+    static bool is_prepared;
+    MQTTAsync_init_options options = MQTTAsync_init_options_initializer;
+    unsigned seed =
+        (unsigned)clock_monotonic_us(); /* for the machine that has no entropy yet */
+
+    if (is_prepared)
+        return;
+    (void)!getrandom(&seed, sizeof(seed), GRND_NONBLOCK);
+    ignore_proxies();
+    options.do_openssl_init = 1;
+    MQTTAsync_global_init(&options);
+    srand(seed); /* Paho seeds nothing when clients are created with options */
+    is_prepared = true;
+}
+
+static void init_mails(struct uplink *uplink)
+{
+    uplink->text.post.kind = UPLINK_MAIL_TEXT;
+    for (unsigned parity = 0; parity < 2; parity++) {
+        for (unsigned kind = 0; kind < UPLINK_EVENT_COUNT; kind++) {
+            uplink->events[parity][kind].post.kind = UPLINK_MAIL_EVENT;
+            uplink->events[parity][kind].kind = (enum uplink_event_kind)kind;
+        }
+    }
+}
+
+static int prepare(struct uplink *uplink, const struct uplink_settings *settings)
+{
+    int r = copy_settings(uplink, settings);
+
+    if (r == 0)
+        r = uplink_slots_init(uplink);
+    if (r == 0)
+        r = watch_mail(uplink);
+    if (r >= 0)
+        r = uplink_timer_init(uplink);
+    if (r >= 0)
+        prepare_paho();
+    return r < 0 ? r : 0;
+}
+
+/* Brokers that asked for less are asked again. */
+static void set_keepalive(struct uplink *uplink, uint64_t keepalive_ms)
+{
+    uplink->settings.keepalive_ms = keepalive_ms;
+    uplink->keepalive_s = (unsigned)((keepalive_ms + 999) / 1000);
+}
+
+int uplink_new(sd_event *event,
+               const struct uplink_settings *settings,
+               const struct uplink_ops *ops,
+               void *owner,
+               struct uplink **ret)
+{
+    if (uplink_instance)
+        return -EBUSY;
+    if (!settings_are_usable(settings))
+        return UPLINK_E_TOLD;
+    look_at_files(settings);
+    struct uplink *uplink = calloc(1, sizeof(*uplink));
+    if (!uplink)
+        return -ENOMEM;
+    uplink->event = sd_event_ref(event);
+    uplink->ops = ops;
+    uplink->owner = owner;
+    uplink->limits = uplink_no_limits();
+    uplink->since_boot_ms = uplink_now_ms();
+    init_mails(uplink);
+
+    int r = prepare(uplink, settings);
+    if (r < 0) {
+        uplink_free(uplink);
+        return r;
+    }
+    set_keepalive(uplink, settings->keepalive_ms);
+    uplink_instance = uplink;
+    /* Nobody listens; the lower levels would still have each step written down. */
+    MQTTAsync_setTraceLevel(MQTTASYNC_TRACE_ERROR);
+    *ret = uplink;
+    return 0;
+}
+
+void uplink_adjust(struct uplink *uplink, const struct uplink_settings *settings)
+{
+    struct uplink_settings *own = &uplink->settings;
+
+    if (own->keepalive_ms != settings->keepalive_ms)
+        set_keepalive(uplink, settings->keepalive_ms);
+    own->connect_timeout_ms = settings->connect_timeout_ms;
+    own->ack_timeout_ms = settings->ack_timeout_ms;
+    own->backoff_min_ms = settings->backoff_min_ms;
+    own->backoff_max_ms = settings->backoff_max_ms;
+    own->window_bytes = settings->window_bytes;
+    own->max_qos = settings->max_qos;
+}
+
+int uplink_start(struct uplink *uplink)
+{
+    if (uplink->phase != PHASE_STOPPED)
+        return -EALREADY;
+    uplink_set_phase(uplink, PHASE_WAITING);
+    uplink_timer_set(uplink, uplink_now_ms());
+    return 0;
+}
+
+/*
+ * An attempt under way cannot be called off: its outcome is ignored, and the
+ * client goes with uplink_free() or before the next attempt.
+ */
+void uplink_stop(struct uplink *uplink)
+{
+    switch (uplink->phase) {
+    case PHASE_ONLINE:
+        uplink_disconnect(uplink, PHASE_STOPPING);
+        break;
+    case PHASE_DROPPING:
+        uplink_set_phase(uplink, PHASE_STOPPING);
+        break;
+    case PHASE_CONNECTING:
+        uplink->must_destroy = true;
+        uplink_set_phase(uplink, PHASE_STOPPED);
+        break;
+    case PHASE_WAITING:
+    case PHASE_RESOLVING:
+        uplink_set_phase(uplink, PHASE_STOPPED);
+        break;
+    case PHASE_STOPPED:
+    case PHASE_STOPPING:
+        break;
+    }
+    if (uplink->phase == PHASE_STOPPED) {
+        uplink_timer_off(uplink);
+        uplink_report(uplink);
+    }
+}
+
+void uplink_free(struct uplink *uplink)
+{
+    if (!uplink)
+        return;
+    uplink->phase = PHASE_STOPPED;
+    uplink_leave_library(uplink); /* calls back on this thread: fills the mailbox */
+    if (uplink_instance == uplink) {
+        uplink_read_mail(uplink);
+        uplink_sweep(uplink);
+        uplink_instance = NULL;
+    }
+    sd_event_source_disable_unref(uplink->timer);
+    sd_event_source_disable_unref(uplink->mailbox_source);
+    uplink_leave_lookups(uplink);
+    if (uplink->mailbox_ready)
+        mailbox_done(&uplink->mailbox);
+    sd_event_unref(uplink->event);
+    uplink_slots_done(uplink);
+    free(uplink->targets);
+    free(uplink->brokers);
+    free(uplink->texts);
+    free(uplink);
+}

@@ -1,0 +1,170 @@
+/*
+ * uplink.h - the connection to the remote broker, through Eclipse Paho MQTT C
+ *
+ * The only place that knows Paho. One client for each connection, and one that
+ * never connects, so that the library's threads stay. Paho's own reconnect, buffering, eviction and persistence are never
+ * used. Messages are sent into slots: a slot's generation and index travel as
+ * Paho's context, never a pointer and never the 16-bit MQTT token. A slot is
+ * released by the first of success, failure, refused send and epoch sweep
+ * (connection lost, session not present, destroy), so a callback that Paho
+ * loses cannot leak a message, and one that comes late is counted and ignored.
+ *
+ * Paho's threads touch nothing but their slot and the mailbox. All functions
+ * here and all ops run on the loop thread; ops never run inside a call of
+ * uplink_send().
+ */
+#ifndef MQTT_SPOOLD_DAEMON_UPLINK_UPLINK_H
+#define MQTT_SPOOLD_DAEMON_UPLINK_UPLINK_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <systemd/sd-event.h>
+
+#include "base/cleanup.h"
+#include "base/cursor.h"
+
+enum uplink_state { UPLINK_IDLE, UPLINK_CONNECTING, UPLINK_ONLINE, UPLINK_CLOSING };
+
+struct uplink_settings {
+    const char *const *brokers; /* in turn: tcp:// mqtt:// ssl:// mqtts://, as written here */
+    size_t broker_count;
+    const char *client_id;
+    unsigned protocol;         /* 4 (3.1.1) or 5 */
+    const char *username;      /* "": none */
+    const char *password_file; /* "": none; read at each connect, one trailing newline is cut */
+    uint64_t keepalive_ms;
+    uint64_t connect_timeout_ms;
+    uint64_t ack_timeout_ms;
+    uint64_t backoff_min_ms;
+    uint64_t backoff_max_ms;
+    unsigned window;
+    uint64_t window_bytes;
+    unsigned max_qos;
+    const char *topic_prefix;
+    const char *ca_file; /* "" in each of these: not used */
+    const char *cert_file;
+    const char *key_file;
+    const char *key_password_file;
+    bool verify;
+};
+
+/* One message to forward; everything is copied before uplink_send() returns. */
+struct uplink_message {
+    uint64_t id; /* comes back in the answer */
+    struct view topic;
+    struct view payload;
+    struct view properties; /* encoded MQTT 5 properties, left out on a 3.1.1 link */
+    uint8_t qos;
+    bool retain;
+    int64_t expiry_ms; /* what is left, -1: none; sent rounded up to seconds */
+};
+
+enum uplink_answer_kind {
+    UPLINK_DELIVERED, /* QoS 1 and 2: the broker has it; QoS 0: handed to the kernel */
+    UPLINK_REFUSED,   /* the broker said no: code is its reason code (v5), it was not taken */
+    UPLINK_UNKNOWN    /* the connection ended first: send it again */
+};
+struct uplink_answer {
+    uint64_t id;
+    enum uplink_answer_kind kind;
+    int code; /* with REFUSED; else -1 */
+    int64_t
+        acknowledged_boot_ms; /* when the broker said so; 0: it said nothing, as with QoS 0 */
+};
+
+struct uplink_ops {
+    /* Answers come in the order they arrived; each id that was sent gets exactly one. */
+    void (*answered)(void *owner, const struct uplink_answer *answer);
+    /* The state changed, or there is room again: look at uplink_room(). */
+    void (*changed)(void *owner);
+};
+
+#define UPLINK_TEXT_MAX 256
+struct uplink_link {
+    enum uplink_state state;
+    char broker[UPLINK_TEXT_MAX]; /* the one connected to or being tried; "" before the first */
+    char last_error[UPLINK_TEXT_MAX]; /* "" when there was none */
+    int64_t last_error_boot_ms;       /* when; 0: there was none */
+    int64_t since_boot_ms;            /* when the state began */
+    uint64_t connects;                /* successful ones */
+    uint64_t late_answers;            /* counted and ignored */
+    unsigned in_flight;
+    unsigned window; /* as limited by the broker's Receive Maximum just now */
+};
+const char *uplink_state_name(enum uplink_state state);
+
+enum {
+    UPLINK_E_OFFLINE = 1, /* not connected */
+    UPLINK_E_FULL,        /* no slot, or the bytes of the window are used up */
+    UPLINK_E_TOO_LARGE,   /* above the broker's Maximum Packet Size, or no MQTT packet can hold
+                             it: it will never pass this broker */
+    UPLINK_E_RETAIN,      /* the broker announced that it keeps no retained messages */
+    UPLINK_E_TOLD         /* the log says what is in the way */
+};
+
+struct uplink;
+
+/*
+ * uplink_new() - prepare; nothing connects before uplink_start()
+ * @settings: copied
+ *
+ * Blocks no signal and starts no thread; the caller has blocked the signals it
+ * handles, for Paho's threads inherit the mask at the first connect.
+ *
+ * Return: 0; UPLINK_E_TOLD: the settings cannot work; negative errno: not logged. A file that is not there is logged, and looked for at each attempt.
+ */
+MUST_CHECK int uplink_new(sd_event *event,
+                          const struct uplink_settings *settings,
+                          const struct uplink_ops *ops,
+                          void *owner,
+                          struct uplink **ret);
+MUST_CHECK int uplink_start(struct uplink *uplink);
+
+/*
+ * uplink_adjust() - new numbers while it runs
+ *
+ * Takes over of @settings: backoff_*_ms (from the next pause on), keepalive_ms,
+ * connect_timeout_ms (from the next attempt on), ack_timeout_ms (when the wait
+ * under way is over), window_bytes and max_qos (from the next message on). All
+ * others stay as they are.
+ */
+void uplink_adjust(struct uplink *uplink, const struct uplink_settings *settings);
+
+/*
+ * uplink_send() - forward one message
+ *
+ * Return: 0: it is in flight and will be answered; any other UPLINK_E_*: it is
+ * not, and will not be answered; negative errno.
+ */
+MUST_CHECK int uplink_send(struct uplink *uplink, const struct uplink_message *message);
+
+/*
+ * uplink_cork(), uplink_uncork() - around a run of uplink_send()
+ *
+ * While corked, Paho's sending thread is not woken; it is woken once at the
+ * end. Woken at the first message of a run it would contend with the loop for
+ * Paho's locks at each of the others. Never across a turn of the loop.
+ */
+void uplink_cork(struct uplink *uplink);
+void uplink_uncork(struct uplink *uplink);
+
+/* How many messages may be sent now; 0 when not online. */
+unsigned uplink_room(const struct uplink *uplink);
+void uplink_get_link(const struct uplink *uplink, struct uplink_link *ret);
+
+/*
+ * uplink_stop() - begin to end: no more sends, disconnect
+ *
+ * ops->changed is called when the state is IDLE. Give the messages in flight
+ * time before; what is still open is answered UNKNOWN.
+ */
+void uplink_stop(struct uplink *uplink);
+/* Destroys the client, answers what is still in flight UNKNOWN through ops, frees. NULL is
+ * accepted. */
+void uplink_free(struct uplink *uplink);
+
+/* What this build's way of linking Paho lacks, for the log at start; NULL: nothing. */
+const char *uplink_build_lacks(void);
+
+#endif

@@ -1,0 +1,246 @@
+/*
+ * reads.c - see reads.h
+ *
+ * SQLite takes a page that the disk does not give (EIO) for a damaged one:
+ * SQLITE_IOERR_CORRUPTFS, which it tells as SQLITE_CORRUPT. It may as well be a
+ * cable, so here it is an error of I/O again.
+ *
+ * And of the writes that have no room it takes those alone for a full disk that
+ * fail with ENOSPC, others for errors of I/O. Here they are what they are: see
+ * full.h.
+ *
+ * The VFS is the default one with another xOpen, which puts a copy of the
+ * file's own table of methods in the place of that, with another xRead, xWrite,
+ * xTruncate and xShmMap. So nothing else has to be passed on.
+ */
+#include "store/salvage/reads.h"
+
+#include <errno.h>
+#include <sqlite3.h>
+#include <stdbool.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/full.h"
+
+enum { PAUSE_NS = 20 * 1000 * 1000 };
+
+static _Thread_local uint64_t given_up;
+static _Thread_local uint64_t repeated;
+static _Thread_local uint64_t bad_writes;
+static _Thread_local int full_error = ENOSPC;
+
+/* After the @tries-th try failed: is there to be another one? */
+static bool wait_for_another(int tries)
+{
+    if (tries == READS_TRIES) {
+        repeated -= READS_TRIES - 1;
+        given_up++;
+        return false;
+    }
+    repeated++;
+    const struct timespec pause = {.tv_nsec = PAUSE_NS};
+    (void)nanosleep(&pause, NULL); /* shorter where a signal comes */
+    return true;
+}
+
+ssize_t reads_at(int fd, void *to, size_t size, uint64_t from)
+{
+    size_t used = 0;
+    int tries = 0;
+    while (used < size) {
+        ssize_t n = pread(fd, (char *)to + used, size - used, (off_t)(from + used));
+        if (n == 0)
+            break;
+        if (n > 0) {
+            used += (size_t)n;
+            tries = 0;
+        } else if (errno != EINTR) {
+            int error = -errno;
+            if (error == -EISDIR || !wait_for_another(++tries))
+                return error;
+        }
+    }
+    return (ssize_t)used;
+}
+
+uint64_t reads_given_up(void)
+{
+    return given_up;
+}
+
+uint64_t spool_reads_repeated(void)
+{
+    return repeated;
+}
+
+uint64_t reads_bad_writes(void)
+{
+    return bad_writes;
+}
+
+int reads_full_error(void)
+{
+    return full_error;
+}
+
+int reads_full_of(sqlite3 *db, int rc)
+{
+    int extended = sqlite3_extended_errcode(db);
+    int error = sqlite3_system_errno(db);
+    if ((rc & 0xff) == SQLITE_FULL)
+        return full_error;
+    bool may_be = (rc & 0xff) == SQLITE_CANTOPEN || (rc & 0xff) == SQLITE_IOERR;
+    bool is_sync = extended == SQLITE_IOERR_FSYNC || extended == SQLITE_IOERR_DIR_FSYNC;
+    if (!may_be || is_sync || !full_is(error))
+        return 0;
+    full_error = error;
+    return error;
+}
+
+/* ---- for SQLite ---- */
+
+/* Journals and logs have other methods than a database, for they are not locked. */
+static struct table {
+    const sqlite3_io_methods *original;
+    sqlite3_io_methods changed;
+} tables[2];
+
+static sqlite3_vfs *default_vfs;
+static sqlite3_vfs own_vfs;
+
+static bool is_failure_of_the_disk(int rc)
+{
+    return rc == SQLITE_IOERR_READ || rc == SQLITE_IOERR_CORRUPTFS;
+}
+
+static int
+read_of(const struct table *table, sqlite3_file *file, void *to, int size, sqlite3_int64 from)
+{
+    int rc = table->original->xRead(file, to, size, from);
+    for (int tries = 1; is_failure_of_the_disk(rc); tries++) {
+        if (!wait_for_another(tries))
+            return SQLITE_IOERR_READ;
+        rc = table->original->xRead(file, to, size, from);
+    }
+    return rc;
+}
+
+static int read_database(sqlite3_file *file, void *to, int size, sqlite3_int64 from)
+{
+    return read_of(&tables[0], file, to, size, from);
+}
+
+static int read_other(sqlite3_file *file, void *to, int size, sqlite3_int64 from)
+{
+    return read_of(&tables[1], file, to, size, from);
+}
+
+/* As SQLite shall see it. @error: of the call that failed. */
+static int tell_full(int rc, int error)
+{
+    if (rc == SQLITE_FULL) /* by a short write, too */
+        error = ENOSPC;
+    else if (!full_is(error))
+        return rc;
+    full_error = error;
+    return SQLITE_FULL;
+}
+
+/* Which SQLite keeps of each file. */
+static int error_of(const struct table *table, sqlite3_file *file)
+{
+    int error = 0;
+    int rc = table->original->xFileControl(file, SQLITE_FCNTL_LAST_ERRNO, &error);
+    return rc == SQLITE_OK ? error : 0;
+}
+
+/* Not done again: of what a write has left nobody knows. */
+static int write_of(
+    const struct table *table, sqlite3_file *file, const void *from, int size, sqlite3_int64 to)
+{
+    int rc = table->original->xWrite(file, from, size, to);
+    if (rc == SQLITE_OK)
+        return rc;
+    int error = error_of(table, file);
+    rc = tell_full(rc, error);
+    bad_writes += rc == SQLITE_IOERR_WRITE && error == EIO;
+    return rc;
+}
+
+static int write_database(sqlite3_file *file, const void *from, int size, sqlite3_int64 to)
+{
+    return write_of(&tables[0], file, from, size, to);
+}
+
+static int write_other(sqlite3_file *file, const void *from, int size, sqlite3_int64 to)
+{
+    return write_of(&tables[1], file, from, size, to);
+}
+
+static int truncate_of(const struct table *table, sqlite3_file *file, sqlite3_int64 size)
+{
+    int rc = table->original->xTruncate(file, size);
+    return rc == SQLITE_OK ? rc : tell_full(rc, error_of(table, file));
+}
+
+static int truncate_database(sqlite3_file *file, sqlite3_int64 size)
+{
+    return truncate_of(&tables[0], file, size);
+}
+
+static int truncate_other(sqlite3_file *file, sqlite3_int64 size)
+{
+    return truncate_of(&tables[1], file, size);
+}
+
+/* Of the database alone, and its error is kept nowhere. */
+static int
+map_index(sqlite3_file *file, int region, int size, int extends, void volatile **ret_memory)
+{
+    errno = 0;
+    int rc = tables[0].original->xShmMap(file, region, size, extends, ret_memory);
+    return rc == SQLITE_OK || rc == SQLITE_BUSY ? rc : tell_full(rc, errno);
+}
+
+static void change_table(struct table *table, sqlite3_file *file, bool is_database)
+{
+    if (!table->original) {
+        table->original = file->pMethods;
+        table->changed = *file->pMethods;
+        table->changed.xRead = is_database ? read_database : read_other;
+        table->changed.xWrite = is_database ? write_database : write_other;
+        table->changed.xTruncate = is_database ? truncate_database : truncate_other;
+        if (is_database && table->original->xShmMap)
+            table->changed.xShmMap = map_index;
+    }
+    if (table->original == file->pMethods)
+        file->pMethods = &table->changed;
+}
+
+static int
+open_file(sqlite3_vfs *vfs, const char *name, sqlite3_file *file, int flags, int *ret_flags)
+{
+    (void)vfs;
+    bool is_database = (flags & SQLITE_OPEN_MAIN_DB) != 0;
+    int rc = default_vfs->xOpen(default_vfs, name, file, flags, ret_flags);
+    if (rc == SQLITE_OK && file->pMethods)
+        change_table(&tables[!is_database], file, is_database);
+    return rc;
+}
+
+const char *reads_vfs(void)
+{
+    if (own_vfs.zName)
+        return own_vfs.zName;
+    default_vfs = sqlite3_vfs_find(NULL);
+    if (!default_vfs)
+        return NULL;
+    own_vfs = *default_vfs;
+    own_vfs.pNext = NULL;
+    own_vfs.zName = "spool";
+    own_vfs.xOpen = open_file;
+    if (sqlite3_vfs_register(&own_vfs, 0) != SQLITE_OK)
+        own_vfs.zName = NULL;
+    return own_vfs.zName;
+}

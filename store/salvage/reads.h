@@ -1,0 +1,44 @@
+/*
+ * reads.h - a read that fails is done again; a write that has no room is no error of I/O
+ *
+ * A read changes nothing: one that succeeds at the second try is as good as one
+ * that succeeds at the first, other than a sync. So each is tried READS_TRIES
+ * times. What still fails is an error of I/O, and never damage by itself: see
+ * survey.h.
+ *
+ * Thread: each counts its own.
+ */
+#ifndef MQTT_SPOOLD_STORE_SALVAGE_READS_H
+#define MQTT_SPOOLD_STORE_SALVAGE_READS_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "store/spool.h"
+
+enum { READS_TRIES = 3 };
+
+/* Return: how many bytes were read, fewer than @size only at the end of the file; negative errno.
+ */
+SPOOL_MUST_CHECK ssize_t reads_at(int fd, void *to, size_t size, uint64_t from);
+
+/* How many reads were given up since the thread began, by reads_at() and by SQLite. */
+uint64_t reads_given_up(void);
+
+/* How many writes of SQLite failed with EIO: where a write begins or ends in a block, it reads. */
+uint64_t reads_bad_writes(void);
+
+/* Why the newest write of SQLite that had no room had none: an errno, see full.h. */
+int reads_full_error(void);
+
+/* The same of the call that ended with @rc; 0: it did not fail for want of room. A file that could
+ * not be made for want of it, too; a sync that failed not. */
+struct sqlite3;
+int reads_full_of(struct sqlite3 *db, int rc);
+
+/* For sqlite3_open_v2(): the name of a VFS that is the default one but for this. NULL: there is
+ * none for want of memory. */
+const char *reads_vfs(void);
+
+#endif

@@ -1,0 +1,153 @@
+/*
+ * rebuild-private.h - what the files of the rebuild share
+ *
+ * rebuild_rows.c says which row is plausible and reads it; rebuild.c says which
+ * messages and records there are, and counts; rebuild_write.c writes the new
+ * database. Nobody else includes this.
+ *
+ * Functions here return 0; positive: a result of SQLite; negative errno.
+ */
+#ifndef MQTT_SPOOLD_STORE_SALVAGE_REBUILD_PRIVATE_H
+#define MQTT_SPOOLD_STORE_SALVAGE_REBUILD_PRIVATE_H
+
+#include "store/salvage/numbers.h"
+#include "store/salvage/rebuild.h"
+#include "store/spool-private.h"
+
+/* Tables never move: auto_vacuum is off and nothing ever vacuums. schema.sql makes them in this
+ * order. */
+enum root { ROOT_LANE = 2, ROOT_MESSAGE = 4, ROOT_OUTCOME = 6, ROOT_SPOOL = 7 };
+
+enum {
+    FLAGS_QOS = 3,
+    FLAGS_MAX = 7,
+    /* Numbers above what is known by so much are no numbers of ours: a mark that survived a
+     * power cut lags. Where there is no mark, ids go on behind this gap. */
+    SLACK = SPOOL_IDS_LEFT_OUT,
+};
+
+struct kept_lane {
+    unsigned number;
+    char name[256];
+    struct spool_counters counters; /* as read; messages and bytes: as salvaged */
+    uint64_t counted_messages;
+    uint64_t known[SPOOL_OUTCOMES]; /* of those counted: whose record was read */
+    uint64_t later[SPOOL_OUTCOMES]; /* not counted yet */
+};
+
+struct candidate {
+    uint64_t id;
+    uint32_t page;
+    uint32_t cell;
+};
+
+struct rebuild {
+    struct rebuild_task *task;
+    struct mark mark;
+    struct kept_lane *lanes;
+    size_t lane_count;
+    struct kept_lane *home; /* lane "default": gets what is of no lane that is known */
+    bool has_all_lanes;     /* their counters add up */
+    bool is_lane_in_doubt;  /* they may be older than what else was read */
+    struct spool_clock_state clock;
+    bool has_state;
+    bool has_cursor;
+    uint64_t counted_accepted;
+    uint64_t counted_id; /* up to here the lanes' counters reach */
+    uint64_t counted_seq;
+    uint64_t history_seq;
+    uint64_t history_id;     /* of that line */
+    uint64_t id_limit;       /* rows beyond are garbage */
+    uint64_t ended_id_limit; /* the same of outcome rows, which have no checksum */
+    uint64_t seq_limit;
+    uint64_t lowest_id; /* of the messages that were read */
+    uint64_t last_id;
+    uint64_t last_seq;
+    uint64_t exported;
+    uint64_t pruned; /* deliveries up to here are missing on purpose, also beyond exported */
+    uint64_t spare_failures;  /* lost ones may be so many of the counted failures */
+    uint64_t failures_pruned; /* so many of the counted failures have no row any more */
+    int64_t newest_ms;        /* on the spool's clock */
+    struct numbers ids;
+    struct numbers seqs;
+    struct numbers beyond; /* seqs of rows that are newer than anything else tells */
+    struct candidate *candidates;
+    size_t candidate_count;
+    size_t candidate_room;
+    uint64_t found;
+    uint64_t broken;
+    int64_t walked_key; /* of the last sound message, when the tree is walked once more */
+    sqlite3_stmt *message_in;
+    sqlite3_stmt *outcome_in;
+};
+
+enum judgement { NO_MESSAGE, BROKEN_MESSAGE, SOUND_MESSAGE };
+
+/* Ids of which nothing is known, newest ones, in rising order; then ids made for the purpose.
+ */
+struct pool {
+    uint64_t next;
+};
+
+static inline int64_t rebuild_number(const struct pages_row *row, size_t field)
+{
+    return row->fields[field].number;
+}
+
+static inline struct spool_bytes rebuild_bytes(const struct pages_row *row, size_t field)
+{
+    const struct pages_field *found = &row->fields[field];
+    bool has_bytes = found->kind == PAGES_TEXT || found->kind == PAGES_BLOB;
+    return has_bytes ? found->bytes : (struct spool_bytes){"", 0};
+}
+
+static inline uint64_t rebuild_id_of(const struct pages_row *row)
+{
+    return (uint64_t)row->rowid & SPOOL_ID_MAX;
+}
+
+static inline unsigned rebuild_lane_of(const struct pages_row *row)
+{
+    return (unsigned)((uint64_t)row->rowid >> SPOOL_ID_BITS);
+}
+
+static inline uint64_t rebuild_higher(uint64_t a, uint64_t b)
+{
+    return a > b ? a : b;
+}
+
+static inline uint64_t rebuild_lower(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
+}
+
+/* rebuild_rows.c */
+bool rebuild_is_text(const struct pages_row *row, size_t field);
+struct kept_lane *rebuild_find_lane(struct rebuild *rebuild, unsigned number);
+struct kept_lane *rebuild_find_lane_by_name(struct rebuild *rebuild, const char *name);
+struct kept_lane *rebuild_need_lane(struct rebuild *rebuild, unsigned number);
+SPOOL_MUST_CHECK int rebuild_take_lane(void *context, const struct pages_row *row);
+uint64_t rebuild_sum_ended(const struct rebuild *rebuild);
+SPOOL_MUST_CHECK int rebuild_take_state(void *context, const struct pages_row *row);
+uint64_t rebuild_charge_of(const struct pages_row *row);
+enum judgement rebuild_judge(struct rebuild *rebuild, const struct pages_row *row);
+bool rebuild_is_outcome_row(const struct rebuild *rebuild, const struct pages_row *row);
+
+/* rebuild.c */
+void rebuild_count_ended(struct rebuild *rebuild,
+                         struct kept_lane *lane,
+                         uint64_t seq,
+                         enum spool_outcome outcome);
+uint64_t rebuild_count_missing(const struct rebuild *rebuild);
+uint64_t rebuild_most_missing(const struct rebuild *rebuild);
+
+/* rebuild_write.c */
+SPOOL_MUST_CHECK int rebuild_prepare(struct rebuild *rebuild);
+SPOOL_MUST_CHECK int rebuild_keep_message(struct rebuild *rebuild, const struct pages_row *row);
+SPOOL_MUST_CHECK int rebuild_keep_outcome(void *context, const struct pages_row *row);
+SPOOL_MUST_CHECK int rebuild_record_broken(struct rebuild *rebuild,
+                                           const struct pages_row *row);
+struct pool rebuild_open_pool(const struct rebuild *rebuild, uint64_t wanted);
+SPOOL_MUST_CHECK int rebuild_write_rest(struct rebuild *rebuild);
+
+#endif

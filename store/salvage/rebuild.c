@@ -1,0 +1,550 @@
+/*
+ * rebuild.c - which messages there still are, and what became of the others
+ *
+ * Known are: the lanes' counters as they stood at some commit; the mark beside
+ * the database and the audit file, which may know of later ones; the outcome
+ * rows and messages that can be read. Ids and seqs rise by one, and each
+ * outcome has one seq, so
+ *
+ *   accepted = counted ones + ids given out since the counters were written
+ *   missing  = accepted - seqs given out - messages that were read
+ *
+ * A message that was read from a page which its tree surely holds is in the
+ * spool. One from an older image of a page, or from a page that no tree
+ * reaches, may have been deleted since: such ones are taken only where the
+ * above says that messages are missing, the newest first, and never one whose
+ * end is recorded. What is then still missing is recorded as damaged: under its
+ * id where the rest of its row tells it; else under the newest ids that are
+ * neither spooled nor known to have ended; where there are not enough of these,
+ * under ids made for it. So the ledger balances, each seq is there once, and no
+ * id is given out again.
+ *
+ * Outcome rows that had not reached the audit file and cannot be read leave a
+ * hole in its numbering. It is closed in the same way, by a record of a message
+ * whose end is no longer known; the counters say of what kind it was, for they have
+ * more of that than was read.
+ *
+ * Memory is bounded by what there is to read, not by how far ids lie apart: 16
+ * bytes for each message in doubt, and the ids and seqs that were met (numbers.h),
+ * about a byte for each line of the audit file and some hundred bytes for a row
+ * that has no neighbour among 512 ids.
+ */
+#include "store/salvage/rebuild-private.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+enum {
+    GAP_MAX = 4096, /* between two rows side by side: some pages of rows may be lost */
+};
+
+/* ---- what is known at all ---- */
+
+static void see_id(struct rebuild *rebuild, uint64_t id, int64_t clock_ms)
+{
+    if (id > rebuild->last_id)
+        rebuild->last_id = id;
+    if (clock_ms > rebuild->newest_ms)
+        rebuild->newest_ms = clock_ms;
+}
+
+static int measure_row(void *context, const struct pages_row *row)
+{
+    struct rebuild *rebuild = context;
+    if (rebuild_is_outcome_row(rebuild, row)) {
+        see_id(rebuild, (uint64_t)rebuild_number(row, 1), rebuild_number(row, 4));
+        if ((uint64_t)row->rowid > rebuild->last_seq)
+            rebuild->last_seq = (uint64_t)row->rowid;
+    } else if (rebuild_judge(rebuild, row) == SOUND_MESSAGE) {
+        see_id(rebuild, rebuild_id_of(row), rebuild_number(row, MESSAGE_ACCEPTED_AT));
+        if (rebuild->lowest_id == 0 || rebuild_id_of(row) < rebuild->lowest_id)
+            rebuild->lowest_id = rebuild_id_of(row);
+    }
+    return 0;
+}
+
+static int measure_history(void *context, const struct spool_ended *ended)
+{
+    struct rebuild *rebuild = context;
+    if (ended->id > SPOOL_LAST_MAX || ended->seq > SPOOL_LAST_MAX)
+        return 0;
+    see_id(rebuild, ended->id, 0);
+    if (ended->seq > rebuild->history_seq) {
+        rebuild->history_seq = ended->seq;
+        rebuild->history_id = ended->id;
+    }
+    return 0;
+}
+
+static int each_ended(struct rebuild *rebuild, spool_ended_fn *fn)
+{
+    const struct spool_history *history = rebuild->task->history;
+    return history ? history->each(history->owner, fn, rebuild) : 0;
+}
+
+/* What the rows say of how far ids and seqs have come. */
+struct witness {
+    struct rebuild *rebuild;
+    uint64_t id;
+    uint64_t seq;
+};
+
+static int hear_row(void *context, const struct pages_row *row)
+{
+    struct witness *witness = context;
+    if (rebuild_is_outcome_row(witness->rebuild, row)) {
+        witness->id = rebuild_higher(witness->id, (uint64_t)rebuild_number(row, 1));
+        witness->seq = rebuild_higher(witness->seq, (uint64_t)row->rowid);
+    } else if (rebuild_judge(witness->rebuild, row) == SOUND_MESSAGE) {
+        witness->id = rebuild_higher(witness->id, rebuild_id_of(row));
+    }
+    return 0;
+}
+
+/*
+ * One flipped bit in a lane's last id or last seq must not make up millions of
+ * messages. Each end has one seq, so all lanes' ends add up to the last seq, and
+ * ids are no fewer than what was accepted; beyond that only the mark, the audit
+ * file or a row can say so. The newest row of the outcomes is always there.
+ */
+static int believe_lanes(struct rebuild *rebuild)
+{
+    const struct mark *mark = &rebuild->mark;
+    uint64_t ended = rebuild_sum_ended(rebuild);
+    uint64_t seq = rebuild->counted_seq;
+    uint64_t id = rebuild->counted_id;
+    uint64_t seq_reach =
+        rebuild_higher(ended, rebuild_higher(mark->last_seq, rebuild->history_seq));
+    uint64_t id_reach = rebuild_higher(rebuild->counted_accepted,
+                                       rebuild_higher(mark->last_id, rebuild->last_id));
+    if (seq > seq_reach || id > id_reach) {
+        struct witness witness = {.rebuild = rebuild};
+        pages_restart(rebuild->task->pages);
+        rebuild->seq_limit = seq;
+        rebuild->id_limit = rebuild->ended_id_limit = rebuild_lower(id, SPOOL_LAST_MAX);
+        int r = pages_walk(rebuild->task->pages, ROOT_OUTCOME, hear_row, &witness);
+        if (r == 0)
+            r = pages_walk(rebuild->task->pages, ROOT_MESSAGE, hear_row, &witness);
+        if (r != 0)
+            return r;
+        seq_reach = rebuild_higher(seq_reach, witness.seq);
+        id_reach = rebuild_higher(id_reach, witness.id);
+    }
+    rebuild->counted_seq = rebuild_higher(ended, rebuild_lower(seq, seq_reach));
+    rebuild->counted_id =
+        rebuild_higher(rebuild->counted_accepted, rebuild_lower(id, id_reach));
+    rebuild->has_all_lanes = rebuild->lane_count > 0 && rebuild->counted_seq == ended;
+    return 0;
+}
+
+/*
+ * Rows that are newer than all else are believed where the lanes' counters may
+ * be old, or are lost: a commit writes both. What lies further away from the
+ * others than some lost pages would explain is garbage all the same.
+ */
+static int collect_beyond(void *context, const struct pages_row *row)
+{
+    struct rebuild *rebuild = context;
+    if (rebuild_is_outcome_row(rebuild, row) && (uint64_t)row->rowid > rebuild->last_seq)
+        numbers_add(&rebuild->beyond, (uint64_t)row->rowid);
+    return 0;
+}
+
+static int reach_beyond(struct rebuild *rebuild)
+{
+    pages_restart(rebuild->task->pages);
+    int r = pages_walk(rebuild->task->pages, ROOT_OUTCOME, collect_beyond, rebuild);
+    if (r == 0)
+        r = pages_orphans(rebuild->task->pages, collect_beyond, rebuild);
+    uint64_t seq = rebuild->last_seq;
+    for (uint64_t next = seq + 1; next <= seq + GAP_MAX && next <= rebuild->seq_limit; next++) {
+        if (numbers_has(&rebuild->beyond, next))
+            seq = next;
+    }
+    rebuild->seq_limit = seq;
+    numbers_done(&rebuild->beyond);
+    rebuild->beyond = (struct numbers){0};
+    return r;
+}
+
+/* Beyond what anybody knows lies garbage; where nobody knows anything all is believed that is
+ * plausible by itself. A message is vouched for by its checksum. */
+static int set_limits(struct rebuild *rebuild)
+{
+    const struct mark *mark = &rebuild->mark;
+    rebuild->last_id =
+        rebuild_higher(rebuild->last_id, rebuild_higher(rebuild->counted_id, mark->last_id));
+    rebuild->last_seq = rebuild_higher(rebuild->history_seq,
+                                       rebuild_higher(rebuild->counted_seq, mark->last_seq));
+    bool is_known = rebuild->lane_count > 0 || mark->is_known || rebuild->history_seq > 0;
+    bool is_newest = rebuild->has_all_lanes && !rebuild->is_lane_in_doubt;
+    rebuild->id_limit = is_known ? rebuild->last_id + SLACK : SPOOL_LAST_MAX;
+    rebuild->ended_id_limit = is_newest ? rebuild->last_id : rebuild->id_limit;
+    rebuild->seq_limit = !is_known   ? SPOOL_LAST_MAX
+                         : is_newest ? rebuild->last_seq
+                                     : rebuild->last_seq + SLACK;
+    return is_known && !is_newest ? reach_beyond(rebuild) : 0;
+}
+
+static int measure(struct rebuild *rebuild)
+{
+    struct pages *pages = rebuild->task->pages;
+    pages_restart(pages);
+    int r = pages_walk(pages, ROOT_LANE, rebuild_take_lane, rebuild);
+    if (r == 0)
+        r = pages_walk(pages, ROOT_SPOOL, rebuild_take_state, rebuild);
+    if (r == 0)
+        r = each_ended(rebuild, measure_history);
+    if (r == 0)
+        r = believe_lanes(rebuild);
+    if (r == 0)
+        r = set_limits(rebuild);
+    if (r != 0)
+        return r;
+    pages_restart(pages);
+    r = pages_walk(pages, ROOT_OUTCOME, measure_row, rebuild);
+    if (r == 0)
+        r = pages_walk(pages, ROOT_MESSAGE, measure_row, rebuild);
+    if (r == 0)
+        r = pages_orphans(pages, measure_row, rebuild);
+    return r;
+}
+
+static int read_outcomes(struct rebuild *rebuild)
+{
+    struct pages *pages = rebuild->task->pages;
+    pages_restart(pages);
+    int r = pages_walk(pages, ROOT_OUTCOME, rebuild_keep_outcome, rebuild);
+    return r == 0 ? pages_orphans(pages, rebuild_keep_outcome, rebuild) : r;
+}
+
+/* The lanes' counters have it already, unless they are older. */
+void rebuild_count_ended(struct rebuild *rebuild,
+                         struct kept_lane *lane,
+                         uint64_t seq,
+                         enum spool_outcome outcome)
+{
+    numbers_add(&rebuild->seqs, seq);
+    if (seq > rebuild->counted_seq)
+        lane->later[outcome]++;
+    else
+        lane->known[outcome]++;
+    if (seq > lane->counters.last_seq)
+        lane->counters.last_seq = seq;
+}
+
+static int count_history(void *context, const struct spool_ended *ended)
+{
+    struct rebuild *rebuild = context;
+    struct kept_lane *lane = rebuild_find_lane_by_name(rebuild, ended->lane);
+    numbers_add(&rebuild->ids, ended->id);
+    if (ended->seq > rebuild->last_seq || numbers_has(&rebuild->seqs, ended->seq))
+        return 0;
+    rebuild_count_ended(rebuild, lane ? lane : rebuild->home, ended->seq, ended->outcome);
+    if (ended->outcome != SPOOL_DELIVERED && rebuild->failures_pruned > 0)
+        rebuild->failures_pruned--; /* it is known all the same */
+    return 0;
+}
+
+/* What the audit file holds is exported, whatever the cursor says. A cursor that is ahead of
+ * all there is was damaged; how far rows are pruned is nearly the same. */
+static void learn_export(struct rebuild *rebuild)
+{
+    if (rebuild->exported > rebuild->last_seq) {
+        rebuild->exported = rebuild->pruned <= rebuild->last_seq ? rebuild->pruned : 0;
+        rebuild->has_cursor = rebuild->exported > 0;
+    }
+    rebuild->exported = rebuild_higher(rebuild->exported, rebuild->history_seq);
+    if (rebuild->pruned >= rebuild->last_seq)
+        rebuild->pruned = rebuild->exported;
+}
+
+/* The cursor is lost and no audit file tells: what waits for its export lies side by side at
+ * the end. */
+static int guess_export(struct rebuild *rebuild)
+{
+    uint64_t seq = rebuild->last_seq;
+    char sql[128];
+    if (rebuild->has_cursor || rebuild->history_seq > 0)
+        return 0;
+    while (seq > 0 && numbers_has(&rebuild->seqs, seq))
+        seq--;
+    rebuild->exported = seq;
+    (void)snprintf(sql, sizeof sql,
+                   "DELETE FROM outcome WHERE seq <= %llu AND seq <> %llu AND outcome = %d",
+                   (unsigned long long)seq, (unsigned long long)rebuild->last_seq,
+                   SPOOL_DELIVERED);
+    return sqlite3_exec(rebuild->task->db, sql, NULL, NULL, NULL);
+}
+
+/*
+ * How far deliveries gave way, beyond what is exported. Where more of them are
+ * there than not that number was damaged; where few are, these were.
+ */
+static int doubt_pruned(struct rebuild *rebuild)
+{
+    uint64_t from = rebuild->exported;
+    char sql[128];
+    sqlite3_stmt *stmt;
+    if (rebuild->pruned <= from)
+        return 0;
+    (void)snprintf(sql, sizeof sql,
+                   "SELECT count(*), min(seq) FROM outcome WHERE outcome = %d AND seq <= %llu",
+                   SPOOL_DELIVERED, (unsigned long long)rebuild->pruned);
+    int rc = sqlite3_prepare_v2(rebuild->task->db, sql, -1, &stmt, NULL);
+    if (rc != SQLITE_OK)
+        return rc;
+    rc = sqlite3_step(stmt);
+    uint64_t there = rc == SQLITE_ROW ? (uint64_t)sqlite3_column_int64(stmt, 0) : 0;
+    uint64_t first = rc == SQLITE_ROW ? (uint64_t)sqlite3_column_int64(stmt, 1) : 0;
+    (void)sqlite3_finalize(stmt); /* repeats the error of the step */
+    if (rc != SQLITE_ROW || there == 0)
+        return rc == SQLITE_ROW ? 0 : rc;
+    if (2 * there >= rebuild->pruned - from) {
+        rebuild->pruned = first - 1;
+        return 0;
+    }
+    (void)snprintf(sql, sizeof sql, "DELETE FROM outcome WHERE outcome = %d AND seq <= %llu",
+                   SPOOL_DELIVERED, (unsigned long long)rebuild->pruned);
+    return sqlite3_exec(rebuild->task->db, sql, NULL, NULL, NULL);
+}
+
+/* A line of a lane that was forgotten, and is there anew: "default" took its counters over. */
+static void hand_to_home(struct rebuild *rebuild)
+{
+    uint64_t *home = rebuild->home->known;
+    for (size_t i = 0; i < rebuild->lane_count && rebuild->has_all_lanes; i++) {
+        struct kept_lane *lane = &rebuild->lanes[i];
+        for (int j = 0; j < SPOOL_OUTCOMES && lane != rebuild->home; j++) {
+            uint64_t counted = rebuild_lower(lane->known[j], lane->counters.ended[j]);
+            home[j] += lane->known[j] - counted;
+            lane->known[j] = counted;
+        }
+    }
+}
+
+/*
+ * The counters say of what kinds the ends up to counted_seq are, the records
+ * that were read say it of most. So no counter is below what was read; and all
+ * of them together are as many as there are seqs, so that each whose record is
+ * lost is in one of them. Where a lane's counters are lost, what nobody knows
+ * was exported: it counts as delivered.
+ */
+static void level_counters(struct rebuild *rebuild)
+{
+    uint64_t failures = 0;
+    hand_to_home(rebuild);
+    for (size_t i = 0; i < rebuild->lane_count; i++) {
+        struct kept_lane *lane = &rebuild->lanes[i];
+        for (int j = 0; j < SPOOL_OUTCOMES; j++)
+            lane->counters.ended[j] = rebuild_higher(lane->counters.ended[j], lane->known[j]);
+    }
+    uint64_t ended = rebuild_sum_ended(rebuild);
+    if (ended < rebuild->counted_seq)
+        rebuild->home->counters.ended[SPOOL_DELIVERED] += rebuild->counted_seq - ended;
+    for (int j = 0; j < SPOOL_OUTCOMES; j++) {
+        for (size_t i = 0; i < rebuild->lane_count; i++) {
+            struct kept_lane *lane = &rebuild->lanes[i];
+            uint64_t excess = ended - rebuild_lower(ended, rebuild->counted_seq);
+            uint64_t part = rebuild_lower(excess, lane->counters.ended[j] - lane->known[j]);
+            lane->counters.ended[j] -= part;
+            ended -= part;
+            failures += j == SPOOL_DELIVERED ? 0 : lane->counters.ended[j] - lane->known[j];
+        }
+    }
+    rebuild->spare_failures = failures - rebuild_lower(failures, rebuild->failures_pruned);
+}
+
+/* ---- which messages ---- */
+
+static int add_candidate(struct rebuild *rebuild, const struct pages_row *row)
+{
+    if (rebuild->candidate_count == rebuild->candidate_room) {
+        size_t room = rebuild->candidate_room * 2 + 1024;
+        struct candidate *grown = realloc(rebuild->candidates, room * sizeof *grown);
+        if (!grown)
+            return -ENOMEM;
+        rebuild->candidates = grown;
+        rebuild->candidate_room = room;
+    }
+    rebuild->candidates[rebuild->candidate_count++] =
+        (struct candidate){rebuild_id_of(row), row->page, row->cell};
+    return 0;
+}
+
+static int take_sound(void *context, const struct pages_row *row)
+{
+    struct rebuild *rebuild = context;
+    if (rebuild_judge(rebuild, row) != SOUND_MESSAGE)
+        return 0;
+    return row->in_doubt ? add_candidate(rebuild, row) : rebuild_keep_message(rebuild, row);
+}
+
+/* A tree is in order: where a row is not, it is its key that was damaged. */
+static int take_broken(void *context, const struct pages_row *row)
+{
+    struct rebuild *rebuild = context;
+    if (row->in_doubt)
+        return 0;
+    switch (rebuild_judge(rebuild, row)) {
+    case NO_MESSAGE:
+        return 0;
+    case SOUND_MESSAGE:
+        rebuild->walked_key = row->rowid;
+        return 0;
+    case BROKEN_MESSAGE:
+        break;
+    }
+    return row->rowid > rebuild->walked_key ? rebuild_record_broken(rebuild, row) : 0;
+}
+
+static int take_candidate(void *context, const struct pages_row *row)
+{
+    struct rebuild *rebuild = context;
+    return rebuild_judge(rebuild, row) == SOUND_MESSAGE ? rebuild_keep_message(rebuild, row)
+                                                        : 0;
+}
+
+static int newest_first(const void *a, const void *b)
+{
+    const struct candidate *left = a;
+    const struct candidate *right = b;
+    return (left->id < right->id) - (left->id > right->id);
+}
+
+/* How many messages there must be besides those found. */
+uint64_t rebuild_count_missing(const struct rebuild *rebuild)
+{
+    uint64_t gone = rebuild->last_seq + rebuild->found;
+    uint64_t accepted = rebuild->counted_accepted + (rebuild->last_id - rebuild->counted_id);
+    if (!rebuild->has_all_lanes)
+        accepted = rebuild->last_id;
+    if (rebuild->counted_id == 0 && rebuild->last_seq == 0 && !rebuild->mark.is_known)
+        accepted = rebuild->lowest_id > 0 ? rebuild->last_id - rebuild->lowest_id + 1 : 0;
+    return accepted > gone ? accepted - gone : 0;
+}
+
+/*
+ * No spool holds more than the limits of its lanes, or what its lanes counted.
+ * Ids that were never used make no messages beyond that, if nothing is left but
+ * the mark.
+ */
+uint64_t rebuild_most_missing(const struct rebuild *rebuild)
+{
+    const struct spool_options *options = rebuild->task->options;
+    uint64_t limit = SLACK;
+    for (size_t i = 0; i < options->lane_count; i++)
+        limit += rebuild_lower(options->lanes[i].limits.max_messages, SPOOL_LAST_MAX);
+    for (size_t i = 0; i < rebuild->lane_count; i++)
+        limit += rebuild->lanes[i].counted_messages;
+    return limit;
+}
+
+/* Newest first, while any are missing. */
+static int take_candidates(struct rebuild *rebuild, uint64_t from, uint64_t to)
+{
+    for (size_t i = 0; i < rebuild->candidate_count && rebuild_count_missing(rebuild) > 0;
+         i++) {
+        const struct candidate *candidate = &rebuild->candidates[i];
+        if (candidate->id < from || candidate->id > to)
+            continue;
+        int r = pages_one(rebuild->task->pages, candidate->page, candidate->cell,
+                          take_candidate, rebuild);
+        if (r != 0)
+            return r;
+    }
+    return 0;
+}
+
+/*
+ * Those whose ids are among the newest of which nothing is known: just so many are missing. An
+ * older one is likelier to have ended long ago, beyond what the audit file reaches back; only
+ * where there is no such file, and lanes may have overtaken each other, it is sent rather than
+ * given up.
+ */
+static int choose_candidates(struct rebuild *rebuild)
+{
+    uint64_t missing =
+        rebuild_lower(rebuild_count_missing(rebuild), rebuild_most_missing(rebuild));
+    uint64_t oldest = rebuild_open_pool(rebuild, missing).next;
+    int r = take_candidates(rebuild, oldest, UINT64_MAX);
+    if (r == 0 && rebuild->history_seq == 0 && rebuild->lane_count > 1)
+        r = take_candidates(rebuild, 0, oldest);
+    return r;
+}
+
+static int read_messages(struct rebuild *rebuild)
+{
+    struct pages *pages = rebuild->task->pages;
+    pages_restart(pages);
+    int r = pages_walk(pages, ROOT_MESSAGE, take_sound, rebuild);
+    if (r == 0)
+        r = pages_walk(pages, ROOT_OUTCOME, take_sound, rebuild); /* none: it is reached */
+    if (r == 0)
+        r = pages_orphans(pages, take_sound, rebuild);
+    if (r != 0)
+        return r;
+    if (rebuild->candidate_count > 0)
+        qsort(rebuild->candidates, rebuild->candidate_count, sizeof *rebuild->candidates,
+              newest_first);
+    r = choose_candidates(rebuild);
+    if (r != 0)
+        return r;
+    pages_restart(pages);
+    return pages_walk(pages, ROOT_MESSAGE, take_broken, rebuild);
+}
+
+/* ---- all of it ---- */
+
+static int read_all(struct rebuild *rebuild)
+{
+    int r = measure(rebuild);
+    if (r != 0)
+        return r;
+    rebuild->task->is_count_unknown = rebuild->lane_count == 0 && !rebuild->mark.is_known;
+    rebuild->home = rebuild_find_lane_by_name(rebuild, rebuild->task->options->lanes[0].name);
+    if (!rebuild->home)
+        rebuild->home = rebuild_need_lane(rebuild, 0);
+    if (!rebuild->home)
+        rebuild->home = rebuild->lanes; /* there are too many others */
+    learn_export(rebuild);
+    if (!rebuild->has_state || rebuild->clock.clock_ms < rebuild->newest_ms)
+        rebuild->clock.clock_ms = rebuild->newest_ms;
+    r = read_outcomes(rebuild);
+    if (r == 0)
+        r = guess_export(rebuild);
+    if (r == 0)
+        r = doubt_pruned(rebuild);
+    if (r == 0)
+        r = each_ended(rebuild, count_history);
+    if (r != 0)
+        return r;
+    level_counters(rebuild);
+    return read_messages(rebuild);
+}
+
+int rebuild(struct rebuild_task *task)
+{
+    struct rebuild rebuild = {.task = task};
+    if (task->mark->last_id <= SPOOL_LAST_MAX && task->mark->last_seq <= SPOOL_LAST_MAX)
+        rebuild.mark = *task->mark;
+    rebuild.lanes = calloc(SPOOL_LANES_KNOWN_MAX, sizeof *rebuild.lanes);
+    int r = rebuild.lanes ? rebuild_prepare(&rebuild) : -ENOMEM;
+    if (r == 0)
+        r = read_all(&rebuild);
+    if (r == 0)
+        r = rebuild_write_rest(&rebuild);
+    if (r == 0 && (rebuild.ids.is_short || rebuild.seqs.is_short))
+        r = -ENOMEM;
+    task->salvaged = rebuild.found;
+    task->last_id = rebuild.last_id;
+    task->last_seq = rebuild.last_seq;
+    (void)sqlite3_finalize(rebuild.message_in);
+    (void)sqlite3_finalize(rebuild.outcome_in);
+    free(rebuild.candidates);
+    free(rebuild.lanes);
+    numbers_done(&rebuild.ids);
+    numbers_done(&rebuild.seqs);
+    return r;
+}

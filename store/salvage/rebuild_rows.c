@@ -1,0 +1,336 @@
+/*
+ * rebuild_rows.c - which row of a page is plausible, and what it says
+ *
+ * Rows of lanes and of the state are taken as they are read; a row of a message
+ * or of an outcome is judged only: whether it goes on is for rebuild.c to say.
+ */
+#include "store/salvage/rebuild-private.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "store/sum.h"
+
+/* ---- plausibility ---- */
+
+static bool is_utf8(struct spool_bytes text)
+{
+    const unsigned char *at = text.data;
+    const unsigned char *end = at + text.size;
+    while (at < end) {
+        unsigned char lead = *at++;
+        unsigned more = lead < 0x80   ? 0
+                        : lead < 0xc2 ? 9
+                        : lead < 0xe0 ? 1
+                        : lead < 0xf0 ? 2
+                                      : 3;
+        if (lead == 0 || lead > 0xf4 || more > (size_t)(end - at))
+            return false;
+        uint32_t value = lead & (0x3fU >> more);
+        for (unsigned i = 0; i < more; i++, at++) {
+            if ((*at & 0xc0) != 0x80)
+                return false;
+            value = value << 6 | (*at & 0x3f);
+        }
+        if (more > 0 && (value < (more == 1   ? 0x80U
+                                  : more == 2 ? 0x800U
+                                              : 0x10000U) ||
+                         value > 0x10ffff || (value >= 0xd800 && value < 0xe000)))
+            return false;
+    }
+    return true;
+}
+
+static bool is_number(const struct pages_row *row, size_t field, int64_t least, int64_t most)
+{
+    const struct pages_field *found = &row->fields[field];
+    return found->kind == PAGES_NUMBER && found->number >= least && found->number <= most;
+}
+
+static bool is_null(const struct pages_row *row, size_t field)
+{
+    return row->fields[field].kind == PAGES_NULL;
+}
+
+bool rebuild_is_text(const struct pages_row *row, size_t field)
+{
+    return row->fields[field].kind == PAGES_TEXT && is_utf8(row->fields[field].bytes);
+}
+
+/* ---- lanes ---- */
+
+struct kept_lane *rebuild_find_lane(struct rebuild *rebuild, unsigned number)
+{
+    for (size_t i = 0; i < rebuild->lane_count; i++) {
+        if (rebuild->lanes[i].number == number)
+            return &rebuild->lanes[i];
+    }
+    return NULL;
+}
+
+struct kept_lane *rebuild_find_lane_by_name(struct rebuild *rebuild, const char *name)
+{
+    for (size_t i = 0; i < rebuild->lane_count; i++) {
+        if (strcmp(rebuild->lanes[i].name, name) == 0)
+            return &rebuild->lanes[i];
+    }
+    return NULL;
+}
+
+/* A lane whose row is lost. Lanes get their numbers in the order of the configuration. */
+struct kept_lane *rebuild_need_lane(struct rebuild *rebuild, unsigned number)
+{
+    const struct spool_options *options = rebuild->task->options;
+    struct kept_lane *lane = rebuild_find_lane(rebuild, number);
+    if (lane || number > SPOOL_LANE_MAX || rebuild->lane_count == SPOOL_LANES_KNOWN_MAX)
+        return lane;
+    lane = &rebuild->lanes[rebuild->lane_count];
+    *lane = (struct kept_lane){.number = number};
+    if (number < options->lane_count &&
+        !rebuild_find_lane_by_name(rebuild, options->lanes[number].name))
+        (void)snprintf(lane->name, sizeof lane->name, "%s", options->lanes[number].name);
+    else
+        (void)snprintf(lane->name, sizeof lane->name, "recovered-%u", number);
+    rebuild->lane_count++;
+    return lane;
+}
+
+/* The counts vouch for each other; the last id and seq stand alone, see believe_lanes(). */
+static bool is_lane_row(const struct pages_row *row)
+{
+    enum { NAME = 1, FIRST = 2, BYTES = 10, FIELDS = 13 };
+    if (row->field_count < FIELDS || row->rowid < 0 || row->rowid > SPOOL_LANE_MAX ||
+        !rebuild_is_text(row, NAME) || rebuild_bytes(row, NAME).size == 0 ||
+        rebuild_bytes(row, NAME).size > 255)
+        return false;
+    for (size_t i = FIRST; i < FIELDS; i++) {
+        if (!is_number(row, i, 0, i < BYTES ? (int64_t)SPOOL_LAST_MAX : INT64_MAX))
+            return false;
+    }
+    int64_t sum = rebuild_number(row, FIRST + 1 + SPOOL_OUTCOMES);
+    for (size_t i = 0; i < SPOOL_OUTCOMES; i++)
+        sum += rebuild_number(row, FIRST + 1 + i);
+    return sum == rebuild_number(row, FIRST);
+}
+
+int rebuild_take_lane(void *context, const struct pages_row *row)
+{
+    struct rebuild *rebuild = context;
+    if (!is_lane_row(row) || rebuild_find_lane(rebuild, (unsigned)row->rowid) ||
+        rebuild->lane_count == SPOOL_LANES_KNOWN_MAX)
+        return 0;
+    struct kept_lane *lane = &rebuild->lanes[rebuild->lane_count];
+    struct spool_bytes name = rebuild_bytes(row, 1);
+    *lane = (struct kept_lane){.number = (unsigned)row->rowid};
+    memcpy(lane->name, name.data, name.size);
+    if (rebuild_find_lane_by_name(rebuild, lane->name))
+        return 0;
+    struct spool_counters *counters = &lane->counters;
+    counters->accepted = (uint64_t)rebuild_number(row, 2);
+    for (size_t i = 0; i < SPOOL_OUTCOMES; i++)
+        counters->ended[i] = (uint64_t)rebuild_number(row, 3 + i);
+    lane->counted_messages = (uint64_t)rebuild_number(row, 9);
+    counters->last_id = (uint64_t)rebuild_number(row, 11);
+    counters->last_seq = (uint64_t)rebuild_number(row, 12);
+    rebuild->lane_count++;
+    rebuild->is_lane_in_doubt |= row->in_doubt;
+    rebuild->counted_accepted += counters->accepted;
+    if (counters->last_id > rebuild->counted_id)
+        rebuild->counted_id = counters->last_id;
+    if (counters->last_seq > rebuild->counted_seq)
+        rebuild->counted_seq = counters->last_seq;
+    return 0;
+}
+
+uint64_t rebuild_sum_ended(const struct rebuild *rebuild)
+{
+    uint64_t sum = 0;
+    for (size_t i = 0; i < rebuild->lane_count; i++) {
+        for (int j = 0; j < SPOOL_OUTCOMES; j++)
+            sum += rebuild->lanes[i].counters.ended[j];
+    }
+    return sum;
+}
+
+int rebuild_reach(struct pages *pages, struct rebuild_reach *ret)
+{
+    struct rebuild rebuild = {.lanes = calloc(SPOOL_LANES_KNOWN_MAX, sizeof *rebuild.lanes)};
+    if (!rebuild.lanes)
+        return -ENOMEM;
+    pages_restart(pages);
+    int r = pages_walk(pages, ROOT_LANE, rebuild_take_lane, &rebuild);
+    *ret = (struct rebuild_reach){.counted =
+                                      rebuild.counted_accepted + rebuild_sum_ended(&rebuild),
+                                  .last_id = rebuild.counted_id,
+                                  .last_seq = rebuild.counted_seq};
+    free(rebuild.lanes);
+    return r;
+}
+
+struct foreign {
+    unsigned tables;
+    unsigned ours;
+};
+
+static int look_at_table(void *context, const struct pages_row *row)
+{
+    static const char *const names[] = {"lane", "message", "outcome", "spool"};
+    struct foreign *foreign = context;
+    if (row->field_count != 5 || !rebuild_is_text(row, 0) || !rebuild_is_text(row, 1) ||
+        rebuild_bytes(row, 0).size != 5 || memcmp(rebuild_bytes(row, 0).data, "table", 5) != 0)
+        return 0;
+    foreign->tables++;
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        if (rebuild_bytes(row, 1).size == strlen(names[i]) &&
+            memcmp(rebuild_bytes(row, 1).data, names[i], strlen(names[i])) == 0)
+            foreign->ours++;
+    }
+    return 0;
+}
+
+int rebuild_is_foreign(struct pages *pages, bool *ret)
+{
+    struct foreign foreign = {0};
+    uint32_t application_id;
+    *ret = false;
+    if (!pages_application_id(pages, &application_id) || application_id == SPOOL_APPLICATION_ID)
+        return pages->error;
+    pages_restart(pages);
+    int r = pages_walk(pages, 1, look_at_table, &foreign);
+    *ret = foreign.tables > 0 && foreign.ours == 0;
+    return r;
+}
+
+/* ---- the clock and the cursor ---- */
+
+int rebuild_take_state(void *context, const struct pages_row *row)
+{
+    struct rebuild *rebuild = context;
+    struct spool_clock_state *clock = &rebuild->clock;
+    if (row->rowid != 1 || row->field_count < 10 || !rebuild_is_text(row, 1) ||
+        rebuild_bytes(row, 1).size >= sizeof clock->boot_id ||
+        !is_number(row, 2, 0, INT64_MAX / 4) || !is_number(row, 3, 0, INT64_MAX / 4) ||
+        !is_number(row, 7, 0, INT64_MAX / 4))
+        return 0;
+    bool has_wall = is_number(row, 4, 0, INT64_MAX / 4);
+    bool is_absent = is_number(row, 6, 0, INT64_MAX / 4);
+    *clock = (struct spool_clock_state){
+        .boot_ms = rebuild_number(row, 2),
+        .clock_ms = rebuild_number(row, 3),
+        .has_wall = has_wall,
+        .wall_ms = has_wall ? rebuild_number(row, 4) : 0,
+        .wall_clock_ms = is_number(row, 5, 0, INT64_MAX / 4) ? rebuild_number(row, 5) : 0,
+        .is_absent = is_absent,
+        .absent_after = is_absent ? (uint64_t)rebuild_number(row, 6) : 0,
+    };
+    memcpy(clock->boot_id, rebuild_bytes(row, 1).data, rebuild_bytes(row, 1).size);
+    rebuild->exported = (uint64_t)rebuild_number(row, 7);
+    rebuild->pruned =
+        is_number(row, 8, 0, INT64_MAX / 4) ? (uint64_t)rebuild_number(row, 8) : 0;
+    rebuild->failures_pruned =
+        is_number(row, 9, 0, (int64_t)SPOOL_LAST_MAX) ? (uint64_t)rebuild_number(row, 9) : 0;
+    rebuild->has_state = rebuild->has_cursor = true;
+    return 0;
+}
+
+/* ---- messages ---- */
+
+static bool has_message_shape(const struct rebuild *rebuild, const struct pages_row *row)
+{
+    if (row->field_count < MESSAGE_SUM || !is_null(row, MESSAGE_KEY) || row->rowid <= 0 ||
+        rebuild_lane_of(row) > SPOOL_LANE_MAX || rebuild_id_of(row) == 0 ||
+        rebuild_id_of(row) > rebuild->id_limit)
+        return false;
+    return is_number(row, MESSAGE_ACCEPTED, INT64_MIN, INT64_MAX) &&
+           is_number(row, MESSAGE_ACCEPTED_AT, INT64_MIN, INT64_MAX) &&
+           is_number(row, MESSAGE_CHARGE, 0, UINT32_MAX) &&
+           is_number(row, MESSAGE_UID, 0, UINT32_MAX) &&
+           is_number(row, MESSAGE_FLAGS, 0, FLAGS_MAX) &&
+           (rebuild_number(row, MESSAGE_FLAGS) & FLAGS_QOS) < 3;
+}
+
+static bool has_message_sum(const struct pages_row *row)
+{
+    return row->field_count > MESSAGE_SUM && row->fields[MESSAGE_SUM].kind == PAGES_NUMBER;
+}
+
+static bool sum_fits(const struct pages_row *row)
+{
+    const struct sum_facts facts = {
+        .key = row->rowid,
+        .accepted = rebuild_number(row, MESSAGE_ACCEPTED),
+        .uid = rebuild_number(row, MESSAGE_UID),
+        .flags = rebuild_number(row, MESSAGE_FLAGS),
+        .client = rebuild_bytes(row, MESSAGE_CLIENT),
+        .topic = rebuild_bytes(row, MESSAGE_TOPIC),
+        .properties = rebuild_bytes(row, MESSAGE_PROPERTIES),
+        .ref = rebuild_bytes(row, MESSAGE_REF),
+        .payload = rebuild_bytes(row, MESSAGE_PAYLOAD),
+    };
+    return rebuild_number(row, MESSAGE_SUM) == (int64_t)sum_of(&facts);
+}
+
+/* Earlier programs counted otherwise; all of them the sizes, and never many pages more. */
+static bool charge_fits(const struct pages_row *row, uint64_t sizes)
+{
+    return is_number(row, MESSAGE_CHARGE, (int64_t)sizes,
+                     (int64_t)(2 * sizes + 4 * SPOOL_PAGE_BYTES));
+}
+
+/* As stored, where that can be; else as it would be counted now. */
+uint64_t rebuild_charge_of(const struct pages_row *row)
+{
+    const struct spool_message message = {
+        .client = rebuild_bytes(row, MESSAGE_CLIENT),
+        .topic = rebuild_bytes(row, MESSAGE_TOPIC),
+        .properties = rebuild_bytes(row, MESSAGE_PROPERTIES),
+        .ref = rebuild_bytes(row, MESSAGE_REF),
+        .payload = rebuild_bytes(row, MESSAGE_PAYLOAD),
+    };
+    uint64_t sizes = message.client.size + message.topic.size + message.properties.size +
+                     message.ref.size + message.payload.size;
+    return charge_fits(row, sizes) ? (uint64_t)rebuild_number(row, MESSAGE_CHARGE)
+                                   : spool_charge(&message);
+}
+
+enum judgement rebuild_judge(struct rebuild *rebuild, const struct pages_row *row)
+{
+    if (!has_message_shape(rebuild, row))
+        return NO_MESSAGE;
+    bool is_whole = rebuild_is_text(row, MESSAGE_CLIENT) &&
+                    rebuild_is_text(row, MESSAGE_TOPIC) &&
+                    rebuild_bytes(row, MESSAGE_TOPIC).size > 0 &&
+                    (is_null(row, MESSAGE_PROPERTIES) ||
+                     row->fields[MESSAGE_PROPERTIES].kind == PAGES_BLOB) &&
+                    (is_null(row, MESSAGE_REF) || rebuild_is_text(row, MESSAGE_REF)) &&
+                    row->fields[MESSAGE_PAYLOAD].kind == PAGES_BLOB;
+    if (is_whole && has_message_sum(row))
+        is_whole = sum_fits(row);
+    else if (is_whole)
+        is_whole =
+            rebuild_charge_of(row) == (uint64_t)rebuild_number(row, MESSAGE_CHARGE) &&
+            (rebuild_find_lane(rebuild, rebuild_lane_of(row)) || rebuild->lane_count == 0);
+    return is_whole ? SOUND_MESSAGE : BROKEN_MESSAGE;
+}
+
+/* ---- outcome records ---- */
+
+bool rebuild_is_outcome_row(const struct rebuild *rebuild, const struct pages_row *row)
+{
+    if (row->field_count < 17 || !is_null(row, 0) || row->rowid < 1 ||
+        (uint64_t)row->rowid > rebuild->seq_limit ||
+        !is_number(row, 1, 1, (int64_t)rebuild->ended_id_limit) ||
+        !is_number(row, 2, 0, SPOOL_LANE_MAX) || !is_number(row, 3, INT64_MIN, INT64_MAX) ||
+        !is_number(row, 4, INT64_MIN, INT64_MAX) || !is_number(row, 5, 0, SPOOL_OUTCOMES - 1) ||
+        !is_number(row, 6, 0, SPOOL_REASONS - 1))
+        return false;
+    return (is_null(row, 7) || is_number(row, 7, 0, 255)) && is_number(row, 8, 0, UINT32_MAX) &&
+           is_number(row, 9, 0, UINT32_MAX) && is_number(row, 10, 0, 2) &&
+           is_number(row, 11, 0, UINT32_MAX) && is_number(row, 12, INT64_MIN, INT64_MAX) &&
+           is_number(row, 13, 0, INT64_MAX) && rebuild_is_text(row, 14) &&
+           rebuild_is_text(row, 15) && (is_null(row, 16) || rebuild_is_text(row, 16)) &&
+           spool_reason_fits((enum spool_outcome)rebuild_number(row, 5),
+                             (enum spool_reason)rebuild_number(row, 6));
+}

@@ -1,0 +1,462 @@
+/*
+ * rebuild_write.c - what goes into the new database
+ *
+ * Messages and outcome records that were read, records of messages that are
+ * lost, and at the end the lanes and the state.
+ */
+#include "store/salvage/rebuild-private.h"
+
+#include <stdio.h>
+
+#define PROVISIONAL_SEQ (INT64_C(1) << 61)
+
+int rebuild_prepare(struct rebuild *rebuild)
+{
+    sqlite3 *db = rebuild->task->db;
+    int rc =
+        sqlite3_prepare_v2(db,
+                           "INSERT INTO message (" MESSAGE_COLUMNS ")"
+                           " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
+                           -1, &rebuild->message_in, NULL);
+    if (rc == SQLITE_OK)
+        rc = sqlite3_prepare_v2(
+            db,
+            "INSERT INTO outcome (seq, id, lane, time, ended_at, outcome, reason, code,"
+            " attempts, uid, qos, bytes, accepted, age_ms, client, topic, ref)"
+            " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16,"
+            " ?17)",
+            -1, &rebuild->outcome_in, NULL);
+    return rc;
+}
+
+/* ---- messages ---- */
+
+static int bind_field(sqlite3_stmt *stmt, int index, const struct pages_field *field)
+{
+    switch (field->kind) {
+    case PAGES_NUMBER:
+        return sqlite3_bind_int64(stmt, index, field->number);
+    case PAGES_TEXT:
+        return sqlite3_bind_text64(stmt, index, field->bytes.data, field->bytes.size,
+                                   SQLITE_STATIC, SQLITE_UTF8);
+    case PAGES_BLOB:
+        return sqlite3_bind_blob64(stmt, index, field->bytes.data, field->bytes.size,
+                                   SQLITE_STATIC);
+    case PAGES_LOST:
+    case PAGES_NULL:
+    case PAGES_REAL:
+        break;
+    }
+    return sqlite3_bind_null(stmt, index);
+}
+
+static int run(sqlite3_stmt *stmt)
+{
+    int rc = sqlite3_step(stmt);
+    (void)sqlite3_reset(stmt); /* repeats the error of the step */
+    return rc == SQLITE_DONE ? 0 : rc;
+}
+
+int rebuild_keep_message(struct rebuild *rebuild, const struct pages_row *row)
+{
+    struct kept_lane *lane = rebuild_need_lane(rebuild, rebuild_lane_of(row));
+    if (!lane || numbers_has(&rebuild->ids, rebuild_id_of(row)))
+        return 0;
+    int rc = sqlite3_bind_int64(rebuild->message_in, 1 + MESSAGE_KEY, row->rowid);
+    for (int i = MESSAGE_KEY + 1; i <= MESSAGE_SUM && rc == SQLITE_OK; i++) {
+        static const struct pages_field nothing = {.kind = PAGES_NULL};
+        bool is_there = (size_t)i < row->field_count;
+        rc = bind_field(rebuild->message_in, 1 + i, is_there ? &row->fields[i] : &nothing);
+    }
+    uint64_t charge = rebuild_charge_of(row);
+    if (rc == SQLITE_OK)
+        rc = sqlite3_bind_int64(rebuild->message_in, 1 + MESSAGE_CHARGE, (int64_t)charge);
+    if (rc == SQLITE_OK)
+        rc = run(rebuild->message_in);
+    if (rc != 0)
+        return rc;
+    numbers_add(&rebuild->ids, rebuild_id_of(row));
+    lane->counters.messages++;
+    lane->counters.bytes += charge;
+    if (rebuild_id_of(row) > lane->counters.last_id)
+        lane->counters.last_id = rebuild_id_of(row);
+    rebuild->found++;
+    return 0;
+}
+
+/* ---- outcome records ---- */
+
+/* Of what is exported the failures stay, and the newest row, from which the numbers go on. */
+int rebuild_keep_outcome(void *context, const struct pages_row *row)
+{
+    struct rebuild *rebuild = context;
+    uint64_t seq = (uint64_t)row->rowid;
+    uint64_t id = (uint64_t)row->fields[1].number;
+    if (!rebuild_is_outcome_row(rebuild, row) || numbers_has(&rebuild->seqs, seq) ||
+        numbers_has(&rebuild->ids, id))
+        return 0;
+    struct kept_lane *lane = rebuild_need_lane(rebuild, (unsigned)rebuild_number(row, 2));
+    if (!lane)
+        return 0;
+    numbers_add(&rebuild->ids, id);
+    rebuild_count_ended(rebuild, lane, seq, (enum spool_outcome)rebuild_number(row, 5));
+    if (seq <= rebuild->exported && seq != rebuild->last_seq &&
+        rebuild_number(row, 5) == SPOOL_DELIVERED)
+        return 0;
+    int rc = sqlite3_bind_int64(rebuild->outcome_in, 1, row->rowid);
+    for (int i = 1; i <= 16 && rc == SQLITE_OK; i++)
+        rc = bind_field(rebuild->outcome_in, i + 1, &row->fields[i]);
+    return rc == SQLITE_OK ? run(rebuild->outcome_in) : rc;
+}
+
+/* What a record of a message tells of which little or nothing is known. */
+struct obituary {
+    int64_t seq;
+    uint64_t id;
+    const struct kept_lane *lane;
+    enum spool_outcome outcome;
+    const struct pages_row *row; /* what is left of it; NULL: nothing */
+};
+
+static int write_obituary(struct rebuild *rebuild, const struct obituary *of)
+{
+    static const struct pages_row nothing = {0};
+    const struct pages_row *row = of->row ? of->row : &nothing;
+    bool has_topic =
+        of->row && rebuild_is_text(row, MESSAGE_CLIENT) && rebuild_is_text(row, MESSAGE_TOPIC);
+    bool is_damaged = of->outcome == SPOOL_DAMAGED;
+    const int64_t numbers[] = {
+        of->seq,
+        (int64_t)of->id,
+        of->lane->number,
+        rebuild->task->options->now.wall_ms,
+        rebuild->clock.clock_ms,
+        of->outcome,
+        is_damaged ? SPOOL_REASON_CORRUPT : SPOOL_REASON_NONE,
+        -1, /* no code */
+        0,
+        of->row ? rebuild_number(row, MESSAGE_UID) : 0,
+        of->row ? rebuild_number(row, MESSAGE_FLAGS) & FLAGS_QOS : 0,
+        (int64_t)rebuild_bytes(row, MESSAGE_PAYLOAD).size,
+        of->row ? rebuild_number(row, MESSAGE_ACCEPTED) : 0,
+        0,
+    };
+    enum { NUMBERS = sizeof numbers / sizeof *numbers, CODE = 7 };
+    const struct spool_bytes none = {"", 0};
+    struct spool_bytes client = has_topic ? rebuild_bytes(row, MESSAGE_CLIENT) : none;
+    struct spool_bytes topic = has_topic ? rebuild_bytes(row, MESSAGE_TOPIC) : none;
+    sqlite3_stmt *stmt = rebuild->outcome_in;
+    int rc = SQLITE_OK;
+    for (int i = 0; i < NUMBERS && rc == SQLITE_OK; i++)
+        rc = i == CODE ? sqlite3_bind_null(stmt, i + 1)
+                       : sqlite3_bind_int64(stmt, i + 1, numbers[i]);
+    if (rc == SQLITE_OK)
+        rc = sqlite3_bind_text64(stmt, NUMBERS + 1, client.data, client.size, SQLITE_STATIC,
+                                 SQLITE_UTF8);
+    if (rc == SQLITE_OK)
+        rc = sqlite3_bind_text64(stmt, NUMBERS + 2, topic.data, topic.size, SQLITE_STATIC,
+                                 SQLITE_UTF8);
+    if (rc == SQLITE_OK)
+        rc = sqlite3_bind_null(stmt, NUMBERS + 3);
+    return rc == SQLITE_OK ? run(stmt) : rc;
+}
+
+int rebuild_record_broken(struct rebuild *rebuild, const struct pages_row *row)
+{
+    struct kept_lane *lane = rebuild_find_lane(rebuild, rebuild_lane_of(row));
+    if (!lane || rebuild_id_of(row) > rebuild->last_id ||
+        numbers_has(&rebuild->ids, rebuild_id_of(row)))
+        return 0;
+    const struct obituary obituary = {.seq = PROVISIONAL_SEQ + (int64_t)rebuild->broken,
+                                      .id = rebuild_id_of(row),
+                                      .lane = lane,
+                                      .outcome = SPOOL_DAMAGED,
+                                      .row = row};
+    int r = write_obituary(rebuild, &obituary);
+    if (r != 0)
+        return r;
+    numbers_add(&rebuild->ids, rebuild_id_of(row));
+    lane->later[SPOOL_DAMAGED]++;
+    rebuild->broken++;
+    return 0;
+}
+
+/* ---- what became of the others ---- */
+
+struct pool rebuild_open_pool(const struct rebuild *rebuild, uint64_t wanted)
+{
+    uint64_t id = rebuild->last_id;
+    struct pool pool = {.next = rebuild->last_id + 1};
+    for (; wanted > 0 && id > 0; id--) {
+        if (numbers_has(&rebuild->ids, id))
+            continue;
+        pool.next = id;
+        wanted--;
+    }
+    return pool;
+}
+
+static uint64_t take_id(struct rebuild *rebuild, struct pool *pool)
+{
+    while (pool->next <= rebuild->last_id && numbers_has(&rebuild->ids, pool->next))
+        pool->next++;
+    uint64_t id = pool->next++;
+    numbers_add(&rebuild->ids, id);
+    if (id > rebuild->last_id)
+        rebuild->last_id = id;
+    return id;
+}
+
+/*
+ * The counter of which one is taken whose record is lost. A failure, as long as
+ * there are more of them than the kept and the pruned ones: deliveries are
+ * exported and pruned all the time. There always is one, see level_counters().
+ */
+static struct kept_lane *take_from_counters(struct rebuild *rebuild)
+{
+    bool is_failure = rebuild->spare_failures > 0;
+    for (int pass = 0; pass < 2; pass++, is_failure = !is_failure) {
+        for (size_t i = 0; i < rebuild->lane_count; i++) {
+            struct kept_lane *lane = &rebuild->lanes[i];
+            int end = is_failure ? SPOOL_OUTCOMES : SPOOL_DELIVERED + 1;
+            for (int j = is_failure ? SPOOL_DELIVERED + 1 : SPOOL_DELIVERED; j < end; j++) {
+                if (lane->counters.ended[j] == lane->known[j])
+                    continue;
+                lane->counters.ended[j]--;
+                rebuild->spare_failures -= is_failure && rebuild->spare_failures > 0;
+                return lane;
+            }
+        }
+    }
+    return rebuild->home;
+}
+
+static uint64_t count_holes(const struct rebuild *rebuild)
+{
+    uint64_t holes = 0;
+    for (uint64_t seq = rebuild_higher(rebuild->exported, rebuild->pruned) + 1;
+         seq <= rebuild->last_seq; seq++)
+        holes += !numbers_has(&rebuild->seqs, seq);
+    return holes;
+}
+
+static int close_holes(struct rebuild *rebuild, struct pool *pool)
+{
+    for (uint64_t seq = rebuild_higher(rebuild->exported, rebuild->pruned) + 1;
+         seq <= rebuild->last_seq; seq++) {
+        if (numbers_has(&rebuild->seqs, seq))
+            continue;
+        bool is_counted = seq <= rebuild->counted_seq;
+        struct kept_lane *lane = is_counted ? take_from_counters(rebuild) : rebuild->home;
+        const struct obituary obituary = {.seq = (int64_t)seq,
+                                          .id = take_id(rebuild, pool),
+                                          .lane = lane,
+                                          .outcome = SPOOL_DAMAGED};
+        int r = write_obituary(rebuild, &obituary);
+        if (r != 0)
+            return r;
+        lane->later[SPOOL_DAMAGED]++;
+        if (seq > lane->counters.last_seq)
+            lane->counters.last_seq = seq;
+        rebuild->task->damaged++;
+    }
+    return 0;
+}
+
+static int place_broken(struct rebuild *rebuild)
+{
+    char sql[128];
+    if (rebuild->broken == 0)
+        return 0;
+    (void)snprintf(sql, sizeof sql, "UPDATE outcome SET seq = seq - %lld WHERE seq >= %lld",
+                   (long long)(PROVISIONAL_SEQ - (int64_t)rebuild->last_seq - 1),
+                   (long long)PROVISIONAL_SEQ);
+    int rc = sqlite3_exec(rebuild->task->db, sql, NULL, NULL, NULL);
+    rebuild->last_seq += rebuild->broken;
+    rebuild->task->damaged += rebuild->broken;
+    return rc;
+}
+
+/* The lane that counts more messages than were found; else "default". */
+static struct kept_lane *lane_in_want(struct rebuild *rebuild)
+{
+    for (size_t i = 0; i < rebuild->lane_count; i++) {
+        struct kept_lane *lane = &rebuild->lanes[i];
+        if (lane->counted_messages > lane->counters.messages) {
+            lane->counted_messages--;
+            return lane;
+        }
+    }
+    return rebuild->home;
+}
+
+static int record_missing(struct rebuild *rebuild, uint64_t missing, struct pool *pool)
+{
+    for (uint64_t i = 0; i < missing; i++) {
+        struct kept_lane *lane = lane_in_want(rebuild);
+        const struct obituary obituary = {.seq = (int64_t)rebuild->last_seq + 1,
+                                          .id = take_id(rebuild, pool),
+                                          .lane = lane,
+                                          .outcome = SPOOL_DAMAGED};
+        int r = write_obituary(rebuild, &obituary);
+        if (r != 0)
+            return r;
+        rebuild->last_seq++;
+        lane->counters.ended[SPOOL_DAMAGED]++;
+        lane->counters.last_seq = rebuild->last_seq;
+        rebuild->task->damaged++;
+    }
+    return 0;
+}
+
+/* The row of the newest seq is where SQLite goes on from; it may be in the audit file only. */
+static int write_newest_row(struct rebuild *rebuild)
+{
+    if (rebuild->last_seq == 0 || rebuild->last_seq > rebuild->exported)
+        return 0;
+    sqlite3_stmt *stmt;
+    int rc = sqlite3_prepare_v2(rebuild->task->db, "SELECT 1 FROM outcome WHERE seq = ?1", -1,
+                                &stmt, NULL);
+    if (rc != SQLITE_OK)
+        return rc;
+    rc = sqlite3_bind_int64(stmt, 1, (int64_t)rebuild->last_seq);
+    if (rc == SQLITE_OK)
+        rc = sqlite3_step(stmt);
+    (void)sqlite3_finalize(stmt); /* repeats the error of the step */
+    if (rc != SQLITE_DONE)
+        return rc == SQLITE_ROW ? 0 : rc;
+    struct pool pool = rebuild_open_pool(rebuild, 1);
+    bool is_in_file = rebuild->history_seq == rebuild->last_seq;
+    const struct obituary obituary = {.seq = (int64_t)rebuild->last_seq,
+                                      .id = is_in_file ? rebuild->history_id
+                                                       : take_id(rebuild, &pool),
+                                      .lane = rebuild->home,
+                                      .outcome = SPOOL_DELIVERED};
+    return write_obituary(rebuild, &obituary);
+}
+
+/* ---- the small tables ---- */
+
+/* What is newer than the counters joins them. Of that, too, what nobody knows was exported. */
+static void level_ended(struct rebuild *rebuild)
+{
+    for (size_t i = 0; i < rebuild->lane_count; i++) {
+        for (int j = 0; j < SPOOL_OUTCOMES; j++)
+            rebuild->lanes[i].counters.ended[j] += rebuild->lanes[i].later[j];
+    }
+    uint64_t ended = rebuild_sum_ended(rebuild) - rebuild->broken;
+    if (ended < rebuild->last_seq)
+        rebuild->home->counters.ended[SPOOL_DELIVERED] += rebuild->last_seq - ended;
+}
+
+static int write_lane(struct rebuild *rebuild, const struct kept_lane *lane, sqlite3_stmt *stmt)
+{
+    const struct spool_counters *counters = &lane->counters;
+    bool is_home = lane == rebuild->home;
+    uint64_t ended = 0;
+    for (int i = 0; i < SPOOL_OUTCOMES; i++)
+        ended += counters->ended[i];
+    int rc = sqlite3_bind_int64(stmt, 1, lane->number);
+    if (rc == SQLITE_OK)
+        rc = sqlite3_bind_text(stmt, 2, lane->name, -1, SQLITE_STATIC);
+    const uint64_t numbers[] = {
+        counters->messages,
+        counters->bytes,
+        is_home ? rebuild->last_id : rebuild_lower(counters->last_id, rebuild->last_id),
+        is_home ? rebuild->last_seq : rebuild_lower(counters->last_seq, rebuild->last_seq),
+    };
+    if (rc == SQLITE_OK)
+        rc = sqlite3_bind_int64(stmt, 3, (int64_t)(ended + counters->messages));
+    for (int i = 0; i < SPOOL_OUTCOMES && rc == SQLITE_OK; i++)
+        rc = sqlite3_bind_int64(stmt, 4 + i, (int64_t)counters->ended[i]);
+    for (int i = 0; i < 4 && rc == SQLITE_OK; i++)
+        rc = sqlite3_bind_int64(stmt, 4 + SPOOL_OUTCOMES + i, (int64_t)numbers[i]);
+    return rc == SQLITE_OK ? run(stmt) : rc;
+}
+
+static int write_lanes(struct rebuild *rebuild)
+{
+    sqlite3_stmt *stmt;
+    int rc = sqlite3_prepare_v2(
+        rebuild->task->db,
+        "INSERT INTO lane (number, name, accepted, delivered, evicted, expired, rejected,"
+        " dropped, damaged, messages, bytes, last_id, last_seq)"
+        " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
+        -1, &stmt, NULL);
+    if (rc != SQLITE_OK)
+        return rc;
+    for (size_t i = 0; i < rebuild->lane_count && rc == SQLITE_OK; i++)
+        rc = write_lane(rebuild, &rebuild->lanes[i], stmt);
+    (void)sqlite3_finalize(stmt); /* repeats the error of the last step */
+    return rc;
+}
+
+static int write_state(struct rebuild *rebuild, uint64_t pruned_seq)
+{
+    const struct spool_clock_state *clock = &rebuild->clock;
+    uint64_t failed = 0;
+    for (size_t i = 0; i < rebuild->lane_count; i++) {
+        for (int j = SPOOL_DELIVERED + 1; j < SPOOL_OUTCOMES; j++)
+            failed += rebuild->lanes[i].counters.ended[j];
+    }
+    sqlite3_stmt *stmt;
+    int rc = sqlite3_prepare_v2(
+        rebuild->task->db,
+        "UPDATE spool SET boot_id = ?1, boot_ms = ?2, clock_ms = ?3, wall_ms = ?4,"
+        " wall_clock_ms = ?5, absent_after = ?6, exported_seq = ?7, pruned_seq = ?8,"
+        " failures_pruned = max(0, ?9 - (SELECT count(*) FROM outcome WHERE outcome > 0)),"
+        " record_bytes ="
+        " (SELECT coalesce(sum(record_charge(client, topic, ref)), 0) FROM outcome)",
+        -1, &stmt, NULL);
+    if (rc != SQLITE_OK)
+        return rc;
+    const int64_t numbers[] = {clock->boot_ms,
+                               clock->clock_ms,
+                               clock->wall_ms,
+                               clock->wall_clock_ms,
+                               (int64_t)clock->absent_after,
+                               (int64_t)rebuild->exported,
+                               (int64_t)pruned_seq,
+                               (int64_t)failed};
+    const bool is_there[] = {true, true, clock->has_wall, true, clock->is_absent, true,
+                             true, true};
+    rc = sqlite3_bind_text(stmt, 1, clock->boot_id, -1, SQLITE_STATIC);
+    for (int i = 0; i < 8 && rc == SQLITE_OK; i++)
+        rc = is_there[i] ? sqlite3_bind_int64(stmt, 2 + i, numbers[i])
+                         : sqlite3_bind_null(stmt, 2 + i);
+    if (rc == SQLITE_OK)
+        rc = run(stmt);
+    (void)sqlite3_finalize(stmt); /* repeats the error of the step */
+    return rc;
+}
+
+/* ---- all of it ---- */
+
+int rebuild_write_rest(struct rebuild *rebuild)
+{
+    uint64_t pruned_seq = rebuild_higher(rebuild->exported, rebuild->pruned);
+    if (pruned_seq > 0 && pruned_seq >= rebuild->last_seq)
+        pruned_seq = rebuild->last_seq - 1;
+    /* Counted before anything is added to the history. */
+    uint64_t missing = rebuild_count_missing(rebuild);
+    missing -= rebuild_lower(missing, rebuild->broken);
+    rebuild->task->is_count_unknown |= missing > rebuild_most_missing(rebuild);
+    missing = rebuild_lower(missing, rebuild_most_missing(rebuild));
+    uint64_t last_id = rebuild->last_id;
+    struct pool pool = rebuild_open_pool(rebuild, count_holes(rebuild) + missing);
+    int r = close_holes(rebuild, &pool);
+    if (r != 0)
+        return r;
+    level_ended(rebuild);
+    r = place_broken(rebuild);
+    if (r == 0)
+        r = record_missing(rebuild, missing, &pool);
+    if (r == 0)
+        r = write_newest_row(rebuild);
+    if (r != 0)
+        return r;
+    if (!rebuild->mark.is_known && rebuild->last_id < last_id + SLACK)
+        rebuild->last_id = last_id + SLACK;
+    r = write_lanes(rebuild);
+    return r == 0 ? write_state(rebuild, pruned_seq) : r;
+}

@@ -1,0 +1,50 @@
+/*
+ * survey.h - which places of a spool's files the disk does not give
+ *
+ * A bad place is a block that fails in each of several rounds, some seconds in
+ * all, of a file of which another block reads: from the disk, not from memory.
+ * Where not a block of the database reads the disk is gone, or cut off, and
+ * nothing can be said of the files.
+ */
+#ifndef MQTT_SPOOLD_STORE_SALVAGE_SURVEY_H
+#define MQTT_SPOOLD_STORE_SALVAGE_SURVEY_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "store/spool.h"
+
+enum { SURVEY_BLOCK = 4096 };
+
+enum survey_file { SURVEY_DATABASE, SURVEY_LOG, SURVEY_MARK, SURVEY_FILES };
+
+struct survey {
+    struct survey_blocks {
+        uint8_t *bad; /* a bit each; NULL: none is */
+        uint64_t count;
+        uint64_t bad_count;
+        uint64_t first_bad;
+    } files[SURVEY_FILES];
+};
+
+/*
+ * survey_take() - read all of the files in the folder
+ * @ret:   set in any case; free with survey_done()
+ * @words: SPOOL_WORDS_MAX bytes: why it failed, or what was found; else empty
+ *
+ * Return: 0, also where places are bad; -EIO: the disk does not read; other
+ *         negative errno.
+ */
+SPOOL_MUST_CHECK int survey_take(int directory_fd, struct survey *ret, char *words);
+void survey_done(struct survey *survey);
+
+/* A message may be lost by it: a place of the database or of its log. */
+bool survey_found_damage(const struct survey *survey);
+/* Is one of these bytes in a bad place? @survey NULL: no. */
+bool survey_is_bad(const struct survey *survey,
+                   enum survey_file file,
+                   uint64_t from,
+                   size_t size);
+
+#endif
