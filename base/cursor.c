@@ -1,5 +1,5 @@
 /*
- * Bounded reading and writing of big-endian wire fields.
+ * cursor.c - bounded reading and writing of big-endian wire fields
  *
  * Whatever arrives from a client is read through these functions and nothing
  * else, so that a length taken from the wire can never lead outside of the

@@ -1,4 +1,4 @@
-/* lanes.c - see spool_lanes.h */
+/* spool_lanes.c - see spool_lanes.h */
 #include "daemon/config/spool_lanes.h"
 
 _Static_assert(CONFIG_LANES_MAX + 1 == SPOOL_LANES_MAX, "the lanes of a file and \"default\"");

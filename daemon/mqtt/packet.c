@@ -1,5 +1,5 @@
 /*
- * Framing and decoding of what a producer sends, MQTT 3.1.1 and 5.
+ * packet.c - framing and decoding of what a producer sends, MQTT 3.1.1 and 5
  *
  * Each decoder reads its packet front to back with one reader: fields first,
  * then one look at reader.failed, then the rules that go beyond a field. So a

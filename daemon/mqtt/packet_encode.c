@@ -1,5 +1,5 @@
 /*
- * What the gateway sends to a producer, and the words for reason codes.
+ * packet_encode.c - what the gateway sends to a producer, and the words for reason codes
  *
  * An encoder knows the length of its packet before the first byte, because the
  * remaining length is of variable size and comes first. Properties are written

@@ -1,5 +1,5 @@
 /*
- * Properties of MQTT 5: one table says all that the standard says of each.
+ * packet_property.c - properties of MQTT 5: one table says all that the standard says of each
  *
  * The table is the standard's table 2-4 with what the sections of the packets
  * add: how often a property may stand there and which values it may have. A

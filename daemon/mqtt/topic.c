@@ -1,5 +1,5 @@
 /*
- * Text of MQTT: UTF-8, topic names and topic filters.
+ * topic.c - text of MQTT: UTF-8, topic names and topic filters
  *
  * The standard forbids more than RFC 3629 does: a string must not hold U+0000
  * [MQTT-1.5.4-2]. A payload that calls itself text may.
