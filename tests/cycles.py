@@ -40,7 +40,6 @@ ALLOWED = [
      "daemon/mqtt/packet_property.c"],
     ["daemon/uplink/client.c",
      "daemon/uplink/connect.c",
-     "daemon/uplink/paho/paho_link.c",
      "daemon/uplink/resolve.c",
      "daemon/uplink/slots.c",
      "daemon/uplink/uplink.c"],

@@ -396,9 +396,8 @@ static void explain_silence(const struct uplink *uplink,
                        "certificate for this host name?");
     else
         (void)snprintf(reason, UPLINK_TEXT_MAX, "%s",
-                       uplink_build_lacks()
-                           ? "connection refused or closed before an answer"
-                           : "broker closed the connection before it answered");
+                       paho_link_lacks() ? "connection refused or closed before an answer"
+                                         : "broker closed the connection before it answered");
 }
 
 static void explain_failure(const struct uplink *uplink,

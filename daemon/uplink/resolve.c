@@ -27,6 +27,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/thread.h"
 #include "daemon/uplink/uplink-private.h"
 
 #define ADDRESSES_MAX 16
@@ -44,10 +45,11 @@ struct uplink_lookup {
     int error;        /* of getaddrinfo() */
     int system_error; /* with EAI_SYSTEM */
     size_t count;
-    char addresses[ADDRESSES_MAX][UPLINK_ADDRESS_MAX];
+    char addresses[ADDRESSES_MAX][PAHO_LINK_ADDRESS_MAX];
     char host[];
 };
 _Static_assert(offsetof(struct uplink_lookup, post) == 0, "uplink_read_mail() casts");
+_Static_assert(UPLINK_TEXT_MAX <= PAHO_LINK_HOST_MAX, "the seam keeps the host of an attempt");
 
 /* Taken before the mailbox's mutex, never after. */
 static pthread_mutex_t handover = PTHREAD_MUTEX_INITIALIZER;
@@ -61,8 +63,8 @@ keep_addresses(struct uplink_lookup *lookup, const struct addrinfo *list, int fa
         char *address = lookup->addresses[lookup->count];
 
         if (list->ai_family == family &&
-            getnameinfo(list->ai_addr, list->ai_addrlen, address, UPLINK_ADDRESS_MAX, NULL, 0,
-                        NI_NUMERICHOST) == 0)
+            getnameinfo(list->ai_addr, list->ai_addrlen, address, PAHO_LINK_ADDRESS_MAX, NULL,
+                        0, NI_NUMERICHOST) == 0)
             lookup->count++;
     }
 }
@@ -100,20 +102,6 @@ static void *look_up(void *context)
     if (!uplink)
         free(lookup);
     return NULL;
-}
-
-int uplink_start_thread(void *(*function)(void *), void *parameter)
-{
-    pthread_attr_t detached;
-    pthread_t thread;
-    int r = pthread_attr_init(&detached);
-
-    if (r != 0)
-        return -r;
-    (void)pthread_attr_setdetachstate(&detached, PTHREAD_CREATE_DETACHED);
-    r = pthread_create(&thread, &detached, function, parameter);
-    (void)pthread_attr_destroy(&detached);
-    return -r;
 }
 
 /* --- on the loop ----------------------------------------------------------- */
@@ -169,7 +157,7 @@ static int begin_lookup(struct uplink *uplink, const char *host)
     lookup->post.kind = UPLINK_MAIL_LOOKUP;
     lookup->uplink = uplink;
     memcpy(lookup->host, host, size);
-    int r = uplink_start_thread(look_up, lookup);
+    int r = thread_start_detached(look_up, lookup);
     if (r < 0)
         free(lookup);
     else

@@ -19,13 +19,11 @@
 #include <sys/queue.h>
 
 #include "base/mailbox.h"
+#include "daemon/uplink/paho/paho_link.h"
 #include "daemon/uplink/uplink.h"
 
 /* Paho looks at its own timeouts every 3 s only. */
 #define UPLINK_GRACE_MS 4000
-
-/* An IPv6 address with the name of an interface behind it. */
-#define UPLINK_ADDRESS_MAX 64
 
 enum uplink_mail_kind {
     UPLINK_MAIL_SLOT,
@@ -99,8 +97,8 @@ struct uplink_text {
 
 /* Which address of a broker's host was tried last. */
 struct uplink_target {
-    char address[UPLINK_ADDRESS_MAX]; /* "": none yet */
-    bool in_doubt;                    /* the last connection to it was no good one */
+    char address[PAHO_LINK_ADDRESS_MAX]; /* "": none yet */
+    bool in_doubt;                       /* the last connection to it was no good one */
 };
 
 struct uplink_lookup;
@@ -211,8 +209,6 @@ uint64_t uplink_backoff_ms(uint64_t min_ms, uint64_t max_ms, unsigned round, uin
 void uplink_on_lookup(struct uplink *uplink, struct uplink_lookup *lookup);
 
 /* resolve.c */
-/* A detached one, with the signal mask of the caller's. Return: 0 or negative errno. */
-MUST_CHECK int uplink_start_thread(void *(*function)(void *), void *parameter);
 /* As Paho finds it in @uri, without brackets. */
 void uplink_host_of(const char *uri, char host[static UPLINK_TEXT_MAX]);
 bool uplink_host_is_address(const char *host);
@@ -244,22 +240,5 @@ void uplink_leave_library(struct uplink *uplink);
 bool uplink_uri_is_tls(const char *uri);
 /* The part of an OpenSSL error line that helps a person. */
 void uplink_tls_text(const char *line, size_t size, char text[static UPLINK_TEXT_MAX]);
-
-/* paho_link.c: the send thread is not woken until released; the calling thread's sends only. */
-void paho_link_hold_wake(void);
-void paho_link_release_wake(void);
-struct addrinfo;
-/* paho_link.c: getaddrinfo() itself, which may take a minute; Paho's calls do not reach it. Any
- * thread. */
-int paho_link_ask_resolver(const char *host,
-                           const struct addrinfo *hints,
-                           struct addrinfo **ret_list);
-/* paho_link.c: makes those threads of Paho's that could not be made when it asked for them.
- * Return: 0: it has all; negative errno. */
-MUST_CHECK int paho_link_start_threads(void);
-/* paho_link.c: what Paho hears from now on when it asks for @host; nothing for any other name. */
-void paho_link_set_address(const char *host, const char *address);
-/* paho_link.c: why the kernel refused the last connection, an errno; 0: it did not. */
-int paho_link_take_connect_error(void);
 
 #endif

@@ -264,6 +264,11 @@ static int copy_settings(struct uplink *uplink, const struct uplink_settings *se
     return 0;
 }
 
+const char *uplink_build_lacks(void)
+{
+    return paho_link_lacks();
+}
+
 /* Life. */
 
 /* 1.3.12 takes a proxy from the environment even for plain MQTT (upstream #1344). */

@@ -4,7 +4,7 @@
  *
  * Some cases pin what the library does, so that a change is noticed: they tell
  * which behaviour they found and take a mended library too. The others prove
- * the link seam of daemon/paho_link.c: without it they fail. Only tokens are
+ * the link seam of daemon/uplink/paho/paho_link.c: without it they fail. Only tokens are
  * counted, never speed; see docs/paho.md.
  */
 #include <setjmp.h>
@@ -31,7 +31,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
-#include "daemon/uplink/uplink.h"
+#include "daemon/uplink/paho/paho_link.h"
 
 #define PATIENCE_MS 60000
 #define PAUSE_MS    200
@@ -289,7 +289,7 @@ static int setup(void **state)
     MQTTAsync_init_options options = MQTTAsync_init_options_initializer;
 
     (void)state;
-    (void)uplink_build_lacks(); /* with the shared library this brings in the writev() */
+    (void)paho_link_lacks(); /* with the shared library this brings in the writev() */
     memset(&fixture, 0, sizeof(fixture));
     (void)snprintf(fixture.folder, sizeof(fixture.folder), "/tmp/spoold-paho-XXXXXX");
     assert_non_null(mkdtemp(fixture.folder));
@@ -592,9 +592,9 @@ static void destroy_answers_everything_on_the_calling_thread(void **state)
 static void the_heap_is_not_tracked(void **state)
 {
     (void)state;
-    if (uplink_build_lacks() || !Heap_get_info) {
+    if (paho_link_lacks() || !Heap_get_info) {
         print_message("skipped: %s\n",
-                      Heap_get_info ? uplink_build_lacks() : "a library without heap tracking");
+                      Heap_get_info ? paho_link_lacks() : "a library without heap tracking");
         skip();
     }
     start_broker("");
@@ -700,8 +700,8 @@ static void no_lone_message_is_held_back(int qos)
 {
     unsigned slow = 1, held = 0;
 
-    if (uplink_build_lacks()) {
-        print_message("skipped: %s\n", uplink_build_lacks());
+    if (paho_link_lacks()) {
+        print_message("skipped: %s\n", paho_link_lacks());
         skip();
     }
     start_broker("--ledger /dev/null"); /* which never waits for a disk */
@@ -731,7 +731,7 @@ static void a_signal_before_the_wait_ends_the_wait(void **state)
     int rc;
 
     (void)state;
-    if (uplink_build_lacks() || !Thread_create_cond) {
+    if (paho_link_lacks() || !Thread_create_cond) {
         print_message("skipped: the functions are inside of the library\n");
         skip();
     }

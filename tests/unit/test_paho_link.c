@@ -20,6 +20,7 @@
 #include <errno.h>
 #include <netdb.h>
 #include <poll.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -28,8 +29,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "daemon/uplink/uplink-private.h"
-#include "daemon/uplink/uplink.h"
+#include "daemon/uplink/paho/paho_link.h"
 
 #define PATIENCE_MS 30000
 
@@ -158,7 +158,7 @@ static bool is_refused_within(int timeout_ms)
 
 static void need_seam(const char *lack)
 {
-    if (uplink_build_lacks()) {
+    if (paho_link_lacks()) {
         print_message("skipped: linked to the shared library, %s\n", lack);
         skip();
     }
@@ -333,7 +333,7 @@ static void paho_gets_the_address_that_is_known_for_a_host(void **state)
     (void)snprintf(fixture.uri, sizeof(fixture.uri), "tcp://broker.invalid:%ld", port);
     begin_connect();
     assert_true(is_refused_within(PATIENCE_MS));
-    if (!uplink_build_lacks())
+    if (!paho_link_lacks())
         assert_int_equal(paho_link_take_connect_error(), ECONNREFUSED);
 }
 

@@ -15,17 +15,19 @@
  * defined here: no double free after a failed write from writev(), no wait for a
  * name server from getaddrinfo(). It says at start what it lacks.
  */
+#include "daemon/uplink/paho/paho_link.h"
+
 #include <errno.h>
 #include <netdb.h>
 #include <pthread.h>
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
 
-#include "daemon/uplink/uplink-private.h"
-#include "daemon/uplink/uplink.h"
+#include "base/thread.h"
 
 /* The errno of the last connection attempt that the kernel refused; 0: none since it was taken.
  */
@@ -39,8 +41,8 @@ int paho_link_take_connect_error(void)
 /* The host of the attempt, and the address that stands for it. */
 static struct {
     pthread_mutex_t mutex;
-    char host[UPLINK_TEXT_MAX];
-    char address[UPLINK_ADDRESS_MAX];
+    char host[PAHO_LINK_HOST_MAX];
+    char address[PAHO_LINK_ADDRESS_MAX];
 } known = {.mutex = PTHREAD_MUTEX_INITIALIZER};
 
 void paho_link_set_address(const char *host, const char *address)
@@ -51,12 +53,12 @@ void paho_link_set_address(const char *host, const char *address)
     (void)pthread_mutex_unlock(&known.mutex);
 }
 
-static bool get_address(const char *host, char address[static UPLINK_ADDRESS_MAX])
+static bool get_address(const char *host, char address[static PAHO_LINK_ADDRESS_MAX])
 {
     (void)pthread_mutex_lock(&known.mutex);
     bool is_known = host && known.address[0] != '\0' && strcmp(host, known.host) == 0;
     if (is_known)
-        memcpy(address, known.address, UPLINK_ADDRESS_MAX);
+        memcpy(address, known.address, PAHO_LINK_ADDRESS_MAX);
     (void)pthread_mutex_unlock(&known.mutex);
     return is_known;
 }
@@ -135,7 +137,7 @@ int getaddrinfo(const char *host,
                 const struct addrinfo *hints,
                 struct addrinfo **ret_list)
 {
-    char address[UPLINK_ADDRESS_MAX];
+    char address[PAHO_LINK_ADDRESS_MAX];
     struct addrinfo numeric = numeric_only(hints);
     ask_function *ask = libc_getaddrinfo();
 
@@ -146,7 +148,7 @@ int getaddrinfo(const char *host,
     return ask(host, service, hints, ret_list);
 }
 
-const char *uplink_build_lacks(void)
+const char *paho_link_lacks(void)
 {
     return "linked to Paho's shared library: wake-ups may come up to 1 s late, heap tracking "
            "halves the speed, a failed write on a TLS connection may damage what is sent next";
@@ -506,7 +508,7 @@ static struct {
  */
 void __wrap_Thread_start(void *(*function)(void *), void *parameter)
 {
-    if (uplink_start_thread(function, parameter) == 0)
+    if (thread_start_detached(function, parameter) == 0)
         return;
     (void)pthread_mutex_lock(&missing.mutex);
     if (missing.count < sizeof(missing.functions) / sizeof(missing.functions[0]))
@@ -520,7 +522,7 @@ int paho_link_start_threads(void)
 
     (void)pthread_mutex_lock(&missing.mutex);
     while (missing.count > 0 && r == 0) {
-        r = uplink_start_thread(missing.functions[missing.count - 1], NULL);
+        r = thread_start_detached(missing.functions[missing.count - 1], NULL);
         if (r == 0)
             missing.count--;
     }
@@ -546,14 +548,14 @@ int __wrap_getaddrinfo(const char *host,
                        const struct addrinfo *hints,
                        struct addrinfo **ret_list)
 {
-    char address[UPLINK_ADDRESS_MAX];
+    char address[PAHO_LINK_ADDRESS_MAX];
     struct addrinfo numeric = numeric_only(hints);
 
     return __real_getaddrinfo(get_address(host, address) ? address : host, service, &numeric,
                               ret_list);
 }
 
-const char *uplink_build_lacks(void)
+const char *paho_link_lacks(void)
 {
     return NULL;
 }
