@@ -232,11 +232,6 @@ static int on_tls_error(const char *line, size_t size, void *context)
 
 /* --- the client ----------------------------------------------------------- */
 
-bool uplink_uri_is_tls(const char *uri)
-{
-    return strncmp(uri, "ssl://", 6) == 0 || strncmp(uri, "mqtts://", 8) == 0;
-}
-
 static void begin_destroy(void *context)
 {
     struct uplink *uplink = context;

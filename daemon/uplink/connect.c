@@ -43,25 +43,6 @@ int uplink_timer_init(struct uplink *uplink)
     return r < 0 ? r : sd_event_source_set_enabled(uplink->timer, SD_EVENT_OFF);
 }
 
-void uplink_timer_set(struct uplink *uplink, int64_t due_boot_ms)
-{
-    /* Both fail for a source of a loop that has ended only, and then nothing is to come. */
-    (void)sd_event_source_set_time(uplink->timer, (uint64_t)due_boot_ms * 1000);
-    (void)sd_event_source_set_enabled(uplink->timer, SD_EVENT_ONESHOT);
-    uplink->timer_armed = true;
-}
-
-void uplink_timer_off(struct uplink *uplink)
-{
-    (void)sd_event_source_set_enabled(uplink->timer, SD_EVENT_OFF);
-    uplink->timer_armed = false;
-}
-
-static void set_timer_in(struct uplink *uplink, uint64_t ms)
-{
-    uplink_timer_set(uplink, uplink_now_ms() + (int64_t)ms);
-}
-
 /* --- the end of a connection ---------------------------------------------- */
 
 uint64_t uplink_backoff_ms(uint64_t min_ms, uint64_t max_ms, unsigned round, uint64_t random)
@@ -181,7 +162,7 @@ void uplink_end_connection(struct uplink *uplink, const char *reason)
     else if (is_failure)
         log_retry(uplink, broker, wait_ms);
     uplink_set_phase(uplink, PHASE_WAITING);
-    set_timer_in(uplink, wait_ms);
+    uplink_timer_set_in(uplink, wait_ms);
 }
 
 /* --- an attempt, and our own disconnect ----------------------------------- */
@@ -199,7 +180,7 @@ static void begin_attempt(struct uplink *uplink)
     char reason[UPLINK_TEXT_MAX];
 
     uplink_set_phase(uplink, PHASE_CONNECTING);
-    set_timer_in(uplink, uplink->settings.connect_timeout_ms + UPLINK_GRACE_MS);
+    uplink_timer_set_in(uplink, uplink->settings.connect_timeout_ms + UPLINK_GRACE_MS);
     if (!uplink_client_connect(uplink, reason))
         uplink_end_connection(uplink, reason);
 }
@@ -209,7 +190,7 @@ static void begin_resolving(struct uplink *uplink)
     char reason[UPLINK_TEXT_MAX];
 
     uplink_set_phase(uplink, PHASE_RESOLVING);
-    set_timer_in(uplink, uplink->settings.connect_timeout_ms);
+    uplink_timer_set_in(uplink, uplink->settings.connect_timeout_ms);
     int r = uplink_resolve(uplink);
     if (r < 0) {
         (void)snprintf(reason, sizeof(reason), "cannot begin a name lookup: %s", strerror(-r));
@@ -270,7 +251,7 @@ void uplink_on_lookup(struct uplink *uplink, struct uplink_lookup *lookup)
 void uplink_disconnect(struct uplink *uplink, enum uplink_phase phase)
 {
     uplink_set_phase(uplink, phase);
-    set_timer_in(uplink, UPLINK_GRACE_MS);
+    uplink_timer_set_in(uplink, UPLINK_GRACE_MS);
     /* Refused: the connection has gone by itself. */
     if (!uplink_client_disconnect(uplink))
         uplink_end_connection(uplink, uplink->drop_reason);
@@ -350,7 +331,7 @@ static bool excuse(struct uplink *uplink, uint64_t due_us)
     uplink->excused =
         waits_for_broker && !uplink->excused && clock_boot_us() >= due_us + LATE_US;
     if (uplink->excused)
-        set_timer_in(uplink, EXCUSED_MS);
+        uplink_timer_set_in(uplink, EXCUSED_MS);
     return uplink->excused;
 }
 

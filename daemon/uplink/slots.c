@@ -36,14 +36,6 @@
 #define INDEX_MASK      ((uintptr_t)0xFFFF)
 #define GENERATION_MASK (UINTPTR_MAX >> INDEX_BITS)
 
-struct uplink_limits uplink_no_limits(void)
-{
-    return (struct uplink_limits){.receive_maximum = UINT16_MAX,
-                                  .maximum_qos = 2,
-                                  .maximum_packet = UINT32_MAX,
-                                  .retain_available = true};
-}
-
 int uplink_slots_init(struct uplink *uplink)
 {
     uplink->slot_count = uplink->settings.window;
@@ -58,21 +50,9 @@ int uplink_slots_init(struct uplink *uplink)
     return 0;
 }
 
-uint64_t uplink_late_answers(const struct uplink *uplink)
-{
-    return atomic_load_explicit(&uplink->late_answers, memory_order_relaxed);
-}
-
 void uplink_slots_done(struct uplink *uplink)
 {
     free(uplink->slots);
-}
-
-unsigned uplink_window(const struct uplink *uplink)
-{
-    unsigned window = uplink->slot_count;
-
-    return uplink->limits.receive_maximum < window ? uplink->limits.receive_maximum : window;
 }
 
 unsigned uplink_room(const struct uplink *uplink)

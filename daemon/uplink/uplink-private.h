@@ -1,6 +1,7 @@
 /*
  * uplink-private.h - what the files of the uplink share
  *
+ *   core.c     the state as all of them see it: clock, timer, phase, window
  *   uplink.c   life, settings, the mailbox: from Paho's threads into the loop
  *   slots.c    messages: send into a slot, answer, sweep
  *   connect.c  the life of the connection: attempts, back-off, watchdogs
@@ -173,30 +174,33 @@ struct uplink {
 /* The one uplink of the process; set before the first client and cleared after the last. */
 extern struct uplink *uplink_instance;
 
-/* uplink.c */
+/* core.c */
 int64_t uplink_now_ms(void);
+void uplink_timer_set(struct uplink *uplink, int64_t due_boot_ms);
+void uplink_timer_set_in(struct uplink *uplink, uint64_t ms);
+void uplink_timer_off(struct uplink *uplink);
+void uplink_set_phase(struct uplink *uplink, enum uplink_phase phase);
 /* Calls ops->changed, if that is due. */
 void uplink_report(struct uplink *uplink);
-void uplink_set_phase(struct uplink *uplink, enum uplink_phase phase);
 /* What the status says went wrong last, and when. */
 void uplink_note_error(struct uplink *uplink, const char *format, ...) PRINTF_LIKE(2, 3);
+struct uplink_limits uplink_no_limits(void);
+unsigned uplink_window(const struct uplink *uplink);
+bool uplink_uri_is_tls(const char *uri);
+
+/* uplink.c */
 /* Handles everything that is in the mailbox. */
 void uplink_read_mail(struct uplink *uplink);
 
 /* slots.c */
 MUST_CHECK int uplink_slots_init(struct uplink *uplink);
 void uplink_slots_done(struct uplink *uplink);
-unsigned uplink_window(const struct uplink *uplink);
 void uplink_on_slot(struct uplink *uplink, struct uplink_slot *slot);
 /* The epoch's end: everything still open is answered UNKNOWN. */
 void uplink_sweep(struct uplink *uplink);
-struct uplink_limits uplink_no_limits(void);
-uint64_t uplink_late_answers(const struct uplink *uplink);
 
 /* connect.c */
 MUST_CHECK int uplink_timer_init(struct uplink *uplink);
-void uplink_timer_set(struct uplink *uplink, int64_t due_boot_ms);
-void uplink_timer_off(struct uplink *uplink);
 void uplink_connect(struct uplink *uplink);
 void uplink_disconnect(struct uplink *uplink, enum uplink_phase phase);
 /* Also for a connection that never came to be. */
@@ -237,7 +241,6 @@ bool uplink_client_disconnect(struct uplink *uplink);
 void uplink_destroy_client(struct uplink *uplink);
 /* The client and all that the library keeps: its threads end. */
 void uplink_leave_library(struct uplink *uplink);
-bool uplink_uri_is_tls(const char *uri);
 /* The part of an OpenSSL error line that helps a person. */
 void uplink_tls_text(const char *line, size_t size, char text[static UPLINK_TEXT_MAX]);
 

@@ -12,8 +12,6 @@
  * without following a pointer that may be gone.
  */
 #include <errno.h>
-#include <stdarg.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
@@ -22,80 +20,12 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/regular.h"
-#include "base/text.h"
 #include "daemon/uplink/uplink-private.h"
 
 /* Answers come before timers: what has been answered is no stall. */
 #define MAIL_PRIORITY (SD_EVENT_PRIORITY_NORMAL - 1)
 /* Indices have 16 bits, in slots as in MQTT's packet ids. */
 #define WINDOW_MAX 65535u
-
-struct uplink *uplink_instance;
-
-const char *uplink_state_name(enum uplink_state state)
-{
-    static const char *const names[] = {"idle", "connecting", "online", "closing"};
-
-    return names[state];
-}
-
-static enum uplink_state state_of(enum uplink_phase phase)
-{
-    static const enum uplink_state states[] = {
-        [PHASE_STOPPED] = UPLINK_IDLE,         [PHASE_WAITING] = UPLINK_CONNECTING,
-        [PHASE_RESOLVING] = UPLINK_CONNECTING, [PHASE_CONNECTING] = UPLINK_CONNECTING,
-        [PHASE_ONLINE] = UPLINK_ONLINE,        [PHASE_DROPPING] = UPLINK_CLOSING,
-        [PHASE_STOPPING] = UPLINK_CLOSING,
-    };
-
-    return states[phase];
-}
-
-int64_t uplink_now_ms(void)
-{
-    return (int64_t)(clock_boot_us() / 1000);
-}
-
-void uplink_set_phase(struct uplink *uplink, enum uplink_phase phase)
-{
-    if (state_of(phase) != state_of(uplink->phase))
-        uplink->since_boot_ms = uplink_now_ms();
-    uplink->phase = phase;
-    uplink->room_changed = true;
-}
-
-void uplink_note_error(struct uplink *uplink, const char *format, ...)
-{
-    va_list arguments;
-
-    va_start(arguments, format);
-    text_vformat(uplink->last_error, sizeof(uplink->last_error), format, arguments);
-    va_end(arguments);
-    uplink->last_error_boot_ms = uplink_now_ms();
-}
-
-void uplink_report(struct uplink *uplink)
-{
-    if (!uplink->room_changed)
-        return;
-    uplink->room_changed = false;
-    uplink->ops->changed(uplink->owner);
-}
-
-void uplink_get_link(const struct uplink *uplink, struct uplink_link *ret)
-{
-    const char *broker = uplink->tried ? uplink->brokers[uplink->broker] : "";
-
-    *ret = (struct uplink_link){.state = state_of(uplink->phase),
-                                .last_error_boot_ms = uplink->last_error_boot_ms,
-                                .since_boot_ms = uplink->since_boot_ms,
-                                .connects = uplink->connects,
-                                .late_answers = uplink_late_answers(uplink),
-                                .in_flight = uplink->in_flight,
-                                .window = uplink_window(uplink)};
-    (void)snprintf(ret->broker, sizeof(ret->broker), "%s", broker);
-    (void)snprintf(ret->last_error, sizeof(ret->last_error), "%s", uplink->last_error);
-}
 
 /* Mail. */
 
