@@ -38,8 +38,6 @@ ALLOWED = [
      "daemon/ingress/session_packets.c"],
     ["daemon/mqtt/packet.c",
      "daemon/mqtt/packet_property.c"],
-    ["daemon/uplink/connect.c",
-     "daemon/uplink/uplink.c"],
     ["store/lanes.c",
      "store/ledger.c",
      "store/message.c",

@@ -15,33 +15,19 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
-#include <time.h>
 
 #include "base/clock.h"
 #include "base/log.h"
 #include "daemon/mqtt/packet.h"
 #include "daemon/uplink/uplink-private.h"
 
-#define TIMER_ACCURACY_US 10000
-#define STALLS_MAX        2
+#define STALLS_MAX 2
 /* A timer that comes so late: it was the loop, or the process, that stood still. */
 #define LATE_US    1000000
 #define EXCUSED_MS 2000
 /* Of failures that repeat, one line at least this often, and one of so many. */
 #define RETRY_LOG_MS   60000
 #define RETRY_LOG_EACH 10
-
-/* --- the timer ------------------------------------------------------------ */
-
-static int on_timer(sd_event_source *source, uint64_t usec, void *owner);
-
-int uplink_timer_init(struct uplink *uplink)
-{
-    int r = sd_event_add_time(uplink->event, &uplink->timer, CLOCK_BOOTTIME, 0,
-                              TIMER_ACCURACY_US, on_timer, uplink);
-
-    return r < 0 ? r : sd_event_source_set_enabled(uplink->timer, SD_EVENT_OFF);
-}
 
 /* --- the end of a connection ---------------------------------------------- */
 
@@ -291,7 +277,7 @@ static void watch_answers(struct uplink *uplink)
         uplink_timer_set(uplink, due_ms);
 }
 
-static void on_due(struct uplink *uplink)
+void uplink_on_due(struct uplink *uplink)
 {
     char reason[UPLINK_TEXT_MAX];
 
@@ -322,7 +308,7 @@ static void on_due(struct uplink *uplink)
 
 /* What the broker sent while the process stood still lies in the socket: the threads of the library
  * get a moment to read it, once for each deadline. */
-static bool excuse(struct uplink *uplink, uint64_t due_us)
+bool uplink_excuse(struct uplink *uplink, uint64_t due_us)
 {
     bool waits_for_broker = uplink->phase == PHASE_ONLINE ||
                             uplink->phase == PHASE_CONNECTING ||
@@ -333,19 +319,6 @@ static bool excuse(struct uplink *uplink, uint64_t due_us)
     if (uplink->excused)
         uplink_timer_set_in(uplink, EXCUSED_MS);
     return uplink->excused;
-}
-
-static int on_timer(sd_event_source *source, uint64_t usec, void *owner)
-{
-    struct uplink *uplink = owner;
-
-    (void)source;
-    uplink->timer_armed = false;
-    uplink_read_mail(uplink); /* what arrived in time is not late because the loop was */
-    if (!uplink->timer_armed && !excuse(uplink, usec))
-        on_due(uplink);
-    uplink_report(uplink);
-    return 0;
 }
 
 /* --- events --------------------------------------------------------------- */

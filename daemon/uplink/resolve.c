@@ -48,7 +48,7 @@ struct uplink_lookup {
     char addresses[ADDRESSES_MAX][PAHO_LINK_ADDRESS_MAX];
     char host[];
 };
-_Static_assert(offsetof(struct uplink_lookup, post) == 0, "uplink_read_mail() casts");
+_Static_assert(offsetof(struct uplink_lookup, post) == 0, "read_mail() casts");
 _Static_assert(UPLINK_TEXT_MAX <= PAHO_LINK_HOST_MAX, "the seam keeps the host of an attempt");
 
 /* Taken before the mailbox's mutex, never after. */

@@ -2,7 +2,7 @@
  * uplink-private.h - what the files of the uplink share
  *
  *   core.c     the state as all of them see it: clock, timer, phase, window
- *   uplink.c   life, settings, the mailbox: from Paho's threads into the loop
+ *   uplink.c   life, settings, the mailbox, the timer: the ways into the loop
  *   slots.c    messages: send into a slot, answer, sweep
  *   connect.c  the life of the connection: attempts, back-off, watchdogs
  *   resolve.c  the addresses behind a broker's host name
@@ -188,10 +188,6 @@ struct uplink_limits uplink_no_limits(void);
 unsigned uplink_window(const struct uplink *uplink);
 bool uplink_uri_is_tls(const char *uri);
 
-/* uplink.c */
-/* Handles everything that is in the mailbox. */
-void uplink_read_mail(struct uplink *uplink);
-
 /* slots.c */
 MUST_CHECK int uplink_slots_init(struct uplink *uplink);
 void uplink_slots_done(struct uplink *uplink);
@@ -200,7 +196,10 @@ void uplink_on_slot(struct uplink *uplink, struct uplink_slot *slot);
 void uplink_sweep(struct uplink *uplink);
 
 /* connect.c */
-MUST_CHECK int uplink_timer_init(struct uplink *uplink);
+/* Was the timer, due at @due_us, late because the loop stood still? Then it was set anew. */
+bool uplink_excuse(struct uplink *uplink, uint64_t due_us);
+/* The timer is due: what that means is for the phase to say. */
+void uplink_on_due(struct uplink *uplink);
 void uplink_connect(struct uplink *uplink);
 void uplink_disconnect(struct uplink *uplink, enum uplink_phase phase);
 /* Also for a connection that never came to be. */

@@ -1,6 +1,6 @@
 /*
- * uplink.c - the life of the uplink, its settings, and the way from Paho's threads into the
- * loop
+ * uplink.c - the life of the uplink, its settings, and the ways into it: from Paho's threads,
+ * and by the timer
  *
  * Paho's callbacks post mail; the loop takes it here and hands each to the file
  * it concerns. What changed in between is reported to the owner once, after the
@@ -27,6 +27,8 @@
 /* Indices have 16 bits, in slots as in MQTT's packet ids. */
 #define WINDOW_MAX 65535u
 
+#define TIMER_ACCURACY_US 10000
+
 /* Mail. */
 
 _Static_assert(offsetof(struct uplink_mail, mail) == 0 &&
@@ -40,7 +42,7 @@ static struct uplink_mail *mail_of(struct mail *mail)
     return (struct uplink_mail *)mail;
 }
 
-void uplink_read_mail(struct uplink *uplink)
+static void read_mail(struct uplink *uplink)
 {
     struct mail *next;
 
@@ -71,7 +73,7 @@ static int on_mail(sd_event_source *source, int fd, uint32_t events, void *owner
     (void)source;
     (void)fd;
     (void)events;
-    uplink_read_mail(uplink);
+    read_mail(uplink);
     uplink_report(uplink);
     return 0;
 }
@@ -88,6 +90,29 @@ static int watch_mail(struct uplink *uplink)
     if (r < 0)
         return r;
     return sd_event_source_set_priority(uplink->mailbox_source, MAIL_PRIORITY);
+}
+
+/* The timer. */
+
+static int on_timer(sd_event_source *source, uint64_t usec, void *owner)
+{
+    struct uplink *uplink = owner;
+
+    (void)source;
+    uplink->timer_armed = false;
+    read_mail(uplink); /* what arrived in time is not late because the loop was */
+    if (!uplink->timer_armed && !uplink_excuse(uplink, usec))
+        uplink_on_due(uplink);
+    uplink_report(uplink);
+    return 0;
+}
+
+static int init_timer(struct uplink *uplink)
+{
+    int r = sd_event_add_time(uplink->event, &uplink->timer, CLOCK_BOOTTIME, 0,
+                              TIMER_ACCURACY_US, on_timer, uplink);
+
+    return r < 0 ? r : sd_event_source_set_enabled(uplink->timer, SD_EVENT_OFF);
 }
 
 /* Settings. */
@@ -248,7 +273,7 @@ static int prepare(struct uplink *uplink, const struct uplink_settings *settings
     if (r == 0)
         r = watch_mail(uplink);
     if (r >= 0)
-        r = uplink_timer_init(uplink);
+        r = init_timer(uplink);
     if (r >= 0)
         prepare_paho();
     return r < 0 ? r : 0;
@@ -356,7 +381,7 @@ void uplink_free(struct uplink *uplink)
     uplink->phase = PHASE_STOPPED;
     uplink_leave_library(uplink); /* calls back on this thread: fills the mailbox */
     if (uplink_instance == uplink) {
-        uplink_read_mail(uplink);
+        read_mail(uplink);
         uplink_sweep(uplink);
         uplink_instance = NULL;
     }
