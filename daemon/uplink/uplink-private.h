@@ -4,7 +4,7 @@
  *   core.c     the state as all of them see it: clock, timer, phase, window
  *   uplink.c   life, settings, the mailbox, the timer: the ways into the loop
  *   slots.c    messages: send into a slot, answer, sweep
- *   connect.c  the life of the connection: attempts, back-off, watchdogs
+ *   link.c     the life of the connection: attempts, back-off, watchdogs
  *   resolve.c  the addresses behind a broker's host name
  *   client.c   Paho's client and its callbacks
  *
@@ -195,7 +195,7 @@ void uplink_on_slot(struct uplink *uplink, struct uplink_slot *slot);
 /* The epoch's end: everything still open is answered UNKNOWN. */
 void uplink_sweep(struct uplink *uplink);
 
-/* connect.c */
+/* link.c */
 /* Was the timer, due at @due_us, late because the loop stood still? Then it was set anew. */
 bool uplink_excuse(struct uplink *uplink, uint64_t due_us);
 /* The timer is due: what that means is for the phase to say. */

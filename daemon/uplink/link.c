@@ -1,5 +1,5 @@
 /*
- * connect.c - the life of the connection
+ * link.c - the life of the connection
  *
  *   WAITING -> RESOLVING -> CONNECTING -> ONLINE -> (lost, or DROPPING by our own wish)
  *           -> WAITING
