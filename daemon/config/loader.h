@@ -1,7 +1,8 @@
 /*
  * loader.h - inside the configuration module: reading settings by the table
  *
- * config.c reads the file with it, lanes.c the list of lanes in it.
+ * config.c reads the file with it, lanes.c the list of lanes in it. These two and
+ * loader.c are the only sources that know libconfig.
  */
 #ifndef MQTT_SPOOLD_DAEMON_CONFIG_LOADER_H
 #define MQTT_SPOOLD_DAEMON_CONFIG_LOADER_H
@@ -20,6 +21,12 @@ struct config_loader {
     const config_setting_t *found[CONFIG_KEYS_MAX];
 };
 
+/*
+ * Writes the file's name to the front of the error. @included: as libconfig
+ * has it, NULL for the main file; version 1.5 leaves the folder out, others
+ * put it in front.
+ */
+size_t config_put_file(const struct config_loader *loader, const char *included);
 /* Writes the error, which names the place of @at (NULL: the file only). Return: -EINVAL. */
 int PRINTF_LIKE(4, 5) config_fail(const struct config_loader *loader,
                                   const config_setting_t *at,
@@ -29,6 +36,9 @@ int PRINTF_LIKE(4, 5) config_fail(const struct config_loader *loader,
 int config_refuse_unknown(const struct config_loader *loader,
                           const config_setting_t *setting,
                           const char *path);
+
+/* Where the value of @key stands. @target: what the offset of @key counts from. */
+void *config_member(void *target, const struct config_key *key);
 
 /*
  * config_take() - read, check and store one setting

@@ -1,0 +1,386 @@
+/*
+ * loader.c - see loader.h
+ *
+ * A row of the table says of which kind a value is, from where to where it goes
+ * and where it belongs; no key has code of its own here. What is wrong becomes
+ * one line "file:line: key: why" that also says what to write instead.
+ *
+ * config.c and lanes.c walk the file and call this; it calls neither.
+ */
+#include "daemon/config/loader.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/text.h"
+
+#define SHOWN_MAX  96 /* bytes of a wrong value that an error repeats */
+#define NUMBER_MAX 32
+#define DEMAND_MAX 160
+
+/* A value read but not yet stored. */
+struct value {
+    uint64_t number; /* of all kinds but the two below; the length of a list */
+    const char *text;
+    const config_setting_t *list;
+};
+
+size_t config_put_file(const struct config_loader *loader, const char *included)
+{
+    size_t size = strlen(loader->folder);
+    bool bare = included != NULL &&
+                (strncmp(included, loader->folder, size) != 0 || included[size] != '/');
+    int used = snprintf(loader->error, CONFIG_ERROR_MAX, "%s%s%s:", bare ? loader->folder : "",
+                        bare ? "/" : "", included != NULL ? included : loader->path);
+
+    return used < CONFIG_ERROR_MAX ? (size_t)used : CONFIG_ERROR_MAX - 1;
+}
+
+int config_fail(const struct config_loader *loader,
+                const config_setting_t *at,
+                const char *key,
+                const char *format,
+                ...)
+{
+    size_t used = config_put_file(loader, at != NULL ? config_setting_source_file(at) : NULL);
+    unsigned line = at != NULL ? config_setting_source_line(at) : 0;
+    char place[NUMBER_MAX] = "";
+    va_list arguments;
+
+    if (line > 0)
+        (void)snprintf(place, sizeof(place), "%u:", line);
+    used +=
+        (size_t)snprintf(loader->error + used, CONFIG_ERROR_MAX - used, "%s %s: ", place, key);
+    if (used < CONFIG_ERROR_MAX) {
+        va_start(arguments, format);
+        (void)vsnprintf(loader->error + used, CONFIG_ERROR_MAX - used, format, arguments);
+        va_end(arguments);
+    }
+    return -EINVAL;
+}
+
+void *config_member(void *target, const struct config_key *key)
+{
+    return (char *)target + key->offset;
+}
+
+void config_free_texts(char **texts, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        free(texts[i]);
+    free(texts);
+}
+
+static bool is_integer(const config_setting_t *setting)
+{
+    return config_setting_type(setting) == CONFIG_TYPE_INT ||
+           config_setting_type(setting) == CONFIG_TYPE_INT64;
+}
+
+static bool parse_mode(const char *text, uint64_t *ret)
+{
+    size_t digits = strspn(text, "01234567");
+
+    if (digits < 3 || digits > 5 || text[digits] != '\0')
+        return false;
+    *ret = strtoul(text, NULL, 8);
+    return true;
+}
+
+/* The text of a setting as a value of @key; false: it is none. */
+static bool parse_text(const struct config_key *key, const char *text, struct value *ret)
+{
+    int choice;
+
+    ret->text = text;
+    switch (key->kind) {
+    case CONFIG_KIND_SIZE:
+        return config_parse_size(text, &ret->number);
+    case CONFIG_KIND_TIME:
+        return config_parse_time(text, &ret->number);
+    case CONFIG_KIND_MODE:
+        return parse_mode(text, &ret->number);
+    case CONFIG_KIND_CHOICE:
+        if (!config_key_choice(key, text, &choice))
+            return false;
+        ret->number = (uint64_t)choice;
+        return true;
+    case CONFIG_KIND_STRING:
+        ret->number = strlen(text);
+        return true;
+    case CONFIG_KIND_COUNT:
+    case CONFIG_KIND_UINT:
+    case CONFIG_KIND_INT:
+    case CONFIG_KIND_BOOL:
+    case CONFIG_KIND_STRINGS:
+    case CONFIG_KIND_GROUPS:
+        break;
+    }
+    return false;
+}
+
+static bool takes_integer(const struct config_key *key)
+{
+    return key->kind == CONFIG_KIND_COUNT || key->kind == CONFIG_KIND_UINT ||
+           key->kind == CONFIG_KIND_INT || key->kind == CONFIG_KIND_SIZE;
+}
+
+static bool takes_list(const struct config_key *key, const config_setting_t *setting)
+{
+    if (key->kind == CONFIG_KIND_STRINGS)
+        return config_setting_is_list(setting) || config_setting_is_array(setting);
+    return key->kind == CONFIG_KIND_GROUPS && config_setting_is_list(setting);
+}
+
+static int refuse_form(const struct config_loader *loader,
+                       const struct config_key *key,
+                       const config_setting_t *setting)
+{
+    char demand[DEMAND_MAX];
+
+    config_key_demand(key, demand, sizeof(demand));
+    if (config_setting_type(setting) == CONFIG_TYPE_STRING)
+        return config_fail(loader, setting, key->path, "\"%.*s\" %s",
+                           text_at_most(config_setting_get_string(setting), SHOWN_MAX),
+                           config_setting_get_string(setting), demand);
+    if (is_integer(setting))
+        return config_fail(loader, setting, key->path, "%lld %s",
+                           config_setting_get_int64(setting), demand);
+    return config_fail(loader, setting, key->path, "%s", demand);
+}
+
+/* @ret: all zero before. */
+static int read_value(const struct config_loader *loader,
+                      const struct config_key *key,
+                      const config_setting_t *setting,
+                      struct value *ret)
+{
+    long long number;
+
+    if (config_setting_type(setting) == CONFIG_TYPE_STRING) {
+        const char *text = config_setting_get_string(setting);
+
+        if (text == NULL) /* libconfig ran out of memory and did not say so */
+            return -ENOMEM;
+        if (!parse_text(key, text, ret))
+            return refuse_form(loader, key, setting);
+    } else if (is_integer(setting) && takes_integer(key)) {
+        number = config_setting_get_int64(setting);
+        if (number < 0 && key->kind != CONFIG_KIND_INT)
+            return config_fail(loader, setting, key->path, "%lld must not be negative", number);
+        ret->number = (uint64_t)number;
+    } else if (config_setting_type(setting) == CONFIG_TYPE_BOOL &&
+               key->kind == CONFIG_KIND_BOOL) {
+        ret->number = config_setting_get_bool(setting) != 0;
+    } else if (takes_list(key, setting)) {
+        ret->list = setting;
+        ret->number = (uint64_t)config_setting_length(setting);
+    } else {
+        return refuse_form(loader, key, setting);
+    }
+    return 0;
+}
+
+static int refuse_range(const struct config_loader *loader,
+                        const struct config_key *key,
+                        const config_setting_t *setting,
+                        uint64_t number)
+{
+    char is[NUMBER_MAX];
+    char min[NUMBER_MAX];
+    char max[NUMBER_MAX];
+
+    config_key_number(key, number, is, sizeof(is));
+    config_key_number(key, key->min, min, sizeof(min));
+    config_key_number(key, key->max, max, sizeof(max));
+    switch (key->kind) {
+    case CONFIG_KIND_STRING:
+        if (number == 0)
+            return config_fail(loader, setting, key->path, "must not be empty");
+        return config_fail(loader, setting, key->path, "must not be longer than %s bytes", max);
+    case CONFIG_KIND_STRINGS:
+    case CONFIG_KIND_GROUPS:
+        return config_fail(loader, setting, key->path, "must have %s to %s elements", min, max);
+    case CONFIG_KIND_SIZE:
+    case CONFIG_KIND_TIME:
+    case CONFIG_KIND_COUNT:
+    case CONFIG_KIND_UINT:
+    case CONFIG_KIND_INT:
+    case CONFIG_KIND_MODE:
+    case CONFIG_KIND_BOOL:
+    case CONFIG_KIND_CHOICE:
+        break;
+    }
+    return config_fail(loader, setting, key->path, "%s is out of range, %s to %s", is, min,
+                       max);
+}
+
+static int check_text(const struct config_loader *loader,
+                      const struct config_key *key,
+                      const config_setting_t *at,
+                      const char *text)
+{
+    const char *wrong = key->check != NULL ? key->check(text) : NULL;
+
+    if (wrong == NULL)
+        return 0;
+    return config_fail(loader, at, key->path, "\"%.*s\" %s", text_at_most(text, SHOWN_MAX),
+                       text, wrong);
+}
+
+static bool is_in_range(const struct config_key *key, uint64_t number)
+{
+    if (key->kind == CONFIG_KIND_BOOL || key->kind == CONFIG_KIND_CHOICE)
+        return true;
+    if (key->kind == CONFIG_KIND_INT)
+        return (int64_t)number >= (int64_t)key->min && (int64_t)number <= (int64_t)key->max;
+    return number >= key->min && number <= key->max;
+}
+
+static int check_value(const struct config_loader *loader,
+                       const struct config_key *key,
+                       const config_setting_t *setting,
+                       const struct value *value)
+{
+    if ((key->flags & CONFIG_NOT_YET) != 0) {
+        /* The default of each such key is the zero of its kind: none, off, no limit. */
+        if (value->number == 0)
+            return 0;
+        return config_fail(loader, setting, key->path,
+                           "not yet supported; leave it out or set it to %s", key->value);
+    }
+    if (!is_in_range(key, value->number))
+        return refuse_range(loader, key, setting, value->number);
+    return key->kind == CONFIG_KIND_STRING ? check_text(loader, key, setting, value->text) : 0;
+}
+
+/* What the target holds afterwards is whole, whether or not all went well. */
+static int store_texts(const struct config_loader *loader,
+                       void *target,
+                       const struct config_key *key,
+                       const config_setting_t *list)
+{
+    size_t length = (size_t)config_setting_length(list);
+    char ***texts = config_member(target, key);
+    size_t *count = (size_t *)(void *)((char *)target + key->count_offset);
+
+    config_free_texts(*texts, *count);
+    *count = 0;
+    *texts = calloc(length, sizeof(**texts));
+    if (*texts == NULL)
+        return -ENOMEM;
+    for (size_t i = 0; i < length; i++) {
+        const config_setting_t *element = config_setting_get_elem(list, (unsigned)i);
+        const char *text = config_setting_get_string(element);
+        int result;
+
+        if (text == NULL && config_setting_type(element) == CONFIG_TYPE_STRING)
+            return -ENOMEM; /* as in read_value() */
+        if (text == NULL)
+            return refuse_form(loader, key, element);
+        result = check_text(loader, key, element, text);
+        if (result != 0)
+            return result;
+        (*texts)[i] = strdup(text);
+        if ((*texts)[i] == NULL)
+            return -ENOMEM;
+        *count = i + 1;
+    }
+    return 0;
+}
+
+static int store_string(char **target, const char *text)
+{
+    char *copy = strdup(text);
+
+    if (copy == NULL)
+        return -ENOMEM;
+    free(*target);
+    *target = copy;
+    return 0;
+}
+
+static int store_value(const struct config_loader *loader,
+                       void *base,
+                       const struct config_key *key,
+                       const struct value *value)
+{
+    void *target = config_member(base, key);
+
+    switch (key->kind) {
+    case CONFIG_KIND_SIZE:
+    case CONFIG_KIND_TIME:
+    case CONFIG_KIND_COUNT:
+        *(uint64_t *)target = value->number;
+        return 0;
+    case CONFIG_KIND_UINT:
+        *(unsigned *)target = (unsigned)value->number;
+        return 0;
+    case CONFIG_KIND_INT:
+        *(int *)target = (int)value->number;
+        return 0;
+    case CONFIG_KIND_MODE:
+        *(mode_t *)target = (mode_t)value->number;
+        return 0;
+    case CONFIG_KIND_BOOL:
+        *(bool *)target = value->number != 0;
+        return 0;
+    case CONFIG_KIND_CHOICE:
+        *(int *)target = (int)value->number;
+        return 0;
+    case CONFIG_KIND_STRING:
+        return store_string(target, value->text);
+    case CONFIG_KIND_STRINGS:
+        return store_texts(loader, base, key, value->list);
+    case CONFIG_KIND_GROUPS:
+        break;
+    }
+    return 0;
+}
+
+int config_take(const struct config_loader *loader,
+                void *target,
+                const struct config_key *key,
+                const config_setting_t *setting)
+{
+    struct value value = {0};
+    int result = read_value(loader, key, setting, &value);
+
+    if (result == 0)
+        result = check_value(loader, key, setting, &value);
+    if (result == 0 && (key->flags & CONFIG_NOT_YET) == 0)
+        result = store_value(loader, target, key, &value);
+    return result;
+}
+
+int config_take_default(const struct config_loader *loader,
+                        void *target,
+                        const struct config_key *key)
+{
+    char line[CONFIG_ERROR_MAX];
+    config_t parsed;
+    int result = -ENOMEM; /* a default is well formed: a test reads them all */
+
+    if (key->value == NULL)
+        return 0;
+    (void)snprintf(line, sizeof(line), "default = %s;", key->value);
+    config_init(&parsed);
+    if (config_read_string(&parsed, line) == CONFIG_TRUE && config_lookup(&parsed, "default"))
+        result = config_take(loader, target, key, config_lookup(&parsed, "default"));
+    config_destroy(&parsed);
+    return result;
+}
+
+int config_refuse_unknown(const struct config_loader *loader,
+                          const config_setting_t *setting,
+                          const char *path)
+{
+    char near[CONFIG_PATH_MAX];
+
+    if (config_key_nearest(path, near))
+        return config_fail(loader, setting, path, "unknown key; did you mean \"%s\"?", near);
+    return config_fail(loader, setting, path,
+                       "unknown key; mqtt-spoold.conf(5) lists all keys");
+}
