@@ -3,7 +3,8 @@
  *
  * session.c owns the descriptor, the timer and the states; session_packets.c
  * answers each type of packet; session_out.c holds what goes out: the queue of
- * bytes and the list of acknowledgements that are owed. Nobody else includes
+ * bytes and the list of acknowledgements that are owed; session_state.c marks an
+ * end and sets the timer. Each calls those behind it only. Nobody else includes
  * this.
  */
 #ifndef MQTT_SPOOLD_DAEMON_INGRESS_SESSION_PRIVATE_H
@@ -16,6 +17,8 @@
 #define SESSION_FILTERS_MAX 1000
 /* Output that acknowledgements leave free for every other answer. */
 #define SESSION_OUTPUT_RESERVE 4096
+/* How long a client may leave our last words unread. */
+#define SESSION_CLOSE_TIMEOUT_US 2000000
 
 /*
  *   EXPECT_CONNECT --CONNECT accepted--> OPEN
@@ -85,8 +88,10 @@ struct session {
     char why[128];
 };
 
-/* session.c */
+/* session_state.c */
 
+/* Set the one timer, due at @at_us of the monotonic clock. */
+void session_arm(struct session *session, uint64_t at_us);
 /* Go to CLOSING, unless there already; session_update() does the rest. When the handshake is
  * done, v5 gets a DISCONNECT with @code; 0: none. @detail may be NULL. */
 void session_end(struct session *session, uint8_t code, const char *why, const char *detail);

@@ -31,7 +31,6 @@
 #include "daemon/ingress/session-private.h"
 
 #include <errno.h>
-#include <stdio.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
@@ -41,18 +40,9 @@
 #define READ_CHUNK (64 * 1024)
 /* How much of what a closed client still sent is thrown away at most. */
 #define DISCARD_MAX (256 * 1024)
-/* How long a client may leave our last words unread. */
-#define CLOSE_TIMEOUT_US 2000000
 /* A timer that comes so late: it was the loop that stood still. */
 #define LATE_US    500000
 #define EXCUSED_US 2000000
-
-static void arm(struct session *session, uint64_t at_us)
-{
-    session->excused = false;
-    (void)sd_event_source_set_time(session->timer, at_us); /* both change memory only */
-    (void)sd_event_source_set_enabled(session->timer, SD_EVENT_ONESHOT);
-}
 
 /* Bytes that nobody reads would make TCP throw away our last words to the client. */
 static void discard_input(int fd)
@@ -86,45 +76,6 @@ static void close_now(struct session *session)
 {
     release_connection(session);
     session->ops->closed(session->owner, session, session->why);
-}
-
-void session_end(struct session *session, uint8_t code, const char *why, const char *detail)
-{
-    if (session->state >= SESSION_CLOSING)
-        return;
-    if (session->state == SESSION_OPEN && session->version == MQTT_5)
-        session->farewell = code;
-    (void)snprintf(session->why, sizeof(session->why), "%s%s%s", why, detail ? ": " : "",
-                   detail ? detail : "");
-    session->state = SESSION_CLOSING;
-    arm(session, clock_monotonic_us() + CLOSE_TIMEOUT_US);
-}
-
-void session_refuse(struct session *session, uint8_t code, const char *why, const char *detail)
-{
-    if (session->state < SESSION_CLOSING)
-        session->refused = true;
-    session_end(session, code, why, detail);
-}
-
-bool session_was_refused(const struct session *session)
-{
-    return session->refused;
-}
-
-void session_end_on_condition(struct session *session, const char *why, int condition)
-{
-    uint8_t code = packet_condition_code(condition);
-    session_refuse(session, code, why, packet_reason_text(code));
-}
-
-void session_start_keep_alive(struct session *session)
-{
-    session->last_packet_us = clock_monotonic_us();
-    if (session->keep_alive_us > 0)
-        arm(session, session->last_packet_us + session->keep_alive_us);
-    else
-        (void)sd_event_source_set_enabled(session->timer, SD_EVENT_OFF);
 }
 
 /* Held back by us: then the client's silence says nothing. */
@@ -313,14 +264,14 @@ static void check_keep_alive(struct session *session)
     if (now >= session->last_packet_us + session->keep_alive_us)
         session_end(session, MQTT_KEEP_ALIVE_TIMEOUT, "keep-alive timeout", NULL);
     else
-        arm(session, session->last_packet_us + session->keep_alive_us);
+        session_arm(session, session->last_packet_us + session->keep_alive_us);
 }
 
 static void check_closing(struct session *session)
 {
     /* It may wait for the commit, not for the client. */
     if (session->owed.count > session->owed.released)
-        arm(session, clock_monotonic_us() + CLOSE_TIMEOUT_US);
+        session_arm(session, clock_monotonic_us() + SESSION_CLOSE_TIMEOUT_US);
     else
         session->output_lost = true;
 }
@@ -332,7 +283,7 @@ static bool excuse(struct session *session, uint64_t at_us)
     uint64_t now = clock_monotonic_us();
     if (session->excused || now < at_us + LATE_US)
         return false;
-    arm(session, now + EXCUSED_US);
+    session_arm(session, now + EXCUSED_US);
     session->excused = true;
     return true;
 }
@@ -424,21 +375,6 @@ void session_free(struct session *session)
     free(session->client_id);
     (void)sd_event_unref(session->event); /* NULL, always */
     free(session);
-}
-
-struct view session_client_id(const struct session *session)
-{
-    return (struct view){session->client_id, session->client_id_size};
-}
-
-const struct peer *session_peer(const struct session *session)
-{
-    return &session->peer;
-}
-
-enum packet_version session_version(const struct session *session)
-{
-    return session->version;
 }
 
 void session_acknowledge(struct session *session)
