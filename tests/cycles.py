@@ -31,8 +31,6 @@ ALLOWED = [
      "daemon/gateway/status.c"],
     ["daemon/host/outcome_journal.c",
      "daemon/host/service.c"],
-    ["daemon/mqtt/packet.c",
-     "daemon/mqtt/packet_property.c"],
     ["store/lanes.c",
      "store/ledger.c",
      "store/message.c",

@@ -149,14 +149,6 @@ static bool reader_is_done(const struct reader *reader)
     return !reader->failed && reader_left(reader) == 0;
 }
 
-struct view packet_read_text(struct reader *reader)
-{
-    struct view text = reader_block(reader);
-    if (!packet_utf8_is_valid(text))
-        reader->failed = true;
-    return text;
-}
-
 /* *ret_version is set for PACKET_E_VERSION as well. */
 static int connect_read_version(struct reader *body, enum packet_version *ret_version)
 {

@@ -1,5 +1,5 @@
 /*
- * topic.c - text of MQTT: UTF-8, topic names and topic filters
+ * topic.c - text of MQTT: UTF-8 strings, topic names and topic filters
  *
  * The standard forbids more than RFC 3629 does: a string must not hold U+0000
  * [MQTT-1.5.4-2]. A payload that calls itself text may.
@@ -42,6 +42,14 @@ static bool view_has(struct view text, char byte)
 bool packet_utf8_is_valid(struct view text)
 {
     return packet_utf8_is_well_formed(text) && !view_has(text, '\0');
+}
+
+struct view packet_read_text(struct reader *reader)
+{
+    struct view text = reader_block(reader);
+    if (!packet_utf8_is_valid(text))
+        reader->failed = true;
+    return text;
 }
 
 static bool is_disallowed(uint32_t point)
