@@ -29,8 +29,6 @@ ALLOWED = [
      "daemon/gateway/moved.c",
      "daemon/gateway/publish.c",
      "daemon/gateway/status.c"],
-    ["daemon/host/outcome_journal.c",
-     "daemon/host/service.c"],
     ["store/lanes.c",
      "store/ledger.c",
      "store/message.c",

@@ -85,13 +85,6 @@ static bool service_may_pass(int error)
            error == -ENOMEM || error == -EMFILE || error == -ENFILE;
 }
 
-void service_arm(sd_event_source *timer, uint64_t after_us)
-{
-    if (timer && sd_event_source_set_time_relative(timer, after_us) >= 0)
-        (void)sd_event_source_set_enabled(timer, SD_EVENT_ONESHOT);
-    /* Else it stays off: without memory the next message tries again. */
-}
-
 /* Return: whether nothing waits any more. */
 static bool service_send_waiting(void)
 {
