@@ -21,8 +21,6 @@ ROOT = os.environ.get("SPOOLD_SOURCE") or os.path.join(os.path.dirname(
 FOLDERS = ("base", "store", "daemon", "cli")
 OBJECT = re.compile(r"(?:^|/)CMakeFiles/[^/]+\.dir/(.+)\.o$")
 ALLOWED = [
-    ["cli/audit/check.c",
-     "cli/audit/compare.c"],
     ["daemon/gateway/clients.c",
      "daemon/gateway/gateway.c",
      "daemon/gateway/life.c",

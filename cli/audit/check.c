@@ -16,7 +16,6 @@
 #include <getopt.h>
 #include <inttypes.h>
 #include <jansson.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -53,44 +52,6 @@ static void *allocate(size_t size)
     if (memory == NULL)
         is_short_of_memory = true;
     return memory;
-}
-
-PRINTF_LIKE(3, 0)
-static void
-note(struct audit_check *check, const char *file, const char *format, va_list arguments)
-{
-    struct audit_problem *problem;
-
-    if (check->problem_count++ >= AUDIT_PROBLEMS_MAX)
-        return;
-    problem = &check->problems[check->problem_count - 1];
-    problem->file = file;
-    problem->line = file ? check->line : 0;
-    text_vformat(problem->text, sizeof(problem->text), format, arguments);
-}
-
-void audit_problem(struct audit_check *check, const char *format, ...)
-{
-    va_list arguments;
-
-    va_start(arguments, format);
-    note(check, check->file, format, arguments);
-    va_end(arguments);
-}
-
-void audit_general_problem(struct audit_check *check, const char *format, ...)
-{
-    va_list arguments;
-
-    va_start(arguments, format);
-    note(check, NULL, format, arguments);
-    va_end(arguments);
-}
-
-void audit_mark_ahead(struct audit_check *check)
-{
-    if (check->problem_count <= AUDIT_PROBLEMS_MAX)
-        check->problems[check->problem_count - 1].is_ahead = true;
 }
 
 /* A whole number from @minimum to @maximum, else a problem. */

@@ -58,7 +58,7 @@ struct audit_check {
     "stop the daemon, move the file away under another name (not FILE.1), start it, and keep " \
     "that file"
 
-/* Notes a problem at the line being read. */
+/* findings.c: notes a problem at the line being read. */
 void audit_problem(struct audit_check *check, const char *format, ...) PRINTF_LIKE(2, 3);
 /* The problem noted last is one that an older copy of the database makes. */
 void audit_mark_ahead(struct audit_check *check);

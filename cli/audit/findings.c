@@ -1,0 +1,49 @@
+/*
+ * findings.c - the problems that a verification notes
+ *
+ * The first AUDIT_PROBLEMS_MAX are kept with file and line, all are counted. check.c
+ * notes them from the lines, compare.c from the database; this calls neither.
+ */
+#include "cli/audit/check.h"
+
+#include <stdarg.h>
+
+#include "base/text.h"
+
+PRINTF_LIKE(3, 0)
+static void
+note(struct audit_check *check, const char *file, const char *format, va_list arguments)
+{
+    struct audit_problem *problem;
+
+    if (check->problem_count++ >= AUDIT_PROBLEMS_MAX)
+        return;
+    problem = &check->problems[check->problem_count - 1];
+    problem->file = file;
+    problem->line = file ? check->line : 0;
+    text_vformat(problem->text, sizeof(problem->text), format, arguments);
+}
+
+void audit_problem(struct audit_check *check, const char *format, ...)
+{
+    va_list arguments;
+
+    va_start(arguments, format);
+    note(check, check->file, format, arguments);
+    va_end(arguments);
+}
+
+void audit_general_problem(struct audit_check *check, const char *format, ...)
+{
+    va_list arguments;
+
+    va_start(arguments, format);
+    note(check, NULL, format, arguments);
+    va_end(arguments);
+}
+
+void audit_mark_ahead(struct audit_check *check)
+{
+    if (check->problem_count <= AUDIT_PROBLEMS_MAX)
+        check->problems[check->problem_count - 1].is_ahead = true;
+}
