@@ -155,11 +155,20 @@ static int on_reload(sd_event_source *source, const struct signalfd_siginfo *inf
 }
 
 /*
- * Before Paho makes its threads, which inherit the mask: no signal may ever
- * land there. SIGPIPE and SIGXFSZ become error codes of the call concerned. A
- * terminal with `stty tostop` would stop a daemon in the background at each line.
+ * Before a word is written. SIGPIPE and SIGXFSZ become error codes of the call
+ * concerned: a log whose reader is gone, or that may not grow, is no reason to
+ * end. A terminal with `stty tostop` would stop a daemon in the background at
+ * each line.
  */
-static int prepare_signals(void)
+static void ignore_signals(void)
+{
+    (void)signal(SIGPIPE, SIG_IGN); /* fails for a number that is no signal only */
+    (void)signal(SIGXFSZ, SIG_IGN);
+    (void)signal(SIGTTOU, SIG_IGN);
+}
+
+/* Before Paho makes its threads, which inherit the mask: no signal may ever land there. */
+static int block_signals(void)
 {
     sigset_t handled;
 
@@ -167,12 +176,7 @@ static int prepare_signals(void)
     (void)sigaddset(&handled, SIGTERM);
     (void)sigaddset(&handled, SIGINT);
     (void)sigaddset(&handled, SIGHUP);
-    if (sigprocmask(SIG_BLOCK, &handled, NULL) < 0)
-        return -errno;
-    if (signal(SIGPIPE, SIG_IGN) == SIG_ERR || signal(SIGXFSZ, SIG_IGN) == SIG_ERR ||
-        signal(SIGTTOU, SIG_IGN) == SIG_ERR)
-        return -errno;
-    return 0;
+    return sigprocmask(SIG_BLOCK, &handled, NULL) < 0 ? -errno : 0;
 }
 
 /* A shell gives 1,024 and lets us take more; libraries that could only count to 1,024, with
@@ -241,7 +245,7 @@ static int run(struct program *program, struct config *config)
 {
     sd_event *event = NULL;
     int code = EXIT_FAILURE;
-    int r = prepare_signals();
+    int r = block_signals();
 
     prepare_descriptors();
     if (r == 0)
@@ -274,6 +278,7 @@ int main(int argc, char **argv)
 {
     struct program program = {.config_path = CONFIG_DEFAULT_PATH};
 
+    ignore_signals();
     if (!keep_standard_descriptors())
         return EXIT_FAILURE; /* there is nowhere to say it */
     int code = parse_arguments(&program, argc, argv);

@@ -22,6 +22,8 @@ from load import FarBroker, Patient, collect, start_producers  # noqa: E402
 from mqtt import Client, Subscriber  # noqa: E402
 from tap import case, check, cleanup, equal, quick_once, run_all, skip, wait_for  # noqa: E402
 
+LOG_LIMIT = 64 << 20  # bytes; the files of a small spool stay below it
+
 
 def daemon(*arguments, env=None):
     return processes.run([processes.daemon_path()] + list(arguments), env=env)
@@ -839,6 +841,29 @@ def closed_standard_descriptors_become_dev_null_and_no_file_of_the_spool():
         gateway.start()
         equal(gateway.ledger()["spooled"], 1)
         gateway.stop()
+
+
+@case
+def a_log_that_nobody_reads_or_that_may_not_grow_keeps_nobody_from_being_served():
+    """From the first line on, which comes before anything else is made."""
+    gateway = Gateway()
+    reader, pipe = os.pipe()
+    cleanup(os.close, pipe)
+    os.close(reader)
+    serves_with_log(gateway, pipe)
+    with open(os.path.join(gateway.folder, "full.log"), "ab") as full:
+        full.truncate(2 * LOG_LIMIT)  # a file with a hole, already above the limit
+        serves_with_log(gateway, full, wrap=["prlimit", "--fsize=%d" % LOG_LIMIT])
+        equal(os.fstat(full.fileno()).st_size, 2 * LOG_LIMIT, "bytes of the log")
+    for arguments, code in ((["-c", "/nonexistent.conf"], 78), (["--no-such-option"], 2)):
+        done = processes.start([processes.daemon_path()] + arguments, stderr=pipe)
+        equal(done.wait(20), code, "exit code of %r" % arguments)
+
+
+def serves_with_log(gateway, log, **options):
+    gateway.start(stderr=log, **options)
+    equal(gateway.client(5).publish_wait("plant/t", b"x").reason, 0, "reason")
+    gateway.stop()
 
 
 @case
