@@ -2,11 +2,14 @@
  * uplink-private.h - what the files of the uplink share
  *
  *   core.c     the state as all of them see it: clock, timer, phase, window
- *   uplink.c   life, settings, the mailbox, the timer: the ways into the loop
  *   slots.c    messages: send into a slot, answer, sweep
- *   link.c     the life of the connection: attempts, back-off, watchdogs
- *   resolve.c  the addresses behind a broker's host name
  *   client.c   Paho's client and its callbacks
+ *   resolve.c  the addresses behind a broker's host name
+ *   link.c     the life of the connection: attempts, back-off, watchdogs
+ *   uplink.c   life, settings, the mailbox, the timer: the ways into the loop
+ *
+ * Each calls only those above it; slots.c, client.c and resolve.c do not call
+ * one another.
  *
  * Fields marked (locked) are written by Paho's threads too, under the mailbox's
  * mutex. All others belong to the loop thread. Paho's callbacks get numbers as
