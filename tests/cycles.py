@@ -26,7 +26,7 @@ ALLOWED = [
     ["daemon/config/config.c",
      "daemon/config/lanes.c"],
     ["daemon/gateway/clients.c",
-     "daemon/gateway/gateway.c",
+     "daemon/gateway/forward.c",
      "daemon/gateway/life.c",
      "daemon/gateway/moved.c",
      "daemon/gateway/publish.c",

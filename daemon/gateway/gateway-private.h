@@ -1,7 +1,7 @@
 /*
  * gateway-private.h - the gateway's state, shared by its own files only
  *
- *   gateway.c      the path of a message and the batch edge
+ *   forward.c      the path of a message and the batch edge
  *   publish.c      in: what becomes of a producer's PUBLISH
  *   clients.c      producers come, are admitted, and go
  *   life.c         made, started, reloaded, stopped, freed
@@ -181,7 +181,7 @@ struct gateway {
     uint64_t audit_pruned_before; /* in earlier times of that kind */
 };
 
-/* gateway.c */
+/* forward.c */
 /* What the store says went wrong, as a value of the log; a longer text is cut. Returns @text. */
 #define GATEWAY_ERROR_QUOTED_MAX 640
 const char *gateway_quote_error(const char *error, char text[static GATEWAY_ERROR_QUOTED_MAX]);

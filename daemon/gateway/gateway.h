@@ -3,7 +3,7 @@
  *
  * Owns the spool, the listener, the sessions, the uplink and the audit, and
  * decides everything between them. The path of a message reads top to bottom
- * in gateway.c. Thread: loop thread only.
+ * in forward.c. Thread: loop thread only.
  */
 #ifndef MQTT_SPOOLD_DAEMON_GATEWAY_GATEWAY_H
 #define MQTT_SPOOLD_DAEMON_GATEWAY_GATEWAY_H

@@ -1,5 +1,5 @@
 /*
- * gateway.c - the path of a message, top to bottom
+ * forward.c - the path of a message, top to bottom
  *
  *   gateway_on_publish   a producer's PUBLISH: may it, does it fit, append
  *                        (publish.c)
