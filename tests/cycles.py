@@ -27,7 +27,7 @@ ALLOWED = [
      "daemon/config/lanes.c"],
     ["daemon/gateway/clients.c",
      "daemon/gateway/forward.c",
-     "daemon/gateway/life.c",
+     "daemon/gateway/gateway.c",
      "daemon/gateway/moved.c",
      "daemon/gateway/publish.c",
      "daemon/gateway/status.c"],

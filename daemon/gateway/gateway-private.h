@@ -4,7 +4,7 @@
  *   forward.c      the path of a message and the batch edge
  *   publish.c      in: what becomes of a producer's PUBLISH
  *   clients.c      producers come, are admitted, and go
- *   life.c         made, started, reloaded, stopped, freed
+ *   gateway.c      made, started, reloaded, stopped, freed
  *   audit_watch.c  when records wait for the audit file
  *   moved.c        when files of the spool were removed or renamed
  *   status.c       what the outside sees: status file, STATUS= line
@@ -240,7 +240,7 @@ void gateway_free_closed(struct gateway *gateway);
 void gateway_close_sessions(struct gateway *gateway);
 void gateway_free_sessions(struct gateway *gateway);
 
-/* life.c */
+/* gateway.c */
 void gateway_stop_further(struct gateway *gateway);
 
 /* moved.c */

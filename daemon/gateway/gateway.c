@@ -1,5 +1,5 @@
 /*
- * life.c - made, started, reloaded, stopped, freed
+ * gateway.c - made, started, reloaded, stopped, freed
  *
  * Stopping has three steps, each bounded: DRAINING gives what is in flight
  * GATEWAY_DRAIN_MS to be answered; DISCONNECTING lets the uplink say goodbye
