@@ -1,6 +1,7 @@
 /*
  * gateway-private.h - the gateway's state, shared by its own files only
  *
+ *   core.c         the turn's clock, its timers, the one failure, arming the edge
  *   forward.c      the path of a message and the batch edge
  *   publish.c      in: what becomes of a producer's PUBLISH
  *   clients.c      producers come, are admitted, and go
@@ -181,23 +182,31 @@ struct gateway {
     uint64_t audit_pruned_before; /* in earlier times of that kind */
 };
 
-/* forward.c */
+/* core.c */
 /* What the store says went wrong, as a value of the log; a longer text is cut. Returns @text. */
 #define GATEWAY_ERROR_QUOTED_MAX 640
 const char *gateway_quote_error(const char *error, char text[static GATEWAY_ERROR_QUOTED_MAX]);
 void gateway_fail(struct gateway *gateway, int error, const char *what);
 /* Before whatever is stamped or measured; what a dispatch read before a commit is too early. */
 void gateway_read_clock(struct gateway *gateway);
-/* A timer of the gateway, from now on and not from the time when the dispatch began. */
+/* Timers of the gateway run from now on and not from the time when the dispatch began. */
+int gateway_add_timer(struct gateway *gateway,
+                      uint64_t after_ms,
+                      sd_event_time_handler_t handler,
+                      int enabled,
+                      sd_event_source **ret);
 int gateway_set_timer(sd_event_source *timer, uint64_t after_ms);
+int gateway_set_deadline(sd_event_source *deadline, uint64_t after_ms);
 struct spool_time gateway_spool_time(const struct gateway *gateway);
 void gateway_arm_edge(struct gateway *gateway);
 /* For what nobody waits for; what is appended meanwhile has its edge at once all the same. */
 void gateway_arm_edge_later(struct gateway *gateway, uint64_t after_ms);
 void gateway_hasten_edge(struct gateway *gateway);
+int gateway_on_edge_deadline(sd_event_source *source, uint64_t usec, void *owner);
+
+/* forward.c */
 int gateway_on_edge(sd_event_source *source, void *owner);
 int gateway_on_refill(sd_event_source *source, void *owner);
-int gateway_on_edge_deadline(sd_event_source *source, uint64_t usec, void *owner);
 int gateway_on_refill_deadline(sd_event_source *source, uint64_t usec, void *owner);
 void gateway_on_answer(void *owner, const struct uplink_answer *answer);
 void gateway_on_link(void *owner);

@@ -18,14 +18,12 @@
 #include "daemon/audit/history.h"
 #include "daemon/gateway/gateway-private.h"
 
-#define DISCONNECT_MS     4500
-#define SALVAGE_MS        3600000 /* some 10 s for a million messages on a fast disk */
-#define SURVEY_MS         3600000 /* a bad sector may take a disk many seconds */
-#define EVICTED_LOG_MS    10000
-#define READS_LOG_MS      600000
-#define USEC_PER_MS       UINT64_C(1000)
-#define TIMER_ACCURACY_US 1000
-#define PATH_QUOTED_MAX   1024 /* of a path in the log; a longer one is cut */
+#define DISCONNECT_MS   4500
+#define SALVAGE_MS      3600000 /* some 10 s for a million messages on a fast disk */
+#define SURVEY_MS       3600000 /* a bad sector may take a disk many seconds */
+#define EVICTED_LOG_MS  10000
+#define READS_LOG_MS    600000
+#define PATH_QUOTED_MAX 1024 /* of a path in the log; a longer one is cut */
 
 static const struct listener_ops listener_ops = {.accepted = gateway_on_accept};
 static const struct uplink_ops uplink_ops = {
@@ -117,20 +115,6 @@ static int on_status_timer(sd_event_source *source, uint64_t usec, void *owner)
 /* --- making
  * ----------------------------------------------------------------------------------- */
 
-static int add_timer(struct gateway *gateway,
-                     uint64_t after_ms,
-                     sd_event_time_handler_t handler,
-                     int enabled,
-                     sd_event_source **ret)
-{
-    int r = sd_event_add_time(gateway->event, ret, CLOCK_BOOTTIME,
-                              clock_boot_us() + after_ms * USEC_PER_MS, TIMER_ACCURACY_US,
-                              handler, gateway);
-    if (r >= 0)
-        r = sd_event_source_set_enabled(*ret, enabled);
-    return r;
-}
-
 static int add_sources(struct gateway *gateway)
 {
     int r = sd_event_add_defer(gateway->event, &gateway->edge, gateway_on_edge, gateway);
@@ -146,19 +130,19 @@ static int add_sources(struct gateway *gateway)
     if (r >= 0)
         r = sd_event_source_set_priority(gateway->refill, SD_EVENT_PRIORITY_IDLE);
     if (r >= 0)
-        r = add_timer(gateway, GATEWAY_EDGE_LATEST_MS, gateway_on_edge_deadline, SD_EVENT_OFF,
-                      &gateway->edge_deadline);
+        r = gateway_add_timer(gateway, GATEWAY_EDGE_LATEST_MS, gateway_on_edge_deadline,
+                              SD_EVENT_OFF, &gateway->edge_deadline);
     if (r >= 0)
         r = sd_event_source_set_priority(gateway->edge_deadline, SD_EVENT_PRIORITY_IMPORTANT);
     if (r >= 0)
-        r = add_timer(gateway, GATEWAY_EDGE_LATEST_MS, gateway_on_refill_deadline, SD_EVENT_OFF,
-                      &gateway->refill_deadline);
+        r = gateway_add_timer(gateway, GATEWAY_EDGE_LATEST_MS, gateway_on_refill_deadline,
+                              SD_EVENT_OFF, &gateway->refill_deadline);
     if (r >= 0)
         r = sd_event_source_set_priority(gateway->refill_deadline, SD_EVENT_PRIORITY_IMPORTANT);
     if (r >= 0)
-        r = add_timer(gateway, GATEWAY_TICK_MS, on_tick, SD_EVENT_ON, &gateway->tick);
+        r = gateway_add_timer(gateway, GATEWAY_TICK_MS, on_tick, SD_EVENT_ON, &gateway->tick);
     if (r >= 0)
-        r = add_timer(gateway, 0, on_status_timer, SD_EVENT_ON, &gateway->status_timer);
+        r = gateway_add_timer(gateway, 0, on_status_timer, SD_EVENT_ON, &gateway->status_timer);
     return r < 0 ? r : 0;
 }
 
@@ -518,7 +502,8 @@ static int on_stop_timer(sd_event_source *source, uint64_t usec, void *owner);
 static void set_stop_timer(struct gateway *gateway, uint64_t after_ms)
 {
     gateway->stop_timer = sd_event_source_disable_unref(gateway->stop_timer);
-    int r = add_timer(gateway, after_ms, on_stop_timer, SD_EVENT_ONESHOT, &gateway->stop_timer);
+    int r = gateway_add_timer(gateway, after_ms, on_stop_timer, SD_EVENT_ONESHOT,
+                              &gateway->stop_timer);
     if (r < 0)
         gateway_fail(gateway, r, "stop_timer");
 }
