@@ -27,7 +27,7 @@ ALLOWED = [
      "daemon/config/lanes.c"],
     ["daemon/gateway/clients.c",
      "daemon/gateway/publish.c"],
-    ["daemon/gateway/forward.c",
+    ["daemon/gateway/edge.c",
      "daemon/gateway/gateway.c"],
     ["daemon/host/outcome_journal.c",
      "daemon/host/service.c"],

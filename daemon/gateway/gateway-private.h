@@ -2,8 +2,9 @@
  * gateway-private.h - the gateway's state, shared by its own files only
  *
  *   core.c         the turn's clock, its timers, the one failure, arming the edge
- *   forward.c      the path of a message and the batch edge
  *   publish.c      in: what becomes of a producer's PUBLISH
+ *   edge.c         the batch edge: the one commit, then all that it makes true
+ *   forward.c      out: to the broker, and what its answers make of a message
  *   clients.c      producers come, are admitted, and go
  *   gateway.c      made, started, reloaded, stopped, freed
  *   audit_watch.c  when records wait for the audit file
@@ -204,13 +205,15 @@ void gateway_arm_edge_later(struct gateway *gateway, uint64_t after_ms);
 void gateway_hasten_edge(struct gateway *gateway);
 int gateway_on_edge_deadline(sd_event_source *source, uint64_t usec, void *owner);
 
-/* forward.c */
+/* edge.c */
 int gateway_on_edge(sd_event_source *source, void *owner);
+
+/* forward.c */
+int gateway_forward(struct gateway *gateway);
 int gateway_on_refill(sd_event_source *source, void *owner);
 int gateway_on_refill_deadline(sd_event_source *source, uint64_t usec, void *owner);
 void gateway_on_answer(void *owner, const struct uplink_answer *answer);
 void gateway_on_link(void *owner);
-void gateway_on_exported(void *owner, const struct spool_record *record);
 
 /* publish.c; @owner: a client */
 struct session_verdict

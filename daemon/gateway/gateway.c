@@ -30,7 +30,6 @@ static const struct uplink_ops uplink_ops = {
     .answered = gateway_on_answer,
     .changed = gateway_on_link,
 };
-static const struct audit_ops audit_ops = {.exported = gateway_on_exported};
 
 /* --- what happens by time -------------------------------------------------------------------
  */
@@ -317,6 +316,18 @@ static int open_spool(struct gateway *gateway)
     spool_set_busy_wait(gateway->spool, GATEWAY_BUSY_MS);
     return 0;
 }
+
+static void on_exported(void *owner, const struct spool_record *record)
+{
+    struct gateway *gateway = owner;
+    enum config_journal which = gateway->config->audit.journal;
+
+    if (which == CONFIG_JOURNAL_ALL ||
+        (which == CONFIG_JOURNAL_FAILURES && record->outcome != SPOOL_DELIVERED))
+        service_journal_outcome(record, gateway->now.boot_ms);
+}
+
+static const struct audit_ops audit_ops = {.exported = on_exported};
 
 static int open_audit(struct gateway *gateway)
 {
