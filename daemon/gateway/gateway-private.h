@@ -3,6 +3,7 @@
  *
  *   core.c         the turn's clock, its timers, the one failure, arming the edge
  *   publish.c      in: what becomes of a producer's PUBLISH
+ *   intake.c       why messages are not accepted, noted and logged in one place
  *   edge.c         the batch edge: the one commit, then all that it makes true
  *   forward.c      out: to the broker, and what its answers make of a message
  *   clients.c      producers come, are admitted, and go
@@ -218,16 +219,24 @@ void gateway_on_link(void *owner);
 /* publish.c; @owner: a client */
 struct session_verdict
 gateway_on_publish(void *owner, struct session *session, const struct session_publish *publish);
+
+/* intake.c */
 /* The first reason stands until there is room. */
 void gateway_note_full(struct gateway *gateway, enum gateway_full why);
 /* Why nothing was accepted just now, or within the last second. */
 enum gateway_full gateway_is_full(const struct gateway *gateway);
 bool gateway_lane_is_full(const struct gateway *gateway, unsigned lane);
 void gateway_note_short_disk(struct gateway *gateway);
+void gateway_note_room(struct gateway *gateway);
+void gateway_note_lane_full(struct gateway *gateway, unsigned lane);
+void gateway_note_lane_room(struct gateway *gateway, unsigned lane);
+bool gateway_prunes_audit(const struct gateway *gateway);
+bool gateway_audit_is_full(const struct gateway *gateway);
 /* For the log and the status; "" where there is room. */
 const char *gateway_full_name(enum gateway_full why);
 void gateway_note_locked(struct gateway *gateway);
 void gateway_note_unlocked(struct gateway *gateway);
+bool gateway_is_taken_for_locked(const struct gateway *gateway);
 /* Once a second: what is over is reported, though no message came since. */
 void gateway_look_for_room(struct gateway *gateway);
 /* The lanes are those of the configuration now; they were @lanes: the conditions of a lane follow
@@ -235,6 +244,10 @@ void gateway_look_for_room(struct gateway *gateway);
 void gateway_keep_lane_conditions(struct gateway *gateway,
                                   const struct config_lane *lanes,
                                   size_t count);
+double gateway_room_of(const struct config_limits *limits, const struct spool_lane_stats *lane);
+const char *gateway_refusing(const struct gateway *gateway);
+bool gateway_takes_nothing(struct gateway *gateway, unsigned lane);
+void gateway_describe_full(const struct gateway *gateway, char text[static 128]);
 
 /* clients.c */
 /* At the start and when max_clients has changed. */
@@ -264,8 +277,6 @@ void gateway_verify_files(struct gateway *gateway);
 void gateway_give_moved_up(struct gateway *gateway);
 
 /* audit_watch.c */
-bool gateway_audit_is_full(const struct gateway *gateway);
-uint64_t gateway_records_max(const struct config *config);
 /* Before a commit: may it remove records? */
 void gateway_bound_audit(struct gateway *gateway);
 /* After an export. */
@@ -278,6 +289,7 @@ void gateway_hasten_status(struct gateway *gateway);
 void gateway_remove_status(struct gateway *gateway);
 
 /* settings.c: borrowed from the configuration */
+uint64_t gateway_records_max(const struct config *config);
 struct audit_settings gateway_audit_settings(const struct config *config);
 struct uplink_settings gateway_uplink_settings(const struct config *config);
 struct listener_settings
