@@ -7,6 +7,7 @@
  *   edge.c         the batch edge: the one commit, then all that it makes true
  *   forward.c      out: to the broker, and what its answers make of a message
  *   clients.c      producers come, are admitted, and go
+ *   spool_open.c   opens the spool, and what to do about one that does not open
  *   gateway.c      made, started, reloaded, stopped, freed
  *   audit_watch.c  when records wait for the audit file
  *   moved.c        when files of the spool were removed or renamed
@@ -264,6 +265,15 @@ void gateway_resume_waiting(struct gateway *gateway);
 void gateway_free_closed(struct gateway *gateway);
 void gateway_close_sessions(struct gateway *gateway);
 void gateway_free_sessions(struct gateway *gateway);
+
+/* spool_open.c */
+/* Return: 0; GATEWAY_E_TOLD or GATEWAY_E_OPERATOR. */
+int gateway_open_spool(struct gateway *gateway);
+/* What to do about a condition of the store, for the log. */
+const char *gateway_spool_remedy(int condition);
+#define GATEWAY_PATH_QUOTED_MAX 1024 /* of a path in the log; a longer one is cut */
+const char *gateway_quote_directory(const struct gateway *gateway,
+                                    char text[static GATEWAY_PATH_QUOTED_MAX]);
 
 /* gateway.c */
 void gateway_stop_further(struct gateway *gateway);
