@@ -8,6 +8,7 @@
  *   forward.c      out: to the broker, and what its answers make of a message
  *   clients.c      producers come, are admitted, and go
  *   spool_open.c   opens the spool, and what to do about one that does not open
+ *   reload.c       HUP: what of a new configuration applies while running
  *   gateway.c      made, started, reloaded, stopped, freed
  *   audit_watch.c  when records wait for the audit file
  *   moved.c        when files of the spool were removed or renamed
@@ -274,6 +275,10 @@ const char *gateway_spool_remedy(int condition);
 #define GATEWAY_PATH_QUOTED_MAX 1024 /* of a path in the log; a longer one is cut */
 const char *gateway_quote_directory(const struct gateway *gateway,
                                     char text[static GATEWAY_PATH_QUOTED_MAX]);
+
+/* reload.c */
+/* Also at the start. */
+void gateway_log_left_lanes(struct gateway *gateway);
 
 /* gateway.c */
 void gateway_stop_further(struct gateway *gateway);
