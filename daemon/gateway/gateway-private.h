@@ -13,6 +13,7 @@
  *   audit_watch.c  when records wait for the audit file
  *   moved.c        when files of the spool were removed or renamed
  *   status.c       what the outside sees: status file, STATUS= line
+ *   ticks.c        what happens by time alone
  *   settings.c     from the configuration to each part's settings
  */
 #ifndef MQTT_SPOOLD_DAEMON_GATEWAY_GATEWAY_PRIVATE_H
@@ -63,6 +64,8 @@
  * them, of this size: SPOOL_RECORD_OVERHEAD, and 48 for topic, client id and ref. */
 #define GATEWAY_RECORD_BYTES (SPOOL_RECORD_OVERHEAD + 48)
 #define GATEWAY_TICK_MS      1000
+/* Between two lines of the log about messages that ended undelivered. */
+#define GATEWAY_EVICTED_LOG_MS 10000
 /* Between two commits while messages are refused for want of room. */
 #define GATEWAY_FULL_RETRY_MS 250
 
@@ -302,6 +305,12 @@ void gateway_publish_status(struct gateway *gateway);
 /* What a person would look for has changed: do not wait for the interval. */
 void gateway_hasten_status(struct gateway *gateway);
 void gateway_remove_status(struct gateway *gateway);
+
+/* ticks.c */
+int gateway_on_tick(sd_event_source *source, uint64_t usec, void *owner);
+int gateway_on_status_timer(sd_event_source *source, uint64_t usec, void *owner);
+/* Also at the end. */
+void gateway_log_repeated_reads(struct gateway *gateway);
 
 /* settings.c: borrowed from the configuration */
 uint64_t gateway_records_max(const struct config *config);

@@ -9,100 +9,18 @@
  */
 #include <errno.h>
 #include <inttypes.h>
-#include <malloc.h>
 #include <string.h>
 
 #include "daemon/gateway/gateway-private.h"
 
-#define DISCONNECT_MS  4500
-#define EVICTED_LOG_MS 10000
-#define READS_LOG_MS   600000
+#define DISCONNECT_MS 4500
+#define READS_LOG_MS  600000
 
 static const struct listener_ops listener_ops = {.accepted = gateway_on_accept};
 static const struct uplink_ops uplink_ops = {
     .answered = gateway_on_answer,
     .changed = gateway_on_link,
 };
-
-/* --- what happens by time -------------------------------------------------------------------
- */
-
-/* By a limit or by their own expiry; "evicted" is the word for the first alone. */
-static void log_ended_undelivered(struct gateway *gateway)
-{
-    if (gateway->evicted_unlogged == 0 ||
-        gateway->now.boot_ms - gateway->evicted_logged_ms < EVICTED_LOG_MS)
-        return;
-    int64_t since_ms = gateway->evicted_logged_ms > gateway->started_boot_ms
-                           ? gateway->evicted_logged_ms
-                           : gateway->started_boot_ms; /* the first line comes at once */
-    log_warning("ended_undelivered messages=%" PRIu64 " since_ms=%" PRId64
-                " remedy=\"mqtt-spool failures names each, its lane and the limit\"",
-                gateway->evicted_unlogged, gateway->now.boot_ms - since_ms);
-    gateway->evicted_unlogged = 0;
-    gateway->evicted_logged_ms = gateway->now.boot_ms;
-}
-
-/* All is well so far, but for how long? */
-static void log_repeated_reads(struct gateway *gateway)
-{
-    uint64_t repeated = spool_reads_repeated();
-    uint64_t suppressed; /* ticks, which say nothing */
-
-    if (repeated == gateway->reads_logged ||
-        !log_limit_pass(&gateway->read_warnings, gateway->now.boot_ms, &suppressed))
-        return;
-    log_warning("spool_reads_repeated failed=%" PRIu64 " lost=no remedy=\"the disk begins to "
-                "fail: look at it (journalctl -k)\"",
-                repeated - gateway->reads_logged);
-    gateway->reads_logged = repeated;
-}
-
-/*
- * What a crowd of clients had buffered lies free in the heap when they are gone, and stays there
- * as long as one small block lies behind it: 110 MB after 500 clients. It costs microseconds where
- * there is little to give, and 1.5 ms for 10,000 pieces.
- */
-static void give_memory_back(void)
-{
-    (void)malloc_trim(0); /* false: there was nothing to give */
-}
-
-/* Ages and expiries come due without any traffic, and so does the sync of the audit file. An
- * edge with nothing to write touches no disk. */
-static int on_tick(sd_event_source *source, uint64_t usec, void *owner)
-{
-    struct gateway *gateway = owner;
-
-    (void)usec;
-    gateway_read_clock(gateway);
-    log_flush();
-    service_tick(gateway->now.boot_ms);
-    gateway_verify_files(gateway);
-    listener_verify(gateway->listener);
-    log_ended_undelivered(gateway);
-    log_repeated_reads(gateway);
-    if (gateway->counters.accepted != gateway->rates.accepted ||
-        gateway->counters.ended != gateway->rates.ended)
-        gateway_hasten_status(gateway);
-    if (gateway->now.boot_ms >= audit_due_ms(gateway->audit) && !gateway->moved)
-        audit_sync(gateway->audit, gateway->now.boot_ms);
-    gateway_look_for_room(gateway);
-    if (!gateway->failed)
-        gateway_arm_edge(gateway);
-    give_memory_back();
-    return gateway_set_timer(source, GATEWAY_TICK_MS);
-}
-
-static int on_status_timer(sd_event_source *source, uint64_t usec, void *owner)
-{
-    struct gateway *gateway = owner;
-
-    (void)usec;
-    gateway_read_clock(gateway);
-    gateway_publish_status(gateway);
-    return gateway_set_timer(source, gateway->config->status_interval_ms);
-}
 
 /* --- making
  * ----------------------------------------------------------------------------------- */
@@ -132,9 +50,11 @@ static int add_sources(struct gateway *gateway)
     if (r >= 0)
         r = sd_event_source_set_priority(gateway->refill_deadline, SD_EVENT_PRIORITY_IMPORTANT);
     if (r >= 0)
-        r = gateway_add_timer(gateway, GATEWAY_TICK_MS, on_tick, SD_EVENT_ON, &gateway->tick);
+        r = gateway_add_timer(gateway, GATEWAY_TICK_MS, gateway_on_tick, SD_EVENT_ON,
+                              &gateway->tick);
     if (r >= 0)
-        r = gateway_add_timer(gateway, 0, on_status_timer, SD_EVENT_ON, &gateway->status_timer);
+        r = gateway_add_timer(gateway, 0, gateway_on_status_timer, SD_EVENT_ON,
+                              &gateway->status_timer);
     return r < 0 ? r : 0;
 }
 
@@ -191,7 +111,7 @@ static void init(struct gateway *gateway, sd_event *event, struct config *config
     TAILQ_INIT(&gateway->closed);
     gateway_read_clock(gateway);
     gateway->started_boot_ms = gateway->now.boot_ms;
-    gateway->evicted_logged_ms = gateway->now.boot_ms - EVICTED_LOG_MS;
+    gateway->evicted_logged_ms = gateway->now.boot_ms - GATEWAY_EVICTED_LOG_MS;
     gateway->rates.since_boot_ms = gateway->now.boot_ms;
 }
 
@@ -365,7 +285,7 @@ int gateway_free(struct gateway *gateway)
         r = last_commit(gateway);
     audit_free(gateway->audit);
     spool_close(gateway->spool);
-    log_repeated_reads(gateway);
+    gateway_log_repeated_reads(gateway);
     gateway_remove_status(gateway);
     sd_event_source_disable_unref(gateway->edge);
     sd_event_source_disable_unref(gateway->edge_deadline);
