@@ -27,8 +27,6 @@ ALLOWED = [
      "daemon/config/lanes.c"],
     ["daemon/gateway/clients.c",
      "daemon/gateway/publish.c"],
-    ["daemon/gateway/edge.c",
-     "daemon/gateway/gateway.c"],
     ["daemon/host/outcome_journal.c",
      "daemon/host/service.c"],
     ["daemon/ingress/session.c",

@@ -7,9 +7,10 @@
  *   edge.c         the batch edge: the one commit, then all that it makes true
  *   forward.c      out: to the broker, and what its answers make of a message
  *   clients.c      producers come, are admitted, and go
+ *   stop.c         the steps of stopping
  *   spool_open.c   opens the spool, and what to do about one that does not open
  *   reload.c       HUP: what of a new configuration applies while running
- *   gateway.c      made, started, reloaded, stopped, freed
+ *   gateway.c      the parts put together: made, started, stopped, freed
  *   audit_watch.c  when records wait for the audit file
  *   moved.c        when files of the spool were removed or renamed
  *   status.c       what the outside sees: status file, STATUS= line
@@ -283,7 +284,9 @@ const char *gateway_quote_directory(const struct gateway *gateway,
 /* Also at the start. */
 void gateway_log_left_lanes(struct gateway *gateway);
 
-/* gateway.c */
+/* stop.c */
+/* To the next step, if this one has not ended by then. */
+void gateway_set_stop_timer(struct gateway *gateway, uint64_t after_ms);
 void gateway_stop_further(struct gateway *gateway);
 
 /* moved.c */

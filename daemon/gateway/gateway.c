@@ -1,11 +1,8 @@
 /*
- * gateway.c - made, started, reloaded, stopped, freed
+ * gateway.c - the parts put together: made, started, stopped, freed
  *
- * Stopping has three steps, each bounded: DRAINING gives what is in flight
- * GATEWAY_DRAIN_MS to be answered; DISCONNECTING lets the uplink say goodbye
- * (Paho looks at its timers every 3 s only, hence the bound); ENDED commits
- * what was settled and leaves the loop. What is still open stays in the spool
- * and is sent again after the next start.
+ * The only file that knows all others; none of them needs it. So it registers
+ * what the event loop and the parts below call: no two files need each other.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -13,8 +10,7 @@
 
 #include "daemon/gateway/gateway-private.h"
 
-#define DISCONNECT_MS 4500
-#define READS_LOG_MS  600000
+#define READS_LOG_MS 600000
 
 static const struct listener_ops listener_ops = {.accepted = gateway_on_accept};
 static const struct uplink_ops uplink_ops = {
@@ -164,62 +160,6 @@ int gateway_start(struct gateway *gateway)
     return uplink_start(gateway->uplink);
 }
 
-/* --- stopping -------------------------------------------------------------------------------
- */
-
-static int on_stop_timer(sd_event_source *source, uint64_t usec, void *owner);
-
-static void set_stop_timer(struct gateway *gateway, uint64_t after_ms)
-{
-    gateway->stop_timer = sd_event_source_disable_unref(gateway->stop_timer);
-    int r = gateway_add_timer(gateway, after_ms, on_stop_timer, SD_EVENT_ONESHOT,
-                              &gateway->stop_timer);
-    if (r < 0)
-        gateway_fail(gateway, r, "stop_timer");
-}
-
-static void disconnect(struct gateway *gateway)
-{
-    gateway->phase = GATEWAY_DISCONNECTING;
-    set_stop_timer(gateway, DISCONNECT_MS);
-    uplink_stop(gateway->uplink);
-}
-
-static void end(struct gateway *gateway)
-{
-    gateway->phase = GATEWAY_ENDED;
-    (void)sd_event_exit(gateway->event, EXIT_SUCCESS);
-}
-
-static int on_stop_timer(sd_event_source *source, uint64_t usec, void *owner)
-{
-    struct gateway *gateway = owner;
-
-    (void)source;
-    (void)usec;
-    if (gateway->phase == GATEWAY_DRAINING)
-        disconnect(gateway);
-    else
-        end(gateway);
-    return 0;
-}
-
-/* Called at each batch edge, so after everything that can bring the end nearer. */
-void gateway_stop_further(struct gateway *gateway)
-{
-    struct uplink_link link;
-
-    if (gateway->phase == GATEWAY_SERVING || gateway->phase == GATEWAY_ENDED || gateway->failed)
-        return;
-    uplink_get_link(gateway->uplink, &link);
-    if (gateway->phase == GATEWAY_DRAINING && link.in_flight == 0)
-        disconnect(gateway);
-    uplink_get_link(gateway->uplink, &link);
-    if (gateway->phase == GATEWAY_DISCONNECTING && link.state == UPLINK_IDLE &&
-        !gateway->edge_armed)
-        end(gateway);
-}
-
 void gateway_stop(struct gateway *gateway)
 {
     if (gateway->phase != GATEWAY_SERVING || gateway->failed)
@@ -233,7 +173,7 @@ void gateway_stop(struct gateway *gateway)
     log_notice("stopping");
     gateway->phase = GATEWAY_DRAINING;
     listener_pause(gateway->listener);
-    set_stop_timer(gateway, GATEWAY_DRAIN_MS);
+    gateway_set_stop_timer(gateway, GATEWAY_DRAIN_MS);
     /* Owed acknowledgements leave with this edge; then the sessions close. */
     (void)gateway_on_edge(gateway->edge, gateway);
     if (gateway->failed)
