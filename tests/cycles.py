@@ -25,8 +25,6 @@ ALLOWED = [
      "cli/audit/compare.c"],
     ["daemon/config/config.c",
      "daemon/config/lanes.c"],
-    ["daemon/gateway/clients.c",
-     "daemon/gateway/publish.c"],
     ["daemon/host/outcome_journal.c",
      "daemon/host/service.c"],
     ["daemon/ingress/session.c",

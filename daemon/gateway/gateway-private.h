@@ -128,14 +128,15 @@ struct gateway {
     struct listener *listener;
     struct uplink *uplink;
 
-    struct client_list clients; /* open ones */
-    struct client_list owing;   /* with a message in the open batch */
-    struct client_list waiting; /* with a PUBLISH that was not taken yet */
-    struct client_list closed;  /* freed at the batch edge */
-    unsigned max_clients;       /* of the configuration, or less for want of descriptors */
-    unsigned max_surplus;       /* of those above it that are heard */
-    unsigned client_count;      /* without the surplus */
-    unsigned surplus_count;     /* above max_clients, to be told so */
+    const struct session_ops *session_ops; /* of every client; @owner: the client */
+    struct client_list clients;            /* open ones */
+    struct client_list owing;              /* with a message in the open batch */
+    struct client_list waiting;            /* with a PUBLISH that was not taken yet */
+    struct client_list closed;             /* freed at the batch edge */
+    unsigned max_clients;   /* of the configuration, or less for want of descriptors */
+    unsigned max_surplus;   /* of those above it that are heard */
+    unsigned client_count;  /* without the surplus */
+    unsigned surplus_count; /* above max_clients, to be told so */
 
     sd_event_source *edge;          /* idle priority, or at once */
     sd_event_source *edge_deadline; /* so that a busy loop cannot starve it */
@@ -259,6 +260,8 @@ void gateway_describe_full(const struct gateway *gateway, char text[static 128])
 /* At the start and when max_clients has changed. */
 void gateway_fit_clients(struct gateway *gateway);
 int gateway_on_accept(void *owner, int fd, const struct peer *peer);
+uint8_t gateway_on_connected(void *owner, struct session *session);
+void gateway_on_closed(void *owner, struct session *session, const char *why);
 void gateway_acknowledge(struct gateway *gateway);
 void gateway_refuse_owed(struct gateway *gateway, uint8_t code);
 /* Closes those that are owed an acknowledgement: whether their messages are stored is open. */

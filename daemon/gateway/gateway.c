@@ -6,20 +6,32 @@
  */
 #include <errno.h>
 #include <inttypes.h>
-#include <string.h>
 
 #include "daemon/gateway/gateway-private.h"
 
 #define READS_LOG_MS 600000
 
+static void on_exported(void *owner, const struct spool_record *record)
+{
+    struct gateway *gateway = owner;
+    enum config_journal which = gateway->config->audit.journal;
+
+    if (which == CONFIG_JOURNAL_ALL ||
+        (which == CONFIG_JOURNAL_FAILURES && record->outcome != SPOOL_DELIVERED))
+        service_journal_outcome(record, gateway->now.boot_ms);
+}
+
 static const struct listener_ops listener_ops = {.accepted = gateway_on_accept};
+static const struct session_ops session_ops = {
+    .connected = gateway_on_connected,
+    .publish = gateway_on_publish,
+    .closed = gateway_on_closed,
+};
 static const struct uplink_ops uplink_ops = {
     .answered = gateway_on_answer,
     .changed = gateway_on_link,
 };
-
-/* --- making
- * ----------------------------------------------------------------------------------- */
+static const struct audit_ops audit_ops = {.exported = on_exported};
 
 static int add_sources(struct gateway *gateway)
 {
@@ -54,18 +66,6 @@ static int add_sources(struct gateway *gateway)
     return r < 0 ? r : 0;
 }
 
-static void on_exported(void *owner, const struct spool_record *record)
-{
-    struct gateway *gateway = owner;
-    enum config_journal which = gateway->config->audit.journal;
-
-    if (which == CONFIG_JOURNAL_ALL ||
-        (which == CONFIG_JOURNAL_FAILURES && record->outcome != SPOOL_DELIVERED))
-        service_journal_outcome(record, gateway->now.boot_ms);
-}
-
-static const struct audit_ops audit_ops = {.exported = on_exported};
-
 static int open_audit(struct gateway *gateway)
 {
     struct audit_settings settings = gateway_audit_settings(gateway->config);
@@ -97,6 +97,7 @@ static void init(struct gateway *gateway, sd_event *event, struct config *config
 {
     gateway->event = sd_event_ref(event);
     gateway->config = config;
+    gateway->session_ops = &session_ops;
     gateway->client_warnings = (struct log_limit){.interval_ms = 10000, .burst = 5};
     gateway->refusal_warnings = (struct log_limit){.interval_ms = 60000, .burst = 1};
     gateway->token_warnings = (struct log_limit){.interval_ms = 60000, .burst = 1};
