@@ -7,15 +7,18 @@
  *   edge.c         the batch edge: the one commit, then all that it makes true
  *   forward.c      out: to the broker, and what its answers make of a message
  *   clients.c      producers come, are admitted, and go
+ *   audit_watch.c  when records wait for the audit file
+ *   moved.c        when files of the spool were removed or renamed
+ *   ticks.c        what happens by time alone
+ *   status.c       what the outside sees: status file, STATUS= line
  *   stop.c         the steps of stopping
  *   spool_open.c   opens the spool, and what to do about one that does not open
  *   reload.c       HUP: what of a new configuration applies while running
- *   gateway.c      the parts put together: made, started, stopped, freed
- *   audit_watch.c  when records wait for the audit file
- *   moved.c        when files of the spool were removed or renamed
- *   status.c       what the outside sees: status file, STATUS= line
- *   ticks.c        what happens by time alone
  *   settings.c     from the configuration to each part's settings
+ *   gateway.c      the parts put together: made, started, stopped, freed
+ *
+ * No two of them need each other, and none needs gateway.c, which registers the
+ * callbacks of the event loop and of the parts.
  */
 #ifndef MQTT_SPOOLD_DAEMON_GATEWAY_GATEWAY_PRIVATE_H
 #define MQTT_SPOOLD_DAEMON_GATEWAY_GATEWAY_PRIVATE_H
@@ -213,16 +216,6 @@ void gateway_arm_edge_later(struct gateway *gateway, uint64_t after_ms);
 void gateway_hasten_edge(struct gateway *gateway);
 int gateway_on_edge_deadline(sd_event_source *source, uint64_t usec, void *owner);
 
-/* edge.c */
-int gateway_on_edge(sd_event_source *source, void *owner);
-
-/* forward.c */
-int gateway_forward(struct gateway *gateway);
-int gateway_on_refill(sd_event_source *source, void *owner);
-int gateway_on_refill_deadline(sd_event_source *source, uint64_t usec, void *owner);
-void gateway_on_answer(void *owner, const struct uplink_answer *answer);
-void gateway_on_link(void *owner);
-
 /* publish.c; @owner: a client */
 struct session_verdict
 gateway_on_publish(void *owner, struct session *session, const struct session_publish *publish);
@@ -251,10 +244,25 @@ void gateway_look_for_room(struct gateway *gateway);
 void gateway_keep_lane_conditions(struct gateway *gateway,
                                   const struct config_lane *lanes,
                                   size_t count);
+/* How many more messages like those it holds a lane takes. */
 double gateway_room_of(const struct config_limits *limits, const struct spool_lane_stats *lane);
+/* Why nothing at all is taken; "": it is. */
 const char *gateway_refusing(const struct gateway *gateway);
+/* A lane that keeps what it has takes nothing more once it stands at its limit, also where nobody
+ * has tried. */
 bool gateway_takes_nothing(struct gateway *gateway, unsigned lane);
+/* What of the new messages is not taken, for a line that ends with it. */
 void gateway_describe_full(const struct gateway *gateway, char text[static 128]);
+
+/* edge.c */
+int gateway_on_edge(sd_event_source *source, void *owner);
+
+/* forward.c */
+int gateway_forward(struct gateway *gateway);
+int gateway_on_refill(sd_event_source *source, void *owner);
+int gateway_on_refill_deadline(sd_event_source *source, uint64_t usec, void *owner);
+void gateway_on_answer(void *owner, const struct uplink_answer *answer);
+void gateway_on_link(void *owner);
 
 /* clients.c */
 /* At the start and when max_clients has changed. */
@@ -274,23 +282,11 @@ void gateway_free_closed(struct gateway *gateway);
 void gateway_close_sessions(struct gateway *gateway);
 void gateway_free_sessions(struct gateway *gateway);
 
-/* spool_open.c */
-/* Return: 0; GATEWAY_E_TOLD or GATEWAY_E_OPERATOR. */
-int gateway_open_spool(struct gateway *gateway);
-/* What to do about a condition of the store, for the log. */
-const char *gateway_spool_remedy(int condition);
-#define GATEWAY_PATH_QUOTED_MAX 1024 /* of a path in the log; a longer one is cut */
-const char *gateway_quote_directory(const struct gateway *gateway,
-                                    char text[static GATEWAY_PATH_QUOTED_MAX]);
-
-/* reload.c */
-/* Also at the start. */
-void gateway_log_left_lanes(struct gateway *gateway);
-
-/* stop.c */
-/* To the next step, if this one has not ended by then. */
-void gateway_set_stop_timer(struct gateway *gateway, uint64_t after_ms);
-void gateway_stop_further(struct gateway *gateway);
+/* audit_watch.c */
+/* Before a commit: may it remove records? */
+void gateway_bound_audit(struct gateway *gateway);
+/* After an export. */
+void gateway_watch_audit(struct gateway *gateway);
 
 /* moved.c */
 /* After SPOOL_E_MOVED: refuses what is owed, and ends the loop when nothing can be lost by it. */
@@ -300,11 +296,11 @@ void gateway_verify_files(struct gateway *gateway);
 /* At the end: one more try, and a line of what is lost. */
 void gateway_give_moved_up(struct gateway *gateway);
 
-/* audit_watch.c */
-/* Before a commit: may it remove records? */
-void gateway_bound_audit(struct gateway *gateway);
-/* After an export. */
-void gateway_watch_audit(struct gateway *gateway);
+/* ticks.c */
+int gateway_on_tick(sd_event_source *source, uint64_t usec, void *owner);
+int gateway_on_status_timer(sd_event_source *source, uint64_t usec, void *owner);
+/* Also at the end. */
+void gateway_log_repeated_reads(struct gateway *gateway);
 
 /* status.c */
 void gateway_publish_status(struct gateway *gateway);
@@ -312,11 +308,23 @@ void gateway_publish_status(struct gateway *gateway);
 void gateway_hasten_status(struct gateway *gateway);
 void gateway_remove_status(struct gateway *gateway);
 
-/* ticks.c */
-int gateway_on_tick(sd_event_source *source, uint64_t usec, void *owner);
-int gateway_on_status_timer(sd_event_source *source, uint64_t usec, void *owner);
-/* Also at the end. */
-void gateway_log_repeated_reads(struct gateway *gateway);
+/* stop.c */
+/* To the next step, if this one has not ended by then. */
+void gateway_set_stop_timer(struct gateway *gateway, uint64_t after_ms);
+void gateway_stop_further(struct gateway *gateway);
+
+/* spool_open.c */
+/* Return: 0; GATEWAY_E_TOLD or GATEWAY_E_OPERATOR. */
+int gateway_open_spool(struct gateway *gateway);
+/* What to do about a spool that cannot be opened, in the words of the person who must do it. */
+const char *gateway_spool_remedy(int condition);
+#define GATEWAY_PATH_QUOTED_MAX 1024 /* of a path in the log; a longer one is cut */
+const char *gateway_quote_directory(const struct gateway *gateway,
+                                    char text[static GATEWAY_PATH_QUOTED_MAX]);
+
+/* reload.c */
+/* Also at the start. */
+void gateway_log_left_lanes(struct gateway *gateway);
 
 /* settings.c: borrowed from the configuration */
 uint64_t gateway_records_max(const struct config *config);

@@ -1,8 +1,8 @@
 /*
  * gateway.c - the parts put together: made, started, stopped, freed
  *
- * The only file that knows all others; none of them needs it. So it registers
- * what the event loop and the parts below call: no two files need each other.
+ * Invariant: no other file of the gateway needs this one. What the event loop and
+ * the parts below call is registered here, so that no two files need each other.
  */
 #include <errno.h>
 #include <inttypes.h>

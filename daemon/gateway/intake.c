@@ -175,7 +175,6 @@ void gateway_keep_lane_conditions(struct gateway *gateway,
     memcpy(gateway->lane_full, kept, sizeof kept);
 }
 
-/* How many more messages like those it holds a lane takes. */
 double gateway_room_of(const struct config_limits *limits, const struct spool_lane_stats *lane)
 {
     double messages = (double)lane->messages;
@@ -189,7 +188,6 @@ double gateway_room_of(const struct config_limits *limits, const struct spool_la
     return room > 0 ? room : 0;
 }
 
-/* Why nothing at all is taken; "": it is. */
 const char *gateway_refusing(const struct gateway *gateway)
 {
     enum gateway_full why = gateway_is_full(gateway);
@@ -201,8 +199,6 @@ const char *gateway_refusing(const struct gateway *gateway)
     return gateway_full_name(why);
 }
 
-/* A lane that keeps what it has takes nothing more once it stands at its limit, also where nobody
- * has tried. */
 bool gateway_takes_nothing(struct gateway *gateway, unsigned lane)
 {
     const struct config_limits *limits = lanes_limits(gateway->config, lane);
@@ -216,7 +212,6 @@ bool gateway_takes_nothing(struct gateway *gateway, unsigned lane)
            gateway_room_of(limits, &stats) < 1;
 }
 
-/* What of the new messages is not taken, for a line that ends with it. */
 void gateway_describe_full(const struct gateway *gateway, char text[static 128])
 {
     unsigned lane = 0;

@@ -34,7 +34,6 @@ static bool needs_operator(int condition)
            condition == NO_ROOM_TO_SALVAGE;
 }
 
-/* What to do about a spool that cannot be opened, in the words of the person who must do it. */
 const char *gateway_spool_remedy(int condition)
 {
     switch (condition) {
