@@ -21,12 +21,6 @@ ROOT = os.environ.get("SPOOLD_SOURCE") or os.path.join(os.path.dirname(
 FOLDERS = ("base", "store", "daemon", "cli")
 OBJECT = re.compile(r"(?:^|/)CMakeFiles/[^/]+\.dir/(.+)\.o$")
 ALLOWED = [
-    ["daemon/gateway/clients.c",
-     "daemon/gateway/gateway.c",
-     "daemon/gateway/life.c",
-     "daemon/gateway/moved.c",
-     "daemon/gateway/publish.c",
-     "daemon/gateway/status.c"],
     ["store/lanes.c",
      "store/ledger.c",
      "store/message.c",

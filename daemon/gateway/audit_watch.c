@@ -15,35 +15,9 @@
 
 #include "daemon/gateway/gateway-private.h"
 
-static bool prunes(const struct gateway *gateway)
-{
-    return gateway->config->audit.when_full == CONFIG_AUDIT_PRUNE;
-}
-
-uint64_t gateway_records_max(const struct config *config)
-{
-    uint64_t records = config->audit.max_waiting;
-
-    if (records < GATEWAY_FAILURES_KEPT)
-        records = GATEWAY_FAILURES_KEPT;
-    return records * GATEWAY_RECORD_BYTES;
-}
-
-bool gateway_audit_is_full(const struct gateway *gateway)
-{
-    const struct config *config = gateway->config;
-    uint64_t max_bytes = gateway_records_max(config);
-
-    if (prunes(gateway)) /* commits keep what can be pruned below the bound */
-        max_bytes += 2 * GATEWAY_BATCH_BYTES;
-    return !audit_is_healthy(gateway->audit) &&
-           (spool_waiting(gateway->spool) >= config->audit.max_waiting ||
-            spool_record_bytes(gateway->spool) >= max_bytes);
-}
-
 void gateway_bound_audit(struct gateway *gateway)
 {
-    bool may_prune = prunes(gateway) && !audit_is_healthy(gateway->audit);
+    bool may_prune = gateway_prunes_audit(gateway) && !audit_is_healthy(gateway->audit);
 
     spool_set_waiting_max(gateway->spool, may_prune ? gateway->config->audit.max_waiting : 0);
     spool_set_records_max(gateway->spool, gateway_records_max(gateway->config));

@@ -24,15 +24,6 @@
 #define SURPLUS_MAX        16
 #define SURPLUS_CONNECT_MS 2000
 
-static uint8_t on_connected(void *owner, struct session *session);
-static void on_closed(void *owner, struct session *session, const char *why);
-
-static const struct session_ops session_ops = {
-    .connected = on_connected,
-    .publish = gateway_on_publish,
-    .closed = on_closed,
-};
-
 static void turn_away(struct gateway *gateway, const char *what, const struct peer *peer)
 {
     uint64_t suppressed = 0;
@@ -111,7 +102,7 @@ static int add_client(struct gateway *gateway, int fd, const struct peer *peer, 
         return -ENOMEM;
     }
     client->gateway = gateway;
-    int r = session_new(gateway->event, fd, peer, &settings, &session_ops, client,
+    int r = session_new(gateway->event, fd, peer, &settings, gateway->session_ops, client,
                         &client->session);
     if (r < 0) {
         free(client);
@@ -167,7 +158,7 @@ static bool same_client_id(const struct session *a, const struct session *b)
  * [MQTT-3.1.4-3], another does not. There may be more than one of that id, of
  * which all but one are closing already.
  */
-static uint8_t on_connected(void *owner, struct session *session)
+uint8_t gateway_on_connected(void *owner, struct session *session)
 {
     struct client *client = owner, *other, *next;
     struct gateway *gateway = client->gateway;
@@ -224,7 +215,7 @@ static void log_closed(const struct client *client, const char *why)
                     why, text, (int)peer->uid, (int)peer->pid, suppressed);
 }
 
-static void on_closed(void *owner, struct session *session, const char *why)
+void gateway_on_closed(void *owner, struct session *session, const char *why)
 {
     struct client *client = owner;
     struct gateway *gateway = client->gateway;

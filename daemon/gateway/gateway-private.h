@@ -1,14 +1,24 @@
 /*
  * gateway-private.h - the gateway's state, shared by its own files only
  *
- *   gateway.c      the path of a message and the batch edge
+ *   core.c         the turn's clock, its timers, the one failure, arming the edge
  *   publish.c      in: what becomes of a producer's PUBLISH
+ *   intake.c       why messages are not accepted, noted and logged in one place
+ *   edge.c         the batch edge: the one commit, then all that it makes true
+ *   forward.c      out: to the broker, and what its answers make of a message
  *   clients.c      producers come, are admitted, and go
- *   life.c         made, started, reloaded, stopped, freed
  *   audit_watch.c  when records wait for the audit file
  *   moved.c        when files of the spool were removed or renamed
+ *   ticks.c        what happens by time alone
  *   status.c       what the outside sees: status file, STATUS= line
+ *   stop.c         the steps of stopping
+ *   spool_open.c   opens the spool, and what to do about one that does not open
+ *   reload.c       HUP: what of a new configuration applies while running
  *   settings.c     from the configuration to each part's settings
+ *   gateway.c      the parts put together: made, started, stopped, freed
+ *
+ * No two of them need each other, and none needs gateway.c, which registers the
+ * callbacks of the event loop and of the parts.
  */
 #ifndef MQTT_SPOOLD_DAEMON_GATEWAY_GATEWAY_PRIVATE_H
 #define MQTT_SPOOLD_DAEMON_GATEWAY_GATEWAY_PRIVATE_H
@@ -58,6 +68,8 @@
  * them, of this size: SPOOL_RECORD_OVERHEAD, and 48 for topic, client id and ref. */
 #define GATEWAY_RECORD_BYTES (SPOOL_RECORD_OVERHEAD + 48)
 #define GATEWAY_TICK_MS      1000
+/* Between two lines of the log about messages that ended undelivered. */
+#define GATEWAY_EVICTED_LOG_MS 10000
 /* Between two commits while messages are refused for want of room. */
 #define GATEWAY_FULL_RETRY_MS 250
 
@@ -119,14 +131,15 @@ struct gateway {
     struct listener *listener;
     struct uplink *uplink;
 
-    struct client_list clients; /* open ones */
-    struct client_list owing;   /* with a message in the open batch */
-    struct client_list waiting; /* with a PUBLISH that was not taken yet */
-    struct client_list closed;  /* freed at the batch edge */
-    unsigned max_clients;       /* of the configuration, or less for want of descriptors */
-    unsigned max_surplus;       /* of those above it that are heard */
-    unsigned client_count;      /* without the surplus */
-    unsigned surplus_count;     /* above max_clients, to be told so */
+    const struct session_ops *session_ops; /* of every client; @owner: the client */
+    struct client_list clients;            /* open ones */
+    struct client_list owing;              /* with a message in the open batch */
+    struct client_list waiting;            /* with a PUBLISH that was not taken yet */
+    struct client_list closed;             /* freed at the batch edge */
+    unsigned max_clients;   /* of the configuration, or less for want of descriptors */
+    unsigned max_surplus;   /* of those above it that are heard */
+    unsigned client_count;  /* without the surplus */
+    unsigned surplus_count; /* above max_clients, to be told so */
 
     sd_event_source *edge;          /* idle priority, or at once */
     sd_event_source *edge_deadline; /* so that a busy loop cannot starve it */
@@ -181,41 +194,49 @@ struct gateway {
     uint64_t audit_pruned_before; /* in earlier times of that kind */
 };
 
-/* gateway.c */
+/* core.c */
 /* What the store says went wrong, as a value of the log; a longer text is cut. Returns @text. */
 #define GATEWAY_ERROR_QUOTED_MAX 640
 const char *gateway_quote_error(const char *error, char text[static GATEWAY_ERROR_QUOTED_MAX]);
 void gateway_fail(struct gateway *gateway, int error, const char *what);
 /* Before whatever is stamped or measured; what a dispatch read before a commit is too early. */
 void gateway_read_clock(struct gateway *gateway);
-/* A timer of the gateway, from now on and not from the time when the dispatch began. */
+/* Timers of the gateway run from now on and not from the time when the dispatch began. */
+int gateway_add_timer(struct gateway *gateway,
+                      uint64_t after_ms,
+                      sd_event_time_handler_t handler,
+                      int enabled,
+                      sd_event_source **ret);
 int gateway_set_timer(sd_event_source *timer, uint64_t after_ms);
+int gateway_set_deadline(sd_event_source *deadline, uint64_t after_ms);
 struct spool_time gateway_spool_time(const struct gateway *gateway);
 void gateway_arm_edge(struct gateway *gateway);
 /* For what nobody waits for; what is appended meanwhile has its edge at once all the same. */
 void gateway_arm_edge_later(struct gateway *gateway, uint64_t after_ms);
 void gateway_hasten_edge(struct gateway *gateway);
-int gateway_on_edge(sd_event_source *source, void *owner);
-int gateway_on_refill(sd_event_source *source, void *owner);
 int gateway_on_edge_deadline(sd_event_source *source, uint64_t usec, void *owner);
-int gateway_on_refill_deadline(sd_event_source *source, uint64_t usec, void *owner);
-void gateway_on_answer(void *owner, const struct uplink_answer *answer);
-void gateway_on_link(void *owner);
-void gateway_on_exported(void *owner, const struct spool_record *record);
 
 /* publish.c; @owner: a client */
 struct session_verdict
 gateway_on_publish(void *owner, struct session *session, const struct session_publish *publish);
+
+/* intake.c */
 /* The first reason stands until there is room. */
 void gateway_note_full(struct gateway *gateway, enum gateway_full why);
 /* Why nothing was accepted just now, or within the last second. */
 enum gateway_full gateway_is_full(const struct gateway *gateway);
 bool gateway_lane_is_full(const struct gateway *gateway, unsigned lane);
 void gateway_note_short_disk(struct gateway *gateway);
+void gateway_note_room(struct gateway *gateway);
+void gateway_note_lane_full(struct gateway *gateway, unsigned lane);
+void gateway_note_lane_room(struct gateway *gateway, unsigned lane);
+bool gateway_prunes_audit(const struct gateway *gateway);
+bool gateway_audit_is_full(const struct gateway *gateway);
 /* For the log and the status; "" where there is room. */
 const char *gateway_full_name(enum gateway_full why);
 void gateway_note_locked(struct gateway *gateway);
 void gateway_note_unlocked(struct gateway *gateway);
+bool gateway_is_taken_for_locked(const struct gateway *gateway);
 /* Once a second: what is over is reported, though no message came since. */
 void gateway_look_for_room(struct gateway *gateway);
 /* The lanes are those of the configuration now; they were @lanes: the conditions of a lane follow
@@ -223,11 +244,32 @@ void gateway_look_for_room(struct gateway *gateway);
 void gateway_keep_lane_conditions(struct gateway *gateway,
                                   const struct config_lane *lanes,
                                   size_t count);
+/* How many more messages like those it holds a lane takes. */
+double gateway_room_of(const struct config_limits *limits, const struct spool_lane_stats *lane);
+/* Why nothing at all is taken; "": it is. */
+const char *gateway_refusing(const struct gateway *gateway);
+/* A lane that keeps what it has takes nothing more once it stands at its limit, also where nobody
+ * has tried. */
+bool gateway_takes_nothing(struct gateway *gateway, unsigned lane);
+/* What of the new messages is not taken, for a line that ends with it. */
+void gateway_describe_full(const struct gateway *gateway, char text[static 128]);
+
+/* edge.c */
+int gateway_on_edge(sd_event_source *source, void *owner);
+
+/* forward.c */
+int gateway_forward(struct gateway *gateway);
+int gateway_on_refill(sd_event_source *source, void *owner);
+int gateway_on_refill_deadline(sd_event_source *source, uint64_t usec, void *owner);
+void gateway_on_answer(void *owner, const struct uplink_answer *answer);
+void gateway_on_link(void *owner);
 
 /* clients.c */
 /* At the start and when max_clients has changed. */
 void gateway_fit_clients(struct gateway *gateway);
 int gateway_on_accept(void *owner, int fd, const struct peer *peer);
+uint8_t gateway_on_connected(void *owner, struct session *session);
+void gateway_on_closed(void *owner, struct session *session, const char *why);
 void gateway_acknowledge(struct gateway *gateway);
 void gateway_refuse_owed(struct gateway *gateway, uint8_t code);
 /* Closes those that are owed an acknowledgement: whether their messages are stored is open. */
@@ -240,8 +282,11 @@ void gateway_free_closed(struct gateway *gateway);
 void gateway_close_sessions(struct gateway *gateway);
 void gateway_free_sessions(struct gateway *gateway);
 
-/* life.c */
-void gateway_stop_further(struct gateway *gateway);
+/* audit_watch.c */
+/* Before a commit: may it remove records? */
+void gateway_bound_audit(struct gateway *gateway);
+/* After an export. */
+void gateway_watch_audit(struct gateway *gateway);
 
 /* moved.c */
 /* After SPOOL_E_MOVED: refuses what is owed, and ends the loop when nothing can be lost by it. */
@@ -251,13 +296,11 @@ void gateway_verify_files(struct gateway *gateway);
 /* At the end: one more try, and a line of what is lost. */
 void gateway_give_moved_up(struct gateway *gateway);
 
-/* audit_watch.c */
-bool gateway_audit_is_full(const struct gateway *gateway);
-uint64_t gateway_records_max(const struct config *config);
-/* Before a commit: may it remove records? */
-void gateway_bound_audit(struct gateway *gateway);
-/* After an export. */
-void gateway_watch_audit(struct gateway *gateway);
+/* ticks.c */
+int gateway_on_tick(sd_event_source *source, uint64_t usec, void *owner);
+int gateway_on_status_timer(sd_event_source *source, uint64_t usec, void *owner);
+/* Also at the end. */
+void gateway_log_repeated_reads(struct gateway *gateway);
 
 /* status.c */
 void gateway_publish_status(struct gateway *gateway);
@@ -265,7 +308,26 @@ void gateway_publish_status(struct gateway *gateway);
 void gateway_hasten_status(struct gateway *gateway);
 void gateway_remove_status(struct gateway *gateway);
 
+/* stop.c */
+/* To the next step, if this one has not ended by then. */
+void gateway_set_stop_timer(struct gateway *gateway, uint64_t after_ms);
+void gateway_stop_further(struct gateway *gateway);
+
+/* spool_open.c */
+/* Return: 0; GATEWAY_E_TOLD or GATEWAY_E_OPERATOR. */
+int gateway_open_spool(struct gateway *gateway);
+/* What to do about a spool that cannot be opened, in the words of the person who must do it. */
+const char *gateway_spool_remedy(int condition);
+#define GATEWAY_PATH_QUOTED_MAX 1024 /* of a path in the log; a longer one is cut */
+const char *gateway_quote_directory(const struct gateway *gateway,
+                                    char text[static GATEWAY_PATH_QUOTED_MAX]);
+
+/* reload.c */
+/* Also at the start. */
+void gateway_log_left_lanes(struct gateway *gateway);
+
 /* settings.c: borrowed from the configuration */
+uint64_t gateway_records_max(const struct config *config);
 struct audit_settings gateway_audit_settings(const struct config *config);
 struct uplink_settings gateway_uplink_settings(const struct config *config);
 struct listener_settings

@@ -1,410 +1,17 @@
 /*
- * gateway.c - the path of a message, top to bottom
+ * gateway.c - the parts put together: made, started, stopped, freed
  *
- *   gateway_on_publish   a producer's PUBLISH: may it, does it fit, append
- *                        (publish.c)
- *   gateway_on_edge      the batch edge: retention, the one commit, then all
- *                        that the commit makes true: acknowledgements,
- *                        forwarding, audit export
- *   gateway_on_answer    the broker's word: settle, or pending again
- *
- * The batch forms by itself: while a commit runs, sockets fill up. The first
- * append arms the edge, an idle-priority source that runs when no socket is
- * ready, at once when the batch is full, and after GATEWAY_EDGE_LATEST_MS at
- * the latest. Settlements wait for it, for a quarter of the window of them, for
- * GATEWAY_BATCH_BYTES or for GATEWAY_SETTLE_LATEST_MS, whichever is first.
- *
- * The window counts what is in flight and what is settled but not committed: a
- * crash sends both again, so it repeats one window of messages at the most.
- *
- * Invariant: nothing is acknowledged, reported or forwarded before the commit
- * that makes it true; nor forwarded where its end could not be recorded: after a
- * start, and after a commit that had no room, not before one has succeeded, which
- * each tick tries. A commit that fails on I/O is never retried: nothing of
- * the batch leaves, the loop ends with exit code 1 and systemd restarts the
- * daemon, which then reads from the disk what is true.
+ * Invariant: no other file of the gateway needs this one. What the event loop and
+ * the parts below call is registered here, so that no two files need each other.
  */
+#include <errno.h>
 #include <inttypes.h>
-#include <string.h>
 
-#include "base/failpoint.h"
 #include "daemon/gateway/gateway-private.h"
-#include "daemon/mqtt/packet.h"
 
-const char *gateway_quote_error(const char *error, char text[static GATEWAY_ERROR_QUOTED_MAX])
-{
-    return log_quote(text, GATEWAY_ERROR_QUOTED_MAX, error, strlen(error));
-}
+#define READS_LOG_MS 600000
 
-/* Never acknowledge after this: the loop ends and no session says another word. */
-void gateway_fail(struct gateway *gateway, int error, const char *what)
-{
-    const char *detail = gateway->spool ? spool_error(gateway->spool) : "";
-    char text[GATEWAY_ERROR_QUOTED_MAX];
-
-    if (gateway->failed)
-        return;
-    gateway->failed = true;
-    log_error("failed what=%s error=\"%s\" detail=%s acknowledged=no", what, strerror(-error),
-              gateway_quote_error(detail, text));
-    (void)sd_event_exit(gateway->event, EXIT_FAILURE);
-}
-
-void gateway_read_clock(struct gateway *gateway)
-{
-    clock_read(&gateway->now);
-}
-
-int gateway_set_timer(sd_event_source *timer, uint64_t after_ms)
-{
-    return sd_event_source_set_time(timer, clock_boot_us() + after_ms * 1000);
-}
-
-struct spool_time gateway_spool_time(const struct gateway *gateway)
-{
-    return (struct spool_time){
-        .wall_ms = gateway->now.wall_ms,
-        .boot_ms = gateway->now.boot_ms,
-        .wall_credible = gateway->now.synchronized,
-    };
-}
-
-void gateway_hasten_edge(struct gateway *gateway)
-{
-    (void)sd_event_source_set_priority(gateway->edge, SD_EVENT_PRIORITY_IMPORTANT);
-}
-
-static int set_deadline(sd_event_source *deadline, uint64_t after_ms)
-{
-    int r = gateway_set_timer(deadline, after_ms);
-
-    return r < 0 ? r : sd_event_source_set_enabled(deadline, SD_EVENT_ONESHOT);
-}
-
-void gateway_arm_edge(struct gateway *gateway)
-{
-    if (gateway->edge_armed || gateway->phase == GATEWAY_ENDED)
-        return;
-    gateway->edge_armed = true;
-    int r = sd_event_source_set_enabled(gateway->edge, SD_EVENT_ONESHOT);
-    if (r >= 0)
-        r = set_deadline(gateway->edge_deadline, GATEWAY_EDGE_LATEST_MS);
-    if (r < 0)
-        gateway_fail(gateway, r, "batch_edge");
-}
-
-void gateway_arm_edge_later(struct gateway *gateway, uint64_t after_ms)
-{
-    if (gateway->edge_armed || gateway->edge_awaited || gateway->phase == GATEWAY_ENDED)
-        return;
-    gateway->edge_awaited = true;
-    int r = set_deadline(gateway->edge_deadline, after_ms);
-    if (r < 0)
-        gateway_fail(gateway, r, "batch_edge");
-}
-
-int gateway_on_edge_deadline(sd_event_source *source, uint64_t usec, void *owner)
-{
-    struct gateway *gateway = owner;
-
-    (void)source;
-    (void)usec;
-    gateway_arm_edge(gateway);
-    gateway_hasten_edge(gateway);
-    return 0;
-}
-
-/* --- the batch edge ------------------------------------------------------------------------
- */
-
-/* By the time since the last batch: a batch waits for little of a mass eviction, and that takes
- * the same time under any load. */
-static unsigned retain_budget(struct gateway *gateway)
-{
-    int64_t elapsed_ms = gateway->now.boot_ms - gateway->retained_ms;
-
-    gateway->retained_ms = gateway->now.boot_ms;
-    if (elapsed_ms > GATEWAY_RETAIN_PAUSE_MS)
-        elapsed_ms = GATEWAY_RETAIN_PAUSE_MS;
-    return (unsigned)elapsed_ms * GATEWAY_RETAIN_PER_MS;
-}
-
-static int retain(struct gateway *gateway, bool *ret_more)
-{
-    struct spool_time now = gateway_spool_time(gateway);
-    unsigned ended = 0;
-    bool more = false;
-    int r = spool_retain(gateway->spool, &now, retain_budget(gateway), &ended, &more);
-
-    if (r < 0)
-        return r;
-    /* Disk full or busy: the limits are looked at again in the next batch. */
-    gateway->evicted_unlogged += ended;
-    gateway->counters.ended += ended;
-    *ret_more = r == 0 && more;
-    return 0;
-}
-
-/* Also of producers that are gone. */
-static void count_batch(struct gateway *gateway, bool stands)
-{
-    if (stands)
-        gateway->counters.accepted += gateway->appended;
-    else
-        gateway->counters.refused += gateway->appended;
-    gateway->appended = 0;
-}
-
-/* @ret_stands: false: the batch was rolled back, and its producers were told. */
-static int commit(struct gateway *gateway, bool *ret_stands)
-{
-    struct spool_time now = gateway_spool_time(gateway);
-    bool proves = spool_has_work(gateway->spool);
-
-    gateway_bound_audit(gateway);
-    int r = spool_commit(gateway->spool, &now);
-    gateway_read_clock(gateway); /* the disk may have taken long */
-    *ret_stands = r == 0;
-    if (r < 0)
-        return r;
-    count_batch(gateway, r == 0);
-    if (r == 0 && proves)
-        gateway_note_unlocked(gateway);
-    if (r == 0)
-        return 0;
-    if (r == SPOOL_E_MOVED) {
-        gateway_on_moved(gateway);
-        return 0;
-    }
-    if (r == SPOOL_E_BUSY)
-        gateway_note_locked(gateway);
-    else
-        gateway_note_short_disk(gateway);
-    gateway_refuse_owed(gateway, MQTT_QUOTA_EXCEEDED);
-    return 0;
-}
-
-static int export(struct gateway *gateway, bool *ret_more)
-{
-    int r = audit_export(gateway->audit, gateway->now.boot_ms, ret_more);
-
-    if (r == 0)
-        gateway_watch_audit(gateway);
-    return r;
-}
-
-static struct uplink_message forwarded(const struct spool_message *message)
-{
-    return (struct uplink_message){
-        .id = message->id,
-        .topic = {message->topic.data, message->topic.size},
-        .payload = {message->payload.data, message->payload.size},
-        .properties = {message->properties.data, message->properties.size},
-        .qos = message->qos,
-        .retain = message->retain,
-        .expiry_ms = message->expiry_ms,
-    };
-}
-
-/* The store's answer about a message that is said to be in flight. */
-static int known(struct gateway *gateway, uint64_t id, int r)
-{
-    uint64_t suppressed = 0;
-
-    if (r != SPOOL_E_UNKNOWN)
-        return r;
-    gateway_read_clock(gateway);
-    if (log_limit_pass(&gateway->token_warnings, gateway->now.boot_ms, &suppressed))
-        log_error("answer_without_token id=%" PRIu64 " ignored=yes suppressed=%" PRIu64, id,
-                  suppressed);
-    return 0;
-}
-
-/* Takes a place of the window until the commit, for a crash would send it again. */
-static int settle(struct gateway *gateway, uint64_t id, const struct spool_verdict *verdict)
-{
-    int r = spool_settle(gateway->spool, id, verdict);
-
-    if (r == 0) {
-        gateway->counters.ended++;
-        gateway->settled++;
-    }
-    return known(gateway, id, r);
-}
-
-/* What this broker can never take is settled, else it would stand in the way for ever. */
-static int reject(struct gateway *gateway, uint64_t id, enum spool_reason reason, int code)
-{
-    const struct spool_verdict verdict = {SPOOL_REJECTED, reason, code};
-
-    return settle(gateway, id, &verdict);
-}
-
-static int
-send_one(struct gateway *gateway, const struct spool_message *message, bool *ret_go_on)
-{
-    struct uplink_message out = forwarded(message);
-    uint64_t id = message->id;
-    int r = uplink_send(gateway->uplink, &out);
-
-    *ret_go_on = true;
-    switch (r) {
-    case UPLINK_E_TOO_LARGE:
-        spool_not_sent(gateway->spool, id);
-        return reject(gateway, id, SPOOL_REASON_TOO_LARGE, SPOOL_NO_CODE);
-    case UPLINK_E_RETAIN: /* what a broker that announced so would answer */
-        spool_not_sent(gateway->spool, id);
-        return reject(gateway, id, SPOOL_REASON_REASON_CODE, MQTT_RETAIN_NOT_SUPPORTED);
-    case UPLINK_E_OFFLINE:
-    case UPLINK_E_FULL:
-        spool_not_sent(gateway->spool, id);
-        (void)spool_return(gateway->spool, id, 0); /* it was handed out just now */
-        *ret_go_on = false;
-        return 0;
-    default:
-        return r;
-    }
-}
-
-/* What the link refused as too large, or what had expired, takes none of its bytes: so much of it
- * at most waits for a commit. */
-static bool has_room(const struct gateway *gateway)
-{
-    return uplink_room(gateway->uplink) > gateway->settled &&
-           spool_settled_bytes(gateway->spool) < GATEWAY_SETTLED_BYTES;
-}
-
-/* A database that is locked, like an empty one, has nothing to forward now; what else the edge
- * has to do does not depend on it. */
-static int forward(struct gateway *gateway)
-{
-    struct spool_time now = gateway_spool_time(gateway);
-    bool go_on = gateway->phase == GATEWAY_SERVING;
-    int r = 0;
-
-    uplink_cork(gateway->uplink);
-    while (r == 0 && go_on && has_room(gateway)) {
-        struct spool_message message;
-
-        r = spool_next(gateway->spool, &now, &message);
-        if (r == 0)
-            r = send_one(gateway, &message, &go_on);
-    }
-    uplink_uncork(gateway->uplink);
-    return r < 0 ? r : 0;
-}
-
-/*
- * Between two edges: what is committed already goes out at once when the link
- * comes up or a message comes back. A quarter of the window of answers is enough
- * to commit for: three quarters then keep the link busy while the disk syncs.
- */
-int gateway_on_refill(sd_event_source *source, void *owner)
-{
-    struct gateway *gateway = owner;
-
-    gateway->refill_armed = false;
-    (void)sd_event_source_set_priority(source, SD_EVENT_PRIORITY_IDLE);
-    (void)sd_event_source_set_enabled(gateway->refill_deadline, SD_EVENT_OFF);
-    if (gateway->failed || gateway->moved)
-        return 0;
-    gateway_read_clock(gateway);
-    int r = forward(gateway);
-    if (r < 0)
-        gateway_fail(gateway, r, "forward");
-    else if (gateway->settled * 4 >= gateway->window ||
-             spool_settled_bytes(gateway->spool) >= GATEWAY_BATCH_BYTES)
-        gateway_arm_edge(gateway);
-    else if (spool_has_work(gateway->spool))
-        gateway_arm_edge_later(gateway, GATEWAY_SETTLE_LATEST_MS);
-    return 0;
-}
-
-/* At idle priority, as the edge is, and like it not later than its deadline. */
-static void arm_refill(struct gateway *gateway)
-{
-    if (gateway->refill_armed || gateway->phase == GATEWAY_ENDED)
-        return;
-    gateway->refill_armed = true;
-    int r = sd_event_source_set_enabled(gateway->refill, SD_EVENT_ONESHOT);
-    if (r >= 0)
-        r = set_deadline(gateway->refill_deadline, GATEWAY_EDGE_LATEST_MS);
-    if (r < 0)
-        gateway_fail(gateway, r, "refill");
-}
-
-int gateway_on_refill_deadline(sd_event_source *source, uint64_t usec, void *owner)
-{
-    struct gateway *gateway = owner;
-
-    (void)source;
-    (void)usec;
-    (void)sd_event_source_set_priority(gateway->refill, SD_EVENT_PRIORITY_IMPORTANT);
-    return 0;
-}
-
-/* Which step it was is what whoever reads the log needs to know. */
-static int told(struct gateway *gateway, int r, const char *step)
-{
-    if (r < 0)
-        gateway_fail(gateway, r, step);
-    return r;
-}
-
-/* The order is the contract: see the head of this file. What is committed already is forwarded
- * first, so that the link has work while the commit syncs. A failure was told. */
-static int run_edge(struct gateway *gateway)
-{
-    bool more_to_evict = false, more_to_export = false, stands = false;
-    int r = told(gateway, forward(gateway), "forward");
-
-    if (r == 0)
-        r = told(gateway, retain(gateway, &more_to_evict), "retain");
-    if (r == 0)
-        r = told(gateway, commit(gateway, &stands), "commit");
-    if (r < 0 || gateway->moved)
-        return r;
-    if (stands) {
-        gateway->settled = 0;
-        gateway_acknowledge(gateway);
-    }
-    r = told(gateway, forward(gateway), "forward");
-    if (r == 0 && stands)
-        r = told(gateway, export(gateway, &more_to_export), "export");
-    if (r < 0)
-        return r;
-    if (more_to_export)
-        gateway_arm_edge(gateway);
-    else if (stands && spool_settled_bytes(gateway->spool) >= GATEWAY_BATCH_BYTES)
-        gateway_arm_edge(gateway);
-    else if (more_to_evict)
-        gateway_arm_edge_later(gateway, GATEWAY_RETAIN_PAUSE_MS);
-    else if ((stands || gateway->locked) && spool_has_work(gateway->spool))
-        gateway_arm_edge_later(gateway, GATEWAY_SETTLE_LATEST_MS);
-    return 0;
-}
-
-int gateway_on_edge(sd_event_source *source, void *owner)
-{
-    struct gateway *gateway = owner;
-
-    gateway->edge_armed = gateway->edge_awaited = false;
-    (void)sd_event_source_set_priority(source, SD_EVENT_PRIORITY_IDLE);
-    (void)sd_event_source_set_enabled(gateway->edge_deadline, SD_EVENT_OFF);
-    if (gateway->failed)
-        return 0;
-    gateway_read_clock(gateway);
-    if (!gateway->moved && run_edge(gateway) < 0)
-        return 0;
-    if (gateway->failed)
-        return 0;
-    gateway_resume_waiting(gateway);
-    gateway_free_closed(gateway);
-    gateway_stop_further(gateway);
-    return 0;
-}
-
-void gateway_on_exported(void *owner, const struct spool_record *record)
+static void on_exported(void *owner, const struct spool_record *record)
 {
     struct gateway *gateway = owner;
     enum config_journal which = gateway->config->audit.journal;
@@ -414,122 +21,222 @@ void gateway_on_exported(void *owner, const struct spool_record *record)
         service_journal_outcome(record, gateway->now.boot_ms);
 }
 
-/* --- out: the broker's answer ---------------------------------------------------------------
- */
+static const struct listener_ops listener_ops = {.accepted = gateway_on_accept};
+static const struct session_ops session_ops = {
+    .connected = gateway_on_connected,
+    .publish = gateway_on_publish,
+    .closed = gateway_on_closed,
+};
+static const struct uplink_ops uplink_ops = {
+    .answered = gateway_on_answer,
+    .changed = gateway_on_link,
+};
+static const struct audit_ops audit_ops = {.exported = on_exported};
 
-/*
- * Which refusals no repetition can change (MQTT 5, 3.4.2.1 and 4.13): the
- * message itself is at fault, or not allowed. All others may pass: quota,
- * server busy, implementation specific and unspecified errors.
- */
-static bool is_permanent(int code)
+static int add_sources(struct gateway *gateway)
 {
-    switch (code) {
-    case MQTT_NOT_AUTHORIZED:
-    case MQTT_TOPIC_NAME_INVALID:
-    case MQTT_PACKET_TOO_LARGE:
-    case MQTT_PAYLOAD_FORMAT_INVALID:
-    case MQTT_QOS_NOT_SUPPORTED:
-    case MQTT_RETAIN_NOT_SUPPORTED:
-        return true;
-    default:
-        return false;
-    }
+    int r = sd_event_add_defer(gateway->event, &gateway->edge, gateway_on_edge, gateway);
+
+    if (r >= 0)
+        r = sd_event_source_set_enabled(gateway->edge, SD_EVENT_OFF);
+    if (r >= 0)
+        r = sd_event_source_set_priority(gateway->edge, SD_EVENT_PRIORITY_IDLE);
+    if (r >= 0)
+        r = sd_event_add_defer(gateway->event, &gateway->refill, gateway_on_refill, gateway);
+    if (r >= 0)
+        r = sd_event_source_set_enabled(gateway->refill, SD_EVENT_OFF);
+    if (r >= 0)
+        r = sd_event_source_set_priority(gateway->refill, SD_EVENT_PRIORITY_IDLE);
+    if (r >= 0)
+        r = gateway_add_timer(gateway, GATEWAY_EDGE_LATEST_MS, gateway_on_edge_deadline,
+                              SD_EVENT_OFF, &gateway->edge_deadline);
+    if (r >= 0)
+        r = sd_event_source_set_priority(gateway->edge_deadline, SD_EVENT_PRIORITY_IMPORTANT);
+    if (r >= 0)
+        r = gateway_add_timer(gateway, GATEWAY_EDGE_LATEST_MS, gateway_on_refill_deadline,
+                              SD_EVENT_OFF, &gateway->refill_deadline);
+    if (r >= 0)
+        r = sd_event_source_set_priority(gateway->refill_deadline, SD_EVENT_PRIORITY_IMPORTANT);
+    if (r >= 0)
+        r = gateway_add_timer(gateway, GATEWAY_TICK_MS, gateway_on_tick, SD_EVENT_ON,
+                              &gateway->tick);
+    if (r >= 0)
+        r = gateway_add_timer(gateway, 0, gateway_on_status_timer, SD_EVENT_ON,
+                              &gateway->status_timer);
+    return r < 0 ? r : 0;
 }
 
-/* Doubles with each refusal in a row, as the reconnect backoff does. */
-static int64_t transient_delay_ms(struct gateway *gateway)
+static int open_audit(struct gateway *gateway)
 {
-    uint64_t delay_ms = gateway->config->uplink.backoff_min_ms;
-    uint64_t max_ms = gateway->config->uplink.backoff_max_ms;
+    struct audit_settings settings = gateway_audit_settings(gateway->config);
 
-    for (unsigned i = 0; i < gateway->transient_in_a_row && delay_ms < max_ms; i++)
-        delay_ms *= 2;
-    gateway->transient_in_a_row++;
-    return (int64_t)(delay_ms < max_ms ? delay_ms : max_ms);
+    return audit_new(&settings, gateway->spool, &audit_ops, gateway, &gateway->audit);
 }
 
-/* The link stands and nothing gets through: without this line nobody would know why. */
-static void warn_refused(struct gateway *gateway, int code, int64_t delay_ms)
+static int open_uplink(struct gateway *gateway)
 {
-    uint64_t suppressed = 0;
+    struct uplink_settings settings = gateway_uplink_settings(gateway->config);
 
-    if (log_limit_pass(&gateway->refusal_warnings, gateway->now.boot_ms, &suppressed))
-        log_warning("broker_refuses code=0x%02X reason=\"%s\" retry_ms=%" PRId64
-                    " suppressed=%" PRIu64 " lost=no remedy=\"look at the broker's limits for "
-                    "this client id; the messages are kept and sent again\"",
-                    (unsigned)code, packet_reason_text(code), delay_ms, suppressed);
+    int r = uplink_new(gateway->event, &settings, &uplink_ops, gateway, &gateway->uplink);
+    return r == UPLINK_E_TOLD ? GATEWAY_E_OPERATOR : r; /* it is the configuration */
 }
 
-/* The answer that the status shows: one by which a message ends. A refusal that may pass is none. */
-static void note_acknowledged(struct gateway *gateway, const struct uplink_answer *answer)
+static int open_listener(struct gateway *gateway, const int *passed, size_t passed_count)
 {
-    if (answer->acknowledged_boot_ms > 0)
-        gateway->acknowledged_boot_ms = answer->acknowledged_boot_ms;
+    struct listener_settings settings =
+        gateway_listener_settings(gateway->config, passed, passed_count);
+
+    gateway_fit_clients(gateway);
+    int r = listener_new(gateway->event, &settings, &listener_ops, gateway, &gateway->listener);
+    if (r == LISTENER_E_OPERATOR)
+        return GATEWAY_E_OPERATOR;
+    return r == LISTENER_E_TOLD ? GATEWAY_E_TOLD : r;
 }
 
-static int on_refused(struct gateway *gateway, const struct uplink_answer *answer)
+static void init(struct gateway *gateway, sd_event *event, struct config *config)
 {
-    if (is_permanent(answer->code)) {
-        note_acknowledged(gateway, answer);
-        return reject(gateway, answer->id, SPOOL_REASON_REASON_CODE, answer->code);
-    }
+    gateway->event = sd_event_ref(event);
+    gateway->config = config;
+    gateway->session_ops = &session_ops;
+    gateway->client_warnings = (struct log_limit){.interval_ms = 10000, .burst = 5};
+    gateway->refusal_warnings = (struct log_limit){.interval_ms = 60000, .burst = 1};
+    gateway->token_warnings = (struct log_limit){.interval_ms = 60000, .burst = 1};
+    gateway->read_warnings = (struct log_limit){.interval_ms = READS_LOG_MS, .burst = 1};
+    TAILQ_INIT(&gateway->clients);
+    TAILQ_INIT(&gateway->owing);
+    TAILQ_INIT(&gateway->waiting);
+    TAILQ_INIT(&gateway->closed);
     gateway_read_clock(gateway);
-    int64_t delay_ms = transient_delay_ms(gateway);
-    warn_refused(gateway, answer->code, delay_ms);
-    return known(gateway, answer->id,
-                 spool_return(gateway->spool, answer->id, gateway->now.boot_ms + delay_ms));
+    gateway->started_boot_ms = gateway->now.boot_ms;
+    gateway->evicted_logged_ms = gateway->now.boot_ms - GATEWAY_EVICTED_LOG_MS;
+    gateway->rates.since_boot_ms = gateway->now.boot_ms;
 }
 
-/* While the daemon stops nothing is forwarded any more. */
-static void go_on(struct gateway *gateway)
+int gateway_new(sd_event *event,
+                struct config *config,
+                const int *passed,
+                size_t passed_count,
+                struct gateway **ret)
 {
-    if (gateway->phase == GATEWAY_SERVING)
-        arm_refill(gateway);
-    else
-        gateway_arm_edge(gateway);
-}
+    struct gateway *gateway = calloc(1, sizeof *gateway);
 
-void gateway_on_answer(void *owner, const struct uplink_answer *answer)
-{
-    static const struct spool_verdict delivered = {SPOOL_DELIVERED, SPOOL_REASON_NONE,
-                                                   SPOOL_NO_CODE};
-    struct gateway *gateway = owner;
-    int r = 0;
-
-    if (gateway->failed || gateway->moved)
-        return;
-    FAILPOINT("answer.before_settle");
-    switch (answer->kind) {
-    case UPLINK_DELIVERED:
-        gateway->transient_in_a_row = 0;
-        note_acknowledged(gateway, answer);
-        r = settle(gateway, answer->id, &delivered);
-        break;
-    case UPLINK_REFUSED:
-        r = on_refused(gateway, answer);
-        break;
-    case UPLINK_UNKNOWN:
-        r = known(gateway, answer->id, spool_return(gateway->spool, answer->id, 0));
-        break;
+    if (!gateway)
+        return -ENOMEM;
+    init(gateway, event, config);
+    int r = gateway_open_spool(gateway);
+    if (r == 0)
+        r = open_audit(gateway);
+    if (r == 0)
+        r = open_uplink(gateway);
+    if (r == 0)
+        r = add_sources(gateway);
+    if (r == 0)
+        r = open_listener(gateway, passed, passed_count);
+    if (r != 0) {
+        gateway->config = NULL; /* stays the caller's */
+        gateway->failed = true;
+        (void)gateway_free(gateway); /* commits nothing any more */
+        return r;
     }
-    FAILPOINT("answer.after_settle");
-    if (r < 0)
-        gateway_fail(gateway, r, "settle");
-    go_on(gateway);
+    *ret = gateway;
+    return 0;
 }
 
-void gateway_on_link(void *owner)
+int gateway_start(struct gateway *gateway)
 {
-    struct gateway *gateway = owner;
-    struct uplink_link link;
+    struct spool_ledger ledger = {0};
+    char text[GATEWAY_PATH_QUOTED_MAX];
+    int r = spool_get_ledger(gateway->spool, &ledger);
 
+    if (r < 0)
+        return r;
+    log_notice("spool_open directory=%s spooled=%" PRIu64 " accepted=%" PRIu64 " balanced=%s",
+               gateway_quote_directory(gateway, text), ledger.spooled, ledger.accepted,
+               spool_ledger_balances(&ledger) ? "yes" : "no");
+    gateway_log_left_lanes(gateway);
+    if (uplink_build_lacks())
+        log_warning("paho_linked_shared lacks=\"%s\"", uplink_build_lacks());
+    spool_require_proof(gateway->spool);
+    gateway_arm_edge(gateway); /* and rows that a crash left between commit and export */
+    return uplink_start(gateway->uplink);
+}
+
+void gateway_stop(struct gateway *gateway)
+{
+    if (gateway->phase != GATEWAY_SERVING || gateway->failed)
+        return;
+    if (gateway->moved) {
+        gateway_give_moved_up(gateway);
+        return;
+    }
+    service_stopping();
+    service_status("stopping: waiting for what is in flight");
+    log_notice("stopping");
+    gateway->phase = GATEWAY_DRAINING;
+    listener_pause(gateway->listener);
+    gateway_set_stop_timer(gateway, GATEWAY_DRAIN_MS);
+    /* Owed acknowledgements leave with this edge; then the sessions close. */
+    (void)gateway_on_edge(gateway->edge, gateway);
     if (gateway->failed)
         return;
-    uplink_get_link(gateway->uplink, &link);
-    gateway->window = link.window;
-    if (link.state != gateway->link_state)
-        gateway_hasten_status(gateway);
-    gateway->link_state = link.state;
-    go_on(gateway);
+    gateway_close_sessions(gateway);
+    gateway_arm_edge(gateway);
+}
+
+static int last_commit(struct gateway *gateway)
+{
+    char text[GATEWAY_ERROR_QUOTED_MAX];
+    bool more = true;
+
+    gateway_read_clock(gateway);
+    struct spool_time now = gateway_spool_time(gateway);
+    spool_set_busy_wait(gateway->spool, GATEWAY_BUSY_LAST_MS);
+    spool_keep_time(gateway->spool);
+    int r = spool_verify_files(gateway->spool);
+    if (r == 0)
+        r = spool_commit(gateway->spool, &now);
+
+    while (r == 0 && more)
+        r = audit_export(gateway->audit, gateway->now.boot_ms, &more);
+    audit_sync(gateway->audit, gateway->now.boot_ms);
+    if (r == 0)
+        r = spool_commit(gateway->spool, &now); /* the cursor */
+    if (r == 0)
+        r = spool_checkpoint(gateway->spool);
+    if (r == SPOOL_E_MOVED) {
+        gateway_give_moved_up(gateway);
+        return -ESTALE; /* the exit code of a failure */
+    }
+    if (r != 0)
+        log_error("last_commit_failed detail=%s lost=no repeated=at_next_start",
+                  gateway_quote_error(spool_error(gateway->spool), text));
+    return r;
+}
+
+int gateway_free(struct gateway *gateway)
+{
+    int r = 0;
+
+    if (!gateway)
+        return 0;
+    gateway_free_sessions(gateway);
+    listener_free(gateway->listener);
+    uplink_free(gateway->uplink); /* answers what is open, hence before the last commit */
+    if (!gateway->failed)
+        r = last_commit(gateway);
+    audit_free(gateway->audit);
+    spool_close(gateway->spool);
+    gateway_log_repeated_reads(gateway);
+    gateway_remove_status(gateway);
+    sd_event_source_disable_unref(gateway->edge);
+    sd_event_source_disable_unref(gateway->edge_deadline);
+    sd_event_source_disable_unref(gateway->refill);
+    sd_event_source_disable_unref(gateway->refill_deadline);
+    sd_event_source_disable_unref(gateway->tick);
+    sd_event_source_disable_unref(gateway->status_timer);
+    sd_event_source_disable_unref(gateway->stop_timer);
+    sd_event_unref(gateway->event);
+    config_free(gateway->config);
+    free(gateway);
+    return r < 0 ? r : 0;
 }

@@ -2,8 +2,8 @@
  * gateway.h - the policy: what becomes of a message, from socket to outcome
  *
  * Owns the spool, the listener, the sessions, the uplink and the audit, and
- * decides everything between them. The path of a message reads top to bottom
- * in gateway.c. Thread: loop thread only.
+ * decides everything between them. The path of a message reads in publish.c,
+ * edge.c and forward.c. Thread: loop thread only.
  */
 #ifndef MQTT_SPOOLD_DAEMON_GATEWAY_GATEWAY_H
 #define MQTT_SPOOLD_DAEMON_GATEWAY_GATEWAY_H

@@ -6,6 +6,15 @@
  */
 #include "daemon/gateway/gateway-private.h"
 
+uint64_t gateway_records_max(const struct config *config)
+{
+    uint64_t records = config->audit.max_waiting;
+
+    if (records < GATEWAY_FAILURES_KEPT)
+        records = GATEWAY_FAILURES_KEPT;
+    return records * GATEWAY_RECORD_BYTES;
+}
+
 struct audit_settings gateway_audit_settings(const struct config *config)
 {
     return (struct audit_settings){

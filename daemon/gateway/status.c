@@ -81,20 +81,6 @@ static uint64_t resident_bytes(void)
     return fields == 1 ? (uint64_t)pages * (uint64_t)sysconf(_SC_PAGESIZE) : 0;
 }
 
-/* How many more messages like those it holds a lane takes. */
-static double room_of(const struct config_limits *limits, const struct spool_lane_stats *lane)
-{
-    double messages = (double)lane->messages;
-    double room = (double)limits->max_messages - messages;
-
-    if (messages > 0) {
-        double by_bytes = ((double)limits->max_bytes - (double)lane->bytes) /
-                          ((double)lane->bytes / messages);
-        room = by_bytes < room ? by_bytes : room;
-    }
-    return room > 0 ? room : 0;
-}
-
 /* Seconds until the first lane reaches its limit at the present rates; negative: none does. A lane
  * that has no room for one more stands at its limit, also where the oldest makes room. */
 static double full_after_s(struct gateway *gateway)
@@ -110,7 +96,7 @@ static double full_after_s(struct gateway *gateway)
 
         if (spool_get_lane_stats(gateway->spool, lane, &now, &stats) != 0)
             continue;
-        double room = room_of(lanes_limits(gateway->config, lane), &stats);
+        double room = gateway_room_of(lanes_limits(gateway->config, lane), &stats);
         if (room < 1)
             return 0;
         if (growth <= 0)
@@ -120,33 +106,6 @@ static double full_after_s(struct gateway *gateway)
             soonest = after_s;
     }
     return soonest;
-}
-
-/* Why nothing at all is taken; "": it is. */
-static const char *refusing(const struct gateway *gateway)
-{
-    enum gateway_full why = gateway_is_full(gateway);
-
-    if (gateway_audit_is_full(gateway))
-        why = GATEWAY_FULL_AUDIT;
-    else if (why == GATEWAY_FULL_AUDIT || (why == GATEWAY_FULL_LOCKED && !gateway->locked))
-        why = GATEWAY_HAS_ROOM; /* that is over, though no message came since */
-    return gateway_full_name(why);
-}
-
-/* A lane that keeps what it has takes nothing more once it stands at its limit, also where nobody
- * has tried. */
-static bool takes_nothing(struct gateway *gateway, unsigned lane)
-{
-    const struct config_limits *limits = lanes_limits(gateway->config, lane);
-    struct spool_time now = gateway_spool_time(gateway);
-    struct spool_lane_stats stats;
-
-    if (gateway_lane_is_full(gateway, lane))
-        return true;
-    return limits->when_full != CONFIG_EVICT_OLDEST &&
-           spool_get_lane_stats(gateway->spool, lane, &now, &stats) == 0 &&
-           room_of(limits, &stats) < 1;
 }
 
 /* Texts of the link, which the object borrows. */
@@ -197,12 +156,12 @@ static struct record_intake describe_intake(struct gateway *gateway,
         .lanes = lanes,
         .lane_count = lanes_of(gateway->config, lanes),
         .lane_full = lane_full,
-        .refusing = refusing(gateway),
+        .refusing = gateway_refusing(gateway),
         .disk_reserve = gateway->config->spool.disk_reserve,
     };
 
     for (unsigned lane = 0; lane < intake.lane_count; lane++)
-        lane_full[lane] = takes_nothing(gateway, lane);
+        lane_full[lane] = gateway_takes_nothing(gateway, lane);
     return intake;
 }
 
@@ -275,27 +234,13 @@ static int replace_file(const struct gateway *gateway, const char *text, size_t 
     return rename(fresh, path) < 0 ? -errno : 0;
 }
 
-/* What of the new messages is not taken, for a line that ends with it. */
-static void describe_full(const struct gateway *gateway, char text[static 128])
-{
-    unsigned lane = 0;
-
-    text[0] = '\0';
-    while (lane < gateway->config->lane_count && !gateway_lane_is_full(gateway, lane))
-        lane++;
-    if (gateway_is_full(gateway) != GATEWAY_HAS_ROOM)
-        (void)snprintf(text, 128, ", NEW MESSAGES ARE NOT TAKEN");
-    else if (gateway_lane_is_full(gateway, lane))
-        (void)snprintf(text, 128, ", LANE %s IS FULL", lanes_name(gateway->config, lane));
-}
-
 static void tell_systemd(const struct gateway *gateway, const struct spool_stats *stats)
 {
     struct uplink_link link;
     char age[CLOCK_SPAN_MAX], full[128];
 
     uplink_get_link(gateway->uplink, &link);
-    describe_full(gateway, full);
+    gateway_describe_full(gateway, full);
     clock_span(stats->oldest_age_ms, age);
     service_status("link %s, %" PRIu64 " spooled (oldest %s), %.1f/s in, %.1f/s out%s",
                    uplink_state_name(link.state), stats->messages,

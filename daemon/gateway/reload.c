@@ -1,0 +1,91 @@
+/*
+ * reload.c - HUP: what of a new configuration applies while running
+ *
+ * What does not apply is logged with its keys. Parts that keep a copy of a setting
+ * are given the new one in adjust_parts().
+ *
+ * Invariant: lanes and retention are taken over together or not at all.
+ */
+#include <inttypes.h>
+
+#include "daemon/gateway/gateway-private.h"
+
+/* A lane that left the configuration keeps its messages: say so, for somebody may wonder. */
+void gateway_log_left_lanes(struct gateway *gateway)
+{
+    struct spool_time now = gateway_spool_time(gateway);
+    size_t count = spool_lane_count(gateway->spool);
+
+    for (size_t i = gateway->config->lane_count + 1; i < count; i++) {
+        struct spool_lane_stats lane;
+
+        if (spool_get_lane_stats(gateway->spool, (unsigned)i, &now, &lane) == 0 &&
+            lane.messages > 0)
+            log_notice("lane_not_configured lane=%s spooled=%" PRIu64 " limits=default",
+                       lane.name, lane.messages);
+    }
+}
+
+/* The lanes, and retention with them: false: both stay as they are, and the log has said why. */
+static bool take_over_lanes(struct gateway *gateway, struct config *fresh)
+{
+    struct config *running = gateway->config;
+    struct config_lane *old = running->lanes;
+    size_t old_count = running->lane_count;
+    struct spool_lane lanes[SPOOL_LANES_MAX];
+    char text[GATEWAY_ERROR_QUOTED_MAX];
+    int r = spool_set_lanes(gateway->spool, lanes, lanes_of(fresh, lanes));
+
+    if (r < 0)
+        gateway_fail(gateway, r, "lanes");
+    if (r == SPOOL_E_LANES)
+        log_warning("reload_partial keys=lanes error=%s remedy=\"%s\"",
+                    gateway_quote_error(spool_error(gateway->spool), text),
+                    gateway_spool_remedy(r));
+    if (r != 0) {
+        fresh->retention = running->retention;
+        return false;
+    }
+    running->lanes = fresh->lanes;
+    running->lane_count = fresh->lane_count;
+    fresh->lanes = old;
+    fresh->lane_count = old_count;
+    gateway_keep_lane_conditions(gateway, old, old_count);
+    gateway->rates.lanes_known = false;
+    return true;
+}
+
+/* What the parts have copied of the running configuration. */
+static void adjust_parts(struct gateway *gateway)
+{
+    const struct config *config = gateway->config;
+    struct audit_settings audit = gateway_audit_settings(config);
+    struct uplink_settings uplink = gateway_uplink_settings(config);
+
+    spool_set_keep(gateway->spool, config->audit.keep_ms);
+    spool_set_disk_reserve(gateway->spool, config->spool.disk_reserve);
+    uplink_adjust(gateway->uplink, &uplink);
+    gateway_fit_clients(gateway);
+    /* The cursor of the old file is durable before the first line in the new one: the edge
+     * commits before it exports. */
+    audit_reopen(gateway->audit, &audit);
+    gateway_arm_edge(gateway);
+    log_set_level((enum log_level)config->log_level);
+}
+
+void gateway_reload(struct gateway *gateway, struct config *config)
+{
+    char restarts[CONFIG_RESTARTS_MAX];
+    bool whole = config_needs_restart(gateway->config, config, restarts) == 0;
+
+    if (!whole)
+        log_warning("reload_partial keys=%s remedy=\"restart to apply them\"", restarts);
+    if (take_over_lanes(gateway, config))
+        gateway_log_left_lanes(gateway);
+    else
+        whole = false;
+    config_take_reloadable(gateway->config, config);
+    config_free(config);
+    adjust_parts(gateway);
+    log_notice("reloaded applied=%s", whole ? "all" : "part");
+}

@@ -1,0 +1,197 @@
+/*
+ * spool_open.c - opens the spool at the start, and what to do about one that does not open
+ *
+ * A spool that cannot be read is surveyed: a disk that is gone is not taken for
+ * damage. A damaged one is salvaged: what can be read of it is served, and each
+ * message that cannot is recorded. What else keeps it from opening is logged with
+ * its remedy.
+ *
+ * Invariant: of a spool that does not open nothing is changed except by salvage,
+ * and that keeps the damaged files under another name.
+ */
+#include <errno.h>
+#include <inttypes.h>
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/regular.h"
+#include "daemon/audit/history.h"
+#include "daemon/gateway/gateway-private.h"
+
+#define SALVAGE_MS 3600000 /* some 10 s for a million messages on a fast disk */
+#define SURVEY_MS  3600000 /* a bad sector may take a disk many seconds */
+
+/* Beside those of the spool. */
+enum { NO_ROOM_TO_SALVAGE = 1000 };
+
+/* Does it stay so however often the daemon is started? A full disk, a folder that is not there yet,
+ * another daemon that still ends: a restart may find these gone, and costs nothing. */
+static bool needs_operator(int condition)
+{
+    return condition == SPOOL_E_NEWER || condition == SPOOL_E_FOREIGN ||
+           condition == SPOOL_E_LANES || condition == SPOOL_E_DAMAGED ||
+           condition == NO_ROOM_TO_SALVAGE;
+}
+
+const char *gateway_spool_remedy(int condition)
+{
+    switch (condition) {
+    case SPOOL_E_LOCKED:
+        return "another mqtt-spoold runs on this spool; stop it first";
+    case SPOOL_E_NEWER:
+        return "a newer version wrote this spool; install that version or a newer one";
+    case SPOOL_E_DAMAGED:
+        return "the new spool is damaged too: check the disk (journalctl -k), keep the folder, "
+               "name another spool.directory on a sound disk";
+    case SPOOL_E_FOREIGN:
+        return "nothing was changed; name another spool.directory, or move that file away";
+    case SPOOL_E_BUSY:
+        return "another program holds the database locked; end it";
+    case SPOOL_E_DISK:
+        return "the disk is full; free some space (EDQUOT: raise the quota, EFBIG: the limit of "
+               "the file size)";
+    case NO_ROOM_TO_SALVAGE:
+        return "nothing was changed; free so much space there, or move the folder to a larger "
+               "disk and name it in spool.directory";
+    case SPOOL_E_LANES:
+        return "use the names of older lanes again, or wait until their records are gone "
+               "(audit.keep)";
+    case SPOOL_E_UNREAD:
+    case -EIO:
+        return "nothing was changed; look at the disk (journalctl -k): reads or writes fail, and "
+               "a disk that is gone is not taken for a damaged spool";
+    case -REGULAR_OTHER:
+        return "another kind of file has that name in spool.directory: move it away";
+    case -EROFS:
+        return "where systemd keeps the daemon from writing there, name the folder in "
+               "ReadWritePaths= (systemctl edit mqtt-spoold)";
+    default:
+        return "see the folder's permissions and the disk";
+    }
+}
+
+static int each_ended(void *owner, spool_ended_fn *fn, void *context)
+{
+    const struct gateway *gateway = owner;
+
+    return audit_history_each(gateway->config->audit.file, fn, context);
+}
+
+const char *gateway_quote_directory(const struct gateway *gateway,
+                                    char text[static GATEWAY_PATH_QUOTED_MAX])
+{
+    const char *directory = gateway->config->spool.directory;
+
+    return log_quote(text, GATEWAY_PATH_QUOTED_MAX, directory, strlen(directory));
+}
+
+static void log_salvaged(const struct gateway *gateway)
+{
+    const struct spool_salvage *salvage = &gateway->salvage;
+    char path[PATH_MAX + SPOOL_NAME_MAX], text[GATEWAY_PATH_QUOTED_MAX];
+
+    if (salvage->is_count_unknown)
+        log_error("spool_lost count=unknown reason=\"neither the counters nor spool.mark could "
+                  "be read\" remedy=\"what was stored may be lost, beyond what is recorded as "
+                  "damaged: compare what the producers sent\"");
+    if (*salvage->moved_to == '\0') {
+        log_warning("spool_salvaged salvaged=%" PRIu64 " damaged=%" PRIu64 " remedy=\"the "
+                    "daemon goes on; no file was left to be kept: find out who removed it\"",
+                    salvage->salvaged, salvage->damaged);
+        return;
+    }
+    (void)snprintf(path, sizeof path, "%s/%s", gateway->config->spool.directory,
+                   salvage->moved_to);
+    log_warning("spool_salvaged salvaged=%" PRIu64 " damaged=%" PRIu64 " moved_to=%s "
+                "remedy=\"the daemon goes on; check the disk (journalctl -k), run mqtt-spool "
+                "check, then move that file elsewhere\"",
+                salvage->salvaged, salvage->damaged,
+                log_quote(text, sizeof text, path, strlen(path)));
+}
+
+/* The spool does not open for it is damaged. What can be read of it goes on, and every message
+ * that cannot is recorded; the damaged files stay, under another name. */
+static int salvage_spool(struct gateway *gateway, const struct spool_options *options)
+{
+    const struct spool_history history = {.each = each_ended, .owner = gateway};
+    char text[GATEWAY_PATH_QUOTED_MAX], error[GATEWAY_ERROR_QUOTED_MAX];
+
+    log_error("spool_damaged directory=%s error=%s salvaging=yes",
+              gateway_quote_directory(gateway, text),
+              gateway_quote_error(spool_open_error(), error));
+    service_need_time(SALVAGE_MS);
+    service_status("salvaging a damaged spool");
+    int r = spool_salvage(options, &history, &gateway->salvage);
+    if (r != 0)
+        return r;
+    gateway_read_clock(gateway); /* it may have taken long */
+    gateway->salvaged_ms = gateway->now.wall_ms;
+    log_salvaged(gateway);
+    return 0;
+}
+
+/* A read failed. Where all reads by now the spool is as it was; where places stay bad and the
+ * rest reads, that is damage; where nothing reads the disk is at fault, and the next start tries
+ * again. */
+static int survey_spool(struct gateway *gateway, const struct spool_options *options)
+{
+    char text[GATEWAY_PATH_QUOTED_MAX], error[GATEWAY_ERROR_QUOTED_MAX];
+
+    log_error("spool_unread directory=%s error=%s reading_all=yes",
+              gateway_quote_directory(gateway, text),
+              gateway_quote_error(spool_open_error(), error));
+    service_need_time(SURVEY_MS);
+    service_status("looking for what the disk does not read");
+    int r = spool_survey(options->directory);
+    if (r != 0)
+        return r;
+    log_notice("spool_reads_again directory=%s found=%s remedy=\"look at the disk "
+               "(journalctl -k)\"",
+               gateway_quote_directory(gateway, text),
+               gateway_quote_error(spool_open_error(), error));
+    return spool_open(options, &gateway->spool);
+}
+
+static int tell_not_opened(const struct gateway *gateway, int condition)
+{
+    char text[GATEWAY_PATH_QUOTED_MAX], error[GATEWAY_ERROR_QUOTED_MAX];
+
+    log_error("spool_not_opened directory=%s error=%s remedy=\"%s\"",
+              gateway_quote_directory(gateway, text),
+              gateway_quote_error(spool_open_error(), error), gateway_spool_remedy(condition));
+    return needs_operator(condition) ? GATEWAY_E_OPERATOR : GATEWAY_E_TOLD;
+}
+
+_Static_assert(CLOCK_BOOT_ID_MAX == SPOOL_BOOT_ID_MAX, "the clock writes it into the options");
+
+int gateway_open_spool(struct gateway *gateway)
+{
+    const struct config *config = gateway->config;
+    struct spool_lane lanes[SPOOL_LANES_MAX];
+    struct spool_options options = {
+        .directory = config->spool.directory,
+        .disk_reserve = config->spool.disk_reserve,
+        .keep_failures_ms = config->audit.keep_ms,
+        .keep_failures_count = GATEWAY_FAILURES_KEPT,
+        .lanes = lanes,
+        .lane_count = lanes_of(config, lanes),
+        .now = gateway_spool_time(gateway),
+    };
+
+    clock_boot_id(options.boot_id);
+    int r = spool_open(&options, &gateway->spool);
+    if (r == SPOOL_E_UNREAD)
+        r = survey_spool(gateway, &options);
+    bool is_salvage = r == SPOOL_E_DAMAGED;
+    if (is_salvage)
+        r = salvage_spool(gateway, &options);
+    if (is_salvage && r == SPOOL_E_DISK)
+        return tell_not_opened(gateway, NO_ROOM_TO_SALVAGE);
+    if (is_salvage && r == 0)
+        r = spool_open(&options, &gateway->spool);
+    if (r != 0)
+        return tell_not_opened(gateway, r);
+    spool_set_busy_wait(gateway->spool, GATEWAY_BUSY_MS);
+    return 0;
+}
