@@ -138,16 +138,6 @@ static int fail_for_room(struct spool *spool)
         (unsigned long long)(spool->disk_reserve / KIB));
 }
 
-int room_note_full(struct spool *spool, int error)
-{
-    spool->full_error = error;
-    spool->refused_error = error;
-    spool->disk_is_low = true;
-    spool->disk_room_known = false;
-    return spool_fail(spool, SPOOL_E_DISK, "%s (%s): no room to write %s", strerror(error),
-                      full_name(error), spool->path);
-}
-
 static int wait_for_wal(struct spool *spool)
 {
     int full_before = spool->full_error;
@@ -269,5 +259,5 @@ int room_allocate(struct spool *spool)
     r = allocate_ahead(spool, pages);
     if (r > 0 && !has_new)
         r = allocate(spool, pages);
-    return r > 0 ? room_note_full(spool, r) : r;
+    return r > 0 ? spool_note_full(spool, r) : r;
 }

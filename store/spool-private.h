@@ -38,6 +38,7 @@ enum {
     SPOOL_PAGE_BYTES = 4096,
     SPOOL_WORDS_MAX = 256,
     SPOOL_DISK_CREDIT_BYTES = 1 << 20, /* see room.c */
+    SPOOL_WAL_LARGE_PAGES = 4000, /* only by a reader: then a checkpoint cuts the file, too */
 };
 
 struct spool_counters {
@@ -208,17 +209,28 @@ static inline int64_t spool_clock_ms(struct spool *spool, const struct spool_tim
     return spool_clock_read(&spool->clock, now, spool->last_id);
 }
 
-/* spool.c */
-SPOOL_MUST_CHECK int spool_open_directory(const char *directory, bool create, int *ret_fd);
-/* Locks the directory and the file in it. Return: 0; SPOOL_E_LOCKED; negative errno. */
-SPOOL_MUST_CHECK int spool_take_locks(int directory_fd, int *ret_lock_fd);
-/* What the mark has to say of the database as it stands. */
-struct mark spool_get_mark(const struct spool *spool);
+/* connection.c */
 SPOOL_MUST_CHECK int spool_result(struct spool *spool, int sqlite_rc);
 /* The one number of a statement without parameters; 0 where there is no row. */
 SPOOL_MUST_CHECK int spool_read_number(struct spool *spool, enum stmt_id id, uint64_t *ret);
 __attribute__((format(printf, 3, 4))) int
 spool_fail(struct spool *spool, int error, const char *format, ...);
+/* Notes why there is no room. Return: SPOOL_E_DISK. */
+int spool_note_full(struct spool *spool, int error);
+/* The survey for one who only looks. */
+SPOOL_MUST_CHECK int spool_explain_unread(struct spool *spool);
+/* What the mark has to say of the database as it stands. */
+struct mark spool_get_mark(const struct spool *spool);
+SPOOL_MUST_CHECK int spool_note_mark(const struct spool *spool);
+/* Frees the read snapshot that spool_next() may hold. */
+void spool_end_scan(struct spool *spool);
+/* Waits for no reader, and does not cut the file. */
+SPOOL_MUST_CHECK int spool_checkpoint_passive(struct spool *spool);
+
+/* spool.c */
+SPOOL_MUST_CHECK int spool_open_directory(const char *directory, bool create, int *ret_fd);
+/* Locks the directory and the file in it. Return: 0; SPOOL_E_LOCKED; negative errno. */
+SPOOL_MUST_CHECK int spool_take_locks(int directory_fd, int *ret_lock_fd);
 /* Opens the batch when none is open. */
 SPOOL_MUST_CHECK int spool_begin(struct spool *spool);
 /* Forgets the open batch and brings all memory back to the last commit. */
@@ -226,8 +238,6 @@ SPOOL_MUST_CHECK int spool_rollback(struct spool *spool);
 /* Rolls back in the middle of a batch, if one is open; who appended to it learns so from the
  * commit. Return: @condition, a positive one, or what went wrong with that. */
 SPOOL_MUST_CHECK int spool_lose_batch_for(struct spool *spool, int condition);
-/* Frees the read snapshot that spool_next() may hold. */
-void spool_end_scan(struct spool *spool);
 
 /* schema.c; the database is closed and left as it was unless 0 comes back */
 SPOOL_MUST_CHECK int schema_create(const char *directory, int directory_fd, char *words);
@@ -300,8 +310,6 @@ void room_took(struct spool *spool, uint64_t charge);
 SPOOL_MUST_CHECK int room_allocate(struct spool *spool);
 /* After a write that had no room: is there any for more? Says so to room_for(). */
 SPOOL_MUST_CHECK int room_try(struct spool *spool);
-/* Notes why there is none. Return: SPOOL_E_DISK. */
-int room_note_full(struct spool *spool, int error);
 
 /* outcome.c */
 SPOOL_MUST_CHECK int outcome_prune(struct spool *spool, const struct spool_time *now);

@@ -1,5 +1,5 @@
 /*
- * spool.c - the connection, the batch and its one commit
+ * spool.c - opening, the batch and its one commit
  *
  * A batch is a transaction that the first append or eviction opens and
  * spool_commit() ends. A commit hook refuses any other commit, so nothing can
@@ -42,7 +42,6 @@
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -60,7 +59,6 @@ enum {
     SHIFT_MESSAGES = 2000, /* moved in one commit, of each lane; */
     SHIFT_BYTES = 1 << 20, /* or so many bytes and one message, because each may be rewritten */
     WAL_PAGES = 1000,      /* a checkpoint is due */
-    WAL_LARGE_PAGES = 4000, /* only by a reader: then the file is cut, too */
     VERIFY_MS = 1000,
     LOOK_PAGES = 16384, /* a database up to this is looked through at each open: see below */
 };
@@ -70,138 +68,6 @@ static char open_words[SPOOL_WORDS_MAX];
 const char *spool_open_error(void)
 {
     return open_words;
-}
-
-const char *spool_error(const struct spool *spool)
-{
-    return spool->words;
-}
-
-/* What the lanes' rows say; ids of a batch that was rolled back are not in it. */
-static uint64_t last_stored_id(const struct spool *spool)
-{
-    uint64_t last_id = 0;
-    for (size_t i = 0; i < spool->lane_count; i++) {
-        if (spool->lanes[i].committed.last_id > last_id)
-            last_id = spool->lanes[i].committed.last_id;
-    }
-    return last_id;
-}
-
-/* As the last error leaves it. */
-struct mark spool_get_mark(const struct spool *spool)
-{
-    return (struct mark){.is_suspect = spool->failed == -EBADMSG,
-                         .is_unread = spool->met_bad_place,
-                         .last_id = last_stored_id(spool),
-                         .last_seq = spool->committed_last_seq};
-}
-
-static int note_mark(const struct spool *spool)
-{
-    if (spool->mark_fd < 0 || spool->is_moved)
-        return 0;
-    const struct mark mark = spool_get_mark(spool);
-    return mark_write(spool->mark_fd, &mark);
-}
-
-/* Met at work: damage, which the next opening salvages, or a place that could not be read or
- * written, which it looks for. By itself it might come upon neither. */
-static void note_suspicion(const struct spool *spool)
-{
-    if (note_mark(spool) == 0 && spool->mark_fd >= 0)
-        (void)fdatasync(spool->mark_fd); /* where it fails, it is met again */
-}
-
-int spool_fail(struct spool *spool, int error, const char *format, ...)
-{
-    va_list arguments;
-    va_start(arguments, format);
-    (void)vsnprintf(spool->words, sizeof spool->words, format, arguments);
-    va_end(arguments);
-    if (error < 0 && !spool->is_reader)
-        spool->failed = error;
-    if (error == -EBADMSG || spool->met_bad_place)
-        note_suspicion(spool);
-    return error;
-}
-
-/* Of one place, as a sync is not. Here SQLite has forgotten the errno of a write. */
-static bool is_of_a_place(struct spool *spool)
-{
-    int rc = sqlite3_extended_errcode(spool->db);
-    return rc == SQLITE_IOERR_READ ||
-           (rc == SQLITE_IOERR_WRITE && reads_bad_writes() != spool->bad_writes);
-}
-
-/* The survey for one who only looks. */
-static int explain_unread(struct spool *spool)
-{
-    struct survey survey;
-    int r = survey_take(spool->directory_fd, &survey, spool->words);
-    spool->is_explained = true;
-    if (r == 0 && (survey_found_damage(&survey) || survey.files[SURVEY_MARK].bad_count > 0))
-        r = -EBADMSG;
-    else if (r == 0)
-        r = spool_fail(spool, -EIO, "a read failed that succeeds now");
-    survey_done(&survey);
-    return r;
-}
-
-int spool_result(struct spool *spool, int sqlite_rc)
-{
-    int error;
-    switch (sqlite_rc & 0xff) {
-    case SQLITE_OK:
-    case SQLITE_ROW:
-    case SQLITE_DONE:
-        return 0;
-    case SQLITE_FULL:
-        return room_note_full(spool, reads_full_error());
-    case SQLITE_BUSY:
-    case SQLITE_LOCKED:
-        error = SPOOL_E_BUSY;
-        break;
-    case SQLITE_NOMEM:
-        error = -ENOMEM;
-        break;
-    case SQLITE_CORRUPT:
-    case SQLITE_NOTADB:
-    case SQLITE_CONSTRAINT: /* nothing is written here that would contradict a sound table */
-        error = -EBADMSG;
-        break;
-    case SQLITE_READONLY:
-        error = -EROFS;
-        break;
-    case SQLITE_PERM:
-    case SQLITE_AUTH:
-        error = -EACCES;
-        break;
-    case SQLITE_IOERR:
-    case SQLITE_CANTOPEN:
-        if (spool->is_reader && is_of_a_place(spool))
-            return explain_unread(spool);
-        error = -EIO;
-        spool->met_bad_place |= is_of_a_place(spool);
-        break;
-    default:
-        error = -EPROTO;
-        break;
-    }
-    return spool_fail(spool, error, "%s (SQLite code %d, errno %d)", sqlite3_errmsg(spool->db),
-                      sqlite_rc, sqlite3_system_errno(spool->db));
-}
-
-int spool_read_number(struct spool *spool, enum stmt_id id, uint64_t *ret)
-{
-    struct stmt *stmt = spool_stmt(spool, id);
-    int rc = stmt_step(stmt);
-    uint64_t number = rc == SQLITE_ROW ? (uint64_t)stmt_int(stmt, 0) : 0;
-    int r = spool_result(spool, rc);
-    stmt_reset(stmt);
-    if (r == 0)
-        *ret = number;
-    return r;
 }
 
 /* ---- the locks and the directory ---- */
@@ -293,22 +159,6 @@ bool spool_is_in_use(const char *directory)
         (void)close(fd); /* gives the lock back */
     (void)close(directory_fd);
     return is_used;
-}
-
-/* ---- the files at the configured path ---- */
-
-int spool_verify_files(struct spool *spool)
-{
-    if (!spool->is_moved && !identity_holds(&spool->identity)) {
-        spool->is_moved = true;
-        (void)spool_fail(spool, SPOOL_E_MOVED, "files of the spool are not where they were");
-    }
-    return spool->is_moved ? SPOOL_E_MOVED : 0;
-}
-
-void spool_get_moved(const struct spool *spool, struct spool_moved *ret)
-{
-    identity_describe(&spool->identity, ret);
 }
 
 /* ---- open and close ---- */
@@ -482,7 +332,7 @@ static int open_mark(struct spool *spool)
     int r = mark_open(spool->directory_fd);
     if (r >= 0) {
         spool->mark_fd = r;
-        r = note_mark(spool);
+        r = spool_note_mark(spool);
     }
     return r < 0 ? spool_fail(spool, r, MARK_NAME ": %s", strerror(-r)) : 0;
 }
@@ -774,7 +624,7 @@ static int open_reader(struct spool *spool, const char *directory)
     uint64_t given_up = reads_given_up();
     r = read_database(spool, directory);
     if (tell_unread(r, given_up) == SPOOL_E_UNREAD)
-        return spool->is_explained ? r : explain_unread(spool);
+        return spool->is_explained ? r : spool_explain_unread(spool);
     if (r != SPOOL_E_DAMAGED && r != -EBADMSG)
         return r;
     if (salvage_is_foreign(spool->directory_fd, &is_foreign) == 0 && is_foreign)
@@ -853,15 +703,6 @@ void spool_set_disk_reserve(struct spool *spool, uint64_t disk_reserve)
 
 /* ---- the batch ---- */
 
-void spool_end_scan(struct spool *spool)
-{
-    stmt_reset(spool_stmt(spool, STMT_FETCH));
-    if (!spool->scan_lane)
-        return;
-    stmt_reset(spool_stmt(spool, STMT_SCAN));
-    spool->scan_lane = NULL;
-}
-
 int spool_begin(struct spool *spool)
 {
     if (spool->in_transaction)
@@ -928,12 +769,6 @@ int spool_lose_batch_for(struct spool *spool, int condition)
         spool->proof = SPOOL_REFUSED;
     int r = spool->in_transaction ? lose_batch(spool) : 0;
     return r < 0 ? r : condition;
-}
-
-void spool_set_busy_wait(struct spool *spool, unsigned ms)
-{
-    spool->busy_wait_ms = (int)ms;
-    (void)sqlite3_busy_timeout(spool->db, spool->busy_wait_ms); /* never fails */
 }
 
 unsigned spool_batch_messages(const struct spool *spool)
@@ -1175,43 +1010,6 @@ static void after_commit(struct spool *spool, bool state_written)
     end_batch(spool);
 }
 
-/*
- * Moves what the WAL holds to the database, so that the next commit can use the
- * WAL from its start: when it has grown to its size, and after every commit while
- * the disk is short of room, for deliveries must go on. The spool does this
- * itself because SQLite's own automatism drops the errors.
- */
-static int checkpoint(struct spool *spool)
-{
-    if (spool_verify_files(spool) != 0)
-        return 0;
-    FAILPOINT("checkpoint.before");
-    int rc = sqlite3_wal_checkpoint_v2(spool->db, NULL, SQLITE_CHECKPOINT_PASSIVE, NULL, NULL);
-    FAILPOINT("checkpoint.after");
-    spool->allocated_pages = 0; /* it may cut off what lies behind the last page */
-    int r = spool_result(spool, rc);
-    return r < 0 ? r : 0; /* no room or a reader in the way: the next commit tries again */
-}
-
-int spool_checkpoint(struct spool *spool)
-{
-    if (spool->failed < 0)
-        return spool->failed;
-    if (spool_verify_files(spool) != 0)
-        return 0;
-    spool_end_scan(spool);
-    (void)sqlite3_busy_timeout(spool->db, 0); /* never fails; whoever reads is not waited for */
-    int mode = spool->wal_pages >= WAL_LARGE_PAGES ? SQLITE_CHECKPOINT_TRUNCATE
-                                                   : SQLITE_CHECKPOINT_RESTART;
-    int rc = sqlite3_wal_checkpoint_v2(spool->db, NULL, mode, NULL, NULL);
-    (void)sqlite3_busy_timeout(spool->db, spool->busy_wait_ms);
-    if (rc == SQLITE_OK)
-        spool->wal_pages = 0;
-    spool->allocated_pages = 0;
-    int r = spool_result(spool, rc);
-    return r < 0 ? r : 0;
-}
-
 static int give_batch_up(struct spool *spool, int condition)
 {
     char words[SPOOL_WORDS_MAX];
@@ -1220,7 +1018,7 @@ static int give_batch_up(struct spool *spool, int condition)
     if (r == 0 && condition == SPOOL_E_DISK) {
         spool->proof = SPOOL_REFUSED;
         spool->disk_is_low = true;
-        r = checkpoint(spool);
+        r = spool_checkpoint_passive(spool);
         if (r == 0)
             r = room_try(spool);
     }
@@ -1234,7 +1032,7 @@ static int give_batch_up(struct spool *spool, int condition)
 static int finish_commit(struct spool *spool, const struct spool_time *now, bool state_written)
 {
     after_commit(spool, state_written);
-    int r = note_mark(spool);
+    int r = spool_note_mark(spool);
     if (r < 0)
         return spool_fail(spool, r, MARK_NAME ": %s", strerror(-r));
     if (now->boot_ms >= spool->verify_due_ms) {
@@ -1243,10 +1041,10 @@ static int finish_commit(struct spool *spool, const struct spool_time *now, bool
     }
     if (r != 0)
         return r;
-    if (spool->wal_pages >= WAL_LARGE_PAGES)
+    if (spool->wal_pages >= SPOOL_WAL_LARGE_PAGES)
         return spool_checkpoint(spool);
     bool is_due = spool->wal_pages >= WAL_PAGES || spool->disk_is_low;
-    return is_due ? checkpoint(spool) : 0;
+    return is_due ? spool_checkpoint_passive(spool) : 0;
 }
 
 int spool_commit(struct spool *spool, const struct spool_time *now)
@@ -1257,7 +1055,7 @@ int spool_commit(struct spool *spool, const struct spool_time *now)
         return SPOOL_E_MOVED;
     (void)spool_clock_ms(spool, now);
     if (spool->is_doomed)
-        return give_batch_up(spool, room_note_full(spool, reads_full_error()));
+        return give_batch_up(spool, spool_note_full(spool, reads_full_error()));
     if (!spool_has_work(spool))
         return 0;
 
