@@ -231,6 +231,8 @@ SPOOL_MUST_CHECK int spool_checkpoint_passive(struct spool *spool);
 SPOOL_MUST_CHECK int spool_open_directory(const char *directory, bool create, int *ret_fd);
 /* Locks the directory and the file in it. Return: 0; SPOOL_E_LOCKED; negative errno. */
 SPOOL_MUST_CHECK int spool_take_locks(int directory_fd, int *ret_lock_fd);
+
+/* batch.c */
 /* Opens the batch when none is open. */
 SPOOL_MUST_CHECK int spool_begin(struct spool *spool);
 /* Forgets the open batch and brings all memory back to the last commit. */
@@ -238,6 +240,10 @@ SPOOL_MUST_CHECK int spool_rollback(struct spool *spool);
 /* Rolls back in the middle of a batch, if one is open; who appended to it learns so from the
  * commit. Return: @condition, a positive one, or what went wrong with that. */
 SPOOL_MUST_CHECK int spool_lose_batch_for(struct spool *spool, int condition);
+/* After a commit or a rollback. */
+void spool_end_batch(struct spool *spool);
+/* Retention looks at all messages again. */
+void spool_forget_due_times(struct spool *spool);
 
 /* schema.c; the database is closed and left as it was unless 0 comes back */
 SPOOL_MUST_CHECK int schema_create(const char *directory, int directory_fd, char *words);

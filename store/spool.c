@@ -682,13 +682,6 @@ void spool_close(struct spool *spool)
     free(spool);
 }
 
-static void forget_due_times(struct spool *spool)
-{
-    spool->expiry_due_ms = INT64_MIN;
-    for (size_t i = 0; i < spool->lane_count; i++)
-        spool->lanes[i].age_due_ms = INT64_MIN;
-}
-
 void spool_set_keep(struct spool *spool, uint64_t keep_failures_ms)
 {
     spool->keep_failures_ms = keep_failures_ms;
@@ -702,84 +695,6 @@ void spool_set_disk_reserve(struct spool *spool, uint64_t disk_reserve)
 }
 
 /* ---- the batch ---- */
-
-int spool_begin(struct spool *spool)
-{
-    if (spool->in_transaction)
-        return 0;
-    if (spool->is_moved)
-        return spool_fail(spool, SPOOL_E_MOVED, "files of the spool are not where they were");
-    spool_end_scan(spool);
-    int r = spool_result(spool, stmt_run(spool_stmt(spool, STMT_BEGIN)));
-    if (r == 0)
-        spool->in_transaction = true;
-    spool->disk_credit_before = spool->disk_credit;
-    spool->disk_evictions_before = spool->disk_evictions;
-    spool->disk_debt_before = spool->disk_debt;
-    return r;
-}
-
-static void end_batch(struct spool *spool)
-{
-    spool->in_transaction = false;
-    spool->is_doomed = false;
-    spool->batch_messages = 0;
-    spool->batch_charge = 0;
-    spool->disk_room_known = false;
-    for (size_t i = 0; i < spool->lane_count; i++) {
-        spool->lanes[i].batch_charge = 0;
-        spool->lanes[i].is_cut = false;
-    }
-}
-
-int spool_rollback(struct spool *spool)
-{
-    int r = 0;
-    spool_end_scan(spool);
-    if (!sqlite3_get_autocommit(spool->db))
-        r = spool_result(spool, stmt_run(spool_stmt(spool, STMT_ROLLBACK)));
-    ledger_rollback(spool);
-    spool->disk_credit = spool->disk_credit_before;
-    spool->disk_evictions = spool->disk_evictions_before;
-    spool->disk_debt = spool->disk_debt_before;
-    for (size_t i = 0; i < spool->lane_count; i++)
-        plan_restore(&spool->lanes[i].plan);
-    forget_due_times(spool);
-    spool->keep_due_ms = INT64_MIN;
-    end_batch(spool);
-    return r;
-}
-
-static int lose_batch(struct spool *spool)
-{
-    unsigned messages = spool->batch_messages;
-    uint64_t charge = spool->batch_charge;
-    int r = spool_rollback(spool);
-    if (r != 0 || messages == 0)
-        return r;
-    spool->is_doomed = true;
-    spool->batch_messages = messages;
-    spool->batch_charge = charge;
-    return 0;
-}
-
-int spool_lose_batch_for(struct spool *spool, int condition)
-{
-    if (condition == SPOOL_E_DISK)
-        spool->proof = SPOOL_REFUSED;
-    int r = spool->in_transaction ? lose_batch(spool) : 0;
-    return r < 0 ? r : condition;
-}
-
-unsigned spool_batch_messages(const struct spool *spool)
-{
-    return spool->batch_messages;
-}
-
-uint64_t spool_batch_bytes(const struct spool *spool)
-{
-    return spool->batch_charge;
-}
 
 uint64_t spool_settled_bytes(const struct spool *spool)
 {
@@ -997,7 +912,7 @@ static void after_commit(struct spool *spool, bool state_written)
     if (spool->clock.jump_ms > 0) {
         shift_plans(spool);
         advance_clock(spool, &spool->clock);
-        forget_due_times(spool);
+        spool_forget_due_times(spool);
         spool->keep_due_ms = INT64_MIN;
     }
     spool->is_clock_written |= state_written;
@@ -1007,7 +922,7 @@ static void after_commit(struct spool *spool, bool state_written)
     }
     spool->proof = SPOOL_PROVEN;
     spool->committed_pages = spool->batch_pages;
-    end_batch(spool);
+    spool_end_batch(spool);
 }
 
 static int give_batch_up(struct spool *spool, int condition)
