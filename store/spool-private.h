@@ -245,6 +245,12 @@ void spool_end_batch(struct spool *spool);
 /* Retention looks at all messages again. */
 void spool_forget_due_times(struct spool *spool);
 
+/* shift.c: in the commit's transaction, if the clock is to jump; */
+SPOOL_MUST_CHECK int shift_new_messages(struct spool *spool);
+/* after it, what is in memory; and what the clock becomes, or has become, by that commit. */
+void shift_plans(struct spool *spool);
+void shift_clock(const struct spool *spool, struct spool_clock *clock);
+
 /* schema.c; the database is closed and left as it was unless 0 comes back */
 SPOOL_MUST_CHECK int schema_create(const char *directory, int directory_fd, char *words);
 SPOOL_MUST_CHECK int schema_probe(int directory_fd, char *words);
