@@ -227,10 +227,14 @@ void spool_end_scan(struct spool *spool);
 /* Waits for no reader, and does not cut the file. */
 SPOOL_MUST_CHECK int spool_checkpoint_passive(struct spool *spool);
 
-/* spool.c */
+/* lock.c */
 SPOOL_MUST_CHECK int spool_open_directory(const char *directory, bool create, int *ret_fd);
+/* Is each file of the spool a regular one? */
+SPOOL_MUST_CHECK int spool_look_at_names(struct spool *spool);
 /* Locks the directory and the file in it. Return: 0; SPOOL_E_LOCKED; negative errno. */
 SPOOL_MUST_CHECK int spool_take_locks(int directory_fd, int *ret_lock_fd);
+/* The same for the writer, with an error text. */
+SPOOL_MUST_CHECK int spool_take_lock(struct spool *spool);
 
 /* batch.c */
 /* Opens the batch when none is open. */

@@ -45,15 +45,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
-#include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
 enum {
     BUSY_TIMEOUT_MS = 5000,
-    LOCK_TRIES = 10,
-    LOCK_WAIT_NS = 10 * 1000 * 1000,
     CLOCK_WRITE_MS = 1000,
     CLOCK_FIRST_WRITE_MS = 60 * 1000,
     WAL_PAGES = 1000, /* a checkpoint is due */
@@ -66,97 +61,6 @@ static char open_words[SPOOL_WORDS_MAX];
 const char *spool_open_error(void)
 {
     return open_words;
-}
-
-/* ---- the locks and the directory ---- */
-
-int spool_open_directory(const char *directory, bool create, int *ret_fd)
-{
-    if (create && mkdir(directory, 0700) < 0 && errno != EEXIST)
-        return -errno;
-    int fd = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (fd < 0)
-        return -errno;
-    *ret_fd = fd;
-    return 0;
-}
-
-/* SQLite opens its files by their names, and would take a FIFO for a broken database. */
-static int look_at_names(struct spool *spool)
-{
-    static const char *const names[] = {LOCK_NAME, DATABASE_NAME, LOG_NAME, INDEX_NAME,
-                                        MARK_NAME};
-    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
-        if (regular_is_other(spool->directory_fd, names[i]))
-            return spool_fail(spool, -REGULAR_OTHER, "%s: %s", names[i],
-                              regular_error(-REGULAR_OTHER));
-    return 0;
-}
-
-/* Another process that only looks holds a shared lock for a moment: so a few tries. */
-static int take_flock(int fd)
-{
-    int r = flock(fd, LOCK_EX | LOCK_NB) < 0 ? -errno : 0;
-    for (int i = 1; i < LOCK_TRIES && (r == -EWOULDBLOCK || r == -EINTR); i++) {
-        const struct timespec pause = {.tv_nsec = LOCK_WAIT_NS};
-        (void)nanosleep(&pause, NULL);
-        r = flock(fd, LOCK_EX | LOCK_NB) < 0 ? -errno : 0;
-    }
-    return r == -EWOULDBLOCK || r == -EINTR ? SPOOL_E_LOCKED : r;
-}
-
-/* That of a network may have no locks on directories: then the file's must do. */
-static int lock_directory(int fd)
-{
-    int r = take_flock(fd);
-    bool has_none = r == -EBADF || r == -EINVAL || r == -EOPNOTSUPP || r == -EISDIR;
-    return has_none ? 0 : r;
-}
-
-/*
- * The file alone would not do: where it is removed another process makes and locks another one.
- * The directory alone would not do for older versions of this program.
- */
-int spool_take_locks(int directory_fd, int *ret_lock_fd)
-{
-    int r = lock_directory(directory_fd);
-    if (r != 0)
-        return r;
-    int fd = regular_openat(directory_fd, LOCK_NAME, O_RDWR | O_CREAT, 0644);
-    if (fd < 0)
-        return fd;
-    r = take_flock(fd);
-    if (r == 0)
-        *ret_lock_fd = fd;
-    else
-        (void)close(fd);
-    return r;
-}
-
-static int take_lock(struct spool *spool)
-{
-    int r = spool_take_locks(spool->directory_fd, &spool->lock_fd);
-    if (r == SPOOL_E_LOCKED)
-        return spool_fail(spool, r, "another daemon runs on this spool");
-    return r < 0 ? spool_fail(spool, r, LOCK_NAME ": %s", regular_error(r)) : 0;
-}
-
-static bool is_locked(int fd)
-{
-    return fd >= 0 && flock(fd, LOCK_SH | LOCK_NB) < 0 && errno == EWOULDBLOCK;
-}
-
-bool spool_is_in_use(const char *directory)
-{
-    int directory_fd;
-    if (spool_open_directory(directory, false, &directory_fd) < 0)
-        return false;
-    int fd = regular_openat(directory_fd, LOCK_NAME, O_RDONLY, 0);
-    bool is_used = is_locked(directory_fd) || is_locked(fd);
-    if (fd >= 0)
-        (void)close(fd); /* gives the lock back */
-    (void)close(directory_fd);
-    return is_used;
 }
 
 /* ---- open and close ---- */
@@ -434,9 +338,9 @@ static int open_writer(struct spool *spool, const struct spool_options *options)
     spool->directory = strdup(options->directory);
     if (!spool->directory)
         return spool_fail(spool, -ENOMEM, "out of memory");
-    r = look_at_names(spool);
+    r = spool_look_at_names(spool);
     if (r == 0)
-        r = take_lock(spool);
+        r = spool_take_lock(spool);
     if (r != 0)
         return r;
     r = find_database(spool, options);
@@ -546,9 +450,9 @@ int spool_survey(const char *directory)
     if (r < 0)
         r = spool_fail(spool, r, "%s: %s", directory, strerror(-r));
     if (r == 0)
-        r = look_at_names(spool);
+        r = spool_look_at_names(spool);
     if (r == 0)
-        r = take_lock(spool);
+        r = spool_take_lock(spool);
     if (r == 0)
         r = survey_take(spool->directory_fd, &survey, spool->words);
     if (r == 0)
@@ -572,9 +476,9 @@ int spool_salvage(const struct spool_options *options,
     if (r < 0)
         r = spool_fail(spool, r, "%s: %s", options->directory, strerror(-r));
     if (r == 0)
-        r = look_at_names(spool);
+        r = spool_look_at_names(spool);
     if (r == 0)
-        r = take_lock(spool);
+        r = spool_take_lock(spool);
     if (r == 0)
         r = tell_full(spool, salvage(spool->directory_fd, options, history, spool->words, ret));
     memcpy(open_words, spool->words, sizeof open_words);
@@ -616,7 +520,7 @@ static int open_reader(struct spool *spool, const char *directory)
         return spool_fail(spool, SPOOL_E_ABSENT, "%s: there is no spool", directory);
     if (r < 0)
         return spool_fail(spool, r, "%s: %s", directory, strerror(-r));
-    r = look_at_names(spool);
+    r = spool_look_at_names(spool);
     if (r != 0)
         return r;
     uint64_t given_up = reads_given_up();
