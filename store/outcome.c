@@ -234,6 +234,12 @@ void spool_set_records_max(struct spool *spool, uint64_t bytes)
     spool->records_max = bytes;
 }
 
+void spool_set_keep(struct spool *spool, uint64_t keep_failures_ms)
+{
+    spool->keep_failures_ms = keep_failures_ms;
+    spool->keep_due_ms = INT64_MIN;
+}
+
 uint64_t spool_record_bytes(const struct spool *spool)
 {
     return spool->committed_progress.record_bytes;

@@ -52,6 +52,12 @@ enum {
     ROOM_KEPT_PAGES = 64,   /* for what ended */
 };
 
+void spool_set_disk_reserve(struct spool *spool, uint64_t disk_reserve)
+{
+    spool->disk_reserve = disk_reserve;
+    spool->disk_room_known = false;
+}
+
 /* Sees how much there is for the batch as it stands now. */
 static int look(struct spool *spool)
 {
