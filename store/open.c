@@ -1,5 +1,5 @@
 /*
- * spool.c - opens a spool, for a writer or a reader, and closes it
+ * open.c - opens a spool, for a writer or a reader, and closes it
  *
  * A writer takes the locks, finishes what a crash cut short, and compares the
  * database with its mark; before that, and before a small database was looked
@@ -525,7 +525,7 @@ static void close_database(struct spool *spool)
 {
     if (!spool->db)
         return;
-    if (spool->failed < 0 || spool_verify_files(spool) != 0) /* see the head of this file */
+    if (spool->failed < 0 || spool_verify_files(spool) != 0) /* see the head of connection.c */
         (void)sqlite3_db_config(spool->db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
     stmt_finalize(&spool->stmts);
     int rc = sqlite3_close(spool->db); /* rolls an open batch back */
