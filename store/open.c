@@ -254,12 +254,38 @@ static int arm(struct spool *spool)
     return r == 0 ? note_identity(spool) : r;
 }
 
+/* The first batch of a writer: lanes are forgotten, numbered and stored. */
+static int load_ledger(struct spool *spool, const struct spool_options *options)
+{
+    int r = lanes_add_configured(spool, options->lanes, options->lane_count);
+    if (r == 0)
+        r = ledger_refresh(spool);
+    if (r == 0)
+        r = ledger_verify(spool);
+    if (r == 0)
+        r = spool_begin(spool);
+    if (r == 0)
+        r = lanes_settle(spool);
+    if (r == 0)
+        r = ledger_write(spool);
+    if (r != 0)
+        return r;
+    spool->is_committing = true;
+    r = spool_result(spool, stmt_run(spool_stmt(spool, STMT_COMMIT)));
+    spool->is_committing = false;
+    if (r != 0)
+        return r;
+    spool->in_transaction = false;
+    ledger_commit(spool);
+    return 0;
+}
+
 static int load(struct spool *spool, const struct spool_options *options)
 {
     struct spool_clock_state stored;
     int r = ledger_load_state(spool, &stored);
     if (r == 0)
-        r = ledger_load(spool, options);
+        r = load_ledger(spool, options);
     if (r != 0)
         return r;
     struct stmt *stmt = spool_stmt(spool, STMT_LAST_ENDED);

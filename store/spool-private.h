@@ -281,16 +281,18 @@ struct lane *lanes_find(const struct spool *spool, const char *name);
 SPOOL_MUST_CHECK int lanes_add(struct spool *spool, const char *name, struct lane **ret);
 SPOOL_MUST_CHECK int
 lanes_add_configured(struct spool *spool, const struct spool_lane *lanes, size_t count);
-/* In the transaction of the open: forgets, numbers and stores lanes. */
+/* In the transaction of the open: forgets and numbers lanes; ledger_write() stores them. */
 SPOOL_MUST_CHECK int lanes_settle(struct spool *spool);
 
 /* ledger.c */
-SPOOL_MUST_CHECK int ledger_load(struct spool *spool, const struct spool_options *options);
 SPOOL_MUST_CHECK int ledger_refresh(struct spool *spool);
+/* Do the counters agree with each other, and with the ends of the tables? */
+SPOOL_MUST_CHECK int ledger_verify(struct spool *spool);
 SPOOL_MUST_CHECK int ledger_load_state(struct spool *spool, struct spool_clock_state *ret);
 SPOOL_MUST_CHECK int ledger_write(struct spool *spool);
 void ledger_commit(struct spool *spool);
 void ledger_rollback(struct spool *spool);
+struct spool_ledger ledger_from_counters(const struct spool_counters *counters);
 
 /* charge.c: record_charge() of SQL adds to @tally, too; NULL: it does not. */
 SPOOL_MUST_CHECK int charge_register(sqlite3 *db, uint64_t *tally);
