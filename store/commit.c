@@ -127,7 +127,7 @@ static int write_batch(struct spool *spool, const struct spool_time *now, bool *
 {
     int r = spool_begin(spool);
     if (r == 0)
-        r = message_write_settled(spool, now);
+        r = ending_write_settled(spool, now);
     if (r == 0)
         r = shift_new_messages(spool);
     if (r == 0)

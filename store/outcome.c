@@ -6,7 +6,7 @@
  * once, failures after keep_failures_ms or when there are more than
  * keep_failures_count. Rows go by ranges from the old end, with a budget a
  * commit, and the newest row always stays: SQLite gives the next row its number
- * from it, and message_end_run() checks that number against the ledger.
+ * from it, and ending_write_run() checks that number against the ledger.
  *
  * How many failures are kept needs no counter of its own: it is what the ledger
  * says has failed, less failures_pruned. What all rows take does, for they differ:

@@ -302,14 +302,16 @@ SPOOL_MUST_CHECK int message_next_of_lane(struct spool *spool,
                                           struct lane *lane,
                                           const struct spool_time *now,
                                           struct spool_message *ret);
-SPOOL_MUST_CHECK int message_end_run(struct spool *spool,
-                                     struct lane *lane,
-                                     const struct ending *ending,
-                                     const struct spool_time *now);
-SPOOL_MUST_CHECK int message_write_settled(struct spool *spool, const struct spool_time *now);
+
+/* ending.c */
+SPOOL_MUST_CHECK int ending_write_run(struct spool *spool,
+                                      struct lane *lane,
+                                      const struct ending *ending,
+                                      const struct spool_time *now);
+SPOOL_MUST_CHECK int ending_write_settled(struct spool *spool, const struct spool_time *now);
 /* What the lane will hold once everything settled is written. */
-uint64_t message_count_ahead(const struct lane *lane);
-uint64_t message_bytes_ahead(const struct lane *lane);
+uint64_t ending_count_ahead(const struct lane *lane);
+uint64_t ending_bytes_ahead(const struct lane *lane);
 
 /* retention.c: the oldest go, of about so many bytes; only where the lane evicts. */
 SPOOL_MUST_CHECK int retention_evict_for_disk(struct spool *spool,

@@ -45,6 +45,7 @@ ALLOWED = [
      "daemon/uplink/slots.c",
      "daemon/uplink/uplink.c"],
     ["store/batch.c",
+     "store/ending.c",
      "store/lanes.c",
      "store/ledger.c",
      "store/message.c",
