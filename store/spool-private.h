@@ -41,6 +41,9 @@ enum {
     SPOOL_WAL_LARGE_PAGES = 4000, /* only by a reader: then a checkpoint cuts the file, too */
 };
 
+/* Of column flags of table message. */
+enum { FLAGS_QOS = 3, FLAGS_RETAIN = 4, FLAGS_MAX = 7 };
+
 struct spool_counters {
     uint64_t accepted;
     uint64_t ended[SPOOL_OUTCOMES];

@@ -19,8 +19,6 @@
 enum root { ROOT_LANE = 2, ROOT_MESSAGE = 4, ROOT_OUTCOME = 6, ROOT_SPOOL = 7 };
 
 enum {
-    FLAGS_QOS = 3,
-    FLAGS_MAX = 7,
     /* Numbers above what is known by so much are no numbers of ours: a mark that survived a
      * power cut lags. Where there is no mark, ids go on behind this gap. */
     SLACK = SPOOL_IDS_LEFT_OUT,
