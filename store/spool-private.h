@@ -274,8 +274,11 @@ SPOOL_MUST_CHECK int schema_sync_parent(int directory_fd, char *words);
 SPOOL_MUST_CHECK int schema_tell(sqlite3 *db, int rc, char *words);
 
 /* turns.c */
+enum { TURNS_PLACES = 8 }; /* docs/design.md and the manual say eight of nine */
 SPOOL_MUST_CHECK int turns_new(struct lane *lanes, size_t count, struct turns *ret);
 void turns_done(struct turns *turns);
+/* Counts the place of the newest message, which was kept. */
+void turns_count_place(struct turns *turns);
 /* The message came back: its place does not count if it was the newest. */
 void turns_give_back(struct turns *turns, uint64_t id);
 
@@ -299,12 +302,6 @@ struct spool_ledger ledger_from_counters(const struct spool_counters *counters);
 
 /* charge.c: record_charge() of SQL adds to @tally, too; NULL: it does not. */
 SPOOL_MUST_CHECK int charge_register(sqlite3 *db, uint64_t *tally);
-
-/* message.c */
-SPOOL_MUST_CHECK int message_next_of_lane(struct spool *spool,
-                                          struct lane *lane,
-                                          const struct spool_time *now,
-                                          struct spool_message *ret);
 
 /* ending.c */
 SPOOL_MUST_CHECK int ending_write_run(struct spool *spool,

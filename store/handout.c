@@ -1,9 +1,10 @@
 /*
- * message.c - hand out, return, settle
+ * handout.c - hands messages out, takes them back, and learns how they ended
  *
  * Handing out walks the table with one statement that stays open between calls
  * in a row, so a burst costs one step a message. It is reset before anything is
- * written, and read snapshots therefore never outlive a batch.
+ * written, and read snapshots therefore never outlive a batch. Which lane is asked
+ * first says turns.c.
  *
  * The plan is bounded: when too many messages were handed out and returned to
  * wait, only those that are due are handed out.
@@ -15,7 +16,7 @@
 #include <errno.h>
 #include <string.h>
 
-/* ---- next ---- */
+/* ---- a message of a lane ---- */
 
 static const struct spool_verdict verdict_expired = {
     .outcome = SPOOL_EXPIRED,
@@ -213,10 +214,10 @@ static int next_of_table(struct spool *spool,
     return SPOOL_E_EMPTY;
 }
 
-int message_next_of_lane(struct spool *spool,
-                         struct lane *lane,
-                         const struct spool_time *now,
-                         struct spool_message *ret)
+static int next_of_lane(struct spool *spool,
+                        struct lane *lane,
+                        const struct spool_time *now,
+                        struct spool_message *ret)
 {
     if (lane->committed.messages == 0)
         return SPOOL_E_EMPTY;
@@ -228,6 +229,54 @@ int message_next_of_lane(struct spool *spool,
             return r;
     }
     return next_of_table(spool, lane, clock_ms, ret);
+}
+
+/* ---- next ---- */
+
+/* Asks the lanes in this order. @ninth: those below the ones that had eight places, only. */
+static int ask(struct spool *spool,
+               struct lane *const *lanes,
+               bool ninth,
+               const struct spool_time *now,
+               struct spool_message *ret)
+{
+    struct turns *turns = &spool->turns;
+    for (size_t i = 0; i < turns->count; i++) {
+        struct lane *lane = lanes[i];
+        if (ninth && lane->priority >= turns->priority)
+            continue;
+        int r = next_of_lane(spool, lane, now, ret);
+        if (r == SPOOL_E_EMPTY || r == SPOOL_E_BUSY) /* somebody locks the database: not now */
+            continue;
+        if (r == 0) {
+            turns->taker = lane;
+            turns->taker_id = ret->id;
+            turns->is_ninth = ninth;
+        }
+        return r;
+    }
+    return SPOOL_E_EMPTY;
+}
+
+int spool_next(struct spool *spool, const struct spool_time *now, struct spool_message *ret)
+{
+    struct turns *turns = &spool->turns;
+    if (spool->failed < 0)
+        return spool->failed;
+    if (spool->is_doomed || spool->proof != SPOOL_PROVEN)
+        return SPOOL_E_EMPTY;
+    turns_count_place(turns);
+    int r = SPOOL_E_EMPTY;
+    if (turns->places >= TURNS_PLACES) {
+        r = ask(spool, turns->by_wait, true, now, ret);
+        if (r == SPOOL_E_EMPTY) /* nobody is below, or has a message */
+            turns->places = 0;
+    }
+    if (r == SPOOL_E_EMPTY)
+        r = ask(spool, turns->by_priority, false, now, ret);
+    if (r == SPOOL_E_EMPTY)
+        spool_end_scan(spool);
+    return r;
 }
 
 /* ---- return and settle ---- */
