@@ -44,8 +44,6 @@ ALLOWED = [
      "daemon/uplink/resolve.c",
      "daemon/uplink/slots.c",
      "daemon/uplink/uplink.c"],
-    ["store/salvage/rebuild.c",
-     "store/salvage/rebuild_write.c"],
 ]
 
 

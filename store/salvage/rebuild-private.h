@@ -1,9 +1,9 @@
 /*
  * rebuild-private.h - what the files of the rebuild share
  *
- * rebuild_rows.c says which row is plausible and reads it; rebuild.c says which
- * messages and records there are, and counts; rebuild_write.c writes the new
- * database. Nobody else includes this.
+ * rebuild_rows.c says which row is plausible and reads it; rebuild_count.c counts;
+ * rebuild_write.c writes the new database; rebuild.c, above them, says which
+ * messages and records there are. No other file includes this.
  *
  * Functions here return 0; positive: a result of SQLite; negative errno.
  */
@@ -131,7 +131,7 @@ uint64_t rebuild_charge_of(const struct pages_row *row);
 enum judgement rebuild_judge(struct rebuild *rebuild, const struct pages_row *row);
 bool rebuild_is_outcome_row(const struct rebuild *rebuild, const struct pages_row *row);
 
-/* rebuild.c */
+/* rebuild_count.c */
 void rebuild_count_ended(struct rebuild *rebuild,
                          struct kept_lane *lane,
                          uint64_t seq,
