@@ -13,18 +13,18 @@
  * A checkpoint is done here and not by SQLite's own automatism, which drops the
  * errors.
  */
-#include <errno.h>
-#include <stdarg.h>
-#include <stdio.h>
-#include <string.h>
-#include <unistd.h>
-
 #include "base/failpoint.h"
 #include "base/full.h"
 #include "store/salvage/mark.h"
 #include "store/salvage/reads.h"
 #include "store/salvage/survey.h"
 #include "store/spool-private.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
 
 const char *spool_error(const struct spool *spool)
 {

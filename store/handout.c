@@ -14,7 +14,6 @@
 
 #include <assert.h>
 #include <errno.h>
-#include <string.h>
 
 /* ---- a message of a lane ---- */
 

@@ -5,15 +5,15 @@
  * removed can be locked once more under the same name, and older versions of
  * this program know of the file alone.
  */
+#include "base/regular.h"
+#include "store/spool-private.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
-
-#include "base/regular.h"
-#include "store/spool-private.h"
 
 enum {
     LOCK_TRIES = 10,

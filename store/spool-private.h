@@ -212,6 +212,9 @@ static inline int64_t spool_clock_ms(struct spool *spool, const struct spool_tim
     return spool_clock_read(&spool->clock, now, spool->last_id);
 }
 
+/* What each file offers to those above it, from the lowest to the highest. append.c, handout.c,
+ * commit.c, stats.c, check.c, restore.c and open.c stand on these and offer nothing. */
+
 /* connection.c */
 SPOOL_MUST_CHECK int spool_result(struct spool *spool, int sqlite_rc);
 /* The one number of a statement without parameters; 0 where there is no row. */
@@ -239,24 +242,8 @@ SPOOL_MUST_CHECK int spool_take_locks(int directory_fd, int *ret_lock_fd);
 /* The same for the writer, with an error text. */
 SPOOL_MUST_CHECK int spool_take_lock(struct spool *spool);
 
-/* batch.c */
-/* Opens the batch when none is open. */
-SPOOL_MUST_CHECK int spool_begin(struct spool *spool);
-/* Forgets the open batch and brings all memory back to the last commit. */
-SPOOL_MUST_CHECK int spool_rollback(struct spool *spool);
-/* Rolls back in the middle of a batch, if one is open; who appended to it learns so from the
- * commit. Return: @condition, a positive one, or what went wrong with that. */
-SPOOL_MUST_CHECK int spool_lose_batch_for(struct spool *spool, int condition);
-/* After a commit or a rollback. */
-void spool_end_batch(struct spool *spool);
-/* Retention looks at all messages again. */
-void spool_forget_due_times(struct spool *spool);
-
-/* shift.c: in the commit's transaction, if the clock is to jump; */
-SPOOL_MUST_CHECK int shift_new_messages(struct spool *spool);
-/* after it, what is in memory; and what the clock becomes, or has become, by that commit. */
-void shift_plans(struct spool *spool);
-void shift_clock(const struct spool *spool, struct spool_clock *clock);
+/* charge.c: record_charge() of SQL adds to @tally, too; NULL: it does not. */
+SPOOL_MUST_CHECK int charge_register(sqlite3 *db, uint64_t *tally);
 
 /* schema.c; the database is closed and left as it was unless 0 comes back */
 SPOOL_MUST_CHECK int schema_create(const char *directory, int directory_fd, char *words);
@@ -300,8 +287,18 @@ void ledger_commit(struct spool *spool);
 void ledger_rollback(struct spool *spool);
 struct spool_ledger ledger_from_counters(const struct spool_counters *counters);
 
-/* charge.c: record_charge() of SQL adds to @tally, too; NULL: it does not. */
-SPOOL_MUST_CHECK int charge_register(sqlite3 *db, uint64_t *tally);
+/* batch.c */
+/* Opens the batch when none is open. */
+SPOOL_MUST_CHECK int spool_begin(struct spool *spool);
+/* Forgets the open batch and brings all memory back to the last commit. */
+SPOOL_MUST_CHECK int spool_rollback(struct spool *spool);
+/* Rolls back in the middle of a batch, if one is open; who appended to it learns so from the
+ * commit. Return: @condition, a positive one, or what went wrong with that. */
+SPOOL_MUST_CHECK int spool_lose_batch_for(struct spool *spool, int condition);
+/* After a commit or a rollback. */
+void spool_end_batch(struct spool *spool);
+/* Retention looks at all messages again. */
+void spool_forget_due_times(struct spool *spool);
 
 /* ending.c */
 SPOOL_MUST_CHECK int ending_write_run(struct spool *spool,
@@ -337,5 +334,13 @@ SPOOL_MUST_CHECK int outcome_prune(struct spool *spool, const struct spool_time 
 SPOOL_MUST_CHECK int outcome_load(struct spool *spool);
 /* Do rows wait that a commit would remove? */
 bool outcome_has_surplus(const struct spool *spool);
+
+/* shift.c; only if the clock is to jump */
+/* In the transaction of the commit. */
+SPOOL_MUST_CHECK int shift_new_messages(struct spool *spool);
+/* After it: the same for what is in memory. */
+void shift_plans(struct spool *spool);
+/* What @clock is by that commit. */
+void shift_clock(const struct spool *spool, struct spool_clock *clock);
 
 #endif

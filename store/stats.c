@@ -4,12 +4,12 @@
  * All of it is as the last commit left it; a reader reads the counters again each
  * time. Nothing here writes.
  */
+#include "store/salvage/salvage.h"
+#include "store/spool-private.h"
+
 #include <assert.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
-
-#include "store/salvage/salvage.h"
-#include "store/spool-private.h"
 
 /* A reader looks again; a writer knows. */
 static int look_again(struct spool *spool)

@@ -4,8 +4,11 @@
  * Of nine places in a row eight belong to the highest priority that has
  * messages, one to the lanes below it, which take that place in turn. So what
  * is urgent hardly waits; and however much of it there is, with n lanes, each
- * lane that holds messages gets at least one of every 9 x (n - 1) places. Lanes of one priority take turns of eight; within a lane the order is that
- * of acceptance. Where only one lane has messages it gets every place.
+ * lane that holds messages gets at least one of every 9 x (n - 1) places. Lanes of
+ * one priority take turns of eight; within a lane the order is that of acceptance.
+ * Where only one lane has messages it gets every place.
+ *
+ * Only the order is kept here; handout.c asks the lanes in it.
  *
  * A place counts when the next message is asked for: a message that came back
  * meanwhile, for the window was full, gives its place back. Otherwise a large

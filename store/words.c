@@ -4,9 +4,9 @@
  * The numbers are stored in the database and the words in audit files, so neither
  * of them ever changes.
  */
-#include <string.h>
-
 #include "store/spool.h"
+
+#include <string.h>
 
 static const char *const outcome_names[SPOOL_OUTCOMES] = {
     [SPOOL_DELIVERED] = "delivered", [SPOOL_EVICTED] = "evicted", [SPOOL_EXPIRED] = "expired",
