@@ -152,7 +152,7 @@ int lanes_settle(struct spool *spool)
         return too_many_lanes(spool);
     model_lanes(spool->lanes, spool->lane_count, spool->configured_count);
     r = turns_new(spool->lanes, spool->lane_count, &spool->turns);
-    return r == 0 ? ledger_write(spool) : spool_fail(spool, r, "out of memory");
+    return r == 0 ? 0 : spool_fail(spool, r, "out of memory");
 }
 
 /* ---- while the spool is open ---- */

@@ -1,12 +1,12 @@
 /*
- * outcome.c - the records of how messages ended: names, walk, export, pruning
+ * outcome.c - the records of how messages ended: walk, export, pruning
  *
  * The table is the truth; the audit file is an export of it. A row may go once
  * the export cursor, durable in the same commit, has passed it: deliveries at
  * once, failures after keep_failures_ms or when there are more than
  * keep_failures_count. Rows go by ranges from the old end, with a budget a
  * commit, and the newest row always stays: SQLite gives the next row its number
- * from it, and message_end_run() checks that number against the ledger.
+ * from it, and ending_write_run() checks that number against the ledger.
  *
  * How many failures are kept needs no counter of its own: it is what the ledger
  * says has failed, less failures_pruned. What all rows take does, for they differ:
@@ -31,74 +31,6 @@ enum {
     FAILURES_KEPT_MIN = 1000,
     KEEP_AGAIN_MS = 1000,
 };
-
-static const char *const outcome_names[SPOOL_OUTCOMES] = {
-    [SPOOL_DELIVERED] = "delivered", [SPOOL_EVICTED] = "evicted", [SPOOL_EXPIRED] = "expired",
-    [SPOOL_REJECTED] = "rejected",   [SPOOL_DROPPED] = "dropped", [SPOOL_DAMAGED] = "damaged",
-};
-
-static const char *const reason_names[SPOOL_REASONS] = {
-    [SPOOL_REASON_NONE] = "",
-    [SPOOL_REASON_MAX_MESSAGES] = "max_messages",
-    [SPOOL_REASON_MAX_BYTES] = "max_bytes",
-    [SPOOL_REASON_MAX_AGE] = "max_age",
-    [SPOOL_REASON_DISK] = "disk",
-    [SPOOL_REASON_MESSAGE_EXPIRY] = "message_expiry",
-    [SPOOL_REASON_REASON_CODE] = "reason_code",
-    [SPOOL_REASON_TOO_LARGE] = "too_large",
-    [SPOOL_REASON_POISON] = "poison",
-    [SPOOL_REASON_ATTEMPTS] = "attempts",
-    [SPOOL_REASON_OPERATOR] = "operator",
-    [SPOOL_REASON_CORRUPT] = "corrupt",
-};
-
-const char *spool_outcome_name(enum spool_outcome outcome)
-{
-    return (unsigned)outcome < SPOOL_OUTCOMES ? outcome_names[outcome] : "";
-}
-
-const char *spool_reason_name(enum spool_reason reason)
-{
-    return (unsigned)reason < SPOOL_REASONS ? reason_names[reason] : "";
-}
-
-bool spool_outcome_parse(const char *name, enum spool_outcome *ret_outcome)
-{
-    for (unsigned i = 0; i < SPOOL_OUTCOMES; i++) {
-        if (strcmp(name, outcome_names[i]) == 0) {
-            *ret_outcome = (enum spool_outcome)i;
-            return true;
-        }
-    }
-    return false;
-}
-
-bool spool_reason_parse(const char *name, enum spool_reason *ret_reason)
-{
-    for (unsigned i = 0; i < SPOOL_REASONS; i++) {
-        if (strcmp(name, reason_names[i]) == 0) {
-            *ret_reason = (enum spool_reason)i;
-            return true;
-        }
-    }
-    return false;
-}
-
-bool spool_reason_fits(enum spool_outcome outcome, enum spool_reason reason)
-{
-    static const unsigned fitting[SPOOL_OUTCOMES] = {
-        [SPOOL_DELIVERED] = 1U << SPOOL_REASON_NONE,
-        [SPOOL_EVICTED] = 1U << SPOOL_REASON_MAX_MESSAGES | 1U << SPOOL_REASON_MAX_BYTES |
-                          1U << SPOOL_REASON_MAX_AGE | 1U << SPOOL_REASON_DISK,
-        [SPOOL_EXPIRED] = 1U << SPOOL_REASON_MESSAGE_EXPIRY,
-        [SPOOL_REJECTED] = 1U << SPOOL_REASON_REASON_CODE | 1U << SPOOL_REASON_TOO_LARGE |
-                           1U << SPOOL_REASON_POISON | 1U << SPOOL_REASON_ATTEMPTS,
-        [SPOOL_DROPPED] = 1U << SPOOL_REASON_OPERATOR,
-        [SPOOL_DAMAGED] = 1U << SPOOL_REASON_CORRUPT,
-    };
-    return (unsigned)outcome < SPOOL_OUTCOMES && (unsigned)reason < SPOOL_REASONS &&
-           (fitting[outcome] & 1U << reason);
-}
 
 /* ---- the walk ---- */
 
@@ -300,6 +232,12 @@ void spool_set_waiting_max(struct spool *spool, uint64_t rows)
 void spool_set_records_max(struct spool *spool, uint64_t bytes)
 {
     spool->records_max = bytes;
+}
+
+void spool_set_keep(struct spool *spool, uint64_t keep_failures_ms)
+{
+    spool->keep_failures_ms = keep_failures_ms;
+    spool->keep_due_ms = INT64_MIN;
 }
 
 uint64_t spool_record_bytes(const struct spool *spool)

@@ -113,7 +113,7 @@ static int end_returned(struct sweep *sweep,
     ending.messages = 1;
     ending.charge = entry->charge;
     ending.attempts = entry->attempts;
-    int r = message_end_run(sweep->spool, lane, &ending, sweep->now);
+    int r = ending_write_run(sweep->spool, lane, &ending, sweep->now);
     if (r != 0)
         return r;
     struct spent spent = {0};
@@ -184,7 +184,7 @@ cut_table(struct sweep *sweep, struct lane *lane, struct excess *excess, int64_t
     int r = measure_cut(sweep, lane, excess, &cut, &spent, ret_first);
     if (r != 0 || cut.messages == 0)
         return r;
-    r = message_end_run(sweep->spool, lane, &cut, sweep->now);
+    r = ending_write_run(sweep->spool, lane, &cut, sweep->now);
     if (r == 0)
         spend(sweep, &spent);
     return r;
@@ -243,11 +243,11 @@ static int hold_size(struct sweep *sweep, struct lane *lane)
     int64_t first;
     int r = 0;
     sweep->owed_messages = lane->working.accepted - lane->committed.accepted;
-    by_number.messages = above(message_count_ahead(lane), limits->max_messages);
+    by_number.messages = above(ending_count_ahead(lane), limits->max_messages);
     if (by_number.messages > 0)
         r = cut_lane(sweep, lane, by_number, &first);
     sweep->owed_bytes = lane->batch_charge;
-    by_bytes.bytes = above(message_bytes_ahead(lane), limits->max_bytes);
+    by_bytes.bytes = above(ending_bytes_ahead(lane), limits->max_bytes);
     if (r == 0 && by_bytes.bytes > 0)
         r = cut_lane(sweep, lane, by_bytes, &first);
     sweep->owed_messages = 0;
@@ -363,7 +363,7 @@ static int end_expired_run(struct sweep *sweep,
         run.messages++;
         spent_add(sweep, &spent, next->charge);
     }
-    int r = message_end_run(sweep->spool, lane, &run, sweep->now);
+    int r = ending_write_run(sweep->spool, lane, &run, sweep->now);
     *ret_count = (unsigned)run.messages;
     if (r == 0)
         spend(sweep, &spent);
@@ -426,8 +426,8 @@ struct surplus {
 static uint64_t count_surplus(const struct lane *lane)
 {
     const struct spool_limits *limits = &lane->limits;
-    uint64_t messages = message_count_ahead(lane);
-    uint64_t bytes = message_bytes_ahead(lane);
+    uint64_t messages = ending_count_ahead(lane);
+    uint64_t bytes = ending_bytes_ahead(lane);
     if (limits->when_full != SPOOL_EVICT_OLDEST || messages == 0)
         return 0;
     uint64_t by_number = above(messages, limits->max_messages);

@@ -52,6 +52,12 @@ enum {
     ROOM_KEPT_PAGES = 64,   /* for what ended */
 };
 
+void spool_set_disk_reserve(struct spool *spool, uint64_t disk_reserve)
+{
+    spool->disk_reserve = disk_reserve;
+    spool->disk_room_known = false;
+}
+
 /* Sees how much there is for the batch as it stands now. */
 static int look(struct spool *spool)
 {
@@ -136,16 +142,6 @@ static int fail_for_room(struct spool *spool)
         "%llu KiB are free on the disk of %s, of which disk_reserve keeps %llu KiB",
         (unsigned long long)(spool->disk_free / KIB), spool->path,
         (unsigned long long)(spool->disk_reserve / KIB));
-}
-
-int room_note_full(struct spool *spool, int error)
-{
-    spool->full_error = error;
-    spool->refused_error = error;
-    spool->disk_is_low = true;
-    spool->disk_room_known = false;
-    return spool_fail(spool, SPOOL_E_DISK, "%s (%s): no room to write %s", strerror(error),
-                      full_name(error), spool->path);
 }
 
 static int wait_for_wal(struct spool *spool)
@@ -269,5 +265,5 @@ int room_allocate(struct spool *spool)
     r = allocate_ahead(spool, pages);
     if (r > 0 && !has_new)
         r = allocate(spool, pages);
-    return r > 0 ? room_note_full(spool, r) : r;
+    return r > 0 ? spool_note_full(spool, r) : r;
 }

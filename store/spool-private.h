@@ -38,7 +38,11 @@ enum {
     SPOOL_PAGE_BYTES = 4096,
     SPOOL_WORDS_MAX = 256,
     SPOOL_DISK_CREDIT_BYTES = 1 << 20, /* see room.c */
+    SPOOL_WAL_LARGE_PAGES = 4000, /* only by a reader: then a checkpoint cuts the file, too */
 };
+
+/* Of column flags of table message. */
+enum { FLAGS_QOS = 3, FLAGS_RETAIN = 4, FLAGS_MAX = 7 };
 
 struct spool_counters {
     uint64_t accepted;
@@ -208,26 +212,38 @@ static inline int64_t spool_clock_ms(struct spool *spool, const struct spool_tim
     return spool_clock_read(&spool->clock, now, spool->last_id);
 }
 
-/* spool.c */
-SPOOL_MUST_CHECK int spool_open_directory(const char *directory, bool create, int *ret_fd);
-/* Locks the directory and the file in it. Return: 0; SPOOL_E_LOCKED; negative errno. */
-SPOOL_MUST_CHECK int spool_take_locks(int directory_fd, int *ret_lock_fd);
-/* What the mark has to say of the database as it stands. */
-struct mark spool_get_mark(const struct spool *spool);
+/* What each file offers to those above it, from the lowest to the highest. append.c, handout.c,
+ * commit.c, stats.c, check.c, restore.c and open.c stand on these and offer nothing. */
+
+/* connection.c */
 SPOOL_MUST_CHECK int spool_result(struct spool *spool, int sqlite_rc);
 /* The one number of a statement without parameters; 0 where there is no row. */
 SPOOL_MUST_CHECK int spool_read_number(struct spool *spool, enum stmt_id id, uint64_t *ret);
 __attribute__((format(printf, 3, 4))) int
 spool_fail(struct spool *spool, int error, const char *format, ...);
-/* Opens the batch when none is open. */
-SPOOL_MUST_CHECK int spool_begin(struct spool *spool);
-/* Forgets the open batch and brings all memory back to the last commit. */
-SPOOL_MUST_CHECK int spool_rollback(struct spool *spool);
-/* Rolls back in the middle of a batch, if one is open; who appended to it learns so from the
- * commit. Return: @condition, a positive one, or what went wrong with that. */
-SPOOL_MUST_CHECK int spool_lose_batch_for(struct spool *spool, int condition);
+/* Notes why there is no room. Return: SPOOL_E_DISK. */
+int spool_note_full(struct spool *spool, int error);
+/* The survey for one who only looks. */
+SPOOL_MUST_CHECK int spool_explain_unread(struct spool *spool);
+/* What the mark has to say of the database as it stands. */
+struct mark spool_get_mark(const struct spool *spool);
+SPOOL_MUST_CHECK int spool_note_mark(const struct spool *spool);
 /* Frees the read snapshot that spool_next() may hold. */
 void spool_end_scan(struct spool *spool);
+/* Waits for no reader, and does not cut the file. */
+SPOOL_MUST_CHECK int spool_checkpoint_passive(struct spool *spool);
+
+/* lock.c */
+SPOOL_MUST_CHECK int spool_open_directory(const char *directory, bool create, int *ret_fd);
+/* Is each file of the spool a regular one? */
+SPOOL_MUST_CHECK int spool_look_at_names(struct spool *spool);
+/* Locks the directory and the file in it. Return: 0; SPOOL_E_LOCKED; negative errno. */
+SPOOL_MUST_CHECK int spool_take_locks(int directory_fd, int *ret_lock_fd);
+/* The same for the writer, with an error text. */
+SPOOL_MUST_CHECK int spool_take_lock(struct spool *spool);
+
+/* charge.c: record_charge() of SQL adds to @tally, too; NULL: it does not. */
+SPOOL_MUST_CHECK int charge_register(sqlite3 *db, uint64_t *tally);
 
 /* schema.c; the database is closed and left as it was unless 0 comes back */
 SPOOL_MUST_CHECK int schema_create(const char *directory, int directory_fd, char *words);
@@ -245,8 +261,11 @@ SPOOL_MUST_CHECK int schema_sync_parent(int directory_fd, char *words);
 SPOOL_MUST_CHECK int schema_tell(sqlite3 *db, int rc, char *words);
 
 /* turns.c */
+enum { TURNS_PLACES = 8 }; /* docs/design.md and the manual say eight of nine */
 SPOOL_MUST_CHECK int turns_new(struct lane *lanes, size_t count, struct turns *ret);
 void turns_done(struct turns *turns);
+/* Counts the place of the newest message, which was kept. */
+void turns_count_place(struct turns *turns);
 /* The message came back: its place does not count if it was the newest. */
 void turns_give_back(struct turns *turns, uint64_t id);
 
@@ -255,33 +274,41 @@ struct lane *lanes_find(const struct spool *spool, const char *name);
 SPOOL_MUST_CHECK int lanes_add(struct spool *spool, const char *name, struct lane **ret);
 SPOOL_MUST_CHECK int
 lanes_add_configured(struct spool *spool, const struct spool_lane *lanes, size_t count);
-/* In the transaction of the open: forgets, numbers and stores lanes. */
+/* In the transaction of the open: forgets and numbers lanes; ledger_write() stores them. */
 SPOOL_MUST_CHECK int lanes_settle(struct spool *spool);
 
 /* ledger.c */
-SPOOL_MUST_CHECK int ledger_load(struct spool *spool, const struct spool_options *options);
 SPOOL_MUST_CHECK int ledger_refresh(struct spool *spool);
+/* Do the counters agree with each other, and with the ends of the tables? */
+SPOOL_MUST_CHECK int ledger_verify(struct spool *spool);
 SPOOL_MUST_CHECK int ledger_load_state(struct spool *spool, struct spool_clock_state *ret);
 SPOOL_MUST_CHECK int ledger_write(struct spool *spool);
 void ledger_commit(struct spool *spool);
 void ledger_rollback(struct spool *spool);
+struct spool_ledger ledger_from_counters(const struct spool_counters *counters);
 
-/* charge.c: record_charge() of SQL adds to @tally, too; NULL: it does not. */
-SPOOL_MUST_CHECK int charge_register(sqlite3 *db, uint64_t *tally);
+/* batch.c */
+/* Opens the batch when none is open. */
+SPOOL_MUST_CHECK int spool_begin(struct spool *spool);
+/* Forgets the open batch and brings all memory back to the last commit. */
+SPOOL_MUST_CHECK int spool_rollback(struct spool *spool);
+/* Rolls back in the middle of a batch, if one is open; who appended to it learns so from the
+ * commit. Return: @condition, a positive one, or what went wrong with that. */
+SPOOL_MUST_CHECK int spool_lose_batch_for(struct spool *spool, int condition);
+/* After a commit or a rollback. */
+void spool_end_batch(struct spool *spool);
+/* Retention looks at all messages again. */
+void spool_forget_due_times(struct spool *spool);
 
-/* message.c */
-SPOOL_MUST_CHECK int message_next_of_lane(struct spool *spool,
-                                          struct lane *lane,
-                                          const struct spool_time *now,
-                                          struct spool_message *ret);
-SPOOL_MUST_CHECK int message_end_run(struct spool *spool,
-                                     struct lane *lane,
-                                     const struct ending *ending,
-                                     const struct spool_time *now);
-SPOOL_MUST_CHECK int message_write_settled(struct spool *spool, const struct spool_time *now);
+/* ending.c */
+SPOOL_MUST_CHECK int ending_write_run(struct spool *spool,
+                                      struct lane *lane,
+                                      const struct ending *ending,
+                                      const struct spool_time *now);
+SPOOL_MUST_CHECK int ending_write_settled(struct spool *spool, const struct spool_time *now);
 /* What the lane will hold once everything settled is written. */
-uint64_t message_count_ahead(const struct lane *lane);
-uint64_t message_bytes_ahead(const struct lane *lane);
+uint64_t ending_count_ahead(const struct lane *lane);
+uint64_t ending_bytes_ahead(const struct lane *lane);
 
 /* retention.c: the oldest go, of about so many bytes; only where the lane evicts. */
 SPOOL_MUST_CHECK int retention_evict_for_disk(struct spool *spool,
@@ -300,8 +327,6 @@ void room_took(struct spool *spool, uint64_t charge);
 SPOOL_MUST_CHECK int room_allocate(struct spool *spool);
 /* After a write that had no room: is there any for more? Says so to room_for(). */
 SPOOL_MUST_CHECK int room_try(struct spool *spool);
-/* Notes why there is none. Return: SPOOL_E_DISK. */
-int room_note_full(struct spool *spool, int error);
 
 /* outcome.c */
 SPOOL_MUST_CHECK int outcome_prune(struct spool *spool, const struct spool_time *now);
@@ -309,5 +334,13 @@ SPOOL_MUST_CHECK int outcome_prune(struct spool *spool, const struct spool_time 
 SPOOL_MUST_CHECK int outcome_load(struct spool *spool);
 /* Do rows wait that a commit would remove? */
 bool outcome_has_surplus(const struct spool *spool);
+
+/* shift.c; only if the clock is to jump */
+/* In the transaction of the commit. */
+SPOOL_MUST_CHECK int shift_new_messages(struct spool *spool);
+/* After it: the same for what is in memory. */
+void shift_plans(struct spool *spool);
+/* What @clock is by that commit. */
+void shift_clock(const struct spool *spool, struct spool_clock *clock);
 
 #endif

@@ -4,8 +4,11 @@
  * Of nine places in a row eight belong to the highest priority that has
  * messages, one to the lanes below it, which take that place in turn. So what
  * is urgent hardly waits; and however much of it there is, with n lanes, each
- * lane that holds messages gets at least one of every 9 x (n - 1) places. Lanes of one priority take turns of eight; within a lane the order is that
- * of acceptance. Where only one lane has messages it gets every place.
+ * lane that holds messages gets at least one of every 9 x (n - 1) places. Lanes of
+ * one priority take turns of eight; within a lane the order is that of acceptance.
+ * Where only one lane has messages it gets every place.
+ *
+ * Only the order is kept here; handout.c asks the lanes in it.
  *
  * A place counts when the next message is asked for: a message that came back
  * meanwhile, for the window was full, gives its place back. Otherwise a large
@@ -16,8 +19,6 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-
-enum { TURN_PLACES = 8 }; /* docs/design.md and the manual say eight of nine */
 
 static int compare_priority(const void *a, const void *b)
 {
@@ -72,8 +73,7 @@ static void end_front_turn(struct turns *turns, const struct lane *taker)
     move_back(turns->by_priority, at, end);
 }
 
-/* Counts the place of the newest message, which was kept. */
-static void count_place(struct turns *turns)
+void turns_count_place(struct turns *turns)
 {
     struct lane *taker = turns->taker;
     if (!taker)
@@ -85,7 +85,7 @@ static void count_place(struct turns *turns)
         return;
     }
     turns->priority = taker->priority;
-    if (++turns->places == TURN_PLACES)
+    if (++turns->places == TURNS_PLACES)
         end_front_turn(turns, taker);
 }
 
@@ -93,50 +93,4 @@ void turns_give_back(struct turns *turns, uint64_t id)
 {
     if (turns->taker && turns->taker_id == id)
         turns->taker = NULL;
-}
-
-/* Asks the lanes in this order. @ninth: those below the ones that had eight places, only. */
-static int ask(struct spool *spool,
-               struct lane *const *lanes,
-               bool ninth,
-               const struct spool_time *now,
-               struct spool_message *ret)
-{
-    struct turns *turns = &spool->turns;
-    for (size_t i = 0; i < turns->count; i++) {
-        struct lane *lane = lanes[i];
-        if (ninth && lane->priority >= turns->priority)
-            continue;
-        int r = message_next_of_lane(spool, lane, now, ret);
-        if (r == SPOOL_E_EMPTY || r == SPOOL_E_BUSY) /* somebody locks the database: not now */
-            continue;
-        if (r == 0) {
-            turns->taker = lane;
-            turns->taker_id = ret->id;
-            turns->is_ninth = ninth;
-        }
-        return r;
-    }
-    return SPOOL_E_EMPTY;
-}
-
-int spool_next(struct spool *spool, const struct spool_time *now, struct spool_message *ret)
-{
-    struct turns *turns = &spool->turns;
-    if (spool->failed < 0)
-        return spool->failed;
-    if (spool->is_doomed || spool->proof != SPOOL_PROVEN)
-        return SPOOL_E_EMPTY;
-    count_place(turns);
-    int r = SPOOL_E_EMPTY;
-    if (turns->places >= TURN_PLACES) {
-        r = ask(spool, turns->by_wait, true, now, ret);
-        if (r == SPOOL_E_EMPTY) /* nobody is below, or has a message */
-            turns->places = 0;
-    }
-    if (r == SPOOL_E_EMPTY)
-        r = ask(spool, turns->by_priority, false, now, ret);
-    if (r == SPOOL_E_EMPTY)
-        spool_end_scan(spool);
-    return r;
 }

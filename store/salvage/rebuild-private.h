@@ -1,9 +1,9 @@
 /*
  * rebuild-private.h - what the files of the rebuild share
  *
- * rebuild_rows.c says which row is plausible and reads it; rebuild.c says which
- * messages and records there are, and counts; rebuild_write.c writes the new
- * database. Nobody else includes this.
+ * rebuild_rows.c says which row is plausible and reads it; rebuild_count.c counts;
+ * rebuild_write.c writes the new database; rebuild.c, above them, says which
+ * messages and records there are. No other file includes this.
  *
  * Functions here return 0; positive: a result of SQLite; negative errno.
  */
@@ -19,8 +19,6 @@
 enum root { ROOT_LANE = 2, ROOT_MESSAGE = 4, ROOT_OUTCOME = 6, ROOT_SPOOL = 7 };
 
 enum {
-    FLAGS_QOS = 3,
-    FLAGS_MAX = 7,
     /* Numbers above what is known by so much are no numbers of ours: a mark that survived a
      * power cut lags. Where there is no mark, ids go on behind this gap. */
     SLACK = SPOOL_IDS_LEFT_OUT,
@@ -133,7 +131,7 @@ uint64_t rebuild_charge_of(const struct pages_row *row);
 enum judgement rebuild_judge(struct rebuild *rebuild, const struct pages_row *row);
 bool rebuild_is_outcome_row(const struct rebuild *rebuild, const struct pages_row *row);
 
-/* rebuild.c */
+/* rebuild_count.c */
 void rebuild_count_ended(struct rebuild *rebuild,
                          struct kept_lane *lane,
                          uint64_t seq,

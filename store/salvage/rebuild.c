@@ -219,21 +219,6 @@ static int read_outcomes(struct rebuild *rebuild)
     return r == 0 ? pages_orphans(pages, rebuild_keep_outcome, rebuild) : r;
 }
 
-/* The lanes' counters have it already, unless they are older. */
-void rebuild_count_ended(struct rebuild *rebuild,
-                         struct kept_lane *lane,
-                         uint64_t seq,
-                         enum spool_outcome outcome)
-{
-    numbers_add(&rebuild->seqs, seq);
-    if (seq > rebuild->counted_seq)
-        lane->later[outcome]++;
-    else
-        lane->known[outcome]++;
-    if (seq > lane->counters.last_seq)
-        lane->counters.last_seq = seq;
-}
-
 static int count_history(void *context, const struct spool_ended *ended)
 {
     struct rebuild *rebuild = context;
@@ -411,34 +396,6 @@ static int newest_first(const void *a, const void *b)
     const struct candidate *left = a;
     const struct candidate *right = b;
     return (left->id < right->id) - (left->id > right->id);
-}
-
-/* How many messages there must be besides those found. */
-uint64_t rebuild_count_missing(const struct rebuild *rebuild)
-{
-    uint64_t gone = rebuild->last_seq + rebuild->found;
-    uint64_t accepted = rebuild->counted_accepted + (rebuild->last_id - rebuild->counted_id);
-    if (!rebuild->has_all_lanes)
-        accepted = rebuild->last_id;
-    if (rebuild->counted_id == 0 && rebuild->last_seq == 0 && !rebuild->mark.is_known)
-        accepted = rebuild->lowest_id > 0 ? rebuild->last_id - rebuild->lowest_id + 1 : 0;
-    return accepted > gone ? accepted - gone : 0;
-}
-
-/*
- * No spool holds more than the limits of its lanes, or what its lanes counted.
- * Ids that were never used make no messages beyond that, if nothing is left but
- * the mark.
- */
-uint64_t rebuild_most_missing(const struct rebuild *rebuild)
-{
-    const struct spool_options *options = rebuild->task->options;
-    uint64_t limit = SLACK;
-    for (size_t i = 0; i < options->lane_count; i++)
-        limit += rebuild_lower(options->lanes[i].limits.max_messages, SPOOL_LAST_MAX);
-    for (size_t i = 0; i < rebuild->lane_count; i++)
-        limit += rebuild->lanes[i].counted_messages;
-    return limit;
 }
 
 /* Newest first, while any are missing. */

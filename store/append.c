@@ -1,0 +1,141 @@
+/*
+ * append.c - takes a message into the open batch
+ *
+ * Above room.c, because admission may evict. A message that was refused for want
+ * of room leaves the batch as it was, unless SQLite rolled all of it back: then
+ * the batch is lost.
+ */
+#include "store/spool-private.h"
+#include "store/sum.h"
+
+#include <assert.h>
+
+bool spool_has_room(const struct spool *spool, unsigned lane_index, uint64_t charge)
+{
+    assert(lane_index < spool->configured_count);
+    const struct lane *lane = &spool->lanes[lane_index];
+    const struct spool_limits *limits = &lane->limits;
+    if (charge > limits->max_bytes)
+        return false;
+    if (limits->when_full == SPOOL_EVICT_OLDEST)
+        return true;
+    return ending_count_ahead(lane) < limits->max_messages &&
+           ending_bytes_ahead(lane) + charge <= limits->max_bytes;
+}
+
+static int check_room(struct spool *spool,
+                      const struct spool_message *message,
+                      const struct spool_time *now,
+                      uint64_t charge)
+{
+    if (spool->is_doomed)
+        return SPOOL_E_DISK;
+    if (!spool_has_room(spool, message->lane, charge))
+        return spool_fail(spool, SPOOL_E_FULL, "the limit of the lane is reached");
+    return room_for(spool, &spool->lanes[message->lane], now, charge);
+}
+
+static uint32_t sum_of_message(const struct spool_message *message, int64_t key, int64_t flags)
+{
+    const struct sum_facts facts = {
+        .key = key,
+        .accepted = message->accepted_ms,
+        .uid = message->uid,
+        .flags = flags,
+        .client = message->client,
+        .topic = message->topic,
+        .properties = message->properties,
+        .ref = message->ref,
+        .payload = message->payload,
+    };
+    return sum_of(&facts);
+}
+
+static void bind_message(struct stmt *stmt,
+                         const struct spool_message *message,
+                         const struct plan_entry *entry)
+{
+    int64_t flags = message->qos | (message->retain ? FLAGS_RETAIN : 0);
+    stmt_bind_int(stmt, 1 + MESSAGE_KEY, entry->key);
+    stmt_bind_int(stmt, 1 + MESSAGE_ACCEPTED, message->accepted_ms);
+    stmt_bind_int(stmt, 1 + MESSAGE_ACCEPTED_AT, entry->accepted_at);
+    if (message->expiry_ms >= 0)
+        stmt_bind_int(stmt, 1 + MESSAGE_EXPIRES_AT, entry->accepted_at + message->expiry_ms);
+    else
+        stmt_bind_null(stmt, 1 + MESSAGE_EXPIRES_AT);
+    stmt_bind_int(stmt, 1 + MESSAGE_CHARGE, entry->charge);
+    stmt_bind_int(stmt, 1 + MESSAGE_UID, message->uid);
+    stmt_bind_int(stmt, 1 + MESSAGE_FLAGS, flags);
+    stmt_bind_text(stmt, 1 + MESSAGE_CLIENT, message->client);
+    stmt_bind_text(stmt, 1 + MESSAGE_TOPIC, message->topic);
+    if (message->properties.size > 0)
+        stmt_bind_blob(stmt, 1 + MESSAGE_PROPERTIES, message->properties);
+    else
+        stmt_bind_null(stmt, 1 + MESSAGE_PROPERTIES);
+    if (message->ref.size > 0)
+        stmt_bind_text(stmt, 1 + MESSAGE_REF, message->ref);
+    else
+        stmt_bind_null(stmt, 1 + MESSAGE_REF);
+    stmt_bind_blob(stmt, 1 + MESSAGE_PAYLOAD, message->payload);
+    stmt_bind_int(stmt, 1 + MESSAGE_SUM, sum_of_message(message, entry->key, flags));
+}
+
+static void count_append(struct spool *spool,
+                         struct lane *lane,
+                         const struct spool_message *message,
+                         const struct plan_entry *entry)
+{
+    lane->working.accepted++;
+    lane->working.messages++;
+    lane->working.bytes += entry->charge;
+    lane->working.last_id = spool->last_id;
+    spool->batch_messages++;
+    spool->batch_charge += entry->charge;
+    lane->batch_charge += entry->charge;
+    room_took(spool, entry->charge);
+    int64_t expires_at = entry->accepted_at + message->expiry_ms;
+    if (message->expiry_ms >= 0 && expires_at < spool->expiry_due_ms)
+        spool->expiry_due_ms = expires_at;
+}
+
+int spool_append(struct spool *spool,
+                 const struct spool_message *message,
+                 const struct spool_time *now,
+                 uint64_t *ret_id)
+{
+    assert(message->lane < spool->configured_count);
+    assert(message->qos <= 2);
+    if (spool->failed < 0)
+        return spool->failed;
+    spool_end_scan(spool);
+    uint64_t charge = spool_charge(message);
+    if (charge > UINT32_MAX)
+        return spool_fail(spool, SPOOL_E_FULL, "the message is too large");
+    int r = check_room(spool, message, now, charge);
+    if (r == 0)
+        r = spool_begin(spool);
+    if (r != 0)
+        return r;
+
+    struct lane *lane = &spool->lanes[message->lane];
+    struct plan_entry entry = {
+        .key = lane_first_key(lane) | (int64_t)(spool->last_id + 1),
+        .accepted_at = spool_clock_ms(spool, now),
+        .charge = (uint32_t)charge,
+    };
+    struct spool_message stored = *message;
+    stored.accepted_ms = now->wall_ms;
+    struct stmt *stmt = spool_stmt(spool, STMT_APPEND);
+    bind_message(stmt, &stored, &entry);
+    r = spool_result(spool, stmt_run(stmt));
+    if (r > 0) {
+        /* SQLite may have rolled all of the batch back, not the statement alone. */
+        return sqlite3_get_autocommit(spool->db) ? spool_lose_batch_for(spool, r) : r;
+    }
+    if (r < 0)
+        return r;
+    spool->last_id++;
+    count_append(spool, lane, message, &entry);
+    *ret_id = spool->last_id;
+    return 0;
+}

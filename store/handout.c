@@ -1,0 +1,336 @@
+/*
+ * handout.c - hands messages out, takes them back, and learns how they ended
+ *
+ * Handing out walks the table with one statement that stays open between calls
+ * in a row, so a burst costs one step a message. It is reset before anything is
+ * written, and read snapshots therefore never outlive a batch. turns.c says which
+ * lane is asked first.
+ *
+ * The plan is bounded: when too many messages were handed out and returned to
+ * wait, only those that are due are handed out.
+ */
+#include "store/spool-private.h"
+#include "store/sum.h"
+
+#include <assert.h>
+#include <errno.h>
+
+/* ---- a message of a lane ---- */
+
+static const struct spool_verdict verdict_expired = {
+    .outcome = SPOOL_EXPIRED,
+    .reason = SPOOL_REASON_MESSAGE_EXPIRY,
+    .code = SPOOL_NO_CODE,
+};
+
+static const struct spool_verdict verdict_damaged = {
+    .outcome = SPOOL_DAMAGED,
+    .reason = SPOOL_REASON_CORRUPT,
+    .code = SPOOL_NO_CODE,
+};
+
+/* Is it what was stored? Messages of the first schema carry no sum. */
+static bool row_is_sound(const struct stmt *stmt)
+{
+    if (stmt_is_null(stmt, MESSAGE_SUM))
+        return true;
+    const struct sum_facts facts = {
+        .key = stmt_int(stmt, MESSAGE_KEY),
+        .accepted = stmt_int(stmt, MESSAGE_ACCEPTED),
+        .uid = stmt_int(stmt, MESSAGE_UID),
+        .flags = stmt_int(stmt, MESSAGE_FLAGS),
+        .client = stmt_bytes(stmt, MESSAGE_CLIENT),
+        .topic = stmt_bytes(stmt, MESSAGE_TOPIC),
+        .properties = stmt_bytes(stmt, MESSAGE_PROPERTIES),
+        .ref = stmt_bytes(stmt, MESSAGE_REF),
+        .payload = stmt_bytes(stmt, MESSAGE_PAYLOAD),
+    };
+    return stmt_int(stmt, MESSAGE_SUM) == (int64_t)sum_of(&facts);
+}
+
+/* Why the row is not to be handed out; NULL: it is. */
+static const struct spool_verdict *verdict_of_row(const struct stmt *stmt, int64_t clock_ms)
+{
+    if (!row_is_sound(stmt))
+        return &verdict_damaged;
+    bool has_expired = !stmt_is_null(stmt, MESSAGE_EXPIRES_AT) &&
+                       stmt_int(stmt, MESSAGE_EXPIRES_AT) <= clock_ms;
+    return has_expired ? &verdict_expired : NULL;
+}
+
+static void read_row(const struct stmt *stmt,
+                     const struct lane *lane,
+                     uint32_t attempts,
+                     int64_t clock_ms,
+                     struct spool_message *ret)
+{
+    int64_t flags = stmt_int(stmt, MESSAGE_FLAGS);
+    *ret = (struct spool_message){
+        .id = (uint64_t)stmt_int(stmt, MESSAGE_KEY) & SPOOL_ID_MAX,
+        .lane = lane->index,
+        .uid = (uint32_t)stmt_int(stmt, MESSAGE_UID),
+        .qos = (uint8_t)(flags & FLAGS_QOS),
+        .retain = (flags & FLAGS_RETAIN) != 0,
+        .expiry_ms = stmt_is_null(stmt, MESSAGE_EXPIRES_AT)
+                         ? SPOOL_NO_EXPIRY
+                         : stmt_int(stmt, MESSAGE_EXPIRES_AT) - clock_ms,
+        .client = stmt_bytes(stmt, MESSAGE_CLIENT),
+        .topic = stmt_bytes(stmt, MESSAGE_TOPIC),
+        .properties = stmt_bytes(stmt, MESSAGE_PROPERTIES),
+        .ref = stmt_bytes(stmt, MESSAGE_REF),
+        .payload = stmt_bytes(stmt, MESSAGE_PAYLOAD),
+        .accepted_ms = stmt_int(stmt, MESSAGE_ACCEPTED),
+        .attempts = attempts,
+    };
+}
+
+static void count_handed_out(struct spool *spool)
+{
+    spool->in_flight++;
+    if (spool->in_flight > spool->in_flight_peak)
+        spool->in_flight_peak = spool->in_flight;
+}
+
+/* A message that waits again in its place. SPOOL_E_EMPTY: it has expired meanwhile, or is no
+ * longer what was stored. */
+static int hand_out_again(struct spool *spool,
+                          struct lane *lane,
+                          struct plan_entry *entry,
+                          int64_t clock_ms,
+                          struct spool_message *ret)
+{
+    struct stmt *stmt = spool_stmt(spool, STMT_FETCH);
+    stmt_reset(stmt);
+    stmt_bind_int(stmt, 1, entry->key);
+    int rc = stmt_step(stmt);
+    if (rc == SQLITE_DONE) {
+        uint64_t id = (uint64_t)entry->key & SPOOL_ID_MAX;
+        return spool_fail(spool, -EBADMSG, "message %llu is gone from the database",
+                          (unsigned long long)id);
+    }
+    if (rc != SQLITE_ROW)
+        return spool_result(spool, rc);
+    const struct spool_verdict *verdict = verdict_of_row(stmt, clock_ms);
+    if (verdict) {
+        entry->verdict = *verdict;
+        plan_mark(&lane->plan, entry, PLAN_SETTLED);
+        return SPOOL_E_EMPTY;
+    }
+    plan_mark(&lane->plan, entry, PLAN_IN_FLIGHT);
+    entry->attempts++;
+    count_handed_out(spool);
+    read_row(stmt, lane, entry->attempts, clock_ms, ret);
+    return 0;
+}
+
+/* In an open batch the lane may hold newer messages, which are nobody's business before the
+ * commit. */
+static int64_t last_committed_key(const struct spool *spool, const struct lane *lane)
+{
+    if (!spool->in_transaction)
+        return lane_last_key(lane);
+    return lane_first_key(lane) | (int64_t)lane->committed.last_id;
+}
+
+/* The next row at the cursor of the lane: SQLITE_ROW, SQLITE_DONE or an error. */
+static int step_scan(struct spool *spool, struct lane *lane)
+{
+    struct stmt *stmt = spool_stmt(spool, STMT_SCAN);
+    if (spool->scan_lane != lane) {
+        spool_end_scan(spool);
+        stmt_bind_int(stmt, 1, lane->cursor);
+        stmt_bind_int(stmt, 2, last_committed_key(spool, lane));
+        spool->scan_lane = lane;
+    }
+    return stmt_step(stmt);
+}
+
+static int hand_out_row(struct spool *spool,
+                        struct lane *lane,
+                        int64_t clock_ms,
+                        struct spool_message *ret)
+{
+    const struct stmt *stmt = spool_stmt(spool, STMT_SCAN);
+    const struct spool_verdict *verdict = verdict_of_row(stmt, clock_ms);
+    struct plan_entry entry = {
+        .key = stmt_int(stmt, MESSAGE_KEY),
+        .accepted_at = stmt_int(stmt, MESSAGE_ACCEPTED_AT),
+        .charge = (uint32_t)stmt_int(stmt, MESSAGE_CHARGE),
+        .attempts = verdict ? 0 : 1,
+        .state = verdict ? PLAN_SETTLED : PLAN_IN_FLIGHT,
+    };
+    if (verdict)
+        entry.verdict = *verdict;
+    if (plan_push(&lane->plan, &entry) < 0)
+        return spool_fail(spool, -ENOMEM, "out of memory");
+    lane->cursor = entry.key + 1;
+    if (verdict)
+        return SPOOL_E_EMPTY;
+    count_handed_out(spool);
+    read_row(stmt, lane, entry.attempts, clock_ms, ret);
+    return 0;
+}
+
+/* The plans are bounded together, but no lane can keep another one from its share. */
+static bool plan_has_room(const struct spool *spool, const struct lane *lane)
+{
+    if (lane->plan.count < SPOOL_PLAN_SHARE)
+        return true;
+    size_t count = 0;
+    for (size_t i = 0; i < spool->lane_count; i++)
+        count += spool->lanes[i].plan.count;
+    return count < SPOOL_PLAN_MAX;
+}
+
+/* The lane's oldest message never handed out, if there is one and room in the plan. */
+static int next_of_table(struct spool *spool,
+                         struct lane *lane,
+                         int64_t clock_ms,
+                         struct spool_message *ret)
+{
+    unsigned budget = SPOOL_NEXT_BUDGET; /* rows that have expired take from both */
+    uint64_t bytes = 0;
+    if (lane->is_cut) /* what went may come back, and then must not lie behind the cursor */
+        return SPOOL_E_EMPTY;
+    while (lane->committed.messages > lane->plan.count && plan_has_room(spool, lane) &&
+           budget-- > 0 && bytes < SPOOL_NEXT_BYTES) {
+        int rc = step_scan(spool, lane);
+        if (rc == SQLITE_DONE) {
+            spool_end_scan(spool);
+            return spool_fail(spool, -EBADMSG,
+                              "lane \"%s\" holds fewer messages than it counts", lane->name);
+        }
+        if (rc != SQLITE_ROW) {
+            int error = spool_result(spool, rc);
+            spool_end_scan(spool);
+            return error;
+        }
+        int r = hand_out_row(spool, lane, clock_ms, ret);
+        if (r != SPOOL_E_EMPTY)
+            return r;
+        bytes += (uint64_t)stmt_int(spool_stmt(spool, STMT_SCAN), MESSAGE_CHARGE);
+    }
+    return SPOOL_E_EMPTY;
+}
+
+static int next_of_lane(struct spool *spool,
+                        struct lane *lane,
+                        const struct spool_time *now,
+                        struct spool_message *ret)
+{
+    if (lane->committed.messages == 0)
+        return SPOOL_E_EMPTY;
+    int64_t clock_ms = spool_clock_ms(spool, now);
+    struct plan_entry *entry;
+    while ((entry = plan_first_due(&lane->plan, now->boot_ms)) != NULL) {
+        int r = hand_out_again(spool, lane, entry, clock_ms, ret);
+        if (r != SPOOL_E_EMPTY)
+            return r;
+    }
+    return next_of_table(spool, lane, clock_ms, ret);
+}
+
+/* ---- next ---- */
+
+/* Asks the lanes in this order. @ninth: those below the ones that had eight places, only. */
+static int ask(struct spool *spool,
+               struct lane *const *lanes,
+               bool ninth,
+               const struct spool_time *now,
+               struct spool_message *ret)
+{
+    struct turns *turns = &spool->turns;
+    for (size_t i = 0; i < turns->count; i++) {
+        struct lane *lane = lanes[i];
+        if (ninth && lane->priority >= turns->priority)
+            continue;
+        int r = next_of_lane(spool, lane, now, ret);
+        if (r == SPOOL_E_EMPTY || r == SPOOL_E_BUSY) /* somebody locks the database: not now */
+            continue;
+        if (r == 0) {
+            turns->taker = lane;
+            turns->taker_id = ret->id;
+            turns->is_ninth = ninth;
+        }
+        return r;
+    }
+    return SPOOL_E_EMPTY;
+}
+
+int spool_next(struct spool *spool, const struct spool_time *now, struct spool_message *ret)
+{
+    struct turns *turns = &spool->turns;
+    if (spool->failed < 0)
+        return spool->failed;
+    if (spool->is_doomed || spool->proof != SPOOL_PROVEN)
+        return SPOOL_E_EMPTY;
+    turns_count_place(turns);
+    int r = SPOOL_E_EMPTY;
+    if (turns->places >= TURNS_PLACES) {
+        r = ask(spool, turns->by_wait, true, now, ret);
+        if (r == SPOOL_E_EMPTY) /* nobody is below, or has a message */
+            turns->places = 0;
+    }
+    if (r == SPOOL_E_EMPTY)
+        r = ask(spool, turns->by_priority, false, now, ret);
+    if (r == SPOOL_E_EMPTY)
+        spool_end_scan(spool);
+    return r;
+}
+
+/* ---- return and settle ---- */
+
+static struct plan_entry *
+find_in_flight(struct spool *spool, uint64_t id, struct lane **ret_lane)
+{
+    if (id == 0 || id > SPOOL_ID_MAX)
+        return NULL;
+    for (size_t i = 0; i < spool->lane_count; i++) {
+        struct lane *lane = &spool->lanes[i];
+        struct plan_entry *entry = plan_find(&lane->plan, lane_first_key(lane) | (int64_t)id);
+        if (!entry)
+            continue;
+        *ret_lane = lane;
+        return entry->state == PLAN_IN_FLIGHT ? entry : NULL;
+    }
+    return NULL;
+}
+
+int spool_return(struct spool *spool, uint64_t id, int64_t not_before_boot_ms)
+{
+    struct lane *lane;
+    struct plan_entry *entry = find_in_flight(spool, id, &lane);
+    if (!entry)
+        return SPOOL_E_UNKNOWN;
+    entry->not_before_boot_ms = not_before_boot_ms;
+    plan_mark(&lane->plan, entry, PLAN_RETURNED);
+    spool->in_flight--;
+    turns_give_back(&spool->turns, id);
+    /* It is no longer pinned, so retention has to look at it. */
+    lane->age_due_ms = INT64_MIN;
+    spool->expiry_due_ms = INT64_MIN;
+    return 0;
+}
+
+void spool_not_sent(struct spool *spool, uint64_t id)
+{
+    struct lane *lane;
+    struct plan_entry *entry = find_in_flight(spool, id, &lane);
+    if (entry)
+        entry->attempts--;
+}
+
+int spool_settle(struct spool *spool, uint64_t id, const struct spool_verdict *verdict)
+{
+    assert(verdict->outcome < SPOOL_OUTCOMES && verdict->reason < SPOOL_REASONS);
+    if (spool->failed < 0)
+        return spool->failed;
+    struct lane *lane;
+    struct plan_entry *entry = find_in_flight(spool, id, &lane);
+    if (!entry)
+        return SPOOL_E_UNKNOWN;
+    entry->verdict = *verdict;
+    plan_mark(&lane->plan, entry, PLAN_SETTLED);
+    spool->in_flight--;
+    return 0;
+}

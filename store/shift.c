@@ -1,0 +1,105 @@
+/*
+ * shift.c - moves what was accepted or ended along when the clock is to jump
+ *
+ * Time that the machine was switched off becomes known only later. What came
+ * since must not age by it, so it is moved along, some messages a commit, before
+ * the clock jumps; absent_after says up to which id that is done.
+ */
+#include "store/spool-private.h"
+
+enum {
+    SHIFT_MESSAGES = 2000, /* moved in one commit, of each lane; */
+    SHIFT_BYTES = 1 << 20, /* or so many bytes and one message, because each may be rewritten */
+};
+
+/*
+ * How long a record is kept is counted from its end, so what ended since must not age either. All
+ * at once, for nothing on disk would tell which of them were moved already; once a boot, and of
+ * failures that are kept or wait for the export.
+ */
+static int shift_new_records(struct spool *spool)
+{
+    struct stmt *stmt = spool_stmt(spool, STMT_SHIFT_RECORDS);
+    stmt_bind_int(stmt, 1, spool->clock.state.wall_clock_ms);
+    stmt_bind_int(stmt, 2, spool->clock.jump_ms);
+    return spool_result(spool, stmt_run(stmt));
+}
+
+/* Up to which id this commit moves messages along. */
+static int find_shift_end(struct spool *spool, uint64_t *ret)
+{
+    struct stmt *stmt = spool_stmt(spool, STMT_OLDEST);
+    int64_t after = (int64_t)spool->clock.state.absent_after;
+    uint64_t end = spool->last_id;
+    for (size_t i = 0; i < spool->lane_count; i++) {
+        const struct lane *lane = &spool->lanes[i];
+        stmt_bind_int(stmt, 1, lane_first_key(lane) + after + 1);
+        stmt_bind_int(stmt, 2, lane_last_key(lane));
+        uint64_t bytes = 0;
+        unsigned messages = 0;
+        int rc;
+        while ((rc = stmt_step(stmt)) == SQLITE_ROW && messages++ < SHIFT_MESSAGES &&
+               bytes < SHIFT_BYTES)
+            bytes += (uint64_t)stmt_int(stmt, 2);
+        if (rc == SQLITE_ROW && ((uint64_t)stmt_int(stmt, 0) & SPOOL_ID_MAX) < end)
+            end = (uint64_t)stmt_int(stmt, 0) & SPOOL_ID_MAX;
+        int r = spool_result(spool, rc);
+        stmt_reset(stmt);
+        if (r != 0)
+            return r;
+    }
+    *ret = end;
+    return 0;
+}
+
+static bool is_last_shift(const struct spool *spool)
+{
+    return spool->shift_end >= spool->last_id;
+}
+
+/*
+ * Time switched off became known: what was accepted since must not age by it, and
+ * is moved along before the clock jumps. There may be a million of them, so each
+ * commit moves some and lets absent_after follow; the last one moves the clock.
+ * A crash in between finds the rest by absent_after. Who was moved already is
+ * too young until then, never too old.
+ */
+int shift_new_messages(struct spool *spool)
+{
+    struct spool_clock *clock = &spool->clock;
+    struct stmt *stmt = spool_stmt(spool, STMT_SHIFT);
+    if (clock->jump_ms == 0)
+        return 0;
+    int r = find_shift_end(spool, &spool->shift_end);
+    for (size_t i = 0; i < spool->lane_count && r == 0; i++) {
+        const struct lane *lane = &spool->lanes[i];
+        stmt_bind_int(stmt, 1, lane_first_key(lane) + (int64_t)clock->state.absent_after + 1);
+        stmt_bind_int(stmt, 2, lane_first_key(lane) + (int64_t)spool->shift_end);
+        stmt_bind_int(stmt, 3, clock->jump_ms);
+        r = spool_result(spool, stmt_run(stmt));
+    }
+    return r == 0 && is_last_shift(spool) ? shift_new_records(spool) : r;
+}
+
+void shift_plans(struct spool *spool)
+{
+    struct spool_clock *clock = &spool->clock;
+    for (size_t i = 0; i < spool->lane_count; i++) {
+        struct plan *plan = &spool->lanes[i].plan;
+        for (size_t j = 0; j < plan->count; j++) {
+            struct plan_entry *entry = plan_at(plan, j);
+            uint64_t id = (uint64_t)entry->key & SPOOL_ID_MAX;
+            if (id > clock->state.absent_after && id <= spool->shift_end)
+                entry->accepted_at += clock->jump_ms;
+        }
+    }
+}
+
+/* What shift_new_messages() has moved is durable, or is about to be. */
+void shift_clock(const struct spool *spool, struct spool_clock *clock)
+{
+    if (is_last_shift(spool))
+        spool_clock_jump(clock);
+    else
+        clock->state.absent_after = spool->shift_end;
+}

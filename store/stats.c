@@ -1,0 +1,134 @@
+/*
+ * stats.c - what the spool holds, in numbers, for a writer and for a reader
+ *
+ * All of it is as the last commit left it; a reader reads the counters again each
+ * time. Nothing here writes.
+ */
+#include "store/salvage/salvage.h"
+#include "store/spool-private.h"
+
+#include <assert.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+
+/* A reader looks again; a writer knows. */
+static int look_again(struct spool *spool)
+{
+    if (spool->failed < 0)
+        return spool->failed;
+    spool_end_scan(spool);
+    if (!spool->is_reader)
+        return 0;
+    int r = ledger_refresh(spool);
+    return r == 0 ? ledger_load_state(spool, &spool->clock.state) : r;
+}
+
+int spool_get_ledger(struct spool *spool, struct spool_ledger *ret)
+{
+    int r = look_again(spool);
+    if (r != 0)
+        return r;
+    struct spool_ledger ledger = {0};
+    for (size_t i = 0; i < spool->lane_count; i++) {
+        const struct spool_counters *counters = &spool->lanes[i].committed;
+        ledger.accepted += counters->accepted;
+        ledger.spooled += counters->messages;
+        for (int j = 0; j < SPOOL_OUTCOMES; j++)
+            ledger.ended[j] += counters->ended[j];
+    }
+    *ret = ledger;
+    return 0;
+}
+
+static int oldest_age(struct spool *spool,
+                      const struct lane *lane,
+                      const struct spool_time *now,
+                      int64_t *ret)
+{
+    *ret = 0;
+    if (lane->committed.messages == 0)
+        return 0;
+    struct stmt *stmt = spool_stmt(spool, STMT_OLDEST);
+    stmt_bind_int(stmt, 1, lane_first_key(lane));
+    stmt_bind_int(stmt, 2, lane_last_key(lane));
+    int rc = stmt_step(stmt);
+    if (rc == SQLITE_ROW) {
+        int64_t clock_ms = spool->is_reader ? spool_clock_guess(&spool->clock.state, now)
+                                            : spool_clock_ms(spool, now);
+        int64_t age_ms = clock_ms - stmt_int(stmt, 1);
+        *ret = age_ms > 0 ? age_ms : 0;
+    }
+    int r = spool_result(spool, rc);
+    stmt_reset(stmt);
+    return r;
+}
+
+static uint64_t file_bytes(const struct spool *spool, const char *name)
+{
+    struct stat status;
+    if (fstatat(spool->directory_fd, name, &status, 0) < 0)
+        return 0; /* the WAL of a spool that was closed may be gone */
+    return (uint64_t)status.st_size;
+}
+
+int spool_get_stats(struct spool *spool, const struct spool_time *now, struct spool_stats *ret)
+{
+    int r = look_again(spool);
+    if (r != 0)
+        return r;
+    struct spool_stats stats = {
+        .disk_bytes = file_bytes(spool, DATABASE_NAME) + file_bytes(spool, LOG_NAME),
+        .damaged_files = salvage_count_damaged(spool->directory_fd),
+        .in_flight = spool->in_flight,
+        .in_flight_peak = spool->in_flight_peak,
+        .last_seq = spool->committed_last_seq,
+        .exported_seq = spool->committed_progress.exported_seq,
+    };
+    for (size_t i = 0; i < spool->lane_count; i++) {
+        const struct lane *lane = &spool->lanes[i];
+        int64_t age_ms;
+        r = oldest_age(spool, lane, now, &age_ms);
+        if (r != 0)
+            return r;
+        stats.messages += lane->committed.messages;
+        stats.bytes += lane->committed.bytes;
+        if (age_ms > stats.oldest_age_ms)
+            stats.oldest_age_ms = age_ms;
+        if (lane->committed.last_id > stats.last_id)
+            stats.last_id = lane->committed.last_id;
+    }
+    struct statvfs disk;
+    if (fstatvfs(spool->directory_fd, &disk) == 0)
+        stats.disk_free = (uint64_t)disk.f_bavail * disk.f_frsize;
+    *ret = stats;
+    return 0;
+}
+
+size_t spool_lane_count(const struct spool *spool)
+{
+    return spool->lane_count;
+}
+
+int spool_get_lane_stats(struct spool *spool,
+                         unsigned lane,
+                         const struct spool_time *now,
+                         struct spool_lane_stats *ret)
+{
+    assert(lane < spool->lane_count);
+    int r = look_again(spool);
+    if (r != 0)
+        return r;
+    const struct lane *found = &spool->lanes[lane];
+    int64_t age_ms;
+    r = oldest_age(spool, found, now, &age_ms);
+    if (r != 0)
+        return r;
+    *ret = (struct spool_lane_stats){
+        .name = found->name,
+        .messages = found->committed.messages,
+        .bytes = found->committed.bytes,
+        .oldest_age_ms = age_ms,
+        .ledger = ledger_from_counters(&found->committed),
+    };
+    return 0;
+}
