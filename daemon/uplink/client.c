@@ -28,7 +28,6 @@
 /* What MQTT can carry as a password. */
 #define SECRET_MAX MQTT_TEXT_MAX
 /* Of a file with a key, to see whether it is encrypted. */
-#define PEM_LOOK_BYTES (64 * 1024)
 
 /* --- callbacks: any thread ------------------------------------------------ */
 
@@ -368,10 +367,10 @@ set_tls(const struct uplink *uplink, struct attempt *attempt, MQTTAsync_connectO
     if (!uplink_uri_is_tls(uplink->brokers[uplink->broker]))
         return;
     *tls = (MQTTAsync_SSLOptions)MQTTAsync_SSLOptions_initializer;
-    tls->trustStore = or_null(settings->ca_file);
+    tls->trustStore = tls_files_name(&uplink->tls_files, TLS_CA);
     tls->disableDefaultTrustStore = tls->trustStore != NULL;
-    tls->keyStore = or_null(settings->cert_file);
-    tls->privateKey = or_null(settings->key_file);
+    tls->keyStore = tls_files_name(&uplink->tls_files, TLS_CERTIFICATE);
+    tls->privateKey = tls_files_name(&uplink->tls_files, TLS_KEY);
     tls->privateKeyPassword =
         attempt->key_password.text; /* without one OpenSSL asks the terminal */
     tls->enableServerCertAuth = settings->verify;
@@ -421,40 +420,23 @@ static int begin(struct uplink *uplink, struct attempt *attempt)
 }
 
 /* Paho would only say that the TLS context failed. */
-static int find_files(const struct uplink_settings *settings, const char **ret_path)
+static int open_files(struct uplink *uplink, const char **ret_path)
 {
-    const char *const paths[] = {settings->ca_file, settings->cert_file, settings->key_file};
+    const struct uplink_settings *settings = &uplink->settings;
+    const char *const paths[TLS_FILES] = {
+        [TLS_CA] = settings->ca_file,
+        [TLS_CERTIFICATE] = settings->cert_file,
+        [TLS_KEY] = settings->key_file,
+    };
 
-    for (size_t i = 0; i < sizeof(paths) / sizeof(paths[0]); i++) {
-        *ret_path = paths[i];
-        if (paths[i][0] == '\0')
-            continue;
-        AUTO_CLOSE int fd = regular_openat(AT_FDCWD, paths[i], O_RDONLY, 0);
-        if (fd < 0)
-            return fd;
-    }
-    return 0;
-}
-
-/* A key of PEM that wants a password says so in a line of its own. */
-static bool is_encrypted(const char *path)
-{
-    AUTO_CLOSE int fd = regular_openat(AT_FDCWD, path, O_RDONLY, 0);
-    AUTO_FREE char *text = fd >= 0 ? malloc(PEM_LOOK_BYTES + 1) : NULL;
-    ssize_t size = text ? read_full(fd, text, PEM_LOOK_BYTES) : -1;
-
-    if (size < 0)
-        return false; /* the library says what is wrong with it */
-    text[size] = '\0';
-    return strstr(text, "-----BEGIN ENCRYPTED PRIVATE KEY-----") ||
-           strstr(text, "Proc-Type: 4,ENCRYPTED");
+    return tls_files_open(&uplink->tls_files, paths, ret_path);
 }
 
 /* It cannot be used without the password that is not set. */
-static bool key_is_locked(const struct uplink_settings *settings)
+static bool key_is_locked(const struct uplink *uplink)
 {
-    return settings->key_file[0] != '\0' && settings->key_password_file[0] == '\0' &&
-           is_encrypted(settings->key_file);
+    return uplink->settings.key_password_file[0] == '\0' &&
+           tls_files_key_is_encrypted(&uplink->tls_files);
 }
 
 /* Secrets are read anew each time, so that a changed one needs no restart. */
@@ -500,10 +482,10 @@ bool uplink_client_connect(struct uplink *uplink, char reason[static UPLINK_TEXT
     }
     int r = read_secrets(uplink, attempt, &path);
     if (r == 0 && uplink_uri_is_tls(uri))
-        r = find_files(&uplink->settings, &path);
+        r = open_files(uplink, &path);
     if (r < 0) {
         (void)snprintf(reason, UPLINK_TEXT_MAX, "cannot read %s: %s", path, regular_error(r));
-    } else if (uplink_uri_is_tls(uri) && key_is_locked(&uplink->settings)) {
+    } else if (uplink_uri_is_tls(uri) && key_is_locked(uplink)) {
         (void)snprintf(reason, UPLINK_TEXT_MAX,
                        "the key in %s is encrypted: set uplink.tls.key_password_file",
                        uplink->settings.key_file);

@@ -24,6 +24,7 @@
 
 #include "base/mailbox.h"
 #include "daemon/uplink/paho/paho_link.h"
+#include "daemon/uplink/tls_files.h"
 #include "daemon/uplink/uplink.h"
 
 /* Paho looks at its own timeouts every 3 s only. */
@@ -132,10 +133,11 @@ struct uplink {
     bool timer_armed;
 
     MQTTAsync client;
-    MQTTAsync keeper;   /* never connected; see keep_library() */
-    bool destroying;    /* (locked) what Paho calls back now is no late answer */
-    bool client_is_tls; /* Paho never takes TLS back from a client */
-    uintptr_t epoch;    /* (locked) one for each attempt; events of older ones are ignored */
+    MQTTAsync keeper;           /* never connected; see keep_library() */
+    bool destroying;            /* (locked) what Paho calls back now is no late answer */
+    bool client_is_tls;         /* Paho never takes TLS back from a client */
+    struct tls_files tls_files; /* of the newest attempt */
+    uintptr_t epoch; /* (locked) one for each attempt; events of older ones are ignored */
     enum uplink_phase phase;
     int64_t since_boot_ms;
     size_t broker;

@@ -300,6 +300,7 @@ int uplink_new(sd_event *event,
     struct uplink *uplink = calloc(1, sizeof(*uplink));
     if (!uplink)
         return -ENOMEM;
+    tls_files_init(&uplink->tls_files);
     uplink->event = sd_event_ref(event);
     uplink->ops = ops;
     uplink->owner = owner;
@@ -380,6 +381,7 @@ void uplink_free(struct uplink *uplink)
         return;
     uplink->phase = PHASE_STOPPED;
     uplink_leave_library(uplink); /* calls back on this thread: fills the mailbox */
+    tls_files_close(&uplink->tls_files);
     if (uplink_instance == uplink) {
         read_mail(uplink);
         uplink_sweep(uplink);

@@ -1,0 +1,65 @@
+/*
+ * tls_files.c - see tls_files.h
+ */
+#include "daemon/uplink/tls_files.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "base/read_full.h"
+#include "base/regular.h"
+
+#define PEM_LOOK_BYTES ((size_t)64 * 1024)
+
+void tls_files_init(struct tls_files *files)
+{
+    for (int i = 0; i < TLS_FILES; i++)
+        files->fds[i] = -1;
+}
+
+void tls_files_close(struct tls_files *files)
+{
+    for (int i = 0; i < TLS_FILES; i++) {
+        cleanup_close(&files->fds[i]);
+        files->fds[i] = -1;
+    }
+}
+
+int tls_files_open(struct tls_files *files,
+                   const char *const paths[TLS_FILES],
+                   const char **ret_path)
+{
+    tls_files_close(files);
+    for (int i = 0; i < TLS_FILES; i++) {
+        if (paths[i][0] == '\0')
+            continue;
+        int fd = regular_openat(AT_FDCWD, paths[i], O_RDONLY, 0);
+
+        if (fd < 0) {
+            *ret_path = paths[i];
+            tls_files_close(files);
+            return fd;
+        }
+        files->fds[i] = fd;
+        (void)snprintf(files->names[i], TLS_FILES_NAME_MAX, "/proc/self/fd/%d", fd);
+    }
+    return 0;
+}
+
+const char *tls_files_name(const struct tls_files *files, enum tls_file file)
+{
+    return files->fds[file] >= 0 ? files->names[file] : NULL;
+}
+
+bool tls_files_key_is_encrypted(const struct tls_files *files)
+{
+    int fd = files->fds[TLS_KEY];
+    AUTO_FREE char *text = fd >= 0 ? malloc(PEM_LOOK_BYTES + 1) : NULL;
+    ssize_t size = text ? read_full_at(fd, text, PEM_LOOK_BYTES, 0) : -1;
+
+    if (size < 0)
+        return false; /* the library says what is wrong with it */
+    text[size] = '\0';
+    return strstr(text, "-----BEGIN ENCRYPTED PRIVATE KEY-----") ||
+           strstr(text, "Proc-Type: 4,ENCRYPTED");
+}

@@ -1,0 +1,47 @@
+/*
+ * tls_files.h - the files of TLS, opened before the library asks for them
+ *
+ * Paho has OpenSSL open them by their names, on a thread of Paho's, with Paho's
+ * mutex held: a FIFO with such a name would hold up everything that needs the
+ * mutex, the loop included. To look at a name first is not enough, for it may
+ * lead to something else a moment later. So each file is opened here, and the
+ * library gets a name that leads to that open file whatever the first name is by
+ * then.
+ *
+ * Thread: loop thread only; the names may be used on any.
+ */
+#ifndef MQTT_SPOOLD_DAEMON_UPLINK_TLS_FILES_H
+#define MQTT_SPOOLD_DAEMON_UPLINK_TLS_FILES_H
+
+#include <stdbool.h>
+
+#include "base/cleanup.h"
+
+enum tls_file { TLS_CA, TLS_CERTIFICATE, TLS_KEY, TLS_FILES };
+
+#define TLS_FILES_NAME_MAX 32
+
+struct tls_files {
+    int fds[TLS_FILES]; /* -1: none is set */
+    char names[TLS_FILES][TLS_FILES_NAME_MAX];
+};
+
+void tls_files_init(struct tls_files *files);
+/*
+ * tls_files_open() - open what is named, and close what was open before
+ * @paths:    by enum tls_file; "": none is set
+ * @ret_path: on failure the one that cannot be read
+ *
+ * They stay open until the next call or tls_files_close(): the library opens them
+ * when it has a connection. Return: 0; negative errno, -REGULAR_OTHER.
+ */
+MUST_CHECK int tls_files_open(struct tls_files *files,
+                              const char *const paths[TLS_FILES],
+                              const char **ret_path);
+/* A name for the library; NULL: none is set. Valid until the files are closed. */
+const char *tls_files_name(const struct tls_files *files, enum tls_file file);
+/* Does the key want a password? A key of PEM says so in a line of its own. */
+bool tls_files_key_is_encrypted(const struct tls_files *files);
+void tls_files_close(struct tls_files *files);
+
+#endif
