@@ -58,11 +58,11 @@ def compiled():
 def written():
     """All names in the source of the daemon."""
     found = set()
-    for folder in ("store", "daemon"):
-        for name in os.listdir(os.path.join(SOURCE, folder)):
-            if name.endswith(".c"):
-                text = read(os.path.join(SOURCE, folder, name)).decode()
-                found.update(MACRO.findall(text))
+    for top in ("store", "daemon"):
+        for folder, _, names in os.walk(os.path.join(SOURCE, top)):
+            for name in names:
+                if name.endswith(".c"):
+                    found.update(MACRO.findall(read(os.path.join(folder, name)).decode()))
     return sorted(found)
 
 
