@@ -148,7 +148,22 @@ static bool is_small(struct spool *spool, int *ret)
     return rc == SQLITE_ROW && pages <= LOOK_PAGES;
 }
 
-/* Pages by SQLite, then the counts. Each question is answered by "ok" or by what is wrong. */
+/* A question that is answered by "ok" or by what is wrong. */
+static int demand_ok(struct spool *spool, const char *question)
+{
+    sqlite3_stmt *stmt = NULL;
+    int rc = query(spool, question, &stmt);
+    const char *text = rc == SQLITE_ROW ? (const char *)sqlite3_column_text(stmt, 0) : NULL;
+    int r = rc == SQLITE_ROW ? 0 : open_result(spool, rc);
+    if (r == 0 && !text)
+        r = spool_fail(spool, -ENOMEM, "out of memory");
+    else if (r == 0 && strcmp(text, "ok") != 0)
+        r = spool_fail(spool, SPOOL_E_DAMAGED, "%.200s", text);
+    (void)sqlite3_finalize(stmt); /* repeats the error of the step */
+    return r;
+}
+
+/* Pages by SQLite, then the counts. */
 static int look_through(struct spool *spool)
 {
     static const char *const questions[] = {
@@ -163,24 +178,27 @@ static int look_through(struct spool *spool)
         " WHERE EXISTS (SELECT 1 FROM lane) UNION ALL SELECT 'ok' LIMIT 1",
     };
     int r = 0;
-    for (size_t i = 0; i < sizeof questions / sizeof *questions && r == 0; i++) {
-        sqlite3_stmt *stmt = NULL;
-        int rc = query(spool, questions[i], &stmt);
-        const char *text = rc == SQLITE_ROW ? (const char *)sqlite3_column_text(stmt, 0) : NULL;
-        r = rc == SQLITE_ROW ? 0 : open_result(spool, rc);
-        if (r == 0 && !text)
-            r = spool_fail(spool, -ENOMEM, "out of memory");
-        else if (r == 0 && strcmp(text, "ok") != 0)
-            r = spool_fail(spool, SPOOL_E_DAMAGED, "%.200s", text);
-        (void)sqlite3_finalize(stmt); /* repeats the error of the step */
-    }
+    for (size_t i = 0; i < sizeof questions / sizeof *questions && r == 0; i++)
+        r = demand_ok(spool, questions[i]);
     return r;
+}
+
+/* A cursor that no export can have left would have records removed that were never exported. */
+static int look_at_cursor(struct spool *spool)
+{
+    return demand_ok(spool,
+                     "SELECT CASE WHEN exported_seq BETWEEN 0 AND last AND pruned_seq BETWEEN 0"
+                     " AND last AND failures_pruned BETWEEN 0 AND last THEN 'ok'"
+                     " ELSE 'the cursor of the export is not within the outcomes' END"
+                     " FROM spool, (SELECT coalesce(max(last_seq), 0) AS last FROM lane)");
 }
 
 /* Before anything is written. */
 static int examine(struct spool *spool)
 {
     int r = compare_with_mark(spool);
+    if (r == 0)
+        r = look_at_cursor(spool);
     return r == 0 && is_small(spool, &r) ? look_through(spool) : r;
 }
 

@@ -866,6 +866,29 @@ static void wrong_counts_are_noticed_in_a_small_spool(void **state)
     check_whole(f, ENDED, MESSAGES);
 }
 
+/* It would be believed, and with it records be removed that were never exported. */
+static void a_cursor_outside_of_the_outcomes_is_damage(void **state)
+{
+    static const char *const wrong[] = {
+        "UPDATE spool SET exported_seq = -32618", "UPDATE spool SET exported_seq = 201",
+        "UPDATE spool SET pruned_seq = -1", "UPDATE spool SET pruned_seq = 1 << 40",
+        "UPDATE spool SET failures_pruned = -1"};
+    struct fixture *f = *state;
+    char whole[] = "/tmp/spool-test-XXXXXX";
+    assert_non_null(mkdtemp(whole));
+    store_history(f);
+    copy_spool(f->directory, whole);
+    for (size_t i = 0; i < COUNT(wrong); i++) {
+        clear(f->directory);
+        copy_spool(whole, f->directory);
+        tamper(f, wrong[i]);
+        (void)must_salvage(f);
+        check_whole(f, ENDED, MESSAGES);
+    }
+    clear(whole);
+    assert_int_equal(rmdir(whole), 0);
+}
+
 static void damage_met_at_work_is_salvaged_by_the_next_open(void **state)
 {
     struct fixture *f = *state;
@@ -1208,6 +1231,7 @@ int main(void)
         ON_FOLDER(a_payload_whose_last_page_is_lost_is_not_made_up),
         ON_FOLDER(what_was_moved_aside_is_never_written_over),
         ON_FOLDER(wrong_counts_are_noticed_in_a_small_spool),
+        ON_FOLDER(a_cursor_outside_of_the_outcomes_is_damage),
         ON_FOLDER(damage_met_at_work_is_salvaged_by_the_next_open),
         cmocka_unit_test(numbers_are_kept_wherever_they_lie),
         ON_FOLDER(a_number_that_nothing_vouches_for_makes_up_no_message),
