@@ -34,8 +34,8 @@ int spool_open_directory(const char *directory, bool create, int *ret_fd)
 /* SQLite opens its files by their names, and would take a FIFO for a broken database. */
 int spool_look_at_names(struct spool *spool)
 {
-    static const char *const names[] = {LOCK_NAME, DATABASE_NAME, LOG_NAME, INDEX_NAME,
-                                        MARK_NAME};
+    static const char *const names[] = {LOCK_NAME,  DATABASE_NAME, LOG_NAME,
+                                        INDEX_NAME, JOURNAL_NAME,  MARK_NAME};
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
         if (regular_is_other(spool->directory_fd, names[i]))
             return spool_fail(spool, -REGULAR_OTHER, "%s: %s", names[i],

@@ -334,6 +334,14 @@ void spool_close(struct spool *spool);
 /* Is a daemon at work on the spool in @directory? Looks at the locks only. */
 bool spool_is_in_use(const char *directory);
 
+#define SPOOL_SET_ASIDE_MAX 512
+/*
+ * spool_take_set_aside() - what was in the way in the folder and has another name now
+ *
+ * By opens, salvages and restores since the last call, in words. Return: was there anything?
+ */
+bool spool_take_set_aside(char ret[static SPOOL_SET_ASIDE_MAX]);
+
 /* What happened to a file or to the directory; of several, to the most important one. */
 enum spool_move {
     SPOOL_REMOVED,
@@ -596,7 +604,7 @@ SPOOL_MUST_CHECK int spool_each_record(struct spool *spool,
                                        spool_record_fn *fn,
                                        void *context);
 
-/* What a finding of spool_check() is about. */
+/* What a finding of spool_check() or spool_check_names() is about. */
 enum spool_part {
     SPOOL_PART_DISK,     /* places that do not read */
     SPOOL_PART_DATABASE, /* pages, commits that are missing */
@@ -604,8 +612,17 @@ enum spool_part {
     SPOOL_PART_LEDGER,
     SPOOL_PART_IDS,
     SPOOL_PART_OUTCOMES,
+    SPOOL_PART_NAMES, /* files that the next start acts upon */
 };
 typedef void spool_finding_fn(void *context, enum spool_part part, const char *text);
+
+/*
+ * spool_check_names() - what will the next start do about files beside the database?
+ *
+ * Of a spool that need not open: a new database that a crash left, or what else
+ * has its name or one that the daemon writes to. Reads only.
+ */
+void spool_check_names(const char *directory, spool_finding_fn *fn, void *context);
 
 /*
  * spool_check() - look at everything: pages, messages, ledger, ids, outcomes

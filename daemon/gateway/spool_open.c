@@ -163,6 +163,16 @@ static int tell_not_opened(const struct gateway *gateway, int condition)
     return needs_operator(condition) ? GATEWAY_E_OPERATOR : GATEWAY_E_TOLD;
 }
 
+void gateway_log_set_aside(void)
+{
+    char words[SPOOL_SET_ASIDE_MAX], text[GATEWAY_ERROR_QUOTED_MAX];
+
+    if (spool_take_set_aside(words))
+        log_warning("spool_set_aside detail=%s remedy=\"it is no part of the spool and was not "
+                    "used; look at what it is, then move it out of spool.directory\"",
+                    gateway_quote_error(words, text));
+}
+
 _Static_assert(CLOCK_BOOT_ID_MAX == SPOOL_BOOT_ID_MAX, "the clock writes it into the options");
 
 int gateway_open_spool(struct gateway *gateway)
@@ -190,6 +200,7 @@ int gateway_open_spool(struct gateway *gateway)
         return tell_not_opened(gateway, NO_ROOM_TO_SALVAGE);
     if (is_salvage && r == 0)
         r = spool_open(&options, &gateway->spool);
+    gateway_log_set_aside();
     if (r != 0)
         return tell_not_opened(gateway, r);
     spool_set_busy_wait(gateway->spool, GATEWAY_BUSY_MS);
