@@ -264,7 +264,7 @@ static int open_writer(struct spool *spool, const struct spool_options *options)
     spool->directory = strdup(options->directory);
     if (!spool->directory)
         return spool_fail(spool, -ENOMEM, "out of memory");
-    r = spool_look_at_names(spool);
+    r = spool_look_at_names(spool, options->directory);
     if (r == 0)
         r = spool_take_lock(spool);
     if (r != 0)
@@ -366,6 +366,11 @@ static int judge_survey(struct spool *spool, const struct survey *survey)
     return spool->mark_fd < 0 ? spool->mark_fd : mark_write(spool->mark_fd, &mark);
 }
 
+static void tell_stopped(struct spool *spool)
+{
+    (void)snprintf(spool->words, sizeof spool->words, "stopped before all was read");
+}
+
 int spool_survey(const char *directory)
 {
     struct survey survey = {0};
@@ -376,11 +381,13 @@ int spool_survey(const char *directory)
     if (r < 0)
         r = spool_fail(spool, r, "%s: %s", directory, strerror(-r));
     if (r == 0)
-        r = spool_look_at_names(spool);
+        r = spool_look_at_names(spool, directory);
     if (r == 0)
         r = spool_take_lock(spool);
     if (r == 0)
         r = survey_take(spool->directory_fd, &survey, spool->words);
+    if (r == -ECANCELED)
+        tell_stopped(spool);
     if (r == 0)
         r = tell_full(spool, judge_survey(spool, &survey));
     survey_done(&survey);
@@ -402,11 +409,13 @@ int spool_salvage(const struct spool_options *options,
     if (r < 0)
         r = spool_fail(spool, r, "%s: %s", options->directory, strerror(-r));
     if (r == 0)
-        r = spool_look_at_names(spool);
+        r = spool_look_at_names(spool, options->directory);
     if (r == 0)
         r = spool_take_lock(spool);
     if (r == 0)
         r = tell_full(spool, salvage(spool->directory_fd, options, history, spool->words, ret));
+    if (r == -ECANCELED)
+        tell_stopped(spool);
     memcpy(open_words, spool->words, sizeof open_words);
     spool_close(spool);
     return r;
@@ -450,7 +459,7 @@ static int open_reader(struct spool *spool, const char *directory)
         return spool_fail(spool, SPOOL_E_ABSENT, "%s: there is no spool", directory);
     if (r < 0)
         return spool_fail(spool, r, "%s: %s", directory, strerror(-r));
-    r = spool_look_at_names(spool);
+    r = spool_look_at_names(spool, directory);
     if (r != 0)
         return r;
     uint64_t given_up = reads_given_up();

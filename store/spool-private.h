@@ -246,8 +246,8 @@ successor_judge(int directory_fd, const char *directory, const char *name, char 
 
 /* lock.c */
 SPOOL_MUST_CHECK int spool_open_directory(const char *directory, bool create, int *ret_fd);
-/* Is each file of the spool a regular one? */
-SPOOL_MUST_CHECK int spool_look_at_names(struct spool *spool);
+/* Is each file of the spool a regular one, and can SQLite open it? */
+SPOOL_MUST_CHECK int spool_look_at_names(struct spool *spool, const char *directory);
 /* Locks the directory and the file in it. Return: 0; SPOOL_E_LOCKED; negative errno. */
 SPOOL_MUST_CHECK int spool_take_locks(int directory_fd, int *ret_lock_fd);
 /* The same for the writer, with an error text. */

@@ -48,6 +48,9 @@ enum {
 };
 
 #define SPOOL_LANES_MAX 64
+/* Bytes of the folder's path, without symbolic links: SQLite takes no longer names of files, and
+ * that of the longest one and a suffix follow it. */
+#define SPOOL_DIRECTORY_MAX 486
 /* With those that are not configured any more, but that messages or records are left of. */
 #define SPOOL_LANES_KNOWN_MAX (4 * SPOOL_LANES_MAX)
 #define SPOOL_NO_EXPIRY       INT64_C(-1)
@@ -302,6 +305,14 @@ struct spool_salvage {
 SPOOL_MUST_CHECK int spool_salvage(const struct spool_options *options,
                                    const struct spool_history *history,
                                    struct spool_salvage *ret);
+
+/*
+ * spool_stop_if() - what a survey or a salvage asks now and then while it reads
+ * @asks: true: to give up with -ECANCELED, with nothing changed; NULL: they do not ask
+ *
+ * Of this thread.
+ */
+void spool_stop_if(bool (*asks)(void));
 
 /* How many tries failed of reads that succeeded at another one, in this thread: the disk begins to
  * fail. */

@@ -15,7 +15,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 import processes  # noqa: E402
 from broker import Certificates, Mosquitto  # noqa: E402
 from gateway import Gateway  # noqa: E402
-from tap import case, check, cleanup, equal, run_all, wait_for  # noqa: E402
+from tap import case, check, cleanup, equal, run_all, skip, wait_for  # noqa: E402
 
 SECONDS = 20
 
@@ -154,6 +154,45 @@ def where_a_salvage_writes_a_folder_moves_aside():
         check(re.search(r"spool_set_aside .*%s" % re.escape(name), gateway.log()), "said")
         equal(gateway.ledger()["spooled"], 3)
         gateway.stop()
+
+
+@case
+def a_path_that_is_too_long_for_the_database_is_refused_with_the_reason():
+    gateway = Gateway()
+    place = gateway.spool + "-long"
+    while len(os.path.realpath(place)) <= 486:
+        place = os.path.join(place, "x" * 100)
+    os.makedirs(place)
+    os.symlink(place, gateway.spool)
+    check(not try_start(gateway), "it serves")
+    equal(gateway.process.wait(), 78, "exit code")
+    check("SQLite takes 486" in gateway.log() and
+          "remedy=\"name a folder with a shorter path" in gateway.log(), "why", gateway.log())
+
+
+@case
+def a_stop_ends_a_salvage():
+    gateway = Gateway().start()
+    gateway.client(5).publish_wait("plant/t", b"x")
+    gateway.stop()
+    database = os.path.join(gateway.spool, "spool.db")
+    with open(database, "r+b") as file:
+        file.write(b"\0" * 100)
+        try:
+            file.truncate(64 << 30)
+        except OSError as error:
+            skip("no sparse file of 64 GiB: %s" % error)
+    before = sorted(os.listdir(gateway.spool))
+    gateway.start(ready=False)
+    wait_for(lambda: "spool_damaged" in gateway.log(), SECONDS, lambda: "salvage:\n" + gateway.log())
+    gateway.process.send_signal(signal.SIGTERM)
+    equal(gateway.process.wait(SECONDS), 0, "exit code")
+    check("error=\"stopped before all was read\"" in gateway.log(), "why", gateway.log())
+    equal(sorted(os.listdir(gateway.spool)), before, "files")
+    os.truncate(database, 32768)
+    gateway.start()
+    check("spool_salvaged" in gateway.log(), "the next start begins anew", gateway.log())
+    gateway.stop()
 
 
 @case

@@ -1116,6 +1116,97 @@ static void a_whole_new_database_takes_the_place_whatever_its_folder_is_called(v
     }
 }
 
+static unsigned stop_after, stop_asked;
+
+static bool is_to_stop(void)
+{
+    return stop_asked++ >= stop_after;
+}
+
+/* Wherever it comes, until one is not asked any more. */
+static void a_stop_ends_a_salvage_and_a_survey_with_nothing_changed(void **state)
+{
+    struct fixture *f = *state;
+    struct spool_salvage salvage;
+    store_history(f);
+    cut(f->directory, "spool.mark", 0);
+    overwrite(f->directory, "spool.db", 0, 100, 0);
+    stop_after = stop_asked = 0;
+    spool_stop_if(is_to_stop);
+    assert_int_equal(spool_survey(f->directory), -ECANCELED);
+    assert_non_null(strstr(spool_open_error(), "stopped"));
+    int r = -ECANCELED;
+    for (unsigned stops = 0; r == -ECANCELED; stops++) {
+        stop_after = stops;
+        stop_asked = 0;
+        r = spool_salvage(&f->options, NULL, &salvage);
+        if (r == 0) {
+            assert_true(stops > 3);
+            break;
+        }
+        assert_int_equal(r, -ECANCELED);
+        assert_non_null(strstr(spool_open_error(), "stopped"));
+        assert_int_equal(spool_count_damaged(f->directory), 0);
+        assert_int_equal(size_of(f->directory, "spool.db.new"), 0);
+        assert_int_equal(size_of(f->directory, "spool.db.salvaged"), 0);
+    }
+    spool_stop_if(NULL);
+    open_spool(f);
+    check_whole(f, EXPORTED, MESSAGES);
+}
+
+static void make_long_directory(const struct fixture *f, size_t size, char path[static 600])
+{
+    size_t used = (size_t)snprintf(path, 600, "%s", f->directory);
+    while (used < size) {
+        size_t part = size - used > 120 ? 100 : size - used;
+        path[used] = '/';
+        memset(path + used + 1, 'x', part - 1);
+        used += part;
+        path[used] = '\0';
+        (void)mkdir(path, 0700);
+    }
+}
+
+/* SQLite's limit of names holds for the longest name and suffix, and behind symbolic links. */
+static void the_longest_path_serves_for_everything_and_a_longer_one_is_refused(void **state)
+{
+    struct fixture *f = *state;
+    char directory[600], from[640], link[160];
+    struct spool_salvage salvage;
+    make_long_directory(f, SPOOL_DIRECTORY_MAX, directory);
+    f->options.directory = directory;
+    open_spool(f);
+    for (uint64_t id = 1; id <= 20; id++)
+        store_message(f, id);
+    commit(f);
+    (void)snprintf(from, sizeof from, "%s/spool.db", directory);
+    assert_int_equal(unlink(from), 0);
+    assert_int_equal(spool_verify_files(f->spool), SPOOL_E_MOVED);
+    struct spool_restored put_back;
+    assert_int_equal(spool_restore(f->spool, NULL, NULL, &put_back), 0);
+    close_spool(f);
+    assert_int_equal(spool_salvage(&f->options, NULL, &salvage), 0);
+    assert_int_equal(salvage.salvaged, 20);
+    char to[640];
+    (void)snprintf(to, sizeof to, "%s/spool.db.restored", directory);
+    assert_int_equal(rename(from, to), 0);
+    open_spool(f);
+    assert_int_equal(ledger_of(f).spooled, 20);
+    close_spool(f);
+    struct spool *reader;
+    assert_int_equal(spool_open_reader(directory, &reader), 0);
+    spool_close(reader);
+
+    make_long_directory(f, SPOOL_DIRECTORY_MAX + 1, directory);
+    path_of(f->directory, "link", link);
+    assert_int_equal(symlink(directory, link), 0);
+    f->options.directory = link;
+    assert_int_equal(spool_open(&f->options, &f->spool), -ENAMETOOLONG);
+    assert_non_null(strstr(spool_open_error(), "has 487 bytes"));
+    assert_int_equal(spool_open_reader(link, &reader), -ENAMETOOLONG);
+}
+
 /* ---- damage by chance ---- */
 
 static void damage(const char *directory, char what[static 96])
@@ -1318,6 +1409,8 @@ int main(void)
         ON_FOLDER(a_new_database_is_looked_at_before_it_takes_the_place),
         ON_FOLDER(an_older_copy_takes_the_place_of_nothing_but_a_missing_database),
         ON_FOLDER(a_whole_new_database_takes_the_place_whatever_its_folder_is_called),
+        ON_FOLDER(the_longest_path_serves_for_everything_and_a_longer_one_is_refused),
+        ON_FOLDER(a_stop_ends_a_salvage_and_a_survey_with_nothing_changed),
         ON_FOLDER(a_log_that_is_gone_is_noticed),
         ON_FOLDER(a_log_that_was_cut_is_noticed),
         ON_FOLDER(commits_behind_an_unsound_frame_are_found),
