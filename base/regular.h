@@ -45,7 +45,10 @@ static inline bool regular_is_other(int directory_fd, const char *name)
 {
     struct stat status;
 
-    return fstatat(directory_fd, name, &status, 0) == 0 && !S_ISREG(status.st_mode);
+    if (fstatat(directory_fd, name, &status, 0) == 0)
+        return !S_ISREG(status.st_mode);
+    /* A symbolic link that leads nowhere, or to itself. */
+    return fstatat(directory_fd, name, &status, AT_SYMLINK_NOFOLLOW) == 0;
 }
 
 /* @error: negative errno of the above. */

@@ -81,12 +81,13 @@ int cli_help(const char *text)
     return EX_OK;
 }
 
-int cli_unwritten(void)
+int cli_unwritten(int error)
 {
     static bool is_said;
 
     if (!is_said)
-        cli_error("cannot write the output: %m");
+        cli_error("cannot write the output: %s",
+                  error != 0 ? strerror(error) : "a write before the last one failed");
     is_said = true;
     return EX_UNAVAILABLE;
 }
@@ -100,7 +101,7 @@ int cli_print_json(struct json *json)
     }
     if (fwrite(json->start, 1, json_used(json), stdout) == json_used(json))
         return EX_OK;
-    return cli_unwritten();
+    return cli_unwritten(errno);
 }
 
 static int take_option(const char *verb, const struct cli_option *option, const char *text)

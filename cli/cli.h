@@ -49,9 +49,9 @@ int cli_config_is_global(const char *verb);
 /* Prints a verb's help. Returns EX_OK. */
 int cli_help(const char *text);
 
-/* Says, once, that standard output cannot be written, for the reason in errno. Returns
+/* Says, once, that standard output cannot be written, because of @error; 0: not known. Returns
  * EX_UNAVAILABLE. */
-int cli_unwritten(void);
+int cli_unwritten(int error);
 
 /*
  * cli_print_json() - one finished object, as a line on standard output

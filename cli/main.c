@@ -6,6 +6,7 @@
  * again (75), to mend its data (65) or to call somebody (69, 77, 78). Only check
  * answers a question: 0 yes, 1 no, 2 nobody knows.
  */
+#include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
 #include <stdio.h>
@@ -56,9 +57,11 @@ static void print_verbs(FILE *stream)
  * written before, for a stream forgets what it could not write. */
 static int end(int code, int unwritten)
 {
-    if (fflush(stdout) == 0 && !ferror(stdout))
+    int error = fflush(stdout) == 0 ? 0 : errno;
+
+    if (error == 0 && !ferror(stdout))
         return code;
-    (void)cli_unwritten(); /* the exit code is the verb's */
+    (void)cli_unwritten(error); /* the exit code is the verb's */
     return code == EX_OK ? unwritten : code;
 }
 

@@ -10,6 +10,9 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <time.h>
@@ -31,11 +34,27 @@ int spool_open_directory(const char *directory, bool create, int *ret_fd)
     return 0;
 }
 
-/* SQLite opens its files by their names, and would take a FIFO for a broken database. */
-int spool_look_at_names(struct spool *spool)
+/* SQLite follows symbolic links first, and would only say that it cannot open the file. */
+static int look_at_length(struct spool *spool, const char *directory)
 {
-    static const char *const names[] = {LOCK_NAME, DATABASE_NAME, LOG_NAME, INDEX_NAME,
-                                        MARK_NAME};
+    char resolved[PATH_MAX];
+    if (!realpath(directory, resolved) || strlen(resolved) <= SPOOL_DIRECTORY_MAX)
+        return 0; /* what opens the files there names another cause */
+    return spool_fail(
+        spool, -ENAMETOOLONG,
+        "the path of the folder has %zu bytes without symbolic links, SQLite takes "
+        "%d: %.60s...",
+        strlen(resolved), SPOOL_DIRECTORY_MAX, resolved);
+}
+
+/* SQLite opens its files by their names, and would take a FIFO for a broken database. */
+int spool_look_at_names(struct spool *spool, const char *directory)
+{
+    static const char *const names[] = {LOCK_NAME,  DATABASE_NAME, LOG_NAME,
+                                        INDEX_NAME, JOURNAL_NAME,  MARK_NAME};
+    int r = look_at_length(spool, directory);
+    if (r != 0)
+        return r;
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
         if (regular_is_other(spool->directory_fd, names[i]))
             return spool_fail(spool, -REGULAR_OTHER, "%s: %s", names[i],

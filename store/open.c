@@ -15,6 +15,7 @@
  */
 #include "base/full.h"
 #include "base/regular.h"
+#include "store/aside.h"
 #include "store/salvage/mark.h"
 #include "store/salvage/reads.h"
 #include "store/salvage/salvage.h"
@@ -31,7 +32,6 @@
 
 enum {
     BUSY_TIMEOUT_MS = 5000,
-    LOOK_PAGES = 16384, /* a database up to this is looked through at each open: see below */
 };
 
 static char open_words[SPOOL_WORDS_MAX];
@@ -72,20 +72,6 @@ static int connect_database(struct spool *spool, const char *directory, int flag
     return spool_result(spool, rc);
 }
 
-/* Errors of the file's content are a condition at open, not the end of the process. */
-static int open_result(struct spool *spool, int sqlite_rc)
-{
-    switch (sqlite_rc & 0xff) {
-    case SQLITE_ERROR:
-    case SQLITE_CORRUPT:
-    case SQLITE_NOTADB:
-        return spool_fail(spool, SPOOL_E_DAMAGED, "%s is not a sound spool database: %s",
-                          spool->path, sqlite3_errmsg(spool->db));
-    default:
-        return spool_result(spool, sqlite_rc);
-    }
-}
-
 static int configure(struct spool *spool)
 {
     static const char writer[] =
@@ -97,109 +83,13 @@ static int configure(struct spool *spool)
     return sqlite3_exec(spool->db, pragmas, NULL, NULL, NULL);
 }
 
-static int query(struct spool *spool, const char *sql, sqlite3_stmt **ret)
-{
-    int rc = sqlite3_prepare_v2(spool->db, sql, -1, ret, NULL);
-    if (rc == SQLITE_OK)
-        rc = sqlite3_step(*ret);
-    return rc == SQLITE_DONE ? SQLITE_CORRUPT : rc;
-}
-
-/* A database that is behind its mark has lost commits. The mark may be behind, but ids are no
- * further ahead of it than messages were accepted, and a few that lost batches left unused. */
-static int compare_with_mark(struct spool *spool)
+static int examine_as_marked(struct spool *spool)
 {
     struct mark mark;
-    sqlite3_stmt *stmt = NULL;
     int r = mark_read(spool->directory_fd, &mark);
     if (r != 0)
         return spool_fail(spool, r, MARK_NAME ": %s", strerror(-r));
-    int rc = query(spool, "SELECT max(last_id), max(last_seq), sum(accepted) FROM lane", &stmt);
-    if (rc != SQLITE_ROW) {
-        (void)sqlite3_finalize(stmt); /* repeats the error of the step */
-        return open_result(spool, rc);
-    }
-    uint64_t last_id = (uint64_t)sqlite3_column_int64(stmt, 0);
-    uint64_t last_seq = (uint64_t)sqlite3_column_int64(stmt, 1);
-    uint64_t accepted = (uint64_t)sqlite3_column_int64(stmt, 2);
-    (void)sqlite3_finalize(stmt); /* it succeeded */
-    if (mark.is_known && last_id > mark.last_id + accepted + SPOOL_IDS_LEFT_OUT)
-        return spool_fail(spool, SPOOL_E_DAMAGED, "no message has the last id %llu",
-                          (unsigned long long)last_id);
-    if (last_id >= mark.last_id && last_seq >= mark.last_seq)
-        return 0;
-    return spool_fail(spool, SPOOL_E_DAMAGED,
-                      "the newest commits are missing: the database ends at id %llu and seq "
-                      "%llu, it was at id %llu and seq %llu",
-                      (unsigned long long)last_id, (unsigned long long)last_seq,
-                      (unsigned long long)mark.last_id, (unsigned long long)mark.last_seq);
-}
-
-/* To look through a large database would take seconds at each start. What hides there is met at
- * work, and the start after that salvages. */
-static bool is_small(struct spool *spool, int *ret)
-{
-    sqlite3_stmt *stmt = NULL;
-    int rc = query(spool, "PRAGMA page_count", &stmt);
-    int pages = rc == SQLITE_ROW ? sqlite3_column_int(stmt, 0) : 0;
-    (void)sqlite3_finalize(stmt); /* repeats the error of the step */
-    if (rc != SQLITE_ROW)
-        *ret = open_result(spool, rc);
-    return rc == SQLITE_ROW && pages <= LOOK_PAGES;
-}
-
-/* A question that is answered by "ok" or by what is wrong. */
-static int demand_ok(struct spool *spool, const char *question)
-{
-    sqlite3_stmt *stmt = NULL;
-    int rc = query(spool, question, &stmt);
-    const char *text = rc == SQLITE_ROW ? (const char *)sqlite3_column_text(stmt, 0) : NULL;
-    int r = rc == SQLITE_ROW ? 0 : open_result(spool, rc);
-    if (r == 0 && !text)
-        r = spool_fail(spool, -ENOMEM, "out of memory");
-    else if (r == 0 && strcmp(text, "ok") != 0)
-        r = spool_fail(spool, SPOOL_E_DAMAGED, "%.200s", text);
-    (void)sqlite3_finalize(stmt); /* repeats the error of the step */
-    return r;
-}
-
-/* Pages by SQLite, then the counts. */
-static int look_through(struct spool *spool)
-{
-    static const char *const questions[] = {
-        "PRAGMA quick_check(1)",
-        "SELECT coalesce((SELECT 'lane ' || name || ' counts other messages than it holds'"
-        " FROM lane LEFT JOIN (SELECT key >> 48 AS l, count(*) AS n, sum(charge) AS b"
-        " FROM message GROUP BY 1) ON l = number"
-        " WHERE messages <> coalesce(n, 0) OR bytes <> coalesce(b, 0) LIMIT 1), 'ok')",
-        "SELECT CASE (SELECT count(*) FROM outcome WHERE seq > max(exported_seq, pruned_seq))"
-        " WHEN (SELECT max(last_seq) FROM lane) - max(exported_seq, pruned_seq) THEN 'ok'"
-        " ELSE 'outcomes that were not exported are missing' END FROM spool"
-        " WHERE EXISTS (SELECT 1 FROM lane) UNION ALL SELECT 'ok' LIMIT 1",
-    };
-    int r = 0;
-    for (size_t i = 0; i < sizeof questions / sizeof *questions && r == 0; i++)
-        r = demand_ok(spool, questions[i]);
-    return r;
-}
-
-/* A cursor that no export can have left would have records removed that were never exported. */
-static int look_at_cursor(struct spool *spool)
-{
-    return demand_ok(spool,
-                     "SELECT CASE WHEN exported_seq BETWEEN 0 AND last AND pruned_seq BETWEEN 0"
-                     " AND last AND failures_pruned BETWEEN 0 AND last THEN 'ok'"
-                     " ELSE 'the cursor of the export is not within the outcomes' END"
-                     " FROM spool, (SELECT coalesce(max(last_seq), 0) AS last FROM lane)");
-}
-
-/* Before anything is written. */
-static int examine(struct spool *spool)
-{
-    int r = compare_with_mark(spool);
-    if (r == 0)
-        r = look_at_cursor(spool);
-    return r == 0 && is_small(spool, &r) ? look_through(spool) : r;
+    return examine(spool, &mark);
 }
 
 static int prepare(struct spool *spool)
@@ -213,7 +103,7 @@ static int prepare(struct spool *spool)
     if (rc == SQLITE_OK)
         rc = configure(spool);
     if (rc == SQLITE_OK && !spool->is_reader) {
-        int r = examine(spool);
+        int r = examine_as_marked(spool);
         if (r != 0)
             return r;
         rc = schema_migrate(spool->db, version);
@@ -222,7 +112,7 @@ static int prepare(struct spool *spool)
         rc = charge_register(spool->db, &spool->record_tally);
     if (rc == SQLITE_OK)
         rc = stmt_prepare(&spool->stmts, spool->db, spool->is_reader);
-    return open_result(spool, rc);
+    return examine_result(spool, rc);
 }
 
 static int open_mark(struct spool *spool)
@@ -335,11 +225,25 @@ static int probe(struct spool *spool, struct mark *ret_mark)
     return r;
 }
 
+/* SQLite would play it back into the database, whatever it is the journal of. A spool is in WAL
+ * mode from its first page on and never has one; a database that another program took out of that
+ * mode may need it. */
+static int set_journal_aside(struct spool *spool)
+{
+    if (!aside_is_there(spool->directory_fd, JOURNAL_NAME) ||
+        !schema_is_in_wal_mode(spool->directory_fd))
+        return 0;
+    int r = aside_move(spool->directory_fd, JOURNAL_NAME, "is a journal, which no spool has");
+    return r < 0 ? spool_fail(spool, r, JOURNAL_NAME ": %s", strerror(-r)) : 0;
+}
+
 /* A spool that is new, or one that may be opened. */
 static int find_database(struct spool *spool, const struct spool_options *options)
 {
     struct mark mark = {0};
-    int r = salvage_finish(spool->directory_fd, spool->words);
+    int r = salvage_finish(spool->directory_fd, options->directory, spool->words);
+    if (r == 0)
+        r = set_journal_aside(spool);
     if (r == 0)
         r = probe(spool, &mark);
     if (r == SPOOL_E_ABSENT)
@@ -360,7 +264,7 @@ static int open_writer(struct spool *spool, const struct spool_options *options)
     spool->directory = strdup(options->directory);
     if (!spool->directory)
         return spool_fail(spool, -ENOMEM, "out of memory");
-    r = spool_look_at_names(spool);
+    r = spool_look_at_names(spool, options->directory);
     if (r == 0)
         r = spool_take_lock(spool);
     if (r != 0)
@@ -462,6 +366,11 @@ static int judge_survey(struct spool *spool, const struct survey *survey)
     return spool->mark_fd < 0 ? spool->mark_fd : mark_write(spool->mark_fd, &mark);
 }
 
+static void tell_stopped(struct spool *spool)
+{
+    (void)snprintf(spool->words, sizeof spool->words, "stopped before all was read");
+}
+
 int spool_survey(const char *directory)
 {
     struct survey survey = {0};
@@ -472,11 +381,13 @@ int spool_survey(const char *directory)
     if (r < 0)
         r = spool_fail(spool, r, "%s: %s", directory, strerror(-r));
     if (r == 0)
-        r = spool_look_at_names(spool);
+        r = spool_look_at_names(spool, directory);
     if (r == 0)
         r = spool_take_lock(spool);
     if (r == 0)
         r = survey_take(spool->directory_fd, &survey, spool->words);
+    if (r == -ECANCELED)
+        tell_stopped(spool);
     if (r == 0)
         r = tell_full(spool, judge_survey(spool, &survey));
     survey_done(&survey);
@@ -498,11 +409,13 @@ int spool_salvage(const struct spool_options *options,
     if (r < 0)
         r = spool_fail(spool, r, "%s: %s", options->directory, strerror(-r));
     if (r == 0)
-        r = spool_look_at_names(spool);
+        r = spool_look_at_names(spool, options->directory);
     if (r == 0)
         r = spool_take_lock(spool);
     if (r == 0)
         r = tell_full(spool, salvage(spool->directory_fd, options, history, spool->words, ret));
+    if (r == -ECANCELED)
+        tell_stopped(spool);
     memcpy(open_words, spool->words, sizeof open_words);
     spool_close(spool);
     return r;
@@ -528,6 +441,10 @@ static int read_database(struct spool *spool, const char *directory)
         r = connect_database(spool, directory, SQLITE_OPEN_READONLY);
     if (r == 0)
         r = prepare(spool);
+    if (r != 0 && spool->db && sqlite3_extended_errcode(spool->db) == SQLITE_READONLY_ROLLBACK)
+        return spool_fail(spool, r,
+                          JOURNAL_NAME " is there, a journal, which no spool has: move "
+                                       "it away, or start the daemon, which does");
     if (r == 0)
         r = ledger_refresh(spool);
     return r == 0 ? ledger_load_state(spool, &spool->clock.state) : r;
@@ -542,7 +459,7 @@ static int open_reader(struct spool *spool, const char *directory)
         return spool_fail(spool, SPOOL_E_ABSENT, "%s: there is no spool", directory);
     if (r < 0)
         return spool_fail(spool, r, "%s: %s", directory, strerror(-r));
-    r = spool_look_at_names(spool);
+    r = spool_look_at_names(spool, directory);
     if (r != 0)
         return r;
     uint64_t given_up = reads_given_up();

@@ -25,6 +25,7 @@
  * try. Files of another spool are never removed.
  */
 #include "base/failpoint.h"
+#include "store/aside.h"
 #include "store/salvage/mark.h"
 #include "store/salvage/reads.h"
 #include "store/salvage/salvage.h"
@@ -192,11 +193,25 @@ static int copy(struct spool *spool, void (*progress)(void *), void *context)
     return result_of(spool, rc == SQLITE_OK ? end : rc);
 }
 
+/* An earlier try may have left a file there, which this one replaces; anything else moves aside.
+ */
+static int clear_name(int directory_fd)
+{
+    struct stat status;
+    if (fstatat(directory_fd, RESTORED_NAME, &status, AT_SYMLINK_NOFOLLOW) < 0)
+        return errno == ENOENT ? 0 : -errno;
+    if (S_ISREG(status.st_mode))
+        return 0;
+    return aside_move(directory_fd, RESTORED_NAME, "is no regular file");
+}
+
 /* From here on it counts. */
 static int declare_whole(struct spool *spool)
 {
     int r = salvage_sync_file(spool->restore_fd, SCHEMA_NEW_NAME);
     FAILPOINT("restore.synced");
+    if (r == 0)
+        r = clear_name(spool->restore_fd);
     if (r == 0 &&
         (renameat(spool->restore_fd, SCHEMA_NEW_NAME, spool->restore_fd, RESTORED_NAME) < 0 ||
          fsync(spool->restore_fd) < 0))

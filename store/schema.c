@@ -16,6 +16,7 @@
 #include "base/full.h"
 #include "base/regular.h"
 #include "schema-sql.h"
+#include "store/aside.h"
 #include "store/salvage/reads.h"
 #include "store/spool-private.h"
 
@@ -153,14 +154,16 @@ static int build_file(const char *path, char *words)
     return r == 0 && closed != SQLITE_OK ? -EIO : r;
 }
 
-/* What an interrupted creation left behind is worth nothing. */
+/* What an interrupted creation left behind is worth nothing. A folder is none of it. */
 void schema_remove_leftovers(int directory_fd)
 {
     static const char *const suffixes[] = {"", "-journal", "-wal", "-shm"};
     for (size_t i = 0; i < sizeof suffixes / sizeof *suffixes; i++) {
         char name[32];
         (void)snprintf(name, sizeof name, "%s%s", SCHEMA_NEW_NAME, suffixes[i]);
-        (void)unlinkat(directory_fd, name, 0); /* mostly not there */
+        if (unlinkat(directory_fd, name, 0) < 0 && errno == EISDIR &&
+            aside_move(directory_fd, name, "is a folder") < 0)
+            continue; /* who opens it says so */
     }
 }
 
@@ -230,6 +233,32 @@ static bool is_our_header(const unsigned char *header)
         (uint32_t)id[0] << 24 | (uint32_t)id[1] << 16 | (uint32_t)id[2] << 8 | id[3];
     return memcmp(header, DATABASE_MAGIC, sizeof DATABASE_MAGIC) == 0 &&
            application_id == SPOOL_APPLICATION_ID;
+}
+
+static bool read_our_header(int directory_fd,
+                            const char *name,
+                            int flags,
+                            unsigned char header[static HEADER_BYTES])
+{
+    int fd = regular_openat(directory_fd, name, O_RDONLY | flags, 0);
+    if (fd < 0)
+        return false;
+    bool is_whole = reads_at(fd, header, HEADER_BYTES, 0) == HEADER_BYTES;
+    (void)close(fd); /* only read from */
+    return is_whole && is_our_header(header);
+}
+
+bool schema_is_ours(int directory_fd, const char *name)
+{
+    unsigned char header[HEADER_BYTES];
+    return read_our_header(directory_fd, name, O_NOFOLLOW, header);
+}
+
+bool schema_is_in_wal_mode(int directory_fd)
+{
+    unsigned char header[HEADER_BYTES];
+    return read_our_header(directory_fd, DATABASE_NAME, 0, header) &&
+           header[DATABASE_WRITE_FORMAT_AT] == DATABASE_FORMAT_WAL;
 }
 
 /* Is there a spool? 0: yes; SPOOL_E_ABSENT, SPOOL_E_DAMAGED; negative errno. */

@@ -233,10 +233,21 @@ void spool_end_scan(struct spool *spool);
 /* Waits for no reader, and does not cut the file. */
 SPOOL_MUST_CHECK int spool_checkpoint_passive(struct spool *spool);
 
+/* examine.c */
+/* Errors of the file's content are a condition at open, not the end of the process. */
+SPOOL_MUST_CHECK int examine_result(struct spool *spool, int sqlite_rc);
+/* Before anything is written. Return: 0; SPOOL_E_DAMAGED; negative errno. */
+SPOOL_MUST_CHECK int examine(struct spool *spool, const struct mark *mark);
+
+/* successor.c; @name: SALVAGED_NAME or RESTORED_NAME. Return: 0: it may take the place of the
+ * database; SPOOL_E_DAMAGED: it may not, for what @words say; -ENOMEM. */
+SPOOL_MUST_CHECK int
+successor_judge(int directory_fd, const char *directory, const char *name, char *words);
+
 /* lock.c */
 SPOOL_MUST_CHECK int spool_open_directory(const char *directory, bool create, int *ret_fd);
-/* Is each file of the spool a regular one? */
-SPOOL_MUST_CHECK int spool_look_at_names(struct spool *spool);
+/* Is each file of the spool a regular one, and can SQLite open it? */
+SPOOL_MUST_CHECK int spool_look_at_names(struct spool *spool, const char *directory);
 /* Locks the directory and the file in it. Return: 0; SPOOL_E_LOCKED; negative errno. */
 SPOOL_MUST_CHECK int spool_take_locks(int directory_fd, int *ret_lock_fd);
 /* The same for the writer, with an error text. */
@@ -248,6 +259,10 @@ SPOOL_MUST_CHECK int charge_register(sqlite3 *db, uint64_t *tally);
 /* schema.c; the database is closed and left as it was unless 0 comes back */
 SPOOL_MUST_CHECK int schema_create(const char *directory, int directory_fd, char *words);
 SPOOL_MUST_CHECK int schema_probe(int directory_fd, char *words);
+/* Does a regular file have that name, and the head of a spool? */
+bool schema_is_ours(int directory_fd, const char *name);
+/* Does the head of the database, which is ours, say so? */
+bool schema_is_in_wal_mode(int directory_fd);
 /* SQLITE_SCHEMA: it is newer than schema_known(). */
 SPOOL_MUST_CHECK int schema_check(sqlite3 *db, int *ret_version);
 int schema_known(void);

@@ -48,6 +48,9 @@ enum {
 };
 
 #define SPOOL_LANES_MAX 64
+/* Bytes of the folder's path, without symbolic links: SQLite takes no longer names of files, and
+ * that of the longest one and a suffix follow it. */
+#define SPOOL_DIRECTORY_MAX 486
 /* With those that are not configured any more, but that messages or records are left of. */
 #define SPOOL_LANES_KNOWN_MAX (4 * SPOOL_LANES_MAX)
 #define SPOOL_NO_EXPIRY       INT64_C(-1)
@@ -303,6 +306,14 @@ SPOOL_MUST_CHECK int spool_salvage(const struct spool_options *options,
                                    const struct spool_history *history,
                                    struct spool_salvage *ret);
 
+/*
+ * spool_stop_if() - what a survey or a salvage asks now and then while it reads
+ * @asks: true: to give up with -ECANCELED, with nothing changed; NULL: they do not ask
+ *
+ * Of this thread.
+ */
+void spool_stop_if(bool (*asks)(void));
+
 /* How many tries failed of reads that succeeded at another one, in this thread: the disk begins to
  * fail. */
 uint64_t spool_reads_repeated(void);
@@ -333,6 +344,14 @@ void spool_close(struct spool *spool);
 
 /* Is a daemon at work on the spool in @directory? Looks at the locks only. */
 bool spool_is_in_use(const char *directory);
+
+#define SPOOL_SET_ASIDE_MAX 512
+/*
+ * spool_take_set_aside() - what was in the way in the folder and has another name now
+ *
+ * By opens, salvages and restores since the last call, in words. Return: was there anything?
+ */
+bool spool_take_set_aside(char ret[static SPOOL_SET_ASIDE_MAX]);
 
 /* What happened to a file or to the directory; of several, to the most important one. */
 enum spool_move {
@@ -596,7 +615,7 @@ SPOOL_MUST_CHECK int spool_each_record(struct spool *spool,
                                        spool_record_fn *fn,
                                        void *context);
 
-/* What a finding of spool_check() is about. */
+/* What a finding of spool_check() or spool_check_names() is about. */
 enum spool_part {
     SPOOL_PART_DISK,     /* places that do not read */
     SPOOL_PART_DATABASE, /* pages, commits that are missing */
@@ -604,8 +623,17 @@ enum spool_part {
     SPOOL_PART_LEDGER,
     SPOOL_PART_IDS,
     SPOOL_PART_OUTCOMES,
+    SPOOL_PART_NAMES, /* files that the next start acts upon */
 };
 typedef void spool_finding_fn(void *context, enum spool_part part, const char *text);
+
+/*
+ * spool_check_names() - what will the next start do about files beside the database?
+ *
+ * Of a spool that need not open: a new database that a crash left, or what else
+ * has its name or one that the daemon writes to. Reads only.
+ */
+void spool_check_names(const char *directory, spool_finding_fn *fn, void *context);
 
 /*
  * spool_check() - look at everything: pages, messages, ledger, ids, outcomes

@@ -79,6 +79,9 @@ static const char damaged_message_remedy[] =
 static const char ids_remedy[] =
     "keep a copy of the spool's folder and report it: the daemon does not write this; did "
     "somebody else write to the database?";
+static const char names_remedy[] =
+    "delete nothing: the next start of the daemon does that and logs it; then look at what was "
+    "moved and move it out of the folder";
 static const char disk_remedy[] =
     "delete nothing, look at the disk (journalctl -k), replace it soon; when the daemon needs such "
     "a place it keeps the damaged files, salvages what reads and records the rest as damaged";
@@ -97,6 +100,7 @@ static const struct {
     [SPOOL_PART_LEDGER] = {"ledger", stopped_counts, running_counts},
     [SPOOL_PART_IDS] = {"ids", ids_remedy, ids_remedy},
     [SPOOL_PART_OUTCOMES] = {"outcomes", stopped_counts, running_counts},
+    [SPOOL_PART_NAMES] = {"database", names_remedy, names_remedy},
 };
 
 static const char audit_remedy[] =
@@ -139,6 +143,7 @@ static int check_database(struct check *check)
     int result = spool_open_reader(check->directory, &spool);
 
     check->running = spool_is_in_use(check->directory);
+    spool_check_names(check->directory, on_finding, check);
     if (result == SPOOL_E_DAMAGED || result == -EBADMSG) {
         on_finding(check, SPOOL_PART_DATABASE, spool_open_error());
         return EX_OK;

@@ -177,10 +177,11 @@ report_accepted(struct publisher *publisher, const struct flight *flight, uint64
     publisher->accepted++;
     if (publisher->options->json)
         print_json(publisher, flight, result, id, 0, NULL);
-    else if (publisher->options->verbose && id != 0)
-        printf("%s id=%" PRIu64 "\n", result, id);
-    else if (publisher->options->verbose)
-        printf("%s\n", result);
+    else if (publisher->options->verbose && id != 0 &&
+             printf("%s id=%" PRIu64 "\n", result, id) < 0)
+        (void)cli_unwritten(errno);
+    else if (publisher->options->verbose && id == 0 && printf("%s\n", result) < 0)
+        (void)cli_unwritten(errno);
 }
 
 static void report_refused(struct publisher *publisher, const struct flight *flight, int reason)
@@ -563,7 +564,8 @@ static void turn(struct publisher *publisher)
 
     if (mosquitto_want_write(publisher->client))
         fds[0].events |= POLLOUT;
-    (void)fflush(stdout); /* whoever reads along sees each answer now; main() checks it */
+    if (fflush(stdout) != 0) /* a reader sees each answer now; main() makes it the exit code */
+        (void)cli_unwritten(errno);
     if (poll(fds, 2, 1000) < 0 && errno != EINTR) {
         publisher->lost = true;
         fail(publisher, EX_UNAVAILABLE);

@@ -19,16 +19,28 @@
 
 #include "base/utf8.h"
 #include "daemon/mqtt/packet.h"
+#include "store/spool.h"
 
 #define BROKER_BYTES_MAX  255
 #define MACHINE_ID_DIGITS 32
 #define EXPANDED_MAX      MQTT_TEXT_MAX /* of the client id */
 #define HOST_NAME_BYTES   256
 
+#define TEXT_OF_(number) #number
+#define TEXT_OF(number)  TEXT_OF_(number)
+
 /* "" means "none" where a key allows it. */
 const char *config_check_absolute(const char *text)
 {
     return text[0] == '\0' || text[0] == '/' ? NULL : "must be an absolute path";
+}
+
+const char *config_check_directory(const char *text)
+{
+    if (strlen(text) > SPOOL_DIRECTORY_MAX)
+        return "must be at most " TEXT_OF(
+            SPOOL_DIRECTORY_MAX) " bytes, SQLite's limit for paths";
+    return config_check_absolute(text);
 }
 
 const char *config_check_socket(const char *text)

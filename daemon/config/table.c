@@ -65,7 +65,7 @@ static const struct config_choice levels[] = {
 /* clang-format off */
 const struct config_key config_keys[] = {
     {"spool.directory", CONFIG_KIND_STRING, 0, "\"/var/lib/mqtt-spoold\"",
-     RANGE(1, PATH_BYTES), AT(spool.directory), .check = config_check_absolute},
+     RANGE(1, PATH_BYTES), AT(spool.directory), .check = config_check_directory},
     {"spool.disk_reserve", CONFIG_KIND_SIZE, CONFIG_RELOADS, "\"16M\"",
      RANGE(MIB, TIB), AT(spool.disk_reserve)},
 

@@ -101,6 +101,7 @@ bool config_scan(const char *file,
 
 /* Checks of single texts, for the table. */
 const char *config_check_absolute(const char *text);
+const char *config_check_directory(const char *text);
 const char *config_check_socket(const char *text);
 const char *config_check_broker(const char *text);
 const char *config_check_mqtt_text(const char *text);

@@ -314,8 +314,10 @@ void gateway_set_stop_timer(struct gateway *gateway, uint64_t after_ms);
 void gateway_stop_further(struct gateway *gateway);
 
 /* spool_open.c */
-/* Return: 0; GATEWAY_E_TOLD or GATEWAY_E_OPERATOR. */
+/* Return: 0; GATEWAY_E_TOLD, GATEWAY_E_OPERATOR or GATEWAY_E_STOPPED. */
 int gateway_open_spool(struct gateway *gateway);
+/* What was in the way in the folder of the spool, after a call that may have moved it. */
+void gateway_log_set_aside(void);
 /* What to do about a spool that cannot be opened, in the words of the person who must do it. */
 const char *gateway_spool_remedy(int condition);
 #define GATEWAY_PATH_QUOTED_MAX 1024 /* of a path in the log; a longer one is cut */

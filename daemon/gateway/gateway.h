@@ -22,9 +22,10 @@ struct gateway;
  * @passed:  sockets from systemd, taken over on success; may be empty
  *
  * Return: 0; GATEWAY_E_TOLD: the log says what is in the way and what to do;
- * GATEWAY_E_OPERATOR: the same, and no restart mends it; negative errno.
+ * GATEWAY_E_OPERATOR: the same, and no restart mends it; GATEWAY_E_STOPPED: SIGTERM
+ * or SIGINT came while a damaged spool was read; negative errno.
  */
-enum { GATEWAY_E_TOLD = 1, GATEWAY_E_OPERATOR };
+enum { GATEWAY_E_TOLD = 1, GATEWAY_E_OPERATOR, GATEWAY_E_STOPPED };
 MUST_CHECK int gateway_new(sd_event *event,
                            struct config *config,
                            const int *passed,

@@ -122,6 +122,7 @@ static bool restore(struct gateway *gateway)
     gateway->restore_due_ms = gateway->now.boot_ms + RESTORE_RETRY_MS;
     service_status("putting back a spool that was removed");
     int r = spool_restore(gateway->spool, keep_alive, NULL, &restored);
+    gateway_log_set_aside();
     if (r == 0)
         log_restored(gateway, &restored);
     if (r == 0 || r == SPOOL_E_MOVED) /* by now it lives elsewhere, as the line before says */

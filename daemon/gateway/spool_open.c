@@ -12,6 +12,7 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <limits.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -31,7 +32,7 @@ static bool needs_operator(int condition)
 {
     return condition == SPOOL_E_NEWER || condition == SPOOL_E_FOREIGN ||
            condition == SPOOL_E_LANES || condition == SPOOL_E_DAMAGED ||
-           condition == NO_ROOM_TO_SALVAGE;
+           condition == NO_ROOM_TO_SALVAGE || condition == -ENAMETOOLONG;
 }
 
 const char *gateway_spool_remedy(int condition)
@@ -61,6 +62,10 @@ const char *gateway_spool_remedy(int condition)
     case -EIO:
         return "nothing was changed; look at the disk (journalctl -k): reads or writes fail, and "
                "a disk that is gone is not taken for a damaged spool";
+    case -ECANCELED:
+        return "nothing was changed; start the daemon again, it begins anew";
+    case -ENAMETOOLONG:
+        return "name a folder with a shorter path in spool.directory";
     case -REGULAR_OTHER:
         return "another kind of file has that name in spool.directory: move it away";
     case -EROFS:
@@ -108,6 +113,15 @@ static void log_salvaged(const struct gateway *gateway)
                 "check, then move that file elsewhere\"",
                 salvage->salvaged, salvage->damaged,
                 log_quote(text, sizeof text, path, strlen(path)));
+}
+
+/* The loop does not run yet, and main() has these signals blocked. */
+static bool is_stop_pending(void)
+{
+    sigset_t pending;
+
+    return sigpending(&pending) == 0 &&
+           (sigismember(&pending, SIGTERM) == 1 || sigismember(&pending, SIGINT) == 1);
 }
 
 /* The spool does not open for it is damaged. What can be read of it goes on, and every message
@@ -160,7 +174,19 @@ static int tell_not_opened(const struct gateway *gateway, int condition)
     log_error("spool_not_opened directory=%s error=%s remedy=\"%s\"",
               gateway_quote_directory(gateway, text),
               gateway_quote_error(spool_open_error(), error), gateway_spool_remedy(condition));
+    if (condition == -ECANCELED)
+        return GATEWAY_E_STOPPED;
     return needs_operator(condition) ? GATEWAY_E_OPERATOR : GATEWAY_E_TOLD;
+}
+
+void gateway_log_set_aside(void)
+{
+    char words[SPOOL_SET_ASIDE_MAX], text[GATEWAY_ERROR_QUOTED_MAX];
+
+    if (spool_take_set_aside(words))
+        log_warning("spool_set_aside detail=%s remedy=\"it is no part of the spool and was not "
+                    "used; look at what it is, then move it out of spool.directory\"",
+                    gateway_quote_error(words, text));
 }
 
 _Static_assert(CLOCK_BOOT_ID_MAX == SPOOL_BOOT_ID_MAX, "the clock writes it into the options");
@@ -180,6 +206,7 @@ int gateway_open_spool(struct gateway *gateway)
     };
 
     clock_boot_id(options.boot_id);
+    spool_stop_if(is_stop_pending);
     int r = spool_open(&options, &gateway->spool);
     if (r == SPOOL_E_UNREAD)
         r = survey_spool(gateway, &options);
@@ -190,6 +217,7 @@ int gateway_open_spool(struct gateway *gateway)
         return tell_not_opened(gateway, NO_ROOM_TO_SALVAGE);
     if (is_salvage && r == 0)
         r = spool_open(&options, &gateway->spool);
+    gateway_log_set_aside();
     if (r != 0)
         return tell_not_opened(gateway, r);
     spool_set_busy_wait(gateway->spool, GATEWAY_BUSY_MS);

@@ -89,10 +89,17 @@ read_sound(struct pages *pages, enum survey_file file, uint8_t *to, size_t size,
     memset(to + used, 0, size - used);
 }
 
-/* And so does what is known not to read; what lies beside it is read. */
+/* And so does what is known not to read, and everything after a stop; what lies beside a bad place
+ * is read. */
 static void
 read_at(struct pages *pages, enum survey_file file, uint8_t *to, size_t size, uint64_t from)
 {
+    if (pages->error == 0 && reads_is_stopped())
+        pages->error = -ECANCELED;
+    if (pages->error == -ECANCELED) {
+        memset(to, 0, size);
+        return;
+    }
     if (!survey_is_bad(pages->survey, file, from, size)) {
         read_sound(pages, file, to, size, from);
         return;
@@ -194,7 +201,7 @@ static int read_wal(struct pages *pages, struct wal *wal)
     if (!wal->frames)
         return -ENOMEM;
     read_wal_header(pages, wal);
-    for (size_t i = 0; i < wal->count; i++) {
+    for (size_t i = 0; i < wal->count && pages->error != -ECANCELED; i++) {
         uint8_t bytes[FRAME_BYTES];
         read_at(pages, SURVEY_LOG, bytes, sizeof bytes, WAL_HEADER + i * FRAME_BYTES);
         read_frame(wal, &wal->frames[i], bytes);

@@ -23,12 +23,14 @@
 
 #include "base/full.h"
 
-enum { PAUSE_NS = 20 * 1000 * 1000 };
+enum { PAUSE_NS = 20 * 1000 * 1000, STOP_PERIOD = 256 };
 
 static _Thread_local uint64_t given_up;
 static _Thread_local uint64_t repeated;
 static _Thread_local uint64_t bad_writes;
 static _Thread_local int full_error = ENOSPC;
+static _Thread_local bool (*stop_asks)(void);
+static _Thread_local unsigned stop_calls;
 
 /* After the @tries-th try failed: is there to be another one? */
 static bool wait_for_another(int tries)
@@ -62,6 +64,16 @@ ssize_t reads_at(int fd, void *to, size_t size, uint64_t from)
         }
     }
     return (ssize_t)used;
+}
+
+void spool_stop_if(bool (*asks)(void))
+{
+    stop_asks = asks;
+}
+
+bool reads_is_stopped(void)
+{
+    return stop_asks && stop_calls++ % STOP_PERIOD == 0 && stop_asks();
 }
 
 uint64_t reads_given_up(void)

@@ -11,6 +11,7 @@
 #ifndef MQTT_SPOOLD_STORE_SALVAGE_READS_H
 #define MQTT_SPOOLD_STORE_SALVAGE_READS_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -22,6 +23,9 @@ enum { READS_TRIES = 3 };
 /* Return: how many bytes were read, fewer than @size only at the end of the file; negative errno.
  */
 SPOOL_MUST_CHECK ssize_t reads_at(int fd, void *to, size_t size, uint64_t from);
+
+/* As spool_stop_if() says; asks at each 256th call, each of which goes with a read of a page. */
+bool reads_is_stopped(void);
 
 /* How many reads were given up since the thread began, by reads_at() and by SQLite. */
 uint64_t reads_given_up(void);

@@ -35,6 +35,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "store/salvage/reads.h"
+
 enum {
     GAP_MAX = 4096, /* between two rows side by side: some pages of rows may be lost */
 };
@@ -77,10 +79,22 @@ static int measure_history(void *context, const struct spool_ended *ended)
     return 0;
 }
 
+struct telling {
+    struct rebuild *rebuild;
+    spool_ended_fn *fn;
+};
+
+static int tell_ended(void *context, const struct spool_ended *ended)
+{
+    const struct telling *telling = context;
+    return reads_is_stopped() ? -ECANCELED : telling->fn(telling->rebuild, ended);
+}
+
 static int each_ended(struct rebuild *rebuild, spool_ended_fn *fn)
 {
     const struct spool_history *history = rebuild->task->history;
-    return history ? history->each(history->owner, fn, rebuild) : 0;
+    struct telling telling = {rebuild, fn};
+    return history ? history->each(history->owner, tell_ended, &telling) : 0;
 }
 
 /* What the rows say of how far ids and seqs have come. */

@@ -6,7 +6,8 @@
  * whole. Only now the damaged files move aside, the database last, and the new
  * one takes its place. A cut anywhere leaves either the damaged spool as it
  * was, or a whole new one under that name, and the next opening finishes the
- * moves. A name that is taken is never written over.
+ * moves, once it has looked at what has that name: see successor.c. A name that is
+ * taken is never written over.
  *
  * Which of three images of the database is the true one: as SQLite would read
  * it; with the commits behind an unsound frame of the log, which SQLite does
@@ -22,14 +23,13 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <sys/statvfs.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "base/failpoint.h"
 #include "base/full.h"
 #include "base/regular.h"
+#include "store/aside.h"
 #include "store/salvage/mark.h"
 #include "store/salvage/pages.h"
 #include "store/salvage/reads.h"
@@ -37,9 +37,7 @@
 #include "store/salvage/survey.h"
 #include "store/spool-private.h"
 
-#define LONE_LOG "-log" /* of a database that was gone: then it is what is counted */
-
-enum { NAME_TRIES = 1000, START_BYTES = 128 << 10 };
+enum { START_BYTES = 128 << 10 };
 
 /* A whole new database, and how the name begins that the files in its place get. */
 struct successor {
@@ -51,47 +49,6 @@ static const struct successor restored = {RESTORED_NAME, SPOOL_REPLACED_PREFIX};
 
 /* ---- names ---- */
 
-static bool is_there(int directory_fd, const char *name)
-{
-    struct stat status;
-    return fstatat(directory_fd, name, &status, AT_SYMLINK_NOFOLLOW) == 0;
-}
-
-static bool is_taken(int directory_fd, const char *name)
-{
-    char log[SPOOL_NAME_MAX + 8];
-    (void)snprintf(log, sizeof log, "%s" LONE_LOG, name);
-    return is_there(directory_fd, name) || is_there(directory_fd, log);
-}
-
-/* By the time at which the new database was complete, so that it is the same after a crash. */
-static int choose_name(int directory_fd,
-                       const struct successor *successor,
-                       char name[static SPOOL_NAME_MAX])
-{
-    struct stat status;
-    struct tm utc;
-    char time[32];
-    if (fstatat(directory_fd, successor->name, &status, 0) < 0 ||
-        !gmtime_r(&status.st_mtime, &utc) ||
-        strftime(time, sizeof time, "%Y%m%dT%H%M%SZ", &utc) == 0)
-        return -errno;
-    (void)snprintf(name, SPOOL_NAME_MAX, "%s%s", successor->aside, time);
-    for (int i = 2; i < NAME_TRIES && is_taken(directory_fd, name); i++)
-        (void)snprintf(name, SPOOL_NAME_MAX, "%s%s-%d", successor->aside, time, i);
-    return is_taken(directory_fd, name) ? -EEXIST : 0;
-}
-
-static int move(int directory_fd, const char *from, const char *to)
-{
-    if (renameat2(directory_fd, from, directory_fd, to, RENAME_NOREPLACE) == 0)
-        return 0;
-    if (errno == EINVAL && !is_there(directory_fd, to) && /* a file system without that flag */
-        renameat(directory_fd, from, directory_fd, to) == 0)
-        return 0;
-    return errno == ENOENT ? 0 : -errno;
-}
-
 static int move_aside(int directory_fd, const char *name, const char *log_suffix)
 {
     const struct {
@@ -101,7 +58,7 @@ static int move_aside(int directory_fd, const char *name, const char *log_suffix
     for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
         char to[SPOOL_NAME_MAX + 8];
         (void)snprintf(to, sizeof to, "%s%s", name, files[i].suffix);
-        int r = move(directory_fd, files[i].from, to);
+        int r = aside_rename(directory_fd, files[i].from, to);
         if (r < 0)
             return r;
         FAILPOINT("salvage.moved");
@@ -115,17 +72,17 @@ static int take_place(int directory_fd,
                       char *words,
                       char name[static SPOOL_NAME_MAX])
 {
-    bool has_database = is_there(directory_fd, DATABASE_NAME);
-    bool has_log = is_there(directory_fd, LOG_NAME);
-    int r = choose_name(directory_fd, successor, name);
+    bool has_database = aside_is_there(directory_fd, DATABASE_NAME);
+    bool has_log = aside_is_there(directory_fd, LOG_NAME);
+    int r = aside_choose_name(directory_fd, successor->name, successor->aside, name);
     if (r == 0)
-        r = move_aside(directory_fd, name, has_database ? "-wal" : LONE_LOG);
+        r = move_aside(directory_fd, name, has_database ? "-wal" : LONE_LOG_SUFFIX);
     if (r == 0 && !has_database && has_log)
-        strcat(name, LONE_LOG);
+        strcat(name, LONE_LOG_SUFFIX);
     else if (!has_database)
         *name = '\0';
     if (r == 0)
-        r = move(directory_fd, successor->name, DATABASE_NAME);
+        r = aside_rename(directory_fd, successor->name, DATABASE_NAME);
     if (r == 0 && fsync(directory_fd) < 0)
         r = -errno;
     if (r < 0)
@@ -133,15 +90,36 @@ static int take_place(int directory_fd,
     return r;
 }
 
-int salvage_finish(int directory_fd, char *words)
+/* Takes the place, or moves aside. What SQLite would not open is still better than nothing: the
+ * opening that follows salvages it. */
+static int finish_one(int directory_fd,
+                      const char *directory,
+                      const struct successor *successor,
+                      char *words)
 {
     char name[SPOOL_NAME_MAX];
-    int r = 0;
-    if (is_there(directory_fd, SALVAGED_NAME))
-        r = take_place(directory_fd, &salvaged, words, name);
-    if (r == 0 && is_there(directory_fd, RESTORED_NAME))
-        r = take_place(directory_fd, &restored, words, name);
+    if (!aside_is_there(directory_fd, successor->name))
+        return 0;
+    int r = successor_judge(directory_fd, directory, successor->name, words);
+    if (r == SPOOL_E_DAMAGED && !aside_is_there(directory_fd, DATABASE_NAME) &&
+        schema_is_ours(directory_fd, successor->name))
+        r = 0;
+    if (r == 0)
+        return take_place(directory_fd, successor, words, name);
+    if (r != SPOOL_E_DAMAGED)
+        return r;
+    r = aside_move(directory_fd, successor->name, words);
+    if (r < 0)
+        (void)snprintf(words, SPOOL_WORDS_MAX, "%s: %s", successor->name, strerror(-r));
+    else
+        *words = '\0';
     return r;
+}
+
+int salvage_finish(int directory_fd, const char *directory, char *words)
+{
+    int r = finish_one(directory_fd, directory, &salvaged, words);
+    return r == 0 ? finish_one(directory_fd, directory, &restored, words) : r;
 }
 
 int salvage_put_restored(int directory_fd, char *words, char name[static SPOOL_NAME_MAX])
@@ -314,7 +292,7 @@ static int write_new(int directory_fd, struct rebuild_task *task, char *words)
         return r;
     }
     FAILPOINT("salvage.built");
-    r = move(directory_fd, SCHEMA_NEW_NAME, SALVAGED_NAME);
+    r = aside_rename(directory_fd, SCHEMA_NEW_NAME, SALVAGED_NAME);
     if (r == 0 && fsync(directory_fd) < 0)
         r = -errno;
     return r;
@@ -411,7 +389,7 @@ int salvage(int directory_fd,
     struct survey survey = {0};
     struct rebuild_task task = {.options = options, .history = history, .mark = &mark};
     *words = '\0';
-    int r = salvage_finish(directory_fd, words);
+    int r = salvage_finish(directory_fd, options->directory, words);
     if (r != 0)
         return r;
     r = read_mark_and_survey(directory_fd, &mark, &survey, words);

@@ -17,8 +17,9 @@ unsigned salvage_count_damaged(int directory_fd);
 #define SALVAGE_FOREIGN_WORDS "spool.db is the database of another program"
 SPOOL_MUST_CHECK int salvage_is_foreign(int directory_fd, bool *ret);
 
-/* Finishes what a crash cut short between two names; does nothing else. */
-SPOOL_MUST_CHECK int salvage_finish(int directory_fd, char *words);
+/* Finishes what a crash cut short between two names: a whole new database takes the place of the
+ * other one, anything else that has its name moves aside. */
+SPOOL_MUST_CHECK int salvage_finish(int directory_fd, const char *directory, char *words);
 
 /* The second half of a restore: RESTORED_NAME is there, whole and synced, and takes the place of
  * what is left there, which moves aside as @name; empty: there was no database. */

@@ -18,6 +18,7 @@
 
 #include "base/regular.h"
 #include "store/salvage/mark.h"
+#include "store/salvage/reads.h"
 #include "store/spool-private.h"
 
 enum { ROUNDS = 4, PAUSE_S = 1 };
@@ -56,14 +57,16 @@ static int first_round(int fd, struct survey_blocks *blocks)
 {
     int r = 0;
     for (uint64_t block = 0; block < blocks->count && r == 0; block++) {
-        if (!reads(fd, block))
+        if (reads_is_stopped())
+            r = -ECANCELED;
+        else if (!reads(fd, block))
             r = mark_bad(blocks, block);
     }
     return r;
 }
 
 /* Only what failed before. */
-static void another_round(int fd, struct survey_blocks *blocks)
+static int another_round(int fd, struct survey_blocks *blocks)
 {
     const struct timespec pause = {.tv_sec = PAUSE_S};
     (void)nanosleep(&pause, NULL); /* shorter where a signal comes */
@@ -71,6 +74,8 @@ static void another_round(int fd, struct survey_blocks *blocks)
     for (uint64_t block = blocks->first_bad; block < blocks->count; block++) {
         if (!is_set(blocks, block))
             continue;
+        if (reads_is_stopped())
+            return -ECANCELED;
         if (reads(fd, block)) {
             blocks->bad[block / 8] &= (uint8_t) ~(1U << block % 8);
             continue;
@@ -79,6 +84,7 @@ static void another_round(int fd, struct survey_blocks *blocks)
             blocks->first_bad = block;
     }
     blocks->bad_count = left;
+    return 0;
 }
 
 /* Something must still come from the disk when the others have failed for the last time. */
@@ -93,20 +99,23 @@ static bool is_alive(int fd, const struct survey_blocks *blocks)
     return reads(fd, block);
 }
 
-static int look_at(int fd, bool is_database, struct survey_blocks *blocks)
+static int look_at(int fd, int file, struct survey_blocks *blocks)
 {
+    bool is_database = file == SURVEY_DATABASE;
     struct stat status;
     if (fstat(fd, &status) < 0)
         return -errno;
     if (S_ISDIR(status.st_mode))
         return -EISDIR;
     blocks->count = ((uint64_t)status.st_size + SURVEY_BLOCK - 1) / SURVEY_BLOCK;
+    if (file == SURVEY_MARK && blocks->count > 1)
+        blocks->count = 1;                              /* nothing is stored behind it */
     (void)posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED); /* a hint */
     int r = first_round(fd, blocks);
     for (int i = 1; i < ROUNDS && r == 0 && blocks->bad_count > 0; i++) {
         if (is_database && blocks->bad_count == blocks->count)
             return -EIO;
-        another_round(fd, blocks);
+        r = another_round(fd, blocks);
     }
     return r;
 }
@@ -148,7 +157,7 @@ static int open_and_look(int directory_fd, int file, struct survey_blocks *block
     *ret_fd = regular_openat(directory_fd, names[file], O_RDONLY, 0);
     if (*ret_fd < 0)
         return *ret_fd == -ENOENT ? 0 : *ret_fd;
-    return look_at(*ret_fd, file == SURVEY_DATABASE, blocks);
+    return look_at(*ret_fd, file, blocks);
 }
 
 /* The database comes first: where nothing of it reads, what the others say means nothing. */

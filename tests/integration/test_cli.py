@@ -1328,6 +1328,7 @@ def an_output_that_cannot_be_written_is_told_once_and_exits_69():
             done = unwritable(redirection, *arguments)
             equal(done.returncode, UNAVAILABLE, "%r %s" % (arguments, redirection))
             equal(done.err.count("cannot write the output: "), 1, "said by %r" % arguments)
+            check("Success" not in done.err, "the reason", done.err)
 
 
 @case
@@ -1340,7 +1341,20 @@ def answers_that_cannot_be_written_do_not_keep_messages_back():
                               "1", "-m", redirection, *options)
             equal(done.returncode, UNAVAILABLE, "%r %s" % (options, redirection))
             equal(done.err.count("cannot write the output: "), 1, "said by %r" % options)
+            check("Success" not in done.err, "the reason", done.err)
             equal(far.take(1)[0].payload, redirection.encode(), "payload")
+
+
+@case
+def the_reason_of_the_write_that_failed_is_kept():
+    gateway = Gateway().start()
+    for options in (["-v"], ["--json"], ["-v", "-q", "0"]):
+        done = unwritable("> /dev/full", "-c", gateway.config, "publish", "-t", "a", "-m", "x",
+                          *options)
+        equal(done.returncode, UNAVAILABLE, "%r" % options)
+        check("cannot write the output: No space left on device\n" in done.err, "the reason",
+              options, done.err)
+    gateway.stop()
 
 
 @case

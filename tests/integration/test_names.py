@@ -15,7 +15,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 import processes  # noqa: E402
 from broker import Certificates, Mosquitto  # noqa: E402
 from gateway import Gateway  # noqa: E402
-from tap import case, check, cleanup, equal, run_all, wait_for  # noqa: E402
+from tap import case, check, cleanup, equal, run_all, skip, wait_for  # noqa: E402
 
 SECONDS = 20
 
@@ -27,14 +27,18 @@ def bind(path):
 
 
 KINDS = {"fifo": os.mkfifo, "socket": bind, "folder": os.mkdir,
-         "terminal": lambda path: os.symlink("/dev/ptmx", path)}
+         "terminal": lambda path: os.symlink("/dev/ptmx", path),
+         "dangling": lambda path: os.symlink("/nonexistent/file", path),
+         "loop": lambda path: os.symlink(os.path.basename(path), path)}
+SPOOL_KINDS = KINDS
+KINDS = {kind: KINDS[kind] for kind in ("fifo", "socket", "folder", "terminal")}
 
 
 def put(kind, path):
     """In its place; what was there goes aside. Returns how to take it away again."""
     if os.path.lexists(path):
         os.rename(path, path + ".aside")
-    KINDS[kind](path)
+    SPOOL_KINDS[kind](path)
 
     def away():
         (os.rmdir if kind == "folder" else os.unlink)(path)
@@ -59,8 +63,9 @@ def in_the_spool_it_is_named_and_the_start_works_when_it_is_gone():
     for _ in range(3):
         client.publish_wait("plant/t", b"x")
     gateway.stop()
-    for name in ("spool.db", "spool.db-wal", "spool.db-shm", "spool.mark", "lock"):
-        for kind in KINDS:
+    for name in ("spool.db", "spool.db-wal", "spool.db-shm", "spool.db-journal", "spool.mark",
+                 "lock"):
+        for kind in SPOOL_KINDS:
             away = put(kind, os.path.join(gateway.spool, name))
             before = len(gateway.log())
             check(not try_start(gateway), "it serves with", kind, name)
@@ -75,6 +80,118 @@ def in_the_spool_it_is_named_and_the_start_works_when_it_is_gone():
             away()
     gateway.start()
     equal(gateway.ledger()["spooled"], 3)
+    gateway.stop()
+
+
+def junk(path):
+    with open(path, "w", encoding="utf-8") as file:
+        file.write("hello\n")
+
+
+@case
+def in_the_place_of_a_new_database_it_moves_aside_and_the_spool_stays():
+    gateway = Gateway().start()
+    client = gateway.client(5)
+    for _ in range(3):
+        client.publish_wait("plant/t", b"x")
+    gateway.stop()
+    for name in ("spool.db.salvaged", "spool.db.restored"):
+        for kind in list(SPOOL_KINDS) + ["junk", "empty"]:
+            path = os.path.join(gateway.spool, name)
+            {"junk": junk, "empty": lambda path: open(path, "x").close()}.get(
+                kind, SPOOL_KINDS.get(kind))(path)
+            done = gateway.tool("check", timeout=SECONDS)
+            equal(done.returncode, 1, "check with %s %s" % (kind, name))
+            page = done.stdout.decode()
+            check(name in page and "the next start gives it another name" in page,
+                  "check names", name, kind, page)
+            before = len(gateway.log())
+            check(try_start(gateway), "it serves with", kind, name, gateway.log()[before:])
+            equal(gateway.ledger()["spooled"], 3, "messages with %s %s" % (kind, name))
+            gateway.stop()
+            lines = gateway.log()[before:]
+            check(re.search(r"spool_set_aside .*%s" % re.escape(name), lines) and
+                  "spool_damaged" not in lines, "the log names", name, kind, lines)
+            check(not os.path.lexists(path), "it moved", kind, name)
+            refused = [n for n in os.listdir(gateway.spool) if n.startswith("spool.db.refused-")]
+            equal(len(refused), 1, "names set aside")
+            aside = os.path.join(gateway.spool, refused[0])
+            (os.rmdir if kind == "folder" else os.unlink)(aside)
+            equal(gateway.tool("check", timeout=SECONDS).returncode, 0, "check afterwards")
+
+
+@case
+def a_journal_that_no_spool_has_is_never_played_back():
+    gateway = Gateway().start()
+    gateway.client(5).publish_wait("plant/t", b"x")
+    gateway.stop()
+    junk(os.path.join(gateway.spool, "spool.db-journal"))
+    for verb in ("status", "failures", "check"):
+        done = gateway.tool(verb, timeout=SECONDS)
+        check(done.returncode != 0 and b"spool.db-journal" in done.stdout + done.stderr,
+              verb, "names it", done.stdout, done.stderr)
+    gateway.start()
+    check(re.search(r"spool_set_aside .*spool\.db-journal", gateway.log()), "said", gateway.log())
+    equal(gateway.ledger()["spooled"], 1)
+    equal(gateway.tool("check", timeout=SECONDS).returncode, 0, "check")
+    gateway.stop()
+    check(any(name.startswith("spool.db.refused-") for name in os.listdir(gateway.spool)),
+          "it is kept", os.listdir(gateway.spool))
+
+
+@case
+def where_a_salvage_writes_a_folder_moves_aside():
+    for name in ("spool.db.new", "spool.db.new-wal"):
+        gateway = Gateway().start()
+        client = gateway.client(5)
+        for _ in range(3):
+            client.publish_wait("plant/t", b"x")
+        gateway.stop()
+        with open(os.path.join(gateway.spool, "spool.db"), "r+b") as file:
+            file.write(b"\0" * 100)
+        os.mkdir(os.path.join(gateway.spool, name))
+        check(try_start(gateway), "it serves with a folder", name, gateway.log())
+        check(re.search(r"spool_set_aside .*%s" % re.escape(name), gateway.log()), "said")
+        equal(gateway.ledger()["spooled"], 3)
+        gateway.stop()
+
+
+@case
+def a_path_that_is_too_long_for_the_database_is_refused_with_the_reason():
+    gateway = Gateway()
+    place = gateway.spool + "-long"
+    while len(os.path.realpath(place)) <= 486:
+        place = os.path.join(place, "x" * 100)
+    os.makedirs(place)
+    os.symlink(place, gateway.spool)
+    check(not try_start(gateway), "it serves")
+    equal(gateway.process.wait(), 78, "exit code")
+    check("SQLite takes 486" in gateway.log() and
+          "remedy=\"name a folder with a shorter path" in gateway.log(), "why", gateway.log())
+
+
+@case
+def a_stop_ends_a_salvage():
+    gateway = Gateway().start()
+    gateway.client(5).publish_wait("plant/t", b"x")
+    gateway.stop()
+    database = os.path.join(gateway.spool, "spool.db")
+    with open(database, "r+b") as file:
+        file.write(b"\0" * 100)
+        try:
+            file.truncate(64 << 30)
+        except OSError as error:
+            skip("no sparse file of 64 GiB: %s" % error)
+    before = sorted(os.listdir(gateway.spool))
+    gateway.start(ready=False)
+    wait_for(lambda: "spool_damaged" in gateway.log(), SECONDS, lambda: "salvage:\n" + gateway.log())
+    gateway.process.send_signal(signal.SIGTERM)
+    equal(gateway.process.wait(SECONDS), 0, "exit code")
+    check("error=\"stopped before all was read\"" in gateway.log(), "why", gateway.log())
+    equal(sorted(os.listdir(gateway.spool)), before, "files")
+    os.truncate(database, 32768)
+    gateway.start()
+    check("spool_salvaged" in gateway.log(), "the next start begins anew", gateway.log())
     gateway.stop()
 
 

@@ -14,6 +14,7 @@
 #include <string.h>
 
 #include "daemon/config/config.h"
+#include "store/spool.h"
 
 #define SAMPLE SPOOLD_SOURCE "/etc/mqtt-spoold.conf"
 #define PAGE   SPOOLD_SOURCE "/man/mqtt-spoold.conf.5"
@@ -949,6 +950,25 @@ static void more_than_63_lanes_or_64_filters_are_refused(void **state)
     }
 }
 
+/* And one that is a byte shorter than the limit is taken. */
+static void refuse_directory_of(struct fixture *f, size_t size)
+{
+    static char path[5000], text[6000], wanted[200];
+
+    memset(path, 'x', size);
+    path[0] = '/';
+    path[size] = '\0';
+    (void)snprintf(text, sizeof(text), BROKER "spool: { directory = \"%s\"; };", path);
+    (void)snprintf(wanted, sizeof(wanted),
+                   ":2: spool.directory: \"%.96s\" must be at most 486 bytes, SQLite's limit "
+                   "for paths",
+                   path);
+    refuse(f, text, wanted);
+    path[SPOOL_DIRECTORY_MAX] = '\0';
+    (void)snprintf(text, sizeof(text), BROKER "spool: { directory = \"%s\"; };", path);
+    accept(f, text);
+}
+
 static void paths_that_are_not_absolute_are_refused(void **state)
 {
     char text[400];
@@ -964,6 +984,8 @@ static void paths_that_are_not_absolute_are_refused(void **state)
     refuse(*state, BROKER "audit: { file = \"a\"; };",
            ":2: audit.file: \"a\" must be an absolute path");
 
+    refuse_directory_of(*state, SPOOL_DIRECTORY_MAX + 1);
+    refuse_directory_of(*state, 4095);
     memset(socket, 'x', sizeof(socket));
     socket[0] = '/';
     socket[107] = '\0';

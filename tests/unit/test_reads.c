@@ -568,6 +568,26 @@ static void a_reader_says_which_places_do_not_read(void **state)
     remove_templates(&templates);
 }
 
+/* A mark is a few bytes at the start: what lies behind is not read, however much it is. */
+static void behind_the_first_block_of_the_mark_nothing_is_looked_at(void **state)
+{
+    struct fixture *f = *state;
+    struct spool *reader = NULL;
+    unsigned findings = 0;
+    open_spool(f);
+    store(f, 1, STORED);
+    close_spool(f);
+    char path[sizeof f->directory + 16];
+    (void)snprintf(path, sizeof path, "%s/spool.mark", f->directory);
+    assert_int_equal(truncate(path, 1 << 16), 0);
+    spoil(f, "spool.mark", 5, 0);
+    assert_int_equal(spool_open_reader(f->directory, &reader), 0);
+    assert_int_equal(spool_check(reader, count_finding, &findings), 0);
+    assert_int_equal(findings, 0);
+    fault_io_heal();
+    spool_close(reader);
+}
+
 static void a_reader_of_a_disk_that_is_gone_says_so(void **state)
 {
     struct fixture *f = *state;
@@ -604,6 +624,7 @@ int main(void)
         ON_FOLDER(a_mark_that_does_not_read_is_given_another_name),
         ON_FOLDER(without_database_and_mark_it_is_no_new_spool),
         ON_FOLDER(a_reader_says_which_places_do_not_read),
+        ON_FOLDER(behind_the_first_block_of_the_mark_nothing_is_looked_at),
         ON_FOLDER(a_reader_of_a_disk_that_is_gone_says_so),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

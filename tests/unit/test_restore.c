@@ -323,6 +323,37 @@ static void what_was_put_back_can_be_salvaged_later(void **state)
     assert_int_equal(salvage.salvaged + salvage.damaged, 2000);
 }
 
+/* A folder or a FIFO that has the name which a restore writes to moves aside, and the restore continues. */
+static void what_has_a_name_that_a_restore_needs_moves_aside(void **state)
+{
+    static const char *const names[] = {"spool.db.new", "spool.db.new-wal",
+                                        "spool.db.new-journal", "spool.db.restored"};
+    struct fixture *f = *state;
+    char words[SPOOL_SET_ASIDE_MAX];
+    (void)spool_take_set_aside(words);
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        append_many(f, 10);
+        assert_int_equal(mkdir(path_of(f, names[i]), 0700), 0);
+        remove_file(f, "spool.db");
+        assert_commit_finds_it(f);
+        (void)restore(f);
+        assert_true(spool_take_set_aside(words));
+        assert_non_null(strstr(words, names[i]));
+        assert_whole(f, 11, stats_of(f).last_id);
+        assert_false(spool_take_set_aside(words));
+    }
+    append_many(f, 10);
+    assert_int_equal(mkfifo(path_of(f, "spool.db.restored"), 0600), 0);
+    assert_int_equal(symlink("/nonexistent/file", path_of(f, "spool.db.new")), 0);
+    remove_file(f, "spool.db-wal");
+    assert_commit_finds_it(f);
+    (void)restore(f);
+    assert_true(spool_take_set_aside(words));
+    assert_non_null(
+        strstr(words, "spool.db.restored (is no regular file) is spool.db.refused-"));
+    assert_whole(f, 11, stats_of(f).last_id);
+}
+
 static void another_database_in_its_place_moves_aside_and_is_whole(void **state)
 {
     struct fixture *f = *state;
@@ -584,6 +615,7 @@ int main(void)
         CASE(the_open_batch_is_not_in_what_is_put_back),
         CASE(records_and_the_cursor_come_back_too),
         CASE(what_was_put_back_can_be_salvaged_later),
+        CASE(what_has_a_name_that_a_restore_needs_moves_aside),
         CASE(another_database_in_its_place_moves_aside_and_is_whole),
         CASE(another_log_in_its_place_is_not_taken_for_ours),
         CASE(another_mark_in_its_place_moves_aside),

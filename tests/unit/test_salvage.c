@@ -1012,6 +1012,224 @@ static void flip_bit(const char *directory, int64_t at, unsigned bit)
     assert_int_equal(close(fd), 0);
 }
 
+/* ---- what has the name of a new database ---- */
+
+static void put_copy(const struct fixture *f, const char *from, const char *to)
+{
+    char source[160], target[160];
+    path_of(f->directory, from, source);
+    path_of(f->directory, to, target);
+    assert_int_equal(rename(source, target), 0);
+}
+
+static void assert_set_aside(const char *name, const char *why)
+{
+    char words[SPOOL_SET_ASIDE_MAX] = "";
+    (void)spool_take_set_aside(words);
+    if (!strstr(words, name) || !strstr(words, why))
+        print_error("set aside: \"%s\", wanted %s %s\n", words, name, why);
+    assert_non_null(strstr(words, name));
+    assert_non_null(strstr(words, why));
+}
+
+static void copy_to(const struct fixture *f, const char *aside, const char *name)
+{
+    copy_file(aside, f->directory, "spool.db");
+    put_copy(f, "spool.db", name);
+}
+
+static void a_new_database_is_looked_at_before_it_takes_the_place(void **state)
+{
+    static const char *const names[] = {"spool.db.salvaged", "spool.db.restored"};
+    static const struct {
+        const char *why;
+        int64_t from, size, fill;
+        int64_t cut;
+    } faults[] = {
+        {"is not a sound spool database", 0, 16, 0, 0},
+        {"is not a sound spool database", 68, 4, 7, 0}, /* another program's */
+        {"schema version", VERSION_AT, 4, 7, 0},
+        {"", 2 * PAGE, 8 * PAGE, 0xff, 0},
+        {"", 0, 0, 0, 3 * PAGE},
+        {"is not a sound spool database", 0, 0, 0, 50},
+    };
+    struct fixture *f = *state;
+    char aside[] = "/tmp/spool-test-XXXXXX";
+    assert_non_null(mkdtemp(aside));
+    store_history(f);
+    copy_file(f->directory, aside, "spool.db");
+    for (size_t i = 0; i < COUNT(faults) * COUNT(names); i++) {
+        const char *name = names[i % COUNT(names)];
+        copy_to(f, aside, name);
+        copy_file(aside, f->directory, "spool.db");
+        if (faults[i / 2].cut > 0)
+            cut(f->directory, name, faults[i / 2].cut);
+        overwrite(f->directory, name, faults[i / 2].from, faults[i / 2].size,
+                  (int)faults[i / 2].fill);
+        open_spool(f);
+        assert_int_equal(ledger_of(f).accepted, MESSAGES);
+        close_spool(f);
+        assert_set_aside(name, faults[i / 2].why);
+        assert_int_equal(spool_count_damaged(f->directory), 0);
+    }
+    clear(aside);
+    assert_int_equal(rmdir(aside), 0);
+}
+
+static void an_older_copy_takes_the_place_of_nothing_but_a_missing_database(void **state)
+{
+    struct fixture *f = *state;
+    char aside[] = "/tmp/spool-test-XXXXXX";
+    assert_non_null(mkdtemp(aside));
+    store_history(f);
+    copy_file(f->directory, aside, "spool.db");
+    open_spool(f);
+    for (uint64_t id = MESSAGES + 1; id <= MESSAGES + 10; id++)
+        store_message(f, id);
+    commit(f);
+    close_spool(f);
+    char path[160], kept[160];
+    path_of(f->directory, "spool.db", path);
+    path_of(f->directory, "kept", kept);
+    assert_int_equal(rename(path, kept), 0);
+    copy_to(f, aside, "spool.db.salvaged");
+    assert_int_equal(rename(kept, path), 0);
+    open_spool(f);
+    assert_int_equal(ledger_of(f).accepted, MESSAGES + 10);
+    close_spool(f);
+    assert_set_aside("spool.db.salvaged", "the newest commits are missing");
+    clear(f->directory); /* the mark, too */
+    copy_to(f, aside, "spool.db.restored");
+    open_spool(f);
+    assert_int_equal(ledger_of(f).accepted, MESSAGES);
+    check_whole(f, EXPORTED, MESSAGES);
+    clear(aside);
+    assert_int_equal(rmdir(aside), 0);
+}
+
+/* As a crash leaves it: the damaged one is still in its place, or moved already. */
+static void a_whole_new_database_takes_the_place_whatever_its_folder_is_called(void **state)
+{
+    struct fixture *f = *state;
+    char directory[160];
+    path_of(f->directory, "a %41?b#c", directory);
+    f->options.directory = directory;
+    open_spool(f);
+    for (uint64_t id = 1; id <= 20; id++)
+        store_message(f, id);
+    commit(f);
+    close_spool(f);
+    for (int is_there = 0; is_there < 2; is_there++) {
+        char from[200], to[200];
+        (void)snprintf(from, sizeof from, "%s/spool.db", directory);
+        (void)snprintf(to, sizeof to, "%s/spool.db.salvaged", directory);
+        assert_int_equal(rename(from, to), 0);
+        if (is_there) {
+            FILE *file = fopen(from, "w");
+            assert_non_null(file);
+            assert_int_equal(fclose(file), 0);
+        }
+        open_spool(f);
+        assert_int_equal(ledger_of(f).spooled, 20);
+        close_spool(f);
+        assert_int_equal(spool_count_damaged(directory), is_there + 1); /* a lone log */
+        char words[SPOOL_SET_ASIDE_MAX];
+        if (spool_take_set_aside(words))
+            fail_msg("set aside: %s", words);
+    }
+}
+
+static unsigned stop_after, stop_asked;
+
+static bool is_to_stop(void)
+{
+    return stop_asked++ >= stop_after;
+}
+
+/* Wherever it comes, until one is not asked any more. */
+static void a_stop_ends_a_salvage_and_a_survey_with_nothing_changed(void **state)
+{
+    struct fixture *f = *state;
+    struct spool_salvage salvage;
+    store_history(f);
+    cut(f->directory, "spool.mark", 0);
+    overwrite(f->directory, "spool.db", 0, 100, 0);
+    stop_after = stop_asked = 0;
+    spool_stop_if(is_to_stop);
+    assert_int_equal(spool_survey(f->directory), -ECANCELED);
+    assert_non_null(strstr(spool_open_error(), "stopped"));
+    int r = -ECANCELED;
+    for (unsigned stops = 0; r == -ECANCELED; stops++) {
+        stop_after = stops;
+        stop_asked = 0;
+        r = spool_salvage(&f->options, NULL, &salvage);
+        if (r == 0) {
+            assert_true(stops > 3);
+            break;
+        }
+        assert_int_equal(r, -ECANCELED);
+        assert_non_null(strstr(spool_open_error(), "stopped"));
+        assert_int_equal(spool_count_damaged(f->directory), 0);
+        assert_int_equal(size_of(f->directory, "spool.db.new"), 0);
+        assert_int_equal(size_of(f->directory, "spool.db.salvaged"), 0);
+    }
+    spool_stop_if(NULL);
+    open_spool(f);
+    check_whole(f, EXPORTED, MESSAGES);
+}
+
+static void make_long_directory(const struct fixture *f, size_t size, char path[static 600])
+{
+    size_t used = (size_t)snprintf(path, 600, "%s", f->directory);
+    while (used < size) {
+        size_t part = size - used > 120 ? 100 : size - used;
+        path[used] = '/';
+        memset(path + used + 1, 'x', part - 1);
+        used += part;
+        path[used] = '\0';
+        (void)mkdir(path, 0700);
+    }
+}
+
+/* SQLite's limit of names holds for the longest name and suffix, and behind symbolic links. */
+static void the_longest_path_serves_for_everything_and_a_longer_one_is_refused(void **state)
+{
+    struct fixture *f = *state;
+    char directory[600], from[640], link[160];
+    struct spool_salvage salvage;
+    make_long_directory(f, SPOOL_DIRECTORY_MAX, directory);
+    f->options.directory = directory;
+    open_spool(f);
+    for (uint64_t id = 1; id <= 20; id++)
+        store_message(f, id);
+    commit(f);
+    (void)snprintf(from, sizeof from, "%s/spool.db", directory);
+    assert_int_equal(unlink(from), 0);
+    assert_int_equal(spool_verify_files(f->spool), SPOOL_E_MOVED);
+    struct spool_restored put_back;
+    assert_int_equal(spool_restore(f->spool, NULL, NULL, &put_back), 0);
+    close_spool(f);
+    assert_int_equal(spool_salvage(&f->options, NULL, &salvage), 0);
+    assert_int_equal(salvage.salvaged, 20);
+    char to[640];
+    (void)snprintf(to, sizeof to, "%s/spool.db.restored", directory);
+    assert_int_equal(rename(from, to), 0);
+    open_spool(f);
+    assert_int_equal(ledger_of(f).spooled, 20);
+    close_spool(f);
+    struct spool *reader;
+    assert_int_equal(spool_open_reader(directory, &reader), 0);
+    spool_close(reader);
+
+    make_long_directory(f, SPOOL_DIRECTORY_MAX + 1, directory);
+    path_of(f->directory, "link", link);
+    assert_int_equal(symlink(directory, link), 0);
+    f->options.directory = link;
+    assert_int_equal(spool_open(&f->options, &f->spool), -ENAMETOOLONG);
+    assert_non_null(strstr(spool_open_error(), "has 487 bytes"));
+    assert_int_equal(spool_open_reader(link, &reader), -ENAMETOOLONG);
+}
+
 /* ---- damage by chance ---- */
 
 static void damage(const char *directory, char what[static 96])
@@ -1211,6 +1429,11 @@ int main(void)
         ON_FOLDER(garbage_instead_of_a_database_is_moved_aside),
         ON_FOLDER(a_database_that_is_gone_is_not_taken_for_a_new_spool),
         ON_FOLDER(a_database_gone_with_its_log_left_is_salvaged_from_the_log),
+        ON_FOLDER(a_new_database_is_looked_at_before_it_takes_the_place),
+        ON_FOLDER(an_older_copy_takes_the_place_of_nothing_but_a_missing_database),
+        ON_FOLDER(a_whole_new_database_takes_the_place_whatever_its_folder_is_called),
+        ON_FOLDER(the_longest_path_serves_for_everything_and_a_longer_one_is_refused),
+        ON_FOLDER(a_stop_ends_a_salvage_and_a_survey_with_nothing_changed),
         ON_FOLDER(a_log_that_is_gone_is_noticed),
         ON_FOLDER(a_log_that_was_cut_is_noticed),
         ON_FOLDER(commits_behind_an_unsound_frame_are_found),

@@ -1,0 +1,126 @@
+/*
+ * examine.c - is a database sound, and did it come as far as its mark?
+ *
+ * Asked before anything is written into it, or before it takes the place of
+ * another one. Reads only.
+ */
+#include "store/spool-private.h"
+
+#include <errno.h>
+#include <string.h>
+
+enum { LOOK_PAGES = 16384 }; /* a database up to this is looked through: see below */
+
+/* Errors of the file's content are a condition at open, not the end of the process. */
+int examine_result(struct spool *spool, int sqlite_rc)
+{
+    switch (sqlite_rc & 0xff) {
+    case SQLITE_ERROR:
+    case SQLITE_CORRUPT:
+    case SQLITE_NOTADB:
+        return spool_fail(spool, SPOOL_E_DAMAGED, "%s is not a sound spool database: %s",
+                          spool->path, sqlite3_errmsg(spool->db));
+    default:
+        return spool_result(spool, sqlite_rc);
+    }
+}
+
+static int query(struct spool *spool, const char *sql, sqlite3_stmt **ret)
+{
+    int rc = sqlite3_prepare_v2(spool->db, sql, -1, ret, NULL);
+    if (rc == SQLITE_OK)
+        rc = sqlite3_step(*ret);
+    return rc == SQLITE_DONE ? SQLITE_CORRUPT : rc;
+}
+
+/* A database that is behind its mark has lost commits. The mark may be behind, but ids are no
+ * further ahead of it than messages were accepted, and a few that lost batches left unused. */
+static int compare_with_mark(struct spool *spool, const struct mark *mark)
+{
+    sqlite3_stmt *stmt = NULL;
+    int rc = query(spool, "SELECT max(last_id), max(last_seq), sum(accepted) FROM lane", &stmt);
+    if (rc != SQLITE_ROW) {
+        (void)sqlite3_finalize(stmt); /* repeats the error of the step */
+        return examine_result(spool, rc);
+    }
+    uint64_t last_id = (uint64_t)sqlite3_column_int64(stmt, 0);
+    uint64_t last_seq = (uint64_t)sqlite3_column_int64(stmt, 1);
+    uint64_t accepted = (uint64_t)sqlite3_column_int64(stmt, 2);
+    (void)sqlite3_finalize(stmt); /* it succeeded */
+    if (mark->is_known && last_id > mark->last_id + accepted + SPOOL_IDS_LEFT_OUT)
+        return spool_fail(spool, SPOOL_E_DAMAGED, "no message has the last id %llu",
+                          (unsigned long long)last_id);
+    if (last_id >= mark->last_id && last_seq >= mark->last_seq)
+        return 0;
+    return spool_fail(spool, SPOOL_E_DAMAGED,
+                      "the newest commits are missing: the database ends at id %llu and seq "
+                      "%llu, it was at id %llu and seq %llu",
+                      (unsigned long long)last_id, (unsigned long long)last_seq,
+                      (unsigned long long)mark->last_id, (unsigned long long)mark->last_seq);
+}
+
+/* To look through a large database would take seconds at each start. What hides there is met at
+ * work, and the start after that salvages. */
+static bool is_small(struct spool *spool, int *ret)
+{
+    sqlite3_stmt *stmt = NULL;
+    int rc = query(spool, "PRAGMA page_count", &stmt);
+    int pages = rc == SQLITE_ROW ? sqlite3_column_int(stmt, 0) : 0;
+    (void)sqlite3_finalize(stmt); /* repeats the error of the step */
+    if (rc != SQLITE_ROW)
+        *ret = examine_result(spool, rc);
+    return rc == SQLITE_ROW && pages <= LOOK_PAGES;
+}
+
+/* A question that is answered by "ok" or by what is wrong. */
+static int demand_ok(struct spool *spool, const char *question)
+{
+    sqlite3_stmt *stmt = NULL;
+    int rc = query(spool, question, &stmt);
+    const char *text = rc == SQLITE_ROW ? (const char *)sqlite3_column_text(stmt, 0) : NULL;
+    int r = rc == SQLITE_ROW ? 0 : examine_result(spool, rc);
+    if (r == 0 && !text)
+        r = spool_fail(spool, -ENOMEM, "out of memory");
+    else if (r == 0 && strcmp(text, "ok") != 0)
+        r = spool_fail(spool, SPOOL_E_DAMAGED, "%.200s", text);
+    (void)sqlite3_finalize(stmt); /* repeats the error of the step */
+    return r;
+}
+
+/* Pages by SQLite, then the counts. */
+static int look_through(struct spool *spool)
+{
+    static const char *const questions[] = {
+        "PRAGMA quick_check(1)",
+        "SELECT coalesce((SELECT 'lane ' || name || ' counts other messages than it holds'"
+        " FROM lane LEFT JOIN (SELECT key >> 48 AS l, count(*) AS n, sum(charge) AS b"
+        " FROM message GROUP BY 1) ON l = number"
+        " WHERE messages <> coalesce(n, 0) OR bytes <> coalesce(b, 0) LIMIT 1), 'ok')",
+        "SELECT CASE (SELECT count(*) FROM outcome WHERE seq > max(exported_seq, pruned_seq))"
+        " WHEN (SELECT max(last_seq) FROM lane) - max(exported_seq, pruned_seq) THEN 'ok'"
+        " ELSE 'outcomes that were not exported are missing' END FROM spool"
+        " WHERE EXISTS (SELECT 1 FROM lane) UNION ALL SELECT 'ok' LIMIT 1",
+    };
+    int r = 0;
+    for (size_t i = 0; i < sizeof questions / sizeof *questions && r == 0; i++)
+        r = demand_ok(spool, questions[i]);
+    return r;
+}
+
+/* A cursor that no export can have left would have records removed that were never exported. */
+static int look_at_cursor(struct spool *spool)
+{
+    return demand_ok(spool,
+                     "SELECT CASE WHEN exported_seq BETWEEN 0 AND last AND pruned_seq BETWEEN 0"
+                     " AND last AND failures_pruned BETWEEN 0 AND last THEN 'ok'"
+                     " ELSE 'the cursor of the export is not within the outcomes' END"
+                     " FROM spool, (SELECT coalesce(max(last_seq), 0) AS last FROM lane)");
+}
+
+int examine(struct spool *spool, const struct mark *mark)
+{
+    int r = compare_with_mark(spool, mark);
+    if (r == 0)
+        r = look_at_cursor(spool);
+    return r == 0 && is_small(spool, &r) ? look_through(spool) : r;
+}
