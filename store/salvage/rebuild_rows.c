@@ -4,6 +4,7 @@
  * Rows of lanes and of the state are taken as they are read; a row of a message
  * or of an outcome is judged only: whether it goes on is for rebuild.c to say.
  */
+#include "base/utf8.h"
 #include "store/salvage/rebuild-private.h"
 
 #include <errno.h>
@@ -15,30 +16,16 @@
 
 /* ---- plausibility ---- */
 
+/* Without the NUL, which no text of a message has. */
 static bool is_utf8(struct spool_bytes text)
 {
     const unsigned char *at = text.data;
     const unsigned char *end = at + text.size;
     while (at < end) {
-        unsigned char lead = *at++;
-        unsigned more = lead < 0x80   ? 0
-                        : lead < 0xc2 ? 9
-                        : lead < 0xe0 ? 1
-                        : lead < 0xf0 ? 2
-                                      : 3;
-        if (lead == 0 || lead > 0xf4 || more > (size_t)(end - at))
+        size_t size = *at == '\0' ? 0 : utf8_character(at, (size_t)(end - at));
+        if (size == 0)
             return false;
-        uint32_t value = lead & (0x3fU >> more);
-        for (unsigned i = 0; i < more; i++, at++) {
-            if ((*at & 0xc0) != 0x80)
-                return false;
-            value = value << 6 | (*at & 0x3f);
-        }
-        if (more > 0 && (value < (more == 1   ? 0x80U
-                                  : more == 2 ? 0x800U
-                                              : 0x10000U) ||
-                         value > 0x10ffff || (value >= 0xd800 && value < 0xe000)))
-            return false;
+        at += size;
     }
     return true;
 }

@@ -690,6 +690,24 @@ static void a_message_that_changed_is_not_salvaged_but_named(void **state)
     check_whole(f, EXPORTED, MESSAGES);
 }
 
+/* Bytes that are no UTF-8, though each but the first looks like a further byte of a character. */
+static void a_record_whose_topic_is_no_text_is_not_kept(void **state)
+{
+    struct fixture *f = *state;
+    struct spool_salvage salvage;
+    store_history(f);
+    tamper(f, "UPDATE outcome SET topic = CAST(x'80808080808080908080' AS TEXT)"
+              " WHERE seq = (SELECT exported_seq FROM spool) + 2");
+    assert_int_equal(spool_salvage(&f->options, NULL, &salvage), 0);
+    assert_int_equal(salvage.salvaged, MESSAGES - ENDED);
+    assert_int_equal(salvage.damaged, 1);
+    open_spool(f);
+    struct found found = records_of(f, EXPORTED + 2);
+    assert_int_equal(found.count, 1);
+    assert_int_equal(found.record.outcome, SPOOL_DAMAGED);
+    check_whole(f, EXPORTED, MESSAGES);
+}
+
 /* As a program of the first schema stored it, and an early one counted its sizes. */
 static void a_spool_of_the_first_schema_is_salvaged_without_any_loss(void **state)
 {
@@ -1448,6 +1466,7 @@ int main(void)
         ON_FOLDER(moves_that_were_cut_short_are_finished),
         ON_FOLDER(a_log_left_alone_is_moved_once_wherever_that_was_cut_short),
         ON_FOLDER(a_message_that_changed_is_not_salvaged_but_named),
+        ON_FOLDER(a_record_whose_topic_is_no_text_is_not_kept),
         ON_FOLDER(a_spool_of_the_first_schema_is_salvaged_without_any_loss),
         ON_FOLDER(a_lost_charge_costs_no_message_that_has_a_sum),
         ON_FOLDER(messages_far_behind_the_newest_are_salvaged),
