@@ -282,17 +282,25 @@ uint64_t rebuild_charge_of(const struct pages_row *row)
                                    : spool_charge(&message);
 }
 
+/* No column of numbers takes another kind; a row that lacks the newest ones is an older program's. */
+static bool is_number_or_absent(const struct pages_row *row, size_t field)
+{
+    return field >= row->field_count || is_null(row, field) ||
+           row->fields[field].kind == PAGES_NUMBER;
+}
+
 enum judgement rebuild_judge(struct rebuild *rebuild, const struct pages_row *row)
 {
     if (!has_message_shape(rebuild, row))
         return NO_MESSAGE;
-    bool is_whole = rebuild_is_text(row, MESSAGE_CLIENT) &&
-                    rebuild_is_text(row, MESSAGE_TOPIC) &&
-                    rebuild_bytes(row, MESSAGE_TOPIC).size > 0 &&
-                    (is_null(row, MESSAGE_PROPERTIES) ||
-                     row->fields[MESSAGE_PROPERTIES].kind == PAGES_BLOB) &&
-                    (is_null(row, MESSAGE_REF) || rebuild_is_text(row, MESSAGE_REF)) &&
-                    row->fields[MESSAGE_PAYLOAD].kind == PAGES_BLOB;
+    bool is_whole =
+        rebuild_is_text(row, MESSAGE_CLIENT) && rebuild_is_text(row, MESSAGE_TOPIC) &&
+        rebuild_bytes(row, MESSAGE_TOPIC).size > 0 &&
+        (is_null(row, MESSAGE_PROPERTIES) ||
+         row->fields[MESSAGE_PROPERTIES].kind == PAGES_BLOB) &&
+        (is_null(row, MESSAGE_REF) || rebuild_is_text(row, MESSAGE_REF)) &&
+        row->fields[MESSAGE_PAYLOAD].kind == PAGES_BLOB &&
+        is_number_or_absent(row, MESSAGE_EXPIRES_AT) && is_number_or_absent(row, MESSAGE_SUM);
     if (is_whole && has_message_sum(row))
         is_whole = sum_fits(row);
     else if (is_whole)

@@ -708,6 +708,28 @@ static void a_record_whose_topic_is_no_text_is_not_kept(void **state)
     check_whole(f, EXPORTED, MESSAGES);
 }
 
+/* A number that became something else: the new database would not take it. */
+static void a_damaged_expiry_or_sum_costs_its_message_alone(void **state)
+{
+    struct fixture *f = *state;
+    struct spool_salvage salvage;
+    store_history(f);
+    tamper(f,
+           "PRAGMA writable_schema = ON;"
+           "UPDATE sqlite_schema SET sql = replace(sql, 'STRICT', '') WHERE name = 'message';"
+           "PRAGMA writable_schema = RESET;"
+           "UPDATE message SET expires_at = x'0102' WHERE key = 305;"
+           "UPDATE message SET expires_at = 0.5 WHERE key = 306;"
+           "UPDATE message SET sum = 'x' WHERE key = 307");
+    assert_int_equal(spool_salvage(&f->options, NULL, &salvage), 0);
+    assert_int_equal(salvage.salvaged, MESSAGES - ENDED - 3);
+    assert_int_equal(salvage.damaged, 3);
+    open_spool(f);
+    for (uint64_t id = 305; id <= 307; id++)
+        assert_int_equal(records_of(f, id).record.outcome, SPOOL_DAMAGED);
+    check_whole(f, EXPORTED, MESSAGES);
+}
+
 /* As a program of the first schema stored it, and an early one counted its sizes. */
 static void a_spool_of_the_first_schema_is_salvaged_without_any_loss(void **state)
 {
@@ -1467,6 +1489,7 @@ int main(void)
         ON_FOLDER(a_log_left_alone_is_moved_once_wherever_that_was_cut_short),
         ON_FOLDER(a_message_that_changed_is_not_salvaged_but_named),
         ON_FOLDER(a_record_whose_topic_is_no_text_is_not_kept),
+        ON_FOLDER(a_damaged_expiry_or_sum_costs_its_message_alone),
         ON_FOLDER(a_spool_of_the_first_schema_is_salvaged_without_any_loss),
         ON_FOLDER(a_lost_charge_costs_no_message_that_has_a_sum),
         ON_FOLDER(messages_far_behind_the_newest_are_salvaged),
