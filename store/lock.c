@@ -11,6 +11,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
@@ -47,6 +48,23 @@ static int look_at_length(struct spool *spool, const char *directory)
         strlen(resolved), SPOOL_DIRECTORY_MAX, resolved);
 }
 
+/* SQLite has the other files beside the database itself, also if that is a symbolic link. */
+static int look_behind_link(struct spool *spool, const char *directory)
+{
+    static const char *const suffixes[] = {"-wal", "-shm", "-journal"};
+    char path[PATH_MAX], resolved[PATH_MAX], beside[PATH_MAX + 16];
+    (void)snprintf(path, sizeof path, "%s/" DATABASE_NAME, directory);
+    if (!realpath(path, resolved))
+        return 0;
+    for (size_t i = 0; i < sizeof suffixes / sizeof *suffixes; i++) {
+        (void)snprintf(beside, sizeof beside, "%s%s", resolved, suffixes[i]);
+        if (regular_is_other(AT_FDCWD, beside))
+            return spool_fail(spool, -REGULAR_OTHER, DATABASE_NAME "%s: %s (beside %.150s)",
+                              suffixes[i], regular_error(-REGULAR_OTHER), resolved);
+    }
+    return 0;
+}
+
 /* SQLite opens its files by their names, and would take a FIFO for a broken database. */
 int spool_look_at_names(struct spool *spool, const char *directory)
 {
@@ -59,7 +77,7 @@ int spool_look_at_names(struct spool *spool, const char *directory)
         if (regular_is_other(spool->directory_fd, names[i]))
             return spool_fail(spool, -REGULAR_OTHER, "%s: %s", names[i],
                               regular_error(-REGULAR_OTHER));
-    return 0;
+    return look_behind_link(spool, directory);
 }
 
 /* Another process that only looks holds a shared lock for a moment: so a few tries. */

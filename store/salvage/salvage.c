@@ -104,11 +104,10 @@ static int finish_one(int directory_fd,
     if (r == SPOOL_E_DAMAGED && !aside_is_there(directory_fd, DATABASE_NAME) &&
         schema_is_ours(directory_fd, successor->name))
         r = 0;
-    if (r == 0)
-        return take_place(directory_fd, successor, words, name);
-    if (r != SPOOL_E_DAMAGED)
+    if (r != 0 && r != SPOOL_E_DAMAGED)
         return r;
-    r = aside_move(directory_fd, successor->name, words);
+    r = r == 0 ? take_place(directory_fd, successor, words, name)
+               : aside_move(directory_fd, successor->name, words);
     if (r < 0)
         (void)snprintf(words, SPOOL_WORDS_MAX, "%s: %s", successor->name, strerror(-r));
     else

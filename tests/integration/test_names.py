@@ -83,6 +83,27 @@ def in_the_spool_it_is_named_and_the_start_works_when_it_is_gone():
     gateway.stop()
 
 
+@case
+def beside_the_target_of_a_link_it_is_named_too():
+    gateway = Gateway().start()
+    gateway.client(5).publish_wait("plant/t", b"x")
+    gateway.stop()
+    real = os.path.join(gateway.spool, "real")
+    os.mkdir(real)
+    os.rename(os.path.join(gateway.spool, "spool.db"), os.path.join(real, "spool.db"))
+    os.symlink("real/spool.db", os.path.join(gateway.spool, "spool.db"))
+    for suffix in ("-journal", "-wal", "-shm"):
+        away = put("fifo", os.path.join(real, "spool.db" + suffix))
+        check(not try_start(gateway), "it serves with", suffix)
+        check("spool.db%s: is no regular file" % suffix in gateway.log(), "why", gateway.log())
+        for verb in ("status", "failures", "check"):
+            check(gateway.tool(verb, timeout=SECONDS).returncode != 0, verb, suffix)
+        away()
+    gateway.start()
+    equal(gateway.ledger()["spooled"], 1)
+    gateway.stop()
+
+
 def junk(path):
     with open(path, "w", encoding="utf-8") as file:
         file.write("hello\n")
