@@ -170,8 +170,9 @@ struct gateway {
     unsigned window;   /* of the uplink, as last told */
     enum uplink_state link_state;
 
-    enum gateway_full full_why; /* the first reason, while: */
+    enum gateway_full full_why; /* while: */
     struct condition full;
+    int64_t full_noted_ms;                       /* when that reason was last found */
     struct condition lane_full[SPOOL_LANES_MAX]; /* by its limits: refused or held back */
     bool locked;                                 /* the database, by another program */
     int64_t locked_since_ms;
@@ -221,7 +222,7 @@ struct session_verdict
 gateway_on_publish(void *owner, struct session *session, const struct session_publish *publish);
 
 /* intake.c */
-/* The first reason stands until there is room. */
+/* Of several reasons one stands: see the head of that file. */
 void gateway_note_full(struct gateway *gateway, enum gateway_full why);
 /* Why nothing was accepted just now, or within the last second. */
 enum gateway_full gateway_is_full(const struct gateway *gateway);
