@@ -299,6 +299,11 @@ const char *config_expand_client_id(struct config *config, char why[static CONFI
             piece = expansion(*++at, memory, sizeof(memory) - 1, why);
         if (piece == NULL)
             return key;
+        if (piece == memory && config_check_mqtt_text(piece) != NULL) {
+            (void)snprintf(why, CONFIG_ERROR_MAX, "%%H: the host name %s",
+                           config_check_mqtt_text(piece));
+            return key;
+        }
         if (used + strlen(piece) > EXPANDED_MAX) {
             (void)snprintf(why, CONFIG_ERROR_MAX, "must not be longer than 65535 bytes");
             return key;

@@ -197,6 +197,8 @@ static int check_whole(const struct config_loader *loader, const config_t *parse
     config_lower_schemes(loader->config);
     key = config_check_all(loader->config, why);
     if (key == NULL)
+        key = config_check_paths(loader->config, loader->path, why);
+    if (key == NULL)
         key = config_expand_client_id(loader->config, why);
     if (key == NULL)
         return 0;

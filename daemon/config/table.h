@@ -119,6 +119,11 @@ void config_lower_schemes(struct config *config);
  */
 const char *config_check_all(const struct config *config, char why[static CONFIG_ERROR_MAX]);
 
+/* paths.c: the same of the files that the keys name, and of the file itself, @main_path. */
+const char *config_check_paths(const struct config *config,
+                               const char *main_path,
+                               char why[static CONFIG_ERROR_MAX]);
+
 /* Replaces %H, %m and %% in the client id. Return as config_check_all(). */
 const char *config_expand_client_id(struct config *config, char why[static CONFIG_ERROR_MAX]);
 
