@@ -288,7 +288,7 @@ const char *config_expand_client_id(struct config *config, char why[static CONFI
     size_t used = 0;
 
     if (text == NULL) {
-        (void)snprintf(why, CONFIG_ERROR_MAX, "%s", strerror(ENOMEM));
+        (void)snprintf(why, CONFIG_ERROR_MAX, "%s", config_no_memory);
         return key;
     }
     for (const char *at = config->uplink.client_id; *at != '\0'; at++) {
@@ -320,6 +320,6 @@ const char *config_expand_client_id(struct config *config, char why[static CONFI
     config->uplink.client_id = strdup(text);
     if (config->uplink.client_id != NULL)
         return NULL;
-    (void)snprintf(why, CONFIG_ERROR_MAX, "%s", strerror(ENOMEM));
+    (void)snprintf(why, CONFIG_ERROR_MAX, "%s", config_no_memory);
     return key;
 }

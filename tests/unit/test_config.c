@@ -25,6 +25,19 @@
 #define UPLINK     "uplink: { brokers = ( \"tcp://broker.example\" );\n"
 #define UPLINK_TLS "uplink: { brokers = ( \"ssl://broker.example\" );\n"
 
+/* Of the blocks of a mebibyte and more that are asked for from now on; 0: none. */
+static unsigned large_block_that_fails;
+
+void *__real_malloc(size_t size);
+void *__wrap_malloc(size_t size);
+
+void *__wrap_malloc(size_t size)
+{
+    if (size >= 1 << 20 && large_block_that_fails > 0 && --large_block_that_fails == 0)
+        return NULL;
+    return __real_malloc(size);
+}
+
 struct fixture {
     char folder[64];
     char path[80];
@@ -789,6 +802,30 @@ static void include_of_what_is_no_file_is_refused(void **state)
     refuse(fixture, "/* \n */" BROKER "  @include \"none\"\n", wanted);
 }
 
+static void include_of_an_absolute_path_is_refused(void **state)
+{
+    refuse(
+        *state, BROKER "@include \"/etc/x.conf\"\n",
+        ":2: @include: \"/etc/x.conf\" must be a name in the folder of the main file, which is "
+        "put in front of it");
+}
+
+static void want_of_memory_is_no_fault_of_the_file(void **state)
+{
+    static const char text[] = BROKER "@include \"other.conf\"\n";
+    struct fixture *fixture = *state;
+    struct config *config = NULL;
+
+    write_other(fixture, "status_interval = \"1s\";\n");
+    write_bytes(fixture->path, text, strlen(text));
+    for (unsigned n = 1; n <= 2; n++) { /* the file, then what it includes */
+        large_block_that_fails = n;
+        assert_int_equal(config_load(fixture->path, &config, fixture->error), -ENOMEM);
+        assert_non_null(strstr(fixture->error, ": out of memory"));
+    }
+    assert_int_equal(large_block_that_fails, 0);
+}
+
 static void file_that_includes_itself_is_refused(void **state)
 {
     struct fixture *fixture = *state;
@@ -1519,6 +1556,8 @@ int main(void)
         CASE(second_key_is_refused_with_its_name),
         CASE(error_in_an_included_file_names_that_file),
         CASE(include_of_what_is_no_file_is_refused),
+        CASE(include_of_an_absolute_path_is_refused),
+        CASE(want_of_memory_is_no_fault_of_the_file),
         CASE(file_that_includes_itself_is_refused),
         CASE(number_above_32_bits_is_refused_not_cut),
         CASE(key_not_yet_supported_is_refused_by_name),
