@@ -17,6 +17,7 @@
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -953,6 +954,28 @@ static void the_loop_never_waits_for_threads_that_were_not_made(void **state)
     wait_for(f, is_online);
 }
 
+static bool has_no_descriptor(struct fixture *f)
+{
+    return strcmp(link_of(f).last_error, "too many open files") == 0;
+}
+
+static void want_of_descriptors_is_said(void **state)
+{
+    struct fixture *f = *state;
+    struct rlimit usual, few;
+
+    if (uplink_build_lacks())
+        skip(); /* what Paho's shared library does is not seen */
+    go_online(f);
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &usual), 0);
+    few = (struct rlimit){.rlim_cur = 3, .rlim_max = usual.rlim_max};
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &few), 0);
+    broker_reset(&f->broker);
+    wait_for(f, has_no_descriptor);
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &usual), 0);
+    wait_for(f, is_online);
+}
+
 static void write_password(struct fixture *f, const char *text)
 {
     AUTO_CLOSE int fd = open(f->password_file, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
@@ -1143,6 +1166,7 @@ int main(void)
         CASE(what_comes_late_because_the_loop_stood_still_is_waited_for_once),
         CASE(threads_that_cannot_be_made_are_made_at_a_later_attempt),
         CASE(the_loop_never_waits_for_threads_that_were_not_made),
+        CASE(want_of_descriptors_is_said),
         CASE(after_many_failures_the_library_begins_anew),
         CASE(the_password_is_read_anew_for_each_attempt),
         CASE(a_lower_keepalive_of_the_broker_is_obeyed),
