@@ -25,6 +25,7 @@
 
 #include <stdbool.h>
 #include <sys/queue.h>
+#include <sys/stat.h>
 #include <sys/types.h>
 
 #include "base/clock.h"
@@ -179,6 +180,8 @@ struct gateway {
     int64_t locked_try_ms; /* not tried before */
     struct condition locking;
     struct condition status_unwritten;
+    struct stat status_file; /* as it was written last; all zero: it was not */
+    bool status_shared_told;
     unsigned transient_in_a_row;  /* refusals by the broker that may pass */
     int64_t acknowledged_boot_ms; /* by which a message ended; 0: none since the start */
     int64_t retained_ms;          /* boot time of the last batch */
