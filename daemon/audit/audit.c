@@ -110,14 +110,16 @@ static const char *audit_error(int error)
 
 static void audit_wait(struct audit *audit, int error)
 {
-    char file[AUDIT_NAME_MAX];
+    const char *why = audit_error(error);
+    char file[AUDIT_NAME_MAX], text[AUDIT_NAME_MAX];
 
     audit->retry_ms = audit->now_ms + AUDIT_RETRY_MS;
     audit->waiting = true;
     if (!condition_hold(&audit->unwritten, audit->now_ms))
         return;
-    log_warning("audit_waiting file=%s error=\"%s\" records=spooled retry_ms=%d",
-                audit_quote_file(audit, file), audit_error(error), AUDIT_RETRY_MS);
+    log_warning("audit_waiting file=%s error=%s records=spooled retry_ms=%d",
+                audit_quote_file(audit, file), log_quote(text, sizeof text, why, strlen(why)),
+                AUDIT_RETRY_MS);
 }
 
 static void audit_resume(struct audit *audit, uint64_t rows)
