@@ -30,6 +30,7 @@
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -47,6 +48,7 @@
 #define AUDIT_DISK_TRIES   10 /* with EIO in a row: then the file gets another name */
 #define AUDIT_ASIDE_MAX    1000
 #define AUDIT_NAME_MAX     512 /* of a path in the log */
+#define AUDIT_OF_OTHER     EUSERS
 
 struct audit {
     char *file;
@@ -97,17 +99,26 @@ static const char *audit_quote_file(const struct audit *audit, char text[static 
     return log_quote(text, AUDIT_NAME_MAX, audit->file, strlen(audit->file));
 }
 
+static const char *audit_error(int error)
+{
+    if (error == -EBADMSG)
+        return "this is no audit file";
+    if (error == -AUDIT_OF_OTHER)
+        return "another process writes it";
+    return regular_error(error);
+}
+
 static void audit_wait(struct audit *audit, int error)
 {
-    char file[AUDIT_NAME_MAX];
+    const char *why = audit_error(error);
+    char file[AUDIT_NAME_MAX], text[AUDIT_NAME_MAX];
 
     audit->retry_ms = audit->now_ms + AUDIT_RETRY_MS;
     audit->waiting = true;
     if (!condition_hold(&audit->unwritten, audit->now_ms))
         return;
-    log_warning("audit_waiting file=%s error=\"%s\" records=spooled retry_ms=%d",
-                audit_quote_file(audit, file),
-                error == -EBADMSG ? "this is no audit file" : regular_error(error),
+    log_warning("audit_waiting file=%s error=%s records=spooled retry_ms=%d",
+                audit_quote_file(audit, file), log_quote(text, sizeof text, why, strlen(why)),
                 AUDIT_RETRY_MS);
 }
 
@@ -135,6 +146,16 @@ static bool audit_may_log_replacement(struct audit *audit, uint64_t *ret_suppres
 
 /* ---- opening ---- */
 
+/*
+ * Two daemons with one file would cut off each other's lines as torn writes. The
+ * lock belongs to the open file: it follows a rename, and goes with the process.
+ * A file system that knows no locks has none.
+ */
+static int audit_lock(int fd)
+{
+    return flock(fd, LOCK_EX | LOCK_NB) < 0 && errno == EWOULDBLOCK ? -AUDIT_OF_OTHER : 0;
+}
+
 /* The seq of a file that was rotated just before; 0 when there is none, or it is not readable.
  */
 static uint64_t audit_rotated_seq(const struct audit *audit)
@@ -149,7 +170,8 @@ static uint64_t audit_rotated_seq(const struct audit *audit)
         return 0;
     }
     fd = regular_openat(AT_FDCWD, name, O_RDWR, 0);
-    if (fd < 0 || audit_tail_mend(fd, audit->told_seq, &seq, &cut) != 0 || fdatasync(fd) < 0)
+    if (fd < 0 || audit_lock(fd) < 0 || audit_tail_mend(fd, audit->told_seq, &seq, &cut) != 0 ||
+        fdatasync(fd) < 0)
         return 0; /* its unsynced rows are written again: twice is better than not at all */
     return seq;
 }
@@ -315,7 +337,9 @@ static int audit_open(struct audit *audit)
     fd = regular_openat(AT_FDCWD, audit->file, O_RDWR | O_APPEND | O_CREAT, 0640);
     if (fd < 0)
         return fd;
-    r = audit_examine(audit, fd);
+    r = audit_lock(fd);
+    if (r == 0)
+        r = audit_examine(audit, fd);
     if (r < 0)
         return r;
     audit->fd = fd;

@@ -9,10 +9,11 @@
  * another kind (a bad disk, an editor): nothing brings those lines back, so
  * nothing is cut and `mqtt-spool audit` shows it.
  *
- * A file that is not ours, named by a slip in the configuration, must not be
- * cut: an unsound end counts as a torn write only behind a line of ours, or
- * where it begins the file and all of it looks like one: holes, and what stands
- * between them can be nothing but our lines.
+ * A file that is not ours, named by a slip in the configuration, must be neither
+ * cut nor written to. Ours is an empty file, one with a line of ours at its end,
+ * or one that a torn write begins and that looks like one as a whole: holes, and
+ * what stands between them can be nothing but our lines. Of such a line the part
+ * that all of them share must be there; a lone brace may begin anything.
  *
  * Only the end of the file is read: a window that grows until it holds a line
  * that was synced, to a cap that is far above what is written between syncs.
@@ -150,13 +151,15 @@ static bool tail_looks_torn(const char *window, size_t size)
     return true;
 }
 
-/* Whether what is unsound may be cut: see the head of this file. */
+/* Whether lines may follow, and what is unsound be cut: see the head of this file. */
 static bool
 tail_is_ours(const struct tail_scan *scan, const char *window, size_t size, off_t from)
 {
-    if (scan->seq != 0 || scan->damage == TAIL_NONE)
+    bool is_brace = size < TAIL_START_SIZE && window[0] != '\0';
+
+    if (scan->seq != 0 || size == 0)
         return true;
-    return from == 0 && scan->damage == 0 && tail_looks_torn(window, size);
+    return from == 0 && scan->damage == 0 && !is_brace && tail_looks_torn(window, size);
 }
 
 /* The last @size bytes of the file, which is @file_size long. */

@@ -22,7 +22,7 @@ bool audit_line_seq(const char *line, size_t size, uint64_t *ret_seq);
  * @ret_seq: of the last sound line; 0: there is none
  * @ret_cut: how many bytes were cut
  *
- * Return: 0; -EBADMSG: this is not an audit file, nothing was changed; other
+ * Return: 0; -EBADMSG: it is not empty and no audit file, nothing was changed; other
  * negative errno.
  */
 MUST_CHECK int audit_tail_mend(int fd, uint64_t cursor, uint64_t *ret_seq, off_t *ret_cut);

@@ -300,7 +300,7 @@ const char *config_expand_client_id(struct config *config, char why[static CONFI
     size_t used = 0;
 
     if (text == NULL) {
-        (void)snprintf(why, CONFIG_ERROR_MAX, "%s", strerror(ENOMEM));
+        (void)snprintf(why, CONFIG_ERROR_MAX, "%s", config_no_memory);
         return key;
     }
     for (const char *at = config->uplink.client_id; *at != '\0'; at++) {
@@ -311,6 +311,11 @@ const char *config_expand_client_id(struct config *config, char why[static CONFI
             piece = expansion(*++at, memory, sizeof(memory) - 1, why);
         if (piece == NULL)
             return key;
+        if (piece == memory && config_check_mqtt_text(piece) != NULL) {
+            (void)snprintf(why, CONFIG_ERROR_MAX, "%%H: the host name %s",
+                           config_check_mqtt_text(piece));
+            return key;
+        }
         if (used + strlen(piece) > EXPANDED_MAX) {
             (void)snprintf(why, CONFIG_ERROR_MAX, "must not be longer than 65535 bytes");
             return key;
@@ -327,6 +332,6 @@ const char *config_expand_client_id(struct config *config, char why[static CONFI
     config->uplink.client_id = strdup(text);
     if (config->uplink.client_id != NULL)
         return NULL;
-    (void)snprintf(why, CONFIG_ERROR_MAX, "%s", strerror(ENOMEM));
+    (void)snprintf(why, CONFIG_ERROR_MAX, "%s", config_no_memory);
     return key;
 }

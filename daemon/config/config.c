@@ -197,9 +197,13 @@ static int check_whole(const struct config_loader *loader, const config_t *parse
     config_lower_schemes(loader->config);
     key = config_check_all(loader->config, why);
     if (key == NULL)
+        key = config_check_paths(loader->config, loader->path, why);
+    if (key == NULL)
         key = config_expand_client_id(loader->config, why);
     if (key == NULL)
         return 0;
+    if (strcmp(why, config_no_memory) == 0)
+        return -ENOMEM;
     return config_fail(loader, place_of(loader, parsed, key), key, "%s", why);
 }
 
@@ -220,8 +224,9 @@ static int load_text(struct config_loader *loader, const char *text)
     config_t parsed;
     int result = 0;
 
-    if (!config_scan(loader->path, loader->folder, text, loader->error))
-        return -EINVAL;
+    result = config_scan(loader->path, loader->folder, text, loader->error);
+    if (result != 0)
+        return result;
     for (size_t i = 0; i < config_key_count && result == 0; i++)
         result = config_take_default(loader, loader->config, &config_keys[i]);
     if (result != 0)
@@ -257,6 +262,8 @@ static int load(const char *path, struct config **ret, char error[static CONFIG_
         slash[slash == folder] = '\0';
     loader.folder = slash != NULL ? folder : ".";
     why = config_read_text(path, &text);
+    if (why == config_no_memory)
+        return -ENOMEM;
     if (why != NULL) {
         (void)snprintf(error, CONFIG_ERROR_MAX, "%s: %s", path, why);
         return -EINVAL;

@@ -37,6 +37,7 @@ struct scan_keys {
     unsigned count;
     unsigned groups[SCAN_DEPTH_MAX]; /* where each begins in keys */
     unsigned depth;                  /* may be more than has room: then nothing is compared */
+    bool no_memory;                  /* is why a file was not read */
 };
 
 struct scan {
@@ -90,6 +91,8 @@ static const char *read_all(int fd, char *text)
     return strlen(text) == (size_t)got ? NULL : "holds a NUL byte: is it a text file?";
 }
 
+const char config_no_memory[] = "out of memory";
+
 const char *config_read_text(const char *path, char **ret_text)
 {
     AUTO_CLOSE int fd = regular_openat(AT_FDCWD, path, O_RDONLY, 0);
@@ -100,7 +103,7 @@ const char *config_read_text(const char *path, char **ret_text)
         return regular_error(fd);
     text = malloc(CONFIG_FILE_MAX + 2);
     if (text == NULL)
-        return strerror(ENOMEM);
+        return config_no_memory;
     why = read_all(fd, text);
     if (why == NULL) {
         *ret_text = text;
@@ -248,9 +251,16 @@ static bool scan_include(struct scan *scan)
     if (scan->depth >= CONFIG_DEPTH_MAX)
         return refuse(scan, "@include: files include files more than %d deep",
                       CONFIG_DEPTH_MAX);
+    /* libconfig puts the folder in front of any name: it would look for folder//etc/... */
+    if (*name == '/')
+        return refuse(scan,
+                      "@include: \"%.*s\" must be a name in the folder of the main file, "
+                      "which is put in front of it",
+                      (int)size, name);
     if (snprintf(path, sizeof(path), "%s/%.*s", scan->folder, (int)size, name) >= PATH_MAX)
         return refuse(scan, "@include: %s", strerror(ENAMETOOLONG));
     why = config_read_text(path, &text);
+    scan->keys->no_memory = why == config_no_memory;
     if (why != NULL)
         return refuse(scan, "@include: %s: %s", path, why);
     inner.at = text;
@@ -299,10 +309,10 @@ static bool scan_text(struct scan *scan)
     return true;
 }
 
-bool config_scan(const char *file,
-                 const char *folder,
-                 const char *text,
-                 char error[static CONFIG_ERROR_MAX])
+int config_scan(const char *file,
+                const char *folder,
+                const char *text,
+                char error[static CONFIG_ERROR_MAX])
 {
     struct scan_keys keys = {.count = 0};
     struct scan scan = {
@@ -315,5 +325,7 @@ bool config_scan(const char *file,
         .keys = &keys,
     };
 
-    return scan_text(&scan);
+    if (scan_text(&scan))
+        return 0;
+    return keys.no_memory ? -ENOMEM : -EINVAL;
 }

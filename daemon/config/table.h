@@ -82,22 +82,26 @@ void config_key_number(const struct config_key *key, uint64_t number, char *text
  * config_read_text() - a file, whole and as text
  * @ret_text: on success terminated, to be freed
  *
- * Return: NULL, or what is wrong with the file (a literal or strerror()'s).
+ * Return: NULL, or what is wrong with the file (a literal or strerror()'s);
+ * config_no_memory, compared as a pointer, is no fault of the file.
  */
+extern const char config_no_memory[];
 const char *config_read_text(const char *path, char **ret_text);
 
 /*
  * config_scan() - find in @text what libconfig would take wrong in silence or end the process
  * for
  * @file: name of @text in errors; @folder: where its includes are looked for
- * @error: set when false is returned
+ * @error: set when 0 is not returned
  *
  * Follows @include.
+ *
+ * Return: 0, -EINVAL or -ENOMEM.
  */
-bool config_scan(const char *file,
-                 const char *folder,
-                 const char *text,
-                 char error[static CONFIG_ERROR_MAX]);
+MUST_CHECK int config_scan(const char *file,
+                           const char *folder,
+                           const char *text,
+                           char error[static CONFIG_ERROR_MAX]);
 
 /* Checks of single texts, for the table. */
 const char *config_check_absolute(const char *text);
@@ -119,6 +123,11 @@ void config_lower_schemes(struct config *config);
  * Return: NULL, or the key at fault.
  */
 const char *config_check_all(const struct config *config, char why[static CONFIG_ERROR_MAX]);
+
+/* paths.c: the same of the files that the keys name, and of the file itself, @main_path. */
+const char *config_check_paths(const struct config *config,
+                               const char *main_path,
+                               char why[static CONFIG_ERROR_MAX]);
 
 /* Replaces %H, %m and %% in the client id. Return as config_check_all(). */
 const char *config_expand_client_id(struct config *config, char why[static CONFIG_ERROR_MAX]);

@@ -25,6 +25,7 @@
 
 #include <stdbool.h>
 #include <sys/queue.h>
+#include <sys/stat.h>
 #include <sys/types.h>
 
 #include "base/clock.h"
@@ -170,14 +171,17 @@ struct gateway {
     unsigned window;   /* of the uplink, as last told */
     enum uplink_state link_state;
 
-    enum gateway_full full_why; /* the first reason, while: */
+    enum gateway_full full_why; /* while: */
     struct condition full;
+    int64_t full_noted_ms;                       /* when that reason was last found */
     struct condition lane_full[SPOOL_LANES_MAX]; /* by its limits: refused or held back */
     bool locked;                                 /* the database, by another program */
     int64_t locked_since_ms;
     int64_t locked_try_ms; /* not tried before */
     struct condition locking;
     struct condition status_unwritten;
+    struct stat status_file; /* as it was written last; all zero: it was not */
+    bool status_shared_told;
     unsigned transient_in_a_row;  /* refusals by the broker that may pass */
     int64_t acknowledged_boot_ms; /* by which a message ended; 0: none since the start */
     int64_t retained_ms;          /* boot time of the last batch */
@@ -221,7 +225,7 @@ struct session_verdict
 gateway_on_publish(void *owner, struct session *session, const struct session_publish *publish);
 
 /* intake.c */
-/* The first reason stands until there is room. */
+/* Of several reasons one stands: see the head of that file. */
 void gateway_note_full(struct gateway *gateway, enum gateway_full why);
 /* Why nothing was accepted just now, or within the last second. */
 enum gateway_full gateway_is_full(const struct gateway *gateway);

@@ -4,11 +4,15 @@
  * The disk is full, too many records wait for the audit file, another program
  * locks the database, the files of the spool were moved, a lane is at its limits.
  * The file that detects it notes it here; it is logged once when it begins and
- * once when it is over, and kept for the status. The first reason stands until
- * there is room. What becomes of the message itself is decided in publish.c.
+ * once when it is over, and kept for the status. A reason stands until there is
+ * room, or until it has not been found for CONDITION_OVER_MS while another one
+ * was: a line then says the new one. Moved files outrank every other reason at
+ * once, since only the running daemon has the messages then.
+ * What becomes of the message itself is decided in publish.c.
  *
- * Invariant: the end of a condition is logged only if its beginning was, and
- * after a message was accepted or when the tick finds that it is over.
+ * Invariants: the end of a condition is logged only if its beginning was, and
+ * after a message was accepted or when the tick finds that it is over. While
+ * files are moved nothing says that there is room.
  */
 #include <inttypes.h>
 #include <stdio.h>
@@ -29,9 +33,23 @@ const char *gateway_full_name(enum gateway_full why)
     return names[why];
 }
 
+/* Two reasons in turn are a line a second at the most. */
+static bool gives_way(const struct gateway *gateway, enum gateway_full why)
+{
+    if (gateway->full_why == why || gateway->full_why == GATEWAY_FULL_MOVED)
+        return false;
+    return why == GATEWAY_FULL_MOVED ||
+           gateway->now.boot_ms - gateway->full_noted_ms >= CONDITION_OVER_MS;
+}
+
 void gateway_note_full(struct gateway *gateway, enum gateway_full why)
 {
-    if (!condition_hold(&gateway->full, gateway->now.boot_ms))
+    bool begins = condition_hold(&gateway->full, gateway->now.boot_ms);
+    bool is_new = begins || gives_way(gateway, why);
+
+    if (is_new || gateway->full_why == why)
+        gateway->full_noted_ms = gateway->now.boot_ms;
+    if (!is_new)
         return;
     gateway->full_why = why;
     log_warning("spool_full reason=%s new_messages=refused", gateway_full_name(why));
@@ -41,7 +59,7 @@ void gateway_note_short_disk(struct gateway *gateway)
 {
     char text[GATEWAY_ERROR_QUOTED_MAX];
 
-    if (!gateway->full.reported)
+    if (!gateway->full.reported || gives_way(gateway, GATEWAY_FULL_DISK))
         log_warning(
             "disk_short detail=%s remedy=\"see what else fills that disk (df, du); where "
             "detail says EDQUOT or EFBIG, raise the quota or the limit of the file "
@@ -52,12 +70,14 @@ void gateway_note_short_disk(struct gateway *gateway)
 
 void gateway_note_room(struct gateway *gateway)
 {
-    if (condition_clear(&gateway->full, gateway->now.boot_ms))
+    if (!gateway->moved && condition_clear(&gateway->full, gateway->now.boot_ms))
         log_notice("spool_room new_messages=accepted");
 }
 
 enum gateway_full gateway_is_full(const struct gateway *gateway)
 {
+    if (gateway->moved)
+        return GATEWAY_FULL_MOVED;
     return condition_stands(&gateway->full, gateway->now.boot_ms) ? gateway->full_why
                                                                   : GATEWAY_HAS_ROOM;
 }
@@ -141,6 +161,8 @@ static bool is_still_full(const struct gateway *gateway)
 
 void gateway_look_for_room(struct gateway *gateway)
 {
+    if (gateway->moved)
+        return;
     if (!is_still_full(gateway))
         gateway_note_room(gateway);
     if (!gateway->locked)
@@ -192,7 +214,7 @@ const char *gateway_refusing(const struct gateway *gateway)
 {
     enum gateway_full why = gateway_is_full(gateway);
 
-    if (gateway_audit_is_full(gateway))
+    if (why != GATEWAY_FULL_MOVED && gateway_audit_is_full(gateway))
         why = GATEWAY_FULL_AUDIT;
     else if (why == GATEWAY_FULL_AUDIT || (why == GATEWAY_FULL_LOCKED && !gateway->locked))
         why = GATEWAY_HAS_ROOM; /* that is over, though no message came since */
@@ -219,7 +241,9 @@ void gateway_describe_full(const struct gateway *gateway, char text[static 128])
     text[0] = '\0';
     while (lane < gateway->config->lane_count && !gateway_lane_is_full(gateway, lane))
         lane++;
-    if (gateway_is_full(gateway) != GATEWAY_HAS_ROOM)
+    if (gateway->moved)
+        (void)snprintf(text, 128, ", THE SPOOL'S FILES WERE REMOVED, DO NOT END THE DAEMON");
+    else if (gateway_is_full(gateway) != GATEWAY_HAS_ROOM)
         (void)snprintf(text, 128, ", NEW MESSAGES ARE NOT TAKEN");
     else if (gateway_lane_is_full(gateway, lane))
         (void)snprintf(text, 128, ", LANE %s IS FULL", lanes_name(gateway->config, lane));

@@ -160,6 +160,7 @@ void gateway_on_moved(struct gateway *gateway)
     }
     gateway_read_clock(gateway);
     gateway_note_full(gateway, GATEWAY_FULL_MOVED);
+    gateway_hasten_status(gateway);
     gateway_arm_edge(gateway); /* for those who wait: they are refused now */
 }
 

@@ -212,10 +212,30 @@ write_status(struct json *json, struct gateway *gateway, const struct spool_stat
     return json->failed ? -ENOBUFS : 0;
 }
 
+/* Two gateways whose sockets are in one folder replace each other's file: what is there now is not
+ * what this process wrote last. What was there before its first is of a daemon that was killed. */
+static void look_for_other_writer(struct gateway *gateway, const char *path)
+{
+    const struct stat *ours = &gateway->status_file;
+    struct stat now;
+    char text[1024];
+
+    if (gateway->status_shared_told || ours->st_ino == 0 || lstat(path, &now) < 0)
+        return;
+    if (now.st_ino == ours->st_ino && now.st_mtim.tv_sec == ours->st_mtim.tv_sec &&
+        now.st_mtim.tv_nsec == ours->st_mtim.tv_nsec)
+        return;
+    gateway->status_shared_told = true;
+    log_warning("status_shared file=%s cause=\"another process writes it, too\" "
+                "remedy=\"give each gateway's socket a folder of its own\"",
+                log_quote(text, sizeof text, path, strlen(path)));
+}
+
 /* Written aside and renamed: a reader sees the old object or the new one, never a part. */
-static int replace_file(const struct gateway *gateway, const char *text, size_t size)
+static int replace_file(struct gateway *gateway, const char *text, size_t size)
 {
     char path[PATH_MAX], fresh[PATH_MAX];
+    struct stat written;
 
     if (!status_path(gateway, "", path) || !status_path(gateway, ".new", fresh))
         return -ENAMETOOLONG;
@@ -231,7 +251,11 @@ static int replace_file(const struct gateway *gateway, const char *text, size_t 
         return -errno;
     if ((size_t)n != size)
         return -ENOSPC;
-    return rename(fresh, path) < 0 ? -errno : 0;
+    look_for_other_writer(gateway, path);
+    if (fstat(fd, &written) < 0 || rename(fresh, path) < 0)
+        return -errno;
+    gateway->status_file = written;
+    return 0;
 }
 
 static void tell_systemd(const struct gateway *gateway, const struct spool_stats *stats)

@@ -263,22 +263,27 @@ void uplink_destroy_client(struct uplink *uplink)
  * of the caller's time and leaks a little with OpenSSL (upstream #1383). A client
  * that never connects keeps them, so that the other one may come and go.
  */
-static int keep_library(struct uplink *uplink)
+static MQTTAsync keeper;
+
+static int keep_library(void)
 {
     int rc = MQTTASYNC_SUCCESS;
 
-    if (!uplink->keeper)
-        rc = MQTTAsync_create(&uplink->keeper, "tcp://127.0.0.1", "",
-                              MQTTCLIENT_PERSISTENCE_NONE, NULL);
+    if (!keeper)
+        rc =
+            MQTTAsync_create(&keeper, "tcp://127.0.0.1", "", MQTTCLIENT_PERSISTENCE_NONE, NULL);
     if (rc != MQTTASYNC_SUCCESS)
-        uplink->keeper = NULL;
+        keeper = NULL;
     return rc;
 }
 
+/* With its last client the library waits 10 s for a thread that was never made: then that client
+ * stays, for the next uplink or until the process ends. */
 void uplink_leave_library(struct uplink *uplink)
 {
     uplink_destroy_client(uplink);
-    MQTTAsync_destroy(&uplink->keeper); /* NULL is accepted */
+    if (paho_link_start_threads() == 0)
+        MQTTAsync_destroy(&keeper); /* NULL is accepted */
 }
 
 static int create_client(struct uplink *uplink, const char *uri)
@@ -291,7 +296,7 @@ static int create_client(struct uplink *uplink, const char *uri)
     options.deleteOldestMessages = 0; /* 1.3.12 would delete without a word (upstream #1542) */
     options.restoreMessages = 0;
     options.persistQoS0 = 0;
-    int rc = keep_library(uplink);
+    int rc = keep_library();
     if (rc == MQTTASYNC_SUCCESS)
         rc = MQTTAsync_createWithOptions(&uplink->client, uri, uplink->settings.client_id,
                                          MQTTCLIENT_PERSISTENCE_NONE, NULL, &options);

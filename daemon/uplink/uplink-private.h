@@ -133,7 +133,6 @@ struct uplink {
     bool timer_armed;
 
     MQTTAsync client;
-    MQTTAsync keeper;           /* never connected; see keep_library() */
     bool destroying;            /* (locked) what Paho calls back now is no late answer */
     bool client_is_tls;         /* Paho never takes TLS back from a client */
     struct tls_files tls_files; /* of the newest attempt */

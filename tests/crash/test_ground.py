@@ -28,7 +28,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 
 import processes  # noqa: E402
 from checker import History, collect_daemon, figures, hold  # noqa: E402
-from gateway import Gateway  # noqa: E402
+from gateway import Gateway, all_of_the_disk  # noqa: E402
 from load import FarBroker, Patient, collect, start_producers  # noqa: E402
 from tap import case, check, cleanup, equal, run_all, skip, wait_for  # noqa: E402
 
@@ -484,6 +484,39 @@ def what_cannot_be_put_back_yet_is_kept_and_nothing_more_is_taken():
     os.unlink(gateway.spool)
     equal(gateway.process.wait(PATIENCE_S), 1, "exit code")
     equal(gateway.log().count("spool_not_restored"), 1, "lines about it")
+    assert_all_there(gateway, 100)
+
+
+def reasons_in(log):
+    return re.findall(r" spool_full reason=(\S+)", log)
+
+
+@case
+def removed_files_outrank_a_disk_that_was_short_before():
+    gateway = filled(100, retention={"when_full": "refuse"})
+    client = gateway.client()
+    gateway.configure(spool={"disk_reserve": all_of_the_disk()})
+    gateway.hup()
+    wait_for(lambda: client.publish_wait("a/b", b"refused").reason == 0x97, PATIENCE_S, "refusals")
+    equal(reasons_in(gateway.log()), ["disk"], "reasons before")
+    block(gateway)
+    equal(client.publish_wait("a/b", b"refused").reason, 0x97, "reason")
+    wait_for(lambda: gateway.status().get("intake", {}).get("refusing") == "spool_moved",
+             PATIENCE_S, lambda: "the status saying so, it is %r" % gateway.status())
+    check(b"spool's files were removed" in gateway.tool("status").stdout, "the page says so")
+    wait_for(lambda: any("DO NOT END THE DAEMON" in text for text in gateway.read_notifications()),
+             PATIENCE_S, "a STATUS= line")
+    equal(reasons_in(gateway.log()), ["disk", "spool_moved"], "reasons")
+    gateway.configure(spool={"disk_reserve": "1M"})
+    gateway.hup()  # room on the disk is no room in a spool that is not there
+    wait_for(lambda: gateway.log().count(" reloaded") == 2, PATIENCE_S, "the reload")
+    before = gateway.fresh_status()["uptime_ms"]
+    wait_for(lambda: gateway.fresh_status()["uptime_ms"] > before + 3000, PATIENCE_S, "three ticks")
+    equal(gateway.status()["intake"]["refusing"], "spool_moved", "what the status says then")
+    check(" spool_room " not in gateway.log(), "nothing says that there is room", gateway.log())
+    os.unlink(gateway.spool)
+    equal(gateway.process.wait(PATIENCE_S), 1, "exit code")
+    check(" spool_room " not in gateway.log(), "nothing says that there is room", gateway.log())
     assert_all_there(gateway, 100)
 
 

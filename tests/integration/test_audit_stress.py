@@ -6,6 +6,7 @@ The judge is `mqtt-spool audit`, over all files in the order of their rotation, 
 import contextlib
 import json
 import os
+import re
 import shutil
 import socket
 import sys
@@ -16,7 +17,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 
 import processes  # noqa: E402
 from broker import Link, Mosquitto  # noqa: E402
-from gateway import Gateway, check_balance  # noqa: E402
+from gateway import Gateway, all_of_the_disk, check_balance  # noqa: E402
 from mqtt import PUBACK, Closed  # noqa: E402
 from tap import case, check, cleanup, equal, run_all, skip, wait_for  # noqa: E402
 
@@ -425,6 +426,30 @@ def at_the_bound_it_refuses_and_takes_messages_again_when_the_file_is_back():
     equal(rig.audit_status()["pruned"], 0)
     rig.gateway.stop()
     rig.check_whole(995 + taken + 10)
+
+
+@case
+def a_second_reason_is_logged_when_the_first_one_no_longer_holds():
+    rig = Rig(audit={"max_waiting": 2000}, retention={"when_full": "refuse"},
+              spool={"disk_reserve": "1M"})
+    os.rmdir(rig.folder)
+    rig.start()
+    rig.deliver(1100)
+    rig.wait_healthy(False)
+    rig.gateway.configure(spool={"disk_reserve": all_of_the_disk()})
+    rig.gateway.hup()
+    publish_until_refused(rig, 2000)
+    rig.gateway.configure(spool={"disk_reserve": "1M"}, audit={"max_waiting": 1000})
+    rig.gateway.hup()
+    wait_for(lambda: rig.says(" reloaded ") == 2, 15, "the reload")
+
+    def second_reason():
+        publish_until_refused(rig, 1)
+        return re.findall(r" spool_full reason=(\S+)", rig.gateway.log())[1:]
+
+    equal(wait_for(second_reason, 15, "a second reason in the log"), ["audit_waiting"])
+    equal(rig.says(" spool_room "), 0, "lines about room")
+    rig.gateway.stop()
 
 
 @case

@@ -248,6 +248,44 @@ def properties_without_number_stay_below_the_memory_bound():
     gateway.kill()
 
 
+def publish_all_properties(clients, size, rounds):
+    """Messages that are as many empty user properties as a packet of @size bytes holds."""
+    properties = b"\x26\0\0\0\0" * ((size - 60) // 5)
+    raw = [mqtt.packet(mqtt.PUBLISH, mqtt.data("t%d" % number) + b"\0\1"
+                       + mqtt.varint(len(properties)) + properties, 2)
+           for number in range(len(clients))]
+    for _ in range(rounds):
+        for client, packet in zip(clients, raw):
+            client.send(packet)
+        for client in clients:
+            equal(client.expect(mqtt.PUBACK).reason, 0)
+
+
+@case(seconds=300)
+def messages_that_are_all_empty_properties_stay_below_the_memory_bound():
+    if Gateway.is_sanitized():
+        skip("a sanitizer keeps what is freed: its memory says nothing")
+    for size, count, noack in ((64 * KIB, 8, False), (256 * KIB, 4, False), (256 * KIB, 4, True),
+                               (MIB, 2, False), (4 * MIB, 1, False)):
+        broker = FakeBroker(noack=noack).start()
+        gateway = Gateway(broker.url, listen={"max_packet": size, "max_clients": count},
+                          uplink={"ack_timeout": "2s"}).start()
+        gateway.wait_link()
+        most = bound("memory", max_clients=count, max_packet=size)
+        clients = [gateway.client(5, timeout=60) for _ in range(count)]
+        publish_all_properties(clients, size, 8)
+        if noack:
+            wait_for(lambda: gateway.status()["link"]["connects"] > 1, 30, "a second connection")
+        else:
+            gateway.wait_drained(60)
+        peak = processes.peak_kb(gateway.process) * KIB
+        print("# packets of %d KiB, %d clients: %.1f of %.1f MB of memory"
+              % (size // KIB, count, peak / 1e6, most / 1e6))
+        check(peak <= most, "memory above its bound", peak, most)
+        gateway.kill()
+        broker.stop()
+
+
 @case(seconds=120)
 def packets_of_all_clients_and_a_full_window_stay_below_the_memory_bound():
     if Gateway.is_sanitized():

@@ -645,6 +645,24 @@ def hup_changes_the_disk_reserve():
     gateway.stop()
 
 
+@case
+def two_gateways_with_sockets_in_one_folder_say_that_they_share_the_status_file():
+    first = Gateway(status_interval="100ms").start()
+    other = os.path.join(first.run_folder, "other.sock")
+    second = Gateway(status_interval="100ms", listen={"socket": other}, audit={"file": ""})
+    second.run_folder, second.socket = first.run_folder, other
+    second.start()
+    wait_for(lambda: " status_shared " in first.log() and " status_shared " in second.log(), 15,
+             "a line of both")
+    alone = Gateway(status_interval="100ms").start()
+    for _ in range(5):
+        alone.fresh_status()
+    check(" status_shared " not in alone.log(), "a gateway of its own", alone.log())
+    equal(first.log().count(" status_shared "), 1, "lines about it")
+    for gateway in (first, second, alone):
+        gateway.stop()
+
+
 # Sockets from systemd
 
 

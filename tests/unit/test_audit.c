@@ -20,6 +20,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -624,7 +625,7 @@ static void half_a_line_in_an_otherwise_empty_file_is_cut(void **state)
 {
     struct fixture *fixture = *state;
 
-    append_file(fixture->file, "{\"se", 4);
+    append_file(fixture->file, "{\"seq\":", 7);
     add_rows(fixture, 2);
     start(fixture);
     edge(fixture);
@@ -822,12 +823,92 @@ static void expect_untouched(struct fixture *fixture, const char *content, size_
     assert_int_equal(unlink(fixture->file), 0);
 }
 
+static void a_link_to_a_file_that_is_none_of_ours_writes_nothing_there(void **state)
+{
+    static const char content[] = "one = 1;\n";
+    struct fixture *fixture = *state;
+    struct text text;
+
+    append_file(fixture->rotated, content, sizeof content - 1);
+    assert_int_equal(symlink(fixture->rotated, fixture->file), 0);
+    add_rows(fixture, 1);
+    start(fixture);
+    edge(fixture);
+    assert_true(log_says("this is no audit file"));
+    stop(fixture);
+    text = read_file(fixture->rotated);
+    assert_int_equal(text.size, sizeof content - 1);
+    assert_memory_equal(text.memory, content, text.size);
+    free(text.memory);
+}
+
+static void the_file_that_was_rotated_is_not_cut_if_it_is_none_of_ours(void **state)
+{
+    struct fixture *fixture = *state;
+    struct text text;
+
+    append_file(fixture->rotated, "{", 1);
+    add_rows(fixture, 1);
+    start(fixture);
+    edge(fixture);
+    expect_rows(fixture->file, 1, 1);
+    text = read_file(fixture->rotated);
+    assert_int_equal(text.size, 1);
+    free(text.memory);
+}
+
+static void a_file_that_another_process_writes_is_waited_for(void **state)
+{
+    struct fixture *fixture = *state;
+    int other = open(fixture->file, O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0640);
+
+    assert_true(other >= 0);
+    assert_int_equal(flock(other, LOCK_EX | LOCK_NB), 0);
+    add_rows(fixture, 2);
+    start(fixture);
+    edge(fixture);
+    assert_false(audit_is_healthy(fixture->audit));
+    assert_true(log_says("error=\"another process writes it\""));
+    assert_int_equal(logged("audit_waiting"), 1);
+    assert_int_equal(file_size(fixture->file), 0);
+    assert_int_equal(rename(fixture->file, fixture->rotated), 0); /* as logrotate does */
+    fixture->now_ms += 1000;
+    edge(fixture);
+    expect_rows(fixture->file, 1, 2);
+    assert_int_equal(close(other), 0);
+}
+
+static void two_gateways_never_write_one_file(void **state)
+{
+    struct fixture *fixture = *state;
+    struct spool *spool = calloc(1, sizeof *spool);
+    struct audit *second;
+
+    assert_non_null(spool);
+    start(fixture);
+    assert_int_equal(audit_new(&fixture->settings, spool, &ops, fixture, &second), 0);
+    assert_false(audit_is_healthy(second));
+    audit_free(second);
+    free(spool);
+    add_rows(fixture, 2);
+    edge(fixture);
+    expect_rows(fixture->file, 1, 2);
+    crash(fixture, 2); /* the lock goes with the process */
+    assert_true(audit_is_healthy(fixture->audit));
+}
+
 static void a_file_that_is_none_of_ours_is_not_touched(void **state)
 {
     struct fixture *fixture = *state;
     static char large[20 * 1024 * 1024]; /* more than is looked at, and no line break */
 
     expect_untouched(fixture, "hello", 5);
+    expect_untouched(fixture, "{", 1);
+    expect_untouched(fixture, "{\"seq\"", 6);
+    expect_untouched(fixture, "hello\n", 6);
+    expect_untouched(fixture, "\n", 1);
+    expect_untouched(fixture, "uplink: {\n};\n", 13);
+    expect_untouched(fixture, "{\"seq\":0,\"id\":1}\n{\"name\":1}\n", 28);
     expect_untouched(fixture, "a letter\nwithout an end", 23);
     expect_untouched(fixture, "\0\0\0\1ELF\n\1\2\3", 12);
     expect_untouched(fixture, "SQLite format 3\0\n\n", 18);
@@ -1416,6 +1497,10 @@ int main(void)
         CASE(a_tail_longer_than_the_first_look_is_found),
         CASE(a_file_ahead_of_the_spool_is_told_loudly_and_loses_no_row),
         CASE(a_file_that_is_none_of_ours_is_not_touched),
+        CASE(a_link_to_a_file_that_is_none_of_ours_writes_nothing_there),
+        CASE(the_file_that_was_rotated_is_not_cut_if_it_is_none_of_ours),
+        CASE(a_file_that_another_process_writes_is_waited_for),
+        CASE(two_gateways_never_write_one_file),
         CASE(what_is_no_file_is_refused),
         CASE(reopened_it_goes_on_in_a_new_file),
         CASE(reopened_it_takes_new_settings),

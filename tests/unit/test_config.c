@@ -10,6 +10,7 @@
 #include <cmocka.h>
 
 #include <errno.h>
+#include <sched.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -24,6 +25,19 @@
 /* The same with the group left open. */
 #define UPLINK     "uplink: { brokers = ( \"tcp://broker.example\" );\n"
 #define UPLINK_TLS "uplink: { brokers = ( \"ssl://broker.example\" );\n"
+
+/* Of the blocks of a mebibyte and more that are asked for from now on; 0: none. */
+static unsigned large_block_that_fails;
+
+void *__real_malloc(size_t size);
+void *__wrap_malloc(size_t size);
+
+void *__wrap_malloc(size_t size)
+{
+    if (size >= 1 << 20 && large_block_that_fails > 0 && --large_block_that_fails == 0)
+        return NULL;
+    return __real_malloc(size);
+}
 
 struct fixture {
     char folder[64];
@@ -789,6 +803,30 @@ static void include_of_what_is_no_file_is_refused(void **state)
     refuse(fixture, "/* \n */" BROKER "  @include \"none\"\n", wanted);
 }
 
+static void include_of_an_absolute_path_is_refused(void **state)
+{
+    refuse(
+        *state, BROKER "@include \"/etc/x.conf\"\n",
+        ":2: @include: \"/etc/x.conf\" must be a name in the folder of the main file, which is "
+        "put in front of it");
+}
+
+static void want_of_memory_is_no_fault_of_the_file(void **state)
+{
+    static const char text[] = BROKER "@include \"other.conf\"\n";
+    struct fixture *fixture = *state;
+    struct config *config = NULL;
+
+    write_other(fixture, "status_interval = \"1s\";\n");
+    write_bytes(fixture->path, text, strlen(text));
+    for (unsigned n = 1; n <= 2; n++) { /* the file, then what it includes */
+        large_block_that_fails = n;
+        assert_int_equal(config_load(fixture->path, &config, fixture->error), -ENOMEM);
+        assert_non_null(strstr(fixture->error, ": out of memory"));
+    }
+    assert_int_equal(large_block_that_fails, 0);
+}
+
 static void file_that_includes_itself_is_refused(void **state)
 {
     struct fixture *fixture = *state;
@@ -999,6 +1037,121 @@ static void paths_that_are_not_absolute_are_refused(void **state)
                    "limit for a socket's path",
                    socket);
     refuse(*state, text, wanted);
+}
+
+/* @keys, where every %s is the folder of the fixture. */
+static void refuse_one_file(struct fixture *fixture,
+                            const char *keys,
+                            const char *key,
+                            const char *first,
+                            const char *second)
+{
+    const char *folder = fixture->folder;
+    char text[800];
+    char wanted[400];
+
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wformat-nonliteral"
+    (void)snprintf(text, sizeof(text), keys, folder, folder, folder);
+#pragma GCC diagnostic pop
+    (void)snprintf(wanted, sizeof(wanted),
+                   ":2: %s: must be another path: %s and %s would be one file, and the daemon "
+                   "writes it",
+                   key, first, second);
+    refuse(fixture, text, wanted);
+}
+
+static void two_keys_that_name_one_file_are_refused(void **state)
+{
+    static const struct {
+        const char *keys, *key, *first, *second;
+    } rows[] = {
+        {"listen: { socket = \"%s/s\"; }; audit: { file = \"%s/status.json\"; };", "audit.file",
+         "audit.file", "status.json beside listen.socket"},
+        {"listen: { socket = \"%s/s\"; }; audit: { file = \"%s/./x/..//status.json.new\"; };",
+         "audit.file", "audit.file", "status.json.new beside listen.socket"},
+        {"listen: { socket = \"/no/where/s\"; }; audit: { file = \"/no//./where/s\"; };",
+         "audit.file", "audit.file", "listen.socket"},
+        {"audit: { file = \"%s/t.conf\"; };", "audit.file", "audit.file",
+         "the configuration file"},
+        {"audit: { file = \"%s/link\"; };", "audit.file", "audit.file",
+         "the configuration file"},
+        {"spool: { directory = \"/no/spool\"; }; audit: { file = \"/no/spool/lock\"; };",
+         "audit.file", "audit.file", "a file of the spool"},
+        {"spool: { directory = \"%s\"; }; audit: { file = \"%s/spool.db.new\"; };",
+         "audit.file", "audit.file", "a file of the spool"},
+        {"spool: { directory = \"%s\"; }; audit: { file = \"%s/spool.mark\"; };", "audit.file",
+         "audit.file", "a file of the spool"},
+        {"spool: { directory = \"%s/a\"; }; audit: { file = \"%s/a\"; };", "audit.file",
+         "audit.file", "spool.directory"},
+        {"spool: { directory = \"%s\"; }; listen: { socket = \"%s/spool.db\"; };",
+         "listen.socket", "listen.socket", "a file of the spool"},
+        {"listen: { socket = \"%s/status.json\"; };", "listen.socket", "listen.socket",
+         "status.json beside listen.socket"},
+    };
+    struct fixture *fixture = *state;
+    char text[400];
+    char link[96];
+
+    (void)snprintf(link, sizeof(link), "%s/link", fixture->folder);
+    assert_int_equal(symlink(fixture->path, link), 0);
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        (void)snprintf(text, sizeof(text), "%s%s", BROKER, rows[i].keys);
+        refuse_one_file(fixture, text, rows[i].key, rows[i].first, rows[i].second);
+    }
+    assert_int_equal(unlink(link), 0);
+}
+
+static void file_that_is_read_and_written_is_refused(void **state)
+{
+    static const char *const keys[] = {"ca_file", "cert_file", "key_file", "key_password_file"};
+    char text[600];
+    char second[64];
+
+    for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++) {
+        (void)snprintf(text, sizeof(text),
+                       "\nuplink: { brokers = (\"ssl://h\"); tls: { cert_file = \"/no/c\"; "
+                       "key_file = \"/no/k\"; %s%s%s }; }; audit: { file = \"%s\"; };",
+                       i == 0 || i == 3 ? keys[i] : "", i == 0 || i == 3 ? " = \"/no/a\";" : "",
+                       "",
+                       i == 1   ? "/no/c"
+                       : i == 2 ? "/no/k"
+                                : "/no/a");
+        (void)snprintf(second, sizeof(second), "uplink.tls.%s", keys[i]);
+        refuse_one_file(*state, text, "audit.file", "audit.file", second);
+    }
+    refuse_one_file(*state,
+                    "\nuplink: { brokers = (\"tcp://h\"); username = \"u\"; password_file = "
+                    "\"/run/status.json\"; }; listen: { socket = \"/run/s\"; };",
+                    "listen.socket", "status.json beside listen.socket",
+                    "uplink.password_file");
+}
+
+static void paths_that_only_look_alike_are_taken(void **state)
+{
+    accept(*state, BROKER "spool: { directory = \"/no/spool\"; }; audit: { file = "
+                          "\"/no/spool/audit.jsonl\"; };");
+    accept(*state, BROKER "listen: { socket = \"/no/run/s\"; }; audit: { file = "
+                          "\"/no/other/status.json\"; };");
+    accept(*state,
+           "uplink: { brokers = (\"ssl://h\"); tls: { cert_file = \"/no/p\"; key_file = "
+           "\"/no/p\"; }; };");
+    accept(*state, BROKER "audit: { file = \"\"; };");
+}
+
+static void host_name_that_is_not_utf8_is_refused_for_the_client_id(void **state)
+{
+    char host[256] = "";
+
+    assert_int_equal(gethostname(host, sizeof(host) - 1), 0);
+    if (unshare(CLONE_NEWUTS) < 0) {
+        print_message("needs a host name of its own: %s\n", strerror(errno));
+        skip();
+    }
+    assert_int_equal(sethostname("gw\xFF", 3), 0);
+    refuse(*state, UPLINK "client_id = \"a%H\"; };\n",
+           ":2: uplink.client_id: %H: the host name must be valid UTF-8");
+    assert_int_equal(sethostname(host, strlen(host)), 0);
 }
 
 static void brokers_that_cannot_be_are_refused(void **state)
@@ -1425,6 +1578,8 @@ int main(void)
         CASE(second_key_is_refused_with_its_name),
         CASE(error_in_an_included_file_names_that_file),
         CASE(include_of_what_is_no_file_is_refused),
+        CASE(include_of_an_absolute_path_is_refused),
+        CASE(want_of_memory_is_no_fault_of_the_file),
         CASE(file_that_includes_itself_is_refused),
         CASE(number_above_32_bits_is_refused_not_cut),
         CASE(key_not_yet_supported_is_refused_by_name),
@@ -1434,6 +1589,10 @@ int main(void)
         CASE(keys_of_a_lane_are_checked_as_all_others),
         CASE(more_than_63_lanes_or_64_filters_are_refused),
         CASE(paths_that_are_not_absolute_are_refused),
+        CASE(two_keys_that_name_one_file_are_refused),
+        CASE(file_that_is_read_and_written_is_refused),
+        CASE(paths_that_only_look_alike_are_taken),
+        CASE(host_name_that_is_not_utf8_is_refused_for_the_client_id),
         CASE(brokers_that_cannot_be_are_refused),
         CASE(broker_list_is_bounded_and_not_mixed),
         CASE(tls_keys_that_cannot_work_are_refused),

@@ -17,6 +17,7 @@
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -922,6 +923,59 @@ static void threads_that_cannot_be_made_are_made_at_a_later_attempt(void **state
     assert_int_equal(f->last.kind, UPLINK_DELIVERED);
 }
 
+/* How often this thread slept for the library, which at its end waits for its threads. */
+static _Thread_local unsigned sleeps;
+
+int usleep(useconds_t us)
+{
+    struct timespec wish = {.tv_nsec = (long)(us % 1000000) * 1000};
+
+    sleeps++;
+    return clock_nanosleep(CLOCK_MONOTONIC, 0, &wish, NULL) == 0 ? 0 : -1;
+}
+
+/* A hundred sleeps of 0.1 s would be the library's wait for a thread that was never made. */
+static void the_loop_never_waits_for_threads_that_were_not_made(void **state)
+{
+    struct fixture *f = *state;
+
+    if (uplink_build_lacks())
+        skip(); /* Paho's shared library starts its threads by itself */
+    allow_threads(false);
+    sleeps = 0;
+    start(f);
+    wait_for(f, has_tried_often);
+    assert_true(sleeps < 50);
+    uplink_free(f->uplink);
+    f->uplink = NULL;
+    assert_true(sleeps < 50);
+    allow_threads(true);
+    start(f);
+    wait_for(f, is_online);
+}
+
+static bool has_no_descriptor(struct fixture *f)
+{
+    return strcmp(link_of(f).last_error, "too many open files") == 0;
+}
+
+static void want_of_descriptors_is_said(void **state)
+{
+    struct fixture *f = *state;
+    struct rlimit usual, few;
+
+    if (uplink_build_lacks())
+        skip(); /* what Paho's shared library does is not seen */
+    go_online(f);
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &usual), 0);
+    few = (struct rlimit){.rlim_cur = 3, .rlim_max = usual.rlim_max};
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &few), 0);
+    broker_reset(&f->broker);
+    wait_for(f, has_no_descriptor);
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &usual), 0);
+    wait_for(f, is_online);
+}
+
 static void write_password(struct fixture *f, const char *text)
 {
     AUTO_CLOSE int fd = open(f->password_file, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
@@ -1111,6 +1165,8 @@ int main(void)
         CASE(the_watchdog_replaces_a_client_that_never_reports),
         CASE(what_comes_late_because_the_loop_stood_still_is_waited_for_once),
         CASE(threads_that_cannot_be_made_are_made_at_a_later_attempt),
+        CASE(the_loop_never_waits_for_threads_that_were_not_made),
+        CASE(want_of_descriptors_is_said),
         CASE(after_many_failures_the_library_begins_anew),
         CASE(the_password_is_read_anew_for_each_attempt),
         CASE(a_lower_keepalive_of_the_broker_is_obeyed),

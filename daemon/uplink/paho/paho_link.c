@@ -185,6 +185,7 @@ int __wrap_Thread_signal_cond(void *condition);
 int __wrap_Thread_wait_cond(void *condition, int timeout_ms);
 int __wrap_MQTTProtocol_startPublish(
     void *client, void *publish, int qos, int retained, void **message);
+int __wrap_socket(int domain, int type, int protocol);
 int __wrap_connect(int fd, const struct sockaddr *address, socklen_t size);
 int __wrap_getsockopt(int fd, int level, int name, void *value, socklen_t *size);
 
@@ -216,6 +217,7 @@ int __real_Thread_signal_cond(void *condition);
 int __real_Thread_wait_cond(void *condition, int timeout_ms);
 int __real_MQTTProtocol_startPublish(
     void *client, void *publish, int qos, int retained, void **message);
+int __real_socket(int domain, int type, int protocol);
 int __real_connect(int fd, const struct sockaddr *address, socklen_t size);
 int __real_getsockopt(int fd, int level, int name, void *value, socklen_t *size);
 
@@ -437,7 +439,17 @@ static atomic_int early_ends;
 /* Paho needs two: it meets the connection in the look before its next wait. */
 #define EARLY_ENDS 4
 
-/* Paho says "connect failure" and keeps the kernel's reason to itself; a person wants it. */
+/* Paho says "connect failure" and keeps the kernel's reason to itself; a person wants it. Here it is
+ * want of descriptors, mostly. */
+int __wrap_socket(int domain, int type, int protocol)
+{
+    int fd = __real_socket(domain, type, protocol);
+
+    if (fd < 0 && (domain == AF_INET || domain == AF_INET6))
+        atomic_store(&connect_error, errno);
+    return fd;
+}
+
 int __wrap_connect(int fd, const struct sockaddr *address, socklen_t size)
 {
     for (size_t i = 0; i < sizeof(was_sent) / sizeof(was_sent[0]); i++)
