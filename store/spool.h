@@ -532,6 +532,20 @@ SPOOL_MUST_CHECK int spool_retain(struct spool *spool,
  */
 SPOOL_MUST_CHECK int spool_commit(struct spool *spool, const struct spool_time *now);
 
+/* How many messages were evicted for the disk since the open, those of lost batches too. */
+uint64_t spool_disk_evictions(const struct spool *spool);
+
+/*
+ * spool_disk_is_short() - does a new message still find no room, or cost an old one?
+ *
+ * To be asked now and then once a message was refused or evicted for the disk: tries whether there
+ * is room again, and says no only when more than a few messages would find it. While it says yes,
+ * spool_describe_disk() has the cause in words, with the errno if a write or an allocation failed;
+ * valid until the next call of any function.
+ */
+bool spool_disk_is_short(struct spool *spool, const struct spool_time *now);
+const char *spool_describe_disk(struct spool *spool);
+
 /* Hand nothing out until a commit has succeeded, which spool_has_work() asks for: where none can,
  * what is sent would be sent again by each process. For a start. */
 void spool_require_proof(struct spool *spool);

@@ -28,6 +28,7 @@ struct record_link {
     const char *acknowledged;
     unsigned window;
     uint64_t late_answers;
+    bool is_held; /* nothing is sent until a commit has room */
 };
 
 /* What may come in. */
@@ -37,6 +38,8 @@ struct record_intake {
     const bool *lane_full; /* of each of them: it refuses or blocks; NULL: not known */
     const char *refusing;  /* why nothing at all is taken; "": it is; NULL: not known */
     uint64_t disk_reserve; /* 0: not known */
+    const char
+        *disk_short; /* why messages are refused or evicted for the disk; NULL: not known */
 };
 
 struct record_producers {

@@ -666,7 +666,7 @@ def status_of_a_stopped_daemon_comes_from_the_spool():
         status = json.loads(done.out)
         equal(status["link"], {"state": "stopped", "broker": "", "since": "", "connects": 0,
                                "last_error": "", "last_error_time": "", "acknowledged": "",
-                               "window": 0, "late_answers": 0}, "link")
+                               "window": 0, "late_answers": 0, "held": False}, "link")
         equal(status["uptime_ms"], 0, "uptime_ms")
         equal(status["ledger"], LEDGER, "ledger")
         equal(status["spool"]["messages"], 3, "messages")
@@ -832,7 +832,7 @@ def a_lane_that_refuses_or_holds_back_is_on_the_page():
         equal(client.publish_wait("plant/t", b"x").reason, 0)
         equal(client.publish_wait("plant/t", b"x").reason, 0x97)
         wait_for_page(gateway, 'intake    lane "default" REFUSES new messages: 2 of 2 messages, '
-                      'when_full = "refuse"', "1 message(s) refused since the start",
+                      'when_full = "refuse"', "1 message refused since the start",
                       "or raise retention.max_messages", "what is spooled goes out when",
                       "default          2 of 2 messages, ")
         client.publish("plant/alarm/1", b"x")
@@ -880,6 +880,9 @@ def a_disk_that_is_short_is_on_the_page():
     with gateway.client(5) as client:
         wait_for(lambda: client.publish_wait("plant/t", b"x").reason == 0 and
                  gateway.status()["intake"] == {"refusing": ""}, 20, "the end of it")
+    wait_for(lambda: "disk_room after_ms=" in gateway.log(), 20, "the end of the shortage")
+    wait_for_page(gateway, "\nproducers ", "refused since the start; none now")
+    check("\nintake" not in page_of(gateway), "all is accepted", page_of(gateway))
     gateway.stop()
 
 
