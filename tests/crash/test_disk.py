@@ -308,6 +308,28 @@ def a_salvage_that_has_no_room_writes_nothing_and_says_how_much_it_needs():
 
 
 @case
+def a_salvage_without_the_trees_of_pages_needs_no_more_room_than_it_says():
+    gateway = SmallDisk(mib=40).start()
+    fill_by_bytes(gateway, 3000, 1500)  # two on a page; out of order some pages get one
+    gateway.stop()
+    spoil_database(gateway)
+    with open(os.path.join(gateway.spool, "spool.db"), "r+b") as database:
+        database.write(b"\xa5" * 4096 * 20)  # the first page, and all roots
+    gateway.fill(leave=4 * MIB)
+    before = files_of(gateway)
+    line = ends_with_78(gateway, r"needs up to \d+ bytes", r"\d+ bytes are free")
+    needed = int(re.search(r"up to (\d+) ", line).group(1))
+    equal(files_of(gateway), before, "files")
+    gateway.empty()
+    gateway.fill(leave=needed + MIB // 8)
+    gateway.start(60)
+    check("spool_salvaged" in gateway.log(), "salvaged with the room that it named", gateway.log())
+    size = os.path.getsize(os.path.join(gateway.spool, "spool.db"))
+    check(needed / 3 < size < needed, "the new database", size, needed)
+    gateway.stop()
+
+
+@case
 def a_salvage_that_finds_the_disk_full_removes_what_it_wrote():
     gateway = JudgedGateway().start()
     fill_by_bytes(gateway, 20, 200000)
