@@ -139,6 +139,10 @@ static int check_database(struct check *check)
     int result = spool_open_reader(check->directory, &spool);
 
     check->running = spool_is_in_use(check->directory);
+    if (result == SPOOL_E_DAMAGED && cli_daemon_holds_spool()) {
+        add(check, parts[SPOOL_PART_DATABASE].name, spool_open_error(), CLI_HELD_REMEDY);
+        return EX_OK;
+    }
     if (result == SPOOL_E_DAMAGED || result == -EBADMSG) {
         on_finding(check, SPOOL_PART_DATABASE, spool_open_error());
         return EX_OK;

@@ -487,6 +487,7 @@ def what_cannot_be_checked_exits_2_and_says_why():
     done = spool.check("--directory", nowhere, config=False)
     equal(done.returncode, UNCHECKED)
     check("there is no spool" in done.err, "the reason", done.err)
+    check("look for spool_moved in the log before you start" in done.err, "no advice", done.err)
     with open(spool.config, "a") as out:
         out.write("nonsense = 1;\n")
     done = spool.check()
