@@ -230,7 +230,7 @@ uint64_t spool_charge(const struct spool_message *message);
  * @options: borrowed during the call, all of it copied
  * @ret:     set on success; free with spool_close()
  *
- * Return: 0; SPOOL_E_LOCKED, _NEWER, _DAMAGED, _BUSY, _DISK, _LANES: nothing
+ * Return: 0; SPOOL_E_LOCKED, _NEWER, _DAMAGED, _FOREIGN, _BUSY, _DISK, _LANES: nothing
  *         was changed, spool_open_error() says more; SPOOL_E_UNREAD: a read
  *         failed READS_TRIES times just now, or a read or a write failed when
  *         the spool was last in use: spool_survey() tells what it was; negative

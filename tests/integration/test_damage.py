@@ -315,6 +315,7 @@ def the_database_of_another_program_is_refused_and_left_as_it_is():
     with open(database(gateway, "lock"), "w"):
         pass
     refused(gateway, "another program", code=78)
+    check("spool_damaged" not in gateway.log(), "nothing is salvaged", gateway.log())
 
 
 @case
