@@ -185,6 +185,15 @@ static void take_problems(struct check *check, const struct audit_check *audit)
     check->finding_count += audit->problem_count - kept;
 }
 
+static bool has_folder(const char *file)
+{
+    char name[PATH_MAX];
+    struct stat st;
+
+    (void)snprintf(name, sizeof(name), "%s", file);
+    return stat(dirname(name), &st) == 0 && S_ISDIR(st.st_mode);
+}
+
 /* False: no file is there, and what is to be said of that is said. */
 static bool is_audit_file(struct check *check)
 {
@@ -196,12 +205,18 @@ static bool is_audit_file(struct check *check)
         add(check, "audit",
             S_ISDIR(st.st_mode) ? "the audit file is not there: a directory has its name"
                                 : "the audit file is not there: what has its name is no file",
-            "move that away: outcomes wait in the database, and a daemon that runs makes the "
-            "file within a second");
+            "something else has its name: move it away; outcomes wait in the database, and a "
+            "daemon that runs makes the file within a second");
         return false;
     }
-    if (errno != ENOENT)
-        return true; /* who opens it says why it cannot be read */
+    if (errno != ENOENT && errno != ENOTDIR)
+        return true; /* the verification says why it cannot be opened */
+    if (!has_folder(check->audit_file)) {
+        add(check, "audit", "the folder of the audit file is not there",
+            "make the folder of audit.file, writable for the daemon: outcomes wait in the "
+            "database until then");
+        return false;
+    }
     if (check->stats.exported_seq > 0)
         add(check, "audit", "the audit file is not there, though outcomes were written to it",
             "look for who moved it away; the daemon makes a new one with the next outcome");

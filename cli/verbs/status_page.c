@@ -4,6 +4,7 @@
  * Of each thing that is not as it should be the page says what it means and what
  * to do. It is made of the status object alone, whoever wrote that.
  */
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -403,6 +404,23 @@ static void print_ledger(const json_t *root)
                accepted, rest);
 }
 
+static void print_audit(const json_t *root)
+{
+    char error[CELL_MAX], waiting[CELL_MAX], most[CELL_MAX];
+
+    printf("audit     NOT WRITTEN just now: %s; %s of at most %s records wait in the spool\n"
+           "          ",
+           cell(root, "audit", "error", error), cell(root, "audit", "waiting", waiting),
+           cell(root, "audit", "max_waiting", most));
+    if (strcmp(error, strerror(ENOENT)) == 0 || strcmp(error, strerror(ENOTDIR)) == 0)
+        puts("make the folder of audit.file, writable for the daemon");
+    else if (strstr(error, "no regular file") || strstr(error, "no audit file"))
+        puts("something else has the name of audit.file: move it away");
+    else
+        puts("check audit.file, its folder's owner and the free space (journalctl\n"
+             "          -u mqtt-spoold says more)");
+}
+
 static void print_running_parts(const json_t *root)
 {
     char first[CELL_MAX], second[CELL_MAX];
@@ -414,11 +432,7 @@ static void print_running_parts(const json_t *root)
     printf("forecast  full: %s, drained: %s\n", forecast_cell(root, "full_s", first),
            forecast_cell(root, "drained_s", second));
     if (json_is_false(member(root, "audit", "healthy")))
-        printf("audit     NOT WRITTEN just now; %s of at most %s records wait in the spool.\n"
-               "          Check audit.file, its folder's owner and the free space (journalctl\n"
-               "          -u mqtt-spoold says more)\n",
-               cell(root, "audit", "waiting", first),
-               cell(root, "audit", "max_waiting", second));
+        print_audit(root);
 }
 
 void status_page_print(const struct status_page *page)

@@ -177,6 +177,7 @@ static struct record_audit describe_audit(const struct gateway *gateway, const b
 
     return (struct record_audit){
         .healthy = healthy,
+        .error = audit_error(gateway->audit),
         .waiting = spool_waiting(gateway->spool),
         .max_waiting = config->audit.max_waiting,
         .when_full = config_key_word("audit.when_full", (int)config->audit.when_full),

@@ -185,6 +185,7 @@ static void write_audit(struct json *json, const struct record_audit *audit, uin
         json_bool(json, "healthy", *audit->healthy);
     else
         json_nothing(json, "healthy");
+    write_text(json, "error", audit->error);
     json_unsigned(json, "last_seq", last_seq);
     json_unsigned(json, "waiting", audit->waiting);
     json_unsigned(json, "max_waiting", audit->max_waiting);

@@ -50,6 +50,7 @@ struct record_producers {
 
 struct record_audit {
     const bool *healthy; /* NULL: not known */
+    const char *error;   /* why it is not; NULL or "": it is, or that is not known */
     uint64_t waiting;
     uint64_t max_waiting;
     const char *when_full; /* NULL: not known */
