@@ -390,6 +390,18 @@ def a_topic_that_nobody_may_publish_is_told_as_such():
 
 
 @case
+def a_control_character_and_a_quota_are_called_by_their_names():
+    daemon = Scripted(lambda number, packet: puback(packet, 0x97))
+    for option, text in (("-t", "a\x01b"), ("-t", "a\u0085"), ("-i", "c\x7f")):
+        done = daemon.publish(*(["-t", "a"] if option == "-i" else []), option, text, "-m", "x",
+                              wanted=DATA)
+        says(done, "it has a control character")
+    done = daemon.publish("-t", "a", "-m", "x", wanted=TRY_AGAIN)
+    says(done, "quota exceeded; mqtt-spool status says why (0x97)")
+    check("full" not in done.err, "it may be locked or moved", done.err)
+
+
+@case
 def the_first_failure_decides_and_the_rest_is_still_sent():
     daemon = Scripted(lambda number, packet: puback(packet, {2: 0x87, 3: 0x97}.get(number, 0),
                                                     number))
