@@ -66,7 +66,8 @@ struct check {
 
 #define DATABASE_REMEDY(start)                                                                 \
     "delete nothing, put back what was moved away, look at the disk (journalctl -k); "         \
-    "then " start " the daemon: it keeps the damaged files, salvages what reads and "          \
+    "then " start " the daemon: it keeps the damaged files, salvages what can be read "        \
+    "into a new database, for which up to twice the room of spool.db must be free, and "       \
     "records the rest as damaged"
 #define COUNTS_REMEDY(start)                                                                   \
     "keep a copy of the spool's folder, then " start " the daemon: it looks through a "        \
