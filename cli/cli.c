@@ -256,7 +256,9 @@ int cli_open_failed(const char *directory, int result)
         return EX_UNAVAILABLE;
     }
     if (stat(directory, &st) == 0 && !S_ISDIR(st.st_mode)) {
-        cli_error("%s is not a directory: name the folder that spool.db is in", directory);
+        cli_error(
+            "%s is not a directory: name the folder that spool.db is in, or move that file away",
+            directory);
         return EX_UNAVAILABLE;
     }
     if (!cli_may_read(directory) && errno == EACCES)

@@ -63,6 +63,8 @@ const char *gateway_spool_remedy(int condition)
                "a disk that is gone is not taken for a damaged spool";
     case -REGULAR_OTHER:
         return "another kind of file has that name in spool.directory: move it away";
+    case -ENOTDIR:
+        return "spool.directory, or a folder of its path, is a file: move that file away";
     case -EROFS:
         return "where systemd keeps the daemon from writing there, name the folder in "
                "ReadWritePaths= (systemctl edit mqtt-spoold)";

@@ -319,6 +319,16 @@ def the_database_of_another_program_is_refused_and_left_as_it_is():
 
 
 @case
+def a_file_with_the_name_of_the_folder_ends_the_start_with_what_to_do():
+    gateway = Gateway()
+    with open(gateway.spool, "w"):
+        pass
+    gateway.start(ready=False)
+    check(wait_end(gateway) != 0, "it runs")
+    check("move that file away" in gateway.log(), "the remedy", gateway.log())
+
+
+@case
 def a_file_that_may_not_be_read_is_refused_and_left_as_it_is():
     if os.geteuid() != 0:
         skip("needs root, to run the daemon as somebody else")
