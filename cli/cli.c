@@ -12,16 +12,24 @@
 #include <fcntl.h>
 #include <getopt.h>
 #include <inttypes.h>
+#include <jansson.h>
 #include <limits.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
 #include "base/clock.h"
+#include "base/read_full.h"
+#include "base/regular.h"
 #include "base/text.h"
 
-#define ERROR_LINE_MAX (3 * PATH_MAX)
+#define ERROR_LINE_MAX  (3 * PATH_MAX)
+#define STATUS_READ_MAX (1024 * 1024)
+
+static char status_file[PATH_MAX]; /* of the daemon; "": not known */
 
 /* Arguments, file names and what the system and the libraries say: all of the line is shown as
  * text.h says. */
@@ -173,8 +181,10 @@ int cli_load_config(const struct cli *cli, const char *instead, struct config **
         return code;
     }
     result = config_load(path, ret, error);
-    if (result == 0)
+    if (result == 0) {
+        cli_set_socket((*ret)->listen.socket);
         return EX_OK;
+    }
     if (result == -EINVAL)
         cli_error("%s", error);
     else
@@ -185,6 +195,39 @@ int cli_load_config(const struct cli *cli, const char *instead, struct config **
 bool cli_may_read(const char *directory)
 {
     return faccessat(AT_FDCWD, directory, R_OK | X_OK, AT_EACCESS) == 0;
+}
+
+void cli_set_socket(const char *socket)
+{
+    const char *slash = strrchr(socket, '/');
+    int folder = slash ? (int)(slash - socket) + 1 : 0;
+    int n = snprintf(status_file, sizeof(status_file), "%.*sstatus.json", folder, socket);
+
+    if (n < 0 || (size_t)n >= sizeof(status_file))
+        status_file[0] = '\0';
+}
+
+bool cli_daemon_holds_spool(void)
+{
+    AUTO_CLOSE int fd = regular_openat(AT_FDCWD, status_file, O_RDONLY, 0);
+    AUTO_FREE char *text = malloc(STATUS_READ_MAX);
+    bool is_moved, is_alive;
+    json_int_t pid;
+    json_t *root;
+
+    if (fd < 0 || text == NULL)
+        return false;
+    ssize_t size = read_full(fd, text, STATUS_READ_MAX);
+    if (size <= 0)
+        return false;
+    root = json_loadb(text, (size_t)size, 0, NULL);
+    const char *why =
+        json_string_value(json_object_get(json_object_get(root, "intake"), "refusing"));
+    is_moved = why != NULL && strcmp(why, "spool_moved") == 0;
+    pid = json_integer_value(json_object_get(root, "pid"));
+    is_alive = pid > 0 && pid <= INT_MAX && (kill((pid_t)pid, 0) == 0 || errno == EPERM);
+    json_decref(root);
+    return is_moved && is_alive;
 }
 
 #define DAMAGED_REMEDY                                                                         \
@@ -199,12 +242,24 @@ static int say_not_allowed(const char *directory)
     return EX_NOPERM;
 }
 
+static bool is_missing(int result)
+{
+    return result == -ENOENT || result == -ENOTDIR || result == SPOOL_E_ABSENT ||
+           result == SPOOL_E_DAMAGED;
+}
+
 int cli_open_failed(const char *directory, int result)
 {
     struct stat st;
 
+    if (is_missing(result) && cli_daemon_holds_spool()) {
+        cli_error("the spool is no longer in %s: " CLI_HELD_REMEDY, directory);
+        return EX_UNAVAILABLE;
+    }
     if (stat(directory, &st) == 0 && !S_ISDIR(st.st_mode)) {
-        cli_error("%s is not a directory: name the folder that spool.db is in", directory);
+        cli_error(
+            "%s is not a directory: name the folder that spool.db is in, or move that file away",
+            directory);
         return EX_UNAVAILABLE;
     }
     if (!cli_may_read(directory) && errno == EACCES)
@@ -216,8 +271,10 @@ int cli_open_failed(const char *directory, int result)
     case -ENOENT:
     case SPOOL_E_ABSENT:
         cli_error(
-            "there is no spool in %s: either the daemon never ran with this directory (start "
-            "it: systemctl start mqtt-spoold), or -c or --directory names the wrong place",
+            "there is no spool in %s: it was moved, unmounted or removed (look for spool_moved "
+            "in the log before you start the daemon: it would begin an empty one), or the "
+            "daemon never ran with this directory (start it: systemctl start mqtt-spoold), or "
+            "-c or --directory names the wrong place",
             directory);
         return EX_UNAVAILABLE;
     case SPOOL_E_BUSY:

@@ -112,6 +112,17 @@ MUST_CHECK int cli_open_spool(const char *directory, struct spool **ret);
 /* Says why spool_open_reader() did not open the spool in @directory, from its @result; returns the
  * exit code. */
 MUST_CHECK int cli_open_failed(const char *directory, int result);
+/*
+ * cli_daemon_holds_spool() - does a running daemon say that the spool's files were moved away?
+ *
+ * By its status file, which lies beside the socket of the configuration that cli_load_config() has
+ * read, or that cli_set_socket() names. Then its open files alone may hold the messages.
+ */
+bool cli_daemon_holds_spool(void);
+void cli_set_socket(const char *socket);
+#define CLI_HELD_REMEDY                                                                        \
+    "a daemon runs and holds the messages in its open files: do not end it, and start no "     \
+    "other one; its log says what it needs (spool_moved, spool_not_restored)"
 /* May this user read in @directory? False too when it is not there (errno says which). */
 bool cli_may_read(const char *directory);
 /* Says that reading the spool failed; returns the exit code. */

@@ -14,6 +14,7 @@
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "store/salvage/mark.h"
@@ -30,7 +31,13 @@ struct check {
     bool ends_known; /* the two that follow were read */
     uint64_t last_id;
     uint64_t last_seq;
+    unsigned faults;       /* lines of SQLite's about pages */
+    unsigned pages;        /* that they name, as far as they follow each other */
+    unsigned long page;    /* the one named last */
+    char first_fault[200]; /* in words */
 };
+
+#define FAULTS_MAX 100 /* then SQLite looks no further */
 
 __attribute__((format(printf, 3, 4))) static void
 find(const struct check *check, enum spool_part part, const char *format, ...)
@@ -80,13 +87,49 @@ static unsigned long long shown(sqlite3_stmt *stmt, int column)
 
 /* ---- pages and messages ---- */
 
+/* "Page 500: ...", "On tree page 3 cell 7: ...": all that matters to the reader is the page. */
+static void note_fault(struct check *check, const char *text, int length)
+{
+    char line[200];
+    if (length == 0 || strncmp(text, "***", 3) == 0)
+        return;
+    (void)snprintf(line, sizeof line, "%.*s", length, text);
+    const char *page = strstr(line, "age ");
+    unsigned long number = page ? strtoul(page + 4, NULL, 10) : 0;
+    check->pages += number > 0 && number != check->page;
+    check->page = number;
+    if (check->faults++ > 0)
+        return;
+    if (number > 0)
+        (void)snprintf(check->first_fault, sizeof check->first_fault, "page %lu is not sound",
+                       number);
+    else
+        memcpy(check->first_fault, line, sizeof line);
+}
+
 static void look_at_page(struct check *check, sqlite3_stmt *stmt)
 {
     const char *text = (const char *)sqlite3_column_text(stmt, 0);
     if (!text || strcmp(text, "ok") == 0 || check->unread)
         return;
     check->damaged = true;
-    find(check, SPOOL_PART_DATABASE, "the database is damaged: %.300s", text);
+    while (*text != '\0') {
+        size_t length = strcspn(text, "\n");
+        note_fault(check, text, (int)length);
+        text += length + (text[length] == '\n');
+    }
+}
+
+/* The first one is enough to know; how many there are says how bad it is. */
+static void tell_faults(struct check *check)
+{
+    char more[80] = "";
+    if (check->faults == 0)
+        return;
+    if (check->pages > 1)
+        (void)snprintf(more, sizeof more, "; %u pages%s are not", check->pages,
+                       check->faults >= FAULTS_MAX ? " or more" : "");
+    find(check, SPOOL_PART_DATABASE, "the database is damaged: %s%s", check->first_fault, more);
 }
 
 static struct spool_bytes column(sqlite3_stmt *stmt, int index)
@@ -337,7 +380,8 @@ static int look_at_all(struct check *check)
         return spool_fail(check->spool, r, MARK_NAME ": %s", strerror(-r));
     r = spool_result(check->spool, sqlite3_exec(check->spool->db, "BEGIN", NULL, NULL, NULL));
     if (r == 0)
-        r = each_row(check, "PRAGMA integrity_check(10)", look_at_page);
+        r = each_row(check, "PRAGMA integrity_check(100)", look_at_page);
+    tell_faults(check);
     if (r == 0)
         r = look_at_messages(check);
     if (r == 0)

@@ -334,6 +334,22 @@ static int end_open(struct spool *spool, int r, struct spool **ret)
     return r == -EBADMSG ? SPOOL_E_DAMAGED : r;
 }
 
+/* What no salvage would touch is not called damage. Only after the close: to close another
+ * descriptor of the database takes SQLite's locks along. */
+static int tell_foreign(const char *directory)
+{
+    bool is_foreign = false;
+    int fd;
+    if (spool_open_directory(directory, false, &fd) < 0)
+        return SPOOL_E_DAMAGED;
+    int r = salvage_is_foreign(fd, &is_foreign);
+    (void)close(fd); /* only read from */
+    if (r != 0 || !is_foreign)
+        return SPOOL_E_DAMAGED; /* if it cannot be told, it is damage */
+    (void)snprintf(open_words, sizeof open_words, SALVAGE_FOREIGN_WORDS);
+    return SPOOL_E_FOREIGN;
+}
+
 int spool_open(const struct spool_options *options, struct spool **ret)
 {
     assert(options->lane_count >= 1 && options->lane_count <= SPOOL_LANES_MAX);
@@ -345,7 +361,8 @@ int spool_open(const struct spool_options *options, struct spool **ret)
     spool->keep_failures_count = options->keep_failures_count;
     uint64_t given_up = reads_given_up();
     int r = tell_full(spool, open_writer(spool, options));
-    return end_open(spool, tell_unread(r, given_up), ret);
+    r = end_open(spool, tell_unread(r, given_up), ret);
+    return r == SPOOL_E_DAMAGED ? tell_foreign(options->directory) : r;
 }
 
 /* A mark that does not read is given up where nothing else is lost. */

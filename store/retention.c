@@ -279,6 +279,7 @@ int retention_evict_for_disk(struct spool *spool,
     if (r < 0)
         return r;
     spool->disk_evictions += sweep.ended;
+    spool->disk_evicted += sweep.ended;
     spool->disk_debt += sweep.ended;
     *ret_freed = before - lane->working.bytes;
     return 0;

@@ -43,6 +43,7 @@
 enum {
     ROOM_SCARCE_BYTES = 4 << 20, /* above it no free page is worth a look */
     ROOM_STEP_BYTES = 64 << 10,
+    ROOM_ENOUGH_BYTES = 4 * ROOM_STEP_BYTES, /* a shortage is over: evictions leave less */
     ROOM_CREDIT_FACTOR = 4,
     ROOM_WAL_PAGES = 16384, /* 64 MiB */
     ROOM_TRY_MS = 1000,     /* between two tries whether there is room again */
@@ -129,6 +130,19 @@ static int make_room(struct spool *spool,
     return 0;
 }
 
+static bool is_held_by_reader(const struct spool *spool)
+{
+    return spool->wal_pages >= ROOM_WAL_PAGES && spool->full_error == 0;
+}
+
+static int fail_for_reader(struct spool *spool)
+{
+    return spool_fail(spool, SPOOL_E_DISK,
+                      "another program reads the database for so long that its write-ahead "
+                      "log has grown to %d MiB",
+                      spool->wal_pages * SPOOL_PAGE_BYTES / MIB);
+}
+
 static int fail_for_room(struct spool *spool)
 {
     int error = spool->proof == SPOOL_REFUSED ? spool->refused_error : spool->full_error;
@@ -156,10 +170,7 @@ static int wait_for_wal(struct spool *spool)
         return r;
     if (is_full) /* it is not a reader that keeps it from being moved */
         return fail_for_room(spool);
-    return spool_fail(spool, SPOOL_E_DISK,
-                      "another program reads the database for so long that its write-ahead "
-                      "log has grown to %d MiB",
-                      spool->wal_pages * SPOOL_PAGE_BYTES / MIB);
+    return fail_for_reader(spool);
 }
 
 /* At once where more is free than at the last try, else now and then: a quota reports nothing. */
@@ -197,6 +208,27 @@ int room_for(struct spool *spool,
             return r;
     }
     return spool->batch_charge + charge <= spool->disk_room ? 0 : fail_for_room(spool);
+}
+
+uint64_t spool_disk_evictions(const struct spool *spool)
+{
+    return spool->disk_evicted;
+}
+
+/* An error, and a database that is locked, say nothing new. */
+bool spool_disk_is_short(struct spool *spool, const struct spool_time *now)
+{
+    if (spool->failed < 0 || spool->is_moved || spool->in_transaction || look(spool) != 0 ||
+        try_now_and_then(spool, now) != 0)
+        return true;
+    return spool->proof == SPOOL_REFUSED || is_held_by_reader(spool) ||
+           spool->disk_room < ROOM_ENOUGH_BYTES;
+}
+
+const char *spool_describe_disk(struct spool *spool)
+{
+    (void)(is_held_by_reader(spool) ? fail_for_reader(spool) : fail_for_room(spool));
+    return spool->words;
 }
 
 void room_took(struct spool *spool, uint64_t charge)

@@ -167,6 +167,7 @@ struct spool {
     bool disk_room_known;
     bool disk_is_low;            /* below the reserve, or full, when last looked at */
     uint64_t disk_credit;        /* charges that may go for the disk before more is accepted */
+    uint64_t disk_evicted;       /* for the disk since the open, those of lost batches too */
     unsigned disk_evictions;     /* since spool_retain() last told of them */
     uint64_t disk_debt;          /* exported failures that are to go for those that came */
     uint64_t disk_credit_before; /* as the three were when the open batch began */

@@ -233,7 +233,7 @@ uint64_t spool_charge(const struct spool_message *message);
  * @options: borrowed during the call, all of it copied
  * @ret:     set on success; free with spool_close()
  *
- * Return: 0; SPOOL_E_LOCKED, _NEWER, _DAMAGED, _BUSY, _DISK, _LANES: nothing
+ * Return: 0; SPOOL_E_LOCKED, _NEWER, _DAMAGED, _FOREIGN, _BUSY, _DISK, _LANES: nothing
  *         was changed, spool_open_error() says more; SPOOL_E_UNREAD: a read
  *         failed READS_TRIES times just now, or a read or a write failed when
  *         the spool was last in use: spool_survey() tells what it was; negative
@@ -550,6 +550,20 @@ SPOOL_MUST_CHECK int spool_retain(struct spool *spool,
  *         the pages: a retry that succeeds proves nothing).
  */
 SPOOL_MUST_CHECK int spool_commit(struct spool *spool, const struct spool_time *now);
+
+/* How many messages were evicted for the disk since the open, those of lost batches too. */
+uint64_t spool_disk_evictions(const struct spool *spool);
+
+/*
+ * spool_disk_is_short() - does a new message still find no room, or cost an old one?
+ *
+ * To be asked now and then once a message was refused or evicted for the disk: tries whether there
+ * is room again, and says no only when more than a few messages would find it. While it says yes,
+ * spool_describe_disk() has the cause in words, with the errno if a write or an allocation failed;
+ * valid until the next call of any function.
+ */
+bool spool_disk_is_short(struct spool *spool, const struct spool_time *now);
+const char *spool_describe_disk(struct spool *spool);
 
 /* Hand nothing out until a commit has succeeded, which spool_has_work() asks for: where none can,
  * what is sent would be sent again by each process. For a start. */

@@ -26,7 +26,7 @@ QUOTED = re.compile(r'"|%%|%[-+ #0-9.*]*(?:hh|h|ll|l|z|j)?[a-zA-Z]')
 # What may stand for a %s between quotes: words of our own that hold no quotes. All else goes
 # through log_quote(), which sets the quotes itself.
 PLAIN = re.compile(r'"(?:[^"\\]|\\.)*"|why|remedy|'
-                   r"(?:strerror|regular_error|packet_reason_text|gateway_spool_remedy|"
+                   r"(?:strerror|regular_error|audit_error_text|packet_reason_text|gateway_spool_remedy|"
                    r"uplink_build_lacks)\([^()]*\)")
 
 

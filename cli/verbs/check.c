@@ -66,7 +66,8 @@ struct check {
 
 #define DATABASE_REMEDY(start)                                                                 \
     "delete nothing, put back what was moved away, look at the disk (journalctl -k); "         \
-    "then " start " the daemon: it keeps the damaged files, salvages what reads and "          \
+    "then " start " the daemon: it keeps the damaged files, salvages what can be read "        \
+    "into a new database, for which up to twice the room of spool.db must be free, and "       \
     "records the rest as damaged"
 #define COUNTS_REMEDY(start)                                                                   \
     "keep a copy of the spool's folder, then " start " the daemon: it looks through a "        \
@@ -143,6 +144,10 @@ static int check_database(struct check *check)
     int result = spool_open_reader(check->directory, &spool);
 
     check->running = spool_is_in_use(check->directory);
+    if (result == SPOOL_E_DAMAGED && cli_daemon_holds_spool()) {
+        add(check, parts[SPOOL_PART_DATABASE].name, spool_open_error(), CLI_HELD_REMEDY);
+        return EX_OK;
+    }
     spool_check_names(check->directory, on_finding, check);
     if (result == SPOOL_E_DAMAGED || result == -EBADMSG) {
         on_finding(check, SPOOL_PART_DATABASE, spool_open_error());
@@ -186,6 +191,15 @@ static void take_problems(struct check *check, const struct audit_check *audit)
     check->finding_count += audit->problem_count - kept;
 }
 
+static bool has_folder(const char *file)
+{
+    char name[PATH_MAX];
+    struct stat st;
+
+    (void)snprintf(name, sizeof(name), "%s", file);
+    return stat(dirname(name), &st) == 0 && S_ISDIR(st.st_mode);
+}
+
 /* False: no file is there, and what is to be said of that is said. */
 static bool is_audit_file(struct check *check)
 {
@@ -197,12 +211,18 @@ static bool is_audit_file(struct check *check)
         add(check, "audit",
             S_ISDIR(st.st_mode) ? "the audit file is not there: a directory has its name"
                                 : "the audit file is not there: what has its name is no file",
-            "move that away: outcomes wait in the database, and a daemon that runs makes the "
-            "file within a second");
+            "something else has its name: move it away; outcomes wait in the database, and a "
+            "daemon that runs makes the file within a second");
         return false;
     }
-    if (errno != ENOENT)
-        return true; /* who opens it says why it cannot be read */
+    if (errno != ENOENT && errno != ENOTDIR)
+        return true; /* the verification says why it cannot be opened */
+    if (!has_folder(check->audit_file)) {
+        add(check, "audit", "the folder of the audit file is not there",
+            "make the folder of audit.file, writable for the daemon: outcomes wait in the "
+            "database until then");
+        return false;
+    }
     if (check->stats.exported_seq > 0)
         add(check, "audit", "the audit file is not there, though outcomes were written to it",
             "look for who moved it away; the daemon makes a new one with the next outcome");

@@ -73,7 +73,7 @@ static const struct {
     int code;
     const char *text;
 } reasons[] = {
-    {MQTT_RC_QUOTA_EXCEEDED, EX_TEMPFAIL, "the spool is full; see mqtt-spool status"},
+    {MQTT_RC_QUOTA_EXCEEDED, EX_TEMPFAIL, "quota exceeded; mqtt-spool status says why"},
     {MQTT_RC_SERVER_BUSY, EX_TEMPFAIL, "the daemon is busy; try again"},
     {MQTT_RC_SERVER_SHUTTING_DOWN, EX_TEMPFAIL, "the daemon is shutting down; try again"},
     {MQTT_RC_NOT_AUTHORIZED, EX_NOPERM, "this user may not do that"},
@@ -367,9 +367,19 @@ static int make_properties(struct publisher *publisher)
     if (result == MOSQ_ERR_SUCCESS)
         return EX_OK;
     cli_error("the properties of the message are not valid MQTT (%s): each is UTF-8 of at most "
-              "65535 bytes, and a response topic has no wildcards",
+              "65535 bytes without control characters, and a response topic has no wildcards",
               mosquitto_strerror(result));
     return result == MOSQ_ERR_NOMEM ? EX_UNAVAILABLE : EX_DATAERR;
+}
+
+/* U+0001 to U+001F and U+007F to U+009F, which MQTT lets the library refuse in any text. */
+static bool has_control(const char *text)
+{
+    for (const unsigned char *at = (const unsigned char *)text; *at != '\0'; at++) {
+        if (*at < 0x20 || *at == 0x7F || (at[0] == 0xC2 && at[1] >= 0x80 && at[1] <= 0x9F))
+            return true;
+    }
+    return false;
 }
 
 static int make_client(struct publisher *publisher)
@@ -387,7 +397,10 @@ static int make_client(struct publisher *publisher)
     publisher->client =
         mosquitto_new(options->client_id ? options->client_id : made_up, true, publisher);
     if (publisher->client == NULL) {
-        cli_error("the client id is not valid: it must be UTF-8 and not be empty");
+        cli_error("the client id is not valid: %s",
+                  options->client_id && has_control(options->client_id)
+                      ? "it has a control character"
+                      : "it must be UTF-8 and not be empty");
         return EX_DATAERR;
     }
     mosquitto_connect_v5_callback_set(publisher->client, on_connect);
@@ -725,6 +738,10 @@ read_single(const struct publish_options *options, struct bytes *bytes, struct v
 
 static int check_topic(const char *topic)
 {
+    if (has_control(topic)) {
+        cli_error("the topic is not valid: it has a control character");
+        return EX_DATAERR;
+    }
     if (*topic != '\0' && strlen(topic) <= UINT16_MAX &&
         mosquitto_pub_topic_check(topic) == MOSQ_ERR_SUCCESS &&
         mosquitto_validate_utf8(topic, (int)strlen(topic)) == MOSQ_ERR_SUCCESS)

@@ -255,8 +255,10 @@ static void warn_when_stale(const struct status *status)
 
 static int load(struct status *status)
 {
-    if (status->socket != NULL)
+    if (status->socket != NULL) {
+        cli_set_socket(status->socket);
         load_status_file(status);
+    }
     status->running = is_running(status);
     if (!status->running && status->require_running) {
         cli_error("the daemon does not run; start it: systemctl start mqtt-spoold");

@@ -4,6 +4,7 @@
  * Of each thing that is not as it should be the page says what it means and what
  * to do. It is made of the status object alone, whoever wrote that.
  */
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -129,7 +130,8 @@ static void print_link_history(const json_t *root)
 {
     char connects[CELL_MAX], error[CELL_MAX], when[CELL_MAX];
 
-    printf("          connected %s times", cell(root, "link", "connects", connects));
+    cell(root, "link", "connects", connects);
+    printf("          connected %s time%s", connects, strcmp(connects, "1") == 0 ? "" : "s");
     if (*ago(root, "acknowledged", when) != '\0')
         printf(", last acknowledgement%s", when);
     else if (member(root, "link", "acknowledged"))
@@ -155,6 +157,10 @@ static void print_link(const struct status_page *page)
            cell(root, "link", "broker", broker), cell(root, "link", "since", since));
     online = strcmp(state, "online") == 0;
     print_link_history(root);
+    if (json_is_true(member(root, "link", "held")))
+        puts(
+            "          NOTHING IS SENT until a commit has room: its end could not be recorded.\n"
+            "          Tried each second; the line intake says what is short");
     if (!online)
         puts(is_all_taken(root) ? "          messages are taken and kept; they go out when the "
                                   "broker can be reached"
@@ -266,23 +272,59 @@ static void print_full_lane(const char *head, const json_t *lane)
            by_messages ? "max_messages" : "max_bytes");
 }
 
+static void print_disk_remedy(const char *detail)
+{
+    if (strstr(detail, "(EFBIG)"))
+        puts("          raise the limit of the file size (LimitFSIZE= of the unit, ulimit -f)");
+    else if (strstr(detail, "(EDQUOT)"))
+        puts("          raise the quota, or make room in it");
+    else if (strstr(detail, "another program reads"))
+        puts("          end that program (fuser -v spool.db names it)");
+    else
+        puts(
+            "          make room on the disk; deliveries continue as long as commits have room");
+}
+
+/* Free space says it all unless a write had no room: then the daemon's words have the cause. */
+static void print_short_disk(const json_t *root, bool is_refused)
+{
+    char detail[2 * CELL_MAX], free_space[CELL_MAX], reserve[CELL_MAX];
+    const char *words = json_string_value(member(root, "spool", "disk_short"));
+
+    (void)cli_printable(detail, sizeof(detail), words ? words : "");
+    printf("intake    %s, the disk is short: ",
+           is_refused ? "NOTHING IS TAKEN" : "EACH NEW MESSAGE COSTS OLD ONES");
+    if (*detail == '\0' || strstr(detail, "disk_reserve"))
+        printf("%s free, spool.disk_reserve is %s\n",
+               size_cell(root, "spool", "disk_free_bytes", free_space),
+               size_cell(root, "spool", "disk_reserve_bytes", reserve));
+    else
+        printf("\n          %s\n", detail);
+    print_disk_remedy(detail);
+}
+
+static bool is_disk_short(const json_t *root)
+{
+    const char *detail = json_string_value(member(root, "spool", "disk_short"));
+
+    return detail && *detail != '\0';
+}
+
 /* Why nothing at all is taken, of any lane, and what to do. */
 static void print_refusing(const json_t *root, const char *why)
 {
     char first[CELL_MAX], second[CELL_MAX];
 
-    if (strcmp(why, "disk") == 0 &&
-        number(root, "spool", "disk_free_bytes") >= number(root, "spool", "disk_reserve_bytes"))
+    if (strcmp(why, "disk") == 0 && is_disk_short(root))
+        print_short_disk(root, true);
+    else if (strcmp(why, "disk") == 0 && number(root, "spool", "disk_free_bytes") >=
+                                             number(root, "spool", "disk_reserve_bytes"))
         printf("intake    the newest message found no room on the disk: %s free now,\n"
                "          spool.disk_reserve is %s; the next one is tried\n",
                size_cell(root, "spool", "disk_free_bytes", first),
                size_cell(root, "spool", "disk_reserve_bytes", second));
     else if (strcmp(why, "disk") == 0)
-        printf(
-            "intake    NOTHING IS TAKEN, the disk is short: %s free, spool.disk_reserve is %s\n"
-            "          make room on the disk; deliveries go on\n",
-            size_cell(root, "spool", "disk_free_bytes", first),
-            size_cell(root, "spool", "disk_reserve_bytes", second));
+        print_short_disk(root, true);
     else if (strcmp(why, "audit_waiting") == 0 &&
              number(root, "audit", "waiting") < number(root, "audit", "max_waiting"))
         printf("intake    NOTHING IS TAKEN: records take %s of at most %s, and wait for the "
@@ -320,6 +362,9 @@ static void print_intake(const json_t *root)
     if (strcmp(cell(root, "intake", "refusing", why), "-") != 0) {
         print_refusing(root, why);
         head = "";
+    } else if (is_disk_short(root)) {
+        print_short_disk(root, false);
+        head = "";
     }
     json_array_foreach(lanes, i, lane) {
         if (!json_is_true(member(lane, NULL, "full")))
@@ -327,9 +372,13 @@ static void print_intake(const json_t *root)
         print_full_lane(head, lane);
         head = "";
     }
-    if (refused > 0)
-        printf("%-9s %" JSON_INTEGER_FORMAT " message(s) refused since the start\n", head,
-               refused);
+    if (refused > 0 && *head == '\0')
+        printf("          %" JSON_INTEGER_FORMAT " message%s refused since the start\n",
+               refused, refused == 1 ? "" : "s");
+    else if (refused > 0)
+        printf("producers %" JSON_INTEGER_FORMAT
+               " message%s refused since the start; none now\n",
+               refused, refused == 1 ? " was" : "s were");
 }
 
 static void print_ledger(const json_t *root)
@@ -355,6 +404,23 @@ static void print_ledger(const json_t *root)
                accepted, rest);
 }
 
+static void print_audit(const json_t *root)
+{
+    char error[CELL_MAX], waiting[CELL_MAX], most[CELL_MAX];
+
+    printf("audit     NOT WRITTEN just now: %s; %s of at most %s records wait in the spool\n"
+           "          ",
+           cell(root, "audit", "error", error), cell(root, "audit", "waiting", waiting),
+           cell(root, "audit", "max_waiting", most));
+    if (strcmp(error, strerror(ENOENT)) == 0 || strcmp(error, strerror(ENOTDIR)) == 0)
+        puts("make the folder of audit.file, writable for the daemon");
+    else if (strstr(error, "no regular file") || strstr(error, "no audit file"))
+        puts("something else has the name of audit.file: move it away");
+    else
+        puts("check audit.file, its folder's owner and the free space (journalctl\n"
+             "          -u mqtt-spoold says more)");
+}
+
 static void print_running_parts(const json_t *root)
 {
     char first[CELL_MAX], second[CELL_MAX];
@@ -366,11 +432,7 @@ static void print_running_parts(const json_t *root)
     printf("forecast  full: %s, drained: %s\n", forecast_cell(root, "full_s", first),
            forecast_cell(root, "drained_s", second));
     if (json_is_false(member(root, "audit", "healthy")))
-        printf("audit     NOT WRITTEN just now; %s of at most %s records wait in the spool.\n"
-               "          Check audit.file, its folder's owner and the free space (journalctl\n"
-               "          -u mqtt-spoold says more)\n",
-               cell(root, "audit", "waiting", first),
-               cell(root, "audit", "max_waiting", second));
+        print_audit(root);
 }
 
 void status_page_print(const struct status_page *page)

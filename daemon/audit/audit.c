@@ -72,6 +72,7 @@ struct audit {
     int64_t now_ms;
 
     bool waiting;
+    int error; /* why, as of the last try */
     struct condition unwritten;
     uint64_t resumed_rows; /* that waited while that stood */
     struct log_limit replacements;
@@ -99,7 +100,7 @@ static const char *audit_quote_file(const struct audit *audit, char text[static 
     return log_quote(text, AUDIT_NAME_MAX, audit->file, strlen(audit->file));
 }
 
-static const char *audit_error(int error)
+static const char *audit_error_text(int error)
 {
     if (error == -EBADMSG)
         return "this is no audit file";
@@ -108,18 +109,40 @@ static const char *audit_error(int error)
     return regular_error(error);
 }
 
+static const char *
+audit_quote_remedy(const struct audit *audit, int error, char text[static AUDIT_NAME_MAX])
+{
+    char remedy[PATH_MAX], name[PATH_MAX];
+    int n;
+
+    (void)snprintf(name, sizeof name, "%s", audit->file);
+    if (error == -ENOENT || error == -ENOTDIR)
+        n = snprintf(remedy, sizeof remedy, "make the folder %s, writable for the daemon",
+                     dirname(name));
+    else if (error == -AUDIT_OF_OTHER)
+        n = snprintf(remedy, sizeof remedy, "name another audit.file for one of the two");
+    else if (error == -REGULAR_OTHER || error == -EISDIR || error == -EBADMSG)
+        n = snprintf(remedy, sizeof remedy, "something else has its name: move it away");
+    else
+        n = snprintf(remedy, sizeof remedy,
+                     "look at its permissions, its folder's owner and the free space");
+    return log_quote(text, AUDIT_NAME_MAX, remedy,
+                     n < (int)sizeof remedy ? (size_t)n : sizeof remedy - 1);
+}
+
 static void audit_wait(struct audit *audit, int error)
 {
-    const char *why = audit_error(error);
-    char file[AUDIT_NAME_MAX], text[AUDIT_NAME_MAX];
+    const char *why = audit_error_text(error);
+    char file[AUDIT_NAME_MAX], text[AUDIT_NAME_MAX], remedy[AUDIT_NAME_MAX];
 
+    audit->error = error;
     audit->retry_ms = audit->now_ms + AUDIT_RETRY_MS;
     audit->waiting = true;
     if (!condition_hold(&audit->unwritten, audit->now_ms))
         return;
-    log_warning("audit_waiting file=%s error=%s records=spooled retry_ms=%d",
+    log_warning("audit_waiting file=%s error=%s records=spooled retry_ms=%d remedy=%s",
                 audit_quote_file(audit, file), log_quote(text, sizeof text, why, strlen(why)),
-                AUDIT_RETRY_MS);
+                AUDIT_RETRY_MS, audit_quote_remedy(audit, error, remedy));
 }
 
 static void audit_resume(struct audit *audit, uint64_t rows)
@@ -399,11 +422,13 @@ static int audit_take_truncation(struct audit *audit, off_t size)
     int r;
 
     if (audit_may_log_replacement(audit, &suppressed))
-        log_error("audit_truncated file=%s lost_bytes=%jd written_again_after_seq=%" PRIu64
-                  " suppressed=%" PRIu64
-                  " remedy=\"rotate by rename and HUP, never by copytruncate\"",
-                  audit_quote_file(audit, file), (intmax_t)(audit->kept_bytes - size),
-                  audit->told_seq, suppressed);
+        log_error(
+            "audit_truncated file=%s lost_bytes=%jd written_again_after_seq=%" PRIu64
+            " suppressed=%" PRIu64
+            " remedy=\"rotate by rename and HUP, never by copytruncate; and write no older "
+            "copy over the file while the daemon runs\"",
+            audit_quote_file(audit, file), (intmax_t)(audit->kept_bytes - size),
+            audit->told_seq, suppressed);
     r = audit_mend(audit, audit->fd, &seq);
     if (r == 0 && fstat(audit->fd, &st) < 0)
         r = -errno;
@@ -612,18 +637,24 @@ static int audit_append(struct audit *audit)
 
 /* ---- syncing ---- */
 
+/* Another file may have its name by now: an older copy, or one with all of its lines. What that
+ * one lacks is reported when it is opened (audit_behind). */
 static bool audit_was_deleted(struct audit *audit)
 {
     char file[AUDIT_NAME_MAX];
     uint64_t suppressed = 0;
-    struct stat st;
+    struct stat st, named;
 
     if (fstat(audit->fd, &st) < 0 || st.st_nlink > 0)
         return false;
+    bool is_replaced =
+        stat(audit->file, &named) == 0 && S_ISREG(named.st_mode) && named.st_size > 0;
     if (audit_may_log_replacement(audit, &suppressed))
         log_warning("audit_deleted file=%s lost=\"its lines up to seq %" PRIu64
-                    "\" next=new_file suppressed=%" PRIu64,
-                    audit_quote_file(audit, file), audit->told_seq, suppressed);
+                    "%s\" next=%s suppressed=%" PRIu64,
+                    audit_quote_file(audit, file), audit->told_seq,
+                    is_replaced ? ", except those that the file has that took its name" : "",
+                    is_replaced ? "that_file" : "new_file", suppressed);
     audit_step_back(audit);
     audit_close(audit);
     return true;
@@ -795,4 +826,9 @@ void audit_reopen(struct audit *audit, const struct audit_settings *settings)
 bool audit_is_healthy(const struct audit *audit)
 {
     return !audit->waiting;
+}
+
+const char *audit_error(const struct audit *audit)
+{
+    return audit->waiting ? audit_error_text(audit->error) : "";
 }

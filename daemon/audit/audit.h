@@ -74,5 +74,7 @@ void audit_sync(struct audit *audit, int64_t now_boot_ms);
 void audit_reopen(struct audit *audit, const struct audit_settings *settings);
 /* Is the file writable as far as is known? */
 bool audit_is_healthy(const struct audit *audit);
+/* Why not, in words; "": it is. */
+const char *audit_error(const struct audit *audit);
 
 #endif

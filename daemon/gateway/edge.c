@@ -69,6 +69,8 @@ static int commit(struct gateway *gateway, bool *ret_stands)
     if (r < 0)
         return r;
     count_batch(gateway, r == 0);
+    if (r == 0 || r == SPOOL_E_DISK)
+        gateway_watch_disk(gateway, r == 0);
     if (r == 0 && proves)
         gateway_note_unlocked(gateway);
     if (r == 0)

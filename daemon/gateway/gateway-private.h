@@ -173,7 +173,12 @@ struct gateway {
 
     enum gateway_full full_why; /* while: */
     struct condition full;
-    int64_t full_noted_ms;                       /* when that reason was last found */
+    int64_t full_noted_ms;       /* when that reason was last found */
+    struct condition disk_short; /* messages are refused or evicted for the disk */
+    uint64_t disk_evictions;     /* of spool_disk_evictions(), as last seen */
+    int64_t disk_look_ms;        /* no look before whether that is over */
+    struct condition unsent;     /* no commit has room, so nothing is sent */
+    unsigned full_commits;       /* in a row */
     struct condition lane_full[SPOOL_LANES_MAX]; /* by its limits: refused or held back */
     bool locked;                                 /* the database, by another program */
     int64_t locked_since_ms;
@@ -231,6 +236,11 @@ void gateway_note_full(struct gateway *gateway, enum gateway_full why);
 enum gateway_full gateway_is_full(const struct gateway *gateway);
 bool gateway_lane_is_full(const struct gateway *gateway, unsigned lane);
 void gateway_note_short_disk(struct gateway *gateway);
+/* After a commit: was something evicted for the disk, is that over, has a commit had room? */
+void gateway_watch_disk(struct gateway *gateway, bool had_room);
+/* What is short, in words; "": nothing. Valid until the store is called again. */
+const char *gateway_describe_disk(const struct gateway *gateway);
+bool gateway_sends_nothing(const struct gateway *gateway);
 void gateway_note_room(struct gateway *gateway);
 void gateway_note_lane_full(struct gateway *gateway, unsigned lane);
 void gateway_note_lane_room(struct gateway *gateway, unsigned lane);

@@ -55,17 +55,79 @@ void gateway_note_full(struct gateway *gateway, enum gateway_full why)
     log_warning("spool_full reason=%s new_messages=refused", gateway_full_name(why));
 }
 
+/* @is_refused: spool_full follows, and what comes before it says why, also if something else was
+ * said of the same shortage. */
+static void hold_short_disk(struct gateway *gateway, const char *detail, bool is_refused)
+{
+    char text[GATEWAY_ERROR_QUOTED_MAX];
+    bool begins = condition_hold(&gateway->disk_short, gateway->now.boot_ms);
+
+    if (begins ||
+        (is_refused && (!gateway->full.reported || gives_way(gateway, GATEWAY_FULL_DISK))))
+        log_warning("disk_short detail=%s remedy=\"see what else fills that disk (df, du); if "
+                    "detail says EDQUOT or EFBIG, raise the quota or the limit of the file "
+                    "size\"",
+                    gateway_quote_error(detail, text));
+}
+
 void gateway_note_short_disk(struct gateway *gateway)
+{
+    hold_short_disk(gateway, spool_error(gateway->spool), true);
+    gateway_note_full(gateway, GATEWAY_FULL_DISK);
+}
+
+/* Another program that takes and frees a few bytes makes one shortage and not many. */
+static void watch_short_disk(struct gateway *gateway)
+{
+    struct spool_time now = gateway_spool_time(gateway);
+    uint64_t evictions = spool_disk_evictions(gateway->spool);
+
+    if (evictions != gateway->disk_evictions)
+        hold_short_disk(gateway, spool_describe_disk(gateway->spool), false);
+    else if (gateway->disk_short.reported && now.boot_ms >= gateway->disk_look_ms) {
+        gateway->disk_look_ms = now.boot_ms + GATEWAY_FULL_RETRY_MS;
+        if (spool_disk_is_short(gateway->spool, &now))
+            (void)condition_hold(&gateway->disk_short, now.boot_ms);
+        else if (condition_clear(&gateway->disk_short, now.boot_ms))
+            log_notice("disk_room after_ms=%" PRId64, condition_held_ms(&gateway->disk_short));
+    }
+    gateway->disk_evictions = evictions;
+}
+
+/* One commit without room is a batch that is refused; the next one holds nothing new, and if it
+ * finds no room either, the end of what is sent cannot be recorded. */
+static void watch_sending(struct gateway *gateway, bool had_room)
 {
     char text[GATEWAY_ERROR_QUOTED_MAX];
 
-    if (!gateway->full.reported || gives_way(gateway, GATEWAY_FULL_DISK))
-        log_warning(
-            "disk_short detail=%s remedy=\"see what else fills that disk (df, du); where "
-            "detail says EDQUOT or EFBIG, raise the quota or the limit of the file "
-            "size\"",
-            gateway_quote_error(spool_error(gateway->spool), text));
-    gateway_note_full(gateway, GATEWAY_FULL_DISK);
+    gateway->full_commits = had_room ? 0 : gateway->full_commits + 1;
+    if (gateway->full_commits > 1 && condition_hold(&gateway->unsent, gateway->now.boot_ms))
+        log_warning("sending_stopped detail=%s until=\"a commit has room\" retry_ms=%d "
+                    "remedy=\"make room on the disk; if detail says EDQUOT or EFBIG, raise the "
+                    "quota or the limit of the file size (LimitFSIZE=, ulimit -f)\"",
+                    gateway_quote_error(spool_describe_disk(gateway->spool), text),
+                    GATEWAY_TICK_MS);
+    if (had_room && condition_clear(&gateway->unsent, gateway->now.boot_ms))
+        log_notice("sending_resumed after_ms=%" PRId64, condition_held_ms(&gateway->unsent));
+}
+
+void gateway_watch_disk(struct gateway *gateway, bool had_room)
+{
+    watch_sending(gateway, had_room);
+    if (had_room)
+        watch_short_disk(gateway);
+}
+
+const char *gateway_describe_disk(const struct gateway *gateway)
+{
+    return gateway->disk_short.reported && !gateway->moved ? spool_describe_disk(gateway->spool)
+                                                           : "";
+}
+
+bool gateway_sends_nothing(const struct gateway *gateway)
+{
+    return condition_stands(&gateway->unsent, gateway->now.boot_ms) &&
+           gateway->full_commits > 1;
 }
 
 void gateway_note_room(struct gateway *gateway)
@@ -243,8 +305,12 @@ void gateway_describe_full(const struct gateway *gateway, char text[static 128])
         lane++;
     if (gateway->moved)
         (void)snprintf(text, 128, ", THE SPOOL'S FILES WERE REMOVED, DO NOT END THE DAEMON");
+    else if (gateway_sends_nothing(gateway))
+        (void)snprintf(text, 128, ", NO ROOM ON THE DISK: NOTHING IS SENT");
     else if (gateway_is_full(gateway) != GATEWAY_HAS_ROOM)
         (void)snprintf(text, 128, ", NEW MESSAGES ARE NOT TAKEN");
     else if (gateway_lane_is_full(gateway, lane))
         (void)snprintf(text, 128, ", LANE %s IS FULL", lanes_name(gateway->config, lane));
+    else if (gateway->disk_short.reported)
+        (void)snprintf(text, 128, ", THE DISK IS SHORT: NEW MESSAGES EVICT OLD ONES");
 }

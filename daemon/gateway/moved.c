@@ -44,7 +44,7 @@ static void log_moved(const struct spool_moved *moved)
     const char *remedy = "stop the daemon, move it back to where it was, start the daemon";
 
     if (moved->is_restorable)
-        remedy = "find out what moved it; the next line says whether the spool is put back";
+        remedy = "the next line says whether the spool is put back";
     else if (moved->what == SPOOL_UNMOUNTED)
         remedy = "stop the daemon, mount that file system again, start the daemon";
     log_error("spool_moved file=%s what=%s lives_at=%s acknowledged=no remedy=\"%s\"",
@@ -66,8 +66,9 @@ static void log_restored(const struct gateway *gateway, const struct spool_resto
     else
         log_warning(
             "spool_restored directory=%s lost=no set_aside=%s remedy=\"another spool was "
-            "there by then, it is kept under that name: to use it, stop the daemon and "
-            "exchange the files\"",
+            "there by then, it is kept under that name; to use it, stop the daemon, move all "
+            "files of the folder away, spool.mark included, bring that one back as spool.db and "
+            "its -wal as spool.db-wal, start the daemon\"",
             text, restored->set_aside);
 }
 

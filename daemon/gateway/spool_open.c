@@ -68,6 +68,8 @@ const char *gateway_spool_remedy(int condition)
         return "name a folder with a shorter path in spool.directory";
     case -REGULAR_OTHER:
         return "another kind of file has that name in spool.directory: move it away";
+    case -ENOTDIR:
+        return "spool.directory, or a folder of its path, is a file: move that file away";
     case -EROFS:
         return "where systemd keeps the daemon from writing there, name the folder in "
                "ReadWritePaths= (systemctl edit mqtt-spoold)";

@@ -21,8 +21,9 @@
 #include "daemon/gateway/gateway-private.h"
 #include "daemon/record/status.h"
 
-#define STATUS_MAX  (8 * 1024 + SPOOL_LANES_KNOWN_MAX * 896)
-#define STATUS_FILE "status.json"
+#define STATUS_MAX     (8 * 1024 + SPOOL_LANES_KNOWN_MAX * 896)
+#define STATUS_FILE    "status.json"
+#define DISK_SHORT_MAX 512 /* a longer text is cut */
 
 static bool
 status_path(const struct gateway *gateway, const char *suffix, char path[static PATH_MAX])
@@ -88,7 +89,8 @@ static double full_after_s(struct gateway *gateway)
     struct spool_time now = gateway_spool_time(gateway);
     double soonest = -1;
 
-    if (gateway_is_full(gateway) != GATEWAY_HAS_ROOM || gateway_audit_is_full(gateway))
+    if (gateway_is_full(gateway) != GATEWAY_HAS_ROOM || gateway_audit_is_full(gateway) ||
+        gateway->disk_short.reported)
         return 0;
     for (unsigned lane = 0; lane <= gateway->config->lane_count; lane++) {
         double growth = gateway->rates.lane_growth_per_s[lane];
@@ -145,12 +147,14 @@ static struct record_link describe_link(const struct gateway *gateway, struct li
         .acknowledged = texts->acknowledged,
         .window = link->window,
         .late_answers = link->late_answers,
+        .is_held = gateway_sends_nothing(gateway),
     };
 }
 
 static struct record_intake describe_intake(struct gateway *gateway,
                                             struct spool_lane lanes[static SPOOL_LANES_MAX],
-                                            bool lane_full[static SPOOL_LANES_MAX])
+                                            bool lane_full[static SPOOL_LANES_MAX],
+                                            char disk_short[static DISK_SHORT_MAX])
 {
     struct record_intake intake = {
         .lanes = lanes,
@@ -158,8 +162,10 @@ static struct record_intake describe_intake(struct gateway *gateway,
         .lane_full = lane_full,
         .refusing = gateway_refusing(gateway),
         .disk_reserve = gateway->config->spool.disk_reserve,
+        .disk_short = disk_short,
     };
 
+    (void)snprintf(disk_short, DISK_SHORT_MAX, "%s", gateway_describe_disk(gateway));
     for (unsigned lane = 0; lane < intake.lane_count; lane++)
         lane_full[lane] = gateway_takes_nothing(gateway, lane);
     return intake;
@@ -171,6 +177,7 @@ static struct record_audit describe_audit(const struct gateway *gateway, const b
 
     return (struct record_audit){
         .healthy = healthy,
+        .error = audit_error(gateway->audit),
         .waiting = spool_waiting(gateway->spool),
         .max_waiting = config->audit.max_waiting,
         .when_full = config_key_word("audit.when_full", (int)config->audit.when_full),
@@ -186,13 +193,14 @@ write_status(struct json *json, struct gateway *gateway, const struct spool_stat
     struct spool_time now = gateway_spool_time(gateway);
     bool healthy = audit_is_healthy(gateway->audit), lane_full[SPOOL_LANES_MAX];
     struct spool_lane lanes[SPOOL_LANES_MAX];
+    char disk_short[DISK_SHORT_MAX];
     struct link_texts texts;
     struct record_status status = {
         .pid = getpid(),
         .uptime_ms = gateway->now.boot_ms - gateway->started_boot_ms,
         .stats = stats,
         .link = describe_link(gateway, &texts),
-        .intake = describe_intake(gateway, lanes, lane_full),
+        .intake = describe_intake(gateway, lanes, lane_full, disk_short),
         .in_per_s = gateway->rates.in_per_s,
         .out_per_s = gateway->rates.out_per_s,
         .rss_bytes = resident_bytes(),

@@ -5,15 +5,17 @@
 
 #include "base/clock.h"
 
-static void
-write_spool(struct json *json, const struct spool_stats *stats, uint64_t disk_reserve)
+static void write_spool(struct json *json,
+                        const struct spool_stats *stats,
+                        const struct record_intake *intake)
 {
     json_open_object(json, "spool");
     json_unsigned(json, "messages", stats->messages);
     json_unsigned(json, "bytes", stats->bytes);
     json_unsigned(json, "disk_bytes", stats->disk_bytes);
     json_unsigned(json, "disk_free_bytes", stats->disk_free);
-    json_unsigned(json, "disk_reserve_bytes", disk_reserve);
+    json_unsigned(json, "disk_reserve_bytes", intake->disk_reserve);
+    json_text(json, "disk_short", intake->disk_short != NULL ? intake->disk_short : "");
     json_signed(json, "oldest_age_ms", stats->oldest_age_ms);
     json_unsigned(json, "damaged_files", stats->damaged_files);
     json_close_object(json);
@@ -124,7 +126,7 @@ static int write_spool_parts(struct json *json,
 
     if (r != 0)
         return r;
-    write_spool(json, status->stats, status->intake.disk_reserve);
+    write_spool(json, status->stats, &status->intake);
     write_intake(json, &status->intake);
     write_ledger(json, &ledger);
     return write_lanes(json, spool, status->stats, &status->intake, now);
@@ -147,6 +149,7 @@ static void write_link(struct json *json, const struct record_link *link)
     write_text(json, "acknowledged", link->acknowledged);
     json_unsigned(json, "window", link->window);
     json_unsigned(json, "late_answers", link->late_answers);
+    json_bool(json, "held", link->is_held);
     json_close_object(json);
 }
 
@@ -182,6 +185,7 @@ static void write_audit(struct json *json, const struct record_audit *audit, uin
         json_bool(json, "healthy", *audit->healthy);
     else
         json_nothing(json, "healthy");
+    write_text(json, "error", audit->error);
     json_unsigned(json, "last_seq", last_seq);
     json_unsigned(json, "waiting", audit->waiting);
     json_unsigned(json, "max_waiting", audit->max_waiting);

@@ -28,6 +28,7 @@ struct record_link {
     const char *acknowledged;
     unsigned window;
     uint64_t late_answers;
+    bool is_held; /* nothing is sent until a commit has room */
 };
 
 /* What may come in. */
@@ -37,6 +38,8 @@ struct record_intake {
     const bool *lane_full; /* of each of them: it refuses or blocks; NULL: not known */
     const char *refusing;  /* why nothing at all is taken; "": it is; NULL: not known */
     uint64_t disk_reserve; /* 0: not known */
+    const char
+        *disk_short; /* why messages are refused or evicted for the disk; NULL: not known */
 };
 
 struct record_producers {
@@ -47,6 +50,7 @@ struct record_producers {
 
 struct record_audit {
     const bool *healthy; /* NULL: not known */
+    const char *error;   /* why it is not; NULL or "": it is, or that is not known */
     uint64_t waiting;
     uint64_t max_waiting;
     const char *when_full; /* NULL: not known */

@@ -35,6 +35,9 @@ struct rebuild_reach {
 };
 SPOOL_MUST_CHECK int rebuild_reach(struct pages *pages, struct rebuild_reach *ret);
 
+/* How many pages the new database has at most. Reads all of them. */
+SPOOL_MUST_CHECK int rebuild_pages_needed(struct pages *pages, uint64_t *ret);
+
 /* Are these the tables of another program? */
 SPOOL_MUST_CHECK int rebuild_is_foreign(struct pages *pages, bool *ret);
 

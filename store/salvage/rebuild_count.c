@@ -1,10 +1,12 @@
 /*
- * rebuild_count.c - how many messages ended and how many there must be besides
+ * rebuild_count.c - how many messages ended or are missing, and how many pages the rest needs
  *
  * The lanes' counters reach up to counted_id and counted_seq; what was read beyond
  * that is counted by itself. rebuild.c says how the numbers hang together.
  */
 #include "store/salvage/rebuild-private.h"
+
+enum { LEAVES_A_BRANCH = 64 }; /* at least so many are below a page of the tree */
 
 /* The lanes' counters have it already, unless they are older. */
 void rebuild_count_ended(struct rebuild *rebuild,
@@ -47,4 +49,48 @@ uint64_t rebuild_most_missing(const struct rebuild *rebuild)
     for (size_t i = 0; i < rebuild->lane_count; i++)
         limit += rebuild->lanes[i].counted_messages;
     return limit;
+}
+
+/* ---- pages ---- */
+
+/* Leaves that no tree reaches. */
+struct loose {
+    uint64_t count;
+    uint32_t last;
+};
+
+static int pass_row(void *context, const struct pages_row *row)
+{
+    (void)context;
+    (void)row;
+    return 0;
+}
+
+static int count_loose(void *context, const struct pages_row *row)
+{
+    struct loose *loose = context;
+    loose->count += row->page != loose->last;
+    loose->last = row->page;
+    return 0;
+}
+
+/*
+ * What a page in use holds goes to another one, in the order of its tree. Rows of a leaf that no
+ * tree reaches come in any order, and a leaf that is split may stay half empty: two pages for one.
+ */
+int rebuild_pages_needed(struct pages *pages, uint64_t *ret)
+{
+    static const uint32_t roots[] = {ROOT_SPOOL, ROOT_LANE, ROOT_OUTCOME, ROOT_MESSAGE};
+    struct loose loose = {0};
+    pages_restart(pages);
+    for (size_t i = 0; i < sizeof roots / sizeof *roots; i++) {
+        int r = pages_walk(pages, roots[i], pass_row, NULL);
+        if (r != 0)
+            return r;
+    }
+    int r = pages_orphans(pages, count_loose, &loose);
+    pages_restart(pages);
+    if (r == 0)
+        *ret = pages_in_use(pages) + loose.count + loose.count / LEAVES_A_BRANCH;
+    return r;
 }

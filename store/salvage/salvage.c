@@ -234,17 +234,20 @@ int salvage_sync_file(int directory_fd, const char *name)
     return r;
 }
 
-/* What the pages in use hold goes to as many in the new database; then the -shm file and the first
- * commits. Rows that nothing reaches may split some more: a full disk in the middle is one, too. */
-static uint64_t bytes_needed(const struct rebuild_task *task)
+/* Besides the pages: the -shm file and the first commits. */
+static int count_bytes_needed(const struct rebuild_task *task, char *words, uint64_t *ret)
 {
-    return pages_in_use(task->pages) * PAGES_BYTES + START_BYTES;
+    uint64_t pages = 0;
+    int r = rebuild_pages_needed(task->pages, &pages);
+    if (r < 0)
+        (void)snprintf(words, SPOOL_WORDS_MAX, DATABASE_NAME ": %s", strerror(-r));
+    *ret = pages * PAGES_BYTES + START_BYTES;
+    return r;
 }
 
-static int look_for_room(int directory_fd, const struct rebuild_task *task, char *words)
+static int look_for_room(int directory_fd, uint64_t needed, char *words)
 {
     struct statvfs disk;
-    uint64_t needed = bytes_needed(task);
     if (fstatvfs(directory_fd, &disk) < 0)
         return -errno;
     uint64_t left = (uint64_t)disk.f_bavail * disk.f_frsize;
@@ -257,14 +260,16 @@ static int look_for_room(int directory_fd, const struct rebuild_task *task, char
     return SPOOL_E_DISK;
 }
 
-static int
-tell_removed(int directory_fd, const struct rebuild_task *task, int error, char *words)
+static int tell_removed(int directory_fd, uint64_t needed, int error, char *words)
 {
+    struct statvfs disk = {0};
     schema_remove_leftovers(directory_fd);
+    (void)fstatvfs(directory_fd, &disk); /* where that fails, 0 bytes are said to be free */
     (void)snprintf(words, SPOOL_WORDS_MAX,
                    "%s (%s) while the sound database was written; it was removed again, and "
-                   "needs up to %llu bytes",
-                   strerror(error), full_name(error), (unsigned long long)bytes_needed(task));
+                   "needs up to %llu bytes, %llu bytes are free",
+                   strerror(error), full_name(error), (unsigned long long)needed,
+                   (unsigned long long)disk.f_bavail * disk.f_frsize);
     return SPOOL_E_DISK;
 }
 
@@ -276,16 +281,19 @@ static int write_new(int directory_fd, struct rebuild_task *task, char *words)
     if (length < 0 || (size_t)length >= sizeof path)
         return -ENAMETOOLONG;
     schema_remove_leftovers(directory_fd);
-    int r = look_for_room(directory_fd, task, words);
+    uint64_t needed = 0;
+    int r = count_bytes_needed(task, words, &needed);
+    if (r == 0)
+        r = look_for_room(directory_fd, needed, words);
     if (r != 0)
         return r;
     r = build(path, task, words);
     if (r == SPOOL_E_DISK)
-        return tell_removed(directory_fd, task, reads_full_error(), words);
+        return tell_removed(directory_fd, needed, reads_full_error(), words);
     if (r == 0)
         r = salvage_sync_file(directory_fd, SCHEMA_NEW_NAME);
     if (r < 0 && full_is(-r))
-        return tell_removed(directory_fd, task, -r, words);
+        return tell_removed(directory_fd, needed, -r, words);
     if (r != 0) {
         schema_remove_leftovers(directory_fd);
         return r;

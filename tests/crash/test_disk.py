@@ -308,6 +308,28 @@ def a_salvage_that_has_no_room_writes_nothing_and_says_how_much_it_needs():
 
 
 @case
+def a_salvage_without_the_trees_of_pages_needs_no_more_room_than_it_says():
+    gateway = SmallDisk(mib=40).start()
+    fill_by_bytes(gateway, 3000, 1500)  # two on a page; out of order some pages get one
+    gateway.stop()
+    spoil_database(gateway)
+    with open(os.path.join(gateway.spool, "spool.db"), "r+b") as database:
+        database.write(b"\xa5" * 4096 * 20)  # the first page, and all roots
+    gateway.fill(leave=4 * MIB)
+    before = files_of(gateway)
+    line = ends_with_78(gateway, r"needs up to \d+ bytes", r"\d+ bytes are free")
+    needed = int(re.search(r"up to (\d+) ", line).group(1))
+    equal(files_of(gateway), before, "files")
+    gateway.empty()
+    gateway.fill(leave=needed + MIB // 8)
+    gateway.start(60)
+    check("spool_salvaged" in gateway.log(), "salvaged with the room that it named", gateway.log())
+    size = os.path.getsize(os.path.join(gateway.spool, "spool.db"))
+    check(needed / 3 < size < needed, "the new database", size, needed)
+    gateway.stop()
+
+
+@case
 def a_salvage_that_finds_the_disk_full_removes_what_it_wrote():
     gateway = JudgedGateway().start()
     fill_by_bytes(gateway, 20, 200000)
@@ -414,6 +436,42 @@ def a_limit_of_the_file_size_refuses_drains_and_recovers_by_itself():
           % (len(history.acked), len(history.refused)))
 
 
+def page(gateway):
+    return gateway.tool("status").stdout.decode()
+
+
+@case
+def evictions_for_a_limit_of_the_file_size_name_their_cause():
+    far = FarBroker()
+    link = Link(far.port)
+    gateway = JudgedGateway(link.url, status_interval="200ms").start()
+    limit_files(gateway, 3 * MIB)
+    client = gateway.client(5)
+
+    def costs_old_ones():
+        for _ in range(50):  # some are refused: those of a commit that found no room
+            client.publish_wait("load/e", b"x" * 2000)
+        return any(line["reason"] == "disk" for line in gateway.audit_lines())
+
+    wait_for(costs_old_ones, 60, "evictions for the disk")
+    wait_for(lambda: "(EFBIG)" in gateway.status()["spool"]["disk_short"], 20, "the status")
+    wait_for(lambda: gateway.status()["intake"]["refusing"] == "", 20, "none is refused any more")
+    equal(gateway.status()["forecast"]["full_s"], 0, "full_s while each message costs old ones")
+    seen = page(gateway)
+    for part in ("EACH NEW MESSAGE COSTS OLD ONES, the disk is short", "(EFBIG)",
+                 "raise the limit of the file size"):
+        check(part in seen, part, seen)
+    lines = re.findall(r"disk_short .*", gateway.log())
+    equal(len(lines), 1, "lines: %s" % lines)
+    check('detail="File too large (EFBIG)' in lines[0], "the errno", lines[0])
+    check("disk_room" not in gateway.log(), "it is not over", gateway.log())
+    limit_files(gateway, None)
+    wait_for(lambda: "disk_room after_ms=" in gateway.log(), 20, "its end, without a message")
+    wait_for(lambda: gateway.status()["spool"]["disk_short"] == "", 20, "the status")
+    check("the disk is short" not in page(gateway), "the page", page(gateway))
+    gateway.stop()
+
+
 @case
 def nothing_is_sent_whose_end_cannot_be_recorded():
     far = FarBroker()
@@ -429,13 +487,24 @@ def nothing_is_sent_whose_end_cannot_be_recorded():
         gateway.start(wrap=["prlimit", "--fsize=65536"])  # below the end of the write-ahead log
         wait_for(lambda: gateway.status()["link"]["state"] == "online", 20, "the link")
         wait_for(lambda: "disk_short" in gateway.log()[before:], 20, "the full disk")
+        wait_for(lambda: "sending_stopped" in gateway.log()[before:], 20, "what it stops")
+        wait_for(lambda: gateway.status()["link"]["held"], 20, "the status")
+        seen = page(gateway)
+        for part in ("NOTHING IS SENT until a commit has room", "(EFBIG)",
+                     "raise the limit of the file size"):
+            check(part in seen, part, seen)
+        check("the newest message" not in seen, "no message came", seen)
         client = gateway.client(5)
         equal(client.publish_wait(SMALL, b"x").reason, 0x97, "reason while nothing is written")
         equal(gateway.ledger()["delivered"], 0, "delivered")
         gateway.stop()
         equal(gateway.process.returncode, 0, "exit code")
-    gateway.start()
+    gateway.start(wrap=["prlimit", "--fsize=65536:%d" % (64 * MIB)])
+    wait_for(lambda: gateway.status()["link"]["held"], 20, "the status")
+    limit_files(gateway, 64 * MIB)
+    wait_for(lambda: "sending_resumed after_ms=" in gateway.log(), 20, "its end")
     gateway.wait_drained()
+    wait_for(lambda: not gateway.status()["link"]["held"], 20, "the status")
     gateway.stop()
     history = gateway.judge(producers, far)
     equal(len(history.remote), len(history.acked), "what reached the broker: each once")

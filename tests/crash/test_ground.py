@@ -468,6 +468,34 @@ def block(gateway):
 
 
 @case
+def the_recipe_for_the_copy_that_was_set_aside_opens_it_without_damage():
+    gateway = filled(20)
+    gateway.stop()
+    older = gateway.spool + ".older"
+    shutil.copytree(gateway.spool, older)
+    gateway.start()
+    publish(gateway, 30)
+    for name in ("spool.db", "spool.db-wal"):
+        os.rename(os.path.join(older, name), os.path.join(gateway.spool, name))
+    equal(gateway.process.wait(PATIENCE_S), 1, "exit code")
+    line = next(line for line in gateway.log().split("\n") if "spool_restored" in line)
+    check("move all files of the folder away, spool.mark included" in line, "no recipe", line)
+    aside = re.search(r" set_aside=(\S+) ", line).group(1)
+    away = gateway.spool + ".away"
+    os.rename(gateway.spool, away)
+    os.mkdir(gateway.spool, 0o700)
+    for end in ("", "-wal"):
+        if os.path.exists(os.path.join(away, aside + end)):
+            os.rename(os.path.join(away, aside + end),
+                      os.path.join(gateway.spool, "spool.db" + end))
+    gateway.start()
+    check("spool_damaged" not in gateway.log(), "taken for damage", gateway.log())
+    ledger = gateway.ledger()
+    equal((ledger["accepted"], ledger["spooled"], ledger["damaged"]), (20, 20, 0))
+    gateway.stop()
+
+
+@case
 def what_cannot_be_put_back_yet_is_kept_and_nothing_more_is_taken():
     gateway = filled(100)
     client = gateway.client()
@@ -481,6 +509,13 @@ def what_cannot_be_put_back_yet_is_kept_and_nothing_more_is_taken():
         with open(path, "rb") as seen:
             check(len(seen.read()) > 0, "nothing to read in", path)
     check(gateway.is_running(), "it ended")
+    for verb in ("failures", "check", "audit"):
+        done = gateway.tool(verb)
+        said = (done.stdout + done.stderr).decode()
+        check(done.returncode != 0 and "do not end it" in said and "systemctl start" not in said,
+              verb, done.returncode, said)
+    page = gateway.tool("status").stdout.decode()
+    check("do not end the daemon" in page, "status", page)
     os.unlink(gateway.spool)
     equal(gateway.process.wait(PATIENCE_S), 1, "exit code")
     equal(gateway.log().count("spool_not_restored"), 1, "lines about it")

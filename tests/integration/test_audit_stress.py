@@ -204,6 +204,11 @@ def its_folder_moved_away_and_put_back():
     rig.wait_healthy(False)
     rig.deliver(30)
     equal(rig.says("audit_waiting file="), 1, "warnings")
+    equal(rig.says('remedy="make the folder %s, writable' % rig.folder), 1, "the remedy")
+    equal(rig.audit_status()["error"], "No such file or directory")
+    for verb in ("status", "check"):
+        seen = rig.gateway.tool(verb).stdout.decode()
+        check("make the folder of audit.file" in seen, verb, seen)
     rig.gateway.kill()
     rig.gateway.start()
     rig.deliver(10)
@@ -243,6 +248,10 @@ def a_directory_in_its_place():
     rig.deliver(20)
     rig.wait_healthy(False)
     rig.deliver(20)
+    equal(rig.says('remedy="something else has its name: move it away"'), 1, "the remedy")
+    for verb in ("status", "check"):
+        seen = rig.gateway.tool(verb).stdout.decode()
+        check("something else has " in seen and "move it away" in seen, verb, seen)
     os.rmdir(rig.file)
     rig.wait_healthy()
     rig.wait_written()

@@ -204,6 +204,29 @@ def an_overwritten_page_is_found():
     check("database" in spool.finds("damaged", "journalctl -k"), "the part")
 
 
+@case
+def several_damaged_pages_are_one_finding_in_words():
+    gateway = Gateway().start()
+    with gateway.client(5) as client:
+        for _, ack in client.publish_many(("plant/t", b"x" * 1500) for _ in range(200)):
+            equal(ack.reason, 0, "reason")
+    gateway.stop()
+    path = os.path.join(gateway.spool, "spool.db")
+    with contextlib.closing(sqlite3.connect(path)) as database:
+        database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    with open(path, "r+b") as out:
+        out.seek(49 * PAGE)
+        out.write(random.Random(5).randbytes(20 * PAGE))
+    done = gateway.tool("check")
+    page = done.stdout.decode()
+    equal(done.returncode, FINDINGS, page)
+    check(re.search(r"the database is damaged: page \d+ is not sound; 20 pages( or more)? are not",
+                    page), "in words", page)
+    equal(page.count("the database is damaged"), 1, "findings about it")
+    check("x0A" not in page and "btree" not in page, "SQLite's words", page)
+    check("up to twice the room of spool.db must be free" in page, "the room it needs", page)
+
+
 def roots(spool):
     """The root page of each table and index, all of the log being in the database."""
     with contextlib.closing(sqlite3.connect(spool.path())) as database:
@@ -487,6 +510,7 @@ def what_cannot_be_checked_exits_2_and_says_why():
     done = spool.check("--directory", nowhere, config=False)
     equal(done.returncode, UNCHECKED)
     check("there is no spool" in done.err, "the reason", done.err)
+    check("look for spool_moved in the log before you start" in done.err, "no advice", done.err)
     with open(spool.config, "a") as out:
         out.write("nonsense = 1;\n")
     done = spool.check()

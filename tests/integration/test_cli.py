@@ -390,6 +390,18 @@ def a_topic_that_nobody_may_publish_is_told_as_such():
 
 
 @case
+def a_control_character_and_a_quota_are_called_by_their_names():
+    daemon = Scripted(lambda number, packet: puback(packet, 0x97))
+    for option, text in (("-t", "a\x01b"), ("-t", "a\u0085"), ("-i", "c\x7f")):
+        done = daemon.publish(*(["-t", "a"] if option == "-i" else []), option, text, "-m", "x",
+                              wanted=DATA)
+        says(done, "it has a control character")
+    done = daemon.publish("-t", "a", "-m", "x", wanted=TRY_AGAIN)
+    says(done, "quota exceeded; mqtt-spool status says why (0x97)")
+    check("full" not in done.err, "it may be locked or moved", done.err)
+
+
+@case
 def the_first_failure_decides_and_the_rest_is_still_sent():
     daemon = Scripted(lambda number, packet: puback(packet, {2: 0x87, 3: 0x97}.get(number, 0),
                                                     number))
@@ -666,7 +678,7 @@ def status_of_a_stopped_daemon_comes_from_the_spool():
         status = json.loads(done.out)
         equal(status["link"], {"state": "stopped", "broker": "", "since": "", "connects": 0,
                                "last_error": "", "last_error_time": "", "acknowledged": "",
-                               "window": 0, "late_answers": 0}, "link")
+                               "window": 0, "late_answers": 0, "held": False}, "link")
         equal(status["uptime_ms"], 0, "uptime_ms")
         equal(status["ledger"], LEDGER, "ledger")
         equal(status["spool"]["messages"], 3, "messages")
@@ -832,7 +844,7 @@ def a_lane_that_refuses_or_holds_back_is_on_the_page():
         equal(client.publish_wait("plant/t", b"x").reason, 0)
         equal(client.publish_wait("plant/t", b"x").reason, 0x97)
         wait_for_page(gateway, 'intake    lane "default" REFUSES new messages: 2 of 2 messages, '
-                      'when_full = "refuse"', "1 message(s) refused since the start",
+                      'when_full = "refuse"', "1 message refused since the start",
                       "or raise retention.max_messages", "what is spooled goes out when",
                       "default          2 of 2 messages, ")
         client.publish("plant/alarm/1", b"x")
@@ -880,6 +892,9 @@ def a_disk_that_is_short_is_on_the_page():
     with gateway.client(5) as client:
         wait_for(lambda: client.publish_wait("plant/t", b"x").reason == 0 and
                  gateway.status()["intake"] == {"refusing": ""}, 20, "the end of it")
+    wait_for(lambda: "disk_room after_ms=" in gateway.log(), 20, "the end of the shortage")
+    wait_for_page(gateway, "\nproducers ", "refused since the start; none now")
+    check("\nintake" not in page_of(gateway), "all is accepted", page_of(gateway))
     gateway.stop()
 
 

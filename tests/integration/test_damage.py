@@ -315,6 +315,17 @@ def the_database_of_another_program_is_refused_and_left_as_it_is():
     with open(database(gateway, "lock"), "w"):
         pass
     refused(gateway, "another program", code=78)
+    check("spool_damaged" not in gateway.log(), "nothing is salvaged", gateway.log())
+
+
+@case
+def a_file_with_the_name_of_the_folder_ends_the_start_with_what_to_do():
+    gateway = Gateway()
+    with open(gateway.spool, "w"):
+        pass
+    gateway.start(ready=False)
+    check(wait_end(gateway) != 0, "it runs")
+    check("move that file away" in gateway.log(), "the remedy", gateway.log())
 
 
 @case

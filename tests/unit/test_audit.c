@@ -589,7 +589,8 @@ static void an_older_copy_that_takes_its_place_at_work_is_reported(void **state)
     sync_now(fixture);
     edge(fixture);
     assert_int_equal(logged("audit_deleted"), 1);
-    assert_true(log_says("lost=\"its lines up to seq 6\""));
+    assert_true(log_says("lost=\"its lines up to seq 6, except those that the file has that "
+                         "took its name\" next=that_file"));
     assert_int_equal(logged("audit_behind"), 1);
     assert_true(log_says("missing_from=4 missing_to=6"));
     text = read_file(fixture->file);

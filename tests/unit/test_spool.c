@@ -557,11 +557,11 @@ static void an_empty_file_and_a_lost_database_are_damage(void **state)
     check_refused(f, SPOOL_E_DAMAGED);
 }
 
-static void a_foreign_database_is_damage(void **state)
+static void a_foreign_database_is_not_damage(void **state)
 {
     struct fixture *f = *state;
     tamper(f, "CREATE TABLE t (a)");
-    check_refused(f, SPOOL_E_DAMAGED);
+    check_refused(f, SPOOL_E_FOREIGN);
 }
 
 static void a_newer_schema_is_refused(void **state)
@@ -1237,7 +1237,7 @@ int main(void)
         ON_FOLDER(a_reader_of_nothing_says_absent),
         ON_FOLDER(a_garbage_file_is_damaged_and_left_alone),
         ON_FOLDER(an_empty_file_and_a_lost_database_are_damage),
-        ON_FOLDER(a_foreign_database_is_damage),
+        ON_FOLDER(a_foreign_database_is_not_damage),
         ON_FOLDER(a_newer_schema_is_refused),
         ON_FOLDER(what_cannot_be_read_is_named),
         ON_FOLDER(a_spool_of_the_first_schema_is_migrated_and_drained),
