@@ -38,6 +38,7 @@ from mqtt import spool_id  # noqa: E402
 from tap import case, check, cleanup, equal, run_all, skip, wait_for  # noqa: E402
 
 CLONE_NEWNS, MS_REC, MS_PRIVATE = 0x20000, 0x4000, 0x40000
+PAGE_RECORDS = 4096 // 64  # outcome rows have 64 bytes and three texts
 MIB = 1 << 20
 libc = ctypes.CDLL(None, use_errno=True)
 SIZE = 1000  # of a payload
@@ -982,7 +983,9 @@ def a_bad_sector_costs_what_lies_there_and_no_more():
               % (name, sum(run.was_salvaged for run in runs), len(runs),
                  sum(run.restarts for run in runs), sum(damaged), max(damaged),
                  sum(len(run.history.acked) for run in runs)))
-        check(max(damaged) <= 10, "damaged", damaged)
+        # Mostly a message or two. The records of one page are more, if they ended in the last commit
+        # before the kill, so that the audit file does not have them.
+        check(max(damaged) <= PAGE_RECORDS, "damaged", damaged)
     sweep.judge()
 
 
