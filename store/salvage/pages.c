@@ -596,7 +596,8 @@ static int walk_page(const struct walk *walk, uint32_t number, unsigned depth, b
     if (pages->error < 0)
         return pages->error;
     const uint8_t *header = page + (number == 1 ? 100 : 0);
-    in_doubt |= (pages->flags[number] & FLAG_STALE) != 0;
+    /* A free page holds what was deleted: a damaged pointer leads there. */
+    in_doubt |= (pages->flags[number] & (FLAG_STALE | FLAG_FREE)) != 0;
     if (header[0] != LEAF_TABLE && header[0] != INTERIOR_TABLE)
         return 0;
     pages->flags[number] |= FLAG_SEEN;

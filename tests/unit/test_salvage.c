@@ -514,6 +514,52 @@ static void leaves_that_no_tree_reaches_are_found(void **state)
     check_whole(f, ENDED, MESSAGES);
 }
 
+static uint32_t number_at(const char *directory, int64_t at)
+{
+    char path[160];
+    unsigned char bytes[4];
+    path_of(directory, "spool.db", path);
+    int fd = open(path, O_RDONLY);
+    assert_true(fd >= 0);
+    assert_int_equal(pread(fd, bytes, sizeof bytes, at), sizeof bytes);
+    (void)close(fd);
+    return (uint32_t)bytes[0] << 24 | (uint32_t)bytes[1] << 16 | (uint32_t)bytes[2] << 8 |
+           bytes[3];
+}
+
+/* What was deleted there does not take the place of the messages that the pointer led to. */
+static void a_pointer_that_leads_to_a_free_page_costs_no_message(void **state)
+{
+    struct fixture *f = *state;
+    char whole[] = "/tmp/spool-test-XXXXXX";
+    assert_non_null(mkdtemp(whole));
+    store_history(f);
+    cut(f->directory, "spool.db-wal", 0);
+    copy_spool(f->directory, whole);
+    const int64_t root = 3 * PAGE; /* of table message: an inner page, its cells by offset */
+    int64_t list = (int64_t)(number_at(whole, 32) - 1) * PAGE;
+    int64_t cell = root + (number_at(whole, root + 12 + 2 * 5) >> 16);
+    unsigned tried = 0;
+    for (uint32_t i = 0; i < number_at(whole, list + 4); i++) {
+        uint32_t page = number_at(whole, list + 8 + 4 * i);
+        if (number_at(whole, (int64_t)(page - 1) * PAGE) >> 24 != 13)
+            continue; /* no leaf of a table */
+        clear(f->directory);
+        copy_spool(whole, f->directory);
+        for (int j = 0; j < 4; j++)
+            overwrite(f->directory, "spool.db", cell + j, 1,
+                      (int)(page >> (24 - 8 * j) & 0xff));
+        struct spool_salvage salvage = must_salvage(f);
+        assert_int_equal(salvage.salvaged, MESSAGES - ENDED);
+        assert_int_equal(salvage.damaged, 0);
+        check_whole(f, ENDED, MESSAGES);
+        tried++;
+    }
+    assert_true(tried > 0);
+    clear(whole);
+    assert_int_equal(rmdir(whole), 0);
+}
+
 static void a_lost_first_page_costs_nothing(void **state)
 {
     struct fixture *f = *state;
@@ -1482,6 +1528,7 @@ int main(void)
         ON_FOLDER(commits_behind_an_unsound_frame_are_found),
         ON_FOLDER(a_log_of_an_older_copy_is_noticed),
         ON_FOLDER(leaves_that_no_tree_reaches_are_found),
+        ON_FOLDER(a_pointer_that_leads_to_a_free_page_costs_no_message),
         ON_FOLDER(a_lost_first_page_costs_nothing),
         ON_FOLDER(lost_counters_are_counted_anew),
         ON_FOLDER(lost_records_leave_no_hole_in_the_numbers),
