@@ -66,6 +66,7 @@ def what_is_published_during_an_outage_arrives_in_order_afterwards():
     gateway.wait_link()
     publish(gateway, numbered(0, 100))
     wait_all(far, numbered(0, 100))
+    gateway.wait_drained()  # acknowledged, too
     link.cut()
     wait_for(lambda: gateway.status()["link"]["state"] != "online", 10, "the link seen as down")
     publish(gateway, numbered(100, 1000))
