@@ -27,6 +27,8 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 
+#include "daemon/host/datagram.h"
+
 #define JOURNAL_SOCKET "/run/systemd/journal/socket"
 #define JOURNAL_SEALS  (F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_SEAL)
 /* Some 700 entries of the usual size, two of the largest. */
@@ -183,13 +185,6 @@ static int journal_send(void *data, size_t size)
     return r == -EMSGSIZE || r == -ENOBUFS ? journal_send_large(fd, data, size) : r;
 }
 
-/* Of journald, or of this machine now; another error is the entry's own and stays. */
-static bool journal_may_pass(int error)
-{
-    return error == -EAGAIN || error == -ECONNREFUSED || error == -ENOBUFS ||
-           error == -ENOMEM || error == -EMFILE || error == -ENFILE;
-}
-
 static void journal_clear(void)
 {
     journal.from = journal.to = 0;
@@ -206,7 +201,7 @@ size_t journal_flush(void)
 
         memcpy(&size, entry, sizeof size);
         r = journal_send(entry + sizeof size, size);
-        if (r == -ENOENT || journal_may_pass(r))
+        if (r == -ENOENT || datagram_may_pass(r))
             break;
         journal.lost += r < 0;
         r = 0;

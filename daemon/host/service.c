@@ -26,6 +26,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/text.h"
+#include "daemon/host/datagram.h"
 #include "daemon/host/notify.h"
 #include "daemon/host/service-private.h"
 
@@ -78,20 +79,13 @@ int service_sockets(int fds[static SERVICE_SOCKETS_MAX])
 
 /* ---- state ---- */
 
-/* Of the manager, or of this machine now; with another error nothing is there that would read. */
-static bool service_may_pass(int error)
-{
-    return error == -EAGAIN || error == -ECONNREFUSED || error == -ENOBUFS ||
-           error == -ENOMEM || error == -EMFILE || error == -ENFILE;
-}
-
 /* Return: whether nothing waits any more. */
 static bool service_send_waiting(void)
 {
     for (int i = 0; i < SERVICE_MESSAGES; i++) {
         if (service.waiting[i][0] == '\0')
             continue;
-        if (service_may_pass(notify_send(service.waiting[i]))) {
+        if (datagram_may_pass(notify_send(service.waiting[i]))) {
             service_arm(service.retry, SERVICE_RETRY_US);
             return false;
         }
