@@ -43,7 +43,7 @@ struct view bytes_view(const struct bytes *bytes)
 {
     if (bytes_used(bytes) == 0)
         return (struct view){0};
-    return (struct view){bytes->memory + bytes->head, bytes_used(bytes)};
+    return view_of(bytes->memory + bytes->head, bytes_used(bytes));
 }
 
 /* A new block for @wanted bytes in all: at least twice the old one, so that growing byte by

@@ -10,9 +10,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#define MUST_CHECK        __attribute__((warn_unused_result))
-#define PRINTF_LIKE(f, a) __attribute__((format(printf, f, a)))
-#define CLEANUP(function) __attribute__((cleanup(function)))
+#include "base/attr.h"
 
 static inline void cleanup_free(void *pointer)
 {

@@ -39,7 +39,7 @@ struct view reader_bytes(struct reader *reader, size_t size)
     if (size > reader_left(reader))
         reader_fail(reader);
     if (reader->failed || size == 0)
-        return (struct view){.data = reader->at, .size = 0};
+        return view_of(reader->at, 0);
     struct view view = {.data = reader->at, .size = size};
     reader->at += size;
     return view;

@@ -13,10 +13,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-struct view {
-    const uint8_t *data;
-    size_t size;
-};
+#include "base/view.h"
 
 struct reader {
     const uint8_t *at;

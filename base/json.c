@@ -50,7 +50,7 @@ static void json_put_unit(struct json *json, unsigned unit)
 
     for (unsigned i = 0; i < 4; i++)
         text[2 + i] = digits[unit >> (12 - 4 * i) & 15];
-    json_put(json, text, sizeof text);
+    json_put(json, text, sizeof(text));
 }
 
 static void json_put_escape(struct json *json, uint32_t code)
@@ -63,7 +63,7 @@ static void json_put_escape(struct json *json, uint32_t code)
     else if (code != '"' && code != '\\')
         text[1] = '\0';
     if (text[1] != '\0') {
-        json_put(json, text, sizeof text);
+        json_put(json, text, sizeof(text));
     } else if (code <= 0xFFFF) {
         json_put_unit(json, code);
     } else {
@@ -177,13 +177,13 @@ void json_bytes(struct json *json, const char *name, const void *data, size_t si
 static void json_put_number(struct json *json, uint64_t value)
 {
     char digits[JSON_DIGITS_MAX];
-    size_t at = sizeof digits;
+    size_t at = sizeof(digits);
 
     do {
         digits[--at] = (char)('0' + value % 10);
         value /= 10;
     } while (value > 0);
-    json_put(json, digits + at, sizeof digits - at);
+    json_put(json, digits + at, sizeof(digits) - at);
 }
 
 void json_signed(struct json *json, const char *name, int64_t value)

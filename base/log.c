@@ -40,7 +40,7 @@ static const struct log_level_word log_words[] = {
     {LOG_LEVEL_ERROR, "error"}, {LOG_LEVEL_WARNING, "warning"}, {LOG_LEVEL_NOTICE, "notice"},
     {LOG_LEVEL_INFO, "info"},   {LOG_LEVEL_DEBUG, "debug"},
 };
-#define LOG_WORDS (sizeof log_words / sizeof log_words[0])
+#define LOG_WORDS (sizeof(log_words) / sizeof(log_words[0]))
 
 void log_set_level(enum log_level level)
 {
@@ -114,11 +114,11 @@ static bool log_put(enum log_level level, const char *format, va_list arguments)
 {
     int saved_errno = errno;
     char line[LOG_LINE_MAX];
-    size_t lead = log_write_lead(line, sizeof line, level);
+    size_t lead = log_write_lead(line, sizeof(line), level);
 
     errno = saved_errno; /* for %m */
-    int n = vsnprintf(line + lead, sizeof line - lead, format, arguments);
-    size_t size = lead + log_tidy(line + lead, sizeof line - lead, n < 0 ? 0 : (size_t)n);
+    int n = vsnprintf(line + lead, sizeof(line) - lead, format, arguments);
+    size_t size = lead + log_tidy(line + lead, sizeof(line) - lead, n < 0 ? 0 : (size_t)n);
 
     line[size++] = '\n';
     return log_sink_put(line, size);
@@ -219,7 +219,7 @@ const char *log_quote(char *text, size_t text_size, const void *data, size_t siz
     size_t at = 1;
     size_t safe = 1; /* the newest end after which "..." still has room */
 
-    if (text_size < sizeof "\"...\"") {
+    if (text_size < sizeof("\"...\"")) {
         if (text_size > 0)
             *text = '\0';
         return text;

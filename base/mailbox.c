@@ -54,7 +54,7 @@ int mailbox_fd(const struct mailbox *mailbox)
 static void mailbox_wake(const struct mailbox *mailbox)
 {
     uint64_t one = 1;
-    ssize_t n = write(mailbox->event_fd, &one, sizeof one);
+    ssize_t n = write(mailbox->event_fd, &one, sizeof(one));
 
     (void)n;
 }
@@ -96,7 +96,7 @@ void mailbox_locked(struct mailbox *mailbox, void (*change)(void *context), void
 struct mail *mailbox_take(struct mailbox *mailbox)
 {
     uint64_t count;
-    ssize_t n = read(mailbox->event_fd, &count, sizeof count);
+    ssize_t n = read(mailbox->event_fd, &count, sizeof(count));
     struct mail *first;
 
     (void)n; /* nothing there: the list may hold mail all the same */

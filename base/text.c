@@ -44,7 +44,7 @@ static const struct text_range text_hidden[] = {
     {0x1D173, 0x1D17A}, /* musical format controls */
     {0xE0000, 0xE007F}, /* tags */
 };
-#define TEXT_HIDDEN (sizeof text_hidden / sizeof text_hidden[0])
+#define TEXT_HIDDEN (sizeof(text_hidden) / sizeof(text_hidden[0]))
 
 bool text_is_hidden(uint32_t code)
 {
@@ -139,7 +139,7 @@ void text_put(FILE *stream, const char *text)
     char shown[1024];
 
     while (size > 0) {
-        size_t used = text_show(shown, sizeof shown, text, size);
+        size_t used = text_show(shown, sizeof(shown), text, size);
 
         (void)fputs(shown, stream); /* the stream remembers an error for its owner */
         text += used;

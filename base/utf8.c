@@ -39,7 +39,7 @@ size_t utf8_character(const uint8_t *data, size_t size)
         return 0;
     if (data[0] < 0x80)
         return 1;
-    for (size_t i = 0; i < sizeof utf8_forms / sizeof utf8_forms[0]; i++) {
+    for (size_t i = 0; i < sizeof(utf8_forms) / sizeof(utf8_forms[0]); i++) {
         const struct utf8_form *form = &utf8_forms[i];
 
         if (data[0] >= form->first_low && data[0] <= form->first_high)

@@ -42,7 +42,7 @@ static int compare(const void *a, const void *b)
 
 static void report(uint64_t units, int64_t total_ns, int64_t *each_ns, size_t count)
 {
-    qsort(each_ns, count, sizeof *each_ns, compare);
+    qsort(each_ns, count, sizeof(*each_ns), compare);
     (void)printf("{\"rate\":%.0f,\"p50_us\":%.1f,\"p99_us\":%.1f}\n",
                  (double)units * 1e9 / (double)total_ns, (double)each_ns[count / 2] / 1e3,
                  (double)each_ns[count * 99 / 100] / 1e3);
@@ -51,7 +51,7 @@ static void report(uint64_t units, int64_t total_ns, int64_t *each_ns, size_t co
 static void measure_sync(const char *path, size_t count)
 {
     static const uint8_t block[BLOCK_SIZE] = {1};
-    int64_t *each_ns = calloc(count, sizeof *each_ns);
+    int64_t *each_ns = calloc(count, sizeof(*each_ns));
     int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
 
     if (fd < 0 || !each_ns)
@@ -59,7 +59,7 @@ static void measure_sync(const char *path, size_t count)
     int64_t start = now_ns();
     for (size_t i = 0; i < count; i++) {
         int64_t before = now_ns();
-        if (write(fd, block, sizeof block) != (ssize_t)sizeof block || fdatasync(fd) < 0)
+        if (write(fd, block, sizeof(block)) != (ssize_t)sizeof(block) || fdatasync(fd) < 0)
             die(path, strerror(errno));
         each_ns[i] = now_ns() - before;
     }
@@ -92,7 +92,7 @@ insert_batch(sqlite3 *db, sqlite3_stmt *insert, size_t batch, const void *payloa
 static void measure_insert(const char *path, size_t count, int size, size_t batch)
 {
     size_t commits = count / batch;
-    int64_t *each_ns = calloc(commits, sizeof *each_ns);
+    int64_t *each_ns = calloc(commits, sizeof(*each_ns));
     uint8_t *payload = calloc(1, (size_t)size);
     sqlite3 *db = NULL;
     sqlite3_stmt *insert = NULL;
@@ -125,7 +125,7 @@ int main(int argc, char **argv)
     char path[PATH_MAX];
 
     if (argc >= 4)
-        (void)snprintf(path, sizeof path, "%s/%s", argv[2], argv[1]);
+        (void)snprintf(path, sizeof(path), "%s/%s", argv[2], argv[1]);
     if (argc == 4 && strcmp(argv[1], "sync") == 0)
         measure_sync(path, strtoull(argv[3], NULL, 10));
     else if (argc == 6 && strcmp(argv[1], "insert") == 0)

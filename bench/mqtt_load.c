@@ -58,10 +58,10 @@ static int connect_unix(const char *path)
     struct sockaddr_un address = {.sun_family = AF_UNIX};
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
-    if (fd < 0 || strlen(path) >= sizeof address.sun_path)
+    if (fd < 0 || strlen(path) >= sizeof(address.sun_path))
         die(path);
-    (void)snprintf(address.sun_path, sizeof address.sun_path, "%s", path);
-    if (connect(fd, (const struct sockaddr *)&address, sizeof address) < 0)
+    (void)snprintf(address.sun_path, sizeof(address.sun_path), "%s", path);
+    if (connect(fd, (const struct sockaddr *)&address, sizeof(address)) < 0)
         die(path);
     return fd;
 }
@@ -76,15 +76,15 @@ static int connect_tcp(const char *port)
     int on = 1;
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
-    if (fd < 0 || connect(fd, (const struct sockaddr *)&address, sizeof address) < 0)
+    if (fd < 0 || connect(fd, (const struct sockaddr *)&address, sizeof(address)) < 0)
         die(port);
-    (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
     return fd;
 }
 
 static void put(struct stream *stream, const void *data, size_t size)
 {
-    if (stream->out_used + size > sizeof stream->out)
+    if (stream->out_used + size > sizeof(stream->out))
         die("output buffer full");
     memcpy(stream->out + stream->out_used, data, size);
     stream->out_used += size;
@@ -119,7 +119,7 @@ static bool fill(struct stream *stream, int timeout_ms)
     if (!(wait.revents & (POLLIN | POLLHUP | POLLERR)))
         return r > 0;
     ssize_t n =
-        recv(stream->fd, stream->in + stream->in_used, sizeof stream->in - stream->in_used, 0);
+        recv(stream->fd, stream->in + stream->in_used, sizeof(stream->in) - stream->in_used, 0);
     if (n == 0)
         errno = ECONNRESET;
     if (n <= 0)
@@ -175,13 +175,13 @@ static void handshake(struct stream *stream, const char *id)
 
 static struct stream *open_stream(const char *address, const char *role)
 {
-    struct stream *stream = calloc(1, sizeof *stream);
+    struct stream *stream = calloc(1, sizeof(*stream));
     char id[32];
 
     if (!stream)
         die("memory");
     stream->fd = address[0] == '/' ? connect_unix(address) : connect_tcp(address);
-    (void)snprintf(id, sizeof id, "%s-%d", role, (int)getpid());
+    (void)snprintf(id, sizeof(id), "%s-%d", role, (int)getpid());
     handshake(stream, id);
     return stream;
 }
@@ -204,8 +204,8 @@ static size_t write_publish(uint8_t *packet, const char *topic, uint64_t sequenc
     uint16_t id = (uint16_t)(sequence % 65535 + 1);
     packet[at++] = (uint8_t)(id >> 8);
     packet[at++] = (uint8_t)id;
-    memcpy(packet + at, &big, sizeof big);
-    for (size_t i = sizeof big; i < size; i++)
+    memcpy(packet + at, &big, sizeof(big));
+    for (size_t i = sizeof(big); i < size; i++)
         packet[at + i] = (uint8_t)(sequence * 31 + i * 131); /* does not compress to nothing */
     return at + size;
 }
@@ -239,8 +239,8 @@ publish(const char *address, uint64_t count, size_t size, uint64_t window, const
 {
     static uint8_t packet[PACKET_MAX];
     struct stream *stream = open_stream(address, "load");
-    int64_t *sent_ns = calloc(count, sizeof *sent_ns);
-    int64_t *latency_ns = calloc(count, sizeof *latency_ns);
+    int64_t *sent_ns = calloc(count, sizeof(*sent_ns));
+    int64_t *latency_ns = calloc(count, sizeof(*latency_ns));
     uint64_t sent = 0, acked = 0;
 
     if (!sent_ns || !latency_ns || size < 8 || size > PACKET_MAX - 512)
@@ -248,7 +248,7 @@ publish(const char *address, uint64_t count, size_t size, uint64_t window, const
     int64_t start = now_ns();
     while (acked < count) {
         while (sent < count && sent - acked < window &&
-               stream->out_used + size + 512 < sizeof stream->out) {
+               stream->out_used + size + 512 < sizeof(stream->out)) {
             put(stream, packet, write_publish(packet, topic, sent, size));
             sent_ns[sent++] = now_ns();
         }
@@ -258,7 +258,7 @@ publish(const char *address, uint64_t count, size_t size, uint64_t window, const
         acked = count_acks(stream, acked, sent_ns, latency_ns);
     }
     int64_t end = now_ns();
-    qsort(latency_ns, count, sizeof *latency_ns, compare);
+    qsort(latency_ns, count, sizeof(*latency_ns), compare);
     (void)printf("{\"messages\":%" PRIu64 ",\"start_ns\":%" PRId64 ",\"end_ns\":%" PRId64
                  ",\"rate\":%.0f,\"p50_us\":%.1f,\"p99_us\":%.1f}\n",
                  count, start, end, (double)count * 1e9 / (double)(end - start),
@@ -285,11 +285,11 @@ static void take(struct tally *tally, const uint8_t *packet, size_t header, size
     size_t at = header + 2 + topic_size + ((packet[0] >> 1 & 3) ? 2 : 0);
     uint64_t sequence;
 
-    if (at + sizeof sequence > size) {
+    if (at + sizeof(sequence) > size) {
         tally->foreign++;
         return;
     }
-    memcpy(&sequence, packet + at, sizeof sequence);
+    memcpy(&sequence, packet + at, sizeof(sequence));
     sequence = be64toh(sequence);
     if (sequence >= tally->expected) {
         tally->foreign++;
@@ -324,7 +324,7 @@ static int subscribe(const char *address, uint64_t count, int timeout_s)
 
     if (!tally.seen)
         die("memory");
-    put(stream, everything, sizeof everything);
+    put(stream, everything, sizeof(everything));
     flush(stream);
     while (stream->in_used < 5)
         (void)fill(stream, 10000);

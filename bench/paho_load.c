@@ -79,7 +79,7 @@ static MQTTAsync open_client(const char *port, int window)
     char uri[64];
 
     MQTTAsync_global_init(&library); /* the static archive does not run its own hook */
-    (void)snprintf(uri, sizeof uri, "tcp://127.0.0.1:%s", port);
+    (void)snprintf(uri, sizeof(uri), "tcp://127.0.0.1:%s", port);
     create.maxBufferedMessages = window + 8;
     create.MQTTVersion = MQTTVERSION_3_1_1;
     int r = MQTTAsync_createWithOptions(&client, uri, "bare-paho", MQTTCLIENT_PERSISTENCE_NONE,
@@ -104,7 +104,7 @@ static void send_one(MQTTAsync client, uint64_t sequence, int size)
     MQTTAsync_responseOptions response = MQTTAsync_responseOptions_initializer;
     uint64_t big = htobe64(sequence);
 
-    memcpy(payload, &big, sizeof big);
+    memcpy(payload, &big, sizeof(big));
     response.onSuccess = on_delivered;
     response.onFailure = on_failed;
     int r = MQTTAsync_send(client, "bench/plant/line/7/temperature", size, payload, 1, 0,

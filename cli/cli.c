@@ -114,11 +114,11 @@ int cli_print_json(struct json *json)
 
 static int take_option(const char *verb, const struct cli_option *option, const char *text)
 {
-    if (option->flag != NULL)
+    if (option->flag)
         *option->flag = true;
-    if (option->text != NULL)
+    if (option->text)
         *option->text = text;
-    if (option->number != NULL && !cli_parse_number(text, 1, INT64_MAX, option->number))
+    if (option->number && !cli_parse_number(text, 1, INT64_MAX, option->number))
         return cli_usage(verb, "--%s is a number from 1 on, not \"%s\"", option->name, text);
     return CLI_GO_ON;
 }
@@ -132,11 +132,11 @@ int cli_parse(
     int count = 0;
     int option;
 
-    for (; options[count].name != NULL; count++) {
+    for (; options[count].name; count++) {
         assert(count < CLI_OPTIONS_MAX);
         known[count] = (struct option){
             .name = options[count].name,
-            .has_arg = options[count].flag != NULL ? no_argument : required_argument,
+            .has_arg = options[count].flag ? no_argument : required_argument,
             .val = FIRST + count,
         };
     }
@@ -215,7 +215,7 @@ bool cli_daemon_holds_spool(void)
     json_int_t pid;
     json_t *root;
 
-    if (fd < 0 || text == NULL)
+    if (fd < 0 || !text)
         return false;
     ssize_t size = read_full(fd, text, STATUS_READ_MAX);
     if (size <= 0)
@@ -223,7 +223,7 @@ bool cli_daemon_holds_spool(void)
     root = json_loadb(text, (size_t)size, 0, NULL);
     const char *why =
         json_string_value(json_object_get(json_object_get(root, "intake"), "refusing"));
-    is_moved = why != NULL && strcmp(why, "spool_moved") == 0;
+    is_moved = why && strcmp(why, "spool_moved") == 0;
     pid = json_integer_value(json_object_get(root, "pid"));
     is_alive = pid > 0 && pid <= INT_MAX && (kill((pid_t)pid, 0) == 0 || errno == EPERM);
     json_decref(root);

@@ -37,13 +37,13 @@ bool lines_take(struct lines *lines, struct line *ret)
         return false;
     start = (const char *)view.data;
     newline = memchr(start + lines->scanned, '\n', view.size - lines->scanned);
-    if (newline == NULL && !lines->ended) {
+    if (!newline && !lines->ended) {
         lines->scanned = view.size;
         return false;
     }
     ret->text = start;
     ret->size = newline ? (size_t)(newline - start) : view.size;
-    ret->torn = newline == NULL;
+    ret->torn = !newline;
     lines->taken = ret->size + (newline ? 1 : 0);
     lines->scanned = 0;
     return true;

@@ -116,7 +116,7 @@ static int run_help(const struct cli *cli, int argc, char **argv)
     if (argc < 2 || strcmp(argv[1], "help") == 0)
         return print_help();
     verb = find_verb(argv[1]);
-    if (verb == NULL)
+    if (!verb)
         return unknown_verb(argv[1]);
     arguments[0] = argv[1];
     return run(verb, cli, 2, arguments);

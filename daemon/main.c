@@ -116,7 +116,7 @@ static int load_config(const struct program *program, struct config **ret)
 
     if (r == 0)
         return 0;
-    (void)log_quote(text, sizeof text, error, strlen(error));
+    (void)log_quote(text, sizeof(text), error, strlen(error));
     if (program->test_config) /* as a compiler would: for a person, or an editor */
         print_line(stderr, error, "");
     else if (r == -ENOMEM)
@@ -302,6 +302,6 @@ int main(int argc, char **argv)
     log_set_level((enum log_level)config->log_level);
     char text[1024];
     log_notice("start version=%s config=%s", SPOOLD_VERSION,
-               log_quote(text, sizeof text, program.config_path, strlen(program.config_path)));
+               log_quote(text, sizeof(text), program.config_path, strlen(program.config_path)));
     return run(&program, config);
 }

@@ -26,7 +26,7 @@ bool aside_is_there(int directory_fd, const char *name)
 static bool is_taken(int directory_fd, const char *name)
 {
     char log[SPOOL_NAME_MAX + 8];
-    (void)snprintf(log, sizeof log, "%s" LONE_LOG_SUFFIX, name);
+    (void)snprintf(log, sizeof(log), "%s" LONE_LOG_SUFFIX, name);
     return aside_is_there(directory_fd, name) || aside_is_there(directory_fd, log);
 }
 
@@ -41,8 +41,8 @@ int aside_choose_name(int directory_fd,
     if (fstatat(directory_fd, of, &status, AT_SYMLINK_NOFOLLOW) < 0)
         return -errno;
     if (!gmtime_r(&status.st_mtime, &utc) ||
-        strftime(time, sizeof time, "%Y%m%dT%H%M%SZ", &utc) == 0)
-        (void)snprintf(time, sizeof time, "unknown");
+        strftime(time, sizeof(time), "%Y%m%dT%H%M%SZ", &utc) == 0)
+        (void)snprintf(time, sizeof(time), "unknown");
     (void)snprintf(name, SPOOL_NAME_MAX, "%s%s", prefix, time);
     for (int i = 2; i < NAME_TRIES && is_taken(directory_fd, name); i++)
         (void)snprintf(name, SPOOL_NAME_MAX, "%s%s-%d", prefix, time, i);
@@ -71,14 +71,14 @@ int aside_move(int directory_fd, const char *name, const char *why)
     if (r != 0)
         return r;
     size_t used = strlen(set_aside);
-    (void)snprintf(set_aside + used, sizeof set_aside - used, "%s%s (%.160s) is %s now",
+    (void)snprintf(set_aside + used, sizeof(set_aside) - used, "%s%s (%.160s) is %s now",
                    used > 0 ? "; " : "", name, why, to);
     return 0;
 }
 
 bool spool_take_set_aside(char ret[static SPOOL_SET_ASIDE_MAX])
 {
-    memcpy(ret, set_aside, sizeof set_aside);
+    memcpy(ret, set_aside, sizeof(set_aside));
     *set_aside = '\0';
     return *ret != '\0';
 }

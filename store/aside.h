@@ -20,14 +20,14 @@
 bool aside_is_there(int directory_fd, const char *name);
 /* A name that begins with @prefix and that no file has, by the time of @of. Its log may have that
  * name with "-log" behind it. Return: 0; negative errno. */
-SPOOL_MUST_CHECK int aside_choose_name(int directory_fd,
-                                       const char *of,
-                                       const char *prefix,
-                                       char name[static SPOOL_NAME_MAX]);
+MUST_CHECK int aside_choose_name(int directory_fd,
+                                 const char *of,
+                                 const char *prefix,
+                                 char name[static SPOOL_NAME_MAX]);
 /* Replaces nothing. What is not there is no error. Return: 0; negative errno. */
-SPOOL_MUST_CHECK int aside_rename(int directory_fd, const char *from, const char *to);
+MUST_CHECK int aside_rename(int directory_fd, const char *from, const char *to);
 /* Renames @name because of @why, and notes it for spool_take_set_aside(). Return: 0; negative
  * errno. */
-SPOOL_MUST_CHECK int aside_move(int directory_fd, const char *name, const char *why);
+MUST_CHECK int aside_move(int directory_fd, const char *name, const char *why);
 
 #endif

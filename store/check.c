@@ -45,7 +45,7 @@ find(const struct check *check, enum spool_part part, const char *format, ...)
     char text[SPOOL_WORDS_MAX * 2];
     va_list arguments;
     va_start(arguments, format);
-    (void)vsnprintf(text, sizeof text, format, arguments);
+    (void)vsnprintf(text, sizeof(text), format, arguments);
     va_end(arguments);
     check->fn(check->context, part, text);
 }
@@ -93,7 +93,7 @@ static void note_fault(struct check *check, const char *text, int length)
     char line[200];
     if (length == 0 || strncmp(text, "***", 3) == 0)
         return;
-    (void)snprintf(line, sizeof line, "%.*s", length, text);
+    (void)snprintf(line, sizeof(line), "%.*s", length, text);
     const char *page = strstr(line, "age ");
     unsigned long number = page ? strtoul(page + 4, NULL, 10) : 0;
     check->pages += number > 0 && number != check->page;
@@ -101,10 +101,10 @@ static void note_fault(struct check *check, const char *text, int length)
     if (check->faults++ > 0)
         return;
     if (number > 0)
-        (void)snprintf(check->first_fault, sizeof check->first_fault, "page %lu is not sound",
+        (void)snprintf(check->first_fault, sizeof(check->first_fault), "page %lu is not sound",
                        number);
     else
-        memcpy(check->first_fault, line, sizeof line);
+        memcpy(check->first_fault, line, sizeof(line));
 }
 
 static void look_at_page(struct check *check, sqlite3_stmt *stmt)
@@ -127,15 +127,15 @@ static void tell_faults(struct check *check)
     if (check->faults == 0)
         return;
     if (check->pages > 1)
-        (void)snprintf(more, sizeof more, "; %u pages%s are not", check->pages,
+        (void)snprintf(more, sizeof(more), "; %u pages%s are not", check->pages,
                        check->faults >= FAULTS_MAX ? " or more" : "");
     find(check, SPOOL_PART_DATABASE, "the database is damaged: %s%s", check->first_fault, more);
 }
 
-static struct spool_bytes column(sqlite3_stmt *stmt, int index)
+static struct view column(sqlite3_stmt *stmt, int index)
 {
     const void *data = sqlite3_column_blob(stmt, index);
-    return (struct spool_bytes){data, (size_t)sqlite3_column_bytes(stmt, index)};
+    return view_of(data, (size_t)sqlite3_column_bytes(stmt, index));
 }
 
 static void look_at_message(struct check *check, sqlite3_stmt *stmt)
@@ -270,7 +270,7 @@ static int look_at_ids(struct check *check)
          look_at_stranger},
     };
     int r = 0;
-    for (size_t i = 0; i < sizeof questions / sizeof *questions && r == 0; i++)
+    for (size_t i = 0; i < sizeof(questions) / sizeof(*questions) && r == 0; i++)
         r = each_row(check, questions[i].sql, questions[i].fn);
     return r;
 }

@@ -94,7 +94,7 @@ static bool is_state_due(const struct spool *spool)
            spool->proof != SPOOL_PROVEN ||
            spool->clock.state.clock_ms >= spool->written_clock.clock_ms + CLOCK_WRITE_MS ||
            spool_clock_is_worth_writing(&spool->clock, &spool->written_clock) ||
-           memcmp(&spool->progress, &spool->committed_progress, sizeof spool->progress) != 0;
+           memcmp(&spool->progress, &spool->committed_progress, sizeof(spool->progress)) != 0;
 }
 
 static int write_state(struct spool *spool)
@@ -104,7 +104,7 @@ static int write_state(struct spool *spool)
         shift_clock(spool, &clock);
     const struct spool_clock_state *state = &clock.state;
     struct stmt *stmt = spool_stmt(spool, STMT_STATE_WRITE);
-    stmt_bind_text(stmt, 1, (struct spool_bytes){state->boot_id, strlen(state->boot_id)});
+    stmt_bind_text(stmt, 1, view_of_text(state->boot_id));
     stmt_bind_int(stmt, 2, state->boot_ms);
     stmt_bind_int(stmt, 3, state->clock_ms);
     if (state->has_wall)
@@ -173,7 +173,7 @@ static void after_commit(struct spool *spool, bool state_written)
 static int give_batch_up(struct spool *spool, int condition)
 {
     char words[SPOOL_WORDS_MAX];
-    memcpy(words, spool->words, sizeof words);
+    memcpy(words, spool->words, sizeof(words));
     int r = spool_rollback(spool);
     if (r == 0 && condition == SPOOL_E_DISK) {
         spool->proof = SPOOL_REFUSED;
@@ -184,7 +184,7 @@ static int give_batch_up(struct spool *spool, int condition)
     }
     if (r < 0)
         return r;
-    memcpy(spool->words, words, sizeof words);
+    memcpy(spool->words, words, sizeof(words));
     return condition;
 }
 

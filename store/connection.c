@@ -74,7 +74,7 @@ int spool_fail(struct spool *spool, int error, const char *format, ...)
 {
     va_list arguments;
     va_start(arguments, format);
-    (void)vsnprintf(spool->words, sizeof spool->words, format, arguments);
+    (void)vsnprintf(spool->words, sizeof(spool->words), format, arguments);
     va_end(arguments);
     if (error < 0 && !spool->is_reader)
         spool->failed = error;

@@ -102,7 +102,7 @@ static int look_through(struct spool *spool)
         " WHERE EXISTS (SELECT 1 FROM lane) UNION ALL SELECT 'ok' LIMIT 1",
     };
     int r = 0;
-    for (size_t i = 0; i < sizeof questions / sizeof *questions && r == 0; i++)
+    for (size_t i = 0; i < sizeof(questions) / sizeof(*questions) && r == 0; i++)
         r = demand_ok(spool, questions[i]);
     return r;
 }

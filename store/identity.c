@@ -180,7 +180,7 @@ static enum place find(const struct identity_entry *entry, char name[static PATH
     *name = '\0';
     if (fstat(entry->fd, &status) == 0 && status.st_nlink == 0)
         return NO_NAME;
-    (void)snprintf(link, sizeof link, "/proc/self/fd/%d", entry->fd);
+    (void)snprintf(link, sizeof(link), "/proc/self/fd/%d", entry->fd);
     ssize_t size = readlink(link, name, PATH_MAX - 1);
     name[size > 0 ? size : 0] = '\0';
     if (ends_with(name, " (deleted)") || starts_last_part(name, ".nfs") ||
@@ -238,8 +238,8 @@ void identity_describe(const struct identity *identity, struct spool_moved *ret)
         .database_fd = identity->files[IDENTITY_DATABASE].fd,
         .log_fd = identity->files[IDENTITY_LOG].fd,
     };
-    memcpy(ret->lives_at, name, sizeof name);
-    (void)snprintf(ret->file, sizeof ret->file, "%s%s%s", identity->directory,
+    memcpy(ret->lives_at, name, sizeof(name));
+    (void)snprintf(ret->file, sizeof(ret->file), "%s%s%s", identity->directory,
                    file == IDENTITY_DIRECTORY ? "" : "/",
                    file == IDENTITY_DIRECTORY ? "" : names[file]);
 }

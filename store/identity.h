@@ -46,7 +46,7 @@ void identity_init(struct identity *identity);
  *
  * Return: 0; negative errno.
  */
-SPOOL_MUST_CHECK int
+MUST_CHECK int
 identity_note(struct identity *identity, const char *directory, const int fds[IDENTITY_FILES]);
 void identity_done(struct identity *identity);
 

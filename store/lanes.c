@@ -31,7 +31,7 @@ struct lane *lanes_find(const struct spool *spool, const char *name)
 
 int lanes_add(struct spool *spool, const char *name, struct lane **ret)
 {
-    struct lane *lanes = realloc(spool->lanes, (spool->lane_count + 1) * sizeof *lanes);
+    struct lane *lanes = realloc(spool->lanes, (spool->lane_count + 1) * sizeof(*lanes));
     if (!lanes)
         return spool_fail(spool, -ENOMEM, "out of memory");
     spool->lanes = lanes;
@@ -223,7 +223,7 @@ int spool_set_lanes(struct spool *spool, const struct spool_lane *lanes, size_t 
     if (spool->failed < 0)
         return spool->failed;
     spool_end_scan(spool);
-    struct lane *fresh = calloc(count + spool->lane_count, sizeof *fresh);
+    struct lane *fresh = calloc(count + spool->lane_count, sizeof(*fresh));
     if (!fresh)
         return spool_fail(spool, -ENOMEM, "out of memory");
     struct turns turns;

@@ -116,7 +116,7 @@ struct spool_ledger ledger_from_counters(const struct spool_counters *counters)
 {
     struct spool_ledger ledger = {.accepted = counters->accepted,
                                   .spooled = counters->messages};
-    memcpy(ledger.ended, counters->ended, sizeof ledger.ended);
+    memcpy(ledger.ended, counters->ended, sizeof(ledger.ended));
     return ledger;
 }
 
@@ -177,8 +177,8 @@ int ledger_load_state(struct spool *spool, struct spool_clock_state *ret)
                                  : spool_result(spool, rc);
     }
     struct spool_clock_state state = {0};
-    struct spool_bytes boot_id = stmt_bytes(stmt, 0);
-    if (boot_id.size > 0 && boot_id.size < sizeof state.boot_id)
+    struct view boot_id = stmt_bytes(stmt, 0);
+    if (boot_id.size > 0 && boot_id.size < sizeof(state.boot_id))
         memcpy(state.boot_id, boot_id.data, boot_id.size);
     state.boot_ms = stmt_int(stmt, 1);
     state.clock_ms = stmt_int(stmt, 2);
@@ -200,7 +200,7 @@ static int store_lane(struct spool *spool, const struct lane *lane)
 {
     struct stmt *stmt = spool_stmt(spool, STMT_LANE_ADD);
     stmt_bind_int(stmt, 1, lane->number);
-    stmt_bind_text(stmt, 2, (struct spool_bytes){lane->name, strlen(lane->name)});
+    stmt_bind_text(stmt, 2, view_of_text(lane->name));
     return spool_result(spool, stmt_run(stmt));
 }
 
@@ -229,7 +229,7 @@ int ledger_write(struct spool *spool)
         const struct lane *lane = &spool->lanes[i];
         assert(counters_balance(&lane->working));
         int r = lane->is_stored ? 0 : store_lane(spool, lane);
-        if (r == 0 && memcmp(&lane->working, &lane->committed, sizeof lane->working) != 0)
+        if (r == 0 && memcmp(&lane->working, &lane->committed, sizeof(lane->working)) != 0)
             r = write_lane(spool, lane);
         if (r != 0)
             return r;

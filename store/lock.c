@@ -53,11 +53,11 @@ static int look_behind_link(struct spool *spool, const char *directory)
 {
     static const char *const suffixes[] = {"-wal", "-shm", "-journal"};
     char path[PATH_MAX], resolved[PATH_MAX], beside[PATH_MAX + 16];
-    (void)snprintf(path, sizeof path, "%s/" DATABASE_NAME, directory);
+    (void)snprintf(path, sizeof(path), "%s/" DATABASE_NAME, directory);
     if (!realpath(path, resolved))
         return 0;
-    for (size_t i = 0; i < sizeof suffixes / sizeof *suffixes; i++) {
-        (void)snprintf(beside, sizeof beside, "%s%s", resolved, suffixes[i]);
+    for (size_t i = 0; i < sizeof(suffixes) / sizeof(*suffixes); i++) {
+        (void)snprintf(beside, sizeof(beside), "%s%s", resolved, suffixes[i]);
         if (regular_is_other(AT_FDCWD, beside))
             return spool_fail(spool, -REGULAR_OTHER, DATABASE_NAME "%s: %s (beside %.150s)",
                               suffixes[i], regular_error(-REGULAR_OTHER), resolved);
@@ -73,7 +73,7 @@ int spool_look_at_names(struct spool *spool, const char *directory)
     int r = look_at_length(spool, directory);
     if (r != 0)
         return r;
-    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
         if (regular_is_other(spool->directory_fd, names[i]))
             return spool_fail(spool, -REGULAR_OTHER, "%s: %s", names[i],
                               regular_error(-REGULAR_OTHER));

@@ -285,9 +285,9 @@ static int open_writer(struct spool *spool, const struct spool_options *options)
 
 static struct spool *spool_new(void)
 {
-    struct spool *spool = calloc(1, sizeof *spool);
+    struct spool *spool = calloc(1, sizeof(*spool));
     if (!spool) {
-        (void)snprintf(open_words, sizeof open_words, "out of memory");
+        (void)snprintf(open_words, sizeof(open_words), "out of memory");
         return NULL;
     }
     spool->busy_wait_ms = BUSY_TIMEOUT_MS;
@@ -328,8 +328,8 @@ static int end_open(struct spool *spool, int r, struct spool **ret)
         return 0;
     }
     if (r < 0 && spool->words[0] == '\0')
-        (void)snprintf(spool->words, sizeof spool->words, "%s", strerror(-r));
-    memcpy(open_words, spool->words, sizeof open_words);
+        (void)snprintf(spool->words, sizeof(spool->words), "%s", strerror(-r));
+    memcpy(open_words, spool->words, sizeof(open_words));
     spool_close(spool);
     return r == -EBADMSG ? SPOOL_E_DAMAGED : r;
 }
@@ -346,7 +346,7 @@ static int tell_foreign(const char *directory)
     (void)close(fd); /* only read from */
     if (r != 0 || !is_foreign)
         return SPOOL_E_DAMAGED; /* if it cannot be told, it is damage */
-    (void)snprintf(open_words, sizeof open_words, SALVAGE_FOREIGN_WORDS);
+    (void)snprintf(open_words, sizeof(open_words), SALVAGE_FOREIGN_WORDS);
     return SPOOL_E_FOREIGN;
 }
 
@@ -385,7 +385,7 @@ static int judge_survey(struct spool *spool, const struct survey *survey)
 
 static void tell_stopped(struct spool *spool)
 {
-    (void)snprintf(spool->words, sizeof spool->words, "stopped before all was read");
+    (void)snprintf(spool->words, sizeof(spool->words), "stopped before all was read");
 }
 
 int spool_survey(const char *directory)
@@ -409,8 +409,8 @@ int spool_survey(const char *directory)
         r = tell_full(spool, judge_survey(spool, &survey));
     survey_done(&survey);
     if (r < 0 && spool->words[0] == '\0')
-        (void)snprintf(spool->words, sizeof spool->words, "%s", strerror(-r));
-    memcpy(open_words, spool->words, sizeof open_words);
+        (void)snprintf(spool->words, sizeof(spool->words), "%s", strerror(-r));
+    memcpy(open_words, spool->words, sizeof(open_words));
     spool_close(spool);
     return r;
 }
@@ -433,7 +433,7 @@ int spool_salvage(const struct spool_options *options,
         r = tell_full(spool, salvage(spool->directory_fd, options, history, spool->words, ret));
     if (r == -ECANCELED)
         tell_stopped(spool);
-    memcpy(open_words, spool->words, sizeof open_words);
+    memcpy(open_words, spool->words, sizeof(open_words));
     spool_close(spool);
     return r;
 }

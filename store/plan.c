@@ -27,12 +27,13 @@ static int plan_make_room(struct plan *plan)
     if (plan->head + plan->count < plan->capacity)
         return 0;
     if (plan->head > plan->capacity / 2) {
-        memmove(plan->entries, plan->entries + plan->head, plan->count * sizeof *plan->entries);
+        memmove(plan->entries, plan->entries + plan->head,
+                plan->count * sizeof(*plan->entries));
         plan->head = 0;
         return 0;
     }
     size_t capacity = plan->capacity ? plan->capacity * 2 : PLAN_CAPACITY_MIN;
-    struct plan_entry *entries = realloc(plan->entries, capacity * sizeof *entries);
+    struct plan_entry *entries = realloc(plan->entries, capacity * sizeof(*entries));
     if (!entries)
         return -ENOMEM;
     plan->entries = entries;

@@ -52,7 +52,7 @@ static inline struct plan_entry *plan_at(const struct plan *plan, size_t index)
 }
 
 /* Appends an entry; its key is above all others. Return: 0; -ENOMEM. */
-SPOOL_MUST_CHECK int plan_push(struct plan *plan, const struct plan_entry *entry);
+MUST_CHECK int plan_push(struct plan *plan, const struct plan_entry *entry);
 
 /* NULL when there is none. */
 struct plan_entry *plan_find(const struct plan *plan, int64_t key);

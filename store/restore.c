@@ -46,7 +46,7 @@ enum {
 
 static int fail(struct spool *spool, int error, const char *what)
 {
-    (void)snprintf(spool->words, sizeof spool->words, "%s: %s", what,
+    (void)snprintf(spool->words, sizeof(spool->words), "%s: %s", what,
                    error < 0 ? strerror(-error) : sqlite3_errstr(error));
     return error;
 }
@@ -92,7 +92,7 @@ static int enter_directory(struct spool *spool)
     if (r != 0)
         leave_directory(spool);
     if (r == SPOOL_E_LOCKED)
-        (void)snprintf(spool->words, sizeof spool->words,
+        (void)snprintf(spool->words, sizeof(spool->words),
                        "another daemon has begun a spool at that place");
     return r < 0 ? fail(spool, r, LOCK_NAME) : r;
 }
@@ -138,7 +138,7 @@ static int look_for_room(struct spool *spool, struct spool_restored *ret)
         return fail(spool, -errno, "statvfs");
     if ((uint64_t)disk.f_bavail * disk.f_frsize >= ret->bytes)
         return 0;
-    (void)snprintf(spool->words, sizeof spool->words,
+    (void)snprintf(spool->words, sizeof(spool->words),
                    "not enough room: %llu of %llu KiB are free",
                    (unsigned long long)((uint64_t)disk.f_bavail * disk.f_frsize / 1024),
                    (unsigned long long)(ret->bytes / 1024));
@@ -181,8 +181,8 @@ static int copy(struct spool *spool, void (*progress)(void *), void *context)
 {
     char path[PATH_MAX];
     sqlite3 *db = NULL;
-    int length = snprintf(path, sizeof path, "%s/%s", spool->directory, SCHEMA_NEW_NAME);
-    if (length < 0 || (size_t)length >= sizeof path)
+    int length = snprintf(path, sizeof(path), "%s/%s", spool->directory, SCHEMA_NEW_NAME);
+    if (length < 0 || (size_t)length >= sizeof(path))
         return fail(spool, -ENAMETOOLONG, spool->directory);
     schema_remove_leftovers(spool->restore_fd);
     int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX;
@@ -225,7 +225,7 @@ static int declare_whole(struct spool *spool)
 static int remove_ours(struct spool *spool)
 {
     static const enum identity_file files[] = {IDENTITY_INDEX, IDENTITY_LOG, IDENTITY_DATABASE};
-    for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
+    for (size_t i = 0; i < sizeof(files) / sizeof(*files); i++) {
         if (identity_is_at(&spool->identity, files[i], spool->restore_fd) &&
             unlinkat(spool->restore_fd, identity_name(files[i]), 0) < 0 && errno != ENOENT)
             return fail(spool, -errno, identity_name(files[i]));

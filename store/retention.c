@@ -398,7 +398,7 @@ static int hold_expiry(struct sweep *sweep)
         int r = collect_expired(sweep, found, max, &count);
         if (r != 0)
             return r;
-        qsort(found, count, sizeof *found, compare_keys);
+        qsort(found, count, sizeof(*found), compare_keys);
         for (unsigned i = 0, ended; i < count; i += ended) {
             r = end_expired_run(sweep, found + i, count - i, &ended);
             if (r != 0)
@@ -457,7 +457,7 @@ static int hold_sizes(struct sweep *sweep)
         if (messages > 0)
             found[count++] = (struct surplus){&spool->lanes[i], messages};
     }
-    qsort(found, count, sizeof *found, compare_surplus);
+    qsort(found, count, sizeof(*found), compare_surplus);
     int r = 0;
     for (size_t i = 0; i < count && r == 0; i++)
         r = hold_size(sweep, found[i].lane);

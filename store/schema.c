@@ -39,7 +39,7 @@ static const char *const schema_migrations[] = {
     "UPDATE spool SET record_bytes ="
     " (SELECT coalesce(sum(record_charge(client, topic, ref)), 0) FROM outcome)",
 };
-enum { SCHEMA_VERSION = sizeof schema_migrations / sizeof *schema_migrations };
+enum { SCHEMA_VERSION = sizeof(schema_migrations) / sizeof(*schema_migrations) };
 
 enum { HEADER_BYTES = 100 };
 
@@ -86,7 +86,7 @@ static int apply_migrations(sqlite3 *db, int version)
             return rc;
     }
     char pragma[64];
-    (void)snprintf(pragma, sizeof pragma, "PRAGMA user_version = %d", SCHEMA_VERSION);
+    (void)snprintf(pragma, sizeof(pragma), "PRAGMA user_version = %d", SCHEMA_VERSION);
     return sqlite3_exec(db, pragma, NULL, NULL, NULL);
 }
 
@@ -113,7 +113,7 @@ int schema_lay_out(sqlite3 *db)
 {
     char pragmas[256];
     (void)snprintf(
-        pragmas, sizeof pragmas,
+        pragmas, sizeof(pragmas),
         "PRAGMA page_size = %d; PRAGMA auto_vacuum = NONE; PRAGMA synchronous = FULL;"
         "PRAGMA application_id = %d",
         SPOOL_PAGE_BYTES, SPOOL_APPLICATION_ID);
@@ -158,9 +158,9 @@ static int build_file(const char *path, char *words)
 void schema_remove_leftovers(int directory_fd)
 {
     static const char *const suffixes[] = {"", "-journal", "-wal", "-shm"};
-    for (size_t i = 0; i < sizeof suffixes / sizeof *suffixes; i++) {
+    for (size_t i = 0; i < sizeof(suffixes) / sizeof(*suffixes); i++) {
         char name[32];
-        (void)snprintf(name, sizeof name, "%s%s", SCHEMA_NEW_NAME, suffixes[i]);
+        (void)snprintf(name, sizeof(name), "%s%s", SCHEMA_NEW_NAME, suffixes[i]);
         if (unlinkat(directory_fd, name, 0) < 0 && errno == EISDIR &&
             aside_move(directory_fd, name, "is a folder") < 0)
             continue; /* who opens it says so */
@@ -204,8 +204,8 @@ static void write_in_place(int directory_fd)
 int schema_create(const char *directory, int directory_fd, char *words)
 {
     char path[4096];
-    int length = snprintf(path, sizeof path, "%s/%s", directory, SCHEMA_NEW_NAME);
-    if (length < 0 || (size_t)length >= sizeof path)
+    int length = snprintf(path, sizeof(path), "%s/%s", directory, SCHEMA_NEW_NAME);
+    if (length < 0 || (size_t)length >= sizeof(path))
         return -ENAMETOOLONG;
     schema_remove_leftovers(directory_fd);
     write_in_place(directory_fd);
@@ -231,7 +231,7 @@ static bool is_our_header(const unsigned char *header)
     const unsigned char *id = header + DATABASE_APPLICATION_ID_AT;
     uint32_t application_id =
         (uint32_t)id[0] << 24 | (uint32_t)id[1] << 16 | (uint32_t)id[2] << 8 | id[3];
-    return memcmp(header, DATABASE_MAGIC, sizeof DATABASE_MAGIC) == 0 &&
+    return memcmp(header, DATABASE_MAGIC, sizeof(DATABASE_MAGIC)) == 0 &&
            application_id == SPOOL_APPLICATION_ID;
 }
 
@@ -276,7 +276,7 @@ int schema_probe(int directory_fd, char *words)
         return fd;
     }
     unsigned char header[HEADER_BYTES] = {0};
-    ssize_t size = reads_at(fd, header, sizeof header, 0);
+    ssize_t size = reads_at(fd, header, sizeof(header), 0);
     int r = size < 0 ? (int)size : 0;
     (void)close(fd); /* only read from */
     if (r < 0) {

@@ -217,68 +217,68 @@ static inline int64_t spool_clock_ms(struct spool *spool, const struct spool_tim
  * commit.c, stats.c, check.c, restore.c and open.c stand on these and offer nothing. */
 
 /* connection.c */
-SPOOL_MUST_CHECK int spool_result(struct spool *spool, int sqlite_rc);
+MUST_CHECK int spool_result(struct spool *spool, int sqlite_rc);
 /* The one number of a statement without parameters; 0 where there is no row. */
-SPOOL_MUST_CHECK int spool_read_number(struct spool *spool, enum stmt_id id, uint64_t *ret);
+MUST_CHECK int spool_read_number(struct spool *spool, enum stmt_id id, uint64_t *ret);
 __attribute__((format(printf, 3, 4))) int
 spool_fail(struct spool *spool, int error, const char *format, ...);
 /* Notes why there is no room. Return: SPOOL_E_DISK. */
 int spool_note_full(struct spool *spool, int error);
 /* The survey for one who only looks. */
-SPOOL_MUST_CHECK int spool_explain_unread(struct spool *spool);
+MUST_CHECK int spool_explain_unread(struct spool *spool);
 /* What the mark has to say of the database as it stands. */
 struct mark spool_get_mark(const struct spool *spool);
-SPOOL_MUST_CHECK int spool_note_mark(const struct spool *spool);
+MUST_CHECK int spool_note_mark(const struct spool *spool);
 /* Frees the read snapshot that spool_next() may hold. */
 void spool_end_scan(struct spool *spool);
 /* Waits for no reader, and does not cut the file. */
-SPOOL_MUST_CHECK int spool_checkpoint_passive(struct spool *spool);
+MUST_CHECK int spool_checkpoint_passive(struct spool *spool);
 
 /* examine.c */
 /* Errors of the file's content are a condition at open, not the end of the process. */
-SPOOL_MUST_CHECK int examine_result(struct spool *spool, int sqlite_rc);
+MUST_CHECK int examine_result(struct spool *spool, int sqlite_rc);
 /* Before anything is written. Return: 0; SPOOL_E_DAMAGED; negative errno. */
-SPOOL_MUST_CHECK int examine(struct spool *spool, const struct mark *mark);
+MUST_CHECK int examine(struct spool *spool, const struct mark *mark);
 
 /* successor.c; @name: SALVAGED_NAME or RESTORED_NAME. Return: 0: it may take the place of the
  * database; SPOOL_E_DAMAGED: it may not, for what @words say; -ENOMEM. */
-SPOOL_MUST_CHECK int
+MUST_CHECK int
 successor_judge(int directory_fd, const char *directory, const char *name, char *words);
 
 /* lock.c */
-SPOOL_MUST_CHECK int spool_open_directory(const char *directory, bool create, int *ret_fd);
+MUST_CHECK int spool_open_directory(const char *directory, bool create, int *ret_fd);
 /* Is each file of the spool a regular one, and can SQLite open it? */
-SPOOL_MUST_CHECK int spool_look_at_names(struct spool *spool, const char *directory);
+MUST_CHECK int spool_look_at_names(struct spool *spool, const char *directory);
 /* Locks the directory and the file in it. Return: 0; SPOOL_E_LOCKED; negative errno. */
-SPOOL_MUST_CHECK int spool_take_locks(int directory_fd, int *ret_lock_fd);
+MUST_CHECK int spool_take_locks(int directory_fd, int *ret_lock_fd);
 /* The same for the writer, with an error text. */
-SPOOL_MUST_CHECK int spool_take_lock(struct spool *spool);
+MUST_CHECK int spool_take_lock(struct spool *spool);
 
 /* charge.c: record_charge() of SQL adds to @tally, too; NULL: it does not. */
-SPOOL_MUST_CHECK int charge_register(sqlite3 *db, uint64_t *tally);
+MUST_CHECK int charge_register(sqlite3 *db, uint64_t *tally);
 
 /* schema.c; the database is closed and left as it was unless 0 comes back */
-SPOOL_MUST_CHECK int schema_create(const char *directory, int directory_fd, char *words);
-SPOOL_MUST_CHECK int schema_probe(int directory_fd, char *words);
+MUST_CHECK int schema_create(const char *directory, int directory_fd, char *words);
+MUST_CHECK int schema_probe(int directory_fd, char *words);
 /* Does a regular file have that name, and the head of a spool? */
 bool schema_is_ours(int directory_fd, const char *name);
 /* Does the head of the database, which is ours, say so? */
 bool schema_is_in_wal_mode(int directory_fd);
 /* SQLITE_SCHEMA: it is newer than schema_known(). */
-SPOOL_MUST_CHECK int schema_check(sqlite3 *db, int *ret_version);
+MUST_CHECK int schema_check(sqlite3 *db, int *ret_version);
 int schema_known(void);
-SPOOL_MUST_CHECK int schema_migrate(sqlite3 *db, int version);
+MUST_CHECK int schema_migrate(sqlite3 *db, int version);
 /* Tables in a database that is new. */
-SPOOL_MUST_CHECK int schema_lay_out(sqlite3 *db);
+MUST_CHECK int schema_lay_out(sqlite3 *db);
 void schema_remove_leftovers(int directory_fd);
 /* After a directory was made. */
-SPOOL_MUST_CHECK int schema_sync_parent(int directory_fd, char *words);
+MUST_CHECK int schema_sync_parent(int directory_fd, char *words);
 /* What a new database failed with, in words. Return: SPOOL_E_DISK; negative errno. */
-SPOOL_MUST_CHECK int schema_tell(sqlite3 *db, int rc, char *words);
+MUST_CHECK int schema_tell(sqlite3 *db, int rc, char *words);
 
 /* turns.c */
 enum { TURNS_PLACES = 8 }; /* docs/design.md and the manual say eight of nine */
-SPOOL_MUST_CHECK int turns_new(struct lane *lanes, size_t count, struct turns *ret);
+MUST_CHECK int turns_new(struct lane *lanes, size_t count, struct turns *ret);
 void turns_done(struct turns *turns);
 /* Counts the place of the newest message, which was kept. */
 void turns_count_place(struct turns *turns);
@@ -287,73 +287,73 @@ void turns_give_back(struct turns *turns, uint64_t id);
 
 /* lanes.c */
 struct lane *lanes_find(const struct spool *spool, const char *name);
-SPOOL_MUST_CHECK int lanes_add(struct spool *spool, const char *name, struct lane **ret);
-SPOOL_MUST_CHECK int
+MUST_CHECK int lanes_add(struct spool *spool, const char *name, struct lane **ret);
+MUST_CHECK int
 lanes_add_configured(struct spool *spool, const struct spool_lane *lanes, size_t count);
 /* In the transaction of the open: forgets and numbers lanes; ledger_write() stores them. */
-SPOOL_MUST_CHECK int lanes_settle(struct spool *spool);
+MUST_CHECK int lanes_settle(struct spool *spool);
 
 /* ledger.c */
-SPOOL_MUST_CHECK int ledger_refresh(struct spool *spool);
+MUST_CHECK int ledger_refresh(struct spool *spool);
 /* Do the counters agree with each other, and with the ends of the tables? */
-SPOOL_MUST_CHECK int ledger_verify(struct spool *spool);
-SPOOL_MUST_CHECK int ledger_load_state(struct spool *spool, struct spool_clock_state *ret);
-SPOOL_MUST_CHECK int ledger_write(struct spool *spool);
+MUST_CHECK int ledger_verify(struct spool *spool);
+MUST_CHECK int ledger_load_state(struct spool *spool, struct spool_clock_state *ret);
+MUST_CHECK int ledger_write(struct spool *spool);
 void ledger_commit(struct spool *spool);
 void ledger_rollback(struct spool *spool);
 struct spool_ledger ledger_from_counters(const struct spool_counters *counters);
 
 /* batch.c */
 /* Opens the batch when none is open. */
-SPOOL_MUST_CHECK int spool_begin(struct spool *spool);
+MUST_CHECK int spool_begin(struct spool *spool);
 /* Forgets the open batch and brings all memory back to the last commit. */
-SPOOL_MUST_CHECK int spool_rollback(struct spool *spool);
+MUST_CHECK int spool_rollback(struct spool *spool);
 /* Rolls back in the middle of a batch, if one is open; who appended to it learns so from the
  * commit. Return: @condition, a positive one, or what went wrong with that. */
-SPOOL_MUST_CHECK int spool_lose_batch_for(struct spool *spool, int condition);
+MUST_CHECK int spool_lose_batch_for(struct spool *spool, int condition);
 /* After a commit or a rollback. */
 void spool_end_batch(struct spool *spool);
 /* Retention looks at all messages again. */
 void spool_forget_due_times(struct spool *spool);
 
 /* ending.c */
-SPOOL_MUST_CHECK int ending_write_run(struct spool *spool,
-                                      struct lane *lane,
-                                      const struct ending *ending,
-                                      const struct spool_time *now);
-SPOOL_MUST_CHECK int ending_write_settled(struct spool *spool, const struct spool_time *now);
+MUST_CHECK int ending_write_run(struct spool *spool,
+                                struct lane *lane,
+                                const struct ending *ending,
+                                const struct spool_time *now);
+MUST_CHECK int ending_write_settled(struct spool *spool, const struct spool_time *now);
 /* What the lane will hold once everything settled is written. */
 uint64_t ending_count_ahead(const struct lane *lane);
 uint64_t ending_bytes_ahead(const struct lane *lane);
 
 /* retention.c: the oldest go, of about so many bytes; only where the lane evicts. */
-SPOOL_MUST_CHECK int retention_evict_for_disk(struct spool *spool,
-                                              struct lane *lane,
-                                              const struct spool_time *now,
-                                              uint64_t bytes,
-                                              uint64_t *ret_freed);
+MUST_CHECK int retention_evict_for_disk(struct spool *spool,
+                                        struct lane *lane,
+                                        const struct spool_time *now,
+                                        uint64_t bytes,
+                                        uint64_t *ret_freed);
 
 /* room.c: is there room for so much more in the batch, or can it be made? 0; SPOOL_E_DISK. */
-SPOOL_MUST_CHECK int room_for(struct spool *spool,
-                              const struct lane *lane,
-                              const struct spool_time *now,
-                              uint64_t charge);
+MUST_CHECK int room_for(struct spool *spool,
+                        const struct lane *lane,
+                        const struct spool_time *now,
+                        uint64_t charge);
 void room_took(struct spool *spool, uint64_t charge);
 /* Takes the disk space that moving the WAL will need, before the commit. 0; SPOOL_E_DISK. */
-SPOOL_MUST_CHECK int room_allocate(struct spool *spool);
+MUST_CHECK int room_allocate(struct spool *spool);
 /* After a write that had no room: is there any for more? Says so to room_for(). */
-SPOOL_MUST_CHECK int room_try(struct spool *spool);
+MUST_CHECK int room_try(struct spool *spool);
 
 /* outcome.c */
-SPOOL_MUST_CHECK int outcome_prune(struct spool *spool, const struct spool_time *now);
+MUST_CHECK int outcome_prune(struct spool *spool, const struct spool_time *now);
 /* After the state was loaded: what of it is not in the table. */
-SPOOL_MUST_CHECK int outcome_load(struct spool *spool);
+MUST_CHECK int outcome_load(struct spool *spool);
 /* Do rows wait that a commit would remove? */
 bool outcome_has_surplus(const struct spool *spool);
 
 /* shift.c; only if the clock is to jump */
 /* In the transaction of the commit. */
-SPOOL_MUST_CHECK int shift_new_messages(struct spool *spool);
+MUST_CHECK int shift_new_messages(struct spool *spool);
 /* After it: the same for what is in memory. */
 void shift_plans(struct spool *spool);
 /* What @clock is by that commit. */

@@ -29,7 +29,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define SPOOL_MUST_CHECK __attribute__((warn_unused_result))
+#include "base/attr.h"
+#include "base/view.h"
 
 enum {
     SPOOL_E_EMPTY = 1, /* nothing pending */
@@ -56,12 +57,6 @@ enum {
 #define SPOOL_NO_EXPIRY       INT64_C(-1)
 #define SPOOL_NO_CODE         (-1)
 #define SPOOL_BOOT_ID_MAX     37
-
-/* Borrowed bytes: valid until the event the function names. */
-struct spool_bytes {
-    const void *data;
-    size_t size;
-};
 
 /*
  * One reading of the clocks. boot_ms is CLOCK_BOOTTIME and alone decides ages;
@@ -145,12 +140,12 @@ struct spool_message {
     uint32_t uid;  /* of the producer, from the kernel */
     uint8_t qos;   /* as published, 0..2 */
     bool retain;
-    int64_t expiry_ms; /* in: interval; out: what is left of it, > 0; SPOOL_NO_EXPIRY: none */
-    struct spool_bytes client;     /* client id, UTF-8 */
-    struct spool_bytes topic;      /* UTF-8 */
-    struct spool_bytes properties; /* opaque here: MQTT 5 property bytes, may be empty */
-    struct spool_bytes ref;        /* the producer's spool-ref, size 0: none */
-    struct spool_bytes payload;
+    int64_t expiry_ms;  /* in: interval; out: what is left of it, > 0; SPOOL_NO_EXPIRY: none */
+    struct view client; /* client id, UTF-8 */
+    struct view topic;  /* UTF-8 */
+    struct view properties; /* opaque here: MQTT 5 property bytes, may be empty */
+    struct view ref;        /* the producer's spool-ref, size 0: none */
+    struct view payload;
     int64_t accepted_ms; /* out only: wall clock at acceptance */
     uint32_t attempts;   /* out only: this one included, counted since the daemon started */
 };
@@ -239,7 +234,7 @@ uint64_t spool_charge(const struct spool_message *message);
  *         the spool was last in use: spool_survey() tells what it was; negative
  *         errno.
  */
-SPOOL_MUST_CHECK int spool_open(const struct spool_options *options, struct spool **ret);
+MUST_CHECK int spool_open(const struct spool_options *options, struct spool **ret);
 
 /*
  * spool_survey() - is it damage that a read failed? After SPOOL_E_UNREAD
@@ -254,7 +249,7 @@ SPOOL_MUST_CHECK int spool_open(const struct spool_options *options, struct spoo
  *         SPOOL_E_LOCKED; -EIO: the disk does not read, which says nothing of
  *         the spool; other negative errno.
  */
-SPOOL_MUST_CHECK int spool_survey(const char *directory);
+MUST_CHECK int spool_survey(const char *directory);
 
 /* An outcome that is recorded outside of the spool: a line of the audit file. */
 struct spool_ended {
@@ -302,9 +297,9 @@ struct spool_salvage {
  * written is removed), SPOOL_E_FOREIGN: nothing was changed; negative errno: nothing was changed, or the next open
  * finishes it. spool_open_error() says more.
  */
-SPOOL_MUST_CHECK int spool_salvage(const struct spool_options *options,
-                                   const struct spool_history *history,
-                                   struct spool_salvage *ret);
+MUST_CHECK int spool_salvage(const struct spool_options *options,
+                             const struct spool_history *history,
+                             struct spool_salvage *ret);
 
 /*
  * spool_stop_if() - what a survey or a salvage asks now and then while it reads
@@ -332,7 +327,7 @@ unsigned spool_count_damaged(const char *directory);
  *         database that is gone while the mark beside it is left, too, and one
  *         with bad places. Never SPOOL_E_UNREAD: the survey is made.
  */
-SPOOL_MUST_CHECK int spool_open_reader(const char *directory, struct spool **ret);
+MUST_CHECK int spool_open_reader(const char *directory, struct spool **ret);
 
 /* Words for the newest failure of an open or of @spool; valid until the next call. Reader too.
  */
@@ -381,7 +376,7 @@ struct spool_moved {
  *
  * Return: 0; SPOOL_E_MOVED.
  */
-SPOOL_MUST_CHECK int spool_verify_files(struct spool *spool);
+MUST_CHECK int spool_verify_files(struct spool *spool);
 /* What happened, after SPOOL_E_MOVED. */
 void spool_get_moved(const struct spool *spool, struct spool_moved *ret);
 
@@ -408,10 +403,10 @@ struct spool_restored {
  *         process has locked what is there now, nothing was changed; negative
  *         errno. All but the second may be tried again, spool_error() says more.
  */
-SPOOL_MUST_CHECK int spool_restore(struct spool *spool,
-                                   void (*progress)(void *context),
-                                   void *context,
-                                   struct spool_restored *ret);
+MUST_CHECK int spool_restore(struct spool *spool,
+                             void (*progress)(void *context),
+                             void *context,
+                             struct spool_restored *ret);
 
 /*
  * spool_set_lanes() - other lanes, in another order, with other limits
@@ -424,7 +419,7 @@ SPOOL_MUST_CHECK int spool_restore(struct spool *spool,
  *
  * Return: 0; SPOOL_E_LANES: nothing was changed; negative errno.
  */
-SPOOL_MUST_CHECK int
+MUST_CHECK int
 spool_set_lanes(struct spool *spool, const struct spool_lane *lanes, size_t count);
 void spool_set_keep(struct spool *spool, uint64_t keep_failures_ms);
 /* Holds from the next append on. */
@@ -450,10 +445,10 @@ void spool_set_disk_reserve(struct spool *spool, uint64_t disk_reserve);
  *         then that commit returns SPOOL_E_DISK, too); negative errno: the
  *         batch is lost, the caller stops.
  */
-SPOOL_MUST_CHECK int spool_append(struct spool *spool,
-                                  const struct spool_message *message,
-                                  const struct spool_time *now,
-                                  uint64_t *ret_id);
+MUST_CHECK int spool_append(struct spool *spool,
+                            const struct spool_message *message,
+                            const struct spool_time *now,
+                            uint64_t *ret_id);
 
 /* Has the lane room for a message of this charge, by its limits (always true for evict-oldest
  * unless the charge alone is above max_bytes)? What a blocked session asks before it reads on.
@@ -477,7 +472,7 @@ bool spool_has_room(const struct spool *spool, unsigned lane, uint64_t charge);
  * shall be committed first, or the open batch has ended messages of the only
  * lanes that hold more, or another process locks the database; negative errno.
  */
-SPOOL_MUST_CHECK int
+MUST_CHECK int
 spool_next(struct spool *spool, const struct spool_time *now, struct spool_message *ret);
 
 /*
@@ -504,7 +499,7 @@ void spool_not_sent(struct spool *spool, uint64_t id);
  *
  * Return: 0; SPOOL_E_UNKNOWN: not in flight, nothing noted; negative errno.
  */
-SPOOL_MUST_CHECK int
+MUST_CHECK int
 spool_settle(struct spool *spool, uint64_t id, const struct spool_verdict *verdict);
 
 /*
@@ -525,11 +520,11 @@ spool_settle(struct spool *spool, uint64_t id, const struct spool_verdict *verdi
  * Return: 0; SPOOL_E_DISK, SPOOL_E_BUSY, SPOOL_E_MOVED: not now (after
  * SPOOL_E_DISK the commit of a batch with appends returns SPOOL_E_DISK, too); negative errno.
  */
-SPOOL_MUST_CHECK int spool_retain(struct spool *spool,
-                                  const struct spool_time *now,
-                                  unsigned budget,
-                                  unsigned *ret_evicted,
-                                  bool *ret_more);
+MUST_CHECK int spool_retain(struct spool *spool,
+                            const struct spool_time *now,
+                            unsigned budget,
+                            unsigned *ret_evicted,
+                            bool *ret_more);
 
 /*
  * spool_commit() - end the batch: the one fsync
@@ -549,7 +544,7 @@ SPOOL_MUST_CHECK int spool_retain(struct spool *spool,
  *         process must end (after a failed fsync the kernel may have dropped
  *         the pages: a retry that succeeds proves nothing).
  */
-SPOOL_MUST_CHECK int spool_commit(struct spool *spool, const struct spool_time *now);
+MUST_CHECK int spool_commit(struct spool *spool, const struct spool_time *now);
 
 /* How many messages were evicted for the disk since the open, those of lost batches too. */
 uint64_t spool_disk_evictions(const struct spool *spool);
@@ -580,7 +575,7 @@ void spool_keep_time(struct spool *spool);
  * but that one cannot tell of an error. Waits for nobody. Return: 0, also where
  * a reader, a full disk or SPOOL_E_MOVED is in the way; negative errno.
  */
-SPOOL_MUST_CHECK int spool_checkpoint(struct spool *spool);
+MUST_CHECK int spool_checkpoint(struct spool *spool);
 
 /* Would spool_commit() write: appends, settlements, evictions, an export cursor that moved, rows
  * that one commit's budget left to be pruned? */
@@ -597,17 +592,17 @@ void spool_set_busy_wait(struct spool *spool, unsigned ms);
 
 /* Committed figures. Reader too (in_flight is 0 there). Return: 0; SPOOL_E_BUSY; negative
  * errno. */
-SPOOL_MUST_CHECK int spool_get_ledger(struct spool *spool, struct spool_ledger *ret);
-SPOOL_MUST_CHECK int
+MUST_CHECK int spool_get_ledger(struct spool *spool, struct spool_ledger *ret);
+MUST_CHECK int
 spool_get_stats(struct spool *spool, const struct spool_time *now, struct spool_stats *ret);
 /* The configured lanes in their order, then those that the database knows besides and that live
  * under the limits of "default". Reader too: all that the database knows; one that is forgotten
  * while the reader is open stays, with zeros. */
 size_t spool_lane_count(const struct spool *spool);
-SPOOL_MUST_CHECK int spool_get_lane_stats(struct spool *spool,
-                                          unsigned lane,
-                                          const struct spool_time *now,
-                                          struct spool_lane_stats *ret);
+MUST_CHECK int spool_get_lane_stats(struct spool *spool,
+                                    unsigned lane,
+                                    const struct spool_time *now,
+                                    struct spool_lane_stats *ret);
 
 /*
  * spool_each_record() - committed outcome rows in the order of seq, from after @after
@@ -622,12 +617,12 @@ SPOOL_MUST_CHECK int spool_get_lane_stats(struct spool *spool,
  * Return: 0, what @fn returned, or negative errno.
  */
 typedef int spool_record_fn(void *context, const struct spool_record *record);
-SPOOL_MUST_CHECK int spool_each_record(struct spool *spool,
-                                       uint64_t after,
-                                       bool failures_only,
-                                       uint64_t limit,
-                                       spool_record_fn *fn,
-                                       void *context);
+MUST_CHECK int spool_each_record(struct spool *spool,
+                                 uint64_t after,
+                                 bool failures_only,
+                                 uint64_t limit,
+                                 spool_record_fn *fn,
+                                 void *context);
 
 /* What a finding of spool_check() or spool_check_names() is about. */
 enum spool_part {
@@ -657,7 +652,7 @@ void spool_check_names(const char *directory, spool_finding_fn *fn, void *contex
  * For a reader only. Takes as long as reading the whole database takes.
  * Return: 0, whatever was found; negative errno: it could not be checked.
  */
-SPOOL_MUST_CHECK int spool_check(struct spool *spool, spool_finding_fn *fn, void *context);
+MUST_CHECK int spool_check(struct spool *spool, spool_finding_fn *fn, void *context);
 
 /*
  * spool_set_exported() - every row up to @seq is safely in the audit file

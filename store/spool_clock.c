@@ -95,8 +95,8 @@ void spool_clock_start(struct spool_clock *clock,
         /* If it was another one, a later jump would age by this gap what came after it. */
         state->has_wall = false;
     }
-    memset(state->boot_id, 0, sizeof state->boot_id);
-    memcpy(state->boot_id, boot_id, strnlen(boot_id, sizeof state->boot_id - 1));
+    memset(state->boot_id, 0, sizeof(state->boot_id));
+    memcpy(state->boot_id, boot_id, strnlen(boot_id, sizeof(state->boot_id) - 1));
     (void)spool_clock_read(clock, now, last_id);
 }
 

@@ -130,18 +130,18 @@ void stmt_bind_null(struct stmt *stmt, int index)
 }
 
 /* A NULL pointer would bind NULL; what is empty is still a value. */
-static const void *not_null(struct spool_bytes bytes)
+static const void *not_null(struct view bytes)
 {
-    return bytes.size > 0 ? bytes.data : "";
+    return bytes.size > 0 ? (const void *)bytes.data : "";
 }
 
-void stmt_bind_text(struct stmt *stmt, int index, struct spool_bytes text)
+void stmt_bind_text(struct stmt *stmt, int index, struct view text)
 {
     stmt_note(stmt, sqlite3_bind_text64(stmt->handle, index, not_null(text), text.size,
                                         SQLITE_STATIC, SQLITE_UTF8));
 }
 
-void stmt_bind_blob(struct stmt *stmt, int index, struct spool_bytes blob)
+void stmt_bind_blob(struct stmt *stmt, int index, struct view blob)
 {
     stmt_note(stmt, sqlite3_bind_blob64(stmt->handle, index, not_null(blob), blob.size,
                                         SQLITE_STATIC));

@@ -81,21 +81,21 @@ struct stmt_table {
 
 /* Prepares all; that also proves that the tables and columns are there. For a reader not those
  * that need column sum: the daemon may not have migrated the database yet. */
-SPOOL_MUST_CHECK int stmt_prepare(struct stmt_table *table, sqlite3 *db, bool is_reader);
+MUST_CHECK int stmt_prepare(struct stmt_table *table, sqlite3 *db, bool is_reader);
 void stmt_finalize(struct stmt_table *table);
 
 /* Bound bytes are borrowed until the statement is reset. */
 void stmt_bind_int(struct stmt *stmt, int index, int64_t value);
 void stmt_bind_null(struct stmt *stmt, int index);
-void stmt_bind_text(struct stmt *stmt, int index, struct spool_bytes text);
-void stmt_bind_blob(struct stmt *stmt, int index, struct spool_bytes blob);
+void stmt_bind_text(struct stmt *stmt, int index, struct view text);
+void stmt_bind_blob(struct stmt *stmt, int index, struct view blob);
 
 /* SQLITE_ROW, SQLITE_DONE or an error. */
-SPOOL_MUST_CHECK int stmt_step(struct stmt *stmt);
+MUST_CHECK int stmt_step(struct stmt *stmt);
 /* Ends a statement that returned a row; the error was told by the step. */
 void stmt_reset(struct stmt *stmt);
 /* Steps a statement without rows to its end and resets it: SQLITE_OK or an error. */
-SPOOL_MUST_CHECK int stmt_run(struct stmt *stmt);
+MUST_CHECK int stmt_run(struct stmt *stmt);
 
 static inline int64_t stmt_int(const struct stmt *stmt, int column)
 {
@@ -108,10 +108,10 @@ static inline bool stmt_is_null(const struct stmt *stmt, int column)
 }
 
 /* Text or blob, borrowed until the next step or reset. */
-static inline struct spool_bytes stmt_bytes(const struct stmt *stmt, int column)
+static inline struct view stmt_bytes(const struct stmt *stmt, int column)
 {
     const void *data = sqlite3_column_blob(stmt->handle, column);
-    return (struct spool_bytes){data, (size_t)sqlite3_column_bytes(stmt->handle, column)};
+    return view_of(data, (size_t)sqlite3_column_bytes(stmt->handle, column));
 }
 
 /* NULL for NULL; else ends with NUL. */

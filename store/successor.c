@@ -31,7 +31,7 @@ static int write_uri(const char *path, char *to, size_t room)
 {
     size_t used = (size_t)snprintf(to, room, "file:%s", *path == '/' ? "//" : "");
     for (const char *at = path; *at != '\0'; at++) {
-        if (used + ESCAPED_BYTES + sizeof "?immutable=1" > room)
+        if (used + ESCAPED_BYTES + sizeof("?immutable=1") > room)
             return -ENAMETOOLONG;
         if (strchr("%?#", *at))
             used += (size_t)snprintf(to + used, room - used, "%%%02x", (unsigned char)*at);
@@ -49,7 +49,7 @@ static int connect_to(struct spool *spool, const char *directory, const char *na
         spool->path = NULL;
         return spool_fail(spool, -ENOMEM, "out of memory");
     }
-    int r = write_uri(spool->path, uri, sizeof uri);
+    int r = write_uri(spool->path, uri, sizeof(uri));
     if (r < 0)
         return spool_fail(spool, r, "%s", strerror(-r));
     int flags = SQLITE_OPEN_READONLY | SQLITE_OPEN_URI | SQLITE_OPEN_NOMUTEX;
@@ -88,14 +88,14 @@ static int judge(struct spool *spool, const char *directory, const char *name)
 
 int successor_judge(int directory_fd, const char *directory, const char *name, char *words)
 {
-    struct spool *spool = calloc(1, sizeof *spool);
+    struct spool *spool = calloc(1, sizeof(*spool));
     if (!spool)
         return -ENOMEM;
     spool->directory_fd = directory_fd;
     spool->mark_fd = -1;
     int r = judge(spool, directory, name);
     if (r != 0)
-        memcpy(words, spool->words, sizeof spool->words);
+        memcpy(words, spool->words, sizeof(spool->words));
     (void)sqlite3_close(spool->db); /* no statement is left */
     free(spool->path);
     free(spool);
@@ -118,12 +118,12 @@ static void look_at_successor(int directory_fd,
     if (r == 0 ||
         (!aside_is_there(directory_fd, DATABASE_NAME) && schema_is_ours(directory_fd, name)))
         (void)snprintf(
-            text, sizeof text,
+            text, sizeof(text),
             "%s is there, as a crash leaves it: the next start puts it in the place of " DATABASE_NAME
             ", which moves aside",
             name);
     else
-        (void)snprintf(text, sizeof text,
+        (void)snprintf(text, sizeof(text),
                        "%s cannot take the place of " DATABASE_NAME
                        " (%s): the next start gives "
                        "it another name",
@@ -135,14 +135,14 @@ static void look_at_folders(int directory_fd, spool_finding_fn *fn, void *contex
 {
     static const char *const names[] = {SCHEMA_NEW_NAME, SCHEMA_NEW_NAME "-journal",
                                         SCHEMA_NEW_NAME "-wal", SCHEMA_NEW_NAME "-shm"};
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+    for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++) {
         struct stat status;
         char text[SPOOL_WORDS_MAX];
         if (fstatat(directory_fd, names[i], &status, AT_SYMLINK_NOFOLLOW) < 0 ||
             !S_ISDIR(status.st_mode))
             continue;
         (void)snprintf(
-            text, sizeof text,
+            text, sizeof(text),
             "%s is a folder: the daemon gives it another name when it needs this one",
             names[i]);
         fn(context, SPOOL_PART_NAMES, text);

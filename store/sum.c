@@ -77,7 +77,7 @@ sum_by_instruction(uint32_t from, const void *bytes, size_t size)
     uint64_t sum = (uint32_t)~from;
     for (; size >= SUM_STEP; at += SUM_STEP, size -= SUM_STEP) {
         uint64_t word;
-        memcpy(&word, at, sizeof word);
+        memcpy(&word, at, sizeof(word));
         sum = __builtin_ia32_crc32di(sum, word);
     }
     for (; size > 0; at++, size--)
@@ -102,14 +102,14 @@ uint32_t sum_bytes(uint32_t from, const void *bytes, size_t size)
 
 uint32_t sum_of(const struct sum_facts *facts)
 {
-    const struct spool_bytes *parts[] = {&facts->client, &facts->topic, &facts->properties,
-                                         &facts->ref, &facts->payload};
-    enum { PARTS = sizeof parts / sizeof *parts, FIXED = 4 };
+    const struct view *parts[] = {&facts->client, &facts->topic, &facts->properties,
+                                  &facts->ref, &facts->payload};
+    enum { PARTS = sizeof(parts) / sizeof(*parts), FIXED = 4 };
     uint64_t head[FIXED + PARTS] = {(uint64_t)facts->key, (uint64_t)facts->accepted,
                                     (uint64_t)facts->uid, (uint64_t)facts->flags};
     for (size_t i = 0; i < PARTS; i++)
         head[FIXED + i] = parts[i]->size;
-    uint32_t sum = sum_bytes(0, head, sizeof head);
+    uint32_t sum = sum_bytes(0, head, sizeof(head));
     for (size_t i = 0; i < PARTS; i++) {
         if (parts[i]->size > 0)
             sum = sum_bytes(sum, parts[i]->data, parts[i]->size);

@@ -18,11 +18,11 @@ struct sum_facts {
     int64_t accepted;
     int64_t uid;
     int64_t flags;
-    struct spool_bytes client;
-    struct spool_bytes topic;
-    struct spool_bytes properties;
-    struct spool_bytes ref;
-    struct spool_bytes payload;
+    struct view client;
+    struct view topic;
+    struct view properties;
+    struct view ref;
+    struct view payload;
 };
 
 uint32_t sum_of(const struct sum_facts *facts);

@@ -49,7 +49,7 @@ static void *allocate(size_t size)
 {
     void *memory = malloc(size);
 
-    if (memory == NULL)
+    if (!memory)
         is_short_of_memory = true;
     return memory;
 }
@@ -69,7 +69,7 @@ static bool take_number(struct audit_check *check,
         *ret = json_integer_value(value);
         return true;
     }
-    if (value == NULL)
+    if (!value)
         audit_problem(check, "the field \"%s\" is missing", name);
     else
         audit_problem(check, "\"%s\" is not a whole number from %" PRId64 " to %" PRId64, name,
@@ -82,7 +82,7 @@ static const char *take_text(struct audit_check *check, const json_t *object, co
 {
     const json_t *value = json_object_get(object, name);
 
-    if (value == NULL)
+    if (!value)
         audit_problem(check, "the field \"%s\" is missing", name);
     else if (!json_is_string(value))
         audit_problem(check, "\"%s\" is not a text", name);
@@ -94,7 +94,7 @@ take_time(struct audit_check *check, const json_t *object, const char *name, int
 {
     const char *text = take_text(check, object, name);
 
-    if (text == NULL)
+    if (!text)
         return false;
     if (clock_parse(text, ret))
         return true;
@@ -109,15 +109,15 @@ static void check_outcome(struct audit_check *check, const json_t *object)
     enum spool_reason reason = SPOOL_REASON_NONE;
     enum spool_outcome outcome;
 
-    if (text == NULL)
+    if (!text)
         return;
     if (!spool_outcome_parse(text, &outcome)) {
         audit_problem(check, "there is no outcome \"%.*s\"", text_at_most(text, 32), text);
         return;
     }
     check->counts[outcome]++;
-    if (reason_value != NULL && (!json_is_string(reason_value) ||
-                                 !spool_reason_parse(json_string_value(reason_value), &reason)))
+    if (reason_value && (!json_is_string(reason_value) ||
+                         !spool_reason_parse(json_string_value(reason_value), &reason)))
         audit_problem(check, "\"reason\" is none that there is");
     else if (!spool_reason_fits(outcome, reason))
         audit_problem(check, "the reason \"%s\" does not go with the outcome \"%s\"",
@@ -247,7 +247,7 @@ static void check_line(struct audit_check *check, const struct line *line)
         check_pruned(check, object);
     else if (json_is_object(object))
         check_record(check, object);
-    else if (object != NULL)
+    else if (object)
         audit_problem(check, "this is JSON, but no outcome record");
     else
         audit_problem(check, "this is no JSON: %s", error.text);
@@ -361,14 +361,14 @@ static int configure(struct audit_check *check,
 {
     int code;
 
-    if (request->file_count > 0 && cli->config_path == NULL)
+    if (request->file_count > 0 && !cli->config_path)
         return EX_OK;
     code = cli_load_config(cli, "the audit FILE", ret);
     if (code != EX_OK)
         return code;
     if (!(*ret)->audit.deliveries)
         check->deliveries_off = true;
-    if (request->directory == NULL)
+    if (!request->directory)
         request->directory = (*ret)->spool.directory;
     if (request->file_count > 0)
         return EX_OK;

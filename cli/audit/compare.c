@@ -313,7 +313,7 @@ int audit_print_json(const struct audit_check *check)
     AUTO_FREE char *memory = malloc(JSON_MAX);
     struct json json;
 
-    if (memory == NULL) {
+    if (!memory) {
         cli_error("out of memory");
         return EX_UNAVAILABLE;
     }

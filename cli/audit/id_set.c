@@ -47,7 +47,7 @@ static int grow(struct id_set *set)
     if (set->count >= ID_SET_CHUNKS_MAX)
         return -ENOBUFS;
     chunks = realloc(set->chunks, size * sizeof(struct id_chunk *));
-    if (chunks == NULL)
+    if (!chunks)
         return -ENOMEM;
     set->chunks = chunks;
     set->size = size;
@@ -62,7 +62,7 @@ static int insert(struct id_set *set, size_t at, uint64_t number)
     if (result < 0)
         return result;
     chunk = calloc(1, sizeof(*chunk));
-    if (chunk == NULL)
+    if (!chunk)
         return -ENOMEM;
     chunk->number = number;
     memmove(&set->chunks[at + 1], &set->chunks[at],

@@ -241,7 +241,7 @@ static int check_audit(struct check *check)
     int first = 1;
     int code;
 
-    if (check->audit_file == NULL || *check->audit_file == '\0' || !is_audit_file(check))
+    if (!check->audit_file || *check->audit_file == '\0' || !is_audit_file(check))
         return EX_OK;
     (void)snprintf(file, sizeof(file), "%s", check->audit_file);
     if (snprintf(rotated, sizeof(rotated), "%s.1", check->audit_file) < PATH_MAX &&
@@ -273,13 +273,13 @@ static bool is_rotated(const char *file)
     base = basename(name);
     length = strlen(base);
     dir = opendir(dirname(folder));
-    for (struct dirent *entry; !found && dir != NULL && (entry = readdir(dir)) != NULL;) {
+    for (struct dirent *entry; !found && dir && (entry = readdir(dir)) != NULL;) {
         const char *rest = entry->d_name + length;
 
         found = strncmp(entry->d_name, base, length) == 0 && (*rest == '.' || *rest == '-') &&
                 rest[1] >= '0' && rest[1] <= '9';
     }
-    if (dir != NULL)
+    if (dir)
         (void)closedir(dir);
     return found;
 }
@@ -311,7 +311,7 @@ static void print_what_was_read(const struct check *check)
         printf(", up to %" PRIu64 " in the audit file", in_file);
     puts(check->readable ? "" : "          it cannot be read: what it holds is not known");
     fputs("audit     ", stdout);
-    if (check->audit_file != NULL && *check->audit_file == '\0')
+    if (check->audit_file && *check->audit_file == '\0')
         puts("no audit file is written (audit.file = \"\")");
     else if (!check->audit_checked)
         puts("no audit file was compared");
@@ -358,7 +358,7 @@ static int print_json(const struct check *check)
     AUTO_FREE char *memory = malloc(JSON_MAX);
     struct json json;
 
-    if (memory == NULL) {
+    if (!memory) {
         cli_error("out of memory");
         return EX_UNAVAILABLE;
     }
@@ -402,12 +402,12 @@ static int configure(struct check *check, const struct cli *cli, struct config *
 {
     int code;
 
-    if (check->directory && cli->config_path == NULL)
+    if (check->directory && !cli->config_path)
         return EX_OK;
     code = cli_load_config(cli, "--directory DIR", ret);
     if (code != EX_OK)
         return code;
-    if (check->directory == NULL)
+    if (!check->directory)
         check->directory = (*ret)->spool.directory;
     check->audit_file = (*ret)->audit.file;
     check->deliveries_off = !(*ret)->audit.deliveries;

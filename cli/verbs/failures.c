@@ -134,7 +134,7 @@ static int parse(struct failures *failures, int argc, char **argv)
     };
     int code = cli_parse_all("failures", help_text, options, argc, argv);
 
-    return code == CLI_GO_ON && since != NULL ? parse_since(failures, since) : code;
+    return code == CLI_GO_ON && since ? parse_since(failures, since) : code;
 }
 
 static int list(struct failures *failures, struct spool *spool)
@@ -169,11 +169,11 @@ int cli_failures(const struct cli *cli, int argc, char **argv)
 
     if (code != CLI_GO_ON)
         return code;
-    if (line == NULL) {
+    if (!line) {
         cli_error("out of memory");
         return EX_UNAVAILABLE;
     }
-    if (failures.directory == NULL) {
+    if (!failures.directory) {
         code = cli_load_config(cli, "--directory DIR", &config);
         if (code != EX_OK)
             return code;

@@ -160,7 +160,7 @@ static void print_json(struct publisher *publisher,
     json_text(&json, "result", result);
     if (reason != 0)
         json_signed(&json, "code", reason);
-    if (text != NULL)
+    if (text)
         json_text(&json, "text", text);
     json_close_object(&json);
     code = cli_print_json(&json);
@@ -214,14 +214,14 @@ static uint64_t read_spool_id(const mosquitto_property *properties)
     uint64_t id = 0;
     bool skip_first = false;
 
-    while (at != NULL && id == 0) {
+    while (at && id == 0) {
         AUTO_FREE char *name = NULL;
         AUTO_FREE char *value = NULL;
 
         at = mosquitto_property_read_string_pair(at, MQTT_PROP_USER_PROPERTY, &name, &value,
                                                  skip_first);
         skip_first = true;
-        if (at != NULL && name != NULL && value != NULL && strcmp(name, "spool-id") == 0)
+        if (at && name && value && strcmp(name, "spool-id") == 0)
             (void)cli_parse_number(value, 1, INT64_MAX, &id); /* not a number: no id */
     }
     return id;
@@ -323,7 +323,7 @@ static int add_user_property(mosquitto_property **properties, const char *text)
     const char *equals = strchr(text, '=');
     AUTO_FREE char *name = strndup(text, (size_t)(equals - text));
 
-    if (name == NULL)
+    if (!name)
         return MOSQ_ERR_NOMEM;
     return mosquitto_property_add_string_pair(properties, MQTT_PROP_USER_PROPERTY, name,
                                               equals + 1);
@@ -332,7 +332,7 @@ static int add_user_property(mosquitto_property **properties, const char *text)
 /* Adds a text property that was given; the first failure sticks in @result. */
 static void add_text(struct publisher *publisher, int property, const char *text, int *result)
 {
-    if (*result == MOSQ_ERR_SUCCESS && text != NULL)
+    if (*result == MOSQ_ERR_SUCCESS && text)
         *result = mosquitto_property_add_string(&publisher->properties, property, text);
 }
 
@@ -396,7 +396,7 @@ static int make_client(struct publisher *publisher)
     (void)snprintf(made_up, sizeof(made_up), "mqtt-spool-%012" PRIx64, random >> 16);
     publisher->client =
         mosquitto_new(options->client_id ? options->client_id : made_up, true, publisher);
-    if (publisher->client == NULL) {
+    if (!publisher->client) {
         cli_error("the client id is not valid: %s",
                   options->client_id && has_control(options->client_id)
                       ? "it has a control character"
@@ -776,7 +776,7 @@ static int publish(struct publish_options *options, const char *socket)
 
     publisher.json_size = 6 * strlen(options->topic) + 1024;
     publisher.json_memory = malloc(publisher.json_size);
-    if (publisher.json_memory == NULL) {
+    if (!publisher.json_memory) {
         cli_error("out of memory");
         return EX_UNAVAILABLE;
     }
@@ -806,7 +806,7 @@ int cli_publish(const struct cli *cli, int argc, char **argv)
     user_properties = options.user_properties;
     if (code != CLI_GO_ON)
         return code;
-    if (options.socket == NULL) {
+    if (!options.socket) {
         code = cli_load_config(cli, "--socket PATH", &config);
         if (code != EX_OK)
             return code;

@@ -146,7 +146,7 @@ static int add_user_property(struct publish_options *options, const char *text)
 {
     const char *equals = strchr(text, '=');
 
-    if (equals == NULL || equals == text)
+    if (!equals || equals == text)
         return cli_usage("publish", "--user takes NAME=VALUE, not \"%s\"", text);
     options->user_properties[options->user_property_count++] = text;
     return CLI_GO_ON;
@@ -234,7 +234,7 @@ static bool has_properties(const struct publish_options *options)
 
 static int check_options(const struct publish_options *options)
 {
-    if (options->topic == NULL)
+    if (!options->topic)
         return cli_usage("publish", "-t TOPIC is missing");
     if (options->source == PUBLISH_NOTHING)
         return cli_usage("publish", "nothing to publish: give one of -m, -f, -l and -s");
@@ -254,7 +254,7 @@ int publish_parse(int argc, char **argv, struct publish_options *ret)
         .timeout_ms = DEFAULT_TIMEOUT_MS,
         .user_properties = calloc((size_t)argc, sizeof(char *)),
     };
-    if (ret->user_properties == NULL) {
+    if (!ret->user_properties) {
         cli_error("out of memory");
         return EX_UNAVAILABLE;
     }

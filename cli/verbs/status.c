@@ -78,7 +78,7 @@ static char *read_text(const char *path)
     if (fd < 0)
         return NULL;
     text = malloc(STATUS_MAX);
-    if (text == NULL)
+    if (!text)
         return NULL;
     size = read_full(fd, text, STATUS_MAX - 1);
     if (size < 0)
@@ -96,7 +96,7 @@ static char *make_one_line(const char *text)
     char *line = malloc(size);
     struct json json;
 
-    if (line == NULL)
+    if (!line)
         return NULL;
     json_init(&json, line, size - 1);
     json_verbatim(&json, text);
@@ -120,7 +120,7 @@ static void load_status_file(struct status *status)
     if (snprintf(path, sizeof(path), "%.*s" STATUS_FILE, folder, status->socket) >= PATH_MAX)
         return;
     text = read_text(path);
-    if (text == NULL)
+    if (!text)
         return;
     root = json_loads(text, JSON_REJECT_DUPLICATES, &error);
     if (!json_is_object(root)) {
@@ -129,7 +129,7 @@ static void load_status_file(struct status *status)
         return;
     }
     line = make_one_line(text);
-    if (line == NULL)
+    if (!line)
         json_decref(root);
     else
         set_text(status, line, root);
@@ -139,7 +139,7 @@ static bool is_running(const struct status *status)
 {
     json_int_t pid = json_integer_value(json_object_get(status->root, "pid"));
 
-    if (status->directory != NULL && cli_may_read(status->directory))
+    if (status->directory && cli_may_read(status->directory))
         return spool_is_in_use(status->directory);
     return pid > 0 && pid <= INT_MAX && (kill((pid_t)pid, 0) == 0 || errno == EPERM);
 }
@@ -194,7 +194,7 @@ static int write_from_spool(const struct status *status, struct json *json, stru
         result = count_waiting(spool, &stats, &object.audit.waiting);
     if (result != 0)
         return result;
-    if (status->config != NULL)
+    if (status->config)
         take_configuration(&object, status->config, lanes);
     return record_write_status(json, spool, &object, &now);
 }
@@ -208,7 +208,7 @@ static int load_from_spool(struct status *status)
     json_t *root;
     int result;
 
-    if (status->directory == NULL) {
+    if (!status->directory) {
         cli_error(
             "the daemon does not run, and where its spool is was not said: give --directory "
             "DIR or -c FILE");
@@ -218,7 +218,7 @@ static int load_from_spool(struct status *status)
     if (result != EX_OK)
         return result;
     text = malloc(STATUS_MAX);
-    if (text == NULL) {
+    if (!text) {
         cli_error("out of memory");
         return EX_UNAVAILABLE;
     }
@@ -241,7 +241,7 @@ static void warn_when_stale(const struct status *status)
     int64_t written_ms;
     int64_t age_ms;
 
-    if (text == NULL || !clock_parse(text, &written_ms))
+    if (!text || !clock_parse(text, &written_ms))
         return;
     age_ms = cli_now().wall_ms - written_ms;
     if (age_ms <= (int64_t)(status->interval_ms * STALE_INTERVALS))
@@ -255,7 +255,7 @@ static void warn_when_stale(const struct status *status)
 
 static int load(struct status *status)
 {
-    if (status->socket != NULL) {
+    if (status->socket) {
         cli_set_socket(status->socket);
         load_status_file(status);
     }
@@ -289,14 +289,14 @@ static int configure(struct status *status, const struct cli *cli, struct config
 {
     int code;
 
-    if ((status->directory || status->socket) && cli->config_path == NULL)
+    if ((status->directory || status->socket) && !cli->config_path)
         return EX_OK;
     code = cli_load_config(cli, "--directory DIR or --socket PATH", ret);
     if (code != EX_OK)
         return code;
-    if (status->directory == NULL)
+    if (!status->directory)
         status->directory = (*ret)->spool.directory;
-    if (status->socket == NULL)
+    if (!status->socket)
         status->socket = (*ret)->listen.socket;
     status->interval_ms = (*ret)->status_interval_ms;
     status->config = *ret;

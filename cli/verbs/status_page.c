@@ -105,7 +105,7 @@ static bool is_all_taken(const json_t *root)
         if (json_is_true(member(lane, NULL, "full")))
             return false;
     }
-    return why == NULL || *why == '\0';
+    return !why || *why == '\0';
 }
 
 /* How long before the object was written that was, " 3 s ago"; "": never, or not known. Both

@@ -115,19 +115,19 @@ audit_quote_remedy(const struct audit *audit, int error, char text[static AUDIT_
     char remedy[PATH_MAX], name[PATH_MAX];
     int n;
 
-    (void)snprintf(name, sizeof name, "%s", audit->file);
+    (void)snprintf(name, sizeof(name), "%s", audit->file);
     if (error == -ENOENT || error == -ENOTDIR)
-        n = snprintf(remedy, sizeof remedy, "make the folder %s, writable for the daemon",
+        n = snprintf(remedy, sizeof(remedy), "make the folder %s, writable for the daemon",
                      dirname(name));
     else if (error == -AUDIT_OF_OTHER)
-        n = snprintf(remedy, sizeof remedy, "name another audit.file for one of the two");
+        n = snprintf(remedy, sizeof(remedy), "name another audit.file for one of the two");
     else if (error == -REGULAR_OTHER || error == -EISDIR || error == -EBADMSG)
-        n = snprintf(remedy, sizeof remedy, "something else has its name: move it away");
+        n = snprintf(remedy, sizeof(remedy), "something else has its name: move it away");
     else
-        n = snprintf(remedy, sizeof remedy,
+        n = snprintf(remedy, sizeof(remedy),
                      "look at its permissions, its folder's owner and the free space");
     return log_quote(text, AUDIT_NAME_MAX, remedy,
-                     n < (int)sizeof remedy ? (size_t)n : sizeof remedy - 1);
+                     n < (int)sizeof(remedy) ? (size_t)n : sizeof(remedy) - 1);
 }
 
 static void audit_wait(struct audit *audit, int error)
@@ -141,7 +141,7 @@ static void audit_wait(struct audit *audit, int error)
     if (!condition_hold(&audit->unwritten, audit->now_ms))
         return;
     log_warning("audit_waiting file=%s error=%s records=spooled retry_ms=%d remedy=%s",
-                audit_quote_file(audit, file), log_quote(text, sizeof text, why, strlen(why)),
+                audit_quote_file(audit, file), log_quote(text, sizeof(text), why, strlen(why)),
                 AUDIT_RETRY_MS, audit_quote_remedy(audit, error, remedy));
 }
 
@@ -305,7 +305,7 @@ static void audit_report_mended(const struct audit *audit, uint64_t seq, off_t c
     char file[AUDIT_NAME_MAX], records[64] = "written_again";
 
     if (seq < audit->told_seq)
-        (void)snprintf(records, sizeof records, "\"written again from seq %" PRIu64 " on\"",
+        (void)snprintf(records, sizeof(records), "\"written again from seq %" PRIu64 " on\"",
                        audit->told_seq + 1);
     log_warning("audit_mended file=%s cut_bytes=%jd records=%s", audit_quote_file(audit, file),
                 (intmax_t)cut, records);
@@ -485,7 +485,7 @@ static void audit_set_aside(struct audit *audit)
         "audit_set_aside file=%s moved_to=%s cause=\"the disk does not read or write it\" "
         "next=new_file remedy=\"look at the disk (journalctl -k); keep that file: its lines "
         "come before those of the new one\"",
-        audit_quote_file(audit, file), log_quote(moved, sizeof moved, name, strlen(name)));
+        audit_quote_file(audit, file), log_quote(moved, sizeof(moved), name, strlen(name)));
 }
 
 /* Asked before each run of writes and before each sync. Where the end of the file cannot be
@@ -751,7 +751,7 @@ int audit_new(const struct audit_settings *settings,
               void *owner,
               struct audit **ret)
 {
-    struct audit *audit = calloc(1, sizeof *audit);
+    struct audit *audit = calloc(1, sizeof(*audit));
     int r = audit ? audit_set(audit, settings) : -ENOMEM;
 
     if (r < 0) {

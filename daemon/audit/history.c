@@ -63,9 +63,9 @@ static bool take_seq(const char *line, uint64_t *ret)
     static const char start[] = "{\"seq\":";
     char *end;
 
-    if (strncmp(line, start, sizeof start - 1) != 0)
+    if (strncmp(line, start, sizeof(start) - 1) != 0)
         return false;
-    *ret = strtoull(line + sizeof start - 1, &end, 10);
+    *ret = strtoull(line + sizeof(start) - 1, &end, 10);
     return *ret > 0 && *ret < INT64_MAX && *end == ',';
 }
 
@@ -86,7 +86,7 @@ static ssize_t read_patiently(struct history *history)
     const struct timespec pause = {.tv_sec = 1};
 
     for (;;) {
-        ssize_t n = pread(history->fd, history->block, sizeof history->block, history->at);
+        ssize_t n = pread(history->fd, history->block, sizeof(history->block), history->at);
 
         if (n >= 0)
             return n;
@@ -154,7 +154,7 @@ static int read_lines(struct history *history, spool_ended_fn *fn, void *context
     while (r == 0 && next_piece(history, st.st_size, line, &is_whole, &has_hole)) {
         struct spool_ended ended;
 
-        if (begins && (is_whole || strlen(line) == sizeof line - 1) &&
+        if (begins && (is_whole || strlen(line) == sizeof(line) - 1) &&
             take_seq(line, &ended.seq) && take_line(line, lane, &ended))
             r = fn(context, &ended);
         begins = is_whole; /* behind a hole a line begins after the next line break only */
@@ -174,7 +174,7 @@ static int read_file(const char *name, spool_ended_fn *fn, void *context)
     if (history.unread > 0)
         log_warning("audit_unread file=%s blocks=%" PRIu64 " remedy=\"look at the disk "
                     "(journalctl -k); the messages that ended there are not known to have\"",
-                    log_quote(text, sizeof text, name, strlen(name)), history.unread);
+                    log_quote(text, sizeof(text), name, strlen(name)), history.unread);
     return r;
 }
 

@@ -33,7 +33,7 @@
 #define TAIL_NONE         SIZE_MAX
 
 static const char tail_start[] = "{\"seq\":";
-#define TAIL_START_SIZE (sizeof tail_start - 1)
+#define TAIL_START_SIZE (sizeof(tail_start) - 1)
 
 struct tail_scan {
     uint64_t cursor;

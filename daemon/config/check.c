@@ -78,11 +78,10 @@ const char *config_check_prefix(const char *text)
         return "must not hold the wildcards + and #";
     const char *wrong = config_check_mqtt_text(text);
 
-    if (wrong != NULL || text[0] == '\0')
+    if (wrong || text[0] == '\0')
         return wrong;
-    return packet_topic_is_valid((struct view){(const uint8_t *)text, strlen(text)})
-               ? NULL
-               : "must not hold control characters";
+    return packet_topic_is_valid(view_of_text(text)) ? NULL
+                                                     : "must not hold control characters";
 }
 
 const char *config_check_lane_name(const char *text)
@@ -102,9 +101,9 @@ const char *config_check_filter(const char *text)
 {
     const char *wrong = config_check_mqtt_text(text);
 
-    if (wrong != NULL)
+    if (wrong)
         return wrong;
-    if (!packet_filter_is_valid((struct view){(const uint8_t *)text, strlen(text)}))
+    if (!packet_filter_is_valid(view_of_text(text)))
         return "must be a topic filter: + stands for one whole level, # for all that follow "
                "and "
                "at the end only, as in \"+/alarm/#\"";
@@ -150,7 +149,7 @@ const char *config_check_broker(const char *text)
     bool bracket;
     size_t size;
 
-    if (host == NULL)
+    if (!host)
         return "must begin with tcp://, mqtt://, ssl:// or mqtts://, as in "
                "\"ssl://broker.example:8883\"";
     if (strlen(text) > BROKER_BYTES_MAX)
@@ -210,7 +209,7 @@ static const char *check_tls(const struct config *config, char *why)
     bool key = config->uplink.tls.key_file[0] != '\0';
     const char *used = used_tls_key(config);
 
-    if (used != NULL && !is_encrypted(config->uplink.brokers[0])) {
+    if (used && !is_encrypted(config->uplink.brokers[0])) {
         (void)snprintf(why, CONFIG_ERROR_MAX,
                        "needs encrypted brokers, but uplink.brokers are plain: write ssl:// "
                        "there or leave this out");
@@ -233,9 +232,9 @@ const char *config_check_all(const struct config *config, char why[static CONFIG
 {
     const char *key = check_brokers(config, why);
 
-    if (key == NULL)
+    if (!key)
         key = check_tls(config, why);
-    if (key != NULL)
+    if (key)
         return key;
     if (config->uplink.backoff_min_ms > config->uplink.backoff_max_ms) {
         (void)snprintf(why, CONFIG_ERROR_MAX, "must not be above uplink.backoff.max");
@@ -257,7 +256,7 @@ static const char *machine_id(char *text, size_t size)
     FILE *file = fopen("/etc/machine-id", "re");
     bool read;
 
-    if (file == NULL)
+    if (!file)
         return strerror(errno);
     read = fgets(text, (int)size, file) != NULL;
     (void)fclose(file); /* only read from */
@@ -282,9 +281,9 @@ static const char *expansion(char letter, char *memory, size_t size, char *why)
     }
     if (letter == 'm') {
         wrong = machine_id(memory, size);
-        if (wrong != NULL)
+        if (wrong)
             (void)snprintf(why, CONFIG_ERROR_MAX, "%%m needs /etc/machine-id: %s", wrong);
-        return wrong == NULL ? memory : NULL;
+        return !wrong ? memory : NULL;
     }
     (void)snprintf(why, CONFIG_ERROR_MAX,
                    "must hold no %% but %%H (host name), %%m (machine id) and %%%% (a percent "
@@ -299,7 +298,7 @@ const char *config_expand_client_id(struct config *config, char why[static CONFI
     AUTO_FREE char *text = malloc(EXPANDED_MAX + 1);
     size_t used = 0;
 
-    if (text == NULL) {
+    if (!text) {
         (void)snprintf(why, CONFIG_ERROR_MAX, "%s", config_no_memory);
         return key;
     }
@@ -309,7 +308,7 @@ const char *config_expand_client_id(struct config *config, char why[static CONFI
 
         if (*at == '%')
             piece = expansion(*++at, memory, sizeof(memory) - 1, why);
-        if (piece == NULL)
+        if (!piece)
             return key;
         if (piece == memory && config_check_mqtt_text(piece) != NULL) {
             (void)snprintf(why, CONFIG_ERROR_MAX, "%%H: the host name %s",
@@ -330,7 +329,7 @@ const char *config_expand_client_id(struct config *config, char why[static CONFI
     }
     free(config->uplink.client_id);
     config->uplink.client_id = strdup(text);
-    if (config->uplink.client_id != NULL)
+    if (config->uplink.client_id)
         return NULL;
     (void)snprintf(why, CONFIG_ERROR_MAX, "%s", config_no_memory);
     return key;

@@ -23,7 +23,7 @@
 
 void config_free(struct config *config)
 {
-    if (config == NULL)
+    if (!config)
         return;
     for (size_t i = 0; i < config_key_count; i++) {
         if (config_keys[i].kind == CONFIG_KIND_STRING)
@@ -149,7 +149,7 @@ static int walk(struct config_loader *loader, const config_setting_t *group, con
 
         (void)snprintf(path, sizeof(path), "%s%s", prefix, config_setting_name(setting));
         key = config_key_find(path);
-        if (key != NULL) {
+        if (key) {
             loader->found[config_key_index(key)] = setting;
             result = config_take(loader, loader->config, key, setting);
         } else if (!config_key_is_group(path)) {
@@ -176,7 +176,7 @@ place_of(const struct config_loader *loader, const config_t *parsed, const char 
 
     (void)snprintf(group, sizeof(group), "%s", path);
     dot = strrchr(group, '.');
-    if (setting != NULL || dot == NULL)
+    if (setting || !dot)
         return setting;
     *dot = '\0';
     return config_lookup(parsed, group);
@@ -189,18 +189,18 @@ static int check_whole(const struct config_loader *loader, const config_t *parse
 
     for (size_t i = 0; i < config_key_count; i++) {
         key = config_keys[i].path;
-        if ((config_keys[i].flags & CONFIG_REQUIRED) != 0 && loader->found[i] == NULL)
+        if ((config_keys[i].flags & CONFIG_REQUIRED) != 0 && !loader->found[i])
             return config_fail(
                 loader, place_of(loader, parsed, key), key,
                 "missing, and it has no default; mqtt-spoold.conf(5) has examples");
     }
     config_lower_schemes(loader->config);
     key = config_check_all(loader->config, why);
-    if (key == NULL)
+    if (!key)
         key = config_check_paths(loader->config, loader->path, why);
-    if (key == NULL)
+    if (!key)
         key = config_expand_client_id(loader->config, why);
-    if (key == NULL)
+    if (!key)
         return 0;
     if (strcmp(why, config_no_memory) == 0)
         return -ENOMEM;
@@ -255,21 +255,21 @@ static int load(const char *path, struct config **ret, char error[static CONFIG_
     int result;
 
     error[0] = '\0';
-    if (folder == NULL)
+    if (!folder)
         return -ENOMEM;
     slash = strrchr(folder, '/');
-    if (slash != NULL)
+    if (slash)
         slash[slash == folder] = '\0';
-    loader.folder = slash != NULL ? folder : ".";
+    loader.folder = slash ? folder : ".";
     why = config_read_text(path, &text);
     if (why == config_no_memory)
         return -ENOMEM;
-    if (why != NULL) {
+    if (why) {
         (void)snprintf(error, CONFIG_ERROR_MAX, "%s: %s", path, why);
         return -EINVAL;
     }
     loader.config = calloc(1, sizeof(*loader.config));
-    if (loader.config == NULL)
+    if (!loader.config)
         return -ENOMEM;
     result = load_text(&loader, text);
     if (result != 0) {

@@ -41,10 +41,10 @@ static int check_lane(const struct config_loader *loader,
     const struct config *config = loader->config;
     size_t first;
 
-    if (lane->name == NULL)
+    if (!lane->name)
         return config_fail(loader, group, "lanes.name",
                            "missing; each lane needs a name, such as name = \"alarms\"");
-    if (lane->topics == NULL)
+    if (!lane->topics)
         return config_fail(loader, group, "lanes.topics",
                            "missing; a lane needs filters that say which messages it takes, "
                            "such as topics = ( \"+/alarm/#\" )");
@@ -73,8 +73,8 @@ static int take_keys(const struct config_loader *loader,
 
         (void)snprintf(path, sizeof(path), "lanes.%s", config_setting_name(setting));
         key = config_lane_key_find(path);
-        result = key != NULL ? config_take(loader, lane, key, setting)
-                             : config_refuse_unknown(loader, setting, path);
+        result = key ? config_take(loader, lane, key, setting)
+                     : config_refuse_unknown(loader, setting, path);
     }
     return result;
 }
@@ -83,13 +83,13 @@ int config_take_lanes(const struct config_loader *loader)
 {
     struct config *config = loader->config;
     const config_setting_t *list = loader->found[config_key_index(config_key_find("lanes"))];
-    int count = list != NULL ? config_setting_length(list) : 0;
+    int count = list ? config_setting_length(list) : 0;
     int result = 0;
 
     if (count == 0)
         return 0;
     config->lanes = calloc((size_t)count, sizeof(*config->lanes));
-    if (config->lanes == NULL)
+    if (!config->lanes)
         return -ENOMEM;
     for (int i = 0; i < count && result == 0; i++) {
         const config_setting_t *group = config_setting_get_elem(list, (unsigned)i);

@@ -30,10 +30,10 @@ struct value {
 size_t config_put_file(const struct config_loader *loader, const char *included)
 {
     size_t size = strlen(loader->folder);
-    bool bare = included != NULL &&
-                (strncmp(included, loader->folder, size) != 0 || included[size] != '/');
+    bool bare =
+        included && (strncmp(included, loader->folder, size) != 0 || included[size] != '/');
     int used = snprintf(loader->error, CONFIG_ERROR_MAX, "%s%s%s:", bare ? loader->folder : "",
-                        bare ? "/" : "", included != NULL ? included : loader->path);
+                        bare ? "/" : "", included ? included : loader->path);
 
     return used < CONFIG_ERROR_MAX ? (size_t)used : CONFIG_ERROR_MAX - 1;
 }
@@ -44,8 +44,8 @@ int config_fail(const struct config_loader *loader,
                 const char *format,
                 ...)
 {
-    size_t used = config_put_file(loader, at != NULL ? config_setting_source_file(at) : NULL);
-    unsigned line = at != NULL ? config_setting_source_line(at) : 0;
+    size_t used = config_put_file(loader, at ? config_setting_source_file(at) : NULL);
+    unsigned line = at ? config_setting_source_line(at) : 0;
     char place[NUMBER_MAX] = "";
     va_list arguments;
 
@@ -162,7 +162,7 @@ static int read_value(const struct config_loader *loader,
     if (config_setting_type(setting) == CONFIG_TYPE_STRING) {
         const char *text = config_setting_get_string(setting);
 
-        if (text == NULL) /* libconfig ran out of memory and did not say so */
+        if (!text) /* libconfig ran out of memory and did not say so */
             return -ENOMEM;
         if (!parse_text(key, text, ret))
             return refuse_form(loader, key, setting);
@@ -222,9 +222,9 @@ static int check_text(const struct config_loader *loader,
                       const config_setting_t *at,
                       const char *text)
 {
-    const char *wrong = key->check != NULL ? key->check(text) : NULL;
+    const char *wrong = key->check ? key->check(text) : NULL;
 
-    if (wrong == NULL)
+    if (!wrong)
         return 0;
     return config_fail(loader, at, key->path, "\"%.*s\" %s", text_at_most(text, SHOWN_MAX),
                        text, wrong);
@@ -269,16 +269,16 @@ static int store_texts(const struct config_loader *loader,
     config_free_texts(*texts, *count);
     *count = 0;
     *texts = calloc(length, sizeof(**texts));
-    if (*texts == NULL)
+    if (!*texts)
         return -ENOMEM;
     for (size_t i = 0; i < length; i++) {
         const config_setting_t *element = config_setting_get_elem(list, (unsigned)i);
         const char *text = config_setting_get_string(element);
         int result;
 
-        if (text == NULL && config_setting_type(element) == CONFIG_TYPE_STRING)
+        if (!text && config_setting_type(element) == CONFIG_TYPE_STRING)
             return -ENOMEM; /* as in read_value() */
-        if (text == NULL)
+        if (!text)
             return refuse_form(loader, key, element);
         result = check_text(loader, key, element, text);
         if (result != 0)
@@ -295,7 +295,7 @@ static int store_string(char **target, const char *text)
 {
     char *copy = strdup(text);
 
-    if (copy == NULL)
+    if (!copy)
         return -ENOMEM;
     free(*target);
     *target = copy;
@@ -363,7 +363,7 @@ int config_take_default(const struct config_loader *loader,
     config_t parsed;
     int result = -ENOMEM; /* a default is well formed: a test reads them all */
 
-    if (key->value == NULL)
+    if (!key->value)
         return 0;
     (void)snprintf(line, sizeof(line), "default = %s;", key->value);
     config_init(&parsed);

@@ -213,7 +213,7 @@ const char *config_check_paths(const struct config *config,
 {
     AUTO_FREE struct names *names = calloc(1, sizeof(*names));
 
-    if (names == NULL) {
+    if (!names) {
         (void)snprintf(why, CONFIG_ERROR_MAX, "%s", config_no_memory);
         return "audit.file";
     }

@@ -102,10 +102,10 @@ const char *config_read_text(const char *path, char **ret_text)
     if (fd < 0)
         return regular_error(fd);
     text = malloc(CONFIG_FILE_MAX + 2);
-    if (text == NULL)
+    if (!text)
         return config_no_memory;
     why = read_all(fd, text);
-    if (why == NULL) {
+    if (!why) {
         *ret_text = text;
         text = NULL;
     }
@@ -261,7 +261,7 @@ static bool scan_include(struct scan *scan)
         return refuse(scan, "@include: %s", strerror(ENAMETOOLONG));
     why = config_read_text(path, &text);
     scan->keys->no_memory = why == config_no_memory;
-    if (why != NULL)
+    if (why)
         return refuse(scan, "@include: %s: %s", path, why);
     inner.at = text;
     inner.depth = scan->depth + 1;

@@ -204,7 +204,7 @@ static bool parse_units(const char *text, const struct unit *units, uint64_t *re
     }
     if (at == text)
         return false;
-    for (; units->suffix != NULL; units++) {
+    for (; units->suffix; units++) {
         if (strcmp(at, units->suffix) == 0) {
             if (__builtin_mul_overflow(number, units->factor, &number))
                 return false;
@@ -241,10 +241,10 @@ void config_key_number(const struct config_key *key, uint64_t number, char *text
         unit = size_units;
     if (key->kind == CONFIG_KIND_TIME)
         unit = time_units;
-    while (unit != NULL && unit->factor > 1 && (number == 0 || number % unit->factor != 0))
+    while (unit && unit->factor > 1 && (number == 0 || number % unit->factor != 0))
         unit++;
-    (void)snprintf(text, size, "%" PRIu64 "%s", unit != NULL ? number / unit->factor : number,
-                   unit != NULL ? unit->suffix : "");
+    (void)snprintf(text, size, "%" PRIu64 "%s", unit ? number / unit->factor : number,
+                   unit ? unit->suffix : "");
 }
 
 void config_key_demand(const struct config_key *key, char *text, size_t size)
@@ -272,8 +272,8 @@ void config_key_demand(const struct config_key *key, char *text, size_t size)
         (void)snprintf(text, size, "%s", demands[key->kind]);
         return;
     }
-    for (; choice->word != NULL && used < size; choice++) {
-        const char *lead = choice[1].word == NULL ? " or " : ", ";
+    for (; choice->word && used < size; choice++) {
+        const char *lead = !choice[1].word ? " or " : ", ";
 
         used += (size_t)snprintf(text + used, size - used, "%s\"%s\"",
                                  choice == key->choices ? "must be " : lead, choice->word);
@@ -282,7 +282,7 @@ void config_key_demand(const struct config_key *key, char *text, size_t size)
 
 bool config_key_choice(const struct config_key *key, const char *word, int *ret_value)
 {
-    for (const struct config_choice *choice = key->choices; choice->word != NULL; choice++) {
+    for (const struct config_choice *choice = key->choices; choice->word; choice++) {
         if (strcmp(choice->word, word) == 0) {
             *ret_value = choice->value;
             return true;
@@ -391,7 +391,7 @@ bool config_key_nearest(const char *path, char ret_near[static CONFIG_PATH_MAX])
     for (size_t i = 0; i < config_key_count; i++) {
         consider(path, config_keys[i].path, &best, ret_near);
         (void)snprintf(group, sizeof(group), "%s", config_keys[i].path);
-        for (char *dot = strrchr(group, '.'); dot != NULL; dot = strrchr(group, '.')) {
+        for (char *dot = strrchr(group, '.'); dot; dot = strrchr(group, '.')) {
             *dot = '\0';
             consider(path, group, &best, ret_near);
         }

@@ -95,7 +95,7 @@ static int add_client(struct gateway *gateway, int fd, const struct peer *peer, 
         .max_packet = gateway->config->listen.max_packet,
         .connect_timeout_ms = surplus ? SURPLUS_CONNECT_MS : 0,
     };
-    struct client *client = calloc(1, sizeof *client);
+    struct client *client = calloc(1, sizeof(*client));
 
     if (!client) {
         (void)close(fd);
@@ -126,7 +126,7 @@ int gateway_on_accept(void *owner, int fd, const struct peer *peer)
     }
     int r = add_client(gateway, fd, peer, surplus);
     if (r < 0)
-        turn_away(gateway, log_quote(text, sizeof text, strerror(-r), strlen(strerror(-r))),
+        turn_away(gateway, log_quote(text, sizeof(text), strerror(-r), strlen(strerror(-r))),
                   peer);
     return 0; /* out of memory for one client is no reason to end */
 }
@@ -204,7 +204,7 @@ static void log_closed(const struct client *client, const char *why)
     char text[128];
     uint64_t suppressed = 0;
 
-    (void)log_quote(text, sizeof text, id.data, id.size);
+    (void)log_quote(text, sizeof(text), id.data, id.size);
     log_debug("client_closed client=%s uid=%d reason=\"%s\"", text, (int)peer->uid, why);
     if (!session_was_refused(client->session) || client->told)
         return;

@@ -118,7 +118,7 @@ int gateway_new(sd_event *event,
                 size_t passed_count,
                 struct gateway **ret)
 {
-    struct gateway *gateway = calloc(1, sizeof *gateway);
+    struct gateway *gateway = calloc(1, sizeof(*gateway));
 
     if (!gateway)
         return -ENOMEM;

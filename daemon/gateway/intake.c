@@ -256,7 +256,7 @@ void gateway_keep_lane_conditions(struct gateway *gateway,
         if (lane <= gateway->config->lane_count)
             kept[lane] = gateway->lane_full[i + 1];
     }
-    memcpy(gateway->lane_full, kept, sizeof kept);
+    memcpy(gateway->lane_full, kept, sizeof(kept));
 }
 
 double gateway_room_of(const struct config_limits *limits, const struct spool_lane_stats *lane)

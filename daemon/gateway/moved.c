@@ -47,10 +47,10 @@ static void log_moved(const struct spool_moved *moved)
         remedy = "the next line says whether the spool is put back";
     else if (moved->what == SPOOL_UNMOUNTED)
         remedy = "stop the daemon, mount that file system again, start the daemon";
-    log_error("spool_moved file=%s what=%s lives_at=%s acknowledged=no remedy=\"%s\"",
-              log_quote(file, sizeof file, moved->file, strlen(moved->file)),
-              what_name(moved->what),
-              log_quote(place, sizeof place, moved->lives_at, strlen(moved->lives_at)), remedy);
+    log_error(
+        "spool_moved file=%s what=%s lives_at=%s acknowledged=no remedy=\"%s\"",
+        log_quote(file, sizeof(file), moved->file, strlen(moved->file)), what_name(moved->what),
+        log_quote(place, sizeof(place), moved->lives_at, strlen(moved->lives_at)), remedy);
 }
 
 static void log_restored(const struct gateway *gateway, const struct spool_restored *restored)
@@ -58,7 +58,7 @@ static void log_restored(const struct gateway *gateway, const struct spool_resto
     const char *directory = gateway->config->spool.directory;
     char text[PATH_QUOTED_MAX];
 
-    (void)log_quote(text, sizeof text, directory, strlen(directory));
+    (void)log_quote(text, sizeof(text), directory, strlen(directory));
     if (*restored->set_aside == '\0')
         log_warning("spool_restored directory=%s lost=no remedy=\"find out what removed the "
                     "files\"",

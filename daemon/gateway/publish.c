@@ -20,11 +20,6 @@ static struct session_verdict refuse(struct gateway *gateway, uint8_t code)
     return (struct session_verdict){.kind = SESSION_REFUSE, .code = code};
 }
 
-static struct spool_bytes bytes_of(struct view view)
-{
-    return (struct spool_bytes){.data = view.data, .size = view.size};
-}
-
 /* The first lane that has a matching filter takes the message. */
 static unsigned lane_of(const struct config *config, struct view topic)
 {
@@ -51,11 +46,11 @@ static struct spool_message message_of(const struct config *config,
         .qos = packet->qos,
         .retain = packet->retain,
         .expiry_ms = packet->has_expiry ? (int64_t)packet->expiry_s * 1000 : SPOOL_NO_EXPIRY,
-        .client = bytes_of(session_client_id(client->session)),
-        .topic = bytes_of(packet->topic),
-        .properties = bytes_of(publish->kept_properties),
-        .ref = bytes_of(packet->ref),
-        .payload = bytes_of(packet->payload),
+        .client = session_client_id(client->session),
+        .topic = packet->topic,
+        .properties = publish->kept_properties,
+        .ref = packet->ref,
+        .payload = packet->payload,
     };
 }
 

@@ -108,13 +108,13 @@ static void log_salvaged(const struct gateway *gateway)
                     salvage->salvaged, salvage->damaged);
         return;
     }
-    (void)snprintf(path, sizeof path, "%s/%s", gateway->config->spool.directory,
+    (void)snprintf(path, sizeof(path), "%s/%s", gateway->config->spool.directory,
                    salvage->moved_to);
     log_warning("spool_salvaged salvaged=%" PRIu64 " damaged=%" PRIu64 " moved_to=%s "
                 "remedy=\"the daemon goes on; check the disk (journalctl -k), run mqtt-spool "
                 "check, then move that file elsewhere\"",
                 salvage->salvaged, salvage->damaged,
-                log_quote(text, sizeof text, path, strlen(path)));
+                log_quote(text, sizeof(text), path, strlen(path)));
 }
 
 /* The loop does not run yet, and main() has these signals blocked. */

@@ -236,7 +236,7 @@ static void look_for_other_writer(struct gateway *gateway, const char *path)
     gateway->status_shared_told = true;
     log_warning("status_shared file=%s cause=\"another process writes it, too\" "
                 "remedy=\"give each gateway's socket a folder of its own\"",
-                log_quote(text, sizeof text, path, strlen(path)));
+                log_quote(text, sizeof(text), path, strlen(path)));
 }
 
 /* Written aside and renamed: a reader sees the old object or the new one, never a part. */
@@ -289,7 +289,7 @@ static void note_unwritten(struct gateway *gateway, int error)
         return;
     log_warning("status_not_written file=%s error=\"%s\" ignoring=yes remedy=\"look at its "
                 "folder, and at what has the same name with .new\"",
-                log_quote(text, sizeof text, path, strlen(path)), regular_error(error));
+                log_quote(text, sizeof(text), path, strlen(path)), regular_error(error));
 }
 
 void gateway_publish_status(struct gateway *gateway)
@@ -302,7 +302,7 @@ void gateway_publish_status(struct gateway *gateway)
     if (gateway->failed)
         return;
     update_rates(gateway);
-    json_init(&json, memory, sizeof memory);
+    json_init(&json, memory, sizeof(memory));
     int r = spool_get_stats(gateway->spool, &now, &stats);
     if (r == 0)
         r = write_status(&json, gateway, &stats);

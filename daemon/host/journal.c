@@ -76,7 +76,7 @@ static void journal_add_field(struct journal_entry *entry, const struct iovec *f
 
         journal_add(entry, text, (size_t)(equals - text));
         journal_add(entry, "\n", 1);
-        journal_add(entry, &size, sizeof size);
+        journal_add(entry, &size, sizeof(size));
         journal_add(entry, value, value_size);
     }
     journal_add(entry, "\n", 1);
@@ -87,13 +87,13 @@ static bool journal_try_put(const struct iovec *fields, size_t count)
     struct journal_entry entry = {.at = journal.to};
     size_t size = 0;
 
-    journal_add(&entry, &size, sizeof size);
+    journal_add(&entry, &size, sizeof(size));
     for (size_t i = 0; i < count; i++)
         journal_add_field(&entry, &fields[i]);
     if (entry.is_spoiled)
         return false;
-    size = entry.at - journal.to - sizeof size;
-    memcpy(journal.memory + journal.to, &size, sizeof size);
+    size = entry.at - journal.to - sizeof(size);
+    memcpy(journal.memory + journal.to, &size, sizeof(size));
     journal.to = entry.at;
     journal.count++;
     return true;
@@ -133,7 +133,7 @@ static int journal_send_message(int fd, struct msghdr *message)
     struct sockaddr_un address = {AF_UNIX, JOURNAL_SOCKET};
 
     message->msg_name = &address;
-    message->msg_namelen = sizeof address;
+    message->msg_namelen = sizeof(address);
     while (sendmsg(fd, message, MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
         if (errno != EINTR)
             return -errno;
@@ -146,13 +146,13 @@ static int journal_send_file(int fd, int file)
         struct cmsghdr header;
         char memory[CMSG_SPACE(sizeof(int))];
     } control = {0};
-    struct msghdr message = {.msg_control = &control, .msg_controllen = sizeof control};
+    struct msghdr message = {.msg_control = &control, .msg_controllen = sizeof(control)};
     struct cmsghdr *header = CMSG_FIRSTHDR(&message);
 
     header->cmsg_level = SOL_SOCKET;
     header->cmsg_type = SCM_RIGHTS;
-    header->cmsg_len = CMSG_LEN(sizeof file);
-    memcpy(CMSG_DATA(header), &file, sizeof file);
+    header->cmsg_len = CMSG_LEN(sizeof(file));
+    memcpy(CMSG_DATA(header), &file, sizeof(file));
     return journal_send_message(fd, &message);
 }
 
@@ -199,13 +199,13 @@ size_t journal_flush(void)
         uint8_t *entry = journal.memory + journal.from;
         size_t size;
 
-        memcpy(&size, entry, sizeof size);
-        r = journal_send(entry + sizeof size, size);
+        memcpy(&size, entry, sizeof(size));
+        r = journal_send(entry + sizeof(size), size);
         if (r == -ENOENT || datagram_may_pass(r))
             break;
         journal.lost += r < 0;
         r = 0;
-        journal.from += sizeof size + size;
+        journal.from += sizeof(size) + size;
         journal.count--;
     }
     journal.is_absent = r == -ENOENT;

@@ -24,7 +24,7 @@ static socklen_t notify_address(struct sockaddr_un *ret)
     const char *name = getenv("NOTIFY_SOCKET");
     size_t size = name ? strlen(name) : 0;
 
-    if (size < 2 || size >= sizeof ret->sun_path || (name[0] != '/' && name[0] != '@'))
+    if (size < 2 || size >= sizeof(ret->sun_path) || (name[0] != '/' && name[0] != '@'))
         return 0;
     *ret = (struct sockaddr_un){.sun_family = AF_UNIX};
     memcpy(ret->sun_path, name, size);

@@ -102,7 +102,7 @@ static void service_text_field(struct service_entry *entry, const char *name, co
 {
     static char shown[SERVICE_TEXT_MAX + 1]; /* loop thread only; too large for the stack */
 
-    (void)text_show(shown, sizeof shown, value, strnlen(value, SERVICE_TEXT_MAX));
+    (void)text_show(shown, sizeof(shown), value, strnlen(value, SERVICE_TEXT_MAX));
     service_field(entry, "%s=%s", name, shown);
 }
 
@@ -111,7 +111,7 @@ static void service_message(struct service_entry *entry, const struct spool_reco
     const char *reason = spool_reason_name(record->reason);
     char topic[SERVICE_TOPIC_MAX];
 
-    (void)log_quote(topic, sizeof topic, record->topic,
+    (void)log_quote(topic, sizeof(topic), record->topic,
                     strnlen(record->topic, SERVICE_TEXT_MAX));
     service_field(entry, "MESSAGE=%s id=%" PRIu64 "%s%s topic=%s",
                   spool_outcome_name(record->outcome), record->id, *reason ? " reason=" : "",
@@ -156,7 +156,7 @@ static void service_own_fields(struct service_entry *entry, const struct spool_r
 static bool service_put_outcome(const struct spool_record *record)
 {
     static char memory[SERVICE_MEMORY_MAX]; /* loop thread only; too large for the stack */
-    struct service_entry entry = {.at = memory, .end = memory + sizeof memory};
+    struct service_entry entry = {.at = memory, .end = memory + sizeof(memory)};
     bool failed = record->outcome != SPOOL_DELIVERED;
 
     service_message(&entry, record);

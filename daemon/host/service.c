@@ -150,9 +150,9 @@ void service_status(const char *format, ...)
     va_list arguments;
 
     va_start(arguments, format);
-    text_vformat(text, sizeof text, format, arguments); /* what is too long is cut */
+    text_vformat(text, sizeof(text), format, arguments); /* what is too long is cut */
     va_end(arguments);
-    (void)text_show(message + lead, sizeof message - lead, text, strlen(text));
+    (void)text_show(message + lead, sizeof(message) - lead, text, strlen(text));
     if (service_send_waiting())
         (void)notify_send(message); /* not read now: the next one is */
 }

@@ -96,7 +96,7 @@ static bool make_client_id(struct session *session)
     size_t used = strlen(text);
     for (size_t i = 0; i < sizeof(random); i++, used += 2)
         (void)snprintf(text + used, sizeof(text) - used, "%02x", random[i]);
-    return keep_client_id(session, (struct view){(const uint8_t *)text, used});
+    return keep_client_id(session, view_of(text, used));
 }
 
 /* Return: MQTT_SUCCESS, or why the client cannot be had. */

@@ -59,7 +59,7 @@ void session_start_keep_alive(struct session *session)
 
 struct view session_client_id(const struct session *session)
 {
-    return (struct view){session->client_id, session->client_id_size};
+    return view_of(session->client_id, session->client_id_size);
 }
 
 const struct peer *session_peer(const struct session *session)

@@ -324,11 +324,11 @@ bool packet_filter_next(struct reader *filters, struct view *ret_filter, uint8_t
     if (reader_left(filters) == 0)
         return false;
     struct view filter = packet_read_text(filters);
-    uint8_t options = ret_options != NULL ? reader_u8(filters) : 0;
+    uint8_t options = ret_options ? reader_u8(filters) : 0;
     if (filters->failed)
         return false;
     *ret_filter = filter;
-    if (ret_options != NULL)
+    if (ret_options)
         *ret_options = options;
     return true;
 }

@@ -262,7 +262,7 @@ static size_t reason_text_size(const char *reason)
 
 void packet_encode_disconnect(struct writer *writer, uint8_t code, const char *reason)
 {
-    size_t text = reason != NULL ? reason_text_size(reason) : 0;
+    size_t text = reason ? reason_text_size(reason) : 0;
     size_t size = text > 0 ? 1 + 2 + text : 0;
     size_t length = 1 + (size > 0 ? varint_size((uint32_t)size) + size : 0);
     write_header(writer, PACKET_DISCONNECT, 0, length);

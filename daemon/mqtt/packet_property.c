@@ -179,7 +179,7 @@ int packet_read_properties(struct reader *body, unsigned place, struct packet_pr
             return r;
         ret->seen |= UINT64_C(1) << property.id;
         ret->numbers[property.id] = property.number;
-        if (ret->ref.data == NULL && property_is_ref(&property))
+        if (!ret->ref.data && property_is_ref(&property))
             ret->ref = property.value;
     }
     return reader.failed ? PACKET_E_MALFORMED : 0;

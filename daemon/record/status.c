@@ -15,7 +15,7 @@ static void write_spool(struct json *json,
     json_unsigned(json, "disk_bytes", stats->disk_bytes);
     json_unsigned(json, "disk_free_bytes", stats->disk_free);
     json_unsigned(json, "disk_reserve_bytes", intake->disk_reserve);
-    json_text(json, "disk_short", intake->disk_short != NULL ? intake->disk_short : "");
+    json_text(json, "disk_short", intake->disk_short ? intake->disk_short : "");
     json_signed(json, "oldest_age_ms", stats->oldest_age_ms);
     json_unsigned(json, "damaged_files", stats->damaged_files);
     json_close_object(json);
@@ -59,12 +59,12 @@ write_limits(struct json *json, const char *name, const struct record_intake *in
 
     while (i < intake->lane_count && strcmp(intake->lanes[i].name, name) != 0)
         i++;
-    if (intake->lanes != NULL)
+    if (intake->lanes)
         limits = intake->lanes[i < intake->lane_count ? i : 0].limits;
     json_unsigned(json, "max_messages", limits.max_messages);
     json_unsigned(json, "max_bytes", limits.max_bytes);
-    json_text(json, "when_full", intake->lanes != NULL ? policies[limits.when_full] : "");
-    if (intake->lane_full != NULL)
+    json_text(json, "when_full", intake->lanes ? policies[limits.when_full] : "");
+    if (intake->lane_full)
         json_bool(json, "full", i < intake->lane_count && intake->lane_full[i]);
     else
         json_nothing(json, "full");
@@ -109,7 +109,7 @@ static int write_lanes(struct json *json,
 static void write_intake(struct json *json, const struct record_intake *intake)
 {
     json_open_object(json, "intake");
-    if (intake->refusing != NULL)
+    if (intake->refusing)
         json_text(json, "refusing", intake->refusing);
     else
         json_nothing(json, "refusing");
@@ -134,7 +134,7 @@ static int write_spool_parts(struct json *json,
 
 static void write_text(struct json *json, const char *name, const char *text)
 {
-    json_text(json, name, text != NULL ? text : "");
+    json_text(json, name, text ? text : "");
 }
 
 static void write_link(struct json *json, const struct record_link *link)
@@ -181,7 +181,7 @@ static void write_producers(struct json *json, const struct record_producers *pr
 static void write_audit(struct json *json, const struct record_audit *audit, uint64_t last_seq)
 {
     json_open_object(json, "audit");
-    if (audit->healthy != NULL)
+    if (audit->healthy)
         json_bool(json, "healthy", *audit->healthy);
     else
         json_nothing(json, "healthy");

@@ -33,7 +33,7 @@ enum { NAME_TRIES = 1000 };
 static uint32_t sum_of_image(struct mark_image image)
 {
     image.sum = 0;
-    return sum_bytes(0, &image, sizeof image);
+    return sum_bytes(0, &image, sizeof(image));
 }
 
 int mark_read(int directory_fd, struct mark *ret)
@@ -43,12 +43,12 @@ int mark_read(int directory_fd, struct mark *ret)
     if (fd < 0)
         return fd == -ENOENT ? 0 : fd;
     struct mark_image image;
-    ssize_t size = reads_at(fd, &image, sizeof image, 0);
+    ssize_t size = reads_at(fd, &image, sizeof(image), 0);
     int r = size < 0 ? (int)size : 0;
     (void)close(fd); /* only read from */
     if (r < 0)
         return r;
-    if (size == sizeof image && memcmp(image.magic, magic, sizeof magic) == 0 &&
+    if (size == sizeof(image) && memcmp(image.magic, magic, sizeof(magic)) == 0 &&
         image.sum == sum_of_image(image))
         *ret = (struct mark){.is_known = true,
                              .is_suspect = (image.flags & FLAG_SUSPECT) != 0,
@@ -67,7 +67,7 @@ int mark_set_aside(int directory_fd, const char *why)
 {
     char name[64];
     for (int i = 1; i < NAME_TRIES; i++) {
-        (void)snprintf(name, sizeof name, MARK_NAME ".%s-%d", why, i);
+        (void)snprintf(name, sizeof(name), MARK_NAME ".%s-%d", why, i);
         if (faccessat(directory_fd, name, F_OK, AT_SYMLINK_NOFOLLOW) == 0)
             continue;
         if (renameat(directory_fd, MARK_NAME, directory_fd, name) < 0 && errno != ENOENT)
@@ -84,10 +84,10 @@ int mark_write(int fd, const struct mark *mark)
         .last_id = mark->last_id,
         .last_seq = mark->last_seq,
     };
-    memcpy(image.magic, magic, sizeof magic);
+    memcpy(image.magic, magic, sizeof(magic));
     image.sum = sum_of_image(image);
-    ssize_t size = pwrite(fd, &image, sizeof image, 0);
-    if (size == sizeof image)
+    ssize_t size = pwrite(fd, &image, sizeof(image), 0);
+    if (size == sizeof(image))
         return 0;
     if (size >= 0 || full_is(errno))
         return 0;

@@ -29,14 +29,14 @@ struct mark {
 };
 
 /* Reads; a file that is not there or not whole gives a mark that is not known. */
-SPOOL_MUST_CHECK int mark_read(int directory_fd, struct mark *ret);
+MUST_CHECK int mark_read(int directory_fd, struct mark *ret);
 /* Opens for writing, makes the file when it is missing. Return: a descriptor; negative errno.
  */
-SPOOL_MUST_CHECK int mark_open(int directory_fd);
+MUST_CHECK int mark_open(int directory_fd);
 /* Another name for a mark that is "unread", so that its place on the disk is not used again, or
  * "replaced", by one of another spool. Return: 0; negative errno. */
-SPOOL_MUST_CHECK int mark_set_aside(int directory_fd, const char *why);
+MUST_CHECK int mark_set_aside(int directory_fd, const char *why);
 /* Not synced. A full disk is no error: the mark then lags. Return: 0; negative errno. */
-SPOOL_MUST_CHECK int mark_write(int fd, const struct mark *mark);
+MUST_CHECK int mark_write(int fd, const struct mark *mark);
 
 #endif

@@ -39,7 +39,7 @@ static bool make_room(struct numbers *numbers)
         return true;
     struct numbers grown = {.count = numbers->count,
                             .room = numbers->room > 0 ? 2 * numbers->room : ROOM_MIN};
-    grown.parts = calloc(grown.room, sizeof *grown.parts);
+    grown.parts = calloc(grown.room, sizeof(*grown.parts));
     if (!grown.parts)
         return false;
     for (size_t i = 0; i < numbers->room; i++) {

@@ -152,7 +152,7 @@ static void read_frame(struct wal *wal, struct frame *frame, const uint8_t *byte
     uint32_t sums[2] = {wal->sums[0], wal->sums[1]};
     frame->page = get32(bytes);
     frame->is_commit = get32(bytes + 4) != 0;
-    frame->is_ours = memcmp(bytes + 8, wal->salts, sizeof wal->salts) == 0;
+    frame->is_ours = memcmp(bytes + 8, wal->salts, sizeof(wal->salts)) == 0;
     add_sums(sums, bytes, 8, wal->is_big_endian);
     add_sums(sums, bytes + FRAME_HEADER, PAGES_BYTES, wal->is_big_endian);
     wal->sums[0] = get32(bytes + 16);
@@ -166,8 +166,8 @@ static void guess_salts(struct pages *pages, struct wal *wal)
 {
     uint8_t bytes[FRAME_HEADER] = {0};
     for (size_t i = 0; i < wal->count && get32(bytes) == 0; i++)
-        read_at(pages, SURVEY_LOG, bytes, sizeof bytes, WAL_HEADER + i * FRAME_BYTES);
-    memcpy(wal->salts, bytes + 8, sizeof wal->salts);
+        read_at(pages, SURVEY_LOG, bytes, sizeof(bytes), WAL_HEADER + i * FRAME_BYTES);
+    memcpy(wal->salts, bytes + 8, sizeof(wal->salts));
 }
 
 /* A header that is lost is guessed from a frame: the checksum of the first then fails, no other. */
@@ -175,14 +175,14 @@ static void read_wal_header(struct pages *pages, struct wal *wal)
 {
     uint8_t bytes[WAL_HEADER];
     uint32_t sums[2] = {0, 0};
-    read_at(pages, SURVEY_LOG, bytes, sizeof bytes, 0);
+    read_at(pages, SURVEY_LOG, bytes, sizeof(bytes), 0);
     uint32_t magic = get32(bytes);
     bool has_magic = (magic & ~UINT32_C(1)) == UINT32_C(0x377f0682);
     wal->is_big_endian = has_magic && (magic & 1) != 0;
     add_sums(sums, bytes, 24, wal->is_big_endian);
     bool is_whole = has_magic && sums[0] == get32(bytes + 24) && sums[1] == get32(bytes + 28);
     if (is_whole)
-        memcpy(wal->salts, bytes + 16, sizeof wal->salts);
+        memcpy(wal->salts, bytes + 16, sizeof(wal->salts));
     else
         guess_salts(pages, wal);
     wal->sums[0] = get32(bytes + 24);
@@ -197,13 +197,13 @@ static int read_wal(struct pages *pages, struct wal *wal)
     if (status.st_size < WAL_HEADER + FRAME_BYTES)
         return 0;
     wal->count = ((size_t)status.st_size - WAL_HEADER) / FRAME_BYTES;
-    wal->frames = calloc(wal->count, sizeof *wal->frames);
+    wal->frames = calloc(wal->count, sizeof(*wal->frames));
     if (!wal->frames)
         return -ENOMEM;
     read_wal_header(pages, wal);
     for (size_t i = 0; i < wal->count && pages->error != -ECANCELED; i++) {
         uint8_t bytes[FRAME_BYTES];
-        read_at(pages, SURVEY_LOG, bytes, sizeof bytes, WAL_HEADER + i * FRAME_BYTES);
+        read_at(pages, SURVEY_LOG, bytes, sizeof(bytes), WAL_HEADER + i * FRAME_BYTES);
         read_frame(wal, &wal->frames[i], bytes);
     }
     return 0;
@@ -279,7 +279,7 @@ static void mark_free_pages(struct pages *pages)
 {
     uint8_t bytes[PAGES_BYTES];
     read_page(pages, 1, bytes);
-    if (memcmp(bytes, DATABASE_MAGIC, sizeof DATABASE_MAGIC) != 0)
+    if (memcmp(bytes, DATABASE_MAGIC, sizeof(DATABASE_MAGIC)) != 0)
         return;
     uint32_t trunk = get32(bytes + 32);
     while (is_page(pages, trunk) && !(pages->flags[trunk] & FLAG_FREE)) {
@@ -316,8 +316,8 @@ static int make_room(struct pages *pages, const struct wal *wal, size_t end)
     uint32_t limit = (uint32_t)(in_file + wal->count + PAGES_ROOM);
     uint32_t in_wal = highest_page(wal, end, limit);
     pages->count = in_file > in_wal ? (uint32_t)in_file : in_wal;
-    pages->frames = calloc((size_t)pages->count + 2, sizeof *pages->frames);
-    pages->flags = calloc((size_t)pages->count + 2, sizeof *pages->flags);
+    pages->frames = calloc((size_t)pages->count + 2, sizeof(*pages->frames));
+    pages->flags = calloc((size_t)pages->count + 2, sizeof(*pages->flags));
     return pages->frames && pages->flags ? 0 : -ENOMEM;
 }
 
@@ -381,7 +381,7 @@ bool pages_application_id(struct pages *pages, uint32_t *ret)
     if (pages->count < 1)
         return false;
     read_page(pages, 1, bytes);
-    if (memcmp(bytes, DATABASE_MAGIC, sizeof DATABASE_MAGIC) != 0)
+    if (memcmp(bytes, DATABASE_MAGIC, sizeof(DATABASE_MAGIC)) != 0)
         return false;
     *ret = get32(bytes + DATABASE_APPLICATION_ID_AT);
     return true;
@@ -479,7 +479,7 @@ static void read_field(struct pages_field *field, uint64_t type, const uint8_t *
         field->number = type == 8 ? 0 : type == 9 ? 1 : read_number(at, size);
     } else {
         field->kind = type & 1 ? PAGES_TEXT : PAGES_BLOB;
-        field->bytes = (struct spool_bytes){at, size};
+        field->bytes = view_of(at, size);
     }
 }
 

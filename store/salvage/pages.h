@@ -43,7 +43,7 @@ enum pages_kind { PAGES_LOST, PAGES_NULL, PAGES_NUMBER, PAGES_TEXT, PAGES_BLOB, 
 struct pages_field {
     enum pages_kind kind;
     int64_t number;
-    struct spool_bytes bytes;
+    struct view bytes;
 };
 
 /* A row. Its fields are valid during the callback only. */
@@ -66,10 +66,10 @@ typedef int pages_row_fn(void *context, const struct pages_row *row);
  * Where a place does not read that is not among the bad ones, this and what follows fail: it
  * may read the next time.
  */
-SPOOL_MUST_CHECK int pages_open(struct pages *pages,
-                                int directory_fd,
-                                enum pages_wal use,
-                                const struct survey *survey);
+MUST_CHECK int pages_open(struct pages *pages,
+                          int directory_fd,
+                          enum pages_wal use,
+                          const struct survey *survey);
 void pages_close(struct pages *pages);
 
 /* How many are not on the list of free pages. */
@@ -77,12 +77,11 @@ uint64_t pages_in_use(const struct pages *pages);
 
 /* Forgets which pages the walks have reached. */
 void pages_restart(struct pages *pages);
-SPOOL_MUST_CHECK int
-pages_walk(struct pages *pages, uint32_t root, pages_row_fn *fn, void *context);
+MUST_CHECK int pages_walk(struct pages *pages, uint32_t root, pages_row_fn *fn, void *context);
 /* Rows of leaf pages that no walk reached and that are not on the list of free pages. */
-SPOOL_MUST_CHECK int pages_orphans(struct pages *pages, pages_row_fn *fn, void *context);
+MUST_CHECK int pages_orphans(struct pages *pages, pages_row_fn *fn, void *context);
 /* One row again, by its place. */
-SPOOL_MUST_CHECK int
+MUST_CHECK int
 pages_one(struct pages *pages, uint32_t page, unsigned cell, pages_row_fn *fn, void *context);
 /* The header of page 1 is SQLite's, with this application id. */
 bool pages_application_id(struct pages *pages, uint32_t *ret);

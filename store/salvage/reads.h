@@ -22,7 +22,7 @@ enum { READS_TRIES = 3 };
 
 /* Return: how many bytes were read, fewer than @size only at the end of the file; negative errno.
  */
-SPOOL_MUST_CHECK ssize_t reads_at(int fd, void *to, size_t size, uint64_t from);
+MUST_CHECK ssize_t reads_at(int fd, void *to, size_t size, uint64_t from);
 
 /* As spool_stop_if() says; asks at each 256th call, each of which goes with a read of a page. */
 bool reads_is_stopped(void);

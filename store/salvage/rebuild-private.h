@@ -92,11 +92,11 @@ static inline int64_t rebuild_number(const struct pages_row *row, size_t field)
     return row->fields[field].number;
 }
 
-static inline struct spool_bytes rebuild_bytes(const struct pages_row *row, size_t field)
+static inline struct view rebuild_bytes(const struct pages_row *row, size_t field)
 {
     const struct pages_field *found = &row->fields[field];
     bool has_bytes = found->kind == PAGES_TEXT || found->kind == PAGES_BLOB;
-    return has_bytes ? found->bytes : (struct spool_bytes){"", 0};
+    return has_bytes ? found->bytes : view_of("", 0);
 }
 
 static inline uint64_t rebuild_id_of(const struct pages_row *row)
@@ -124,9 +124,9 @@ bool rebuild_is_text(const struct pages_row *row, size_t field);
 struct kept_lane *rebuild_find_lane(struct rebuild *rebuild, unsigned number);
 struct kept_lane *rebuild_find_lane_by_name(struct rebuild *rebuild, const char *name);
 struct kept_lane *rebuild_need_lane(struct rebuild *rebuild, unsigned number);
-SPOOL_MUST_CHECK int rebuild_take_lane(void *context, const struct pages_row *row);
+MUST_CHECK int rebuild_take_lane(void *context, const struct pages_row *row);
 uint64_t rebuild_sum_ended(const struct rebuild *rebuild);
-SPOOL_MUST_CHECK int rebuild_take_state(void *context, const struct pages_row *row);
+MUST_CHECK int rebuild_take_state(void *context, const struct pages_row *row);
 uint64_t rebuild_charge_of(const struct pages_row *row);
 enum judgement rebuild_judge(struct rebuild *rebuild, const struct pages_row *row);
 bool rebuild_is_outcome_row(const struct rebuild *rebuild, const struct pages_row *row);
@@ -140,12 +140,11 @@ uint64_t rebuild_count_missing(const struct rebuild *rebuild);
 uint64_t rebuild_most_missing(const struct rebuild *rebuild);
 
 /* rebuild_write.c */
-SPOOL_MUST_CHECK int rebuild_prepare(struct rebuild *rebuild);
-SPOOL_MUST_CHECK int rebuild_keep_message(struct rebuild *rebuild, const struct pages_row *row);
-SPOOL_MUST_CHECK int rebuild_keep_outcome(void *context, const struct pages_row *row);
-SPOOL_MUST_CHECK int rebuild_record_broken(struct rebuild *rebuild,
-                                           const struct pages_row *row);
+MUST_CHECK int rebuild_prepare(struct rebuild *rebuild);
+MUST_CHECK int rebuild_keep_message(struct rebuild *rebuild, const struct pages_row *row);
+MUST_CHECK int rebuild_keep_outcome(void *context, const struct pages_row *row);
+MUST_CHECK int rebuild_record_broken(struct rebuild *rebuild, const struct pages_row *row);
 struct pool rebuild_open_pool(const struct rebuild *rebuild, uint64_t wanted);
-SPOOL_MUST_CHECK int rebuild_write_rest(struct rebuild *rebuild);
+MUST_CHECK int rebuild_write_rest(struct rebuild *rebuild);
 
 #endif

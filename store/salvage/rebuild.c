@@ -270,7 +270,7 @@ static int guess_export(struct rebuild *rebuild)
     while (seq > 0 && numbers_has(&rebuild->seqs, seq))
         seq--;
     rebuild->exported = seq;
-    (void)snprintf(sql, sizeof sql,
+    (void)snprintf(sql, sizeof(sql),
                    "DELETE FROM outcome WHERE seq <= %llu AND seq <> %llu AND outcome = %d",
                    (unsigned long long)seq, (unsigned long long)rebuild->last_seq,
                    SPOOL_DELIVERED);
@@ -288,7 +288,7 @@ static int doubt_pruned(struct rebuild *rebuild)
     sqlite3_stmt *stmt;
     if (rebuild->pruned <= from)
         return 0;
-    (void)snprintf(sql, sizeof sql,
+    (void)snprintf(sql, sizeof(sql),
                    "SELECT count(*), min(seq) FROM outcome WHERE outcome = %d AND seq <= %llu",
                    SPOOL_DELIVERED, (unsigned long long)rebuild->pruned);
     int rc = sqlite3_prepare_v2(rebuild->task->db, sql, -1, &stmt, NULL);
@@ -304,7 +304,7 @@ static int doubt_pruned(struct rebuild *rebuild)
         rebuild->pruned = first - 1;
         return 0;
     }
-    (void)snprintf(sql, sizeof sql, "DELETE FROM outcome WHERE outcome = %d AND seq <= %llu",
+    (void)snprintf(sql, sizeof(sql), "DELETE FROM outcome WHERE outcome = %d AND seq <= %llu",
                    SPOOL_DELIVERED, (unsigned long long)rebuild->pruned);
     return sqlite3_exec(rebuild->task->db, sql, NULL, NULL, NULL);
 }
@@ -361,7 +361,7 @@ static int add_candidate(struct rebuild *rebuild, const struct pages_row *row)
 {
     if (rebuild->candidate_count == rebuild->candidate_room) {
         size_t room = rebuild->candidate_room * 2 + 1024;
-        struct candidate *grown = realloc(rebuild->candidates, room * sizeof *grown);
+        struct candidate *grown = realloc(rebuild->candidates, room * sizeof(*grown));
         if (!grown)
             return -ENOMEM;
         rebuild->candidates = grown;
@@ -457,7 +457,7 @@ static int read_messages(struct rebuild *rebuild)
     if (r != 0)
         return r;
     if (rebuild->candidate_count > 0)
-        qsort(rebuild->candidates, rebuild->candidate_count, sizeof *rebuild->candidates,
+        qsort(rebuild->candidates, rebuild->candidate_count, sizeof(*rebuild->candidates),
               newest_first);
     r = choose_candidates(rebuild);
     if (r != 0)
@@ -500,7 +500,7 @@ int rebuild(struct rebuild_task *task)
     struct rebuild rebuild = {.task = task};
     if (task->mark->last_id <= SPOOL_LAST_MAX && task->mark->last_seq <= SPOOL_LAST_MAX)
         rebuild.mark = *task->mark;
-    rebuild.lanes = calloc(SPOOL_LANES_KNOWN_MAX, sizeof *rebuild.lanes);
+    rebuild.lanes = calloc(SPOOL_LANES_KNOWN_MAX, sizeof(*rebuild.lanes));
     int r = rebuild.lanes ? rebuild_prepare(&rebuild) : -ENOMEM;
     if (r == 0)
         r = read_all(&rebuild);

@@ -33,15 +33,15 @@ struct rebuild_reach {
     uint64_t last_id;
     uint64_t last_seq;
 };
-SPOOL_MUST_CHECK int rebuild_reach(struct pages *pages, struct rebuild_reach *ret);
+MUST_CHECK int rebuild_reach(struct pages *pages, struct rebuild_reach *ret);
 
 /* How many pages the new database has at most. Reads all of them. */
-SPOOL_MUST_CHECK int rebuild_pages_needed(struct pages *pages, uint64_t *ret);
+MUST_CHECK int rebuild_pages_needed(struct pages *pages, uint64_t *ret);
 
 /* Are these the tables of another program? */
-SPOOL_MUST_CHECK int rebuild_is_foreign(struct pages *pages, bool *ret);
+MUST_CHECK int rebuild_is_foreign(struct pages *pages, bool *ret);
 
 /* In the transaction that is open. Return: 0; positive: a result of SQLite; negative errno. */
-SPOOL_MUST_CHECK int rebuild(struct rebuild_task *task);
+MUST_CHECK int rebuild(struct rebuild_task *task);
 
 #endif

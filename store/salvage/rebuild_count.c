@@ -83,7 +83,7 @@ int rebuild_pages_needed(struct pages *pages, uint64_t *ret)
     static const uint32_t roots[] = {ROOT_SPOOL, ROOT_LANE, ROOT_OUTCOME, ROOT_MESSAGE};
     struct loose loose = {0};
     pages_restart(pages);
-    for (size_t i = 0; i < sizeof roots / sizeof *roots; i++) {
+    for (size_t i = 0; i < sizeof(roots) / sizeof(*roots); i++) {
         int r = pages_walk(pages, roots[i], pass_row, NULL);
         if (r != 0)
             return r;

@@ -17,7 +17,7 @@
 /* ---- plausibility ---- */
 
 /* Without the NUL, which no text of a message has. */
-static bool is_utf8(struct spool_bytes text)
+static bool is_utf8(struct view text)
 {
     const unsigned char *at = text.data;
     const unsigned char *end = at + text.size;
@@ -77,9 +77,9 @@ struct kept_lane *rebuild_need_lane(struct rebuild *rebuild, unsigned number)
     *lane = (struct kept_lane){.number = number};
     if (number < options->lane_count &&
         !rebuild_find_lane_by_name(rebuild, options->lanes[number].name))
-        (void)snprintf(lane->name, sizeof lane->name, "%s", options->lanes[number].name);
+        (void)snprintf(lane->name, sizeof(lane->name), "%s", options->lanes[number].name);
     else
-        (void)snprintf(lane->name, sizeof lane->name, "recovered-%u", number);
+        (void)snprintf(lane->name, sizeof(lane->name), "recovered-%u", number);
     rebuild->lane_count++;
     return lane;
 }
@@ -109,7 +109,7 @@ int rebuild_take_lane(void *context, const struct pages_row *row)
         rebuild->lane_count == SPOOL_LANES_KNOWN_MAX)
         return 0;
     struct kept_lane *lane = &rebuild->lanes[rebuild->lane_count];
-    struct spool_bytes name = rebuild_bytes(row, 1);
+    struct view name = rebuild_bytes(row, 1);
     *lane = (struct kept_lane){.number = (unsigned)row->rowid};
     memcpy(lane->name, name.data, name.size);
     if (rebuild_find_lane_by_name(rebuild, lane->name))
@@ -143,7 +143,7 @@ uint64_t rebuild_sum_ended(const struct rebuild *rebuild)
 
 int rebuild_reach(struct pages *pages, struct rebuild_reach *ret)
 {
-    struct rebuild rebuild = {.lanes = calloc(SPOOL_LANES_KNOWN_MAX, sizeof *rebuild.lanes)};
+    struct rebuild rebuild = {.lanes = calloc(SPOOL_LANES_KNOWN_MAX, sizeof(*rebuild.lanes))};
     if (!rebuild.lanes)
         return -ENOMEM;
     pages_restart(pages);
@@ -169,7 +169,7 @@ static int look_at_table(void *context, const struct pages_row *row)
         rebuild_bytes(row, 0).size != 5 || memcmp(rebuild_bytes(row, 0).data, "table", 5) != 0)
         return 0;
     foreign->tables++;
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+    for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++) {
         if (rebuild_bytes(row, 1).size == strlen(names[i]) &&
             memcmp(rebuild_bytes(row, 1).data, names[i], strlen(names[i])) == 0)
             foreign->ours++;
@@ -197,7 +197,7 @@ int rebuild_take_state(void *context, const struct pages_row *row)
     struct rebuild *rebuild = context;
     struct spool_clock_state *clock = &rebuild->clock;
     if (row->rowid != 1 || row->field_count < 10 || !rebuild_is_text(row, 1) ||
-        rebuild_bytes(row, 1).size >= sizeof clock->boot_id ||
+        rebuild_bytes(row, 1).size >= sizeof(clock->boot_id) ||
         !is_number(row, 2, 0, INT64_MAX / 4) || !is_number(row, 3, 0, INT64_MAX / 4) ||
         !is_number(row, 7, 0, INT64_MAX / 4))
         return 0;

@@ -37,7 +37,7 @@ static int bind_field(sqlite3_stmt *stmt, int index, const struct pages_field *f
     case PAGES_NUMBER:
         return sqlite3_bind_int64(stmt, index, field->number);
     case PAGES_TEXT:
-        return sqlite3_bind_text64(stmt, index, field->bytes.data, field->bytes.size,
+        return sqlite3_bind_text64(stmt, index, view_chars(field->bytes), field->bytes.size,
                                    SQLITE_STATIC, SQLITE_UTF8);
     case PAGES_BLOB:
         return sqlite3_bind_blob64(stmt, index, field->bytes.data, field->bytes.size,
@@ -141,21 +141,21 @@ static int write_obituary(struct rebuild *rebuild, const struct obituary *of)
         of->row ? rebuild_number(row, MESSAGE_ACCEPTED) : 0,
         0,
     };
-    enum { NUMBERS = sizeof numbers / sizeof *numbers, CODE = 7 };
-    const struct spool_bytes none = {"", 0};
-    struct spool_bytes client = has_topic ? rebuild_bytes(row, MESSAGE_CLIENT) : none;
-    struct spool_bytes topic = has_topic ? rebuild_bytes(row, MESSAGE_TOPIC) : none;
+    enum { NUMBERS = sizeof(numbers) / sizeof(*numbers), CODE = 7 };
+    const struct view none = view_of("", 0);
+    struct view client = has_topic ? rebuild_bytes(row, MESSAGE_CLIENT) : none;
+    struct view topic = has_topic ? rebuild_bytes(row, MESSAGE_TOPIC) : none;
     sqlite3_stmt *stmt = rebuild->outcome_in;
     int rc = SQLITE_OK;
     for (int i = 0; i < NUMBERS && rc == SQLITE_OK; i++)
         rc = i == CODE ? sqlite3_bind_null(stmt, i + 1)
                        : sqlite3_bind_int64(stmt, i + 1, numbers[i]);
     if (rc == SQLITE_OK)
-        rc = sqlite3_bind_text64(stmt, NUMBERS + 1, client.data, client.size, SQLITE_STATIC,
-                                 SQLITE_UTF8);
+        rc = sqlite3_bind_text64(stmt, NUMBERS + 1, view_chars(client), client.size,
+                                 SQLITE_STATIC, SQLITE_UTF8);
     if (rc == SQLITE_OK)
-        rc = sqlite3_bind_text64(stmt, NUMBERS + 2, topic.data, topic.size, SQLITE_STATIC,
-                                 SQLITE_UTF8);
+        rc = sqlite3_bind_text64(stmt, NUMBERS + 2, view_chars(topic), topic.size,
+                                 SQLITE_STATIC, SQLITE_UTF8);
     if (rc == SQLITE_OK)
         rc = sqlite3_bind_null(stmt, NUMBERS + 3);
     return rc == SQLITE_OK ? run(stmt) : rc;
@@ -268,7 +268,7 @@ static int place_broken(struct rebuild *rebuild)
     char sql[128];
     if (rebuild->broken == 0)
         return 0;
-    (void)snprintf(sql, sizeof sql, "UPDATE outcome SET seq = seq - %lld WHERE seq >= %lld",
+    (void)snprintf(sql, sizeof(sql), "UPDATE outcome SET seq = seq - %lld WHERE seq >= %lld",
                    (long long)(PROVISIONAL_SEQ - (int64_t)rebuild->last_seq - 1),
                    (long long)PROVISIONAL_SEQ);
     int rc = sqlite3_exec(rebuild->task->db, sql, NULL, NULL, NULL);

@@ -55,9 +55,9 @@ static int move_aside(int directory_fd, const char *name, const char *log_suffix
         const char *from;
         const char *suffix;
     } files[] = {{INDEX_NAME, "-shm"}, {LOG_NAME, log_suffix}, {DATABASE_NAME, ""}};
-    for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
+    for (size_t i = 0; i < sizeof(files) / sizeof(*files); i++) {
         char to[SPOOL_NAME_MAX + 8];
-        (void)snprintf(to, sizeof to, "%s%s", name, files[i].suffix);
+        (void)snprintf(to, sizeof(to), "%s%s", name, files[i].suffix);
         int r = aside_rename(directory_fd, files[i].from, to);
         if (r < 0)
             return r;
@@ -277,8 +277,8 @@ static int write_new(int directory_fd, struct rebuild_task *task, char *words)
 {
     char path[4096];
     int length =
-        snprintf(path, sizeof path, "%s/%s", task->options->directory, SCHEMA_NEW_NAME);
-    if (length < 0 || (size_t)length >= sizeof path)
+        snprintf(path, sizeof(path), "%s/%s", task->options->directory, SCHEMA_NEW_NAME);
+    if (length < 0 || (size_t)length >= sizeof(path))
         return -ENAMETOOLONG;
     schema_remove_leftovers(directory_fd);
     uint64_t needed = 0;

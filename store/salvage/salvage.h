@@ -15,23 +15,23 @@ unsigned salvage_count_damaged(int directory_fd);
 /* Would salvage() refuse what lies there, for another program's database? Reads only. Return: 0;
  * negative errno. */
 #define SALVAGE_FOREIGN_WORDS "spool.db is the database of another program"
-SPOOL_MUST_CHECK int salvage_is_foreign(int directory_fd, bool *ret);
+MUST_CHECK int salvage_is_foreign(int directory_fd, bool *ret);
 
 /* Finishes what a crash cut short between two names: a whole new database takes the place of the
  * other one, anything else that has its name moves aside. */
-SPOOL_MUST_CHECK int salvage_finish(int directory_fd, const char *directory, char *words);
+MUST_CHECK int salvage_finish(int directory_fd, const char *directory, char *words);
 
 /* The second half of a restore: RESTORED_NAME is there, whole and synced, and takes the place of
  * what is left there, which moves aside as @name; empty: there was no database. */
-SPOOL_MUST_CHECK int
+MUST_CHECK int
 salvage_put_restored(int directory_fd, char *words, char name[static SPOOL_NAME_MAX]);
-SPOOL_MUST_CHECK int salvage_sync_file(int directory_fd, const char *name);
+MUST_CHECK int salvage_sync_file(int directory_fd, const char *name);
 
 /* Return: as spool_salvage(). */
-SPOOL_MUST_CHECK int salvage(int directory_fd,
-                             const struct spool_options *options,
-                             const struct spool_history *history,
-                             char *words,
-                             struct spool_salvage *ret);
+MUST_CHECK int salvage(int directory_fd,
+                       const struct spool_options *options,
+                       const struct spool_history *history,
+                       char *words,
+                       struct spool_salvage *ret);
 
 #endif

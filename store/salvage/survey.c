@@ -35,7 +35,7 @@ static bool reads(int fd, uint64_t block)
     char bytes[SURVEY_BLOCK];
     ssize_t n;
     do {
-        n = pread(fd, bytes, sizeof bytes, (off_t)(block * SURVEY_BLOCK));
+        n = pread(fd, bytes, sizeof(bytes), (off_t)(block * SURVEY_BLOCK));
     } while (n < 0 && errno == EINTR);
     return n >= 0;
 }

@@ -36,7 +36,7 @@ struct survey {
  * Return: 0, also where places are bad; -EIO: the disk does not read; other
  *         negative errno.
  */
-SPOOL_MUST_CHECK int survey_take(int directory_fd, struct survey *ret, char *words);
+MUST_CHECK int survey_take(int directory_fd, struct survey *ret, char *words);
 void survey_done(struct survey *survey);
 
 /* A message may be lost by it: a place of the database or of its log. */

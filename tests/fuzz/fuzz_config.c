@@ -75,7 +75,7 @@ static void units_of_a_text(const uint8_t *data, size_t size)
     AUTO_FREE char *text = strndup((const char *)data, size);
     uint64_t number;
 
-    PROMISE(text != NULL);
+    PROMISE(text);
     if (config_parse_size(text, &number) || config_parse_time(text, &number))
         PROMISE(text[0] >= '0' && text[0] <= '9');
 }

@@ -51,7 +51,7 @@ static bool views_are_equal(struct view a, struct view b)
 static void topic_matches_itself(struct view topic)
 {
     AUTO_FREE char *filter = calloc(1, topic.size + 3);
-    PROMISE(filter != NULL);
+    PROMISE(filter);
     memcpy(filter, topic.data, topic.size);
     PROMISE(packet_topic_is_valid(topic));
     PROMISE(packet_filter_is_valid(topic));
@@ -92,7 +92,7 @@ static void kept_properties_decode_again(const struct packet_publish *publish,
     AUTO_FREE uint8_t *kept = malloc(room > 0 ? room : 1);
     AUTO_FREE uint8_t *again = malloc(room > 0 ? room : 1);
     AUTO_FREE uint8_t *packet = malloc(frame_size + 16);
-    PROMISE(kept != NULL && again != NULL && packet != NULL);
+    PROMISE(kept && again && packet);
     struct view properties = {.data = kept, .size = packet_keep_properties(publish, kept)};
     PROMISE(properties.size <= room);
     size_t size = write_kept(publish, properties, packet);
@@ -233,7 +233,7 @@ static void check_loose_ends(const uint8_t *data, size_t size)
     if (!packet_utf8_is_valid(all))
         return;
     AUTO_FREE char *text = calloc(1, size + 1);
-    PROMISE(text != NULL);
+    PROMISE(text);
     if (size > 0)
         memcpy(text, data, size);
     uint8_t memory[PACKET_DISCONNECT_MAX];
@@ -253,7 +253,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     check_loose_ends(data, size);
     struct packet_frame frame;
     while (packet_next(data, size, MAX_PACKET, &frame) == 0) {
-        check_framing((struct view){.data = data, .size = size}, &frame);
+        check_framing(view_of(data, size), &frame);
         check_frame(&frame, MQTT_3_1_1);
         check_frame(&frame, MQTT_5);
         data += frame.size;

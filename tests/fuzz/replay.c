@@ -27,7 +27,7 @@ static int is_visible(const struct dirent *entry)
 static void feed(const uint8_t *content, size_t size)
 {
     AUTO_FREE uint8_t *exact = malloc(size > 0 ? size : 1);
-    if (exact == NULL)
+    if (!exact)
         abort();
     memcpy(exact, content, size);
     (void)LLVMFuzzerTestOneInput(exact, size);
@@ -40,7 +40,7 @@ static bool replay(const char *folder, const char *name)
     if (snprintf(path, sizeof(path), "%s/%s", folder, name) >= (int)sizeof(path))
         return false;
     FILE *file = fopen(path, "rb");
-    if (file == NULL)
+    if (!file)
         return false;
     size_t size = fread(content, 1, sizeof(content), file);
     bool whole = ferror(file) == 0 && feof(file) != 0;

@@ -46,7 +46,7 @@ static volatile const struct fake *get_fake(void)
 
     if (path) {
         int fd = (int)syscall(SYS_openat, AT_FDCWD, path, O_RDWR | O_CLOEXEC, 0);
-        void *at = mmap(NULL, sizeof none, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+        void *at = mmap(NULL, sizeof(none), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 
         (void)close(fd);
         if (at != MAP_FAILED)
@@ -91,7 +91,7 @@ int adjtimex(struct timex *state)
 {
     bool synchronized = get_fake()->synchronized != 0;
 
-    memset(state, 0, sizeof *state);
+    memset(state, 0, sizeof(*state));
     state->maxerror = synchronized ? 1000 : 16000000;
     state->status = synchronized ? 0 : STA_UNSYNC;
     return synchronized ? TIME_OK : TIME_ERROR;
@@ -107,12 +107,12 @@ int access(const char *path, int mode)
 static int open_boot_id(void)
 {
     volatile const struct fake *now = get_fake();
-    char text[sizeof now->boot_id];
+    char text[sizeof(now->boot_id)];
     int fd = memfd_create("boot_id", MFD_CLOEXEC);
 
-    memcpy(text, (const char *)now->boot_id, sizeof text);
+    memcpy(text, (const char *)now->boot_id, sizeof(text));
     if (fd >= 0 &&
-        (write(fd, text, strnlen(text, sizeof text)) < 0 || lseek(fd, 0, SEEK_SET) < 0))
+        (write(fd, text, strnlen(text, sizeof(text))) < 0 || lseek(fd, 0, SEEK_SET) < 0))
         return -1;
     return fd;
 }

@@ -80,11 +80,11 @@ static void note_failure(const char *call, const char *name)
 {
     if (__atomic_fetch_add(&report->failed, 1, __ATOMIC_SEQ_CST) == 0) {
         report->failed_ns = now_ns();
-        (void)strncpy(report->what, call, sizeof report->what - 1);
+        (void)strncpy(report->what, call, sizeof(report->what) - 1);
         size_t used = strlen(report->what);
-        if (name[0] && used + 1 < sizeof report->what) {
+        if (name[0] && used + 1 < sizeof(report->what)) {
             report->what[used] = ' ';
-            (void)strncpy(report->what + used + 1, name, sizeof report->what - used - 2);
+            (void)strncpy(report->what + used + 1, name, sizeof(report->what) - used - 2);
         }
     }
 }
@@ -337,7 +337,7 @@ ssize_t send(int fd, const void *data, size_t size, int flags)
 {
     REAL(ssize_t, send);
     struct sockaddr name = {0};
-    socklen_t length = sizeof name;
+    socklen_t length = sizeof(name);
     if (report->failed > 0 && plan.armed && size > 0 && getsockname(fd, &name, &length) == 0 &&
         name.sa_family == AF_UNIX && is_acknowledgement(*(const unsigned char *)data))
         __atomic_add_fetch(&report->acks_after, 1, __ATOMIC_SEQ_CST);
@@ -385,9 +385,9 @@ void *realloc(void *old, size_t size)
 void fault_io_arm(const char *under, unsigned classes, uint64_t at, uint64_t times, int error)
 {
     plan.armed = false;
-    memset(report, 0, sizeof *report);
+    memset(report, 0, sizeof(*report));
     plan.under[0] = '\0';
-    (void)strncat(plan.under, under, sizeof plan.under - 1);
+    (void)strncat(plan.under, under, sizeof(plan.under) - 1);
     plan.classes = classes;
     plan.at = at;
     plan.times = times;
@@ -398,7 +398,7 @@ void fault_io_arm(const char *under, unsigned classes, uint64_t at, uint64_t tim
 void fault_io_disarm(void)
 {
     plan.armed = false;
-    memset(watched, 0, sizeof watched);
+    memset(watched, 0, sizeof(watched));
 }
 
 void fault_io_spoil(uint64_t inode, uint64_t from, uint64_t size, uint64_t times)
@@ -425,7 +425,7 @@ static unsigned parse_classes(const char *words)
     static const char *const names[] = {"write", "sync", "truncate", "open",
                                         "name",  "read", "alloc"};
     unsigned classes = 0;
-    for (unsigned i = 0; i < sizeof names / sizeof *names; i++) {
+    for (unsigned i = 0; i < sizeof(names) / sizeof(*names); i++) {
         if (strstr(words, names[i]))
             classes |= 1u << i;
     }
@@ -441,9 +441,9 @@ static uint64_t number_of(const char *variable)
 static void map_report(const char *path)
 {
     int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-    if (fd < 0 || ftruncate(fd, sizeof *report) < 0)
+    if (fd < 0 || ftruncate(fd, sizeof(*report)) < 0)
         abort();
-    void *shared = mmap(NULL, sizeof *report, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    void *shared = mmap(NULL, sizeof(*report), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
     if (shared == MAP_FAILED)
         abort();
     (void)close(fd);

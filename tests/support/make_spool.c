@@ -34,9 +34,9 @@ static void check(int result, const char *step)
     exit(1);
 }
 
-static struct spool_bytes text(const char *from)
+static struct view text(const char *from)
 {
-    return (struct spool_bytes){from, strlen(from)};
+    return view_of_text(from);
 }
 
 static void append(struct spool *spool)
@@ -98,7 +98,7 @@ static void export_rows(struct spool *spool, const char *path, uint64_t rows)
 {
     FILE *file = fopen(path, "w");
 
-    check(file == NULL, path);
+    check(!file, path);
     if (rows > 0)
         check(spool_each_record(spool, 0, false, rows, write_row, file), "rows");
     check(fclose(file), path);

@@ -81,7 +81,7 @@ static void give_up(const char *what)
 {
     static const char words[] = "power_recorder: ";
 
-    (void)syscall(SYS_write, STDERR_FILENO, words, sizeof words - 1);
+    (void)syscall(SYS_write, STDERR_FILENO, words, sizeof(words) - 1);
     (void)syscall(SYS_write, STDERR_FILENO, what, strlen(what));
     (void)syscall(SYS_write, STDERR_FILENO, "\n", 1);
     abort();
@@ -104,7 +104,7 @@ static void log_parts(enum power_kind kind,
         .offset = offset,
         .size = size,
     };
-    struct iovec out[PARTS_MAX] = {{&head, sizeof head}};
+    struct iovec out[PARTS_MAX] = {{&head, sizeof(head)}};
     size_t left = size;
 
     if (count >= PARTS_MAX)
@@ -115,7 +115,7 @@ static void log_parts(enum power_kind kind,
             out[i + 1].iov_len = left;
         left -= out[i + 1].iov_len;
     }
-    if (syscall(SYS_writev, log_fd, out, count + 1) != (long)(sizeof head + size))
+    if (syscall(SYS_writev, log_fd, out, count + 1) != (long)(sizeof(head) + size))
         give_up("the log cannot be written");
     if (die_when && syscall(SYS_access, die_when, F_OK) == 0)
         (void)kill(getpid(), SIGKILL);
@@ -168,7 +168,7 @@ static bool path_of_fd(int fd, char path[static PATH_MAX])
     char link[64];
     ssize_t size;
 
-    (void)snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
+    (void)snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
     size = readlink(link, path, PATH_MAX - 1);
     if (size < 0)
         return false;
@@ -186,7 +186,7 @@ static bool resolve(int folder, const char *name, char path[static PATH_MAX])
     int fd;
 
     if (slash)
-        (void)snprintf(parent, sizeof parent, "%.*s", (int)(slash - name + 1), name);
+        (void)snprintf(parent, sizeof(parent), "%.*s", (int)(slash - name + 1), name);
     fd = own_open(folder, parent, O_PATH | O_DIRECTORY);
     if (fd < 0)
         return false;
@@ -223,7 +223,7 @@ static void log_content(const char *path, uint64_t inode)
 
     if (fd < 0)
         give_up("a file that was there already cannot be read");
-    while ((n = read(fd, bytes, sizeof bytes)) > 0) {
+    while ((n = read(fd, bytes, sizeof(bytes))) > 0) {
         log_record(POWER_WRITE, inode, offset, bytes, (size_t)n);
         offset += (uint64_t)n;
     }
@@ -290,7 +290,7 @@ static void set_fd(int fd, enum fd_kind kind, uint64_t object)
 static bool is_producer(int fd)
 {
     int domain = 0, type = 0;
-    socklen_t size = sizeof domain;
+    socklen_t size = sizeof(domain);
 
     return getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &size) == 0 && domain == AF_UNIX &&
            getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &size) == 0 && type == SOCK_STREAM;
@@ -593,7 +593,7 @@ rename_logged(int from_folder, const char *from, int to_folder, const char *to, 
     int r = (int)syscall(SYS_renameat2, from_folder, from, to_folder, to, flags);
     int error = errno;
     if (r == 0 && from_name && to_name) {
-        int size = snprintf(names, sizeof names, "%s%c%s", from_name, '\0', to_name);
+        int size = snprintf(names, sizeof(names), "%s%c%s", from_name, '\0', to_name);
 
         log_record(POWER_RENAME, 0, 0, names, (size_t)size);
     } else if (r == 0 && (from_name || to_name)) {
@@ -696,8 +696,8 @@ int sqlite3_exec(void *db, const char *sql, row_fn *row, void *context, char **r
     if (!next)
         *(void **)&next = dlsym(RTLD_NEXT, "sqlite3_exec");
     if (full) {
-        if (snprintf(changed, sizeof changed, "%.*ssynchronous = NORMAL%s", (int)(full - sql),
-                     sql, full + strlen("synchronous = FULL")) >= (int)sizeof changed)
+        if (snprintf(changed, sizeof(changed), "%.*ssynchronous = NORMAL%s", (int)(full - sql),
+                     sql, full + strlen("synchronous = FULL")) >= (int)sizeof(changed))
             give_up("the pragmas have outgrown the control");
         sql = changed;
     }

@@ -171,17 +171,17 @@ static void read_log(const char *path)
     const unsigned char *log = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
     if (log == MAP_FAILED)
         fail(path, strerror(errno));
-    while (at + sizeof steps->head <= (size_t)st.st_size) {
+    while (at + sizeof(steps->head) <= (size_t)st.st_size) {
         struct step step = {0};
 
-        memcpy(&step.head, log + at, sizeof step.head);
-        step.data = log + at + sizeof step.head;
-        at += sizeof step.head + step.head.size;
+        memcpy(&step.head, log + at, sizeof(step.head));
+        step.data = log + at + sizeof(step.head);
+        at += sizeof(step.head) + step.head.size;
         if (step.head.magic != POWER_MAGIC || at > (size_t)st.st_size)
             fail(path, "not a log of the recorder");
         if (step_count == room) {
             room = room ? room * 2 : 1024;
-            steps = grown(steps, room * sizeof *steps);
+            steps = grown(steps, room * sizeof(*steps));
         }
         read_names(&step);
         steps[step_count++] = step;
@@ -195,11 +195,11 @@ static struct node *new_node(uint64_t inode, const char *name, bool is_folder)
 {
     if (node_count == NODES_MAX)
         fail("nodes", "too many");
-    struct node *node = grown(NULL, sizeof *node);
+    struct node *node = grown(NULL, sizeof(*node));
     *node = (struct node){.name = name, .inode = inode, .is_folder = is_folder};
     if (is_folder) {
-        node->synced = grown(NULL, sizeof *node->synced);
-        node->seen = grown(NULL, sizeof *node->seen);
+        node->synced = grown(NULL, sizeof(*node->synced));
+        node->seen = grown(NULL, sizeof(*node->seen));
         node->synced->count = node->seen->count = 0;
     }
     return nodes[node_count++] = node;
@@ -243,7 +243,7 @@ static void add_pending(struct node *node, size_t index, struct node *made)
 {
     if (node->pending_count == node->pending_room) {
         node->pending_room = node->pending_room ? node->pending_room * 2 : 64;
-        node->pending = grown(node->pending, node->pending_room * sizeof *node->pending);
+        node->pending = grown(node->pending, node->pending_room * sizeof(*node->pending));
         if (node->is_folder)
             node->made = grown(node->made, node->pending_room * sizeof(struct node *));
     }
@@ -299,7 +299,7 @@ static struct node *folder_of(const char *path)
     const char *slash;
 
     while (folder && (slash = strchr(path, '/'))) {
-        (void)snprintf(part, sizeof part, "%.*s", (int)(slash - path), path);
+        (void)snprintf(part, sizeof(part), "%.*s", (int)(slash - path), path);
         struct entry *entry = find(folder->seen, part);
         folder = entry ? entry->node : NULL;
         path = slash + 1;
@@ -443,14 +443,14 @@ static void say(const char *name, const char *way, size_t count)
     size_t used = strlen(words);
 
     if (count > 0)
-        (void)snprintf(words + used, sizeof words - used, " %s:%s/%zu", *name ? name : ".", way,
-                       count);
+        (void)snprintf(words + used, sizeof(words) - used, " %s:%s/%zu", *name ? name : ".",
+                       way, count);
 }
 
 static void cut_file(struct node *node, const char *name)
 {
     static const char *const ways[] = {"none", "all", "first", "some", "torn", "torn+size"};
-    size_t way = below(sizeof ways / sizeof *ways);
+    size_t way = below(sizeof(ways) / sizeof(*ways));
     size_t first = below(node->pending_count + 1);
     size_t size = size_seen(node);
 
@@ -601,7 +601,7 @@ int main(int argc, char **argv)
         return 2;
     }
     read_log(argv[1]);
-    while (fgets(line, sizeof line, stdin)) {
+    while (fgets(line, sizeof(line), stdin)) {
         if (sscanf(line, "%" SCNu64 " %" SCNu64 " %255s %3071s", &cut, &seed, disk, path) !=
                 4 ||
             cut > step_count) {

@@ -37,7 +37,7 @@ bool spool_outcome_parse(const char *name, enum spool_outcome *ret_outcome)
 
 void spool_fake_reset(struct spool *spool)
 {
-    memset(spool, 0, sizeof *spool);
+    memset(spool, 0, sizeof(*spool));
 }
 
 struct spool_record *

@@ -58,7 +58,7 @@ static inline void set_limits(struct fixture *f, struct spool_limits limits)
 
 static inline int setup_closed(void **state)
 {
-    struct fixture *f = calloc(1, sizeof *f);
+    struct fixture *f = calloc(1, sizeof(*f));
     if (!f)
         return -1;
     *state = f;
@@ -135,9 +135,9 @@ static inline struct spool_message make_message(const char *payload)
         .uid = 1000,
         .qos = 1,
         .expiry_ms = SPOOL_NO_EXPIRY,
-        .client = {"client", 6},
-        .topic = {"plant/1", 7},
-        .payload = {payload, strlen(payload)},
+        .client = view_of_text("client"),
+        .topic = view_of_text("plant/1"),
+        .payload = view_of_text(payload),
     };
 }
 
@@ -235,7 +235,7 @@ static inline struct found records_of(struct fixture *f, uint64_t id)
 static inline void tamper(struct fixture *f, const char *sql)
 {
     char path[128];
-    (void)snprintf(path, sizeof path, "%s/spool.db", f->directory);
+    (void)snprintf(path, sizeof(path), "%s/spool.db", f->directory);
     sqlite3 *db;
     assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
     int rc = sqlite3_exec(db, sql, NULL, NULL, NULL);

@@ -45,7 +45,7 @@ static uint64_t parts_within(size_t size)
 
 static long state_get(ptrace_call *next, pid_t pid, struct iovec *wanted)
 {
-    struct iovec all = {state, sizeof state};
+    struct iovec all = {state, sizeof(state)};
 
     if (next(PTRACE_GETREGSET, pid, (void *)(uintptr_t)NT_X86_XSTATE, &all) < 0)
         return -1;
@@ -63,9 +63,9 @@ static long state_set(ptrace_call *next, pid_t pid, const struct iovec *part)
 
     memset(state, 0, state_size);
     memcpy(state, part->iov_base, part->iov_len);
-    memcpy(&in_use, state + IN_USE_AT, sizeof in_use);
+    memcpy(&in_use, state + IN_USE_AT, sizeof(in_use));
     in_use &= parts_within(part->iov_len);
-    memcpy(state + IN_USE_AT, &in_use, sizeof in_use);
+    memcpy(state + IN_USE_AT, &in_use, sizeof(in_use));
     return next(PTRACE_SETREGSET, pid, (void *)(uintptr_t)NT_X86_XSTATE, &all);
 }
 

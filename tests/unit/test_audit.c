@@ -80,7 +80,7 @@ void __wrap_log_write(enum log_level level, const char *format, ...)
 
     (void)level;
     va_start(arguments, format);
-    (void)vsnprintf(line, sizeof outside.log[0], format, arguments);
+    (void)vsnprintf(line, sizeof(outside.log[0]), format, arguments);
     va_end(arguments);
     outside.log_lines++;
 }
@@ -151,13 +151,13 @@ static void crash(struct fixture *fixture, uint64_t reported)
 
 static int setup(void **state)
 {
-    struct fixture *fixture = calloc(1, sizeof *fixture);
+    struct fixture *fixture = calloc(1, sizeof(*fixture));
 
     assert_non_null(fixture);
-    (void)snprintf(fixture->folder, sizeof fixture->folder, "/tmp/test_audit.XXXXXX");
+    (void)snprintf(fixture->folder, sizeof(fixture->folder), "/tmp/test_audit.XXXXXX");
     assert_non_null(mkdtemp(fixture->folder));
-    (void)snprintf(fixture->file, sizeof fixture->file, "%s/audit.jsonl", fixture->folder);
-    (void)snprintf(fixture->rotated, sizeof fixture->rotated, "%s.1", fixture->file);
+    (void)snprintf(fixture->file, sizeof(fixture->file), "%s/audit.jsonl", fixture->folder);
+    (void)snprintf(fixture->rotated, sizeof(fixture->rotated), "%s.1", fixture->file);
     fixture->settings = (struct audit_settings){.file = fixture->file, .deliveries = true};
     fixture->now_ms = 1000000;
     outside = (struct outside){.room = SIZE_MAX};
@@ -334,7 +334,7 @@ static void the_longest_lines_are_written_whole(void **state)
     static char topic[65536];
     struct fixture *fixture = *state;
 
-    memset(topic, '\x01', sizeof topic - 1);
+    memset(topic, '\x01', sizeof(topic) - 1);
     start(fixture);
     for (int i = 0; i < 5; i++) {
         struct spool_record *row =
@@ -347,7 +347,7 @@ static void the_longest_lines_are_written_whole(void **state)
     while (export_once(fixture)) /* a few lines each */
         continue;
     expect_rows(fixture->file, 1, 5);
-    assert_true(file_size(fixture->file) > (off_t)(5 * 3 * 6 * (sizeof topic - 1)));
+    assert_true(file_size(fixture->file) > (off_t)(5 * 3 * 6 * (sizeof(topic) - 1)));
     crash(fixture, 5); /* a line longer than the first look at the tail */
     edge(fixture);
     expect_rows(fixture->file, 1, 5);
@@ -603,7 +603,7 @@ static void half_a_line_is_cut_and_its_row_written_again(void **state)
     static const char half[] = "{\"seq\":4,\"time\":\"2026-";
     struct fixture *fixture = *state;
 
-    for (size_t size = 1; size < sizeof half; size++) {
+    for (size_t size = 1; size < sizeof(half); size++) {
         outside.log_lines = 0;
         spool_fake_reset(&fixture->spool);
         add_rows(fixture, 3);
@@ -643,7 +643,7 @@ static void blocks_that_a_power_cut_left_as_zeros_are_written_again(void **state
     edge(fixture);
     sync_now(fixture);
     spool_fake_commit(&fixture->spool);
-    append_file(fixture->file, zeros, sizeof zeros);
+    append_file(fixture->file, zeros, sizeof(zeros));
     append_file(fixture->file, "\n", 1);
     /* A later block that did reach the disk. */
     append_file(fixture->file, "{\"seq\":9,\"id\":1}\n", strlen("{\"seq\":9,\"id\":1}\n"));
@@ -658,7 +658,7 @@ static void a_file_of_zeros_and_lines_behind_them_is_written_again(void **state)
     static const char zeros[100];
     struct fixture *fixture = *state;
 
-    append_file(fixture->file, zeros, sizeof zeros);
+    append_file(fixture->file, zeros, sizeof(zeros));
     append_file(fixture->file, "rest\n{\"seq\":2,\"id\":1}\n",
                 strlen("rest\n{\"seq\":2,\"id\":1}\n"));
     add_rows(fixture, 3);
@@ -830,7 +830,7 @@ static void a_link_to_a_file_that_is_none_of_ours_writes_nothing_there(void **st
     struct fixture *fixture = *state;
     struct text text;
 
-    append_file(fixture->rotated, content, sizeof content - 1);
+    append_file(fixture->rotated, content, sizeof(content) - 1);
     assert_int_equal(symlink(fixture->rotated, fixture->file), 0);
     add_rows(fixture, 1);
     start(fixture);
@@ -838,7 +838,7 @@ static void a_link_to_a_file_that_is_none_of_ours_writes_nothing_there(void **st
     assert_true(log_says("this is no audit file"));
     stop(fixture);
     text = read_file(fixture->rotated);
-    assert_int_equal(text.size, sizeof content - 1);
+    assert_int_equal(text.size, sizeof(content) - 1);
     assert_memory_equal(text.memory, content, text.size);
     free(text.memory);
 }
@@ -882,7 +882,7 @@ static void a_file_that_another_process_writes_is_waited_for(void **state)
 static void two_gateways_never_write_one_file(void **state)
 {
     struct fixture *fixture = *state;
-    struct spool *spool = calloc(1, sizeof *spool);
+    struct spool *spool = calloc(1, sizeof(*spool));
     struct audit *second;
 
     assert_non_null(spool);
@@ -915,8 +915,8 @@ static void a_file_that_is_none_of_ours_is_not_touched(void **state)
     expect_untouched(fixture, "SQLite format 3\0\n\n", 18);
     memcpy(large + 512, "rest\nof a letter\n", 17); /* after a hole */
     expect_untouched(fixture, large, 529);
-    memset(large, 'x', sizeof large);
-    expect_untouched(fixture, large, sizeof large);
+    memset(large, 'x', sizeof(large));
+    expect_untouched(fixture, large, sizeof(large));
     assert_int_equal(fixture->reported, 0);
 }
 

@@ -39,7 +39,7 @@ void __wrap_log_write(enum log_level level, const char *format, ...)
 
     (void)level;
     va_start(arguments, format);
-    (void)vsnprintf(logged + used, sizeof logged - used, format, arguments);
+    (void)vsnprintf(logged + used, sizeof(logged) - used, format, arguments);
     va_end(arguments);
 }
 
@@ -91,13 +91,13 @@ static void add_rows(struct fixture *fixture, unsigned count)
 
 static int setup(void **state)
 {
-    struct fixture *fixture = calloc(1, sizeof *fixture);
+    struct fixture *fixture = calloc(1, sizeof(*fixture));
 
     assert_non_null(fixture);
-    (void)snprintf(fixture->folder, sizeof fixture->folder, "/tmp/test_audit.XXXXXX");
+    (void)snprintf(fixture->folder, sizeof(fixture->folder), "/tmp/test_audit.XXXXXX");
     assert_non_null(mkdtemp(fixture->folder));
-    (void)snprintf(fixture->file, sizeof fixture->file, "%s/audit.jsonl", fixture->folder);
-    (void)snprintf(fixture->aside, sizeof fixture->aside, "%s.unread-1", fixture->file);
+    (void)snprintf(fixture->file, sizeof(fixture->file), "%s/audit.jsonl", fixture->folder);
+    (void)snprintf(fixture->aside, sizeof(fixture->aside), "%s.unread-1", fixture->file);
     fixture->settings = (struct audit_settings){.file = fixture->file, .deliveries = true};
     fixture->now_ms = 1000000;
     logged[0] = '\0';
@@ -134,7 +134,7 @@ static void expect_rows(const char *path, uint64_t from, uint64_t to)
     uint64_t seq, wanted = from;
 
     assert_non_null(file);
-    while (fgets(line, sizeof line, file)) {
+    while (fgets(line, sizeof(line), file)) {
         assert_true(audit_line_seq(line, strlen(line) - 1, &seq));
         assert_int_equal(seq, wanted++);
     }
@@ -240,9 +240,9 @@ static void where_the_next_file_fails_too_no_more_are_moved(void **state)
         edge(fixture);
     fault_io_disarm();
     assert_true(status_of(fixture->aside).st_ino > 0);
-    (void)snprintf(fixture->aside, sizeof fixture->aside, "%s.unread-2", fixture->file);
+    (void)snprintf(fixture->aside, sizeof(fixture->aside), "%s.unread-2", fixture->file);
     assert_int_equal(status_of(fixture->aside).st_ino, 0);
-    (void)snprintf(fixture->aside, sizeof fixture->aside, "%s.unread-1", fixture->file);
+    (void)snprintf(fixture->aside, sizeof(fixture->aside), "%s.unread-1", fixture->file);
     edge(fixture);
     assert_true(audit_is_healthy(fixture->audit));
     expect_rows(fixture->file, ROWS + 1, ROWS + 5);
@@ -292,7 +292,7 @@ static unsigned lines_in(const char *path, uint64_t from, uint64_t to)
     uint64_t at = 0;
 
     assert_non_null(file);
-    while (fgets(line, sizeof line, file)) {
+    while (fgets(line, sizeof(line), file)) {
         count += at < to && at + strlen(line) > from;
         at += strlen(line);
     }

@@ -83,11 +83,11 @@ static void the_room_before_the_head_is_used_again(void **state)
     struct bytes *bytes = *state;
     uint8_t block[9000];
 
-    for (size_t i = 0; i < sizeof block; i++)
+    for (size_t i = 0; i < sizeof(block); i++)
         block[i] = (uint8_t)(i % 251);
-    assert_int_equal(bytes_append(bytes, block, sizeof block), 0);
+    assert_int_equal(bytes_append(bytes, block, sizeof(block)), 0);
     bytes_consume(bytes, 8000);
-    assert_int_equal(bytes_append(bytes, block, sizeof block), 0);
+    assert_int_equal(bytes_append(bytes, block, sizeof(block)), 0);
     assert_int_equal(bytes_used(bytes), 10000);
     assert_memory_equal(bytes_view(bytes).data, block + 8000, 1000);
     assert_memory_equal(bytes_view(bytes).data + 1000, block, 9000);
@@ -110,8 +110,8 @@ static void a_large_block_is_given_back_when_it_runs_empty(void **state)
     struct bytes *bytes = *state;
     uint8_t block[9000] = {0};
 
-    assert_int_equal(bytes_append(bytes, block, sizeof block), 0);
-    bytes_consume(bytes, sizeof block - 1);
+    assert_int_equal(bytes_append(bytes, block, sizeof(block)), 0);
+    bytes_consume(bytes, sizeof(block) - 1);
     assert_non_null(bytes->memory);
     bytes_consume(bytes, 1);
     assert_null(bytes->memory);

@@ -87,7 +87,7 @@ static bool synchronized_now(void)
 static int reset_kernel(void **state)
 {
     (void)state;
-    memset(&kernel, 0, sizeof kernel);
+    memset(&kernel, 0, sizeof(kernel));
     kernel.max_error_us = 16000000;
     kernel.status = STA_UNSYNC;
     return 0;
@@ -138,8 +138,8 @@ static void every_day_until_the_year_9999_is_written_as_the_c_library_does(void 
         size_t n;
 
         assert_non_null(gmtime_r(&seconds, &tm));
-        n = strftime(expected, sizeof expected, "%Y-%m-%dT%H:%M:%S", &tm);
-        (void)snprintf(expected + n, sizeof expected - n, ".%03dZ", (int)(wall_ms % 1000));
+        n = strftime(expected, sizeof(expected), "%Y-%m-%dT%H:%M:%S", &tm);
+        (void)snprintf(expected + n, sizeof(expected) - n, ".%03dZ", (int)(wall_ms % 1000));
         clock_format(wall_ms, text);
         assert_string_equal(text, expected);
         assert_true(clock_parse(text, &back));
@@ -186,7 +186,7 @@ static void text_that_is_no_such_time_is_refused(void **state)
     int64_t wall_ms = 42;
 
     (void)state;
-    for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++)
+    for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++)
         assert_false(clock_parse(wrong[i], &wall_ms));
     assert_int_equal(wall_ms, 42);
     assert_true(clock_parse("2024-02-29T00:00:00.000Z", &wall_ms));
@@ -231,7 +231,7 @@ static void spans_are_told_in_two_units_at_most(void **state)
     char text[CLOCK_SPAN_MAX];
 
     (void)state;
-    for (size_t i = 0; i < sizeof table / sizeof table[0]; i++) {
+    for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++) {
         clock_span(table[i].span_ms, text);
         assert_string_equal(text, table[i].text);
     }

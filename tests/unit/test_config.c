@@ -142,7 +142,7 @@ static void sample_leave(struct sample *sample)
 
     sample->group[strlen(sample->group) - 1] = '\0';
     dot = strrchr(sample->group, '.');
-    if (dot != NULL)
+    if (dot)
         dot[1] = '\0';
     else
         sample->group[0] = '\0';
@@ -195,7 +195,7 @@ static void sample_line(struct sample *sample, char *line)
     } else if (line[size - 1] == ':') {
         line[size - 1] = '.';
         (void)strncat(sample->group, line, sizeof(sample->group) - strlen(sample->group) - 1);
-    } else if (equals != NULL && line[size - 1] == ';') {
+    } else if (equals && line[size - 1] == ';') {
         line[size - 1] = '\0';
         *equals = '\0';
         assert_true(snprintf(row->path, sizeof(row->path), "%s%s", sample->group, line) < 64);
@@ -216,8 +216,7 @@ compare_with_sample(void *context, const char *path, const char *value, bool rel
     for (size_t i = 0; i < sample->count; i++) {
         if (strcmp(sample->rows[i].path, path) != 0)
             continue;
-        if (value != NULL && !sample->rows[i].is_example &&
-            strcmp(sample->rows[i].value, value) != 0)
+        if (value && !sample->rows[i].is_example && strcmp(sample->rows[i].value, value) != 0)
             fail_msg("%s is %s in the sample, %s by default", path, sample->rows[i].value,
                      value);
         if (sample->rows[i].reloads != reloads)
@@ -340,18 +339,18 @@ static void compare_with_page(void *context, const char *path, const char *value
     const char *mark;
 
     append_roff(wanted, sizeof(wanted), path);
-    if (value != NULL) {
+    if (value) {
         append_roff(wanted, sizeof(wanted), " = ");
         append_roff(wanted, sizeof(wanted), value);
     }
     append_roff(wanted, sizeof(wanted), "\n");
     entry = strstr(page, wanted);
-    if (entry == NULL)
+    if (!entry)
         fail_msg("the man page lacks%s", wanted);
     entry += strlen(wanted);
     end = strstr(entry, "\n.TP\n");
     mark = strstr(entry, "HUP");
-    if ((mark != NULL && (end == NULL || mark < end)) != reloads)
+    if ((mark && (!end || mark < end)) != reloads)
         fail_msg("%s: the man page is wrong about HUP", path);
 }
 
@@ -556,9 +555,9 @@ static void what_is_no_size_or_time_leaves_the_result_alone(void **state)
 static bool machine_id(char *text, size_t size)
 {
     FILE *file = fopen("/etc/machine-id", "re");
-    bool there = file != NULL && fgets(text, (int)size, file) != NULL && strlen(text) >= 32;
+    bool there = file && fgets(text, (int)size, file) != NULL && strlen(text) >= 32;
 
-    if (file != NULL)
+    if (file)
         (void)fclose(file); /* only read from */
     return there;
 }

@@ -206,7 +206,7 @@ static void export_all(struct script *script)
 static void use_spool(struct script *script)
 {
     static char large[9000];
-    memset(large, 'x', sizeof large - 1);
+    memset(large, 'x', sizeof(large) - 1);
     append_some(script, 6, "payload");
     append_some(script, 2, large);
     commit_batch(script);
@@ -283,7 +283,7 @@ static void run_script(struct script *script)
 static void check_integrity(const struct fixture *f)
 {
     char path[128];
-    (void)snprintf(path, sizeof path, "%s/spool.db", f->directory);
+    (void)snprintf(path, sizeof(path), "%s/spool.db", f->directory);
     sqlite3 *db;
     sqlite3_stmt *stmt;
     assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
@@ -374,19 +374,19 @@ static void copy_file(const char *from, const char *to, const char *name)
     char path[128];
     char bytes[4096];
     size_t size;
-    (void)snprintf(path, sizeof path, "%s/%s", from, name);
+    (void)snprintf(path, sizeof(path), "%s/%s", from, name);
     FILE *in = fopen(path, "re");
-    (void)snprintf(path, sizeof path, "%s/%s", to, name);
+    (void)snprintf(path, sizeof(path), "%s/%s", to, name);
     FILE *out = fopen(path, "we");
     assert_true(in && out);
-    while ((size = fread(bytes, 1, sizeof bytes, in)) > 0)
+    while ((size = fread(bytes, 1, sizeof(bytes), in)) > 0)
         assert_int_equal(fwrite(bytes, 1, size, out), size);
     assert_int_equal(fclose(in) + fclose(out), 0);
 }
 
 static void copy_spool(const char *from, const char *to)
 {
-    for (size_t i = 0; i < sizeof names_of_a_spool / sizeof *names_of_a_spool; i++)
+    for (size_t i = 0; i < sizeof(names_of_a_spool) / sizeof(*names_of_a_spool); i++)
         copy_file(from, to, names_of_a_spool[i]);
 }
 
@@ -496,9 +496,9 @@ static void a_read_that_fails_once_anywhere_stops_nothing(void **state)
 static void reads_that_fail_for_a_while_anywhere_are_no_damage(void **state)
 {
     static const uint64_t times[] = {3, 10, 40};
-    for (size_t i = 0; i < sizeof times / sizeof *times; i++) {
+    for (size_t i = 0; i < sizeof(times) / sizeof(*times); i++) {
         char name[40];
-        (void)snprintf(name, sizeof name, "%u reads in a row fail", (unsigned)times[i]);
+        (void)snprintf(name, sizeof(name), "%u reads in a row fail", (unsigned)times[i]);
         struct sweep sweep = {
             .name = name, .classes = FAULT_READ, .times = times[i], .error = EIO};
         sweep_over(*state, &sweep, 1);
@@ -520,7 +520,7 @@ static void a_full_disk_at_any_write_is_a_condition_that_passes(void **state)
     } kinds[] = {{"ENOSPC once", "ENOSPC for good", ENOSPC},
                  {"EDQUOT once", "EDQUOT for good", EDQUOT},
                  {"EFBIG once", "EFBIG for good", EFBIG}};
-    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
+    for (size_t i = 0; i < sizeof(kinds) / sizeof(*kinds); i++) {
         struct sweep sweep = {.name = kinds[i].once,
                               .classes = FAULT_WRITE | FAULT_TRUNCATE,
                               .times = 1,
@@ -556,7 +556,7 @@ static char kilobyte[1001];
 
 static int append_kilobyte(struct fixture *f, unsigned lane, uint64_t *ret_id)
 {
-    memset(kilobyte, 'x', sizeof kilobyte - 1);
+    memset(kilobyte, 'x', sizeof(kilobyte) - 1);
     struct spool_message message = make_message(kilobyte);
     message.lane = lane;
     return spool_append(f->spool, &message, &f->now, ret_id);
@@ -591,7 +591,7 @@ static uint64_t database_bytes(const struct fixture *f)
 {
     char path[128];
     struct stat status;
-    (void)snprintf(path, sizeof path, "%s/spool.db", f->directory);
+    (void)snprintf(path, sizeof(path), "%s/spool.db", f->directory);
     assert_int_equal(stat(path, &status), 0);
     return (uint64_t)status.st_size;
 }
@@ -649,7 +649,7 @@ static void nothing_goes_for_a_message_that_would_not_fit_all_the_same(void **st
 {
     struct fixture *f = *state;
     static char huge[3 << 20];
-    memset(huge, 'x', sizeof huge - 1);
+    memset(huge, 'x', sizeof(huge) - 1);
     open_spool(f);
     fill(f, 0, FILLED);
     take_the_room(f);
@@ -1003,7 +1003,7 @@ static void a_sync_that_has_no_room_ends_it(void **state)
 {
     struct fixture *f = *state;
     static const int errors[] = {ENOSPC, EDQUOT};
-    for (size_t i = 0; i < sizeof errors / sizeof *errors; i++) {
+    for (size_t i = 0; i < sizeof(errors) / sizeof(*errors); i++) {
         fault_io_arm(f->directory, FAULT_SYNC, 0, 0, errors[i]);
         open_spool(f);
         append(f, "a payload");
@@ -1021,7 +1021,7 @@ static uint64_t file_bytes(const struct fixture *f, const char *name)
 {
     char path[128];
     struct stat status;
-    (void)snprintf(path, sizeof path, "%s/%s", f->directory, name);
+    (void)snprintf(path, sizeof(path), "%s/%s", f->directory, name);
     return stat(path, &status) == 0 ? (uint64_t)status.st_size : 0;
 }
 
@@ -1050,14 +1050,14 @@ static void fifty_cycles_of_filling_and_draining_do_not_grow_the_file(void **sta
 static void check_max_bytes(struct fixture *f, size_t payload, uint64_t max_bytes)
 {
     static char bytes[20000];
-    memset(bytes, 'x', sizeof bytes);
+    memset(bytes, 'x', sizeof(bytes));
     empty_folder(f);
     f->lane.limits.max_bytes = max_bytes;
     open_spool(f);
     struct spool_message message = make_message("");
     for (uint64_t sum = 0; sum < 2 * max_bytes; sum += spool_charge(&message)) {
         uint64_t id;
-        message.payload = (struct spool_bytes){bytes, payload};
+        message.payload = view_of(bytes, payload);
         assert_int_equal(spool_append(f->spool, &message, &f->now, &id), 0);
         if (id % FILL_BATCH != 0)
             continue;
@@ -1080,7 +1080,7 @@ static void the_file_exceeds_max_bytes_by_no_more_than_stated(void **state)
     static const size_t payloads[] = {20, 256, 900, 1500, 2100, 3000, 4300, 16000};
     struct fixture *f = *state;
     f->options.keep_failures_count = 1000;
-    for (size_t i = 0; i < sizeof payloads / sizeof *payloads; i++)
+    for (size_t i = 0; i < sizeof(payloads) / sizeof(*payloads); i++)
         check_max_bytes(f, payloads[i], 8 << 20);
 }
 
@@ -1089,7 +1089,7 @@ static sqlite3 *hold_a_snapshot(const struct fixture *f, sqlite3_stmt **ret)
 {
     char path[128];
     sqlite3 *db;
-    (void)snprintf(path, sizeof path, "%s/spool.db", f->directory);
+    (void)snprintf(path, sizeof(path), "%s/spool.db", f->directory);
     assert_int_equal(sqlite3_open_v2(path, &db, SQLITE_OPEN_READONLY, NULL), SQLITE_OK);
     assert_int_equal(sqlite3_prepare_v2(db, "SELECT key FROM message", -1, ret, NULL),
                      SQLITE_OK);

@@ -217,7 +217,7 @@ static void step_append(struct model *m)
         uint64_t id = 0;
         struct spool_message message = make_message("");
         message.lane = lane;
-        message.payload = (struct spool_bytes){bytes, roll(m, roll(m, 4) ? 300 : sizeof bytes)};
+        message.payload = view_of(bytes, roll(m, roll(m, 4) ? 300 : sizeof(bytes)));
         message.expiry_ms = roll(m, 5) ? SPOOL_NO_EXPIRY : (int64_t)roll(m, 20000);
         int r = spool_append(m->f->spool, &message, &m->f->now, &id);
         hold(m, r >= 0, "spool_append", r);
@@ -270,7 +270,8 @@ static void step_answers(struct model *m)
         unsigned at = roll(m, 3) ? 0 : roll(m, m->window_count);
         answer(m, m->window[at]);
         m->window_count--;
-        memmove(m->window + at, m->window + at + 1, (m->window_count - at) * sizeof *m->window);
+        memmove(m->window + at, m->window + at + 1,
+                (m->window_count - at) * sizeof(*m->window));
     }
 }
 
@@ -321,7 +322,7 @@ static void step_lock(struct model *m)
         unlock(m);
         return;
     }
-    (void)snprintf(path, sizeof path, "%s/spool.db", m->f->directory);
+    (void)snprintf(path, sizeof(path), "%s/spool.db", m->f->directory);
     hold(m, sqlite3_open(path, &m->lock) == SQLITE_OK, "sqlite3_open", 0);
     if (sqlite3_exec(m->lock, "BEGIN IMMEDIATE", NULL, NULL, NULL) != SQLITE_OK)
         unlock(m);
@@ -350,7 +351,7 @@ static void remove_aside(const struct model *m, const char *name)
     static const char *const suffixes[] = {"", "-wal", "-shm"};
     for (size_t i = 0; i < 3; i++) {
         char path[192];
-        (void)snprintf(path, sizeof path, "%s/%s%s", m->f->directory, name, suffixes[i]);
+        (void)snprintf(path, sizeof(path), "%s/%s%s", m->f->directory, name, suffixes[i]);
         (void)unlink(path);
     }
 }
@@ -376,7 +377,7 @@ static void start(struct model *m)
     f->options.keep_failures_count = 50 + roll(m, 500);
     f->options.keep_failures_ms = roll(m, 2) ? 5000 : 1000000000;
     f->options.now = f->now;
-    (void)snprintf(f->options.boot_id, sizeof f->options.boot_id, "boot %u", m->boot);
+    (void)snprintf(f->options.boot_id, sizeof(f->options.boot_id), "boot %u", m->boot);
     int r = spool_open(&f->options, &f->spool);
     hold(m, r == 0, "spool_open", r);
     spool_set_busy_wait(f->spool, 0);

@@ -23,8 +23,8 @@ static int setup(void **state)
 {
     static struct fixture fixture;
 
-    memset(fixture.memory, '#', sizeof fixture.memory);
-    json_init(&fixture.json, fixture.memory, sizeof fixture.memory);
+    memset(fixture.memory, '#', sizeof(fixture.memory));
+    json_init(&fixture.json, fixture.memory, sizeof(fixture.memory));
     *state = &fixture;
     return 0;
 }
@@ -126,7 +126,7 @@ static void too_little_memory_fails_without_writing_beyond(void **state)
     for (size_t size = 0; size < sizeof "{\"name\":\"v\\n\"}" - 1; size++) {
         struct json json;
 
-        memset(f->memory, '#', sizeof f->memory);
+        memset(f->memory, '#', sizeof(f->memory));
         json_init(&json, f->memory, size);
         json_open_object(&json, NULL);
         json_text(&json, "name", "v\n");
@@ -177,7 +177,7 @@ static void utf8_accepts_the_edges_and_refuses_what_lies_beyond(void **state)
     };
 
     (void)state;
-    for (size_t i = 0; i < sizeof table / sizeof table[0]; i++)
+    for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++)
         assert_int_equal(utf8_character((const uint8_t *)table[i].text, strlen(table[i].text)),
                          table[i].length);
     assert_int_equal(utf8_character((const uint8_t *)"", 0), 0);

@@ -59,7 +59,7 @@ static int teardown(void **state)
 
 static const char *written(struct fixture *f)
 {
-    ssize_t n = read(f->pipe[0], f->text, sizeof f->text - 1);
+    ssize_t n = read(f->pipe[0], f->text, sizeof(f->text) - 1);
 
     f->text[n < 0 ? 0 : n] = '\0';
     return f->text;
@@ -71,7 +71,7 @@ static void pretend_journal(struct fixture *f, unsigned long wrong)
     char value[64];
 
     assert_int_equal(fstat(f->pipe[1], &st), 0);
-    (void)snprintf(value, sizeof value, "%lu:%lu", (unsigned long)st.st_dev,
+    (void)snprintf(value, sizeof(value), "%lu:%lu", (unsigned long)st.st_dev,
                    (unsigned long)st.st_ino + wrong);
     assert_int_equal(setenv("JOURNAL_STREAM", value, 1), 0);
 }
@@ -131,8 +131,8 @@ static void a_line_that_is_too_long_is_cut_and_says_so(void **state)
     char longer[5000];
     const char *text;
 
-    memset(longer, 'x', sizeof longer - 1);
-    longer[sizeof longer - 1] = '\0';
+    memset(longer, 'x', sizeof(longer) - 1);
+    longer[sizeof(longer) - 1] = '\0';
     pretend_journal(*state, 0);
     log_info("%s", longer);
     text = written(*state);
@@ -160,10 +160,10 @@ static void quoting_shows_what_is_printable_and_escapes_the_rest(void **state)
     char text[64];
 
     (void)state;
-    assert_string_equal(log_quote(text, sizeof text, "a b\"\\\n\xC3\xBC\xFF\x7F", 10),
+    assert_string_equal(log_quote(text, sizeof(text), "a b\"\\\n\xC3\xBC\xFF\x7F", 10),
                         "\"a b\\\"\\\\\\x0A\xC3\xBC\\xFF\\x7F\"");
-    assert_string_equal(log_quote(text, sizeof text, "", 0), "\"\"");
-    assert_string_equal(log_quote(text, sizeof text, "\0", 1), "\"\\x00\"");
+    assert_string_equal(log_quote(text, sizeof(text), "", 0), "\"\"");
+    assert_string_equal(log_quote(text, sizeof(text), "\0", 1), "\"\\x00\"");
 }
 
 static void quoting_cuts_at_a_whole_character_within_any_size(void **state)
@@ -172,11 +172,11 @@ static void quoting_cuts_at_a_whole_character_within_any_size(void **state)
     char text[64];
 
     (void)state;
-    for (size_t size = 0; size < sizeof text; size++) {
+    for (size_t size = 0; size < sizeof(text); size++) {
         size_t length;
 
-        memset(text, '#', sizeof text);
-        (void)log_quote(text, size, source, sizeof source - 1);
+        memset(text, '#', sizeof(text));
+        (void)log_quote(text, size, source, sizeof(source) - 1);
         assert_int_equal(text[size], '#');
         if (size < 6)
             continue;
@@ -189,8 +189,8 @@ static void quoting_cuts_at_a_whole_character_within_any_size(void **state)
             assert_string_equal(text, "\"\xC3\xBC\\x0A"
                                       "abc\xE2\x82\xAC\xC3\xBC\xC3\xBC\"");
     }
-    assert_string_equal(log_quote(text, 8, source, sizeof source - 1), "\"\xC3\xBC...\"");
-    assert_string_equal(log_quote(text, 7, source, sizeof source - 1), "\"...\"");
+    assert_string_equal(log_quote(text, 8, source, sizeof(source) - 1), "\"\xC3\xBC...\"");
+    assert_string_equal(log_quote(text, 7, source, sizeof(source) - 1), "\"...\"");
 }
 
 static void the_brake_passes_a_burst_then_counts_what_it_held_back(void **state)
@@ -264,7 +264,7 @@ static unsigned check_lines(char *text, unsigned long long *ret_dropped)
             continue;
         }
         assert_non_null(event);
-        (void)snprintf(wanted, sizeof wanted, STALL_TEXT, count + (unsigned)*ret_dropped);
+        (void)snprintf(wanted, sizeof(wanted), STALL_TEXT, count + (unsigned)*ret_dropped);
         assert_string_equal(event, wanted);
         count++;
     }
@@ -281,15 +281,15 @@ static void expect_dropped_and_counted(int writer, int reader)
 
     use_stderr(writer);
     write_lines(STALL_LINES);
-    used = read_all(reader, text, sizeof text);
+    used = read_all(reader, text, sizeof(text));
     log_flush(); /* no further line is needed */
-    (void)read_all(reader, text + used, sizeof text - used);
+    (void)read_all(reader, text + used, sizeof(text) - used);
     taken = check_lines(text, &dropped);
     assert_in_range(taken, 1, STALL_LINES - 1);
     assert_int_equal(taken + dropped, STALL_LINES);
     log_flush();
     write_lines(1);
-    (void)read_all(reader, text, sizeof text);
+    (void)read_all(reader, text, sizeof(text));
     assert_int_equal(check_lines(text, &nothing), 1);
     assert_int_equal(nothing, 0); /* once */
     (void)alarm(0);
@@ -408,7 +408,7 @@ static void a_file_that_takes_half_a_line_gets_its_rest_first(void **state)
     write_lines(10);
     assert_int_equal(setrlimit(RLIMIT_FSIZE, &before), 0);
     log_finish();
-    text[pread(fd, text, sizeof text - 1, 0)] = '\0';
+    text[pread(fd, text, sizeof(text) - 1, 0)] = '\0';
     assert_int_equal(check_lines(text, &dropped) + dropped, 10);
     assert_in_range(dropped, 1, 9);
     (void)alarm(0);

@@ -1021,11 +1021,6 @@ static void conditions_and_codes_have_their_answers_and_words(void **state)
     assert_string_equal(packet_reason_text(-1), "unknown");
 }
 
-static struct view view_of(const char *text)
-{
-    return (struct view){.data = (const uint8_t *)text, .size = strlen(text)};
-}
-
 static void filters_match_as_section_4_7_tells(void **state)
 {
     (void)state;
@@ -1071,9 +1066,10 @@ static void filters_match_as_section_4_7_tells(void **state)
         {"+/$x", "a/$x", true},
     };
     for (size_t i = 0; i < COUNT(pairs); i++) {
-        assert_true(packet_filter_is_valid(view_of(pairs[i].filter)));
-        assert_true(packet_topic_is_valid(view_of(pairs[i].topic)));
-        if (packet_topic_matches(pairs[i].filter, view_of(pairs[i].topic)) != pairs[i].matches)
+        assert_true(packet_filter_is_valid(view_of_text(pairs[i].filter)));
+        assert_true(packet_topic_is_valid(view_of_text(pairs[i].topic)));
+        if (packet_topic_matches(pairs[i].filter, view_of_text(pairs[i].topic)) !=
+            pairs[i].matches)
             fail_msg("%s and %s", pairs[i].filter, pairs[i].topic);
     }
 }
@@ -1083,18 +1079,18 @@ static void text_has_its_limits(void **state)
     (void)state;
     static uint8_t memory[65536];
     memset(memory, 'x', sizeof(memory));
-    assert_true(packet_topic_is_valid((struct view){memory, 65535}));
-    assert_false(packet_topic_is_valid((struct view){memory, 65536}));
-    assert_true(packet_filter_is_valid((struct view){memory, 65535}));
-    assert_false(packet_filter_is_valid((struct view){memory, 65536}));
+    assert_true(packet_topic_is_valid(view_of(memory, 65535)));
+    assert_false(packet_topic_is_valid(view_of(memory, 65536)));
+    assert_true(packet_filter_is_valid(view_of(memory, 65535)));
+    assert_false(packet_filter_is_valid(view_of(memory, 65536)));
     assert_false(packet_topic_is_valid((struct view){0}));
     assert_false(packet_filter_is_valid((struct view){0}));
     assert_true(packet_utf8_is_valid((struct view){0}));
-    assert_false(packet_utf8_is_valid((struct view){(const uint8_t *)"a\0b", 3}));
-    assert_false(packet_topic_is_valid((struct view){(const uint8_t *)"a\0b", 3}));
-    assert_false(packet_filter_is_valid((struct view){(const uint8_t *)"a\0b", 3}));
-    assert_false(packet_topic_is_valid(view_of("a\xC3")));
-    assert_false(packet_filter_is_valid(view_of("a\xC3")));
+    assert_false(packet_utf8_is_valid(view_of("a\0b", 3)));
+    assert_false(packet_topic_is_valid(view_of("a\0b", 3)));
+    assert_false(packet_filter_is_valid(view_of("a\0b", 3)));
+    assert_false(packet_topic_is_valid(view_of_text("a\xC3")));
+    assert_false(packet_filter_is_valid(view_of_text("a\xC3")));
 }
 
 /* The code points that 1.5.4 tells of, and their neighbours. */
@@ -1136,7 +1132,7 @@ static void every_character_of_a_topic_is_taken_or_refused_as_1_5_4_tells(void *
             continue;
         size_t size = 1 + write_character(topic + 1, point);
         topic[size++] = 't';
-        if (packet_topic_is_valid((struct view){topic, size}) == is_disallowed(point))
+        if (packet_topic_is_valid(view_of(topic, size)) == is_disallowed(point))
             fail_msg("U+%04X", point);
         refused += is_disallowed(point);
     }

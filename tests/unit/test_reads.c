@@ -76,7 +76,7 @@ static void copy_file(const char *from, const char *to, const char *name)
     path_of(to, name, path);
     FILE *out = fopen(path, "wbe");
     assert_non_null(out);
-    for (size_t size; (size = fread(bytes, 1, sizeof bytes, in)) > 0;)
+    for (size_t size; (size = fread(bytes, 1, sizeof(bytes), in)) > 0;)
         assert_int_equal(fwrite(bytes, 1, size, out), size);
     assert_int_equal(fclose(out), 0);
     (void)fclose(in);
@@ -91,7 +91,7 @@ static void empty_folder(struct fixture *f)
 static void take_copy(struct fixture *f, const char *template)
 {
     empty_folder(f);
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+    for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++)
         copy_file(template, f->directory, names[i]);
 }
 
@@ -152,11 +152,11 @@ static void make_templates(struct fixture *f, struct templates *ret)
     assert_int_equal(spool_checkpoint(f->spool), 0); /* the log begins anew */
     end_some(f, ENDED);
     close_spool(f);
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+    for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++)
         copy_file(f->directory, ret->rested, names[i]);
     open_spool(f);
     store(f, STORED + 1, IDS);
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+    for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++)
         copy_file(f->directory, ret->killed, names[i]);
     close_spool(f);
 }
@@ -179,7 +179,7 @@ static int account_for(void *context, const struct spool_record *record)
 {
     struct account *account = context;
     assert_int_equal(record->seq, ++account->records);
-    assert_in_range(record->id, 1, sizeof account->ends - 1);
+    assert_in_range(record->id, 1, sizeof(account->ends) - 1);
     account->ends[record->id]++;
     account->damaged += record->outcome == SPOOL_DAMAGED;
     return 0;
@@ -257,7 +257,7 @@ static bool one_bad_block(
     struct opening opening = open_somehow(f);
     if (opening.was_salvaged) {
         char moved[160];
-        (void)snprintf(moved, sizeof moved, "%s%s", opening.salvage.moved_to,
+        (void)snprintf(moved, sizeof(moved), "%s%s", opening.salvage.moved_to,
                        name + strlen("spool.db"));
         assert_int_equal(status_of(f, moved).st_ino, before.st_ino);
     }
@@ -577,8 +577,8 @@ static void behind_the_first_block_of_the_mark_nothing_is_looked_at(void **state
     open_spool(f);
     store(f, 1, STORED);
     close_spool(f);
-    char path[sizeof f->directory + 16];
-    (void)snprintf(path, sizeof path, "%s/spool.mark", f->directory);
+    char path[sizeof(f->directory) + 16];
+    (void)snprintf(path, sizeof(path), "%s/spool.mark", f->directory);
     assert_int_equal(truncate(path, 1 << 16), 0);
     spoil(f, "spool.mark", 5, 0);
     assert_int_equal(spool_open_reader(f->directory, &reader), 0);

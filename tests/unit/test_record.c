@@ -97,7 +97,7 @@ static void the_worst_texts_fit_and_longer_ones_are_cut(void **state)
     size_t length;
 
     (void)state;
-    memset(worst, '\x01', sizeof worst - 1);
+    memset(worst, '\x01', sizeof(worst) - 1);
     record.lane = worst;
     record.client = worst;
     record.topic = worst;

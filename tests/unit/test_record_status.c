@@ -20,7 +20,7 @@ static const char *write_with(struct fixture *f, struct record_link link)
     struct json json;
 
     assert_int_equal(spool_get_stats(f->spool, &f->now, &stats), 0);
-    json_init(&json, memory, sizeof memory - 1);
+    json_init(&json, memory, sizeof(memory) - 1);
     assert_int_equal(record_write_status(&json, f->spool, &status, &f->now), 0);
     assert_false(json.failed);
     memory[json_used(&json)] = '\0';

@@ -222,7 +222,7 @@ static struct spool_salvage salvage(struct world *w, bool is_told)
 static void lose_rows(struct world *w, uint64_t from, uint64_t to)
 {
     char sql[128];
-    (void)snprintf(sql, sizeof sql, "DELETE FROM outcome WHERE seq BETWEEN %llu AND %llu",
+    (void)snprintf(sql, sizeof(sql), "DELETE FROM outcome WHERE seq BETWEEN %llu AND %llu",
                    (unsigned long long)from, (unsigned long long)to);
     tamper(w->f, sql);
 }
@@ -391,7 +391,7 @@ static void a_lane_whose_counters_are_lost_is_counted_by_the_audit_file(void **s
         uint64_t spooled = ledger_of(w.f).spooled;
         uint64_t accepted = ledger_of(w.f).accepted;
         close_spool(w.f);
-        (void)snprintf(sql, sizeof sql,
+        (void)snprintf(sql, sizeof(sql),
                        "UPDATE lane SET accepted = accepted + 64 WHERE number = %u",
                        below(LANES));
         tamper(w.f, sql);

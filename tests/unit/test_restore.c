@@ -52,7 +52,7 @@ static void copy_file(const char *from, const char *to)
     FILE *out = fopen(to, "wb");
     assert_non_null(in);
     assert_non_null(out);
-    for (size_t n; (n = fread(bytes, 1, sizeof bytes, in)) > 0;)
+    for (size_t n; (n = fread(bytes, 1, sizeof(bytes), in)) > 0;)
         assert_int_equal(fwrite(bytes, 1, n, out), n);
     assert_int_equal(fclose(in) | fclose(out), 0);
 }
@@ -67,7 +67,7 @@ static void describe_folder(const char *directory, char *text, size_t size)
     for (int i = 0; i < count; i++) {
         char path[PATH_MAX];
         struct stat status;
-        (void)snprintf(path, sizeof path, "%s/%s", directory, entries[i]->d_name);
+        (void)snprintf(path, sizeof(path), "%s/%s", directory, entries[i]->d_name);
         if (strcmp(entries[i]->d_name, "..") != 0 && stat(path, &status) == 0)
             (void)snprintf(text + strlen(text), size - strlen(text), "%s %lld %lld.%ld\n",
                            entries[i]->d_name, (long long)status.st_size,
@@ -127,7 +127,7 @@ static void each_file_that_is_removed_is_found_before_the_commit_succeeds(void *
     static const char *const files[] = {ALL_FILES};
     struct fixture *f = *state;
     uint64_t messages = 0;
-    for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
+    for (size_t i = 0; i < sizeof(files) / sizeof(*files); i++) {
         append_many(f, 100);
         messages += 101;
         remove_file(f, files[i]);
@@ -172,9 +172,9 @@ static void a_path_that_cannot_be_looked_at_says_nothing(void **state)
     struct fixture *f = *state;
     char parent[PATH_MAX], link[PATH_MAX], directory[PATH_MAX + 8];
     close_spool(f);
-    (void)snprintf(parent, sizeof parent, "%s/real", f->directory);
-    (void)snprintf(link, sizeof link, "%s/link", f->directory);
-    (void)snprintf(directory, sizeof directory, "%s/spool", link);
+    (void)snprintf(parent, sizeof(parent), "%s/real", f->directory);
+    (void)snprintf(link, sizeof(link), "%s/link", f->directory);
+    (void)snprintf(directory, sizeof(directory), "%s/spool", link);
     assert_int_equal(mkdir(parent, 0700), 0);
     assert_int_equal(symlink(parent, link), 0);
     f->options.directory = directory;
@@ -201,7 +201,7 @@ static void a_directory_on_another_file_system_is_another_one(void **state)
         here.st_dev == there.st_dev)
         skip();
     close_spool(f);
-    (void)snprintf(link, sizeof link, "%s/link", f->directory);
+    (void)snprintf(link, sizeof(link), "%s/link", f->directory);
     assert_int_equal(mkdir(path_of(f, "real"), 0700), 0);
     assert_int_equal(symlink(path_of(f, "real"), link), 0);
     f->options.directory = link;
@@ -222,7 +222,7 @@ static void a_folder_that_is_removed_with_all_files_comes_back(void **state)
     static const char *const files[] = {ALL_FILES};
     struct fixture *f = *state;
     append_many(f, 5000); /* more than the log holds between two checkpoints */
-    for (size_t i = 0; i < sizeof files / sizeof *files; i++)
+    for (size_t i = 0; i < sizeof(files) / sizeof(*files); i++)
         remove_file(f, files[i]);
     assert_int_equal(rmdir(f->directory), 0);
     assert_commit_finds_it(f);
@@ -315,8 +315,8 @@ static void what_was_put_back_can_be_salvaged_later(void **state)
     int fd = open(path_of(f, "spool.db"), O_RDWR);
     assert_true(fd >= 0);
     char rubbish[512];
-    memset(rubbish, 0x55, sizeof rubbish);
-    assert_int_equal(pwrite(fd, rubbish, sizeof rubbish, 10 * 4096), sizeof rubbish);
+    memset(rubbish, 0x55, sizeof(rubbish));
+    assert_int_equal(pwrite(fd, rubbish, sizeof(rubbish), 10 * 4096), sizeof(rubbish));
     assert_int_equal(close(fd), 0);
     assert_int_equal(spool_salvage(&f->options, NULL, &salvage), 0);
     assert_true(salvage.salvaged > 1800);
@@ -331,7 +331,7 @@ static void what_has_a_name_that_a_restore_needs_moves_aside(void **state)
     struct fixture *f = *state;
     char words[SPOOL_SET_ASIDE_MAX];
     (void)spool_take_set_aside(words);
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+    for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++) {
         append_many(f, 10);
         assert_int_equal(mkdir(path_of(f, names[i]), 0700), 0);
         remove_file(f, "spool.db");
@@ -415,7 +415,7 @@ static void assert_nothing_changes(struct fixture *f, const char *folder)
 {
     char before[4096], after[4096];
     struct spool_restored restored;
-    describe_folder(folder, before, sizeof before);
+    describe_folder(folder, before, sizeof(before));
     assert_int_equal(spool_restore(f->spool, NULL, NULL, &restored), SPOOL_E_MOVED);
     struct spool_message message = make_message("more");
     uint64_t id;
@@ -423,7 +423,7 @@ static void assert_nothing_changes(struct fixture *f, const char *folder)
     assert_int_equal(spool_commit(f->spool, &f->now), SPOOL_E_MOVED);
     assert_int_equal(spool_checkpoint(f->spool), 0);
     close_spool(f);
-    describe_folder(folder, after, sizeof after);
+    describe_folder(folder, after, sizeof(after));
     assert_string_equal(before, after);
 }
 
@@ -431,7 +431,7 @@ static void a_folder_that_lives_under_another_name_is_left_as_it_is(void **state
 {
     struct fixture *f = *state;
     char other[128];
-    (void)snprintf(other, sizeof other, "%s.other", f->directory);
+    (void)snprintf(other, sizeof(other), "%s.other", f->directory);
     append_many(f, 10);
     assert_int_equal(rename(f->directory, other), 0);
     assert_commit_finds_it(f);
@@ -471,9 +471,9 @@ static void without_a_commit_a_close_changes_nothing_either(void **state)
     char before[4096], after[4096];
     append_many(f, 10);
     rename_file(f, "spool.db", "elsewhere");
-    describe_folder(f->directory, before, sizeof before);
+    describe_folder(f->directory, before, sizeof(before));
     close_spool(f);
-    describe_folder(f->directory, after, sizeof after);
+    describe_folder(f->directory, after, sizeof(after));
     assert_string_equal(before, after);
 }
 
@@ -531,10 +531,10 @@ static void a_whole_spool_that_an_older_program_uses_is_left_to_it(void **state)
     int fd = open(path_of(f, "lock"), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
     assert_int_equal(flock(fd, LOCK_EX | LOCK_NB), 0);
     assert_int_equal(spool_verify_files(f->spool), SPOOL_E_MOVED);
-    describe_folder(f->directory, before, sizeof before);
+    describe_folder(f->directory, before, sizeof(before));
     assert_int_equal(spool_restore(f->spool, NULL, NULL, &restored), 0);
     close_spool(f);
-    describe_folder(f->directory, after, sizeof after);
+    describe_folder(f->directory, after, sizeof(after));
     assert_string_equal(before, after);
     assert_int_equal(close(fd), 0);
 }
@@ -546,17 +546,17 @@ static void a_spool_that_another_process_has_begun_there_is_not_touched(void **s
     struct spool_restored restored;
     struct spool *second;
     append_many(f, 10);
-    (void)snprintf(other, sizeof other, "%s.other", f->directory);
+    (void)snprintf(other, sizeof(other), "%s.other", f->directory);
     assert_int_equal(rename(f->directory, other), 0);
     char database[160];
-    (void)snprintf(database, sizeof database, "%s/spool.db", other);
+    (void)snprintf(database, sizeof(database), "%s/spool.db", other);
     assert_int_equal(unlink(database), 0);
     assert_int_equal(spool_verify_files(f->spool), SPOOL_E_MOVED);
     assert_true(moved_of(f).is_restorable);
     assert_int_equal(spool_open(&f->options, &second), 0);
-    describe_folder(f->directory, before, sizeof before);
+    describe_folder(f->directory, before, sizeof(before));
     assert_int_equal(spool_restore(f->spool, NULL, NULL, &restored), SPOOL_E_LOCKED);
-    describe_folder(f->directory, after, sizeof after);
+    describe_folder(f->directory, after, sizeof(after));
     assert_string_equal(before, after);
     /* When it has ended, its spool moves aside. */
     spool_close(second);

@@ -161,7 +161,7 @@ static void the_budget_counts_a_large_message_as_several(void **state)
     bool more;
     uint64_t id;
 
-    message.payload = (struct spool_bytes){payload, sizeof payload};
+    message.payload = view_of(payload, sizeof(payload));
     for (int i = 0; i < 40; i++) {
         message.expiry_ms = i < 20 ? SPOOL_NO_EXPIRY : 1000;
         assert_int_equal(spool_append(f->spool, &message, &f->now, &id), 0);
@@ -599,8 +599,8 @@ static void random_histories_always_balance(void **state)
     const char *seed = getenv("SPOOL_TEST_SEED");
     struct model m = {
         .f = *state,
-        .states = calloc(MODEL_MAX, sizeof *m.states),
-        .committed = calloc(MODEL_MAX, sizeof *m.committed),
+        .states = calloc(MODEL_MAX, sizeof(*m.states)),
+        .committed = calloc(MODEL_MAX, sizeof(*m.committed)),
         .seed = seed ? (unsigned)strtoul(seed, NULL, 10) : (unsigned)time(NULL),
     };
     assert_true(m.states && m.committed);

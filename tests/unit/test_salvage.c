@@ -69,11 +69,11 @@ message_of(uint64_t id, char payload[static 16384], char topic[static 64])
         .qos = (uint8_t)(id % 3),
         .retain = id % 5 == 0,
         .expiry_ms = id % 4 == 0 ? 500 * HOUR : SPOOL_NO_EXPIRY,
-        .client = {"client", 6},
-        .topic = {topic, (size_t)length},
-        .properties = {"\x26\x00", id % 2 == 0 ? 2 : 0},
-        .ref = {"ref", id % 3 == 0 ? 3 : 0},
-        .payload = {payload, size},
+        .client = view_of("client", 6),
+        .topic = view_of(topic, (size_t)length),
+        .properties = view_of("\x26\x00", id % 2 == 0 ? 2 : 0),
+        .ref = view_of("ref", id % 3 == 0 ? 3 : 0),
+        .payload = view_of(payload, size),
     };
 }
 
@@ -135,7 +135,7 @@ static void copy_file(const char *from, const char *to, const char *name)
     path_of(to, name, path);
     FILE *out = fopen(path, "wb");
     assert_non_null(out);
-    for (size_t size; (size = fread(bytes, 1, sizeof bytes, in)) > 0;)
+    for (size_t size; (size = fread(bytes, 1, sizeof(bytes), in)) > 0;)
         assert_int_equal(fwrite(bytes, 1, size, out), size);
     assert_int_equal(fclose(out), 0);
     (void)fclose(in);
@@ -304,9 +304,9 @@ static void put_version_right(const char *directory)
     path_of(directory, "spool.db", path);
     int fd = open(path, O_RDWR | O_CLOEXEC);
     assert_true(fd >= 0);
-    assert_int_equal(pread(fd, version, sizeof version, VERSION_AT), sizeof version);
-    assert_true(memcmp(version, right, sizeof version) > 0);
-    assert_int_equal(pwrite(fd, right, sizeof right, VERSION_AT), sizeof right);
+    assert_int_equal(pread(fd, version, sizeof(version), VERSION_AT), sizeof(version));
+    assert_true(memcmp(version, right, sizeof(version)) > 0);
+    assert_int_equal(pwrite(fd, right, sizeof(right), VERSION_AT), sizeof(right));
     assert_int_equal(close(fd), 0);
 }
 
@@ -521,7 +521,7 @@ static uint32_t number_at(const char *directory, int64_t at)
     path_of(directory, "spool.db", path);
     int fd = open(path, O_RDONLY);
     assert_true(fd >= 0);
-    assert_int_equal(pread(fd, bytes, sizeof bytes, at), sizeof bytes);
+    assert_int_equal(pread(fd, bytes, sizeof(bytes), at), sizeof(bytes));
     (void)close(fd);
     return (uint32_t)bytes[0] << 24 | (uint32_t)bytes[1] << 16 | (uint32_t)bytes[2] << 8 |
            bytes[3];
@@ -605,7 +605,7 @@ static void records_that_gave_way_are_not_taken_for_lost_ones(void **state)
     assert_int_equal(salvage.damaged, 0);
     open_spool(f);
     struct spool_ledger after = ledger_of(f);
-    assert_memory_equal(&before, &after, sizeof before);
+    assert_memory_equal(&before, &after, sizeof(before));
     assert_int_equal(spool_pruned_seq(f->spool), pruned_seq);
     assert_int_equal(spool_exported(f->spool), EXPORTED);
     assert_int_equal(spool_waiting(f->spool), 19);
@@ -844,7 +844,7 @@ static void messages_far_behind_the_newest_are_salvaged(void **state)
     assert_int_equal(salvage.damaged, 0);
     open_spool(f);
     struct spool_ledger after = ledger_of(f);
-    assert_memory_equal(&before, &after, sizeof before);
+    assert_memory_equal(&before, &after, sizeof(before));
     struct found found = records_of(f, 7);
     assert_int_equal(found.count, 1); /* a failure as far behind is kept, too */
     assert_int_equal(found.all, records);
@@ -1207,8 +1207,8 @@ static void a_whole_new_database_takes_the_place_whatever_its_folder_is_called(v
     close_spool(f);
     for (int is_there = 0; is_there < 2; is_there++) {
         char from[200], to[200];
-        (void)snprintf(from, sizeof from, "%s/spool.db", directory);
-        (void)snprintf(to, sizeof to, "%s/spool.db.salvaged", directory);
+        (void)snprintf(from, sizeof(from), "%s/spool.db", directory);
+        (void)snprintf(to, sizeof(to), "%s/spool.db.salvaged", directory);
         assert_int_equal(rename(from, to), 0);
         if (is_there) {
             FILE *file = fopen(from, "w");
@@ -1289,7 +1289,7 @@ static void the_longest_path_serves_for_everything_and_a_longer_one_is_refused(v
     for (uint64_t id = 1; id <= 20; id++)
         store_message(f, id);
     commit(f);
-    (void)snprintf(from, sizeof from, "%s/spool.db", directory);
+    (void)snprintf(from, sizeof(from), "%s/spool.db", directory);
     assert_int_equal(unlink(from), 0);
     assert_int_equal(spool_verify_files(f->spool), SPOOL_E_MOVED);
     struct spool_restored put_back;
@@ -1298,7 +1298,7 @@ static void the_longest_path_serves_for_everything_and_a_longer_one_is_refused(v
     assert_int_equal(spool_salvage(&f->options, NULL, &salvage), 0);
     assert_int_equal(salvage.salvaged, 20);
     char to[640];
-    (void)snprintf(to, sizeof to, "%s/spool.db.restored", directory);
+    (void)snprintf(to, sizeof(to), "%s/spool.db.restored", directory);
     assert_int_equal(rename(from, to), 0);
     open_spool(f);
     assert_int_equal(ledger_of(f).spooled, 20);

@@ -49,7 +49,7 @@ int __wrap_socket(int domain, int type, int protocol)
     int fd = __real_socket(domain, type, protocol);
 
     if (fd >= 0 && send_buffer > 0)
-        (void)setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &send_buffer, sizeof send_buffer);
+        (void)setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &send_buffer, sizeof(send_buffer));
     return fd;
 }
 
@@ -81,7 +81,7 @@ static int listening(int family, int type)
 
     address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
     if (family == AF_INET)
-        (void)bind(fd, (struct sockaddr *)&address, sizeof address);
+        (void)bind(fd, (struct sockaddr *)&address, sizeof(address));
     else
         (void)bind(fd, (struct sockaddr *)&unnamed, sizeof(sa_family_t)); /* an abstract name */
     if (type == SOCK_STREAM)
@@ -101,9 +101,9 @@ static void pass(const struct passed *passed)
 
     for (int i = 0; i < passed->count; i++)
         (void)dup2(passed->fds[i], FIRST_FD + i);
-    (void)snprintf(number, sizeof number, "%d", passed->count);
+    (void)snprintf(number, sizeof(number), "%d", passed->count);
     (void)setenv("LISTEN_FDS", number, 1);
-    (void)snprintf(number, sizeof number, "%d", (int)getpid());
+    (void)snprintf(number, sizeof(number), "%d", (int)getpid());
     (void)setenv("LISTEN_PID", passed->pid ? passed->pid : number, 1);
 }
 
@@ -191,9 +191,9 @@ static int receiver(const char *path)
     int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 
     assert_true(fd >= 0);
-    (void)snprintf(address.sun_path, sizeof address.sun_path, "%s", path);
-    assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience), 0);
-    assert_int_equal(bind(fd, (struct sockaddr *)&address, sizeof address), 0);
+    (void)snprintf(address.sun_path, sizeof(address.sun_path), "%s", path);
+    assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience)), 0);
+    assert_int_equal(bind(fd, (struct sockaddr *)&address, sizeof(address)), 0);
     return fd;
 }
 
@@ -206,12 +206,12 @@ struct manager {
 
 static int manager_setup(void **state)
 {
-    struct manager *manager = calloc(1, sizeof *manager);
+    struct manager *manager = calloc(1, sizeof(*manager));
 
     assert_non_null(manager);
-    (void)snprintf(manager->folder, sizeof manager->folder, "/tmp/test_service.XXXXXX");
+    (void)snprintf(manager->folder, sizeof(manager->folder), "/tmp/test_service.XXXXXX");
     assert_non_null(mkdtemp(manager->folder));
-    (void)snprintf(manager->path, sizeof manager->path, "%s/notify", manager->folder);
+    (void)snprintf(manager->path, sizeof(manager->path), "%s/notify", manager->folder);
     manager->fd = receiver(manager->path);
     assert_int_equal(setenv("NOTIFY_SOCKET", manager->path, 1), 0);
     *state = manager;
@@ -300,8 +300,9 @@ static unsigned fill_queue(const struct manager *manager)
     unsigned count = 0;
 
     assert_true(fd >= 0);
-    (void)snprintf(address.sun_path, sizeof address.sun_path, "%s", manager->path);
-    while (sendto(fd, "X=1", 3, MSG_DONTWAIT, (struct sockaddr *)&address, sizeof address) == 3)
+    (void)snprintf(address.sun_path, sizeof(address.sun_path), "%s", manager->path);
+    while (sendto(fd, "X=1", 3, MSG_DONTWAIT, (struct sockaddr *)&address, sizeof(address)) ==
+           3)
         count++;
     assert_int_equal(errno, EAGAIN);
     (void)close(fd);
@@ -374,7 +375,7 @@ static void a_manager_with_an_abstract_name_hears_it_too(void **state)
     struct sockaddr_un address = {.sun_family = AF_UNIX};
     struct timeval patience = {.tv_sec = 10};
     char name[64], text[64] = "";
-    int length = snprintf(name, sizeof name, "@test_service-%d", (int)getpid());
+    int length = snprintf(name, sizeof(name), "@test_service-%d", (int)getpid());
     int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 
     (void)state;
@@ -382,10 +383,10 @@ static void a_manager_with_an_abstract_name_hears_it_too(void **state)
     assert_int_equal(bind(fd, (struct sockaddr *)&address,
                           (socklen_t)(offsetof(struct sockaddr_un, sun_path) + (size_t)length)),
                      0);
-    assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience), 0);
+    assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience)), 0);
     assert_int_equal(setenv("NOTIFY_SOCKET", name, 1), 0);
     service_ready();
-    assert_int_equal(recv(fd, text, sizeof text - 1, 0), 7);
+    assert_int_equal(recv(fd, text, sizeof(text) - 1, 0), 7);
     assert_string_equal(text, "READY=1");
     (void)unsetenv("NOTIFY_SOCKET");
     (void)close(fd);
@@ -397,7 +398,7 @@ static void the_loop_feeds_the_watchdog_and_never_waits(void **state)
     sd_event *event = NULL;
     char number[16];
 
-    (void)snprintf(number, sizeof number, "%d", (int)getpid());
+    (void)snprintf(number, sizeof(number), "%d", (int)getpid());
     assert_int_equal(setenv("WATCHDOG_USEC", "200000", 1), 0);
     assert_int_equal(setenv("WATCHDOG_PID", number, 1), 0);
     assert_true(sd_event_new(&event) >= 0);
@@ -495,14 +496,14 @@ static ssize_t receive_entry(int fd)
     struct msghdr message = {.msg_iov = &into,
                              .msg_iovlen = 1,
                              .msg_control = &control,
-                             .msg_controllen = sizeof control};
+                             .msg_controllen = sizeof(control)};
     ssize_t n = recvmsg(fd, &message, MSG_CMSG_CLOEXEC);
     struct cmsghdr *header = n == 0 ? CMSG_FIRSTHDR(&message) : NULL;
     int file;
 
     if (!header)
         return n;
-    memcpy(&file, CMSG_DATA(header), sizeof file);
+    memcpy(&file, CMSG_DATA(header), sizeof(file));
     entry_seals = fcntl(file, F_GET_SEALS);
     n = pread(file, entry.text, ENTRY_MAX, 0);
     (void)close(file);
@@ -561,7 +562,7 @@ static int check_evicted(void *context)
 
     if (r != 0)
         return r;
-    for (size_t i = 0; i < sizeof fields / sizeof fields[0]; i++)
+    for (size_t i = 0; i < sizeof(fields) / sizeof(fields[0]); i++)
         EXPECT(has_field(fields[i]));
     EXPECT(!has_name("MQTT_SPOOL_CODE=") && !has_name("MQTT_SPOOL_REF="));
     return 0;
@@ -692,7 +693,7 @@ static void the_longest_texts_arrive_whole(void **state)
     struct spool_record record = evicted;
 
     (void)state;
-    memset(longest, 'x', sizeof longest - 1);
+    memset(longest, 'x', sizeof(longest) - 1);
     record.client = longest;
     record.topic = longest;
     record.ref = longest;
@@ -726,7 +727,7 @@ static void texts_that_grow_by_escapes_are_cut_and_all_fields_stay(void **state)
     struct spool_record record = evicted;
 
     (void)state;
-    for (size_t i = 0; i + 3 < sizeof longest; i += 3)
+    for (size_t i = 0; i + 3 < sizeof(longest); i += 3)
         memcpy(longest + i, "\xE2\x80\xAE", 3);
     record.client = longest;
     record.topic = longest;
@@ -751,7 +752,7 @@ static int catch_log(void)
 static const char *logged(int fd)
 {
     static char text[LOG_MAX];
-    ssize_t n = pread(fd, text, sizeof text - 1, 0);
+    ssize_t n = pread(fd, text, sizeof(text) - 1, 0);
 
     text[n < 0 ? 0 : n] = '\0';
     return text;
@@ -926,8 +927,8 @@ static int check_binary(void *context)
     if (!make_journal(&fd))
         return CHILD_SKIPPED;
     EXPECT(journal_put(fields, 2) && journal_flush() == 0);
-    EXPECT(receive_entry(fd) == sizeof wanted - 1);
-    EXPECT(memcmp(entry.text, wanted, sizeof wanted - 1) == 0);
+    EXPECT(receive_entry(fd) == sizeof(wanted) - 1);
+    EXPECT(memcmp(entry.text, wanted, sizeof(wanted) - 1) == 0);
     return 0;
 }
 
@@ -987,7 +988,7 @@ static void what_cannot_be_sent_at_all_does_not_stop_the_rest(void **state)
     struct spool_record record = evicted;
 
     (void)state;
-    memset(longest, 'x', sizeof longest - 1);
+    memset(longest, 'x', sizeof(longest) - 1);
     record.client = record.topic = record.ref = longest;
     expect_entry(check_refused, &record);
 }
@@ -998,7 +999,7 @@ static void what_no_datagram_holds_goes_as_a_sealed_file(void **state)
     struct spool_record record = evicted;
 
     (void)state;
-    memset(longest, 'x', sizeof longest - 1);
+    memset(longest, 'x', sizeof(longest) - 1);
     record.client = record.topic = record.ref = longest;
     expect_entry(check_large, &record);
 }
@@ -1011,7 +1012,7 @@ static bool contains_id(const char *path, const char *id)
 
     if (!file)
         return false;
-    size = fread(text, 1, sizeof text - 1, file);
+    size = fread(text, 1, sizeof(text) - 1, file);
     text[size] = '\0';
     (void)fclose(file);
     return strstr(text, id) != NULL;

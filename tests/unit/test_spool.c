@@ -62,11 +62,11 @@ static void every_field_comes_back_as_it_went_in(void **state)
         .qos = 2,
         .retain = true,
         .expiry_ms = 60000,
-        .client = {"gauge", 5},
-        .topic = {"plant/\xc3\xa4", 8},
-        .properties = {"\x01\x00\x02", 3},
-        .ref = {"order-7", 7},
-        .payload = {payload, 3},
+        .client = view_of("gauge", 5),
+        .topic = view_of("plant/\xc3\xa4", 8),
+        .properties = view_of("\x01\x00\x02", 3),
+        .ref = view_of("order-7", 7),
+        .payload = view_of(payload, 3),
     };
     uint64_t id;
     assert_int_equal(spool_append(f->spool, &in, &f->now, &id), 0);
@@ -121,7 +121,7 @@ static int check_words(void *context, const struct spool_record *record)
 static void empty_fields_are_kept_and_a_walk_can_be_ended(void **state)
 {
     struct fixture *f = *state;
-    struct spool_message in = {.topic = {"t", 1}, .expiry_ms = SPOOL_NO_EXPIRY};
+    struct spool_message in = {.topic = view_of("t", 1), .expiry_ms = SPOOL_NO_EXPIRY};
     uint64_t id;
     assert_int_equal(spool_append(f->spool, &in, &f->now, &id), 0);
     append(f, "second");
@@ -240,7 +240,7 @@ static void runs_with_gaps_and_mixed_verdicts_all_end_once(void **state)
     for (int i = 0; i < 10; i++)
         assert_int_not_equal(next_id(f), 0);
     static const uint64_t delivered[] = {1, 2, 3, 6, 7, 10};
-    for (size_t i = 0; i < sizeof delivered / sizeof *delivered; i++)
+    for (size_t i = 0; i < sizeof(delivered) / sizeof(*delivered); i++)
         deliver(f, delivered[i]);
     assert_int_equal(spool_settle(f->spool, 4, &refused), 0);
     commit(f);
@@ -277,7 +277,7 @@ static void commit_without_work_touches_no_file(void **state)
     struct fixture *f = *state;
     append_many(f, 1);
     char path[128];
-    (void)snprintf(path, sizeof path, "%s/spool.db-wal", f->directory);
+    (void)snprintf(path, sizeof(path), "%s/spool.db-wal", f->directory);
     struct stat before;
     struct stat after;
     assert_int_equal(stat(path, &before), 0);
@@ -286,7 +286,7 @@ static void commit_without_work_touches_no_file(void **state)
     commit(f);
     assert_int_equal(stat(path, &after), 0);
     assert_int_equal(before.st_size, after.st_size);
-    assert_memory_equal(&before.st_mtim, &after.st_mtim, sizeof before.st_mtim);
+    assert_memory_equal(&before.st_mtim, &after.st_mtim, sizeof(before.st_mtim));
 }
 
 static void an_expired_message_is_not_handed_out(void **state)
@@ -371,7 +371,7 @@ static void a_locked_database_is_busy_and_keeps_settlements(void **state)
     deliver(f, next_id(f));
     assert_int_equal(next_id(f), 2);
     char path[128];
-    (void)snprintf(path, sizeof path, "%s/spool.db", f->directory);
+    (void)snprintf(path, sizeof(path), "%s/spool.db", f->directory);
     sqlite3 *db;
     assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
     assert_int_equal(sqlite3_exec(db, "BEGIN IMMEDIATE", NULL, NULL, NULL), SQLITE_OK);
@@ -418,7 +418,7 @@ static void append_in_child(struct fixture *f, int out)
             id = append(f, "payload");
         if (spool_commit(f->spool, &f->now) != 0)
             _exit(1);
-        if (write(out, &id, sizeof id) != sizeof id)
+        if (write(out, &id, sizeof(id)) != sizeof(id))
             _exit(1);
     }
 }
@@ -439,11 +439,11 @@ static void what_was_committed_survives_sigkill_mid_batch(void **state)
         }
         (void)close(pipes[1]);
         for (int i = 0; i < 7 + round; i++)
-            assert_int_equal(read(pipes[0], &acknowledged, sizeof acknowledged),
-                             sizeof acknowledged);
+            assert_int_equal(read(pipes[0], &acknowledged, sizeof(acknowledged)),
+                             sizeof(acknowledged));
         assert_int_equal(kill(child, SIGKILL), 0);
         assert_true(WIFSIGNALED(wait_for(child)));
-        while (read(pipes[0], &acknowledged, sizeof acknowledged) > 0)
+        while (read(pipes[0], &acknowledged, sizeof(acknowledged)) > 0)
             continue;
         (void)close(pipes[0]);
 
@@ -514,7 +514,7 @@ static void a_reader_of_nothing_says_absent(void **state)
 static void write_file(const struct fixture *f, const char *name, const char *text)
 {
     char path[128];
-    (void)snprintf(path, sizeof path, "%s/%s", f->directory, name);
+    (void)snprintf(path, sizeof(path), "%s/%s", f->directory, name);
     FILE *file = fopen(path, "w");
     assert_non_null(file);
     assert_true(fputs(text, file) >= 0);
@@ -537,10 +537,10 @@ static void a_garbage_file_is_damaged_and_left_alone(void **state)
     check_refused(f, SPOOL_E_DAMAGED);
     char path[128];
     char text[64] = {0};
-    (void)snprintf(path, sizeof path, "%s/spool.db", f->directory);
+    (void)snprintf(path, sizeof(path), "%s/spool.db", f->directory);
     FILE *file = fopen(path, "r");
     assert_non_null(file);
-    assert_non_null(fgets(text, sizeof text, file));
+    assert_non_null(fgets(text, sizeof(text), file));
     assert_int_equal(fclose(file), 0);
     assert_string_equal(text, "this is no database");
 }
@@ -551,7 +551,7 @@ static void an_empty_file_and_a_lost_database_are_damage(void **state)
     write_file(f, "spool.db", "");
     check_refused(f, SPOOL_E_DAMAGED);
     char path[128];
-    (void)snprintf(path, sizeof path, "%s/spool.db", f->directory);
+    (void)snprintf(path, sizeof(path), "%s/spool.db", f->directory);
     assert_int_equal(unlink(path), 0);
     write_file(f, "spool.db-wal", "frames");
     check_refused(f, SPOOL_E_DAMAGED);
@@ -582,8 +582,8 @@ static void a_newer_schema_is_refused(void **state)
 static void check_words_of_what_cannot_be_read(struct fixture *f, const char *name)
 {
     char path[128], words[64];
-    (void)snprintf(path, sizeof path, "%s/%s", f->directory, name);
-    (void)snprintf(words, sizeof words, "%s: is no regular file", name);
+    (void)snprintf(path, sizeof(path), "%s/%s", f->directory, name);
+    (void)snprintf(words, sizeof(words), "%s: is no regular file", name);
     assert_int_equal(mkdir(path, 0700), 0);
     assert_int_equal(spool_open(&f->options, &f->spool), -REGULAR_OTHER);
     assert_string_equal(spool_open_error(), words);
@@ -655,7 +655,7 @@ static void only_the_last_part_of_the_directory_is_made(void **state)
 {
     struct fixture *f = *state;
     char path[128];
-    (void)snprintf(path, sizeof path, "%s/a/b", f->directory);
+    (void)snprintf(path, sizeof(path), "%s/a/b", f->directory);
     f->options.directory = path;
     check_refused(f, -ENOENT);
     path[strlen(path) - 2] = '\0';
@@ -725,7 +725,7 @@ static void reboot(struct fixture *f, int64_t off_ms, bool credible)
     f->now.wall_ms += off_ms;
     f->now.boot_ms = 2000;
     f->now.wall_credible = credible;
-    memcpy(f->options.boot_id, f->options.boot_id[0] == 'a' ? BOOT_B : BOOT_A, sizeof BOOT_A);
+    memcpy(f->options.boot_id, f->options.boot_id[0] == 'a' ? BOOT_B : BOOT_A, sizeof(BOOT_A));
     open_spool(f);
 }
 
@@ -812,7 +812,7 @@ static void expired_messages_are_read_for_so_many_bytes_in_a_call(void **state)
     struct spool_message message = make_message("");
     uint64_t id, charge;
     unsigned calls = 1;
-    message.payload = (struct spool_bytes){payload, sizeof payload};
+    message.payload = view_of(payload, sizeof(payload));
     message.expiry_ms = 1000;
     charge = spool_charge(&message);
     for (int i = 0; i < 40; i++) {
@@ -838,7 +838,7 @@ static void the_jump_moves_so_many_bytes_in_a_commit_and_no_more(void **state)
     append_many(f, 1);
     f->now.wall_ms = 0;
     reboot(f, 0, false);
-    memset(payload, 'x', sizeof payload - 1);
+    memset(payload, 'x', sizeof(payload) - 1);
     for (int i = 0; i < 16; i++) {
         append(f, payload);
         commit(f);
@@ -862,13 +862,13 @@ static void a_batch_counts_all_that_is_written(void **state)
     struct fixture *f = *state;
     struct spool_message message = make_message("x");
     uint64_t id;
-    message.properties = message.ref = (struct spool_bytes){text, sizeof text};
+    message.properties = message.ref = view_of(text, sizeof(text));
     message.topic = message.client = message.ref;
-    memset(text, 't', sizeof text);
+    memset(text, 't', sizeof(text));
     assert_int_equal(spool_append(f->spool, &message, &f->now, &id), 0);
     assert_int_equal(spool_append(f->spool, &message, &f->now, &id), 0);
     assert_int_equal(spool_batch_bytes(f->spool), 2 * spool_charge(&message));
-    assert_in_range(spool_batch_bytes(f->spool), 8 * sizeof text, 9 * sizeof text);
+    assert_in_range(spool_batch_bytes(f->spool), 8 * sizeof(text), 9 * sizeof(text));
     commit(f);
     assert_int_equal(spool_batch_bytes(f->spool), 0);
     assert_int_equal(spool_settled_bytes(f->spool), 0);
@@ -920,7 +920,7 @@ static void fill_the_disk(struct fixture *f)
         assert_int_equal(next_id(f), id);
     deliver(f, 1);
     static char large[8192];
-    memset(large, 'x', sizeof large - 1);
+    memset(large, 'x', sizeof(large) - 1);
     uint64_t accepted = 50;
     uint64_t last_id = 0;
     int r = 0;
@@ -973,11 +973,11 @@ static void a_full_disk_is_a_condition_and_loses_nothing_committed(void **state)
 static void fill_up(const struct fixture *f)
 {
     char path[128];
-    (void)snprintf(path, sizeof path, "%s/filler", f->directory);
+    (void)snprintf(path, sizeof(path), "%s/filler", f->directory);
     int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
     assert_true(fd >= 0);
     static const char zeros[65536];
-    while (write(fd, zeros, sizeof zeros) == sizeof zeros)
+    while (write(fd, zeros, sizeof(zeros)) == sizeof(zeros))
         continue;
     assert_int_equal(close(fd), 0);
 }
@@ -985,7 +985,7 @@ static void fill_up(const struct fixture *f)
 static void make_room(const struct fixture *f)
 {
     char path[128];
-    (void)snprintf(path, sizeof path, "%s/filler", f->directory);
+    (void)snprintf(path, sizeof(path), "%s/filler", f->directory);
     assert_int_equal(unlink(path), 0);
 }
 
@@ -1005,7 +1005,7 @@ static void overflow_one_batch(struct fixture *f)
     assert_int_equal(spool_retain(f->spool, &f->now, 10, &evicted, &more), 0);
     assert_int_equal(evicted, 1);
     static char large[8192];
-    memset(large, 'x', sizeof large - 1);
+    memset(large, 'x', sizeof(large) - 1);
     struct spool_message message = make_message(large);
     uint64_t id;
     unsigned appended = 0;
@@ -1069,7 +1069,7 @@ static void lose_a_batch_in_the_middle(struct fixture *f)
     append(f, "first of the batch");
     fill_up(f);
     static char large[8192];
-    memset(large, 'x', sizeof large - 1);
+    memset(large, 'x', sizeof(large) - 1);
     struct spool_message message = make_message(large);
     uint64_t id = 0;
     unsigned appended = 1;
@@ -1148,10 +1148,10 @@ static void spoil_descriptor_of(const char *name)
     for (int fd = 3; fd < 64; fd++) {
         char link[64];
         char path[256] = "";
-        (void)snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
+        (void)snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
         bool is_open =
             (fcntl(fd, F_GETFL) & O_PATH) == 0; /* else it only identifies the file */
-        if (is_open && readlink(link, path, sizeof path - 1) > 0 && strstr(path, name)) {
+        if (is_open && readlink(link, path, sizeof(path) - 1) > 0 && strstr(path, name)) {
             assert_int_equal(dup3(nowhere, fd, O_CLOEXEC), fd);
             spoiled++;
         }

@@ -135,7 +135,7 @@ static void start(struct world *world)
 {
     struct fixture *f = world->f;
 
-    (void)snprintf(f->options.boot_id, sizeof f->options.boot_id,
+    (void)snprintf(f->options.boot_id, sizeof(f->options.boot_id),
                    "%08x-0000-0000-0000-000000000000", world->boots);
     if (world->is_hidden)
         f->options.boot_id[0] = '\0';
@@ -435,7 +435,7 @@ static const struct history histories[] = {
 
 static int begin(void **state)
 {
-    struct world *world = calloc(1, sizeof *world);
+    struct world *world = calloc(1, sizeof(*world));
     void *fixture = NULL;
 
     if (!world || setup_closed(&fixture) != 0)
@@ -566,7 +566,7 @@ static void boot_in_1970_with_many(struct fixture *f)
     commit(f);
     close_spool(f);
     f->now = (struct spool_time){.boot_ms = 1000, .wall_ms = 1000};
-    memcpy(f->options.boot_id, BOOT_B, sizeof BOOT_B);
+    memcpy(f->options.boot_id, BOOT_B, sizeof(BOOT_B));
     open_spool(f);
     append_many(f, MANY);
     pass_time(f, HOUR);
@@ -667,7 +667,7 @@ static void to_move_and_to_evict_many_needs_no_temporary_file(void **state)
     assert_int_equal(temporary_files, 0);
 }
 
-enum { HISTORIES = sizeof histories / sizeof *histories, RANDOM_HISTORIES = 16 };
+enum { HISTORIES = sizeof(histories) / sizeof(*histories), RANDOM_HISTORIES = 16 };
 
 int main(void)
 {

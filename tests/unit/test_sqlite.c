@@ -18,7 +18,7 @@
 static uint64_t file_size(const struct fixture *f, const char *name)
 {
     char path[128];
-    (void)snprintf(path, sizeof path, "%s/%s", f->directory, name);
+    (void)snprintf(path, sizeof(path), "%s/%s", f->directory, name);
     struct stat status;
     return stat(path, &status) == 0 ? (uint64_t)status.st_size : 0;
 }
@@ -26,7 +26,7 @@ static uint64_t file_size(const struct fixture *f, const char *name)
 static sqlite3 *open_plain(const struct fixture *f)
 {
     char path[128];
-    (void)snprintf(path, sizeof path, "%s/plain.db", f->directory);
+    (void)snprintf(path, sizeof(path), "%s/plain.db", f->directory);
     sqlite3 *db;
     assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
     return db;
@@ -109,7 +109,7 @@ static void expiry_is_found_by_its_partial_index(void **state)
     open_spool(f);
     close_spool(f);
     char path[128];
-    (void)snprintf(path, sizeof path, "%s/spool.db", f->directory);
+    (void)snprintf(path, sizeof(path), "%s/spool.db", f->directory);
     sqlite3 *db;
     assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
     static const char *const queries[] = {
@@ -177,7 +177,7 @@ static void the_wal_stays_bounded_under_sustained_load(void **state)
     struct spool *reader; /* short reads in between do not change that */
     assert_int_equal(spool_open_reader(f->directory, &reader), 0);
     static char payload[2048];
-    memset(payload, 'x', sizeof payload - 1);
+    memset(payload, 'x', sizeof(payload) - 1);
     uint64_t largest = 0;
     for (int round = 0; round < 200; round++) {
         for (int i = 0; i < 100; i++)
@@ -201,7 +201,7 @@ static void the_wal_file_stays_at_close_and_holds_nothing_that_is_missed(void **
     close_spool(f);
     assert_true(file_size(f, "spool.db-wal") > 0);
     char path[128];
-    (void)snprintf(path, sizeof path, "%s/spool.db-wal", f->directory);
+    (void)snprintf(path, sizeof(path), "%s/spool.db-wal", f->directory);
     assert_int_equal(unlink(path), 0);
     open_spool(f);
     assert_int_equal(ledger_of(f).spooled, 10);

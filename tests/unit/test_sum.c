@@ -19,12 +19,12 @@ static void known_values_come_out(void **state)
 
     (void)state;
     assert_int_equal(sum_bytes(0, "123456789", 9), 0xe3069283);
-    assert_int_equal(sum_bytes(0, bytes, sizeof bytes), 0x8a9136aa);
-    memset(bytes, 0xff, sizeof bytes);
-    assert_int_equal(sum_bytes(0, bytes, sizeof bytes), 0x62a8ab43);
-    for (unsigned char i = 0; i < sizeof bytes; i++)
+    assert_int_equal(sum_bytes(0, bytes, sizeof(bytes)), 0x8a9136aa);
+    memset(bytes, 0xff, sizeof(bytes));
+    assert_int_equal(sum_bytes(0, bytes, sizeof(bytes)), 0x62a8ab43);
+    for (unsigned char i = 0; i < sizeof(bytes); i++)
         bytes[i] = i;
-    assert_int_equal(sum_bytes(0, bytes, sizeof bytes), 0x46dd794e);
+    assert_int_equal(sum_bytes(0, bytes, sizeof(bytes)), 0x46dd794e);
 }
 
 /* A spool may be read on another processor than it was written on. */
@@ -33,10 +33,10 @@ static void both_ways_agree_at_any_length_and_place(void **state)
     unsigned char bytes[300];
 
     (void)state;
-    for (size_t i = 0; i < sizeof bytes; i++)
+    for (size_t i = 0; i < sizeof(bytes); i++)
         bytes[i] = (unsigned char)(i * 167 + 13);
     for (size_t start = 0; start < 9; start++) {
-        for (size_t size = 0; start + size <= sizeof bytes; size++)
+        for (size_t size = 0; start + size <= sizeof(bytes); size++)
             assert_int_equal(sum_bytes((uint32_t)size, bytes + start, size),
                              sum_bytes_by_tables((uint32_t)size, bytes + start, size));
     }
@@ -56,8 +56,8 @@ static struct sum_facts facts_of(const char *topic, const char *payload)
                               .accepted = 2,
                               .uid = 3,
                               .flags = 1,
-                              .topic = {topic, strlen(topic)},
-                              .payload = {payload, strlen(payload)}};
+                              .topic = view_of_text(topic),
+                              .payload = view_of_text(payload)};
 }
 
 static void a_byte_that_moves_to_its_neighbour_is_seen(void **state)
@@ -76,16 +76,16 @@ static void each_fact_is_in_the_sum(void **state)
 
     (void)state;
     int64_t *numbers[] = {&facts.key, &facts.accepted, &facts.uid, &facts.flags};
-    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
+    for (size_t i = 0; i < sizeof(numbers) / sizeof(*numbers); i++) {
         *numbers[i] ^= INT64_C(1) << 40;
         assert_int_not_equal(sum_of(&facts), sum);
         *numbers[i] ^= INT64_C(1) << 40;
     }
-    struct spool_bytes *parts[] = {&facts.client, &facts.topic, &facts.properties, &facts.ref,
-                                   &facts.payload};
-    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
-        struct spool_bytes before = *parts[i];
-        *parts[i] = (struct spool_bytes){"other", 5};
+    struct view *parts[] = {&facts.client, &facts.topic, &facts.properties, &facts.ref,
+                            &facts.payload};
+    for (size_t i = 0; i < sizeof(parts) / sizeof(*parts); i++) {
+        struct view before = *parts[i];
+        *parts[i] = view_of("other", 5);
         assert_int_not_equal(sum_of(&facts), sum);
         *parts[i] = before;
     }

@@ -81,13 +81,13 @@ static void the_visible_form_is_the_character_or_names_it(void **state)
         size_t size = encode(code, bytes);
 
         if (is_surrogate(code))
-            (void)snprintf(wanted, sizeof wanted, "\\x%02X\\x%02X\\x%02X", bytes[0], bytes[1],
+            (void)snprintf(wanted, sizeof(wanted), "\\x%02X\\x%02X\\x%02X", bytes[0], bytes[1],
                            bytes[2]);
         else if (text_is_hidden(code))
-            (void)snprintf(wanted, sizeof wanted, code < 0x80 ? "\\x%02X" : "\\u{%02X}", code);
+            (void)snprintf(wanted, sizeof(wanted), code < 0x80 ? "\\x%02X" : "\\u{%02X}", code);
         else
             memcpy(wanted, bytes, size);
-        assert_int_equal(text_show(shown, sizeof shown, bytes, size), size);
+        assert_int_equal(text_show(shown, sizeof(shown), bytes, size), size);
         assert_string_equal(shown, wanted);
     }
 }
@@ -103,7 +103,7 @@ static uint32_t parse_escape(const char *text)
         return 0x10000 + ((high - 0xD800) << 10) + (low - 0xDC00);
     if (sscanf(text, "\"\\u%4x\"%n", &high, &length) == 1 && length == 8)
         return high;
-    for (size_t i = 0; i < sizeof shorts / sizeof shorts[0]; i++)
+    for (size_t i = 0; i < sizeof(shorts) / sizeof(shorts[0]); i++)
         if (text[1] == '\\' && text[2] == shorts[i][0] && text[3] == '"')
             return (uint8_t)shorts[i][1];
     return UINT32_MAX;
@@ -120,7 +120,7 @@ static void json_gives_each_character_back(void **state)
 
         if (is_surrogate(code))
             continue;
-        json_init(&json, memory, sizeof memory - 1);
+        json_init(&json, memory, sizeof(memory) - 1);
         json_bytes(&json, NULL, bytes, size);
         assert_false(json.failed);
         if (text_is_hidden(code) || code == '"' || code == '\\') {
@@ -137,10 +137,10 @@ static void each_byte_that_is_no_utf8_is_shown_for_itself(void **state)
     char text[64];
 
     (void)state;
-    assert_int_equal(text_show(text, sizeof text, "a\xFF\x80\xC2|\xE2\x80|\xF0\x9F\x98", 11),
+    assert_int_equal(text_show(text, sizeof(text), "a\xFF\x80\xC2|\xE2\x80|\xF0\x9F\x98", 11),
                      11);
     assert_string_equal(text, "a\\xFF\\x80\\xC2|\\xE2\\x80|\\xF0\\x9F\\x98");
-    assert_int_equal(text_show(text, sizeof text, "\xC0\x80\xF5", 3), 3);
+    assert_int_equal(text_show(text, sizeof(text), "\xC0\x80\xF5", 3), 3);
     assert_string_equal(text, "\\xC0\\x80\\xF5");
 }
 
@@ -150,9 +150,9 @@ static void what_is_shown_already_stays(void **state)
     char once[64], twice[64];
 
     (void)state;
-    (void)text_show(once, sizeof once, source, strlen(source));
+    (void)text_show(once, sizeof(once), source, strlen(source));
     assert_string_equal(once, "a\\x1B\\u{9B}\\u{202E}\\x41\\xFF\"");
-    (void)text_show(twice, sizeof twice, once, strlen(once));
+    (void)text_show(twice, sizeof(twice), once, strlen(once));
     assert_string_equal(twice, once);
 }
 
@@ -164,20 +164,20 @@ static void it_is_cut_at_a_whole_character_within_any_size(void **state)
     char text[64];
 
     (void)state;
-    for (size_t size = 1; size < sizeof text; size++) {
+    for (size_t size = 1; size < sizeof(text); size++) {
         size_t used, again;
         char rest[64];
 
-        memset(text, '#', sizeof text);
-        used = text_show(text, size, source, sizeof source - 1);
+        memset(text, '#', sizeof(text));
+        used = text_show(text, size, source, sizeof(source) - 1);
         assert_int_equal(text[size], '#');
         assert_true(strlen(text) < size);
-        again = text_show(rest, sizeof rest, source + used, sizeof source - 1 - used);
-        assert_int_equal(used + again, sizeof source - 1);
-        assert_int_equal(strlen(text) + strlen(rest), sizeof whole - 1);
+        again = text_show(rest, sizeof(rest), source + used, sizeof(source) - 1 - used);
+        assert_int_equal(used + again, sizeof(source) - 1);
+        assert_int_equal(strlen(text) + strlen(rest), sizeof(whole) - 1);
         assert_memory_equal(text, whole, strlen(text));
         assert_string_equal(rest, whole + strlen(text));
-        assert_int_equal(used == sizeof source - 1, size >= sizeof whole);
+        assert_int_equal(used == sizeof(source) - 1, size >= sizeof(whole));
     }
 }
 
@@ -190,8 +190,8 @@ static void a_stream_gets_all_of_a_long_text(void **state)
 
     (void)state;
     assert_non_null(stream);
-    memset(text, '\t', sizeof text - 1);
-    text[sizeof text - 1] = '\0';
+    memset(text, '\t', sizeof(text) - 1);
+    text[sizeof(text) - 1] = '\0';
     text_put(stream, text);
     assert_int_equal(fclose(stream), 0);
     assert_int_equal(size, 4 * 5000);
@@ -205,19 +205,19 @@ static void formatting_cuts_at_a_whole_character(void **state)
     char text[8];
 
     (void)state;
-    text_format(text, sizeof text, "%s", "abcdef\xC3\xBC");
+    text_format(text, sizeof(text), "%s", "abcdef\xC3\xBC");
     assert_string_equal(text, "abcdef");
-    text_format(text, sizeof text, "%s", "abcde\xC3\xBCg");
+    text_format(text, sizeof(text), "%s", "abcde\xC3\xBCg");
     assert_string_equal(text, "abcde\xC3\xBC");
-    text_format(text, sizeof text, "%s", "abcd\xF0\x9F\x98\x80");
+    text_format(text, sizeof(text), "%s", "abcd\xF0\x9F\x98\x80");
     assert_string_equal(text, "abcd");
-    text_format(text, sizeof text, "%s", "abc\xF0\x9F\x98\x80");
+    text_format(text, sizeof(text), "%s", "abc\xF0\x9F\x98\x80");
     assert_string_equal(text, "abc\xF0\x9F\x98\x80");
-    text_format(text, sizeof text, "%s", "abc\x80\x80\x80\x80\x80\x80");
+    text_format(text, sizeof(text), "%s", "abc\x80\x80\x80\x80\x80\x80");
     assert_string_equal(text, "abc\x80\x80\x80\x80");
-    text_format(text, sizeof text, "%s", "abcdef\xC3"); /* cut before */
+    text_format(text, sizeof(text), "%s", "abcdef\xC3"); /* cut before */
     assert_string_equal(text, "abcdef");
-    text_format(text, sizeof text, "%s%d", "x\xFF", 1); /* not cut: not changed */
+    text_format(text, sizeof(text), "%s%d", "x\xFF", 1); /* not cut: not changed */
     assert_string_equal(text, "x\xFF"
                               "1");
     assert_int_equal(text_at_most("ab\xC3\xBC", 3), 2);
@@ -232,7 +232,7 @@ static void json_of_others_becomes_one_line_of_the_same_values(void **state)
     struct json json;
 
     (void)state;
-    json_init(&json, memory, sizeof memory - 1);
+    json_init(&json, memory, sizeof(memory) - 1);
     json_verbatim(&json,
                   "{\n\t\"a\\n\": \"\xC2\x9B\xE2\x80\xAE\x7F\xF3\xA0\x80\x81\xC3\xBC\"}\n");
     assert_string_equal(memory,
@@ -245,7 +245,7 @@ static void quotes_add_a_backslash_before_quotes_and_backslashes(void **state)
     char text[64];
 
     (void)state;
-    assert_string_equal(log_quote(text, sizeof text, source, strlen(source)),
+    assert_string_equal(log_quote(text, sizeof(text), source, strlen(source)),
                         "\"\\\"\\\\\\u{85}\\u{202A}\"");
 }
 

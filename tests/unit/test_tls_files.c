@@ -29,9 +29,9 @@ static int set_up(void **state)
 {
     struct fixture *f = calloc(1, sizeof(*f));
     assert_non_null(f);
-    (void)snprintf(f->folder, sizeof f->folder, "/tmp/tls-files-XXXXXX");
+    (void)snprintf(f->folder, sizeof(f->folder), "/tmp/tls-files-XXXXXX");
     assert_non_null(mkdtemp(f->folder));
-    (void)snprintf(f->path, sizeof f->path, "%s/key", f->folder);
+    (void)snprintf(f->path, sizeof(f->path), "%s/key", f->folder);
     tls_files_init(&f->files);
     *state = f;
     return 0;
@@ -76,7 +76,7 @@ static void a_name_that_is_replaced_by_a_fifo_still_leads_to_the_file(void **sta
     (void)alarm(60); /* an open that waits ends the program */
     FILE *file = fopen(tls_files_name(&f->files, TLS_KEY), "re");
     assert_non_null(file);
-    assert_non_null(fgets(text, sizeof text, file));
+    assert_non_null(fgets(text, sizeof(text), file));
     assert_int_equal(fclose(file), 0);
     (void)alarm(0);
     assert_string_equal(text, "key");
@@ -114,7 +114,7 @@ static void a_key_that_wants_a_password_says_so(void **state)
         {"-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\n", true},
         {"", false},
     };
-    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
         write_file(f->path, rows[i].text);
         assert_int_equal(open_key(f), 0);
         assert_int_equal(tls_files_key_is_encrypted(&f->files), rows[i].is_encrypted);

@@ -465,11 +465,11 @@ static void properties_count_in_the_window_with_the_memory_they_take(void **stat
     struct fixture *f = *state;
     struct uplink_message message = {.id = 1,
                                      .topic = {(const uint8_t *)"t", 1},
-                                     .properties = {empty_pairs, sizeof empty_pairs},
+                                     .properties = {empty_pairs, sizeof(empty_pairs)},
                                      .qos = 1,
                                      .expiry_ms = -1};
 
-    for (size_t i = 0; i < sizeof empty_pairs; i += 5)
+    for (size_t i = 0; i < sizeof(empty_pairs); i += 5)
         empty_pairs[i] = PROPERTY_USER;
     f->settings.protocol = 5;
     f->settings.window_bytes = 200000;

@@ -181,7 +181,7 @@ static void a_commit_that_does_not_happen_prunes_nothing(void **state)
     spool_set_waiting_max(f->spool, 100);
     sqlite3 *db;
     char path[128];
-    (void)snprintf(path, sizeof path, "%s/spool.db", f->directory);
+    (void)snprintf(path, sizeof(path), "%s/spool.db", f->directory);
     assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
     assert_int_equal(sqlite3_exec(db, "BEGIN IMMEDIATE", NULL, NULL, NULL), SQLITE_OK);
     assert_int_equal(spool_commit(f->spool, &f->now), SPOOL_E_BUSY);
@@ -235,9 +235,8 @@ static uint64_t end_large(struct fixture *f, enum spool_outcome outcome, unsigne
     struct spool_message message = make_message("");
     uint64_t id, before = spool_record_bytes(f->spool);
 
-    memset(large_text, 'x', sizeof large_text);
-    message.topic = message.client = message.ref =
-        (struct spool_bytes){large_text, sizeof large_text};
+    memset(large_text, 'x', sizeof(large_text));
+    message.topic = message.client = message.ref = view_of(large_text, sizeof(large_text));
     for (unsigned i = 0; i < count; i++) {
         assert_int_equal(spool_append(f->spool, &message, &f->now, &id), 0);
         commit(f);
@@ -271,7 +270,7 @@ static uint64_t file_size(const struct fixture *f)
     struct stat status;
     char path[128];
 
-    (void)snprintf(path, sizeof path, "%s/spool.db", f->directory);
+    (void)snprintf(path, sizeof(path), "%s/spool.db", f->directory);
     assert_int_equal(stat(path, &status), 0);
     return (uint64_t)status.st_size;
 }
@@ -288,13 +287,13 @@ static void a_record_counts_about_what_it_takes_of_the_file(void **state)
                  {5000, 5000, 100},
                  {TEXT_MAX, TEXT_MAX, 30}};
 
-    memset(large_text, 'x', sizeof large_text);
-    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+    memset(large_text, 'x', sizeof(large_text));
+    for (size_t i = 0; i < sizeof(sizes) / sizeof(*sizes); i++) {
         struct spool_message message = make_message("");
         uint64_t id, size = file_size(f), counted = spool_record_bytes(f->spool);
 
-        message.topic = (struct spool_bytes){large_text, sizes[i].topic};
-        message.ref = (struct spool_bytes){large_text, sizes[i].ref};
+        message.topic = view_of(large_text, sizes[i].topic);
+        message.ref = view_of(large_text, sizes[i].ref);
         set_limits(f, (struct spool_limits){1, UINT64_C(1) << 30, HOUR, SPOOL_EVICT_OLDEST});
         for (unsigned j = 0; j < sizes[i].count; j++) {
             unsigned ended;
@@ -381,7 +380,7 @@ static void bytes_of_a_batch_that_is_lost_do_not_count(void **state)
         continue;
     deliver(f, 15);
     spool_set_exported(f->spool, 14);
-    (void)snprintf(path, sizeof path, "%s/spool.db", f->directory);
+    (void)snprintf(path, sizeof(path), "%s/spool.db", f->directory);
     assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
     assert_int_equal(sqlite3_exec(db, "BEGIN IMMEDIATE", NULL, NULL, NULL), SQLITE_OK);
     spool_set_busy_wait(f->spool, 1);

@@ -1,0 +1,11 @@
+/*
+ * attr.h - what the compiler is asked to check or to do
+ */
+#ifndef MQTT_SPOOLD_BASE_ATTR_H
+#define MQTT_SPOOLD_BASE_ATTR_H
+
+#define MUST_CHECK        __attribute__((warn_unused_result))
+#define PRINTF_LIKE(f, a) __attribute__((format(printf, f, a)))
+#define CLEANUP(function) __attribute__((cleanup(function)))
+
+#endif

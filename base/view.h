@@ -1,0 +1,36 @@
+/*
+ * view.h - borrowed bytes
+ *
+ * A view owns nothing. How long its bytes stay valid is said by the function
+ * that returns it.
+ */
+#ifndef MQTT_SPOOLD_BASE_VIEW_H
+#define MQTT_SPOOLD_BASE_VIEW_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+struct view {
+    const uint8_t *data;
+    size_t size;
+};
+
+static inline struct view view_of(const void *data, size_t size)
+{
+    return (struct view){.data = data, .size = size};
+}
+
+/* For those who take characters; there is no NUL behind them. */
+static inline const char *view_chars(struct view view)
+{
+    return (const char *)view.data;
+}
+
+/* Without the NUL. */
+static inline struct view view_of_text(const char *text)
+{
+    return view_of(text, strlen(text));
+}
+
+#endif
