@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /*
  * condition.h - a state that is reported once when it begins and once when it is over
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /*
  * cursor.c - bounded reading and writing of big-endian wire fields
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /*
  * cursor.h - bounded reading and writing of big-endian wire fields
  *

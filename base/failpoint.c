@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /*
  * failpoint.c - kills the process at the place and passage that a test named
  *

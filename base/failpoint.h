@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /*
  * failpoint.h - places at which a test lets the process crash
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /*
  * full.h - which errors of a write mean that there is no room
  *

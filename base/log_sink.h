@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /*
  * log_sink.h - standard error, written without ever waiting for its reader
  *

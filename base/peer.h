@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /*
  * peer.h - who is at the other end of a local connection, as the kernel says
  */

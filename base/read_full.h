@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /*
  * read_full.h - reads until the memory is full or the file ends
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /*
  * regular.h - opens a regular file and waits for no other process
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /*
  * disk_load.c - what the disk and SQLite can do without a gateway around them
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /*
  * mqtt_load.c - a raw, pipelined MQTT 3.1.1 load generator and a counting subscriber
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /*
  * paho_load.c - bare Paho through the same link seam: the ceiling of the uplink
  *

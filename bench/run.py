@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
 """Measures the daemon beside what limits it, alternating in one run, and prints ratios.
 
     bench/run.py [--build DIR] [--repeats N] [--messages N] [--million] [--folder DIR]

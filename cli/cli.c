@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /*
  * cli.c - what the verbs share: errors with their remedies, configuration, spool
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /*
  * main.c - mqtt-spool: the operator's and the script's tool
  *

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 # Every foreign library as a target. Each has one door in the source: see docs/design.md.
 find_package(PkgConfig REQUIRED)
 find_package(Threads REQUIRED)

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 # One target carries what every source of the project is compiled with.
 add_library(spoold_flags INTERFACE)
 target_compile_definitions(spoold_flags INTERFACE _GNU_SOURCE SPOOLD_VERSION="${PROJECT_VERSION}")

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 # Where Debian expects things, given the prefix /usr (cmake --install BUILD --prefix /usr): the unit
 # runs /usr/sbin/mqtt-spoold, and the daemon's default is /etc/mqtt-spoold/mqtt-spoold.conf.
 install(TARGETS mqtt-spoold RUNTIME DESTINATION ${CMAKE_INSTALL_SBINDIR})

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /*
  * main.c - arguments, configuration, signals, the loop, the exit code
  *

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 # What the scripts share. Sourced, never run: bash, with `set -euo pipefail` in force.
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /*
  * append.c - takes a message into the open batch
  *

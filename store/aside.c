@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /*
  * aside.c - see aside.h
  */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /*
  * aside.h - what is in the way in the folder of a spool gets another name
  *

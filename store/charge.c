@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /*
  * charge.c - what a message or an outcome row takes of the database
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /*
  * connection.c - SQLite's handle, what its errors mean, and the checkpoint
  *

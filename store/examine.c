@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /*
  * examine.c - is a database sound, and did it come as far as its mark?
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /*
  * handout.c - hands messages out, takes them back, and learns how they ended
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /*
  * lock.c - the folder of a spool, and the locks that keep other writers out
  *

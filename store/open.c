@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /*
  * open.c - opens a spool, for a writer or a reader, and closes it
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /*
  * outcome.c - the records of how messages ended: walk, export, pruning
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /*
  * plan.h - the messages of one lane that were handed out and are not resolved
  *

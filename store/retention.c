@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /*
  * retention.c - limits are held, and nothing is evicted in silence
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /*
  * room.c - what the disk still holds, and how room is made on it
  *

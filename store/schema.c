@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /*
  * schema.c - how a spool database comes to be, is recognized and is migrated
  *

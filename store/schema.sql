@@ -1,3 +1,4 @@
+-- SPDX-License-Identifier: MIT
 -- The schema of version 1. Later versions are migrations in schema.c, in order.
 
 -- One row a lane: its number in the keys of its messages, and its ledger. One small table, so that a

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /*
  * shift.c - moves what was accepted or ended along when the clock is to jump
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /*
  * spool.h - the durable truth of the gateway: messages, outcomes, ledger
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /*
  * spool_clock.c - ages that no step of the wall clock can touch
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /*
  * stats.c - what the spool holds, in numbers, for a writer and for a reader
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /*
  * stmt.c - the SQL of the spool in one table, and the calls that use it
  *

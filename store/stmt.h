@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /*
  * stmt.h - every SQL statement of the spool, prepared once
  *

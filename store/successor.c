@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /*
  * successor.c - may a file take the place of the database?
  *

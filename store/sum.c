@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /*
  * sum.c - CRC-32C (Castagnoli), eight bytes at a step
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /*
  * words.c - the words for outcomes and reasons, and which reason fits which outcome
  *

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """No two files need each other: looks at what the objects of this build define and want.
 
 A cycle is a set of files each of which, directly or over others, calls or reads something of each

@@ -1,4 +1,6 @@
-"""Holds the form of the C source: what clang-format would change in it, with .clang-format.
+# SPDX-License-Identifier: MIT
+"""Holds the form of the source: the licence in its first lines, and of the C source what clang-format
+would change in it, with .clang-format.
 
 Another version of clang-format has another opinion: Debian 12 carries 14.
 """
@@ -32,6 +34,25 @@ def sources():
     for folder in FOLDERS:
         for path, _, names in os.walk(os.path.join(ROOT, folder)):
             yield from (os.path.join(path, name) for name in names if re.search(r"\.[ch]$", name))
+
+
+# What has no comments, or is the licence.
+NO_LICENCE_LINE = re.compile(r"(\.md|\.json|LICENSE|\.git-blame-ignore-revs)$|^tests/fuzz/corpus/")
+
+
+@case
+def each_file_names_its_licence_in_its_first_lines():
+    listed = subprocess.run(["git", "-C", ROOT, "ls-files", "-z"], capture_output=True, check=False)
+    if listed.returncode != 0:
+        skip("the files of the project are listed by git, and this is no repository")
+    without = []
+    for name in listed.stdout.decode().split("\0"):
+        path = os.path.join(ROOT, name)
+        if name and not NO_LICENCE_LINE.search(name) and os.path.isfile(path):
+            with open(path, encoding="utf-8", errors="replace") as file:
+                if "SPDX-License-Identifier: MIT" not in file.read(200):
+                    without.append(name)
+    equal(without, [], "files without a line SPDX-License-Identifier")
 
 
 @case

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Holds the layers: reads every #include of the source and compares it with the arrows.
 
 docs/design.md says the same as prose. A module is a folder; an include is spelled from the root of

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Holds the form of the log: every line that daemon/ can write is `event key=value ...`.
 
 Reads the format of each log_error() and so on, and looks for each event in mqtt-spoold(8).

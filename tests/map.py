@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Holds docs/map.md: one line a folder and file, as the heads of the files say.
 
     tests/map.py --write    writes it anew
@@ -35,7 +36,7 @@ FOLDERS = {
     "cli/verbs": "its verbs, one a file",
     "cli/audit": "checking audit files",
 }
-HEAD = re.compile(r"/\*\s+(?:\* )?(\S+) - (.+?)(?:\n \*\n|\n \*/|\s*\*/)", re.DOTALL)
+HEAD = re.compile(r"/\* SPDX[^\n]*\n/\*\s+(?:\* )?(\S+) - (.+?)(?:\n \*\n|\n \*/|\s*\*/)", re.DOTALL)
 TITLE = """# Where each line lives
 
 One line a folder and file, from the heads of the files; `tests/map.py` compares, and writes this page with

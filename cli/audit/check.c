@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /*
  * check.c - mqtt-spool audit: are the audit files the whole truth?
  *

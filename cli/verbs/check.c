@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /*
  * check.c - mqtt-spool check: is everything as it should be?
  *

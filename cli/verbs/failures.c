@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /*
  * failures.c - mqtt-spool failures: what did not reach the broker, and why
  *

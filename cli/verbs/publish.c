@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /*
  * publish.c - mqtt-spool publish: hand messages to the daemon
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /*
  * publish.h - what `mqtt-spool publish` was asked to do
  */

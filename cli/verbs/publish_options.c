@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /*
  * publish_options.c - the arguments of `mqtt-spool publish`
  *

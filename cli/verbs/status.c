@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /*
  * status.c - mqtt-spool status: what the daemon does and what the spool holds
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /*
  * audit.c - the audit file: outcome rows as JSON Lines, each exactly once
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /*
  * audit.h - the audit file: outcome rows as JSON Lines, each exactly once
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /*
  * tail.c - how far an audit file reaches, and where its sound part ends
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /*
  * paths.c - do two keys name one file, of which the daemon writes at least one?
  *

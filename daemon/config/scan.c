@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /*
  * scan.c - what libconfig takes wrong in silence, found before it reads
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /* spool_lanes.c - see spool_lanes.h */
 #include "daemon/config/spool_lanes.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /*
  * spool_lanes.h - the lanes of the configuration as the store knows them
  *

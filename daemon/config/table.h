@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /*
  * table.h - inside the configuration module: the table of keys and what checks a file
  *

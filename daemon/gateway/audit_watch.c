@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /*
  * audit_watch.c - when records wait for an audit file that cannot be written
  *

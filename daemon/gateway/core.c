@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /*
  * core.c - the turn's clock, its timers, the one failure, the arming of the batch edge
  *

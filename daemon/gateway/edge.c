@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /*
  * edge.c - the batch edge: the one commit, then all that it makes true
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /*
  * forward.c - out: what is committed goes to the broker, and what its answers make of it
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /*
  * gateway-private.h - the gateway's state, shared by its own files only
  *

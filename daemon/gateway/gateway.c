@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /*
  * gateway.c - the parts put together: made, started, stopped, freed
  *

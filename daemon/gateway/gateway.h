@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /*
  * gateway.h - the policy: what becomes of a message, from socket to outcome
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /*
  * intake.c - why messages are not accepted, noted and logged in one place
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /*
  * moved.c - files of the spool were removed or renamed under the daemon
  *

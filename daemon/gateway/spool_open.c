@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /*
  * spool_open.c - opens the spool at the start, and what to do about one that does not open
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /*
  * ticks.c - what happens by time alone: each second, and each status interval
  *

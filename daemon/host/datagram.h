@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /*
  * datagram.h - what a datagram to journald or to the service manager failed with
  */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /*
  * journal.h - entries for journald, by its native protocol and without waiting
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /*
  * notify.h - messages to the service manager ($NOTIFY_SOCKET), without waiting
  *

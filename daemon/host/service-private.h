@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /*
  * service-private.h - shared by the files of the service only
  *

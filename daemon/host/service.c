@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /*
  * service.c - what systemd sees: sockets, readiness, status, watchdog
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /*
  * service.h - what systemd sees: readiness, status, watchdog, sockets, journal
  *

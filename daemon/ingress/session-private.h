@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /*
  * session-private.h - what the files of the session share
  *

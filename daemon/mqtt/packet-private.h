@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /*
  * packet-private.h - what the sources of the packet module share among themselves
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /*
  * packet.c - framing and decoding of what a producer sends, MQTT 3.1.1 and 5
  *

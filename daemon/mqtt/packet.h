@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /*
  * packet.h - MQTT 3.1.1 and 5 packets, server side of a publish-only ingress
  *

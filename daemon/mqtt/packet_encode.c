@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /*
  * packet_encode.c - what the gateway sends to a producer, and the words for reason codes
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /*
  * packet_property.c - properties of MQTT 5: one table says all that the standard says of each
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /*
  * topic.c - text of MQTT: UTF-8 strings, topic names and topic filters
  *

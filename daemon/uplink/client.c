@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /*
  * client.c - Paho's client: made, connected, disconnected, destroyed
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /*
  * core.c - the state of the uplink, as all of its files see and change it
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /*
  * tls_files.h - the files of TLS, opened before the library asks for them
  *

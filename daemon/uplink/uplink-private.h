@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /*
  * uplink-private.h - what the files of the uplink share
  *

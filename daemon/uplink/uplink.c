@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /*
  * uplink.c - the life of the uplink, its settings, and the ways into it: from Paho's threads,
  * and by the timer

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /*
  * uplink.h - the connection to the remote broker, through Eclipse Paho MQTT C
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /*
  * numbers.h - a set of numbers above 0, wherever they lie
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /*
  * pages.h - the pages of a database that SQLite may no longer be able to read
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /*
  * reads.h - a read that fails is done again; a write that has no room is no error of I/O
  *

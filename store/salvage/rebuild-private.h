@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /*
  * rebuild-private.h - what the files of the rebuild share
  *

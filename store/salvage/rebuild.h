@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /*
  * rebuild.h - a new spool out of the pages of a damaged one
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /*
  * rebuild_count.c - how many messages ended or are missing, and how many pages the rest needs
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /*
  * rebuild_rows.c - which row of a page is plausible, and what it says
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /*
  * salvage.c - from a damaged database to a sound one, never deleting anything
  *

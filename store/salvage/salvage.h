@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /*
  * salvage.h - a damaged database is moved aside, what reads of it goes on
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /*
  * survey.h - which places of a spool's files the disk does not give
  *

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The checker is itself checked: a good history passes, each way to spoil it is named."""
 
 import copy

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Controls: the judge must find loss where there is loss.
 
 In place of the daemon stands a mosquitto that bridges to the far broker: the way most gateways do

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The disk fails: full, full for others' sake, errors of I/O at each call in turn; and memory.
 
 Full disks are real ones, a tmpfs of a few MB in a mount namespace of this test alone. Errors come

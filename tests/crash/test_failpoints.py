@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """SIGKILL at every failpoint between receive, append, commit, acknowledge, send, answer, settle,
 export and prune, one after the other, at its first and later passages.
 

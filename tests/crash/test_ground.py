@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Files and folders are removed, renamed, replaced and covered under the running daemon.
 
 Under load each round makes one change, drawn by the seed. The daemon must find it, name the file in

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """SIGKILL at random moments under load, with the link up, down and flapping.
 
 Four producers publish all the time; the daemon is killed at random instants and started again,

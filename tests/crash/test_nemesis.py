@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Several faults at once, drawn by a seed: rounds of one to three of them under load, and peace.
 
 In each round the seed draws the faults and their instants; the schedule is printed, and the same

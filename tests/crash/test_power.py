@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Power loss: what was acknowledged is there, whatever the cut left of what was not synced.
 
 One run of the daemon is recorded (ingest by four producers, evictions, deliveries, checkpoints, the

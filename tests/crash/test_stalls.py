@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Others stand still, one at a time: whatever the daemon talks to or opens stops answering.
 
 The reader of its log, journald, the manager behind the notify socket, a name server, a broker, a

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The power is cut, really: a kernel of its own dies with all that it held in its page cache.
 
 Four producers publish in a machine of tests/support/uml.py, which dies at random instants and is

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /*
  * Fuzz target of the configuration: the scanner, libconfig, the table, the checks.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /*
  * Feeds every file of a folder to a fuzz target: "replay FOLDER".
  *

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The audit file rotated, deleted, cut, replaced, or impossible to write: the daemon goes on.
 
 The judge is `mqtt-spool audit`, over all files in the order of their rotation, with the ledger.

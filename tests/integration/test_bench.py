@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """bench/run.py before it measures: it builds what it needs, or says in a line what is missing."""
 
 import os

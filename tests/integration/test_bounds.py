@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """What the daemon may take of disk and memory: the formulas of docs/operation.md are computed, and the
 largest topics, client ids, references and properties try to pass them.
 """

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """mqtt-spool check: what is wrong is found and said, what is not wrong is not."""
 
 import contextlib

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """mqtt-spool: arguments, publishing, and what it reads from a spool and from audit files.
 
 publish is driven against a real mosquitto at a Unix socket, and against a scripted daemon that

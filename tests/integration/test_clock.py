@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Clocks that are wrong, set, stepped or absent: nothing ends early, nothing stays for ever.
 
 The daemon is the real one; the clocks under it are moved while it runs.

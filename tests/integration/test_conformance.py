@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Packet sequences of our own against the local socket, for both versions of MQTT.
 
 Each row of a table: what the standard says, the version, the bytes sent in hex (after a CONNECT

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Crowds at the local socket: storms, thousands of idle clients, slow ones, takeovers without end.
 
 What one client alone may send and what it is told is in test_conformance.py.

@@ -1,6 +1,7 @@
+# SPDX-License-Identifier: MIT
 """A damaged spool, through the daemon: what reads goes on, what does not is recorded, nothing is
 deleted, nothing starts empty in silence. That single pages, the log and the mark are handled in
-each combination is for tests/unit/test_salvage.c; here are the start, the log, the status, the
+each combination is for tests/unit/store/salvage/test_salvage.c; here are the start, the log, the status, the
 audit file and what must be refused."""
 
 import contextlib

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """mqtt-spool-format(5) against what the daemon writes: the page must not rot.
 
 A spool, a mark and an audit file are read here with nothing but what the page says.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Lanes: each with limits, policy and priority of its own, and free to change while in use."""
 
 import collections

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The life of the daemon: arguments, readiness, stop, HUP, a second one, sockets from systemd."""
 
 import contextlib

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The link to the broker: outages, restarts, TLS, passwords, a broker that says no."""
 
 import collections

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Something else has the name of a file of ours: a FIFO, a socket, a folder, a device.
 
 Nothing waits for another process to open or read it: the daemon serves or says what is in the way.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The path of a message: producer, socket, spool, Paho, a real broker, outcome, audit."""
 
 import contextlib

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Retention: what leaves the spool before it was delivered has a record, and the ledger balances."""
 
 import os

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The service under a systemd that was really booted: in a Debian of its own, as it is installed.
 
 What systemd-analyze cannot tell: whether the daemon does all its work behind the sandbox, whether

@@ -1,9 +1,10 @@
+# SPDX-License-Identifier: MIT
 """Texts of others: whatever is in them, no output holds more than text.
 
 Each class of control, format, separator and non-character, and bytes that are not UTF-8, come in
 through client ids, topics, references, texts of the broker, names of files and arguments. One
 predicate, raw(), looks at every output: the log, the journal with its explanations, the audit file,
-the status, each page and each JSON object of the tool. (What systemd gets is in unit/test_service.)
+the status, each page and each JSON object of the tool. (What systemd gets is in unit/daemon/host/test_service.)
 """
 
 import contextlib

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Units, man pages and installation: what a Debian machine gets, and whether systemd likes it."""
 
 import os
@@ -185,7 +186,8 @@ def the_version_is_the_same_everywhere():
     version = re.search(r"mqtt-spoold VERSION ([0-9.]+)", text_of(SOURCE, "CMakeLists.txt")).group(1)
     equal(run([daemon_path(), "--version"]).stdout.decode().split()[-1], version, "--version")
     for page in sorted(os.listdir(os.path.join(SOURCE, "man"))):
-        check('"mqtt-spoold %s"' % version in text_of(SOURCE, "man", page).split("\n")[0], page)
+        title = re.search(r"^\.TH .*", text_of(SOURCE, "man", page), re.MULTILINE).group(0)
+        check('"mqtt-spoold %s"' % version in title, page)
     check("\nVersion %s. " % version in text_of(SOURCE, "README.md"), "README.md")
     newest = re.search(r"^## (\S+)", text_of(SOURCE, "CHANGELOG.md"), re.MULTILINE).group(1)
     equal(newest, version, "CHANGELOG.md")

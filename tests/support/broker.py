@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The far side: a real mosquitto on a free loopback port, and a link that can be cut."""
 
 import contextlib

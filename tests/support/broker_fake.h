@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /*
  * broker_fake.h - a broker on loopback that misbehaves as a test asks
  *

@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
 """The judge: one definition of correct. Three ledgers, compared in set arithmetic.
 
 P, the producers: what was sent, acknowledged, refused, or left unknown when a connection died.

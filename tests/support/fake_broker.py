@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """A scripted MQTT 3.1.1 and 5 broker, publish side only, that misbehaves on purpose.
 
 From Python: FakeBroker(reset_after=300).start(), then .url, .ledger, .change(...), .stop().

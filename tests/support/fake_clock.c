@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /*
  * fake_clock.c - preloaded: the clocks of one process, moved by a test at any moment
  *

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The clocks of one daemon, moved by the test while it runs (see fake_clock.c)."""
 
 import os

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /*
  * fault_io.c - the Nth call that touches a folder fails
  *

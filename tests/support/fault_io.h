@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /*
  * fault_io.h - the Nth call that touches a folder fails
  *

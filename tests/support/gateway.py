@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """One mqtt-spoold in a temporary folder, as systemd would run it: readiness by NOTIFY_SOCKET."""
 
 import contextlib

@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
 """A stand-in for journald: it takes entries at the journal's socket, at a pace, or stands still.
 
 From Python: Journald().start(), then .pause(), .resume(), .stop(). The socket has its one name, so

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The outer two ledgers, kept under load while the daemon between them is killed.
 
 Producers send each message once, under a key of its own; what is open when their connection dies is

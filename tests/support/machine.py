@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """A Debian machine that systemd has booted, in a container: what a unit file is tested in.
 
 The system is made by debootstrap once and kept in the build folder. Each machine has an overlay

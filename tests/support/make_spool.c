@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /*
  * make_spool.c - a spool with a known history, for tests of the tool
  *

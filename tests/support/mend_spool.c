@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /*
  * mend_spool.c - opens a spool as the daemon does, salvages it where it is damaged, closes it
  *

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """A small raw MQTT 3.1.1 and 5 client over Unix or TCP sockets.
 
 It hides nothing: a test sees each packet with its flags, reason code and properties, may send

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Name servers that are silent until they are told an address, and a machine that asks them.
 
 NameServers() has two sockets on port 53 of loopback addresses of its own. wrap() is what to start a

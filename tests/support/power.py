@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Power loss: one recorded run, then thousands of disks as a cut may have left them.
 
 record() runs the daemon with power_recorder.c preloaded. power_replay.c makes the images; its head

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /*
  * power_record.h - the log that the recorder writes and the replayer reads
  *

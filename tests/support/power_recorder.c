@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /*
  * power_recorder.c - a library to preload: logs what a power cut could undo, and what left
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /*
  * power_replay.c - disks as a power cut may have left them, out of a recorder's log
  *

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Starting programs so that none outlives the test: each dies with the test that started it."""
 
 import ctypes

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // A real MQTT.js producer: node producer.js SOCKET VERSION COUNT TOPIC
 // Publishes COUNT messages at QoS 1 and prints one line of JSON for each acknowledgement.
 'use strict';

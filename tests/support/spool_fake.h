@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /*
  * spool_fake.h - the few functions of store/spool.h that exports need, over an array
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /*
  * spool_fixture.h - a spool in a temporary folder under a clock of the test
  *

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """A tiny test runner that speaks TAP.
 
 A case is a function whose name is a sentence; @case collects it, run_all() runs what was

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """A machine whose power can be cut: a kernel of its own, in user mode, with real ext4 disks.
 
 The kernel is one process with its helpers, which needs no rights. SIGKILL to all of them is the

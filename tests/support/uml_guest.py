@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """What runs in a machine of uml.py: its first process, and the far broker beside it.
 
 The machine sees the files of the host, read-only; disks of its own are the spool's folder and the

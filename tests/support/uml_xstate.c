@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /*
  * uml_xstate.c - preloaded into a user-mode Linux kernel: lets it run on a processor with AMX
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /*
  * uplink_settings.h - settings for an uplink under test
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /*
  * paho_link.c - what is mended in Paho MQTT C at link time
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /*
  * paho_link.h - what the uplink asks of the seam to Paho MQTT C
  */

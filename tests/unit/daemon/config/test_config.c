@@ -1,0 +1,1617 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The configuration: what is taken, what is refused and in which words, and that the sample and
+ * the man page say what the table says.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <errno.h>
+#include <sched.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "daemon/config/config.h"
+#include "store/spool.h"
+
+#define SAMPLE SPOOLD_SOURCE "/etc/mqtt-spoold.conf"
+#define PAGE   SPOOLD_SOURCE "/man/mqtt-spoold.conf.5"
+
+/* The smallest file, on one line: what a test adds begins on line 2. */
+#define BROKER "uplink: { brokers = ( \"tcp://broker.example\" ); };\n"
+/* The same with the group left open. */
+#define UPLINK     "uplink: { brokers = ( \"tcp://broker.example\" );\n"
+#define UPLINK_TLS "uplink: { brokers = ( \"ssl://broker.example\" );\n"
+
+/* Of the blocks of a mebibyte and more that are asked for from now on; 0: none. */
+static unsigned large_block_that_fails;
+
+void *__real_malloc(size_t size);
+void *__wrap_malloc(size_t size);
+
+void *__wrap_malloc(size_t size)
+{
+    if (size >= 1 << 20 && large_block_that_fails > 0 && --large_block_that_fails == 0)
+        return NULL;
+    return __real_malloc(size);
+}
+
+struct fixture {
+    char folder[64];
+    char path[80];
+    char error[CONFIG_ERROR_MAX];
+};
+
+static int set_up(void **state)
+{
+    static struct fixture fixture;
+
+    memset(&fixture, 0, sizeof(fixture));
+    (void)snprintf(fixture.folder, sizeof(fixture.folder), "/tmp/spoold-config-XXXXXX");
+    if (mkdtemp(fixture.folder) == NULL)
+        return -1;
+    (void)snprintf(fixture.path, sizeof(fixture.path), "%s/t.conf", fixture.folder);
+    *state = &fixture;
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    struct fixture *fixture = *state;
+    char other[96];
+
+    (void)snprintf(other, sizeof(other), "%s/other.conf", fixture->folder);
+    (void)unlink(other); /* only some tests make one */
+    (void)unlink(fixture->path);
+    return rmdir(fixture->folder);
+}
+
+static void write_bytes(const char *path, const void *bytes, size_t size)
+{
+    FILE *file = fopen(path, "we");
+
+    assert_non_null(file);
+    assert_int_equal(fwrite(bytes, 1, size, file), size);
+    assert_int_equal(fclose(file), 0);
+}
+
+static void write_other(const struct fixture *fixture, const char *text)
+{
+    char path[96];
+
+    (void)snprintf(path, sizeof(path), "%s/other.conf", fixture->folder);
+    write_bytes(path, text, strlen(text));
+}
+
+/* The configuration in @text, which must be right. */
+static struct config *load(struct fixture *fixture, const char *text)
+{
+    struct config *config = NULL;
+    int result;
+
+    write_bytes(fixture->path, text, strlen(text));
+    result = config_load(fixture->path, &config, fixture->error);
+    if (result != 0)
+        fail_msg("refused: %s", fixture->error);
+    assert_non_null(config);
+    return config;
+}
+
+static void accept(struct fixture *fixture, const char *text)
+{
+    config_free(load(fixture, text));
+}
+
+/* @wanted: the error without the path of the file in front. */
+static void refuse(struct fixture *fixture, const char *text, const char *wanted)
+{
+    struct config untouched;
+    struct config *config = &untouched;
+    size_t size = strlen(fixture->path);
+
+    write_bytes(fixture->path, text, strlen(text));
+    assert_int_equal(config_load(fixture->path, &config, fixture->error), -EINVAL);
+    assert_ptr_equal(config, &untouched);
+    assert_memory_equal(fixture->error, fixture->path, size);
+    assert_string_equal(fixture->error + size, wanted);
+}
+
+/* ---- sample and man page ---- */
+
+struct sample_row {
+    char path[64];
+    char value[96];
+    bool reloads;
+    bool seen;
+    bool is_example;
+};
+
+struct sample {
+    struct sample_row rows[80];
+    size_t count;
+    char group[64];
+    bool reloads; /* the comment above says HUP */
+};
+
+static void sample_leave(struct sample *sample)
+{
+    char *dot;
+
+    sample->group[strlen(sample->group) - 1] = '\0';
+    dot = strrchr(sample->group, '.');
+    if (dot)
+        dot[1] = '\0';
+    else
+        sample->group[0] = '\0';
+}
+
+/* A line of the example of lanes: behind its # stands no single space, as before prose. */
+static bool is_example(const char *line)
+{
+    return line[0] == '#' && strchr(" \n", line[1]) == NULL;
+}
+
+static bool is_example_inside(const char *line)
+{
+    return strncmp(line, "#  ", 3) == 0;
+}
+
+/* The sample's keys are at their defaults; those of the example may have any value. */
+static void sample_example_line(struct sample *sample, const char *line)
+{
+    struct sample_row *row = &sample->rows[sample->count];
+    char key[32];
+
+    if (sscanf(line, "# %31[a-z_] =", key) != 1)
+        return;
+    assert_true(snprintf(row->path, sizeof(row->path), "lanes.%s", key) < 64);
+    row->reloads = sample->reloads;
+    row->is_example = true;
+    sample->count++;
+    assert_true(sample->count < 80);
+}
+
+static void sample_line(struct sample *sample, char *line)
+{
+    struct sample_row *row = &sample->rows[sample->count];
+    char *equals;
+    size_t size;
+
+    line[strcspn(line, "\n")] = '\0';
+    line += strspn(line, " ");
+    size = strlen(line);
+    equals = strstr(line, " = ");
+    if (is_example_inside(line)) {
+        sample_example_line(sample, line);
+    } else if (line[0] == '#') {
+        sample->reloads = sample->reloads || strstr(line, "HUP") != NULL;
+    } else if (size == 0) {
+        sample->reloads = false;
+    } else if (strcmp(line, "};") == 0) {
+        sample_leave(sample);
+    } else if (line[size - 1] == ':') {
+        line[size - 1] = '.';
+        (void)strncat(sample->group, line, sizeof(sample->group) - strlen(sample->group) - 1);
+    } else if (equals && line[size - 1] == ';') {
+        line[size - 1] = '\0';
+        *equals = '\0';
+        assert_true(snprintf(row->path, sizeof(row->path), "%s%s", sample->group, line) < 64);
+        assert_true(snprintf(row->value, sizeof(row->value), "%s", equals + 3) < 96);
+        row->reloads = sample->reloads;
+        sample->count++;
+        assert_true(sample->count < 80);
+    } else {
+        assert_string_equal(line, "{");
+    }
+}
+
+static void
+compare_with_sample(void *context, const char *path, const char *value, bool reloads)
+{
+    struct sample *sample = context;
+
+    for (size_t i = 0; i < sample->count; i++) {
+        if (strcmp(sample->rows[i].path, path) != 0)
+            continue;
+        if (value && !sample->rows[i].is_example && strcmp(sample->rows[i].value, value) != 0)
+            fail_msg("%s is %s in the sample, %s by default", path, sample->rows[i].value,
+                     value);
+        if (sample->rows[i].reloads != reloads)
+            fail_msg("%s: the sample is wrong about HUP", path);
+        sample->rows[i].seen = true;
+        return;
+    }
+    fail_msg("%s is not in the sample", path);
+}
+
+static void sample_holds_every_key_at_its_default_and_no_other(void **state)
+{
+    static struct sample sample;
+    FILE *file = fopen(SAMPLE, "re");
+    char line[256];
+
+    (void)state;
+    memset(&sample, 0, sizeof(sample));
+    assert_non_null(file);
+    while (fgets(line, sizeof(line), file) != NULL)
+        sample_line(&sample, line);
+    assert_int_equal(fclose(file), 0);
+    assert_string_equal(sample.group, "");
+    config_each_key(compare_with_sample, &sample);
+    for (size_t i = 0; i < sample.count; i++) {
+        if (!sample.rows[i].seen)
+            fail_msg("%s stands in the sample, but not in the table", sample.rows[i].path);
+    }
+}
+
+static void example_of_lanes_in_the_sample_is_taken(void **state)
+{
+    struct fixture *fixture = *state;
+    static char text[32768];
+    FILE *file = fopen(SAMPLE, "re");
+    struct config *config;
+    char line[256];
+
+    text[0] = '\0';
+    assert_non_null(file);
+    while (fgets(line, sizeof(line), file) != NULL) {
+        bool example = is_example(line) || is_example_inside(line);
+
+        if (strcmp(line, "lanes = ( );\n") == 0)
+            continue;
+        assert_true(strlen(text) + strlen(line) < sizeof(text));
+        (void)strncat(text, line + example, sizeof(text) - strlen(text) - 1);
+    }
+    assert_int_equal(fclose(file), 0);
+    config = load(fixture, text);
+    assert_int_equal(config->lane_count, 1);
+    assert_string_equal(config->lanes[0].name, "alarms");
+    assert_string_equal(config->lanes[0].topics[0], "+/alarm/#");
+    assert_int_equal(config->lanes[0].priority, 10);
+    assert_int_equal(config->lanes[0].limits.when_full, CONFIG_REFUSE);
+    config_free(config);
+}
+
+static void assert_same_reloadable(const struct config *a, const struct config *b)
+{
+    assert_int_equal(a->retention.max_messages, b->retention.max_messages);
+    assert_int_equal(a->retention.max_bytes, b->retention.max_bytes);
+    assert_int_equal(a->retention.max_age_ms, b->retention.max_age_ms);
+    assert_int_equal(a->retention.when_full, b->retention.when_full);
+    assert_string_equal(a->audit.file, b->audit.file);
+    assert_int_equal(a->audit.deliveries, b->audit.deliveries);
+    assert_int_equal(a->audit.journal, b->audit.journal);
+    assert_int_equal(a->audit.keep_ms, b->audit.keep_ms);
+    assert_int_equal(a->audit.max_waiting, b->audit.max_waiting);
+    assert_int_equal(a->audit.when_full, b->audit.when_full);
+    assert_int_equal(a->status_interval_ms, b->status_interval_ms);
+    assert_int_equal(a->log_level, b->log_level);
+}
+
+static void sample_loads_like_a_file_with_brokers_alone(void **state)
+{
+    struct fixture *fixture = *state;
+    struct config *alone =
+        load(fixture, "uplink: { brokers = ( \"ssl://broker.example:8883\" ); };\n");
+    struct config *sample = NULL;
+    char restarts[CONFIG_RESTARTS_MAX];
+
+    assert_int_equal(config_load(SAMPLE, &sample, fixture->error), 0);
+    assert_int_equal(config_needs_restart(alone, sample, restarts), 0);
+    assert_same_reloadable(alone, sample);
+    config_free(alone);
+    config_free(sample);
+}
+
+static char *read_page(void)
+{
+    FILE *file = fopen(PAGE, "re");
+    char *text = calloc(1, 65536);
+
+    assert_non_null(file);
+    assert_non_null(text);
+    assert_in_range(fread(text, 1, 65535, file), 1, 65534);
+    assert_int_equal(fclose(file), 0);
+    return text;
+}
+
+/* As roff writes it: quotes and minus signs are escapes. */
+static void append_roff(char *out, size_t size, const char *text)
+{
+    for (; *text != '\0'; text++) {
+        const char plain[] = {*text, '\0'};
+        const char *piece = *text == '"' ? "\\(dq" : *text == '-' ? "\\-" : plain;
+
+        assert_true(strlen(out) + strlen(piece) < size);
+        (void)strncat(out, piece, size - strlen(out) - 1);
+    }
+}
+
+static void compare_with_page(void *context, const char *path, const char *value, bool reloads)
+{
+    const char *page = context;
+    char wanted[256] = "\n.TP\n.B ";
+    const char *entry;
+    const char *end;
+    const char *mark;
+
+    append_roff(wanted, sizeof(wanted), path);
+    if (value) {
+        append_roff(wanted, sizeof(wanted), " = ");
+        append_roff(wanted, sizeof(wanted), value);
+    }
+    append_roff(wanted, sizeof(wanted), "\n");
+    entry = strstr(page, wanted);
+    if (!entry)
+        fail_msg("the man page lacks%s", wanted);
+    entry += strlen(wanted);
+    end = strstr(entry, "\n.TP\n");
+    mark = strstr(entry, "HUP");
+    if ((mark && (!end || mark < end)) != reloads)
+        fail_msg("%s: the man page is wrong about HUP", path);
+}
+
+static void man_page_has_every_key_with_default_and_reload(void **state)
+{
+    char *page = read_page();
+
+    (void)state;
+    config_each_key(compare_with_page, page);
+    free(page);
+}
+
+/* ---- what is taken ---- */
+
+static void defaults_are_those_of_the_design(void **state)
+{
+    struct config *config = load(*state, BROKER);
+
+    assert_string_equal(config->spool.directory, "/var/lib/mqtt-spoold");
+    assert_int_equal(config->spool.disk_reserve, 16 * 1024 * 1024);
+    assert_string_equal(config->listen.socket, "/run/mqtt-spoold/publish.sock");
+    assert_int_equal(config->listen.mode, 0660);
+    assert_string_equal(config->listen.group, "");
+    assert_int_equal(config->listen.max_clients, 512);
+    assert_int_equal(config->listen.max_packet, 256 * 1024);
+    assert_int_equal(config->retention.max_messages, 1000000);
+    assert_int_equal(config->retention.max_bytes, 1024 * 1024 * 1024);
+    assert_int_equal(config->retention.max_age_ms, INT64_C(7) * 24 * 3600 * 1000);
+    assert_int_equal(config->retention.when_full, CONFIG_EVICT_OLDEST);
+    assert_int_equal(config->uplink.broker_count, 1);
+    assert_int_equal(config->uplink.protocol, 5);
+    assert_string_equal(config->uplink.username, "");
+    assert_string_equal(config->uplink.password_file, "");
+    assert_int_equal(config->uplink.keepalive_ms, 30000);
+    assert_int_equal(config->uplink.connect_timeout_ms, 10000);
+    assert_int_equal(config->uplink.ack_timeout_ms, 60000);
+    assert_int_equal(config->uplink.backoff_min_ms, 1000);
+    assert_int_equal(config->uplink.backoff_max_ms, 120000);
+    assert_int_equal(config->uplink.window, 128);
+    assert_int_equal(config->uplink.window_bytes, 1024 * 1024);
+    assert_int_equal(config->uplink.max_qos, 2);
+    assert_string_equal(config->uplink.topic_prefix, "");
+    assert_true(config->uplink.tls.verify);
+    assert_string_equal(config->audit.file, "/var/log/mqtt-spoold/audit.jsonl");
+    assert_true(config->audit.deliveries);
+    assert_int_equal(config->audit.journal, CONFIG_JOURNAL_FAILURES);
+    assert_int_equal(config->audit.keep_ms, INT64_C(30) * 24 * 3600 * 1000);
+    assert_int_equal(config->audit.max_waiting, 1000000);
+    assert_int_equal(config->audit.when_full, CONFIG_AUDIT_REFUSE);
+    assert_int_equal(config->status_interval_ms, 5000);
+    assert_int_equal(config->log_level, 6);
+    config_free(config);
+}
+
+static void every_kind_of_value_is_taken_from_the_file(void **state)
+{
+    struct config *config =
+        load(*state, "spool = { directory = \"/srv/\" \"spool\"; disk_reserve = 2097152; };\n"
+                     "listen: { mode = \"0600\"; max_clients = 0x10; };\n"
+                     "retention: { max_messages = 1000L; max_bytes = 5000000000L;\n"
+                     "  max_age = \"1500ms\"; when_full = \"block\"; };\n"
+                     "uplink: { brokers = [ \"ssl://a:1\", \"mqtts://[::1]:65535\" ];\n"
+                     "  window = 10000; tls: { verify = FALSE; ca_file = \"/ca\"; }; };\n"
+                     "audit: { file = \"\"; journal = \"all\"; };\n"
+                     "log_level = \"error\";\n");
+
+    assert_string_equal(config->spool.directory, "/srv/spool");
+    assert_int_equal(config->spool.disk_reserve, 2097152);
+    assert_int_equal(config->listen.mode, 0600);
+    assert_int_equal(config->listen.max_clients, 16);
+    assert_int_equal(config->retention.max_messages, 1000);
+    assert_int_equal(config->retention.max_bytes, INT64_C(5000000000));
+    assert_int_equal(config->retention.max_age_ms, 1500);
+    assert_int_equal(config->retention.when_full, CONFIG_BLOCK);
+    assert_int_equal(config->uplink.broker_count, 2);
+    assert_string_equal(config->uplink.brokers[1], "mqtts://[::1]:65535");
+    assert_int_equal(config->uplink.window, 10000);
+    assert_false(config->uplink.tls.verify);
+    assert_string_equal(config->uplink.tls.ca_file, "/ca");
+    assert_string_equal(config->audit.file, "");
+    assert_int_equal(config->audit.journal, CONFIG_JOURNAL_ALL);
+    assert_int_equal(config->log_level, 3);
+    config_free(config);
+}
+
+static void lanes_are_taken_in_their_order_with_limits_of_their_own(void **state)
+{
+    struct config *config =
+        load(*state,
+             BROKER "lanes: ( { name = \"Alarms-1.a_b\"; topics = ( \"+/alarm/#\", \"a\" );\n"
+                    "  priority = 1000; max_messages = 5L; max_bytes = \"2k\";\n"
+                    "  max_age = \"90s\"; when_full = \"refuse\"; },\n"
+                    "{ topics = [ \"#\" ]; name = \"rest\"; priority = -1000; } );\n");
+    const struct config_lane *lane = config->lanes;
+
+    assert_int_equal(config->lane_count, 2);
+    assert_string_equal(lane->name, "Alarms-1.a_b");
+    assert_int_equal(lane->topic_count, 2);
+    assert_string_equal(lane->topics[0], "+/alarm/#");
+    assert_string_equal(lane->topics[1], "a");
+    assert_int_equal(lane->priority, 1000);
+    assert_int_equal(lane->limits.max_messages, 5);
+    assert_int_equal(lane->limits.max_bytes, 2048);
+    assert_int_equal(lane->limits.max_age_ms, 90000);
+    assert_int_equal(lane->limits.when_full, CONFIG_REFUSE);
+    assert_string_equal(lane[1].name, "rest");
+    assert_int_equal(lane[1].topic_count, 1);
+    assert_int_equal(lane[1].priority, -1000);
+    config_free(config);
+}
+
+static void limit_that_a_lane_does_not_give_is_that_of_retention(void **state)
+{
+    /* Retention stands behind the lanes, and counts all the same. */
+    struct config *config =
+        load(*state, BROKER "lanes = ( { name = \"a\"; topics = ( \"a/#\" ); },\n"
+                            "  { name = \"b\"; topics = ( \"b/#\" ); max_messages = 7; } );\n"
+                            "retention: { max_messages = 11; max_bytes = \"3k\";\n"
+                            "  max_age = \"2s\"; when_full = \"block\"; };\n");
+    const struct config_limits *a = &config->lanes[0].limits;
+    const struct config_limits *b = &config->lanes[1].limits;
+
+    assert_int_equal(config->lanes[0].priority, 0);
+    assert_int_equal(a->max_messages, 11);
+    assert_int_equal(a->max_bytes, 3072);
+    assert_int_equal(a->max_age_ms, 2000);
+    assert_int_equal(a->when_full, CONFIG_BLOCK);
+    assert_int_equal(b->max_messages, 7);
+    assert_int_equal(b->max_bytes, 3072);
+    assert_int_equal(b->when_full, CONFIG_BLOCK);
+    config_free(config);
+}
+
+static void sizes_have_units_of_1024(void **state)
+{
+    uint64_t bytes = 7;
+
+    (void)state;
+    assert_true(config_parse_size("0", &bytes));
+    assert_int_equal(bytes, 0);
+    assert_true(config_parse_size("512", &bytes));
+    assert_int_equal(bytes, 512);
+    assert_true(config_parse_size("64k", &bytes));
+    assert_int_equal(bytes, 65536);
+    assert_true(config_parse_size("3M", &bytes));
+    assert_int_equal(bytes, 3 * 1024 * 1024);
+    assert_true(config_parse_size("16G", &bytes));
+    assert_int_equal(bytes, INT64_C(16) << 30);
+    assert_true(config_parse_size("18446744073709551615", &bytes));
+    assert_true(bytes == UINT64_MAX);
+}
+
+static void times_have_units_from_ms_to_d(void **state)
+{
+    uint64_t ms = 7;
+
+    (void)state;
+    assert_true(config_parse_time("250ms", &ms));
+    assert_int_equal(ms, 250);
+    assert_true(config_parse_time("10s", &ms));
+    assert_int_equal(ms, 10000);
+    assert_true(config_parse_time("5m", &ms));
+    assert_int_equal(ms, 300000);
+    assert_true(config_parse_time("2h", &ms));
+    assert_int_equal(ms, 7200000);
+    assert_true(config_parse_time("7d", &ms));
+    assert_int_equal(ms, 604800000);
+}
+
+static void what_is_no_size_or_time_leaves_the_result_alone(void **state)
+{
+    static const char *const no_sizes[] = {
+        "",
+        "k",
+        "-1",
+        "+1",
+        " 1",
+        "1 k",
+        "1kB",
+        "1K",
+        "1m",
+        "1.5M",
+        "0x10",
+        "18446744073709551616",
+        "18014398509481985k",
+        "99999999999G",
+    };
+    static const char *const no_times[] = {
+        "", "s", "10", "-1s", "1 s", "1S", "1min", "1w", "1.5s", "213503982335d",
+    };
+    uint64_t number = 7;
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(no_sizes) / sizeof(no_sizes[0]); i++)
+        assert_false(config_parse_size(no_sizes[i], &number));
+    for (size_t i = 0; i < sizeof(no_times) / sizeof(no_times[0]); i++)
+        assert_false(config_parse_time(no_times[i], &number));
+    assert_int_equal(number, 7);
+}
+
+/* A container may have none. */
+static bool machine_id(char *text, size_t size)
+{
+    FILE *file = fopen("/etc/machine-id", "re");
+    bool there = file && fgets(text, (int)size, file) != NULL && strlen(text) >= 32;
+
+    if (file)
+        (void)fclose(file); /* only read from */
+    return there;
+}
+
+static void client_id_holds_host_and_percent(void **state)
+{
+    char host[256] = "";
+    char wanted[600];
+    struct config *config = load(*state, UPLINK "client_id = \"a%H/%%/%H\"; };\n");
+
+    assert_int_equal(gethostname(host, sizeof(host) - 1), 0);
+    (void)snprintf(wanted, sizeof(wanted), "a%s/%%/%s", host, host);
+    assert_string_equal(config->uplink.client_id, wanted);
+    config_free(config);
+}
+
+static void client_id_holds_machine_id(void **state)
+{
+    char machine[64];
+    char wanted[80];
+    struct config *config;
+
+    if (!machine_id(machine, sizeof(machine)))
+        skip();
+    config = load(*state, UPLINK "client_id = \"gw-%m\"; };\n");
+    (void)snprintf(wanted, sizeof(wanted), "gw-%.32s", machine);
+    assert_string_equal(config->uplink.client_id, wanted);
+    config_free(config);
+}
+
+static void brokers_of_every_form_are_taken_in_order(void **state)
+{
+    struct config *config =
+        load(*state, "uplink: { brokers = ( \"tcp://broker\", \"mqtt://10.0.0.1:1\",\n"
+                     "\"tcp://[2001:db8::1]\", \"tcp://a-b.c_d:65535\" ); };\n");
+
+    assert_int_equal(config->uplink.broker_count, 4);
+    assert_string_equal(config->uplink.brokers[0], "tcp://broker");
+    assert_string_equal(config->uplink.brokers[1], "mqtt://10.0.0.1:1");
+    assert_string_equal(config->uplink.brokers[2], "tcp://[2001:db8::1]");
+    assert_string_equal(config->uplink.brokers[3], "tcp://a-b.c_d:65535");
+    config_free(config);
+}
+
+static void schemes_in_capitals_mean_the_same(void **state)
+{
+    struct config *config =
+        load(*state, "uplink: { brokers = ( \"SSL://Broker\", \"MqttS://b:1\" );\n"
+                     "tls: { verify = false; }; };\n");
+
+    assert_string_equal(config->uplink.brokers[0], "ssl://Broker");
+    assert_string_equal(config->uplink.brokers[1], "mqtts://b:1");
+    config_free(config);
+    refuse(*state, "uplink: { brokers = ( \"SSL://a\", \"TCP://b\" ); };",
+           ":1: uplink.brokers: must not mix encrypted brokers (ssl://, mqtts://) and plain "
+           "ones (tcp://, mqtt://) in one list");
+}
+
+static void included_file_is_read_from_the_folder_of_the_main_one(void **state)
+{
+    struct fixture *fixture = *state;
+    struct config *config;
+
+    write_other(fixture, "log_level = \"debug\";\n");
+    config = load(fixture, BROKER "@include \"other.conf\"\nstatus_interval = \"1s\";\n");
+    assert_int_equal(config->log_level, 7);
+    assert_int_equal(config->status_interval_ms, 1000);
+    config_free(config);
+}
+
+static void numbers_in_texts_names_and_comments_are_no_numbers(void **state)
+{
+    accept(*state, "# 99999999999\n// 99999999999\n/* 99999999999\n 99999999999 */\n"
+                   "uplink: { brokers = ( \"tcp://b99999999999\" ); client_id = "
+                   "\"a\\\"99999999999\"; };\n");
+}
+
+static void keys_not_yet_supported_are_taken_at_their_default(void **state)
+{
+    accept(*state,
+           UPLINK "stamp = false; exactly_once = false;\n"
+                  "rate: { messages = 0; bytes = \"0\"; }; };\nlanes = ( );\naccess = ( );\n");
+}
+
+/* ---- what is refused ---- */
+
+static void unknown_key_is_refused_with_the_nearest(void **state)
+{
+    refuse(*state, BROKER "log_levl = \"info\";",
+           ":2: log_levl: unknown key; did you mean \"log_level\"?");
+    refuse(*state, BROKER "\n\nretenton: { };",
+           ":4: retenton: unknown key; did you mean \"retention\"?");
+    refuse(*state, UPLINK "tls: { cafile = \"/x\"; }; };",
+           ":2: uplink.tls.cafile: unknown key; did you mean \"uplink.tls.ca_file\"?");
+    refuse(*state, BROKER "window = 5;",
+           ":2: window: unknown key; did you mean \"uplink.window\"?");
+    refuse(*state, BROKER "colour = 5;",
+           ":2: colour: unknown key; mqtt-spoold.conf(5) lists all keys");
+}
+
+static void missing_brokers_are_refused(void **state)
+{
+    refuse(
+        *state, "",
+        ": uplink.brokers: missing, and it has no default; mqtt-spoold.conf(5) has examples");
+    refuse(
+        *state, "\nuplink: { window = 1; };",
+        ":2: uplink.brokers: missing, and it has no default; mqtt-spoold.conf(5) has examples");
+}
+
+static void wrong_type_is_refused_with_the_right_one(void **state)
+{
+    refuse(*state, UPLINK "window = \"4\"; };",
+           ":2: uplink.window: \"4\" must be a whole number");
+    refuse(*state, UPLINK "window = 1.5; };", ":2: uplink.window: must be a whole number");
+    refuse(*state, UPLINK "username = 5; };",
+           ":2: uplink.username: 5 must be a text in quotes");
+    refuse(*state, BROKER "audit: { deliveries = 1; };",
+           ":2: audit.deliveries: 1 must be true or false");
+    refuse(*state, BROKER "retention: { max_bytes = \"1 G\"; };",
+           ":2: retention.max_bytes: \"1 G\" must be a size such as \"64k\", \"1M\" or \"1G\", "
+           "or a "
+           "plain number of bytes");
+    refuse(*state, BROKER "listen: { mode = 0660; };",
+           ":2: listen.mode: 660 must be an octal mode in quotes such as \"0660\"");
+    refuse(*state, BROKER "listen: { mode = \"rw\"; };",
+           ":2: listen.mode: \"rw\" must be an octal mode in quotes such as \"0660\"");
+    refuse(*state, "uplink: { brokers = \"tcp://a\"; };",
+           ":1: uplink.brokers: \"tcp://a\" must be a list of texts such as ( \"first\", "
+           "\"second\" )");
+    refuse(*state, "uplink: { brokers = (\n 3 ); };",
+           ":2: uplink.brokers: 3 must be a list of texts such as ( \"first\", \"second\" )");
+    refuse(*state, BROKER "lanes = 5;",
+           ":2: lanes: 5 must be a list of groups such as ( { ... }, { ... } )");
+    refuse(*state, "uplink = 5;", ":1: uplink: must be a group: uplink: { ... };");
+    refuse(*state, UPLINK "window: { }; };", ":2: uplink.window: must be a whole number");
+}
+
+static void time_without_unit_is_refused_with_the_units(void **state)
+{
+    refuse(*state, UPLINK "keepalive = 30; };",
+           ":2: uplink.keepalive: 30 must be a time in quotes with its unit, ms, s, m, h or d, "
+           "such "
+           "as \"250ms\" or \"10s\"");
+    refuse(*state, UPLINK "keepalive = \"30\"; };",
+           ":2: uplink.keepalive: \"30\" must be a time in quotes with its unit, ms, s, m, h "
+           "or d, "
+           "such as \"250ms\" or \"10s\"");
+}
+
+static void value_out_of_range_is_refused_with_the_range(void **state)
+{
+    refuse(*state, UPLINK "window = 0; };", ":2: uplink.window: 0 is out of range, 1 to 10000");
+    refuse(*state, UPLINK "window = 10001; };",
+           ":2: uplink.window: 10001 is out of range, 1 to 10000");
+    refuse(*state, UPLINK "window = -3; };", ":2: uplink.window: -3 must not be negative");
+    refuse(*state, UPLINK "protocol = 3; };", ":2: uplink.protocol: 3 is out of range, 4 to 5");
+    refuse(*state, UPLINK "keepalive = \"30d\"; };",
+           ":2: uplink.keepalive: 30d is out of range, 1s to 18h");
+    refuse(*state, BROKER "listen: { max_packet = \"257M\"; };",
+           ":2: listen.max_packet: 257M is out of range, 1k to 256M");
+    refuse(*state, BROKER "listen: { max_packet = 1023; };",
+           ":2: listen.max_packet: 1023 is out of range, 1k to 256M");
+    refuse(*state, BROKER "listen: { max_clients = 65537; };",
+           ":2: listen.max_clients: 65537 is out of range, 1 to 65536");
+    refuse(*state, BROKER "listen: { mode = \"1777\"; };",
+           ":2: listen.mode: 01777 is out of range, 0000 to 0777");
+}
+
+static void word_that_is_no_choice_is_refused_with_the_choices(void **state)
+{
+    refuse(
+        *state, BROKER "retention: { when_full = \"drop\"; };",
+        ":2: retention.when_full: \"drop\" must be \"evict-oldest\", \"refuse\" or \"block\"");
+    refuse(
+        *state, BROKER "log_level = 6;",
+        ":2: log_level: 6 must be \"error\", \"warning\", \"notice\", \"info\" or \"debug\"");
+}
+
+static void syntax_error_is_refused_with_the_line(void **state)
+{
+    refuse(*state, BROKER "listen: {\n  mode = ;\n};", ":3: syntax error");
+}
+
+static void second_key_is_refused_with_its_name(void **state)
+{
+    refuse(*state, BROKER "log_level = \"info\";\nlog_level = \"info\";",
+           ":3: log_level: stands here for the second time; keep one of the two");
+    refuse(*state,
+           BROKER "retention: { max_age = \"1d\"; max_bytes = \"1M\";\nmax_age : \"2d\"; };",
+           ":3: retention.max_age: stands here for the second time; keep one of the two");
+    refuse(*state, BROKER "listen: { mode = \"0600\"; };\n\nlisten: { max_clients = 2; };",
+           ":4: listen: stands here for the second time; keep one of the two");
+    refuse(*state,
+           UPLINK "backoff: { min = \"1s\"; max = \"2s\"; }\n backoff /* x = 1 */ = { }; };",
+           ":3: uplink.backoff: stands here for the second time; keep one of the two");
+    refuse(*state,
+           BROKER "lanes = ( { name = \"a\"; topics = ( \"a\" ); },\n"
+                  "{ name = \"b\"; topics = ( \"b\" ); name = \"c\"; } );",
+           ":3: lanes.name: stands here for the second time; keep one of the two");
+    accept(*state, BROKER "lanes = ( { name = \"a\"; topics = ( \"a\" ); max_age = \"1d\"; },\n"
+                          "{ name = \"b\"; topics = ( \"b\" ); max_age = \"1d\"; } );\n"
+                          "retention: { max_age = \"1d\"; }; # max_age = 1\n");
+}
+
+static void error_in_an_included_file_names_that_file(void **state)
+{
+    struct fixture *fixture = *state;
+    struct config *config = NULL;
+    char wanted[160];
+
+    write_bytes(fixture->path, BROKER "@include \"other.conf\"\n",
+                strlen(BROKER "@include \"other.conf\"\n"));
+    write_other(fixture, "\nlog_level = \"loud\";\n");
+    assert_int_equal(config_load(fixture->path, &config, fixture->error), -EINVAL);
+    (void)snprintf(wanted, sizeof(wanted), "%s/other.conf:2: log_level: ", fixture->folder);
+    assert_memory_equal(fixture->error, wanted, strlen(wanted));
+
+    write_other(fixture, "\n\nlog_level = ;\n");
+    assert_int_equal(config_load(fixture->path, &config, fixture->error), -EINVAL);
+    (void)snprintf(wanted, sizeof(wanted), "%s/other.conf:3: syntax error", fixture->folder);
+    assert_string_equal(fixture->error, wanted);
+
+    write_other(fixture, "retention: { max_messages = 5000000000; };\n");
+    assert_int_equal(config_load(fixture->path, &config, fixture->error), -EINVAL);
+    (void)snprintf(wanted, sizeof(wanted),
+                   "%s/other.conf:1: the number 5000000000 is too large;", fixture->folder);
+    assert_memory_equal(fixture->error, wanted, strlen(wanted));
+}
+
+/* libconfig would end the process for a folder. */
+static void include_of_what_is_no_file_is_refused(void **state)
+{
+    struct fixture *fixture = *state;
+    char wanted[200];
+
+    (void)snprintf(wanted, sizeof(wanted), ":2: @include: %s/.: is no regular file",
+                   fixture->folder);
+    refuse(fixture, BROKER "@include \".\"\n", wanted);
+    (void)snprintf(wanted, sizeof(wanted), ":3: @include: %s/none: No such file or directory",
+                   fixture->folder);
+    refuse(fixture, "/* \n */" BROKER "  @include \"none\"\n", wanted);
+}
+
+static void include_of_an_absolute_path_is_refused(void **state)
+{
+    refuse(
+        *state, BROKER "@include \"/etc/x.conf\"\n",
+        ":2: @include: \"/etc/x.conf\" must be a name in the folder of the main file, which is "
+        "put in front of it");
+}
+
+static void want_of_memory_is_no_fault_of_the_file(void **state)
+{
+    static const char text[] = BROKER "@include \"other.conf\"\n";
+    struct fixture *fixture = *state;
+    struct config *config = NULL;
+
+    write_other(fixture, "status_interval = \"1s\";\n");
+    write_bytes(fixture->path, text, strlen(text));
+    for (unsigned n = 1; n <= 2; n++) { /* the file, then what it includes */
+        large_block_that_fails = n;
+        assert_int_equal(config_load(fixture->path, &config, fixture->error), -ENOMEM);
+        assert_non_null(strstr(fixture->error, ": out of memory"));
+    }
+    assert_int_equal(large_block_that_fails, 0);
+}
+
+static void file_that_includes_itself_is_refused(void **state)
+{
+    struct fixture *fixture = *state;
+    struct config *config = NULL;
+    char wanted[160];
+
+    write_bytes(fixture->path, "@include \"other.conf\"\n",
+                strlen("@include \"other.conf\"\n"));
+    write_other(fixture, "@include \"other.conf\"\n@include \"other.conf\"\n");
+    assert_int_equal(config_load(fixture->path, &config, fixture->error), -EINVAL);
+    (void)snprintf(wanted, sizeof(wanted),
+                   "%s/other.conf:1: @include: files include files more than 10 deep",
+                   fixture->folder);
+    assert_string_equal(fixture->error, wanted);
+}
+
+/* libconfig 1.5 would take it modulo 2^32 and say nothing. */
+static void number_above_32_bits_is_refused_not_cut(void **state)
+{
+    refuse(*state, BROKER "retention: {\n max_bytes = 5000000000; };",
+           ":3: the number 5000000000 is too large; write a size with its unit, such as "
+           "\"5G\", or "
+           "put an L behind a count");
+    refuse(*state, BROKER "retention: { max_bytes = 0xFFFFFFFF; };",
+           ":2: the number 0xFFFFFFFF is too large; write a size with its unit, such as "
+           "\"5G\", or "
+           "put an L behind a count");
+    refuse(
+        *state, BROKER "retention: { max_bytes = 9223372036854775808L; };",
+        ":2: the number 9223372036854775808 is too large; write a size with its unit, such as "
+        "\"5G\", or put an L behind a count");
+}
+
+static void key_not_yet_supported_is_refused_by_name(void **state)
+{
+    refuse(*state, UPLINK "stamp = true; };",
+           ":2: uplink.stamp: not yet supported; leave it out or set it to false");
+    refuse(*state, UPLINK "exactly_once = true; };",
+           ":2: uplink.exactly_once: not yet supported; leave it out or set it to false");
+    refuse(*state, UPLINK "rate: { messages = 5; }; };",
+           ":2: uplink.rate.messages: not yet supported; leave it out or set it to 0");
+    refuse(*state, UPLINK "rate: { bytes = \"1k\"; }; };",
+           ":2: uplink.rate.bytes: not yet supported; leave it out or set it to \"0\"");
+    refuse(*state, BROKER "access = ( { user = \"x\"; } );",
+           ":2: access: not yet supported; leave it out or set it to ( )");
+}
+
+#define LANE "lanes = ( { name = \"a\"; topics = ( \"a/#\" ); },\n"
+
+static void lane_without_name_or_topics_is_refused(void **state)
+{
+    refuse(*state, BROKER LANE "{ topics = ( \"b\" ); } );",
+           ":3: lanes.name: missing; each lane needs a name, such as name = \"alarms\"");
+    refuse(*state, BROKER LANE "{ name = \"\"; topics = ( \"b\" ); } );",
+           ":3: lanes.name: must not be empty");
+    refuse(*state, BROKER LANE "{ name = \"b\"; } );",
+           ":3: lanes.topics: missing; a lane needs filters that say which messages it takes, "
+           "such as topics = ( \"+/alarm/#\" )");
+    refuse(*state, BROKER LANE "{ name = \"b\";\n topics = ( ); } );",
+           ":4: lanes.topics: must have 1 to 64 elements");
+}
+
+static void lane_names_that_cannot_be_are_refused(void **state)
+{
+    refuse(*state, BROKER LANE "{ topics = ( \"b\" );\n name = \"a\"; } );",
+           ":4: lanes.name: \"a\" is the name of the lane in line 2 already; each lane needs "
+           "its own");
+    refuse(
+        *state, BROKER LANE "{ name = \"default\"; topics = ( \"b\" ); } );",
+        ":3: lanes.name: \"default\" must be another name: this one has the lane of all other "
+        "topics, whose limits are those of retention");
+    refuse(*state, BROKER LANE "{ name = \"b c\"; topics = ( \"b\" ); } );",
+           ":3: lanes.name: \"b c\" must be of letters, digits, minus signs, underscores and "
+           "dots");
+    refuse(*state,
+           BROKER LANE "{ name = \"0123456789012345678901234567890123456789012345678901234567"
+                       "8901234\"; topics = ( \"b\" ); } );",
+           ":3: lanes.name: must not be longer than 64 bytes");
+}
+
+static void filters_that_match_nothing_are_refused(void **state)
+{
+    static const char *const wrong[] = {"a/#/b", "a#", "a+", "+a/b", "a/b#", ""};
+
+    for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
+        char text[256];
+        char wanted[256];
+
+        (void)snprintf(text, sizeof(text),
+                       BROKER LANE "{ name = \"b\"; topics = ( \"b\",\n\"%s\" ); } );",
+                       wrong[i]);
+        (void)snprintf(
+            wanted, sizeof(wanted),
+            ":4: lanes.topics: \"%s\" must be a topic filter: + stands for one whole "
+            "level, # for all that follow and at the end only, as in \"+/alarm/#\"",
+            wrong[i]);
+        refuse(*state, text, wanted);
+    }
+    refuse(*state, BROKER LANE "{ name = \"b\"; topics = ( \"$SYS/#\" ); } );",
+           ":3: lanes.topics: \"$SYS/#\" must not begin with $: no program may publish there");
+    refuse(*state, BROKER LANE "{ name = \"b\"; topics = ( \"\\xff\" ); } );",
+           ":3: lanes.topics: \"\xff\" must be valid UTF-8");
+    refuse(*state, BROKER LANE "{ name = \"b\"; topics = ( 5 ); } );",
+           ":3: lanes.topics: 5 must be a list of texts such as ( \"first\", \"second\" )");
+}
+
+static void keys_of_a_lane_are_checked_as_all_others(void **state)
+{
+    refuse(*state, BROKER LANE "{ name = \"b\"; topic = ( \"b\" ); } );",
+           ":3: lanes.topic: unknown key; did you mean \"lanes.topics\"?");
+    refuse(*state, BROKER LANE "{ name = \"b\"; topics = ( \"b\" ); backoff = 5; } );",
+           ":3: lanes.backoff: unknown key; did you mean \"uplink.backoff\"?");
+    refuse(*state, BROKER LANE "5 );",
+           ":3: lanes: each lane must be a group such as { name = \"alarms\"; topics = ( "
+           "\"+/alarm/#\" ); }");
+    refuse(*state, BROKER LANE "{ name = 5; } );",
+           ":3: lanes.name: 5 must be a text in quotes");
+    refuse(*state, BROKER LANE "{ name = \"b\"; topics = ( \"b\" ); priority = \"5\"; } );",
+           ":3: lanes.priority: \"5\" must be a whole number");
+    refuse(*state, BROKER LANE "{ name = \"b\"; topics = ( \"b\" ); priority = -1001; } );",
+           ":3: lanes.priority: -1001 is out of range, -1000 to 1000");
+    refuse(*state, BROKER LANE "{ name = \"b\"; topics = ( \"b\" ); priority = 1001; } );",
+           ":3: lanes.priority: 1001 is out of range, -1000 to 1000");
+    refuse(*state, BROKER LANE "{ name = \"b\"; topics = ( \"b\" ); max_messages = 0; } );",
+           ":3: lanes.max_messages: 0 is out of range, 1 to 2000000000");
+    refuse(*state, BROKER LANE "{ name = \"b\"; topics = ( \"b\" ); max_age = \"1\"; } );",
+           ":3: lanes.max_age: \"1\" must be a time in quotes with its unit, ms, s, m, h or d, "
+           "such as \"250ms\" or \"10s\"");
+    refuse(*state, BROKER LANE "{ name = \"b\"; topics = ( \"b\" ); when_full = \"no\"; } );",
+           ":3: lanes.when_full: \"no\" must be \"evict-oldest\", \"refuse\" or \"block\"");
+}
+
+static void more_than_63_lanes_or_64_filters_are_refused(void **state)
+{
+    static char text[16384];
+
+    for (int count = 63; count <= 64; count++) {
+        (void)snprintf(text, sizeof(text), BROKER "lanes = (");
+        for (int i = 0; i < count; i++) {
+            size_t used = strlen(text);
+            (void)snprintf(text + used, sizeof(text) - used,
+                           "%s{ name = \"l%d\"; topics = ( \"a\" ); }", i > 0 ? "," : "", i);
+        }
+        (void)strncat(text, ");\n", sizeof(text) - strlen(text) - 1);
+        if (count == 63)
+            accept(*state, text);
+        else
+            refuse(*state, text, ":2: lanes: must have 0 to 63 elements");
+    }
+    for (int count = 64; count <= 65; count++) {
+        (void)snprintf(text, sizeof(text), BROKER "lanes = ( { name = \"l\"; topics = ( \"a\"");
+        for (int i = 1; i < count; i++)
+            (void)strncat(text, ",\"a\"", sizeof(text) - strlen(text) - 1);
+        (void)strncat(text, " ); } );\n", sizeof(text) - strlen(text) - 1);
+        if (count == 64)
+            accept(*state, text);
+        else
+            refuse(*state, text, ":2: lanes.topics: must have 1 to 64 elements");
+    }
+}
+
+/* And one that is a byte shorter than the limit is taken. */
+static void refuse_directory_of(struct fixture *f, size_t size)
+{
+    static char path[5000], text[6000], wanted[200];
+
+    memset(path, 'x', size);
+    path[0] = '/';
+    path[size] = '\0';
+    (void)snprintf(text, sizeof(text), BROKER "spool: { directory = \"%s\"; };", path);
+    (void)snprintf(wanted, sizeof(wanted),
+                   ":2: spool.directory: \"%.96s\" must be at most 486 bytes, SQLite's limit "
+                   "for paths",
+                   path);
+    refuse(f, text, wanted);
+    path[SPOOL_DIRECTORY_MAX] = '\0';
+    (void)snprintf(text, sizeof(text), BROKER "spool: { directory = \"%s\"; };", path);
+    accept(f, text);
+}
+
+static void paths_that_are_not_absolute_are_refused(void **state)
+{
+    char text[400];
+    char socket[120];
+    char wanted[300];
+
+    refuse(*state, BROKER "spool: { directory = \"spool\"; };",
+           ":2: spool.directory: \"spool\" must be an absolute path");
+    refuse(*state, BROKER "spool: { directory = \"\"; };",
+           ":2: spool.directory: must not be empty");
+    refuse(*state, BROKER "listen: { socket = \"s\"; };",
+           ":2: listen.socket: \"s\" must be an absolute path");
+    refuse(*state, BROKER "audit: { file = \"a\"; };",
+           ":2: audit.file: \"a\" must be an absolute path");
+
+    refuse_directory_of(*state, SPOOL_DIRECTORY_MAX + 1);
+    refuse_directory_of(*state, 4095);
+    memset(socket, 'x', sizeof(socket));
+    socket[0] = '/';
+    socket[107] = '\0';
+    (void)snprintf(text, sizeof(text), BROKER "listen: { socket = \"%s\"; };", socket);
+    accept(*state, text);
+    socket[107] = 'x';
+    socket[108] = '\0';
+    (void)snprintf(text, sizeof(text), BROKER "listen: { socket = \"%s\"; };", socket);
+    (void)snprintf(wanted, sizeof(wanted),
+                   ":2: listen.socket: \"%.96s\" must be shorter than 108 bytes, the kernel's "
+                   "limit for a socket's path",
+                   socket);
+    refuse(*state, text, wanted);
+}
+
+/* @keys, where every %s is the folder of the fixture. */
+static void refuse_one_file(struct fixture *fixture,
+                            const char *keys,
+                            const char *key,
+                            const char *first,
+                            const char *second)
+{
+    const char *folder = fixture->folder;
+    char text[800];
+    char wanted[400];
+
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wformat-nonliteral"
+    (void)snprintf(text, sizeof(text), keys, folder, folder, folder);
+#pragma GCC diagnostic pop
+    (void)snprintf(wanted, sizeof(wanted),
+                   ":2: %s: must be another path: %s and %s would be one file, and the daemon "
+                   "writes it",
+                   key, first, second);
+    refuse(fixture, text, wanted);
+}
+
+static void two_keys_that_name_one_file_are_refused(void **state)
+{
+    static const struct {
+        const char *keys, *key, *first, *second;
+    } rows[] = {
+        {"listen: { socket = \"%s/s\"; }; audit: { file = \"%s/status.json\"; };", "audit.file",
+         "audit.file", "status.json beside listen.socket"},
+        {"listen: { socket = \"%s/s\"; }; audit: { file = \"%s/./x/..//status.json.new\"; };",
+         "audit.file", "audit.file", "status.json.new beside listen.socket"},
+        {"listen: { socket = \"/no/where/s\"; }; audit: { file = \"/no//./where/s\"; };",
+         "audit.file", "audit.file", "listen.socket"},
+        {"audit: { file = \"%s/t.conf\"; };", "audit.file", "audit.file",
+         "the configuration file"},
+        {"audit: { file = \"%s/link\"; };", "audit.file", "audit.file",
+         "the configuration file"},
+        {"spool: { directory = \"/no/spool\"; }; audit: { file = \"/no/spool/lock\"; };",
+         "audit.file", "audit.file", "a file of the spool"},
+        {"spool: { directory = \"%s\"; }; audit: { file = \"%s/spool.db.new\"; };",
+         "audit.file", "audit.file", "a file of the spool"},
+        {"spool: { directory = \"%s\"; }; audit: { file = \"%s/spool.mark\"; };", "audit.file",
+         "audit.file", "a file of the spool"},
+        {"spool: { directory = \"%s/a\"; }; audit: { file = \"%s/a\"; };", "audit.file",
+         "audit.file", "spool.directory"},
+        {"spool: { directory = \"%s\"; }; listen: { socket = \"%s/spool.db\"; };",
+         "listen.socket", "listen.socket", "a file of the spool"},
+        {"listen: { socket = \"%s/status.json\"; };", "listen.socket", "listen.socket",
+         "status.json beside listen.socket"},
+    };
+    struct fixture *fixture = *state;
+    char text[400];
+    char link[96];
+
+    (void)snprintf(link, sizeof(link), "%s/link", fixture->folder);
+    assert_int_equal(symlink(fixture->path, link), 0);
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        (void)snprintf(text, sizeof(text), "%s%s", BROKER, rows[i].keys);
+        refuse_one_file(fixture, text, rows[i].key, rows[i].first, rows[i].second);
+    }
+    assert_int_equal(unlink(link), 0);
+}
+
+static void file_that_is_read_and_written_is_refused(void **state)
+{
+    static const char *const keys[] = {"ca_file", "cert_file", "key_file", "key_password_file"};
+    char text[600];
+    char second[64];
+
+    for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++) {
+        (void)snprintf(text, sizeof(text),
+                       "\nuplink: { brokers = (\"ssl://h\"); tls: { cert_file = \"/no/c\"; "
+                       "key_file = \"/no/k\"; %s%s%s }; }; audit: { file = \"%s\"; };",
+                       i == 0 || i == 3 ? keys[i] : "", i == 0 || i == 3 ? " = \"/no/a\";" : "",
+                       "",
+                       i == 1   ? "/no/c"
+                       : i == 2 ? "/no/k"
+                                : "/no/a");
+        (void)snprintf(second, sizeof(second), "uplink.tls.%s", keys[i]);
+        refuse_one_file(*state, text, "audit.file", "audit.file", second);
+    }
+    refuse_one_file(*state,
+                    "\nuplink: { brokers = (\"tcp://h\"); username = \"u\"; password_file = "
+                    "\"/run/status.json\"; }; listen: { socket = \"/run/s\"; };",
+                    "listen.socket", "status.json beside listen.socket",
+                    "uplink.password_file");
+}
+
+static void paths_that_only_look_alike_are_taken(void **state)
+{
+    accept(*state, BROKER "spool: { directory = \"/no/spool\"; }; audit: { file = "
+                          "\"/no/spool/audit.jsonl\"; };");
+    accept(*state, BROKER "listen: { socket = \"/no/run/s\"; }; audit: { file = "
+                          "\"/no/other/status.json\"; };");
+    accept(*state,
+           "uplink: { brokers = (\"ssl://h\"); tls: { cert_file = \"/no/p\"; key_file = "
+           "\"/no/p\"; }; };");
+    accept(*state, BROKER "audit: { file = \"\"; };");
+}
+
+static void host_name_that_is_not_utf8_is_refused_for_the_client_id(void **state)
+{
+    char host[256] = "";
+
+    assert_int_equal(gethostname(host, sizeof(host) - 1), 0);
+    if (unshare(CLONE_NEWUTS) < 0) {
+        print_message("needs a host name of its own: %s\n", strerror(errno));
+        skip();
+    }
+    assert_int_equal(sethostname("gw\xFF", 3), 0);
+    refuse(*state, UPLINK "client_id = \"a%H\"; };\n",
+           ":2: uplink.client_id: %H: the host name must be valid UTF-8");
+    assert_int_equal(sethostname(host, strlen(host)), 0);
+}
+
+static void brokers_that_cannot_be_are_refused(void **state)
+{
+    static const char scheme[] = "must begin with tcp://, mqtt://, ssl:// or mqtts://, as in "
+                                 "\"ssl://broker.example:8883\"";
+    static const char port[] = "must have a port of 1 to 65535 behind the colon";
+    static const char end[] = "must end after HOST or HOST:PORT (an IPv6 address stands in "
+                              "brackets)";
+    static const char host[] = "must have a host behind the scheme, as in "
+                               "\"ssl://broker.example:8883\"";
+    static const char *const cases[][2] = {
+        {"broker:1883", scheme},
+        {"http://a", scheme},
+        {"ws://a", scheme},
+        {"tcp://", host},
+        {"tcp://:1883", host},
+        {"tcp://[]", host},
+        {"tcp://a:", port},
+        {"tcp://a:0", port},
+        {"tcp://a:65536", port},
+        {"tcp://a:1883/", port},
+        {"tcp://a:-1", port},
+        {"tcp://a/b", end},
+        {"tcp://user@a", end},
+        {"tcp://a b", end},
+        {"tcp://2001:db8::1", port},
+        {"tcp://[::1]x", end},
+        {"tcp://[::1", "must have an IPv6 address in the brackets, as in "
+                       "\"ssl://[2001:db8::1]:8883\""},
+        {"tcp://[host]:1", host},
+    };
+    char text[200];
+    char wanted[300];
+
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        (void)snprintf(text, sizeof(text), "uplink: { brokers = ( \"%s\" ); };", cases[i][0]);
+        (void)snprintf(wanted, sizeof(wanted), ":1: uplink.brokers: \"%s\" %s", cases[i][0],
+                       cases[i][1]);
+        refuse(*state, text, wanted);
+    }
+}
+
+static void broker_list_is_bounded_and_not_mixed(void **state)
+{
+    refuse(*state, "uplink: { brokers = ( ); };",
+           ":1: uplink.brokers: must have 1 to 16 elements");
+    refuse(
+        *state,
+        "uplink: { brokers = [ \"tcp://a\", \"tcp://a\", \"tcp://a\", \"tcp://a\", \"tcp://a\","
+        "\"tcp://a\", \"tcp://a\", \"tcp://a\", \"tcp://a\", \"tcp://a\", \"tcp://a\","
+        "\"tcp://a\", \"tcp://a\", \"tcp://a\", \"tcp://a\", \"tcp://a\", \"tcp://a\" ]; };",
+        ":1: uplink.brokers: must have 1 to 16 elements");
+    refuse(
+        *state, "uplink: { brokers = ( \"tcp://a\", \"ssl://a\" ); };",
+        ":1: uplink.brokers: must not mix encrypted brokers (ssl://, mqtts://) and plain ones "
+        "(tcp://, mqtt://) in one list");
+    accept(*state, "uplink: { brokers = ( \"mqtts://a\", \"ssl://a\" ); };");
+    accept(*state, "uplink: { brokers = ( \"mqtt://a\", \"tcp://a\" ); };");
+}
+
+static void tls_keys_that_cannot_work_are_refused(void **state)
+{
+    refuse(
+        *state, UPLINK "tls: { verify = false; }; };",
+        ":2: uplink.tls.verify: needs encrypted brokers, but uplink.brokers are plain: write "
+        "ssl:// there or leave this out");
+    refuse(
+        *state, UPLINK "tls: { ca_file = \"/x\"; }; };",
+        ":2: uplink.tls.ca_file: needs encrypted brokers, but uplink.brokers are plain: write "
+        "ssl:// there or leave this out");
+    refuse(*state, UPLINK_TLS "tls: { cert_file = \"/x\"; }; };",
+           ":2: uplink.tls.cert_file: needs uplink.tls.key_file too: certificate and key come "
+           "together");
+    refuse(*state, UPLINK_TLS "tls: { key_file = \"/x\"; }; };",
+           ":2: uplink.tls.key_file: needs uplink.tls.cert_file too: certificate and key come "
+           "together");
+    refuse(*state, UPLINK_TLS "tls: { key_password_file = \"/x\"; }; };",
+           ":2: uplink.tls.key_password_file: needs uplink.tls.key_file too");
+    accept(*state,
+           UPLINK_TLS "tls: { ca_file = \"/x\"; cert_file = \"/x\"; key_file = \"/x\";\n"
+                      "key_password_file = \"/x\"; verify = false; }; };");
+}
+
+static void backoff_that_runs_backwards_is_refused(void **state)
+{
+    refuse(*state, UPLINK "backoff: { max = \"1s\";\n min = \"2s\"; }; };",
+           ":3: uplink.backoff.min: must not be above uplink.backoff.max");
+    refuse(*state, UPLINK "\nbackoff: {\n max = \"500ms\"; }; };",
+           ":3: uplink.backoff.min: must not be above uplink.backoff.max");
+    accept(*state, UPLINK "backoff: { min = \"2m\"; }; };");
+}
+
+static void client_id_that_cannot_be_is_refused(void **state)
+{
+    refuse(*state, UPLINK "client_id = \"\"; };", ":2: uplink.client_id: must not be empty");
+    refuse(*state, UPLINK "client_id = \"%h\"; };",
+           ":2: uplink.client_id: must hold no % but %H (host name), %m (machine id) and %% (a "
+           "percent sign)");
+    refuse(*state, UPLINK "client_id = \"gw%\"; };",
+           ":2: uplink.client_id: must hold no % but %H (host name), %m (machine id) and %% (a "
+           "percent sign)");
+    refuse(*state, UPLINK "client_id = \"a\\nb\"; };",
+           ":2: uplink.client_id: \"a\nb\" must not hold control characters");
+    refuse(*state, UPLINK "client_id = \"a\\xFF\"; };",
+           ":2: uplink.client_id: \"a\xFF\" must be valid UTF-8");
+}
+
+/* What is too long only once %m was replaced, too. */
+static void client_id_longer_than_mqtt_allows_is_refused(void **state)
+{
+    static char text[70000];
+    size_t used = strlen(UPLINK "client_id = \"");
+    char machine[64];
+
+    memcpy(text, UPLINK "client_id = \"", used);
+    memset(text + used, 'c', 65535);
+    memcpy(text + used + 65535, "\"; };", sizeof("\"; };"));
+    accept(*state, text);
+    memcpy(text + used + 65535, "c\"; };", sizeof("c\"; };"));
+    refuse(*state, text, ":2: uplink.client_id: must not be longer than 65535 bytes");
+    if (!machine_id(machine, sizeof(machine)))
+        skip();
+    memcpy(text + used + 65533, "%m\"; };", sizeof("%m\"; };"));
+    refuse(*state, text, ":2: uplink.client_id: must not be longer than 65535 bytes");
+}
+
+static void topic_prefix_that_no_topic_may_hold_is_refused(void **state)
+{
+    refuse(*state, UPLINK "topic_prefix = \"a/+/\"; };",
+           ":2: uplink.topic_prefix: \"a/+/\" must not hold the wildcards + and #");
+    refuse(*state, UPLINK "topic_prefix = \"#\"; };",
+           ":2: uplink.topic_prefix: \"#\" must not hold the wildcards + and #");
+    refuse(*state, UPLINK "topic_prefix = \"a\xC2\x85/\"; };",
+           ":2: uplink.topic_prefix: \"a\xC2\x85/\" must not hold control characters");
+}
+
+static void password_without_user_is_refused_for_3_1_1(void **state)
+{
+    refuse(*state, UPLINK "protocol = 4; password_file = \"/x\"; };",
+           ":2: uplink.password_file: needs uplink.username too: MQTT 3.1.1 knows no password "
+           "without a user name");
+    accept(*state, UPLINK "protocol = 5; password_file = \"/x\"; };");
+}
+
+static void file_that_cannot_be_read_is_refused(void **state)
+{
+    struct fixture *fixture = *state;
+    struct config *config = NULL;
+    char wanted[160];
+
+    assert_int_equal(config_load(fixture->path, &config, fixture->error), -EINVAL);
+    (void)snprintf(wanted, sizeof(wanted), "%s: No such file or directory", fixture->path);
+    assert_string_equal(fixture->error, wanted);
+    assert_int_equal(config_load(fixture->folder, &config, fixture->error), -EINVAL);
+    (void)snprintf(wanted, sizeof(wanted), "%s: is no regular file", fixture->folder);
+    assert_string_equal(fixture->error, wanted);
+    write_bytes(fixture->path, BROKER "\0x", sizeof(BROKER "\0x"));
+    assert_int_equal(config_load(fixture->path, &config, fixture->error), -EINVAL);
+    (void)snprintf(wanted, sizeof(wanted), "%s: holds a NUL byte: is it a text file?",
+                   fixture->path);
+    assert_string_equal(fixture->error, wanted);
+    assert_null(config);
+}
+
+static void file_above_a_mebibyte_is_refused(void **state)
+{
+    struct fixture *fixture = *state;
+    size_t size = 1024 * 1024 + 1;
+    char *spaces = malloc(size);
+    struct config *config = NULL;
+
+    assert_non_null(spaces);
+    memset(spaces, ' ', size);
+    memcpy(spaces, BROKER, strlen(BROKER));
+    write_bytes(fixture->path, spaces, size - 1);
+    assert_int_equal(config_load(fixture->path, &config, fixture->error), 0);
+    config_free(config);
+    write_bytes(fixture->path, spaces, size);
+    assert_int_equal(config_load(fixture->path, &config, fixture->error), -EINVAL);
+    assert_string_equal(fixture->error + strlen(fixture->path),
+                        ": is larger than 1 MiB, which no configuration is");
+    free(spaces);
+}
+
+static void long_key_is_cut_in_the_error(void **state)
+{
+    static char text[5000];
+    char wanted[300];
+
+    memcpy(text, BROKER, strlen(BROKER));
+    memset(text + strlen(BROKER), 'k', 4000);
+    memcpy(text + strlen(BROKER) + 4000, " = 1;", sizeof(" = 1;"));
+    (void)snprintf(wanted, sizeof(wanted),
+                   ":2: %.127s: unknown key; mqtt-spoold.conf(5) lists all keys",
+                   text + strlen(BROKER));
+    refuse(*state, text, wanted);
+}
+
+static void choices_have_the_words_of_the_file(void **state)
+{
+    (void)state;
+    assert_string_equal(config_key_word("audit.when_full", CONFIG_AUDIT_PRUNE), "prune");
+    assert_string_equal(config_key_word("audit.when_full", CONFIG_AUDIT_REFUSE), "refuse");
+    assert_string_equal(config_key_word("retention.when_full", CONFIG_BLOCK), "block");
+}
+
+/* ---- reload ---- */
+
+static void restart_is_needed_for_each_key_that_cannot_reload(void **state)
+{
+    static const char *const cases[][2] = {
+        {UPLINK "window = 5; };", "uplink.window"},
+        {"uplink: { brokers = ( \"tcp://other\" ); };", "uplink.brokers"},
+        {"uplink: { brokers = ( \"tcp://broker.example\", \"tcp://b\" ); };", "uplink.brokers"},
+        {BROKER "spool: { directory = \"/x\"; };", "spool.directory"},
+        {BROKER "listen: { mode = \"0600\"; };", "listen.mode"},
+        {UPLINK "window = 5; max_qos = 0; tls: { verify = true; }; topic_prefix = \"a/\"; };\n"
+                "listen: { mode = \"0600\"; group = \"a\"; };",
+         "listen.mode,listen.group,uplink.window,uplink.topic_prefix"},
+    };
+    struct config *running = load(*state, BROKER);
+    char restarts[CONFIG_RESTARTS_MAX];
+
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        struct config *fresh = load(*state, cases[i][0]);
+
+        assert_true(config_needs_restart(running, fresh, restarts) > 0);
+        assert_string_equal(restarts, cases[i][1]);
+        config_free(fresh);
+    }
+    config_free(running);
+}
+
+static void add_path(void *context, const char *path, const char *value, bool reloads)
+{
+    char *paths = context;
+
+    (void)value;
+    (void)reloads;
+    assert_true(strlen(paths) + strlen(path) + 2 < CONFIG_RESTARTS_MAX);
+    (void)strcat(strcat(paths, path), ",");
+}
+
+static void there_is_room_for_the_names_of_all_keys(void **state)
+{
+    char paths[CONFIG_RESTARTS_MAX] = "";
+
+    (void)state;
+    config_each_key(add_path, paths);
+}
+
+static void no_restart_is_needed_for_keys_that_reload(void **state)
+{
+    struct config *running = load(*state, BROKER);
+    struct config *fresh = load(
+        *state, BROKER "retention: { max_messages = 1; max_bytes = \"1k\"; max_age = \"1s\";\n"
+                       "when_full = \"block\"; };\naudit: { file = \"\"; deliveries = false;\n"
+                       "journal = \"all\"; keep = \"1d\"; };\nstatus_interval = \"1s\";\n"
+                       "lanes = ( { name = \"a\"; topics = ( \"a\" ); } );\n"
+                       "log_level = \"debug\";\nspool: { disk_reserve = \"1M\"; };\n"
+                       "listen: { max_clients = 1; max_packet = \"1k\"; };\n");
+    struct config *link = load(
+        *state, UPLINK "keepalive = \"31s\"; connect_timeout = \"1s\"; ack_timeout = \"1s\";\n"
+                       "backoff: { min = \"2s\"; max = \"3s\"; }; window_bytes = \"1k\";\n"
+                       "max_qos = 1; };\n");
+    char restarts[CONFIG_RESTARTS_MAX] = "x";
+
+    assert_int_equal(config_needs_restart(running, fresh, restarts), 0);
+    assert_string_equal(restarts, "");
+    assert_int_equal(config_needs_restart(running, link, restarts), 0);
+    config_free(link);
+    config_free(running);
+    config_free(fresh);
+}
+
+/* Another value of each key that a HUP takes over, and where it lies. The lanes are moved by the
+ * gateway, with the spool. */
+#define VALUE(path, text, member)                                                              \
+    {                                                                                          \
+        path, text, offsetof(struct config, member), sizeof(((struct config *)NULL)->member)   \
+    }
+
+static const struct {
+    const char *path;
+    const char *text;
+    size_t offset;
+    size_t size;
+} reloadable[] = {
+    VALUE(
+        "spool.disk_reserve", BROKER "spool: { disk_reserve = \"1M\"; };", spool.disk_reserve),
+    VALUE("listen.max_clients", BROKER "listen: { max_clients = 1; };", listen.max_clients),
+    VALUE("listen.max_packet", BROKER "listen: { max_packet = \"1k\"; };", listen.max_packet),
+    VALUE("retention.max_messages",
+          BROKER "retention: { max_messages = 1; };",
+          retention.max_messages),
+    VALUE("retention.max_bytes",
+          BROKER "retention: { max_bytes = \"1k\"; };",
+          retention.max_bytes),
+    VALUE(
+        "retention.max_age", BROKER "retention: { max_age = \"1s\"; };", retention.max_age_ms),
+    VALUE("retention.when_full",
+          BROKER "retention: { when_full = \"block\"; };",
+          retention.when_full),
+    VALUE("uplink.keepalive", UPLINK "keepalive = \"31s\"; };", uplink.keepalive_ms),
+    VALUE("uplink.connect_timeout",
+          UPLINK "connect_timeout = \"1s\"; };",
+          uplink.connect_timeout_ms),
+    VALUE("uplink.ack_timeout", UPLINK "ack_timeout = \"1s\"; };", uplink.ack_timeout_ms),
+    VALUE("uplink.backoff.min", UPLINK "backoff: { min = \"2s\"; }; };", uplink.backoff_min_ms),
+    VALUE("uplink.backoff.max", UPLINK "backoff: { max = \"3s\"; }; };", uplink.backoff_max_ms),
+    VALUE("uplink.window_bytes", UPLINK "window_bytes = \"1k\"; };", uplink.window_bytes),
+    VALUE("uplink.max_qos", UPLINK "max_qos = 1; };", uplink.max_qos),
+    VALUE("audit.file", BROKER "audit: { file = \"/other\"; };", audit.file),
+    VALUE("audit.deliveries", BROKER "audit: { deliveries = false; };", audit.deliveries),
+    VALUE("audit.journal", BROKER "audit: { journal = \"all\"; };", audit.journal),
+    VALUE("audit.keep", BROKER "audit: { keep = \"1d\"; };", audit.keep_ms),
+    VALUE("audit.max_waiting", BROKER "audit: { max_waiting = 1000; };", audit.max_waiting),
+    VALUE("audit.when_full", BROKER "audit: { when_full = \"prune\"; };", audit.when_full),
+    VALUE("status_interval", BROKER "status_interval = \"1s\";", status_interval_ms),
+    VALUE("log_level", BROKER "log_level = \"debug\";", log_level),
+};
+#define RELOADABLE_COUNT (sizeof(reloadable) / sizeof(reloadable[0]))
+
+static void find_reloadable(void *context, const char *path, const char *value, bool reloads)
+{
+    size_t *found = context;
+
+    (void)value;
+    if (!reloads || strncmp(path, "lanes", 5) == 0)
+        return;
+    for (size_t i = 0; i < RELOADABLE_COUNT; i++) {
+        if (strcmp(reloadable[i].path, path) == 0) {
+            (*found)++;
+            return;
+        }
+    }
+    fail_msg("the test lacks a value of %s", path);
+}
+
+static void each_key_that_reloads_is_taken_over(void **state)
+{
+    size_t found = 0;
+
+    config_each_key(find_reloadable, &found);
+    assert_int_equal(found, RELOADABLE_COUNT);
+    for (size_t i = 0; i < RELOADABLE_COUNT; i++) {
+        struct config *running = load(*state, BROKER);
+        struct config *fresh = load(*state, reloadable[i].text);
+        char *member = (char *)running + reloadable[i].offset;
+        char wanted[8];
+
+        assert_in_range(reloadable[i].size, 1, sizeof(wanted));
+        memcpy(wanted, (char *)fresh + reloadable[i].offset, reloadable[i].size);
+        if (memcmp(member, wanted, reloadable[i].size) == 0)
+            fail_msg("%s: no other value", reloadable[i].path);
+        config_take_reloadable(running, fresh);
+        config_free(fresh);
+        if (memcmp(member, wanted, reloadable[i].size) != 0)
+            fail_msg("%s was not taken over", reloadable[i].path);
+        if (strcmp(reloadable[i].path, "audit.file") == 0)
+            assert_string_equal(running->audit.file, "/other");
+        config_free(running);
+    }
+}
+
+static void what_needs_a_restart_stays_as_it_is(void **state)
+{
+    struct config *running = load(*state, BROKER);
+    struct config *fresh =
+        load(*state,
+             "uplink: { brokers = ( \"tcp://a\", \"tcp://b\" ); window = 5;\n"
+             "client_id = \"other\"; topic_prefix = \"a/\"; max_qos = 1; };\n"
+             "lanes = ( { name = \"a\"; topics = ( \"a\" ); } );\n"
+             "listen: { mode = \"0600\"; group = \"a\"; };\nspool: { directory = \"/x\"; };");
+    char before[CONFIG_RESTARTS_MAX], after[CONFIG_RESTARTS_MAX];
+
+    assert_int_equal(config_needs_restart(running, fresh, before), 7);
+    config_take_reloadable(running, fresh);
+    assert_int_equal(running->uplink.max_qos, 1);
+    assert_int_equal(running->lane_count, 0);
+    assert_int_equal(config_needs_restart(running, fresh, after), 7);
+    assert_string_equal(before, after);
+    config_free(running);
+    config_free(fresh);
+}
+
+static void free_accepts_null(void **state)
+{
+    (void)state;
+    config_free(NULL);
+}
+
+#define CASE(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        CASE(sample_holds_every_key_at_its_default_and_no_other),
+        CASE(sample_loads_like_a_file_with_brokers_alone),
+        CASE(example_of_lanes_in_the_sample_is_taken),
+        CASE(man_page_has_every_key_with_default_and_reload),
+        CASE(defaults_are_those_of_the_design),
+        CASE(every_kind_of_value_is_taken_from_the_file),
+        CASE(lanes_are_taken_in_their_order_with_limits_of_their_own),
+        CASE(limit_that_a_lane_does_not_give_is_that_of_retention),
+        CASE(sizes_have_units_of_1024),
+        CASE(times_have_units_from_ms_to_d),
+        CASE(what_is_no_size_or_time_leaves_the_result_alone),
+        CASE(client_id_holds_host_and_percent),
+        CASE(client_id_holds_machine_id),
+        CASE(brokers_of_every_form_are_taken_in_order),
+        CASE(schemes_in_capitals_mean_the_same),
+        CASE(included_file_is_read_from_the_folder_of_the_main_one),
+        CASE(numbers_in_texts_names_and_comments_are_no_numbers),
+        CASE(keys_not_yet_supported_are_taken_at_their_default),
+        CASE(unknown_key_is_refused_with_the_nearest),
+        CASE(missing_brokers_are_refused),
+        CASE(wrong_type_is_refused_with_the_right_one),
+        CASE(time_without_unit_is_refused_with_the_units),
+        CASE(value_out_of_range_is_refused_with_the_range),
+        CASE(word_that_is_no_choice_is_refused_with_the_choices),
+        CASE(syntax_error_is_refused_with_the_line),
+        CASE(second_key_is_refused_with_its_name),
+        CASE(error_in_an_included_file_names_that_file),
+        CASE(include_of_what_is_no_file_is_refused),
+        CASE(include_of_an_absolute_path_is_refused),
+        CASE(want_of_memory_is_no_fault_of_the_file),
+        CASE(file_that_includes_itself_is_refused),
+        CASE(number_above_32_bits_is_refused_not_cut),
+        CASE(key_not_yet_supported_is_refused_by_name),
+        CASE(lane_without_name_or_topics_is_refused),
+        CASE(lane_names_that_cannot_be_are_refused),
+        CASE(filters_that_match_nothing_are_refused),
+        CASE(keys_of_a_lane_are_checked_as_all_others),
+        CASE(more_than_63_lanes_or_64_filters_are_refused),
+        CASE(paths_that_are_not_absolute_are_refused),
+        CASE(two_keys_that_name_one_file_are_refused),
+        CASE(file_that_is_read_and_written_is_refused),
+        CASE(paths_that_only_look_alike_are_taken),
+        CASE(host_name_that_is_not_utf8_is_refused_for_the_client_id),
+        CASE(brokers_that_cannot_be_are_refused),
+        CASE(broker_list_is_bounded_and_not_mixed),
+        CASE(tls_keys_that_cannot_work_are_refused),
+        CASE(backoff_that_runs_backwards_is_refused),
+        CASE(client_id_that_cannot_be_is_refused),
+        CASE(client_id_longer_than_mqtt_allows_is_refused),
+        CASE(topic_prefix_that_no_topic_may_hold_is_refused),
+        CASE(password_without_user_is_refused_for_3_1_1),
+        CASE(file_that_cannot_be_read_is_refused),
+        CASE(file_above_a_mebibyte_is_refused),
+        CASE(long_key_is_cut_in_the_error),
+        CASE(restart_is_needed_for_each_key_that_cannot_reload),
+        CASE(there_is_room_for_the_names_of_all_keys),
+        CASE(no_restart_is_needed_for_keys_that_reload),
+        CASE(choices_have_the_words_of_the_file),
+        CASE(each_key_that_reloads_is_taken_over),
+        CASE(what_needs_a_restart_stays_as_it_is),
+        CASE(free_accepts_null),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

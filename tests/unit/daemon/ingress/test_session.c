@@ -1,0 +1,2274 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Tests of the session: a socket pair, a real event loop, and an owner that
+ * follows a script. Packets are written and compared as bytes, so that the
+ * codec is no judge of itself. A Unix socket hands bytes over at once: when the
+ * loop is idle, everything has happened.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <errno.h>
+#include <malloc.h>
+#include <poll.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/random.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "daemon/ingress/session.h"
+
+#define PATIENCE_US 10000000
+#define MAX_PACKET  4096
+#define V4          MQTT_3_1_1
+#define V5          MQTT_5
+
+struct offered {
+    char topic[32];
+    uint8_t payload[32];
+    size_t payload_size;
+    uint8_t properties[64];
+    size_t properties_size;
+    uint8_t qos;
+    bool retain;
+    uint16_t packet_id;
+};
+
+struct fixture {
+    sd_event *event;
+    struct session *session;
+    size_t max_packet; /* 0: MAX_PACKET */
+    int client;
+    int server; /* the session's; for options only */
+    enum packet_version version;
+
+    /* The owner's script: answers in turn, then it accepts. */
+    uint8_t connect_answer;
+    struct session_verdict script[16];
+    size_t script_size;
+    size_t script_at;
+    uint64_t last_id;
+    bool close_in_connected;
+    bool close_in_publish;
+    bool in_acknowledge;
+    bool was_late;
+
+    /* What it was told. */
+    unsigned connected;
+    unsigned offers;
+    struct offered last;
+    unsigned closed;
+    char why[128];
+
+    /* What the client has read and not yet compared. */
+    uint8_t got[256 * 1024];
+    size_t got_size;
+    bool got_end;
+};
+
+/* ---- the owner ---- */
+
+static uint8_t on_connected(void *owner, struct session *session)
+{
+    struct fixture *f = owner;
+    f->connected++;
+    if (f->close_in_connected)
+        session_close(session, MQTT_SERVER_BUSY, "closed in connected");
+    return f->connect_answer;
+}
+
+static void note_offer(struct fixture *f, const struct session_publish *publish)
+{
+    const struct packet_publish *packet = publish->packet;
+    struct offered *last = &f->last;
+    *last = (struct offered){.qos = packet->qos,
+                             .retain = packet->retain,
+                             .packet_id = packet->packet_id,
+                             .payload_size = packet->payload.size,
+                             .properties_size = publish->kept_properties.size};
+    assert_true(packet->topic.size < sizeof(last->topic));
+    memcpy(last->topic, packet->topic.data, packet->topic.size);
+    if (packet->payload.size > 0 && packet->payload.size <= sizeof(last->payload))
+        memcpy(last->payload, packet->payload.data, packet->payload.size);
+    if (last->properties_size > 0 && last->properties_size <= sizeof(last->properties))
+        memcpy(last->properties, publish->kept_properties.data, last->properties_size);
+}
+
+static struct session_verdict
+on_publish(void *owner, struct session *session, const struct session_publish *publish)
+{
+    struct fixture *f = owner;
+    assert_false(f->in_acknowledge);
+    f->offers++;
+    note_offer(f, publish);
+    if (f->close_in_publish)
+        session_close(session, MQTT_SERVER_BUSY, "closed in publish");
+    if (f->script_at < f->script_size)
+        return f->script[f->script_at++];
+    return (struct session_verdict){.kind = SESSION_ACCEPT, .spool_id = ++f->last_id};
+}
+
+static void on_closed(void *owner, struct session *session, const char *why)
+{
+    struct fixture *f = owner;
+    assert_ptr_equal(session, f->session);
+    f->closed++;
+    (void)snprintf(f->why, sizeof(f->why), "%s", why);
+}
+
+static const struct session_ops ops = {
+    .connected = on_connected,
+    .publish = on_publish,
+    .closed = on_closed,
+};
+
+static void script(struct fixture *f, enum session_verdict_kind kind, uint8_t code)
+{
+    struct session_verdict verdict = {.kind = kind, .code = code};
+    if (kind == SESSION_ACCEPT)
+        verdict.spool_id = ++f->last_id;
+    f->script[f->script_size++] = verdict;
+}
+
+static void acknowledge(struct fixture *f)
+{
+    f->in_acknowledge = true;
+    session_acknowledge(f->session);
+    f->in_acknowledge = false;
+}
+
+/* ---- the loop ---- */
+
+static int64_t now_us(void)
+{
+    struct timespec now;
+    assert_int_equal(clock_gettime(CLOCK_MONOTONIC, &now), 0);
+    return (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
+}
+
+/* Until nothing is ready any more; a session that spins is caught by the deadline. */
+static void run(struct fixture *f)
+{
+    int64_t deadline = now_us() + PATIENCE_US;
+    while (sd_event_run(f->event, 0) > 0)
+        assert_true(now_us() < deadline);
+}
+
+/* Wait for a timer. */
+static void run_until_closed(struct fixture *f)
+{
+    int64_t deadline = now_us() + PATIENCE_US;
+    while (f->closed == 0 && now_us() < deadline)
+        assert_true(sd_event_run(f->event, 100000) >= 0);
+    assert_int_equal(f->closed, 1);
+}
+
+static void run_for(struct fixture *f, int64_t time_us)
+{
+    int64_t deadline = now_us() + time_us;
+    int64_t left;
+    while ((left = deadline - now_us()) > 0)
+        assert_true(sd_event_run(f->event, (uint64_t)left) >= 0);
+}
+
+/* Calls @fn once the time is over, before the session hears of its own timers if they are due,
+ * too: however long the machine stood still. */
+static void run_until_called(struct fixture *f, uint64_t time_us, sd_event_time_handler_t fn)
+{
+    sd_event_source *source = NULL;
+    int enabled = SD_EVENT_ONESHOT;
+
+    assert_true(sd_event_add_time_relative(f->event, &source, CLOCK_MONOTONIC, time_us, 1000,
+                                           fn, f) >= 0);
+    assert_true(sd_event_source_set_priority(source, SD_EVENT_PRIORITY_IMPORTANT) >= 0);
+    while (enabled != SD_EVENT_OFF) {
+        assert_true(sd_event_run(f->event, UINT64_MAX) >= 0);
+        assert_true(sd_event_source_get_enabled(source, &enabled) >= 0);
+    }
+    (void)sd_event_source_disable_unref(source);
+}
+
+static void start(struct fixture *f, unsigned connect_timeout_ms)
+{
+    int pair[2];
+    struct peer peer = {.uid = 7, .gid = 8, .pid = 9};
+    struct session_settings settings = {.max_packet =
+                                            f->max_packet ? f->max_packet : MAX_PACKET,
+                                        .connect_timeout_ms = connect_timeout_ms};
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, pair),
+                     0);
+    f->client = pair[0];
+    f->server = pair[1];
+    assert_int_equal(session_new(f->event, pair[1], &peer, &settings, &ops, f, &f->session), 0);
+}
+
+static int setup(void **state)
+{
+    struct fixture *f = calloc(1, sizeof(*f));
+    assert_non_null(f);
+    assert_int_equal(sd_event_new(&f->event), 0);
+    start(f, 0);
+    *state = f;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    struct fixture *f = *state;
+    session_free(f->session);
+    if (f->client >= 0)
+        (void)close(f->client);
+    (void)sd_event_unref(f->event);
+    free(f);
+    return 0;
+}
+
+/* A fresh connection in the same fixture, for cases that go over both versions. */
+static void restart_within(struct fixture *f, unsigned connect_timeout_ms)
+{
+    struct fixture fresh = {.event = f->event};
+    session_free(f->session);
+    if (f->client >= 0)
+        (void)close(f->client);
+    *f = fresh;
+    start(f, connect_timeout_ms);
+}
+
+static void restart(struct fixture *f)
+{
+    restart_within(f, 0);
+}
+
+/* ---- the client ---- */
+
+static void client_close(struct fixture *f)
+{
+    (void)close(f->client);
+    f->client = -1;
+}
+
+static void drain(struct fixture *f)
+{
+    while (f->got_size < sizeof(f->got)) {
+        ssize_t n = recv(f->client, f->got + f->got_size, sizeof(f->got) - f->got_size, 0);
+        if (n > 0) {
+            f->got_size += (size_t)n;
+            continue;
+        }
+        /* Linux tells so, after all bytes, that we were closed with something unread. */
+        f->got_end = n == 0 || errno == ECONNRESET;
+        assert_true(f->got_end || errno == EAGAIN);
+        return;
+    }
+}
+
+static void put(struct fixture *f, const void *bytes, size_t size)
+{
+    assert_int_equal(send(f->client, bytes, size, MSG_NOSIGNAL), (ssize_t)size);
+}
+
+/* As much as the session takes; returns how much that was. */
+static size_t put_while_taken(struct fixture *f, const uint8_t *bytes, size_t size)
+{
+    size_t done = 0;
+    while (done < size) {
+        ssize_t n = send(f->client, bytes + done, size - done, MSG_NOSIGNAL);
+        if (n > 0)
+            done += (size_t)n;
+        else if (sd_event_run(f->event, 0) == 0)
+            break;
+    }
+    run(f);
+    return done;
+}
+
+#define BYTES(...) ((const uint8_t[]){__VA_ARGS__}), sizeof((const uint8_t[]){__VA_ARGS__})
+#define SEND(f, ...)                                                                           \
+    do {                                                                                       \
+        put(f, BYTES(__VA_ARGS__));                                                            \
+        run(f);                                                                                \
+    } while (0)
+#define EXPECT(f, ...) expect_bytes(f, BYTES(__VA_ARGS__))
+
+static void expect_bytes(struct fixture *f, const uint8_t *bytes, size_t size)
+{
+    drain(f);
+    assert_true(f->got_size >= size);
+    assert_memory_equal(f->got, bytes, size);
+    f->got_size -= size;
+    memmove(f->got, f->got + size, f->got_size);
+}
+
+static void expect_silence(struct fixture *f)
+{
+    run(f);
+    drain(f);
+    assert_int_equal(f->got_size, 0);
+    assert_false(f->got_end);
+    assert_int_equal(f->closed, 0);
+}
+
+/* The session has closed, was told of once, and has sent nothing beyond what was compared. */
+static void expect_end(struct fixture *f)
+{
+    run(f);
+    if (f->client >= 0) {
+        drain(f);
+        assert_int_equal(f->got_size, 0);
+        assert_true(f->got_end);
+    }
+    assert_int_equal(f->closed, 1);
+}
+
+/* A v5 DISCONNECT with a reason string, then the end. */
+static void expect_disconnect(struct fixture *f, uint8_t code)
+{
+    run(f);
+    drain(f);
+    assert_true(f->got_size >= 3);
+    assert_int_equal(f->got[0], 0xE0);
+    assert_int_equal(f->got[2], code);
+    assert_int_equal(f->got_size, 2 + f->got[1]);
+    f->got_size = 0;
+    expect_end(f);
+}
+
+/* v5 is told @code, 3.1.1 only sees the end. */
+static void expect_refusal(struct fixture *f, uint8_t code)
+{
+    if (f->version == V5)
+        expect_disconnect(f, code);
+    else
+        expect_end(f);
+}
+
+static size_t make_puback(uint8_t *memory, uint16_t id, uint8_t code, uint64_t spool_id)
+{
+    char text[24];
+    int digits = snprintf(text, sizeof(text), "%llu", (unsigned long long)spool_id);
+    uint8_t *at = memory;
+    *at++ = 0x40;
+    *at++ = spool_id ? (uint8_t)(4 + 13 + digits) : code ? 3 : 2;
+    *at++ = (uint8_t)(id >> 8);
+    *at++ = (uint8_t)id;
+    if (!spool_id && code)
+        *at++ = code;
+    if (!spool_id)
+        return (size_t)(at - memory);
+    *at++ = code;
+    *at++ = (uint8_t)(13 + digits);
+    memcpy(at, "\x26\x00\x08spool-id\x00", 12);
+    at += 12;
+    *at++ = (uint8_t)digits;
+    memcpy(at, text, (size_t)digits);
+    return (size_t)(at - memory) + (size_t)digits;
+}
+
+/* @code and @spool_id as v5 shows them; 3.1.1 has only the id. */
+static void expect_puback(struct fixture *f, uint16_t id, uint8_t code, uint64_t spool_id)
+{
+    uint8_t memory[64];
+    size_t size = f->version == V5 ? make_puback(memory, id, code, spool_id)
+                                   : make_puback(memory, id, 0, 0);
+    expect_bytes(f, memory, size);
+}
+
+/* CONNECT as client "c" and read the CONNACK away. */
+static void connect_as(struct fixture *f, enum packet_version version, uint8_t keep_alive_s)
+{
+    f->version = version;
+    if (version == V4)
+        SEND(f, 0x10, 13, 0, 4, 'M', 'Q', 'T', 'T', 4, 2, 0, keep_alive_s, 0, 1, 'c');
+    else
+        SEND(f, 0x10, 14, 0, 4, 'M', 'Q', 'T', 'T', 5, 2, 0, keep_alive_s, 0, 0, 1, 'c');
+    drain(f);
+    assert_true(f->got_size >= 4);
+    assert_int_equal(f->got[0], 0x20);
+    assert_int_equal(f->got[3], 0);
+    assert_int_equal(f->got_size, 2 + f->got[1]);
+    f->got_size = 0;
+    assert_int_equal(f->connected, 1);
+}
+
+/* CONNECT of v5 with properties. */
+static void connect_with(struct fixture *f, const uint8_t *properties, size_t size)
+{
+    uint8_t packet[64] = {0x10, (uint8_t)(14 + size), 0, 4, 'M', 'Q', 'T', 'T', 5, 2, 0,
+                          0,    (uint8_t)size};
+    memcpy(packet + 13, properties, size);
+    memcpy(packet + 13 + size,
+           "\x00\x01"
+           "c",
+           3);
+    f->version = V5;
+    put(f, packet, 16 + size);
+    run(f);
+}
+
+/* PUBLISH to "t" with the payload "p". */
+static size_t
+make_publish(uint8_t *memory, enum packet_version version, uint8_t qos, uint16_t id)
+{
+    uint8_t *at = memory;
+    *at++ = (uint8_t)(0x30 | (qos << 1));
+    *at++ = (uint8_t)(4 + (qos ? 2 : 0) + (version == V5 ? 1 : 0));
+    *at++ = 0;
+    *at++ = 1;
+    *at++ = 't';
+    if (qos) {
+        *at++ = (uint8_t)(id >> 8);
+        *at++ = (uint8_t)id;
+    }
+    if (version == V5)
+        *at++ = 0;
+    *at++ = 'p';
+    return (size_t)(at - memory);
+}
+
+static void put_publish(struct fixture *f, uint8_t qos, uint16_t id)
+{
+    uint8_t memory[16];
+    put(f, memory, make_publish(memory, f->version, qos, id));
+}
+
+static void publish(struct fixture *f, uint8_t qos, uint16_t id)
+{
+    put_publish(f, qos, id);
+    run(f);
+}
+
+/* QoS 1 with ids from 1 on; free() it. */
+static uint8_t *make_many(enum packet_version version, uint16_t count, size_t *ret_size)
+{
+    uint8_t *memory = malloc((size_t)count * 16);
+    assert_non_null(memory);
+    *ret_size = 0;
+    for (uint16_t id = 1; id <= count; id++)
+        *ret_size += make_publish(memory + *ret_size, version, 1, id);
+    return memory;
+}
+
+static void put_many(struct fixture *f, uint16_t count)
+{
+    size_t size;
+    uint8_t *memory = make_many(f->version, count, &size);
+    assert_int_equal(put_while_taken(f, memory, size), size);
+    free(memory);
+}
+
+static void expect_pubacks(struct fixture *f, uint16_t first, uint16_t last)
+{
+    for (uint32_t id = first; id <= last; id++)
+        expect_puback(f, (uint16_t)id, 0, id);
+}
+
+/* ---- CONNECT ---- */
+
+static void a_client_of_3_1_1_is_welcomed(void **state)
+{
+    struct fixture *f = *state;
+    SEND(f, 0x10, 13, 0, 4, 'M', 'Q', 'T', 'T', 4, 2, 0, 0, 0, 1, 'c');
+    EXPECT(f, 0x20, 2, 0, 0);
+    expect_silence(f);
+    assert_int_equal(f->connected, 1);
+    assert_int_equal(session_version(f->session), V4);
+    assert_int_equal(session_client_id(f->session).size, 1);
+    assert_int_equal(session_client_id(f->session).data[0], 'c');
+    assert_int_equal(session_peer(f->session)->uid, 7);
+    assert_int_equal(session_peer(f->session)->pid, 9);
+}
+
+static void a_client_of_5_is_told_the_limits(void **state)
+{
+    struct fixture *f = *state;
+    SEND(f, 0x10, 14, 0, 4, 'M', 'Q', 'T', 'T', 5, 2, 0, 0, 0, 0, 1, 'c');
+    /* clang-format off */
+    EXPECT(f, 0x20, 19, 0, 0, 16,
+           0x21, 0x03, 0xE8,             /* receive maximum 1,000 */
+           0x24, 1,                      /* maximum QoS */
+           0x27, 0, 0, 0x10, 0,          /* maximum packet size 4,096 */
+           0x28, 0, 0x29, 0, 0x2A, 0);
+    /* clang-format on */
+    expect_silence(f);
+    assert_int_equal(session_version(f->session), V5);
+}
+
+static void a_session_that_outlives_its_connection_is_not_promised(void **state)
+{
+    struct fixture *f = *state;
+    connect_with(f, BYTES(0x11, 0, 0, 0, 60));
+    EXPECT(f, 0x20, 24, 0, 0, 21, 0x11, 0, 0, 0, 0, 0x21, 0x03, 0xE8);
+    restart(f);
+    SEND(f, 0x10, 13, 0, 4, 'M', 'Q', 'T', 'T', 4, 0, 0, 0, 0, 1, 'c'); /* not clean */
+    EXPECT(f, 0x20, 2, 0, 0);
+    expect_silence(f);
+}
+
+static void a_client_of_5_without_an_id_is_told_the_one_it_got(void **state)
+{
+    struct fixture *f = *state;
+    SEND(f, 0x10, 13, 0, 4, 'M', 'Q', 'T', 'T', 5, 0, 0, 0, 0, 0, 0);
+    drain(f);
+    struct view id = session_client_id(f->session);
+    assert_int_equal(id.size, 21);
+    assert_memory_equal(id.data, "auto-", 5);
+    assert_int_equal(f->got_size, 21 + 24);
+    assert_memory_equal(f->got + f->got_size - 24, "\x12\x00\x15", 3);
+    assert_memory_equal(f->got + f->got_size - 21, id.data, 21);
+}
+
+/* A machine that has just booted may lack entropy for minutes; before Linux 5.6 it can only say so. */
+static bool is_without_entropy, is_old_kernel;
+
+ssize_t __wrap_getrandom(void *to, size_t size, unsigned flags);
+ssize_t __real_getrandom(void *to, size_t size, unsigned flags);
+
+ssize_t __wrap_getrandom(void *to, size_t size, unsigned flags)
+{
+    assert_int_not_equal(flags, 0); /* it would wait */
+    errno = flags == GRND_INSECURE ? EINVAL : EAGAIN;
+    if ((flags == GRND_INSECURE && is_old_kernel) ||
+        (flags != GRND_INSECURE && is_without_entropy))
+        return -1;
+    return __real_getrandom(to, size, flags);
+}
+
+static void a_client_id_waits_for_no_entropy(void **state)
+{
+    struct fixture *f = *state;
+    is_without_entropy = true;
+    SEND(f, 0x10, 12, 0, 4, 'M', 'Q', 'T', 'T', 4, 2, 0, 0, 0, 0);
+    EXPECT(f, 0x20, 2, 0, 0);
+    assert_int_equal(session_client_id(f->session).size, 21);
+    restart(f);
+    is_old_kernel = true;
+    SEND(f, 0x10, 12, 0, 4, 'M', 'Q', 'T', 'T', 4, 2, 0, 0, 0, 0);
+    EXPECT(f, 0x20, 2, 0, 3); /* server unavailable: it may try again */
+    expect_end(f);
+    is_without_entropy = false;
+    restart(f);
+    SEND(f, 0x10, 12, 0, 4, 'M', 'Q', 'T', 'T', 4, 2, 0, 0, 0, 0);
+    EXPECT(f, 0x20, 2, 0, 0);
+    is_old_kernel = false;
+}
+
+static void made_up_client_ids_differ(void **state)
+{
+    struct fixture *f = *state;
+    char first[21];
+    SEND(f, 0x10, 12, 0, 4, 'M', 'Q', 'T', 'T', 4, 2, 0, 0, 0, 0);
+    EXPECT(f, 0x20, 2, 0, 0);
+    assert_int_equal(session_client_id(f->session).size, 21);
+    memcpy(first, session_client_id(f->session).data, 21);
+    restart(f);
+    SEND(f, 0x10, 12, 0, 4, 'M', 'Q', 'T', 'T', 4, 2, 0, 0, 0, 0);
+    assert_memory_not_equal(first, session_client_id(f->session).data, 21);
+}
+
+static void a_3_1_1_session_to_be_kept_needs_an_id(void **state)
+{
+    struct fixture *f = *state;
+    SEND(f, 0x10, 12, 0, 4, 'M', 'Q', 'T', 'T', 4, 0, 0, 0, 0, 0);
+    EXPECT(f, 0x20, 2, 0, 2);
+    expect_end(f);
+    assert_int_equal(f->connected, 0);
+}
+
+static void a_client_id_without_end_is_refused(void **state)
+{
+    struct fixture *f = *state;
+    static uint8_t packet[1200] = {
+        0x10, 0x80 | (1038 & 0x7F), 1038 >> 7, 0, 4, 'M', 'Q', 'T', 'T', 5, 2, 0, 0, 0, 4, 1};
+    memset(packet + 16, 'c', 1025);
+    put(f, packet, 3 + 1038);
+    run(f);
+    EXPECT(f, 0x20, 3, 0, 0x85, 0);
+    expect_end(f);
+}
+
+static void an_authentication_method_is_refused(void **state)
+{
+    struct fixture *f = *state;
+    connect_with(f, BYTES(0x15, 0, 1, 'x'));
+    EXPECT(f, 0x20, 3, 0, 0x8C, 0);
+    expect_end(f);
+    assert_int_equal(f->connected, 0);
+}
+
+static void a_will_above_the_maximum_qos_is_refused_where_there_is_one(void **state)
+{
+    struct fixture *f = *state;
+    SEND(f, 0x10, 21, 0, 4, 'M', 'Q', 'T', 'T', 5, 0x16, 0, 0, 0, 0, 1, 'c', 0, 0, 1, 'w', 0, 1,
+         'x');
+    EXPECT(f, 0x20, 3, 0, 0x9B, 0);
+    expect_end(f);
+    assert_int_equal(f->connected, 0);
+    restart(f);
+    SEND(f, 0x10, 21, 0, 4, 'M', 'Q', 'T', 'T', 5, 0x0E, 0, 0, 0, 0, 1, 'c', 0, 0, 1, 'w', 0, 1,
+         'x');
+    EXPECT(f, 0x20, 19, 0, 0);
+    restart(f);
+    SEND(f, 0x10, 19, 0, 4, 'M', 'Q', 'T', 'T', 4, 0x16, 0, 0, 0, 1, 'c', 0, 1, 'w', 0, 1, 'x');
+    EXPECT(f, 0x20, 2, 0, 0);
+    expect_silence(f);
+}
+
+/* Room for the largest packet, and a client that sends it. */
+static void start_large(struct fixture *f)
+{
+    restart(f);
+    session_free(f->session);
+    client_close(f);
+    f->max_packet = 256 * 1024;
+    start(f, 0);
+}
+
+/* A CONNECT of @size bytes in all that is right but for its will, which is all 'w'; free() it. */
+static uint8_t *make_connect(enum packet_version version, size_t size)
+{
+    size_t rest = size - 4;
+    const uint8_t header[] = {0x10,
+                              (uint8_t)(0x80 | (rest & 0x7F)),
+                              (uint8_t)(0x80 | (rest >> 7 & 0x7F)),
+                              (uint8_t)(rest >> 14),
+                              0,
+                              4,
+                              'M',
+                              'Q',
+                              'T',
+                              'T',
+                              (uint8_t)version,
+                              6,
+                              0,
+                              0};
+    uint8_t *packet = malloc(size);
+    assert_non_null(packet);
+    memset(packet, 'w', size);
+    memcpy(packet, header, sizeof(header));
+    return packet;
+}
+
+static void a_connect_with_the_largest_will_is_taken_in(struct fixture *f,
+                                                        enum packet_version version)
+{
+    const uint8_t v5[] = {0, 0, 1, 'c', 0, 0, 1, 'w', 0xFF, 0xFF};
+    const uint8_t v4[] = {0, 1, 'c', 0, 1, 'w', 0xFF, 0xFF};
+    size_t rest = version == V5 ? sizeof(v5) : sizeof(v4);
+    size_t size = 14 + rest + 65535;
+    uint8_t *packet = make_connect(version, size);
+    start_large(f);
+    memcpy(packet + 14, version == V5 ? v5 : v4, rest);
+    assert_int_equal(put_while_taken(f, packet, size), size);
+    free(packet);
+    drain(f);
+    assert_true(f->got_size >= 4);
+    assert_int_equal(f->got[3], 0);
+    f->got_size = 0;
+    /* Now it may send what it was told. */
+    static uint8_t publish[200000] = {0x30, 0, 0, 0, 0, 1, 't'};
+    publish[1] = 0x80 | ((sizeof(publish) - 4) & 0x7F);
+    publish[2] = 0x80 | ((sizeof(publish) - 4) >> 7 & 0x7F);
+    publish[3] = (sizeof(publish) - 4) >> 14;
+    assert_int_equal(put_while_taken(f, publish, sizeof(publish)), sizeof(publish));
+    assert_int_equal(f->offers, 1);
+    expect_silence(f);
+}
+
+static void a_connect_with_the_largest_will_is_taken(void **state)
+{
+    a_connect_with_the_largest_will_is_taken_in(*state, V4);
+    a_connect_with_the_largest_will_is_taken_in(*state, V5);
+}
+
+static void a_connect_above_its_limit_is_refused_by_its_header(void **state)
+{
+    struct fixture *f = *state;
+    uint8_t *packet = make_connect(V5, SESSION_CONNECT_MAX + 1);
+    start_large(f);
+    put(f, packet, 11); /* what follows need not come */
+    run(f);
+    EXPECT(f, 0x20, 3, 0, 0x95, 0);
+    expect_end(f);
+    assert_string_equal(f->why, "bad CONNECT: packet too large");
+    start_large(f); /* its version is not there yet */
+    put(f, packet, 10);
+    expect_end(f);
+    free(packet);
+    packet = make_connect(V4, SESSION_CONNECT_MAX + 1);
+    start_large(f);
+    put(f, packet, 11);
+    expect_end(f);
+    free(packet);
+    packet = make_connect(V5, SESSION_CONNECT_MAX);
+    start_large(f);
+    (void)put_while_taken(f, packet, SESSION_CONNECT_MAX - 1);
+    expect_silence(f); /* not above it */
+    free(packet);
+    start_large(f);
+    SEND(f, 0x30, 0x80, 0x80, 0x08); /* 128 KiB of something else */
+    expect_end(f);
+}
+
+static void an_unknown_version_is_told_in_its_own_way(void **state)
+{
+    struct fixture *f = *state;
+    SEND(f, 0x10, 15, 0, 6, 'M', 'Q', 'I', 's', 'd', 'p', 3, 2, 0, 0, 0, 1, 'c');
+    EXPECT(f, 0x20, 2, 0, 1);
+    expect_end(f);
+    restart(f);
+    SEND(f, 0x10, 13, 0, 4, 'M', 'Q', 'T', 'T', 3, 2, 0, 0, 0, 1, 'c');
+    EXPECT(f, 0x20, 2, 0, 1);
+    expect_end(f);
+    restart(f);
+    SEND(f, 0x10, 14, 0, 4, 'M', 'Q', 'T', 'T', 6, 2, 0, 0, 0, 0, 1, 'c');
+    EXPECT(f, 0x20, 3, 0, 0x84, 0);
+    expect_end(f);
+}
+
+static void the_owner_may_refuse_a_client(void **state)
+{
+    struct fixture *f = *state;
+    f->connect_answer = MQTT_NOT_AUTHORIZED;
+    SEND(f, 0x10, 13, 0, 4, 'M', 'Q', 'T', 'T', 4, 2, 0, 0, 0, 1, 'c');
+    EXPECT(f, 0x20, 2, 0, 5);
+    expect_end(f);
+    restart(f);
+    f->connect_answer = MQTT_NOT_AUTHORIZED;
+    SEND(f, 0x10, 14, 0, 4, 'M', 'Q', 'T', 'T', 5, 2, 0, 0, 0, 0, 1, 'c');
+    EXPECT(f, 0x20, 3, 0, 0x87, 0);
+    expect_end(f);
+    assert_int_equal(session_client_id(f->session).size, 0);
+    assert_string_equal(f->why, "CONNECT refused: not authorized");
+}
+
+/* However much is wrong with it, once the level has been read. */
+static void a_bad_connect_of_5_is_answered(void **state)
+{
+    struct fixture *f = *state;
+    SEND(f, 0x10, 10, 0, 4, 'M', 'Q', 'T', 'T', 5, 2, 0, 0); /* cut short */
+    EXPECT(f, 0x20, 3, 0, 0x81, 0);
+    expect_end(f);
+    assert_string_equal(f->why, "bad CONNECT: malformed packet");
+    assert_true(session_was_refused(f->session));
+    restart(f);
+    connect_with(f, BYTES(0x21, 0, 1, 0x21, 0, 1)); /* twice */
+    EXPECT(f, 0x20, 3, 0, 0x82, 0);
+    expect_end(f);
+    assert_string_equal(f->why, "bad CONNECT: protocol error");
+    restart(f);
+    SEND(f, 0x11, 14, 0, 4, 'M', 'Q', 'T', 'T', 5, 2, 0, 0, 0, 0, 1, 'c'); /* flags */
+    EXPECT(f, 0x20, 3, 0, 0x81, 0);
+    expect_end(f);
+    restart(f);
+    put(f, BYTES(0x10, 14, 0, 4, 'M', 'Q', 'T', 'T', 5, 2, 0)); /* and no more comes */
+    assert_int_equal(shutdown(f->client, SHUT_WR), 0);
+    run(f);
+    EXPECT(f, 0x20, 3, 0, 0x81, 0);
+    expect_end(f);
+    assert_int_equal(f->connected, 0);
+    restart(f);
+    SEND(f, 0x10, 9, 0, 4, 'M', 'Q', 'T', 'T', 4, 2, 0); /* 3.1.1 has no code for it */
+    expect_end(f);
+}
+
+static void nothing_behind_a_refused_connect_is_heard(void **state)
+{
+    struct fixture *f = *state;
+    f->connect_answer = MQTT_NOT_AUTHORIZED;
+    f->version = V4;
+    put(f, BYTES(0x10, 13, 0, 4, 'M', 'Q', 'T', 'T', 4, 2, 0, 0, 0, 1, 'c'));
+    put_publish(f, 1, 1);
+    run(f);
+    EXPECT(f, 0x20, 2, 0, 5);
+    expect_end(f);
+    assert_int_equal(f->offers, 0);
+}
+
+static void the_first_packet_must_be_connect(void **state)
+{
+    struct fixture *f = *state;
+    SEND(f, 0xC0, 0);
+    expect_end(f);
+    restart(f);
+    SEND(f, 0x30, 3, 0, 1, 't');
+    expect_end(f);
+    assert_int_equal(f->offers, 0);
+}
+
+static void a_malformed_connect_gets_no_answer(void **state)
+{
+    struct fixture *f = *state;
+    SEND(f, 0x10, 13, 0, 4, 'M', 'Q', 'T', 'T', 4, 3, 0, 0, 0, 1, 'c'); /* reserved flag */
+    expect_end(f);
+}
+
+static void a_second_connect_breaks_the_protocol(void **state)
+{
+    struct fixture *f = *state;
+    connect_as(f, V5, 0);
+    SEND(f, 0x10, 14, 0, 4, 'M', 'Q', 'T', 'T', 5, 2, 0, 0, 0, 0, 1, 'c');
+    expect_disconnect(f, MQTT_PROTOCOL_ERROR);
+    restart(f);
+    connect_as(f, V4, 0);
+    SEND(f, 0x10, 13, 0, 4, 'M', 'Q', 'T', 'T', 4, 2, 0, 0, 0, 1, 'c');
+    expect_end(f);
+    assert_int_equal(f->connected, 1);
+}
+
+static void a_client_that_never_connects_is_closed_in_time(void **state)
+{
+    struct fixture *f = *state;
+    int64_t start_us = now_us();
+    session_free(f->session);
+    client_close(f);
+    start(f, 50);
+    SEND(f, 0x10, 13, 0, 4, 'M');
+    run_until_closed(f);
+    assert_true(now_us() - start_us >= 40000);
+    expect_end(f);
+}
+
+static int connect_late(sd_event_source *source, void *userdata)
+{
+    (void)source;
+    put(userdata, BYTES(0x10, 13, 0, 4, 'M', 'Q', 'T', 'T', 4, 2, 0, 0, 0, 1, 'c'));
+    return 0;
+}
+
+static void a_client_that_waits_for_the_last_moment_is_still_heard(void **state)
+{
+    struct fixture *f = *state;
+    session_free(f->session);
+    client_close(f);
+    start(f, 30);
+    /* The loop finds the deadline past and is kept busy meanwhile; the CONNECT comes just then,
+     * so the timer is dispatched first. */
+    (void)poll(NULL, 0, 400);
+    sd_event_source *late = NULL;
+    assert_true(sd_event_add_defer(f->event, &late, connect_late, f) >= 0);
+    assert_true(sd_event_source_set_priority(late, SD_EVENT_PRIORITY_IMPORTANT) >= 0);
+    run(f);
+    (void)sd_event_source_disable_unref(late);
+    EXPECT(f, 0x20, 2, 0, 0);
+    expect_silence(f);
+}
+
+static void a_client_that_takes_no_connack_is_closed(void **state)
+{
+    struct fixture *f = *state;
+    connect_with(f, BYTES(0x27, 0, 0, 0, 4));
+    expect_end(f);
+}
+
+static void packets_right_behind_connect_are_read(void **state)
+{
+    struct fixture *f = *state;
+    f->version = V4;
+    put(f, BYTES(0x10, 13, 0, 4, 'M', 'Q', 'T', 'T', 4, 2, 0, 0, 0, 1, 'c'));
+    put_publish(f, 1, 1);
+    SEND(f, 0xC0, 0);
+    EXPECT(f, 0x20, 2, 0, 0, 0xD0, 0);
+    acknowledge(f);
+    expect_puback(f, 1, 0, 1);
+    expect_silence(f);
+}
+
+/* ---- PUBLISH ---- */
+
+static void nothing_is_acknowledged_before_the_commit_in(struct fixture *f,
+                                                         enum packet_version version)
+{
+    connect_as(f, version, 0);
+    publish(f, 1, 11);
+    publish(f, 1, 12);
+    expect_silence(f);
+    assert_int_equal(f->offers, 2);
+    acknowledge(f);
+    expect_puback(f, 11, 0, 1);
+    expect_puback(f, 12, 0, 2);
+    expect_silence(f);
+    acknowledge(f);
+    expect_silence(f);
+}
+
+static void nothing_is_acknowledged_before_the_commit(void **state)
+{
+    nothing_is_acknowledged_before_the_commit_in(*state, V4);
+    restart(*state);
+    nothing_is_acknowledged_before_the_commit_in(*state, V5);
+}
+
+static void qos_0_is_never_acknowledged(void **state)
+{
+    struct fixture *f = *state;
+    connect_as(f, V5, 0);
+    publish(f, 0, 0);
+    assert_int_equal(f->offers, 1);
+    acknowledge(f);
+    expect_silence(f);
+}
+
+static void a_message_is_offered_whole(void **state)
+{
+    struct fixture *f = *state;
+    connect_as(f, V5, 0);
+    /* clang-format off */
+    SEND(f, 0x33, 25, 0, 3, 'a', '/', 'b', 0x12, 0x34, 14,
+         0x02, 0, 0, 0, 9,               /* message expiry is kept elsewhere */
+         0x01, 1,
+         0x26, 0, 1, 'k', 0, 1, 'v',
+         'y', 'e', 0);
+    /* clang-format on */
+    assert_string_equal(f->last.topic, "a/b");
+    assert_int_equal(f->last.qos, 1);
+    assert_true(f->last.retain);
+    assert_int_equal(f->last.packet_id, 0x1234);
+    /* The payload is said to be UTF-8 and ends in U+0000, which MQTT allows in a payload. */
+    assert_int_equal(f->last.payload_size, 3);
+    assert_memory_equal(f->last.payload, "ye", 3);
+    assert_int_equal(f->last.properties_size, 9);
+    assert_memory_equal(f->last.properties, "\x01\x01\x26\x00\x01k\x00\x01v", 9);
+}
+
+static void properties_of_any_size_are_kept(void **state)
+{
+    struct fixture *f = *state;
+    uint8_t packet[1024] = {0x30, 0x80 | (915 & 0x7F), 915 >> 7, 0, 1,
+                            't',  0x80 | (910 & 0x7F), 910 >> 7};
+    connect_as(f, V5, 0);
+    memcpy(packet + 8, "\x26\x00\x01k\x03\x88", 6); /* a value of 904 bytes */
+    memset(packet + 14, 'v', 904);
+    put(f, packet, 3 + 915);
+    run(f);
+    assert_int_equal(f->offers, 1);
+    assert_int_equal(f->last.properties_size, 910);
+    assert_int_equal(f->last.payload_size, 0);
+}
+
+static void a_thousand_publishes_are_acknowledged_in_order_in(struct fixture *f,
+                                                              enum packet_version version)
+{
+    connect_as(f, version, 0);
+    put_many(f, 1000);
+    assert_int_equal(f->offers, 1000);
+    expect_silence(f);
+    acknowledge(f);
+    run(f);
+    expect_pubacks(f, 1, 1000);
+    expect_silence(f);
+}
+
+static void a_thousand_publishes_are_acknowledged_in_order(void **state)
+{
+    a_thousand_publishes_are_acknowledged_in_order_in(*state, V4);
+    restart(*state);
+    a_thousand_publishes_are_acknowledged_in_order_in(*state, V5);
+}
+
+static void acknowledgements_keep_the_order_over_batches_that_grow(void **state)
+{
+    struct fixture *f = *state;
+    uint16_t sent = 0;
+    connect_as(f, V4, 0);
+    for (unsigned size = 1; size < 300; size = size * 2 + 3) {
+        uint16_t first = (uint16_t)(sent + 1);
+        for (unsigned i = 0; i < size; i++)
+            publish(f, 1, ++sent);
+        acknowledge(f);
+        run(f);
+        expect_pubacks(f, first, sent);
+    }
+    expect_silence(f);
+}
+
+static void bytes_may_come_one_by_one_in(struct fixture *f, enum packet_version version)
+{
+    static const uint8_t connect[2][16] = {
+        {0x10, 13, 0, 4, 'M', 'Q', 'T', 'T', 4, 2, 0, 0, 0, 1, 'c'},
+        {0x10, 14, 0, 4, 'M', 'Q', 'T', 'T', 5, 2, 0, 0, 0, 0, 1, 'c'}};
+    uint8_t packet[16];
+    f->version = version;
+    for (size_t i = 0; i < (version == V5 ? 16 : 15); i++)
+        SEND(f, connect[version == V5][i]);
+    drain(f);
+    assert_int_equal(f->got_size, 2 + f->got[1]);
+    f->got_size = 0;
+    size_t size = make_publish(packet, version, 1, 5);
+    for (size_t i = 0; i < size; i++) {
+        assert_int_equal(f->offers, 0);
+        SEND(f, packet[i]);
+    }
+    assert_int_equal(f->offers, 1);
+    acknowledge(f);
+    expect_puback(f, 5, 0, 1);
+    expect_silence(f);
+}
+
+static void bytes_may_come_one_by_one(void **state)
+{
+    bytes_may_come_one_by_one_in(*state, V4);
+    restart(*state);
+    bytes_may_come_one_by_one_in(*state, V5);
+}
+
+static void a_packet_of_the_largest_size_is_taken(void **state)
+{
+    struct fixture *f = *state;
+    static uint8_t packet[MAX_PACKET] = {
+        0x30, 0x80 | ((MAX_PACKET - 3) & 0x7F), (MAX_PACKET - 3) >> 7, 0, 1, 't'};
+    connect_as(f, V4, 0);
+    for (int i = 0; i < 20; i++)
+        assert_int_equal(put_while_taken(f, packet, sizeof(packet)), sizeof(packet));
+    assert_int_equal(f->offers, 20);
+    assert_int_equal(f->last.payload_size, MAX_PACKET - 6);
+    expect_silence(f);
+}
+
+static void a_refusal_is_told_at_once_when_nothing_waits_for_the_commit(void **state)
+{
+    struct fixture *f = *state;
+    connect_as(f, V5, 0);
+    script(f, SESSION_REFUSE, MQTT_QUOTA_EXCEEDED);
+    publish(f, 1, 3);
+    expect_puback(f, 3, MQTT_QUOTA_EXCEEDED, 0);
+    expect_silence(f);
+}
+
+static void acknowledgements_keep_the_order_with_refusals_between(void **state)
+{
+    struct fixture *f = *state;
+    connect_as(f, V5, 0);
+    script(f, SESSION_REFUSE, MQTT_NOT_AUTHORIZED);
+    script(f, SESSION_ACCEPT, 0);
+    script(f, SESSION_REFUSE, MQTT_QUOTA_EXCEEDED);
+    script(f, SESSION_ACCEPT, 0);
+    for (uint16_t id = 1; id <= 3; id++)
+        put_publish(f, 1, id);
+    SEND(f, 0x32, 6, 0, 1, '#', 0, 4, 0); /* topic name invalid: never offered */
+    put_publish(f, 1, 5);
+    run(f);
+    expect_puback(f, 1, MQTT_NOT_AUTHORIZED, 0);
+    expect_silence(f);
+    acknowledge(f);
+    expect_puback(f, 2, 0, 1);
+    expect_puback(f, 3, MQTT_QUOTA_EXCEEDED, 0);
+    expect_puback(f, 4, MQTT_TOPIC_NAME_INVALID, 0);
+    expect_puback(f, 5, 0, 2);
+    expect_silence(f);
+}
+
+static void a_3_1_1_refusal_closes_after_the_accepted_are_acknowledged(void **state)
+{
+    struct fixture *f = *state;
+    connect_as(f, V4, 0);
+    script(f, SESSION_ACCEPT, 0);
+    script(f, SESSION_REFUSE, MQTT_QUOTA_EXCEEDED);
+    put_publish(f, 1, 1);
+    put_publish(f, 1, 2);
+    put_publish(f, 1, 3);
+    run(f);
+    expect_silence(f);
+    publish(f, 1, 4);
+    assert_int_equal(f->offers, 2);
+    acknowledge(f);
+    expect_puback(f, 1, 0, 1);
+    expect_end(f);
+    assert_string_equal(f->why, "PUBLISH refused: quota exceeded");
+}
+
+static void a_3_1_1_refusal_without_anything_owed_closes_at_once(void **state)
+{
+    struct fixture *f = *state;
+    connect_as(f, V4, 0);
+    script(f, SESSION_REFUSE, MQTT_NOT_AUTHORIZED);
+    publish(f, 1, 1);
+    expect_end(f);
+}
+
+static void a_refused_qos_0_message_ends_the_connection_in(struct fixture *f,
+                                                           enum packet_version version)
+{
+    connect_as(f, version, 0);
+    script(f, SESSION_ACCEPT, 0);
+    script(f, SESSION_REFUSE, MQTT_NOT_AUTHORIZED);
+    put_publish(f, 1, 1);
+    publish(f, 0, 0);
+    expect_silence(f);
+    acknowledge(f);
+    expect_puback(f, 1, 0, 1);
+    expect_refusal(f, MQTT_NOT_AUTHORIZED);
+}
+
+static void a_refused_qos_0_message_ends_the_connection(void **state)
+{
+    a_refused_qos_0_message_ends_the_connection_in(*state, V4);
+    restart(*state);
+    a_refused_qos_0_message_ends_the_connection_in(*state, V5);
+}
+
+/* @bytes follow an accepted PUBLISH; they must end the connection with @code, but only after
+ * the acknowledgement of what was accepted. */
+static void assert_ends(struct fixture *f,
+                        enum packet_version version,
+                        uint8_t code,
+                        const uint8_t *bytes,
+                        size_t size)
+{
+    restart(f);
+    connect_as(f, version, 0);
+    put_publish(f, 1, 1);
+    put(f, bytes, size);
+    run(f);
+    expect_silence(f);
+    publish(f, 1, 2);
+    assert_int_equal(f->offers, 1);
+    acknowledge(f);
+    expect_puback(f, 1, 0, 1);
+    expect_refusal(f, code);
+}
+
+static void qos_2_ends_the_connection(void **state)
+{
+    assert_ends(*state, V5, MQTT_QOS_NOT_SUPPORTED, BYTES(0x34, 6, 0, 1, 't', 0, 9, 0));
+    assert_ends(*state, V4, 0, BYTES(0x34, 5, 0, 1, 't', 0, 9));
+}
+
+static void a_bad_topic_ends_the_connection_where_no_puback_can_tell(void **state)
+{
+    assert_ends(*state, V5, MQTT_TOPIC_NAME_INVALID, BYTES(0x30, 4, 0, 1, '+', 0));
+    assert_ends(*state, V4, 0, BYTES(0x32, 5, 0, 1, '+', 0, 9));
+    assert_ends(*state, V4, 0, BYTES(0x30, 3, 0, 1, '+'));
+}
+
+static void a_payload_that_is_not_what_it_says_is_refused(void **state)
+{
+    struct fixture *f = *state;
+    connect_as(f, V5, 0);
+    SEND(f, 0x32, 9, 0, 1, 't', 0, 9, 2, 0x01, 1, 0xFF);
+    expect_puback(f, 9, MQTT_PAYLOAD_FORMAT_INVALID, 0);
+    expect_silence(f);
+    assert_int_equal(f->offers, 0);
+    assert_ends(f, V5, MQTT_PAYLOAD_FORMAT_INVALID,
+                BYTES(0x30, 7, 0, 1, 't', 2, 0x01, 1, 0xFF));
+}
+
+static void a_topic_alias_ends_the_connection(void **state)
+{
+    assert_ends(*state, V5, MQTT_TOPIC_ALIAS_INVALID, BYTES(0x30, 7, 0, 1, 't', 3, 0x23, 0, 1));
+    assert_ends(*state, V5, MQTT_TOPIC_ALIAS_INVALID, BYTES(0x30, 6, 0, 0, 3, 0x23, 0, 1));
+}
+
+static void a_client_of_5_must_keep_to_the_receive_maximum(void **state)
+{
+    struct fixture *f = *state;
+    connect_as(f, V5, 0);
+    put_many(f, 1001);
+    assert_int_equal(f->offers, 1000);
+    expect_silence(f);
+    acknowledge(f);
+    run(f);
+    expect_pubacks(f, 1, 1000);
+    expect_disconnect(f, MQTT_RECEIVE_MAXIMUM_EXCEEDED);
+}
+
+static void a_client_of_3_1_1_waits_at_the_same_limit(void **state)
+{
+    struct fixture *f = *state;
+    connect_as(f, V4, 0);
+    put_many(f, 2500);
+    assert_int_equal(f->offers, 1000);
+    expect_silence(f);
+    for (unsigned offers = 2000; f->offers < 2500; offers += 1000) {
+        acknowledge(f);
+        run(f);
+        assert_int_equal(f->offers, offers < 2500 ? offers : 2500);
+    }
+    acknowledge(f);
+    expect_pubacks(f, 1, 2500);
+    expect_silence(f);
+}
+
+/* ---- waiting and stopping ---- */
+
+static void a_waiting_message_is_offered_again_in_its_turn_in(struct fixture *f,
+                                                              enum packet_version version)
+{
+    connect_as(f, version, 0);
+    script(f, SESSION_ACCEPT, 0);
+    script(f, SESSION_WAIT, 0);
+    script(f, SESSION_WAIT, 0);
+    put_publish(f, 1, 1);
+    put_publish(f, 1, 2);
+    put_publish(f, 1, 3);
+    run(f);
+    assert_int_equal(f->offers, 2);
+    acknowledge(f);
+    run(f);
+    expect_puback(f, 1, 0, 1);
+    publish(f, 1, 4);
+    assert_int_equal(f->offers, 2);
+    session_resume(f->session);
+    assert_int_equal(f->offers, 3);
+    assert_int_equal(f->last.packet_id, 2);
+    run(f);
+    assert_int_equal(f->offers, 3);
+    session_resume(f->session);
+    run(f);
+    assert_int_equal(f->offers, 6);
+    expect_silence(f);
+    acknowledge(f);
+    expect_pubacks(f, 2, 4);
+    expect_silence(f);
+}
+
+static void a_waiting_message_is_offered_again_in_its_turn(void **state)
+{
+    a_waiting_message_is_offered_again_in_its_turn_in(*state, V4);
+    restart(*state);
+    a_waiting_message_is_offered_again_in_its_turn_in(*state, V5);
+}
+
+static void a_waiting_client_fills_only_its_own_socket(void **state)
+{
+    struct fixture *f = *state;
+    size_t size;
+    connect_as(f, V4, 0);
+    script(f, SESSION_WAIT, 0);
+    uint8_t *many = make_many(V4, 60000, &size);
+    assert_true(put_while_taken(f, many, size) < size);
+    assert_int_equal(f->offers, 1);
+    free(many);
+}
+
+static void resume_without_waiting_does_nothing(void **state)
+{
+    struct fixture *f = *state;
+    session_resume(f->session);
+    connect_as(f, V4, 0);
+    session_resume(f->session);
+    expect_silence(f);
+    assert_int_equal(f->offers, 0);
+}
+
+static void a_client_that_goes_while_it_waits_is_heard_to_the_end(void **state)
+{
+    struct fixture *f = *state;
+    connect_as(f, V4, 0);
+    script(f, SESSION_WAIT, 0);
+    put_publish(f, 0, 0);
+    run(f);
+    put_publish(f, 0, 0);
+    SEND(f, 0xE0, 0);
+    client_close(f);
+    run(f); /* ends only when the hang-up does not keep the loop busy */
+    assert_int_equal(f->closed, 0);
+    session_resume(f->session);
+    run(f);
+    assert_int_equal(f->offers, 3);
+    expect_end(f);
+    assert_string_equal(f->why, "client disconnected");
+}
+
+static void
+a_client_that_goes_while_it_is_blocked_is_closed_at_once_in(struct fixture *f,
+                                                            enum packet_version version)
+{
+    connect_as(f, version, 0);
+    script(f, SESSION_ACCEPT, 0);
+    script(f, SESSION_BLOCK, 0);
+    for (uint16_t id = 1; id <= 3; id++)
+        put_publish(f, 1, id);
+    run(f);
+    expect_silence(f);
+    client_close(f);
+    expect_end(f);
+    assert_int_equal(f->offers, 2);
+    assert_string_equal(f->why, "client left while its message waited for room");
+    acknowledge(f);
+    session_resume(f->session);
+    assert_int_equal(f->offers, 2);
+}
+
+static void a_client_that_goes_while_it_is_blocked_is_closed_at_once(void **state)
+{
+    a_client_that_goes_while_it_is_blocked_is_closed_at_once_in(*state, V4);
+    restart(*state);
+    a_client_that_goes_while_it_is_blocked_is_closed_at_once_in(*state, V5);
+}
+
+/* It left between two offers: the first time it was to wait for a commit only. */
+static void a_client_that_has_gone_is_not_blocked(void **state)
+{
+    struct fixture *f = *state;
+    connect_as(f, V4, 0);
+    script(f, SESSION_WAIT, 0);
+    script(f, SESSION_BLOCK, 0);
+    publish(f, 0, 0);
+    client_close(f);
+    run(f);
+    assert_int_equal(f->closed, 0);
+    session_resume(f->session);
+    expect_end(f);
+    assert_int_equal(f->offers, 2);
+}
+
+/* Over TCP this is all that is seen of a process that has ended. */
+static void a_client_that_ends_its_stream_while_it_is_blocked_gets_what_it_is_owed_in(
+    struct fixture *f, enum packet_version version)
+{
+    connect_as(f, version, 0);
+    script(f, SESSION_ACCEPT, 0);
+    script(f, SESSION_BLOCK, 0);
+    publish(f, 1, 1);
+    publish(f, 1, 2);
+    assert_int_equal(shutdown(f->client, SHUT_WR), 0);
+    expect_silence(f);
+    acknowledge(f);
+    expect_puback(f, 1, 0, 1);
+    expect_refusal(f, MQTT_QUOTA_EXCEEDED);
+    assert_int_equal(f->offers, 2);
+}
+
+static void a_client_that_ends_its_stream_while_it_is_blocked_gets_what_it_is_owed(void **state)
+{
+    a_client_that_ends_its_stream_while_it_is_blocked_gets_what_it_is_owed_in(*state, V4);
+    restart(*state);
+    a_client_that_ends_its_stream_while_it_is_blocked_gets_what_it_is_owed_in(*state, V5);
+}
+
+static void a_blocked_client_that_stays_is_served_in_its_turn(void **state)
+{
+    struct fixture *f = *state;
+    connect_as(f, V5, 0);
+    script(f, SESSION_BLOCK, 0);
+    script(f, SESSION_BLOCK, 0);
+    publish(f, 1, 1);
+    publish(f, 1, 2);
+    session_resume(f->session);
+    expect_silence(f);
+    assert_int_equal(f->offers, 2);
+    session_resume(f->session);
+    run(f);
+    assert_int_equal(f->offers, 4);
+    SEND(f, 0xE0, 0);
+    acknowledge(f);
+    expect_pubacks(f, 1, 2);
+    expect_end(f);
+    assert_string_equal(f->why, "client disconnected");
+}
+
+static void after_stop_nothing_is_offered_and_what_is_owed_still_leaves(void **state)
+{
+    struct fixture *f = *state;
+    connect_as(f, V5, 0);
+    script(f, SESSION_ACCEPT, 0);
+    script(f, SESSION_STOP, 0);
+    put_publish(f, 1, 1);
+    put_publish(f, 1, 2);
+    put_publish(f, 1, 3);
+    run(f);
+    assert_int_equal(f->offers, 2);
+    session_resume(f->session);
+    acknowledge(f);
+    run(f);
+    assert_int_equal(f->offers, 2);
+    expect_puback(f, 1, 0, 1);
+    expect_silence(f);
+    session_close(f->session, MQTT_SERVER_SHUTTING_DOWN, "daemon stops");
+    expect_disconnect(f, MQTT_SERVER_SHUTTING_DOWN);
+}
+
+/* ---- a batch that was not stored ---- */
+
+static void a_failed_batch_is_told_by_code(void **state)
+{
+    struct fixture *f = *state;
+    connect_as(f, V5, 0);
+    script(f, SESSION_ACCEPT, 0);
+    script(f, SESSION_REFUSE, MQTT_NOT_AUTHORIZED);
+    script(f, SESSION_ACCEPT, 0);
+    for (uint16_t id = 1; id <= 3; id++)
+        publish(f, 1, id);
+    session_refuse_owed(f->session, MQTT_QUOTA_EXCEEDED);
+    expect_puback(f, 1, MQTT_QUOTA_EXCEEDED, 0);
+    expect_puback(f, 2, MQTT_NOT_AUTHORIZED, 0);
+    expect_puback(f, 3, MQTT_QUOTA_EXCEEDED, 0);
+    publish(f, 1, 4);
+    acknowledge(f);
+    expect_puback(f, 4, 0, 3);
+    expect_silence(f);
+}
+
+static void a_failed_batch_closes_a_3_1_1_client_unacknowledged(void **state)
+{
+    struct fixture *f = *state;
+    connect_as(f, V4, 0);
+    publish(f, 1, 1);
+    session_refuse_owed(f->session, MQTT_QUOTA_EXCEEDED);
+    expect_end(f);
+    assert_string_equal(f->why, "batch was not stored: quota exceeded");
+}
+
+static void a_failed_batch_does_not_touch_who_had_no_part_in_it(void **state)
+{
+    struct fixture *f = *state;
+    connect_as(f, V4, 0);
+    publish(f, 1, 1);
+    acknowledge(f);
+    session_refuse_owed(f->session, MQTT_QUOTA_EXCEEDED);
+    expect_puback(f, 1, 0, 1);
+    expect_silence(f);
+}
+
+static void a_failed_batch_is_reported_by_a_disconnect_to_clients_of_qos_0(void **state)
+{
+    struct fixture *f = *state;
+    connect_as(f, V5, 0);
+    publish(f, 0, 0);
+    publish(f, 1, 1);
+    publish(f, 0, 0);
+    session_refuse_owed(f->session, MQTT_QUOTA_EXCEEDED);
+    expect_puback(f, 1, MQTT_QUOTA_EXCEEDED, 0);
+    expect_disconnect(f, MQTT_QUOTA_EXCEEDED);
+    assert_string_equal(f->why, "batch was not stored: quota exceeded");
+    assert_true(session_was_refused(f->session));
+}
+
+static void a_failed_batch_closes_a_3_1_1_client_of_qos_0(void **state)
+{
+    struct fixture *f = *state;
+    connect_as(f, V4, 0);
+    publish(f, 0, 0);
+    session_refuse_owed(f->session, MQTT_QUOTA_EXCEEDED);
+    expect_end(f);
+    assert_true(session_was_refused(f->session));
+}
+
+static void a_message_of_qos_0_that_is_stored_has_no_part_in_the_next_batch(void **state)
+{
+    struct fixture *f = *state;
+    connect_as(f, V5, 0);
+    publish(f, 0, 0);
+    acknowledge(f);
+    session_refuse_owed(f->session, MQTT_QUOTA_EXCEEDED);
+    expect_silence(f);
+}
+
+/* The message may be stored: neither "yes" nor "no" would be true. */
+static void a_batch_whose_fate_is_open_ends_the_session_without_an_answer(void **state)
+{
+    struct fixture *f = *state;
+    connect_as(f, V5, 0);
+    publish(f, 1, 1);
+    acknowledge(f);
+    expect_puback(f, 1, 0, 1);
+    publish(f, 1, 2);
+    publish(f, 1, 3);
+    session_drop_owed(f->session, MQTT_QUOTA_EXCEEDED, "moved");
+    expect_disconnect(f, MQTT_QUOTA_EXCEEDED);
+    assert_string_equal(f->why, "moved");
+}
+
+static void a_batch_whose_fate_is_open_closes_a_3_1_1_client(void **state)
+{
+    struct fixture *f = *state;
+    connect_as(f, V4, 0);
+    publish(f, 1, 1);
+    session_drop_owed(f->session, MQTT_QUOTA_EXCEEDED, "moved");
+    expect_end(f);
+}
+
+/* ---- how it ends ---- */
+
+static void a_client_that_disconnects_gets_what_it_is_owed_in(struct fixture *f,
+                                                              enum packet_version version)
+{
+    connect_as(f, version, 0);
+    put_publish(f, 1, 1);
+    SEND(f, 0xE0, 0);
+    expect_silence(f);
+    acknowledge(f);
+    expect_puback(f, 1, 0, 1);
+    expect_end(f);
+    assert_string_equal(f->why, "client disconnected");
+}
+
+static void a_client_that_disconnects_gets_what_it_is_owed(void **state)
+{
+    a_client_that_disconnects_gets_what_it_is_owed_in(*state, V4);
+    restart(*state);
+    a_client_that_disconnects_gets_what_it_is_owed_in(*state, V5);
+}
+
+static void a_client_that_ends_its_stream_gets_what_it_is_owed(void **state)
+{
+    struct fixture *f = *state;
+    connect_as(f, V4, 0);
+    publish(f, 1, 1);
+    assert_int_equal(shutdown(f->client, SHUT_WR), 0);
+    expect_silence(f);
+    acknowledge(f);
+    expect_puback(f, 1, 0, 1);
+    expect_end(f);
+    assert_string_equal(f->why, "connection closed without DISCONNECT");
+}
+
+static void a_stream_that_ends_inside_a_packet_is_told(void **state)
+{
+    struct fixture *f = *state;
+    connect_as(f, V4, 0);
+    SEND(f, 0x30, 9, 0);
+    client_close(f);
+    expect_end(f);
+    assert_string_equal(f->why, "connection closed inside a packet");
+    assert_int_equal(f->offers, 0);
+}
+
+static void a_client_that_writes_all_and_vanishes_is_heard(void **state)
+{
+    struct fixture *f = *state;
+    f->version = V4;
+    put(f, BYTES(0x10, 13, 0, 4, 'M', 'Q', 'T', 'T', 4, 2, 0, 0, 0, 1, 'c'));
+    put_publish(f, 0, 0);
+    put_publish(f, 1, 1);
+    put_publish(f, 0, 0);
+    put(f, BYTES(0xE0, 0));
+    client_close(f);
+    run(f);
+    assert_int_equal(f->offers, 3);
+    assert_int_equal(f->closed, 1);
+    acknowledge(f);
+    assert_int_equal(f->closed, 1);
+}
+
+static void a_client_that_vanishes_before_the_commit_costs_nothing(void **state)
+{
+    struct fixture *f = *state;
+    connect_as(f, V4, 0);
+    publish(f, 1, 1);
+    client_close(f);
+    run(f);
+    acknowledge(f);
+    expect_end(f);
+}
+
+static void a_client_that_vanishes_during_the_commit_is_heard_to_the_end(void **state)
+{
+    struct fixture *f = *state;
+    connect_as(f, V4, 0);
+    publish(f, 1, 1);
+    put_publish(f, 0, 0);
+    client_close(f);
+    acknowledge(f); /* the write fails; what was sent before still lies there */
+    assert_int_equal(f->closed, 0);
+    expect_end(f);
+    assert_int_equal(f->offers, 2);
+    assert_string_equal(f->why, "connection closed without DISCONNECT");
+}
+
+static void a_client_that_leaves_answers_unread_is_heard_to_the_end(void **state)
+{
+    struct fixture *f = *state;
+    connect_as(f, V4, 0);
+    SEND(f, 0xC0, 0);
+    put_publish(f, 0, 0);
+    client_close(f); /* with the PINGRESP unread: a reset, not an end of stream */
+    expect_end(f);
+    assert_int_equal(f->offers, 1);
+    assert_memory_equal(f->why, "read: ", 6);
+}
+
+static void disconnect_cannot_ask_for_more_than_connect_did(void **state)
+{
+    struct fixture *f = *state;
+    assert_ends(f, V5, MQTT_PROTOCOL_ERROR, BYTES(0xE0, 7, 0, 5, 0x11, 0, 0, 0, 9));
+    restart(f);
+    connect_with(f, BYTES(0x11, 0, 0, 0, 60));
+    drain(f);
+    f->got_size = 0;
+    SEND(f, 0xE0, 7, 0, 5, 0x11, 0, 0, 0, 9);
+    expect_end(f);
+}
+
+static void closing_from_our_side_tells_the_reason(void **state)
+{
+    struct fixture *f = *state;
+    connect_as(f, V5, 0);
+    session_close(f->session, MQTT_SESSION_TAKEN_OVER, "taken over");
+    EXPECT(f, 0xE0, 15, 0x8E, 13, 0x1F, 0, 10, 't', 'a', 'k', 'e', 'n', ' ', 'o', 'v', 'e',
+           'r');
+    expect_end(f);
+    assert_string_equal(f->why, "taken over");
+    restart(f);
+    connect_as(f, V4, 0);
+    session_close(f->session, MQTT_SESSION_TAKEN_OVER, "taken over");
+    expect_end(f);
+}
+
+static void closing_from_our_side_waits_for_the_commit(void **state)
+{
+    struct fixture *f = *state;
+    connect_as(f, V5, 0);
+    publish(f, 1, 1);
+    session_close(f->session, MQTT_SESSION_TAKEN_OVER, "taken over");
+    session_close(f->session, MQTT_SERVER_SHUTTING_DOWN, "daemon stops");
+    expect_silence(f);
+    acknowledge(f);
+    expect_puback(f, 1, 0, 1);
+    expect_disconnect(f, MQTT_SESSION_TAKEN_OVER);
+}
+
+static void closing_waits_for_a_slow_commit_as_long_as_it_takes(void **state)
+{
+    struct fixture *f = *state;
+    connect_as(f, V4, 0);
+    publish(f, 1, 1);
+    session_close(f->session, MQTT_SESSION_TAKEN_OVER, "taken over");
+    run_for(f, 2500000);
+    expect_silence(f);
+    acknowledge(f);
+    expect_puback(f, 1, 0, 1);
+    expect_end(f);
+}
+
+static void closing_before_connect_says_nothing(void **state)
+{
+    struct fixture *f = *state;
+    session_close(f->session, MQTT_SERVER_SHUTTING_DOWN, "daemon stops");
+    expect_end(f);
+}
+
+static void the_owner_may_close_from_inside_its_calls(void **state)
+{
+    struct fixture *f = *state;
+    f->close_in_connected = true;
+    SEND(f, 0x10, 14, 0, 4, 'M', 'Q', 'T', 'T', 5, 2, 0, 0, 0, 0, 1, 'c');
+    expect_end(f);
+    restart(f);
+    connect_as(f, V5, 0);
+    f->close_in_publish = true;
+    put_publish(f, 1, 1);
+    publish(f, 1, 2);
+    expect_disconnect(f, MQTT_SERVER_BUSY);
+    assert_int_equal(f->offers, 1);
+}
+
+static void after_the_end_every_call_is_harmless(void **state)
+{
+    struct fixture *f = *state;
+    connect_as(f, V5, 0);
+    script(f, SESSION_WAIT, 0);
+    publish(f, 1, 1);
+    session_close(f->session, MQTT_SERVER_BUSY, "busy");
+    session_acknowledge(f->session);
+    session_refuse_owed(f->session, MQTT_QUOTA_EXCEEDED);
+    session_drop_owed(f->session, MQTT_QUOTA_EXCEEDED, "moved");
+    session_resume(f->session);
+    session_close(f->session, MQTT_SERVER_BUSY, "busy");
+    run(f);
+    assert_int_equal(f->closed, 1);
+    assert_int_equal(f->offers, 1);
+    assert_int_equal(session_client_id(f->session).size, 1);
+}
+
+static void free_closes_without_a_call(void **state)
+{
+    struct fixture *f = *state;
+    connect_as(f, V4, 0);
+    publish(f, 1, 1);
+    session_free(f->session);
+    f->session = NULL;
+    drain(f);
+    assert_int_equal(f->got_size, 0);
+    assert_true(f->got_end);
+    assert_int_equal(f->closed, 0);
+}
+
+/* ---- the other packets ---- */
+
+static void a_ping_is_answered(void **state)
+{
+    struct fixture *f = *state;
+    connect_as(f, V4, 0);
+    SEND(f, 0xC0, 0, 0xC0, 0);
+    EXPECT(f, 0xD0, 0, 0xD0, 0);
+    expect_silence(f);
+}
+
+static void subscriptions_are_refused_one_by_one(void **state)
+{
+    struct fixture *f = *state;
+    connect_as(f, V5, 0);
+    SEND(f, 0x82, 11, 0, 7, 0, 0, 1, 'a', 0, 0, 1, '#', 1);
+    EXPECT(f, 0x90, 5, 0, 7, 0, 0x87, 0x87);
+    expect_silence(f);
+    restart(f);
+    connect_as(f, V4, 0);
+    SEND(f, 0x82, 10, 0, 7, 0, 1, 'a', 0, 0, 1, '#', 1);
+    EXPECT(f, 0x90, 4, 0, 7, 0x80, 0x80);
+    expect_silence(f);
+}
+
+static void unsubscribing_changes_nothing(void **state)
+{
+    struct fixture *f = *state;
+    connect_as(f, V5, 0);
+    SEND(f, 0xA2, 9, 0, 7, 0, 0, 1, 'a', 0, 1, 'b');
+    EXPECT(f, 0xB0, 5, 0, 7, 0, 0x11, 0x11);
+    expect_silence(f);
+    restart(f);
+    connect_as(f, V4, 0);
+    SEND(f, 0xA2, 5, 0, 7, 0, 1, 'a');
+    EXPECT(f, 0xB0, 2, 0, 7);
+    expect_silence(f);
+}
+
+static void a_subscription_to_everything_at_once_is_too_much(void **state)
+{
+    struct fixture *f = *state;
+    static uint8_t packet[3 + 2 + 1 + 1001 * 4] = {0x82, 0x80 | (4007 & 0x7F), 4007 >> 7, 0, 7,
+                                                   0};
+    for (size_t i = 0; i < 1001; i++)
+        memcpy(packet + 6 + i * 4, "\x00\x01t", 4);
+    connect_as(f, V5, 0);
+    put(f, packet, sizeof(packet));
+    run(f);
+    expect_disconnect(f, MQTT_QUOTA_EXCEEDED);
+}
+
+static void a_release_without_a_message_is_answered_in_5_only(void **state)
+{
+    struct fixture *f = *state;
+    connect_as(f, V5, 0);
+    SEND(f, 0x62, 2, 0, 7);
+    EXPECT(f, 0x70, 3, 0, 7, 0x92);
+    expect_silence(f);
+    assert_ends(f, V4, 0, BYTES(0x62, 2, 0, 7));
+}
+
+static void packets_that_no_client_may_send_end_the_connection(void **state)
+{
+    assert_ends(*state, V5, MQTT_PROTOCOL_ERROR, BYTES(0x40, 2, 0, 7)); /* PUBACK */
+    assert_ends(*state, V4, 0, BYTES(0x40, 2, 0, 7));
+    assert_ends(*state, V5, MQTT_PROTOCOL_ERROR, BYTES(0x50, 2, 0, 7)); /* PUBREC */
+    assert_ends(*state, V5, MQTT_PROTOCOL_ERROR, BYTES(0xD0, 0));       /* PINGRESP */
+    assert_ends(*state, V5, MQTT_PROTOCOL_ERROR, BYTES(0xF0, 0));       /* AUTH */
+    assert_ends(*state, V4, 0, BYTES(0xF0, 0));
+}
+
+static void a_malformed_packet_ends_the_connection(void **state)
+{
+    assert_ends(*state, V5, MQTT_MALFORMED_PACKET, BYTES(0x00, 0));
+    assert_ends(*state, V5, MQTT_MALFORMED_PACKET,
+                BYTES(0x36, 6, 0, 1, 't', 0, 9, 0)); /* QoS 3 */
+    assert_ends(*state, V4, 0, BYTES(0x36, 5, 0, 1, 't', 0, 9));
+    assert_ends(*state, V5, MQTT_MALFORMED_PACKET, BYTES(0x30, 0xFF, 0xFF, 0xFF, 0xFF));
+}
+
+static void a_malformed_body_ends_the_connection_whatever_the_type(void **state)
+{
+    assert_ends(*state, V5, MQTT_MALFORMED_PACKET, BYTES(0x32, 2, 0, 5));
+    assert_ends(*state, V5, MQTT_PROTOCOL_ERROR, BYTES(0x82, 3, 0, 7, 0)); /* no filter */
+    assert_ends(*state, V5, MQTT_PROTOCOL_ERROR, BYTES(0xA2, 3, 0, 7, 0));
+    assert_ends(*state, V5, MQTT_MALFORMED_PACKET, BYTES(0x62, 1, 0));
+    assert_ends(*state, V5, MQTT_MALFORMED_PACKET, BYTES(0xE0, 2, 0, 5));
+    assert_ends(*state, V4, 0, BYTES(0x32, 2, 0, 5));
+    assert_ends(*state, V4, 0, BYTES(0x82, 2, 0, 7));
+    assert_ends(*state, V4, 0, BYTES(0xA2, 2, 0, 7));
+    assert_ends(*state, V4, 0, BYTES(0x62, 1, 0));
+    assert_ends(*state, V4, 0, BYTES(0xE0, 1, 0));
+}
+
+static void a_packet_above_the_limit_is_refused_by_its_header(void **state)
+{
+    assert_ends(*state, V5, MQTT_PACKET_TOO_LARGE, BYTES(0x30, 0xFE, 0x1F)); /* 4,097 in all */
+    assert_ends(*state, V4, 0, BYTES(0x30, 0xFF, 0xFF, 0xFF, 0x7F));
+}
+
+/* ---- what the client can take ---- */
+
+static void a_client_of_small_packets_gets_the_bare_acknowledgement(void **state)
+{
+    struct fixture *f = *state;
+    connect_with(f, BYTES(0x27, 0, 0, 0, 22));
+    drain(f);
+    f->got_size = 0;
+    f->last_id = 999;
+    publish(f, 1, 1);
+    f->last_id = 9;
+    publish(f, 1, 2);
+    acknowledge(f);
+    EXPECT(f, 0x40, 2, 0, 1); /* 23 bytes with its spool-id */
+    expect_puback(f, 2, 0, 10);
+    session_close(f->session, MQTT_SERVER_BUSY, "a reason that does not fit");
+    EXPECT(f, 0xE0, 1, MQTT_SERVER_BUSY);
+    expect_end(f);
+}
+
+static void an_answer_that_the_client_cannot_take_ends_the_connection(void **state)
+{
+    struct fixture *f = *state;
+    uint8_t packet[6 + 30 * 4] = {0x82, 4 + 30 * 4 - 1, 0, 7, 0};
+    connect_with(f, BYTES(0x27, 0, 0, 0, 21));
+    drain(f);
+    f->got_size = 0;
+    publish(f, 1, 1);
+    for (size_t i = 0; i < 30; i++)
+        memcpy(packet + 5 + i * 4, "\x00\x01t", 4);
+    put(f, packet, 5 + 30 * 4);
+    expect_silence(f);
+    acknowledge(f);
+    expect_puback(f, 1, 0, 1);
+    expect_end(f);
+}
+
+static void a_client_that_wants_no_reasons_gets_no_spool_id(void **state)
+{
+    struct fixture *f = *state;
+    connect_with(f, BYTES(0x17, 0));
+    drain(f);
+    f->got_size = 0;
+    publish(f, 1, 1);
+    acknowledge(f);
+    EXPECT(f, 0x40, 2, 0, 1);
+    expect_silence(f);
+}
+
+/* The most that may wait for a client: our output, and what the kernel holds. */
+#define PINGS 400000
+
+static void a_client_that_never_reads_is_not_read_any_more(void **state)
+{
+    struct fixture *f = *state;
+    static uint8_t pings[2 * PINGS];
+    connect_as(f, V4, 0);
+    for (size_t i = 0; i < sizeof(pings); i += 2)
+        pings[i] = 0xC0;
+    size_t taken = put_while_taken(f, pings, sizeof(pings));
+    assert_true(taken < sizeof(pings));
+    /* Nothing is lost for that: when it reads, it gets an answer to each. */
+    size_t answered = 0;
+    while (answered < taken / 2) {
+        drain(f);
+        assert_true(f->got_size > 0);
+        answered += f->got_size / 2;
+        f->got_size %= 2;
+        f->got[0] = 0xD0;
+        run(f);
+    }
+    assert_int_equal(answered, taken / 2);
+    assert_int_equal(f->closed, 0);
+}
+
+static void acknowledgements_wait_for_a_slow_reader_in_order(void **state)
+{
+    struct fixture *f = *state;
+    uint16_t sent = 0;
+    uint8_t many[500 * 16];
+    connect_as(f, V5, 0);
+    /* Until the session stops reading, because this client reads nothing at all. */
+    for (unsigned before = 0; sent < 60000; before = f->offers) {
+        size_t size = 0;
+        for (int i = 0; i < 500; i++)
+            size += make_publish(many + size, V5, 1, ++sent);
+        put(f, many, size);
+        run(f);
+        acknowledge(f);
+        if (f->offers - before < 500)
+            break;
+    }
+    assert_true(f->offers < sent);
+    for (uint32_t id = 1; id <= sent; id++) {
+        if (f->got_size < 64) {
+            run(f);
+            acknowledge(f);
+            run(f);
+        }
+        expect_puback(f, (uint16_t)id, 0, id);
+    }
+    expect_silence(f);
+}
+
+static void set_send_buffer(struct fixture *f, int size)
+{
+    assert_int_equal(setsockopt(f->server, SOL_SOCKET, SO_SNDBUF, &size, sizeof(size)), 0);
+}
+
+/* Returns how many there were. */
+static unsigned skip_pingresps(struct fixture *f)
+{
+    size_t size = 0;
+    drain(f);
+    while (size + 2 <= f->got_size && f->got[size] == 0xD0)
+        size += 2;
+    f->got_size -= size;
+    memmove(f->got, f->got + size, f->got_size);
+    return (unsigned)(size / 2);
+}
+
+/*
+ * A whole receive maximum of the longest acknowledgements is released while the
+ * output is half full: together more than its cap. Then the client reads all at
+ * once, so the output runs empty with acknowledgements still to be written.
+ */
+static void acknowledgements_beyond_the_output_cap_wait_their_turn(void **state)
+{
+    struct fixture *f = *state;
+    const uint64_t base = 1000000000000000000;
+    uint8_t many[1000 * 16 + 8000];
+    uint16_t sent = 0;
+    unsigned offers;
+    unsigned pongs = 0;
+    connect_as(f, V5, 0);
+    f->last_id = base;
+    set_send_buffer(f, 4096);
+    do { /* until it is congested; the last 50 are then not read yet */
+        size_t size = 0;
+        offers = f->offers;
+        acknowledge(f);
+        for (int i = 0; i < 50; i++)
+            size += make_publish(many + size, V5, 1, ++sent);
+        put(f, many, size);
+        run(f);
+    } while (f->offers > offers);
+    for (int i = 0; f->offers == offers; i++) { /* a little room, and they are */
+        assert_true(i < 1000);
+        drain(f);
+        run(f);
+    }
+    size_t size = 0;
+    for (int i = 50; i < 1000; i++)
+        size += make_publish(many + size, V5, 1, ++sent);
+    for (int i = 0; i < 4000; i++, size += 2)
+        memcpy(many + size, "\xC0", 2);
+    put(f, many, size);
+    run(f);
+    assert_int_equal(f->offers, sent);
+    set_send_buffer(f, 1 << 20);
+    drain(f);
+    acknowledge(f);
+    run(f);
+    for (uint16_t id = 1; id <= sent; id++) {
+        pongs += skip_pingresps(f);
+        expect_puback(f, id, 0, base + id);
+    }
+    pongs += skip_pingresps(f);
+    assert_int_equal(pongs, 4000);
+    expect_silence(f);
+}
+
+static void a_client_that_does_not_read_its_last_words_is_closed_in_time(void **state)
+{
+    struct fixture *f = *state;
+    static uint8_t pings[2 * PINGS];
+    connect_as(f, V5, 0);
+    for (size_t i = 0; i < sizeof(pings); i += 2)
+        pings[i] = 0xC0;
+    assert_true(put_while_taken(f, pings, sizeof(pings)) < sizeof(pings));
+    session_close(f->session, MQTT_SERVER_BUSY, "busy");
+    run(f);
+    assert_int_equal(f->closed, 0);
+    run_until_closed(f);
+    assert_string_equal(f->why, "busy");
+}
+
+#define IDLE_CLIENTS   50
+#define IDLE_BYTES_MAX (16 * 1024)
+
+static size_t allocated(void)
+{
+    struct mallinfo2 info = mallinfo2();
+    return info.uordblks + info.hblkhd;
+}
+
+/* A sanitizer brings an allocator of its own. */
+static bool allocations_are_counted(void)
+{
+    size_t before = allocated();
+    void *volatile probe = malloc(1000);
+    bool counted = allocated() >= before + 1000;
+    free(probe);
+    return counted;
+}
+
+static struct fixture idle[IDLE_CLIENTS];
+
+static int ping_for_idle(sd_event_source *source, uint64_t usec, void *userdata)
+{
+    (void)source;
+    (void)usec;
+    (void)userdata;
+    for (size_t i = 0; i < IDLE_CLIENTS; i++)
+        put(&idle[i], BYTES(0xC0, 0));
+    return 0;
+}
+
+static void an_idle_client_costs_little_memory(void **state)
+{
+    struct fixture *f = *state;
+    if (!allocations_are_counted()) {
+        print_message("skipped: the sanitizer's allocator does not count for mallinfo2()\n");
+        skip();
+    }
+    size_t before = allocated();
+    for (size_t i = 0; i < IDLE_CLIENTS; i++) {
+        idle[i] = (struct fixture){.event = f->event, .max_packet = 256 * 1024};
+        start(&idle[i], 0);
+        connect_as(&idle[i], V5, 1);
+        put_many(&idle[i], 1000);
+        acknowledge(&idle[i]);
+        run(&idle[i]);
+        expect_pubacks(&idle[i], 1, 1000);
+    }
+    run_until_called(f, 700000, ping_for_idle);
+    /* The keep-alive timer has looked for something to read, and would not find it in vain. */
+    run_until_called(f, 1200000, ping_for_idle);
+    run(f);
+    size_t grown = allocated() - before;
+    for (size_t i = 0; i < IDLE_CLIENTS; i++) {
+        assert_int_equal(idle[i].closed, 0);
+        session_free(idle[i].session);
+        client_close(&idle[i]);
+    }
+    assert_in_range(grown / IDLE_CLIENTS, 1, IDLE_BYTES_MAX);
+}
+
+/* ---- keep-alive ---- */
+
+/* Due at the same time as a timer of the session, for the machine stood still, it comes second. */
+static int note_lateness(sd_event_source *source, uint64_t usec, void *userdata)
+{
+    struct fixture *f = userdata;
+    (void)source;
+    (void)usec;
+    f->was_late = f->closed == 0;
+    return 0;
+}
+
+static int ping(sd_event_source *source, uint64_t usec, void *userdata)
+{
+    (void)source;
+    (void)usec;
+    put(userdata, BYTES(0xC0, 0));
+    return 0;
+}
+
+static void a_silent_client_is_closed_after_one_and_a_half_keep_alives(void **state)
+{
+    struct fixture *f = *state;
+    int64_t start_us = now_us();
+    connect_as(f, V5, 1);
+    sd_event_source *late = NULL;
+    assert_true(sd_event_add_time_relative(f->event, &late, CLOCK_MONOTONIC, 12000000, 1000,
+                                           note_lateness, f) >= 0);
+    assert_true(sd_event_source_set_priority(late, SD_EVENT_PRIORITY_IDLE) >= 0);
+    run_until_closed(f);
+    (void)sd_event_source_disable_unref(late);
+    assert_true(now_us() - start_us >= 1400000);
+    assert_false(f->was_late);
+    expect_disconnect(f, MQTT_KEEP_ALIVE_TIMEOUT);
+}
+
+static void a_client_that_pings_stays(void **state)
+{
+    struct fixture *f = *state;
+    connect_as(f, V4, 1);
+    for (int i = 0; i < 3; i++) {
+        run_until_called(f, 700000, ping);
+        run(f);
+        EXPECT(f, 0xD0, 0);
+    }
+    expect_silence(f);
+}
+
+static void
+a_client_that_we_keep_waiting_is_not_called_silent_in(struct fixture *f,
+                                                      enum session_verdict_kind kind)
+{
+    connect_as(f, V4, 1);
+    script(f, kind, 0);
+    publish(f, 1, 1);
+    run_for(f, 2000000);
+    assert_int_equal(f->closed, 0);
+    session_resume(f->session);
+    acknowledge(f);
+    expect_puback(f, 1, 0, 1);
+    expect_silence(f);
+}
+
+static void a_client_that_we_keep_waiting_is_not_called_silent(void **state)
+{
+    a_client_that_we_keep_waiting_is_not_called_silent_in(*state, SESSION_WAIT);
+    restart(*state);
+    a_client_that_we_keep_waiting_is_not_called_silent_in(*state, SESSION_BLOCK);
+}
+
+/* As a stopped process, or one whose disk takes long. */
+static void stand_still(unsigned ms)
+{
+    struct timespec left = {.tv_sec = ms / 1000, .tv_nsec = (long)(ms % 1000) * 1000000};
+    while (nanosleep(&left, &left) != 0)
+        ;
+}
+
+static void a_client_does_not_pay_for_a_loop_that_stood_still(void **state)
+{
+    struct fixture *f = *state;
+    connect_as(f, V5, 1);
+    stand_still(2500);
+    put(f, BYTES(0x32, 8, 0, 1)); /* what the socket took of a larger packet meanwhile */
+    run(f);
+    assert_int_equal(f->closed, 0);
+    put(f, BYTES('t', 0, 1, 0, 'x', 'y'));
+    run(f);
+    acknowledge(f);
+    expect_puback(f, 1, 0, 1);
+    expect_silence(f);
+}
+
+static void a_client_that_stays_silent_after_it_is_closed(void **state)
+{
+    struct fixture *f = *state;
+    connect_as(f, V5, 1);
+    stand_still(2500);
+    run_until_closed(f);
+    expect_disconnect(f, MQTT_KEEP_ALIVE_TIMEOUT);
+}
+
+static void a_connect_is_waited_for_by_a_loop_that_stood_still(void **state)
+{
+    struct fixture *f = *state;
+    restart_within(f, 200);
+    stand_still(1500);
+    run(f);
+    assert_int_equal(f->closed, 0);
+    connect_as(f, V5, 0);
+    expect_silence(f);
+}
+
+static void half_a_packet_is_no_sign_of_life(void **state)
+{
+    struct fixture *f = *state;
+    int64_t start_us = now_us();
+    connect_as(f, V4, 1);
+    SEND(f, 0x30, 100);
+    while (f->closed == 0 && now_us() < start_us + PATIENCE_US) {
+        (void)send(f->client, "x", 1, MSG_NOSIGNAL);
+        run_for(f, 50000);
+    }
+    expect_end(f);
+    assert_string_equal(f->why, "keep-alive timeout");
+}
+
+#define CASE(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        CASE(a_client_of_3_1_1_is_welcomed),
+        CASE(a_client_of_5_is_told_the_limits),
+        CASE(a_session_that_outlives_its_connection_is_not_promised),
+        CASE(a_client_of_5_without_an_id_is_told_the_one_it_got),
+        CASE(a_client_id_waits_for_no_entropy),
+        CASE(made_up_client_ids_differ),
+        CASE(a_3_1_1_session_to_be_kept_needs_an_id),
+        CASE(a_client_id_without_end_is_refused),
+        CASE(an_authentication_method_is_refused),
+        CASE(a_will_above_the_maximum_qos_is_refused_where_there_is_one),
+        CASE(a_connect_with_the_largest_will_is_taken),
+        CASE(a_connect_above_its_limit_is_refused_by_its_header),
+        CASE(an_unknown_version_is_told_in_its_own_way),
+        CASE(the_owner_may_refuse_a_client),
+        CASE(a_bad_connect_of_5_is_answered),
+        CASE(nothing_behind_a_refused_connect_is_heard),
+        CASE(the_first_packet_must_be_connect),
+        CASE(a_malformed_connect_gets_no_answer),
+        CASE(a_second_connect_breaks_the_protocol),
+        CASE(a_client_that_never_connects_is_closed_in_time),
+        CASE(a_client_that_waits_for_the_last_moment_is_still_heard),
+        CASE(a_client_that_takes_no_connack_is_closed),
+        CASE(packets_right_behind_connect_are_read),
+        CASE(nothing_is_acknowledged_before_the_commit),
+        CASE(qos_0_is_never_acknowledged),
+        CASE(a_message_is_offered_whole),
+        CASE(properties_of_any_size_are_kept),
+        CASE(a_thousand_publishes_are_acknowledged_in_order),
+        CASE(acknowledgements_keep_the_order_over_batches_that_grow),
+        CASE(bytes_may_come_one_by_one),
+        CASE(a_packet_of_the_largest_size_is_taken),
+        CASE(a_refusal_is_told_at_once_when_nothing_waits_for_the_commit),
+        CASE(acknowledgements_keep_the_order_with_refusals_between),
+        CASE(a_3_1_1_refusal_closes_after_the_accepted_are_acknowledged),
+        CASE(a_3_1_1_refusal_without_anything_owed_closes_at_once),
+        CASE(a_refused_qos_0_message_ends_the_connection),
+        CASE(qos_2_ends_the_connection),
+        CASE(a_bad_topic_ends_the_connection_where_no_puback_can_tell),
+        CASE(a_payload_that_is_not_what_it_says_is_refused),
+        CASE(a_topic_alias_ends_the_connection),
+        CASE(a_client_of_5_must_keep_to_the_receive_maximum),
+        CASE(a_client_of_3_1_1_waits_at_the_same_limit),
+        CASE(a_waiting_message_is_offered_again_in_its_turn),
+        CASE(a_waiting_client_fills_only_its_own_socket),
+        CASE(resume_without_waiting_does_nothing),
+        CASE(a_client_that_goes_while_it_waits_is_heard_to_the_end),
+        CASE(a_client_that_goes_while_it_is_blocked_is_closed_at_once),
+        CASE(a_client_that_has_gone_is_not_blocked),
+        CASE(a_client_that_ends_its_stream_while_it_is_blocked_gets_what_it_is_owed),
+        CASE(a_blocked_client_that_stays_is_served_in_its_turn),
+        CASE(after_stop_nothing_is_offered_and_what_is_owed_still_leaves),
+        CASE(a_failed_batch_is_told_by_code),
+        CASE(a_failed_batch_closes_a_3_1_1_client_unacknowledged),
+        CASE(a_failed_batch_does_not_touch_who_had_no_part_in_it),
+        CASE(a_failed_batch_is_reported_by_a_disconnect_to_clients_of_qos_0),
+        CASE(a_failed_batch_closes_a_3_1_1_client_of_qos_0),
+        CASE(a_message_of_qos_0_that_is_stored_has_no_part_in_the_next_batch),
+        CASE(a_batch_whose_fate_is_open_ends_the_session_without_an_answer),
+        CASE(a_batch_whose_fate_is_open_closes_a_3_1_1_client),
+        CASE(a_client_that_disconnects_gets_what_it_is_owed),
+        CASE(a_client_that_ends_its_stream_gets_what_it_is_owed),
+        CASE(a_stream_that_ends_inside_a_packet_is_told),
+        CASE(a_client_that_writes_all_and_vanishes_is_heard),
+        CASE(a_client_that_vanishes_before_the_commit_costs_nothing),
+        CASE(a_client_that_vanishes_during_the_commit_is_heard_to_the_end),
+        CASE(a_client_that_leaves_answers_unread_is_heard_to_the_end),
+        CASE(disconnect_cannot_ask_for_more_than_connect_did),
+        CASE(closing_from_our_side_tells_the_reason),
+        CASE(closing_from_our_side_waits_for_the_commit),
+        CASE(closing_waits_for_a_slow_commit_as_long_as_it_takes),
+        CASE(closing_before_connect_says_nothing),
+        CASE(the_owner_may_close_from_inside_its_calls),
+        CASE(after_the_end_every_call_is_harmless),
+        CASE(free_closes_without_a_call),
+        CASE(a_ping_is_answered),
+        CASE(subscriptions_are_refused_one_by_one),
+        CASE(unsubscribing_changes_nothing),
+        CASE(a_subscription_to_everything_at_once_is_too_much),
+        CASE(a_release_without_a_message_is_answered_in_5_only),
+        CASE(packets_that_no_client_may_send_end_the_connection),
+        CASE(a_malformed_packet_ends_the_connection),
+        CASE(a_malformed_body_ends_the_connection_whatever_the_type),
+        CASE(a_packet_above_the_limit_is_refused_by_its_header),
+        CASE(a_client_of_small_packets_gets_the_bare_acknowledgement),
+        CASE(an_answer_that_the_client_cannot_take_ends_the_connection),
+        CASE(a_client_that_wants_no_reasons_gets_no_spool_id),
+        CASE(a_client_that_never_reads_is_not_read_any_more),
+        CASE(acknowledgements_wait_for_a_slow_reader_in_order),
+        CASE(acknowledgements_beyond_the_output_cap_wait_their_turn),
+        CASE(a_client_that_does_not_read_its_last_words_is_closed_in_time),
+        CASE(an_idle_client_costs_little_memory),
+        CASE(a_silent_client_is_closed_after_one_and_a_half_keep_alives),
+        CASE(a_client_that_pings_stays),
+        CASE(a_client_that_we_keep_waiting_is_not_called_silent),
+        CASE(a_client_does_not_pay_for_a_loop_that_stood_still),
+        CASE(a_client_that_stays_silent_after_it_is_closed),
+        CASE(a_connect_is_waited_for_by_a_loop_that_stood_still),
+        CASE(half_a_packet_is_no_sign_of_life),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * test_record_status.c - the status object, of an empty spool
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+/* after the above */
+#include <cmocka.h>
+
+#include "daemon/record/status.h"
+#include "tests/support/spool_fixture.h"
+
+static char memory[16384];
+
+static const char *write_with(struct fixture *f, struct record_link link)
+{
+    struct spool_stats stats;
+    struct record_status status = {.stats = &stats, .link = link, .full_after_s = -1};
+    struct json json;
+
+    assert_int_equal(spool_get_stats(f->spool, &f->now, &stats), 0);
+    json_init(&json, memory, sizeof(memory) - 1);
+    assert_int_equal(record_write_status(&json, f->spool, &status, &f->now), 0);
+    assert_false(json.failed);
+    memory[json_used(&json)] = '\0';
+    return memory;
+}
+
+static void what_is_not_known_of_the_link_is_empty(void **state)
+{
+    const char *text = write_with(*state, (struct record_link){.state = "stopped"});
+
+    assert_non_null(
+        strstr(text, "\"link\":{\"state\":\"stopped\",\"broker\":\"\",\"since\":\"\","
+                     "\"connects\":0,\"last_error\":\"\",\"last_error_time\":\"\","
+                     "\"acknowledged\":\"\",\"window\":0,\"late_answers\":0,\"held\":false}"));
+}
+
+static void the_link_has_its_times(void **state)
+{
+    const char *text =
+        write_with(*state, (struct record_link){.state = "online",
+                                                .last_error = "no",
+                                                .last_error_time = "2026-11-01T10:00:00.000Z",
+                                                .acknowledged = "2026-11-01T11:59:57.000Z"});
+
+    assert_non_null(
+        strstr(text, "\"last_error\":\"no\",\"last_error_time\":\"2026-11-01T10:00:00.000Z\","
+                     "\"acknowledged\":\"2026-11-01T11:59:57.000Z\","));
+}
+
+static void texts_of_the_broker_are_text(void **state)
+{
+    const char *text = write_with(
+        *state, (struct record_link){.broker = "tcp://\xE2\x80\xAE:1",
+                                     .last_error = "no\x1b[2J\xC2\x9B\xE2\x80\xAE\xFFway"});
+
+    assert_non_null(strstr(text, "\"broker\":\"tcp://\\u202e:1\""));
+    assert_non_null(
+        strstr(text, "\"last_error\":\"no\\u001b[2J\\u009b\\u202e\xEF\xBF\xBDway\""));
+}
+
+#define CASE(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        CASE(what_is_not_known_of_the_link_is_empty),
+        CASE(the_link_has_its_times),
+        CASE(texts_of_the_broker_are_text),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

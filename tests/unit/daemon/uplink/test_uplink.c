@@ -1,0 +1,1187 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Tests of the uplink: the real Paho and real sockets against a fake broker on
+ * the same event loop, so that a test decides what the broker does and when.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <arpa/inet.h>
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "daemon/uplink/uplink-private.h"
+#include "tests/support/broker_fake.h"
+#include "tests/support/uplink_settings.h"
+
+#define PATIENCE_US 20000000
+#define IDS_MAX     4096
+
+struct fixture {
+    sd_event *event;
+    struct broker_fake broker;
+    struct broker_fake second;
+    const char *uris[2];
+    struct uplink_settings settings;
+    struct uplink *uplink;
+    char folder[64];
+    char password_file[96];
+    uint8_t times[IDS_MAX]; /* how often each id was answered */
+    struct uplink_answer last;
+    unsigned answers;
+    unsigned kinds[3];
+    unsigned changes;
+    uint64_t next_id;
+    unsigned goal; /* for the conditions */
+    bool in_send;
+    bool refills;
+};
+
+static void on_answered(void *owner, const struct uplink_answer *answer)
+{
+    struct fixture *f = owner;
+
+    assert_false(f->in_send);
+    assert_true(answer->id < IDS_MAX);
+    f->times[answer->id]++;
+    f->last = *answer;
+    f->answers++;
+    f->kinds[answer->kind]++;
+}
+
+static int send_text(struct fixture *f, const char *topic, const char *text, uint8_t qos)
+{
+    struct uplink_message message = {.id = f->next_id,
+                                     .topic = {(const uint8_t *)topic, strlen(topic)},
+                                     .payload = {(const uint8_t *)text, strlen(text)},
+                                     .qos = qos,
+                                     .expiry_ms = -1};
+
+    f->in_send = true;
+    int r = uplink_send(f->uplink, &message);
+    f->in_send = false;
+    if (r == 0)
+        f->next_id++;
+    return r;
+}
+
+static void refill(struct fixture *f)
+{
+    while (f->next_id < f->goal && uplink_room(f->uplink) > 0) {
+        if (send_text(f, "t", "payload", 1) != 0)
+            return;
+    }
+}
+
+static void on_changed(void *owner)
+{
+    struct fixture *f = owner;
+
+    assert_false(f->in_send);
+    f->changes++;
+    if (f->refills)
+        refill(f);
+}
+
+static const struct uplink_ops ops = {.answered = on_answered, .changed = on_changed};
+
+/* --- the fixture ---------------------------------------------------------- */
+
+static int setup(void **state)
+{
+    struct fixture *f = calloc(1, sizeof(*f));
+
+    assert_non_null(f);
+    (void)snprintf(f->folder, sizeof(f->folder), "/tmp/spoold-uplink-XXXXXX");
+    assert_non_null(mkdtemp(f->folder));
+    (void)snprintf(f->password_file, sizeof(f->password_file), "%s/password", f->folder);
+    assert_int_equal(sd_event_new(&f->event), 0);
+    broker_start(&f->broker, f->event);
+    broker_start(&f->second, f->event);
+    f->uris[0] = f->broker.uri;
+    f->uris[1] = f->second.uri;
+    f->settings = uplink_test_settings(f->uris);
+    *state = f;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    struct fixture *f = *state;
+
+    uplink_free(f->uplink);
+    broker_stop(&f->broker);
+    broker_stop(&f->second);
+    sd_event_unref(f->event);
+    (void)unlink(f->password_file);
+    (void)rmdir(f->folder);
+    free(f);
+    return 0;
+}
+
+typedef bool condition_fn(struct fixture *f);
+
+static void wait_until(struct fixture *f, condition_fn *condition, const char *what)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    int64_t end_s = now.tv_sec + PATIENCE_US / 1000000;
+
+    while (!condition(f)) {
+        assert_true(sd_event_run(f->event, 20000) >= 0);
+        clock_gettime(CLOCK_MONOTONIC, &now);
+        if (now.tv_sec > end_s)
+            fail_msg("waited in vain for: %s", what);
+    }
+}
+#define wait_for(f, condition) wait_until((f), (condition), #condition)
+
+static struct uplink_link link_of(struct fixture *f)
+{
+    struct uplink_link link;
+
+    uplink_get_link(f->uplink, &link);
+    return link;
+}
+
+static bool is_online(struct fixture *f)
+{
+    return link_of(f).state == UPLINK_ONLINE;
+}
+static bool is_not_online(struct fixture *f)
+{
+    return !is_online(f);
+}
+static bool is_idle(struct fixture *f)
+{
+    return link_of(f).state == UPLINK_IDLE;
+}
+static bool has_error(struct fixture *f)
+{
+    return link_of(f).last_error[0] != '\0';
+}
+static bool has_goal(struct fixture *f)
+{
+    return f->answers >= f->goal;
+}
+static bool has_published(struct fixture *f)
+{
+    return f->broker.publishes >= f->goal;
+}
+static bool has_connects(struct fixture *f)
+{
+    return link_of(f).connects >= f->goal;
+}
+static bool has_disconnected(struct fixture *f)
+{
+    return f->broker.disconnects == 1;
+}
+static bool was_accepted(struct fixture *f)
+{
+    return f->broker.accepted > 0;
+}
+static bool was_asked(struct fixture *f)
+{
+    return f->broker.asked > 0;
+}
+
+static void start(struct fixture *f)
+{
+    assert_int_equal(uplink_new(f->event, &f->settings, &ops, f, &f->uplink), 0);
+    assert_int_equal(uplink_start(f->uplink), 0);
+}
+
+static void go_online(struct fixture *f)
+{
+    start(f);
+    wait_for(f, is_online);
+}
+
+static void wait_answers(struct fixture *f, unsigned goal)
+{
+    f->goal = goal;
+    wait_for(f, has_goal);
+}
+
+static void assert_each_once(struct fixture *f)
+{
+    for (uint64_t id = 0; id < f->next_id; id++)
+        assert_int_equal(f->times[id], 1);
+    assert_int_equal(f->answers, f->next_id);
+    assert_int_equal(link_of(f).in_flight, 0);
+}
+
+/* --- delivery ------------------------------------------------------------- */
+
+static void deliver_each_qos(struct fixture *f, unsigned protocol)
+{
+    f->settings.protocol = protocol;
+    f->settings.topic_prefix = "site/";
+    go_online(f);
+    assert_true(f->broker.clean_start);
+    assert_int_equal(f->broker.client_keepalive_s, 60);
+    for (uint8_t qos = 0; qos <= 2; qos++) {
+        assert_int_equal(send_text(f, "a/b", "some payload", qos), 0);
+        wait_answers(f, qos + 1u);
+        assert_int_equal(f->last.kind, UPLINK_DELIVERED);
+        assert_int_equal(f->last.id, qos);
+        assert_int_equal(f->last.code, -1);
+        f->goal = qos + 1u;
+        wait_for(f, has_published); /* QoS 0 is answered before it arrives */
+        assert_int_equal(f->broker.qos, qos);
+        assert_string_equal(f->broker.topic, "site/a/b");
+        assert_string_equal(f->broker.payload, "some payload");
+        assert_false(f->broker.has_expiry);
+    }
+    assert_each_once(f);
+    assert_string_equal(link_of(f).last_error, "");
+    assert_string_equal(link_of(f).broker, f->broker.uri);
+    assert_int_equal(link_of(f).connects, 1);
+}
+
+static void each_qos_is_delivered_on_3_1_1(void **state)
+{
+    deliver_each_qos(*state, 4);
+}
+static void each_qos_is_delivered_on_5(void **state)
+{
+    deliver_each_qos(*state, 5);
+}
+
+static void an_empty_payload_is_delivered_with_its_retain_flag(void **state)
+{
+    struct fixture *f = *state;
+    struct uplink_message message = {
+        .topic = {(const uint8_t *)"t", 1}, .qos = 1, .retain = true, .expiry_ms = -1};
+
+    go_online(f);
+    assert_int_equal(uplink_send(f->uplink, &message), 0);
+    wait_answers(f, 1);
+    assert_int_equal(f->last.kind, UPLINK_DELIVERED);
+    assert_true(f->broker.retain);
+    assert_string_equal(f->broker.payload, "");
+}
+
+static void refuse_with(struct fixture *f, uint8_t code, uint8_t qos)
+{
+    f->broker.ack_code = code;
+    assert_int_equal(send_text(f, "t", "x", qos), 0);
+    wait_answers(f, (unsigned)f->next_id);
+    assert_int_equal(f->last.kind, UPLINK_REFUSED);
+    assert_int_equal(f->last.code, code);
+}
+
+static void a_reason_code_of_failure_is_a_refusal_with_that_code(void **state)
+{
+    struct fixture *f = *state;
+
+    f->settings.protocol = 5;
+    go_online(f);
+    refuse_with(f, MQTT_NOT_AUTHORIZED, 1);
+    refuse_with(f, MQTT_QUOTA_EXCEEDED, 1);
+    refuse_with(f, MQTT_TOPIC_NAME_INVALID, 2);
+    refuse_with(f, MQTT_UNSPECIFIED_ERROR, 1);
+    assert_each_once(f);
+    assert_true(is_online(f));
+}
+
+static int64_t boot_ms(void)
+{
+    struct clock_reading now;
+
+    clock_read(&now);
+    return now.boot_ms;
+}
+
+static void what_the_broker_said_has_its_time(void **state)
+{
+    struct fixture *f = *state;
+    int64_t before_ms = boot_ms(), error_ms;
+
+    f->settings.protocol = 5;
+    go_online(f);
+    assert_int_equal(link_of(f).last_error_boot_ms, 0);
+    assert_int_equal(send_text(f, "t", "x", 0), 0);
+    wait_answers(f, 1);
+    assert_int_equal(f->last.acknowledged_boot_ms, 0); /* to the kernel: nobody said it */
+    assert_int_equal(send_text(f, "t", "x", 1), 0);
+    wait_answers(f, 2);
+    assert_in_range(f->last.acknowledged_boot_ms, before_ms, boot_ms());
+    refuse_with(f, MQTT_QUOTA_EXCEEDED, 1);
+    error_ms = link_of(f).last_error_boot_ms;
+    assert_in_range(error_ms, before_ms, boot_ms());
+    assert_in_range(f->last.acknowledged_boot_ms, error_ms, boot_ms());
+    f->broker.ack_code = 0;
+    f->broker.withholds_acks = true;
+    assert_int_equal(send_text(f, "t", "x", 1), 0);
+    uplink_stop(f->uplink);
+    wait_answers(f, 4);
+    assert_int_equal(f->last.kind, UPLINK_UNKNOWN);
+    assert_int_equal(f->last.acknowledged_boot_ms, 0);
+    assert_int_equal(link_of(f).last_error_boot_ms, error_ms); /* our own wish is no error */
+}
+
+static void no_matching_subscribers_is_a_delivery(void **state)
+{
+    struct fixture *f = *state;
+
+    f->settings.protocol = 5;
+    f->broker.ack_code = MQTT_NO_MATCHING_SUBSCRIBERS;
+    go_online(f);
+    assert_int_equal(send_text(f, "t", "x", 1), 0);
+    wait_answers(f, 1);
+    assert_int_equal(f->last.kind, UPLINK_DELIVERED);
+}
+
+static void properties_and_remaining_expiry_are_carried(void **state)
+{
+    struct fixture *f = *state;
+    static const uint8_t properties[] = {0x01, 1,                             /* format */
+                                         0x03, 0, 2, 'c', 't',                /* content */
+                                         0x08, 0, 3, 'r', '/', 't',           /* response */
+                                         0x09, 0, 2, 0,   255,                /* correlation */
+                                         0x26, 0, 1, 'k', 0,   2,   'v', '1', /* user */
+                                         0x26, 0, 1, 'k', 0,   2,   'v', '2'};
+    struct uplink_message message = {.topic = {(const uint8_t *)"t", 1},
+                                     .payload = {(const uint8_t *)"x", 1},
+                                     .properties = {properties, sizeof(properties)},
+                                     .qos = 1,
+                                     .expiry_ms = 4001};
+
+    f->settings.protocol = 5;
+    go_online(f);
+    assert_int_equal(uplink_send(f->uplink, &message), 0);
+    wait_answers(f, 1);
+    assert_int_equal(f->broker.properties_size, sizeof(properties));
+    assert_memory_equal(f->broker.properties, properties, sizeof(properties));
+    assert_true(f->broker.has_expiry);
+    assert_int_equal(f->broker.expiry_s, 5);
+
+    message.id = 1;
+    message.expiry_ms = 0;
+    assert_int_equal(uplink_send(f->uplink, &message), 0);
+    wait_answers(f, 2);
+    assert_int_equal(f->broker.expiry_s, 1);
+
+    message.id = 2;
+    message.expiry_ms = INT64_MAX - 999;
+    assert_int_equal(uplink_send(f->uplink, &message), 0);
+    wait_answers(f, 3);
+    assert_int_equal(f->broker.expiry_s, 0x7FFFFFFF);
+}
+
+static void properties_are_left_out_on_3_1_1(void **state)
+{
+    struct fixture *f = *state;
+    static const uint8_t properties[] = {0x01, 1};
+    struct uplink_message message = {.topic = {(const uint8_t *)"t", 1},
+                                     .payload = {(const uint8_t *)"x", 1},
+                                     .properties = {properties, sizeof(properties)},
+                                     .qos = 1,
+                                     .expiry_ms = 5000};
+
+    go_online(f);
+    assert_int_equal(uplink_send(f->uplink, &message), 0);
+    wait_answers(f, 1);
+    assert_string_equal(f->broker.payload, "x");
+    assert_false(f->broker.has_expiry);
+}
+
+/* --- limits --------------------------------------------------------------- */
+
+static void receive_maximum_bounds_what_is_in_flight(void **state)
+{
+    struct fixture *f = *state;
+
+    f->settings.protocol = 5;
+    f->broker.receive_maximum = 3;
+    f->broker.withholds_acks = true;
+    go_online(f);
+    assert_int_equal(link_of(f).window, 3);
+    assert_int_equal(uplink_room(f->uplink), 3);
+    for (unsigned i = 0; i < 3; i++)
+        assert_int_equal(send_text(f, "t", "x", 1), 0);
+    assert_int_equal(uplink_room(f->uplink), 0);
+    assert_int_equal(send_text(f, "t", "x", 1), UPLINK_E_FULL);
+    f->goal = 3;
+    wait_for(f, has_published);
+    broker_reset(&f->broker);
+
+    f->broker.withholds_acks = false;
+    f->refills = true;
+    f->goal = 300;
+    wait_for(f, has_goal);
+    assert_int_equal(f->broker.unanswered_max, 3);
+    assert_each_once(f);
+}
+
+static void the_window_bounds_what_is_in_flight(void **state)
+{
+    struct fixture *f = *state;
+
+    f->broker.withholds_acks = true;
+    go_online(f);
+    for (unsigned i = 0; i < 10; i++) {
+        assert_int_equal(uplink_room(f->uplink), 10 - i);
+        assert_int_equal(send_text(f, "t", "x", 1), 0);
+    }
+    assert_int_equal(uplink_room(f->uplink), 0);
+    assert_int_equal(send_text(f, "t", "x", 1), UPLINK_E_FULL);
+    assert_int_equal(link_of(f).in_flight, 10);
+    f->goal = 10;
+    wait_for(f, has_published);
+}
+
+static void window_bytes_bound_what_is_in_flight_but_one_goes_alone(void **state)
+{
+    struct fixture *f = *state;
+
+    f->settings.window_bytes = 10;
+    go_online(f);
+    assert_int_equal(send_text(f, "t", "larger than the window", 1), 0);
+    assert_int_equal(uplink_room(f->uplink), 0);
+    assert_int_equal(send_text(f, "t", "", 1), UPLINK_E_FULL);
+    wait_answers(f, 1);
+    assert_int_equal(send_text(f, "t", "", 1), 0);
+    assert_int_equal(send_text(f, "t", "x", 1), UPLINK_E_FULL);
+    wait_answers(f, 2);
+}
+
+static void properties_count_in_the_window_with_the_memory_they_take(void **state)
+{
+    static uint8_t empty_pairs[400 * 5];
+    struct fixture *f = *state;
+    struct uplink_message message = {.id = 1,
+                                     .topic = {(const uint8_t *)"t", 1},
+                                     .properties = {empty_pairs, sizeof(empty_pairs)},
+                                     .qos = 1,
+                                     .expiry_ms = -1};
+
+    for (size_t i = 0; i < sizeof(empty_pairs); i += 5)
+        empty_pairs[i] = PROPERTY_USER;
+    f->settings.protocol = 5;
+    f->settings.window_bytes = 200000;
+    f->broker.withholds_acks = true;
+    go_online(f);
+    assert_int_equal(uplink_send(f->uplink, &message), 0);
+    message.id = 2;
+    assert_int_equal(uplink_send(f->uplink, &message), 0);
+    message.id = 3;
+    assert_int_equal(uplink_send(f->uplink, &message), UPLINK_E_FULL);
+}
+
+static void the_lowest_qos_of_message_settings_and_broker_is_sent(void **state)
+{
+    struct fixture *f = *state;
+
+    f->settings.protocol = 5;
+    f->broker.announces_qos = true;
+    f->broker.maximum_qos = 1;
+    go_online(f);
+    assert_int_equal(send_text(f, "t", "x", 2), 0);
+    wait_answers(f, 1);
+    assert_int_equal(f->broker.qos, 1);
+
+    uplink_free(f->uplink);
+    f->uplink = NULL;
+    f->settings.max_qos = 0;
+    go_online(f);
+    assert_int_equal(send_text(f, "t", "x", 2), 0);
+    f->goal = 2;
+    wait_for(f, has_published);
+    assert_int_equal(f->broker.qos, 0);
+}
+
+static void what_the_broker_cannot_take_is_refused_before_it_is_sent(void **state)
+{
+    struct fixture *f = *state;
+    char topic[600];
+
+    memset(topic, 't', sizeof(topic) - 1);
+    topic[sizeof(topic) - 1] = '\0';
+    f->settings.protocol = 5;
+    f->broker.maximum_packet = 20; /* 2 header, 2+1 topic, 2 id, 1 properties: 12 payload */
+    f->broker.refuses_retain = true;
+    go_online(f);
+    assert_int_equal(send_text(f, "t", "1234567890123", 1), UPLINK_E_TOO_LARGE);
+    assert_int_equal(send_text(f, topic, "", 1), UPLINK_E_TOO_LARGE);
+    struct uplink_message message = {
+        .topic = {(const uint8_t *)"t", 1}, .qos = 1, .retain = true, .expiry_ms = -1};
+    assert_int_equal(uplink_send(f->uplink, &message), UPLINK_E_RETAIN);
+    assert_int_equal(send_text(f, "t", "123456789012", 1), 0);
+    wait_answers(f, 1);
+    assert_int_equal(f->broker.publishes, 1);
+    assert_int_equal(f->broker.payload[11], '2');
+}
+
+static void a_topic_longer_than_mqtt_allows_is_too_large(void **state)
+{
+    struct fixture *f = *state;
+    static char prefix[65535];
+
+    memset(prefix, 'p', sizeof(prefix) - 1);
+    f->settings.topic_prefix = prefix;
+    go_online(f);
+    assert_int_equal(send_text(f, "tt", "x", 1), UPLINK_E_TOO_LARGE);
+    assert_int_equal(send_text(f, "t", "x", 1), 0);
+    wait_answers(f, 1);
+    assert_int_equal(f->last.kind, UPLINK_DELIVERED);
+}
+
+/* --- loss ----------------------------------------------------------------- */
+
+static void resets_mid_stream(struct fixture *f, unsigned protocol)
+{
+    f->settings.protocol = protocol;
+    f->settings.window = 50;
+    f->broker.reset_after = 70;
+    f->refills = true;
+    f->goal = 600; /* it takes Paho a second to connect again */
+    start(f);
+    wait_for(f, has_goal);
+    assert_each_once(f);
+    assert_true(f->kinds[UPLINK_UNKNOWN] > 0);
+    assert_true(f->kinds[UPLINK_DELIVERED] > 0);
+    assert_int_equal(f->kinds[UPLINK_REFUSED], 0);
+    assert_true(link_of(f).connects >= 600 / (70 + 50));
+}
+
+static void resets_mid_stream_answer_each_id_once_on_3_1_1(void **state)
+{
+    resets_mid_stream(*state, 4);
+}
+
+static void resets_mid_stream_answer_each_id_once_on_5(void **state)
+{
+    resets_mid_stream(*state, 5);
+}
+
+static void send_while_offline_is_refused_and_never_answered(void **state)
+{
+    struct fixture *f = *state;
+
+    assert_int_equal(uplink_new(f->event, &f->settings, &ops, f, &f->uplink), 0);
+    assert_int_equal(send_text(f, "t", "x", 1), UPLINK_E_OFFLINE);
+    assert_int_equal(uplink_room(f->uplink), 0);
+    assert_int_equal(uplink_start(f->uplink), 0);
+    assert_int_equal(send_text(f, "t", "x", 1), UPLINK_E_OFFLINE);
+    wait_for(f, is_online);
+    assert_int_equal(f->broker.publishes, 0);
+    assert_int_equal(f->answers, 0);
+}
+
+static void a_lost_connection_is_explained_and_made_again(void **state)
+{
+    struct fixture *f = *state;
+
+    go_online(f);
+    broker_reset(&f->broker);
+    wait_for(f, is_not_online);
+    assert_string_equal(link_of(f).last_error, "broker closed the connection");
+    wait_for(f, is_online);
+    assert_int_equal(link_of(f).connects, 2);
+
+    f->broker.withholds_acks = true;
+    assert_int_equal(send_text(f, "t", "x", 1), 0);
+    f->goal = 1;
+    wait_for(f, has_published);
+    broker_reset(&f->broker);
+    wait_answers(f, 1);
+    assert_int_equal(f->last.kind, UPLINK_UNKNOWN);
+}
+
+static void new_numbers_hold_without_a_new_uplink(void **state)
+{
+    struct fixture *f = *state;
+
+    go_online(f);
+    f->settings.keepalive_ms = 20500;
+    f->settings.max_qos = 0;
+    f->settings.backoff_max_ms = 101;
+    uplink_adjust(f->uplink, &f->settings);
+    assert_true(is_online(f));
+    assert_int_equal(f->uplink->settings.backoff_max_ms, 101);
+    assert_int_equal(f->broker.client_keepalive_s, 60);
+    assert_int_equal(send_text(f, "t", "x", 2), 0);
+    f->goal = 1;
+    wait_for(f, has_published);
+    assert_int_equal(f->broker.qos, 0);
+    broker_reset(&f->broker);
+    wait_for(f, is_not_online);
+    wait_for(f, is_online);
+    assert_int_equal(f->broker.client_keepalive_s, 21);
+}
+
+/* The thread of this process that Paho names so; 0: there is none. */
+static int thread_called(const char *name)
+{
+    DIR *tasks = opendir("/proc/self/task");
+    int found = 0;
+
+    assert_non_null(tasks);
+    for (struct dirent *entry = readdir(tasks); entry; entry = readdir(tasks)) {
+        char path[300], seen[32] = "";
+        (void)snprintf(path, sizeof(path), "/proc/self/task/%s/comm", entry->d_name);
+        FILE *file = fopen(path, "re");
+        if (!file)
+            continue;
+        if (fgets(seen, sizeof(seen), file) && strncmp(seen, name, strlen(name)) == 0)
+            found = atoi(entry->d_name);
+        (void)fclose(file);
+    }
+    (void)closedir(tasks);
+    return found;
+}
+
+/* A new client after a loss must cost the loop no wait for the library's threads to end. */
+static void the_library_s_threads_outlive_a_loss_with_messages_in_flight(void **state)
+{
+    struct fixture *f = *state;
+
+    go_online(f);
+    int sender = thread_called("MQTTAsync_send");
+    int receiver = thread_called("MQTTAsync_rcv");
+    assert_true(sender > 0 && receiver > 0);
+    f->broker.withholds_acks = true;
+    assert_int_equal(send_text(f, "t", "x", 1), 0);
+    f->goal = 1;
+    wait_for(f, has_published);
+    broker_reset(&f->broker);
+    wait_answers(f, 1);
+    wait_for(f, is_online);
+    assert_int_equal(link_of(f).late_answers, 0); /* what the old client said at its end */
+    assert_int_equal(thread_called("MQTTAsync_send"), sender);
+    assert_int_equal(thread_called("MQTTAsync_rcv"), receiver);
+}
+
+static bool has_tried_often(struct fixture *f)
+{
+    return f->uplink->failed_attempts > 10;
+}
+
+/* What want of memory leaves wrong inside of it would otherwise stay for ever. */
+static void after_many_failures_the_library_begins_anew(void **state)
+{
+    struct fixture *f = *state;
+    const char *uri = f->uris[0];
+
+    f->uris[0] = "tcp://127.0.0.1:1";
+    start(f);
+    wait_for(f, has_error);
+    int receiver = thread_called("MQTTAsync_rcv");
+    assert_true(receiver > 0);
+    wait_for(f, has_tried_often);
+    assert_int_not_equal(thread_called("MQTTAsync_rcv"), receiver);
+    f->uris[0] = uri;
+}
+
+static void the_broker_s_reason_to_disconnect_is_told(void **state)
+{
+    struct fixture *f = *state;
+
+    f->settings.protocol = 5;
+    go_online(f);
+    broker_dismiss(&f->broker, MQTT_SERVER_SHUTTING_DOWN);
+    wait_for(f, is_not_online);
+    assert_string_equal(link_of(f).last_error,
+                        "broker closed the connection: server shutting down (code 0x8B)");
+}
+
+static void no_answer_within_the_ack_timeout_ends_the_connection(void **state)
+{
+    struct fixture *f = *state;
+
+    f->settings.ack_timeout_ms = 300;
+    f->broker.withholds_acks = true;
+    go_online(f);
+    for (unsigned i = 0; i < 5; i++)
+        assert_int_equal(send_text(f, "t", "x", 1), 0);
+    wait_answers(f, 5);
+    assert_int_equal(f->kinds[UPLINK_UNKNOWN], 5);
+    wait_for(f, has_error);
+    assert_string_equal(link_of(f).last_error, "no answer for 1 s");
+    wait_for(f, is_online);
+    assert_int_equal(link_of(f).connects, 2);
+
+    /* The second time in a row the client goes, and the link still comes back. */
+    assert_int_equal(send_text(f, "t", "x", 1), 0);
+    wait_answers(f, 6);
+    f->broker.withholds_acks = false;
+    f->settings.ack_timeout_ms = 30000; /* what is answered now is so in time */
+    uplink_adjust(f->uplink, &f->settings);
+    wait_for(f, is_online);
+    assert_int_equal(send_text(f, "t", "x", 1), 0);
+    wait_answers(f, 7);
+    assert_int_equal(f->last.kind, UPLINK_DELIVERED);
+    assert_each_once(f);
+}
+
+static void an_idle_link_outlives_the_ack_timeout(void **state)
+{
+    struct fixture *f = *state;
+
+    f->settings.ack_timeout_ms = 1;
+    go_online(f);
+    for (unsigned i = 1; i <= 20; i++) {
+        f->settings.ack_timeout_ms = 1;
+        uplink_timer_set(f->uplink, uplink_now_ms());
+        assert_true(sd_event_run(f->event, 20000) >= 0);
+    }
+    assert_true(is_online(f));
+    assert_int_equal(link_of(f).connects, 1);
+}
+
+/* --- attempts ------------------------------------------------------------- */
+
+/* Nobody else is given the port before the descriptor is closed. */
+static int refuse_at_a_port(char uri[static 64])
+{
+    struct sockaddr_in address = {.sin_family = AF_INET,
+                                  .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t size = sizeof(address);
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+    assert_true(fd >= 0);
+    assert_int_equal(bind(fd, (struct sockaddr *)&address, size), 0);
+    assert_int_equal(getsockname(fd, (struct sockaddr *)&address, &size), 0);
+    (void)snprintf(uri, 64, "tcp://127.0.0.1:%u", (unsigned)ntohs(address.sin_port));
+    return fd;
+}
+
+static void brokers_are_tried_in_turn(void **state)
+{
+    struct fixture *f = *state;
+    char uri[64];
+
+    f->settings.broker_count = 2;
+    f->settings.backoff_min_ms = 60000; /* only a pause would take long, and there is none */
+    f->settings.backoff_max_ms = 60000;
+    AUTO_CLOSE int refusing = refuse_at_a_port(uri);
+    assert_true(refusing >= 0);
+    f->uris[0] = uri;
+    go_online(f);
+    assert_string_equal(link_of(f).broker, f->second.uri);
+    assert_string_equal(link_of(f).last_error,
+                        uplink_build_lacks() ? "connection refused or closed before an answer"
+                                             : "connection refused");
+    assert_int_equal(f->second.connects, 1);
+}
+
+static void the_pause_doubles_up_to_its_limit_with_full_jitter(void **state)
+{
+    uint64_t limit = 100;
+
+    (void)state;
+    for (unsigned round = 0; round < 200; round++) {
+        assert_int_equal(uplink_backoff_ms(100, 5000, round, limit), limit);
+        assert_int_equal(uplink_backoff_ms(100, 5000, round, limit + 1), 0);
+        assert_int_equal(uplink_backoff_ms(100, 5000, round, limit / 2), limit / 2);
+        assert_true(uplink_backoff_ms(100, 5000, round, UINT64_MAX) <= limit);
+        limit = limit * 2 > 5000 ? 5000 : limit * 2;
+    }
+    assert_int_equal(uplink_backoff_ms(0, 5000, 7, 12345), 0);
+    assert_int_equal(
+        uplink_backoff_ms(UINT64_MAX / 2, UINT64_MAX / 2 + 2, 3, UINT64_MAX / 2 + 2),
+        UINT64_MAX / 2 + 2);
+}
+
+static bool backed_off(struct fixture *f)
+{
+    return f->uplink->backoff_round >= 4;
+}
+
+static void a_broker_that_closes_at_once_is_not_asked_ever_faster(void **state)
+{
+    struct fixture *f = *state;
+
+    f->settings.backoff_min_ms = 1;
+    f->settings.backoff_max_ms = 60000;
+    f->broker.closes_after_connack = true;
+    start(f);
+    wait_for(f, backed_off);
+    f->broker.closes_after_connack = false;
+    wait_for(f, is_online);
+    assert_int_equal(send_text(f, "t", "x", 0), 0); /* proves nothing */
+    wait_answers(f, 1);
+    assert_true(f->uplink->backoff_round >= 4);
+    assert_int_equal(send_text(f, "t", "x", 1), 0);
+    wait_answers(f, 2);
+    broker_reset(&f->broker);
+    wait_for(f, is_not_online);
+    assert_int_equal(f->uplink->backoff_round, 1);
+}
+
+static void expect_refusal(struct fixture *f, unsigned protocol, uint8_t code, const char *text)
+{
+    f->settings.protocol = protocol;
+    f->broker.connack_code = code;
+    start(f);
+    wait_for(f, has_error);
+    assert_string_equal(link_of(f).last_error, text);
+    assert_int_equal(link_of(f).connects, 0);
+    uplink_free(f->uplink);
+    f->uplink = NULL;
+}
+
+static void a_refused_connect_is_explained(void **state)
+{
+    struct fixture *f = *state;
+
+    expect_refusal(f, 4, 4, "bad user name or password (code 4)");
+    expect_refusal(f, 4, 5, "not authorized (code 5)");
+    expect_refusal(f, 5, 0x86, "bad user name or password (code 0x86)");
+    expect_refusal(f, 5, 0x88, "server unavailable (code 0x88)");
+}
+
+static void a_broker_that_says_nothing_is_given_up(void **state)
+{
+    struct fixture *f = *state;
+
+    f->settings.broker_count = 2;
+    f->settings.connect_timeout_ms = 1000;
+    f->broker.is_silent = true;
+    go_online(f);
+    assert_string_equal(link_of(f).last_error, "no connection within 1 s");
+    assert_string_equal(link_of(f).broker, f->second.uri);
+}
+
+static void the_watchdog_replaces_a_client_that_never_reports(void **state)
+{
+    struct fixture *f = *state;
+
+    f->broker.is_silent = true;
+    start(f);
+    wait_for(f, was_asked); /* and heard in silence */
+    f->broker.is_silent = false;
+    uplink_timer_set(f->uplink, uplink_now_ms()); /* as if it were due */
+    wait_for(f, is_online);
+    assert_string_equal(link_of(f).last_error, "no connection within 10 s");
+    assert_int_equal(send_text(f, "t", "x", 1), 0);
+    wait_answers(f, 1);
+    assert_int_equal(f->last.kind, UPLINK_DELIVERED);
+}
+
+static void what_comes_late_because_the_loop_stood_still_is_waited_for_once(void **state)
+{
+    struct fixture *f = *state;
+
+    f->settings.ack_timeout_ms = 1000;
+    f->broker.withholds_acks = true;
+    go_online(f);
+    assert_int_equal(send_text(f, "t", "x", 1), 0);
+    f->uplink->progress_ms -= 5000; /* sent before it stood still */
+    uplink_timer_set(f->uplink, uplink_now_ms() - 4000);
+    for (int i = 0; i < 5; i++)
+        assert_true(sd_event_run(f->event, 100000) >= 0);
+    assert_true(is_online(f));
+    wait_answers(f, 1);
+    assert_int_equal(f->kinds[UPLINK_UNKNOWN], 1);
+}
+
+/* No stack of that size can be had, so no thread. */
+static void allow_threads(bool allowed)
+{
+    static pthread_attr_t usual;
+    static bool is_known;
+    pthread_attr_t huge;
+
+    if (!is_known)
+        assert_int_equal(pthread_getattr_default_np(&usual), 0);
+    is_known = true;
+    assert_int_equal(pthread_attr_init(&huge), 0);
+    assert_int_equal(pthread_attr_setstacksize(&huge, (size_t)1 << 46), 0);
+    assert_int_equal(pthread_setattr_default_np(allowed ? &usual : &huge), 0);
+    assert_int_equal(pthread_attr_destroy(&huge), 0);
+}
+
+static void threads_that_cannot_be_made_are_made_at_a_later_attempt(void **state)
+{
+    struct fixture *f = *state;
+
+    if (uplink_build_lacks())
+        skip(); /* Paho's shared library starts its threads by itself */
+    allow_threads(false);
+    start(f);
+    wait_for(f, has_error);
+    assert_true(strstr(link_of(f).last_error, "cannot start a thread") != NULL);
+    allow_threads(true);
+    wait_for(f, is_online);
+    assert_int_equal(send_text(f, "t", "x", 1), 0);
+    wait_answers(f, 1);
+    assert_int_equal(f->last.kind, UPLINK_DELIVERED);
+}
+
+/* How often this thread slept for the library, which at its end waits for its threads. */
+static _Thread_local unsigned sleeps;
+
+int usleep(useconds_t us)
+{
+    struct timespec wish = {.tv_nsec = (long)(us % 1000000) * 1000};
+
+    sleeps++;
+    return clock_nanosleep(CLOCK_MONOTONIC, 0, &wish, NULL) == 0 ? 0 : -1;
+}
+
+/* A hundred sleeps of 0.1 s would be the library's wait for a thread that was never made. */
+static void the_loop_never_waits_for_threads_that_were_not_made(void **state)
+{
+    struct fixture *f = *state;
+
+    if (uplink_build_lacks())
+        skip(); /* Paho's shared library starts its threads by itself */
+    allow_threads(false);
+    sleeps = 0;
+    start(f);
+    wait_for(f, has_tried_often);
+    assert_true(sleeps < 50);
+    uplink_free(f->uplink);
+    f->uplink = NULL;
+    assert_true(sleeps < 50);
+    allow_threads(true);
+    start(f);
+    wait_for(f, is_online);
+}
+
+static bool has_no_descriptor(struct fixture *f)
+{
+    return strcmp(link_of(f).last_error, "too many open files") == 0;
+}
+
+static void want_of_descriptors_is_said(void **state)
+{
+    struct fixture *f = *state;
+    struct rlimit usual, few;
+
+    if (uplink_build_lacks())
+        skip(); /* what Paho's shared library does is not seen */
+    go_online(f);
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &usual), 0);
+    few = (struct rlimit){.rlim_cur = 3, .rlim_max = usual.rlim_max};
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &few), 0);
+    broker_reset(&f->broker);
+    wait_for(f, has_no_descriptor);
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &usual), 0);
+    wait_for(f, is_online);
+}
+
+static void write_password(struct fixture *f, const char *text)
+{
+    AUTO_CLOSE int fd = open(f->password_file, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+
+    assert_true(fd >= 0);
+    assert_int_equal(write(fd, text, strlen(text)), (ssize_t)strlen(text));
+}
+
+static void the_password_is_read_anew_for_each_attempt(void **state)
+{
+    struct fixture *f = *state;
+
+    f->settings.username = "user";
+    f->settings.password_file = f->password_file;
+    write_password(f, "other\n");
+    go_online(f);
+    assert_false(f->broker.has_secret);
+    write_password(f, "secret\n");
+    broker_reset(&f->broker);
+    f->goal = 2;
+    wait_for(f, has_connects);
+    assert_true(f->broker.has_secret); /* and so without the newline */
+}
+
+static void a_lower_keepalive_of_the_broker_is_obeyed(void **state)
+{
+    struct fixture *f = *state;
+
+    f->settings.protocol = 5;
+    f->broker.keepalive_s = 7;
+    go_online(f);
+    assert_int_equal(f->broker.accepted, 2);
+    assert_int_equal(f->broker.client_keepalive_s, 7);
+    assert_string_equal(link_of(f).last_error, "");
+    assert_int_equal(link_of(f).connects, 1);
+}
+
+static void tls_errors_are_cut_to_what_a_person_can_use(void **state)
+{
+    static const char line[] = "40B7C2:error:0A000086:SSL routines:tls_post_process_server_"
+                               "certificate:certificate verify failed:../ssl/x.c:1883:\n";
+    char text[UPLINK_TEXT_MAX];
+
+    (void)state;
+    uplink_tls_text(line, sizeof(line) - 1, text);
+    assert_string_equal(text, "TLS: certificate verify failed");
+    uplink_tls_text("odd\nline", 8, text);
+    assert_string_equal(text, "TLS: odd");
+    uplink_tls_text("", 0, text);
+    assert_string_equal(text, "TLS: ");
+}
+
+/* --- life ----------------------------------------------------------------- */
+
+static void stop_disconnects_and_reports_idle(void **state)
+{
+    struct fixture *f = *state;
+
+    f->broker.withholds_acks = true;
+    go_online(f);
+    assert_int_equal(send_text(f, "t", "x", 1), 0);
+    f->goal = 1;
+    wait_for(f, has_published);
+    uplink_stop(f->uplink);
+    assert_int_equal(link_of(f).state, UPLINK_CLOSING);
+    assert_int_equal(send_text(f, "t", "x", 1), UPLINK_E_OFFLINE);
+    f->changes = 0;
+    wait_for(f, is_idle);
+    assert_true(f->changes > 0);
+    assert_int_equal(f->last.kind, UPLINK_UNKNOWN);
+    assert_each_once(f);
+    wait_for(f, has_disconnected);
+}
+
+static void stop_is_immediate_when_not_connected(void **state)
+{
+    struct fixture *f = *state;
+
+    f->broker.is_silent = true;
+    start(f);
+    wait_for(f, was_accepted);
+    f->changes = 0;
+    uplink_stop(f->uplink);
+    assert_int_equal(link_of(f).state, UPLINK_IDLE);
+    assert_int_equal(f->changes, 1);
+    f->broker.is_silent = false;
+    assert_int_equal(uplink_start(f->uplink), 0);
+    assert_int_equal(uplink_start(f->uplink), -EALREADY);
+    wait_for(f, is_online);
+}
+
+static void free_answers_what_is_in_flight_unknown(void **state)
+{
+    struct fixture *f = *state;
+
+    f->broker.withholds_acks = true;
+    go_online(f);
+    for (unsigned i = 0; i < 10; i++)
+        assert_int_equal(send_text(f, "t", "x", (uint8_t)(1 + i % 2)), 0);
+    f->goal = 10;
+    wait_for(f, has_published); /* what Paho still holds in its queue it would leak */
+    uplink_free(f->uplink);
+    f->uplink = NULL;
+    assert_int_equal(f->answers, 10);
+    assert_int_equal(f->kinds[UPLINK_UNKNOWN], 10);
+    for (unsigned i = 0; i < 10; i++)
+        assert_int_equal(f->times[i], 1);
+}
+
+static void free_takes_null_and_what_was_never_started(void **state)
+{
+    struct fixture *f = *state;
+
+    uplink_free(NULL);
+    assert_int_equal(uplink_new(f->event, &f->settings, &ops, f, &f->uplink), 0);
+    assert_string_equal(link_of(f).broker, "");
+    assert_int_equal(link_of(f).state, UPLINK_IDLE);
+}
+
+static void there_is_one_uplink_in_a_process(void **state)
+{
+    struct fixture *f = *state;
+    struct uplink *other = NULL;
+
+    start(f);
+    assert_int_equal(uplink_new(f->event, &f->settings, &ops, f, &other), -EBUSY);
+    assert_null(other);
+}
+
+static void settings_that_cannot_work_are_refused(void **state)
+{
+    struct fixture *f = *state;
+
+    f->uris[0] = "http://127.0.0.1";
+    assert_int_equal(uplink_new(f->event, &f->settings, &ops, f, &f->uplink), UPLINK_E_TOLD);
+    f->uris[0] = f->broker.uri;
+    f->settings.window = 0;
+    assert_int_equal(uplink_new(f->event, &f->settings, &ops, f, &f->uplink), UPLINK_E_TOLD);
+    f->settings.window = 65536;
+    assert_int_equal(uplink_new(f->event, &f->settings, &ops, f, &f->uplink), UPLINK_E_TOLD);
+    assert_null(f->uplink);
+}
+
+static void proxies_of_the_environment_are_ignored(void **state)
+{
+    struct fixture *f = *state;
+
+    go_online(f);
+    assert_null(getenv("http_proxy"));
+    assert_null(getenv("HTTPS_PROXY"));
+}
+
+#define CASE(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        CASE(proxies_of_the_environment_are_ignored),
+        CASE(each_qos_is_delivered_on_3_1_1),
+        CASE(each_qos_is_delivered_on_5),
+        CASE(an_empty_payload_is_delivered_with_its_retain_flag),
+        CASE(a_reason_code_of_failure_is_a_refusal_with_that_code),
+        CASE(what_the_broker_said_has_its_time),
+        CASE(no_matching_subscribers_is_a_delivery),
+        CASE(properties_and_remaining_expiry_are_carried),
+        CASE(properties_are_left_out_on_3_1_1),
+        CASE(receive_maximum_bounds_what_is_in_flight),
+        CASE(the_window_bounds_what_is_in_flight),
+        CASE(window_bytes_bound_what_is_in_flight_but_one_goes_alone),
+        CASE(properties_count_in_the_window_with_the_memory_they_take),
+        CASE(the_lowest_qos_of_message_settings_and_broker_is_sent),
+        CASE(what_the_broker_cannot_take_is_refused_before_it_is_sent),
+        CASE(a_topic_longer_than_mqtt_allows_is_too_large),
+        CASE(resets_mid_stream_answer_each_id_once_on_3_1_1),
+        CASE(resets_mid_stream_answer_each_id_once_on_5),
+        CASE(send_while_offline_is_refused_and_never_answered),
+        CASE(a_lost_connection_is_explained_and_made_again),
+        CASE(the_library_s_threads_outlive_a_loss_with_messages_in_flight),
+        CASE(the_broker_s_reason_to_disconnect_is_told),
+        CASE(no_answer_within_the_ack_timeout_ends_the_connection),
+        CASE(an_idle_link_outlives_the_ack_timeout),
+        CASE(brokers_are_tried_in_turn),
+        CASE(the_pause_doubles_up_to_its_limit_with_full_jitter),
+        CASE(a_broker_that_closes_at_once_is_not_asked_ever_faster),
+        CASE(a_refused_connect_is_explained),
+        CASE(a_broker_that_says_nothing_is_given_up),
+        CASE(the_watchdog_replaces_a_client_that_never_reports),
+        CASE(what_comes_late_because_the_loop_stood_still_is_waited_for_once),
+        CASE(threads_that_cannot_be_made_are_made_at_a_later_attempt),
+        CASE(the_loop_never_waits_for_threads_that_were_not_made),
+        CASE(want_of_descriptors_is_said),
+        CASE(after_many_failures_the_library_begins_anew),
+        CASE(the_password_is_read_anew_for_each_attempt),
+        CASE(a_lower_keepalive_of_the_broker_is_obeyed),
+        CASE(new_numbers_hold_without_a_new_uplink),
+        CASE(tls_errors_are_cut_to_what_a_person_can_use),
+        CASE(stop_disconnects_and_reports_idle),
+        CASE(stop_is_immediate_when_not_connected),
+        CASE(free_answers_what_is_in_flight_unknown),
+        CASE(free_takes_null_and_what_was_never_started),
+        CASE(there_is_one_uplink_in_a_process),
+        CASE(settings_that_cannot_work_are_refused),
+    };
+
+    (void)setenv("http_proxy", "http://127.0.0.1:9", 1);
+    (void)setenv("HTTPS_PROXY", "http://127.0.0.1:9", 1);
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

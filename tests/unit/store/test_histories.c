@@ -1,0 +1,534 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * test_histories.c - whatever happens to a spool, in any order, held against a model
+ *
+ * A history is some thousand random steps: messages come, go out, come back, end; lanes and limits
+ * change; the disk is short, or full; others lock the database; clocks are wrong; the daemon stops
+ * or is killed, with or without a reboot, and the spool is salvaged though it is sound. Meanwhile:
+ * only what is committed and waits goes out, and only once at a time; each accepted message ends
+ * once, in its lane, with a seq of its own, and nothing else ends; the ledger is the model's. In
+ * the end all goes out, and nothing is left.
+ *
+ * Seeds are printed; SPOOL_TEST_SEED repeats one. SPOOLD_LONG=1: many histories, and longer ones.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+/* after the above */
+#include <cmocka.h>
+
+#include <sys/statvfs.h>
+#include <time.h>
+
+#include "tests/support/fault_io.h"
+#include "tests/support/spool_fixture.h"
+
+enum {
+    HISTORIES = 6,
+    STEPS = 1500,
+    HISTORIES_LONG = 300,
+    STEPS_LONG = 5000,
+    IDS = 1 << 16,
+    NAMES = 7,
+    WINDOW = 200,
+    RESERVE = 16 << 20,
+};
+
+static const char *const names[NAMES] = {"default", "a", "b", "c", "d", "e", "f"};
+
+/* ---- the disk ---- */
+
+static uint64_t disk_free;
+
+int fstatvfs(int fd, struct statvfs *ret)
+{
+    (void)fd;
+    *ret = (struct statvfs){.f_frsize = 1, .f_bavail = disk_free};
+    return 0;
+}
+
+static void fill_disk(const struct fixture *f, bool is_full)
+{
+    fault_io_arm(f->directory, FAULT_WRITE | FAULT_TRUNCATE, is_full, 0, ENOSPC);
+}
+
+/* ---- the model ---- */
+
+enum fate { NOWHERE, IN_BATCH, WAITING, IN_FLIGHT, SETTLED, ENDED };
+
+struct model {
+    struct fixture *f;
+    uint64_t random;
+    unsigned seed;
+    unsigned step;
+    struct spool_lane lanes[NAMES]; /* as configured */
+    size_t lane_count;
+    const char *lane[IDS]; /* by id */
+    unsigned char fate[IDS];
+    uint64_t window[WINDOW]; /* what is in flight */
+    unsigned window_count;
+    struct spool_ended history[IDS]; /* as the audit file has it: by seq - 1 */
+    size_t history_from;             /* and from where a salvage is told of it */
+    uint64_t last_id;
+    uint64_t last_seq;
+    uint64_t accepted;
+    uint64_t ended[SPOOL_OUTCOMES];
+    unsigned boot;
+    bool is_short;
+    bool is_full;
+    bool is_offline; /* nothing goes out: a backlog grows */
+    sqlite3 *lock;
+};
+
+/* What came up at all. */
+static struct {
+    uint64_t accepted, ended[SPOOL_OUTCOMES];
+    unsigned for_disk, lost_batches, locked, salvages;
+} totals;
+
+static unsigned roll(struct model *m, unsigned sides)
+{
+    m->random ^= m->random << 13;
+    m->random ^= m->random >> 7;
+    m->random ^= m->random << 17;
+    return (unsigned)(m->random >> 16) % sides;
+}
+
+/* What must be so. */
+static void hold(const struct model *m, bool is_so, const char *what, int64_t number)
+{
+    if (is_so)
+        return;
+    print_error("SPOOL_TEST_SEED=%u, step %u: %s: %lld; %s\n", m->seed, m->step, what,
+                (long long)number, m->f->spool ? spool_error(m->f->spool) : spool_open_error());
+    fail();
+}
+
+static void roll_lanes(struct model *m)
+{
+    unsigned order[NAMES] = {0, 1, 2, 3, 4, 5, 6};
+    for (unsigned i = NAMES - 1; i > 1; i--) {
+        unsigned other = 1 + roll(m, i);
+        unsigned kept = order[i];
+        order[i] = order[other];
+        order[other] = kept;
+    }
+    m->lane_count = 1 + roll(m, NAMES);
+    for (size_t i = 0; i < m->lane_count; i++)
+        m->lanes[i] = (struct spool_lane){
+            .name = names[order[i]],
+            .priority = (int)roll(m, 3),
+            .limits = {.max_messages = roll(m, 4) ? 20 + roll(m, 500) : IDS,
+                       .max_bytes = roll(m, 4) ? 5000 + roll(m, 200000) : 1 << 30,
+                       .max_age_ms = roll(m, 3) ? 10000 + roll(m, 100000) : UINT64_MAX,
+                       .when_full = roll(m, 3) ? SPOOL_EVICT_OLDEST : SPOOL_REFUSE},
+        };
+    m->f->options.lanes = m->lanes;
+    m->f->options.lane_count = m->lane_count;
+}
+
+/* ---- what is on record ---- */
+
+static int note_record(void *context, const struct spool_record *record)
+{
+    struct model *m = context;
+    uint64_t id = record->id;
+    hold(m, record->seq == m->last_seq + 1, "a seq is missing before", (int64_t)record->seq);
+    hold(m, id < IDS && (m->fate[id] == WAITING || m->fate[id] == SETTLED),
+         "what ends was not there, or in flight, or has ended", (int64_t)id);
+    hold(m,
+         (m->fate[id] == SETTLED) ==
+             (record->outcome == SPOOL_DELIVERED || record->outcome == SPOOL_REJECTED),
+         "it ended otherwise than it should", (int64_t)id);
+    hold(m, strcmp(record->lane, m->lane[id]) == 0, "it is in another lane", (int64_t)id);
+    m->fate[id] = ENDED;
+    totals.ended[record->outcome]++;
+    m->ended[record->outcome]++;
+    totals.for_disk += record->reason == SPOOL_REASON_DISK;
+    m->history[m->last_seq++] = (struct spool_ended){
+        .seq = record->seq, .id = id, .outcome = record->outcome, .lane = m->lane[id]};
+    return 0;
+}
+
+static void compare(struct model *m)
+{
+    struct spool *spool = m->f->spool;
+    struct spool_ledger ledger;
+    struct spool_stats stats;
+    int r = spool_each_record(spool, m->last_seq, false, 0, note_record, m);
+    hold(m, r == 0, "spool_each_record", r);
+    hold(m, spool_last_seq(spool) == m->last_seq, "last seq", (int64_t)m->last_seq);
+    r = spool_get_ledger(spool, &ledger);
+    hold(m, r == 0 && spool_ledger_balances(&ledger), "the ledger does not balance", r);
+    hold(m, ledger.accepted == m->accepted, "accepted", (int64_t)ledger.accepted);
+    for (int i = 0; i < SPOOL_OUTCOMES; i++)
+        hold(m, ledger.ended[i] == m->ended[i], spool_outcome_name((enum spool_outcome)i),
+             (int64_t)ledger.ended[i]);
+    hold(m, ledger.spooled == m->accepted - m->last_seq, "spooled", (int64_t)ledger.spooled);
+    r = spool_get_stats(spool, &m->f->now, &stats);
+    hold(m, r == 0 && stats.in_flight == m->window_count, "in flight",
+         (int64_t)stats.in_flight);
+}
+
+static void tell_finding(void *context, enum spool_part part, const char *text)
+{
+    const struct model *m = context;
+    print_error("%s\n", text);
+    hold(m, false, "spool_check", part);
+}
+
+static void check_at_rest(struct model *m)
+{
+    struct spool *reader;
+    int r = spool_open_reader(m->f->directory, &reader);
+    hold(m, r == 0, "spool_open_reader", r);
+    r = spool_check(reader, tell_finding, m);
+    hold(m, r == 0, "spool_check", r);
+    spool_close(reader);
+}
+
+/* ---- steps ---- */
+
+static void end_batch(struct model *m, enum fate fate)
+{
+    for (uint64_t id = m->last_id; id > 0 && m->fate[id] <= IN_BATCH; id--) {
+        m->accepted += m->fate[id] == IN_BATCH && fate == WAITING;
+        if (m->fate[id] == IN_BATCH)
+            m->fate[id] = (unsigned char)fate;
+    }
+}
+
+static void step_commit(struct model *m)
+{
+    int r = spool_commit(m->f->spool, &m->f->now);
+    hold(m, r == 0 || r == SPOOL_E_DISK || r == SPOOL_E_BUSY, "spool_commit", r);
+    totals.lost_batches += r == SPOOL_E_DISK;
+    totals.locked += r == SPOOL_E_BUSY;
+    end_batch(m, r == 0 ? WAITING : NOWHERE);
+    if (r == 0)
+        compare(m);
+}
+
+static void step_append(struct model *m)
+{
+    static const char bytes[8000];
+    for (unsigned n = 1 + roll(m, 10); n > 0; n--) {
+        unsigned lane = roll(m, (unsigned)m->lane_count);
+        uint64_t id = 0;
+        struct spool_message message = make_message("");
+        message.lane = lane;
+        message.payload = view_of(bytes, roll(m, roll(m, 4) ? 300 : sizeof(bytes)));
+        message.expiry_ms = roll(m, 5) ? SPOOL_NO_EXPIRY : (int64_t)roll(m, 20000);
+        int r = spool_append(m->f->spool, &message, &m->f->now, &id);
+        hold(m, r >= 0, "spool_append", r);
+        if (r != 0)
+            continue;
+        hold(m, id < IDS && m->fate[id] == NOWHERE, "an id comes again", (int64_t)id);
+        m->fate[id] = IN_BATCH;
+        m->lane[id] = m->lanes[lane].name;
+        m->last_id = id;
+    }
+}
+
+static void step_next(struct model *m)
+{
+    for (unsigned n = 1 + roll(m, 30); n > 0 && m->window_count < WINDOW; n--) {
+        struct spool_message message;
+        if (m->is_offline)
+            return;
+        int r = spool_next(m->f->spool, &m->f->now, &message);
+        if (r == SPOOL_E_EMPTY)
+            return;
+        hold(m, r == 0, "spool_next", r);
+        hold(m, message.id < IDS && m->fate[message.id] == WAITING,
+             "what goes out does not wait", (int64_t)message.id);
+        hold(m, message.expiry_ms > 0 || message.expiry_ms == SPOOL_NO_EXPIRY, "it has expired",
+             message.expiry_ms);
+        m->fate[message.id] = IN_FLIGHT;
+        m->window[m->window_count++] = message.id;
+    }
+}
+
+static void answer(struct model *m, uint64_t id)
+{
+    static const struct spool_verdict verdicts[] = {
+        {SPOOL_DELIVERED, SPOOL_REASON_NONE, SPOOL_NO_CODE},
+        {SPOOL_REJECTED, SPOOL_REASON_REASON_CODE, 0x87},
+    };
+    struct spool *spool = m->f->spool;
+    bool is_final = roll(m, 4) > 0;
+    int r = is_final ? spool_settle(spool, id, &verdicts[roll(m, 10) == 0])
+                     : spool_return(spool, id, roll(m, 2) * (m->f->now.boot_ms + roll(m, 500)));
+    hold(m, r == 0, "an answer for what is in flight", r);
+    m->fate[id] = is_final ? SETTLED : WAITING;
+}
+
+/* Mostly in order. */
+static void step_answers(struct model *m)
+{
+    for (unsigned n = roll(m, m->window_count + 1); n > 0; n--) {
+        unsigned at = roll(m, 3) ? 0 : roll(m, m->window_count);
+        answer(m, m->window[at]);
+        m->window_count--;
+        memmove(m->window + at, m->window + at + 1,
+                (m->window_count - at) * sizeof(*m->window));
+    }
+}
+
+static void step_retain(struct model *m)
+{
+    unsigned ended;
+    bool more;
+    int r = spool_retain(m->f->spool, &m->f->now, roll(m, 50), &ended, &more);
+    hold(m, r >= 0, "spool_retain", r);
+    if (roll(m, 2))
+        step_commit(m);
+}
+
+static void step_lanes(struct model *m)
+{
+    roll_lanes(m);
+    int r = spool_set_lanes(m->f->spool, m->lanes, m->lane_count);
+    hold(m, r == 0, "spool_set_lanes", r);
+}
+
+static void set_disk(struct model *m, bool is_short, bool is_full)
+{
+    m->is_short = is_short;
+    m->is_full = is_full;
+    disk_free = is_short ? roll(m, 2) * (RESERVE + roll(m, 200000)) : UINT64_C(1) << 40;
+    fill_disk(m->f, is_full);
+}
+
+static void step_upkeep(struct model *m)
+{
+    spool_set_keep(m->f->spool, roll(m, 100000));
+    spool_set_exported(m->f->spool, m->last_seq);
+    int r = spool_checkpoint(m->f->spool);
+    hold(m, r == 0, "spool_checkpoint", r);
+}
+
+static void unlock(struct model *m)
+{
+    (void)sqlite3_close(m->lock); /* rolls back; NULL is accepted */
+    m->lock = NULL;
+}
+
+/* Somebody locks the database for a while, where no batch is open. */
+static void step_lock(struct model *m)
+{
+    char path[128];
+    if (m->lock) {
+        unlock(m);
+        return;
+    }
+    (void)snprintf(path, sizeof(path), "%s/spool.db", m->f->directory);
+    hold(m, sqlite3_open(path, &m->lock) == SQLITE_OK, "sqlite3_open", 0);
+    if (sqlite3_exec(m->lock, "BEGIN IMMEDIATE", NULL, NULL, NULL) != SQLITE_OK)
+        unlock(m);
+}
+
+static void step_clock(struct model *m)
+{
+    m->f->now.wall_credible = roll(m, 2);
+    if (roll(m, 3) == 0)
+        m->f->now.wall_ms += (int64_t)roll(m, 20000000) - 1000000;
+}
+
+/* ---- a stop, or a kill ---- */
+
+static int tell_history(void *owner, spool_ended_fn *fn, void *context)
+{
+    const struct model *m = owner;
+    int r = 0;
+    for (size_t i = m->history_from; i < m->last_seq && r == 0; i++)
+        r = fn(context, &m->history[i]);
+    return r;
+}
+
+static void remove_aside(const struct model *m, const char *name)
+{
+    static const char *const suffixes[] = {"", "-wal", "-shm"};
+    for (size_t i = 0; i < 3; i++) {
+        char path[192];
+        (void)snprintf(path, sizeof(path), "%s/%s%s", m->f->directory, name, suffixes[i]);
+        (void)unlink(path);
+    }
+}
+
+/* Of what is sound nothing is lost, whatever the audit file still tells. */
+static void salvage(struct model *m)
+{
+    const struct spool_history history = {tell_history, m};
+    struct spool_salvage result;
+    m->history_from = roll(m, 2) ? 0 : roll(m, (unsigned)m->last_seq + 1);
+    int r = spool_salvage(&m->f->options, roll(m, 3) ? &history : NULL, &result);
+    hold(m, r == 0, "spool_salvage", r);
+    hold(m, result.salvaged == m->accepted - m->last_seq, "salvaged", (int64_t)result.salvaged);
+    hold(m, result.damaged == 0, "damaged by the salvage", (int64_t)result.damaged);
+    remove_aside(m, result.moved_to);
+    totals.salvages++;
+}
+
+static void start(struct model *m)
+{
+    struct fixture *f = m->f;
+    f->options.disk_reserve = RESERVE;
+    f->options.keep_failures_count = 50 + roll(m, 500);
+    f->options.keep_failures_ms = roll(m, 2) ? 5000 : 1000000000;
+    f->options.now = f->now;
+    (void)snprintf(f->options.boot_id, sizeof(f->options.boot_id), "boot %u", m->boot);
+    int r = spool_open(&f->options, &f->spool);
+    hold(m, r == 0, "spool_open", r);
+    spool_set_busy_wait(f->spool, 0);
+    compare(m);
+}
+
+static void reboot(struct model *m)
+{
+    m->boot++;
+    m->f->now.boot_ms = roll(m, 100000);
+    m->f->now.wall_ms += roll(m, 3000000);
+    m->f->now.wall_credible = roll(m, 2);
+}
+
+static void step_restart(struct model *m)
+{
+    unlock(m);
+    if (roll(m, 2))
+        step_commit(m);
+    end_batch(m, NOWHERE);
+    close_spool(m->f);
+    m->window_count = 0;
+    for (uint64_t id = 1; id <= m->last_id; id++) {
+        if (m->fate[id] == IN_FLIGHT || m->fate[id] == SETTLED)
+            m->fate[id] = WAITING;
+    }
+    set_disk(m, false, false);
+    check_at_rest(m);
+    if (roll(m, 2))
+        reboot(m);
+    if (roll(m, 2))
+        roll_lanes(m);
+    if (roll(m, 3) == 0)
+        salvage(m);
+    start(m);
+}
+
+static void step(struct model *m)
+{
+    unsigned what = roll(m, 1000);
+    pass_time(m->f, roll(m, 30));
+    if (what < 350)
+        step_append(m);
+    else if (what < 600)
+        step_next(m);
+    else if (what < 800)
+        step_answers(m);
+    else if (what < 880)
+        step_retain(m);
+    else if (what < 940)
+        step_commit(m);
+    else if (what < 945)
+        step_upkeep(m);
+    else if (what < 950)
+        step_lanes(m);
+    else if (what < 960)
+        set_disk(m, !m->is_short, m->is_full);
+    else if (what < 975)
+        set_disk(m, m->is_short, !m->is_full && roll(m, 2));
+    else if (what < 980)
+        m->is_offline = !m->is_offline;
+    else if (what < 985)
+        step_lock(m);
+    else if (what < 990)
+        step_clock(m);
+    else if (what < 995)
+        step_restart(m);
+}
+
+/* All that waits goes out, or has expired; nothing is left. */
+static void drain(struct model *m)
+{
+    static const struct spool_verdict delivered = {SPOOL_DELIVERED, SPOOL_REASON_NONE,
+                                                   SPOOL_NO_CODE};
+    unlock(m);
+    set_disk(m, false, false);
+    m->is_offline = false;
+    step_commit(m);
+    while (m->window_count > 0) {
+        uint64_t id = m->window[--m->window_count];
+        hold(m, spool_return(m->f->spool, id, 0) == 0, "spool_return", (int64_t)id);
+        m->fate[id] = WAITING;
+    }
+    pass_time(m->f, 1000);
+    for (uint64_t left = m->accepted - m->last_seq, before = left + 1; left < before;) {
+        before = left;
+        for (unsigned i = 0; i < 50; i++)
+            step_next(m);
+        while (m->window_count > 0) {
+            uint64_t id = m->window[--m->window_count];
+            hold(m, spool_settle(m->f->spool, id, &delivered) == 0, "spool_settle",
+                 (int64_t)id);
+            m->fate[id] = SETTLED;
+        }
+        step_commit(m);
+        left = m->accepted - m->last_seq;
+    }
+    hold(m, m->accepted == m->last_seq, "left", (int64_t)(m->accepted - m->last_seq));
+    close_spool(m->f);
+    check_at_rest(m);
+}
+
+static void empty_folder(struct fixture *f)
+{
+    assert_int_equal(nftw(f->directory, remove_entry, 8, FTW_DEPTH | FTW_PHYS), 0);
+    assert_int_equal(mkdir(f->directory, 0700), 0);
+}
+
+static void run_history(struct fixture *f, unsigned seed, unsigned steps)
+{
+    static struct model model;
+    struct model *m = &model;
+    *m =
+        (struct model){.f = f, .seed = seed, .random = seed * UINT64_C(0x9e3779b97f4a7c15) + 1};
+    empty_folder(f);
+    roll_lanes(m);
+    set_disk(m, false, false);
+    start(m);
+    for (m->step = 1; m->step <= steps && m->last_id < IDS - 64; m->step++)
+        step(m);
+    drain(m);
+    totals.accepted += m->accepted;
+}
+
+static void in_any_history_each_message_ends_once_and_nothing_is_lost(void **state)
+{
+    struct fixture *f = *state;
+    const char *given = getenv("SPOOL_TEST_SEED");
+    bool is_long = getenv("SPOOLD_LONG") != NULL;
+    unsigned seed = given ? (unsigned)strtoul(given, NULL, 10) : (unsigned)time(NULL);
+    unsigned count = given ? 1 : is_long ? HISTORIES_LONG : HISTORIES;
+    print_message("# SPOOL_TEST_SEED=%u and the next %u\n", seed, count - 1);
+    for (unsigned i = 0; i < count; i++)
+        run_history(f, seed + i, is_long ? STEPS_LONG : STEPS);
+    fault_io_disarm();
+    print_message(
+        "# accepted %llu: delivered %llu, evicted %llu (%u for the disk), expired %llu,"
+        " rejected %llu; batches lost %u, locked out %u, salvages %u\n",
+        (unsigned long long)totals.accepted, (unsigned long long)totals.ended[SPOOL_DELIVERED],
+        (unsigned long long)totals.ended[SPOOL_EVICTED], totals.for_disk,
+        (unsigned long long)totals.ended[SPOOL_EXPIRED],
+        (unsigned long long)totals.ended[SPOOL_REJECTED], totals.lost_batches, totals.locked,
+        totals.salvages);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(
+            in_any_history_each_message_ends_once_and_nothing_is_lost, setup_fast, teardown),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
