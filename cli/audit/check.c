@@ -392,6 +392,7 @@ int audit_check_files(struct audit_check *check, char **files, int count, const 
 {
     int code = EX_OK;
 
+    is_short_of_memory = false;
     json_set_alloc_funcs(allocate, free);
     if (directory)
         code = audit_compare_before(check, directory);
