@@ -319,6 +319,25 @@ static void on_disconnect(struct mosquitto *client,
               (unsigned)reason);
 }
 
+/* The library keeps lengths in 16 bits and cuts off the rest without an error. */
+static bool is_too_long(const char *text)
+{
+    return text && strlen(text) > UINT16_MAX;
+}
+
+static bool has_long_property(const struct publish_options *options)
+{
+    for (size_t i = 0; i < options->user_property_count; i++) {
+        const char *text = options->user_properties[i];
+        const char *equals = strchr(text, '=');
+
+        if (equals - text > UINT16_MAX || is_too_long(equals + 1))
+            return true;
+    }
+    return is_too_long(options->content_type) || is_too_long(options->response_topic) ||
+           is_too_long(options->correlation) || is_too_long(options->ref);
+}
+
 static int add_user_property(mosquitto_property **properties, const char *text)
 {
     const char *equals = strchr(text, '=');
@@ -341,7 +360,7 @@ static int make_properties(struct publisher *publisher)
 {
     const struct publish_options *options = publisher->options;
     mosquitto_property **list = &publisher->properties;
-    int result = MOSQ_ERR_SUCCESS;
+    int result = has_long_property(options) ? MOSQ_ERR_INVAL : MOSQ_ERR_SUCCESS;
 
     add_text(publisher, MQTT_PROP_CONTENT_TYPE, options->content_type, &result);
     add_text(publisher, MQTT_PROP_RESPONSE_TOPIC, options->response_topic, &result);
@@ -351,11 +370,9 @@ static int make_properties(struct publisher *publisher)
     if (result == MOSQ_ERR_SUCCESS && options->utf8)
         result = mosquitto_property_add_byte(list, MQTT_PROP_PAYLOAD_FORMAT_INDICATOR, 1);
     if (result == MOSQ_ERR_SUCCESS && options->correlation)
-        result = strlen(options->correlation) > UINT16_MAX
-                     ? MOSQ_ERR_INVAL
-                     : mosquitto_property_add_binary(list, MQTT_PROP_CORRELATION_DATA,
-                                                     options->correlation,
-                                                     (uint16_t)strlen(options->correlation));
+        result = mosquitto_property_add_binary(list, MQTT_PROP_CORRELATION_DATA,
+                                               options->correlation,
+                                               (uint16_t)strlen(options->correlation));
     for (size_t i = 0; result == MOSQ_ERR_SUCCESS && i < options->user_property_count; i++)
         result = add_user_property(list, options->user_properties[i]);
     if (result == MOSQ_ERR_SUCCESS && options->ref)
@@ -389,6 +406,10 @@ static int make_client(struct publisher *publisher)
     char made_up[MADE_UP_ID_MAX];
     uint64_t random = 0;
 
+    if (is_too_long(options->client_id)) {
+        cli_error("the client id is not valid: it is longer than %u bytes", UINT16_MAX);
+        return EX_DATAERR;
+    }
     /* Two clients of one id would push each other out, so the id must be unlike any other. */
     if (getrandom(&random, sizeof(random), 0) != (ssize_t)sizeof(random)) {
         cli_error("no random numbers for a client id: name one with -i");
