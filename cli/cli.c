@@ -8,6 +8,11 @@
  */
 #include "cli/cli.h"
 
+#include "base/clock.h"
+#include "base/read_full.h"
+#include "base/regular.h"
+#include "base/text.h"
+
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -21,11 +26,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-
-#include "base/clock.h"
-#include "base/read_full.h"
-#include "base/regular.h"
-#include "base/text.h"
 
 #define ERROR_LINE_MAX  (3 * PATH_MAX)
 #define STATUS_READ_MAX (1024 * 1024)

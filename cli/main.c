@@ -7,14 +7,14 @@
  * again (75), to mend its data (65) or to call somebody (69, 77, 78). Only check
  * answers a question: 0 yes, 1 no, 2 nobody knows.
  */
+#include "cli/cli.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
-
-#include "cli/cli.h"
 
 struct verb {
     const char *name;

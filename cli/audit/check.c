@@ -12,6 +12,12 @@
  */
 #include "cli/audit/check.h"
 
+#include "base/clock.h"
+#include "base/regular.h"
+#include "base/text.h"
+#include "cli/lines.h"
+#include "daemon/record/outcome.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
@@ -19,12 +25,6 @@
 #include <jansson.h>
 #include <stdio.h>
 #include <string.h>
-
-#include "base/clock.h"
-#include "base/regular.h"
-#include "base/text.h"
-#include "cli/lines.h"
-#include "daemon/record/outcome.h"
 
 static const char help_text[] =
     "Usage: mqtt-spool audit [OPTION]... [FILE]...\n"

@@ -12,11 +12,11 @@
  */
 #include "cli/audit/check.h"
 
-#include <inttypes.h>
-#include <stdio.h>
-
 #include "base/clock.h"
 #include "base/text.h"
+
+#include <inttypes.h>
+#include <stdio.h>
 
 #define JSON_MAX (1024 * 1024)
 

@@ -7,9 +7,9 @@
  */
 #include "cli/audit/check.h"
 
-#include <stdarg.h>
-
 #include "base/text.h"
+
+#include <stdarg.h>
 
 PRINTF_LIKE(3, 0)
 static void

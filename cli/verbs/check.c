@@ -10,6 +10,10 @@
  * The exit code is for a script: 0 all is well, 1 there are findings, 2 it could
  * not be checked, whatever the cause; there is no other.
  */
+#include "cli/audit/check.h"
+#include "base/text.h"
+#include "cli/cli.h"
+
 #include <dirent.h>
 #include <errno.h>
 #include <inttypes.h>
@@ -19,10 +23,6 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
-
-#include "base/text.h"
-#include "cli/audit/check.h"
-#include "cli/cli.h"
 
 #define EXIT_FINDINGS 1
 #define FINDINGS_MAX  40 /* more are only counted */

@@ -6,12 +6,12 @@
  * so that "the newest N" needs no memory for them: the first counts what
  * matches, the second passes over all but the last N.
  */
-#include <inttypes.h>
-#include <stdio.h>
-
 #include "base/clock.h"
 #include "cli/cli.h"
 #include "daemon/record/outcome.h"
+
+#include <inttypes.h>
+#include <stdio.h>
 
 #define COLUMN_MAX 128
 

@@ -9,14 +9,7 @@
  * made from the database, with every member, so that a reader needs to know one
  * form only; what nobody knows then is null, 0 or "".
  */
-#include <errno.h>
-#include <fcntl.h>
-#include <jansson.h>
-#include <limits.h>
-#include <signal.h>
-#include <stdio.h>
-#include <string.h>
-
+#include "daemon/record/status.h"
 #include "base/clock.h"
 #include "base/json.h"
 #include "base/read_full.h"
@@ -24,7 +17,14 @@
 #include "cli/cli.h"
 #include "cli/verbs/status_page.h"
 #include "daemon/config/spool_lanes.h"
-#include "daemon/record/status.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <jansson.h>
+#include <limits.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
 
 #define STATUS_FILE         "status.json"
 #define STATUS_MAX          (1024 * 1024)

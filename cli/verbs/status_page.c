@@ -5,13 +5,14 @@
  * Of each thing that is not as it should be the page says what it means and what
  * to do. It is made of the status object alone, whoever wrote that.
  */
-#include <errno.h>
-#include <stdio.h>
-#include <string.h>
+#include "cli/verbs/status_page.h"
 
 #include "base/clock.h"
 #include "cli/cli.h"
-#include "cli/verbs/status_page.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
 
 #define CELL_MAX 256
 
