@@ -24,7 +24,7 @@
 #include "store/spool.h"
 
 /* What a function that parses arguments returns when there is nothing to exit for. */
-#define CLI_GO_ON (-1)
+#define CLI_CONTINUE (-1)
 /* The exit code of check for whatever kept it from checking or from saying what it found. */
 #define CLI_UNCHECKED 2
 
@@ -44,15 +44,15 @@ void cli_error(const char *format, ...) PRINTF_LIKE(1, 2);
 int cli_usage(const char *verb, const char *format, ...) PRINTF_LIKE(2, 3);
 /* The same after getopt_long(), whose option string begins with ':', returned @option: ':' or '?'.
  * getopt() itself would print the argument as it is. */
-int cli_wrong_option(const char *verb, int option, char **argv);
+int cli_invalid_option(const char *verb, int option, char **argv);
 /* The same for -c after the verb, where it has no meaning. */
-int cli_config_is_global(const char *verb);
+int cli_misplaced_config(const char *verb);
 /* Prints a verb's help. Returns EX_OK. */
 int cli_help(const char *text);
 
 /* Says, once, that standard output cannot be written, because of @error; 0: not known. Returns
  * EX_UNAVAILABLE. */
-int cli_unwritten(int error);
+int cli_report_write_error(int error);
 
 /*
  * cli_print_json() - one finished object, as a line on standard output
@@ -78,7 +78,7 @@ struct cli_option {
  * @options: at most CLI_OPTIONS_MAX, the last one's name is NULL
  *
  * optind is then that of the first argument that is no option.
- * Return: CLI_GO_ON; EX_OK after --help; EX_USAGE, said on standard error.
+ * Return: CLI_CONTINUE; EX_OK after --help; EX_USAGE, said on standard error.
  */
 #define CLI_OPTIONS_MAX 8
 MUST_CHECK int cli_parse(const char *verb,
@@ -112,22 +112,22 @@ MUST_CHECK int cli_load_config(const struct cli *cli, const char *instead, struc
 MUST_CHECK int cli_open_spool(const char *directory, struct spool **ret);
 /* Says why spool_open_reader() did not open the spool in @directory, from its @result; returns the
  * exit code. */
-MUST_CHECK int cli_open_failed(const char *directory, int result);
+MUST_CHECK int cli_report_open_error(const char *directory, int result);
 /*
- * cli_daemon_holds_spool() - does a running daemon say that the spool's files were moved away?
+ * cli_spool_is_moved() - does a running daemon say that the spool's files were moved away?
  *
  * By its status file, which lies beside the socket of the configuration that cli_load_config() has
  * read, or that cli_set_socket() names. Then its open files alone may hold the messages.
  */
-bool cli_daemon_holds_spool(void);
+bool cli_spool_is_moved(void);
 void cli_set_socket(const char *socket);
-#define CLI_HELD_REMEDY                                                                        \
+#define CLI_MOVED_REMEDY                                                                       \
     "a daemon runs and holds the messages in its open files: do not end it, and start no "     \
     "other one; its log says what it needs (spool_moved, spool_not_restored)"
 /* May this user read in @directory? False too when it is not there (errno says which). */
 bool cli_may_read(const char *directory);
 /* Says that reading the spool failed; returns the exit code. */
-int cli_spool_failed(const struct spool *spool, int error);
+int cli_report_read_error(const struct spool *spool, int error);
 
 /* What to do about SPOOL_E_FOREIGN. */
 #define CLI_FOREIGN_REMEDY                                                                     \

@@ -31,9 +31,9 @@ struct audit_database {
 };
 
 struct audit_check {
-    bool deliveries_off; /* gaps in seq are where deliveries were left out */
-    bool ledger_checked; /* who calls knows already whether the ledger balances */
-    uint64_t from;       /* seq of the first line must be this; 0: any */
+    bool deliveries_omitted; /* gaps in seq are where deliveries were left out */
+    bool ledger_known;       /* who calls knows already whether the ledger balances */
+    uint64_t from;           /* seq of the first line must be this; 0: any */
     /* where the reading is */
     const char *file;
     uint64_t line;
@@ -60,11 +60,11 @@ struct audit_check {
     "that file"
 
 /* findings.c: notes a problem at the line being read. */
-void audit_problem(struct audit_check *check, const char *format, ...) PRINTF_LIKE(2, 3);
+void audit_add_problem(struct audit_check *check, const char *format, ...) PRINTF_LIKE(2, 3);
 /* The problem noted last is one that an older copy of the database makes. */
-void audit_mark_ahead(struct audit_check *check);
+void audit_mark_problem_ahead(struct audit_check *check);
 /* The same for what is no matter of one line. */
-void audit_general_problem(struct audit_check *check, const char *format, ...)
+void audit_add_general_problem(struct audit_check *check, const char *format, ...)
     PRINTF_LIKE(2, 3);
 
 /* Before the files are read: the export cursor. After it: everything else. What cannot be

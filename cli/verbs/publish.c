@@ -113,7 +113,7 @@ static void poll_once(struct publisher *publisher)
     if (mosquitto_want_write(publisher->client))
         fds[0].events |= POLLOUT;
     if (fflush(stdout) != 0) /* a reader sees each answer now; main() makes it the exit code */
-        (void)cli_unwritten(errno);
+        (void)cli_report_write_error(errno);
     if (poll(fds, 2, POLL_MS) < 0 && errno != EINTR) {
         publisher->lost = true;
         publish_fail(publisher, EX_UNAVAILABLE);
@@ -218,7 +218,7 @@ int cli_publish(const struct cli *cli, int argc, char **argv)
     int code = publish_parse(argc, argv, &options);
 
     user_properties = options.user_properties;
-    if (code != CLI_GO_ON)
+    if (code != CLI_CONTINUE)
         return code;
     if (!options.socket) {
         code = cli_load_config(cli, "--socket PATH", &config);

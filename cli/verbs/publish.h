@@ -24,22 +24,22 @@ struct publish_options {
     const char *client_id; /* NULL: made up */
     unsigned version;      /* 4 or 5 */
     unsigned qos;
-    bool retain;
-    bool json;
-    bool verbose;
+    bool is_retained;
+    bool is_json;
+    bool is_verbose;
     uint64_t timeout_ms;
     /* MQTT 5 alone */
     uint32_t expiry_s; /* 0: none */
     const char *content_type;
     const char *response_topic;
     const char *correlation;
-    bool utf8;
+    bool is_utf8;
     const char *ref;
     const char **user_properties; /* "NAME=VALUE", looked at already */
     size_t user_property_count;
 };
 
-/* Return: CLI_GO_ON; or the exit code: help was printed, or what is wrong. */
+/* Return: CLI_CONTINUE; or the exit code: help was printed, or what is wrong. */
 MUST_CHECK int publish_parse(int argc, char **argv, struct publish_options *ret);
 
 #endif

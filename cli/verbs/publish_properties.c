@@ -51,7 +51,7 @@ int publish_make_properties(struct publisher *publisher)
     if (result == MOSQ_ERR_SUCCESS && options->expiry_s > 0)
         result = mosquitto_property_add_int32(list, MQTT_PROP_MESSAGE_EXPIRY_INTERVAL,
                                               options->expiry_s);
-    if (result == MOSQ_ERR_SUCCESS && options->utf8)
+    if (result == MOSQ_ERR_SUCCESS && options->is_utf8)
         result = mosquitto_property_add_byte(list, MQTT_PROP_PAYLOAD_FORMAT_INDICATOR, 1);
     if (result == MOSQ_ERR_SUCCESS && options->correlation)
         result = mosquitto_property_add_binary(list, MQTT_PROP_CORRELATION_DATA,

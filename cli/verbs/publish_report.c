@@ -57,13 +57,13 @@ void publish_report_accepted(struct publisher *publisher,
     const char *result = publisher->options->qos == 0 ? "sent" : "accepted";
 
     publisher->accepted++;
-    if (publisher->options->json)
+    if (publisher->options->is_json)
         print_result(publisher, message, result, id, 0, NULL);
-    else if (publisher->options->verbose && id != 0 &&
+    else if (publisher->options->is_verbose && id != 0 &&
              printf("%s id=%" PRIu64 "\n", result, id) < 0)
-        (void)cli_unwritten(errno);
-    else if (publisher->options->verbose && id == 0 && printf("%s\n", result) < 0)
-        (void)cli_unwritten(errno);
+        (void)cli_report_write_error(errno);
+    else if (publisher->options->is_verbose && id == 0 && printf("%s\n", result) < 0)
+        (void)cli_report_write_error(errno);
 }
 
 void publish_report_refused(struct publisher *publisher,
@@ -73,7 +73,7 @@ void publish_report_refused(struct publisher *publisher,
     const char *text = publish_puback_text(publisher->options, reason);
 
     publish_fail(publisher, publish_exit_code(reason));
-    if (publisher->options->json)
+    if (publisher->options->is_json)
         print_result(publisher, message, "refused", 0, reason, text);
     if (publisher->refusals++ >= REFUSALS_SHOWN_MAX)
         return;
@@ -87,7 +87,7 @@ void publish_report_refused(struct publisher *publisher,
 /* Messages that were sent and never answered: whether they are on disk nobody here can tell. */
 static void report_unanswered(struct publisher *publisher)
 {
-    if (publisher->options->json) {
+    if (publisher->options->is_json) {
         for (unsigned i = 0; i < PUBLISH_WINDOW; i++) {
             if (publisher->messages[i].is_open)
                 print_result(publisher, &publisher->messages[i], "unknown", 0, 0, NULL);

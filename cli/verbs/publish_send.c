@@ -54,7 +54,7 @@ static void send_message(struct publisher *publisher, const void *payload, size_
     publisher->in_flight++;
     publisher->in_flight_bytes += size;
     result = mosquitto_publish_v5(publisher->client, &message->mid, options->topic, (int)size,
-                                  payload, (int)options->qos, options->retain,
+                                  payload, (int)options->qos, options->is_retained,
                                   publisher->properties);
     if (result == MOSQ_ERR_SUCCESS || !message->is_open)
         return;

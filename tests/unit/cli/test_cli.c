@@ -44,10 +44,10 @@ static void options_go_where_they_belong(void **state)
 {
     (void)state;
     only_options = true;
-    assert_int_equal(TOOL_RUN(&tool, parse_verb, "verb"), CLI_GO_ON);
+    assert_int_equal(TOOL_RUN(&tool, parse_verb, "verb"), CLI_CONTINUE);
     assert_false(values.flag);
     assert_int_equal(TOOL_RUN(&tool, parse_verb, "verb", "--flag", "--text", "", "--number=18"),
-                     CLI_GO_ON);
+                     CLI_CONTINUE);
     assert_true(values.flag);
     assert_non_null(values.text);
     assert_int_equal(values.number, 18);
@@ -110,7 +110,7 @@ static void a_number_is_one_from_1_on(void **state)
         assert_contains(tool.err, wrong[i]);
     }
     assert_int_equal(TOOL_RUN(&tool, parse_verb, "verb", "--number", "9223372036854775807"),
-                     CLI_GO_ON);
+                     CLI_CONTINUE);
     assert_int_equal(values.number, INT64_MAX);
 }
 
@@ -121,7 +121,7 @@ static void an_argument_too_many_is_named(void **state)
     assert_int_equal(TOOL_RUN(&tool, parse_verb, "verb", "extra"), EX_USAGE);
     assert_contains(tool.err, "what is \"extra\"?");
     only_options = false;
-    assert_int_equal(TOOL_RUN(&tool, parse_verb, "verb", "extra"), CLI_GO_ON);
+    assert_int_equal(TOOL_RUN(&tool, parse_verb, "verb", "extra"), CLI_CONTINUE);
 }
 
 /* An argument, too, comes from outside. */
@@ -258,7 +258,7 @@ static int print_unbuffered(const struct cli *cli, int argc, char **argv)
 
     (void)setvbuf(stdout, NULL, _IONBF, 0);
     code = print_small_json(cli, argc, argv);
-    (void)cli_unwritten(0);
+    (void)cli_report_write_error(0);
     (void)setvbuf(stdout, NULL, _IOLBF, 0);
     return code;
 }
@@ -321,7 +321,7 @@ static int open_failed(const struct cli *cli, int argc, char **argv)
 {
     (void)cli;
     assert_int_equal(argc, 3);
-    return cli_open_failed(argv[1], atoi(argv[2]));
+    return cli_report_open_error(argv[1], atoi(argv[2]));
 }
 
 static void expect_open_failure(const char *folder, int result, int code, const char *part)
@@ -383,7 +383,7 @@ static int spool_failed(const struct cli *cli, int argc, char **argv)
 
     (void)cli, (void)argc;
     assert_int_equal(cli_open_spool(argv[1], &spool), EX_OK);
-    return cli_spool_failed(spool, atoi(argv[2]));
+    return cli_report_read_error(spool, atoi(argv[2]));
 }
 
 static void expect_read_failure(const struct fixture *f, int error, int code, const char *part)
@@ -415,7 +415,7 @@ static bool holds_with(struct fixture *f, int pid, const char *rest)
     (void)tool_write(path, f->directory, "status.json", text);
     (void)snprintf(socket, sizeof(socket), "%s/publish.sock", f->directory);
     cli_set_socket(socket);
-    return cli_daemon_holds_spool();
+    return cli_spool_is_moved();
 }
 
 static void a_daemon_that_runs_may_hold_the_spool_in_its_open_files(void **state)
@@ -434,7 +434,7 @@ static void a_daemon_that_runs_may_hold_the_spool_in_its_open_files(void **state
     assert_false(holds_with(f, getpid(), "}"));
     assert_false(holds_with(f, getpid(), "no JSON"));
     (void)tool_write(path, f->directory, "status.json", "");
-    assert_false(cli_daemon_holds_spool());
+    assert_false(cli_spool_is_moved());
 }
 
 static void without_a_status_file_no_daemon_holds_the_spool(void **state)
@@ -444,12 +444,12 @@ static void without_a_status_file_no_daemon_holds_the_spool(void **state)
 
     assert_true(holds_with(f, getpid(), ",\"intake\":{\"refusing\":\"spool_moved\"}}"));
     cli_set_socket("/nowhere/publish.sock");
-    assert_false(cli_daemon_holds_spool());
+    assert_false(cli_spool_is_moved());
     memset(long_path, 'x', sizeof(long_path) - 1);
     long_path[0] = '/';
     long_path[4500] = '/';
     cli_set_socket(long_path);
-    assert_false(cli_daemon_holds_spool());
+    assert_false(cli_spool_is_moved());
 }
 
 static int setup_case(void **state)
