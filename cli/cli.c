@@ -2,9 +2,9 @@
 /*
  * cli.c - what the verbs share: errors with their remedies, configuration, spool
  *
- * Every way in which the tool can be kept from its work by the place it runs in
- * (no file, no right, another version) is told here and once, so that all verbs
- * say the same and exit with the same code.
+ * What keeps the tool from its work wherever it runs (no file, no right, another
+ * version) is reported here alone, so that all verbs print the same text and exit
+ * with the same code.
  */
 #include "cli/cli.h"
 
@@ -32,14 +32,14 @@
 
 static char status_file[PATH_MAX]; /* of the daemon; "": not long_options */
 
-/* Arguments, file names and what the system and the libraries say: all of the line is shown as
- * text.h says. */
+/* The line may have arguments, file names and texts of libraries: all of it is printed in the
+ * visible form of text.h. */
 PRINTF_LIKE(1, 0) static void print_error(const char *format, va_list arguments)
 {
     char text[ERROR_LINE_MAX];
     int error = errno; /* of %m */
 
-    (void)fflush(stdout); /* so that both streams stay in order where they are one file */
+    (void)fflush(stdout); /* so that both streams stay in order if they are one file */
     errno = error;
     text_vformat(text, sizeof(text), format, arguments);
     fputs("mqtt-spool: ", stderr);
@@ -99,6 +99,20 @@ int cli_report_write_error(int error)
                   error != 0 ? strerror(error) : "a write before the last one failed");
     is_reported = true;
     return EX_UNAVAILABLE;
+}
+
+int cli_open_json(struct json *json, size_t size, char **ret)
+{
+    char *memory = malloc(size);
+
+    if (!memory) {
+        cli_error("out of memory");
+        return EX_UNAVAILABLE;
+    }
+    json_init(json, memory, size);
+    json_open_object(json, NULL);
+    *ret = memory;
+    return EX_OK;
 }
 
 int cli_print_json(struct json *json)

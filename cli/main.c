@@ -4,8 +4,8 @@
  *
  * Global options, then a verb with its own. The exit codes are those of
  * sysexits.h and part of the contract: a script decides by them whether to try
- * again (75), to mend its data (65) or to call somebody (69, 77, 78). Only check
- * answers a question: 0 yes, 1 no, 2 nobody knows.
+ * again (75), to correct its data (65) or to call an operator (69, 77, 78). Only
+ * check answers a question: 0 yes, 1 no, 2 not known.
  */
 #include "cli/cli.h"
 
@@ -19,7 +19,7 @@
 struct verb {
     const char *name;
     int (*run)(const struct cli *cli, int argc, char **argv);
-    int write_error_code; /* exit code where all went well, but the output cannot be written */
+    int write_error_code; /* exit code if all went well, but the output cannot be written */
     const char *summary;
 };
 
@@ -55,7 +55,7 @@ static void print_verbs(FILE *stream)
 }
 
 /* @code, unless it is EX_OK and what was printed did not get out: all of it, also what was
- * written before, for a stream forgets what it could not write. */
+ * written before, because a stream forgets what it could not write. */
 static int finish(int code, int write_error_code)
 {
     int error = fflush(stdout) == 0 ? 0 : errno;
@@ -151,7 +151,7 @@ int main(int argc, char **argv)
     int option;
 
     if (!keep_standard_descriptors())
-        return EX_UNAVAILABLE; /* there is nowhere to say it */
+        return EX_UNAVAILABLE; /* there is no stream to report it on */
     while ((option = getopt_long(argc, argv, "+:c:hV", options, NULL)) != -1) {
         switch (option) {
         case 'c':

@@ -5,8 +5,8 @@
  * Reads the files line by line, in the order of their rotation, and checks what
  * the contract promises: each line is an outcome record with all its fields, seq
  * rises by one without a gap, no message has two outcomes. Then the sums are
- * compared with the ledger of the database. Time may step back, for the wall
- * clock of a gateway may be set: that is counted and no problem.
+ * compared with the ledger of the database. Time may step back, because the wall clock of a gateway
+ * may be set: that is counted and no problem.
  *
  * Memory depends on the span of ids, one bit each, and on nothing else.
  */
@@ -43,7 +43,7 @@ static const char help_text[] =
     "Exit codes: 0 sound; 65 something is wrong; 69 or 77 a file cannot be read, or the result\n"
     "cannot be printed.\n";
 
-/* The library tells a line it has no memory for as one that is no JSON. */
+/* The library reports a line that it has no memory for as one that is no JSON. */
 static bool is_out_of_memory;
 
 static void *allocate_for_json(size_t size)
@@ -195,9 +195,9 @@ static void check_members(struct audit_check *check, const json_t *object)
     (void)get_number(check, object, "bytes", 0, INT64_MAX, &number);
     (void)get_number(check, object, "age_ms", 0, INT64_MAX, &number);
     (void)get_number(check, object, "attempts", 0, UINT32_MAX, &number);
-    if (json_object_get(object, "code") != NULL)
+    if (json_object_get(object, "code"))
         (void)get_number(check, object, "code", 0, 255, &number);
-    if (json_object_get(object, "ref") != NULL)
+    if (json_object_get(object, "ref"))
         (void)get_text(check, object, "ref");
 }
 
@@ -282,7 +282,7 @@ static int check_lines(struct audit_check *check, struct lines *lines, bool last
             return EX_OK;
         }
         check_line(check, &line);
-        if (is_out_of_memory) { /* what was found in this line tells nothing */
+        if (is_out_of_memory) { /* what was found in this line means nothing */
             cli_error("out of memory while reading %s", check->file);
             return EX_UNAVAILABLE;
         }

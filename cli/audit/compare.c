@@ -2,13 +2,11 @@
 /*
  * compare.c - audit files against the ledger, and the verdict
  *
- * A daemon may be at work while the files are read. What makes the comparison
- * exact all the same is the order: the export cursor is read before the files,
- * so they must reach at least that far; the ledger is read after them, and then
- * the rows that it counts and the files do not hold yet. Rows leave the database
- * only after they were written to the file, so only a daemon that goes on can
- * take one away between these two steps; then the counts are bounds, not
- * equations, and the verdict says so.
+ * A daemon may be at work while the files are read. The comparison is exact anyway because of its order: the export cursor is read before the files,
+ * so they must reach at least that far; the ledger is read after them, and then the rows that it counts and the files do not have yet. Rows leave the database
+ * only after they were written to the file, so only a running daemon can
+ * remove one between these two steps; then the counts are bounds, not equations,
+ * and the page has a note.
  */
 #include "cli/audit/check.h"
 
@@ -31,12 +29,12 @@ int audit_compare_before(struct audit_check *check, const char *directory)
     return code;
 }
 
-/* Rows that the ledger counts and the files do not hold yet. */
+/* Rows that the ledger counts and the files do not have yet. */
 struct waiting {
     uint64_t last;       /* of those rows */
     uint64_t next;       /* the number that comes next, if none is missing */
     uint64_t exported;   /* numbers that are missing up to here went to the files meanwhile */
-    uint64_t pruned_seq; /* and then up to here they are of deliveries that gave way */
+    uint64_t pruned_seq; /* and then up to here they are of pruned deliveries */
     uint64_t rows;
     uint64_t pruned;
     uint64_t counts[SPOOL_OUTCOMES];
@@ -88,7 +86,7 @@ static void compare_cursor(struct audit_check *check)
     audit_mark_problem_ahead(check);
 }
 
-/* @exact: @waiting holds every row that the files lack. */
+/* @exact: @waiting has each row that the files lack. */
 static void compare_counts(struct audit_check *check, const struct waiting *waiting, bool exact)
 {
     for (unsigned i = 0; i < SPOOL_OUTCOMES; i++) {
@@ -116,7 +114,7 @@ static void compare_ledger(struct audit_check *check, const struct waiting *wait
 
     database->waiting = waiting->rows;
     database->pruned = waiting->pruned;
-    /* A ledger that is wrong in itself says nothing about the files. */
+    /* A ledger that is wrong in itself cannot be compared. */
     if (check->ledger_known && !spool_ledger_balances(&database->ledger))
         return;
     if (!spool_ledger_balances(&database->ledger))
@@ -192,7 +190,7 @@ static void print_history(const struct audit_check *check)
                spool_outcome_name((enum spool_outcome)i), check->counts[i]);
     if (check->pruned > 0)
         printf("          pruned    %12" PRIu64
-               " delivered, whose records gave way (audit.max_waiting)\n",
+               " delivered, whose records were pruned (audit.max_waiting)\n",
                check->pruned);
 }
 
@@ -216,9 +214,10 @@ static void print_database(const struct audit_check *check)
                    ? "that the files lack are still in the database"
                    : "not yet written to the file");
     if (database->pruned > 0)
-        printf("          %" PRIu64
-               " delivered, whose records gave way (audit.max_waiting): the file will say so\n",
-               database->pruned);
+        printf(
+            "          %" PRIu64
+            " delivered, whose records were pruned (audit.max_waiting): the file will say so\n",
+            database->pruned);
 }
 
 static void print_sound(const struct audit_check *check)
@@ -315,15 +314,12 @@ static void write_database(struct json *json, const struct audit_database *datab
 
 int audit_print_json(const struct audit_check *check)
 {
-    AUTO_FREE char *memory = malloc(JSON_MAX);
+    AUTO_FREE char *memory = NULL;
     struct json json;
+    int code = cli_open_json(&json, JSON_MAX, &memory);
 
-    if (!memory) {
-        cli_error("out of memory");
-        return EX_UNAVAILABLE;
-    }
-    json_init(&json, memory, JSON_MAX);
-    json_open_object(&json, NULL);
+    if (code != EX_OK)
+        return code;
     json_text(&json, "verdict", check->problem_count == 0 ? "sound" : "wrong");
     json_unsigned(&json, "files", check->files);
     json_unsigned(&json, "lines", check->lines);

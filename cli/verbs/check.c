@@ -2,9 +2,8 @@
 /*
  * check.c - mqtt-spool check: is everything as it should be?
  *
- * Asks the store about the database and the audit verification about the file,
- * and says of each finding what it is and what to do about it. A finding must
- * mean something: what is merely unusual (files that were moved aside, a clock
+ * The store checks the database, the audit verification the file; each finding is
+ * printed with what to do about it. A finding must mean something: what is merely unusual (files that were moved aside, a clock
  * that was set back) is a note.
  *
  * The exit code is for a script: 0 all is well, 1 there are findings, 2 it could
@@ -50,11 +49,11 @@ struct finding {
 
 struct check {
     const char *directory;
-    const char *audit_file; /* NULL: not looked at */
+    const char *audit_file; /* NULL: not checked */
     bool deliveries_omitted;
     bool is_json;
     bool running;
-    bool is_readable; /* what the database holds is known */
+    bool is_readable; /* what is in the database is known */
     bool damaged;     /* and some of it does not read: nothing is compared with it */
     bool audit_checked;
     uint64_t audit_first_seq; /* of the files that were read; 0: no line */
@@ -80,7 +79,7 @@ static const char damaged_message_remedy[] =
     "the disk (journalctl -k)";
 static const char ids_remedy[] =
     "keep a copy of the spool's folder and report it: the daemon does not write this; did "
-    "somebody else write to the database?";
+    "another program write to the database?";
 static const char names_remedy[] =
     "delete nothing: the next start of the daemon does that and logs it; then look at what was "
     "moved and move it out of the folder";
@@ -203,7 +202,7 @@ static bool has_folder(const char *file)
     return stat(dirname(name), &st) == 0 && S_ISDIR(st.st_mode);
 }
 
-/* False: no file is there, and what is to be said of that is said. */
+/* False: there is none; if that is a finding, it was added. */
 static bool is_audit_file(struct check *check)
 {
     struct stat st;
@@ -220,7 +219,7 @@ static bool is_audit_file(struct check *check)
         return false;
     }
     if (errno != ENOENT && errno != ENOTDIR)
-        return true; /* the verification says why it cannot be opened */
+        return true; /* the verification reports why it cannot be opened */
     if (!has_folder(check->audit_file)) {
         add_finding(
             check, "audit", "the folder of the audit file is not there",
@@ -235,7 +234,7 @@ static bool is_audit_file(struct check *check)
     return false;
 }
 
-/* With the file that was rotated before it, where it is there as it was written. */
+/* With the file that was rotated before it, if that is there and not compressed. */
 static int check_audit(struct check *check)
 {
     struct audit_check audit = {.deliveries_omitted = check->deliveries_omitted,
@@ -279,7 +278,7 @@ static bool is_rotated(const char *file)
     base = basename(name);
     length = strlen(base);
     dir = opendir(dirname(folder));
-    for (struct dirent *entry; !found && dir && (entry = readdir(dir)) != NULL;) {
+    for (struct dirent *entry; !found && dir && (entry = readdir(dir));) {
         const char *rest = entry->d_name + length;
 
         found = strncmp(entry->d_name, base, length) == 0 && (*rest == '.' || *rest == '-') &&
@@ -362,15 +361,12 @@ static void print_page(const struct check *check)
 
 static int print_json(const struct check *check)
 {
-    AUTO_FREE char *memory = malloc(JSON_MAX);
+    AUTO_FREE char *memory = NULL;
     struct json json;
+    int code = cli_open_json(&json, JSON_MAX, &memory);
 
-    if (!memory) {
-        cli_error("out of memory");
-        return EX_UNAVAILABLE;
-    }
-    json_init(&json, memory, JSON_MAX);
-    json_open_object(&json, NULL);
+    if (code != EX_OK)
+        return code;
     json_text(&json, "verdict", check->finding_count == 0 ? "sound" : "wrong");
     json_bool(&json, "running", check->running);
     json_bool(&json, "audit_checked", check->audit_checked);
@@ -441,6 +437,6 @@ int cli_check(const struct cli *cli, int argc, char **argv)
     else
         print_page(&check);
     if (check.finding_count > 0)
-        return EXIT_FINDINGS; /* whether or not it could be said */
+        return EXIT_FINDINGS; /* whether or not it could be printed */
     return code == EX_OK ? EX_OK : CLI_UNCHECKED;
 }

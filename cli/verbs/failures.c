@@ -105,7 +105,7 @@ static int print_failure(void *userdata, const struct spool_record *record)
         failures->code = print_json(failures, record);
     else
         print_record(record);
-    return failures->code != EX_OK || ferror(stdout); /* nobody reads any more: stop */
+    return failures->code != EX_OK || ferror(stdout); /* the reader is gone: stop */
 }
 
 static int parse_since(struct failures *failures, const char *text)

@@ -65,7 +65,7 @@ static int report_connect_error(const struct publisher *publisher, int error)
     case ENOENT:
     case ECONNREFUSED:
         cli_error(
-            "nobody listens at %s: start the daemon (systemctl start mqtt-spoold), or name "
+            "no daemon listens at %s: start the daemon (systemctl start mqtt-spoold), or name "
             "its socket with --socket or -c",
             publisher->socket);
         return EX_UNAVAILABLE;

@@ -11,7 +11,7 @@
 #include <mqtt_protocol.h>
 #include <string.h>
 
-/* The whole of @fd; above what one MQTT packet holds it is said and refused. */
+/* The whole of @fd; more than an MQTT packet has room for is reported and refused. */
 static int read_whole(int fd, const char *name, struct bytes *bytes)
 {
     for (;;) {

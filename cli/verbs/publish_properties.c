@@ -33,7 +33,7 @@ static int add_user_property(mosquitto_property **properties, const char *text)
                                               equals + 1);
 }
 
-/* Adds a text property that was given; the first failure sticks in @result. */
+/* Adds a text property that was given; @result keeps the first failure. */
 static void add_text(struct publisher *publisher, int property, const char *text, int *result)
 {
     if (*result == MOSQ_ERR_SUCCESS && text)
@@ -64,7 +64,7 @@ int publish_make_properties(struct publisher *publisher)
                                                     options->ref);
     if (result == MOSQ_ERR_SUCCESS)
         result = mosquitto_property_check_all(CMD_PUBLISH, *list);
-    if (result == MOSQ_ERR_SUCCESS && options->response_topic) /* not looked at by check_all */
+    if (result == MOSQ_ERR_SUCCESS && options->response_topic) /* not checked by check_all */
         result = mosquitto_pub_topic_check(options->response_topic);
     if (result == MOSQ_ERR_SUCCESS)
         return EX_OK;

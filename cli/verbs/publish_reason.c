@@ -50,7 +50,7 @@ const char *publish_reason_text(int reason)
     return mosquitto_reason_string(reason);
 }
 
-/* The one thing that nobody may publish. */
+/* The one thing that no producer may publish. */
 const char *publish_puback_text(const struct publish_options *options, int reason)
 {
     return reason == MQTT_RC_NOT_AUTHORIZED && options->topic[0] == '$'
@@ -58,7 +58,7 @@ const char *publish_puback_text(const struct publish_options *options, int reaso
                : publish_reason_text(reason);
 }
 
-/* What fills up there are the places of clients. */
+/* At CONNECT it is the number of clients that has a quota. */
 const char *publish_connack_text(int reason)
 {
     return reason == MQTT_RC_QUOTA_EXCEEDED

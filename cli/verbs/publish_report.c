@@ -19,8 +19,8 @@ void publish_fail(struct publisher *publisher, int code)
         publisher->code = code;
 }
 
-/* One line of --json. @id 0 and @reason 0: there is none. Where it cannot be written the messages
- * are sent all the same. */
+/* One line of --json. @id 0 and @reason 0: there is none. If it cannot be written,
+ * the messages are sent anyway. */
 static void print_result(struct publisher *publisher,
                          const struct publish_message *message,
                          const char *result,
@@ -53,7 +53,7 @@ void publish_report_accepted(struct publisher *publisher,
                              const struct publish_message *message,
                              uint64_t id)
 {
-    /* A message of QoS 0 has no acknowledgement: handed over is all that can be said. */
+    /* A message of QoS 0 has no acknowledgement: it was handed over, no more is known. */
     const char *result = publisher->options->qos == 0 ? "sent" : "accepted";
 
     publisher->accepted++;
@@ -84,7 +84,7 @@ void publish_report_refused(struct publisher *publisher,
         cli_error("the message was refused: %s (0x%02X)", text, (unsigned)reason);
 }
 
-/* Messages that were sent and never answered: whether they are on disk nobody here can tell. */
+/* Messages that were sent and never answered: whether they are on disk is not known here. */
 static void report_unanswered(struct publisher *publisher)
 {
     if (publisher->options->is_json) {

@@ -3,11 +3,11 @@
  * status.c - mqtt-spool status: what the daemon does and what the spool holds
  *
  * The daemon writes its status beside its socket, as one JSON object, each
- * status_interval. Whether it runs is told by the lock on the spool, not by that
- * file, which a killed daemon leaves behind; where the spool's folder is closed
- * to us, by the process the file names. While no daemon runs, the same object is
+ * status_interval. The lock on the spool decides whether it runs, not that file,
+ * which a killed daemon leaves behind; if the spool's folder may not be read, the
+ * process that the file names decides. While no daemon runs, the same object is
  * made from the database, with every member, so that a reader needs to know one
- * form only; what nobody knows then is null, 0 or "".
+ * form only; what is not known then is null, 0 or "".
  */
 #include "daemon/record/status.h"
 #include "base/clock.h"
@@ -41,7 +41,7 @@ static const char help_text[] =
     "      --directory DIR    the spool, instead of the configured one\n"
     "      --socket PATH      the daemon's socket (its status lies beside it)\n"
     "\n"
-    "Exit codes: 0 it could be told, whatever it is; 65 the spool is damaged or another\n"
+    "Exit codes: 0 printed, whatever the status is; 65 the spool is damaged or another\n"
     "program's; 69 there is no spool, or no daemon with --require-running; 75 locked, try "
     "again;\n"
     "77 not allowed; 78 configuration.\n";
@@ -154,7 +154,7 @@ static int count_row(void *userdata, const struct spool_record *record)
     return 0;
 }
 
-/* Where deliveries gave way ahead of the cursor, the numbers do not tell how many rows wait. */
+/* If deliveries after the cursor were pruned, the numbers do not count the rows that wait. */
 static int
 count_waiting(struct spool *spool, const struct spool_stats *stats, uint64_t *ret_count)
 {
@@ -211,7 +211,7 @@ static int load_from_spool(struct status *status)
 
     if (!status->directory) {
         cli_error(
-            "the daemon does not run, and where its spool is was not said: give --directory "
+            "the daemon does not run, and where its spool is is not known: give --directory "
             "DIR or -c FILE");
         return EX_UNAVAILABLE;
     }
@@ -234,7 +234,7 @@ static int load_from_spool(struct status *status)
     return EX_OK;
 }
 
-/* The status file of a daemon that runs but hangs says nothing about now. */
+/* The status file of a daemon that hangs is out of date. */
 static void warn_when_stale(const struct status *status)
 {
     const char *text = json_string_value(json_object_get(status->root, "time"));
@@ -265,7 +265,7 @@ static int status_load(struct status *status)
         cli_error("the daemon does not run; start it: systemctl start mqtt-spoold");
         return EX_UNAVAILABLE;
     }
-    status->is_own = status->running && status->root != NULL;
+    status->is_own = status->running && status->root;
     if (!status->is_own)
         return load_from_spool(status);
     warn_when_stale(status);

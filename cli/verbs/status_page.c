@@ -2,8 +2,8 @@
 /*
  * status_page.c - the status as a page for a person
  *
- * Of each thing that is not as it should be the page says what it means and what
- * to do. It is made of the status object alone, whoever wrote that.
+ * For each thing that is not as it should be the page has its meaning and a remedy.
+ * It is made of the status object alone, whether the daemon wrote it or status.c.
  */
 #include "cli/verbs/status_page.h"
 
@@ -64,7 +64,7 @@ static const char *span_cell(const json_t *root,
     return text;
 }
 
-/* Null says that it is not coming; a time of 0 that it is so already. */
+/* Null: it is not coming; 0: it is so already. */
 static const char *
 forecast_cell(const json_t *root, const char *name, char text[static CELL_MAX])
 {
@@ -256,7 +256,7 @@ static void print_lanes(const json_t *root)
     }
 }
 
-/* One that is full by its messages may be so by its bytes too: the first is told. */
+/* One that is full by its messages may be so by its bytes too: the first is printed. */
 static void print_full_lane(const char *head, const json_t *lane)
 {
     char name[CELL_MAX], amount[CELL_MAX], most[CELL_MAX], policy[CELL_MAX];
@@ -290,7 +290,7 @@ static void print_disk_remedy(const char *detail)
             "          make room on the disk; deliveries continue as long as commits have room");
 }
 
-/* Free space says it all unless a write had no room: then the daemon's words have the cause. */
+/* Free space is the cause unless a write had no room: then the daemon's text has it. */
 static void print_short_disk(const json_t *root, bool is_refused)
 {
     char detail[2 * CELL_MAX], free_space[CELL_MAX], reserve[CELL_MAX];
@@ -354,7 +354,7 @@ static void print_refusing(const json_t *root, const char *why)
         printf("intake    NOTHING IS TAKEN: %s\n", why);
 }
 
-/* Nothing, where all that came was taken. */
+/* Prints nothing if all that came was accepted. */
 static void print_intake(const json_t *root)
 {
     const json_t *lanes = json_object_get(root, "lanes");

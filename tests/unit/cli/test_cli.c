@@ -15,6 +15,16 @@
 
 static struct tool tool;
 
+static bool malloc_fails;
+
+void *__real_malloc(size_t size);
+void *__wrap_malloc(size_t size);
+
+void *__wrap_malloc(size_t size)
+{
+    return malloc_fails ? NULL : __real_malloc(size);
+}
+
 struct values {
     bool flag;
     const char *text;
@@ -252,6 +262,40 @@ static void an_object_that_does_not_fit_is_an_error_and_not_half_an_object(void 
     assert_contains(tool.err, "the result is larger than the memory for it");
 }
 
+static void an_object_has_memory_of_its_own(void **state)
+{
+    char *memory = NULL;
+    struct json json;
+
+    (void)state;
+    assert_int_equal(cli_open_json(&json, 16, &memory), EX_OK);
+    json_close_object(&json);
+    assert_int_equal(json_used(&json), 2);
+    assert_memory_equal(memory, "{}", 2);
+    free(memory);
+}
+
+static int open_json_without_memory(const struct cli *cli, int argc, char **argv)
+{
+    char *memory = NULL;
+    struct json json;
+    int code;
+
+    (void)cli, (void)argc, (void)argv;
+    malloc_fails = true;
+    code = cli_open_json(&json, 16, &memory);
+    malloc_fails = false;
+    assert_null(memory);
+    return code;
+}
+
+static void an_object_without_memory_is_reported(void **state)
+{
+    (void)state;
+    assert_int_equal(TOOL_RUN(&tool, open_json_without_memory, "verb"), EX_UNAVAILABLE);
+    assert_contains(tool.err, "out of memory");
+}
+
 static int print_unbuffered(const struct cli *cli, int argc, char **argv)
 {
     int code;
@@ -478,6 +522,8 @@ int main(void)
         CASE(a_printable_text_is_cut_where_the_memory_ends),
         CASE(an_object_is_one_line),
         CASE(an_object_that_does_not_fit_is_an_error_and_not_half_an_object),
+        CASE(an_object_has_memory_of_its_own),
+        CASE(an_object_without_memory_is_reported),
         CASE(an_output_that_cannot_be_written_is_reported_once),
         CASE(a_configuration_that_is_not_there_is_named_with_what_to_give),
         CASE(a_wrong_configuration_is_named_with_its_line),

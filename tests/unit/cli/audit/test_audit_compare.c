@@ -208,7 +208,7 @@ static void deliveries_that_were_pruned_are_part_of_the_sum(void **state)
     close_spool(f);
     assert_int_equal(audit(f, NULL), EX_OK);
     assert_contains(tool.out,
-                    "2 delivered, whose records gave way (audit.max_waiting): the file "
+                    "2 delivered, whose records were pruned (audit.max_waiting): the file "
                     "will say so\n");
     assert_contains(tool.out, "3 outcome(s) not yet written");
 }
