@@ -28,7 +28,7 @@
 #include <sys/stat.h>
 
 #define ERROR_LINE_MAX  (3 * PATH_MAX)
-#define STATUS_READ_MAX (1024 * 1024)
+#define STATUS_READ_MAX ((size_t)1024 * 1024)
 
 static char status_file[PATH_MAX]; /* of the daemon; "": not long_options */
 
@@ -223,27 +223,36 @@ void cli_set_socket(const char *socket)
         status_file[0] = '\0';
 }
 
+/* Does the status that a daemon wrote say so, and does that daemon run? */
+static bool is_moved_status(const char *text, size_t size)
+{
+    json_t *root = json_loadb(text, size, 0, NULL);
+    const char *cause =
+        json_string_value(json_object_get(json_object_get(root, "intake"), "refusing"));
+    bool is_moved = cause && strcmp(cause, "spool_moved") == 0;
+    json_int_t pid = json_integer_value(json_object_get(root, "pid"));
+    bool is_alive = pid > 0 && pid <= INT_MAX && (kill((pid_t)pid, 0) == 0 || errno == EPERM);
+
+    json_decref(root);
+    return is_moved && is_alive;
+}
+
 bool cli_spool_is_moved(void)
 {
     AUTO_CLOSE int fd = regular_openat(AT_FDCWD, status_file, O_RDONLY, 0);
-    AUTO_FREE char *text = malloc(STATUS_READ_MAX);
-    bool is_moved, is_alive;
-    json_int_t pid;
-    json_t *root;
+    bool is_moved;
+    ssize_t size;
+    char *text;
 
-    if (fd < 0 || !text)
+    if (fd < 0)
         return false;
-    ssize_t size = read_full(fd, text, STATUS_READ_MAX);
-    if (size <= 0)
+    text = malloc(STATUS_READ_MAX);
+    if (!text)
         return false;
-    root = json_loadb(text, (size_t)size, 0, NULL);
-    const char *why =
-        json_string_value(json_object_get(json_object_get(root, "intake"), "refusing"));
-    is_moved = why && strcmp(why, "spool_moved") == 0;
-    pid = json_integer_value(json_object_get(root, "pid"));
-    is_alive = pid > 0 && pid <= INT_MAX && (kill((pid_t)pid, 0) == 0 || errno == EPERM);
-    json_decref(root);
-    return is_moved && is_alive;
+    size = read_full(fd, text, STATUS_READ_MAX);
+    is_moved = size > 0 && is_moved_status(text, (size_t)size);
+    free(text);
+    return is_moved;
 }
 
 #define DAMAGED_REMEDY                                                                         \

@@ -11,7 +11,7 @@
 #include <poll.h>
 #include <string.h>
 
-#define LINES_READ_BYTES (64 * 1024)
+#define LINES_READ_BYTES ((size_t)64 * 1024)
 
 void lines_init(struct lines *lines, int fd, size_t cap)
 {

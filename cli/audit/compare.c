@@ -16,7 +16,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 
-#define JSON_MAX (1024 * 1024)
+#define JSON_MAX ((size_t)1024 * 1024)
 
 int audit_compare_before(struct audit_check *check, const char *directory)
 {

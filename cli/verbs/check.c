@@ -25,7 +25,7 @@
 
 #define EXIT_FINDINGS 1
 #define FINDINGS_MAX  40 /* more are only counted */
-#define JSON_MAX      (256 * 1024)
+#define JSON_MAX      ((size_t)256 * 1024)
 
 static const char help_text[] =
     "Usage: mqtt-spool check [OPTION]...\n"

@@ -25,7 +25,6 @@ struct publish_message {
 
 struct publisher {
     const struct publish_options *options;
-    const char *socket;
     struct mosquitto *client;
     mosquitto_property *properties; /* of each message */
     struct lines lines;

@@ -182,9 +182,9 @@ static int publish_payload(struct publisher *publisher)
     return publisher->code;
 }
 
-static int publish_run(const struct publish_options *options, const char *socket)
+static int publish_run(const struct publish_options *options)
 {
-    struct publisher publisher = {.options = options, .socket = socket};
+    struct publisher publisher = {.options = options};
     struct bytes bytes;
     int code;
 
@@ -210,21 +210,27 @@ static int publish_run(const struct publish_options *options, const char *socket
     return code;
 }
 
-int cli_publish(const struct cli *cli, int argc, char **argv)
+static int publish_configured(const struct cli *cli, struct publish_options *options)
 {
     AUTO_CONFIG struct config *config = NULL;
-    struct publish_options options;
-    AUTO_FREE const char **user_properties = NULL;
-    int code = publish_parse(argc, argv, &options);
+    int code;
 
-    user_properties = options.user_properties;
-    if (code != CLI_CONTINUE)
-        return code;
-    if (!options.socket) {
+    if (!options->socket) {
         code = cli_load_config(cli, "--socket PATH", &config);
         if (code != EX_OK)
             return code;
-        options.socket = config->listen.socket;
+        options->socket = config->listen.socket;
     }
-    return publish_run(&options, options.socket);
+    return publish_run(options);
+}
+
+int cli_publish(const struct cli *cli, int argc, char **argv)
+{
+    struct publish_options options;
+    int code = publish_parse(argc, argv, &options);
+
+    if (code == CLI_CONTINUE)
+        code = publish_configured(cli, &options);
+    free(options.user_properties);
+    return code;
 }

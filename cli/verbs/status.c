@@ -27,7 +27,7 @@
 #include <string.h>
 
 #define STATUS_FILE         "status.json"
-#define STATUS_MAX          (1024 * 1024)
+#define STATUS_MAX          ((size_t)1024 * 1024)
 #define DEFAULT_INTERVAL_MS 5000
 #define STALE_INTERVALS     3
 

@@ -34,7 +34,7 @@ cell(const json_t *root, const char *part, const char *name, char text[static CE
     else if (json_is_string(value) && *json_string_value(value) != '\0')
         (void)cli_printable(text, CELL_MAX, json_string_value(value));
     else
-        (void)strcpy(text, "-");
+        (void)snprintf(text, CELL_MAX, "-");
     return text;
 }
 
@@ -319,17 +319,16 @@ static bool is_disk_short(const json_t *root)
 static void print_refusing(const json_t *root, const char *why)
 {
     char first[CELL_MAX], second[CELL_MAX];
+    bool is_short = is_disk_short(root) || integer(root, "spool", "disk_free_bytes") <
+                                               integer(root, "spool", "disk_reserve_bytes");
 
-    if (strcmp(why, "disk") == 0 && is_disk_short(root))
+    if (strcmp(why, "disk") == 0 && is_short)
         print_short_disk(root, true);
-    else if (strcmp(why, "disk") == 0 && integer(root, "spool", "disk_free_bytes") >=
-                                             integer(root, "spool", "disk_reserve_bytes"))
+    else if (strcmp(why, "disk") == 0)
         printf("intake    the newest message found no room on the disk: %s free now,\n"
                "          spool.disk_reserve is %s; the next one is tried\n",
                size_cell(root, "spool", "disk_free_bytes", first),
                size_cell(root, "spool", "disk_reserve_bytes", second));
-    else if (strcmp(why, "disk") == 0)
-        print_short_disk(root, true);
     else if (strcmp(why, "audit_waiting") == 0 &&
              integer(root, "audit", "waiting") < integer(root, "audit", "max_waiting"))
         printf("intake    NOTHING IS TAKEN: records take %s of at most %s, and wait for the "
