@@ -2,8 +2,8 @@
 /*
  * lines.c - lines from a descriptor, within a cap
  *
- * A line stays in the queue until the next call, so that it is returned without a
- * copy. Each byte is scanned once, however slowly a long line arrives.
+ * A line stays in the queue until the next call, so that it is returned without
+ * a copy. Each byte is scanned once, however slowly a long line arrives.
  */
 #include "cli/lines.h"
 

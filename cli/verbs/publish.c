@@ -2,13 +2,14 @@
 /*
  * publish.c - mqtt-spool publish: hand messages to the daemon
  *
- * The tool speaks to the daemon as any other producer does, with a client library
- * that is not ours: libmosquitto, which only the files of this verb know.
+ * The tool speaks to the daemon as any other producer does, with a client
+ * library that is not ours: libmosquitto, which only the files of this verb
+ * know.
  *
  * A window of messages is in flight, each with its own answer. The program ends
  * when each message has its answer, or when the connection ends first; then it
- * reports which messages have none. The first message that fails decides the exit
- * code; the others are still sent, because each is a message of its own.
+ * reports which messages have none. The first message that fails decides the
+ * exit code; the others are still sent, because each is a message of its own.
  */
 #include "cli/verbs/publish-private.h"
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * publish_connect.c - the client of libmosquitto, and its connection to the daemon
+ * publish_connect.c - the client of libmosquitto, and its connection to the
+ * daemon
  */
 #include "cli/verbs/publish-private.h"
 

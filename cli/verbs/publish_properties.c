@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * publish_properties.c - the MQTT 5 properties of a message, and the id in those of its answer
+ * publish_properties.c - the MQTT 5 properties of a message, and the id in
+ * those of its answer
  */
 #include "cli/verbs/publish-private.h"
 

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * publish_report.c - what `mqtt-spool publish` prints of each message, and at the end
+ * publish_report.c - what `mqtt-spool publish` prints of each message, and at
+ * the end
  *
- * The first failure decides the exit code. Refusals are printed up to a limit and
- * then only counted; with --json there is one object for each message.
+ * The first failure decides the exit code. Refusals are printed up to a limit
+ * and then only counted; with --json there is one object for each message.
  */
 #include "cli/verbs/publish-private.h"
 

@@ -2,8 +2,9 @@
 /*
  * status_page.c - the status as a page for a person
  *
- * For each thing that is not as it should be the page has its meaning and a remedy.
- * It is made of the status object alone, whether the daemon wrote it or status.c.
+ * For each thing that is not as it should be the page has its meaning and a
+ * remedy. It is made of the status object alone, whether the daemon wrote it or
+ * status.c.
  */
 #include "cli/verbs/status_page.h"
 
@@ -176,8 +177,8 @@ static json_int_t integer(const json_t *root, const char *part, const char *name
     return json_integer_value(member(root, part, name));
 }
 
-/* "3 of 1000 messages, 1.1 MiB of 1.0 GiB", as far as the limits of @lane are known. @amount: what
- * has the figures. */
+/* "3 of 1000 messages, 1.1 MiB of 1.0 GiB", as far as the limits of @lane are known.
+ * @amount: what has the figures. */
 static const char *
 amount_cell(const json_t *amount, const json_t *lane, char text[static 2 * CELL_MAX])
 {

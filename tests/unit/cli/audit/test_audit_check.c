@@ -61,7 +61,8 @@ static void add_text(const char *line)
     (void)strcat(text, line);
 }
 
-/* One more line: a delivery of message @seq, with @changes to its members and without @dropped. */
+/* One more line: a delivery of message @seq, with @changes to its members and without
+ * @dropped. */
 static void add_changed(uint64_t seq, const char *changes, const char *dropped)
 {
     char line[1024];

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Tests of `mqtt-spool status`: where the object comes from, over real spools and status files. */
+/* Tests of `mqtt-spool status`: where the object comes from, over real spools and status
+ * files. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
