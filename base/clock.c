@@ -237,7 +237,7 @@ struct clock_unit {
     uint64_t size_ms;
 };
 
-void clock_span(int64_t span_ms, char text[static CLOCK_SPAN_MAX])
+void clock_format_span(int64_t span_ms, char text[static CLOCK_SPAN_MAX])
 {
     static const struct clock_unit units[] = {
         {"d", CLOCK_DAY_MS},
@@ -264,7 +264,7 @@ void clock_span(int64_t span_ms, char text[static CLOCK_SPAN_MAX])
                        units[i].name);
 }
 
-uint64_t clock_forecast_s(double seconds)
+uint64_t clock_round_up_s(double seconds)
 {
     uint64_t whole = (uint64_t)seconds;
 

@@ -41,9 +41,9 @@ void clock_boot_id(char text[static CLOCK_BOOT_ID_MAX]);
 
 /* "3 d 4 h", "12 s", "250 ms": two units at most, for people. */
 #define CLOCK_SPAN_MAX 64
-void clock_span(int64_t span_ms, char text[static CLOCK_SPAN_MAX]);
+void clock_format_span(int64_t span_ms, char text[static CLOCK_SPAN_MAX]);
 
 /* Of a forecast, rounded up: 0 says that it is so already. @seconds: 0 or more. */
-uint64_t clock_forecast_s(double seconds);
+uint64_t clock_round_up_s(double seconds);
 
 #endif

@@ -24,12 +24,12 @@ struct condition {
 };
 
 /* It holds now. Return: true: it begins, report it. */
-bool condition_hold(struct condition *condition, int64_t now_ms);
+bool condition_set(struct condition *condition, int64_t now_ms);
 /* It does not hold now; to be called again while it is reported. Return: true: it is over,
  * report it. */
 bool condition_clear(struct condition *condition, int64_t now_ms);
 /* Does it hold, or has it within CONDITION_OVER_MS? */
-bool condition_stands(const struct condition *condition, int64_t now_ms);
+bool condition_is_active(const struct condition *condition, int64_t now_ms);
 /* For how long it held; after condition_clear(). */
 int64_t condition_held_ms(const struct condition *condition);
 

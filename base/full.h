@@ -17,12 +17,12 @@
 #include <errno.h>
 #include <stdbool.h>
 
-static inline bool full_is(int error)
+static inline bool full_is_error(int error)
 {
     return error == ENOSPC || error == EDQUOT || error == EFBIG;
 }
 
-static inline const char *full_name(int error)
+static inline const char *full_error_name(int error)
 {
     return error == EDQUOT ? "EDQUOT" : error == EFBIG ? "EFBIG" : "ENOSPC";
 }

@@ -207,7 +207,7 @@ void json_decimal(struct json *json, const char *name, double value)
     uint64_t tenths;
 
     if (!(size < 1e18)) { /* not a number, or too large for tenths: JSON has no word for it */
-        json_nothing(json, name);
+        json_null_value(json, name);
         return;
     }
     tenths = (uint64_t)(size * 10 + 0.5);
@@ -225,7 +225,7 @@ void json_bool(struct json *json, const char *name, bool value)
     json_put(json, value ? "true" : "false", value ? 4 : 5);
 }
 
-void json_nothing(struct json *json, const char *name)
+void json_null_value(struct json *json, const char *name)
 {
     json_begin(json, name);
     json_put(json, "null", 4);

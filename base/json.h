@@ -41,7 +41,7 @@ void json_unsigned(struct json *json, const char *name, uint64_t value);
 void json_decimal(struct json *json, const char *name, double value);
 void json_bool(struct json *json, const char *name, bool value);
 /* Not json_null: libjansson has one, and the tool links both. */
-void json_nothing(struct json *json, const char *name);
+void json_null_value(struct json *json, const char *name);
 /* Bytes as they are, a newline between objects for instance; no comma follows them. */
 void json_raw(struct json *json, const char *text);
 /* JSON of another program that a parser accepted, on one line: the same values, with the escapes

@@ -98,7 +98,7 @@ static size_t log_tidy(char *line, size_t room, size_t size)
     char text[LOG_LINE_MAX];
 
     if (is_cut)
-        size = text_whole(line, room - 1);
+        size = text_whole_size(line, room - 1);
     memcpy(text, line, size);
     if (!is_cut)
         is_cut = text_show(line, room, text, size) < size;
@@ -210,7 +210,7 @@ static size_t log_escape(const uint8_t *at, size_t left, char text[static TEXT_S
     if (*at == '"' || *at == '\\')
         (void)snprintf(text, TEXT_SHOWN_MAX, "\\%c", *at);
     else
-        (void)text_show_one(&character, at, text);
+        (void)text_show_character(&character, at, text);
     return character.size;
 }
 

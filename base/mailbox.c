@@ -87,7 +87,7 @@ bool mailbox_post_if(struct mailbox *mailbox,
     return post;
 }
 
-void mailbox_locked(struct mailbox *mailbox, void (*change)(void *context), void *context)
+void mailbox_run_locked(struct mailbox *mailbox, void (*change)(void *context), void *context)
 {
     (void)pthread_mutex_lock(&mailbox->mutex);
     change(context);

@@ -50,7 +50,7 @@ bool mailbox_post_if(struct mailbox *mailbox,
                      bool (*accept)(void *context),
                      void *context);
 /* Runs @change under the lock, so that it is ordered with accept above. Loop thread. */
-void mailbox_locked(struct mailbox *mailbox, void (*change)(void *context), void *context);
+void mailbox_run_locked(struct mailbox *mailbox, void (*change)(void *context), void *context);
 /* The posted mails in order, linked by next until the next call; each may be posted again from
  * now on. NULL: none. Loop thread. */
 struct mail *mailbox_take(struct mailbox *mailbox);

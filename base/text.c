@@ -65,7 +65,8 @@ bool text_is_hidden(uint32_t code)
 
 struct text_character text_next(const uint8_t *data, size_t size)
 {
-    struct text_character character = {.code = data[0], .size = utf8_character(data, size)};
+    struct text_character character = {.code = data[0],
+                                       .size = utf8_character_size(data, size)};
 
     character.is_valid = character.size > 0;
     if (!character.is_valid)
@@ -76,8 +77,9 @@ struct text_character text_next(const uint8_t *data, size_t size)
     return character;
 }
 
-size_t
-text_show_one(const struct text_character *character, const uint8_t *data, char *ret_shown)
+size_t text_show_character(const struct text_character *character,
+                           const uint8_t *data,
+                           char *ret_shown)
 {
     int length = (int)character->size;
 
@@ -123,7 +125,7 @@ size_t text_show(char *text, size_t text_size, const void *data, size_t size)
         if (used == size || at == room)
             break;
         character = text_next(from + used, size - used);
-        size_t length = text_show_one(&character, from + used, shown);
+        size_t length = text_show_character(&character, from + used, shown);
         if (length > room - at)
             break;
         memcpy(text + at, shown, length);
@@ -148,7 +150,7 @@ void text_put(FILE *stream, const char *text)
     }
 }
 
-size_t text_whole(const char *text, size_t size)
+size_t text_whole_size(const char *text, size_t size)
 {
     size_t start = size;
 
@@ -157,14 +159,14 @@ size_t text_whole(const char *text, size_t size)
     if (start == 0 || (uint8_t)text[start - 1] < 0xC0)
         return size;
     start--;
-    return utf8_character((const uint8_t *)text + start, size - start) > 0 ? size : start;
+    return utf8_character_size((const uint8_t *)text + start, size - start) > 0 ? size : start;
 }
 
-int text_at_most(const char *text, size_t max)
+int text_prefix_size(const char *text, size_t max)
 {
     size_t size = strnlen(text, max + 1);
 
-    return (int)(size > max ? text_whole(text, max) : size);
+    return (int)(size > max ? text_whole_size(text, max) : size);
 }
 
 void text_vformat(char *text, size_t size, const char *format, va_list arguments)
@@ -174,7 +176,7 @@ void text_vformat(char *text, size_t size, const char *format, va_list arguments
     if (length < 0)
         text[0] = '\0';
     else if ((size_t)length >= size - 1) /* cut here, or before in a buffer of the same size */
-        text[text_whole(text, size - 1)] = '\0';
+        text[text_whole_size(text, size - 1)] = '\0';
 }
 
 void text_format(char *text, size_t size, const char *format, ...)

@@ -44,8 +44,9 @@ struct text_character text_next(const uint8_t *data, size_t size);
 
 /* The visible form of the character that text_next() found at @data, terminated. Returns its
  * length. */
-size_t
-text_show_one(const struct text_character *character, const uint8_t *data, char *ret_shown);
+size_t text_show_character(const struct text_character *character,
+                           const uint8_t *data,
+                           char *ret_shown);
 
 /*
  * text_show() - the visible form of @data in @text, terminated
@@ -65,10 +66,10 @@ void text_vformat(char *text, size_t size, const char *format, va_list arguments
     PRINTF_LIKE(3, 0);
 
 /* How much of @text a "%.*s" may print that prints no more than @max bytes. */
-int text_at_most(const char *text, size_t max);
+int text_prefix_size(const char *text, size_t max);
 
 /* How much of a text that was cut after @size bytes is left without the part of a character that
  * it may end in. */
-size_t text_whole(const char *text, size_t size);
+size_t text_whole_size(const char *text, size_t size);
 
 #endif

@@ -34,7 +34,7 @@ static bool utf8_fits(const struct utf8_form *form, const uint8_t *data, size_t 
     return true;
 }
 
-size_t utf8_character(const uint8_t *data, size_t size)
+size_t utf8_character_size(const uint8_t *data, size_t size)
 {
     if (size == 0)
         return 0;

@@ -12,7 +12,7 @@
 
 /* Length of the well-formed character at the start of @data (1 to 4); 0: there is none.
  * Overlong forms, surrogates and values above U+10FFFF are not well-formed. */
-size_t utf8_character(const uint8_t *data, size_t size);
+size_t utf8_character_size(const uint8_t *data, size_t size);
 
 /* Of the well-formed character at @character, which has @size bytes. */
 uint32_t utf8_code_point(const uint8_t *character, size_t size);

@@ -247,7 +247,7 @@ static void warn_when_stale(const struct status *status)
     age_ms = cli_now().wall_ms - written_ms;
     if (age_ms <= (int64_t)(status->interval_ms * STALE_INTERVALS))
         return;
-    clock_span(age_ms, span);
+    clock_format_span(age_ms, span);
     cli_error(
         "this status is %s old although the daemon runs: it may hang or be stopped (journalctl "
         "-u mqtt-spoold), or the clock was set",

@@ -139,7 +139,7 @@ static void audit_wait(struct audit *audit, int error)
     audit->error = error;
     audit->retry_ms = audit->now_ms + AUDIT_RETRY_MS;
     audit->waiting = true;
-    if (!condition_hold(&audit->unwritten, audit->now_ms))
+    if (!condition_set(&audit->unwritten, audit->now_ms))
         return;
     log_warning("audit_waiting file=%s error=%s records=spooled retry_ms=%d remedy=%s",
                 audit_quote_file(audit, file), log_quote(text, sizeof(text), why, strlen(why)),

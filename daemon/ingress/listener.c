@@ -143,7 +143,7 @@ static int64_t boot_ms(void)
 
 static int starve(struct listener *listener, int error)
 {
-    if (condition_hold(&listener->starving, boot_ms()))
+    if (condition_set(&listener->starving, boot_ms()))
         log_warning("listen_pausing error=\"%s\" retry_ms=%d", strerror(error),
                     RETRY_US / 1000);
     int r = switch_sources(listener, SD_EVENT_OFF);

@@ -252,9 +252,9 @@ void uplink_destroy_client(struct uplink *uplink)
 {
     if (!uplink->client)
         return;
-    mailbox_locked(&uplink->mailbox, begin_destroy, uplink);
+    mailbox_run_locked(&uplink->mailbox, begin_destroy, uplink);
     MQTTAsync_destroy(&uplink->client);
-    mailbox_locked(&uplink->mailbox, end_destroy, uplink);
+    mailbox_run_locked(&uplink->mailbox, end_destroy, uplink);
     uplink->client = NULL;
     uplink->must_destroy = false;
 }

@@ -206,7 +206,7 @@ void uplink_connect(struct uplink *uplink)
         uplink_leave_library(uplink);
     else if (uplink->must_destroy || uplink->client_is_tls != is_tls)
         uplink_destroy_client(uplink);
-    mailbox_locked(&uplink->mailbox, next_epoch, uplink);
+    mailbox_run_locked(&uplink->mailbox, next_epoch, uplink);
     (void)paho_link_take_connect_error();
     uplink->tried = true;
     uplink->online_ms = 0;
@@ -440,7 +440,7 @@ void uplink_on_event(struct uplink *uplink, struct uplink_event *event)
     char reason[UPLINK_TEXT_MAX];
     struct uplink_event news = *event; /* nobody writes while it is busy */
 
-    mailbox_locked(&uplink->mailbox, free_event, event);
+    mailbox_run_locked(&uplink->mailbox, free_event, event);
     if (news.epoch != uplink->epoch)
         return;
     switch (news.kind) {
@@ -479,5 +479,5 @@ static void take_text(void *context)
 void uplink_on_text(struct uplink *uplink)
 {
     if (uplink->foreign_text[0] == '\0')
-        mailbox_locked(&uplink->mailbox, take_text, uplink);
+        mailbox_run_locked(&uplink->mailbox, take_text, uplink);
 }

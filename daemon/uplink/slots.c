@@ -185,7 +185,7 @@ static void take_slot(struct uplink *uplink, struct uplink_slot *slot)
     struct use use = {.slot = slot};
 
     SLIST_REMOVE_HEAD(&uplink->free_slots, free);
-    mailbox_locked(&uplink->mailbox, begin_use, &use);
+    mailbox_run_locked(&uplink->mailbox, begin_use, &use);
     if (uplink->in_flight++ == 0)
         note_progress(uplink);
     uplink->in_flight_bytes += slot->size_bytes;
@@ -199,7 +199,7 @@ release_slot(struct uplink *uplink, struct uplink_slot *slot, enum uplink_slot_s
 {
     struct use use = {.slot = slot, .state = state};
 
-    mailbox_locked(&uplink->mailbox, end_use, &use);
+    mailbox_run_locked(&uplink->mailbox, end_use, &use);
     if (!use.done)
         return false;
     uplink->in_flight--;
