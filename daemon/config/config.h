@@ -82,7 +82,7 @@ struct config {
     } uplink;
     struct {
         char *file; /* "": none is written */
-        bool deliveries;
+        bool has_deliveries;
         enum config_journal journal;
         uint64_t keep_ms;
         uint64_t max_waiting; /* records that may wait for the file */

@@ -195,16 +195,17 @@ void gateway_note_lane_full(struct gateway *gateway, unsigned lane)
     const struct config *config = gateway->config;
 
     if (condition_set(&gateway->lane_full[lane], gateway->now.boot_ms))
-        log_warning(
-            "spool_full reason=limits lane=%s new_messages=%s", lanes_name(config, lane),
-            lanes_limits(config, lane)->when_full == CONFIG_BLOCK ? "blocked" : "refused");
+        log_warning("spool_full reason=limits lane=%s new_messages=%s",
+                    config_lane_name(config, lane),
+                    config_lane_limits(config, lane)->when_full == CONFIG_BLOCK ? "blocked"
+                                                                                : "refused");
 }
 
 void gateway_note_lane_room(struct gateway *gateway, unsigned lane)
 {
     if (condition_clear(&gateway->lane_full[lane], gateway->now.boot_ms))
         log_notice("spool_room lane=%s new_messages=accepted",
-                   lanes_name(gateway->config, lane));
+                   config_lane_name(gateway->config, lane));
 }
 
 bool gateway_lane_is_full(const struct gateway *gateway, unsigned lane)
@@ -286,7 +287,7 @@ const char *gateway_refusing(const struct gateway *gateway)
 
 bool gateway_takes_nothing(struct gateway *gateway, unsigned lane)
 {
-    const struct config_limits *limits = lanes_limits(gateway->config, lane);
+    const struct config_limits *limits = config_lane_limits(gateway->config, lane);
     struct spool_time now = gateway_spool_time(gateway);
     struct spool_lane_stats stats;
 
@@ -311,7 +312,7 @@ void gateway_describe_full(const struct gateway *gateway, char text[static 128])
     else if (gateway_is_full(gateway) != GATEWAY_HAS_ROOM)
         (void)snprintf(text, 128, ", NEW MESSAGES ARE NOT TAKEN");
     else if (gateway_lane_is_full(gateway, lane))
-        (void)snprintf(text, 128, ", LANE %s IS FULL", lanes_name(gateway->config, lane));
+        (void)snprintf(text, 128, ", LANE %s IS FULL", config_lane_name(gateway->config, lane));
     else if (gateway->disk_short.reported)
         (void)snprintf(text, 128, ", THE DISK IS SHORT: NEW MESSAGES EVICT OLD ONES");
 }

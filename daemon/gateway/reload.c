@@ -35,7 +35,7 @@ static bool take_over_lanes(struct gateway *gateway, struct config *fresh)
     size_t old_count = running->lane_count;
     struct spool_lane lanes[SPOOL_LANES_MAX];
     char text[GATEWAY_ERROR_QUOTED_MAX];
-    int r = spool_set_lanes(gateway->spool, lanes, lanes_of(fresh, lanes));
+    int r = spool_set_lanes(gateway->spool, lanes, config_spool_lanes(fresh, lanes));
 
     if (r < 0)
         gateway_fail(gateway, r, "lanes");

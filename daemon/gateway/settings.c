@@ -20,7 +20,7 @@ struct audit_settings gateway_audit_settings(const struct config *config)
 {
     return (struct audit_settings){
         .file = config->audit.file,
-        .deliveries = config->audit.deliveries,
+        .has_deliveries = config->audit.has_deliveries,
     };
 }
 

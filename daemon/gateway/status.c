@@ -99,7 +99,7 @@ static double full_after_s(struct gateway *gateway)
 
         if (spool_get_lane_stats(gateway->spool, lane, &now, &stats) != 0)
             continue;
-        double room = gateway_room_of(lanes_limits(gateway->config, lane), &stats);
+        double room = gateway_room_of(config_lane_limits(gateway->config, lane), &stats);
         if (room < 1)
             return 0;
         if (growth <= 0)
@@ -159,7 +159,7 @@ static struct record_intake describe_intake(struct gateway *gateway,
 {
     struct record_intake intake = {
         .lanes = lanes,
-        .lane_count = lanes_of(gateway->config, lanes),
+        .lane_count = config_spool_lanes(gateway->config, lanes),
         .lane_full = lane_full,
         .refusing = gateway_refusing(gateway),
         .disk_reserve = gateway->config->spool.disk_reserve,
