@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * text.c - what a text from outside looks like where it is shown
+ * text.c - how text from outside is escaped where it is shown
  *
  * The table has the general categories Cc, Cf, Zl, Zp and Cs of Unicode 15, and
- * the non-characters that lie together; those that end each plane are found by
- * their last 16 bits. Unassigned code points between format characters are taken
- * along. Letters that happen to have no shape (fillers, variation selectors) are
- * letters: they move nothing and stay.
+ * the contiguous non-characters; those at the end of each plane are recognized by
+ * their last 16 bits. Unassigned code points between format characters are
+ * included. Letters without a shape (fillers, variation selectors) are letters:
+ * they move nothing and are shown.
  */
 #include "base/text.h"
 
@@ -19,7 +19,7 @@ struct text_range {
     uint32_t last;
 };
 
-/* By code point, for the search. */
+/* Sorted by code point, for the binary search. */
 static const struct text_range text_hidden[] = {
     {0x00000, 0x0001F}, /* C0 */
     {0x0007F, 0x0009F}, /* DEL and C1 */
@@ -95,7 +95,7 @@ size_t text_show_character(const struct text_character *character,
     return character->size;
 }
 
-/* How many bytes from the start are printable ASCII: the common case is all of it. */
+/* How many bytes from the start are printable ASCII; usually all of them. */
 static size_t text_plain(const uint8_t *data, size_t size)
 {
     size_t n = 0;
@@ -144,7 +144,7 @@ void text_put(FILE *stream, const char *text)
     while (size > 0) {
         size_t used = text_show(shown, sizeof(shown), text, size);
 
-        (void)fputs(shown, stream); /* the stream remembers an error for its owner */
+        (void)fputs(shown, stream); /* the caller checks the stream's error */
         text += used;
         size -= used;
     }
