@@ -60,6 +60,7 @@ static void measure_sync(const char *path, size_t count)
     int64_t start = now_ns();
     for (size_t i = 0; i < count; i++) {
         int64_t before = now_ns();
+
         if (write(fd, block, sizeof(block)) != (ssize_t)sizeof(block) || fdatasync(fd) < 0)
             die(path, strerror(errno));
         each_ns[i] = now_ns() - before;
@@ -95,6 +96,7 @@ static void measure_insert(const char *path, size_t count, int size, size_t batc
     size_t commits = count / batch;
     int64_t *each_ns = calloc(commits, sizeof(*each_ns));
     uint8_t *payload = calloc(1, (size_t)size);
+
     sqlite3 *db = NULL;
     sqlite3_stmt *insert = NULL;
 
@@ -111,6 +113,7 @@ static void measure_insert(const char *path, size_t count, int size, size_t batc
     int64_t start = now_ns();
     for (size_t i = 0; i < commits; i++) {
         int64_t before = now_ns();
+
         insert_batch(db, insert, batch, payload, size);
         each_ns[i] = now_ns() - before;
     }

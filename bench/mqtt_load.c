@@ -96,6 +96,7 @@ static void flush(struct stream *stream)
     while (stream->out_sent < stream->out_used) {
         ssize_t n = send(stream->fd, stream->out + stream->out_sent,
                          stream->out_used - stream->out_sent, MSG_NOSIGNAL | MSG_DONTWAIT);
+
         if (n < 0 && errno == EAGAIN)
             return;
         if (n <= 0)

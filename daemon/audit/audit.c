@@ -336,6 +336,7 @@ static int audit_mend_tail(const struct audit *audit, int fd, uint64_t *ret_seq)
 {
     off_t cut = 0;
     int r = audit_tail_mend(fd, audit->progress.cursor_seq, ret_seq, &cut);
+
     FAILPOINT("export.after_mend");
     if (r < 0)
         return r;

@@ -100,6 +100,7 @@ static int read_remaining_length(struct reader *reader, uint32_t *ret)
     size_t left = reader_left(reader);
     size_t known = left < LENGTH_MAX_BYTES ? left : LENGTH_MAX_BYTES;
     size_t more = 0;
+
     while (more < known && (reader->at[more] & 0x80) != 0)
         more++;
     if (more == left && more < LENGTH_MAX_BYTES)
@@ -140,6 +141,7 @@ int packet_next(const void *data, size_t size, size_t max_packet, struct packet_
 static struct reader body_reader(const struct packet_frame *frame)
 {
     struct reader body;
+
     reader_init(&body, frame->body.data, frame->body.size);
     return body;
 }
@@ -156,6 +158,7 @@ static int connect_read_version(struct reader *body, enum packet_version *ret_ve
     static const char name[] = "MQTT";
     struct view protocol = reader_block(body);
     uint8_t level = reader_u8(body);
+
     if (body->failed)
         return PACKET_E_MALFORMED;
     bool named =
@@ -167,6 +170,7 @@ static int connect_read_version(struct reader *body, enum packet_version *ret_ve
 bool packet_peek_version(const void *data, size_t size, enum packet_version *ret)
 {
     struct reader reader;
+
     reader_init(&reader, data, size);
     if (reader_u8(&reader) >> 4 != PACKET_CONNECT) /* its flags may be what is wrong */
         return false;
@@ -191,6 +195,7 @@ static int connect_read_properties(struct reader *body, struct packet_connect *c
 {
     struct packet_properties properties;
     int r = packet_read_properties(body, PACKET_CONNECT, &properties);
+
     if (r != 0)
         return r;
     connect->has_auth = packet_has_property(&properties, PROPERTY_AUTH_METHOD);
@@ -212,6 +217,7 @@ static int connect_read_will(struct reader *body, enum packet_version version)
     if (version == MQTT_5) {
         struct packet_properties properties;
         int r = packet_read_properties(body, PACKET_WILL, &properties);
+
         if (r != 0)
             return r;
     }
@@ -229,6 +235,7 @@ connect_read_payload(struct reader *body, uint8_t flags, struct packet_connect *
     connect->client_id = packet_read_text(body);
     if (connect->has_will) {
         int r = connect_read_will(body, connect->version);
+
         if (r != 0)
             return r;
     }
@@ -275,6 +282,7 @@ publish_read_properties(struct reader *body, struct packet_publish *publish, boo
 {
     struct packet_properties properties;
     int r = packet_read_properties(body, PACKET_PUBLISH, &properties);
+
     if (r != 0)
         return r;
     if (packet_has_property(&properties, PROPERTY_SUBSCRIPTION_ID))
@@ -303,6 +311,7 @@ int packet_decode_publish(const struct packet_frame *frame,
     bool is_text = false;
     if (version == MQTT_5) {
         int r = publish_read_properties(&body, &publish, &is_text);
+
         if (r != 0)
             return r;
     }
@@ -337,6 +346,7 @@ bool packet_filter_next(struct reader *filters, struct view *ret_filter, uint8_t
 static bool filter_is_shared(struct view filter)
 {
     static const char prefix[] = "$share/";
+
     return filter.size >= sizeof(prefix) - 1 &&
            memcmp(filter.data, prefix, sizeof(prefix) - 1) == 0;
 }
@@ -344,6 +354,7 @@ static bool filter_is_shared(struct view filter)
 static int options_check(enum packet_version version, struct view filter, uint8_t options)
 {
     bool above_2 = (options & OPTION_QOS) == OPTION_QOS;
+
     if (version != MQTT_5) /* 3.1.1 [MQTT-3-8.3-4] */
         return above_2 || (options & OPTION_RESERVED_3_1_1) != 0 ? PACKET_E_MALFORMED : 0;
     if (options & OPTION_RESERVED)
@@ -378,9 +389,11 @@ static int decode_filters(const struct packet_frame *frame,
 {
     struct reader body = body_reader(frame);
     uint16_t packet_id = reader_u16(&body);
+
     if (version == MQTT_5) {
         struct packet_properties properties;
         int r = packet_read_properties(&body, frame->type, &properties);
+
         if (r != 0)
             return r;
     }
@@ -436,6 +449,7 @@ static int read_reason(struct reader *body, enum packet_type type, struct packet
     if (reader_left(body) > 0) {
         struct packet_properties properties;
         int r = packet_read_properties(body, type, &properties);
+
         if (r != 0)
             return r;
         reason->has_session_expiry = packet_has_property(&properties, PROPERTY_SESSION_EXPIRY);
@@ -454,6 +468,7 @@ int packet_decode_disconnect(const struct packet_frame *frame,
     struct packet_reason reason = {0};
     if (version == MQTT_5) {
         int r = read_reason(&body, frame->type, &reason);
+
         if (r != 0)
             return r;
     }
@@ -472,6 +487,7 @@ int packet_decode_ack(const struct packet_frame *frame,
     struct packet_reason reason = {.packet_id = reader_u16(&body)};
     if (version == MQTT_5) {
         int r = read_reason(&body, frame->type, &reason);
+
         if (r != 0)
             return r;
     }

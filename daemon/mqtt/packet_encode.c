@@ -149,6 +149,7 @@ static void connack_write_v5(struct writer *writer, const struct packet_connack 
 {
     uint8_t memory[PROPERTIES_MAX];
     struct writer limits;
+
     writer_init(&limits, memory, sizeof(memory));
     struct view id = {0};
     if (connack->code == MQTT_SUCCESS) {
@@ -189,6 +190,7 @@ static void write_spool_id(struct writer *writer, uint64_t spool_id)
     static const char name[] = "spool-id";
     char digits[sizeof("18446744073709551615")];
     int size = snprintf(digits, sizeof(digits), "%" PRIu64, spool_id);
+
     writer_u8(writer, PROPERTY_USER);
     writer_block(writer, name, sizeof(name) - 1);
     writer_block(writer, digits, (size_t)size);
@@ -230,6 +232,7 @@ void packet_encode_suback(struct writer *writer,
 {
     bool has_codes = version == MQTT_5 || type == PACKET_SUBACK;
     size_t codes = has_codes ? count : 0;
+
     if (version != MQTT_5 && code > MQTT_FIRST_FAILURE)
         code = MQTT_FIRST_FAILURE; /* the only failure 3.1.1 knows */
     if (codes > (size_t)(writer->end - writer->at)) {
@@ -253,6 +256,7 @@ void packet_encode_pingresp(struct writer *writer)
 static size_t reason_text_size(const char *reason)
 {
     size_t size = strnlen(reason, REASON_TEXT_MAX + 1);
+
     if (size <= REASON_TEXT_MAX)
         return size;
     size = REASON_TEXT_MAX;
@@ -266,6 +270,7 @@ void packet_encode_disconnect(struct writer *writer, uint8_t code, const char *r
     size_t text = reason ? reason_text_size(reason) : 0;
     size_t size = text > 0 ? 1 + 2 + text : 0;
     size_t length = 1 + (size > 0 ? varint_size((uint32_t)size) + size : 0);
+
     write_header(writer, PACKET_DISCONNECT, 0, length);
     writer_u8(writer, code);
     if (size == 0)

@@ -133,6 +133,7 @@ bool packet_property_next(struct reader *reader, struct packet_property *ret)
 static bool property_has_text(const struct packet_property *property)
 {
     enum property_kind kind = rules[property->id].kind;
+
     return kind == KIND_TEXT || kind == KIND_TOPIC || kind == KIND_PAIR;
 }
 
@@ -147,6 +148,7 @@ static bool property_may_travel(const struct packet_property *property, unsigned
 static int property_check(const struct packet_property *property, unsigned place, uint64_t seen)
 {
     const struct property_rule *rule = &rules[property->id];
+
     if ((rule->places & IN(place)) == 0 || !property_may_travel(property, place))
         return PACKET_E_MALFORMED;
     if (!rule->repeats && (seen >> property->id & 1) != 0)
@@ -176,6 +178,7 @@ int packet_read_properties(struct reader *body, unsigned place, struct packet_pr
     struct packet_property property;
     while (packet_property_next(&reader, &property)) {
         int r = property_check(&property, place, ret->seen);
+
         if (r != 0)
             return r;
         ret->seen |= UINT64_C(1) << property.id;
@@ -208,6 +211,7 @@ static bool property_is_kept(enum packet_property_id id)
 size_t packet_keep_properties(const struct packet_publish *publish, void *memory)
 {
     struct reader reader;
+
     reader_init(&reader, publish->properties.data, publish->properties.size);
     struct writer writer;
     writer_init(&writer, memory, publish->properties.size);

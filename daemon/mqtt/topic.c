@@ -27,6 +27,7 @@ bool packet_utf8_is_well_formed(struct view text)
 {
     while (text.size > 0) {
         size_t size = utf8_character_size(text.data, text.size);
+
         if (size == 0)
             return false;
         text.data += size;
@@ -48,6 +49,7 @@ bool packet_utf8_is_valid(struct view text)
 struct view packet_read_text(struct reader *reader)
 {
     struct view text = reader_block(reader);
+
     if (!packet_utf8_is_valid(text))
         reader->failed = true;
     return text;
@@ -63,6 +65,7 @@ bool packet_text_is_forwardable(struct view text)
 {
     while (text.size > 0) {
         size_t size = utf8_character_size(text.data, text.size);
+
         if (size == 0 || is_disallowed(utf8_code_point(text.data, size)))
             return false;
         text.data += size;
@@ -88,6 +91,7 @@ bool packet_filter_is_valid(struct view filter)
         return false;
     for (size_t i = 0; i < filter.size; i++) {
         uint8_t byte = filter.data[i];
+
         if (byte != '+' && byte != '#')
             continue;
         bool starts = i == 0 || filter.data[i - 1] == '/';
@@ -102,6 +106,7 @@ bool packet_topic_matches(const char *filter, struct view topic)
 {
     const uint8_t *at = topic.data;
     const uint8_t *end = topic.size > 0 ? at + topic.size : at;
+
     if ((*filter == '+' || *filter == '#') && at < end && *at == '$')
         return false; /* [MQTT-4.7.2-1] */
     for (;; filter++, at++) {
