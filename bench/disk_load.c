@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * disk_load.c - what the disk and SQLite can do without a gateway around them
+ * disk_load.c - the speed of the disk and of SQLite without a gateway
  *
  *   disk_load sync   FOLDER COUNT            one fdatasync of 4 KiB after each append
  *   disk_load insert FOLDER COUNT SIZE BATCH plain inserts, WAL, synchronous=FULL
@@ -43,10 +43,12 @@ static int compare(const void *a, const void *b)
 
 static void report(uint64_t units, int64_t total_ns, int64_t *each_ns, size_t count)
 {
+    size_t half = count / 2, most = count * 99 / 100;
+
     qsort(each_ns, count, sizeof(*each_ns), compare);
     (void)printf("{\"rate\":%.0f,\"p50_us\":%.1f,\"p99_us\":%.1f}\n",
-                 (double)units * 1e9 / (double)total_ns, (double)each_ns[count / 2] / 1e3,
-                 (double)each_ns[count * 99 / 100] / 1e3);
+                 (double)units * 1e9 / (double)total_ns, (double)each_ns[half] / 1e3,
+                 (double)each_ns[most] / 1e3);
 }
 
 static void measure_sync(const char *path, size_t count)

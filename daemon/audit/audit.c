@@ -311,11 +311,10 @@ static void audit_adopt_tail(struct audit *audit, uint64_t seq)
 /* A power cut that undoes the new name would lose the lines with it. */
 static int audit_sync_folder(const struct audit *audit)
 {
-    AUTO_FREE char *name = strdup(audit->name);
+    char name[PATH_MAX];
     AUTO_CLOSE int fd = -1;
 
-    if (!name)
-        return -ENOMEM;
+    (void)snprintf(name, sizeof(name), "%s", audit->name); /* fits: the file was opened */
     fd = open(dirname(name), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     return fd < 0 || fsync(fd) < 0 ? -errno : 0;
 }
@@ -387,8 +386,7 @@ static int audit_open(struct audit *audit)
         r = audit_examine(audit, fd);
     if (r < 0)
         return r;
-    audit->file.fd = fd;
-    fd = -1;
+    audit->file.fd = cleanup_take_fd(&fd);
     return 0;
 }
 
@@ -452,10 +450,10 @@ static int audit_recover_truncated(struct audit *audit, off_t size)
             audit_quote_file(audit, file), (intmax_t)(audit->file.kept_bytes - size),
             audit->progress.cursor_seq, suppressed);
     r = audit_mend_tail(audit, audit->file.fd, &seq);
-    if (r == 0 && fstat(audit->file.fd, &st) < 0)
-        r = -errno;
     if (r < 0)
         return r;
+    if (fstat(audit->file.fd, &st) < 0)
+        return -errno;
     if (seq > 0 && seq < audit->progress.cursor_seq)
         audit_log_behind(audit, seq);
     audit->file.kept_bytes = st.st_size;

@@ -292,46 +292,54 @@ static const char *config_expand_letter(char letter, char *memory, size_t size, 
     return NULL;
 }
 
-const char *config_expand_client_id(struct config *config, char why[static CONFIG_ERROR_MAX])
+/* @text: of EXPANDED_MAX + 1 bytes. False: why has the reason. */
+static bool config_expand(const char *format, char *text, char why[static CONFIG_ERROR_MAX])
 {
-    static const char key[] = "uplink.client_id";
     char memory[HOST_NAME_BYTES] = "";
-    AUTO_FREE char *text = malloc(EXPANDED_MAX + 1);
     size_t used = 0;
 
-    if (!text) {
-        (void)snprintf(why, CONFIG_ERROR_MAX, "%s", config_no_memory);
-        return key;
-    }
-    for (const char *at = config->uplink.client_id; *at != '\0'; at++) {
+    for (const char *at = format; *at != '\0'; at++) {
         char plain[] = {*at, '\0'};
         const char *piece = plain;
 
         if (*at == '%')
             piece = config_expand_letter(*++at, memory, sizeof(memory) - 1, why);
         if (!piece)
-            return key;
+            return false;
         if (piece == memory && config_check_mqtt_text(piece) != NULL) {
             (void)snprintf(why, CONFIG_ERROR_MAX, "%%H: the host name %s",
                            config_check_mqtt_text(piece));
-            return key;
+            return false;
         }
         if (used + strlen(piece) > EXPANDED_MAX) {
             (void)snprintf(why, CONFIG_ERROR_MAX, "must not be longer than 65535 bytes");
-            return key;
+            return false;
         }
         memcpy(text + used, piece, strlen(piece));
         used += strlen(piece);
     }
     text[used] = '\0';
-    if (used == 0) {
+    if (used == 0)
         (void)snprintf(why, CONFIG_ERROR_MAX, "must not be empty");
+    return used > 0;
+}
+
+const char *config_expand_client_id(struct config *config, char why[static CONFIG_ERROR_MAX])
+{
+    static const char key[] = "uplink.client_id";
+    char *text = malloc(EXPANDED_MAX + 1);
+    char *fitted;
+
+    if (!text) {
+        (void)snprintf(why, CONFIG_ERROR_MAX, "%s", config_no_memory);
         return key;
     }
+    if (!config_expand(config->uplink.client_id, text, why)) {
+        free(text);
+        return key;
+    }
+    fitted = realloc(text, strlen(text) + 1);
     free(config->uplink.client_id);
-    config->uplink.client_id = strdup(text);
-    if (config->uplink.client_id)
-        return NULL;
-    (void)snprintf(why, CONFIG_ERROR_MAX, "%s", config_no_memory);
-    return key;
+    config->uplink.client_id = fitted ? fitted : text; /* a failed realloc() keeps the block */
+    return NULL;
 }

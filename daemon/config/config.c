@@ -16,6 +16,7 @@
 #include "daemon/config/config.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -253,19 +254,13 @@ static int
 config_load_file(const char *path, struct config **ret, char error[static CONFIG_ERROR_MAX])
 {
     struct config_loader loader = {.path = path, .error = error};
-    AUTO_FREE char *folder = strdup(path);
+    char folder[PATH_MAX];
     AUTO_FREE char *text = NULL;
     const char *why;
     char *slash;
     int result;
 
     error[0] = '\0';
-    if (!folder)
-        return -ENOMEM;
-    slash = strrchr(folder, '/');
-    if (slash)
-        slash[slash == folder] = '\0';
-    loader.folder = slash ? folder : ".";
     why = config_read_text(path, &text);
     if (why == config_no_memory)
         return -ENOMEM;
@@ -273,6 +268,11 @@ config_load_file(const char *path, struct config **ret, char error[static CONFIG
         (void)snprintf(error, CONFIG_ERROR_MAX, "%s: %s", path, why);
         return -EINVAL;
     }
+    (void)snprintf(folder, sizeof(folder), "%s", path); /* fits: the file was opened */
+    slash = strrchr(folder, '/');
+    if (slash)
+        slash[slash == folder] = '\0';
+    loader.folder = slash ? folder : ".";
     loader.config = calloc(1, sizeof(*loader.config));
     if (!loader.config)
         return -ENOMEM;

@@ -8,6 +8,7 @@
  */
 #include "daemon/config/loader.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -294,6 +295,7 @@ static int config_store_texts(const struct config_loader *loader,
 
 static int config_store_string(char **target, const char *text)
 {
+    assert(text); /* the table allows no other setting for a string */
     char *copy = strdup(text);
 
     if (!copy)

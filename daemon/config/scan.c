@@ -17,6 +17,7 @@
  */
 #include "daemon/config/table.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -186,12 +187,13 @@ static bool scan_refuse_second(const struct scan *scan, const char *name)
 {
     const struct scan_keys *keys = scan->keys;
     char path[SCAN_DEPTH_MAX * (CONFIG_PATH_MAX + 1)] = "";
+    size_t used = 0;
 
     for (unsigned i = 1; i <= keys->depth; i++) {
         if (keys->groups[i] == 0)
             continue;
-        (void)strcat(path, keys->keys[keys->groups[i] - 1].name);
-        (void)strcat(path, ".");
+        used += (size_t)snprintf(path + used, sizeof(path) - used, "%s.",
+                                 keys->keys[keys->groups[i] - 1].name); /* all of them fit */
     }
     return scan_refuse(scan, "%s%s: stands here for the second time; keep one of the two", path,
                        name);
@@ -265,6 +267,7 @@ static bool scan_include(struct scan *scan)
     scan->keys->has_no_memory = why == config_no_memory;
     if (why)
         return scan_refuse(scan, "@include: %s: %s", path, why);
+    assert(text); /* NULL only with an error */
     inner.at = text;
     inner.depth = scan->depth + 1;
     inner.error = scan->error;

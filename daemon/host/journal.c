@@ -129,13 +129,14 @@ static int journal_socket(void)
     return fd < 0 ? -errno : fd;
 }
 
-static int journal_send_message(int fd, struct msghdr *message)
+static int journal_send_message(int fd, const struct msghdr *message)
 {
     struct sockaddr_un address = {AF_UNIX, JOURNAL_SOCKET};
+    struct msghdr addressed = *message;
 
-    message->msg_name = &address;
-    message->msg_namelen = sizeof(address);
-    while (sendmsg(fd, message, MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
+    addressed.msg_name = &address;
+    addressed.msg_namelen = sizeof(address);
+    while (sendmsg(fd, &addressed, MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
         if (errno != EINTR)
             return -errno;
     return 0;
