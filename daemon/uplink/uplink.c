@@ -47,7 +47,7 @@ static void read_mail(struct uplink *uplink)
 {
     struct mail *next;
 
-    for (struct mail *mail = mailbox_take(&uplink->mailbox); mail; mail = next) {
+    for (struct mail *mail = mailbox_take(&uplink->inbox.mailbox); mail; mail = next) {
         /* A slot may be used anew, and a lookup gone, before the walk goes on. */
         next = mail->next;
         switch (mail_of(mail)->kind) {
@@ -75,22 +75,22 @@ static int on_mail(sd_event_source *source, int fd, uint32_t events, void *owner
     (void)fd;
     (void)events;
     read_mail(uplink);
-    uplink_report(uplink);
+    uplink_report(&uplink->owner);
     return 0;
 }
 
 static int watch_mail(struct uplink *uplink)
 {
-    int r = mailbox_init(&uplink->mailbox);
+    int r = mailbox_init(&uplink->inbox.mailbox);
 
     if (r < 0)
         return r;
-    uplink->mailbox_ready = true;
-    r = sd_event_add_io(uplink->event, &uplink->mailbox_source, mailbox_fd(&uplink->mailbox),
-                        EPOLLIN, on_mail, uplink);
+    uplink->inbox.is_ready = true;
+    r = sd_event_add_io(uplink->event, &uplink->inbox.source,
+                        mailbox_fd(&uplink->inbox.mailbox), EPOLLIN, on_mail, uplink);
     if (r < 0)
         return r;
-    return sd_event_source_set_priority(uplink->mailbox_source, MAIL_PRIORITY);
+    return sd_event_source_set_priority(uplink->inbox.source, MAIL_PRIORITY);
 }
 
 /* The timer. */
@@ -100,20 +100,20 @@ static int on_timer(sd_event_source *source, uint64_t usec, void *owner)
     struct uplink *uplink = owner;
 
     (void)source;
-    uplink->timer_armed = false;
+    uplink->timer.is_armed = false;
     read_mail(uplink); /* what arrived in time is not late because the loop was */
-    if (!uplink->timer_armed && !uplink_excuse(uplink, usec))
+    if (!uplink->timer.is_armed && !uplink_excuse(uplink, usec))
         uplink_on_due(uplink);
-    uplink_report(uplink);
+    uplink_report(&uplink->owner);
     return 0;
 }
 
 static int init_timer(struct uplink *uplink)
 {
-    int r = sd_event_add_time(uplink->event, &uplink->timer, CLOCK_BOOTTIME, 0,
+    int r = sd_event_add_time(uplink->event, &uplink->timer.source, CLOCK_BOOTTIME, 0,
                               TIMER_ACCURACY_US, on_timer, uplink);
 
-    return r < 0 ? r : sd_event_source_set_enabled(uplink->timer, SD_EVENT_OFF);
+    return r < 0 ? r : sd_event_source_set_enabled(uplink->timer.source, SD_EVENT_OFF);
 }
 
 /* Settings. */
@@ -206,17 +206,17 @@ static int copy_settings(struct uplink *uplink, const struct uplink_settings *se
     for (size_t i = 0; i < settings->broker_count; i++)
         size += strlen(settings->brokers[i]) + 1;
     uplink->texts = malloc(size);
-    uplink->brokers = calloc(settings->broker_count, sizeof(*uplink->brokers));
-    uplink->targets = calloc(settings->broker_count, sizeof(*uplink->targets));
-    if (!uplink->texts || !uplink->brokers || !uplink->targets)
+    uplink->broker_texts = calloc(settings->broker_count, sizeof(*uplink->broker_texts));
+    uplink->brokers.list = calloc(settings->broker_count, sizeof(*uplink->brokers.list));
+    if (!uplink->texts || !uplink->broker_texts || !uplink->brokers.list)
         return -ENOMEM;
 
     char *at = uplink->texts;
     for (size_t i = 0; i < 8; i++)
         *texts[i] = keep(&at, *texts[i]);
     for (size_t i = 0; i < settings->broker_count; i++)
-        uplink->brokers[i] = keep(&at, settings->brokers[i]);
-    uplink->settings.brokers = uplink->brokers;
+        uplink->broker_texts[i] = keep(&at, settings->brokers[i]);
+    uplink->settings.brokers = uplink->broker_texts;
     return 0;
 }
 
@@ -256,11 +256,11 @@ static void prepare_paho(void)
 
 static void init_mails(struct uplink *uplink)
 {
-    uplink->text.post.kind = UPLINK_MAIL_TEXT;
+    uplink->inbox.text.post.kind = UPLINK_MAIL_TEXT;
     for (unsigned parity = 0; parity < 2; parity++) {
         for (unsigned kind = 0; kind < UPLINK_EVENT_COUNT; kind++) {
-            uplink->events[parity][kind].post.kind = UPLINK_MAIL_EVENT;
-            uplink->events[parity][kind].kind = (enum uplink_event_kind)kind;
+            uplink->inbox.events[parity][kind].post.kind = UPLINK_MAIL_EVENT;
+            uplink->inbox.events[parity][kind].kind = (enum uplink_event_kind)kind;
         }
     }
 }
@@ -284,7 +284,7 @@ static int prepare(struct uplink *uplink, const struct uplink_settings *settings
 static void set_keepalive(struct uplink *uplink, uint64_t keepalive_ms)
 {
     uplink->settings.keepalive_ms = keepalive_ms;
-    uplink->keepalive_s = (unsigned)((keepalive_ms + 999) / 1000);
+    uplink->client.keepalive_s = (unsigned)((keepalive_ms + 999) / 1000);
 }
 
 int uplink_new(sd_event *event,
@@ -301,12 +301,13 @@ int uplink_new(sd_event *event,
     struct uplink *uplink = calloc(1, sizeof(*uplink));
     if (!uplink)
         return -ENOMEM;
-    tls_files_init(&uplink->tls_files);
+    tls_files_init(&uplink->client.tls_files);
     uplink->event = sd_event_ref(event);
-    uplink->ops = ops;
-    uplink->owner = owner;
-    uplink->limits = uplink_no_limits();
+    uplink->owner.ops = ops;
+    uplink->owner.userdata = owner;
+    uplink->connection.limits = uplink_no_limits();
     uplink->since_boot_ms = uplink_now_ms();
+    uplink->resolver.mailbox = &uplink->inbox.mailbox;
     init_mails(uplink);
 
     int r = prepare(uplink, settings);
@@ -338,10 +339,10 @@ void uplink_adjust(struct uplink *uplink, const struct uplink_settings *settings
 
 int uplink_start(struct uplink *uplink)
 {
-    if (uplink->phase != PHASE_STOPPED)
+    if (uplink->state != LINK_STOPPED)
         return -EALREADY;
-    uplink_set_phase(uplink, PHASE_WAITING);
-    uplink_timer_set(uplink, uplink_now_ms());
+    uplink_set_state(uplink, LINK_WAITING);
+    uplink_timer_set(&uplink->timer, uplink_now_ms());
     return 0;
 }
 
@@ -351,28 +352,28 @@ int uplink_start(struct uplink *uplink)
  */
 void uplink_stop(struct uplink *uplink)
 {
-    switch (uplink->phase) {
-    case PHASE_ONLINE:
-        uplink_disconnect(uplink, PHASE_STOPPING);
+    switch (uplink->state) {
+    case LINK_ONLINE:
+        uplink_disconnect(uplink, LINK_STOPPING);
         break;
-    case PHASE_DROPPING:
-        uplink_set_phase(uplink, PHASE_STOPPING);
+    case LINK_DROPPING:
+        uplink_set_state(uplink, LINK_STOPPING);
         break;
-    case PHASE_CONNECTING:
-        uplink->must_destroy = true;
-        uplink_set_phase(uplink, PHASE_STOPPED);
+    case LINK_CONNECTING:
+        uplink->client.is_unusable = true;
+        uplink_set_state(uplink, LINK_STOPPED);
         break;
-    case PHASE_WAITING:
-    case PHASE_RESOLVING:
-        uplink_set_phase(uplink, PHASE_STOPPED);
+    case LINK_WAITING:
+    case LINK_RESOLVING:
+        uplink_set_state(uplink, LINK_STOPPED);
         break;
-    case PHASE_STOPPED:
-    case PHASE_STOPPING:
+    case LINK_STOPPED:
+    case LINK_STOPPING:
         break;
     }
-    if (uplink->phase == PHASE_STOPPED) {
-        uplink_timer_off(uplink);
-        uplink_report(uplink);
+    if (uplink->state == LINK_STOPPED) {
+        uplink_timer_off(&uplink->timer);
+        uplink_report(&uplink->owner);
     }
 }
 
@@ -380,23 +381,23 @@ void uplink_free(struct uplink *uplink)
 {
     if (!uplink)
         return;
-    uplink->phase = PHASE_STOPPED;
+    uplink->state = LINK_STOPPED;
     uplink_leave_library(uplink); /* calls back on this thread: fills the mailbox */
-    tls_files_close(&uplink->tls_files);
+    tls_files_close(&uplink->client.tls_files);
     if (uplink_instance == uplink) {
         read_mail(uplink);
         uplink_sweep(uplink);
         uplink_instance = NULL;
     }
-    sd_event_source_disable_unref(uplink->timer);
-    sd_event_source_disable_unref(uplink->mailbox_source);
-    uplink_leave_lookups(uplink);
-    if (uplink->mailbox_ready)
-        mailbox_done(&uplink->mailbox);
+    sd_event_source_disable_unref(uplink->timer.source);
+    sd_event_source_disable_unref(uplink->inbox.source);
+    uplink_leave_lookups(&uplink->resolver);
+    if (uplink->inbox.is_ready)
+        mailbox_done(&uplink->inbox.mailbox);
     sd_event_unref(uplink->event);
     uplink_slots_done(uplink);
-    free(uplink->targets);
-    free(uplink->brokers);
+    free(uplink->brokers.list);
+    free(uplink->broker_texts);
     free(uplink->texts);
     free(uplink);
 }

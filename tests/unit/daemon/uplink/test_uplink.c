@@ -669,7 +669,7 @@ static void the_library_s_threads_outlive_a_loss_with_messages_in_flight(void **
 
 static bool has_tried_often(struct fixture *f)
 {
-    return f->uplink->failed_attempts > 10;
+    return f->uplink->retry.failed_attempts > 10;
 }
 
 /* What want of memory leaves wrong inside of it would otherwise stay for ever. */
@@ -737,7 +737,7 @@ static void an_idle_link_outlives_the_ack_timeout(void **state)
     go_online(f);
     for (unsigned i = 1; i <= 20; i++) {
         f->settings.ack_timeout_ms = 1;
-        uplink_timer_set(f->uplink, uplink_now_ms());
+        uplink_timer_set(&f->uplink->timer, uplink_now_ms());
         assert_true(sd_event_run(f->event, 20000) >= 0);
     }
     assert_true(is_online(f));
@@ -800,7 +800,7 @@ static void the_pause_doubles_up_to_its_limit_with_full_jitter(void **state)
 
 static bool backed_off(struct fixture *f)
 {
-    return f->uplink->backoff_round >= 4;
+    return f->uplink->retry.backoff_round >= 4;
 }
 
 static void a_broker_that_closes_at_once_is_not_asked_ever_faster(void **state)
@@ -816,12 +816,12 @@ static void a_broker_that_closes_at_once_is_not_asked_ever_faster(void **state)
     wait_for(f, is_online);
     assert_int_equal(send_text(f, "t", "x", 0), 0); /* proves nothing */
     wait_answers(f, 1);
-    assert_true(f->uplink->backoff_round >= 4);
+    assert_true(f->uplink->retry.backoff_round >= 4);
     assert_int_equal(send_text(f, "t", "x", 1), 0);
     wait_answers(f, 2);
     broker_reset(&f->broker);
     wait_for(f, is_not_online);
-    assert_int_equal(f->uplink->backoff_round, 1);
+    assert_int_equal(f->uplink->retry.backoff_round, 1);
 }
 
 static void expect_refusal(struct fixture *f, unsigned protocol, uint8_t code, const char *text)
@@ -866,7 +866,7 @@ static void the_watchdog_replaces_a_client_that_never_reports(void **state)
     start(f);
     wait_for(f, was_asked); /* and heard in silence */
     f->broker.is_silent = false;
-    uplink_timer_set(f->uplink, uplink_now_ms()); /* as if it were due */
+    uplink_timer_set(&f->uplink->timer, uplink_now_ms()); /* as if it were due */
     wait_for(f, is_online);
     assert_string_equal(link_of(f).last_error, "no connection within 10 s");
     assert_int_equal(send_text(f, "t", "x", 1), 0);
@@ -882,8 +882,8 @@ static void what_comes_late_because_the_loop_stood_still_is_waited_for_once(void
     f->broker.withholds_acks = true;
     go_online(f);
     assert_int_equal(send_text(f, "t", "x", 1), 0);
-    f->uplink->progress_ms -= 5000; /* sent before it stood still */
-    uplink_timer_set(f->uplink, uplink_now_ms() - 4000);
+    f->uplink->slots.progress_ms -= 5000; /* sent before it stood still */
+    uplink_timer_set(&f->uplink->timer, uplink_now_ms() - 4000);
     for (int i = 0; i < 5; i++)
         assert_true(sd_event_run(f->event, 100000) >= 0);
     assert_true(is_online(f));
