@@ -292,17 +292,17 @@ static int create_client(struct uplink *uplink, const char *uri)
 {
     MQTTAsync_createOptions options = MQTTAsync_createOptions_initializer;
 
-    options.MQTTVersion = (int)uplink->settings.protocol;
+    options.MQTTVersion = (int)uplink->settings->protocol;
     options.sendWhileDisconnected = 0;
-    options.maxBufferedMessages = (int)uplink->settings.window + BUFFERED_MARGIN;
+    options.maxBufferedMessages = (int)uplink->settings->window + BUFFERED_MARGIN;
     options.deleteOldestMessages = 0; /* 1.3.12 would delete without a word (upstream #1542) */
     options.restoreMessages = 0;
     options.persistQoS0 = 0;
     int rc = keep_library();
     if (rc == MQTTASYNC_SUCCESS)
-        rc =
-            MQTTAsync_createWithOptions(&uplink->client.handle, uri, uplink->settings.client_id,
-                                        MQTTCLIENT_PERSISTENCE_NONE, NULL, &options);
+        rc = MQTTAsync_createWithOptions(&uplink->client.handle, uri,
+                                         uplink->settings->client_id,
+                                         MQTTCLIENT_PERSISTENCE_NONE, NULL, &options);
     if (rc != MQTTASYNC_SUCCESS) {
         uplink->client.handle = NULL;
         return rc;
@@ -317,7 +317,7 @@ static int set_callbacks(struct uplink *uplink)
     void *epoch = (void *)uplink->client.epoch;
     int rc = MQTTAsync_setCallbacks(uplink->client.handle, epoch, on_lost, on_message, NULL);
 
-    if (rc == MQTTASYNC_SUCCESS && uplink->settings.protocol == MQTTVERSION_5)
+    if (rc == MQTTASYNC_SUCCESS && uplink->settings->protocol == MQTTVERSION_5)
         rc = MQTTAsync_setDisconnected(uplink->client.handle, epoch, on_disconnected);
     return rc;
 }
@@ -369,7 +369,7 @@ static const char *or_null(const char *text)
 static void
 set_tls(const struct uplink *uplink, struct attempt *attempt, MQTTAsync_connectOptions *options)
 {
-    const struct uplink_settings *settings = &uplink->settings;
+    const struct uplink_settings *settings = uplink->settings;
     MQTTAsync_SSLOptions *tls = &attempt->tls;
 
     if (!uplink_uri_is_tls(uplink_broker_uri(uplink)))
@@ -381,8 +381,8 @@ set_tls(const struct uplink *uplink, struct attempt *attempt, MQTTAsync_connectO
     tls->privateKey = tls_files_name(&uplink->client.tls_files, TLS_KEY);
     tls->privateKeyPassword =
         attempt->key_password.text; /* without one OpenSSL asks the terminal */
-    tls->enableServerCertAuth = settings->verify;
-    tls->verify = settings->verify; /* the host name, which Paho leaves out otherwise */
+    tls->enableServerCertAuth = settings->tls.verify;
+    tls->verify = settings->tls.verify; /* the host name, which Paho leaves out otherwise */
     tls->ssl_error_cb = on_tls_error;
     options->ssl = tls;
 }
@@ -390,7 +390,7 @@ set_tls(const struct uplink *uplink, struct attempt *attempt, MQTTAsync_connectO
 static void set_answers(const struct uplink *uplink, MQTTAsync_connectOptions *options)
 {
     options->context = (void *)uplink->client.epoch;
-    if (uplink->settings.protocol == MQTTVERSION_5) {
+    if (uplink->settings->protocol == MQTTVERSION_5) {
         options->cleanstart =
             1; /* no session expiry is sent, so the session ends with the link */
         options->onSuccess5 = on_connect_success5;
@@ -402,16 +402,26 @@ static void set_answers(const struct uplink *uplink, MQTTAsync_connectOptions *o
     }
 }
 
+/* Brokers that demanded less are asked again when the setting changed. */
+static unsigned choose_keepalive(struct uplink_client *client, uint64_t keepalive_ms)
+{
+    if (client->keepalive_set_ms != keepalive_ms) {
+        client->keepalive_set_ms = keepalive_ms;
+        client->keepalive_s = (unsigned)((keepalive_ms + 999) / 1000);
+    }
+    return client->keepalive_s;
+}
+
 static int begin(struct uplink *uplink, struct attempt *attempt)
 {
-    const struct uplink_settings *settings = &uplink->settings;
+    const struct uplink_settings *settings = uplink->settings;
     MQTTAsync_connectOptions options =
         settings->protocol == MQTTVERSION_5
             ? (MQTTAsync_connectOptions)MQTTAsync_connectOptions_initializer5
             : (MQTTAsync_connectOptions)MQTTAsync_connectOptions_initializer;
 
     options.MQTTVersion = (int)settings->protocol;
-    options.keepAliveInterval = (int)uplink->client.keepalive_s;
+    options.keepAliveInterval = (int)choose_keepalive(&uplink->client, settings->keepalive_ms);
     options.connectTimeout = (int)((settings->connect_timeout_ms + 999) / 1000);
     options.maxInflight = (int)settings->window;
     options.automaticReconnect = 0;
@@ -430,11 +440,11 @@ static int begin(struct uplink *uplink, struct attempt *attempt)
 /* Paho would only say that the TLS context failed. */
 static int open_files(struct uplink *uplink, const char **ret_path)
 {
-    const struct uplink_settings *settings = &uplink->settings;
+    const struct uplink_settings *settings = uplink->settings;
     const char *const paths[TLS_FILES] = {
-        [TLS_CA] = settings->ca_file,
-        [TLS_CERTIFICATE] = settings->cert_file,
-        [TLS_KEY] = settings->key_file,
+        [TLS_CA] = settings->tls.ca_file,
+        [TLS_CERTIFICATE] = settings->tls.cert_file,
+        [TLS_KEY] = settings->tls.key_file,
     };
 
     return tls_files_open(&uplink->client.tls_files, paths, ret_path);
@@ -443,7 +453,7 @@ static int open_files(struct uplink *uplink, const char **ret_path)
 /* It cannot be used without the password that is not set. */
 static bool key_is_locked(const struct uplink *uplink)
 {
-    return uplink->settings.key_password_file[0] == '\0' &&
+    return uplink->settings->tls.key_password_file[0] == '\0' &&
            tls_files_key_is_encrypted(&uplink->client.tls_files);
 }
 
@@ -451,11 +461,11 @@ static bool key_is_locked(const struct uplink *uplink)
 static int
 read_secrets(const struct uplink *uplink, struct attempt *attempt, const char **ret_path)
 {
-    const char *path = uplink->settings.password_file;
+    const char *path = uplink->settings->password_file;
     int r = path[0] != '\0' ? read_secret(path, &attempt->password) : 0;
 
     if (r == 0) {
-        path = uplink->settings.key_password_file;
+        path = uplink->settings->tls.key_password_file;
         r = path[0] != '\0' ? read_secret(path, &attempt->key_password) : 0;
     }
     if (r < 0)
@@ -496,7 +506,7 @@ bool uplink_client_connect(struct uplink *uplink, char reason[static UPLINK_TEXT
     } else if (uplink_uri_is_tls(uri) && key_is_locked(uplink)) {
         (void)snprintf(reason, UPLINK_TEXT_MAX,
                        "the key in %s is encrypted: set uplink.tls.key_password_file",
-                       uplink->settings.key_file);
+                       uplink->settings->tls.key_file);
     } else {
         (void)snprintf(attempt->uri, sizeof(attempt->uri), "%s", uri);
         attempt->uris[0] = attempt->uri;
@@ -521,7 +531,7 @@ bool uplink_client_disconnect(struct uplink *uplink)
     MQTTAsync_disconnectOptions options =
         (MQTTAsync_disconnectOptions)MQTTAsync_disconnectOptions_initializer;
 
-    if (uplink->settings.protocol == MQTTVERSION_5) {
+    if (uplink->settings->protocol == MQTTVERSION_5) {
         options = (MQTTAsync_disconnectOptions)MQTTAsync_disconnectOptions_initializer5;
         options.onSuccess5 = on_closed5;
         options.onFailure5 = on_close_failure5;

@@ -110,7 +110,7 @@ unsigned uplink_window(const struct uplink *uplink)
 
 const char *uplink_broker_uri(const struct uplink *uplink)
 {
-    return uplink->settings.brokers[uplink->brokers.current];
+    return uplink->settings->brokers[uplink->brokers.current];
 }
 
 void uplink_get_link(const struct uplink *uplink, struct uplink_link *ret)

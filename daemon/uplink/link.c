@@ -46,7 +46,7 @@ static uint64_t next_backoff(struct uplink *uplink)
     uint64_t random = (uint64_t)rand(); /* for the machine that has no entropy yet */
 
     (void)!getrandom(&random, sizeof(random), GRND_NONBLOCK);
-    return uplink_backoff_ms(uplink->settings.backoff_min_ms, uplink->settings.backoff_max_ms,
+    return uplink_backoff_ms(uplink->settings->backoff_min_ms, uplink->settings->backoff_max_ms,
                              uplink->retry.backoff_round++, random);
 }
 
@@ -59,7 +59,7 @@ static bool was_good(const struct uplink *uplink)
 {
     return uplink->connection.online_ms > 0 &&
            (uplink->connection.is_proven || uplink_now_ms() - uplink->connection.online_ms >=
-                                                (int64_t)uplink->settings.backoff_max_ms);
+                                                (int64_t)uplink->settings->backoff_max_ms);
 }
 
 /* After a good connection the same broker, otherwise the next; a pause after each tour. */
@@ -79,8 +79,8 @@ static uint64_t plan_attempt(struct uplink *uplink)
         return next_backoff(uplink);
     }
     uplink->retry.failed_attempts++;
-    uplink->brokers.current = (uplink->brokers.current + 1) % uplink->settings.broker_count;
-    if (uplink->retry.failed_attempts % uplink->settings.broker_count != 0)
+    uplink->brokers.current = (uplink->brokers.current + 1) % uplink->settings->broker_count;
+    if (uplink->retry.failed_attempts % uplink->settings->broker_count != 0)
         return 0;
     return next_backoff(uplink);
 }
@@ -105,7 +105,7 @@ static void log_retry(struct uplink *uplink, const char *broker, uint64_t wait_m
     int64_t now_ms = uplink_now_ms();
     unsigned failed = uplink->retry.failed_attempts;
 
-    if (failed > uplink->settings.broker_count && failed % RETRY_LOG_EACH != 0 &&
+    if (failed > uplink->settings->broker_count && failed % RETRY_LOG_EACH != 0 &&
         now_ms - uplink->retry.logged_ms < RETRY_LOG_MS)
         return;
     uplink->retry.logged_ms = now_ms;
@@ -168,7 +168,7 @@ static void begin_attempt(struct uplink *uplink)
     char reason[UPLINK_TEXT_MAX];
 
     uplink_set_state(uplink, LINK_CONNECTING);
-    uplink_timer_set_in(&uplink->timer, uplink->settings.connect_timeout_ms + UPLINK_GRACE_MS);
+    uplink_timer_set_in(&uplink->timer, uplink->settings->connect_timeout_ms + UPLINK_GRACE_MS);
     if (!uplink_client_connect(uplink, reason))
         uplink_end_connection(uplink, reason);
 }
@@ -178,7 +178,7 @@ static void begin_resolving(struct uplink *uplink)
     char reason[UPLINK_TEXT_MAX];
 
     uplink_set_state(uplink, LINK_RESOLVING);
-    uplink_timer_set_in(&uplink->timer, uplink->settings.connect_timeout_ms);
+    uplink_timer_set_in(&uplink->timer, uplink->settings->connect_timeout_ms);
     int r = uplink_resolve(&uplink->resolver);
     if (r < 0) {
         (void)snprintf(reason, sizeof(reason), "cannot begin a name lookup: %s", strerror(-r));
@@ -259,7 +259,7 @@ static void on_stall(struct uplink *uplink)
 {
     (void)snprintf(uplink->connection.end_reason, sizeof(uplink->connection.end_reason),
                    "no answer for %" PRIu64 " s",
-                   (uplink->settings.ack_timeout_ms + 999) / 1000);
+                   (uplink->settings->ack_timeout_ms + 999) / 1000);
     if (++uplink->retry.stalls >= STALLS_MAX)
         give_client_up(uplink, uplink->connection.end_reason);
     else
@@ -268,11 +268,11 @@ static void on_stall(struct uplink *uplink)
 
 static void watch_answers(struct uplink *uplink)
 {
-    int64_t due_ms = uplink->slots.progress_ms + (int64_t)uplink->settings.ack_timeout_ms;
+    int64_t due_ms = uplink->slots.progress_ms + (int64_t)uplink->settings->ack_timeout_ms;
 
     if (uplink->connection.is_loss_suspected)
         give_client_up(uplink, "broker closed the connection");
-    else if (uplink->slots.in_flight == 0 || uplink->settings.ack_timeout_ms == 0)
+    else if (uplink->slots.in_flight == 0 || uplink->settings->ack_timeout_ms == 0)
         return; /* the next message arms the timer */
     else if (uplink_now_ms() >= due_ms)
         on_stall(uplink);
@@ -289,13 +289,13 @@ void uplink_on_due(struct uplink *uplink)
         uplink_connect(uplink);
         break;
     case LINK_RESOLVING:
-        uplink_explain_slow_lookup(&uplink->resolver, uplink->settings.connect_timeout_ms,
+        uplink_explain_slow_lookup(&uplink->resolver, uplink->settings->connect_timeout_ms,
                                    reason);
         uplink_end_connection(uplink, reason);
         break;
     case LINK_CONNECTING:
         (void)snprintf(reason, sizeof(reason), "no connection within %" PRIu64 " s",
-                       (uplink->settings.connect_timeout_ms + 999) / 1000);
+                       (uplink->settings->connect_timeout_ms + 999) / 1000);
         give_client_up(uplink, reason);
         break;
     case LINK_ONLINE:
@@ -335,7 +335,7 @@ static const char *connack_text(const struct uplink *uplink, int code)
                                         "bad user name or password",
                                         "not authorized"};
 
-    if (uplink->settings.protocol == MQTTVERSION_5)
+    if (uplink->settings->protocol == MQTTVERSION_5)
         return packet_reason_text(code);
     return code < 6 ? texts[code] : "unknown";
 }
@@ -346,7 +346,7 @@ static void explain_silence(const struct uplink *uplink,
 {
     if (strstr(event->text, "timeout"))
         (void)snprintf(reason, UPLINK_TEXT_MAX, "no connection within %" PRIu64 " s",
-                       (uplink->settings.connect_timeout_ms + 999) / 1000);
+                       (uplink->settings->connect_timeout_ms + 999) / 1000);
     else if (uplink->client.is_tls)
         (void)snprintf(reason, UPLINK_TEXT_MAX,
                        "TLS connection failed: is this a TLS port, and is the broker's "
@@ -365,8 +365,8 @@ static void explain_failure(const struct uplink *uplink,
 
     if (event->is_connack) {
         (void)snprintf(reason, UPLINK_TEXT_MAX,
-                       uplink->settings.protocol == MQTTVERSION_5 ? "%s (code 0x%02X)"
-                                                                  : "%s (code %u)",
+                       uplink->settings->protocol == MQTTVERSION_5 ? "%s (code 0x%02X)"
+                                                                   : "%s (code %u)",
                        connack_text(uplink, event->code), (unsigned)event->code);
     } else if (error != 0) {
         (void)snprintf(reason, UPLINK_TEXT_MAX, "%s", strerror(error));

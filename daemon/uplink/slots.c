@@ -39,7 +39,7 @@
 
 int uplink_slots_init(struct uplink *uplink)
 {
-    uplink->slots.count = uplink->settings.window;
+    uplink->slots.count = uplink->settings->window;
     uplink->slots.array = calloc(uplink->slots.count, sizeof(*uplink->slots.array));
     if (!uplink->slots.array)
         return -ENOMEM;
@@ -61,7 +61,7 @@ unsigned uplink_room(const struct uplink *uplink)
     unsigned window = uplink_window(uplink);
 
     if (uplink->state != LINK_ONLINE || uplink->slots.in_flight >= window ||
-        uplink->slots.in_flight_bytes >= uplink->settings.window_bytes)
+        uplink->slots.in_flight_bytes >= uplink->settings->window_bytes)
         return 0;
     return window - uplink->slots.in_flight;
 }
@@ -191,9 +191,9 @@ static void take_slot(struct uplink *uplink, struct uplink_slot *slot)
     if (uplink->slots.in_flight++ == 0)
         note_progress(uplink);
     uplink->slots.in_flight_bytes += slot->size_bytes;
-    if (!uplink->timer.is_armed && uplink->settings.ack_timeout_ms > 0)
+    if (!uplink->timer.is_armed && uplink->settings->ack_timeout_ms > 0)
         uplink_timer_set(&uplink->timer,
-                         uplink->slots.progress_ms + (int64_t)uplink->settings.ack_timeout_ms);
+                         uplink->slots.progress_ms + (int64_t)uplink->settings->ack_timeout_ms);
 }
 
 static bool
@@ -252,8 +252,8 @@ static uint8_t forwarded_qos(const struct uplink *uplink, const struct uplink_me
 {
     unsigned qos = message->qos;
 
-    if (qos > uplink->settings.max_qos)
-        qos = uplink->settings.max_qos;
+    if (qos > uplink->settings->max_qos)
+        qos = uplink->settings->max_qos;
     if (qos > uplink->connection.limits.maximum_qos)
         qos = uplink->connection.limits.maximum_qos;
     return (uint8_t)qos;
@@ -267,7 +267,7 @@ static uint64_t remaining_length(const struct uplink *uplink,
 
     if (forwarded_qos(uplink, message) > 0)
         size += 2;
-    if (uplink->settings.protocol != MQTTVERSION_5)
+    if (uplink->settings->protocol != MQTTVERSION_5)
         return size;
     uint64_t properties =
         message->properties.size + (message->expiry_ms >= 0 ? EXPIRY_BYTES : 0);
@@ -283,7 +283,7 @@ static uint64_t size_in_window(const struct uplink *uplink,
     struct reader reader;
     struct packet_property property;
 
-    if (uplink->settings.protocol != MQTTVERSION_5)
+    if (uplink->settings->protocol != MQTTVERSION_5)
         return packet;
     reader_init(&reader, message->properties.data, message->properties.size);
     while (packet_property_next(&reader, &property))
@@ -311,7 +311,7 @@ static int check(const struct uplink *uplink,
     /* A message larger than window_bytes goes alone. */
     uint64_t size = size_in_window(uplink, message, packet);
     if (uplink->slots.in_flight > 0 &&
-        uplink->slots.in_flight_bytes + size > uplink->settings.window_bytes)
+        uplink->slots.in_flight_bytes + size > uplink->settings->window_bytes)
         return UPLINK_E_FULL;
     *ret_size = size;
     return 0;
@@ -426,7 +426,7 @@ static int send_in_slot(struct uplink *uplink,
     slot->qos = forwarded_qos(uplink, message);
     take_slot(uplink, slot);
     options.context = slot_context(uplink, slot);
-    if (uplink->settings.protocol == MQTTVERSION_5) {
+    if (uplink->settings->protocol == MQTTVERSION_5) {
         options.onSuccess5 = on_success5;
         options.onFailure5 = on_failure5;
         rc = add_properties(&options.properties, message);
@@ -448,7 +448,7 @@ static int send_in_slot(struct uplink *uplink,
 
 int uplink_send(struct uplink *uplink, const struct uplink_message *message)
 {
-    size_t prefix_size = strlen(uplink->settings.topic_prefix);
+    size_t prefix_size = strlen(uplink->settings->topic_prefix);
     size_t topic_size = prefix_size + message->topic.size;
     uint64_t size;
 
@@ -463,7 +463,7 @@ int uplink_send(struct uplink *uplink, const struct uplink_message *message)
     AUTO_FREE char *topic = malloc(topic_size + 1);
     if (!topic)
         return -ENOMEM;
-    memcpy(topic, uplink->settings.topic_prefix, prefix_size);
+    memcpy(topic, uplink->settings->topic_prefix, prefix_size);
     memcpy(topic + prefix_size, message->topic.data, message->topic.size);
     topic[topic_size] = '\0';
     return send_in_slot(uplink, message, topic, size);

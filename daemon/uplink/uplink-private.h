@@ -126,12 +126,14 @@ struct uplink_inbox {
 
 /* Paho's client; a new one, or the same again, for each attempt. */
 struct uplink_client {
-    MQTTAsync handle;     /* NULL: there is none */
-    uintptr_t epoch;      /* (locked) one for each attempt; events of older ones are ignored */
-    bool is_destroying;   /* (locked) what Paho calls back now is no late answer */
-    bool is_tls;          /* Paho never takes TLS back from a client */
-    bool is_unusable;     /* an attempt or messages may still be inside: the next one is new */
-    unsigned keepalive_s; /* ours, lowered to what brokers demanded */
+    MQTTAsync handle;   /* NULL: there is none */
+    uintptr_t epoch;    /* (locked) one for each attempt; events of older ones are ignored */
+    bool is_destroying; /* (locked) what Paho calls back now is no late answer */
+    bool is_tls;        /* Paho never takes TLS back from a client */
+    bool is_unusable;   /* an attempt or messages may still be inside: the next one is new */
+    uint64_t keepalive_set_ms; /* the setting of which keepalive_s was made */
+    unsigned
+        keepalive_s; /* of the newest attempt: the setting, lowered to what brokers demand */
     struct tls_files tls_files; /* of the newest attempt */
 };
 
@@ -203,10 +205,7 @@ enum uplink_link_state {
 
 struct uplink {
     sd_event *event;
-    struct uplink_settings
-        settings; /* its texts live in @texts, its brokers in @broker_texts */
-    const char **broker_texts;
-    char *texts;
+    const struct uplink_settings *settings; /* borrowed; see uplink_new() for what may change */
     struct uplink_owner owner;
     struct uplink_inbox inbox;
     struct uplink_timer timer;

@@ -137,10 +137,10 @@ static void look_at_file(const char *key, const char *path)
 static void look_at_files(const struct uplink_settings *settings)
 {
     look_at_file("uplink.password_file", settings->password_file);
-    look_at_file("uplink.tls.ca_file", settings->ca_file);
-    look_at_file("uplink.tls.cert_file", settings->cert_file);
-    look_at_file("uplink.tls.key_file", settings->key_file);
-    look_at_file("uplink.tls.key_password_file", settings->key_password_file);
+    look_at_file("uplink.tls.ca_file", settings->tls.ca_file);
+    look_at_file("uplink.tls.cert_file", settings->tls.cert_file);
+    look_at_file("uplink.tls.key_file", settings->tls.key_file);
+    look_at_file("uplink.tls.key_password_file", settings->tls.key_password_file);
 }
 
 static bool uri_is_known(const char *uri)
@@ -171,53 +171,6 @@ static bool settings_are_usable(const struct uplink_settings *settings)
         usable = false;
     }
     return usable;
-}
-
-/* Every text of the settings that is copied, and where its copy belongs. */
-static void list_texts(struct uplink_settings *settings, const char **texts[static 8])
-{
-    texts[0] = &settings->client_id;
-    texts[1] = &settings->username;
-    texts[2] = &settings->password_file;
-    texts[3] = &settings->topic_prefix;
-    texts[4] = &settings->ca_file;
-    texts[5] = &settings->cert_file;
-    texts[6] = &settings->key_file;
-    texts[7] = &settings->key_password_file;
-}
-
-static const char *keep(char **at, const char *text)
-{
-    char *copy = *at;
-
-    *at = stpcpy(copy, text) + 1;
-    return copy;
-}
-
-static int copy_settings(struct uplink *uplink, const struct uplink_settings *settings)
-{
-    const char **texts[8];
-    size_t size = 0;
-
-    uplink->settings = *settings;
-    list_texts(&uplink->settings, texts);
-    for (size_t i = 0; i < 8; i++)
-        size += strlen(*texts[i]) + 1;
-    for (size_t i = 0; i < settings->broker_count; i++)
-        size += strlen(settings->brokers[i]) + 1;
-    uplink->texts = malloc(size);
-    uplink->broker_texts = calloc(settings->broker_count, sizeof(*uplink->broker_texts));
-    uplink->brokers.list = calloc(settings->broker_count, sizeof(*uplink->brokers.list));
-    if (!uplink->texts || !uplink->broker_texts || !uplink->brokers.list)
-        return -ENOMEM;
-
-    char *at = uplink->texts;
-    for (size_t i = 0; i < 8; i++)
-        *texts[i] = keep(&at, *texts[i]);
-    for (size_t i = 0; i < settings->broker_count; i++)
-        uplink->broker_texts[i] = keep(&at, settings->brokers[i]);
-    uplink->settings.brokers = uplink->broker_texts;
-    return 0;
 }
 
 const char *uplink_build_lacks(void)
@@ -265,12 +218,15 @@ static void init_mails(struct uplink *uplink)
     }
 }
 
-static int prepare(struct uplink *uplink, const struct uplink_settings *settings)
+static int prepare(struct uplink *uplink)
 {
-    int r = copy_settings(uplink, settings);
+    size_t brokers = uplink->settings->broker_count;
+    int r = uplink_slots_init(uplink);
 
-    if (r == 0)
-        r = uplink_slots_init(uplink);
+    if (r == 0) {
+        uplink->brokers.list = calloc(brokers, sizeof(*uplink->brokers.list));
+        r = uplink->brokers.list ? 0 : -ENOMEM;
+    }
     if (r == 0)
         r = watch_mail(uplink);
     if (r >= 0)
@@ -278,13 +234,6 @@ static int prepare(struct uplink *uplink, const struct uplink_settings *settings
     if (r >= 0)
         prepare_paho();
     return r < 0 ? r : 0;
-}
-
-/* Brokers that asked for less are asked again. */
-static void set_keepalive(struct uplink *uplink, uint64_t keepalive_ms)
-{
-    uplink->settings.keepalive_ms = keepalive_ms;
-    uplink->client.keepalive_s = (unsigned)((keepalive_ms + 999) / 1000);
 }
 
 int uplink_new(sd_event *event,
@@ -303,6 +252,7 @@ int uplink_new(sd_event *event,
         return -ENOMEM;
     tls_files_init(&uplink->client.tls_files);
     uplink->event = sd_event_ref(event);
+    uplink->settings = settings;
     uplink->owner.ops = ops;
     uplink->owner.userdata = owner;
     uplink->connection.limits = uplink_no_limits();
@@ -310,31 +260,16 @@ int uplink_new(sd_event *event,
     uplink->resolver.mailbox = &uplink->inbox.mailbox;
     init_mails(uplink);
 
-    int r = prepare(uplink, settings);
+    int r = prepare(uplink);
     if (r < 0) {
         uplink_free(uplink);
         return r;
     }
-    set_keepalive(uplink, settings->keepalive_ms);
     uplink_instance = uplink;
     /* Nobody listens; the lower levels would still have each step written down. */
     MQTTAsync_setTraceLevel(MQTTASYNC_TRACE_ERROR);
     *ret = uplink;
     return 0;
-}
-
-void uplink_adjust(struct uplink *uplink, const struct uplink_settings *settings)
-{
-    struct uplink_settings *own = &uplink->settings;
-
-    if (own->keepalive_ms != settings->keepalive_ms)
-        set_keepalive(uplink, settings->keepalive_ms);
-    own->connect_timeout_ms = settings->connect_timeout_ms;
-    own->ack_timeout_ms = settings->ack_timeout_ms;
-    own->backoff_min_ms = settings->backoff_min_ms;
-    own->backoff_max_ms = settings->backoff_max_ms;
-    own->window_bytes = settings->window_bytes;
-    own->max_qos = settings->max_qos;
 }
 
 int uplink_start(struct uplink *uplink)
@@ -397,7 +332,5 @@ void uplink_free(struct uplink *uplink)
     sd_event_unref(uplink->event);
     uplink_slots_done(uplink);
     free(uplink->brokers.list);
-    free(uplink->broker_texts);
-    free(uplink->texts);
     free(uplink);
 }
