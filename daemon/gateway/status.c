@@ -2,7 +2,7 @@
 /*
  * status.c - what the outside sees without asking the loop
  *
- * One JSON object (docs/operation.md names its members) is written to
+ * One JSON object (docs/status.md names its members) is written to
  * status.json beside the socket, atomically by rename, each status_interval
  * and when the daemon ends; the folder is on a tmpfs, so it costs no flash.
  * `mqtt-spool status` reads it, and a monitoring script may. systemctl shows a

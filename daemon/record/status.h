@@ -3,7 +3,7 @@
  * status.h - the status object
  *
  * The daemon's status file and `mqtt-spool status` of a stopped daemon share this
- * form, with the names of docs/operation.md. The members that the spool knows are
+ * form, with the names of docs/status.md. The members that the spool knows are
  * read from it; the caller adds what it knows of the rest. What it does not know
  * is zero in struct record_status, and null, 0 or "" in the object.
  *
