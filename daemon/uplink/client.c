@@ -37,9 +37,9 @@ static bool accept_event(void *context)
     const struct uplink_event *news = context;
     struct uplink_event *event = &uplink_instance->inbox.events[news->epoch & 1][news->kind];
 
-    if (news->epoch != uplink_instance->client.epoch || event->busy)
+    if (news->epoch != uplink_instance->client.epoch || event->is_unread)
         return false;
-    event->busy = true;
+    event->is_unread = true;
     event->epoch = news->epoch;
     event->code = news->code;
     event->is_connack = news->is_connack;
@@ -251,13 +251,13 @@ static void end_destroy(void *context)
 /* Its callbacks come on this thread; those of the connection are of no interest any more. */
 void uplink_destroy_client(struct uplink *uplink)
 {
+    uplink->client.is_unusable = false;
     if (!uplink->client.handle)
         return;
     mailbox_locked(&uplink->inbox.mailbox, begin_destroy, uplink);
     MQTTAsync_destroy(&uplink->client.handle);
     mailbox_locked(&uplink->inbox.mailbox, end_destroy, uplink);
     uplink->client.handle = NULL;
-    uplink->client.is_unusable = false;
 }
 
 /*
@@ -281,7 +281,7 @@ static int keep_library(void)
 
 /* With its last client the library waits 10 s for a thread that was never made: then that client
  * stays, for the next uplink or until the process ends. */
-void uplink_leave_library(struct uplink *uplink)
+void uplink_release_library(struct uplink *uplink)
 {
     uplink_destroy_client(uplink);
     if (paho_link_start_threads() == 0)

@@ -203,9 +203,9 @@ static void explain(const struct uplink_lookup *lookup, char reason[static UPLIN
                    lookup->host, tolower((unsigned char)text[0]), text + 1);
 }
 
-void uplink_explain_slow_lookup(const struct uplink_resolver *resolver,
-                                uint64_t timeout_ms,
-                                char reason[static UPLINK_TEXT_MAX])
+void uplink_describe_slow_lookup(const struct uplink_resolver *resolver,
+                                 uint64_t timeout_ms,
+                                 char reason[static UPLINK_TEXT_MAX])
 {
     (void)snprintf(reason, UPLINK_TEXT_MAX,
                    "name resolution of %.*s takes longer than %" PRIu64
@@ -219,7 +219,7 @@ bool uplink_lookup_matches(const struct uplink_resolver *resolver,
     return strcmp(lookup->host, resolver->host) == 0;
 }
 
-void uplink_keep_lookup(struct uplink_resolver *resolver, struct uplink_lookup *lookup)
+void uplink_cache_lookup(struct uplink_resolver *resolver, struct uplink_lookup *lookup)
 {
     if (lookup->error != 0) {
         forget(resolver, lookup);
@@ -229,10 +229,10 @@ void uplink_keep_lookup(struct uplink_resolver *resolver, struct uplink_lookup *
     lookup->late_ms = uplink_now_ms();
 }
 
-bool uplink_use_lookup(struct uplink_resolver *resolver,
-                       struct uplink_lookup *lookup,
-                       struct uplink_broker *broker,
-                       char reason[static UPLINK_TEXT_MAX])
+bool uplink_apply_lookup(struct uplink_resolver *resolver,
+                         struct uplink_lookup *lookup,
+                         struct uplink_broker *broker,
+                         char reason[static UPLINK_TEXT_MAX])
 {
     bool is_found = lookup->error == 0;
 
@@ -247,7 +247,7 @@ bool uplink_use_lookup(struct uplink_resolver *resolver,
     return is_found;
 }
 
-void uplink_leave_lookups(struct uplink_resolver *resolver)
+void uplink_detach_lookups(struct uplink_resolver *resolver)
 {
     (void)pthread_mutex_lock(&handover);
     while (!SLIST_EMPTY(&resolver->lookups)) {

@@ -246,6 +246,28 @@ void uplink_sweep(struct uplink *uplink)
     }
 }
 
+struct sent_search {
+    const struct uplink_slots *slots;
+    bool is_found;
+};
+
+static void find_sent(void *userdata)
+{
+    struct sent_search *search = userdata;
+
+    for (unsigned i = 0; i < search->slots->count && !search->is_found; i++)
+        search->is_found = search->slots->array[i].state == SLOT_SENT;
+}
+
+bool uplink_is_swept(struct uplink *uplink)
+{
+    struct sent_search search = {.slots = &uplink->slots};
+
+    if (uplink->slots.in_flight > 0)
+        mailbox_locked(&uplink->inbox.mailbox, find_sent, &search);
+    return !search.is_found;
+}
+
 /* Checks, and the form Paho wants. */
 
 static uint8_t forwarded_qos(const struct uplink *uplink, const struct uplink_message *message)

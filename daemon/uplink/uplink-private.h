@@ -2,11 +2,14 @@
 /*
  * uplink-private.h - what the files of the uplink share
  *
- *   core.c     the state as all of them see it: clock, timer, phase, window
+ *   core.c     clock, timer, window, last error, report to the owner
  *   slots.c    messages: send into a slot, answer, sweep
  *   client.c   Paho's client and its callbacks
  *   resolve.c  the addresses behind a broker's host name
- *   link.c     the life of the connection: attempts, back-off, watchdogs
+ *   state.c    the states of the link, and what is true in each
+ *   retry.c    which broker is tried next, and when
+ *   reason.c   why an attempt or a connection ended, in words
+ *   link.c     the life of the connection: attempts, events, deadlines, the end
  *   uplink.c   life, settings, the mailbox, the timer: the ways into the loop
  *
  * Each calls only those above it; slots.c, client.c and resolve.c do not call
@@ -82,12 +85,12 @@ struct uplink_limits {
 /*
  * One per kind and parity of the epoch, so that one of an epoch that is over
  * and was not read yet is never in the way of the same kind in the next epoch.
- * @busy keeps an event as it is until the loop has copied it.
+ * @is_unread keeps an event as it is until the loop has copied it.
  */
 struct uplink_event {
     struct uplink_mail post;
     enum uplink_event_kind kind;
-    bool busy; /* (locked) and the rest too */
+    bool is_unread; /* (locked) and the rest too */
     uintptr_t epoch;
     int code;
     bool is_connack;             /* code came in a CONNACK */
@@ -200,7 +203,9 @@ enum uplink_link_state {
     LINK_CONNECTING,
     LINK_ONLINE,
     LINK_DROPPING, /* our own disconnect under way, another attempt follows */
-    LINK_STOPPING
+    LINK_STOPPING,
+    LINK_FREED, /* uplink_free(): what the library reports now changes nothing */
+    LINK_STATES
 };
 
 struct uplink {
@@ -229,7 +234,6 @@ int64_t uplink_now_ms(void);
 void uplink_timer_set(struct uplink_timer *timer, int64_t due_boot_ms);
 void uplink_timer_set_in(struct uplink_timer *timer, uint64_t ms);
 void uplink_timer_off(struct uplink_timer *timer);
-void uplink_set_state(struct uplink *uplink, enum uplink_link_state state);
 /* Calls ops->changed, if that is due. */
 void uplink_report(struct uplink_owner *owner);
 void uplink_set_error(struct uplink_error *error, const char *format, ...) PRINTF_LIKE(2, 3);
@@ -243,24 +247,21 @@ bool uplink_uri_is_tls(const char *uri);
 MUST_CHECK int uplink_slots_init(struct uplink *uplink);
 void uplink_slots_done(struct uplink *uplink);
 void uplink_on_slot(struct uplink *uplink, struct uplink_slot *slot);
-/* The epoch's end: everything still open is answered UNKNOWN. */
+/* The end of an epoch: everything without an answer is answered UNKNOWN. */
 void uplink_sweep(struct uplink *uplink);
+/* Does no slot wait for an answer of the library? */
+bool uplink_is_swept(struct uplink *uplink);
 
-/* link.c */
-/* Was the timer, due at @due_us, late because the loop stood still? Then it was set anew. */
-bool uplink_excuse(struct uplink *uplink, uint64_t due_us);
-/* The timer is due: what that means is for the phase to say. */
-void uplink_on_due(struct uplink *uplink);
-void uplink_connect(struct uplink *uplink);
-void uplink_disconnect(struct uplink *uplink, enum uplink_link_state state);
-/* Also for a connection that never came to be. */
-void uplink_end_connection(struct uplink *uplink, const char *reason);
-void uplink_on_event(struct uplink *uplink, struct uplink_event *event);
-void uplink_on_text(struct uplink *uplink);
-/* Full jitter: 0 to min * 2^round, at most max. @random: any 64 bits. */
-uint64_t uplink_backoff_ms(uint64_t min_ms, uint64_t max_ms, unsigned round, uint64_t random);
-
-void uplink_on_lookup(struct uplink *uplink, struct uplink_lookup *lookup);
+/* client.c */
+/* Begins an attempt at uplink->broker. Return: is it under way? If not, @reason says why. */
+bool uplink_client_connect(struct uplink *uplink, char reason[static UPLINK_TEXT_MAX]);
+/* Return: is it under way? */
+bool uplink_client_disconnect(struct uplink *uplink);
+void uplink_destroy_client(struct uplink *uplink);
+/* The client and all that the library holds: its threads end. */
+void uplink_release_library(struct uplink *uplink);
+/* The part of an OpenSSL error line that helps a person. */
+void uplink_tls_text(const char *line, size_t size, char text[static UPLINK_TEXT_MAX]);
 
 /* resolve.c */
 /* As Paho finds it in @uri, without brackets. */
@@ -273,28 +274,59 @@ MUST_CHECK int uplink_resolve(struct uplink_resolver *resolver);
 bool uplink_lookup_matches(const struct uplink_resolver *resolver,
                            const struct uplink_lookup *lookup);
 /* An answer that no attempt waits for. @lookup may be gone afterwards. */
-void uplink_keep_lookup(struct uplink_resolver *resolver, struct uplink_lookup *lookup);
+void uplink_cache_lookup(struct uplink_resolver *resolver, struct uplink_lookup *lookup);
 /* Chooses the address of the attempt at @broker; @lookup is gone afterwards. Return: is there one?
  * If not, @reason says why. */
-bool uplink_use_lookup(struct uplink_resolver *resolver,
-                       struct uplink_lookup *lookup,
-                       struct uplink_broker *broker,
-                       char reason[static UPLINK_TEXT_MAX]);
-void uplink_explain_slow_lookup(const struct uplink_resolver *resolver,
-                                uint64_t timeout_ms,
-                                char reason[static UPLINK_TEXT_MAX]);
+bool uplink_apply_lookup(struct uplink_resolver *resolver,
+                         struct uplink_lookup *lookup,
+                         struct uplink_broker *broker,
+                         char reason[static UPLINK_TEXT_MAX]);
+void uplink_describe_slow_lookup(const struct uplink_resolver *resolver,
+                                 uint64_t timeout_ms,
+                                 char reason[static UPLINK_TEXT_MAX]);
 /* Before the mailbox goes: lookups under way end without it. */
-void uplink_leave_lookups(struct uplink_resolver *resolver);
+void uplink_detach_lookups(struct uplink_resolver *resolver);
 
-/* client.c */
-/* Begins an attempt at uplink->broker. Return: is it under way? If not, @reason says why. */
-bool uplink_client_connect(struct uplink *uplink, char reason[static UPLINK_TEXT_MAX]);
-/* Return: is it under way? */
-bool uplink_client_disconnect(struct uplink *uplink);
-void uplink_destroy_client(struct uplink *uplink);
-/* The client and all that the library keeps: its threads end. */
-void uplink_leave_library(struct uplink *uplink);
-/* The part of an OpenSSL error line that helps a person. */
-void uplink_tls_text(const char *line, size_t size, char text[static UPLINK_TEXT_MAX]);
+/* state.c */
+/* The only place that moves the link. The timer of the new state is set before. */
+void uplink_set_state(struct uplink *uplink, enum uplink_link_state state);
+
+/* retry.c */
+/* After an end: chooses the next broker. Return: how long to wait before it is tried, in ms. */
+uint64_t uplink_plan_retry(struct uplink *uplink);
+void uplink_log_retry(struct uplink *uplink, const char *broker, uint64_t wait_ms);
+/*
+ * If memory was short for a moment the library may keep a list in which something
+ * is missing, and no connection of it works again (upstream: none known). Its last
+ * client frees all of that. It costs the loop some 0.1 s, so it is done seldom,
+ * and the longer the broker is away the more seldom.
+ */
+bool uplink_is_library_suspect(const struct uplink_retry *retry);
+/* Full jitter: 0 to min * 2^round, at most max. @random: any 64 bits. */
+uint64_t uplink_backoff_ms(uint64_t min_ms, uint64_t max_ms, unsigned round, uint64_t random);
+
+/* reason.c */
+/* No connection within connect_timeout. */
+void uplink_describe_timeout(const struct uplink *uplink, char reason[static UPLINK_TEXT_MAX]);
+/* An attempt that the library reported as failed. Takes the seam's errno. */
+void uplink_describe_failure(const struct uplink *uplink,
+                             const struct uplink_event *event,
+                             char reason[static UPLINK_TEXT_MAX]);
+/* A connection that ended; valid until the next attempt. */
+const char *uplink_describe_loss(const struct uplink *uplink);
+
+/* link.c */
+/* If the timer, due at @due_us, was late because the loop did not run: sets it anew, once. Return:
+ * did it? */
+bool uplink_extend_deadline(struct uplink *uplink, uint64_t due_us);
+/* The timer has expired. */
+void uplink_on_deadline(struct uplink *uplink);
+/* Our own disconnect; @state: LINK_DROPPING or LINK_STOPPING. */
+void uplink_disconnect(struct uplink *uplink, enum uplink_link_state state);
+/* Also of a connection that was never online. */
+void uplink_end_connection(struct uplink *uplink, const char *reason);
+void uplink_on_event(struct uplink *uplink, struct uplink_event *event);
+void uplink_on_text(struct uplink *uplink);
+void uplink_on_lookup(struct uplink *uplink, struct uplink_lookup *lookup);
 
 #endif

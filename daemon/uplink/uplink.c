@@ -102,8 +102,8 @@ static int on_timer(sd_event_source *source, uint64_t usec, void *owner)
     (void)source;
     uplink->timer.is_armed = false;
     read_mail(uplink); /* what arrived in time is not late because the loop was */
-    if (!uplink->timer.is_armed && !uplink_excuse(uplink, usec))
-        uplink_on_due(uplink);
+    if (!uplink->timer.is_armed && !uplink_extend_deadline(uplink, usec))
+        uplink_on_deadline(uplink);
     uplink_report(&uplink->owner);
     return 0;
 }
@@ -175,7 +175,7 @@ static bool settings_are_usable(const struct uplink_settings *settings)
 
 const char *uplink_build_lacks(void)
 {
-    return paho_link_lacks();
+    return paho_link_limitations();
 }
 
 /* Life. */
@@ -276,13 +276,19 @@ int uplink_start(struct uplink *uplink)
 {
     if (uplink->state != LINK_STOPPED)
         return -EALREADY;
-    uplink_set_state(uplink, LINK_WAITING);
     uplink_timer_set(&uplink->timer, uplink_now_ms());
+    uplink_set_state(uplink, LINK_WAITING);
     return 0;
 }
 
+static void stop_at_once(struct uplink *uplink)
+{
+    uplink_timer_off(&uplink->timer);
+    uplink_set_state(uplink, LINK_STOPPED);
+}
+
 /*
- * An attempt under way cannot be called off: its outcome is ignored, and the
+ * An attempt under way cannot be cancelled: its outcome is ignored, and the
  * client goes with uplink_free() or before the next attempt.
  */
 void uplink_stop(struct uplink *uplink)
@@ -296,28 +302,28 @@ void uplink_stop(struct uplink *uplink)
         break;
     case LINK_CONNECTING:
         uplink->client.is_unusable = true;
-        uplink_set_state(uplink, LINK_STOPPED);
+        stop_at_once(uplink);
         break;
     case LINK_WAITING:
     case LINK_RESOLVING:
-        uplink_set_state(uplink, LINK_STOPPED);
+        stop_at_once(uplink);
         break;
     case LINK_STOPPED:
     case LINK_STOPPING:
+    case LINK_FREED:
+    case LINK_STATES:
         break;
     }
-    if (uplink->state == LINK_STOPPED) {
-        uplink_timer_off(&uplink->timer);
+    if (uplink->state == LINK_STOPPED)
         uplink_report(&uplink->owner);
-    }
 }
 
 void uplink_free(struct uplink *uplink)
 {
     if (!uplink)
         return;
-    uplink->state = LINK_STOPPED;
-    uplink_leave_library(uplink); /* calls back on this thread: fills the mailbox */
+    uplink_set_state(uplink, LINK_FREED);
+    uplink_release_library(uplink); /* calls back on this thread: fills the mailbox */
     tls_files_close(&uplink->client.tls_files);
     if (uplink_instance == uplink) {
         read_mail(uplink);
@@ -326,7 +332,7 @@ void uplink_free(struct uplink *uplink)
     }
     sd_event_source_disable_unref(uplink->timer.source);
     sd_event_source_disable_unref(uplink->inbox.source);
-    uplink_leave_lookups(&uplink->resolver);
+    uplink_detach_lookups(&uplink->resolver);
     if (uplink->inbox.is_ready)
         mailbox_done(&uplink->inbox.mailbox);
     sd_event_unref(uplink->event);

@@ -149,7 +149,7 @@ int getaddrinfo(const char *host,
     return ask(host, service, hints, ret_list);
 }
 
-const char *paho_link_lacks(void)
+const char *paho_link_limitations(void)
 {
     return "linked to Paho's shared library: wake-ups may come up to 1 s late, heap tracking "
            "halves the speed, a failed write on a TLS connection may damage what is sent next";
@@ -568,7 +568,7 @@ int __wrap_getaddrinfo(const char *host,
                               ret_list);
 }
 
-const char *paho_link_lacks(void)
+const char *paho_link_limitations(void)
 {
     return NULL;
 }

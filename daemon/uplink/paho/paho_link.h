@@ -29,6 +29,6 @@ void paho_link_set_address(const char *host, const char *address);
 /* Why the kernel refused the last connection, an errno; 0: it did not. */
 int paho_link_take_connect_error(void);
 /* What this build's way of linking Paho lacks, for the log at start; NULL: nothing. */
-const char *paho_link_lacks(void);
+const char *paho_link_limitations(void);
 
 #endif
