@@ -93,7 +93,7 @@ static void begin_attempt(struct uplink *uplink)
 
     uplink_timer_set_in(&uplink->timer, uplink->settings->connect_timeout_ms + UPLINK_GRACE_MS);
     uplink_set_state(uplink, LINK_CONNECTING);
-    if (!uplink_client_connect(uplink, reason))
+    if (!uplink_attempt(uplink, reason))
         uplink_end_connection(uplink, reason);
 }
 

@@ -119,9 +119,9 @@ static ask_function *libc_getaddrinfo(void)
     return found;
 }
 
-int paho_link_ask_resolver(const char *host,
-                           const struct addrinfo *hints,
-                           struct addrinfo **ret_list)
+int paho_link_getaddrinfo(const char *host,
+                          const struct addrinfo *hints,
+                          struct addrinfo **ret_list)
 {
     ask_function *ask = libc_getaddrinfo();
 
@@ -543,9 +543,9 @@ int paho_link_start_threads(void)
     return r;
 }
 
-int paho_link_ask_resolver(const char *host,
-                           const struct addrinfo *hints,
-                           struct addrinfo **ret_list)
+int paho_link_getaddrinfo(const char *host,
+                          const struct addrinfo *hints,
+                          struct addrinfo **ret_list)
 {
     return __real_getaddrinfo(host, NULL, hints, ret_list);
 }

@@ -18,9 +18,9 @@ struct addrinfo;
 void paho_link_hold_wake(void);
 void paho_link_release_wake(void);
 /* getaddrinfo() itself, which may take a minute; Paho's calls do not reach it. Any thread. */
-int paho_link_ask_resolver(const char *host,
-                           const struct addrinfo *hints,
-                           struct addrinfo **ret_list);
+int paho_link_getaddrinfo(const char *host,
+                          const struct addrinfo *hints,
+                          struct addrinfo **ret_list);
 /* Makes those threads of Paho's that could not be made when it asked for them. Return: 0: it
  * has all; negative errno. */
 MUST_CHECK int paho_link_start_threads(void);
