@@ -2,8 +2,8 @@
 /*
  * attempt.c - one attempt to connect: secrets, TLS files and options for Paho
  *
- * Invariant: passwords and files are read anew each time, so that a changed one needs no restart;
- * a password is wiped before the attempt returns, because Paho has copied it.
+ * Invariant: passwords and files are read each time, so that a changed one needs no
+ * restart; a password is wiped before the attempt returns, because Paho has copied it.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -23,11 +23,6 @@ struct secret {
     size_t size;
     char text[SECRET_MAX + 2]; /* and a newline, and the end of a C string */
 };
-
-static void secret_wipe(struct secret *secret)
-{
-    explicit_bzero(secret, sizeof(*secret));
-}
 
 /* Return: 0 or negative errno. */
 static int secret_read(const char *path, struct secret *secret)
@@ -82,7 +77,7 @@ static void attempt_set_tls(const struct uplink *uplink,
     options->ssl = tls;
 }
 
-/* Brokers that demanded less are asked again when the setting changed. */
+/* After a change of the setting it is tried again with brokers that demanded less. */
 static unsigned choose_keepalive(struct uplink_client *client, uint64_t keepalive_ms)
 {
     if (client->keepalive_set_ms != keepalive_ms) {
@@ -122,7 +117,7 @@ static int attempt_connect(struct uplink *uplink, struct attempt *attempt)
     return MQTTAsync_connect(uplink->client.handle, &options);
 }
 
-/* Paho would only say that the TLS context failed. */
+/* Paho would only report that the TLS context failed. */
 static int attempt_open_files(struct uplink *uplink, const char **ret_path)
 {
     const struct uplink_settings *settings = uplink->settings;
@@ -172,7 +167,7 @@ static bool has_threads(struct uplink *uplink, char reason[static UPLINK_TEXT_MA
     return false;
 }
 
-/* Return: has the attempt all that it needs? If not, @reason says why. */
+/* Return: has the attempt all that it needs? If not, @reason is set. */
 static bool attempt_prepare(struct uplink *uplink,
                             struct attempt *attempt,
                             char reason[static UPLINK_TEXT_MAX])
@@ -215,9 +210,15 @@ attempt_run(struct uplink *uplink, struct attempt *attempt, char reason[static U
     return false;
 }
 
+static void attempt_free(struct attempt *attempt)
+{
+    explicit_bzero(attempt, sizeof(*attempt));
+    free(attempt);
+}
+
 bool uplink_attempt(struct uplink *uplink, char reason[static UPLINK_TEXT_MAX])
 {
-    AUTO_FREE struct attempt *attempt = calloc(1, sizeof(*attempt));
+    struct attempt *attempt = calloc(1, sizeof(*attempt));
 
     if (!attempt) {
         (void)snprintf(reason, UPLINK_TEXT_MAX, "out of memory");
@@ -225,7 +226,6 @@ bool uplink_attempt(struct uplink *uplink, char reason[static UPLINK_TEXT_MAX])
     }
     bool is_under_way =
         attempt_prepare(uplink, attempt, reason) && attempt_run(uplink, attempt, reason);
-    secret_wipe(&attempt->password);
-    secret_wipe(&attempt->key_password);
+    attempt_free(attempt);
     return is_under_way;
 }

@@ -83,7 +83,7 @@ static void on_connect_success(void *userdata, MQTTAsync_successData *response)
     post_event(userdata, &posted);
 }
 
-/* Checks before it reads: 1.3.12 does not fill the properties of each CONNACK (upstream #1543). */
+/* Checks before it reads: 1.3.12 does not always fill the properties (upstream #1543). */
 static bool
 has_number(MQTTProperties *properties, enum MQTTPropertyCodes code, uint32_t *ret_number)
 {

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * core.c - what all files of the uplink use: clock, timer, last error, window, report to the owner
+ * core.c - what all files of the uplink use: clock, timer, last error, window, owner
  *
- * Invariant: what is here calls no other file of the uplink, so each of them may call it. The
- * owner is called for a change by uplink_report() only, which runs when no other work is under way.
+ * Invariant: what is here calls no other file of the uplink, so each of them may call it.
+ * Only uplink_report() calls the owner for a change, when no other work is under way.
  */
 #include <stdarg.h>
 #include <string.h>

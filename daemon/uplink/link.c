@@ -2,7 +2,7 @@
 /*
  * link.c - the life of the connection: attempts, events, deadlines, the end
  *
- * There is one timer, and the state of the link (state.c) says what it means:
+ * There is one timer, whose meaning depends on the state of the link (state.c):
  * the next attempt, the deadline of a name lookup, of an attempt, of an answer
  * or of a disconnect.
  *
@@ -227,8 +227,8 @@ void uplink_on_deadline(struct uplink *uplink)
     }
 }
 
-/* What the broker sent while the process did not run is in the socket: the library's threads get a
- * moment to read it, once for each deadline. */
+/* What the broker sent while the process did not run is in the socket: the library's threads
+ * get a moment to read it, once for each deadline. */
 bool uplink_extend_deadline(struct uplink *uplink, uint64_t due_us)
 {
     struct uplink_timer *timer = &uplink->timer;
@@ -244,7 +244,7 @@ bool uplink_extend_deadline(struct uplink *uplink, uint64_t due_us)
 
 /* --- events --------------------------------------------------------------- */
 
-/* 1.3.12 would continue with ours (upstream #1421), and the broker would close the connection. */
+/* 1.3.12 would continue with ours (upstream #1421), and the broker would close. */
 static void lower_keepalive(struct uplink *uplink, unsigned keepalive_s, const char *broker)
 {
     char uri[UPLINK_TEXT_MAX];

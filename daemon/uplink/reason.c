@@ -2,8 +2,8 @@
 /*
  * reason.c - why an attempt failed or a connection ended, in words for the operator
  *
- * The library reports little: a code of the CONNACK, or that something failed. The seam has the
- * kernel's errno, OpenSSL has a line of its own, and the time that passed says the rest.
+ * The library reports little: a code of the CONNACK, or only a failure. The rest comes
+ * of the seam, which has the kernel's errno, of OpenSSL's line, and of the time that passed.
  */
 #include <inttypes.h>
 #include <stdio.h>

@@ -39,7 +39,8 @@ int uplink_slots_init(struct uplink *uplink)
 {
     uplink->slots.count = uplink->settings->window;
     uplink->slots.array = calloc(uplink->slots.count, sizeof(*uplink->slots.array));
-    if (!uplink->slots.array)
+    uplink->slots.topic = malloc(MQTT_TEXT_MAX + 1);
+    if (!uplink->slots.array || !uplink->slots.topic)
         return -ENOMEM;
     SLIST_INIT(&uplink->slots.free);
     for (unsigned i = uplink->slots.count; i-- > 0;) {
@@ -52,6 +53,7 @@ int uplink_slots_init(struct uplink *uplink)
 void uplink_slots_done(struct uplink *uplink)
 {
     free(uplink->slots.array);
+    free(uplink->slots.topic);
 }
 
 unsigned uplink_room(const struct uplink *uplink)
@@ -480,9 +482,7 @@ int uplink_send(struct uplink *uplink, const struct uplink_message *message)
     if (message->topic.size == 0 || memchr(message->topic.data, 0, message->topic.size))
         return UPLINK_E_TOO_LARGE; /* Paho takes a C string, and no topic may hold U+0000 */
 
-    AUTO_FREE char *topic = malloc(topic_size + 1);
-    if (!topic)
-        return -ENOMEM;
+    char *topic = uplink->slots.topic;
     memcpy(topic, uplink->settings->topic_prefix, prefix_size);
     memcpy(topic + prefix_size, message->topic.data, message->topic.size);
     topic[topic_size] = '\0';

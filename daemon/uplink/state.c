@@ -6,9 +6,9 @@
  *                     `-> CONNECTING, if the host is an address
  *   STOPPING -> STOPPED: uplink_stop(), from each of them
  *
- * Invariant, checked after each move: a message is sent only while the link is online, and its slot is
- * answered before the next attempt; wherever the link waits for something, the timer limits the wait;
- * who is online has a client that the library did not spoil.
+ * Invariant, checked after each move: a message is sent only while the link is online,
+ * and its slot is released before the next attempt; each wait has a deadline, which the
+ * timer holds; while it is online, the link has a client that is usable.
  *
  * Diagnostics: state_fault, see base/states.h.
  */

@@ -150,6 +150,7 @@ struct uplink_slots {
     uint64_t in_flight_bytes;
     int64_t progress_ms; /* boot time of the last answer, or of the first message after none */
     _Atomic uint64_t late_answers; /* counted on any thread */
+    char *topic; /* of the message being sent, with its prefix, as Paho takes it */
 };
 
 struct uplink_lookup;
@@ -269,7 +270,7 @@ void uplink_release_library(struct uplink *uplink);
 void uplink_tls_text(const char *line, size_t size, char text[static UPLINK_TEXT_MAX]);
 
 /* attempt.c */
-/* Begins an attempt at the current broker. Return: is it under way? If not, @reason says why. */
+/* Begins an attempt at the current broker. Return: is it under way? If not, @reason is set. */
 bool uplink_attempt(struct uplink *uplink, char reason[static UPLINK_TEXT_MAX]);
 
 /* resolve.c */
@@ -284,7 +285,7 @@ bool uplink_lookup_matches(const struct uplink_resolver *resolver,
 /* Keeps an answer that no attempt waits for, or frees it. */
 void uplink_cache_lookup(struct uplink_resolver *resolver, struct uplink_lookup *lookup);
 /* Chooses the address of the attempt at @broker; frees @lookup. Return: is there one? If not,
- * @reason says why. */
+ * @reason is set. */
 bool uplink_apply_lookup(struct uplink_resolver *resolver,
                          struct uplink_lookup *lookup,
                          struct uplink_broker *broker,
@@ -324,8 +325,8 @@ void uplink_describe_failure(const struct uplink *uplink,
 const char *uplink_describe_loss(const struct uplink *uplink);
 
 /* link.c */
-/* If the timer, due at @due_us, was late because the loop did not run: sets it anew, once. Return:
- * did it? */
+/* If the timer, due at @due_us, was late because the loop did not run: sets it again, once.
+ * Return: did it? */
 bool uplink_extend_deadline(struct uplink *uplink, uint64_t due_us);
 /* The timer has expired. */
 void uplink_on_deadline(struct uplink *uplink);

@@ -90,10 +90,11 @@ struct uplink;
 
 /*
  * uplink_new() - prepare; nothing connects before uplink_start()
- * @settings: borrowed until uplink_free(). Between two calls its owner may change any number but
- *            broker_count, protocol and window. backoff_*_ms count from the next pause on,
- *            keepalive_ms and connect_timeout_ms from the next attempt on, ack_timeout_ms when the
- *            wait under way is over, window_bytes and max_qos from the next message on.
+ * @settings: borrowed until uplink_free(). Between two calls the owner may change any
+ *            number but broker_count, protocol and window. backoff_*_ms apply from the
+ *            next pause on, keepalive_ms and connect_timeout_ms from the next attempt,
+ *            ack_timeout_ms when the wait under way is over, window_bytes and max_qos
+ *            from the next message.
  *
  * Blocks no signal and starts no thread; the caller has blocked the signals it
  * handles, for Paho's threads inherit the mask at the first connect.
@@ -137,7 +138,7 @@ void uplink_get_link(const struct uplink *uplink, struct uplink_link *ret);
  * are answered UNKNOWN: the caller gives them time before.
  */
 void uplink_stop(struct uplink *uplink);
-/* Destroys the client, answers through ops what is in flight UNKNOWN, frees. NULL is accepted. */
+/* Destroys the client, answers what is in flight UNKNOWN through ops, frees. NULL: nothing. */
 void uplink_free(struct uplink *uplink);
 
 /* What does not work with this build's way of linking Paho, for the log; NULL: nothing. */
