@@ -79,7 +79,7 @@ static int open_uplink(struct gateway *gateway)
     int r = uplink_new(gateway->event, &gateway->config->uplink, &uplink_ops, gateway,
                        &gateway->uplink);
 
-    return r == UPLINK_E_TOLD ? GATEWAY_E_OPERATOR : r; /* it is the configuration */
+    return r == UPLINK_E_SETTINGS ? GATEWAY_E_OPERATOR : r; /* it is the configuration */
 }
 
 static int open_listener(struct gateway *gateway, const int *passed, size_t passed_count)
@@ -155,8 +155,8 @@ int gateway_start(struct gateway *gateway)
                gateway_quote_directory(gateway, text), ledger.spooled, ledger.accepted,
                spool_ledger_balances(&ledger) ? "yes" : "no");
     gateway_log_left_lanes(gateway);
-    if (uplink_build_lacks())
-        log_warning("paho_linked_shared lacks=\"%s\"", uplink_build_lacks());
+    if (uplink_build_limitations())
+        log_warning("paho_linked_shared lacks=\"%s\"", uplink_build_limitations());
     spool_require_proof(gateway->spool);
     gateway_arm_edge(gateway); /* and rows that a crash left between commit and export */
     return uplink_start(gateway->uplink);
