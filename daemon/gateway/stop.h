@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * stop.h - the steps of stopping
+ * stop.h - the steps of stopping: a state machine whose every step is bounded in time
  *
  * Thread: loop thread only.
  */
@@ -22,7 +22,7 @@ struct stop {
     struct edge_timer *edge_timer;
     struct uplink *uplink;
     enum stop_state state;
-    sd_event_source *timer; /* to the next step, if this one has not ended by then */
+    sd_event_source *deadline; /* owned: of this step, then the next one begins */
 };
 
 static inline bool stop_has_begun(const struct stop *stop)
@@ -30,8 +30,10 @@ static inline bool stop_has_begun(const struct stop *stop)
     return stop->state != STOP_SERVING;
 }
 
+/* SIGTERM, once: begins to drain. A deadline that cannot be set is a failure (turn_fail()). */
 void stop_begin(struct stop *stop);
-/* At each batch edge, so after everything that can bring the end nearer. */
+/* At each batch edge, so after everything that can bring the end nearer: the next step, if this one
+ * has nothing left to wait for. */
 void stop_advance(struct stop *stop);
 void stop_finish(struct stop *stop);
 
