@@ -112,7 +112,7 @@ int spool_note_full(struct spool *spool, int error)
     spool->disk_is_low = true;
     spool->disk_room_known = false;
     return spool_fail(spool, SPOOL_E_DISK, "%s (%s): no room to write %s", strerror(error),
-                      full_name(error), spool->path);
+                      full_error_name(error), spool->path);
 }
 
 int spool_result(struct spool *spool, int sqlite_rc)

@@ -61,7 +61,7 @@ void audit_watch_check(struct audit_watch *watch)
         end_audit_watch(watch);
         return;
     }
-    (void)condition_hold(&watch->unwritten, watch->turn->now.boot_ms); /* audit.c logs it */
+    (void)condition_set(&watch->unwritten, watch->turn->now.boot_ms); /* audit.c logs it */
     if (!watch->is_half_logged && (waiting >= max / 2 || intake_audit_is_full(watch->intake))) {
         log_warning("audit_half_full waiting=%" PRIu64 " max_waiting=%" PRIu64
                     " when_full=%s remedy=\"make the audit file writable\"",

@@ -44,10 +44,9 @@ static int open_audit(struct gateway *gateway)
 
 static int open_uplink(struct gateway *gateway)
 {
-    struct uplink_settings settings = gateway_uplink_settings(gateway->config);
+    int r = uplink_new(gateway->turn.event, &gateway->config->uplink, &uplink_ops,
+                       &gateway->forward, &gateway->uplink);
 
-    int r = uplink_new(gateway->turn.event, &settings, &uplink_ops, &gateway->forward,
-                       &gateway->uplink);
     return r == UPLINK_E_TOLD ? GATEWAY_E_OPERATOR : r; /* it is the configuration */
 }
 

@@ -49,7 +49,7 @@ static bool is_outranked(const struct intake *intake, enum intake_full why)
 
 void intake_note_full(struct intake *intake, enum intake_full why)
 {
-    bool begins = condition_hold(&intake->full, intake->turn->now.boot_ms);
+    bool begins = condition_set(&intake->full, intake->turn->now.boot_ms);
     bool is_new = begins || is_outranked(intake, why);
 
     if (is_new || intake->why == why)
@@ -65,7 +65,7 @@ void intake_note_full(struct intake *intake, enum intake_full why)
 static void hold_short_disk(struct intake *intake, const char *detail, bool is_refused)
 {
     char text[GATEWAY_ERROR_QUOTED_MAX];
-    bool begins = condition_hold(&intake->disk.shortage, intake->turn->now.boot_ms);
+    bool begins = condition_set(&intake->disk.shortage, intake->turn->now.boot_ms);
 
     if (begins ||
         (is_refused && (!intake->full.reported || is_outranked(intake, INTAKE_FULL_DISK))))
@@ -92,7 +92,7 @@ static void watch_short_disk(struct intake *intake)
     else if (intake->disk.shortage.reported && now.boot_ms >= intake->disk.check_after_ms) {
         intake->disk.check_after_ms = now.boot_ms + GATEWAY_FULL_RETRY_MS;
         if (spool_disk_is_short(intake->spool, &now))
-            (void)condition_hold(&intake->disk.shortage, now.boot_ms);
+            (void)condition_set(&intake->disk.shortage, now.boot_ms);
         else if (condition_clear(&intake->disk.shortage, now.boot_ms))
             log_notice("disk_room after_ms=%" PRId64,
                        condition_held_ms(&intake->disk.shortage));
@@ -108,7 +108,7 @@ static void watch_sending(struct intake *intake, bool had_room)
 
     intake->disk.full_commits = had_room ? 0 : intake->disk.full_commits + 1;
     if (intake->disk.full_commits > 1 &&
-        condition_hold(&intake->disk.unsent, intake->turn->now.boot_ms))
+        condition_set(&intake->disk.unsent, intake->turn->now.boot_ms))
         log_warning("sending_stopped detail=%s until=\"a commit has room\" retry_ms=%d "
                     "remedy=\"make room on the disk; if detail says EDQUOT or EFBIG, raise the "
                     "quota or the limit of the file size (LimitFSIZE=, ulimit -f)\"",
@@ -135,7 +135,7 @@ const char *intake_describe_disk(const struct intake *intake)
 
 bool intake_sends_nothing(const struct intake *intake)
 {
-    return condition_stands(&intake->disk.unsent, intake->turn->now.boot_ms) &&
+    return condition_is_active(&intake->disk.unsent, intake->turn->now.boot_ms) &&
            intake->disk.full_commits > 1;
 }
 
@@ -149,8 +149,8 @@ enum intake_full intake_is_full(const struct intake *intake)
 {
     if (intake->turn->has_moved)
         return INTAKE_FULL_MOVED;
-    return condition_stands(&intake->full, intake->turn->now.boot_ms) ? intake->why
-                                                                      : INTAKE_HAS_ROOM;
+    return condition_is_active(&intake->full, intake->turn->now.boot_ms) ? intake->why
+                                                                         : INTAKE_HAS_ROOM;
 }
 
 bool intake_prunes_audit(const struct intake *intake)
@@ -178,7 +178,7 @@ void intake_note_locked(struct intake *intake)
     if (!intake->lock.is_held)
         intake->lock.since_ms = now_ms;
     intake->lock.is_held = true;
-    if (!condition_hold(&intake->lock.condition, now_ms))
+    if (!condition_set(&intake->lock.condition, now_ms))
         return;
     log_warning("database_locked by=\"another program\" new_messages=waiting "
                 "refused_after_ms=%d "
@@ -208,22 +208,23 @@ void intake_note_lane_full(struct intake *intake, unsigned lane)
 {
     const struct config *config = intake->config;
 
-    if (condition_hold(&intake->lane_full[lane], intake->turn->now.boot_ms))
-        log_warning(
-            "spool_full reason=limits lane=%s new_messages=%s", lanes_name(config, lane),
-            lanes_limits(config, lane)->when_full == CONFIG_BLOCK ? "blocked" : "refused");
+    if (condition_set(&intake->lane_full[lane], intake->turn->now.boot_ms))
+        log_warning("spool_full reason=limits lane=%s new_messages=%s",
+                    config_lane_name(config, lane),
+                    config_lane_limits(config, lane)->when_full == CONFIG_BLOCK ? "blocked"
+                                                                                : "refused");
 }
 
 void intake_note_lane_room(struct intake *intake, unsigned lane)
 {
     if (condition_clear(&intake->lane_full[lane], intake->turn->now.boot_ms))
         log_notice("spool_room lane=%s new_messages=accepted",
-                   lanes_name(intake->config, lane));
+                   config_lane_name(intake->config, lane));
 }
 
 bool intake_lane_is_full(const struct intake *intake, unsigned lane)
 {
-    return condition_stands(&intake->lane_full[lane], intake->turn->now.boot_ms);
+    return condition_is_active(&intake->lane_full[lane], intake->turn->now.boot_ms);
 }
 
 /* Whether a disk has room is known only when a message was accepted. */
@@ -300,7 +301,7 @@ const char *intake_refusing(const struct intake *intake)
 
 bool intake_lane_accepts_nothing(const struct intake *intake, unsigned lane)
 {
-    const struct config_limits *limits = lanes_limits(intake->config, lane);
+    const struct config_limits *limits = config_lane_limits(intake->config, lane);
     struct spool_time now = turn_spool_time(intake->turn);
     struct spool_lane_stats stats;
 
@@ -327,7 +328,7 @@ void intake_describe(const struct intake *intake, char text[static INTAKE_TEXT_M
         (void)snprintf(text, INTAKE_TEXT_MAX, ", NEW MESSAGES ARE NOT TAKEN");
     else if (intake_lane_is_full(intake, lane))
         (void)snprintf(text, INTAKE_TEXT_MAX, ", LANE %s IS FULL",
-                       lanes_name(intake->config, lane));
+                       config_lane_name(intake->config, lane));
     else if (intake->disk.shortage.reported)
         (void)snprintf(text, INTAKE_TEXT_MAX,
                        ", THE DISK IS SHORT: NEW MESSAGES EVICT OLD ONES");

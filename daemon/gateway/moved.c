@@ -115,7 +115,7 @@ static void log_lost(struct moved *moved)
 static void keep_alive(void *userdata)
 {
     (void)userdata;
-    service_alive();
+    service_feed_watchdog();
 }
 
 /* Return: is nothing left to be put back? */

@@ -144,7 +144,7 @@ static int salvage_spool(struct config *config,
     log_error("spool_damaged directory=%s error=%s salvaging=yes",
               gateway_quote_directory(config, text),
               gateway_quote_error(spool_open_error(), error));
-    service_need_time(SALVAGE_MS);
+    service_extend_timeout(SALVAGE_MS);
     service_status("salvaging a damaged spool");
     int r = spool_salvage(options, &history, &ret->result);
     if (r != 0)
@@ -167,7 +167,7 @@ static int survey_spool(const struct config *config,
     log_error("spool_unread directory=%s error=%s reading_all=yes",
               gateway_quote_directory(config, text),
               gateway_quote_error(spool_open_error(), error));
-    service_need_time(SURVEY_MS);
+    service_extend_timeout(SURVEY_MS);
     service_status("looking for what the disk does not read");
     int r = spool_survey(options->directory);
     if (r != 0)
@@ -215,7 +215,7 @@ int gateway_open_spool(struct config *config,
         .keep_failures_ms = config->audit.keep_ms,
         .keep_failures_count = GATEWAY_FAILURES_KEPT,
         .lanes = lanes,
-        .lane_count = lanes_of(config, lanes),
+        .lane_count = config_spool_lanes(config, lanes),
         .now = turn_spool_time(turn),
     };
 

@@ -2,7 +2,7 @@
 /*
  * status.c - what the outside sees without asking the loop
  *
- * One JSON object (docs/operation.md names its members) is written to
+ * One JSON object (docs/status.md names its members) is written to
  * status.json beside the socket, atomically by rename, each status_interval
  * and when the daemon ends; the folder is on a tmpfs, so it costs no flash.
  * `mqtt-spool status` reads it, and a monitoring script may. systemctl shows a
@@ -104,7 +104,7 @@ static double full_after_s(struct gateway *gateway)
 
         if (spool_get_lane_stats(gateway->spool, lane, &now, &stats) != 0)
             continue;
-        double room = intake_room_of(lanes_limits(gateway->config, lane), &stats);
+        double room = intake_room_of(config_lane_limits(gateway->config, lane), &stats);
         if (room < 1)
             return 0;
         if (growth <= 0)
@@ -164,7 +164,7 @@ static struct record_intake describe_intake(struct gateway *gateway,
 {
     struct record_intake intake = {
         .lanes = lanes,
-        .lane_count = lanes_of(gateway->config, lanes),
+        .lane_count = config_spool_lanes(gateway->config, lanes),
         .lane_full = lane_full,
         .refusing = intake_refusing(&gateway->intake),
         .disk_reserve = gateway->config->spool.disk_reserve,
@@ -279,7 +279,7 @@ static void show_systemd(const struct gateway *gateway, const struct spool_stats
 
     uplink_get_link(gateway->uplink, &link);
     intake_describe(&gateway->intake, full);
-    clock_span(stats->oldest_age_ms, age);
+    clock_format_span(stats->oldest_age_ms, age);
     service_status("link %s, %" PRIu64 " spooled (oldest %s), %.1f/s in, %.1f/s out%s",
                    uplink_state_name(link.state), stats->messages,
                    stats->messages > 0 ? age : "-", gateway->status.rates.in_per_s,
@@ -290,7 +290,7 @@ static void note_unwritten(struct status *status, int error)
 {
     char path[PATH_MAX], text[1024];
 
-    if (!condition_hold(&status->unwritten, status->turn->now.boot_ms) ||
+    if (!condition_set(&status->unwritten, status->turn->now.boot_ms) ||
         !status_path(status->config, "", path))
         return;
     log_warning("status_not_written file=%s error=\"%s\" ignoring=yes remedy=\"look at its "

@@ -513,7 +513,7 @@ int uplink_new(sd_event *event,
 {
     RESULT(new_uplink);
     (void)event;
-    fakes.uplink_settings = *settings;
+    fakes.uplink_settings = settings;
     fakes.uplink_ops = ops;
     fakes.uplink_owner = owner;
     if (!is_result)
@@ -526,13 +526,6 @@ int uplink_start(struct uplink *uplink)
     RESULT(start_uplink);
     assert_ptr_equal(uplink, &the_uplink);
     return is_result ? result : 0;
-}
-
-void uplink_adjust(struct uplink *uplink, const struct uplink_settings *settings)
-{
-    assert_ptr_equal(uplink, &the_uplink);
-    trace("adjust-uplink");
-    fakes.uplink_settings = *settings;
 }
 
 int uplink_send(struct uplink *uplink, const struct uplink_message *message)
@@ -707,12 +700,12 @@ void service_stopping(void)
     trace("stopping");
 }
 
-void service_need_time(uint64_t ms)
+void service_extend_timeout(uint64_t ms)
 {
     (void)ms;
 }
 
-void service_alive(void)
+void service_feed_watchdog(void)
 {
     trace("alive");
 }

@@ -79,7 +79,7 @@ struct fakes {
 
     const struct uplink_ops *uplink_ops;
     void *uplink_owner;
-    struct uplink_settings uplink_settings; /* as last given */
+    const struct uplink_settings *uplink_settings; /* as given, borrowed */
     struct uplink_link link;
     unsigned room; /* of the uplink */
     uint64_t sent[FAKES_SENT_MAX];
