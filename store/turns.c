@@ -15,7 +15,9 @@
  * meanwhile, for the window was full, gives its place back. Otherwise a large
  * message that seldom fits could lose the ninth place over and over.
  */
-#include "store/spool-private.h"
+#include "store/turns.h"
+
+#include "store/lane_set.h"
 
 #include <errno.h>
 #include <stdlib.h>
