@@ -2,14 +2,14 @@
 /*
  * cursor.c - bounded reading and writing of big-endian wire fields
  *
- * Whatever arrives from a client is read through these functions and nothing
- * else, so that a length taken from the wire can never lead outside of the
- * buffer. The invariant is at <= end; sizes are compared with what is left
- * and never added to a pointer first, which could overflow.
+ * Everything that arrives from a client is read through these functions, so that
+ * a length from the wire can never lead outside of the buffer. The invariant is
+ * at <= end; a size is compared with what is left and never added to a pointer
+ * first, which could overflow.
  *
- * The error is sticky: once failed, a reader stands at its end and a writer
- * takes nothing more, so what follows cannot make sense of the wrong bytes by
- * accident, and a caller looks once, behind the last field.
+ * The error is sticky: a failed reader stays at its end and a failed writer
+ * writes nothing more, so that later calls cannot misread the wrong bytes, and
+ * the caller checks once, after the last field.
  */
 #include "base/cursor.h"
 

@@ -101,7 +101,7 @@ int spool_note_full(struct spool *spool, int error)
     spool->room.is_low = true;
     spool->room.is_measured = false;
     return spool_fail(spool, SPOOL_E_DISK, "%s (%s): no room to write %s", strerror(error),
-                      full_name(error), spool->files.path);
+                      full_error_name(error), spool->files.path);
 }
 
 int spool_result(struct spool *spool, int sqlite_rc)

@@ -323,7 +323,7 @@ static int tell_full(const struct spool *spool, int r)
     int error = r == -EIO && spool->conn.db ? sqlite3_system_errno(spool->conn.db)
                 : r < 0                     ? -r
                                             : 0;
-    return full_is(error) ? SPOOL_E_DISK : r;
+    return full_is_error(error) ? SPOOL_E_DISK : r;
 }
 
 /* Hands over, or closes and keeps the words. Damage is a condition for who opens. */

@@ -153,7 +153,7 @@ static int fail_for_room(struct spool *spool)
     if (error != 0)
         return spool_fail(spool, SPOOL_E_DISK,
                           "%s (%s): no room to write %s; statvfs says that %llu KiB are free",
-                          strerror(error), full_name(error), spool->files.path,
+                          strerror(error), full_error_name(error), spool->files.path,
                           (unsigned long long)(spool->room.disk_free / KIB));
     return spool_fail(
         spool, SPOOL_E_DISK,
@@ -262,7 +262,7 @@ static int allocate(struct spool *spool, uint64_t pages)
         spool->room.allocated_pages = pages;
         return 0;
     }
-    if (full_is(errno))
+    if (full_is_error(errno))
         return errno;
     return spool_fail(spool, -errno, DATABASE_NAME ": %s", strerror(errno));
 }

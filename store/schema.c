@@ -135,7 +135,7 @@ int schema_tell(sqlite3 *db, int rc, char *errmsg)
     int full = reads_full_of(db, rc);
     if (full != 0)
         (void)snprintf(errmsg, SPOOL_ERRMSG_MAX, "%s: %s (%s)", SCHEMA_NEW_NAME, strerror(full),
-                       full_name(full));
+                       full_error_name(full));
     else
         (void)snprintf(errmsg, SPOOL_ERRMSG_MAX, "%s: %s", SCHEMA_NEW_NAME, sqlite3_errmsg(db));
     if (full != 0)

@@ -217,7 +217,7 @@ struct spool;
  * The sizes of payload, topic, client id, properties and ref, and what of its
  * pages such a message leaves empty, plus SPOOL_CHARGE_OVERHEAD for the row
  * itself. So the database file is about as large as the charges, see
- * docs/operation.md.
+ * docs/sizing.md.
  */
 #define SPOOL_CHARGE_OVERHEAD 64
 /* The same of an outcome row, besides its topic, client id and ref. */

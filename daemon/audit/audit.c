@@ -53,7 +53,7 @@
 
 struct audit {
     char *file;
-    bool deliveries;
+    bool has_deliveries;
     bool left_out; /* the settings before these wrote no file, or not the deliveries */
     struct spool *spool;
     struct audit_ops ops;
@@ -139,7 +139,7 @@ static void audit_wait(struct audit *audit, int error)
     audit->error = error;
     audit->retry_ms = audit->now_ms + AUDIT_RETRY_MS;
     audit->waiting = true;
-    if (!condition_hold(&audit->unwritten, audit->now_ms))
+    if (!condition_set(&audit->unwritten, audit->now_ms))
         return;
     log_warning("audit_waiting file=%s error=%s records=spooled retry_ms=%d remedy=%s",
                 audit_quote_file(audit, file), log_quote(text, sizeof(text), why, strlen(why)),
@@ -261,7 +261,7 @@ static void audit_report_behind(const struct audit *audit, uint64_t seq)
     struct audit_gap gap = {.from = seq + 1, .to = audit->told_seq};
     char file[AUDIT_NAME_MAX];
 
-    if ((!audit->deliveries || audit->left_out) && !audit_find_failures(audit, seq, &gap))
+    if ((!audit->has_deliveries || audit->left_out) && !audit_find_failures(audit, seq, &gap))
         return;
     log_error("audit_behind file=%s file_seq=%" PRIu64 " spool_seq=%" PRIu64
               " missing_from=%" PRIu64 " missing_to=%" PRIu64
@@ -592,7 +592,7 @@ static void audit_explain_gap(struct audit *audit, const struct spool_record *re
     struct json json;
 
     if (record->seq <= from || record->seq - 1 > spool_pruned_seq(audit->spool) ||
-        !audit_writes_file(audit) || !audit->deliveries)
+        !audit_writes_file(audit) || !audit->has_deliveries)
         return;
     json_init(&json, audit->buffer + audit->used, AUDIT_BUFFER_BYTES - audit->used);
     record_write_pruned(&json, from, record->seq - 1, record->time_ms);
@@ -611,7 +611,8 @@ static int audit_on_record(void *context, const struct spool_record *record)
     }
     audit->used_seq = record->seq;
     audit->used_rows++;
-    if (!audit_writes_file(audit) || (!audit->deliveries && record->outcome == SPOOL_DELIVERED))
+    if (!audit_writes_file(audit) ||
+        (!audit->has_deliveries && record->outcome == SPOOL_DELIVERED))
         return 0;
     json_init(&json, audit->buffer + audit->used, AUDIT_BUFFER_BYTES - audit->used);
     record_write(&json, record);
@@ -731,10 +732,10 @@ static int audit_set(struct audit *audit, const struct audit_settings *settings)
 
     if (!file)
         return -ENOMEM;
-    audit->left_out = audit->file && !(audit->deliveries && audit_writes_file(audit));
+    audit->left_out = audit->file && !(audit->has_deliveries && audit_writes_file(audit));
     free(audit->file);
     audit->file = file;
-    audit->deliveries = settings->deliveries;
+    audit->has_deliveries = settings->has_deliveries;
     return 0;
 }
 

@@ -29,8 +29,8 @@
 #define AUDIT_SYNC_ROWS 10000
 
 struct audit_settings {
-    const char *file; /* "": write no file, every row counts as exported */
-    bool deliveries;  /* false: delivered rows are not written; seq then has gaps that
+    const char *file;    /* "": write no file, every row counts as exported */
+    bool has_deliveries; /* false: delivered rows are not written; seq then has gaps that
                          `mqtt-spool audit` accepts only when it is told so */
 };
 

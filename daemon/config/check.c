@@ -61,7 +61,7 @@ const char *config_check_mqtt_text(const char *text)
     size_t left = strlen(text);
 
     while (left > 0) {
-        size_t size = utf8_character(at, left);
+        size_t size = utf8_character_size(at, left);
 
         if (size == 0)
             return "must be valid UTF-8";

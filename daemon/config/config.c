@@ -275,7 +275,7 @@ static int load(const char *path, struct config **ret, char error[static CONFIG_
     result = load_text(&loader, text);
     if (result != 0) {
         if (strlen(error) == CONFIG_ERROR_MAX - 1)
-            error[text_whole(error, CONFIG_ERROR_MAX - 1)] = '\0'; /* it was cut */
+            error[text_whole_size(error, CONFIG_ERROR_MAX - 1)] = '\0'; /* it was cut */
         config_free(loader.config);
         return result;
     }

@@ -16,6 +16,7 @@
 #include <sys/types.h>
 
 #include "base/cleanup.h"
+#include "daemon/uplink/settings.h"
 
 #define CONFIG_DEFAULT_PATH "/etc/mqtt-spoold/mqtt-spoold.conf"
 #define CONFIG_LANES_MAX    63 /* without "default" */
@@ -56,33 +57,10 @@ struct config {
     struct config_limits retention; /* of lane "default" */
     struct config_lane *lanes;      /* in the order of the file; without "default" */
     size_t lane_count;
-    struct {
-        char **brokers; /* at least one; the scheme in small letters */
-        size_t broker_count;
-        char *client_id;     /* %H and %m replaced */
-        unsigned protocol;   /* 4 or 5: "protocol = 4" and "= 5"; 3.1.1 is 4 on the wire */
-        char *username;      /* "": none */
-        char *password_file; /* "": none */
-        uint64_t keepalive_ms;
-        uint64_t connect_timeout_ms;
-        uint64_t ack_timeout_ms;
-        uint64_t backoff_min_ms;
-        uint64_t backoff_max_ms;
-        unsigned window;
-        uint64_t window_bytes;
-        unsigned max_qos;
-        char *topic_prefix;
-        struct {
-            char *ca_file;
-            char *cert_file;
-            char *key_file;
-            char *key_password_file;
-            bool verify;
-        } tls;
-    } uplink;
+    struct uplink_settings uplink; /* brokers at least one; client_id: %H and %m are replaced */
     struct {
         char *file; /* "": none is written */
-        bool deliveries;
+        bool has_deliveries;
         enum config_journal journal;
         uint64_t keep_ms;
         uint64_t max_waiting; /* records that may wait for the file */

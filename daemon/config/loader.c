@@ -144,7 +144,7 @@ static int refuse_form(const struct config_loader *loader,
     config_key_demand(key, demand, sizeof(demand));
     if (config_setting_type(setting) == CONFIG_TYPE_STRING)
         return config_fail(loader, setting, key->path, "\"%.*s\" %s",
-                           text_at_most(config_setting_get_string(setting), SHOWN_MAX),
+                           text_prefix_size(config_setting_get_string(setting), SHOWN_MAX),
                            config_setting_get_string(setting), demand);
     if (is_integer(setting))
         return config_fail(loader, setting, key->path, "%lld %s",
@@ -227,7 +227,7 @@ static int check_text(const struct config_loader *loader,
 
     if (!wrong)
         return 0;
-    return config_fail(loader, at, key->path, "\"%.*s\" %s", text_at_most(text, SHOWN_MAX),
+    return config_fail(loader, at, key->path, "\"%.*s\" %s", text_prefix_size(text, SHOWN_MAX),
                        text, wrong);
 }
 

@@ -15,8 +15,9 @@
 #include "store/spool.h"
 
 /* Return: how many there are. */
-size_t lanes_of(const struct config *config, struct spool_lane ret[static SPOOL_LANES_MAX]);
-const struct config_limits *lanes_limits(const struct config *config, unsigned lane);
-const char *lanes_name(const struct config *config, unsigned lane);
+size_t config_spool_lanes(const struct config *config,
+                          struct spool_lane ret[static SPOOL_LANES_MAX]);
+const struct config_limits *config_lane_limits(const struct config *config, unsigned lane);
+const char *config_lane_name(const struct config *config, unsigned lane);
 
 #endif

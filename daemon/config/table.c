@@ -134,7 +134,7 @@ const struct config_key config_keys[] = {
 
     {"audit.file", CONFIG_KIND_STRING, CONFIG_RELOADS, "\"/var/log/mqtt-spoold/audit.jsonl\"",
      RANGE(0, PATH_BYTES), AT(audit.file), .check = config_check_absolute},
-    {"audit.deliveries", CONFIG_KIND_BOOL, CONFIG_RELOADS, "true", AT(audit.deliveries)},
+    {"audit.deliveries", CONFIG_KIND_BOOL, CONFIG_RELOADS, "true", AT(audit.has_deliveries)},
     {"audit.journal", CONFIG_KIND_CHOICE, CONFIG_RELOADS, "\"failures\"",
      AT(audit.journal), .choices = journals},
     {"audit.keep", CONFIG_KIND_TIME, CONFIG_RELOADS, "\"30d\"",

@@ -58,7 +58,7 @@ void gateway_watch_audit(struct gateway *gateway)
         end_audit_watch(gateway);
         return;
     }
-    (void)condition_hold(&gateway->audit_unwritten, gateway->now.boot_ms); /* audit.c logs it */
+    (void)condition_set(&gateway->audit_unwritten, gateway->now.boot_ms); /* audit.c logs it */
     if (!gateway->audit_half_told && (waiting >= max / 2 || gateway_audit_is_full(gateway))) {
         log_warning("audit_half_full waiting=%" PRIu64 " max_waiting=%" PRIu64
                     " when_full=%s remedy=\"make the audit file writable\"",

@@ -346,7 +346,6 @@ void gateway_log_left_lanes(struct gateway *gateway);
 /* settings.c: borrowed from the configuration */
 uint64_t gateway_records_max(const struct config *config);
 struct audit_settings gateway_audit_settings(const struct config *config);
-struct uplink_settings gateway_uplink_settings(const struct config *config);
 struct listener_settings
 gateway_listener_settings(const struct config *config, const int *passed, size_t passed_count);
 

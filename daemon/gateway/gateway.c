@@ -76,9 +76,9 @@ static int open_audit(struct gateway *gateway)
 
 static int open_uplink(struct gateway *gateway)
 {
-    struct uplink_settings settings = gateway_uplink_settings(gateway->config);
+    int r = uplink_new(gateway->event, &gateway->config->uplink, &uplink_ops, gateway,
+                       &gateway->uplink);
 
-    int r = uplink_new(gateway->event, &settings, &uplink_ops, gateway, &gateway->uplink);
     return r == UPLINK_E_TOLD ? GATEWAY_E_OPERATOR : r; /* it is the configuration */
 }
 

@@ -45,7 +45,7 @@ static bool gives_way(const struct gateway *gateway, enum gateway_full why)
 
 void gateway_note_full(struct gateway *gateway, enum gateway_full why)
 {
-    bool begins = condition_hold(&gateway->full, gateway->now.boot_ms);
+    bool begins = condition_set(&gateway->full, gateway->now.boot_ms);
     bool is_new = begins || gives_way(gateway, why);
 
     if (is_new || gateway->full_why == why)
@@ -61,7 +61,7 @@ void gateway_note_full(struct gateway *gateway, enum gateway_full why)
 static void hold_short_disk(struct gateway *gateway, const char *detail, bool is_refused)
 {
     char text[GATEWAY_ERROR_QUOTED_MAX];
-    bool begins = condition_hold(&gateway->disk_short, gateway->now.boot_ms);
+    bool begins = condition_set(&gateway->disk_short, gateway->now.boot_ms);
 
     if (begins ||
         (is_refused && (!gateway->full.reported || gives_way(gateway, GATEWAY_FULL_DISK))))
@@ -88,7 +88,7 @@ static void watch_short_disk(struct gateway *gateway)
     else if (gateway->disk_short.reported && now.boot_ms >= gateway->disk_look_ms) {
         gateway->disk_look_ms = now.boot_ms + GATEWAY_FULL_RETRY_MS;
         if (spool_disk_is_short(gateway->spool, &now))
-            (void)condition_hold(&gateway->disk_short, now.boot_ms);
+            (void)condition_set(&gateway->disk_short, now.boot_ms);
         else if (condition_clear(&gateway->disk_short, now.boot_ms))
             log_notice("disk_room after_ms=%" PRId64, condition_held_ms(&gateway->disk_short));
     }
@@ -102,7 +102,7 @@ static void watch_sending(struct gateway *gateway, bool had_room)
     char text[GATEWAY_ERROR_QUOTED_MAX];
 
     gateway->full_commits = had_room ? 0 : gateway->full_commits + 1;
-    if (gateway->full_commits > 1 && condition_hold(&gateway->unsent, gateway->now.boot_ms))
+    if (gateway->full_commits > 1 && condition_set(&gateway->unsent, gateway->now.boot_ms))
         log_warning("sending_stopped detail=%s until=\"a commit has room\" retry_ms=%d "
                     "remedy=\"make room on the disk; if detail says EDQUOT or EFBIG, raise the "
                     "quota or the limit of the file size (LimitFSIZE=, ulimit -f)\"",
@@ -127,7 +127,7 @@ const char *gateway_describe_disk(const struct gateway *gateway)
 
 bool gateway_sends_nothing(const struct gateway *gateway)
 {
-    return condition_stands(&gateway->unsent, gateway->now.boot_ms) &&
+    return condition_is_active(&gateway->unsent, gateway->now.boot_ms) &&
            gateway->full_commits > 1;
 }
 
@@ -141,8 +141,8 @@ enum gateway_full gateway_is_full(const struct gateway *gateway)
 {
     if (gateway->moved)
         return GATEWAY_FULL_MOVED;
-    return condition_stands(&gateway->full, gateway->now.boot_ms) ? gateway->full_why
-                                                                  : GATEWAY_HAS_ROOM;
+    return condition_is_active(&gateway->full, gateway->now.boot_ms) ? gateway->full_why
+                                                                     : GATEWAY_HAS_ROOM;
 }
 
 bool gateway_prunes_audit(const struct gateway *gateway)
@@ -170,7 +170,7 @@ void gateway_note_locked(struct gateway *gateway)
     if (!gateway->locked)
         gateway->locked_since_ms = now_ms;
     gateway->locked = true;
-    if (!condition_hold(&gateway->locking, now_ms))
+    if (!condition_set(&gateway->locking, now_ms))
         return;
     log_warning("database_locked by=\"another program\" new_messages=waiting "
                 "refused_after_ms=%d "
@@ -194,22 +194,23 @@ void gateway_note_lane_full(struct gateway *gateway, unsigned lane)
 {
     const struct config *config = gateway->config;
 
-    if (condition_hold(&gateway->lane_full[lane], gateway->now.boot_ms))
-        log_warning(
-            "spool_full reason=limits lane=%s new_messages=%s", lanes_name(config, lane),
-            lanes_limits(config, lane)->when_full == CONFIG_BLOCK ? "blocked" : "refused");
+    if (condition_set(&gateway->lane_full[lane], gateway->now.boot_ms))
+        log_warning("spool_full reason=limits lane=%s new_messages=%s",
+                    config_lane_name(config, lane),
+                    config_lane_limits(config, lane)->when_full == CONFIG_BLOCK ? "blocked"
+                                                                                : "refused");
 }
 
 void gateway_note_lane_room(struct gateway *gateway, unsigned lane)
 {
     if (condition_clear(&gateway->lane_full[lane], gateway->now.boot_ms))
         log_notice("spool_room lane=%s new_messages=accepted",
-                   lanes_name(gateway->config, lane));
+                   config_lane_name(gateway->config, lane));
 }
 
 bool gateway_lane_is_full(const struct gateway *gateway, unsigned lane)
 {
-    return condition_stands(&gateway->lane_full[lane], gateway->now.boot_ms);
+    return condition_is_active(&gateway->lane_full[lane], gateway->now.boot_ms);
 }
 
 /* Whether a disk has room is known only when a message was accepted. */
@@ -286,7 +287,7 @@ const char *gateway_refusing(const struct gateway *gateway)
 
 bool gateway_takes_nothing(struct gateway *gateway, unsigned lane)
 {
-    const struct config_limits *limits = lanes_limits(gateway->config, lane);
+    const struct config_limits *limits = config_lane_limits(gateway->config, lane);
     struct spool_time now = gateway_spool_time(gateway);
     struct spool_lane_stats stats;
 
@@ -311,7 +312,7 @@ void gateway_describe_full(const struct gateway *gateway, char text[static 128])
     else if (gateway_is_full(gateway) != GATEWAY_HAS_ROOM)
         (void)snprintf(text, 128, ", NEW MESSAGES ARE NOT TAKEN");
     else if (gateway_lane_is_full(gateway, lane))
-        (void)snprintf(text, 128, ", LANE %s IS FULL", lanes_name(gateway->config, lane));
+        (void)snprintf(text, 128, ", LANE %s IS FULL", config_lane_name(gateway->config, lane));
     else if (gateway->disk_short.reported)
         (void)snprintf(text, 128, ", THE DISK IS SHORT: NEW MESSAGES EVICT OLD ONES");
 }

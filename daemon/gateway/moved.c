@@ -112,7 +112,7 @@ static void log_lost(struct gateway *gateway)
 static void keep_alive(void *context)
 {
     (void)context;
-    service_alive();
+    service_feed_watchdog();
 }
 
 /* Return: is nothing left to be put back? */

@@ -65,7 +65,8 @@ static struct session_verdict hold(struct client *client, enum session_verdict_k
  * block it for ever. */
 static bool is_hopeless(const struct gateway *gateway, const struct spool_message *message)
 {
-    return spool_charge(message) > lanes_limits(gateway->config, message->lane)->max_bytes;
+    return spool_charge(message) >
+           config_lane_limits(gateway->config, message->lane)->max_bytes;
 }
 
 /* By the policy of its lane, whatever is full. */
@@ -73,7 +74,7 @@ static struct session_verdict refuse_or_block(struct gateway *gateway,
                                               struct client *client,
                                               const struct spool_message *message)
 {
-    const struct config_limits *limits = lanes_limits(gateway->config, message->lane);
+    const struct config_limits *limits = config_lane_limits(gateway->config, message->lane);
 
     if (limits->when_full != CONFIG_BLOCK || is_hopeless(gateway, message))
         return refuse(gateway, MQTT_QUOTA_EXCEEDED);
@@ -96,7 +97,7 @@ on_locked(struct gateway *gateway, struct client *client, unsigned lane)
     bool is_patient =
         gateway->now.boot_ms - gateway->locked_since_ms < GATEWAY_LOCKED_PATIENCE_MS;
 
-    if (!is_patient && lanes_limits(gateway->config, lane)->when_full != CONFIG_BLOCK) {
+    if (!is_patient && config_lane_limits(gateway->config, lane)->when_full != CONFIG_BLOCK) {
         gateway_note_full(gateway, GATEWAY_FULL_LOCKED);
         return refuse(gateway, MQTT_QUOTA_EXCEEDED);
     }

@@ -35,7 +35,7 @@ static bool take_over_lanes(struct gateway *gateway, struct config *fresh)
     size_t old_count = running->lane_count;
     struct spool_lane lanes[SPOOL_LANES_MAX];
     char text[GATEWAY_ERROR_QUOTED_MAX];
-    int r = spool_set_lanes(gateway->spool, lanes, lanes_of(fresh, lanes));
+    int r = spool_set_lanes(gateway->spool, lanes, config_spool_lanes(fresh, lanes));
 
     if (r < 0)
         gateway_fail(gateway, r, "lanes");
@@ -61,11 +61,9 @@ static void adjust_parts(struct gateway *gateway)
 {
     const struct config *config = gateway->config;
     struct audit_settings audit = gateway_audit_settings(config);
-    struct uplink_settings uplink = gateway_uplink_settings(config);
 
     spool_set_keep(gateway->spool, config->audit.keep_ms);
     spool_set_disk_reserve(gateway->spool, config->spool.disk_reserve);
-    uplink_adjust(gateway->uplink, &uplink);
     gateway_fit_clients(gateway);
     /* The cursor of the old file is durable before the first line in the new one: the edge
      * commits before it exports. */

@@ -137,7 +137,7 @@ static int salvage_spool(struct gateway *gateway, const struct spool_options *op
     log_error("spool_damaged directory=%s error=%s salvaging=yes",
               gateway_quote_directory(gateway, text),
               gateway_quote_error(spool_open_error(), error));
-    service_need_time(SALVAGE_MS);
+    service_extend_timeout(SALVAGE_MS);
     service_status("salvaging a damaged spool");
     int r = spool_salvage(options, &history, &gateway->salvage);
     if (r != 0)
@@ -158,7 +158,7 @@ static int survey_spool(struct gateway *gateway, const struct spool_options *opt
     log_error("spool_unread directory=%s error=%s reading_all=yes",
               gateway_quote_directory(gateway, text),
               gateway_quote_error(spool_open_error(), error));
-    service_need_time(SURVEY_MS);
+    service_extend_timeout(SURVEY_MS);
     service_status("looking for what the disk does not read");
     int r = spool_survey(options->directory);
     if (r != 0)
@@ -204,7 +204,7 @@ int gateway_open_spool(struct gateway *gateway)
         .keep_failures_ms = config->audit.keep_ms,
         .keep_failures_count = GATEWAY_FAILURES_KEPT,
         .lanes = lanes,
-        .lane_count = lanes_of(config, lanes),
+        .lane_count = config_spool_lanes(config, lanes),
         .now = gateway_spool_time(gateway),
     };
 

@@ -2,7 +2,7 @@
 /*
  * status.c - what the outside sees without asking the loop
  *
- * One JSON object (docs/operation.md names its members) is written to
+ * One JSON object (docs/status.md names its members) is written to
  * status.json beside the socket, atomically by rename, each status_interval
  * and when the daemon ends; the folder is on a tmpfs, so it costs no flash.
  * `mqtt-spool status` reads it, and a monitoring script may. systemctl shows a
@@ -99,7 +99,7 @@ static double full_after_s(struct gateway *gateway)
 
         if (spool_get_lane_stats(gateway->spool, lane, &now, &stats) != 0)
             continue;
-        double room = gateway_room_of(lanes_limits(gateway->config, lane), &stats);
+        double room = gateway_room_of(config_lane_limits(gateway->config, lane), &stats);
         if (room < 1)
             return 0;
         if (growth <= 0)
@@ -159,7 +159,7 @@ static struct record_intake describe_intake(struct gateway *gateway,
 {
     struct record_intake intake = {
         .lanes = lanes,
-        .lane_count = lanes_of(gateway->config, lanes),
+        .lane_count = config_spool_lanes(gateway->config, lanes),
         .lane_full = lane_full,
         .refusing = gateway_refusing(gateway),
         .disk_reserve = gateway->config->spool.disk_reserve,
@@ -274,7 +274,7 @@ static void tell_systemd(const struct gateway *gateway, const struct spool_stats
 
     uplink_get_link(gateway->uplink, &link);
     gateway_describe_full(gateway, full);
-    clock_span(stats->oldest_age_ms, age);
+    clock_format_span(stats->oldest_age_ms, age);
     service_status("link %s, %" PRIu64 " spooled (oldest %s), %.1f/s in, %.1f/s out%s",
                    uplink_state_name(link.state), stats->messages,
                    stats->messages > 0 ? age : "-", gateway->rates.in_per_s,
@@ -285,7 +285,7 @@ static void note_unwritten(struct gateway *gateway, int error)
 {
     char path[PATH_MAX], text[1024];
 
-    if (!condition_hold(&gateway->status_unwritten, gateway->now.boot_ms) ||
+    if (!condition_set(&gateway->status_unwritten, gateway->now.boot_ms) ||
         !status_path(gateway, "", path))
         return;
     log_warning("status_not_written file=%s error=\"%s\" ignoring=yes remedy=\"look at its "

@@ -10,7 +10,7 @@
 
 /* @error: negative errno. Of the reader, or of this machine now: the same datagram may go later.
  * Another error is the datagram's own, or no reader is there. */
-static inline bool datagram_may_pass(int error)
+static inline bool datagram_may_retry(int error)
 {
     return error == -EAGAIN || error == -ECONNREFUSED || error == -ENOBUFS ||
            error == -ENOMEM || error == -EMFILE || error == -ENFILE;

@@ -202,7 +202,7 @@ size_t journal_flush(void)
 
         memcpy(&size, entry, sizeof(size));
         r = journal_send(entry + sizeof(size), size);
-        if (r == -ENOENT || datagram_may_pass(r))
+        if (r == -ENOENT || datagram_may_retry(r))
             break;
         journal.lost += r < 0;
         r = 0;

@@ -86,7 +86,7 @@ static bool service_send_waiting(void)
     for (int i = 0; i < SERVICE_MESSAGES; i++) {
         if (service.waiting[i][0] == '\0')
             continue;
-        if (datagram_may_pass(notify_send(service.waiting[i]))) {
+        if (datagram_may_retry(notify_send(service.waiting[i]))) {
             service_arm(service.retry, SERVICE_RETRY_US);
             return false;
         }
@@ -125,12 +125,12 @@ void service_stopping(void)
     service_tell(SERVICE_STATE, "STOPPING=1");
 }
 
-void service_need_time(uint64_t ms)
+void service_extend_timeout(uint64_t ms)
 {
     service_tell(SERVICE_NEED_TIME, "EXTEND_TIMEOUT_USEC=%" PRIu64, ms * 1000);
 }
 
-void service_alive(void)
+void service_feed_watchdog(void)
 {
     (void)notify_send("WATCHDOG=1"); /* that it does not read now is no reason to wait */
 }

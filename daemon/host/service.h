@@ -40,9 +40,9 @@ void service_stopping(void);
 /* RELOADING=1 with the monotonic time, then service_ready() when done. */
 void service_reloading(void);
 /* The start takes longer than a start should: up to so much. */
-void service_need_time(uint64_t ms);
+void service_extend_timeout(uint64_t ms);
 /* To the watchdog, where the loop does not come round for long. */
-void service_alive(void);
+void service_feed_watchdog(void);
 /* One line for `systemctl status`. */
 void service_status(const char *format, ...) PRINTF_LIKE(1, 2);
 

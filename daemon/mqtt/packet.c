@@ -201,7 +201,7 @@ static int connect_read_properties(struct reader *body, struct packet_connect *c
         (uint16_t)packet_property_number(&properties, PROPERTY_RECEIVE_MAXIMUM, UINT16_MAX);
     connect->maximum_packet_size =
         packet_property_number(&properties, PROPERTY_MAXIMUM_PACKET_SIZE, UINT32_MAX);
-    connect->no_problem_info =
+    connect->is_problem_info_off =
         packet_property_number(&properties, PROPERTY_REQUEST_PROBLEM_INFO, 1) == 0;
     return 0;
 }
@@ -410,7 +410,7 @@ int packet_decode_unsubscribe(const struct packet_frame *frame,
     return decode_filters(frame, version, ret);
 }
 
-bool packet_ack_may_say(enum packet_type type, uint8_t code)
+bool packet_ack_allows_code(enum packet_type type, uint8_t code)
 {
     if (type == PACKET_PUBACK || type == PACKET_PUBREC)
         return memchr(received_codes, code, sizeof(received_codes)) != NULL;
@@ -421,7 +421,7 @@ static bool code_is_allowed(enum packet_type type, uint8_t code)
 {
     if (type == PACKET_DISCONNECT)
         return memchr(disconnect_codes, code, sizeof(disconnect_codes)) != NULL;
-    return packet_ack_may_say(type, code);
+    return packet_ack_allows_code(type, code);
 }
 
 /*

@@ -166,7 +166,7 @@ struct packet_connect {
     uint32_t session_expiry_s;
     uint16_t receive_maximum; /* the client's, 65,535 when absent; nothing it bounds is sent */
     uint32_t maximum_packet_size; /* the client's; UINT32_MAX when absent */
-    bool no_problem_info; /* v5: no user property on an acknowledgement [MQTT-3.1.2-29] */
+    bool is_problem_info_off; /* v5: no user property on an acknowledgement [MQTT-3.1.2-29] */
 };
 
 /* Return: 0; PACKET_E_MALFORMED, _PROTOCOL, _VERSION. In these cases, too, ret->version is set
@@ -267,7 +267,7 @@ void packet_encode_connack(struct writer *writer,
                            const struct packet_connack *connack);
 
 /* Has the table of an acknowledgement's reason codes (3-4 to 3-7) this one? */
-bool packet_ack_may_say(enum packet_type type, uint8_t code);
+bool packet_ack_allows_code(enum packet_type type, uint8_t code);
 /* PUBACK, PUBREC, PUBREL or PUBCOMP. @code: of its table, all else is a fault of the caller that
  * aborts where assertions are compiled in. @spool_id: sent in v5 as user property "spool-id"; 0:
  * none. */

@@ -201,7 +201,7 @@ void packet_encode_ack(struct writer *writer,
                        uint8_t code,
                        uint64_t spool_id)
 {
-    assert(packet_ack_may_say(type, code));
+    assert(packet_ack_allows_code(type, code));
     uint8_t memory[PROPERTIES_MAX];
     struct writer properties;
     writer_init(&properties, memory, sizeof(memory));

@@ -26,7 +26,7 @@ enum { TOPIC_MAX_BYTES = UINT16_MAX };
 bool packet_utf8_is_well_formed(struct view text)
 {
     while (text.size > 0) {
-        size_t size = utf8_character(text.data, text.size);
+        size_t size = utf8_character_size(text.data, text.size);
         if (size == 0)
             return false;
         text.data += size;
@@ -62,7 +62,7 @@ static bool is_disallowed(uint32_t point)
 bool packet_text_is_forwardable(struct view text)
 {
     while (text.size > 0) {
-        size_t size = utf8_character(text.data, text.size);
+        size_t size = utf8_character_size(text.data, text.size);
         if (size == 0 || is_disallowed(utf8_code_point(text.data, size)))
             return false;
         text.data += size;

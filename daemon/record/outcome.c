@@ -39,7 +39,7 @@ void record_write(struct json *json, const struct spool_record *record)
     record_write_text(json, "lane", record->lane, RECORD_LANE_MAX);
     record_write_text(json, "client", record->client, RECORD_TEXT_MAX);
     if (record->uid == PEER_UID_UNKNOWN)
-        json_nothing(json, "uid"); /* always there, for the audit looks for all fields */
+        json_null_value(json, "uid"); /* always there, for the audit looks for all fields */
     else
         json_unsigned(json, "uid", record->uid);
     record_write_text(json, "topic", record->topic, RECORD_TEXT_MAX);

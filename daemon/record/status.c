@@ -68,7 +68,7 @@ write_limits(struct json *json, const char *name, const struct record_intake *in
     if (intake->lane_full)
         json_bool(json, "full", i < intake->lane_count && intake->lane_full[i]);
     else
-        json_nothing(json, "full");
+        json_null_value(json, "full");
 }
 
 static void write_lane(struct json *json,
@@ -113,7 +113,7 @@ static void write_intake(struct json *json, const struct record_intake *intake)
     if (intake->refusing)
         json_text(json, "refusing", intake->refusing);
     else
-        json_nothing(json, "refusing");
+        json_null_value(json, "refusing");
     json_close_object(json);
 }
 
@@ -185,7 +185,7 @@ static void write_audit(struct json *json, const struct record_audit *audit, uin
     if (audit->healthy)
         json_bool(json, "healthy", *audit->healthy);
     else
-        json_nothing(json, "healthy");
+        json_null_value(json, "healthy");
     write_text(json, "error", audit->error);
     json_unsigned(json, "last_seq", last_seq);
     json_unsigned(json, "waiting", audit->waiting);
@@ -196,8 +196,8 @@ static void write_audit(struct json *json, const struct record_audit *audit, uin
         json_unsigned(json, "record_bytes", audit->record_bytes);
         json_unsigned(json, "max_record_bytes", audit->max_record_bytes);
     } else {
-        json_nothing(json, "record_bytes");
-        json_nothing(json, "max_record_bytes");
+        json_null_value(json, "record_bytes");
+        json_null_value(json, "max_record_bytes");
     }
     json_close_object(json);
 }
@@ -206,9 +206,9 @@ static void write_audit(struct json *json, const struct record_audit *audit, uin
 static void write_seconds(struct json *json, const char *name, double after_s)
 {
     if (after_s >= 0)
-        json_unsigned(json, name, clock_forecast_s(after_s));
+        json_unsigned(json, name, clock_round_up_s(after_s));
     else
-        json_nothing(json, name);
+        json_null_value(json, name);
 }
 
 static void write_forecast(struct json *json, const struct record_status *status)

@@ -3,7 +3,7 @@
  * status.h - the status object
  *
  * The one form that the daemon's status file and `mqtt-spool status` of a
- * stopped daemon share, with the names of docs/operation.md. The members that
+ * stopped daemon share, with the names of docs/status.md. The members that
  * the spool knows are read from it; whoever calls adds what it knows of the
  * rest. What it does not know stays zero here and is null, 0 or "" there.
  */

@@ -35,9 +35,9 @@
 static bool accept_event(void *context)
 {
     const struct uplink_event *news = context;
-    struct uplink_event *event = &uplink_instance->events[news->epoch & 1][news->kind];
+    struct uplink_event *event = &uplink_instance->inbox.events[news->epoch & 1][news->kind];
 
-    if (news->epoch != uplink_instance->epoch || event->busy)
+    if (news->epoch != uplink_instance->client.epoch || event->busy)
         return false;
     event->busy = true;
     event->epoch = news->epoch;
@@ -55,8 +55,8 @@ static void post_event(void *context, struct uplink_event *news)
     if (!uplink)
         return;
     news->epoch = (uintptr_t)context;
-    struct uplink_event *event = &uplink->events[news->epoch & 1][news->kind];
-    (void)mailbox_post_if(&uplink->mailbox, &event->post.mail, accept_event, news);
+    struct uplink_event *event = &uplink->inbox.events[news->epoch & 1][news->kind];
+    (void)mailbox_post_if(&uplink->inbox.mailbox, &event->post.mail, accept_event, news);
 }
 
 /* Positive codes are the broker's, negative ones Paho's. */
@@ -185,7 +185,7 @@ static int on_message(void *context, char *topic, int topic_size, MQTTAsync_mess
 
 static bool accept_text(void *context)
 {
-    struct uplink_text *text = &uplink_instance->text;
+    struct uplink_text *text = &uplink_instance->inbox.text;
 
     (void)snprintf(text->text, sizeof(text->text), "%s", (const char *)context);
     return true;
@@ -199,7 +199,8 @@ static void post_text(const char *text)
     if (!uplink)
         return;
     (void)snprintf(line, sizeof(line), "%s", text);
-    (void)mailbox_post_if(&uplink->mailbox, &uplink->text.post.mail, accept_text, line);
+    (void)mailbox_post_if(&uplink->inbox.mailbox, &uplink->inbox.text.post.mail, accept_text,
+                          line);
 }
 
 /* thread:error:number:library:function:reason:file:line:more */
@@ -236,27 +237,27 @@ static void begin_destroy(void *context)
 {
     struct uplink *uplink = context;
 
-    uplink->epoch++;
-    uplink->destroying = true;
+    uplink->client.epoch++;
+    uplink->client.is_destroying = true;
 }
 
 static void end_destroy(void *context)
 {
     struct uplink *uplink = context;
 
-    uplink->destroying = false;
+    uplink->client.is_destroying = false;
 }
 
 /* Its callbacks come on this thread; those of the connection are of no interest any more. */
 void uplink_destroy_client(struct uplink *uplink)
 {
-    if (!uplink->client)
+    if (!uplink->client.handle)
         return;
-    mailbox_locked(&uplink->mailbox, begin_destroy, uplink);
-    MQTTAsync_destroy(&uplink->client);
-    mailbox_locked(&uplink->mailbox, end_destroy, uplink);
-    uplink->client = NULL;
-    uplink->must_destroy = false;
+    mailbox_run_locked(&uplink->inbox.mailbox, begin_destroy, uplink);
+    MQTTAsync_destroy(&uplink->client.handle);
+    mailbox_run_locked(&uplink->inbox.mailbox, end_destroy, uplink);
+    uplink->client.handle = NULL;
+    uplink->client.is_unusable = false;
 }
 
 /*
@@ -291,32 +292,33 @@ static int create_client(struct uplink *uplink, const char *uri)
 {
     MQTTAsync_createOptions options = MQTTAsync_createOptions_initializer;
 
-    options.MQTTVersion = (int)uplink->settings.protocol;
+    options.MQTTVersion = (int)uplink->settings->protocol;
     options.sendWhileDisconnected = 0;
-    options.maxBufferedMessages = (int)uplink->settings.window + BUFFERED_MARGIN;
+    options.maxBufferedMessages = (int)uplink->settings->window + BUFFERED_MARGIN;
     options.deleteOldestMessages = 0; /* 1.3.12 would delete without a word (upstream #1542) */
     options.restoreMessages = 0;
     options.persistQoS0 = 0;
     int rc = keep_library();
     if (rc == MQTTASYNC_SUCCESS)
-        rc = MQTTAsync_createWithOptions(&uplink->client, uri, uplink->settings.client_id,
+        rc = MQTTAsync_createWithOptions(&uplink->client.handle, uri,
+                                         uplink->settings->client_id,
                                          MQTTCLIENT_PERSISTENCE_NONE, NULL, &options);
     if (rc != MQTTASYNC_SUCCESS) {
-        uplink->client = NULL;
+        uplink->client.handle = NULL;
         return rc;
     }
-    uplink->client_is_tls = uplink_uri_is_tls(uri);
+    uplink->client.is_tls = uplink_uri_is_tls(uri);
     return 0;
 }
 
 /* Waits for Paho's mutex, see above. */
 static int set_callbacks(struct uplink *uplink)
 {
-    void *epoch = (void *)uplink->epoch;
-    int rc = MQTTAsync_setCallbacks(uplink->client, epoch, on_lost, on_message, NULL);
+    void *epoch = (void *)uplink->client.epoch;
+    int rc = MQTTAsync_setCallbacks(uplink->client.handle, epoch, on_lost, on_message, NULL);
 
-    if (rc == MQTTASYNC_SUCCESS && uplink->settings.protocol == MQTTVERSION_5)
-        rc = MQTTAsync_setDisconnected(uplink->client, epoch, on_disconnected);
+    if (rc == MQTTASYNC_SUCCESS && uplink->settings->protocol == MQTTVERSION_5)
+        rc = MQTTAsync_setDisconnected(uplink->client.handle, epoch, on_disconnected);
     return rc;
 }
 
@@ -367,28 +369,28 @@ static const char *or_null(const char *text)
 static void
 set_tls(const struct uplink *uplink, struct attempt *attempt, MQTTAsync_connectOptions *options)
 {
-    const struct uplink_settings *settings = &uplink->settings;
+    const struct uplink_settings *settings = uplink->settings;
     MQTTAsync_SSLOptions *tls = &attempt->tls;
 
-    if (!uplink_uri_is_tls(uplink->brokers[uplink->broker]))
+    if (!uplink_uri_is_tls(uplink_broker_uri(uplink)))
         return;
     *tls = (MQTTAsync_SSLOptions)MQTTAsync_SSLOptions_initializer;
-    tls->trustStore = tls_files_name(&uplink->tls_files, TLS_CA);
+    tls->trustStore = tls_files_name(&uplink->client.tls_files, TLS_CA);
     tls->disableDefaultTrustStore = tls->trustStore != NULL;
-    tls->keyStore = tls_files_name(&uplink->tls_files, TLS_CERTIFICATE);
-    tls->privateKey = tls_files_name(&uplink->tls_files, TLS_KEY);
+    tls->keyStore = tls_files_name(&uplink->client.tls_files, TLS_CERTIFICATE);
+    tls->privateKey = tls_files_name(&uplink->client.tls_files, TLS_KEY);
     tls->privateKeyPassword =
         attempt->key_password.text; /* without one OpenSSL asks the terminal */
-    tls->enableServerCertAuth = settings->verify;
-    tls->verify = settings->verify; /* the host name, which Paho leaves out otherwise */
+    tls->enableServerCertAuth = settings->tls.verify;
+    tls->verify = settings->tls.verify; /* the host name, which Paho leaves out otherwise */
     tls->ssl_error_cb = on_tls_error;
     options->ssl = tls;
 }
 
 static void set_answers(const struct uplink *uplink, MQTTAsync_connectOptions *options)
 {
-    options->context = (void *)uplink->epoch;
-    if (uplink->settings.protocol == MQTTVERSION_5) {
+    options->context = (void *)uplink->client.epoch;
+    if (uplink->settings->protocol == MQTTVERSION_5) {
         options->cleanstart =
             1; /* no session expiry is sent, so the session ends with the link */
         options->onSuccess5 = on_connect_success5;
@@ -400,16 +402,26 @@ static void set_answers(const struct uplink *uplink, MQTTAsync_connectOptions *o
     }
 }
 
+/* Brokers that demanded less are asked again when the setting changed. */
+static unsigned choose_keepalive(struct uplink_client *client, uint64_t keepalive_ms)
+{
+    if (client->keepalive_set_ms != keepalive_ms) {
+        client->keepalive_set_ms = keepalive_ms;
+        client->keepalive_s = (unsigned)((keepalive_ms + 999) / 1000);
+    }
+    return client->keepalive_s;
+}
+
 static int begin(struct uplink *uplink, struct attempt *attempt)
 {
-    const struct uplink_settings *settings = &uplink->settings;
+    const struct uplink_settings *settings = uplink->settings;
     MQTTAsync_connectOptions options =
         settings->protocol == MQTTVERSION_5
             ? (MQTTAsync_connectOptions)MQTTAsync_connectOptions_initializer5
             : (MQTTAsync_connectOptions)MQTTAsync_connectOptions_initializer;
 
     options.MQTTVersion = (int)settings->protocol;
-    options.keepAliveInterval = (int)uplink->keepalive_s;
+    options.keepAliveInterval = (int)choose_keepalive(&uplink->client, settings->keepalive_ms);
     options.connectTimeout = (int)((settings->connect_timeout_ms + 999) / 1000);
     options.maxInflight = (int)settings->window;
     options.automaticReconnect = 0;
@@ -422,38 +434,38 @@ static int begin(struct uplink *uplink, struct attempt *attempt)
     options.serverURIs = attempt->uris;
     set_tls(uplink, attempt, &options);
     set_answers(uplink, &options);
-    return MQTTAsync_connect(uplink->client, &options);
+    return MQTTAsync_connect(uplink->client.handle, &options);
 }
 
 /* Paho would only say that the TLS context failed. */
 static int open_files(struct uplink *uplink, const char **ret_path)
 {
-    const struct uplink_settings *settings = &uplink->settings;
+    const struct uplink_settings *settings = uplink->settings;
     const char *const paths[TLS_FILES] = {
-        [TLS_CA] = settings->ca_file,
-        [TLS_CERTIFICATE] = settings->cert_file,
-        [TLS_KEY] = settings->key_file,
+        [TLS_CA] = settings->tls.ca_file,
+        [TLS_CERTIFICATE] = settings->tls.cert_file,
+        [TLS_KEY] = settings->tls.key_file,
     };
 
-    return tls_files_open(&uplink->tls_files, paths, ret_path);
+    return tls_files_open(&uplink->client.tls_files, paths, ret_path);
 }
 
 /* It cannot be used without the password that is not set. */
 static bool key_is_locked(const struct uplink *uplink)
 {
-    return uplink->settings.key_password_file[0] == '\0' &&
-           tls_files_key_is_encrypted(&uplink->tls_files);
+    return uplink->settings->tls.key_password_file[0] == '\0' &&
+           tls_files_key_is_encrypted(&uplink->client.tls_files);
 }
 
 /* Secrets are read anew each time, so that a changed one needs no restart. */
 static int
 read_secrets(const struct uplink *uplink, struct attempt *attempt, const char **ret_path)
 {
-    const char *path = uplink->settings.password_file;
+    const char *path = uplink->settings->password_file;
     int r = path[0] != '\0' ? read_secret(path, &attempt->password) : 0;
 
     if (r == 0) {
-        path = uplink->settings.key_password_file;
+        path = uplink->settings->tls.key_password_file;
         r = path[0] != '\0' ? read_secret(path, &attempt->key_password) : 0;
     }
     if (r < 0)
@@ -468,7 +480,7 @@ static bool has_threads(struct uplink *uplink, char reason[static UPLINK_TEXT_MA
 
     if (r == 0)
         return true;
-    uplink->must_destroy = true;
+    uplink->client.is_unusable = true;
     (void)snprintf(reason, UPLINK_TEXT_MAX,
                    "cannot start a thread: %s; look at TasksMax= and at the memory",
                    strerror(-r));
@@ -477,7 +489,7 @@ static bool has_threads(struct uplink *uplink, char reason[static UPLINK_TEXT_MA
 
 bool uplink_client_connect(struct uplink *uplink, char reason[static UPLINK_TEXT_MAX])
 {
-    const char *uri = uplink->brokers[uplink->broker];
+    const char *uri = uplink_broker_uri(uplink);
     const char *path;
     AUTO_FREE struct attempt *attempt = calloc(1, sizeof(*attempt));
     int rc = MQTTASYNC_FAILURE;
@@ -494,17 +506,17 @@ bool uplink_client_connect(struct uplink *uplink, char reason[static UPLINK_TEXT
     } else if (uplink_uri_is_tls(uri) && key_is_locked(uplink)) {
         (void)snprintf(reason, UPLINK_TEXT_MAX,
                        "the key in %s is encrypted: set uplink.tls.key_password_file",
-                       uplink->settings.key_file);
+                       uplink->settings->tls.key_file);
     } else {
         (void)snprintf(attempt->uri, sizeof(attempt->uri), "%s", uri);
         attempt->uris[0] = attempt->uri;
-        rc = uplink->client ? 0 : create_client(uplink, uri);
+        rc = uplink->client.handle ? 0 : create_client(uplink, uri);
         if (rc == 0)
             rc = set_callbacks(uplink);
         if (rc == 0)
             rc = begin(uplink, attempt);
         if (rc != 0) {
-            uplink->must_destroy = true;
+            uplink->client.is_unusable = true;
             (void)snprintf(reason, UPLINK_TEXT_MAX, "Paho refuses to connect (%d): %s", rc,
                            uri);
         }
@@ -519,7 +531,7 @@ bool uplink_client_disconnect(struct uplink *uplink)
     MQTTAsync_disconnectOptions options =
         (MQTTAsync_disconnectOptions)MQTTAsync_disconnectOptions_initializer;
 
-    if (uplink->settings.protocol == MQTTVERSION_5) {
+    if (uplink->settings->protocol == MQTTVERSION_5) {
         options = (MQTTAsync_disconnectOptions)MQTTAsync_disconnectOptions_initializer5;
         options.onSuccess5 = on_closed5;
         options.onFailure5 = on_close_failure5;
@@ -528,6 +540,6 @@ bool uplink_client_disconnect(struct uplink *uplink)
         options.onFailure = on_close_failure;
     }
     options.timeout = 0;
-    options.context = (void *)uplink->epoch;
-    return MQTTAsync_disconnect(uplink->client, &options) == MQTTASYNC_SUCCESS;
+    options.context = (void *)uplink->client.epoch;
+    return MQTTAsync_disconnect(uplink->client.handle, &options) == MQTTASYNC_SUCCESS;
 }

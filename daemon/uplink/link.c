@@ -46,8 +46,8 @@ static uint64_t next_backoff(struct uplink *uplink)
     uint64_t random = (uint64_t)rand(); /* for the machine that has no entropy yet */
 
     (void)!getrandom(&random, sizeof(random), GRND_NONBLOCK);
-    return uplink_backoff_ms(uplink->settings.backoff_min_ms, uplink->settings.backoff_max_ms,
-                             uplink->backoff_round++, random);
+    return uplink_backoff_ms(uplink->settings->backoff_min_ms, uplink->settings->backoff_max_ms,
+                             uplink->retry.backoff_round++, random);
 }
 
 /*
@@ -57,30 +57,30 @@ static uint64_t next_backoff(struct uplink *uplink)
  */
 static bool was_good(const struct uplink *uplink)
 {
-    return uplink->online_ms > 0 &&
-           (uplink->proven ||
-            uplink_now_ms() - uplink->online_ms >= (int64_t)uplink->settings.backoff_max_ms);
+    return uplink->connection.online_ms > 0 &&
+           (uplink->connection.is_proven || uplink_now_ms() - uplink->connection.online_ms >=
+                                                (int64_t)uplink->settings->backoff_max_ms);
 }
 
 /* After a good connection the same broker, otherwise the next; a pause after each tour. */
 static uint64_t plan_attempt(struct uplink *uplink)
 {
-    struct uplink_target *target = &uplink->targets[uplink->broker];
+    struct uplink_broker *broker = &uplink->brokers.list[uplink->brokers.current];
 
-    if (uplink->retry_at_once) {
-        uplink->retry_at_once = false;
-        target->in_doubt = false;
+    if (uplink->connection.reconnects_at_once) {
+        uplink->connection.reconnects_at_once = false;
+        broker->is_address_suspect = false;
         return 0;
     }
     if (was_good(uplink)) {
-        target->in_doubt = false;
-        uplink->failed_attempts = 0;
-        uplink->backoff_round = 0;
+        broker->is_address_suspect = false;
+        uplink->retry.failed_attempts = 0;
+        uplink->retry.backoff_round = 0;
         return next_backoff(uplink);
     }
-    uplink->failed_attempts++;
-    uplink->broker = (uplink->broker + 1) % uplink->settings.broker_count;
-    if (uplink->failed_attempts % uplink->settings.broker_count != 0)
+    uplink->retry.failed_attempts++;
+    uplink->brokers.current = (uplink->brokers.current + 1) % uplink->settings->broker_count;
+    if (uplink->retry.failed_attempts % uplink->settings->broker_count != 0)
         return 0;
     return next_backoff(uplink);
 }
@@ -90,11 +90,11 @@ static void log_lost(const struct uplink *uplink, const char *broker)
     char uri[UPLINK_TEXT_MAX];
     char reason[UPLINK_TEXT_MAX];
 
-    log_warning(
-        "link_lost broker=%s reason=%s in_flight=%u",
-        log_quote(uri, sizeof(uri), broker, strlen(broker)),
-        log_quote(reason, sizeof(reason), uplink->last_error, strlen(uplink->last_error)),
-        uplink->unanswered);
+    log_warning("link_lost broker=%s reason=%s in_flight=%u",
+                log_quote(uri, sizeof(uri), broker, strlen(broker)),
+                log_quote(reason, sizeof(reason), uplink->last_error.text,
+                          strlen(uplink->last_error.text)),
+                uplink->connection.unanswered);
 }
 
 /* Each broker's first failure, then one line in a while. */
@@ -103,17 +103,17 @@ static void log_retry(struct uplink *uplink, const char *broker, uint64_t wait_m
     char uri[UPLINK_TEXT_MAX];
     char reason[UPLINK_TEXT_MAX];
     int64_t now_ms = uplink_now_ms();
-    unsigned failed = uplink->failed_attempts;
+    unsigned failed = uplink->retry.failed_attempts;
 
-    if (failed > uplink->settings.broker_count && failed % RETRY_LOG_EACH != 0 &&
-        now_ms - uplink->retry_logged_ms < RETRY_LOG_MS)
+    if (failed > uplink->settings->broker_count && failed % RETRY_LOG_EACH != 0 &&
+        now_ms - uplink->retry.logged_ms < RETRY_LOG_MS)
         return;
-    uplink->retry_logged_ms = now_ms;
-    log_warning(
-        "link_retry broker=%s reason=%s retry_ms=%" PRIu64 " attempts=%u",
-        log_quote(uri, sizeof(uri), broker, strlen(broker)),
-        log_quote(reason, sizeof(reason), uplink->last_error, strlen(uplink->last_error)),
-        wait_ms, failed);
+    uplink->retry.logged_ms = now_ms;
+    log_warning("link_retry broker=%s reason=%s retry_ms=%" PRIu64 " attempts=%u",
+                log_quote(uri, sizeof(uri), broker, strlen(broker)),
+                log_quote(reason, sizeof(reason), uplink->last_error.text,
+                          strlen(uplink->last_error.text)),
+                wait_ms, failed);
 }
 
 static void end_for_good(struct uplink *uplink, const char *broker)
@@ -121,35 +121,36 @@ static void end_for_good(struct uplink *uplink, const char *broker)
     char uri[UPLINK_TEXT_MAX];
 
     log_notice("link_closed broker=%s unanswered=%u",
-               log_quote(uri, sizeof(uri), broker, strlen(broker)), uplink->unanswered);
-    uplink_set_phase(uplink, PHASE_STOPPED);
+               log_quote(uri, sizeof(uri), broker, strlen(broker)),
+               uplink->connection.unanswered);
+    uplink_set_state(uplink, LINK_STOPPED);
 }
 
 void uplink_end_connection(struct uplink *uplink, const char *reason)
 {
-    const char *broker = uplink->brokers[uplink->broker];
-    bool is_failure = !uplink->retry_at_once;
+    const char *broker = uplink_broker_uri(uplink);
+    bool is_failure = !uplink->connection.reconnects_at_once;
 
-    uplink_timer_off(uplink);
+    uplink_timer_off(&uplink->timer);
     /* What Paho has queued and not written would go out first on its next connection, before
      * the messages that were sent earlier and are sent again. */
-    if (uplink->online_ms > 0)
-        uplink->must_destroy = true;
+    if (uplink->connection.online_ms > 0)
+        uplink->client.is_unusable = true;
     uplink_sweep(uplink);
-    uplink->limits = uplink_no_limits();
-    if (uplink->phase == PHASE_STOPPING) {
+    uplink->connection.limits = uplink_no_limits();
+    if (uplink->state == LINK_STOPPING) {
         end_for_good(uplink, broker);
         return;
     }
     if (is_failure)
-        uplink_note_error(uplink, "%s", reason);
+        uplink_set_error(&uplink->last_error, "%s", reason);
     uint64_t wait_ms = plan_attempt(uplink);
-    if (uplink->online_ms > 0)
+    if (uplink->connection.online_ms > 0)
         log_lost(uplink, broker);
     else if (is_failure)
         log_retry(uplink, broker, wait_ms);
-    uplink_set_phase(uplink, PHASE_WAITING);
-    uplink_timer_set_in(uplink, wait_ms);
+    uplink_set_state(uplink, LINK_WAITING);
+    uplink_timer_set_in(&uplink->timer, wait_ms);
 }
 
 /* --- an attempt, and our own disconnect ----------------------------------- */
@@ -158,7 +159,7 @@ static void next_epoch(void *context)
 {
     struct uplink *uplink = context;
 
-    uplink->epoch++;
+    uplink->client.epoch++;
 }
 
 /* To the address, or to the host whose address the link seam knows. */
@@ -166,8 +167,8 @@ static void begin_attempt(struct uplink *uplink)
 {
     char reason[UPLINK_TEXT_MAX];
 
-    uplink_set_phase(uplink, PHASE_CONNECTING);
-    uplink_timer_set_in(uplink, uplink->settings.connect_timeout_ms + UPLINK_GRACE_MS);
+    uplink_set_state(uplink, LINK_CONNECTING);
+    uplink_timer_set_in(&uplink->timer, uplink->settings->connect_timeout_ms + UPLINK_GRACE_MS);
     if (!uplink_client_connect(uplink, reason))
         uplink_end_connection(uplink, reason);
 }
@@ -176,9 +177,9 @@ static void begin_resolving(struct uplink *uplink)
 {
     char reason[UPLINK_TEXT_MAX];
 
-    uplink_set_phase(uplink, PHASE_RESOLVING);
-    uplink_timer_set_in(uplink, uplink->settings.connect_timeout_ms);
-    int r = uplink_resolve(uplink);
+    uplink_set_state(uplink, LINK_RESOLVING);
+    uplink_timer_set_in(&uplink->timer, uplink->settings->connect_timeout_ms);
+    int r = uplink_resolve(&uplink->resolver);
     if (r < 0) {
         (void)snprintf(reason, sizeof(reason), "cannot begin a name lookup: %s", strerror(-r));
         uplink_end_connection(uplink, reason);
@@ -191,33 +192,33 @@ static void begin_resolving(struct uplink *uplink)
  * client takes all of that along. It costs the loop some 0.1 s, so it is done seldom,
  * and more seldom the longer the broker is away.
  */
-static bool is_library_in_doubt(const struct uplink *uplink)
+static bool is_library_suspect(const struct uplink *uplink)
 {
-    unsigned tens = uplink->failed_attempts / 10;
+    unsigned tens = uplink->retry.failed_attempts / 10;
 
-    return uplink->failed_attempts % 10 == 0 && tens > 0 && (tens & (tens - 1)) == 0;
+    return uplink->retry.failed_attempts % 10 == 0 && tens > 0 && (tens & (tens - 1)) == 0;
 }
 
 void uplink_connect(struct uplink *uplink)
 {
-    bool is_tls = uplink_uri_is_tls(uplink->brokers[uplink->broker]);
+    bool is_tls = uplink_uri_is_tls(uplink_broker_uri(uplink));
 
-    if (is_library_in_doubt(uplink))
+    if (is_library_suspect(uplink))
         uplink_leave_library(uplink);
-    else if (uplink->must_destroy || uplink->client_is_tls != is_tls)
+    else if (uplink->client.is_unusable || uplink->client.is_tls != is_tls)
         uplink_destroy_client(uplink);
-    mailbox_locked(&uplink->mailbox, next_epoch, uplink);
+    mailbox_run_locked(&uplink->inbox.mailbox, next_epoch, uplink);
     (void)paho_link_take_connect_error();
-    uplink->tried = true;
-    uplink->online_ms = 0;
-    uplink->proven = false;
-    uplink->retry_at_once = false;
-    uplink->doubt = false;
-    uplink->unanswered = 0;
-    uplink->foreign_text[0] = '\0';
-    uplink->drop_reason[0] = '\0';
-    uplink_host_of(uplink->brokers[uplink->broker], uplink->host);
-    if (uplink_host_is_address(uplink->host))
+    uplink->brokers.has_tried = true;
+    uplink->connection.online_ms = 0;
+    uplink->connection.is_proven = false;
+    uplink->connection.reconnects_at_once = false;
+    uplink->connection.is_loss_suspected = false;
+    uplink->connection.unanswered = 0;
+    uplink->connection.library_error[0] = '\0';
+    uplink->connection.end_reason[0] = '\0';
+    uplink_host_of(uplink_broker_uri(uplink), uplink->resolver.host);
+    if (uplink_host_is_address(uplink->resolver.host))
         begin_attempt(uplink);
     else
         begin_resolving(uplink);
@@ -227,21 +228,22 @@ void uplink_on_lookup(struct uplink *uplink, struct uplink_lookup *lookup)
 {
     char reason[UPLINK_TEXT_MAX];
 
-    if (!uplink_lookup_is_wanted(uplink, lookup))
-        uplink_keep_lookup(uplink, lookup);
-    else if (uplink_use_lookup(uplink, lookup, reason))
+    if (uplink->state != LINK_RESOLVING || !uplink_lookup_matches(&uplink->resolver, lookup))
+        uplink_keep_lookup(&uplink->resolver, lookup);
+    else if (uplink_use_lookup(&uplink->resolver, lookup,
+                               &uplink->brokers.list[uplink->brokers.current], reason))
         begin_attempt(uplink);
     else
         uplink_end_connection(uplink, reason);
 }
 
-void uplink_disconnect(struct uplink *uplink, enum uplink_phase phase)
+void uplink_disconnect(struct uplink *uplink, enum uplink_link_state state)
 {
-    uplink_set_phase(uplink, phase);
-    uplink_timer_set_in(uplink, UPLINK_GRACE_MS);
+    uplink_set_state(uplink, state);
+    uplink_timer_set_in(&uplink->timer, UPLINK_GRACE_MS);
     /* Refused: the connection has gone by itself. */
     if (!uplink_client_disconnect(uplink))
-        uplink_end_connection(uplink, uplink->drop_reason);
+        uplink_end_connection(uplink, uplink->connection.end_reason);
 }
 
 /* The client does not answer any more: take a new one. */
@@ -255,54 +257,55 @@ static void give_client_up(struct uplink *uplink, const char *reason)
 
 static void on_stall(struct uplink *uplink)
 {
-    (void)snprintf(uplink->drop_reason, sizeof(uplink->drop_reason),
+    (void)snprintf(uplink->connection.end_reason, sizeof(uplink->connection.end_reason),
                    "no answer for %" PRIu64 " s",
-                   (uplink->settings.ack_timeout_ms + 999) / 1000);
-    if (++uplink->stalls >= STALLS_MAX)
-        give_client_up(uplink, uplink->drop_reason);
+                   (uplink->settings->ack_timeout_ms + 999) / 1000);
+    if (++uplink->retry.stalls >= STALLS_MAX)
+        give_client_up(uplink, uplink->connection.end_reason);
     else
-        uplink_disconnect(uplink, PHASE_DROPPING);
+        uplink_disconnect(uplink, LINK_DROPPING);
 }
 
 static void watch_answers(struct uplink *uplink)
 {
-    int64_t due_ms = uplink->progress_ms + (int64_t)uplink->settings.ack_timeout_ms;
+    int64_t due_ms = uplink->slots.progress_ms + (int64_t)uplink->settings->ack_timeout_ms;
 
-    if (uplink->doubt)
+    if (uplink->connection.is_loss_suspected)
         give_client_up(uplink, "broker closed the connection");
-    else if (uplink->in_flight == 0 || uplink->settings.ack_timeout_ms == 0)
+    else if (uplink->slots.in_flight == 0 || uplink->settings->ack_timeout_ms == 0)
         return; /* the next message arms the timer */
     else if (uplink_now_ms() >= due_ms)
         on_stall(uplink);
     else
-        uplink_timer_set(uplink, due_ms);
+        uplink_timer_set(&uplink->timer, due_ms);
 }
 
 void uplink_on_due(struct uplink *uplink)
 {
     char reason[UPLINK_TEXT_MAX];
 
-    switch (uplink->phase) {
-    case PHASE_WAITING:
+    switch (uplink->state) {
+    case LINK_WAITING:
         uplink_connect(uplink);
         break;
-    case PHASE_RESOLVING:
-        uplink_explain_slow_lookup(uplink, reason);
+    case LINK_RESOLVING:
+        uplink_explain_slow_lookup(&uplink->resolver, uplink->settings->connect_timeout_ms,
+                                   reason);
         uplink_end_connection(uplink, reason);
         break;
-    case PHASE_CONNECTING:
+    case LINK_CONNECTING:
         (void)snprintf(reason, sizeof(reason), "no connection within %" PRIu64 " s",
-                       (uplink->settings.connect_timeout_ms + 999) / 1000);
+                       (uplink->settings->connect_timeout_ms + 999) / 1000);
         give_client_up(uplink, reason);
         break;
-    case PHASE_ONLINE:
+    case LINK_ONLINE:
         watch_answers(uplink);
         break;
-    case PHASE_DROPPING:
-    case PHASE_STOPPING:
-        give_client_up(uplink, uplink->drop_reason);
+    case LINK_DROPPING:
+    case LINK_STOPPING:
+        give_client_up(uplink, uplink->connection.end_reason);
         break;
-    case PHASE_STOPPED:
+    case LINK_STOPPED:
         break;
     }
 }
@@ -311,15 +314,14 @@ void uplink_on_due(struct uplink *uplink)
  * get a moment to read it, once for each deadline. */
 bool uplink_excuse(struct uplink *uplink, uint64_t due_us)
 {
-    bool waits_for_broker = uplink->phase == PHASE_ONLINE ||
-                            uplink->phase == PHASE_CONNECTING ||
-                            uplink->phase == PHASE_RESOLVING;
+    bool waits_for_broker = uplink->state == LINK_ONLINE || uplink->state == LINK_CONNECTING ||
+                            uplink->state == LINK_RESOLVING;
 
-    uplink->excused =
-        waits_for_broker && !uplink->excused && clock_boot_us() >= due_us + LATE_US;
-    if (uplink->excused)
-        uplink_timer_set_in(uplink, EXCUSED_MS);
-    return uplink->excused;
+    uplink->timer.is_extended =
+        waits_for_broker && !uplink->timer.is_extended && clock_boot_us() >= due_us + LATE_US;
+    if (uplink->timer.is_extended)
+        uplink_timer_set_in(&uplink->timer, EXCUSED_MS);
+    return uplink->timer.is_extended;
 }
 
 /* --- events --------------------------------------------------------------- */
@@ -333,7 +335,7 @@ static const char *connack_text(const struct uplink *uplink, int code)
                                         "bad user name or password",
                                         "not authorized"};
 
-    if (uplink->settings.protocol == MQTTVERSION_5)
+    if (uplink->settings->protocol == MQTTVERSION_5)
         return packet_reason_text(code);
     return code < 6 ? texts[code] : "unknown";
 }
@@ -344,8 +346,8 @@ static void explain_silence(const struct uplink *uplink,
 {
     if (strstr(event->text, "timeout"))
         (void)snprintf(reason, UPLINK_TEXT_MAX, "no connection within %" PRIu64 " s",
-                       (uplink->settings.connect_timeout_ms + 999) / 1000);
-    else if (uplink->client_is_tls)
+                       (uplink->settings->connect_timeout_ms + 999) / 1000);
+    else if (uplink->client.is_tls)
         (void)snprintf(reason, UPLINK_TEXT_MAX,
                        "TLS connection failed: is this a TLS port, and is the broker's "
                        "certificate for this host name?");
@@ -363,15 +365,15 @@ static void explain_failure(const struct uplink *uplink,
 
     if (event->is_connack) {
         (void)snprintf(reason, UPLINK_TEXT_MAX,
-                       uplink->settings.protocol == MQTTVERSION_5 ? "%s (code 0x%02X)"
-                                                                  : "%s (code %u)",
+                       uplink->settings->protocol == MQTTVERSION_5 ? "%s (code 0x%02X)"
+                                                                   : "%s (code %u)",
                        connack_text(uplink, event->code), (unsigned)event->code);
     } else if (error != 0) {
         (void)snprintf(reason, UPLINK_TEXT_MAX, "%s", strerror(error));
         if (reason[0] >= 'A' && reason[0] <= 'Z')
             reason[0] = (char)(reason[0] - 'A' + 'a');
-    } else if (uplink->foreign_text[0] != '\0') {
-        (void)snprintf(reason, UPLINK_TEXT_MAX, "%s", uplink->foreign_text);
+    } else if (uplink->connection.library_error[0] != '\0') {
+        (void)snprintf(reason, UPLINK_TEXT_MAX, "%s", uplink->connection.library_error);
     } else {
         explain_silence(uplink, event, reason);
     }
@@ -380,22 +382,24 @@ static void explain_failure(const struct uplink *uplink,
 static void on_connected(struct uplink *uplink, const struct uplink_event *event)
 {
     char uri[UPLINK_TEXT_MAX];
-    const char *broker = uplink->brokers[uplink->broker];
+    const char *broker = uplink_broker_uri(uplink);
 
-    uplink->limits = event->limits;
-    if (event->limits.keepalive_s > 0 && event->limits.keepalive_s < uplink->keepalive_s) {
+    uplink->connection.limits = event->limits;
+    if (event->limits.keepalive_s > 0 &&
+        event->limits.keepalive_s < uplink->client.keepalive_s) {
         /* 1.3.12 would go on with ours (upstream #1421), and the broker would hang up. */
-        uplink->keepalive_s = event->limits.keepalive_s;
-        uplink->retry_at_once = true;
+        uplink->client.keepalive_s = event->limits.keepalive_s;
+        uplink->connection.reconnects_at_once = true;
         log_info("link_keepalive broker=%s lowered_to_s=%u",
-                 log_quote(uri, sizeof(uri), broker, strlen(broker)), uplink->keepalive_s);
-        uplink_disconnect(uplink, PHASE_DROPPING);
+                 log_quote(uri, sizeof(uri), broker, strlen(broker)),
+                 uplink->client.keepalive_s);
+        uplink_disconnect(uplink, LINK_DROPPING);
         return;
     }
-    uplink_timer_off(uplink);
+    uplink_timer_off(&uplink->timer);
     uplink->connects++;
-    uplink->online_ms = uplink_now_ms();
-    uplink_set_phase(uplink, PHASE_ONLINE);
+    uplink->connection.online_ms = uplink_now_ms();
+    uplink_set_state(uplink, LINK_ONLINE);
     log_notice("link_online broker=%s window=%u",
                log_quote(uri, sizeof(uri), broker, strlen(broker)), uplink_window(uplink));
 }
@@ -403,21 +407,22 @@ static void on_connected(struct uplink *uplink, const struct uplink_event *event
 /* Paho's own keep-alive ends a connection without telling, hence the second text. */
 static const char *loss_reason(const struct uplink *uplink)
 {
-    int64_t since_ms =
-        uplink->progress_ms > uplink->online_ms ? uplink->progress_ms : uplink->online_ms;
+    int64_t since_ms = uplink->slots.progress_ms > uplink->connection.online_ms
+                           ? uplink->slots.progress_ms
+                           : uplink->connection.online_ms;
 
-    if (uplink->drop_reason[0] != '\0')
-        return uplink->drop_reason;
-    if (uplink->keepalive_s > 0 &&
-        uplink_now_ms() - since_ms > (int64_t)uplink->keepalive_s * 2000)
+    if (uplink->connection.end_reason[0] != '\0')
+        return uplink->connection.end_reason;
+    if (uplink->client.keepalive_s > 0 &&
+        uplink_now_ms() - since_ms > (int64_t)uplink->client.keepalive_s * 2000)
         return "broker closed the connection or no longer answers";
     return "broker closed the connection";
 }
 
 static void on_goodbye(struct uplink *uplink, int code)
 {
-    if (uplink->drop_reason[0] == '\0')
-        (void)snprintf(uplink->drop_reason, sizeof(uplink->drop_reason),
+    if (uplink->connection.end_reason[0] == '\0')
+        (void)snprintf(uplink->connection.end_reason, sizeof(uplink->connection.end_reason),
                        "broker closed the connection: %s (code 0x%02X)",
                        packet_reason_text(code), (unsigned)code);
 }
@@ -431,8 +436,8 @@ static void free_event(void *context)
 
 static bool is_connected(const struct uplink *uplink)
 {
-    return uplink->phase == PHASE_ONLINE || uplink->phase == PHASE_DROPPING ||
-           uplink->phase == PHASE_STOPPING;
+    return uplink->state == LINK_ONLINE || uplink->state == LINK_DROPPING ||
+           uplink->state == LINK_STOPPING;
 }
 
 void uplink_on_event(struct uplink *uplink, struct uplink_event *event)
@@ -440,16 +445,16 @@ void uplink_on_event(struct uplink *uplink, struct uplink_event *event)
     char reason[UPLINK_TEXT_MAX];
     struct uplink_event news = *event; /* nobody writes while it is busy */
 
-    mailbox_locked(&uplink->mailbox, free_event, event);
-    if (news.epoch != uplink->epoch)
+    mailbox_run_locked(&uplink->inbox.mailbox, free_event, event);
+    if (news.epoch != uplink->client.epoch)
         return;
     switch (news.kind) {
     case UPLINK_CONNECTED:
-        if (uplink->phase == PHASE_CONNECTING)
+        if (uplink->state == LINK_CONNECTING)
             on_connected(uplink, &news);
         break;
     case UPLINK_CONNECT_FAILED:
-        if (uplink->phase != PHASE_CONNECTING)
+        if (uplink->state != LINK_CONNECTING)
             break;
         explain_failure(uplink, &news, reason);
         uplink_end_connection(uplink, reason);
@@ -457,7 +462,7 @@ void uplink_on_event(struct uplink *uplink, struct uplink_event *event)
     case UPLINK_DISCONNECTED_BY_BROKER:
         on_goodbye(uplink, news.code); /* Paho reports no loss after this */
         if (is_connected(uplink))
-            uplink_end_connection(uplink, uplink->drop_reason);
+            uplink_end_connection(uplink, uplink->connection.end_reason);
         break;
     case UPLINK_LOST:
     case UPLINK_CLOSED:
@@ -473,11 +478,12 @@ static void take_text(void *context)
 {
     struct uplink *uplink = context;
 
-    memcpy(uplink->foreign_text, uplink->text.text, sizeof(uplink->foreign_text));
+    memcpy(uplink->connection.library_error, uplink->inbox.text.text,
+           sizeof(uplink->connection.library_error));
 }
 
 void uplink_on_text(struct uplink *uplink)
 {
-    if (uplink->foreign_text[0] == '\0')
-        mailbox_locked(&uplink->mailbox, take_text, uplink);
+    if (uplink->connection.library_error[0] == '\0')
+        mailbox_run_locked(&uplink->inbox.mailbox, take_text, uplink);
 }

@@ -39,9 +39,9 @@
 struct uplink_lookup {
     struct uplink_mail post;
     SLIST_ENTRY(uplink_lookup) next;
-    struct uplink *uplink; /* (handover) NULL: was left behind */
-    bool is_answered;      /* (handover) its thread has nothing to do with it any more */
-    bool is_late;          /* the loop got the answer at @late_ms, and nobody waited for it */
+    struct mailbox *mailbox; /* (handover) NULL: was left behind */
+    bool is_answered;        /* (handover) its thread has nothing to do with it any more */
+    bool is_late;            /* the loop got the answer at @late_ms, and nobody waited for it */
     int64_t late_ms;
     int error;        /* of getaddrinfo() */
     int system_error; /* with EAI_SYSTEM */
@@ -95,12 +95,12 @@ static void *look_up(void *context)
 
     ask(lookup);
     (void)pthread_mutex_lock(&handover);
-    struct uplink *uplink = lookup->uplink;
+    struct mailbox *mailbox = lookup->mailbox;
     lookup->is_answered = true;
-    if (uplink)
-        (void)mailbox_post_if(&uplink->mailbox, &lookup->post.mail, NULL, NULL);
+    if (mailbox)
+        (void)mailbox_post_if(mailbox, &lookup->post.mail, NULL, NULL);
     (void)pthread_mutex_unlock(&handover);
-    if (!uplink)
+    if (!mailbox)
         free(lookup);
     return NULL;
 }
@@ -131,24 +131,24 @@ bool uplink_host_is_address(const char *host)
     return true;
 }
 
-static void forget(struct uplink *uplink, struct uplink_lookup *lookup)
+static void forget(struct uplink_resolver *resolver, struct uplink_lookup *lookup)
 {
-    SLIST_REMOVE(&uplink->lookups, lookup, uplink_lookup, next);
+    SLIST_REMOVE(&resolver->lookups, lookup, uplink_lookup, next);
     free(lookup);
 }
 
-static struct uplink_lookup *find_lookup(struct uplink *uplink, const char *host)
+static struct uplink_lookup *find_lookup(struct uplink_resolver *resolver, const char *host)
 {
     struct uplink_lookup *lookup;
 
-    SLIST_FOREACH(lookup, &uplink->lookups, next) {
+    SLIST_FOREACH(lookup, &resolver->lookups, next) {
         if (strcmp(lookup->host, host) == 0)
             break;
     }
     return lookup;
 }
 
-static int begin_lookup(struct uplink *uplink, const char *host)
+static int begin_lookup(struct uplink_resolver *resolver, const char *host)
 {
     size_t size = strlen(host) + 1;
     struct uplink_lookup *lookup = calloc(1, sizeof(*lookup) + size);
@@ -156,40 +156,40 @@ static int begin_lookup(struct uplink *uplink, const char *host)
     if (!lookup)
         return -ENOMEM;
     lookup->post.kind = UPLINK_MAIL_LOOKUP;
-    lookup->uplink = uplink;
+    lookup->mailbox = resolver->mailbox;
     memcpy(lookup->host, host, size);
     int r = thread_start_detached(look_up, lookup);
     if (r < 0)
         free(lookup);
     else
-        SLIST_INSERT_HEAD(&uplink->lookups, lookup, next);
+        SLIST_INSERT_HEAD(&resolver->lookups, lookup, next);
     return r;
 }
 
-int uplink_resolve(struct uplink *uplink)
+int uplink_resolve(struct uplink_resolver *resolver)
 {
-    struct uplink_lookup *lookup = find_lookup(uplink, uplink->host);
+    struct uplink_lookup *lookup = find_lookup(resolver, resolver->host);
 
     if (!lookup)
-        return begin_lookup(uplink, uplink->host);
+        return begin_lookup(resolver, resolver->host);
     if (!lookup->is_late)
         return 0; /* under way, or about to be read */
     if (uplink_now_ms() - lookup->late_ms <= LATE_ANSWER_MS) {
         lookup->is_late = false;
-        (void)mailbox_post_if(&uplink->mailbox, &lookup->post.mail, NULL, NULL);
+        (void)mailbox_post_if(resolver->mailbox, &lookup->post.mail, NULL, NULL);
         return 0;
     }
-    forget(uplink, lookup);
-    return begin_lookup(uplink, uplink->host);
+    forget(resolver, lookup);
+    return begin_lookup(resolver, resolver->host);
 }
 
 /* The one that was tried last, while nothing speaks against it; otherwise the one after it. */
 static const char *choose(const struct uplink_lookup *lookup,
-                          const struct uplink_target *target)
+                          const struct uplink_broker *broker)
 {
     for (size_t i = 0; i < lookup->count; i++) {
-        if (strcmp(lookup->addresses[i], target->address) == 0)
-            return lookup->addresses[target->in_doubt ? (i + 1) % lookup->count : i];
+        if (strcmp(lookup->addresses[i], broker->address) == 0)
+            return lookup->addresses[broker->is_address_suspect ? (i + 1) % lookup->count : i];
     }
     return lookup->addresses[0];
 }
@@ -203,59 +203,61 @@ static void explain(const struct uplink_lookup *lookup, char reason[static UPLIN
                    lookup->host, tolower((unsigned char)text[0]), text + 1);
 }
 
-void uplink_explain_slow_lookup(const struct uplink *uplink,
+void uplink_explain_slow_lookup(const struct uplink_resolver *resolver,
+                                uint64_t timeout_ms,
                                 char reason[static UPLINK_TEXT_MAX])
 {
-    (void)snprintf(
-        reason, UPLINK_TEXT_MAX,
-        "name resolution of %.*s takes longer than %" PRIu64 " s: look at the name servers",
-        HOST_SHOWN_MAX, uplink->host, (uplink->settings.connect_timeout_ms + 999) / 1000);
+    (void)snprintf(reason, UPLINK_TEXT_MAX,
+                   "name resolution of %.*s takes longer than %" PRIu64
+                   " s: look at the name servers",
+                   HOST_SHOWN_MAX, resolver->host, (timeout_ms + 999) / 1000);
 }
 
-bool uplink_lookup_is_wanted(const struct uplink *uplink, const struct uplink_lookup *lookup)
+bool uplink_lookup_matches(const struct uplink_resolver *resolver,
+                           const struct uplink_lookup *lookup)
 {
-    return uplink->phase == PHASE_RESOLVING && strcmp(lookup->host, uplink->host) == 0;
+    return strcmp(lookup->host, resolver->host) == 0;
 }
 
-void uplink_keep_lookup(struct uplink *uplink, struct uplink_lookup *lookup)
+void uplink_keep_lookup(struct uplink_resolver *resolver, struct uplink_lookup *lookup)
 {
     if (lookup->error != 0) {
-        forget(uplink, lookup);
+        forget(resolver, lookup);
         return;
     }
     lookup->is_late = true;
     lookup->late_ms = uplink_now_ms();
 }
 
-bool uplink_use_lookup(struct uplink *uplink,
+bool uplink_use_lookup(struct uplink_resolver *resolver,
                        struct uplink_lookup *lookup,
+                       struct uplink_broker *broker,
                        char reason[static UPLINK_TEXT_MAX])
 {
-    struct uplink_target *target = &uplink->targets[uplink->broker];
     bool is_found = lookup->error == 0;
 
     if (is_found) {
-        (void)snprintf(target->address, sizeof(target->address), "%s", choose(lookup, target));
-        target->in_doubt = true; /* until a connection to it was a good one */
-        paho_link_set_address(lookup->host, target->address);
+        (void)snprintf(broker->address, sizeof(broker->address), "%s", choose(lookup, broker));
+        broker->is_address_suspect = true; /* until a connection to it was a good one */
+        paho_link_set_address(lookup->host, broker->address);
     } else {
         explain(lookup, reason);
     }
-    forget(uplink, lookup);
+    forget(resolver, lookup);
     return is_found;
 }
 
-void uplink_leave_lookups(struct uplink *uplink)
+void uplink_leave_lookups(struct uplink_resolver *resolver)
 {
     (void)pthread_mutex_lock(&handover);
-    while (!SLIST_EMPTY(&uplink->lookups)) {
-        struct uplink_lookup *lookup = SLIST_FIRST(&uplink->lookups);
+    while (!SLIST_EMPTY(&resolver->lookups)) {
+        struct uplink_lookup *lookup = SLIST_FIRST(&resolver->lookups);
 
-        SLIST_REMOVE_HEAD(&uplink->lookups, next);
+        SLIST_REMOVE_HEAD(&resolver->lookups, next);
         if (lookup->is_answered)
             free(lookup);
         else
-            lookup->uplink = NULL;
+            lookup->mailbox = NULL;
     }
     (void)pthread_mutex_unlock(&handover);
 }

@@ -39,36 +39,36 @@
 
 int uplink_slots_init(struct uplink *uplink)
 {
-    uplink->slot_count = uplink->settings.window;
-    uplink->slots = calloc(uplink->slot_count, sizeof(*uplink->slots));
-    if (!uplink->slots)
+    uplink->slots.count = uplink->settings->window;
+    uplink->slots.array = calloc(uplink->slots.count, sizeof(*uplink->slots.array));
+    if (!uplink->slots.array)
         return -ENOMEM;
-    SLIST_INIT(&uplink->free_slots);
-    for (unsigned i = uplink->slot_count; i-- > 0;) {
-        uplink->slots[i].post.kind = UPLINK_MAIL_SLOT;
-        SLIST_INSERT_HEAD(&uplink->free_slots, &uplink->slots[i], free);
+    SLIST_INIT(&uplink->slots.free);
+    for (unsigned i = uplink->slots.count; i-- > 0;) {
+        uplink->slots.array[i].post.kind = UPLINK_MAIL_SLOT;
+        SLIST_INSERT_HEAD(&uplink->slots.free, &uplink->slots.array[i], free);
     }
     return 0;
 }
 
 void uplink_slots_done(struct uplink *uplink)
 {
-    free(uplink->slots);
+    free(uplink->slots.array);
 }
 
 unsigned uplink_room(const struct uplink *uplink)
 {
     unsigned window = uplink_window(uplink);
 
-    if (uplink->phase != PHASE_ONLINE || uplink->in_flight >= window ||
-        uplink->in_flight_bytes >= uplink->settings.window_bytes)
+    if (uplink->state != LINK_ONLINE || uplink->slots.in_flight >= window ||
+        uplink->slots.in_flight_bytes >= uplink->settings->window_bytes)
         return 0;
-    return window - uplink->in_flight;
+    return window - uplink->slots.in_flight;
 }
 
 static void *slot_context(const struct uplink *uplink, const struct uplink_slot *slot)
 {
-    uintptr_t index = (uintptr_t)(slot - uplink->slots);
+    uintptr_t index = (uintptr_t)(slot - uplink->slots.array);
 
     return (void *)((slot->generation & GENERATION_MASK) << INDEX_BITS | index);
 }
@@ -90,8 +90,9 @@ static bool accept_answer(void *context)
 
     if (slot->state != SLOT_SENT ||
         (slot->generation & GENERATION_MASK) != posted->generation) {
-        if (!posted->uplink->destroying)
-            atomic_fetch_add_explicit(&posted->uplink->late_answers, 1, memory_order_relaxed);
+        if (!posted->uplink->client.is_destroying)
+            atomic_fetch_add_explicit(&posted->uplink->slots.late_answers, 1,
+                                      memory_order_relaxed);
         return false;
     }
     slot->state = SLOT_ANSWERED;
@@ -105,15 +106,16 @@ static void post_answer(void *context, enum uplink_answer_kind answer, int code)
     struct uplink *uplink = uplink_instance;
     uintptr_t index = (uintptr_t)context & INDEX_MASK;
 
-    if (!uplink || index >= uplink->slot_count)
+    if (!uplink || index >= uplink->slots.count)
         return;
     struct posted_answer posted = {.uplink = uplink,
-                                   .slot = &uplink->slots[index],
+                                   .slot = &uplink->slots.array[index],
                                    .generation = (uintptr_t)context >> INDEX_BITS,
                                    .answer = answer,
                                    .code = code};
     FAILPOINT("answer.in_callback");
-    (void)mailbox_post_if(&uplink->mailbox, &posted.slot->post.mail, accept_answer, &posted);
+    (void)mailbox_post_if(&uplink->inbox.mailbox, &posted.slot->post.mail, accept_answer,
+                          &posted);
 }
 
 static void on_success(void *context, MQTTAsync_successData *response)
@@ -176,22 +178,22 @@ static void end_use(void *context)
 
 static void note_progress(struct uplink *uplink)
 {
-    uplink->progress_ms = uplink_now_ms();
-    uplink->excused = false;
+    uplink->slots.progress_ms = uplink_now_ms();
+    uplink->timer.is_extended = false;
 }
 
 static void take_slot(struct uplink *uplink, struct uplink_slot *slot)
 {
     struct use use = {.slot = slot};
 
-    SLIST_REMOVE_HEAD(&uplink->free_slots, free);
-    mailbox_locked(&uplink->mailbox, begin_use, &use);
-    if (uplink->in_flight++ == 0)
+    SLIST_REMOVE_HEAD(&uplink->slots.free, free);
+    mailbox_run_locked(&uplink->inbox.mailbox, begin_use, &use);
+    if (uplink->slots.in_flight++ == 0)
         note_progress(uplink);
-    uplink->in_flight_bytes += slot->size_bytes;
-    if (!uplink->timer_armed && uplink->settings.ack_timeout_ms > 0)
-        uplink_timer_set(uplink,
-                         uplink->progress_ms + (int64_t)uplink->settings.ack_timeout_ms);
+    uplink->slots.in_flight_bytes += slot->size_bytes;
+    if (!uplink->timer.is_armed && uplink->settings->ack_timeout_ms > 0)
+        uplink_timer_set(&uplink->timer,
+                         uplink->slots.progress_ms + (int64_t)uplink->settings->ack_timeout_ms);
 }
 
 static bool
@@ -199,13 +201,13 @@ release_slot(struct uplink *uplink, struct uplink_slot *slot, enum uplink_slot_s
 {
     struct use use = {.slot = slot, .state = state};
 
-    mailbox_locked(&uplink->mailbox, end_use, &use);
+    mailbox_run_locked(&uplink->inbox.mailbox, end_use, &use);
     if (!use.done)
         return false;
-    uplink->in_flight--;
-    uplink->in_flight_bytes -= slot->size_bytes;
-    SLIST_INSERT_HEAD(&uplink->free_slots, slot, free);
-    uplink->room_changed = true;
+    uplink->slots.in_flight--;
+    uplink->slots.in_flight_bytes -= slot->size_bytes;
+    SLIST_INSERT_HEAD(&uplink->slots.free, slot, free);
+    uplink->owner.is_change_due = true;
     return true;
 }
 
@@ -217,30 +219,30 @@ void uplink_on_slot(struct uplink *uplink, struct uplink_slot *slot)
     if (!release_slot(uplink, slot, SLOT_ANSWERED))
         return;
     if (answer.kind == UPLINK_REFUSED)
-        uplink_note_error(uplink, "the broker refused a message: %s (code 0x%02X)",
-                          packet_reason_text(answer.code), (unsigned)answer.code);
+        uplink_set_error(&uplink->last_error, "the broker refused a message: %s (code 0x%02X)",
+                         packet_reason_text(answer.code), (unsigned)answer.code);
     if (answer.kind == UPLINK_UNKNOWN)
-        uplink->unanswered++;
+        uplink->connection.unanswered++;
     else
         note_progress(uplink);
     if (answer.kind != UPLINK_UNKNOWN && slot->qos > 0) { /* QoS 0 proves nothing */
-        uplink->proven = true;
-        uplink->stalls = 0;
+        uplink->connection.is_proven = true;
+        uplink->retry.stalls = 0;
         answer.acknowledged_boot_ms = uplink_now_ms();
     }
-    uplink->ops->answered(uplink->owner, &answer);
+    uplink->owner.ops->answered(uplink->owner.userdata, &answer);
 }
 
 void uplink_sweep(struct uplink *uplink)
 {
-    for (unsigned i = 0; i < uplink->slot_count && uplink->in_flight > 0; i++) {
-        struct uplink_slot *slot = &uplink->slots[i];
+    for (unsigned i = 0; i < uplink->slots.count && uplink->slots.in_flight > 0; i++) {
+        struct uplink_slot *slot = &uplink->slots.array[i];
         struct uplink_answer answer = {.id = slot->id, .kind = UPLINK_UNKNOWN, .code = -1};
 
         if (!release_slot(uplink, slot, SLOT_SENT))
             continue; /* answered: its mail is under way */
-        uplink->unanswered++;
-        uplink->ops->answered(uplink->owner, &answer);
+        uplink->connection.unanswered++;
+        uplink->owner.ops->answered(uplink->owner.userdata, &answer);
     }
 }
 
@@ -250,10 +252,10 @@ static uint8_t forwarded_qos(const struct uplink *uplink, const struct uplink_me
 {
     unsigned qos = message->qos;
 
-    if (qos > uplink->settings.max_qos)
-        qos = uplink->settings.max_qos;
-    if (qos > uplink->limits.maximum_qos)
-        qos = uplink->limits.maximum_qos;
+    if (qos > uplink->settings->max_qos)
+        qos = uplink->settings->max_qos;
+    if (qos > uplink->connection.limits.maximum_qos)
+        qos = uplink->connection.limits.maximum_qos;
     return (uint8_t)qos;
 }
 
@@ -265,7 +267,7 @@ static uint64_t remaining_length(const struct uplink *uplink,
 
     if (forwarded_qos(uplink, message) > 0)
         size += 2;
-    if (uplink->settings.protocol != MQTTVERSION_5)
+    if (uplink->settings->protocol != MQTTVERSION_5)
         return size;
     uint64_t properties =
         message->properties.size + (message->expiry_ms >= 0 ? EXPIRY_BYTES : 0);
@@ -281,7 +283,7 @@ static uint64_t size_in_window(const struct uplink *uplink,
     struct reader reader;
     struct packet_property property;
 
-    if (uplink->settings.protocol != MQTTVERSION_5)
+    if (uplink->settings->protocol != MQTTVERSION_5)
         return packet;
     reader_init(&reader, message->properties.data, message->properties.size);
     while (packet_property_next(&reader, &property))
@@ -300,15 +302,16 @@ static int check(const struct uplink *uplink,
     if (topic_size > MQTT_TEXT_MAX || remaining > MQTT_VARINT_MAX)
         return UPLINK_E_TOO_LARGE;
     uint64_t packet = 1 + varint_size((uint32_t)remaining) + remaining;
-    if (packet > uplink->limits.maximum_packet)
+    if (packet > uplink->connection.limits.maximum_packet)
         return UPLINK_E_TOO_LARGE;
-    if (message->retain && !uplink->limits.retain_available)
+    if (message->retain && !uplink->connection.limits.retain_available)
         return UPLINK_E_RETAIN;
-    if (uplink->in_flight >= uplink_window(uplink))
+    if (uplink->slots.in_flight >= uplink_window(uplink))
         return UPLINK_E_FULL;
     /* A message larger than window_bytes goes alone. */
     uint64_t size = size_in_window(uplink, message, packet);
-    if (uplink->in_flight > 0 && uplink->in_flight_bytes + size > uplink->settings.window_bytes)
+    if (uplink->slots.in_flight > 0 &&
+        uplink->slots.in_flight_bytes + size > uplink->settings->window_bytes)
         return UPLINK_E_FULL;
     *ret_size = size;
     return 0;
@@ -392,10 +395,10 @@ static int from_paho(int rc)
 /* Paho knows of a loss that was not reported: it is on its way, or it was lost on it. */
 static void note_doubt(struct uplink *uplink)
 {
-    if (uplink->doubt)
+    if (uplink->connection.is_loss_suspected)
         return;
-    uplink->doubt = true;
-    uplink_timer_set(uplink, uplink_now_ms() + UPLINK_GRACE_MS);
+    uplink->connection.is_loss_suspected = true;
+    uplink_timer_set(&uplink->timer, uplink_now_ms() + UPLINK_GRACE_MS);
 }
 
 static int hand_over(struct uplink *uplink,
@@ -405,7 +408,7 @@ static int hand_over(struct uplink *uplink,
 {
     const void *payload = message->payload.size > 0 ? (const void *)message->payload.data : "";
 
-    return MQTTAsync_send(uplink->client, topic, (int)message->payload.size, payload,
+    return MQTTAsync_send(uplink->client.handle, topic, (int)message->payload.size, payload,
                           forwarded_qos(uplink, message), message->retain, options);
 }
 
@@ -414,7 +417,7 @@ static int send_in_slot(struct uplink *uplink,
                         const char *topic,
                         uint64_t size)
 {
-    struct uplink_slot *slot = SLIST_FIRST(&uplink->free_slots);
+    struct uplink_slot *slot = SLIST_FIRST(&uplink->slots.free);
     MQTTAsync_responseOptions options = MQTTAsync_responseOptions_initializer;
     int rc = 0;
 
@@ -423,7 +426,7 @@ static int send_in_slot(struct uplink *uplink,
     slot->qos = forwarded_qos(uplink, message);
     take_slot(uplink, slot);
     options.context = slot_context(uplink, slot);
-    if (uplink->settings.protocol == MQTTVERSION_5) {
+    if (uplink->settings->protocol == MQTTVERSION_5) {
         options.onSuccess5 = on_success5;
         options.onFailure5 = on_failure5;
         rc = add_properties(&options.properties, message);
@@ -445,11 +448,11 @@ static int send_in_slot(struct uplink *uplink,
 
 int uplink_send(struct uplink *uplink, const struct uplink_message *message)
 {
-    size_t prefix_size = strlen(uplink->settings.topic_prefix);
+    size_t prefix_size = strlen(uplink->settings->topic_prefix);
     size_t topic_size = prefix_size + message->topic.size;
     uint64_t size;
 
-    if (uplink->phase != PHASE_ONLINE)
+    if (uplink->state != LINK_ONLINE)
         return UPLINK_E_OFFLINE;
     int r = check(uplink, message, topic_size, &size);
     if (r != 0)
@@ -460,7 +463,7 @@ int uplink_send(struct uplink *uplink, const struct uplink_message *message)
     AUTO_FREE char *topic = malloc(topic_size + 1);
     if (!topic)
         return -ENOMEM;
-    memcpy(topic, uplink->settings.topic_prefix, prefix_size);
+    memcpy(topic, uplink->settings->topic_prefix, prefix_size);
     memcpy(topic + prefix_size, message->topic.data, message->topic.size);
     topic[topic_size] = '\0';
     return send_in_slot(uplink, message, topic, size);

@@ -101,79 +101,124 @@ struct uplink_text {
     char text[UPLINK_TEXT_MAX]; /* (locked) */
 };
 
-/* Which address of a broker's host was tried last. */
-struct uplink_target {
-    char address[PAHO_LINK_ADDRESS_MAX]; /* "": none yet */
-    bool in_doubt;                       /* the last connection to it was no good one */
+/* What the caller of uplink_new() gave. */
+struct uplink_owner {
+    const struct uplink_ops *ops;
+    void *userdata;
+    bool is_change_due; /* ops->changed, see uplink_report() */
+};
+
+/* The one timer. What it means depends on the state of the link. */
+struct uplink_timer {
+    sd_event_source *source;
+    bool is_armed;
+    bool is_extended; /* the deadline was moved once, because the loop stood still */
+};
+
+/* What comes from other threads. */
+struct uplink_inbox {
+    struct mailbox mailbox;
+    bool is_ready;
+    sd_event_source *source;
+    struct uplink_event events[2][UPLINK_EVENT_COUNT];
+    struct uplink_text text;
+};
+
+/* Paho's client; a new one, or the same again, for each attempt. */
+struct uplink_client {
+    MQTTAsync handle;   /* NULL: there is none */
+    uintptr_t epoch;    /* (locked) one for each attempt; events of older ones are ignored */
+    bool is_destroying; /* (locked) what Paho calls back now is no late answer */
+    bool is_tls;        /* Paho never takes TLS back from a client */
+    bool is_unusable;   /* an attempt or messages may still be inside: the next one is new */
+    uint64_t keepalive_set_ms; /* the setting of which keepalive_s was made */
+    unsigned
+        keepalive_s; /* of the newest attempt: the setting, lowered to what brokers demand */
+    struct tls_files tls_files; /* of the newest attempt */
+};
+
+/* The messages in flight. */
+struct uplink_slots {
+    struct uplink_slot *array;
+    unsigned count;
+    SLIST_HEAD(, uplink_slot) free;
+    unsigned in_flight;
+    uint64_t in_flight_bytes;
+    int64_t progress_ms; /* boot time of the last answer, or of the first message after none */
+    _Atomic uint64_t late_answers; /* counted on any thread */
 };
 
 struct uplink_lookup;
 
-enum uplink_phase {
-    PHASE_STOPPED,
-    PHASE_WAITING,   /* for the next attempt */
-    PHASE_RESOLVING, /* an attempt, before Paho hears of it */
-    PHASE_CONNECTING,
-    PHASE_ONLINE,
-    PHASE_DROPPING, /* our own disconnect under way, another attempt follows */
-    PHASE_STOPPING
+struct uplink_resolver {
+    struct mailbox *mailbox;    /* where the answers go */
+    char host[UPLINK_TEXT_MAX]; /* of the attempt */
+    SLIST_HEAD(, uplink_lookup) lookups;
+};
+
+/* What is known of one broker of the list. */
+struct uplink_broker {
+    char address[PAHO_LINK_ADDRESS_MAX]; /* of its host, the one tried last; "": none yet */
+    bool is_address_suspect;             /* the last connection to it was no good one */
+};
+
+struct uplink_brokers {
+    struct uplink_broker *list; /* one for each of the settings */
+    size_t current;
+    bool has_tried; /* the current one is connected to or being tried */
+};
+
+/* The newest attempt, and the connection that came of it. */
+struct uplink_connection {
+    struct uplink_limits limits;
+    int64_t online_ms;                   /* boot time; 0: the attempt has not succeeded */
+    bool is_proven;                      /* the broker acknowledged something */
+    bool is_loss_suspected;              /* Paho refused a send, but no loss was reported yet */
+    bool reconnects_at_once;             /* we end it, and it is no failure */
+    unsigned unanswered;                 /* messages its end left without an answer */
+    char library_error[UPLINK_TEXT_MAX]; /* a line of Paho or OpenSSL: the cause of a failure */
+    char end_reason[UPLINK_TEXT_MAX];    /* when the broker or we gave one */
+};
+
+/* What successive attempts have to do with each other. */
+struct uplink_retry {
+    unsigned failed_attempts; /* since the last good connection */
+    unsigned backoff_round;
+    unsigned stalls; /* ack timeouts in a row */
+    int64_t logged_ms;
+};
+
+struct uplink_error {
+    char text[UPLINK_TEXT_MAX]; /* "": there was none */
+    int64_t boot_ms;
+};
+
+enum uplink_link_state {
+    LINK_STOPPED,
+    LINK_WAITING,   /* for the next attempt */
+    LINK_RESOLVING, /* an attempt, before Paho hears of it */
+    LINK_CONNECTING,
+    LINK_ONLINE,
+    LINK_DROPPING, /* our own disconnect under way, another attempt follows */
+    LINK_STOPPING
 };
 
 struct uplink {
     sd_event *event;
-    struct uplink_settings settings; /* its texts live in @texts, its brokers in @brokers */
-    const char **brokers;
-    char *texts;
-    const struct uplink_ops *ops;
-    void *owner;
-
-    struct mailbox mailbox;
-    bool mailbox_ready;
-    sd_event_source *mailbox_source;
-    sd_event_source *timer; /* what it means depends on the phase */
-    bool timer_armed;
-
-    MQTTAsync client;
-    bool destroying;            /* (locked) what Paho calls back now is no late answer */
-    bool client_is_tls;         /* Paho never takes TLS back from a client */
-    struct tls_files tls_files; /* of the newest attempt */
-    uintptr_t epoch; /* (locked) one for each attempt; events of older ones are ignored */
-    enum uplink_phase phase;
-    int64_t since_boot_ms;
-    size_t broker;
-    bool tried;                    /* the broker above is the one connected to or being tried */
-    char host[UPLINK_TEXT_MAX];    /* of the attempt */
-    struct uplink_target *targets; /* one for each broker */
-    SLIST_HEAD(, uplink_lookup) lookups;
+    const struct uplink_settings *settings; /* borrowed; see uplink_new() for what may change */
+    struct uplink_owner owner;
+    struct uplink_inbox inbox;
+    struct uplink_timer timer;
+    struct uplink_slots slots;
+    struct uplink_resolver resolver;
+    struct uplink_client client;
+    struct uplink_brokers brokers;
+    struct uplink_connection connection;
+    struct uplink_retry retry;
+    struct uplink_error last_error; /* as the status shows it */
+    enum uplink_link_state state;
+    int64_t since_boot_ms; /* when the state began, as the owner sees it */
     uint64_t connects;
-    int64_t online_ms;        /* when this connection came to be; 0: it did not */
-    bool proven;              /* the broker acknowledged something on this connection */
-    unsigned failed_attempts; /* since the last good connection */
-    unsigned backoff_round;
-    int64_t retry_logged_ms;
-    unsigned stalls;      /* ack timeouts in a row */
-    bool must_destroy;    /* an attempt or messages may still be inside this client */
-    bool retry_at_once;   /* this end is our own wish and no failure */
-    bool doubt;           /* Paho refused a send, but no loss was reported yet */
-    unsigned keepalive_s; /* ours, lowered to what brokers demanded */
-    unsigned unanswered;  /* messages this connection's end left unknown */
-    struct uplink_limits limits;
-    char last_error[UPLINK_TEXT_MAX];
-    int64_t last_error_boot_ms;
-    char foreign_text[UPLINK_TEXT_MAX]; /* from @text, waiting for the failure it explains */
-    char drop_reason[UPLINK_TEXT_MAX];  /* why, when the broker or we said so */
-    struct uplink_event events[2][UPLINK_EVENT_COUNT];
-    struct uplink_text text;
-
-    struct uplink_slot *slots;
-    unsigned slot_count;
-    SLIST_HEAD(, uplink_slot) free_slots;
-    unsigned in_flight;
-    uint64_t in_flight_bytes;
-    bool excused;        /* the deadline was moved once, because the loop stood still */
-    int64_t progress_ms; /* boot time of the last answer, or of the first message after none */
-    _Atomic uint64_t late_answers; /* counted on any thread */
-    bool room_changed;             /* ops->changed is due */
 };
 
 /* The one uplink of the process; set before the first client and cleared after the last. */
@@ -181,16 +226,17 @@ extern struct uplink *uplink_instance;
 
 /* core.c */
 int64_t uplink_now_ms(void);
-void uplink_timer_set(struct uplink *uplink, int64_t due_boot_ms);
-void uplink_timer_set_in(struct uplink *uplink, uint64_t ms);
-void uplink_timer_off(struct uplink *uplink);
-void uplink_set_phase(struct uplink *uplink, enum uplink_phase phase);
+void uplink_timer_set(struct uplink_timer *timer, int64_t due_boot_ms);
+void uplink_timer_set_in(struct uplink_timer *timer, uint64_t ms);
+void uplink_timer_off(struct uplink_timer *timer);
+void uplink_set_state(struct uplink *uplink, enum uplink_link_state state);
 /* Calls ops->changed, if that is due. */
-void uplink_report(struct uplink *uplink);
-/* What the status says went wrong last, and when. */
-void uplink_note_error(struct uplink *uplink, const char *format, ...) PRINTF_LIKE(2, 3);
+void uplink_report(struct uplink_owner *owner);
+void uplink_set_error(struct uplink_error *error, const char *format, ...) PRINTF_LIKE(2, 3);
 struct uplink_limits uplink_no_limits(void);
 unsigned uplink_window(const struct uplink *uplink);
+/* The broker that is connected to, being tried or the next to be tried. */
+const char *uplink_broker_uri(const struct uplink *uplink);
 bool uplink_uri_is_tls(const char *uri);
 
 /* slots.c */
@@ -206,7 +252,7 @@ bool uplink_excuse(struct uplink *uplink, uint64_t due_us);
 /* The timer is due: what that means is for the phase to say. */
 void uplink_on_due(struct uplink *uplink);
 void uplink_connect(struct uplink *uplink);
-void uplink_disconnect(struct uplink *uplink, enum uplink_phase phase);
+void uplink_disconnect(struct uplink *uplink, enum uplink_link_state state);
 /* Also for a connection that never came to be. */
 void uplink_end_connection(struct uplink *uplink, const char *reason);
 void uplink_on_event(struct uplink *uplink, struct uplink_event *event);
@@ -220,22 +266,25 @@ void uplink_on_lookup(struct uplink *uplink, struct uplink_lookup *lookup);
 /* As Paho finds it in @uri, without brackets. */
 void uplink_host_of(const char *uri, char host[static UPLINK_TEXT_MAX]);
 bool uplink_host_is_address(const char *host);
-/* The addresses of uplink->host are wanted; the answer comes as mail. Return: 0 or negative
+/* The addresses of resolver->host are wanted; the answer comes as mail. Return: 0 or negative
  * errno. */
-MUST_CHECK int uplink_resolve(struct uplink *uplink);
-/* Does the attempt under way wait for this answer? */
-bool uplink_lookup_is_wanted(const struct uplink *uplink, const struct uplink_lookup *lookup);
-/* An answer that nobody waits for. @lookup may be gone afterwards. */
-void uplink_keep_lookup(struct uplink *uplink, struct uplink_lookup *lookup);
-/* Chooses the address of the attempt; @lookup is gone afterwards. Return: is there one? If not,
- * @reason says why. */
-bool uplink_use_lookup(struct uplink *uplink,
+MUST_CHECK int uplink_resolve(struct uplink_resolver *resolver);
+/* Is @lookup about resolver->host? */
+bool uplink_lookup_matches(const struct uplink_resolver *resolver,
+                           const struct uplink_lookup *lookup);
+/* An answer that no attempt waits for. @lookup may be gone afterwards. */
+void uplink_keep_lookup(struct uplink_resolver *resolver, struct uplink_lookup *lookup);
+/* Chooses the address of the attempt at @broker; @lookup is gone afterwards. Return: is there one?
+ * If not, @reason says why. */
+bool uplink_use_lookup(struct uplink_resolver *resolver,
                        struct uplink_lookup *lookup,
+                       struct uplink_broker *broker,
                        char reason[static UPLINK_TEXT_MAX]);
-void uplink_explain_slow_lookup(const struct uplink *uplink,
+void uplink_explain_slow_lookup(const struct uplink_resolver *resolver,
+                                uint64_t timeout_ms,
                                 char reason[static UPLINK_TEXT_MAX]);
 /* Before the mailbox goes: lookups under way end without it. */
-void uplink_leave_lookups(struct uplink *uplink);
+void uplink_leave_lookups(struct uplink_resolver *resolver);
 
 /* client.c */
 /* Begins an attempt at uplink->broker. Return: is it under way? If not, @reason says why. */

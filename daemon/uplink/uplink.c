@@ -47,7 +47,7 @@ static void read_mail(struct uplink *uplink)
 {
     struct mail *next;
 
-    for (struct mail *mail = mailbox_take(&uplink->mailbox); mail; mail = next) {
+    for (struct mail *mail = mailbox_take(&uplink->inbox.mailbox); mail; mail = next) {
         /* A slot may be used anew, and a lookup gone, before the walk goes on. */
         next = mail->next;
         switch (mail_of(mail)->kind) {
@@ -75,22 +75,22 @@ static int on_mail(sd_event_source *source, int fd, uint32_t events, void *owner
     (void)fd;
     (void)events;
     read_mail(uplink);
-    uplink_report(uplink);
+    uplink_report(&uplink->owner);
     return 0;
 }
 
 static int watch_mail(struct uplink *uplink)
 {
-    int r = mailbox_init(&uplink->mailbox);
+    int r = mailbox_init(&uplink->inbox.mailbox);
 
     if (r < 0)
         return r;
-    uplink->mailbox_ready = true;
-    r = sd_event_add_io(uplink->event, &uplink->mailbox_source, mailbox_fd(&uplink->mailbox),
-                        EPOLLIN, on_mail, uplink);
+    uplink->inbox.is_ready = true;
+    r = sd_event_add_io(uplink->event, &uplink->inbox.source,
+                        mailbox_fd(&uplink->inbox.mailbox), EPOLLIN, on_mail, uplink);
     if (r < 0)
         return r;
-    return sd_event_source_set_priority(uplink->mailbox_source, MAIL_PRIORITY);
+    return sd_event_source_set_priority(uplink->inbox.source, MAIL_PRIORITY);
 }
 
 /* The timer. */
@@ -100,20 +100,20 @@ static int on_timer(sd_event_source *source, uint64_t usec, void *owner)
     struct uplink *uplink = owner;
 
     (void)source;
-    uplink->timer_armed = false;
+    uplink->timer.is_armed = false;
     read_mail(uplink); /* what arrived in time is not late because the loop was */
-    if (!uplink->timer_armed && !uplink_excuse(uplink, usec))
+    if (!uplink->timer.is_armed && !uplink_excuse(uplink, usec))
         uplink_on_due(uplink);
-    uplink_report(uplink);
+    uplink_report(&uplink->owner);
     return 0;
 }
 
 static int init_timer(struct uplink *uplink)
 {
-    int r = sd_event_add_time(uplink->event, &uplink->timer, CLOCK_BOOTTIME, 0,
+    int r = sd_event_add_time(uplink->event, &uplink->timer.source, CLOCK_BOOTTIME, 0,
                               TIMER_ACCURACY_US, on_timer, uplink);
 
-    return r < 0 ? r : sd_event_source_set_enabled(uplink->timer, SD_EVENT_OFF);
+    return r < 0 ? r : sd_event_source_set_enabled(uplink->timer.source, SD_EVENT_OFF);
 }
 
 /* Settings. */
@@ -137,10 +137,10 @@ static void look_at_file(const char *key, const char *path)
 static void look_at_files(const struct uplink_settings *settings)
 {
     look_at_file("uplink.password_file", settings->password_file);
-    look_at_file("uplink.tls.ca_file", settings->ca_file);
-    look_at_file("uplink.tls.cert_file", settings->cert_file);
-    look_at_file("uplink.tls.key_file", settings->key_file);
-    look_at_file("uplink.tls.key_password_file", settings->key_password_file);
+    look_at_file("uplink.tls.ca_file", settings->tls.ca_file);
+    look_at_file("uplink.tls.cert_file", settings->tls.cert_file);
+    look_at_file("uplink.tls.key_file", settings->tls.key_file);
+    look_at_file("uplink.tls.key_password_file", settings->tls.key_password_file);
 }
 
 static bool uri_is_known(const char *uri)
@@ -171,53 +171,6 @@ static bool settings_are_usable(const struct uplink_settings *settings)
         usable = false;
     }
     return usable;
-}
-
-/* Every text of the settings that is copied, and where its copy belongs. */
-static void list_texts(struct uplink_settings *settings, const char **texts[static 8])
-{
-    texts[0] = &settings->client_id;
-    texts[1] = &settings->username;
-    texts[2] = &settings->password_file;
-    texts[3] = &settings->topic_prefix;
-    texts[4] = &settings->ca_file;
-    texts[5] = &settings->cert_file;
-    texts[6] = &settings->key_file;
-    texts[7] = &settings->key_password_file;
-}
-
-static const char *keep(char **at, const char *text)
-{
-    char *copy = *at;
-
-    *at = stpcpy(copy, text) + 1;
-    return copy;
-}
-
-static int copy_settings(struct uplink *uplink, const struct uplink_settings *settings)
-{
-    const char **texts[8];
-    size_t size = 0;
-
-    uplink->settings = *settings;
-    list_texts(&uplink->settings, texts);
-    for (size_t i = 0; i < 8; i++)
-        size += strlen(*texts[i]) + 1;
-    for (size_t i = 0; i < settings->broker_count; i++)
-        size += strlen(settings->brokers[i]) + 1;
-    uplink->texts = malloc(size);
-    uplink->brokers = calloc(settings->broker_count, sizeof(*uplink->brokers));
-    uplink->targets = calloc(settings->broker_count, sizeof(*uplink->targets));
-    if (!uplink->texts || !uplink->brokers || !uplink->targets)
-        return -ENOMEM;
-
-    char *at = uplink->texts;
-    for (size_t i = 0; i < 8; i++)
-        *texts[i] = keep(&at, *texts[i]);
-    for (size_t i = 0; i < settings->broker_count; i++)
-        uplink->brokers[i] = keep(&at, settings->brokers[i]);
-    uplink->settings.brokers = uplink->brokers;
-    return 0;
 }
 
 const char *uplink_build_lacks(void)
@@ -256,21 +209,24 @@ static void prepare_paho(void)
 
 static void init_mails(struct uplink *uplink)
 {
-    uplink->text.post.kind = UPLINK_MAIL_TEXT;
+    uplink->inbox.text.post.kind = UPLINK_MAIL_TEXT;
     for (unsigned parity = 0; parity < 2; parity++) {
         for (unsigned kind = 0; kind < UPLINK_EVENT_COUNT; kind++) {
-            uplink->events[parity][kind].post.kind = UPLINK_MAIL_EVENT;
-            uplink->events[parity][kind].kind = (enum uplink_event_kind)kind;
+            uplink->inbox.events[parity][kind].post.kind = UPLINK_MAIL_EVENT;
+            uplink->inbox.events[parity][kind].kind = (enum uplink_event_kind)kind;
         }
     }
 }
 
-static int prepare(struct uplink *uplink, const struct uplink_settings *settings)
+static int prepare(struct uplink *uplink)
 {
-    int r = copy_settings(uplink, settings);
+    size_t brokers = uplink->settings->broker_count;
+    int r = uplink_slots_init(uplink);
 
-    if (r == 0)
-        r = uplink_slots_init(uplink);
+    if (r == 0) {
+        uplink->brokers.list = calloc(brokers, sizeof(*uplink->brokers.list));
+        r = uplink->brokers.list ? 0 : -ENOMEM;
+    }
     if (r == 0)
         r = watch_mail(uplink);
     if (r >= 0)
@@ -278,13 +234,6 @@ static int prepare(struct uplink *uplink, const struct uplink_settings *settings
     if (r >= 0)
         prepare_paho();
     return r < 0 ? r : 0;
-}
-
-/* Brokers that asked for less are asked again. */
-static void set_keepalive(struct uplink *uplink, uint64_t keepalive_ms)
-{
-    uplink->settings.keepalive_ms = keepalive_ms;
-    uplink->keepalive_s = (unsigned)((keepalive_ms + 999) / 1000);
 }
 
 int uplink_new(sd_event *event,
@@ -301,20 +250,21 @@ int uplink_new(sd_event *event,
     struct uplink *uplink = calloc(1, sizeof(*uplink));
     if (!uplink)
         return -ENOMEM;
-    tls_files_init(&uplink->tls_files);
+    tls_files_init(&uplink->client.tls_files);
     uplink->event = sd_event_ref(event);
-    uplink->ops = ops;
-    uplink->owner = owner;
-    uplink->limits = uplink_no_limits();
+    uplink->settings = settings;
+    uplink->owner.ops = ops;
+    uplink->owner.userdata = owner;
+    uplink->connection.limits = uplink_no_limits();
     uplink->since_boot_ms = uplink_now_ms();
+    uplink->resolver.mailbox = &uplink->inbox.mailbox;
     init_mails(uplink);
 
-    int r = prepare(uplink, settings);
+    int r = prepare(uplink);
     if (r < 0) {
         uplink_free(uplink);
         return r;
     }
-    set_keepalive(uplink, settings->keepalive_ms);
     uplink_instance = uplink;
     /* Nobody listens; the lower levels would still have each step written down. */
     MQTTAsync_setTraceLevel(MQTTASYNC_TRACE_ERROR);
@@ -322,26 +272,12 @@ int uplink_new(sd_event *event,
     return 0;
 }
 
-void uplink_adjust(struct uplink *uplink, const struct uplink_settings *settings)
-{
-    struct uplink_settings *own = &uplink->settings;
-
-    if (own->keepalive_ms != settings->keepalive_ms)
-        set_keepalive(uplink, settings->keepalive_ms);
-    own->connect_timeout_ms = settings->connect_timeout_ms;
-    own->ack_timeout_ms = settings->ack_timeout_ms;
-    own->backoff_min_ms = settings->backoff_min_ms;
-    own->backoff_max_ms = settings->backoff_max_ms;
-    own->window_bytes = settings->window_bytes;
-    own->max_qos = settings->max_qos;
-}
-
 int uplink_start(struct uplink *uplink)
 {
-    if (uplink->phase != PHASE_STOPPED)
+    if (uplink->state != LINK_STOPPED)
         return -EALREADY;
-    uplink_set_phase(uplink, PHASE_WAITING);
-    uplink_timer_set(uplink, uplink_now_ms());
+    uplink_set_state(uplink, LINK_WAITING);
+    uplink_timer_set(&uplink->timer, uplink_now_ms());
     return 0;
 }
 
@@ -351,28 +287,28 @@ int uplink_start(struct uplink *uplink)
  */
 void uplink_stop(struct uplink *uplink)
 {
-    switch (uplink->phase) {
-    case PHASE_ONLINE:
-        uplink_disconnect(uplink, PHASE_STOPPING);
+    switch (uplink->state) {
+    case LINK_ONLINE:
+        uplink_disconnect(uplink, LINK_STOPPING);
         break;
-    case PHASE_DROPPING:
-        uplink_set_phase(uplink, PHASE_STOPPING);
+    case LINK_DROPPING:
+        uplink_set_state(uplink, LINK_STOPPING);
         break;
-    case PHASE_CONNECTING:
-        uplink->must_destroy = true;
-        uplink_set_phase(uplink, PHASE_STOPPED);
+    case LINK_CONNECTING:
+        uplink->client.is_unusable = true;
+        uplink_set_state(uplink, LINK_STOPPED);
         break;
-    case PHASE_WAITING:
-    case PHASE_RESOLVING:
-        uplink_set_phase(uplink, PHASE_STOPPED);
+    case LINK_WAITING:
+    case LINK_RESOLVING:
+        uplink_set_state(uplink, LINK_STOPPED);
         break;
-    case PHASE_STOPPED:
-    case PHASE_STOPPING:
+    case LINK_STOPPED:
+    case LINK_STOPPING:
         break;
     }
-    if (uplink->phase == PHASE_STOPPED) {
-        uplink_timer_off(uplink);
-        uplink_report(uplink);
+    if (uplink->state == LINK_STOPPED) {
+        uplink_timer_off(&uplink->timer);
+        uplink_report(&uplink->owner);
     }
 }
 
@@ -380,23 +316,21 @@ void uplink_free(struct uplink *uplink)
 {
     if (!uplink)
         return;
-    uplink->phase = PHASE_STOPPED;
+    uplink->state = LINK_STOPPED;
     uplink_leave_library(uplink); /* calls back on this thread: fills the mailbox */
-    tls_files_close(&uplink->tls_files);
+    tls_files_close(&uplink->client.tls_files);
     if (uplink_instance == uplink) {
         read_mail(uplink);
         uplink_sweep(uplink);
         uplink_instance = NULL;
     }
-    sd_event_source_disable_unref(uplink->timer);
-    sd_event_source_disable_unref(uplink->mailbox_source);
-    uplink_leave_lookups(uplink);
-    if (uplink->mailbox_ready)
-        mailbox_done(&uplink->mailbox);
+    sd_event_source_disable_unref(uplink->timer.source);
+    sd_event_source_disable_unref(uplink->inbox.source);
+    uplink_leave_lookups(&uplink->resolver);
+    if (uplink->inbox.is_ready)
+        mailbox_done(&uplink->inbox.mailbox);
     sd_event_unref(uplink->event);
     uplink_slots_done(uplink);
-    free(uplink->targets);
-    free(uplink->brokers);
-    free(uplink->texts);
+    free(uplink->brokers.list);
     free(uplink);
 }

@@ -24,31 +24,9 @@
 
 #include "base/cleanup.h"
 #include "base/cursor.h"
+#include "daemon/uplink/settings.h"
 
 enum uplink_state { UPLINK_IDLE, UPLINK_CONNECTING, UPLINK_ONLINE, UPLINK_CLOSING };
-
-struct uplink_settings {
-    const char *const *brokers; /* in turn: tcp:// mqtt:// ssl:// mqtts://, as written here */
-    size_t broker_count;
-    const char *client_id;
-    unsigned protocol;         /* 4 (3.1.1) or 5 */
-    const char *username;      /* "": none */
-    const char *password_file; /* "": none; read at each connect, one trailing newline is cut */
-    uint64_t keepalive_ms;
-    uint64_t connect_timeout_ms;
-    uint64_t ack_timeout_ms;
-    uint64_t backoff_min_ms;
-    uint64_t backoff_max_ms;
-    unsigned window;
-    uint64_t window_bytes;
-    unsigned max_qos;
-    const char *topic_prefix;
-    const char *ca_file; /* "" in each of these: not used */
-    const char *cert_file;
-    const char *key_file;
-    const char *key_password_file;
-    bool verify;
-};
 
 /* One message to forward; everything is copied before uplink_send() returns. */
 struct uplink_message {
@@ -108,7 +86,10 @@ struct uplink;
 
 /*
  * uplink_new() - prepare; nothing connects before uplink_start()
- * @settings: copied
+ * @settings: borrowed until uplink_free(). Between two calls its owner may change any number but
+ *            broker_count, protocol and window. backoff_*_ms count from the next pause on,
+ *            keepalive_ms and connect_timeout_ms from the next attempt on, ack_timeout_ms when the
+ *            wait under way is over, window_bytes and max_qos from the next message on.
  *
  * Blocks no signal and starts no thread; the caller has blocked the signals it
  * handles, for Paho's threads inherit the mask at the first connect.
@@ -121,16 +102,6 @@ MUST_CHECK int uplink_new(sd_event *event,
                           void *owner,
                           struct uplink **ret);
 MUST_CHECK int uplink_start(struct uplink *uplink);
-
-/*
- * uplink_adjust() - new numbers while it runs
- *
- * Takes over of @settings: backoff_*_ms (from the next pause on), keepalive_ms,
- * connect_timeout_ms (from the next attempt on), ack_timeout_ms (when the wait
- * under way is over), window_bytes and max_qos (from the next message on). All
- * others stay as they are.
- */
-void uplink_adjust(struct uplink *uplink, const struct uplink_settings *settings);
 
 /*
  * uplink_send() - forward one message

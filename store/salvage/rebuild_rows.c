@@ -23,7 +23,7 @@ static bool is_utf8(struct view text)
     const unsigned char *at = text.data;
     const unsigned char *end = at + text.size;
     while (at < end) {
-        size_t size = *at == '\0' ? 0 : utf8_character(at, (size_t)(end - at));
+        size_t size = *at == '\0' ? 0 : utf8_character_size(at, (size_t)(end - at));
         if (size == 0)
             return false;
         at += size;

@@ -269,7 +269,7 @@ static int tell_removed(int directory_fd, uint64_t needed, int error, char *errm
     (void)snprintf(errmsg, SPOOL_ERRMSG_MAX,
                    "%s (%s) while the sound database was written; it was removed again, and "
                    "needs up to %llu bytes, %llu bytes are free",
-                   strerror(error), full_name(error), (unsigned long long)needed,
+                   strerror(error), full_error_name(error), (unsigned long long)needed,
                    (unsigned long long)disk.f_bavail * disk.f_frsize);
     return SPOOL_E_DISK;
 }
@@ -293,7 +293,7 @@ static int write_new(int directory_fd, struct rebuild_task *task, char *errmsg)
         return tell_removed(directory_fd, needed, reads_full_error(), errmsg);
     if (r == 0)
         r = salvage_sync_file(directory_fd, SCHEMA_NEW_NAME);
-    if (r < 0 && full_is(-r))
+    if (r < 0 && full_is_error(-r))
         return tell_removed(directory_fd, needed, -r, errmsg);
     if (r != 0) {
         schema_remove_leftovers(directory_fd);

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What the daemon may take of disk and memory: the formulas of docs/operation.md are computed, and the
+"""What the daemon may take of disk and memory: the formulas of docs/sizing.md are computed, and the
 largest topics, client ids, references and properties try to pass them.
 """
 
@@ -34,10 +34,10 @@ VALUES = {"max_bytes": 1 << 30, "records": 1000000, "max_packet": 256 * KIB, "ma
 
 
 def bound(name, **values):
-    """The formula of that name in docs/operation.md, in bytes."""
-    with open(os.path.join(SOURCE, "docs", "operation.md")) as seen:
+    """The formula of that name in docs/sizing.md, in bytes."""
+    with open(os.path.join(SOURCE, "docs", "sizing.md")) as seen:
         found = re.findall(r"^    %s <= (.*)$" % re.escape(name), seen.read(), re.MULTILINE)
-    equal(len(found), 1, "formulas of %s in docs/operation.md" % name)
+    equal(len(found), 1, "formulas of %s in docs/sizing.md" % name)
     text = re.sub(r"(\d+) (%s)\b" % "|".join(UNITS), lambda m: str(int(m[1]) * UNITS[m[2]]),
                   found[0])
     check(re.fullmatch(r"[a-z_0-9 ()+*/]+", text), "a formula to compute", text)

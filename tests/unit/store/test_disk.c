@@ -1047,7 +1047,7 @@ static void fifty_cycles_of_filling_and_draining_do_not_grow_the_file(void **sta
     assert_true(database_bytes(f) <= first + 64 * 1024); /* longer numbers */
 }
 
-/* Stated in docs/operation.md, "What max_bytes counts". */
+/* Stated in docs/sizing.md, "What max_bytes counts". */
 static void check_max_bytes(struct fixture *f, size_t payload, uint64_t max_bytes)
 {
     static char bytes[20000];

@@ -99,7 +99,7 @@ static int setup(void **state)
     assert_non_null(mkdtemp(fixture->folder));
     (void)snprintf(fixture->file, sizeof(fixture->file), "%s/audit.jsonl", fixture->folder);
     (void)snprintf(fixture->aside, sizeof(fixture->aside), "%s.unread-1", fixture->file);
-    fixture->settings = (struct audit_settings){.file = fixture->file, .deliveries = true};
+    fixture->settings = (struct audit_settings){.file = fixture->file, .has_deliveries = true};
     fixture->now_ms = 1000000;
     logged[0] = '\0';
     *state = fixture;

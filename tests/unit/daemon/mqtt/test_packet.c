@@ -421,7 +421,7 @@ static void connect_tells_what_a_3_1_1_client_wants(void **state)
     assert_int_equal(connect.session_expiry_s, 0);
     assert_int_equal(connect.receive_maximum, 65535);
     assert_int_equal(connect.maximum_packet_size, UINT32_MAX);
-    assert_false(connect.no_problem_info);
+    assert_false(connect.is_problem_info_off);
 }
 
 static void connect_tells_what_a_version_5_client_wants(void **state)
@@ -442,7 +442,7 @@ static void connect_tells_what_a_version_5_client_wants(void **state)
     assert_int_equal(connect.session_expiry_s, UINT32_MAX);
     assert_int_equal(connect.receive_maximum, 7);
     assert_int_equal(connect.maximum_packet_size, 65536);
-    assert_true(connect.no_problem_info);
+    assert_true(connect.is_problem_info_off);
 }
 
 static void problem_information_is_wanted_unless_refused(void **state)
@@ -454,7 +454,7 @@ static void problem_information_is_wanted_unless_refused(void **state)
         struct packet_connect connect;
         struct packet_frame frame = frame_of(&wire, wanted[i]);
         assert_int_equal(packet_decode_connect(&frame, &connect), 0);
-        assert_false(connect.no_problem_info);
+        assert_false(connect.is_problem_info_off);
     }
 }
 
@@ -873,10 +873,10 @@ static void acks_say_only_what_their_tables_have(void **state)
     for (unsigned code = 0; code <= 0xFF; code++) {
         bool has_received = memchr(received, (int)code, sizeof(received)) != NULL;
         bool has_released = memchr(released, (int)code, sizeof(released)) != NULL;
-        assert_int_equal(packet_ack_may_say(PACKET_PUBACK, (uint8_t)code), has_received);
-        assert_int_equal(packet_ack_may_say(PACKET_PUBREC, (uint8_t)code), has_received);
-        assert_int_equal(packet_ack_may_say(PACKET_PUBREL, (uint8_t)code), has_released);
-        assert_int_equal(packet_ack_may_say(PACKET_PUBCOMP, (uint8_t)code), has_released);
+        assert_int_equal(packet_ack_allows_code(PACKET_PUBACK, (uint8_t)code), has_received);
+        assert_int_equal(packet_ack_allows_code(PACKET_PUBREC, (uint8_t)code), has_received);
+        assert_int_equal(packet_ack_allows_code(PACKET_PUBREL, (uint8_t)code), has_released);
+        assert_int_equal(packet_ack_allows_code(PACKET_PUBCOMP, (uint8_t)code), has_released);
     }
 }
 
