@@ -81,7 +81,7 @@ static int demand_ok(struct spool *spool, const char *question)
     const char *text = rc == SQLITE_ROW ? (const char *)sqlite3_column_text(stmt, 0) : NULL;
     int r = rc == SQLITE_ROW ? 0 : examine_result(spool, rc);
     if (r == 0 && !text)
-        r = spool_fail(spool, -ENOMEM, "out of memory");
+        r = spool_fail_memory(spool);
     else if (r == 0 && strcmp(text, "ok") != 0)
         r = spool_fail(spool, SPOOL_E_DAMAGED, "%.200s", text);
     (void)sqlite3_finalize(stmt); /* repeats the error of the step */

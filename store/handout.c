@@ -163,7 +163,7 @@ static int hand_out_row(struct spool *spool,
     if (verdict)
         entry.verdict = *verdict;
     if (plan_push(&lane->plan, &entry) < 0)
-        return spool_fail(spool, -ENOMEM, "out of memory");
+        return spool_fail_memory(spool);
     lane->cursor = entry.key + 1;
     if (verdict)
         return SPOOL_E_EMPTY;

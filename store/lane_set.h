@@ -60,7 +60,7 @@ struct lane_set {
 
 static inline int64_t lane_first_key(const struct lane *lane)
 {
-    return (int64_t)lane->number << SPOOL_ID_BITS;
+    return (int64_t)lane->number * (INT64_C(1) << SPOOL_ID_BITS);
 }
 
 static inline int64_t lane_last_key(const struct lane *lane)

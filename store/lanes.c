@@ -25,12 +25,12 @@ int lanes_add(struct spool *spool, const char *name, struct lane **ret)
 {
     struct lane *lanes = realloc(spool->lanes.all, (spool->lanes.count + 1) * sizeof(*lanes));
     if (!lanes)
-        return spool_fail(spool, -ENOMEM, "out of memory");
+        return spool_fail_memory(spool);
     spool->lanes.all = lanes;
     struct lane *lane = &lanes[spool->lanes.count];
     *lane = (struct lane){.name = strdup(name), .number = SPOOL_LANE_MAX + 1};
     if (!lane->name)
-        return spool_fail(spool, -ENOMEM, "out of memory");
+        return spool_fail_memory(spool);
     spool->lanes.count++;
     *ret = lane;
     return 0;
@@ -109,9 +109,12 @@ static int forget_lanes(struct spool *spool)
         struct lane *lane = &spool->lanes.all[i];
         bool is_used = lane->working.messages > 0 ||
                        (lane->working.last_seq > 0 && lane->working.last_seq >= oldest_seq);
-        if (r != 0 || is_used)
-            spool->lanes.all[kept++] = *lane;
-        else if ((r = forget_lane(spool, lane)) != 0)
+        bool is_forgotten = false;
+        if (r == 0 && !is_used) {
+            r = forget_lane(spool, lane);
+            is_forgotten = r == 0;
+        }
+        if (!is_forgotten)
             spool->lanes.all[kept++] = *lane;
     }
     spool->lanes.count = kept;
@@ -144,7 +147,7 @@ int lanes_settle(struct spool *spool)
         return too_many_lanes(spool);
     model_lanes(spool->lanes.all, spool->lanes.count, spool->lanes.configured_count);
     r = turns_new(spool->lanes.all, spool->lanes.count, &spool->lanes.turns);
-    return r == 0 ? 0 : spool_fail(spool, r, "out of memory");
+    return r == 0 ? 0 : spool_fail_memory(spool);
 }
 
 /* ---- while the spool is open ---- */
@@ -217,7 +220,7 @@ int spool_set_lanes(struct spool *spool, const struct spool_lane *lanes, size_t 
     spool_end_scan(spool);
     struct lane *fresh = calloc(count + spool->lanes.count, sizeof(*fresh));
     if (!fresh)
-        return spool_fail(spool, -ENOMEM, "out of memory");
+        return spool_fail_memory(spool);
     struct turns turns;
     size_t total = arrange_lanes(&spool->lanes, lanes, count, fresh);
     int r = total <= SPOOL_LANES_KNOWN_MAX ? number_lanes(fresh, total) : SPOOL_E_LANES;
@@ -227,8 +230,7 @@ int spool_set_lanes(struct spool *spool, const struct spool_lane *lanes, size_t 
         r = turns_new(fresh, total, &turns);
     if (r != 0) {
         free_new_lanes(&spool->lanes, fresh, count);
-        return r == SPOOL_E_LANES ? too_many_lanes(spool)
-                                  : spool_fail(spool, r, "out of memory");
+        return r == SPOOL_E_LANES ? too_many_lanes(spool) : spool_fail_memory(spool);
     }
     model_lanes(fresh, total, count);
     replace_lanes(&spool->lanes, fresh, total, count, &turns);

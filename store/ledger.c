@@ -42,7 +42,7 @@ static int read_lane_row(struct spool *spool, const struct stmt *stmt)
 {
     const char *name = stmt_string(stmt, 1);
     if (!name)
-        return spool_fail(spool, -ENOMEM, "out of memory");
+        return spool_fail_memory(spool);
     int64_t number = stmt_int(stmt, 0);
     if (number < 0 || number > SPOOL_LANE_MAX)
         return spool_fail(spool, -EBADMSG, "lane \"%s\" has an impossible number", name);

@@ -136,7 +136,7 @@ static bool is_locked(int fd)
 
 bool spool_is_in_use(const char *directory)
 {
-    int directory_fd;
+    int directory_fd = -1;
     if (spool_open_directory(directory, false, &directory_fd) < 0)
         return false;
     int fd = regular_openat(directory_fd, LOCK_NAME, O_RDONLY, 0);

@@ -62,7 +62,7 @@ static int connect_database(struct spool *spool, const char *directory, int flag
 {
     if (asprintf(&spool->files.path, "%s/" DATABASE_NAME, directory) < 0) {
         spool->files.path = NULL;
-        return spool_fail(spool, -ENOMEM, "out of memory");
+        return spool_fail_memory(spool);
     }
     int rc = sqlite3_open_v2(spool->files.path, &spool->conn.db, flags | SQLITE_OPEN_NOMUTEX,
                              reads_vfs());
@@ -267,7 +267,7 @@ static int open_writer(struct spool *spool, const struct spool_options *options)
         return spool_fail(spool, r, "%s: %s", options->directory, strerror(-r));
     spool->files.directory = strdup(options->directory);
     if (!spool->files.directory)
-        return spool_fail(spool, -ENOMEM, "out of memory");
+        return spool_fail_memory(spool);
     r = spool_look_at_names(spool, options->directory);
     if (r == 0)
         r = spool_take_lock(spool);

@@ -63,7 +63,7 @@ static int read_record(struct spool *spool, const struct stmt *stmt, struct spoo
         .ref = stmt_string(stmt, 15),
     };
     if (!ret->client || !ret->topic)
-        return spool_fail(spool, -ENOMEM, "out of memory");
+        return spool_fail_memory(spool);
     return 0;
 }
 

@@ -61,8 +61,8 @@ static int query_int(sqlite3 *db, const char *sql, int *ret)
 
 int schema_check(sqlite3 *db, int *ret_version)
 {
-    int application_id;
-    int version;
+    int application_id = 0;
+    int version = 0;
     int rc = query_int(db, "PRAGMA application_id", &application_id);
     if (rc == SQLITE_OK)
         rc = query_int(db, "PRAGMA user_version", &version);

@@ -13,6 +13,7 @@
 #ifndef MQTT_SPOOLD_STORE_SPOOL_PRIVATE_H
 #define MQTT_SPOOLD_STORE_SPOOL_PRIVATE_H
 
+#include <errno.h>
 #include <sqlite3.h>
 
 #include "store/identity.h"
@@ -205,6 +206,13 @@ MUST_CHECK int spool_result(struct spool *spool, int sqlite_rc);
 MUST_CHECK int spool_read_number(struct spool *spool, enum stmt_id id, uint64_t *ret);
 __attribute__((format(printf, 3, 4))) int
 spool_fail(struct spool *spool, int error, const char *format, ...);
+/* Return: -ENOMEM. */
+static inline int spool_fail_memory(struct spool *spool)
+{
+    (void)spool_fail(spool, -ENOMEM, "out of memory");
+    return -ENOMEM;
+}
+
 /* Notes why there is no room. Return: SPOOL_E_DISK. */
 int spool_note_full(struct spool *spool, int error);
 /* The survey for one who only looks. */

@@ -48,7 +48,7 @@ static int connect_to(struct spool *spool, const char *directory, const char *na
     char uri[PATH_MAX + SPOOL_NAME_MAX];
     if (asprintf(&spool->files.path, "%s/%s", directory, name) < 0) {
         spool->files.path = NULL;
-        return spool_fail(spool, -ENOMEM, "out of memory");
+        return spool_fail_memory(spool);
     }
     int r = write_uri(spool->files.path, uri, sizeof(uri));
     if (r < 0)

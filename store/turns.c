@@ -34,13 +34,13 @@ static int compare_priority(const void *a, const void *b)
 
 int turns_new(struct lane *lanes, size_t count, struct turns *ret)
 {
-    struct lane **memory = calloc(2 * count, sizeof(*memory));
+    struct lane **memory = calloc(2 * count, sizeof(struct lane *));
     if (!memory)
         return -ENOMEM;
     for (size_t i = 0; i < count; i++)
         memory[i] = &lanes[i];
-    qsort(memory, count, sizeof(*memory), compare_priority);
-    memcpy(memory + count, memory, count * sizeof(*memory));
+    qsort(memory, count, sizeof(struct lane *), compare_priority);
+    memcpy(memory + count, memory, count * sizeof(struct lane *));
     *ret = (struct turns){.by_priority = memory, .by_wait = memory + count, .count = count};
     return 0;
 }

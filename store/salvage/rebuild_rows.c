@@ -265,7 +265,7 @@ static bool sum_fits(const struct pages_row *row)
 static bool charge_fits(const struct pages_row *row, uint64_t sizes)
 {
     return is_number(row, MESSAGE_CHARGE, (int64_t)sizes,
-                     (int64_t)(2 * sizes + 4 * SPOOL_PAGE_BYTES));
+                     (int64_t)(2 * sizes + UINT64_C(4) * SPOOL_PAGE_BYTES));
 }
 
 /* As stored, where that can be; else as it would be counted now. */

@@ -76,10 +76,11 @@ static int take_place(int directory_fd,
     bool has_database = aside_is_there(directory_fd, DATABASE_NAME);
     bool has_log = aside_is_there(directory_fd, LOG_NAME);
     int r = aside_choose_name(directory_fd, successor->name, successor->aside, name);
+    size_t length = r == 0 ? strlen(name) : 0;
     if (r == 0)
         r = move_aside(directory_fd, name, has_database ? "-wal" : LONE_LOG_SUFFIX);
     if (r == 0 && !has_database && has_log)
-        strcat(name, LONE_LOG_SUFFIX);
+        (void)snprintf(name + length, SPOOL_NAME_MAX - length, LONE_LOG_SUFFIX);
     else if (!has_database)
         *name = '\0';
     if (r == 0)
@@ -368,6 +369,7 @@ make(int directory_fd, const struct survey *survey, struct rebuild_task *task, c
     }
     if (r == 0)
         r = write_new(directory_fd, task, errmsg);
+    task->pages = NULL;
     pages_close(&pages);
     return r;
 }
