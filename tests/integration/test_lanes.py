@@ -22,7 +22,7 @@ from load import start_producers  # noqa: E402
 from mqtt import Subscriber, spool_id  # noqa: E402
 from tap import case, check, cleanup, equal, run_all, wait_for  # noqa: E402
 
-# What a batch may evict besides as many messages as it has appended (daemon/gateway/gateway-private.h).
+# What a batch may evict besides as many messages as it has appended (daemon/gateway/limits.h).
 RETAIN_BUDGET = 50
 
 ALARMS = {"name": "alarms", "topics": ["+/alarm/#"], "priority": 10}
