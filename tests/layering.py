@@ -23,6 +23,7 @@ INCLUDE = re.compile(r'^\s*#\s*include\s*(?:"([^"]+)"|<([^>]+)>)', re.MULTILINE)
 
 # What the headers of a folder may be included by, besides itself: folders, or single headers.
 SPOOL = "store/spool.h"
+UPLINK_SETTINGS = "daemon/uplink/settings.h"  # types only: group "uplink" of the configuration
 PEERS = ["daemon/mqtt", "daemon/record", "daemon/config", "daemon/ingress", "daemon/uplink",
          "daemon/audit", "daemon/host"]
 ARROWS = {
@@ -31,7 +32,7 @@ ARROWS = {
     "store/salvage": ["base", "store"],
     "daemon/mqtt": ["base"],
     "daemon/record": ["base", SPOOL],
-    "daemon/config": ["base", "daemon/mqtt", SPOOL],
+    "daemon/config": ["base", "daemon/mqtt", UPLINK_SETTINGS, SPOOL],
     "daemon/ingress": ["base", "daemon/mqtt"],
     "daemon/uplink": ["base", "daemon/mqtt", "daemon/uplink/paho"],
     "daemon/uplink/paho": ["base"],
@@ -150,6 +151,8 @@ def forbidden_lines_are_found():
         ("daemon/uplink/uplink.c", '#include "daemon/ingress/session.h"'),
         ("daemon/audit/audit.c", '#include "daemon/config/config.h"'),
         ("daemon/mqtt/packet.c", '#include "daemon/ingress/session.h"'),
+        ("daemon/config/config.h", '#include "daemon/uplink/uplink.h"'),
+        ("daemon/uplink/uplink.c", '#include "daemon/config/config.h"'),
         ("base/cursor.c", '#include "daemon/mqtt/packet.h"'),
         ("base/log.c", '#include "store/spool.h"'),
         ("daemon/ingress/session.c", '#include "daemon/gateway/gateway.h"'),
@@ -181,6 +184,7 @@ def forbidden_lines_are_found():
         ("daemon/gateway/gateway.c", '#include "daemon/gateway/gateway-private.h"\n'
                                      '#include "store/spool.h"'),
         ("daemon/ingress/session.c", '#include "base/failpoint.h"'),
+        ("daemon/config/config.h", '#include "daemon/uplink/settings.h"'),
         ("store/open.c", '#include "store/spool-private.h"\n#include <sqlite3.h>'),
         ("cli/verbs/publish.c", '#include "cli/cli.h"\n#include <mosquitto.h>'),
     ]

@@ -149,7 +149,7 @@ static int audit_configure(struct audit_check *check,
     code = cli_load_config(cli, "the audit FILE", ret);
     if (code != EX_OK)
         return code;
-    if (!(*ret)->audit.deliveries)
+    if (!(*ret)->audit.has_deliveries)
         check->deliveries_omitted = true;
     if (!request->directory)
         request->directory = (*ret)->spool.directory;

@@ -414,7 +414,7 @@ static int check_configure(struct check *check, const struct cli *cli, struct co
     if (!check->directory)
         check->directory = (*ret)->spool.directory;
     check->audit_file = (*ret)->audit.file;
-    check->deliveries_omitted = !(*ret)->audit.deliveries;
+    check->deliveries_omitted = !(*ret)->audit.has_deliveries;
     return EX_OK;
 }
 

@@ -44,12 +44,12 @@ static struct {
     pthread_t thread; /* that asked last */
 } resolver = {.mutex = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER};
 
-int __real_paho_link_ask_resolver(const char *host,
-                                  const struct addrinfo *hints,
-                                  struct addrinfo **ret_list);
-int __wrap_paho_link_ask_resolver(const char *host,
-                                  const struct addrinfo *hints,
-                                  struct addrinfo **ret_list);
+int __real_paho_link_getaddrinfo(const char *host,
+                                 const struct addrinfo *hints,
+                                 struct addrinfo **ret_list);
+int __wrap_paho_link_getaddrinfo(const char *host,
+                                 const struct addrinfo *hints,
+                                 struct addrinfo **ret_list);
 
 static void make_list(const struct addrinfo *hints, struct addrinfo **ret_list)
 {
@@ -61,7 +61,7 @@ static void make_list(const struct addrinfo *hints, struct addrinfo **ret_list)
         count++;
     for (size_t i = 0; i < count; i++) {
         size_t at = resolver.rotates ? (i + resolver.asked) % count : i;
-        int error = __real_paho_link_ask_resolver(resolver.addresses[at], &numeric, ret_list);
+        int error = __real_paho_link_getaddrinfo(resolver.addresses[at], &numeric, ret_list);
 
         if (error != 0)
             abort(); /* on another thread cmocka's assertions do no good */
@@ -69,12 +69,12 @@ static void make_list(const struct addrinfo *hints, struct addrinfo **ret_list)
     }
 }
 
-int __wrap_paho_link_ask_resolver(const char *host,
-                                  const struct addrinfo *hints,
-                                  struct addrinfo **ret_list)
+int __wrap_paho_link_getaddrinfo(const char *host,
+                                 const struct addrinfo *hints,
+                                 struct addrinfo **ret_list)
 {
     if (hints->ai_flags & AI_NUMERICHOST)
-        return __real_paho_link_ask_resolver(host, hints, ret_list);
+        return __real_paho_link_getaddrinfo(host, hints, ret_list);
     (void)pthread_mutex_lock(&resolver.mutex);
     resolver.asked++;
     resolver.thread = pthread_self();
@@ -122,7 +122,7 @@ struct fixture {
     struct broker_fake second;
     char named[64]; /* the broker's URI with a host name */
     char other[64]; /* the second one's, with another name */
-    const char *uris[2];
+    char *uris[2];
     struct uplink_settings settings;
     struct uplink *uplink;
     unsigned answers;
@@ -239,7 +239,7 @@ static bool has_error(struct fixture *f)
 }
 static bool has_failed(struct fixture *f)
 {
-    return f->uplink->failed_attempts >= f->goal;
+    return f->uplink->retry.failed_attempts >= f->goal;
 }
 static bool has_asked(struct fixture *f)
 {
@@ -255,7 +255,7 @@ static bool has_answer(struct fixture *f)
 }
 static bool is_resolving(struct fixture *f)
 {
-    return f->uplink->phase == PHASE_RESOLVING;
+    return f->uplink->state == LINK_RESOLVING;
 }
 
 static void start(struct fixture *f)
@@ -285,7 +285,7 @@ static void wait_asked(struct fixture *f, unsigned count)
 /* As if the time of the phase were over. */
 static void make_due(struct fixture *f)
 {
-    uplink_timer_set(f->uplink, uplink_now_ms());
+    uplink_timer_set(&f->uplink->timer, uplink_now_ms());
 }
 
 static void deliver_one(struct fixture *f)
@@ -357,7 +357,7 @@ static void each_attempt_looks_up_anew(void **state)
     (void)pthread_mutex_unlock(&resolver.mutex);
     wait_for(f, is_online);
     assert_true(asked() >= 3);
-    assert_true(asked() <= f->uplink->failed_attempts + 1);
+    assert_true(asked() <= f->uplink->retry.failed_attempts + 1);
 }
 
 /* --- a resolver that hangs --------------------------------------------------- */
@@ -382,7 +382,6 @@ static void a_lookup_that_hangs_is_told_and_waited_for_by_the_next_attempts(void
     assert_int_equal(asked(), 1);
     wait_for(f, is_resolving);
     f->settings.connect_timeout_ms = PATIENCE_MS; /* the attempt that has its answer succeeds */
-    uplink_adjust(f->uplink, &f->settings);
     hang_for(NULL);
     wait_for(f, is_online);
     assert_int_equal(asked(), 1);
@@ -421,7 +420,7 @@ static void another_name_does_not_wait_behind_a_lookup_that_hangs(void **state)
 
 static bool is_waiting(struct fixture *f)
 {
-    return f->uplink->phase == PHASE_WAITING;
+    return f->uplink->state == LINK_WAITING;
 }
 
 /* Otherwise a resolver that is slower than connect_timeout would never do. */
@@ -560,7 +559,7 @@ static void the_next_attempt_takes_the_next_address(void **state)
 
     use_two_addresses(false);
     go_online(f);
-    assert_int_equal(f->uplink->failed_attempts, 1);
+    assert_int_equal(f->uplink->retry.failed_attempts, 1);
 }
 
 /* A name server that rotates its answers must not make every attempt meet the dead one. */
@@ -572,7 +571,7 @@ static void a_rotating_answer_leads_to_each_address(void **state)
     resolver.asked = 1; /* so that the dead one comes first at the first question */
     resolver.returned = 1;
     go_online(f);
-    assert_int_equal(f->uplink->failed_attempts, 1);
+    assert_int_equal(f->uplink->retry.failed_attempts, 1);
 }
 
 static void after_a_good_connection_its_address_comes_first(void **state)
@@ -586,7 +585,7 @@ static void after_a_good_connection_its_address_comes_first(void **state)
         broker_reset(&f->broker);
         f->goal = i;
         wait_for(f, has_connects);
-        assert_int_equal(f->uplink->failed_attempts, 0);
+        assert_int_equal(f->uplink->retry.failed_attempts, 0);
     }
 }
 
@@ -598,8 +597,8 @@ static void ipv4_comes_before_ipv6_as_paho_has_it(void **state)
     resolver.addresses[1] = "127.0.0.1";
     resolver.addresses[2] = NULL;
     go_online(f);
-    assert_int_equal(f->uplink->failed_attempts, 0);
-    assert_string_equal(f->uplink->targets[0].address, "127.0.0.1");
+    assert_int_equal(f->uplink->retry.failed_attempts, 0);
+    assert_string_equal(f->uplink->brokers.list[0].address, "127.0.0.1");
 }
 
 static void a_name_with_a_dead_ipv6_address_alone_is_tried_and_left(void **state)
@@ -610,7 +609,7 @@ static void a_name_with_a_dead_ipv6_address_alone_is_tried_and_left(void **state
     f->uris[1] = f->second.uri;
     resolver.addresses[0] = "::1";
     go_online(f);
-    assert_string_equal(f->uplink->targets[0].address, "::1");
+    assert_string_equal(f->uplink->brokers.list[0].address, "::1");
     assert_string_equal(link_of(f).broker, f->second.uri);
 }
 

@@ -34,7 +34,7 @@ struct fixture {
     sd_event *event;
     struct broker_fake broker;
     struct broker_fake second;
-    const char *uris[2];
+    char *uris[2];
     struct uplink_settings settings;
     struct uplink *uplink;
     char folder[64];
@@ -229,7 +229,7 @@ static void assert_each_once(struct fixture *f)
 static void deliver_each_qos(struct fixture *f, unsigned protocol)
 {
     f->settings.protocol = protocol;
-    f->settings.topic_prefix = "site/";
+    f->settings.topic_prefix = uplink_test_text("site/");
     go_online(f);
     assert_true(f->broker.clean_start);
     assert_int_equal(f->broker.client_keepalive_s, 60);
@@ -610,10 +610,7 @@ static void new_numbers_hold_without_a_new_uplink(void **state)
     go_online(f);
     f->settings.keepalive_ms = 20500;
     f->settings.max_qos = 0;
-    f->settings.backoff_max_ms = 101;
-    uplink_adjust(f->uplink, &f->settings);
     assert_true(is_online(f));
-    assert_int_equal(f->uplink->settings.backoff_max_ms, 101);
     assert_int_equal(f->broker.client_keepalive_s, 60);
     assert_int_equal(send_text(f, "t", "x", 2), 0);
     f->goal = 1;
@@ -669,16 +666,16 @@ static void the_library_s_threads_outlive_a_loss_with_messages_in_flight(void **
 
 static bool has_tried_often(struct fixture *f)
 {
-    return f->uplink->failed_attempts > 10;
+    return f->uplink->retry.failed_attempts > 10;
 }
 
 /* What want of memory leaves wrong inside of it would otherwise stay for ever. */
 static void after_many_failures_the_library_begins_anew(void **state)
 {
     struct fixture *f = *state;
-    const char *uri = f->uris[0];
+    char *uri = f->uris[0];
 
-    f->uris[0] = "tcp://127.0.0.1:1";
+    f->uris[0] = uplink_test_text("tcp://127.0.0.1:1");
     start(f);
     wait_for(f, has_error);
     int receiver = thread_called("MQTTAsync_rcv");
@@ -721,7 +718,6 @@ static void no_answer_within_the_ack_timeout_ends_the_connection(void **state)
     wait_answers(f, 6);
     f->broker.withholds_acks = false;
     f->settings.ack_timeout_ms = 30000; /* what is answered now is so in time */
-    uplink_adjust(f->uplink, &f->settings);
     wait_for(f, is_online);
     assert_int_equal(send_text(f, "t", "x", 1), 0);
     wait_answers(f, 7);
@@ -737,7 +733,7 @@ static void an_idle_link_outlives_the_ack_timeout(void **state)
     go_online(f);
     for (unsigned i = 1; i <= 20; i++) {
         f->settings.ack_timeout_ms = 1;
-        uplink_timer_set(f->uplink, uplink_now_ms());
+        uplink_timer_set(&f->uplink->timer, uplink_now_ms());
         assert_true(sd_event_run(f->event, 20000) >= 0);
     }
     assert_true(is_online(f));
@@ -775,8 +771,9 @@ static void brokers_are_tried_in_turn(void **state)
     go_online(f);
     assert_string_equal(link_of(f).broker, f->second.uri);
     assert_string_equal(link_of(f).last_error,
-                        uplink_build_lacks() ? "connection refused or closed before an answer"
-                                             : "connection refused");
+                        uplink_build_limitations()
+                            ? "connection refused or closed before an answer"
+                            : "connection refused");
     assert_int_equal(f->second.connects, 1);
 }
 
@@ -800,7 +797,7 @@ static void the_pause_doubles_up_to_its_limit_with_full_jitter(void **state)
 
 static bool backed_off(struct fixture *f)
 {
-    return f->uplink->backoff_round >= 4;
+    return f->uplink->retry.backoff_round >= 4;
 }
 
 static void a_broker_that_closes_at_once_is_not_asked_ever_faster(void **state)
@@ -816,12 +813,12 @@ static void a_broker_that_closes_at_once_is_not_asked_ever_faster(void **state)
     wait_for(f, is_online);
     assert_int_equal(send_text(f, "t", "x", 0), 0); /* proves nothing */
     wait_answers(f, 1);
-    assert_true(f->uplink->backoff_round >= 4);
+    assert_true(f->uplink->retry.backoff_round >= 4);
     assert_int_equal(send_text(f, "t", "x", 1), 0);
     wait_answers(f, 2);
     broker_reset(&f->broker);
     wait_for(f, is_not_online);
-    assert_int_equal(f->uplink->backoff_round, 1);
+    assert_int_equal(f->uplink->retry.backoff_round, 1);
 }
 
 static void expect_refusal(struct fixture *f, unsigned protocol, uint8_t code, const char *text)
@@ -866,7 +863,7 @@ static void the_watchdog_replaces_a_client_that_never_reports(void **state)
     start(f);
     wait_for(f, was_asked); /* and heard in silence */
     f->broker.is_silent = false;
-    uplink_timer_set(f->uplink, uplink_now_ms()); /* as if it were due */
+    uplink_timer_set(&f->uplink->timer, uplink_now_ms()); /* as if it were due */
     wait_for(f, is_online);
     assert_string_equal(link_of(f).last_error, "no connection within 10 s");
     assert_int_equal(send_text(f, "t", "x", 1), 0);
@@ -882,8 +879,8 @@ static void what_comes_late_because_the_loop_stood_still_is_waited_for_once(void
     f->broker.withholds_acks = true;
     go_online(f);
     assert_int_equal(send_text(f, "t", "x", 1), 0);
-    f->uplink->progress_ms -= 5000; /* sent before it stood still */
-    uplink_timer_set(f->uplink, uplink_now_ms() - 4000);
+    f->uplink->slots.progress_ms -= 5000; /* sent before it stood still */
+    uplink_timer_set(&f->uplink->timer, uplink_now_ms() - 4000);
     for (int i = 0; i < 5; i++)
         assert_true(sd_event_run(f->event, 100000) >= 0);
     assert_true(is_online(f));
@@ -911,7 +908,7 @@ static void threads_that_cannot_be_made_are_made_at_a_later_attempt(void **state
 {
     struct fixture *f = *state;
 
-    if (uplink_build_lacks())
+    if (uplink_build_limitations())
         skip(); /* Paho's shared library starts its threads by itself */
     allow_threads(false);
     start(f);
@@ -940,7 +937,7 @@ static void the_loop_never_waits_for_threads_that_were_not_made(void **state)
 {
     struct fixture *f = *state;
 
-    if (uplink_build_lacks())
+    if (uplink_build_limitations())
         skip(); /* Paho's shared library starts its threads by itself */
     allow_threads(false);
     sleeps = 0;
@@ -965,7 +962,7 @@ static void want_of_descriptors_is_said(void **state)
     struct fixture *f = *state;
     struct rlimit usual, few;
 
-    if (uplink_build_lacks())
+    if (uplink_build_limitations())
         skip(); /* what Paho's shared library does is not seen */
     go_online(f);
     assert_int_equal(getrlimit(RLIMIT_NOFILE, &usual), 0);
@@ -989,7 +986,7 @@ static void the_password_is_read_anew_for_each_attempt(void **state)
 {
     struct fixture *f = *state;
 
-    f->settings.username = "user";
+    f->settings.username = uplink_test_text("user");
     f->settings.password_file = f->password_file;
     write_password(f, "other\n");
     go_online(f);
@@ -1110,13 +1107,16 @@ static void settings_that_cannot_work_are_refused(void **state)
 {
     struct fixture *f = *state;
 
-    f->uris[0] = "http://127.0.0.1";
-    assert_int_equal(uplink_new(f->event, &f->settings, &ops, f, &f->uplink), UPLINK_E_TOLD);
+    f->uris[0] = uplink_test_text("http://127.0.0.1");
+    assert_int_equal(uplink_new(f->event, &f->settings, &ops, f, &f->uplink),
+                     UPLINK_E_SETTINGS);
     f->uris[0] = f->broker.uri;
     f->settings.window = 0;
-    assert_int_equal(uplink_new(f->event, &f->settings, &ops, f, &f->uplink), UPLINK_E_TOLD);
+    assert_int_equal(uplink_new(f->event, &f->settings, &ops, f, &f->uplink),
+                     UPLINK_E_SETTINGS);
     f->settings.window = 65536;
-    assert_int_equal(uplink_new(f->event, &f->settings, &ops, f, &f->uplink), UPLINK_E_TOLD);
+    assert_int_equal(uplink_new(f->event, &f->settings, &ops, f, &f->uplink),
+                     UPLINK_E_SETTINGS);
     assert_null(f->uplink);
 }
 
