@@ -181,6 +181,9 @@ static void without_deliveries_gaps_are_right(void **state)
     add_line(1);
     add_line(4);
     assert_int_equal(AUDIT("--deliveries-off"), EX_OK);
+    add_changed(4, "{\"id\":9}", NULL);
+    assert_int_equal(AUDIT("--deliveries-off"), EX_DATAERR);
+    assert_contains(tool.out, "standard input:3: seq 4 comes after 4");
     add_line(3);
     assert_int_equal(AUDIT("--deliveries-off"), EX_DATAERR);
 }

@@ -165,6 +165,9 @@ static void a_message_that_is_not_what_was_stored_is_a_finding(void **state)
     use_config(f, "", "");
     expect_finding("database", "", "nothing to do for it: when its turn comes");
     assert_contains(tool.out, "\"findings\":3");
+    assert_int_equal(check(), WRONG);
+    assert_contains(tool.out, "-> nothing to do");
+    assert_lacks(strstr(tool.out, "-> nothing") + 2, "-> "); /* once for all three */
 }
 
 static void outcomes_and_ids_have_their_own_part(void **state)
@@ -209,6 +212,7 @@ static void damaged_pages_are_a_finding(void **state)
     expect_finding("database", "", "delete nothing, put back what was moved away");
     (void)check();
     assert_contains(tool.out, "it cannot be read: what it holds is not known\n");
+    assert_contains(tool.out, "NOT WELL: 1 finding(s)");
 }
 
 static void a_database_of_which_nothing_reads_is_a_finding(void **state)
