@@ -184,9 +184,9 @@ static inline bool was_accepted(struct fixture *f)
 {
     return f->broker.accepted > 0;
 }
-static inline bool was_asked(struct fixture *f)
+static inline bool has_connect_packet(struct fixture *f)
 {
-    return f->broker.asked > 0;
+    return f->broker.connect_packets > 0;
 }
 
 static inline void start(struct fixture *f)

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Tests of the uplink: the real Paho and real sockets against a fake broker on
- * the same event loop, so that a test decides what the broker does and when.
+ * test_uplink.c - delivery, the window, losses, deadlines, stop: the real Paho and real sockets
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -109,7 +108,7 @@ static int64_t boot_ms(void)
     return now.boot_ms;
 }
 
-static void what_the_broker_said_has_its_time(void **state)
+static void the_broker_s_answer_has_its_time(void **state)
 {
     struct fixture *f = *state;
     int64_t before_ms = boot_ms(), error_ms;
@@ -119,7 +118,7 @@ static void what_the_broker_said_has_its_time(void **state)
     assert_int_equal(link_of(f).last_error_boot_ms, 0);
     assert_int_equal(send_text(f, "t", "x", 0), 0);
     wait_answers(f, 1);
-    assert_int_equal(f->last.acknowledged_boot_ms, 0); /* to the kernel: nobody said it */
+    assert_int_equal(f->last.acknowledged_boot_ms, 0); /* to the kernel: no broker answers it */
     assert_int_equal(send_text(f, "t", "x", 1), 0);
     wait_answers(f, 2);
     assert_in_range(f->last.acknowledged_boot_ms, before_ms, boot_ms());
@@ -561,7 +560,7 @@ static void the_library_s_threads_outlive_a_loss_with_messages_in_flight(void **
     broker_reset(&f->broker);
     wait_answers(f, 1);
     wait_for(f, is_online);
-    assert_int_equal(link_of(f).late_answers, 0); /* what the old client said at its end */
+    assert_int_equal(link_of(f).late_answers, 0); /* what the old client reported at its end */
     assert_int_equal(thread_called("MQTTAsync_send"), sender);
     assert_int_equal(thread_called("MQTTAsync_rcv"), receiver);
 }
@@ -571,8 +570,8 @@ static bool has_tried_often(struct fixture *f)
     return f->uplink->retry.failed_attempts > 10;
 }
 
-/* What want of memory leaves wrong inside of it would otherwise stay for ever. */
-static void after_many_failures_the_library_begins_anew(void **state)
+/* What a lack of memory leaves wrong inside of it would otherwise remain. */
+static void after_many_failures_the_library_restarts(void **state)
 {
     struct fixture *f = *state;
     char *uri = f->uris[0];
@@ -587,7 +586,7 @@ static void after_many_failures_the_library_begins_anew(void **state)
     f->uris[0] = uri;
 }
 
-static void the_broker_s_reason_to_disconnect_is_told(void **state)
+static void the_broker_s_reason_to_disconnect_is_reported(void **state)
 {
     struct fixture *f = *state;
 
@@ -763,7 +762,7 @@ static void the_watchdog_replaces_a_client_that_never_reports(void **state)
 
     f->broker.is_silent = true;
     start(f);
-    wait_for(f, was_asked); /* and heard in silence */
+    wait_for(f, has_connect_packet); /* which is not answered */
     f->broker.is_silent = false;
     uplink_timer_set(&f->uplink->timer, uplink_now_ms()); /* as if it were due */
     wait_for(f, is_online);
@@ -859,7 +858,7 @@ static bool has_no_descriptor(struct fixture *f)
     return strcmp(link_of(f).last_error, "too many open files") == 0;
 }
 
-static void want_of_descriptors_is_said(void **state)
+static void a_lack_of_descriptors_is_reported(void **state)
 {
     struct fixture *f = *state;
     struct rlimit usual, few;
@@ -1041,7 +1040,7 @@ int main(void)
         CASE(each_qos_is_delivered_on_5),
         CASE(an_empty_payload_is_delivered_with_its_retain_flag),
         CASE(a_reason_code_of_failure_is_a_refusal_with_that_code),
-        CASE(what_the_broker_said_has_its_time),
+        CASE(the_broker_s_answer_has_its_time),
         CASE(no_matching_subscribers_is_a_delivery),
         CASE(properties_and_remaining_expiry_are_carried),
         CASE(properties_are_left_out_on_3_1_1),
@@ -1062,7 +1061,7 @@ int main(void)
         CASE(send_while_offline_is_refused_and_never_answered),
         CASE(a_lost_connection_is_explained_and_made_again),
         CASE(the_library_s_threads_outlive_a_loss_with_messages_in_flight),
-        CASE(the_broker_s_reason_to_disconnect_is_told),
+        CASE(the_broker_s_reason_to_disconnect_is_reported),
         CASE(no_answer_within_the_ack_timeout_ends_the_connection),
         CASE(an_idle_link_outlives_the_ack_timeout),
         CASE(brokers_are_tried_in_turn),
@@ -1074,8 +1073,8 @@ int main(void)
         CASE(what_comes_late_because_the_loop_stood_still_is_waited_for_once),
         CASE(threads_that_cannot_be_made_are_made_at_a_later_attempt),
         CASE(the_loop_never_waits_for_threads_that_were_not_made),
-        CASE(want_of_descriptors_is_said),
-        CASE(after_many_failures_the_library_begins_anew),
+        CASE(a_lack_of_descriptors_is_reported),
+        CASE(after_many_failures_the_library_restarts),
         CASE(the_password_is_read_anew_for_each_attempt),
         CASE(a_lower_keepalive_of_the_broker_is_obeyed),
         CASE(new_numbers_hold_without_a_new_uplink),

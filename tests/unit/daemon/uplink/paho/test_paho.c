@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Assumptions about Paho MQTT C, against the library that is linked and a
- * scripted broker in a process of its own (support/fake_broker.py).
+ * test_paho.c - what the daemon assumes about Paho MQTT C
  *
- * Some cases pin what the library does, so that a change is noticed: they tell
- * which behaviour they found and take a mended library too. The others prove
- * the link seam of daemon/uplink/paho/paho_link.c: without it they fail. Only tokens are
- * counted, never speed; see docs/paho.md.
+ * Against the library that is linked and a scripted broker in a process of its own
+ * (support/fake_broker.py). Some cases pin what the library does, so that a change is
+ * noticed: they print which behaviour they found and accept a corrected library, too.
+ * The others prove the link seam of daemon/uplink/paho/paho_link.c: without it they fail.
+ * Only tokens are counted, never speed; see docs/paho.md.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -194,8 +194,8 @@ static int64_t patience(void)
     return now_us() + (int64_t)PATIENCE_MS * 1000;
 }
 
-/* Until something was called back, or for a while: what was called may have been seen by another
- * wait, so the caller looks again. */
+/* Until a callback came, or for a while: another wait may have taken the signal, so the caller
+ * checks again. */
 static void pause_until_called(int64_t deadline_us)
 {
     struct pollfd wait = {.fd = fixture.event_fd, .events = POLLIN};
@@ -439,8 +439,8 @@ struct tally {
     unsigned evicted;    /* failures with -12 */
     unsigned incomplete; /* failures with -11 */
     unsigned others;     /* other failures */
-    unsigned silent;     /* never heard of */
-    unsigned repeated;   /* heard of more than once */
+    unsigned silent;     /* no callback came */
+    unsigned repeated;   /* more than one callback came */
 };
 
 static struct tally count_tokens(void)
@@ -476,11 +476,11 @@ static void seed_queue(int qos)
     send_what_leaks(qos, SEED_SENDS);
 }
 
-/* Upstream #1542: up to 1.3.13 without a word, from 1.3.14 on with code -12. */
+/* Upstream #1542: up to 1.3.13 unreported, from 1.3.14 on with code -12. */
 static void check_evictions(const struct tally *tally)
 {
     print_message("the installed library %s: of %d sends with room for %d, %u tokens never "
-                  "heard anything, %u were reported evicted\n",
+                  "got a callback, %u were reported evicted\n",
                   tally->silent > 0 ? "evicts in silence (before 1.3.14)" : "reports evictions",
                   SEED_SENDS, SEED_LIMIT, tally->silent, tally->evicted);
     assert_int_equal(tally->silent + tally->evicted, SEED_OVER);
@@ -692,10 +692,10 @@ static void send_lone_messages(int qos, unsigned *ret_slow, unsigned *ret_held)
 }
 
 /*
- * A machine that stands still for a moment makes messages slow, too: the witness
- * tells of it, and as one of the threads may be kept waiting alone, one of a few
- * tries must be without any. None may be held back for the second that is the mark
- * of a lost wake-up.
+ * If the machine does not run for a moment, messages are slow, too: the witness
+ * thread notices it. Because one of the threads may be delayed alone, one of a few
+ * tries must be without any. None may be delayed by the whole second that a lost
+ * wake-up takes.
  */
 static void no_lone_message_is_held_back(int qos)
 {
