@@ -113,7 +113,7 @@ static void check_outcome(struct audit_check *check, const json_t *object)
     if (!text)
         return;
     if (!spool_outcome_parse(text, &outcome)) {
-        audit_problem(check, "there is no outcome \"%.*s\"", text_at_most(text, 32), text);
+        audit_problem(check, "there is no outcome \"%.*s\"", text_prefix_size(text, 32), text);
         return;
     }
     check->counts[outcome]++;
@@ -367,7 +367,7 @@ static int configure(struct audit_check *check,
     code = cli_load_config(cli, "the audit FILE", ret);
     if (code != EX_OK)
         return code;
-    if (!(*ret)->audit.deliveries)
+    if (!(*ret)->audit.has_deliveries)
         check->deliveries_off = true;
     if (!request->directory)
         request->directory = (*ret)->spool.directory;

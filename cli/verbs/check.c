@@ -411,7 +411,7 @@ static int configure(struct check *check, const struct cli *cli, struct config *
     if (!check->directory)
         check->directory = (*ret)->spool.directory;
     check->audit_file = (*ret)->audit.file;
-    check->deliveries_off = !(*ret)->audit.deliveries;
+    check->deliveries_off = !(*ret)->audit.has_deliveries;
     return EX_OK;
 }
 

@@ -66,7 +66,7 @@ static void print_row(const struct spool_record *record)
     char topic[1024];
 
     clock_format(record->time_ms, time);
-    clock_span(record->age_ms, span);
+    clock_format_span(record->age_ms, span);
     printf("%-24s %-25s %10" PRIu64 " %10" PRIu64 " %-10s %-20s %s\n", time,
            reason_cell(record, reason), record->id, record->bytes, span,
            cli_printable(client, sizeof(client), record->client),

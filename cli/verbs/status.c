@@ -171,7 +171,7 @@ static void take_configuration(struct record_status *status,
                                struct spool_lane lanes[static SPOOL_LANES_MAX])
 {
     status->intake.lanes = lanes;
-    status->intake.lane_count = lanes_of(config, lanes);
+    status->intake.lane_count = config_spool_lanes(config, lanes);
     status->intake.disk_reserve = config->spool.disk_reserve;
     status->audit.max_waiting = config->audit.max_waiting;
     status->audit.when_full = config_key_word("audit.when_full", (int)config->audit.when_full);
@@ -247,7 +247,7 @@ static void warn_when_stale(const struct status *status)
     age_ms = cli_now().wall_ms - written_ms;
     if (age_ms <= (int64_t)(status->interval_ms * STALE_INTERVALS))
         return;
-    clock_span(age_ms, span);
+    clock_format_span(age_ms, span);
     cli_error(
         "this status is %s old although the daemon runs: it may hang or be stopped (journalctl "
         "-u mqtt-spoold), or the clock was set",

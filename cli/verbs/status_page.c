@@ -59,7 +59,7 @@ static const char *span_cell(const json_t *root,
     if (!json_is_integer(value) || json_integer_value(value) < 0 ||
         json_integer_value(value) > INT64_MAX / unit_ms)
         return cell(NULL, NULL, name, text);
-    clock_span(json_integer_value(value) * unit_ms, text);
+    clock_format_span(json_integer_value(value) * unit_ms, text);
     return text;
 }
 
@@ -121,7 +121,7 @@ static const char *ago(const json_t *root, const char *name, char text[static CE
     text[0] = '\0';
     if (!then || !now || !clock_parse(then, &then_ms) || !clock_parse(now, &now_ms))
         return text;
-    clock_span(now_ms > then_ms ? now_ms - then_ms : 0, span);
+    clock_format_span(now_ms > then_ms ? now_ms - then_ms : 0, span);
     (void)snprintf(text, CELL_MAX, " %s ago", span);
     return text;
 }

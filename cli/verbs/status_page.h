@@ -8,7 +8,7 @@
 #include <jansson.h>
 #include <stdbool.h>
 
-/* @root: the status object (docs/operation.md), borrowed. */
+/* @root: the status object (docs/status.md), borrowed. */
 struct status_page {
     const json_t *root;
     bool running; /* the daemon does */

@@ -77,7 +77,7 @@ struct listener {
     sd_event_source *retry;
     const struct listener_ops *ops;
     void *owner;
-    struct condition starving; /* out of descriptors or memory */
+    struct condition shortage; /* out of descriptors or memory */
     bool paused;               /* for good */
     char *path;                /* of the file that we make, NULL where sockets are passed */
     char *group;
@@ -141,9 +141,9 @@ static int64_t boot_ms(void)
     return now.boot_ms;
 }
 
-static int starve(struct listener *listener, int error)
+static int pause_for_shortage(struct listener *listener, int error)
 {
-    if (condition_hold(&listener->starving, boot_ms()))
+    if (condition_set(&listener->shortage, boot_ms()))
         log_warning("listen_pausing error=\"%s\" retry_ms=%d", strerror(error),
                     RETRY_US / 1000);
     int r = switch_sources(listener, SD_EVENT_OFF);
@@ -151,11 +151,11 @@ static int starve(struct listener *listener, int error)
 }
 
 /* The backlog is empty. The timer asks again until that is reported. */
-static int sated(struct listener *listener)
+static int on_backlog_empty(struct listener *listener)
 {
-    if (!listener->starving.reported)
+    if (!listener->shortage.reported)
         return 0;
-    if (condition_clear(&listener->starving, boot_ms())) {
+    if (condition_clear(&listener->shortage, boot_ms())) {
         log_notice("listen_resumed");
         return 0;
     }
@@ -210,9 +210,9 @@ static int accept_some(struct listener_socket *socket)
     for (int i = 0; i < ACCEPT_BURST && !listener->paused; i++) {
         int fd = accept4(socket->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
         if (fd < 0 && errno == EAGAIN)
-            return sated(listener);
+            return on_backlog_empty(listener);
         if (fd < 0 && is_shortage(errno))
-            return starve(listener, errno);
+            return pause_for_shortage(listener, errno);
         if (fd < 0 && (errno == EBADF || errno == EINVAL || errno == ENOTSOCK))
             return -errno;
         if (fd < 0)

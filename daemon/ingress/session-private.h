@@ -4,9 +4,9 @@
  *
  * session.c owns the descriptor, the timer and the states; session_packets.c
  * answers each type of packet; session_out.c holds what goes out: the queue of
- * bytes and the list of acknowledgements that are owed; session_state.c marks an
- * end and sets the timer. Each calls those behind it only. Nobody else includes
- * this.
+ * bytes and the list of acknowledgements that are owed; session_state.c has the
+ * table of states, marks an end and sets the timer. Each calls those behind it
+ * only. No other file includes this.
  */
 #ifndef MQTT_SPOOLD_DAEMON_INGRESS_SESSION_PRIVATE_H
 #define MQTT_SPOOLD_DAEMON_INGRESS_SESSION_PRIVATE_H
@@ -18,7 +18,7 @@
 #define SESSION_FILTERS_MAX 1000
 /* Output that acknowledgements leave free for every other answer. */
 #define SESSION_OUTPUT_RESERVE 4096
-/* How long a client may leave our last words unread. */
+/* How long a client may leave the final bytes unread. */
 #define SESSION_CLOSE_TIMEOUT_US 2000000
 
 /*
@@ -27,9 +27,11 @@
  *         +------ any end of either -------+--> CLOSING --owed and output gone--> CLOSED
  *
  * In CLOSING nothing is read; what the open batch holds is still acknowledged
- * after its commit.
+ * after its commit. session_free() may close in every state. The table and the
+ * invariant of each state are in session_state.c.
  */
 enum session_state { SESSION_EXPECT_CONNECT, SESSION_OPEN, SESSION_CLOSING, SESSION_CLOSED };
+enum { SESSION_STATE_COUNT = SESSION_CLOSED + 1 };
 
 /* An acknowledgement that is owed. Accepted ones have MQTT_SUCCESS, refusals another code. */
 struct session_debt {
@@ -50,53 +52,84 @@ struct session_owed {
     size_t released;
 };
 
-struct session {
-    sd_event *event;
+/* All NULL when closed. */
+struct session_sources {
     sd_event_source *io;
     sd_event_source *timer; /* CONNECT, keep-alive or closing deadline: one at a time */
-    sd_event_source *again; /* parse what was already read, outside the owner's calls */
-    int fd;                 /* -1 when closed */
+    sd_event_source *again; /* parses what was already read, outside the owner's calls */
+};
+
+/* What its CONNECT said. */
+struct session_client {
+    enum packet_version version;
+    uint8_t *id;
+    size_t id_size;
+    uint32_t max_packet;
+    bool no_problem_info; /* acknowledgements go without their spool-id */
+    bool asked_expiry;    /* for a session that outlives the connection */
+};
+
+struct session_keep_alive {
+    uint64_t timeout_us; /* one and a half times the client's; 0: none */
+    uint64_t last_packet_us;
+    bool is_excused; /* the deadline was moved once, because the loop was blocked */
+};
+
+struct session_input {
+    struct bytes bytes;
+    bool is_unparsed; /* parsing was cut short: there may be whole packets */
+};
+
+/* Why nothing is parsed. */
+struct session_pause {
+    bool is_waiting;   /* after SESSION_WAIT or SESSION_BLOCK */
+    bool is_blocked;   /* after SESSION_BLOCK */
+    bool is_stopped;   /* after SESSION_STOP */
+    bool is_throttled; /* 3.1.1 with SESSION_RECEIVE_MAXIMUM owed */
+};
+
+struct session_output {
+    struct bytes bytes;
+    struct session_owed owed;
+    bool is_in_batch; /* messages of QoS 0 in the open batch, for which nothing is owed */
+    bool is_lost;     /* nothing written arrives; what the client sent before is still read */
+};
+
+struct session_end {
+    uint8_t code; /* of the DISCONNECT that is still to be sent; 0: none */
+    bool is_refused;
+    char why[128];
+};
+
+struct session {
+    sd_event *event;
+    int fd; /* -1 when closed */
     enum session_state state;
+    struct session_sources sources;
 
     struct peer peer;
     struct session_settings settings;
     const struct session_ops *ops;
     void *owner;
 
-    enum packet_version version;
-    uint8_t *client_id;
-    size_t client_id_size;
-    uint32_t client_max_packet;
-    bool no_problem_info;   /* acknowledgements go without their spool-id */
-    uint64_t keep_alive_us; /* one and a half times the client's; 0: none */
-    uint64_t last_packet_us;
-    bool excused;      /* the deadline was moved once, because the loop stood still */
-    bool asked_expiry; /* CONNECT asked for a session that outlives the connection */
-
-    struct bytes input;
-    struct bytes output;
-    struct session_owed owed;
-    bool in_batch; /* messages of QoS 0 in the open batch, for which nothing is owed */
-
-    bool waiting;     /* after SESSION_WAIT or SESSION_BLOCK */
-    bool blocked;     /* after SESSION_BLOCK */
-    bool stopped;     /* after SESSION_STOP */
-    bool throttled;   /* 3.1.1 with SESSION_RECEIVE_MAXIMUM owed */
-    bool refused;     /* it was turned away */
-    bool unparsed;    /* parsing was cut short: the input may hold whole packets */
-    bool output_lost; /* nothing we write arrives; what was sent to us before is still read */
-    uint8_t farewell; /* code of the DISCONNECT that is still to be sent; 0: none */
-    char why[128];
+    struct session_client client;
+    struct session_keep_alive keep_alive;
+    struct session_input input;
+    struct session_pause pause;
+    struct session_output output;
+    struct session_end end;
 };
 
 /* session_state.c */
 
+/* The only way in which the state changes. */
+void session_move(struct session *session, enum session_state next);
 /* Set the one timer, due at @at_us of the monotonic clock. */
-void session_arm(struct session *session, uint64_t at_us);
+void session_timer_start(struct session *session, uint64_t at_us);
 /* Go to CLOSING, unless there already; session_update() does the rest. When the handshake is
  * done, v5 gets a DISCONNECT with @code; 0: none. @detail may be NULL. */
 void session_end(struct session *session, uint8_t code, const char *why, const char *detail);
-/* The same, where it is turned away: the owner's log tells why. */
+/* The same, if it is rejected: the owner logs why. */
 void session_refuse(struct session *session, uint8_t code, const char *why, const char *detail);
 /* The same for a positive condition of packet.h. */
 void session_end_on_condition(struct session *session, const char *why, int condition);
@@ -131,7 +164,7 @@ bool session_owed_is_full(const struct session *session);
 /* Release the refusals that no accepted message precedes: no commit is needed for them. */
 void session_owed_release_refusals(struct session *session);
 /* What is not released becomes a refusal with @code; 3.1.1 has none, there it is forgotten. */
-void session_owed_turn(struct session *session, uint8_t code);
+void session_owed_refuse(struct session *session, uint8_t code);
 /* Write released acknowledgements to the output as far as it has room. */
 void session_owed_pump(struct session *session);
 void session_owed_done(struct session *session);

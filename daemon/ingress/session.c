@@ -61,61 +61,62 @@ static void discard_input(int fd)
 /* The input stays: this may run below a packet that lies in it. */
 static void release_connection(struct session *session)
 {
-    session->io = sd_event_source_disable_unref(session->io);
-    session->timer = sd_event_source_disable_unref(session->timer);
-    session->again = sd_event_source_disable_unref(session->again);
+    session->sources.io = sd_event_source_disable_unref(session->sources.io);
+    session->sources.timer = sd_event_source_disable_unref(session->sources.timer);
+    session->sources.again = sd_event_source_disable_unref(session->sources.again);
     if (session->fd >= 0) {
         (void)shutdown(session->fd, SHUT_WR); /* fails when the peer was faster */
         discard_input(session->fd);
         (void)close(session->fd);
     }
     session->fd = -1;
-    session->state = SESSION_CLOSED;
+    session_move(session, SESSION_CLOSED);
 }
 
 static void close_now(struct session *session)
 {
     release_connection(session);
-    session->ops->closed(session->owner, session, session->why);
+    session->ops->closed(session->owner, session, session->end.why);
 }
 
 /* Held back by us: then the client's silence says nothing. */
-static bool is_held(const struct session *session)
+static bool is_paused(const struct session *session)
 {
-    return session->waiting || session->stopped || session->throttled;
+    return session->pause.is_waiting || session->pause.is_stopped ||
+           session->pause.is_throttled;
 }
 
 static bool may_parse(const struct session *session)
 {
-    return session->state < SESSION_CLOSING && !is_held(session) &&
+    return session->state < SESSION_CLOSING && !is_paused(session) &&
            !session_out_is_congested(session);
 }
 
 /* The reason text is left out for a client that takes only very small packets. */
-static void say_farewell(struct session *session)
+static void send_disconnect(struct session *session)
 {
     struct writer writer;
     struct writer bare;
-    if (session->farewell == 0 || !session_out_begin(session, PACKET_DISCONNECT_MAX, &writer))
+    if (session->end.code == 0 || !session_out_begin(session, PACKET_DISCONNECT_MAX, &writer))
         return;
     bare = writer;
-    packet_encode_disconnect(&writer, session->farewell, session->why);
-    if (writer.failed || writer_used(&writer) > session->client_max_packet) {
+    packet_encode_disconnect(&writer, session->end.code, session->end.why);
+    if (writer.failed || writer_used(&writer) > session->client.max_packet) {
         writer = bare;
-        packet_encode_disconnect(&writer, session->farewell, NULL);
+        packet_encode_disconnect(&writer, session->end.code, NULL);
     }
-    session->farewell = 0;
+    session->end.code = 0;
     (void)session_out_end(session, &writer); /* we are closing already */
 }
 
 /* Return: true when the session is closed now. */
 static bool finish(struct session *session)
 {
-    if (session->owed.count > 0 && !session->output_lost)
+    if (session->output.owed.count > 0 && !session->output.is_lost)
         return false;
-    say_farewell(session);
+    send_disconnect(session);
     session_out_flush(session);
-    if (bytes_used(&session->output) > 0)
+    if (bytes_used(&session->output.bytes) > 0)
         return false;
     close_now(session);
     return true;
@@ -125,20 +126,20 @@ static void update_sources(struct session *session)
 {
     uint32_t events = 0;
     int r = 0;
-    if (may_parse(session) && session->unparsed)
-        r = sd_event_source_set_enabled(session->again, SD_EVENT_ONESHOT);
+    if (may_parse(session) && session->input.is_unparsed)
+        r = sd_event_source_set_enabled(session->sources.again, SD_EVENT_ONESHOT);
     else if (may_parse(session))
         events |= EPOLLIN;
-    if (bytes_used(&session->output) > 0)
+    if (bytes_used(&session->output.bytes) > 0)
         events |= EPOLLOUT;
-    if (session->blocked && session->state == SESSION_OPEN)
+    if (session->pause.is_blocked && session->state == SESSION_OPEN)
         events |= EPOLLRDHUP;
-    if (r >= 0 && session->output_lost && events == 0)
-        r = sd_event_source_set_enabled(session->io, SD_EVENT_OFF);
+    if (r >= 0 && session->output.is_lost && events == 0)
+        r = sd_event_source_set_enabled(session->sources.io, SD_EVENT_OFF);
     else if (r >= 0) {
-        r = sd_event_source_set_io_events(session->io, events);
+        r = sd_event_source_set_io_events(session->sources.io, events);
         if (r >= 0)
-            r = sd_event_source_set_enabled(session->io, SD_EVENT_ON);
+            r = sd_event_source_set_enabled(session->sources.io, SD_EVENT_ON);
     }
     if (r >= 0)
         return;
@@ -155,7 +156,7 @@ static void session_update(struct session *session)
     do {
         session_owed_pump(session);
         session_out_flush(session);
-    } while (session->owed.released > 0 && bytes_used(&session->output) == 0);
+    } while (session->output.owed.released > 0 && bytes_used(&session->output.bytes) == 0);
     if (session->state == SESSION_CLOSING && finish(session))
         return;
     update_sources(session);
@@ -164,12 +165,12 @@ static void session_update(struct session *session)
 static void parse(struct session *session)
 {
     struct packet_frame frame;
-    session->unparsed = false;
-    while (session->state < SESSION_CLOSING && bytes_used(&session->input) > 0) {
+    session->input.is_unparsed = false;
+    while (session->state < SESSION_CLOSING && bytes_used(&session->input.bytes) > 0) {
         if (session_out_is_congested(session))
             session_out_flush(session);
-        struct view input = bytes_view(&session->input);
-        session->unparsed = true;
+        struct view input = bytes_view(&session->input.bytes);
+        session->input.is_unparsed = true;
         if (!may_parse(session))
             return;
         int r = packet_next(input.data, input.size, session_packet_limit(session), &frame);
@@ -177,19 +178,19 @@ static void parse(struct session *session)
             session_refuse_frame(session, input, r);
         if (r == 0 && !session_take_packet(session, &frame))
             return;
-        session->unparsed = false;
+        session->input.is_unparsed = false;
         if (r != 0)
             return;
-        bytes_consume(&session->input, frame.size);
-        session->last_packet_us = clock_monotonic_us();
-        session->excused = false;
+        bytes_consume(&session->input.bytes, frame.size);
+        session->keep_alive.last_packet_us = clock_monotonic_us();
+        session->keep_alive.is_excused = false;
     }
 }
 
 /* It can still be answered, for the client may have ended its own half of the stream only. */
 static bool is_cut_connect(const struct session *session)
 {
-    struct view input = bytes_view(&session->input);
+    struct view input = bytes_view(&session->input.bytes);
     enum packet_version version;
     return session->state == SESSION_EXPECT_CONNECT &&
            packet_peek_version(input.data, input.size, &version) && version == MQTT_5;
@@ -198,13 +199,14 @@ static bool is_cut_connect(const struct session *session)
 static void end_on_read(struct session *session, ssize_t got)
 {
     /* Gives the reserved memory back when nothing came into it. */
-    bytes_consume(&session->input, 0);
+    bytes_consume(&session->input.bytes, 0);
     if (got == 0 && is_cut_connect(session))
-        session_refuse_frame(session, bytes_view(&session->input), PACKET_E_MALFORMED);
+        session_refuse_frame(session, bytes_view(&session->input.bytes), PACKET_E_MALFORMED);
     else if (got == 0)
         session_end(session, 0,
-                    bytes_used(&session->input) > 0 ? "connection closed inside a packet"
-                                                    : "connection closed without DISCONNECT",
+                    bytes_used(&session->input.bytes) > 0
+                        ? "connection closed inside a packet"
+                        : "connection closed without DISCONNECT",
                     NULL);
     else if (errno != EAGAIN && errno != EINTR)
         session_end(session, 0, "read", strerror(errno));
@@ -212,12 +214,12 @@ static void end_on_read(struct session *session, ssize_t got)
 
 static void read_once(struct session *session)
 {
-    if (!may_parse(session) || session->unparsed)
+    if (!may_parse(session) || session->input.is_unparsed)
         return;
-    size_t room = session->input.cap - bytes_used(&session->input);
+    size_t room = session->input.bytes.cap - bytes_used(&session->input.bytes);
     size_t wanted = room < READ_CHUNK ? room : READ_CHUNK;
     uint8_t *memory;
-    if (bytes_reserve(&session->input, wanted, &memory) != 0) {
+    if (bytes_reserve(&session->input.bytes, wanted, &memory) != 0) {
         session_refuse(session, MQTT_UNSPECIFIED_ERROR, "no memory to read", NULL);
         return;
     }
@@ -226,7 +228,7 @@ static void read_once(struct session *session)
         end_on_read(session, got);
         return;
     }
-    bytes_commit(&session->input, (size_t)got);
+    bytes_commit(&session->input.bytes, (size_t)got);
     parse(session);
 }
 
@@ -236,8 +238,8 @@ static int on_io(sd_event_source *source, int fd, uint32_t events, void *userdat
     (void)source;
     (void)fd;
     if (events & (EPOLLHUP | EPOLLERR))
-        session->output_lost = true;
-    if (session->blocked && (events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)))
+        session->output.is_lost = true;
+    if (session->pause.is_blocked && (events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)))
         session_end(session, MQTT_QUOTA_EXCEEDED,
                     "client left while its message waited for room", NULL);
     if (events & (EPOLLIN | EPOLLHUP | EPOLLERR))
@@ -258,23 +260,24 @@ static int on_again(sd_event_source *source, void *userdata)
 static void check_keep_alive(struct session *session)
 {
     uint64_t now = clock_monotonic_us();
-    if (session->keep_alive_us == 0)
+    if (session->keep_alive.timeout_us == 0)
         return;
-    if (is_held(session))
-        session->last_packet_us = now;
-    if (now >= session->last_packet_us + session->keep_alive_us)
+    if (is_paused(session))
+        session->keep_alive.last_packet_us = now;
+    if (now >= session->keep_alive.last_packet_us + session->keep_alive.timeout_us)
         session_end(session, MQTT_KEEP_ALIVE_TIMEOUT, "keep-alive timeout", NULL);
     else
-        session_arm(session, session->last_packet_us + session->keep_alive_us);
+        session_timer_start(session, session->keep_alive.last_packet_us +
+                                         session->keep_alive.timeout_us);
 }
 
 static void check_closing(struct session *session)
 {
     /* It may wait for the commit, not for the client. */
-    if (session->owed.count > session->owed.released)
-        session_arm(session, clock_monotonic_us() + SESSION_CLOSE_TIMEOUT_US);
+    if (session->output.owed.count > session->output.owed.released)
+        session_timer_start(session, clock_monotonic_us() + SESSION_CLOSE_TIMEOUT_US);
     else
-        session->output_lost = true;
+        session->output.is_lost = true;
 }
 
 /* The loop stood still, for a slow disk or a stopped process: once between two packets the client
@@ -282,10 +285,10 @@ static void check_closing(struct session *session)
 static bool excuse(struct session *session, uint64_t at_us)
 {
     uint64_t now = clock_monotonic_us();
-    if (session->excused || now < at_us + LATE_US)
+    if (session->keep_alive.is_excused || now < at_us + LATE_US)
         return false;
-    session_arm(session, now + EXCUSED_US);
-    session->excused = true;
+    session_timer_start(session, now + EXCUSED_US);
+    session->keep_alive.is_excused = true;
     return true;
 }
 
@@ -294,7 +297,7 @@ static int on_timer(sd_event_source *source, uint64_t at_us, void *userdata)
     struct session *session = userdata;
     (void)source;
     enum session_state before = session->state;
-    if (session->unparsed)
+    if (session->input.is_unparsed)
         parse(session);
     else
         read_once(session);
@@ -317,18 +320,19 @@ static int add_sources(struct session *session)
     int64_t timeout_ms = session->settings.connect_timeout_ms > 0
                              ? session->settings.connect_timeout_ms
                              : SESSION_CONNECT_TIMEOUT_MS;
-    int r = sd_event_add_io(session->event, &session->io, session->fd, EPOLLIN, on_io, session);
+    int r = sd_event_add_io(session->event, &session->sources.io, session->fd, EPOLLIN, on_io,
+                            session);
     if (r < 0)
         return r;
-    r = sd_event_add_time(session->event, &session->timer, CLOCK_MONOTONIC,
+    r = sd_event_add_time(session->event, &session->sources.timer, CLOCK_MONOTONIC,
                           clock_monotonic_us() + (uint64_t)timeout_ms * 1000, 0, on_timer,
                           session);
     if (r < 0)
         return r;
-    r = sd_event_add_defer(session->event, &session->again, on_again, session);
+    r = sd_event_add_defer(session->event, &session->sources.again, on_again, session);
     if (r < 0)
         return r;
-    return sd_event_source_set_enabled(session->again, SD_EVENT_OFF);
+    return sd_event_source_set_enabled(session->sources.again, SD_EVENT_OFF);
 }
 
 int session_new(sd_event *event,
@@ -350,12 +354,11 @@ int session_new(sd_event *event,
         .settings = *settings,
         .ops = ops,
         .owner = owner,
-        .version = MQTT_3_1_1,
-        .client_max_packet = UINT32_MAX,
+        .client = {.version = MQTT_3_1_1, .max_packet = UINT32_MAX},
     };
     taken = -1;
-    bytes_init(&session->input, session_packet_limit(session));
-    bytes_init(&session->output, SESSION_OUTPUT_MAX);
+    bytes_init(&session->input.bytes, session_packet_limit(session));
+    bytes_init(&session->output.bytes, SESSION_OUTPUT_MAX);
     int r = add_sources(session);
     if (r < 0) {
         session_free(session);
@@ -369,46 +372,47 @@ void session_free(struct session *session)
 {
     if (!session)
         return;
-    release_connection(session);
+    if (session->state != SESSION_CLOSED)
+        release_connection(session);
     session_owed_done(session);
-    bytes_done(&session->input);
-    bytes_done(&session->output);
-    free(session->client_id);
+    bytes_done(&session->input.bytes);
+    bytes_done(&session->output.bytes);
+    free(session->client.id);
     (void)sd_event_unref(session->event); /* NULL, always */
     free(session);
 }
 
 void session_acknowledge(struct session *session)
 {
-    session->owed.released = session->owed.count;
-    session->in_batch = false;
+    session->output.owed.released = session->output.owed.count;
+    session->output.is_in_batch = false;
     session_update(session);
 }
 
 void session_refuse_owed(struct session *session, uint8_t code)
 {
-    bool owed = session->owed.released < session->owed.count;
+    bool owed = session->output.owed.released < session->output.owed.count;
     if (owed)
-        session_owed_turn(session, code);
-    if (session->in_batch || (owed && session->version != MQTT_5))
+        session_owed_refuse(session, code);
+    if (session->output.is_in_batch || (owed && session->client.version != MQTT_5))
         session_refuse(session, code, "batch was not stored", packet_reason_text(code));
-    session->in_batch = false;
+    session->output.is_in_batch = false;
     session_update(session);
 }
 
 void session_drop_owed(struct session *session, uint8_t code, const char *why)
 {
-    session->owed.count = session->owed.released;
+    session->output.owed.count = session->output.owed.released;
     session_end(session, code, why, NULL);
     session_update(session);
 }
 
 void session_resume(struct session *session)
 {
-    if (!session->waiting || session->state != SESSION_OPEN)
+    if (!session->pause.is_waiting || session->state != SESSION_OPEN)
         return;
-    session->waiting = false;
-    session->blocked = false;
+    session->pause.is_waiting = false;
+    session->pause.is_blocked = false;
     parse(session);
     session_update(session);
 }

@@ -28,7 +28,7 @@
 bool session_out_begin(struct session *session, size_t size, struct writer *ret_writer)
 {
     uint8_t *memory;
-    if (bytes_reserve(&session->output, size, &memory) != 0) {
+    if (bytes_reserve(&session->output.bytes, size, &memory) != 0) {
         session_refuse(session, 0, "no memory for an answer", NULL);
         return false;
     }
@@ -41,37 +41,37 @@ bool session_out_end(struct session *session, const struct writer *writer)
     assert(!writer->failed);
     size_t used = writer_used(writer);
     /* [MQTT-3.1.2-24] forbids to send it, and without it the client would wait forever. */
-    if (used > session->client_max_packet) {
+    if (used > session->client.max_packet) {
         session_refuse(session, 0, "client's maximum packet size is below our answer", NULL);
         return false;
     }
-    bytes_commit(&session->output, used);
+    bytes_commit(&session->output.bytes, used);
     return true;
 }
 
 void session_out_flush(struct session *session)
 {
-    while (bytes_used(&session->output) > 0) {
-        struct view waiting = bytes_view(&session->output);
-        if (session->output_lost) {
-            bytes_consume(&session->output, waiting.size);
+    while (bytes_used(&session->output.bytes) > 0) {
+        struct view waiting = bytes_view(&session->output.bytes);
+        if (session->output.is_lost) {
+            bytes_consume(&session->output.bytes, waiting.size);
             return;
         }
         FAILPOINT_TORN("acknowledge.torn", session->fd, waiting.data, waiting.size);
         ssize_t sent =
             send(session->fd, waiting.data, waiting.size, MSG_NOSIGNAL | MSG_DONTWAIT);
         if (sent >= 0)
-            bytes_consume(&session->output, (size_t)sent);
+            bytes_consume(&session->output.bytes, (size_t)sent);
         else if (errno == EAGAIN)
             return;
         else if (errno != EINTR)
-            session->output_lost = true;
+            session->output.is_lost = true;
     }
 }
 
 bool session_out_is_congested(const struct session *session)
 {
-    return bytes_used(&session->output) > SESSION_OUTPUT_MAX / 2;
+    return bytes_used(&session->output.bytes) > SESSION_OUTPUT_MAX / 2;
 }
 
 static struct session_debt *owed_at(const struct session_owed *owed, size_t index)
@@ -82,7 +82,7 @@ static struct session_debt *owed_at(const struct session_owed *owed, size_t inde
 
 int session_owed_reserve(struct session *session)
 {
-    struct session_owed *owed = &session->owed;
+    struct session_owed *owed = &session->output.owed;
     if (owed->count < owed->size)
         return 0;
     size_t size = owed->size == 0 ? OWED_SIZE_FIRST : owed->size * 2;
@@ -100,7 +100,7 @@ int session_owed_reserve(struct session *session)
 
 void session_owed_push(struct session *session, const struct session_debt *debt)
 {
-    struct session_owed *owed = &session->owed;
+    struct session_owed *owed = &session->output.owed;
     assert(owed->count < owed->size);
     owed->count++;
     *owed_at(owed, owed->count - 1) = *debt;
@@ -108,20 +108,20 @@ void session_owed_push(struct session *session, const struct session_debt *debt)
 
 bool session_owed_is_full(const struct session *session)
 {
-    return session->owed.count >= SESSION_RECEIVE_MAXIMUM;
+    return session->output.owed.count >= SESSION_RECEIVE_MAXIMUM;
 }
 
 void session_owed_release_refusals(struct session *session)
 {
-    struct session_owed *owed = &session->owed;
+    struct session_owed *owed = &session->output.owed;
     while (owed->released < owed->count && owed_at(owed, owed->released)->code != MQTT_SUCCESS)
         owed->released++;
 }
 
-void session_owed_turn(struct session *session, uint8_t code)
+void session_owed_refuse(struct session *session, uint8_t code)
 {
-    struct session_owed *owed = &session->owed;
-    if (session->version != MQTT_5)
+    struct session_owed *owed = &session->output.owed;
+    if (session->client.version != MQTT_5)
         owed->count = owed->released;
     for (; owed->released < owed->count; owed->released++) {
         struct session_debt *debt = owed_at(owed, owed->released);
@@ -135,8 +135,8 @@ static void encode_debt(const struct session *session,
                         uint64_t spool_id,
                         struct writer *writer)
 {
-    packet_encode_ack(writer, session->version, PACKET_PUBACK, debt->packet_id, debt->code,
-                      spool_id);
+    packet_encode_ack(writer, session->client.version, PACKET_PUBACK, debt->packet_id,
+                      debt->code, spool_id);
 }
 
 /* A client may not want the spool-id, or take so small packets that only the bare
@@ -147,8 +147,8 @@ static bool send_debt(struct session *session, const struct session_debt *debt)
     if (!session_out_begin(session, PACKET_ACK_MAX, &writer))
         return false;
     struct writer bare = writer;
-    encode_debt(session, debt, session->no_problem_info ? 0 : debt->spool_id, &writer);
-    if (writer_used(&writer) <= session->client_max_packet)
+    encode_debt(session, debt, session->client.no_problem_info ? 0 : debt->spool_id, &writer);
+    if (writer_used(&writer) <= session->client.max_packet)
         return session_out_end(session, &writer);
     encode_debt(session, debt, 0, &bare);
     return session_out_end(session, &bare);
@@ -158,7 +158,7 @@ static bool send_debt(struct session *session, const struct session_debt *debt)
  * still accepts what was offered. */
 static void owed_shift(struct session *session)
 {
-    struct session_owed *owed = &session->owed;
+    struct session_owed *owed = &session->output.owed;
     owed->head = (owed->head + 1) & (owed->size - 1);
     owed->count--;
     owed->released--;
@@ -170,9 +170,9 @@ static void owed_shift(struct session *session)
 
 void session_owed_pump(struct session *session)
 {
-    struct session_owed *owed = &session->owed;
+    struct session_owed *owed = &session->output.owed;
     size_t limit = SESSION_OUTPUT_MAX - SESSION_OUTPUT_RESERVE - PACKET_ACK_MAX;
-    while (owed->released > 0 && bytes_used(&session->output) <= limit) {
+    while (owed->released > 0 && bytes_used(&session->output.bytes) <= limit) {
         if (!send_debt(session, owed_at(owed, 0))) {
             session_owed_done(session); /* it would wait forever */
             return;
@@ -180,11 +180,11 @@ void session_owed_pump(struct session *session)
         owed_shift(session);
     }
     if (!session_owed_is_full(session))
-        session->throttled = false;
+        session->pause.is_throttled = false;
 }
 
 void session_owed_done(struct session *session)
 {
-    free(session->owed.ring);
-    session->owed = (struct session_owed){0};
+    free(session->output.owed.ring);
+    session->output.owed = (struct session_owed){0};
 }

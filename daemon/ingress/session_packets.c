@@ -34,7 +34,7 @@ static void send_connack(struct session *session, const struct packet_connack *c
     size_t size = PACKET_CONNACK_MAX(connack->assigned_client_id.size);
     if (!session_out_begin(session, size, &writer))
         return;
-    packet_encode_connack(&writer, session->version, connack);
+    packet_encode_connack(&writer, session->client.version, connack);
     (void)session_out_end(session, &writer); /* the session has ended then, nothing to undo */
 }
 
@@ -42,7 +42,7 @@ static void send_connack(struct session *session, const struct packet_connack *c
 static void refuse_connect(struct session *session, uint8_t code, const char *why)
 {
     send_connack(session, &(struct packet_connack){.code = code});
-    session->client_id_size = 0;
+    session->client.id_size = 0;
     session_refuse(session, 0, why, packet_reason_text(code));
 }
 
@@ -51,7 +51,7 @@ static void
 refuse_bad_connect(struct session *session, enum packet_version version, int condition)
 {
     uint8_t code = packet_condition_code(condition);
-    session->version = version;
+    session->client.version = version;
     if (version == MQTT_5)
         refuse_connect(session, code, "bad CONNECT");
     else
@@ -62,7 +62,7 @@ static void refuse_version(struct session *session, int asked)
 {
     /* Whoever asks for less than 4 reads the CONNACK of those days, later ones that of today
      * [MQTT-3.1.2-2]. */
-    session->version = asked > MQTT_5 ? MQTT_5 : MQTT_3_1_1;
+    session->client.version = asked > MQTT_5 ? MQTT_5 : MQTT_3_1_1;
     refuse_connect(session, MQTT_UNSUPPORTED_VERSION, "CONNECT refused");
 }
 
@@ -72,8 +72,8 @@ static bool keep_client_id(struct session *session, struct view id)
     if (!copy)
         return false;
     memcpy(copy, id.data, id.size);
-    session->client_id = copy;
-    session->client_id_size = id.size;
+    session->client.id = copy;
+    session->client.id_size = id.size;
     return true;
 }
 
@@ -127,10 +127,10 @@ static void accept_connect(struct session *session, const struct packet_connect 
     };
     if (connect->client_id.size == 0)
         connack.assigned_client_id = session_client_id(session);
-    session->asked_expiry = connect->session_expiry_s > 0;
-    session->keep_alive_us = (uint64_t)connect->keep_alive_s * 1500000;
-    session->state = SESSION_OPEN;
-    bytes_set_cap(&session->input, session_packet_limit(session));
+    session->client.asked_expiry = connect->session_expiry_s > 0;
+    session->keep_alive.timeout_us = (uint64_t)connect->keep_alive_s * 1500000;
+    session_move(session, SESSION_OPEN);
+    bytes_set_cap(&session->input.bytes, session_packet_limit(session));
     session_start_keep_alive(session);
     send_connack(session, &connack);
 }
@@ -163,9 +163,9 @@ static void on_first_packet(struct session *session, const struct packet_frame *
         refuse_bad_connect(session, connect.version, r);
         return;
     }
-    session->version = connect.version;
-    session->client_max_packet = connect.maximum_packet_size;
-    session->no_problem_info = connect.no_problem_info;
+    session->client.version = connect.version;
+    session->client.max_packet = connect.maximum_packet_size;
+    session->client.no_problem_info = connect.is_problem_info_off;
     uint8_t code = admit(session, &connect);
     if (session->state != SESSION_EXPECT_CONNECT)
         return; /* its owner closed it from inside the call */
@@ -198,7 +198,7 @@ static void
 refuse_publish(struct session *session, const struct packet_publish *publish, uint8_t code)
 {
     struct session_debt debt = {.packet_id = publish->packet_id, .code = code};
-    if (publish->qos == 1 && session->version == MQTT_5)
+    if (publish->qos == 1 && session->client.version == MQTT_5)
         session_owed_push(session, &debt);
     else
         session_refuse(session, code, "PUBLISH refused", packet_reason_text(code));
@@ -216,18 +216,18 @@ static bool follow_verdict(struct session *session,
         if (publish->qos == 1)
             session_owed_push(session, &debt);
         else
-            session->in_batch = true;
+            session->output.is_in_batch = true;
         return true;
     case SESSION_REFUSE:
         refuse_publish(session, publish, verdict->code);
         return true;
     case SESSION_WAIT:
     case SESSION_BLOCK:
-        session->waiting = true;
-        session->blocked = verdict->kind == SESSION_BLOCK;
+        session->pause.is_waiting = true;
+        session->pause.is_blocked = verdict->kind == SESSION_BLOCK;
         return false;
     case SESSION_STOP:
-        session->stopped = true;
+        session->pause.is_stopped = true;
         return false;
     }
     return true;
@@ -259,11 +259,11 @@ static bool offer(struct session *session, const struct packet_publish *publish)
 static bool has_room_for_debt(struct session *session)
 {
     if (session_owed_is_full(session)) {
-        if (session->version == MQTT_5)
+        if (session->client.version == MQTT_5)
             session_refuse(session, MQTT_RECEIVE_MAXIMUM_EXCEEDED,
                            "more PUBLISH than the receive maximum", NULL);
         else
-            session->throttled = true;
+            session->pause.is_throttled = true;
         return false;
     }
     if (session_owed_reserve(session) == 0)
@@ -275,7 +275,7 @@ static bool has_room_for_debt(struct session *session)
 static bool on_publish(struct session *session, const struct packet_frame *frame)
 {
     struct packet_publish publish;
-    int r = packet_decode_publish(frame, session->version, &publish);
+    int r = packet_decode_publish(frame, session->client.version, &publish);
     if (r != 0 && r != PACKET_E_TOPIC && r != PACKET_E_FORMAT) {
         session_end_on_condition(session, "bad PUBLISH", r);
         return true;
@@ -289,7 +289,7 @@ static bool on_publish(struct session *session, const struct packet_frame *frame
         return true;
     }
     if (publish.qos == 1 && !has_room_for_debt(session))
-        return !session->throttled;
+        return !session->pause.is_throttled;
     if (r == 0)
         return offer(session, &publish);
     refuse_publish(session, &publish, packet_condition_code(r));
@@ -314,14 +314,15 @@ static void send_suback(struct session *session,
     }
     if (!session_out_begin(session, PACKET_ACK_MAX + count, &writer))
         return;
-    packet_encode_suback(&writer, session->version, type, subscribe->packet_id, code, count);
+    packet_encode_suback(&writer, session->client.version, type, subscribe->packet_id, code,
+                         count);
     (void)session_out_end(session, &writer); /* the session has ended then, nothing to undo */
 }
 
 static bool on_subscribe(struct session *session, const struct packet_frame *frame)
 {
     struct packet_subscribe subscribe;
-    int r = packet_decode_subscribe(frame, session->version, &subscribe);
+    int r = packet_decode_subscribe(frame, session->client.version, &subscribe);
     if (r != 0)
         session_end_on_condition(session, "bad SUBSCRIBE", r);
     else
@@ -332,7 +333,7 @@ static bool on_subscribe(struct session *session, const struct packet_frame *fra
 static bool on_unsubscribe(struct session *session, const struct packet_frame *frame)
 {
     struct packet_subscribe subscribe;
-    int r = packet_decode_unsubscribe(frame, session->version, &subscribe);
+    int r = packet_decode_unsubscribe(frame, session->client.version, &subscribe);
     if (r != 0)
         session_end_on_condition(session, "bad UNSUBSCRIBE", r);
     else
@@ -348,18 +349,18 @@ static bool on_pubrel(struct session *session, const struct packet_frame *frame)
 {
     struct packet_reason reason;
     struct writer writer;
-    int r = packet_decode_ack(frame, session->version, &reason);
+    int r = packet_decode_ack(frame, session->client.version, &reason);
     if (r != 0) {
         session_end_on_condition(session, "bad PUBREL", r);
         return true;
     }
-    if (session->version != MQTT_5) {
+    if (session->client.version != MQTT_5) {
         session_refuse(session, 0, "PUBREL without PUBLISH", NULL);
         return true;
     }
     if (!session_out_begin(session, PACKET_ACK_MAX, &writer))
         return true;
-    packet_encode_ack(&writer, session->version, PACKET_PUBCOMP, reason.packet_id,
+    packet_encode_ack(&writer, session->client.version, PACKET_PUBCOMP, reason.packet_id,
                       MQTT_PACKET_ID_NOT_FOUND, 0);
     (void)session_out_end(session, &writer); /* the session has ended then, nothing to undo */
     return true;
@@ -379,10 +380,11 @@ static bool on_pingreq(struct session *session, const struct packet_frame *frame
 static bool on_disconnect(struct session *session, const struct packet_frame *frame)
 {
     struct packet_reason reason;
-    int r = packet_decode_disconnect(frame, session->version, &reason);
+    int r = packet_decode_disconnect(frame, session->client.version, &reason);
     if (r != 0)
         session_end_on_condition(session, "bad DISCONNECT", r);
-    else if (reason.has_session_expiry && reason.session_expiry_s > 0 && !session->asked_expiry)
+    else if (reason.has_session_expiry && reason.session_expiry_s > 0 &&
+             !session->client.asked_expiry)
         session_refuse(session, MQTT_PROTOCOL_ERROR,
                        "DISCONNECT asks for a session that CONNECT did not",
                        NULL); /* MQTT 5, 3.14.2.2.2 */

@@ -243,9 +243,9 @@ void uplink_destroy_client(struct uplink *uplink)
     uplink->client.is_unusable = false;
     if (!uplink->client.handle)
         return;
-    mailbox_locked(&uplink->inbox.mailbox, mark_destroying, uplink);
+    mailbox_run_locked(&uplink->inbox.mailbox, mark_destroying, uplink);
     MQTTAsync_destroy(&uplink->client.handle);
-    mailbox_locked(&uplink->inbox.mailbox, unmark_destroying, uplink);
+    mailbox_run_locked(&uplink->inbox.mailbox, unmark_destroying, uplink);
     uplink->client.handle = NULL;
 }
 

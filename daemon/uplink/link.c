@@ -126,7 +126,7 @@ static void begin_connection(struct uplink *uplink)
     const char *uri = uplink_broker_uri(uplink);
 
     prepare_client(uplink);
-    mailbox_locked(&uplink->inbox.mailbox, next_epoch, &uplink->client);
+    mailbox_run_locked(&uplink->inbox.mailbox, next_epoch, &uplink->client);
     (void)paho_link_take_connect_error();
     uplink->brokers.has_tried = true;
     uplink->connection = (struct uplink_connection){.limits = uplink_no_limits()};
@@ -301,7 +301,7 @@ void uplink_on_event(struct uplink *uplink, struct uplink_event *event)
     char reason[UPLINK_TEXT_MAX];
     struct uplink_event copy = *event; /* no callback writes while it is unread */
 
-    mailbox_locked(&uplink->inbox.mailbox, free_event, event);
+    mailbox_run_locked(&uplink->inbox.mailbox, free_event, event);
     if (copy.epoch != uplink->client.epoch)
         return;
     switch (copy.kind) {
@@ -341,5 +341,5 @@ static void take_text(void *userdata)
 void uplink_on_text(struct uplink *uplink)
 {
     if (uplink->connection.library_error[0] == '\0')
-        mailbox_locked(&uplink->inbox.mailbox, take_text, uplink);
+        mailbox_run_locked(&uplink->inbox.mailbox, take_text, uplink);
 }

@@ -187,7 +187,7 @@ static void slot_take(struct uplink *uplink, struct uplink_slot *slot)
     struct slot_use use = {.slot = slot};
 
     SLIST_REMOVE_HEAD(&uplink->slots.free, free);
-    mailbox_locked(&uplink->inbox.mailbox, mark_sent, &use);
+    mailbox_run_locked(&uplink->inbox.mailbox, mark_sent, &use);
     if (uplink->slots.in_flight++ == 0)
         slots_note_progress(uplink);
     uplink->slots.in_flight_bytes += slot->size_bytes;
@@ -201,7 +201,7 @@ slot_release(struct uplink *uplink, struct uplink_slot *slot, enum uplink_slot_s
 {
     struct slot_use use = {.slot = slot, .state = state};
 
-    mailbox_locked(&uplink->inbox.mailbox, mark_free, &use);
+    mailbox_run_locked(&uplink->inbox.mailbox, mark_free, &use);
     if (!use.is_done)
         return false;
     uplink->slots.in_flight--;
@@ -264,7 +264,7 @@ bool uplink_is_swept(struct uplink *uplink)
     struct sent_search search = {.slots = &uplink->slots};
 
     if (uplink->slots.in_flight > 0)
-        mailbox_locked(&uplink->inbox.mailbox, find_sent, &search);
+        mailbox_run_locked(&uplink->inbox.mailbox, find_sent, &search);
     return !search.is_found;
 }
 

@@ -105,7 +105,7 @@ int reads_full_of(sqlite3 *db, int rc)
         return full_error;
     bool may_be = (rc & 0xff) == SQLITE_CANTOPEN || (rc & 0xff) == SQLITE_IOERR;
     bool is_sync = extended == SQLITE_IOERR_FSYNC || extended == SQLITE_IOERR_DIR_FSYNC;
-    if (!may_be || is_sync || !full_is(error))
+    if (!may_be || is_sync || !full_is_error(error))
         return 0;
     full_error = error;
     return error;
@@ -154,7 +154,7 @@ static int tell_full(int rc, int error)
 {
     if (rc == SQLITE_FULL) /* by a short write, too */
         error = ENOSPC;
-    else if (!full_is(error))
+    else if (!full_is_error(error))
         return rc;
     full_error = error;
     return SQLITE_FULL;

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
-"""What the daemon may take of disk and memory: the formulas of docs/operation.md are computed, and the
-largest topics, client ids, references and properties try to pass them.
+"""The bounds of disk and memory: the formulas of docs/sizing.md are computed, and the largest
+topics, client ids, references and properties try to exceed them.
 """
 
 import contextlib
@@ -34,10 +34,10 @@ VALUES = {"max_bytes": 1 << 30, "records": 1000000, "max_packet": 256 * KIB, "ma
 
 
 def bound(name, **values):
-    """The formula of that name in docs/operation.md, in bytes."""
-    with open(os.path.join(SOURCE, "docs", "operation.md")) as seen:
+    """The formula of that name in docs/sizing.md, in bytes."""
+    with open(os.path.join(SOURCE, "docs", "sizing.md")) as seen:
         found = re.findall(r"^    %s <= (.*)$" % re.escape(name), seen.read(), re.MULTILINE)
-    equal(len(found), 1, "formulas of %s in docs/operation.md" % name)
+    equal(len(found), 1, "formulas of %s in docs/sizing.md" % name)
     text = re.sub(r"(\d+) (%s)\b" % "|".join(UNITS), lambda m: str(int(m[1]) * UNITS[m[2]]),
                   found[0])
     check(re.fullmatch(r"[a-z_0-9 ()+*/]+", text), "a formula to compute", text)
@@ -175,7 +175,7 @@ def pruned_records_of_deliveries_stay_below_the_bound():
     reasons = publish_largest(gateway, sizes, 400)
     equal(set(reasons), {0}, "all are taken")
     gateway.wait_drained(60)
-    wait_for(lambda: gateway.status()["audit"]["pruned"] > 100, 20, "records gave way")
+    wait_for(lambda: gateway.status()["audit"]["pruned"] > 100, 20, "records were pruned")
     sizes.look()
     sizes.tell()
     check_balance(gateway.ledger())

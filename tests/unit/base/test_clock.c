@@ -233,7 +233,7 @@ static void spans_are_told_in_two_units_at_most(void **state)
 
     (void)state;
     for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++) {
-        clock_span(table[i].span_ms, text);
+        clock_format_span(table[i].span_ms, text);
         assert_string_equal(text, table[i].text);
     }
 }
@@ -241,11 +241,11 @@ static void spans_are_told_in_two_units_at_most(void **state)
 static void a_forecast_of_0_means_that_it_is_so_already(void **state)
 {
     (void)state;
-    assert_int_equal(clock_forecast_s(0), 0);
-    assert_int_equal(clock_forecast_s(0.14), 1);
-    assert_int_equal(clock_forecast_s(1), 1);
-    assert_int_equal(clock_forecast_s(1.01), 2);
-    assert_int_equal(clock_forecast_s(1e9 + 0.5), 1000000001);
+    assert_int_equal(clock_round_up_s(0), 0);
+    assert_int_equal(clock_round_up_s(0.14), 1);
+    assert_int_equal(clock_round_up_s(1), 1);
+    assert_int_equal(clock_round_up_s(1.01), 2);
+    assert_int_equal(clock_round_up_s(1e9 + 0.5), 1000000001);
 }
 
 static void the_kernels_maximum_error_says_whether_the_clock_is_believed(void **state)

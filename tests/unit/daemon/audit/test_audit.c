@@ -159,7 +159,7 @@ static int setup(void **state)
     assert_non_null(mkdtemp(fixture->folder));
     (void)snprintf(fixture->file, sizeof(fixture->file), "%s/audit.jsonl", fixture->folder);
     (void)snprintf(fixture->rotated, sizeof(fixture->rotated), "%s.1", fixture->file);
-    fixture->settings = (struct audit_settings){.file = fixture->file, .deliveries = true};
+    fixture->settings = (struct audit_settings){.file = fixture->file, .has_deliveries = true};
     fixture->now_ms = 1000000;
     outside = (struct outside){.room = SIZE_MAX};
     *state = fixture;
@@ -402,7 +402,7 @@ static void without_deliveries_only_failures_are_written_and_all_are_reported(vo
     struct text text;
     uint64_t seq;
 
-    fixture->settings.deliveries = false;
+    fixture->settings.has_deliveries = false;
     start(fixture);
     add_rows(fixture, 3);
     (void)spool_fake_add(&fixture->spool, SPOOL_EVICTED, SPOOL_REASON_MAX_BYTES);
@@ -527,7 +527,7 @@ static void without_deliveries_only_failures_can_be_missing(void **state)
 {
     struct fixture *fixture = *state;
 
-    fixture->settings.deliveries = false;
+    fixture->settings.has_deliveries = false;
     (void)spool_fake_add(&fixture->spool, SPOOL_EXPIRED, SPOOL_REASON_MESSAGE_EXPIRY);
     start(fixture);
     edge(fixture);
@@ -558,13 +558,13 @@ static void records_left_out_until_a_reload_are_not_missing_after_it(void **stat
 {
     struct fixture *fixture = *state;
 
-    fixture->settings.deliveries = false;
+    fixture->settings.has_deliveries = false;
     (void)spool_fake_add(&fixture->spool, SPOOL_EXPIRED, SPOOL_REASON_MESSAGE_EXPIRY);
     add_rows(fixture, 4);
     start(fixture);
     edge(fixture);
     sync_now(fixture);
-    fixture->settings.deliveries = true;
+    fixture->settings.has_deliveries = true;
     audit_reopen(fixture->audit, &fixture->settings);
     assert_int_equal(logged("audit_"), 0);
 }
@@ -958,7 +958,7 @@ static void reopened_it_goes_on_in_a_new_file(void **state)
 static void reopened_it_takes_new_settings(void **state)
 {
     struct fixture *fixture = *state;
-    struct audit_settings other = {.file = fixture->rotated, .deliveries = true};
+    struct audit_settings other = {.file = fixture->rotated, .has_deliveries = true};
 
     fixture->settings.file = "";
     start(fixture);
@@ -968,7 +968,7 @@ static void reopened_it_takes_new_settings(void **state)
     add_rows(fixture, 2);
     edge(fixture);
     expect_rows(fixture->rotated, 4, 5);
-    other.deliveries = false;
+    other.has_deliveries = false;
     audit_reopen(fixture->audit, &other);
     add_rows(fixture, 2);
     edge(fixture);
@@ -1159,7 +1159,7 @@ static void without_deliveries_in_the_file_nothing_needs_to_be_explained(void **
 {
     struct fixture *fixture = *state;
 
-    fixture->settings.deliveries = false;
+    fixture->settings.has_deliveries = false;
     start(fixture);
     for (int i = 0; i < 10; i++)
         spool_fake_add(&fixture->spool, SPOOL_EVICTED, SPOOL_REASON_MAX_AGE);

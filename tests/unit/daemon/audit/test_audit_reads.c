@@ -99,7 +99,7 @@ static int setup(void **state)
     assert_non_null(mkdtemp(fixture->folder));
     (void)snprintf(fixture->file, sizeof(fixture->file), "%s/audit.jsonl", fixture->folder);
     (void)snprintf(fixture->aside, sizeof(fixture->aside), "%s.unread-1", fixture->file);
-    fixture->settings = (struct audit_settings){.file = fixture->file, .deliveries = true};
+    fixture->settings = (struct audit_settings){.file = fixture->file, .has_deliveries = true};
     fixture->now_ms = 1000000;
     logged[0] = '\0';
     *state = fixture;
@@ -344,5 +344,6 @@ int main(void)
         ON_FOLDER(all_lines_but_those_of_a_bad_block_are_told),
         ON_FOLDER(a_block_that_reads_again_is_told_whole),
     };
+
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

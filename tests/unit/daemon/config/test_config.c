@@ -283,7 +283,7 @@ static void assert_same_reloadable(const struct config *a, const struct config *
     assert_int_equal(a->retention.max_age_ms, b->retention.max_age_ms);
     assert_int_equal(a->retention.when_full, b->retention.when_full);
     assert_string_equal(a->audit.file, b->audit.file);
-    assert_int_equal(a->audit.deliveries, b->audit.deliveries);
+    assert_int_equal(a->audit.has_deliveries, b->audit.has_deliveries);
     assert_int_equal(a->audit.journal, b->audit.journal);
     assert_int_equal(a->audit.keep_ms, b->audit.keep_ms);
     assert_int_equal(a->audit.max_waiting, b->audit.max_waiting);
@@ -396,7 +396,7 @@ static void defaults_are_those_of_the_design(void **state)
     assert_string_equal(config->uplink.topic_prefix, "");
     assert_true(config->uplink.tls.verify);
     assert_string_equal(config->audit.file, "/var/log/mqtt-spoold/audit.jsonl");
-    assert_true(config->audit.deliveries);
+    assert_true(config->audit.has_deliveries);
     assert_int_equal(config->audit.journal, CONFIG_JOURNAL_FAILURES);
     assert_int_equal(config->audit.keep_ms, INT64_C(30) * 24 * 3600 * 1000);
     assert_int_equal(config->audit.max_waiting, 1000000);
@@ -967,6 +967,7 @@ static void more_than_63_lanes_or_64_filters_are_refused(void **state)
         (void)snprintf(text, sizeof(text), BROKER "lanes = (");
         for (int i = 0; i < count; i++) {
             size_t used = strlen(text);
+
             (void)snprintf(text + used, sizeof(text) - used,
                            "%s{ name = \"l%d\"; topics = ( \"a\" ); }", i > 0 ? "," : "", i);
         }
@@ -1466,7 +1467,7 @@ static const struct {
     VALUE("uplink.window_bytes", UPLINK "window_bytes = \"1k\"; };", uplink.window_bytes),
     VALUE("uplink.max_qos", UPLINK "max_qos = 1; };", uplink.max_qos),
     VALUE("audit.file", BROKER "audit: { file = \"/other\"; };", audit.file),
-    VALUE("audit.deliveries", BROKER "audit: { deliveries = false; };", audit.deliveries),
+    VALUE("audit.deliveries", BROKER "audit: { deliveries = false; };", audit.has_deliveries),
     VALUE("audit.journal", BROKER "audit: { journal = \"all\"; };", audit.journal),
     VALUE("audit.keep", BROKER "audit: { keep = \"1d\"; };", audit.keep_ms),
     VALUE("audit.max_waiting", BROKER "audit: { max_waiting = 1000; };", audit.max_waiting),

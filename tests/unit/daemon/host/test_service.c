@@ -334,7 +334,7 @@ static void a_manager_that_does_not_read_gets_each_state_later(void **state)
 
     assert_true(sd_event_new(&event) >= 0);
     assert_int_equal(service_start(event), 0);
-    service_need_time(7000);
+    service_extend_timeout(7000);
     service_ready();
     service_reloading();
     service_status("left out");
@@ -362,7 +362,7 @@ static void a_longer_start_reaches_a_manager_that_did_not_read(void **state)
     struct manager *manager = *state;
     unsigned count = fill_queue(manager);
 
-    service_need_time(7000);
+    service_extend_timeout(7000);
     for (unsigned i = 0; i < count; i++)
         assert_string_equal(heard(manager), "X=1");
     service_status("a second line"); /* sends what waits before it */
