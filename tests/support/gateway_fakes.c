@@ -272,6 +272,7 @@ int __wrap_spool_restore(struct spool *spool,
     trace("restore");
     progress(context);
     *ret = (struct spool_restored){.bytes = 4096};
+    memcpy(ret->set_aside, fakes.replaced_name, sizeof(ret->set_aside));
     return is_result ? result : 0;
 }
 

@@ -65,8 +65,9 @@ struct fakes {
     uint64_t reads_repeated;
     uint64_t waiting, record_bytes, pruned;
     uint64_t settled_bytes;
-    uint64_t waiting_max; /* as the gateway set it last */
-    char set_aside[64];   /* of spool_take_set_aside(); "": nothing */
+    uint64_t waiting_max;               /* as the gateway set it last */
+    char set_aside[64];                 /* of spool_take_set_aside(); "": nothing */
+    char replaced_name[SPOOL_NAME_MAX]; /* of spool_restore() */
 
     struct session *sessions[FAKES_SESSIONS_MAX]; /* made since the start */
     unsigned session_count;
