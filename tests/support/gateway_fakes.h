@@ -57,8 +57,9 @@ struct fakes {
     unsigned journaled;
 
     struct fake_result open, survey, salvage, append, retain, commit, next, settle, give_back,
-        verify, restore, set_lanes, get_ledger, checkpoint;
+        verify, restore, set_lanes, get_ledger, get_stats, checkpoint;
     struct spool_salvage salvaged;
+    bool (*stop_asks)(void); /* of spool_stop_if() */
     struct spool_moved moved;
     uint64_t disk_evictions; /* reported besides the real ones, as the next five are */
     bool is_disk_short;
