@@ -117,6 +117,25 @@ static void what_cannot_be_put_back_is_tried_again_while_everything_is_refused(v
     assert_true(gateway->turn.has_failed);
 }
 
+static void after_the_commit_that_finds_it_nothing_is_sent(void **state)
+{
+    struct session *session;
+
+    (void)state;
+    (void)open_moved(SPOOL_REMOVED, true);
+    session = fakes_connect("one", 1000);
+    (void)fakes_publish(session, "a", "x");
+    fakes_edge();
+    fakes_answer(1, UPLINK_UNKNOWN, -1);
+    fakes.send = (struct fake_result){UPLINK_E_FULL, 1}; /* before the commit */
+    fakes.commit.value = SPOOL_E_MOVED;
+    fakes.restore.value = SPOOL_E_DISK;
+    (void)fakes_take_trace();
+    fakes_edge();
+    assert_string_equal(fakes_take_trace(), "send-1 return+0 retain commit restore alive ");
+    assert_int_equal(fakes_exit_code(), -1);
+}
+
 static void a_term_tries_once_more_and_says_what_is_lost(void **state)
 {
     struct session *session;
@@ -178,6 +197,7 @@ int main(void)
         FAKES_TEST(removed_files_are_put_back_and_the_daemon_ends),
         FAKES_TEST(another_spool_that_was_set_aside_is_named),
         FAKES_TEST(what_cannot_be_put_back_is_tried_again_while_everything_is_refused),
+        FAKES_TEST(after_the_commit_that_finds_it_nothing_is_sent),
         FAKES_TEST(a_term_tries_once_more_and_says_what_is_lost),
         FAKES_TEST(what_is_lost_may_be_unknown),
         FAKES_TEST(files_that_live_elsewhere_by_now_are_not_put_back),
