@@ -47,7 +47,7 @@ static int open_uplink(struct gateway *gateway)
     int r = uplink_new(gateway->turn.event, &gateway->config->uplink, &uplink_ops,
                        &gateway->forward, &gateway->uplink);
 
-    return r == UPLINK_E_TOLD ? GATEWAY_E_OPERATOR : r; /* it is the configuration */
+    return r == UPLINK_E_SETTINGS ? GATEWAY_E_OPERATOR : r; /* it is the configuration */
 }
 
 static int open_listener(struct gateway *gateway, const int *passed, size_t passed_count)
@@ -74,6 +74,7 @@ static void init(struct gateway *gateway, sd_event *event, struct config *config
         .edge_timer = &gateway->edge_timer,
         .stop = &gateway->stop,
         .counters = &gateway->counters,
+        .batch = &gateway->batch,
         .on_publish = gateway_on_publish,
         .userdata = gateway,
     };
@@ -90,6 +91,10 @@ static void init(struct gateway *gateway, sd_event *event, struct config *config
 static void connect_parts(struct gateway *gateway)
 {
     gateway->turn.spool = gateway->spool;
+    gateway->batch = (struct batch){
+        .spool = gateway->spool,
+        .users = &gateway->clients.users,
+    };
     gateway->stop = (struct stop){
         .turn = &gateway->turn,
         .edge_timer = &gateway->edge_timer,
@@ -188,8 +193,8 @@ int gateway_start(struct gateway *gateway)
                gateway_quote_directory(gateway->config, text), ledger.spooled, ledger.accepted,
                spool_ledger_balances(&ledger) ? "yes" : "no");
     gateway_log_left_lanes(gateway);
-    if (uplink_build_lacks())
-        log_warning("paho_linked_shared lacks=\"%s\"", uplink_build_lacks());
+    if (uplink_build_limitations())
+        log_warning("paho_linked_shared lacks=\"%s\"", uplink_build_limitations());
     spool_require_proof(gateway->spool);
     /* Also for rows that a crash left between commit and export. */
     edge_timer_arm(&gateway->edge_timer);
