@@ -164,24 +164,47 @@ static void rejections_are_logged_at_a_bounded_rate(void **state)
     assert_int_equal(clients->counters->clients_refused, 21);
 }
 
-static void one_that_waits_is_offered_once_an_edge_and_keeps_its_turn(void **state)
+static void those_that_wait_are_offered_once_an_edge_and_keep_their_turns(void **state)
+{
+    struct session *one, *two;
+
+    (void)state;
+    (void)fakes_open("retention: { when_full = \"block\"; }; audit: { max_waiting = 1000; };");
+    one = fakes_connect("one", 1000);
+    two = fakes_connect("two", 1001);
+    fakes.is_audit_broken = true;
+    fakes.waiting = 1000;
+    assert_int_equal(fakes_publish(two, "a", "x").kind, SESSION_BLOCK);
+    assert_int_equal(fakes_publish(one, "a", "x").kind, SESSION_BLOCK);
+    for (unsigned i = 0; i < 2; i++) {
+        (void)fakes_take_trace();
+        fakes_edge();
+        assert_string_equal(fakes_take_trace(), "retain commit export resume-two resume-one ");
+    }
+    fakes.waiting = 999;
+    fakes_edge();
+    assert_string_equal(fakes_take_trace(),
+                        "retain commit export resume-two append resume-one append ");
+}
+
+static void those_that_wait_for_their_lane_are_not_offered_without_room(void **state)
 {
     struct session *one, *two;
 
     (void)state;
     (void)fakes_open("retention: { max_messages = 1; when_full = \"block\"; };");
-    fakes_link_state(UPLINK_IDLE);
     one = fakes_connect("one", 1000);
     two = fakes_connect("two", 1000);
     assert_int_equal(fakes_publish(one, "a", "x").kind, SESSION_ACCEPT);
     assert_int_equal(fakes_publish(two, "a", "x").kind, SESSION_BLOCK);
     assert_int_equal(fakes_publish(one, "a", "x").kind, SESSION_BLOCK);
-    (void)fakes_take_trace();
     fakes_edge();
-    assert_string_equal(
-        fakes_take_trace(),
-        "retain commit acknowledge-one export resume-two append resume-one append ");
-    assert_int_equal(two->verdict.kind, SESSION_BLOCK);
+    assert_int_equal(one->resumed + two->resumed, 0);
+    fakes_answer(1, UPLINK_DELIVERED, -1);
+    fakes_edge();
+    assert_int_equal(two->resumed, 1); /* it was the first to wait */
+    assert_int_equal(two->verdict.kind, SESSION_ACCEPT);
+    assert_int_equal(one->resumed, 0);
 }
 
 static void one_that_waits_and_leaves_counts_as_refused(void **state)
@@ -224,7 +247,8 @@ int main(void)
         FAKES_TEST(the_client_id_of_another_user_is_rejected),
         FAKES_TEST(what_a_session_refuses_itself_is_logged_with_its_reason),
         FAKES_TEST(rejections_are_logged_at_a_bounded_rate),
-        FAKES_TEST(one_that_waits_is_offered_once_an_edge_and_keeps_its_turn),
+        FAKES_TEST(those_that_wait_are_offered_once_an_edge_and_keep_their_turns),
+        FAKES_TEST(those_that_wait_for_their_lane_are_not_offered_without_room),
         FAKES_TEST(one_that_waits_and_leaves_counts_as_refused),
         FAKES_TEST(sessions_that_are_open_at_the_end_are_freed),
     };

@@ -44,7 +44,7 @@ static void what_is_in_the_way_of_a_part_is_passed_on(void **state)
     assert_int_equal(fakes_new(""), GATEWAY_E_TOLD);
     fakes.new_listener.value = LISTENER_E_OPERATOR;
     assert_int_equal(fakes_new(""), GATEWAY_E_OPERATOR);
-    fakes.new_uplink.value = UPLINK_E_TOLD;
+    fakes.new_uplink.value = UPLINK_E_SETTINGS;
     assert_int_equal(fakes_new(""), GATEWAY_E_OPERATOR);
     fakes.new_uplink.value = -ENOMEM;
     assert_int_equal(fakes_new(""), -ENOMEM);
