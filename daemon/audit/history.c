@@ -24,6 +24,7 @@
 
 #include "base/log.h"
 #include "base/regular.h"
+#include "daemon/audit/tail.h"
 
 #define HISTORY_LINE_MAX 4096
 #define HISTORY_WORD_MAX 256
@@ -49,21 +50,12 @@ history_parse_word(const char *line, const char *name, char word[static HISTORY_
     return true;
 }
 
-/* Digits only, above 0 and below INT64_MAX, with a comma behind them: as record_write()
- * writes. */
+/* A number with a comma behind it. */
 static bool history_parse_number(const char *text, uint64_t *ret)
 {
-    uint64_t number = 0;
+    size_t digits = audit_number_parse(text, strlen(text), ret);
 
-    for (; *text >= '0' && *text <= '9'; text++) {
-        if (number > (INT64_MAX - 9) / 10)
-            return false;
-        number = number * 10 + (uint64_t)(*text - '0');
-    }
-    if (number == 0 || *text != ',')
-        return false;
-    *ret = number;
-    return true;
+    return digits > 0 && text[digits] == ',';
 }
 
 static bool history_parse_line(const char *line, char *lane, struct spool_ended *ret)

@@ -102,7 +102,9 @@ static uint64_t line_seq(const char *line, size_t size)
         digits[count] = line[count];
         count++;
     }
-    return count < 19 && count < size && line[count] == ',' ? strtoull(digits, NULL, 10) : 0;
+    if (count == 19 || count == size || line[count] != ',' || digits[0] == '0')
+        return 0;
+    return strtoull(digits, NULL, 10);
 }
 
 static bool is_damaged(const char *line, size_t size)
