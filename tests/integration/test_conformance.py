@@ -459,7 +459,7 @@ def three_hundred_connections_at_once_are_served():
 
 
 @case
-def more_clients_than_max_clients_are_told_so_and_the_others_stay():
+def more_clients_than_max_clients_get_the_reason_and_the_others_stay():
     gateway = Gateway(listen={"max_clients": 10}).start()
     clients = [gateway.client(5, client_id="c%d" % number) for number in range(10)]
     for version, code in ((5, 0x97), (4, 0x03)):
