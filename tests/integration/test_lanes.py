@@ -23,7 +23,7 @@ from mqtt import Subscriber, spool_id  # noqa: E402
 from tap import case, check, cleanup, equal, run_all, wait_for  # noqa: E402
 
 # What a batch may evict in addition to as many messages as it has appended
-# (daemon/gateway/gateway-private.h).
+# (daemon/gateway/limits.h).
 RETAIN_BUDGET = 50
 
 ALARMS = {"name": "alarms", "topics": ["+/alarm/#"], "priority": 10}
