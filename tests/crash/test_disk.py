@@ -741,7 +741,7 @@ def sweep_full(error, step):
     print("# %s for 8 calls, from each %s call on: %d points of failure; %d refused, %d "
           "acknowledged" % (errno.errorcode[error], step, len(failed), refused,
                             sum(len(run.history.acked) for run in failed)))
-    check(refused > 0, "no commit met the full disk")
+    check(refused > 0, "no commit found the disk full")
     equal({reason for run in failed for reason in run.history.refused.values()}, {0x97},
           "reasons of the refusals")
     wrong = ["%s: exit code %d" % (run, run.code) for run in failed
@@ -809,7 +809,7 @@ def messages_of_qos_0_that_a_full_disk_rolled_back_are_reported_and_counted():
     first = writes_of_a_start()
     for version in (4, 5):
         check(any(refused_batch(version, first + more) for more in range(1, 60, 2)),
-              "no commit met the full disk")
+              "no commit found the disk full")
 
 
 @case(seconds=4 * 3600)

@@ -286,7 +286,7 @@ class JournalNeverRead(Stall):
 
     def begin(self, rig):
         """Under load the memory for what waits is full in a few seconds."""
-        wait_for(lambda: self.sign in rig.gateway.log(), DEADLINE_S, "the log says so")
+        wait_for(lambda: self.sign in rig.gateway.log(), DEADLINE_S, "it is logged")
 
     def end(self, rig):
         pass

@@ -90,7 +90,7 @@ def drain(gateway, stored, broker):
     check_audit(records)
     check({line["id"] for line in records} >= set(stored), "every id has its outcome")
     taken = far.payloads()
-    check(set(taken) <= set(stored.values()), "payloads that nobody published",
+    check(set(taken) <= set(stored.values()), "payloads that were never published",
           sorted(set(taken) - set(stored.values()))[:3])
     delivered = [line["id"] for line in records if line["outcome"] == "delivered"]
     equal(sorted(stored[key] for key in delivered if key in stored),
@@ -279,7 +279,7 @@ def damage_found_at_work_ends_the_daemon_and_the_next_start_salvages():
     check(ledger["damaged"] in (1, 2), "damaged", ledger)
     equal(ledger["accepted"], 330)
     equal(len(aside(gateway)), 1, "moved aside")
-    check(set(far.payloads()) <= set(stored.values()), "payloads that nobody published")
+    check(set(far.payloads()) <= set(stored.values()), "payloads that were never published")
 
 
 # Refused

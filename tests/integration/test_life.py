@@ -626,8 +626,8 @@ def hup_changes_what_the_socket_takes():
     second = gateway.client(5)
     equal(second.publish_wait("plant/t", b"x" * 10000).reason, 0, "by the new size")
     reload(gateway, listen={"max_clients": 1})
-    equal(first.publish_wait("plant/t", b"x").reason, 0, "whoever is there stays")
-    equal(second.publish_wait("plant/t", b"x").reason, 0, "whoever is there stays")
+    equal(first.publish_wait("plant/t", b"x").reason, 0, "connected clients stay")
+    equal(second.publish_wait("plant/t", b"x").reason, 0, "connected clients stay")
     check("reload_partial" not in gateway.log(), "no restart is asked for")
     gateway.stop()
 

@@ -347,7 +347,7 @@ def topics_with_a_leading_dollar_are_refused():
 def mosquitto_pub_says_that_a_dollar_topic_is_not_authorized():
     gateway = Gateway().start()
     done = mosquitto_pub(gateway.socket, "-V", "mqttv5", "-q", "1", "-t", "$SYS/x", "-m", "x")
-    check(b"Not authorized" in done.stdout, "mosquitto_pub says so", done.stdout)
+    check(b"Not authorized" in done.stdout, "mosquitto_pub prints it", done.stdout)
     gateway.stop()
 
 

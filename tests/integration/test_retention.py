@@ -107,7 +107,7 @@ def mosquitto_pub_says_that_the_quota_is_exceeded():
     gateway = Gateway(retention={"max_messages": 1, "when_full": "refuse"}).start()
     for _ in range(2):
         done = mosquitto_pub(gateway.socket, "-V", "mqttv5", "-q", "1", "-t", "a", "-m", "x")
-    check(b"Quota exceeded" in done.stdout, "mosquitto_pub says so", done.stdout)
+    check(b"Quota exceeded" in done.stdout, "mosquitto_pub prints it", done.stdout)
     gateway.stop()
 
 
