@@ -51,13 +51,13 @@ static bool has_settled(const struct spool *spool)
     return false;
 }
 
-void spool_require_proof(struct spool *spool)
+void spool_require_commit(struct spool *spool)
 {
     if (spool->batch.commit_state == SPOOL_COMMIT_SUCCEEDED)
         spool->batch.commit_state = SPOOL_COMMIT_REQUIRED;
 }
 
-void spool_keep_time(struct spool *spool)
+void spool_request_clock_write(struct spool *spool)
 {
     spool->time.is_write_wanted = true;
 }

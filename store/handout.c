@@ -313,7 +313,7 @@ int spool_return(struct spool *spool, uint64_t id, int64_t not_before_boot_ms)
     return 0;
 }
 
-void spool_not_sent(struct spool *spool, uint64_t id)
+void spool_uncount_attempt(struct spool *spool, uint64_t id)
 {
     struct lane *lane;
     struct plan_entry *entry = find_in_flight(&spool->lanes, id, &lane);

@@ -55,7 +55,7 @@ struct spool_progress {
 /* Can the end of what is handed out be recorded? */
 enum spool_commit_state {
     SPOOL_COMMIT_SUCCEEDED, /* the newest commit succeeded */
-    SPOOL_COMMIT_REQUIRED,  /* there was none since spool_require_proof() */
+    SPOOL_COMMIT_REQUIRED,  /* there was none since spool_require_commit() */
     SPOOL_COMMIT_REFUSED,   /* it had no room: the next one is what ended and nothing new */
 };
 

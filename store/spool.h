@@ -486,11 +486,11 @@ spool_next(struct spool *spool, const struct spool_time *now, struct spool_messa
 int spool_return(struct spool *spool, uint64_t id, int64_t not_before_boot_ms);
 
 /*
- * spool_not_sent() - the message was handed out and never left: no attempt is counted for it
+ * spool_uncount_attempt() - the message was handed out and never left: no attempt is counted for it
  *
  * Before spool_return() or spool_settle(). Does nothing for one that is not in flight.
  */
-void spool_not_sent(struct spool *spool, uint64_t id);
+void spool_uncount_attempt(struct spool *spool, uint64_t id);
 
 /*
  * spool_settle() - the message has ended
@@ -565,11 +565,11 @@ const char *spool_describe_disk(struct spool *spool);
 
 /* Hand nothing out until a commit has succeeded, for which spool_has_work() is true: if none
  * can, what is sent would be sent again after each restart. For a start. */
-void spool_require_proof(struct spool *spool);
+void spool_require_commit(struct spool *spool);
 
 /* The next commit writes the clock, though nothing else may have changed: for an orderly stop,
  * after which the machine may be switched off. */
-void spool_keep_time(struct spool *spool);
+void spool_request_clock_write(struct spool *spool);
 
 /*
  * spool_checkpoint() - move what the write-ahead log holds to the database

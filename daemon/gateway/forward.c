@@ -76,14 +76,14 @@ send_one(struct gateway *gateway, const struct spool_message *message, bool *ret
     *ret_go_on = true;
     switch (r) {
     case UPLINK_E_TOO_LARGE:
-        spool_not_sent(gateway->spool, id);
+        spool_uncount_attempt(gateway->spool, id);
         return reject(gateway, id, SPOOL_REASON_TOO_LARGE, SPOOL_NO_CODE);
     case UPLINK_E_RETAIN: /* what a broker that announced so would answer */
-        spool_not_sent(gateway->spool, id);
+        spool_uncount_attempt(gateway->spool, id);
         return reject(gateway, id, SPOOL_REASON_REASON_CODE, MQTT_RETAIN_NOT_SUPPORTED);
     case UPLINK_E_OFFLINE:
     case UPLINK_E_FULL:
-        spool_not_sent(gateway->spool, id);
+        spool_uncount_attempt(gateway->spool, id);
         (void)spool_return(gateway->spool, id, 0); /* it was handed out just now */
         *ret_go_on = false;
         return 0;

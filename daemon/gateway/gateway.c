@@ -157,7 +157,7 @@ int gateway_start(struct gateway *gateway)
     gateway_log_left_lanes(gateway);
     if (uplink_build_lacks())
         log_warning("paho_linked_shared lacks=\"%s\"", uplink_build_lacks());
-    spool_require_proof(gateway->spool);
+    spool_require_commit(gateway->spool);
     gateway_arm_edge(gateway); /* and rows that a crash left between commit and export */
     return uplink_start(gateway->uplink);
 }
@@ -192,7 +192,7 @@ static int last_commit(struct gateway *gateway)
     gateway_read_clock(gateway);
     struct spool_time now = gateway_spool_time(gateway);
     spool_set_busy_wait(gateway->spool, GATEWAY_BUSY_LAST_MS);
-    spool_keep_time(gateway->spool);
+    spool_request_clock_write(gateway->spool);
     int r = spool_verify_files(gateway->spool);
     if (r == 0)
         r = spool_commit(gateway->spool, &now);
