@@ -3,14 +3,18 @@
  * mqtt_load.c - a raw, pipelined MQTT 3.1.1 load generator and a counting subscriber
  *
  *   mqtt_load publish   ADDRESS COUNT SIZE WINDOW [TOPIC]
+ *   mqtt_load greedy    ADDRESS PRODUCERS SIZE
  *   mqtt_load subscribe ADDRESS COUNT TIMEOUT_S
  *
  * ADDRESS is a TCP port on loopback or the path of a Unix socket. Raw sockets,
  * because a client library would be the limit that is measured. Each payload
- * begins with its sequence number; the subscriber keeps a bitmap of what came,
- * so that lost and repeated ones are counted exactly.
+ * begins with its sequence number; the subscriber keeps a bitmap of what arrived,
+ * so that lost and repeated messages are counted exactly.
  *
- * Prints one JSON object: times are CLOCK_MONOTONIC nanoseconds, so that the
+ * "greedy" sends messages of QoS 0 from each producer as fast as they are taken,
+ * prints "ready" when all are connected, and runs until it is ended.
+ *
+ * The others print one JSON object: times are CLOCK_MONOTONIC nanoseconds, so that the
  * two programs' times compare.
  */
 #include <arpa/inet.h>
@@ -30,6 +34,9 @@
 
 #define BUFFER_SIZE (1024 * 1024)
 #define PACKET_MAX  (64 * 1024)
+#define TOPIC_MAX   256 /* a longer one is cut */
+/* Of a greedy producer, of which each send() takes what it can. */
+#define GREEDY_BLOCK (64 * 1024)
 
 struct stream {
     int fd;
@@ -96,6 +103,7 @@ static void flush(struct stream *stream)
     while (stream->out_sent < stream->out_used) {
         ssize_t n = send(stream->fd, stream->out + stream->out_sent,
                          stream->out_used - stream->out_sent, MSG_NOSIGNAL | MSG_DONTWAIT);
+
         if (n < 0 && errno == EAGAIN)
             return;
         if (n <= 0)
@@ -160,7 +168,7 @@ static void drop_read(struct stream *stream, size_t size)
 static void handshake(struct stream *stream, const char *id)
 {
     uint8_t packet[64] = {0x10, 0, 0, 4, 'M', 'Q', 'T', 'T', 4, 0x02, 0, 0};
-    size_t id_size = strlen(id);
+    size_t id_size = strnlen(id, sizeof(packet) - 14);
 
     packet[1] = (uint8_t)(12 + id_size);
     packet[13] = (uint8_t)id_size;
@@ -192,7 +200,7 @@ static struct stream *open_stream(const char *address, const char *role)
 
 static size_t write_publish(uint8_t *packet, const char *topic, uint64_t sequence, size_t size)
 {
-    size_t topic_size = strlen(topic), length = 2 + topic_size + 2 + size, at = 0;
+    size_t topic_size = strnlen(topic, TOPIC_MAX), length = 2 + topic_size + 2 + size, at = 0;
     uint64_t big = htobe64(sequence);
 
     packet[at++] = 0x32;
@@ -207,7 +215,7 @@ static size_t write_publish(uint8_t *packet, const char *topic, uint64_t sequenc
     packet[at++] = (uint8_t)id;
     memcpy(packet + at, &big, sizeof(big));
     for (size_t i = sizeof(big); i < size; i++)
-        packet[at + i] = (uint8_t)(sequence * 31 + i * 131); /* does not compress to nothing */
+        packet[at + i] = (uint8_t)(sequence * 31 + i * 131); /* does not compress well */
     return at + size;
 }
 
@@ -259,16 +267,88 @@ publish(const char *address, uint64_t count, size_t size, uint64_t window, const
         acked = count_acks(stream, acked, sent_ns, latency_ns);
     }
     int64_t end = now_ns();
+    size_t half = count / 2, most = count * 99 / 100;
     qsort(latency_ns, count, sizeof(*latency_ns), compare);
     (void)printf("{\"messages\":%" PRIu64 ",\"start_ns\":%" PRId64 ",\"end_ns\":%" PRId64
                  ",\"rate\":%.0f,\"p50_us\":%.1f,\"p99_us\":%.1f}\n",
                  count, start, end, (double)count * 1e9 / (double)(end - start),
-                 (double)latency_ns[count / 2] / 1e3,
-                 (double)latency_ns[count * 99 / 100] / 1e3);
+                 (double)latency_ns[half] / 1e3, (double)latency_ns[most] / 1e3);
     free(sent_ns);
     free(latency_ns);
     free(stream);
     return EXIT_SUCCESS;
+}
+
+/* --- greedy
+ * ----------------------------------------------------------------------------------- */
+
+struct greedy {
+    int fd;
+    size_t sent; /* of the block; the rest comes first */
+};
+
+static int connect_greedy(const char *address, unsigned number)
+{
+    char id[32];
+
+    (void)snprintf(id, sizeof(id), "greedy-%u", number);
+    struct stream *stream = open_stream(address, id);
+    int fd = stream->fd;
+    free(stream);
+    return fd;
+}
+
+/* As many whole packets as fit. */
+static size_t fill_block(uint8_t block[static GREEDY_BLOCK], size_t size)
+{
+    static const char topic[] = "bench/greedy";
+    size_t used = 0, body = 2 + sizeof(topic) - 1 + size;
+
+    while (used + body + 2 <= GREEDY_BLOCK) {
+        block[used] = 0x30;
+        block[used + 1] = (uint8_t)body;
+        block[used + 2] = 0;
+        block[used + 3] = sizeof(topic) - 1;
+        memcpy(block + used + 4, topic, sizeof(topic) - 1);
+        memset(block + used + 4 + sizeof(topic) - 1, 'x', size);
+        used += body + 2;
+    }
+    return used;
+}
+
+static void send_greedily(struct greedy *greedy, const uint8_t *block, size_t size)
+{
+    ssize_t n = send(greedy->fd, block + greedy->sent, size - greedy->sent,
+                     MSG_NOSIGNAL | MSG_DONTWAIT);
+
+    if (n < 0 && errno != EAGAIN)
+        die("send");
+    if (n > 0)
+        greedy->sent = (greedy->sent + (size_t)n) % size;
+}
+
+static int greedy(const char *address, unsigned count, size_t size)
+{
+    static uint8_t block[GREEDY_BLOCK];
+    struct greedy *producers = calloc(count, sizeof(*producers));
+    struct pollfd *polled = calloc(count, sizeof(*polled));
+
+    if (!producers || !polled || count == 0 || size > 100)
+        die("arguments");
+    size_t block_size = fill_block(block, size);
+    for (unsigned i = 0; i < count; i++) {
+        producers[i].fd = connect_greedy(address, i);
+        polled[i] = (struct pollfd){.fd = producers[i].fd, .events = POLLOUT};
+    }
+    (void)puts("ready");
+    (void)fflush(stdout);
+    while (poll(polled, count, -1) > 0) {
+        for (unsigned i = 0; i < count; i++) {
+            if (polled[i].revents)
+                send_greedily(&producers[i], block, block_size);
+        }
+    }
+    die("poll");
 }
 
 /* --- subscribe
@@ -280,7 +360,8 @@ struct tally {
     int64_t first_ns, last_ns;
 };
 
-static void take(struct tally *tally, const uint8_t *packet, size_t header, size_t size)
+static void
+count_message(struct tally *tally, const uint8_t *packet, size_t header, size_t size)
 {
     size_t topic_size = (size_t)packet[header] << 8 | packet[header + 1];
     size_t at = header + 2 + topic_size + ((packet[0] >> 1 & 3) ? 2 : 0);
@@ -305,14 +386,14 @@ static void take(struct tally *tally, const uint8_t *packet, size_t header, size
     }
 }
 
-static void take_all(struct stream *stream, struct tally *tally)
+static void count_messages(struct stream *stream, struct tally *tally)
 {
     const uint8_t *packet;
     size_t at = 0, header, size;
 
     while ((packet = next_packet(stream, &at, &header, &size)))
         if (packet[0] >> 4 == 3)
-            take(tally, packet, header, size);
+            count_message(tally, packet, header, size);
     drop_read(stream, at);
 }
 
@@ -334,7 +415,7 @@ static int subscribe(const char *address, uint64_t count, int timeout_s)
     (void)fflush(stdout);
     while (tally.distinct < count && now_ns() < deadline) {
         (void)fill(stream, 100);
-        take_all(stream, &tally);
+        count_messages(stream, &tally);
     }
     (void)printf("{\"distinct\":%" PRIu64 ",\"repeated\":%" PRIu64 ",\"foreign\":%" PRIu64
                  ",\"first_ns\":%" PRId64 ",\"last_ns\":%" PRId64 "}\n",
@@ -350,9 +431,13 @@ int main(int argc, char **argv)
         return publish(argv[2], strtoull(argv[3], NULL, 10), strtoull(argv[4], NULL, 10),
                        strtoull(argv[5], NULL, 10),
                        argc > 6 ? argv[6] : "bench/plant/line/7/temperature");
+    if (argc == 5 && strcmp(argv[1], "greedy") == 0)
+        return greedy(argv[2], (unsigned)strtoul(argv[3], NULL, 10),
+                      strtoull(argv[4], NULL, 10));
     if (argc == 5 && strcmp(argv[1], "subscribe") == 0)
         return subscribe(argv[2], strtoull(argv[3], NULL, 10), atoi(argv[4]));
     (void)fputs("usage: mqtt_load publish ADDRESS COUNT SIZE WINDOW [TOPIC]\n"
+                "       mqtt_load greedy ADDRESS PRODUCERS SIZE\n"
                 "       mqtt_load subscribe ADDRESS COUNT TIMEOUT_S\n",
                 stderr);
     return EXIT_FAILURE;
