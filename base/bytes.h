@@ -42,5 +42,7 @@ void bytes_commit(struct bytes *bytes, size_t size);
 /* For tests: reserve, copy, commit. Return as bytes_reserve(), nothing appended on failure. */
 MUST_CHECK int bytes_append(struct bytes *bytes, const void *data, size_t size);
 void bytes_consume(struct bytes *bytes, size_t size);
+/* Takes @size bytes out behind the first @offset, of those that are queued. */
+void bytes_erase(struct bytes *bytes, size_t offset, size_t size);
 
 #endif
