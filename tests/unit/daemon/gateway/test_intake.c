@@ -81,7 +81,7 @@ static void moved_files_outrank_every_other_reason_at_once(void **state)
     fakes.gateway->turn.has_moved = true;
     intake_note_full(intake, INTAKE_FULL_MOVED);
     assert_int_equal(fakes_logged("spool_full reason=spool_moved"), 1);
-    pass_time(intake, 2 * CONDITION_OVER_MS);
+    pass_time(intake, INT64_C(2) * CONDITION_OVER_MS);
     intake_note_full(intake, INTAKE_FULL_DISK);
     intake_note_room(intake);
     pass_time(intake, CONDITION_OVER_MS);
@@ -163,7 +163,7 @@ static void records_that_wait_fill_the_audit_only_while_it_is_not_written(void *
     assert_true(intake_audit_is_full(intake));
     fakes.waiting = 999;
     assert_false(intake_audit_is_full(intake));
-    fakes.record_bytes = GATEWAY_FAILURES_KEPT * GATEWAY_RECORD_BYTES;
+    fakes.record_bytes = UINT64_C(1) * GATEWAY_FAILURES_KEPT * GATEWAY_RECORD_BYTES;
     assert_true(intake_audit_is_full(intake)); /* few, and large */
 }
 
@@ -174,7 +174,7 @@ static void where_records_are_pruned_their_bytes_may_be_exceeded_by_a_batch(void
 
     (void)state;
     fakes.is_audit_broken = true;
-    fakes.record_bytes = GATEWAY_FAILURES_KEPT * GATEWAY_RECORD_BYTES;
+    fakes.record_bytes = UINT64_C(1) * GATEWAY_FAILURES_KEPT * GATEWAY_RECORD_BYTES;
     assert_true(intake_prunes_audit(intake));
     assert_false(intake_audit_is_full(intake));
     fakes.record_bytes += 2 * GATEWAY_BATCH_BYTES;
@@ -262,7 +262,7 @@ static void whether_a_disk_has_room_is_known_only_from_a_message(void **state)
 
     (void)state;
     intake_note_full(intake, INTAKE_FULL_DISK);
-    pass_time(intake, 10 * CONDITION_OVER_MS);
+    pass_time(intake, INT64_C(10) * CONDITION_OVER_MS);
     intake_check_room(intake);
     intake_check_room(intake);
     assert_int_equal(fakes_logged("spool_room"), 0);
