@@ -25,6 +25,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "tests/support/child.h"
 
 struct fixture {
     int pipe[2];
@@ -351,10 +352,10 @@ static void in_child_without_rights(int writer, int reader)
     if (pid == 0) {
         if (geteuid() == 0 &&
             (setgroups(0, NULL) < 0 || setgid(65534) < 0 || setuid(65534) < 0))
-            _exit(77);
+            child_exit(77);
         assert_true(open("/proc/self/fd/2", O_WRONLY | O_NONBLOCK | O_NOCTTY) < 0);
         expect_dropped_and_counted(writer, reader);
-        _exit(0);
+        child_exit(0);
     }
     assert_int_equal(waitpid(pid, &status, 0), pid);
     if (WIFEXITED(status) && WEXITSTATUS(status) == 77)

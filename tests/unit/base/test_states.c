@@ -17,6 +17,7 @@
 
 #include "base/log.h"
 #include "base/states.h"
+#include "tests/support/child.h"
 
 enum { SHUT, OPEN, GONE, STATES };
 
@@ -44,9 +45,10 @@ static void expect_move(unsigned from, unsigned to, bool invariant, const char *
         (void)setrlimit(RLIMIT_CORE, &no_core);
         (void)dup2(pipe_fds[1], STDERR_FILENO);
         log_open();
+        child_may_abort();
         states_check(&door, from, to);
         states_require(&door, to, invariant);
-        _exit(0);
+        child_exit(0);
     }
     (void)close(pipe_fds[1]);
     for (size_t used = 0; used < sizeof(line) - 1;) {

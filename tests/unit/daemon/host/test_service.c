@@ -33,6 +33,7 @@
 #include "base/clock.h"
 #include "daemon/host/journal.h"
 #include "daemon/host/service.h"
+#include "tests/support/child.h"
 
 #define FIRST_FD      3
 #define NOTICE_MAX    1024
@@ -66,7 +67,7 @@ static int in_child(child_fn *fn, void *context)
 
     assert_true(pid >= 0);
     if (pid == 0)
-        _exit(fn(context));
+        child_exit(fn(context));
     assert_int_equal(waitpid(pid, &status, 0), pid);
     assert_true(WIFEXITED(status));
     return WEXITSTATUS(status);

@@ -18,6 +18,7 @@
 
 #include "daemon/mqtt/packet.h"
 #include "tests/support/wire.h"
+#include "tests/support/child.h"
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 
@@ -909,11 +910,11 @@ static bool encoding_aborts(enum packet_type type, uint8_t code)
 
         (void)setrlimit(RLIMIT_CORE, &none);
         if (!freopen("/dev/null", "w", stderr))
-            _exit(1);
+            child_exit(1);
         (void)signal(SIGABRT, SIG_DFL);
         writer_init(&writer, memory, sizeof(memory));
         packet_encode_ack(&writer, MQTT_5, type, 1, code, 0);
-        _exit(0);
+        child_exit(0);
     }
     assert_int_equal(waitpid(child, &status, 0), child);
     return WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT;
