@@ -15,7 +15,7 @@
 #include <sys/stat.h>
 #include <sys/types.h>
 
-#define FILES_PATH_MAX 256
+#define FILES_PATH_MAX 64 /* so that a socket in it has room for its name */
 
 struct files_text {
     char *memory; /* terminated; free() it */
