@@ -22,12 +22,18 @@ static inline void child_on_abort(int number)
 }
 #endif
 
-/* In place of _exit(). */
-static inline _Noreturn void child_exit(int code)
+/* Before the process ends in a way that writes no counters. */
+static inline void child_keep_coverage(void)
 {
 #ifdef SPOOLD_COVERAGE
     __gcov_dump();
 #endif
+}
+
+/* In place of _exit(). */
+static inline _Noreturn void child_exit(int code)
+{
+    child_keep_coverage();
     _exit(code);
 }
 
