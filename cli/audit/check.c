@@ -113,7 +113,8 @@ static void check_outcome(struct audit_check *check, const json_t *object)
     if (!text)
         return;
     if (!spool_outcome_parse(text, &outcome)) {
-        audit_add_problem(check, "there is no outcome \"%.*s\"", text_prefix_size(text, 32), text);
+        audit_add_problem(check, "there is no outcome \"%.*s\"", text_prefix_size(text, 32),
+                          text);
         return;
     }
     check->counts[outcome]++;

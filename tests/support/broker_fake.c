@@ -3,7 +3,7 @@
  * broker_fake.c - a broker on loopback that misbehaves as a test asks
  *
  * Packets are read by the daemon's own decoder, which has tests of its own;
- * what the broker sends is written here by hand, for the decoder's encoder knows
+ * what the broker sends is written here by hand, because the encoder of the codec knows
  * only what a gateway announces.
  */
 #include "broker_fake.h"
@@ -19,7 +19,7 @@
 
 #define INPUT_MAX (64u << 20)
 
-/* A fake that cannot go on says so in each build, with or without assert(). */
+/* A fake that cannot continue ends the test in each build, with or without assert(). */
 static void need(bool condition)
 {
     if (!condition)
@@ -220,9 +220,9 @@ static void read_packets(struct broker_connection *connection)
     }
 }
 
-static int on_input(sd_event_source *source, int fd, uint32_t events, void *owner)
+static int on_input(sd_event_source *source, int fd, uint32_t events, void *userdata)
 {
-    struct broker_connection *connection = owner;
+    struct broker_connection *connection = userdata;
     uint8_t *memory;
     int r = bytes_reserve(&connection->input, 65536, &memory);
 
@@ -239,9 +239,9 @@ static int on_input(sd_event_source *source, int fd, uint32_t events, void *owne
     return 0;
 }
 
-static int on_accept(sd_event_source *source, int fd, uint32_t events, void *owner)
+static int on_accept(sd_event_source *source, int fd, uint32_t events, void *userdata)
 {
-    struct broker_fake *broker = owner;
+    struct broker_fake *broker = userdata;
     struct broker_connection *connection = broker->connections;
 
     (void)source;

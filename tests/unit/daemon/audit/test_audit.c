@@ -2,7 +2,7 @@
 /*
  * test_audit.c - the audit file: each row once, whatever breaks in between
  *
- * Over the fake spool: a cursor that was told and is not committed is what a
+ * Over the fake spool: a cursor that was set and is not committed is what a
  * crash leaves behind. write(2), fdatasync(2) and the log pass through here, so
  * that a disk can fill up at a byte and a sync can fail.
  */
@@ -95,7 +95,7 @@ static unsigned logged(const char *event)
     return count;
 }
 
-static bool log_says(const char *words)
+static bool log_has(const char *words)
 {
     for (size_t i = 0; i < outside.log_lines; i++)
         if (strstr(outside.log[i], words))
@@ -234,7 +234,7 @@ static void the_longest_lines_are_written_whole(void **state)
     audit_fixture_expect(fixture->file, 1, 5);
 }
 
-static void the_cursor_is_told_after_the_sync_and_not_before(void **state)
+static void the_cursor_advances_after_the_sync_and_not_before(void **state)
 {
     struct audit_fixture *fixture = *state;
 
@@ -327,7 +327,7 @@ static void rows_that_the_file_holds_beyond_the_cursor_are_not_written_again(voi
     audit_fixture_add_rows(fixture, 2);
     edge(fixture);
     audit_fixture_expect(fixture->file, 1, 7);
-    assert_int_equal(fixture->spool.exported, 5); /* told at the start, committed since */
+    assert_int_equal(fixture->spool.exported, 5); /* set at the start, committed since */
     assert_int_equal(logged("audit_"), 0);
 }
 
@@ -362,7 +362,7 @@ static void an_older_copy_of_the_file_is_reported_with_the_records_it_lacks(void
     restore_older(fixture, 3, 6, "");
     audit_fixture_start(fixture);
     assert_int_equal(logged("audit_behind"), 1);
-    assert_true(log_says("file_seq=3 spool_seq=6 missing_from=4 missing_to=6"));
+    assert_true(log_has("file_seq=3 spool_seq=6 missing_from=4 missing_to=6"));
     assert_int_equal(logged("audit_"), 1);
     audit_fixture_add_rows(fixture, 1);
     edge(fixture);
@@ -385,8 +385,8 @@ static void an_older_copy_cut_within_a_line_claims_no_record_written_again(void 
     restore_older(fixture, 3, 6, "{\"seq\":4,\"time\":\"2026-");
     audit_fixture_start(fixture);
     assert_int_equal(logged("audit_mended"), 1);
-    assert_false(log_says("records=written_again"));
-    assert_true(log_says("missing_from=4 missing_to=6"));
+    assert_false(log_has("records=written_again"));
+    assert_true(log_has("missing_from=4 missing_to=6"));
     edge(fixture);
     audit_fixture_expect(fixture->file, 1, 3);
 }
@@ -399,7 +399,7 @@ static void an_older_rotated_file_is_reported_where_the_new_one_is_empty(void **
     assert_int_equal(rename(fixture->file, fixture->rotated), 0);
     audit_fixture_start(fixture);
     assert_int_equal(logged("audit_behind"), 1);
-    assert_true(log_says("missing_from=4 missing_to=6"));
+    assert_true(log_has("missing_from=4 missing_to=6"));
 }
 
 /* What was never to be in the file is not missing there. */
@@ -431,7 +431,7 @@ static void without_deliveries_only_failures_can_be_missing(void **state)
     free(text.memory);
     audit_fixture_start(fixture);
     assert_int_equal(logged("audit_behind"), 1);
-    assert_true(log_says("file_seq=1 spool_seq=8 missing_from=6 missing_to=7"));
+    assert_true(log_has("file_seq=1 spool_seq=8 missing_from=6 missing_to=7"));
 }
 
 static void records_left_out_until_a_reload_are_not_missing_after_it(void **state)
@@ -470,10 +470,10 @@ static void an_older_copy_that_takes_its_place_at_work_is_reported(void **state)
     sync_now(fixture);
     edge(fixture);
     assert_int_equal(logged("audit_deleted"), 1);
-    assert_true(log_says("lost=\"its lines up to seq 6, except those that the file has that "
-                         "took its name\" next=that_file"));
+    assert_true(log_has("lost=\"its lines up to seq 6, except those that the file has that "
+                        "took its name\" next=that_file"));
     assert_int_equal(logged("audit_behind"), 1);
-    assert_true(log_says("missing_from=4 missing_to=6"));
+    assert_true(log_has("missing_from=4 missing_to=6"));
     text = files_read(fixture->file);
     assert_non_null(strstr(text.memory, "}\n{\"seq\":7,")); /* was not synced: written again */
     free(text.memory);
@@ -497,7 +497,7 @@ static void half_a_line_is_cut_and_its_row_written_again(void **state)
         edge(fixture);
         audit_fixture_expect(fixture->file, 1, 4);
         assert_int_equal(logged("audit_mended"), 1);
-        assert_true(log_says("records=written_again"));
+        assert_true(log_has("records=written_again"));
         audit_fixture_stop(fixture);
         assert_int_equal(unlink(fixture->file), 0);
     }
@@ -665,7 +665,7 @@ static void a_tail_longer_than_the_first_look_is_found(void **state)
     audit_fixture_expect(fixture->file, 1, 9001);
 }
 
-static void a_file_ahead_of_the_spool_is_told_loudly_and_loses_no_row(void **state)
+static void a_file_ahead_of_the_spool_is_logged_and_loses_no_row(void **state)
 {
     struct audit_fixture *fixture = *state;
     struct files_text text;
@@ -674,7 +674,7 @@ static void a_file_ahead_of_the_spool_is_told_loudly_and_loses_no_row(void **sta
     audit_fixture_add_rows(fixture, 3);
     audit_fixture_start(fixture);
     assert_int_equal(logged("audit_ahead"), 1);
-    assert_true(log_says("file_seq=50 spool_seq=3"));
+    assert_true(log_has("file_seq=50 spool_seq=3"));
     edge(fixture);
     assert_int_equal(fixture->reported, 3);
     text = files_read(fixture->file);
@@ -696,7 +696,7 @@ static void expect_untouched(struct audit_fixture *fixture, const char *content,
     audit_fixture_start(fixture);
     edge(fixture);
     assert_false(audit_is_healthy(fixture->audit));
-    assert_true(log_says("this is no audit file"));
+    assert_true(log_has("this is no audit file"));
     audit_fixture_stop(fixture);
     text = files_read(fixture->file);
     assert_int_equal(text.size, size);
@@ -716,7 +716,7 @@ static void a_link_to_a_file_that_is_none_of_ours_writes_nothing_there(void **st
     audit_fixture_add_rows(fixture, 1);
     audit_fixture_start(fixture);
     edge(fixture);
-    assert_true(log_says("this is no audit file"));
+    assert_true(log_has("this is no audit file"));
     audit_fixture_stop(fixture);
     text = files_read(fixture->rotated);
     assert_int_equal(text.size, sizeof(content) - 1);
@@ -750,7 +750,7 @@ static void a_file_that_another_process_writes_is_waited_for(void **state)
     audit_fixture_start(fixture);
     edge(fixture);
     assert_false(audit_is_healthy(fixture->audit));
-    assert_true(log_says("error=\"another process writes it\""));
+    assert_true(log_has("error=\"another process writes it\""));
     assert_int_equal(logged("audit_waiting"), 1);
     assert_int_equal(files_size(fixture->file), 0);
     assert_int_equal(rename(fixture->file, fixture->rotated), 0); /* as logrotate does */
@@ -816,7 +816,7 @@ static void what_is_no_file_is_refused(void **state)
 
 /* ---- rotation ---- */
 
-static void reopened_it_goes_on_in_a_new_file(void **state)
+static void after_a_reopen_lines_go_to_a_new_file(void **state)
 {
     struct audit_fixture *fixture = *state;
 
@@ -885,7 +885,7 @@ static void a_deleted_file_is_begun_anew_with_all_that_was_not_synced(void **sta
     edge(fixture);
     assert_int_equal(unlink(fixture->file), 0);
     audit_fixture_add_rows(fixture, 1);
-    edge(fixture); /* written to a file that nobody can read any more */
+    edge(fixture); /* written to a file that has no name any more */
     sync_now(fixture);
     assert_int_equal(logged("audit_deleted"), 1);
     assert_int_equal(fixture->spool.set_exported, 3);
@@ -896,7 +896,7 @@ static void a_deleted_file_is_begun_anew_with_all_that_was_not_synced(void **sta
     assert_int_equal(fixture->spool.set_exported, 6);
 }
 
-static void a_file_truncated_by_somebody_goes_on_without_a_hole(void **state)
+static void a_file_truncated_by_another_process_continues_without_a_hole(void **state)
 {
     struct audit_fixture *fixture = *state;
 
@@ -912,9 +912,9 @@ static void a_file_truncated_by_somebody_goes_on_without_a_hole(void **state)
     audit_fixture_expect(fixture->file, 4,
                          6); /* the fourth was not synced: the spool has it still */
     assert_int_equal(logged("audit_truncated"), 1);
-    assert_true(log_says("written_again_after_seq=3"));
-    assert_int_equal(logged("audit_behind"), 0); /* where it had begun is not known */
-    outside.room = 100;                          /* and where lines end is known still */
+    assert_true(log_has("written_again_after_seq=3"));
+    assert_int_equal(logged("audit_behind"), 0); /* its beginning is not known */
+    outside.room = 100;                          /* and the end of each line still is */
     audit_fixture_add_rows(fixture, 1);
     edge(fixture);
     audit_fixture_expect(fixture->file, 4, 6);
@@ -942,13 +942,13 @@ static void a_file_truncated_within_a_line_spoils_no_later_line(void **state)
     edge(fixture);
     struct files_text text = files_read(fixture->file);
     assert_non_null(strstr(text.memory, "\n{\"seq\":4,"));
-    assert_null(strstr(text.memory, "{\"seq\":5,")); /* whoever cut it took this one away */
+    assert_null(strstr(text.memory, "{\"seq\":5,")); /* the truncation removed this one */
     assert_non_null(strstr(text.memory, "}\n{\"seq\":6,"));
     assert_non_null(strstr(text.memory, "}\n{\"seq\":7,"));
     free(text.memory);
-    assert_true(log_says("written_again_after_seq=5"));
-    assert_false(log_says("records=written_again"));
-    assert_true(log_says("missing_from=5 missing_to=5"));
+    assert_true(log_has("written_again_after_seq=5"));
+    assert_false(log_has("records=written_again"));
+    assert_true(log_has("missing_from=5 missing_to=5"));
 }
 
 static void what_was_truncated_before_its_sync_is_written_again(void **state)
@@ -962,7 +962,7 @@ static void what_was_truncated_before_its_sync_is_written_again(void **state)
     audit_fixture_add_rows(fixture, 4);
     edge(fixture);
     shorten(fixture, 300); /* into the fifth */
-    sync_now(fixture);     /* must not tell a cursor beyond what the file holds */
+    sync_now(fixture);     /* must not set a cursor beyond the lines of the file */
     assert_true(fixture->spool.set_exported <= 4);
     edge(fixture);
     audit_fixture_expect(fixture->file, 1, 6);
@@ -971,7 +971,7 @@ static void what_was_truncated_before_its_sync_is_written_again(void **state)
     assert_int_equal(logged("audit_truncated"), 1);
 }
 
-/* ---- records that gave way ---- */
+/* ---- records that were pruned ---- */
 
 static void forget_rows(struct audit_fixture *fixture, uint64_t from, uint64_t to)
 {
@@ -998,7 +998,7 @@ static void expect_in_file(struct audit_fixture *fixture, const char *words, boo
     free(text.memory);
 }
 
-static void numbers_that_gave_way_are_explained_in_their_place(void **state)
+static void pruned_numbers_are_explained_in_their_place(void **state)
 {
     struct audit_fixture *fixture = *state;
 
@@ -1023,7 +1023,7 @@ static void numbers_that_gave_way_are_explained_in_their_place(void **state)
     assert_int_equal(fixture->spool.set_exported, 10);
 }
 
-static void numbers_that_nobody_owns_up_to_stay_missing(void **state)
+static void numbers_that_were_not_pruned_stay_missing(void **state)
 {
     struct audit_fixture *fixture = *state;
 
@@ -1082,11 +1082,11 @@ static void rows_wait_for_a_folder_that_is_not_there(void **state)
     assert_true(audit_is_healthy(fixture->audit));
     fixture->now_ms += 1000; /* over for a second */
     edge(fixture);
-    assert_true(log_says("audit_resumed") && log_says("rows=3"));
+    assert_true(log_has("audit_resumed") && log_has("rows=3"));
     assert_int_equal(outside.log_lines, 2);
 }
 
-static void rows_that_gave_way_meanwhile_did_not_wait(void **state)
+static void rows_that_were_pruned_meanwhile_did_not_wait(void **state)
 {
     struct audit_fixture *fixture = *state;
 
@@ -1102,7 +1102,7 @@ static void rows_that_gave_way_meanwhile_did_not_wait(void **state)
     edge(fixture);
     fixture->now_ms += 1000; /* over for a second */
     edge(fixture);
-    assert_true(log_says("audit_resumed") && log_says("rows=3"));
+    assert_true(log_has("audit_resumed") && log_has("rows=3"));
 }
 
 static void all_rows_that_waited_are_counted_however_many(void **state)
@@ -1118,10 +1118,10 @@ static void all_rows_that_waited_are_counted_however_many(void **state)
     edge(fixture);
     fixture->now_ms += 1000; /* over for a second */
     edge(fixture);
-    assert_true(log_says("audit_resumed") && log_says("rows=10005"));
+    assert_true(log_has("audit_resumed") && log_has("rows=10005"));
 }
 
-static void a_file_that_appears_late_still_says_what_it_holds(void **state)
+static void a_file_that_appears_late_is_still_examined(void **state)
 {
     struct audit_fixture *fixture = *state;
 
@@ -1164,7 +1164,7 @@ static void a_full_disk_leaves_whole_lines_and_loses_none(void **state)
         edge(fixture);
         assert_false(audit_is_healthy(fixture->audit));
         audit_fixture_expect(fixture->file, 1, room / (whole / 3));
-        sync_now(fixture); /* what is whole may be told */
+        sync_now(fixture); /* whole lines may be passed by the cursor */
         assert_int_equal(fixture->spool.set_exported, room / (whole / 3));
         outside.room = SIZE_MAX;
         fixture->now_ms += 1000;
@@ -1236,7 +1236,7 @@ static void after_a_failed_sync_the_rows_are_written_again(void **state)
     assert_int_equal(fixture->reported, 6);
 }
 
-static void a_sync_that_fails_for_long_is_told_once_and_its_end_once(void **state)
+static void a_sync_that_fails_for_long_is_logged_once_and_its_end_once(void **state)
 {
     struct audit_fixture *fixture = *state;
 
@@ -1337,7 +1337,7 @@ static void a_disk_that_is_really_full_loses_none(void **state)
     audit_fixture_add_rows(fixture, 1000);
     edge(fixture);
     assert_false(audit_is_healthy(fixture->audit));
-    assert_true(log_says(strerror(ENOSPC)));
+    assert_true(log_has(strerror(ENOSPC)));
     assert_in_range(fixture->reported, 1, 1000);
     assert_true(files_size(fixture->file) > 32 * 1024);
     assert_int_equal(mount(NULL, fixture->folder, NULL, MS_REMOUNT, "size=4m"), 0);
@@ -1358,7 +1358,7 @@ int main(void)
         CASE(many_rows_take_several_calls),
         CASE(so_many_bytes_are_written_in_one_call_and_no_more),
         CASE(the_longest_lines_are_written_whole),
-        CASE(the_cursor_is_told_after_the_sync_and_not_before),
+        CASE(the_cursor_advances_after_the_sync_and_not_before),
         CASE(to_free_is_to_sync),
         CASE(an_error_of_the_spool_is_passed_on),
         CASE(without_deliveries_only_failures_are_written_and_all_are_reported),
@@ -1379,32 +1379,32 @@ int main(void)
         CASE(a_file_rotated_before_the_crash_counts),
         CASE(a_rotated_file_does_not_count_where_the_new_one_has_lines),
         CASE(a_tail_longer_than_the_first_look_is_found),
-        CASE(a_file_ahead_of_the_spool_is_told_loudly_and_loses_no_row),
+        CASE(a_file_ahead_of_the_spool_is_logged_and_loses_no_row),
         CASE(a_file_that_is_none_of_ours_is_not_touched),
         CASE(a_link_to_a_file_that_is_none_of_ours_writes_nothing_there),
         CASE(the_file_that_was_rotated_is_not_cut_if_it_is_none_of_ours),
         CASE(a_file_that_another_process_writes_is_waited_for),
         CASE(two_gateways_never_write_one_file),
         CASE(what_is_no_file_is_refused),
-        CASE(reopened_it_goes_on_in_a_new_file),
+        CASE(after_a_reopen_lines_go_to_a_new_file),
         CASE(reopened_it_takes_new_settings),
         CASE(a_file_renamed_without_a_hup_is_followed_by_a_new_one),
         CASE(a_deleted_file_is_begun_anew_with_all_that_was_not_synced),
-        CASE(a_file_truncated_by_somebody_goes_on_without_a_hole),
+        CASE(a_file_truncated_by_another_process_continues_without_a_hole),
         CASE(a_file_truncated_within_a_line_spoils_no_later_line),
         CASE(what_was_truncated_before_its_sync_is_written_again),
-        CASE(numbers_that_gave_way_are_explained_in_their_place),
-        CASE(numbers_that_nobody_owns_up_to_stay_missing),
+        CASE(pruned_numbers_are_explained_in_their_place),
+        CASE(numbers_that_were_not_pruned_stay_missing),
         CASE(without_deliveries_in_the_file_nothing_needs_to_be_explained),
         CASE(rows_wait_for_a_folder_that_is_not_there),
-        CASE(rows_that_gave_way_meanwhile_did_not_wait),
+        CASE(rows_that_were_pruned_meanwhile_did_not_wait),
         CASE(all_rows_that_waited_are_counted_however_many),
-        CASE(a_file_that_appears_late_still_says_what_it_holds),
+        CASE(a_file_that_appears_late_is_still_examined),
         CASE(a_full_disk_leaves_whole_lines_and_loses_none),
         CASE(a_full_disk_among_many_rows_loses_none),
         CASE(room_made_by_rotating_the_full_file_is_used),
         CASE(after_a_failed_sync_the_rows_are_written_again),
-        CASE(a_sync_that_fails_for_long_is_told_once_and_its_end_once),
+        CASE(a_sync_that_fails_for_long_is_logged_once_and_its_end_once),
         CASE(a_sync_that_fails_now_and_then_is_reported_once),
         CASE(a_file_that_is_deleted_again_and_again_is_reported_ten_times_a_minute),
         CASE(reopened_after_a_failed_sync_no_row_is_in_two_files),

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * test_audit_reads.c - an audit file of which a place does not read, or cannot be written
+ * test_audit_reads.c - an audit file with blocks that cannot be read or written
  *
  * Over the fake spool, with bad sectors (tests/support/fault_io.h). Until the file is given up each
  * row waits; afterwards each is in one of the files at least, and the cursor never passes one that
@@ -164,7 +164,7 @@ static void a_block_that_cannot_be_appended_to_ends_in_a_new_file(void **state)
     audit_fixture_expect(fixture->file, ROWS + 1, ROWS + 5);
 }
 
-/* Else it would go on like this, a file every ten seconds. */
+/* Otherwise there would be a new file every ten seconds. */
 static void where_the_next_file_fails_too_no_more_are_moved(void **state)
 {
     struct audit_fixture *fixture = *state;
@@ -204,21 +204,21 @@ static void errors_with_successes_between_them_move_nothing(void **state)
     assert_int_equal(status_of(fixture->aside).st_ino, 0);
 }
 
-/* ---- as a witness of a damaged database ---- */
+/* ---- as a reported of a damaged database ---- */
 
-struct witness {
+struct reported {
     bool seen[ROWS + 1];
     unsigned count;
 };
 
 static int note(void *context, const struct spool_ended *ended)
 {
-    struct witness *witness = context;
+    struct reported *reported = context;
 
     assert_in_range(ended->seq, 1, ROWS);
-    assert_false(witness->seen[ended->seq]);
-    witness->seen[ended->seq] = true;
-    witness->count++;
+    assert_false(reported->seen[ended->seq]);
+    reported->seen[ended->seq] = true;
+    reported->count++;
     return 0;
 }
 
@@ -238,33 +238,33 @@ static unsigned lines_in(const char *path, uint64_t from, uint64_t to)
     return count;
 }
 
-static void all_lines_but_those_of_a_bad_block_are_told(void **state)
+static void all_lines_but_those_of_a_bad_block_are_reported(void **state)
 {
     struct audit_fixture *fixture = *state;
 
     write_some(fixture);
     struct stat st = status_of(fixture->file);
     for (uint64_t from = 0; from < (uint64_t)st.st_size; from += BLOCK) {
-        struct witness witness = {0};
+        struct reported reported = {0};
         unsigned there = lines_in(fixture->file, from, from + BLOCK);
 
         fault_io_spoil(st.st_ino, from, BLOCK, 0);
-        assert_int_equal(audit_history_each(fixture->file, note, &witness), 0);
-        assert_in_range(witness.count, ROWS - there - 1, ROWS - there);
+        assert_int_equal(audit_history_each(fixture->file, note, &reported), 0);
+        assert_in_range(reported.count, ROWS - there - 1, ROWS - there);
         assert_non_null(strstr(logged, "audit_unread"));
         fault_io_heal();
     }
 }
 
-static void a_block_that_reads_again_is_told_whole(void **state)
+static void a_block_that_is_readable_again_is_reported_whole(void **state)
 {
     struct audit_fixture *fixture = *state;
-    struct witness witness = {0};
+    struct reported reported = {0};
 
     write_some(fixture);
     fault_io_spoil(status_of(fixture->file).st_ino, BLOCK, BLOCK, 3);
-    assert_int_equal(audit_history_each(fixture->file, note, &witness), 0);
-    assert_int_equal(witness.count, ROWS);
+    assert_int_equal(audit_history_each(fixture->file, note, &reported), 0);
+    assert_int_equal(reported.count, ROWS);
     assert_null(strstr(logged, "audit_unread"));
 }
 
@@ -278,8 +278,8 @@ int main(void)
         ON_FOLDER(a_block_that_cannot_be_appended_to_ends_in_a_new_file),
         ON_FOLDER(where_the_next_file_fails_too_no_more_are_moved),
         ON_FOLDER(errors_with_successes_between_them_move_nothing),
-        ON_FOLDER(all_lines_but_those_of_a_bad_block_are_told),
-        ON_FOLDER(a_block_that_reads_again_is_told_whole),
+        ON_FOLDER(all_lines_but_those_of_a_bad_block_are_reported),
+        ON_FOLDER(a_block_that_is_readable_again_is_reported_whole),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

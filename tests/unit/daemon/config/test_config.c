@@ -452,7 +452,7 @@ static void lanes_are_taken_in_their_order_with_limits_of_their_own(void **state
 
 static void limit_that_a_lane_does_not_give_is_that_of_retention(void **state)
 {
-    /* Retention stands behind the lanes, and counts all the same. */
+    /* Retention follows the lanes in the file, and applies anyway. */
     struct config *config =
         load(*state, BROKER "lanes = ( { name = \"a\"; topics = ( \"a/#\" ); },\n"
                             "  { name = \"b\"; topics = ( \"b/#\" ); max_messages = 7; } );\n"
@@ -830,7 +830,7 @@ static void file_that_includes_itself_is_refused(void **state)
     assert_string_equal(fixture->error, wanted);
 }
 
-/* libconfig 1.5 would take it modulo 2^32 and say nothing. */
+/* libconfig 1.5 would take it modulo 2^32 without an error. */
 static void number_above_32_bits_is_refused_not_cut(void **state)
 {
     refuse(*state, BROKER "retention: {\n max_bytes = 5000000000; };",

@@ -3,7 +3,7 @@
  * test_service.c - what systemd sees
  *
  * Each test that changes what a process has one of (environment, descriptors
- * 3 and up, mounts) does so in a child; its exit code is what it has to say.
+ * 3 and up, mounts) does so in a child; its exit code is the result.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -117,7 +117,7 @@ static int take_sockets(void *context)
     int fds[SERVICE_SOCKETS_MAX];
     int count;
 
-    (void)close(FIRST_FD); /* what whoever runs the tests has left there */
+    (void)close(FIRST_FD); /* inherited from the process that runs the tests */
     pass(context);
     (void)close(STDERR_FILENO); /* what is refused is logged */
     count = service_sockets(fds);
@@ -375,7 +375,7 @@ static void a_longer_start_reaches_a_manager_that_did_not_read(void **state)
     (void)alarm(0);
 }
 
-static void a_manager_with_an_abstract_name_hears_it_too(void **state)
+static void a_manager_with_an_abstract_name_receives_it_too(void **state)
 {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
     struct timeval patience = {.tv_sec = 10};
@@ -1075,7 +1075,7 @@ int main(void)
         cmocka_unit_test(without_a_manager_nothing_happens),
         WITH_MANAGER(a_manager_that_does_not_read_gets_each_state_later),
         WITH_MANAGER(a_longer_start_reaches_a_manager_that_did_not_read),
-        WITH_MANAGER(a_manager_with_an_abstract_name_hears_it_too),
+        WITH_MANAGER(a_manager_with_an_abstract_name_receives_it_too),
         WITH_MANAGER(the_loop_feeds_the_watchdog_and_never_waits),
         WITH_MANAGER(a_watchdog_of_another_process_is_not_fed),
         cmocka_unit_test(a_failure_is_a_warning_with_all_its_fields),
