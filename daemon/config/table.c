@@ -110,6 +110,8 @@ const struct config_key config_keys[] = {
      RANGE(10, HOUR), AT(uplink.backoff_min_ms)},
     {"uplink.backoff.max", CONFIG_KIND_TIME, CONFIG_RELOADS, "\"2m\"",
      RANGE(10, DAY), AT(uplink.backoff_max_ms)},
+    {"uplink.failback", CONFIG_KIND_TIME, CONFIG_RELOADS, "\"10m\"",
+     RANGE(0, 30 * DAY), AT(uplink.failback_ms)},
     {"uplink.window", CONFIG_KIND_UINT, 0, "128", RANGE(1, 10000), AT(uplink.window)},
     {"uplink.window_bytes", CONFIG_KIND_SIZE, CONFIG_RELOADS, "\"1M\"",
      RANGE(KIB, GIB), AT(uplink.window_bytes)},

@@ -9,7 +9,7 @@
  * Invariant: each connection and each attempt ends once, in uplink_end_connection();
  * an event of an older epoch, or of a state that does not expect it, changes nothing.
  *
- * Diagnostics: link_online, link_keepalive, link_lost, link_closed.
+ * Diagnostics: link_keepalive, link_closed.
  */
 #include <inttypes.h>
 #include <stdio.h>
@@ -27,18 +27,6 @@
 
 /* --- the end of a connection ---------------------------------------------- */
 
-static void log_lost(const struct uplink *uplink, const char *broker)
-{
-    const char *error = uplink->last_error.text;
-    char uri[UPLINK_TEXT_MAX];
-    char reason[UPLINK_TEXT_MAX];
-
-    log_warning("link_lost broker=%s reason=%s in_flight=%u",
-                log_quote(uri, sizeof(uri), broker, strlen(broker)),
-                log_quote(reason, sizeof(reason), error, strlen(error)),
-                uplink->connection.unanswered);
-}
-
 static void enter_stopped(struct uplink *uplink, const char *broker)
 {
     char uri[UPLINK_TEXT_MAX];
@@ -51,11 +39,13 @@ static void enter_stopped(struct uplink *uplink, const char *broker)
 
 void uplink_end_connection(struct uplink *uplink, const char *reason)
 {
-    const char *broker = uplink_broker_uri(uplink);
+    struct uplink_broker *broker = uplink_broker(uplink);
+    const char *uri = uplink_broker_uri(uplink);
     bool was_online = uplink->connection.online_ms > 0;
     bool is_failure = !uplink->connection.reconnects_at_once;
 
     uplink_timer_off(&uplink->timer);
+    uplink_timer_off(&uplink->retry.online_timer);
     /* What Paho has queued and not written would go out first on its next connection, before
      * the messages that were sent earlier and are sent again. */
     if (was_online)
@@ -63,17 +53,17 @@ void uplink_end_connection(struct uplink *uplink, const char *reason)
     uplink_sweep(uplink);
     uplink->connection.limits = uplink_no_limits();
     if (uplink->state == LINK_STOPPING) {
-        enter_stopped(uplink, broker);
+        enter_stopped(uplink, uri);
         return;
     }
     if (is_failure)
         uplink_set_error(&uplink->last_error, "%s", reason);
-    uint64_t wait_ms = uplink_plan_retry(uplink);
-    if (was_online)
-        log_lost(uplink, broker);
+    uplink_plan_retry(uplink);
+    if (is_failure && was_online)
+        uplink_log_lost(uplink, broker, uri);
     else if (is_failure)
-        uplink_log_retry(uplink, broker, wait_ms);
-    uplink_timer_set_in(&uplink->timer, wait_ms);
+        uplink_log_retry(uplink, broker, uri);
+    uplink_set_wait(uplink);
     uplink_set_state(uplink, LINK_WAITING);
 }
 
@@ -126,6 +116,7 @@ static void begin_connection(struct uplink *uplink)
     const char *uri = uplink_broker_uri(uplink);
 
     prepare_client(uplink);
+    uplink->retry.files_mark = uplink_files_mark(uplink->settings);
     mailbox_run_locked(&uplink->inbox.mailbox, next_epoch, &uplink->client);
     (void)paho_link_take_connect_error();
     uplink->brokers.has_tried = true;
@@ -139,7 +130,7 @@ static void begin_connection(struct uplink *uplink)
 
 void uplink_on_lookup(struct uplink *uplink, struct uplink_lookup *lookup)
 {
-    struct uplink_broker *broker = &uplink->brokers.list[uplink->brokers.current];
+    struct uplink_broker *broker = uplink_broker(uplink);
     char reason[UPLINK_TEXT_MAX];
 
     if (uplink->state != LINK_RESOLVING || !uplink_lookup_matches(&uplink->resolver, lookup))
@@ -202,7 +193,10 @@ void uplink_on_deadline(struct uplink *uplink)
 
     switch (uplink->state) {
     case LINK_WAITING:
-        begin_connection(uplink);
+        if (uplink_is_attempt_due(uplink))
+            begin_connection(uplink);
+        else
+            uplink_set_wait(uplink);
         break;
     case LINK_RESOLVING:
         uplink_describe_slow_lookup(&uplink->resolver, uplink->settings->connect_timeout_ms,
@@ -258,7 +252,6 @@ static void lower_keepalive(struct uplink *uplink, unsigned keepalive_s, const c
 
 static void on_connected(struct uplink *uplink, const struct uplink_event *event)
 {
-    char uri[UPLINK_TEXT_MAX];
     const char *broker = uplink_broker_uri(uplink);
     unsigned keepalive_s = event->limits.keepalive_s;
 
@@ -271,12 +264,32 @@ static void on_connected(struct uplink *uplink, const struct uplink_event *event
     uplink->connects++;
     uplink->connection.online_ms = uplink_now_ms();
     uplink_set_state(uplink, LINK_ONLINE);
-    log_notice("link_online broker=%s window=%u",
-               log_quote(uri, sizeof(uri), broker, strlen(broker)), uplink_window(uplink));
+    uplink_note_online(uplink);
+    uplink_log_online(uplink, false);
+}
+
+/* No failure: the messages in flight have their answers. */
+void uplink_leave_if_due(struct uplink *uplink)
+{
+    if (!uplink_is_leave_due(uplink))
+        return;
+    uplink_log_failback(uplink);
+    uplink->connection.reconnects_at_once = true;
+    uplink_disconnect(uplink, LINK_DROPPING);
+}
+
+/* Another server may take us, this one will not for a while. */
+static bool sends_away(int code)
+{
+    return code == MQTT_SERVER_BUSY || code == MQTT_SERVER_SHUTTING_DOWN ||
+           code == MQTT_ADMINISTRATIVE_ACTION || code == MQTT_USE_ANOTHER_SERVER ||
+           code == MQTT_SERVER_MOVED;
 }
 
 static void keep_end_reason(struct uplink_connection *connection, int code)
 {
+    if (sends_away(code))
+        connection->is_sent_away = true;
     if (connection->end_reason[0] == '\0')
         (void)snprintf(connection->end_reason, sizeof(connection->end_reason),
                        "broker closed the connection: %s (code 0x%02X)",

@@ -36,7 +36,8 @@ struct uplink_settings {
     uint64_t ack_timeout_ms; /* 0: no limit */
     uint64_t backoff_min_ms;
     uint64_t backoff_max_ms;
-    unsigned window; /* messages */
+    uint64_t failback_ms; /* 0: never */
+    unsigned window;      /* messages */
     uint64_t window_bytes;
     unsigned max_qos;
     char *topic_prefix;

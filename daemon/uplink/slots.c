@@ -60,7 +60,8 @@ unsigned uplink_room(const struct uplink *uplink)
 {
     unsigned window = uplink_window(uplink);
 
-    if (uplink->state != LINK_ONLINE || uplink->slots.in_flight >= window ||
+    if (uplink->state != LINK_ONLINE || uplink->brokers.is_leaving ||
+        uplink->slots.in_flight >= window ||
         uplink->slots.in_flight_bytes >= uplink->settings->window_bytes)
         return 0;
     return window - uplink->slots.in_flight;

@@ -8,7 +8,9 @@
  *   attempt.c  one attempt to connect: secrets, TLS files, options
  *   resolve.c  the addresses behind a broker's host name
  *   state.c    the states of the link, and what is true in each
+ *   files_mark.c  have the files of the settings changed?
  *   retry.c    which broker is tried next, and when
+ *   failback.c a connection has lasted, or is left for the first broker
  *   reason.c   why an attempt or a connection ended, in words
  *   link.c     the life of the connection: attempts, events, deadlines, the end
  *   uplink.c   start and stop, the settings, the mailbox and the timer
@@ -161,36 +163,52 @@ struct uplink_resolver {
     SLIST_HEAD(, uplink_lookup) lookups;
 };
 
-/* What is known of one broker of the list. */
+/* The history of one broker of the list. */
 struct uplink_broker {
     char address[PAHO_LINK_ADDRESS_MAX]; /* of its host, the one tried last; "": none yet */
     bool is_address_suspect;             /* the last connection to it was not a good one */
+    unsigned failures; /* attempts, and connections that did not last, since one that did */
+    unsigned backoff_round;
+    int64_t next_try_ms; /* boot time; no attempt before */
+    int64_t logged_ms;   /* boot time of the last line about it */
+    unsigned suppressed; /* lines since then that were not logged */
 };
 
 struct uplink_brokers {
     struct uplink_broker *list; /* one for each of the settings */
+    size_t count;
     size_t current;
     bool has_tried; /* the current one is connected to or being tried */
+    /* A planned change: the connection ends when nothing is in flight. */
+    size_t target;
+    bool is_leaving;
+    size_t home; /* if the attempt at the target fails */
+    bool has_home;
 };
 
 /* The newest attempt, and the connection that came of it. */
 struct uplink_connection {
     struct uplink_limits limits;
-    int64_t online_ms;                   /* boot time; 0: the attempt has not succeeded */
-    bool is_proven;                      /* the broker acknowledged something */
-    bool is_loss_suspected;              /* Paho refused a send, but no loss was reported yet */
-    bool reconnects_at_once;             /* we end it, and it is no failure */
+    int64_t online_ms;       /* boot time; 0: the attempt has not succeeded */
+    bool is_proven;          /* the broker acknowledged something */
+    bool is_loss_suspected;  /* Paho refused a send, but no loss was reported yet */
+    bool reconnects_at_once; /* we end it, and it is no failure */
+    bool is_sent_away;       /* the broker asked to use another one */
+    bool is_settled;         /* it has lasted */
+    bool is_online_logged;
     unsigned unanswered;                 /* messages its end left without an answer */
     char library_error[UPLINK_TEXT_MAX]; /* a line of OpenSSL: the cause of a failure */
     char end_reason[UPLINK_TEXT_MAX];    /* when the broker or we gave one */
 };
 
-/* The history of attempts. */
+/* The history of attempts, at any broker. */
 struct uplink_retry {
-    unsigned failed_attempts; /* since the last good connection */
-    unsigned backoff_round;
-    unsigned stalls; /* ack timeouts in a row */
-    int64_t logged_ms;
+    unsigned failed_attempts; /* in a row, at any broker */
+    unsigned stalls;          /* ack timeouts in a row */
+    int64_t due_ms;           /* boot time of the next attempt */
+    uint64_t files_mark;      /* of the newest attempt, see uplink_files_mark() */
+    /* While online: when the connection has lasted, and when to return to the first broker. */
+    struct uplink_timer online_timer;
 };
 
 struct uplink_error {
@@ -300,10 +318,29 @@ void uplink_detach_lookups(struct uplink_resolver *resolver);
 /* The only place that moves the link. The timer of the new state is set before. */
 void uplink_set_state(struct uplink *uplink, enum uplink_link_state state);
 
+/* files_mark.c */
+/* Changes with the password and TLS files of @settings. */
+uint64_t uplink_files_mark(const struct uplink_settings *settings);
+
 /* retry.c */
-/* After an end: chooses the next broker. Return: how long to wait before it is tried, in ms. */
-uint64_t uplink_plan_retry(struct uplink *uplink);
-void uplink_log_retry(struct uplink *uplink, const char *broker, uint64_t wait_ms);
+/* That of the newest attempt, or of the next one. */
+struct uplink_broker *uplink_broker(struct uplink *uplink);
+/* How long a connection is online before it counts as a good one. */
+int64_t uplink_lasting_ms(const struct uplink_settings *settings);
+bool uplink_has_lasted(const struct uplink *uplink);
+/* The next pause is the shortest again. */
+void uplink_forgive(struct uplink_broker *broker);
+/* After an end: chooses the next broker, and when it is tried. */
+void uplink_plan_retry(struct uplink *uplink);
+/* Sets the timer of LINK_WAITING. */
+void uplink_set_wait(struct uplink *uplink);
+/* Its end: is the pause over, or was a file of the settings replaced? */
+bool uplink_is_attempt_due(const struct uplink *uplink);
+/* Lines about the current broker, or the one that was; of those that repeat, few. @has_lasted:
+ * it is the last of a series. */
+void uplink_log_online(struct uplink *uplink, bool has_lasted);
+void uplink_log_lost(struct uplink *uplink, struct uplink_broker *broker, const char *uri);
+void uplink_log_retry(struct uplink *uplink, struct uplink_broker *broker, const char *uri);
 /*
  * If memory was short for a moment the library may keep a list in which something
  * is missing, and no connection of it works again (upstream: none known). Its last
@@ -311,8 +348,19 @@ void uplink_log_retry(struct uplink *uplink, const char *broker, uint64_t wait_m
  * and the longer the broker is away the more seldom.
  */
 bool uplink_is_library_suspect(const struct uplink_retry *retry);
-/* Full jitter: 0 to min * 2^round, at most max. @random: any 64 bits. */
+/* min * 2^round, at most max. */
+uint64_t uplink_backoff_limit_ms(uint64_t min_ms, uint64_t max_ms, unsigned round);
+/* Full jitter: 0 to that limit. @random: any 64 bits. */
 uint64_t uplink_backoff_ms(uint64_t min_ms, uint64_t max_ms, unsigned round, uint64_t random);
+
+/* failback.c */
+/* The link is online. */
+void uplink_note_online(struct uplink *uplink);
+/* retry.online_timer has expired. */
+void uplink_on_online_timer(struct uplink *uplink);
+/* Is the connection to be left for brokers.target now? */
+bool uplink_is_leave_due(const struct uplink *uplink);
+void uplink_log_failback(const struct uplink *uplink);
 
 /* reason.c */
 /* No connection within connect_timeout. */
@@ -330,6 +378,8 @@ const char *uplink_describe_loss(const struct uplink *uplink);
 bool uplink_extend_deadline(struct uplink *uplink, uint64_t due_us);
 /* The timer has expired. */
 void uplink_on_deadline(struct uplink *uplink);
+/* Ends the connection for another broker, if that is due: after each turn of the mail. */
+void uplink_leave_if_due(struct uplink *uplink);
 /* Our own disconnect; @state: LINK_DROPPING or LINK_STOPPING. */
 void uplink_disconnect(struct uplink *uplink, enum uplink_link_state state);
 /* Also of a connection that was never online. */

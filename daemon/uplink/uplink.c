@@ -75,6 +75,7 @@ static int on_mail(sd_event_source *source, int fd, uint32_t events, void *userd
     (void)fd;
     (void)events;
     read_mail(uplink);
+    uplink_leave_if_due(uplink);
     uplink_report(&uplink->owner);
     return 0;
 }
@@ -108,12 +109,26 @@ static int on_timer(sd_event_source *source, uint64_t usec, void *userdata)
     return 0;
 }
 
-static int init_timer(struct uplink *uplink)
+static int on_online_timer(sd_event_source *source, uint64_t usec, void *userdata)
 {
-    int r = sd_event_add_time(uplink->event, &uplink->timer.source, CLOCK_BOOTTIME, 0,
-                              TIMER_ACCURACY_US, on_timer, uplink);
+    struct uplink *uplink = userdata;
 
-    return r < 0 ? r : sd_event_source_set_enabled(uplink->timer.source, SD_EVENT_OFF);
+    (void)source;
+    (void)usec;
+    uplink->retry.online_timer.is_armed = false;
+    uplink_on_online_timer(uplink);
+    uplink_leave_if_due(uplink);
+    uplink_report(&uplink->owner);
+    return 0;
+}
+
+static int
+init_timer(struct uplink *uplink, struct uplink_timer *timer, sd_event_time_handler_t handler)
+{
+    int r = sd_event_add_time(uplink->event, &timer->source, CLOCK_BOOTTIME, 0,
+                              TIMER_ACCURACY_US, handler, uplink);
+
+    return r < 0 ? r : sd_event_source_set_enabled(timer->source, SD_EVENT_OFF);
 }
 
 /* --- settings ------------------------------------------------------------- */
@@ -219,17 +234,20 @@ static void init_inbox(struct uplink *uplink)
 
 static int prepare(struct uplink *uplink)
 {
-    size_t brokers = uplink->settings->broker_count;
+    struct uplink_brokers *brokers = &uplink->brokers;
     int r = uplink_slots_init(uplink);
 
     if (r == 0) {
-        uplink->brokers.list = calloc(brokers, sizeof(*uplink->brokers.list));
-        r = uplink->brokers.list ? 0 : -ENOMEM;
+        brokers->count = uplink->settings->broker_count;
+        brokers->list = calloc(brokers->count, sizeof(*brokers->list));
+        r = brokers->list ? 0 : -ENOMEM;
     }
     if (r == 0)
         r = watch_mail(uplink);
     if (r >= 0)
-        r = init_timer(uplink);
+        r = init_timer(uplink, &uplink->timer, on_timer);
+    if (r >= 0)
+        r = init_timer(uplink, &uplink->retry.online_timer, on_online_timer);
     if (r >= 0)
         prepare_paho();
     return r < 0 ? r : 0;
@@ -275,6 +293,7 @@ int uplink_start(struct uplink *uplink)
 {
     if (uplink->state != LINK_STOPPED)
         return -EALREADY;
+    uplink->retry.due_ms = 0;
     uplink_timer_set(&uplink->timer, uplink_now_ms());
     uplink_set_state(uplink, LINK_WAITING);
     return 0;
@@ -283,6 +302,7 @@ int uplink_start(struct uplink *uplink)
 static void stop_at_once(struct uplink *uplink)
 {
     uplink_timer_off(&uplink->timer);
+    uplink_timer_off(&uplink->retry.online_timer);
     uplink_set_state(uplink, LINK_STOPPED);
 }
 
@@ -330,6 +350,7 @@ void uplink_free(struct uplink *uplink)
         uplink_instance = NULL;
     }
     sd_event_source_disable_unref(uplink->timer.source);
+    sd_event_source_disable_unref(uplink->retry.online_timer.source);
     sd_event_source_disable_unref(uplink->inbox.source);
     uplink_detach_lookups(&uplink->resolver);
     if (uplink->inbox.is_ready)

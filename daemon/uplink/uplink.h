@@ -15,7 +15,7 @@
  * uplink_send(), and ops->answered may call no function of the uplink but uplink_get_link()
  * and uplink_room().
  *
- * Diagnostics: link_online, link_lost, link_retry, link_keepalive, link_closed,
+ * Diagnostics: link_online, link_lost, link_retry, link_failback, link_keepalive, link_closed,
  * uplink_file_unusable, uplink_setting_unusable.
  */
 #ifndef MQTT_SPOOLD_DAEMON_UPLINK_UPLINK_H
@@ -92,7 +92,7 @@ struct uplink;
  * uplink_new() - prepare; nothing connects before uplink_start()
  * @settings: borrowed until uplink_free(). Between two calls the owner may change any
  *            number but broker_count, protocol and window. backoff_*_ms apply from the
- *            next pause on, keepalive_ms and connect_timeout_ms from the next attempt,
+ *            next pause on, failback_ms from the next connection, keepalive_ms and connect_timeout_ms from the next attempt,
  *            ack_timeout_ms when the wait under way is over, window_bytes and max_qos
  *            from the next message.
  *
@@ -130,6 +130,13 @@ void uplink_uncork(struct uplink *uplink);
 /* How many messages may be sent now; 0 unless online. */
 unsigned uplink_room(const struct uplink *uplink);
 void uplink_get_link(const struct uplink *uplink, struct uplink_link *ret);
+
+/*
+ * uplink_retry_now() - ends the pause before the next attempt, for the operator
+ *
+ * Each broker begins again with the shortest pause. Nothing happens to a connection.
+ */
+void uplink_retry_now(struct uplink *uplink);
 
 /*
  * uplink_stop() - no more sends, disconnect

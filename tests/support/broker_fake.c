@@ -166,8 +166,11 @@ static void on_publish(struct broker_connection *connection, const struct packet
         return;
     if (++connection->unanswered > broker->unanswered_max)
         broker->unanswered_max = connection->unanswered;
-    if (broker->withholds_acks)
+    if (broker->withholds_acks) {
+        if (publish.qos == 1 && connection->withheld_count < BROKER_WITHHELD_MAX)
+            connection->withheld[connection->withheld_count++] = publish.packet_id;
         return;
+    }
     send_ack(connection, publish.qos == 1 ? PACKET_PUBACK : PACKET_PUBREC, publish.packet_id);
     if (publish.qos == 1 || broker->ack_code >= 0x80)
         connection->unanswered--;
@@ -277,6 +280,17 @@ void broker_start(struct broker_fake *broker, sd_event *event)
         abort();
     broker->port = ntohs(address.sin_port);
     (void)snprintf(broker->uri, sizeof(broker->uri), "tcp://127.0.0.1:%u", broker->port);
+}
+
+void broker_acknowledge(struct broker_fake *broker)
+{
+    for (unsigned i = 0; i < BROKER_CONNECTIONS_MAX; i++) {
+        struct broker_connection *connection = &broker->connections[i];
+
+        while (connection->fd >= 0 && connection->withheld_count > 0)
+            send_ack(connection, PACKET_PUBACK,
+                     connection->withheld[--connection->withheld_count]);
+    }
 }
 
 void broker_reset(struct broker_fake *broker)

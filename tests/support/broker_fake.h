@@ -18,6 +18,7 @@
 
 #define BROKER_CONNECTIONS_MAX 4
 #define BROKER_TEXT_MAX        512
+#define BROKER_WITHHELD_MAX    8
 
 struct broker_connection {
     struct broker_fake *broker;
@@ -26,7 +27,9 @@ struct broker_connection {
     struct bytes input;
     enum packet_version version;
     unsigned publishes;
-    unsigned unanswered; /* QoS 1 and 2 */
+    unsigned unanswered;                    /* QoS 1 and 2 */
+    uint16_t withheld[BROKER_WITHHELD_MAX]; /* packet ids of QoS 1, the first ones */
+    unsigned withheld_count;
 };
 
 struct broker_fake {
@@ -76,6 +79,8 @@ void broker_start(struct broker_fake *broker, sd_event *event);
 void broker_stop(struct broker_fake *broker);
 /* v5: DISCONNECT with a reason to all, then close. */
 void broker_dismiss(struct broker_fake *broker, uint8_t code);
+/* The acknowledgements that were withheld. */
+void broker_acknowledge(struct broker_fake *broker);
 /* RST to all. */
 void broker_reset(struct broker_fake *broker);
 

@@ -88,6 +88,7 @@ struct fakes {
     uint64_t sent[FAKES_SENT_MAX];
     unsigned sent_count;
     struct fake_result send, new_uplink, start_uplink;
+    unsigned retries;       /* calls of uplink_retry_now() */
     bool uplink_stops_late; /* it becomes idle when a case says so */
 
     bool is_audit_broken;

@@ -1451,6 +1451,7 @@ static const struct {
     VALUE("uplink.ack_timeout", UPLINK "ack_timeout = \"1s\"; };", uplink.ack_timeout_ms),
     VALUE("uplink.backoff.min", UPLINK "backoff: { min = \"2s\"; }; };", uplink.backoff_min_ms),
     VALUE("uplink.backoff.max", UPLINK "backoff: { max = \"3s\"; }; };", uplink.backoff_max_ms),
+    VALUE("uplink.failback", UPLINK "failback = \"0s\"; };", uplink.failback_ms),
     VALUE("uplink.window_bytes", UPLINK "window_bytes = \"1k\"; };", uplink.window_bytes),
     VALUE("uplink.max_qos", UPLINK "max_qos = 1; };", uplink.max_qos),
     VALUE("audit.file", BROKER "audit: { file = \"/other\"; };", audit.file),
