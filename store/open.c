@@ -109,6 +109,8 @@ static int prepare(struct spool *spool)
         if (r != 0)
             return r;
         rc = schema_migrate(spool->conn.db, version);
+        if (rc == SQLITE_OK) /* a copy by VACUUM INTO is not in this mode */
+            rc = sqlite3_exec(spool->conn.db, "PRAGMA journal_mode = WAL", NULL, NULL, NULL);
     }
     if (rc == SQLITE_OK)
         rc = charge_register(spool->conn.db, &spool->conn.record_tally);
