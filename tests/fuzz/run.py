@@ -30,7 +30,7 @@ def fuzz():
     for folder in (new, found):
         os.makedirs(folder, exist_ok=True)
     ended = subprocess.run(
-        [TARGET, "-max_total_time=%d" % SECONDS, "-timeout=10", "-rss_limit_mb=1024", "-verbosity=1",
+        [TARGET, "-max_total_time=%d" % SECONDS, "-timeout=25", "-rss_limit_mb=1024", "-verbosity=1",
          "-print_final_stats=0", "-artifact_prefix=" + os.path.join(found, ""), new, CORPUS],
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", check=False)
     done = STOPPED.search(ended.stdout)
