@@ -62,7 +62,7 @@ static int bytes_grow(struct bytes *bytes, size_t wanted)
     memory = malloc(size);
     if (!memory)
         return -ENOMEM;
-    if (used > 0)
+    if (bytes->memory)
         memcpy(memory, bytes->memory + bytes->head, used);
     free(bytes->memory);
     *bytes = (struct bytes){.memory = memory, .tail = used, .size = size, .cap = bytes->cap};

@@ -24,6 +24,15 @@ static inline void cleanup_close(const int *fd)
         (void)close(*fd); /* a failed close of an unneeded descriptor has no remedy */
 }
 
+/* Passes the ownership of a descriptor on: @fd becomes -1, its value is returned. */
+static inline int cleanup_take_fd(int *fd)
+{
+    int taken = *fd;
+
+    *fd = -1;
+    return taken;
+}
+
 #define AUTO_FREE  CLEANUP(cleanup_free)
 #define AUTO_CLOSE CLEANUP(cleanup_close)
 

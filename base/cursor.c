@@ -50,6 +50,7 @@ static uint32_t reader_number(struct reader *reader, size_t size)
 {
     struct view view = reader_bytes(reader, size);
     uint32_t value = 0;
+
     for (size_t i = 0; i < view.size; i++)
         value = value << 8 | view.data[i];
     return value;
@@ -78,8 +79,10 @@ struct view reader_block(struct reader *reader)
 uint32_t reader_varint(struct reader *reader)
 {
     uint32_t value = 0;
+
     for (unsigned i = 0; i < VARINT_MAX_BYTES; i++) {
         uint8_t byte = reader_u8(reader);
+
         value |= (uint32_t)(byte & VARINT_MASK) << (VARINT_BITS * i);
         if (byte & VARINT_MORE)
             continue;
@@ -122,6 +125,7 @@ void writer_u8(struct writer *writer, uint8_t value)
 void writer_u16(struct writer *writer, uint16_t value)
 {
     const uint8_t wire[] = {(uint8_t)(value >> 8), (uint8_t)value};
+
     writer_bytes(writer, wire, sizeof(wire));
 }
 
@@ -129,6 +133,7 @@ void writer_u32(struct writer *writer, uint32_t value)
 {
     const uint8_t wire[] = {(uint8_t)(value >> 24), (uint8_t)(value >> 16),
                             (uint8_t)(value >> 8), (uint8_t)value};
+
     writer_bytes(writer, wire, sizeof(wire));
 }
 

@@ -105,7 +105,7 @@ static size_t log_tidy(char *line, size_t room, size_t size)
         is_cut = text_show(line, room, text, size) < size;
     if (is_cut) {
         (void)text_show(line, room - strlen(dots), text, size);
-        (void)strcat(line, dots);
+        memcpy(line + strlen(line), dots, sizeof(dots));
     }
     return strlen(line);
 }

@@ -31,8 +31,7 @@ int mailbox_init(struct mailbox *mailbox)
         return -r;
     mailbox->first = NULL;
     mailbox->last = &mailbox->first;
-    mailbox->event_fd = fd;
-    fd = -1;
+    mailbox->event_fd = cleanup_take_fd(&fd);
     return 0;
 }
 

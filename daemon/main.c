@@ -181,7 +181,7 @@ static int block_signals(void)
 }
 
 /* A shell gives 1,024 and lets us take more; libraries that could only count to 1,024, with
- * select(), are not used. What the clients then have of it is gateway_fit_clients()'s. */
+ * select(), are not used. What the clients then have of it is clients_fit()'s. */
 static void prepare_descriptors(void)
 {
     struct rlimit limit;

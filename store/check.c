@@ -35,7 +35,7 @@ struct check {
     unsigned faults;       /* lines of SQLite's about pages */
     unsigned pages;        /* that they name, as far as they follow each other */
     unsigned long page;    /* the one named last */
-    char first_fault[200]; /* in words */
+    char first_fault[200]; /* described */
 };
 
 #define FAULTS_MAX 100 /* then SQLite looks no further */
@@ -43,7 +43,7 @@ struct check {
 __attribute__((format(printf, 3, 4))) static void
 find(const struct check *check, enum spool_part part, const char *format, ...)
 {
-    char text[SPOOL_WORDS_MAX * 2];
+    char text[SPOOL_ERRMSG_MAX * 2];
     va_list arguments;
     va_start(arguments, format);
     (void)vsnprintf(text, sizeof(text), format, arguments);
@@ -57,7 +57,7 @@ typedef void row_fn(struct check *check, sqlite3_stmt *stmt);
 static int each_row(struct check *check, const char *sql, row_fn *fn)
 {
     sqlite3_stmt *stmt = NULL;
-    int rc = sqlite3_prepare_v2(check->spool->db, sql, -1, &stmt, NULL);
+    int rc = sqlite3_prepare_v2(check->spool->conn.db, sql, -1, &stmt, NULL);
     if (rc == SQLITE_OK) {
         while ((rc = sqlite3_step(stmt)) == SQLITE_ROW)
             fn(check, stmt);
@@ -70,7 +70,7 @@ static int each_row(struct check *check, const char *sql, row_fn *fn)
     } else if (!check->damaged) {
         check->damaged = true;
         find(check, SPOOL_PART_DATABASE, "the database is damaged: %s",
-             sqlite3_errmsg(check->spool->db));
+             sqlite3_errmsg(check->spool->conn.db));
     }
     (void)sqlite3_finalize(stmt); /* repeats the error of the step */
     return r;
@@ -162,7 +162,7 @@ static void look_at_message(struct check *check, sqlite3_stmt *stmt)
 static int look_at_messages(struct check *check)
 {
     int version = 0;
-    int r = spool_result(check->spool, schema_check(check->spool->db, &version));
+    int r = spool_result(check->spool, schema_check(check->spool->conn.db, &version));
     if (r != 0 || version < 2)
         return r;
     return each_row(check, "SELECT " MESSAGE_COLUMNS " FROM message WHERE sum IS NOT NULL",
@@ -317,7 +317,7 @@ static void look_at_record_bytes(struct check *check, sqlite3_stmt *stmt)
 static int look_at_record_sizes(struct check *check)
 {
     int version = 0;
-    int r = spool_result(check->spool, schema_check(check->spool->db, &version));
+    int r = spool_result(check->spool, schema_check(check->spool->conn.db, &version));
     if (r != 0 || version < 3)
         return r;
     return each_row(check,
@@ -358,15 +358,15 @@ static void compare_with_mark(const struct check *check, const struct mark *mark
 static int look_for_bad_places(struct check *check)
 {
     struct survey survey;
-    char words[SPOOL_WORDS_MAX];
-    int r = survey_take(check->spool->directory_fd, &survey, words);
+    char errmsg[SPOOL_ERRMSG_MAX];
+    int r = survey_take(check->spool->files.directory_fd, &survey, errmsg);
     survey_done(&survey);
     if (r != 0)
-        return spool_fail(check->spool, r, "%s", words);
-    if (*words == '\0')
+        return spool_fail(check->spool, r, "%s", errmsg);
+    if (*errmsg == '\0')
         return 0;
     check->damaged = check->unread = true;
-    find(check, SPOOL_PART_DISK, "%s", words);
+    find(check, SPOOL_PART_DISK, "%s", errmsg);
     return 0;
 }
 
@@ -376,10 +376,11 @@ static int look_at_all(struct check *check)
     int r = look_for_bad_places(check);
     if (r != 0)
         return r;
-    r = mark_read(check->spool->directory_fd, &mark);
+    r = mark_read(check->spool->files.directory_fd, &mark);
     if (r != 0 && !check->unread)
         return spool_fail(check->spool, r, MARK_NAME ": %s", strerror(-r));
-    r = spool_result(check->spool, sqlite3_exec(check->spool->db, "BEGIN", NULL, NULL, NULL));
+    r = spool_result(check->spool,
+                     sqlite3_exec(check->spool->conn.db, "BEGIN", NULL, NULL, NULL));
     if (r == 0)
         r = each_row(check, "PRAGMA integrity_check(100)", look_at_page);
     tell_faults(check);
@@ -395,8 +396,8 @@ static int look_at_all(struct check *check)
         r = look_at_record_sizes(check);
     if (r == 0)
         compare_with_mark(check, &mark);
-    if (!sqlite3_get_autocommit(check->spool->db))
-        (void)sqlite3_exec(check->spool->db, "ROLLBACK", NULL, NULL, NULL); /* only read */
+    if (!sqlite3_get_autocommit(check->spool->conn.db))
+        (void)sqlite3_exec(check->spool->conn.db, "ROLLBACK", NULL, NULL, NULL); /* only read */
     return r;
 }
 

@@ -20,7 +20,7 @@ int examine_result(struct spool *spool, int sqlite_rc)
     case SQLITE_CORRUPT:
     case SQLITE_NOTADB:
         return spool_fail(spool, SPOOL_E_DAMAGED, "%s is not a sound spool database: %s",
-                          spool->path, sqlite3_errmsg(spool->db));
+                          spool->files.path, sqlite3_errmsg(spool->conn.db));
     default:
         return spool_result(spool, sqlite_rc);
     }
@@ -28,7 +28,7 @@ int examine_result(struct spool *spool, int sqlite_rc)
 
 static int query(struct spool *spool, const char *sql, sqlite3_stmt **ret)
 {
-    int rc = sqlite3_prepare_v2(spool->db, sql, -1, ret, NULL);
+    int rc = sqlite3_prepare_v2(spool->conn.db, sql, -1, ret, NULL);
     if (rc == SQLITE_OK)
         rc = sqlite3_step(*ret);
     return rc == SQLITE_DONE ? SQLITE_CORRUPT : rc;
@@ -81,7 +81,7 @@ static int demand_ok(struct spool *spool, const char *question)
     const char *text = rc == SQLITE_ROW ? (const char *)sqlite3_column_text(stmt, 0) : NULL;
     int r = rc == SQLITE_ROW ? 0 : examine_result(spool, rc);
     if (r == 0 && !text)
-        r = spool_fail(spool, -ENOMEM, "out of memory");
+        r = spool_fail_memory(spool);
     else if (r == 0 && strcmp(text, "ok") != 0)
         r = spool_fail(spool, SPOOL_E_DAMAGED, "%.200s", text);
     (void)sqlite3_finalize(stmt); /* repeats the error of the step */

@@ -75,7 +75,7 @@ int spool_look_at_names(struct spool *spool, const char *directory)
     if (r != 0)
         return r;
     for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
-        if (regular_is_other(spool->directory_fd, names[i]))
+        if (regular_is_other(spool->files.directory_fd, names[i]))
             return spool_fail(spool, -REGULAR_OTHER, "%s: %s", names[i],
                               regular_error(-REGULAR_OTHER));
     return look_behind_link(spool, directory);
@@ -123,7 +123,7 @@ int spool_take_locks(int directory_fd, int *ret_lock_fd)
 
 int spool_take_lock(struct spool *spool)
 {
-    int r = spool_take_locks(spool->directory_fd, &spool->lock_fd);
+    int r = spool_take_locks(spool->files.directory_fd, &spool->files.lock_fd);
     if (r == SPOOL_E_LOCKED)
         return spool_fail(spool, r, "another daemon runs on this spool");
     return r < 0 ? spool_fail(spool, r, LOCK_NAME ": %s", regular_error(r)) : 0;
@@ -136,7 +136,7 @@ static bool is_locked(int fd)
 
 bool spool_is_in_use(const char *directory)
 {
-    int directory_fd;
+    int directory_fd = -1;
     if (spool_open_directory(directory, false, &directory_fd) < 0)
         return false;
     int fd = regular_openat(directory_fd, LOCK_NAME, O_RDONLY, 0);

@@ -279,9 +279,9 @@ int retention_evict_for_disk(struct spool *spool,
         return spool_lose_batch_for(spool, r);
     if (r < 0)
         return r;
-    spool->disk_evictions += sweep.ended;
-    spool->disk_evicted += sweep.ended;
-    spool->disk_debt += sweep.ended;
+    spool->working.evicting.unreported += sweep.ended;
+    spool->room.evicted += sweep.ended;
+    spool->working.evicting.debt += sweep.ended;
     *ret_freed = before - lane->working.bytes;
     return 0;
 }
@@ -293,18 +293,14 @@ struct expired {
     uint64_t charge;
 };
 
-static struct lane *lane_of_key(struct spool *spool, int64_t key)
+static struct lane *lane_of_key(const struct lane_set *lanes, int64_t key)
 {
-    for (size_t i = 0; i < spool->lane_count; i++) {
-        if (spool->lanes[i].number == (unsigned)(key >> SPOOL_ID_BITS))
-            return &spool->lanes[i];
-    }
-    return NULL;
+    return lane_set_find_number(lanes, key >> SPOOL_ID_BITS);
 }
 
-static bool is_pinned(struct spool *spool, int64_t key)
+static bool is_pinned(const struct lane_set *lanes, int64_t key)
 {
-    const struct lane *lane = lane_of_key(spool, key);
+    const struct lane *lane = lane_of_key(lanes, key);
     if (!lane) /* of no lane: never handed out, and no ledger to end it in */
         return true;
     const struct plan_entry *entry = plan_find(&lane->plan, key);
@@ -328,7 +324,7 @@ collect_expired(struct sweep *sweep, struct expired *found, unsigned max, unsign
     int rc = SQLITE_DONE;
     while (count < max && cost < sweep->budget && (rc = stmt_step(stmt)) == SQLITE_ROW) {
         int64_t key = stmt_int(stmt, 0);
-        if (is_pinned(sweep->spool, key))
+        if (is_pinned(&sweep->spool->lanes, key))
             continue;
         found[count++] = (struct expired){key, (uint64_t)stmt_int(stmt, 1)};
         cost += cost_of((uint64_t)stmt_int(stmt, 1));
@@ -350,7 +346,7 @@ static int end_expired_run(struct sweep *sweep,
         .first_key = found[0].key,
         .verdict = {SPOOL_EXPIRED, SPOOL_REASON_MESSAGE_EXPIRY, SPOOL_NO_CODE},
     };
-    struct lane *lane = lane_of_key(sweep->spool, found[0].key);
+    struct lane *lane = lane_of_key(&sweep->spool->lanes, found[0].key);
     *ret_count = 1;
     struct plan_entry *entry = plan_find(&lane->plan, found[0].key);
     if (entry)
@@ -379,14 +375,15 @@ static int learn_next_expiry(struct sweep *sweep)
     int rc = stmt_step(stmt);
     int r = spool_result(sweep->spool, rc);
     if (r == 0)
-        sweep->spool->expiry_due_ms = stmt_is_null(stmt, 0) ? INT64_MAX : stmt_int(stmt, 0);
+        sweep->spool->lanes.expiry_due_ms =
+            stmt_is_null(stmt, 0) ? INT64_MAX : stmt_int(stmt, 0);
     stmt_reset(stmt);
     return r;
 }
 
 static int hold_expiry(struct sweep *sweep)
 {
-    if (sweep->clock_ms < sweep->spool->expiry_due_ms)
+    if (sweep->clock_ms < sweep->spool->lanes.expiry_due_ms)
         return 0;
     struct expired found[EXPIRY_CHUNK];
     unsigned count;
@@ -414,8 +411,8 @@ static int hold_expiry(struct sweep *sweep)
 static int hold_times(struct sweep *sweep)
 {
     int r = hold_expiry(sweep);
-    for (size_t i = 0; i < sweep->spool->lane_count && r == 0; i++)
-        r = hold_age(sweep, &sweep->spool->lanes[i]);
+    for (size_t i = 0; i < sweep->spool->lanes.count && r == 0; i++)
+        r = hold_age(sweep, &sweep->spool->lanes.all[i]);
     return r;
 }
 
@@ -453,10 +450,10 @@ static int hold_sizes(struct sweep *sweep)
     struct spool *spool = sweep->spool;
     struct surplus found[SPOOL_LANES_KNOWN_MAX];
     size_t count = 0;
-    for (size_t i = 0; i < spool->lane_count; i++) {
-        uint64_t messages = count_surplus(&spool->lanes[i]);
+    for (size_t i = 0; i < spool->lanes.count; i++) {
+        uint64_t messages = count_surplus(&spool->lanes.all[i]);
         if (messages > 0)
-            found[count++] = (struct surplus){&spool->lanes[i], messages};
+            found[count++] = (struct surplus){&spool->lanes.all[i], messages};
     }
     qsort(found, count, sizeof(*found), compare_surplus);
     int r = 0;
@@ -480,9 +477,9 @@ int spool_retain(struct spool *spool,
                  unsigned *ret_evicted,
                  bool *ret_more)
 {
-    if (spool->failed < 0)
-        return spool->failed;
-    if (spool->is_doomed || spool->proof == SPOOL_REFUSED)
+    if (spool->conn.failed < 0)
+        return spool->conn.failed;
+    if (spool->batch.is_lost || spool->batch.proof == SPOOL_REFUSED)
         return SPOOL_E_DISK;
     spool_end_scan(spool);
     struct sweep sweep = {
@@ -496,9 +493,9 @@ int spool_retain(struct spool *spool,
         return spool_lose_batch_for(spool, r);
     if (r < 0)
         return r;
-    *ret_evicted = sweep.ended + spool->disk_evictions;
-    spool->disk_evictions = 0;
-    spool->disk_evictions_before = 0; /* told, whatever becomes of this batch */
+    *ret_evicted = sweep.ended + spool->working.evicting.unreported;
+    spool->working.evicting.unreported = 0;
+    spool->committed.evicting.unreported = 0; /* reported, whatever becomes of this batch */
     *ret_more = sweep.more;
     return 0;
 }

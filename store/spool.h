@@ -53,11 +53,11 @@ enum {
 /* Bytes of the folder's path, without symbolic links: SQLite takes no longer names of files, and
  * that of the longest one and a suffix follow it. */
 #define SPOOL_DIRECTORY_MAX 486
+#define SPOOL_NO_EXPIRY     INT64_C(-1)
+#define SPOOL_NO_CODE       (-1)
+#define SPOOL_BOOT_ID_MAX   37
 /* With those that are not configured any more, but that messages or records are left of. */
-#define SPOOL_LANES_KNOWN_MAX (4 * SPOOL_LANES_MAX)
-#define SPOOL_NO_EXPIRY       INT64_C(-1)
-#define SPOOL_NO_CODE         (-1)
-#define SPOOL_BOOT_ID_MAX     37
+enum { SPOOL_LANES_KNOWN_MAX = 4 * SPOOL_LANES_MAX };
 
 /*
  * One reading of the clocks. boot_ms is CLOCK_BOOTTIME and alone decides ages;

@@ -15,7 +15,9 @@
  * meanwhile, for the window was full, gives its place back. Otherwise a large
  * message that seldom fits could lose the ninth place over and over.
  */
-#include "store/spool-private.h"
+#include "store/turns.h"
+
+#include "store/lane_set.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -32,13 +34,13 @@ static int compare_priority(const void *a, const void *b)
 
 int turns_new(struct lane *lanes, size_t count, struct turns *ret)
 {
-    struct lane **memory = calloc(2 * count, sizeof(*memory));
+    struct lane **memory = calloc(2 * count, sizeof(struct lane *));
     if (!memory)
         return -ENOMEM;
     for (size_t i = 0; i < count; i++)
         memory[i] = &lanes[i];
-    qsort(memory, count, sizeof(*memory), compare_priority);
-    memcpy(memory + count, memory, count * sizeof(*memory));
+    qsort(memory, count, sizeof(struct lane *), compare_priority);
+    memcpy(memory + count, memory, count * sizeof(struct lane *));
     *ret = (struct turns){.by_priority = memory, .by_wait = memory + count, .count = count};
     return 0;
 }

@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: MIT */
-/* spool_lanes.c - see spool_lanes.h */
+/*
+ * spool_lanes.c - converts the lanes of the configuration to those of the store
+ */
 #include "daemon/config/spool_lanes.h"
 
 _Static_assert(CONFIG_LANES_MAX + 1 == SPOOL_LANES_MAX, "the lanes of a file and \"default\"");
 
-static struct spool_limits limits_of(const struct config_limits *limits)
+static struct spool_limits config_spool_limits(const struct config_limits *limits)
 {
     static const enum spool_policy policies[] = {
         [CONFIG_EVICT_OLDEST] = SPOOL_EVICT_OLDEST,
@@ -37,7 +39,7 @@ size_t config_spool_lanes(const struct config *config,
         ret[lane] = (struct spool_lane){
             .name = config_lane_name(config, lane),
             .priority = lane == 0 ? 0 : config->lanes[lane - 1].priority,
-            .limits = limits_of(config_lane_limits(config, lane)),
+            .limits = config_spool_limits(config_lane_limits(config, lane)),
         };
     return config->lane_count + 1;
 }

@@ -12,64 +12,67 @@
  * While the file is written, rows wait for its next sync only, so no message is
  * refused and no record gives way then.
  */
+#include "daemon/gateway/audit_watch.h"
+
 #include <inttypes.h>
 
-#include "daemon/gateway/gateway-private.h"
+#include "base/log.h"
+#include "daemon/gateway/settings.h"
 
-void gateway_bound_audit(struct gateway *gateway)
+void audit_watch_bound(struct audit_watch *watch)
 {
-    bool may_prune = gateway_prunes_audit(gateway) && !audit_is_healthy(gateway->audit);
+    bool may_prune = intake_prunes_audit(watch->intake) && !audit_is_healthy(watch->audit);
 
-    spool_set_waiting_max(gateway->spool, may_prune ? gateway->config->audit.max_waiting : 0);
-    spool_set_records_max(gateway->spool, gateway_records_max(gateway->config));
+    spool_set_waiting_max(watch->spool, may_prune ? watch->config->audit.max_waiting : 0);
+    spool_set_records_max(watch->spool, gateway_records_max(watch->config));
 }
 
 /* Rows that are written and not yet synced cannot be pruned. In so great a number that all that was
  * synced is gone they do not wait for the time of the next sync. */
-static void sync_what_is_too_large(struct gateway *gateway)
+static void sync_early(struct audit_watch *watch)
 {
-    if (audit_is_healthy(gateway->audit) && spool_waiting(gateway->spool) > 0 &&
-        spool_record_bytes(gateway->spool) >= gateway_records_max(gateway->config))
-        audit_sync(gateway->audit, gateway->now.boot_ms);
+    if (audit_is_healthy(watch->audit) && spool_waiting(watch->spool) > 0 &&
+        spool_record_bytes(watch->spool) >= gateway_records_max(watch->config))
+        audit_sync(watch->audit, watch->turn->now.boot_ms);
 }
 
-static void end_audit_watch(struct gateway *gateway)
+static void end_audit_watch(struct audit_watch *watch)
 {
-    if (!condition_clear(&gateway->audit_unwritten, gateway->now.boot_ms))
+    if (!condition_clear(&watch->unwritten, watch->turn->now.boot_ms))
         return;
-    uint64_t pruned = spool_pruned_unexported(gateway->spool) - gateway->audit_pruned_before;
+    uint64_t pruned = spool_pruned_unexported(watch->spool) - watch->pruned_before;
 
     if (pruned > 0)
         log_warning("audit_pruned records=%" PRIu64 " outcome=delivered explained=in_the_file",
                     pruned);
-    gateway->audit_pruned_before += pruned;
-    gateway->audit_half_told = false;
-    gateway->audit_pruning_told = false;
+    watch->pruned_before += pruned;
+    watch->is_half_logged = false;
+    watch->is_pruning_logged = false;
 }
 
-void gateway_watch_audit(struct gateway *gateway)
+void audit_watch_check(struct audit_watch *watch)
 {
-    uint64_t max = gateway->config->audit.max_waiting;
-    uint64_t waiting = spool_waiting(gateway->spool);
-    int when_full = (int)gateway->config->audit.when_full;
+    uint64_t max = watch->config->audit.max_waiting;
+    uint64_t waiting = spool_waiting(watch->spool);
+    int when_full = (int)watch->config->audit.when_full;
 
-    sync_what_is_too_large(gateway);
-    if (audit_is_healthy(gateway->audit)) {
-        end_audit_watch(gateway);
+    sync_early(watch);
+    if (audit_is_healthy(watch->audit)) {
+        end_audit_watch(watch);
         return;
     }
-    (void)condition_set(&gateway->audit_unwritten, gateway->now.boot_ms); /* audit.c logs it */
-    if (!gateway->audit_half_told && (waiting >= max / 2 || gateway_audit_is_full(gateway))) {
+    (void)condition_set(&watch->unwritten, watch->turn->now.boot_ms); /* audit.c logs it */
+    if (!watch->is_half_logged && (waiting >= max / 2 || intake_audit_is_full(watch->intake))) {
         log_warning("audit_half_full waiting=%" PRIu64 " max_waiting=%" PRIu64
                     " when_full=%s remedy=\"make the audit file writable\"",
                     waiting, max, config_key_word("audit.when_full", when_full));
-        gateway->audit_half_told = true;
+        watch->is_half_logged = true;
     }
-    if (!gateway->audit_pruning_told &&
-        spool_pruned_unexported(gateway->spool) > gateway->audit_pruned_before) {
+    if (!watch->is_pruning_logged &&
+        spool_pruned_unexported(watch->spool) > watch->pruned_before) {
         log_warning("audit_pruning max_waiting=%" PRIu64
                     " removed=\"the oldest records of deliveries\"",
                     max);
-        gateway->audit_pruning_told = true;
+        watch->is_pruning_logged = true;
     }
 }

@@ -11,27 +11,39 @@
  * for it. Beyond SURPLUS_MAX a connection is closed without a word, and where
  * not even the daemon's own work has all the descriptors it wants each of them.
  */
+#include "daemon/gateway/clients.h"
+
 #include <errno.h>
 #include <inttypes.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
 #include "base/failpoint.h"
-#include "daemon/gateway/gateway-private.h"
+#include "daemon/mqtt/packet.h"
 
 /* For files and connections of our own, some 25 with a link that is made anew, and the surplus. */
 #define DESCRIPTORS_KEPT   64
 #define SURPLUS_MAX        16
 #define SURPLUS_CONNECT_MS 2000
 
-static void turn_away(struct gateway *gateway, const char *what, const struct peer *peer)
+void clients_init(struct clients *clients)
+{
+    TAILQ_INIT(&clients->open);
+    TAILQ_INIT(&clients->owing);
+    TAILQ_INIT(&clients->waiting);
+    TAILQ_INIT(&clients->closed);
+    clients->warnings = (struct log_limit){.interval_ms = 10000, .burst = 5};
+}
+
+static void log_rejected(struct clients *clients, const char *what, const struct peer *peer)
 {
     uint64_t suppressed = 0;
 
-    gateway->counters.clients_refused++;
-    gateway_read_clock(gateway);
-    if (log_limit_pass(&gateway->client_warnings, gateway->now.boot_ms, &suppressed))
+    clients->counters->clients_refused++;
+    turn_read_clock(clients->turn);
+    if (log_limit_pass(&clients->warnings, clients->turn->now.boot_ms, &suppressed))
         log_warning("client_refused reason=%s uid=%d pid=%d suppressed=%" PRIu64, what,
                     (int)peer->uid, (int)peer->pid, suppressed);
 }
@@ -41,46 +53,46 @@ static void turn_away(struct gateway *gateway, const char *what, const struct pe
  * link, no status and no audit file. So there are fewer places where the limit is low, and the log
  * says so once instead of all parts failing by turns.
  */
-void gateway_fit_clients(struct gateway *gateway)
+void clients_fit(struct clients *clients)
 {
-    unsigned wanted = gateway->config->listen.max_clients;
+    unsigned wanted = clients->config->listen.max_clients;
     struct rlimit limit;
 
-    gateway->max_clients = wanted;
-    gateway->max_surplus = SURPLUS_MAX;
+    clients->max = wanted;
+    clients->max_surplus = SURPLUS_MAX;
     if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur >= wanted + DESCRIPTORS_KEPT)
         return;
-    gateway->max_clients =
+    clients->max =
         limit.rlim_cur > DESCRIPTORS_KEPT ? (unsigned)limit.rlim_cur - DESCRIPTORS_KEPT : 1;
     if (limit.rlim_cur < DESCRIPTORS_KEPT)
-        gateway->max_surplus = 0;
+        clients->max_surplus = 0;
     log_warning(
         "clients_limited max_clients=%u served=%u descriptors=%u remedy=\"set "
         "LimitNOFILE=%u (systemctl edit mqtt-spoold) or the hard limit of ulimit -n, or "
         "lower listen.max_clients\"",
-        wanted, gateway->max_clients, (unsigned)limit.rlim_cur, wanted + DESCRIPTORS_KEPT);
+        wanted, clients->max, (unsigned)limit.rlim_cur, wanted + DESCRIPTORS_KEPT);
 }
 
-static bool is_crowded(const struct gateway *gateway)
+static bool is_crowded(const struct clients *clients)
 {
-    return gateway->client_count >= gateway->max_clients;
+    return clients->count >= clients->max;
 }
 
-static void count_client(struct client *client, bool surplus)
+static void count_client(struct client *client, bool is_surplus)
 {
-    client->surplus = surplus;
-    if (surplus)
-        client->gateway->surplus_count++;
+    client->is_surplus = is_surplus;
+    if (is_surplus)
+        client->clients->surplus_count++;
     else
-        client->gateway->client_count++;
+        client->clients->count++;
 }
 
 static void uncount_client(const struct client *client)
 {
-    if (client->surplus)
-        client->gateway->surplus_count--;
+    if (client->is_surplus)
+        client->clients->surplus_count--;
     else
-        client->gateway->client_count--;
+        client->clients->count--;
 }
 
 static void client_free(struct client *client)
@@ -89,57 +101,14 @@ static void client_free(struct client *client)
     free(client);
 }
 
-/* @fd is taken over, also on failure. */
-static int add_client(struct gateway *gateway, int fd, const struct peer *peer, bool surplus)
-{
-    struct session_settings settings = {
-        .max_packet = gateway->config->listen.max_packet,
-        .connect_timeout_ms = surplus ? SURPLUS_CONNECT_MS : 0,
-    };
-    struct client *client = calloc(1, sizeof(*client));
-
-    if (!client) {
-        (void)close(fd);
-        return -ENOMEM;
-    }
-    client->gateway = gateway;
-    int r = session_new(gateway->event, fd, peer, &settings, gateway->session_ops, client,
-                        &client->session);
-    if (r < 0) {
-        free(client);
-        return r;
-    }
-    TAILQ_INSERT_TAIL(&gateway->clients, client, link);
-    count_client(client, surplus);
-    return 0;
-}
-
-int gateway_on_accept(void *owner, int fd, const struct peer *peer)
-{
-    struct gateway *gateway = owner;
-    bool surplus = is_crowded(gateway);
-    char text[64];
-
-    if (surplus && gateway->surplus_count >= gateway->max_surplus) {
-        (void)close(fd);
-        turn_away(gateway, "max_clients", peer);
-        return 0;
-    }
-    int r = add_client(gateway, fd, peer, surplus);
-    if (r < 0)
-        turn_away(gateway, log_quote(text, sizeof(text), strerror(-r), strlen(strerror(-r))),
-                  peer);
-    return 0; /* out of memory for one client is no reason to end */
-}
-
 /* Has it a place? One of the surplus may find that somebody has left meanwhile. */
-static bool has_place(struct client *client)
+static bool is_admitted(struct client *client)
 {
-    if (!client->surplus)
+    if (!client->is_surplus)
         return true;
-    if (is_crowded(client->gateway)) {
-        turn_away(client->gateway, "max_clients", session_peer(client->session));
-        client->told = true;
+    if (is_crowded(client->clients)) {
+        log_rejected(client->clients, "max_clients", session_peer(client->session));
+        client->is_refusal_logged = true;
         return false;
     }
     uncount_client(client);
@@ -159,22 +128,22 @@ static bool same_client_id(const struct session *a, const struct session *b)
  * [MQTT-3.1.4-3], another does not. There may be more than one of that id, of
  * which all but one are closing already.
  */
-uint8_t gateway_on_connected(void *owner, struct session *session)
+static uint8_t on_connected(void *userdata, struct session *session)
 {
-    struct client *client = owner, *other, *next;
-    struct gateway *gateway = client->gateway;
+    struct client *client = userdata, *other, *next;
+    struct clients *clients = client->clients;
 
-    if (gateway->phase != GATEWAY_SERVING || gateway->failed)
+    if (stop_has_begun(clients->stop) || clients->turn->has_failed)
         return MQTT_SERVER_UNAVAILABLE;
-    if (!has_place(client))
+    if (!is_admitted(client))
         return MQTT_QUOTA_EXCEEDED;
-    for (other = TAILQ_FIRST(&gateway->clients); other; other = next) {
+    for (other = TAILQ_FIRST(&clients->open); other; other = next) {
         next = TAILQ_NEXT(other, link);
         if (other == client || !same_client_id(other->session, session))
             continue;
         if (session_peer(other->session)->uid != session_peer(session)->uid) {
-            turn_away(gateway, "client_id_of_another_user", session_peer(session));
-            client->told = true;
+            log_rejected(clients, "client_id_of_another_user", session_peer(session));
+            client->is_refusal_logged = true;
             return MQTT_CLIENT_ID_NOT_VALID;
         }
         session_close(other->session, MQTT_SESSION_TAKEN_OVER, "session taken over");
@@ -182,24 +151,34 @@ uint8_t gateway_on_connected(void *owner, struct session *session)
     return MQTT_SUCCESS;
 }
 
+static struct session_verdict
+on_publish(void *userdata, struct session *session, const struct session_publish *publish)
+{
+    struct client *client = userdata;
+    struct clients *clients = client->clients;
+
+    (void)session;
+    return clients->on_publish(clients->userdata, client, publish);
+}
+
 static void forget_owing(struct client *client)
 {
-    if (client->owing)
-        TAILQ_REMOVE(&client->gateway->owing, client, owing_link);
-    client->owing = false;
+    if (client->is_owing)
+        TAILQ_REMOVE(&client->clients->owing, client, owing_link);
+    client->is_owing = false;
 }
 
 static void forget_waiting(struct client *client)
 {
-    if (client->waiting)
-        TAILQ_REMOVE(&client->gateway->waiting, client, waiting_link);
-    client->waiting = false;
+    if (client->is_waiting)
+        TAILQ_REMOVE(&client->clients->waiting, client, waiting_link);
+    client->is_waiting = false;
 }
 
 /* A 3.1.1 client sees no more than that its connection closes: the log says why. */
 static void log_closed(const struct client *client, const char *why)
 {
-    struct gateway *gateway = client->gateway;
+    struct clients *clients = client->clients;
     const struct peer *peer = session_peer(client->session);
     struct view id = session_client_id(client->session);
     char text[128];
@@ -207,58 +186,107 @@ static void log_closed(const struct client *client, const char *why)
 
     (void)log_quote(text, sizeof(text), id.data, id.size);
     log_debug("client_closed client=%s uid=%d reason=\"%s\"", text, (int)peer->uid, why);
-    if (!session_was_refused(client->session) || client->told)
+    if (!session_was_refused(client->session) || client->is_refusal_logged)
         return;
-    gateway->counters.clients_refused++;
-    gateway_read_clock(gateway);
-    if (log_limit_pass(&gateway->client_warnings, gateway->now.boot_ms, &suppressed))
+    clients->counters->clients_refused++;
+    turn_read_clock(clients->turn);
+    if (log_limit_pass(&clients->warnings, clients->turn->now.boot_ms, &suppressed))
         log_warning("client_refused reason=\"%s\" client=%s uid=%d pid=%d suppressed=%" PRIu64,
                     why, text, (int)peer->uid, (int)peer->pid, suppressed);
 }
 
-void gateway_on_closed(void *owner, struct session *session, const char *why)
+static void on_closed(void *userdata, struct session *session, const char *why)
 {
-    struct client *client = owner;
-    struct gateway *gateway = client->gateway;
+    struct client *client = userdata;
+    struct clients *clients = client->clients;
 
     (void)session;
     log_closed(client, why);
-    if (client->waiting)
-        gateway->counters.refused++; /* it will not be offered again */
+    if (client->is_waiting)
+        clients->counters->refused++; /* it will not be offered again */
     forget_owing(client);
     forget_waiting(client);
-    TAILQ_REMOVE(&gateway->clients, client, link);
-    TAILQ_INSERT_TAIL(&gateway->closed, client, link);
+    TAILQ_REMOVE(&clients->open, client, link);
+    TAILQ_INSERT_TAIL(&clients->closed, client, link);
     uncount_client(client);
-    gateway_arm_edge(gateway);
+    edge_timer_arm(clients->edge_timer);
 }
 
-void gateway_note_owing(struct client *client)
+static const struct session_ops session_ops = {
+    .connected = on_connected,
+    .publish = on_publish,
+    .closed = on_closed,
+};
+
+/* @fd is taken over, also on failure. */
+static int add_client(struct clients *clients, int fd, const struct peer *peer, bool is_surplus)
 {
-    if (client->owing)
+    struct session_settings settings = {
+        .max_packet = clients->config->listen.max_packet,
+        .connect_timeout_ms = is_surplus ? SURPLUS_CONNECT_MS : 0,
+    };
+    struct client *client = calloc(1, sizeof(*client));
+
+    if (!client) {
+        (void)close(fd);
+        return -ENOMEM;
+    }
+    client->clients = clients;
+    int r = session_new(clients->turn->event, fd, peer, &settings, &session_ops, client,
+                        &client->session);
+    if (r < 0) {
+        free(client);
+        return r;
+    }
+    TAILQ_INSERT_TAIL(&clients->open, client, link);
+    count_client(client, is_surplus);
+    return 0;
+}
+
+int clients_on_accept(void *userdata, int fd, const struct peer *peer)
+{
+    struct clients *clients = userdata;
+    bool is_surplus = is_crowded(clients);
+    char text[64];
+
+    if (is_surplus && clients->surplus_count >= clients->max_surplus) {
+        (void)close(fd);
+        log_rejected(clients, "max_clients", peer);
+        return 0;
+    }
+    int r = add_client(clients, fd, peer, is_surplus);
+    if (r < 0)
+        log_rejected(clients, log_quote(text, sizeof(text), strerror(-r), strlen(strerror(-r))),
+                     peer);
+    return 0; /* out of memory for one client is no reason to end */
+}
+
+void clients_note_owing(struct client *client)
+{
+    if (client->is_owing)
         return;
-    client->owing = true;
-    TAILQ_INSERT_TAIL(&client->gateway->owing, client, owing_link);
+    client->is_owing = true;
+    TAILQ_INSERT_TAIL(&client->clients->owing, client, owing_link);
 }
 
-void gateway_note_waiting(struct client *client)
+void clients_note_waiting(struct client *client)
 {
-    if (client->waiting)
+    if (client->is_waiting)
         return;
-    client->waiting = true;
-    TAILQ_INSERT_TAIL(&client->gateway->waiting, client, waiting_link);
+    client->is_waiting = true;
+    TAILQ_INSERT_TAIL(&client->clients->waiting, client, waiting_link);
 }
 
-void gateway_acknowledge(struct gateway *gateway)
+void clients_acknowledge(struct clients *clients)
 {
-    struct client *client = TAILQ_FIRST(&gateway->owing);
+    struct client *client = TAILQ_FIRST(&clients->owing);
 
     if (client)
         FAILPOINT("acknowledge.before_first");
     while (client) {
         forget_owing(client);
         session_acknowledge(client->session);
-        client = TAILQ_FIRST(&gateway->owing);
+        client = TAILQ_FIRST(&clients->owing);
         if (client)
             FAILPOINT("acknowledge.between");
         else
@@ -266,53 +294,53 @@ void gateway_acknowledge(struct gateway *gateway)
     }
 }
 
-void gateway_refuse_owed(struct gateway *gateway, uint8_t code)
+void clients_refuse_owed(struct clients *clients, uint8_t code)
 {
     struct client *client;
 
-    while ((client = TAILQ_FIRST(&gateway->owing))) {
+    while ((client = TAILQ_FIRST(&clients->owing))) {
         forget_owing(client);
         session_refuse_owed(client->session, code);
     }
 }
 
-void gateway_drop_owed(struct gateway *gateway, uint8_t code, const char *why)
+void clients_drop_owed(struct clients *clients, uint8_t code, const char *why)
 {
     struct client *client;
 
-    while ((client = TAILQ_FIRST(&gateway->owing))) {
+    while ((client = TAILQ_FIRST(&clients->owing))) {
         forget_owing(client);
         session_drop_owed(client->session, code, why);
     }
 }
 
 /* Each waiting session is offered once: one that must go on waiting joins the tail again. */
-void gateway_resume_waiting(struct gateway *gateway)
+void clients_resume_waiting(struct clients *clients)
 {
     struct client *client;
     unsigned turns = 0;
 
-    TAILQ_FOREACH(client, &gateway->waiting, waiting_link)
+    TAILQ_FOREACH(client, &clients->waiting, waiting_link)
         turns++;
-    while (turns-- > 0 && (client = TAILQ_FIRST(&gateway->waiting))) {
+    while (turns-- > 0 && (client = TAILQ_FIRST(&clients->waiting))) {
         forget_waiting(client);
         session_resume(client->session);
     }
 }
 
-void gateway_free_closed(struct gateway *gateway)
+void clients_free_closed(struct clients *clients)
 {
     struct client *client;
 
-    while ((client = TAILQ_FIRST(&gateway->closed))) {
-        TAILQ_REMOVE(&gateway->closed, client, link);
+    while ((client = TAILQ_FIRST(&clients->closed))) {
+        TAILQ_REMOVE(&clients->closed, client, link);
         client_free(client);
     }
 }
 
-void gateway_close_sessions(struct gateway *gateway)
+void clients_close(struct clients *clients)
 {
-    struct client *client = TAILQ_FIRST(&gateway->clients);
+    struct client *client = TAILQ_FIRST(&clients->open);
 
     while (client) {
         struct client *next = TAILQ_NEXT(client, link);
@@ -321,13 +349,13 @@ void gateway_close_sessions(struct gateway *gateway)
     }
 }
 
-void gateway_free_sessions(struct gateway *gateway)
+void clients_finish(struct clients *clients)
 {
     struct client *client;
 
-    gateway_free_closed(gateway);
-    while ((client = TAILQ_FIRST(&gateway->clients))) {
-        TAILQ_REMOVE(&gateway->clients, client, link);
+    clients_free_closed(clients);
+    while ((client = TAILQ_FIRST(&clients->open))) {
+        TAILQ_REMOVE(&clients->open, client, link);
         client_free(client);
     }
 }

@@ -17,15 +17,16 @@
  * daemon, which then reads from the disk what is true.
  */
 #include "daemon/gateway/gateway-private.h"
+#include "daemon/gateway/limits.h"
 #include "daemon/mqtt/packet.h"
 
 /* By the time since the last batch: a batch waits for little of a mass eviction, and that takes
  * the same time under any load. */
 static unsigned retain_budget(struct gateway *gateway)
 {
-    int64_t elapsed_ms = gateway->now.boot_ms - gateway->retained_ms;
+    int64_t elapsed_ms = gateway->turn.now.boot_ms - gateway->edge.retained_ms;
 
-    gateway->retained_ms = gateway->now.boot_ms;
+    gateway->edge.retained_ms = gateway->turn.now.boot_ms;
     if (elapsed_ms > GATEWAY_RETAIN_PAUSE_MS)
         elapsed_ms = GATEWAY_RETAIN_PAUSE_MS;
     return (unsigned)elapsed_ms * GATEWAY_RETAIN_PER_MS;
@@ -33,7 +34,7 @@ static unsigned retain_budget(struct gateway *gateway)
 
 static int retain(struct gateway *gateway, bool *ret_more)
 {
-    struct spool_time now = gateway_spool_time(gateway);
+    struct spool_time now = turn_spool_time(&gateway->turn);
     unsigned ended = 0;
     bool more = false;
     int r = spool_retain(gateway->spool, &now, retain_budget(gateway), &ended, &more);
@@ -41,7 +42,7 @@ static int retain(struct gateway *gateway, bool *ret_more)
     if (r < 0)
         return r;
     /* Disk full or busy: the limits are looked at again in the next batch. */
-    gateway->evicted_unlogged += ended;
+    gateway->ticks.undelivered += ended;
     gateway->counters.ended += ended;
     *ret_more = r == 0 && more;
     return 0;
@@ -51,57 +52,57 @@ static int retain(struct gateway *gateway, bool *ret_more)
 static void count_batch(struct gateway *gateway, bool stands)
 {
     if (stands)
-        gateway->counters.accepted += gateway->appended;
+        gateway->counters.accepted += gateway->edge.appended;
     else
-        gateway->counters.refused += gateway->appended;
-    gateway->appended = 0;
+        gateway->counters.refused += gateway->edge.appended;
+    gateway->edge.appended = 0;
 }
 
 /* @ret_stands: false: the batch was rolled back, and its producers were told. */
 static int commit(struct gateway *gateway, bool *ret_stands)
 {
-    struct spool_time now = gateway_spool_time(gateway);
+    struct spool_time now = turn_spool_time(&gateway->turn);
     bool proves = spool_has_work(gateway->spool);
 
-    gateway_bound_audit(gateway);
+    audit_watch_bound(&gateway->audit_watch);
     int r = spool_commit(gateway->spool, &now);
-    gateway_read_clock(gateway); /* the disk may have taken long */
+    turn_read_clock(&gateway->turn); /* the disk may have taken long */
     *ret_stands = r == 0;
     if (r < 0)
         return r;
     count_batch(gateway, r == 0);
     if (r == 0 || r == SPOOL_E_DISK)
-        gateway_watch_disk(gateway, r == 0);
+        intake_watch_disk(&gateway->intake, r == 0);
     if (r == 0 && proves)
-        gateway_note_unlocked(gateway);
+        intake_note_unlocked(&gateway->intake);
     if (r == 0)
         return 0;
     if (r == SPOOL_E_MOVED) {
-        gateway_on_moved(gateway);
+        moved_note(&gateway->moved);
         return 0;
     }
     if (r == SPOOL_E_BUSY)
-        gateway_note_locked(gateway);
+        intake_note_locked(&gateway->intake);
     else
-        gateway_note_short_disk(gateway);
-    gateway_refuse_owed(gateway, MQTT_QUOTA_EXCEEDED);
+        intake_note_short_disk(&gateway->intake);
+    clients_refuse_owed(&gateway->clients, MQTT_QUOTA_EXCEEDED);
     return 0;
 }
 
 static int export(struct gateway *gateway, bool *ret_more)
 {
-    int r = audit_export(gateway->audit, gateway->now.boot_ms, ret_more);
+    int r = audit_export(gateway->audit, gateway->turn.now.boot_ms, ret_more);
 
     if (r == 0)
-        gateway_watch_audit(gateway);
+        audit_watch_check(&gateway->audit_watch);
     return r;
 }
 
 /* Which step it was is what whoever reads the log needs to know. */
-static int told(struct gateway *gateway, int r, const char *step)
+static int edge_fail_if(struct gateway *gateway, int r, const char *step)
 {
     if (r < 0)
-        gateway_fail(gateway, r, step);
+        turn_fail(&gateway->turn, r, step);
     return r;
 }
 
@@ -110,50 +111,49 @@ static int told(struct gateway *gateway, int r, const char *step)
 static int run_edge(struct gateway *gateway)
 {
     bool more_to_evict = false, more_to_export = false, stands = false;
-    int r = told(gateway, gateway_forward(gateway), "forward");
+    int r = edge_fail_if(gateway, forward_run(&gateway->forward), "forward");
 
     if (r == 0)
-        r = told(gateway, retain(gateway, &more_to_evict), "retain");
+        r = edge_fail_if(gateway, retain(gateway, &more_to_evict), "retain");
     if (r == 0)
-        r = told(gateway, commit(gateway, &stands), "commit");
-    if (r < 0 || gateway->moved)
+        r = edge_fail_if(gateway, commit(gateway, &stands), "commit");
+    if (r < 0 || gateway->turn.has_moved)
         return r;
     if (stands) {
-        gateway->settled = 0;
-        gateway_acknowledge(gateway);
+        forward_note_committed(&gateway->forward);
+        clients_acknowledge(&gateway->clients);
     }
-    r = told(gateway, gateway_forward(gateway), "forward");
+    r = edge_fail_if(gateway, forward_run(&gateway->forward), "forward");
     if (r == 0 && stands)
-        r = told(gateway, export(gateway, &more_to_export), "export");
+        r = edge_fail_if(gateway, export(gateway, &more_to_export), "export");
     if (r < 0)
         return r;
     if (more_to_export)
-        gateway_arm_edge(gateway);
+        edge_timer_arm(&gateway->edge_timer);
     else if (stands && spool_settled_bytes(gateway->spool) >= GATEWAY_BATCH_BYTES)
-        gateway_arm_edge(gateway);
+        edge_timer_arm(&gateway->edge_timer);
     else if (more_to_evict)
-        gateway_arm_edge_later(gateway, GATEWAY_RETAIN_PAUSE_MS);
-    else if ((stands || gateway->locked) && spool_has_work(gateway->spool))
-        gateway_arm_edge_later(gateway, GATEWAY_SETTLE_LATEST_MS);
+        edge_timer_arm_later(&gateway->edge_timer, GATEWAY_RETAIN_PAUSE_MS);
+    else if ((stands || gateway->intake.lock.is_held) && spool_has_work(gateway->spool))
+        edge_timer_arm_later(&gateway->edge_timer, GATEWAY_SETTLE_LATEST_MS);
     return 0;
 }
 
-int gateway_on_edge(sd_event_source *source, void *owner)
+int gateway_on_edge(sd_event_source *source, void *userdata)
 {
-    struct gateway *gateway = owner;
+    struct gateway *gateway = userdata;
 
-    gateway->edge_armed = gateway->edge_awaited = false;
-    (void)sd_event_source_set_priority(source, SD_EVENT_PRIORITY_IDLE);
-    (void)sd_event_source_set_enabled(gateway->edge_deadline, SD_EVENT_OFF);
-    if (gateway->failed)
+    (void)source;
+    edge_timer_begin(&gateway->edge_timer);
+    if (gateway->turn.has_failed)
         return 0;
-    gateway_read_clock(gateway);
-    if (!gateway->moved && run_edge(gateway) < 0)
+    turn_read_clock(&gateway->turn);
+    if (!gateway->turn.has_moved && run_edge(gateway) < 0)
         return 0;
-    if (gateway->failed)
+    if (gateway->turn.has_failed)
         return 0;
-    gateway_resume_waiting(gateway);
-    gateway_free_closed(gateway);
-    gateway_stop_further(gateway);
+    clients_resume_waiting(&gateway->clients);
+    clients_free_closed(&gateway->clients);
+    stop_advance(&gateway->stop);
     return 0;
 }

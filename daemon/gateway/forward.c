@@ -2,9 +2,9 @@
 /*
  * forward.c - out: what is committed goes to the broker, and what its answers make of it
  *
- *   gateway_forward      hands over what is committed while the window has room
- *   gateway_on_refill    the same between two batch edges
- *   gateway_on_answer    the broker's word: settle, or pending again
+ *   forward_run          hands over what is committed while the window has room
+ *   on_refill            the same between two batch edges
+ *   forward_on_answer    the broker's answer: settle, or pending again
  *
  * The window counts what is in flight and what is settled but not committed: a
  * crash sends both again, so it repeats one window of messages at the most.
@@ -13,13 +13,15 @@
  * its end could not be recorded: after a start, and after a commit that had no
  * room, not before one has succeeded, which each tick tries.
  */
+#include "daemon/gateway/forward.h"
+
 #include <inttypes.h>
 
 #include "base/failpoint.h"
-#include "daemon/gateway/gateway-private.h"
+#include "daemon/gateway/limits.h"
 #include "daemon/mqtt/packet.h"
 
-static struct uplink_message forwarded(const struct spool_message *message)
+static struct uplink_message forward_message(const struct spool_message *message)
 {
     return (struct uplink_message){
         .id = message->id,
@@ -33,59 +35,59 @@ static struct uplink_message forwarded(const struct spool_message *message)
 }
 
 /* The store's answer about a message that is said to be in flight. */
-static int known(struct gateway *gateway, uint64_t id, int r)
+static int settle_ignore_unknown(struct forward *forward, uint64_t id, int r)
 {
     uint64_t suppressed = 0;
 
     if (r != SPOOL_E_UNKNOWN)
         return r;
-    gateway_read_clock(gateway);
-    if (log_limit_pass(&gateway->token_warnings, gateway->now.boot_ms, &suppressed))
+    turn_read_clock(forward->turn);
+    if (log_limit_pass(&forward->token_warnings, forward->turn->now.boot_ms, &suppressed))
         log_error("answer_without_token id=%" PRIu64 " ignored=yes suppressed=%" PRIu64, id,
                   suppressed);
     return 0;
 }
 
 /* Takes a place of the window until the commit, for a crash would send it again. */
-static int settle(struct gateway *gateway, uint64_t id, const struct spool_verdict *verdict)
+static int settle(struct forward *forward, uint64_t id, const struct spool_verdict *verdict)
 {
-    int r = spool_settle(gateway->spool, id, verdict);
+    int r = spool_settle(forward->spool, id, verdict);
 
     if (r == 0) {
-        gateway->counters.ended++;
-        gateway->settled++;
+        forward->counters->ended++;
+        forward->settled++;
     }
-    return known(gateway, id, r);
+    return settle_ignore_unknown(forward, id, r);
 }
 
 /* What this broker can never take is settled, else it would stand in the way for ever. */
-static int reject(struct gateway *gateway, uint64_t id, enum spool_reason reason, int code)
+static int reject(struct forward *forward, uint64_t id, enum spool_reason reason, int code)
 {
     const struct spool_verdict verdict = {SPOOL_REJECTED, reason, code};
 
-    return settle(gateway, id, &verdict);
+    return settle(forward, id, &verdict);
 }
 
 static int
-send_one(struct gateway *gateway, const struct spool_message *message, bool *ret_go_on)
+send_one(struct forward *forward, const struct spool_message *message, bool *ret_continues)
 {
-    struct uplink_message out = forwarded(message);
+    struct uplink_message out = forward_message(message);
     uint64_t id = message->id;
-    int r = uplink_send(gateway->uplink, &out);
+    int r = uplink_send(forward->uplink, &out);
 
-    *ret_go_on = true;
+    *ret_continues = true;
     switch (r) {
     case UPLINK_E_TOO_LARGE:
-        spool_not_sent(gateway->spool, id);
-        return reject(gateway, id, SPOOL_REASON_TOO_LARGE, SPOOL_NO_CODE);
+        spool_not_sent(forward->spool, id);
+        return reject(forward, id, SPOOL_REASON_TOO_LARGE, SPOOL_NO_CODE);
     case UPLINK_E_RETAIN: /* what a broker that announced so would answer */
-        spool_not_sent(gateway->spool, id);
-        return reject(gateway, id, SPOOL_REASON_REASON_CODE, MQTT_RETAIN_NOT_SUPPORTED);
+        spool_not_sent(forward->spool, id);
+        return reject(forward, id, SPOOL_REASON_REASON_CODE, MQTT_RETAIN_NOT_SUPPORTED);
     case UPLINK_E_OFFLINE:
     case UPLINK_E_FULL:
-        spool_not_sent(gateway->spool, id);
-        (void)spool_return(gateway->spool, id, 0); /* it was handed out just now */
-        *ret_go_on = false;
+        spool_not_sent(forward->spool, id);
+        (void)spool_return(forward->spool, id, 0); /* it was handed out just now */
+        *ret_continues = false;
         return 0;
     default:
         return r;
@@ -94,29 +96,29 @@ send_one(struct gateway *gateway, const struct spool_message *message, bool *ret
 
 /* What the link refused as too large, or what had expired, takes none of its bytes: so much of it
  * at most waits for a commit. */
-static bool has_room(const struct gateway *gateway)
+static bool has_room(const struct forward *forward)
 {
-    return uplink_room(gateway->uplink) > gateway->settled &&
-           spool_settled_bytes(gateway->spool) < GATEWAY_SETTLED_BYTES;
+    return uplink_room(forward->uplink) > forward->settled &&
+           spool_settled_bytes(forward->spool) < GATEWAY_SETTLED_BYTES;
 }
 
 /* A database that is locked, like an empty one, has nothing to forward now; what else the edge
  * has to do does not depend on it. */
-int gateway_forward(struct gateway *gateway)
+int forward_run(struct forward *forward)
 {
-    struct spool_time now = gateway_spool_time(gateway);
-    bool go_on = gateway->phase == GATEWAY_SERVING;
+    struct spool_time now = turn_spool_time(forward->turn);
+    bool continues = !stop_has_begun(forward->stop);
     int r = 0;
 
-    uplink_cork(gateway->uplink);
-    while (r == 0 && go_on && has_room(gateway)) {
+    uplink_cork(forward->uplink);
+    while (r == 0 && continues && has_room(forward)) {
         struct spool_message message;
 
-        r = spool_next(gateway->spool, &now, &message);
+        r = spool_next(forward->spool, &now, &message);
         if (r == 0)
-            r = send_one(gateway, &message, &go_on);
+            r = send_one(forward, &message, &continues);
     }
-    uplink_uncork(gateway->uplink);
+    uplink_uncork(forward->uplink);
     return r < 0 ? r : 0;
 }
 
@@ -125,47 +127,47 @@ int gateway_forward(struct gateway *gateway)
  * comes up or a message comes back. A quarter of the window of answers is enough
  * to commit for: three quarters then keep the link busy while the disk syncs.
  */
-int gateway_on_refill(sd_event_source *source, void *owner)
+static int on_refill(sd_event_source *source, void *userdata)
 {
-    struct gateway *gateway = owner;
+    struct forward *forward = userdata;
 
-    gateway->refill_armed = false;
+    forward->is_refill_armed = false;
     (void)sd_event_source_set_priority(source, SD_EVENT_PRIORITY_IDLE);
-    (void)sd_event_source_set_enabled(gateway->refill_deadline, SD_EVENT_OFF);
-    if (gateway->failed || gateway->moved)
+    (void)sd_event_source_set_enabled(forward->refill_deadline, SD_EVENT_OFF);
+    if (forward->turn->has_failed || forward->turn->has_moved)
         return 0;
-    gateway_read_clock(gateway);
-    int r = gateway_forward(gateway);
+    turn_read_clock(forward->turn);
+    int r = forward_run(forward);
     if (r < 0)
-        gateway_fail(gateway, r, "forward");
-    else if (gateway->settled * 4 >= gateway->window ||
-             spool_settled_bytes(gateway->spool) >= GATEWAY_BATCH_BYTES)
-        gateway_arm_edge(gateway);
-    else if (spool_has_work(gateway->spool))
-        gateway_arm_edge_later(gateway, GATEWAY_SETTLE_LATEST_MS);
+        turn_fail(forward->turn, r, "forward");
+    else if (forward->settled * 4 >= forward->window ||
+             spool_settled_bytes(forward->spool) >= GATEWAY_BATCH_BYTES)
+        edge_timer_arm(forward->edge_timer);
+    else if (spool_has_work(forward->spool))
+        edge_timer_arm_later(forward->edge_timer, GATEWAY_SETTLE_LATEST_MS);
     return 0;
 }
 
 /* At idle priority, as the edge is, and like it not later than its deadline. */
-static void arm_refill(struct gateway *gateway)
+static void arm_refill(struct forward *forward)
 {
-    if (gateway->refill_armed || gateway->phase == GATEWAY_ENDED)
+    if (forward->is_refill_armed)
         return;
-    gateway->refill_armed = true;
-    int r = sd_event_source_set_enabled(gateway->refill, SD_EVENT_ONESHOT);
+    forward->is_refill_armed = true;
+    int r = sd_event_source_set_enabled(forward->refill, SD_EVENT_ONESHOT);
     if (r >= 0)
-        r = gateway_set_deadline(gateway->refill_deadline, GATEWAY_EDGE_LATEST_MS);
+        r = turn_set_deadline(forward->refill_deadline, GATEWAY_EDGE_LATEST_MS);
     if (r < 0)
-        gateway_fail(gateway, r, "refill");
+        turn_fail(forward->turn, r, "refill");
 }
 
-int gateway_on_refill_deadline(sd_event_source *source, uint64_t usec, void *owner)
+static int on_refill_deadline(sd_event_source *source, uint64_t usec, void *userdata)
 {
-    struct gateway *gateway = owner;
+    struct forward *forward = userdata;
 
     (void)source;
     (void)usec;
-    (void)sd_event_source_set_priority(gateway->refill, SD_EVENT_PRIORITY_IMPORTANT);
+    (void)sd_event_source_set_priority(forward->refill, SD_EVENT_PRIORITY_IMPORTANT);
     return 0;
 }
 
@@ -190,23 +192,23 @@ static bool is_permanent(int code)
 }
 
 /* Doubles with each refusal in a row, as the reconnect backoff does. */
-static int64_t transient_delay_ms(struct gateway *gateway)
+static int64_t transient_delay_ms(struct forward *forward)
 {
-    uint64_t delay_ms = gateway->config->uplink.backoff_min_ms;
-    uint64_t max_ms = gateway->config->uplink.backoff_max_ms;
+    uint64_t delay_ms = forward->config->uplink.backoff_min_ms;
+    uint64_t max_ms = forward->config->uplink.backoff_max_ms;
 
-    for (unsigned i = 0; i < gateway->transient_in_a_row && delay_ms < max_ms; i++)
+    for (unsigned i = 0; i < forward->transient_in_a_row && delay_ms < max_ms; i++)
         delay_ms *= 2;
-    gateway->transient_in_a_row++;
+    forward->transient_in_a_row++;
     return (int64_t)(delay_ms < max_ms ? delay_ms : max_ms);
 }
 
 /* The link stands and nothing gets through: without this line nobody would know why. */
-static void warn_refused(struct gateway *gateway, int code, int64_t delay_ms)
+static void warn_refused(struct forward *forward, int code, int64_t delay_ms)
 {
     uint64_t suppressed = 0;
 
-    if (log_limit_pass(&gateway->refusal_warnings, gateway->now.boot_ms, &suppressed))
+    if (log_limit_pass(&forward->refusal_warnings, forward->turn->now.boot_ms, &suppressed))
         log_warning("broker_refuses code=0x%02X reason=\"%s\" retry_ms=%" PRId64
                     " suppressed=%" PRIu64 " lost=no remedy=\"look at the broker's limits for "
                     "this client id; the messages are kept and sent again\"",
@@ -214,74 +216,105 @@ static void warn_refused(struct gateway *gateway, int code, int64_t delay_ms)
 }
 
 /* The answer that the status shows: one by which a message ends. A refusal that may pass is none. */
-static void note_acknowledged(struct gateway *gateway, const struct uplink_answer *answer)
+static void note_acknowledged(struct forward *forward, const struct uplink_answer *answer)
 {
     if (answer->acknowledged_boot_ms > 0)
-        gateway->acknowledged_boot_ms = answer->acknowledged_boot_ms;
+        forward->acknowledged_boot_ms = answer->acknowledged_boot_ms;
 }
 
-static int on_refused(struct gateway *gateway, const struct uplink_answer *answer)
+static int on_refused(struct forward *forward, const struct uplink_answer *answer)
 {
     if (is_permanent(answer->code)) {
-        note_acknowledged(gateway, answer);
-        return reject(gateway, answer->id, SPOOL_REASON_REASON_CODE, answer->code);
+        note_acknowledged(forward, answer);
+        return reject(forward, answer->id, SPOOL_REASON_REASON_CODE, answer->code);
     }
-    gateway_read_clock(gateway);
-    int64_t delay_ms = transient_delay_ms(gateway);
-    warn_refused(gateway, answer->code, delay_ms);
-    return known(gateway, answer->id,
-                 spool_return(gateway->spool, answer->id, gateway->now.boot_ms + delay_ms));
+    turn_read_clock(forward->turn);
+    int64_t delay_ms = transient_delay_ms(forward);
+    warn_refused(forward, answer->code, delay_ms);
+    return settle_ignore_unknown(
+        forward, answer->id,
+        spool_return(forward->spool, answer->id, forward->turn->now.boot_ms + delay_ms));
 }
 
 /* While the daemon stops nothing is forwarded any more. */
-static void go_on(struct gateway *gateway)
+static void forward_continue(struct forward *forward)
 {
-    if (gateway->phase == GATEWAY_SERVING)
-        arm_refill(gateway);
+    if (!stop_has_begun(forward->stop))
+        arm_refill(forward);
     else
-        gateway_arm_edge(gateway);
+        edge_timer_arm(forward->edge_timer);
 }
 
-void gateway_on_answer(void *owner, const struct uplink_answer *answer)
+void forward_on_answer(void *userdata, const struct uplink_answer *answer)
 {
     static const struct spool_verdict delivered = {SPOOL_DELIVERED, SPOOL_REASON_NONE,
                                                    SPOOL_NO_CODE};
-    struct gateway *gateway = owner;
+    struct forward *forward = userdata;
     int r = 0;
 
-    if (gateway->failed || gateway->moved)
+    if (forward->turn->has_failed || forward->turn->has_moved)
         return;
     FAILPOINT("answer.before_settle");
     switch (answer->kind) {
     case UPLINK_DELIVERED:
-        gateway->transient_in_a_row = 0;
-        note_acknowledged(gateway, answer);
-        r = settle(gateway, answer->id, &delivered);
+        forward->transient_in_a_row = 0;
+        note_acknowledged(forward, answer);
+        r = settle(forward, answer->id, &delivered);
         break;
     case UPLINK_REFUSED:
-        r = on_refused(gateway, answer);
+        r = on_refused(forward, answer);
         break;
     case UPLINK_UNKNOWN:
-        r = known(gateway, answer->id, spool_return(gateway->spool, answer->id, 0));
+        r = settle_ignore_unknown(forward, answer->id,
+                                  spool_return(forward->spool, answer->id, 0));
         break;
     }
     FAILPOINT("answer.after_settle");
     if (r < 0)
-        gateway_fail(gateway, r, "settle");
-    go_on(gateway);
+        turn_fail(forward->turn, r, "settle");
+    forward_continue(forward);
 }
 
-void gateway_on_link(void *owner)
+void forward_on_link(void *userdata)
 {
-    struct gateway *gateway = owner;
+    struct forward *forward = userdata;
     struct uplink_link link;
 
-    if (gateway->failed)
+    if (forward->turn->has_failed)
         return;
-    uplink_get_link(gateway->uplink, &link);
-    gateway->window = link.window;
-    if (link.state != gateway->link_state)
-        gateway_hasten_status(gateway);
-    gateway->link_state = link.state;
-    go_on(gateway);
+    uplink_get_link(forward->uplink, &link);
+    forward->window = link.window;
+    if (link.state != forward->link_state)
+        status_hasten(forward->status);
+    forward->link_state = link.state;
+    forward_continue(forward);
+}
+
+int forward_init(struct forward *forward)
+{
+    forward->refusal_warnings = (struct log_limit){.interval_ms = 60000, .burst = 1};
+    forward->token_warnings = (struct log_limit){.interval_ms = 60000, .burst = 1};
+    int r = sd_event_add_defer(forward->turn->event, &forward->refill, on_refill, forward);
+
+    if (r >= 0)
+        r = sd_event_source_set_enabled(forward->refill, SD_EVENT_OFF);
+    if (r >= 0)
+        r = sd_event_source_set_priority(forward->refill, SD_EVENT_PRIORITY_IDLE);
+    if (r >= 0)
+        r = turn_add_timer(forward->turn, GATEWAY_EDGE_LATEST_MS, on_refill_deadline, forward,
+                           SD_EVENT_OFF, &forward->refill_deadline);
+    if (r >= 0)
+        r = sd_event_source_set_priority(forward->refill_deadline, SD_EVENT_PRIORITY_IMPORTANT);
+    return r < 0 ? r : 0;
+}
+
+void forward_finish(struct forward *forward)
+{
+    forward->refill = sd_event_source_disable_unref(forward->refill);
+    forward->refill_deadline = sd_event_source_disable_unref(forward->refill_deadline);
+}
+
+void forward_note_committed(struct forward *forward)
+{
+    forward->settled = 0;
 }

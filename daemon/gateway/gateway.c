@@ -5,67 +5,35 @@
  * Invariant: no other file of the gateway needs this one. What the event loop and
  * the parts below call is registered here, so that no two files need each other.
  */
+#include "daemon/gateway/gateway.h"
+
 #include <errno.h>
 #include <inttypes.h>
+#include <stdlib.h>
 
+#include "base/log.h"
 #include "daemon/gateway/gateway-private.h"
+#include "daemon/gateway/limits.h"
+#include "daemon/gateway/settings.h"
+#include "daemon/host/service.h"
+#include "daemon/ingress/listener.h"
 
-#define READS_LOG_MS 600000
-
-static void on_exported(void *owner, const struct spool_record *record)
+static void on_exported(void *userdata, const struct spool_record *record)
 {
-    struct gateway *gateway = owner;
+    struct gateway *gateway = userdata;
     enum config_journal which = gateway->config->audit.journal;
 
     if (which == CONFIG_JOURNAL_ALL ||
         (which == CONFIG_JOURNAL_FAILURES && record->outcome != SPOOL_DELIVERED))
-        service_journal_outcome(record, gateway->now.boot_ms);
+        service_journal_outcome(record, gateway->turn.now.boot_ms);
 }
 
-static const struct listener_ops listener_ops = {.accepted = gateway_on_accept};
-static const struct session_ops session_ops = {
-    .connected = gateway_on_connected,
-    .publish = gateway_on_publish,
-    .closed = gateway_on_closed,
-};
+static const struct listener_ops listener_ops = {.accepted = clients_on_accept};
 static const struct uplink_ops uplink_ops = {
-    .answered = gateway_on_answer,
-    .changed = gateway_on_link,
+    .answered = forward_on_answer,
+    .changed = forward_on_link,
 };
 static const struct audit_ops audit_ops = {.exported = on_exported};
-
-static int add_sources(struct gateway *gateway)
-{
-    int r = sd_event_add_defer(gateway->event, &gateway->edge, gateway_on_edge, gateway);
-
-    if (r >= 0)
-        r = sd_event_source_set_enabled(gateway->edge, SD_EVENT_OFF);
-    if (r >= 0)
-        r = sd_event_source_set_priority(gateway->edge, SD_EVENT_PRIORITY_IDLE);
-    if (r >= 0)
-        r = sd_event_add_defer(gateway->event, &gateway->refill, gateway_on_refill, gateway);
-    if (r >= 0)
-        r = sd_event_source_set_enabled(gateway->refill, SD_EVENT_OFF);
-    if (r >= 0)
-        r = sd_event_source_set_priority(gateway->refill, SD_EVENT_PRIORITY_IDLE);
-    if (r >= 0)
-        r = gateway_add_timer(gateway, GATEWAY_EDGE_LATEST_MS, gateway_on_edge_deadline,
-                              SD_EVENT_OFF, &gateway->edge_deadline);
-    if (r >= 0)
-        r = sd_event_source_set_priority(gateway->edge_deadline, SD_EVENT_PRIORITY_IMPORTANT);
-    if (r >= 0)
-        r = gateway_add_timer(gateway, GATEWAY_EDGE_LATEST_MS, gateway_on_refill_deadline,
-                              SD_EVENT_OFF, &gateway->refill_deadline);
-    if (r >= 0)
-        r = sd_event_source_set_priority(gateway->refill_deadline, SD_EVENT_PRIORITY_IMPORTANT);
-    if (r >= 0)
-        r = gateway_add_timer(gateway, GATEWAY_TICK_MS, gateway_on_tick, SD_EVENT_ON,
-                              &gateway->tick);
-    if (r >= 0)
-        r = gateway_add_timer(gateway, 0, gateway_on_status_timer, SD_EVENT_ON,
-                              &gateway->status_timer);
-    return r < 0 ? r : 0;
-}
 
 static int open_audit(struct gateway *gateway)
 {
@@ -76,10 +44,10 @@ static int open_audit(struct gateway *gateway)
 
 static int open_uplink(struct gateway *gateway)
 {
-    int r = uplink_new(gateway->event, &gateway->config->uplink, &uplink_ops, gateway,
-                       &gateway->uplink);
+    int r = uplink_new(gateway->turn.event, &gateway->config->uplink, &uplink_ops,
+                       &gateway->forward, &gateway->uplink);
 
-    return r == UPLINK_E_TOLD ? GATEWAY_E_OPERATOR : r; /* it is the configuration */
+    return r == UPLINK_E_SETTINGS ? GATEWAY_E_OPERATOR : r; /* it is the configuration */
 }
 
 static int open_listener(struct gateway *gateway, const int *passed, size_t passed_count)
@@ -87,30 +55,93 @@ static int open_listener(struct gateway *gateway, const int *passed, size_t pass
     struct listener_settings settings =
         gateway_listener_settings(gateway->config, passed, passed_count);
 
-    gateway_fit_clients(gateway);
-    int r = listener_new(gateway->event, &settings, &listener_ops, gateway, &gateway->listener);
+    clients_fit(&gateway->clients);
+    int r = listener_new(gateway->turn.event, &settings, &listener_ops, &gateway->clients,
+                         &gateway->listener);
     if (r == LISTENER_E_OPERATOR)
         return GATEWAY_E_OPERATOR;
     return r == LISTENER_E_TOLD ? GATEWAY_E_TOLD : r;
 }
 
+/* What needs nothing that can fail. */
 static void init(struct gateway *gateway, sd_event *event, struct config *config)
 {
-    gateway->event = sd_event_ref(event);
     gateway->config = config;
-    gateway->session_ops = &session_ops;
-    gateway->client_warnings = (struct log_limit){.interval_ms = 10000, .burst = 5};
-    gateway->refusal_warnings = (struct log_limit){.interval_ms = 60000, .burst = 1};
-    gateway->token_warnings = (struct log_limit){.interval_ms = 60000, .burst = 1};
-    gateway->read_warnings = (struct log_limit){.interval_ms = READS_LOG_MS, .burst = 1};
-    TAILQ_INIT(&gateway->clients);
-    TAILQ_INIT(&gateway->owing);
-    TAILQ_INIT(&gateway->waiting);
-    TAILQ_INIT(&gateway->closed);
-    gateway_read_clock(gateway);
-    gateway->started_boot_ms = gateway->now.boot_ms;
-    gateway->evicted_logged_ms = gateway->now.boot_ms - GATEWAY_EVICTED_LOG_MS;
-    gateway->rates.since_boot_ms = gateway->now.boot_ms;
+    turn_init(&gateway->turn, event);
+    gateway->clients = (struct clients){
+        .turn = &gateway->turn,
+        .config = config,
+        .edge_timer = &gateway->edge_timer,
+        .stop = &gateway->stop,
+        .counters = &gateway->counters,
+        .on_publish = gateway_on_publish,
+        .userdata = gateway,
+    };
+    clients_init(&gateway->clients);
+    gateway->status = (struct status){
+        .turn = &gateway->turn,
+        .config = config,
+        .rates = {.since_boot_ms = gateway->turn.now.boot_ms},
+    };
+    ticks_init(&gateway->ticks, &gateway->turn);
+}
+
+/* What borrows the spool, the audit or the uplink, once they are open. */
+static void connect_parts(struct gateway *gateway)
+{
+    gateway->turn.spool = gateway->spool;
+    gateway->stop = (struct stop){
+        .turn = &gateway->turn,
+        .edge_timer = &gateway->edge_timer,
+        .uplink = gateway->uplink,
+    };
+    gateway->intake = (struct intake){
+        .turn = &gateway->turn,
+        .config = gateway->config,
+        .spool = gateway->spool,
+        .audit = gateway->audit,
+    };
+    gateway->audit_watch = (struct audit_watch){
+        .turn = &gateway->turn,
+        .config = gateway->config,
+        .spool = gateway->spool,
+        .audit = gateway->audit,
+        .intake = &gateway->intake,
+    };
+    gateway->moved = (struct moved){
+        .turn = &gateway->turn,
+        .config = gateway->config,
+        .spool = gateway->spool,
+        .edge_timer = &gateway->edge_timer,
+        .intake = &gateway->intake,
+        .clients = &gateway->clients,
+        .status = &gateway->status,
+    };
+    gateway->forward = (struct forward){
+        .turn = &gateway->turn,
+        .config = gateway->config,
+        .spool = gateway->spool,
+        .uplink = gateway->uplink,
+        .edge_timer = &gateway->edge_timer,
+        .stop = &gateway->stop,
+        .status = &gateway->status,
+        .counters = &gateway->counters,
+    };
+}
+
+static int add_sources(struct gateway *gateway)
+{
+    int r = edge_timer_init(&gateway->edge_timer, &gateway->turn, gateway_on_edge, gateway);
+
+    if (r >= 0)
+        r = forward_init(&gateway->forward);
+    if (r >= 0)
+        r = turn_add_timer(&gateway->turn, GATEWAY_TICK_MS, gateway_on_tick, gateway,
+                           SD_EVENT_ON, &gateway->ticks.timer);
+    if (r >= 0)
+        r = turn_add_timer(&gateway->turn, 0, gateway_on_status_timer, gateway, SD_EVENT_ON,
+                           &gateway->status.timer);
+    return r < 0 ? r : 0;
 }
 
 int gateway_new(sd_event *event,
@@ -124,18 +155,20 @@ int gateway_new(sd_event *event,
     if (!gateway)
         return -ENOMEM;
     init(gateway, event, config);
-    int r = gateway_open_spool(gateway);
+    int r = gateway_open_spool(config, &gateway->turn, &gateway->salvaged, &gateway->spool);
     if (r == 0)
         r = open_audit(gateway);
     if (r == 0)
         r = open_uplink(gateway);
+    connect_parts(gateway);
     if (r == 0)
         r = add_sources(gateway);
     if (r == 0)
         r = open_listener(gateway, passed, passed_count);
     if (r != 0) {
         gateway->config = NULL; /* stays the caller's */
-        gateway->failed = true;
+        gateway->status.config = NULL;
+        gateway->turn.has_failed = true;
         (void)gateway_free(gateway); /* commits nothing any more */
         return r;
     }
@@ -152,36 +185,36 @@ int gateway_start(struct gateway *gateway)
     if (r < 0)
         return r;
     log_notice("spool_open directory=%s spooled=%" PRIu64 " accepted=%" PRIu64 " balanced=%s",
-               gateway_quote_directory(gateway, text), ledger.spooled, ledger.accepted,
+               gateway_quote_directory(gateway->config, text), ledger.spooled, ledger.accepted,
                spool_ledger_balances(&ledger) ? "yes" : "no");
     gateway_log_left_lanes(gateway);
-    if (uplink_build_lacks())
-        log_warning("paho_linked_shared lacks=\"%s\"", uplink_build_lacks());
+    if (uplink_build_limitations())
+        log_warning("paho_linked_shared lacks=\"%s\"", uplink_build_limitations());
     spool_require_proof(gateway->spool);
-    gateway_arm_edge(gateway); /* and rows that a crash left between commit and export */
+    /* Also for rows that a crash left between commit and export. */
+    edge_timer_arm(&gateway->edge_timer);
     return uplink_start(gateway->uplink);
 }
 
 void gateway_stop(struct gateway *gateway)
 {
-    if (gateway->phase != GATEWAY_SERVING || gateway->failed)
+    if (stop_has_begun(&gateway->stop) || gateway->turn.has_failed)
         return;
-    if (gateway->moved) {
-        gateway_give_moved_up(gateway);
+    if (gateway->turn.has_moved) {
+        moved_give_up(&gateway->moved);
         return;
     }
     service_stopping();
     service_status("stopping: waiting for what is in flight");
     log_notice("stopping");
-    gateway->phase = GATEWAY_DRAINING;
+    stop_begin(&gateway->stop);
     listener_pause(gateway->listener);
-    gateway_set_stop_timer(gateway, GATEWAY_DRAIN_MS);
     /* Owed acknowledgements leave with this edge; then the sessions close. */
-    (void)gateway_on_edge(gateway->edge, gateway);
-    if (gateway->failed)
+    (void)gateway_on_edge(gateway->edge_timer.source, gateway);
+    if (gateway->turn.has_failed)
         return;
-    gateway_close_sessions(gateway);
-    gateway_arm_edge(gateway);
+    clients_close(&gateway->clients);
+    edge_timer_arm(&gateway->edge_timer);
 }
 
 static int last_commit(struct gateway *gateway)
@@ -189,8 +222,8 @@ static int last_commit(struct gateway *gateway)
     char text[GATEWAY_ERROR_QUOTED_MAX];
     bool more = true;
 
-    gateway_read_clock(gateway);
-    struct spool_time now = gateway_spool_time(gateway);
+    turn_read_clock(&gateway->turn);
+    struct spool_time now = turn_spool_time(&gateway->turn);
     spool_set_busy_wait(gateway->spool, GATEWAY_BUSY_LAST_MS);
     spool_keep_time(gateway->spool);
     int r = spool_verify_files(gateway->spool);
@@ -198,14 +231,14 @@ static int last_commit(struct gateway *gateway)
         r = spool_commit(gateway->spool, &now);
 
     while (r == 0 && more)
-        r = audit_export(gateway->audit, gateway->now.boot_ms, &more);
-    audit_sync(gateway->audit, gateway->now.boot_ms);
+        r = audit_export(gateway->audit, gateway->turn.now.boot_ms, &more);
+    audit_sync(gateway->audit, gateway->turn.now.boot_ms);
     if (r == 0)
         r = spool_commit(gateway->spool, &now); /* the cursor */
     if (r == 0)
         r = spool_checkpoint(gateway->spool);
     if (r == SPOOL_E_MOVED) {
-        gateway_give_moved_up(gateway);
+        moved_give_up(&gateway->moved);
         return -ESTALE; /* the exit code of a failure */
     }
     if (r != 0)
@@ -220,23 +253,21 @@ int gateway_free(struct gateway *gateway)
 
     if (!gateway)
         return 0;
-    gateway_free_sessions(gateway);
+    clients_finish(&gateway->clients);
     listener_free(gateway->listener);
     uplink_free(gateway->uplink); /* answers what is open, hence before the last commit */
-    if (!gateway->failed)
+    if (!gateway->turn.has_failed)
         r = last_commit(gateway);
     audit_free(gateway->audit);
     spool_close(gateway->spool);
-    gateway_log_repeated_reads(gateway);
-    gateway_remove_status(gateway);
-    sd_event_source_disable_unref(gateway->edge);
-    sd_event_source_disable_unref(gateway->edge_deadline);
-    sd_event_source_disable_unref(gateway->refill);
-    sd_event_source_disable_unref(gateway->refill_deadline);
-    sd_event_source_disable_unref(gateway->tick);
-    sd_event_source_disable_unref(gateway->status_timer);
-    sd_event_source_disable_unref(gateway->stop_timer);
-    sd_event_unref(gateway->event);
+    ticks_log_repeated_reads(&gateway->ticks);
+    status_remove(&gateway->status);
+    edge_timer_finish(&gateway->edge_timer);
+    forward_finish(&gateway->forward);
+    stop_finish(&gateway->stop);
+    sd_event_source_disable_unref(gateway->ticks.timer);
+    sd_event_source_disable_unref(gateway->status.timer);
+    turn_finish(&gateway->turn);
     config_free(gateway->config);
     free(gateway);
     return r < 0 ? r : 0;

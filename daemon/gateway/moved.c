@@ -16,12 +16,15 @@
  *   restored spool. As long as it cannot be put back the daemon stays, refuses
  *   everything and tries again.
  */
-#include <errno.h>
+#include "daemon/gateway/moved.h"
+
 #include <inttypes.h>
 #include <string.h>
 #include <unistd.h>
 
-#include "daemon/gateway/gateway-private.h"
+#include "base/log.h"
+#include "daemon/gateway/spool_open.h"
+#include "daemon/host/service.h"
 #include "daemon/mqtt/packet.h"
 
 #define RESTORE_RETRY_MS 5000
@@ -39,24 +42,24 @@ static const char *what_name(enum spool_move what)
     return names[what];
 }
 
-static void log_moved(const struct spool_moved *moved)
+static void log_moved(const struct spool_moved *files)
 {
     char file[PATH_QUOTED_MAX], place[PATH_QUOTED_MAX];
     const char *remedy = "stop the daemon, move it back to where it was, start the daemon";
 
-    if (moved->is_restorable)
+    if (files->is_restorable)
         remedy = "the next line says whether the spool is put back";
-    else if (moved->what == SPOOL_UNMOUNTED)
+    else if (files->what == SPOOL_UNMOUNTED)
         remedy = "stop the daemon, mount that file system again, start the daemon";
     log_error(
         "spool_moved file=%s what=%s lives_at=%s acknowledged=no remedy=\"%s\"",
-        log_quote(file, sizeof(file), moved->file, strlen(moved->file)), what_name(moved->what),
-        log_quote(place, sizeof(place), moved->lives_at, strlen(moved->lives_at)), remedy);
+        log_quote(file, sizeof(file), files->file, strlen(files->file)), what_name(files->what),
+        log_quote(place, sizeof(place), files->lives_at, strlen(files->lives_at)), remedy);
 }
 
-static void log_restored(const struct gateway *gateway, const struct spool_restored *restored)
+static void log_restored(const struct moved *moved, const struct spool_restored *restored)
 {
-    const char *directory = gateway->config->spool.directory;
+    const char *directory = moved->config->spool.directory;
     char text[PATH_QUOTED_MAX];
 
     (void)log_quote(text, sizeof(text), directory, strlen(directory));
@@ -74,112 +77,111 @@ static void log_restored(const struct gateway *gateway, const struct spool_resto
 }
 
 /* Once: it is tried again for as long as it takes. */
-static void log_not_restored(struct gateway *gateway, uint64_t bytes)
+static void log_not_restored(struct moved *moved, uint64_t bytes)
 {
     char text[GATEWAY_ERROR_QUOTED_MAX];
-    struct spool_moved moved;
+    struct spool_moved files;
 
-    if (gateway->restore_logged)
+    if (moved->is_failure_logged)
         return;
-    gateway->restore_logged = true;
-    spool_get_moved(gateway->spool, &moved);
+    moved->is_failure_logged = true;
+    spool_get_moved(moved->spool, &files);
     log_error("spool_not_restored detail=%s bytes=%" PRIu64
               " retry_ms=%d database=/proc/%d/fd/%d "
               "log=/proc/%d/fd/%d remedy=\"do not end the daemon, only its open files hold the "
               "messages: make room, let it write to the folder, or copy both to spool.db and "
               "spool.db-wal\"",
-              gateway_quote_error(spool_error(gateway->spool), text), bytes, RESTORE_RETRY_MS,
-              (int)getpid(), moved.database_fd, (int)getpid(), moved.log_fd);
+              gateway_quote_error(spool_error(moved->spool), text), bytes, RESTORE_RETRY_MS,
+              (int)getpid(), files.database_fd, (int)getpid(), files.log_fd);
 }
 
-static void log_lost(struct gateway *gateway)
+static void log_lost(struct moved *moved)
 {
     struct spool_ledger ledger = {0};
     char text[GATEWAY_ERROR_QUOTED_MAX];
 
-    (void)gateway_quote_error(spool_error(gateway->spool), text);
-    if (spool_get_ledger(gateway->spool, &ledger) != 0)
+    (void)gateway_quote_error(spool_error(moved->spool), text);
+    if (spool_get_ledger(moved->spool, &ledger) != 0)
         log_error("spool_lost count=unknown reason=\"removed, and not put back\" detail=%s",
                   text);
     else
         log_error("spool_lost count=%" PRIu64 " records=%" PRIu64
                   " reason=\"removed, and not put "
                   "back\" detail=%s",
-                  ledger.spooled, spool_waiting(gateway->spool), text);
+                  ledger.spooled, spool_waiting(moved->spool), text);
 }
 
 /* A large database takes long to copy, and the watchdog would end the only process that has it. */
-static void keep_alive(void *context)
+static void keep_alive(void *userdata)
 {
-    (void)context;
+    (void)userdata;
     service_feed_watchdog();
 }
 
 /* Return: is nothing left to be put back? */
-static bool restore(struct gateway *gateway)
+static bool moved_restore(struct moved *moved)
 {
     struct spool_restored restored;
 
-    gateway_read_clock(gateway);
-    gateway->restore_due_ms = gateway->now.boot_ms + RESTORE_RETRY_MS;
+    turn_read_clock(moved->turn);
+    moved->retry_after_ms = moved->turn->now.boot_ms + RESTORE_RETRY_MS;
     service_status("putting back a spool that was removed");
-    int r = spool_restore(gateway->spool, keep_alive, NULL, &restored);
+    int r = spool_restore(moved->spool, keep_alive, NULL, &restored);
     gateway_log_set_aside();
     if (r == 0)
-        log_restored(gateway, &restored);
+        log_restored(moved, &restored);
     if (r == 0 || r == SPOOL_E_MOVED) /* by now it lives elsewhere, as the line before says */
         return true;
-    log_not_restored(gateway, restored.bytes);
+    log_not_restored(moved, restored.bytes);
     return false;
 }
 
-static void end(struct gateway *gateway)
+static void moved_end(struct moved *moved)
 {
-    gateway->failed = true;
-    (void)sd_event_exit(gateway->event, EXIT_FAILURE);
+    turn_end(moved->turn);
 }
 
 /* Return: may the daemon end? */
-static bool take_notice(struct gateway *gateway)
+static bool moved_begin(struct moved *moved)
 {
-    struct spool_moved moved;
+    struct spool_moved files;
 
-    gateway->moved = true;
-    spool_get_moved(gateway->spool, &moved);
-    log_moved(&moved);
-    return !moved.is_restorable || restore(gateway);
+    moved->turn->has_moved = true;
+    spool_get_moved(moved->spool, &files);
+    log_moved(&files);
+    return !files.is_restorable || moved_restore(moved);
 }
 
-void gateway_on_moved(struct gateway *gateway)
+void moved_note(struct moved *moved)
 {
-    if (gateway->moved || gateway->failed)
+    if (moved->turn->has_moved || moved->turn->has_failed)
         return;
-    gateway->moved = true;
-    gateway_drop_owed(gateway, MQTT_QUOTA_EXCEEDED, "the spool's files were moved");
-    if (take_notice(gateway)) {
-        end(gateway);
+    moved->turn->has_moved = true;
+    clients_drop_owed(moved->clients, MQTT_QUOTA_EXCEEDED, "the spool's files were moved");
+    if (moved_begin(moved)) {
+        moved_end(moved);
         return;
     }
-    gateway_read_clock(gateway);
-    gateway_note_full(gateway, GATEWAY_FULL_MOVED);
-    gateway_hasten_status(gateway);
-    gateway_arm_edge(gateway); /* for those who wait: they are refused now */
+    turn_read_clock(moved->turn);
+    intake_note_full(moved->intake, INTAKE_FULL_MOVED);
+    status_hasten(moved->status);
+    edge_timer_arm(moved->edge_timer); /* for those who wait: they are refused now */
 }
 
-void gateway_verify_files(struct gateway *gateway)
+void moved_check(struct moved *moved)
 {
-    if (gateway->failed)
+    if (moved->turn->has_failed)
         return;
-    if (!gateway->moved && spool_verify_files(gateway->spool) == SPOOL_E_MOVED)
-        gateway_on_moved(gateway);
-    else if (gateway->moved && gateway->now.boot_ms >= gateway->restore_due_ms &&
-             restore(gateway))
-        end(gateway);
+    if (!moved->turn->has_moved && spool_verify_files(moved->spool) == SPOOL_E_MOVED)
+        moved_note(moved);
+    else if (moved->turn->has_moved && moved->turn->now.boot_ms >= moved->retry_after_ms &&
+             moved_restore(moved))
+        moved_end(moved);
 }
 
-void gateway_give_moved_up(struct gateway *gateway)
+void moved_give_up(struct moved *moved)
 {
-    if (!(gateway->moved ? restore(gateway) : take_notice(gateway)))
-        log_lost(gateway);
-    end(gateway);
+    if (!(moved->turn->has_moved ? moved_restore(moved) : moved_begin(moved)))
+        log_lost(moved);
+    moved_end(moved);
 }

@@ -8,6 +8,8 @@
  */
 #include "base/failpoint.h"
 #include "daemon/gateway/gateway-private.h"
+#include "daemon/gateway/limits.h"
+#include "daemon/mqtt/packet.h"
 
 static bool batch_is_full(const struct gateway *gateway)
 {
@@ -57,7 +59,7 @@ static struct spool_message message_of(const struct config *config,
 
 static struct session_verdict hold(struct client *client, enum session_verdict_kind kind)
 {
-    gateway_note_waiting(client);
+    clients_note_waiting(client);
     return (struct session_verdict){.kind = kind};
 }
 
@@ -85,7 +87,7 @@ static struct session_verdict
 on_full(struct gateway *gateway, struct client *client, const struct spool_message *message)
 {
     if (!is_hopeless(gateway, message))
-        gateway_note_lane_full(gateway, message->lane);
+        intake_note_lane_full(&gateway->intake, message->lane);
     return refuse_or_block(gateway, client, message);
 }
 
@@ -94,14 +96,13 @@ on_full(struct gateway *gateway, struct client *client, const struct spool_messa
 static struct session_verdict
 on_locked(struct gateway *gateway, struct client *client, unsigned lane)
 {
-    bool is_patient =
-        gateway->now.boot_ms - gateway->locked_since_ms < GATEWAY_LOCKED_PATIENCE_MS;
+    bool is_patient = intake_awaits_unlock(&gateway->intake);
 
     if (!is_patient && config_lane_limits(gateway->config, lane)->when_full != CONFIG_BLOCK) {
-        gateway_note_full(gateway, GATEWAY_FULL_LOCKED);
+        intake_note_full(&gateway->intake, INTAKE_FULL_LOCKED);
         return refuse(gateway, MQTT_QUOTA_EXCEEDED);
     }
-    gateway_arm_edge_later(gateway, GATEWAY_LOCKED_RETRY_MS);
+    edge_timer_arm_later(&gateway->edge_timer, GATEWAY_LOCKED_RETRY_MS);
     return hold(client, is_patient ? SESSION_WAIT : SESSION_BLOCK);
 }
 
@@ -110,9 +111,9 @@ static struct session_verdict on_short_disk(struct gateway *gateway,
                                             struct client *client,
                                             const struct spool_message *message)
 {
-    gateway_note_short_disk(gateway);
+    intake_note_short_disk(&gateway->intake);
     if (spool_has_work(gateway->spool))
-        gateway_arm_edge_later(gateway, GATEWAY_FULL_RETRY_MS);
+        edge_timer_arm_later(&gateway->edge_timer, GATEWAY_FULL_RETRY_MS);
     return refuse_or_block(gateway, client, message);
 }
 
@@ -121,17 +122,17 @@ static struct session_verdict on_full_audit(struct gateway *gateway,
                                             struct client *client,
                                             const struct spool_message *message)
 {
-    gateway_note_full(gateway, GATEWAY_FULL_AUDIT);
+    intake_note_full(&gateway->intake, INTAKE_FULL_AUDIT);
     return refuse_or_block(gateway, client, message);
 }
 
 static struct session_verdict
 append(struct gateway *gateway, struct client *client, const struct spool_message *message)
 {
-    struct spool_time now = gateway_spool_time(gateway);
+    struct spool_time now = turn_spool_time(&gateway->turn);
     uint64_t id = 0;
 
-    if (gateway_is_taken_for_locked(gateway))
+    if (intake_expects_lock(&gateway->intake))
         return on_locked(gateway, client, message->lane);
     int r = spool_append(gateway->spool, message, &now, &id);
 
@@ -140,49 +141,47 @@ append(struct gateway *gateway, struct client *client, const struct spool_messag
     if (r == SPOOL_E_DISK)
         return on_short_disk(gateway, client, message);
     if (r == SPOOL_E_BUSY) {
-        gateway_note_locked(gateway);
+        intake_note_locked(&gateway->intake);
         return on_locked(gateway, client, message->lane);
     }
     if (r == SPOOL_E_MOVED) {
-        gateway_arm_edge(gateway); /* its commit says so, too */
+        edge_timer_arm(&gateway->edge_timer); /* its commit says so, too */
         return refuse(gateway, MQTT_QUOTA_EXCEEDED);
     }
     if (r != 0) {
-        gateway_fail(gateway, r, "append");
+        turn_fail(&gateway->turn, r, "append");
         return (struct session_verdict){.kind = SESSION_STOP};
     }
-    gateway_note_unlocked(gateway);
-    gateway_note_room(gateway);
-    gateway_note_lane_room(gateway, message->lane);
-    gateway->appended++;
+    intake_note_unlocked(&gateway->intake);
+    intake_note_room(&gateway->intake);
+    intake_note_lane_room(&gateway->intake, message->lane);
+    gateway->edge.appended++;
     FAILPOINT("append.after");
-    gateway_note_owing(client);
-    gateway_arm_edge(gateway);
+    clients_note_owing(client);
+    edge_timer_arm(&gateway->edge_timer);
     if (batch_is_full(gateway))
-        gateway_hasten_edge(gateway);
+        edge_timer_hasten(&gateway->edge_timer);
     return (struct session_verdict){.kind = SESSION_ACCEPT, .spool_id = id};
 }
 
 struct session_verdict
-gateway_on_publish(void *owner, struct session *session, const struct session_publish *publish)
+gateway_on_publish(void *userdata, struct client *client, const struct session_publish *publish)
 {
-    struct client *client = owner;
-    struct gateway *gateway = client->gateway;
+    struct gateway *gateway = userdata;
 
-    (void)session;
     /* No PUBACK tells of a daemon that stops [MQTT-3.4.2, table 3-4]: the DISCONNECT does, and
      * the producer sends it again. */
-    if (gateway->failed || gateway->phase != GATEWAY_SERVING)
+    if (gateway->turn.has_failed || stop_has_begun(&gateway->stop))
         return (struct session_verdict){.kind = SESSION_STOP};
-    if (gateway->moved)
+    if (gateway->turn.has_moved)
         return refuse(gateway, MQTT_QUOTA_EXCEEDED);
     if (publish->packet->topic.data[0] == '$')
         return refuse(gateway, MQTT_NOT_AUTHORIZED);
     if (batch_is_full(gateway))
         return hold(client, SESSION_WAIT);
-    gateway_read_clock(gateway);
+    turn_read_clock(&gateway->turn);
     struct spool_message message = message_of(gateway->config, client, publish);
-    if (gateway_audit_is_full(gateway))
+    if (intake_audit_is_full(&gateway->intake))
         return on_full_audit(gateway, client, &message);
     FAILPOINT("receive.before_append");
     return append(gateway, client, &message);

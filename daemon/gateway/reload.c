@@ -9,12 +9,14 @@
  */
 #include <inttypes.h>
 
+#include "base/log.h"
 #include "daemon/gateway/gateway-private.h"
+#include "daemon/gateway/settings.h"
 
 /* A lane that left the configuration keeps its messages: say so, for somebody may wonder. */
 void gateway_log_left_lanes(struct gateway *gateway)
 {
-    struct spool_time now = gateway_spool_time(gateway);
+    struct spool_time now = turn_spool_time(&gateway->turn);
     size_t count = spool_lane_count(gateway->spool);
 
     for (size_t i = gateway->config->lane_count + 1; i < count; i++) {
@@ -38,7 +40,7 @@ static bool take_over_lanes(struct gateway *gateway, struct config *fresh)
     int r = spool_set_lanes(gateway->spool, lanes, config_spool_lanes(fresh, lanes));
 
     if (r < 0)
-        gateway_fail(gateway, r, "lanes");
+        turn_fail(&gateway->turn, r, "lanes");
     if (r == SPOOL_E_LANES)
         log_warning("reload_partial keys=lanes error=%s remedy=\"%s\"",
                     gateway_quote_error(spool_error(gateway->spool), text),
@@ -51,8 +53,8 @@ static bool take_over_lanes(struct gateway *gateway, struct config *fresh)
     running->lane_count = fresh->lane_count;
     fresh->lanes = old;
     fresh->lane_count = old_count;
-    gateway_keep_lane_conditions(gateway, old, old_count);
-    gateway->rates.lanes_known = false;
+    intake_keep_lane_conditions(&gateway->intake, old, old_count);
+    gateway->status.rates.are_lanes_known = false;
     return true;
 }
 
@@ -64,11 +66,11 @@ static void adjust_parts(struct gateway *gateway)
 
     spool_set_keep(gateway->spool, config->audit.keep_ms);
     spool_set_disk_reserve(gateway->spool, config->spool.disk_reserve);
-    gateway_fit_clients(gateway);
+    clients_fit(&gateway->clients);
     /* The cursor of the old file is durable before the first line in the new one: the edge
      * commits before it exports. */
     audit_reopen(gateway->audit, &audit);
-    gateway_arm_edge(gateway);
+    edge_timer_arm(&gateway->edge_timer);
     log_set_level((enum log_level)config->log_level);
 }
 

@@ -5,7 +5,9 @@
  * The parts do not know the configuration, and not each other; only the
  * gateway knows both sides. Everything is borrowed from the configuration.
  */
-#include "daemon/gateway/gateway-private.h"
+#include "daemon/gateway/settings.h"
+
+#include "daemon/gateway/limits.h"
 
 uint64_t gateway_records_max(const struct config *config)
 {

@@ -10,6 +10,8 @@
  * Invariant: of a spool that does not open nothing is changed except by salvage,
  * and that keeps the damaged files under another name.
  */
+#include "daemon/gateway/spool_open.h"
+
 #include <errno.h>
 #include <inttypes.h>
 #include <limits.h>
@@ -17,9 +19,13 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/log.h"
 #include "base/regular.h"
 #include "daemon/audit/history.h"
-#include "daemon/gateway/gateway-private.h"
+#include "daemon/config/spool_lanes.h"
+#include "daemon/gateway/gateway.h"
+#include "daemon/gateway/limits.h"
+#include "daemon/host/service.h"
 
 #define SALVAGE_MS 3600000 /* some 10 s for a million messages on a fast disk */
 #define SURVEY_MS  3600000 /* a bad sector may take a disk many seconds */
@@ -79,24 +85,23 @@ const char *gateway_spool_remedy(int condition)
     }
 }
 
-static int each_ended(void *owner, spool_ended_fn *fn, void *context)
+static int each_ended(void *userdata, spool_ended_fn *fn, void *context)
 {
-    const struct gateway *gateway = owner;
+    const struct config *config = userdata;
 
-    return audit_history_each(gateway->config->audit.file, fn, context);
+    return audit_history_each(config->audit.file, fn, context);
 }
 
-const char *gateway_quote_directory(const struct gateway *gateway,
+const char *gateway_quote_directory(const struct config *config,
                                     char text[static GATEWAY_PATH_QUOTED_MAX])
 {
-    const char *directory = gateway->config->spool.directory;
+    const char *directory = config->spool.directory;
 
     return log_quote(text, GATEWAY_PATH_QUOTED_MAX, directory, strlen(directory));
 }
 
-static void log_salvaged(const struct gateway *gateway)
+static void log_salvaged(const struct config *config, const struct spool_salvage *salvage)
 {
-    const struct spool_salvage *salvage = &gateway->salvage;
     char path[PATH_MAX + SPOOL_NAME_MAX], text[GATEWAY_PATH_QUOTED_MAX];
 
     if (salvage->is_count_unknown)
@@ -109,8 +114,7 @@ static void log_salvaged(const struct gateway *gateway)
                     salvage->salvaged, salvage->damaged);
         return;
     }
-    (void)snprintf(path, sizeof(path), "%s/%s", gateway->config->spool.directory,
-                   salvage->moved_to);
+    (void)snprintf(path, sizeof(path), "%s/%s", config->spool.directory, salvage->moved_to);
     log_warning("spool_salvaged salvaged=%" PRIu64 " damaged=%" PRIu64 " moved_to=%s "
                 "remedy=\"the daemon goes on; check the disk (journalctl -k), run mqtt-spool "
                 "check, then move that file elsewhere\"",
@@ -129,34 +133,39 @@ static bool is_stop_pending(void)
 
 /* The spool does not open for it is damaged. What can be read of it goes on, and every message
  * that cannot is recorded; the damaged files stay, under another name. */
-static int salvage_spool(struct gateway *gateway, const struct spool_options *options)
+static int salvage_spool(struct config *config,
+                         struct turn *turn,
+                         const struct spool_options *options,
+                         struct salvaged *ret)
 {
-    const struct spool_history history = {.each = each_ended, .owner = gateway};
+    const struct spool_history history = {.each = each_ended, .owner = config};
     char text[GATEWAY_PATH_QUOTED_MAX], error[GATEWAY_ERROR_QUOTED_MAX];
 
     log_error("spool_damaged directory=%s error=%s salvaging=yes",
-              gateway_quote_directory(gateway, text),
+              gateway_quote_directory(config, text),
               gateway_quote_error(spool_open_error(), error));
     service_extend_timeout(SALVAGE_MS);
     service_status("salvaging a damaged spool");
-    int r = spool_salvage(options, &history, &gateway->salvage);
+    int r = spool_salvage(options, &history, &ret->result);
     if (r != 0)
         return r;
-    gateway_read_clock(gateway); /* it may have taken long */
-    gateway->salvaged_ms = gateway->now.wall_ms;
-    log_salvaged(gateway);
+    turn_read_clock(turn); /* it may have taken long */
+    ret->wall_ms = turn->now.wall_ms;
+    log_salvaged(config, &ret->result);
     return 0;
 }
 
 /* A read failed. Where all reads by now the spool is as it was; where places stay bad and the
  * rest reads, that is damage; where nothing reads the disk is at fault, and the next start tries
  * again. */
-static int survey_spool(struct gateway *gateway, const struct spool_options *options)
+static int survey_spool(const struct config *config,
+                        const struct spool_options *options,
+                        struct spool **ret)
 {
     char text[GATEWAY_PATH_QUOTED_MAX], error[GATEWAY_ERROR_QUOTED_MAX];
 
     log_error("spool_unread directory=%s error=%s reading_all=yes",
-              gateway_quote_directory(gateway, text),
+              gateway_quote_directory(config, text),
               gateway_quote_error(spool_open_error(), error));
     service_extend_timeout(SURVEY_MS);
     service_status("looking for what the disk does not read");
@@ -165,17 +174,17 @@ static int survey_spool(struct gateway *gateway, const struct spool_options *opt
         return r;
     log_notice("spool_reads_again directory=%s found=%s remedy=\"look at the disk "
                "(journalctl -k)\"",
-               gateway_quote_directory(gateway, text),
+               gateway_quote_directory(config, text),
                gateway_quote_error(spool_open_error(), error));
-    return spool_open(options, &gateway->spool);
+    return spool_open(options, ret);
 }
 
-static int tell_not_opened(const struct gateway *gateway, int condition)
+static int log_not_opened(const struct config *config, int condition)
 {
     char text[GATEWAY_PATH_QUOTED_MAX], error[GATEWAY_ERROR_QUOTED_MAX];
 
     log_error("spool_not_opened directory=%s error=%s remedy=\"%s\"",
-              gateway_quote_directory(gateway, text),
+              gateway_quote_directory(config, text),
               gateway_quote_error(spool_open_error(), error), gateway_spool_remedy(condition));
     if (condition == -ECANCELED)
         return GATEWAY_E_STOPPED;
@@ -194,9 +203,11 @@ void gateway_log_set_aside(void)
 
 _Static_assert(CLOCK_BOOT_ID_MAX == SPOOL_BOOT_ID_MAX, "the clock writes it into the options");
 
-int gateway_open_spool(struct gateway *gateway)
+int gateway_open_spool(struct config *config,
+                       struct turn *turn,
+                       struct salvaged *salvaged,
+                       struct spool **ret)
 {
-    const struct config *config = gateway->config;
     struct spool_lane lanes[SPOOL_LANES_MAX];
     struct spool_options options = {
         .directory = config->spool.directory,
@@ -205,24 +216,24 @@ int gateway_open_spool(struct gateway *gateway)
         .keep_failures_count = GATEWAY_FAILURES_KEPT,
         .lanes = lanes,
         .lane_count = config_spool_lanes(config, lanes),
-        .now = gateway_spool_time(gateway),
+        .now = turn_spool_time(turn),
     };
 
     clock_boot_id(options.boot_id);
     spool_stop_if(is_stop_pending);
-    int r = spool_open(&options, &gateway->spool);
+    int r = spool_open(&options, ret);
     if (r == SPOOL_E_UNREAD)
-        r = survey_spool(gateway, &options);
+        r = survey_spool(config, &options, ret);
     bool is_salvage = r == SPOOL_E_DAMAGED;
     if (is_salvage)
-        r = salvage_spool(gateway, &options);
+        r = salvage_spool(config, turn, &options, salvaged);
     if (is_salvage && r == SPOOL_E_DISK)
-        return tell_not_opened(gateway, NO_ROOM_TO_SALVAGE);
+        return log_not_opened(config, NO_ROOM_TO_SALVAGE);
     if (is_salvage && r == 0)
-        r = spool_open(&options, &gateway->spool);
+        r = spool_open(&options, ret);
     gateway_log_set_aside();
     if (r != 0)
-        return tell_not_opened(gateway, r);
-    spool_set_busy_wait(gateway->spool, GATEWAY_BUSY_MS);
+        return log_not_opened(config, r);
+    spool_set_busy_wait(*ret, GATEWAY_BUSY_MS);
     return 0;
 }

@@ -8,6 +8,8 @@
  * `mqtt-spool status` reads it, and a monitoring script may. systemctl shows a
  * line of the same.
  */
+#include "daemon/gateway/status.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -18,8 +20,11 @@
 #include <unistd.h>
 
 #include "base/json.h"
+#include "base/log.h"
 #include "base/regular.h"
 #include "daemon/gateway/gateway-private.h"
+#include "daemon/gateway/settings.h"
+#include "daemon/host/service.h"
 #include "daemon/record/status.h"
 
 #define STATUS_MAX     (8 * 1024 + SPOOL_LANES_KNOWN_MAX * 896)
@@ -27,9 +32,9 @@
 #define DISK_SHORT_MAX 512 /* a longer text is cut */
 
 static bool
-status_path(const struct gateway *gateway, const char *suffix, char path[static PATH_MAX])
+status_path(const struct config *config, const char *suffix, char path[static PATH_MAX])
 {
-    const char *socket = gateway->config->listen.socket;
+    const char *socket = config->listen.socket;
     const char *slash = strrchr(socket, '/');
     int folder = slash ? (int)(slash - socket) : 0;
     int n = snprintf(path, PATH_MAX, "%.*s/" STATUS_FILE "%s", folder, socket, suffix);
@@ -39,8 +44,8 @@ status_path(const struct gateway *gateway, const char *suffix, char path[static 
 
 static void update_lanes(struct gateway *gateway, double seconds)
 {
-    struct gateway_rates *rates = &gateway->rates;
-    struct spool_time now = gateway_spool_time(gateway);
+    struct status_rates *rates = &gateway->status.rates;
+    struct spool_time now = turn_spool_time(&gateway->turn);
 
     for (unsigned lane = 0; lane <= gateway->config->lane_count; lane++) {
         struct spool_lane_stats stats;
@@ -48,17 +53,17 @@ static void update_lanes(struct gateway *gateway, double seconds)
         if (spool_get_lane_stats(gateway->spool, lane, &now, &stats) != 0)
             return; /* the database is locked: the next status has it */
         double more = (double)stats.messages - (double)rates->lane_messages[lane];
-        rates->lane_growth_per_s[lane] = rates->lanes_known ? more / seconds : 0;
+        rates->lane_growth_per_s[lane] = rates->are_lanes_known ? more / seconds : 0;
         rates->lane_messages[lane] = stats.messages;
     }
-    rates->lanes_known = true;
+    rates->are_lanes_known = true;
 }
 
 /* Rates over the time since the last status; kept when it was asked twice at once. */
 static void update_rates(struct gateway *gateway)
 {
-    struct gateway_rates *rates = &gateway->rates;
-    int64_t span_ms = gateway->now.boot_ms - rates->since_boot_ms;
+    struct status_rates *rates = &gateway->status.rates;
+    int64_t span_ms = gateway->turn.now.boot_ms - rates->since_boot_ms;
 
     if (span_ms < 100)
         return;
@@ -67,7 +72,7 @@ static void update_rates(struct gateway *gateway)
     rates->out_per_s = (double)(gateway->counters.ended - rates->ended) / seconds;
     rates->accepted = gateway->counters.accepted;
     rates->ended = gateway->counters.ended;
-    rates->since_boot_ms = gateway->now.boot_ms;
+    rates->since_boot_ms = gateway->turn.now.boot_ms;
     update_lanes(gateway, seconds);
 }
 
@@ -87,19 +92,19 @@ static uint64_t resident_bytes(void)
  * that has no room for one more stands at its limit, also where the oldest makes room. */
 static double full_after_s(struct gateway *gateway)
 {
-    struct spool_time now = gateway_spool_time(gateway);
+    struct spool_time now = turn_spool_time(&gateway->turn);
     double soonest = -1;
 
-    if (gateway_is_full(gateway) != GATEWAY_HAS_ROOM || gateway_audit_is_full(gateway) ||
-        gateway->disk_short.reported)
+    if (intake_is_full(&gateway->intake) != INTAKE_HAS_ROOM ||
+        intake_audit_is_full(&gateway->intake) || gateway->intake.disk.shortage.reported)
         return 0;
     for (unsigned lane = 0; lane <= gateway->config->lane_count; lane++) {
-        double growth = gateway->rates.lane_growth_per_s[lane];
+        double growth = gateway->status.rates.lane_growth_per_s[lane];
         struct spool_lane_stats stats;
 
         if (spool_get_lane_stats(gateway->spool, lane, &now, &stats) != 0)
             continue;
-        double room = gateway_room_of(config_lane_limits(gateway->config, lane), &stats);
+        double room = intake_room_of(config_lane_limits(gateway->config, lane), &stats);
         if (room < 1)
             return 0;
         if (growth <= 0)
@@ -127,7 +132,7 @@ static void format_boot_time(const struct gateway *gateway,
 {
     text[0] = '\0';
     if (boot_ms > 0)
-        clock_format(gateway->now.wall_ms - (gateway->now.boot_ms - boot_ms), text);
+        clock_format(gateway->turn.now.wall_ms - (gateway->turn.now.boot_ms - boot_ms), text);
 }
 
 static struct record_link describe_link(const struct gateway *gateway, struct link_texts *texts)
@@ -137,7 +142,7 @@ static struct record_link describe_link(const struct gateway *gateway, struct li
     uplink_get_link(gateway->uplink, link);
     format_boot_time(gateway, link->since_boot_ms, texts->since);
     format_boot_time(gateway, link->last_error_boot_ms, texts->last_error_time);
-    format_boot_time(gateway, gateway->acknowledged_boot_ms, texts->acknowledged);
+    format_boot_time(gateway, gateway->forward.acknowledged_boot_ms, texts->acknowledged);
     return (struct record_link){
         .state = uplink_state_name(link->state),
         .broker = link->broker,
@@ -148,7 +153,7 @@ static struct record_link describe_link(const struct gateway *gateway, struct li
         .acknowledged = texts->acknowledged,
         .window = link->window,
         .late_answers = link->late_answers,
-        .is_held = gateway_sends_nothing(gateway),
+        .is_held = intake_sends_nothing(&gateway->intake),
     };
 }
 
@@ -161,14 +166,14 @@ static struct record_intake describe_intake(struct gateway *gateway,
         .lanes = lanes,
         .lane_count = config_spool_lanes(gateway->config, lanes),
         .lane_full = lane_full,
-        .refusing = gateway_refusing(gateway),
+        .refusing = intake_refusing(&gateway->intake),
         .disk_reserve = gateway->config->spool.disk_reserve,
         .disk_short = disk_short,
     };
 
-    (void)snprintf(disk_short, DISK_SHORT_MAX, "%s", gateway_describe_disk(gateway));
+    (void)snprintf(disk_short, DISK_SHORT_MAX, "%s", intake_describe_disk(&gateway->intake));
     for (unsigned lane = 0; lane < intake.lane_count; lane++)
-        lane_full[lane] = gateway_takes_nothing(gateway, lane);
+        lane_full[lane] = intake_lane_accepts_nothing(&gateway->intake, lane);
     return intake;
 }
 
@@ -191,23 +196,23 @@ static struct record_audit describe_audit(const struct gateway *gateway, const b
 static int
 write_status(struct json *json, struct gateway *gateway, const struct spool_stats *stats)
 {
-    struct spool_time now = gateway_spool_time(gateway);
+    struct spool_time now = turn_spool_time(&gateway->turn);
     bool healthy = audit_is_healthy(gateway->audit), lane_full[SPOOL_LANES_MAX];
     struct spool_lane lanes[SPOOL_LANES_MAX];
     char disk_short[DISK_SHORT_MAX];
     struct link_texts texts;
     struct record_status status = {
         .pid = getpid(),
-        .uptime_ms = gateway->now.boot_ms - gateway->started_boot_ms,
+        .uptime_ms = gateway->turn.now.boot_ms - gateway->turn.started_boot_ms,
         .stats = stats,
         .link = describe_link(gateway, &texts),
         .intake = describe_intake(gateway, lanes, lane_full, disk_short),
-        .in_per_s = gateway->rates.in_per_s,
-        .out_per_s = gateway->rates.out_per_s,
+        .in_per_s = gateway->status.rates.in_per_s,
+        .out_per_s = gateway->status.rates.out_per_s,
         .rss_bytes = resident_bytes(),
-        .salvage = gateway->salvage,
-        .salvaged_ms = gateway->salvaged_ms,
-        .producers = {.connected = gateway->client_count,
+        .salvage = gateway->salvaged.result,
+        .salvaged_ms = gateway->salvaged.wall_ms,
+        .producers = {.connected = gateway->clients.count,
                       .messages_refused = gateway->counters.refused,
                       .clients_refused = gateway->counters.clients_refused},
         .audit = describe_audit(gateway, &healthy),
@@ -223,30 +228,30 @@ write_status(struct json *json, struct gateway *gateway, const struct spool_stat
 
 /* Two gateways whose sockets are in one folder replace each other's file: what is there now is not
  * what this process wrote last. What was there before its first is of a daemon that was killed. */
-static void look_for_other_writer(struct gateway *gateway, const char *path)
+static void look_for_other_writer(struct status *status, const char *path)
 {
-    const struct stat *ours = &gateway->status_file;
+    const struct stat *ours = &status->file;
     struct stat now;
     char text[1024];
 
-    if (gateway->status_shared_told || ours->st_ino == 0 || lstat(path, &now) < 0)
+    if (status->is_shared_logged || ours->st_ino == 0 || lstat(path, &now) < 0)
         return;
     if (now.st_ino == ours->st_ino && now.st_mtim.tv_sec == ours->st_mtim.tv_sec &&
         now.st_mtim.tv_nsec == ours->st_mtim.tv_nsec)
         return;
-    gateway->status_shared_told = true;
+    status->is_shared_logged = true;
     log_warning("status_shared file=%s cause=\"another process writes it, too\" "
                 "remedy=\"give each gateway's socket a folder of its own\"",
                 log_quote(text, sizeof(text), path, strlen(path)));
 }
 
 /* Written aside and renamed: a reader sees the old object or the new one, never a part. */
-static int replace_file(struct gateway *gateway, const char *text, size_t size)
+static int replace_file(struct status *status, const char *text, size_t size)
 {
     char path[PATH_MAX], fresh[PATH_MAX];
     struct stat written;
 
-    if (!status_path(gateway, "", path) || !status_path(gateway, ".new", fresh))
+    if (!status_path(status->config, "", path) || !status_path(status->config, ".new", fresh))
         return -ENAMETOOLONG;
     /* What a daemon that was killed has left there goes, whatever it is: nothing that is there
      * already is opened. */
@@ -260,33 +265,33 @@ static int replace_file(struct gateway *gateway, const char *text, size_t size)
         return -errno;
     if ((size_t)n != size)
         return -ENOSPC;
-    look_for_other_writer(gateway, path);
+    look_for_other_writer(status, path);
     if (fstat(fd, &written) < 0 || rename(fresh, path) < 0)
         return -errno;
-    gateway->status_file = written;
+    status->file = written;
     return 0;
 }
 
-static void tell_systemd(const struct gateway *gateway, const struct spool_stats *stats)
+static void show_systemd(const struct gateway *gateway, const struct spool_stats *stats)
 {
     struct uplink_link link;
-    char age[CLOCK_SPAN_MAX], full[128];
+    char age[CLOCK_SPAN_MAX], full[INTAKE_TEXT_MAX];
 
     uplink_get_link(gateway->uplink, &link);
-    gateway_describe_full(gateway, full);
+    intake_describe(&gateway->intake, full);
     clock_format_span(stats->oldest_age_ms, age);
     service_status("link %s, %" PRIu64 " spooled (oldest %s), %.1f/s in, %.1f/s out%s",
                    uplink_state_name(link.state), stats->messages,
-                   stats->messages > 0 ? age : "-", gateway->rates.in_per_s,
-                   gateway->rates.out_per_s, full);
+                   stats->messages > 0 ? age : "-", gateway->status.rates.in_per_s,
+                   gateway->status.rates.out_per_s, full);
 }
 
-static void note_unwritten(struct gateway *gateway, int error)
+static void note_unwritten(struct status *status, int error)
 {
     char path[PATH_MAX], text[1024];
 
-    if (!condition_set(&gateway->status_unwritten, gateway->now.boot_ms) ||
-        !status_path(gateway, "", path))
+    if (!condition_set(&status->unwritten, status->turn->now.boot_ms) ||
+        !status_path(status->config, "", path))
         return;
     log_warning("status_not_written file=%s error=\"%s\" ignoring=yes remedy=\"look at its "
                 "folder, and at what has the same name with .new\"",
@@ -296,11 +301,11 @@ static void note_unwritten(struct gateway *gateway, int error)
 void gateway_publish_status(struct gateway *gateway)
 {
     static char memory[STATUS_MAX];
-    struct spool_time now = gateway_spool_time(gateway);
+    struct spool_time now = turn_spool_time(&gateway->turn);
     struct spool_stats stats;
     struct json json;
 
-    if (gateway->failed)
+    if (gateway->turn.has_failed)
         return;
     update_rates(gateway);
     json_init(&json, memory, sizeof(memory));
@@ -308,28 +313,27 @@ void gateway_publish_status(struct gateway *gateway)
     if (r == 0)
         r = write_status(&json, gateway, &stats);
     if (r == 0)
-        r = replace_file(gateway, memory, json_used(&json));
+        r = replace_file(&gateway->status, memory, json_used(&json));
     if (r < 0)
-        note_unwritten(gateway, r);
-    else if (r == 0 && condition_clear(&gateway->status_unwritten, gateway->now.boot_ms))
+        note_unwritten(&gateway->status, r);
+    else if (r == 0 && condition_clear(&gateway->status.unwritten, gateway->turn.now.boot_ms))
         log_notice("status_written");
-    if (r == 0 && gateway->phase == GATEWAY_SERVING)
-        tell_systemd(gateway, &stats);
+    if (r == 0 && !stop_has_begun(&gateway->stop))
+        show_systemd(gateway, &stats);
 }
 
-void gateway_hasten_status(struct gateway *gateway)
+void status_hasten(struct status *status)
 {
-    int r = gateway_set_timer(gateway->status_timer, 0);
+    int r = turn_set_timer(status->timer, 0);
 
     if (r < 0)
-        note_unwritten(gateway, r);
+        note_unwritten(status, r);
 }
 
-/* A status without a daemon would be read as one. */
-void gateway_remove_status(struct gateway *gateway)
+void status_remove(struct status *status)
 {
     char path[PATH_MAX];
 
-    if (gateway->config && status_path(gateway, "", path))
+    if (status->config && status_path(status->config, "", path))
         (void)unlink(path); /* not there: nothing was written yet */
 }

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * settings.h - what the uplink is told by the configuration
+ * settings.h - the settings of the uplink: group "uplink" of the configuration
  *
- * Group "uplink" of the configuration file is this structure: the table of keys fills it, the
- * uplink reads it, and no one copies it. The uplink knows no file and no table, the configuration
- * nothing of the link; this header is all that they share, so it holds types only.
+ * The table of keys fills this structure, the uplink reads it where it lies. The
+ * uplink knows no file and no table, the configuration nothing of the link. This
+ * header is all that they share, so it has types only.
  *
  * Texts are never NULL; "" means that it is not set.
  */

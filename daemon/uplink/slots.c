@@ -2,16 +2,14 @@
 /*
  * slots.c - messages in flight
  *
- * A slot carries one message from uplink_send() to its answer. Its generation
- * and index travel through Paho as the context of the callbacks. A callback
- * compares the generation under the mailbox's lock: one that comes after the
- * slot was released by somebody else finds another generation or no SENT slot,
- * is counted and changes nothing. So it does not matter whether Paho loses a
- * callback, calls it twice or too late: the slot is released once, by the first
- * of answer, refused send and sweep.
+ * A slot holds one message from uplink_send() to its answer. Its generation
+ * and index are the context of Paho's callbacks. A callback compares the generation
+ * under the mailbox's lock: if the slot was released before, it finds another
+ * generation or no SENT slot, is counted and changes nothing.
  *
- * Paho's own queue stays empty: no more than the window, the bytes of the
- * window and the broker's Receive Maximum are ever handed to it.
+ * Invariant: a slot is released once, by the first of answer, refused send and sweep, whether
+ * Paho loses a callback, calls it twice or too late. Paho's own queue stays empty: it is never
+ * given more than the window, the bytes of the window and the broker's Receive Maximum.
  */
 #include <errno.h>
 #include <stdatomic.h>
@@ -25,12 +23,12 @@
 
 /* 1.3.12 sends integers of four bytes wrong from 2^31 on (upstream #1336). */
 #define PAHO_INTEGER_MAX 0x7FFFFFFF
-/* Out of memory, in Paho's words; its public header has no name for it. */
+/* Out of memory; Paho's public header has no name for it. */
 #define PAHO_MEMORY_ERROR (-99)
 /* What a message expiry takes as a property. */
 #define EXPIRY_BYTES 5u
-/* What a property takes of the library's memory besides its bytes: in two copies each a structure
- * and the blocks of its texts. A packet of 250 KB may hold 50,000 of them. */
+/* The library's memory for a property besides its bytes: in two copies each a structure and the
+ * blocks of its texts. A packet of 250 KB may hold 50,000 of them. */
 #define PROPERTY_MEMORY 200u
 
 #define INDEX_BITS      16u
@@ -41,7 +39,8 @@ int uplink_slots_init(struct uplink *uplink)
 {
     uplink->slots.count = uplink->settings->window;
     uplink->slots.array = calloc(uplink->slots.count, sizeof(*uplink->slots.array));
-    if (!uplink->slots.array)
+    uplink->slots.topic = malloc(MQTT_TEXT_MAX + 1);
+    if (!uplink->slots.array || !uplink->slots.topic)
         return -ENOMEM;
     SLIST_INIT(&uplink->slots.free);
     for (unsigned i = uplink->slots.count; i-- > 0;) {
@@ -54,6 +53,7 @@ int uplink_slots_init(struct uplink *uplink)
 void uplink_slots_done(struct uplink *uplink)
 {
     free(uplink->slots.array);
+    free(uplink->slots.topic);
 }
 
 unsigned uplink_room(const struct uplink *uplink)
@@ -73,7 +73,7 @@ static void *slot_context(const struct uplink *uplink, const struct uplink_slot 
     return (void *)((slot->generation & GENERATION_MASK) << INDEX_BITS | index);
 }
 
-/* Callbacks: any thread. */
+/* --- callbacks: any thread ------------------------------------------------ */
 
 struct posted_answer {
     struct uplink *uplink;
@@ -83,9 +83,9 @@ struct posted_answer {
     int code;
 };
 
-static bool accept_answer(void *context)
+static bool accept_answer(void *userdata)
 {
-    struct posted_answer *posted = context;
+    struct posted_answer *posted = userdata;
     struct uplink_slot *slot = posted->slot;
 
     if (slot->state != SLOT_SENT ||
@@ -101,16 +101,16 @@ static bool accept_answer(void *context)
     return true;
 }
 
-static void post_answer(void *context, enum uplink_answer_kind answer, int code)
+static void post_answer(void *userdata, enum uplink_answer_kind answer, int code)
 {
     struct uplink *uplink = uplink_instance;
-    uintptr_t index = (uintptr_t)context & INDEX_MASK;
+    uintptr_t index = (uintptr_t)userdata & INDEX_MASK;
 
     if (!uplink || index >= uplink->slots.count)
         return;
     struct posted_answer posted = {.uplink = uplink,
                                    .slot = &uplink->slots.array[index],
-                                   .generation = (uintptr_t)context >> INDEX_BITS,
+                                   .generation = (uintptr_t)userdata >> INDEX_BITS,
                                    .answer = answer,
                                    .code = code};
     FAILPOINT("answer.in_callback");
@@ -118,78 +118,78 @@ static void post_answer(void *context, enum uplink_answer_kind answer, int code)
                           &posted);
 }
 
-static void on_success(void *context, MQTTAsync_successData *response)
+static void on_success(void *userdata, MQTTAsync_successData *response)
 {
     (void)response;
-    post_answer(context, UPLINK_DELIVERED, -1);
+    post_answer(userdata, UPLINK_DELIVERED, -1);
 }
 
-static void on_success5(void *context, MQTTAsync_successData5 *response)
+static void on_success5(void *userdata, MQTTAsync_successData5 *response)
 {
     (void)response;
-    post_answer(context, UPLINK_DELIVERED, -1);
+    post_answer(userdata, UPLINK_DELIVERED, -1);
 }
 
-static void on_failure(void *context, MQTTAsync_failureData *response)
+static void on_failure(void *userdata, MQTTAsync_failureData *response)
 {
     (void)response;
-    post_answer(context, UPLINK_UNKNOWN, -1);
+    post_answer(userdata, UPLINK_UNKNOWN, -1);
 }
 
 /*
- * With code MQTTASYNC_SUCCESS the broker's reason code is the failure, with any
- * other the connection is. Paho does not fill the whole structure on each path,
- * so the reason code counts in the first case only.
+ * With code MQTTASYNC_SUCCESS the failure is the broker's reason code, with any
+ * other it is the connection. Paho does not fill the whole structure on each path,
+ * so the reason code is valid only in the first case.
  */
-static void on_failure5(void *context, MQTTAsync_failureData5 *response)
+static void on_failure5(void *userdata, MQTTAsync_failureData5 *response)
 {
-    bool refused = response && response->code == MQTTASYNC_SUCCESS &&
-                   response->reasonCode >= MQTTREASONCODE_UNSPECIFIED_ERROR;
+    bool is_refused = response && response->code == MQTTASYNC_SUCCESS &&
+                      response->reasonCode >= MQTTREASONCODE_UNSPECIFIED_ERROR;
 
-    post_answer(context, refused ? UPLINK_REFUSED : UPLINK_UNKNOWN,
-                refused ? (int)response->reasonCode : -1);
+    post_answer(userdata, is_refused ? UPLINK_REFUSED : UPLINK_UNKNOWN,
+                is_refused ? (int)response->reasonCode : -1);
 }
 
-/* The loop's side. */
+/* --- the loop thread ------------------------------------------------------ */
 
-struct use {
+struct slot_use {
     struct uplink_slot *slot;
     enum uplink_slot_state state;
-    bool done;
+    bool is_done;
 };
 
-static void begin_use(void *context)
+static void mark_sent(void *userdata)
 {
-    struct use *use = context;
+    struct slot_use *use = userdata;
 
     use->slot->generation++;
     use->slot->state = SLOT_SENT;
 }
 
-/* Back to FREE, if it still is in the state the caller saw. */
-static void end_use(void *context)
+/* Back to FREE, if its state is still the one that the caller saw. */
+static void mark_free(void *userdata)
 {
-    struct use *use = context;
+    struct slot_use *use = userdata;
 
-    use->done = use->slot->state == use->state;
-    if (use->done)
+    use->is_done = use->slot->state == use->state;
+    if (use->is_done)
         use->slot->state = SLOT_FREE;
 }
 
-static void note_progress(struct uplink *uplink)
+static void slots_note_progress(struct uplink *uplink)
 {
     uplink->slots.progress_ms = uplink_now_ms();
     uplink->timer.is_extended = false;
 }
 
-static void take_slot(struct uplink *uplink, struct uplink_slot *slot)
+static void slot_take(struct uplink *uplink, struct uplink_slot *slot)
 {
-    struct use use = {.slot = slot};
+    struct slot_use use = {.slot = slot};
 
     SLIST_REMOVE_HEAD(&uplink->slots.free, free);
-    mailbox_run_locked(&uplink->inbox.mailbox, begin_use, &use);
+    mailbox_run_locked(&uplink->inbox.mailbox, mark_sent, &use);
     if (uplink->slots.in_flight++ == 0)
-        note_progress(uplink);
+        slots_note_progress(uplink);
     uplink->slots.in_flight_bytes += slot->size_bytes;
     if (!uplink->timer.is_armed && uplink->settings->ack_timeout_ms > 0)
         uplink_timer_set(&uplink->timer,
@@ -197,12 +197,12 @@ static void take_slot(struct uplink *uplink, struct uplink_slot *slot)
 }
 
 static bool
-release_slot(struct uplink *uplink, struct uplink_slot *slot, enum uplink_slot_state state)
+slot_release(struct uplink *uplink, struct uplink_slot *slot, enum uplink_slot_state state)
 {
-    struct use use = {.slot = slot, .state = state};
+    struct slot_use use = {.slot = slot, .state = state};
 
-    mailbox_run_locked(&uplink->inbox.mailbox, end_use, &use);
-    if (!use.done)
+    mailbox_run_locked(&uplink->inbox.mailbox, mark_free, &use);
+    if (!use.is_done)
         return false;
     uplink->slots.in_flight--;
     uplink->slots.in_flight_bytes -= slot->size_bytes;
@@ -213,10 +213,10 @@ release_slot(struct uplink *uplink, struct uplink_slot *slot, enum uplink_slot_s
 
 void uplink_on_slot(struct uplink *uplink, struct uplink_slot *slot)
 {
-    /* ANSWERED slots are changed by nobody but this function. */
+    /* Only this function changes an ANSWERED slot. */
     struct uplink_answer answer = {.id = slot->id, .kind = slot->answer, .code = slot->code};
 
-    if (!release_slot(uplink, slot, SLOT_ANSWERED))
+    if (!slot_release(uplink, slot, SLOT_ANSWERED))
         return;
     if (answer.kind == UPLINK_REFUSED)
         uplink_set_error(&uplink->last_error, "the broker refused a message: %s (code 0x%02X)",
@@ -224,8 +224,8 @@ void uplink_on_slot(struct uplink *uplink, struct uplink_slot *slot)
     if (answer.kind == UPLINK_UNKNOWN)
         uplink->connection.unanswered++;
     else
-        note_progress(uplink);
-    if (answer.kind != UPLINK_UNKNOWN && slot->qos > 0) { /* QoS 0 proves nothing */
+        slots_note_progress(uplink);
+    if (answer.kind != UPLINK_UNKNOWN && slot->qos > 0) { /* no broker answers QoS 0 */
         uplink->connection.is_proven = true;
         uplink->retry.stalls = 0;
         answer.acknowledged_boot_ms = uplink_now_ms();
@@ -239,14 +239,36 @@ void uplink_sweep(struct uplink *uplink)
         struct uplink_slot *slot = &uplink->slots.array[i];
         struct uplink_answer answer = {.id = slot->id, .kind = UPLINK_UNKNOWN, .code = -1};
 
-        if (!release_slot(uplink, slot, SLOT_SENT))
-            continue; /* answered: its mail is under way */
+        if (!slot_release(uplink, slot, SLOT_SENT))
+            continue; /* answered: its mail is queued */
         uplink->connection.unanswered++;
         uplink->owner.ops->answered(uplink->owner.userdata, &answer);
     }
 }
 
-/* Checks, and the form Paho wants. */
+struct sent_search {
+    const struct uplink_slots *slots;
+    bool is_found;
+};
+
+static void find_sent(void *userdata)
+{
+    struct sent_search *search = userdata;
+
+    for (unsigned i = 0; i < search->slots->count && !search->is_found; i++)
+        search->is_found = search->slots->array[i].state == SLOT_SENT;
+}
+
+bool uplink_is_swept(struct uplink *uplink)
+{
+    struct sent_search search = {.slots = &uplink->slots};
+
+    if (uplink->slots.in_flight > 0)
+        mailbox_run_locked(&uplink->inbox.mailbox, find_sent, &search);
+    return !search.is_found;
+}
+
+/* --- checks, and conversion for Paho -------------------------------------- */
 
 static uint8_t forwarded_qos(const struct uplink *uplink, const struct uplink_message *message)
 {
@@ -275,7 +297,7 @@ static uint64_t remaining_length(const struct uplink *uplink,
            varint_size(properties < MQTT_VARINT_MAX ? (uint32_t)properties : MQTT_VARINT_MAX);
 }
 
-/* The packet, and what its properties take in memory. */
+/* The packet, and the memory of its properties. */
 static uint64_t size_in_window(const struct uplink *uplink,
                                const struct uplink_message *message,
                                uint64_t packet)
@@ -291,11 +313,11 @@ static uint64_t size_in_window(const struct uplink *uplink,
     return packet;
 }
 
-/* Return: 0 and what it counts in the window; UPLINK_E_*. */
-static int check(const struct uplink *uplink,
-                 const struct uplink_message *message,
-                 size_t topic_size,
-                 uint64_t *ret_size)
+/* Return: 0 and its size in the window; UPLINK_E_*. */
+static int check_message(const struct uplink *uplink,
+                         const struct uplink_message *message,
+                         size_t topic_size,
+                         uint64_t *ret_size)
 {
     uint64_t remaining = remaining_length(uplink, message, topic_size);
 
@@ -308,7 +330,7 @@ static int check(const struct uplink *uplink,
         return UPLINK_E_RETAIN;
     if (uplink->slots.in_flight >= uplink_window(uplink))
         return UPLINK_E_FULL;
-    /* A message larger than window_bytes goes alone. */
+    /* A message larger than window_bytes is sent alone. */
     uint64_t size = size_in_window(uplink, message, packet);
     if (uplink->slots.in_flight > 0 &&
         uplink->slots.in_flight_bytes + size > uplink->settings->window_bytes)
@@ -317,9 +339,9 @@ static int check(const struct uplink *uplink,
     return 0;
 }
 
-static MQTTLenString borrowed(struct view view)
+static MQTTLenString borrow_view(struct view view)
 {
-    /* Paho copies it and does not write; its type has no const. */
+    /* Paho copies the bytes and does not write them; its type has no const. */
     return (MQTTLenString){.len = (int)view.size, .data = (char *)(uintptr_t)view.data};
 }
 
@@ -338,14 +360,14 @@ static int add_property(MQTTProperties *properties, const struct packet_property
         break;
     case MQTTPROPERTY_TYPE_BINARY_DATA:
     case MQTTPROPERTY_TYPE_UTF_8_ENCODED_STRING:
-        out.value.data = borrowed(property->value);
+        out.value.data = borrow_view(property->value);
         break;
     case MQTTPROPERTY_TYPE_UTF_8_STRING_PAIR:
-        out.value.data = borrowed(property->name);
-        out.value.value = borrowed(property->value);
+        out.value.data = borrow_view(property->name);
+        out.value.value = borrow_view(property->value);
         break;
     default:
-        return MQTTASYNC_BAD_MQTT_OPTION; /* no property of a PUBLISH that is kept */
+        return MQTTASYNC_BAD_MQTT_OPTION; /* not one that is kept of a PUBLISH */
     }
     return MQTTProperties_add(properties, &out);
 }
@@ -368,11 +390,11 @@ static int add_properties(MQTTProperties *properties, const struct uplink_messag
     property = (struct packet_property){.id = PROPERTY_MESSAGE_EXPIRY};
     property.number = seconds > PAHO_INTEGER_MAX ? PAHO_INTEGER_MAX : (uint32_t)seconds;
     if (property.number == 0)
-        property.number = 1; /* 0 would mean expired already: the caller decides that */
+        property.number = 1; /* 0 would mean that it has expired: the caller decides that */
     return add_property(properties, &property);
 }
 
-static int from_paho(int rc)
+static int translate_rc(int rc)
 {
     switch (rc) {
     case MQTTASYNC_SUCCESS:
@@ -392,8 +414,8 @@ static int from_paho(int rc)
     }
 }
 
-/* Paho knows of a loss that was not reported: it is on its way, or it was lost on it. */
-static void note_doubt(struct uplink *uplink)
+/* Paho knows of a loss that was not reported: the report is under way, or was lost. */
+static void suspect_loss(struct uplink *uplink)
 {
     if (uplink->connection.is_loss_suspected)
         return;
@@ -401,10 +423,10 @@ static void note_doubt(struct uplink *uplink)
     uplink_timer_set(&uplink->timer, uplink_now_ms() + UPLINK_GRACE_MS);
 }
 
-static int hand_over(struct uplink *uplink,
-                     const struct uplink_message *message,
-                     const char *topic,
-                     MQTTAsync_responseOptions *options)
+static int pass_to_paho(struct uplink *uplink,
+                        const struct uplink_message *message,
+                        const char *topic,
+                        MQTTAsync_responseOptions *options)
 {
     const void *payload = message->payload.size > 0 ? (const void *)message->payload.data : "";
 
@@ -424,7 +446,7 @@ static int send_in_slot(struct uplink *uplink,
     slot->id = message->id;
     slot->size_bytes = size;
     slot->qos = forwarded_qos(uplink, message);
-    take_slot(uplink, slot);
+    slot_take(uplink, slot);
     options.context = slot_context(uplink, slot);
     if (uplink->settings->protocol == MQTTVERSION_5) {
         options.onSuccess5 = on_success5;
@@ -436,14 +458,14 @@ static int send_in_slot(struct uplink *uplink,
     }
     FAILPOINT("send.before");
     if (rc == 0)
-        rc = hand_over(uplink, message, topic, &options);
+        rc = pass_to_paho(uplink, message, topic, &options);
     FAILPOINT("send.after");
     MQTTProperties_free(&options.properties);
     if (rc != 0)
-        (void)release_slot(uplink, slot, SLOT_SENT); /* no callback comes for it */
+        (void)slot_release(uplink, slot, SLOT_SENT); /* no callback follows */
     if (rc == MQTTASYNC_DISCONNECTED)
-        note_doubt(uplink);
-    return from_paho(rc);
+        suspect_loss(uplink);
+    return translate_rc(rc);
 }
 
 int uplink_send(struct uplink *uplink, const struct uplink_message *message)
@@ -454,15 +476,13 @@ int uplink_send(struct uplink *uplink, const struct uplink_message *message)
 
     if (uplink->state != LINK_ONLINE)
         return UPLINK_E_OFFLINE;
-    int r = check(uplink, message, topic_size, &size);
+    int r = check_message(uplink, message, topic_size, &size);
     if (r != 0)
         return r;
     if (message->topic.size == 0 || memchr(message->topic.data, 0, message->topic.size))
-        return UPLINK_E_TOO_LARGE; /* Paho takes a C string, and no packet may hold U+0000 */
+        return UPLINK_E_TOO_LARGE; /* Paho takes a C string, and no topic may hold U+0000 */
 
-    AUTO_FREE char *topic = malloc(topic_size + 1);
-    if (!topic)
-        return -ENOMEM;
+    char *topic = uplink->slots.topic;
     memcpy(topic, uplink->settings->topic_prefix, prefix_size);
     memcpy(topic + prefix_size, message->topic.data, message->topic.size);
     topic[topic_size] = '\0';

@@ -290,7 +290,7 @@ static void mark_free_pages(struct pages *pages)
             return;
         pages->flags[trunk] |= FLAG_FREE;
         for (uint32_t i = 0; i < leaves; i++) {
-            uint32_t leaf = get32(bytes + 8 + i * 4);
+            uint32_t leaf = get32(bytes + 8 + (size_t)i * 4);
             if (is_page(pages, leaf))
                 pages->flags[leaf] |= FLAG_FREE;
         }
@@ -335,7 +335,7 @@ int pages_open(struct pages *pages,
     if (r == 0 && pages->wal_fd >= 0)
         r = read_wal(pages, &wal);
     if (r == 0) {
-        size_t end = find_end(pages, &wal, use);
+        size_t end = wal.frames ? find_end(pages, &wal, use) : 0;
         r = make_room(pages, &wal, end);
         if (r == 0)
             lay_over(pages, &wal, end);
@@ -523,8 +523,8 @@ static const uint8_t *
 cell_at(const uint8_t *page, uint32_t number, unsigned header, unsigned cell)
 {
     unsigned start = number == 1 ? 100 : 0;
-    unsigned offset = get16(page + start + header + 2 * cell);
-    unsigned least = start + header + 2 * cell_count(page, number, header);
+    size_t offset = get16(page + start + header + (size_t)cell * 2);
+    size_t least = start + header + 2 * cell_count(page, number, header);
     return offset >= least && offset < PAGES_BYTES ? page + offset : NULL;
 }
 

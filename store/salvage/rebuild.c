@@ -46,10 +46,10 @@ enum {
 
 static void see_id(struct rebuild *rebuild, uint64_t id, int64_t clock_ms)
 {
-    if (id > rebuild->last_id)
-        rebuild->last_id = id;
-    if (clock_ms > rebuild->newest_ms)
-        rebuild->newest_ms = clock_ms;
+    if (id > rebuild->ends.last_id)
+        rebuild->ends.last_id = id;
+    if (clock_ms > rebuild->ends.newest_ms)
+        rebuild->ends.newest_ms = clock_ms;
 }
 
 static int measure_row(void *context, const struct pages_row *row)
@@ -57,12 +57,12 @@ static int measure_row(void *context, const struct pages_row *row)
     struct rebuild *rebuild = context;
     if (rebuild_is_outcome_row(rebuild, row)) {
         see_id(rebuild, (uint64_t)rebuild_number(row, 1), rebuild_number(row, 4));
-        if ((uint64_t)row->rowid > rebuild->last_seq)
-            rebuild->last_seq = (uint64_t)row->rowid;
+        if ((uint64_t)row->rowid > rebuild->ends.last_seq)
+            rebuild->ends.last_seq = (uint64_t)row->rowid;
     } else if (rebuild_judge(rebuild, row) == SOUND_MESSAGE) {
         see_id(rebuild, rebuild_id_of(row), rebuild_number(row, MESSAGE_ACCEPTED_AT));
-        if (rebuild->lowest_id == 0 || rebuild_id_of(row) < rebuild->lowest_id)
-            rebuild->lowest_id = rebuild_id_of(row);
+        if (rebuild->ends.lowest_id == 0 || rebuild_id_of(row) < rebuild->ends.lowest_id)
+            rebuild->ends.lowest_id = rebuild_id_of(row);
     }
     return 0;
 }
@@ -73,9 +73,9 @@ static int measure_history(void *context, const struct spool_ended *ended)
     if (ended->id > SPOOL_LAST_MAX || ended->seq > SPOOL_LAST_MAX)
         return 0;
     see_id(rebuild, ended->id, 0);
-    if (ended->seq > rebuild->history_seq) {
-        rebuild->history_seq = ended->seq;
-        rebuild->history_id = ended->id;
+    if (ended->seq > rebuild->history.seq) {
+        rebuild->history.seq = ended->seq;
+        rebuild->history.id = ended->id;
     }
     return 0;
 }
@@ -126,18 +126,18 @@ static int hear_row(void *context, const struct pages_row *row)
 static int believe_lanes(struct rebuild *rebuild)
 {
     const struct mark *mark = &rebuild->mark;
-    uint64_t ended = rebuild_sum_ended(rebuild);
-    uint64_t seq = rebuild->counted_seq;
-    uint64_t id = rebuild->counted_id;
+    uint64_t ended = rebuild_sum_ended(&rebuild->lanes);
+    uint64_t seq = rebuild->counted.seq;
+    uint64_t id = rebuild->counted.id;
     uint64_t seq_reach =
-        rebuild_higher(ended, rebuild_higher(mark->last_seq, rebuild->history_seq));
-    uint64_t id_reach = rebuild_higher(rebuild->counted_accepted,
-                                       rebuild_higher(mark->last_id, rebuild->last_id));
+        rebuild_higher(ended, rebuild_higher(mark->last_seq, rebuild->history.seq));
+    uint64_t id_reach = rebuild_higher(rebuild->counted.accepted,
+                                       rebuild_higher(mark->last_id, rebuild->ends.last_id));
     if (seq > seq_reach || id > id_reach) {
         struct witness witness = {.rebuild = rebuild};
         pages_restart(rebuild->task->pages);
-        rebuild->seq_limit = seq;
-        rebuild->id_limit = rebuild->ended_id_limit = rebuild_lower(id, SPOOL_LAST_MAX);
+        rebuild->limits.seq = seq;
+        rebuild->limits.id = rebuild->limits.ended_id = rebuild_lower(id, SPOOL_LAST_MAX);
         int r = pages_walk(rebuild->task->pages, ROOT_OUTCOME, hear_row, &witness);
         if (r == 0)
             r = pages_walk(rebuild->task->pages, ROOT_MESSAGE, hear_row, &witness);
@@ -146,10 +146,10 @@ static int believe_lanes(struct rebuild *rebuild)
         seq_reach = rebuild_higher(seq_reach, witness.seq);
         id_reach = rebuild_higher(id_reach, witness.id);
     }
-    rebuild->counted_seq = rebuild_higher(ended, rebuild_lower(seq, seq_reach));
-    rebuild->counted_id =
-        rebuild_higher(rebuild->counted_accepted, rebuild_lower(id, id_reach));
-    rebuild->has_all_lanes = rebuild->lane_count > 0 && rebuild->counted_seq == ended;
+    rebuild->counted.seq = rebuild_higher(ended, rebuild_lower(seq, seq_reach));
+    rebuild->counted.id =
+        rebuild_higher(rebuild->counted.accepted, rebuild_lower(id, id_reach));
+    rebuild->lanes.is_complete = rebuild->lanes.count > 0 && rebuild->counted.seq == ended;
     return 0;
 }
 
@@ -161,8 +161,8 @@ static int believe_lanes(struct rebuild *rebuild)
 static int collect_beyond(void *context, const struct pages_row *row)
 {
     struct rebuild *rebuild = context;
-    if (rebuild_is_outcome_row(rebuild, row) && (uint64_t)row->rowid > rebuild->last_seq)
-        numbers_add(&rebuild->beyond, (uint64_t)row->rowid);
+    if (rebuild_is_outcome_row(rebuild, row) && (uint64_t)row->rowid > rebuild->ends.last_seq)
+        numbers_add(&rebuild->seen.beyond, (uint64_t)row->rowid);
     return 0;
 }
 
@@ -172,14 +172,15 @@ static int reach_beyond(struct rebuild *rebuild)
     int r = pages_walk(rebuild->task->pages, ROOT_OUTCOME, collect_beyond, rebuild);
     if (r == 0)
         r = pages_orphans(rebuild->task->pages, collect_beyond, rebuild);
-    uint64_t seq = rebuild->last_seq;
-    for (uint64_t next = seq + 1; next <= seq + GAP_MAX && next <= rebuild->seq_limit; next++) {
-        if (numbers_has(&rebuild->beyond, next))
+    uint64_t seq = rebuild->ends.last_seq;
+    for (uint64_t next = seq + 1; next <= seq + GAP_MAX && next <= rebuild->limits.seq;
+         next++) {
+        if (numbers_has(&rebuild->seen.beyond, next))
             seq = next;
     }
-    rebuild->seq_limit = seq;
-    numbers_done(&rebuild->beyond);
-    rebuild->beyond = (struct numbers){0};
+    rebuild->limits.seq = seq;
+    numbers_done(&rebuild->seen.beyond);
+    rebuild->seen.beyond = (struct numbers){0};
     return r;
 }
 
@@ -188,17 +189,17 @@ static int reach_beyond(struct rebuild *rebuild)
 static int set_limits(struct rebuild *rebuild)
 {
     const struct mark *mark = &rebuild->mark;
-    rebuild->last_id =
-        rebuild_higher(rebuild->last_id, rebuild_higher(rebuild->counted_id, mark->last_id));
-    rebuild->last_seq = rebuild_higher(rebuild->history_seq,
-                                       rebuild_higher(rebuild->counted_seq, mark->last_seq));
-    bool is_known = rebuild->lane_count > 0 || mark->is_known || rebuild->history_seq > 0;
-    bool is_newest = rebuild->has_all_lanes && !rebuild->is_lane_in_doubt;
-    rebuild->id_limit = is_known ? rebuild->last_id + SLACK : SPOOL_LAST_MAX;
-    rebuild->ended_id_limit = is_newest ? rebuild->last_id : rebuild->id_limit;
-    rebuild->seq_limit = !is_known   ? SPOOL_LAST_MAX
-                         : is_newest ? rebuild->last_seq
-                                     : rebuild->last_seq + SLACK;
+    rebuild->ends.last_id = rebuild_higher(rebuild->ends.last_id,
+                                           rebuild_higher(rebuild->counted.id, mark->last_id));
+    rebuild->ends.last_seq = rebuild_higher(
+        rebuild->history.seq, rebuild_higher(rebuild->counted.seq, mark->last_seq));
+    bool is_known = rebuild->lanes.count > 0 || mark->is_known || rebuild->history.seq > 0;
+    bool is_newest = rebuild->lanes.is_complete && !rebuild->lanes.is_in_doubt;
+    rebuild->limits.id = is_known ? rebuild->ends.last_id + SLACK : SPOOL_LAST_MAX;
+    rebuild->limits.ended_id = is_newest ? rebuild->ends.last_id : rebuild->limits.id;
+    rebuild->limits.seq = !is_known   ? SPOOL_LAST_MAX
+                          : is_newest ? rebuild->ends.last_seq
+                                      : rebuild->ends.last_seq + SLACK;
     return is_known && !is_newest ? reach_beyond(rebuild) : 0;
 }
 
@@ -237,13 +238,14 @@ static int read_outcomes(struct rebuild *rebuild)
 static int count_history(void *context, const struct spool_ended *ended)
 {
     struct rebuild *rebuild = context;
-    struct kept_lane *lane = rebuild_find_lane_by_name(rebuild, ended->lane);
-    numbers_add(&rebuild->ids, ended->id);
-    if (ended->seq > rebuild->last_seq || numbers_has(&rebuild->seqs, ended->seq))
+    struct kept_lane *lane = rebuild_find_lane_by_name(&rebuild->lanes, ended->lane);
+    numbers_add(&rebuild->seen.ids, ended->id);
+    if (ended->seq > rebuild->ends.last_seq || numbers_has(&rebuild->seen.seqs, ended->seq))
         return 0;
-    rebuild_count_ended(rebuild, lane ? lane : rebuild->home, ended->seq, ended->outcome);
-    if (ended->outcome != SPOOL_DELIVERED && rebuild->failures_pruned > 0)
-        rebuild->failures_pruned--; /* it is known all the same */
+    rebuild_count_ended(rebuild, lane ? lane : rebuild->lanes.fallback, ended->seq,
+                        ended->outcome);
+    if (ended->outcome != SPOOL_DELIVERED && rebuild->state.failures_pruned > 0)
+        rebuild->state.failures_pruned--; /* it is known all the same */
     return 0;
 }
 
@@ -251,29 +253,30 @@ static int count_history(void *context, const struct spool_ended *ended)
  * all there is was damaged; how far rows are pruned is nearly the same. */
 static void learn_export(struct rebuild *rebuild)
 {
-    if (rebuild->exported > rebuild->last_seq) {
-        rebuild->exported = rebuild->pruned <= rebuild->last_seq ? rebuild->pruned : 0;
-        rebuild->has_cursor = rebuild->exported > 0;
+    if (rebuild->state.exported > rebuild->ends.last_seq) {
+        rebuild->state.exported =
+            rebuild->state.pruned <= rebuild->ends.last_seq ? rebuild->state.pruned : 0;
+        rebuild->state.has_cursor = rebuild->state.exported > 0;
     }
-    rebuild->exported = rebuild_higher(rebuild->exported, rebuild->history_seq);
-    if (rebuild->pruned >= rebuild->last_seq)
-        rebuild->pruned = rebuild->exported;
+    rebuild->state.exported = rebuild_higher(rebuild->state.exported, rebuild->history.seq);
+    if (rebuild->state.pruned >= rebuild->ends.last_seq)
+        rebuild->state.pruned = rebuild->state.exported;
 }
 
 /* The cursor is lost and no audit file tells: what waits for its export lies side by side at
  * the end. */
 static int guess_export(struct rebuild *rebuild)
 {
-    uint64_t seq = rebuild->last_seq;
+    uint64_t seq = rebuild->ends.last_seq;
     char sql[128];
-    if (rebuild->has_cursor || rebuild->history_seq > 0)
+    if (rebuild->state.has_cursor || rebuild->history.seq > 0)
         return 0;
-    while (seq > 0 && numbers_has(&rebuild->seqs, seq))
+    while (seq > 0 && numbers_has(&rebuild->seen.seqs, seq))
         seq--;
-    rebuild->exported = seq;
+    rebuild->state.exported = seq;
     (void)snprintf(sql, sizeof(sql),
                    "DELETE FROM outcome WHERE seq <= %llu AND seq <> %llu AND outcome = %d",
-                   (unsigned long long)seq, (unsigned long long)rebuild->last_seq,
+                   (unsigned long long)seq, (unsigned long long)rebuild->ends.last_seq,
                    SPOOL_DELIVERED);
     return sqlite3_exec(rebuild->task->db, sql, NULL, NULL, NULL);
 }
@@ -284,14 +287,14 @@ static int guess_export(struct rebuild *rebuild)
  */
 static int doubt_pruned(struct rebuild *rebuild)
 {
-    uint64_t from = rebuild->exported;
+    uint64_t from = rebuild->state.exported;
     char sql[128];
     sqlite3_stmt *stmt;
-    if (rebuild->pruned <= from)
+    if (rebuild->state.pruned <= from)
         return 0;
     (void)snprintf(sql, sizeof(sql),
                    "SELECT count(*), min(seq) FROM outcome WHERE outcome = %d AND seq <= %llu",
-                   SPOOL_DELIVERED, (unsigned long long)rebuild->pruned);
+                   SPOOL_DELIVERED, (unsigned long long)rebuild->state.pruned);
     int rc = sqlite3_prepare_v2(rebuild->task->db, sql, -1, &stmt, NULL);
     if (rc != SQLITE_OK)
         return rc;
@@ -301,22 +304,22 @@ static int doubt_pruned(struct rebuild *rebuild)
     (void)sqlite3_finalize(stmt); /* repeats the error of the step */
     if (rc != SQLITE_ROW || there == 0)
         return rc == SQLITE_ROW ? 0 : rc;
-    if (2 * there >= rebuild->pruned - from) {
-        rebuild->pruned = first - 1;
+    if (2 * there >= rebuild->state.pruned - from) {
+        rebuild->state.pruned = first - 1;
         return 0;
     }
     (void)snprintf(sql, sizeof(sql), "DELETE FROM outcome WHERE outcome = %d AND seq <= %llu",
-                   SPOOL_DELIVERED, (unsigned long long)rebuild->pruned);
+                   SPOOL_DELIVERED, (unsigned long long)rebuild->state.pruned);
     return sqlite3_exec(rebuild->task->db, sql, NULL, NULL, NULL);
 }
 
 /* A line of a lane that was forgotten, and is there anew: "default" took its counters over. */
 static void hand_to_home(struct rebuild *rebuild)
 {
-    uint64_t *home = rebuild->home->known;
-    for (size_t i = 0; i < rebuild->lane_count && rebuild->has_all_lanes; i++) {
-        struct kept_lane *lane = &rebuild->lanes[i];
-        for (int j = 0; j < SPOOL_OUTCOMES && lane != rebuild->home; j++) {
+    uint64_t *home = rebuild->lanes.fallback->known;
+    for (size_t i = 0; i < rebuild->lanes.count && rebuild->lanes.is_complete; i++) {
+        struct kept_lane *lane = &rebuild->lanes.all[i];
+        for (int j = 0; j < SPOOL_OUTCOMES && lane != rebuild->lanes.fallback; j++) {
             uint64_t counted = rebuild_lower(lane->known[j], lane->counters.ended[j]);
             home[j] += lane->known[j] - counted;
             lane->known[j] = counted;
@@ -335,40 +338,42 @@ static void level_counters(struct rebuild *rebuild)
 {
     uint64_t failures = 0;
     hand_to_home(rebuild);
-    for (size_t i = 0; i < rebuild->lane_count; i++) {
-        struct kept_lane *lane = &rebuild->lanes[i];
+    for (size_t i = 0; i < rebuild->lanes.count; i++) {
+        struct kept_lane *lane = &rebuild->lanes.all[i];
         for (int j = 0; j < SPOOL_OUTCOMES; j++)
             lane->counters.ended[j] = rebuild_higher(lane->counters.ended[j], lane->known[j]);
     }
-    uint64_t ended = rebuild_sum_ended(rebuild);
-    if (ended < rebuild->counted_seq)
-        rebuild->home->counters.ended[SPOOL_DELIVERED] += rebuild->counted_seq - ended;
+    uint64_t ended = rebuild_sum_ended(&rebuild->lanes);
+    if (ended < rebuild->counted.seq)
+        rebuild->lanes.fallback->counters.ended[SPOOL_DELIVERED] +=
+            rebuild->counted.seq - ended;
     for (int j = 0; j < SPOOL_OUTCOMES; j++) {
-        for (size_t i = 0; i < rebuild->lane_count; i++) {
-            struct kept_lane *lane = &rebuild->lanes[i];
-            uint64_t excess = ended - rebuild_lower(ended, rebuild->counted_seq);
+        for (size_t i = 0; i < rebuild->lanes.count; i++) {
+            struct kept_lane *lane = &rebuild->lanes.all[i];
+            uint64_t excess = ended - rebuild_lower(ended, rebuild->counted.seq);
             uint64_t part = rebuild_lower(excess, lane->counters.ended[j] - lane->known[j]);
             lane->counters.ended[j] -= part;
             ended -= part;
             failures += j == SPOOL_DELIVERED ? 0 : lane->counters.ended[j] - lane->known[j];
         }
     }
-    rebuild->spare_failures = failures - rebuild_lower(failures, rebuild->failures_pruned);
+    rebuild->messages.spare_failures =
+        failures - rebuild_lower(failures, rebuild->state.failures_pruned);
 }
 
 /* ---- which messages ---- */
 
 static int add_candidate(struct rebuild *rebuild, const struct pages_row *row)
 {
-    if (rebuild->candidate_count == rebuild->candidate_room) {
-        size_t room = rebuild->candidate_room * 2 + 1024;
-        struct candidate *grown = realloc(rebuild->candidates, room * sizeof(*grown));
+    if (rebuild->candidates.count == rebuild->candidates.capacity) {
+        size_t room = rebuild->candidates.capacity * 2 + 1024;
+        struct candidate *grown = realloc(rebuild->candidates.all, room * sizeof(*grown));
         if (!grown)
             return -ENOMEM;
-        rebuild->candidates = grown;
-        rebuild->candidate_room = room;
+        rebuild->candidates.all = grown;
+        rebuild->candidates.capacity = room;
     }
-    rebuild->candidates[rebuild->candidate_count++] =
+    rebuild->candidates.all[rebuild->candidates.count++] =
         (struct candidate){rebuild_id_of(row), row->page, row->cell};
     return 0;
 }
@@ -391,12 +396,12 @@ static int take_broken(void *context, const struct pages_row *row)
     case NO_MESSAGE:
         return 0;
     case SOUND_MESSAGE:
-        rebuild->walked_key = row->rowid;
+        rebuild->messages.walked_key = row->rowid;
         return 0;
     case BROKEN_MESSAGE:
         break;
     }
-    return row->rowid > rebuild->walked_key ? rebuild_record_broken(rebuild, row) : 0;
+    return row->rowid > rebuild->messages.walked_key ? rebuild_record_broken(rebuild, row) : 0;
 }
 
 static int take_candidate(void *context, const struct pages_row *row)
@@ -416,9 +421,9 @@ static int newest_first(const void *a, const void *b)
 /* Newest first, while any are missing. */
 static int take_candidates(struct rebuild *rebuild, uint64_t from, uint64_t to)
 {
-    for (size_t i = 0; i < rebuild->candidate_count && rebuild_count_missing(rebuild) > 0;
+    for (size_t i = 0; i < rebuild->candidates.count && rebuild_count_missing(rebuild) > 0;
          i++) {
-        const struct candidate *candidate = &rebuild->candidates[i];
+        const struct candidate *candidate = &rebuild->candidates.all[i];
         if (candidate->id < from || candidate->id > to)
             continue;
         int r = pages_one(rebuild->task->pages, candidate->page, candidate->cell,
@@ -441,7 +446,7 @@ static int choose_candidates(struct rebuild *rebuild)
         rebuild_lower(rebuild_count_missing(rebuild), rebuild_most_missing(rebuild));
     uint64_t oldest = rebuild_open_pool(rebuild, missing).next;
     int r = take_candidates(rebuild, oldest, UINT64_MAX);
-    if (r == 0 && rebuild->history_seq == 0 && rebuild->lane_count > 1)
+    if (r == 0 && rebuild->history.seq == 0 && rebuild->lanes.count > 1)
         r = take_candidates(rebuild, 0, oldest);
     return r;
 }
@@ -457,9 +462,9 @@ static int read_messages(struct rebuild *rebuild)
         r = pages_orphans(pages, take_sound, rebuild);
     if (r != 0)
         return r;
-    if (rebuild->candidate_count > 0)
-        qsort(rebuild->candidates, rebuild->candidate_count, sizeof(*rebuild->candidates),
-              newest_first);
+    if (rebuild->candidates.count > 0)
+        qsort(rebuild->candidates.all, rebuild->candidates.count,
+              sizeof(*rebuild->candidates.all), newest_first);
     r = choose_candidates(rebuild);
     if (r != 0)
         return r;
@@ -474,15 +479,16 @@ static int read_all(struct rebuild *rebuild)
     int r = measure(rebuild);
     if (r != 0)
         return r;
-    rebuild->task->is_count_unknown = rebuild->lane_count == 0 && !rebuild->mark.is_known;
-    rebuild->home = rebuild_find_lane_by_name(rebuild, rebuild->task->options->lanes[0].name);
-    if (!rebuild->home)
-        rebuild->home = rebuild_need_lane(rebuild, 0);
-    if (!rebuild->home)
-        rebuild->home = rebuild->lanes; /* there are too many others */
+    rebuild->task->is_count_unknown = rebuild->lanes.count == 0 && !rebuild->mark.is_known;
+    rebuild->lanes.fallback =
+        rebuild_find_lane_by_name(&rebuild->lanes, rebuild->task->options->lanes[0].name);
+    if (!rebuild->lanes.fallback)
+        rebuild->lanes.fallback = rebuild_need_lane(rebuild, 0);
+    if (!rebuild->lanes.fallback)
+        rebuild->lanes.fallback = rebuild->lanes.all; /* there are too many others */
     learn_export(rebuild);
-    if (!rebuild->has_state || rebuild->clock.clock_ms < rebuild->newest_ms)
-        rebuild->clock.clock_ms = rebuild->newest_ms;
+    if (!rebuild->state.is_read || rebuild->state.clock.clock_ms < rebuild->ends.newest_ms)
+        rebuild->state.clock.clock_ms = rebuild->ends.newest_ms;
     r = read_outcomes(rebuild);
     if (r == 0)
         r = guess_export(rebuild);
@@ -501,22 +507,22 @@ int rebuild(struct rebuild_task *task)
     struct rebuild rebuild = {.task = task};
     if (task->mark->last_id <= SPOOL_LAST_MAX && task->mark->last_seq <= SPOOL_LAST_MAX)
         rebuild.mark = *task->mark;
-    rebuild.lanes = calloc(SPOOL_LANES_KNOWN_MAX, sizeof(*rebuild.lanes));
-    int r = rebuild.lanes ? rebuild_prepare(&rebuild) : -ENOMEM;
+    rebuild.lanes.all = calloc(SPOOL_LANES_KNOWN_MAX, sizeof(*rebuild.lanes.all));
+    int r = rebuild.lanes.all ? rebuild_prepare(&rebuild) : -ENOMEM;
     if (r == 0)
         r = read_all(&rebuild);
     if (r == 0)
         r = rebuild_write_rest(&rebuild);
-    if (r == 0 && (rebuild.ids.is_short || rebuild.seqs.is_short))
+    if (r == 0 && (rebuild.seen.ids.is_short || rebuild.seen.seqs.is_short))
         r = -ENOMEM;
-    task->salvaged = rebuild.found;
-    task->last_id = rebuild.last_id;
-    task->last_seq = rebuild.last_seq;
-    (void)sqlite3_finalize(rebuild.message_in);
-    (void)sqlite3_finalize(rebuild.outcome_in);
-    free(rebuild.candidates);
-    free(rebuild.lanes);
-    numbers_done(&rebuild.ids);
-    numbers_done(&rebuild.seqs);
+    task->salvaged = rebuild.messages.found;
+    task->last_id = rebuild.ends.last_id;
+    task->last_seq = rebuild.ends.last_seq;
+    (void)sqlite3_finalize(rebuild.insert.message);
+    (void)sqlite3_finalize(rebuild.insert.outcome);
+    free(rebuild.candidates.all);
+    free(rebuild.lanes.all);
+    numbers_done(&rebuild.seen.ids);
+    numbers_done(&rebuild.seen.seqs);
     return r;
 }

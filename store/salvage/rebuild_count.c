@@ -15,8 +15,8 @@ void rebuild_count_ended(struct rebuild *rebuild,
                          uint64_t seq,
                          enum spool_outcome outcome)
 {
-    numbers_add(&rebuild->seqs, seq);
-    if (seq > rebuild->counted_seq)
+    numbers_add(&rebuild->seen.seqs, seq);
+    if (seq > rebuild->counted.seq)
         lane->later[outcome]++;
     else
         lane->known[outcome]++;
@@ -27,12 +27,15 @@ void rebuild_count_ended(struct rebuild *rebuild,
 /* How many messages there must be besides those found. */
 uint64_t rebuild_count_missing(const struct rebuild *rebuild)
 {
-    uint64_t gone = rebuild->last_seq + rebuild->found;
-    uint64_t accepted = rebuild->counted_accepted + (rebuild->last_id - rebuild->counted_id);
-    if (!rebuild->has_all_lanes)
-        accepted = rebuild->last_id;
-    if (rebuild->counted_id == 0 && rebuild->last_seq == 0 && !rebuild->mark.is_known)
-        accepted = rebuild->lowest_id > 0 ? rebuild->last_id - rebuild->lowest_id + 1 : 0;
+    uint64_t gone = rebuild->ends.last_seq + rebuild->messages.found;
+    uint64_t accepted =
+        rebuild->counted.accepted + (rebuild->ends.last_id - rebuild->counted.id);
+    if (!rebuild->lanes.is_complete)
+        accepted = rebuild->ends.last_id;
+    if (rebuild->counted.id == 0 && rebuild->ends.last_seq == 0 && !rebuild->mark.is_known)
+        accepted = rebuild->ends.lowest_id > 0
+                       ? rebuild->ends.last_id - rebuild->ends.lowest_id + 1
+                       : 0;
     return accepted > gone ? accepted - gone : 0;
 }
 
@@ -47,8 +50,8 @@ uint64_t rebuild_most_missing(const struct rebuild *rebuild)
     uint64_t limit = SLACK;
     for (size_t i = 0; i < options->lane_count; i++)
         limit += rebuild_lower(options->lanes[i].limits.max_messages, SPOOL_LAST_MAX);
-    for (size_t i = 0; i < rebuild->lane_count; i++)
-        limit += rebuild->lanes[i].counted_messages;
+    for (size_t i = 0; i < rebuild->lanes.count; i++)
+        limit += rebuild->lanes.all[i].counted_messages;
     return limit;
 }
 

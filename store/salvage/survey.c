@@ -133,7 +133,7 @@ static bool disk_is_alive(const struct survey *survey, const int fds[static SURV
     return is_alive(fds[witness], &survey->files[witness]);
 }
 
-static void describe(const struct survey *survey, char *words)
+static void describe(const struct survey *survey, char *errmsg)
 {
     size_t used = 0;
     for (int i = 0; i < SURVEY_FILES; i++) {
@@ -141,13 +141,13 @@ static void describe(const struct survey *survey, char *words)
         if (blocks->bad_count == 0)
             continue;
         int length =
-            snprintf(words + used, SPOOL_WORDS_MAX - used,
+            snprintf(errmsg + used, SPOOL_ERRMSG_MAX - used,
                      "%s%llu of %llu blocks of %s cannot be read (4 KiB each, the first "
                      "at byte %llu)",
                      used > 0 ? ", " : "", (unsigned long long)blocks->bad_count,
                      (unsigned long long)blocks->count, names[i],
                      (unsigned long long)blocks->first_bad * SURVEY_BLOCK);
-        if (length < 0 || (size_t)length >= SPOOL_WORDS_MAX - used)
+        if (length < 0 || (size_t)length >= SPOOL_ERRMSG_MAX - used)
             return;
         used += (size_t)length;
     }
@@ -162,28 +162,28 @@ static int open_and_look(int directory_fd, int file, struct survey_blocks *block
 }
 
 /* The database comes first: where nothing of it reads, what the others say means nothing. */
-int survey_take(int directory_fd, struct survey *ret, char *words)
+int survey_take(int directory_fd, struct survey *ret, char *errmsg)
 {
     int fds[SURVEY_FILES] = {-1, -1, -1};
     int r = 0;
     *ret = (struct survey){0};
-    *words = '\0';
+    *errmsg = '\0';
     for (int i = 0; i < SURVEY_FILES && r == 0; i++) {
         r = open_and_look(directory_fd, i, &ret->files[i], &fds[i]);
         if (r < 0)
-            (void)snprintf(words, SPOOL_WORDS_MAX, "%s: %s", names[i], strerror(-r));
+            (void)snprintf(errmsg, SPOOL_ERRMSG_MAX, "%s: %s", names[i], strerror(-r));
     }
     if (r == 0 && !disk_is_alive(ret, fds))
         r = -EIO;
     if (r == -EIO)
-        (void)snprintf(words, SPOOL_WORDS_MAX,
+        (void)snprintf(errmsg, SPOOL_ERRMSG_MAX,
                        "the disk gives nothing of spool.db: one that is gone is no damage");
     for (int i = 0; i < SURVEY_FILES; i++) {
         if (fds[i] >= 0)
             (void)close(fds[i]); /* only read from */
     }
     if (r == 0)
-        describe(ret, words);
+        describe(ret, errmsg);
     return r;
 }
 

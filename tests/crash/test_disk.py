@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The disk fails: full, full for others' sake, errors of I/O at each call in turn; and memory.
+"""The disk fails: full, filled by another program, I/O errors at each call in turn; and memory.
 
 Full disks are real ones, a tmpfs of a few MB in a mount namespace of this test alone. Errors come
 from tests/support/fault_io.c, preloaded into the daemon: in run N the Nth call that writes or syncs
@@ -54,7 +54,7 @@ def options():
 
 
 def private_mounts():
-    """Once: what this process mounts nobody else sees, and it goes with the process."""
+    """Once: mounts of this process are not visible to others and end with the process."""
     if libc.unshare(CLONE_NEWNS) or libc.mount(b"none", b"/", None, MS_REC | MS_PRIVATE, None):
         skip("needs root: a mount namespace of its own (%s)" % os.strerror(ctypes.get_errno()))
 
@@ -74,7 +74,7 @@ class JudgedGateway(Gateway):
 
 
 class SmallDisk(JudgedGateway):
-    """A gateway whose spool has a disk of @mib MiB to itself, and somebody who fills it."""
+    """A gateway whose spool has a disk of @mib MiB to itself, and another program that fills it."""
 
     def __init__(self, broker="tcp://127.0.0.1:9", mib=12, reserve="2M", **settings):
         private_mounts()
@@ -117,8 +117,8 @@ def publish_small(client, key):
 
 
 def fill_with_small(gateway):
-    """Where no large message has room a small one may; returns the keys of what was taken until
-    none was any more."""
+    """A small message may fit if no large one does; returns the keys of those accepted until none
+    was."""
     client, taken, refused = gateway.client(5), [], 0
     for number in range(100000):
         key = "x/%d" % number
@@ -145,7 +145,7 @@ def a_full_disk_refuses_drains_and_recovers_by_itself():
     old = gateway.client(4)
     old.publish("plant/t", b"x")
     equal(old.expect_closed(), None, "3.1.1: packets before the close")
-    gateway.fill()  # not a byte is left, of the reserve neither
+    gateway.fill()  # not a byte is left, not even of the reserve
     link.mend()
     ledger = gateway.wait_drained(60)
     equal(ledger["delivered"], len(small) + sum(len(producer.acked) for producer in producers),
@@ -212,7 +212,7 @@ def a_short_disk_evicts_the_oldest_with_its_reason():
               sum(1 for r in seen if r))
 
     publish(4000)
-    gateway.fill(leave=MIB)  # somebody else takes the room: nothing goes by that alone
+    gateway.fill(leave=MIB)  # another program fills the disk: that alone evicts nothing
     before = gateway.ledger()
     equal((before["spooled"], before["evicted"]), (4000, 0), "spooled, evicted")
     publish(4000)
@@ -247,7 +247,7 @@ def a_start_on_a_disk_that_is_full_to_the_last_byte_says_so():
 
 
 def spoil_database(gateway):
-    """A page in its middle is gone, and no image of it is in the log."""
+    """A page in its middle is lost, and no image of it is in the log."""
     path = os.path.join(gateway.spool, "spool.db")
     with contextlib.closing(sqlite3.connect(path)) as spool:
         spool.execute("PRAGMA wal_checkpoint(TRUNCATE)")
@@ -257,7 +257,7 @@ def spoil_database(gateway):
 
 
 def files_of(gateway):
-    """What may not change. SQLite makes its index and its log anew where they are missing."""
+    """What may not change. SQLite creates its index and its log again if they are missing."""
     seen = {}
     for name in os.listdir(gateway.spool):
         status = os.stat(os.path.join(gateway.spool, name))
@@ -347,7 +347,7 @@ def a_salvage_that_finds_the_disk_full_removes_what_it_wrote():
     gateway.stop()
 
 
-# What statvfs does not know of
+# Limits that statvfs does not report
 
 
 class QuotaDisk(JudgedGateway):
@@ -451,7 +451,7 @@ def evictions_for_a_limit_of_the_file_size_name_their_cause():
     client = gateway.client(5)
 
     def costs_old_ones():
-        for _ in range(50):  # some are refused: those of a commit that found no room
+        for _ in range(50):  # some are refused: those of a commit that had no room
             client.publish_wait("load/e", b"x" * 2000)
         return any(line["reason"] == "disk" for line in gateway.audit_lines())
 
@@ -542,7 +542,7 @@ def library():
 
 @functools.cache
 def sanitizer():
-    """AddressSanitizer must come before whatever else is preloaded."""
+    """AddressSanitizer must come before other preloaded libraries."""
     linked = processes.run(["ldd", processes.daemon_path()]).stdout.decode()
     return re.findall(r"(/\S*libasan\S*)", linked)
 
@@ -572,7 +572,7 @@ class Run:
         return "call %d (%s)" % (self.at, self.what)
 
     def publish(self, client, first, count):
-        """Acknowledged or refused or unknown; False when the daemon is gone."""
+        """Acknowledged or refused or unknown; False when the daemon has ended."""
         open_ids = {}
         for number in range(first, first + count):
             key = self.key + str(number)
@@ -592,7 +592,7 @@ class Run:
                 self.history.acked[key] = spool_id(ack)
 
     def load(self):
-        """Out of memory the daemon may turn a client away, once; the producer comes again."""
+        """Out of memory the daemon may reject a client, once; the producer reconnects."""
         batches = iter(range(self.first, self.first + 32, 8))
         may_fail = self.error == errno.ENOMEM
         while True:
@@ -682,7 +682,7 @@ class Sweep:
 
     def _work(self):
         while (at := self._take()) is not None:
-            # Late once may be the machine's doing.
+            # Being late once may be due to the machine.
             if not any(self._try(at) for _ in range(3)):
                 self.errors.append("call %d: each time it ended later than %g s after it"
                                    % (at, self.limit_s))
@@ -769,7 +769,7 @@ def writes_of_a_start():
 
 
 def refused_batch(version, at):
-    """QoS 0 until a commit meets the full disk: True when that was seen, and judged."""
+    """QoS 0 until a commit finds the disk full: True when that was seen, and judged."""
     gateway = Gateway()
     faults = Faults(gateway.folder, gateway.spool, "write", at, 8, errno.ENOSPC)
     gateway.start(env=faults.environment)
@@ -827,8 +827,9 @@ def memory_that_runs_out_anywhere_loses_nothing():
     print("# no memory, each %d call: %d points of failure; exit codes %r"
           % (step, len(failed), dict(codes)))
     # libconfig's scanner, out of memory, ends the process with 2 by itself; its parser and Paho's
-    # MQTTProperties_copy(), MQTTProperties_add() and writeMQTTLenString() use what they did not get.
-    check(set(codes) <= {0, 1, 2, 78, -signal.SIGSEGV}, "it ends or goes on", codes)
+    # MQTTProperties_copy(), MQTTProperties_add() and writeMQTTLenString() use the memory that they
+    # did not get.
+    check(set(codes) <= {0, 1, 2, 78, -signal.SIGSEGV}, "it ends or continues", codes)
     check(codes[-signal.SIGSEGV] < len(failed) / 4, "only the libraries crash", codes)
 
 
@@ -837,7 +838,7 @@ def memory_that_runs_out_anywhere_loses_nothing():
 
 class ReadRun(Run):
     """With a spool that is larger than what SQLite keeps of it in memory, left by a kill; the audit
-    file lies in its folder, so that what is read of it counts, too."""
+    file lies in its folder, so that its reads count too."""
 
     def __init__(self, *arguments, **more):
         super().__init__(*arguments, **more)
@@ -861,7 +862,7 @@ class ReadRun(Run):
 
     def publish_all(self, count):
         numbers = range(self.first, self.first + count, 50)
-        self.first += count  # what an attempt that fails has sent is not sent again
+        self.first += count  # a message sent by a failed attempt is not sent again
         with mqtt.Client(self.gateway.socket, 5, client_id="load") as client:
             for first in numbers:
                 self.publish(client, first, 50)
@@ -934,15 +935,15 @@ class BadPlace(ReadRun):
         return process.poll() is None
 
     def tool(self, *arguments):
-        """(exit code, what it says), and it meets the place, too."""
+        """(exit code, output); it reads the bad sector too."""
         done = processes.run([processes.tool_path(), "-c", self.gateway.config, *arguments],
                              env=dict(os.environ, **self.faults.environment))
         return done.returncode, (done.stdout + done.stderr).decode()
 
 
 def try_bad_place(sweep, name, draw):
-    """What became of it: its outcome records say what was damaged, and the start after it is one as
-    any other."""
+    """The result: its outcome records name what was damaged, and the next start is an ordinary
+    one."""
     run = BadPlace(len(sweep.runs), sweep.far, name)
     sweep.runs.append(run)
     try:

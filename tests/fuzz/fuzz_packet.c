@@ -52,6 +52,7 @@ static bool views_are_equal(struct view a, struct view b)
 static void topic_matches_itself(struct view topic)
 {
     AUTO_FREE char *filter = calloc(1, topic.size + 3);
+
     PROMISE(filter);
     memcpy(filter, topic.data, topic.size);
     PROMISE(packet_topic_is_valid(topic));
@@ -71,6 +72,7 @@ write_kept(const struct packet_publish *publish, struct view kept, uint8_t *memo
     struct writer writer;
     size_t length = 2 + publish->topic.size + (publish->qos > 0 ? 2 : 0) +
                     varint_size((uint32_t)kept.size) + kept.size + publish->payload.size;
+
     writer_init(&writer, memory, length + 5);
     writer_u8(&writer, (uint8_t)(PACKET_PUBLISH << 4 | publish->qos << 1));
     writer_varint(&writer, (uint32_t)length);
@@ -119,6 +121,7 @@ static void check_publish(const struct packet_frame *frame, enum packet_version 
 {
     struct packet_publish publish;
     int r = packet_decode_publish(frame, version, &publish);
+
     PROMISE(r == 0 || r == PACKET_E_MALFORMED || r == PACKET_E_PROTOCOL ||
             r == PACKET_E_TOPIC || r == PACKET_E_FORMAT);
     if (r == PACKET_E_MALFORMED || r == PACKET_E_PROTOCOL)
@@ -142,6 +145,7 @@ static void check_connect(const struct packet_frame *frame)
 {
     struct packet_connect connect;
     int r = packet_decode_connect(frame, &connect);
+
     PROMISE(r == 0 || r == PACKET_E_MALFORMED || r == PACKET_E_PROTOCOL ||
             r == PACKET_E_VERSION);
     if (r != 0)
@@ -159,6 +163,7 @@ static void check_filters(const struct packet_frame *frame, enum packet_version 
     bool has_options = frame->type == PACKET_SUBSCRIBE;
     int r = has_options ? packet_decode_subscribe(frame, version, &subscribe)
                         : packet_decode_unsubscribe(frame, version, &subscribe);
+
     PROMISE(r == 0 || r == PACKET_E_MALFORMED || r == PACKET_E_PROTOCOL);
     if (r != 0)
         return;
@@ -178,6 +183,7 @@ static void check_reason(const struct packet_frame *frame, enum packet_version v
     struct packet_reason reason;
     int r = frame->type == PACKET_DISCONNECT ? packet_decode_disconnect(frame, version, &reason)
                                              : packet_decode_ack(frame, version, &reason);
+
     PROMISE(r == 0 || r == PACKET_E_MALFORMED || r == PACKET_E_PROTOCOL);
     if (r != 0)
         return;
@@ -225,6 +231,7 @@ static void check_loose_ends(const uint8_t *data, size_t size)
 {
     struct view all = {.data = data, .size = size};
     struct reader reader;
+
     reader_init(&reader, data, size);
     for (struct packet_property property; packet_property_next(&reader, &property);) {
         view_lies_inside(property.name, all);

@@ -28,6 +28,7 @@ static int is_visible(const struct dirent *entry)
 static void feed(const uint8_t *content, size_t size)
 {
     AUTO_FREE uint8_t *exact = malloc(size > 0 ? size : 1);
+
     if (!exact)
         abort();
     memcpy(exact, content, size);
@@ -38,6 +39,7 @@ static bool replay(const char *folder, const char *name)
 {
     static uint8_t content[FILE_MAX_BYTES];
     char path[4096];
+
     if (snprintf(path, sizeof(path), "%s/%s", folder, name) >= (int)sizeof(path))
         return false;
     FILE *file = fopen(path, "rb");
@@ -55,6 +57,7 @@ int main(int argc, char **argv)
 {
     struct dirent **entries = NULL;
     int count = argc == 2 ? scandir(argv[1], &entries, is_visible, alphasort) : -1;
+
     if (count <= 0) {
         (void)fprintf(stderr, "replay: no files; give one folder that has some\n");
         return 2;
@@ -63,6 +66,7 @@ int main(int argc, char **argv)
     int failed = 0;
     for (int i = 0; i < count; i++) {
         bool ok = replay(argv[1], entries[i]->d_name);
+
         (void)printf("%s %d - %s\n", ok ? "ok" : "not ok", i + 1, entries[i]->d_name);
         (void)fflush(stdout);
         failed += ok ? 0 : 1;

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The audit file rotated, deleted, cut, replaced, or impossible to write: the daemon goes on.
+"""The audit file rotated, deleted, cut, replaced, or impossible to write: the daemon continues.
 
 The judge is `mqtt-spool audit`, over all files in the order of their rotation, with the ledger.
 """
@@ -178,7 +178,7 @@ def renamed_and_nobody_sends_hup():
     rig.check_whole(110, rig.file + ".1", rig.file)
 
 
-# Taken away
+# Removed
 
 
 @case
@@ -359,7 +359,7 @@ def its_disk_full_and_then_not():
     rig.file = rig.gateway.audit = os.path.join(disk, "audit.jsonl")
     rig.start()
     ledger = rig.deliver(1000)
-    equal(ledger["delivered"], 1000, "delivered all the same")
+    equal(ledger["delivered"], 1000, "delivered anyway")
     rig.wait_healthy(False)
     wait_for(lambda: 500 < rig.audit_status()["waiting"] < 1000, 15, "the first lines synced")
     rig.judge()  # what is there is sound, and the rest is counted in the database
@@ -395,7 +395,7 @@ def its_file_system_read_only_and_then_not():
 
 
 def publish_until_refused(rig, most):
-    """How many were taken before the first 0x97."""
+    """How many were accepted before the first 0x97."""
     with rig.gateway.client(5) as client:
         for number in range(most):
             if client.publish_wait("plant/t", b"%06d" % number).reason == QUOTA_EXCEEDED:
@@ -498,12 +498,12 @@ def at_the_bound_it_prunes_deliveries_explains_the_gap_and_keeps_every_failure()
     rig.wait_written()
     os.rename(rig.folder, rig.folder + ".away")
     rig.fail(30)
-    rig.wait_healthy(False)  # or a quick machine writes them to the file that was renamed
+    rig.wait_healthy(False)  # or a fast machine writes them to the renamed file
     rig.deliver(1800)
     rig.gateway.kill()
     os.mkdir(rig.folder)
     shutil.copy(os.path.join(rig.folder + ".away", "audit.jsonl"), rig.file)
-    rig.spool_is_sound()  # also while the numbers of what gave way are still unexplained
+    rig.spool_is_sound()  # also while the missing numbers are not yet explained
     shutil.rmtree(rig.folder)
     rig.gateway.start()
     rig.fail(30)
@@ -513,7 +513,7 @@ def at_the_bound_it_prunes_deliveries_explains_the_gap_and_keeps_every_failure()
     wait_for(lambda: rig.audit_status()["waiting"] < 1000, 15, "the bound holds")
     check(rig.says("audit_pruning"), "the log says so")
     found = rig.judge(os.path.join(rig.folder + ".away", "audit.jsonl"))
-    check(found["database"]["pruned"] > 1000, "what gave way so far", found["database"])
+    check(found["database"]["pruned"] > 1000, "what was pruned so far", found["database"])
     os.rename(rig.folder + ".away", rig.folder)
     rig.wait_healthy()
     rig.wait_written()

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
-"""What the daemon may take of disk and memory: the formulas of docs/sizing.md are computed, and the
-largest topics, client ids, references and properties try to pass them.
+"""The bounds of disk and memory: the formulas of docs/sizing.md are computed, and the largest
+topics, client ids, references and properties try to exceed them.
 """
 
 import contextlib
@@ -175,7 +175,7 @@ def pruned_records_of_deliveries_stay_below_the_bound():
     reasons = publish_largest(gateway, sizes, 400)
     equal(set(reasons), {0}, "all are taken")
     gateway.wait_drained(60)
-    wait_for(lambda: gateway.status()["audit"]["pruned"] > 100, 20, "records gave way")
+    wait_for(lambda: gateway.status()["audit"]["pruned"] > 100, 20, "records were pruned")
     sizes.look()
     sizes.tell()
     check_balance(gateway.ledger())

@@ -2,7 +2,7 @@
 """mqtt-spool: arguments, publishing, and what it reads from a spool and from audit files.
 
 publish is driven against a real mosquitto at a Unix socket, and against a scripted daemon that
-answers with any reason code, closes, or says nothing.
+answers with any reason code, closes, or does not answer.
 """
 
 import contextlib
@@ -58,7 +58,7 @@ def is_sanitized():
     return b"__asan_init" in program or b"__tsan_init" in program
 
 
-# The far sides of publish
+# The remote sides of publish
 
 
 class Broker:
@@ -111,7 +111,7 @@ class Served(mqtt.Client):
 
 
 class Scripted:
-    """A daemon that does what the case says.
+    """A daemon scripted by the case.
 
     connack: bytes of CONNACK's body; answer(number, packet) gives the bytes that answer the
     PUBLISH of that number (from 1), b"" for none, or None to close.
@@ -130,7 +130,7 @@ class Scripted:
         cleanup(self.listener.close)
 
     def more_came(self, seconds):
-        """Did the tool send more than what was answered so far? Waits that long for it."""
+        """Did the tool send more than was answered so far? Waits that long for it."""
         read = self.client.at < len(self.client.buffer)
         return read or bool(select.select([self.client.sock], [], [], seconds)[0])
 
@@ -162,7 +162,7 @@ class Scripted:
 
 
 def timed_out(publish):
-    """What @publish(timeout) gives where the time was enough to be connected."""
+    """The result of @publish(timeout) if the time was enough to connect."""
     for timeout in ("300ms", "1s", "3s", "10s"):
         done = publish(timeout)
         if "does not answer" not in done.err:
@@ -356,7 +356,7 @@ def a_broker_that_goes_is_tried_again():
     check(b"1 of 1 messages were accepted" in err, "the count", err)
 
 
-# Publishing to a daemon that does as it is told
+# Publishing to a scripted daemon
 
 
 @case
@@ -524,8 +524,8 @@ def the_window_and_the_receive_maximum_are_kept():
         held, beyond = [], []
 
         def answer(number, packet, held=held, beyond=beyond, most=most):
-            # Nothing is answered until the window is full: if the tool kept a smaller one, it
-            # would wait for ever; if it kept a larger one, more would come.
+            # Nothing is answered until the window is full: if the tool kept a smaller one, it would
+            # wait forever; if it kept a larger one, more would come.
             held.append(packet)
             if len(held) < most:
                 return b""
@@ -575,7 +575,7 @@ def nobody_at_the_socket_is_told_with_the_remedy():
 
 
 def as_nobody():
-    """A preexec_fn that becomes the user nobody; skips where that cannot be."""
+    """A preexec_fn that becomes the user nobody; skips if that is impossible."""
     if os.geteuid() != 0:
         skip("only root can become another user")
 
@@ -724,7 +724,7 @@ def the_page_says_how_long_ago_the_broker_answered_and_failed():
     link = {"state": "online", "broker": "tcp://b", "since": "", "connects": 2, "last_error": "no",
             "last_error_time": "2026-11-01T10:00:00.000Z",
             "acknowledged": "2026-11-01T11:59:57.000Z"}
-    # All by the clock of the object: what this machine's says now changes nothing.
+    # All by the clock of the object: this machine's clock has no effect.
     write_status(made, time="2026-11-01T12:00:00.000Z", link=link)
     says(made.status(wanted=OK), "connected 2 times, last acknowledgement 3 s ago\n",
          "          last error 2 h ago: no\n")
@@ -753,7 +753,7 @@ def the_status_says_when_the_broker_acknowledged_and_failed_last():
         check(link["since"] <= link["last_error_time"] <= link["acknowledged"] <= status["time"],
               "the order of what happened", status)
         wait_for_page(gateway, "last acknowledgement ", "last error ", " ago: the broker refused")
-        broker.change(reason=0x87)  # for good: the message is rejected
+        broker.change(reason=0x87)  # permanent: the message is rejected
         client.publish_wait("t", b"x")
         wait_for(lambda: gateway.status()["link"]["acknowledged"] > status["time"], 20,
                  gateway.status)
@@ -819,7 +819,7 @@ def the_status_has_the_same_members_whoever_writes_it():
                  and own[key] != seen[key]]
         equal(other, [], "members of another type, in the %s form" % name)
         equal((status["audit"]["healthy"], status["forecast"]),
-              (None, {"full_s": None, "drained_s": None}), "what nobody knows")
+              (None, {"full_s": None, "drained_s": None}), "what is unknown")
         equal((status["audit"]["last_seq"], status["audit"]["waiting"]), (0, 0), "audit")
 
 
@@ -903,7 +903,7 @@ def a_disk_that_is_short_is_on_the_page():
 def what_only_a_daemon_knows_is_told_as_unknown():
     page = Spool(7, hold=True).status(wanted=OK).out
     check("unknown" in page.split("\nrates ")[1].split("\n")[0], "rates", page)
-    check("0 in flight" not in page and "0.0/s" not in page, "no figure nobody knows", page)
+    check("0 in flight" not in page and "0.0/s" not in page, "no unknown figure", page)
 
 
 @case
@@ -1171,7 +1171,7 @@ def a_later_start_is_reported_and_can_be_demanded():
     page = tool("audit", path, wanted=OK)
     says(page, "verdict   sound from seq 5 on; 1 to 4 are not in the files given (rotated, deleted "
          "or cut)")
-    check("no line is missing" not in page.out, "nobody knows that", page.out)
+    check("no line is missing" not in page.out, "that is unknown", page.out)
     audit([record(5), record(6)], arguments=["--from", "5"], wanted=OK)
     found = problem(record(5), arguments=["--from", "1"])
     check("should be 1" in found["text"], "the start", found)
@@ -1259,7 +1259,7 @@ def lines_that_were_altered_do_not_have_the_sums_of_the_ledger():
     check(any(text.startswith("delivered: 5 in the files") for text in texts), "delivered", texts)
 
 
-# What the daemon's log and docs/audit.md say, too.
+# The daemon's log and docs/audit.md say the same.
 AHEAD_REMEDY = ("stop the daemon, move the file away under another name (not FILE.1), start it, and "
                 "keep that file")
 
@@ -1309,7 +1309,7 @@ def the_configuration_tells_where_everything_is():
     says(tool("-c", config, "status", wanted=CONFIG), "nonsense")
 
 
-# Output that does not get out
+# Output that cannot be written
 
 
 def reading_verbs(made):

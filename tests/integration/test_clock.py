@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Clocks that are wrong, set, stepped or absent: nothing ends early, nothing stays for ever.
+"""Clocks that are wrong, set, stepped or absent: nothing ends early, nothing stays forever.
 
 The daemon is the real one; the clocks under it are moved while it runs.
 """
@@ -25,7 +25,7 @@ from mqtt import Subscriber, spool_id  # noqa: E402
 from tap import case, check, cleanup, equal, run_all, wait_for  # noqa: E402
 
 MINUTE, HOUR, DAY = 60, 3600, 86400
-# How long a test may take beside the time that it lets pass.
+# How long a test may take in addition to the time that it lets pass.
 SLACK = 60
 
 
@@ -62,7 +62,7 @@ def wait_age(gateway, seconds):
 
 
 def ticks(gateway, seconds=2.5):
-    """The daemon looks at its limits each second; it had a chance to do wrong."""
+    """The daemon checks its limits each second; it had a chance to err."""
     before = gateway.status()["uptime_ms"]
     wait_for(lambda: gateway.status()["uptime_ms"] > before + seconds * 1000, 20, "some ticks")
 
@@ -126,7 +126,7 @@ def days_switched_off_count_when_the_clock_is_right_again_and_only_for_what_was_
     gateway.start(env=clock.env())
     publish(gateway, 2 * DAY, 10 * DAY, None)
     ticks(gateway)
-    equal(gateway.audit_lines(), [], "records while nobody knows the time")
+    equal(gateway.audit_lines(), [], "records while the time is unknown")
     clock.synchronize(time.time() + 3 * DAY)
     wait_synchronized(gateway)
     lines = gateway.wait_audit(1)
@@ -221,7 +221,7 @@ def a_step_back_shows_in_the_times_of_the_audit_and_not_in_its_order():
     near(seconds_of(first["time"]) - seconds_of(second["time"]), 3 * DAY - SLACK // 2, "step")
     done = gateway.tool("audit")
     equal(done.returncode, 0, "exit code of the tool")
-    check(b"set back 1 time" in done.stdout, "the tool tells of the step", done.stdout)
+    check(b"set back 1 time" in done.stdout, "the tool reports the step", done.stdout)
     equal(len(far.messages), 2)
 
 
@@ -306,7 +306,7 @@ def failure_records_are_kept_for_their_time_and_not_removed_before_they_are_expo
 
 @contextlib.contextmanager
 def standing_still(gateway, seconds):
-    """Stopped for at least so long; what the body does falls into that time."""
+    """Stopped for at least this long; what the body does falls into that time."""
     gateway.process.send_signal(signal.SIGSTOP)
     until = time.monotonic() + seconds
     try:

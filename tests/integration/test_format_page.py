@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
-"""mqtt-spool-format(5) against what the daemon writes: the page must not rot.
+"""mqtt-spool-format(5) against what the daemon writes: the page must stay true.
 
-A spool, a mark and an audit file are read here with nothing but what the page says.
+A spool, a mark and an audit file are read here only with what the page says.
 """
 
 import contextlib
@@ -64,7 +64,7 @@ def crc32c(data):
 
 
 def stopped_gateway():
-    """Five messages were accepted and two of them evicted, at a broker that is not there."""
+    """Five messages were accepted and two of them evicted, at a broker that does not exist."""
     gateway = Gateway(retention={"max_messages": KEPT}).start()
     for number in range(5):
         done = gateway.tool("publish", "-t", "plant/%d" % number, "-m", "21.5", "--retain",

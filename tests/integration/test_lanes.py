@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Lanes: each with limits, policy and priority of its own, and free to change while in use."""
+"""Lanes: each with its own limits, policy and priority, which can change while in use."""
 
 import collections
 import contextlib
@@ -22,7 +22,8 @@ from load import start_producers  # noqa: E402
 from mqtt import Subscriber, spool_id  # noqa: E402
 from tap import case, check, cleanup, equal, run_all, wait_for  # noqa: E402
 
-# What a batch may evict besides as many messages as it has appended (daemon/gateway/gateway-private.h).
+# What a batch may evict in addition to as many messages as it has appended
+# (daemon/gateway/limits.h).
 RETAIN_BUDGET = 50
 
 ALARMS = {"name": "alarms", "topics": ["+/alarm/#"], "priority": 10}
@@ -54,7 +55,7 @@ def spooled(gateway):
 
 
 def reload(gateway, **settings):
-    """The settings in force: the log says so."""
+    """The settings in force, from the log."""
     count = gateway.log().count("reloaded")
     gateway.configure(**settings)
     gateway.hup()
@@ -148,7 +149,7 @@ def each_lane_refuses_blocks_or_evicts_by_its_own_policy():
 
 
 def keep_publishing(gateway, topic, ending):
-    """A producer that never pauses: what is refused it sends again."""
+    """A producer that never pauses: it sends again what is refused."""
     client = gateway.client(5, timeout=30)
 
     def run():
@@ -280,7 +281,7 @@ def the_forecast_says_0_while_a_lane_is_at_a_limit_under_each_policy():
         for _ in range(2):
             client.publish("x/alarm", b"x")
         full([0])
-        # It stays so when nothing grows any more.
+        # It stays so when nothing grows any longer.
         full_since = gateway.status()["time"]
         wait_for(lambda made=gateway, since=full_since: made.status()["time"] > since, 10, "status")
         full([0])
@@ -450,7 +451,7 @@ def a_limit_lowered_under_twenty_thousand_evicts_in_bounded_steps_while_producer
     with gateway.client(5) as client:
         ids = [spool_id(ack) for _, ack in
                client.publish_many((("plant/t", b"x" * 100) for _ in range(20000)), 500)]
-    # The status is a file of its own pace: what it tells below is to be about the eviction.
+    # The status file has its own interval: its contents below must be those of the eviction.
     wait_for(lambda: gateway.status()["lanes"][0]["messages"] == 20000, 10, "a status of them all")
     gateway.configure(retention={"max_messages": 100})
     client = gateway.client(5)
@@ -464,7 +465,7 @@ def a_limit_lowered_under_twenty_thousand_evicts_in_bounded_steps_while_producer
     equal({(line["lane"], line["outcome"], line["reason"]) for line in lines},
           {("default", "evicted", "max_messages")})
     check_audit(lines)
-    # All records of a batch bear one time. Two batches can share a millisecond, twenty cannot.
+    # All records of a batch have one time. Two batches can share a millisecond, twenty cannot.
     batches = collections.Counter(line["time"] for line in lines)
     check(max(batches.values()) <= 20 * RETAIN_BUDGET, "messages evicted at once", batches)
     first, last = (datetime.datetime.fromisoformat(time.replace("Z", "+00:00"))

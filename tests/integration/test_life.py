@@ -246,7 +246,7 @@ def the_status_file_has_every_field():
 
 
 class SlowSyncs:
-    """Each sync of a running daemon takes so much longer, until end()."""
+    """Each sync of a running daemon takes this much longer, until end()."""
 
     def __init__(self, gateway, seconds):
         self.trace = os.path.join(gateway.folder, "syncs")
@@ -274,7 +274,7 @@ class SlowSyncs:
 
 
 def flood(path, ending):
-    """Publishes at QoS 0 as fast as it is let."""
+    """Publishes at QoS 0 as fast as the daemon reads."""
     packets = mqtt.publish_packet(5, "flood", b"x" * 1000, 0, 0) * 50
     with Client(path, 5) as client:
         while not ending.is_set():
@@ -358,7 +358,7 @@ def pings_while_the_loop_hangs(gateway, client):
     slow.end()
     equal(client.expect(mqtt.PUBACK, 20).reason, 0)
     fed += more
-    wait_for(lambda: pings_of(gateway) > fed, 10, "it goes on")
+    wait_for(lambda: pings_of(gateway) > fed, 10, "it continues")
     return more if is_one_sync else None
 
 
@@ -537,7 +537,7 @@ def descriptors_for_its_own_work_are_kept_from_the_clients():
         wait_for(lambda: gateway.status()["ledger"]["spooled"] == 0, 10, "delivered")
         for client in crowd:
             client.close()
-    check("clients_limited max_clients=5000 served=12" in gateway.log(), "told again after HUP")
+    check("clients_limited max_clients=5000 served=12" in gateway.log(), "logged again after HUP")
     for sign in ("listen_pausing", "Too many open files"):
         check(sign not in gateway.log(), "never out of descriptors", gateway.log())
     gateway.stop()
@@ -546,7 +546,7 @@ def descriptors_for_its_own_work_are_kept_from_the_clients():
 @case
 def with_32_descriptors_a_crowd_of_64_costs_neither_the_link_nor_the_processor():
     broker = Mosquitto().start()
-    # No ping that comes late ends a connection: they are counted.
+    # A late ping ends no connection: they are counted.
     gateway = Gateway(broker.url, uplink={"keepalive": "60s", "connect_timeout": "30s"})
     gateway.start(wrap=with_descriptors(32, 32))
     gateway.wait_link()
@@ -578,7 +578,7 @@ def with_32_descriptors_a_crowd_of_64_costs_neither_the_link_nor_the_processor()
 
 
 def start_that_lacks(gateway, descriptors):
-    """The lines of the daemon's errors; None: it lacked nothing."""
+    """The error lines of the daemon; None: nothing was missing."""
     at = len(gateway.log())
     gateway.start(ready=False, wrap=with_descriptors(descriptors, descriptors))
     wait_for(lambda: not gateway.is_running() or " ready\n" in gateway.log()[at:], 30,
@@ -701,7 +701,7 @@ def a_passed_loopback_tcp_socket_is_used_beside_it():
         client.publish("plant/t", b"x", properties={"message_expiry": 1})
         client.expect(mqtt.PUBACK)
     publish(gateway, 1)
-    # Who it was is not known of one that came over TCP.
+    # The user of a TCP connection is not known.
     wait_for(lambda: gateway.outcomes("expired"), 10, "a record of the first")
     equal(gateway.outcomes("expired")[0]["uid"], None, "uid over TCP")
     gateway.stop()
@@ -738,7 +738,7 @@ def start_with_sockets(gateway, sockets, ready=True):
 
 
 class Knocking(threading.Thread):
-    """Connects again and again; errors are what it was refused with."""
+    """Connects again and again; errors are the reasons of refusals."""
 
     def __init__(self, path):
         super().__init__(daemon=True)
@@ -864,7 +864,7 @@ def closed_standard_descriptors_become_dev_null_and_no_file_of_the_spool():
 
 @case
 def a_log_that_nobody_reads_or_that_may_not_grow_keeps_nobody_from_being_served():
-    """From the first line on, which comes before anything else is made."""
+    """From the first line on, which comes before anything else is created."""
     gateway = Gateway()
     reader, pipe = os.pipe()
     cleanup(os.close, pipe)

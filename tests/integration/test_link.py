@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The link to the broker: outages, restarts, TLS, passwords, a broker that says no."""
+"""The link to the broker: outages, restarts, TLS, passwords, a broker that refuses."""
 
 import collections
 import os
@@ -381,7 +381,7 @@ def files_that_are_not_there_yet_keep_nobody_from_publishing():
     gateway.stop()
 
 
-# A broker that says no (the scripted one)
+# A broker that refuses (the scripted one)
 
 
 def fake_broker(**options):
@@ -455,8 +455,8 @@ def first_occurrences_keep_their_order_over_resets():
     entries = broker.publishes()
     arrived = firsts(entry["seq"] for entry in entries)
     late = [number for before, number in zip(arrived, arrived[1:]) if number < before]
-    # An id may come again after its acknowledgement; this many later it could only be by chance
-    # if ids were not handed out in turn, as Paho does.
+    # An id may come again after its acknowledgement; this many later it could only be by chance if
+    # ids were not assigned in turn, as Paho does.
     by_id = collections.defaultdict(set)
     for entry in entries:
         by_id[entry["conn"], entry["pid"]].add(entry["seq"])

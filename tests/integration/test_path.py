@@ -25,7 +25,7 @@ EVERY_BYTE = bytes(range(256)) * 4
 
 
 def whole_path(protocol=5, **settings):
-    """Broker, far side, gateway, linked."""
+    """Broker, subscriber, gateway, linked."""
     broker = Mosquitto().start()
     far = Subscriber(broker.address).start()
     cleanup(far.stop)
@@ -236,7 +236,7 @@ def a_duplicate_flag_from_the_producer_does_not_reach_the_broker():
     client = gateway.client(4)
     client.publish("plant/t", b"again", qos=1, dup=True)
     client.expect(mqtt.PUBACK)
-    equal(wait_far(far, 1)[0].dup, False, "DUP at the far side")
+    equal(wait_far(far, 1)[0].dup, False, "DUP at the subscriber")
     gateway.stop()
 
 

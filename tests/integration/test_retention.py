@@ -210,7 +210,7 @@ def messages_in_flight_are_pinned_against_eviction():
     far = Subscriber(broker.address).start()
     cleanup(far.stop)
     link = Link(broker.port).mend()
-    # Nor does a ping that stays without an answer end the connection meanwhile.
+    # Nor does an unanswered ping end the connection meanwhile.
     gateway = Gateway(link.url, retention={"max_messages": 5},
                       uplink={"window": 5, "keepalive": "60s"}).start()
     gateway.wait_link()

@@ -210,6 +210,7 @@ static void read_packets(struct broker_connection *connection)
 
     while (connection->fd >= 0) {
         struct view input = bytes_view(&connection->input);
+
         if (packet_next(input.data, input.size, INPUT_MAX, &frame) != 0)
             return;
         size_t size = frame.size;

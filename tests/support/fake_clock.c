@@ -47,6 +47,7 @@ static volatile const struct fake *get_fake(void)
 
     if (path) {
         int fd = (int)syscall(SYS_openat, AT_FDCWD, path, O_RDWR | O_CLOEXEC, 0);
+
         void *at = mmap(NULL, sizeof(none), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 
         (void)close(fd);

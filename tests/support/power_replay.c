@@ -506,6 +506,7 @@ static int open_folder(int folder_fd, const char *name)
 static void clean_folder(int folder_fd, struct entries *wanted)
 {
     int fd = open_folder(folder_fd, ".");
+
     DIR *list = fd < 0 ? NULL : fdopendir(fd);
     const struct dirent *found;
 

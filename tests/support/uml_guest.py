@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: MIT
-"""What runs in a machine of uml.py: its first process, and the far broker beside it.
+"""What runs in a machine of uml.py: its first process, and the remote broker beside it.
 
-The machine sees the files of the host, read-only; disks of its own are the spool's folder and the
-audit file's. What it is to do stands in the file that is named to it. It tells all that matters in
-lines of JSON on its second console, which is a pipe of the host, and waits for each until it is out
-there: what was told is known, whatever happens to the machine then. So a producer tells what it is
-going to send before it does, and the far broker what it took before it acknowledges it.
+The machine sees the files of the host, read-only; the spool's folder and the audit file's are
+separate disks. Its task is in the file that is named to it. It reports everything in lines of JSON
+on its second console, which is a pipe of the host, and waits until each has arrived there: what was
+reported is known, whatever happens to the machine then. So a producer reports what it is going to
+send before it does, and the remote broker what it received before it acknowledges it.
 """
 
 import contextlib
@@ -44,7 +44,7 @@ _console = -1
 
 
 def tell(*entry):
-    """Returns when the host has it."""
+    """Returns when the host has received it."""
     os.write(_console, json.dumps(entry).encode() + b"\n")
     termios.tcdrain(_console)
 
@@ -89,7 +89,7 @@ def set_up(job):
 
 
 def spool_device(job):
-    """The disk itself, or a layer over it, which misbehaves or will."""
+    """The disk itself, or a layer over it that misbehaves, now or later."""
     if job["task"] == "error":
         module, form = "dm-flakey", SOUND
     elif "delay_ms" in job:
@@ -123,7 +123,7 @@ def break_disk(job):
 
 
 def set_clock_right(job):
-    """To the host's time, as a time service does it: the kernel knows that it is right."""
+    """To the host's time, as a time service does it: the kernel counts it as synchronized."""
     time.clock_settime(time.CLOCK_REALTIME, job["right"])
     state = ctypes.create_string_buffer(512)
     struct.pack_into("<I4xqqqqi", state, 0, _ADJ_MAXERROR | _ADJ_STATUS, 0, 0, 1000, 1000, 0)
@@ -140,7 +140,7 @@ def power_off():
     _libc.reboot(_POWER_OFF)
 
 
-# Who has something to tell
+# What is reported
 
 class Producer(load.Producer):
     def before_sending(self, number):
@@ -217,7 +217,7 @@ def publish(gateway, job):
 
 
 def drain(gateway, job):
-    """All is delivered; then the daemon ends, and its files go to the host."""
+    """All is delivered; then the daemon ends, and its files are copied to the host."""
     if "right" in job:
         set_clock_right(job)
     gateway.wait_drained(DRAIN_SECONDS)
@@ -235,7 +235,7 @@ def drain(gateway, job):
 
 
 def error(gateway, job):
-    """The disk breaks under load; what has become of the daemon."""
+    """The disk breaks under load; returns what happened to the daemon."""
     producers = start_producers(gateway, job)
     tap.wait_for(lambda: sum(len(producer.acked) for producer in producers) >= job["before"], 60)
     began = time.monotonic()
@@ -253,7 +253,7 @@ def flushes(device):
 
 
 def slow(gateway, job):
-    """What a disk that takes its time does to the pace, and to the watchdog."""
+    """The effect of a slow disk on the rate, and on the watchdog."""
     before = flushes("ubda")
     producers = start_producers(gateway, job)
     began = fed_at = time.monotonic()
@@ -272,7 +272,8 @@ def slow(gateway, job):
 
 
 def clock(gateway, job):
-    """Messages taken while the clock is wrong, then it is set right: what has ended of them."""
+    """Messages accepted while the clock is wrong, then it is set right: which of them have
+    ended."""
     producers = start_producers(gateway, job)
     tap.wait_for(lambda: sum(len(producer.acked) for producer in producers) >= job["before"], 60)
     set_clock_right(job)

@@ -344,5 +344,6 @@ int main(void)
         ON_FOLDER(all_lines_but_those_of_a_bad_block_are_told),
         ON_FOLDER(a_block_that_reads_again_is_told_whole),
     };
+
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

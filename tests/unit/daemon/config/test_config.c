@@ -967,6 +967,7 @@ static void more_than_63_lanes_or_64_filters_are_refused(void **state)
         (void)snprintf(text, sizeof(text), BROKER "lanes = (");
         for (int i = 0; i < count; i++) {
             size_t used = strlen(text);
+
             (void)snprintf(text + used, sizeof(text) - used,
                            "%s{ name = \"l%d\"; topics = ( \"a\" ); }", i > 0 ? "," : "", i);
         }

@@ -284,6 +284,7 @@ static int decode(const struct packet_frame *frame, enum packet_version version)
     struct packet_publish publish;
     struct packet_subscribe subscribe;
     struct packet_reason reason;
+
     if (frame->type == PACKET_CONNECT)
         return packet_decode_connect(frame, &connect);
     if (frame->type == PACKET_PUBLISH)
@@ -304,6 +305,7 @@ static int decode(const struct packet_frame *frame, enum packet_version version)
 static int frame_and_decode(const struct wire *wire, enum packet_version version)
 {
     AUTO_FREE uint8_t *memory = malloc(wire->size > 0 ? wire->size : 1);
+
     assert_non_null(memory);
     memcpy(memory, wire->bytes, wire->size);
     struct packet_frame frame;
@@ -318,6 +320,7 @@ static void row_gives_its_condition(void **state)
 {
     const struct row *row = *state;
     struct wire wire;
+
     wire_parse(&wire, row->wire);
     if (row->versions & V3)
         assert_int_equal(frame_and_decode(&wire, MQTT_3_1_1), row->expected);
@@ -330,11 +333,13 @@ static void good_packet_cut_anywhere_is_waited_for(void **state)
     (void)state;
     for (size_t i = 0; i < COUNT(rows); i++) {
         struct wire wire;
+
         wire_parse(&wire, rows[i].wire);
         if (rows[i].expected != OK)
             continue;
         for (size_t size = 0; size < wire.size; size++) {
             struct packet_frame frame;
+
             assert_int_equal(packet_next(wire.bytes, size, ROOM, &frame), MORE);
         }
     }
@@ -343,6 +348,7 @@ static void good_packet_cut_anywhere_is_waited_for(void **state)
 static struct packet_frame frame_of(struct wire *wire, const char *text)
 {
     struct packet_frame frame;
+
     wire_parse(wire, text);
     assert_int_equal(packet_next(wire->bytes, wire->size, ROOM, &frame), 0);
     return frame;
@@ -453,6 +459,7 @@ static void problem_information_is_wanted_unless_refused(void **state)
         struct wire wire;
         struct packet_connect connect;
         struct packet_frame frame = frame_of(&wire, wanted[i]);
+
         assert_int_equal(packet_decode_connect(&frame, &connect), 0);
         assert_false(connect.is_problem_info_off);
     }
@@ -599,6 +606,7 @@ static void damaged_properties_fail_their_reader(void **state)
     static const char *const damaged[] = {"2b 00", "04", "02 0000", "26 ['n'] 0005", "03 [ff]"};
     for (size_t i = 0; i < COUNT(damaged); i++) {
         struct wire wire;
+
         wire_parse(&wire, damaged[i]);
         struct reader reader;
         reader_init(&reader, wire.bytes, wire.size);
@@ -664,6 +672,7 @@ static void property_is_taken_only_where_table_2_4_allows_it(void **state)
         size_t place = i % COUNT(place_rows);
         char text[128];
         size_t split = (size_t)(strstr(place_rows[place].wire, "%s") - place_rows[place].wire);
+
         assert_true(strlen(place_rows[place].wire) + strlen(property->wire) < sizeof(text));
         (void)snprintf(text, sizeof(text), "%.*s%s%s", (int)split, place_rows[place].wire,
                        property->wire, place_rows[place].wire + split + 2);
@@ -730,6 +739,7 @@ static void disconnect_and_acks_tell_their_code(void **state)
 static void assert_wrote(const struct writer *writer, const char *text)
 {
     struct wire wire;
+
     wire_parse(&wire, text);
     assert_false(writer->failed);
     assert_int_equal(writer_used(writer), wire.size);
@@ -778,6 +788,7 @@ static void connack_with_a_client_id_of_any_length_fits_its_maximum(void **state
     static const size_t sizes[] = {1, 90, 127, 128, 16383, 16384, 65535};
     for (size_t i = 0; i < COUNT(sizes); i++) {
         struct writer writer;
+
         writer_init(&writer, memory, PACKET_CONNACK_MAX(sizes[i]));
         packet_encode_connack(&writer, MQTT_5,
                               &(struct packet_connack){.receive_maximum = 1,
@@ -821,6 +832,7 @@ static void connack_3_1_1_has_the_return_code_that_fits(void **state)
     for (size_t i = 0; i < COUNT(codes); i++) {
         uint8_t memory[8];
         struct writer writer;
+
         writer_init(&writer, memory, sizeof(memory));
         packet_encode_connack(&writer, MQTT_3_1_1,
                               &(struct packet_connack){.code = codes[i][0]});
@@ -854,6 +866,7 @@ static void acks_are_as_short_as_their_content_allows(void **state)
     for (size_t i = 0; i < COUNT(acks); i++) {
         uint8_t memory[PACKET_ACK_MAX];
         struct writer writer;
+
         writer_init(&writer, memory, sizeof(memory));
         packet_encode_ack(&writer, acks[i].version, acks[i].type, 0x0102, acks[i].code,
                           acks[i].spool_id);
@@ -873,6 +886,7 @@ static void acks_say_only_what_their_tables_have(void **state)
     for (unsigned code = 0; code <= 0xFF; code++) {
         bool has_received = memchr(received, (int)code, sizeof(received)) != NULL;
         bool has_released = memchr(released, (int)code, sizeof(released)) != NULL;
+
         assert_int_equal(packet_ack_allows_code(PACKET_PUBACK, (uint8_t)code), has_received);
         assert_int_equal(packet_ack_allows_code(PACKET_PUBREC, (uint8_t)code), has_received);
         assert_int_equal(packet_ack_allows_code(PACKET_PUBREL, (uint8_t)code), has_released);
@@ -886,11 +900,13 @@ static bool encoding_aborts(enum packet_type type, uint8_t code)
 {
     int status = 0;
     pid_t child = fork();
+
     assert_true(child >= 0);
     if (child == 0) {
         const struct rlimit none = {0, 0};
         uint8_t memory[PACKET_ACK_MAX];
         struct writer writer;
+
         (void)setrlimit(RLIMIT_CORE, &none);
         if (!freopen("/dev/null", "w", stderr))
             _exit(1);
@@ -936,6 +952,7 @@ static void suback_answers_every_filter(void **state)
     for (size_t i = 0; i < COUNT(answers); i++) {
         uint8_t memory[32];
         struct writer writer;
+
         writer_init(&writer, memory, sizeof(memory));
         packet_encode_suback(&writer, answers[i].version, answers[i].type, 9, answers[i].code,
                              answers[i].count);
@@ -990,6 +1007,7 @@ static void long_disconnect_reason_is_cut_between_characters(void **state)
     (void)state;
     for (size_t shift = 0; shift < 4; shift++) {
         char reason[1024] = {0};
+
         memset(reason, 'x', shift);
         while (strlen(reason) < 1000)
             strcat(reason, "\xF0\x9F\x98\x80");
@@ -1117,6 +1135,7 @@ static size_t write_character(uint8_t *memory, uint32_t point)
 {
     static const uint8_t leads[] = {0, 0, 0xC0, 0xE0, 0xF0};
     size_t size = point < 0x80 ? 1 : point < 0x800 ? 2 : point < 0x10000 ? 3 : 4;
+
     for (size_t i = size; i > 1; i--, point >>= 6)
         memory[i - 1] = (uint8_t)(0x80 | (point & 0x3F));
     memory[0] = (uint8_t)(leads[size] | point);
@@ -1183,6 +1202,7 @@ int main(void)
 {
     static struct row states[COUNT(rows)]; /* cmocka wants to be able to write to a state */
     struct CMUnitTest tests[COUNT(rows) + COUNT(plain_tests)];
+
     memcpy(states, rows, sizeof(rows));
     for (size_t i = 0; i < COUNT(rows); i++)
         tests[i] =

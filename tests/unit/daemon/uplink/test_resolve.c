@@ -44,12 +44,12 @@ static struct {
     pthread_t thread; /* that asked last */
 } resolver = {.mutex = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER};
 
-int __real_paho_link_ask_resolver(const char *host,
-                                  const struct addrinfo *hints,
-                                  struct addrinfo **ret_list);
-int __wrap_paho_link_ask_resolver(const char *host,
-                                  const struct addrinfo *hints,
-                                  struct addrinfo **ret_list);
+int __real_paho_link_getaddrinfo(const char *host,
+                                 const struct addrinfo *hints,
+                                 struct addrinfo **ret_list);
+int __wrap_paho_link_getaddrinfo(const char *host,
+                                 const struct addrinfo *hints,
+                                 struct addrinfo **ret_list);
 
 static void make_list(const struct addrinfo *hints, struct addrinfo **ret_list)
 {
@@ -61,7 +61,7 @@ static void make_list(const struct addrinfo *hints, struct addrinfo **ret_list)
         count++;
     for (size_t i = 0; i < count; i++) {
         size_t at = resolver.rotates ? (i + resolver.asked) % count : i;
-        int error = __real_paho_link_ask_resolver(resolver.addresses[at], &numeric, ret_list);
+        int error = __real_paho_link_getaddrinfo(resolver.addresses[at], &numeric, ret_list);
 
         if (error != 0)
             abort(); /* on another thread cmocka's assertions do no good */
@@ -69,12 +69,12 @@ static void make_list(const struct addrinfo *hints, struct addrinfo **ret_list)
     }
 }
 
-int __wrap_paho_link_ask_resolver(const char *host,
-                                  const struct addrinfo *hints,
-                                  struct addrinfo **ret_list)
+int __wrap_paho_link_getaddrinfo(const char *host,
+                                 const struct addrinfo *hints,
+                                 struct addrinfo **ret_list)
 {
     if (hints->ai_flags & AI_NUMERICHOST)
-        return __real_paho_link_ask_resolver(host, hints, ret_list);
+        return __real_paho_link_getaddrinfo(host, hints, ret_list);
     (void)pthread_mutex_lock(&resolver.mutex);
     resolver.asked++;
     resolver.thread = pthread_self();

@@ -771,8 +771,9 @@ static void brokers_are_tried_in_turn(void **state)
     go_online(f);
     assert_string_equal(link_of(f).broker, f->second.uri);
     assert_string_equal(link_of(f).last_error,
-                        uplink_build_lacks() ? "connection refused or closed before an answer"
-                                             : "connection refused");
+                        uplink_build_limitations()
+                            ? "connection refused or closed before an answer"
+                            : "connection refused");
     assert_int_equal(f->second.connects, 1);
 }
 
@@ -907,7 +908,7 @@ static void threads_that_cannot_be_made_are_made_at_a_later_attempt(void **state
 {
     struct fixture *f = *state;
 
-    if (uplink_build_lacks())
+    if (uplink_build_limitations())
         skip(); /* Paho's shared library starts its threads by itself */
     allow_threads(false);
     start(f);
@@ -936,7 +937,7 @@ static void the_loop_never_waits_for_threads_that_were_not_made(void **state)
 {
     struct fixture *f = *state;
 
-    if (uplink_build_lacks())
+    if (uplink_build_limitations())
         skip(); /* Paho's shared library starts its threads by itself */
     allow_threads(false);
     sleeps = 0;
@@ -961,7 +962,7 @@ static void want_of_descriptors_is_said(void **state)
     struct fixture *f = *state;
     struct rlimit usual, few;
 
-    if (uplink_build_lacks())
+    if (uplink_build_limitations())
         skip(); /* what Paho's shared library does is not seen */
     go_online(f);
     assert_int_equal(getrlimit(RLIMIT_NOFILE, &usual), 0);
@@ -1107,12 +1108,15 @@ static void settings_that_cannot_work_are_refused(void **state)
     struct fixture *f = *state;
 
     f->uris[0] = uplink_test_text("http://127.0.0.1");
-    assert_int_equal(uplink_new(f->event, &f->settings, &ops, f, &f->uplink), UPLINK_E_TOLD);
+    assert_int_equal(uplink_new(f->event, &f->settings, &ops, f, &f->uplink),
+                     UPLINK_E_SETTINGS);
     f->uris[0] = f->broker.uri;
     f->settings.window = 0;
-    assert_int_equal(uplink_new(f->event, &f->settings, &ops, f, &f->uplink), UPLINK_E_TOLD);
+    assert_int_equal(uplink_new(f->event, &f->settings, &ops, f, &f->uplink),
+                     UPLINK_E_SETTINGS);
     f->settings.window = 65536;
-    assert_int_equal(uplink_new(f->event, &f->settings, &ops, f, &f->uplink), UPLINK_E_TOLD);
+    assert_int_equal(uplink_new(f->event, &f->settings, &ops, f, &f->uplink),
+                     UPLINK_E_SETTINGS);
     assert_null(f->uplink);
 }
 

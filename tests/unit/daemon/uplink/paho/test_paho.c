@@ -290,7 +290,7 @@ static int setup(void **state)
     MQTTAsync_init_options options = MQTTAsync_init_options_initializer;
 
     (void)state;
-    (void)paho_link_lacks(); /* with the shared library this brings in the writev() */
+    (void)paho_link_limitations(); /* with the shared library this brings in the writev() */
     memset(&fixture, 0, sizeof(fixture));
     (void)snprintf(fixture.folder, sizeof(fixture.folder), "/tmp/spoold-paho-XXXXXX");
     assert_non_null(mkdtemp(fixture.folder));
@@ -593,9 +593,9 @@ static void destroy_answers_everything_on_the_calling_thread(void **state)
 static void the_heap_is_not_tracked(void **state)
 {
     (void)state;
-    if (paho_link_lacks() || !Heap_get_info) {
-        print_message("skipped: %s\n",
-                      Heap_get_info ? paho_link_lacks() : "a library without heap tracking");
+    if (paho_link_limitations() || !Heap_get_info) {
+        print_message("skipped: %s\n", Heap_get_info ? paho_link_limitations()
+                                                     : "a library without heap tracking");
         skip();
     }
     start_broker("");
@@ -701,8 +701,8 @@ static void no_lone_message_is_held_back(int qos)
 {
     unsigned slow = 1, held = 0;
 
-    if (paho_link_lacks()) {
-        print_message("skipped: %s\n", paho_link_lacks());
+    if (paho_link_limitations()) {
+        print_message("skipped: %s\n", paho_link_limitations());
         skip();
     }
     start_broker("--ledger /dev/null"); /* which never waits for a disk */
@@ -732,7 +732,7 @@ static void a_signal_before_the_wait_ends_the_wait(void **state)
     int rc;
 
     (void)state;
-    if (paho_link_lacks() || !Thread_create_cond) {
+    if (paho_link_limitations() || !Thread_create_cond) {
         print_message("skipped: the functions are inside of the library\n");
         skip();
     }

@@ -159,7 +159,7 @@ static bool is_refused_within(int timeout_ms)
 
 static void need_seam(const char *lack)
 {
-    if (paho_link_lacks()) {
+    if (paho_link_limitations()) {
         print_message("skipped: linked to the shared library, %s\n", lack);
         skip();
     }
@@ -334,7 +334,7 @@ static void paho_gets_the_address_that_is_known_for_a_host(void **state)
     (void)snprintf(fixture.uri, sizeof(fixture.uri), "tcp://broker.invalid:%ld", port);
     begin_connect();
     assert_true(is_refused_within(PATIENCE_MS));
-    if (!paho_link_lacks())
+    if (!paho_link_limitations())
         assert_int_equal(paho_link_take_connect_error(), ECONNREFUSED);
 }
 
@@ -349,7 +349,7 @@ static void no_name_but_the_known_one_is_looked_up_for_paho(void **state)
     assert_int_equal(getaddrinfo("::1", NULL, NULL, &list), 0);
     freeaddrinfo(list);
     assert_int_equal(getaddrinfo("localhost", NULL, NULL, &list), EAI_NONAME);
-    if (paho_link_ask_resolver("localhost", NULL, &list) != 0)
+    if (paho_link_getaddrinfo("localhost", NULL, &list) != 0)
         skip(); /* no /etc/hosts: nobody would find that name */
     freeaddrinfo(list);
 }

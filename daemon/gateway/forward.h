@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * forward.h - out: to the broker, and what its answers make of a message
+ *
+ * Thread: loop thread only.
+ */
+#ifndef MQTT_SPOOLD_DAEMON_GATEWAY_FORWARD_H
+#define MQTT_SPOOLD_DAEMON_GATEWAY_FORWARD_H
+
+#include "base/cleanup.h"
+#include "base/log.h"
+#include "daemon/config/config.h"
+#include "daemon/gateway/counters.h"
+#include "daemon/gateway/status.h"
+#include "daemon/gateway/stop.h"
+
+struct forward {
+    struct turn *turn; /* borrowed, all eight */
+    const struct config *config;
+    struct spool *spool;
+    struct uplink *uplink;
+    struct edge_timer *edge_timer;
+    const struct stop *stop;
+    struct status *status;
+    struct counters *counters;
+    sd_event_source *refill; /* idle priority: forward between two edges */
+    sd_event_source *refill_deadline;
+    bool is_refill_armed;
+    unsigned settled; /* not yet committed: a crash would send them again */
+    unsigned window;  /* of the uplink, as last reported */
+    enum uplink_state link_state;
+    unsigned transient_in_a_row;  /* refusals by the broker that may pass */
+    int64_t acknowledged_boot_ms; /* by which a message ended; 0: none since the start */
+    struct log_limit refusal_warnings;
+    struct log_limit token_warnings;
+};
+
+/* The borrowed parts are set already. Return: 0; negative errno. */
+MUST_CHECK int forward_init(struct forward *forward);
+void forward_finish(struct forward *forward);
+
+/* Hands over what is committed while the window has room. Return: 0; negative errno. */
+MUST_CHECK int forward_run(struct forward *forward);
+/* What was settled is durable. */
+void forward_note_committed(struct forward *forward);
+
+/* Upcalls of the uplink; @userdata: struct forward. As uplink_ops has them. */
+void forward_on_answer(void *userdata, const struct uplink_answer *answer);
+void forward_on_link(void *userdata);
+
+#endif

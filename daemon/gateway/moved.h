@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * moved.h - files of the spool were removed or renamed under the daemon
+ *
+ * Thread: loop thread only.
+ */
+#ifndef MQTT_SPOOLD_DAEMON_GATEWAY_MOVED_H
+#define MQTT_SPOOLD_DAEMON_GATEWAY_MOVED_H
+
+#include "daemon/gateway/clients.h"
+#include "daemon/gateway/intake.h"
+#include "daemon/gateway/status.h"
+
+struct moved {
+    struct turn *turn; /* borrowed, all seven */
+    const struct config *config;
+    struct spool *spool;
+    struct edge_timer *edge_timer;
+    struct intake *intake;
+    struct clients *clients;
+    struct status *status;
+    bool is_failure_logged; /* that the spool could not be put back */
+    int64_t retry_after_ms;
+};
+
+/* After SPOOL_E_MOVED: refuses what is owed, and ends the loop when nothing can be lost by it. */
+void moved_note(struct moved *moved);
+/* Once a second: looks whether files were moved, or tries again to put them back. */
+void moved_check(struct moved *moved);
+/* At the end: one more try, and a line of what is lost. */
+void moved_give_up(struct moved *moved);
+
+#endif

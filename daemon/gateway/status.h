@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * status.h - when the status file is written, and what came of it
+ *
+ * What it says is gateway_publish_status()'s. Thread: loop thread only.
+ */
+#ifndef MQTT_SPOOLD_DAEMON_GATEWAY_STATUS_H
+#define MQTT_SPOOLD_DAEMON_GATEWAY_STATUS_H
+
+#include <sys/stat.h>
+
+#include "base/condition.h"
+#include "daemon/config/config.h"
+#include "daemon/gateway/turn.h"
+
+/* Between two writings. */
+struct status_rates {
+    int64_t since_boot_ms;
+    uint64_t accepted;
+    uint64_t ended;
+    double in_per_s;
+    double out_per_s;
+    /* Of each lane, for the forecast; what was spooled is not known after the lanes changed. */
+    bool are_lanes_known;
+    uint64_t lane_messages[SPOOL_LANES_MAX];
+    double lane_growth_per_s[SPOOL_LANES_MAX];
+};
+
+struct status {
+    const struct turn *turn; /* borrowed, both */
+    const struct config *config;
+    sd_event_source *timer;
+    struct condition unwritten;
+    struct stat file; /* as it was written last; all zero: it was not */
+    bool is_shared_logged;
+    struct status_rates rates;
+};
+
+/* An operator would look for what has changed: do not wait for the interval. */
+void status_hasten(struct status *status);
+/* At the end: a status without a daemon would be read as one. */
+void status_remove(struct status *status);
+
+#endif

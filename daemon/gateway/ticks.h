@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * ticks.h - what happens by time alone
+ *
+ * Thread: loop thread only.
+ */
+#ifndef MQTT_SPOOLD_DAEMON_GATEWAY_TICKS_H
+#define MQTT_SPOOLD_DAEMON_GATEWAY_TICKS_H
+
+#include "base/log.h"
+#include "daemon/gateway/turn.h"
+
+struct ticks {
+    const struct turn *turn; /* borrowed */
+    sd_event_source *timer;
+    uint64_t undelivered; /* ended by a limit or by their own expiry, and not logged yet */
+    int64_t undelivered_logged_ms;
+    uint64_t reads_logged; /* of spool_reads_repeated() */
+    struct log_limit read_warnings;
+};
+
+void ticks_init(struct ticks *ticks, const struct turn *turn);
+/* Also at the end. */
+void ticks_log_repeated_reads(struct ticks *ticks);
+
+#endif
