@@ -3,6 +3,7 @@
  * mqtt_load.c - a raw, pipelined MQTT 3.1.1 load generator and a counting subscriber
  *
  *   mqtt_load publish   ADDRESS COUNT SIZE WINDOW [TOPIC]
+ *   mqtt_load greedy    ADDRESS PRODUCERS SIZE
  *   mqtt_load subscribe ADDRESS COUNT TIMEOUT_S
  *
  * ADDRESS is a TCP port on loopback or the path of a Unix socket. Raw sockets,
@@ -10,8 +11,11 @@
  * begins with its sequence number; the subscriber keeps a bitmap of what arrived,
  * so that lost and repeated messages are counted exactly.
  *
- * Prints one JSON object. Times are nanoseconds of CLOCK_MONOTONIC, so that those
- * of both programs can be compared.
+ * "greedy" sends messages of QoS 0 from each producer as fast as they are taken,
+ * prints "ready" when all are connected, and runs until it is ended.
+ *
+ * The others print one JSON object: times are CLOCK_MONOTONIC nanoseconds, so that the
+ * two programs' times compare.
  */
 #include <arpa/inet.h>
 #include <endian.h>
@@ -31,6 +35,8 @@
 #define BUFFER_SIZE (1024 * 1024)
 #define PACKET_MAX  (64 * 1024)
 #define TOPIC_MAX   256 /* a longer one is cut */
+/* Of a greedy producer, of which each send() takes what it can. */
+#define GREEDY_BLOCK (64 * 1024)
 
 struct stream {
     int fd;
@@ -273,6 +279,78 @@ publish(const char *address, uint64_t count, size_t size, uint64_t window, const
     return EXIT_SUCCESS;
 }
 
+/* --- greedy
+ * ----------------------------------------------------------------------------------- */
+
+struct greedy {
+    int fd;
+    size_t sent; /* of the block; the rest comes first */
+};
+
+static int connect_greedy(const char *address, unsigned number)
+{
+    char id[32];
+
+    (void)snprintf(id, sizeof(id), "greedy-%u", number);
+    struct stream *stream = open_stream(address, id);
+    int fd = stream->fd;
+    free(stream);
+    return fd;
+}
+
+/* As many whole packets as fit. */
+static size_t fill_block(uint8_t block[static GREEDY_BLOCK], size_t size)
+{
+    static const char topic[] = "bench/greedy";
+    size_t used = 0, body = 2 + sizeof(topic) - 1 + size;
+
+    while (used + body + 2 <= GREEDY_BLOCK) {
+        block[used] = 0x30;
+        block[used + 1] = (uint8_t)body;
+        block[used + 2] = 0;
+        block[used + 3] = sizeof(topic) - 1;
+        memcpy(block + used + 4, topic, sizeof(topic) - 1);
+        memset(block + used + 4 + sizeof(topic) - 1, 'x', size);
+        used += body + 2;
+    }
+    return used;
+}
+
+static void send_greedily(struct greedy *greedy, const uint8_t *block, size_t size)
+{
+    ssize_t n = send(greedy->fd, block + greedy->sent, size - greedy->sent,
+                     MSG_NOSIGNAL | MSG_DONTWAIT);
+
+    if (n < 0 && errno != EAGAIN)
+        die("send");
+    if (n > 0)
+        greedy->sent = (greedy->sent + (size_t)n) % size;
+}
+
+static int greedy(const char *address, unsigned count, size_t size)
+{
+    static uint8_t block[GREEDY_BLOCK];
+    struct greedy *producers = calloc(count, sizeof(*producers));
+    struct pollfd *polled = calloc(count, sizeof(*polled));
+
+    if (!producers || !polled || count == 0 || size > 100)
+        die("arguments");
+    size_t block_size = fill_block(block, size);
+    for (unsigned i = 0; i < count; i++) {
+        producers[i].fd = connect_greedy(address, i);
+        polled[i] = (struct pollfd){.fd = producers[i].fd, .events = POLLOUT};
+    }
+    (void)puts("ready");
+    (void)fflush(stdout);
+    while (poll(polled, count, -1) > 0) {
+        for (unsigned i = 0; i < count; i++) {
+            if (polled[i].revents)
+                send_greedily(&producers[i], block, block_size);
+        }
+    }
+    die("poll");
+}
+
 /* --- subscribe
  * -------------------------------------------------------------------------------- */
 
@@ -353,9 +431,13 @@ int main(int argc, char **argv)
         return publish(argv[2], strtoull(argv[3], NULL, 10), strtoull(argv[4], NULL, 10),
                        strtoull(argv[5], NULL, 10),
                        argc > 6 ? argv[6] : "bench/plant/line/7/temperature");
+    if (argc == 5 && strcmp(argv[1], "greedy") == 0)
+        return greedy(argv[2], (unsigned)strtoul(argv[3], NULL, 10),
+                      strtoull(argv[4], NULL, 10));
     if (argc == 5 && strcmp(argv[1], "subscribe") == 0)
         return subscribe(argv[2], strtoull(argv[3], NULL, 10), atoi(argv[4]));
     (void)fputs("usage: mqtt_load publish ADDRESS COUNT SIZE WINDOW [TOPIC]\n"
+                "       mqtt_load greedy ADDRESS PRODUCERS SIZE\n"
                 "       mqtt_load subscribe ADDRESS COUNT TIMEOUT_S\n",
                 stderr);
     return EXIT_FAILURE;

@@ -31,9 +31,12 @@ sys.path.insert(0, str(SOURCE / "tests" / "support"))
 
 from journald import Journald, make_folder  # noqa: E402
 
-PROGRAMS = ("mqtt-spoold", "mqtt_load", "paho_load", "disk_load")
+PROGRAMS = ("mqtt-spoold", "mqtt_load", "paho_load", "disk_load", "fault_io")
 SAID_LINES = 30
 WINDOW = 128  # the default of uplink.window
+GREEDY = (1, 8, 40)
+SLOW_MS = (0, 20)  # by how much a sync is slowed down
+FAIRNESS = [(count, slow_ms) for slow_ms in SLOW_MS for count in GREEDY]
 WIDE = 200  # where the library alone is fastest
 SIZE = 128
 
@@ -136,7 +139,7 @@ class Broker(Process):
 
 class Daemon(Process):
     def __init__(self, bench, port, name, max_messages=5000000, window=WINDOW,
-                 journal="failures"):
+                 journal="failures", slow_sync_ms=0):
         self.folder = bench.folder / name
         self.folder.mkdir(exist_ok=True)
         self.socket = str(self.folder / "publish.sock")
@@ -144,8 +147,17 @@ class Daemon(Process):
         self.configure(max_messages)
         self.log = open(self.folder / "log", "ab")
         super().__init__([str(bench.build / "daemon" / "mqtt-spoold"), "-c",
-                          str(self.folder / "conf")], stderr=self.log)
+                          str(self.folder / "conf")], stderr=self.log,
+                         env=self.environment(bench, slow_sync_ms))
         wait_for(lambda: self.status() is not None, "the daemon")
+
+    def environment(self, bench, slow_sync_ms):
+        """With a library of the tests that makes each sync of the spool slower."""
+        if not slow_sync_ms:
+            return None
+        return dict(os.environ, LD_PRELOAD=str(bench.build / "tests" / "libfault_io.so"),
+                    FAULT_UNDER=f"{self.folder}/spool", FAULT_CALLS="sync", FAULT_AT="0",
+                    FAULT_DELAY_MS=str(slow_sync_ms), FAULT_REPORT=str(self.folder / "faults"))
 
     def configure(self, max_messages):
         """The limit is that of all but the lane of live/, which has room."""
@@ -359,6 +371,30 @@ class Bench:
             shutil.rmtree(daemon.folder)
 
 
+    def greedy(self, daemon, count):
+        """Producers that send messages of QoS 0, of 5 bytes, as fast as they are taken."""
+        child = Process(self.tool("mqtt_load", "greedy", daemon.socket, count, 5),
+                        stdout=subprocess.PIPE, text=True)
+        assert child.child.stdout.readline().strip() == "ready"
+        return child
+
+    def cell_fairness(self, greedy_count, slow_sync_ms):
+        """PUBACK p50 of an honest producer, window 1, alone; and beside greedy ones."""
+        daemon = Daemon(self, free_port(), self.new_name("fairness"), slow_sync_ms=slow_sync_ms)
+        honest = ("publish", daemon.socket, 100 if slow_sync_ms else 1000, SIZE, 1)
+        greedy = None
+        try:
+            alone = self.run("mqtt_load", *honest)["p50_us"]
+            greedy = self.greedy(daemon, greedy_count)
+            beside = self.run("mqtt_load", *honest)["p50_us"]
+            return alone, beside
+        finally:
+            if greedy:
+                greedy.stop(signal.SIGKILL)
+            daemon.stop()
+            shutil.rmtree(daemon.folder)
+
+
 def spread(values, digits=2):
     middle = statistics.median(values)
     return f"{middle:,.{digits}f} [{min(values):,.{digits}f}..{max(values):,.{digits}f}]"
@@ -386,6 +422,9 @@ def collect(bench, repeats):
         row["calm, 100"], row["lowered, 100"] = bench.cell_lowered(100, 40000)
         row["evicting, none"] = bench.cell_evicting("none")
         row["evicting"] = bench.cell_evicting()
+        for count, slow_ms in FAIRNESS:
+            row[f"alone, {count}, {slow_ms}"], row[f"beside, {count}, {slow_ms}"] = (
+                bench.cell_fairness(count, slow_ms))
         if not bench.no_journald:
             row["slow journald"] = bench.cell_evicting_beside(2000)
             row["stopped journald"] = bench.cell_evicting_beside(None, is_paused=True)
@@ -424,6 +463,11 @@ def report(rows):
     line('PUBACKs/s while each message evicts another, to audit.journal = "none"', ">= 0.33",
          spread(ratios(rows, "evicting", "evicting, none")),
          absolute(rows, "evicting", "evicting, none"))
+    for count, slow_ms in FAIRNESS:
+        names = (f"beside, {count}, {slow_ms}", f"alone, {count}, {slow_ms}")
+        line(f"PUBACK p50 of an honest producer beside {count} greedy ones of QoS 0, each sync "
+             f"{slow_ms} ms slower, to that without them", "<= 5", spread(ratios(rows, *names)),
+             absolute(rows, *names) + " us")
     if "slow journald" in rows[0]:
         line("the same beside a journald that reads 2,000 entries a second", ">= 0.33",
              spread(ratios(rows, "slow journald", "evicting, none")),

@@ -2,9 +2,10 @@
 /*
  * clients.c - producers come, are admitted, and go
  *
- * Four lists: all open sessions; those that have a message in the open
- * batch; those whose PUBLISH waits for room; those that closed. A session
- * dies at the batch edge only, never inside its own callback.
+ * Three lists: all open sessions; those that have a message in the open batch;
+ * those that closed. Those whose PUBLISH waits are in waiting.c, which knows whose
+ * turn it is. A session is freed at the batch edge only, never inside its own
+ * callback.
  *
  * Above listen.max_clients a few more, the surplus, may say their CONNECT, so
  * that its answer can say why they are not served. They have SURPLUS_CONNECT_MS
@@ -15,6 +16,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -27,23 +29,31 @@
 #define DESCRIPTORS_KEPT   64
 #define SURPLUS_MAX        16
 #define SURPLUS_CONNECT_MS 2000
+/* Clients that wait for something else than their lane and are tried in vain at one edge. */
+#define RESUME_FAILURES_MAX 8
+
+static struct client *client_of(struct waiter *waiter)
+{
+    return (struct client *)((char *)waiter - offsetof(struct client, waiter));
+}
 
 void clients_init(struct clients *clients)
 {
     TAILQ_INIT(&clients->open);
     TAILQ_INIT(&clients->owing);
-    TAILQ_INIT(&clients->waiting);
     TAILQ_INIT(&clients->closed);
-    clients->warnings = (struct log_limit){.interval_ms = 10000, .burst = 5};
+    waiting_init(&clients->waiting);
+    users_init(&clients->users);
 }
 
 static void log_rejected(struct clients *clients, const char *what, const struct peer *peer)
 {
+    struct user *user = users_find(&clients->users, peer->uid);
     uint64_t suppressed = 0;
 
     clients->counters->clients_refused++;
     turn_read_clock(clients->turn);
-    if (log_limit_pass(&clients->warnings, clients->turn->now.boot_ms, &suppressed))
+    if (log_limit_pass(&user->warnings, clients->turn->now.boot_ms, &suppressed))
         log_warning("client_refused reason=%s uid=%d pid=%d suppressed=%" PRIu64, what,
                     (int)peer->uid, (int)peer->pid, suppressed);
 }
@@ -95,8 +105,22 @@ static void uncount_client(const struct client *client)
         client->clients->count--;
 }
 
+static void update_active(struct client *client)
+{
+    bool is_active = client->is_owing || client->waiter.is_waiting;
+
+    if (is_active == client->is_active)
+        return;
+    client->is_active = is_active;
+    if (is_active)
+        users_add_active(&client->clients->users, client->user);
+    else
+        users_remove_active(&client->clients->users, client->user);
+}
+
 static void client_free(struct client *client)
 {
+    users_remove_client(&client->clients->users, client->user);
     session_free(client->session);
     free(client);
 }
@@ -163,16 +187,22 @@ on_publish(void *userdata, struct session *session, const struct session_publish
 
 static void forget_owing(struct client *client)
 {
-    if (client->is_owing)
-        TAILQ_REMOVE(&client->clients->owing, client, owing_link);
+    struct share *shared = &client->user->share;
+
+    if (!client->is_owing)
+        return;
+    TAILQ_REMOVE(&client->clients->owing, client, owing_link);
     client->is_owing = false;
+    shared->messages -= client->share.messages;
+    shared->bytes -= client->share.bytes;
+    client->share = (struct share){0};
+    update_active(client);
 }
 
 static void forget_waiting(struct client *client)
 {
-    if (client->is_waiting)
-        TAILQ_REMOVE(&client->clients->waiting, client, waiting_link);
-    client->is_waiting = false;
+    waiting_remove(&client->clients->waiting, &client->waiter);
+    update_active(client);
 }
 
 /* A 3.1.1 client sees no more than that its connection closes: the log says why. */
@@ -190,7 +220,7 @@ static void log_closed(const struct client *client, const char *why)
         return;
     clients->counters->clients_refused++;
     turn_read_clock(clients->turn);
-    if (log_limit_pass(&clients->warnings, clients->turn->now.boot_ms, &suppressed))
+    if (log_limit_pass(&client->user->warnings, clients->turn->now.boot_ms, &suppressed))
         log_warning("client_refused reason=\"%s\" client=%s uid=%d pid=%d suppressed=%" PRIu64,
                     why, text, (int)peer->uid, (int)peer->pid, suppressed);
 }
@@ -202,7 +232,7 @@ static void on_closed(void *userdata, struct session *session, const char *why)
 
     (void)session;
     log_closed(client, why);
-    if (client->is_waiting)
+    if (client->waiter.is_waiting)
         clients->counters->refused++; /* it will not be offered again */
     forget_owing(client);
     forget_waiting(client);
@@ -232,6 +262,8 @@ static int add_client(struct clients *clients, int fd, const struct peer *peer, 
         return -ENOMEM;
     }
     client->clients = clients;
+    client->user = users_find(&clients->users, peer->uid);
+    client->waiter = (struct waiter){.user = client->user, .share = &client->share};
     int r = session_new(clients->turn->event, fd, peer, &settings, &session_ops, client,
                         &client->session);
     if (r < 0) {
@@ -239,6 +271,7 @@ static int add_client(struct clients *clients, int fd, const struct peer *peer, 
         return r;
     }
     TAILQ_INSERT_TAIL(&clients->open, client, link);
+    users_add_client(&clients->users, client->user);
     count_client(client, is_surplus);
     return 0;
 }
@@ -261,26 +294,45 @@ int clients_on_accept(void *userdata, int fd, const struct peer *peer)
     return 0; /* out of memory for one client is no reason to end */
 }
 
-void clients_note_owing(struct client *client)
+void clients_note_owing(struct client *client, uint64_t charge)
 {
+    client->share.messages++;
+    client->share.bytes += charge;
+    client->user->share.messages++;
+    client->user->share.bytes += charge;
     if (client->is_owing)
         return;
     client->is_owing = true;
     TAILQ_INSERT_TAIL(&client->clients->owing, client, owing_link);
+    update_active(client);
 }
 
-void clients_note_waiting(struct client *client)
+void clients_note_waiting(struct client *client, unsigned queue, uint64_t charge)
 {
-    if (client->is_waiting)
-        return;
-    client->is_waiting = true;
-    TAILQ_INSERT_TAIL(&client->clients->waiting, client, waiting_link);
+    waiting_add(&client->clients->waiting, &client->waiter, queue, charge);
+    update_active(client);
+}
+
+/* Some would have sent more than their share, others are served whole. */
+static bool is_contended(const struct clients *clients)
+{
+    const struct client *client;
+
+    if (TAILQ_EMPTY(&clients->waiting.queues[WAITING_ANY]))
+        return false;
+    TAILQ_FOREACH(client, &clients->owing, owing_link) {
+        if (!client->waiter.is_waiting)
+            return true;
+    }
+    return false;
 }
 
 void clients_acknowledge(struct clients *clients)
 {
     struct client *client = TAILQ_FIRST(&clients->owing);
 
+    if (is_contended(clients))
+        batch_note_contended(clients->batch);
     if (client)
         FAILPOINT("acknowledge.before_first");
     while (client) {
@@ -314,17 +366,30 @@ void clients_drop_owed(struct clients *clients, uint8_t code, const char *why)
     }
 }
 
-/* Each waiting session is offered once: one that must go on waiting joins the tail again. */
+/* Return: false: it waits as before. */
+static bool resume(struct client *client)
+{
+    unsigned messages = client->share.messages;
+
+    client->waiter.has_turn = true;
+    session_resume(client->session);
+    client->waiter.has_turn = false;
+    update_active(client);
+    return !client->waiter.is_waiting || client->share.messages > messages;
+}
+
+/* What holds one of them back for another reason than its lane may hold all of them back: a few are
+ * tried. */
 void clients_resume_waiting(struct clients *clients)
 {
-    struct client *client;
-    unsigned turns = 0;
+    struct waiter *waiter;
+    unsigned failures = 0;
 
-    TAILQ_FOREACH(client, &clients->waiting, waiting_link)
-        turns++;
-    while (turns-- > 0 && (client = TAILQ_FIRST(&clients->waiting))) {
-        forget_waiting(client);
-        session_resume(client->session);
+    waiting_begin_pass(&clients->waiting);
+    while (failures < RESUME_FAILURES_MAX &&
+           (waiter = waiting_next(&clients->waiting, clients->batch))) {
+        if (!resume(client_of(waiter)))
+            failures++;
     }
 }
 
@@ -358,4 +423,5 @@ void clients_finish(struct clients *clients)
         TAILQ_REMOVE(&clients->open, client, link);
         client_free(client);
     }
+    users_finish(&clients->users);
 }

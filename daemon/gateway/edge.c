@@ -7,8 +7,8 @@
  *
  * The batch forms by itself: while a commit runs, sockets fill up. The first
  * append arms the edge, an idle-priority source that runs when no socket is
- * ready, at once when the batch is full, and after GATEWAY_EDGE_LATEST_MS at
- * the latest. Settlements wait for it, for a quarter of the window of them, for
+ * ready, and after GATEWAY_EDGE_LATEST_MS at the latest. A socket whose client has
+ * used its share of the batch is not ready (batch.c). Settlements wait for it, for a quarter of the window of them, for
  * GATEWAY_BATCH_BYTES or for GATEWAY_SETTLE_LATEST_MS, whichever is first.
  *
  * Invariant: nothing is acknowledged, reported or forwarded before the commit
@@ -65,7 +65,9 @@ static int commit(struct gateway *gateway, bool *ret_stands)
     bool proves = spool_has_work(gateway->spool);
 
     audit_watch_bound(&gateway->audit_watch);
+    uint64_t began_us = clock_monotonic_us();
     int r = spool_commit(gateway->spool, &now);
+    batch_note_commit(&gateway->batch, clock_monotonic_us() - began_us);
     turn_read_clock(&gateway->turn); /* the disk may have taken long */
     *ret_stands = r == 0;
     if (r < 0)
@@ -153,6 +155,7 @@ int gateway_on_edge(sd_event_source *source, void *userdata)
     if (gateway->turn.has_failed)
         return 0;
     clients_resume_waiting(&gateway->clients);
+    edge_timer_postpone(&gateway->edge_timer); /* sockets had no turn since */
     clients_free_closed(&gateway->clients);
     stop_advance(&gateway->stop);
     return 0;

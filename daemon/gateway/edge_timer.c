@@ -16,7 +16,7 @@ static int on_deadline(sd_event_source *source, uint64_t usec, void *userdata)
     (void)source;
     (void)usec;
     edge_timer_arm(timer);
-    edge_timer_hasten(timer);
+    (void)sd_event_source_set_priority(timer->source, SD_EVENT_PRIORITY_IMPORTANT);
     return 0;
 }
 
@@ -46,9 +46,12 @@ void edge_timer_finish(struct edge_timer *timer)
     timer->deadline = sd_event_source_disable_unref(timer->deadline);
 }
 
-void edge_timer_hasten(struct edge_timer *timer)
+void edge_timer_postpone(struct edge_timer *timer)
 {
-    (void)sd_event_source_set_priority(timer->source, SD_EVENT_PRIORITY_IMPORTANT);
+    int r = timer->is_armed ? turn_set_deadline(timer->deadline, GATEWAY_EDGE_LATEST_MS) : 0;
+
+    if (r < 0)
+        turn_fail(timer->turn, r, "batch_edge");
 }
 
 void edge_timer_arm(struct edge_timer *timer)

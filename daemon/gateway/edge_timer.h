@@ -31,8 +31,8 @@ void edge_timer_finish(struct edge_timer *timer);
 void edge_timer_arm(struct edge_timer *timer);
 /* For what no producer waits for; what is appended meanwhile has its edge at once anyway. */
 void edge_timer_arm_later(struct edge_timer *timer, uint64_t after_ms);
-/* Before everything else that is ready. */
-void edge_timer_hasten(struct edge_timer *timer);
+/* Its deadline counts from now on. */
+void edge_timer_postpone(struct edge_timer *timer);
 /* The edge runs now: it may be armed again. */
 void edge_timer_begin(struct edge_timer *timer);
 /* No edge any more: arming it does nothing. */

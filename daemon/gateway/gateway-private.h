@@ -10,6 +10,9 @@
  *   edge_timer.c   when the batch edge runs
  *   stop.c         the steps of stopping
  *   intake.c       why messages are not accepted, noted and logged in one place
+ *   users.c        a user for each uid that has clients: what its clients share
+ *   batch.c        how the open batch is shared among users and their clients
+ *   waiting.c      whose turn it is among the clients whose PUBLISH waits
  *   clients.c      producers connect, are admitted, and leave
  *   audit_watch.c  when records wait for the audit file
  *   status.c       what the outside sees: status file, STATUS= line
@@ -30,6 +33,7 @@
 #define MQTT_SPOOLD_DAEMON_GATEWAY_GATEWAY_PRIVATE_H
 
 #include "daemon/gateway/audit_watch.h"
+#include "daemon/gateway/batch.h"
 #include "daemon/gateway/clients.h"
 #include "daemon/gateway/counters.h"
 #include "daemon/gateway/edge.h"
@@ -55,6 +59,7 @@ struct gateway {
     struct stop stop;
     struct counters counters;
     struct intake intake;
+    struct batch batch;
     struct clients clients;
     struct audit_watch audit_watch;
     struct status status;

@@ -74,6 +74,7 @@ static void init(struct gateway *gateway, sd_event *event, struct config *config
         .edge_timer = &gateway->edge_timer,
         .stop = &gateway->stop,
         .counters = &gateway->counters,
+        .batch = &gateway->batch,
         .on_publish = gateway_on_publish,
         .userdata = gateway,
     };
@@ -90,6 +91,10 @@ static void init(struct gateway *gateway, sd_event *event, struct config *config
 static void connect_parts(struct gateway *gateway)
 {
     gateway->turn.spool = gateway->spool;
+    gateway->batch = (struct batch){
+        .spool = gateway->spool,
+        .users = &gateway->clients.users,
+    };
     gateway->stop = (struct stop){
         .turn = &gateway->turn,
         .edge_timer = &gateway->edge_timer,

@@ -11,12 +11,6 @@
 #include "daemon/gateway/limits.h"
 #include "daemon/mqtt/packet.h"
 
-static bool batch_is_full(const struct gateway *gateway)
-{
-    return spool_batch_messages(gateway->spool) >= GATEWAY_BATCH_MESSAGES ||
-           spool_batch_bytes(gateway->spool) >= GATEWAY_BATCH_BYTES;
-}
-
 static struct session_verdict refuse(struct gateway *gateway, uint8_t code)
 {
     gateway->counters.refused++;
@@ -59,8 +53,16 @@ static struct spool_message message_of(const struct config *config,
 
 static struct session_verdict hold(struct client *client, enum session_verdict_kind kind)
 {
-    clients_note_waiting(client);
+    clients_note_waiting(client, WAITING_ANY, 0);
     return (struct session_verdict){.kind = kind};
+}
+
+/* It is not offered again, and so not decoded, until the lane has room for it. */
+static struct session_verdict hold_for_lane(struct client *client,
+                                            const struct spool_message *message)
+{
+    clients_note_waiting(client, message->lane, spool_charge(message));
+    return (struct session_verdict){.kind = SESSION_BLOCK};
 }
 
 /* A message that could never fit is refused under every policy: blocking its producer would
@@ -72,13 +74,18 @@ static bool is_hopeless(const struct gateway *gateway, const struct spool_messag
 }
 
 /* By the policy of its lane, whatever is full. */
+static bool is_refused(const struct gateway *gateway, const struct spool_message *message)
+{
+    const struct config_limits *limits = config_lane_limits(gateway->config, message->lane);
+
+    return limits->when_full != CONFIG_BLOCK || is_hopeless(gateway, message);
+}
+
 static struct session_verdict refuse_or_block(struct gateway *gateway,
                                               struct client *client,
                                               const struct spool_message *message)
 {
-    const struct config_limits *limits = config_lane_limits(gateway->config, message->lane);
-
-    if (limits->when_full != CONFIG_BLOCK || is_hopeless(gateway, message))
+    if (is_refused(gateway, message))
         return refuse(gateway, MQTT_QUOTA_EXCEEDED);
     return hold(client, SESSION_BLOCK);
 }
@@ -88,7 +95,9 @@ on_full(struct gateway *gateway, struct client *client, const struct spool_messa
 {
     if (!is_hopeless(gateway, message))
         intake_note_lane_full(&gateway->intake, message->lane);
-    return refuse_or_block(gateway, client, message);
+    if (is_refused(gateway, message))
+        return refuse(gateway, MQTT_QUOTA_EXCEEDED);
+    return hold_for_lane(client, message);
 }
 
 /* Most such locks are short, so nobody is refused at once; and one try in so long, whoever asks,
@@ -134,6 +143,7 @@ append(struct gateway *gateway, struct client *client, const struct spool_messag
 
     if (intake_expects_lock(&gateway->intake))
         return on_locked(gateway, client, message->lane);
+    batch_note_append(&gateway->batch);
     int r = spool_append(gateway->spool, message, &now, &id);
 
     if (r == SPOOL_E_FULL)
@@ -157,10 +167,8 @@ append(struct gateway *gateway, struct client *client, const struct spool_messag
     intake_note_lane_room(&gateway->intake, message->lane);
     gateway->edge.appended++;
     FAILPOINT("append.after");
-    clients_note_owing(client);
+    clients_note_owing(client, spool_charge(message));
     edge_timer_arm(&gateway->edge_timer);
-    if (batch_is_full(gateway))
-        edge_timer_hasten(&gateway->edge_timer);
     return (struct session_verdict){.kind = SESSION_ACCEPT, .spool_id = id};
 }
 
@@ -168,7 +176,9 @@ struct session_verdict
 gateway_on_publish(void *userdata, struct client *client, const struct session_publish *publish)
 {
     struct gateway *gateway = userdata;
+    bool has_turn = client->waiter.has_turn;
 
+    client->waiter.has_turn = false;
     /* No PUBACK tells of a daemon that stops [MQTT-3.4.2, table 3-4]: the DISCONNECT does, and
      * the producer sends it again. */
     if (gateway->turn.has_failed || stop_has_begun(&gateway->stop))
@@ -177,12 +187,14 @@ gateway_on_publish(void *userdata, struct client *client, const struct session_p
         return refuse(gateway, MQTT_QUOTA_EXCEEDED);
     if (publish->packet->topic.data[0] == '$')
         return refuse(gateway, MQTT_NOT_AUTHORIZED);
-    if (batch_is_full(gateway))
+    if (!batch_admits(&gateway->batch, client->user, &client->share, client->is_active))
         return hold(client, SESSION_WAIT);
     turn_read_clock(&gateway->turn);
     struct spool_message message = message_of(gateway->config, client, publish);
     if (intake_audit_is_full(&gateway->intake))
         return on_full_audit(gateway, client, &message);
+    if (!has_turn && waiting_has_lane(&gateway->clients.waiting, message.lane))
+        return on_full(gateway, client, &message);
     FAILPOINT("receive.before_append");
     return append(gateway, client, &message);
 }

@@ -52,7 +52,7 @@ def what_is_measured_is_built_first():
         asked = seen.read().splitlines()
     release = os.path.join(SOURCE, "build", "release")
     equal(asked, ["--preset release", "--build %s --target mqtt-spoold mqtt_load paho_load "
-                  "disk_load" % release], "what cmake was asked for")
+                  "disk_load fault_io" % release], "what cmake was asked for")
     check("no compiler" in said, "what cmake said", said)
     check(said.splitlines()[-1].endswith(": cmake " + asked[-1]), "what failed", said)
 

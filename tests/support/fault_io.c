@@ -41,6 +41,7 @@ static struct {
     unsigned classes;
     uint64_t at, times;
     int error;
+    struct timespec delay;
     bool armed;
 } plan;
 
@@ -96,6 +97,8 @@ static bool fails(unsigned class, const char *call, const char *name)
     if (!plan.armed || !(plan.classes & class))
         return false;
     uint64_t number = __atomic_add_fetch(&report->calls, 1, __ATOMIC_SEQ_CST);
+    if (plan.delay.tv_sec > 0 || plan.delay.tv_nsec > 0)
+        (void)clock_nanosleep(CLOCK_MONOTONIC, 0, &plan.delay, NULL);
     if (plan.at == 0 || number < plan.at)
         return false;
     if (plan.times > 0 && number >= plan.at + plan.times)
@@ -485,6 +488,9 @@ __attribute__((constructor)) static void arm_by_environment(void)
     map_report(path);
     fault_io_arm(under, parse_classes(calls), number_of("FAULT_AT"), number_of("FAULT_TIMES"),
                  (int)number_of("FAULT_ERRNO"));
+    uint64_t delay_ms = number_of("FAULT_DELAY_MS");
+    plan.delay = (struct timespec){.tv_sec = (time_t)(delay_ms / 1000),
+                                   .tv_nsec = (long)(delay_ms % 1000) * 1000000};
     if (getenv("FAULT_PLACE"))
         spoil_by_environment(getenv("FAULT_PLACE"));
 }

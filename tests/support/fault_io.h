@@ -10,6 +10,7 @@
  *   FAULT_AT      which call fails, from 1; 0: none, only count
  *   FAULT_TIMES   how many in a row fail from there on, 0: all
  *   FAULT_ERRNO   with which number
+ *   FAULT_DELAY_MS  each of these calls takes so much longer, whether it fails or not
  *   FAULT_REPORT  a file that gets struct fault_report, kept while the process lives
  *   FAULT_PLACE   INODE:FROM:SIZE:TIMES, a bad sector: see fault_io_spoil()
  * "alloc" (malloc, calloc, realloc of the whole process) only where it is preloaded.

@@ -611,7 +611,7 @@ void uplink_free(struct uplink *uplink)
     }
 }
 
-const char *uplink_build_lacks(void)
+const char *uplink_build_limitations(void)
 {
     return NULL;
 }

@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * users.h - a user for each uid that has clients: what its clients share
+ *
+ * Thread: loop thread only.
+ */
+#ifndef MQTT_SPOOLD_DAEMON_GATEWAY_USERS_H
+#define MQTT_SPOOLD_DAEMON_GATEWAY_USERS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/queue.h>
+#include <sys/types.h>
+
+#include "base/log.h"
+
+/* Of the open batch. */
+struct share {
+    unsigned messages;
+    uint64_t bytes; /* charges */
+};
+
+struct user {
+    TAILQ_ENTRY(user) link;
+    uid_t uid;
+    unsigned clients;          /* connected */
+    unsigned active;           /* of these, in the open batch or waiting */
+    struct share share;        /* of all of them */
+    uint64_t turn;             /* of the waiting list, the last one that it was given */
+    struct log_limit warnings; /* lines about its clients */
+};
+TAILQ_HEAD(user_list, user);
+
+struct users {
+    struct user_list list; /* the one that was needed last is the last */
+    unsigned idle;         /* without a client */
+    unsigned active;       /* with active clients */
+    struct user others;    /* for all that no memory is left for */
+};
+
+void users_init(struct users *users);
+void users_finish(struct users *users);
+
+/* Valid until the next call that may forget a user, if it has no client. Never NULL. */
+struct user *users_find(struct users *users, uid_t uid);
+/* A client of @user connects, or has left. */
+void users_add_client(struct users *users, struct user *user);
+void users_remove_client(struct users *users, struct user *user);
+/* One of its clients is in the open batch or waits, or is and does no longer. */
+void users_add_active(struct users *users, struct user *user);
+void users_remove_active(struct users *users, struct user *user);
+
+#endif
