@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""Which share of each folder's lines and branches the unit tests run. In a build of the preset `coverage`.
+"""The share of each folder's lines and branches that unit tests run, in a build of preset `coverage`.
 
     ctest --test-dir build/coverage -R '^(unit/|coverage$)' && cat build/coverage/coverage.txt
 
-Branches are printed and not judged: many of them are failures of the machine.
+Branches are printed only: many of them are failures of the machine.
 """
 
 import collections

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""Runs clang-tidy over the product's sources, as this build compiles them, with the tree's .clang-tidy.
+"""Runs clang-tidy over the product's sources, as this build compiles them, with the tree's
+.clang-tidy.
 
-Each source has a process of its own: with several, clang-tidy 14 takes what it learned of va_list in
-the first for that of the others. Another version has another opinion: Debian 12 carries 14.
+Each source has a process of its own: with several, clang-tidy 14 reports each va_list after the first
+source as uninitialized. Other versions report other things: Debian 12 carries 14.
 """
 
 import concurrent.futures
@@ -23,14 +24,16 @@ ROOT = os.path.realpath(os.environ.get("SPOOLD_SOURCE") or os.path.join(os.path.
     os.path.abspath(__file__)), ".."))
 BUILD = os.environ["SPOOLD_BUILD"]
 FOLDERS = ("base", "store", "daemon", "cli")
-FINDING = re.compile(r"^(/[^:\n]+):(\d+):\d+: (?:warning|error): (.+?) \[([\w.,-]+)\]$", re.MULTILINE)
+FINDING = re.compile(r"^(/[^:\n]+):(\d+):\d+: (?:warning|error): (.+?) \[([\w.,-]+)\]$",
+                     re.MULTILINE)
 LEAK = re.compile(r"Potential leak of memory pointed to by '(?:\w+\.)*(\w+)'")
 
 
 def clang_tidy():
     for name in ("clang-tidy-14", "clang-tidy"):
         if shutil.which(name):
-            version = subprocess.run([name, "--version"], capture_output=True, text=True, check=True)
+            version = subprocess.run([name, "--version"], capture_output=True, text=True,
+                                     check=True)
             if " version 14." in version.stdout:
                 return name
     return skip("clang-tidy 14 is not installed")
@@ -84,9 +87,11 @@ def the_configuration_of_the_tree_applies():
     with tempfile.TemporaryDirectory() as folder:
         path = os.path.join(folder, "fault.c")
         with open(path, "w") as fault:
-            fault.write("int twice(int a);\nint twice(int a)\n{\n    return a == a ? 2 * a : 0;\n}\n")
-        ended = subprocess.run([program, "--quiet", "--config-file=" + os.path.join(ROOT, ".clang-tidy"),
-                                path, "--"], capture_output=True, text=True, check=False)
+            fault.write("int twice(int a);\nint twice(int a)\n{\n"
+                        "    return a == a ? 2 * a : 0;\n}\n")
+        ended = subprocess.run(
+            [program, "--quiet", "--config-file=" + os.path.join(ROOT, ".clang-tidy"), path, "--"],
+            capture_output=True, text=True, check=False)
     equal([name for _, line, _, name in FINDING.findall(ended.stdout) if line == "4"],
           ["misc-redundant-expression"], ended.stdout + ended.stderr)
 
@@ -97,7 +102,8 @@ def only_a_leak_of_what_its_scope_frees_is_ignored():
         path = os.path.join(folder, "leak.c")
         with open(path, "w") as source:
             source.write("AUTO_FREE char *name = strdup(path);\nchar *other = strdup(path);\n")
-        line = "%s:1:2: warning: Potential leak of memory pointed to by '%%s' [clang-analyzer-unix.Malloc]"
+        line = ("%s:1:2: warning: Potential leak of memory pointed to by '%%s'"
+                " [clang-analyzer-unix.Malloc]")
         equal(len(findings(line % path % "loader.name")), 0, "freed by its scope")
         equal(len(findings(line % path % "other")), 1, "not freed by its scope")
 

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
 """Runs one fuzz target for SPOOLD_FUZZ_SECONDS (60), from its corpus: run.py TARGET CORPUS
 
-Inputs that reach new code are kept in new/ beside the target, and are where the next run starts; what
-makes the target fail is kept in found/, and its path is printed. ctest calls it in a build of the
-preset `fuzz`, for each target of CMakeLists.txt.
+Inputs that reach new code are kept in new/ beside the target, and the next run starts from them, too.
+What makes the target fail is kept in found/, and its path is printed. ctest calls it in a build of
+the preset `fuzz`, for each target of CMakeLists.txt.
 """
 
 import os
@@ -30,8 +30,8 @@ def fuzz():
     for folder in (new, found):
         os.makedirs(folder, exist_ok=True)
     ended = subprocess.run(
-        [TARGET, "-max_total_time=%d" % SECONDS, "-timeout=25", "-rss_limit_mb=1024", "-verbosity=1",
-         "-print_final_stats=0", "-artifact_prefix=" + os.path.join(found, ""), new, CORPUS],
+        [TARGET, "-max_total_time=%d" % SECONDS, "-timeout=25", "-rss_limit_mb=1024",
+         "-artifact_prefix=" + os.path.join(found, ""), new, CORPUS],
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", check=False)
     done = STOPPED.search(ended.stdout)
     artifacts = ARTIFACT.findall(ended.stdout)
