@@ -25,7 +25,7 @@ COLUMNS = 96
 SUBJECT_CHARACTERS = 72
 # The rule for subjects holds for what came after this commit.
 SUBJECTS_SINCE = "910f867"
-SUBJECT = re.compile(r"[A-Za-z][A-Za-z0-9_./-]*(?: [a-z0-9_./-]+){0,2}: \S.*|Merge .*|Revert .*")
+SUBJECT = re.compile(r"[A-Za-z][A-Za-z0-9_./-]*(?:,? [a-z0-9_./-]+){0,3}: \S.*|Merge .*|Revert .*")
 COMMENT_OR_TEXT = re.compile(r'/\*.*?\*/|"(?:\\.|[^"\\\n])*"|\'(?:\\.|[^\'\\\n])*\'', re.DOTALL)
 HEAD = re.compile(r"/\* SPDX[^\n]*\n/\*\n \* (\S+) - \S|/\* SPDX[^\n]*\n/\* (\S+) - \S")
 EVENT = re.compile(r"\blog_(?:error|warning|notice|info|debug)\(\s*\"([a-z][a-z0-9_]*)")
