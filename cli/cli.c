@@ -2,11 +2,16 @@
 /*
  * cli.c - what the verbs share: errors with their remedies, configuration, spool
  *
- * Every way in which the tool can be kept from its work by the place it runs in
- * (no file, no right, another version) is told here and once, so that all verbs
- * say the same and exit with the same code.
+ * What keeps the tool from its work wherever it runs (no file, no right, another
+ * version) is reported here alone, so that all verbs print the same text and exit
+ * with the same code.
  */
 #include "cli/cli.h"
+
+#include "base/clock.h"
+#include "base/read_full.h"
+#include "base/regular.h"
+#include "base/text.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -22,24 +27,19 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include "base/clock.h"
-#include "base/read_full.h"
-#include "base/regular.h"
-#include "base/text.h"
-
 #define ERROR_LINE_MAX  (3 * PATH_MAX)
 #define STATUS_READ_MAX (1024 * 1024)
 
-static char status_file[PATH_MAX]; /* of the daemon; "": not known */
+static char status_file[PATH_MAX]; /* of the daemon; "": not long_options */
 
-/* Arguments, file names and what the system and the libraries say: all of the line is shown as
- * text.h says. */
+/* The line may have arguments, file names and texts of libraries: all of it is printed in the
+ * visible form of text.h. */
 PRINTF_LIKE(1, 0) static void print_error(const char *format, va_list arguments)
 {
     char text[ERROR_LINE_MAX];
     int error = errno; /* of %m */
 
-    (void)fflush(stdout); /* so that both streams stay in order where they are one file */
+    (void)fflush(stdout); /* so that both streams stay in order if they are one file */
     errno = error;
     text_vformat(text, sizeof(text), format, arguments);
     fputs("mqtt-spool: ", stderr);
@@ -67,7 +67,7 @@ int cli_usage(const char *verb, const char *format, ...)
     return EX_USAGE;
 }
 
-int cli_wrong_option(const char *verb, int option, char **argv)
+int cli_invalid_option(const char *verb, int option, char **argv)
 {
     const char letter[] = {'-', (char)optopt, '\0'};
     bool has_letter = optopt != 0 && optopt >= SCHAR_MIN && optopt <= UCHAR_MAX;
@@ -78,7 +78,7 @@ int cli_wrong_option(const char *verb, int option, char **argv)
     return cli_usage(verb, "wrong option \"%s\"", name);
 }
 
-int cli_config_is_global(const char *verb)
+int cli_misplaced_config(const char *verb)
 {
     return cli_usage(verb, "-c and --config stand before the verb: mqtt-spool -c FILE %s ...",
                      verb);
@@ -90,15 +90,29 @@ int cli_help(const char *text)
     return EX_OK;
 }
 
-int cli_unwritten(int error)
+int cli_report_write_error(int error)
 {
-    static bool is_said;
+    static bool is_reported;
 
-    if (!is_said)
+    if (!is_reported)
         cli_error("cannot write the output: %s",
                   error != 0 ? strerror(error) : "a write before the last one failed");
-    is_said = true;
+    is_reported = true;
     return EX_UNAVAILABLE;
+}
+
+int cli_open_json(struct json *json, size_t size, char **ret)
+{
+    char *memory = malloc(size);
+
+    if (!memory) {
+        cli_error("out of memory");
+        return EX_UNAVAILABLE;
+    }
+    json_init(json, memory, size);
+    json_open_object(json, NULL);
+    *ret = memory;
+    return EX_OK;
 }
 
 int cli_print_json(struct json *json)
@@ -110,10 +124,10 @@ int cli_print_json(struct json *json)
     }
     if (fwrite(json->start, 1, json_used(json), stdout) == json_used(json))
         return EX_OK;
-    return cli_unwritten(errno);
+    return cli_report_write_error(errno);
 }
 
-static int take_option(const char *verb, const struct cli_option *option, const char *text)
+static int store_option(const char *verb, const struct cli_option *option, const char *text)
 {
     if (option->flag)
         *option->flag = true;
@@ -121,38 +135,39 @@ static int take_option(const char *verb, const struct cli_option *option, const 
         *option->text = text;
     if (option->number && !cli_parse_number(text, 1, INT64_MAX, option->number))
         return cli_usage(verb, "--%s is a number from 1 on, not \"%s\"", option->name, text);
-    return CLI_GO_ON;
+    return CLI_CONTINUE;
 }
 
 int cli_parse(
     const char *verb, const char *help, const struct cli_option *options, int argc, char **argv)
 {
     enum { FIRST = 256 }; /* no character */
-    struct option known[CLI_OPTIONS_MAX + 3] = {0};
-    int code = CLI_GO_ON;
+    struct option long_options[CLI_OPTIONS_MAX + 3] = {0};
+    int code = CLI_CONTINUE;
     int count = 0;
     int option;
 
     for (; options[count].name; count++) {
         assert(count < CLI_OPTIONS_MAX);
-        known[count] = (struct option){
+        long_options[count] = (struct option){
             .name = options[count].name,
             .has_arg = options[count].flag ? no_argument : required_argument,
             .val = FIRST + count,
         };
     }
-    known[count] = (struct option){.name = "help", .has_arg = no_argument, .val = 'h'};
-    known[count + 1] =
+    long_options[count] = (struct option){.name = "help", .has_arg = no_argument, .val = 'h'};
+    long_options[count + 1] =
         (struct option){.name = "config", .has_arg = optional_argument, .val = 'c'};
-    while (code == CLI_GO_ON && (option = getopt_long(argc, argv, ":hc", known, NULL)) != -1) {
+    while (code == CLI_CONTINUE &&
+           (option = getopt_long(argc, argv, ":hc", long_options, NULL)) != -1) {
         if (option == 'h')
             code = cli_help(help);
         else if (option == 'c')
-            code = cli_config_is_global(verb);
+            code = cli_misplaced_config(verb);
         else if (option < FIRST)
-            code = cli_wrong_option(verb, option, argv);
+            code = cli_invalid_option(verb, option, argv);
         else
-            code = take_option(verb, &options[option - FIRST], optarg);
+            code = store_option(verb, &options[option - FIRST], optarg);
     }
     return code;
 }
@@ -162,7 +177,7 @@ int cli_parse_all(
 {
     int code = cli_parse(verb, help, options, argc, argv);
 
-    if (code == CLI_GO_ON && optind < argc)
+    if (code == CLI_CONTINUE && optind < argc)
         return cli_usage(verb, "what is \"%s\"?", argv[optind]);
     return code;
 }
@@ -208,7 +223,7 @@ void cli_set_socket(const char *socket)
         status_file[0] = '\0';
 }
 
-bool cli_daemon_holds_spool(void)
+bool cli_spool_is_moved(void)
 {
     AUTO_CLOSE int fd = regular_openat(AT_FDCWD, status_file, O_RDONLY, 0);
     AUTO_FREE char *text = malloc(STATUS_READ_MAX);
@@ -235,7 +250,7 @@ bool cli_daemon_holds_spool(void)
     "delete nothing, and put back what was moved away: the daemon, when it starts, keeps the " \
     "damaged files, goes on with what can be read of them and records the rest as damaged"
 
-static int say_not_allowed(const char *directory)
+static int report_not_allowed(const char *directory)
 {
     cli_error("may not read the spool in %s: run this as root or as the user of the service "
               "(sudo mqtt-spool ...)",
@@ -249,12 +264,12 @@ static bool is_missing(int result)
            result == SPOOL_E_DAMAGED;
 }
 
-int cli_open_failed(const char *directory, int result)
+int cli_report_open_error(const char *directory, int result)
 {
     struct stat st;
 
-    if (is_missing(result) && cli_daemon_holds_spool()) {
-        cli_error("the spool is no longer in %s: " CLI_HELD_REMEDY, directory);
+    if (is_missing(result) && cli_spool_is_moved()) {
+        cli_error("the spool is no longer in %s: " CLI_MOVED_REMEDY, directory);
         return EX_UNAVAILABLE;
     }
     if (stat(directory, &st) == 0 && !S_ISDIR(st.st_mode)) {
@@ -264,11 +279,11 @@ int cli_open_failed(const char *directory, int result)
         return EX_UNAVAILABLE;
     }
     if (!cli_may_read(directory) && errno == EACCES)
-        return say_not_allowed(directory);
+        return report_not_allowed(directory);
     switch (result) {
     case -EACCES:
     case -EPERM:
-        return say_not_allowed(directory);
+        return report_not_allowed(directory);
     case -ENOENT:
     case SPOOL_E_ABSENT:
         cli_error(
@@ -305,10 +320,10 @@ int cli_open_spool(const char *directory, struct spool **ret)
 {
     int result = spool_open_reader(directory, ret);
 
-    return result == 0 ? EX_OK : cli_open_failed(directory, result);
+    return result == 0 ? EX_OK : cli_report_open_error(directory, result);
 }
 
-int cli_spool_failed(const struct spool *spool, int error)
+int cli_report_read_error(const struct spool *spool, int error)
 {
     if (error == SPOOL_E_BUSY || error == -EBUSY) {
         cli_error("the spool is locked just now; try again");

@@ -2,21 +2,19 @@
 /*
  * compare.c - audit files against the ledger, and the verdict
  *
- * A daemon may be at work while the files are read. What makes the comparison
- * exact all the same is the order: the export cursor is read before the files,
- * so they must reach at least that far; the ledger is read after them, and then
- * the rows that it counts and the files do not hold yet. Rows leave the database
- * only after they were written to the file, so only a daemon that goes on can
- * take one away between these two steps; then the counts are bounds, not
- * equations, and the verdict says so.
+ * A daemon may be at work while the files are read. The comparison is exact anyway because of its order: the export cursor is read before the files,
+ * so they must reach at least that far; the ledger is read after them, and then the rows that it counts and the files do not have yet. Rows leave the database
+ * only after they were written to the file, so only a running daemon can
+ * remove one between these two steps; then the counts are bounds, not equations,
+ * and the page has a note.
  */
 #include "cli/audit/check.h"
 
-#include <inttypes.h>
-#include <stdio.h>
-
 #include "base/clock.h"
 #include "base/text.h"
+
+#include <inttypes.h>
+#include <stdio.h>
 
 #define JSON_MAX (1024 * 1024)
 
@@ -31,20 +29,20 @@ int audit_compare_before(struct audit_check *check, const char *directory)
     return code;
 }
 
-/* Rows that the ledger counts and the files do not hold yet. */
+/* Rows that the ledger counts and the files do not have yet. */
 struct waiting {
     uint64_t last;       /* of those rows */
     uint64_t next;       /* the number that comes next, if none is missing */
     uint64_t exported;   /* numbers that are missing up to here went to the files meanwhile */
-    uint64_t pruned_seq; /* and then up to here they are of deliveries that gave way */
+    uint64_t pruned_seq; /* and then up to here they are of pruned deliveries */
     uint64_t rows;
     uint64_t pruned;
     uint64_t counts[SPOOL_OUTCOMES];
 };
 
-static int count_waiting(void *context, const struct spool_record *record)
+static int count_waiting(void *userdata, const struct spool_record *record)
 {
-    struct waiting *waiting = context;
+    struct waiting *waiting = userdata;
 
     if (record->seq > waiting->last)
         return 1; /* newer than the ledger that was read */
@@ -69,24 +67,26 @@ static void compare_cursor(struct audit_check *check)
 {
     const struct audit_database *database = &check->database;
 
-    if (check->deliveries_off) /* the newest rows may be deliveries, which are not written */
+    if (check
+            ->deliveries_omitted) /* the newest rows may be deliveries, which are not written */
         return;
     if (check->last_seq < database->exported)
-        audit_general_problem(check,
-                              "the files end at seq %" PRIu64
-                              ", but the daemon wrote up to %" PRIu64
-                              ": lines were cut off or a file is missing",
-                              check->last_seq, database->exported);
+        audit_add_general_problem(check,
+                                  "the files end at seq %" PRIu64
+                                  ", but the daemon wrote up to %" PRIu64
+                                  ": lines were cut off or a file is missing",
+                                  check->last_seq, database->exported);
     if (check->last_seq <= database->last_seq)
         return;
-    audit_general_problem(check,
-                          "the files go to seq %" PRIu64 ", but the database only to %" PRIu64
-                          ": it is an older copy, or another spool",
-                          check->last_seq, database->last_seq);
-    audit_mark_ahead(check);
+    audit_add_general_problem(check,
+                              "the files go to seq %" PRIu64
+                              ", but the database only to %" PRIu64
+                              ": it is an older copy, or another spool",
+                              check->last_seq, database->last_seq);
+    audit_mark_problem_ahead(check);
 }
 
-/* @exact: @waiting holds every row that the files lack. */
+/* @exact: @waiting has each row that the files lack. */
 static void compare_counts(struct audit_check *check, const struct waiting *waiting, bool exact)
 {
     for (unsigned i = 0; i < SPOOL_OUTCOMES; i++) {
@@ -95,13 +95,14 @@ static void compare_counts(struct audit_check *check, const struct waiting *wait
         uint64_t here = check->counts[i] + waiting->counts[i] + pruned;
         uint64_t there = check->database.ledger.ended[i];
 
-        if (check->deliveries_off && i == SPOOL_DELIVERED)
+        if (check->deliveries_omitted && i == SPOOL_DELIVERED)
             continue;
         if (exact ? here != there : check->counts[i] > there)
-            audit_general_problem(check,
-                                  "%s: %" PRIu64 " in the files (and %" PRIu64
-                                  " in the database that they lack), %" PRIu64 " in the ledger",
-                                  name, check->counts[i], waiting->counts[i], there);
+            audit_add_general_problem(check,
+                                      "%s: %" PRIu64 " in the files (and %" PRIu64
+                                      " in the database that they lack), %" PRIu64
+                                      " in the ledger",
+                                      name, check->counts[i], waiting->counts[i], there);
     }
 }
 
@@ -113,25 +114,26 @@ static void compare_ledger(struct audit_check *check, const struct waiting *wait
 
     database->waiting = waiting->rows;
     database->pruned = waiting->pruned;
-    /* A ledger that is wrong in itself says nothing about the files. */
-    if (check->ledger_checked && !spool_ledger_balances(&database->ledger))
+    /* A ledger that is wrong in itself cannot be compared. */
+    if (check->ledger_known && !spool_ledger_balances(&database->ledger))
         return;
     if (!spool_ledger_balances(&database->ledger))
-        audit_general_problem(check,
-                              "the ledger does not balance: %" PRIu64 " accepted, %" PRIu64
-                              " ended, %" PRIu64 " spooled",
-                              database->ledger.accepted, ended(&database->ledger),
-                              database->ledger.spooled);
+        audit_add_general_problem(check,
+                                  "the ledger does not balance: %" PRIu64 " accepted, %" PRIu64
+                                  " ended, %" PRIu64 " spooled",
+                                  database->ledger.accepted, ended(&database->ledger),
+                                  database->ledger.spooled);
     /* Only a whole history can have the sums of the ledger. */
     database->counts_compared = check->first_seq == 1 || (check->lines == 0 && exact);
     if (database->counts_compared)
-        compare_counts(check, waiting, exact || check->deliveries_off);
-    if (!exact && !database->running && !check->deliveries_off &&
+        compare_counts(check, waiting, exact || check->deliveries_omitted);
+    if (!exact && !database->running && !check->deliveries_omitted &&
         check->last_seq >= database->exported)
-        audit_general_problem(check,
-                              "outcomes are neither in the files nor in the database: %" PRIu64
-                              " of those after seq %" PRIu64,
-                              waiting->last - check->last_seq - waiting->rows, check->last_seq);
+        audit_add_general_problem(
+            check,
+            "outcomes are neither in the files nor in the database: %" PRIu64
+            " of those after seq %" PRIu64,
+            waiting->last - check->last_seq - waiting->rows, check->last_seq);
 }
 
 int audit_compare_after(struct audit_check *check, const char *directory)
@@ -150,12 +152,12 @@ int audit_compare_after(struct audit_check *check, const char *directory)
         waiting.last = ended(&database->ledger);
         waiting.next = check->last_seq + 1;
         waiting.exported = spool_exported(spool);
-        waiting.pruned_seq = check->deliveries_off ? 0 : spool_pruned_seq(spool);
-        result = spool_each_record(spool, check->last_seq, check->deliveries_off, 0,
+        waiting.pruned_seq = check->deliveries_omitted ? 0 : spool_pruned_seq(spool);
+        result = spool_each_record(spool, check->last_seq, check->deliveries_omitted, 0,
                                    count_waiting, &waiting);
     }
     if (result < 0)
-        return cli_spool_failed(spool, result);
+        return cli_report_read_error(spool, result);
     database->last_seq = spool_last_seq(spool);
     database->compared = true;
     compare_cursor(check);
@@ -188,7 +190,7 @@ static void print_history(const struct audit_check *check)
                spool_outcome_name((enum spool_outcome)i), check->counts[i]);
     if (check->pruned > 0)
         printf("          pruned    %12" PRIu64
-               " delivered, whose records gave way (audit.max_waiting)\n",
+               " delivered, whose records were pruned (audit.max_waiting)\n",
                check->pruned);
 }
 
@@ -212,9 +214,10 @@ static void print_database(const struct audit_check *check)
                    ? "that the files lack are still in the database"
                    : "not yet written to the file");
     if (database->pruned > 0)
-        printf("          %" PRIu64
-               " delivered, whose records gave way (audit.max_waiting): the file will say so\n",
-               database->pruned);
+        printf(
+            "          %" PRIu64
+            " delivered, whose records were pruned (audit.max_waiting): the file will say so\n",
+            database->pruned);
 }
 
 static void print_sound(const struct audit_check *check)
@@ -225,7 +228,7 @@ static void print_sound(const struct audit_check *check)
         printf("verdict   sound from seq %" PRIu64 " on; 1 to %" PRIu64
                " are not in the files given (%srotated, deleted or cut)\n",
                check->first_seq, check->first_seq - 1,
-               check->deliveries_off ? "left out, " : "");
+               check->deliveries_omitted ? "left out, " : "");
 }
 
 static void print_remedies(const struct audit_check *check)
@@ -311,15 +314,12 @@ static void write_database(struct json *json, const struct audit_database *datab
 
 int audit_print_json(const struct audit_check *check)
 {
-    AUTO_FREE char *memory = malloc(JSON_MAX);
+    AUTO_FREE char *memory = NULL;
     struct json json;
+    int code = cli_open_json(&json, JSON_MAX, &memory);
 
-    if (!memory) {
-        cli_error("out of memory");
-        return EX_UNAVAILABLE;
-    }
-    json_init(&json, memory, JSON_MAX);
-    json_open_object(&json, NULL);
+    if (code != EX_OK)
+        return code;
     json_text(&json, "verdict", check->problem_count == 0 ? "sound" : "wrong");
     json_unsigned(&json, "files", check->files);
     json_unsigned(&json, "lines", check->lines);

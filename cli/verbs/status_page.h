@@ -12,7 +12,7 @@
 struct status_page {
     const json_t *root;
     bool running; /* the daemon does */
-    bool own;     /* it wrote the object; else that was made from the database */
+    bool is_own;  /* it wrote the object; else that was made from the database */
 };
 
 /* To standard output. */

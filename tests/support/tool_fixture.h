@@ -30,6 +30,7 @@ struct tool {
     size_t input_size;       /* 0: input is a text */
     const char *output;      /* standard output goes to this file; NULL: to out */
     int code;
+    bool output_failed; /* as main() sees it after the verb */
     char out[TOOL_OUTPUT_MAX];
     char err[TOOL_OUTPUT_MAX];
 };
@@ -43,10 +44,10 @@ struct tool_streams {
 
 static inline void tool_redirect(const struct tool *tool, struct tool_streams *streams)
 {
-    size_t size = tool->input_size;
+    size_t size = 0;
 
-    if (tool->input && size == 0)
-        size = strlen(tool->input);
+    if (tool->input)
+        size = tool->input_size > 0 ? tool->input_size : strlen(tool->input);
     streams->new[0] = memfd_create("stdin", MFD_CLOEXEC);
     streams->new[1] = tool->output ? open(tool->output, O_WRONLY | O_CLOEXEC)
                                    : memfd_create("stdout", MFD_CLOEXEC);
@@ -74,7 +75,7 @@ static inline void tool_read_back(int fd, char *text)
 
 static inline void tool_restore(struct tool *tool, struct tool_streams *streams)
 {
-    (void)fflush(stdout);
+    tool->output_failed = fflush(stdout) != 0 || ferror(stdout);
     __fpurge(stdout); /* what could not be written */
     clearerr(stdout);
     for (int fd = 0; fd < 3; fd++) {

@@ -15,6 +15,16 @@
 
 static struct tool tool;
 
+static bool malloc_fails;
+
+void *__real_malloc(size_t size);
+void *__wrap_malloc(size_t size);
+
+void *__wrap_malloc(size_t size)
+{
+    return malloc_fails ? NULL : __real_malloc(size);
+}
+
 struct values {
     bool flag;
     const char *text;
@@ -44,10 +54,10 @@ static void options_go_where_they_belong(void **state)
 {
     (void)state;
     only_options = true;
-    assert_int_equal(TOOL_RUN(&tool, parse_verb, "verb"), CLI_GO_ON);
+    assert_int_equal(TOOL_RUN(&tool, parse_verb, "verb"), CLI_CONTINUE);
     assert_false(values.flag);
     assert_int_equal(TOOL_RUN(&tool, parse_verb, "verb", "--flag", "--text", "", "--number=18"),
-                     CLI_GO_ON);
+                     CLI_CONTINUE);
     assert_true(values.flag);
     assert_non_null(values.text);
     assert_int_equal(values.number, 18);
@@ -110,7 +120,7 @@ static void a_number_is_one_from_1_on(void **state)
         assert_contains(tool.err, wrong[i]);
     }
     assert_int_equal(TOOL_RUN(&tool, parse_verb, "verb", "--number", "9223372036854775807"),
-                     CLI_GO_ON);
+                     CLI_CONTINUE);
     assert_int_equal(values.number, INT64_MAX);
 }
 
@@ -121,7 +131,7 @@ static void an_argument_too_many_is_named(void **state)
     assert_int_equal(TOOL_RUN(&tool, parse_verb, "verb", "extra"), EX_USAGE);
     assert_contains(tool.err, "what is \"extra\"?");
     only_options = false;
-    assert_int_equal(TOOL_RUN(&tool, parse_verb, "verb", "extra"), CLI_GO_ON);
+    assert_int_equal(TOOL_RUN(&tool, parse_verb, "verb", "extra"), CLI_CONTINUE);
 }
 
 /* An argument, too, comes from outside. */
@@ -252,13 +262,47 @@ static void an_object_that_does_not_fit_is_an_error_and_not_half_an_object(void 
     assert_contains(tool.err, "the result is larger than the memory for it");
 }
 
+static void an_object_has_memory_of_its_own(void **state)
+{
+    char *memory = NULL;
+    struct json json;
+
+    (void)state;
+    assert_int_equal(cli_open_json(&json, 16, &memory), EX_OK);
+    json_close_object(&json);
+    assert_int_equal(json_used(&json), 2);
+    assert_memory_equal(memory, "{}", 2);
+    free(memory);
+}
+
+static int open_json_without_memory(const struct cli *cli, int argc, char **argv)
+{
+    char *memory = NULL;
+    struct json json;
+    int code;
+
+    (void)cli, (void)argc, (void)argv;
+    malloc_fails = true;
+    code = cli_open_json(&json, 16, &memory);
+    malloc_fails = false;
+    assert_null(memory);
+    return code;
+}
+
+static void an_object_without_memory_is_reported(void **state)
+{
+    (void)state;
+    assert_int_equal(TOOL_RUN(&tool, open_json_without_memory, "verb"), EX_UNAVAILABLE);
+    assert_contains(tool.err, "out of memory");
+}
+
 static int print_unbuffered(const struct cli *cli, int argc, char **argv)
 {
     int code;
 
     (void)setvbuf(stdout, NULL, _IONBF, 0);
     code = print_small_json(cli, argc, argv);
-    (void)cli_unwritten(0);
+    (void)cli_report_write_error(0);
     (void)setvbuf(stdout, NULL, _IOLBF, 0);
     return code;
 }
@@ -321,7 +365,7 @@ static int open_failed(const struct cli *cli, int argc, char **argv)
 {
     (void)cli;
     assert_int_equal(argc, 3);
-    return cli_open_failed(argv[1], atoi(argv[2]));
+    return cli_report_open_error(argv[1], atoi(argv[2]));
 }
 
 static void expect_open_failure(const char *folder, int result, int code, const char *part)
@@ -383,7 +427,7 @@ static int spool_failed(const struct cli *cli, int argc, char **argv)
 
     (void)cli, (void)argc;
     assert_int_equal(cli_open_spool(argv[1], &spool), EX_OK);
-    return cli_spool_failed(spool, atoi(argv[2]));
+    return cli_report_read_error(spool, atoi(argv[2]));
 }
 
 static void expect_read_failure(const struct fixture *f, int error, int code, const char *part)
@@ -415,7 +459,7 @@ static bool holds_with(struct fixture *f, int pid, const char *rest)
     (void)tool_write(path, f->directory, "status.json", text);
     (void)snprintf(socket, sizeof(socket), "%s/publish.sock", f->directory);
     cli_set_socket(socket);
-    return cli_daemon_holds_spool();
+    return cli_spool_is_moved();
 }
 
 static void a_daemon_that_runs_may_hold_the_spool_in_its_open_files(void **state)
@@ -434,7 +478,7 @@ static void a_daemon_that_runs_may_hold_the_spool_in_its_open_files(void **state
     assert_false(holds_with(f, getpid(), "}"));
     assert_false(holds_with(f, getpid(), "no JSON"));
     (void)tool_write(path, f->directory, "status.json", "");
-    assert_false(cli_daemon_holds_spool());
+    assert_false(cli_spool_is_moved());
 }
 
 static void without_a_status_file_no_daemon_holds_the_spool(void **state)
@@ -444,12 +488,12 @@ static void without_a_status_file_no_daemon_holds_the_spool(void **state)
 
     assert_true(holds_with(f, getpid(), ",\"intake\":{\"refusing\":\"spool_moved\"}}"));
     cli_set_socket("/nowhere/publish.sock");
-    assert_false(cli_daemon_holds_spool());
+    assert_false(cli_spool_is_moved());
     memset(long_path, 'x', sizeof(long_path) - 1);
     long_path[0] = '/';
     long_path[4500] = '/';
     cli_set_socket(long_path);
-    assert_false(cli_daemon_holds_spool());
+    assert_false(cli_spool_is_moved());
 }
 
 static int setup_case(void **state)
@@ -478,6 +522,8 @@ int main(void)
         CASE(a_printable_text_is_cut_where_the_memory_ends),
         CASE(an_object_is_one_line),
         CASE(an_object_that_does_not_fit_is_an_error_and_not_half_an_object),
+        CASE(an_object_has_memory_of_its_own),
+        CASE(an_object_without_memory_is_reported),
         CASE(an_output_that_cannot_be_written_is_reported_once),
         CASE(a_configuration_that_is_not_there_is_named_with_what_to_give),
         CASE(a_wrong_configuration_is_named_with_its_line),

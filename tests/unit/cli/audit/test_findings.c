@@ -16,9 +16,9 @@ static void a_problem_has_the_place_where_the_reading_is(void **state)
     static struct audit_check check = {.file = "audit.jsonl", .line = 7};
 
     (void)state;
-    audit_problem(&check, "seq %d is missing", 3);
+    audit_add_problem(&check, "seq %d is missing", 3);
     check.line = 8;
-    audit_problem(&check, "another");
+    audit_add_problem(&check, "another");
     assert_int_equal(check.problem_count, 2);
     assert_string_equal(check.problems[0].file, "audit.jsonl");
     assert_int_equal(check.problems[0].line, 7);
@@ -31,7 +31,7 @@ static void a_general_problem_has_no_place(void **state)
     static struct audit_check check = {.file = "audit.jsonl", .line = 7};
 
     (void)state;
-    audit_general_problem(&check, "%s", "the ledger is wrong");
+    audit_add_general_problem(&check, "%s", "the ledger is wrong");
     assert_null(check.problems[0].file);
     assert_int_equal(check.problems[0].line, 0);
     assert_string_equal(check.problems[0].text, "the ledger is wrong");
@@ -43,7 +43,7 @@ static void problems_above_the_limit_are_counted_only(void **state)
 
     (void)state;
     for (int i = 0; i < AUDIT_PROBLEMS_MAX + 5; i++)
-        audit_problem(&check, "number %d", i);
+        audit_add_problem(&check, "number %d", i);
     assert_int_equal(check.problem_count, AUDIT_PROBLEMS_MAX + 5);
     assert_string_equal(check.problems[AUDIT_PROBLEMS_MAX - 1].text, "number 19");
 }
@@ -56,7 +56,7 @@ static void a_long_text_is_cut(void **state)
     (void)state;
     memset(text, 'x', sizeof(text));
     text[sizeof(text) - 1] = '\0';
-    audit_problem(&check, "%s", text);
+    audit_add_problem(&check, "%s", text);
     assert_int_equal(strlen(check.problems[0].text), AUDIT_TEXT_MAX - 1);
 }
 
@@ -65,9 +65,9 @@ static void the_newest_problem_is_marked_as_one_of_an_older_copy(void **state)
     static struct audit_check check = {.file = "f"};
 
     (void)state;
-    audit_problem(&check, "one");
-    audit_problem(&check, "two");
-    audit_mark_ahead(&check);
+    audit_add_problem(&check, "one");
+    audit_add_problem(&check, "two");
+    audit_mark_problem_ahead(&check);
     assert_false(check.problems[0].is_ahead);
     assert_true(check.problems[1].is_ahead);
 }
@@ -78,8 +78,8 @@ static void a_problem_that_was_only_counted_marks_no_other(void **state)
 
     (void)state;
     for (int i = 0; i <= AUDIT_PROBLEMS_MAX; i++)
-        audit_problem(&check, "number %d", i);
-    audit_mark_ahead(&check);
+        audit_add_problem(&check, "number %d", i);
+    audit_mark_problem_ahead(&check);
     for (int i = 0; i < AUDIT_PROBLEMS_MAX; i++)
         assert_false(check.problems[i].is_ahead);
 }

@@ -44,14 +44,15 @@ static void expect_wrong(int code, int wanted, const char *part)
 static void a_topic_and_a_text_are_enough(void **state)
 {
     (void)state;
-    assert_int_equal(PARSE("-t", "plant/1", "-m", "21.5"), CLI_GO_ON);
+    assert_int_equal(PARSE("-t", "plant/1", "-m", "21.5"), CLI_CONTINUE);
     assert_int_equal(options.source, PUBLISH_TEXT);
     assert_string_equal(text, "21.5");
     assert_int_equal(options.version, 5);
     assert_int_equal(options.qos, 1);
     assert_int_equal(options.timeout_ms, 30000);
     assert_int_equal(options.expiry_s, 0);
-    assert_false(options.retain || options.json || options.verbose || options.utf8);
+    assert_false(options.is_retained || options.is_json || options.is_verbose ||
+                 options.is_utf8);
     assert_null(options.socket);
     assert_null(options.client_id);
 }
@@ -59,14 +60,14 @@ static void a_topic_and_a_text_are_enough(void **state)
 static void each_source_is_known(void **state)
 {
     (void)state;
-    assert_int_equal(PARSE("-t", "a", "-f", "/x"), CLI_GO_ON);
+    assert_int_equal(PARSE("-t", "a", "-f", "/x"), CLI_CONTINUE);
     assert_int_equal(options.source, PUBLISH_FILE);
     assert_string_equal(text, "/x");
-    assert_int_equal(PARSE("-t", "a", "-l"), CLI_GO_ON);
+    assert_int_equal(PARSE("-t", "a", "-l"), CLI_CONTINUE);
     assert_int_equal(options.source, PUBLISH_LINES);
-    assert_int_equal(PARSE("-t", "a", "-s"), CLI_GO_ON);
+    assert_int_equal(PARSE("-t", "a", "-s"), CLI_CONTINUE);
     assert_int_equal(options.source, PUBLISH_INPUT);
-    assert_int_equal(PARSE("-t", "a", "-m", ""), CLI_GO_ON);
+    assert_int_equal(PARSE("-t", "a", "-m", ""), CLI_CONTINUE);
     assert_int_equal(options.source, PUBLISH_TEXT);
 }
 
@@ -83,9 +84,9 @@ static void there_is_one_source(void **state)
 static void qos_is_0_or_1(void **state)
 {
     (void)state;
-    assert_int_equal(PARSE_WITH("-q", "0"), CLI_GO_ON);
+    assert_int_equal(PARSE_WITH("-q", "0"), CLI_CONTINUE);
     assert_int_equal(options.qos, 0);
-    assert_int_equal(PARSE_WITH("-q", "1"), CLI_GO_ON);
+    assert_int_equal(PARSE_WITH("-q", "1"), CLI_CONTINUE);
     assert_int_equal(options.qos, 1);
     expect_wrong(PARSE_WITH("-q", "3"), EX_USAGE, "-q is 0 or 1, not \"3\"");
     expect_wrong(PARSE_WITH("-q", "2"), EX_DATAERR, "use -q 1");
@@ -94,11 +95,11 @@ static void qos_is_0_or_1(void **state)
 static void the_version_has_two_names_for_3_1_1(void **state)
 {
     (void)state;
-    assert_int_equal(PARSE_WITH("-V", "5"), CLI_GO_ON);
+    assert_int_equal(PARSE_WITH("-V", "5"), CLI_CONTINUE);
     assert_int_equal(options.version, 5);
-    assert_int_equal(PARSE_WITH("-V", "4"), CLI_GO_ON);
+    assert_int_equal(PARSE_WITH("-V", "4"), CLI_CONTINUE);
     assert_int_equal(options.version, 4);
-    assert_int_equal(PARSE_WITH("-V", "311"), CLI_GO_ON);
+    assert_int_equal(PARSE_WITH("-V", "311"), CLI_CONTINUE);
     assert_int_equal(options.version, 4);
     expect_wrong(PARSE_WITH("-V", "3"), EX_USAGE, "not \"3\"");
 }
@@ -106,15 +107,15 @@ static void the_version_has_two_names_for_3_1_1(void **state)
 static void spans_are_seconds_or_have_a_unit(void **state)
 {
     (void)state;
-    assert_int_equal(PARSE_WITH("--expiry", "90"), CLI_GO_ON);
+    assert_int_equal(PARSE_WITH("--expiry", "90"), CLI_CONTINUE);
     assert_int_equal(options.expiry_s, 90);
-    assert_int_equal(PARSE_WITH("--expiry", "2h"), CLI_GO_ON);
+    assert_int_equal(PARSE_WITH("--expiry", "2h"), CLI_CONTINUE);
     assert_int_equal(options.expiry_s, 7200);
-    assert_int_equal(PARSE_WITH("--expiry", "4294967295"), CLI_GO_ON);
+    assert_int_equal(PARSE_WITH("--expiry", "4294967295"), CLI_CONTINUE);
     assert_int_equal(options.expiry_s, UINT32_MAX);
-    assert_int_equal(PARSE_WITH("--timeout", "1"), CLI_GO_ON);
+    assert_int_equal(PARSE_WITH("--timeout", "1"), CLI_CONTINUE);
     assert_int_equal(options.timeout_ms, 1000);
-    assert_int_equal(PARSE_WITH("--timeout", "250ms"), CLI_GO_ON);
+    assert_int_equal(PARSE_WITH("--timeout", "250ms"), CLI_CONTINUE);
     assert_int_equal(options.timeout_ms, 250);
 }
 
@@ -135,7 +136,7 @@ static void wrong_spans_are_refused(void **state)
 static void user_properties_have_a_name(void **state)
 {
     (void)state;
-    assert_int_equal(PARSE_WITH("--user", "a=b=c", "--user", "d="), CLI_GO_ON);
+    assert_int_equal(PARSE_WITH("--user", "a=b=c", "--user", "d="), CLI_CONTINUE);
     assert_int_equal(options.user_property_count, 2);
     assert_string_equal(text, "a=b=c");
     expect_wrong(PARSE_WITH("--user", "a"), EX_USAGE, "--user takes NAME=VALUE, not \"a\"");
@@ -148,8 +149,9 @@ static void the_other_options_are_taken(void **state)
     assert_int_equal(PARSE_WITH("--retain", "--json", "-v", "-i", "me", "--socket", "/s",
                                 "--content-type", "t", "--response-topic", "r", "--correlation",
                                 "c", "--ref", "o", "--payload-format", "utf8"),
-                     CLI_GO_ON);
-    assert_true(options.retain && options.json && options.verbose && options.utf8);
+                     CLI_CONTINUE);
+    assert_true(options.is_retained && options.is_json && options.is_verbose &&
+                options.is_utf8);
     assert_true(options.client_id && options.socket && options.content_type);
     assert_true(options.response_topic && options.correlation && options.ref);
     expect_wrong(PARSE_WITH("--payload-format", "json"), EX_USAGE,
@@ -168,7 +170,7 @@ static void properties_need_mqtt_5(void **state)
     for (size_t i = 0; i < sizeof(properties) / sizeof(properties[0]); i++)
         expect_wrong(PARSE_WITH("-V", "4", properties[i][0], properties[i][1]), EX_USAGE,
                      "need MQTT 5 (-V 5)");
-    assert_int_equal(PARSE_WITH("-V", "4", "--retain", "-q", "0"), CLI_GO_ON);
+    assert_int_equal(PARSE_WITH("-V", "4", "--retain", "-q", "0"), CLI_CONTINUE);
 }
 
 static void help_and_misplaced_options(void **state)

@@ -56,7 +56,7 @@ static const char *page_with(const char *changes, bool running, bool own)
     assert_non_null(root);
     assert_non_null(change);
     assert_int_equal(json_object_update_recursive(root, change), 0);
-    page = (struct status_page){.root = root, .running = running, .own = own};
+    page = (struct status_page){.root = root, .running = running, .is_own = own};
     (void)TOOL_RUN(&tool, print_page, "page");
     json_decref(change);
     json_decref(root);
@@ -122,7 +122,7 @@ static void an_empty_object_has_dashes(void **state)
     json_t *root = json_object();
 
     (void)state;
-    page = (struct status_page){.root = root, .running = true, .own = true};
+    page = (struct status_page){.root = root, .running = true, .is_own = true};
     (void)TOOL_RUN(&tool, print_page, "page");
     json_decref(root);
     assert_contains(tool.out, "mqtt-spoold -, running for -, pid -\n");
