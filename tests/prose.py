@@ -26,7 +26,7 @@ PAGES = ("README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md")
 WORDS = {
     r"told(?! apart)": "reported, logged, returned, notified",
     r"tells?(?! (?:\S+ ){0,5}?(?:apart|from)\b)": "reports, logs, returns, shows",
-    r"nobody|somebody|whoever|anybody|everybody": "the caller, the operator, another process",
+    r"(?<!\")nobody|somebody|whoever|anybody|everybody": "the caller, the operator, another process",
     r"all the same(?=[,.;:)]|$)": "anyway",
     r"in vain": "without effect, without success",
     r"but for": "except, except for",
@@ -160,7 +160,7 @@ def each_pattern_finds_its_words():
            "a surplus client", "a file, none of ours", "the queue is sated"]
     missed = [words for words in bad if not findings("a.c", c_prose("/* %s */" % words))]
     equal(missed, [], "not found")
-    good = ["cannot be told apart", "tells one record from another", "all the same size",
+    good = ["shown as user \"nobody\"", "cannot be told apart", "tells one record from another", "all the same size",
             "made up of two parts", "a page that goes on the free list"]
     wrong = [words for words in good if findings("a.c", c_prose("/* %s */" % words))]
     equal(wrong, [], "found, though good")
