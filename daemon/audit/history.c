@@ -24,6 +24,7 @@
 
 #include "base/log.h"
 #include "base/regular.h"
+#include "daemon/audit/tail.h"
 
 #define HISTORY_LINE_MAX 4096
 #define HISTORY_WORD_MAX 256
@@ -49,6 +50,14 @@ history_parse_word(const char *line, const char *name, char word[static HISTORY_
     return true;
 }
 
+/* A number with a comma behind it. */
+static bool history_parse_number(const char *text, uint64_t *ret)
+{
+    size_t digits = audit_number_parse(text, strlen(text), ret);
+
+    return digits > 0 && text[digits] == ',';
+}
+
 static bool history_parse_line(const char *line, char *lane, struct spool_ended *ret)
 {
     char outcome[HISTORY_WORD_MAX];
@@ -58,21 +67,17 @@ static bool history_parse_line(const char *line, char *lane, struct spool_ended 
         !history_parse_word(line, "\"lane\":\"", lane) ||
         !spool_outcome_parse(outcome, &ret->outcome))
         return false;
-    ret->id = strtoull(id + strlen("\"id\":"), NULL, 10);
     ret->lane = lane;
-    return ret->id > 0;
+    return history_parse_number(id + strlen("\"id\":"), &ret->id);
 }
 
 /* The seq of a line whose end may be beyond the buffer. */
 static bool history_parse_seq(const char *line, uint64_t *ret)
 {
     static const char start[] = "{\"seq\":";
-    char *end;
 
-    if (strncmp(line, start, sizeof(start) - 1) != 0)
-        return false;
-    *ret = strtoull(line + sizeof(start) - 1, &end, 10);
-    return *ret > 0 && *ret < INT64_MAX && *end == ',';
+    return strncmp(line, start, sizeof(start) - 1) == 0 &&
+           history_parse_number(line + sizeof(start) - 1, ret);
 }
 
 /* A file, block by block; unreadable blocks are skipped. */

@@ -43,19 +43,32 @@ struct tail_scan {
     size_t damage;   /* where the unsound end begins, or TAIL_NO_DAMAGE */
 };
 
+size_t audit_number_parse(const char *text, size_t size, uint64_t *ret)
+{
+    uint64_t number = 0;
+    size_t digits = 0;
+
+    if (size == 0 || text[0] == '0')
+        return 0;
+    for (; digits < size && text[digits] >= '0' && text[digits] <= '9'; digits++) {
+        if (number > (INT64_MAX - 9) / 10)
+            return 0;
+        number = number * 10 + (uint64_t)(text[digits] - '0');
+    }
+    *ret = number;
+    return digits;
+}
+
 bool audit_line_seq(const char *line, size_t size, uint64_t *ret_seq)
 {
     uint64_t seq = 0;
-    size_t at = TAIL_START_SIZE;
+    size_t digits, at;
 
     if (size < TAIL_START_SIZE || memcmp(line, tail_start, TAIL_START_SIZE) != 0)
         return false;
-    for (; at < size && line[at] >= '0' && line[at] <= '9'; at++) {
-        if (seq > (UINT64_MAX - 9) / 10)
-            return false;
-        seq = seq * 10 + (uint64_t)(line[at] - '0');
-    }
-    if (seq == 0 || at == size || line[at] != ',' || line[size - 1] != '}')
+    digits = audit_number_parse(line + TAIL_START_SIZE, size - TAIL_START_SIZE, &seq);
+    at = TAIL_START_SIZE + digits;
+    if (digits == 0 || at == size || line[at] != ',' || line[size - 1] != '}')
         return false;
     *ret_seq = seq;
     return true;

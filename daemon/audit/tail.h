@@ -15,6 +15,10 @@
 
 #include "base/cleanup.h"
 
+/* The number at the start of @text as record_write() writes it: digits, without a leading zero,
+ * above 0 and below INT64_MAX. Return: how many digits; 0: no such number. */
+size_t audit_number_parse(const char *text, size_t size, uint64_t *ret);
+
 /* The seq of @line, which has no newline. False: it was not written by record_write(). */
 bool audit_line_seq(const char *line, size_t size, uint64_t *ret_seq);
 

@@ -1,39 +1,23 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Fuzz target of the packet codec.
+ * fuzz_packet.c - fuzz target of the packet codec
  *
  * The input is what a client might send: packets one after the other. Each is
- * framed and decoded as both versions, whatever the connection would speak,
- * and then must keep what packet.h promises: views lie inside of the packet, a
- * frame that is cut is waited for, kept properties decode again to the same
- * message, and what the encoders write can be read.
+ * framed and decoded as both versions, and then must keep what packet.h promises:
+ * views lie inside of the packet, a frame that is cut returns PACKET_E_MORE, kept
+ * properties decode again to the same message, and what the encoders write can be
+ * decoded.
  *
  * Built twice: with libFuzzer, and with replay.c as a regression test over the
  * corpus. A broken promise aborts in both.
  */
-#include <stddef.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
+#include "tests/fuzz/promise.h"
+
 #include <string.h>
 
 #include "daemon/mqtt/packet.h"
 
 enum { MAX_PACKET = 1 << 20 };
-
-#define PROMISE(condition)                                                                     \
-    do {                                                                                       \
-        if (!(condition))                                                                      \
-            broken(#condition, __LINE__);                                                      \
-    } while (0)
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-static void broken(const char *promise, int line)
-{
-    (void)fprintf(stderr, "line %d: broken: %s\n", line, promise);
-    abort();
-}
 
 static void view_lies_inside(struct view view, struct view outer)
 {
@@ -65,7 +49,7 @@ static void topic_matches_itself(struct view topic)
     PROMISE(packet_topic_matches(filter, topic));
 }
 
-/* The message as a PUBLISH of its own, with nothing but the properties that were kept. */
+/* Encodes the message as a PUBLISH with only the properties that were kept. */
 static size_t
 write_kept(const struct packet_publish *publish, struct view kept, uint8_t *memory)
 {
@@ -226,7 +210,7 @@ static void check_framing(struct view left, const struct packet_frame *frame)
     PROMISE(packet_next(left.data, left.size, frame->size - 1, &other) == PACKET_E_TOO_LARGE);
 }
 
-/* The same bytes as properties, and as a reason that is told to a client. */
+/* The same bytes as properties, and as the reason of a DISCONNECT. */
 static void check_loose_ends(const uint8_t *data, size_t size)
 {
     struct view all = {.data = data, .size = size};

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Feeds every file of a folder to a fuzz target: "replay FOLDER".
+ * replay.c - feeds every file of a folder to a fuzz target: "replay FOLDER"
  *
- * So the corpus is a regression test in each build, with any compiler. Speaks
- * TAP; the target aborts when it finds something, and the plan then tells that
- * files are missing.
+ * So the corpus is a regression test in each build, with any compiler. Prints TAP;
+ * the target aborts at a broken promise, and the plan then shows that files are
+ * missing.
  */
 #include <dirent.h>
 #include <stdbool.h>
@@ -13,18 +13,17 @@
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "tests/fuzz/promise.h"
 
 enum { FILE_MAX_BYTES = 1 << 20 };
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static int is_visible(const struct dirent *entry)
 {
     return entry->d_name[0] != '.';
 }
 
-/* The input alone in memory of its size, so that the address sanitizer sees a read beyond it.
- */
+/* Copies the input to memory of its exact size, so that the address sanitizer detects a read
+ * beyond it. */
 static void feed(const uint8_t *content, size_t size)
 {
     AUTO_FREE uint8_t *exact = malloc(size > 0 ? size : 1);

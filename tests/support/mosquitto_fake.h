@@ -4,7 +4,7 @@
  *
  * Defines the functions of the library that do I/O; those for properties, texts
  * and topics stay the library's. One client at a time. Its socket is readable
- * while an answer waits, as the real one is, so that nothing waits in vain.
+ * while an answer waits, as the real one is, so that no poll waits without need.
  */
 #ifndef MQTT_SPOOLD_TESTS_MOSQUITTO_FAKE_H
 #define MQTT_SPOOLD_TESTS_MOSQUITTO_FAKE_H
@@ -22,7 +22,7 @@ struct mosquitto_fake {
     bool client_fails;
     int connect_result;
     int connect_errno;
-    int connack;
+    int connack;                            /* -1: none */
     uint32_t max_packet;                    /* of CONNACK; 0: none */
     int (*answer)(unsigned number);         /* reason for the message of that number, from 1 */
     int (*publish_result)(unsigned number); /* what the library says of it */
