@@ -94,6 +94,12 @@ void __wrap_clock_read(struct clock_reading *ret)
     *ret = fakes.now;
 }
 
+uint64_t __wrap_clock_monotonic_us(void);
+uint64_t __wrap_clock_monotonic_us(void)
+{
+    return fakes.monotonic_us;
+}
+
 void fakes_pass_time(int64_t ms)
 {
     fakes.now.boot_ms += ms;
@@ -762,6 +768,7 @@ int fakes_setup(void **state)
         return -1;
     fakes.now = (struct clock_reading){
         .wall_ms = INT64_C(1800000000000), .boot_ms = 1000000, .synchronized = true};
+    fakes.monotonic_us = 1000000;
     fakes.audit_due_ms = INT64_MAX;
     return 0;
 }

@@ -50,6 +50,7 @@ struct fakes {
     sd_event *event;
     struct gateway *gateway; /* of the last fakes_open() */
     struct clock_reading now;
+    uint64_t monotonic_us; /* of clock_monotonic_us() */
 
     char trace[FAKES_TRACE_MAX];
     char lines[FAKES_LINES_MAX][1024];
