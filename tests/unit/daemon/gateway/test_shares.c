@@ -318,6 +318,51 @@ static void a_large_message_is_not_overtaken_in_its_lane(void **state)
     users_finish(&users);
 }
 
+static void turns_count_across_lanes(void **state)
+{
+    struct users users;
+    struct batch batch = open_batch(&users);
+    struct waiting waiting = {0};
+    struct producer first, second, third;
+
+    (void)state;
+    waiting_init(&waiting);
+    join(&users, &first, 1000);
+    join(&users, &second, 1001);
+    join(&users, &third, 1002);
+    waiting_add(&waiting, &first.waiter, 0, 100);
+    first.waiter.turn = 1;
+    waiting_add(&waiting, &second.waiter, WAITING_ANY, 0);
+    second.waiter.turn = 2;
+    waiting_add(&waiting, &third.waiter, 0, 100);
+    third.waiter.turn = 3;
+    waiting_begin_pass(&waiting);
+    expect_next(&waiting, &batch, &first);
+    expect_next(&waiting, &batch, &second);
+    expect_next(&waiting, &batch, &third);
+    users_finish(&users);
+}
+
+static void a_newcomer_does_not_overtake_those_that_wait_for_the_lane(void **state)
+{
+    char payload[1024] = "";
+    struct session *one, *two, *three;
+
+    (void)state;
+    (void)fakes_open("retention: { max_bytes = \"1k\"; when_full = \"block\"; };");
+    fakes_link_state(UPLINK_IDLE);
+    one = fakes_connect("one", 1000);
+    two = fakes_connect("two", 1001);
+    three = fakes_connect("three", 1002);
+    memset(payload, 'x', 600);
+    assert_int_equal(fakes_publish(one, "a", payload).kind, SESSION_ACCEPT);
+    assert_int_equal(fakes_publish(two, "a", payload).kind, SESSION_BLOCK);
+    assert_int_equal(fakes_publish(three, "a", "small").kind, SESSION_BLOCK);
+    fakes_leave(two);
+    fakes_edge();
+    assert_int_equal(three->verdict.kind, SESSION_ACCEPT);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -333,6 +378,8 @@ int main(void)
         FAKES_TEST(turns_go_round_by_user),
         FAKES_TEST(one_without_a_share_is_passed_over),
         FAKES_TEST(a_large_message_is_not_overtaken_in_its_lane),
+        FAKES_TEST(turns_count_across_lanes),
+        FAKES_TEST(a_newcomer_does_not_overtake_those_that_wait_for_the_lane),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
