@@ -51,6 +51,7 @@ struct fakes {
     struct gateway *gateway; /* of the last fakes_open() */
     struct clock_reading now;
     uint64_t monotonic_us; /* of clock_monotonic_us() */
+    uint64_t boot_us;      /* of clock_boot_us(), from which timers count */
 
     char trace[FAKES_TRACE_MAX];
     char lines[FAKES_LINES_MAX][1024];
@@ -140,5 +141,7 @@ int fakes_exit_code(void);
 struct spool_ledger fakes_ledger(void);
 /* When the timer is due, from now on; -1: it is off or not there. */
 int64_t fakes_due_ms(sd_event_source *timer);
+/* It elapses, and everything that is ready then runs. */
+void fakes_reach(sd_event_source *timer);
 
 #endif
