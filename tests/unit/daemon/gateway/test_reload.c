@@ -118,7 +118,7 @@ static void a_lane_that_left_with_messages_is_named(void **state)
     fakes_reload("");
     assert_int_equal(fakes_logged("lane_not_configured lane=b spooled=1 limits=default"), 1);
     assert_int_equal(fakes_logged("lane=a spooled"), 0); /* nothing is left in it */
-    assert_false(gateway->status.rates.are_lanes_known);
+    assert_false(gateway->status.rates.has_lanes);
 }
 
 static void lanes_that_are_too_many_leave_lanes_and_limits_as_they_are(void **state)

@@ -108,7 +108,7 @@ static void a_lane_that_grows_has_a_forecast(void **state)
     fakes_link_state(UPLINK_IDLE);
     pass_time(1000);
     (void)read_status();
-    assert_true(gateway->status.rates.are_lanes_known);
+    assert_true(gateway->status.rates.has_lanes);
     publish_and_commit(10);
     pass_time(10000);
     expect_member("\"full_s\":90");
