@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * attr.h - what the compiler is asked to check or to do
+ * attr.h - compiler attributes under short names
  */
 #ifndef MQTT_SPOOLD_BASE_ATTR_H
 #define MQTT_SPOOLD_BASE_ATTR_H

@@ -4,9 +4,9 @@
  *
  * One block of memory, head <= tail <= size <= cap. Consuming only moves the
  * head; the bytes are moved to the front when the room behind the tail is too
- * small, which costs less than it seems since a queue is nearly always emptied
- * in whole. When it runs empty a small block is kept, so that a busy client
- * does not allocate for each packet, and a large one is given back.
+ * small, which is rare because a queue is nearly always emptied whole. When it
+ * runs empty a small block is kept, so that a busy client does not allocate for
+ * each packet, and a large one is freed.
  */
 #include "base/bytes.h"
 
@@ -47,8 +47,8 @@ struct view bytes_view(const struct bytes *bytes)
     return view_of(bytes->memory + bytes->head, bytes_used(bytes));
 }
 
-/* A new block for @wanted bytes in all: at least twice the old one, so that growing byte by
- * byte stays linear, never above the cap. */
+/* Allocates a block for @wanted bytes in all: at least twice the old one, so that growing byte
+ * by byte stays linear, never above the cap. */
 static int bytes_grow(struct bytes *bytes, size_t wanted)
 {
     size_t used = bytes_used(bytes);
@@ -62,7 +62,7 @@ static int bytes_grow(struct bytes *bytes, size_t wanted)
     memory = malloc(size);
     if (!memory)
         return -ENOMEM;
-    if (used > 0)
+    if (bytes->memory)
         memcpy(memory, bytes->memory + bytes->head, used);
     free(bytes->memory);
     *bytes = (struct bytes){.memory = memory, .tail = used, .size = size, .cap = bytes->cap};

@@ -3,21 +3,20 @@
  * clock.c - the only place that reads clocks
  *
  * Times of records are formatted and parsed here without the C library's
- * calendar: two of them stand in each outcome record, and gmtime takes a lock
- * and asks for the time zone. The calendar is counted in years that begin in
- * March, so that the leap day is the last day of its year and needs no case of
- * its own.
+ * calendar: each outcome record has two of them, and gmtime() takes a lock and
+ * reads the time zone. The calendar is counted in years that begin in March, so
+ * that the leap day is the last day of its year and needs no special case.
  *
- * A wall clock is believed when the kernel says that somebody disciplines it. The
- * measure is its maximum error, as timedatectl takes it: the kernel lets it grow
- * without NTP (16 s are reached in nine hours) and raises it at once when the
- * clock is set by hand; the flag STA_UNSYNC is left standing by some daemons. A
- * clock from before this program was written is wrong whatever anybody says: an
- * isolated network may have a time server that booted in 1970 itself.
+ * The wall clock is credible if the kernel reports that NTP disciplines it. The
+ * measure is the maximum error, as in timedatectl: the kernel lets it grow
+ * without NTP (it reaches 16 s in nine hours) and raises it at once when the
+ * clock is set by hand; the flag STA_UNSYNC is left set by some daemons. A clock
+ * from before this program was written is always wrong: an isolated network may
+ * have a time server that booted in 1970 itself.
  *
- * This is asked once a second, because a message should not pay a system call for
- * it, and whenever the wall clock was stepped: what was true before a
- * step says nothing of the time after it.
+ * adjtimex() is called once a second, because a message should not pay a system
+ * call for it, and after each step of the wall clock, because the answer from
+ * before a step is worthless after it.
  */
 #include "base/clock.h"
 
@@ -37,9 +36,9 @@
 #define CLOCK_DAY_MS    (24 * CLOCK_HOUR_MS)
 #define CLOCK_WALL_MAX  INT64_C(253402300799999) /* 9999-12-31T23:59:59.999Z */
 #define CLOCK_TEXT_SIZE 24
-#define CLOCK_ASK_EVERY CLOCK_SECOND_MS
+#define CLOCK_QUERY_MS  CLOCK_SECOND_MS
 #define CLOCK_STEP_MS   100                    /* two readings in one turn differ by less */
-#define CLOCK_ERROR_MAX 16000000L              /* us: what the kernel says when unsure */
+#define CLOCK_ERROR_MAX 16000000L              /* us: what the kernel reports when unsure */
 #define CLOCK_EARLIEST  INT64_C(1735689600000) /* 2025-01-01 */
 #define CLOCK_SYNC_FILE "/run/systemd/timesync/synchronized"
 #define CLOCK_BOOT_FILE "/proc/sys/kernel/random/boot_id"
@@ -52,9 +51,9 @@ static int64_t clock_ms(clockid_t id)
     return (int64_t)now.tv_sec * CLOCK_SECOND_MS + now.tv_nsec / 1000000;
 }
 
-/* Where a sandbox forbids adjtimex the file decides. Otherwise it does not: it stays when the
- * clock is set by hand. */
-static bool clock_ask_disciplined(void)
+/* The file decides only where a sandbox forbids adjtimex(): it stays when the clock is set by
+ * hand. */
+static bool clock_query_disciplined(void)
 {
     struct timex state = {0};
 
@@ -65,19 +64,19 @@ static bool clock_ask_disciplined(void)
 
 static bool clock_is_disciplined(int64_t wall_ms, int64_t boot_ms)
 {
-    static bool disciplined;
-    static int64_t asked_ms = -CLOCK_ASK_EVERY;
-    static int64_t asked_wall_ms;
-    int64_t passed_ms = boot_ms - asked_ms;
-    int64_t stepped_ms = wall_ms - asked_wall_ms - passed_ms;
+    static bool is_disciplined;
+    static int64_t queried_ms = -CLOCK_QUERY_MS;
+    static int64_t queried_wall_ms;
+    int64_t passed_ms = boot_ms - queried_ms;
+    int64_t stepped_ms = wall_ms - queried_wall_ms - passed_ms;
 
-    if (passed_ms >= CLOCK_ASK_EVERY || passed_ms < 0 || stepped_ms > CLOCK_STEP_MS ||
+    if (passed_ms >= CLOCK_QUERY_MS || passed_ms < 0 || stepped_ms > CLOCK_STEP_MS ||
         stepped_ms < -CLOCK_STEP_MS) {
-        disciplined = clock_ask_disciplined();
-        asked_ms = boot_ms;
-        asked_wall_ms = wall_ms;
+        is_disciplined = clock_query_disciplined();
+        queried_ms = boot_ms;
+        queried_wall_ms = wall_ms;
     }
-    return disciplined;
+    return is_disciplined;
 }
 
 void clock_read(struct clock_reading *ret)
@@ -237,7 +236,7 @@ struct clock_unit {
     uint64_t size_ms;
 };
 
-void clock_span(int64_t span_ms, char text[static CLOCK_SPAN_MAX])
+void clock_format_span(int64_t span_ms, char text[static CLOCK_SPAN_MAX])
 {
     static const struct clock_unit units[] = {
         {"d", CLOCK_DAY_MS},
@@ -254,7 +253,7 @@ void clock_span(int64_t span_ms, char text[static CLOCK_SPAN_MAX])
     while (units[i].size_ms > 1 && span < units[i].size_ms)
         i++;
     rest = span % units[i].size_ms;
-    /* Milliseconds beside seconds help nobody. */
+    /* Milliseconds beside seconds are noise. */
     if (units[i].size_ms > CLOCK_SECOND_MS && rest >= units[i + 1].size_ms)
         (void)snprintf(text, CLOCK_SPAN_MAX, "%s%" PRIu64 " %s %" PRIu64 " %s", sign,
                        span / units[i].size_ms, units[i].name, rest / units[i + 1].size_ms,
@@ -264,7 +263,7 @@ void clock_span(int64_t span_ms, char text[static CLOCK_SPAN_MAX])
                        units[i].name);
 }
 
-uint64_t clock_forecast_s(double seconds)
+uint64_t clock_round_up_s(double seconds)
 {
     uint64_t whole = (uint64_t)seconds;
 

@@ -4,7 +4,7 @@
  */
 #include "base/condition.h"
 
-bool condition_hold(struct condition *condition, int64_t now_ms)
+bool condition_set(struct condition *condition, int64_t now_ms)
 {
     condition->clearing = false;
     if (condition->reported)
@@ -21,13 +21,13 @@ bool condition_clear(struct condition *condition, int64_t now_ms)
     if (!condition->clearing)
         condition->clear_since_ms = now_ms;
     condition->clearing = true;
-    if (condition_stands(condition, now_ms))
+    if (condition_is_active(condition, now_ms))
         return false;
     condition->reported = false;
     return true;
 }
 
-bool condition_stands(const struct condition *condition, int64_t now_ms)
+bool condition_is_active(const struct condition *condition, int64_t now_ms)
 {
     return condition->reported &&
            (!condition->clearing || now_ms - condition->clear_since_ms < CONDITION_OVER_MS);

@@ -2,14 +2,14 @@
 /*
  * cursor.c - bounded reading and writing of big-endian wire fields
  *
- * Whatever arrives from a client is read through these functions and nothing
- * else, so that a length taken from the wire can never lead outside of the
- * buffer. The invariant is at <= end; sizes are compared with what is left
- * and never added to a pointer first, which could overflow.
+ * Everything that arrives from a client is read through these functions, so that
+ * a length from the wire can never lead outside of the buffer. The invariant is
+ * at <= end; a size is compared with what is left and never added to a pointer
+ * first, which could overflow.
  *
- * The error is sticky: once failed, a reader stands at its end and a writer
- * takes nothing more, so what follows cannot make sense of the wrong bytes by
- * accident, and a caller looks once, behind the last field.
+ * The error is sticky: a failed reader stays at its end and a failed writer
+ * writes nothing more, so that later calls cannot misread the wrong bytes, and
+ * the caller checks once, after the last field.
  */
 #include "base/cursor.h"
 
@@ -50,6 +50,7 @@ static uint32_t reader_number(struct reader *reader, size_t size)
 {
     struct view view = reader_bytes(reader, size);
     uint32_t value = 0;
+
     for (size_t i = 0; i < view.size; i++)
         value = value << 8 | view.data[i];
     return value;
@@ -78,8 +79,10 @@ struct view reader_block(struct reader *reader)
 uint32_t reader_varint(struct reader *reader)
 {
     uint32_t value = 0;
+
     for (unsigned i = 0; i < VARINT_MAX_BYTES; i++) {
         uint8_t byte = reader_u8(reader);
+
         value |= (uint32_t)(byte & VARINT_MASK) << (VARINT_BITS * i);
         if (byte & VARINT_MORE)
             continue;
@@ -122,6 +125,7 @@ void writer_u8(struct writer *writer, uint8_t value)
 void writer_u16(struct writer *writer, uint16_t value)
 {
     const uint8_t wire[] = {(uint8_t)(value >> 8), (uint8_t)value};
+
     writer_bytes(writer, wire, sizeof(wire));
 }
 
@@ -129,6 +133,7 @@ void writer_u32(struct writer *writer, uint32_t value)
 {
     const uint8_t wire[] = {(uint8_t)(value >> 24), (uint8_t)(value >> 16),
                             (uint8_t)(value >> 8), (uint8_t)value};
+
     writer_bytes(writer, wire, sizeof(wire));
 }
 

@@ -2,10 +2,12 @@
 /*
  * cursor.h - bounded reading and writing of big-endian wire fields
  *
- * Both carry a sticky error: a read beyond the end gives zeros and a write
- * beyond the end is dropped, each sets failed. Ten fields are read or written,
- * then the error is looked at once. No allocation; the memory stays the
+ * Both carry a sticky error: a read beyond the end returns zeros, a write beyond
+ * the end is dropped, and each sets failed. So a caller reads or writes ten
+ * fields and checks the error once. Nothing is allocated; the memory stays the
  * caller's.
+ *
+ * Invariant: at <= end; no access outside the caller's memory. Thread: any.
  */
 #ifndef MQTT_SPOOLD_BASE_CURSOR_H
 #define MQTT_SPOOLD_BASE_CURSOR_H
@@ -27,7 +29,7 @@ size_t reader_left(const struct reader *reader);
 uint8_t reader_u8(struct reader *reader);
 uint16_t reader_u16(struct reader *reader);
 uint32_t reader_u32(struct reader *reader);
-/* Borrowed bytes; empty after a failure. */
+/* Bytes of the caller's memory; empty after a failure. */
 struct view reader_bytes(struct reader *reader, size_t size);
 /* A 16-bit length and that many bytes. */
 struct view reader_block(struct reader *reader);
@@ -48,10 +50,10 @@ void writer_u8(struct writer *writer, uint8_t value);
 void writer_u16(struct writer *writer, uint16_t value);
 void writer_u32(struct writer *writer, uint32_t value);
 void writer_bytes(struct writer *writer, const void *data, size_t size);
-/* A 16-bit length and the bytes; fails when size is above 65,535. */
+/* A 16-bit length and the bytes; fails if @size is above 65,535. */
 void writer_block(struct writer *writer, const void *data, size_t size);
 void writer_varint(struct writer *writer, uint32_t value);
-/* Bytes a variable byte integer takes: 1 to 4; 0 when it has no encoding. */
+/* Bytes of a variable byte integer: 1 to 4; 0: @value is too large to encode. */
 size_t varint_size(uint32_t value);
 
 #endif

@@ -1,12 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * failpoint.c - kills the process at the place and passage that a test named
+ * failpoint.c - kills the process at the place and passage that a test selects
  *
- * SIGKILL and not abort(): no handler, no buffer flushed, no destructor, which
- * is what the kernel's OOM killer or an operator's kill -9 leaves behind. The
- * wish is read once, before main() begins, so that threads need no lock for it.
- * One that cannot be understood ends the process: ignored, it would make a test
- * that cannot fail.
+ * SIGKILL and not abort(): no handler, no flushed buffer, no destructor, as after
+ * the kernel's OOM killer or an operator's kill -9. The variable is read once,
+ * before main() begins, so that threads need no lock. A malformed value ends the
+ * process: ignored, it would make a test that cannot fail.
  */
 #include "base/failpoint.h"
 
@@ -18,50 +17,51 @@
 #include <string.h>
 #include <unistd.h>
 
-static const char *wanted; /* "NAME:N", or NULL */
-static size_t wanted_size; /* of NAME */
-static atomic_ulong left;  /* passages until the crash */
+static const char *failpoint_selected;       /* "NAME:N", or NULL */
+static size_t failpoint_selected_size;       /* of NAME */
+static atomic_ulong failpoint_passages_left; /* passages until the crash */
 
-__attribute__((constructor)) static void read_wish(void)
+__attribute__((constructor)) static void failpoint_read_variable(void)
 {
-    wanted = getenv("SPOOLD_FAILPOINT");
-    if (!wanted)
+    failpoint_selected = getenv("SPOOLD_FAILPOINT");
+    if (!failpoint_selected)
         return;
-    const char *colon = strrchr(wanted, ':');
+    const char *colon = strrchr(failpoint_selected, ':');
     char *end = NULL;
     unsigned long passages = colon ? strtoul(colon + 1, &end, 10) : 0;
     if (passages == 0 || *end != '\0') {
-        (void)fprintf(stderr, "SPOOLD_FAILPOINT=%s: it must be NAME:N\n", wanted);
+        (void)fprintf(stderr, "SPOOLD_FAILPOINT=%s: it must be NAME:N\n", failpoint_selected);
         abort();
     }
-    wanted_size = (size_t)(colon - wanted);
-    atomic_store(&left, passages);
+    failpoint_selected_size = (size_t)(colon - failpoint_selected);
+    atomic_store(&failpoint_passages_left, passages);
 }
 
-static bool is_time(const char *name)
+static bool failpoint_is_due(const char *name)
 {
     name += strlen(FAILPOINT_MARK);
-    if (!wanted || strlen(name) != wanted_size || memcmp(name, wanted, wanted_size) != 0)
+    if (!failpoint_selected || strlen(name) != failpoint_selected_size ||
+        memcmp(name, failpoint_selected, failpoint_selected_size) != 0)
         return false;
-    return atomic_fetch_sub(&left, 1) == 1;
+    return atomic_fetch_sub(&failpoint_passages_left, 1) == 1;
 }
 
-static void crash(void)
+static void failpoint_crash(void)
 {
     (void)kill(getpid(), SIGKILL);
 }
 
 void failpoint_pass(const char *name)
 {
-    if (is_time(name))
-        crash();
+    if (failpoint_is_due(name))
+        failpoint_crash();
 }
 
 void failpoint_pass_torn(const char *name, int fd, const void *data, size_t size)
 {
-    if (!is_time(name))
+    if (!failpoint_is_due(name))
         return;
     if (write(fd, data, size / 2) < 0)
-        perror(name); /* it crashes all the same */
-    crash();
+        perror(name); /* it crashes anyway */
+    failpoint_crash();
 }

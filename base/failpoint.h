@@ -2,13 +2,13 @@
 /*
  * failpoint.h - places at which a test lets the process crash
  *
- * Only a build with SPOOLD_FAILPOINTS has them; in every other the macros are
- * nothing. With SPOOLD_FAILPOINT=NAME:N in the environment the process kills
+ * Only a build with SPOOLD_FAILPOINTS has them; in all others the macros are
+ * empty. With SPOOLD_FAILPOINT=NAME:N in the environment the process kills
  * itself with SIGKILL when it passes the failpoint of that name for the Nth
  * time, in whatever thread. tests/crash/test_failpoints.py takes the names from
  * the program itself and sweeps over all of them, so a new one needs no list.
  *
- * The header is common ground: it knows nothing of the project.
+ * Thread: any.
  */
 #ifndef MQTT_SPOOLD_BASE_FAILPOINT_H
 #define MQTT_SPOOLD_BASE_FAILPOINT_H
@@ -17,11 +17,12 @@
 
 #include <stddef.h>
 
-/* By this word in front the names are found in the program, and missed in a release. */
+/* Prefix by which a test finds the names in the program, and none in a release. */
 #define FAILPOINT_MARK "failpoint "
 
 void failpoint_pass(const char *name);
-/* The Nth passage leaves the first half of @data in @fd, as a write cut short would. */
+/* The Nth passage writes the first half of @data to @fd, as a torn write would, then
+ * crashes. */
 void failpoint_pass_torn(const char *name, int fd, const void *data, size_t size);
 
 #define FAILPOINT(name) failpoint_pass(FAILPOINT_MARK name)

@@ -2,14 +2,14 @@
 /*
  * full.h - which errors of a write mean that there is no room
  *
- * A full disk, a used up quota, and a file that is as large as the process or
- * the file system allows: whatever it is that is used up, what was written before
- * is as sound as it was, and the same write succeeds when there is room again.
+ * A full disk, an exhausted quota, and a file that is as large as the process or
+ * the file system allows: what was written before is as sound as it was, and the
+ * same write succeeds when there is room again.
  *
- * Of writes, allocations and truncations only. A sync that fails is another thing
- * with these errors too (a file system that allocates late reports them there):
- * the kernel may have dropped the pages, and a second one that succeeds would
- * prove nothing of the first.
+ * For writes, allocations and truncations only. A sync that fails is different
+ * even with these errors (a file system with delayed allocation reports them
+ * there): the kernel may have dropped the pages, and a later sync that succeeds
+ * proves nothing about the first.
  */
 #ifndef MQTT_SPOOLD_BASE_FULL_H
 #define MQTT_SPOOLD_BASE_FULL_H
@@ -17,12 +17,14 @@
 #include <errno.h>
 #include <stdbool.h>
 
-static inline bool full_is(int error)
+/* @error: an errno. */
+static inline bool full_is_error(int error)
 {
     return error == ENOSPC || error == EDQUOT || error == EFBIG;
 }
 
-static inline const char *full_name(int error)
+/* Of an @error for which full_is_error() is true. */
+static inline const char *full_error_name(int error)
 {
     return error == EDQUOT ? "EDQUOT" : error == EFBIG ? "EFBIG" : "ENOSPC";
 }

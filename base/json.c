@@ -3,12 +3,12 @@
  * json.c - writing JSON into fixed memory
  *
  * Every function checks the room before it writes and sets the sticky error
- * instead of going beyond the end; after a failure nothing more is written. No
- * locale is asked and no formatted print is used, since outcome records are
- * written at the rate of the messages.
+ * instead of writing beyond the end; after a failure nothing more is written. It
+ * uses neither locale nor printf(), because outcome records are written at the
+ * rate of the messages.
  *
- * Commas: one bit is enough. A value or a closing bracket sets it, an opening
- * bracket clears it, and whoever begins a value looks at it.
+ * Commas need one bit: a value or a closing bracket sets needs_comma, an opening
+ * bracket clears it, and json_begin() reads it.
  */
 #include "base/json.h"
 
@@ -121,9 +121,9 @@ static void json_put_string(struct json *json, const void *data, size_t size)
 
 static void json_begin(struct json *json, const char *name)
 {
-    if (json->comma)
+    if (json->needs_comma)
         json_put_char(json, ',');
-    json->comma = true;
+    json->needs_comma = true;
     if (!name)
         return;
     json_put_char(json, '"');
@@ -135,13 +135,13 @@ static void json_open(struct json *json, const char *name, char bracket)
 {
     json_begin(json, name);
     json_put_char(json, bracket);
-    json->comma = false;
+    json->needs_comma = false;
 }
 
 static void json_close(struct json *json, char bracket)
 {
     json_put_char(json, bracket);
-    json->comma = true;
+    json->needs_comma = true;
 }
 
 void json_open_object(struct json *json, const char *name)
@@ -206,8 +206,8 @@ void json_decimal(struct json *json, const char *name, double value)
     double size = value < 0 ? -value : value;
     uint64_t tenths;
 
-    if (!(size < 1e18)) { /* not a number, or too large for tenths: JSON has no word for it */
-        json_nothing(json, name);
+    if (!(size < 1e18)) { /* not a number, or too large for tenths: JSON has no form for it */
+        json_null_value(json, name);
         return;
     }
     tenths = (uint64_t)(size * 10 + 0.5);
@@ -225,7 +225,7 @@ void json_bool(struct json *json, const char *name, bool value)
     json_put(json, value ? "true" : "false", value ? 4 : 5);
 }
 
-void json_nothing(struct json *json, const char *name)
+void json_null_value(struct json *json, const char *name)
 {
     json_begin(json, name);
     json_put(json, "null", 4);
@@ -234,7 +234,7 @@ void json_nothing(struct json *json, const char *name)
 void json_raw(struct json *json, const char *text)
 {
     json_put(json, text, strlen(text));
-    json->comma = false;
+    json->needs_comma = false;
 }
 
 void json_verbatim(struct json *json, const char *text)
@@ -252,5 +252,5 @@ void json_verbatim(struct json *json, const char *text)
         at += step;
         size -= step;
     }
-    json->comma = false;
+    json->needs_comma = false;
 }

@@ -2,15 +2,16 @@
 /*
  * log.c - one line per change of state
  *
- * A line is built in a fixed buffer and leaves whole, so that lines never
- * mix. What is too long is cut with "...". All of the text is shown as
- * text.h says, so that a line break in it forges no second line, not even through
- * a value that its caller forgot to quote.
+ * A line is built in a fixed buffer and written whole, so that lines never mix.
+ * A line that is too long is cut with "...". All of its text is shown in the
+ * visible form of text.h, so that a line break in it cannot forge a second line,
+ * not even through a value that its caller forgot to quote.
  *
- * A log that is not read stops nothing (log_sink.c). What does not fit is
- * dropped and counted, and one line says how many were lost as soon as one can
- * be written again: before the next line, at the next log_flush(), or at the
- * end.
+ * A log that is not read stops nothing (log_sink.c). Lines that do not fit are
+ * dropped and counted; log_dropped is written as soon as a line fits again:
+ * before the next line, in the next log_flush(), or at the end.
+ *
+ * Diagnostics: log_dropped.
  */
 #include "base/log.h"
 
@@ -25,7 +26,7 @@
 #include "base/log_sink.h"
 #include "base/text.h"
 
-/* At the end the reader has so long to make room for the last lines. */
+/* How long log_finish() waits for the reader. */
 #define LOG_LAST_MS 100
 
 static enum log_level log_level_now = LOG_LEVEL_INFO;
@@ -61,7 +62,7 @@ static const char *log_level_name(enum log_level level)
     return "?";
 }
 
-/* The variable is inherited by whatever is started, so the descriptor is compared too. */
+/* The variable is inherited by every child, so the descriptor is compared too. */
 static bool log_goes_to_journal(void)
 {
     const char *stream = getenv("JOURNAL_STREAM");
@@ -90,7 +91,7 @@ static size_t log_write_lead(char *line, size_t size, enum log_level level)
     return (size_t)n;
 }
 
-/* @size counts what the whole text would take; returns the length after cutting. */
+/* @size: the length of the text before vsnprintf() cut it. Returns the length now. */
 static size_t log_tidy(char *line, size_t room, size_t size)
 {
     static const char dots[] = "...";
@@ -98,13 +99,13 @@ static size_t log_tidy(char *line, size_t room, size_t size)
     char text[LOG_LINE_MAX];
 
     if (is_cut)
-        size = text_whole(line, room - 1);
+        size = text_whole_size(line, room - 1);
     memcpy(text, line, size);
     if (!is_cut)
         is_cut = text_show(line, room, text, size) < size;
     if (is_cut) {
         (void)text_show(line, room - strlen(dots), text, size);
-        (void)strcat(line, dots);
+        memcpy(line + strlen(line), dots, sizeof(dots));
     }
     return strlen(line);
 }
@@ -150,7 +151,7 @@ static void log_count_lost(void)
         log_lost_since_ms = log_boot_ms();
 }
 
-/* How many lines were lost, once that can be written. Return: whether a line may follow. */
+/* Logs how many lines were lost, if that fits. Return: may a line follow? */
 static bool log_catch_up(void)
 {
     if (log_lost_lines > 0 &&
@@ -198,11 +199,10 @@ void log_finish(void)
         return;
     log_sink_wait(LOG_LAST_MS);
     (void)log_catch_up();
-    (void)log_sink_flush(); /* what is left now is lost */
+    (void)log_sink_flush(); /* what remains is lost */
 }
 
-/* One character of the source as it stands in quotes; returns how much of the source it took.
- */
+/* One character of the source in quoted form. Returns its size in the source. */
 static size_t log_escape(const uint8_t *at, size_t left, char text[static TEXT_SHOWN_MAX])
 {
     struct text_character character = text_next(at, left);
@@ -210,7 +210,7 @@ static size_t log_escape(const uint8_t *at, size_t left, char text[static TEXT_S
     if (*at == '"' || *at == '\\')
         (void)snprintf(text, TEXT_SHOWN_MAX, "\\%c", *at);
     else
-        (void)text_show_one(&character, at, text);
+        (void)text_show_character(&character, at, text);
     return character.size;
 }
 
@@ -218,7 +218,7 @@ const char *log_quote(char *text, size_t text_size, const void *data, size_t siz
 {
     const uint8_t *from = data;
     size_t at = 1;
-    size_t safe = 1; /* the newest end after which "..." still has room */
+    size_t safe = 1; /* the last end after which "..." still fits */
 
     if (text_size < sizeof("\"...\"")) {
         if (text_size > 0)

@@ -4,11 +4,14 @@
  *
  * Form: `event key=value ...` on standard error, led by `<N>` (the syslog
  * level, which journald reads) when standard error is the journal
- * (JOURNAL_STREAM is set), else by level and time for a person. No line waits
- * for its reader: what it does not take is dropped, and `log_dropped` says how
- * many lines once it reads again. Values that may hold spaces are quoted by the
- * caller with log_quote(); what is not text in the others is shown as text.h
- * says. Never payload, never secrets.
+ * (JOURNAL_STREAM is set), else by time and level for a person. No line waits
+ * for its reader: what the reader does not take is dropped, and `log_dropped`
+ * has the number of lines when it reads again. Values that may hold spaces are
+ * quoted by the caller with log_quote(); other values are shown as in text.h.
+ * Never payload, never secrets.
+ *
+ * Invariant: lines never mix, and no text from outside can forge one.
+ * Diagnostics: log_dropped.
  *
  * Library code (store, packet, cursors) never logs. Thread: loop thread only.
  */
@@ -30,11 +33,11 @@ enum log_level {
     LOG_LEVEL_DEBUG = 7
 };
 
-/* Once, before the first line, when standard error is what it will be. */
+/* Call it once, before the first line and after all redirections of standard error. */
 void log_open(void);
-/* Once a second: what could not be written before may fit by now. */
+/* Call it once a second: tries again what could not be written. */
 void log_flush(void);
-/* At the very end; waits a moment for a reader that is slow. */
+/* Call it last: waits up to 100 ms for a slow reader. */
 void log_finish(void);
 
 void log_set_level(enum log_level level);
@@ -52,14 +55,14 @@ void log_write(enum log_level level, const char *format, ...) PRINTF_LIKE(2, 3);
             log_write(LOG_LEVEL_DEBUG, __VA_ARGS__);                                           \
     } while (0)
 
-/* Quotes bytes from outside for a value: in the visible form of text.h, with `\` before each `"`
- * and `\` of the text; cut with "..." if @text_size is too small. Returns @text. */
+/* Quotes bytes from outside for a value: in the visible form of text.h, with `\` before each
+ * `"` and `\` of the text; cut with "..." if @text_size is too small. Returns @text. */
 const char *log_quote(char *text, size_t text_size, const void *data, size_t size);
 
 /*
- * A brake for warnings that a client can cause: at most @burst lines per
- * interval pass. log_limit_pass() tells whether this one may be written and
- * how many were held back since the last one that passed.
+ * A rate limit for warnings that a client can cause: at most @burst lines pass in
+ * an interval. log_limit_pass() returns whether this line may be written, and how
+ * many were suppressed since the last one that passed.
  */
 struct log_limit {
     int64_t interval_ms;

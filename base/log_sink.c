@@ -1,23 +1,23 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * log_sink.c - standard error, written without ever waiting for its reader
+ * log_sink.c - non-blocking writes to standard error
  *
  * The reader is another process: journald behind a socket, a supervisor behind
- * a pipe, a person behind a terminal. Each may stop reading, and a write would
- * then wait for it. The open file description that we inherited is shared with
+ * a pipe, a person behind a terminal. Each may stop reading, and a blocking write
+ * would then wait for it. The inherited open file description is shared with
  * other processes, so it is never set to O_NONBLOCK. Instead:
  *
  *   a socket           send() with MSG_DONTWAIT
- *   a pipe, a terminal /proc/self/fd/2, opened again with O_NONBLOCK: an open
- *                      file description of our own
- *   the rest, and a pipe or a terminal that may not be opened again
+ *   a pipe, a terminal /proc/self/fd/2, reopened with O_NONBLOCK: a separate
+ *                      open file description
+ *   the rest, and a pipe or a terminal that cannot be reopened
  *                      poll() before each write. A pipe that polls writable
  *                      takes PIPE_BUF bytes, which is more than a line; a
- *                      terminal promises one byte only, so it gets single ones.
+ *                      terminal promises one byte only, so it gets single bytes.
  *                      Another writer can take that room in between.
  *
- * A regular file always polls writable: on a disk that stands still a write
- * waits, and no flag changes that.
+ * A regular file always polls writable: on a stalled disk a write waits, and no
+ * flag changes that.
  *
  * A line of which only a part was taken is kept, and nothing is written before
  * its rest, so that lines never mix.
@@ -40,8 +40,8 @@ _Static_assert(LOG_LINE_MAX <= PIPE_BUF, "a pipe that polls writable takes a who
 struct log_sink {
     int fd;
     bool is_socket;
-    bool is_own;      /* an open file description of our own, with O_NONBLOCK */
-    bool is_terminal; /* one that is shared, or not known to be anything else */
+    bool is_reopened; /* a separate open file description, with O_NONBLOCK */
+    bool is_terminal;
     size_t rest_from;
     size_t rest_size;
     char rest[LOG_LINE_MAX];
@@ -53,7 +53,7 @@ void log_sink_open(void)
 {
     struct stat st;
 
-    if (log_sink.is_own)
+    if (log_sink.is_reopened)
         (void)close(log_sink.fd);
     log_sink = (struct log_sink){.fd = STDERR_FILENO};
     if (fstat(STDERR_FILENO, &st) < 0)
@@ -64,31 +64,31 @@ void log_sink_open(void)
         return;
     int fd = open(LOG_SINK_PATH, O_WRONLY | O_APPEND | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
     if (fd < 0)
-        return; /* not permitted, or no /proc: poll() has to do */
+        return; /* not permitted, or no /proc: poll() is used */
     log_sink.fd = fd;
-    log_sink.is_own = true;
+    log_sink.is_reopened = true;
 }
 
 static bool log_sink_has_room(int timeout_ms)
 {
     struct pollfd wait = {.fd = log_sink.fd, .events = POLLOUT};
 
-    return poll(&wait, 1, timeout_ms) > 0; /* an error is for the write to find */
+    return poll(&wait, 1, timeout_ms) > 0; /* the write reports an error */
 }
 
 static ssize_t log_sink_write(const char *data, size_t size)
 {
     if (log_sink.is_socket)
         return send(log_sink.fd, data, size, MSG_DONTWAIT | MSG_NOSIGNAL);
-    if (log_sink.is_own)
+    if (log_sink.is_reopened)
         return write(log_sink.fd, data, size);
     if (!log_sink_has_room(0))
         return -1;
     return write(log_sink.fd, data, log_sink.is_terminal ? 1 : size);
 }
 
-/* Return: how much of it was taken. Why not more makes no difference: it is tried again. */
-static size_t log_sink_take(const char *data, size_t size)
+/* Return: how many bytes were written. The error does not matter: it is tried again. */
+static size_t log_sink_write_some(const char *data, size_t size)
 {
     size_t done = 0;
 
@@ -106,7 +106,7 @@ static size_t log_sink_take(const char *data, size_t size)
 
 bool log_sink_flush(void)
 {
-    size_t done = log_sink_take(log_sink.rest + log_sink.rest_from, log_sink.rest_size);
+    size_t done = log_sink_write_some(log_sink.rest + log_sink.rest_from, log_sink.rest_size);
 
     log_sink.rest_from += done;
     log_sink.rest_size -= done;
@@ -117,7 +117,7 @@ bool log_sink_put(const char *line, size_t size)
 {
     if (!log_sink_flush())
         return false;
-    size_t done = log_sink_take(line, size);
+    size_t done = log_sink_write_some(line, size);
 
     if (done == 0 || done == size)
         return done == size;

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * log_sink.h - standard error, written without ever waiting for its reader
+ * log_sink.h - non-blocking writes to standard error
  *
- * Thread: loop thread only.
+ * Invariant: lines never mix: nothing is written before the rest of a line of
+ * which only a part was taken. Thread: loop thread only.
  */
 #ifndef MQTT_SPOOLD_BASE_LOG_SINK_H
 #define MQTT_SPOOLD_BASE_LOG_SINK_H
@@ -10,20 +11,20 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-/* Of a line with its line break. */
+/* Bytes of a line with its line break. */
 #define LOG_LINE_MAX 2048
 
-/* Looks at what standard error is. Without it each write is preceded by poll(). */
+/* Finds out what standard error is. Without it each write is preceded by poll(). */
 void log_sink_open(void);
 
-/* Writes what is left of the last line. Return: whether nothing of it is left. */
+/* Writes the rest of the last line. Return: is nothing of it left? */
 bool log_sink_flush(void);
 
-/* Writes one line. True: it was taken, or its rest will be before any other line; false: not a
- * byte of it was. */
+/* Writes one line of at most LOG_LINE_MAX bytes. Return: true: it was taken, or its rest is
+ * kept and written before any other line; false: not a byte of it was taken. */
 bool log_sink_put(const char *line, size_t size);
 
-/* Waits so long at the most until something can be taken. */
+/* Waits until a write is possible, at most @timeout_ms. */
 void log_sink_wait(int timeout_ms);
 
 #endif

@@ -2,15 +2,15 @@
 /*
  * mailbox.c - the only way from a foreign thread into the loop
  *
- * Posted mails hang on a list of their own link (queued); mailbox_take() copies
- * it into next. So a mail that is posted again while the loop still walks over
- * what it took changes nothing under the loop's feet.
+ * Posted mails are linked by queued; mailbox_take() copies that link into next.
+ * So a mail that is posted again while the loop still walks over the list it took
+ * does not change that list.
  *
  * The eventfd is written with the mutex held: once the loop has taken a mail,
- * its poster touches nothing but the mutex any more, and the mailbox may go.
- * The loop reads the eventfd before it takes the list, never after: a post in
- * between is then taken at once and leaves a wake-up too many, while the other
- * order would swallow the wake-up of a mail that was not taken, for ever.
+ * its poster touches only the mutex, and the mailbox may be destroyed. The loop
+ * reads the eventfd before it takes the list, never after: a post in between is
+ * then taken at once and leaves a spurious wake-up, while the other order would
+ * lose the wake-up of a mail that was not taken.
  */
 #include "base/mailbox.h"
 
@@ -31,14 +31,13 @@ int mailbox_init(struct mailbox *mailbox)
         return -r;
     mailbox->first = NULL;
     mailbox->last = &mailbox->first;
-    mailbox->event_fd = fd;
-    fd = -1;
+    mailbox->event_fd = cleanup_take_fd(&fd);
     return 0;
 }
 
 void mailbox_done(struct mailbox *mailbox)
 {
-    /* Whoever posted last may still be about to unlock. */
+    /* The thread that posted last may still be about to unlock. */
     (void)pthread_mutex_lock(&mailbox->mutex);
     (void)close(mailbox->event_fd);
     mailbox->event_fd = -1;
@@ -51,7 +50,7 @@ int mailbox_fd(const struct mailbox *mailbox)
     return mailbox->event_fd;
 }
 
-/* A counter that is full stays readable, so a failed write loses no wake-up. */
+/* A full counter stays readable, so a failed write loses no wake-up. */
 static void mailbox_wake(const struct mailbox *mailbox)
 {
     uint64_t one = 1;
@@ -74,23 +73,23 @@ static void mailbox_enqueue(struct mailbox *mailbox, struct mail *mail)
 
 bool mailbox_post_if(struct mailbox *mailbox,
                      struct mail *mail,
-                     bool (*accept)(void *context),
-                     void *context)
+                     bool (*accept)(void *userdata),
+                     void *userdata)
 {
     bool post;
 
     (void)pthread_mutex_lock(&mailbox->mutex);
-    post = !mail->posted && (!accept || accept(context));
+    post = !mail->posted && (!accept || accept(userdata));
     if (post)
         mailbox_enqueue(mailbox, mail);
     (void)pthread_mutex_unlock(&mailbox->mutex);
     return post;
 }
 
-void mailbox_locked(struct mailbox *mailbox, void (*change)(void *context), void *context)
+void mailbox_run_locked(struct mailbox *mailbox, void (*change)(void *userdata), void *userdata)
 {
     (void)pthread_mutex_lock(&mailbox->mutex);
-    change(context);
+    change(userdata);
     (void)pthread_mutex_unlock(&mailbox->mutex);
 }
 
@@ -100,7 +99,7 @@ struct mail *mailbox_take(struct mailbox *mailbox)
     ssize_t n = read(mailbox->event_fd, &count, sizeof(count));
     struct mail *first;
 
-    (void)n; /* nothing there: the list may hold mail all the same */
+    (void)n; /* nothing to read: the list may hold mail anyway */
     (void)pthread_mutex_lock(&mailbox->mutex);
     first = mailbox->first;
     for (struct mail *mail = first; mail; mail = mail->queued) {

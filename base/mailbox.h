@@ -2,13 +2,14 @@
 /*
  * mailbox.h - the only way from a foreign thread into the loop
  *
- * Paho's threads post nodes that are embedded in the objects they speak of, so
- * posting cannot fail and allocates nothing. The loop watches the eventfd,
- * takes the whole list under the lock and handles it outside. The mutex is a
- * leaf: nothing else is ever locked or called while it is held, for Paho calls
+ * Paho's threads post nodes that are embedded in the objects they report on, so
+ * posting cannot fail and allocates nothing. The loop watches the eventfd, takes
+ * the whole list under the lock and handles it outside. The mutex is a leaf:
+ * nothing else is ever locked or called while it is held, because Paho calls
  * back with its own global mutex held, even on the loop's thread.
  *
- * The eventfd is written only when the list turns from empty to non-empty.
+ * Invariant: while the list is not empty, the eventfd is readable. It is written
+ * only when the list changes from empty to non-empty.
  */
 #ifndef MQTT_SPOOLD_BASE_MAILBOX_H
 #define MQTT_SPOOLD_BASE_MAILBOX_H
@@ -19,8 +20,8 @@
 #include "base/cleanup.h"
 
 struct mail {
-    struct mail *next;   /* in what mailbox_take() returned; the loop's alone */
-    struct mail *queued; /* guarded by the mailbox's mutex, as is posted */
+    struct mail *next;   /* in the list that mailbox_take() returned; loop thread only */
+    struct mail *queued; /* guarded by the mailbox's mutex, like posted */
     bool posted;
 };
 
@@ -33,26 +34,30 @@ struct mailbox {
 
 /* Return: 0 or negative errno. */
 MUST_CHECK int mailbox_init(struct mailbox *mailbox);
+/* No thread may post any more, but the last one may still be unlocking. */
 void mailbox_done(struct mailbox *mailbox);
-/* Readable when there is mail; watch it level-triggered. */
+/* Readable while there is mail; watch it level-triggered. Owned by the mailbox. */
 int mailbox_fd(const struct mailbox *mailbox);
 
 /*
- * mailbox_post_if() - post @mail when @accept agrees, both under the lock
+ * mailbox_post_if() - post @mail if @accept returns true, both under the lock
  * @accept: may compare a generation and write the answer into the object; must
  *          not call or lock anything. NULL: always.
  *
- * Posting a mail that is already posted changes nothing. Thread: any.
+ * Posting a mail that is already posted changes nothing. The object that embeds
+ * @mail must outlive the list that mailbox_take() returns. Thread: any.
  * Return: was it posted now?
  */
 bool mailbox_post_if(struct mailbox *mailbox,
                      struct mail *mail,
-                     bool (*accept)(void *context),
-                     void *context);
-/* Runs @change under the lock, so that it is ordered with accept above. Loop thread. */
-void mailbox_locked(struct mailbox *mailbox, void (*change)(void *context), void *context);
-/* The posted mails in order, linked by next until the next call; each may be posted again from
- * now on. NULL: none. Loop thread. */
+                     bool (*accept)(void *userdata),
+                     void *userdata);
+/* Runs @change under the lock, ordered with accept above. Thread: loop thread only. */
+void mailbox_run_locked(struct mailbox *mailbox,
+                        void (*change)(void *userdata),
+                        void *userdata);
+/* The posted mails in order, linked by next until the next call; each may be posted again at
+ * once. NULL: none. Thread: loop thread only. */
 struct mail *mailbox_take(struct mailbox *mailbox);
 
 #endif

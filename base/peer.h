@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * peer.h - who is at the other end of a local connection, as the kernel says
+ * peer.h - the credentials of a local peer, as the kernel reports them
  */
 #ifndef MQTT_SPOOLD_BASE_PEER_H
 #define MQTT_SPOOLD_BASE_PEER_H

@@ -8,8 +8,9 @@
 #include <stdbool.h>
 #include <unistd.h>
 
-/* Takes the result of one call. False: there is nothing more to read. */
-static bool take(ssize_t got, ssize_t *used)
+/* Adds the result of one call to *used. False: end of file, or an error, which replaces
+ * *used. */
+static bool read_full_add(ssize_t got, ssize_t *used)
 {
     if (got > 0) {
         *used += got;
@@ -26,7 +27,8 @@ ssize_t read_full(int fd, void *to, size_t size)
 {
     ssize_t used = 0;
 
-    while ((size_t)used < size && take(read(fd, (char *)to + used, size - (size_t)used), &used))
+    while ((size_t)used < size &&
+           read_full_add(read(fd, (char *)to + used, size - (size_t)used), &used))
         ;
     return used;
 }
@@ -36,7 +38,7 @@ ssize_t read_full_at(int fd, void *to, size_t size, off_t from)
     ssize_t used = 0;
 
     while ((size_t)used < size &&
-           take(pread(fd, (char *)to + used, size - (size_t)used, from + used), &used))
+           read_full_add(pread(fd, (char *)to + used, size - (size_t)used, from + used), &used))
         ;
     return used;
 }

@@ -2,11 +2,10 @@
 /*
  * read_full.h - reads until the memory is full or the file ends
  *
- * A read may be cut short, and a signal may interrupt it; who wants all of a
- * small file would else have a part of it, or none.
+ * A single read() may be short, and a signal may interrupt it.
  *
- * Return of both: how many bytes were read, fewer than @size only at the end of
- * the file; negative errno.
+ * Both return the number of bytes read, fewer than @size only at the end of the
+ * file, or negative errno. Thread: any.
  */
 #ifndef MQTT_SPOOLD_BASE_READ_FULL_H
 #define MQTT_SPOOLD_BASE_READ_FULL_H
@@ -16,9 +15,9 @@
 
 #include "base/cleanup.h"
 
-/* From where the descriptor stands. */
+/* From the offset of the descriptor, which advances. */
 MUST_CHECK ssize_t read_full(int fd, void *to, size_t size);
-/* From the offset @from, and the descriptor stands where it stood. */
+/* From the offset @from; that of the descriptor does not change. */
 MUST_CHECK ssize_t read_full_at(int fd, void *to, size_t size, off_t from);
 
 #endif

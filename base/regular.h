@@ -1,12 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * regular.h - opens a regular file and waits for no other process
+ * regular.h - opens regular files only, without waiting for another process
  *
- * A FIFO, a terminal or another device with the name of a file of ours would
- * hold up the open() or the first read() until another process writes there. So
- * nothing but a regular file is opened, and open() itself does not wait.
- *
- * It knows nothing of the project; every module may use it.
+ * A FIFO, a terminal or another device under the name of one of the program's
+ * files would block open() or the first read() until another process writes
+ * there. So only a regular file is opened, and open() itself does not wait.
+ * Thread: any.
  */
 #ifndef MQTT_SPOOLD_BASE_REGULAR_H
 #define MQTT_SPOOLD_BASE_REGULAR_H
@@ -18,10 +17,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* What has the name is no regular file. */
+/* The name belongs to something that is not a regular file. */
 #define REGULAR_OTHER EMEDIUMTYPE
 
-/* Return: the descriptor; negative errno, -REGULAR_OTHER. */
+/* Return: a descriptor that the caller owns; negative errno, -REGULAR_OTHER. */
 static inline int regular_openat(int directory_fd, const char *name, int flags, mode_t mode)
 {
     int fd =
@@ -41,7 +40,7 @@ static inline int regular_openat(int directory_fd, const char *name, int flags, 
     return r;
 }
 
-/* Of a file that another program opens by its name: is there something else? */
+/* Does @name exist and is not a regular file? For a file that a library opens by its name. */
 static inline bool regular_is_other(int directory_fd, const char *name)
 {
     struct stat status;
@@ -52,7 +51,7 @@ static inline bool regular_is_other(int directory_fd, const char *name)
     return fstatat(directory_fd, name, &status, AT_SYMLINK_NOFOLLOW) == 0;
 }
 
-/* @error: negative errno of the above. */
+/* @error: negative errno of regular_openat(). The text is valid until the next strerror(). */
 static inline const char *regular_error(int error)
 {
     return error == -REGULAR_OTHER ? "is no regular file" : strerror(-error);

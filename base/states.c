@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * states.c - which state may follow which, and what each of them promises
+ *
+ * Diagnostics: state_fault.
  */
 #include "base/states.h"
 
@@ -9,7 +11,7 @@
 
 #include "base/log.h"
 
-static _Noreturn void end_process(void)
+static _Noreturn void states_end_process(void)
 {
     log_finish();
 #ifdef SPOOLD_FAILPOINTS
@@ -19,7 +21,7 @@ static _Noreturn void end_process(void)
 #endif
 }
 
-static const char *name_of(const struct states *states, unsigned state)
+static const char *states_name(const struct states *states, unsigned state)
 {
     return state < states->count ? states->names[state] : "none";
 }
@@ -31,8 +33,8 @@ void states_check(const struct states *states, unsigned from, unsigned to)
         return;
     log_error("state_fault machine=%s from=%s to=%s "
               "remedy=\"report it, with the lines before it; the daemon restarts\"",
-              states->machine, name_of(states, from), name_of(states, to));
-    end_process();
+              states->machine, states_name(states, from), states_name(states, to));
+    states_end_process();
 }
 
 void states_require(const struct states *states, unsigned state, bool holds)
@@ -41,6 +43,6 @@ void states_require(const struct states *states, unsigned state, bool holds)
         return;
     log_error("state_fault machine=%s state=%s "
               "remedy=\"report it, with the lines before it; the daemon restarts\"",
-              states->machine, name_of(states, state));
-    end_process();
+              states->machine, states_name(states, state));
+    states_end_process();
 }

@@ -12,11 +12,11 @@
  * one, is a fault of the program. A test build (SPOOLD_FAILPOINTS) aborts, so
  * that a debugger and a sanitizer see the stack. Every other build ends the
  * process at once with exit code 1: what is on the disk is true at any instant,
- * so a restart is safer than to continue in a state that nobody has thought of.
+ * so a restart is safer than to continue in a state that was not foreseen.
  *
  * Diagnostics: state_fault machine= from= to=, and state_fault machine= state=.
  *
- * Thread: that of the machine; log.h belongs to the loop's.
+ * Thread: loop thread only, as log.h.
  */
 #ifndef MQTT_SPOOLD_BASE_STATES_H
 #define MQTT_SPOOLD_BASE_STATES_H
@@ -34,10 +34,10 @@ struct states {
     unsigned count;
 };
 
-/* Returns only if the table allows @to after @from. A state does not follow itself unless the table
- * says so. */
+/* Returns only if the table allows @to after @from. A state may follow itself only if the table
+ * allows it. */
 void states_check(const struct states *states, unsigned from, unsigned to);
-/* Returns only if @holds: what is always true in @state. */
+/* Returns only if @holds, which is the invariant of @state. */
 void states_require(const struct states *states, unsigned state, bool holds);
 
 #endif

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * text.c - what a text from outside looks like where it is shown
+ * text.c - how text from outside is escaped where it is shown
  *
  * The table has the general categories Cc, Cf, Zl, Zp and Cs of Unicode 15, and
- * the non-characters that lie together; those that end each plane are found by
- * their last 16 bits. Unassigned code points between format characters are taken
- * along. Letters that happen to have no shape (fillers, variation selectors) are
- * letters: they move nothing and stay.
+ * the contiguous non-characters; those at the end of each plane are recognized by
+ * their last 16 bits. Unassigned code points between format characters are
+ * included. Letters without a shape (fillers, variation selectors) are letters:
+ * they move nothing and are shown.
  */
 #include "base/text.h"
 
@@ -19,7 +19,7 @@ struct text_range {
     uint32_t last;
 };
 
-/* By code point, for the search. */
+/* Sorted by code point, for the binary search. */
 static const struct text_range text_hidden[] = {
     {0x00000, 0x0001F}, /* C0 */
     {0x0007F, 0x0009F}, /* DEL and C1 */
@@ -65,7 +65,8 @@ bool text_is_hidden(uint32_t code)
 
 struct text_character text_next(const uint8_t *data, size_t size)
 {
-    struct text_character character = {.code = data[0], .size = utf8_character(data, size)};
+    struct text_character character = {.code = data[0],
+                                       .size = utf8_character_size(data, size)};
 
     character.is_valid = character.size > 0;
     if (!character.is_valid)
@@ -76,8 +77,9 @@ struct text_character text_next(const uint8_t *data, size_t size)
     return character;
 }
 
-size_t
-text_show_one(const struct text_character *character, const uint8_t *data, char *ret_shown)
+size_t text_show_character(const struct text_character *character,
+                           const uint8_t *data,
+                           char *ret_shown)
 {
     int length = (int)character->size;
 
@@ -93,7 +95,7 @@ text_show_one(const struct text_character *character, const uint8_t *data, char 
     return character->size;
 }
 
-/* How many bytes from the start are printable ASCII: the common case is all of it. */
+/* How many bytes from the start are printable ASCII; usually all of them. */
 static size_t text_plain(const uint8_t *data, size_t size)
 {
     size_t n = 0;
@@ -123,7 +125,7 @@ size_t text_show(char *text, size_t text_size, const void *data, size_t size)
         if (used == size || at == room)
             break;
         character = text_next(from + used, size - used);
-        size_t length = text_show_one(&character, from + used, shown);
+        size_t length = text_show_character(&character, from + used, shown);
         if (length > room - at)
             break;
         memcpy(text + at, shown, length);
@@ -142,13 +144,13 @@ void text_put(FILE *stream, const char *text)
     while (size > 0) {
         size_t used = text_show(shown, sizeof(shown), text, size);
 
-        (void)fputs(shown, stream); /* the stream remembers an error for its owner */
+        (void)fputs(shown, stream); /* the caller checks the stream's error */
         text += used;
         size -= used;
     }
 }
 
-size_t text_whole(const char *text, size_t size)
+size_t text_whole_size(const char *text, size_t size)
 {
     size_t start = size;
 
@@ -157,14 +159,14 @@ size_t text_whole(const char *text, size_t size)
     if (start == 0 || (uint8_t)text[start - 1] < 0xC0)
         return size;
     start--;
-    return utf8_character((const uint8_t *)text + start, size - start) > 0 ? size : start;
+    return utf8_character_size((const uint8_t *)text + start, size - start) > 0 ? size : start;
 }
 
-int text_at_most(const char *text, size_t max)
+int text_prefix_size(const char *text, size_t max)
 {
     size_t size = strnlen(text, max + 1);
 
-    return (int)(size > max ? text_whole(text, max) : size);
+    return (int)(size > max ? text_whole_size(text, max) : size);
 }
 
 void text_vformat(char *text, size_t size, const char *format, va_list arguments)
@@ -174,7 +176,7 @@ void text_vformat(char *text, size_t size, const char *format, va_list arguments
     if (length < 0)
         text[0] = '\0';
     else if ((size_t)length >= size - 1) /* cut here, or before in a buffer of the same size */
-        text[text_whole(text, size - 1)] = '\0';
+        text[text_whole_size(text, size - 1)] = '\0';
 }
 
 void text_format(char *text, size_t size, const char *format, ...)

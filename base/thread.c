@@ -6,7 +6,7 @@
 
 #include <pthread.h>
 
-int thread_start_detached(void *(*function)(void *), void *parameter)
+int thread_start_detached(void *(*function)(void *), void *userdata)
 {
     pthread_attr_t detached;
     pthread_t thread;
@@ -15,7 +15,7 @@ int thread_start_detached(void *(*function)(void *), void *parameter)
     if (r != 0)
         return -r;
     (void)pthread_attr_setdetachstate(&detached, PTHREAD_CREATE_DETACHED);
-    r = pthread_create(&thread, &detached, function, parameter);
+    r = pthread_create(&thread, &detached, function, userdata);
     (void)pthread_attr_destroy(&detached);
     return -r;
 }

@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * thread.h - starts a thread that nobody waits for
+ * thread.h - starts detached threads
  */
 #ifndef MQTT_SPOOLD_BASE_THREAD_H
 #define MQTT_SPOOLD_BASE_THREAD_H
 
 #include "base/cleanup.h"
 
-/* A detached one, with the signal mask of the caller's. Return: 0 or negative errno. */
-MUST_CHECK int thread_start_detached(void *(*function)(void *), void *parameter);
+/* Runs @function(@userdata), with the signal mask of the caller, on a thread that is not
+ * joined. Return: 0 or negative errno. */
+MUST_CHECK int thread_start_detached(void *(*function)(void *), void *userdata);
 
 #endif

@@ -2,9 +2,9 @@
 /*
  * utf8.c - where well-formed UTF-8 ends
  *
- * Table 3-7 of the Unicode standard: what the first byte is decides the length
- * and the range of the second byte, and that range alone keeps overlong forms,
- * surrogates and values above U+10FFFF out. All further bytes are 80..BF.
+ * Table 3-7 of the Unicode standard: the first byte decides the length and the
+ * range of the second byte, and that range alone excludes overlong forms,
+ * surrogates and values above U+10FFFF. All further bytes are 80..BF.
  */
 #include "base/utf8.h"
 
@@ -34,7 +34,7 @@ static bool utf8_fits(const struct utf8_form *form, const uint8_t *data, size_t 
     return true;
 }
 
-size_t utf8_character(const uint8_t *data, size_t size)
+size_t utf8_character_size(const uint8_t *data, size_t size)
 {
     if (size == 0)
         return 0;

@@ -2,7 +2,7 @@
 /*
  * utf8.h - where well-formed UTF-8 ends
  *
- * Shared by what shows text (text.h) and by what checks it (topic.c, config).
+ * Used to show text (text.h) and to check it (topic.c, config). Thread: any.
  */
 #ifndef MQTT_SPOOLD_BASE_UTF8_H
 #define MQTT_SPOOLD_BASE_UTF8_H
@@ -12,9 +12,9 @@
 
 /* Length of the well-formed character at the start of @data (1 to 4); 0: there is none.
  * Overlong forms, surrogates and values above U+10FFFF are not well-formed. */
-size_t utf8_character(const uint8_t *data, size_t size);
+size_t utf8_character_size(const uint8_t *data, size_t size);
 
-/* Of the well-formed character at @character, which has @size bytes. */
+/* The code point of the well-formed character at @character, which has @size bytes. */
 uint32_t utf8_code_point(const uint8_t *character, size_t size);
 
 #endif

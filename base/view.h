@@ -2,8 +2,8 @@
 /*
  * view.h - borrowed bytes
  *
- * A view owns nothing. How long its bytes stay valid is said by the function
- * that returns it.
+ * A view owns nothing. The function that returns it documents how long its bytes
+ * stay valid. data may be NULL if size is 0.
  */
 #ifndef MQTT_SPOOLD_BASE_VIEW_H
 #define MQTT_SPOOLD_BASE_VIEW_H
@@ -22,13 +22,13 @@ static inline struct view view_of(const void *data, size_t size)
     return (struct view){.data = data, .size = size};
 }
 
-/* For those who take characters; there is no NUL behind them. */
+/* The bytes as characters, without a terminating NUL. */
 static inline const char *view_chars(struct view view)
 {
     return (const char *)view.data;
 }
 
-/* Without the NUL. */
+/* Without the terminating NUL. */
 static inline struct view view_of_text(const char *text)
 {
     return view_of(text, strlen(text));

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * disk_load.c - what the disk and SQLite can do without a gateway around them
+ * disk_load.c - the speed of the disk and of SQLite without a gateway
  *
  *   disk_load sync   FOLDER COUNT            one fdatasync of 4 KiB after each append
  *   disk_load insert FOLDER COUNT SIZE BATCH plain inserts, WAL, synchronous=FULL
@@ -43,10 +43,12 @@ static int compare(const void *a, const void *b)
 
 static void report(uint64_t units, int64_t total_ns, int64_t *each_ns, size_t count)
 {
+    size_t half = count / 2, most = count * 99 / 100;
+
     qsort(each_ns, count, sizeof(*each_ns), compare);
     (void)printf("{\"rate\":%.0f,\"p50_us\":%.1f,\"p99_us\":%.1f}\n",
-                 (double)units * 1e9 / (double)total_ns, (double)each_ns[count / 2] / 1e3,
-                 (double)each_ns[count * 99 / 100] / 1e3);
+                 (double)units * 1e9 / (double)total_ns, (double)each_ns[half] / 1e3,
+                 (double)each_ns[most] / 1e3);
 }
 
 static void measure_sync(const char *path, size_t count)
@@ -60,6 +62,7 @@ static void measure_sync(const char *path, size_t count)
     int64_t start = now_ns();
     for (size_t i = 0; i < count; i++) {
         int64_t before = now_ns();
+
         if (write(fd, block, sizeof(block)) != (ssize_t)sizeof(block) || fdatasync(fd) < 0)
             die(path, strerror(errno));
         each_ns[i] = now_ns() - before;
@@ -95,6 +98,7 @@ static void measure_insert(const char *path, size_t count, int size, size_t batc
     size_t commits = count / batch;
     int64_t *each_ns = calloc(commits, sizeof(*each_ns));
     uint8_t *payload = calloc(1, (size_t)size);
+
     sqlite3 *db = NULL;
     sqlite3_stmt *insert = NULL;
 
@@ -111,6 +115,7 @@ static void measure_insert(const char *path, size_t count, int size, size_t batc
     int64_t start = now_ns();
     for (size_t i = 0; i < commits; i++) {
         int64_t before = now_ns();
+
         insert_batch(db, insert, batch, payload, size);
         each_ns[i] = now_ns() - before;
     }

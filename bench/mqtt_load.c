@@ -8,8 +8,8 @@
  *
  * ADDRESS is a TCP port on loopback or the path of a Unix socket. Raw sockets,
  * because a client library would be the limit that is measured. Each payload
- * begins with its sequence number; the subscriber keeps a bitmap of what came,
- * so that lost and repeated ones are counted exactly.
+ * begins with its sequence number; the subscriber keeps a bitmap of what arrived,
+ * so that lost and repeated messages are counted exactly.
  *
  * "greedy" sends messages of QoS 0 from each producer as fast as they are taken,
  * prints "ready" when all are connected, and runs until it is ended.
@@ -34,6 +34,7 @@
 
 #define BUFFER_SIZE (1024 * 1024)
 #define PACKET_MAX  (64 * 1024)
+#define TOPIC_MAX   256 /* a longer one is cut */
 /* Of a greedy producer, of which each send() takes what it can. */
 #define GREEDY_BLOCK (64 * 1024)
 
@@ -102,6 +103,7 @@ static void flush(struct stream *stream)
     while (stream->out_sent < stream->out_used) {
         ssize_t n = send(stream->fd, stream->out + stream->out_sent,
                          stream->out_used - stream->out_sent, MSG_NOSIGNAL | MSG_DONTWAIT);
+
         if (n < 0 && errno == EAGAIN)
             return;
         if (n <= 0)
@@ -166,7 +168,7 @@ static void drop_read(struct stream *stream, size_t size)
 static void handshake(struct stream *stream, const char *id)
 {
     uint8_t packet[64] = {0x10, 0, 0, 4, 'M', 'Q', 'T', 'T', 4, 0x02, 0, 0};
-    size_t id_size = strlen(id);
+    size_t id_size = strnlen(id, sizeof(packet) - 14);
 
     packet[1] = (uint8_t)(12 + id_size);
     packet[13] = (uint8_t)id_size;
@@ -198,7 +200,7 @@ static struct stream *open_stream(const char *address, const char *role)
 
 static size_t write_publish(uint8_t *packet, const char *topic, uint64_t sequence, size_t size)
 {
-    size_t topic_size = strlen(topic), length = 2 + topic_size + 2 + size, at = 0;
+    size_t topic_size = strnlen(topic, TOPIC_MAX), length = 2 + topic_size + 2 + size, at = 0;
     uint64_t big = htobe64(sequence);
 
     packet[at++] = 0x32;
@@ -213,7 +215,7 @@ static size_t write_publish(uint8_t *packet, const char *topic, uint64_t sequenc
     packet[at++] = (uint8_t)id;
     memcpy(packet + at, &big, sizeof(big));
     for (size_t i = sizeof(big); i < size; i++)
-        packet[at + i] = (uint8_t)(sequence * 31 + i * 131); /* does not compress to nothing */
+        packet[at + i] = (uint8_t)(sequence * 31 + i * 131); /* does not compress well */
     return at + size;
 }
 
@@ -265,12 +267,12 @@ publish(const char *address, uint64_t count, size_t size, uint64_t window, const
         acked = count_acks(stream, acked, sent_ns, latency_ns);
     }
     int64_t end = now_ns();
+    size_t half = count / 2, most = count * 99 / 100;
     qsort(latency_ns, count, sizeof(*latency_ns), compare);
     (void)printf("{\"messages\":%" PRIu64 ",\"start_ns\":%" PRId64 ",\"end_ns\":%" PRId64
                  ",\"rate\":%.0f,\"p50_us\":%.1f,\"p99_us\":%.1f}\n",
                  count, start, end, (double)count * 1e9 / (double)(end - start),
-                 (double)latency_ns[count / 2] / 1e3,
-                 (double)latency_ns[count * 99 / 100] / 1e3);
+                 (double)latency_ns[half] / 1e3, (double)latency_ns[most] / 1e3);
     free(sent_ns);
     free(latency_ns);
     free(stream);
@@ -358,7 +360,8 @@ struct tally {
     int64_t first_ns, last_ns;
 };
 
-static void take(struct tally *tally, const uint8_t *packet, size_t header, size_t size)
+static void
+count_message(struct tally *tally, const uint8_t *packet, size_t header, size_t size)
 {
     size_t topic_size = (size_t)packet[header] << 8 | packet[header + 1];
     size_t at = header + 2 + topic_size + ((packet[0] >> 1 & 3) ? 2 : 0);
@@ -383,14 +386,14 @@ static void take(struct tally *tally, const uint8_t *packet, size_t header, size
     }
 }
 
-static void take_all(struct stream *stream, struct tally *tally)
+static void count_messages(struct stream *stream, struct tally *tally)
 {
     const uint8_t *packet;
     size_t at = 0, header, size;
 
     while ((packet = next_packet(stream, &at, &header, &size)))
         if (packet[0] >> 4 == 3)
-            take(tally, packet, header, size);
+            count_message(tally, packet, header, size);
     drop_read(stream, at);
 }
 
@@ -412,7 +415,7 @@ static int subscribe(const char *address, uint64_t count, int timeout_s)
     (void)fflush(stdout);
     while (tally.distinct < count && now_ns() < deadline) {
         (void)fill(stream, 100);
-        take_all(stream, &tally);
+        count_messages(stream, &tally);
     }
     (void)printf("{\"distinct\":%" PRIu64 ",\"repeated\":%" PRIu64 ",\"foreign\":%" PRIu64
                  ",\"first_ns\":%" PRId64 ",\"last_ns\":%" PRId64 "}\n",

@@ -102,6 +102,7 @@ static MQTTAsync open_client(const char *port, int window)
 static void send_one(MQTTAsync client, uint64_t sequence, int size)
 {
     static char payload[SIZE_MAX_BENCH];
+
     MQTTAsync_responseOptions response = MQTTAsync_responseOptions_initializer;
     uint64_t big = htobe64(sequence);
 

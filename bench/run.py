@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""Measures the daemon beside what limits it, alternating in one run, and prints ratios.
+"""Measures the daemon and what limits it, alternating in one run, and prints ratios.
 
     bench/run.py [--build DIR] [--repeats N] [--messages N] [--million] [--folder DIR]
 
-Machines are shared and noisy, so nothing here is compared with a figure of another day: every
-line is the median of ratios of neighbours in time. docs/performance.md explains the table.
+Machines are shared and noisy, so nothing here is compared with a figure of another day: every line
+is the median of ratios of consecutive measurements. docs/performance.md explains the table.
 Everything runs on loopback and in a temporary folder; servers are started and ended here. The
 journal is on, as it is by default: as root beside a stand-in for journald that only the programs
 started here see, which reads as fast as it can unless a line says otherwise. What is measured is
@@ -37,7 +37,7 @@ WINDOW = 128  # the default of uplink.window
 GREEDY = (1, 8, 40)
 SLOW_MS = (0, 20)  # by how much a sync is slowed down
 FAIRNESS = [(count, slow_ms) for slow_ms in SLOW_MS for count in GREEDY]
-WIDE = 200  # where the library alone is at its best
+WIDE = 200  # where the library alone is fastest
 SIZE = 128
 
 
@@ -54,7 +54,7 @@ def run_cmake(*arguments):
 
 
 def build(folder):
-    """The programs as the source is now, so that no older ones are measured."""
+    """Builds the programs from the present source, so that no older ones are measured."""
     print("building ...", file=sys.stderr, flush=True)
     if folder == RELEASE:
         run_cmake("--preset", "release")
@@ -121,7 +121,7 @@ class Process:
 
 
 class Broker(Process):
-    """A mosquitto: the far broker, or with `remote` a tuned bridge to it."""
+    """A mosquitto: the remote broker, or with `remote` a tuned bridge to it."""
 
     def __init__(self, folder, port, remote=None):
         lines = [f"listener {port} 127.0.0.1", "allow_anonymous true", "persistence false",
@@ -192,7 +192,7 @@ class Bench:
         self.start_journald()
 
     def start_journald(self, rate=None):
-        """Ends the one before; @rate in entries a second."""
+        """Ends the previous one; @rate in entries a second."""
         if self.no_journald:
             return
         self.stop_journald()
@@ -269,7 +269,7 @@ class Bench:
         bridge = Broker(self.folder, local, remote=port)
         try:
             subscriber = self.subscriber(port, self.messages)
-            time.sleep(1.5)  # the bridge does not tell when it is connected
+            time.sleep(1.5)  # the bridge does not report when it is connected
             result = self.run("mqtt_load", "publish", local, self.messages, SIZE, 100)
             return self.end_to_end(result["start_ns"], subscriber, self.messages)
         finally:

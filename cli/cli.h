@@ -3,12 +3,12 @@
  * cli.h - what the verbs of mqtt-spool share
  *
  * Each verb is one function that gets its own arguments (argv[0] is the verb)
- * and returns an exit code of sysexits.h: 0, 64 usage, 65 bad data,
- * 69 unavailable, 75 try again, 77 not allowed, 78 configuration; check has
- * three of its own. Whatever goes wrong is said once, on standard error,
- * together with what to do about it.
+ * and returns an exit code of sysexits.h: 0, 64 usage, 65 bad data, 69
+ * unavailable, 75 try again, 77 not allowed, 78 configuration; check has three
+ * of its own. What goes wrong is reported once, on standard error, together
+ * with what to do about it.
  *
- * Thread: any process here has one.
+ * Thread: the tool has one.
  */
 #ifndef MQTT_SPOOLD_CLI_CLI_H
 #define MQTT_SPOOLD_CLI_CLI_H
@@ -23,9 +23,9 @@
 #include "daemon/config/config.h"
 #include "store/spool.h"
 
-/* What a function that parses arguments returns when there is nothing to exit for. */
-#define CLI_GO_ON (-1)
-/* The exit code of check for whatever kept it from checking or from saying what it found. */
+/* What a function that parses arguments returns unless the program is to exit. */
+#define CLI_CONTINUE (-1)
+/* The exit code of check if it could not check, or not print what it found. */
 #define CLI_UNCHECKED 2
 
 struct cli {
@@ -42,32 +42,39 @@ int cli_check(const struct cli *cli, int argc, char **argv);
 void cli_error(const char *format, ...) PRINTF_LIKE(1, 2);
 /* The same for wrong arguments of @verb, followed by where to read more. Returns EX_USAGE. */
 int cli_usage(const char *verb, const char *format, ...) PRINTF_LIKE(2, 3);
-/* The same after getopt_long(), whose option string begins with ':', returned @option: ':' or '?'.
- * getopt() itself would print the argument as it is. */
-int cli_wrong_option(const char *verb, int option, char **argv);
-/* The same for -c after the verb, where it has no meaning. */
-int cli_config_is_global(const char *verb);
+/* The same after getopt_long(), whose option string begins with ':', returned @option: ':'
+ * or '?'. getopt() itself would print the argument as it is. */
+int cli_invalid_option(const char *verb, int option, char **argv);
+/* The same for -c after the verb: it stands before it. */
+int cli_misplaced_config(const char *verb);
 /* Prints a verb's help. Returns EX_OK. */
 int cli_help(const char *text);
 
-/* Says, once, that standard output cannot be written, because of @error; 0: not known. Returns
+/* Reports, once, that standard output cannot be written, because of @error; 0: not known. Returns
  * EX_UNAVAILABLE. */
-int cli_unwritten(int error);
+int cli_report_write_error(int error);
+
+/*
+ * cli_open_json() - memory for one object of at most @size bytes, and its beginning
+ * @ret: set on success; free with free()
+ *
+ * Return: EX_OK; EX_UNAVAILABLE, reported: out of memory.
+ */
+MUST_CHECK int cli_open_json(struct json *json, size_t size, char **ret);
 
 /*
  * cli_print_json() - one finished object, as a line on standard output
  *
- * What stays in the stream's buffer main() writes at the end, and looks whether
- * that succeeds.
- * Return: EX_OK; EX_UNAVAILABLE, said on standard error: it cannot be written,
- * or the memory of @json was too small for it.
+ * main() writes what stays in the stream's buffer, and checks that.
+ * Return: EX_OK; EX_UNAVAILABLE, reported: it cannot be written, or the memory of @json
+ * was too small.
  */
 MUST_CHECK int cli_print_json(struct json *json);
 
 /* An option of a verb, and where it goes: one of the three is not NULL. */
 struct cli_option {
     const char *name; /* without the dashes */
-    bool *flag;       /* set where the option is given */
+    bool *flag;       /* set if the option is given */
     const char **text;
     uint64_t *number; /* from 1 on */
 };
@@ -78,7 +85,7 @@ struct cli_option {
  * @options: at most CLI_OPTIONS_MAX, the last one's name is NULL
  *
  * optind is then that of the first argument that is no option.
- * Return: CLI_GO_ON; EX_OK after --help; EX_USAGE, said on standard error.
+ * Return: CLI_CONTINUE; EX_OK after --help; EX_USAGE, reported.
  */
 #define CLI_OPTIONS_MAX 8
 MUST_CHECK int cli_parse(const char *verb,
@@ -98,7 +105,7 @@ MUST_CHECK int cli_parse_all(const char *verb,
  * @instead: the arguments that make a configuration unnecessary, for the text
  * @ret:     set on success; free with config_free()
  *
- * Return: EX_OK; EX_CONFIG or EX_NOPERM, said on standard error.
+ * Return: EX_OK; EX_CONFIG or EX_NOPERM, reported.
  */
 MUST_CHECK int cli_load_config(const struct cli *cli, const char *instead, struct config **ret);
 
@@ -106,28 +113,34 @@ MUST_CHECK int cli_load_config(const struct cli *cli, const char *instead, struc
  * cli_open_spool() - open the spool for reading
  * @ret: set on success; free with spool_close()
  *
- * Return: EX_OK; EX_UNAVAILABLE, EX_TEMPFAIL, EX_NOPERM or EX_DATAERR, said on
- * standard error.
+ * Return: EX_OK; EX_UNAVAILABLE, EX_TEMPFAIL, EX_NOPERM or EX_DATAERR, reported.
  */
 MUST_CHECK int cli_open_spool(const char *directory, struct spool **ret);
-/* Says why spool_open_reader() did not open the spool in @directory, from its @result; returns the
- * exit code. */
-MUST_CHECK int cli_open_failed(const char *directory, int result);
+/* Reports why spool_open_reader() did not open the spool in @directory, from its @result;
+ * returns the exit code. */
+MUST_CHECK int cli_report_open_error(const char *directory, int result);
 /*
- * cli_daemon_holds_spool() - does a running daemon say that the spool's files were moved away?
+ * cli_spool_is_moved() - does a running daemon report that the spool's files were moved?
  *
- * By its status file, which lies beside the socket of the configuration that cli_load_config() has
- * read, or that cli_set_socket() names. Then its open files alone may hold the messages.
+ * Its status file reports it, which lies beside the socket of the configuration
+ * that cli_load_config() has read, or that cli_set_socket() names. Then the
+ * messages may be in its open files alone.
  */
-bool cli_daemon_holds_spool(void);
+bool cli_spool_is_moved(void);
+/* The status file is beside @socket; a path that is too long has none. */
 void cli_set_socket(const char *socket);
-#define CLI_HELD_REMEDY                                                                        \
+/* Its path; "": not known. */
+const char *cli_status_file(void);
+/* All of it, terminated, free with free(); NULL: it cannot be read. Waits for no other process. */
+#define CLI_STATUS_MAX ((size_t)1024 * 1024)
+char *cli_read_status(void);
+#define CLI_MOVED_REMEDY                                                                       \
     "a daemon runs and holds the messages in its open files: do not end it, and start no "     \
     "other one; its log says what it needs (spool_moved, spool_not_restored)"
 /* May this user read in @directory? False too when it is not there (errno says which). */
 bool cli_may_read(const char *directory);
-/* Says that reading the spool failed; returns the exit code. */
-int cli_spool_failed(const struct spool *spool, int error);
+/* Reports that reading the spool failed; returns the exit code. */
+int cli_report_read_error(const struct spool *spool, int error);
 
 /* What to do about SPOOL_E_FOREIGN. */
 #define CLI_FOREIGN_REMEDY                                                                     \
@@ -141,8 +154,8 @@ struct spool_time cli_now(void);
 const char *cli_size(uint64_t bytes, char text[static CLI_SIZE_MAX]);
 /* A whole number from @minimum to @maximum, digits only. */
 bool cli_parse_number(const char *text, uint64_t minimum, uint64_t maximum, uint64_t *ret);
-/* RFC 3339, with up to nine digits of a second's fraction (those after the third have no meaning
- * here) and with any offset, since 1970; no leap second. UTC, in milliseconds. */
+/* RFC 3339, with up to nine digits of a second's fraction (those after the third have no
+ * meaning here) and with any offset, since 1970; no leap second. UTC, in milliseconds. */
 bool cli_parse_time(const char *text, int64_t *ret_wall_ms);
 /* Copies @from for a terminal, in the visible form of text.h, cut where @size ends. Returns
  * @text. */

@@ -2,9 +2,8 @@
 /*
  * lines.c - lines from a descriptor, within a cap
  *
- * A line stays in the queue until the next one is asked for: so it can be
- * handed out without a copy. Bytes are looked at once, however slowly a long
- * line arrives.
+ * A line stays in the queue until the next call, so that it is returned without
+ * a copy. Each byte is scanned once, however slowly a long line arrives.
  */
 #include "cli/lines.h"
 
@@ -12,7 +11,7 @@
 #include <poll.h>
 #include <string.h>
 
-#define LINES_READ_BYTES (64 * 1024)
+#define LINES_READ_BYTES ((size_t)64 * 1024)
 
 void lines_init(struct lines *lines, int fd, size_t cap)
 {
@@ -71,7 +70,7 @@ int lines_fill(struct lines *lines)
         return result;
     got = read(lines->fd, memory, size);
     if (got < 0 && errno == EAGAIN) {
-        /* Somebody else made the descriptor non-blocking: wait as a blocking one would. */
+        /* Another process made the descriptor non-blocking: wait as a blocking one would. */
         (void)poll(&(struct pollfd){.fd = lines->fd, .events = POLLIN}, 1, -1);
         return 0;
     }

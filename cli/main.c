@@ -4,9 +4,11 @@
  *
  * Global options, then a verb with its own. The exit codes are those of
  * sysexits.h and part of the contract: a script decides by them whether to try
- * again (75), to mend its data (65) or to call somebody (69, 77, 78). Only check
- * answers a question: 0 yes, 1 no, 2 nobody knows.
+ * again (75), to correct its data (65) or to call an operator (69, 77, 78).
+ * Only check answers a question: 0 yes, 1 no, 2 not known.
  */
+#include "cli/cli.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
@@ -14,12 +16,10 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "cli/cli.h"
-
 struct verb {
     const char *name;
     int (*run)(const struct cli *cli, int argc, char **argv);
-    int unwritten; /* exit code where all went well, but the output cannot be written */
+    int write_error_code; /* exit code if all went well, but the output cannot be written */
     const char *summary;
 };
 
@@ -55,15 +55,15 @@ static void print_verbs(FILE *stream)
 }
 
 /* @code, unless it is EX_OK and what was printed did not get out: all of it, also what was
- * written before, for a stream forgets what it could not write. */
-static int end(int code, int unwritten)
+ * written before, because a stream forgets what it could not write. */
+static int finish(int code, int write_error_code)
 {
     int error = fflush(stdout) == 0 ? 0 : errno;
 
     if (error == 0 && !ferror(stdout))
         return code;
-    (void)cli_unwritten(error); /* the exit code is the verb's */
-    return code == EX_OK ? unwritten : code;
+    (void)cli_report_write_error(error); /* the exit code is the verb's */
+    return code == EX_OK ? write_error_code : code;
 }
 
 /* Where one of the three was closed, the next file that is opened would get its number, and the
@@ -93,7 +93,7 @@ static int print_help(void)
         "written, too), 75 try again, 77 not allowed, 78 configuration; of check: 0, 1 and 2,\n"
         "see its page.\n",
         stdout);
-    return end(EX_OK, EX_UNAVAILABLE);
+    return finish(EX_OK, EX_UNAVAILABLE);
 }
 
 static int unknown_verb(const char *name)
@@ -105,7 +105,7 @@ static int unknown_verb(const char *name)
 
 static int run(const struct verb *verb, const struct cli *cli, int argc, char **argv)
 {
-    return end(verb->run(cli, argc, argv), verb->unwritten);
+    return finish(verb->run(cli, argc, argv), verb->write_error_code);
 }
 
 static int run_help(const struct cli *cli, int argc, char **argv)
@@ -151,7 +151,7 @@ int main(int argc, char **argv)
     int option;
 
     if (!keep_standard_descriptors())
-        return EX_UNAVAILABLE; /* there is nowhere to say it */
+        return EX_UNAVAILABLE; /* there is no stream to report it on */
     while ((option = getopt_long(argc, argv, "+:c:hV", options, NULL)) != -1) {
         switch (option) {
         case 'c':
@@ -161,9 +161,9 @@ int main(int argc, char **argv)
             return print_help();
         case 'V':
             puts("mqtt-spool " SPOOLD_VERSION);
-            return end(EX_OK, EX_UNAVAILABLE);
+            return finish(EX_OK, EX_UNAVAILABLE);
         default:
-            return cli_wrong_option("", option, argv);
+            return cli_invalid_option("", option, argv);
         }
     }
     return run_verb(&cli, argc - optind, argv + optind);

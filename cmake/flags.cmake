@@ -24,7 +24,7 @@ else()
     target_link_options(spoold_flags INTERFACE -Wl,-z,relro -Wl,-z,now -Wl,--as-needed)
 endif()
 # Assertions stay in a release: CMake's own default, which would take them out with NDEBUG, is
-# replaced, and nothing that somebody has set.
+# replaced, and nothing that the user has set.
 if(CMAKE_C_FLAGS_RELWITHDEBINFO MATCHES "^ *-O2 -g -DNDEBUG *$")
     set(CMAKE_C_FLAGS_RELWITHDEBINFO "-O2 -g")
 endif()

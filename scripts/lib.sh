@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-# What the scripts share. Sourced, never run: bash, with `set -euo pipefail` in force.
+# Shared by the scripts. Sourced, never run: bash, with `set -euo pipefail` in force.
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 
@@ -22,7 +22,7 @@ is_installed() {
     [[ $(dpkg-query -W -f='${db:Status-Status}' "$1" 2>/dev/null) == installed ]]
 }
 
-# Runs a command as root, by sudo only where that is needed.
+# Runs a command as root, by sudo only if that is needed.
 as_root() {
     if [[ $(id -u) == 0 ]]; then
         "$@"
@@ -32,7 +32,7 @@ as_root() {
 }
 
 # The mosquitto package starts a broker on port 1883 when it is installed. Only its program is
-# wanted here, so services are kept from starting meanwhile, and that one from being enabled.
+# needed here, so services are prevented from starting meanwhile, and that one from being enabled.
 install_packages() {
     local policy=/usr/sbin/policy-rc.d made_policy=no status=0
 
@@ -59,14 +59,14 @@ need_packages() {
     local missing=() name
 
     if ! command -v dpkg-query >/dev/null; then
-        say "This is no Debian: please see that the equivalents of these are there: $*"
+        say "This is not Debian: please install the equivalents of these: $*"
         return 0
     fi
     for name in "$@"; do
         is_installed "$name" || missing+=("$name")
     done
     if [[ ${#missing[@]} == 0 ]]; then
-        say "All Debian packages are there."
+        say "All Debian packages are installed."
         return 0
     fi
     say "Installing: ${missing[*]}"
@@ -77,8 +77,8 @@ need_packages() {
         die "could not install the packages. Please run: apt-get install ${missing[*]}"
 }
 
-# build PRESET [TARGET...]: configures and builds, all or these targets; what the compiler says is
-# shown only where it failed.
+# build PRESET [TARGET...]: configures and builds, all or these targets; the output of the
+# compiler is shown only if it failed.
 build() {
     local preset=$1 log="$root/build/$1.log" began=$SECONDS
     shift

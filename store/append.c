@@ -13,8 +13,8 @@
 
 bool spool_has_room(const struct spool *spool, unsigned lane_index, uint64_t charge)
 {
-    assert(lane_index < spool->configured_count);
-    const struct lane *lane = &spool->lanes[lane_index];
+    assert(lane_index < spool->lanes.configured_count);
+    const struct lane *lane = &spool->lanes.all[lane_index];
     const struct spool_limits *limits = &lane->limits;
     if (charge > limits->max_bytes)
         return false;
@@ -29,11 +29,11 @@ static int check_room(struct spool *spool,
                       const struct spool_time *now,
                       uint64_t charge)
 {
-    if (spool->is_doomed)
+    if (spool->batch.is_lost)
         return SPOOL_E_DISK;
     if (!spool_has_room(spool, message->lane, charge))
         return spool_fail(spool, SPOOL_E_FULL, "the limit of the lane is reached");
-    return room_for(spool, &spool->lanes[message->lane], now, charge);
+    return room_for(spool, &spool->lanes.all[message->lane], now, charge);
 }
 
 static uint32_t sum_of_message(const struct spool_message *message, int64_t key, int64_t flags)
@@ -89,14 +89,14 @@ static void count_append(struct spool *spool,
     lane->working.accepted++;
     lane->working.messages++;
     lane->working.bytes += entry->charge;
-    lane->working.last_id = spool->last_id;
-    spool->batch_messages++;
-    spool->batch_charge += entry->charge;
+    lane->working.last_id = spool->lanes.last_id;
+    spool->batch.messages++;
+    spool->batch.charge += entry->charge;
     lane->batch_charge += entry->charge;
-    room_took(spool, entry->charge);
+    room_credit(&spool->working.evicting, entry->charge);
     int64_t expires_at = entry->accepted_at + message->expiry_ms;
-    if (message->expiry_ms >= 0 && expires_at < spool->expiry_due_ms)
-        spool->expiry_due_ms = expires_at;
+    if (message->expiry_ms >= 0 && expires_at < spool->lanes.expiry_due_ms)
+        spool->lanes.expiry_due_ms = expires_at;
 }
 
 int spool_append(struct spool *spool,
@@ -104,10 +104,10 @@ int spool_append(struct spool *spool,
                  const struct spool_time *now,
                  uint64_t *ret_id)
 {
-    assert(message->lane < spool->configured_count);
+    assert(message->lane < spool->lanes.configured_count);
     assert(message->qos <= 2);
-    if (spool->failed < 0)
-        return spool->failed;
+    if (spool->conn.failed < 0)
+        return spool->conn.failed;
     spool_end_scan(spool);
     uint64_t charge = spool_charge(message);
     if (charge > UINT32_MAX)
@@ -118,9 +118,9 @@ int spool_append(struct spool *spool,
     if (r != 0)
         return r;
 
-    struct lane *lane = &spool->lanes[message->lane];
+    struct lane *lane = &spool->lanes.all[message->lane];
     struct plan_entry entry = {
-        .key = lane_first_key(lane) | (int64_t)(spool->last_id + 1),
+        .key = lane_first_key(lane) | (int64_t)(spool->lanes.last_id + 1),
         .accepted_at = spool_clock_ms(spool, now),
         .charge = (uint32_t)charge,
     };
@@ -131,12 +131,12 @@ int spool_append(struct spool *spool,
     r = spool_result(spool, stmt_run(stmt));
     if (r > 0) {
         /* SQLite may have rolled all of the batch back, not the statement alone. */
-        return sqlite3_get_autocommit(spool->db) ? spool_lose_batch_for(spool, r) : r;
+        return sqlite3_get_autocommit(spool->conn.db) ? spool_lose_batch(spool, r) : r;
     }
     if (r < 0)
         return r;
-    spool->last_id++;
+    spool->lanes.last_id++;
     count_append(spool, lane, message, &entry);
-    *ret_id = spool->last_id;
+    *ret_id = spool->lanes.last_id;
     return 0;
 }

@@ -11,37 +11,30 @@
 
 int spool_begin(struct spool *spool)
 {
-    if (spool->in_transaction)
+    if (spool->batch.is_open)
         return 0;
-    if (spool->is_moved)
+    if (spool->files.is_moved)
         return spool_fail(spool, SPOOL_E_MOVED, "files of the spool are not where they were");
     spool_end_scan(spool);
     int r = spool_result(spool, stmt_run(spool_stmt(spool, STMT_BEGIN)));
     if (r == 0)
-        spool->in_transaction = true;
-    spool->disk_credit_before = spool->disk_credit;
-    spool->disk_evictions_before = spool->disk_evictions;
-    spool->disk_debt_before = spool->disk_debt;
+        spool->batch.is_open = true;
+    /* What changed since the last commit without a batch stays, whatever becomes of this one.
+     * */
+    spool->committed.evicting = spool->working.evicting;
     return r;
-}
-
-void spool_forget_due_times(struct spool *spool)
-{
-    spool->expiry_due_ms = INT64_MIN;
-    for (size_t i = 0; i < spool->lane_count; i++)
-        spool->lanes[i].age_due_ms = INT64_MIN;
 }
 
 void spool_end_batch(struct spool *spool)
 {
-    spool->in_transaction = false;
-    spool->is_doomed = false;
-    spool->batch_messages = 0;
-    spool->batch_charge = 0;
-    spool->disk_room_known = false;
-    for (size_t i = 0; i < spool->lane_count; i++) {
-        spool->lanes[i].batch_charge = 0;
-        spool->lanes[i].is_cut = false;
+    spool->batch.is_open = false;
+    spool->batch.is_lost = false;
+    spool->batch.messages = 0;
+    spool->batch.charge = 0;
+    spool->room.is_measured = false;
+    for (size_t i = 0; i < spool->lanes.count; i++) {
+        spool->lanes.all[i].batch_charge = 0;
+        spool->lanes.all[i].is_cut = false;
     }
 }
 
@@ -49,47 +42,44 @@ int spool_rollback(struct spool *spool)
 {
     int r = 0;
     spool_end_scan(spool);
-    if (!sqlite3_get_autocommit(spool->db))
+    if (!sqlite3_get_autocommit(spool->conn.db))
         r = spool_result(spool, stmt_run(spool_stmt(spool, STMT_ROLLBACK)));
     ledger_rollback(spool);
-    spool->disk_credit = spool->disk_credit_before;
-    spool->disk_evictions = spool->disk_evictions_before;
-    spool->disk_debt = spool->disk_debt_before;
-    for (size_t i = 0; i < spool->lane_count; i++)
-        plan_restore(&spool->lanes[i].plan);
-    spool_forget_due_times(spool);
-    spool->keep_due_ms = INT64_MIN;
+    for (size_t i = 0; i < spool->lanes.count; i++)
+        plan_restore(&spool->lanes.all[i].plan);
+    lane_set_reset_due_times(&spool->lanes);
+    spool->pruning.keep_due_ms = INT64_MIN;
     spool_end_batch(spool);
     return r;
 }
 
-static int lose_batch(struct spool *spool)
+static int batch_lose_open(struct spool *spool)
 {
-    unsigned messages = spool->batch_messages;
-    uint64_t charge = spool->batch_charge;
+    unsigned messages = spool->batch.messages;
+    uint64_t charge = spool->batch.charge;
     int r = spool_rollback(spool);
     if (r != 0 || messages == 0)
         return r;
-    spool->is_doomed = true;
-    spool->batch_messages = messages;
-    spool->batch_charge = charge;
+    spool->batch.is_lost = true;
+    spool->batch.messages = messages;
+    spool->batch.charge = charge;
     return 0;
 }
 
-int spool_lose_batch_for(struct spool *spool, int condition)
+int spool_lose_batch(struct spool *spool, int condition)
 {
     if (condition == SPOOL_E_DISK)
-        spool->proof = SPOOL_REFUSED;
-    int r = spool->in_transaction ? lose_batch(spool) : 0;
+        spool->batch.commit_state = SPOOL_COMMIT_REFUSED;
+    int r = spool->batch.is_open ? batch_lose_open(spool) : 0;
     return r < 0 ? r : condition;
 }
 
 unsigned spool_batch_messages(const struct spool *spool)
 {
-    return spool->batch_messages;
+    return spool->batch.messages;
 }
 
 uint64_t spool_batch_bytes(const struct spool *spool)
 {
-    return spool->batch_charge;
+    return spool->batch.charge;
 }

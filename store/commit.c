@@ -5,7 +5,7 @@
  * The order in a commit: what was settled, what was moved in time, what can be
  * pruned, the ledger, the clock and the export cursor, then COMMIT with its
  * fsync. Memory follows only after it succeeded. Killed before, nothing of the
- * batch was told to anybody; killed after, the next opening finds all of it.
+ * batch was acknowledged or reported; killed after, the next opening finds all of it.
  *
  * A checkpoint follows a commit when the WAL has grown to WAL_PAGES.
  *
@@ -37,52 +37,52 @@ enum {
 uint64_t spool_settled_bytes(const struct spool *spool)
 {
     uint64_t bytes = 0;
-    for (size_t i = 0; i < spool->lane_count; i++)
-        bytes += spool->lanes[i].plan.settled_charge;
+    for (size_t i = 0; i < spool->lanes.count; i++)
+        bytes += spool->lanes.all[i].plan.settled_charge;
     return bytes;
 }
 
 static bool has_settled(const struct spool *spool)
 {
-    for (size_t i = 0; i < spool->lane_count; i++) {
-        if (spool->lanes[i].plan.in_state[PLAN_SETTLED] > 0)
+    for (size_t i = 0; i < spool->lanes.count; i++) {
+        if (spool->lanes.all[i].plan.in_state[PLAN_SETTLED] > 0)
             return true;
     }
     return false;
 }
 
-void spool_require_proof(struct spool *spool)
+void spool_require_commit(struct spool *spool)
 {
-    if (spool->proof == SPOOL_PROVEN)
-        spool->proof = SPOOL_UNPROVEN;
+    if (spool->batch.commit_state == SPOOL_COMMIT_SUCCEEDED)
+        spool->batch.commit_state = SPOOL_COMMIT_REQUIRED;
 }
 
-void spool_keep_time(struct spool *spool)
+void spool_request_clock_write(struct spool *spool)
 {
-    spool->is_clock_wanted = true;
+    spool->time.is_write_wanted = true;
 }
 
-/* Without traffic the clock is written now and then, for it is what ages the messages; the
+/* Without traffic the clock is written now and then, because it ages the messages; the
  * first time soon, so that short days with power count, too. */
 static bool is_clock_due(const struct spool *spool)
 {
     uint64_t messages = 0;
-    for (size_t i = 0; i < spool->lane_count; i++)
-        messages += spool->lanes[i].committed.messages;
+    for (size_t i = 0; i < spool->lanes.count; i++)
+        messages += spool->lanes.all[i].committed.messages;
     if (messages == 0)
         return false;
-    if (!spool->is_clock_written &&
-        spool->clock.state.clock_ms >= spool->opened_clock_ms + CLOCK_FIRST_WRITE_MS)
+    if (!spool->time.is_written &&
+        spool->time.clock.state.clock_ms >= spool->time.opened_ms + CLOCK_FIRST_WRITE_MS)
         return true;
-    return spool_clock_is_worth_writing(&spool->clock, &spool->written_clock);
+    return spool_clock_is_worth_writing(&spool->time.clock, &spool->time.written);
 }
 
 bool spool_has_work(const struct spool *spool)
 {
-    return spool->in_transaction || spool->is_doomed || spool->clock.jump_ms > 0 ||
-           spool->proof != SPOOL_PROVEN || spool->is_clock_wanted || is_clock_due(spool) ||
-           outcome_has_surplus(spool) || spool->has_new_lane ||
-           spool->progress.exported_seq != spool->committed_progress.exported_seq ||
+    return spool->batch.is_open || spool->batch.is_lost || spool->time.clock.jump_ms > 0 ||
+           spool->batch.commit_state != SPOOL_COMMIT_SUCCEEDED || spool->time.is_write_wanted ||
+           is_clock_due(spool) || outcome_has_surplus(spool) || spool->lanes.has_new ||
+           spool->pruning.exported_seq != spool->committed.progress.exported_seq ||
            has_settled(spool);
 }
 
@@ -91,16 +91,18 @@ bool spool_has_work(const struct spool *spool)
 /* The clock is worth a page only now and then; the cursor whenever it moved. */
 static bool is_state_due(const struct spool *spool)
 {
-    return !spool->is_clock_written || spool->is_clock_wanted || spool->clock.jump_ms > 0 ||
-           spool->proof != SPOOL_PROVEN ||
-           spool->clock.state.clock_ms >= spool->written_clock.clock_ms + CLOCK_WRITE_MS ||
-           spool_clock_is_worth_writing(&spool->clock, &spool->written_clock) ||
-           memcmp(&spool->progress, &spool->committed_progress, sizeof(spool->progress)) != 0;
+    return !spool->time.is_written || spool->time.is_write_wanted ||
+           spool->time.clock.jump_ms > 0 ||
+           spool->batch.commit_state != SPOOL_COMMIT_SUCCEEDED ||
+           spool->time.clock.state.clock_ms >= spool->time.written.clock_ms + CLOCK_WRITE_MS ||
+           spool_clock_is_worth_writing(&spool->time.clock, &spool->time.written) ||
+           memcmp(&spool->working.progress, &spool->committed.progress,
+                  sizeof(spool->working.progress)) != 0;
 }
 
 static int write_state(struct spool *spool)
 {
-    struct spool_clock clock = spool->clock;
+    struct spool_clock clock = spool->time.clock;
     if (clock.jump_ms > 0)
         shift_clock(spool, &clock);
     const struct spool_clock_state *state = &clock.state;
@@ -117,10 +119,10 @@ static int write_state(struct spool *spool)
         stmt_bind_int(stmt, 6, (int64_t)state->absent_after);
     else
         stmt_bind_null(stmt, 6);
-    stmt_bind_int(stmt, 7, (int64_t)spool->progress.exported_seq);
-    stmt_bind_int(stmt, 8, (int64_t)spool->progress.pruned_seq);
-    stmt_bind_int(stmt, 9, (int64_t)spool->progress.failures_pruned);
-    stmt_bind_int(stmt, 10, (int64_t)spool->progress.record_bytes);
+    stmt_bind_int(stmt, 7, (int64_t)spool->working.progress.exported_seq);
+    stmt_bind_int(stmt, 8, (int64_t)spool->working.progress.pruned_seq);
+    stmt_bind_int(stmt, 9, (int64_t)spool->working.progress.failures_pruned);
+    stmt_bind_int(stmt, 10, (int64_t)spool->working.progress.record_bytes);
     return spool_result(spool, stmt_run(stmt));
 }
 
@@ -143,9 +145,9 @@ static int write_batch(struct spool *spool, const struct spool_time *now, bool *
     if (r != 0)
         return r;
     FAILPOINT("commit.before");
-    spool->is_committing = true;
+    spool->batch.is_committing = true;
     r = spool_result(spool, stmt_run(spool_stmt(spool, STMT_COMMIT)));
-    spool->is_committing = false;
+    spool->batch.is_committing = false;
     FAILPOINT("commit.after");
     return r;
 }
@@ -153,69 +155,69 @@ static int write_batch(struct spool *spool, const struct spool_time *now, bool *
 static void after_commit(struct spool *spool, bool state_written)
 {
     ledger_commit(spool);
-    for (size_t i = 0; i < spool->lane_count; i++)
-        plan_drop_ended(&spool->lanes[i].plan);
-    if (spool->clock.jump_ms > 0) {
+    for (size_t i = 0; i < spool->lanes.count; i++)
+        plan_drop_ended(&spool->lanes.all[i].plan);
+    if (spool->time.clock.jump_ms > 0) {
         shift_plans(spool);
-        shift_clock(spool, &spool->clock);
-        spool_forget_due_times(spool);
-        spool->keep_due_ms = INT64_MIN;
+        shift_clock(spool, &spool->time.clock);
+        lane_set_reset_due_times(&spool->lanes);
+        spool->pruning.keep_due_ms = INT64_MIN;
     }
-    spool->is_clock_written |= state_written;
+    spool->time.is_written |= state_written;
     if (state_written) {
-        spool->written_clock = spool->clock.state;
-        spool->is_clock_wanted = false;
+        spool->time.written = spool->time.clock.state;
+        spool->time.is_write_wanted = false;
     }
-    spool->proof = SPOOL_PROVEN;
-    spool->committed_pages = spool->batch_pages;
+    spool->batch.commit_state = SPOOL_COMMIT_SUCCEEDED;
+    spool->room.committed_pages = spool->room.batch_pages;
     spool_end_batch(spool);
 }
 
 static int give_batch_up(struct spool *spool, int condition)
 {
-    char words[SPOOL_WORDS_MAX];
-    memcpy(words, spool->words, sizeof(words));
+    char errmsg[SPOOL_ERRMSG_MAX];
+    memcpy(errmsg, spool->conn.errmsg, sizeof(errmsg));
     int r = spool_rollback(spool);
     if (r == 0 && condition == SPOOL_E_DISK) {
-        spool->proof = SPOOL_REFUSED;
-        spool->disk_is_low = true;
+        spool->batch.commit_state = SPOOL_COMMIT_REFUSED;
+        spool->room.is_low = true;
         r = spool_checkpoint_passive(spool);
         if (r == 0)
-            r = room_try(spool);
+            r = room_retry(spool);
     }
     if (r < 0)
         return r;
-    memcpy(spool->words, words, sizeof(words));
+    memcpy(spool->conn.errmsg, errmsg, sizeof(errmsg));
     return condition;
 }
 
-/* The batch is durable. Is it at the configured path, too, where the next opening looks for it? */
+/* The batch is durable. Is it also at the configured path, which the next open reads? */
 static int finish_commit(struct spool *spool, const struct spool_time *now, bool state_written)
 {
     after_commit(spool, state_written);
     int r = spool_note_mark(spool);
     if (r < 0)
         return spool_fail(spool, r, MARK_NAME ": %s", strerror(-r));
-    if (now->boot_ms >= spool->verify_due_ms) {
-        spool->verify_due_ms = now->boot_ms + VERIFY_MS;
+    if (now->boot_ms >= spool->files.verify_due_ms) {
+        spool->files.verify_due_ms = now->boot_ms + VERIFY_MS;
         r = spool_verify_files(spool);
     }
     if (r != 0)
         return r;
-    if (spool->wal_pages >= SPOOL_WAL_LARGE_PAGES)
+    if (spool->conn.wal_pages >= SPOOL_WAL_LARGE_PAGES)
         return spool_checkpoint(spool);
-    bool is_due = spool->wal_pages >= WAL_PAGES || spool->disk_is_low;
+    bool is_due = spool->conn.wal_pages >= WAL_PAGES || spool->room.is_low;
     return is_due ? spool_checkpoint_passive(spool) : 0;
 }
 
 int spool_commit(struct spool *spool, const struct spool_time *now)
 {
-    if (spool->failed < 0)
-        return spool->failed;
-    if (spool->is_moved)
+    if (spool->conn.failed < 0)
+        return spool->conn.failed;
+    if (spool->files.is_moved)
         return SPOOL_E_MOVED;
     (void)spool_clock_ms(spool, now);
-    if (spool->is_doomed)
+    if (spool->batch.is_lost)
         return give_batch_up(spool, spool_note_full(spool, reads_full_error()));
     if (!spool_has_work(spool))
         return 0;

@@ -5,9 +5,9 @@
  * An error of I/O sticks, and the connection then neither commits nor
  * checkpoints again: after a failed fsync the kernel may have dropped the
  * pages, and a second try that succeeds proves nothing. What the next opening
- * has to know of it is noted in the mark at once.
+ * has to know of it is written to the mark at once.
  *
- * Files that were removed or renamed take commits as before, and no opening finds
+ * Files that were removed or renamed take commits as before, and no later open finds
  * them; so the files at the configured path are compared with those that are open
  * (identity.c), and where they differ nothing is checkpointed any more.
  *
@@ -29,44 +29,33 @@
 
 const char *spool_error(const struct spool *spool)
 {
-    return spool->words;
+    return spool->conn.errmsg;
 }
 
 /* ---- the mark ---- */
 
-/* What the lanes' rows say; ids of a batch that was rolled back are not in it. */
-static uint64_t last_stored_id(const struct spool *spool)
-{
-    uint64_t last_id = 0;
-    for (size_t i = 0; i < spool->lane_count; i++) {
-        if (spool->lanes[i].committed.last_id > last_id)
-            last_id = spool->lanes[i].committed.last_id;
-    }
-    return last_id;
-}
-
 struct mark spool_get_mark(const struct spool *spool)
 {
-    return (struct mark){.is_suspect = spool->failed == -EBADMSG,
-                         .is_unread = spool->met_bad_place,
-                         .last_id = last_stored_id(spool),
-                         .last_seq = spool->committed_last_seq};
+    return (struct mark){.is_suspect = spool->conn.failed == -EBADMSG,
+                         .is_unread = spool->conn.has_media_error,
+                         .last_id = lane_set_committed_id(&spool->lanes),
+                         .last_seq = spool->committed.last_seq};
 }
 
 int spool_note_mark(const struct spool *spool)
 {
-    if (spool->mark_fd < 0 || spool->is_moved)
+    if (spool->files.mark_fd < 0 || spool->files.is_moved)
         return 0;
     const struct mark mark = spool_get_mark(spool);
-    return mark_write(spool->mark_fd, &mark);
+    return mark_write(spool->files.mark_fd, &mark);
 }
 
-/* Met at work: damage, which the next opening salvages, or a place that could not be read or
- * written, which it looks for. By itself it might come upon neither. */
-static void note_suspicion(const struct spool *spool)
+/* Damage, which the next open salvages, or a media error, which it surveys the files for.
+ * Without this it might notice neither. */
+static void write_suspect_mark(const struct spool *spool)
 {
-    if (spool_note_mark(spool) == 0 && spool->mark_fd >= 0)
-        (void)fdatasync(spool->mark_fd); /* where it fails, it is met again */
+    if (spool_note_mark(spool) == 0 && spool->files.mark_fd >= 0)
+        (void)fdatasync(spool->files.mark_fd); /* if it fails, the error occurs again */
 }
 
 /* ---- errors ---- */
@@ -75,28 +64,28 @@ int spool_fail(struct spool *spool, int error, const char *format, ...)
 {
     va_list arguments;
     va_start(arguments, format);
-    (void)vsnprintf(spool->words, sizeof(spool->words), format, arguments);
+    (void)vsnprintf(spool->conn.errmsg, sizeof(spool->conn.errmsg), format, arguments);
     va_end(arguments);
-    if (error < 0 && !spool->is_reader)
-        spool->failed = error;
-    if (error == -EBADMSG || spool->met_bad_place)
-        note_suspicion(spool);
+    if (error < 0 && !spool->conn.is_reader)
+        spool->conn.failed = error;
+    if (error == -EBADMSG || spool->conn.has_media_error)
+        write_suspect_mark(spool);
     return error;
 }
 
-/* Of one place, as a sync is not. Here SQLite has forgotten the errno of a write. */
-static bool is_of_a_place(struct spool *spool)
+/* Of one block, which a sync is not. Here SQLite has forgotten the errno of a write. */
+static bool is_media_error(struct spool *spool)
 {
-    int rc = sqlite3_extended_errcode(spool->db);
+    int rc = sqlite3_extended_errcode(spool->conn.db);
     return rc == SQLITE_IOERR_READ ||
-           (rc == SQLITE_IOERR_WRITE && reads_bad_writes() != spool->bad_writes);
+           (rc == SQLITE_IOERR_WRITE && reads_bad_writes() != spool->conn.bad_writes);
 }
 
-int spool_explain_unread(struct spool *spool)
+int spool_survey_for_reader(struct spool *spool)
 {
     struct survey survey;
-    int r = survey_take(spool->directory_fd, &survey, spool->words);
-    spool->is_explained = true;
+    int r = survey_take(spool->files.directory_fd, &survey, spool->conn.errmsg);
+    spool->conn.is_surveyed = true;
     if (r == 0 && (survey_found_damage(&survey) || survey.files[SURVEY_MARK].bad_count > 0))
         r = -EBADMSG;
     else if (r == 0)
@@ -107,12 +96,12 @@ int spool_explain_unread(struct spool *spool)
 
 int spool_note_full(struct spool *spool, int error)
 {
-    spool->full_error = error;
-    spool->refused_error = error;
-    spool->disk_is_low = true;
-    spool->disk_room_known = false;
+    spool->room.full_error = error;
+    spool->room.refused_error = error;
+    spool->room.is_low = true;
+    spool->room.is_measured = false;
     return spool_fail(spool, SPOOL_E_DISK, "%s (%s): no room to write %s", strerror(error),
-                      full_name(error), spool->path);
+                      full_error_name(error), spool->files.path);
 }
 
 int spool_result(struct spool *spool, int sqlite_rc)
@@ -146,17 +135,18 @@ int spool_result(struct spool *spool, int sqlite_rc)
         break;
     case SQLITE_IOERR:
     case SQLITE_CANTOPEN:
-        if (spool->is_reader && is_of_a_place(spool))
-            return spool_explain_unread(spool);
+        if (spool->conn.is_reader && is_media_error(spool))
+            return spool_survey_for_reader(spool);
         error = -EIO;
-        spool->met_bad_place |= is_of_a_place(spool);
+        spool->conn.has_media_error |= is_media_error(spool);
         break;
     default:
         error = -EPROTO;
         break;
     }
-    return spool_fail(spool, error, "%s (SQLite code %d, errno %d)", sqlite3_errmsg(spool->db),
-                      sqlite_rc, sqlite3_system_errno(spool->db));
+    return spool_fail(spool, error, "%s (SQLite code %d, errno %d)",
+                      sqlite3_errmsg(spool->conn.db), sqlite_rc,
+                      sqlite3_system_errno(spool->conn.db));
 }
 
 int spool_read_number(struct spool *spool, enum stmt_id id, uint64_t *ret)
@@ -174,32 +164,32 @@ int spool_read_number(struct spool *spool, enum stmt_id id, uint64_t *ret)
 void spool_end_scan(struct spool *spool)
 {
     stmt_reset(spool_stmt(spool, STMT_FETCH));
-    if (!spool->scan_lane)
+    if (!spool->conn.scan_lane)
         return;
     stmt_reset(spool_stmt(spool, STMT_SCAN));
-    spool->scan_lane = NULL;
+    spool->conn.scan_lane = NULL;
 }
 
 void spool_set_busy_wait(struct spool *spool, unsigned ms)
 {
-    spool->busy_wait_ms = (int)ms;
-    (void)sqlite3_busy_timeout(spool->db, spool->busy_wait_ms); /* never fails */
+    spool->conn.busy_wait_ms = (int)ms;
+    (void)sqlite3_busy_timeout(spool->conn.db, spool->conn.busy_wait_ms); /* never fails */
 }
 
 /* ---- the files at the configured path ---- */
 
 int spool_verify_files(struct spool *spool)
 {
-    if (!spool->is_moved && !identity_holds(&spool->identity)) {
-        spool->is_moved = true;
+    if (!spool->files.is_moved && !identity_holds(&spool->files.identity)) {
+        spool->files.is_moved = true;
         (void)spool_fail(spool, SPOOL_E_MOVED, "files of the spool are not where they were");
     }
-    return spool->is_moved ? SPOOL_E_MOVED : 0;
+    return spool->files.is_moved ? SPOOL_E_MOVED : 0;
 }
 
 void spool_get_moved(const struct spool *spool, struct spool_moved *ret)
 {
-    identity_describe(&spool->identity, ret);
+    identity_describe(&spool->files.identity, ret);
 }
 
 /* ---- the checkpoint ---- */
@@ -207,7 +197,7 @@ void spool_get_moved(const struct spool *spool, struct spool_moved *ret)
 /*
  * Moves what the WAL holds to the database, so that the next commit can use the
  * WAL from its start: when it has grown to its size, and after every commit while
- * the disk is short of room, for deliveries must go on. The spool does this
+ * the disk is short of room, because deliveries must continue. The spool does this
  * itself because SQLite's own automatism drops the errors.
  */
 int spool_checkpoint_passive(struct spool *spool)
@@ -215,28 +205,29 @@ int spool_checkpoint_passive(struct spool *spool)
     if (spool_verify_files(spool) != 0)
         return 0;
     FAILPOINT("checkpoint.before");
-    int rc = sqlite3_wal_checkpoint_v2(spool->db, NULL, SQLITE_CHECKPOINT_PASSIVE, NULL, NULL);
+    int rc =
+        sqlite3_wal_checkpoint_v2(spool->conn.db, NULL, SQLITE_CHECKPOINT_PASSIVE, NULL, NULL);
     FAILPOINT("checkpoint.after");
-    spool->allocated_pages = 0; /* it may cut off what lies behind the last page */
+    spool->room.allocated_pages = 0; /* it may cut off what lies behind the last page */
     int r = spool_result(spool, rc);
     return r < 0 ? r : 0; /* no room or a reader in the way: the next commit tries again */
 }
 
 int spool_checkpoint(struct spool *spool)
 {
-    if (spool->failed < 0)
-        return spool->failed;
+    if (spool->conn.failed < 0)
+        return spool->conn.failed;
     if (spool_verify_files(spool) != 0)
         return 0;
     spool_end_scan(spool);
-    (void)sqlite3_busy_timeout(spool->db, 0); /* never fails; whoever reads is not waited for */
-    int mode = spool->wal_pages >= SPOOL_WAL_LARGE_PAGES ? SQLITE_CHECKPOINT_TRUNCATE
-                                                         : SQLITE_CHECKPOINT_RESTART;
-    int rc = sqlite3_wal_checkpoint_v2(spool->db, NULL, mode, NULL, NULL);
-    (void)sqlite3_busy_timeout(spool->db, spool->busy_wait_ms);
+    (void)sqlite3_busy_timeout(spool->conn.db, 0); /* never fails; a reader is not waited for */
+    int mode = spool->conn.wal_pages >= SPOOL_WAL_LARGE_PAGES ? SQLITE_CHECKPOINT_TRUNCATE
+                                                              : SQLITE_CHECKPOINT_RESTART;
+    int rc = sqlite3_wal_checkpoint_v2(spool->conn.db, NULL, mode, NULL, NULL);
+    (void)sqlite3_busy_timeout(spool->conn.db, spool->conn.busy_wait_ms);
     if (rc == SQLITE_OK)
-        spool->wal_pages = 0;
-    spool->allocated_pages = 0;
+        spool->conn.wal_pages = 0;
+    spool->room.allocated_pages = 0;
     int r = spool_result(spool, rc);
     return r < 0 ? r : 0;
 }

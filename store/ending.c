@@ -12,7 +12,7 @@
  * When the open batch has ended messages at or behind a lane's cursor, that
  * cursor stands still until the batch is over. A rollback would bring those
  * messages back, and the plan has no entry for anything the cursor has passed.
- * Other lanes go on.
+ * Other lanes continue.
  */
 #include "base/failpoint.h"
 #include "store/spool-private.h"
@@ -35,13 +35,13 @@ static int write_records(struct spool *spool,
                          const struct spool_time *now)
 {
     struct stmt *stmt = spool_stmt(spool, STMT_RECORD);
-    spool->record_tally = 0;
+    spool->conn.record_tally = 0;
     stmt_bind_int(stmt, 1, ending->first_key);
     stmt_bind_int(stmt, 2, ending->last_key);
     stmt_bind_int(stmt, 3, lane->number);
     stmt_bind_int(stmt, 4, now->wall_ms);
-    spool->clock.last_ended_ms = spool_clock_ms(spool, now);
-    stmt_bind_int(stmt, 5, spool->clock.last_ended_ms);
+    spool->time.clock.last_ended_ms = spool_clock_ms(spool, now);
+    stmt_bind_int(stmt, 5, spool->time.clock.last_ended_ms);
     stmt_bind_int(stmt, 6, ending->verdict.outcome);
     stmt_bind_int(stmt, 7, ending->verdict.reason);
     if (ending->verdict.code != SPOOL_NO_CODE)
@@ -78,21 +78,21 @@ int ending_write_run(struct spool *spool,
         r = write_records(spool, lane, ending, now);
     if (r != 0)
         return r;
-    uint64_t last_seq = spool->last_seq + ending->messages;
-    if ((uint64_t)sqlite3_changes(spool->db) != ending->messages ||
-        (uint64_t)sqlite3_last_insert_rowid(spool->db) != last_seq)
+    uint64_t last_seq = spool->working.last_seq + ending->messages;
+    if ((uint64_t)sqlite3_changes(spool->conn.db) != ending->messages ||
+        (uint64_t)sqlite3_last_insert_rowid(spool->conn.db) != last_seq)
         return mismatch(spool, ending);
     FAILPOINT("end.recorded");
     r = delete_messages(spool, ending);
     if (r != 0)
         return r;
     FAILPOINT("end.deleted");
-    if ((uint64_t)sqlite3_changes(spool->db) != ending->messages)
+    if ((uint64_t)sqlite3_changes(spool->conn.db) != ending->messages)
         return mismatch(spool, ending);
     if (ending->last_key >= lane->cursor)
         lane->is_cut = true;
-    spool->last_seq = last_seq;
-    spool->progress.record_bytes += spool->record_tally;
+    spool->working.last_seq = last_seq;
+    spool->working.progress.record_bytes += spool->conn.record_tally;
     lane->working.last_seq = last_seq;
     lane->working.ended[ending->verdict.outcome] += ending->messages;
     lane->working.messages -= ending->messages;
@@ -154,8 +154,8 @@ write_settled_of_lane(struct spool *spool, struct lane *lane, const struct spool
 
 int ending_write_settled(struct spool *spool, const struct spool_time *now)
 {
-    for (size_t i = 0; i < spool->lane_count; i++) {
-        int r = write_settled_of_lane(spool, &spool->lanes[i], now);
+    for (size_t i = 0; i < spool->lanes.count; i++) {
+        int r = write_settled_of_lane(spool, &spool->lanes.all[i], now);
         if (r != 0)
             return r;
     }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * handout.c - hands messages out, takes them back, and learns how they ended
+ * handout.c - hands messages out, takes them back, and notes how they ended
  *
  * Handing out walks the table with one statement that stays open between calls
  * in a row, so a burst costs one step a message. It is reset before anything is
@@ -85,11 +85,11 @@ static void read_row(const struct stmt *stmt,
     };
 }
 
-static void count_handed_out(struct spool *spool)
+static void count_handed_out(struct handout *handout)
 {
-    spool->in_flight++;
-    if (spool->in_flight > spool->in_flight_peak)
-        spool->in_flight_peak = spool->in_flight;
+    handout->in_flight++;
+    if (handout->in_flight > handout->in_flight_peak)
+        handout->in_flight_peak = handout->in_flight;
 }
 
 /* A message that waits again in its place. SPOOL_E_EMPTY: it has expired meanwhile, or is no
@@ -119,16 +119,16 @@ static int hand_out_again(struct spool *spool,
     }
     plan_mark(&lane->plan, entry, PLAN_IN_FLIGHT);
     entry->attempts++;
-    count_handed_out(spool);
+    count_handed_out(&spool->handout);
     read_row(stmt, lane, entry->attempts, clock_ms, ret);
     return 0;
 }
 
-/* In an open batch the lane may hold newer messages, which are nobody's business before the
- * commit. */
+/* In an open batch the lane may hold newer messages, which must not be handed out
+ * before the commit. */
 static int64_t last_committed_key(const struct spool *spool, const struct lane *lane)
 {
-    if (!spool->in_transaction)
+    if (!spool->batch.is_open)
         return lane_last_key(lane);
     return lane_first_key(lane) | (int64_t)lane->committed.last_id;
 }
@@ -137,11 +137,11 @@ static int64_t last_committed_key(const struct spool *spool, const struct lane *
 static int step_scan(struct spool *spool, struct lane *lane)
 {
     struct stmt *stmt = spool_stmt(spool, STMT_SCAN);
-    if (spool->scan_lane != lane) {
+    if (spool->conn.scan_lane != lane) {
         spool_end_scan(spool);
         stmt_bind_int(stmt, 1, lane->cursor);
         stmt_bind_int(stmt, 2, last_committed_key(spool, lane));
-        spool->scan_lane = lane;
+        spool->conn.scan_lane = lane;
     }
     return stmt_step(stmt);
 }
@@ -163,23 +163,23 @@ static int hand_out_row(struct spool *spool,
     if (verdict)
         entry.verdict = *verdict;
     if (plan_push(&lane->plan, &entry) < 0)
-        return spool_fail(spool, -ENOMEM, "out of memory");
+        return spool_fail_memory(spool);
     lane->cursor = entry.key + 1;
     if (verdict)
         return SPOOL_E_EMPTY;
-    count_handed_out(spool);
+    count_handed_out(&spool->handout);
     read_row(stmt, lane, entry.attempts, clock_ms, ret);
     return 0;
 }
 
 /* The plans are bounded together, but no lane can keep another one from its share. */
-static bool plan_has_room(const struct spool *spool, const struct lane *lane)
+static bool plan_has_room(const struct lane_set *lanes, const struct lane *lane)
 {
     if (lane->plan.count < SPOOL_PLAN_SHARE)
         return true;
     size_t count = 0;
-    for (size_t i = 0; i < spool->lane_count; i++)
-        count += spool->lanes[i].plan.count;
+    for (size_t i = 0; i < lanes->count; i++)
+        count += lanes->all[i].plan.count;
     return count < SPOOL_PLAN_MAX;
 }
 
@@ -193,7 +193,7 @@ static int next_of_table(struct spool *spool,
     uint64_t bytes = 0;
     if (lane->is_cut) /* what went may come back, and then must not lie behind the cursor */
         return SPOOL_E_EMPTY;
-    while (lane->committed.messages > lane->plan.count && plan_has_room(spool, lane) &&
+    while (lane->committed.messages > lane->plan.count && plan_has_room(&spool->lanes, lane) &&
            budget-- > 0 && bytes < SPOOL_NEXT_BYTES) {
         int rc = step_scan(spool, lane);
         if (rc == SQLITE_DONE) {
@@ -234,24 +234,24 @@ static int next_of_lane(struct spool *spool,
 /* ---- next ---- */
 
 /* Asks the lanes in this order. @ninth: those below the ones that had eight places, only. */
-static int ask(struct spool *spool,
-               struct lane *const *lanes,
-               bool ninth,
-               const struct spool_time *now,
-               struct spool_message *ret)
+static int next_of_lanes(struct spool *spool,
+                         struct lane *const *lanes,
+                         bool is_ninth,
+                         const struct spool_time *now,
+                         struct spool_message *ret)
 {
-    struct turns *turns = &spool->turns;
+    struct turns *turns = &spool->lanes.turns;
     for (size_t i = 0; i < turns->count; i++) {
         struct lane *lane = lanes[i];
-        if (ninth && lane->priority >= turns->priority)
+        if (is_ninth && lane->priority >= turns->priority)
             continue;
         int r = next_of_lane(spool, lane, now, ret);
-        if (r == SPOOL_E_EMPTY || r == SPOOL_E_BUSY) /* somebody locks the database: not now */
+        if (r == SPOOL_E_EMPTY || r == SPOOL_E_BUSY) /* another process locks the database */
             continue;
         if (r == 0) {
             turns->taker = lane;
             turns->taker_id = ret->id;
-            turns->is_ninth = ninth;
+            turns->is_ninth = is_ninth;
         }
         return r;
     }
@@ -260,20 +260,20 @@ static int ask(struct spool *spool,
 
 int spool_next(struct spool *spool, const struct spool_time *now, struct spool_message *ret)
 {
-    struct turns *turns = &spool->turns;
-    if (spool->failed < 0)
-        return spool->failed;
-    if (spool->is_doomed || spool->proof != SPOOL_PROVEN)
+    struct turns *turns = &spool->lanes.turns;
+    if (spool->conn.failed < 0)
+        return spool->conn.failed;
+    if (spool->batch.is_lost || spool->batch.commit_state != SPOOL_COMMIT_SUCCEEDED)
         return SPOOL_E_EMPTY;
     turns_count_place(turns);
     int r = SPOOL_E_EMPTY;
     if (turns->places >= TURNS_PLACES) {
-        r = ask(spool, turns->by_wait, true, now, ret);
-        if (r == SPOOL_E_EMPTY) /* nobody is below, or has a message */
+        r = next_of_lanes(spool, turns->by_wait, true, now, ret);
+        if (r == SPOOL_E_EMPTY) /* no lane below has a message */
             turns->places = 0;
     }
     if (r == SPOOL_E_EMPTY)
-        r = ask(spool, turns->by_priority, false, now, ret);
+        r = next_of_lanes(spool, turns->by_priority, false, now, ret);
     if (r == SPOOL_E_EMPTY)
         spool_end_scan(spool);
     return r;
@@ -282,12 +282,12 @@ int spool_next(struct spool *spool, const struct spool_time *now, struct spool_m
 /* ---- return and settle ---- */
 
 static struct plan_entry *
-find_in_flight(struct spool *spool, uint64_t id, struct lane **ret_lane)
+find_in_flight(const struct lane_set *lanes, uint64_t id, struct lane **ret_lane)
 {
     if (id == 0 || id > SPOOL_ID_MAX)
         return NULL;
-    for (size_t i = 0; i < spool->lane_count; i++) {
-        struct lane *lane = &spool->lanes[i];
+    for (size_t i = 0; i < lanes->count; i++) {
+        struct lane *lane = &lanes->all[i];
         struct plan_entry *entry = plan_find(&lane->plan, lane_first_key(lane) | (int64_t)id);
         if (!entry)
             continue;
@@ -300,23 +300,23 @@ find_in_flight(struct spool *spool, uint64_t id, struct lane **ret_lane)
 int spool_return(struct spool *spool, uint64_t id, int64_t not_before_boot_ms)
 {
     struct lane *lane;
-    struct plan_entry *entry = find_in_flight(spool, id, &lane);
+    struct plan_entry *entry = find_in_flight(&spool->lanes, id, &lane);
     if (!entry)
         return SPOOL_E_UNKNOWN;
     entry->not_before_boot_ms = not_before_boot_ms;
     plan_mark(&lane->plan, entry, PLAN_RETURNED);
-    spool->in_flight--;
-    turns_give_back(&spool->turns, id);
+    spool->handout.in_flight--;
+    turns_give_back(&spool->lanes.turns, id);
     /* It is no longer pinned, so retention has to look at it. */
     lane->age_due_ms = INT64_MIN;
-    spool->expiry_due_ms = INT64_MIN;
+    spool->lanes.expiry_due_ms = INT64_MIN;
     return 0;
 }
 
-void spool_not_sent(struct spool *spool, uint64_t id)
+void spool_uncount_attempt(struct spool *spool, uint64_t id)
 {
     struct lane *lane;
-    struct plan_entry *entry = find_in_flight(spool, id, &lane);
+    struct plan_entry *entry = find_in_flight(&spool->lanes, id, &lane);
     if (entry)
         entry->attempts--;
 }
@@ -324,14 +324,14 @@ void spool_not_sent(struct spool *spool, uint64_t id)
 int spool_settle(struct spool *spool, uint64_t id, const struct spool_verdict *verdict)
 {
     assert(verdict->outcome < SPOOL_OUTCOMES && verdict->reason < SPOOL_REASONS);
-    if (spool->failed < 0)
-        return spool->failed;
+    if (spool->conn.failed < 0)
+        return spool->conn.failed;
     struct lane *lane;
-    struct plan_entry *entry = find_in_flight(spool, id, &lane);
+    struct plan_entry *entry = find_in_flight(&spool->lanes, id, &lane);
     if (!entry)
         return SPOOL_E_UNKNOWN;
     entry->verdict = *verdict;
     plan_mark(&lane->plan, entry, PLAN_SETTLED);
-    spool->in_flight--;
+    spool->handout.in_flight--;
     return 0;
 }

@@ -21,26 +21,17 @@
 #include <stdlib.h>
 #include <string.h>
 
-struct lane *lanes_find(const struct spool *spool, const char *name)
-{
-    for (size_t i = 0; i < spool->lane_count; i++) {
-        if (strcmp(spool->lanes[i].name, name) == 0)
-            return &spool->lanes[i];
-    }
-    return NULL;
-}
-
 int lanes_add(struct spool *spool, const char *name, struct lane **ret)
 {
-    struct lane *lanes = realloc(spool->lanes, (spool->lane_count + 1) * sizeof(*lanes));
+    struct lane *lanes = realloc(spool->lanes.all, (spool->lanes.count + 1) * sizeof(*lanes));
     if (!lanes)
-        return spool_fail(spool, -ENOMEM, "out of memory");
-    spool->lanes = lanes;
-    struct lane *lane = &lanes[spool->lane_count];
+        return spool_fail_memory(spool);
+    spool->lanes.all = lanes;
+    struct lane *lane = &lanes[spool->lanes.count];
     *lane = (struct lane){.name = strdup(name), .number = SPOOL_LANE_MAX + 1};
     if (!lane->name)
-        return spool_fail(spool, -ENOMEM, "out of memory");
-    spool->lane_count++;
+        return spool_fail_memory(spool);
+    spool->lanes.count++;
     *ret = lane;
     return 0;
 }
@@ -66,7 +57,7 @@ static int number_lanes(struct lane *lanes, size_t count)
 }
 
 /* Lanes that are not configured live as lane "default" does. */
-static void model_lanes(struct lane *lanes, size_t count, size_t configured)
+static void apply_configuration(struct lane *lanes, size_t count, size_t configured)
 {
     for (size_t i = 0; i < count; i++) {
         struct lane *lane = &lanes[i];
@@ -90,7 +81,7 @@ static int too_many_lanes(struct spool *spool)
 /* What it counted goes over to lane "default", so that the sum stays what it was. */
 static int forget_lane(struct spool *spool, struct lane *lane)
 {
-    struct spool_counters *heir = &spool->lanes[0].working;
+    struct spool_counters *heir = &spool->lanes.all[0].working;
     const struct spool_counters *counters = &lane->working;
     struct stmt *stmt = spool_stmt(spool, STMT_LANE_DROP);
     stmt_bind_int(stmt, 1, lane->number);
@@ -108,22 +99,25 @@ static int forget_lane(struct spool *spool, struct lane *lane)
     return 0;
 }
 
-/* Lanes that nobody configures and of which neither a message nor a record is left. */
+/* Lanes that are not configured and of which neither a message nor a record is left. */
 static int forget_lanes(struct spool *spool)
 {
     uint64_t oldest_seq = 0;
     int r = spool_read_number(spool, STMT_FIRST_SEQ, &oldest_seq);
-    size_t kept = spool->configured_count;
-    for (size_t i = kept; i < spool->lane_count; i++) {
-        struct lane *lane = &spool->lanes[i];
+    size_t kept = spool->lanes.configured_count;
+    for (size_t i = kept; i < spool->lanes.count; i++) {
+        struct lane *lane = &spool->lanes.all[i];
         bool is_used = lane->working.messages > 0 ||
                        (lane->working.last_seq > 0 && lane->working.last_seq >= oldest_seq);
-        if (r != 0 || is_used)
-            spool->lanes[kept++] = *lane;
-        else if ((r = forget_lane(spool, lane)) != 0)
-            spool->lanes[kept++] = *lane;
+        bool is_forgotten = false;
+        if (r == 0 && !is_used) {
+            r = forget_lane(spool, lane);
+            is_forgotten = r == 0;
+        }
+        if (!is_forgotten)
+            spool->lanes.all[kept++] = *lane;
     }
-    spool->lane_count = kept;
+    spool->lanes.count = kept;
     return r;
 }
 
@@ -139,64 +133,64 @@ int lanes_add_configured(struct spool *spool, const struct spool_lane *lanes, si
         lane->priority = lanes[i].priority;
         lane->limits = lanes[i].limits;
     }
-    spool->configured_count = count;
+    spool->lanes.configured_count = count;
     return 0;
 }
 
-int lanes_settle(struct spool *spool)
+int lanes_reconcile(struct spool *spool)
 {
     int r = forget_lanes(spool);
     if (r != 0)
         return r;
-    if (spool->lane_count > SPOOL_LANES_KNOWN_MAX ||
-        number_lanes(spool->lanes, spool->lane_count) != 0)
+    if (spool->lanes.count > SPOOL_LANES_KNOWN_MAX ||
+        number_lanes(spool->lanes.all, spool->lanes.count) != 0)
         return too_many_lanes(spool);
-    model_lanes(spool->lanes, spool->lane_count, spool->configured_count);
-    r = turns_new(spool->lanes, spool->lane_count, &spool->turns);
-    return r == 0 ? 0 : spool_fail(spool, r, "out of memory");
+    apply_configuration(spool->lanes.all, spool->lanes.count, spool->lanes.configured_count);
+    r = turns_new(spool->lanes.all, spool->lanes.count, &spool->lanes.turns);
+    return r == 0 ? 0 : spool_fail_memory(spool);
 }
 
 /* ---- while the spool is open ---- */
 
 /* All lanes in their new order; the plans move with them. New ones have no name yet. */
-static size_t arrange_lanes(const struct spool *spool,
+static size_t arrange_lanes(const struct lane_set *lanes,
                             const struct spool_lane *wanted,
                             size_t count,
                             struct lane *ret)
 {
     size_t used = count;
     for (size_t i = 0; i < count; i++) {
-        const struct lane *known = lanes_find(spool, wanted[i].name);
-        ret[i] = known ? *known : (struct lane){.number = SPOOL_LANE_MAX + 1};
+        const struct lane *existing = lane_set_find(lanes, wanted[i].name);
+        ret[i] = existing ? *existing : (struct lane){.number = SPOOL_LANE_MAX + 1};
         ret[i].priority = wanted[i].priority;
         ret[i].limits = wanted[i].limits;
     }
-    for (size_t i = 0; i < spool->lane_count; i++) {
+    for (size_t i = 0; i < lanes->count; i++) {
         bool is_wanted = false;
         for (size_t j = 0; j < count && !is_wanted; j++)
-            is_wanted = strcmp(spool->lanes[i].name, wanted[j].name) == 0;
+            is_wanted = strcmp(lanes->all[i].name, wanted[j].name) == 0;
         if (!is_wanted)
-            ret[used++] = spool->lanes[i];
+            ret[used++] = lanes->all[i];
     }
     return used;
 }
 
 /* Only when nothing can fail any more. */
-static void replace_lanes(struct spool *spool,
-                          struct lane *lanes,
+static void replace_lanes(struct lane_set *lanes,
+                          struct lane *fresh,
                           size_t count,
                           size_t configured,
                           struct turns *turns)
 {
-    free(spool->lanes);
-    turns_done(&spool->turns);
-    spool->lanes = lanes;
-    spool->lane_count = count;
-    spool->configured_count = configured;
-    spool->turns = *turns;
-    spool->expiry_due_ms = INT64_MIN;
+    free(lanes->all);
+    turns_done(&lanes->turns);
+    lanes->all = fresh;
+    lanes->count = count;
+    lanes->configured_count = configured;
+    lanes->turns = *turns;
+    lanes->expiry_due_ms = INT64_MIN;
     for (size_t i = 0; i < count; i++)
-        spool->has_new_lane |= !lanes[i].is_stored;
+        lanes->has_new |= !fresh[i].is_stored;
 }
 
 static int name_lanes(struct lane *lanes, const struct spool_lane *wanted, size_t count)
@@ -208,38 +202,37 @@ static int name_lanes(struct lane *lanes, const struct spool_lane *wanted, size_
     return 0;
 }
 
-static void unname_lanes(const struct spool *spool, struct lane *lanes, size_t count)
+static void free_new_lanes(const struct lane_set *lanes, struct lane *fresh, size_t count)
 {
     for (size_t i = 0; i < count; i++) {
-        if (lanes[i].name && !lanes_find(spool, lanes[i].name))
-            free(lanes[i].name);
+        if (fresh[i].name && !lane_set_find(lanes, fresh[i].name))
+            free(fresh[i].name);
     }
-    free(lanes);
+    free(fresh);
 }
 
 int spool_set_lanes(struct spool *spool, const struct spool_lane *lanes, size_t count)
 {
     assert(count >= 1 && count <= SPOOL_LANES_MAX);
-    assert(strcmp(lanes[0].name, spool->lanes[0].name) == 0);
-    if (spool->failed < 0)
-        return spool->failed;
+    assert(strcmp(lanes[0].name, spool->lanes.all[0].name) == 0);
+    if (spool->conn.failed < 0)
+        return spool->conn.failed;
     spool_end_scan(spool);
-    struct lane *fresh = calloc(count + spool->lane_count, sizeof(*fresh));
+    struct lane *fresh = calloc(count + spool->lanes.count, sizeof(*fresh));
     if (!fresh)
-        return spool_fail(spool, -ENOMEM, "out of memory");
+        return spool_fail_memory(spool);
     struct turns turns;
-    size_t known = arrange_lanes(spool, lanes, count, fresh);
-    int r = known <= SPOOL_LANES_KNOWN_MAX ? number_lanes(fresh, known) : SPOOL_E_LANES;
+    size_t total = arrange_lanes(&spool->lanes, lanes, count, fresh);
+    int r = total <= SPOOL_LANES_KNOWN_MAX ? number_lanes(fresh, total) : SPOOL_E_LANES;
     if (r == 0)
         r = name_lanes(fresh, lanes, count);
     if (r == 0)
-        r = turns_new(fresh, known, &turns);
+        r = turns_new(fresh, total, &turns);
     if (r != 0) {
-        unname_lanes(spool, fresh, count);
-        return r == SPOOL_E_LANES ? too_many_lanes(spool)
-                                  : spool_fail(spool, r, "out of memory");
+        free_new_lanes(&spool->lanes, fresh, count);
+        return r == SPOOL_E_LANES ? too_many_lanes(spool) : spool_fail_memory(spool);
     }
-    model_lanes(fresh, known, count);
-    replace_lanes(spool, fresh, known, count, &turns);
+    apply_configuration(fresh, total, count);
+    replace_lanes(&spool->lanes, fresh, total, count, &turns);
     return 0;
 }

@@ -42,11 +42,11 @@ static int read_lane_row(struct spool *spool, const struct stmt *stmt)
 {
     const char *name = stmt_string(stmt, 1);
     if (!name)
-        return spool_fail(spool, -ENOMEM, "out of memory");
+        return spool_fail_memory(spool);
     int64_t number = stmt_int(stmt, 0);
     if (number < 0 || number > SPOOL_LANE_MAX)
         return spool_fail(spool, -EBADMSG, "lane \"%s\" has an impossible number", name);
-    struct lane *lane = lanes_find(spool, name);
+    struct lane *lane = lane_set_find(&spool->lanes, name);
     if (!lane) {
         int r = lanes_add(spool, name, &lane);
         if (r != 0)
@@ -56,12 +56,12 @@ static int read_lane_row(struct spool *spool, const struct stmt *stmt)
     return 0;
 }
 
-/* Forgotten since a reader looked last: its counters are those of "default" now, its number may
- * be another lane's. Its name stays, for somebody may hold it. */
-static void leave_out_missing(struct spool *spool)
+/* Forgotten since a reader last read them: its counters are those of "default" now, its number
+ * may be another lane's. Its name stays, because a caller may hold it. */
+static void clear_missing_lanes(struct spool *spool)
 {
-    for (size_t i = 0; i < spool->lane_count; i++) {
-        struct lane *lane = &spool->lanes[i];
+    for (size_t i = 0; i < spool->lanes.count; i++) {
+        struct lane *lane = &spool->lanes.all[i];
         if (lane->is_stored)
             continue;
         lane->number = SPOOL_LANE_MAX + 1;
@@ -74,34 +74,31 @@ static int read_lanes(struct spool *spool)
     struct stmt *stmt = spool_stmt(spool, STMT_LANES);
     int r = 0;
     int rc = SQLITE_DONE;
-    for (size_t i = 0; i < spool->lane_count; i++)
-        spool->lanes[i].is_stored = false;
+    for (size_t i = 0; i < spool->lanes.count; i++)
+        spool->lanes.all[i].is_stored = false;
     while (r == 0 && (rc = stmt_step(stmt)) == SQLITE_ROW)
         r = read_lane_row(spool, stmt);
     if (r == 0)
         r = spool_result(spool, rc);
     stmt_reset(stmt);
     if (r == 0)
-        leave_out_missing(spool);
+        clear_missing_lanes(spool);
     return r;
 }
 
 /* The maxima over all lanes. */
-static void sum_up(struct spool *spool)
+static void update_maxima(struct spool *spool)
 {
-    uint64_t last_id = 0;
+    uint64_t last_id = lane_set_committed_id(&spool->lanes);
     uint64_t last_seq = 0;
-    for (size_t i = 0; i < spool->lane_count; i++) {
-        const struct spool_counters *counters = &spool->lanes[i].committed;
-        if (counters->last_id > last_id)
-            last_id = counters->last_id;
-        if (counters->last_seq > last_seq)
-            last_seq = counters->last_seq;
+    for (size_t i = 0; i < spool->lanes.count; i++) {
+        if (spool->lanes.all[i].committed.last_seq > last_seq)
+            last_seq = spool->lanes.all[i].committed.last_seq;
     }
-    if (last_id > spool->last_id)
-        spool->last_id = last_id;
-    spool->committed_last_seq = last_seq;
-    spool->last_seq = last_seq;
+    if (last_id > spool->lanes.last_id)
+        spool->lanes.last_id = last_id;
+    spool->committed.last_seq = last_seq;
+    spool->working.last_seq = last_seq;
 }
 
 int ledger_refresh(struct spool *spool)
@@ -109,7 +106,7 @@ int ledger_refresh(struct spool *spool)
     int r = read_lanes(spool);
     if (r != 0)
         return r;
-    sum_up(spool);
+    update_maxima(spool);
     return 0;
 }
 
@@ -151,19 +148,19 @@ static int verify_lane(struct spool *spool, const struct lane *lane)
     return 0;
 }
 
-/* What can be told in a moment; to count all messages would read the whole database. */
+/* What is quickly checked; to count all messages would read the whole database. */
 int ledger_verify(struct spool *spool)
 {
-    for (size_t i = 0; i < spool->lane_count; i++) {
-        if (spool->lanes[i].number > SPOOL_LANE_MAX) /* new */
+    for (size_t i = 0; i < spool->lanes.count; i++) {
+        if (spool->lanes.all[i].number > SPOOL_LANE_MAX) /* new */
             continue;
-        int r = verify_lane(spool, &spool->lanes[i]);
+        int r = verify_lane(spool, &spool->lanes.all[i]);
         if (r != 0)
             return r;
     }
     uint64_t last_seq = 0;
     int r = spool_read_number(spool, STMT_LAST_SEQ, &last_seq);
-    if (r == 0 && last_seq != spool->committed_last_seq)
+    if (r == 0 && last_seq != spool->committed.last_seq)
         return spool_fail(spool, -EBADMSG, "the outcome table does not match the ledger");
     return r;
 }
@@ -188,10 +185,10 @@ int ledger_load_state(struct spool *spool, struct spool_clock_state *ret)
     state.wall_clock_ms = stmt_int(stmt, 4);
     state.is_absent = !stmt_is_null(stmt, 5);
     state.absent_after = (uint64_t)stmt_int(stmt, 5);
-    spool->progress.exported_seq = (uint64_t)stmt_int(stmt, 6);
-    spool->progress.pruned_seq = (uint64_t)stmt_int(stmt, 7);
-    spool->progress.failures_pruned = (uint64_t)stmt_int(stmt, 8);
-    spool->committed_progress = spool->progress;
+    spool->working.progress.exported_seq = (uint64_t)stmt_int(stmt, 6);
+    spool->working.progress.pruned_seq = (uint64_t)stmt_int(stmt, 7);
+    spool->working.progress.failures_pruned = (uint64_t)stmt_int(stmt, 8);
+    spool->committed.progress = spool->working.progress;
     stmt_reset(stmt);
     *ret = state;
     return 0;
@@ -219,15 +216,15 @@ static int write_lane(struct spool *spool, const struct lane *lane)
     stmt_bind_int(stmt, index++, (int64_t)counters->last_id);
     stmt_bind_int(stmt, index++, (int64_t)counters->last_seq);
     int r = spool_result(spool, stmt_run(stmt));
-    if (r == 0 && sqlite3_changes(spool->db) != 1)
+    if (r == 0 && sqlite3_changes(spool->conn.db) != 1)
         return spool_fail(spool, -EBADMSG, "lane \"%s\" is gone from the database", lane->name);
     return r;
 }
 
 int ledger_write(struct spool *spool)
 {
-    for (size_t i = 0; i < spool->lane_count; i++) {
-        const struct lane *lane = &spool->lanes[i];
+    for (size_t i = 0; i < spool->lanes.count; i++) {
+        const struct lane *lane = &spool->lanes.all[i];
         assert(counters_balance(&lane->working));
         int r = lane->is_stored ? 0 : store_lane(spool, lane);
         if (r == 0 && memcmp(&lane->working, &lane->committed, sizeof(lane->working)) != 0)
@@ -240,21 +237,17 @@ int ledger_write(struct spool *spool)
 
 void ledger_commit(struct spool *spool)
 {
-    for (size_t i = 0; i < spool->lane_count; i++) {
-        spool->lanes[i].committed = spool->lanes[i].working;
-        spool->lanes[i].is_stored = true;
+    for (size_t i = 0; i < spool->lanes.count; i++) {
+        spool->lanes.all[i].committed = spool->lanes.all[i].working;
+        spool->lanes.all[i].is_stored = true;
     }
-    spool->has_new_lane = false;
-    spool->committed_last_seq = spool->last_seq;
-    spool->committed_progress = spool->progress;
+    spool->lanes.has_new = false;
+    spool->committed = spool->working;
 }
 
 void ledger_rollback(struct spool *spool)
 {
-    for (size_t i = 0; i < spool->lane_count; i++)
-        spool->lanes[i].working = spool->lanes[i].committed;
-    spool->last_seq = spool->committed_last_seq;
-    uint64_t exported_seq = spool->progress.exported_seq; /* is noted until it is written */
-    spool->progress = spool->committed_progress;
-    spool->progress.exported_seq = exported_seq;
+    for (size_t i = 0; i < spool->lanes.count; i++)
+        spool->lanes.all[i].working = spool->lanes.all[i].committed;
+    spool->working = spool->committed;
 }

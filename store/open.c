@@ -35,41 +35,42 @@ enum {
     BUSY_TIMEOUT_MS = 5000,
 };
 
-static char open_words[SPOOL_WORDS_MAX];
+static char open_errmsg[SPOOL_ERRMSG_MAX];
 
 const char *spool_open_error(void)
 {
-    return open_words;
+    return open_errmsg;
 }
 
 /* ---- open and close ---- */
 
-static int refuse_foreign_commits(void *context)
+static int refuse_foreign_commits(void *userdata)
 {
-    const struct spool *spool = context;
-    return !spool->is_committing;
+    const struct spool *spool = userdata;
+    return !spool->batch.is_committing;
 }
 
-static int note_wal_pages(void *context, sqlite3 *db, const char *name, int pages)
+static int note_wal_pages(void *userdata, sqlite3 *db, const char *name, int pages)
 {
     (void)db, (void)name;
-    struct spool *spool = context;
-    spool->wal_pages = pages;
+    struct spool *spool = userdata;
+    spool->conn.wal_pages = pages;
     return SQLITE_OK;
 }
 
 static int connect_database(struct spool *spool, const char *directory, int flags)
 {
-    if (asprintf(&spool->path, "%s/" DATABASE_NAME, directory) < 0) {
-        spool->path = NULL;
-        return spool_fail(spool, -ENOMEM, "out of memory");
+    if (asprintf(&spool->files.path, "%s/" DATABASE_NAME, directory) < 0) {
+        spool->files.path = NULL;
+        return spool_fail_memory(spool);
     }
-    int rc = sqlite3_open_v2(spool->path, &spool->db, flags | SQLITE_OPEN_NOMUTEX, reads_vfs());
+    int rc = sqlite3_open_v2(spool->files.path, &spool->conn.db, flags | SQLITE_OPEN_NOMUTEX,
+                             reads_vfs());
     if (rc == SQLITE_OK)
-        rc = sqlite3_busy_timeout(spool->db, spool->busy_wait_ms);
+        rc = sqlite3_busy_timeout(spool->conn.db, spool->conn.busy_wait_ms);
     /* Until all checks have passed, closing must change nothing. */
     if (rc == SQLITE_OK)
-        rc = sqlite3_db_config(spool->db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
+        rc = sqlite3_db_config(spool->conn.db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
     return spool_result(spool, rc);
 }
 
@@ -80,14 +81,14 @@ static int configure(struct spool *spool)
         "PRAGMA secure_delete = OFF; PRAGMA trusted_schema = OFF; PRAGMA cell_size_check = ON";
     static const char reader[] =
         "PRAGMA query_only = ON; PRAGMA mmap_size = 0; PRAGMA trusted_schema = OFF";
-    const char *pragmas = spool->is_reader ? reader : writer;
-    return sqlite3_exec(spool->db, pragmas, NULL, NULL, NULL);
+    const char *pragmas = spool->conn.is_reader ? reader : writer;
+    return sqlite3_exec(spool->conn.db, pragmas, NULL, NULL, NULL);
 }
 
 static int examine_as_marked(struct spool *spool)
 {
     struct mark mark;
-    int r = mark_read(spool->directory_fd, &mark);
+    int r = mark_read(spool->files.directory_fd, &mark);
     if (r != 0)
         return spool_fail(spool, r, MARK_NAME ": %s", strerror(-r));
     return examine(spool, &mark);
@@ -96,31 +97,31 @@ static int examine_as_marked(struct spool *spool)
 static int prepare(struct spool *spool)
 {
     int version = 0;
-    int rc = schema_check(spool->db, &version);
+    int rc = schema_check(spool->conn.db, &version);
     if (rc == SQLITE_SCHEMA)
         return spool_fail(spool, SPOOL_E_NEWER,
                           "spool.db has schema version %d, this program knows %d", version,
-                          schema_known());
+                          schema_newest_version());
     if (rc == SQLITE_OK)
         rc = configure(spool);
-    if (rc == SQLITE_OK && !spool->is_reader) {
+    if (rc == SQLITE_OK && !spool->conn.is_reader) {
         int r = examine_as_marked(spool);
         if (r != 0)
             return r;
-        rc = schema_migrate(spool->db, version);
+        rc = schema_migrate(spool->conn.db, version);
     }
     if (rc == SQLITE_OK)
-        rc = charge_register(spool->db, &spool->record_tally);
+        rc = charge_register(spool->conn.db, &spool->conn.record_tally);
     if (rc == SQLITE_OK)
-        rc = stmt_prepare(&spool->stmts, spool->db, spool->is_reader);
+        rc = stmt_prepare(&spool->conn.stmts, spool->conn.db, spool->conn.is_reader);
     return examine_result(spool, rc);
 }
 
 static int open_mark(struct spool *spool)
 {
-    int r = mark_open(spool->directory_fd);
+    int r = mark_open(spool->files.directory_fd);
     if (r >= 0) {
-        spool->mark_fd = r;
+        spool->files.mark_fd = r;
         r = spool_note_mark(spool);
     }
     return r < 0 ? spool_fail(spool, r, MARK_NAME ": %s", strerror(-r)) : 0;
@@ -129,37 +130,38 @@ static int open_mark(struct spool *spool)
 static int note_identity(struct spool *spool)
 {
     const int fds[IDENTITY_FILES] = {
-        [IDENTITY_DIRECTORY] = spool->directory_fd,
-        [IDENTITY_DATABASE] = spool->database_fd,
-        [IDENTITY_MARK] = spool->mark_fd,
-        [IDENTITY_LOCK] = spool->lock_fd,
+        [IDENTITY_DIRECTORY] = spool->files.directory_fd,
+        [IDENTITY_DATABASE] = spool->files.database_fd,
+        [IDENTITY_MARK] = spool->files.mark_fd,
+        [IDENTITY_LOCK] = spool->files.lock_fd,
     };
-    int r = identity_note(&spool->identity, spool->directory, fds);
-    return r < 0 ? spool_fail(spool, r, "%s: %s", spool->directory, strerror(-r)) : 0;
+    int r = identity_note(&spool->files.identity, spool->files.directory, fds);
+    return r < 0 ? spool_fail(spool, r, "%s: %s", spool->files.directory, strerror(-r)) : 0;
 }
 
 /*
  * The database as a whole is sound: from here on this connection may write. The
  * WAL has its name in the directory by now; that SQLite syncs the directory is
- * not enough, for it does not tell when that fails.
+ * not enough, because it does not report a failure.
  */
-static int arm(struct spool *spool)
+static int spool_enable_writes(struct spool *spool)
 {
-    spool->database_fd = regular_openat(spool->directory_fd, DATABASE_NAME, O_RDWR, 0);
-    if (spool->database_fd < 0)
-        return spool_fail(spool, spool->database_fd, "%s: %s", spool->path,
-                          regular_error(spool->database_fd));
-    if (fsync(spool->directory_fd) < 0)
-        return spool_fail(spool, -errno, "%s: %s", spool->path, strerror(errno));
+    spool->files.database_fd =
+        regular_openat(spool->files.directory_fd, DATABASE_NAME, O_RDWR, 0);
+    if (spool->files.database_fd < 0)
+        return spool_fail(spool, spool->files.database_fd, "%s: %s", spool->files.path,
+                          regular_error(spool->files.database_fd));
+    if (fsync(spool->files.directory_fd) < 0)
+        return spool_fail(spool, -errno, "%s: %s", spool->files.path, strerror(errno));
     int keep_wal = 1;
-    int rc = sqlite3_file_control(spool->db, "main", SQLITE_FCNTL_PERSIST_WAL, &keep_wal);
+    int rc = sqlite3_file_control(spool->conn.db, "main", SQLITE_FCNTL_PERSIST_WAL, &keep_wal);
     if (rc == SQLITE_OK)
-        rc = sqlite3_db_config(spool->db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 0, NULL);
+        rc = sqlite3_db_config(spool->conn.db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 0, NULL);
     int r = spool_result(spool, rc);
     if (r == 0)
         r = open_mark(spool);
     if (r == 0)
-        r = spool_read_number(spool, STMT_PAGES, &spool->committed_pages);
+        r = spool_read_number(spool, STMT_PAGES, &spool->room.committed_pages);
     return r == 0 ? note_identity(spool) : r;
 }
 
@@ -174,17 +176,17 @@ static int load_ledger(struct spool *spool, const struct spool_options *options)
     if (r == 0)
         r = spool_begin(spool);
     if (r == 0)
-        r = lanes_settle(spool);
+        r = lanes_reconcile(spool);
     if (r == 0)
         r = ledger_write(spool);
     if (r != 0)
         return r;
-    spool->is_committing = true;
+    spool->batch.is_committing = true;
     r = spool_result(spool, stmt_run(spool_stmt(spool, STMT_COMMIT)));
-    spool->is_committing = false;
+    spool->batch.is_committing = false;
     if (r != 0)
         return r;
-    spool->in_transaction = false;
+    spool->batch.is_open = false;
     ledger_commit(spool);
     return 0;
 }
@@ -204,10 +206,10 @@ static int load(struct spool *spool, const struct spool_options *options)
     stmt_reset(stmt);
     if (r == 0)
         r = outcome_load(spool);
-    spool->written_clock = stored;
-    spool_clock_start(&spool->clock, &stored, options->boot_id, spool->last_id, last_ended_ms,
-                      &options->now);
-    spool->opened_clock_ms = spool->clock.state.clock_ms;
+    spool->time.written = stored;
+    spool_clock_start(&spool->time.clock, &stored, options->boot_id, spool->lanes.last_id,
+                      last_ended_ms, &options->now);
+    spool->time.opened_ms = spool->time.clock.state.clock_ms;
     return r;
 }
 
@@ -215,10 +217,10 @@ static int load(struct spool *spool, const struct spool_options *options)
  * otherwise. */
 static int probe(struct spool *spool, struct mark *ret_mark)
 {
-    int r = mark_read(spool->directory_fd, ret_mark);
+    int r = mark_read(spool->files.directory_fd, ret_mark);
     if (r < 0)
         return spool_fail(spool, r, MARK_NAME ": %s", strerror(-r));
-    r = schema_probe(spool->directory_fd, spool->words);
+    r = schema_probe(spool->files.directory_fd, spool->conn.errmsg);
     if (r == SPOOL_E_ABSENT && ret_mark->last_id > 0)
         return spool_fail(spool, SPOOL_E_DAMAGED,
                           "spool.db is missing, and ids up to %llu were given out",
@@ -227,14 +229,15 @@ static int probe(struct spool *spool, struct mark *ret_mark)
 }
 
 /* SQLite would play it back into the database, whatever it is the journal of. A spool is in WAL
- * mode from its first page on and never has one; a database that another program took out of that
- * mode may need it. */
+ * mode from its first page on and never has one; a database that another program took out of
+ * that mode may need it. */
 static int set_journal_aside(struct spool *spool)
 {
-    if (!aside_is_there(spool->directory_fd, JOURNAL_NAME) ||
-        !schema_is_in_wal_mode(spool->directory_fd))
+    if (!aside_is_there(spool->files.directory_fd, JOURNAL_NAME) ||
+        !schema_is_in_wal_mode(spool->files.directory_fd))
         return 0;
-    int r = aside_move(spool->directory_fd, JOURNAL_NAME, "is a journal, which no spool has");
+    int r =
+        aside_move(spool->files.directory_fd, JOURNAL_NAME, "is a journal, which no spool has");
     return r < 0 ? spool_fail(spool, r, JOURNAL_NAME ": %s", strerror(-r)) : 0;
 }
 
@@ -242,15 +245,15 @@ static int set_journal_aside(struct spool *spool)
 static int find_database(struct spool *spool, const struct spool_options *options)
 {
     struct mark mark = {0};
-    int r = salvage_finish(spool->directory_fd, options->directory, spool->words);
+    int r = salvage_finish(spool->files.directory_fd, options->directory, spool->conn.errmsg);
     if (r == 0)
         r = set_journal_aside(spool);
     if (r == 0)
         r = probe(spool, &mark);
     if (r == SPOOL_E_ABSENT)
-        return schema_create(options->directory, spool->directory_fd, spool->words);
+        return schema_create(options->directory, spool->files.directory_fd, spool->conn.errmsg);
     if (r == 0 && mark.is_suspect)
-        return spool_fail(spool, SPOOL_E_DAMAGED, "damage was met when it was last in use");
+        return spool_fail(spool, SPOOL_E_DAMAGED, "damage was found when it was last in use");
     if (r == 0 && mark.is_unread)
         return spool_fail(spool, SPOOL_E_UNREAD,
                           "a read or a write failed when it was last in use");
@@ -259,13 +262,13 @@ static int find_database(struct spool *spool, const struct spool_options *option
 
 static int open_writer(struct spool *spool, const struct spool_options *options)
 {
-    int r = spool_open_directory(options->directory, true, &spool->directory_fd);
+    int r = spool_open_directory(options->directory, true, &spool->files.directory_fd);
     if (r < 0)
         return spool_fail(spool, r, "%s: %s", options->directory, strerror(-r));
-    spool->directory = strdup(options->directory);
-    if (!spool->directory)
-        return spool_fail(spool, -ENOMEM, "out of memory");
-    r = spool_look_at_names(spool, options->directory);
+    spool->files.directory = strdup(options->directory);
+    if (!spool->files.directory)
+        return spool_fail_memory(spool);
+    r = spool_require_regular_files(spool, options->directory);
     if (r == 0)
         r = spool_take_lock(spool);
     if (r != 0)
@@ -277,67 +280,69 @@ static int open_writer(struct spool *spool, const struct spool_options *options)
     if (r == 0)
         r = prepare(spool);
     if (r == 0) {
-        (void)sqlite3_commit_hook(spool->db, refuse_foreign_commits, spool);
-        (void)sqlite3_wal_hook(spool->db, note_wal_pages, spool);
+        (void)sqlite3_commit_hook(spool->conn.db, refuse_foreign_commits, spool);
+        (void)sqlite3_wal_hook(spool->conn.db, note_wal_pages, spool);
         r = load(spool, options);
     }
-    return r == 0 ? arm(spool) : r;
+    return r == 0 ? spool_enable_writes(spool) : r;
 }
 
 static struct spool *spool_new(void)
 {
     struct spool *spool = calloc(1, sizeof(*spool));
     if (!spool) {
-        (void)snprintf(open_words, sizeof(open_words), "out of memory");
+        (void)snprintf(open_errmsg, sizeof(open_errmsg), "out of memory");
         return NULL;
     }
-    spool->busy_wait_ms = BUSY_TIMEOUT_MS;
-    spool->lock_fd = -1;
-    spool->directory_fd = -1;
-    spool->database_fd = -1;
-    spool->mark_fd = -1;
-    spool->restore_fd = -1;
-    spool->restore_lock_fd = -1;
-    identity_init(&spool->identity);
-    spool->expiry_due_ms = INT64_MIN;
-    spool->keep_due_ms = INT64_MIN;
-    spool->verify_due_ms = INT64_MIN;
-    spool->disk_credit = SPOOL_DISK_CREDIT_BYTES;
-    spool->bad_writes = reads_bad_writes();
+    spool->conn.busy_wait_ms = BUSY_TIMEOUT_MS;
+    spool->files.lock_fd = -1;
+    spool->files.directory_fd = -1;
+    spool->files.database_fd = -1;
+    spool->files.mark_fd = -1;
+    spool->restore.directory_fd = -1;
+    spool->restore.lock_fd = -1;
+    identity_init(&spool->files.identity);
+    spool->lanes.expiry_due_ms = INT64_MIN;
+    spool->pruning.keep_due_ms = INT64_MIN;
+    spool->files.verify_due_ms = INT64_MIN;
+    spool->working.evicting.credit = SPOOL_DISK_CREDIT_BYTES;
+    spool->conn.bad_writes = reads_bad_writes();
     return spool;
 }
 
-/* What did not read may look like damage: a page that is missing, a check that says so. */
-static int tell_unread(int r, uint64_t given_up_before)
+/* A read error may look like damage: a missing page, a check that fails. */
+static int map_read_error(int r, uint64_t given_up_before)
 {
-    bool may_be_that = r == -EIO || r == -EBADMSG || r == SPOOL_E_DAMAGED;
-    return may_be_that && reads_given_up() != given_up_before ? SPOOL_E_UNREAD : r;
+    bool may_be_read_error = r == -EIO || r == -EBADMSG || r == SPOOL_E_DAMAGED;
+    return may_be_read_error && reads_given_up() != given_up_before ? SPOOL_E_UNREAD : r;
 }
 
 /* No room for another name, or not even for the -shm file. */
-static int tell_full(const struct spool *spool, int r)
+static int map_full_error(const struct spool *spool, int r)
 {
-    int error = r == -EIO && spool->db ? sqlite3_system_errno(spool->db) : r < 0 ? -r : 0;
-    return full_is(error) ? SPOOL_E_DISK : r;
+    int error = r == -EIO && spool->conn.db ? sqlite3_system_errno(spool->conn.db)
+                : r < 0                     ? -r
+                                            : 0;
+    return full_is_error(error) ? SPOOL_E_DISK : r;
 }
 
-/* Hands over, or closes and keeps the words. Damage is a condition for who opens. */
-static int end_open(struct spool *spool, int r, struct spool **ret)
+/* Hands over, or closes and keeps the error text. Damage is a condition for the caller. */
+static int finish_open(struct spool *spool, int r, struct spool **ret)
 {
     if (r == 0) {
         *ret = spool;
         return 0;
     }
-    if (r < 0 && spool->words[0] == '\0')
-        (void)snprintf(spool->words, sizeof(spool->words), "%s", strerror(-r));
-    memcpy(open_words, spool->words, sizeof(open_words));
+    if (r < 0 && spool->conn.errmsg[0] == '\0')
+        (void)snprintf(spool->conn.errmsg, sizeof(spool->conn.errmsg), "%s", strerror(-r));
+    memcpy(open_errmsg, spool->conn.errmsg, sizeof(open_errmsg));
     spool_close(spool);
     return r == -EBADMSG ? SPOOL_E_DAMAGED : r;
 }
 
-/* What no salvage would touch is not called damage. Only after the close: to close another
+/* What no salvage would touch is not reported as damage. Only after the close: to close another
  * descriptor of the database takes SQLite's locks along. */
-static int tell_foreign(const char *directory)
+static int map_foreign(const char *directory)
 {
     bool is_foreign = false;
     int fd;
@@ -346,8 +351,8 @@ static int tell_foreign(const char *directory)
     int r = salvage_is_foreign(fd, &is_foreign);
     (void)close(fd); /* only read from */
     if (r != 0 || !is_foreign)
-        return SPOOL_E_DAMAGED; /* if it cannot be told, it is damage */
-    (void)snprintf(open_words, sizeof(open_words), SALVAGE_FOREIGN_WORDS);
+        return SPOOL_E_DAMAGED; /* if that is unknown, it is damage */
+    (void)snprintf(open_errmsg, sizeof(open_errmsg), SALVAGE_FOREIGN_ERRMSG);
     return SPOOL_E_FOREIGN;
 }
 
@@ -357,36 +362,38 @@ int spool_open(const struct spool_options *options, struct spool **ret)
     struct spool *spool = spool_new();
     if (!spool)
         return -ENOMEM;
-    spool->disk_reserve = options->disk_reserve;
-    spool->keep_failures_ms = options->keep_failures_ms;
-    spool->keep_failures_count = options->keep_failures_count;
+    spool->room.reserve = options->disk_reserve;
+    spool->pruning.keep_failures_ms = options->keep_failures_ms;
+    spool->pruning.keep_failures_count = options->keep_failures_count;
     uint64_t given_up = reads_given_up();
-    int r = tell_full(spool, open_writer(spool, options));
-    r = end_open(spool, tell_unread(r, given_up), ret);
-    return r == SPOOL_E_DAMAGED ? tell_foreign(options->directory) : r;
+    int r = map_full_error(spool, open_writer(spool, options));
+    r = finish_open(spool, map_read_error(r, given_up), ret);
+    return r == SPOOL_E_DAMAGED ? map_foreign(options->directory) : r;
 }
 
 /* A mark that does not read is given up where nothing else is lost. */
 static int judge_survey(struct spool *spool, const struct survey *survey)
 {
     struct mark mark;
-    bool has_database = faccessat(spool->directory_fd, DATABASE_NAME, F_OK, 0) == 0;
+    bool has_database = faccessat(spool->files.directory_fd, DATABASE_NAME, F_OK, 0) == 0;
     bool is_mark_bad = survey->files[SURVEY_MARK].bad_count > 0;
     if (survey_found_damage(survey) || (is_mark_bad && !has_database))
         return SPOOL_E_DAMAGED;
     if (is_mark_bad)
-        return mark_set_aside(spool->directory_fd, "unread");
-    int r = mark_read(spool->directory_fd, &mark);
+        return mark_set_aside(spool->files.directory_fd, "unread");
+    int r = mark_read(spool->files.directory_fd, &mark);
     if (r != 0 || !mark.is_unread)
         return r;
     mark.is_unread = false;
-    spool->mark_fd = mark_open(spool->directory_fd);
-    return spool->mark_fd < 0 ? spool->mark_fd : mark_write(spool->mark_fd, &mark);
+    spool->files.mark_fd = mark_open(spool->files.directory_fd);
+    return spool->files.mark_fd < 0 ? spool->files.mark_fd
+                                    : mark_write(spool->files.mark_fd, &mark);
 }
 
-static void tell_stopped(struct spool *spool)
+static void set_stopped_errmsg(struct spool *spool)
 {
-    (void)snprintf(spool->words, sizeof(spool->words), "stopped before all was read");
+    (void)snprintf(spool->conn.errmsg, sizeof(spool->conn.errmsg),
+                   "stopped before all was read");
 }
 
 int spool_survey(const char *directory)
@@ -395,23 +402,23 @@ int spool_survey(const char *directory)
     struct spool *spool = spool_new();
     if (!spool)
         return -ENOMEM;
-    int r = spool_open_directory(directory, false, &spool->directory_fd);
+    int r = spool_open_directory(directory, false, &spool->files.directory_fd);
     if (r < 0)
         r = spool_fail(spool, r, "%s: %s", directory, strerror(-r));
     if (r == 0)
-        r = spool_look_at_names(spool, directory);
+        r = spool_require_regular_files(spool, directory);
     if (r == 0)
         r = spool_take_lock(spool);
     if (r == 0)
-        r = survey_take(spool->directory_fd, &survey, spool->words);
+        r = survey_take(spool->files.directory_fd, &survey, spool->conn.errmsg);
     if (r == -ECANCELED)
-        tell_stopped(spool);
+        set_stopped_errmsg(spool);
     if (r == 0)
-        r = tell_full(spool, judge_survey(spool, &survey));
+        r = map_full_error(spool, judge_survey(spool, &survey));
     survey_done(&survey);
-    if (r < 0 && spool->words[0] == '\0')
-        (void)snprintf(spool->words, sizeof(spool->words), "%s", strerror(-r));
-    memcpy(open_words, spool->words, sizeof(open_words));
+    if (r < 0 && spool->conn.errmsg[0] == '\0')
+        (void)snprintf(spool->conn.errmsg, sizeof(spool->conn.errmsg), "%s", strerror(-r));
+    memcpy(open_errmsg, spool->conn.errmsg, sizeof(open_errmsg));
     spool_close(spool);
     return r;
 }
@@ -423,18 +430,19 @@ int spool_salvage(const struct spool_options *options,
     struct spool *spool = spool_new();
     if (!spool)
         return -ENOMEM;
-    int r = spool_open_directory(options->directory, false, &spool->directory_fd);
+    int r = spool_open_directory(options->directory, false, &spool->files.directory_fd);
     if (r < 0)
         r = spool_fail(spool, r, "%s: %s", options->directory, strerror(-r));
     if (r == 0)
-        r = spool_look_at_names(spool, options->directory);
+        r = spool_require_regular_files(spool, options->directory);
     if (r == 0)
         r = spool_take_lock(spool);
     if (r == 0)
-        r = tell_full(spool, salvage(spool->directory_fd, options, history, spool->words, ret));
+        r = map_full_error(spool, salvage(spool->files.directory_fd, options, history,
+                                          spool->conn.errmsg, ret));
     if (r == -ECANCELED)
-        tell_stopped(spool);
-    memcpy(open_words, spool->words, sizeof(open_words));
+        set_stopped_errmsg(spool);
+    memcpy(open_errmsg, spool->conn.errmsg, sizeof(open_errmsg));
     spool_close(spool);
     return r;
 }
@@ -459,36 +467,37 @@ static int read_database(struct spool *spool, const char *directory)
         r = connect_database(spool, directory, SQLITE_OPEN_READONLY);
     if (r == 0)
         r = prepare(spool);
-    if (r != 0 && spool->db && sqlite3_extended_errcode(spool->db) == SQLITE_READONLY_ROLLBACK)
+    if (r != 0 && spool->conn.db &&
+        sqlite3_extended_errcode(spool->conn.db) == SQLITE_READONLY_ROLLBACK)
         return spool_fail(spool, r,
                           JOURNAL_NAME " is there, a journal, which no spool has: move "
                                        "it away, or start the daemon, which does");
     if (r == 0)
         r = ledger_refresh(spool);
-    return r == 0 ? ledger_load_state(spool, &spool->clock.state) : r;
+    return r == 0 ? ledger_load_state(spool, &spool->time.clock.state) : r;
 }
 
-/* What no salvage would touch is told from damage, as the daemon tells it. */
+/* What no salvage would touch is not reported as damage, just as by spool_open(). */
 static int open_reader(struct spool *spool, const char *directory)
 {
     bool is_foreign = false;
-    int r = spool_open_directory(directory, false, &spool->directory_fd);
+    int r = spool_open_directory(directory, false, &spool->files.directory_fd);
     if (r == -ENOENT)
         return spool_fail(spool, SPOOL_E_ABSENT, "%s: there is no spool", directory);
     if (r < 0)
         return spool_fail(spool, r, "%s: %s", directory, strerror(-r));
-    r = spool_look_at_names(spool, directory);
+    r = spool_require_regular_files(spool, directory);
     if (r != 0)
         return r;
     uint64_t given_up = reads_given_up();
     r = read_database(spool, directory);
-    if (tell_unread(r, given_up) == SPOOL_E_UNREAD)
-        return spool->is_explained ? r : spool_explain_unread(spool);
+    if (map_read_error(r, given_up) == SPOOL_E_UNREAD)
+        return spool->conn.is_surveyed ? r : spool_survey_for_reader(spool);
     if (r != SPOOL_E_DAMAGED && r != -EBADMSG)
         return r;
-    if (salvage_is_foreign(spool->directory_fd, &is_foreign) == 0 && is_foreign)
-        return spool_fail(spool, SPOOL_E_FOREIGN, SALVAGE_FOREIGN_WORDS);
-    return r; /* where that cannot be told, it is damage all the same */
+    if (salvage_is_foreign(spool->files.directory_fd, &is_foreign) == 0 && is_foreign)
+        return spool_fail(spool, SPOOL_E_FOREIGN, SALVAGE_FOREIGN_ERRMSG);
+    return r; /* if that is unknown, it is damage */
 }
 
 int spool_open_reader(const char *directory, struct spool **ret)
@@ -496,18 +505,36 @@ int spool_open_reader(const char *directory, struct spool **ret)
     struct spool *spool = spool_new();
     if (!spool)
         return -ENOMEM;
-    spool->is_reader = true;
-    return end_open(spool, open_reader(spool, directory), ret);
+    spool->conn.is_reader = true;
+    return finish_open(spool, open_reader(spool, directory), ret);
+}
+
+static void close_fd(int fd)
+{
+    if (fd >= 0)
+        (void)close(fd);
+}
+
+static void close_files(struct spool_files *files)
+{
+    free(files->path);
+    free(files->directory);
+    identity_done(&files->identity);
+    close_fd(files->database_fd);
+    close_fd(files->mark_fd); /* written without a sync, as always */
+    close_fd(files->lock_fd); /* after the database: the lock covers it */
+    close_fd(files->directory_fd);
 }
 
 static void close_database(struct spool *spool)
 {
-    if (!spool->db)
+    if (!spool->conn.db)
         return;
-    if (spool->failed < 0 || spool_verify_files(spool) != 0) /* see the head of connection.c */
-        (void)sqlite3_db_config(spool->db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
-    stmt_finalize(&spool->stmts);
-    int rc = sqlite3_close(spool->db); /* rolls an open batch back */
+    if (spool->conn.failed < 0 ||
+        spool_verify_files(spool) != 0) /* see the head of connection.c */
+        (void)sqlite3_db_config(spool->conn.db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
+    stmt_finalize(&spool->conn.stmts);
+    int rc = sqlite3_close(spool->conn.db); /* rolls an open batch back */
     assert(rc == SQLITE_OK);
     (void)rc;
 }
@@ -517,26 +544,8 @@ void spool_close(struct spool *spool)
     if (!spool)
         return;
     close_database(spool);
-    for (size_t i = 0; i < spool->lane_count; i++) {
-        plan_done(&spool->lanes[i].plan);
-        free(spool->lanes[i].name);
-    }
-    free(spool->lanes);
-    turns_done(&spool->turns);
-    free(spool->path);
-    free(spool->directory);
-    identity_done(&spool->identity);
-    if (spool->database_fd >= 0)
-        (void)close(spool->database_fd);
-    if (spool->mark_fd >= 0)
-        (void)close(spool->mark_fd); /* written without a sync, as always */
-    if (spool->lock_fd >= 0)
-        (void)close(spool->lock_fd); /* after the database: the lock covers it */
-    if (spool->directory_fd >= 0)
-        (void)close(spool->directory_fd);
-    if (spool->restore_lock_fd >= 0)
-        (void)close(spool->restore_lock_fd);
-    if (spool->restore_fd >= 0)
-        (void)close(spool->restore_fd);
+    lane_set_done(&spool->lanes);
+    close_files(&spool->files);
+    restore_leave(&spool->restore);
     free(spool);
 }

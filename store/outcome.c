@@ -9,14 +9,14 @@
  * commit, and the newest row always stays: SQLite gives the next row its number
  * from it, and ending_write_run() checks that number against the ledger.
  *
- * How many failures are kept needs no counter of its own: it is what the ledger
- * says has failed, less failures_pruned. What all rows take does, for they differ:
- * record_bytes. When it comes to records_max, exported failures go, and then
+ * How many failures are kept needs no counter of its own: it is the failures in
+ * the ledger less failures_pruned. The size of all rows does, because they differ:
+ * record_bytes. When it reaches records_max, exported failures go, and then
  * deliveries that wait, as below.
  *
  * Rows that are not exported stay, until the owner sets a number that may wait;
  * then the oldest deliveries go, and never a failure. pruned_seq runs ahead of
- * exported_seq in that time, and so tells which missing numbers are explained:
+ * exported_seq in that time, and so explains the missing numbers:
  * the export writes a line for each run of them.
  */
 #include "base/failpoint.h"
@@ -35,13 +35,11 @@ enum {
 
 /* ---- the walk ---- */
 
-static const char *lane_name(const struct spool *spool, int64_t number)
+static const char *lane_name(const struct lane_set *lanes, int64_t number)
 {
-    for (size_t i = 0; i < spool->lane_count; i++) {
-        if (spool->lanes[i].number == number)
-            return spool->lanes[i].name;
-    }
-    return "";
+    const struct lane *lane = lane_set_find_number(lanes, number);
+
+    return lane ? lane->name : "";
 }
 
 static int read_record(struct spool *spool, const struct stmt *stmt, struct spool_record *ret)
@@ -49,7 +47,7 @@ static int read_record(struct spool *spool, const struct stmt *stmt, struct spoo
     *ret = (struct spool_record){
         .seq = (uint64_t)stmt_int(stmt, 0),
         .id = (uint64_t)stmt_int(stmt, 1),
-        .lane = lane_name(spool, stmt_int(stmt, 2)),
+        .lane = lane_name(&spool->lanes, stmt_int(stmt, 2)),
         .time_ms = stmt_int(stmt, 3),
         .outcome = (enum spool_outcome)stmt_int(stmt, 4),
         .reason = (enum spool_reason)stmt_int(stmt, 5),
@@ -65,7 +63,7 @@ static int read_record(struct spool *spool, const struct stmt *stmt, struct spoo
         .ref = stmt_string(stmt, 15),
     };
     if (!ret->client || !ret->topic)
-        return spool_fail(spool, -ENOMEM, "out of memory");
+        return spool_fail_memory(spool);
     return 0;
 }
 
@@ -74,7 +72,7 @@ struct walk {
     uint64_t up_to;
     bool failures_only;
     spool_record_fn *fn;
-    void *context;
+    void *userdata;
 };
 
 static struct stmt *start_walk(struct spool *spool, const struct walk *walk)
@@ -93,7 +91,7 @@ static int walk_result(struct spool *spool, int rc)
     return r > 0 ? -EBUSY : r;
 }
 
-/* The daemon's way: one statement over all, for it is the only one that checkpoints. */
+/* For the writer: one statement over all, because no other process checkpoints. */
 static int walk_at_once(struct spool *spool, const struct walk *walk, uint64_t limit)
 {
     struct stmt *stmt = start_walk(spool, walk);
@@ -106,7 +104,7 @@ static int walk_at_once(struct spool *spool, const struct walk *walk, uint64_t l
         struct spool_record record;
         r = read_record(spool, stmt, &record);
         if (r == 0)
-            r = walk->fn(walk->context, &record);
+            r = walk->fn(walk->userdata, &record);
     }
     if (r == 0)
         r = walk_result(spool, rc);
@@ -119,7 +117,7 @@ static char *copy_or_null(const char *text)
     return text ? strdup(text) : NULL;
 }
 
-static int tell_copy(const struct walk *walk, struct spool_record *record, struct stmt *stmt)
+static int report_copy(const struct walk *walk, struct spool_record *record, struct stmt *stmt)
 {
     char *client = strdup(record->client);
     char *topic = strdup(record->topic);
@@ -131,7 +129,7 @@ static int tell_copy(const struct walk *walk, struct spool_record *record, struc
         record->client = client;
         record->topic = topic;
         record->ref = ref;
-        r = walk->fn(walk->context, record);
+        r = walk->fn(walk->userdata, record);
     }
     free(client);
     free(topic);
@@ -140,8 +138,8 @@ static int tell_copy(const struct walk *walk, struct spool_record *record, struc
 }
 
 /*
- * A reader's way: one row, then the snapshot is let go before anybody hears of
- * it. A tool that waits for a pager must not keep the daemon's WAL from being
+ * For a reader: one row, then the snapshot is released before the callback is
+ * called. A tool that waits for a pager must not keep the daemon's WAL from being
  * reused.
  */
 static int walk_one_by_one(struct spool *spool, struct walk *walk, uint64_t limit)
@@ -162,7 +160,7 @@ static int walk_one_by_one(struct spool *spool, struct walk *walk, uint64_t limi
             return r;
         }
         walk->after = record.seq;
-        r = tell_copy(walk, &record, stmt);
+        r = report_copy(walk, &record, stmt);
     }
     return r;
 }
@@ -172,48 +170,48 @@ int spool_each_record(struct spool *spool,
                       bool failures_only,
                       uint64_t limit,
                       spool_record_fn *fn,
-                      void *context)
+                      void *userdata)
 {
-    if (spool->failed < 0)
-        return spool->failed;
+    if (spool->conn.failed < 0)
+        return spool->conn.failed;
     spool_end_scan(spool);
-    if (spool->is_reader) {
+    if (spool->conn.is_reader) {
         int r = ledger_refresh(spool);
         if (r != 0)
             return r > 0 ? -EBUSY : r;
     }
     struct walk walk = {
         .after = after < INT64_MAX ? after : INT64_MAX,
-        .up_to = spool->committed_last_seq,
+        .up_to = spool->committed.last_seq,
         .failures_only = failures_only,
         .fn = fn,
-        .context = context,
+        .userdata = userdata,
     };
     if (walk.after >= walk.up_to)
         return 0;
     uint64_t most = limit > 0 ? limit : UINT64_MAX;
-    return spool->is_reader ? walk_one_by_one(spool, &walk, most)
-                            : walk_at_once(spool, &walk, most);
+    return spool->conn.is_reader ? walk_one_by_one(spool, &walk, most)
+                                 : walk_at_once(spool, &walk, most);
 }
 
 /* ---- export ---- */
 
 void spool_set_exported(struct spool *spool, uint64_t seq)
 {
-    if (seq > spool->committed_last_seq)
-        seq = spool->committed_last_seq;
-    if (seq > spool->progress.exported_seq)
-        spool->progress.exported_seq = seq;
+    if (seq > spool->committed.last_seq)
+        seq = spool->committed.last_seq;
+    if (seq > spool->pruning.exported_seq)
+        spool->pruning.exported_seq = seq;
 }
 
 uint64_t spool_exported(const struct spool *spool)
 {
-    return spool->committed_progress.exported_seq;
+    return spool->committed.progress.exported_seq;
 }
 
 uint64_t spool_last_seq(const struct spool *spool)
 {
-    return spool->committed_last_seq;
+    return spool->committed.last_seq;
 }
 
 /* ---- waiting for the export ---- */
@@ -227,70 +225,71 @@ static uint64_t waiting_of(const struct spool_progress *progress, uint64_t last_
 
 void spool_set_waiting_max(struct spool *spool, uint64_t rows)
 {
-    spool->waiting_max = rows;
+    spool->pruning.waiting_max = rows;
 }
 
 void spool_set_records_max(struct spool *spool, uint64_t bytes)
 {
-    spool->records_max = bytes;
+    spool->pruning.records_max = bytes;
 }
 
 void spool_set_keep(struct spool *spool, uint64_t keep_failures_ms)
 {
-    spool->keep_failures_ms = keep_failures_ms;
-    spool->keep_due_ms = INT64_MIN;
+    spool->pruning.keep_failures_ms = keep_failures_ms;
+    spool->pruning.keep_due_ms = INT64_MIN;
 }
 
 uint64_t spool_record_bytes(const struct spool *spool)
 {
-    return spool->committed_progress.record_bytes;
+    return spool->committed.progress.record_bytes;
 }
 
 /* Of these rows so much has to go. */
-static uint64_t bytes_in_excess(const struct spool *spool,
+static uint64_t bytes_in_excess(const struct pruning *pruning,
                                 const struct spool_progress *progress)
 {
-    if (spool->records_max == 0 || progress->record_bytes < spool->records_max)
+    if (pruning->records_max == 0 || progress->record_bytes < pruning->records_max)
         return 0;
-    return progress->record_bytes - spool->records_max + 1;
+    return progress->record_bytes - pruning->records_max + 1;
 }
 
-static bool too_much_waits(const struct spool *spool,
+static bool too_much_waits(const struct pruning *pruning,
                            const struct spool_progress *progress,
                            uint64_t last_seq)
 {
-    return spool->waiting_max > 0 && (waiting_of(progress, last_seq) >= spool->waiting_max ||
-                                      bytes_in_excess(spool, progress) > 0);
+    return pruning->waiting_max > 0 &&
+           (waiting_of(progress, last_seq) >= pruning->waiting_max ||
+            bytes_in_excess(pruning, progress) > 0);
 }
 
 uint64_t spool_waiting(const struct spool *spool)
 {
-    return waiting_of(&spool->committed_progress, spool->committed_last_seq);
+    return waiting_of(&spool->committed.progress, spool->committed.last_seq);
 }
 
 uint64_t spool_pruned_seq(const struct spool *spool)
 {
-    return spool->committed_progress.pruned_seq;
+    return spool->committed.progress.pruned_seq;
 }
 
 uint64_t spool_pruned_unexported(const struct spool *spool)
 {
-    return spool->committed_progress.pruned_unexported;
+    return spool->committed.progress.pruned_unexported;
 }
 
 bool outcome_has_surplus(const struct spool *spool)
 {
-    const struct spool_progress *progress = &spool->committed_progress;
-    if (progress->pruned_seq + 1 >= spool->committed_last_seq)
-        return spool->has_more_to_prune;
-    return spool->has_more_to_prune || progress->pruned_seq < progress->exported_seq ||
-           too_much_waits(spool, progress, spool->committed_last_seq);
+    const struct spool_progress *progress = &spool->committed.progress;
+    if (progress->pruned_seq + 1 >= spool->committed.last_seq)
+        return spool->pruning.has_more;
+    return spool->pruning.has_more || progress->pruned_seq < progress->exported_seq ||
+           too_much_waits(&spool->pruning, progress, spool->committed.last_seq);
 }
 
 /* The cursor has moved into the part that was pruned ahead of it. */
 static int count_waiting_kept(struct spool *spool)
 {
-    struct spool_progress *progress = &spool->progress;
+    struct spool_progress *progress = &spool->working.progress;
     if (progress->pruned_seq <= progress->exported_seq) {
         progress->waiting_kept = 0;
         return 0;
@@ -308,10 +307,11 @@ static int count_waiting_kept(struct spool *spool)
 
 int outcome_load(struct spool *spool)
 {
-    int r = spool_read_number(spool, STMT_RECORD_BYTES, &spool->progress.record_bytes);
+    int r = spool_read_number(spool, STMT_RECORD_BYTES, &spool->working.progress.record_bytes);
     if (r == 0)
         r = count_waiting_kept(spool);
-    spool->committed_progress = spool->progress;
+    spool->committed.progress = spool->working.progress;
+    spool->pruning.exported_seq = spool->working.progress.exported_seq;
     return r;
 }
 
@@ -327,18 +327,18 @@ static void uncount_bytes(struct spool_progress *progress, uint64_t bytes)
 static int delete_delivered(struct spool *spool, uint64_t up_to)
 {
     struct stmt *stmt = spool_stmt(spool, STMT_PRUNE_DELIVERED);
-    spool->record_tally = 0;
-    stmt_bind_int(stmt, 1, (int64_t)spool->progress.pruned_seq + 1);
+    spool->conn.record_tally = 0;
+    stmt_bind_int(stmt, 1, (int64_t)spool->working.progress.pruned_seq + 1);
     stmt_bind_int(stmt, 2, (int64_t)up_to);
     int r = spool_result(spool, stmt_run(stmt));
     if (r == 0)
-        uncount_bytes(&spool->progress, spool->record_tally);
+        uncount_bytes(&spool->working.progress, spool->conn.record_tally);
     return r;
 }
 
 static int prune_delivered(struct spool *spool, uint64_t up_to)
 {
-    struct spool_progress *progress = &spool->progress;
+    struct spool_progress *progress = &spool->working.progress;
     if (up_to <= progress->pruned_seq)
         return 0;
     if (up_to - progress->pruned_seq > PRUNE_BUDGET)
@@ -354,11 +354,11 @@ static int prune_delivered(struct spool *spool, uint64_t up_to)
 /* The next @seqs numbers lose their deliveries. */
 static int prune_step(struct spool *spool, uint64_t seqs)
 {
-    struct spool_progress *progress = &spool->progress;
+    struct spool_progress *progress = &spool->working.progress;
     int r = delete_delivered(spool, progress->pruned_seq + seqs);
     if (r != 0)
         return r;
-    uint64_t gone = (uint64_t)sqlite3_changes(spool->db);
+    uint64_t gone = (uint64_t)sqlite3_changes(spool->conn.db);
     progress->pruned_seq += seqs;
     progress->pruned_unexported += gone;
     progress->waiting_kept += seqs - gone;
@@ -369,24 +369,25 @@ static int prune_step(struct spool *spool, uint64_t seqs)
  * large, because what they take shows only when they are gone. */
 static uint64_t waiting_step(const struct spool *spool)
 {
-    uint64_t waiting = waiting_of(&spool->progress, spool->last_seq);
-    if (waiting >= spool->waiting_max)
-        return waiting - spool->waiting_max + 1;
-    uint64_t average = spool->progress.record_bytes / (waiting > 0 ? waiting : 1) + 1;
-    return bytes_in_excess(spool, &spool->progress) / average + 1;
+    uint64_t waiting = waiting_of(&spool->working.progress, spool->working.last_seq);
+    if (waiting >= spool->pruning.waiting_max)
+        return waiting - spool->pruning.waiting_max + 1;
+    uint64_t average = spool->working.progress.record_bytes / (waiting > 0 ? waiting : 1) + 1;
+    return bytes_in_excess(&spool->pruning, &spool->working.progress) / average + 1;
 }
 
 /* Too many wait, or too large ones: deliveries go, oldest first, until fewer than waiting_max
  * rows wait and all rows are below records_max. */
 static int prune_waiting(struct spool *spool)
 {
-    struct spool_progress *progress = &spool->progress;
+    struct spool_progress *progress = &spool->working.progress;
     uint64_t budget = PRUNE_BUDGET;
-    if (spool->waiting_max == 0 || progress->pruned_seq < progress->exported_seq)
+    if (spool->pruning.waiting_max == 0 || progress->pruned_seq < progress->exported_seq)
         return 0;
     for (;;) {
-        uint64_t left = spool->last_seq - 1 - progress->pruned_seq;
-        if (!too_much_waits(spool, progress, spool->last_seq) || left == 0 || budget == 0)
+        uint64_t left = spool->working.last_seq - 1 - progress->pruned_seq;
+        if (!too_much_waits(&spool->pruning, progress, spool->working.last_seq) || left == 0 ||
+            budget == 0)
             return 0;
         uint64_t seqs = waiting_step(spool);
         if (seqs > left)
@@ -403,11 +404,11 @@ static int prune_waiting(struct spool *spool)
 static uint64_t count_kept_failures(const struct spool *spool)
 {
     uint64_t failed = 0;
-    for (size_t i = 0; i < spool->lane_count; i++) {
+    for (size_t i = 0; i < spool->lanes.count; i++) {
         for (int j = SPOOL_DELIVERED + 1; j < SPOOL_OUTCOMES; j++)
-            failed += spool->lanes[i].working.ended[j];
+            failed += spool->lanes.all[i].working.ended[j];
     }
-    return failed - spool->progress.failures_pruned;
+    return failed - spool->working.progress.failures_pruned;
 }
 
 static uint64_t max_of(uint64_t a, uint64_t b)
@@ -419,12 +420,12 @@ static uint64_t max_of(uint64_t a, uint64_t b)
 static uint64_t failures_in_debt(const struct spool *spool, uint64_t kept)
 {
     uint64_t spare = kept > FAILURES_KEPT_MIN ? kept - FAILURES_KEPT_MIN : 0;
-    return spool->disk_debt < spare ? spool->disk_debt : spare;
+    return spool->working.evicting.debt < spare ? spool->working.evicting.debt : spare;
 }
 
 static uint64_t exported_failures_till(const struct spool *spool)
 {
-    const struct spool_progress *progress = &spool->progress;
+    const struct spool_progress *progress = &spool->working.progress;
     return progress->pruned_seq < progress->exported_seq ? progress->pruned_seq
                                                          : progress->exported_seq;
 }
@@ -443,32 +444,35 @@ struct prune {
 static int measure_failures(struct spool *spool, int64_t clock_ms, struct prune *ret)
 {
     uint64_t kept = count_kept_failures(spool);
-    uint64_t excess = kept > spool->keep_failures_count ? kept - spool->keep_failures_count : 0;
+    uint64_t excess = kept > spool->pruning.keep_failures_count
+                          ? kept - spool->pruning.keep_failures_count
+                          : 0;
     excess = max_of(excess, failures_in_debt(spool, kept));
-    uint64_t keep_ms =
-        spool->keep_failures_ms < INT64_MAX / 2 ? spool->keep_failures_ms : INT64_MAX / 2;
+    uint64_t keep_ms = spool->pruning.keep_failures_ms < INT64_MAX / 2
+                           ? spool->pruning.keep_failures_ms
+                           : INT64_MAX / 2;
     struct stmt *stmt = spool_stmt(spool, STMT_OLDEST_OUTCOMES);
     stmt_bind_int(stmt, 1, (int64_t)exported_failures_till(spool));
-    uint64_t excess_bytes = bytes_in_excess(spool, &spool->progress);
+    uint64_t excess_bytes = bytes_in_excess(&spool->pruning, &spool->working.progress);
     struct prune prune = {0};
     int rc = SQLITE_DONE;
-    spool->keep_due_ms = clock_ms + (int64_t)keep_ms;
+    spool->pruning.keep_due_ms = clock_ms + (int64_t)keep_ms;
     while (prune.count < PRUNE_BUDGET && prune.bytes < PRUNE_BYTES &&
            (rc = stmt_step(stmt)) == SQLITE_ROW) {
         int64_t due_ms = stmt_int(stmt, 1) + (int64_t)keep_ms;
         if (prune.count >= excess && prune.bytes >= excess_bytes && due_ms > clock_ms) {
-            spool->keep_due_ms = due_ms;
+            spool->pruning.keep_due_ms = due_ms;
             break;
         }
         prune.up_to = (uint64_t)stmt_int(stmt, 0);
         prune.bytes += (uint64_t)stmt_int(stmt, 2);
         prune.count++;
     }
-    spool->has_more_to_prune = prune.count == PRUNE_BUDGET || prune.bytes >= PRUNE_BYTES;
-    if (spool->has_more_to_prune)
-        spool->keep_due_ms = INT64_MIN;
+    spool->pruning.has_more = prune.count == PRUNE_BUDGET || prune.bytes >= PRUNE_BYTES;
+    if (spool->pruning.has_more)
+        spool->pruning.keep_due_ms = INT64_MIN;
     else if (rc == SQLITE_DONE && keep_ms > KEEP_AGAIN_MS) /* others may be old when exported */
-        spool->keep_due_ms = clock_ms + KEEP_AGAIN_MS;
+        spool->pruning.keep_due_ms = clock_ms + KEEP_AGAIN_MS;
     int r = spool_result(spool, rc);
     stmt_reset(stmt);
     *ret = prune;
@@ -478,8 +482,9 @@ static int measure_failures(struct spool *spool, int64_t clock_ms, struct prune 
 static int prune_failures(struct spool *spool, int64_t clock_ms)
 {
     uint64_t kept = count_kept_failures(spool);
-    if (clock_ms < spool->keep_due_ms && kept <= spool->keep_failures_count &&
-        bytes_in_excess(spool, &spool->progress) == 0 && failures_in_debt(spool, kept) == 0)
+    if (clock_ms < spool->pruning.keep_due_ms && kept <= spool->pruning.keep_failures_count &&
+        bytes_in_excess(&spool->pruning, &spool->working.progress) == 0 &&
+        failures_in_debt(spool, kept) == 0)
         return 0;
     struct prune prune;
     int r = measure_failures(spool, clock_ms, &prune);
@@ -491,23 +496,25 @@ static int prune_failures(struct spool *spool, int64_t clock_ms)
     FAILPOINT("prune.after_failures");
     if (r != 0)
         return r;
-    if ((uint64_t)sqlite3_changes(spool->db) != prune.count)
+    if ((uint64_t)sqlite3_changes(spool->conn.db) != prune.count)
         return spool_fail(spool, -EBADMSG, "the outcome table holds rows it should not");
-    spool->progress.failures_pruned += prune.count;
-    uncount_bytes(&spool->progress, prune.bytes);
-    spool->disk_debt -= prune.count < spool->disk_debt ? prune.count : spool->disk_debt;
+    spool->working.progress.failures_pruned += prune.count;
+    uncount_bytes(&spool->working.progress, prune.bytes);
+    spool->working.evicting.debt -=
+        prune.count < spool->working.evicting.debt ? prune.count : spool->working.evicting.debt;
     return 0;
 }
 
 int outcome_prune(struct spool *spool, const struct spool_time *now)
 {
-    uint64_t up_to = spool->progress.exported_seq;
-    if (spool->last_seq == 0)
+    uint64_t up_to = spool->pruning.exported_seq;
+    spool->working.progress.exported_seq = up_to;
+    if (spool->working.last_seq == 0)
         return 0;
-    if (up_to >= spool->last_seq)
-        up_to = spool->last_seq - 1;
+    if (up_to >= spool->working.last_seq)
+        up_to = spool->working.last_seq - 1;
     int r = 0;
-    if (spool->progress.exported_seq != spool->committed_progress.exported_seq)
+    if (spool->working.progress.exported_seq != spool->committed.progress.exported_seq)
         r = count_waiting_kept(spool);
     if (r == 0)
         r = prune_delivered(spool, up_to);

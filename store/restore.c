@@ -47,53 +47,53 @@ enum {
 
 static int fail(struct spool *spool, int error, const char *what)
 {
-    (void)snprintf(spool->words, sizeof(spool->words), "%s: %s", what,
+    (void)snprintf(spool->conn.errmsg, sizeof(spool->conn.errmsg), "%s: %s", what,
                    error < 0 ? strerror(-error) : sqlite3_errstr(error));
     return error;
 }
 
 /* ---- the directory, its locks and its mark ---- */
 
-static void leave_directory(struct spool *spool)
+void restore_leave(struct restore_place *place)
 {
-    if (spool->restore_lock_fd >= 0)
-        (void)close(spool->restore_lock_fd);
-    if (spool->restore_fd >= 0)
-        (void)close(spool->restore_fd);
-    spool->restore_lock_fd = -1;
-    spool->restore_fd = -1;
+    if (place->lock_fd >= 0)
+        (void)close(place->lock_fd);
+    if (place->directory_fd >= 0)
+        (void)close(place->directory_fd);
+    place->lock_fd = -1;
+    place->directory_fd = -1;
 }
 
 /* The lock of a file that is still ours is held; to take it once more would be refused. */
 static int take_locks(struct spool *spool)
 {
-    if (identity_is(&spool->identity, IDENTITY_DIRECTORY, spool->restore_fd) &&
-        identity_is_at(&spool->identity, IDENTITY_LOCK, spool->restore_fd))
+    if (identity_is(&spool->files.identity, IDENTITY_DIRECTORY, spool->restore.directory_fd) &&
+        identity_is_at(&spool->files.identity, IDENTITY_LOCK, spool->restore.directory_fd))
         return 0;
     /* Locks belong to an open file, and the one on our directory is held by another. */
-    if (identity_is(&spool->identity, IDENTITY_DIRECTORY, spool->restore_fd)) {
-        (void)close(spool->restore_fd);
-        spool->restore_fd = fcntl(spool->directory_fd, F_DUPFD_CLOEXEC, 0);
-        if (spool->restore_fd < 0)
+    if (identity_is(&spool->files.identity, IDENTITY_DIRECTORY, spool->restore.directory_fd)) {
+        (void)close(spool->restore.directory_fd);
+        spool->restore.directory_fd = fcntl(spool->files.directory_fd, F_DUPFD_CLOEXEC, 0);
+        if (spool->restore.directory_fd < 0)
             return -errno;
     }
-    return spool_take_locks(spool->restore_fd, &spool->restore_lock_fd);
+    return spool_take_locks(spool->restore.directory_fd, &spool->restore.lock_fd);
 }
 
 static int enter_directory(struct spool *spool)
 {
-    leave_directory(spool);
-    bool is_there = faccessat(AT_FDCWD, spool->directory, F_OK, 0) == 0;
-    int r = spool_open_directory(spool->directory, true, &spool->restore_fd);
+    restore_leave(&spool->restore);
+    bool is_there = faccessat(AT_FDCWD, spool->files.directory, F_OK, 0) == 0;
+    int r = spool_open_directory(spool->files.directory, true, &spool->restore.directory_fd);
     if (r == 0 && !is_there)
-        r = schema_sync_parent(spool->restore_fd, spool->words);
+        r = schema_sync_parent(spool->restore.directory_fd, spool->conn.errmsg);
     if (r < 0)
-        return fail(spool, r, spool->directory);
+        return fail(spool, r, spool->files.directory);
     r = take_locks(spool);
     if (r != 0)
-        leave_directory(spool);
+        restore_leave(&spool->restore);
     if (r == SPOOL_E_LOCKED)
-        (void)snprintf(spool->words, sizeof(spool->words),
+        (void)snprintf(spool->conn.errmsg, sizeof(spool->conn.errmsg),
                        "another daemon has begun a spool at that place");
     return r < 0 ? fail(spool, r, LOCK_NAME) : r;
 }
@@ -101,11 +101,11 @@ static int enter_directory(struct spool *spool)
 static int write_mark(struct spool *spool)
 {
     const struct mark mark = spool_get_mark(spool);
-    int fd = mark_open(spool->restore_fd);
+    int fd = mark_open(spool->restore.directory_fd);
     if (fd < 0)
         return fd;
     int r = mark_write(fd, &mark);
-    if (r == 0 && (fdatasync(fd) < 0 || fsync(spool->restore_fd) < 0))
+    if (r == 0 && (fdatasync(fd) < 0 || fsync(spool->restore.directory_fd) < 0))
         r = -errno;
     (void)close(fd); /* synced */
     return r;
@@ -114,20 +114,20 @@ static int write_mark(struct spool *spool)
 static int put_mark(struct spool *spool)
 {
     int r = 0;
-    if (identity_is_at(&spool->identity, IDENTITY_MARK, spool->restore_fd))
+    if (identity_is_at(&spool->files.identity, IDENTITY_MARK, spool->restore.directory_fd))
         return 0;
-    if (!spool->is_mark_restored)
-        r = mark_set_aside(spool->restore_fd, "replaced");
+    if (!spool->restore.is_mark_written)
+        r = mark_set_aside(spool->restore.directory_fd, "replaced");
     if (r == 0)
         r = write_mark(spool);
-    spool->is_mark_restored = r == 0;
+    spool->restore.is_mark_written = r == 0;
     return r < 0 ? fail(spool, r, MARK_NAME) : 0;
 }
 
 /* ---- the copy ---- */
 
 /* A copy that cannot succeed would fill the disk at each try. */
-static int look_for_room(struct spool *spool, struct spool_restored *ret)
+static int check_room_for_copy(struct spool *spool, struct spool_restored *ret)
 {
     struct statvfs disk;
     uint64_t pages = 0;
@@ -135,11 +135,11 @@ static int look_for_room(struct spool *spool, struct spool_restored *ret)
     if (r != 0)
         return r;
     ret->bytes = pages * SPOOL_PAGE_BYTES + SPARE_BYTES;
-    if (fstatvfs(spool->restore_fd, &disk) < 0)
+    if (fstatvfs(spool->restore.directory_fd, &disk) < 0)
         return fail(spool, -errno, "statvfs");
     if ((uint64_t)disk.f_bavail * disk.f_frsize >= ret->bytes)
         return 0;
-    (void)snprintf(spool->words, sizeof(spool->words),
+    (void)snprintf(spool->conn.errmsg, sizeof(spool->conn.errmsg),
                    "not enough room: %llu of %llu KiB are free",
                    (unsigned long long)((uint64_t)disk.f_bavail * disk.f_frsize / 1024),
                    (unsigned long long)(ret->bytes / 1024));
@@ -161,7 +161,7 @@ static int result_of(struct spool *spool, int rc)
     }
 }
 
-static int copy_pages(sqlite3 *to, sqlite3 *from, void (*progress)(void *), void *context)
+static int copy_pages(sqlite3 *to, sqlite3 *from, void (*progress)(void *), void *userdata)
 {
     int rc = sqlite3_exec(to, "PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF", NULL, NULL,
                           NULL);
@@ -172,30 +172,30 @@ static int copy_pages(sqlite3 *to, sqlite3 *from, void (*progress)(void *), void
     do {
         rc = sqlite3_backup_step(backup, STEP_PAGES);
         if (progress)
-            progress(context);
+            progress(userdata);
     } while (rc == SQLITE_OK);
     int end = sqlite3_backup_finish(backup);
     return rc == SQLITE_DONE ? end : rc;
 }
 
-static int copy(struct spool *spool, void (*progress)(void *), void *context)
+static int copy(struct spool *spool, void (*progress)(void *), void *userdata)
 {
     char path[PATH_MAX];
     sqlite3 *db = NULL;
-    int length = snprintf(path, sizeof(path), "%s/%s", spool->directory, SCHEMA_NEW_NAME);
+    int length = snprintf(path, sizeof(path), "%s/%s", spool->files.directory, SCHEMA_NEW_NAME);
     if (length < 0 || (size_t)length >= sizeof(path))
-        return fail(spool, -ENAMETOOLONG, spool->directory);
-    schema_remove_leftovers(spool->restore_fd);
+        return fail(spool, -ENAMETOOLONG, spool->files.directory);
+    schema_remove_leftovers(spool->restore.directory_fd);
     int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX;
     int rc = sqlite3_open_v2(path, &db, flags, reads_vfs());
     if (rc == SQLITE_OK)
-        rc = copy_pages(db, spool->db, progress, context);
+        rc = copy_pages(db, spool->conn.db, progress, userdata);
     int end = sqlite3_close(db);
     return result_of(spool, rc == SQLITE_OK ? end : rc);
 }
 
-/* An earlier try may have left a file there, which this one replaces; anything else moves aside.
- */
+/* An earlier try may have left a file there, which this one replaces; anything else moves
+ * aside. */
 static int clear_name(int directory_fd)
 {
     struct stat status;
@@ -209,13 +209,13 @@ static int clear_name(int directory_fd)
 /* From here on it counts. */
 static int declare_whole(struct spool *spool)
 {
-    int r = salvage_sync_file(spool->restore_fd, SCHEMA_NEW_NAME);
+    int r = salvage_sync_file(spool->restore.directory_fd, SCHEMA_NEW_NAME);
     FAILPOINT("restore.synced");
     if (r == 0)
-        r = clear_name(spool->restore_fd);
-    if (r == 0 &&
-        (renameat(spool->restore_fd, SCHEMA_NEW_NAME, spool->restore_fd, RESTORED_NAME) < 0 ||
-         fsync(spool->restore_fd) < 0))
+        r = clear_name(spool->restore.directory_fd);
+    if (r == 0 && (renameat(spool->restore.directory_fd, SCHEMA_NEW_NAME,
+                            spool->restore.directory_fd, RESTORED_NAME) < 0 ||
+                   fsync(spool->restore.directory_fd) < 0))
         r = -errno;
     FAILPOINT("restore.whole");
     return r < 0 ? fail(spool, r, RESTORED_NAME) : 0;
@@ -227,8 +227,9 @@ static int remove_ours(struct spool *spool)
 {
     static const enum identity_file files[] = {IDENTITY_INDEX, IDENTITY_LOG, IDENTITY_DATABASE};
     for (size_t i = 0; i < sizeof(files) / sizeof(*files); i++) {
-        if (identity_is_at(&spool->identity, files[i], spool->restore_fd) &&
-            unlinkat(spool->restore_fd, identity_name(files[i]), 0) < 0 && errno != ENOENT)
+        if (identity_is_at(&spool->files.identity, files[i], spool->restore.directory_fd) &&
+            unlinkat(spool->restore.directory_fd, identity_name(files[i]), 0) < 0 &&
+            errno != ENOENT)
             return fail(spool, -errno, identity_name(files[i]));
         FAILPOINT("restore.removed");
     }
@@ -237,8 +238,8 @@ static int remove_ours(struct spool *spool)
 
 static bool is_whole_in(const struct spool *spool, int directory_fd)
 {
-    const struct identity *identity = &spool->identity;
-    bool is_link = !identity_is_known(identity, IDENTITY_LOG);
+    const struct identity *identity = &spool->files.identity;
+    bool is_link = !identity_is_noted(identity, IDENTITY_LOG);
     return (is_link && identity_holds_file(identity, IDENTITY_DATABASE)) ||
            (identity_is_at(identity, IDENTITY_DATABASE, directory_fd) &&
             identity_is_at(identity, IDENTITY_LOG, directory_fd));
@@ -246,25 +247,26 @@ static bool is_whole_in(const struct spool *spool, int directory_fd)
 
 static int put_database(struct spool *spool,
                         void (*progress)(void *),
-                        void *context,
+                        void *userdata,
                         struct spool_restored *ret)
 {
-    int r = copy(spool, progress, context);
+    int r = copy(spool, progress, userdata);
     if (r == 0)
         r = declare_whole(spool);
     if (r == 0)
         r = remove_ours(spool);
     if (r == 0)
-        r = salvage_put_restored(spool->restore_fd, spool->words, ret->set_aside);
+        r = salvage_put_restored(spool->restore.directory_fd, spool->conn.errmsg,
+                                 ret->set_aside);
     if (r != 0)
-        schema_remove_leftovers(spool->restore_fd);
+        schema_remove_leftovers(spool->restore.directory_fd);
     FAILPOINT("restore.placed");
     return r;
 }
 
 int spool_restore(struct spool *spool,
-                  void (*progress)(void *context),
-                  void *context,
+                  void (*progress)(void *userdata),
+                  void *userdata,
                   struct spool_restored *ret)
 {
     struct spool_moved moved;
@@ -277,12 +279,12 @@ int spool_restore(struct spool *spool,
         r = enter_directory(spool);
     FAILPOINT("restore.begun");
     /* An older version of this program, which locks the file alone, uses it by now. */
-    if (r == SPOOL_E_LOCKED && is_whole_in(spool, spool->directory_fd))
+    if (r == SPOOL_E_LOCKED && is_whole_in(spool, spool->files.directory_fd))
         return 0;
     if (r == 0)
         r = put_mark(spool);
-    if (r != 0 || is_whole_in(spool, spool->restore_fd))
+    if (r != 0 || is_whole_in(spool, spool->restore.directory_fd))
         return r;
-    r = look_for_room(spool, ret);
-    return r == 0 ? put_database(spool, progress, context, ret) : r;
+    r = check_room_for_copy(spool, ret);
+    return r == 0 ? put_database(spool, progress, userdata, ret) : r;
 }

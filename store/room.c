@@ -2,7 +2,7 @@
 /*
  * room.c - what the disk still holds, and how room is made on it
  *
- * Looked at once a batch. Above the reserve, a third of what is free may be
+ * Measured once a batch. Above the reserve, a third of what is free may be
  * appended: each page is written twice, to the WAL and then to the database, and
  * holds a little more than the charges. Where that is less than a batch, the
  * free pages inside the database count as well: one half of them, the other is
@@ -10,10 +10,10 @@
  *
  * What is in the WAL has its place in the database file allocated before it is
  * committed. So however full others make the disk, the WAL can be moved, is used
- * from its start again, and deliveries go on.
+ * from its start again, and deliveries continue.
  *
  * The database file never shrinks; evicting makes free pages inside it and no
- * free space for anybody else. So no message goes because the disk is short, but
+ * free space for other programs. So no message is evicted because the disk is short, but
  * only to take a new one: the oldest of the lowest priority, not above that of
  * the new message, whose lanes evict, in steps of ROOM_STEP_BYTES, from lanes
  * that hold as much besides the open batch. What was evicted for the disk is
@@ -30,7 +30,7 @@
  * that holds only what ended finds them still there.
  *
  * A reader that keeps a snapshot keeps the WAL from being used from its start
- * again. At ROOM_WAL_PAGES nothing new is accepted; deliveries go on.
+ * again. At ROOM_WAL_PAGES nothing new is accepted; deliveries continue.
  */
 #include "base/full.h"
 #include "store/spool-private.h"
@@ -42,7 +42,7 @@
 #include <sys/statvfs.h>
 
 enum {
-    ROOM_SCARCE_BYTES = 4 << 20, /* above it no free page is worth a look */
+    ROOM_SCARCE_BYTES = 4 << 20, /* above it free pages are not counted */
     ROOM_STEP_BYTES = 64 << 10,
     ROOM_ENOUGH_BYTES = 4 * ROOM_STEP_BYTES, /* a shortage is over: evictions leave less */
     ROOM_CREDIT_FACTOR = 4,
@@ -56,39 +56,39 @@ enum {
 
 void spool_set_disk_reserve(struct spool *spool, uint64_t disk_reserve)
 {
-    spool->disk_reserve = disk_reserve;
-    spool->disk_room_known = false;
+    spool->room.reserve = disk_reserve;
+    spool->room.is_measured = false;
 }
 
-/* Sees how much there is for the batch as it stands now. */
-static int look(struct spool *spool)
+/* How much there is for the batch as it is now. */
+static int room_measure(struct spool *spool)
 {
     struct statvfs disk;
-    if (fstatvfs(spool->directory_fd, &disk) < 0)
+    if (fstatvfs(spool->files.directory_fd, &disk) < 0)
         return spool_fail(spool, -errno, "statvfs: %s", strerror(errno));
     uint64_t disk_free = (uint64_t)disk.f_bavail * disk.f_frsize;
-    bool is_full = spool->full_error != 0;
+    bool is_full = spool->room.full_error != 0;
     uint64_t above =
-        disk_free > spool->disk_reserve && !is_full ? disk_free - spool->disk_reserve : 0;
+        disk_free > spool->room.reserve && !is_full ? disk_free - spool->room.reserve : 0;
     uint64_t pages = 0;
-    spool->disk_free = disk_free;
-    spool->disk_is_low = disk_free < spool->disk_reserve || is_full;
+    spool->room.disk_free = disk_free;
+    spool->room.is_low = disk_free < spool->room.reserve || is_full;
     if (above < ROOM_SCARCE_BYTES) {
         int r = spool_read_number(spool, STMT_FREE_PAGES, &pages);
         if (r != 0)
             return r;
     } else {
-        spool->disk_credit = SPOOL_DISK_CREDIT_BYTES;
+        spool->working.evicting.credit = SPOOL_DISK_CREDIT_BYTES;
     }
-    spool->disk_room = above / 3 + pages * SPOOL_PAGE_BYTES / 2;
-    spool->disk_room_known = true;
+    spool->room.available = above / 3 + pages * SPOOL_PAGE_BYTES / 2;
+    spool->room.is_measured = true;
     return 0;
 }
 
-/* Where there is no batch the room may have changed since somebody was refused. */
-static int look_once_a_batch(struct spool *spool)
+/* Without a batch the room may have changed since a message was refused. */
+static int room_measure_for_batch(struct spool *spool)
 {
-    return spool->disk_room_known && spool->in_transaction ? 0 : look(spool);
+    return spool->room.is_measured && spool->batch.is_open ? 0 : room_measure(spool);
 }
 
 /* One step; *ret_freed is 0 when there is nothing that may go. */
@@ -96,19 +96,21 @@ static int
 evict_step(struct spool *spool, int priority, const struct spool_time *now, uint64_t *ret_freed)
 {
     *ret_freed = 0;
-    if (spool->disk_credit < ROOM_STEP_BYTES)
+    if (spool->working.evicting.credit < ROOM_STEP_BYTES)
         return 0;
-    for (size_t i = spool->turns.count; i > 0 && *ret_freed == 0; i--) {
-        struct lane *lane = spool->turns.by_priority[i - 1];
+    for (size_t i = spool->lanes.turns.count; i > 0 && *ret_freed == 0; i--) {
+        struct lane *lane = spool->lanes.turns.by_priority[i - 1];
         if (lane->priority > priority)
             break;
-        if (lane->working.bytes < spool->batch_charge + ROOM_STEP_BYTES)
+        if (lane->working.bytes < spool->batch.charge + ROOM_STEP_BYTES)
             continue;
         int r = retention_evict_for_disk(spool, lane, now, ROOM_STEP_BYTES, ret_freed);
         if (r != 0)
             return r;
     }
-    spool->disk_credit -= *ret_freed < spool->disk_credit ? *ret_freed : spool->disk_credit;
+    spool->working.evicting.credit -= *ret_freed < spool->working.evicting.credit
+                                          ? *ret_freed
+                                          : spool->working.evicting.credit;
     return 0;
 }
 
@@ -117,14 +119,14 @@ static int make_room(struct spool *spool,
                      const struct spool_time *now,
                      uint64_t charge)
 {
-    uint64_t missing = spool->batch_charge + charge - spool->disk_room;
-    if (2 * missing > spool->disk_credit)
-        return 0; /* all would be in vain */
+    uint64_t missing = spool->batch.charge + charge - spool->room.available;
+    if (2 * missing > spool->working.evicting.credit)
+        return 0; /* it would not be enough */
     uint64_t freed = ROOM_STEP_BYTES;
-    while (spool->batch_charge + charge > spool->disk_room && freed > 0) {
+    while (spool->batch.charge + charge > spool->room.available && freed > 0) {
         int r = evict_step(spool, lane->priority, now, &freed);
         if (r == 0)
-            r = look(spool);
+            r = room_measure(spool);
         if (r != 0)
             return r;
     }
@@ -133,7 +135,7 @@ static int make_room(struct spool *spool,
 
 static bool is_held_by_reader(const struct spool *spool)
 {
-    return spool->wal_pages >= ROOM_WAL_PAGES && spool->full_error == 0;
+    return spool->conn.wal_pages >= ROOM_WAL_PAGES && spool->room.full_error == 0;
 }
 
 static int fail_for_reader(struct spool *spool)
@@ -141,50 +143,52 @@ static int fail_for_reader(struct spool *spool)
     return spool_fail(spool, SPOOL_E_DISK,
                       "another program reads the database for so long that its write-ahead "
                       "log has grown to %d MiB",
-                      spool->wal_pages * SPOOL_PAGE_BYTES / MIB);
+                      spool->conn.wal_pages * SPOOL_PAGE_BYTES / MIB);
 }
 
 static int fail_for_room(struct spool *spool)
 {
-    int error = spool->proof == SPOOL_REFUSED ? spool->refused_error : spool->full_error;
+    int error = spool->batch.commit_state == SPOOL_COMMIT_REFUSED ? spool->room.refused_error
+                                                                  : spool->room.full_error;
     if (error != 0)
         return spool_fail(spool, SPOOL_E_DISK,
                           "%s (%s): no room to write %s; statvfs says that %llu KiB are free",
-                          strerror(error), full_name(error), spool->path,
-                          (unsigned long long)(spool->disk_free / KIB));
+                          strerror(error), full_error_name(error), spool->files.path,
+                          (unsigned long long)(spool->room.disk_free / KIB));
     return spool_fail(
         spool, SPOOL_E_DISK,
         "%llu KiB are free on the disk of %s, of which disk_reserve keeps %llu KiB",
-        (unsigned long long)(spool->disk_free / KIB), spool->path,
-        (unsigned long long)(spool->disk_reserve / KIB));
+        (unsigned long long)(spool->room.disk_free / KIB), spool->files.path,
+        (unsigned long long)(spool->room.reserve / KIB));
 }
 
-static int wait_for_wal(struct spool *spool)
+static int room_restart_wal(struct spool *spool)
 {
-    int full_before = spool->full_error;
-    spool->full_error = 0;
+    int full_before = spool->room.full_error;
+    spool->room.full_error = 0;
     int r = spool_checkpoint(spool);
-    bool is_full = spool->full_error != 0;
+    bool is_full = spool->room.full_error != 0;
     if (!is_full)
-        spool->full_error = full_before;
-    if (r != 0 || spool->wal_pages < ROOM_WAL_PAGES)
+        spool->room.full_error = full_before;
+    if (r != 0 || spool->conn.wal_pages < ROOM_WAL_PAGES)
         return r;
     if (is_full) /* it is not a reader that keeps it from being moved */
         return fail_for_room(spool);
     return fail_for_reader(spool);
 }
 
-/* At once where more is free than at the last try, else now and then: a quota reports nothing. */
-static int try_now_and_then(struct spool *spool, const struct spool_time *now)
+/* At once where more is free than at the last try, else now and then: a quota sends no event.
+ * */
+static int room_retry_if_due(struct spool *spool, const struct spool_time *now)
 {
-    bool has_more = spool->disk_free > spool->full_tried_free;
-    if (spool->full_error == 0 || spool->in_transaction ||
-        (!has_more && now->boot_ms - spool->full_tried_ms < ROOM_TRY_MS))
+    bool has_more = spool->room.disk_free > spool->room.tried_free;
+    if (spool->room.full_error == 0 || spool->batch.is_open ||
+        (!has_more && now->boot_ms - spool->room.tried_ms < ROOM_TRY_MS))
         return 0;
-    spool->full_tried_ms = now->boot_ms;
-    spool->full_tried_free = spool->disk_free;
-    int r = room_try(spool);
-    return r == 0 && spool->full_error == 0 ? look(spool) : r;
+    spool->room.tried_ms = now->boot_ms;
+    spool->room.tried_free = spool->room.disk_free;
+    int r = room_retry(spool);
+    return r == 0 && spool->room.full_error == 0 ? room_measure(spool) : r;
 }
 
 int room_for(struct spool *spool,
@@ -192,55 +196,55 @@ int room_for(struct spool *spool,
              const struct spool_time *now,
              uint64_t charge)
 {
-    int r = look_once_a_batch(spool);
+    int r = room_measure_for_batch(spool);
     if (r == 0)
-        r = try_now_and_then(spool, now);
-    if (r == 0 && spool->proof == SPOOL_REFUSED)
+        r = room_retry_if_due(spool, now);
+    if (r == 0 && spool->batch.commit_state == SPOOL_COMMIT_REFUSED)
         return fail_for_room(spool);
-    if (r == 0 && spool->wal_pages >= ROOM_WAL_PAGES && !spool->in_transaction)
-        r = wait_for_wal(spool);
+    if (r == 0 && spool->conn.wal_pages >= ROOM_WAL_PAGES && !spool->batch.is_open)
+        r = room_restart_wal(spool);
     if (r != 0)
         return r;
-    if (spool->batch_charge + charge <= spool->disk_room)
+    if (spool->batch.charge + charge <= spool->room.available)
         return 0;
     if (lane->limits.when_full == SPOOL_EVICT_OLDEST) {
         r = make_room(spool, lane, now, charge);
         if (r != 0)
             return r;
     }
-    return spool->batch_charge + charge <= spool->disk_room ? 0 : fail_for_room(spool);
+    return spool->batch.charge + charge <= spool->room.available ? 0 : fail_for_room(spool);
 }
 
 uint64_t spool_disk_evictions(const struct spool *spool)
 {
-    return spool->disk_evicted;
+    return spool->room.evicted;
 }
 
-/* An error, and a database that is locked, say nothing new. */
+/* An error, and a locked database, change nothing. */
 bool spool_disk_is_short(struct spool *spool, const struct spool_time *now)
 {
-    if (spool->failed < 0 || spool->is_moved || spool->in_transaction || look(spool) != 0 ||
-        try_now_and_then(spool, now) != 0)
+    if (spool->conn.failed < 0 || spool->files.is_moved || spool->batch.is_open ||
+        room_measure(spool) != 0 || room_retry_if_due(spool, now) != 0)
         return true;
-    return spool->proof == SPOOL_REFUSED || is_held_by_reader(spool) ||
-           spool->disk_room < ROOM_ENOUGH_BYTES;
+    return spool->batch.commit_state == SPOOL_COMMIT_REFUSED || is_held_by_reader(spool) ||
+           spool->room.available < ROOM_ENOUGH_BYTES;
 }
 
 const char *spool_describe_disk(struct spool *spool)
 {
     (void)(is_held_by_reader(spool) ? fail_for_reader(spool) : fail_for_room(spool));
-    return spool->words;
+    return spool->conn.errmsg;
 }
 
-void room_took(struct spool *spool, uint64_t charge)
+void room_credit(struct eviction_account *account, uint64_t charge)
 {
-    spool->disk_credit += ROOM_CREDIT_FACTOR * charge;
-    if (spool->disk_credit > SPOOL_DISK_CREDIT_BYTES)
-        spool->disk_credit = SPOOL_DISK_CREDIT_BYTES;
+    account->credit += ROOM_CREDIT_FACTOR * charge;
+    if (account->credit > SPOOL_DISK_CREDIT_BYTES)
+        account->credit = SPOOL_DISK_CREDIT_BYTES;
 }
 
 /* What is allocated beyond the end of a file is not held against the limit of the process; the
- * writes that come for it are. */
+ * later writes are. */
 static bool exceeds_limit(uint64_t bytes)
 {
     struct rlimit limit;
@@ -254,32 +258,32 @@ static int allocate(struct spool *spool, uint64_t pages)
     uint64_t bytes = pages * SPOOL_PAGE_BYTES;
     if (exceeds_limit(bytes))
         return EFBIG;
-    if (fallocate(spool->database_fd, FALLOC_FL_KEEP_SIZE, 0, (off_t)bytes) == 0 ||
+    if (fallocate(spool->files.database_fd, FALLOC_FL_KEEP_SIZE, 0, (off_t)bytes) == 0 ||
         errno == EOPNOTSUPP || errno == ENOSYS || errno == EINTR) { /* then without */
-        spool->allocated_pages = pages;
+        spool->room.allocated_pages = pages;
         return 0;
     }
-    if (full_is(errno))
+    if (full_is_error(errno))
         return errno;
     return spool_fail(spool, -errno, DATABASE_NAME ": %s", strerror(errno));
 }
 
-/* What the database has or will have, and what is kept; and a step more, which is a large batch:
- * where that exceeds a quota or a limit only free pages are room from now on. Of a full disk
- * statvfs says as much. */
+/* What the database has or will have, and what is kept; and a step more, which is a large
+ * batch: where that exceeds a quota or a limit only free pages are room from now on. For a full
+ * disk statvfs is enough. */
 static int allocate_ahead(struct spool *spool, uint64_t pages)
 {
     int step = allocate(spool, pages + ROOM_KEPT_PAGES + ROOM_AHEAD_PAGES);
     int kept = step > 0 ? allocate(spool, pages + ROOM_KEPT_PAGES) : step;
     int full = step == ENOSPC ? kept : step;
-    if (step >= 0 && kept >= 0 && full != spool->full_error) {
-        spool->full_error = full;
-        spool->disk_room_known = false;
+    if (step >= 0 && kept >= 0 && full != spool->room.full_error) {
+        spool->room.full_error = full;
+        spool->room.is_measured = false;
     }
     return kept;
 }
 
-int room_try(struct spool *spool)
+int room_retry(struct spool *spool)
 {
     uint64_t pages = 0;
     int r = spool_read_number(spool, STMT_PAGES, &pages);
@@ -290,10 +294,10 @@ int room_try(struct spool *spool)
 
 int room_allocate(struct spool *spool)
 {
-    int r = spool_read_number(spool, STMT_PAGES, &spool->batch_pages);
-    uint64_t pages = spool->batch_pages;
-    bool has_new = spool->batch_messages > 0 && pages > spool->committed_pages;
-    if (r != 0 || pages + (has_new ? ROOM_KEPT_PAGES : 0) <= spool->allocated_pages)
+    int r = spool_read_number(spool, STMT_PAGES, &spool->room.batch_pages);
+    uint64_t pages = spool->room.batch_pages;
+    bool has_new = spool->batch.messages > 0 && pages > spool->room.committed_pages;
+    if (r != 0 || pages + (has_new ? ROOM_KEPT_PAGES : 0) <= spool->room.allocated_pages)
         return r;
     r = allocate_ahead(spool, pages);
     if (r > 0 && !has_new)

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * schema.c - how a spool database comes to be, is recognized and is migrated
+ * schema.c - creates, recognizes and migrates a spool database
  *
  * A new database is built under another name, closed, synced and then renamed:
- * whoever finds "spool.db" finds a whole one, in WAL mode, with its application
+ * a process that finds "spool.db" finds a whole one, in WAL mode, with its application
  * id in the file's first page. So a look at the first 100 bytes tells a spool
  * from anything else before SQLite touches it, and a file that is not ours is
  * left exactly as it was. Never is a missing database replaced silently: a WAL
- * without its database means that somebody took the database away.
+ * without its database means that the database was taken away.
  *
  * user_version counts the migrations that were applied. Each opening applies
  * what is missing, all of it in one transaction; a database that has seen more
@@ -61,8 +61,8 @@ static int query_int(sqlite3 *db, const char *sql, int *ret)
 
 int schema_check(sqlite3 *db, int *ret_version)
 {
-    int application_id;
-    int version;
+    int application_id = 0;
+    int version = 0;
     int rc = query_int(db, "PRAGMA application_id", &application_id);
     if (rc == SQLITE_OK)
         rc = query_int(db, "PRAGMA user_version", &version);
@@ -74,7 +74,7 @@ int schema_check(sqlite3 *db, int *ret_version)
     return version > SCHEMA_VERSION ? SQLITE_SCHEMA : SQLITE_OK;
 }
 
-int schema_known(void)
+int schema_newest_version(void)
 {
     return SCHEMA_VERSION;
 }
@@ -130,27 +130,27 @@ static int build(sqlite3 *db)
     return rc;
 }
 
-int schema_tell(sqlite3 *db, int rc, char *words)
+int schema_describe_error(sqlite3 *db, int rc, char *errmsg)
 {
     int full = reads_full_of(db, rc);
     if (full != 0)
-        (void)snprintf(words, SPOOL_WORDS_MAX, "%s: %s (%s)", SCHEMA_NEW_NAME, strerror(full),
-                       full_name(full));
+        (void)snprintf(errmsg, SPOOL_ERRMSG_MAX, "%s: %s (%s)", SCHEMA_NEW_NAME, strerror(full),
+                       full_error_name(full));
     else
-        (void)snprintf(words, SPOOL_WORDS_MAX, "%s: %s", SCHEMA_NEW_NAME, sqlite3_errmsg(db));
+        (void)snprintf(errmsg, SPOOL_ERRMSG_MAX, "%s: %s", SCHEMA_NEW_NAME, sqlite3_errmsg(db));
     if (full != 0)
         return SPOOL_E_DISK;
     return (rc & 0xff) == SQLITE_NOMEM ? -ENOMEM : -EIO;
 }
 
-static int build_file(const char *path, char *words)
+static int build_file(const char *path, char *errmsg)
 {
     sqlite3 *db = NULL;
     int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX;
     int rc = sqlite3_open_v2(path, &db, flags, reads_vfs());
     if (rc == SQLITE_OK)
         rc = build(db);
-    int r = rc == SQLITE_OK ? 0 : schema_tell(db, rc, words);
+    int r = rc == SQLITE_OK ? 0 : schema_describe_error(db, rc, errmsg);
     int closed = sqlite3_close(db);
     return r == 0 && closed != SQLITE_OK ? -EIO : r;
 }
@@ -164,24 +164,24 @@ void schema_remove_leftovers(int directory_fd)
         (void)snprintf(name, sizeof(name), "%s%s", SCHEMA_NEW_NAME, suffixes[i]);
         if (unlinkat(directory_fd, name, 0) < 0 && errno == EISDIR &&
             aside_move(directory_fd, name, "is a folder") < 0)
-            continue; /* who opens it says so */
+            continue; /* the open that follows reports it */
     }
 }
 
 /*
  * The directory may be as new as the database, and a power cut takes back a name whose
- * directory was not synced, with all that is below it. Where the parent cannot be read it is
- * somebody else's, who made the directory, too. Before the database is there, not after: a
+ * directory was not synced, with all that is below it. A parent that cannot be read belongs
+ * to another user, who made the directory, too. Before the database is there, not after: a
  * process that is killed in between must come here again.
  */
-int schema_sync_parent(int directory_fd, char *words)
+int schema_sync_parent(int directory_fd, char *errmsg)
 {
     int fd = openat(directory_fd, "..", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (fd < 0)
         return errno == EACCES ? 0 : -errno;
     int r = fsync(fd) < 0 ? -errno : 0;
     if (r < 0)
-        (void)snprintf(words, SPOOL_WORDS_MAX, "the folder of the spool's directory: %s",
+        (void)snprintf(errmsg, SPOOL_ERRMSG_MAX, "the folder of the spool's directory: %s",
                        strerror(-r));
     (void)close(fd);
     return r;
@@ -193,26 +193,26 @@ int schema_sync_parent(int directory_fd, char *words)
  * process. Files that are made in a folder with this flag are written in place.
  * Other file systems do so anyhow and do not know it.
  */
-static void write_in_place(int directory_fd)
+static void disable_copy_on_write(int directory_fd)
 {
     int flags = 0;
     if (ioctl(directory_fd, FS_IOC_GETFLAGS, &flags) < 0)
         return;
     flags |= FS_NOCOW_FL;
-    (void)ioctl(directory_fd, FS_IOC_SETFLAGS, &flags); /* it is no worse than it was */
+    (void)ioctl(directory_fd, FS_IOC_SETFLAGS, &flags); /* best effort */
 }
 
-int schema_create(const char *directory, int directory_fd, char *words)
+int schema_create(const char *directory, int directory_fd, char *errmsg)
 {
     char path[4096];
     int length = snprintf(path, sizeof(path), "%s/%s", directory, SCHEMA_NEW_NAME);
     if (length < 0 || (size_t)length >= sizeof(path))
         return -ENAMETOOLONG;
     schema_remove_leftovers(directory_fd);
-    write_in_place(directory_fd);
-    int r = schema_sync_parent(directory_fd, words);
+    disable_copy_on_write(directory_fd);
+    int r = schema_sync_parent(directory_fd, errmsg);
     if (r == 0)
-        r = build_file(path, words);
+        r = build_file(path, errmsg);
     if (r != 0) {
         schema_remove_leftovers(directory_fd);
         return r;
@@ -221,7 +221,7 @@ int schema_create(const char *directory, int directory_fd, char *words)
     if (renameat(directory_fd, SCHEMA_NEW_NAME, directory_fd, DATABASE_NAME) < 0 ||
         fsync(directory_fd) < 0) {
         r = -errno;
-        (void)snprintf(words, SPOOL_WORDS_MAX, "%s: %s", SCHEMA_NEW_NAME, strerror(errno));
+        (void)snprintf(errmsg, SPOOL_ERRMSG_MAX, "%s: %s", SCHEMA_NEW_NAME, strerror(errno));
     }
     FAILPOINT("create.after_rename");
     return r;
@@ -263,17 +263,18 @@ bool schema_is_in_wal_mode(int directory_fd)
 }
 
 /* Is there a spool? 0: yes; SPOOL_E_ABSENT, SPOOL_E_DAMAGED; negative errno. */
-int schema_probe(int directory_fd, char *words)
+int schema_probe(int directory_fd, char *errmsg)
 {
     int fd = regular_openat(directory_fd, DATABASE_NAME, O_RDONLY, 0);
     if (fd == -ENOENT) {
         if (faccessat(directory_fd, LOG_NAME, F_OK, 0) < 0)
             return SPOOL_E_ABSENT;
-        (void)snprintf(words, SPOOL_WORDS_MAX, "spool.db-wal is there but spool.db is missing");
+        (void)snprintf(errmsg, SPOOL_ERRMSG_MAX,
+                       "spool.db-wal is there but spool.db is missing");
         return SPOOL_E_DAMAGED;
     }
     if (fd < 0) {
-        (void)snprintf(words, SPOOL_WORDS_MAX, DATABASE_NAME ": %s", regular_error(fd));
+        (void)snprintf(errmsg, SPOOL_ERRMSG_MAX, DATABASE_NAME ": %s", regular_error(fd));
         return fd;
     }
     unsigned char header[HEADER_BYTES] = {0};
@@ -281,11 +282,11 @@ int schema_probe(int directory_fd, char *words)
     int r = size < 0 ? (int)size : 0;
     (void)close(fd); /* only read from */
     if (r < 0) {
-        (void)snprintf(words, SPOOL_WORDS_MAX, DATABASE_NAME ": %s", strerror(-r));
+        (void)snprintf(errmsg, SPOOL_ERRMSG_MAX, DATABASE_NAME ": %s", strerror(-r));
         return r;
     }
     if (size == HEADER_BYTES && is_our_header(header))
         return 0;
-    (void)snprintf(words, SPOOL_WORDS_MAX, "spool.db is not a spool database");
+    (void)snprintf(errmsg, SPOOL_ERRMSG_MAX, "spool.db is not a spool database");
     return SPOOL_E_DAMAGED;
 }

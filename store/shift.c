@@ -14,15 +14,15 @@ enum {
 };
 
 /*
- * How long a record is kept is counted from its end, so what ended since must not age either. All
- * at once, for nothing on disk would tell which of them were moved already; once a boot, and of
- * failures that are kept or wait for the export.
+ * How long a record is kept is counted from its end, so what ended since must not age
+ * either. All at once, because nothing on disk would show which of them were moved
+ * already; once a boot, and of failures that are kept or wait for the export.
  */
 static int shift_new_records(struct spool *spool)
 {
     struct stmt *stmt = spool_stmt(spool, STMT_SHIFT_RECORDS);
-    stmt_bind_int(stmt, 1, spool->clock.state.wall_clock_ms);
-    stmt_bind_int(stmt, 2, spool->clock.jump_ms);
+    stmt_bind_int(stmt, 1, spool->time.clock.state.wall_clock_ms);
+    stmt_bind_int(stmt, 2, spool->time.clock.jump_ms);
     return spool_result(spool, stmt_run(stmt));
 }
 
@@ -30,10 +30,10 @@ static int shift_new_records(struct spool *spool)
 static int find_shift_end(struct spool *spool, uint64_t *ret)
 {
     struct stmt *stmt = spool_stmt(spool, STMT_OLDEST);
-    int64_t after = (int64_t)spool->clock.state.absent_after;
-    uint64_t end = spool->last_id;
-    for (size_t i = 0; i < spool->lane_count; i++) {
-        const struct lane *lane = &spool->lanes[i];
+    int64_t after = (int64_t)spool->time.clock.state.absent_after;
+    uint64_t end = spool->lanes.last_id;
+    for (size_t i = 0; i < spool->lanes.count; i++) {
+        const struct lane *lane = &spool->lanes.all[i];
         stmt_bind_int(stmt, 1, lane_first_key(lane) + after + 1);
         stmt_bind_int(stmt, 2, lane_last_key(lane));
         uint64_t bytes = 0;
@@ -55,7 +55,7 @@ static int find_shift_end(struct spool *spool, uint64_t *ret)
 
 static bool is_last_shift(const struct spool *spool)
 {
-    return spool->shift_end >= spool->last_id;
+    return spool->time.shift_end >= spool->lanes.last_id;
 }
 
 /*
@@ -67,15 +67,15 @@ static bool is_last_shift(const struct spool *spool)
  */
 int shift_new_messages(struct spool *spool)
 {
-    struct spool_clock *clock = &spool->clock;
+    struct spool_clock *clock = &spool->time.clock;
     struct stmt *stmt = spool_stmt(spool, STMT_SHIFT);
     if (clock->jump_ms == 0)
         return 0;
-    int r = find_shift_end(spool, &spool->shift_end);
-    for (size_t i = 0; i < spool->lane_count && r == 0; i++) {
-        const struct lane *lane = &spool->lanes[i];
+    int r = find_shift_end(spool, &spool->time.shift_end);
+    for (size_t i = 0; i < spool->lanes.count && r == 0; i++) {
+        const struct lane *lane = &spool->lanes.all[i];
         stmt_bind_int(stmt, 1, lane_first_key(lane) + (int64_t)clock->state.absent_after + 1);
-        stmt_bind_int(stmt, 2, lane_first_key(lane) + (int64_t)spool->shift_end);
+        stmt_bind_int(stmt, 2, lane_first_key(lane) + (int64_t)spool->time.shift_end);
         stmt_bind_int(stmt, 3, clock->jump_ms);
         r = spool_result(spool, stmt_run(stmt));
     }
@@ -84,13 +84,13 @@ int shift_new_messages(struct spool *spool)
 
 void shift_plans(struct spool *spool)
 {
-    struct spool_clock *clock = &spool->clock;
-    for (size_t i = 0; i < spool->lane_count; i++) {
-        struct plan *plan = &spool->lanes[i].plan;
+    struct spool_clock *clock = &spool->time.clock;
+    for (size_t i = 0; i < spool->lanes.count; i++) {
+        struct plan *plan = &spool->lanes.all[i].plan;
         for (size_t j = 0; j < plan->count; j++) {
             struct plan_entry *entry = plan_at(plan, j);
             uint64_t id = (uint64_t)entry->key & SPOOL_ID_MAX;
-            if (id > clock->state.absent_after && id <= spool->shift_end)
+            if (id > clock->state.absent_after && id <= spool->time.shift_end)
                 entry->accepted_at += clock->jump_ms;
         }
     }
@@ -102,5 +102,5 @@ void shift_clock(const struct spool *spool, struct spool_clock *clock)
     if (is_last_shift(spool))
         spool_clock_jump(clock);
     else
-        clock->state.absent_after = spool->shift_end;
+        clock->state.absent_after = spool->time.shift_end;
 }

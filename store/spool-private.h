@@ -2,8 +2,10 @@
 /*
  * spool-private.h - what the sources of the spool share
  *
- * Each counter exists twice: as the last commit left it, and as it will be when
- * the open batch commits. A rollback copies the first over the second.
+ * struct spool is made of named parts, each for one concern; a function that needs
+ * only one part takes that part. What a rollback brings back is in struct
+ * spool_totals and in the counters of the lanes (lane_set.h), which exist twice: as the
+ * last commit left them, and as they will be when the open batch commits.
  *
  * Functions here return 0, SPOOL_E_DISK or SPOOL_E_BUSY, or a negative errno,
  * which sticks: a spool that failed once refuses everything afterwards.
@@ -11,11 +13,12 @@
 #ifndef MQTT_SPOOLD_STORE_SPOOL_PRIVATE_H
 #define MQTT_SPOOLD_STORE_SPOOL_PRIVATE_H
 
+#include <errno.h>
 #include <sqlite3.h>
 
 #include "store/identity.h"
+#include "store/lane_set.h"
 #include "store/names.h"
-#include "store/plan.h"
 #include "store/salvage/mark.h"
 #include "store/spool.h"
 #include "store/spool_clock.h"
@@ -24,64 +27,19 @@
 #define SPOOL_APPLICATION_ID 0x6d717370 /* "mqsp" */
 #define SCHEMA_NEW_NAME      DATABASE_NAME ".new"
 
-#define SPOOL_ID_BITS 48
-#define SPOOL_ID_MAX  ((UINT64_C(1) << SPOOL_ID_BITS) - 1)
-/* No spool comes to half of all ids in a hundred years: what is beyond is damage. */
-#define SPOOL_LAST_MAX     (SPOOL_ID_MAX / 2)
-#define SPOOL_IDS_LEFT_OUT (1 << 20) /* in a row, at most: what lost batches would have had */
-#define SPOOL_LANE_MAX     0x7fff    /* lane numbers: a key stays positive */
-
 enum {
     SPOOL_PLAN_MAX = 65536,     /* unresolved messages; above the largest window by far */
     SPOOL_PLAN_SHARE = 256,     /* what each lane may have of them in any case */
     SPOOL_NEXT_BUDGET = 1024,   /* rows that one spool_next() looks at; */
     SPOOL_NEXT_BYTES = 4 << 20, /* or so many bytes and one message */
     SPOOL_PAGE_BYTES = 4096,
-    SPOOL_WORDS_MAX = 256,
+    SPOOL_ERRMSG_MAX = 256,
     SPOOL_DISK_CREDIT_BYTES = 1 << 20, /* see room.c */
     SPOOL_WAL_LARGE_PAGES = 4000, /* only by a reader: then a checkpoint cuts the file, too */
 };
 
 /* Of column flags of table message. */
 enum { FLAGS_QOS = 3, FLAGS_RETAIN = 4, FLAGS_MAX = 7 };
-
-struct spool_counters {
-    uint64_t accepted;
-    uint64_t ended[SPOOL_OUTCOMES];
-    uint64_t messages;
-    uint64_t bytes;
-    uint64_t last_id;
-    uint64_t last_seq;
-};
-
-/* Configured lanes come first, in their order; behind them what the database knows besides. */
-struct lane {
-    char *name;
-    unsigned number; /* in keys and in the table, stable for ever */
-    bool is_stored;  /* the table has it */
-    unsigned index;  /* as told outside: lanes that are not configured go as "default" */
-    int priority;
-    struct spool_limits limits;
-    struct spool_counters committed;
-    struct spool_counters working;
-    uint64_t batch_charge; /* of what the open batch has appended */
-    struct plan plan;
-    int64_t cursor;     /* every message with a key below is in the plan, or ended */
-    bool is_cut;        /* the open batch has ended messages from the cursor on */
-    int64_t age_due_ms; /* no message outside the plan's pins reaches max_age before */
-};
-
-/* Whose message goes out next: see turns.c. */
-struct turns {
-    struct lane **by_priority; /* highest first; of one priority, whose turn it is */
-    struct lane **by_wait;     /* who had the ninth place longest ago first */
-    size_t count;
-    unsigned places;    /* in a row that went to the front */
-    int priority;       /* of the lane that had the newest of them */
-    struct lane *taker; /* of the newest message; NULL: it is counted, or came back */
-    uint64_t taker_id;
-    bool is_ninth; /* was it a place for those below? */
-};
 
 /* What the single row of table spool holds, besides the clock. */
 struct spool_progress {
@@ -95,93 +53,128 @@ struct spool_progress {
 };
 
 /* Can the end of what is handed out be recorded? */
-enum spool_proof {
-    SPOOL_PROVEN,   /* the newest commit succeeded */
-    SPOOL_UNPROVEN, /* there was none since spool_require_proof() */
-    SPOOL_REFUSED,  /* it had no room: the next one is what ended and nothing new */
+enum spool_commit_state {
+    SPOOL_COMMIT_SUCCEEDED, /* the newest commit succeeded */
+    SPOOL_COMMIT_REQUIRED,  /* there was none since spool_require_commit() */
+    SPOOL_COMMIT_REFUSED,   /* it had no room: the next one is what ended and nothing new */
 };
 
-struct spool {
+/* SQLite's handle, and what went wrong with it. */
+struct connection {
     sqlite3 *db;
     struct stmt_table stmts;
     int busy_wait_ms;
-    int lock_fd; /* the lock of a writer, else -1 */
-    int mark_fd; /* of a writer whose database was found sound, else -1 */
+    bool is_reader;
+    int failed;             /* sticky negative errno */
+    uint64_t bad_writes;    /* reads_bad_writes() when it was opened */
+    bool has_media_error;   /* a read or a write of one place failed */
+    bool is_surveyed;       /* a reader: the bad places were searched for */
+    int wal_pages;          /* after the last commit */
+    struct lane *scan_lane; /* whose messages STMT_SCAN is walking, or NULL */
+    uint64_t record_tally;  /* of the statement that runs: see charge.c */
+    char errmsg[SPOOL_ERRMSG_MAX];
+};
+
+/* The files at the configured path. Descriptors are -1 where there is none. */
+struct spool_files {
+    char *directory; /* as configured; of a writer */
+    char *path;      /* of the database */
     int directory_fd;
     int database_fd; /* of a writer; closed after SQLite's, or SQLite's locks go with it */
-    char *directory; /* as configured */
-    char *path;      /* of the database */
-    bool is_reader;
-    int failed;               /* sticky negative errno */
-    uint64_t bad_writes;      /* reads_bad_writes() when it was opened */
-    bool met_bad_place;       /* by a read or a write that failed */
-    bool is_explained;        /* a reader: what did not read was looked for */
+    int lock_fd;     /* of a writer */
+    int mark_fd;     /* of a writer whose database was found sound */
     struct identity identity; /* of a writer */
-    int64_t verify_due_ms;    /* no commit looks for them before */
-    bool is_moved;            /* sticky: the files are not where they were */
-    int restore_fd;      /* the directory that spool_restore() works in, where it is another */
-    int restore_lock_fd; /* and its lock */
-    bool is_mark_restored; /* the one that is there is written by us */
-    char words[SPOOL_WORDS_MAX];
+    int64_t verify_due_ms;    /* no commit compares them before */
+    bool is_moved;            /* sticky: they are not where they were */
+};
 
-    struct lane *lanes;
-    size_t lane_count;
-    size_t configured_count;
-    bool has_new_lane; /* one that the table does not have yet */
-    struct turns turns;
+/* Where spool_restore() works, if that is another directory. */
+struct restore_place {
+    int directory_fd;
+    int lock_fd;
+    bool is_mark_written; /* the one that is there is written by us */
+};
 
-    bool in_transaction;
+/* The open batch, and the result of the newest one. */
+struct batch {
+    bool is_open;       /* a transaction is */
     bool is_committing; /* the only time at which the commit hook lets a commit pass */
-    bool is_doomed;     /* the open batch is lost: its commit will say so */
-    unsigned batch_messages;
-    uint64_t batch_charge;
+    bool is_lost;       /* its commit will report it */
+    unsigned messages;
+    uint64_t charge;
+    enum spool_commit_state commit_state;
+};
 
-    uint64_t last_id;  /* the newest ever given out, also in a batch rolled back */
-    uint64_t last_seq; /* of the open batch */
-    uint64_t committed_last_seq;
-    int64_t expiry_due_ms; /* no message outside the plan's pins expires before */
+/* What was evicted because the disk is short: see room.c. */
+struct eviction_account {
+    uint64_t credit;     /* charges that may go for the disk before more is accepted */
+    unsigned unreported; /* evicted since spool_retain() last reported them */
+    uint64_t debt;       /* exported failures that are to go for those that came */
+};
 
-    struct spool_clock clock;
-    bool is_clock_written; /* since the open */
-    uint64_t shift_end;    /* while the clock is to jump: up to which id a commit moves */
-    bool is_clock_wanted;  /* by the next commit, whatever else it has to write */
-    int64_t opened_clock_ms;
-    struct spool_clock_state written_clock; /* as it is on disk */
-    struct spool_progress committed_progress;
+/* What a commit makes true and a rollback brings back as a whole. */
+struct spool_totals {
+    uint64_t last_seq;
     struct spool_progress progress;
-    int64_t keep_due_ms;    /* no kept failure is too old before */
-    bool has_more_to_prune; /* the last commit's budget ended before the failures that go */
-    uint64_t records_max;   /* what the rows may take; 0: any number of bytes */
-    uint64_t record_tally;  /* of the statement that runs: see charge.c */
-    uint64_t waiting_max;   /* rows that may wait for the export; 0: any number */
+    struct eviction_account evicting;
+};
+
+/* The clock, and what the database holds of it. */
+struct spool_timekeeping {
+    struct spool_clock clock;
+    struct spool_clock_state written; /* as it is on disk */
+    int64_t opened_ms;                /* the clock at the open */
+    uint64_t shift_end;   /* while the clock is to jump: up to which id a commit moves */
+    bool is_written;      /* since the open */
+    bool is_write_wanted; /* by the next commit, whatever else it has to write */
+};
+
+/* Which outcome rows go, and when: outcome.c. */
+struct pruning {
+    uint64_t exported_seq; /* as the owner reported it; the next commit writes it */
     uint64_t keep_failures_ms;
     uint64_t keep_failures_count;
+    uint64_t records_max; /* bytes that the rows may take; 0: any number */
+    uint64_t waiting_max; /* rows that may wait for the export; 0: any number */
+    int64_t keep_due_ms;  /* no kept failure is too old before */
+    bool has_more;        /* the last commit's budget ended before the failures that go */
+};
 
-    enum spool_proof proof;
-    int refused_error; /* why the newest write that had no room had none */
-    int full_error;    /* why the last allocation or write had no room; 0: it had */
-    int64_t full_tried_ms;
-    uint64_t full_tried_free;
-    uint64_t disk_reserve;
-    uint64_t disk_free; /* when last looked at */
-    uint64_t disk_room; /* charges that may still be appended */
-    bool disk_room_known;
-    bool disk_is_low;            /* below the reserve, or full, when last looked at */
-    uint64_t disk_credit;        /* charges that may go for the disk before more is accepted */
-    uint64_t disk_evicted;       /* for the disk since the open, those of lost batches too */
-    unsigned disk_evictions;     /* since spool_retain() last told of them */
-    uint64_t disk_debt;          /* exported failures that are to go for those that came */
-    uint64_t disk_credit_before; /* as the three were when the open batch began */
-    unsigned disk_evictions_before;
-    uint64_t disk_debt_before;
-    int wal_pages;            /* after the last commit */
+/* What the disk still holds: room.c. */
+struct room {
+    uint64_t reserve;
+    uint64_t disk_free;       /* when last measured */
+    uint64_t available;       /* charges that may still be appended */
+    bool is_measured;         /* for the open batch */
+    bool is_low;              /* below the reserve, or full, when last measured */
+    int full_error;           /* why the last allocation or write had no room; 0: it had */
+    int refused_error;        /* why the newest write that had no room had none */
+    int64_t tried_ms;         /* when it was last tried whether there is room again, */
+    uint64_t tried_free;      /* and how much was free */
+    uint64_t evicted;         /* for the disk since the open, those of lost batches too */
     uint64_t allocated_pages; /* of the database file, at least */
     uint64_t batch_pages;     /* that the database will have by the open batch */
     uint64_t committed_pages;
+};
 
-    struct lane *scan_lane; /* whose messages STMT_SCAN is walking, or NULL */
+/* What is handed out and has not come back. */
+struct handout {
     uint64_t in_flight;
     uint64_t in_flight_peak;
+};
+
+struct spool {
+    struct connection conn;
+    struct spool_files files;
+    struct restore_place restore;
+    struct lane_set lanes;
+    struct batch batch;
+    struct spool_totals committed;
+    struct spool_totals working;
+    struct spool_timekeeping time;
+    struct pruning pruning;
+    struct room room;
+    struct handout handout;
 };
 
 /* A run of neighbours that ends in one way. */
@@ -194,24 +187,14 @@ struct ending {
     struct spool_verdict verdict;
 };
 
-static inline int64_t lane_first_key(const struct lane *lane)
-{
-    return (int64_t)lane->number << SPOOL_ID_BITS;
-}
-
-static inline int64_t lane_last_key(const struct lane *lane)
-{
-    return lane_first_key(lane) | (int64_t)SPOOL_ID_MAX;
-}
-
 static inline struct stmt *spool_stmt(struct spool *spool, enum stmt_id id)
 {
-    return &spool->stmts.all[id];
+    return &spool->conn.stmts.all[id];
 }
 
 static inline int64_t spool_clock_ms(struct spool *spool, const struct spool_time *now)
 {
-    return spool_clock_read(&spool->clock, now, spool->last_id);
+    return spool_clock_read(&spool->time.clock, now, spool->lanes.last_id);
 }
 
 /* What each file offers to those above it, from the lowest to the highest. append.c, handout.c,
@@ -223,11 +206,18 @@ MUST_CHECK int spool_result(struct spool *spool, int sqlite_rc);
 MUST_CHECK int spool_read_number(struct spool *spool, enum stmt_id id, uint64_t *ret);
 __attribute__((format(printf, 3, 4))) int
 spool_fail(struct spool *spool, int error, const char *format, ...);
+/* Return: -ENOMEM. */
+static inline int spool_fail_memory(struct spool *spool)
+{
+    (void)spool_fail(spool, -ENOMEM, "out of memory");
+    return -ENOMEM;
+}
+
 /* Notes why there is no room. Return: SPOOL_E_DISK. */
 int spool_note_full(struct spool *spool, int error);
-/* The survey for one who only looks. */
-MUST_CHECK int spool_explain_unread(struct spool *spool);
-/* What the mark has to say of the database as it stands. */
+/* The survey, for a reader. */
+MUST_CHECK int spool_survey_for_reader(struct spool *spool);
+/* The mark of the database as it is now. */
 struct mark spool_get_mark(const struct spool *spool);
 MUST_CHECK int spool_note_mark(const struct spool *spool);
 /* Frees the read snapshot that spool_next() may hold. */
@@ -242,14 +232,14 @@ MUST_CHECK int examine_result(struct spool *spool, int sqlite_rc);
 MUST_CHECK int examine(struct spool *spool, const struct mark *mark);
 
 /* successor.c; @name: SALVAGED_NAME or RESTORED_NAME. Return: 0: it may take the place of the
- * database; SPOOL_E_DAMAGED: it may not, for what @words say; -ENOMEM. */
+ * database; SPOOL_E_DAMAGED: it may not, @errmsg has the reason; -ENOMEM. */
 MUST_CHECK int
-successor_judge(int directory_fd, const char *directory, const char *name, char *words);
+successor_judge(int directory_fd, const char *directory, const char *name, char *errmsg);
 
 /* lock.c */
 MUST_CHECK int spool_open_directory(const char *directory, bool create, int *ret_fd);
 /* Is each file of the spool a regular one, and can SQLite open it? */
-MUST_CHECK int spool_look_at_names(struct spool *spool, const char *directory);
+MUST_CHECK int spool_require_regular_files(struct spool *spool, const char *directory);
 /* Locks the directory and the file in it. Return: 0; SPOOL_E_LOCKED; negative errno. */
 MUST_CHECK int spool_take_locks(int directory_fd, int *ret_lock_fd);
 /* The same for the writer, with an error text. */
@@ -259,40 +249,30 @@ MUST_CHECK int spool_take_lock(struct spool *spool);
 MUST_CHECK int charge_register(sqlite3 *db, uint64_t *tally);
 
 /* schema.c; the database is closed and left as it was unless 0 comes back */
-MUST_CHECK int schema_create(const char *directory, int directory_fd, char *words);
-MUST_CHECK int schema_probe(int directory_fd, char *words);
+MUST_CHECK int schema_create(const char *directory, int directory_fd, char *errmsg);
+MUST_CHECK int schema_probe(int directory_fd, char *errmsg);
 /* Does a regular file have that name, and the head of a spool? */
 bool schema_is_ours(int directory_fd, const char *name);
 /* Does the head of the database, which is ours, say so? */
 bool schema_is_in_wal_mode(int directory_fd);
-/* SQLITE_SCHEMA: it is newer than schema_known(). */
+/* SQLITE_SCHEMA: it is newer than schema_newest_version(). */
 MUST_CHECK int schema_check(sqlite3 *db, int *ret_version);
-int schema_known(void);
+int schema_newest_version(void);
 MUST_CHECK int schema_migrate(sqlite3 *db, int version);
 /* Tables in a database that is new. */
 MUST_CHECK int schema_lay_out(sqlite3 *db);
 void schema_remove_leftovers(int directory_fd);
 /* After a directory was made. */
-MUST_CHECK int schema_sync_parent(int directory_fd, char *words);
-/* What a new database failed with, in words. Return: SPOOL_E_DISK; negative errno. */
-MUST_CHECK int schema_tell(sqlite3 *db, int rc, char *words);
-
-/* turns.c */
-enum { TURNS_PLACES = 8 }; /* docs/design.md and the manual say eight of nine */
-MUST_CHECK int turns_new(struct lane *lanes, size_t count, struct turns *ret);
-void turns_done(struct turns *turns);
-/* Counts the place of the newest message, which was kept. */
-void turns_count_place(struct turns *turns);
-/* The message came back: its place does not count if it was the newest. */
-void turns_give_back(struct turns *turns, uint64_t id);
+MUST_CHECK int schema_sync_parent(int directory_fd, char *errmsg);
+/* Describes why a new database failed. Return: SPOOL_E_DISK; negative errno. */
+MUST_CHECK int schema_describe_error(sqlite3 *db, int rc, char *errmsg);
 
 /* lanes.c */
-struct lane *lanes_find(const struct spool *spool, const char *name);
 MUST_CHECK int lanes_add(struct spool *spool, const char *name, struct lane **ret);
 MUST_CHECK int
 lanes_add_configured(struct spool *spool, const struct spool_lane *lanes, size_t count);
 /* In the transaction of the open: forgets and numbers lanes; ledger_write() stores them. */
-MUST_CHECK int lanes_settle(struct spool *spool);
+MUST_CHECK int lanes_reconcile(struct spool *spool);
 
 /* ledger.c */
 MUST_CHECK int ledger_refresh(struct spool *spool);
@@ -309,13 +289,11 @@ struct spool_ledger ledger_from_counters(const struct spool_counters *counters);
 MUST_CHECK int spool_begin(struct spool *spool);
 /* Forgets the open batch and brings all memory back to the last commit. */
 MUST_CHECK int spool_rollback(struct spool *spool);
-/* Rolls back in the middle of a batch, if one is open; who appended to it learns so from the
- * commit. Return: @condition, a positive one, or what went wrong with that. */
-MUST_CHECK int spool_lose_batch_for(struct spool *spool, int condition);
+/* Rolls back in the middle of a batch, if one is open; the commit reports it to the caller.
+ * Return: @condition, a positive one, or what went wrong with that. */
+MUST_CHECK int spool_lose_batch(struct spool *spool, int condition);
 /* After a commit or a rollback. */
 void spool_end_batch(struct spool *spool);
-/* Retention looks at all messages again. */
-void spool_forget_due_times(struct spool *spool);
 
 /* ending.c */
 MUST_CHECK int ending_write_run(struct spool *spool,
@@ -339,11 +317,15 @@ MUST_CHECK int room_for(struct spool *spool,
                         const struct lane *lane,
                         const struct spool_time *now,
                         uint64_t charge);
-void room_took(struct spool *spool, uint64_t charge);
+/* So much was accepted. */
+void room_credit(struct eviction_account *account, uint64_t charge);
 /* Takes the disk space that moving the WAL will need, before the commit. 0; SPOOL_E_DISK. */
 MUST_CHECK int room_allocate(struct spool *spool);
 /* After a write that had no room: is there any for more? Says so to room_for(). */
-MUST_CHECK int room_try(struct spool *spool);
+MUST_CHECK int room_retry(struct spool *spool);
+
+/* restore.c */
+void restore_leave(struct restore_place *place);
 
 /* outcome.c */
 MUST_CHECK int outcome_prune(struct spool *spool, const struct spool_time *now);

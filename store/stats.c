@@ -13,25 +13,25 @@
 #include <sys/statvfs.h>
 
 /* A reader looks again; a writer knows. */
-static int look_again(struct spool *spool)
+static int stats_refresh(struct spool *spool)
 {
-    if (spool->failed < 0)
-        return spool->failed;
+    if (spool->conn.failed < 0)
+        return spool->conn.failed;
     spool_end_scan(spool);
-    if (!spool->is_reader)
+    if (!spool->conn.is_reader)
         return 0;
     int r = ledger_refresh(spool);
-    return r == 0 ? ledger_load_state(spool, &spool->clock.state) : r;
+    return r == 0 ? ledger_load_state(spool, &spool->time.clock.state) : r;
 }
 
 int spool_get_ledger(struct spool *spool, struct spool_ledger *ret)
 {
-    int r = look_again(spool);
+    int r = stats_refresh(spool);
     if (r != 0)
         return r;
     struct spool_ledger ledger = {0};
-    for (size_t i = 0; i < spool->lane_count; i++) {
-        const struct spool_counters *counters = &spool->lanes[i].committed;
+    for (size_t i = 0; i < spool->lanes.count; i++) {
+        const struct spool_counters *counters = &spool->lanes.all[i].committed;
         ledger.accepted += counters->accepted;
         ledger.spooled += counters->messages;
         for (int j = 0; j < SPOOL_OUTCOMES; j++)
@@ -54,8 +54,9 @@ static int oldest_age(struct spool *spool,
     stmt_bind_int(stmt, 2, lane_last_key(lane));
     int rc = stmt_step(stmt);
     if (rc == SQLITE_ROW) {
-        int64_t clock_ms = spool->is_reader ? spool_clock_guess(&spool->clock.state, now)
-                                            : spool_clock_ms(spool, now);
+        int64_t clock_ms = spool->conn.is_reader
+                               ? spool_clock_guess(&spool->time.clock.state, now)
+                               : spool_clock_ms(spool, now);
         int64_t age_ms = clock_ms - stmt_int(stmt, 1);
         *ret = age_ms > 0 ? age_ms : 0;
     }
@@ -67,26 +68,26 @@ static int oldest_age(struct spool *spool,
 static uint64_t file_bytes(const struct spool *spool, const char *name)
 {
     struct stat status;
-    if (fstatat(spool->directory_fd, name, &status, 0) < 0)
+    if (fstatat(spool->files.directory_fd, name, &status, 0) < 0)
         return 0; /* the WAL of a spool that was closed may be gone */
     return (uint64_t)status.st_size;
 }
 
 int spool_get_stats(struct spool *spool, const struct spool_time *now, struct spool_stats *ret)
 {
-    int r = look_again(spool);
+    int r = stats_refresh(spool);
     if (r != 0)
         return r;
     struct spool_stats stats = {
         .disk_bytes = file_bytes(spool, DATABASE_NAME) + file_bytes(spool, LOG_NAME),
-        .damaged_files = salvage_count_damaged(spool->directory_fd),
-        .in_flight = spool->in_flight,
-        .in_flight_peak = spool->in_flight_peak,
-        .last_seq = spool->committed_last_seq,
-        .exported_seq = spool->committed_progress.exported_seq,
+        .damaged_files = salvage_count_damaged(spool->files.directory_fd),
+        .in_flight = spool->handout.in_flight,
+        .in_flight_peak = spool->handout.in_flight_peak,
+        .last_seq = spool->committed.last_seq,
+        .exported_seq = spool->committed.progress.exported_seq,
     };
-    for (size_t i = 0; i < spool->lane_count; i++) {
-        const struct lane *lane = &spool->lanes[i];
+    for (size_t i = 0; i < spool->lanes.count; i++) {
+        const struct lane *lane = &spool->lanes.all[i];
         int64_t age_ms;
         r = oldest_age(spool, lane, now, &age_ms);
         if (r != 0)
@@ -99,7 +100,7 @@ int spool_get_stats(struct spool *spool, const struct spool_time *now, struct sp
             stats.last_id = lane->committed.last_id;
     }
     struct statvfs disk;
-    if (fstatvfs(spool->directory_fd, &disk) == 0)
+    if (fstatvfs(spool->files.directory_fd, &disk) == 0)
         stats.disk_free = (uint64_t)disk.f_bavail * disk.f_frsize;
     *ret = stats;
     return 0;
@@ -107,7 +108,7 @@ int spool_get_stats(struct spool *spool, const struct spool_time *now, struct sp
 
 size_t spool_lane_count(const struct spool *spool)
 {
-    return spool->lane_count;
+    return spool->lanes.count;
 }
 
 int spool_get_lane_stats(struct spool *spool,
@@ -115,11 +116,11 @@ int spool_get_lane_stats(struct spool *spool,
                          const struct spool_time *now,
                          struct spool_lane_stats *ret)
 {
-    assert(lane < spool->lane_count);
-    int r = look_again(spool);
+    assert(lane < spool->lanes.count);
+    int r = stats_refresh(spool);
     if (r != 0)
         return r;
-    const struct lane *found = &spool->lanes[lane];
+    const struct lane *found = &spool->lanes.all[lane];
     int64_t age_ms;
     r = oldest_age(spool, found, now, &age_ms);
     if (r != 0)

@@ -46,18 +46,18 @@ static int write_uri(const char *path, char *to, size_t room)
 static int connect_to(struct spool *spool, const char *directory, const char *name)
 {
     char uri[PATH_MAX + SPOOL_NAME_MAX];
-    if (asprintf(&spool->path, "%s/%s", directory, name) < 0) {
-        spool->path = NULL;
-        return spool_fail(spool, -ENOMEM, "out of memory");
+    if (asprintf(&spool->files.path, "%s/%s", directory, name) < 0) {
+        spool->files.path = NULL;
+        return spool_fail_memory(spool);
     }
-    int r = write_uri(spool->path, uri, sizeof(uri));
+    int r = write_uri(spool->files.path, uri, sizeof(uri));
     if (r < 0)
         return spool_fail(spool, r, "%s", strerror(-r));
     int flags = SQLITE_OPEN_READONLY | SQLITE_OPEN_URI | SQLITE_OPEN_NOMUTEX;
-    int rc = sqlite3_open_v2(uri, &spool->db, flags, reads_vfs());
+    int rc = sqlite3_open_v2(uri, &spool->conn.db, flags, reads_vfs());
     if (rc == SQLITE_OK)
-        rc = sqlite3_exec(spool->db, "PRAGMA mmap_size = 0; PRAGMA trusted_schema = OFF", NULL,
-                          NULL, NULL);
+        rc = sqlite3_exec(spool->conn.db, "PRAGMA mmap_size = 0; PRAGMA trusted_schema = OFF",
+                          NULL, NULL, NULL);
     return examine_result(spool, rc);
 }
 
@@ -65,10 +65,10 @@ static int judge_database(struct spool *spool)
 {
     struct mark mark;
     int version = 0;
-    if (mark_read(spool->directory_fd, &mark) !=
+    if (mark_read(spool->files.directory_fd, &mark) !=
         0) /* the opening that follows acts upon that */
         mark = (struct mark){0};
-    int rc = schema_check(spool->db, &version);
+    int rc = schema_check(spool->conn.db, &version);
     if (rc == SQLITE_SCHEMA)
         return spool_fail(spool, SPOOL_E_NEWER, "it has schema version %d", version);
     if (rc != SQLITE_OK)
@@ -78,7 +78,7 @@ static int judge_database(struct spool *spool)
 
 static int judge(struct spool *spool, const char *directory, const char *name)
 {
-    int fd = regular_openat(spool->directory_fd, name, O_RDONLY | O_NOFOLLOW, 0);
+    int fd = regular_openat(spool->files.directory_fd, name, O_RDONLY | O_NOFOLLOW, 0);
     if (fd < 0)
         return spool_fail(spool, fd, "%s",
                           fd == -ELOOP ? "is a symbolic link" : regular_error(fd));
@@ -87,58 +87,57 @@ static int judge(struct spool *spool, const char *directory, const char *name)
     return r == 0 ? judge_database(spool) : r;
 }
 
-int successor_judge(int directory_fd, const char *directory, const char *name, char *words)
+int successor_judge(int directory_fd, const char *directory, const char *name, char *errmsg)
 {
     struct spool *spool = calloc(1, sizeof(*spool));
     if (!spool)
         return -ENOMEM;
-    spool->directory_fd = directory_fd;
-    spool->mark_fd = -1;
+    spool->files.directory_fd = directory_fd;
+    spool->files.mark_fd = -1;
     int r = judge(spool, directory, name);
     if (r != 0)
-        memcpy(words, spool->words, sizeof(spool->words));
-    (void)sqlite3_close(spool->db); /* no statement is left */
-    free(spool->path);
+        memcpy(errmsg, spool->conn.errmsg, sizeof(spool->conn.errmsg));
+    (void)sqlite3_close(spool->conn.db); /* no statement is left */
+    free(spool->files.path);
     free(spool);
     return r == 0 || r == -ENOMEM ? r : SPOOL_E_DAMAGED;
 }
 
 /* ---- for one who only looks ---- */
 
-static void look_at_successor(int directory_fd,
-                              const char *directory,
-                              const char *name,
-                              spool_finding_fn *fn,
-                              void *context)
+static void report_successor(int directory_fd,
+                             const char *directory,
+                             const char *name,
+                             spool_finding_fn *fn,
+                             void *userdata)
 {
-    char words[SPOOL_WORDS_MAX] = "";
-    char text[SPOOL_WORDS_MAX * 2];
+    char errmsg[SPOOL_ERRMSG_MAX] = "";
+    char text[SPOOL_ERRMSG_MAX * 2];
     if (!aside_is_there(directory_fd, name))
         return;
-    int r = successor_judge(directory_fd, directory, name, words);
+    int r = successor_judge(directory_fd, directory, name, errmsg);
     if (r == 0 ||
         (!aside_is_there(directory_fd, DATABASE_NAME) && schema_is_ours(directory_fd, name)))
-        (void)snprintf(
-            text, sizeof(text),
-            "%s is there, as a crash leaves it: the next start puts it in the place of " DATABASE_NAME
-            ", which moves aside",
-            name);
+        (void)snprintf(text, sizeof(text),
+                       "%s is there, as a crash leaves it: the next start puts it in the place "
+                       "of " DATABASE_NAME ", which moves aside",
+                       name);
     else
         (void)snprintf(text, sizeof(text),
                        "%s cannot take the place of " DATABASE_NAME
                        " (%s): the next start gives "
                        "it another name",
-                       name, words);
-    fn(context, SPOOL_PART_NAMES, text);
+                       name, errmsg);
+    fn(userdata, SPOOL_PART_NAMES, text);
 }
 
-static void look_at_folders(int directory_fd, spool_finding_fn *fn, void *context)
+static void look_at_folders(int directory_fd, spool_finding_fn *fn, void *userdata)
 {
     static const char *const names[] = {SCHEMA_NEW_NAME, SCHEMA_NEW_NAME "-journal",
                                         SCHEMA_NEW_NAME "-wal", SCHEMA_NEW_NAME "-shm"};
     for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++) {
         struct stat status;
-        char text[SPOOL_WORDS_MAX];
+        char text[SPOOL_ERRMSG_MAX];
         if (fstatat(directory_fd, names[i], &status, AT_SYMLINK_NOFOLLOW) < 0 ||
             !S_ISDIR(status.st_mode))
             continue;
@@ -146,17 +145,17 @@ static void look_at_folders(int directory_fd, spool_finding_fn *fn, void *contex
             text, sizeof(text),
             "%s is a folder: the daemon gives it another name when it needs this one",
             names[i]);
-        fn(context, SPOOL_PART_NAMES, text);
+        fn(userdata, SPOOL_PART_NAMES, text);
     }
 }
 
-void spool_check_names(const char *directory, spool_finding_fn *fn, void *context)
+void spool_check_names(const char *directory, spool_finding_fn *fn, void *userdata)
 {
     int fd;
     if (spool_open_directory(directory, false, &fd) < 0)
         return; /* who opens the spool says so */
-    look_at_successor(fd, directory, SALVAGED_NAME, fn, context);
-    look_at_successor(fd, directory, RESTORED_NAME, fn, context);
-    look_at_folders(fd, fn, context);
+    report_successor(fd, directory, SALVAGED_NAME, fn, userdata);
+    report_successor(fd, directory, RESTORED_NAME, fn, userdata);
+    look_at_folders(fd, fn, userdata);
     (void)close(fd); /* only looked at */
 }

@@ -103,17 +103,17 @@ uint32_t sum_bytes(uint32_t from, const void *bytes, size_t size)
 
 uint32_t sum_of(const struct sum_facts *facts)
 {
-    const struct view *parts[] = {&facts->client, &facts->topic, &facts->properties,
-                                  &facts->ref, &facts->payload};
-    enum { PARTS = sizeof(parts) / sizeof(*parts), FIXED = 4 };
+    enum { PARTS = 5, FIXED = 4 };
+    const struct view parts[PARTS] = {facts->client, facts->topic, facts->properties,
+                                      facts->ref, facts->payload};
     uint64_t head[FIXED + PARTS] = {(uint64_t)facts->key, (uint64_t)facts->accepted,
                                     (uint64_t)facts->uid, (uint64_t)facts->flags};
     for (size_t i = 0; i < PARTS; i++)
-        head[FIXED + i] = parts[i]->size;
+        head[FIXED + i] = parts[i].size;
     uint32_t sum = sum_bytes(0, head, sizeof(head));
     for (size_t i = 0; i < PARTS; i++) {
-        if (parts[i]->size > 0)
-            sum = sum_bytes(sum, parts[i]->data, parts[i]->size);
+        if (parts[i].size > 0)
+            sum = sum_bytes(sum, parts[i].data, parts[i].size);
     }
     return sum;
 }

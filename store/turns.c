@@ -12,10 +12,12 @@
  * Only the order is kept here; handout.c asks the lanes in it.
  *
  * A place counts when the next message is asked for: a message that came back
- * meanwhile, for the window was full, gives its place back. Otherwise a large
+ * meanwhile, because the window was full, gives its place back. Otherwise a large
  * message that seldom fits could lose the ninth place over and over.
  */
-#include "store/spool-private.h"
+#include "store/turns.h"
+
+#include "store/lane_set.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -32,13 +34,13 @@ static int compare_priority(const void *a, const void *b)
 
 int turns_new(struct lane *lanes, size_t count, struct turns *ret)
 {
-    struct lane **memory = calloc(2 * count, sizeof(*memory));
+    struct lane **memory = calloc(2 * count, sizeof(struct lane *));
     if (!memory)
         return -ENOMEM;
     for (size_t i = 0; i < count; i++)
         memory[i] = &lanes[i];
-    qsort(memory, count, sizeof(*memory), compare_priority);
-    memcpy(memory + count, memory, count * sizeof(*memory));
+    qsort(memory, count, sizeof(struct lane *), compare_priority);
+    memcpy(memory + count, memory, count * sizeof(struct lane *));
     *ret = (struct turns){.by_priority = memory, .by_wait = memory + count, .count = count};
     return 0;
 }
@@ -49,7 +51,7 @@ void turns_done(struct turns *turns)
     *turns = (struct turns){0};
 }
 
-static size_t find(struct lane *const *lanes, const struct lane *lane)
+static size_t index_of(struct lane *const *lanes, const struct lane *lane)
 {
     size_t at = 0;
     while (lanes[at] != lane)
@@ -67,7 +69,7 @@ static void move_back(struct lane **lanes, size_t at, size_t end)
 
 static void end_front_turn(struct turns *turns, const struct lane *taker)
 {
-    size_t at = find(turns->by_priority, taker);
+    size_t at = index_of(turns->by_priority, taker);
     size_t end = at + 1;
     while (end < turns->count && turns->by_priority[end]->priority == taker->priority)
         end++;
@@ -82,7 +84,7 @@ void turns_count_place(struct turns *turns)
     turns->taker = NULL;
     if (turns->is_ninth) {
         turns->places = 0;
-        move_back(turns->by_wait, find(turns->by_wait, taker), turns->count);
+        move_back(turns->by_wait, index_of(turns->by_wait, taker), turns->count);
         return;
     }
     turns->priority = taker->priority;

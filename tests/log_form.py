@@ -28,7 +28,7 @@ QUOTED = re.compile(r'"|%%|%[-+ #0-9.*]*(?:hh|h|ll|l|z|j)?[a-zA-Z]')
 # through log_quote(), which sets the quotes itself.
 PLAIN = re.compile(r'"(?:[^"\\]|\\.)*"|why|remedy|'
                    r"(?:strerror|regular_error|audit_error_text|packet_reason_text|gateway_spool_remedy|"
-                   r"uplink_build_lacks)\([^()]*\)")
+                   r"uplink_build_limitations)\([^()]*\)")
 
 
 def format_at(text, at):

@@ -7,6 +7,7 @@
 
 #include "cli/audit/id_set.h"
 #include "cli/cli.h"
+#include "cli/lines.h"
 
 #define AUDIT_PROBLEMS_MAX 20 /* more are only counted */
 #define AUDIT_TEXT_MAX     512
@@ -14,27 +15,28 @@
 struct audit_problem {
     const char *file; /* NULL: it is not about a file */
     uint64_t line;    /* 0: it is not about a line */
-    bool is_ahead;    /* as where the database is an older copy */
+    bool is_ahead;    /* as if the database were an older copy */
     char text[AUDIT_TEXT_MAX];
 };
 
-/* What the database says about the same history. */
+/* The same history in the database. */
 struct audit_database {
-    bool compared;        /* the ledger was looked at */
+    bool compared;        /* the ledger was read */
     bool counts_compared; /* and each count of an outcome with the files */
     bool running;
     struct spool_ledger ledger;
+    uint64_t ended;    /* all outcomes of the ledger */
     uint64_t exported; /* cursor as it stood before the files were read */
     uint64_t last_seq;
     uint64_t waiting; /* rows that are in the database and not in the files */
-    uint64_t pruned;  /* numbers after the files' end that gave way there */
+    uint64_t pruned;  /* numbers after the files' end whose rows were pruned */
 };
 
 struct audit_check {
-    bool deliveries_off; /* gaps in seq are where deliveries were left out */
-    bool ledger_checked; /* who calls knows already whether the ledger balances */
-    uint64_t from;       /* seq of the first line must be this; 0: any */
-    /* where the reading is */
+    bool deliveries_omitted; /* gaps in seq are deliveries */
+    bool ledger_known;       /* who calls knows already whether the ledger balances */
+    uint64_t from;           /* seq of the first line must be this; 0: any */
+    /* the place that is being read */
     const char *file;
     uint64_t line;
     /* found out */
@@ -46,7 +48,7 @@ struct audit_check {
     int64_t last_ms;
     uint64_t clock_steps; /* lines whose time is before that of the line above */
     uint64_t counts[SPOOL_OUTCOMES];
-    uint64_t pruned; /* delivered, and the record gave way: a line says so for a range */
+    uint64_t pruned; /* deliveries whose records were pruned: one line stands for a range */
     bool torn;       /* the last file ends in half a line */
     struct id_set ids;
     uint64_t problem_count;
@@ -54,31 +56,37 @@ struct audit_check {
     struct audit_database database;
 };
 
-/* What to do about a file that is ahead of its database: the daemon's audit_ahead says so, too. */
+/* What to do about a file that is ahead of its database: the daemon logs the same with
+ * audit_ahead. */
 #define AUDIT_AHEAD_REMEDY                                                                     \
     "stop the daemon, move the file away under another name (not FILE.1), start it, and keep " \
     "that file"
 
 /* findings.c: notes a problem at the line being read. */
-void audit_problem(struct audit_check *check, const char *format, ...) PRINTF_LIKE(2, 3);
+void audit_add_problem(struct audit_check *check, const char *format, ...) PRINTF_LIKE(2, 3);
 /* The problem noted last is one that an older copy of the database makes. */
-void audit_mark_ahead(struct audit_check *check);
-/* The same for what is no matter of one line. */
-void audit_general_problem(struct audit_check *check, const char *format, ...)
+void audit_mark_problem_ahead(struct audit_check *check);
+/* The same for a problem that is not one of a line. */
+void audit_add_general_problem(struct audit_check *check, const char *format, ...)
     PRINTF_LIKE(2, 3);
 
-/* Before the files are read: the export cursor. After it: everything else. What cannot be
- * compared is left out; the exit code is of the opening of the spool. */
+/* record.c: checks one line of a file, and notes its problems. Return: 0; -ENOMEM: what was
+ * noted of it means nothing. */
+MUST_CHECK int audit_check_line(struct audit_check *check, const struct line *line);
+
+/* compare.c: before the files are read, the export cursor; after it, everything else. What
+ * cannot be compared is left out; the exit code is that of opening the spool. */
 MUST_CHECK int audit_compare_before(struct audit_check *check, const char *directory);
 MUST_CHECK int audit_compare_after(struct audit_check *check, const char *directory);
 
-/* All of that in order, without a word on standard output. @directory: NULL: compare with nothing.
- * id_set_done() is the caller's. */
+/* check.c: all of that in order; prints nothing on standard output. @directory: NULL:
+ * compare with nothing. id_set_done() is the caller's. */
 MUST_CHECK int
 audit_check_files(struct audit_check *check, char **files, int count, const char *directory);
 
+/* report.c: on standard output. */
 void audit_print_page(const struct audit_check *check);
-/* Return: EX_OK; EX_UNAVAILABLE, said on standard error: it could not be printed. */
+/* Return: EX_OK; EX_UNAVAILABLE, reported: it could not be printed. */
 MUST_CHECK int audit_print_json(const struct audit_check *check);
 
 #endif

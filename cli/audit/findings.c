@@ -2,18 +2,19 @@
 /*
  * findings.c - the problems that a verification notes
  *
- * The first AUDIT_PROBLEMS_MAX are kept with file and line, all are counted. check.c
- * notes them from the lines, compare.c from the database; this calls neither.
+ * The first AUDIT_PROBLEMS_MAX are kept with file and line, all are counted.
+ * check.c notes them from the lines, compare.c from the database; this calls
+ * neither.
  */
 #include "cli/audit/check.h"
 
-#include <stdarg.h>
-
 #include "base/text.h"
+
+#include <stdarg.h>
 
 PRINTF_LIKE(3, 0)
 static void
-note(struct audit_check *check, const char *file, const char *format, va_list arguments)
+add_problem(struct audit_check *check, const char *file, const char *format, va_list arguments)
 {
     struct audit_problem *problem;
 
@@ -25,25 +26,25 @@ note(struct audit_check *check, const char *file, const char *format, va_list ar
     text_vformat(problem->text, sizeof(problem->text), format, arguments);
 }
 
-void audit_problem(struct audit_check *check, const char *format, ...)
+void audit_add_problem(struct audit_check *check, const char *format, ...)
 {
     va_list arguments;
 
     va_start(arguments, format);
-    note(check, check->file, format, arguments);
+    add_problem(check, check->file, format, arguments);
     va_end(arguments);
 }
 
-void audit_general_problem(struct audit_check *check, const char *format, ...)
+void audit_add_general_problem(struct audit_check *check, const char *format, ...)
 {
     va_list arguments;
 
     va_start(arguments, format);
-    note(check, NULL, format, arguments);
+    add_problem(check, NULL, format, arguments);
     va_end(arguments);
 }
 
-void audit_mark_ahead(struct audit_check *check)
+void audit_mark_problem_ahead(struct audit_check *check)
 {
     if (check->problem_count <= AUDIT_PROBLEMS_MAX)
         check->problems[check->problem_count - 1].is_ahead = true;

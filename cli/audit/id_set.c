@@ -3,8 +3,8 @@
  * id_set.c - which ids were seen
  *
  * Chunks are sorted by number. Outcomes come in nearly the order of ids, so the
- * chunk is nearly always the same as before, or a new one at the end; else it is
- * found by halving.
+ * chunk is nearly always the same as before, or a new one at the end; else it
+ * is found by halving.
  */
 #include "cli/audit/id_set.h"
 
@@ -20,7 +20,7 @@ void id_set_done(struct id_set *set)
 }
 
 /* Where the chunk is, or belongs. */
-static size_t find(const struct id_set *set, uint64_t number)
+static size_t id_set_find(const struct id_set *set, uint64_t number)
 {
     size_t low = 0;
     size_t high = set->count;
@@ -38,7 +38,7 @@ static size_t find(const struct id_set *set, uint64_t number)
     return low;
 }
 
-static int grow(struct id_set *set)
+static int id_set_grow(struct id_set *set)
 {
     size_t size = set->size ? set->size * 2 : 16;
     struct id_chunk **chunks;
@@ -55,10 +55,10 @@ static int grow(struct id_set *set)
     return 0;
 }
 
-static int insert(struct id_set *set, size_t at, uint64_t number)
+static int id_set_insert(struct id_set *set, size_t at, uint64_t number)
 {
     struct id_chunk *chunk;
-    int result = grow(set);
+    int result = id_set_grow(set);
 
     if (result < 0)
         return result;
@@ -78,10 +78,10 @@ int id_set_add(struct id_set *set, uint64_t id)
     uint64_t number = id / ID_SET_CHUNK_BITS;
     size_t bit = (size_t)(id % ID_SET_CHUNK_BITS);
     uint64_t mask = UINT64_C(1) << (bit % 64);
-    size_t at = find(set, number);
+    size_t at = id_set_find(set, number);
 
     if (at == set->count || set->chunks[at]->number != number) {
-        int result = insert(set, at, number);
+        int result = id_set_insert(set, at, number);
 
         if (result < 0)
             return result;

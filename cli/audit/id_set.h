@@ -2,8 +2,8 @@
 /*
  * id_set.h - which ids were seen
  *
- * Ids rise by one, so they are kept as bits, in chunks that exist where there
- * are ids: a million of them take 128 KiB. An id or a number of chunks that no
+ * Ids rise by one, so they are kept as bits, in chunks that are allocated as
+ * ids come: a million of them take 128 KiB. An id or a number of chunks that no
  * real spool reaches is refused, so that a file made to hurt costs no more than
  * ID_SET_CHUNKS_MAX times 8 KiB.
  */
@@ -28,7 +28,7 @@ struct id_set {
     struct id_chunk **chunks; /* by rising number */
     size_t count;
     size_t size;
-    size_t last; /* where the newest id was found: the next is mostly beside it */
+    size_t last; /* where the newest id was found: the next is mostly near it */
 };
 
 void id_set_done(struct id_set *set);

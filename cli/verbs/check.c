@@ -2,14 +2,19 @@
 /*
  * check.c - mqtt-spool check: is everything as it should be?
  *
- * Asks the store about the database and the audit verification about the file,
- * and says of each finding what it is and what to do about it. A finding must
- * mean something: what is merely unusual (files that were moved aside, a clock
- * that was set back) is a note.
+ * The store checks the database, the audit verification the file; each finding
+ * is printed with what to do about it. A finding must mean something: what is
+ * merely unusual (files that were moved aside, a clock that was set back) is a
+ * note.
  *
- * The exit code is for a script: 0 all is well, 1 there are findings, 2 it could
- * not be checked, whatever the cause; there is no other.
+ * The exit code is for a script: 0 all is well, 1 there are findings, 2 it
+ * could not be checked, whatever the cause; there is no other.
  */
+#include "cli/cli.h"
+
+#include "base/text.h"
+#include "cli/audit/check.h"
+
 #include <dirent.h>
 #include <errno.h>
 #include <inttypes.h>
@@ -20,13 +25,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "base/text.h"
-#include "cli/audit/check.h"
-#include "cli/cli.h"
-
 #define EXIT_FINDINGS 1
 #define FINDINGS_MAX  40 /* more are only counted */
-#define JSON_MAX      (256 * 1024)
+#define JSON_MAX      ((size_t)256 * 1024)
 
 static const char help_text[] =
     "Usage: mqtt-spool check [OPTION]...\n"
@@ -50,12 +51,12 @@ struct finding {
 
 struct check {
     const char *directory;
-    const char *audit_file; /* NULL: not looked at */
-    bool deliveries_off;
-    bool json;
+    const char *audit_file; /* NULL: not checked */
+    bool deliveries_omitted;
+    bool is_json;
     bool running;
-    bool readable; /* what the database holds is known */
-    bool damaged;  /* and some of it does not read: nothing is compared with it */
+    bool is_readable; /* what is in the database is known */
+    bool damaged;     /* and some of it does not read: nothing is compared with it */
     bool audit_checked;
     uint64_t audit_first_seq; /* of the files that were read; 0: no line */
     uint64_t audit_last_seq;
@@ -80,7 +81,7 @@ static const char damaged_message_remedy[] =
     "the disk (journalctl -k)";
 static const char ids_remedy[] =
     "keep a copy of the spool's folder and report it: the daemon does not write this; did "
-    "somebody else write to the database?";
+    "another program write to the database?";
 static const char names_remedy[] =
     "delete nothing: the next start of the daemon does that and logs it; then look at what was "
     "moved and move it out of the folder";
@@ -116,7 +117,8 @@ static const char ahead_remedy[] =
 static const char foreign_remedy[] =
     "the daemon does not start with it and changes nothing: " CLI_FOREIGN_REMEDY;
 
-static void add(struct check *check, const char *part, const char *text, const char *remedy)
+static void
+add_finding(struct check *check, const char *part, const char *text, const char *remedy)
 {
     check->finding_count++;
     if (check->kept == FINDINGS_MAX)
@@ -127,14 +129,14 @@ static void add(struct check *check, const char *part, const char *text, const c
     text_format(finding->text, sizeof(finding->text), "%s", text);
 }
 
-static void on_finding(void *context, enum spool_part part, const char *text)
+static void on_finding(void *userdata, enum spool_part part, const char *text)
 {
-    struct check *check = context;
+    struct check *check = userdata;
 
     if (part == SPOOL_PART_DATABASE || part == SPOOL_PART_DISK)
         check->damaged = true;
-    add(check, parts[part].name, text,
-        check->running ? parts[part].running : parts[part].stopped);
+    add_finding(check, parts[part].name, text,
+                check->running ? parts[part].running : parts[part].stopped);
 }
 
 /* Return: EX_OK, also where the damage is such that nothing more can be read. */
@@ -145,8 +147,9 @@ static int check_database(struct check *check)
     int result = spool_open_reader(check->directory, &spool);
 
     check->running = spool_is_in_use(check->directory);
-    if (result == SPOOL_E_DAMAGED && cli_daemon_holds_spool()) {
-        add(check, parts[SPOOL_PART_DATABASE].name, spool_open_error(), CLI_HELD_REMEDY);
+    if (result == SPOOL_E_DAMAGED && cli_spool_is_moved()) {
+        add_finding(check, parts[SPOOL_PART_DATABASE].name, spool_open_error(),
+                    CLI_MOVED_REMEDY);
         return EX_OK;
     }
     spool_check_names(check->directory, on_finding, check);
@@ -155,25 +158,25 @@ static int check_database(struct check *check)
         return EX_OK;
     }
     if (result == SPOOL_E_FOREIGN) {
-        add(check, parts[SPOOL_PART_DATABASE].name, spool_open_error(), foreign_remedy);
+        add_finding(check, parts[SPOOL_PART_DATABASE].name, spool_open_error(), foreign_remedy);
         return EX_OK;
     }
     if (result != 0)
-        return cli_open_failed(check->directory, result);
+        return cli_report_open_error(check->directory, result);
     result = spool_check(spool, on_finding, check);
     if (result == 0)
         result = spool_get_stats(spool, &now, &check->stats);
-    check->readable = result == 0;
+    check->is_readable = result == 0;
     if (result == -EIO && check->damaged)
         return EX_OK; /* that is the finding */
     if (result != -EBADMSG)
-        return result == 0 ? EX_OK : cli_spool_failed(spool, result);
+        return result == 0 ? EX_OK : cli_report_read_error(spool, result);
     if (!check->damaged)
         on_finding(check, SPOOL_PART_DATABASE, spool_error(spool));
     return EX_OK;
 }
 
-static void take_problems(struct check *check, const struct audit_check *audit)
+static void add_audit_problems(struct check *check, const struct audit_check *audit)
 {
     uint64_t kept =
         audit->problem_count < AUDIT_PROBLEMS_MAX ? audit->problem_count : AUDIT_PROBLEMS_MAX;
@@ -187,7 +190,7 @@ static void take_problems(struct check *check, const struct audit_check *audit)
                            problem->line, problem->text);
         else
             (void)snprintf(text, sizeof(text), "%s", problem->text);
-        add(check, "audit", text, problem->is_ahead ? ahead_remedy : audit_remedy);
+        add_finding(check, "audit", text, problem->is_ahead ? ahead_remedy : audit_remedy);
     }
     check->finding_count += audit->problem_count - kept;
 }
@@ -201,7 +204,7 @@ static bool has_folder(const char *file)
     return stat(dirname(name), &st) == 0 && S_ISDIR(st.st_mode);
 }
 
-/* False: no file is there, and what is to be said of that is said. */
+/* False: there is none; if that is a finding, it was added. */
 static bool is_audit_file(struct check *check)
 {
     struct stat st;
@@ -209,7 +212,8 @@ static bool is_audit_file(struct check *check)
     if (stat(check->audit_file, &st) == 0) {
         if (S_ISREG(st.st_mode))
             return true;
-        add(check, "audit",
+        add_finding(
+            check, "audit",
             S_ISDIR(st.st_mode) ? "the audit file is not there: a directory has its name"
                                 : "the audit file is not there: what has its name is no file",
             "something else has its name: move it away; outcomes wait in the database, and a "
@@ -217,24 +221,26 @@ static bool is_audit_file(struct check *check)
         return false;
     }
     if (errno != ENOENT && errno != ENOTDIR)
-        return true; /* the verification says why it cannot be opened */
+        return true; /* the verification reports why it cannot be opened */
     if (!has_folder(check->audit_file)) {
-        add(check, "audit", "the folder of the audit file is not there",
+        add_finding(
+            check, "audit", "the folder of the audit file is not there",
             "make the folder of audit.file, writable for the daemon: outcomes wait in the "
             "database until then");
         return false;
     }
     if (check->stats.exported_seq > 0)
-        add(check, "audit", "the audit file is not there, though outcomes were written to it",
+        add_finding(
+            check, "audit", "the audit file is not there, though outcomes were written to it",
             "look for who moved it away; the daemon makes a new one with the next outcome");
     return false;
 }
 
-/* With the file that was rotated before it, where it is there as it was written. */
+/* With the file that was rotated before it, if that is there and not compressed. */
 static int check_audit(struct check *check)
 {
-    struct audit_check audit = {.deliveries_off = check->deliveries_off,
-                                .ledger_checked = true};
+    struct audit_check audit = {.deliveries_omitted = check->deliveries_omitted,
+                                .ledger_known = true};
     char rotated[PATH_MAX];
     char file[PATH_MAX];
     char *files[] = {rotated, file};
@@ -256,7 +262,7 @@ static int check_audit(struct check *check)
     check->audit_checked = true;
     check->audit_first_seq = audit.first_seq;
     check->audit_last_seq = audit.last_seq;
-    take_problems(check, &audit);
+    add_audit_problems(check, &audit);
     return EX_OK;
 }
 
@@ -274,7 +280,7 @@ static bool is_rotated(const char *file)
     base = basename(name);
     length = strlen(base);
     dir = opendir(dirname(folder));
-    for (struct dirent *entry; !found && dir && (entry = readdir(dir)) != NULL;) {
+    for (struct dirent *entry; !found && dir && (entry = readdir(dir));) {
         const char *rest = entry->d_name + length;
 
         found = strncmp(entry->d_name, base, length) == 0 && (*rest == '.' || *rest == '-') &&
@@ -286,13 +292,13 @@ static bool is_rotated(const char *file)
 }
 
 /* The end of a line, which may be text of others. */
-static void print_shown(const char *text)
+static void print_visible(const char *text)
 {
     text_put(stdout, text);
     puts("");
 }
 
-static void print_what_was_read(const struct check *check)
+static void print_scope(const struct check *check)
 {
     uint64_t in_file = check->audit_last_seq;
 
@@ -300,29 +306,30 @@ static void print_what_was_read(const struct check *check)
     if (in_file > check->stats.last_seq)
         in_file = check->stats.last_seq;
     /* The newest lines may be of deliveries, which are left out. */
-    if (check->deliveries_off && in_file < check->stats.exported_seq)
+    if (check->deliveries_omitted && in_file < check->stats.exported_seq)
         in_file = check->stats.exported_seq;
     fputs("spool     ", stdout);
     text_put(stdout, check->directory);
     printf(", the daemon %s\n", check->running ? "runs" : "is stopped");
-    if (check->readable)
+    if (check->is_readable)
         printf("          %" PRIu64 " messages, outcomes up to %" PRIu64, check->stats.messages,
                check->stats.last_seq);
-    if (check->readable && check->audit_checked)
+    if (check->is_readable && check->audit_checked)
         printf(", up to %" PRIu64 " in the audit file", in_file);
-    puts(check->readable ? "" : "          it cannot be read: what it holds is not known");
+    puts(check->is_readable ? "" : "          it cannot be read: what it holds is not known");
     fputs("audit     ", stdout);
     if (check->audit_file && *check->audit_file == '\0')
         puts("no audit file is written (audit.file = \"\")");
     else if (!check->audit_checked)
         puts("no audit file was compared");
     else
-        print_shown(check->audit_file);
+        print_visible(check->audit_file);
 }
 
 static void print_notes(const struct check *check)
 {
-    if (check->audit_first_seq > 1 && !check->deliveries_off && !is_rotated(check->audit_file))
+    if (check->audit_first_seq > 1 && !check->deliveries_omitted &&
+        !is_rotated(check->audit_file))
         printf("note      the audit file starts at seq %" PRIu64
                ", and no rotated one lies beside it: what was\n          before was rotated "
                "elsewhere, deleted or cut\n",
@@ -335,7 +342,7 @@ static void print_notes(const struct check *check)
 
 static void print_page(const struct check *check)
 {
-    print_what_was_read(check);
+    print_scope(check);
     print_notes(check);
     if (check->finding_count == 0) {
         puts("verdict   all is well");
@@ -346,7 +353,7 @@ static void print_page(const struct check *check)
         const struct finding *finding = &check->findings[i];
 
         printf("          %s: ", finding->part);
-        print_shown(finding->text);
+        print_visible(finding->text);
         if (i + 1 == check->kept || check->findings[i + 1].remedy != finding->remedy)
             printf("          -> %s\n", finding->remedy);
     }
@@ -356,15 +363,12 @@ static void print_page(const struct check *check)
 
 static int print_json(const struct check *check)
 {
-    AUTO_FREE char *memory = malloc(JSON_MAX);
+    AUTO_FREE char *memory = NULL;
     struct json json;
+    int code = cli_open_json(&json, JSON_MAX, &memory);
 
-    if (!memory) {
-        cli_error("out of memory");
-        return EX_UNAVAILABLE;
-    }
-    json_init(&json, memory, JSON_MAX);
-    json_open_object(&json, NULL);
+    if (code != EX_OK)
+        return code;
     json_text(&json, "verdict", check->finding_count == 0 ? "sound" : "wrong");
     json_bool(&json, "running", check->running);
     json_bool(&json, "audit_checked", check->audit_checked);
@@ -388,18 +392,18 @@ static int print_json(const struct check *check)
     return cli_print_json(&json);
 }
 
-static int parse(struct check *check, int argc, char **argv)
+static int check_parse(struct check *check, int argc, char **argv)
 {
     const struct cli_option options[] = {
         {.name = "directory", .text = &check->directory},
-        {.name = "json", .flag = &check->json},
+        {.name = "json", .flag = &check->is_json},
         {.name = NULL},
     };
 
     return cli_parse_all("check", help_text, options, argc, argv);
 }
 
-static int configure(struct check *check, const struct cli *cli, struct config **ret)
+static int check_configure(struct check *check, const struct cli *cli, struct config **ret)
 {
     int code;
 
@@ -411,7 +415,7 @@ static int configure(struct check *check, const struct cli *cli, struct config *
     if (!check->directory)
         check->directory = (*ret)->spool.directory;
     check->audit_file = (*ret)->audit.file;
-    check->deliveries_off = !(*ret)->audit.deliveries;
+    check->deliveries_omitted = !(*ret)->audit.has_deliveries;
     return EX_OK;
 }
 
@@ -419,22 +423,22 @@ int cli_check(const struct cli *cli, int argc, char **argv)
 {
     AUTO_CONFIG struct config *config = NULL;
     struct check check = {0};
-    int code = parse(&check, argc, argv);
+    int code = check_parse(&check, argc, argv);
 
-    if (code != CLI_GO_ON)
+    if (code != CLI_CONTINUE)
         return code == EX_OK ? EX_OK : CLI_UNCHECKED;
-    code = configure(&check, cli, &config);
+    code = check_configure(&check, cli, &config);
     if (code == EX_OK)
         code = check_database(&check);
     if (code == EX_OK && (check.finding_count == 0 || check.stats.last_seq > 0))
         code = check_audit(&check);
     if (code != EX_OK)
         return CLI_UNCHECKED;
-    if (check.json)
+    if (check.is_json)
         code = print_json(&check);
     else
         print_page(&check);
     if (check.finding_count > 0)
-        return EXIT_FINDINGS; /* whether or not it could be said */
+        return EXIT_FINDINGS; /* whether or not it could be printed */
     return code == EX_OK ? EX_OK : CLI_UNCHECKED;
 }

@@ -6,12 +6,13 @@
  * so that "the newest N" needs no memory for them: the first counts what
  * matches, the second passes over all but the last N.
  */
-#include <inttypes.h>
-#include <stdio.h>
+#include "cli/cli.h"
 
 #include "base/clock.h"
-#include "cli/cli.h"
 #include "daemon/record/outcome.h"
+
+#include <inttypes.h>
+#include <stdio.h>
 
 #define COLUMN_MAX 128
 
@@ -31,7 +32,7 @@ static const char help_text[] =
 
 struct failures {
     const char *directory;
-    bool json;
+    bool is_json;
     int64_t since_ms;
     uint64_t limit; /* 0: all */
     /* while walking */
@@ -60,13 +61,13 @@ static void print_heading(void)
            "CLIENT", "TOPIC");
 }
 
-static void print_row(const struct spool_record *record)
+static void print_record(const struct spool_record *record)
 {
     char time[CLOCK_TEXT_MAX], span[CLOCK_SPAN_MAX], reason[COLUMN_MAX], client[COLUMN_MAX];
     char topic[1024];
 
     clock_format(record->time_ms, time);
-    clock_span(record->age_ms, span);
+    clock_format_span(record->age_ms, span);
     printf("%-24s %-25s %10" PRIu64 " %10" PRIu64 " %-10s %-20s %s\n", time,
            reason_cell(record, reason), record->id, record->bytes, span,
            cli_printable(client, sizeof(client), record->client),
@@ -82,18 +83,18 @@ static int print_json(const struct failures *failures, const struct spool_record
     return cli_print_json(&json);
 }
 
-static int count(void *context, const struct spool_record *record)
+static int count_failure(void *userdata, const struct spool_record *record)
 {
-    struct failures *failures = context;
+    struct failures *failures = userdata;
 
     if (record->time_ms >= failures->since_ms)
         failures->matched++;
     return 0;
 }
 
-static int print(void *context, const struct spool_record *record)
+static int print_failure(void *userdata, const struct spool_record *record)
 {
-    struct failures *failures = context;
+    struct failures *failures = userdata;
 
     if (record->time_ms < failures->since_ms)
         return 0;
@@ -101,11 +102,11 @@ static int print(void *context, const struct spool_record *record)
         failures->skip--;
         return 0;
     }
-    if (failures->json)
+    if (failures->is_json)
         failures->code = print_json(failures, record);
     else
-        print_row(record);
-    return failures->code != EX_OK || ferror(stdout); /* nobody reads any more: stop */
+        print_record(record);
+    return failures->code != EX_OK || ferror(stdout); /* the reader is gone: stop */
 }
 
 static int parse_since(struct failures *failures, const char *text)
@@ -113,51 +114,51 @@ static int parse_since(struct failures *failures, const char *text)
     uint64_t age_ms;
 
     if (cli_parse_time(text, &failures->since_ms))
-        return CLI_GO_ON;
+        return CLI_CONTINUE;
     if (!config_parse_time(text, &age_ms) || age_ms > INT64_MAX)
         return cli_usage("failures",
                          "--since is a time (RFC 3339) like 2026-11-01T12:00:00Z or "
                          "2026-11-01T13:00:00.5+01:00, or an age like 1h, not \"%s\"",
                          text);
     failures->since_ms = cli_now().wall_ms - (int64_t)age_ms;
-    return CLI_GO_ON;
+    return CLI_CONTINUE;
 }
 
-static int parse(struct failures *failures, int argc, char **argv)
+static int failures_parse(struct failures *failures, int argc, char **argv)
 {
     const char *since = NULL;
     const struct cli_option options[] = {
         {.name = "since", .text = &since},
         {.name = "limit", .number = &failures->limit},
-        {.name = "json", .flag = &failures->json},
+        {.name = "json", .flag = &failures->is_json},
         {.name = "directory", .text = &failures->directory},
         {.name = NULL},
     };
     int code = cli_parse_all("failures", help_text, options, argc, argv);
 
-    return code == CLI_GO_ON && since ? parse_since(failures, since) : code;
+    return code == CLI_CONTINUE && since ? parse_since(failures, since) : code;
 }
 
-static int list(struct failures *failures, struct spool *spool)
+static int failures_list(struct failures *failures, struct spool *spool)
 {
     int result = 0;
 
-    if (failures->limit > 0 || !failures->json)
-        result = spool_each_record(spool, 0, true, 0, count, failures);
+    if (failures->limit > 0 || !failures->is_json)
+        result = spool_each_record(spool, 0, true, 0, count_failure, failures);
     if (result != 0)
-        return cli_spool_failed(spool, result);
+        return cli_report_read_error(spool, result);
     if (failures->limit > 0 && failures->matched > failures->limit)
         failures->skip = failures->matched - failures->limit;
-    if (!failures->json && failures->matched == 0) {
+    if (!failures->is_json && failures->matched == 0) {
         puts(failures->since_ms == INT64_MIN ? "No failure is recorded. Those older than "
                                                "audit.keep are in the audit files only."
                                              : "No failure is recorded since then.");
         return EX_OK;
     }
-    if (!failures->json)
+    if (!failures->is_json)
         print_heading();
-    result = spool_each_record(spool, 0, true, 0, print, failures);
-    return result < 0 ? cli_spool_failed(spool, result) : failures->code;
+    result = spool_each_record(spool, 0, true, 0, print_failure, failures);
+    return result < 0 ? cli_report_read_error(spool, result) : failures->code;
 }
 
 int cli_failures(const struct cli *cli, int argc, char **argv)
@@ -166,9 +167,9 @@ int cli_failures(const struct cli *cli, int argc, char **argv)
     AUTO_SPOOL struct spool *spool = NULL;
     AUTO_FREE char *line = malloc(RECORD_LINE_MAX + 1);
     struct failures failures = {.since_ms = INT64_MIN, .line = line};
-    int code = parse(&failures, argc, argv);
+    int code = failures_parse(&failures, argc, argv);
 
-    if (code != CLI_GO_ON)
+    if (code != CLI_CONTINUE)
         return code;
     if (!line) {
         cli_error("out of memory");
@@ -183,5 +184,5 @@ int cli_failures(const struct cli *cli, int argc, char **argv)
     code = cli_open_spool(failures.directory, &spool);
     if (code != EX_OK)
         return code;
-    return list(&failures, spool);
+    return failures_list(&failures, spool);
 }

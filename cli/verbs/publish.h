@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * publish.h - what `mqtt-spool publish` was asked to do
+ * publish.h - the arguments of `mqtt-spool publish`, parsed
  */
 #ifndef MQTT_SPOOLD_CLI_VERBS_PUBLISH_H
 #define MQTT_SPOOLD_CLI_VERBS_PUBLISH_H
@@ -8,7 +8,7 @@
 #include "cli/cli.h"
 
 enum publish_source {
-    PUBLISH_NOTHING, /* none was named yet */
+    PUBLISH_NOTHING, /* none was given yet */
     PUBLISH_TEXT,    /* -m: the argument */
     PUBLISH_FILE,    /* -f: a whole file */
     PUBLISH_LINES,   /* -l: standard input, one message a line */
@@ -21,25 +21,25 @@ struct publish_options {
     const char *text_or_file;
     const char *socket; /* NULL: as configured */
     const char *topic;
-    const char *client_id; /* NULL: made up */
+    const char *client_id; /* NULL: generated */
     unsigned version;      /* 4 or 5 */
     unsigned qos;
-    bool retain;
-    bool json;
-    bool verbose;
+    bool is_retained;
+    bool is_json;
+    bool is_verbose;
     uint64_t timeout_ms;
     /* MQTT 5 alone */
     uint32_t expiry_s; /* 0: none */
     const char *content_type;
     const char *response_topic;
     const char *correlation;
-    bool utf8;
+    bool is_utf8;
     const char *ref;
-    const char **user_properties; /* "NAME=VALUE", looked at already */
+    const char **user_properties; /* "NAME=VALUE", checked */
     size_t user_property_count;
 };
 
-/* Return: CLI_GO_ON; or the exit code: help was printed, or what is wrong. */
+/* Return: CLI_CONTINUE; or the exit code: help was printed, or what is wrong. */
 MUST_CHECK int publish_parse(int argc, char **argv, struct publish_options *ret);
 
 #endif

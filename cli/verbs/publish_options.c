@@ -2,8 +2,8 @@
 /*
  * publish_options.c - the arguments of `mqtt-spool publish`
  *
- * Everything that can be seen to be wrong without a connection is said here, so
- * that a script's mistake does not depend on whether the daemon runs.
+ * What can be found wrong without a connection is reported here, so that a
+ * script's mistake does not depend on whether the daemon runs.
  */
 #include "cli/verbs/publish.h"
 
@@ -82,7 +82,7 @@ set_source(struct publish_options *options, enum publish_source source, const ch
         return cli_usage("publish", "give just one of -m, -f, -l and -s");
     options->source = source;
     options->text_or_file = text;
-    return CLI_GO_ON;
+    return CLI_CONTINUE;
 }
 
 static int set_qos(struct publish_options *options, const char *text)
@@ -95,7 +95,7 @@ static int set_qos(struct publish_options *options, const char *text)
     if (strcmp(text, "0") != 0 && strcmp(text, "1") != 0)
         return cli_usage("publish", "-q is 0 or 1, not \"%s\"", text);
     options->qos = text[0] == '1';
-    return CLI_GO_ON;
+    return CLI_CONTINUE;
 }
 
 static int set_version(struct publish_options *options, const char *text)
@@ -107,7 +107,7 @@ static int set_version(struct publish_options *options, const char *text)
     else
         return cli_usage("publish", "-V is 5, or 4 (also 311) for MQTT 3.1.1, not \"%s\"",
                          text);
-    return CLI_GO_ON;
+    return CLI_CONTINUE;
 }
 
 /* A span with its unit, or a bare number of seconds. */
@@ -130,7 +130,7 @@ static int set_expiry(struct publish_options *options, const char *text)
                          "--expiry is 1 to %u seconds, or a span like 10m, not \"%s\"",
                          UINT32_MAX, text);
     options->expiry_s = (uint32_t)(span_ms / 1000);
-    return CLI_GO_ON;
+    return CLI_CONTINUE;
 }
 
 static int set_timeout(struct publish_options *options, const char *text)
@@ -140,17 +140,17 @@ static int set_timeout(struct publish_options *options, const char *text)
     if (!parse_span(text, &span_ms) || span_ms == 0 || span_ms > INT32_MAX)
         return cli_usage("publish", "--timeout is a span like 30s, not \"%s\"", text);
     options->timeout_ms = span_ms;
-    return CLI_GO_ON;
+    return CLI_CONTINUE;
 }
 
-static int add_user_property(struct publish_options *options, const char *text)
+static int add_user_option(struct publish_options *options, const char *text)
 {
     const char *equals = strchr(text, '=');
 
     if (!equals || equals == text)
         return cli_usage("publish", "--user takes NAME=VALUE, not \"%s\"", text);
     options->user_properties[options->user_property_count++] = text;
-    return CLI_GO_ON;
+    return CLI_CONTINUE;
 }
 
 static int set_property(struct publish_options *options, int option, const char *text)
@@ -159,24 +159,24 @@ static int set_property(struct publish_options *options, int option, const char 
     case OPTION_EXPIRY:
         return set_expiry(options, text);
     case OPTION_USER:
-        return add_user_property(options, text);
+        return add_user_option(options, text);
     case OPTION_PAYLOAD_FORMAT:
         if (strcmp(text, "utf8") != 0)
             return cli_usage("publish", "--payload-format is utf8, not \"%s\"", text);
-        options->utf8 = true;
-        return CLI_GO_ON;
+        options->is_utf8 = true;
+        return CLI_CONTINUE;
     case OPTION_CONTENT_TYPE:
         options->content_type = text;
-        return CLI_GO_ON;
+        return CLI_CONTINUE;
     case OPTION_RESPONSE_TOPIC:
         options->response_topic = text;
-        return CLI_GO_ON;
+        return CLI_CONTINUE;
     case OPTION_CORRELATION:
         options->correlation = text;
-        return CLI_GO_ON;
+        return CLI_CONTINUE;
     case OPTION_REF:
         options->ref = text;
-        return CLI_GO_ON;
+        return CLI_CONTINUE;
     default:
         return cli_usage("publish", "wrong option");
     }
@@ -187,7 +187,7 @@ static int set_option(struct publish_options *options, int option, const char *t
     switch (option) {
     case 't':
         options->topic = text;
-        return CLI_GO_ON;
+        return CLI_CONTINUE;
     case 'm':
         return set_source(options, PUBLISH_TEXT, text);
     case 'f':
@@ -200,27 +200,27 @@ static int set_option(struct publish_options *options, int option, const char *t
         return set_qos(options, text);
     case 'i':
         options->client_id = text;
-        return CLI_GO_ON;
+        return CLI_CONTINUE;
     case 'V':
         return set_version(options, text);
     case OPTION_TIMEOUT:
         return set_timeout(options, text);
     case OPTION_SOCKET:
         options->socket = text;
-        return CLI_GO_ON;
+        return CLI_CONTINUE;
     case OPTION_RETAIN:
-        options->retain = true;
-        return CLI_GO_ON;
+        options->is_retained = true;
+        return CLI_CONTINUE;
     case OPTION_JSON:
-        options->json = true;
-        return CLI_GO_ON;
+        options->is_json = true;
+        return CLI_CONTINUE;
     case 'v':
-        options->verbose = true;
-        return CLI_GO_ON;
+        options->is_verbose = true;
+        return CLI_CONTINUE;
     case 'h':
         return cli_help(help_text);
     case 'c':
-        return cli_config_is_global("publish");
+        return cli_misplaced_config("publish");
     default:
         return set_property(options, option, text);
     }
@@ -229,7 +229,7 @@ static int set_option(struct publish_options *options, int option, const char *t
 static bool has_properties(const struct publish_options *options)
 {
     return options->expiry_s > 0 || options->content_type || options->response_topic ||
-           options->correlation || options->utf8 || options->ref ||
+           options->correlation || options->is_utf8 || options->ref ||
            options->user_property_count > 0;
 }
 
@@ -242,7 +242,7 @@ static int check_options(const struct publish_options *options)
     if (options->version == 4 && has_properties(options))
         return cli_usage("publish",
                          "--expiry, --ref and the other properties need MQTT 5 (-V 5)");
-    return CLI_GO_ON;
+    return CLI_CONTINUE;
 }
 
 int publish_parse(int argc, char **argv, struct publish_options *ret)
@@ -260,10 +260,10 @@ int publish_parse(int argc, char **argv, struct publish_options *ret)
         return EX_UNAVAILABLE;
     }
     while ((option = getopt_long(argc, argv, ":t:m:f:lsq:i:V:vhc", long_options, NULL)) != -1) {
-        int code = option == ':' || option == '?' ? cli_wrong_option("publish", option, argv)
+        int code = option == ':' || option == '?' ? cli_invalid_option("publish", option, argv)
                                                   : set_option(ret, option, optarg);
 
-        if (code != CLI_GO_ON)
+        if (code != CLI_CONTINUE)
             return code;
     }
     if (optind < argc)

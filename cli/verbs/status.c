@@ -3,31 +3,27 @@
  * status.c - mqtt-spool status: what the daemon does and what the spool holds
  *
  * The daemon writes its status beside its socket, as one JSON object, each
- * status_interval. Whether it runs is told by the lock on the spool, not by that
- * file, which a killed daemon leaves behind; where the spool's folder is closed
- * to us, by the process the file names. While no daemon runs, the same object is
- * made from the database, with every member, so that a reader needs to know one
- * form only; what nobody knows then is null, 0 or "".
+ * status_interval. The lock on the spool decides whether it runs, not that
+ * file, which a killed daemon leaves behind; if the spool's folder may not be
+ * read, the process that the file names decides. While no daemon runs, the same
+ * object is made from the database, with every member, so that a reader needs
+ * to know one form only; what is not known then is null, 0 or "".
  */
+#include "cli/cli.h"
+
+#include "base/clock.h"
+#include "base/json.h"
+#include "cli/verbs/status_page.h"
+#include "daemon/config/spool_lanes.h"
+#include "daemon/record/status.h"
+
 #include <errno.h>
-#include <fcntl.h>
 #include <jansson.h>
 #include <limits.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
 
-#include "base/clock.h"
-#include "base/json.h"
-#include "base/read_full.h"
-#include "base/regular.h"
-#include "cli/cli.h"
-#include "cli/verbs/status_page.h"
-#include "daemon/config/spool_lanes.h"
-#include "daemon/record/status.h"
-
-#define STATUS_FILE         "status.json"
-#define STATUS_MAX          (1024 * 1024)
 #define DEFAULT_INTERVAL_MS 5000
 #define STALE_INTERVALS     3
 
@@ -41,7 +37,7 @@ static const char help_text[] =
     "      --directory DIR    the spool, instead of the configured one\n"
     "      --socket PATH      the daemon's socket (its status lies beside it)\n"
     "\n"
-    "Exit codes: 0 it could be told, whatever it is; 65 the spool is damaged or another\n"
+    "Exit codes: 0 printed, whatever the status is; 65 the spool is damaged or another\n"
     "program's; 69 there is no spool, or no daemon with --require-running; 75 locked, try "
     "again;\n"
     "77 not allowed; 78 configuration.\n";
@@ -51,43 +47,21 @@ struct status {
     const char *socket;          /* NULL: not known */
     const struct config *config; /* NULL: not read */
     uint64_t interval_ms;
-    bool json;
-    bool require_running;
+    bool is_json;
+    bool running_required;
     /* found out */
     bool running;
-    bool own;     /* the object is that of the daemon, which runs */
+    bool is_own;  /* the object is that of the daemon, which runs */
     char *text;   /* the object, one line */
     json_t *root; /* the same, parsed */
 };
 
-static void set_text(struct status *status, char *text, json_t *root)
+static void status_replace(struct status *status, char *text, json_t *root)
 {
     free(status->text);
     json_decref(status->root);
     status->text = text;
     status->root = root;
-}
-
-/* All of a small file, terminated; NULL when it cannot be read. */
-static char *read_text(const char *path)
-{
-    AUTO_CLOSE int fd = regular_openat(AT_FDCWD, path, O_RDONLY, 0);
-    AUTO_FREE char *text = NULL;
-    ssize_t size;
-    char *whole;
-
-    if (fd < 0)
-        return NULL;
-    text = malloc(STATUS_MAX);
-    if (!text)
-        return NULL;
-    size = read_full(fd, text, STATUS_MAX - 1);
-    if (size < 0)
-        return NULL;
-    text[size] = '\0';
-    whole = text;
-    text = NULL;
-    return whole;
 }
 
 /* The object of the file on one line; NULL: out of memory. */
@@ -110,22 +84,17 @@ static char *make_one_line(const char *text)
 
 static void load_status_file(struct status *status)
 {
-    const char *slash = strrchr(status->socket, '/');
-    int folder = slash ? (int)(slash - status->socket) + 1 : 0;
-    char path[PATH_MAX];
-    AUTO_FREE char *text = NULL;
+    AUTO_FREE char *text = cli_read_status();
     json_error_t error;
     json_t *root;
     char *line;
 
-    if (snprintf(path, sizeof(path), "%.*s" STATUS_FILE, folder, status->socket) >= PATH_MAX)
-        return;
-    text = read_text(path);
     if (!text)
         return;
     root = json_loads(text, JSON_REJECT_DUPLICATES, &error);
     if (!json_is_object(root)) {
-        cli_error("%s is no status: %s; looking into the spool instead", path, error.text);
+        cli_error("%s is no status: %s; looking into the spool instead", cli_status_file(),
+                  error.text);
         json_decref(root);
         return;
     }
@@ -133,7 +102,7 @@ static void load_status_file(struct status *status)
     if (!line)
         json_decref(root);
     else
-        set_text(status, line, root);
+        status_replace(status, line, root);
 }
 
 static bool is_running(const struct status *status)
@@ -145,16 +114,16 @@ static bool is_running(const struct status *status)
     return pid > 0 && pid <= INT_MAX && (kill((pid_t)pid, 0) == 0 || errno == EPERM);
 }
 
-static int count_row(void *context, const struct spool_record *record)
+static int count_row(void *userdata, const struct spool_record *record)
 {
-    uint64_t *count = context;
+    uint64_t *count = userdata;
 
     (void)record;
     (*count)++;
     return 0;
 }
 
-/* Where deliveries gave way ahead of the cursor, the numbers do not tell how many rows wait. */
+/* If deliveries after the cursor were pruned, the numbers do not count the rows that wait. */
 static int
 count_waiting(struct spool *spool, const struct spool_stats *stats, uint64_t *ret_count)
 {
@@ -166,19 +135,19 @@ count_waiting(struct spool *spool, const struct spool_stats *stats, uint64_t *re
 }
 
 /* The limits are those of the configuration; what is refused only a running daemon knows. */
-static void take_configuration(struct record_status *status,
-                               const struct config *config,
-                               struct spool_lane lanes[static SPOOL_LANES_MAX])
+static void set_configured_limits(struct record_status *status,
+                                  const struct config *config,
+                                  struct spool_lane lanes[static SPOOL_LANES_MAX])
 {
     status->intake.lanes = lanes;
-    status->intake.lane_count = lanes_of(config, lanes);
+    status->intake.lane_count = config_spool_lanes(config, lanes);
     status->intake.disk_reserve = config->spool.disk_reserve;
     status->audit.max_waiting = config->audit.max_waiting;
     status->audit.when_full = config_key_word("audit.when_full", (int)config->audit.when_full);
 }
 
-/* The object that the daemon writes, as far as the database knows. The link is "unknown" where a
- * daemon runs whose own file cannot be read. */
+/* The object that the daemon writes, as far as the database knows. The link is "unknown"
+ * where a daemon runs whose own file cannot be read. */
 static int write_from_spool(const struct status *status, struct json *json, struct spool *spool)
 {
     struct spool_time now = cli_now();
@@ -196,7 +165,7 @@ static int write_from_spool(const struct status *status, struct json *json, stru
     if (result != 0)
         return result;
     if (status->config)
-        take_configuration(&object, status->config, lanes);
+        set_configured_limits(&object, status->config, lanes);
     return record_write_status(json, spool, &object, &now);
 }
 
@@ -211,30 +180,30 @@ static int load_from_spool(struct status *status)
 
     if (!status->directory) {
         cli_error(
-            "the daemon does not run, and where its spool is was not said: give --directory "
+            "the daemon does not run, and where its spool is is not known: give --directory "
             "DIR or -c FILE");
         return EX_UNAVAILABLE;
     }
     result = cli_open_spool(status->directory, &spool);
     if (result != EX_OK)
         return result;
-    text = malloc(STATUS_MAX);
+    text = malloc(CLI_STATUS_MAX);
     if (!text) {
         cli_error("out of memory");
         return EX_UNAVAILABLE;
     }
-    json_init(&json, text, STATUS_MAX - 1);
+    json_init(&json, text, CLI_STATUS_MAX - 1);
     result = write_from_spool(status, &json, spool);
     if (result != 0)
-        return cli_spool_failed(spool, result);
+        return cli_report_read_error(spool, result);
     text[json_used(&json)] = '\0';
     root = json_loads(text, 0, &error);
-    set_text(status, text, root);
+    status_replace(status, text, root);
     text = NULL;
     return EX_OK;
 }
 
-/* The status file of a daemon that runs but hangs says nothing about now. */
+/* The status file of a daemon that hangs is out of date. */
 static void warn_when_stale(const struct status *status)
 {
     const char *text = json_string_value(json_object_get(status->root, "time"));
@@ -247,36 +216,36 @@ static void warn_when_stale(const struct status *status)
     age_ms = cli_now().wall_ms - written_ms;
     if (age_ms <= (int64_t)(status->interval_ms * STALE_INTERVALS))
         return;
-    clock_span(age_ms, span);
+    clock_format_span(age_ms, span);
     cli_error(
         "this status is %s old although the daemon runs: it may hang or be stopped (journalctl "
         "-u mqtt-spoold), or the clock was set",
         span);
 }
 
-static int load(struct status *status)
+static int status_load(struct status *status)
 {
     if (status->socket) {
         cli_set_socket(status->socket);
         load_status_file(status);
     }
     status->running = is_running(status);
-    if (!status->running && status->require_running) {
+    if (!status->running && status->running_required) {
         cli_error("the daemon does not run; start it: systemctl start mqtt-spoold");
         return EX_UNAVAILABLE;
     }
-    status->own = status->running && status->root != NULL;
-    if (!status->own)
+    status->is_own = status->running && status->root;
+    if (!status->is_own)
         return load_from_spool(status);
     warn_when_stale(status);
     return EX_OK;
 }
 
-static int parse(struct status *status, int argc, char **argv)
+static int status_parse(struct status *status, int argc, char **argv)
 {
     const struct cli_option options[] = {
-        {.name = "json", .flag = &status->json},
-        {.name = "require-running", .flag = &status->require_running},
+        {.name = "json", .flag = &status->is_json},
+        {.name = "require-running", .flag = &status->running_required},
         {.name = "directory", .text = &status->directory},
         {.name = "socket", .text = &status->socket},
         {.name = NULL},
@@ -286,7 +255,7 @@ static int parse(struct status *status, int argc, char **argv)
 }
 
 /* What was not given comes from the configuration; with one of both given, only from a -c. */
-static int configure(struct status *status, const struct cli *cli, struct config **ret)
+static int status_configure(struct status *status, const struct cli *cli, struct config **ret)
 {
     int code;
 
@@ -308,18 +277,18 @@ int cli_status(const struct cli *cli, int argc, char **argv)
 {
     AUTO_CONFIG struct config *config = NULL;
     struct status status = {.interval_ms = DEFAULT_INTERVAL_MS};
-    int code = parse(&status, argc, argv);
+    int code = status_parse(&status, argc, argv);
 
-    if (code != CLI_GO_ON)
+    if (code != CLI_CONTINUE)
         return code;
-    code = configure(&status, cli, &config);
+    code = status_configure(&status, cli, &config);
     if (code == EX_OK)
-        code = load(&status);
-    if (code == EX_OK && status.json)
+        code = status_load(&status);
+    if (code == EX_OK && status.is_json)
         puts(status.text);
     else if (code == EX_OK)
         status_page_print(&(struct status_page){
-            .root = status.root, .running = status.running, .own = status.own});
-    set_text(&status, NULL, NULL);
+            .root = status.root, .running = status.running, .is_own = status.is_own});
+    status_replace(&status, NULL, NULL);
     return code;
 }

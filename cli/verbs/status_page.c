@@ -2,16 +2,18 @@
 /*
  * status_page.c - the status as a page for a person
  *
- * Of each thing that is not as it should be the page says what it means and what
- * to do. It is made of the status object alone, whoever wrote that.
+ * For each thing that is not as it should be the page has its meaning and a
+ * remedy. It is made of the status object alone, whether the daemon wrote it or
+ * status.c.
  */
-#include <errno.h>
-#include <stdio.h>
-#include <string.h>
+#include "cli/verbs/status_page.h"
 
 #include "base/clock.h"
 #include "cli/cli.h"
-#include "cli/verbs/status_page.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
 
 #define CELL_MAX 256
 
@@ -33,7 +35,7 @@ cell(const json_t *root, const char *part, const char *name, char text[static CE
     else if (json_is_string(value) && *json_string_value(value) != '\0')
         (void)cli_printable(text, CELL_MAX, json_string_value(value));
     else
-        (void)strcpy(text, "-");
+        (void)snprintf(text, CELL_MAX, "-");
     return text;
 }
 
@@ -59,11 +61,11 @@ static const char *span_cell(const json_t *root,
     if (!json_is_integer(value) || json_integer_value(value) < 0 ||
         json_integer_value(value) > INT64_MAX / unit_ms)
         return cell(NULL, NULL, name, text);
-    clock_span(json_integer_value(value) * unit_ms, text);
+    clock_format_span(json_integer_value(value) * unit_ms, text);
     return text;
 }
 
-/* Null says that it is not coming; a time of 0 that it is so already. */
+/* Null: it is not coming; 0: it is so already. */
 static const char *
 forecast_cell(const json_t *root, const char *name, char text[static CELL_MAX])
 {
@@ -83,7 +85,7 @@ static void print_daemon(const struct status_page *page)
              "          start it: systemctl start mqtt-spoold");
         return;
     }
-    if (!page->own) {
+    if (!page->is_own) {
         puts("daemon    running, but its status file cannot be read; what the spool says "
              "follows\n"
              "          (listen.socket tells where the status file is; is -c or --socket "
@@ -96,7 +98,7 @@ static void print_daemon(const struct status_page *page)
            cell(page->root, NULL, "pid", pid));
 }
 
-static bool is_all_taken(const json_t *root)
+static bool is_all_accepted(const json_t *root)
 {
     const char *why = json_string_value(member(root, "intake", "refusing"));
     const json_t *lane;
@@ -111,7 +113,7 @@ static bool is_all_taken(const json_t *root)
 
 /* How long before the object was written that was, " 3 s ago"; "": never, or not known. Both
  * times come from one reading of the clocks, so a step of the wall clock changes nothing. */
-static const char *ago(const json_t *root, const char *name, char text[static CELL_MAX])
+static const char *ago_cell(const json_t *root, const char *name, char text[static CELL_MAX])
 {
     const char *then = json_string_value(member(root, "link", name));
     const char *now = json_string_value(member(root, NULL, "time"));
@@ -121,7 +123,7 @@ static const char *ago(const json_t *root, const char *name, char text[static CE
     text[0] = '\0';
     if (!then || !now || !clock_parse(then, &then_ms) || !clock_parse(now, &now_ms))
         return text;
-    clock_span(now_ms > then_ms ? now_ms - then_ms : 0, span);
+    clock_format_span(now_ms > then_ms ? now_ms - then_ms : 0, span);
     (void)snprintf(text, CELL_MAX, " %s ago", span);
     return text;
 }
@@ -133,7 +135,7 @@ static void print_link_history(const json_t *root)
 
     cell(root, "link", "connects", connects);
     printf("          connected %s time%s", connects, strcmp(connects, "1") == 0 ? "" : "s");
-    if (*ago(root, "acknowledged", when) != '\0')
+    if (*ago_cell(root, "acknowledged", when) != '\0')
         printf(", last acknowledgement%s", when);
     else if (member(root, "link", "acknowledged"))
         fputs(", no acknowledgement since the daemon's start", stdout);
@@ -141,7 +143,7 @@ static void print_link_history(const json_t *root)
     if (strcmp(cell(root, "link", "last_error", error), "-") == 0)
         puts("          no error since the daemon's start");
     else
-        printf("          last error%s: %s\n", ago(root, "last_error_time", when), error);
+        printf("          last error%s: %s\n", ago_cell(root, "last_error_time", when), error);
 }
 
 static void print_link(const struct status_page *page)
@@ -150,7 +152,7 @@ static void print_link(const struct status_page *page)
     char state[CELL_MAX], broker[CELL_MAX], since[CELL_MAX];
     bool online;
 
-    if (!page->own) {
+    if (!page->is_own) {
         printf("link      %s\n", cell(root, "link", "state", state));
         return;
     }
@@ -163,27 +165,28 @@ static void print_link(const struct status_page *page)
             "          NOTHING IS SENT until a commit has room: its end could not be recorded.\n"
             "          Tried each second; the line intake says what is short");
     if (!online)
-        puts(is_all_taken(root) ? "          messages are taken and kept; they go out when the "
-                                  "broker can be reached"
-                                : "          what is spooled goes out when the broker can be "
-                                  "reached");
+        puts(is_all_accepted(root)
+                 ? "          messages are taken and kept; they go out when the "
+                   "broker can be reached"
+                 : "          what is spooled goes out when the broker can be "
+                   "reached");
 }
 
-static json_int_t number(const json_t *root, const char *part, const char *name)
+static json_int_t integer(const json_t *root, const char *part, const char *name)
 {
     return json_integer_value(member(root, part, name));
 }
 
-/* "3 of 1000 messages, 1.1 MiB of 1.0 GiB", as far as the limits of @lane are known. @held: what
- * has the figures. */
+/* "3 of 1000 messages, 1.1 MiB of 1.0 GiB", as far as the limits of @lane are known.
+ * @amount: what has the figures. */
 static const char *
-held_cell(const json_t *held, const json_t *lane, char text[static 2 * CELL_MAX])
+amount_cell(const json_t *amount, const json_t *lane, char text[static 2 * CELL_MAX])
 {
     char messages[CELL_MAX], most[CELL_MAX], bytes[CELL_MAX], largest[CELL_MAX];
 
-    cell(held, NULL, "messages", messages);
-    size_cell(held, NULL, "bytes", bytes);
-    if (number(lane, NULL, "max_messages") > 0)
+    cell(amount, NULL, "messages", messages);
+    size_cell(amount, NULL, "bytes", bytes);
+    if (integer(lane, NULL, "max_messages") > 0)
         (void)snprintf(text, (size_t)2 * CELL_MAX, "%.40s of %.40s messages, %.40s of %.40s",
                        messages, cell(lane, NULL, "max_messages", most), bytes,
                        size_cell(lane, NULL, "max_bytes", largest));
@@ -196,19 +199,20 @@ static void print_spool(const json_t *root)
 {
     const json_t *lanes = json_object_get(root, "lanes");
     const json_t *only = json_array_size(lanes) == 1 ? json_array_get(lanes, 0) : NULL;
-    char held[2 * CELL_MAX], oldest[CELL_MAX], disk[CELL_MAX], free_space[CELL_MAX],
+    char amount[2 * CELL_MAX], oldest[CELL_MAX], disk[CELL_MAX], free_space[CELL_MAX],
         reserve[CELL_MAX];
-    json_int_t reserved = number(root, "spool", "disk_reserve_bytes");
+    json_int_t reserved = integer(root, "spool", "disk_reserve_bytes");
 
-    printf("spool     %s, oldest %s\n", held_cell(json_object_get(root, "spool"), only, held),
+    printf("spool     %s, oldest %s\n",
+           amount_cell(json_object_get(root, "spool"), only, amount),
            span_cell(root, "spool", "oldest_age_ms", 1, oldest));
     printf("          %s on disk, %s free", size_cell(root, "spool", "disk_bytes", disk),
            size_cell(root, "spool", "disk_free_bytes", free_space));
-    if (number(root, "spool", "disk_free_bytes") < reserved)
+    if (integer(root, "spool", "disk_free_bytes") < reserved)
         printf(", below spool.disk_reserve (%s)",
                size_cell(root, "spool", "disk_reserve_bytes", reserve));
     puts("");
-    json_int_t damaged = number(root, "spool", "damaged_files");
+    json_int_t damaged = integer(root, "spool", "damaged_files");
     if (damaged > 0)
         printf(
             "          DAMAGED: %" JSON_INTEGER_FORMAT
@@ -244,28 +248,29 @@ static void print_lanes(const json_t *root)
     if (json_array_size(lanes) < 2)
         return;
     json_array_foreach(lanes, i, lane) {
-        char name[CELL_MAX], held[2 * CELL_MAX], oldest[CELL_MAX];
+        char name[CELL_MAX], amount[2 * CELL_MAX], oldest[CELL_MAX];
 
         printf("%-9s %-16s %s, oldest %s\n", head, cell(lane, NULL, "name", name),
-               held_cell(lane, lane, held), span_cell(lane, NULL, "oldest_age_ms", 1, oldest));
+               amount_cell(lane, lane, amount),
+               span_cell(lane, NULL, "oldest_age_ms", 1, oldest));
         head = "";
     }
 }
 
-/* One that is full by its messages may be so by its bytes too: the first is told. */
+/* One that is full by its messages may be so by its bytes too: the first is printed. */
 static void print_full_lane(const char *head, const json_t *lane)
 {
-    char name[CELL_MAX], held[CELL_MAX], most[CELL_MAX], policy[CELL_MAX];
-    bool by_messages = number(lane, NULL, "messages") >= number(lane, NULL, "max_messages");
+    char name[CELL_MAX], amount[CELL_MAX], most[CELL_MAX], policy[CELL_MAX];
+    bool by_messages = integer(lane, NULL, "messages") >= integer(lane, NULL, "max_messages");
     bool blocks = strcmp(cell(lane, NULL, "when_full", policy), "block") == 0;
 
     printf("%-9s lane \"%s\" %s: ", head, cell(lane, NULL, "name", name),
            blocks ? "HOLDS ITS PRODUCERS BACK" : "REFUSES new messages");
     if (by_messages)
-        printf("%s of %s messages", cell(lane, NULL, "messages", held),
+        printf("%s of %s messages", cell(lane, NULL, "messages", amount),
                cell(lane, NULL, "max_messages", most));
     else
-        printf("%s of %s (max_bytes)", size_cell(lane, NULL, "bytes", held),
+        printf("%s of %s (max_bytes)", size_cell(lane, NULL, "bytes", amount),
                size_cell(lane, NULL, "max_bytes", most));
     printf(", when_full = \"%s\"\n"
            "          bring the link back, or raise %s%s and send HUP\n",
@@ -286,7 +291,7 @@ static void print_disk_remedy(const char *detail)
             "          make room on the disk; deliveries continue as long as commits have room");
 }
 
-/* Free space says it all unless a write had no room: then the daemon's words have the cause. */
+/* Free space is the cause unless a write had no room: then the daemon's text has it. */
 static void print_short_disk(const json_t *root, bool is_refused)
 {
     char detail[2 * CELL_MAX], free_space[CELL_MAX], reserve[CELL_MAX];
@@ -315,19 +320,18 @@ static bool is_disk_short(const json_t *root)
 static void print_refusing(const json_t *root, const char *why)
 {
     char first[CELL_MAX], second[CELL_MAX];
+    bool is_short = is_disk_short(root) || integer(root, "spool", "disk_free_bytes") <
+                                               integer(root, "spool", "disk_reserve_bytes");
 
-    if (strcmp(why, "disk") == 0 && is_disk_short(root))
+    if (strcmp(why, "disk") == 0 && is_short)
         print_short_disk(root, true);
-    else if (strcmp(why, "disk") == 0 && number(root, "spool", "disk_free_bytes") >=
-                                             number(root, "spool", "disk_reserve_bytes"))
+    else if (strcmp(why, "disk") == 0)
         printf("intake    the newest message found no room on the disk: %s free now,\n"
                "          spool.disk_reserve is %s; the next one is tried\n",
                size_cell(root, "spool", "disk_free_bytes", first),
                size_cell(root, "spool", "disk_reserve_bytes", second));
-    else if (strcmp(why, "disk") == 0)
-        print_short_disk(root, true);
     else if (strcmp(why, "audit_waiting") == 0 &&
-             number(root, "audit", "waiting") < number(root, "audit", "max_waiting"))
+             integer(root, "audit", "waiting") < integer(root, "audit", "max_waiting"))
         printf("intake    NOTHING IS TAKEN: records take %s of at most %s, and wait for the "
                "audit file\n"
                "          make audit.file writable; deliveries go on\n",
@@ -350,11 +354,11 @@ static void print_refusing(const json_t *root, const char *why)
         printf("intake    NOTHING IS TAKEN: %s\n", why);
 }
 
-/* Nothing, where all that came was taken. */
+/* Prints nothing if all that came was accepted. */
 static void print_intake(const json_t *root)
 {
     const json_t *lanes = json_object_get(root, "lanes");
-    json_int_t refused = number(root, "producers", "messages_refused");
+    json_int_t refused = integer(root, "producers", "messages_refused");
     const char *head = "intake";
     const json_t *lane;
     char why[CELL_MAX];
@@ -385,14 +389,14 @@ static void print_intake(const json_t *root)
 static void print_ledger(const json_t *root)
 {
     char text[CELL_MAX];
-    json_int_t accepted = number(root, "ledger", "accepted");
-    json_int_t rest = number(root, "ledger", "spooled");
+    json_int_t accepted = integer(root, "ledger", "accepted");
+    json_int_t rest = integer(root, "ledger", "spooled");
 
     printf("ledger    accepted  %12s\n", cell(root, "ledger", "accepted", text));
     for (unsigned i = 0; i < SPOOL_OUTCOMES; i++) {
         const char *name = spool_outcome_name((enum spool_outcome)i);
 
-        rest += number(root, "ledger", name);
+        rest += integer(root, "ledger", name);
         printf("          %-9s %12s\n", name, cell(root, "ledger", name, text));
     }
     printf("          spooled   %12s\n", cell(root, "ledger", "spooled", text));
@@ -445,7 +449,7 @@ void status_page_print(const struct status_page *page)
     print_lanes(page->root);
     print_intake(page->root);
     print_ledger(page->root);
-    if (page->own)
+    if (page->is_own)
         print_running_parts(page->root);
     else if (page->running)
         puts("rates     unknown, and so are what is in flight, refused and forecast");

@@ -8,11 +8,11 @@
 #include <jansson.h>
 #include <stdbool.h>
 
-/* @root: the status object (docs/operation.md), borrowed. */
+/* @root: the status object (docs/status.md), borrowed. */
 struct status_page {
     const json_t *root;
     bool running; /* the daemon does */
-    bool own;     /* it wrote the object; else that was made from the database */
+    bool is_own;  /* it wrote the object; else that was made from the database */
 };
 
 /* To standard output. */

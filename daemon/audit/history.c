@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * history.c - see history.h
+ * history.c - reads from the audit file which messages have ended
  *
- * Only the head of a line is looked at, up to the lane: record_write() puts
- * nothing there that a producer can choose, so no text of a topic can pass for
- * one of these members. Lines that are longer than the buffer go by in pieces;
- * what does not begin like a line of ours is passed over. What the disk does not
- * give, after some seconds of trying, is passed over, too, up to the next line.
+ * Only the head of a line is parsed, up to the lane: record_write() puts nothing
+ * there that a producer can choose, so no text of a topic can be mistaken for one
+ * of these members. Lines that are longer than the buffer are read in pieces; a
+ * line that does not begin like one of the audit file is skipped. Blocks that are
+ * unreadable, after some seconds of retries, are skipped up to the next line.
+ *
+ * Diagnostics: audit_unread.
  */
 #include "daemon/audit/history.h"
 
@@ -22,6 +24,7 @@
 
 #include "base/log.h"
 #include "base/regular.h"
+#include "daemon/audit/tail.h"
 
 #define HISTORY_LINE_MAX 4096
 #define HISTORY_WORD_MAX 256
@@ -29,8 +32,10 @@
 #define HISTORY_PAUSES   6
 #define HISTORY_NAME_MAX 512
 
-/* The text of a member, without escapes: neither outcomes nor lanes have any that matter. */
-static bool take_word(const char *line, const char *name, char word[static HISTORY_WORD_MAX])
+/* The text of a member up to the next quote: neither outcomes nor names of lanes have
+ * escapes. */
+static bool
+history_parse_word(const char *line, const char *name, char word[static HISTORY_WORD_MAX])
 {
     const char *at = strstr(line, name);
 
@@ -45,44 +50,49 @@ static bool take_word(const char *line, const char *name, char word[static HISTO
     return true;
 }
 
-static bool take_line(const char *line, char *lane, struct spool_ended *ret)
+/* A number with a comma behind it. */
+static bool history_parse_number(const char *text, uint64_t *ret)
+{
+    size_t digits = audit_number_parse(text, strlen(text), ret);
+
+    return digits > 0 && text[digits] == ',';
+}
+
+static bool history_parse_line(const char *line, char *lane, struct spool_ended *ret)
 {
     char outcome[HISTORY_WORD_MAX];
     const char *id = strstr(line, "\"id\":");
 
-    if (!id || !take_word(line, "\"outcome\":\"", outcome) ||
-        !take_word(line, "\"lane\":\"", lane) || !spool_outcome_parse(outcome, &ret->outcome))
+    if (!id || !history_parse_word(line, "\"outcome\":\"", outcome) ||
+        !history_parse_word(line, "\"lane\":\"", lane) ||
+        !spool_outcome_parse(outcome, &ret->outcome))
         return false;
-    ret->id = strtoull(id + strlen("\"id\":"), NULL, 10);
     ret->lane = lane;
-    return ret->id > 0;
+    return history_parse_number(id + strlen("\"id\":"), &ret->id);
 }
 
 /* The seq of a line whose end may be beyond the buffer. */
-static bool take_seq(const char *line, uint64_t *ret)
+static bool history_parse_seq(const char *line, uint64_t *ret)
 {
     static const char start[] = "{\"seq\":";
-    char *end;
 
-    if (strncmp(line, start, sizeof(start) - 1) != 0)
-        return false;
-    *ret = strtoull(line + sizeof(start) - 1, &end, 10);
-    return *ret > 0 && *ret < INT64_MAX && *end == ',';
+    return strncmp(line, start, sizeof(start) - 1) == 0 &&
+           history_parse_number(line + sizeof(start) - 1, ret);
 }
 
-/* A file, block by block: what the disk does not give is left out. */
+/* A file, block by block; unreadable blocks are skipped. */
 struct history {
     int fd;
     off_t at;
-    unsigned pauses; /* left: for all of the file, else one that is gone would take hours */
-    uint64_t unread; /* blocks */
+    unsigned pauses; /* that remain for the whole file, because a dead disk would take hours */
+    uint64_t unread; /* blocks that were skipped */
     char block[HISTORY_BLOCK];
     size_t size;
     size_t used;
 };
 
-/* Once more after a pause, while there are any left. */
-static ssize_t read_patiently(struct history *history)
+/* Retries after a pause while any remain. Return: bytes, or negative errno. */
+static ssize_t history_read_block(struct history *history)
 {
     const struct timespec pause = {.tv_sec = 1};
 
@@ -96,17 +106,17 @@ static ssize_t read_patiently(struct history *history)
         if (history->pauses == 0)
             return -errno;
         history->pauses--;
-        (void)nanosleep(&pause, NULL); /* shorter where a signal comes */
+        (void)nanosleep(&pause, NULL); /* a signal may shorten it */
     }
 }
 
-/* False: the file ends. After a hole *ret_hole is set. */
-static bool next_block(struct history *history, off_t end, bool *ret_hole)
+/* False: end of file. *ret_hole: blocks before this one were skipped. */
+static bool history_next_block(struct history *history, off_t end, bool *ret_hole)
 {
     ssize_t n = -1;
 
     while (n < 0 && history->at < end) {
-        n = read_patiently(history);
+        n = history_read_block(history);
         if (n < 0) {
             history->unread++;
             history->at += HISTORY_BLOCK;
@@ -119,20 +129,20 @@ static bool next_block(struct history *history, off_t end, bool *ret_hole)
     return n > 0;
 }
 
-/* The next line, or of a longer one what fits; false: there is none. *ret_whole: the line break was
- * met. *ret_hole: bytes before what comes next are missing. */
-static bool next_piece(struct history *history,
-                       off_t end,
-                       char line[static HISTORY_LINE_MAX],
-                       bool *ret_whole,
-                       bool *ret_hole)
+/* The next line, or as much of it as fits; false: there is none. *ret_whole: it ends with its
+ * line break. *ret_hole: bytes between this piece and the next are missing. */
+static bool history_next_piece(struct history *history,
+                               off_t end,
+                               char line[static HISTORY_LINE_MAX],
+                               bool *ret_whole,
+                               bool *ret_hole)
 {
     size_t length = 0;
 
     *ret_whole = *ret_hole = false;
     while (length < HISTORY_LINE_MAX - 1 && !*ret_whole) {
         if (history->used == history->size &&
-            (!next_block(history, end, ret_hole) || *ret_hole))
+            (!history_next_block(history, end, ret_hole) || *ret_hole))
             break;
         char byte = history->block[history->used++];
         *ret_whole = byte == '\n';
@@ -142,7 +152,7 @@ static bool next_piece(struct history *history,
     return length > 0 || *ret_hole;
 }
 
-static int read_lines(struct history *history, spool_ended_fn *fn, void *context)
+static int history_read_lines(struct history *history, spool_ended_fn *fn, void *userdata)
 {
     char line[HISTORY_LINE_MAX];
     char lane[HISTORY_WORD_MAX];
@@ -152,26 +162,26 @@ static int read_lines(struct history *history, spool_ended_fn *fn, void *context
 
     if (fstat(history->fd, &st) < 0)
         return 0;
-    while (r == 0 && next_piece(history, st.st_size, line, &is_whole, &has_hole)) {
+    while (r == 0 && history_next_piece(history, st.st_size, line, &is_whole, &has_hole)) {
         struct spool_ended ended;
 
         if (begins && (is_whole || strlen(line) == sizeof(line) - 1) &&
-            take_seq(line, &ended.seq) && take_line(line, lane, &ended))
-            r = fn(context, &ended);
-        begins = is_whole; /* behind a hole a line begins after the next line break only */
+            history_parse_seq(line, &ended.seq) && history_parse_line(line, lane, &ended))
+            r = fn(userdata, &ended);
+        begins = is_whole; /* after a hole a line begins only after the next line break */
     }
     return r;
 }
 
-static int read_file(const char *name, spool_ended_fn *fn, void *context)
+static int history_read_file(const char *name, spool_ended_fn *fn, void *userdata)
 {
     AUTO_CLOSE int fd = regular_openat(AT_FDCWD, name, O_RDONLY, 0);
     struct history history = {.fd = fd, .pauses = HISTORY_PAUSES};
     char text[HISTORY_NAME_MAX];
 
     if (fd < 0)
-        return 0; /* nothing is known from there */
-    int r = read_lines(&history, fn, context);
+        return 0; /* it reports nothing */
+    int r = history_read_lines(&history, fn, userdata);
     if (history.unread > 0)
         log_warning("audit_unread file=%s blocks=%" PRIu64 " remedy=\"look at the disk "
                     "(journalctl -k); the messages that ended there are not known to have\"",
@@ -179,7 +189,7 @@ static int read_file(const char *name, spool_ended_fn *fn, void *context)
     return r;
 }
 
-int audit_history_each(const char *file, spool_ended_fn *fn, void *context)
+int audit_history_each(const char *file, spool_ended_fn *fn, void *userdata)
 {
     AUTO_FREE char *rotated = NULL;
 
@@ -189,6 +199,6 @@ int audit_history_each(const char *file, spool_ended_fn *fn, void *context)
         rotated = NULL;
         return -ENOMEM;
     }
-    int r = read_file(rotated, fn, context);
-    return r == 0 ? read_file(file, fn, context) : r;
+    int r = history_read_file(rotated, fn, userdata);
+    return r == 0 ? history_read_file(file, fn, userdata) : r;
 }

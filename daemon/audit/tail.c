@@ -1,23 +1,23 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * tail.c - how far an audit file reaches, and where its sound part ends
+ * tail.c - the last line of an audit file, and the end of its sound part
  *
  * A process that dies within a write leaves half a line at the end. A machine
- * that loses power may leave more: blocks that were never written read as
- * zeros, with later lines behind them. Both lie behind what was synced, so the
- * spool still has those rows, and to cut from the first unsound byte on and to
- * write the rows again is right. Damage before a line that was synced is of
- * another kind (a bad disk, an editor): nothing brings those lines back, so
- * nothing is cut and `mqtt-spool audit` shows it.
+ * that loses power may leave more: blocks that were never written read as zeros,
+ * with later lines behind them. Both are behind what was synced, so the spool
+ * still has those rows, and it is right to cut from the first unsound byte on and
+ * to write the rows again. Damage before a line that was synced has another cause
+ * (a bad disk, an editor): those lines cannot be restored, so nothing is cut and
+ * `mqtt-spool audit` reports it.
  *
- * A file that is not ours, named by a slip in the configuration, must be neither
- * cut nor written to. Ours is an empty file, one with a line of ours at its end,
- * or one that a torn write begins and that looks like one as a whole: holes, and
- * what stands between them can be nothing but our lines. Of such a line the part
- * that all of them share must be there; a lone brace may begin anything.
+ * A file of another program, named by mistake in the configuration, must be
+ * neither cut nor written to. An audit file is an empty file, one with a sound
+ * line at its end, or one that consists of a torn write: holes, and between them
+ * text that can only be lines of an audit file. The prefix that all lines share
+ * must be whole in such a line; a lone brace may begin anything.
  *
  * Only the end of the file is read: a window that grows until it holds a line
- * that was synced, to a cap that is far above what is written between syncs.
+ * that was synced, up to a cap far above what is written between syncs.
  */
 #include "daemon/audit/tail.h"
 
@@ -31,57 +31,70 @@
 
 #define TAIL_WINDOW_FIRST ((size_t)1 << 18)
 #define TAIL_WINDOW_MAX   ((size_t)1 << 24)
-#define TAIL_NONE         SIZE_MAX
+#define TAIL_NO_DAMAGE    SIZE_MAX
 
 static const char tail_start[] = "{\"seq\":";
 #define TAIL_START_SIZE (sizeof(tail_start) - 1)
 
 struct tail_scan {
     uint64_t cursor;
-    uint64_t seq;  /* of the last sound line before the damage; 0: none */
-    bool reached;  /* a line that was synced is in the window */
-    size_t damage; /* where the unsound end begins, or TAIL_NONE */
+    uint64_t seq;    /* of the last sound line before the damage; 0: none */
+    bool has_synced; /* a line that was synced is in the window */
+    size_t damage;   /* where the unsound end begins, or TAIL_NO_DAMAGE */
 };
+
+size_t audit_number_parse(const char *text, size_t size, uint64_t *ret)
+{
+    uint64_t number = 0;
+    size_t digits = 0;
+
+    if (size == 0 || text[0] == '0')
+        return 0;
+    for (; digits < size && text[digits] >= '0' && text[digits] <= '9'; digits++) {
+        if (number > (INT64_MAX - 9) / 10)
+            return 0;
+        number = number * 10 + (uint64_t)(text[digits] - '0');
+    }
+    *ret = number;
+    return digits;
+}
 
 bool audit_line_seq(const char *line, size_t size, uint64_t *ret_seq)
 {
     uint64_t seq = 0;
-    size_t at = TAIL_START_SIZE;
+    size_t digits, at;
 
     if (size < TAIL_START_SIZE || memcmp(line, tail_start, TAIL_START_SIZE) != 0)
         return false;
-    for (; at < size && line[at] >= '0' && line[at] <= '9'; at++) {
-        if (seq > (UINT64_MAX - 9) / 10)
-            return false;
-        seq = seq * 10 + (uint64_t)(line[at] - '0');
-    }
-    if (seq == 0 || at == size || line[at] != ',' || line[size - 1] != '}')
+    digits = audit_number_parse(line + TAIL_START_SIZE, size - TAIL_START_SIZE, &seq);
+    at = TAIL_START_SIZE + digits;
+    if (digits == 0 || at == size || line[at] != ',' || line[size - 1] != '}')
         return false;
     *ret_seq = seq;
     return true;
 }
 
-/* JSON escapes NUL: where there is one, a block was never written. */
-static void tail_take_line(struct tail_scan *scan, const char *line, size_t size, size_t at)
+/* JSON escapes NUL: a NUL byte is of a block that was never written. */
+static void tail_scan_line(struct tail_scan *scan, const char *line, size_t size, size_t at)
 {
     uint64_t seq;
 
     if (memchr(line, '\0', size)) {
-        if (scan->damage == TAIL_NONE)
+        if (scan->damage == TAIL_NO_DAMAGE)
             scan->damage = at;
         return;
     }
     if (!audit_line_seq(line, size, &seq))
         return;
     if (seq <= scan->cursor) {
-        scan->reached = true;
-        scan->damage = TAIL_NONE;
+        scan->has_synced = true;
+        scan->damage = TAIL_NO_DAMAGE;
     }
-    if (scan->damage == TAIL_NONE)
+    if (scan->damage == TAIL_NO_DAMAGE)
         scan->seq = seq;
 }
 
-/* @at: where the first line begins. */
+/* @at: the beginning of the first line. */
 static void tail_scan_window(struct tail_scan *scan, const char *window, size_t size, size_t at)
 {
     while (at < size) {
@@ -89,11 +102,11 @@ static void tail_scan_window(struct tail_scan *scan, const char *window, size_t 
         const char *newline = memchr(line, '\n', size - at);
 
         if (!newline) {
-            if (scan->damage == TAIL_NONE)
+            if (scan->damage == TAIL_NO_DAMAGE)
                 scan->damage = at;
             return;
         }
-        tail_take_line(scan, line, (size_t)(newline - line), at);
+        tail_scan_line(scan, line, (size_t)(newline - line), at);
         at += (size_t)(newline - line) + 1;
     }
 }
@@ -104,12 +117,12 @@ static int tail_read(int fd, char *window, size_t size, off_t from)
 
     if (n < 0)
         return (int)n;
-    return (size_t)n == size ? 0 : -EIO; /* shorter than it was: somebody else is at it */
+    return (size_t)n == size ? 0 : -EIO; /* another process has truncated it */
 }
 
-/* The rest of a line if there was a hole before it, then lines of ours, the last perhaps not
- * whole; nothing that JSON escapes. */
-static bool tail_run_is_ours(const char *run, size_t size, bool has_rest)
+/* The rest of a line if there was a hole before it, then lines of an audit file, the last
+ * perhaps not whole; no character that JSON escapes. */
+static bool tail_run_is_audit(const char *run, size_t size, bool has_rest)
 {
     size_t at = 0;
 
@@ -145,16 +158,16 @@ static bool tail_looks_torn(const char *window, size_t size)
             return true;
         hole = memchr(window + at, '\0', size - at);
         size_t end = hole ? (size_t)(hole - window) : size;
-        if (!tail_run_is_ours(window + at, end - at, at > run))
+        if (!tail_run_is_audit(window + at, end - at, at > run))
             return false;
         at = end;
     }
     return true;
 }
 
-/* Whether lines may follow, and what is unsound be cut: see the head of this file. */
+/* Is it an audit file, which may be cut and appended to? See the head of this file. */
 static bool
-tail_is_ours(const struct tail_scan *scan, const char *window, size_t size, off_t from)
+tail_is_audit(const struct tail_scan *scan, const char *window, size_t size, off_t from)
 {
     bool is_brace = size < TAIL_START_SIZE && window[0] != '\0';
 
@@ -164,7 +177,8 @@ tail_is_ours(const struct tail_scan *scan, const char *window, size_t size, off_
 }
 
 /* The last @size bytes of the file, which is @file_size long. */
-static int tail_look(int fd, char *window, size_t size, off_t file_size, struct tail_scan *scan)
+static int
+tail_examine(int fd, char *window, size_t size, off_t file_size, struct tail_scan *scan)
 {
     off_t from = file_size - (off_t)size;
     const char *newline = NULL;
@@ -177,14 +191,14 @@ static int tail_look(int fd, char *window, size_t size, off_t file_size, struct 
         newline = memchr(window, '\n', size);
         first = newline ? (size_t)(newline - window) + 1 : size;
     }
-    *scan = (struct tail_scan){.cursor = scan->cursor, .damage = TAIL_NONE};
+    *scan = (struct tail_scan){.cursor = scan->cursor, .damage = TAIL_NO_DAMAGE};
     tail_scan_window(scan, window, size, first);
-    if (from == 0 || scan->reached)
-        return tail_is_ours(scan, window, size, from) ? 0 : -EBADMSG;
+    if (from == 0 || scan->has_synced)
+        return tail_is_audit(scan, window, size, from) ? 0 : -EBADMSG;
     if (size < TAIL_WINDOW_MAX)
         return -EAGAIN;
-    /* A window without a single line break ends in no line of ours either. */
-    return newline && tail_is_ours(scan, window, size, from) ? 0 : -EBADMSG;
+    /* A window without any line break does not end with a line of an audit file. */
+    return newline && tail_is_audit(scan, window, size, from) ? 0 : -EBADMSG;
 }
 
 int audit_tail_mend(int fd, uint64_t cursor, uint64_t *ret_seq, off_t *ret_cut)
@@ -204,8 +218,9 @@ int audit_tail_mend(int fd, uint64_t cursor, uint64_t *ret_seq, off_t *ret_cut)
         if (!window)
             return -ENOMEM;
         window[size] = '\0';
-        r = tail_look(fd, window, size, st.st_size, &scan);
-        end = scan.damage == TAIL_NONE ? st.st_size : st.st_size - (off_t)(size - scan.damage);
+        r = tail_examine(fd, window, size, st.st_size, &scan);
+        end = scan.damage == TAIL_NO_DAMAGE ? st.st_size
+                                            : st.st_size - (off_t)(size - scan.damage);
         limit *= 4;
     } while (r == -EAGAIN);
     if (r < 0)

@@ -1,12 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * check.c - is a value sane, and do the values go together?
+ * check.c - checks single values, and whether the values go together
  *
- * What a range cannot say. Each check answers with words that begin "must" or
- * "needs" and name the remedy, for they are all that whoever wrote the file
- * will read. Nothing here looks at other files (but for the machine id): keys
- * and certificates are read when the link is made, because they change while
- * the daemon runs.
+ * Checks beyond a range. Each returns a text that begins with "must" or "needs"
+ * and names the remedy, because it is all that the operator reads. No other file
+ * is read here except the machine id: keys and certificates are read when the
+ * link is made, because they change while the daemon runs.
  */
 #include "daemon/config/table.h"
 
@@ -61,7 +60,7 @@ const char *config_check_mqtt_text(const char *text)
     size_t left = strlen(text);
 
     while (left > 0) {
-        size_t size = utf8_character(at, left);
+        size_t size = utf8_character_size(at, left);
 
         if (size == 0)
             return "must be valid UTF-8";
@@ -113,14 +112,14 @@ const char *config_check_filter(const char *text)
     return NULL;
 }
 
-/* Of brokers whose scheme is in small letters by now. */
-static bool is_encrypted(const char *broker)
+/* @broker: with its scheme in small letters. */
+static bool config_is_encrypted(const char *broker)
 {
     return strncmp(broker, "ssl://", 6) == 0 || strncmp(broker, "mqtts://", 8) == 0;
 }
 
-/* The part behind the scheme; NULL: no scheme that the uplink speaks. */
-static const char *behind_scheme(const char *broker)
+/* The part behind the scheme; NULL: not a scheme of the uplink. */
+static const char *config_skip_scheme(const char *broker)
 {
     static const char *const schemes[] = {"tcp://", "mqtt://", "ssl://", "mqtts://"};
 
@@ -133,7 +132,7 @@ static const char *behind_scheme(const char *broker)
     return NULL;
 }
 
-static bool is_port(const char *text)
+static bool config_is_port(const char *text)
 {
     size_t digits = strspn(text, "0123456789");
     unsigned long port = digits >= 1 && digits <= 5 ? strtoul(text, NULL, 10) : 0;
@@ -146,7 +145,7 @@ const char *config_check_broker(const char *text)
     static const char name[] =
         "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._";
     static const char address[] = "0123456789abcdefABCDEF:.";
-    const char *host = behind_scheme(text);
+    const char *host = config_skip_scheme(text);
     bool bracket;
     size_t size;
 
@@ -164,7 +163,7 @@ const char *config_check_broker(const char *text)
         return "must have an IPv6 address in the brackets, as in \"ssl://[2001:db8::1]:8883\"";
     if (host[size] != '\0' && host[size] != ':')
         return "must end after HOST or HOST:PORT (an IPv6 address stands in brackets)";
-    if (host[size] == ':' && !is_port(host + size + 1))
+    if (host[size] == ':' && !config_is_port(host + size + 1))
         return "must have a port of 1 to 65535 behind the colon";
     return NULL;
 }
@@ -177,10 +176,11 @@ void config_lower_schemes(struct config *config)
     }
 }
 
-static const char *check_brokers(const struct config *config, char *why)
+static const char *config_check_brokers(const struct config *config, char *why)
 {
     for (size_t i = 1; i < config->uplink.broker_count; i++) {
-        if (is_encrypted(config->uplink.brokers[i]) == is_encrypted(config->uplink.brokers[0]))
+        if (config_is_encrypted(config->uplink.brokers[i]) ==
+            config_is_encrypted(config->uplink.brokers[0]))
             continue;
         (void)snprintf(why, CONFIG_ERROR_MAX,
                        "must not mix encrypted brokers (ssl://, mqtts://) and plain ones "
@@ -190,8 +190,8 @@ static const char *check_brokers(const struct config *config, char *why)
     return NULL;
 }
 
-/* The first tls key that asks for something; NULL: none. */
-static const char *used_tls_key(const struct config *config)
+/* The first tls key that is not at its default; NULL: none. */
+static const char *config_used_tls_key(const struct config *config)
 {
     if (config->uplink.tls.ca_file[0] != '\0')
         return "uplink.tls.ca_file";
@@ -204,13 +204,13 @@ static const char *used_tls_key(const struct config *config)
     return config->uplink.tls.verify ? NULL : "uplink.tls.verify";
 }
 
-static const char *check_tls(const struct config *config, char *why)
+static const char *config_check_tls(const struct config *config, char *why)
 {
     bool cert = config->uplink.tls.cert_file[0] != '\0';
     bool key = config->uplink.tls.key_file[0] != '\0';
-    const char *used = used_tls_key(config);
+    const char *used = config_used_tls_key(config);
 
-    if (used && !is_encrypted(config->uplink.brokers[0])) {
+    if (used && !config_is_encrypted(config->uplink.brokers[0])) {
         (void)snprintf(why, CONFIG_ERROR_MAX,
                        "needs encrypted brokers, but uplink.brokers are plain: write ssl:// "
                        "there or leave this out");
@@ -231,10 +231,10 @@ static const char *check_tls(const struct config *config, char *why)
 
 const char *config_check_all(const struct config *config, char why[static CONFIG_ERROR_MAX])
 {
-    const char *key = check_brokers(config, why);
+    const char *key = config_check_brokers(config, why);
 
     if (!key)
-        key = check_tls(config, why);
+        key = config_check_tls(config, why);
     if (key)
         return key;
     if (config->uplink.backoff_min_ms > config->uplink.backoff_max_ms) {
@@ -252,7 +252,7 @@ const char *config_check_all(const struct config *config, char why[static CONFIG
 }
 
 /* Return: NULL, or what is wrong. */
-static const char *machine_id(char *text, size_t size)
+static const char *config_machine_id(char *text, size_t size)
 {
     FILE *file = fopen("/etc/machine-id", "re");
     bool read;
@@ -267,8 +267,8 @@ static const char *machine_id(char *text, size_t size)
     return NULL;
 }
 
-/* What stands for %@letter; NULL: why says why there is none. */
-static const char *expansion(char letter, char *memory, size_t size, char *why)
+/* The replacement of %@letter; NULL: none, @why has the reason. */
+static const char *config_expand_letter(char letter, char *memory, size_t size, char *why)
 {
     const char *wrong;
 
@@ -281,7 +281,7 @@ static const char *expansion(char letter, char *memory, size_t size, char *why)
         return NULL;
     }
     if (letter == 'm') {
-        wrong = machine_id(memory, size);
+        wrong = config_machine_id(memory, size);
         if (wrong)
             (void)snprintf(why, CONFIG_ERROR_MAX, "%%m needs /etc/machine-id: %s", wrong);
         return !wrong ? memory : NULL;
@@ -292,46 +292,54 @@ static const char *expansion(char letter, char *memory, size_t size, char *why)
     return NULL;
 }
 
-const char *config_expand_client_id(struct config *config, char why[static CONFIG_ERROR_MAX])
+/* @text: of EXPANDED_MAX + 1 bytes. False: why has the reason. */
+static bool config_expand(const char *format, char *text, char why[static CONFIG_ERROR_MAX])
 {
-    static const char key[] = "uplink.client_id";
     char memory[HOST_NAME_BYTES] = "";
-    AUTO_FREE char *text = malloc(EXPANDED_MAX + 1);
     size_t used = 0;
 
-    if (!text) {
-        (void)snprintf(why, CONFIG_ERROR_MAX, "%s", config_no_memory);
-        return key;
-    }
-    for (const char *at = config->uplink.client_id; *at != '\0'; at++) {
+    for (const char *at = format; *at != '\0'; at++) {
         char plain[] = {*at, '\0'};
         const char *piece = plain;
 
         if (*at == '%')
-            piece = expansion(*++at, memory, sizeof(memory) - 1, why);
+            piece = config_expand_letter(*++at, memory, sizeof(memory) - 1, why);
         if (!piece)
-            return key;
+            return false;
         if (piece == memory && config_check_mqtt_text(piece) != NULL) {
             (void)snprintf(why, CONFIG_ERROR_MAX, "%%H: the host name %s",
                            config_check_mqtt_text(piece));
-            return key;
+            return false;
         }
         if (used + strlen(piece) > EXPANDED_MAX) {
             (void)snprintf(why, CONFIG_ERROR_MAX, "must not be longer than 65535 bytes");
-            return key;
+            return false;
         }
         memcpy(text + used, piece, strlen(piece));
         used += strlen(piece);
     }
     text[used] = '\0';
-    if (used == 0) {
+    if (used == 0)
         (void)snprintf(why, CONFIG_ERROR_MAX, "must not be empty");
+    return used > 0;
+}
+
+const char *config_expand_client_id(struct config *config, char why[static CONFIG_ERROR_MAX])
+{
+    static const char key[] = "uplink.client_id";
+    char *text = malloc(EXPANDED_MAX + 1);
+    char *fitted;
+
+    if (!text) {
+        (void)snprintf(why, CONFIG_ERROR_MAX, "%s", config_no_memory);
         return key;
     }
+    if (!config_expand(config->uplink.client_id, text, why)) {
+        free(text);
+        return key;
+    }
+    fitted = realloc(text, strlen(text) + 1);
     free(config->uplink.client_id);
-    config->uplink.client_id = strdup(text);
-    if (config->uplink.client_id)
-        return NULL;
-    (void)snprintf(why, CONFIG_ERROR_MAX, "%s", config_no_memory);
-    return key;
+    config->uplink.client_id = fitted ? fitted : text; /* a failed realloc() keeps the block */
+    return NULL;
 }

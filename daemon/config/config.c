@@ -1,21 +1,22 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * config.c - from a libconfig file to struct config
+ * config.c - reads a libconfig file into struct config
  *
- * A file is read in four steps: scanned for what libconfig gets wrong in
- * silence (scan.c), parsed by it, walked setting by setting against the table
- * (table.c, loader.c), and checked as a whole (check.c), the list of lanes last
- * (lanes.c). The walk goes over what the file holds, not over the table, so a
- * key that nobody knows cannot be passed over.
+ * A file is read in four steps: scanned for what libconfig misreads without an
+ * error (scan.c), parsed by libconfig, walked setting by setting against the table
+ * (table.c, loader.c), and checked as a whole (check.c), after the list of lanes
+ * (lanes.c). The walk is over the settings of the file, not over the table, so
+ * that an unknown key cannot be missed.
  *
- * The defaults go first and by the same way: each is parsed as a line of a
- * file. What the file says then takes their place.
+ * The defaults are set first and in the same way: each is parsed as a line of a
+ * file. The values of the file then replace them.
  *
  * The first error ends the reading.
  */
 #include "daemon/config/config.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -35,7 +36,7 @@ void config_free(struct config *config)
     free(config);
 }
 
-static bool same_brokers(const struct config *a, const struct config *b)
+static bool config_has_same_brokers(const struct config *a, const struct config *b)
 {
     if (a->uplink.broker_count != b->uplink.broker_count)
         return false;
@@ -46,8 +47,9 @@ static bool same_brokers(const struct config *a, const struct config *b)
     return true;
 }
 
-static bool
-same_value(const struct config_key *key, const struct config *a, const struct config *b)
+static bool config_has_same_value(const struct config_key *key,
+                                  const struct config *a,
+                                  const struct config *b)
 {
     const void *left = (const char *)a + key->offset;
     const void *right = (const char *)b + key->offset;
@@ -69,7 +71,7 @@ same_value(const struct config_key *key, const struct config *a, const struct co
     case CONFIG_KIND_STRING:
         return strcmp(*(char *const *)left, *(char *const *)right) == 0;
     case CONFIG_KIND_STRINGS:
-        return same_brokers(a, b);
+        return config_has_same_brokers(a, b);
     case CONFIG_KIND_GROUPS:
         break;
     }
@@ -85,7 +87,7 @@ size_t config_needs_restart(const struct config *running,
     ret_keys[0] = '\0';
     for (size_t i = 0; i < config_key_count && used < CONFIG_RESTARTS_MAX; i++) {
         if ((config_keys[i].flags & (CONFIG_RELOADS | CONFIG_NOT_YET)) != 0 ||
-            same_value(&config_keys[i], running, fresh))
+            config_has_same_value(&config_keys[i], running, fresh))
             continue;
         used += (size_t)snprintf(ret_keys + used, CONFIG_RESTARTS_MAX - used, "%s%s",
                                  count > 0 ? "," : "", config_keys[i].path);
@@ -95,7 +97,7 @@ size_t config_needs_restart(const struct config *running,
 }
 
 /* 0: it has no member of its own. */
-static size_t member_size(const struct config_key *key)
+static size_t config_member_size(const struct config_key *key)
 {
     static const size_t sizes[] = {
         [CONFIG_KIND_SIZE] = sizeof(uint64_t),
@@ -114,7 +116,7 @@ static size_t member_size(const struct config_key *key)
     return (key->flags & CONFIG_NOT_YET) != 0 ? 0 : sizes[key->kind];
 }
 
-static void swap(void *a, void *b, size_t size)
+static void config_swap(void *a, void *b, size_t size)
 {
     char kept[sizeof(uint64_t)];
 
@@ -130,15 +132,17 @@ void config_take_reloadable(struct config *running, struct config *fresh)
 
         if ((key->flags & CONFIG_RELOADS) == 0)
             continue;
-        swap(config_member(running, key), config_member(fresh, key), member_size(key));
+        config_swap(config_member(running, key), config_member(fresh, key),
+                    config_member_size(key));
         if (key->kind == CONFIG_KIND_STRINGS)
-            swap((char *)running + key->count_offset, (char *)fresh + key->count_offset,
-                 sizeof(size_t));
+            config_swap((char *)running + key->count_offset, (char *)fresh + key->count_offset,
+                        sizeof(size_t));
     }
 }
 
-/* Recursion ends with the table: a group that it does not have is refused. */
-static int walk(struct config_loader *loader, const config_setting_t *group, const char *prefix)
+/* The recursion is bounded by the table: an unknown group is refused. */
+static int
+config_walk(struct config_loader *loader, const config_setting_t *group, const char *prefix)
 {
     int count = config_setting_length(group);
 
@@ -159,7 +163,7 @@ static int walk(struct config_loader *loader, const config_setting_t *group, con
             result = config_fail(loader, setting, path, "must be a group: %s: { ... };", path);
         } else {
             (void)strncat(path, ".", sizeof(path) - strlen(path) - 1);
-            result = walk(loader, setting, path);
+            result = config_walk(loader, setting, path);
         }
         if (result != 0)
             return result;
@@ -167,9 +171,9 @@ static int walk(struct config_loader *loader, const config_setting_t *group, con
     return 0;
 }
 
-/* Where to point for @path: its setting, else the group it belongs to, else nothing. */
+/* The setting that an error of @path refers to: its own, else its group, else NULL. */
 static const config_setting_t *
-place_of(const struct config_loader *loader, const config_t *parsed, const char *path)
+config_find_place(const struct config_loader *loader, const config_t *parsed, const char *path)
 {
     const config_setting_t *setting = loader->found[config_key_index(config_key_find(path))];
     char group[CONFIG_PATH_MAX];
@@ -183,7 +187,7 @@ place_of(const struct config_loader *loader, const config_t *parsed, const char 
     return config_lookup(parsed, group);
 }
 
-static int check_whole(const struct config_loader *loader, const config_t *parsed)
+static int config_check_whole(const struct config_loader *loader, const config_t *parsed)
 {
     char why[CONFIG_ERROR_MAX];
     const char *key;
@@ -192,7 +196,7 @@ static int check_whole(const struct config_loader *loader, const config_t *parse
         key = config_keys[i].path;
         if ((config_keys[i].flags & CONFIG_REQUIRED) != 0 && !loader->found[i])
             return config_fail(
-                loader, place_of(loader, parsed, key), key,
+                loader, config_find_place(loader, parsed, key), key,
                 "missing, and it has no default; mqtt-spoold.conf(5) has examples");
     }
     config_lower_schemes(loader->config);
@@ -205,10 +209,10 @@ static int check_whole(const struct config_loader *loader, const config_t *parse
         return 0;
     if (strcmp(why, config_no_memory) == 0)
         return -ENOMEM;
-    return config_fail(loader, place_of(loader, parsed, key), key, "%s", why);
+    return config_fail(loader, config_find_place(loader, parsed, key), key, "%s", why);
 }
 
-static int fail_syntax(const struct config_loader *loader, const config_t *parsed)
+static int config_fail_syntax(const struct config_loader *loader, const config_t *parsed)
 {
     size_t used = config_put_file(loader, config_error_file(parsed));
     const char *why = config_error_text(parsed);
@@ -220,7 +224,7 @@ static int fail_syntax(const struct config_loader *loader, const config_t *parse
     return -EINVAL;
 }
 
-static int load_text(struct config_loader *loader, const char *text)
+static int config_load_text(struct config_loader *loader, const char *text)
 {
     config_t parsed;
     int result = 0;
@@ -235,33 +239,28 @@ static int load_text(struct config_loader *loader, const char *text)
     config_init(&parsed);
     config_set_include_dir(&parsed, loader->folder);
     if (config_read_string(&parsed, text) == CONFIG_TRUE)
-        result = walk(loader, config_root_setting(&parsed), "");
+        result = config_walk(loader, config_root_setting(&parsed), "");
     else
-        result = fail_syntax(loader, &parsed);
+        result = config_fail_syntax(loader, &parsed);
     if (result == 0)
         result = config_take_lanes(loader);
     if (result == 0)
-        result = check_whole(loader, &parsed);
+        result = config_check_whole(loader, &parsed);
     config_destroy(&parsed);
     return result;
 }
 
-static int load(const char *path, struct config **ret, char error[static CONFIG_ERROR_MAX])
+static int
+config_load_file(const char *path, struct config **ret, char error[static CONFIG_ERROR_MAX])
 {
     struct config_loader loader = {.path = path, .error = error};
-    AUTO_FREE char *folder = strdup(path);
+    char folder[PATH_MAX];
     AUTO_FREE char *text = NULL;
     const char *why;
     char *slash;
     int result;
 
     error[0] = '\0';
-    if (!folder)
-        return -ENOMEM;
-    slash = strrchr(folder, '/');
-    if (slash)
-        slash[slash == folder] = '\0';
-    loader.folder = slash ? folder : ".";
     why = config_read_text(path, &text);
     if (why == config_no_memory)
         return -ENOMEM;
@@ -269,13 +268,18 @@ static int load(const char *path, struct config **ret, char error[static CONFIG_
         (void)snprintf(error, CONFIG_ERROR_MAX, "%s: %s", path, why);
         return -EINVAL;
     }
+    (void)snprintf(folder, sizeof(folder), "%s", path); /* fits: the file was opened */
+    slash = strrchr(folder, '/');
+    if (slash)
+        slash[slash == folder] = '\0';
+    loader.folder = slash ? folder : ".";
     loader.config = calloc(1, sizeof(*loader.config));
     if (!loader.config)
         return -ENOMEM;
-    result = load_text(&loader, text);
+    result = config_load_text(&loader, text);
     if (result != 0) {
         if (strlen(error) == CONFIG_ERROR_MAX - 1)
-            error[text_whole(error, CONFIG_ERROR_MAX - 1)] = '\0'; /* it was cut */
+            error[text_whole_size(error, CONFIG_ERROR_MAX - 1)] = '\0'; /* it was cut */
         config_free(loader.config);
         return result;
     }
@@ -285,7 +289,7 @@ static int load(const char *path, struct config **ret, char error[static CONFIG_
 
 int config_load(const char *path, struct config **ret, char error[static CONFIG_ERROR_MAX])
 {
-    int result = load(path, ret, error);
+    int result = config_load_file(path, ret, error);
 
     if (result == -ENOMEM)
         (void)snprintf(error, CONFIG_ERROR_MAX, "%s: out of memory", path);

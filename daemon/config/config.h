@@ -2,10 +2,14 @@
 /*
  * config.h - the configuration file as one immutable structure
  *
- * The only place that knows libconfig. Every key is a row of one of two tables,
- * that of all keys and that of a lane's (path, type, default, range, check); the sample etc/mqtt-spoold.conf and the man
- * page are compared with them by a test. An unknown key, a wrong type or
- * a value out of range is an error with file, line, key and reason.
+ * The only module that uses libconfig. Every key is a row of one of two tables,
+ * that of all keys and that of the keys of a lane (path, type, default, range,
+ * check); a test compares the sample etc/mqtt-spoold.conf and the man page with
+ * them. An unknown key, a wrong type or a value out of range is an error with
+ * file, line, key and reason.
+ *
+ * Invariant: a configuration that was returned is whole and checked. It owns its
+ * texts. Logs nothing. Thread: any.
  */
 #ifndef MQTT_SPOOLD_DAEMON_CONFIG_CONFIG_H
 #define MQTT_SPOOLD_DAEMON_CONFIG_CONFIG_H
@@ -16,6 +20,7 @@
 #include <sys/types.h>
 
 #include "base/cleanup.h"
+#include "daemon/uplink/settings.h"
 
 #define CONFIG_DEFAULT_PATH "/etc/mqtt-spoold/mqtt-spoold.conf"
 #define CONFIG_LANES_MAX    63 /* without "default" */
@@ -30,7 +35,7 @@ struct config_limits {
     enum config_policy when_full;
 };
 
-/* A limit that the lane does not set is taken from retention. */
+/* A limit that the lane does not set is that of retention. */
 struct config_lane {
     char *name;
     char **topics; /* filters; at least one */
@@ -49,40 +54,17 @@ struct config {
     struct {
         char *socket;
         mode_t mode;
-        char *group; /* "": leave it */
+        char *group; /* "": not changed */
         unsigned max_clients;
         uint64_t max_packet;
     } listen;
     struct config_limits retention; /* of lane "default" */
-    struct config_lane *lanes;      /* in the order of the file; without "default" */
+    struct config_lane *lanes;      /* in the order of the file, without "default" */
     size_t lane_count;
-    struct {
-        char **brokers; /* at least one; the scheme in small letters */
-        size_t broker_count;
-        char *client_id;     /* %H and %m replaced */
-        unsigned protocol;   /* 4 or 5: "protocol = 4" and "= 5"; 3.1.1 is 4 on the wire */
-        char *username;      /* "": none */
-        char *password_file; /* "": none */
-        uint64_t keepalive_ms;
-        uint64_t connect_timeout_ms;
-        uint64_t ack_timeout_ms;
-        uint64_t backoff_min_ms;
-        uint64_t backoff_max_ms;
-        unsigned window;
-        uint64_t window_bytes;
-        unsigned max_qos;
-        char *topic_prefix;
-        struct {
-            char *ca_file;
-            char *cert_file;
-            char *key_file;
-            char *key_password_file;
-            bool verify;
-        } tls;
-    } uplink;
+    struct uplink_settings uplink; /* brokers at least one; client_id: %H and %m are replaced */
     struct {
         char *file; /* "": none is written */
-        bool deliveries;
+        bool has_deliveries;
         enum config_journal journal;
         uint64_t keep_ms;
         uint64_t max_waiting; /* records that may wait for the file */
@@ -95,17 +77,18 @@ struct config {
 #define CONFIG_RESTARTS_MAX 2048 /* the dotted paths of all keys, with their commas */
 
 /*
- * config_needs_restart() - what differs and cannot change while the daemon runs
- * @ret_keys: the dotted paths of those keys, with commas between them; "" for none
+ * config_needs_restart() - which keys differ and cannot change while the daemon runs
+ * @ret_keys: the dotted paths of those keys, separated by commas; "": none
  *
- * Return: how many they are.
+ * Return: how many.
  */
 size_t config_needs_restart(const struct config *running,
                             const struct config *fresh,
                             char ret_keys[static CONFIG_RESTARTS_MAX]);
 
-/* What may change while the daemon runs goes from @fresh to @running; what @running had of it is
- * @fresh's to free. The lanes stay where they are: whoever moves them has to tell the spool. */
+/* Swaps the values of all keys that may change while the daemon runs. @fresh is still to be
+ * freed by its owner. The lanes are not swapped: the caller does that together with the
+ * spool. */
 void config_take_reloadable(struct config *running, struct config *fresh);
 
 #define CONFIG_ERROR_MAX 512
@@ -114,29 +97,28 @@ void config_take_reloadable(struct config *running, struct config *fresh);
  * config_load() - read and check a file
  * @error: on failure one line "file:line: key: why, and what to write instead"
  *
- * Return: 0 and a configuration to free with config_free(); -EINVAL: the file
- * is wrong or cannot be read (exit 78); -ENOMEM. @error says why.
+ * Return: 0 and a configuration to free with config_free(); -EINVAL: the file is
+ * wrong or unreadable (exit 78); -ENOMEM. @error has the reason.
  */
 MUST_CHECK int
 config_load(const char *path, struct config **ret, char error[static CONFIG_ERROR_MAX]);
 void config_free(struct config *config);
 
-/* Parsers of units, also used by the tool's arguments. "64k" (1024), "1M", "1G"; "250ms",
- * "10s", "5m", "2h", "7d". False: no such form, or out of range. */
+/* Parsers of units, also for arguments of the tool: "64k" (of 1024), "1M", "1G"; "250ms",
+ * "10s", "5m", "2h", "7d". False: malformed, or out of range. */
 bool config_parse_size(const char *text, uint64_t *ret_bytes);
 bool config_parse_time(const char *text, uint64_t *ret_ms);
 
 /*
- * config_each_key() - walk over the table of keys
+ * config_each_key() - call @fn with each key of the tables
  *
- * For the tests that compare it with the sample and the man page. @value is the
- * default as it would stand in the file, NULL where there is none; @reloads:
- * a HUP takes a new value over, everything else needs a restart. The keys of a
- * lane are those whose path begins with "lanes.".
+ * For the tests that compare them with the sample and the man page. @value: the
+ * default in the form of the file, NULL: none; @reloads: HUP applies a new value,
+ * otherwise it needs a restart. The keys of a lane begin with "lanes.".
  */
-typedef void config_key_fn(void *context, const char *path, const char *value, bool reloads);
-void config_each_key(config_key_fn *fn, void *context);
-/* How the file says @value of the key @path, which has a few words to choose from. */
+typedef void config_key_fn(void *userdata, const char *path, const char *value, bool reloads);
+void config_each_key(config_key_fn *fn, void *userdata);
+/* The word for @value of the key @path, which is one of CONFIG_KIND_CHOICE. */
 const char *config_key_word(const char *path, int value);
 
 #endif

@@ -2,10 +2,12 @@
 /*
  * lanes.c - the list of lanes
  *
- * Each lane is a group of keys with a table of its own. It is read when all
- * else was, for a limit that a lane does not give is that of retention. The
- * order of the file is kept: the first lane whose topics match a message takes
- * it. The lane "default" is not in the list.
+ * Each lane is a group of keys with a table of its own. The list is read last,
+ * because a limit that a lane does not set is that of retention. The order of the
+ * file is kept: the first lane whose topics match a message takes it. The lane
+ * "default" is not in the list.
+ *
+ * Invariant: names of lanes are unique.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -24,8 +26,8 @@ void config_free_lanes(struct config *config)
     free(config->lanes);
 }
 
-/* The first lane of that name, which may be @lane itself. */
-static size_t first_of_name(const struct config *config, const struct config_lane *lane)
+/* The first lane with the name of @lane, which may be @lane itself. */
+static size_t config_find_lane(const struct config *config, const struct config_lane *lane)
 {
     size_t at = 0;
 
@@ -34,10 +36,10 @@ static size_t first_of_name(const struct config *config, const struct config_lan
     return at;
 }
 
-static int check_lane(const struct config_loader *loader,
-                      const config_setting_t *list,
-                      const config_setting_t *group,
-                      const struct config_lane *lane)
+static int config_check_lane(const struct config_loader *loader,
+                             const config_setting_t *list,
+                             const config_setting_t *group,
+                             const struct config_lane *lane)
 {
     const struct config *config = loader->config;
     size_t first;
@@ -49,7 +51,7 @@ static int check_lane(const struct config_loader *loader,
         return config_fail(loader, group, "lanes.topics",
                            "missing; a lane needs filters that say which messages it takes, "
                            "such as topics = ( \"+/alarm/#\" )");
-    first = first_of_name(config, lane);
+    first = config_find_lane(config, lane);
     if (&config->lanes[first] == lane)
         return 0;
     return config_fail(
@@ -58,9 +60,9 @@ static int check_lane(const struct config_loader *loader,
         lane->name, config_setting_source_line(config_setting_get_elem(list, (unsigned)first)));
 }
 
-static int take_keys(const struct config_loader *loader,
-                     const config_setting_t *group,
-                     struct config_lane *lane)
+static int config_take_lane_keys(const struct config_loader *loader,
+                                 const config_setting_t *group,
+                                 struct config_lane *lane)
 {
     int count = config_setting_length(group);
     int result = 0;
@@ -102,9 +104,9 @@ int config_take_lanes(const struct config_loader *loader)
                                "= ( \"+/alarm/#\" ); }");
         config->lane_count++;
         lane->limits = config->retention;
-        result = take_keys(loader, group, lane);
+        result = config_take_lane_keys(loader, group, lane);
         if (result == 0)
-            result = check_lane(loader, list, group, lane);
+            result = config_check_lane(loader, list, group, lane);
     }
     return result;
 }

@@ -1,15 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * loader.c - see loader.h
+ * loader.c - reads settings by the table
  *
- * A row of the table says of which kind a value is, from where to where it goes
- * and where it belongs; no key has code of its own here. What is wrong becomes
- * one line "file:line: key: why" that also says what to write instead.
- *
- * config.c and lanes.c walk the file and call this; it calls neither.
+ * A row of the table has the kind, the range and the member of a value; no key
+ * has code of its own here. An error is one line "file:line: key: why" that also
+ * says what to write instead.
  */
 #include "daemon/config/loader.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -74,13 +73,13 @@ void config_free_texts(char **texts, size_t count)
     free(texts);
 }
 
-static bool is_integer(const config_setting_t *setting)
+static bool config_is_integer(const config_setting_t *setting)
 {
     return config_setting_type(setting) == CONFIG_TYPE_INT ||
            config_setting_type(setting) == CONFIG_TYPE_INT64;
 }
 
-static bool parse_mode(const char *text, uint64_t *ret)
+static bool config_parse_mode(const char *text, uint64_t *ret)
 {
     size_t digits = strspn(text, "01234567");
 
@@ -90,8 +89,8 @@ static bool parse_mode(const char *text, uint64_t *ret)
     return true;
 }
 
-/* The text of a setting as a value of @key; false: it is none. */
-static bool parse_text(const struct config_key *key, const char *text, struct value *ret)
+/* Parses the text of a setting as a value of @key. False: malformed. */
+static bool config_parse_text(const struct config_key *key, const char *text, struct value *ret)
 {
     int choice;
 
@@ -102,7 +101,7 @@ static bool parse_text(const struct config_key *key, const char *text, struct va
     case CONFIG_KIND_TIME:
         return config_parse_time(text, &ret->number);
     case CONFIG_KIND_MODE:
-        return parse_mode(text, &ret->number);
+        return config_parse_mode(text, &ret->number);
     case CONFIG_KIND_CHOICE:
         if (!config_key_choice(key, text, &choice))
             return false;
@@ -122,52 +121,52 @@ static bool parse_text(const struct config_key *key, const char *text, struct va
     return false;
 }
 
-static bool takes_integer(const struct config_key *key)
+static bool config_takes_integer(const struct config_key *key)
 {
     return key->kind == CONFIG_KIND_COUNT || key->kind == CONFIG_KIND_UINT ||
            key->kind == CONFIG_KIND_INT || key->kind == CONFIG_KIND_SIZE;
 }
 
-static bool takes_list(const struct config_key *key, const config_setting_t *setting)
+static bool config_takes_list(const struct config_key *key, const config_setting_t *setting)
 {
     if (key->kind == CONFIG_KIND_STRINGS)
         return config_setting_is_list(setting) || config_setting_is_array(setting);
     return key->kind == CONFIG_KIND_GROUPS && config_setting_is_list(setting);
 }
 
-static int refuse_form(const struct config_loader *loader,
-                       const struct config_key *key,
-                       const config_setting_t *setting)
+static int config_refuse_form(const struct config_loader *loader,
+                              const struct config_key *key,
+                              const config_setting_t *setting)
 {
     char demand[DEMAND_MAX];
 
     config_key_demand(key, demand, sizeof(demand));
     if (config_setting_type(setting) == CONFIG_TYPE_STRING)
         return config_fail(loader, setting, key->path, "\"%.*s\" %s",
-                           text_at_most(config_setting_get_string(setting), SHOWN_MAX),
+                           text_prefix_size(config_setting_get_string(setting), SHOWN_MAX),
                            config_setting_get_string(setting), demand);
-    if (is_integer(setting))
+    if (config_is_integer(setting))
         return config_fail(loader, setting, key->path, "%lld %s",
                            config_setting_get_int64(setting), demand);
     return config_fail(loader, setting, key->path, "%s", demand);
 }
 
 /* @ret: all zero before. */
-static int read_value(const struct config_loader *loader,
-                      const struct config_key *key,
-                      const config_setting_t *setting,
-                      struct value *ret)
+static int config_read_value(const struct config_loader *loader,
+                             const struct config_key *key,
+                             const config_setting_t *setting,
+                             struct value *ret)
 {
     long long number;
 
     if (config_setting_type(setting) == CONFIG_TYPE_STRING) {
         const char *text = config_setting_get_string(setting);
 
-        if (!text) /* libconfig ran out of memory and did not say so */
+        if (!text) /* libconfig ran out of memory without an error */
             return -ENOMEM;
-        if (!parse_text(key, text, ret))
-            return refuse_form(loader, key, setting);
-    } else if (is_integer(setting) && takes_integer(key)) {
+        if (!config_parse_text(key, text, ret))
+            return config_refuse_form(loader, key, setting);
+    } else if (config_is_integer(setting) && config_takes_integer(key)) {
         number = config_setting_get_int64(setting);
         if (number < 0 && key->kind != CONFIG_KIND_INT)
             return config_fail(loader, setting, key->path, "%lld must not be negative", number);
@@ -175,19 +174,19 @@ static int read_value(const struct config_loader *loader,
     } else if (config_setting_type(setting) == CONFIG_TYPE_BOOL &&
                key->kind == CONFIG_KIND_BOOL) {
         ret->number = config_setting_get_bool(setting) != 0;
-    } else if (takes_list(key, setting)) {
+    } else if (config_takes_list(key, setting)) {
         ret->list = setting;
         ret->number = (uint64_t)config_setting_length(setting);
     } else {
-        return refuse_form(loader, key, setting);
+        return config_refuse_form(loader, key, setting);
     }
     return 0;
 }
 
-static int refuse_range(const struct config_loader *loader,
-                        const struct config_key *key,
-                        const config_setting_t *setting,
-                        uint64_t number)
+static int config_refuse_range(const struct config_loader *loader,
+                               const struct config_key *key,
+                               const config_setting_t *setting,
+                               uint64_t number)
 {
     char is[NUMBER_MAX];
     char min[NUMBER_MAX];
@@ -218,20 +217,20 @@ static int refuse_range(const struct config_loader *loader,
                        max);
 }
 
-static int check_text(const struct config_loader *loader,
-                      const struct config_key *key,
-                      const config_setting_t *at,
-                      const char *text)
+static int config_check_text(const struct config_loader *loader,
+                             const struct config_key *key,
+                             const config_setting_t *at,
+                             const char *text)
 {
     const char *wrong = key->check ? key->check(text) : NULL;
 
     if (!wrong)
         return 0;
-    return config_fail(loader, at, key->path, "\"%.*s\" %s", text_at_most(text, SHOWN_MAX),
+    return config_fail(loader, at, key->path, "\"%.*s\" %s", text_prefix_size(text, SHOWN_MAX),
                        text, wrong);
 }
 
-static bool is_in_range(const struct config_key *key, uint64_t number)
+static bool config_is_in_range(const struct config_key *key, uint64_t number)
 {
     if (key->kind == CONFIG_KIND_BOOL || key->kind == CONFIG_KIND_CHOICE)
         return true;
@@ -240,10 +239,10 @@ static bool is_in_range(const struct config_key *key, uint64_t number)
     return number >= key->min && number <= key->max;
 }
 
-static int check_value(const struct config_loader *loader,
-                       const struct config_key *key,
-                       const config_setting_t *setting,
-                       const struct value *value)
+static int config_check_value(const struct config_loader *loader,
+                              const struct config_key *key,
+                              const config_setting_t *setting,
+                              const struct value *value)
 {
     if ((key->flags & CONFIG_NOT_YET) != 0) {
         /* The default of each such key is the zero of its kind: none, off, no limit. */
@@ -252,16 +251,18 @@ static int check_value(const struct config_loader *loader,
         return config_fail(loader, setting, key->path,
                            "not yet supported; leave it out or set it to %s", key->value);
     }
-    if (!is_in_range(key, value->number))
-        return refuse_range(loader, key, setting, value->number);
-    return key->kind == CONFIG_KIND_STRING ? check_text(loader, key, setting, value->text) : 0;
+    if (!config_is_in_range(key, value->number))
+        return config_refuse_range(loader, key, setting, value->number);
+    return key->kind == CONFIG_KIND_STRING
+               ? config_check_text(loader, key, setting, value->text)
+               : 0;
 }
 
-/* What the target holds afterwards is whole, whether or not all went well. */
-static int store_texts(const struct config_loader *loader,
-                       void *target,
-                       const struct config_key *key,
-                       const config_setting_t *list)
+/* The list of the target is whole afterwards, also after a failure. */
+static int config_store_texts(const struct config_loader *loader,
+                              void *target,
+                              const struct config_key *key,
+                              const config_setting_t *list)
 {
     size_t length = (size_t)config_setting_length(list);
     char ***texts = config_member(target, key);
@@ -278,10 +279,10 @@ static int store_texts(const struct config_loader *loader,
         int result;
 
         if (!text && config_setting_type(element) == CONFIG_TYPE_STRING)
-            return -ENOMEM; /* as in read_value() */
+            return -ENOMEM; /* as in config_read_value() */
         if (!text)
-            return refuse_form(loader, key, element);
-        result = check_text(loader, key, element, text);
+            return config_refuse_form(loader, key, element);
+        result = config_check_text(loader, key, element, text);
         if (result != 0)
             return result;
         (*texts)[i] = strdup(text);
@@ -292,8 +293,9 @@ static int store_texts(const struct config_loader *loader,
     return 0;
 }
 
-static int store_string(char **target, const char *text)
+static int config_store_string(char **target, const char *text)
 {
+    assert(text); /* the table allows no other setting for a string */
     char *copy = strdup(text);
 
     if (!copy)
@@ -303,10 +305,10 @@ static int store_string(char **target, const char *text)
     return 0;
 }
 
-static int store_value(const struct config_loader *loader,
-                       void *base,
-                       const struct config_key *key,
-                       const struct value *value)
+static int config_store_value(const struct config_loader *loader,
+                              void *base,
+                              const struct config_key *key,
+                              const struct value *value)
 {
     void *target = config_member(base, key);
 
@@ -332,9 +334,9 @@ static int store_value(const struct config_loader *loader,
         *(int *)target = (int)value->number;
         return 0;
     case CONFIG_KIND_STRING:
-        return store_string(target, value->text);
+        return config_store_string(target, value->text);
     case CONFIG_KIND_STRINGS:
-        return store_texts(loader, base, key, value->list);
+        return config_store_texts(loader, base, key, value->list);
     case CONFIG_KIND_GROUPS:
         break;
     }
@@ -347,12 +349,12 @@ int config_take(const struct config_loader *loader,
                 const config_setting_t *setting)
 {
     struct value value = {0};
-    int result = read_value(loader, key, setting, &value);
+    int result = config_read_value(loader, key, setting, &value);
 
     if (result == 0)
-        result = check_value(loader, key, setting, &value);
+        result = config_check_value(loader, key, setting, &value);
     if (result == 0 && (key->flags & CONFIG_NOT_YET) == 0)
-        result = store_value(loader, target, key, &value);
+        result = config_store_value(loader, target, key, &value);
     return result;
 }
 

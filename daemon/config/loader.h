@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * loader.h - inside the configuration module: reading settings by the table
+ * loader.h - inside the configuration module: reads settings by the table
  *
- * config.c reads the file with it, lanes.c the list of lanes in it. These two and
- * loader.c are the only sources that know libconfig.
+ * config.c reads the file with it, lanes.c the list of lanes. These two and
+ * loader.c are the only sources that use libconfig.
+ *
+ * Invariant: what the target holds is whole after each call, also after a failure.
  */
 #ifndef MQTT_SPOOLD_DAEMON_CONFIG_LOADER_H
 #define MQTT_SPOOLD_DAEMON_CONFIG_LOADER_H
@@ -15,49 +17,51 @@
 
 struct config_loader {
     const char *path;
-    const char *folder; /* of path: where includes are */
+    const char *folder; /* of path; includes are relative to it */
     struct config *config;
     char *error;
-    /* What the file holds, by row of the table; NULL: nothing, the default stands. */
+    /* The settings of the file, by row of the table; NULL: none, the default applies. */
     const config_setting_t *found[CONFIG_KEYS_MAX];
 };
 
 /*
- * Writes the file's name to the front of the error. @included: as libconfig
- * has it, NULL for the main file; version 1.5 leaves the folder out, others
- * put it in front.
+ * Begins the error with the name of the file. @included: as reported by libconfig,
+ * NULL for the main file; version 1.5 leaves the folder out, others put it in
+ * front. Return: the length so far.
  */
 size_t config_put_file(const struct config_loader *loader, const char *included);
-/* Writes the error, which names the place of @at (NULL: the file only). Return: -EINVAL. */
+/* Writes the error, with the file and line of @at (NULL: the file only). Return: -EINVAL. */
 int PRINTF_LIKE(4, 5) config_fail(const struct config_loader *loader,
                                   const config_setting_t *at,
                                   const char *key,
                                   const char *format,
                                   ...);
+/* Writes the error for an unknown key, with the nearest known one. Return: -EINVAL. */
 int config_refuse_unknown(const struct config_loader *loader,
                           const config_setting_t *setting,
                           const char *path);
 
-/* Where the value of @key stands. @target: what the offset of @key counts from. */
+/* The member of @key. @target: the structure that the offset of @key refers to. */
 void *config_member(void *target, const struct config_key *key);
 
 /*
  * config_take() - read, check and store one setting
- * @target: what the offset of @key counts from
+ * @target: the structure that the offset of @key refers to
  *
- * Return: 0; -EINVAL: the error says why; -ENOMEM.
+ * Return: 0; -EINVAL: the error was written; -ENOMEM.
  */
 MUST_CHECK int config_take(const struct config_loader *loader,
                            void *target,
                            const struct config_key *key,
                            const config_setting_t *setting);
-/* Does nothing where the key has no default. */
+/* As config_take(), of the default; does nothing if the key has none. */
 MUST_CHECK int config_take_default(const struct config_loader *loader,
                                    void *target,
                                    const struct config_key *key);
 void config_free_texts(char **texts, size_t count);
 
-/* lanes.c; after all else was read, for a lane takes over what retention says. */
+/* lanes.c: reads the list of lanes. To be called last, because the limits of retention are the
+ * defaults of a lane. */
 MUST_CHECK int config_take_lanes(const struct config_loader *loader);
 void config_free_lanes(struct config *config);
 

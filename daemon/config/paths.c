@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * paths.c - do two keys name one file, of which the daemon writes at least one?
+ * paths.c - rejects two keys that name one file which the daemon writes
  *
- * An audit file that is status.json, too, would be replaced each few seconds; one
+ * An audit file that is also status.json would be replaced every few seconds; one
  * that is the configuration would be appended to. Two names are one file if they
- * lead to the same inode, so through links as well; where one of them does not
- * exist yet, if the folder is the same and the last part is equal. A folder that
- * does not exist either is compared as text, without "//", "." and "..".
+ * lead to the same inode, also through links; if one of them does not exist yet,
+ * if the folder and the last part are the same. A folder that does not exist
+ * either is compared as text, without "//", "." and "..".
  *
  * Files that are only read may be the same: a PEM file can hold certificate and key.
  */
@@ -19,75 +19,78 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#define NAMED_MAX 24
+#define PATHS_ENTRIES_MAX 24
 
-struct named {
-    const char *key;  /* of a file that is written: to be named in the error */
-    const char *what; /* in words */
+struct paths_entry {
+    const char *key;  /* of a file that is written, for the error */
+    const char *what; /* its description in the error */
     char path[PATH_MAX];
 };
 
-struct names {
+struct paths_list {
     size_t count;
-    size_t written; /* so many of them, the first */
-    struct named list[NAMED_MAX];
+    size_t written; /* that number of them, at the front */
+    struct paths_entry entries[PATHS_ENTRIES_MAX];
 };
 
-/* A path that is longer than the kernel takes is no file. */
-static void PRINTF_LIKE(4, 5)
-    add(struct names *names, const char *key, const char *what, const char *format, ...)
+/* A path that is longer than the kernel allows is no file. */
+static void PRINTF_LIKE(4, 5) paths_add(
+    struct paths_list *list, const char *key, const char *what, const char *format, ...)
 {
-    struct named *named = &names->list[names->count];
+    struct paths_entry *entry = &list->entries[list->count];
     va_list arguments;
     int size;
 
     va_start(arguments, format);
-    size = vsnprintf(named->path, sizeof(named->path), format, arguments);
+    size = vsnprintf(entry->path, sizeof(entry->path), format, arguments);
     va_end(arguments);
-    if (size <= 0 || (size_t)size >= sizeof(named->path))
+    if (size <= 0 || (size_t)size >= sizeof(entry->path))
         return;
-    named->key = key;
-    named->what = what;
-    names->count++;
+    entry->key = key;
+    entry->what = what;
+    list->count++;
 }
 
-/* How much of a path is its folder, without the slash. */
-static int folder_size(const char *path)
+/* The length of the folder of a path, without the slash. */
+static int paths_folder_size(const char *path)
 {
     const char *slash = strrchr(path, '/');
 
     return slash != NULL ? (int)(slash - path) : 0;
 }
 
-static void add_written(struct names *names, const struct config *config)
+static void paths_add_written(struct paths_list *list, const struct config *config)
 {
     const char *audit = config->audit.file;
     const char *socket = config->listen.socket;
-    int folder = folder_size(socket);
+    int folder = paths_folder_size(socket);
 
     if (audit[0] != '\0') {
-        add(names, "audit.file", "audit.file", "%s", audit);
-        add(names, "audit.file", "the file that was rotated from audit.file", "%s.1", audit);
+        paths_add(list, "audit.file", "audit.file", "%s", audit);
+        paths_add(list, "audit.file", "the file that was rotated from audit.file", "%s.1",
+                  audit);
     }
-    add(names, "listen.socket", "listen.socket", "%s", socket);
-    add(names, "listen.socket", "status.json beside listen.socket", "%.*s/status.json", folder,
-        socket);
-    add(names, "listen.socket", "status.json.new beside listen.socket", "%.*s/status.json.new",
-        folder, socket);
-    names->written = names->count;
+    paths_add(list, "listen.socket", "listen.socket", "%s", socket);
+    paths_add(list, "listen.socket", "status.json beside listen.socket", "%.*s/status.json",
+              folder, socket);
+    paths_add(list, "listen.socket", "status.json.new beside listen.socket",
+              "%.*s/status.json.new", folder, socket);
+    list->written = list->count;
 }
 
-static void add_spool(struct names *names, const struct config *config)
+static void paths_add_spool(struct paths_list *list, const struct config *config)
 {
     static const char *const files[] = {"spool.db", "spool.db-wal", "spool.db-shm",
                                         "spool.mark", "lock"};
 
-    add(names, NULL, "spool.directory", "%s", config->spool.directory);
+    paths_add(list, NULL, "spool.directory", "%s", config->spool.directory);
     for (size_t i = 0; i < sizeof(files) / sizeof(files[0]); i++)
-        add(names, NULL, "a file of the spool", "%s/%s", config->spool.directory, files[i]);
+        paths_add(list, NULL, "a file of the spool", "%s/%s", config->spool.directory,
+                  files[i]);
 }
 
-static void add_read(struct names *names, const struct config *config, const char *main_path)
+static void
+paths_add_read(struct paths_list *list, const struct config *config, const char *main_path)
 {
     const struct {
         const char *key;
@@ -100,15 +103,14 @@ static void add_read(struct names *names, const struct config *config, const cha
         {"uplink.tls.key_password_file", config->uplink.tls.key_password_file},
     };
 
-    add(names, NULL, "the configuration file", "%s", main_path);
+    paths_add(list, NULL, "the configuration file", "%s", main_path);
     for (size_t i = 0; i < sizeof(files) / sizeof(files[0]); i++)
         if (files[i].path[0] != '\0')
-            add(names, NULL, files[i].key, "%s", files[i].path);
+            paths_add(list, NULL, files[i].key, "%s", files[i].path);
 }
 
-/* @text becomes the path without empty parts, "." and "..", as far as that can be said without a
- * look at the disk. */
-static void normalize(const char *path, int size, char text[static PATH_MAX])
+/* Writes the path to @text without empty parts, "." and "..", by its text alone. */
+static void paths_normalize(const char *path, int size, char text[static PATH_MAX])
 {
     const char *end = path + size;
     size_t used = 0;
@@ -131,33 +133,33 @@ static void normalize(const char *path, int size, char text[static PATH_MAX])
     text[used] = '\0';
 }
 
-static bool is_same_inode(const struct stat *a, const struct stat *b)
+static bool paths_is_same_inode(const struct stat *a, const struct stat *b)
 {
     return a->st_dev == b->st_dev && a->st_ino == b->st_ino;
 }
 
-static bool is_same_folder(const char *a, const char *b)
+static bool paths_is_same_folder(const char *a, const char *b)
 {
     char first[PATH_MAX], second[PATH_MAX];
     struct stat first_st, second_st;
 
-    normalize(a, folder_size(a), first);
-    normalize(b, folder_size(b), second);
+    paths_normalize(a, paths_folder_size(a), first);
+    paths_normalize(b, paths_folder_size(b), second);
     if (strcmp(first, second) == 0)
         return true;
     return stat(first[0] != '\0' ? first : "/", &first_st) == 0 &&
            stat(second[0] != '\0' ? second : "/", &second_st) == 0 &&
-           is_same_inode(&first_st, &second_st);
+           paths_is_same_inode(&first_st, &second_st);
 }
 
-static const char *last_part(const char *path)
+static const char *paths_last_part(const char *path)
 {
     const char *slash = strrchr(path, '/');
 
     return slash != NULL ? slash + 1 : path;
 }
 
-static bool is_same_file(const char *a, const char *b)
+static bool paths_is_same_file(const char *a, const char *b)
 {
     struct stat first, second;
     bool is_there = stat(a, &first) == 0;
@@ -165,45 +167,46 @@ static bool is_same_file(const char *a, const char *b)
     if (is_there != (stat(b, &second) == 0))
         return false;
     if (is_there)
-        return is_same_inode(&first, &second);
-    return strcmp(last_part(a), last_part(b)) == 0 && is_same_folder(a, b);
+        return paths_is_same_inode(&first, &second);
+    return strcmp(paths_last_part(a), paths_last_part(b)) == 0 && paths_is_same_folder(a, b);
 }
 
-/* Also those that the spool makes at times: spool.db.damaged-..., spool.db.new and the like. */
-static bool is_of_spool(const struct named *named, const struct config *config)
+/* Includes the files that the spool creates at times: spool.db.damaged-..., spool.db.new. */
+static bool paths_is_of_spool(const struct paths_entry *entry, const struct config *config)
 {
-    const char *name = last_part(named->path);
+    const char *name = paths_last_part(entry->path);
     char inside[PATH_MAX];
 
     if (strncmp(name, "spool.db", 8) != 0 && strncmp(name, "spool.mark", 10) != 0)
         return false;
     int size = snprintf(inside, sizeof(inside), "%s/x", config->spool.directory);
-    return size > 0 && size < (int)sizeof(inside) && is_same_folder(named->path, inside);
+    return size > 0 && size < (int)sizeof(inside) && paths_is_same_folder(entry->path, inside);
 }
 
 /* Return: the key at fault. */
-static const char *
-refuse(const struct named *named, const char *other, char why[static CONFIG_ERROR_MAX])
+static const char *paths_refuse(const struct paths_entry *entry,
+                                const char *other,
+                                char why[static CONFIG_ERROR_MAX])
 {
     (void)snprintf(
         why, CONFIG_ERROR_MAX,
         "must be another path: %s and %s would be one file, and the daemon writes it",
-        named->what, other);
-    return named->key;
+        entry->what, other);
+    return entry->key;
 }
 
-static const char *find_collision(const struct names *names,
-                                  const struct config *config,
-                                  char why[static CONFIG_ERROR_MAX])
+static const char *paths_find_collision(const struct paths_list *list,
+                                        const struct config *config,
+                                        char why[static CONFIG_ERROR_MAX])
 {
-    for (size_t i = 0; i < names->written; i++) {
-        const struct named *named = &names->list[i];
+    for (size_t i = 0; i < list->written; i++) {
+        const struct paths_entry *entry = &list->entries[i];
 
-        if (is_of_spool(named, config))
-            return refuse(named, "a file of the spool", why);
-        for (size_t j = i + 1; j < names->count; j++)
-            if (is_same_file(named->path, names->list[j].path))
-                return refuse(named, names->list[j].what, why);
+        if (paths_is_of_spool(entry, config))
+            return paths_refuse(entry, "a file of the spool", why);
+        for (size_t j = i + 1; j < list->count; j++)
+            if (paths_is_same_file(entry->path, list->entries[j].path))
+                return paths_refuse(entry, list->entries[j].what, why);
     }
     return NULL;
 }
@@ -212,14 +215,14 @@ const char *config_check_paths(const struct config *config,
                                const char *main_path,
                                char why[static CONFIG_ERROR_MAX])
 {
-    AUTO_FREE struct names *names = calloc(1, sizeof(*names));
+    AUTO_FREE struct paths_list *list = calloc(1, sizeof(*list));
 
-    if (!names) {
+    if (!list) {
         (void)snprintf(why, CONFIG_ERROR_MAX, "%s", config_no_memory);
         return "audit.file";
     }
-    add_written(names, config);
-    add_spool(names, config);
-    add_read(names, config, main_path);
-    return find_collision(names, config, why);
+    paths_add_written(list, config);
+    paths_add_spool(list, config);
+    paths_add_read(list, config, main_path);
+    return paths_find_collision(list, config, why);
 }

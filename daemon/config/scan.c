@@ -1,22 +1,23 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * scan.c - what libconfig takes wrong in silence, found before it reads
+ * scan.c - finds what libconfig misreads without an error, before it reads
  *
  * libconfig 1.5, which Debian 12 has, stores a number above 32 bits without an
- * L modulo 2^32: max_bytes = 5000000000 would be 705 MB and nobody is told.
- * And where @include names a folder, its scanner ends the whole process with
+ * L modulo 2^32: max_bytes = 5000000000 would become 705 MB without an error.
+ * And if @include names a folder, its scanner ends the whole process with
  * exit(2), as it does on a read error. So each file is read here first, by a
- * scanner that knows as much of the syntax as is needed to tell a number from
- * a name, a text and a comment, and follows @include as libconfig does: at the
- * start of a line, relative to the folder of the main file.
+ * scanner that knows enough of the syntax to distinguish a number from a name, a
+ * text and a comment, and follows @include as libconfig does: at the start of a
+ * line, relative to the folder of the main file.
  *
- * A key that stands twice libconfig refuses itself, but without its name; so the
- * names of the groups that are open are kept, as many as fit.
+ * libconfig itself refuses a duplicate key, but without its name; so the names in
+ * the open groups are kept, as many as fit.
  *
- * What this scanner does not understand it leaves to libconfig to refuse.
+ * What this scanner does not understand is left to libconfig to refuse.
  */
 #include "daemon/config/table.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -30,15 +31,15 @@
 #define SCAN_KEYS_MAX  256
 #define SCAN_DEPTH_MAX 16
 
-/* The keys of the groups that are open now, the outermost first. */
+/* The keys of the groups that are open, the outermost first. */
 struct scan_keys {
     struct scan_key {
         char name[CONFIG_PATH_MAX];
     } keys[SCAN_KEYS_MAX];
     unsigned count;
-    unsigned groups[SCAN_DEPTH_MAX]; /* where each begins in keys */
-    unsigned depth;                  /* may be more than has room: then nothing is compared */
-    bool no_memory;                  /* is why a file was not read */
+    unsigned groups[SCAN_DEPTH_MAX]; /* index in keys of the first of each */
+    unsigned depth;                  /* may exceed SCAN_DEPTH_MAX: then nothing is compared */
+    bool has_no_memory;              /* a file was not read for lack of memory */
 };
 
 struct scan {
@@ -47,26 +48,26 @@ struct scan {
     const char *at;
     unsigned line;
     unsigned depth;
-    bool line_start; /* nothing but blanks since the last newline */
+    bool is_line_start; /* only blanks since the last newline */
     char *error;
     struct scan_keys *keys; /* shared by all files */
 };
 
 static bool scan_text(struct scan *scan);
 
-static bool is_name(char c)
+static bool scan_is_name(char c)
 {
     return (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') ||
            c == '_' || c == '-' || c == '*';
 }
 
-static bool is_digit(char c)
+static bool scan_is_digit(char c)
 {
     return c >= '0' && c <= '9';
 }
 
 /* False, for the caller to return. */
-static bool PRINTF_LIKE(2, 3) refuse(const struct scan *scan, const char *format, ...)
+static bool PRINTF_LIKE(2, 3) scan_refuse(const struct scan *scan, const char *format, ...)
 {
     size_t used =
         (size_t)snprintf(scan->error, CONFIG_ERROR_MAX, "%s:%u: ", scan->file, scan->line);
@@ -80,7 +81,7 @@ static bool PRINTF_LIKE(2, 3) refuse(const struct scan *scan, const char *format
     return false;
 }
 
-static const char *read_all(int fd, char *text)
+static const char *scan_read_all(int fd, char *text)
 {
     ssize_t got = read_full(fd, text, CONFIG_FILE_MAX + 1);
 
@@ -105,7 +106,7 @@ const char *config_read_text(const char *path, char **ret_text)
     text = malloc(CONFIG_FILE_MAX + 2);
     if (!text)
         return config_no_memory;
-    why = read_all(fd, text);
+    why = scan_read_all(fd, text);
     if (!why) {
         *ret_text = text;
         text = NULL;
@@ -113,7 +114,7 @@ const char *config_read_text(const char *path, char **ret_text)
     return why;
 }
 
-static void skip_comment(struct scan *scan)
+static void scan_skip_comment(struct scan *scan)
 {
     bool block = scan->at[0] == '/' && scan->at[1] == '*';
 
@@ -130,7 +131,7 @@ static void skip_comment(struct scan *scan)
     }
 }
 
-static void skip_string(struct scan *scan)
+static void scan_skip_string(struct scan *scan)
 {
     for (scan->at++; *scan->at != '\0' && *scan->at != '"'; scan->at++) {
         if (scan->at[0] == '\\' && scan->at[1] != '\0')
@@ -140,7 +141,7 @@ static void skip_string(struct scan *scan)
     scan->at += *scan->at == '"';
 }
 
-/* A float is left alone: no key takes one, and libconfig reads it right. */
+/* A float is skipped: no key takes one, and libconfig reads it correctly. */
 static bool scan_number(struct scan *scan)
 {
     bool hex = scan->at[0] == '0' && (scan->at[1] == 'x' || scan->at[1] == 'X');
@@ -153,26 +154,26 @@ static bool scan_number(struct scan *scan)
     number = strtoull(start, &end, hex ? 16 : 10);
     wide = *end == 'L';
     scan->at = end;
-    while (is_name(*scan->at) || *scan->at == '.' || *scan->at == '+')
+    while (scan_is_name(*scan->at) || *scan->at == '.' || *scan->at == '+')
         scan->at++;
     if (!hex && (*end == '.' || *end == 'e' || *end == 'E'))
         return true;
     if (errno == 0 && number <= (wide ? (unsigned long long)INT64_MAX : INT32_MAX))
         return true;
-    return refuse(
+    return scan_refuse(
         scan,
         "the number %.*s is too large; write a size with its unit, such as \"5G\", or "
         "put an L behind a count",
         (int)(end - start < 32 ? end - start : 32), start);
 }
 
-static void open_group(struct scan_keys *keys)
+static void scan_open_group(struct scan_keys *keys)
 {
     if (++keys->depth < SCAN_DEPTH_MAX)
         keys->groups[keys->depth] = keys->count;
 }
 
-static void close_group(struct scan_keys *keys)
+static void scan_close_group(struct scan_keys *keys)
 {
     if (keys->depth == 0)
         return;
@@ -181,20 +182,21 @@ static void close_group(struct scan_keys *keys)
     keys->depth--;
 }
 
-/* The last key before each group that is open is its name; a lane has that of the list. */
-static bool refuse_second(const struct scan *scan, const char *name)
+/* The last key before an open group is its name; a lane has that of the list. */
+static bool scan_refuse_second(const struct scan *scan, const char *name)
 {
     const struct scan_keys *keys = scan->keys;
     char path[SCAN_DEPTH_MAX * (CONFIG_PATH_MAX + 1)] = "";
+    size_t used = 0;
 
     for (unsigned i = 1; i <= keys->depth; i++) {
         if (keys->groups[i] == 0)
             continue;
-        (void)strcat(path, keys->keys[keys->groups[i] - 1].name);
-        (void)strcat(path, ".");
+        used += (size_t)snprintf(path + used, sizeof(path) - used, "%s.",
+                                 keys->keys[keys->groups[i] - 1].name); /* all of them fit */
     }
-    return refuse(scan, "%s%s: stands here for the second time; keep one of the two", path,
-                  name);
+    return scan_refuse(scan, "%s%s: stands here for the second time; keep one of the two", path,
+                       name);
 }
 
 static bool scan_key(struct scan *scan, const char *name, size_t size)
@@ -207,25 +209,25 @@ static bool scan_key(struct scan *scan, const char *name, size_t size)
     memcpy(key.name, name, size);
     for (unsigned i = keys->groups[keys->depth]; i < keys->count; i++) {
         if (strcmp(keys->keys[i].name, key.name) == 0)
-            return refuse_second(scan, key.name);
+            return scan_refuse_second(scan, key.name);
     }
     if (keys->count < SCAN_KEYS_MAX)
         keys->keys[keys->count++] = key;
     return true;
 }
 
-/* A name is a key where it begins a setting; elsewhere it is true or false. */
+/* A name is a key if it begins a setting; otherwise it is true or false. */
 static bool scan_name(struct scan *scan)
 {
     const char *name = scan->at;
 
-    while (is_name(*scan->at))
+    while (scan_is_name(*scan->at))
         scan->at++;
     size_t size = (size_t)(scan->at - name);
     for (;;) {
         if (scan->at[0] == '#' ||
             (scan->at[0] == '/' && (scan->at[1] == '/' || scan->at[1] == '*')))
-            skip_comment(scan);
+            scan_skip_comment(scan);
         else if (*scan->at == ' ' || *scan->at == '\t' || *scan->at == '\r')
             scan->at++;
         else
@@ -241,29 +243,31 @@ static bool scan_include(struct scan *scan)
     size_t size = strcspn(name, "\"\n");
     char path[PATH_MAX];
     AUTO_FREE char *text = NULL;
-    struct scan inner = {.file = path, .folder = scan->folder, .line = 1, .line_start = true};
+    struct scan inner = {
+        .file = path, .folder = scan->folder, .line = 1, .is_line_start = true};
     const char *why;
 
     scan->at = name + size + (name[size] == '"');
-    /* libconfig has the words for these: no quotes, a backslash in the name. */
+    /* libconfig reports these errors: no quotes, a backslash in the name. */
     if (*quote != '"' || name[size] != '"' || memchr(name, '\\', size) != NULL)
         return true;
-    /* Left to libconfig, two lines that include their own file would be scanned for ever. */
+    /* libconfig would scan two lines that include their own file for ever. */
     if (scan->depth >= CONFIG_DEPTH_MAX)
-        return refuse(scan, "@include: files include files more than %d deep",
-                      CONFIG_DEPTH_MAX);
-    /* libconfig puts the folder in front of any name: it would look for folder//etc/... */
+        return scan_refuse(scan, "@include: files include files more than %d deep",
+                           CONFIG_DEPTH_MAX);
+    /* libconfig puts the folder in front of any name: it would open folder//etc/... */
     if (*name == '/')
-        return refuse(scan,
-                      "@include: \"%.*s\" must be a name in the folder of the main file, "
-                      "which is put in front of it",
-                      (int)size, name);
+        return scan_refuse(scan,
+                           "@include: \"%.*s\" must be a name in the folder of the main file, "
+                           "which is put in front of it",
+                           (int)size, name);
     if (snprintf(path, sizeof(path), "%s/%.*s", scan->folder, (int)size, name) >= PATH_MAX)
-        return refuse(scan, "@include: %s", strerror(ENAMETOOLONG));
+        return scan_refuse(scan, "@include: %s", strerror(ENAMETOOLONG));
     why = config_read_text(path, &text);
-    scan->keys->no_memory = why == config_no_memory;
+    scan->keys->has_no_memory = why == config_no_memory;
     if (why)
-        return refuse(scan, "@include: %s: %s", path, why);
+        return scan_refuse(scan, "@include: %s: %s", path, why);
+    assert(text); /* NULL only with an error */
     inner.at = text;
     inner.depth = scan->depth + 1;
     inner.error = scan->error;
@@ -276,25 +280,25 @@ static bool scan_token(struct scan *scan)
 {
     static const char include[] = "@include";
     char c = *scan->at;
-    bool line_start = scan->line_start;
+    bool is_line_start = scan->is_line_start;
 
-    scan->line_start = c == '\n' || (line_start && (c == ' ' || c == '\t'));
+    scan->is_line_start = c == '\n' || (is_line_start && (c == ' ' || c == '\t'));
     if (c == '#' || (c == '/' && (scan->at[1] == '/' || scan->at[1] == '*'))) {
-        skip_comment(scan);
+        scan_skip_comment(scan);
     } else if (c == '"') {
-        skip_string(scan);
-    } else if (is_digit(c)) {
+        scan_skip_string(scan);
+    } else if (scan_is_digit(c)) {
         return scan_number(scan);
-    } else if (line_start && strncmp(scan->at, include, sizeof(include) - 1) == 0) {
+    } else if (is_line_start && strncmp(scan->at, include, sizeof(include) - 1) == 0) {
         scan->at += sizeof(include) - 1;
         return scan_include(scan);
-    } else if (c != '-' && is_name(c)) {
+    } else if (c != '-' && scan_is_name(c)) {
         return scan_name(scan);
     } else {
         if (c == '{')
-            open_group(scan->keys);
+            scan_open_group(scan->keys);
         else if (c == '}')
-            close_group(scan->keys);
+            scan_close_group(scan->keys);
         scan->line += c == '\n';
         scan->at++;
     }
@@ -321,12 +325,12 @@ int config_scan(const char *file,
         .folder = folder,
         .at = text,
         .line = 1,
-        .line_start = true,
+        .is_line_start = true,
         .error = error,
         .keys = &keys,
     };
 
     if (scan_text(&scan))
         return 0;
-    return keys.no_memory ? -ENOMEM : -EINVAL;
+    return keys.has_no_memory ? -ENOMEM : -EINVAL;
 }

@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: MIT */
-/* spool_lanes.c - see spool_lanes.h */
+/*
+ * spool_lanes.c - converts the lanes of the configuration to those of the store
+ */
 #include "daemon/config/spool_lanes.h"
 
 _Static_assert(CONFIG_LANES_MAX + 1 == SPOOL_LANES_MAX, "the lanes of a file and \"default\"");
 
-static struct spool_limits limits_of(const struct config_limits *limits)
+static struct spool_limits config_spool_limits(const struct config_limits *limits)
 {
     static const enum spool_policy policies[] = {
         [CONFIG_EVICT_OLDEST] = SPOOL_EVICT_OLDEST,
@@ -20,23 +22,24 @@ static struct spool_limits limits_of(const struct config_limits *limits)
     };
 }
 
-const struct config_limits *lanes_limits(const struct config *config, unsigned lane)
+const struct config_limits *config_lane_limits(const struct config *config, unsigned lane)
 {
     return lane == 0 ? &config->retention : &config->lanes[lane - 1].limits;
 }
 
-const char *lanes_name(const struct config *config, unsigned lane)
+const char *config_lane_name(const struct config *config, unsigned lane)
 {
     return lane == 0 ? "default" : config->lanes[lane - 1].name;
 }
 
-size_t lanes_of(const struct config *config, struct spool_lane ret[static SPOOL_LANES_MAX])
+size_t config_spool_lanes(const struct config *config,
+                          struct spool_lane ret[static SPOOL_LANES_MAX])
 {
     for (unsigned lane = 0; lane <= config->lane_count; lane++)
         ret[lane] = (struct spool_lane){
-            .name = lanes_name(config, lane),
+            .name = config_lane_name(config, lane),
             .priority = lane == 0 ? 0 : config->lanes[lane - 1].priority,
-            .limits = limits_of(lanes_limits(config, lane)),
+            .limits = config_spool_limits(config_lane_limits(config, lane)),
         };
     return config->lane_count + 1;
 }

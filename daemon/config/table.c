@@ -3,16 +3,15 @@
  * table.c - the table of keys
  *
  * Every key of the configuration file is one row: name, kind, default, range,
- * where it goes and whether a HUP takes it over. The loader, the sample file,
- * the man page and the suggestions in error messages all follow from this
- * table, and a test compares them with it.
+ * member, and whether HUP applies it. The loader, the sample file, the man page
+ * and the suggestions in error messages all follow from this table, and a test
+ * compares them with it.
  *
- * Defaults are texts as they would stand in the file, and the loader reads
- * them with the same code as the file: so a default cannot be something that a
- * file could not say.
+ * Defaults are texts in the form of the file, and the loader reads them with the
+ * same code: so a default is always something that a file could set.
  *
- * A key whose feature is not there yet is known, but accepted at its default
- * only: whoever sets it learns at once that it would do nothing.
+ * A key whose feature does not exist yet is known, but only its default is
+ * accepted, so that setting it without effect is an error.
  */
 #include "daemon/config/table.h"
 
@@ -58,7 +57,7 @@ static const struct config_choice audit_policies[] = {
     {NULL, 0},
 };
 
-/* The numbers are syslog's, as config.h promises. */
+/* The numbers of syslog, as documented in config.h. */
 static const struct config_choice levels[] = {
     {"error", 3}, {"warning", 4}, {"notice", 5}, {"info", 6}, {"debug", 7}, {NULL, 0},
 };
@@ -134,7 +133,7 @@ const struct config_key config_keys[] = {
 
     {"audit.file", CONFIG_KIND_STRING, CONFIG_RELOADS, "\"/var/log/mqtt-spoold/audit.jsonl\"",
      RANGE(0, PATH_BYTES), AT(audit.file), .check = config_check_absolute},
-    {"audit.deliveries", CONFIG_KIND_BOOL, CONFIG_RELOADS, "true", AT(audit.deliveries)},
+    {"audit.deliveries", CONFIG_KIND_BOOL, CONFIG_RELOADS, "true", AT(audit.has_deliveries)},
     {"audit.journal", CONFIG_KIND_CHOICE, CONFIG_RELOADS, "\"failures\"",
      AT(audit.journal), .choices = journals},
     {"audit.keep", CONFIG_KIND_TIME, CONFIG_RELOADS, "\"30d\"",
@@ -152,7 +151,7 @@ const struct config_key config_keys[] = {
      AT(log_level), .choices = levels},
 };
 
-/* A limit that a lane does not give is that of retention. */
+/* A limit that a lane does not set is that of retention. */
 const struct config_key config_lane_keys[] = {
     {"lanes.name", CONFIG_KIND_STRING, CONFIG_REQUIRED | CONFIG_RELOADS, NULL,
      RANGE(1, 64), AT_LANE(name), .check = config_check_lane_name},
@@ -186,14 +185,14 @@ struct unit {
     uint64_t factor;
 };
 
-/* Largest first: the writer takes the first that divides evenly. */
+/* Largest first: config_key_number() takes the first that divides evenly. */
 static const struct unit size_units[] = {
     {"G", GIB}, {"M", MIB}, {"k", KIB}, {"", 1}, {NULL, 0}};
 static const struct unit time_units[] = {
     {"d", DAY}, {"h", HOUR}, {"m", MINUTE}, {"s", SECOND}, {"ms", 1}, {NULL, 0},
 };
 
-static bool parse_units(const char *text, const struct unit *units, uint64_t *ret)
+static bool config_parse_units(const char *text, const struct unit *units, uint64_t *ret)
 {
     uint64_t number = 0;
     const char *at = text;
@@ -218,12 +217,12 @@ static bool parse_units(const char *text, const struct unit *units, uint64_t *re
 
 bool config_parse_size(const char *text, uint64_t *ret_bytes)
 {
-    return parse_units(text, size_units, ret_bytes);
+    return config_parse_units(text, size_units, ret_bytes);
 }
 
 bool config_parse_time(const char *text, uint64_t *ret_ms)
 {
-    return parse_units(text, time_units, ret_ms);
+    return config_parse_units(text, time_units, ret_ms);
 }
 
 void config_key_number(const struct config_key *key, uint64_t number, char *text, size_t size)
@@ -302,7 +301,7 @@ const char *config_key_word(const char *path, int value)
 }
 
 static const struct config_key *
-find(const struct config_key *keys, size_t count, const char *path)
+config_find_key(const struct config_key *keys, size_t count, const char *path)
 {
     for (size_t i = 0; i < count; i++) {
         if (strcmp(keys[i].path, path) == 0)
@@ -313,12 +312,12 @@ find(const struct config_key *keys, size_t count, const char *path)
 
 const struct config_key *config_key_find(const char *path)
 {
-    return find(config_keys, config_key_count, path);
+    return config_find_key(config_keys, config_key_count, path);
 }
 
 const struct config_key *config_lane_key_find(const char *path)
 {
-    return find(config_lane_keys, config_lane_key_count, path);
+    return config_find_key(config_lane_keys, config_lane_key_count, path);
 }
 
 size_t config_key_index(const struct config_key *key)
@@ -337,8 +336,8 @@ bool config_key_is_group(const char *path)
     return false;
 }
 
-/* Levenshtein's distance; both are shorter than CONFIG_PATH_MAX. */
-static unsigned distance(const char *a, const char *b)
+/* Levenshtein distance; both are shorter than CONFIG_PATH_MAX. */
+static unsigned config_edit_distance(const char *a, const char *b)
 {
     unsigned row[CONFIG_PATH_MAX];
     size_t width = strlen(b);
@@ -360,19 +359,20 @@ static unsigned distance(const char *a, const char *b)
     return row[width];
 }
 
-static const char *last_part(const char *path)
+static const char *config_last_part(const char *path)
 {
     const char *dot = strrchr(path, '.');
 
     return dot != NULL ? dot + 1 : path;
 }
 
-static void consider(const char *path, const char *candidate, unsigned *best, char *ret_near)
+static void
+config_compare_key(const char *path, const char *candidate, unsigned *best, char *ret_near)
 {
-    unsigned far = distance(path, candidate);
+    unsigned far = config_edit_distance(path, candidate);
 
-    /* The right name in the wrong group is a likelier slip than any spelling. */
-    if (strcmp(last_part(path), last_part(candidate)) == 0)
+    /* The right name in the wrong group is likelier than any misspelling. */
+    if (strcmp(config_last_part(path), config_last_part(candidate)) == 0)
         far = 0;
     if (far < *best) {
         *best = far;
@@ -390,27 +390,27 @@ bool config_key_nearest(const char *path, char ret_near[static CONFIG_PATH_MAX])
     if (size >= CONFIG_PATH_MAX)
         return false;
     for (size_t i = 0; i < config_key_count; i++) {
-        consider(path, config_keys[i].path, &best, ret_near);
+        config_compare_key(path, config_keys[i].path, &best, ret_near);
         (void)snprintf(group, sizeof(group), "%s", config_keys[i].path);
         for (char *dot = strrchr(group, '.'); dot; dot = strrchr(group, '.')) {
             *dot = '\0';
-            consider(path, group, &best, ret_near);
+            config_compare_key(path, group, &best, ret_near);
         }
     }
     for (size_t i = 0; i < config_lane_key_count; i++)
-        consider(path, config_lane_keys[i].path, &best, ret_near);
+        config_compare_key(path, config_lane_keys[i].path, &best, ret_near);
     return best < limit;
 }
 
-static void tell(const struct config_key *key, config_key_fn *fn, void *context)
+static void config_call_key_fn(const struct config_key *key, config_key_fn *fn, void *userdata)
 {
-    fn(context, key->path, key->value, (key->flags & CONFIG_RELOADS) != 0);
+    fn(userdata, key->path, key->value, (key->flags & CONFIG_RELOADS) != 0);
 }
 
-void config_each_key(config_key_fn *fn, void *context)
+void config_each_key(config_key_fn *fn, void *userdata)
 {
     for (size_t i = 0; i < config_key_count; i++)
-        tell(&config_keys[i], fn, context);
+        config_call_key_fn(&config_keys[i], fn, userdata);
     for (size_t i = 0; i < config_lane_key_count; i++)
-        tell(&config_lane_keys[i], fn, context);
+        config_call_key_fn(&config_lane_keys[i], fn, userdata);
 }

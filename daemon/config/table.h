@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * table.h - inside the configuration module: the table of keys and what checks a file
+ * table.h - inside the configuration module: the table of keys, and the checks
  *
- * Only the sources of the module, config*.c, include this.
+ * Only the sources of the module include this. Logs nothing. Thread: any.
  */
 #ifndef MQTT_SPOOLD_DAEMON_CONFIG_TABLE_H
 #define MQTT_SPOOLD_DAEMON_CONFIG_TABLE_H
@@ -14,7 +14,7 @@
 #include "base/cleanup.h"
 #include "daemon/config/config.h"
 
-/* In brackets: what the member of struct config is. */
+/* In brackets: the type of the member of struct config. */
 enum config_kind {
     CONFIG_KIND_SIZE,    /* "64k", or a plain number of bytes [uint64_t] */
     CONFIG_KIND_TIME,    /* "10s" [uint64_t, milliseconds] */
@@ -30,9 +30,9 @@ enum config_kind {
 };
 
 enum {
-    CONFIG_REQUIRED = 1 << 0, /* no default: the file must have it */
-    CONFIG_RELOADS = 1 << 1,  /* a HUP takes a new value over */
-    CONFIG_NOT_YET = 1 << 2   /* accepted at its default only; has no member */
+    CONFIG_REQUIRED = 1 << 0, /* no default: the file must set it */
+    CONFIG_RELOADS = 1 << 1,  /* HUP applies a new value */
+    CONFIG_NOT_YET = 1 << 2   /* only its default is accepted; has no member */
 };
 
 struct config_choice {
@@ -44,20 +44,20 @@ struct config_key {
     const char *path;
     enum config_kind kind;
     unsigned flags;
-    const char *value; /* the default as it stands in a file; NULL: none */
-    uint64_t min;      /* of the value; of a string its bytes, of a list its elements */
+    const char *value; /* the default in the form of the file; NULL: none */
+    uint64_t min;      /* of the value; bytes of a string, elements of a list */
     uint64_t max;
     size_t offset;       /* of the member in struct config, or struct config_lane */
     size_t count_offset; /* of the number of strings */
     const struct config_choice *choices;
-    /* NULL: the text will do; else what is wrong with it. */
+    /* Return: NULL, or what is wrong with @text: "must ...". */
     const char *(*check)(const char *text);
 };
 
 #define CONFIG_KEYS_MAX  64 /* rows of the table */
 #define CONFIG_PATH_MAX  64 /* of a dotted key, with its terminator */
 #define CONFIG_FILE_MAX  ((size_t)1024 * 1024)
-#define CONFIG_DEPTH_MAX 10 /* of files including files */
+#define CONFIG_DEPTH_MAX 10 /* of nested includes */
 
 extern const struct config_key config_keys[];
 extern const size_t config_key_count;
@@ -71,29 +71,29 @@ const struct config_key *config_lane_key_find(const char *path);
 size_t config_key_index(const struct config_key *key);
 /* Is it a group of keys, such as "uplink" or "uplink.tls"? */
 bool config_key_is_group(const char *path);
-/* The key or group the writer of @path may have meant; false: nothing is near. */
+/* The key or group that @path may be a misspelling of. False: nothing is near. */
 bool config_key_nearest(const char *path, char ret_near[static CONFIG_PATH_MAX]);
+/* The value of @word. False: not one of the choices. */
 bool config_key_choice(const struct config_key *key, const char *word, int *ret_value);
-/* "must be ...": what a right value of this key looks like. */
+/* "must be ...": the form of the values of @key. */
 void config_key_demand(const struct config_key *key, char *text, size_t size);
-/* A number of this key as a person would write it: 65536 as 64k, 10000 as 10s. */
+/* A number of @key in the form of the file: 65536 as 64k, 10000 as 10s. */
 void config_key_number(const struct config_key *key, uint64_t number, char *text, size_t size);
 
 /*
- * config_read_text() - a file, whole and as text
- * @ret_text: on success terminated, to be freed
+ * config_read_text() - read a whole text file
+ * @ret_text: terminated; the caller frees it
  *
- * Return: NULL, or what is wrong with the file (a literal or strerror()'s);
- * config_no_memory, compared as a pointer, is no fault of the file.
+ * Return: NULL, or what is wrong with the file (a literal or of strerror());
+ * config_no_memory, compared as a pointer, is not an error of the file.
  */
 extern const char config_no_memory[];
 const char *config_read_text(const char *path, char **ret_text);
 
 /*
- * config_scan() - find in @text what libconfig would take wrong in silence or end the process
- * for
- * @file: name of @text in errors; @folder: where its includes are looked for
- * @error: set when 0 is not returned
+ * config_scan() - find in @text what libconfig would misread without an error, or exit on
+ * @file: name of @text in errors; @folder: of its includes
+ * @error: set unless 0 is returned
  *
  * Follows @include.
  *
@@ -114,18 +114,19 @@ const char *config_check_prefix(const char *text);
 const char *config_check_lane_name(const char *text);
 const char *config_check_filter(const char *text);
 
-/* ssl:// for SSL://, so that nobody else has to know that both mean the same. */
+/* Changes SSL:// to ssl://, so that no other module needs to know that both are equal. */
 void config_lower_schemes(struct config *config);
 
 /*
  * config_check_all() - do the values go together?
- * @why: what is wrong, when NULL is not returned
+ * @why: what is wrong, unless NULL is returned
  *
  * Return: NULL, or the key at fault.
  */
 const char *config_check_all(const struct config *config, char why[static CONFIG_ERROR_MAX]);
 
-/* paths.c: the same of the files that the keys name, and of the file itself, @main_path. */
+/* paths.c: as above, for the files that the keys name and for @main_path, the configuration
+ * file. */
 const char *config_check_paths(const struct config *config,
                                const char *main_path,
                                char why[static CONFIG_ERROR_MAX]);

@@ -4,6 +4,8 @@
  *
  * Invariant: no other file of the gateway needs this one. What the event loop and
  * the parts below call is registered here, so that no two files need each other.
+ *
+ * Diagnostics: spool_open, paho_linked_shared, stopping, last_commit_failed.
  */
 #include "daemon/gateway/gateway.h"
 
@@ -44,11 +46,10 @@ static int open_audit(struct gateway *gateway)
 
 static int open_uplink(struct gateway *gateway)
 {
-    struct uplink_settings settings = gateway_uplink_settings(gateway->config);
+    int r = uplink_new(gateway->turn.event, &gateway->config->uplink, &uplink_ops,
+                       &gateway->forward, &gateway->uplink);
 
-    int r = uplink_new(gateway->turn.event, &settings, &uplink_ops, &gateway->forward,
-                       &gateway->uplink);
-    return r == UPLINK_E_TOLD ? GATEWAY_E_OPERATOR : r; /* it is the configuration */
+    return r == UPLINK_E_SETTINGS ? GATEWAY_E_OPERATOR : r; /* it is the configuration */
 }
 
 static int open_listener(struct gateway *gateway, const int *passed, size_t passed_count)
@@ -61,11 +62,11 @@ static int open_listener(struct gateway *gateway, const int *passed, size_t pass
                          &gateway->listener);
     if (r == LISTENER_E_OPERATOR)
         return GATEWAY_E_OPERATOR;
-    return r == LISTENER_E_TOLD ? GATEWAY_E_TOLD : r;
+    return r == LISTENER_E_TOLD ? GATEWAY_E_LOGGED : r;
 }
 
-/* What needs nothing that can fail. */
-static void init(struct gateway *gateway, sd_event *event, struct config *config)
+/* The parts that need nothing that can fail. */
+static void gateway_init(struct gateway *gateway, sd_event *event, struct config *config)
 {
     gateway->config = config;
     turn_init(&gateway->turn, event);
@@ -88,7 +89,7 @@ static void init(struct gateway *gateway, sd_event *event, struct config *config
     ticks_init(&gateway->ticks, &gateway->turn);
 }
 
-/* What borrows the spool, the audit or the uplink, once they are open. */
+/* The parts that borrow the spool, the audit or the uplink, which are open by now. */
 static void connect_parts(struct gateway *gateway)
 {
     gateway->turn.spool = gateway->spool;
@@ -160,7 +161,7 @@ int gateway_new(sd_event *event,
 
     if (!gateway)
         return -ENOMEM;
-    init(gateway, event, config);
+    gateway_init(gateway, event, config);
     int r = gateway_open_spool(config, &gateway->turn, &gateway->salvaged, &gateway->spool);
     if (r == 0)
         r = open_audit(gateway);
@@ -194,9 +195,9 @@ int gateway_start(struct gateway *gateway)
                gateway_quote_directory(gateway->config, text), ledger.spooled, ledger.accepted,
                spool_ledger_balances(&ledger) ? "yes" : "no");
     gateway_log_left_lanes(gateway);
-    if (uplink_build_lacks())
-        log_warning("paho_linked_shared lacks=\"%s\"", uplink_build_lacks());
-    spool_require_proof(gateway->spool);
+    if (uplink_build_limitations())
+        log_warning("paho_linked_shared lacks=\"%s\"", uplink_build_limitations());
+    spool_require_commit(gateway->spool);
     /* Also for rows that a crash left between commit and export. */
     edge_timer_arm(&gateway->edge_timer);
     return uplink_start(gateway->uplink);
@@ -223,7 +224,7 @@ void gateway_stop(struct gateway *gateway)
     edge_timer_arm(&gateway->edge_timer);
 }
 
-static int last_commit(struct gateway *gateway)
+static int gateway_commit_last(struct gateway *gateway)
 {
     char text[GATEWAY_ERROR_QUOTED_MAX];
     bool more = true;
@@ -231,7 +232,7 @@ static int last_commit(struct gateway *gateway)
     turn_read_clock(&gateway->turn);
     struct spool_time now = turn_spool_time(&gateway->turn);
     spool_set_busy_wait(gateway->spool, GATEWAY_BUSY_LAST_MS);
-    spool_keep_time(gateway->spool);
+    spool_request_clock_write(gateway->spool);
     int r = spool_verify_files(gateway->spool);
     if (r == 0)
         r = spool_commit(gateway->spool, &now);
@@ -263,7 +264,7 @@ int gateway_free(struct gateway *gateway)
     listener_free(gateway->listener);
     uplink_free(gateway->uplink); /* answers what is open, hence before the last commit */
     if (!gateway->turn.has_failed)
-        r = last_commit(gateway);
+        r = gateway_commit_last(gateway);
     audit_free(gateway->audit);
     spool_close(gateway->spool);
     ticks_log_repeated_reads(&gateway->ticks);

@@ -4,6 +4,8 @@
  *
  * The parts do not know the configuration, and not each other; only the
  * gateway knows both sides. Everything is borrowed from the configuration.
+ *
+ * Invariant: pure functions of the configuration.
  */
 #include "daemon/gateway/settings.h"
 
@@ -22,7 +24,7 @@ struct audit_settings gateway_audit_settings(const struct config *config)
 {
     return (struct audit_settings){
         .file = config->audit.file,
-        .deliveries = config->audit.deliveries,
+        .has_deliveries = config->audit.has_deliveries,
     };
 }
 
@@ -35,31 +37,5 @@ gateway_listener_settings(const struct config *config, const int *passed, size_t
         .group = config->listen.group,
         .passed = passed,
         .passed_count = passed_count,
-    };
-}
-
-struct uplink_settings gateway_uplink_settings(const struct config *config)
-{
-    return (struct uplink_settings){
-        .brokers = (const char *const *)config->uplink.brokers,
-        .broker_count = config->uplink.broker_count,
-        .client_id = config->uplink.client_id,
-        .protocol = config->uplink.protocol,
-        .username = config->uplink.username,
-        .password_file = config->uplink.password_file,
-        .keepalive_ms = config->uplink.keepalive_ms,
-        .connect_timeout_ms = config->uplink.connect_timeout_ms,
-        .ack_timeout_ms = config->uplink.ack_timeout_ms,
-        .backoff_min_ms = config->uplink.backoff_min_ms,
-        .backoff_max_ms = config->uplink.backoff_max_ms,
-        .window = config->uplink.window,
-        .window_bytes = config->uplink.window_bytes,
-        .max_qos = config->uplink.max_qos,
-        .topic_prefix = config->uplink.topic_prefix,
-        .ca_file = config->uplink.tls.ca_file,
-        .cert_file = config->uplink.tls.cert_file,
-        .key_file = config->uplink.tls.key_file,
-        .key_password_file = config->uplink.tls.key_password_file,
-        .verify = config->uplink.tls.verify,
     };
 }

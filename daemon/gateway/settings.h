@@ -10,12 +10,10 @@
 #include "daemon/audit/audit.h"
 #include "daemon/config/config.h"
 #include "daemon/ingress/listener.h"
-#include "daemon/uplink/uplink.h"
 
 /* How many bytes all outcome rows together may take. */
 uint64_t gateway_records_max(const struct config *config);
 struct audit_settings gateway_audit_settings(const struct config *config);
-struct uplink_settings gateway_uplink_settings(const struct config *config);
 struct listener_settings
 gateway_listener_settings(const struct config *config, const int *passed, size_t passed_count);
 

@@ -3,7 +3,7 @@
  * journal.c - entries for journald, by its native protocol and without waiting
  *
  * sd_journal_sendv() of libsystemd is not used: it sends without MSG_DONTWAIT,
- * so it waits for as long as journald does not read, and the loop with it. The
+ * so it waits for as long as journald does not read, and blocks the loop. The
  * protocol is documented ("Native Journal Protocol") and covered by systemd's
  * interface stability promise:
  *
@@ -13,9 +13,9 @@
  *   - an entry that is larger than a datagram may be goes as a sealed memory
  *     file, whose descriptor is the only content of the datagram.
  *
- * What the kernel queues for journald is little: some 150 entries by the size
- * of the send buffer. A batch ends more messages than that at once, so entries
- * wait here, in order, until journald has read; what finds no room is left out.
+ * The kernel queues little for journald: some 150 entries, by the size of the
+ * send buffer. A batch ends more messages than that at once, so entries wait
+ * here, in order, until journald has read; an entry without room is left out.
  */
 #include "daemon/host/journal.h"
 
@@ -35,28 +35,28 @@
 /* Some 700 entries of the usual size, two of the largest. */
 #define JOURNAL_MEMORY_MAX ((size_t)512 * 1024)
 
-/* Entries from @from to @to, each led by its size. */
+/* The entries are the bytes from @from to @to, each preceded by its size. */
 static struct {
     bool is_absent;
     unsigned lost;
     size_t count;
     size_t from;
     size_t to;
-    uint8_t memory[JOURNAL_MEMORY_MAX]; /* pages that no entry needed stay untouched */
+    uint8_t memory[JOURNAL_MEMORY_MAX]; /* pages that no entry needed are never touched */
 } journal;
 
 /* ---- entries ---- */
 
-/* One that is being added; a part that does not fit spoils it. */
+/* An entry that is being added; a part that does not fit sets is_truncated. */
 struct journal_entry {
     size_t at;
-    bool is_spoiled;
+    bool is_truncated;
 };
 
 static void journal_add(struct journal_entry *entry, const void *data, size_t size)
 {
-    if (entry->is_spoiled || size > JOURNAL_MEMORY_MAX - entry->at) {
-        entry->is_spoiled = true;
+    if (entry->is_truncated || size > JOURNAL_MEMORY_MAX - entry->at) {
+        entry->is_truncated = true;
         return;
     }
     memcpy(journal.memory + entry->at, data, size);
@@ -91,7 +91,7 @@ static bool journal_try_put(const struct iovec *fields, size_t count)
     journal_add(&entry, &size, sizeof(size));
     for (size_t i = 0; i < count; i++)
         journal_add_field(&entry, &fields[i]);
-    if (entry.is_spoiled)
+    if (entry.is_truncated)
         return false;
     size = entry.at - journal.to - sizeof(size);
     memcpy(journal.memory + journal.to, &size, sizeof(size));
@@ -119,7 +119,7 @@ bool journal_put(const struct iovec *fields, size_t count)
 
 /* ---- sending ---- */
 
-/* Kept open: one for the life of the process. */
+/* One socket for the life of the process. */
 static int journal_socket(void)
 {
     static int fd = -1;
@@ -129,13 +129,14 @@ static int journal_socket(void)
     return fd < 0 ? -errno : fd;
 }
 
-static int journal_send_message(int fd, struct msghdr *message)
+static int journal_send_message(int fd, const struct msghdr *message)
 {
     struct sockaddr_un address = {AF_UNIX, JOURNAL_SOCKET};
+    struct msghdr addressed = *message;
 
-    message->msg_name = &address;
-    message->msg_namelen = sizeof(address);
-    while (sendmsg(fd, message, MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
+    addressed.msg_name = &address;
+    addressed.msg_namelen = sizeof(address);
+    while (sendmsg(fd, &addressed, MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
         if (errno != EINTR)
             return -errno;
     return 0;
@@ -157,7 +158,7 @@ static int journal_send_file(int fd, int file)
     return journal_send_message(fd, &message);
 }
 
-/* A memory file waits for no disk. */
+/* A memory file does not wait for a disk. */
 static int journal_send_large(int fd, const void *data, size_t size)
 {
     AUTO_CLOSE int file = memfd_create("journal-entry", MFD_CLOEXEC | MFD_ALLOW_SEALING);
@@ -202,7 +203,7 @@ size_t journal_flush(void)
 
         memcpy(&size, entry, sizeof(size));
         r = journal_send(entry + sizeof(size), size);
-        if (r == -ENOENT || datagram_may_pass(r))
+        if (r == -ENOENT || datagram_may_retry(r))
             break;
         journal.lost += r < 0;
         r = 0;

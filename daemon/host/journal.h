@@ -2,8 +2,10 @@
 /*
  * journal.h - entries for journald, by its native protocol and without waiting
  *
- * Entries wait in fixed memory until journald takes them, in order. Thread:
- * loop thread only.
+ * Entries wait in fixed memory until journald takes them.
+ *
+ * Invariant: entries are sent whole and in order, and no call waits. Logs
+ * nothing. Thread: loop thread only.
  */
 #ifndef MQTT_SPOOLD_DAEMON_HOST_JOURNAL_H
 #define MQTT_SPOOLD_DAEMON_HOST_JOURNAL_H
@@ -16,20 +18,20 @@
 
 /*
  * journal_put() - one entry, sent by the next journal_flush()
- * @fields: each "NAME=value"; the value may hold any bytes
+ * @fields: copied; each "NAME=value", whose value may hold any bytes
  *
- * Return: false: there is no room, since journald does not read; it was left out.
+ * Return: false: no room, because journald does not read; the entry was left out.
  */
 MUST_CHECK bool journal_put(const struct iovec *fields, size_t count);
 
-/* Sends what journald takes now; without a journald all entries go nowhere. Return: how many still
- * wait. */
+/* Sends what journald takes now; all entries are discarded if there is no journald. Return: how
+ * many still wait. */
 size_t journal_flush(void);
 
-/* How many entries could not be sent and never can; counted from 0 again. */
+/* How many entries were discarded since the last call because they can never be sent. */
 unsigned journal_take_lost(void);
 
-/* What the last flush found: no journald on this machine. */
+/* Did the last flush find no journald on this machine? */
 bool journal_is_absent(void);
 
 #endif

@@ -3,7 +3,7 @@
  * notify.c - messages to the service manager ($NOTIFY_SOCKET), without waiting
  *
  * sd_notify() of libsystemd is not used: it sends without MSG_DONTWAIT, so it
- * waits for as long as the manager does not read, and the loop with it. The
+ * waits for as long as the manager does not read, and blocks the loop. The
  * protocol is documented in sd_notify(3) and covered by systemd's interface
  * stability promise: a datagram to a Unix socket, a path or, led by "@", an
  * abstract name. Sockets of other kinds (vsock) are for the manager of a
@@ -19,7 +19,7 @@
 
 #include "base/cleanup.h"
 
-/* Return: the size of the address; 0: there is no manager, or none that is known here. */
+/* Return: the size of the address; 0: there is no manager, or none of a supported kind. */
 static socklen_t notify_address(struct sockaddr_un *ret)
 {
     const char *name = getenv("NOTIFY_SOCKET");
@@ -32,7 +32,7 @@ static socklen_t notify_address(struct sockaddr_un *ret)
     if (name[0] == '@')
         ret->sun_path[0] = '\0';
     else
-        size++; /* the zero at the end of a path */
+        size++; /* the NUL at the end of a path */
     return (socklen_t)(offsetof(struct sockaddr_un, sun_path) + size);
 }
 

@@ -2,7 +2,7 @@
 /*
  * notify.h - messages to the service manager ($NOTIFY_SOCKET), without waiting
  *
- * Thread: loop thread only.
+ * Invariant: no call waits for the manager. Logs nothing. Thread: loop thread only.
  */
 #ifndef MQTT_SPOOLD_DAEMON_HOST_NOTIFY_H
 #define MQTT_SPOOLD_DAEMON_HOST_NOTIFY_H
@@ -11,7 +11,7 @@
  * notify_send() - one message, as sd_notify(3) describes them
  *
  * Return: 0: sent, or there is no manager; -EAGAIN: the manager does not read
- * now; other negative errno: it was not sent.
+ * now; other negative errno: not sent.
  */
 int notify_send(const char *text);
 

@@ -3,16 +3,18 @@
  * outcome_journal.c - outcomes as journal entries
  *
  * An outcome in the journal is a copy for people; the audit file is the record.
- * So the copies give way: journald never holds the loop up, and an outage that
- * ends messages by the thousand does not push the rest of the machine's log out.
- * What is above SERVICE_JOURNAL_PER_S, and what journald does not read in time,
- * is left out and counted: a line says so when it begins, once a minute how many,
- * and again when it has been over for a second.
+ * So copies may be left out: journald never delays the loop, and an outage that
+ * ends thousands of messages does not evict the rest of the machine's log. What
+ * exceeds SERVICE_JOURNAL_PER_S, and what journald does not read in time, is left
+ * out and counted: one line is logged when that begins, one with the number each
+ * minute, and one when it has been over for a second.
  *
- * An entry is built in fixed memory: all texts of a record fit, since MQTT allows
- * no longer ones. Readers of the journal print what the fields hold, or "blob
- * data" in their place, so texts have the visible form of text.h there; the
- * message quotes and cuts the topic.
+ * An entry is built in fixed memory: all texts of a record fit, because MQTT
+ * allows no longer ones. Readers of the journal print what the fields hold, or
+ * "blob data" instead, so texts have the visible form of text.h; the message
+ * quotes and cuts the topic.
+ *
+ * Diagnostics: journal_limited, journal_dropped, journal_left_out.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -33,7 +35,7 @@
 #define SERVICE_TEXT_MAX   65535 /* of a field; MQTT allows no longer text */
 #define SERVICE_MEMORY_MAX (3 * SERVICE_TEXT_MAX + 4096)
 
-/* The rest waits so long; doubled while journald reads nothing. */
+/* Delay of a retry; doubled while journald reads nothing. */
 #define SERVICE_FLUSH_MIN_US UINT64_C(5000)
 #define SERVICE_FLUSH_MAX_US UINT64_C(640000)
 #define SERVICE_ACCURACY_US  1000
@@ -41,7 +43,7 @@
 #define SERVICE_OVER_MS  1000
 #define SERVICE_COUNT_MS 60000
 
-/* A time in which outcomes are left out. */
+/* A period in which outcomes are left out. */
 struct service_shortage {
     uint64_t limited;
     uint64_t dropped;
@@ -61,8 +63,7 @@ static struct {
     struct service_shortage shortage;
 } service_journal = {.allowance = SERVICE_JOURNAL_BURST, .flush_us = SERVICE_FLUSH_MIN_US};
 
-/* Kinds of entries, the same as in mqtt-spoold.catalog and docs/audit.md; never to be changed.
- */
+/* Kinds of entries, as in mqtt-spoold.catalog and docs/audit.md; never to be changed. */
 static const char *const service_message_ids[SPOOL_OUTCOMES] = {
     [SPOOL_DELIVERED] = "790b6e2d773d4a22afc1181ebdf8ff01",
     [SPOOL_EVICTED] = "2b0c9ea366a341c487eabe33c1e51bd3",
@@ -127,7 +128,8 @@ static void service_time_field(struct service_entry *entry, const char *name, in
     service_field(entry, "%s=%s", name, text);
 }
 
-static void service_own_fields(struct service_entry *entry, const struct spool_record *record)
+static void service_record_fields(struct service_entry *entry,
+                                  const struct spool_record *record)
 {
     service_field(entry, "MQTT_SPOOL_SEQ=%" PRIu64, record->seq);
     service_field(entry, "MQTT_SPOOL_ID=%" PRIu64, record->id);
@@ -137,7 +139,8 @@ static void service_own_fields(struct service_entry *entry, const struct spool_r
     service_text_field(entry, "MQTT_SPOOL_LANE", record->lane);
     service_text_field(entry, "MQTT_SPOOL_CLIENT", record->client);
     if (record->uid == PEER_UID_UNKNOWN)
-        service_field(entry, "MQTT_SPOOL_UID=unknown"); /* the catalog's texts name it */
+        service_field(entry,
+                      "MQTT_SPOOL_UID=unknown"); /* the texts of the catalog refer to it */
     else
         service_field(entry, "MQTT_SPOOL_UID=%" PRIu32, record->uid);
     service_text_field(entry, "MQTT_SPOOL_TOPIC", record->topic);
@@ -153,7 +156,7 @@ static void service_own_fields(struct service_entry *entry, const struct spool_r
         service_text_field(entry, "MQTT_SPOOL_REF", record->ref);
 }
 
-/* Return: whether there was room for it. */
+/* Return: was there room for it? */
 static bool service_put_outcome(const struct spool_record *record)
 {
     static char memory[SERVICE_MEMORY_MAX]; /* loop thread only; too large for the stack */
@@ -164,7 +167,7 @@ static bool service_put_outcome(const struct spool_record *record)
     service_field(&entry, "PRIORITY=%d", failed ? LOG_LEVEL_WARNING : LOG_LEVEL_INFO);
     service_field(&entry, "SYSLOG_IDENTIFIER=mqtt-spoold");
     service_field(&entry, "MESSAGE_ID=%s", service_message_ids[record->outcome]);
-    service_own_fields(&entry, record);
+    service_record_fields(&entry, record);
     return journal_put(entry.fields, (size_t)entry.count);
 }
 
@@ -182,7 +185,7 @@ static void service_log_left_out(int64_t now_ms, const char *is_over)
     shortage->logged_ms = now_ms;
 }
 
-static void service_note_left_out(int64_t now_ms)
+static void service_count_left_out(int64_t now_ms)
 {
     struct service_shortage *shortage = &service_journal.shortage;
 
@@ -191,11 +194,11 @@ static void service_note_left_out(int64_t now_ms)
     shortage->newest_ms = now_ms;
 }
 
-static void service_note_limited(int64_t now_ms)
+static void service_count_limited(int64_t now_ms)
 {
     struct service_shortage *shortage = &service_journal.shortage;
 
-    service_note_left_out(now_ms);
+    service_count_left_out(now_ms);
     shortage->limited++;
     if (shortage->is_limit_logged)
         return;
@@ -203,11 +206,11 @@ static void service_note_limited(int64_t now_ms)
     log_warning("journal_limited per_s=%d records=audit_file", SERVICE_JOURNAL_PER_S);
 }
 
-static void service_note_dropped(int64_t now_ms)
+static void service_count_dropped(int64_t now_ms)
 {
     struct service_shortage *shortage = &service_journal.shortage;
 
-    service_note_left_out(now_ms);
+    service_count_left_out(now_ms);
     shortage->dropped++;
     if (shortage->is_drop_logged)
         return;
@@ -233,32 +236,32 @@ void service_tick(int64_t now_ms)
 
 /* ---- sending ---- */
 
-static void service_flush(void)
+static void service_flush_journal(void)
 {
     size_t before = service_journal.waiting;
 
     service_journal.waiting = journal_flush();
     for (unsigned lost = journal_take_lost(); lost > 0; lost--)
-        service_note_dropped(service_journal.allowed_ms);
+        service_count_dropped(service_journal.allowed_ms);
     if (service_journal.waiting == 0)
         return;
     if (service_journal.waiting != before)
         service_journal.flush_us = SERVICE_FLUSH_MIN_US;
     else if (service_journal.flush_us < SERVICE_FLUSH_MAX_US)
         service_journal.flush_us *= 2;
-    service_arm(service_journal.flush, service_journal.flush_us);
+    service_timer_start(service_journal.flush, service_journal.flush_us);
 }
 
-static int service_on_flush(sd_event_source *source, uint64_t usec, void *owner)
+static int service_on_flush(sd_event_source *source, uint64_t usec, void *userdata)
 {
     (void)source;
     (void)usec;
-    (void)owner;
-    service_flush();
+    (void)userdata;
+    service_flush_journal();
     return 0;
 }
 
-/* A second's share for each second, and as much at once as the queues hold. */
+/* A token bucket: SERVICE_JOURNAL_PER_S a second, SERVICE_JOURNAL_BURST at once. */
 static bool service_may_write(int64_t now_ms)
 {
     int64_t elapsed_ms = now_ms - service_journal.allowed_ms;
@@ -280,11 +283,11 @@ void service_journal_outcome(const struct spool_record *record, int64_t now_ms)
 {
     if (service_may_write(now_ms)) {
         if (!service_put_outcome(record))
-            service_note_dropped(now_ms);
+            service_count_dropped(now_ms);
         else if (service_journal.waiting == 0)
-            service_flush(); /* else the timer does, and keeps the order */
+            service_flush_journal(); /* otherwise the timer does, which keeps the order */
     } else if (!journal_is_absent()) {
-        service_note_limited(now_ms);
+        service_count_limited(now_ms);
     }
 }
 
@@ -296,12 +299,12 @@ int service_journal_start(sd_event *event)
     return r < 0 ? r : 0;
 }
 
-/* What journald has not read by now it never gets. */
+/* What journald has not read by now is left out. */
 void service_journal_end(void)
 {
     struct service_shortage *shortage = &service_journal.shortage;
 
-    service_flush();
+    service_flush_journal();
     if (service_journal.waiting > 0 && shortage->limited + shortage->dropped == 0)
         shortage->since_ms = service_journal.allowed_ms;
     shortage->dropped += service_journal.waiting;

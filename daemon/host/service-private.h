@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * service-private.h - shared by the files of the service only
+ * service-private.h - what the files of the service share
  *
  *   service.c          sockets, readiness, status, watchdog
  *   outcome_journal.c  outcomes as journal entries
@@ -12,12 +12,12 @@
 
 #include "daemon/host/service.h"
 
-/* Once, so much later; NULL: not started, does nothing. */
-static inline void service_arm(sd_event_source *timer, uint64_t after_us)
+/* Fires once after @after_us; does nothing if @timer is NULL (not started). */
+static inline void service_timer_start(sd_event_source *timer, uint64_t after_us)
 {
     if (timer && sd_event_source_set_time_relative(timer, after_us) >= 0)
         (void)sd_event_source_set_enabled(timer, SD_EVENT_ONESHOT);
-    /* Else it stays off: without memory the next message tries again. */
+    /* Without memory it stays off, and the next message tries again. */
 }
 
 int service_journal_start(sd_event *event);

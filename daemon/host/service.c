@@ -2,17 +2,19 @@
 /*
  * service.c - what systemd sees: sockets, readiness, status, watchdog
  *
- * Nothing here may stop the gateway or hold it up: if systemd is not there,
- * or does not listen, messages are taken and forwarded anyway. Only sockets whose
- * number cannot be right are an error, because the administrator asked for them;
- * what they are is for the listener to judge.
+ * Nothing here may stop or delay the gateway: if systemd is absent or does not
+ * read, messages are accepted and forwarded anyway. Only an impossible number of
+ * sockets is an error, because the administrator configured them; the listener
+ * checks their types.
  *
- * A manager that does not read now gets each state later, in its order and the
- * newest of each kind; a STATUS= line is left out, since the next one says more.
+ * A manager that does not read now gets each state later, in order and only the
+ * newest of each kind; a STATUS= line is dropped, because the next one replaces it.
  *
- * The watchdog is fed by a timer of the loop and by nothing else, so that a loop
- * that hangs feeds it no more. sd_event_set_watchdog() would do the same but for
- * sd_notify(), which waits for the manager.
+ * The watchdog is fed by a timer of the loop, so that a loop that hangs feeds it
+ * no more. sd_event_set_watchdog() would do the same, but uses sd_notify(), which
+ * waits for the manager.
+ *
+ * Diagnostics: sockets_refused.
  */
 #include "daemon/host/service.h"
 
@@ -35,14 +37,15 @@
 #define SERVICE_MESSAGE_MAX 96
 #define SERVICE_RETRY_US    UINT64_C(250000)
 #define SERVICE_ACCURACY_US 1000
-/* Of the watchdog's time: a ping that is due waits for one turn of the loop, which may be long. */
+/* Pings in the watchdog's time: a ping may be late by one turn of the loop, which may be
+ * long. */
 #define SERVICE_PINGS 4
 
 /* Messages that must not be lost, in the order in which they are sent. */
 enum service_message {
     SERVICE_RELOADING,
     SERVICE_STATE, /* ready or stopping */
-    SERVICE_NEED_TIME,
+    SERVICE_EXTEND_TIMEOUT,
     SERVICE_MESSAGES
 };
 
@@ -73,21 +76,21 @@ int service_sockets(int fds[static SERVICE_SOCKETS_MAX])
         if (count <= SERVICE_SOCKETS_MAX)
             fds[i] = SD_LISTEN_FDS_START + i;
         else
-            (void)close(SD_LISTEN_FDS_START + i); /* nobody owns it */
+            (void)close(SD_LISTEN_FDS_START + i); /* not used */
     }
     return count <= SERVICE_SOCKETS_MAX ? count : -E2BIG;
 }
 
 /* ---- state ---- */
 
-/* Return: whether nothing waits any more. */
+/* Return: does nothing wait any more? */
 static bool service_send_waiting(void)
 {
     for (int i = 0; i < SERVICE_MESSAGES; i++) {
         if (service.waiting[i][0] == '\0')
             continue;
-        if (datagram_may_pass(notify_send(service.waiting[i]))) {
-            service_arm(service.retry, SERVICE_RETRY_US);
+        if (datagram_may_retry(notify_send(service.waiting[i]))) {
+            service_timer_start(service.retry, SERVICE_RETRY_US);
             return false;
         }
         service.waiting[i][0] = '\0';
@@ -96,7 +99,7 @@ static bool service_send_waiting(void)
 }
 
 PRINTF_LIKE(2, 3)
-static void service_tell(enum service_message message, const char *format, ...)
+static void service_queue_state(enum service_message message, const char *format, ...)
 {
     va_list arguments;
 
@@ -107,40 +110,40 @@ static void service_tell(enum service_message message, const char *format, ...)
     (void)service_send_waiting();
 }
 
-/* It is of no use any more. */
-static void service_forget(enum service_message message)
+/* It is obsolete. */
+static void service_drop_state(enum service_message message)
 {
     service.waiting[message][0] = '\0';
 }
 
 void service_ready(void)
 {
-    service_forget(SERVICE_NEED_TIME);
-    service_tell(SERVICE_STATE, "READY=1");
+    service_drop_state(SERVICE_EXTEND_TIMEOUT);
+    service_queue_state(SERVICE_STATE, "READY=1");
 }
 
 void service_stopping(void)
 {
-    service_forget(SERVICE_RELOADING);
-    service_tell(SERVICE_STATE, "STOPPING=1");
+    service_drop_state(SERVICE_RELOADING);
+    service_queue_state(SERVICE_STATE, "STOPPING=1");
 }
 
-void service_need_time(uint64_t ms)
+void service_extend_timeout(uint64_t ms)
 {
-    service_tell(SERVICE_NEED_TIME, "EXTEND_TIMEOUT_USEC=%" PRIu64, ms * 1000);
+    service_queue_state(SERVICE_EXTEND_TIMEOUT, "EXTEND_TIMEOUT_USEC=%" PRIu64, ms * 1000);
 }
 
-void service_alive(void)
+void service_feed_watchdog(void)
 {
     (void)notify_send("WATCHDOG=1"); /* that it does not read now is no reason to wait */
 }
 
-/* A READY=1 that still waits belongs behind it, and comes again when the reload is done. */
+/* A READY=1 that still waits would be sent after it; the end of the reload sends another. */
 void service_reloading(void)
 {
-    service_forget(SERVICE_STATE);
-    service_tell(SERVICE_RELOADING, "RELOADING=1\nMONOTONIC_USEC=%" PRIu64,
-                 clock_monotonic_us());
+    service_drop_state(SERVICE_STATE);
+    service_queue_state(SERVICE_RELOADING, "RELOADING=1\nMONOTONIC_USEC=%" PRIu64,
+                        clock_monotonic_us());
 }
 
 void service_status(const char *format, ...)
@@ -151,41 +154,41 @@ void service_status(const char *format, ...)
     va_list arguments;
 
     va_start(arguments, format);
-    text_vformat(text, sizeof(text), format, arguments); /* what is too long is cut */
+    text_vformat(text, sizeof(text), format, arguments); /* cuts what is too long */
     va_end(arguments);
     (void)text_show(message + lead, sizeof(message) - lead, text, strlen(text));
     if (service_send_waiting())
-        (void)notify_send(message); /* not read now: the next one is */
+        (void)notify_send(message); /* not sent: the next one replaces it */
 }
 
 /* ---- by time ---- */
 
-static int service_on_retry(sd_event_source *source, uint64_t usec, void *owner)
+static int service_on_retry(sd_event_source *source, uint64_t usec, void *userdata)
 {
     (void)source;
     (void)usec;
-    (void)owner;
+    (void)userdata;
     (void)service_send_waiting();
     return 0;
 }
 
-static int service_on_ping(sd_event_source *source, uint64_t usec, void *owner)
+static int service_on_ping(sd_event_source *source, uint64_t usec, void *userdata)
 {
     (void)usec;
-    (void)owner;
+    (void)userdata;
     int r = notify_send("WATCHDOG=1");
-    service_arm(source, r < 0 ? service.ping_us / SERVICE_PINGS : service.ping_us);
+    service_timer_start(source, r < 0 ? service.ping_us / SERVICE_PINGS : service.ping_us);
     return 0;
 }
 
-/* Before all other sources: what it proves is that the loop turns, not that it is idle. */
+/* Before all other sources, because it proves that the loop turns, not that it is idle. */
 static int service_start_watchdog(sd_event *event)
 {
     uint64_t limit_us;
     int r = sd_watchdog_enabled(1, &limit_us);
 
     if (r <= 0)
-        return 0; /* not asked for, or not of this process */
+        return 0; /* not enabled, or not for this process */
     service.ping_us = limit_us / SERVICE_PINGS;
     r = sd_event_add_time_relative(event, &service.watchdog, CLOCK_MONOTONIC, 0,
                                    SERVICE_ACCURACY_US, service_on_ping, NULL);

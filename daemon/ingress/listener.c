@@ -143,7 +143,7 @@ static int64_t boot_ms(void)
 
 static int pause_for_shortage(struct listener *listener, int error)
 {
-    if (condition_hold(&listener->shortage, boot_ms()))
+    if (condition_set(&listener->shortage, boot_ms()))
         log_warning("listen_pausing error=\"%s\" retry_ms=%d", strerror(error),
                     RETRY_US / 1000);
     int r = switch_sources(listener, SD_EVENT_OFF);

@@ -165,7 +165,7 @@ static void on_first_packet(struct session *session, const struct packet_frame *
     }
     session->client.version = connect.version;
     session->client.max_packet = connect.maximum_packet_size;
-    session->client.no_problem_info = connect.no_problem_info;
+    session->client.no_problem_info = connect.is_problem_info_off;
     uint8_t code = admit(session, &connect);
     if (session->state != SESSION_EXPECT_CONNECT)
         return; /* its owner closed it from inside the call */

@@ -2,17 +2,17 @@
 /*
  * packet.c - framing and decoding of what a producer sends, MQTT 3.1.1 and 5
  *
- * Each decoder reads its packet front to back with one reader: fields first,
- * then one look at reader.failed, then the rules that go beyond a field. So a
- * packet that is cut or has bytes too many is malformed, whatever else is
- * wrong with it, and what is answered does not hang on the order of the rules.
+ * Each decoder reads its packet front to back with one reader: first the fields,
+ * then one check of reader.failed, then the rules that span fields. So a packet
+ * that is cut or has trailing bytes is malformed, whatever else is wrong with it,
+ * and the answer does not depend on the order of the rules.
  *
- * No decoder touches its output before the packet is known to be good, but for
- * the cases that the header names: the version of a CONNECT (the CONNACK must be
- * written in some version) and a PUBLISH that can be refused by its id.
+ * No decoder writes its output before the packet has passed all checks, except as
+ * documented in the header: the version of a CONNECT (the CONNACK must be written
+ * in some version) and a PUBLISH that can be refused by its id.
  *
- * 3.1.1 knows no reason codes, a server can only close; the conditions are the
- * same in both versions nevertheless, so that the log says what was wrong.
+ * 3.1.1 has no reason codes, so that a server can only close; the conditions are
+ * the same in both versions anyway, for the log.
  */
 #include "daemon/mqtt/packet-private.h"
 
@@ -77,7 +77,7 @@ static unsigned publish_qos(uint8_t flags)
 }
 
 /* [MQTT-2.1.3-1], and for PUBLISH [MQTT-3.3.1-2] and [MQTT-3.3.1-4]. */
-static bool flags_are_valid(unsigned type, uint8_t flags)
+static bool packet_flags_are_valid(unsigned type, uint8_t flags)
 {
     switch (type) {
     case 0:
@@ -95,11 +95,12 @@ static bool flags_are_valid(unsigned type, uint8_t flags)
 }
 
 /* Return: 0; PACKET_E_MORE; PACKET_E_MALFORMED. */
-static int read_remaining_length(struct reader *reader, uint32_t *ret)
+static int packet_read_length(struct reader *reader, uint32_t *ret)
 {
     size_t left = reader_left(reader);
     size_t known = left < LENGTH_MAX_BYTES ? left : LENGTH_MAX_BYTES;
     size_t more = 0;
+
     while (more < known && (reader->at[more] & 0x80) != 0)
         more++;
     if (more == left && more < LENGTH_MAX_BYTES)
@@ -117,10 +118,10 @@ int packet_next(const void *data, size_t size, size_t max_packet, struct packet_
     uint8_t first = reader_u8(&reader);
     unsigned type = first >> 4;
     uint8_t flags = first & 0x0F;
-    if (!flags_are_valid(type, flags))
+    if (!packet_flags_are_valid(type, flags))
         return PACKET_E_MALFORMED;
     uint32_t length = 0;
-    int r = read_remaining_length(&reader, &length);
+    int r = packet_read_length(&reader, &length);
     if (r != 0)
         return r;
     if ((type == PACKET_PINGREQ || type == PACKET_PINGRESP) && length > 0)
@@ -137,15 +138,16 @@ int packet_next(const void *data, size_t size, size_t max_packet, struct packet_
     return 0;
 }
 
-static struct reader body_reader(const struct packet_frame *frame)
+static struct reader packet_body_reader(const struct packet_frame *frame)
 {
     struct reader body;
+
     reader_init(&body, frame->body.data, frame->body.size);
     return body;
 }
 
-/* Nothing unread and nothing that could not be read. */
-static bool reader_is_done(const struct reader *reader)
+/* Was everything read, without a failure? */
+static bool packet_body_is_done(const struct reader *reader)
 {
     return !reader->failed && reader_left(reader) == 0;
 }
@@ -156,6 +158,7 @@ static int connect_read_version(struct reader *body, enum packet_version *ret_ve
     static const char name[] = "MQTT";
     struct view protocol = reader_block(body);
     uint8_t level = reader_u8(body);
+
     if (body->failed)
         return PACKET_E_MALFORMED;
     bool named =
@@ -167,6 +170,7 @@ static int connect_read_version(struct reader *body, enum packet_version *ret_ve
 bool packet_peek_version(const void *data, size_t size, enum packet_version *ret)
 {
     struct reader reader;
+
     reader_init(&reader, data, size);
     if (reader_u8(&reader) >> 4 != PACKET_CONNECT) /* its flags may be what is wrong */
         return false;
@@ -191,6 +195,7 @@ static int connect_read_properties(struct reader *body, struct packet_connect *c
 {
     struct packet_properties properties;
     int r = packet_read_properties(body, PACKET_CONNECT, &properties);
+
     if (r != 0)
         return r;
     connect->has_auth = packet_has_property(&properties, PROPERTY_AUTH_METHOD);
@@ -201,17 +206,18 @@ static int connect_read_properties(struct reader *body, struct packet_connect *c
         (uint16_t)packet_property_number(&properties, PROPERTY_RECEIVE_MAXIMUM, UINT16_MAX);
     connect->maximum_packet_size =
         packet_property_number(&properties, PROPERTY_MAXIMUM_PACKET_SIZE, UINT32_MAX);
-    connect->no_problem_info =
+    connect->is_problem_info_off =
         packet_property_number(&properties, PROPERTY_REQUEST_PROBLEM_INFO, 1) == 0;
     return 0;
 }
 
-/* The will is checked like everything else a client says, and then forgotten. */
+/* The will is checked like all input of a client, but not stored. */
 static int connect_read_will(struct reader *body, enum packet_version version)
 {
     if (version == MQTT_5) {
         struct packet_properties properties;
         int r = packet_read_properties(body, PACKET_WILL, &properties);
+
         if (r != 0)
             return r;
     }
@@ -229,20 +235,21 @@ connect_read_payload(struct reader *body, uint8_t flags, struct packet_connect *
     connect->client_id = packet_read_text(body);
     if (connect->has_will) {
         int r = connect_read_will(body, connect->version);
+
         if (r != 0)
             return r;
     }
     if (flags & CONNECT_USER_NAME)
-        (void)packet_read_text(body); /* the kernel says who the client is */
+        (void)packet_read_text(body); /* the kernel reports who the client is */
     if (flags & CONNECT_PASSWORD)
         (void)reader_block(body);
-    return reader_is_done(body) ? 0 : PACKET_E_MALFORMED;
+    return packet_body_is_done(body) ? 0 : PACKET_E_MALFORMED;
 }
 
 int packet_decode_connect(const struct packet_frame *frame, struct packet_connect *ret)
 {
     assert(frame->type == PACKET_CONNECT);
-    struct reader body = body_reader(frame);
+    struct reader body = packet_body_reader(frame);
     struct packet_connect connect = {.receive_maximum = UINT16_MAX,
                                      .maximum_packet_size = UINT32_MAX};
     int r = connect_read_version(&body, &connect.version);
@@ -269,12 +276,13 @@ int packet_decode_connect(const struct packet_frame *frame, struct packet_connec
     return 0;
 }
 
-/* Return as packet_read_properties(), and what else a PUBLISH must not have. */
+/* Return: as packet_read_properties(); PACKET_E_PROTOCOL also for a subscription identifier. */
 static int
 publish_read_properties(struct reader *body, struct packet_publish *publish, bool *ret_is_text)
 {
     struct packet_properties properties;
     int r = packet_read_properties(body, PACKET_PUBLISH, &properties);
+
     if (r != 0)
         return r;
     if (packet_has_property(&properties, PROPERTY_SUBSCRIPTION_ID))
@@ -293,7 +301,7 @@ int packet_decode_publish(const struct packet_frame *frame,
                           struct packet_publish *ret)
 {
     assert(frame->type == PACKET_PUBLISH);
-    struct reader body = body_reader(frame);
+    struct reader body = packet_body_reader(frame);
     struct packet_publish publish = {.qos = (uint8_t)publish_qos(frame->flags),
                                      .dup = (frame->flags & PUBLISH_DUP) != 0,
                                      .retain = (frame->flags & PUBLISH_RETAIN) != 0};
@@ -303,6 +311,7 @@ int packet_decode_publish(const struct packet_frame *frame,
     bool is_text = false;
     if (version == MQTT_5) {
         int r = publish_read_properties(&body, &publish, &is_text);
+
         if (r != 0)
             return r;
     }
@@ -337,6 +346,7 @@ bool packet_filter_next(struct reader *filters, struct view *ret_filter, uint8_t
 static bool filter_is_shared(struct view filter)
 {
     static const char prefix[] = "$share/";
+
     return filter.size >= sizeof(prefix) - 1 &&
            memcmp(filter.data, prefix, sizeof(prefix) - 1) == 0;
 }
@@ -344,6 +354,7 @@ static bool filter_is_shared(struct view filter)
 static int options_check(enum packet_version version, struct view filter, uint8_t options)
 {
     bool above_2 = (options & OPTION_QOS) == OPTION_QOS;
+
     if (version != MQTT_5) /* 3.1.1 [MQTT-3-8.3-4] */
         return above_2 || (options & OPTION_RESERVED_3_1_1) != 0 ? PACKET_E_MALFORMED : 0;
     if (options & OPTION_RESERVED)
@@ -354,7 +365,7 @@ static int options_check(enum packet_version version, struct view filter, uint8_
     return no_local && filter_is_shared(filter) ? PACKET_E_PROTOCOL : 0; /* [MQTT-3.8.3-4] */
 }
 
-/* @filters is a copy, so that the caller's still stands at the first filter. */
+/* @filters: a copy, so that the reader of the caller stays at the first filter. */
 static int
 filters_check(struct reader filters, enum packet_type type, enum packet_version version)
 {
@@ -372,15 +383,17 @@ filters_check(struct reader filters, enum packet_type type, enum packet_version 
     return filters.failed ? PACKET_E_MALFORMED : 0;
 }
 
-static int decode_filters(const struct packet_frame *frame,
-                          enum packet_version version,
-                          struct packet_subscribe *ret)
+static int packet_decode_filters(const struct packet_frame *frame,
+                                 enum packet_version version,
+                                 struct packet_subscribe *ret)
 {
-    struct reader body = body_reader(frame);
+    struct reader body = packet_body_reader(frame);
     uint16_t packet_id = reader_u16(&body);
+
     if (version == MQTT_5) {
         struct packet_properties properties;
         int r = packet_read_properties(&body, frame->type, &properties);
+
         if (r != 0)
             return r;
     }
@@ -399,7 +412,7 @@ int packet_decode_subscribe(const struct packet_frame *frame,
                             struct packet_subscribe *ret)
 {
     assert(frame->type == PACKET_SUBSCRIBE);
-    return decode_filters(frame, version, ret);
+    return packet_decode_filters(frame, version, ret);
 }
 
 int packet_decode_unsubscribe(const struct packet_frame *frame,
@@ -407,28 +420,29 @@ int packet_decode_unsubscribe(const struct packet_frame *frame,
                               struct packet_subscribe *ret)
 {
     assert(frame->type == PACKET_UNSUBSCRIBE);
-    return decode_filters(frame, version, ret);
+    return packet_decode_filters(frame, version, ret);
 }
 
-bool packet_ack_may_say(enum packet_type type, uint8_t code)
+bool packet_ack_allows_code(enum packet_type type, uint8_t code)
 {
     if (type == PACKET_PUBACK || type == PACKET_PUBREC)
         return memchr(received_codes, code, sizeof(received_codes)) != NULL;
     return memchr(release_codes, code, sizeof(release_codes)) != NULL;
 }
 
-static bool code_is_allowed(enum packet_type type, uint8_t code)
+static bool packet_code_is_allowed(enum packet_type type, uint8_t code)
 {
     if (type == PACKET_DISCONNECT)
         return memchr(disconnect_codes, code, sizeof(disconnect_codes)) != NULL;
-    return packet_ack_may_say(type, code);
+    return packet_ack_allows_code(type, code);
 }
 
 /*
  * Reason code and properties of version 5. A sender may leave out both when the code is 0, and
  * the property length when there are no properties.
  */
-static int read_reason(struct reader *body, enum packet_type type, struct packet_reason *reason)
+static int
+packet_read_reason(struct reader *body, enum packet_type type, struct packet_reason *reason)
 {
     if (reader_left(body) == 0)
         return 0;
@@ -436,13 +450,14 @@ static int read_reason(struct reader *body, enum packet_type type, struct packet
     if (reader_left(body) > 0) {
         struct packet_properties properties;
         int r = packet_read_properties(body, type, &properties);
+
         if (r != 0)
             return r;
         reason->has_session_expiry = packet_has_property(&properties, PROPERTY_SESSION_EXPIRY);
         reason->session_expiry_s =
             packet_property_number(&properties, PROPERTY_SESSION_EXPIRY, 0);
     }
-    return code_is_allowed(type, reason->code) ? 0 : PACKET_E_PROTOCOL;
+    return packet_code_is_allowed(type, reason->code) ? 0 : PACKET_E_PROTOCOL;
 }
 
 int packet_decode_disconnect(const struct packet_frame *frame,
@@ -450,14 +465,15 @@ int packet_decode_disconnect(const struct packet_frame *frame,
                              struct packet_reason *ret)
 {
     assert(frame->type == PACKET_DISCONNECT);
-    struct reader body = body_reader(frame);
+    struct reader body = packet_body_reader(frame);
     struct packet_reason reason = {0};
     if (version == MQTT_5) {
-        int r = read_reason(&body, frame->type, &reason);
+        int r = packet_read_reason(&body, frame->type, &reason);
+
         if (r != 0)
             return r;
     }
-    if (!reader_is_done(&body))
+    if (!packet_body_is_done(&body))
         return PACKET_E_MALFORMED;
     *ret = reason;
     return 0;
@@ -468,14 +484,15 @@ int packet_decode_ack(const struct packet_frame *frame,
                       struct packet_reason *ret)
 {
     assert(frame->type >= PACKET_PUBACK && frame->type <= PACKET_PUBCOMP);
-    struct reader body = body_reader(frame);
+    struct reader body = packet_body_reader(frame);
     struct packet_reason reason = {.packet_id = reader_u16(&body)};
     if (version == MQTT_5) {
-        int r = read_reason(&body, frame->type, &reason);
+        int r = packet_read_reason(&body, frame->type, &reason);
+
         if (r != 0)
             return r;
     }
-    if (!reader_is_done(&body))
+    if (!packet_body_is_done(&body))
         return PACKET_E_MALFORMED;
     if (reason.packet_id == 0)
         return PACKET_E_PROTOCOL; /* [MQTT-2.2.1-3] */

@@ -3,14 +3,15 @@
  * packet.h - MQTT 3.1.1 and 5 packets, server side of a publish-only ingress
  *
  * Pure functions over bounded memory: no I/O, no allocation, no state, no
- * logging. Decoded fields are views into the caller's buffer and live as long
- * as that. Rules cite the OASIS standards: [MQTT-x.y.z-n] is version 5's
- * number, "3.1.1 [..]" the older one's.
+ * logging. Decoded fields are views into the caller's buffer and valid as long
+ * as that. Rules cite the OASIS standards: [MQTT-x.y.z-n] is a number of version
+ * 5, "3.1.1 [..]" one of the older standard.
  *
- * Every decoder checks all of the packet: lengths, reserved bits, UTF-8
- * (including U+0000, surrogates and overlong forms), property ids, their
- * repetition and their values, trailing bytes. The strings of a PUBLISH, which go
- * on to a broker, must not hold control characters or non-characters either.
+ * Invariant: every decoder checks all of the packet before it returns 0: lengths,
+ * reserved bits, UTF-8 (including U+0000, surrogates and overlong forms), property
+ * ids, their repetition and their values, trailing bytes. The strings of a PUBLISH,
+ * which are forwarded to a broker, must not hold control characters or
+ * non-characters either. Thread: any.
  */
 #ifndef MQTT_SPOOLD_DAEMON_MQTT_PACKET_H
 #define MQTT_SPOOLD_DAEMON_MQTT_PACKET_H
@@ -50,7 +51,7 @@ enum {
     MQTT_SUCCESS = 0x00,
     MQTT_NO_MATCHING_SUBSCRIBERS = 0x10, /* in tests only */
     MQTT_NO_SUBSCRIPTION_EXISTED = 0x11,
-    MQTT_FIRST_FAILURE = 0x80, /* codes from here on say that it did not work */
+    MQTT_FIRST_FAILURE = 0x80, /* codes from here on are failures */
     MQTT_UNSPECIFIED_ERROR = 0x80,
     MQTT_MALFORMED_PACKET = 0x81,
     MQTT_PROTOCOL_ERROR = 0x82,
@@ -74,7 +75,7 @@ enum {
     MQTT_QOS_NOT_SUPPORTED = 0x9B
 };
 
-/* A word or two for a reason code ("quota exceeded"); "unknown" for others. */
+/* A short text for a reason code ("quota exceeded"); "unknown" for others. */
 const char *packet_reason_text(int code);
 
 /* Properties of MQTT 5 (section 2.2.2.2). */
@@ -108,7 +109,7 @@ enum packet_property_id {
     PROPERTY_SHARED_AVAILABLE = 0x2A
 };
 
-/* One decoded property. Number holds byte, two and four byte and variable integers. */
+/* One decoded property. number: of byte, two byte, four byte and variable byte integers. */
 struct packet_property {
     enum packet_property_id id;
     uint32_t number;
@@ -117,25 +118,25 @@ struct packet_property {
 };
 
 /*
- * packet_property_next() - walk over encoded properties
+ * packet_property_next() - read the next of the encoded properties
  * @reader: over the bytes between the property length and its end
  *
- * Return: true and a property, or false at the end or when reader->failed
- * (unknown id, cut value, bad UTF-8).
+ * Return: true and a property; false at the end, or if reader->failed (unknown id,
+ * cut value, bad UTF-8).
  */
 bool packet_property_next(struct reader *reader, struct packet_property *ret);
 
-/* Positive conditions of this module. */
+/* Conditions that the direct caller handles. */
 enum {
-    PACKET_E_MORE = 1,  /* not a whole packet yet */
-    PACKET_E_TOO_LARGE, /* announces more than the limit; nothing was read beyond the header */
+    PACKET_E_MORE = 1,  /* not yet a whole packet */
+    PACKET_E_TOO_LARGE, /* longer than the limit; nothing was read beyond the header */
     PACKET_E_MALFORMED, /* 0x81 */
     PACKET_E_PROTOCOL,  /* 0x82 */
     PACKET_E_VERSION,   /* protocol name or level unknown: 0x84 */
-    PACKET_E_TOPIC,     /* topic name invalid, or not to be forwarded: 0x90 */
-    PACKET_E_FORMAT     /* payload is not the UTF-8 that its format indicator says: 0x99 */
+    PACKET_E_TOPIC,     /* topic name invalid, or not forwardable: 0x90 */
+    PACKET_E_FORMAT     /* payload is not UTF-8 despite its format indicator: 0x99 */
 };
-/* The MQTT 5 reason code that answers such a condition. */
+/* The MQTT 5 reason code for such a condition. */
 uint8_t packet_condition_code(int condition);
 
 struct packet_frame {
@@ -146,8 +147,8 @@ struct packet_frame {
 };
 
 /*
- * packet_next() - frame the first packet of a buffer
- * @max_packet: whole packets larger than this are refused before they are read
+ * packet_next() - find the first packet of a buffer
+ * @max_packet: in bytes; larger packets are refused before they are read
  *
  * Return: 0; PACKET_E_MORE; PACKET_E_TOO_LARGE; PACKET_E_MALFORMED (reserved
  * type or flags, bad length).
@@ -160,32 +161,32 @@ struct packet_connect {
     bool clean_start;
     uint16_t keep_alive_s; /* 0: none */
     struct view client_id; /* may be empty */
-    bool has_will;         /* checked, otherwise not kept: see docs/protocol.md */
+    bool has_will;         /* checked, but not stored: see docs/protocol.md */
     uint8_t will_qos;      /* 0 without a will */
     bool has_auth;         /* v5 authentication method present */
     uint32_t session_expiry_s;
-    uint16_t receive_maximum; /* the client's, 65,535 when absent; nothing it bounds is sent */
-    uint32_t maximum_packet_size; /* the client's; UINT32_MAX when absent */
-    bool no_problem_info; /* v5: no user property on an acknowledgement [MQTT-3.1.2-29] */
+    uint16_t receive_maximum; /* of the client, 65,535 if absent; nothing it bounds is sent */
+    uint32_t maximum_packet_size; /* of the client; UINT32_MAX if absent */
+    bool is_problem_info_off; /* v5: no user property on an acknowledgement [MQTT-3.1.2-29] */
 };
 
-/* Return: 0; PACKET_E_MALFORMED, _PROTOCOL, _VERSION. In these cases, too, ret->version is set
- * where the packet reaches as far: to the level asked for when the name was "MQTT", else to
+/* Return: 0; PACKET_E_MALFORMED, _PROTOCOL, _VERSION. ret->version is also set on failure if
+ * the packet is long enough: to the requested level if the name is "MQTT", else to
  * MQTT_3_1_1. */
 MUST_CHECK int packet_decode_connect(const struct packet_frame *frame,
                                      struct packet_connect *ret);
 
 /*
- * packet_peek_version() - of a CONNECT that is not read any further
+ * packet_peek_version() - the version of a CONNECT that is not decoded
+ * @data: the first bytes of a packet
  *
- * @data holds the first bytes of a packet. Return: true when it is a CONNECT of a known version and
- * so much of it is there.
+ * Return: is it a CONNECT of a known version, and long enough to have one?
  */
 bool packet_peek_version(const void *data, size_t size, enum packet_version *ret);
 
 struct packet_publish {
     uint8_t qos;
-    bool dup; /* tells nothing of an earlier one [MQTT-3.3.1-3]: each is a message of its own */
+    bool dup; /* implies no earlier one [MQTT-3.3.1-3]: each PUBLISH is a separate message */
     bool retain;
     uint16_t packet_id; /* 0 for QoS 0 */
     struct view topic;
@@ -199,24 +200,24 @@ struct packet_publish {
 };
 
 /*
- * packet_decode_publish() - and check all that [MQTT-3.3] demands of a client's PUBLISH
+ * packet_decode_publish() - decode a client's PUBLISH and check all of [MQTT-3.3]
  *
- * Return: 0; PACKET_E_MALFORMED, _PROTOCOL; PACKET_E_TOPIC and PACKET_E_FORMAT
- * fill *ret all the same, so that the PUBLISH can be answered by its id.
+ * Return: 0; PACKET_E_MALFORMED, _PROTOCOL; PACKET_E_TOPIC and PACKET_E_FORMAT, for
+ * which *ret is set too, so that the PUBLISH can be answered by its id.
  */
 MUST_CHECK int packet_decode_publish(const struct packet_frame *frame,
                                      enum packet_version version,
                                      struct packet_publish *ret);
 
 /*
- * packet_keep_properties() - the property bytes that are kept with a message
+ * packet_keep_properties() - copy the properties that are stored with a message
+ * @memory: of publish->properties.size bytes
  *
- * Copies payload format, content type, response topic, correlation data and
- * user properties in their order and leaves out message expiry (kept as a time
- * of its own) and topic alias (of the connection). @memory needs
- * publish->properties.size bytes at most.
+ * Copies payload format, content type, response topic, correlation data and user
+ * properties in their order. Leaves out message expiry, which is stored as a time,
+ * and topic alias, which is of the connection.
  *
- * Return: how many bytes were written.
+ * Return: the number of bytes written.
  */
 size_t packet_keep_properties(const struct packet_publish *publish, void *memory);
 
@@ -231,8 +232,8 @@ MUST_CHECK int packet_decode_subscribe(const struct packet_frame *frame,
 MUST_CHECK int packet_decode_unsubscribe(const struct packet_frame *frame,
                                          enum packet_version version,
                                          struct packet_subscribe *ret);
-/* @ret_options is NULL for UNSUBSCRIBE. True and a filter, or false at the end; the decoder above
- * has already checked them all. */
+/* @ret_options: NULL for UNSUBSCRIBE. Return: true and a filter, or false at the end; the
+ * decoder has checked them all. */
 bool packet_filter_next(struct reader *filters, struct view *ret_filter, uint8_t *ret_options);
 
 /* DISCONNECT, and PUBACK, PUBREC, PUBREL, PUBCOMP of a client. */
@@ -249,10 +250,10 @@ MUST_CHECK int packet_decode_ack(const struct packet_frame *frame,
                                  enum packet_version version,
                                  struct packet_reason *ret);
 
-/* Encoders. Each writes one whole packet; writer->failed tells that the memory was too small. */
+/* Encoders. Each writes one whole packet; writer->failed: the memory was too small. */
 struct packet_connack {
     bool session_present;
-    uint8_t code; /* v5 reason code; a 3.1.1 connection gets the return code that fits */
+    uint8_t code; /* v5 reason code; converted to a return code for 3.1.1 */
     /* v5 properties, written only with MQTT_SUCCESS: */
     uint8_t maximum_qos;            /* 0 or 1 is announced, 2 is not */
     uint16_t receive_maximum;       /* 0: not announced */
@@ -266,11 +267,10 @@ void packet_encode_connack(struct writer *writer,
                            enum packet_version version,
                            const struct packet_connack *connack);
 
-/* Has the table of an acknowledgement's reason codes (3-4 to 3-7) this one? */
-bool packet_ack_may_say(enum packet_type type, uint8_t code);
-/* PUBACK, PUBREC, PUBREL or PUBCOMP. @code: of its table, all else is a fault of the caller that
- * aborts where assertions are compiled in. @spool_id: sent in v5 as user property "spool-id"; 0:
- * none. */
+/* Is @code in the table of reason codes (3-4 to 3-7) of this acknowledgement? */
+bool packet_ack_allows_code(enum packet_type type, uint8_t code);
+/* PUBACK, PUBREC, PUBREL or PUBCOMP. @code: packet_ack_allows_code(), asserted. @spool_id: sent
+ * in v5 as user property "spool-id"; 0: none. */
 void packet_encode_ack(struct writer *writer,
                        enum packet_version version,
                        enum packet_type type,
@@ -286,18 +286,18 @@ void packet_encode_suback(struct writer *writer,
                           uint8_t code,
                           size_t count);
 void packet_encode_pingresp(struct writer *writer);
-/* v5 only. @reason: a text for the person who reads the producer's log, or NULL. */
+/* v5 only. @reason: a text for the log of the producer, or NULL; cut at 240 bytes. */
 void packet_encode_disconnect(struct writer *writer, uint8_t code, const char *reason);
 
-/* Largest packet that packet_encode_ack() and packet_encode_connack() (with a client id of @id_size)
- * write. */
+/* Sizes of the largest packets that the encoders write; @id_size: of the assigned client id. */
 #define PACKET_ACK_MAX              64
 #define PACKET_CONNACK_MAX(id_size) (64 + (id_size))
 #define PACKET_DISCONNECT_MAX       256
 
+/* Is it UTF-8 without U+0000 [MQTT-1.5.4-2]? */
 bool packet_utf8_is_valid(struct view text);
-/* A topic name: 1 to 65,535 bytes of UTF-8 without wildcards [MQTT-4.7.3], control characters and
- * non-characters (1.5.4). */
+/* Is it a topic name: 1 to 65,535 bytes of UTF-8 without wildcards [MQTT-4.7.3], control
+ * characters and non-characters (1.5.4)? */
 bool packet_topic_is_valid(struct view topic);
 /* Does @topic match @filter (+ and #, and no wildcard at the front matches a leading $)
  * [MQTT-4.7]? Both must be valid. */

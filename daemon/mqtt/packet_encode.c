@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * packet_encode.c - what the gateway sends to a producer, and the words for reason codes
+ * packet_encode.c - encodes what the gateway sends to a producer, and the texts of reason codes
  *
  * An encoder knows the length of its packet before the first byte, because the
  * remaining length is of variable size and comes first. Properties are written
@@ -92,20 +92,20 @@ const char *packet_reason_text(int code)
 }
 
 static void
-write_header(struct writer *writer, enum packet_type type, uint8_t flags, size_t length)
+packet_write_header(struct writer *writer, enum packet_type type, uint8_t flags, size_t length)
 {
     writer_u8(writer, (uint8_t)(((unsigned)type << 4) | flags));
     writer_varint(writer, length <= UINT32_MAX ? (uint32_t)length : UINT32_MAX);
 }
 
 static void
-write_byte_property(struct writer *writer, enum packet_property_id id, uint8_t value)
+packet_write_byte_property(struct writer *writer, enum packet_property_id id, uint8_t value)
 {
     writer_u8(writer, (uint8_t)id);
     writer_u8(writer, value);
 }
 
-static uint8_t return_code(uint8_t code)
+static uint8_t packet_return_code(uint8_t code)
 {
     switch (code) {
     case MQTT_SUCCESS:
@@ -135,20 +135,21 @@ static void connack_write_limits(struct writer *writer, const struct packet_conn
         writer_u16(writer, connack->receive_maximum);
     }
     if (connack->maximum_qos < 2)
-        write_byte_property(writer, PROPERTY_MAXIMUM_QOS, connack->maximum_qos);
+        packet_write_byte_property(writer, PROPERTY_MAXIMUM_QOS, connack->maximum_qos);
     if (connack->maximum_packet_size > 0) {
         writer_u8(writer, PROPERTY_MAXIMUM_PACKET_SIZE);
         writer_u32(writer, connack->maximum_packet_size);
     }
-    write_byte_property(writer, PROPERTY_WILDCARD_AVAILABLE, 0);
-    write_byte_property(writer, PROPERTY_SUBSCRIPTION_ID_AVAILABLE, 0);
-    write_byte_property(writer, PROPERTY_SHARED_AVAILABLE, 0);
+    packet_write_byte_property(writer, PROPERTY_WILDCARD_AVAILABLE, 0);
+    packet_write_byte_property(writer, PROPERTY_SUBSCRIPTION_ID_AVAILABLE, 0);
+    packet_write_byte_property(writer, PROPERTY_SHARED_AVAILABLE, 0);
 }
 
 static void connack_write_v5(struct writer *writer, const struct packet_connack *connack)
 {
     uint8_t memory[PROPERTIES_MAX];
     struct writer limits;
+
     writer_init(&limits, memory, sizeof(memory));
     struct view id = {0};
     if (connack->code == MQTT_SUCCESS) {
@@ -158,7 +159,7 @@ static void connack_write_v5(struct writer *writer, const struct packet_connack 
     assert(!limits.failed);
     size_t size = writer_used(&limits) + (id.size > 0 ? 1 + 2 + id.size : 0);
     bool session_present = connack->session_present && connack->code == MQTT_SUCCESS;
-    write_header(writer, PACKET_CONNACK, 0, 2 + varint_size((uint32_t)size) + size);
+    packet_write_header(writer, PACKET_CONNACK, 0, 2 + varint_size((uint32_t)size) + size);
     writer_u8(writer, session_present);
     writer_u8(writer, connack->code);
     writer_varint(writer, (uint32_t)size);
@@ -177,18 +178,19 @@ void packet_encode_connack(struct writer *writer,
         connack_write_v5(writer, connack);
         return;
     }
-    uint8_t code = return_code(connack->code);
-    write_header(writer, PACKET_CONNACK, 0, 2);
-    /* A refusal has no session, whatever the caller says [MQTT-3.2.2-6]. */
+    uint8_t code = packet_return_code(connack->code);
+    packet_write_header(writer, PACKET_CONNACK, 0, 2);
+    /* A refusal has no session, whatever the caller sets [MQTT-3.2.2-6]. */
     writer_u8(writer, connack->session_present && code == RETURN_ACCEPTED);
     writer_u8(writer, code);
 }
 
-static void write_spool_id(struct writer *writer, uint64_t spool_id)
+static void packet_write_spool_id(struct writer *writer, uint64_t spool_id)
 {
     static const char name[] = "spool-id";
     char digits[sizeof("18446744073709551615")];
     int size = snprintf(digits, sizeof(digits), "%" PRIu64, spool_id);
+
     writer_u8(writer, PROPERTY_USER);
     writer_block(writer, name, sizeof(name) - 1);
     writer_block(writer, digits, (size_t)size);
@@ -201,17 +203,17 @@ void packet_encode_ack(struct writer *writer,
                        uint8_t code,
                        uint64_t spool_id)
 {
-    assert(packet_ack_may_say(type, code));
+    assert(packet_ack_allows_code(type, code));
     uint8_t memory[PROPERTIES_MAX];
     struct writer properties;
     writer_init(&properties, memory, sizeof(memory));
     if (version == MQTT_5 && spool_id != 0)
-        write_spool_id(&properties, spool_id);
+        packet_write_spool_id(&properties, spool_id);
     assert(!properties.failed);
     size_t size = writer_used(&properties);
     bool has_code = version == MQTT_5 && (code != MQTT_SUCCESS || size > 0);
     size_t length = 2 + (has_code ? 1U : 0U) + (size > 0 ? 1 + size : 0);
-    write_header(writer, type, type == PACKET_PUBREL ? FLAGS_PUBREL : 0, length);
+    packet_write_header(writer, type, type == PACKET_PUBREL ? FLAGS_PUBREL : 0, length);
     writer_u16(writer, packet_id);
     if (has_code)
         writer_u8(writer, code);
@@ -230,13 +232,14 @@ void packet_encode_suback(struct writer *writer,
 {
     bool has_codes = version == MQTT_5 || type == PACKET_SUBACK;
     size_t codes = has_codes ? count : 0;
+
     if (version != MQTT_5 && code > MQTT_FIRST_FAILURE)
         code = MQTT_FIRST_FAILURE; /* the only failure 3.1.1 knows */
     if (codes > (size_t)(writer->end - writer->at)) {
         writer->failed = true;
         return;
     }
-    write_header(writer, type, 0, 2 + (version == MQTT_5 ? 1U : 0U) + codes);
+    packet_write_header(writer, type, 0, 2 + (version == MQTT_5 ? 1U : 0U) + codes);
     writer_u16(writer, packet_id);
     if (version == MQTT_5)
         writer_varint(writer, 0);
@@ -246,13 +249,14 @@ void packet_encode_suback(struct writer *writer,
 
 void packet_encode_pingresp(struct writer *writer)
 {
-    write_header(writer, PACKET_PINGRESP, 0, 0);
+    packet_write_header(writer, PACKET_PINGRESP, 0, 0);
 }
 
-/* How much of a text fits, without half a character at its end. */
-static size_t reason_text_size(const char *reason)
+/* How many bytes of a text fit, without a partial character at the end. */
+static size_t packet_reason_text_size(const char *reason)
 {
     size_t size = strnlen(reason, REASON_TEXT_MAX + 1);
+
     if (size <= REASON_TEXT_MAX)
         return size;
     size = REASON_TEXT_MAX;
@@ -263,10 +267,11 @@ static size_t reason_text_size(const char *reason)
 
 void packet_encode_disconnect(struct writer *writer, uint8_t code, const char *reason)
 {
-    size_t text = reason ? reason_text_size(reason) : 0;
+    size_t text = reason ? packet_reason_text_size(reason) : 0;
     size_t size = text > 0 ? 1 + 2 + text : 0;
     size_t length = 1 + (size > 0 ? varint_size((uint32_t)size) + size : 0);
-    write_header(writer, PACKET_DISCONNECT, 0, length);
+
+    packet_write_header(writer, PACKET_DISCONNECT, 0, length);
     writer_u8(writer, code);
     if (size == 0)
         return;

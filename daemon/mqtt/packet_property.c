@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * packet_property.c - properties of MQTT 5: one table says all that the standard says of each
+ * packet_property.c - the properties of MQTT 5, by one table of their rules
  *
- * The table is the standard's table 2-4 with what the sections of the packets
- * add: how often a property may stand there and which values it may have. A
- * property of another packet or one that cannot be read is malformed
- * [MQTT-2.2.2.2]; one that is repeated or out of range is a protocol error.
+ * The table is table 2-4 of the standard with the rules from the sections of the
+ * packets: whether a property may be repeated and which values it may have. A
+ * property of another packet or an unreadable one is malformed [MQTT-2.2.2.2]; one
+ * that is repeated or out of range is a protocol error.
  *
  * The rows cover the packets of both directions, because the table is easier
  * to compare with the standard as a whole than with holes in it.
@@ -133,11 +133,12 @@ bool packet_property_next(struct reader *reader, struct packet_property *ret)
 static bool property_has_text(const struct packet_property *property)
 {
     enum property_kind kind = rules[property->id].kind;
+
     return kind == KIND_TEXT || kind == KIND_TOPIC || kind == KIND_PAIR;
 }
 
-/* Those of a PUBLISH go on to the broker. */
-static bool property_may_travel(const struct packet_property *property, unsigned place)
+/* Those of a PUBLISH are forwarded to the broker. */
+static bool property_is_forwardable(const struct packet_property *property, unsigned place)
 {
     return place != PACKET_PUBLISH || !property_has_text(property) ||
            (packet_text_is_forwardable(property->name) &&
@@ -147,7 +148,8 @@ static bool property_may_travel(const struct packet_property *property, unsigned
 static int property_check(const struct packet_property *property, unsigned place, uint64_t seen)
 {
     const struct property_rule *rule = &rules[property->id];
-    if ((rule->places & IN(place)) == 0 || !property_may_travel(property, place))
+
+    if ((rule->places & IN(place)) == 0 || !property_is_forwardable(property, place))
         return PACKET_E_MALFORMED;
     if (!rule->repeats && (seen >> property->id & 1) != 0)
         return PACKET_E_PROTOCOL;
@@ -176,6 +178,7 @@ int packet_read_properties(struct reader *body, unsigned place, struct packet_pr
     struct packet_property property;
     while (packet_property_next(&reader, &property)) {
         int r = property_check(&property, place, ret->seen);
+
         if (r != 0)
             return r;
         ret->seen |= UINT64_C(1) << property.id;
@@ -208,6 +211,7 @@ static bool property_is_kept(enum packet_property_id id)
 size_t packet_keep_properties(const struct packet_publish *publish, void *memory)
 {
     struct reader reader;
+
     reader_init(&reader, publish->properties.data, publish->properties.size);
     struct writer writer;
     writer_init(&writer, memory, publish->properties.size);

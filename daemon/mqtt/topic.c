@@ -3,17 +3,17 @@
  * topic.c - text of MQTT: UTF-8 strings, topic names and topic filters
  *
  * The standard forbids more than RFC 3629 does: a string must not hold U+0000
- * [MQTT-1.5.4-2]. A payload that calls itself text may.
+ * [MQTT-1.5.4-2]. A payload with the format indicator for text may.
  *
- * Control characters and non-characters it only advises against, and lets a
+ * It only advises against control characters and non-characters, but lets a
  * receiver close the connection for them. Brokers do that: mosquitto answers
  * such a PUBLISH with DISCONNECT 0x81, and the message would be sent again after
- * each reconnect, with all others waiting behind it. So what is forwarded must
- * not hold them; all other strings may.
+ * each reconnect, with all others waiting behind it. So strings that are forwarded
+ * must not hold them; all other strings may.
  *
  * A topic is matched level by level and byte by byte, without normalization
- * [MQTT-4.7.3-4]; neither recursion nor memory is needed, because "#" can only
- * stand at the end.
+ * [MQTT-4.7.3-4]; neither recursion nor memory is needed, because "#" is only
+ * allowed at the end.
  */
 #include "daemon/mqtt/packet-private.h"
 
@@ -26,7 +26,8 @@ enum { TOPIC_MAX_BYTES = UINT16_MAX };
 bool packet_utf8_is_well_formed(struct view text)
 {
     while (text.size > 0) {
-        size_t size = utf8_character(text.data, text.size);
+        size_t size = utf8_character_size(text.data, text.size);
+
         if (size == 0)
             return false;
         text.data += size;
@@ -35,25 +36,26 @@ bool packet_utf8_is_well_formed(struct view text)
     return true;
 }
 
-static bool view_has(struct view text, char byte)
+static bool topic_has_byte(struct view text, char byte)
 {
     return text.size > 0 && memchr(text.data, byte, text.size) != NULL;
 }
 
 bool packet_utf8_is_valid(struct view text)
 {
-    return packet_utf8_is_well_formed(text) && !view_has(text, '\0');
+    return packet_utf8_is_well_formed(text) && !topic_has_byte(text, '\0');
 }
 
 struct view packet_read_text(struct reader *reader)
 {
     struct view text = reader_block(reader);
+
     if (!packet_utf8_is_valid(text))
         reader->failed = true;
     return text;
 }
 
-static bool is_disallowed(uint32_t point)
+static bool topic_is_disallowed(uint32_t point)
 {
     return point <= 0x1F || (point >= 0x7F && point <= 0x9F) ||
            (point >= 0xFDD0 && point <= 0xFDEF) || (point & 0xFFFE) == 0xFFFE;
@@ -62,8 +64,9 @@ static bool is_disallowed(uint32_t point)
 bool packet_text_is_forwardable(struct view text)
 {
     while (text.size > 0) {
-        size_t size = utf8_character(text.data, text.size);
-        if (size == 0 || is_disallowed(utf8_code_point(text.data, size)))
+        size_t size = utf8_character_size(text.data, text.size);
+
+        if (size == 0 || topic_is_disallowed(utf8_code_point(text.data, size)))
             return false;
         text.data += size;
         text.size -= size;
@@ -73,8 +76,8 @@ bool packet_text_is_forwardable(struct view text)
 
 bool packet_text_is_topic(struct view text)
 {
-    return text.size > 0 && text.size <= TOPIC_MAX_BYTES && !view_has(text, '+') &&
-           !view_has(text, '#');
+    return text.size > 0 && text.size <= TOPIC_MAX_BYTES && !topic_has_byte(text, '+') &&
+           !topic_has_byte(text, '#');
 }
 
 bool packet_topic_is_valid(struct view topic)
@@ -88,6 +91,7 @@ bool packet_filter_is_valid(struct view filter)
         return false;
     for (size_t i = 0; i < filter.size; i++) {
         uint8_t byte = filter.data[i];
+
         if (byte != '+' && byte != '#')
             continue;
         bool starts = i == 0 || filter.data[i - 1] == '/';
@@ -102,6 +106,7 @@ bool packet_topic_matches(const char *filter, struct view topic)
 {
     const uint8_t *at = topic.data;
     const uint8_t *end = topic.size > 0 ? at + topic.size : at;
+
     if ((*filter == '+' || *filter == '#') && at < end && *at == '$')
         return false; /* [MQTT-4.7.2-1] */
     for (;; filter++, at++) {

@@ -2,9 +2,9 @@
 /*
  * outcome.c - the outcome record as a line of JSON
  *
- * seq comes first, for the audit finds out where its export stands by reading
+ * seq comes first, because the audit determines the progress of its export from
  * the first field of the file's last line. Fields without a value are left out
- * rather than null: a line per message is what fills the disk.
+ * rather than null, because a line per message fills the disk.
  */
 #include "daemon/record/outcome.h"
 
@@ -21,7 +21,7 @@ static void record_write_time(struct json *json, const char *name, int64_t wall_
     json_text(json, name, text);
 }
 
-/* A length from a damaged database must not make a line that fits nowhere. */
+/* A text from a damaged database must not make a line that is longer than any buffer. */
 static void record_write_text(struct json *json, const char *name, const char *text, size_t max)
 {
     json_bytes(json, name, text, strnlen(text, max));
@@ -39,7 +39,9 @@ void record_write(struct json *json, const struct spool_record *record)
     record_write_text(json, "lane", record->lane, RECORD_LANE_MAX);
     record_write_text(json, "client", record->client, RECORD_TEXT_MAX);
     if (record->uid == PEER_UID_UNKNOWN)
-        json_nothing(json, "uid"); /* always there, for the audit looks for all fields */
+        json_null_value(
+            json,
+            "uid"); /* always present, because the verification of audit files requires it */
     else
         json_unsigned(json, "uid", record->uid);
     record_write_text(json, "topic", record->topic, RECORD_TEXT_MAX);
@@ -55,7 +57,7 @@ void record_write(struct json *json, const struct spool_record *record)
     json_close_object(json);
 }
 
-/* seq is that of the last one, so that whoever reads only ends of lines knows how far the file
+/* seq is that of the last one, so that a reader of the last line only knows how far the file
  * reaches. */
 void record_write_pruned(struct json *json, uint64_t from, uint64_t to, int64_t time_ms)
 {

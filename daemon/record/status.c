@@ -1,14 +1,16 @@
 /* SPDX-License-Identifier: MIT */
-/* status.c - see status.h */
+/*
+ * status.c - the status object
+ */
 #include "daemon/record/status.h"
 
 #include <string.h>
 
 #include "base/clock.h"
 
-static void write_spool(struct json *json,
-                        const struct spool_stats *stats,
-                        const struct record_intake *intake)
+static void record_write_spool(struct json *json,
+                               const struct spool_stats *stats,
+                               const struct record_intake *intake)
 {
     json_open_object(json, "spool");
     json_unsigned(json, "messages", stats->messages);
@@ -22,7 +24,7 @@ static void write_spool(struct json *json,
     json_close_object(json);
 }
 
-static void write_ledger(struct json *json, const struct spool_ledger *ledger)
+static void record_write_ledger(struct json *json, const struct spool_ledger *ledger)
 {
     json_open_object(json, "ledger");
     json_unsigned(json, "accepted", ledger->accepted);
@@ -33,22 +35,22 @@ static void write_ledger(struct json *json, const struct spool_ledger *ledger)
     json_close_object(json);
 }
 
-/* Lanes lie together in one database: its files are shared out by the bytes that each lane holds,
+/* All lanes share one database: its size is apportioned by the bytes that each lane holds,
  * rounded down. */
-static uint64_t share_of_disk(const struct spool_stats *stats, uint64_t bytes)
+static uint64_t record_share_of_disk(const struct spool_stats *stats, uint64_t bytes)
 {
     uint64_t part = bytes, whole = stats->bytes;
 
     if (part >= whole)
         return whole > 0 ? stats->disk_bytes : 0;
     for (; whole > UINT32_MAX; whole = (whole + 1) / 2)
-        part /= 2; /* so that no product below is too large */
+        part /= 2; /* so that no product below overflows */
     return stats->disk_bytes / whole * part + stats->disk_bytes % whole * part / whole;
 }
 
-/* A lane that is not configured any more lives under the limits of "default", but takes nothing. */
+/* A lane that is not configured any more has the limits of "default", but accepts nothing. */
 static void
-write_limits(struct json *json, const char *name, const struct record_intake *intake)
+record_write_limits(struct json *json, const char *name, const struct record_intake *intake)
 {
     static const char *const policies[] = {
         [SPOOL_EVICT_OLDEST] = "evict-oldest",
@@ -68,30 +70,30 @@ write_limits(struct json *json, const char *name, const struct record_intake *in
     if (intake->lane_full)
         json_bool(json, "full", i < intake->lane_count && intake->lane_full[i]);
     else
-        json_nothing(json, "full");
+        json_null_value(json, "full");
 }
 
-static void write_lane(struct json *json,
-                       const struct spool_lane_stats *lane,
-                       const struct spool_stats *stats,
-                       const struct record_intake *intake)
+static void record_write_lane(struct json *json,
+                              const struct spool_lane_stats *lane,
+                              const struct spool_stats *stats,
+                              const struct record_intake *intake)
 {
     json_open_object(json, NULL);
     json_text(json, "name", lane->name);
     json_unsigned(json, "messages", lane->messages);
     json_unsigned(json, "bytes", lane->bytes);
-    json_unsigned(json, "disk_bytes", share_of_disk(stats, lane->bytes));
+    json_unsigned(json, "disk_bytes", record_share_of_disk(stats, lane->bytes));
     json_signed(json, "oldest_age_ms", lane->oldest_age_ms);
-    write_limits(json, lane->name, intake);
-    write_ledger(json, &lane->ledger);
+    record_write_limits(json, lane->name, intake);
+    record_write_ledger(json, &lane->ledger);
     json_close_object(json);
 }
 
-static int write_lanes(struct json *json,
-                       struct spool *spool,
-                       const struct spool_stats *stats,
-                       const struct record_intake *intake,
-                       const struct spool_time *now)
+static int record_write_lanes(struct json *json,
+                              struct spool *spool,
+                              const struct spool_stats *stats,
+                              const struct record_intake *intake,
+                              const struct spool_time *now)
 {
     int r = 0;
 
@@ -101,60 +103,60 @@ static int write_lanes(struct json *json,
 
         r = spool_get_lane_stats(spool, i, now, &lane);
         if (r == 0)
-            write_lane(json, &lane, stats, intake);
+            record_write_lane(json, &lane, stats, intake);
     }
     json_close_array(json);
     return r;
 }
 
-static void write_intake(struct json *json, const struct record_intake *intake)
+static void record_write_intake(struct json *json, const struct record_intake *intake)
 {
     json_open_object(json, "intake");
     if (intake->refusing)
         json_text(json, "refusing", intake->refusing);
     else
-        json_nothing(json, "refusing");
+        json_null_value(json, "refusing");
     json_close_object(json);
 }
 
-static int write_spool_parts(struct json *json,
-                             struct spool *spool,
-                             const struct record_status *status,
-                             const struct spool_time *now)
+static int record_write_spool_parts(struct json *json,
+                                    struct spool *spool,
+                                    const struct record_status *status,
+                                    const struct spool_time *now)
 {
     struct spool_ledger ledger;
     int r = spool_get_ledger(spool, &ledger);
 
     if (r != 0)
         return r;
-    write_spool(json, status->stats, &status->intake);
-    write_intake(json, &status->intake);
-    write_ledger(json, &ledger);
-    return write_lanes(json, spool, status->stats, &status->intake, now);
+    record_write_spool(json, status->stats, &status->intake);
+    record_write_intake(json, &status->intake);
+    record_write_ledger(json, &ledger);
+    return record_write_lanes(json, spool, status->stats, &status->intake, now);
 }
 
-static void write_text(struct json *json, const char *name, const char *text)
+static void record_write_known(struct json *json, const char *name, const char *text)
 {
     json_text(json, name, text ? text : "");
 }
 
-static void write_link(struct json *json, const struct record_link *link)
+static void record_write_link(struct json *json, const struct record_link *link)
 {
     json_open_object(json, "link");
-    write_text(json, "state", link->state);
-    write_text(json, "broker", link->broker);
-    write_text(json, "since", link->since);
+    record_write_known(json, "state", link->state);
+    record_write_known(json, "broker", link->broker);
+    record_write_known(json, "since", link->since);
     json_unsigned(json, "connects", link->connects);
-    write_text(json, "last_error", link->last_error);
-    write_text(json, "last_error_time", link->last_error_time);
-    write_text(json, "acknowledged", link->acknowledged);
+    record_write_known(json, "last_error", link->last_error);
+    record_write_known(json, "last_error_time", link->last_error_time);
+    record_write_known(json, "acknowledged", link->acknowledged);
     json_unsigned(json, "window", link->window);
     json_unsigned(json, "late_answers", link->late_answers);
     json_bool(json, "held", link->is_held);
     json_close_object(json);
 }
 
-static void write_salvage(struct json *json, const struct record_status *status)
+static void record_write_salvage(struct json *json, const struct record_status *status)
 {
     const struct spool_salvage *salvage = &status->salvage;
     char time[CLOCK_TEXT_MAX] = "";
@@ -170,7 +172,7 @@ static void write_salvage(struct json *json, const struct record_status *status)
     json_close_object(json);
 }
 
-static void write_producers(struct json *json, const struct record_producers *producers)
+static void record_write_producers(struct json *json, const struct record_producers *producers)
 {
     json_open_object(json, "producers");
     json_unsigned(json, "connected", producers->connected);
@@ -179,39 +181,40 @@ static void write_producers(struct json *json, const struct record_producers *pr
     json_close_object(json);
 }
 
-static void write_audit(struct json *json, const struct record_audit *audit, uint64_t last_seq)
+static void
+record_write_audit(struct json *json, const struct record_audit *audit, uint64_t last_seq)
 {
     json_open_object(json, "audit");
     if (audit->healthy)
         json_bool(json, "healthy", *audit->healthy);
     else
-        json_nothing(json, "healthy");
-    write_text(json, "error", audit->error);
+        json_null_value(json, "healthy");
+    record_write_known(json, "error", audit->error);
     json_unsigned(json, "last_seq", last_seq);
     json_unsigned(json, "waiting", audit->waiting);
     json_unsigned(json, "max_waiting", audit->max_waiting);
-    write_text(json, "when_full", audit->when_full);
+    record_write_known(json, "when_full", audit->when_full);
     json_unsigned(json, "pruned", audit->pruned);
     if (audit->max_record_bytes > 0) {
         json_unsigned(json, "record_bytes", audit->record_bytes);
         json_unsigned(json, "max_record_bytes", audit->max_record_bytes);
     } else {
-        json_nothing(json, "record_bytes");
-        json_nothing(json, "max_record_bytes");
+        json_null_value(json, "record_bytes");
+        json_null_value(json, "max_record_bytes");
     }
     json_close_object(json);
 }
 
-/* null where it is not coming. */
-static void write_seconds(struct json *json, const char *name, double after_s)
+/* null if that never happens. */
+static void record_write_seconds(struct json *json, const char *name, double after_s)
 {
     if (after_s >= 0)
-        json_unsigned(json, name, clock_forecast_s(after_s));
+        json_unsigned(json, name, clock_round_up_s(after_s));
     else
-        json_nothing(json, name);
+        json_null_value(json, name);
 }
 
-static void write_forecast(struct json *json, const struct record_status *status)
+static void record_write_forecast(struct json *json, const struct record_status *status)
 {
     double shrinks = status->out_per_s - status->in_per_s;
     uint64_t messages = status->stats->messages;
@@ -220,13 +223,14 @@ static void write_forecast(struct json *json, const struct record_status *status
     if (shrinks > 0)
         drained_s = (double)messages / shrinks;
     json_open_object(json, "forecast");
-    write_seconds(json, "full_s", status->full_after_s);
-    write_seconds(json, "drained_s", drained_s);
+    record_write_seconds(json, "full_s", status->full_after_s);
+    record_write_seconds(json, "drained_s", drained_s);
     json_close_object(json);
 }
 
-static void
-write_small_parts(struct json *json, const struct record_status *status, bool synchronized)
+static void record_write_small_parts(struct json *json,
+                                     const struct record_status *status,
+                                     bool synchronized)
 {
     json_open_object(json, "tokens");
     json_unsigned(json, "in_flight", status->stats->in_flight);
@@ -239,13 +243,13 @@ write_small_parts(struct json *json, const struct record_status *status, bool sy
     json_open_object(json, "memory");
     json_unsigned(json, "rss_bytes", status->rss_bytes);
     json_close_object(json);
-    write_salvage(json, status);
+    record_write_salvage(json, status);
     json_open_object(json, "clock");
     json_bool(json, "synchronized", synchronized);
     json_close_object(json);
-    write_producers(json, &status->producers);
-    write_audit(json, &status->audit, status->stats->last_seq);
-    write_forecast(json, status);
+    record_write_producers(json, &status->producers);
+    record_write_audit(json, &status->audit, status->stats->last_seq);
+    record_write_forecast(json, status);
 }
 
 int record_write_status(struct json *json,
@@ -261,9 +265,9 @@ int record_write_status(struct json *json,
     json_signed(json, "pid", status->pid);
     json_text(json, "time", time);
     json_signed(json, "uptime_ms", status->uptime_ms);
-    write_link(json, &status->link);
-    int r = write_spool_parts(json, spool, status, now);
-    write_small_parts(json, status, now->wall_credible);
+    record_write_link(json, &status->link);
+    int r = record_write_spool_parts(json, spool, status, now);
+    record_write_small_parts(json, status, now->wall_credible);
     json_close_object(json);
     return r;
 }

@@ -2,10 +2,12 @@
 /*
  * status.h - the status object
  *
- * The one form that the daemon's status file and `mqtt-spool status` of a
- * stopped daemon share, with the names of docs/operation.md. The members that
- * the spool knows are read from it; whoever calls adds what it knows of the
- * rest. What it does not know stays zero here and is null, 0 or "" there.
+ * The daemon's status file and `mqtt-spool status` of a stopped daemon share this
+ * form, with the names of docs/status.md. The members that the spool knows are
+ * read from it; the caller adds what it knows of the rest. What it does not know
+ * is zero in struct record_status, and null, 0 or "" in the object.
+ *
+ * Invariant: the same members in both cases. Thread: that of the spool.
  */
 #ifndef MQTT_SPOOLD_DAEMON_RECORD_STATUS_H
 #define MQTT_SPOOLD_DAEMON_RECORD_STATUS_H
@@ -18,7 +20,7 @@
 #include "base/json.h"
 #include "store/spool.h"
 
-/* All texts: NULL: not known. */
+/* A text that is NULL is not known. */
 struct record_link {
     const char *state;
     const char *broker;
@@ -32,12 +34,12 @@ struct record_link {
     bool is_held; /* nothing is sent until a commit has room */
 };
 
-/* What may come in. */
+/* What is accepted from producers. */
 struct record_intake {
     const struct spool_lane *lanes; /* as configured, "default" first; NULL: not known */
     size_t lane_count;
-    const bool *lane_full; /* of each of them: it refuses or blocks; NULL: not known */
-    const char *refusing;  /* why nothing at all is taken; "": it is; NULL: not known */
+    const bool *lane_full; /* by lane: it refuses or blocks; NULL: not known */
+    const char *refusing;  /* why no message is accepted; "": they are; NULL: not known */
     uint64_t disk_reserve; /* 0: not known */
     const char
         *disk_short; /* why messages are refused or evicted for the disk; NULL: not known */
@@ -51,18 +53,18 @@ struct record_producers {
 
 struct record_audit {
     const bool *healthy; /* NULL: not known */
-    const char *error;   /* why it is not; NULL or "": it is, or that is not known */
+    const char *error;   /* NULL or "": none, or not known */
     uint64_t waiting;
     uint64_t max_waiting;
     const char *when_full; /* NULL: not known */
     uint64_t pruned;
-    uint64_t record_bytes;     /* what all records in the database take */
-    uint64_t max_record_bytes; /* and may take; 0: neither is known */
+    uint64_t record_bytes;     /* of all records in the database */
+    uint64_t max_record_bytes; /* their limit; 0: neither is known */
 };
 
-/* Borrowed, all of it. */
+/* All of it is borrowed for the call. */
 struct record_status {
-    int64_t pid; /* 0: not that of a daemon */
+    int64_t pid; /* 0: no daemon runs */
     int64_t uptime_ms;
     const struct spool_stats *stats;
     struct record_link link;
@@ -74,11 +76,11 @@ struct record_status {
     int64_t salvaged_ms; /* by the wall clock; 0: nothing was salvaged */
     struct record_producers producers;
     struct record_audit audit;
-    double full_after_s; /* negative: not coming, or not known */
+    double full_after_s; /* negative: never, or not known */
 };
 
-/* One object, without a newline. @now: of the object, and for the ages of lanes. Return: 0, or what
- * the store answered; what was written then is to be thrown away. */
+/* Writes one object, without a newline. @now: of the object, and for the ages of lanes. Return:
+ * 0, or the error of the store; then the output is to be discarded. */
 MUST_CHECK int record_write_status(struct json *json,
                                    struct spool *spool,
                                    const struct record_status *status,

@@ -1,99 +1,89 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * client.c - Paho's client: made, connected, disconnected, destroyed
+ * client.c - Paho's client: create, disconnect, destroy, and its callbacks
  *
- * Its callbacks come on Paho's threads, or on the caller's at destroy. Each
- * attempt is an epoch, whose number travels as their context: an event of an
- * epoch that is over is refused under the mailbox's lock.
+ * Paho runs the callbacks on its own threads, or on the caller's at destroy. Each
+ * attempt is an epoch, whose number is their context.
  *
- * Paho changes its options without a lock when it connects. So no attempt
- * begins before the last one was reported over, and each begins with
- * MQTTAsync_setCallbacks(): that waits for Paho's mutex, which its thread holds
- * until it has returned from the report and forgotten the old callbacks. An
- * attempt that is never reported over takes its client with it.
+ * Invariant: an event of an older epoch is refused under the mailbox's lock. No attempt
+ * begins before the end of the last one was reported, because Paho changes its options
+ * without a lock when it connects; each begins with MQTTAsync_setCallbacks(), which waits
+ * for Paho's mutex: Paho's thread holds it until it has returned from the report and dropped
+ * the old callbacks. If the end of an attempt is never reported, its client is destroyed.
  */
-#include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
-#include "base/read_full.h"
-#include "base/regular.h"
 #include "daemon/mqtt/packet.h"
 #include "daemon/uplink/uplink-private.h"
 
-/* More than the window, so that Paho never has to think about its own limit. */
+/* More than the window, so that Paho never reaches its own limit. */
 #define BUFFERED_MARGIN 8
-/* What MQTT can carry as a password. */
-#define SECRET_MAX MQTT_TEXT_MAX
-/* Of a file with a key, to see whether it is encrypted. */
 
 /* --- callbacks: any thread ------------------------------------------------ */
 
-static bool accept_event(void *context)
+static bool accept_event(void *userdata)
 {
-    const struct uplink_event *news = context;
-    struct uplink_event *event = &uplink_instance->events[news->epoch & 1][news->kind];
+    const struct uplink_event *posted = userdata;
+    struct uplink_event *event =
+        &uplink_instance->inbox.events[posted->epoch & 1][posted->kind];
 
-    if (news->epoch != uplink_instance->epoch || event->busy)
+    if (posted->epoch != uplink_instance->client.epoch || event->is_unread)
         return false;
-    event->busy = true;
-    event->epoch = news->epoch;
-    event->code = news->code;
-    event->is_connack = news->is_connack;
-    event->limits = news->limits;
-    memcpy(event->text, news->text, sizeof(event->text));
+    event->is_unread = true;
+    event->epoch = posted->epoch;
+    event->code = posted->code;
+    event->is_connack = posted->is_connack;
+    event->limits = posted->limits;
+    memcpy(event->text, posted->text, sizeof(event->text));
     return true;
 }
 
-static void post_event(void *context, struct uplink_event *news)
+static void post_event(void *userdata, struct uplink_event *posted)
 {
     struct uplink *uplink = uplink_instance;
 
     if (!uplink)
         return;
-    news->epoch = (uintptr_t)context;
-    struct uplink_event *event = &uplink->events[news->epoch & 1][news->kind];
-    (void)mailbox_post_if(&uplink->mailbox, &event->post.mail, accept_event, news);
+    posted->epoch = (uintptr_t)userdata;
+    struct uplink_event *event = &uplink->inbox.events[posted->epoch & 1][posted->kind];
+    (void)mailbox_post_if(&uplink->inbox.mailbox, &event->post.mail, accept_event, posted);
 }
 
 /* Positive codes are the broker's, negative ones Paho's. */
-static void post_failure(void *context, int code, const char *message)
+static void post_failure(void *userdata, int code, const char *message)
 {
-    struct uplink_event news = {
+    struct uplink_event posted = {
         .kind = UPLINK_CONNECT_FAILED, .code = code, .is_connack = code > 0};
 
-    (void)snprintf(news.text, sizeof(news.text), "%s", message ? message : "");
-    post_event(context, &news);
+    (void)snprintf(posted.text, sizeof(posted.text), "%s", message ? message : "");
+    post_event(userdata, &posted);
 }
 
-static void on_connect_failure(void *context, MQTTAsync_failureData *response)
+static void on_connect_failure(void *userdata, MQTTAsync_failureData *response)
 {
-    post_failure(context, response ? response->code : MQTTASYNC_FAILURE,
+    post_failure(userdata, response ? response->code : MQTTASYNC_FAILURE,
                  response ? response->message : NULL);
 }
 
-static void on_connect_failure5(void *context, MQTTAsync_failureData5 *response)
+static void on_connect_failure5(void *userdata, MQTTAsync_failureData5 *response)
 {
     int code = response ? response->code : MQTTASYNC_FAILURE;
 
     if (response && (int)response->reasonCode >= MQTT_FIRST_FAILURE)
         code = (int)response->reasonCode;
-    post_failure(context, code, response ? response->message : NULL);
+    post_failure(userdata, code, response ? response->message : NULL);
 }
 
-static void on_connect_success(void *context, MQTTAsync_successData *response)
+static void on_connect_success(void *userdata, MQTTAsync_successData *response)
 {
-    struct uplink_event news = {.kind = UPLINK_CONNECTED, .limits = uplink_no_limits()};
+    struct uplink_event posted = {.kind = UPLINK_CONNECTED, .limits = uplink_no_limits()};
 
     (void)response;
-    post_event(context, &news);
+    post_event(userdata, &posted);
 }
 
-/* Asks before it reads: 1.3.12 does not fill the properties of each CONNACK (upstream #1543).
- */
+/* Checks before it reads: 1.3.12 does not always fill the properties (upstream #1543). */
 static bool
 has_number(MQTTProperties *properties, enum MQTTPropertyCodes code, uint32_t *ret_number)
 {
@@ -103,14 +93,13 @@ has_number(MQTTProperties *properties, enum MQTTPropertyCodes code, uint32_t *re
     return true;
 }
 
-static void on_connect_success5(void *context, MQTTAsync_successData5 *response)
+static void on_connect_success5(void *userdata, MQTTAsync_successData5 *response)
 {
-    struct uplink_event news = {.kind = UPLINK_CONNECTED, .limits = uplink_no_limits()};
-    struct uplink_limits *limits = &news.limits;
+    struct uplink_event posted = {.kind = UPLINK_CONNECTED, .limits = uplink_no_limits()};
+    struct uplink_limits *limits = &posted.limits;
     uint32_t number;
 
-    /* A zero is an error of the broker's in the first two; it must not stop the link for good.
-     */
+    /* A zero is the broker's error in the first two, and must not stop the link for good. */
     if (has_number(&response->properties, MQTTPROPERTY_CODE_RECEIVE_MAXIMUM, &number))
         limits->receive_maximum = number > 0 ? number : 1;
     if (has_number(&response->properties, MQTTPROPERTY_CODE_MAXIMUM_PACKET_SIZE, &number) &&
@@ -122,72 +111,72 @@ static void on_connect_success5(void *context, MQTTAsync_successData5 *response)
         limits->retain_available = number != 0;
     if (has_number(&response->properties, MQTTPROPERTY_CODE_SERVER_KEEP_ALIVE, &number))
         limits->keepalive_s = number;
-    post_event(context, &news);
+    post_event(userdata, &posted);
 }
 
-static void on_lost(void *context, char *cause)
+static void on_lost(void *userdata, char *cause)
 {
-    struct uplink_event news = {.kind = UPLINK_LOST};
+    struct uplink_event posted = {.kind = UPLINK_LOST};
 
     (void)cause; /* 1.3.12 never names one */
-    post_event(context, &news);
+    post_event(userdata, &posted);
 }
 
 static void
-on_disconnected(void *context, MQTTProperties *properties, enum MQTTReasonCodes code)
+on_disconnected(void *userdata, MQTTProperties *properties, enum MQTTReasonCodes code)
 {
-    struct uplink_event news = {.kind = UPLINK_DISCONNECTED_BY_BROKER, .code = (int)code};
+    struct uplink_event posted = {.kind = UPLINK_DISCONNECTED_BY_BROKER, .code = (int)code};
 
     (void)properties;
-    post_event(context, &news);
+    post_event(userdata, &posted);
 }
 
-static void post_closed(void *context)
+static void post_closed(void *userdata)
 {
-    struct uplink_event news = {.kind = UPLINK_CLOSED};
+    struct uplink_event posted = {.kind = UPLINK_CLOSED};
 
-    post_event(context, &news);
+    post_event(userdata, &posted);
 }
 
-static void on_closed(void *context, MQTTAsync_successData *response)
-{
-    (void)response;
-    post_closed(context);
-}
-
-static void on_closed5(void *context, MQTTAsync_successData5 *response)
+static void on_closed(void *userdata, MQTTAsync_successData *response)
 {
     (void)response;
-    post_closed(context);
+    post_closed(userdata);
 }
 
-static void on_close_failure(void *context, MQTTAsync_failureData *response)
+static void on_closed5(void *userdata, MQTTAsync_successData5 *response)
 {
     (void)response;
-    post_closed(context);
+    post_closed(userdata);
 }
 
-static void on_close_failure5(void *context, MQTTAsync_failureData5 *response)
+static void on_close_failure(void *userdata, MQTTAsync_failureData *response)
 {
     (void)response;
-    post_closed(context);
+    post_closed(userdata);
 }
 
-/* The uplink subscribes to nothing; what a broker sends all the same is let go. */
-static int on_message(void *context, char *topic, int topic_size, MQTTAsync_message *message)
+static void on_close_failure5(void *userdata, MQTTAsync_failureData5 *response)
 {
-    (void)context;
+    (void)response;
+    post_closed(userdata);
+}
+
+/* The uplink subscribes to nothing; what a broker sends anyway is dropped. */
+static int on_message(void *userdata, char *topic, int topic_size, MQTTAsync_message *message)
+{
+    (void)userdata;
     (void)topic_size;
     MQTTAsync_freeMessage(&message);
     MQTTAsync_free(topic);
     return 1;
 }
 
-static bool accept_text(void *context)
+static bool accept_text(void *userdata)
 {
-    struct uplink_text *text = &uplink_instance->text;
+    struct uplink_text *text = &uplink_instance->inbox.text;
 
-    (void)snprintf(text->text, sizeof(text->text), "%s", (const char *)context);
+    (void)snprintf(text->text, sizeof(text->text), "%s", (const char *)userdata);
     return true;
 }
 
@@ -199,7 +188,8 @@ static void post_text(const char *text)
     if (!uplink)
         return;
     (void)snprintf(line, sizeof(line), "%s", text);
-    (void)mailbox_post_if(&uplink->mailbox, &uplink->text.post.mail, accept_text, line);
+    (void)mailbox_post_if(&uplink->inbox.mailbox, &uplink->inbox.text.post.mail, accept_text,
+                          line);
 }
 
 /* thread:error:number:library:function:reason:file:line:more */
@@ -220,11 +210,11 @@ void uplink_tls_text(const char *line, size_t size, char text[static UPLINK_TEXT
     (void)snprintf(text, UPLINK_TEXT_MAX, "TLS: %.*s", (int)length, at);
 }
 
-static int on_tls_error(const char *line, size_t size, void *context)
+static int on_tls_error(const char *line, size_t size, void *userdata)
 {
     char text[UPLINK_TEXT_MAX];
 
-    (void)context;
+    (void)userdata;
     uplink_tls_text(line, size, text);
     post_text(text);
     return 1;
@@ -232,286 +222,108 @@ static int on_tls_error(const char *line, size_t size, void *context)
 
 /* --- the client ----------------------------------------------------------- */
 
-static void begin_destroy(void *context)
+static void mark_destroying(void *userdata)
 {
-    struct uplink *uplink = context;
+    struct uplink *uplink = userdata;
 
-    uplink->epoch++;
-    uplink->destroying = true;
+    uplink->client.epoch++;
+    uplink->client.is_destroying = true;
 }
 
-static void end_destroy(void *context)
+static void unmark_destroying(void *userdata)
 {
-    struct uplink *uplink = context;
+    struct uplink *uplink = userdata;
 
-    uplink->destroying = false;
+    uplink->client.is_destroying = false;
 }
 
-/* Its callbacks come on this thread; those of the connection are of no interest any more. */
+/* Runs the callbacks on this thread; those of the connection are ignored. */
 void uplink_destroy_client(struct uplink *uplink)
 {
-    if (!uplink->client)
+    uplink->client.is_unusable = false;
+    if (!uplink->client.handle)
         return;
-    mailbox_locked(&uplink->mailbox, begin_destroy, uplink);
-    MQTTAsync_destroy(&uplink->client);
-    mailbox_locked(&uplink->mailbox, end_destroy, uplink);
-    uplink->client = NULL;
-    uplink->must_destroy = false;
+    mailbox_run_locked(&uplink->inbox.mailbox, mark_destroying, uplink);
+    MQTTAsync_destroy(&uplink->client.handle);
+    mailbox_run_locked(&uplink->inbox.mailbox, unmark_destroying, uplink);
+    uplink->client.handle = NULL;
 }
 
 /*
  * With its last client the library ends its threads, which takes 0.1 s and more
  * of the caller's time and leaks a little with OpenSSL (upstream #1383). A client
- * that never connects keeps them, so that the other one may come and go.
+ * that never connects holds them, so that the other one can be replaced at any time.
  */
-static MQTTAsync keeper;
+static MQTTAsync placeholder;
 
-static int keep_library(void)
+static int hold_library(void)
 {
     int rc = MQTTASYNC_SUCCESS;
 
-    if (!keeper)
-        rc =
-            MQTTAsync_create(&keeper, "tcp://127.0.0.1", "", MQTTCLIENT_PERSISTENCE_NONE, NULL);
+    if (!placeholder)
+        rc = MQTTAsync_create(&placeholder, "tcp://127.0.0.1", "", MQTTCLIENT_PERSISTENCE_NONE,
+                              NULL);
     if (rc != MQTTASYNC_SUCCESS)
-        keeper = NULL;
+        placeholder = NULL;
     return rc;
 }
 
-/* With its last client the library waits 10 s for a thread that was never made: then that client
- * stays, for the next uplink or until the process ends. */
-void uplink_leave_library(struct uplink *uplink)
+/* With its last client the library waits 10 s for a thread that was never created: then the
+ * placeholder stays, for the next uplink or until the process ends. */
+void uplink_release_library(struct uplink *uplink)
 {
     uplink_destroy_client(uplink);
     if (paho_link_start_threads() == 0)
-        MQTTAsync_destroy(&keeper); /* NULL is accepted */
+        MQTTAsync_destroy(&placeholder); /* NULL is accepted */
 }
 
-static int create_client(struct uplink *uplink, const char *uri)
+int uplink_create_client(struct uplink *uplink, const char *uri)
 {
     MQTTAsync_createOptions options = MQTTAsync_createOptions_initializer;
 
-    options.MQTTVersion = (int)uplink->settings.protocol;
+    options.MQTTVersion = (int)uplink->settings->protocol;
     options.sendWhileDisconnected = 0;
-    options.maxBufferedMessages = (int)uplink->settings.window + BUFFERED_MARGIN;
-    options.deleteOldestMessages = 0; /* 1.3.12 would delete without a word (upstream #1542) */
+    options.maxBufferedMessages = (int)uplink->settings->window + BUFFERED_MARGIN;
+    options.deleteOldestMessages = 0; /* 1.3.12 would delete them unreported (upstream #1542) */
     options.restoreMessages = 0;
     options.persistQoS0 = 0;
-    int rc = keep_library();
+    int rc = hold_library();
     if (rc == MQTTASYNC_SUCCESS)
-        rc = MQTTAsync_createWithOptions(&uplink->client, uri, uplink->settings.client_id,
+        rc = MQTTAsync_createWithOptions(&uplink->client.handle, uri,
+                                         uplink->settings->client_id,
                                          MQTTCLIENT_PERSISTENCE_NONE, NULL, &options);
     if (rc != MQTTASYNC_SUCCESS) {
-        uplink->client = NULL;
+        uplink->client.handle = NULL;
         return rc;
     }
-    uplink->client_is_tls = uplink_uri_is_tls(uri);
+    uplink->client.is_tls = uplink_uri_is_tls(uri);
     return 0;
 }
 
 /* Waits for Paho's mutex, see above. */
-static int set_callbacks(struct uplink *uplink)
+int uplink_set_callbacks(struct uplink *uplink)
 {
-    void *epoch = (void *)uplink->epoch;
-    int rc = MQTTAsync_setCallbacks(uplink->client, epoch, on_lost, on_message, NULL);
+    void *epoch = (void *)uplink->client.epoch;
+    int rc = MQTTAsync_setCallbacks(uplink->client.handle, epoch, on_lost, on_message, NULL);
 
-    if (rc == MQTTASYNC_SUCCESS && uplink->settings.protocol == MQTTVERSION_5)
-        rc = MQTTAsync_setDisconnected(uplink->client, epoch, on_disconnected);
+    if (rc == MQTTASYNC_SUCCESS && uplink->settings->protocol == MQTTVERSION_5)
+        rc = MQTTAsync_setDisconnected(uplink->client.handle, epoch, on_disconnected);
     return rc;
 }
 
-/* --- an attempt ----------------------------------------------------------- */
-
-struct secret {
-    size_t size;
-    char text[SECRET_MAX + 2]; /* and a newline, and the end of a C string */
-};
-
-static void wipe(struct secret *secret)
+void uplink_set_connect_callbacks(const struct uplink *uplink,
+                                  MQTTAsync_connectOptions *options)
 {
-    explicit_bzero(secret, sizeof(*secret));
-}
-
-/* Return: 0 or negative errno. */
-static int read_secret(const char *path, struct secret *secret)
-{
-    AUTO_CLOSE int fd = regular_openat(AT_FDCWD, path, O_RDONLY, 0);
-    ssize_t n;
-
-    secret->size = 0;
-    if (fd < 0)
-        return fd;
-    n = read_full(fd, secret->text, SECRET_MAX + 1);
-    if (n < 0)
-        return (int)n;
-    secret->size = (size_t)n;
-    if (secret->size > 0 && secret->text[secret->size - 1] == '\n')
-        secret->size--;
-    secret->text[secret->size] = '\0';
-    return secret->size > SECRET_MAX ? -EFBIG : 0;
-}
-
-struct attempt {
-    struct secret password;
-    struct secret key_password;
-    MQTTAsync_SSLOptions tls;
-    char uri[UPLINK_TEXT_MAX + 1];
-    char *uris[1];
-};
-
-static const char *or_null(const char *text)
-{
-    return text[0] != '\0' ? text : NULL;
-}
-
-static void
-set_tls(const struct uplink *uplink, struct attempt *attempt, MQTTAsync_connectOptions *options)
-{
-    const struct uplink_settings *settings = &uplink->settings;
-    MQTTAsync_SSLOptions *tls = &attempt->tls;
-
-    if (!uplink_uri_is_tls(uplink->brokers[uplink->broker]))
-        return;
-    *tls = (MQTTAsync_SSLOptions)MQTTAsync_SSLOptions_initializer;
-    tls->trustStore = tls_files_name(&uplink->tls_files, TLS_CA);
-    tls->disableDefaultTrustStore = tls->trustStore != NULL;
-    tls->keyStore = tls_files_name(&uplink->tls_files, TLS_CERTIFICATE);
-    tls->privateKey = tls_files_name(&uplink->tls_files, TLS_KEY);
-    tls->privateKeyPassword =
-        attempt->key_password.text; /* without one OpenSSL asks the terminal */
-    tls->enableServerCertAuth = settings->verify;
-    tls->verify = settings->verify; /* the host name, which Paho leaves out otherwise */
-    tls->ssl_error_cb = on_tls_error;
-    options->ssl = tls;
-}
-
-static void set_answers(const struct uplink *uplink, MQTTAsync_connectOptions *options)
-{
-    options->context = (void *)uplink->epoch;
-    if (uplink->settings.protocol == MQTTVERSION_5) {
-        options->cleanstart =
-            1; /* no session expiry is sent, so the session ends with the link */
+    options->context = (void *)uplink->client.epoch;
+    if (uplink->settings->protocol == MQTTVERSION_5) {
         options->onSuccess5 = on_connect_success5;
         options->onFailure5 = on_connect_failure5;
     } else {
-        options->cleansession = 1;
         options->onSuccess = on_connect_success;
         options->onFailure = on_connect_failure;
     }
-}
-
-static int begin(struct uplink *uplink, struct attempt *attempt)
-{
-    const struct uplink_settings *settings = &uplink->settings;
-    MQTTAsync_connectOptions options =
-        settings->protocol == MQTTVERSION_5
-            ? (MQTTAsync_connectOptions)MQTTAsync_connectOptions_initializer5
-            : (MQTTAsync_connectOptions)MQTTAsync_connectOptions_initializer;
-
-    options.MQTTVersion = (int)settings->protocol;
-    options.keepAliveInterval = (int)uplink->keepalive_s;
-    options.connectTimeout = (int)((settings->connect_timeout_ms + 999) / 1000);
-    options.maxInflight = (int)settings->window;
-    options.automaticReconnect = 0;
-    options.username = or_null(settings->username);
-    if (settings->password_file[0] != '\0') {
-        options.binarypwd.len = (int)attempt->password.size;
-        options.binarypwd.data = attempt->password.text;
-    }
-    options.serverURIcount = 1;
-    options.serverURIs = attempt->uris;
-    set_tls(uplink, attempt, &options);
-    set_answers(uplink, &options);
-    return MQTTAsync_connect(uplink->client, &options);
-}
-
-/* Paho would only say that the TLS context failed. */
-static int open_files(struct uplink *uplink, const char **ret_path)
-{
-    const struct uplink_settings *settings = &uplink->settings;
-    const char *const paths[TLS_FILES] = {
-        [TLS_CA] = settings->ca_file,
-        [TLS_CERTIFICATE] = settings->cert_file,
-        [TLS_KEY] = settings->key_file,
-    };
-
-    return tls_files_open(&uplink->tls_files, paths, ret_path);
-}
-
-/* It cannot be used without the password that is not set. */
-static bool key_is_locked(const struct uplink *uplink)
-{
-    return uplink->settings.key_password_file[0] == '\0' &&
-           tls_files_key_is_encrypted(&uplink->tls_files);
-}
-
-/* Secrets are read anew each time, so that a changed one needs no restart. */
-static int
-read_secrets(const struct uplink *uplink, struct attempt *attempt, const char **ret_path)
-{
-    const char *path = uplink->settings.password_file;
-    int r = path[0] != '\0' ? read_secret(path, &attempt->password) : 0;
-
-    if (r == 0) {
-        path = uplink->settings.key_password_file;
-        r = path[0] != '\0' ? read_secret(path, &attempt->key_password) : 0;
-    }
-    if (r < 0)
-        *ret_path = path;
-    return r;
-}
-
-/* Made with the first connection; one that is missing is asked for with each. */
-static bool has_threads(struct uplink *uplink, char reason[static UPLINK_TEXT_MAX])
-{
-    int r = paho_link_start_threads();
-
-    if (r == 0)
-        return true;
-    uplink->must_destroy = true;
-    (void)snprintf(reason, UPLINK_TEXT_MAX,
-                   "cannot start a thread: %s; look at TasksMax= and at the memory",
-                   strerror(-r));
-    return false;
-}
-
-bool uplink_client_connect(struct uplink *uplink, char reason[static UPLINK_TEXT_MAX])
-{
-    const char *uri = uplink->brokers[uplink->broker];
-    const char *path;
-    AUTO_FREE struct attempt *attempt = calloc(1, sizeof(*attempt));
-    int rc = MQTTASYNC_FAILURE;
-
-    if (!attempt) {
-        (void)snprintf(reason, UPLINK_TEXT_MAX, "out of memory");
-        return false;
-    }
-    int r = read_secrets(uplink, attempt, &path);
-    if (r == 0 && uplink_uri_is_tls(uri))
-        r = open_files(uplink, &path);
-    if (r < 0) {
-        (void)snprintf(reason, UPLINK_TEXT_MAX, "cannot read %s: %s", path, regular_error(r));
-    } else if (uplink_uri_is_tls(uri) && key_is_locked(uplink)) {
-        (void)snprintf(reason, UPLINK_TEXT_MAX,
-                       "the key in %s is encrypted: set uplink.tls.key_password_file",
-                       uplink->settings.key_file);
-    } else {
-        (void)snprintf(attempt->uri, sizeof(attempt->uri), "%s", uri);
-        attempt->uris[0] = attempt->uri;
-        rc = uplink->client ? 0 : create_client(uplink, uri);
-        if (rc == 0)
-            rc = set_callbacks(uplink);
-        if (rc == 0)
-            rc = begin(uplink, attempt);
-        if (rc != 0) {
-            uplink->must_destroy = true;
-            (void)snprintf(reason, UPLINK_TEXT_MAX, "Paho refuses to connect (%d): %s", rc,
-                           uri);
-        }
-    }
-    wipe(&attempt->password);
-    wipe(&attempt->key_password);
-    return rc == 0 && has_threads(uplink, reason);
+    if (options->ssl)
+        options->ssl->ssl_error_cb = on_tls_error;
 }
 
 bool uplink_client_disconnect(struct uplink *uplink)
@@ -519,7 +331,7 @@ bool uplink_client_disconnect(struct uplink *uplink)
     MQTTAsync_disconnectOptions options =
         (MQTTAsync_disconnectOptions)MQTTAsync_disconnectOptions_initializer;
 
-    if (uplink->settings.protocol == MQTTVERSION_5) {
+    if (uplink->settings->protocol == MQTTVERSION_5) {
         options = (MQTTAsync_disconnectOptions)MQTTAsync_disconnectOptions_initializer5;
         options.onSuccess5 = on_closed5;
         options.onFailure5 = on_close_failure5;
@@ -528,6 +340,6 @@ bool uplink_client_disconnect(struct uplink *uplink)
         options.onFailure = on_close_failure;
     }
     options.timeout = 0;
-    options.context = (void *)uplink->epoch;
-    return MQTTAsync_disconnect(uplink->client, &options) == MQTTASYNC_SUCCESS;
+    options.context = (void *)uplink->client.epoch;
+    return MQTTAsync_disconnect(uplink->client.handle, &options) == MQTTASYNC_SUCCESS;
 }

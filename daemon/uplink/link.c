@@ -1,21 +1,19 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * link.c - the life of the connection
+ * link.c - the life of the connection: attempts, events, deadlines, the end
  *
- *   WAITING -> RESOLVING -> CONNECTING -> ONLINE -> (lost, or DROPPING by our own wish)
- *           -> WAITING
+ * There is one timer, whose meaning depends on the state of the link (state.c):
+ * the next attempt, the deadline of a name lookup, of an attempt, of an answer
+ * or of a disconnect.
  *
- * An address in the place of a host name needs no RESOLVING.
+ * Invariant: each connection and each attempt ends once, in uplink_end_connection();
+ * an event of an older epoch, or of a state that does not expect it, changes nothing.
  *
- * There is one timer, and the phase says what it means: the next attempt, the
- * watchdog of a name lookup, of an attempt or of a disconnect, the watchdog of
- * the answers.
+ * Diagnostics: link_online, link_keepalive, link_lost, link_closed.
  */
 #include <inttypes.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
 
 #include "base/clock.h"
 #include "base/log.h"
@@ -23,142 +21,69 @@
 #include "daemon/uplink/uplink-private.h"
 
 #define STALLS_MAX 2
-/* A timer that comes so late: it was the loop, or the process, that stood still. */
-#define LATE_US    1000000
-#define EXCUSED_MS 2000
-/* Of failures that repeat, one line at least this often, and one of so many. */
-#define RETRY_LOG_MS   60000
-#define RETRY_LOG_EACH 10
+/* A timer that is this late: the loop, or the process, did not run. */
+#define LATE_US      1000000
+#define EXTENSION_MS 2000
 
 /* --- the end of a connection ---------------------------------------------- */
 
-uint64_t uplink_backoff_ms(uint64_t min_ms, uint64_t max_ms, unsigned round, uint64_t random)
-{
-    uint64_t limit = min_ms < max_ms ? min_ms : max_ms;
-
-    while (round-- > 0 && limit < max_ms)
-        limit = limit > max_ms / 2 ? max_ms : limit * 2;
-    return random % (limit + 1);
-}
-
-static uint64_t next_backoff(struct uplink *uplink)
-{
-    uint64_t random = (uint64_t)rand(); /* for the machine that has no entropy yet */
-
-    (void)!getrandom(&random, sizeof(random), GRND_NONBLOCK);
-    return uplink_backoff_ms(uplink->settings.backoff_min_ms, uplink->settings.backoff_max_ms,
-                             uplink->backoff_round++, random);
-}
-
-/*
- * A broker that takes the connection and closes it at once is no better than
- * one that refuses it. So a connection counts as good once the broker has
- * acknowledged something, or when it has lasted as long as the longest back-off.
- */
-static bool was_good(const struct uplink *uplink)
-{
-    return uplink->online_ms > 0 &&
-           (uplink->proven ||
-            uplink_now_ms() - uplink->online_ms >= (int64_t)uplink->settings.backoff_max_ms);
-}
-
-/* After a good connection the same broker, otherwise the next; a pause after each tour. */
-static uint64_t plan_attempt(struct uplink *uplink)
-{
-    struct uplink_target *target = &uplink->targets[uplink->broker];
-
-    if (uplink->retry_at_once) {
-        uplink->retry_at_once = false;
-        target->in_doubt = false;
-        return 0;
-    }
-    if (was_good(uplink)) {
-        target->in_doubt = false;
-        uplink->failed_attempts = 0;
-        uplink->backoff_round = 0;
-        return next_backoff(uplink);
-    }
-    uplink->failed_attempts++;
-    uplink->broker = (uplink->broker + 1) % uplink->settings.broker_count;
-    if (uplink->failed_attempts % uplink->settings.broker_count != 0)
-        return 0;
-    return next_backoff(uplink);
-}
-
 static void log_lost(const struct uplink *uplink, const char *broker)
 {
+    const char *error = uplink->last_error.text;
     char uri[UPLINK_TEXT_MAX];
     char reason[UPLINK_TEXT_MAX];
 
-    log_warning(
-        "link_lost broker=%s reason=%s in_flight=%u",
-        log_quote(uri, sizeof(uri), broker, strlen(broker)),
-        log_quote(reason, sizeof(reason), uplink->last_error, strlen(uplink->last_error)),
-        uplink->unanswered);
+    log_warning("link_lost broker=%s reason=%s in_flight=%u",
+                log_quote(uri, sizeof(uri), broker, strlen(broker)),
+                log_quote(reason, sizeof(reason), error, strlen(error)),
+                uplink->connection.unanswered);
 }
 
-/* Each broker's first failure, then one line in a while. */
-static void log_retry(struct uplink *uplink, const char *broker, uint64_t wait_ms)
-{
-    char uri[UPLINK_TEXT_MAX];
-    char reason[UPLINK_TEXT_MAX];
-    int64_t now_ms = uplink_now_ms();
-    unsigned failed = uplink->failed_attempts;
-
-    if (failed > uplink->settings.broker_count && failed % RETRY_LOG_EACH != 0 &&
-        now_ms - uplink->retry_logged_ms < RETRY_LOG_MS)
-        return;
-    uplink->retry_logged_ms = now_ms;
-    log_warning(
-        "link_retry broker=%s reason=%s retry_ms=%" PRIu64 " attempts=%u",
-        log_quote(uri, sizeof(uri), broker, strlen(broker)),
-        log_quote(reason, sizeof(reason), uplink->last_error, strlen(uplink->last_error)),
-        wait_ms, failed);
-}
-
-static void end_for_good(struct uplink *uplink, const char *broker)
+static void enter_stopped(struct uplink *uplink, const char *broker)
 {
     char uri[UPLINK_TEXT_MAX];
 
     log_notice("link_closed broker=%s unanswered=%u",
-               log_quote(uri, sizeof(uri), broker, strlen(broker)), uplink->unanswered);
-    uplink_set_phase(uplink, PHASE_STOPPED);
+               log_quote(uri, sizeof(uri), broker, strlen(broker)),
+               uplink->connection.unanswered);
+    uplink_set_state(uplink, LINK_STOPPED);
 }
 
 void uplink_end_connection(struct uplink *uplink, const char *reason)
 {
-    const char *broker = uplink->brokers[uplink->broker];
-    bool is_failure = !uplink->retry_at_once;
+    const char *broker = uplink_broker_uri(uplink);
+    bool was_online = uplink->connection.online_ms > 0;
+    bool is_failure = !uplink->connection.reconnects_at_once;
 
-    uplink_timer_off(uplink);
+    uplink_timer_off(&uplink->timer);
     /* What Paho has queued and not written would go out first on its next connection, before
      * the messages that were sent earlier and are sent again. */
-    if (uplink->online_ms > 0)
-        uplink->must_destroy = true;
+    if (was_online)
+        uplink->client.is_unusable = true;
     uplink_sweep(uplink);
-    uplink->limits = uplink_no_limits();
-    if (uplink->phase == PHASE_STOPPING) {
-        end_for_good(uplink, broker);
+    uplink->connection.limits = uplink_no_limits();
+    if (uplink->state == LINK_STOPPING) {
+        enter_stopped(uplink, broker);
         return;
     }
     if (is_failure)
-        uplink_note_error(uplink, "%s", reason);
-    uint64_t wait_ms = plan_attempt(uplink);
-    if (uplink->online_ms > 0)
+        uplink_set_error(&uplink->last_error, "%s", reason);
+    uint64_t wait_ms = uplink_plan_retry(uplink);
+    if (was_online)
         log_lost(uplink, broker);
     else if (is_failure)
-        log_retry(uplink, broker, wait_ms);
-    uplink_set_phase(uplink, PHASE_WAITING);
-    uplink_timer_set_in(uplink, wait_ms);
+        uplink_log_retry(uplink, broker, wait_ms);
+    uplink_timer_set_in(&uplink->timer, wait_ms);
+    uplink_set_state(uplink, LINK_WAITING);
 }
 
 /* --- an attempt, and our own disconnect ----------------------------------- */
 
-static void next_epoch(void *context)
+static void next_epoch(void *userdata)
 {
-    struct uplink *uplink = context;
+    struct uplink_client *client = userdata;
 
-    uplink->epoch++;
+    client->epoch++;
 }
 
 /* To the address, or to the host whose address the link seam knows. */
@@ -166,9 +91,9 @@ static void begin_attempt(struct uplink *uplink)
 {
     char reason[UPLINK_TEXT_MAX];
 
-    uplink_set_phase(uplink, PHASE_CONNECTING);
-    uplink_timer_set_in(uplink, uplink->settings.connect_timeout_ms + UPLINK_GRACE_MS);
-    if (!uplink_client_connect(uplink, reason))
+    uplink_timer_set_in(&uplink->timer, uplink->settings->connect_timeout_ms + UPLINK_GRACE_MS);
+    uplink_set_state(uplink, LINK_CONNECTING);
+    if (!uplink_attempt(uplink, reason))
         uplink_end_connection(uplink, reason);
 }
 
@@ -176,48 +101,37 @@ static void begin_resolving(struct uplink *uplink)
 {
     char reason[UPLINK_TEXT_MAX];
 
-    uplink_set_phase(uplink, PHASE_RESOLVING);
-    uplink_timer_set_in(uplink, uplink->settings.connect_timeout_ms);
-    int r = uplink_resolve(uplink);
+    uplink_timer_set_in(&uplink->timer, uplink->settings->connect_timeout_ms);
+    uplink_set_state(uplink, LINK_RESOLVING);
+    int r = uplink_resolve(&uplink->resolver);
     if (r < 0) {
         (void)snprintf(reason, sizeof(reason), "cannot begin a name lookup: %s", strerror(-r));
         uplink_end_connection(uplink, reason);
     }
 }
 
-/*
- * Where memory was short for a moment the library may keep a list in which something
- * is missing, and no connection of it works again (upstream: none known). Its last
- * client takes all of that along. It costs the loop some 0.1 s, so it is done seldom,
- * and more seldom the longer the broker is away.
- */
-static bool is_library_in_doubt(const struct uplink *uplink)
+/* A client that can be used, or none. */
+static void prepare_client(struct uplink *uplink)
 {
-    unsigned tens = uplink->failed_attempts / 10;
+    bool is_tls = uplink_uri_is_tls(uplink_broker_uri(uplink));
 
-    return uplink->failed_attempts % 10 == 0 && tens > 0 && (tens & (tens - 1)) == 0;
+    if (uplink_is_library_suspect(&uplink->retry))
+        uplink_release_library(uplink);
+    else if (uplink->client.is_unusable || uplink->client.is_tls != is_tls)
+        uplink_destroy_client(uplink);
 }
 
-void uplink_connect(struct uplink *uplink)
+static void begin_connection(struct uplink *uplink)
 {
-    bool is_tls = uplink_uri_is_tls(uplink->brokers[uplink->broker]);
+    const char *uri = uplink_broker_uri(uplink);
 
-    if (is_library_in_doubt(uplink))
-        uplink_leave_library(uplink);
-    else if (uplink->must_destroy || uplink->client_is_tls != is_tls)
-        uplink_destroy_client(uplink);
-    mailbox_locked(&uplink->mailbox, next_epoch, uplink);
+    prepare_client(uplink);
+    mailbox_run_locked(&uplink->inbox.mailbox, next_epoch, &uplink->client);
     (void)paho_link_take_connect_error();
-    uplink->tried = true;
-    uplink->online_ms = 0;
-    uplink->proven = false;
-    uplink->retry_at_once = false;
-    uplink->doubt = false;
-    uplink->unanswered = 0;
-    uplink->foreign_text[0] = '\0';
-    uplink->drop_reason[0] = '\0';
-    uplink_host_of(uplink->brokers[uplink->broker], uplink->host);
-    if (uplink_host_is_address(uplink->host))
+    uplink->brokers.has_tried = true;
+    uplink->connection = (struct uplink_connection){.limits = uplink_no_limits()};
+    uplink_host_of(uri, uplink->resolver.host);
+    if (uplink_host_is_address(uplink->resolver.host))
         begin_attempt(uplink);
     else
         begin_resolving(uplink);
@@ -225,259 +139,207 @@ void uplink_connect(struct uplink *uplink)
 
 void uplink_on_lookup(struct uplink *uplink, struct uplink_lookup *lookup)
 {
+    struct uplink_broker *broker = &uplink->brokers.list[uplink->brokers.current];
     char reason[UPLINK_TEXT_MAX];
 
-    if (!uplink_lookup_is_wanted(uplink, lookup))
-        uplink_keep_lookup(uplink, lookup);
-    else if (uplink_use_lookup(uplink, lookup, reason))
+    if (uplink->state != LINK_RESOLVING || !uplink_lookup_matches(&uplink->resolver, lookup))
+        uplink_cache_lookup(&uplink->resolver, lookup);
+    else if (uplink_apply_lookup(&uplink->resolver, lookup, broker, reason))
         begin_attempt(uplink);
     else
         uplink_end_connection(uplink, reason);
 }
 
-void uplink_disconnect(struct uplink *uplink, enum uplink_phase phase)
+void uplink_disconnect(struct uplink *uplink, enum uplink_link_state state)
 {
-    uplink_set_phase(uplink, phase);
-    uplink_timer_set_in(uplink, UPLINK_GRACE_MS);
-    /* Refused: the connection has gone by itself. */
+    uplink_timer_set_in(&uplink->timer, UPLINK_GRACE_MS);
+    uplink_set_state(uplink, state);
+    /* Refused: the connection has ended by itself. */
     if (!uplink_client_disconnect(uplink))
-        uplink_end_connection(uplink, uplink->drop_reason);
+        uplink_end_connection(uplink, uplink->connection.end_reason);
 }
 
-/* The client does not answer any more: take a new one. */
-static void give_client_up(struct uplink *uplink, const char *reason)
+/* The client does not answer any more: the next attempt has a new one. */
+static void abandon_client(struct uplink *uplink, const char *reason)
 {
     uplink_destroy_client(uplink);
     uplink_end_connection(uplink, reason);
 }
 
-/* --- watchdogs ------------------------------------------------------------ */
+/* --- deadlines ------------------------------------------------------------ */
 
 static void on_stall(struct uplink *uplink)
 {
-    (void)snprintf(uplink->drop_reason, sizeof(uplink->drop_reason),
+    struct uplink_connection *connection = &uplink->connection;
+
+    (void)snprintf(connection->end_reason, sizeof(connection->end_reason),
                    "no answer for %" PRIu64 " s",
-                   (uplink->settings.ack_timeout_ms + 999) / 1000);
-    if (++uplink->stalls >= STALLS_MAX)
-        give_client_up(uplink, uplink->drop_reason);
+                   (uplink->settings->ack_timeout_ms + 999) / 1000);
+    if (++uplink->retry.stalls >= STALLS_MAX)
+        abandon_client(uplink, connection->end_reason);
     else
-        uplink_disconnect(uplink, PHASE_DROPPING);
+        uplink_disconnect(uplink, LINK_DROPPING);
 }
 
-static void watch_answers(struct uplink *uplink)
+static void check_answers(struct uplink *uplink)
 {
-    int64_t due_ms = uplink->progress_ms + (int64_t)uplink->settings.ack_timeout_ms;
+    uint64_t timeout_ms = uplink->settings->ack_timeout_ms;
+    int64_t due_ms = uplink->slots.progress_ms + (int64_t)timeout_ms;
 
-    if (uplink->doubt)
-        give_client_up(uplink, "broker closed the connection");
-    else if (uplink->in_flight == 0 || uplink->settings.ack_timeout_ms == 0)
-        return; /* the next message arms the timer */
+    if (uplink->connection.is_loss_suspected)
+        abandon_client(uplink, "broker closed the connection");
+    else if (uplink->slots.in_flight == 0 || timeout_ms == 0)
+        return; /* the next message sets the timer */
     else if (uplink_now_ms() >= due_ms)
         on_stall(uplink);
     else
-        uplink_timer_set(uplink, due_ms);
+        uplink_timer_set(&uplink->timer, due_ms);
 }
 
-void uplink_on_due(struct uplink *uplink)
+void uplink_on_deadline(struct uplink *uplink)
 {
     char reason[UPLINK_TEXT_MAX];
 
-    switch (uplink->phase) {
-    case PHASE_WAITING:
-        uplink_connect(uplink);
+    switch (uplink->state) {
+    case LINK_WAITING:
+        begin_connection(uplink);
         break;
-    case PHASE_RESOLVING:
-        uplink_explain_slow_lookup(uplink, reason);
+    case LINK_RESOLVING:
+        uplink_describe_slow_lookup(&uplink->resolver, uplink->settings->connect_timeout_ms,
+                                    reason);
         uplink_end_connection(uplink, reason);
         break;
-    case PHASE_CONNECTING:
-        (void)snprintf(reason, sizeof(reason), "no connection within %" PRIu64 " s",
-                       (uplink->settings.connect_timeout_ms + 999) / 1000);
-        give_client_up(uplink, reason);
+    case LINK_CONNECTING:
+        uplink_describe_timeout(uplink, reason);
+        abandon_client(uplink, reason);
         break;
-    case PHASE_ONLINE:
-        watch_answers(uplink);
+    case LINK_ONLINE:
+        check_answers(uplink);
         break;
-    case PHASE_DROPPING:
-    case PHASE_STOPPING:
-        give_client_up(uplink, uplink->drop_reason);
+    case LINK_DROPPING:
+    case LINK_STOPPING:
+        abandon_client(uplink, uplink->connection.end_reason);
         break;
-    case PHASE_STOPPED:
+    case LINK_STOPPED:
+    case LINK_FREED:
+    case LINK_STATES:
         break;
     }
 }
 
-/* What the broker sent while the process stood still lies in the socket: the threads of the library
+/* What the broker sent while the process did not run is in the socket: the library's threads
  * get a moment to read it, once for each deadline. */
-bool uplink_excuse(struct uplink *uplink, uint64_t due_us)
+bool uplink_extend_deadline(struct uplink *uplink, uint64_t due_us)
 {
-    bool waits_for_broker = uplink->phase == PHASE_ONLINE ||
-                            uplink->phase == PHASE_CONNECTING ||
-                            uplink->phase == PHASE_RESOLVING;
+    struct uplink_timer *timer = &uplink->timer;
+    bool waits_for_peer = uplink->state == LINK_ONLINE || uplink->state == LINK_CONNECTING ||
+                          uplink->state == LINK_RESOLVING;
 
-    uplink->excused =
-        waits_for_broker && !uplink->excused && clock_boot_us() >= due_us + LATE_US;
-    if (uplink->excused)
-        uplink_timer_set_in(uplink, EXCUSED_MS);
-    return uplink->excused;
+    timer->is_extended =
+        waits_for_peer && !timer->is_extended && clock_boot_us() >= due_us + LATE_US;
+    if (timer->is_extended)
+        uplink_timer_set_in(timer, EXTENSION_MS);
+    return timer->is_extended;
 }
 
 /* --- events --------------------------------------------------------------- */
 
-static const char *connack_text(const struct uplink *uplink, int code)
+/* 1.3.12 would continue with ours (upstream #1421), and the broker would close. */
+static void lower_keepalive(struct uplink *uplink, unsigned keepalive_s, const char *broker)
 {
-    static const char *const texts[] = {"",
-                                        "protocol version not accepted",
-                                        "client id not accepted",
-                                        "server unavailable",
-                                        "bad user name or password",
-                                        "not authorized"};
+    char uri[UPLINK_TEXT_MAX];
 
-    if (uplink->settings.protocol == MQTTVERSION_5)
-        return packet_reason_text(code);
-    return code < 6 ? texts[code] : "unknown";
-}
-
-static void explain_silence(const struct uplink *uplink,
-                            const struct uplink_event *event,
-                            char reason[static UPLINK_TEXT_MAX])
-{
-    if (strstr(event->text, "timeout"))
-        (void)snprintf(reason, UPLINK_TEXT_MAX, "no connection within %" PRIu64 " s",
-                       (uplink->settings.connect_timeout_ms + 999) / 1000);
-    else if (uplink->client_is_tls)
-        (void)snprintf(reason, UPLINK_TEXT_MAX,
-                       "TLS connection failed: is this a TLS port, and is the broker's "
-                       "certificate for this host name?");
-    else
-        (void)snprintf(reason, UPLINK_TEXT_MAX, "%s",
-                       paho_link_lacks() ? "connection refused or closed before an answer"
-                                         : "broker closed the connection before it answered");
-}
-
-static void explain_failure(const struct uplink *uplink,
-                            const struct uplink_event *event,
-                            char reason[static UPLINK_TEXT_MAX])
-{
-    int error = paho_link_take_connect_error();
-
-    if (event->is_connack) {
-        (void)snprintf(reason, UPLINK_TEXT_MAX,
-                       uplink->settings.protocol == MQTTVERSION_5 ? "%s (code 0x%02X)"
-                                                                  : "%s (code %u)",
-                       connack_text(uplink, event->code), (unsigned)event->code);
-    } else if (error != 0) {
-        (void)snprintf(reason, UPLINK_TEXT_MAX, "%s", strerror(error));
-        if (reason[0] >= 'A' && reason[0] <= 'Z')
-            reason[0] = (char)(reason[0] - 'A' + 'a');
-    } else if (uplink->foreign_text[0] != '\0') {
-        (void)snprintf(reason, UPLINK_TEXT_MAX, "%s", uplink->foreign_text);
-    } else {
-        explain_silence(uplink, event, reason);
-    }
+    uplink->client.keepalive_s = keepalive_s;
+    uplink->connection.reconnects_at_once = true;
+    log_info("link_keepalive broker=%s lowered_to_s=%u",
+             log_quote(uri, sizeof(uri), broker, strlen(broker)), keepalive_s);
+    uplink_disconnect(uplink, LINK_DROPPING);
 }
 
 static void on_connected(struct uplink *uplink, const struct uplink_event *event)
 {
     char uri[UPLINK_TEXT_MAX];
-    const char *broker = uplink->brokers[uplink->broker];
+    const char *broker = uplink_broker_uri(uplink);
+    unsigned keepalive_s = event->limits.keepalive_s;
 
-    uplink->limits = event->limits;
-    if (event->limits.keepalive_s > 0 && event->limits.keepalive_s < uplink->keepalive_s) {
-        /* 1.3.12 would go on with ours (upstream #1421), and the broker would hang up. */
-        uplink->keepalive_s = event->limits.keepalive_s;
-        uplink->retry_at_once = true;
-        log_info("link_keepalive broker=%s lowered_to_s=%u",
-                 log_quote(uri, sizeof(uri), broker, strlen(broker)), uplink->keepalive_s);
-        uplink_disconnect(uplink, PHASE_DROPPING);
+    uplink->connection.limits = event->limits;
+    if (keepalive_s > 0 && keepalive_s < uplink->client.keepalive_s) {
+        lower_keepalive(uplink, keepalive_s, broker);
         return;
     }
-    uplink_timer_off(uplink);
+    uplink_timer_off(&uplink->timer);
     uplink->connects++;
-    uplink->online_ms = uplink_now_ms();
-    uplink_set_phase(uplink, PHASE_ONLINE);
+    uplink->connection.online_ms = uplink_now_ms();
+    uplink_set_state(uplink, LINK_ONLINE);
     log_notice("link_online broker=%s window=%u",
                log_quote(uri, sizeof(uri), broker, strlen(broker)), uplink_window(uplink));
 }
 
-/* Paho's own keep-alive ends a connection without telling, hence the second text. */
-static const char *loss_reason(const struct uplink *uplink)
+static void keep_end_reason(struct uplink_connection *connection, int code)
 {
-    int64_t since_ms =
-        uplink->progress_ms > uplink->online_ms ? uplink->progress_ms : uplink->online_ms;
-
-    if (uplink->drop_reason[0] != '\0')
-        return uplink->drop_reason;
-    if (uplink->keepalive_s > 0 &&
-        uplink_now_ms() - since_ms > (int64_t)uplink->keepalive_s * 2000)
-        return "broker closed the connection or no longer answers";
-    return "broker closed the connection";
-}
-
-static void on_goodbye(struct uplink *uplink, int code)
-{
-    if (uplink->drop_reason[0] == '\0')
-        (void)snprintf(uplink->drop_reason, sizeof(uplink->drop_reason),
+    if (connection->end_reason[0] == '\0')
+        (void)snprintf(connection->end_reason, sizeof(connection->end_reason),
                        "broker closed the connection: %s (code 0x%02X)",
                        packet_reason_text(code), (unsigned)code);
 }
 
-static void free_event(void *context)
+static void free_event(void *userdata)
 {
-    struct uplink_event *event = context;
+    struct uplink_event *event = userdata;
 
-    event->busy = false;
+    event->is_unread = false;
 }
 
 static bool is_connected(const struct uplink *uplink)
 {
-    return uplink->phase == PHASE_ONLINE || uplink->phase == PHASE_DROPPING ||
-           uplink->phase == PHASE_STOPPING;
+    return uplink->state == LINK_ONLINE || uplink->state == LINK_DROPPING ||
+           uplink->state == LINK_STOPPING;
 }
 
 void uplink_on_event(struct uplink *uplink, struct uplink_event *event)
 {
     char reason[UPLINK_TEXT_MAX];
-    struct uplink_event news = *event; /* nobody writes while it is busy */
+    struct uplink_event copy = *event; /* no callback writes while it is unread */
 
-    mailbox_locked(&uplink->mailbox, free_event, event);
-    if (news.epoch != uplink->epoch)
+    mailbox_run_locked(&uplink->inbox.mailbox, free_event, event);
+    if (copy.epoch != uplink->client.epoch)
         return;
-    switch (news.kind) {
+    switch (copy.kind) {
     case UPLINK_CONNECTED:
-        if (uplink->phase == PHASE_CONNECTING)
-            on_connected(uplink, &news);
+        if (uplink->state == LINK_CONNECTING)
+            on_connected(uplink, &copy);
         break;
     case UPLINK_CONNECT_FAILED:
-        if (uplink->phase != PHASE_CONNECTING)
+        if (uplink->state != LINK_CONNECTING)
             break;
-        explain_failure(uplink, &news, reason);
+        uplink_describe_failure(uplink, &copy, reason);
         uplink_end_connection(uplink, reason);
         break;
     case UPLINK_DISCONNECTED_BY_BROKER:
-        on_goodbye(uplink, news.code); /* Paho reports no loss after this */
+        keep_end_reason(&uplink->connection, copy.code); /* Paho reports no loss after this */
         if (is_connected(uplink))
-            uplink_end_connection(uplink, uplink->drop_reason);
+            uplink_end_connection(uplink, uplink->connection.end_reason);
         break;
     case UPLINK_LOST:
     case UPLINK_CLOSED:
         if (is_connected(uplink))
-            uplink_end_connection(uplink, loss_reason(uplink));
+            uplink_end_connection(uplink, uplink_describe_loss(uplink));
         break;
     case UPLINK_EVENT_COUNT:
         break;
     }
 }
 
-static void take_text(void *context)
+static void take_text(void *userdata)
 {
-    struct uplink *uplink = context;
+    struct uplink *uplink = userdata;
 
-    memcpy(uplink->foreign_text, uplink->text.text, sizeof(uplink->foreign_text));
+    memcpy(uplink->connection.library_error, uplink->inbox.text.text,
+           sizeof(uplink->connection.library_error));
 }
 
 void uplink_on_text(struct uplink *uplink)
 {
-    if (uplink->foreign_text[0] == '\0')
-        mailbox_locked(&uplink->mailbox, take_text, uplink);
+    if (uplink->connection.library_error[0] == '\0')
+        mailbox_run_locked(&uplink->inbox.mailbox, take_text, uplink);
 }

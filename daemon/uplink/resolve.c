@@ -2,22 +2,22 @@
 /*
  * resolve.c - the addresses behind a broker's host name
  *
- * Where no name server answers, the resolver takes most of a minute to say so.
- * Paho would ask it on its sending thread with its mutex held, and the loop
- * waits for that mutex whenever it makes or destroys a client. So each attempt
- * has the name looked up here first, on a thread of its own, and the link seam
- * answers Paho with one of the addresses that were found.
+ * If no name server answers, the resolver takes most of a minute to fail. Paho
+ * would call it on its sending thread with its mutex held, and the loop waits for
+ * that mutex whenever it creates or destroys a client. So each attempt has the
+ * name looked up here first, on a thread of its own, and the link seam answers
+ * Paho with one of the addresses that were found.
  *
- * A lookup cannot be called off. One that outlasts its attempt goes on, and the
- * next attempt at the same host waits for it instead of asking again. So there
- * is never more than one for each host of the list, and a name that is found in
- * /etc/hosts does not wait behind one that is not.
+ * Invariant: there is at most one lookup for each host of the list. A lookup cannot be
+ * cancelled; one that outlasts its attempt continues, and the next attempt at the
+ * same host waits for it instead of starting another. So a name that is in /etc/hosts
+ * does not wait behind one that is not.
  *
- * What such a late lookup finds serves one attempt, if that comes soon:
- * otherwise a resolver that is slower than connect_timeout would never do.
+ * The result of such a late lookup serves one attempt, if that follows soon:
+ * otherwise a resolver that is slower than connect_timeout would never be of use.
  *
- * An uplink that is freed leaves its lookups behind. They touch nothing but
- * themselves then, and free themselves.
+ * uplink_free() detaches the lookups under way: they touch only themselves then,
+ * and free themselves.
  */
 #include <ctype.h>
 #include <errno.h>
@@ -32,17 +32,17 @@
 #include "daemon/uplink/uplink-private.h"
 
 #define ADDRESSES_MAX 16
-/* More than the longest pause between attempts, as it is by default. */
-#define LATE_ANSWER_MS 300000
+/* More than the longest pause between attempts at the defaults. */
+#define CACHE_MS       300000
 #define HOST_SHOWN_MAX 150
 
 struct uplink_lookup {
     struct uplink_mail post;
     SLIST_ENTRY(uplink_lookup) next;
-    struct uplink *uplink; /* (handover) NULL: was left behind */
-    bool is_answered;      /* (handover) its thread has nothing to do with it any more */
-    bool is_late;          /* the loop got the answer at @late_ms, and nobody waited for it */
-    int64_t late_ms;
+    struct mailbox *mailbox; /* (locked by detach_mutex) NULL: detached */
+    bool is_finished; /* (locked by detach_mutex) its thread does not touch it any more */
+    bool is_cached;   /* no attempt waited for the answer, which came at @cached_ms */
+    int64_t cached_ms;
     int error;        /* of getaddrinfo() */
     int system_error; /* with EAI_SYSTEM */
     size_t count;
@@ -53,12 +53,11 @@ _Static_assert(offsetof(struct uplink_lookup, post) == 0, "read_mail() casts");
 _Static_assert(UPLINK_TEXT_MAX <= PAHO_LINK_HOST_MAX, "the seam keeps the host of an attempt");
 
 /* Taken before the mailbox's mutex, never after. */
-static pthread_mutex_t handover = PTHREAD_MUTEX_INITIALIZER;
+static pthread_mutex_t detach_mutex = PTHREAD_MUTEX_INITIALIZER;
 
 /* --- on a thread of its own ------------------------------------------------ */
 
-static void
-keep_addresses(struct uplink_lookup *lookup, const struct addrinfo *list, int family)
+static void add_addresses(struct uplink_lookup *lookup, const struct addrinfo *list, int family)
 {
     for (; list && lookup->count < ADDRESSES_MAX; list = list->ai_next) {
         char *address = lookup->addresses[lookup->count];
@@ -70,37 +69,37 @@ keep_addresses(struct uplink_lookup *lookup, const struct addrinfo *list, int fa
     }
 }
 
-/* IPv4 first, as Paho has it when it chooses; within each family in the resolver's order. */
-static void ask(struct uplink_lookup *lookup)
+/* IPv4 first, as Paho itself would choose; within each family in the resolver's order. */
+static void lookup_resolve(struct uplink_lookup *lookup)
 {
     struct addrinfo hints = {
         .ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM, .ai_protocol = IPPROTO_TCP};
     struct addrinfo *list = NULL;
 
     lookup->count = 0;
-    lookup->error = paho_link_ask_resolver(lookup->host, &hints, &list);
+    lookup->error = paho_link_getaddrinfo(lookup->host, &hints, &list);
     lookup->system_error = errno;
     if (lookup->error != 0)
         return;
-    keep_addresses(lookup, list, AF_INET);
-    keep_addresses(lookup, list, AF_INET6);
+    add_addresses(lookup, list, AF_INET);
+    add_addresses(lookup, list, AF_INET6);
     freeaddrinfo(list);
     if (lookup->count == 0)
         lookup->error = EAI_NONAME;
 }
 
-static void *look_up(void *context)
+static void *lookup_run(void *userdata)
 {
-    struct uplink_lookup *lookup = context;
+    struct uplink_lookup *lookup = userdata;
 
-    ask(lookup);
-    (void)pthread_mutex_lock(&handover);
-    struct uplink *uplink = lookup->uplink;
-    lookup->is_answered = true;
-    if (uplink)
-        (void)mailbox_post_if(&uplink->mailbox, &lookup->post.mail, NULL, NULL);
-    (void)pthread_mutex_unlock(&handover);
-    if (!uplink)
+    lookup_resolve(lookup);
+    (void)pthread_mutex_lock(&detach_mutex);
+    struct mailbox *mailbox = lookup->mailbox;
+    lookup->is_finished = true;
+    if (mailbox)
+        (void)mailbox_post_if(mailbox, &lookup->post.mail, NULL, NULL);
+    (void)pthread_mutex_unlock(&detach_mutex);
+    if (!mailbox)
         free(lookup);
     return NULL;
 }
@@ -125,30 +124,30 @@ bool uplink_host_is_address(const char *host)
     struct addrinfo hints = {.ai_flags = AI_NUMERICHOST};
     struct addrinfo *list = NULL;
 
-    if (paho_link_ask_resolver(host, &hints, &list) != 0)
+    if (paho_link_getaddrinfo(host, &hints, &list) != 0)
         return false;
     freeaddrinfo(list);
     return true;
 }
 
-static void forget(struct uplink *uplink, struct uplink_lookup *lookup)
+static void lookup_free(struct uplink_resolver *resolver, struct uplink_lookup *lookup)
 {
-    SLIST_REMOVE(&uplink->lookups, lookup, uplink_lookup, next);
+    SLIST_REMOVE(&resolver->lookups, lookup, uplink_lookup, next);
     free(lookup);
 }
 
-static struct uplink_lookup *find_lookup(struct uplink *uplink, const char *host)
+static struct uplink_lookup *lookup_find(struct uplink_resolver *resolver, const char *host)
 {
     struct uplink_lookup *lookup;
 
-    SLIST_FOREACH(lookup, &uplink->lookups, next) {
+    SLIST_FOREACH(lookup, &resolver->lookups, next) {
         if (strcmp(lookup->host, host) == 0)
             break;
     }
     return lookup;
 }
 
-static int begin_lookup(struct uplink *uplink, const char *host)
+static int lookup_begin(struct uplink_resolver *resolver, const char *host)
 {
     size_t size = strlen(host) + 1;
     struct uplink_lookup *lookup = calloc(1, sizeof(*lookup) + size);
@@ -156,45 +155,46 @@ static int begin_lookup(struct uplink *uplink, const char *host)
     if (!lookup)
         return -ENOMEM;
     lookup->post.kind = UPLINK_MAIL_LOOKUP;
-    lookup->uplink = uplink;
+    lookup->mailbox = resolver->mailbox;
     memcpy(lookup->host, host, size);
-    int r = thread_start_detached(look_up, lookup);
+    int r = thread_start_detached(lookup_run, lookup);
     if (r < 0)
         free(lookup);
     else
-        SLIST_INSERT_HEAD(&uplink->lookups, lookup, next);
+        SLIST_INSERT_HEAD(&resolver->lookups, lookup, next);
     return r;
 }
 
-int uplink_resolve(struct uplink *uplink)
+int uplink_resolve(struct uplink_resolver *resolver)
 {
-    struct uplink_lookup *lookup = find_lookup(uplink, uplink->host);
+    struct uplink_lookup *lookup = lookup_find(resolver, resolver->host);
 
     if (!lookup)
-        return begin_lookup(uplink, uplink->host);
-    if (!lookup->is_late)
+        return lookup_begin(resolver, resolver->host);
+    if (!lookup->is_cached)
         return 0; /* under way, or about to be read */
-    if (uplink_now_ms() - lookup->late_ms <= LATE_ANSWER_MS) {
-        lookup->is_late = false;
-        (void)mailbox_post_if(&uplink->mailbox, &lookup->post.mail, NULL, NULL);
+    if (uplink_now_ms() - lookup->cached_ms <= CACHE_MS) {
+        lookup->is_cached = false;
+        (void)mailbox_post_if(resolver->mailbox, &lookup->post.mail, NULL, NULL);
         return 0;
     }
-    forget(uplink, lookup);
-    return begin_lookup(uplink, uplink->host);
+    lookup_free(resolver, lookup);
+    return lookup_begin(resolver, resolver->host);
 }
 
-/* The one that was tried last, while nothing speaks against it; otherwise the one after it. */
-static const char *choose(const struct uplink_lookup *lookup,
-                          const struct uplink_target *target)
+/* The one that was tried last, unless it is suspect; then the one after it. */
+static const char *choose_address(const struct uplink_lookup *lookup,
+                                  const struct uplink_broker *broker)
 {
     for (size_t i = 0; i < lookup->count; i++) {
-        if (strcmp(lookup->addresses[i], target->address) == 0)
-            return lookup->addresses[target->in_doubt ? (i + 1) % lookup->count : i];
+        if (strcmp(lookup->addresses[i], broker->address) == 0)
+            return lookup->addresses[broker->is_address_suspect ? (i + 1) % lookup->count : i];
     }
     return lookup->addresses[0];
 }
 
-static void explain(const struct uplink_lookup *lookup, char reason[static UPLINK_TEXT_MAX])
+static void lookup_describe_error(const struct uplink_lookup *lookup,
+                                  char reason[static UPLINK_TEXT_MAX])
 {
     const char *text = lookup->error == EAI_SYSTEM ? strerror(lookup->system_error)
                                                    : gai_strerror(lookup->error);
@@ -203,59 +203,62 @@ static void explain(const struct uplink_lookup *lookup, char reason[static UPLIN
                    lookup->host, tolower((unsigned char)text[0]), text + 1);
 }
 
-void uplink_explain_slow_lookup(const struct uplink *uplink,
-                                char reason[static UPLINK_TEXT_MAX])
+void uplink_describe_slow_lookup(const struct uplink_resolver *resolver,
+                                 uint64_t timeout_ms,
+                                 char reason[static UPLINK_TEXT_MAX])
 {
-    (void)snprintf(
-        reason, UPLINK_TEXT_MAX,
-        "name resolution of %.*s takes longer than %" PRIu64 " s: look at the name servers",
-        HOST_SHOWN_MAX, uplink->host, (uplink->settings.connect_timeout_ms + 999) / 1000);
+    (void)snprintf(reason, UPLINK_TEXT_MAX,
+                   "name resolution of %.*s takes longer than %" PRIu64
+                   " s: look at the name servers",
+                   HOST_SHOWN_MAX, resolver->host, (timeout_ms + 999) / 1000);
 }
 
-bool uplink_lookup_is_wanted(const struct uplink *uplink, const struct uplink_lookup *lookup)
+bool uplink_lookup_matches(const struct uplink_resolver *resolver,
+                           const struct uplink_lookup *lookup)
 {
-    return uplink->phase == PHASE_RESOLVING && strcmp(lookup->host, uplink->host) == 0;
+    return strcmp(lookup->host, resolver->host) == 0;
 }
 
-void uplink_keep_lookup(struct uplink *uplink, struct uplink_lookup *lookup)
+void uplink_cache_lookup(struct uplink_resolver *resolver, struct uplink_lookup *lookup)
 {
     if (lookup->error != 0) {
-        forget(uplink, lookup);
+        lookup_free(resolver, lookup);
         return;
     }
-    lookup->is_late = true;
-    lookup->late_ms = uplink_now_ms();
+    lookup->is_cached = true;
+    lookup->cached_ms = uplink_now_ms();
 }
 
-bool uplink_use_lookup(struct uplink *uplink,
-                       struct uplink_lookup *lookup,
-                       char reason[static UPLINK_TEXT_MAX])
+bool uplink_apply_lookup(struct uplink_resolver *resolver,
+                         struct uplink_lookup *lookup,
+                         struct uplink_broker *broker,
+                         char reason[static UPLINK_TEXT_MAX])
 {
-    struct uplink_target *target = &uplink->targets[uplink->broker];
     bool is_found = lookup->error == 0;
 
     if (is_found) {
-        (void)snprintf(target->address, sizeof(target->address), "%s", choose(lookup, target));
-        target->in_doubt = true; /* until a connection to it was a good one */
-        paho_link_set_address(lookup->host, target->address);
+        (void)snprintf(broker->address, sizeof(broker->address), "%s",
+                       choose_address(lookup, broker));
+        broker->is_address_suspect = true; /* until a connection to it was good */
+        paho_link_set_address(lookup->host, broker->address);
     } else {
-        explain(lookup, reason);
+        lookup_describe_error(lookup, reason);
     }
-    forget(uplink, lookup);
+    lookup_free(resolver, lookup);
     return is_found;
 }
 
-void uplink_leave_lookups(struct uplink *uplink)
+void uplink_detach_lookups(struct uplink_resolver *resolver)
 {
-    (void)pthread_mutex_lock(&handover);
-    while (!SLIST_EMPTY(&uplink->lookups)) {
-        struct uplink_lookup *lookup = SLIST_FIRST(&uplink->lookups);
+    (void)pthread_mutex_lock(&detach_mutex);
+    while (!SLIST_EMPTY(&resolver->lookups)) {
+        struct uplink_lookup *lookup = SLIST_FIRST(&resolver->lookups);
 
-        SLIST_REMOVE_HEAD(&uplink->lookups, next);
-        if (lookup->is_answered)
+        SLIST_REMOVE_HEAD(&resolver->lookups, next);
+        if (lookup->is_finished)
             free(lookup);
         else
-            lookup->uplink = NULL;
+            lookup->mailbox = NULL;
     }
-    (void)pthread_mutex_unlock(&handover);
+    (void)pthread_mutex_unlock(&detach_mutex);
 }

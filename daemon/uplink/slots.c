@@ -2,16 +2,14 @@
 /*
  * slots.c - messages in flight
  *
- * A slot carries one message from uplink_send() to its answer. Its generation
- * and index travel through Paho as the context of the callbacks. A callback
- * compares the generation under the mailbox's lock: one that comes after the
- * slot was released by somebody else finds another generation or no SENT slot,
- * is counted and changes nothing. So it does not matter whether Paho loses a
- * callback, calls it twice or too late: the slot is released once, by the first
- * of answer, refused send and sweep.
+ * A slot holds one message from uplink_send() to its answer. Its generation
+ * and index are the context of Paho's callbacks. A callback compares the generation
+ * under the mailbox's lock: if the slot was released before, it finds another
+ * generation or no SENT slot, is counted and changes nothing.
  *
- * Paho's own queue stays empty: no more than the window, the bytes of the
- * window and the broker's Receive Maximum are ever handed to it.
+ * Invariant: a slot is released once, by the first of answer, refused send and sweep, whether
+ * Paho loses a callback, calls it twice or too late. Paho's own queue stays empty: it is never
+ * given more than the window, the bytes of the window and the broker's Receive Maximum.
  */
 #include <errno.h>
 #include <stdatomic.h>
@@ -25,12 +23,12 @@
 
 /* 1.3.12 sends integers of four bytes wrong from 2^31 on (upstream #1336). */
 #define PAHO_INTEGER_MAX 0x7FFFFFFF
-/* Out of memory, in Paho's words; its public header has no name for it. */
+/* Out of memory; Paho's public header has no name for it. */
 #define PAHO_MEMORY_ERROR (-99)
 /* What a message expiry takes as a property. */
 #define EXPIRY_BYTES 5u
-/* What a property takes of the library's memory besides its bytes: in two copies each a structure
- * and the blocks of its texts. A packet of 250 KB may hold 50,000 of them. */
+/* The library's memory for a property besides its bytes: in two copies each a structure and the
+ * blocks of its texts. A packet of 250 KB may hold 50,000 of them. */
 #define PROPERTY_MEMORY 200u
 
 #define INDEX_BITS      16u
@@ -39,41 +37,43 @@
 
 int uplink_slots_init(struct uplink *uplink)
 {
-    uplink->slot_count = uplink->settings.window;
-    uplink->slots = calloc(uplink->slot_count, sizeof(*uplink->slots));
-    if (!uplink->slots)
+    uplink->slots.count = uplink->settings->window;
+    uplink->slots.array = calloc(uplink->slots.count, sizeof(*uplink->slots.array));
+    uplink->slots.topic = malloc(MQTT_TEXT_MAX + 1);
+    if (!uplink->slots.array || !uplink->slots.topic)
         return -ENOMEM;
-    SLIST_INIT(&uplink->free_slots);
-    for (unsigned i = uplink->slot_count; i-- > 0;) {
-        uplink->slots[i].post.kind = UPLINK_MAIL_SLOT;
-        SLIST_INSERT_HEAD(&uplink->free_slots, &uplink->slots[i], free);
+    SLIST_INIT(&uplink->slots.free);
+    for (unsigned i = uplink->slots.count; i-- > 0;) {
+        uplink->slots.array[i].post.kind = UPLINK_MAIL_SLOT;
+        SLIST_INSERT_HEAD(&uplink->slots.free, &uplink->slots.array[i], free);
     }
     return 0;
 }
 
 void uplink_slots_done(struct uplink *uplink)
 {
-    free(uplink->slots);
+    free(uplink->slots.array);
+    free(uplink->slots.topic);
 }
 
 unsigned uplink_room(const struct uplink *uplink)
 {
     unsigned window = uplink_window(uplink);
 
-    if (uplink->phase != PHASE_ONLINE || uplink->in_flight >= window ||
-        uplink->in_flight_bytes >= uplink->settings.window_bytes)
+    if (uplink->state != LINK_ONLINE || uplink->slots.in_flight >= window ||
+        uplink->slots.in_flight_bytes >= uplink->settings->window_bytes)
         return 0;
-    return window - uplink->in_flight;
+    return window - uplink->slots.in_flight;
 }
 
 static void *slot_context(const struct uplink *uplink, const struct uplink_slot *slot)
 {
-    uintptr_t index = (uintptr_t)(slot - uplink->slots);
+    uintptr_t index = (uintptr_t)(slot - uplink->slots.array);
 
     return (void *)((slot->generation & GENERATION_MASK) << INDEX_BITS | index);
 }
 
-/* Callbacks: any thread. */
+/* --- callbacks: any thread ------------------------------------------------ */
 
 struct posted_answer {
     struct uplink *uplink;
@@ -83,15 +83,16 @@ struct posted_answer {
     int code;
 };
 
-static bool accept_answer(void *context)
+static bool accept_answer(void *userdata)
 {
-    struct posted_answer *posted = context;
+    struct posted_answer *posted = userdata;
     struct uplink_slot *slot = posted->slot;
 
     if (slot->state != SLOT_SENT ||
         (slot->generation & GENERATION_MASK) != posted->generation) {
-        if (!posted->uplink->destroying)
-            atomic_fetch_add_explicit(&posted->uplink->late_answers, 1, memory_order_relaxed);
+        if (!posted->uplink->client.is_destroying)
+            atomic_fetch_add_explicit(&posted->uplink->slots.late_answers, 1,
+                                      memory_order_relaxed);
         return false;
     }
     slot->state = SLOT_ANSWERED;
@@ -100,160 +101,183 @@ static bool accept_answer(void *context)
     return true;
 }
 
-static void post_answer(void *context, enum uplink_answer_kind answer, int code)
+static void post_answer(void *userdata, enum uplink_answer_kind answer, int code)
 {
     struct uplink *uplink = uplink_instance;
-    uintptr_t index = (uintptr_t)context & INDEX_MASK;
+    uintptr_t index = (uintptr_t)userdata & INDEX_MASK;
 
-    if (!uplink || index >= uplink->slot_count)
+    if (!uplink || index >= uplink->slots.count)
         return;
     struct posted_answer posted = {.uplink = uplink,
-                                   .slot = &uplink->slots[index],
-                                   .generation = (uintptr_t)context >> INDEX_BITS,
+                                   .slot = &uplink->slots.array[index],
+                                   .generation = (uintptr_t)userdata >> INDEX_BITS,
                                    .answer = answer,
                                    .code = code};
     FAILPOINT("answer.in_callback");
-    (void)mailbox_post_if(&uplink->mailbox, &posted.slot->post.mail, accept_answer, &posted);
+    (void)mailbox_post_if(&uplink->inbox.mailbox, &posted.slot->post.mail, accept_answer,
+                          &posted);
 }
 
-static void on_success(void *context, MQTTAsync_successData *response)
+static void on_success(void *userdata, MQTTAsync_successData *response)
 {
     (void)response;
-    post_answer(context, UPLINK_DELIVERED, -1);
+    post_answer(userdata, UPLINK_DELIVERED, -1);
 }
 
-static void on_success5(void *context, MQTTAsync_successData5 *response)
+static void on_success5(void *userdata, MQTTAsync_successData5 *response)
 {
     (void)response;
-    post_answer(context, UPLINK_DELIVERED, -1);
+    post_answer(userdata, UPLINK_DELIVERED, -1);
 }
 
-static void on_failure(void *context, MQTTAsync_failureData *response)
+static void on_failure(void *userdata, MQTTAsync_failureData *response)
 {
     (void)response;
-    post_answer(context, UPLINK_UNKNOWN, -1);
+    post_answer(userdata, UPLINK_UNKNOWN, -1);
 }
 
 /*
- * With code MQTTASYNC_SUCCESS the broker's reason code is the failure, with any
- * other the connection is. Paho does not fill the whole structure on each path,
- * so the reason code counts in the first case only.
+ * With code MQTTASYNC_SUCCESS the failure is the broker's reason code, with any
+ * other it is the connection. Paho does not fill the whole structure on each path,
+ * so the reason code is valid only in the first case.
  */
-static void on_failure5(void *context, MQTTAsync_failureData5 *response)
+static void on_failure5(void *userdata, MQTTAsync_failureData5 *response)
 {
-    bool refused = response && response->code == MQTTASYNC_SUCCESS &&
-                   response->reasonCode >= MQTTREASONCODE_UNSPECIFIED_ERROR;
+    bool is_refused = response && response->code == MQTTASYNC_SUCCESS &&
+                      response->reasonCode >= MQTTREASONCODE_UNSPECIFIED_ERROR;
 
-    post_answer(context, refused ? UPLINK_REFUSED : UPLINK_UNKNOWN,
-                refused ? (int)response->reasonCode : -1);
+    post_answer(userdata, is_refused ? UPLINK_REFUSED : UPLINK_UNKNOWN,
+                is_refused ? (int)response->reasonCode : -1);
 }
 
-/* The loop's side. */
+/* --- the loop thread ------------------------------------------------------ */
 
-struct use {
+struct slot_use {
     struct uplink_slot *slot;
     enum uplink_slot_state state;
-    bool done;
+    bool is_done;
 };
 
-static void begin_use(void *context)
+static void mark_sent(void *userdata)
 {
-    struct use *use = context;
+    struct slot_use *use = userdata;
 
     use->slot->generation++;
     use->slot->state = SLOT_SENT;
 }
 
-/* Back to FREE, if it still is in the state the caller saw. */
-static void end_use(void *context)
+/* Back to FREE, if its state is still the one that the caller saw. */
+static void mark_free(void *userdata)
 {
-    struct use *use = context;
+    struct slot_use *use = userdata;
 
-    use->done = use->slot->state == use->state;
-    if (use->done)
+    use->is_done = use->slot->state == use->state;
+    if (use->is_done)
         use->slot->state = SLOT_FREE;
 }
 
-static void note_progress(struct uplink *uplink)
+static void slots_note_progress(struct uplink *uplink)
 {
-    uplink->progress_ms = uplink_now_ms();
-    uplink->excused = false;
+    uplink->slots.progress_ms = uplink_now_ms();
+    uplink->timer.is_extended = false;
 }
 
-static void take_slot(struct uplink *uplink, struct uplink_slot *slot)
+static void slot_take(struct uplink *uplink, struct uplink_slot *slot)
 {
-    struct use use = {.slot = slot};
+    struct slot_use use = {.slot = slot};
 
-    SLIST_REMOVE_HEAD(&uplink->free_slots, free);
-    mailbox_locked(&uplink->mailbox, begin_use, &use);
-    if (uplink->in_flight++ == 0)
-        note_progress(uplink);
-    uplink->in_flight_bytes += slot->size_bytes;
-    if (!uplink->timer_armed && uplink->settings.ack_timeout_ms > 0)
-        uplink_timer_set(uplink,
-                         uplink->progress_ms + (int64_t)uplink->settings.ack_timeout_ms);
+    SLIST_REMOVE_HEAD(&uplink->slots.free, free);
+    mailbox_run_locked(&uplink->inbox.mailbox, mark_sent, &use);
+    if (uplink->slots.in_flight++ == 0)
+        slots_note_progress(uplink);
+    uplink->slots.in_flight_bytes += slot->size_bytes;
+    if (!uplink->timer.is_armed && uplink->settings->ack_timeout_ms > 0)
+        uplink_timer_set(&uplink->timer,
+                         uplink->slots.progress_ms + (int64_t)uplink->settings->ack_timeout_ms);
 }
 
 static bool
-release_slot(struct uplink *uplink, struct uplink_slot *slot, enum uplink_slot_state state)
+slot_release(struct uplink *uplink, struct uplink_slot *slot, enum uplink_slot_state state)
 {
-    struct use use = {.slot = slot, .state = state};
+    struct slot_use use = {.slot = slot, .state = state};
 
-    mailbox_locked(&uplink->mailbox, end_use, &use);
-    if (!use.done)
+    mailbox_run_locked(&uplink->inbox.mailbox, mark_free, &use);
+    if (!use.is_done)
         return false;
-    uplink->in_flight--;
-    uplink->in_flight_bytes -= slot->size_bytes;
-    SLIST_INSERT_HEAD(&uplink->free_slots, slot, free);
-    uplink->room_changed = true;
+    uplink->slots.in_flight--;
+    uplink->slots.in_flight_bytes -= slot->size_bytes;
+    SLIST_INSERT_HEAD(&uplink->slots.free, slot, free);
+    uplink->owner.is_change_due = true;
     return true;
 }
 
 void uplink_on_slot(struct uplink *uplink, struct uplink_slot *slot)
 {
-    /* ANSWERED slots are changed by nobody but this function. */
+    /* Only this function changes an ANSWERED slot. */
     struct uplink_answer answer = {.id = slot->id, .kind = slot->answer, .code = slot->code};
 
-    if (!release_slot(uplink, slot, SLOT_ANSWERED))
+    if (!slot_release(uplink, slot, SLOT_ANSWERED))
         return;
     if (answer.kind == UPLINK_REFUSED)
-        uplink_note_error(uplink, "the broker refused a message: %s (code 0x%02X)",
-                          packet_reason_text(answer.code), (unsigned)answer.code);
+        uplink_set_error(&uplink->last_error, "the broker refused a message: %s (code 0x%02X)",
+                         packet_reason_text(answer.code), (unsigned)answer.code);
     if (answer.kind == UPLINK_UNKNOWN)
-        uplink->unanswered++;
+        uplink->connection.unanswered++;
     else
-        note_progress(uplink);
-    if (answer.kind != UPLINK_UNKNOWN && slot->qos > 0) { /* QoS 0 proves nothing */
-        uplink->proven = true;
-        uplink->stalls = 0;
+        slots_note_progress(uplink);
+    if (answer.kind != UPLINK_UNKNOWN && slot->qos > 0) { /* no broker answers QoS 0 */
+        uplink->connection.is_proven = true;
+        uplink->retry.stalls = 0;
         answer.acknowledged_boot_ms = uplink_now_ms();
     }
-    uplink->ops->answered(uplink->owner, &answer);
+    uplink->owner.ops->answered(uplink->owner.userdata, &answer);
 }
 
 void uplink_sweep(struct uplink *uplink)
 {
-    for (unsigned i = 0; i < uplink->slot_count && uplink->in_flight > 0; i++) {
-        struct uplink_slot *slot = &uplink->slots[i];
+    for (unsigned i = 0; i < uplink->slots.count && uplink->slots.in_flight > 0; i++) {
+        struct uplink_slot *slot = &uplink->slots.array[i];
         struct uplink_answer answer = {.id = slot->id, .kind = UPLINK_UNKNOWN, .code = -1};
 
-        if (!release_slot(uplink, slot, SLOT_SENT))
-            continue; /* answered: its mail is under way */
-        uplink->unanswered++;
-        uplink->ops->answered(uplink->owner, &answer);
+        if (!slot_release(uplink, slot, SLOT_SENT))
+            continue; /* answered: its mail is queued */
+        uplink->connection.unanswered++;
+        uplink->owner.ops->answered(uplink->owner.userdata, &answer);
     }
 }
 
-/* Checks, and the form Paho wants. */
+struct sent_search {
+    const struct uplink_slots *slots;
+    bool is_found;
+};
+
+static void find_sent(void *userdata)
+{
+    struct sent_search *search = userdata;
+
+    for (unsigned i = 0; i < search->slots->count && !search->is_found; i++)
+        search->is_found = search->slots->array[i].state == SLOT_SENT;
+}
+
+bool uplink_is_swept(struct uplink *uplink)
+{
+    struct sent_search search = {.slots = &uplink->slots};
+
+    if (uplink->slots.in_flight > 0)
+        mailbox_run_locked(&uplink->inbox.mailbox, find_sent, &search);
+    return !search.is_found;
+}
+
+/* --- checks, and conversion for Paho -------------------------------------- */
 
 static uint8_t forwarded_qos(const struct uplink *uplink, const struct uplink_message *message)
 {
     unsigned qos = message->qos;
 
-    if (qos > uplink->settings.max_qos)
-        qos = uplink->settings.max_qos;
-    if (qos > uplink->limits.maximum_qos)
-        qos = uplink->limits.maximum_qos;
+    if (qos > uplink->settings->max_qos)
+        qos = uplink->settings->max_qos;
+    if (qos > uplink->connection.limits.maximum_qos)
+        qos = uplink->connection.limits.maximum_qos;
     return (uint8_t)qos;
 }
 
@@ -265,7 +289,7 @@ static uint64_t remaining_length(const struct uplink *uplink,
 
     if (forwarded_qos(uplink, message) > 0)
         size += 2;
-    if (uplink->settings.protocol != MQTTVERSION_5)
+    if (uplink->settings->protocol != MQTTVERSION_5)
         return size;
     uint64_t properties =
         message->properties.size + (message->expiry_ms >= 0 ? EXPIRY_BYTES : 0);
@@ -273,7 +297,7 @@ static uint64_t remaining_length(const struct uplink *uplink,
            varint_size(properties < MQTT_VARINT_MAX ? (uint32_t)properties : MQTT_VARINT_MAX);
 }
 
-/* The packet, and what its properties take in memory. */
+/* The packet, and the memory of its properties. */
 static uint64_t size_in_window(const struct uplink *uplink,
                                const struct uplink_message *message,
                                uint64_t packet)
@@ -281,7 +305,7 @@ static uint64_t size_in_window(const struct uplink *uplink,
     struct reader reader;
     struct packet_property property;
 
-    if (uplink->settings.protocol != MQTTVERSION_5)
+    if (uplink->settings->protocol != MQTTVERSION_5)
         return packet;
     reader_init(&reader, message->properties.data, message->properties.size);
     while (packet_property_next(&reader, &property))
@@ -289,34 +313,35 @@ static uint64_t size_in_window(const struct uplink *uplink,
     return packet;
 }
 
-/* Return: 0 and what it counts in the window; UPLINK_E_*. */
-static int check(const struct uplink *uplink,
-                 const struct uplink_message *message,
-                 size_t topic_size,
-                 uint64_t *ret_size)
+/* Return: 0 and its size in the window; UPLINK_E_*. */
+static int check_message(const struct uplink *uplink,
+                         const struct uplink_message *message,
+                         size_t topic_size,
+                         uint64_t *ret_size)
 {
     uint64_t remaining = remaining_length(uplink, message, topic_size);
 
     if (topic_size > MQTT_TEXT_MAX || remaining > MQTT_VARINT_MAX)
         return UPLINK_E_TOO_LARGE;
     uint64_t packet = 1 + varint_size((uint32_t)remaining) + remaining;
-    if (packet > uplink->limits.maximum_packet)
+    if (packet > uplink->connection.limits.maximum_packet)
         return UPLINK_E_TOO_LARGE;
-    if (message->retain && !uplink->limits.retain_available)
+    if (message->retain && !uplink->connection.limits.retain_available)
         return UPLINK_E_RETAIN;
-    if (uplink->in_flight >= uplink_window(uplink))
+    if (uplink->slots.in_flight >= uplink_window(uplink))
         return UPLINK_E_FULL;
-    /* A message larger than window_bytes goes alone. */
+    /* A message larger than window_bytes is sent alone. */
     uint64_t size = size_in_window(uplink, message, packet);
-    if (uplink->in_flight > 0 && uplink->in_flight_bytes + size > uplink->settings.window_bytes)
+    if (uplink->slots.in_flight > 0 &&
+        uplink->slots.in_flight_bytes + size > uplink->settings->window_bytes)
         return UPLINK_E_FULL;
     *ret_size = size;
     return 0;
 }
 
-static MQTTLenString borrowed(struct view view)
+static MQTTLenString borrow_view(struct view view)
 {
-    /* Paho copies it and does not write; its type has no const. */
+    /* Paho copies the bytes and does not write them; its type has no const. */
     return (MQTTLenString){.len = (int)view.size, .data = (char *)(uintptr_t)view.data};
 }
 
@@ -335,14 +360,14 @@ static int add_property(MQTTProperties *properties, const struct packet_property
         break;
     case MQTTPROPERTY_TYPE_BINARY_DATA:
     case MQTTPROPERTY_TYPE_UTF_8_ENCODED_STRING:
-        out.value.data = borrowed(property->value);
+        out.value.data = borrow_view(property->value);
         break;
     case MQTTPROPERTY_TYPE_UTF_8_STRING_PAIR:
-        out.value.data = borrowed(property->name);
-        out.value.value = borrowed(property->value);
+        out.value.data = borrow_view(property->name);
+        out.value.value = borrow_view(property->value);
         break;
     default:
-        return MQTTASYNC_BAD_MQTT_OPTION; /* no property of a PUBLISH that is kept */
+        return MQTTASYNC_BAD_MQTT_OPTION; /* not one that is kept of a PUBLISH */
     }
     return MQTTProperties_add(properties, &out);
 }
@@ -365,11 +390,11 @@ static int add_properties(MQTTProperties *properties, const struct uplink_messag
     property = (struct packet_property){.id = PROPERTY_MESSAGE_EXPIRY};
     property.number = seconds > PAHO_INTEGER_MAX ? PAHO_INTEGER_MAX : (uint32_t)seconds;
     if (property.number == 0)
-        property.number = 1; /* 0 would mean expired already: the caller decides that */
+        property.number = 1; /* 0 would mean that it has expired: the caller decides that */
     return add_property(properties, &property);
 }
 
-static int from_paho(int rc)
+static int translate_rc(int rc)
 {
     switch (rc) {
     case MQTTASYNC_SUCCESS:
@@ -389,23 +414,23 @@ static int from_paho(int rc)
     }
 }
 
-/* Paho knows of a loss that was not reported: it is on its way, or it was lost on it. */
-static void note_doubt(struct uplink *uplink)
+/* Paho knows of a loss that was not reported: the report is under way, or was lost. */
+static void suspect_loss(struct uplink *uplink)
 {
-    if (uplink->doubt)
+    if (uplink->connection.is_loss_suspected)
         return;
-    uplink->doubt = true;
-    uplink_timer_set(uplink, uplink_now_ms() + UPLINK_GRACE_MS);
+    uplink->connection.is_loss_suspected = true;
+    uplink_timer_set(&uplink->timer, uplink_now_ms() + UPLINK_GRACE_MS);
 }
 
-static int hand_over(struct uplink *uplink,
-                     const struct uplink_message *message,
-                     const char *topic,
-                     MQTTAsync_responseOptions *options)
+static int pass_to_paho(struct uplink *uplink,
+                        const struct uplink_message *message,
+                        const char *topic,
+                        MQTTAsync_responseOptions *options)
 {
     const void *payload = message->payload.size > 0 ? (const void *)message->payload.data : "";
 
-    return MQTTAsync_send(uplink->client, topic, (int)message->payload.size, payload,
+    return MQTTAsync_send(uplink->client.handle, topic, (int)message->payload.size, payload,
                           forwarded_qos(uplink, message), message->retain, options);
 }
 
@@ -414,16 +439,16 @@ static int send_in_slot(struct uplink *uplink,
                         const char *topic,
                         uint64_t size)
 {
-    struct uplink_slot *slot = SLIST_FIRST(&uplink->free_slots);
+    struct uplink_slot *slot = SLIST_FIRST(&uplink->slots.free);
     MQTTAsync_responseOptions options = MQTTAsync_responseOptions_initializer;
     int rc = 0;
 
     slot->id = message->id;
     slot->size_bytes = size;
     slot->qos = forwarded_qos(uplink, message);
-    take_slot(uplink, slot);
+    slot_take(uplink, slot);
     options.context = slot_context(uplink, slot);
-    if (uplink->settings.protocol == MQTTVERSION_5) {
+    if (uplink->settings->protocol == MQTTVERSION_5) {
         options.onSuccess5 = on_success5;
         options.onFailure5 = on_failure5;
         rc = add_properties(&options.properties, message);
@@ -433,34 +458,32 @@ static int send_in_slot(struct uplink *uplink,
     }
     FAILPOINT("send.before");
     if (rc == 0)
-        rc = hand_over(uplink, message, topic, &options);
+        rc = pass_to_paho(uplink, message, topic, &options);
     FAILPOINT("send.after");
     MQTTProperties_free(&options.properties);
     if (rc != 0)
-        (void)release_slot(uplink, slot, SLOT_SENT); /* no callback comes for it */
+        (void)slot_release(uplink, slot, SLOT_SENT); /* no callback follows */
     if (rc == MQTTASYNC_DISCONNECTED)
-        note_doubt(uplink);
-    return from_paho(rc);
+        suspect_loss(uplink);
+    return translate_rc(rc);
 }
 
 int uplink_send(struct uplink *uplink, const struct uplink_message *message)
 {
-    size_t prefix_size = strlen(uplink->settings.topic_prefix);
+    size_t prefix_size = strlen(uplink->settings->topic_prefix);
     size_t topic_size = prefix_size + message->topic.size;
     uint64_t size;
 
-    if (uplink->phase != PHASE_ONLINE)
+    if (uplink->state != LINK_ONLINE)
         return UPLINK_E_OFFLINE;
-    int r = check(uplink, message, topic_size, &size);
+    int r = check_message(uplink, message, topic_size, &size);
     if (r != 0)
         return r;
     if (message->topic.size == 0 || memchr(message->topic.data, 0, message->topic.size))
-        return UPLINK_E_TOO_LARGE; /* Paho takes a C string, and no packet may hold U+0000 */
+        return UPLINK_E_TOO_LARGE; /* Paho takes a C string, and no topic may hold U+0000 */
 
-    AUTO_FREE char *topic = malloc(topic_size + 1);
-    if (!topic)
-        return -ENOMEM;
-    memcpy(topic, uplink->settings.topic_prefix, prefix_size);
+    char *topic = uplink->slots.topic;
+    memcpy(topic, uplink->settings->topic_prefix, prefix_size);
     memcpy(topic + prefix_size, message->topic.data, message->topic.size);
     topic[topic_size] = '\0';
     return send_in_slot(uplink, message, topic, size);

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * tls_files.c - see tls_files.h
+ * tls_files.c - the files of TLS, opened before the library needs them
+ *
+ * Invariant: all files of the settings are open, or none.
  */
 #include "daemon/uplink/tls_files.h"
 
@@ -10,7 +12,8 @@
 #include "base/read_full.h"
 #include "base/regular.h"
 
-#define PEM_LOOK_BYTES ((size_t)64 * 1024)
+/* Enough of a key file to find the line about its password. */
+#define PEM_SEARCH_BYTES ((size_t)64 * 1024)
 
 void tls_files_init(struct tls_files *files)
 {
@@ -55,11 +58,11 @@ const char *tls_files_name(const struct tls_files *files, enum tls_file file)
 bool tls_files_key_is_encrypted(const struct tls_files *files)
 {
     int fd = files->fds[TLS_KEY];
-    AUTO_FREE char *text = fd >= 0 ? malloc(PEM_LOOK_BYTES + 1) : NULL;
-    ssize_t size = text ? read_full_at(fd, text, PEM_LOOK_BYTES, 0) : -1;
+    AUTO_FREE char *text = fd >= 0 ? malloc(PEM_SEARCH_BYTES + 1) : NULL;
+    ssize_t size = text ? read_full_at(fd, text, PEM_SEARCH_BYTES, 0) : -1;
 
     if (size < 0)
-        return false; /* the library says what is wrong with it */
+        return false; /* the library reports what is wrong with it */
     text[size] = '\0';
     return strstr(text, "-----BEGIN ENCRYPTED PRIVATE KEY-----") ||
            strstr(text, "Proc-Type: 4,ENCRYPTED");

@@ -1,13 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * tls_files.h - the files of TLS, opened before the library asks for them
+ * tls_files.h - the files of TLS, opened before the library needs them
  *
- * Paho has OpenSSL open them by their names, on a thread of Paho's, with Paho's
- * mutex held: a FIFO with such a name would hold up everything that needs the
- * mutex, the loop included. To look at a name first is not enough, for it may
- * lead to something else a moment later. So each file is opened here, and the
- * library gets a name that leads to that open file whatever the first name is by
- * then.
+ * Paho lets OpenSSL open them by their names, on a thread of Paho's, with Paho's
+ * mutex held: a FIFO of such a name would block everything that needs the mutex,
+ * the loop included. A check of the name is not enough, because the name may lead to
+ * another file a moment later. So each file is opened here, and the library gets a
+ * name that leads to the open file (/proc/self/fd).
  *
  * Thread: loop thread only; the names may be used on any.
  */
@@ -29,19 +28,21 @@ struct tls_files {
 
 void tls_files_init(struct tls_files *files);
 /*
- * tls_files_open() - open what is named, and close what was open before
+ * tls_files_open() - open the files at @paths, and close those that were open before
  * @paths:    by enum tls_file; "": none is set
  * @ret_path: on failure the one that cannot be read
  *
  * They stay open until the next call or tls_files_close(): the library opens them
- * when it has a connection. Return: 0; negative errno, -REGULAR_OTHER.
+ * when it has a connection.
+ *
+ * Return: 0; negative errno, -REGULAR_OTHER.
  */
 MUST_CHECK int tls_files_open(struct tls_files *files,
                               const char *const paths[TLS_FILES],
                               const char **ret_path);
 /* A name for the library; NULL: none is set. Valid until the files are closed. */
 const char *tls_files_name(const struct tls_files *files, enum tls_file file);
-/* Does the key want a password? A key of PEM says so in a line of its own. */
+/* Does the key need a password? A PEM key has a line for it. */
 bool tls_files_key_is_encrypted(const struct tls_files *files);
 void tls_files_close(struct tls_files *files);
 

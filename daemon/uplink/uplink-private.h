@@ -2,19 +2,24 @@
 /*
  * uplink-private.h - what the files of the uplink share
  *
- *   core.c     the state as all of them see it: clock, timer, phase, window
+ *   core.c     clock, timer, window, last error, report to the owner
  *   slots.c    messages: send into a slot, answer, sweep
  *   client.c   Paho's client and its callbacks
+ *   attempt.c  one attempt to connect: secrets, TLS files, options
  *   resolve.c  the addresses behind a broker's host name
- *   link.c     the life of the connection: attempts, back-off, watchdogs
- *   uplink.c   life, settings, the mailbox, the timer: the ways into the loop
+ *   state.c    the states of the link, and what is true in each
+ *   retry.c    which broker is tried next, and when
+ *   reason.c   why an attempt or a connection ended, in words
+ *   link.c     the life of the connection: attempts, events, deadlines, the end
+ *   uplink.c   start and stop, the settings, the mailbox and the timer
  *
  * Each calls only those above it; slots.c, client.c and resolve.c do not call
- * one another.
+ * one another. Each file has its struct, and a function that needs no more than
+ * that takes it instead of struct uplink.
  *
- * Fields marked (locked) are written by Paho's threads too, under the mailbox's
- * mutex. All others belong to the loop thread. Paho's callbacks get numbers as
- * context, never pointers, and find the one uplink of the process here.
+ * Invariant: members marked (locked) are written by Paho's threads too, under the
+ * mailbox's mutex; all others belong to the loop thread. Paho's callbacks get numbers
+ * as context, never pointers, and find the one uplink of the process in uplink_instance.
  */
 #ifndef MQTT_SPOOLD_DAEMON_UPLINK_UPLINK_PRIVATE_H
 #define MQTT_SPOOLD_DAEMON_UPLINK_UPLINK_PRIVATE_H
@@ -28,7 +33,7 @@
 #include "daemon/uplink/tls_files.h"
 #include "daemon/uplink/uplink.h"
 
-/* Paho looks at its own timeouts every 3 s only. */
+/* Paho checks its own timeouts only every 3 s. */
 #define UPLINK_GRACE_MS 4000
 
 enum uplink_mail_kind {
@@ -38,7 +43,7 @@ enum uplink_mail_kind {
     UPLINK_MAIL_LOOKUP
 };
 
-/* First member of everything that is posted, so that the loop can tell what it holds. */
+/* First member of everything that is posted: the loop sees what it has got. */
 struct uplink_mail {
     struct mail mail;
     enum uplink_mail_kind kind;
@@ -63,14 +68,13 @@ struct uplink_slot {
 enum uplink_event_kind {
     UPLINK_CONNECTED,
     UPLINK_CONNECT_FAILED,
-    UPLINK_DISCONNECTED_BY_BROKER, /* v5 DISCONNECT with a reason; UPLINK_LOST does not follow
-                                    */
+    UPLINK_DISCONNECTED_BY_BROKER, /* v5 DISCONNECT with a reason; no UPLINK_LOST follows */
     UPLINK_LOST,
     UPLINK_CLOSED, /* the answer to our own disconnect */
     UPLINK_EVENT_COUNT
 };
 
-/* What a CONNACK announced; zero or the widest value where it did not. */
+/* What a CONNACK announced; zero or the widest value if it did not. */
 struct uplink_limits {
     unsigned receive_maximum;
     unsigned maximum_qos;
@@ -80,100 +84,148 @@ struct uplink_limits {
 };
 
 /*
- * One per kind and parity of the epoch, so that one of an epoch that is over
- * and was not read yet is never in the way of the same kind in the next epoch.
- * @busy keeps an event as it is until the loop has copied it.
+ * One for each kind and parity of the epoch, so that an unread one of the last
+ * epoch never occupies the place of the same kind in the next.
+ * @is_unread keeps an event as it is until the loop has copied it.
  */
 struct uplink_event {
     struct uplink_mail post;
     enum uplink_event_kind kind;
-    bool busy; /* (locked) and the rest too */
+    bool is_unread; /* (locked) and the rest too */
     uintptr_t epoch;
     int code;
     bool is_connack;             /* code came in a CONNACK */
     struct uplink_limits limits; /* with UPLINK_CONNECTED */
-    char text[UPLINK_TEXT_MAX];  /* what Paho says about it, often "" */
+    char text[UPLINK_TEXT_MAX];  /* Paho's message, often "" */
 };
 
-/* A line from Paho or OpenSSL, kept for the failure it explains; the first one wins. */
+/* A line of OpenSSL, kept for the failure that it explains; the first of an attempt counts. */
 struct uplink_text {
     struct uplink_mail post;
     char text[UPLINK_TEXT_MAX]; /* (locked) */
 };
 
-/* Which address of a broker's host was tried last. */
-struct uplink_target {
-    char address[PAHO_LINK_ADDRESS_MAX]; /* "": none yet */
-    bool in_doubt;                       /* the last connection to it was no good one */
+/* What the caller of uplink_new() passed. */
+struct uplink_owner {
+    const struct uplink_ops *ops;
+    void *userdata;
+    bool is_change_due; /* ops->changed, see uplink_report() */
+};
+
+/* The one timer. What it means depends on the state of the link. */
+struct uplink_timer {
+    sd_event_source *source;
+    bool is_armed;
+    bool is_extended; /* the deadline was moved once, because the loop did not run */
+};
+
+/* What comes from other threads. */
+struct uplink_inbox {
+    struct mailbox mailbox;
+    bool is_ready;
+    sd_event_source *source;
+    struct uplink_event events[2][UPLINK_EVENT_COUNT];
+    struct uplink_text text;
+};
+
+/* Paho's client; a new one, or the same again, for each attempt. */
+struct uplink_client {
+    MQTTAsync handle;   /* NULL: there is none */
+    uintptr_t epoch;    /* (locked) one for each attempt; events of older ones are ignored */
+    bool is_destroying; /* (locked) callbacks of now are no late answers */
+    bool is_tls;        /* Paho never takes TLS back from a client */
+    bool is_unusable;   /* an attempt or messages may still be inside: the next one is new */
+    uint64_t keepalive_set_ms; /* the setting of which keepalive_s was made */
+    unsigned
+        keepalive_s; /* of the newest attempt: the setting, lowered to what brokers demand */
+    struct tls_files tls_files; /* of the newest attempt */
+};
+
+/* The messages in flight. */
+struct uplink_slots {
+    struct uplink_slot *array;
+    unsigned count;
+    SLIST_HEAD(, uplink_slot) free;
+    unsigned in_flight;
+    uint64_t in_flight_bytes;
+    int64_t progress_ms; /* boot time of the last answer, or of the first message after none */
+    _Atomic uint64_t late_answers; /* counted on any thread */
+    char *topic; /* of the message being sent, with its prefix, as Paho takes it */
 };
 
 struct uplink_lookup;
 
-enum uplink_phase {
-    PHASE_STOPPED,
-    PHASE_WAITING,   /* for the next attempt */
-    PHASE_RESOLVING, /* an attempt, before Paho hears of it */
-    PHASE_CONNECTING,
-    PHASE_ONLINE,
-    PHASE_DROPPING, /* our own disconnect under way, another attempt follows */
-    PHASE_STOPPING
+struct uplink_resolver {
+    struct mailbox *mailbox;    /* where the answers go */
+    char host[UPLINK_TEXT_MAX]; /* of the attempt */
+    SLIST_HEAD(, uplink_lookup) lookups;
+};
+
+/* What is known of one broker of the list. */
+struct uplink_broker {
+    char address[PAHO_LINK_ADDRESS_MAX]; /* of its host, the one tried last; "": none yet */
+    bool is_address_suspect;             /* the last connection to it was not a good one */
+};
+
+struct uplink_brokers {
+    struct uplink_broker *list; /* one for each of the settings */
+    size_t current;
+    bool has_tried; /* the current one is connected to or being tried */
+};
+
+/* The newest attempt, and the connection that came of it. */
+struct uplink_connection {
+    struct uplink_limits limits;
+    int64_t online_ms;                   /* boot time; 0: the attempt has not succeeded */
+    bool is_proven;                      /* the broker acknowledged something */
+    bool is_loss_suspected;              /* Paho refused a send, but no loss was reported yet */
+    bool reconnects_at_once;             /* we end it, and it is no failure */
+    unsigned unanswered;                 /* messages its end left without an answer */
+    char library_error[UPLINK_TEXT_MAX]; /* a line of OpenSSL: the cause of a failure */
+    char end_reason[UPLINK_TEXT_MAX];    /* when the broker or we gave one */
+};
+
+/* The history of attempts. */
+struct uplink_retry {
+    unsigned failed_attempts; /* since the last good connection */
+    unsigned backoff_round;
+    unsigned stalls; /* ack timeouts in a row */
+    int64_t logged_ms;
+};
+
+struct uplink_error {
+    char text[UPLINK_TEXT_MAX]; /* "": there was none */
+    int64_t boot_ms;
+};
+
+enum uplink_link_state {
+    LINK_STOPPED,
+    LINK_WAITING,   /* for the next attempt */
+    LINK_RESOLVING, /* an attempt: its host name is looked up */
+    LINK_CONNECTING,
+    LINK_ONLINE,
+    LINK_DROPPING, /* our own disconnect under way, another attempt follows */
+    LINK_STOPPING, /* the same, and no attempt follows */
+    LINK_FREED,    /* uplink_free(): what the library reports now changes nothing */
+    LINK_STATES
 };
 
 struct uplink {
     sd_event *event;
-    struct uplink_settings settings; /* its texts live in @texts, its brokers in @brokers */
-    const char **brokers;
-    char *texts;
-    const struct uplink_ops *ops;
-    void *owner;
-
-    struct mailbox mailbox;
-    bool mailbox_ready;
-    sd_event_source *mailbox_source;
-    sd_event_source *timer; /* what it means depends on the phase */
-    bool timer_armed;
-
-    MQTTAsync client;
-    bool destroying;            /* (locked) what Paho calls back now is no late answer */
-    bool client_is_tls;         /* Paho never takes TLS back from a client */
-    struct tls_files tls_files; /* of the newest attempt */
-    uintptr_t epoch; /* (locked) one for each attempt; events of older ones are ignored */
-    enum uplink_phase phase;
-    int64_t since_boot_ms;
-    size_t broker;
-    bool tried;                    /* the broker above is the one connected to or being tried */
-    char host[UPLINK_TEXT_MAX];    /* of the attempt */
-    struct uplink_target *targets; /* one for each broker */
-    SLIST_HEAD(, uplink_lookup) lookups;
+    const struct uplink_settings *settings; /* borrowed; see uplink_new() for what may change */
+    struct uplink_owner owner;
+    struct uplink_inbox inbox;
+    struct uplink_timer timer;
+    struct uplink_slots slots;
+    struct uplink_resolver resolver;
+    struct uplink_client client;
+    struct uplink_brokers brokers;
+    struct uplink_connection connection;
+    struct uplink_retry retry;
+    struct uplink_error last_error; /* as the status shows it */
+    enum uplink_link_state state;
+    int64_t since_boot_ms; /* when the state began, as the owner sees it */
     uint64_t connects;
-    int64_t online_ms;        /* when this connection came to be; 0: it did not */
-    bool proven;              /* the broker acknowledged something on this connection */
-    unsigned failed_attempts; /* since the last good connection */
-    unsigned backoff_round;
-    int64_t retry_logged_ms;
-    unsigned stalls;      /* ack timeouts in a row */
-    bool must_destroy;    /* an attempt or messages may still be inside this client */
-    bool retry_at_once;   /* this end is our own wish and no failure */
-    bool doubt;           /* Paho refused a send, but no loss was reported yet */
-    unsigned keepalive_s; /* ours, lowered to what brokers demanded */
-    unsigned unanswered;  /* messages this connection's end left unknown */
-    struct uplink_limits limits;
-    char last_error[UPLINK_TEXT_MAX];
-    int64_t last_error_boot_ms;
-    char foreign_text[UPLINK_TEXT_MAX]; /* from @text, waiting for the failure it explains */
-    char drop_reason[UPLINK_TEXT_MAX];  /* why, when the broker or we said so */
-    struct uplink_event events[2][UPLINK_EVENT_COUNT];
-    struct uplink_text text;
-
-    struct uplink_slot *slots;
-    unsigned slot_count;
-    SLIST_HEAD(, uplink_slot) free_slots;
-    unsigned in_flight;
-    uint64_t in_flight_bytes;
-    bool excused;        /* the deadline was moved once, because the loop stood still */
-    int64_t progress_ms; /* boot time of the last answer, or of the first message after none */
-    _Atomic uint64_t late_answers; /* counted on any thread */
-    bool room_changed;             /* ops->changed is due */
 };
 
 /* The one uplink of the process; set before the first client and cleared after the last. */
@@ -181,71 +233,109 @@ extern struct uplink *uplink_instance;
 
 /* core.c */
 int64_t uplink_now_ms(void);
-void uplink_timer_set(struct uplink *uplink, int64_t due_boot_ms);
-void uplink_timer_set_in(struct uplink *uplink, uint64_t ms);
-void uplink_timer_off(struct uplink *uplink);
-void uplink_set_phase(struct uplink *uplink, enum uplink_phase phase);
+void uplink_timer_set(struct uplink_timer *timer, int64_t due_boot_ms);
+void uplink_timer_set_in(struct uplink_timer *timer, uint64_t ms);
+void uplink_timer_off(struct uplink_timer *timer);
 /* Calls ops->changed, if that is due. */
-void uplink_report(struct uplink *uplink);
-/* What the status says went wrong last, and when. */
-void uplink_note_error(struct uplink *uplink, const char *format, ...) PRINTF_LIKE(2, 3);
+void uplink_report(struct uplink_owner *owner);
+void uplink_set_error(struct uplink_error *error, const char *format, ...) PRINTF_LIKE(2, 3);
 struct uplink_limits uplink_no_limits(void);
 unsigned uplink_window(const struct uplink *uplink);
+/* The broker that is connected to, being tried or the next to be tried. */
+const char *uplink_broker_uri(const struct uplink *uplink);
 bool uplink_uri_is_tls(const char *uri);
 
 /* slots.c */
 MUST_CHECK int uplink_slots_init(struct uplink *uplink);
 void uplink_slots_done(struct uplink *uplink);
 void uplink_on_slot(struct uplink *uplink, struct uplink_slot *slot);
-/* The epoch's end: everything still open is answered UNKNOWN. */
+/* The end of an epoch: everything without an answer is answered UNKNOWN. */
 void uplink_sweep(struct uplink *uplink);
+/* Does no slot wait for an answer of the library? */
+bool uplink_is_swept(struct uplink *uplink);
 
-/* link.c */
-/* Was the timer, due at @due_us, late because the loop stood still? Then it was set anew. */
-bool uplink_excuse(struct uplink *uplink, uint64_t due_us);
-/* The timer is due: what that means is for the phase to say. */
-void uplink_on_due(struct uplink *uplink);
-void uplink_connect(struct uplink *uplink);
-void uplink_disconnect(struct uplink *uplink, enum uplink_phase phase);
-/* Also for a connection that never came to be. */
-void uplink_end_connection(struct uplink *uplink, const char *reason);
-void uplink_on_event(struct uplink *uplink, struct uplink_event *event);
-void uplink_on_text(struct uplink *uplink);
-/* Full jitter: 0 to min * 2^round, at most max. @random: any 64 bits. */
-uint64_t uplink_backoff_ms(uint64_t min_ms, uint64_t max_ms, unsigned round, uint64_t random);
+/* client.c */
+/* Return of both: 0 or a code of Paho's. */
+int uplink_create_client(struct uplink *uplink, const char *uri);
+int uplink_set_callbacks(struct uplink *uplink);
+void uplink_set_connect_callbacks(const struct uplink *uplink,
+                                  MQTTAsync_connectOptions *options);
+/* Return: is it under way? */
+bool uplink_client_disconnect(struct uplink *uplink);
+/* NULL handle: only forgets that it was unusable. */
+void uplink_destroy_client(struct uplink *uplink);
+/* The client and all that the library holds: its threads end. */
+void uplink_release_library(struct uplink *uplink);
+/* The readable part of an OpenSSL error line. */
+void uplink_tls_text(const char *line, size_t size, char text[static UPLINK_TEXT_MAX]);
 
-void uplink_on_lookup(struct uplink *uplink, struct uplink_lookup *lookup);
+/* attempt.c */
+/* Begins an attempt at the current broker. Return: is it under way? If not, @reason is set. */
+bool uplink_attempt(struct uplink *uplink, char reason[static UPLINK_TEXT_MAX]);
 
 /* resolve.c */
 /* As Paho finds it in @uri, without brackets. */
 void uplink_host_of(const char *uri, char host[static UPLINK_TEXT_MAX]);
 bool uplink_host_is_address(const char *host);
-/* The addresses of uplink->host are wanted; the answer comes as mail. Return: 0 or negative
- * errno. */
-MUST_CHECK int uplink_resolve(struct uplink *uplink);
-/* Does the attempt under way wait for this answer? */
-bool uplink_lookup_is_wanted(const struct uplink *uplink, const struct uplink_lookup *lookup);
-/* An answer that nobody waits for. @lookup may be gone afterwards. */
-void uplink_keep_lookup(struct uplink *uplink, struct uplink_lookup *lookup);
-/* Chooses the address of the attempt; @lookup is gone afterwards. Return: is there one? If not,
- * @reason says why. */
-bool uplink_use_lookup(struct uplink *uplink,
-                       struct uplink_lookup *lookup,
-                       char reason[static UPLINK_TEXT_MAX]);
-void uplink_explain_slow_lookup(const struct uplink *uplink,
-                                char reason[static UPLINK_TEXT_MAX]);
-/* Before the mailbox goes: lookups under way end without it. */
-void uplink_leave_lookups(struct uplink *uplink);
+/* Looks resolver->host up; the answer comes as mail. Return: 0 or negative errno. */
+MUST_CHECK int uplink_resolve(struct uplink_resolver *resolver);
+/* Is @lookup about resolver->host? */
+bool uplink_lookup_matches(const struct uplink_resolver *resolver,
+                           const struct uplink_lookup *lookup);
+/* Keeps an answer that no attempt waits for, or frees it. */
+void uplink_cache_lookup(struct uplink_resolver *resolver, struct uplink_lookup *lookup);
+/* Chooses the address of the attempt at @broker; frees @lookup. Return: is there one? If not,
+ * @reason is set. */
+bool uplink_apply_lookup(struct uplink_resolver *resolver,
+                         struct uplink_lookup *lookup,
+                         struct uplink_broker *broker,
+                         char reason[static UPLINK_TEXT_MAX]);
+void uplink_describe_slow_lookup(const struct uplink_resolver *resolver,
+                                 uint64_t timeout_ms,
+                                 char reason[static UPLINK_TEXT_MAX]);
+/* Before the mailbox is destroyed: lookups under way end without it. */
+void uplink_detach_lookups(struct uplink_resolver *resolver);
 
-/* client.c */
-/* Begins an attempt at uplink->broker. Return: is it under way? If not, @reason says why. */
-bool uplink_client_connect(struct uplink *uplink, char reason[static UPLINK_TEXT_MAX]);
-/* Return: is it under way? */
-bool uplink_client_disconnect(struct uplink *uplink);
-void uplink_destroy_client(struct uplink *uplink);
-/* The client and all that the library keeps: its threads end. */
-void uplink_leave_library(struct uplink *uplink);
-/* The part of an OpenSSL error line that helps a person. */
-void uplink_tls_text(const char *line, size_t size, char text[static UPLINK_TEXT_MAX]);
+/* state.c */
+/* The only place that moves the link. The timer of the new state is set before. */
+void uplink_set_state(struct uplink *uplink, enum uplink_link_state state);
+
+/* retry.c */
+/* After an end: chooses the next broker. Return: how long to wait before it is tried, in ms. */
+uint64_t uplink_plan_retry(struct uplink *uplink);
+void uplink_log_retry(struct uplink *uplink, const char *broker, uint64_t wait_ms);
+/*
+ * If memory was short for a moment the library may keep a list in which something
+ * is missing, and no connection of it works again (upstream: none known). Its last
+ * client frees all of that. It costs the loop some 0.1 s, so it is done seldom,
+ * and the longer the broker is away the more seldom.
+ */
+bool uplink_is_library_suspect(const struct uplink_retry *retry);
+/* Full jitter: 0 to min * 2^round, at most max. @random: any 64 bits. */
+uint64_t uplink_backoff_ms(uint64_t min_ms, uint64_t max_ms, unsigned round, uint64_t random);
+
+/* reason.c */
+/* No connection within connect_timeout. */
+void uplink_describe_timeout(const struct uplink *uplink, char reason[static UPLINK_TEXT_MAX]);
+/* An attempt that the library reported as failed. Takes the seam's errno. */
+void uplink_describe_failure(const struct uplink *uplink,
+                             const struct uplink_event *event,
+                             char reason[static UPLINK_TEXT_MAX]);
+/* A connection that ended; valid until the next attempt. */
+const char *uplink_describe_loss(const struct uplink *uplink);
+
+/* link.c */
+/* If the timer, due at @due_us, was late because the loop did not run: sets it again, once.
+ * Return: did it? */
+bool uplink_extend_deadline(struct uplink *uplink, uint64_t due_us);
+/* The timer has expired. */
+void uplink_on_deadline(struct uplink *uplink);
+/* Our own disconnect; @state: LINK_DROPPING or LINK_STOPPING. */
+void uplink_disconnect(struct uplink *uplink, enum uplink_link_state state);
+/* Also of a connection that was never online. */
+void uplink_end_connection(struct uplink *uplink, const char *reason);
+void uplink_on_event(struct uplink *uplink, struct uplink_event *event);
+void uplink_on_text(struct uplink *uplink);
+void uplink_on_lookup(struct uplink *uplink, struct uplink_lookup *lookup);
 
 #endif

@@ -1,16 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * uplink.c - the life of the uplink, its settings, and the ways into it: from Paho's threads,
- * and by the timer
+ * uplink.c - creates, starts, stops and frees the uplink; dispatches its mail and its timer
  *
- * Paho's callbacks post mail; the loop takes it here and hands each to the file
- * it concerns. What changed in between is reported to the owner once, after the
- * last mail of the turn, so that ops->changed, which sends, never runs inside
- * the walk over the mail.
+ * Paho's callbacks post mail; the loop takes it here and passes each item to the
+ * file that it concerns. Changes are reported to the owner once, after the last
+ * item, so that ops->changed, which sends, never runs inside the walk over the mail.
  *
- * There is one uplink in a process: Paho has two threads for all clients and
- * callbacks that know no context, and its callbacks must find the uplink
- * without following a pointer that may be gone.
+ * Invariant: there is one uplink in a process. Paho has two threads for all clients, and
+ * some of its callbacks have no context, so they find the uplink in uplink_instance and never
+ * through a pointer that may be dangling.
+ *
+ * Diagnostics: uplink_file_unusable, uplink_setting_unusable.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -30,7 +30,7 @@
 
 #define TIMER_ACCURACY_US 10000
 
-/* Mail. */
+/* --- mail ----------------------------------------------------------------- */
 
 _Static_assert(offsetof(struct uplink_mail, mail) == 0 &&
                    offsetof(struct uplink_slot, post) == 0 &&
@@ -47,8 +47,8 @@ static void read_mail(struct uplink *uplink)
 {
     struct mail *next;
 
-    for (struct mail *mail = mailbox_take(&uplink->mailbox); mail; mail = next) {
-        /* A slot may be used anew, and a lookup gone, before the walk goes on. */
+    for (struct mail *mail = mailbox_take(&uplink->inbox.mailbox); mail; mail = next) {
+        /* The slot may be in use again, and the lookup freed, before the next step. */
         next = mail->next;
         switch (mail_of(mail)->kind) {
         case UPLINK_MAIL_SLOT:
@@ -67,58 +67,58 @@ static void read_mail(struct uplink *uplink)
     }
 }
 
-static int on_mail(sd_event_source *source, int fd, uint32_t events, void *owner)
+static int on_mail(sd_event_source *source, int fd, uint32_t events, void *userdata)
 {
-    struct uplink *uplink = owner;
+    struct uplink *uplink = userdata;
 
     (void)source;
     (void)fd;
     (void)events;
     read_mail(uplink);
-    uplink_report(uplink);
+    uplink_report(&uplink->owner);
     return 0;
 }
 
 static int watch_mail(struct uplink *uplink)
 {
-    int r = mailbox_init(&uplink->mailbox);
+    int r = mailbox_init(&uplink->inbox.mailbox);
 
     if (r < 0)
         return r;
-    uplink->mailbox_ready = true;
-    r = sd_event_add_io(uplink->event, &uplink->mailbox_source, mailbox_fd(&uplink->mailbox),
-                        EPOLLIN, on_mail, uplink);
+    uplink->inbox.is_ready = true;
+    r = sd_event_add_io(uplink->event, &uplink->inbox.source,
+                        mailbox_fd(&uplink->inbox.mailbox), EPOLLIN, on_mail, uplink);
     if (r < 0)
         return r;
-    return sd_event_source_set_priority(uplink->mailbox_source, MAIL_PRIORITY);
+    return sd_event_source_set_priority(uplink->inbox.source, MAIL_PRIORITY);
 }
 
-/* The timer. */
+/* --- the timer ------------------------------------------------------------ */
 
-static int on_timer(sd_event_source *source, uint64_t usec, void *owner)
+static int on_timer(sd_event_source *source, uint64_t usec, void *userdata)
 {
-    struct uplink *uplink = owner;
+    struct uplink *uplink = userdata;
 
     (void)source;
-    uplink->timer_armed = false;
-    read_mail(uplink); /* what arrived in time is not late because the loop was */
-    if (!uplink->timer_armed && !uplink_excuse(uplink, usec))
-        uplink_on_due(uplink);
-    uplink_report(uplink);
+    uplink->timer.is_armed = false;
+    read_mail(uplink); /* an answer in time is not late because the loop was */
+    if (!uplink->timer.is_armed && !uplink_extend_deadline(uplink, usec))
+        uplink_on_deadline(uplink);
+    uplink_report(&uplink->owner);
     return 0;
 }
 
 static int init_timer(struct uplink *uplink)
 {
-    int r = sd_event_add_time(uplink->event, &uplink->timer, CLOCK_BOOTTIME, 0,
+    int r = sd_event_add_time(uplink->event, &uplink->timer.source, CLOCK_BOOTTIME, 0,
                               TIMER_ACCURACY_US, on_timer, uplink);
 
-    return r < 0 ? r : sd_event_source_set_enabled(uplink->timer, SD_EVENT_OFF);
+    return r < 0 ? r : sd_event_source_set_enabled(uplink->timer.source, SD_EVENT_OFF);
 }
 
-/* Settings. */
+/* --- settings ------------------------------------------------------------- */
 
-static void look_at_file(const char *key, const char *path)
+static void check_file(const char *key, const char *path)
 {
     char quoted[UPLINK_TEXT_MAX];
 
@@ -133,17 +133,17 @@ static void look_at_file(const char *key, const char *path)
               key, log_quote(quoted, sizeof(quoted), path, strlen(path)), regular_error(fd));
 }
 
-/* What is not there cannot keep local programs from publishing, and may come later. */
-static void look_at_files(const struct uplink_settings *settings)
+/* A missing file does not keep local programs from publishing, and may be created later. */
+static void check_files(const struct uplink_settings *settings)
 {
-    look_at_file("uplink.password_file", settings->password_file);
-    look_at_file("uplink.tls.ca_file", settings->ca_file);
-    look_at_file("uplink.tls.cert_file", settings->cert_file);
-    look_at_file("uplink.tls.key_file", settings->key_file);
-    look_at_file("uplink.tls.key_password_file", settings->key_password_file);
+    check_file("uplink.password_file", settings->password_file);
+    check_file("uplink.tls.ca_file", settings->tls.ca_file);
+    check_file("uplink.tls.cert_file", settings->tls.cert_file);
+    check_file("uplink.tls.key_file", settings->tls.key_file);
+    check_file("uplink.tls.key_password_file", settings->tls.key_password_file);
 }
 
-static bool uri_is_known(const char *uri)
+static bool is_known_scheme(const char *uri)
 {
     return strncmp(uri, "tcp://", 6) == 0 || strncmp(uri, "mqtt://", 7) == 0 ||
            uplink_uri_is_tls(uri);
@@ -151,81 +151,34 @@ static bool uri_is_known(const char *uri)
 
 static bool settings_are_usable(const struct uplink_settings *settings)
 {
-    bool usable = true;
+    bool is_usable = true;
 
     if (settings->broker_count == 0) {
         log_error("uplink_setting_unusable key=uplink.brokers reason=\"names no broker\"");
-        usable = false;
+        is_usable = false;
     }
     for (size_t i = 0; i < settings->broker_count; i++) {
-        if (uri_is_known(settings->brokers[i]))
+        if (is_known_scheme(settings->brokers[i]))
             continue;
         log_error("uplink_setting_unusable key=uplink.brokers reason=\"broker %zu is none of "
                   "tcp:// mqtt:// ssl:// mqtts://\"",
                   i + 1);
-        usable = false;
+        is_usable = false;
     }
     if (settings->window == 0 || settings->window > WINDOW_MAX) {
         log_error("uplink_setting_unusable key=uplink.window reason=\"must be 1 to %u\"",
                   WINDOW_MAX);
-        usable = false;
+        is_usable = false;
     }
-    return usable;
+    return is_usable;
 }
 
-/* Every text of the settings that is copied, and where its copy belongs. */
-static void list_texts(struct uplink_settings *settings, const char **texts[static 8])
+const char *uplink_build_limitations(void)
 {
-    texts[0] = &settings->client_id;
-    texts[1] = &settings->username;
-    texts[2] = &settings->password_file;
-    texts[3] = &settings->topic_prefix;
-    texts[4] = &settings->ca_file;
-    texts[5] = &settings->cert_file;
-    texts[6] = &settings->key_file;
-    texts[7] = &settings->key_password_file;
+    return paho_link_limitations();
 }
 
-static const char *keep(char **at, const char *text)
-{
-    char *copy = *at;
-
-    *at = stpcpy(copy, text) + 1;
-    return copy;
-}
-
-static int copy_settings(struct uplink *uplink, const struct uplink_settings *settings)
-{
-    const char **texts[8];
-    size_t size = 0;
-
-    uplink->settings = *settings;
-    list_texts(&uplink->settings, texts);
-    for (size_t i = 0; i < 8; i++)
-        size += strlen(*texts[i]) + 1;
-    for (size_t i = 0; i < settings->broker_count; i++)
-        size += strlen(settings->brokers[i]) + 1;
-    uplink->texts = malloc(size);
-    uplink->brokers = calloc(settings->broker_count, sizeof(*uplink->brokers));
-    uplink->targets = calloc(settings->broker_count, sizeof(*uplink->targets));
-    if (!uplink->texts || !uplink->brokers || !uplink->targets)
-        return -ENOMEM;
-
-    char *at = uplink->texts;
-    for (size_t i = 0; i < 8; i++)
-        *texts[i] = keep(&at, *texts[i]);
-    for (size_t i = 0; i < settings->broker_count; i++)
-        uplink->brokers[i] = keep(&at, settings->brokers[i]);
-    uplink->settings.brokers = uplink->brokers;
-    return 0;
-}
-
-const char *uplink_build_lacks(void)
-{
-    return paho_link_lacks();
-}
-
-/* Life. */
+/* --- create, start, stop, free -------------------------------------------- */
 
 /* 1.3.12 takes a proxy from the environment even for plain MQTT (upstream #1344). */
 static void ignore_proxies(void)
@@ -236,13 +189,12 @@ static void ignore_proxies(void)
     (void)unsetenv("HTTPS_PROXY");
 }
 
-/* A static library does not run the hook that prepares it, hence the explicit call. */
+/* A static library does not run its own initializer, hence the explicit call. */
 static void prepare_paho(void)
 {
     static bool is_prepared;
     MQTTAsync_init_options options = MQTTAsync_init_options_initializer;
-    unsigned seed =
-        (unsigned)clock_monotonic_us(); /* for the machine that has no entropy yet */
+    unsigned seed = (unsigned)clock_monotonic_us(); /* for a machine that has no entropy yet */
 
     if (is_prepared)
         return;
@@ -254,23 +206,26 @@ static void prepare_paho(void)
     is_prepared = true;
 }
 
-static void init_mails(struct uplink *uplink)
+static void init_inbox(struct uplink *uplink)
 {
-    uplink->text.post.kind = UPLINK_MAIL_TEXT;
+    uplink->inbox.text.post.kind = UPLINK_MAIL_TEXT;
     for (unsigned parity = 0; parity < 2; parity++) {
         for (unsigned kind = 0; kind < UPLINK_EVENT_COUNT; kind++) {
-            uplink->events[parity][kind].post.kind = UPLINK_MAIL_EVENT;
-            uplink->events[parity][kind].kind = (enum uplink_event_kind)kind;
+            uplink->inbox.events[parity][kind].post.kind = UPLINK_MAIL_EVENT;
+            uplink->inbox.events[parity][kind].kind = (enum uplink_event_kind)kind;
         }
     }
 }
 
-static int prepare(struct uplink *uplink, const struct uplink_settings *settings)
+static int prepare(struct uplink *uplink)
 {
-    int r = copy_settings(uplink, settings);
+    size_t brokers = uplink->settings->broker_count;
+    int r = uplink_slots_init(uplink);
 
-    if (r == 0)
-        r = uplink_slots_init(uplink);
+    if (r == 0) {
+        uplink->brokers.list = calloc(brokers, sizeof(*uplink->brokers.list));
+        r = uplink->brokers.list ? 0 : -ENOMEM;
+    }
     if (r == 0)
         r = watch_mail(uplink);
     if (r >= 0)
@@ -280,123 +235,107 @@ static int prepare(struct uplink *uplink, const struct uplink_settings *settings
     return r < 0 ? r : 0;
 }
 
-/* Brokers that asked for less are asked again. */
-static void set_keepalive(struct uplink *uplink, uint64_t keepalive_ms)
-{
-    uplink->settings.keepalive_ms = keepalive_ms;
-    uplink->keepalive_s = (unsigned)((keepalive_ms + 999) / 1000);
-}
-
 int uplink_new(sd_event *event,
                const struct uplink_settings *settings,
                const struct uplink_ops *ops,
-               void *owner,
+               void *userdata,
                struct uplink **ret)
 {
     if (uplink_instance)
         return -EBUSY;
     if (!settings_are_usable(settings))
-        return UPLINK_E_TOLD;
-    look_at_files(settings);
+        return UPLINK_E_SETTINGS;
+    check_files(settings);
     struct uplink *uplink = calloc(1, sizeof(*uplink));
     if (!uplink)
         return -ENOMEM;
-    tls_files_init(&uplink->tls_files);
+    tls_files_init(&uplink->client.tls_files);
     uplink->event = sd_event_ref(event);
-    uplink->ops = ops;
-    uplink->owner = owner;
-    uplink->limits = uplink_no_limits();
+    uplink->settings = settings;
+    uplink->owner.ops = ops;
+    uplink->owner.userdata = userdata;
+    uplink->connection.limits = uplink_no_limits();
     uplink->since_boot_ms = uplink_now_ms();
-    init_mails(uplink);
+    uplink->resolver.mailbox = &uplink->inbox.mailbox;
+    init_inbox(uplink);
 
-    int r = prepare(uplink, settings);
+    int r = prepare(uplink);
     if (r < 0) {
         uplink_free(uplink);
         return r;
     }
-    set_keepalive(uplink, settings->keepalive_ms);
     uplink_instance = uplink;
-    /* Nobody listens; the lower levels would still have each step written down. */
+    /* No callback reads the trace; at lower levels the library would still write it. */
     MQTTAsync_setTraceLevel(MQTTASYNC_TRACE_ERROR);
     *ret = uplink;
     return 0;
 }
 
-void uplink_adjust(struct uplink *uplink, const struct uplink_settings *settings)
-{
-    struct uplink_settings *own = &uplink->settings;
-
-    if (own->keepalive_ms != settings->keepalive_ms)
-        set_keepalive(uplink, settings->keepalive_ms);
-    own->connect_timeout_ms = settings->connect_timeout_ms;
-    own->ack_timeout_ms = settings->ack_timeout_ms;
-    own->backoff_min_ms = settings->backoff_min_ms;
-    own->backoff_max_ms = settings->backoff_max_ms;
-    own->window_bytes = settings->window_bytes;
-    own->max_qos = settings->max_qos;
-}
-
 int uplink_start(struct uplink *uplink)
 {
-    if (uplink->phase != PHASE_STOPPED)
+    if (uplink->state != LINK_STOPPED)
         return -EALREADY;
-    uplink_set_phase(uplink, PHASE_WAITING);
-    uplink_timer_set(uplink, uplink_now_ms());
+    uplink_timer_set(&uplink->timer, uplink_now_ms());
+    uplink_set_state(uplink, LINK_WAITING);
     return 0;
 }
 
+static void stop_at_once(struct uplink *uplink)
+{
+    uplink_timer_off(&uplink->timer);
+    uplink_set_state(uplink, LINK_STOPPED);
+}
+
 /*
- * An attempt under way cannot be called off: its outcome is ignored, and the
- * client goes with uplink_free() or before the next attempt.
+ * An attempt under way cannot be cancelled: its outcome is ignored, and the
+ * client is destroyed by uplink_free() or before the next attempt.
  */
 void uplink_stop(struct uplink *uplink)
 {
-    switch (uplink->phase) {
-    case PHASE_ONLINE:
-        uplink_disconnect(uplink, PHASE_STOPPING);
+    switch (uplink->state) {
+    case LINK_ONLINE:
+        uplink_disconnect(uplink, LINK_STOPPING);
         break;
-    case PHASE_DROPPING:
-        uplink_set_phase(uplink, PHASE_STOPPING);
+    case LINK_DROPPING:
+        uplink_set_state(uplink, LINK_STOPPING);
         break;
-    case PHASE_CONNECTING:
-        uplink->must_destroy = true;
-        uplink_set_phase(uplink, PHASE_STOPPED);
+    case LINK_CONNECTING:
+        uplink->client.is_unusable = true;
+        stop_at_once(uplink);
         break;
-    case PHASE_WAITING:
-    case PHASE_RESOLVING:
-        uplink_set_phase(uplink, PHASE_STOPPED);
+    case LINK_WAITING:
+    case LINK_RESOLVING:
+        stop_at_once(uplink);
         break;
-    case PHASE_STOPPED:
-    case PHASE_STOPPING:
+    case LINK_STOPPED:
+    case LINK_STOPPING:
+    case LINK_FREED:
+    case LINK_STATES:
         break;
     }
-    if (uplink->phase == PHASE_STOPPED) {
-        uplink_timer_off(uplink);
-        uplink_report(uplink);
-    }
+    if (uplink->state == LINK_STOPPED)
+        uplink_report(&uplink->owner);
 }
 
 void uplink_free(struct uplink *uplink)
 {
     if (!uplink)
         return;
-    uplink->phase = PHASE_STOPPED;
-    uplink_leave_library(uplink); /* calls back on this thread: fills the mailbox */
-    tls_files_close(&uplink->tls_files);
+    uplink_set_state(uplink, LINK_FREED);
+    uplink_release_library(uplink); /* calls back on this thread: fills the mailbox */
+    tls_files_close(&uplink->client.tls_files);
     if (uplink_instance == uplink) {
         read_mail(uplink);
         uplink_sweep(uplink);
         uplink_instance = NULL;
     }
-    sd_event_source_disable_unref(uplink->timer);
-    sd_event_source_disable_unref(uplink->mailbox_source);
-    uplink_leave_lookups(uplink);
-    if (uplink->mailbox_ready)
-        mailbox_done(&uplink->mailbox);
+    sd_event_source_disable_unref(uplink->timer.source);
+    sd_event_source_disable_unref(uplink->inbox.source);
+    uplink_detach_lookups(&uplink->resolver);
+    if (uplink->inbox.is_ready)
+        mailbox_done(&uplink->inbox.mailbox);
     sd_event_unref(uplink->event);
     uplink_slots_done(uplink);
-    free(uplink->targets);
-    free(uplink->brokers);
-    free(uplink->texts);
+    free(uplink->brokers.list);
     free(uplink);
 }

@@ -90,7 +90,7 @@ int mark_write(int fd, const struct mark *mark)
     ssize_t size = pwrite(fd, &image, sizeof(image), 0);
     if (size == sizeof(image))
         return 0;
-    if (size >= 0 || full_is(errno))
+    if (size >= 0 || full_is_error(errno))
         return 0;
     return -errno;
 }

@@ -21,7 +21,7 @@ enum root { ROOT_LANE = 2, ROOT_MESSAGE = 4, ROOT_OUTCOME = 6, ROOT_SPOOL = 7 };
 
 enum {
     /* Numbers above what is known by so much are no numbers of ours: a mark that survived a
-     * power cut lags. Where there is no mark, ids go on behind this gap. */
+     * power cut lags. Where there is no mark, ids continue behind this gap. */
     SLACK = SPOOL_IDS_LEFT_OUT,
 };
 
@@ -30,8 +30,8 @@ struct kept_lane {
     char name[256];
     struct spool_counters counters; /* as read; messages and bytes: as salvaged */
     uint64_t counted_messages;
-    uint64_t known[SPOOL_OUTCOMES]; /* of those counted: whose record was read */
-    uint64_t later[SPOOL_OUTCOMES]; /* not counted yet */
+    uint64_t recorded[SPOOL_OUTCOMES]; /* of those counted: whose record was read */
+    uint64_t later[SPOOL_OUTCOMES];    /* not counted yet */
 };
 
 struct candidate {
@@ -40,44 +40,92 @@ struct candidate {
     uint32_t cell;
 };
 
-struct rebuild {
-    struct rebuild_task *task;
-    struct mark mark;
-    struct kept_lane *lanes;
-    size_t lane_count;
-    struct kept_lane *home; /* lane "default": gets what is of no lane that is known */
-    bool has_all_lanes;     /* their counters add up */
-    bool is_lane_in_doubt;  /* they may be older than what else was read */
+/* The lanes as their rows and the configuration have them. */
+struct rebuild_lanes {
+    struct kept_lane *all;
+    size_t count;
+    struct kept_lane *fallback; /* lane "default": gets what is of no lane that was read */
+    bool is_complete;           /* their counters add up */
+    bool is_uncertain;          /* they may be older than what else was read */
+};
+
+/* The row of table spool. */
+struct rebuild_state {
     struct spool_clock_state clock;
-    bool has_state;
+    bool is_read;
     bool has_cursor;
-    uint64_t counted_accepted;
-    uint64_t counted_id; /* up to here the lanes' counters reach */
-    uint64_t counted_seq;
-    uint64_t history_seq;
-    uint64_t history_id;     /* of that line */
-    uint64_t id_limit;       /* rows beyond are garbage */
-    uint64_t ended_id_limit; /* the same of outcome rows, which have no checksum */
-    uint64_t seq_limit;
+    uint64_t exported;
+    uint64_t pruned; /* deliveries up to here are missing on purpose, also beyond exported */
+    uint64_t failures_pruned; /* so many of the counted failures have no row any more */
+};
+
+/* How far the lanes' counters reach. */
+struct rebuild_counted {
+    uint64_t accepted;
+    uint64_t id;
+    uint64_t seq;
+};
+
+/* The newest line of the audit file. */
+struct rebuild_history {
+    uint64_t seq;
+    uint64_t id;
+};
+
+/* Rows beyond are garbage. */
+struct rebuild_limits {
+    uint64_t id;
+    uint64_t ended_id; /* of outcome rows, which have no checksum */
+    uint64_t seq;
+};
+
+/* The ends of what the new spool holds. */
+struct rebuild_ends {
     uint64_t lowest_id; /* of the messages that were read */
     uint64_t last_id;
     uint64_t last_seq;
-    uint64_t exported;
-    uint64_t pruned; /* deliveries up to here are missing on purpose, also beyond exported */
-    uint64_t spare_failures;  /* lost ones may be so many of the counted failures */
-    uint64_t failures_pruned; /* so many of the counted failures have no row any more */
-    int64_t newest_ms;        /* on the spool's clock */
+    int64_t newest_ms; /* on the spool's clock */
+};
+
+struct rebuild_seen {
     struct numbers ids;
     struct numbers seqs;
-    struct numbers beyond; /* seqs of rows that are newer than anything else tells */
-    struct candidate *candidates;
-    size_t candidate_count;
-    size_t candidate_room;
+    struct numbers beyond; /* seqs of rows that are newer than anything else shows */
+};
+
+/* Messages of doubtful pages. */
+struct rebuild_candidates {
+    struct candidate *all;
+    size_t count;
+    size_t capacity;
+};
+
+struct rebuild_messages {
     uint64_t found;
     uint64_t broken;
-    int64_t walked_key; /* of the last sound message, when the tree is walked once more */
-    sqlite3_stmt *message_in;
-    sqlite3_stmt *outcome_in;
+    uint64_t spare_failures; /* lost ones may be so many of the counted failures */
+    int64_t walked_key;      /* of the last sound message, when the tree is walked once more */
+};
+
+/* Into the new database. */
+struct rebuild_insert {
+    sqlite3_stmt *message;
+    sqlite3_stmt *outcome;
+};
+
+struct rebuild {
+    struct rebuild_task *task;
+    struct mark mark;
+    struct rebuild_lanes lanes;
+    struct rebuild_state state;
+    struct rebuild_counted counted;
+    struct rebuild_history history;
+    struct rebuild_limits limits;
+    struct rebuild_ends ends;
+    struct rebuild_seen seen;
+    struct rebuild_candidates candidates;
+    struct rebuild_messages messages;
+    struct rebuild_insert insert;
 };
 
 enum judgement { NO_MESSAGE, BROKEN_MESSAGE, SOUND_MESSAGE };
@@ -122,12 +170,13 @@ static inline uint64_t rebuild_lower(uint64_t a, uint64_t b)
 
 /* rebuild_rows.c */
 bool rebuild_is_text(const struct pages_row *row, size_t field);
-struct kept_lane *rebuild_find_lane(struct rebuild *rebuild, unsigned number);
-struct kept_lane *rebuild_find_lane_by_name(struct rebuild *rebuild, const char *name);
-struct kept_lane *rebuild_need_lane(struct rebuild *rebuild, unsigned number);
-MUST_CHECK int rebuild_take_lane(void *context, const struct pages_row *row);
-uint64_t rebuild_sum_ended(const struct rebuild *rebuild);
-MUST_CHECK int rebuild_take_state(void *context, const struct pages_row *row);
+struct kept_lane *rebuild_find_lane(const struct rebuild_lanes *lanes, unsigned number);
+struct kept_lane *rebuild_find_lane_by_name(const struct rebuild_lanes *lanes,
+                                            const char *name);
+struct kept_lane *rebuild_ensure_lane(struct rebuild *rebuild, unsigned number);
+MUST_CHECK int rebuild_take_lane(void *userdata, const struct pages_row *row);
+uint64_t rebuild_sum_ended(const struct rebuild_lanes *lanes);
+MUST_CHECK int rebuild_take_state(void *userdata, const struct pages_row *row);
 uint64_t rebuild_charge_of(const struct pages_row *row);
 enum judgement rebuild_judge(struct rebuild *rebuild, const struct pages_row *row);
 bool rebuild_is_outcome_row(const struct rebuild *rebuild, const struct pages_row *row);
@@ -143,7 +192,7 @@ uint64_t rebuild_most_missing(const struct rebuild *rebuild);
 /* rebuild_write.c */
 MUST_CHECK int rebuild_prepare(struct rebuild *rebuild);
 MUST_CHECK int rebuild_keep_message(struct rebuild *rebuild, const struct pages_row *row);
-MUST_CHECK int rebuild_keep_outcome(void *context, const struct pages_row *row);
+MUST_CHECK int rebuild_keep_outcome(void *userdata, const struct pages_row *row);
 MUST_CHECK int rebuild_record_broken(struct rebuild *rebuild, const struct pages_row *row);
 struct pool rebuild_open_pool(const struct rebuild *rebuild, uint64_t wanted);
 MUST_CHECK int rebuild_write_rest(struct rebuild *rebuild);

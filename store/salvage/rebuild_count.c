@@ -15,11 +15,11 @@ void rebuild_count_ended(struct rebuild *rebuild,
                          uint64_t seq,
                          enum spool_outcome outcome)
 {
-    numbers_add(&rebuild->seqs, seq);
-    if (seq > rebuild->counted_seq)
+    numbers_add(&rebuild->seen.seqs, seq);
+    if (seq > rebuild->counted.seq)
         lane->later[outcome]++;
     else
-        lane->known[outcome]++;
+        lane->recorded[outcome]++;
     if (seq > lane->counters.last_seq)
         lane->counters.last_seq = seq;
 }
@@ -27,12 +27,15 @@ void rebuild_count_ended(struct rebuild *rebuild,
 /* How many messages there must be besides those found. */
 uint64_t rebuild_count_missing(const struct rebuild *rebuild)
 {
-    uint64_t gone = rebuild->last_seq + rebuild->found;
-    uint64_t accepted = rebuild->counted_accepted + (rebuild->last_id - rebuild->counted_id);
-    if (!rebuild->has_all_lanes)
-        accepted = rebuild->last_id;
-    if (rebuild->counted_id == 0 && rebuild->last_seq == 0 && !rebuild->mark.is_known)
-        accepted = rebuild->lowest_id > 0 ? rebuild->last_id - rebuild->lowest_id + 1 : 0;
+    uint64_t gone = rebuild->ends.last_seq + rebuild->messages.found;
+    uint64_t accepted =
+        rebuild->counted.accepted + (rebuild->ends.last_id - rebuild->counted.id);
+    if (!rebuild->lanes.is_complete)
+        accepted = rebuild->ends.last_id;
+    if (rebuild->counted.id == 0 && rebuild->ends.last_seq == 0 && !rebuild->mark.is_known)
+        accepted = rebuild->ends.lowest_id > 0
+                       ? rebuild->ends.last_id - rebuild->ends.lowest_id + 1
+                       : 0;
     return accepted > gone ? accepted - gone : 0;
 }
 
@@ -47,8 +50,8 @@ uint64_t rebuild_most_missing(const struct rebuild *rebuild)
     uint64_t limit = SLACK;
     for (size_t i = 0; i < options->lane_count; i++)
         limit += rebuild_lower(options->lanes[i].limits.max_messages, SPOOL_LAST_MAX);
-    for (size_t i = 0; i < rebuild->lane_count; i++)
-        limit += rebuild->lanes[i].counted_messages;
+    for (size_t i = 0; i < rebuild->lanes.count; i++)
+        limit += rebuild->lanes.all[i].counted_messages;
     return limit;
 }
 
@@ -60,24 +63,25 @@ struct loose {
     uint32_t last;
 };
 
-static int pass_row(void *context, const struct pages_row *row)
+static int pass_row(void *userdata, const struct pages_row *row)
 {
-    (void)context;
+    (void)userdata;
     (void)row;
     return 0;
 }
 
-static int count_loose(void *context, const struct pages_row *row)
+static int count_loose(void *userdata, const struct pages_row *row)
 {
-    struct loose *loose = context;
+    struct loose *loose = userdata;
     loose->count += row->page != loose->last;
     loose->last = row->page;
     return 0;
 }
 
 /*
- * What a page in use holds goes to another one, in the order of its tree. Rows of a leaf that no
- * tree reaches come in any order, and a leaf that is split may stay half empty: two pages for one.
+ * What a page in use holds goes to another one, in the order of its tree. Rows of a
+ * leaf that no tree reaches come in any order, and a leaf that is split may stay half
+ * empty: two pages for one.
  */
 int rebuild_pages_needed(struct pages *pages, uint64_t *ret)
 {

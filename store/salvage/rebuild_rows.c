@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * rebuild_rows.c - which row of a page is plausible, and what it says
+ * rebuild_rows.c - which row of a page is plausible, and what it holds
  *
  * Rows of lanes and of the state are taken as they are read; a row of a message
- * or of an outcome is judged only: whether it goes on is for rebuild.c to say.
+ * or of an outcome is judged only: rebuild.c decides whether it is kept.
  */
 #include "base/utf8.h"
 #include "store/salvage/rebuild-private.h"
@@ -23,7 +23,7 @@ static bool is_utf8(struct view text)
     const unsigned char *at = text.data;
     const unsigned char *end = at + text.size;
     while (at < end) {
-        size_t size = *at == '\0' ? 0 : utf8_character(at, (size_t)(end - at));
+        size_t size = *at == '\0' ? 0 : utf8_character_size(at, (size_t)(end - at));
         if (size == 0)
             return false;
         at += size;
@@ -49,43 +49,43 @@ bool rebuild_is_text(const struct pages_row *row, size_t field)
 
 /* ---- lanes ---- */
 
-struct kept_lane *rebuild_find_lane(struct rebuild *rebuild, unsigned number)
+struct kept_lane *rebuild_find_lane(const struct rebuild_lanes *lanes, unsigned number)
 {
-    for (size_t i = 0; i < rebuild->lane_count; i++) {
-        if (rebuild->lanes[i].number == number)
-            return &rebuild->lanes[i];
+    for (size_t i = 0; i < lanes->count; i++) {
+        if (lanes->all[i].number == number)
+            return &lanes->all[i];
     }
     return NULL;
 }
 
-struct kept_lane *rebuild_find_lane_by_name(struct rebuild *rebuild, const char *name)
+struct kept_lane *rebuild_find_lane_by_name(const struct rebuild_lanes *lanes, const char *name)
 {
-    for (size_t i = 0; i < rebuild->lane_count; i++) {
-        if (strcmp(rebuild->lanes[i].name, name) == 0)
-            return &rebuild->lanes[i];
+    for (size_t i = 0; i < lanes->count; i++) {
+        if (strcmp(lanes->all[i].name, name) == 0)
+            return &lanes->all[i];
     }
     return NULL;
 }
 
 /* A lane whose row is lost. Lanes get their numbers in the order of the configuration. */
-struct kept_lane *rebuild_need_lane(struct rebuild *rebuild, unsigned number)
+struct kept_lane *rebuild_ensure_lane(struct rebuild *rebuild, unsigned number)
 {
     const struct spool_options *options = rebuild->task->options;
-    struct kept_lane *lane = rebuild_find_lane(rebuild, number);
-    if (lane || number > SPOOL_LANE_MAX || rebuild->lane_count == SPOOL_LANES_KNOWN_MAX)
+    struct kept_lane *lane = rebuild_find_lane(&rebuild->lanes, number);
+    if (lane || number > SPOOL_LANE_MAX || rebuild->lanes.count == SPOOL_LANES_KNOWN_MAX)
         return lane;
-    lane = &rebuild->lanes[rebuild->lane_count];
+    lane = &rebuild->lanes.all[rebuild->lanes.count];
     *lane = (struct kept_lane){.number = number};
     if (number < options->lane_count &&
-        !rebuild_find_lane_by_name(rebuild, options->lanes[number].name))
+        !rebuild_find_lane_by_name(&rebuild->lanes, options->lanes[number].name))
         (void)snprintf(lane->name, sizeof(lane->name), "%s", options->lanes[number].name);
     else
         (void)snprintf(lane->name, sizeof(lane->name), "recovered-%u", number);
-    rebuild->lane_count++;
+    rebuild->lanes.count++;
     return lane;
 }
 
-/* The counts vouch for each other; the last id and seq stand alone, see believe_lanes(). */
+/* The counts confirm each other; the last id and seq do not, see limit_lane_counters(). */
 static bool is_lane_row(const struct pages_row *row)
 {
     enum { NAME = 1, FIRST = 2, BYTES = 10, FIELDS = 13 };
@@ -103,17 +103,17 @@ static bool is_lane_row(const struct pages_row *row)
     return sum == rebuild_number(row, FIRST);
 }
 
-int rebuild_take_lane(void *context, const struct pages_row *row)
+int rebuild_take_lane(void *userdata, const struct pages_row *row)
 {
-    struct rebuild *rebuild = context;
-    if (!is_lane_row(row) || rebuild_find_lane(rebuild, (unsigned)row->rowid) ||
-        rebuild->lane_count == SPOOL_LANES_KNOWN_MAX)
+    struct rebuild *rebuild = userdata;
+    if (!is_lane_row(row) || rebuild_find_lane(&rebuild->lanes, (unsigned)row->rowid) ||
+        rebuild->lanes.count == SPOOL_LANES_KNOWN_MAX)
         return 0;
-    struct kept_lane *lane = &rebuild->lanes[rebuild->lane_count];
+    struct kept_lane *lane = &rebuild->lanes.all[rebuild->lanes.count];
     struct view name = rebuild_bytes(row, 1);
     *lane = (struct kept_lane){.number = (unsigned)row->rowid};
     memcpy(lane->name, name.data, name.size);
-    if (rebuild_find_lane_by_name(rebuild, lane->name))
+    if (rebuild_find_lane_by_name(&rebuild->lanes, lane->name))
         return 0;
     struct spool_counters *counters = &lane->counters;
     counters->accepted = (uint64_t)rebuild_number(row, 2);
@@ -122,38 +122,39 @@ int rebuild_take_lane(void *context, const struct pages_row *row)
     lane->counted_messages = (uint64_t)rebuild_number(row, 9);
     counters->last_id = (uint64_t)rebuild_number(row, 11);
     counters->last_seq = (uint64_t)rebuild_number(row, 12);
-    rebuild->lane_count++;
-    rebuild->is_lane_in_doubt |= row->in_doubt;
-    rebuild->counted_accepted += counters->accepted;
-    if (counters->last_id > rebuild->counted_id)
-        rebuild->counted_id = counters->last_id;
-    if (counters->last_seq > rebuild->counted_seq)
-        rebuild->counted_seq = counters->last_seq;
+    rebuild->lanes.count++;
+    rebuild->lanes.is_uncertain |= row->is_uncertain;
+    rebuild->counted.accepted += counters->accepted;
+    if (counters->last_id > rebuild->counted.id)
+        rebuild->counted.id = counters->last_id;
+    if (counters->last_seq > rebuild->counted.seq)
+        rebuild->counted.seq = counters->last_seq;
     return 0;
 }
 
-uint64_t rebuild_sum_ended(const struct rebuild *rebuild)
+uint64_t rebuild_sum_ended(const struct rebuild_lanes *lanes)
 {
     uint64_t sum = 0;
-    for (size_t i = 0; i < rebuild->lane_count; i++) {
+    for (size_t i = 0; i < lanes->count; i++) {
         for (int j = 0; j < SPOOL_OUTCOMES; j++)
-            sum += rebuild->lanes[i].counters.ended[j];
+            sum += lanes->all[i].counters.ended[j];
     }
     return sum;
 }
 
 int rebuild_reach(struct pages *pages, struct rebuild_reach *ret)
 {
-    struct rebuild rebuild = {.lanes = calloc(SPOOL_LANES_KNOWN_MAX, sizeof(*rebuild.lanes))};
-    if (!rebuild.lanes)
+    struct rebuild rebuild = {0};
+    rebuild.lanes.all = calloc(SPOOL_LANES_KNOWN_MAX, sizeof(*rebuild.lanes.all));
+    if (!rebuild.lanes.all)
         return -ENOMEM;
     pages_restart(pages);
     int r = pages_walk(pages, ROOT_LANE, rebuild_take_lane, &rebuild);
-    *ret = (struct rebuild_reach){.counted =
-                                      rebuild.counted_accepted + rebuild_sum_ended(&rebuild),
-                                  .last_id = rebuild.counted_id,
-                                  .last_seq = rebuild.counted_seq};
-    free(rebuild.lanes);
+    *ret = (struct rebuild_reach){.counted = rebuild.counted.accepted +
+                                             rebuild_sum_ended(&rebuild.lanes),
+                                  .last_id = rebuild.counted.id,
+                                  .last_seq = rebuild.counted.seq};
+    free(rebuild.lanes.all);
     return r;
 }
 
@@ -162,10 +163,10 @@ struct foreign {
     unsigned ours;
 };
 
-static int look_at_table(void *context, const struct pages_row *row)
+static int count_table(void *userdata, const struct pages_row *row)
 {
     static const char *const names[] = {"lane", "message", "outcome", "spool"};
-    struct foreign *foreign = context;
+    struct foreign *foreign = userdata;
     if (row->field_count != 5 || !rebuild_is_text(row, 0) || !rebuild_is_text(row, 1) ||
         rebuild_bytes(row, 0).size != 5 || memcmp(rebuild_bytes(row, 0).data, "table", 5) != 0)
         return 0;
@@ -186,17 +187,17 @@ int rebuild_is_foreign(struct pages *pages, bool *ret)
     if (!pages_application_id(pages, &application_id) || application_id == SPOOL_APPLICATION_ID)
         return pages->error;
     pages_restart(pages);
-    int r = pages_walk(pages, 1, look_at_table, &foreign);
+    int r = pages_walk(pages, 1, count_table, &foreign);
     *ret = foreign.tables > 0 && foreign.ours == 0;
     return r;
 }
 
 /* ---- the clock and the cursor ---- */
 
-int rebuild_take_state(void *context, const struct pages_row *row)
+int rebuild_take_state(void *userdata, const struct pages_row *row)
 {
-    struct rebuild *rebuild = context;
-    struct spool_clock_state *clock = &rebuild->clock;
+    struct rebuild *rebuild = userdata;
+    struct spool_clock_state *clock = &rebuild->state.clock;
     if (row->rowid != 1 || row->field_count < 10 || !rebuild_is_text(row, 1) ||
         rebuild_bytes(row, 1).size >= sizeof(clock->boot_id) ||
         !is_number(row, 2, 0, INT64_MAX / 4) || !is_number(row, 3, 0, INT64_MAX / 4) ||
@@ -214,12 +215,12 @@ int rebuild_take_state(void *context, const struct pages_row *row)
         .absent_after = is_absent ? (uint64_t)rebuild_number(row, 6) : 0,
     };
     memcpy(clock->boot_id, rebuild_bytes(row, 1).data, rebuild_bytes(row, 1).size);
-    rebuild->exported = (uint64_t)rebuild_number(row, 7);
-    rebuild->pruned =
+    rebuild->state.exported = (uint64_t)rebuild_number(row, 7);
+    rebuild->state.pruned =
         is_number(row, 8, 0, INT64_MAX / 4) ? (uint64_t)rebuild_number(row, 8) : 0;
-    rebuild->failures_pruned =
+    rebuild->state.failures_pruned =
         is_number(row, 9, 0, (int64_t)SPOOL_LAST_MAX) ? (uint64_t)rebuild_number(row, 9) : 0;
-    rebuild->has_state = rebuild->has_cursor = true;
+    rebuild->state.is_read = rebuild->state.has_cursor = true;
     return 0;
 }
 
@@ -229,7 +230,7 @@ static bool has_message_shape(const struct rebuild *rebuild, const struct pages_
 {
     if (row->field_count < MESSAGE_SUM || !is_null(row, MESSAGE_KEY) || row->rowid <= 0 ||
         rebuild_lane_of(row) > SPOOL_LANE_MAX || rebuild_id_of(row) == 0 ||
-        rebuild_id_of(row) > rebuild->id_limit)
+        rebuild_id_of(row) > rebuild->limits.id)
         return false;
     return is_number(row, MESSAGE_ACCEPTED, INT64_MIN, INT64_MAX) &&
            is_number(row, MESSAGE_ACCEPTED_AT, INT64_MIN, INT64_MAX) &&
@@ -264,10 +265,10 @@ static bool sum_fits(const struct pages_row *row)
 static bool charge_fits(const struct pages_row *row, uint64_t sizes)
 {
     return is_number(row, MESSAGE_CHARGE, (int64_t)sizes,
-                     (int64_t)(2 * sizes + 4 * SPOOL_PAGE_BYTES));
+                     (int64_t)(2 * sizes + UINT64_C(4) * SPOOL_PAGE_BYTES));
 }
 
-/* As stored, where that can be; else as it would be counted now. */
+/* As stored, if that is plausible; else as it would be counted now. */
 uint64_t rebuild_charge_of(const struct pages_row *row)
 {
     const struct spool_message message = {
@@ -283,7 +284,8 @@ uint64_t rebuild_charge_of(const struct pages_row *row)
                                    : spool_charge(&message);
 }
 
-/* No column of numbers takes another kind; a row that lacks the newest ones is an older program's. */
+/* No column of numbers takes another kind; a row that lacks the newest ones is an older
+ * program's. */
 static bool is_number_or_absent(const struct pages_row *row, size_t field)
 {
     return field >= row->field_count || is_null(row, field) ||
@@ -305,9 +307,9 @@ enum judgement rebuild_judge(struct rebuild *rebuild, const struct pages_row *ro
     if (is_whole && has_message_sum(row))
         is_whole = sum_fits(row);
     else if (is_whole)
-        is_whole =
-            rebuild_charge_of(row) == (uint64_t)rebuild_number(row, MESSAGE_CHARGE) &&
-            (rebuild_find_lane(rebuild, rebuild_lane_of(row)) || rebuild->lane_count == 0);
+        is_whole = rebuild_charge_of(row) == (uint64_t)rebuild_number(row, MESSAGE_CHARGE) &&
+                   (rebuild_find_lane(&rebuild->lanes, rebuild_lane_of(row)) ||
+                    rebuild->lanes.count == 0);
     return is_whole ? SOUND_MESSAGE : BROKEN_MESSAGE;
 }
 
@@ -316,8 +318,8 @@ enum judgement rebuild_judge(struct rebuild *rebuild, const struct pages_row *ro
 bool rebuild_is_outcome_row(const struct rebuild *rebuild, const struct pages_row *row)
 {
     if (row->field_count < 17 || !is_null(row, 0) || row->rowid < 1 ||
-        (uint64_t)row->rowid > rebuild->seq_limit ||
-        !is_number(row, 1, 1, (int64_t)rebuild->ended_id_limit) ||
+        (uint64_t)row->rowid > rebuild->limits.seq ||
+        !is_number(row, 1, 1, (int64_t)rebuild->limits.ended_id) ||
         !is_number(row, 2, 0, SPOOL_LANE_MAX) || !is_number(row, 3, INT64_MIN, INT64_MAX) ||
         !is_number(row, 4, INT64_MIN, INT64_MAX) || !is_number(row, 5, 0, SPOOL_OUTCOMES - 1) ||
         !is_number(row, 6, 0, SPOOL_REASONS - 1))

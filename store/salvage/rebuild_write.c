@@ -18,7 +18,7 @@ int rebuild_prepare(struct rebuild *rebuild)
         sqlite3_prepare_v2(db,
                            "INSERT INTO message (" MESSAGE_COLUMNS ")"
                            " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
-                           -1, &rebuild->message_in, NULL);
+                           -1, &rebuild->insert.message, NULL);
     if (rc == SQLITE_OK)
         rc = sqlite3_prepare_v2(
             db,
@@ -26,7 +26,7 @@ int rebuild_prepare(struct rebuild *rebuild)
             " attempts, uid, qos, bytes, accepted, age_ms, client, topic, ref)"
             " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16,"
             " ?17)",
-            -1, &rebuild->outcome_in, NULL);
+            -1, &rebuild->insert.outcome, NULL);
     return rc;
 }
 
@@ -60,57 +60,58 @@ static int run(sqlite3_stmt *stmt)
 
 int rebuild_keep_message(struct rebuild *rebuild, const struct pages_row *row)
 {
-    struct kept_lane *lane = rebuild_need_lane(rebuild, rebuild_lane_of(row));
-    if (!lane || numbers_has(&rebuild->ids, rebuild_id_of(row)))
+    struct kept_lane *lane = rebuild_ensure_lane(rebuild, rebuild_lane_of(row));
+    if (!lane || numbers_has(&rebuild->seen.ids, rebuild_id_of(row)))
         return 0;
-    int rc = sqlite3_bind_int64(rebuild->message_in, 1 + MESSAGE_KEY, row->rowid);
+    int rc = sqlite3_bind_int64(rebuild->insert.message, 1 + MESSAGE_KEY, row->rowid);
     for (int i = MESSAGE_KEY + 1; i <= MESSAGE_SUM && rc == SQLITE_OK; i++) {
         static const struct pages_field nothing = {.kind = PAGES_NULL};
         bool is_there = (size_t)i < row->field_count;
-        rc = bind_field(rebuild->message_in, 1 + i, is_there ? &row->fields[i] : &nothing);
+        rc = bind_field(rebuild->insert.message, 1 + i, is_there ? &row->fields[i] : &nothing);
     }
     uint64_t charge = rebuild_charge_of(row);
     if (rc == SQLITE_OK)
-        rc = sqlite3_bind_int64(rebuild->message_in, 1 + MESSAGE_CHARGE, (int64_t)charge);
+        rc = sqlite3_bind_int64(rebuild->insert.message, 1 + MESSAGE_CHARGE, (int64_t)charge);
     if (rc == SQLITE_OK)
-        rc = run(rebuild->message_in);
+        rc = run(rebuild->insert.message);
     if (rc != 0)
         return rc;
-    numbers_add(&rebuild->ids, rebuild_id_of(row));
+    numbers_add(&rebuild->seen.ids, rebuild_id_of(row));
     lane->counters.messages++;
     lane->counters.bytes += charge;
     if (rebuild_id_of(row) > lane->counters.last_id)
         lane->counters.last_id = rebuild_id_of(row);
-    rebuild->found++;
+    rebuild->messages.found++;
     return 0;
 }
 
 /* ---- outcome records ---- */
 
-/* Of what is exported the failures stay, and the newest row, from which the numbers go on. */
-int rebuild_keep_outcome(void *context, const struct pages_row *row)
+/* Of what is exported the failures stay, and the newest row, from which the numbers continue.
+ * */
+int rebuild_keep_outcome(void *userdata, const struct pages_row *row)
 {
-    struct rebuild *rebuild = context;
+    struct rebuild *rebuild = userdata;
     uint64_t seq = (uint64_t)row->rowid;
     uint64_t id = (uint64_t)row->fields[1].number;
-    if (!rebuild_is_outcome_row(rebuild, row) || numbers_has(&rebuild->seqs, seq) ||
-        numbers_has(&rebuild->ids, id))
+    if (!rebuild_is_outcome_row(rebuild, row) || numbers_has(&rebuild->seen.seqs, seq) ||
+        numbers_has(&rebuild->seen.ids, id))
         return 0;
-    struct kept_lane *lane = rebuild_need_lane(rebuild, (unsigned)rebuild_number(row, 2));
+    struct kept_lane *lane = rebuild_ensure_lane(rebuild, (unsigned)rebuild_number(row, 2));
     if (!lane)
         return 0;
-    numbers_add(&rebuild->ids, id);
+    numbers_add(&rebuild->seen.ids, id);
     rebuild_count_ended(rebuild, lane, seq, (enum spool_outcome)rebuild_number(row, 5));
-    if (seq <= rebuild->exported && seq != rebuild->last_seq &&
+    if (seq <= rebuild->state.exported && seq != rebuild->ends.last_seq &&
         rebuild_number(row, 5) == SPOOL_DELIVERED)
         return 0;
-    int rc = sqlite3_bind_int64(rebuild->outcome_in, 1, row->rowid);
+    int rc = sqlite3_bind_int64(rebuild->insert.outcome, 1, row->rowid);
     for (int i = 1; i <= 16 && rc == SQLITE_OK; i++)
-        rc = bind_field(rebuild->outcome_in, i + 1, &row->fields[i]);
-    return rc == SQLITE_OK ? run(rebuild->outcome_in) : rc;
+        rc = bind_field(rebuild->insert.outcome, i + 1, &row->fields[i]);
+    return rc == SQLITE_OK ? run(rebuild->insert.outcome) : rc;
 }
 
-/* What a record of a message tells of which little or nothing is known. */
+/* What is in the record of a message of which little or nothing is known. */
 struct obituary {
     int64_t seq;
     uint64_t id;
@@ -131,7 +132,7 @@ static int write_obituary(struct rebuild *rebuild, const struct obituary *of)
         (int64_t)of->id,
         of->lane->number,
         rebuild->task->options->now.wall_ms,
-        rebuild->clock.clock_ms,
+        rebuild->state.clock.clock_ms,
         of->outcome,
         is_damaged ? SPOOL_REASON_CORRUPT : SPOOL_REASON_NONE,
         -1, /* no code */
@@ -146,7 +147,7 @@ static int write_obituary(struct rebuild *rebuild, const struct obituary *of)
     const struct view none = view_of("", 0);
     struct view client = has_topic ? rebuild_bytes(row, MESSAGE_CLIENT) : none;
     struct view topic = has_topic ? rebuild_bytes(row, MESSAGE_TOPIC) : none;
-    sqlite3_stmt *stmt = rebuild->outcome_in;
+    sqlite3_stmt *stmt = rebuild->insert.outcome;
     int rc = SQLITE_OK;
     for (int i = 0; i < NUMBERS && rc == SQLITE_OK; i++)
         rc = i == CODE ? sqlite3_bind_null(stmt, i + 1)
@@ -164,11 +165,12 @@ static int write_obituary(struct rebuild *rebuild, const struct obituary *of)
 
 int rebuild_record_broken(struct rebuild *rebuild, const struct pages_row *row)
 {
-    struct kept_lane *lane = rebuild_find_lane(rebuild, rebuild_lane_of(row));
-    if (!lane || rebuild_id_of(row) > rebuild->last_id ||
-        numbers_has(&rebuild->ids, rebuild_id_of(row)))
+    struct kept_lane *lane = rebuild_find_lane(&rebuild->lanes, rebuild_lane_of(row));
+    if (!lane || rebuild_id_of(row) > rebuild->ends.last_id ||
+        numbers_has(&rebuild->seen.ids, rebuild_id_of(row)))
         return 0;
-    const struct obituary obituary = {.seq = PROVISIONAL_SEQ + (int64_t)rebuild->broken,
+    const struct obituary obituary = {.seq =
+                                          PROVISIONAL_SEQ + (int64_t)rebuild->messages.broken,
                                       .id = rebuild_id_of(row),
                                       .lane = lane,
                                       .outcome = SPOOL_DAMAGED,
@@ -176,9 +178,9 @@ int rebuild_record_broken(struct rebuild *rebuild, const struct pages_row *row)
     int r = write_obituary(rebuild, &obituary);
     if (r != 0)
         return r;
-    numbers_add(&rebuild->ids, rebuild_id_of(row));
+    numbers_add(&rebuild->seen.ids, rebuild_id_of(row));
     lane->later[SPOOL_DAMAGED]++;
-    rebuild->broken++;
+    rebuild->messages.broken++;
     return 0;
 }
 
@@ -186,10 +188,10 @@ int rebuild_record_broken(struct rebuild *rebuild, const struct pages_row *row)
 
 struct pool rebuild_open_pool(const struct rebuild *rebuild, uint64_t wanted)
 {
-    uint64_t id = rebuild->last_id;
-    struct pool pool = {.next = rebuild->last_id + 1};
+    uint64_t id = rebuild->ends.last_id;
+    struct pool pool = {.next = rebuild->ends.last_id + 1};
     for (; wanted > 0 && id > 0; id--) {
-        if (numbers_has(&rebuild->ids, id))
+        if (numbers_has(&rebuild->seen.ids, id))
             continue;
         pool.next = id;
         wanted--;
@@ -199,12 +201,12 @@ struct pool rebuild_open_pool(const struct rebuild *rebuild, uint64_t wanted)
 
 static uint64_t take_id(struct rebuild *rebuild, struct pool *pool)
 {
-    while (pool->next <= rebuild->last_id && numbers_has(&rebuild->ids, pool->next))
+    while (pool->next <= rebuild->ends.last_id && numbers_has(&rebuild->seen.ids, pool->next))
         pool->next++;
     uint64_t id = pool->next++;
-    numbers_add(&rebuild->ids, id);
-    if (id > rebuild->last_id)
-        rebuild->last_id = id;
+    numbers_add(&rebuild->seen.ids, id);
+    if (id > rebuild->ends.last_id)
+        rebuild->ends.last_id = id;
     return id;
 }
 
@@ -215,40 +217,42 @@ static uint64_t take_id(struct rebuild *rebuild, struct pool *pool)
  */
 static struct kept_lane *take_from_counters(struct rebuild *rebuild)
 {
-    bool is_failure = rebuild->spare_failures > 0;
+    bool is_failure = rebuild->messages.spare_failures > 0;
     for (int pass = 0; pass < 2; pass++, is_failure = !is_failure) {
-        for (size_t i = 0; i < rebuild->lane_count; i++) {
-            struct kept_lane *lane = &rebuild->lanes[i];
+        for (size_t i = 0; i < rebuild->lanes.count; i++) {
+            struct kept_lane *lane = &rebuild->lanes.all[i];
             int end = is_failure ? SPOOL_OUTCOMES : SPOOL_DELIVERED + 1;
             for (int j = is_failure ? SPOOL_DELIVERED + 1 : SPOOL_DELIVERED; j < end; j++) {
-                if (lane->counters.ended[j] == lane->known[j])
+                if (lane->counters.ended[j] == lane->recorded[j])
                     continue;
                 lane->counters.ended[j]--;
-                rebuild->spare_failures -= is_failure && rebuild->spare_failures > 0;
+                rebuild->messages.spare_failures -=
+                    is_failure && rebuild->messages.spare_failures > 0;
                 return lane;
             }
         }
     }
-    return rebuild->home;
+    return rebuild->lanes.fallback;
 }
 
 static uint64_t count_holes(const struct rebuild *rebuild)
 {
     uint64_t holes = 0;
-    for (uint64_t seq = rebuild_higher(rebuild->exported, rebuild->pruned) + 1;
-         seq <= rebuild->last_seq; seq++)
-        holes += !numbers_has(&rebuild->seqs, seq);
+    for (uint64_t seq = rebuild_higher(rebuild->state.exported, rebuild->state.pruned) + 1;
+         seq <= rebuild->ends.last_seq; seq++)
+        holes += !numbers_has(&rebuild->seen.seqs, seq);
     return holes;
 }
 
 static int close_holes(struct rebuild *rebuild, struct pool *pool)
 {
-    for (uint64_t seq = rebuild_higher(rebuild->exported, rebuild->pruned) + 1;
-         seq <= rebuild->last_seq; seq++) {
-        if (numbers_has(&rebuild->seqs, seq))
+    for (uint64_t seq = rebuild_higher(rebuild->state.exported, rebuild->state.pruned) + 1;
+         seq <= rebuild->ends.last_seq; seq++) {
+        if (numbers_has(&rebuild->seen.seqs, seq))
             continue;
-        bool is_counted = seq <= rebuild->counted_seq;
-        struct kept_lane *lane = is_counted ? take_from_counters(rebuild) : rebuild->home;
+        bool is_counted = seq <= rebuild->counted.seq;
+        struct kept_lane *lane =
+            is_counted ? take_from_counters(rebuild) : rebuild->lanes.fallback;
         const struct obituary obituary = {.seq = (int64_t)seq,
                                           .id = take_id(rebuild, pool),
                                           .lane = lane,
@@ -267,93 +271,95 @@ static int close_holes(struct rebuild *rebuild, struct pool *pool)
 static int place_broken(struct rebuild *rebuild)
 {
     char sql[128];
-    if (rebuild->broken == 0)
+    if (rebuild->messages.broken == 0)
         return 0;
     (void)snprintf(sql, sizeof(sql), "UPDATE outcome SET seq = seq - %lld WHERE seq >= %lld",
-                   (long long)(PROVISIONAL_SEQ - (int64_t)rebuild->last_seq - 1),
+                   (long long)(PROVISIONAL_SEQ - (int64_t)rebuild->ends.last_seq - 1),
                    (long long)PROVISIONAL_SEQ);
     int rc = sqlite3_exec(rebuild->task->db, sql, NULL, NULL, NULL);
-    rebuild->last_seq += rebuild->broken;
-    rebuild->task->damaged += rebuild->broken;
+    rebuild->ends.last_seq += rebuild->messages.broken;
+    rebuild->task->damaged += rebuild->messages.broken;
     return rc;
 }
 
 /* The lane that counts more messages than were found; else "default". */
 static struct kept_lane *lane_in_want(struct rebuild *rebuild)
 {
-    for (size_t i = 0; i < rebuild->lane_count; i++) {
-        struct kept_lane *lane = &rebuild->lanes[i];
+    for (size_t i = 0; i < rebuild->lanes.count; i++) {
+        struct kept_lane *lane = &rebuild->lanes.all[i];
         if (lane->counted_messages > lane->counters.messages) {
             lane->counted_messages--;
             return lane;
         }
     }
-    return rebuild->home;
+    return rebuild->lanes.fallback;
 }
 
 static int record_missing(struct rebuild *rebuild, uint64_t missing, struct pool *pool)
 {
     for (uint64_t i = 0; i < missing; i++) {
         struct kept_lane *lane = lane_in_want(rebuild);
-        const struct obituary obituary = {.seq = (int64_t)rebuild->last_seq + 1,
+        const struct obituary obituary = {.seq = (int64_t)rebuild->ends.last_seq + 1,
                                           .id = take_id(rebuild, pool),
                                           .lane = lane,
                                           .outcome = SPOOL_DAMAGED};
         int r = write_obituary(rebuild, &obituary);
         if (r != 0)
             return r;
-        rebuild->last_seq++;
+        rebuild->ends.last_seq++;
         lane->counters.ended[SPOOL_DAMAGED]++;
-        lane->counters.last_seq = rebuild->last_seq;
+        lane->counters.last_seq = rebuild->ends.last_seq;
         rebuild->task->damaged++;
     }
     return 0;
 }
 
-/* The row of the newest seq is where SQLite goes on from; it may be in the audit file only. */
+/* The row of the newest seq is where SQLite continues from; it may be in the audit file only.
+ * */
 static int write_newest_row(struct rebuild *rebuild)
 {
-    if (rebuild->last_seq == 0 || rebuild->last_seq > rebuild->exported)
+    if (rebuild->ends.last_seq == 0 || rebuild->ends.last_seq > rebuild->state.exported)
         return 0;
     sqlite3_stmt *stmt;
     int rc = sqlite3_prepare_v2(rebuild->task->db, "SELECT 1 FROM outcome WHERE seq = ?1", -1,
                                 &stmt, NULL);
     if (rc != SQLITE_OK)
         return rc;
-    rc = sqlite3_bind_int64(stmt, 1, (int64_t)rebuild->last_seq);
+    rc = sqlite3_bind_int64(stmt, 1, (int64_t)rebuild->ends.last_seq);
     if (rc == SQLITE_OK)
         rc = sqlite3_step(stmt);
     (void)sqlite3_finalize(stmt); /* repeats the error of the step */
     if (rc != SQLITE_DONE)
         return rc == SQLITE_ROW ? 0 : rc;
     struct pool pool = rebuild_open_pool(rebuild, 1);
-    bool is_in_file = rebuild->history_seq == rebuild->last_seq;
-    const struct obituary obituary = {.seq = (int64_t)rebuild->last_seq,
-                                      .id = is_in_file ? rebuild->history_id
+    bool is_in_file = rebuild->history.seq == rebuild->ends.last_seq;
+    const struct obituary obituary = {.seq = (int64_t)rebuild->ends.last_seq,
+                                      .id = is_in_file ? rebuild->history.id
                                                        : take_id(rebuild, &pool),
-                                      .lane = rebuild->home,
+                                      .lane = rebuild->lanes.fallback,
                                       .outcome = SPOOL_DELIVERED};
     return write_obituary(rebuild, &obituary);
 }
 
 /* ---- the small tables ---- */
 
-/* What is newer than the counters joins them. Of that, too, what nobody knows was exported. */
+/* What is newer than the counters joins them. Of that, too, what is unknown was exported. */
 static void level_ended(struct rebuild *rebuild)
 {
-    for (size_t i = 0; i < rebuild->lane_count; i++) {
+    for (size_t i = 0; i < rebuild->lanes.count; i++) {
         for (int j = 0; j < SPOOL_OUTCOMES; j++)
-            rebuild->lanes[i].counters.ended[j] += rebuild->lanes[i].later[j];
+            rebuild->lanes.all[i].counters.ended[j] += rebuild->lanes.all[i].later[j];
     }
-    uint64_t ended = rebuild_sum_ended(rebuild) - rebuild->broken;
-    if (ended < rebuild->last_seq)
-        rebuild->home->counters.ended[SPOOL_DELIVERED] += rebuild->last_seq - ended;
+    uint64_t ended = rebuild_sum_ended(&rebuild->lanes) - rebuild->messages.broken;
+    if (ended < rebuild->ends.last_seq)
+        rebuild->lanes.fallback->counters.ended[SPOOL_DELIVERED] +=
+            rebuild->ends.last_seq - ended;
 }
 
 static int write_lane(struct rebuild *rebuild, const struct kept_lane *lane, sqlite3_stmt *stmt)
 {
     const struct spool_counters *counters = &lane->counters;
-    bool is_home = lane == rebuild->home;
+    bool is_home = lane == rebuild->lanes.fallback;
     uint64_t ended = 0;
     for (int i = 0; i < SPOOL_OUTCOMES; i++)
         ended += counters->ended[i];
@@ -363,8 +369,10 @@ static int write_lane(struct rebuild *rebuild, const struct kept_lane *lane, sql
     const uint64_t numbers[] = {
         counters->messages,
         counters->bytes,
-        is_home ? rebuild->last_id : rebuild_lower(counters->last_id, rebuild->last_id),
-        is_home ? rebuild->last_seq : rebuild_lower(counters->last_seq, rebuild->last_seq),
+        is_home ? rebuild->ends.last_id
+                : rebuild_lower(counters->last_id, rebuild->ends.last_id),
+        is_home ? rebuild->ends.last_seq
+                : rebuild_lower(counters->last_seq, rebuild->ends.last_seq),
     };
     if (rc == SQLITE_OK)
         rc = sqlite3_bind_int64(stmt, 3, (int64_t)(ended + counters->messages));
@@ -386,19 +394,19 @@ static int write_lanes(struct rebuild *rebuild)
         -1, &stmt, NULL);
     if (rc != SQLITE_OK)
         return rc;
-    for (size_t i = 0; i < rebuild->lane_count && rc == SQLITE_OK; i++)
-        rc = write_lane(rebuild, &rebuild->lanes[i], stmt);
+    for (size_t i = 0; i < rebuild->lanes.count && rc == SQLITE_OK; i++)
+        rc = write_lane(rebuild, &rebuild->lanes.all[i], stmt);
     (void)sqlite3_finalize(stmt); /* repeats the error of the last step */
     return rc;
 }
 
 static int write_state(struct rebuild *rebuild, uint64_t pruned_seq)
 {
-    const struct spool_clock_state *clock = &rebuild->clock;
+    const struct spool_clock_state *clock = &rebuild->state.clock;
     uint64_t failed = 0;
-    for (size_t i = 0; i < rebuild->lane_count; i++) {
+    for (size_t i = 0; i < rebuild->lanes.count; i++) {
         for (int j = SPOOL_DELIVERED + 1; j < SPOOL_OUTCOMES; j++)
-            failed += rebuild->lanes[i].counters.ended[j];
+            failed += rebuild->lanes.all[i].counters.ended[j];
     }
     sqlite3_stmt *stmt;
     int rc = sqlite3_prepare_v2(
@@ -416,7 +424,7 @@ static int write_state(struct rebuild *rebuild, uint64_t pruned_seq)
                                clock->wall_ms,
                                clock->wall_clock_ms,
                                (int64_t)clock->absent_after,
-                               (int64_t)rebuild->exported,
+                               (int64_t)rebuild->state.exported,
                                (int64_t)pruned_seq,
                                (int64_t)failed};
     const bool is_there[] = {true, true, clock->has_wall, true, clock->is_absent, true,
@@ -435,15 +443,15 @@ static int write_state(struct rebuild *rebuild, uint64_t pruned_seq)
 
 int rebuild_write_rest(struct rebuild *rebuild)
 {
-    uint64_t pruned_seq = rebuild_higher(rebuild->exported, rebuild->pruned);
-    if (pruned_seq > 0 && pruned_seq >= rebuild->last_seq)
-        pruned_seq = rebuild->last_seq - 1;
+    uint64_t pruned_seq = rebuild_higher(rebuild->state.exported, rebuild->state.pruned);
+    if (pruned_seq > 0 && pruned_seq >= rebuild->ends.last_seq)
+        pruned_seq = rebuild->ends.last_seq - 1;
     /* Counted before anything is added to the history. */
     uint64_t missing = rebuild_count_missing(rebuild);
-    missing -= rebuild_lower(missing, rebuild->broken);
+    missing -= rebuild_lower(missing, rebuild->messages.broken);
     rebuild->task->is_count_unknown |= missing > rebuild_most_missing(rebuild);
     missing = rebuild_lower(missing, rebuild_most_missing(rebuild));
-    uint64_t last_id = rebuild->last_id;
+    uint64_t last_id = rebuild->ends.last_id;
     struct pool pool = rebuild_open_pool(rebuild, count_holes(rebuild) + missing);
     int r = close_holes(rebuild, &pool);
     if (r != 0)
@@ -456,8 +464,8 @@ int rebuild_write_rest(struct rebuild *rebuild)
         r = write_newest_row(rebuild);
     if (r != 0)
         return r;
-    if (!rebuild->mark.is_known && rebuild->last_id < last_id + SLACK)
-        rebuild->last_id = last_id + SLACK;
+    if (!rebuild->mark.is_known && rebuild->ends.last_id < last_id + SLACK)
+        rebuild->ends.last_id = last_id + SLACK;
     r = write_lanes(rebuild);
     return r == 0 ? write_state(rebuild, pruned_seq) : r;
 }

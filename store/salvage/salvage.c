@@ -14,7 +14,7 @@
  * it; with the commits behind an unsound frame of the log, which SQLite does
  * not see; or without the log, which may be that of an older copy. It is the
  * one whose counters have come farthest. A torn end of the log is no damage
- * but a batch that nobody was told of, so what lies behind it counts only if
+ * but a batch that was never acknowledged, so what lies behind it counts only if
  * there are commits that can only have followed a completed one.
  */
 #include "store/salvage/salvage.h"
@@ -70,16 +70,17 @@ static int move_aside(int directory_fd, const char *name, const char *log_suffix
 /* @name: of the database, or of its log where that alone was left; empty where nothing was. */
 static int take_place(int directory_fd,
                       const struct successor *successor,
-                      char *words,
+                      char *errmsg,
                       char name[static SPOOL_NAME_MAX])
 {
     bool has_database = aside_is_there(directory_fd, DATABASE_NAME);
     bool has_log = aside_is_there(directory_fd, LOG_NAME);
     int r = aside_choose_name(directory_fd, successor->name, successor->aside, name);
+    size_t length = r == 0 ? strlen(name) : 0;
     if (r == 0)
         r = move_aside(directory_fd, name, has_database ? "-wal" : LONE_LOG_SUFFIX);
     if (r == 0 && !has_database && has_log)
-        strcat(name, LONE_LOG_SUFFIX);
+        (void)snprintf(name + length, SPOOL_NAME_MAX - length, LONE_LOG_SUFFIX);
     else if (!has_database)
         *name = '\0';
     if (r == 0)
@@ -87,7 +88,7 @@ static int take_place(int directory_fd,
     if (r == 0 && fsync(directory_fd) < 0)
         r = -errno;
     if (r < 0)
-        (void)snprintf(words, SPOOL_WORDS_MAX, "%s: %s", successor->name, strerror(-r));
+        (void)snprintf(errmsg, SPOOL_ERRMSG_MAX, "%s: %s", successor->name, strerror(-r));
     return r;
 }
 
@@ -96,35 +97,35 @@ static int take_place(int directory_fd,
 static int finish_one(int directory_fd,
                       const char *directory,
                       const struct successor *successor,
-                      char *words)
+                      char *errmsg)
 {
     char name[SPOOL_NAME_MAX];
     if (!aside_is_there(directory_fd, successor->name))
         return 0;
-    int r = successor_judge(directory_fd, directory, successor->name, words);
+    int r = successor_judge(directory_fd, directory, successor->name, errmsg);
     if (r == SPOOL_E_DAMAGED && !aside_is_there(directory_fd, DATABASE_NAME) &&
         schema_is_ours(directory_fd, successor->name))
         r = 0;
     if (r != 0 && r != SPOOL_E_DAMAGED)
         return r;
-    r = r == 0 ? take_place(directory_fd, successor, words, name)
-               : aside_move(directory_fd, successor->name, words);
+    r = r == 0 ? take_place(directory_fd, successor, errmsg, name)
+               : aside_move(directory_fd, successor->name, errmsg);
     if (r < 0)
-        (void)snprintf(words, SPOOL_WORDS_MAX, "%s: %s", successor->name, strerror(-r));
+        (void)snprintf(errmsg, SPOOL_ERRMSG_MAX, "%s: %s", successor->name, strerror(-r));
     else
-        *words = '\0';
+        *errmsg = '\0';
     return r;
 }
 
-int salvage_finish(int directory_fd, const char *directory, char *words)
+int salvage_finish(int directory_fd, const char *directory, char *errmsg)
 {
-    int r = finish_one(directory_fd, directory, &salvaged, words);
-    return r == 0 ? finish_one(directory_fd, directory, &restored, words) : r;
+    int r = finish_one(directory_fd, directory, &salvaged, errmsg);
+    return r == 0 ? finish_one(directory_fd, directory, &restored, errmsg) : r;
 }
 
-int salvage_put_restored(int directory_fd, char *words, char name[static SPOOL_NAME_MAX])
+int salvage_put_restored(int directory_fd, char *errmsg, char name[static SPOOL_NAME_MAX])
 {
-    return take_place(directory_fd, &restored, words, name);
+    return take_place(directory_fd, &restored, errmsg, name);
 }
 
 unsigned salvage_count_damaged(int directory_fd)
@@ -213,13 +214,13 @@ static int fill(sqlite3 *db, struct rebuild_task *task)
     return rc;
 }
 
-static int build(const char *path, struct rebuild_task *task, char *words)
+static int build(const char *path, struct rebuild_task *task, char *errmsg)
 {
     int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX;
     int rc = sqlite3_open_v2(path, &task->db, flags, reads_vfs());
     if (rc == SQLITE_OK)
         rc = fill(task->db, task);
-    int r = rc > 0 ? schema_tell(task->db, rc, words) : rc;
+    int r = rc > 0 ? schema_describe_error(task->db, rc, errmsg) : rc;
     rc = sqlite3_close(task->db);
     task->db = NULL;
     return r == 0 && rc != SQLITE_OK ? -EIO : r;
@@ -236,17 +237,17 @@ int salvage_sync_file(int directory_fd, const char *name)
 }
 
 /* Besides the pages: the -shm file and the first commits. */
-static int count_bytes_needed(const struct rebuild_task *task, char *words, uint64_t *ret)
+static int count_bytes_needed(const struct rebuild_task *task, char *errmsg, uint64_t *ret)
 {
     uint64_t pages = 0;
     int r = rebuild_pages_needed(task->pages, &pages);
     if (r < 0)
-        (void)snprintf(words, SPOOL_WORDS_MAX, DATABASE_NAME ": %s", strerror(-r));
+        (void)snprintf(errmsg, SPOOL_ERRMSG_MAX, DATABASE_NAME ": %s", strerror(-r));
     *ret = pages * PAGES_BYTES + START_BYTES;
     return r;
 }
 
-static int look_for_room(int directory_fd, uint64_t needed, char *words)
+static int check_room_for_rebuild(int directory_fd, uint64_t needed, char *errmsg)
 {
     struct statvfs disk;
     if (fstatvfs(directory_fd, &disk) < 0)
@@ -254,27 +255,27 @@ static int look_for_room(int directory_fd, uint64_t needed, char *words)
     uint64_t left = (uint64_t)disk.f_bavail * disk.f_frsize;
     if (needed <= left)
         return 0;
-    (void)snprintf(words, SPOOL_WORDS_MAX,
+    (void)snprintf(errmsg, SPOOL_ERRMSG_MAX,
                    "the sound database needs up to %llu bytes beside the damaged one, %llu "
                    "bytes are free",
                    (unsigned long long)needed, (unsigned long long)left);
     return SPOOL_E_DISK;
 }
 
-static int tell_removed(int directory_fd, uint64_t needed, int error, char *words)
+static int fail_removed(int directory_fd, uint64_t needed, int error, char *errmsg)
 {
     struct statvfs disk = {0};
     schema_remove_leftovers(directory_fd);
-    (void)fstatvfs(directory_fd, &disk); /* where that fails, 0 bytes are said to be free */
-    (void)snprintf(words, SPOOL_WORDS_MAX,
+    (void)fstatvfs(directory_fd, &disk); /* if that fails, 0 bytes are reported as free */
+    (void)snprintf(errmsg, SPOOL_ERRMSG_MAX,
                    "%s (%s) while the sound database was written; it was removed again, and "
                    "needs up to %llu bytes, %llu bytes are free",
-                   strerror(error), full_name(error), (unsigned long long)needed,
+                   strerror(error), full_error_name(error), (unsigned long long)needed,
                    (unsigned long long)disk.f_bavail * disk.f_frsize);
     return SPOOL_E_DISK;
 }
 
-static int write_new(int directory_fd, struct rebuild_task *task, char *words)
+static int write_new(int directory_fd, struct rebuild_task *task, char *errmsg)
 {
     char path[4096];
     int length =
@@ -283,18 +284,18 @@ static int write_new(int directory_fd, struct rebuild_task *task, char *words)
         return -ENAMETOOLONG;
     schema_remove_leftovers(directory_fd);
     uint64_t needed = 0;
-    int r = count_bytes_needed(task, words, &needed);
+    int r = count_bytes_needed(task, errmsg, &needed);
     if (r == 0)
-        r = look_for_room(directory_fd, needed, words);
+        r = check_room_for_rebuild(directory_fd, needed, errmsg);
     if (r != 0)
         return r;
-    r = build(path, task, words);
+    r = build(path, task, errmsg);
     if (r == SPOOL_E_DISK)
-        return tell_removed(directory_fd, needed, reads_full_error(), words);
+        return fail_removed(directory_fd, needed, reads_full_error(), errmsg);
     if (r == 0)
         r = salvage_sync_file(directory_fd, SCHEMA_NEW_NAME);
-    if (r < 0 && full_is(-r))
-        return tell_removed(directory_fd, needed, -r, words);
+    if (r < 0 && full_is_error(-r))
+        return fail_removed(directory_fd, needed, -r, errmsg);
     if (r != 0) {
         schema_remove_leftovers(directory_fd);
         return r;
@@ -350,66 +351,69 @@ int salvage_is_foreign(int directory_fd, bool *ret)
     return r;
 }
 
-static int
-make(int directory_fd, const struct survey *survey, struct rebuild_task *task, char *words)
+static int rebuild_database(int directory_fd,
+                            const struct survey *survey,
+                            struct rebuild_task *task,
+                            char *errmsg)
 {
     struct pages pages;
     bool is_foreign = false;
     int r = open_image(directory_fd, task->mark, survey, &pages);
     if (r < 0)
-        (void)snprintf(words, SPOOL_WORDS_MAX, DATABASE_NAME ": %s", strerror(-r));
+        (void)snprintf(errmsg, SPOOL_ERRMSG_MAX, DATABASE_NAME ": %s", strerror(-r));
     if (r != 0)
         return r;
     task->pages = &pages;
     r = rebuild_is_foreign(&pages, &is_foreign);
     if (r == 0 && is_foreign) {
-        (void)snprintf(words, SPOOL_WORDS_MAX, SALVAGE_FOREIGN_WORDS);
+        (void)snprintf(errmsg, SPOOL_ERRMSG_MAX, SALVAGE_FOREIGN_ERRMSG);
         r = SPOOL_E_FOREIGN;
     }
     if (r == 0)
-        r = write_new(directory_fd, task, words);
+        r = write_new(directory_fd, task, errmsg);
+    task->pages = NULL;
     pages_close(&pages);
     return r;
 }
 
-/* Where the mark lies in a bad place nobody knows what it said. */
+/* The content of a mark in a bad block is unknown. */
 static int read_mark_and_survey(int directory_fd,
                                 struct mark *ret_mark,
                                 struct survey *ret_survey,
-                                char *words)
+                                char *errmsg)
 {
     int read = mark_read(directory_fd, ret_mark);
-    int r = read < 0 && read != -EIO ? read : survey_take(directory_fd, ret_survey, words);
+    int r = read < 0 && read != -EIO ? read : survey_take(directory_fd, ret_survey, errmsg);
     if (r == 0 && !is_mark_bad(ret_survey))
         r = read;
-    if (r < 0 && *words == '\0')
-        (void)snprintf(words, SPOOL_WORDS_MAX, MARK_NAME ": %s", strerror(-r));
+    if (r < 0 && *errmsg == '\0')
+        (void)snprintf(errmsg, SPOOL_ERRMSG_MAX, MARK_NAME ": %s", strerror(-r));
     return r;
 }
 
 int salvage(int directory_fd,
             const struct spool_options *options,
             const struct spool_history *history,
-            char *words,
+            char *errmsg,
             struct spool_salvage *ret)
 {
     struct mark mark = {0};
     struct survey survey = {0};
     struct rebuild_task task = {.options = options, .history = history, .mark = &mark};
-    *words = '\0';
-    int r = salvage_finish(directory_fd, options->directory, words);
+    *errmsg = '\0';
+    int r = salvage_finish(directory_fd, options->directory, errmsg);
     if (r != 0)
         return r;
-    r = read_mark_and_survey(directory_fd, &mark, &survey, words);
+    r = read_mark_and_survey(directory_fd, &mark, &survey, errmsg);
     if (r == 0)
-        r = make(directory_fd, &survey, &task, words);
+        r = rebuild_database(directory_fd, &survey, &task, errmsg);
     if (r == 0)
-        r = take_place(directory_fd, &salvaged, words, ret->moved_to);
+        r = take_place(directory_fd, &salvaged, errmsg, ret->moved_to);
     if (r == 0)
         r = note_mark(directory_fd, &task, &survey);
     survey_done(&survey);
-    if (r < 0 && *words == '\0')
-        (void)snprintf(words, SPOOL_WORDS_MAX, "%s", strerror(-r));
+    if (r < 0 && *errmsg == '\0')
+        (void)snprintf(errmsg, SPOOL_ERRMSG_MAX, "%s", strerror(-r));
     if (r != 0)
         return r;
     ret->salvaged = task.salvaged;

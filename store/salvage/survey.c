@@ -100,7 +100,7 @@ static bool is_alive(int fd, const struct survey_blocks *blocks)
     return reads(fd, block);
 }
 
-static int look_at(int fd, int file, struct survey_blocks *blocks)
+static int survey_one_file(int fd, int file, struct survey_blocks *blocks)
 {
     bool is_database = file == SURVEY_DATABASE;
     struct stat status;
@@ -129,11 +129,11 @@ static bool disk_is_alive(const struct survey *survey, const int fds[static SURV
         is_any_bad |= survey->files[i].bad_count > 0;
     if (!is_any_bad)
         return true;
-    int witness = survey->files[SURVEY_DATABASE].count > 0 ? SURVEY_DATABASE : SURVEY_LOG;
-    return is_alive(fds[witness], &survey->files[witness]);
+    int reference = survey->files[SURVEY_DATABASE].count > 0 ? SURVEY_DATABASE : SURVEY_LOG;
+    return is_alive(fds[reference], &survey->files[reference]);
 }
 
-static void describe(const struct survey *survey, char *words)
+static void describe(const struct survey *survey, char *errmsg)
 {
     size_t used = 0;
     for (int i = 0; i < SURVEY_FILES; i++) {
@@ -141,13 +141,13 @@ static void describe(const struct survey *survey, char *words)
         if (blocks->bad_count == 0)
             continue;
         int length =
-            snprintf(words + used, SPOOL_WORDS_MAX - used,
+            snprintf(errmsg + used, SPOOL_ERRMSG_MAX - used,
                      "%s%llu of %llu blocks of %s cannot be read (4 KiB each, the first "
                      "at byte %llu)",
                      used > 0 ? ", " : "", (unsigned long long)blocks->bad_count,
                      (unsigned long long)blocks->count, names[i],
                      (unsigned long long)blocks->first_bad * SURVEY_BLOCK);
-        if (length < 0 || (size_t)length >= SPOOL_WORDS_MAX - used)
+        if (length < 0 || (size_t)length >= SPOOL_ERRMSG_MAX - used)
             return;
         used += (size_t)length;
     }
@@ -158,32 +158,32 @@ static int open_and_look(int directory_fd, int file, struct survey_blocks *block
     *ret_fd = regular_openat(directory_fd, names[file], O_RDONLY, 0);
     if (*ret_fd < 0)
         return *ret_fd == -ENOENT ? 0 : *ret_fd;
-    return look_at(*ret_fd, file, blocks);
+    return survey_one_file(*ret_fd, file, blocks);
 }
 
 /* The database comes first: where nothing of it reads, what the others say means nothing. */
-int survey_take(int directory_fd, struct survey *ret, char *words)
+int survey_take(int directory_fd, struct survey *ret, char *errmsg)
 {
     int fds[SURVEY_FILES] = {-1, -1, -1};
     int r = 0;
     *ret = (struct survey){0};
-    *words = '\0';
+    *errmsg = '\0';
     for (int i = 0; i < SURVEY_FILES && r == 0; i++) {
         r = open_and_look(directory_fd, i, &ret->files[i], &fds[i]);
         if (r < 0)
-            (void)snprintf(words, SPOOL_WORDS_MAX, "%s: %s", names[i], strerror(-r));
+            (void)snprintf(errmsg, SPOOL_ERRMSG_MAX, "%s: %s", names[i], strerror(-r));
     }
     if (r == 0 && !disk_is_alive(ret, fds))
         r = -EIO;
     if (r == -EIO)
-        (void)snprintf(words, SPOOL_WORDS_MAX,
+        (void)snprintf(errmsg, SPOOL_ERRMSG_MAX,
                        "the disk gives nothing of spool.db: one that is gone is no damage");
     for (int i = 0; i < SURVEY_FILES; i++) {
         if (fds[i] >= 0)
             (void)close(fds[i]); /* only read from */
     }
     if (r == 0)
-        describe(ret, words);
+        describe(ret, errmsg);
     return r;
 }
 

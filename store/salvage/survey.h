@@ -32,12 +32,12 @@ struct survey {
 /*
  * survey_take() - read all of the files in the folder
  * @ret:   set in any case; free with survey_done()
- * @words: SPOOL_WORDS_MAX bytes: why it failed, or what was found; else empty
+ * @errmsg: SPOOL_ERRMSG_MAX bytes: why it failed, or what was found; else empty
  *
  * Return: 0, also where places are bad; -EIO: the disk does not read; other
  *         negative errno.
  */
-MUST_CHECK int survey_take(int directory_fd, struct survey *ret, char *words);
+MUST_CHECK int survey_take(int directory_fd, struct survey *ret, char *errmsg);
 void survey_done(struct survey *survey);
 
 /* A message may be lost by it: a place of the database or of its log. */

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The checker is itself checked: a good history passes, each way to spoil it is named."""
+"""Tests of the checker: a good history passes, each way to spoil it is named."""
 
 import copy
 import json
@@ -57,7 +57,7 @@ def named(history, kind):
 
 
 def only_named(history, kind):
-    """So that a kind is not found by chance, in the wake of another."""
+    """So that a kind is not found by chance, as a consequence of another."""
     named(history, kind)
     equal({line.split(":")[0] for line in verdict(history)}, {kind}, "kinds")
 
@@ -222,7 +222,7 @@ def a_refused_message_that_went_through_is_named():
 
 
 @case
-def a_message_nobody_sent_is_named():
+def a_message_that_was_never_sent_is_named():
     history = good()
     history.remote.append(("p9/1", "plant/9", b"?"))
     named(history, "STRANGE")

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: MIT
 """Controls: the judge must find loss where there is loss.
 
-In place of the daemon stands a mosquitto that bridges to the far broker: the way most gateways do
-it today. Producers, link, SIGKILL and judge are those of the other rigs. It acknowledges first and
-saves later, so a kill takes what it acknowledged; without a kill it loses nothing here, which shows
-that it is the kill that is found, and not something in the rig.
+In place of the daemon there is a mosquitto that bridges to the remote broker, as most gateways do
+today. Producers, link, SIGKILL and judge are those of the other rigs. It acknowledges first and
+saves later, so a kill loses what it acknowledged; without a kill it loses nothing here, which shows
+that the kill is detected, and not a fault of the rig.
 """
 
 import contextlib
@@ -21,9 +21,9 @@ from load import collect, collect_remote, start_producers, wait_quiet  # noqa: E
 from mqtt import Subscriber  # noqa: E402
 from tap import TooSlow, case, check, cleanup, equal, run_all, wait_for  # noqa: E402
 
-# Nothing is dropped for want of room, what it holds is saved when it stops, and it comes back soon:
+# Nothing is dropped for lack of room, what it holds is saved when it stops, and it reconnects soon:
 # with its defaults it loses messages without any kill. cleansession false keeps the queue. With
-# mqttv50 it would announce a Receive Maximum of 0, which the far side must refuse.
+# mqttv50 it would announce a Receive Maximum of 0, which the remote side must refuse.
 BRIDGE = """
 connection far
 address 127.0.0.1:%d
@@ -45,7 +45,7 @@ class Bridge:
         self.far = Mosquitto().start()
         self.subscriber = Subscriber(self.far.address).start()
         cleanup(self.subscriber.stop)
-        self.link = Link(self.far.port).mend()
+        self.link = Link(self.far.port).restore()
         self.history = History()
         self.history.recorded = False
         self.history.window = 65535
@@ -56,7 +56,8 @@ class Bridge:
         self.start()
 
     def start(self):
-        """Returns when the bridge stands: 2.0.11 gives up for ever when its first try fails."""
+        """Returns when the bridge is connected: 2.0.11 gives up forever when its first try
+        fails."""
         before = self.connections()
         self.local.start()
         wait_for(lambda: self.connections() > before, 20, "the bridge connected")
@@ -73,7 +74,7 @@ class Bridge:
         return producers
 
     def wait_arrived(self, keys):
-        """Or not: that is for the judge to say."""
+        """Or not: the judge decides."""
         with contextlib.suppress(TooSlow):
             wait_for(lambda: keys <= {message.payload.rstrip(b".").decode()
                                       for message in list(self.subscriber.messages)}, 60, every=0.5)
@@ -81,7 +82,7 @@ class Bridge:
     def judge(self, producers):
         for producer in producers:
             producer.finish()
-        if not self.history.cuts:  # what is lost would be waited for in vain
+        if not self.history.cuts:  # what is lost never arrives
             self.wait_arrived(set().union(*(producer.acked for producer in producers)))
         wait_quiet(self.subscriber.messages, 2)
         collect(self.history, producers)
@@ -103,7 +104,7 @@ def a_bridge_under_sigkill_is_found_losing_what_it_acknowledged():
     bridge.link.cut()
     producers = bridge.serve(2000)
     bridge.local.kill()
-    bridge.link.mend()
+    bridge.link.restore()
     bridge.start()
     bridge.history.cuts = 1
     wait_for(lambda: bridge.subscriber.messages, 20, "the bridge at work again")

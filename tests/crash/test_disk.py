@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The disk fails: full, full for others' sake, errors of I/O at each call in turn; and memory.
+"""The disk fails: full, filled by another program, I/O errors at each call in turn; and memory.
 
 Full disks are real ones, a tmpfs of a few MB in a mount namespace of this test alone. Errors come
 from tests/support/fault_io.c, preloaded into the daemon: in run N the Nth call that writes or syncs
@@ -53,7 +53,7 @@ def options():
 
 
 def private_mounts():
-    """Once: what this process mounts nobody else sees, and it goes with the process."""
+    """Once: mounts of this process are not visible to others and end with the process."""
     if libc.unshare(CLONE_NEWNS) or libc.mount(b"none", b"/", None, MS_REC | MS_PRIVATE, None):
         skip("needs root: a mount namespace of its own (%s)" % os.strerror(ctypes.get_errno()))
 
@@ -73,7 +73,7 @@ class JudgedGateway(Gateway):
 
 
 class SmallDisk(JudgedGateway):
-    """A gateway whose spool has a disk of @mib MiB to itself, and somebody who fills it."""
+    """A gateway whose spool has a disk of @mib MiB to itself, and another program that fills it."""
 
     def __init__(self, broker="tcp://127.0.0.1:9", mib=12, reserve="2M", **settings):
         private_mounts()
@@ -116,8 +116,8 @@ def publish_small(client, key):
 
 
 def fill_with_small(gateway):
-    """Where no large message has room a small one may; returns the keys of what was taken until
-    none was any more."""
+    """A small message may fit if no large one does; returns the keys of those accepted until none
+    was."""
     client, taken, refused = gateway.client(5), [], 0
     for number in range(100000):
         key = "x/%d" % number
@@ -144,8 +144,8 @@ def a_full_disk_refuses_drains_and_recovers_by_itself():
     old = gateway.client(4)
     old.publish("plant/t", b"x")
     equal(old.expect_closed(), None, "3.1.1: packets before the close")
-    gateway.fill()  # not a byte is left, of the reserve neither
-    link.mend()
+    gateway.fill()  # not a byte is left, not even of the reserve
+    link.restore()
     ledger = gateway.wait_drained(60)
     equal(ledger["delivered"], len(small) + sum(len(producer.acked) for producer in producers),
           "delivered")
@@ -168,7 +168,7 @@ def failure_records_fit_into_the_reserve():
     gateway = SmallDisk(link.url, retention={"when_full": "refuse"}, reserve="2M").start()
     accepted = sum(len(producer.acked) for producer in fill_with_load(gateway))
     gateway.fill(leave=2 * MIB)
-    link.mend()
+    link.restore()
     ledger = gateway.wait_drained(60)
     equal((ledger["accepted"], ledger["rejected"]), (accepted, accepted), "accepted, rejected")
     check(gateway.free() >= MIB, "what is left of the reserve", gateway.free())
@@ -193,7 +193,7 @@ def a_full_disk_holds_producers_back_where_the_policy_blocks():
     gateway.empty()
     for client in clients:
         equal(client.expect(mqtt.PUBACK, 10).reason, 0, "reason once there is room")
-    link.mend()
+    link.restore()
     equal(gateway.wait_drained()["delivered"], 2)
     gateway.stop()
 
@@ -211,7 +211,7 @@ def a_short_disk_evicts_the_oldest_with_its_reason():
               sum(1 for r in seen if r))
 
     publish(4000)
-    gateway.fill(leave=MIB)  # somebody else takes the room: nothing goes by that alone
+    gateway.fill(leave=MIB)  # another program fills the disk: that alone evicts nothing
     before = gateway.ledger()
     equal((before["spooled"], before["evicted"]), (4000, 0), "spooled, evicted")
     publish(4000)
@@ -227,7 +227,7 @@ def a_short_disk_evicts_the_oldest_with_its_reason():
 
 
 @case
-def a_start_on_a_disk_that_is_full_to_the_last_byte_says_so():
+def a_start_on_a_disk_that_is_full_to_the_last_byte_is_logged():
     gateway = SmallDisk().start()
     equal(gateway.client(5).publish_wait("plant/t", b"x").reason, 0)
     gateway.kill()
@@ -246,7 +246,7 @@ def a_start_on_a_disk_that_is_full_to_the_last_byte_says_so():
 
 
 def spoil_database(gateway):
-    """A page in its middle is gone, and no image of it is in the log."""
+    """A page in its middle is lost, and no image of it is in the log."""
     path = os.path.join(gateway.spool, "spool.db")
     with contextlib.closing(sqlite3.connect(path)) as spool:
         spool.execute("PRAGMA wal_checkpoint(TRUNCATE)")
@@ -256,7 +256,7 @@ def spoil_database(gateway):
 
 
 def files_of(gateway):
-    """What may not change. SQLite makes its index and its log anew where they are missing."""
+    """What may not change. SQLite creates its index and its log again if they are missing."""
     seen = {}
     for name in os.listdir(gateway.spool):
         status = os.stat(os.path.join(gateway.spool, name))
@@ -296,9 +296,9 @@ def a_salvage_that_has_no_room_writes_nothing_and_says_how_much_it_needs():
     before, free = files_of(gateway), gateway.free()
     for _ in range(2):
         line = ends_with_78(gateway, r"needs up to \d+ bytes", r"\d+ bytes are free")
-        needed, told = map(int, re.search(r"up to (\d+) .*, (\d+) bytes are free", line).groups())
+        needed, logged = map(int, re.search(r"up to (\d+) .*, (\d+) bytes are free", line).groups())
         check(size * 0.9 <= needed <= size + MIB, "needed", needed, size)
-        check(abs(told - free) < MIB, "free", told, free)
+        check(abs(logged - free) < MIB, "free", logged, free)
         equal(files_of(gateway), before, "files")
     gateway.empty()
     gateway.start(60)
@@ -346,7 +346,7 @@ def a_salvage_that_finds_the_disk_full_removes_what_it_wrote():
     gateway.stop()
 
 
-# What statvfs does not know of
+# Limits that statvfs does not report
 
 
 class QuotaDisk(JudgedGateway):
@@ -389,7 +389,7 @@ def a_real_quota_refuses_drains_and_recovers_by_itself():
           "reasons of the refusals")
     check('disk_short detail="Disk quota exceeded (EDQUOT)' in gateway.log(), "the errno",
           gateway.log())
-    link.mend()
+    link.restore()
     ledger = gateway.wait_drained(60)
     equal(ledger["delivered"], sum(len(producer.acked) for producer in producers), "delivered")
     gateway.limit(None)
@@ -421,7 +421,7 @@ def a_limit_of_the_file_size_refuses_drains_and_recovers_by_itself():
           "reasons of the refusals")
     check(re.search(r'disk_short detail="File too large \(EFBIG\)', gateway.log()),
           "the errno", gateway.log())
-    link.mend()
+    link.restore()
     ledger = gateway.wait_drained(60)
     equal(ledger["delivered"], sum(len(producer.acked) for producer in producers), "delivered")
     limit_files(gateway, None)
@@ -450,7 +450,7 @@ def evictions_for_a_limit_of_the_file_size_name_their_cause():
     client = gateway.client(5)
 
     def costs_old_ones():
-        for _ in range(50):  # some are refused: those of a commit that found no room
+        for _ in range(50):  # some are refused: those of a commit that had no room
             client.publish_wait("load/e", b"x" * 2000)
         return any(line["reason"] == "disk" for line in gateway.audit_lines())
 
@@ -482,7 +482,7 @@ def nothing_is_sent_whose_end_cannot_be_recorded():
     wait_for(lambda: len(producers[0].acked) > 500, 60, "a backlog")
     producers[0].finish()
     gateway.kill()
-    link.mend()
+    link.restore()
     for _ in range(3):  # as often as it is started again
         before = len(gateway.log())
         gateway.start(wrap=["prlimit", "--fsize=65536"])  # below the end of the write-ahead log
@@ -539,7 +539,7 @@ class Run:
         return "call %d (%s)" % (self.at, self.what)
 
     def publish(self, client, first, count):
-        """Acknowledged or refused or unknown; False when the daemon is gone."""
+        """Acknowledged or refused or unknown; False when the daemon has ended."""
         open_ids = {}
         for number in range(first, first + count):
             key = self.key + str(number)
@@ -559,7 +559,7 @@ class Run:
                 self.history.acked[key] = spool_id(ack)
 
     def load(self):
-        """Out of memory the daemon may turn a client away, once; the producer comes again."""
+        """Out of memory the daemon may reject a client, once; the producer reconnects."""
         batches = iter(range(self.first, self.first + 32, 8))
         may_fail = self.error == errno.ENOMEM
         while True:
@@ -649,7 +649,7 @@ class Sweep:
 
     def _work(self):
         while (at := self._take()) is not None:
-            # Late once may be the machine's doing.
+            # Being late once may be due to the machine.
             if not any(self._try(at) for _ in range(3)):
                 self.errors.append("call %d: each time it ended later than %g s after it"
                                    % (at, self.limit_s))
@@ -684,7 +684,7 @@ class Sweep:
         check(not found, "\n".join(found))
 
 
-def tell(what, failed):
+def print_failed(what, failed):
     print("# %s: %d points of failure, the daemon ended %.3f s after it at the latest; %d "
           "acknowledged" % (what, len(failed), max(run.exit_s for run in failed if run.code),
                             sum(len(run.history.acked) for run in failed)))
@@ -695,7 +695,7 @@ def an_error_at_any_write_or_sync_ends_the_daemon_and_loses_nothing():
     limit_s = 10 if sanitizer() else 1
     failed = Sweep("write,sync,truncate", step=options().step, limit_s=limit_s).go()
     check(len(failed) > 100 / options().step, "points of failure", len(failed))
-    tell("EIO, each %s call" % options().step, failed)
+    print_failed("EIO, each %s call" % options().step, failed)
     wrong = ["%s: exit code %d" % (run, run.code) for run in failed
              if run.code != 1 and run.what not in HARMLESS]
     check(not wrong, "\n".join(wrong))
@@ -708,7 +708,7 @@ def sweep_full(error, step):
     print("# %s for 8 calls, from each %s call on: %d points of failure; %d refused, %d "
           "acknowledged" % (errno.errorcode[error], step, len(failed), refused,
                             sum(len(run.history.acked) for run in failed)))
-    check(refused > 0, "no commit met the full disk")
+    check(refused > 0, "no commit found the disk full")
     equal({reason for run in failed for reason in run.history.refused.values()}, {0x97},
           "reasons of the refusals")
     wrong = ["%s: exit code %d" % (run, run.code) for run in failed
@@ -736,7 +736,7 @@ def writes_of_a_start():
 
 
 def refused_batch(version, at):
-    """QoS 0 until a commit meets the full disk: True when that was seen, and judged."""
+    """QoS 0 until a commit finds the disk full: True when that was seen, and judged."""
     gateway = Gateway()
     faults = Faults(gateway.folder, gateway.spool, "write", at, 8, errno.ENOSPC)
     gateway.start(env=faults.environment)
@@ -776,7 +776,7 @@ def messages_of_qos_0_that_a_full_disk_rolled_back_are_reported_and_counted():
     first = writes_of_a_start()
     for version in (4, 5):
         check(any(refused_batch(version, first + more) for more in range(1, 60, 2)),
-              "no commit met the full disk")
+              "no commit found the disk full")
 
 
 @case(seconds=4 * 3600)
@@ -794,8 +794,9 @@ def memory_that_runs_out_anywhere_loses_nothing():
     print("# no memory, each %d call: %d points of failure; exit codes %r"
           % (step, len(failed), dict(codes)))
     # libconfig's scanner, out of memory, ends the process with 2 by itself; its parser and Paho's
-    # MQTTProperties_copy(), MQTTProperties_add() and writeMQTTLenString() use what they did not get.
-    check(set(codes) <= {0, 1, 2, 78, -signal.SIGSEGV}, "it ends or goes on", codes)
+    # MQTTProperties_copy(), MQTTProperties_add() and writeMQTTLenString() use the memory that they
+    # did not get.
+    check(set(codes) <= {0, 1, 2, 78, -signal.SIGSEGV}, "it ends or continues", codes)
     check(codes[-signal.SIGSEGV] < len(failed) / 4, "only the libraries crash", codes)
 
 
@@ -804,7 +805,7 @@ def memory_that_runs_out_anywhere_loses_nothing():
 
 class ReadRun(Run):
     """With a spool that is larger than what SQLite keeps of it in memory, left by a kill; the audit
-    file lies in its folder, so that what is read of it counts, too."""
+    file lies in its folder, so that its reads count too."""
 
     def __init__(self, *arguments, **more):
         super().__init__(*arguments, **more)
@@ -828,7 +829,7 @@ class ReadRun(Run):
 
     def publish_all(self, count):
         numbers = range(self.first, self.first + count, 50)
-        self.first += count  # what an attempt that fails has sent is not sent again
+        self.first += count  # a message sent by a failed attempt is not sent again
         with mqtt.Client(self.gateway.socket, 5, client_id="load") as client:
             for first in numbers:
                 self.publish(client, first, 50)
@@ -901,15 +902,15 @@ class BadPlace(ReadRun):
         return process.poll() is None
 
     def tool(self, *arguments):
-        """(exit code, what it says), and it meets the place, too."""
+        """(exit code, output); it reads the bad sector too."""
         done = processes.run([processes.tool_path(), "-c", self.gateway.config, *arguments],
                              env=dict(os.environ, **self.faults.environment))
         return done.returncode, (done.stdout + done.stderr).decode()
 
 
 def try_bad_place(sweep, name, draw):
-    """What became of it: its outcome records say what was damaged, and the start after it is one as
-    any other."""
+    """The result: its outcome records name what was damaged, and the next start is an ordinary
+    one."""
     run = BadPlace(len(sweep.runs), sweep.far, name)
     sweep.runs.append(run)
     try:

@@ -34,14 +34,14 @@ MARK = re.compile(rb"failpoint ([a-z_]+\.[a-z_]+)\0")
 MACRO = re.compile(r'\bFAILPOINT(?:_TORN)?\("([^"]+)"')
 
 WINDOW = 16
-# So few that eviction and delivery go on side by side.
+# Few enough that eviction and delivery run side by side.
 MAX_MESSAGES = 60
-# What a failpoint needs to be worth a visit: half a line at the end of the audit file ...
+# What a failpoint needs to be reached: an incomplete line at the end of the audit file ...
 BEFORE = {"export.after_mend": "export.torn_write:2"}
-# ... or a damaged database, for all names that begin so.
+# ... or a damaged database, for all names with this prefix.
 AFTER_DAMAGE = "salvage."
 ONLY_NEW = ("create.", "migrate.")  # unless an older program made the spool
-# Passed where files are removed under the daemon, which by itself may lose: see test_ground.py.
+# Reached when files are removed under the daemon, which by itself may lose: see test_ground.py.
 OTHER_RIG = "restore."
 SHOWN = 6
 NEVER_S, LATER_S = 30, 3  # waited for the first passage, for a later one
@@ -165,7 +165,7 @@ class Run:
 
 
 class Sweep:
-    """Works off a list of visits, each a function that makes runs, by several threads."""
+    """Processes a list of visits, each a function that makes runs, by several threads."""
 
     def __init__(self):
         self.far = FarBroker()
@@ -188,7 +188,7 @@ class Sweep:
         return run
 
     def visit(self, name, passages, limit_s):
-        """Later passages of what is seldom passed are left to the long form."""
+        """Later passages of rare failpoints are left to the long form."""
         before = [BEFORE[name]] if name in BEFORE else []
         first = self.run(before + ["%s:%d" % (name, passages[0])], 5, NEVER_S)
         if not first.reached:
@@ -200,7 +200,7 @@ class Sweep:
                 self.skipped.append(wish)
             elif not self.run(before + [wish], 5 if passage % 2 else 4,
                               max(LATER_S, limit_s)).reached:
-                return  # nor will it get to a later one
+                return  # nor will it reach a later one
 
     def _work(self):
         while visit := self._next():
@@ -227,7 +227,7 @@ class Sweep:
 
 
 def swept(sweep):
-    """Works the visits off, judges, and prints the figures."""
+    """Processes the visits, judges, and prints the figures."""
     sweep.go(run_all.options.jobs)
     forget_notes()
     reached = [run for run in sweep.runs if run.reached]
@@ -284,7 +284,7 @@ def a_kill_at_a_failpoint_after_a_kill_at_another_loses_nothing():
 
 
 def make_older(gateway):
-    """Writes the stopped spool anew in the first schema, with the same rows."""
+    """Rewrites the stopped spool in the first schema, with the same rows."""
     path = os.path.join(gateway.spool, "spool.db")
     newer = os.path.join(gateway.folder, "newer.db")
     with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as database:

@@ -2,14 +2,14 @@
 """Files and folders are removed, renamed, replaced and covered under the running daemon.
 
 Under load each round makes one change, drawn by the seed. The daemon must find it, name the file in
-the log, and end with exit code 1; or continue where nothing of the spool is concerned. The rig
-starts it again, as its unit does. What lived on under another name is put back before that, as the
-log asks for. In half of the rounds the daemon is stopped during the change, and a second one tries
-to open the same spool. At the end the three ledgers are judged: all that was acknowledged is there.
-The suite makes each change once; --rounds 200 --seed 7 is the long form.
+the log, and end with exit code 1; or continue if the spool is not affected. The rig starts it
+again, as its unit does. Files that exist under another name are put back before that, as the log
+says. In half of the rounds the daemon is stopped during the change, and a second one tries to open
+the same spool. At the end the three ledgers are judged: all that was acknowledged is there. The
+suite makes each change once; --rounds 200 --seed 7 is the long form.
 
 Other cases: a kill at each step of putting files back; a spool that cannot be put back for a while,
-or at all; an older copy written over the open file, which no look at names can find.
+or at all; an older copy written over the open file, which cannot be detected by names.
 """
 
 import concurrent.futures
@@ -112,7 +112,8 @@ class Rig:
         shutil.copytree(self.spool, self.older)
 
     def try_second(self):
-        """Another daemon on the same spool: it must not start, and the tool sees one that runs."""
+        """Another daemon on the same spool: it must not start, and the tool reports a running
+        one."""
         self.seconds += 1
         self.second.start(ready=False)
         equal(self.second.process.wait(PATIENCE_S), 1, "exit code of a second daemon:\n"
@@ -124,7 +125,7 @@ class Rig:
               "the tool takes the daemon for stopped", done.stdout, done.stderr)
 
 
-# Changes of the spool: each returns what the log may say of it, and whether the files live on
+# Changes of the spool: each returns what the log may say of it, and whether the files still exist
 
 
 def removed(*names):
@@ -154,8 +155,8 @@ def replaced(*names):
             os.rename(rig.path(name + ".copy"), rig.path(name))
         return {"replaced"}, False
     change.__name__ = "replaced " + " ".join(names)
-    # An older log that comes beside the database when that is put back already is taken for its
-    # log, by SQLite too: that is damage, which the start salvages, and no matter of this rig.
+    # An older log that appears beside the restored database counts as its log, for SQLite too: that
+    # is damage, which the start salvages, and not a subject of this rig.
     change.is_one = len(names) == 1
     return change
 
@@ -219,7 +220,7 @@ MOUNT_CHANGES = [covered, unmounted]
 
 
 def keep_audit(rig):
-    """What the file holds is known to the rig, as it would be to who has read it."""
+    """The rig knows the contents of the file, as a reader of it would."""
     rig.audits.append(os.path.join(rig.folder, "audit-%d.jsonl" % len(rig.audits)))
     shutil.copy(rig.audit, rig.audits[-1])
 
@@ -267,7 +268,7 @@ OTHER_CHANGES = [audit_removed, audit_renamed, audit_folder_removed, audit_folde
 
 
 def is_same_folder(rig, before):
-    """A second daemon finds the folder of the first one: else it may start, in another."""
+    """A second daemon finds the folder of the first one: otherwise it may start, in another."""
     try:
         seen = os.stat(rig.spool)
     except OSError:
@@ -539,12 +540,12 @@ def removed_files_outrank_a_disk_that_was_short_before():
     equal(client.publish_wait("a/b", b"refused").reason, 0x97, "reason")
     wait_for(lambda: gateway.status().get("intake", {}).get("refusing") == "spool_moved",
              PATIENCE_S, lambda: "the status saying so, it is %r" % gateway.status())
-    check(b"spool's files were removed" in gateway.tool("status").stdout, "the page says so")
+    check(b"spool's files were removed" in gateway.tool("status").stdout, "it is on the page")
     wait_for(lambda: any("DO NOT END THE DAEMON" in text for text in gateway.read_notifications()),
              PATIENCE_S, "a STATUS= line")
     equal(reasons_in(gateway.log()), ["disk", "spool_moved"], "reasons")
     gateway.configure(spool={"disk_reserve": "1M"})
-    gateway.hup()  # room on the disk is no room in a spool that is not there
+    gateway.hup()  # free disk space does not help a spool that is missing
     wait_for(lambda: gateway.log().count(" reloaded") == 2, PATIENCE_S, "the reload")
     before = gateway.fresh_status()["uptime_ms"]
     wait_for(lambda: gateway.fresh_status()["uptime_ms"] > before + 3000, PATIENCE_S, "three ticks")
@@ -612,7 +613,7 @@ def kill_at(wish):
     gateway.start()
     ledger = gateway.ledger()
     gateway.stop()
-    if wish in ("restore.begun:1", "restore.synced:1"):  # only what lay there is left
+    if wish in ("restore.begun:1", "restore.synced:1"):  # only what was there is left
         check("spool_damaged" in gateway.log()[since:], "said by the start after " + wish,
               gateway.log()[since:])
     else:
@@ -631,7 +632,7 @@ def a_kill_while_files_are_put_back_leaves_all_of_them_or_says_what_is_missing()
     wishes += ["restore.removed:2", "restore.removed:3", "salvage.moved:1", "salvage.moved:2",
                "salvage.moved:3"]
     with concurrent.futures.ThreadPoolExecutor(len(wishes)) as pool:
-        list(pool.map(kill_at, wishes))  # raises what one of them has raised
+        list(pool.map(kill_at, wishes))  # raises the exception of one of them
 
 
 @case
@@ -674,7 +675,7 @@ def an_older_copy_written_over_the_open_file_is_never_taken_for_the_spool():
         gateway.start()
         ledger = gateway.ledger()
         check(ledger["spooled"] == 3020 or "spool_damaged" in gateway.log()[since:],
-              "messages are missing, and nothing says so", ledger, gateway.log()[since:])
+              "messages are missing, and nothing reports it", ledger, gateway.log()[since:])
         equal(ledger["accepted"], 3020, "accepted, of all that was acknowledged")
         equal(gateway.tool("check").returncode, 0, "mqtt-spool check")
         gateway.stop()

@@ -4,7 +4,7 @@
 Four producers publish all the time; the daemon is killed at random instants and started again,
 --rounds times in all cases together (50 in the suite, 500 in the long form). Then the ledgers are
 judged: see tests/support/checker.py. One spool lives through SPOOL_ROUNDS kills at the most, then
-the next one is begun.
+the next one is created.
 """
 
 import os
@@ -26,12 +26,12 @@ from tap import case, check, cleanup, run_all, wait_for  # noqa: E402
 
 WINDOW = 128
 SPOOL_ROUNDS = 50
-PAUSE = 0.001  # of each producer, where what is spooled at the end shall drain in short time
+PAUSE = 0.001  # of each producer, if the spool must drain quickly at the end
 QUICK = {"window": WINDOW, "backoff": {"min": "10ms", "max": "50ms"}}
 
 
 def shares(share):
-    """So many kills for this case, by spools."""
+    """The kills of this case, by spools."""
     rounds = max(2, round(run_all.options.rounds * share))
     while rounds > 0:
         yield min(rounds, SPOOL_ROUNDS)
@@ -50,7 +50,7 @@ def kill_and_restart(gateway, rounds, random_instants):
 
 
 class Flapping:
-    """Cuts and mends a link at random instants until it is stopped; leaves it mended."""
+    """Cuts and restores a link at random instants until it is stopped; leaves it restored."""
 
     def __init__(self, link, random_instants):
         self.link, self.random_instants, self.cuts = link, random_instants, 0
@@ -63,12 +63,12 @@ class Flapping:
             self.link.cut(reset=self.random_instants.random() < 0.5)
             self.cuts += 1
             self._ending.wait(self.random_instants.uniform(0, 0.15))
-            self.link.mend()
+            self.link.restore()
 
     def stop(self):
         self._ending.set()
         self._thread.join(10)
-        self.link.mend()
+        self.link.restore()
 
 
 def finish(producers):
@@ -100,7 +100,7 @@ def kills_with_the_link_up_lose_nothing_that_was_acknowledged():
     for rounds in shares(0.4):
         far, history = FarBroker(), History()
         gateway = Gateway(far.url, uplink=QUICK).start()
-        producers = start_producers(gateway.socket)  # more than the far side takes: a full window
+        producers = start_producers(gateway.socket)  # more than the remote takes: a full window
         kill_and_restart(gateway, rounds, random_instants)
         time.sleep(0.3)
         finish(producers)
@@ -123,12 +123,12 @@ def kills_with_the_link_down_leave_a_record_of_each_message_that_was_evicted():
         kill_and_restart(gateway, rounds // 2, random_instants)
         wait_for(lambda: gateway.ledger()["evicted"] > 0, 60, "an eviction before the link is up")
         check(not far.messages, "the link was not down", len(far.messages))
-        link.mend()
+        link.restore()
         kill_and_restart(gateway, rounds - rounds // 2, random_instants)
         wait_for(lambda: far.messages, 20, "something forwarded")
         finish(producers)
         link.cut()
-        gateway.kill()  # what is read now is what the last crash left, in the middle of things
+        gateway.kill()  # what is read now is what the last crash left
         wait_quiet(far.messages)
         collect_remote(history, far.messages)
         history.cuts = rounds + 2
@@ -137,11 +137,11 @@ def kills_with_the_link_down_leave_a_record_of_each_message_that_was_evicted():
 
 
 def settle_down(gateway):
-    """Everything delivered and nobody connected: what the daemon holds now is its level."""
+    """Everything delivered and no client connected: what the daemon holds now is its level."""
     gateway.wait_drained(180)
     wait_for(lambda: gateway.status()["tokens"]["in_flight"] == 0, 20, "no token open")
     samples = []
-    for _ in range(20):  # a file that is open for a moment is no level
+    for _ in range(20):  # a file that is open for a moment does not count
         samples.append(processes.levels(gateway.process))
         time.sleep(0.02)
     seen = {name: min(sample[name] for sample in samples) for name in samples[0]}
@@ -155,7 +155,7 @@ def kills_with_the_link_flapping_lose_nothing_and_nothing_is_held_afterwards():
     random_instants = dice()
     for rounds in shares(0.4):
         far, history = FarBroker(), History()
-        link = Link(far.port).mend()
+        link = Link(far.port).restore()
         gateway = Gateway(link.url, uplink=QUICK).start()
         producers = start_producers(gateway.socket, pause=PAUSE)
         flapping = Flapping(link, random.Random(run_all.options.seed + 1))

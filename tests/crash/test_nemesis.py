@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: MIT
-"""Several faults at once, drawn by a seed: rounds of one to three of them under load, and peace.
+"""Several faults at once, drawn by a seed: rounds of one to three of them under load, then
+recovery.
 
 In each round the seed draws the faults and their instants; the schedule is printed, and the same
-seed draws it again. After a round everything is healed, and the daemon must be ready, online, and
-taking and delivering messages within HEAL_S. One spool lives through all of them; at the end the
+seed draws it again. After a round all faults are removed, and the daemon must be ready, online,
+accepting and delivering messages within HEAL_S. One spool lives through all of them; at the end the
 three ledgers are judged. The suite has 6 short rounds; --rounds 20 --length 30 is the long form.
 """
 
@@ -29,16 +30,16 @@ from load import FarBroker, Patient, collect, start_producers  # noqa: E402
 from tap import case, check, cleanup, equal, run_all, wait_for  # noqa: E402
 
 WINDOW = 32
-MESSAGES = 20000  # kept at the most, in peace
+MESSAGES = 20000  # kept at most, without faults
 DISK_MIB = 64
 HEAL_S = 60
-LOCK_S = 8  # above the daemon's patience
+LOCK_S = 8  # longer than the daemon waits
 CLONE_NEWNS, MS_REC, MS_PRIVATE = 0x20000, 0x4000, 0x40000
 libc = ctypes.CDLL(None, use_errno=True)
 
 
 class Far(FarBroker):
-    """Told what to do while it runs."""
+    """Controlled while it runs."""
 
     def change(self, **options):
         self.process.stdin.write(json.dumps(options).encode() + b"\n")
@@ -58,12 +59,12 @@ class Far(FarBroker):
 
 
 class Rig:
-    """The daemon, its broker and the link between them; and what is wrong with them now."""
+    """The daemon, its broker and the link between them; and their present faults."""
 
     def __init__(self):
         self.clock = FakeClock()
         self.fars = [Far()]
-        self.link = Link(self.fars[0].port).mend()
+        self.link = Link(self.fars[0].port).restore()
         self.gateway = Gateway(self.link.url, retention={"max_messages": MESSAGES},
                                uplink={"window": WINDOW, "ack_timeout": "1s",
                                        "backoff": {"min": "10ms", "max": "50ms"}})
@@ -71,7 +72,7 @@ class Rig:
         self.producers = []
         self.kills = self.stops = 0
         self.audits = []
-        self.holders = {}  # connections of others to the database, by their fault
+        self.holders = {}  # other connections to the database, by their fault
         self._disk_was_full = self._lock_was_held = 0.0
 
     def _mount(self):
@@ -95,7 +96,7 @@ class Rig:
             "READY=1" in text.split("\n") for text in self.gateway.read_notifications())
 
     def keep_running(self):
-        """Starts it again where a start was in vain for a reason that is known."""
+        """Starts it again if a start failed for a known reason."""
         code = self.gateway.process.poll()
         if code is None:
             return
@@ -106,7 +107,7 @@ class Rig:
         self.start()
 
     def _may_fail_to_start(self):
-        """Also a little later: what failed then may end, and be seen, when the reason is gone."""
+        """Also a little later: the failure may end, and be seen, when its cause is gone."""
         return time.monotonic() < max(self._disk_was_full, self._lock_was_held) + 10
 
     def kill(self):
@@ -124,13 +125,13 @@ class Rig:
         self.start()
 
     def signal(self, number):
-        if number != signal.SIGHUP or self.is_ready():  # before that a HUP would end it
+        if number != signal.SIGHUP or self.is_ready():  # earlier a HUP would end it
             self.gateway.process.send_signal(number)
 
     def reload(self, rotate=False, **retention):
         self.gateway.configure(retention=retention)
         if rotate and os.path.exists(self.gateway.audit) and self.is_ready():
-            name = "audit-%d.jsonl" % len(self.audits)  # no name that logrotate gives
+            name = "audit-%d.jsonl" % len(self.audits)  # not a name that logrotate gives
             self.audits.append(os.path.join(self.gateway.folder, name))
             os.rename(self.gateway.audit, self.audits[-1])
         self.signal(signal.SIGHUP)
@@ -159,7 +160,7 @@ class Rig:
         self._disk_was_full = time.monotonic()
 
     def begin(self, fault, statements):
-        """Somebody with sqlite3, until end(). What cannot be had at once is not waited for."""
+        """An operator with sqlite3, until end(). A busy lock is not waited for."""
         database = sqlite3.connect(os.path.join(self.gateway.spool, "spool.db"), timeout=0.5,
                                    isolation_level=None)
         self.holders[fault] = database
@@ -167,7 +168,7 @@ class Rig:
             for statement in statements:
                 database.execute(statement).fetchall()
         except sqlite3.OperationalError as error:
-            # On a full disk it may also lack room for its index of the log, an error of I/O.
+            # On a full disk it may also lack room for its index of the log, an I/O error.
             check("locked" in str(error) or "full" in str(error)
                   or self._disk_was_full == math.inf, "sqlite3", error)
 
@@ -185,7 +186,7 @@ class Rig:
 
 
 def within(dice, length, most=1e9):
-    """(begin, end) of something that has its end in the round, too."""
+    """(begin, end) of something that also ends in the round."""
     begin = dice.uniform(0, 0.6 * length)
     return begin, begin + min(most, dice.uniform(0.1, 0.9) * (length - begin))
 
@@ -211,7 +212,8 @@ def broker_restarted(rig, dice, length):
 
 def link_cut(rig, dice, length):
     begin, end = within(dice, length)
-    return [(begin, "link cut", rig.link.cut, dice.random() < 0.5), (end, "mended", rig.link.mend)]
+    return [(begin, "link cut", rig.link.cut, dice.random() < 0.5),
+            (end, "restored", rig.link.restore)]
 
 
 def link_reset(rig, dice, length):
@@ -276,7 +278,7 @@ def clock_stepped(rig, dice, length):
 
 FAULTS = [killed, terminated, suspended, broker_restarted, link_cut, link_reset, link_stalled,
           broker_misbehaves, disk_full, log_held, locked, operated, reloaded, clock_stepped]
-# A daemon that stops is asked for exit code 0 in time: not with its hands bound.
+# A daemon that stops must end with 0 in time: not while a fault hinders it.
 NOT_TOGETHER = [{terminated, suspended}, {terminated, locked}, {terminated, disk_full}]
 
 
@@ -319,7 +321,7 @@ def heal(rig):
 
 
 def collect_far(rig, history):
-    """What all the brokers took, on connections numbered through."""
+    """What all the brokers received, on connections numbered consecutively."""
     before = 0
     for far in rig.fars:
         far.stop()
@@ -336,7 +338,7 @@ def collect_far(rig, history):
 def judge(rig):
     history = History()
     history.window, history.drained = WINDOW, True
-    # Each connection but the first follows a break, and each process but the first an end.
+    # Each connection except the first follows a break, and each process except the first an end.
     history.cuts = collect_far(rig, history) + rig.kills + rig.stops
     collect(history, rig.producers)
     collect_daemon(history, rig.audits + [rig.gateway.audit], rig.gateway.spool)

@@ -2,17 +2,17 @@
 """Power loss: what was acknowledged is there, whatever the cut left of what was not synced.
 
 One run of the daemon is recorded (ingest by four producers, evictions, deliveries, checkpoints, the
-audit file rotated, a death, a stop); then --images disks are made of it, each cut at another step
-and with another fate of what was not synced, and the daemon itself opens each. What a disk may do
-is told in tests/support/power_replay.c, what is asked of it in tests/support/power.py.
+audit file rotated, a death, a stop); then --images disks are generated from it, each cut at another
+step and with another fate of what was not synced, and the daemon itself opens each.
+tests/support/power_replay.c describes what a disk may do, tests/support/power.py what is checked.
 
-Then the power fails again while the daemon mends such a disk, and while a spool with damaged pages
-is salvaged.
+Then the power fails again while the daemon recovers such a disk, and while a spool with damaged
+pages is salvaged.
 
 A rig that finds nothing may be blind: so disks that lie, SQLite's synchronous=NORMAL and each
 sync of the daemon left out by itself must be found losing.
 
-With SPOOLD_KEEP=FOLDER the recording of a run with findings is kept; --recording FOLDER asks it
+With SPOOLD_KEEP=FOLDER the recording of a run with findings is kept; --recording FOLDER checks it
 again, with --seed and --image for one image of it.
 """
 
@@ -38,7 +38,7 @@ def options():
 
 
 def the_recording():
-    """The same for all cases; where it failed once it is not tried again."""
+    """The same for all cases; if it failed once it is not tried again."""
     power.built("power_recorder.so")  # or the case is skipped, each with the reason
     if "run" not in _recorded:
         _recorded["run"] = None
@@ -108,10 +108,10 @@ def no_cut_of_the_power_loses_what_was_acknowledged():
 
 
 @case(seconds=3600)
-def nor_does_a_second_cut_while_the_first_is_mended():
+def nor_does_a_second_cut_while_the_first_is_recovered():
     some = range(max(options().images // 20, 1))
     expect_good(power.judge_many(the_recording(), options().seed, some, twice=True),
-                "cuts while an image is mended")
+                "cuts while an image is recovered")
 
 
 @case(seconds=3600)

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: MIT
-"""Others stand still, one at a time: whatever the daemon talks to or opens stops answering.
+"""Other processes stand still, one at a time: what the daemon talks to or opens stops answering.
 
 The reader of its log, journald, the manager behind the notify socket, a name server, a broker, a
 producer; or a FIFO without a writer has the name of a file that it opens. While that lasts, under
-load, producers get their acknowledgements, a new client is served, HUP is done and TERM ends the
-daemon in the documented time; when it is over, what was held back comes. Each deadline is far above
-what any of it takes. At the end the three ledgers are judged.
+load, producers get their acknowledgements, a new client is served, HUP works and TERM ends the
+daemon in the documented time; afterwards, what was delayed arrives. Each deadline is far above the
+usual time. At the end the three ledgers are judged.
 
 The suite has each stall once; --rounds 20 is the long form: rounds of one to three stalls at once,
 drawn by a seed that is printed and may be given with --seed.
@@ -47,7 +47,7 @@ class Rig:
     def __init__(self, *stalls):
         self.stalls = stalls
         self.far = FarBroker()
-        self.link = Link(self.far.port).mend()
+        self.link = Link(self.far.port).restore()
         self.gateway = Gateway(self.link.url, retention={"max_messages": 20000},
                                uplink={"window": WINDOW, "connect_timeout": "1s"})
         self.history = History()
@@ -68,7 +68,7 @@ class Rig:
     # What must work at any time
 
     def probe(self):
-        """A new client is welcomed, and its message taken."""
+        """A new client is accepted, and its message too."""
         self.probes += 1
         key, topic, payload = message("probe", self.probes)
         self.history.sent[key] = (topic, payload)
@@ -86,7 +86,7 @@ class Rig:
                  "50 PUBACKs more for each producer")
 
     def _reload_signs(self):
-        """What a HUP that is done leaves; whichever of it is not stalled."""
+        """The effects of a completed HUP, except those that are stalled."""
         with contextlib.suppress(KeyError, IndexError):
             yield self.gateway.status()["lanes"][0]["max_messages"]
         yield self.gateway.log().count(" reloaded applied=")
@@ -94,7 +94,7 @@ class Rig:
         yield sum("READY=1" in text for text in list(self.gateway.notifications))
 
     def check_reloads(self):
-        """HUP, with whatever configuration there is now."""
+        """HUP, with the present configuration."""
         before = list(self._reload_signs())
         self.gateway.hup()
         self.hups += 1
@@ -119,7 +119,7 @@ class Rig:
         self.history.window = WINDOW
         collect(self.history, self.producers)
         self.far.collect(self.history)
-        # Each connection but the first follows a break.
+        # Each connection except the first follows a break.
         self.history.cuts = max(self.history.connections, default=0)
         collect_daemon(self.history, self.audits + [self.gateway.audit], self.gateway.spool)
         print("# %s" % figures(self.history), flush=True)
@@ -139,7 +139,7 @@ class Stall:
         raise NotImplementedError
 
     def check_over(self, rig):
-        """What was held back has come; called after end()."""
+        """What was delayed has arrived; called after end()."""
 
     def finish(self, rig):
         """After the daemon has ended."""
@@ -190,7 +190,7 @@ class Stderr(Stall):
         self.read(rig)
 
     def check_over(self, rig):
-        """Each HUP has its line, or it was counted among those that were lost."""
+        """Each HUP has its line, or it was counted as lost."""
         def all_there():
             self.read(rig)
             seen = len(RELOADS.findall(rig.gateway.log()))
@@ -263,13 +263,13 @@ class JournalStopped(Stall):
         left_out = sum(int(number) for pair in re.findall(
             r" journal_left_out limited=(\d+) dropped=(\d+) .* over=yes", rig.gateway.log())
             for number in pair)
-        if "stderr" not in rig.start_options:  # else that line may be lost
+        if "stderr" not in rig.start_options:  # otherwise that line may be lost
             equal(seen["outcomes"] + left_out, len(rig.gateway.audit_lines()),
                   "outcomes in the journal, and left out")
 
 
 class JournalNeverRead(Stall):
-    """The socket is there, and is never read."""
+    """The socket exists, and is never read."""
 
     def prepare(self, rig):
         need_journal()
@@ -286,14 +286,14 @@ class JournalNeverRead(Stall):
 
     def begin(self, rig):
         """Under load the memory for what waits is full in a few seconds."""
-        wait_for(lambda: self.sign in rig.gateway.log(), DEADLINE_S, "the log says so")
+        wait_for(lambda: self.sign in rig.gateway.log(), DEADLINE_S, "it is logged")
 
     def end(self, rig):
         pass
 
 
 class JournalAbsent(JournalNeverRead):
-    """The journal is asked for, and there is none: nothing to say."""
+    """The journal is configured, and there is none: nothing is logged."""
 
     def prepare(self, rig):
         super().prepare(rig)
@@ -318,18 +318,18 @@ class Manager(Stall):
         rig.gateway.resume_notifications()
 
     def check_over(self, rig):
-        def heard():
+        def notified():
             seen = list(rig.gateway.notifications)[self.before:]
             at = next((at for at, text in enumerate(seen) if text.startswith("RELOADING=1")), None)
             return at is not None and "READY=1" in seen[at:]
-        wait_for(heard, DEADLINE_S, "RELOADING=1 and READY=1, which it sent meanwhile")
+        wait_for(notified, DEADLINE_S, "RELOADING=1 and READY=1, which it sent meanwhile")
 
 
 # FIFOs
 
 
 def fifo_instead(path, aside=None):
-    """Puts a FIFO there; what was there stays as @aside, if that is given."""
+    """Puts a FIFO there; the previous file is kept as @aside, if that is given."""
     made = path + ".fifo"
     with contextlib.suppress(FileNotFoundError):
         os.unlink(made)
@@ -340,7 +340,7 @@ def fifo_instead(path, aside=None):
 
 
 def remove_fifo(path):
-    """The daemon may have put a file of its own there."""
+    """The daemon may have created its own file there."""
     with contextlib.suppress(FileNotFoundError):
         if not os.path.isfile(path):
             os.unlink(path)
@@ -362,7 +362,7 @@ class StatusFifo(Stall):
 
 
 class NewStatusFifo(Stall):
-    """It stands where the next status is written."""
+    """It has the name under which the next status is written."""
 
     def path(self, rig):
         return os.path.join(rig.gateway.run_folder, "status.json.new")
@@ -459,11 +459,12 @@ class CertificateFifo(Stall):
                                       "tls": {self.KEY: self.path}})
 
     def begin(self, rig):
-        """While the link is cut, so that no attempt has looked at the file and is about to open it."""
+        """While the link is cut, so that no attempt has checked the file and is about to open
+        it."""
         rig.link.cut()
         fifo_instead(self.path)
         wait_for(lambda: self.path in rig.last_error(), DEADLINE_S, "an error that names the file")
-        rig.link.mend()
+        rig.link.restore()
 
     def end(self, rig):
         remove_fifo(self.path)
@@ -475,7 +476,7 @@ class CertificateFifo(Stall):
 
 
 class KeyPrompt(Stall):
-    """An encrypted key and no password: the TLS library would ask a person who is not there."""
+    """An encrypted key and no password: the TLS library would prompt for it."""
 
     def prepare(self, rig):
         openssl = processes.need("openssl")
@@ -490,7 +491,7 @@ class KeyPrompt(Stall):
         reader, self.writer = os.pipe()
         cleanup(os.close, reader)
         cleanup(os.close, self.writer)
-        # Without a terminal the question would go there.
+        # Without a terminal the prompt would go there.
         rig.start_options.update(stdin=reader, start_new_session=True)
 
     def begin(self, rig):
@@ -500,7 +501,7 @@ class KeyPrompt(Stall):
         pass
 
 
-# Those at the other ends of MQTT
+# MQTT peers
 
 
 class NameServer(Stall):
@@ -574,8 +575,8 @@ def need_journal():
 
 
 def play(stall):
-    """During the stall the work continues, when it is over what was held back comes, and TERM comes in the
-    middle of a second one."""
+    """During the stall the work continues, afterwards what was delayed arrives, and TERM comes in
+    the middle of a second one."""
     rig = Rig(stall)
     rig.start()
     rig.check_served()
@@ -686,7 +687,7 @@ def a_broker_that_does_not_read():
 
 # The long form
 
-# No link is there to be deaf; no status tells of one; nothing is left that shows that a HUP is done.
+# No link to be stalled; no status to show one; nothing left that shows that a HUP is done.
 NOT_TOGETHER = [{PasswordFifo, DeafBroker}, {StatusFifo, NewStatusFifo},
                 {Stderr, Manager, NewStatusFifo}, {Stderr, Manager, ConfigurationFifo}]
 

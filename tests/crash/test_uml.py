@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""The power is cut, really: a kernel of its own dies with all that it held in its page cache.
+"""A real power cut: a separate kernel dies with everything in its page cache.
 
 Four producers publish in a machine of tests/support/uml.py, which dies at random instants and is
-booted again on the same disks, --cuts times: under load, with and without the far broker, and
+booted again on the same disks, --cuts times: under load, with and without the remote broker, and
 sometimes while the daemon starts. Then all is drained, and the judge has the ledgers: see
 tests/support/checker.py. The same with synchronous=NORMAL must be found losing.
 
@@ -26,7 +26,8 @@ WINDOW, LIMIT = 64, 200
 SETTINGS = {"retention": {"max_messages": LIMIT},
             "uplink": {"window": WINDOW, "backoff": {"min": "10ms", "max": "50ms"}}}
 LOAD = {"count": 4, "producers": {"window": 16}, "settings": SETTINGS}
-# A cut comes after so many acknowledgements since the boot, so that a slow machine has load, too
+# A cut comes after this number of acknowledgements since the boot, so that a slow machine has load
+# too
 FEWEST, MOST = 2 * LIMIT, 2500
 MOST_CONTROLS = 10
 COMMIT_MS = 10
@@ -66,7 +67,8 @@ def cut_again_and_again(machine, instants, cuts):
 
 
 def drained(machine, **job):
-    """The last life: all is delivered, and the daemon's files are here. The history of it all."""
+    """The last life: all is delivered, and the daemon's files are here. Returns the complete
+    history."""
     machine.boot("drain", **dict({"broker": True, "settings": SETTINGS}, **job))
     machine.wait_end()
     return history_of(machine)
@@ -82,7 +84,7 @@ def history_of(machine):
 
 
 def check_each_life(machine):
-    """Nothing was taken for damage at any start, and no error logged."""
+    """Nothing was treated as damage at any start, and no error logged."""
     for boot in machine.boots:
         for verb, code, said in boot.all("tool"):
             equal(code, 0, "boot %d: mqtt-spool %s: %s" % (boot.number, verb, said))

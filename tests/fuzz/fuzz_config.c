@@ -1,31 +1,22 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Fuzz target of the configuration: the scanner, libconfig, the table, the checks.
+ * fuzz_config.c - fuzz target of the configuration: scanner, libconfig, table and checks
  *
- * The input is a file. Whatever it holds, it is either taken, and then every
- * value keeps what config.h and the table promise, or refused with one line
- * that names the file. A broken promise aborts.
+ * The input is a file. It is either accepted, and then every value keeps what
+ * config.h and the table promise, or refused with one line that names the file. A
+ * broken promise aborts.
  *
  * Built twice: with libFuzzer, and with replay.c over the corpus.
  */
+#include "tests/fuzz/promise.h"
+
 #include <errno.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 
 #include "base/text.h"
 #include "daemon/config/config.h"
 
-#define PROMISE(condition)                                                                     \
-    do {                                                                                       \
-        if (!(condition))                                                                      \
-            broken(#condition, __LINE__);                                                      \
-    } while (0)
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 const char *__lsan_default_suppressions(void);
 
 /* libconfig 1.5 leaks the text it was reading when a file ends inside of it. */
@@ -34,13 +25,7 @@ const char *__lsan_default_suppressions(void)
     return "leak:libconfig.so";
 }
 
-static void broken(const char *promise, int line)
-{
-    (void)fprintf(stderr, "line %d: broken: %s\n", line, promise);
-    abort();
-}
-
-/* It may quote the file as it is; all outputs show it so. */
+/* It may quote bytes of the file; the visible form has none that a terminal obeys. */
 static void error_is_one_line_about(const char *error, const char *path)
 {
     char shown[8 * CONFIG_ERROR_MAX];

@@ -1,39 +1,23 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Fuzz target of the packet codec.
+ * fuzz_packet.c - fuzz target of the packet codec
  *
  * The input is what a client might send: packets one after the other. Each is
- * framed and decoded as both versions, whatever the connection would speak,
- * and then must keep what packet.h promises: views lie inside of the packet, a
- * frame that is cut is waited for, kept properties decode again to the same
- * message, and what the encoders write can be read.
+ * framed and decoded as both versions, and then must keep what packet.h promises:
+ * views lie inside of the packet, a frame that is cut returns PACKET_E_MORE, kept
+ * properties decode again to the same message, and what the encoders write can be
+ * decoded.
  *
  * Built twice: with libFuzzer, and with replay.c as a regression test over the
  * corpus. A broken promise aborts in both.
  */
-#include <stddef.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
+#include "tests/fuzz/promise.h"
+
 #include <string.h>
 
 #include "daemon/mqtt/packet.h"
 
 enum { MAX_PACKET = 1 << 20 };
-
-#define PROMISE(condition)                                                                     \
-    do {                                                                                       \
-        if (!(condition))                                                                      \
-            broken(#condition, __LINE__);                                                      \
-    } while (0)
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-static void broken(const char *promise, int line)
-{
-    (void)fprintf(stderr, "line %d: broken: %s\n", line, promise);
-    abort();
-}
 
 static void view_lies_inside(struct view view, struct view outer)
 {
@@ -52,6 +36,7 @@ static bool views_are_equal(struct view a, struct view b)
 static void topic_matches_itself(struct view topic)
 {
     AUTO_FREE char *filter = calloc(1, topic.size + 3);
+
     PROMISE(filter);
     memcpy(filter, topic.data, topic.size);
     PROMISE(packet_topic_is_valid(topic));
@@ -64,13 +49,14 @@ static void topic_matches_itself(struct view topic)
     PROMISE(packet_topic_matches(filter, topic));
 }
 
-/* The message as a PUBLISH of its own, with nothing but the properties that were kept. */
+/* Encodes the message as a PUBLISH with only the properties that were kept. */
 static size_t
 write_kept(const struct packet_publish *publish, struct view kept, uint8_t *memory)
 {
     struct writer writer;
     size_t length = 2 + publish->topic.size + (publish->qos > 0 ? 2 : 0) +
                     varint_size((uint32_t)kept.size) + kept.size + publish->payload.size;
+
     writer_init(&writer, memory, length + 5);
     writer_u8(&writer, (uint8_t)(PACKET_PUBLISH << 4 | publish->qos << 1));
     writer_varint(&writer, (uint32_t)length);
@@ -119,6 +105,7 @@ static void check_publish(const struct packet_frame *frame, enum packet_version 
 {
     struct packet_publish publish;
     int r = packet_decode_publish(frame, version, &publish);
+
     PROMISE(r == 0 || r == PACKET_E_MALFORMED || r == PACKET_E_PROTOCOL ||
             r == PACKET_E_TOPIC || r == PACKET_E_FORMAT);
     if (r == PACKET_E_MALFORMED || r == PACKET_E_PROTOCOL)
@@ -142,6 +129,7 @@ static void check_connect(const struct packet_frame *frame)
 {
     struct packet_connect connect;
     int r = packet_decode_connect(frame, &connect);
+
     PROMISE(r == 0 || r == PACKET_E_MALFORMED || r == PACKET_E_PROTOCOL ||
             r == PACKET_E_VERSION);
     if (r != 0)
@@ -159,6 +147,7 @@ static void check_filters(const struct packet_frame *frame, enum packet_version 
     bool has_options = frame->type == PACKET_SUBSCRIBE;
     int r = has_options ? packet_decode_subscribe(frame, version, &subscribe)
                         : packet_decode_unsubscribe(frame, version, &subscribe);
+
     PROMISE(r == 0 || r == PACKET_E_MALFORMED || r == PACKET_E_PROTOCOL);
     if (r != 0)
         return;
@@ -178,6 +167,7 @@ static void check_reason(const struct packet_frame *frame, enum packet_version v
     struct packet_reason reason;
     int r = frame->type == PACKET_DISCONNECT ? packet_decode_disconnect(frame, version, &reason)
                                              : packet_decode_ack(frame, version, &reason);
+
     PROMISE(r == 0 || r == PACKET_E_MALFORMED || r == PACKET_E_PROTOCOL);
     if (r != 0)
         return;
@@ -220,11 +210,12 @@ static void check_framing(struct view left, const struct packet_frame *frame)
     PROMISE(packet_next(left.data, left.size, frame->size - 1, &other) == PACKET_E_TOO_LARGE);
 }
 
-/* The same bytes as properties, and as a reason that is told to a client. */
+/* The same bytes as properties, and as the reason of a DISCONNECT. */
 static void check_loose_ends(const uint8_t *data, size_t size)
 {
     struct view all = {.data = data, .size = size};
     struct reader reader;
+
     reader_init(&reader, data, size);
     for (struct packet_property property; packet_property_next(&reader, &property);) {
         view_lies_inside(property.name, all);

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The audit file rotated, deleted, cut, replaced, or impossible to write: the daemon goes on.
+"""The audit file rotated, deleted, cut, replaced, or impossible to write: the daemon continues.
 
 The judge is `mqtt-spool audit`, over all files in the order of their rotation, with the ledger.
 """
@@ -39,7 +39,7 @@ class Rig:
         self.gateway = Gateway(self.link.url, audit=audit, status_interval="100ms", **settings)
         self.gateway.audit = self.file
         if link:
-            self.link.mend()
+            self.link.restore()
 
     def start(self):
         self.gateway.start()
@@ -66,7 +66,7 @@ class Rig:
             for _ in range(count):
                 client.receive()
         wait_for(lambda: self.gateway.ledger()["expired"] == before + count, 30, "expired")
-        self.link.mend()
+        self.link.restore()
 
     def audit_status(self):
         return self.gateway.status().get("audit", {})
@@ -149,7 +149,7 @@ def logrotate_by_rename_and_hup_under_load_loses_no_line():
 
 
 @case
-def copytruncate_is_told_and_the_missing_lines_are_named():
+def copytruncate_is_logged_and_the_missing_lines_are_named():
     rig = Rig().start()
     rig.deliver(50)
     rig.wait_written()
@@ -167,7 +167,7 @@ def copytruncate_is_told_and_the_missing_lines_are_named():
 
 
 @case
-def renamed_and_nobody_sends_hup():
+def renamed_without_a_hup():
     rig = Rig().start()
     rig.deliver(50)
     os.rename(rig.file, rig.file + ".1")
@@ -178,7 +178,7 @@ def renamed_and_nobody_sends_hup():
     rig.check_whole(110, rig.file + ".1", rig.file)
 
 
-# Taken away
+# Removed
 
 
 @case
@@ -302,7 +302,7 @@ def half_a_line_at_the_end_when_it_starts():
 
 
 @case
-def deleted_while_no_daemon_runs_it_is_told_at_the_start():
+def deleted_while_no_daemon_runs_it_is_logged_at_the_start():
     rig = Rig().start()
     rig.deliver(20)
     rig.gateway.stop()
@@ -359,7 +359,7 @@ def its_disk_full_and_then_not():
     rig.file = rig.gateway.audit = os.path.join(disk, "audit.jsonl")
     rig.start()
     ledger = rig.deliver(1000)
-    equal(ledger["delivered"], 1000, "delivered all the same")
+    equal(ledger["delivered"], 1000, "delivered anyway")
     rig.wait_healthy(False)
     wait_for(lambda: 500 < rig.audit_status()["waiting"] < 1000, 15, "the first lines synced")
     rig.judge()  # what is there is sound, and the rest is counted in the database
@@ -395,7 +395,7 @@ def its_file_system_read_only_and_then_not():
 
 
 def publish_until_refused(rig, most):
-    """How many were taken before the first 0x97."""
+    """How many were accepted before the first 0x97."""
     with rig.gateway.client(5) as client:
         for number in range(most):
             if client.publish_wait("plant/t", b"%06d" % number).reason == QUOTA_EXCEEDED:
@@ -498,12 +498,12 @@ def at_the_bound_it_prunes_deliveries_explains_the_gap_and_keeps_every_failure()
     rig.wait_written()
     os.rename(rig.folder, rig.folder + ".away")
     rig.fail(30)
-    rig.wait_healthy(False)  # or a quick machine writes them to the file that was renamed
+    rig.wait_healthy(False)  # or a fast machine writes them to the renamed file
     rig.deliver(1800)
     rig.gateway.kill()
     os.mkdir(rig.folder)
     shutil.copy(os.path.join(rig.folder + ".away", "audit.jsonl"), rig.file)
-    rig.spool_is_sound()  # also while the numbers of what gave way are still unexplained
+    rig.spool_is_sound()  # also while the missing numbers are not yet explained
     shutil.rmtree(rig.folder)
     rig.gateway.start()
     rig.fail(30)
@@ -511,9 +511,9 @@ def at_the_bound_it_prunes_deliveries_explains_the_gap_and_keeps_every_failure()
     check_balance(ledger)
     equal((ledger["delivered"], ledger["expired"]), (2730, 60))
     wait_for(lambda: rig.audit_status()["waiting"] < 1000, 15, "the bound holds")
-    check(rig.says("audit_pruning"), "the log says so")
+    check(rig.says("audit_pruning"), "it is logged")
     found = rig.judge(os.path.join(rig.folder + ".away", "audit.jsonl"))
-    check(found["database"]["pruned"] > 1000, "what gave way so far", found["database"])
+    check(found["database"]["pruned"] > 1000, "what was pruned so far", found["database"])
     os.rename(rig.folder + ".away", rig.folder)
     rig.wait_healthy()
     rig.wait_written()
@@ -567,7 +567,7 @@ def where_only_failures_wait_it_refuses_under_either_choice():
     equal(set(reasons), {0, QUOTA_EXCEEDED}, "reasons")
     equal(reasons[-1], QUOTA_EXCEEDED, "the last one's")
     ledger = rig.gateway.ledger()
-    equal(ledger["accepted"], reasons.count(0), "accepted are those with a PUBACK that says so")
+    equal(ledger["accepted"], reasons.count(0), "accepted are those with a positive PUBACK")
     check(1000 <= ledger["evicted"] < 2500, "evicted", ledger)
     os.mkdir(rig.folder)
     rig.wait_healthy()

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
-"""bench/run.py before it measures: it builds what it needs, or says in a line what is missing."""
+"""bench/run.py before it measures: it builds what it needs, or reports in one line what is
+missing."""
 
 import os
 import sys

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
-"""What the daemon may take of disk and memory: the formulas of docs/operation.md are computed, and the
-largest topics, client ids, references and properties try to pass them.
+"""The bounds of disk and memory: the formulas of docs/sizing.md are computed, and the largest
+topics, client ids, references and properties try to exceed them.
 """
 
 import contextlib
@@ -34,10 +34,10 @@ VALUES = {"max_bytes": 1 << 30, "records": 1000000, "max_packet": 256 * KIB, "ma
 
 
 def bound(name, **values):
-    """The formula of that name in docs/operation.md, in bytes."""
-    with open(os.path.join(SOURCE, "docs", "operation.md")) as seen:
+    """The formula of that name in docs/sizing.md, in bytes."""
+    with open(os.path.join(SOURCE, "docs", "sizing.md")) as seen:
         found = re.findall(r"^    %s <= (.*)$" % re.escape(name), seen.read(), re.MULTILINE)
-    equal(len(found), 1, "formulas of %s in docs/operation.md" % name)
+    equal(len(found), 1, "formulas of %s in docs/sizing.md" % name)
     text = re.sub(r"(\d+) (%s)\b" % "|".join(UNITS), lambda m: str(int(m[1]) * UNITS[m[2]]),
                   found[0])
     check(re.fullmatch(r"[a-z_0-9 ()+*/]+", text), "a formula to compute", text)
@@ -60,7 +60,7 @@ class Sizes:
             size = size_of(self.gateway, name)
             check(size <= most, "%s above its bound" % name, size, most)
 
-    def tell(self):
+    def show(self):
         print("# " + ", ".join("%s %.1f of %.1f MiB" % (name, size_of(self.gateway, name) / MIB,
                                                        most / MIB)
                                for name, most in self.files.items()))
@@ -104,7 +104,7 @@ def kept_failures_with_the_largest_texts_stay_below_the_bound():
     publish_largest(gateway, sizes, 20)
     kept = gateway.tool("failures", "--json").stdout.count(b"\n")
     check(150 < kept < 250, "failures that are kept", kept)
-    sizes.tell()
+    sizes.show()
     gateway.stop(30)
     sizes.look()
     equal(gateway.tool("check").returncode, 0, "the spool is sound")
@@ -150,7 +150,7 @@ def records_that_wait_for_the_audit_file_stay_below_the_bound():
     gateway.start()
     reasons = publish_largest(gateway, sizes, 20)
     equal(set(reasons), {QUOTA_EXCEEDED}, "after a restart")
-    sizes.tell()
+    sizes.show()
     os.mkdir(folder)
     ledger = gateway.ledger()
     wait_for(lambda: gateway.status()["audit"]["healthy"], 20, "the audit file")
@@ -175,9 +175,9 @@ def pruned_records_of_deliveries_stay_below_the_bound():
     reasons = publish_largest(gateway, sizes, 400)
     equal(set(reasons), {0}, "all are taken")
     gateway.wait_drained(60)
-    wait_for(lambda: gateway.status()["audit"]["pruned"] > 100, 20, "records gave way")
+    wait_for(lambda: gateway.status()["audit"]["pruned"] > 100, 20, "records were pruned")
     sizes.look()
-    sizes.tell()
+    sizes.show()
     check_balance(gateway.ledger())
     gateway.stop(30)
     sizes.look()
@@ -200,7 +200,7 @@ def a_batch_of_large_properties_is_no_larger_than_one_of_payloads():
         thread.join()
         equal(client.expect(mqtt.PUBACK).reason, 0)
     sizes.look()
-    sizes.tell()
+    sizes.show()
     gateway.stop(30)
 
 

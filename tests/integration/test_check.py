@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""mqtt-spool check: what is wrong is found and said, what is not wrong is not."""
+"""mqtt-spool check: what is wrong is found and reported, what is not wrong is not."""
 
 import contextlib
 import hashlib
@@ -99,7 +99,7 @@ def a_sound_spool_is_well_whatever_is_exported():
 
 
 @case
-def it_says_so_in_json_too():
+def it_is_reported_in_json_too():
     found = json.loads(Spool().check("--json").stdout)
     equal(found, {"verdict": "sound", "running": False, "audit_checked": True, "messages": 3,
                   "last_seq": 7, "exported_seq": 5, "audit_first_seq": 1, "audit_last_seq": 5,
@@ -123,7 +123,7 @@ def what_is_said_of_the_audit_file_is_of_one_that_was_compared():
 @case
 def what_is_in_the_audit_file_is_counted_there():
     spool = Spool(exported=7)
-    spool.tamper("UPDATE spool SET exported_seq = 5")  # the sync was, its commit is to come
+    spool.tamper("UPDATE spool SET exported_seq = 5")  # the sync is done, its commit is to come
     done = spool.check()
     well(done)
     check("7, up to 7 in the audit file" in done.out, "the page", done.out)
@@ -236,7 +236,7 @@ def roots(spool):
 
 
 @case
-def damage_is_told_once_and_nothing_is_concluded_from_what_did_not_read():
+def damage_is_reported_once_and_nothing_is_concluded_from_what_was_unreadable():
     for table in roots(Spool()):
         spool = Spool()
         page = roots(spool)[table]
@@ -256,7 +256,7 @@ def damage_is_told_once_and_nothing_is_concluded_from_what_did_not_read():
 
 
 @case
-def what_to_do_is_told_of_a_daemon_that_is_stopped():
+def what_to_do_is_reported_for_a_daemon_that_is_stopped():
     spool = Spool()
     with open(spool.path(), "w") as out:
         out.write("garbage")
@@ -324,7 +324,7 @@ def a_ledger_that_does_not_balance_is_found():
             spool.finds("lane \"default\" does not balance: 1")
             found = json.loads(spool.check("--json").stdout)["finding_list"]
             balance = [entry for entry in found if "balance" in entry["text"]]
-            equal([entry["part"] for entry in balance], ["ledger"], "told once, of %r" % found)
+            equal([entry["part"] for entry in balance], ["ledger"], "reported once, of %r" % found)
             check("audit" not in [entry["part"] for entry in found], "the file is right", found)
 
 
@@ -545,9 +545,9 @@ def an_output_that_cannot_be_written_exits_2_where_all_is_well():
 
 
 @case
-def a_spool_of_somebody_else_exits_2():
+def a_spool_of_another_user_exits_2():
     if os.geteuid() != 0:
-        skip("needs root, to run the tool as somebody else")
+        skip("needs root, to run the tool as another user")
     setpriv = processes.need("setpriv", "util-linux")
     spool = Spool()
     os.chmod(spool.folder, 0o755)

@@ -2,7 +2,7 @@
 """mqtt-spool: arguments, publishing, and what it reads from a spool and from audit files.
 
 publish is driven against a real mosquitto at a Unix socket, and against a scripted daemon that
-answers with any reason code, closes, or says nothing.
+answers with any reason code, closes, or does not answer.
 """
 
 import contextlib
@@ -58,7 +58,7 @@ def is_sanitized():
     return b"__asan_init" in program or b"__tsan_init" in program
 
 
-# The far sides of publish
+# The remote sides of publish
 
 
 class Broker:
@@ -111,7 +111,7 @@ class Served(mqtt.Client):
 
 
 class Scripted:
-    """A daemon that does what the case says.
+    """A daemon scripted by the case.
 
     connack: bytes of CONNACK's body; answer(number, packet) gives the bytes that answer the
     PUBLISH of that number (from 1), b"" for none, or None to close.
@@ -130,7 +130,7 @@ class Scripted:
         cleanup(self.listener.close)
 
     def more_came(self, seconds):
-        """Did the tool send more than what was answered so far? Waits that long for it."""
+        """Did the tool send more than was answered so far? Waits that long for it."""
         read = self.client.at < len(self.client.buffer)
         return read or bool(select.select([self.client.sock], [], [], seconds)[0])
 
@@ -162,7 +162,7 @@ class Scripted:
 
 
 def timed_out(publish):
-    """What @publish(timeout) gives where the time was enough to be connected."""
+    """The result of @publish(timeout) if the time was enough to connect."""
     for timeout in ("300ms", "1s", "3s", "10s"):
         done = publish(timeout)
         if "does not answer" not in done.err:
@@ -238,7 +238,7 @@ def wrong_arguments_are_usage_errors():
 
 
 @case
-def the_configuration_after_the_verb_is_told_where_it_stands():
+def the_configuration_after_the_verb_is_an_error_that_names_its_place():
     for verb in VERBS:
         for option in (["-c", "/nonexistent/c"], ["--config", "/nonexistent/c"], ["-c"],
                        ["--config=/nonexistent/c"]):
@@ -356,7 +356,7 @@ def a_broker_that_goes_is_tried_again():
     check(b"1 of 1 messages were accepted" in err, "the count", err)
 
 
-# Publishing to a daemon that does as it is told
+# Publishing to a scripted daemon
 
 
 @case
@@ -383,7 +383,7 @@ def reason_codes_become_exit_codes():
 
 
 @case
-def a_topic_that_nobody_may_publish_is_told_as_such():
+def a_topic_that_no_client_may_publish_is_reported_as_such():
     daemon = Scripted(lambda number, packet: puback(packet, 0x87))
     done = daemon.publish("-t", "$SYS/x", "-m", "x", "--json", wanted=NOT_ALLOWED)
     says(done, "topics that begin with $ cannot be published (0x87)")
@@ -437,7 +437,7 @@ def a_close_without_an_answer_is_said_with_its_cause():
 
 
 @case
-def a_disconnect_tells_its_reason():
+def the_reason_of_a_disconnect_is_reported():
     for reason, code in ((0x8B, TRY_AGAIN), (0x95, DATA), (0x82, UNAVAILABLE)):
         daemon = Scripted(lambda number, packet, r=reason: mqtt.packet(mqtt.DISCONNECT,
                                                                        bytes([r, 0])))
@@ -445,7 +445,7 @@ def a_disconnect_tells_its_reason():
 
 
 @case
-def a_refused_connection_tells_its_reason():
+def the_reason_of_a_refused_connection_is_reported():
     for version, connack, code in (("5", b"\0\x87\0", NOT_ALLOWED), ("5", b"\0\x89\0", TRY_AGAIN),
                                    ("4", b"\0\5", NOT_ALLOWED)):
         daemon = Scripted(lambda number, packet: b"", connack)
@@ -455,7 +455,7 @@ def a_refused_connection_tells_its_reason():
 
 
 @case
-def a_daemon_with_too_many_clients_is_not_told_as_a_full_spool():
+def a_daemon_with_too_many_clients_is_not_reported_as_a_full_spool():
     daemon = Scripted(lambda number, packet: b"", b"\0\x97\0")
     done = daemon.publish("-t", "a", "-m", "x", wanted=TRY_AGAIN)
     says(done, "refused the connection", "listen.max_clients", "0x97")
@@ -477,7 +477,7 @@ def silence_ends_at_the_timeout():
 
 
 @case
-def a_timeout_is_not_told_as_a_lost_connection():
+def a_timeout_is_not_reported_as_a_lost_connection():
     words = "did not take the message", "a lane is full and blocks", "mqtt-spool status"
     for version, connack in (("5", b"\0\0\0"), ("4", b"\0\0")):
         done = timed_out(lambda timeout, v=version, c=connack: Scripted(
@@ -495,7 +495,7 @@ def a_timeout_is_not_told_as_a_lost_connection():
 
 
 @case
-def a_daemon_that_reads_nothing_for_two_keepalives_is_told_as_busy():
+def a_daemon_that_reads_nothing_for_two_keepalives_is_reported_as_busy():
     done = threading.Event()
     cleanup(done.set)
 
@@ -509,7 +509,7 @@ def a_daemon_that_reads_nothing_for_two_keepalives_is_told_as_busy():
 
 
 @case
-def a_connection_that_is_not_answered_is_told_as_such():
+def a_connection_that_is_not_answered_is_reported_as_such():
     daemon = Scripted(lambda number, packet: b"")
     daemon._serve = lambda client: client.receive() and client.receive()
     done = daemon.publish("-t", "a", "-m", "x", "--timeout", "300ms", wanted=TRY_AGAIN)
@@ -524,8 +524,8 @@ def the_window_and_the_receive_maximum_are_kept():
         held, beyond = [], []
 
         def answer(number, packet, held=held, beyond=beyond, most=most):
-            # Nothing is answered until the window is full: if the tool kept a smaller one, it
-            # would wait for ever; if it kept a larger one, more would come.
+            # Nothing is answered until the window is full: if the tool kept a smaller one, it would
+            # wait forever; if it kept a larger one, more would come.
             held.append(packet)
             if len(held) < most:
                 return b""
@@ -561,7 +561,7 @@ def an_endless_input_takes_little_memory():
 
 
 @case
-def nobody_at_the_socket_is_told_with_the_remedy():
+def no_listener_at_the_socket_is_reported_with_the_remedy():
     folder = processes.folder()
     path = os.path.join(folder, "s")
     says(tool("publish", "--socket", path, "-t", "a", "-m", "x", wanted=UNAVAILABLE),
@@ -575,7 +575,7 @@ def nobody_at_the_socket_is_told_with_the_remedy():
 
 
 def as_nobody():
-    """A preexec_fn that becomes the user nobody; skips where that cannot be."""
+    """A preexec_fn that becomes the user nobody; skips if that is impossible."""
     if os.geteuid() != 0:
         skip("only root can become another user")
 
@@ -724,7 +724,7 @@ def the_page_says_how_long_ago_the_broker_answered_and_failed():
     link = {"state": "online", "broker": "tcp://b", "since": "", "connects": 2, "last_error": "no",
             "last_error_time": "2026-11-01T10:00:00.000Z",
             "acknowledged": "2026-11-01T11:59:57.000Z"}
-    # All by the clock of the object: what this machine's says now changes nothing.
+    # All by the clock of the object: this machine's clock has no effect.
     write_status(made, time="2026-11-01T12:00:00.000Z", link=link)
     says(made.status(wanted=OK), "connected 2 times, last acknowledgement 3 s ago\n",
          "          last error 2 h ago: no\n")
@@ -753,7 +753,7 @@ def the_status_says_when_the_broker_acknowledged_and_failed_last():
         check(link["since"] <= link["last_error_time"] <= link["acknowledged"] <= status["time"],
               "the order of what happened", status)
         wait_for_page(gateway, "last acknowledgement ", "last error ", " ago: the broker refused")
-        broker.change(reason=0x87)  # for good: the message is rejected
+        broker.change(reason=0x87)  # permanent: the message is rejected
         client.publish_wait("t", b"x")
         wait_for(lambda: gateway.status()["link"]["acknowledged"] > status["time"], 20,
                  gateway.status)
@@ -796,7 +796,7 @@ def shape(value, path=""):
 
 
 @case
-def the_status_has_the_same_members_whoever_writes_it():
+def the_status_has_the_same_members_from_daemon_and_tool():
     gateway = Gateway(lanes=[{"name": "alarms", "topics": ["+/alarm/#"]}]).start()
     with gateway.client(5) as client:
         for topic in ("plant/alarm/1", "plant/t"):
@@ -819,7 +819,7 @@ def the_status_has_the_same_members_whoever_writes_it():
                  and own[key] != seen[key]]
         equal(other, [], "members of another type, in the %s form" % name)
         equal((status["audit"]["healthy"], status["forecast"]),
-              (None, {"full_s": None, "drained_s": None}), "what nobody knows")
+              (None, {"full_s": None, "drained_s": None}), "what is unknown")
         equal((status["audit"]["last_seq"], status["audit"]["waiting"]), (0, 0), "audit")
 
 
@@ -869,7 +869,7 @@ def a_lane_that_refuses_or_holds_back_is_on_the_page():
 
 
 @case
-def a_lane_that_is_full_by_bytes_is_told_so():
+def a_lane_that_is_full_by_bytes_is_reported():
     gateway = Gateway(retention={"when_full": "refuse", "max_bytes": "1M"}).start()
     with gateway.client(5) as client:
         wait_for(lambda: client.publish_wait("plant/t", b"x" * 5000).reason == 0x97, 20, "refusals")
@@ -900,10 +900,10 @@ def a_disk_that_is_short_is_on_the_page():
 
 
 @case
-def what_only_a_daemon_knows_is_told_as_unknown():
+def what_only_a_daemon_knows_is_reported_as_unknown():
     page = Spool(7, hold=True).status(wanted=OK).out
     check("unknown" in page.split("\nrates ")[1].split("\n")[0], "rates", page)
-    check("0 in flight" not in page and "0.0/s" not in page, "no figure nobody knows", page)
+    check("0 in flight" not in page and "0.0/s" not in page, "no unknown figure", page)
 
 
 @case
@@ -914,7 +914,7 @@ def what_waits_for_the_audit_file_is_counted_while_stopped():
 
 
 @case
-def a_salvage_is_told_where_no_damaged_file_is_left():
+def a_salvage_is_reported_even_if_no_damaged_file_is_left():
     gateway = Gateway().start()
     with gateway.client(5) as client:
         equal(client.publish_wait("a", b"x").reason, 0)
@@ -954,7 +954,7 @@ def remove_database(directory):
 
 
 @case
-def a_database_that_is_gone_is_told_as_the_loss_it_is():
+def a_database_that_is_missing_is_reported_as_a_loss():
     made = Spool(7)
     remove_database(made.directory)
     for verb in (["status"], ["failures"], ["audit", made.audit]):
@@ -965,7 +965,7 @@ def a_database_that_is_gone_is_told_as_the_loss_it_is():
 
 
 @case
-def damage_that_is_met_while_reading_is_told_as_damage():
+def damage_found_while_reading_is_reported_as_damage():
     for table, verb in (("lane", "status"), ("outcome", "failures")):
         made = Spool(7)
         path = os.path.join(made.directory, "spool.db")
@@ -981,7 +981,7 @@ def damage_that_is_met_while_reading_is_told_as_damage():
 
 
 @case
-def a_file_in_the_place_of_the_folder_is_told_as_such():
+def a_file_in_the_place_of_the_folder_is_reported_as_such():
     made = Spool(7)
     for mode in (0o600, 0o755):
         os.chmod(made.audit, mode)
@@ -993,7 +993,7 @@ def a_file_in_the_place_of_the_folder_is_told_as_such():
 
 
 @case
-def the_database_of_another_program_is_told_as_the_daemon_tells_it():
+def the_database_of_another_program_is_reported_as_the_daemon_does():
     gateway = Gateway().start()
     gateway.stop()
     remove_database(gateway.spool)
@@ -1171,7 +1171,7 @@ def a_later_start_is_reported_and_can_be_demanded():
     page = tool("audit", path, wanted=OK)
     says(page, "verdict   sound from seq 5 on; 1 to 4 are not in the files given (rotated, deleted "
          "or cut)")
-    check("no line is missing" not in page.out, "nobody knows that", page.out)
+    check("no line is missing" not in page.out, "that is unknown", page.out)
     audit([record(5), record(6)], arguments=["--from", "5"], wanted=OK)
     found = problem(record(5), arguments=["--from", "1"])
     check("should be 1" in found["text"], "the start", found)
@@ -1259,7 +1259,7 @@ def lines_that_were_altered_do_not_have_the_sums_of_the_ledger():
     check(any(text.startswith("delivered: 5 in the files") for text in texts), "delivered", texts)
 
 
-# What the daemon's log and docs/audit.md say, too.
+# The daemon's log and docs/audit.md say the same.
 AHEAD_REMEDY = ("stop the daemon, move the file away under another name (not FILE.1), start it, and "
                 "keep that file")
 
@@ -1293,7 +1293,7 @@ def a_rotated_history_is_compared_as_far_as_it_goes():
 
 
 @case
-def the_configuration_tells_where_everything_is():
+def the_configuration_says_where_everything_is():
     made = Spool(7)
     config = os.path.join(made.folder, "mqtt-spoold.conf")
     with open(config, "w") as out:
@@ -1309,7 +1309,7 @@ def the_configuration_tells_where_everything_is():
     says(tool("-c", config, "status", wanted=CONFIG), "nonsense")
 
 
-# Output that does not get out
+# Output that cannot be written
 
 
 def reading_verbs(made):
@@ -1337,7 +1337,7 @@ def unwritable(redirection, *arguments, **options):
 
 
 @case
-def an_output_that_cannot_be_written_is_told_once_and_exits_69():
+def an_output_that_cannot_be_written_is_reported_once_and_exits_69():
     made = Spool(7)
     for redirection in UNWRITABLE:
         for arguments in reading_verbs(made):
@@ -1397,7 +1397,7 @@ def failing_allocation(number, report):
 
 
 @case
-def memory_that_is_short_is_never_told_as_success():
+def memory_that_is_short_is_never_reported_as_success():
     if is_sanitized():
         skip("a sanitizer has its own allocator")
     made = Spool(7)

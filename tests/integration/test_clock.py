@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Clocks that are wrong, set, stepped or absent: nothing ends early, nothing stays for ever.
+"""Clocks that are wrong, set, stepped or absent: nothing ends early, nothing stays forever.
 
 The daemon is the real one; the clocks under it are moved while it runs.
 """
@@ -25,7 +25,7 @@ from mqtt import Subscriber, spool_id  # noqa: E402
 from tap import case, check, cleanup, equal, run_all, wait_for  # noqa: E402
 
 MINUTE, HOUR, DAY = 60, 3600, 86400
-# How long a test may take beside the time that it lets pass.
+# How long a test may take in addition to the time that it lets pass.
 SLACK = 60
 
 
@@ -62,7 +62,7 @@ def wait_age(gateway, seconds):
 
 
 def ticks(gateway, seconds=2.5):
-    """The daemon looks at its limits each second; it had a chance to do wrong."""
+    """The daemon checks its limits each second; it had a chance to err."""
     before = gateway.status()["uptime_ms"]
     wait_for(lambda: gateway.status()["uptime_ms"] > before + seconds * 1000, 20, "some ticks")
 
@@ -101,7 +101,7 @@ def booted_in_1970_and_set_right_later_nothing_goes_early_and_the_broker_gets_wh
     near(line["age_ms"] / 1000, HOUR, "age in the record")
     check(line["accepted"].startswith("1970-"), "accepted as the clock then said", line)
     near(seconds_of(line["time"]), int(time.time()) + 30 * MINUTE - SLACK // 2, "time")
-    link.mend()
+    link.restore()
     gateway.wait_drained()
     wait_for(lambda: len(far.messages) == 2, 10, "two at the broker")
     left = far.messages[0].properties["message_expiry"]
@@ -126,14 +126,14 @@ def days_switched_off_count_when_the_clock_is_right_again_and_only_for_what_was_
     gateway.start(env=clock.env())
     publish(gateway, 2 * DAY, 10 * DAY, None)
     ticks(gateway)
-    equal(gateway.audit_lines(), [], "records while nobody knows the time")
+    equal(gateway.audit_lines(), [], "records while the time is unknown")
     clock.synchronize(time.time() + 3 * DAY)
     wait_synchronized(gateway)
     lines = gateway.wait_audit(1)
     equal([(line["id"], line["outcome"]) for line in lines], [(1, "expired")])
     near(lines[0]["age_ms"] / 1000, 3 * DAY, "age of what expired meanwhile")
     wait_age(gateway, 3 * DAY)
-    link.mend()
+    link.restore()
     gateway.wait_drained()
     wait_for(lambda: len(far.messages) == 5, 10, "five at the broker")
     left = [message.properties.get("message_expiry") for message in far.messages]
@@ -183,7 +183,7 @@ def ntp_steps_both_ways_while_it_runs_and_over_sigkill():
         gateway.start(env=clock.env())
     equal(gateway.audit_lines(), [], "records")
     clock.step(3 * DAY)
-    link.mend()
+    link.restore()
     ledger = gateway.wait_drained()
     check_balance(ledger)
     equal(ledger["delivered"], 10)
@@ -221,7 +221,7 @@ def a_step_back_shows_in_the_times_of_the_audit_and_not_in_its_order():
     near(seconds_of(first["time"]) - seconds_of(second["time"]), 3 * DAY - SLACK // 2, "step")
     done = gateway.tool("audit")
     equal(done.returncode, 0, "exit code of the tool")
-    check(b"set back 1 time" in done.stdout, "the tool tells of the step", done.stdout)
+    check(b"set back 1 time" in done.stdout, "the tool reports the step", done.stdout)
     equal(len(far.messages), 2)
 
 
@@ -306,7 +306,7 @@ def failure_records_are_kept_for_their_time_and_not_removed_before_they_are_expo
 
 @contextlib.contextmanager
 def standing_still(gateway, seconds):
-    """Stopped for at least so long; what the body does falls into that time."""
+    """Stopped for at least this long; what the body does falls into that time."""
     gateway.process.send_signal(signal.SIGSTOP)
     until = time.monotonic() + seconds
     try:

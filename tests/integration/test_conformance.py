@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""Packet sequences of our own against the local socket, for both versions of MQTT.
+"""Packet sequences against the local socket, for both versions of MQTT.
 
 Each row of a table: what the standard says, the version, the bytes sent in hex (after a CONNECT
-where the table says so), and what must come back: packets as "KIND reason" and whether the
-connection closes. In version 3.1.1 an error closes without a word.
+if the table requires it), and what must come back: packets as "KIND reason" and whether the
+connection closes. In version 3.1.1 an error closes without an answer.
 """
 
 import contextlib
@@ -55,7 +55,7 @@ CONNECTS = [
     ("will QoS 2, above the maximum [MQTT-3.2.2-12]", 5,
      "1015 0004 4d515454 05 16 003c 00 0001 61 00 0001 74 0001 6d", ["C:9b X"]),
     ("will QoS 1", 5, "1015 0004 4d515454 05 0e 003c 00 0001 61 00 0001 74 0001 6d", ["C:00"]),
-    ("will QoS 2, where no maximum was told", 4,
+    ("will QoS 2, without an announced maximum", 4,
      "1013 0004 4d515454 04 16 003c 0001 61 0001 74 0001 6d", ["C:00"]),
     ("a password without a user name [3.1.1 MQTT-3.1.2-22]", 4,
      "1010 0004 4d515454 04 42 003c 0001 61 0001 70", ["X"]),
@@ -194,7 +194,7 @@ def shown(packet):
 
 
 def answers(client, wanted):
-    """What comes until it closes, or, where no close is wanted, as many packets as wanted."""
+    """What comes until it closes or, if no close is wanted, as many packets as wanted."""
     most = max(len(one.split()) for one in wanted if not one.endswith("X")) \
         if any(not one.endswith("X") for one in wanted) else 99
     seen = []
@@ -331,7 +331,7 @@ def a_silent_client_is_closed_after_one_and_a_half_keep_alives():
 
 
 def longest_silence(client):
-    """Pings and publishes for 3 s; (how long it was silent at the most, was it closed)."""
+    """Pings and publishes for 3 s; (longest silence, was it closed)."""
     longest, spoke = 0, time.monotonic()
     try:
         for turn in range(6):
@@ -398,7 +398,7 @@ def a_client_that_never_reads_its_acknowledgements_is_bounded():
         for _ in range(300):
             sent += greedy.sock.send(packet) // (len(packet) // 1000)
     except OSError:
-        pass  # held back, or closed: both bound it
+        pass  # delayed, or closed: both bound it
     check(sent < 300000, "it could send without end", sent)
     other = gateway.client(5)
     equal(other.publish_wait("plant/t", b"x").reason, 0, "another producer")
@@ -459,7 +459,7 @@ def three_hundred_connections_at_once_are_served():
 
 
 @case
-def more_clients_than_max_clients_are_told_so_and_the_others_stay():
+def more_clients_than_max_clients_get_the_reason_and_the_others_stay():
     gateway = Gateway(listen={"max_clients": 10}).start()
     clients = [gateway.client(5, client_id="c%d" % number) for number in range(10)]
     for version, code in ((5, 0x97), (4, 0x03)):
@@ -469,7 +469,7 @@ def more_clients_than_max_clients_are_told_so_and_the_others_stay():
             last = late.expect_closed(5)
             check(last is not None and last.kind == mqtt.CONNACK, "a CONNACK", last)
             equal(last.reason, code, "reason of the CONNACK")
-    check("client_refused reason=max_clients" in gateway.log(), "the log says so")
+    check("client_refused reason=max_clients" in gateway.log(), "it is logged")
     wait_for(lambda: gateway.status()["producers"]["clients_refused"] == 4, 10, "4 in the status")
     for client in clients:
         equal(client.publish_wait("plant/t", b"x").reason, 0)
@@ -478,7 +478,7 @@ def more_clients_than_max_clients_are_told_so_and_the_others_stay():
     gateway.stop()
 
 
-SURPLUS_S = 2  # one too many may say its CONNECT for so long
+SURPLUS_S = 2  # an over-limit client has this long for its CONNECT
 
 
 def connected_while_a_place_became_free(gateway, served_ones, before):

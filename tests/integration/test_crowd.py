@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: MIT
-"""Crowds at the local socket: storms, thousands of idle clients, slow ones, takeovers without end.
-
-What one client alone may send and what it is told is in test_conformance.py.
+"""Crowds at the local socket: storms, thousands of idle clients, slow ones, endless takeovers. What
+one client may send and what it is answered is in test_conformance.py.
 """
 
 import contextlib
@@ -23,7 +22,7 @@ from tap import case, check, cleanup, equal, quick_once, run_all, skip, wait_for
 
 
 def dial_many(gateway, count, blocking=True):
-    """Plain connections, dialled without waiting for one that is not taken at once."""
+    """Plain connections, without waiting for one that is not accepted at once."""
     made = []
     for _ in range(count):
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -35,7 +34,7 @@ def dial_many(gateway, count, blocking=True):
 
 
 def serve_all(socks):
-    """Each says its CONNECT and is answered; ids are assigned. Without keepalive: they stay idle
+    """Each sends its CONNECT and is answered; ids are assigned. Without keepalive: they stay idle
     for as long as the others take."""
     for sock in socks:
         sock.setblocking(True)
@@ -70,7 +69,7 @@ def four_thousand_impatient_clients_at_once_find_room_in_the_backlog():
             skip("net.core.somaxconn of this machine cuts the backlog")
     need_descriptors(5000)
     gateway = Gateway(listen={"max_clients": 4200}).start()
-    gateway.process.send_signal(signal.SIGSTOP)  # nobody accepts: all must find room
+    gateway.process.send_signal(signal.SIGSTOP)  # the daemon is stopped: all must find room
     storm = dial_many(gateway, 4090, blocking=False)
     gateway.process.send_signal(signal.SIGCONT)
     serve_all(storm)
@@ -135,7 +134,7 @@ class Slowloris:
         self.turn += 1
 
     def closed(self):
-        """How many of those with an endless CONNECT were shown the door."""
+        """How many of those with an endless CONNECT were closed."""
         count = 0
         for sock in self.connects:
             with contextlib.suppress(BlockingIOError):

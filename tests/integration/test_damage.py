@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""A damaged spool, through the daemon: what reads goes on, what does not is recorded, nothing is
-deleted, nothing starts empty in silence. That single pages, the log and the mark are handled in
-each combination is for tests/unit/store/salvage/test_salvage.c; here are the start, the log, the status, the
-audit file and what must be refused."""
+"""A damaged spool, through the daemon: what can be read is kept, what cannot is recorded, nothing
+is deleted, nothing starts empty silently. That single pages, the log and the mark are handled in
+each combination is for tests/unit/store/salvage/test_salvage.c; here are the start, the log, the
+status, the audit file and what must be refused."""
 
 import contextlib
 import glob
@@ -68,7 +68,7 @@ def overwrite(path, at, size, noise):
 
 
 def checkpointed(gateway):
-    """The log's pages into the file, so that damage to the file counts."""
+    """Moves the log's pages into the file, so that damage to the file counts."""
     with contextlib.closing(sqlite3.connect(database(gateway))) as spool:
         spool.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
@@ -90,7 +90,7 @@ def drain(gateway, stored, broker):
     check_audit(records)
     check({line["id"] for line in records} >= set(stored), "every id has its outcome")
     taken = far.payloads()
-    check(set(taken) <= set(stored.values()), "payloads that nobody published",
+    check(set(taken) <= set(stored.values()), "payloads that were never published",
           sorted(set(taken) - set(stored.values()))[:3])
     delivered = [line["id"] for line in records if line["outcome"] == "delivered"]
     equal(sorted(stored[key] for key in delivered if key in stored),
@@ -134,7 +134,7 @@ def overwritten_pages_cost_only_what_was_on_them():
 
 
 @case
-def the_status_tells_of_it_until_the_file_is_moved_away():
+def the_status_shows_it_until_the_file_is_moved_away():
     gateway, _ = stopped_spool()
     checkpointed(gateway)
     overwrite(database(gateway), 3 * PAGE, PAGE, random.Random(1))
@@ -177,7 +177,7 @@ def garbage_instead_of_a_database_is_moved_aside_and_counted():
 
 
 @case
-def where_not_even_the_number_of_what_is_lost_is_known_the_daemon_says_so():
+def if_not_even_the_number_of_lost_messages_is_known_the_daemon_logs_that():
     gateway, stored = stopped_spool()
     for name in ("spool.db", "spool.db-wal"):
         with open(database(gateway, name), "wb") as out:
@@ -236,7 +236,7 @@ def an_older_copy_sends_nothing_again_that_the_audit_file_has():
 
 
 def damaged_too_large_to_look_through(gateway):
-    """330 messages, of which a start does not see that one or two are damaged."""
+    """330 messages, one or two of which are damaged in a way that a start does not detect."""
     noise = random.Random(3)
     gateway.start()
     stored = fill(gateway, 330, make=lambda number: b"%06d" % number + noise.randbytes(210000))
@@ -250,7 +250,7 @@ def damaged_too_large_to_look_through(gateway):
 
 def ends_over(gateway, what):
     gateway.start(ready=False)
-    equal(wait_end(gateway), 1, "exit code where the damage is met")
+    equal(wait_end(gateway), 1, "exit code when the damage is read")
     check("failed what=%s " % what in gateway.log(), "the step in the log", gateway.log()[-2000:])
 
 
@@ -263,7 +263,7 @@ def damage_that_retention_meets_is_not_called_a_failed_commit():
 
 
 @case(seconds=240)
-def damage_met_at_work_ends_the_daemon_and_the_next_start_salvages():
+def damage_found_at_work_ends_the_daemon_and_the_next_start_salvages():
     broker = Mosquitto().start()
     gateway = Gateway(retention={"max_bytes": "1G"})
     stored = damaged_too_large_to_look_through(gateway)
@@ -279,21 +279,21 @@ def damage_met_at_work_ends_the_daemon_and_the_next_start_salvages():
     check(ledger["damaged"] in (1, 2), "damaged", ledger)
     equal(ledger["accepted"], 330)
     equal(len(aside(gateway)), 1, "moved aside")
-    check(set(far.payloads()) <= set(stored.values()), "payloads that nobody published")
+    check(set(far.payloads()) <= set(stored.values()), "payloads that were never published")
 
 
 # Refused
 
 
 def refused(gateway, *words, code=1, **options):
-    """Ends with @code and says so; nothing is moved, nothing is made."""
+    """Ends with @code and logs that; nothing is moved, nothing is created."""
     before = sorted(os.listdir(gateway.spool)) if os.access(gateway.spool, os.R_OK) else None
     gateway.start(ready=False, **options)
     equal(wait_end(gateway), code, "exit code")
     line = next((line for line in gateway.log().split("\n") if "spool_not_opened" in line), "")
     for word in words + ("remedy=",):
         check(word in line, "the line lacks %r" % word, line or gateway.log())
-    if before is not None:  # SQLite makes its two working files anew where they are missing
+    if before is not None:  # SQLite creates its two working files again if they are missing
         left = [name for name in os.listdir(gateway.spool) if not name.endswith(("-wal", "-shm"))]
         equal(sorted(left), [name for name in before if not name.endswith(("-wal", "-shm"))])
     equal(aside(gateway), [], "moved aside")
@@ -304,7 +304,7 @@ def a_newer_schema_is_refused_and_left_as_it_is():
     gateway, stored = stopped_spool()
     with contextlib.closing(sqlite3.connect(database(gateway))) as spool:
         spool.execute("PRAGMA user_version = 99")
-    refused(gateway, "newer version", code=78)  # no restart mends it
+    refused(gateway, "newer version", code=78)  # a restart cannot help
 
 
 @case
@@ -332,7 +332,7 @@ def a_file_with_the_name_of_the_folder_ends_the_start_with_what_to_do():
 @case
 def a_file_that_may_not_be_read_is_refused_and_left_as_it_is():
     if os.geteuid() != 0:
-        skip("needs root, to run the daemon as somebody else")
+        skip("needs root, to run the daemon as another user")
     setpriv = processes.need("setpriv", "util-linux")
     gateway, stored = stopped_spool()
     for path in (gateway.folder, gateway.run_folder, gateway.spool):
@@ -348,7 +348,7 @@ def a_file_that_may_not_be_read_is_refused_and_left_as_it_is():
 
 
 def lock(gateway):
-    """Another process's hold of the whole database."""
+    """A lock of another process on the whole database."""
     holder = sqlite3.connect(database(gateway), isolation_level=None)
     cleanup(holder.close)
     holder.execute("PRAGMA locking_mode = EXCLUSIVE")
@@ -360,7 +360,7 @@ PATIENCE_S = 5  # with a lock, at the start and at work
 
 
 def waits_for_3_s(gateway):
-    """False: we were held up, and let go too late."""
+    """False: this test was delayed, and unlocked too late."""
     holder, began = lock(gateway), time.monotonic()
     gateway.start(ready=False)
     time.sleep(3)  # is what the case is about
@@ -408,7 +408,7 @@ def log_count(gateway, words):
 
 
 def let_go(gateway, holder, began, client, sent):
-    """Unlocks; returns the acknowledgements. None is refused before the patience is over."""
+    """Unlocks; returns the acknowledgements. None is refused before the daemon's timeout."""
     holder.execute("ROLLBACK")
     held = time.monotonic() - began
     acks = [client.expect(mqtt.PUBACK) for _ in sent]
@@ -420,7 +420,7 @@ def let_go(gateway, holder, began, client, sent):
 
 
 @case
-def a_database_locked_for_a_while_keeps_producers_waiting_and_nobody_else():
+def a_database_locked_for_a_while_keeps_only_producers_waiting():
     gateway = Gateway().start()
     producer, other = gateway.client(5), gateway.client(5)
     taken, rounds = [producer.publish_wait("plant/t", b"before")], []
@@ -456,7 +456,7 @@ def a_database_locked_for_long_is_a_clear_refusal_and_heals_by_itself():
     wait_for(lambda: "spool_full reason=database_locked" in gateway.log(), 5, "a line")
     holder.execute("ROLLBACK")
     equal(patient.expect(mqtt.PUBACK).packet_id, held, "a lane that blocks waits for the end")
-    equal(producer.publish_wait("plant/t", b"x").reason, 0, "and goes on")
+    equal(producer.publish_wait("plant/t", b"x").reason, 0, "and continues")
     equal(gateway.ledger()["spooled"], 2)
     gateway.stop()
 
@@ -477,7 +477,7 @@ def deliveries_under_a_locked_database_are_recorded_when_it_is_free():
             client.expect(mqtt.PUBACK)
         began, holder = time.monotonic(), hold_write_lock(gateway)
         late = client.publish("plant/t", b"late")
-        wait_for(lambda: log_count(gateway, " database_locked ") >= turn, 10, "the lock is met")
+        wait_for(lambda: log_count(gateway, " database_locked ") >= turn, 10, "the lock is noticed")
         if let_go(gateway, holder, began, client, [late])[0].reason == 0:
             break
         refused += 1
@@ -503,12 +503,12 @@ def operate(gateway, statement, seconds=30):
 @case
 def an_operator_who_vacuums_and_checkpoints_under_load_costs_nothing():
     far, history = FarBroker(), History()
-    link = Link(far.port).mend()
+    link = Link(far.port).restore()
     gateway = Gateway(link.url, uplink={"window": 64}).start()
     producers = start_producers(gateway.socket, 2, pause=0.002, size=600)
     for turn in range(8):
         if turn % 2:
-            link.mend()  # what is delivered leaves free pages, so that a VACUUM moves everything
+            link.restore()  # deliveries leave free pages, so that a VACUUM moves everything
         else:
             link.cut()
         before = [len(producer.acked) for producer in producers]

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
-"""mqtt-spool-format(5) against what the daemon writes: the page must not rot.
+"""mqtt-spool-format(5) against what the daemon writes: the page must stay true.
 
-A spool, a mark and an audit file are read here with nothing but what the page says.
+A spool, a mark and an audit file are read here only with what the page says.
 """
 
 import contextlib
@@ -64,7 +64,7 @@ def crc32c(data):
 
 
 def stopped_gateway():
-    """Five messages were accepted and two of them evicted, at a broker that is not there."""
+    """Five messages were accepted and two of them evicted, at a broker that does not exist."""
     gateway = Gateway(retention={"max_messages": KEPT}).start()
     for number in range(5):
         done = gateway.tool("publish", "-t", "plant/%d" % number, "-m", "21.5", "--retain",
@@ -124,11 +124,11 @@ def outcomes_and_reasons_have_the_numbers_of_the_store():
     outcomes = {name.lower(): int(number)
                 for name, number in re.findall(r"\bSPOOL_([A-Z]+) = (\d+),", header)}
     part = section("OUTCOMES AND REASONS")
-    told = {name: int(number) for name, number in re.findall(r'^\.BR (\w+) " = (\d+)"', part,
-                                                            re.MULTILINE)}
-    check(told, "the outcomes are found")
-    equal(told, {name: outcomes.get(name) for name in told}, "outcomes")
-    last = max(told.values())
+    numbers = {name: int(number) for name, number in re.findall(r'^\.BR (\w+) " = (\d+)"', part,
+                                                                re.MULTILINE)}
+    check(numbers, "the outcomes are found")
+    equal(numbers, {name: outcomes.get(name) for name in numbers}, "outcomes")
+    last = max(numbers.values())
     check(re.search(r"= %d,\n +SPOOL_OUTCOMES\b" % last, header), "the last outcome", last)
     equal({("none" if name == "reason" else name): int(number)
            for name, number in re.findall(r"(\w+) = (\d+)[,.]", part)}, reasons, "reasons")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Lanes: each with limits, policy and priority of its own, and free to change while in use."""
+"""Lanes: each with its own limits, policy and priority, which can change while in use."""
 
 import collections
 import contextlib
@@ -22,7 +22,8 @@ from load import start_producers  # noqa: E402
 from mqtt import Subscriber, spool_id  # noqa: E402
 from tap import case, check, cleanup, equal, run_all, wait_for  # noqa: E402
 
-# What a batch may evict besides as many messages as it has appended (daemon/gateway/limits.h).
+# What a batch may evict in addition to as many messages as it has appended
+# (daemon/gateway/limits.h).
 RETAIN_BUDGET = 50
 
 ALARMS = {"name": "alarms", "topics": ["+/alarm/#"], "priority": 10}
@@ -54,7 +55,7 @@ def spooled(gateway):
 
 
 def reload(gateway, **settings):
-    """The settings in force: the log says so."""
+    """The settings in force, from the log."""
     count = gateway.log().count("reloaded")
     gateway.configure(**settings)
     gateway.hup()
@@ -84,7 +85,7 @@ def the_first_lane_that_matches_takes_the_message_and_the_rest_is_default():
     page = gateway.tool("status").stdout.decode()
     equal(re.findall(r"^(?:lanes)? +(\w+) +(\d) of \d+ messages, ", page, re.MULTILINE),
           [("default", "3"), ("alarms", "2"), ("press", "2"), ("bulk", "2")], "lanes for people")
-    link.mend()
+    link.restore()
     gateway.wait_drained()
     lines = gateway.wait_audit(len(topics))
     equal({line["topic"]: line["lane"] for line in lines}, topics, "lanes in the records")
@@ -140,7 +141,7 @@ def each_lane_refuses_blocks_or_evicts_by_its_own_policy():
     for lane, policy in (("alarms", "refused"), ("bulk", "blocked")):
         check("spool_full reason=limits lane=%s new_messages=%s" % (lane, policy) in gateway.log(),
               "the log names lane " + lane)
-    link.mend()
+    link.restore()
     equal([blocked.expect(mqtt.PUBACK).packet_id for _ in range(2)], sent[3:], "afterwards")
     equal(client.publish_wait("x/alarm", b"x").reason, 0, "reason with room again")
     gateway.wait_drained()
@@ -148,7 +149,7 @@ def each_lane_refuses_blocks_or_evicts_by_its_own_policy():
 
 
 def keep_publishing(gateway, topic, ending):
-    """A producer that never pauses: what is refused it sends again."""
+    """A producer that never pauses: it sends again what is refused."""
     client = gateway.client(5, timeout=30)
 
     def run():
@@ -271,27 +272,27 @@ def the_forecast_says_0_while_a_lane_is_at_a_limit_under_each_policy():
         gateway = Gateway(link.url, lanes=[dict(ALARMS, max_messages=3, when_full=policy)]).start()
 
         def full(wanted, gateway=gateway):
-            def told():
+            def forecast_is():
                 return gateway.status()["forecast"]["full_s"] in wanted
-            wait_for(told, 10, "full_s in %r with %s" % (wanted, policy), 0.02)
+            wait_for(forecast_is, 10, "full_s in %r with %s" % (wanted, policy), 0.02)
 
         client = gateway.client(5)
         publish(gateway, ["x/alarm"] * 2, client)
         for _ in range(2):
             client.publish("x/alarm", b"x")
         full([0])
-        # It stays so when nothing grows any more.
+        # It stays so when nothing grows any longer.
         full_since = gateway.status()["time"]
         wait_for(lambda made=gateway, since=full_since: made.status()["time"] > since, 10, "status")
         full([0])
-        link.mend()
+        link.restore()
         gateway.wait_drained()
         full([None])
         gateway.stop()
 
 
 @case
-def a_producer_that_a_full_lane_holds_back_goes_on_when_hup_makes_room():
+def a_producer_that_a_full_lane_blocks_continues_when_hup_makes_room():
     for change in ({"max_messages": 5}, {"topics": ["other/#"]}, {"when_full": "evict-oldest"}):
         bulk = dict(BULK, max_messages=3, when_full="block")
         gateway = Gateway(lanes=[bulk]).start()
@@ -315,7 +316,7 @@ def of_nine_messages_eight_are_of_the_highest_priority_and_each_lane_keeps_its_o
     link = Link(broker.port)
     gateway = Gateway(link.url, lanes=[BULK, ALARMS], uplink={"window": 7}).start()
     publish(gateway, ["log/x"] * 40 + ["plant/t"] * 40 + ["x/alarm"] * 40)
-    link.mend()
+    link.restore()
     gateway.wait_drained()
     wait_for(lambda: len(far.messages) == 120, 10, "all at the far side")
     order = "".join({"log/x": "b", "plant/t": "d", "x/alarm": "A"}[message.topic]
@@ -339,7 +340,7 @@ def a_large_message_that_seldom_fits_the_window_gets_its_place():
         for _ in client.publish_many([("plant/t", b"L" * 60000)] * 5
                                      + [("x/alarm", b"s" * 2000)] * 200):
             pass
-    link.mend()
+    link.restore()
     gateway.wait_drained()
     wait_for(lambda: len(far.messages) == 205, 10, "all at the far side")
     equal([index for index, message in enumerate(far.messages) if message.topic == "plant/t"],
@@ -364,10 +365,10 @@ def a_lane_removed_before_a_restart_still_delivers_what_it_holds_under_its_name(
     equal([(line["id"], line["lane"], line["reason"]) for line in lines],
           [(ids[0], "alarms", "max_messages")])
     check("lane_not_configured lane=alarms spooled=4 limits=default" in gateway.log(),
-          "the log says so", gateway.log())
+          "it is logged", gateway.log())
     publish(gateway, ["x/alarm"])
     equal(spooled(gateway), {"default": 1, "bulk": 3, "alarms": 3})
-    link.mend()
+    link.restore()
     gateway.wait_drained()
     lines = gateway.wait_audit(8)
     check_audit(lines)
@@ -411,7 +412,7 @@ def lanes_are_added_reordered_and_removed_by_hup_under_load_and_nothing_is_lost(
 
 
 @case
-def more_lanes_than_can_be_known_are_refused_by_hup_and_all_goes_on():
+def more_lanes_than_can_be_known_are_refused_by_hup_and_everything_continues():
     gateway = Gateway().start()
     client = gateway.client(5)
     taken = []
@@ -450,7 +451,7 @@ def a_limit_lowered_under_twenty_thousand_evicts_in_bounded_steps_while_producer
     with gateway.client(5) as client:
         ids = [spool_id(ack) for _, ack in
                client.publish_many((("plant/t", b"x" * 100) for _ in range(20000)), 500)]
-    # The status is a file of its own pace: what it tells below is to be about the eviction.
+    # The status file has its own interval: its contents below must be those of the eviction.
     wait_for(lambda: gateway.status()["lanes"][0]["messages"] == 20000, 10, "a status of them all")
     gateway.configure(retention={"max_messages": 100})
     client = gateway.client(5)
@@ -464,7 +465,7 @@ def a_limit_lowered_under_twenty_thousand_evicts_in_bounded_steps_while_producer
     equal({(line["lane"], line["outcome"], line["reason"]) for line in lines},
           {("default", "evicted", "max_messages")})
     check_audit(lines)
-    # All records of a batch bear one time. Two batches can share a millisecond, twenty cannot.
+    # All records of a batch have one time. Two batches can share a millisecond, twenty cannot.
     batches = collections.Counter(line["time"] for line in lines)
     check(max(batches.values()) <= 20 * RETAIN_BUDGET, "messages evicted at once", batches)
     first, last = (datetime.datetime.fromisoformat(time.replace("Z", "+00:00"))

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Something else has the name of a file of ours: a FIFO, a socket, a folder, a device.
 
-Nothing waits for another process to open or read it: the daemon serves or says what is in the way.
+Nothing waits for another process to open or read it: the daemon serves or names what is in the way.
 """
 
 import os
@@ -213,7 +213,7 @@ def a_stop_ends_a_salvage():
     equal(sorted(os.listdir(gateway.spool)), before, "files")
     os.truncate(database, 32768)
     gateway.start()
-    check("spool_salvaged" in gateway.log(), "the next start begins anew", gateway.log())
+    check("spool_salvaged" in gateway.log(), "the next start begins again", gateway.log())
     gateway.stop()
 
 

@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""The service under a systemd that was really booted: in a Debian of its own, as it is installed.
-
-What systemd-analyze cannot tell: whether the daemon does all its work behind the sandbox, whether
-systemd sees it start, hang and die, who may use its socket and its files, and whether what it tells
-the journal arrives there. The machine is described in tests/support/machine.py.
+"""The service under a systemd that was really booted: in a separate Debian, as it is installed.
+What systemd-analyze cannot check: whether the daemon does all its work behind the sandbox, whether
+systemd sees it start, hang and die, who may use its socket and its files, and whether its journal
+entries arrive. The machine is described in tests/support/machine.py.
 """
 
 import json
@@ -71,7 +70,7 @@ def pid(made):
 
 
 def publish(made, count, user="alice", topic="plant/t1"):
-    """As a client that knows nothing of us."""
+    """As any MQTT client."""
     lines = "".join("%06d\n" % number for number in range(count))
     made.run("mosquitto_pub", "--unix", PUBLISH, "-V", "5", "-q", "1", "-t", topic, "-l",
              user=user, stdin=lines.encode())
@@ -88,7 +87,7 @@ def ledger(made):
 
 
 def files_of_others(made):
-    """What lies in our folders and is not ours."""
+    """Files in the daemon's folders that are not the daemon's."""
     return made.run("find", "/var/lib/mqtt-spoold", "/run/mqtt-spoold", "/var/log/mqtt-spoold", "!",
                     "(", "-user", ME, "-group", ME, ")")
 
@@ -113,7 +112,7 @@ def systemd_sees_it_ready_and_shows_its_status():
 @case
 def it_runs_as_its_own_user_behind_the_sandbox():
     made = machine()
-    # A process of the service that asks for what nobody but the filter forbids.
+    # A process of the service that tries what only the filter forbids.
     drop_in(made, "ExecStartPre=/bin/sh -c '! ionice --class 3 true'\n")
     made.run("systemctl", "start", SERVICE)
     fields = dict(line.split(":\t", 1)
@@ -161,7 +160,7 @@ def damage(made):
 def nothing_that_it_does_is_filtered():
     made = machine()
     use_local_tls_broker(made)
-    drop_in(made, "SystemCallErrorNumber=kill\n")  # a call that is not allowed would be its end
+    drop_in(made, "SystemCallErrorNumber=kill\n")  # a forbidden call would end it
     made.run("systemctl", "enable", "--now", SERVICE)
     first = pid(made)
     publish(made, 20)
@@ -208,7 +207,7 @@ def folders_and_files_have_their_owner_and_mode():
 
 
 @case
-def the_group_may_publish_and_nobody_else():
+def only_the_group_may_publish():
     made = machine()
     for unit in (SERVICE, SOCKET):  # the daemon's own socket, then the one that systemd passes
         made.run("systemctl", "stop", SERVICE)
@@ -258,10 +257,10 @@ def the_passed_socket_starts_a_daemon_that_is_stopped():
 
 
 @case
-def publishing_goes_on_while_it_is_restarted():
+def publishing_continues_while_it_is_restarted():
     made = machine()
     made.run("systemctl", "start", SOCKET, SERVICE)
-    # Who is connected at that moment is cut off and comes again; who comes must find a door.
+    # Connected clients are cut off and reconnect; new ones must find a socket.
     one = "mosquitto_pub --unix %s -V 5 -q 1 -t plant/t1 -m x" % PUBLISH
     loop = "for n in $(seq 60); do until %s; do echo again; done; done" % one
     producer = processes.start(made.command("sh", "-c", loop, user="alice"),
@@ -299,7 +298,7 @@ def killed_it_comes_back_with_what_it_had():
 
 
 def expect_delivery(made, count):
-    """The broker comes, and takes everything."""
+    """The broker starts, and accepts everything."""
     made.run("systemctl", "start", "mosquitto.service")
     wait_for(lambda: ledger(made)["delivered"] == count, 30, lambda: "delivered: %r" % ledger(made))
     check_balance(ledger(made))
@@ -395,7 +394,7 @@ def a_bad_configuration_behind_the_passed_socket_ends_too():
     producer = waiting_producer(made)  # each attempt finds it waiting, and is followed by another
     wait_for(lambda: made.unit(SOCKET, "ActiveState") == "failed", 60,
              lambda: "an end of it: %r" % made.unit(SOCKET, "ActiveState", "SubState", "Result"))
-    check(processes.end(producer) != 0, "the producer was told that all is well")
+    check(processes.end(producer) != 0, "the producer saw success")
     tried = len([entry for entry in made.journal("_SYSTEMD_UNIT=" + SERVICE)
                  if "config_invalid" in entry["MESSAGE"]])
     print("# %d starts before systemd gave up" % tried)
@@ -414,7 +413,7 @@ def waiting_producer(made):
 
 
 @case
-def what_no_restart_mends_is_tried_again_by_the_timer_until_it_is_mended():
+def what_no_restart_corrects_is_tried_again_by_the_timer_until_it_is_corrected():
     made = machine()
     made.write("/etc/systemd/system/%s.d/test.conf" % RETRY,
                "[Timer]\nOnActiveSec=\nOnActiveSec=2s\nAccuracySec=100ms\n")
@@ -448,9 +447,9 @@ def any_other_failure_is_tried_again_and_again():
     wait_for(lambda: int(made.unit(SERVICE, "NRestarts")) >= 4, 30, "a fifth attempt")
     equal(made.unit(SOCKET, "ActiveState"), "active", "the socket")
     check(any("ReadWritePaths" in entry["MESSAGE"] for entry
-              in made.journal("_SYSTEMD_UNIT=" + SERVICE)), "the journal tells what to do")
+              in made.journal("_SYSTEMD_UNIT=" + SERVICE)), "the journal says what to do")
     made.run("sh", "-c", "install -d -o mqtt-spoold /srv/spool")
-    drop_in(made, "ReadWritePaths=/srv/spool\n")  # mended while it tries
+    drop_in(made, "ReadWritePaths=/srv/spool\n")  # corrected while it tries
     wait_for(lambda: made.unit(SERVICE, "ActiveState") == "active", 20, "it runs at last")
     equal(producer.wait(30), 0, "who waited all the time")
 
@@ -500,7 +499,7 @@ def failures_reach_the_journal_with_fields_and_an_explanation():
 
 
 @case
-def logrotate_and_reload_open_the_audit_file_anew():
+def logrotate_and_reload_reopen_the_audit_file():
     made = machine()
     use_local_broker(made)
     made.run("systemctl", "start", SERVICE, "mosquitto.service")
@@ -551,10 +550,10 @@ def expect_prompt_stop(made, what):
 def a_stop_is_clean_and_prompt():
     made = machine()
     use_local_broker(made)
-    made.run("systemctl", "enable", "--now", SERVICE)  # else systemd forgets how it ended
+    made.run("systemctl", "enable", "--now", SERVICE)  # otherwise systemd forgets how it ended
     publish(made, 20)
     expect_prompt_stop(made, "no broker")
-    # The kernel takes its connection, nobody ever answers it.
+    # The kernel accepts its connection, no process ever answers it.
     made.write("/etc/systemd/system/silent.socket",
                "[Socket]\nListenStream=127.0.0.1:1883\n")
     made.write("/etc/systemd/system/silent.service",
@@ -592,7 +591,7 @@ def the_tool_works_for_root_and_says_what_others_may_not():
                 check("root" in done.stderr, "what to do", done.stderr)
             equal(made.done("mqtt-spool", "status", user=user).returncode,
                   NOT_ALLOWED if stage == "stopped" else 0, "%s, status, %s" % (user, stage))
-        # What root looks at while the daemon is stopped must not become root's.
+        # Files that root reads while the daemon is stopped must not become root's.
         equal(files_of_others(made), "", "files of others, " + stage)
         if stage == "running":
             made.run("systemctl", "stop", SERVICE)

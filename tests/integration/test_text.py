@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: MIT
-"""Texts of others: whatever is in them, no output holds more than text.
+"""Texts from outside: whatever is in them, every output is plain text.
 
 Each class of control, format, separator and non-character, and bytes that are not UTF-8, come in
 through client ids, topics, references, texts of the broker, names of files and arguments. One
-predicate, raw(), looks at every output: the log, the journal with its explanations, the audit file,
-the status, each page and each JSON object of the tool. (What systemd gets is in unit/daemon/host/test_service.)
+predicate, raw(), checks every output: the log, the journal with its explanations, the audit file,
+the status, each page and each JSON object of the tool. (systemd's texts are in
+unit/daemon/host/test_service.)
 """
 
 import contextlib
@@ -41,7 +42,7 @@ ALL = "".join(chr(code) for code in range(1, 0x110000)
 # All that may be forwarded, as in topics.
 FORWARDED = "".join(c for c in ALL if unicodedata.category(c) != "Cc"
                     and not is_noncharacter(ord(c)))
-# One of each class, for names of files and arguments, with a part that stays as it is.
+# One of each class, for names of files and arguments, with a part that stays unchanged.
 NAME = "pr\u00fcfung\x1b[31m\n\t\r\x07\x7f\u0085\u009b2J\u061c\u200b\u200f\u2028\u202e\u2066\ufeff" \
     "\ufff9\ufdd0\U0001d173\U000e0041\U0010ffff".encode() + b"\xff\xc2\xed\xa0\x80end"
 VISIBLE = "pr\u00fcfung\\x1B[31m\\x0A\\x09\\x0D\\x07\\x7F\\u{85}\\u{9B}2J\\u{61C}\\u{200B}\\u{200F}" \
@@ -50,7 +51,7 @@ VISIBLE = "pr\u00fcfung\\x1B[31m\\x0A\\x09\\x0D\\x07\\x7F\\u{85}\\u{9B}2J\\u{61C
 
 
 def raw(output):
-    """What of @output is more than text: a list of places, each with what is around it."""
+    """The unescaped characters in @output: a list of places, each with its context."""
     found = []
     text = output.decode(errors="surrogateescape")
     for at, c in enumerate(text):
@@ -96,7 +97,7 @@ def look_at_the_tool(gateway):
 
 
 def look_at_everything(gateway):
-    """Each output of the daemon, too."""
+    """Each output of the daemon too."""
     with open(gateway.stderr, "rb") as log:
         is_text(log.read(), "the log")
     for path in (gateway.audit, os.path.join(gateway.run_folder, "status.json")):
@@ -151,7 +152,7 @@ def a_text_of_a_producer_is_only_text_everywhere():
 
 
 JOURNALD = "/lib/systemd/systemd-journald"
-# A journal of its own in a mount namespace, with the catalog that is $0.
+# A separate journal in a mount namespace, with the catalog $0.
 OWN_JOURNAL = """
 mount --make-rprivate / && mount -t tmpfs none /run && mount -t tmpfs none /etc/systemd &&
 mount -t tmpfs none /var/lib/systemd && mount -t tmpfs none /usr/lib/systemd/catalog &&
@@ -214,7 +215,7 @@ def a_text_of_a_producer_is_only_text_in_the_journal_and_its_explanations():
 
 
 class Talker:
-    """A broker whose every answer carries texts: it refuses the first connections, then a message,
+    """A broker that puts texts into every answer: it refuses the first connections, then a message,
     then it sends DISCONNECT."""
 
     TEXTS = {"reason_string": "no\x1b[2J" + FORWARDED + "way", "server_reference": "b\u202e:1",

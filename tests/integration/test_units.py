@@ -40,7 +40,7 @@ WANTED = {
     "etc/mqtt-spoold/mqtt-spoold.conf": 0o644,
     "etc/logrotate.d/mqtt-spoold": 0o644,
 }
-# README.md and the man pages send readers there.
+# README.md and the man pages refer to these.
 WANTED.update({"usr/share/doc/mqtt-spoold/docs/" + name: 0o644
                for name in os.listdir(os.path.join(SOURCE, "docs"))})
 
@@ -103,7 +103,7 @@ def install_again_keeps_what_the_administrator_edited():
 def verify_of_the_units_prints_nothing():
     stage = folder()
     install(stage)
-    # Where there is no man(1) it could not find a page of any unit.
+    # Without man(1) it could not find a page of any unit.
     pages = [] if find("man") else ["--man=no"]
     result = analyze(stage, "verify", *pages, *units_for_analysis(stage))
     equal((result.returncode, result.stdout.decode()), (0, ""), "systemd-analyze verify")
@@ -147,7 +147,7 @@ def paths_of_units_and_sample_agree():
 
 
 @case
-def what_no_restart_mends_is_tried_again_by_a_timer():
+def what_no_restart_corrects_is_tried_again_by_a_timer():
     service = text_of(SOURCE, "systemd/mqtt-spoold.service")
     timer = text_of(SOURCE, "systemd/mqtt-spoold-retry.timer")
     equal(setting(service, "OnFailure"), ["mqtt-spoold-retry.timer"])

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The far side: a real mosquitto on a free loopback port, and a link that can be cut."""
+"""The remote side: a real mosquitto on a free loopback port, and a link that can be cut."""
 
 import contextlib
 import os
@@ -133,9 +133,9 @@ class Certificates:
 
 
 class Link:
-    """A wire between gateway and broker that a test can cut, mend, stall or reset.
+    """A wire between gateway and broker that a test can cut, restore, stall or reset.
 
-    A TCP relay in a thread of its own. While cut, nobody listens at its port. With reset_after,
+    A TCP relay in a thread of its own. While cut, no process listens at its port. With reset_after,
     each connection ends with RST once it has carried that many bytes upward.
     """
 
@@ -162,7 +162,7 @@ class Link:
     def address(self):
         return ("127.0.0.1", self.port)
 
-    def mend(self):
+    def restore(self):
         with self._lock:
             self.stalled = False
             if self._listener is None:
@@ -173,7 +173,7 @@ class Link:
         return self
 
     def cut(self, reset=False):
-        """Ends every connection and refuses new ones until mend()."""
+        """Ends every connection and refuses new ones until restore()."""
         with self._lock:
             if self._listener:
                 # A close alone waits for the select() of the other thread.
@@ -183,7 +183,7 @@ class Link:
             self._drop_all(reset)
 
     def reset(self):
-        """Ends every connection with RST; new ones are taken at once."""
+        """Ends every connection with RST; new ones are accepted at once."""
         with self._lock:
             self._drop_all(True)
 
@@ -254,7 +254,8 @@ class Link:
 
 
 def mosquitto_pub(socket_path, *arguments, stdin=None, timeout=30):
-    """The real producer; see its output, for its exit code hides a refusal by an MQTT 5 broker."""
+    """The real producer; check its output, because its exit code hides a refusal by an MQTT 5
+    broker."""
     program = processes.need("mosquitto_pub", "mosquitto-clients")
     return subprocess.run([program, "--unix", socket_path] + list(arguments),
                           input=b"" if stdin is None else stdin, stdout=subprocess.PIPE,

@@ -3,7 +3,7 @@
 """The judge: one definition of correct. Three ledgers, compared in set arithmetic.
 
 P, the producers: what was sent, acknowledged, refused, or left unknown when a connection died.
-R, the remote side: what the far broker took, in order.
+R, the remote side: what the remote broker received, in order.
 S, the daemon: outcome records (audit file and outcome table) and the messages still spooled,
 read from a copy of the files after the daemon stopped.
 
@@ -11,25 +11,25 @@ A message is known by its key "producer/number", which travels as the user prope
 at the front of the payload. verdict() returns findings, each "KIND: what: which"; none is good.
 
   LOST       acknowledged, but without outcome and not spooled
-  FORGED     recorded as delivered, and the far broker never took it
+  FORGED     recorded as delivered, and the remote broker never received it
   TWICE      an id with two outcomes, or with one and spooled still; a key under two ids
   GAP        seq is not 1, 2, 3 ...
   REASON     a reason that the outcome cannot have
   BALANCE    the daemon's ledger is not what its records and its spool add up to
-  REFUSED    refused, and accepted all the same
+  REFUSED    refused, and accepted anyway
   STRANGE    accepted without an acknowledgement though the connection lived; never sent at all
   ID         acknowledged under another id than recorded
-  ALTERED    topic or payload came out otherwise than they went in
-  REPEATED   more repeats at the far broker than one window for each cut
-  UNSETTLED  more taken by the far broker without the record of it than one window for each cut
+  ALTERED    topic or payload changed on the way
+  REPEATED   more repeats at the remote broker than one window for each cut
+  UNSETTLED  more received by the remote broker without a record than one window for each cut
   ORDER      first seen after a later message of the same producer and topic
   STUCK      still spooled, though the fault is healed and there was time to drain
   GREW       memory, descriptors or threads are not back at their level
-  DIFFERS    audit file and outcome table tell two stories of one seq
+  DIFFERS    audit file and outcome table disagree about one seq
   UNSOUND    a database or an audit file that is damaged
 
 As a program: checker.py HISTORY.json, or the folder that History.save() writes, in which the
-daemon's own files (audit.jsonl and spool/) may stand for daemon.json. It prints the findings;
+daemon's own files (audit.jsonl and spool/) may replace daemon.json. It prints the findings;
 exit code 0: none, 1: some, 2: the ledgers cannot be read.
 """
 
@@ -57,7 +57,7 @@ _REASONS = (None, "max_messages", "max_bytes", "max_age", "disk", "message_expir
             "reason_code", "too_large", "poison", "attempts", "operator", "corrupt")
 _ID_MASK = (1 << 48) - 1
 _SHOWN = 5
-# Memory may be so much above its level: allocators keep pages, and SQLite's cache fills up.
+# Memory may exceed its level by this: allocators keep pages, and SQLite's cache fills up.
 MEMORY_SLACK, MEMORY_SLACK_KB = 0.10, 512
 
 _SECTIONS = {
@@ -69,18 +69,18 @@ _SECTIONS = {
 
 
 class Unreadable(Exception):
-    """The ledgers are not there, or not in the form that they should have."""
+    """The ledgers are missing or malformed."""
 
 
 class History:
-    """What one run left behind; every part may be filled by hand to test the checker.
+    """What one run left behind; every part may be filled manually to test the checker.
 
     A payload may be given as bytes or as digest() of them.
     """
 
     def __init__(self):
         self.sent = {}  # key -> (topic, payload)
-        self.acked = {}  # key -> spool id, or None where the subject gives none
+        self.acked = {}  # key -> spool id, or None if the subject gives none
         self.refused = {}  # key -> reason code
         self.unknown = set()  # keys whose connection died first
         self.remote = []  # (key, topic, payload) in order of arrival
@@ -92,7 +92,7 @@ class History:
         self.faults = []  # findings made while the daemon's files were read
         self.cuts = 0  # how often daemon or link were cut
         self.window = 0  # how many may be in flight at a cut
-        self.drained = False  # True: nothing may be spooled any more
+        self.drained = False  # True: nothing may still be spooled
         self.levels = []  # [before, after], each {"memory_kb", "descriptors", "threads"}
 
     def sections(self):
@@ -220,7 +220,7 @@ def _check_acceptance(history, records, remote):
     found += _finding("FORGED", "recorded as delivered, never seen remotely",
                       [key for key, record in records.items()
                        if record["outcome"] == "delivered" and key not in remote])
-    found += _finding("REFUSED", "refused, and accepted all the same",
+    found += _finding("REFUSED", "refused, and accepted anyway",
                       set(history.refused) & accepted)
     found += _finding("STRANGE", "accepted, but neither acknowledged nor unknown",
                       accepted - set(history.acked) - history.unknown)
@@ -246,7 +246,7 @@ def _check_records(history, remote):
 
 
 def _check_without_records(history, remote):
-    """All that can be asked of a bridge: what it acknowledged has arrived."""
+    """All that can be required of a bridge: what it acknowledged has arrived."""
     return _finding("LOST", "acknowledged, never seen remotely", set(history.acked) - remote)
 
 
@@ -362,8 +362,8 @@ def figures(history):
 
 
 def read_audit(paths, faults):
-    """Records of the audit files, oldest file first; a torn last line, as a crash leaves it, is
-    no record: it is in the outcome table still."""
+    """Records of the audit files, oldest file first; a torn last line, as a crash leaves it, is not
+    a record: it is still in the outcome table."""
     records = []
     for path in paths:
         with open(path, "rb") as audit:
@@ -383,7 +383,7 @@ _LEDGER = "SELECT sum(accepted), %s, sum(messages) FROM lane" % ", ".join(
 
 def read_spool(directory, faults):
     """(records of the outcome table, {id: ref} of the messages, ledger) from a copy, so that
-    neither the evidence nor a daemon's files are touched. What cannot be read is a fault."""
+    neither the evidence nor a daemon's files are changed. What cannot be read is a fault."""
     records, spooled, sums = [], {}, (None,)
     with tempfile.TemporaryDirectory(prefix="spoold-copy-") as copy:
         for name in ("spool.db", "spool.db-wal"):
@@ -414,7 +414,7 @@ def read_spool(directory, faults):
 
 def collect_daemon(history, audit_paths, directory):
     """Puts the daemon's side into @history: records, messages, and the ledger in the database
-    unless there is another already. A record that is in file and table must be one."""
+    unless there is another already. A record in both file and table must be the same."""
     history.outcomes = read_audit([path for path in audit_paths if os.path.exists(path)],
                                   history.faults)
     table, history.spooled, ledger = read_spool(directory, history.faults)

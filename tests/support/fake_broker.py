@@ -8,7 +8,7 @@ JSON, to be changed from now on.
 
 Options, alone or together; all but those of CONNACK also change while it runs:
   noack            take messages, never acknowledge
-  late MS          acknowledge so much later
+  late MS          acknowledge this much later
   half             the first two bytes of an acknowledgement, then nothing more on that connection
   twice            each acknowledgement two times
   wrong_id         acknowledge under a packet id that is not in flight
@@ -18,15 +18,15 @@ Options, alone or together; all but those of CONNACK also change while it runs:
   silent           accept connections, never answer
   reset_after N    RST instead of the Nth acknowledgement of each connection
   receive_maximum N, maximum_packet N, maximum_qos N   announce it (MQTT 5)
-  session_present  say so in CONNACK, and remember QoS 2 packet ids over connections
+  session_present  set it in CONNACK, and remember QoS 2 packet ids over connections
 
-The ledger has one record a PUBLISH: conn, version, qos, dup, retain, pid, topic, bytes, sha256, head
-(how the payload begins), seq and intact; a QoS 2 message is recorded once, however often it comes. `seq` is the number the
-payload begins with. A payload "SEQ;...;CRC" ends in the CRC-32 of all before its last semicolon,
-as eight hex digits: `intact` tells whether that holds and the topic ends in "/SEQ"; it is null for
-other payloads unless `check` is set, which makes all of them damaged. Besides:
-{"event": "connect" | "disconnect" | "end" | "violation", ...}; a violation is a PUBLISH beyond what
-was announced, or a packet that is none.
+The ledger has one record a PUBLISH: conn, version, qos, dup, retain, pid, topic, bytes, sha256,
+head (how the payload begins), seq and intact; a QoS 2 message is recorded once, however often it
+comes. `seq` is the number the payload begins with. A payload "SEQ;...;CRC" ends in the CRC-32 of
+all before its last semicolon, as eight hex digits: `intact` is true if that holds and the topic
+ends in "/SEQ"; it is null for other payloads unless `check` is set, which makes all of them
+damaged. Also: {"event": "connect" | "disconnect" | "end" | "violation", ...}; a violation is a
+PUBLISH beyond what was announced, or a malformed packet.
 """
 
 import argparse
@@ -55,7 +55,7 @@ CHECKED = re.compile(rb"(\d+);.*;([0-9a-f]{8})", re.DOTALL)
 
 
 def read_varint(data, at):
-    """The number and where it ends; None when it is not whole yet."""
+    """The number and where it ends; None while it is incomplete."""
     number = 0
     for i in range(4):
         if at + i >= len(data):
@@ -98,7 +98,7 @@ class Connection(asyncio.Protocol):
         self.broker.record({"event": "end", "conn": self.number})
 
     def reset(self):
-        """RST: what is on its way to either side is lost."""
+        """RST: what is in transit to either side is lost."""
         self.is_over = True
         sock = self.transport.get_extra_info("socket")
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -297,7 +297,7 @@ class FakeBroker:
         self.options.update(options)
 
     def reset_all(self):
-        """RST to everybody who is connected."""
+        """RST to every connected client."""
         self.loop.call_soon_threadsafe(lambda: [c.reset() for c in list(self.open)])
 
     async def listen(self):

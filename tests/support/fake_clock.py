@@ -12,7 +12,7 @@ _FORM = "=qqq40s"
 
 
 class FakeClock:
-    """Begins as the true clocks, vouched for. Hand env() to Gateway.start()."""
+    """Starts as the true clocks, synchronized. Pass env() to Gateway.start()."""
 
     def __init__(self):
         build = os.environ.get("SPOOLD_BUILD")
@@ -49,13 +49,13 @@ class FakeClock:
     # What happens to it
 
     def pass_time(self, seconds):
-        """Suspended for so long: both clocks go on."""
+        """Suspended for this long: both clocks continue."""
         self.wall_ms += seconds * 1000
         self.boot_ms += seconds * 1000
         self._tell()
 
     def step(self, seconds):
-        """NTP moves the wall clock and vouches for it as before."""
+        """NTP steps the wall clock; it stays synchronized."""
         self.wall_ms += seconds * 1000
         self._tell()
 
@@ -71,7 +71,7 @@ class FakeClock:
         self._tell()
 
     def reboot(self):
-        """Another boot, 5 s old; the wall clock stays as it is. The daemon must not run."""
+        """Another boot, 5 s old; the wall clock is unchanged. The daemon must not run."""
         self.boot_ms = (5 - time.clock_gettime(time.CLOCK_BOOTTIME)) * 1000
         self.boots += 1
         self._tell()

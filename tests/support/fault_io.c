@@ -74,6 +74,7 @@ static void *next_function(const char *name)
 static uint64_t now_ns(void)
 {
     struct timespec now;
+
     (void)clock_gettime(CLOCK_MONOTONIC, &now);
     return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 }
@@ -112,17 +113,20 @@ static bool covers_in_part(const struct place *place, uint64_t from, uint64_t si
 {
     uint64_t first = place->from / BLOCK * BLOCK;
     uint64_t end = (place->from + place->size + BLOCK - 1) / BLOCK * BLOCK;
+
     return from < end && from + size > first && (from > first || from + size < end);
 }
 
 static bool meets_place(int fd, bool is_write, uint64_t from, uint64_t size)
 {
     struct stat status;
+
     if (place_count == 0 || fstat(fd, &status) < 0)
         return false;
     for (unsigned i = 0; i < place_count; i++) {
         struct place *place = &places[i];
         bool touches = from < place->from + place->size && from + size > place->from;
+
         if (is_write)
             touches = covers_in_part(place, from, size);
         if (place->inode != status.st_ino || !touches ||
@@ -140,6 +144,7 @@ static bool meets_place(int fd, bool is_write, uint64_t from, uint64_t size)
 static uint64_t place_of(int fd, bool is_write)
 {
     struct stat status;
+
     if (place_count == 0)
         return 0;
     if (is_write && (fcntl(fd, F_GETFL) & O_APPEND) && fstat(fd, &status) == 0)
@@ -152,6 +157,7 @@ static uint64_t place_of(int fd, bool is_write)
 static const char *below(const char *path)
 {
     size_t length = strlen(plan.under);
+
     if (!plan.armed || length == 0 || strncmp(path, plan.under, length) != 0)
         return NULL;
     if (path[length] == '\0')
@@ -429,6 +435,7 @@ static unsigned parse_classes(const char *words)
     static const char *const names[] = {"write", "sync", "truncate", "open",
                                         "name",  "read", "alloc"};
     unsigned classes = 0;
+
     for (unsigned i = 0; i < sizeof(names) / sizeof(*names); i++) {
         if (strstr(words, names[i]))
             classes |= 1u << i;
@@ -439,12 +446,14 @@ static unsigned parse_classes(const char *words)
 static uint64_t number_of(const char *variable)
 {
     const char *text = getenv(variable);
+
     return text ? strtoull(text, NULL, 10) : 0;
 }
 
 static void map_report(const char *path)
 {
     int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+
     if (fd < 0 || ftruncate(fd, sizeof(*report)) < 0)
         abort();
     void *shared = mmap(NULL, sizeof(*report), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
@@ -459,6 +468,7 @@ static void spoil_by_environment(const char *text)
 {
     uint64_t numbers[4] = {0};
     char *end = NULL;
+
     for (int i = 0; i < 4; i++, text = end + 1) {
         numbers[i] = strtoull(text, &end, 10);
         if (*end != (i < 3 ? ':' : '\0'))
@@ -472,6 +482,7 @@ __attribute__((constructor)) static void arm_by_environment(void)
     const char *under = getenv("FAULT_UNDER");
     const char *calls = getenv("FAULT_CALLS");
     const char *path = getenv("FAULT_REPORT");
+
     if (!under || !calls || !path)
         return;
     map_report(path);

@@ -122,7 +122,7 @@ class Gateway:
         self._check_alive()
         if not any("READY=1" in text.split("\n") for text in self.read_notifications()):
             return False
-        # No connection to try it: it would take a client's place for a moment.
+        # No trial connection: it would take a client's place for a moment.
         return os.path.exists(self.socket)
 
     # Read all the time, as systemd does: of a full socket's messages only the newest state would
@@ -160,7 +160,7 @@ class Gateway:
         return self.notifications
 
     def stall_notifications(self):
-        """They are not read from now on, and there is room for none."""
+        """They are not read from now on, and the socket is full."""
         self._reader_ends.set()
         self._reader.join(5)
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as filler:
@@ -209,11 +209,12 @@ class Gateway:
         self._close_notify()
 
     def discard(self):
-        """Before the case ends: for one of thousands, each with its descriptors and its folder."""
+        """Before the case ends: for a case with thousands, each with its descriptors and its
+        folder."""
         self._clean()
         shutil.rmtree(self.folder)
 
-    # What it says
+    # What it reports
 
     def log(self):
         with contextlib.suppress(FileNotFoundError), open(self.stderr, errors="replace") as seen:
@@ -231,8 +232,8 @@ class Gateway:
                                      + seen[seen.index(sign):][:6000])
 
     def status(self):
-        """The newest status file; {} before the first. That of a daemon that was killed is none of
-        the next one's."""
+        """The newest status file; {} before the first. The status of a killed daemon does not count
+        for the next one."""
         with contextlib.suppress(FileNotFoundError):
             with open(os.path.join(self.run_folder, "status.json")) as seen:
                 found = json.load(seen)
@@ -270,7 +271,8 @@ class Gateway:
         return None
 
     def audit_lines(self, path=None):
-        """The records of the audit file; half a line at the end, while it is written, is left out."""
+        """The records of the audit file; an incomplete last line, while it is written, is
+        omitted."""
         with contextlib.suppress(FileNotFoundError):
             with open(path or self.audit, "rb") as seen:
                 return [json.loads(line) for line in seen.read().split(b"\n")[:-1]]

@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""A stand-in for journald: it takes entries at the journal's socket, at a pace, or stands still.
+"""A stand-in for journald: it reads entries from the journal's socket, at a given rate, or stands
+still.
 
-From Python: Journald().start(), then .pause(), .resume(), .stop(). The socket has its one name, so
-this process gets a mount namespace of its own with a /run/systemd that only it and the programs
-that it starts see; that takes root. As a program: journald.py SOCKET [--rate N]; it prints
-"ready", reads until its standard input ends, and prints then what it has read, as JSON.
+From Python: Journald().start(), then .pause(), .resume(), .stop(). The path of the socket is fixed,
+so this process gets its own mount namespace with a /run/systemd that only it and the programs that
+it starts see; that needs root. As a program: journald.py SOCKET [--rate N]; it prints "ready",
+reads until its standard input ends, and prints then what it has read, as JSON.
 """
 
 import argparse
@@ -30,7 +31,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 def make_folder():
-    """Returns None, or why the socket cannot have its name here. Once in a process."""
+    """Returns None, or why the socket cannot be created here. Once in a process."""
     hidden = "/run/systemd" if os.path.isdir("/run/systemd") else "/run"
     if _libc.unshare(CLONE_NEWNS) or _libc.mount(b"none", b"/", None, MS_REC | MS_PRIVATE, None) \
             or _libc.mount(b"none", hidden.encode(), b"tmpfs", 0, b"size=1m,mode=755"):

@@ -2,7 +2,7 @@
 """The outer two ledgers, kept under load while the daemon between them is killed.
 
 Producers send each message once, under a key of its own; what is open when their connection dies is
-unknown. FarBroker writes down what it takes, in order, and on which connection.
+unknown. FarBroker records what it receives, in order, and on which connection.
 """
 
 import json
@@ -108,7 +108,7 @@ class Producer(threading.Thread):
 
 
 class Patient(Producer):
-    """Comes again after a daemon that stops has sent it away."""
+    """Reconnects after a stopping daemon has disconnected it."""
 
     def _connect_and_publish(self):
         try:
@@ -167,7 +167,7 @@ class FarBroker:
         return "tcp://127.0.0.1:%d" % self.port
 
     def stop(self):
-        """Ends it; the ledger is whole then."""
+        """Ends it; the ledger is complete then."""
         if self.process.poll() is None:
             self.process.stdin.close()
             self.process.wait(20)
@@ -181,7 +181,7 @@ class FarBroker:
 
 
 def wait_quiet(messages, seconds=0.3):
-    """The far side has read what the broker had for it: nothing new for a while."""
+    """The remote side has read what the broker had for it: nothing new for a while."""
     count = -1
     while count != len(messages):
         count = len(messages)

@@ -4,10 +4,8 @@
 The system is made by debootstrap once and kept in the build folder. Each machine has an overlay
 over it, so that nothing of a case is left for the next; a reboot and a crash keep what was written.
 The overlay is mounted in a namespace of its own and goes with the container, whose network is its
-own too. Commands come in by nsenter, for there is no D-Bus of the host to go through.
-
-All this needs root, packages and, the first time, the network; so it is done only where it was
-asked for.
+own too. Commands run by nsenter, because there is no D-Bus of the host. All this needs root,
+packages and, the first time, the network; so it is done only on request.
 """
 
 import contextlib
@@ -24,7 +22,7 @@ SUITE = "bookworm"
 PACKAGES = ("systemd", "systemd-sysv", "dbus", "libconfig9", "libsqlite3-0", "libssl3",
             "libjansson4", "libmosquitto1", "libpaho-mqtt1.3", "mosquitto", "mosquitto-clients", "logrotate",
             "ca-certificates", "procps")
-# What starts by itself in a Debian and has nothing to do with us.
+# What a Debian starts by itself and these tests do not need.
 MASKED = ("apt-daily.timer", "apt-daily-upgrade.timer", "dpkg-db-backup.timer", "logrotate.timer",
           "e2scrub_all.timer", "fstrim.timer", "systemd-logind.service", "console-getty.service",
           "getty.target", "cron.service")
@@ -37,7 +35,7 @@ _failed = {}
 
 
 def why_not():
-    """The reason why no machine can be booted here; None where it can."""
+    """The reason why no machine can be booted here; None if it can."""
     if _failed:
         return _failed["reason"]
     if not os.environ.get("SPOOLD_SYSTEMD"):
@@ -52,7 +50,7 @@ def why_not():
 
 
 def install(stage):
-    """cmake --install of the build that is tested, into the folder @stage; what it said."""
+    """cmake --install of the build that is tested, into the folder @stage; returns its output."""
     build = os.environ.get("SPOOLD_BUILD")
     if not build:
         tap.skip("SPOOLD_BUILD does not name a build folder")
@@ -67,7 +65,7 @@ def install(stage):
 # The system all machines start from
 
 def base_system():
-    """The folder of a Debian with our dependencies; made where it is not there, or is another."""
+    """The folder of a Debian with our dependencies; created if it is missing or outdated."""
     cache = os.environ.get("SPOOLD_SYSTEMD_CACHE") or os.path.join(SOURCE, "build", "machine")
     tree, recipe = os.path.join(cache, "tree"), os.path.join(cache, "recipe.json")
     wanted = json.dumps([SUITE, PACKAGES, MASKED])
@@ -134,7 +132,7 @@ class Machine:
     # Life
 
     def boot(self):
-        """Until systemd says that the machine runs."""
+        """Until systemd reports that the machine runs."""
         script = ("mount -t overlay overlay -o lowerdir=%s,upperdir=%s/upper,workdir=%s/work "
                   "%s/root && exec %s --quiet --directory=%s/root --machine=spoold-%d "
                   "--register=no --keep-unit --private-network --console=pipe --boot"
@@ -228,7 +226,7 @@ class Machine:
                  stdin=text.encode())
 
     def copy_in(self, stage):
-        """All of the folder @stage to where it stands below /."""
+        """Copies the folder @stage to /."""
         packed = processes.run(["tar", "-C", stage, "-c", "."]).stdout
         self.run("tar", "-C", "/", "-x", "-p", "--no-same-owner", "--no-overwrite-dir",
                  stdin=packed)

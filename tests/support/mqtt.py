@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """A small raw MQTT 3.1.1 and 5 client over Unix or TCP sockets.
 
-It hides nothing: a test sees each packet with its flags, reason code and properties, may send
-bytes that are no MQTT, and decides itself when it reads. Blocking, with a deadline on each read.
+It hides nothing: a test sees each packet with its flags, reason code and properties, may send bytes
+that are not MQTT, and decides itself when it reads. Blocking, with a deadline on each read.
 """
 
 import contextlib
@@ -106,7 +106,7 @@ def publish_packet(version, topic, payload, qos=0, packet_id=0, retain=False, du
 
 
 class Reader:
-    """Takes a packet apart; short input raises IndexError or struct.error."""
+    """Parses a packet; short input raises IndexError or struct.error."""
 
     def __init__(self, body):
         self.body, self.at = body, 0
@@ -237,7 +237,7 @@ class Client:
         self.sock.sendall(raw)
 
     def _frame(self):
-        """One whole packet out of the buffer, or None."""
+        """One complete packet from the buffer, or None."""
         size, shift, index = 0, 0, self.at + 1
         while True:
             if index >= len(self.buffer):
@@ -372,7 +372,7 @@ def spool_id(ack):
 
 
 class Subscriber:
-    """The far side: takes everything at a broker, in a thread of its own.
+    """The remote side: subscribes to everything at a broker, in a separate thread.
 
     Retain as published, so that the flag is seen as it came. With @session the broker keeps
     what comes while the subscriber is away; it reconnects by itself.

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""Name servers that are silent until they are told an address, and a machine that asks them.
+"""Name servers that are silent until they get an address, and a machine that asks them.
 
 NameServers() has two sockets on port 53 of loopback addresses of its own. wrap() is what to start a
-program with, so that it sees a resolv.conf that names them: that takes root, and the case is
-skipped where it cannot be done.
+program with, so that it sees a resolv.conf that names them: that needs root, and the case is
+skipped without it.
 """
 
 import os

@@ -3,12 +3,13 @@
 
 record() runs the daemon with power_recorder.c preloaded. power_replay.c makes the images; its head
 says what a disk may do. judge_many() opens each image with the daemon itself, stops it, and asks
-the judge (checker.py), which knows what the producers had been told when the power went:
+the judge (checker.py), which knows what had been acknowledged to the producers when the power
+failed:
 
-- before the daemon: no line of the audit files tells of what the database does not know;
-- it starts, complains of nothing, stops with 0;
+- before the daemon: no line of the audit files describes what the database does not have;
+- it starts, logs no error, stops with 0;
 - after: every message that was acknowledged before the cut is spooled or has its outcome, under
-  its id; no id is there twice, and those acknowledged will never be given out again; the ledger
+  its id; no id exists twice, and acknowledged ids will never be assigned again; the ledger
   balances; the audit files hold the lines 1, 2, 3 ... to the newest outcome, each once.
 """
 
@@ -65,13 +66,13 @@ def built(name):
 
 
 class Recording:
-    """A recorder's log, with what the producers and the far broker know of the run."""
+    """A recorder's log, with what the producers and the remote broker recorded of the run."""
 
     def __init__(self, log, history, settings):
         self.log, self.history, self.settings = log, history, settings
         self.steps = 0
         self.acks = []  # (step, id), in order
-        self.rare = []  # steps that a cut at random would hardly meet
+        self.rare = []  # steps that a random cut would hardly hit
         self.counts = collections.Counter()
         self._names, self._streams, self._latest = {}, {}, None
         with open(log, "rb") as seen:
@@ -129,7 +130,7 @@ class Recording:
         self._latest = (kind, name)
 
     def save(self, folder):
-        """For a closer look: load() gives it back."""
+        """For inspection: load() reads it again."""
         os.makedirs(folder, exist_ok=True)
         shutil.copy(self.log, os.path.join(folder, "power.log"))
         self.history.save(os.path.join(folder, "history"))
@@ -159,7 +160,7 @@ class Recording:
 
 
 class _Run:
-    """The daemon with the recorder, four producers, a far broker behind a link."""
+    """The daemon with the recorder, four producers, a remote broker behind a link."""
 
     def __init__(self, environment):
         broker = Mosquitto().start()
@@ -214,8 +215,8 @@ class _Run:
         self.gateway.process.wait(20)
         os.unlink(self.die)
 
-    def mend(self):
-        self.link.mend()
+    def restore(self):
+        self.link.restore()
         self.gateway.wait_link()
 
     def finish(self):
@@ -243,7 +244,7 @@ def record(messages, normal=False):
     run.produce()
     run.more(messages)  # the link is down: they are spooled, then evicted
     tap.wait_for(lambda: run.gateway.status()["ledger"]["evicted"] > 0, 60, "an eviction")
-    run.mend()
+    run.restore()
     run.more(messages)
     run.rotate()
     run.more(messages)
@@ -254,7 +255,7 @@ def record(messages, normal=False):
     run.more(messages)
     run.gateway.stop()
     run.start()
-    run.mend()
+    run.restore()
     run.more(messages)
     history = run.finish()
     kept = tempfile.NamedTemporaryFile(prefix="spoold-power-", suffix=".log")
@@ -352,7 +353,7 @@ class Bench:
         return answer[3:]
 
     def make_twice(self, cut, dice, disk):
-        """The power fails a second time, while the daemon mends what the first time left."""
+        """The power fails a second time, while the daemon recovers from the first time."""
         first = self.make(cut, dice.getrandbits(63), disk)
         log = os.path.join(self.folder, "second.log")
         with contextlib.suppress(FileNotFoundError):
@@ -376,7 +377,7 @@ class Bench:
             return history.faults + ["LOST: there is no spool.db: " + last_words]
         try:
             checker.collect_daemon(history, self.audit, self.spool)
-        except (TypeError, IndexError) as error:  # values that no program of ours wrote
+        except (TypeError, IndexError) as error:  # values that none of our programs wrote
             return history.faults + ["UNSOUND: spool.db: %r" % error]
         self._check_lines_after(history)
         self._check_ids(history, cut)
@@ -413,8 +414,8 @@ class Bench:
                 database.write(dice.randbytes(_PAGE))
 
     def judge_salvages(self, dice, disk, cuts):
-        """The power fails while a damaged spool is salvaged: each time the next opening must come
-        to what an undisturbed salvage comes to. Returns (salvaged, [(cut, what was done,
+        """The power fails while a damaged spool is salvaged: each time the next opening must give
+        the result of an undisturbed salvage. Returns (salvaged, [(cut, what was done,
         findings)])."""
         kept, log = (os.path.join(self.folder, name) for name in ("kept", "second.log"))
         self.make(dice.randint(self.recording.steps // 4, self.recording.steps), 0, "honest")
@@ -459,7 +460,7 @@ class Bench:
                     return
 
     def _known(self):
-        """({seq: id}, newest seq, export cursor), of a database that is left as it is."""
+        """({seq: id}, newest seq, export cursor), of a database that is not changed."""
         path = os.path.join(self.spool, "spool.db")
         if not os.path.exists(path):
             return {}, 0, 0
@@ -468,7 +469,7 @@ class Bench:
                 known = dict(database.execute("SELECT seq, id FROM outcome"))
                 newest = database.execute("SELECT max(last_seq) FROM lane").fetchone()[0]
                 exported = database.execute("SELECT exported_seq FROM spool").fetchone()[0]
-            except sqlite3.Error:  # the daemon will say so
+            except sqlite3.Error:  # the daemon will log it
                 return {}, 1 << 62, 1 << 62
         with contextlib.suppress(FileNotFoundError):
             os.unlink(path + "-shm")
@@ -515,7 +516,7 @@ class Bench:
     # After
 
     def _check_lines_after(self, history):
-        """Each outcome is in the files, once: what the checker took from the table instead comes
+        """Each outcome is in the files, once: what the checker read from the table instead comes
         last, and has no time."""
         in_files = [record["seq"] for record in history.outcomes if "time" in record]
         wanted = list(range(1, len(history.outcomes) + 1))
@@ -523,7 +524,7 @@ class Bench:
             history.faults.append("AUDIT: " + tap.first_difference(in_files, wanted))
 
     def _check_undamaged(self, history):
-        """A cut damages nothing: nothing may be taken for damaged, or moved aside."""
+        """A cut damages nothing: nothing may be treated as damaged, or moved aside."""
         aside = sorted(name for name in os.listdir(self.spool) if name not in _SPOOL_FILES)
         if aside or history.ledger.get("damaged"):
             history.faults.append("DAMAGED: %r messages, beside the spool: %r"
@@ -534,10 +535,10 @@ class Bench:
         with contextlib.closing(sqlite3.connect(path)) as database, \
                 contextlib.suppress(sqlite3.Error):
             newest = database.execute("SELECT max(last_id) FROM lane").fetchone()[0] or 0
-            told = max(self.recording.acked_before(cut), default=0)
-            if newest < told:
-                history.faults.append("ID: acknowledged up to %d, the database would go on after "
-                                      "%d" % (told, newest))
+            acknowledged = max(self.recording.acked_before(cut), default=0)
+            if newest < acknowledged:
+                history.faults.append("ID: acknowledged up to %d, the database would continue "
+                                      "after %d" % (acknowledged, newest))
 
 
 _LINE = re.compile(rb'^\{"seq":(\d+),[^\n\0]*\}$', re.MULTILINE)

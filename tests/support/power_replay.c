@@ -11,7 +11,7 @@
  * The first CUT records have happened; FOLDER, which is emptied first, then holds what the disk
  * may hold. The same order makes the same image. DISK is "honest" or one of the controls:
  *
- *   lying      says yes to a sync and keeps what it was given in a cache for a while: the syncs
+ *   lying      confirms a sync and keeps what it was given in a cache for a while: the syncs
  *              among the last LIE_STEPS records did nothing
  *   deaf:NAME  as if the program had never synced this file or folder
  *
@@ -506,6 +506,7 @@ static int open_folder(int folder_fd, const char *name)
 static void clean_folder(int folder_fd, struct entries *wanted)
 {
     int fd = open_folder(folder_fd, ".");
+
     DIR *list = fd < 0 ? NULL : fdopendir(fd);
     const struct dirent *found;
 

@@ -35,8 +35,8 @@ def levels(process):
 
 
 def peak_kb(process):
-    """The most that was resident since it began. What wait4() tells counts the process, too, that
-    it was before exec: this one's Python."""
+    """The peak resident memory since it started. The value of wait4() would include the time before
+    exec, as this Python process."""
     with open("/proc/%d/status" % process.pid) as seen:
         return int(next(line for line in seen if line.startswith("VmHWM:")).split()[1])
 
@@ -49,7 +49,7 @@ def run(command, timeout=30, stdin=None, env=None):
 
 
 def end(process, seconds=10):
-    """TERM, then KILL; returns the exit code. Accepts None and what has ended already."""
+    """TERM, then KILL; returns the exit code. Accepts None and ended processes."""
     if process is None:
         return None
     if process.poll() is None:
@@ -62,7 +62,7 @@ def end(process, seconds=10):
 
 
 def find(program):
-    """The path of a program, also in the folders that a plain user's PATH leaves out."""
+    """The path of a program, also in the folders that are not in a plain user's PATH."""
     path = os.environ.get("PATH", "") + ":/usr/local/sbin:/usr/sbin:/sbin"
     return shutil.which(program, path=path)
 
@@ -89,8 +89,9 @@ def folder():
 
 
 def free_port():
-    """A port of 127.0.0.1 that refuses connections until somebody listens there. The kernel gives it
-    to nobody else before the case ends; who binds it by its number needs SO_REUSEADDR."""
+    """A port of 127.0.0.1 that refuses connections until a process listens there. The kernel
+    assigns it to no other process before the case ends; binding it by its number needs
+    SO_REUSEADDR."""
     sock = socket.socket()
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     sock.bind(("127.0.0.1", 0))
@@ -99,7 +100,8 @@ def free_port():
 
 
 def built(variable, name):
-    """A program of this project: from the environment that ctest sets, else where it was built."""
+    """A program of this project: from the environment that ctest sets, otherwise where it was
+    built."""
     path = os.environ.get(variable)
     if not path:
         root = os.path.join(os.path.dirname(__file__), "..", "..", "build")

@@ -2,7 +2,7 @@
 /*
  * spool_fixture.h - a spool in a temporary folder under a clock of the test
  *
- * For the tests of store/ only; each test program includes it once.
+ * For the tests of store/ and cli/; each test program includes it once.
  */
 #ifndef MQTT_SPOOLD_TESTS_SPOOL_FIXTURE_H
 #define MQTT_SPOOLD_TESTS_SPOOL_FIXTURE_H

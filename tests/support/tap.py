@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
 """A tiny test runner that speaks TAP.
 
-A case is a function whose name is a sentence; @case collects it, run_all() runs what was
-collected and prints one line for each. What a case starts it hands to cleanup(), which is
-worked off in reverse order however the case ends. A case that hangs is ended by an alarm.
+A case is a function whose name is a sentence; @case collects it, run_all() runs what was collected
+and prints one line for each. What a case starts it registers with cleanup(), which runs in reverse
+order however the case ends. A case that hangs is ended by an alarm.
 """
 
 import argparse
@@ -21,11 +21,11 @@ _notes = []
 
 
 class Skip(Exception):
-    """Raised by skip(): the case cannot run here, and says why."""
+    """Raised by skip(): the case cannot run here, with the reason."""
 
 
 class TooSlow(Exception):
-    """The case, or one of its conditions, did not come true in time."""
+    """The case, or one of its conditions, was not satisfied in time."""
 
 
 def case(function=None, seconds=CASE_SECONDS):
@@ -53,7 +53,7 @@ def on_failure(function):
 
 
 def forget_notes():
-    """For a case of many parts that shows by itself what is of interest when it fails."""
+    """For a case of many parts that itself prints the details when it fails."""
     _notes.clear()
 
 

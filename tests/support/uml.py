@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: MIT
 """A machine whose power can be cut: a kernel of its own, in user mode, with real ext4 disks.
 
-The kernel is one process with its helpers, which needs no rights. SIGKILL to all of them is the
-cut: what the kernel held in its page cache is gone, what it had given to its disks is in their
+The kernel is one process with its helpers, which needs no privileges. SIGKILL to all of them is the
+cut: what the kernel held in its page cache is lost, what it had written to its disks is in their
 images, and the next kernel that is booted on them replays the journal of the file system.
 
 The machine's root is the root of the host, read-only, so it has the programs as they were built and
 the libraries that they were built against. It has no network, and no folder for temporary files.
-What runs in it is uml_guest.py, which tells what happens; what was told before the cut is here.
+It runs uml_guest.py, which reports what happens; what was reported before the cut is here.
 """
 
 import collections
@@ -32,7 +32,7 @@ BOOT_SECONDS, END_SECONDS = 120, 300
 
 
 def why_not():
-    """The reason why no machine can be booted here; None where it can."""
+    """The reason why no machine can be booted here; None if it can."""
     if not os.environ.get("SPOOLD_UML"):
         return "boots a kernel and cuts its power: only with scripts/test --uml (SPOOLD_UML=1)"
     for program, package in ((KERNEL, "user-mode-linux"), ("mkfs.ext4", "e2fsprogs"),
@@ -45,7 +45,7 @@ def why_not():
 
 
 class Boot:
-    """One life of the machine, and what it told."""
+    """One life of the machine, and what it reported."""
 
     def __init__(self, number, job):
         self.number, self.job = number, job
@@ -116,7 +116,7 @@ class Machine:
             env=dict(os.environ, LD_PRELOAD=self.preloaded), pass_fds=(writing,),
             start_new_session=True)
         os.close(writing)
-        # Its helpers would outlive it, and hold the disks, were this test to be killed.
+        # Its helpers would outlive it, and hold the disks, if this test were killed.
         self.guard = subprocess.Popen(
             ["sh", "-c", "read _; kill -s KILL -- -%d" % self.process.pid],
             stdin=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True)
@@ -147,27 +147,28 @@ class Machine:
     def _read_entries(boot, stream):
         with stream:
             for line in stream:
-                if line.endswith(b"\n"):  # else the cut came between
+                if line.endswith(b"\n"):  # otherwise the cut came between
                     boot.take(line)
 
     def wait_count(self, kind, count, seconds=BOOT_SECONDS):
-        """Until it has told @count of this kind."""
-        def told():
+        """Until it has reported @count of this kind."""
+        def reported():
             tap.check(not self.now.counts["failed"], "it failed")
             ended = self.process.poll() is not None
             enough = self.now.counts[kind] >= count
             tap.check(enough or not ended, "the kernel ended")
             return enough
-        tap.wait_for(told, seconds, lambda: "told %d times of %r, but %d times"
+        tap.wait_for(reported, seconds, lambda: "reported %d times of %r, but %d times"
                      % (count, kind, self.now.counts[kind]))
 
     def wait_told(self, kind, seconds=BOOT_SECONDS):
-        """Until it has told one of this kind; returns the last one."""
+        """Until it has reported one of this kind; returns the last one."""
         self.wait_count(kind, 1, seconds)
         return self.now.last(kind)
 
     def cut(self):
-        """Nothing of the kernel is left, and all that it told is here. Also ends what has ended."""
+        """Nothing of the kernel is left, and all that it reported is here. Also for one that has
+        ended."""
         if self.process is None:
             return
         with contextlib.suppress(ProcessLookupError):
@@ -175,7 +176,7 @@ class Machine:
         self._forget()
 
     def _forget(self):
-        """The pipes end with the last process that has them: none holds a disk any more then."""
+        """The pipes end with the last process that has them: then none holds a disk."""
         self.guard.kill()
         self.guard.wait()
         self.guard.stdin.close()
@@ -186,14 +187,15 @@ class Machine:
         self.process = None
 
     def wait_end(self, seconds=END_SECONDS):
-        """It powers itself off in order."""
+        """It powers itself off in an orderly way."""
         self.wait_told("off", seconds)
         self.process.wait(30)
         self.cut()
 
 
 def collect(history, boots):
-    """Puts into @history what the producers and the far brokers have told in all these lives."""
+    """Puts into @history what the producers and the remote brokers have reported in all these
+    lives."""
     for boot in boots:
         for name, newest, size in boot.all("sent"):
             for number in range(newest, 0, -1):
@@ -203,7 +205,7 @@ def collect(history, boots):
                 history.sent[key] = (topic, payload)
         history.acked.update(dict(boot.all("acked")))
         history.refused.update(dict(boot.all("refused")))
-        # Each far broker counts its connections from 1.
+        # Each remote broker counts its connections from 1.
         first = max(history.connections, default=0)
         load.collect_far(history, [dict(entry, conn=first + entry["conn"])
                                    for entry, in boot.all("far")])

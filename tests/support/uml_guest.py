@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: MIT
-"""What runs in a machine of uml.py: its first process, and the far broker beside it.
+"""What runs in a machine of uml.py: its first process, and the remote broker beside it.
 
-The machine sees the files of the host, read-only; disks of its own are the spool's folder and the
-audit file's. What it is to do stands in the file that is named to it. It tells all that matters in
-lines of JSON on its second console, which is a pipe of the host, and waits for each until it is out
-there: what was told is known, whatever happens to the machine then. So a producer tells what it is
-going to send before it does, and the far broker what it took before it acknowledges it.
+The machine sees the files of the host, read-only; the spool's folder and the audit file's are
+separate disks. Its task is in the file that is named to it. It reports everything in lines of JSON
+on its second console, which is a pipe of the host, and waits until each has arrived there: what was
+reported is known, whatever happens to the machine then. So a producer reports what it is going to
+send before it does, and the remote broker what it received before it acknowledges it.
 """
 
 import contextlib
@@ -43,8 +43,8 @@ _libc = ctypes.CDLL(None, use_errno=True)
 _console = -1
 
 
-def tell(*entry):
-    """Returns when the host has it."""
+def report(*entry):
+    """Returns when the host has received it."""
     os.write(_console, json.dumps(entry).encode() + b"\n")
     termios.tcdrain(_console)
 
@@ -81,15 +81,15 @@ def set_up(job):
     run("ip", "link", "set", "lo", "up")
     if "clock" in job:
         time.clock_settime(time.CLOCK_REALTIME, job["clock"])
-    tell("mounting")
+    report("mounting")
     mount("hostfs", "hostfs", OUT, "-o", job["out"])
     mount("ext4", spool_device(job), SPOOL)
     mount("ext4", "/dev/ubdb", LOG)
-    tell("replayed", run("dmesg").count("recovery complete"))
+    report("replayed", run("dmesg").count("recovery complete"))
 
 
 def spool_device(job):
-    """The disk itself, or a layer over it, which misbehaves or will."""
+    """The disk itself, or a layer over it that misbehaves, now or later."""
     if job["task"] == "error":
         module, form = "dm-flakey", SOUND
     elif "delay_ms" in job:
@@ -123,7 +123,7 @@ def break_disk(job):
 
 
 def set_clock_right(job):
-    """To the host's time, as a time service does it: the kernel knows that it is right."""
+    """To the host's time, as a time service does it: the kernel counts it as synchronized."""
     time.clock_settime(time.CLOCK_REALTIME, job["right"])
     state = ctypes.create_string_buffer(512)
     struct.pack_into("<I4xqqqqi", state, 0, _ADJ_MAXERROR | _ADJ_STATUS, 0, 0, 1000, 1000, 0)
@@ -136,26 +136,26 @@ def power_off():
     for path in (SPOOL, LOG):
         with contextlib.suppress(AssertionError):
             run("umount", path)
-    tell("off")
+    report("off")
     _libc.reboot(_POWER_OFF)
 
 
-# Who has something to tell
+# What is reported
 
 class Producer(load.Producer):
     def before_sending(self, number):
-        tell("sent", self.producer, number, self.size)
+        report("sent", self.producer, number, self.size)
 
     def after_answer(self, key):
         if key in self.acked:
-            tell("acked", key, self.acked[key])
+            report("acked", key, self.acked[key])
         else:
-            tell("refused", key, self.refused[key])
+            report("refused", key, self.refused[key])
 
 
 class FarBroker(fake_broker.FakeBroker):
     def record(self, entry):
-        tell("far", entry)
+        report("far", entry)
 
 
 def far_broker():
@@ -181,14 +181,14 @@ def start_daemon(job):
     if os.path.exists(os.path.join(SPOOL, "spool.db")):
         tell_of_tool(gateway, "check")  # first, of what the cut has left
     gateway.start(env=job["environment"])
-    tell("ready")
-    tell("log", gateway.log())
+    report("ready")
+    report("log", gateway.log())
     return gateway
 
 
 def tell_of_tool(gateway, verb):
     done = gateway.tool(verb)
-    tell("tool", verb, done.returncode, (done.stdout + done.stderr).decode(errors="replace"))
+    report("tool", verb, done.returncode, (done.stdout + done.stderr).decode(errors="replace"))
 
 
 def start_producers(gateway, job):
@@ -196,7 +196,7 @@ def start_producers(gateway, job):
                  for number in range(job["count"])]
     for producer in producers:
         producer.start()
-    tell("load")
+    report("load")
     return producers
 
 
@@ -206,7 +206,7 @@ def finish(producers):
 
 
 def wait_for_the_cut():
-    tell("waiting")
+    report("waiting")
     while True:
         time.sleep(60)
 
@@ -217,12 +217,12 @@ def publish(gateway, job):
 
 
 def drain(gateway, job):
-    """All is delivered; then the daemon ends, and its files go to the host."""
+    """All is delivered; then the daemon ends, and its files are copied to the host."""
     if "right" in job:
         set_clock_right(job)
     gateway.wait_drained(DRAIN_SECONDS)
     gateway.stop()
-    tell("log", gateway.log())
+    report("log", gateway.log())
     for verb in ("check", "audit"):
         tell_of_tool(gateway, verb)
     for name, path in (("spool", SPOOL), ("log", LOG)):
@@ -235,15 +235,15 @@ def drain(gateway, job):
 
 
 def error(gateway, job):
-    """The disk breaks under load; what has become of the daemon."""
+    """The disk breaks under load; returns what happened to the daemon."""
     producers = start_producers(gateway, job)
     tap.wait_for(lambda: sum(len(producer.acked) for producer in producers) >= job["before"], 60)
     began = time.monotonic()
     break_disk(job)
-    tell("broken")
+    report("broken")
     code = gateway.process.wait(DEATH_SECONDS)
-    tell("ended", code, time.monotonic() - began)
-    tell("last", gateway.log())
+    report("ended", code, time.monotonic() - began)
+    report("last", gateway.log())
     wait_for_the_cut()
 
 
@@ -253,7 +253,7 @@ def flushes(device):
 
 
 def slow(gateway, job):
-    """What a disk that takes its time does to the pace, and to the watchdog."""
+    """The effect of a slow disk on the rate, and on the watchdog."""
     before = flushes("ubda")
     producers = start_producers(gateway, job)
     began = fed_at = time.monotonic()
@@ -265,14 +265,15 @@ def slow(gateway, job):
         time.sleep(0.01)
     longest = max(longest, time.monotonic() - fed_at)
     finish(producers)
-    tell("slow", {"acked": sum(len(producer.acked) for producer in producers),
+    report("slow", {"acked": sum(len(producer.acked) for producer in producers),
                   "seconds": time.monotonic() - began, "flushes": flushes("ubda") - before,
                   "fed": fed, "longest": longest})
     drain(gateway, job)
 
 
 def clock(gateway, job):
-    """Messages taken while the clock is wrong, then it is set right: what has ended of them."""
+    """Messages accepted while the clock is wrong, then it is set right: which of them have
+    ended."""
     producers = start_producers(gateway, job)
     tap.wait_for(lambda: sum(len(producer.acked) for producer in producers) >= job["before"], 60)
     set_clock_right(job)
@@ -282,7 +283,7 @@ def clock(gateway, job):
     # It may have asked between the two calls that set the clock, and asks again after a while.
     tap.wait_for(lambda: gateway.status()["clock"]["synchronized"], CLOCK_SECONDS,
                  "a clock that is known to be right")
-    tell("ledger", gateway.ledger())  # one that was written after this
+    report("ledger", gateway.ledger())  # one that was written after this
     wait_for_the_cut()
 
 
@@ -301,8 +302,8 @@ def main(path):
         TASKS[job["task"]](gateway, job)
     except BaseException:
         with contextlib.suppress(OSError, termios.error):
-            tell("last", (gateway.log() if gateway else "") + run("dmesg")[-3000:])
-            tell("failed", traceback.format_exc())
+            report("last", (gateway.log() if gateway else "") + run("dmesg")[-3000:])
+            report("failed", traceback.format_exc())
         traceback.print_exc()
         _libc.reboot(_POWER_OFF)
 

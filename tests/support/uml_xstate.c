@@ -76,6 +76,7 @@ long ptrace(enum __ptrace_request request, ...)
     static ptrace_call *next;
     va_list rest;
     pid_t pid = 0;
+
     void *address = NULL, *data = NULL;
 
     if (!next)

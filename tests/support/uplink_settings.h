@@ -7,18 +7,26 @@
 #ifndef MQTT_SPOOLD_TESTS_UPLINK_SETTINGS_H
 #define MQTT_SPOOLD_TESTS_UPLINK_SETTINGS_H
 
-#include "daemon/uplink/uplink.h"
+#include "daemon/uplink/settings.h"
+
+/* The settings are the configuration's, which frees its texts; the uplink only reads them. */
+static inline char *uplink_test_text(const char *text)
+{
+    return (char *)(uintptr_t)text;
+}
 
 /* @brokers: borrowed, the first of them counts. */
-static inline struct uplink_settings uplink_test_settings(const char *const *brokers)
+static inline struct uplink_settings uplink_test_settings(char **brokers)
 {
+    char *none = uplink_test_text("");
+
     return (struct uplink_settings){
         .brokers = brokers,
         .broker_count = 1,
-        .client_id = "gateway",
+        .client_id = uplink_test_text("gateway"),
         .protocol = 4,
-        .username = "",
-        .password_file = "",
+        .username = none,
+        .password_file = none,
         .keepalive_ms = 60000,
         .connect_timeout_ms = 10000,
         .ack_timeout_ms = 30000,
@@ -27,12 +35,12 @@ static inline struct uplink_settings uplink_test_settings(const char *const *bro
         .window = 10,
         .window_bytes = 1 << 20,
         .max_qos = 2,
-        .topic_prefix = "",
-        .ca_file = "",
-        .cert_file = "",
-        .key_file = "",
-        .key_password_file = "",
-        .verify = true,
+        .topic_prefix = none,
+        .tls = {.ca_file = none,
+                .cert_file = none,
+                .key_file = none,
+                .key_password_file = none,
+                .verify = true},
     };
 }
 

@@ -1,20 +1,21 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * paho_link.c - what is mended in Paho MQTT C at link time
+ * paho_link.c - faults of Paho MQTT C that are corrected at link time
  *
- * The default build links Paho's static archive and has the linker send calls
- * of the functions below here (`--wrap`, see CMakeLists.txt). Each says what it
- * mends and what tells that it can go; docs/paho.md has upstream's issues, the
- * proofs and the figures. None of them knows Paho's structures.
+ * The default build links Paho's static archive and lets the linker redirect calls
+ * of the functions below to this file (`--wrap`, see CMakeLists.txt). The comment of
+ * each has the fault; docs/paho.md has upstream's issues, the proofs, the figures, and
+ * the condition on which it can be removed.
  *
- * Memory: every object of the archive but Heap.c reaches its allocator through
- * mymalloc, myrealloc and myfree, and Heap.c hands out no memory on its own. So
- * all three are replaced or none, and no pointer crosses over.
+ * Invariant: no function here knows Paho's structures. Every object of the archive but
+ * Heap.c calls its allocator through mymalloc, myrealloc and myfree, and Heap.c
+ * allocates nothing for others; so all three are replaced or none, and no pointer
+ * of one allocator is freed by the other.
  *
- * A build against the shared library cannot replace functions inside of it. It
- * gets the two things that must not be missing from functions of libc's that are
- * defined here: no double free after a failed write from writev(), no wait for a
- * name server from getaddrinfo(). It says at start what it lacks.
+ * A build against the shared library cannot replace functions inside of it. For the
+ * two faults that must not remain it has functions of libc's names: writev() against
+ * the double free after a failed write, getaddrinfo() against the wait for a name
+ * server. paho_link_limitations() has the rest.
  */
 #include "daemon/uplink/paho/paho_link.h"
 
@@ -30,8 +31,7 @@
 
 #include "base/thread.h"
 
-/* The errno of the last connection attempt that the kernel refused; 0: none since it was taken.
- */
+/* The errno of the last attempt that the kernel refused; 0: none since it was taken. */
 static atomic_int connect_error;
 
 int paho_link_take_connect_error(void)
@@ -39,32 +39,32 @@ int paho_link_take_connect_error(void)
     return atomic_exchange(&connect_error, 0);
 }
 
-/* The host of the attempt, and the address that stands for it. */
+/* The host of the attempt, and its address. */
 static struct {
     pthread_mutex_t mutex;
     char host[PAHO_LINK_HOST_MAX];
     char address[PAHO_LINK_ADDRESS_MAX];
-} known = {.mutex = PTHREAD_MUTEX_INITIALIZER};
+} resolved = {.mutex = PTHREAD_MUTEX_INITIALIZER};
 
 void paho_link_set_address(const char *host, const char *address)
 {
-    (void)pthread_mutex_lock(&known.mutex);
-    (void)snprintf(known.host, sizeof(known.host), "%s", host);
-    (void)snprintf(known.address, sizeof(known.address), "%s", address);
-    (void)pthread_mutex_unlock(&known.mutex);
+    (void)pthread_mutex_lock(&resolved.mutex);
+    (void)snprintf(resolved.host, sizeof(resolved.host), "%s", host);
+    (void)snprintf(resolved.address, sizeof(resolved.address), "%s", address);
+    (void)pthread_mutex_unlock(&resolved.mutex);
 }
 
 static bool get_address(const char *host, char address[static PAHO_LINK_ADDRESS_MAX])
 {
-    (void)pthread_mutex_lock(&known.mutex);
-    bool is_known = host && known.address[0] != '\0' && strcmp(host, known.host) == 0;
-    if (is_known)
-        memcpy(address, known.address, PAHO_LINK_ADDRESS_MAX);
-    (void)pthread_mutex_unlock(&known.mutex);
-    return is_known;
+    (void)pthread_mutex_lock(&resolved.mutex);
+    bool is_resolved = host && resolved.address[0] != '\0' && strcmp(host, resolved.host) == 0;
+    if (is_resolved)
+        memcpy(address, resolved.address, PAHO_LINK_ADDRESS_MAX);
+    (void)pthread_mutex_unlock(&resolved.mutex);
+    return is_resolved;
 }
 
-/* As @hints, but no name is looked up. */
+/* @hints, but for addresses only: no name is looked up. */
 static struct addrinfo numeric_only(const struct addrinfo *hints)
 {
     struct addrinfo numeric = {.ai_flags = 0};
@@ -91,9 +91,9 @@ static bool is_internet_socket(int fd)
 }
 
 /*
- * Takes the place of libc's writev() for the whole program. A hard error on a
+ * Replaces libc's writev() for the whole program. A hard error on a
  * broker's socket becomes EAGAIN: Paho then keeps the rest of the packet instead
- * of freeing it twice, and its reading side finds the same dead connection.
+ * of freeing it twice, and its reading side finds the same broken connection.
  */
 ssize_t writev(int fd, const struct iovec *parts, int count)
 {
@@ -106,32 +106,31 @@ ssize_t writev(int fd, const struct iovec *parts, int count)
     return written;
 }
 
-typedef int ask_function(const char *host,
-                         const char *service,
-                         const struct addrinfo *hints,
-                         struct addrinfo **ret_list);
+typedef int getaddrinfo_fn(const char *host,
+                           const char *service,
+                           const struct addrinfo *hints,
+                           struct addrinfo **ret_list);
 
-static ask_function *libc_getaddrinfo(void)
+static getaddrinfo_fn *find_libc_getaddrinfo(void)
 {
-    ask_function *found = NULL;
+    getaddrinfo_fn *found = NULL;
 
     *(void **)&found = dlsym(RTLD_NEXT, "getaddrinfo");
     return found;
 }
 
-int paho_link_ask_resolver(const char *host,
-                           const struct addrinfo *hints,
-                           struct addrinfo **ret_list)
+int paho_link_getaddrinfo(const char *host,
+                          const struct addrinfo *hints,
+                          struct addrinfo **ret_list)
 {
-    ask_function *ask = libc_getaddrinfo();
+    getaddrinfo_fn *libc_getaddrinfo = find_libc_getaddrinfo();
 
-    return ask ? ask(host, NULL, hints, ret_list) : EAI_FAIL;
+    return libc_getaddrinfo ? libc_getaddrinfo(host, NULL, hints, ret_list) : EAI_FAIL;
 }
 
 /*
- * Takes the place of libc's getaddrinfo() for the whole program, hence also for a
- * name service module that asks for a server of its own: what is not the broker's
- * host goes on to libc.
+ * Replaces libc's getaddrinfo() for the whole program, hence also for a name service
+ * module that looks up a server of its own: any name but the broker's is passed to libc.
  */
 int getaddrinfo(const char *host,
                 const char *service,
@@ -140,16 +139,16 @@ int getaddrinfo(const char *host,
 {
     char address[PAHO_LINK_ADDRESS_MAX];
     struct addrinfo numeric = numeric_only(hints);
-    ask_function *ask = libc_getaddrinfo();
+    getaddrinfo_fn *libc_getaddrinfo = find_libc_getaddrinfo();
 
-    if (!ask)
+    if (!libc_getaddrinfo)
         return EAI_FAIL;
     if (get_address(host, address))
-        return ask(address, service, &numeric, ret_list);
-    return ask(host, service, hints, ret_list);
+        return libc_getaddrinfo(address, service, &numeric, ret_list);
+    return libc_getaddrinfo(host, service, hints, ret_list);
 }
 
-const char *paho_link_lacks(void)
+const char *paho_link_limitations(void)
 {
     return "linked to Paho's shared library: wake-ups may come up to 1 s late, heap tracking "
            "halves the speed, a failed write on a TLS connection may damage what is sent next";
@@ -223,9 +222,9 @@ int __real_connect(int fd, const struct sockaddr *address, socklen_t size);
 int __real_getsockopt(int fd, int level, int name, void *value, socklen_t *size);
 
 /*
- * Heap tracking: each block goes through a tree under one mutex. The tracker
- * clears what it hands out, and some of Paho's code has come to lean on that
- * (upstream #1543), so this does too.
+ * Heap tracking: each block is kept in a tree under one mutex. The tracker clears
+ * what it allocates, and some of Paho's code relies on that (upstream #1543), so
+ * this clears, too.
  */
 void *__wrap_mymalloc(char *file, int line, size_t size)
 {
@@ -248,7 +247,7 @@ void __wrap_myfree(char *file, int line, void *memory)
     free(memory);
 }
 
-/* Stack tracing: each entry and exit of each function looks its thread up in a list. */
+/* Stack tracing: each entry and exit of a function searches a list for its thread. */
 void __wrap_StackTrace_entry(const char *name, int line, int level)
 {
     (void)name;
@@ -266,27 +265,24 @@ void __wrap_StackTrace_exit(const char *name, int line, void *result, int level)
 
 /*
  * The lost wake-up: the send thread finds its queue empty and only then waits; a
- * signal between the two is lost and the command sleeps for up to 1 s. An eventfd
- * remembers the signal, so the wait that follows ends at once. There is one such
- * condition in the library, the send thread's; were there more, the others would
- * wake in vain now and then, which they must bear anyway. The wait runs on the
- * monotonic clock, where Paho's own runs on the wall clock and a step backwards
- * prolongs it.
+ * signal between the two is lost and the command is delayed by up to 1 s. An eventfd
+ * keeps the signal, so the wait that follows ends at once. The library has one such
+ * condition, the send thread's; if there were more, the others would have spurious
+ * wake-ups, which a condition allows. The wait uses the monotonic clock; Paho's own
+ * uses the wall clock, and a step backwards prolongs it.
  *
- * wake_is_set spares the system call while a signal is pending. Order in the
- * wait: first empty the descriptor, then clear the flag. A signal in between
- * is not written, but its command is in the queue by then and the caller looks
- * there next.
+ * wake_is_set saves the system call while a signal is pending. Order in the wait:
+ * first empty the descriptor, then clear the flag. A signal in between is not
+ * written, but its command is in the queue by then, which the caller checks next.
  */
 static atomic_int wake_fd = -1;
 static atomic_bool wake_is_set;
 
 /*
  * A run of sends wakes the send thread once, at its end. Woken by the first one,
- * that thread takes and leaves Paho's locks for each message just when the loop
- * wants them for the next: both then spend their time going to sleep and being
- * woken (docs/performance.md). Of the holding thread only: what Paho's own threads
- * signal meanwhile goes through.
+ * that thread contends with the loop for Paho's locks at each message, and both
+ * spend their time going to sleep and being woken (docs/performance.md). Only for
+ * the thread that holds: signals of Paho's own threads are not delayed.
  */
 static _Thread_local bool wake_is_held;
 static _Thread_local void *held_condition; /* signalled meanwhile; NULL: none was */
@@ -344,9 +340,8 @@ int __wrap_Thread_wait_cond(void *condition, int timeout_ms)
     if (wait.fd < 0)
         return __real_Thread_wait_cond(condition, timeout_ms);
     if (poll(&wait, 1, timeout_ms) <= 0)
-        return ETIMEDOUT; /* an interrupted wait too: the caller looks at its queue and waits
-                             again */
-    (void)eventfd_read(wait.fd, &count); /* one reader: it is there */
+        return ETIMEDOUT; /* or interrupted: the caller checks its queue and waits again */
+    (void)eventfd_read(wait.fd, &count); /* one reader, so it cannot be empty */
     atomic_store(&wake_is_set, false);
     return 0;
 }
@@ -354,8 +349,8 @@ int __wrap_Thread_wait_cond(void *condition, int timeout_ms)
 /*
  * The double free: after a hard error while writing a PUBLISH of QoS 1 or 2 Paho
  * frees topic and payload although the stored publication still points at them
- * (upstream #1621, #1622, #1532). "Pending" leaves it alone; the reading side
- * finds the dead connection, closes it and frees everything once.
+ * (upstream #1621, #1622, #1532). With "pending" it frees nothing; the reading side
+ * finds the broken connection, closes it and frees everything once.
  */
 int __wrap_MQTTProtocol_startPublish(
     void *client, void *publish, int qos, int retained, void **message)
@@ -383,7 +378,7 @@ int __wrap_MQTTPacket_send_pubrel(int version, int id, int dup, void *net, const
     return __real_MQTTPacket_send_pubrel(version, id, dup, net, client);
 }
 
-static bool is_answer(unsigned type)
+static bool is_expected_answer(unsigned type)
 {
     switch (type) {
     case PAHO_PUBACK:
@@ -400,19 +395,19 @@ static bool is_answer(unsigned type)
 }
 
 /*
- * The answer to another question: Paho looks for the command of an answer by its
- * packet id alone. A SUBACK, UNSUBACK or PUBCOMP with the id of a QoS 1 publish
- * reports that as delivered, and frees topic and payload, which the stored
- * publication frees again (upstream: none known). Where nothing of the kind can
- * be open, the broker breaks the protocol: the connection ends, as after an error of
- * its socket. All packets begin with their first byte as it was received.
+ * The answer of the wrong type: Paho finds the command of an answer by its packet
+ * id alone. A SUBACK, UNSUBACK or PUBCOMP with the id of a QoS 1 publish reports
+ * that as delivered, and frees topic and payload, which the stored publication
+ * frees again (upstream: none known). If no such answer can be due, the broker
+ * violates the protocol: the connection ends, as after an error of its socket. The
+ * structures of all packets begin with their first byte as it was received.
  */
 void *__wrap_MQTTPacket_Factory(int version, void *net, int *error)
 {
     void *packet = __real_MQTTPacket_Factory(version, net, error);
     unsigned type = packet ? *(const uint8_t *)packet >> 4 : 0;
 
-    if (!packet || is_answer(type))
+    if (!packet || is_expected_answer(type))
         return packet;
     if (type == PAHO_SUBACK)
         MQTTPacket_freeSuback(packet);
@@ -425,23 +420,23 @@ void *__wrap_MQTTPacket_Factory(int version, void *net, int *error)
 }
 
 /*
- * Called at destroy only, where it makes the queued commands forget the topics
- * and payloads that they own: a leak (upstream #1474, mended in 1.3.14).
+ * The leak at destroy: it sets the topics and payloads of queued commands to NULL,
+ * which nothing else frees (upstream #1474, corrected in 1.3.14). It is called there only.
  */
 void __wrap_MQTTAsync_NULLPublishCommands(void *client)
 {
     (void)client;
 }
 
-/* The socket whose connection is under way, -1: none, and how many waits that may still end early.
- */
+/* The socket whose connection is under way, -1: none, and how many of its waits may still end
+ * early. */
 static atomic_int connecting_fd = -1;
 static atomic_int early_ends;
-/* Paho needs two: it meets the connection in the look before its next wait. */
+/* Paho needs two: it finds the connection in the check before its next wait. */
 #define EARLY_ENDS 4
 
-/* Paho says "connect failure" and keeps the kernel's reason to itself; a person wants it. Here it is
- * want of descriptors, mostly. */
+/* The errno of a failure: Paho reports only "connect failure". Here it is mostly that no
+ * descriptor is left. */
 int __wrap_socket(int domain, int type, int protocol)
 {
     int fd = __real_socket(domain, type, protocol);
@@ -478,11 +473,11 @@ int __wrap_getsockopt(int fd, int level, int name, void *value, socklen_t *size)
 }
 
 /*
- * The late connection: Paho's receiving thread looks without a wait which sockets can
- * be written to, and then waits up to 1 s for input, also when that look has just
- * found the connection made: so each connection costs up to 1 s (upstream: none
- * known). Here such a wait ends as soon as the connection is made or refused. What the
- * caller gets is what it asked for; it looks again, and finds it.
+ * The late connection: Paho's receiving thread checks without a wait which sockets are
+ * writable, and then waits up to 1 s for input, even if that check has just found the
+ * connection established: so each connection takes up to 1 s (upstream: none known).
+ * Here such a wait ends as soon as the connection is established or refused. The caller
+ * gets only the events that it asked for; it checks again, and finds the connection.
  */
 int __wrap_poll(struct pollfd *fds, nfds_t count, int timeout_ms)
 {
@@ -506,55 +501,56 @@ int __wrap_poll(struct pollfd *fds, nfds_t count, int timeout_ms)
     return connecting->revents == 0 ? rc - 1 : rc;
 }
 
-/* Paho's own threads that could not be made. */
+/* Paho's own threads that could not be created. */
 static struct {
     pthread_mutex_t mutex;
     size_t count;
     void *(*functions[2])(void *);
-} missing = {.mutex = PTHREAD_MUTEX_INITIALIZER};
+} missing_threads = {.mutex = PTHREAD_MUTEX_INITIALIZER};
 
 /*
- * The link that never comes up: Paho asks for its two threads once, does not look
- * whether it got them, and for the rest of the process takes them for started
- * (upstream: none known). What was not made is remembered here and asked for again at
- * the next attempt. Neither uses its parameter.
+ * The link that never comes up: Paho starts its two threads once, does not check
+ * for an error, and takes them for started until the process ends (upstream: none
+ * known). What could not be created is noted here and created at the next attempt.
+ * Neither thread uses its parameter.
  */
 void __wrap_Thread_start(void *(*function)(void *), void *parameter)
 {
     if (thread_start_detached(function, parameter) == 0)
         return;
-    (void)pthread_mutex_lock(&missing.mutex);
-    if (missing.count < sizeof(missing.functions) / sizeof(missing.functions[0]))
-        missing.functions[missing.count++] = function;
-    (void)pthread_mutex_unlock(&missing.mutex);
+    (void)pthread_mutex_lock(&missing_threads.mutex);
+    if (missing_threads.count <
+        sizeof(missing_threads.functions) / sizeof(missing_threads.functions[0]))
+        missing_threads.functions[missing_threads.count++] = function;
+    (void)pthread_mutex_unlock(&missing_threads.mutex);
 }
 
 int paho_link_start_threads(void)
 {
     int r = 0;
 
-    (void)pthread_mutex_lock(&missing.mutex);
-    while (missing.count > 0 && r == 0) {
-        r = thread_start_detached(missing.functions[missing.count - 1], NULL);
+    (void)pthread_mutex_lock(&missing_threads.mutex);
+    while (missing_threads.count > 0 && r == 0) {
+        r = thread_start_detached(missing_threads.functions[missing_threads.count - 1], NULL);
         if (r == 0)
-            missing.count--;
+            missing_threads.count--;
     }
-    (void)pthread_mutex_unlock(&missing.mutex);
+    (void)pthread_mutex_unlock(&missing_threads.mutex);
     return r;
 }
 
-int paho_link_ask_resolver(const char *host,
-                           const struct addrinfo *hints,
-                           struct addrinfo **ret_list)
+int paho_link_getaddrinfo(const char *host,
+                          const struct addrinfo *hints,
+                          struct addrinfo **ret_list)
 {
     return __real_getaddrinfo(host, NULL, hints, ret_list);
 }
 
 /*
- * The frozen loop: Paho asks the resolver on its sending thread with its mutex held,
- * for most of a minute where no name server answers, and the loop waits for that
- * mutex (upstream: none known). The uplink has asked before; here is what it heard.
- * What is neither that name nor an address is not found.
+ * The blocked loop: Paho calls the resolver on its sending thread with its mutex held,
+ * for most of a minute if no name server answers, and the loop waits for that mutex
+ * (upstream: none known). The uplink has looked the name up before and set its address
+ * here. Any other name is not found.
  */
 int __wrap_getaddrinfo(const char *host,
                        const char *service,
@@ -568,7 +564,7 @@ int __wrap_getaddrinfo(const char *host,
                               ret_list);
 }
 
-const char *paho_link_lacks(void)
+const char *paho_link_limitations(void)
 {
     return NULL;
 }

@@ -111,6 +111,7 @@ static void varint_keeps_its_value_at_every_bound_both_ways(void **state)
     for (size_t i = 0; i < sizeof(varint_rows) / sizeof(varint_rows[0]); i++) {
         const struct varint_row *row = &varint_rows[i];
         struct reader reader;
+
         reader_init(&reader, row->wire, row->size);
         assert_int_equal(reader_varint(&reader), row->value);
         assert_false(reader.failed);
@@ -141,6 +142,7 @@ static void varint_too_long_cut_or_with_a_fifth_byte_fails(void **state)
     };
     for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
         struct reader reader;
+
         reader_init(&reader, bad[i].wire, bad[i].size);
         assert_int_equal(reader_varint(&reader), 0);
         assert_true(reader.failed);
@@ -224,5 +226,6 @@ int main(void)
         cmocka_unit_test(write_beyond_the_end_is_dropped_and_stays_failed),
         cmocka_unit_test(block_above_16_bits_is_refused),
     };
+
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

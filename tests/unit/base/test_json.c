@@ -52,9 +52,9 @@ static void commas_stand_between_values_and_nowhere_else(void **state)
     json_bool(json, "d", true);
     json_bool(json, "e", false);
     json_close_object(json);
-    json_nothing(json, NULL);
+    json_null_value(json, NULL);
     json_close_array(json);
-    json_nothing(json, "f");
+    json_null_value(json, "f");
     json_close_object(json);
     assert_json(f, "{\"a\":1,\"b\":{},\"c\":[2,{\"d\":true,\"e\":false},null],\"f\":null}");
 }
@@ -145,7 +145,7 @@ static void the_failure_sticks_so_that_no_later_part_fits_in(void **state)
 
     json_init(&json, f->memory, 4);
     json_text(&json, NULL, "long text");
-    json_nothing(&json, NULL);
+    json_null_value(&json, NULL);
     assert_true(json.failed);
     assert_int_equal(json_used(&json), 1);
 }
@@ -179,9 +179,10 @@ static void utf8_accepts_the_edges_and_refuses_what_lies_beyond(void **state)
 
     (void)state;
     for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++)
-        assert_int_equal(utf8_character((const uint8_t *)table[i].text, strlen(table[i].text)),
-                         table[i].length);
-    assert_int_equal(utf8_character((const uint8_t *)"", 0), 0);
+        assert_int_equal(
+            utf8_character_size((const uint8_t *)table[i].text, strlen(table[i].text)),
+            table[i].length);
+    assert_int_equal(utf8_character_size((const uint8_t *)"", 0), 0);
 }
 
 #define CASE(name) cmocka_unit_test_setup(name, setup)

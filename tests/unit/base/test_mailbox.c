@@ -108,7 +108,7 @@ static void the_eventfd_is_written_only_when_the_first_mail_comes(void **state)
         (void)mailbox_post_if(mailbox, &mails[i], NULL, NULL);
     assert_int_equal(read(mailbox_fd(mailbox), &count, sizeof(count)), sizeof(count));
     assert_int_equal(count, 1);
-    assert_non_null(mailbox_take(mailbox)); /* even though somebody read the counter */
+    assert_non_null(mailbox_take(mailbox)); /* even though the counter was read */
 }
 
 static void a_mail_that_is_posted_already_is_left_alone(void **state)
@@ -150,7 +150,7 @@ static void an_answer_for_an_older_generation_is_refused_and_writes_nothing(void
     struct slot slot = {.generation = 5};
     struct answer late = {&slot, 5};
 
-    mailbox_locked(mailbox, next_generation, &slot);
+    mailbox_run_locked(mailbox, next_generation, &slot);
     assert_false(mailbox_post_if(mailbox, &slot.mail, accept_current, &late));
     assert_int_equal(slot.answer, 0);
     assert_false(is_readable(mailbox, 0));
@@ -239,7 +239,7 @@ static void no_late_answer_reaches_a_slot_that_is_used_again(void **state)
     for (unsigned round = 1; round <= rounds; round++) {
         struct mail *mail;
 
-        mailbox_locked(mailbox, next_generation, &slot);
+        mailbox_run_locked(mailbox, next_generation, &slot);
         (void)mailbox_take(mailbox); /* what was answered before the slot was used again */
         __atomic_store_n(&published, round, __ATOMIC_RELAXED);
         do { /* a wake-up may find that its mail was taken before */
@@ -297,7 +297,7 @@ static void a_change_waits_for_the_accept_that_is_running(void **state)
     assert_int_equal(pthread_create(&thread, NULL, post_slowly, &overlap), 0);
     while (!atomic_load(&overlap.entered))
         (void)sched_yield();
-    mailbox_locked(*state, note_change, &overlap);
+    mailbox_run_locked(*state, note_change, &overlap);
     assert_int_equal(pthread_join(thread, NULL), 0);
     assert_false(overlap.saw_change);
 }

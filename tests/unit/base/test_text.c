@@ -221,10 +221,10 @@ static void formatting_cuts_at_a_whole_character(void **state)
     text_format(text, sizeof(text), "%s%d", "x\xFF", 1); /* not cut: not changed */
     assert_string_equal(text, "x\xFF"
                               "1");
-    assert_int_equal(text_at_most("ab\xC3\xBC", 3), 2);
-    assert_int_equal(text_at_most("ab\xC3\xBC", 4), 4);
-    assert_int_equal(text_at_most("ab\xFF", 3), 3);
-    assert_int_equal(text_at_most("", 3), 0);
+    assert_int_equal(text_prefix_size("ab\xC3\xBC", 3), 2);
+    assert_int_equal(text_prefix_size("ab\xC3\xBC", 4), 4);
+    assert_int_equal(text_prefix_size("ab\xFF", 3), 3);
+    assert_int_equal(text_prefix_size("", 3), 0);
 }
 
 static void json_of_others_becomes_one_line_of_the_same_values(void **state)

@@ -739,14 +739,14 @@ static void append_in_short_room(struct fixture *f, unsigned lane)
     uint64_t id;
     spool_set_disk_reserve(f->spool, NO_ROOM);
     assert_int_equal(append_kilobyte(f, lane, &id), 0);
-    assert_true(f->spool->disk_evictions > 0); /* the oldest went for it */
+    assert_true(f->spool->working.evicting.unreported > 0); /* the oldest went for it */
 }
 
 /* The commit finds no room at all; afterwards there is plenty. */
 static void lose_batch(struct fixture *f)
 {
     fault_io_arm(f->directory, room_of_disk, 1, 0, ENOSPC);
-    f->spool->allocated_pages = 0;
+    f->spool->room.allocated_pages = 0;
     assert_int_equal(spool_commit(f->spool, &f->now), SPOOL_E_DISK);
     fault_io_arm(f->directory, room_of_disk, 0, 0, ENOSPC);
     spool_set_disk_reserve(f->spool, 0);
@@ -851,7 +851,7 @@ static void evictions_that_a_full_disk_undid_are_not_counted(void **state)
     for (int round = 0; round < 3; round++) {
         append_in_short_room(f, 0);
         lose_batch(f);
-        assert_int_equal(f->spool->disk_debt, 0);
+        assert_int_equal(f->spool->working.evicting.debt, 0);
     }
     append(f, "there is room again");
     assert_int_equal(spool_retain(f->spool, &f->now, 10, &ended, &more), 0);
@@ -971,7 +971,7 @@ static void a_limit_below_the_size_of_the_files_ends_nothing(void **state)
         assert_int_equal(next_id(f), 0); /* its end could not be recorded */
         pass_time(f, 1000);
     }
-    assert_false(f->spool->met_bad_place);
+    assert_false(f->spool->conn.has_media_error);
     limit_files(RLIM_INFINITY);
     commit(f);
     assert_int_equal(deliver_all(f), FILLED);
@@ -986,7 +986,7 @@ static void nothing_is_handed_out_before_a_commit_where_that_is_asked_for(void *
     append_many(f, 3);
     close_spool(f);
     open_on_disk(f);
-    spool_require_proof(f->spool);
+    spool_require_commit(f->spool);
     assert_true(spool_has_work(f->spool));
     assert_int_equal(next_id(f), 0);
     fault_io_arm(f->directory, room_of_disk, 1, 0, EDQUOT);
@@ -1047,7 +1047,7 @@ static void fifty_cycles_of_filling_and_draining_do_not_grow_the_file(void **sta
     assert_true(database_bytes(f) <= first + 64 * 1024); /* longer numbers */
 }
 
-/* Stated in docs/operation.md, "What max_bytes counts". */
+/* Stated in docs/sizing.md, "What max_bytes counts". */
 static void check_max_bytes(struct fixture *f, size_t payload, uint64_t max_bytes)
 {
     static char bytes[20000];

@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "daemon/mqtt/packet.h"
+#include "tests/support/child.h"
 #include "tests/support/wire.h"
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
@@ -284,6 +285,7 @@ static int decode(const struct packet_frame *frame, enum packet_version version)
     struct packet_publish publish;
     struct packet_subscribe subscribe;
     struct packet_reason reason;
+
     if (frame->type == PACKET_CONNECT)
         return packet_decode_connect(frame, &connect);
     if (frame->type == PACKET_PUBLISH)
@@ -304,6 +306,7 @@ static int decode(const struct packet_frame *frame, enum packet_version version)
 static int frame_and_decode(const struct wire *wire, enum packet_version version)
 {
     AUTO_FREE uint8_t *memory = malloc(wire->size > 0 ? wire->size : 1);
+
     assert_non_null(memory);
     memcpy(memory, wire->bytes, wire->size);
     struct packet_frame frame;
@@ -318,6 +321,7 @@ static void row_gives_its_condition(void **state)
 {
     const struct row *row = *state;
     struct wire wire;
+
     wire_parse(&wire, row->wire);
     if (row->versions & V3)
         assert_int_equal(frame_and_decode(&wire, MQTT_3_1_1), row->expected);
@@ -330,11 +334,13 @@ static void good_packet_cut_anywhere_is_waited_for(void **state)
     (void)state;
     for (size_t i = 0; i < COUNT(rows); i++) {
         struct wire wire;
+
         wire_parse(&wire, rows[i].wire);
         if (rows[i].expected != OK)
             continue;
         for (size_t size = 0; size < wire.size; size++) {
             struct packet_frame frame;
+
             assert_int_equal(packet_next(wire.bytes, size, ROOM, &frame), MORE);
         }
     }
@@ -343,6 +349,7 @@ static void good_packet_cut_anywhere_is_waited_for(void **state)
 static struct packet_frame frame_of(struct wire *wire, const char *text)
 {
     struct packet_frame frame;
+
     wire_parse(wire, text);
     assert_int_equal(packet_next(wire->bytes, wire->size, ROOM, &frame), 0);
     return frame;
@@ -421,7 +428,7 @@ static void connect_tells_what_a_3_1_1_client_wants(void **state)
     assert_int_equal(connect.session_expiry_s, 0);
     assert_int_equal(connect.receive_maximum, 65535);
     assert_int_equal(connect.maximum_packet_size, UINT32_MAX);
-    assert_false(connect.no_problem_info);
+    assert_false(connect.is_problem_info_off);
 }
 
 static void connect_tells_what_a_version_5_client_wants(void **state)
@@ -442,7 +449,7 @@ static void connect_tells_what_a_version_5_client_wants(void **state)
     assert_int_equal(connect.session_expiry_s, UINT32_MAX);
     assert_int_equal(connect.receive_maximum, 7);
     assert_int_equal(connect.maximum_packet_size, 65536);
-    assert_true(connect.no_problem_info);
+    assert_true(connect.is_problem_info_off);
 }
 
 static void problem_information_is_wanted_unless_refused(void **state)
@@ -453,8 +460,9 @@ static void problem_information_is_wanted_unless_refused(void **state)
         struct wire wire;
         struct packet_connect connect;
         struct packet_frame frame = frame_of(&wire, wanted[i]);
+
         assert_int_equal(packet_decode_connect(&frame, &connect), 0);
-        assert_false(connect.no_problem_info);
+        assert_false(connect.is_problem_info_off);
     }
 }
 
@@ -599,6 +607,7 @@ static void damaged_properties_fail_their_reader(void **state)
     static const char *const damaged[] = {"2b 00", "04", "02 0000", "26 ['n'] 0005", "03 [ff]"};
     for (size_t i = 0; i < COUNT(damaged); i++) {
         struct wire wire;
+
         wire_parse(&wire, damaged[i]);
         struct reader reader;
         reader_init(&reader, wire.bytes, wire.size);
@@ -664,6 +673,7 @@ static void property_is_taken_only_where_table_2_4_allows_it(void **state)
         size_t place = i % COUNT(place_rows);
         char text[128];
         size_t split = (size_t)(strstr(place_rows[place].wire, "%s") - place_rows[place].wire);
+
         assert_true(strlen(place_rows[place].wire) + strlen(property->wire) < sizeof(text));
         (void)snprintf(text, sizeof(text), "%.*s%s%s", (int)split, place_rows[place].wire,
                        property->wire, place_rows[place].wire + split + 2);
@@ -730,6 +740,7 @@ static void disconnect_and_acks_tell_their_code(void **state)
 static void assert_wrote(const struct writer *writer, const char *text)
 {
     struct wire wire;
+
     wire_parse(&wire, text);
     assert_false(writer->failed);
     assert_int_equal(writer_used(writer), wire.size);
@@ -778,6 +789,7 @@ static void connack_with_a_client_id_of_any_length_fits_its_maximum(void **state
     static const size_t sizes[] = {1, 90, 127, 128, 16383, 16384, 65535};
     for (size_t i = 0; i < COUNT(sizes); i++) {
         struct writer writer;
+
         writer_init(&writer, memory, PACKET_CONNACK_MAX(sizes[i]));
         packet_encode_connack(&writer, MQTT_5,
                               &(struct packet_connack){.receive_maximum = 1,
@@ -821,6 +833,7 @@ static void connack_3_1_1_has_the_return_code_that_fits(void **state)
     for (size_t i = 0; i < COUNT(codes); i++) {
         uint8_t memory[8];
         struct writer writer;
+
         writer_init(&writer, memory, sizeof(memory));
         packet_encode_connack(&writer, MQTT_3_1_1,
                               &(struct packet_connack){.code = codes[i][0]});
@@ -854,6 +867,7 @@ static void acks_are_as_short_as_their_content_allows(void **state)
     for (size_t i = 0; i < COUNT(acks); i++) {
         uint8_t memory[PACKET_ACK_MAX];
         struct writer writer;
+
         writer_init(&writer, memory, sizeof(memory));
         packet_encode_ack(&writer, acks[i].version, acks[i].type, 0x0102, acks[i].code,
                           acks[i].spool_id);
@@ -873,31 +887,34 @@ static void acks_say_only_what_their_tables_have(void **state)
     for (unsigned code = 0; code <= 0xFF; code++) {
         bool has_received = memchr(received, (int)code, sizeof(received)) != NULL;
         bool has_released = memchr(released, (int)code, sizeof(released)) != NULL;
-        assert_int_equal(packet_ack_may_say(PACKET_PUBACK, (uint8_t)code), has_received);
-        assert_int_equal(packet_ack_may_say(PACKET_PUBREC, (uint8_t)code), has_received);
-        assert_int_equal(packet_ack_may_say(PACKET_PUBREL, (uint8_t)code), has_released);
-        assert_int_equal(packet_ack_may_say(PACKET_PUBCOMP, (uint8_t)code), has_released);
+
+        assert_int_equal(packet_ack_allows_code(PACKET_PUBACK, (uint8_t)code), has_received);
+        assert_int_equal(packet_ack_allows_code(PACKET_PUBREC, (uint8_t)code), has_received);
+        assert_int_equal(packet_ack_allows_code(PACKET_PUBREL, (uint8_t)code), has_released);
+        assert_int_equal(packet_ack_allows_code(PACKET_PUBCOMP, (uint8_t)code), has_released);
     }
 }
 
 #ifndef NDEBUG
-/* In a process of its own, for it is to end. */
+/* In a child, because the process ends. */
 static bool encoding_aborts(enum packet_type type, uint8_t code)
 {
     int status = 0;
     pid_t child = fork();
+
     assert_true(child >= 0);
     if (child == 0) {
         const struct rlimit none = {0, 0};
         uint8_t memory[PACKET_ACK_MAX];
         struct writer writer;
+
         (void)setrlimit(RLIMIT_CORE, &none);
         if (!freopen("/dev/null", "w", stderr))
-            _exit(1);
+            child_exit(1);
         (void)signal(SIGABRT, SIG_DFL);
         writer_init(&writer, memory, sizeof(memory));
         packet_encode_ack(&writer, MQTT_5, type, 1, code, 0);
-        _exit(0);
+        child_exit(0);
     }
     assert_int_equal(waitpid(child, &status, 0), child);
     return WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT;
@@ -936,6 +953,7 @@ static void suback_answers_every_filter(void **state)
     for (size_t i = 0; i < COUNT(answers); i++) {
         uint8_t memory[32];
         struct writer writer;
+
         writer_init(&writer, memory, sizeof(memory));
         packet_encode_suback(&writer, answers[i].version, answers[i].type, 9, answers[i].code,
                              answers[i].count);
@@ -990,6 +1008,7 @@ static void long_disconnect_reason_is_cut_between_characters(void **state)
     (void)state;
     for (size_t shift = 0; shift < 4; shift++) {
         char reason[1024] = {0};
+
         memset(reason, 'x', shift);
         while (strlen(reason) < 1000)
             strcat(reason, "\xF0\x9F\x98\x80");
@@ -1094,7 +1113,7 @@ static void text_has_its_limits(void **state)
     assert_false(packet_filter_is_valid(view_of_text("a\xC3")));
 }
 
-/* The code points that 1.5.4 tells of, and their neighbours. */
+/* The code points of 1.5.4, and their neighbours. */
 static const struct {
     uint32_t first;
     uint32_t last;
@@ -1117,6 +1136,7 @@ static size_t write_character(uint8_t *memory, uint32_t point)
 {
     static const uint8_t leads[] = {0, 0, 0xC0, 0xE0, 0xF0};
     size_t size = point < 0x80 ? 1 : point < 0x800 ? 2 : point < 0x10000 ? 3 : 4;
+
     for (size_t i = size; i > 1; i--, point >>= 6)
         memory[i - 1] = (uint8_t)(0x80 | (point & 0x3F));
     memory[0] = (uint8_t)(leads[size] | point);
@@ -1183,6 +1203,7 @@ int main(void)
 {
     static struct row states[COUNT(rows)]; /* cmocka wants to be able to write to a state */
     struct CMUnitTest tests[COUNT(rows) + COUNT(plain_tests)];
+
     memcpy(states, rows, sizeof(rows));
     for (size_t i = 0; i < COUNT(rows); i++)
         tests[i] =

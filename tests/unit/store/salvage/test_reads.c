@@ -325,8 +325,9 @@ static void a_place_that_reads_again_costs_nothing(void **state)
  * memory. */
 static void forget_pages(struct fixture *f)
 {
-    assert_int_equal(sqlite3_exec(f->spool->db, "PRAGMA cache_size = 1", NULL, NULL, NULL), 0);
-    assert_int_equal(sqlite3_db_release_memory(f->spool->db), SQLITE_OK);
+    assert_int_equal(sqlite3_exec(f->spool->conn.db, "PRAGMA cache_size = 1", NULL, NULL, NULL),
+                     0);
+    assert_int_equal(sqlite3_db_release_memory(f->spool->conn.db), SQLITE_OK);
 }
 
 /* Everything that reads while a spool is used; the first error ends it. */
@@ -603,7 +604,7 @@ static void a_reader_of_a_disk_that_is_gone_says_so(void **state)
     assert_int_equal(spool_open_reader(f->directory, &reader), 0);
     fault_io_spoil(status.st_ino, 0, (uint64_t)status.st_size, 0);
     unsigned findings = 0;
-    assert_int_equal(sqlite3_db_release_memory(reader->db), SQLITE_OK);
+    assert_int_equal(sqlite3_db_release_memory(reader->conn.db), SQLITE_OK);
     assert_int_equal(spool_check(reader, count_finding, &findings), -EIO);
     assert_int_equal(findings, 0);
     fault_io_heal();

@@ -1,0 +1,231 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * attempt.c - one attempt to connect: secrets, TLS files and options for Paho
+ *
+ * Invariant: passwords and files are read each time, so that a changed one needs no
+ * restart; a password is wiped before the attempt returns, because Paho has copied it.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/read_full.h"
+#include "base/regular.h"
+#include "daemon/mqtt/packet.h"
+#include "daemon/uplink/uplink-private.h"
+
+/* What MQTT can carry as a password. */
+#define SECRET_MAX MQTT_TEXT_MAX
+
+struct secret {
+    size_t size;
+    char text[SECRET_MAX + 2]; /* and a newline, and the end of a C string */
+};
+
+/* Return: 0 or negative errno. */
+static int secret_read(const char *path, struct secret *secret)
+{
+    AUTO_CLOSE int fd = regular_openat(AT_FDCWD, path, O_RDONLY, 0);
+    ssize_t n;
+
+    secret->size = 0;
+    if (fd < 0)
+        return fd;
+    n = read_full(fd, secret->text, SECRET_MAX + 1);
+    if (n < 0)
+        return (int)n;
+    secret->size = (size_t)n;
+    if (secret->size > 0 && secret->text[secret->size - 1] == '\n')
+        secret->size--;
+    secret->text[secret->size] = '\0';
+    return secret->size > SECRET_MAX ? -EFBIG : 0;
+}
+
+struct attempt {
+    struct secret password;
+    struct secret key_password;
+    MQTTAsync_SSLOptions tls;
+    char uri[UPLINK_TEXT_MAX + 1];
+    char *uris[1];
+};
+
+static const char *text_or_null(const char *text)
+{
+    return text[0] != '\0' ? text : NULL;
+}
+
+static void attempt_set_tls(const struct uplink *uplink,
+                            struct attempt *attempt,
+                            MQTTAsync_connectOptions *options)
+{
+    const struct uplink_settings *settings = uplink->settings;
+    MQTTAsync_SSLOptions *tls = &attempt->tls;
+
+    if (!uplink_uri_is_tls(uplink_broker_uri(uplink)))
+        return;
+    *tls = (MQTTAsync_SSLOptions)MQTTAsync_SSLOptions_initializer;
+    tls->trustStore = tls_files_name(&uplink->client.tls_files, TLS_CA);
+    tls->disableDefaultTrustStore = tls->trustStore != NULL;
+    tls->keyStore = tls_files_name(&uplink->client.tls_files, TLS_CERTIFICATE);
+    tls->privateKey = tls_files_name(&uplink->client.tls_files, TLS_KEY);
+    /* Without one OpenSSL reads it from the terminal. */
+    tls->privateKeyPassword = attempt->key_password.text;
+    tls->enableServerCertAuth = settings->tls.verify;
+    tls->verify = settings->tls.verify; /* the host name, too: Paho does not by itself */
+    options->ssl = tls;
+}
+
+/* After a change of the setting it is tried again with brokers that demanded less. */
+static unsigned choose_keepalive(struct uplink_client *client, uint64_t keepalive_ms)
+{
+    if (client->keepalive_set_ms != keepalive_ms) {
+        client->keepalive_set_ms = keepalive_ms;
+        client->keepalive_s = (unsigned)((keepalive_ms + 999) / 1000);
+    }
+    return client->keepalive_s;
+}
+
+static int attempt_connect(struct uplink *uplink, struct attempt *attempt)
+{
+    const struct uplink_settings *settings = uplink->settings;
+    MQTTAsync_connectOptions options =
+        settings->protocol == MQTTVERSION_5
+            ? (MQTTAsync_connectOptions)MQTTAsync_connectOptions_initializer5
+            : (MQTTAsync_connectOptions)MQTTAsync_connectOptions_initializer;
+
+    options.MQTTVersion = (int)settings->protocol;
+    options.keepAliveInterval = (int)choose_keepalive(&uplink->client, settings->keepalive_ms);
+    options.connectTimeout = (int)((settings->connect_timeout_ms + 999) / 1000);
+    options.maxInflight = (int)settings->window;
+    options.automaticReconnect = 0;
+    options.username = text_or_null(settings->username);
+    if (settings->password_file[0] != '\0') {
+        options.binarypwd.len = (int)attempt->password.size;
+        options.binarypwd.data = attempt->password.text;
+    }
+    options.serverURIcount = 1;
+    options.serverURIs = attempt->uris;
+    attempt_set_tls(uplink, attempt, &options);
+    /* No session expiry is sent, so the session ends with the connection. */
+    if (settings->protocol == MQTTVERSION_5)
+        options.cleanstart = 1;
+    else
+        options.cleansession = 1;
+    uplink_set_connect_callbacks(uplink, &options);
+    return MQTTAsync_connect(uplink->client.handle, &options);
+}
+
+/* Paho would only report that the TLS context failed. */
+static int attempt_open_files(struct uplink *uplink, const char **ret_path)
+{
+    const struct uplink_settings *settings = uplink->settings;
+    const char *const paths[TLS_FILES] = {
+        [TLS_CA] = settings->tls.ca_file,
+        [TLS_CERTIFICATE] = settings->tls.cert_file,
+        [TLS_KEY] = settings->tls.key_file,
+    };
+
+    return tls_files_open(&uplink->client.tls_files, paths, ret_path);
+}
+
+/* Without a password that is set it cannot be used. */
+static bool is_key_locked(const struct uplink *uplink)
+{
+    return uplink->settings->tls.key_password_file[0] == '\0' &&
+           tls_files_key_is_encrypted(&uplink->client.tls_files);
+}
+
+static int attempt_read_secrets(const struct uplink *uplink,
+                                struct attempt *attempt,
+                                const char **ret_path)
+{
+    const char *path = uplink->settings->password_file;
+    int r = path[0] != '\0' ? secret_read(path, &attempt->password) : 0;
+
+    if (r == 0) {
+        path = uplink->settings->tls.key_password_file;
+        r = path[0] != '\0' ? secret_read(path, &attempt->key_password) : 0;
+    }
+    if (r < 0)
+        *ret_path = path;
+    return r;
+}
+
+/* They are created with the first connection; a missing one is created with a later one. */
+static bool has_threads(struct uplink *uplink, char reason[static UPLINK_TEXT_MAX])
+{
+    int r = paho_link_start_threads();
+
+    if (r == 0)
+        return true;
+    uplink->client.is_unusable = true;
+    (void)snprintf(reason, UPLINK_TEXT_MAX,
+                   "cannot start a thread: %s; look at TasksMax= and at the memory",
+                   strerror(-r));
+    return false;
+}
+
+/* Return: has the attempt all that it needs? If not, @reason is set. */
+static bool attempt_prepare(struct uplink *uplink,
+                            struct attempt *attempt,
+                            char reason[static UPLINK_TEXT_MAX])
+{
+    const char *uri = uplink_broker_uri(uplink);
+    const char *path;
+    int r = attempt_read_secrets(uplink, attempt, &path);
+
+    if (r == 0 && uplink_uri_is_tls(uri))
+        r = attempt_open_files(uplink, &path);
+    if (r < 0) {
+        (void)snprintf(reason, UPLINK_TEXT_MAX, "cannot read %s: %s", path, regular_error(r));
+        return false;
+    }
+    if (uplink_uri_is_tls(uri) && is_key_locked(uplink)) {
+        (void)snprintf(reason, UPLINK_TEXT_MAX,
+                       "the key in %s is encrypted: set uplink.tls.key_password_file",
+                       uplink->settings->tls.key_file);
+        return false;
+    }
+    (void)snprintf(attempt->uri, sizeof(attempt->uri), "%s", uri);
+    attempt->uris[0] = attempt->uri;
+    return true;
+}
+
+static bool
+attempt_run(struct uplink *uplink, struct attempt *attempt, char reason[static UPLINK_TEXT_MAX])
+{
+    int rc = uplink->client.handle ? 0 : uplink_create_client(uplink, attempt->uri);
+
+    if (rc == 0)
+        rc = uplink_set_callbacks(uplink);
+    if (rc == 0)
+        rc = attempt_connect(uplink, attempt);
+    if (rc == 0)
+        return has_threads(uplink, reason);
+    uplink->client.is_unusable = true;
+    (void)snprintf(reason, UPLINK_TEXT_MAX, "Paho refuses to connect (%d): %s", rc,
+                   uplink_broker_uri(uplink));
+    return false;
+}
+
+static void attempt_free(struct attempt *attempt)
+{
+    explicit_bzero(attempt, sizeof(*attempt));
+    free(attempt);
+}
+
+bool uplink_attempt(struct uplink *uplink, char reason[static UPLINK_TEXT_MAX])
+{
+    struct attempt *attempt = calloc(1, sizeof(*attempt));
+
+    if (!attempt) {
+        (void)snprintf(reason, UPLINK_TEXT_MAX, "out of memory");
+        return false;
+    }
+    bool is_under_way =
+        attempt_prepare(uplink, attempt, reason) && attempt_run(uplink, attempt, reason);
+    attempt_free(attempt);
+    return is_under_way;
+}

@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * settings.h - the settings of the uplink: group "uplink" of the configuration
+ *
+ * The table of keys fills this structure, the uplink reads it where it lies. The
+ * uplink knows no file and no table, the configuration nothing of the link. This
+ * header is all that they share, so it has types only.
+ *
+ * Texts are never NULL; "" means that it is not set.
+ */
+#ifndef MQTT_SPOOLD_DAEMON_UPLINK_SETTINGS_H
+#define MQTT_SPOOLD_DAEMON_UPLINK_SETTINGS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct uplink_tls_settings {
+    char *ca_file;
+    char *cert_file;
+    char *key_file;
+    char *key_password_file;
+    bool verify;
+};
+
+struct uplink_settings {
+    char *
+        *brokers; /* in turn: tcp:// mqtt:// ssl:// mqtts://, in small letters; at least one */
+    size_t broker_count;
+    char *client_id;
+    unsigned protocol; /* 4 (MQTT 3.1.1) or 5 */
+    char *username;
+    char *password_file; /* read at each connect, one trailing newline is cut */
+    uint64_t keepalive_ms;
+    uint64_t connect_timeout_ms;
+    uint64_t ack_timeout_ms; /* 0: no limit */
+    uint64_t backoff_min_ms;
+    uint64_t backoff_max_ms;
+    unsigned window; /* messages */
+    uint64_t window_bytes;
+    unsigned max_qos;
+    char *topic_prefix;
+    struct uplink_tls_settings tls;
+};
+
+#endif

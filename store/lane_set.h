@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * lane_set.h - the lanes of an open spool, with their counters and their plans
+ *
+ * Each counter exists twice: as the last commit left it, and as it will be when
+ * the open batch commits. A rollback copies the first over the second.
+ *
+ * Thread: that of the spool.
+ */
+#ifndef MQTT_SPOOLD_STORE_LANE_SET_H
+#define MQTT_SPOOLD_STORE_LANE_SET_H
+
+#include "store/plan.h"
+#include "store/spool.h"
+#include "store/turns.h"
+
+/* A message's key: its lane's number, and below it the id. */
+#define SPOOL_ID_BITS 48
+#define SPOOL_ID_MAX  ((UINT64_C(1) << SPOOL_ID_BITS) - 1)
+/* No spool comes to half of all ids in a hundred years: what is beyond is damage. */
+#define SPOOL_LAST_MAX     (SPOOL_ID_MAX / 2)
+#define SPOOL_IDS_LEFT_OUT (1 << 20) /* in a row, at most: what lost batches would have had */
+#define SPOOL_LANE_MAX     0x7fff    /* lane numbers: a key stays positive */
+
+struct spool_counters {
+    uint64_t accepted;
+    uint64_t ended[SPOOL_OUTCOMES];
+    uint64_t messages;
+    uint64_t bytes;
+    uint64_t last_id;
+    uint64_t last_seq;
+};
+
+struct lane {
+    char *name;
+    unsigned number; /* in keys and in the table, stable for ever */
+    bool is_stored;  /* the table has it */
+    unsigned index;  /* as spool_next() reports it: what is not configured goes as "default" */
+    int priority;
+    struct spool_limits limits;
+    struct spool_counters committed;
+    struct spool_counters working;
+    uint64_t batch_charge; /* of what the open batch has appended */
+    struct plan plan;
+    int64_t cursor;     /* every message with a key below is in the plan, or ended */
+    bool is_cut;        /* the open batch has ended messages from the cursor on */
+    int64_t age_due_ms; /* no message outside the plan's pins reaches max_age before */
+};
+
+/* Configured lanes come first, in their order; behind them what the database knows besides. */
+struct lane_set {
+    struct lane *all;
+    size_t count;
+    size_t configured_count;
+    bool has_new; /* one that the table does not have yet */
+    struct turns turns;
+    uint64_t last_id;      /* the newest ever given out, also in a batch rolled back */
+    int64_t expiry_due_ms; /* no message outside the plans' pins expires before */
+};
+
+static inline int64_t lane_first_key(const struct lane *lane)
+{
+    return (int64_t)lane->number * (INT64_C(1) << SPOOL_ID_BITS);
+}
+
+static inline int64_t lane_last_key(const struct lane *lane)
+{
+    return lane_first_key(lane) | (int64_t)SPOOL_ID_MAX;
+}
+
+/* NULL: there is none of that name, or number. */
+struct lane *lane_set_find(const struct lane_set *lanes, const char *name);
+struct lane *lane_set_find_number(const struct lane_set *lanes, int64_t number);
+/* The newest id in the lanes' rows; ids of a batch that was rolled back are not in it. */
+uint64_t lane_set_committed_id(const struct lane_set *lanes);
+/* Retention looks at all messages again. */
+void lane_set_reset_due_times(struct lane_set *lanes);
+/* Frees what it holds. */
+void lane_set_done(struct lane_set *lanes);
+
+#endif

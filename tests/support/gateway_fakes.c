@@ -1,0 +1,934 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * gateway_fakes.c - the gateway over a real spool, with all its other neighbours replaced
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "tests/support/gateway_fakes.h"
+
+#include <ftw.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "daemon/host/service.h"
+#include "daemon/ingress/listener.h"
+
+struct fakes fakes;
+
+struct listener {
+    char unused;
+};
+struct uplink {
+    char unused;
+};
+struct audit {
+    struct spool *spool;
+    const struct audit_ops *ops;
+    void *owner;
+};
+static struct listener the_listener;
+static struct uplink the_uplink;
+
+/* ---- trace and log ---- */
+
+static void PRINTF_LIKE(1, 2) trace(const char *format, ...)
+{
+    size_t used = strlen(fakes.trace);
+    va_list arguments;
+
+    va_start(arguments, format);
+    (void)vsnprintf(fakes.trace + used, sizeof(fakes.trace) - used, format, arguments);
+    va_end(arguments);
+    used = strlen(fakes.trace);
+    (void)snprintf(fakes.trace + used, sizeof(fakes.trace) - used, " ");
+}
+
+const char *fakes_take_trace(void)
+{
+    static char taken[FAKES_TRACE_MAX];
+
+    memcpy(taken, fakes.trace, sizeof(taken));
+    fakes.trace[0] = '\0';
+    return taken;
+}
+
+void __wrap_log_write(enum log_level level, const char *format, ...) PRINTF_LIKE(2, 3);
+void __wrap_log_write(enum log_level level, const char *format, ...)
+{
+    va_list arguments;
+
+    if (level == LOG_LEVEL_DEBUG)
+        return;
+    assert_in_range(fakes.line_count, 0, FAKES_LINES_MAX - 1);
+    va_start(arguments, format);
+    (void)vsnprintf(fakes.lines[fakes.line_count++], sizeof(fakes.lines[0]), format, arguments);
+    va_end(arguments);
+}
+
+unsigned fakes_logged(const char *text)
+{
+    unsigned found = 0;
+
+    for (unsigned i = 0; i < fakes.line_count; i++)
+        found += strstr(fakes.lines[i], text) ? 1 : 0;
+    return found;
+}
+
+void fakes_forget_log(void)
+{
+    fakes.line_count = 0;
+}
+
+/* ---- the clock ---- */
+
+void __wrap_clock_read(struct clock_reading *ret);
+void __wrap_clock_read(struct clock_reading *ret)
+{
+    *ret = fakes.now;
+}
+
+void fakes_pass_time(int64_t ms)
+{
+    fakes.now.boot_ms += ms;
+    fakes.now.wall_ms += ms;
+}
+
+/* ---- the spool ---- */
+
+static bool fails(struct fake_result *result)
+{
+    if (result->value == 0)
+        return false;
+    if (result->count > 0 && --result->count == 0)
+        *result = (struct fake_result){0}; /* this was the last one */
+    return true;
+}
+
+#define RESULT(name)                                                                           \
+    int result = fakes.name.value;                                                             \
+    bool is_result = fails(&fakes.name)
+
+int __real_spool_open(const struct spool_options *options, struct spool **ret);
+int __wrap_spool_open(const struct spool_options *options, struct spool **ret);
+int __wrap_spool_open(const struct spool_options *options, struct spool **ret)
+{
+    RESULT(open);
+    trace("open");
+    return is_result ? result : __real_spool_open(options, ret);
+}
+
+int __wrap_spool_survey(const char *directory);
+int __wrap_spool_survey(const char *directory)
+{
+    assert_non_null(strstr(directory, fakes.directory));
+    trace("survey");
+    return fakes.survey.value;
+}
+
+static int ignore_ended(void *context, const struct spool_ended *ended)
+{
+    (void)context, (void)ended;
+    return 0;
+}
+
+int __wrap_spool_salvage(const struct spool_options *options,
+                         const struct spool_history *history,
+                         struct spool_salvage *ret);
+int __wrap_spool_salvage(const struct spool_options *options,
+                         const struct spool_history *history,
+                         struct spool_salvage *ret)
+{
+    (void)options;
+    trace("salvage");
+    assert_int_equal(history->each(history->owner, ignore_ended, NULL), 0);
+    *ret = fakes.salvaged;
+    return fakes.salvage.value;
+}
+
+bool __wrap_spool_take_set_aside(char ret[static SPOOL_SET_ASIDE_MAX]);
+bool __wrap_spool_take_set_aside(char ret[static SPOOL_SET_ASIDE_MAX])
+{
+    bool is_there = fakes.set_aside[0] != '\0';
+
+    (void)snprintf(ret, SPOOL_SET_ASIDE_MAX, "%s", fakes.set_aside);
+    fakes.set_aside[0] = '\0';
+    return is_there;
+}
+
+void __wrap_spool_stop_if(bool (*asks)(void));
+void __wrap_spool_stop_if(bool (*asks)(void))
+{
+    fakes.stop_asks = asks;
+}
+
+int __real_spool_append(struct spool *spool,
+                        const struct spool_message *message,
+                        const struct spool_time *now,
+                        uint64_t *ret_id);
+int __wrap_spool_append(struct spool *spool,
+                        const struct spool_message *message,
+                        const struct spool_time *now,
+                        uint64_t *ret_id);
+int __wrap_spool_append(struct spool *spool,
+                        const struct spool_message *message,
+                        const struct spool_time *now,
+                        uint64_t *ret_id)
+{
+    RESULT(append);
+    trace("append");
+    return is_result ? result : __real_spool_append(spool, message, now, ret_id);
+}
+
+int __real_spool_retain(struct spool *spool,
+                        const struct spool_time *now,
+                        unsigned budget,
+                        unsigned *ret_evicted,
+                        bool *ret_more);
+int __wrap_spool_retain(struct spool *spool,
+                        const struct spool_time *now,
+                        unsigned budget,
+                        unsigned *ret_evicted,
+                        bool *ret_more);
+int __wrap_spool_retain(struct spool *spool,
+                        const struct spool_time *now,
+                        unsigned budget,
+                        unsigned *ret_evicted,
+                        bool *ret_more)
+{
+    RESULT(retain);
+    trace("retain");
+    return is_result ? result : __real_spool_retain(spool, now, budget, ret_evicted, ret_more);
+}
+
+int __real_spool_commit(struct spool *spool, const struct spool_time *now);
+int __wrap_spool_commit(struct spool *spool, const struct spool_time *now);
+int __wrap_spool_commit(struct spool *spool, const struct spool_time *now)
+{
+    RESULT(commit);
+    trace("commit");
+    return is_result ? result : __real_spool_commit(spool, now);
+}
+
+int __real_spool_next(struct spool *spool,
+                      const struct spool_time *now,
+                      struct spool_message *ret);
+int __wrap_spool_next(struct spool *spool,
+                      const struct spool_time *now,
+                      struct spool_message *ret);
+int __wrap_spool_next(struct spool *spool,
+                      const struct spool_time *now,
+                      struct spool_message *ret)
+{
+    RESULT(next);
+    return is_result ? result : __real_spool_next(spool, now, ret);
+}
+
+int __real_spool_settle(struct spool *spool, uint64_t id, const struct spool_verdict *verdict);
+int __wrap_spool_settle(struct spool *spool, uint64_t id, const struct spool_verdict *verdict);
+int __wrap_spool_settle(struct spool *spool, uint64_t id, const struct spool_verdict *verdict)
+{
+    RESULT(settle);
+    trace("settle-%s", spool_outcome_name(verdict->outcome));
+    return is_result ? result : __real_spool_settle(spool, id, verdict);
+}
+
+int __real_spool_return(struct spool *spool, uint64_t id, int64_t not_before_boot_ms);
+int __wrap_spool_return(struct spool *spool, uint64_t id, int64_t not_before_boot_ms);
+int __wrap_spool_return(struct spool *spool, uint64_t id, int64_t not_before_boot_ms)
+{
+    RESULT(give_back);
+    trace("return+%lld",
+          (long long)(not_before_boot_ms ? not_before_boot_ms - fakes.now.boot_ms : 0));
+    return is_result ? result : __real_spool_return(spool, id, not_before_boot_ms);
+}
+
+int __real_spool_verify_files(struct spool *spool);
+int __wrap_spool_verify_files(struct spool *spool);
+int __wrap_spool_verify_files(struct spool *spool)
+{
+    RESULT(verify);
+    return is_result ? result : __real_spool_verify_files(spool);
+}
+
+void __wrap_spool_get_moved(const struct spool *spool, struct spool_moved *ret);
+void __wrap_spool_get_moved(const struct spool *spool, struct spool_moved *ret)
+{
+    (void)spool;
+    *ret = fakes.moved;
+}
+
+int __wrap_spool_restore(struct spool *spool,
+                         void (*progress)(void *context),
+                         void *context,
+                         struct spool_restored *ret);
+int __wrap_spool_restore(struct spool *spool,
+                         void (*progress)(void *context),
+                         void *context,
+                         struct spool_restored *ret)
+{
+    RESULT(restore);
+    (void)spool;
+    trace("restore");
+    progress(context);
+    *ret = (struct spool_restored){.bytes = 4096};
+    memcpy(ret->set_aside, fakes.replaced_name, sizeof(ret->set_aside));
+    return is_result ? result : 0;
+}
+
+int __real_spool_set_lanes(struct spool *spool, const struct spool_lane *lanes, size_t count);
+int __wrap_spool_set_lanes(struct spool *spool, const struct spool_lane *lanes, size_t count);
+int __wrap_spool_set_lanes(struct spool *spool, const struct spool_lane *lanes, size_t count)
+{
+    RESULT(set_lanes);
+    trace("set-lanes");
+    return is_result ? result : __real_spool_set_lanes(spool, lanes, count);
+}
+
+int __real_spool_get_ledger(struct spool *spool, struct spool_ledger *ret);
+int __wrap_spool_get_ledger(struct spool *spool, struct spool_ledger *ret);
+int __wrap_spool_get_ledger(struct spool *spool, struct spool_ledger *ret)
+{
+    RESULT(get_ledger);
+    return is_result ? result : __real_spool_get_ledger(spool, ret);
+}
+
+int __real_spool_get_stats(struct spool *spool,
+                           const struct spool_time *now,
+                           struct spool_stats *ret);
+int __wrap_spool_get_stats(struct spool *spool,
+                           const struct spool_time *now,
+                           struct spool_stats *ret);
+int __wrap_spool_get_stats(struct spool *spool,
+                           const struct spool_time *now,
+                           struct spool_stats *ret)
+{
+    RESULT(get_stats);
+    return is_result ? result : __real_spool_get_stats(spool, now, ret);
+}
+
+int __real_spool_checkpoint(struct spool *spool);
+int __wrap_spool_checkpoint(struct spool *spool);
+int __wrap_spool_checkpoint(struct spool *spool)
+{
+    RESULT(checkpoint);
+    trace("checkpoint");
+    return is_result ? result : __real_spool_checkpoint(spool);
+}
+
+uint64_t __real_spool_disk_evictions(const struct spool *spool);
+uint64_t __wrap_spool_disk_evictions(const struct spool *spool);
+uint64_t __wrap_spool_disk_evictions(const struct spool *spool)
+{
+    return __real_spool_disk_evictions(spool) + fakes.disk_evictions;
+}
+
+bool __wrap_spool_disk_is_short(struct spool *spool, const struct spool_time *now);
+bool __wrap_spool_disk_is_short(struct spool *spool, const struct spool_time *now)
+{
+    (void)spool, (void)now;
+    return fakes.is_disk_short;
+}
+
+const char *__wrap_spool_describe_disk(struct spool *spool);
+const char *__wrap_spool_describe_disk(struct spool *spool)
+{
+    (void)spool;
+    return "the disk of the test is short";
+}
+
+uint64_t __wrap_spool_reads_repeated(void);
+uint64_t __wrap_spool_reads_repeated(void)
+{
+    return fakes.reads_repeated;
+}
+
+uint64_t __real_spool_waiting(const struct spool *spool);
+uint64_t __wrap_spool_waiting(const struct spool *spool);
+uint64_t __wrap_spool_waiting(const struct spool *spool)
+{
+    return __real_spool_waiting(spool) + fakes.waiting;
+}
+
+uint64_t __real_spool_record_bytes(const struct spool *spool);
+uint64_t __wrap_spool_record_bytes(const struct spool *spool);
+uint64_t __wrap_spool_record_bytes(const struct spool *spool)
+{
+    return __real_spool_record_bytes(spool) + fakes.record_bytes;
+}
+
+uint64_t __real_spool_pruned_unexported(const struct spool *spool);
+uint64_t __wrap_spool_pruned_unexported(const struct spool *spool);
+uint64_t __wrap_spool_pruned_unexported(const struct spool *spool)
+{
+    return __real_spool_pruned_unexported(spool) + fakes.pruned;
+}
+
+uint64_t __real_spool_settled_bytes(const struct spool *spool);
+uint64_t __wrap_spool_settled_bytes(const struct spool *spool);
+uint64_t __wrap_spool_settled_bytes(const struct spool *spool)
+{
+    return __real_spool_settled_bytes(spool) + fakes.settled_bytes;
+}
+
+void __real_spool_set_waiting_max(struct spool *spool, uint64_t rows);
+void __wrap_spool_set_waiting_max(struct spool *spool, uint64_t rows);
+void __wrap_spool_set_waiting_max(struct spool *spool, uint64_t rows)
+{
+    fakes.waiting_max = rows;
+    __real_spool_set_waiting_max(spool, rows);
+}
+
+/* ---- the sessions ---- */
+
+int session_new(sd_event *event,
+                int fd,
+                const struct peer *peer,
+                const struct session_settings *settings,
+                const struct session_ops *ops,
+                void *owner,
+                struct session **ret)
+{
+    RESULT(new_session);
+    (void)event;
+    (void)close(fd);
+    if (is_result)
+        return result;
+    assert_in_range(fakes.session_count, 0, FAKES_SESSIONS_MAX - 1);
+    struct session *session = calloc(1, sizeof(*session));
+    assert_non_null(session);
+    session->ops = ops;
+    session->owner = owner;
+    session->peer = *peer;
+    session->connect_timeout_ms = settings->connect_timeout_ms;
+    fakes.sessions[fakes.session_count++] = session;
+    *ret = session;
+    return 0;
+}
+
+/* It stays for the case to look at; fakes_teardown() frees it. */
+void session_free(struct session *session)
+{
+    if (session)
+        trace("free-%s", session->client_id);
+}
+
+struct view session_client_id(const struct session *session)
+{
+    return view_of_text(session->client_id);
+}
+
+const struct peer *session_peer(const struct session *session)
+{
+    return &session->peer;
+}
+
+bool session_was_refused(const struct session *session)
+{
+    return session->was_refused;
+}
+
+static void close_session(struct session *session, uint8_t code, const char *why)
+{
+    if (session->is_closed)
+        return;
+    session->is_closed = true;
+    session->code = code;
+    session->ops->closed(session->owner, session, why);
+}
+
+void session_acknowledge(struct session *session)
+{
+    trace("acknowledge-%s", session->client_id);
+    session->acknowledged++;
+}
+
+void session_refuse_owed(struct session *session, uint8_t code)
+{
+    trace("refuse-%s", session->client_id);
+    session->code = code;
+}
+
+void session_drop_owed(struct session *session, uint8_t code, const char *why)
+{
+    trace("drop-%s", session->client_id);
+    close_session(session, code, why);
+}
+
+void session_close(struct session *session, uint8_t code, const char *why)
+{
+    trace("close-%s", session->client_id);
+    close_session(session, code, why);
+}
+
+static void offer(struct session *session)
+{
+    struct packet_publish packet = {
+        .qos = 1,
+        .packet_id = 1,
+        .topic = view_of_text(session->topic),
+        .payload = view_of_text(session->payload),
+    };
+    struct session_publish publish = {.packet = &packet};
+
+    session->verdict = session->ops->publish(session->owner, session, &publish);
+    session->keeps =
+        session->verdict.kind == SESSION_WAIT || session->verdict.kind == SESSION_BLOCK;
+}
+
+void session_resume(struct session *session)
+{
+    trace("resume-%s", session->client_id);
+    session->resumed++;
+    if (session->keeps)
+        offer(session);
+}
+
+/* ---- the listener ---- */
+
+int listener_new(sd_event *event,
+                 const struct listener_settings *settings,
+                 const struct listener_ops *ops,
+                 void *owner,
+                 struct listener **ret)
+{
+    RESULT(new_listener);
+    (void)event, (void)settings;
+    fakes.listener_ops = ops;
+    fakes.listener_owner = owner;
+    *ret = &the_listener;
+    return is_result ? result : 0;
+}
+
+void listener_free(struct listener *listener)
+{
+    (void)listener;
+}
+
+void listener_verify(struct listener *listener)
+{
+    assert_ptr_equal(listener, &the_listener);
+    trace("verify-listener");
+}
+
+void listener_pause(struct listener *listener)
+{
+    assert_ptr_equal(listener, &the_listener);
+    trace("pause");
+    fakes.is_listener_paused = true;
+}
+
+/* ---- the uplink ---- */
+
+int uplink_new(sd_event *event,
+               const struct uplink_settings *settings,
+               const struct uplink_ops *ops,
+               void *owner,
+               struct uplink **ret)
+{
+    RESULT(new_uplink);
+    (void)event;
+    fakes.uplink_settings = settings;
+    fakes.uplink_ops = ops;
+    fakes.uplink_owner = owner;
+    if (!is_result)
+        *ret = &the_uplink;
+    return is_result ? result : 0;
+}
+
+int uplink_start(struct uplink *uplink)
+{
+    RESULT(start_uplink);
+    assert_ptr_equal(uplink, &the_uplink);
+    return is_result ? result : 0;
+}
+
+int uplink_send(struct uplink *uplink, const struct uplink_message *message)
+{
+    RESULT(send);
+    assert_ptr_equal(uplink, &the_uplink);
+    trace("send-%llu", (unsigned long long)message->id);
+    if (is_result)
+        return result;
+    assert_in_range(fakes.sent_count, 0, FAKES_SENT_MAX - 1);
+    fakes.sent[fakes.sent_count++] = message->id;
+    fakes.link.in_flight++;
+    return 0;
+}
+
+void uplink_cork(struct uplink *uplink)
+{
+    (void)uplink;
+}
+
+void uplink_uncork(struct uplink *uplink)
+{
+    (void)uplink;
+}
+
+unsigned uplink_room(const struct uplink *uplink)
+{
+    (void)uplink;
+    return fakes.link.state == UPLINK_ONLINE && fakes.room > fakes.link.in_flight
+               ? fakes.room - fakes.link.in_flight
+               : 0;
+}
+
+void uplink_get_link(const struct uplink *uplink, struct uplink_link *ret)
+{
+    (void)uplink;
+    *ret = fakes.link;
+}
+
+const char *uplink_state_name(enum uplink_state state)
+{
+    return state == UPLINK_ONLINE ? "online" : "elsewhere";
+}
+
+void fakes_link_state(enum uplink_state state)
+{
+    fakes.link.state = state;
+    fakes.uplink_ops->changed(fakes.uplink_owner);
+}
+
+void uplink_stop(struct uplink *uplink)
+{
+    assert_ptr_equal(uplink, &the_uplink);
+    trace("stop-uplink");
+    fakes_link_state(fakes.uplink_stops_late ? UPLINK_CLOSING : UPLINK_IDLE);
+}
+
+void fakes_answer(uint64_t id, enum uplink_answer_kind kind, int code)
+{
+    struct uplink_answer answer = {
+        .id = id,
+        .kind = kind,
+        .code = code,
+        .acknowledged_boot_ms = kind == UPLINK_UNKNOWN ? 0 : fakes.now.boot_ms,
+    };
+
+    if (fakes.link.in_flight > 0)
+        fakes.link.in_flight--;
+    for (unsigned i = 0; i < fakes.sent_count; i++) {
+        if (fakes.sent[i] == id)
+            fakes.sent[i] = 0;
+    }
+    fakes.uplink_ops->answered(fakes.uplink_owner, &answer);
+}
+
+void uplink_free(struct uplink *uplink)
+{
+    if (!uplink)
+        return;
+    for (unsigned i = 0; i < fakes.sent_count; i++) {
+        if (fakes.sent[i] != 0)
+            fakes_answer(fakes.sent[i], UPLINK_UNKNOWN, -1);
+    }
+}
+
+const char *uplink_build_limitations(void)
+{
+    return NULL;
+}
+
+/* ---- the audit ---- */
+
+int audit_new(const struct audit_settings *settings,
+              struct spool *spool,
+              const struct audit_ops *ops,
+              void *owner,
+              struct audit **ret)
+{
+    (void)settings;
+    struct audit *audit = calloc(1, sizeof(*audit));
+    assert_non_null(audit);
+    *audit = (struct audit){.spool = spool, .ops = ops, .owner = owner};
+    *ret = audit;
+    return 0;
+}
+
+void audit_free(struct audit *audit)
+{
+    free(audit);
+}
+
+static int export_one(void *userdata, const struct spool_record *record)
+{
+    const struct audit *audit = userdata;
+
+    audit->ops->exported(audit->owner, record);
+    return 0;
+}
+
+int audit_export(struct audit *audit, int64_t now_boot_ms, bool *ret_more)
+{
+    RESULT(export);
+    (void)now_boot_ms;
+    trace("export");
+    *ret_more = fakes.exports_left > 0;
+    if (fakes.exports_left > 0)
+        fakes.exports_left--;
+    if (is_result)
+        return result;
+    if (fakes.is_audit_broken)
+        return 0;
+    int r = spool_each_record(audit->spool, spool_exported(audit->spool), false, 0, export_one,
+                              audit);
+    spool_set_exported(audit->spool, spool_last_seq(audit->spool));
+    return r;
+}
+
+int64_t audit_due_ms(const struct audit *audit)
+{
+    (void)audit;
+    return fakes.audit_due_ms;
+}
+
+void audit_sync(struct audit *audit, int64_t now_boot_ms)
+{
+    (void)audit, (void)now_boot_ms;
+    trace("sync");
+}
+
+void audit_reopen(struct audit *audit, const struct audit_settings *settings)
+{
+    (void)audit, (void)settings;
+    trace("reopen");
+}
+
+bool audit_is_healthy(const struct audit *audit)
+{
+    (void)audit;
+    return !fakes.is_audit_broken;
+}
+
+const char *audit_error(const struct audit *audit)
+{
+    (void)audit;
+    return fakes.is_audit_broken ? "no room" : "";
+}
+
+/* ---- the host ---- */
+
+void service_stopping(void)
+{
+    trace("stopping");
+}
+
+void service_extend_timeout(uint64_t ms)
+{
+    (void)ms;
+}
+
+void service_feed_watchdog(void)
+{
+    trace("alive");
+}
+
+void service_status(const char *format, ...)
+{
+    va_list arguments;
+
+    va_start(arguments, format);
+    (void)vsnprintf(fakes.systemd_status, sizeof(fakes.systemd_status), format, arguments);
+    va_end(arguments);
+}
+
+void service_journal_outcome(const struct spool_record *record, int64_t now_ms)
+{
+    (void)record, (void)now_ms;
+    fakes.journaled++;
+}
+
+void service_tick(int64_t now_ms)
+{
+    (void)now_ms;
+}
+
+/* ---- the fixture ---- */
+
+int fakes_setup(void **state)
+{
+    *state = &fakes;
+    memset(&fakes, 0, sizeof(fakes));
+    strcpy(fakes.directory, "/tmp/spoold-gateway-XXXXXX");
+    if (!mkdtemp(fakes.directory) || sd_event_new(&fakes.event) < 0)
+        return -1;
+    fakes.now = (struct clock_reading){
+        .wall_ms = INT64_C(1800000000000), .boot_ms = 1000000, .synchronized = true};
+    fakes.audit_due_ms = INT64_MAX;
+    return 0;
+}
+
+static int remove_entry(const char *path, const struct stat *status, int type, struct FTW *walk)
+{
+    (void)status, (void)type, (void)walk;
+    return remove(path);
+}
+
+int fakes_teardown(void **state)
+{
+    (void)state;
+    (void)gateway_free(fakes.gateway);
+    for (unsigned i = 0; i < fakes.session_count; i++)
+        free(fakes.sessions[i]);
+    sd_event_unref(fakes.event);
+    return nftw(fakes.directory, remove_entry, 8, FTW_DEPTH | FTW_PHYS);
+}
+
+struct config *fakes_config(const char *extra)
+{
+    char path[128], error[CONFIG_ERROR_MAX] = "";
+    struct config *config = NULL;
+
+    (void)snprintf(path, sizeof(path), "%s/conf", fakes.directory);
+    FILE *file = fopen(path, "we");
+    assert_non_null(file);
+    (void)fprintf(file,
+                  "spool: { directory = \"%s/spool\"; disk_reserve = \"1M\"; };\n"
+                  "listen: { socket = \"%s/socket\"; };\n"
+                  "uplink: { brokers = ( \"tcp://127.0.0.1:1883\" ); window = 100;\n"
+                  "          backoff: { min = \"1s\"; max = \"10s\"; }; };\n%s\n",
+                  fakes.directory, fakes.directory, extra);
+    assert_int_equal(fclose(file), 0);
+    if (config_load(path, &config, error) != 0)
+        fail_msg("%s", error);
+    return config;
+}
+
+int fakes_new(const char *extra)
+{
+    struct config *config = fakes_config(extra);
+    int r = gateway_new(fakes.event, config, NULL, 0, &fakes.gateway);
+
+    if (r != 0)
+        config_free(config);
+    return r;
+}
+
+struct gateway *fakes_open(const char *extra)
+{
+    assert_int_equal(fakes_new(extra), 0);
+    assert_int_equal(gateway_start(fakes.gateway), 0);
+    fakes.link = (struct uplink_link){.window = 100, .broker = "tcp://127.0.0.1:1883"};
+    fakes.room = 100;
+    fakes_link_state(UPLINK_ONLINE);
+    fakes_run();
+    (void)fakes_take_trace();
+    fakes_forget_log();
+    return fakes.gateway;
+}
+
+void fakes_reload(const char *extra)
+{
+    gateway_reload(fakes.gateway, fakes_config(extra));
+}
+
+struct session *fakes_accept(uid_t uid)
+{
+    struct peer peer = {.uid = uid, .pid = 1};
+    unsigned before = fakes.session_count;
+    int fd = dup(STDERR_FILENO);
+
+    assert_true(fd >= 0);
+    assert_int_equal(fakes.listener_ops->accepted(fakes.listener_owner, fd, &peer), 0);
+    assert_int_equal(close(fd), -1); /* it was taken over */
+    return fakes.session_count > before ? fakes.sessions[before] : NULL;
+}
+
+uint8_t fakes_say_connect(struct session *session, const char *client_id)
+{
+    (void)snprintf(session->client_id, sizeof(session->client_id), "%s", client_id);
+    uint8_t code = session->ops->connected(session->owner, session);
+
+    if (code != MQTT_SUCCESS) {
+        session->was_refused = true;
+        close_session(session, code, "refused");
+    }
+    return code;
+}
+
+struct session *fakes_connect(const char *client_id, uid_t uid)
+{
+    struct session *session = fakes_accept(uid);
+
+    if (session && fakes_say_connect(session, client_id) != MQTT_SUCCESS)
+        return NULL;
+    return session;
+}
+
+struct session_verdict
+fakes_publish(struct session *session, const char *topic, const char *payload)
+{
+    (void)snprintf(session->topic, sizeof(session->topic), "%s", topic);
+    (void)snprintf(session->payload, sizeof(session->payload), "%s", payload);
+    offer(session);
+    return session->verdict;
+}
+
+void fakes_leave(struct session *session)
+{
+    close_session(session, MQTT_SUCCESS, "it left");
+}
+
+void fakes_edge(void)
+{
+    /* As the loop does with what it dispatches once. */
+    assert_true(sd_event_source_set_enabled(fakes.gateway->edge_timer.source, SD_EVENT_OFF) >=
+                0);
+    assert_int_equal(gateway_on_edge(fakes.gateway->edge_timer.source, fakes.gateway), 0);
+}
+
+void fakes_tick(void)
+{
+    assert_int_equal(gateway_on_tick(fakes.gateway->ticks.timer, 0, fakes.gateway), 0);
+}
+
+void fakes_refill(void)
+{
+    assert_true(fakes.gateway->forward.is_refill_armed);
+    fakes_run();
+}
+
+void fakes_run(void)
+{
+    unsigned turns = 0;
+
+    while (sd_event_get_state(fakes.event) != SD_EVENT_FINISHED &&
+           sd_event_run(fakes.event, 0) > 0)
+        assert_in_range(turns++, 0, 1000);
+}
+
+int fakes_exit_code(void)
+{
+    int code = 0;
+
+    return sd_event_get_exit_code(fakes.event, &code) < 0 ? -1 : code;
+}
+
+struct spool_ledger fakes_ledger(void)
+{
+    struct spool_ledger ledger;
+
+    assert_int_equal(spool_get_ledger(fakes.gateway->spool, &ledger), 0);
+    assert_true(spool_ledger_balances(&ledger));
+    return ledger;
+}
+
+int64_t fakes_due_ms(sd_event_source *timer)
+{
+    uint64_t due_us = 0;
+    int enabled = SD_EVENT_OFF;
+
+    if (!timer || sd_event_source_get_enabled(timer, &enabled) < 0 || enabled == SD_EVENT_OFF)
+        return -1;
+    assert_true(sd_event_source_get_time(timer, &due_us) >= 0);
+    uint64_t now_us = clock_boot_us();
+    return due_us > now_us ? (int64_t)((due_us - now_us) / 1000) : 0;
+}

@@ -1,0 +1,143 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * gateway_fakes.h - the gateway over a real spool, with all its other neighbours replaced
+ *
+ * Linked in place of the listener, the sessions, the uplink, the audit and the
+ * host. The spool is real and lies in a temporary folder; which of its calls fail
+ * is for a case to say (--wrap), as is the time. Whatever the gateway asks of a
+ * neighbour leaves a word in the trace, so that a case can compare the order.
+ * Diagnostics are kept as lines.
+ */
+#ifndef MQTT_SPOOLD_TESTS_GATEWAY_FAKES_H
+#define MQTT_SPOOLD_TESTS_GATEWAY_FAKES_H
+
+#include "base/peer.h"
+#include "daemon/gateway/gateway-private.h"
+#include "daemon/uplink/uplink.h"
+
+#define FAKES_LINES_MAX    256
+#define FAKES_TRACE_MAX    4096
+#define FAKES_SESSIONS_MAX 32
+#define FAKES_SENT_MAX     4096
+
+/* What a call of the spool returns in place of doing something; all zero: it does what it does.
+ *  */
+struct fake_result {
+    int value;
+    unsigned count; /* so many calls return it; 0: each */
+};
+
+struct session {
+    const struct session_ops *ops;
+    void *owner;
+    struct peer peer;
+    char client_id[32];
+    unsigned connect_timeout_ms;
+    bool is_closed;
+    bool was_refused; /* as session_was_refused() says */
+    uint8_t code;     /* with which it was closed or refused */
+    unsigned acknowledged;
+    unsigned resumed;
+    /* The PUBLISH that it keeps. */
+    bool keeps;
+    char topic[64];
+    char payload[4096];
+    struct session_verdict verdict; /* of the last offer */
+};
+
+struct fakes {
+    char directory[64];
+    sd_event *event;
+    struct gateway *gateway; /* of the last fakes_open() */
+    struct clock_reading now;
+
+    char trace[FAKES_TRACE_MAX];
+    char lines[FAKES_LINES_MAX][1024];
+    unsigned line_count;
+    char systemd_status[512];
+    unsigned journaled;
+
+    struct fake_result open, survey, salvage, append, retain, commit, next, settle, give_back,
+        verify, restore, set_lanes, get_ledger, get_stats, checkpoint;
+    struct spool_salvage salvaged;
+    bool (*stop_asks)(void); /* of spool_stop_if() */
+    struct spool_moved moved;
+    uint64_t disk_evictions; /* reported besides the real ones, as the next five are */
+    bool is_disk_short;
+    uint64_t reads_repeated;
+    uint64_t waiting, record_bytes, pruned;
+    uint64_t settled_bytes;
+    uint64_t waiting_max;               /* as the gateway set it last */
+    char set_aside[64];                 /* of spool_take_set_aside(); "": nothing */
+    char replaced_name[SPOOL_NAME_MAX]; /* of spool_restore() */
+
+    struct session *sessions[FAKES_SESSIONS_MAX]; /* made since the start */
+    unsigned session_count;
+    struct fake_result new_session;
+
+    const struct listener_ops *listener_ops;
+    void *listener_owner;
+    struct fake_result new_listener;
+    bool is_listener_paused;
+
+    const struct uplink_ops *uplink_ops;
+    void *uplink_owner;
+    const struct uplink_settings *uplink_settings; /* as given, borrowed */
+    struct uplink_link link;
+    unsigned room; /* of the uplink */
+    uint64_t sent[FAKES_SENT_MAX];
+    unsigned sent_count;
+    struct fake_result send, new_uplink, start_uplink;
+    bool uplink_stops_late; /* it becomes idle when a case says so */
+
+    bool is_audit_broken;
+    unsigned exports_left; /* so many exports leave more to do */
+    int64_t audit_due_ms;
+    struct fake_result export;
+};
+extern struct fakes fakes;
+
+/* A folder and a loop; nothing is made yet. As a cmocka setup and teardown. */
+int fakes_setup(void **state);
+int fakes_teardown(void **state);
+#define FAKES_TEST(name) cmocka_unit_test_setup_teardown(name, fakes_setup, fakes_teardown)
+
+/* Makes the gateway with @extra added to the configuration. Returns what gateway_new() did. */
+int fakes_new(const char *extra);
+/* The same, which succeeds, and starts it; the link is online with a window of 100. */
+struct gateway *fakes_open(const char *extra);
+/* Loads a configuration as HUP does, and has the gateway take it over. */
+void fakes_reload(const char *extra);
+struct config *fakes_config(const char *extra);
+
+/* A connection that has sent its CONNECT; NULL: it was rejected before it could. */
+struct session *fakes_connect(const char *client_id, uid_t uid);
+struct session *fakes_accept(uid_t uid);
+uint8_t fakes_say_connect(struct session *session, const char *client_id);
+struct session_verdict
+fakes_publish(struct session *session, const char *topic, const char *payload);
+void fakes_leave(struct session *session);
+
+/* The batch edge, now. */
+void fakes_edge(void);
+void fakes_pass_time(int64_t ms);
+void fakes_tick(void);
+void fakes_refill(void);
+/* Everything that is ready on the loop. */
+void fakes_run(void);
+/* The broker's answer. */
+void fakes_answer(uint64_t id, enum uplink_answer_kind kind, int code);
+void fakes_link_state(enum uplink_state state);
+
+/* The words since the last call, each followed by a space. Valid until the next call. */
+const char *fakes_take_trace(void);
+/* How many lines of the log hold @text. */
+unsigned fakes_logged(const char *text);
+void fakes_forget_log(void);
+/* Has the loop been told to end, and with which code? -1: no. */
+int fakes_exit_code(void);
+struct spool_ledger fakes_ledger(void);
+/* When the timer is due, from now on; -1: it is off or not there. */
+int64_t fakes_due_ms(sd_event_source *timer);
+
+#endif

@@ -1,0 +1,556 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Tests of `mqtt-spool audit` without a database: sound records, of which each
+ * case changes one, and what the verification says of it and of which line.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <errno.h>
+#include <inttypes.h>
+#include <jansson.h>
+#include <sys/stat.h>
+
+#include "daemon/record/outcome.h"
+#include "tests/support/spool_fixture.h"
+#include "tests/support/tool_fixture.h"
+
+static struct tool tool;
+static char text[2 * RECORD_LINE_MAX]; /* of the audit file */
+static int allocations_left;           /* negative: no limit */
+static int read_errno;                 /* of reads of standard input; 0: real ones */
+
+void *__real_malloc(size_t size);
+void *__wrap_malloc(size_t size);
+ssize_t __real_read(int fd, void *memory, size_t size);
+ssize_t __wrap_read(int fd, void *memory, size_t size);
+
+void *__wrap_malloc(size_t size)
+{
+    if (allocations_left == 0)
+        return NULL;
+    if (allocations_left > 0)
+        allocations_left--;
+    return __real_malloc(size);
+}
+
+ssize_t __wrap_read(int fd, void *memory, size_t size)
+{
+    if (read_errno == 0 || fd != STDIN_FILENO)
+        return __real_read(fd, memory, size);
+    errno = read_errno;
+    return -1;
+}
+
+static int setup_case(void **state)
+{
+    memset(&tool, 0, sizeof(tool));
+    text[0] = '\0';
+    allocations_left = -1;
+    read_errno = 0;
+    return setup_closed(state);
+}
+
+static void add_text(const char *line)
+{
+    assert_true(strlen(text) + strlen(line) < sizeof(text));
+    (void)strcat(text, line);
+}
+
+/* One more line: a delivery of message @seq, with @changes to its members and without
+ * @dropped. */
+static void add_changed(uint64_t seq, const char *changes, const char *dropped)
+{
+    char line[1024];
+    json_error_t error;
+    json_t *root, *change;
+    char *dumped;
+
+    (void)snprintf(line, sizeof(line),
+                   "{\"seq\":%" PRIu64 ",\"time\":\"2026-11-01T12:00:00.000Z\","
+                   "\"outcome\":\"delivered\",\"id\":%" PRIu64 ",\"lane\":\"default\","
+                   "\"client\":\"c\",\"uid\":1000,\"topic\":\"t\",\"qos\":1,\"bytes\":4,"
+                   "\"accepted\":\"2026-11-01T11:59:59.000Z\",\"age_ms\":1000,\"attempts\":1}",
+                   seq, seq);
+    root = json_loads(line, 0, &error);
+    change = json_loads(changes, 0, &error);
+    assert_non_null(root);
+    assert_non_null(change);
+    assert_int_equal(json_object_update(root, change), 0);
+    if (dropped)
+        assert_int_equal(json_object_del(root, dropped), 0);
+    dumped = json_dumps(root, JSON_COMPACT);
+    add_text(dumped);
+    add_text("\n");
+    free(dumped);
+    json_decref(change);
+    json_decref(root);
+}
+
+static void add_line(uint64_t seq)
+{
+    add_changed(seq, "{}", NULL);
+}
+
+static void add_lines(uint64_t from, uint64_t to)
+{
+    for (; from <= to; from++)
+        add_line(from);
+}
+
+#define AUDIT(...) (tool.input = text, TOOL_RUN(&tool, cli_audit, "audit", __VA_ARGS__, "-"))
+
+static int audit(void)
+{
+    tool.input = text;
+    return TOOL_RUN(&tool, cli_audit, "audit", "-");
+}
+
+static void expect_problem(const char *part)
+{
+    assert_int_equal(audit(), EX_DATAERR);
+    assert_contains(tool.out, part);
+    assert_contains(tool.out, "\nverdict   NOT SOUND: ");
+    assert_string_equal(tool.err, "");
+}
+
+static void sound_lines_are_sound(void **state)
+{
+    (void)state;
+    add_lines(1, 3);
+    add_changed(4, "{\"outcome\":\"rejected\",\"reason\":\"reason_code\",\"code\":135}", NULL);
+    assert_int_equal(audit(), EX_OK);
+    assert_string_equal(
+        tool.out, "audit     4 lines in 1 file(s), seq 1 to 4\n"
+                  "          2026-11-01T12:00:00.000Z to 2026-11-01T12:00:00.000Z\n"
+                  "outcomes  delivered            3\n"
+                  "          evicted              0\n"
+                  "          expired              0\n"
+                  "          rejected             1\n"
+                  "          dropped              0\n"
+                  "          damaged              0\n"
+                  "database  not compared (--directory or -c says where it is)\n"
+                  "verdict   sound: no line is missing and no message has two outcomes\n");
+}
+
+static void json_has_the_same(void **state)
+{
+    (void)state;
+    add_lines(1, 2);
+    assert_int_equal(AUDIT("--json"), EX_OK);
+    assert_string_equal(
+        tool.out,
+        "{\"verdict\":\"sound\",\"files\":1,\"lines\":2,\"first_seq\":1,\"last_seq\":2,"
+        "\"clock_steps\":0,\"torn\":false,\"outcomes\":{\"delivered\":2,\"evicted\":0,"
+        "\"expired\":0,\"rejected\":0,\"dropped\":0,\"damaged\":0},\"pruned\":0,"
+        "\"problems\":0,\"problem_list\":[]}\n");
+    add_line(9);
+    assert_int_equal(AUDIT("--json"), EX_DATAERR);
+    assert_contains(tool.out, "\"verdict\":\"wrong\"");
+    assert_contains(tool.out,
+                    "\"problems\":1,\"problem_list\":[{\"file\":\"standard input\",\"line\":3,"
+                    "\"text\":\"seq jumps from 2 to 9: 6 lines are missing\"}]}");
+}
+
+static void no_line_is_sound(void **state)
+{
+    (void)state;
+    assert_int_equal(audit(), EX_OK);
+    assert_contains(tool.out, "audit     no outcome is recorded in 1 file(s)\n");
+}
+
+static void a_missing_line_is_found(void **state)
+{
+    (void)state;
+    add_line(1);
+    add_line(4);
+    expect_problem("standard input:2: seq jumps from 1 to 4: 2 lines are missing\n");
+    assert_contains(tool.out,
+                    "Keep copies of these files and of the spool before anything else");
+    assert_lacks(tool.out, "restored from an older copy:");
+    assert_lacks(tool.out, " more\n");
+}
+
+static void without_deliveries_gaps_are_right(void **state)
+{
+    (void)state;
+    add_line(1);
+    add_line(4);
+    assert_int_equal(AUDIT("--deliveries-off"), EX_OK);
+    add_changed(4, "{\"id\":9}", NULL);
+    assert_int_equal(AUDIT("--deliveries-off"), EX_DATAERR);
+    assert_contains(tool.out, "standard input:3: seq 4 comes after 4");
+    add_line(3);
+    assert_int_equal(AUDIT("--deliveries-off"), EX_DATAERR);
+}
+
+static void a_line_that_came_twice_is_found(void **state)
+{
+    (void)state;
+    add_lines(1, 2);
+    add_line(2);
+    expect_problem("standard input:3: seq 2 comes after 2: a line came twice");
+    assert_contains(tool.out, "standard input:3: the message 2 already had an outcome\n");
+    assert_contains(tool.out, "Where the database was restored from an older copy:\n          "
+                              "stop the daemon, move the file away");
+}
+
+static void two_outcomes_of_a_message_are_found(void **state)
+{
+    (void)state;
+    add_lines(1, 2);
+    add_changed(3, "{\"id\":1}", NULL);
+    expect_problem("standard input:3: the message 1 already had an outcome\n");
+}
+
+static void the_first_seq_can_be_required(void **state)
+{
+    (void)state;
+    add_lines(5, 6);
+    assert_int_equal(audit(), EX_OK);
+    assert_contains(tool.out, "starts at seq 5: to check all, give the files");
+    assert_contains(tool.out,
+                    "verdict   sound from seq 5 on; 1 to 4 are not in the files given "
+                    "(rotated, deleted or cut)\n");
+    assert_int_equal(AUDIT("--deliveries-off"), EX_OK);
+    assert_contains(tool.out, "(left out, rotated, deleted or cut)");
+    assert_int_equal(AUDIT("--from", "5"), EX_OK);
+    assert_int_equal(AUDIT("--from", "4"), EX_DATAERR);
+    assert_contains(tool.out, "standard input:1: the first seq is 5 and should be 4\n");
+}
+
+static void each_member_is_looked_for(void **state)
+{
+    static const char *const members[] = {"seq",  "id",     "time",   "outcome",
+                                          "lane", "client", "topic",  "accepted",
+                                          "qos",  "bytes",  "age_ms", "attempts"};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(members) / sizeof(members[0]); i++) {
+        char part[64];
+
+        text[0] = '\0';
+        add_changed(1, "{}", members[i]);
+        (void)snprintf(part, sizeof(part), "standard input:1: the field \"%s\" is missing\n",
+                       members[i]);
+        expect_problem(part);
+        assert_contains(tool.out, "NOT SOUND: 1 problem(s)");
+    }
+}
+
+static void each_member_has_its_type_and_range(void **state)
+{
+    static const struct {
+        const char *changes;
+        const char *problem;
+    } rows[] = {
+        {"{\"seq\":0}", "\"seq\" is not a whole number from 1 to 9223372036854775807"},
+        {"{\"seq\":\"1\"}", "\"seq\" is not a whole number"},
+        {"{\"id\":0}", "\"id\" is not a whole number from 1"},
+        {"{\"id\":1.5}", "\"id\" is not a whole number from 1"},
+        {"{\"qos\":3}", "\"qos\" is not a whole number from 0 to 2"},
+        {"{\"bytes\":-1}", "\"bytes\" is not a whole number from 0"},
+        {"{\"age_ms\":-1}", "\"age_ms\" is not a whole number from 0"},
+        {"{\"attempts\":4294967296}",
+         "\"attempts\" is not a whole number from 0 to 4294967295"},
+        {"{\"uid\":-1}", "\"uid\" is not a whole number from 0 to 4294967295"},
+        {"{\"code\":256}", "\"code\" is not a whole number from 0 to 255"},
+        {"{\"ref\":1}", "\"ref\" is not a text"},
+        {"{\"lane\":1}", "\"lane\" is not a text"},
+        {"{\"client\":null}", "\"client\" is not a text"},
+        {"{\"topic\":[]}", "\"topic\" is not a text"},
+        {"{\"outcome\":1}", "\"outcome\" is not a text"},
+        {"{\"outcome\":\"lost\"}", "there is no outcome \"lost\""},
+        {"{\"reason\":\"because\"}", "\"reason\" is none that there is"},
+        {"{\"reason\":1}", "\"reason\" is none that there is"},
+        {"{\"reason\":\"max_age\"}",
+         "the reason \"max_age\" does not go with the outcome \"delivered\""},
+        {"{\"outcome\":\"evicted\"}", "does not go with the outcome \"evicted\""},
+        {"{\"time\":\"2026-11-01T12:00:00+01:00\"}", "\"time\" is no time in UTC like"},
+        {"{\"accepted\":\"now\"}", "\"accepted\" is no time in UTC like"},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        text[0] = '\0';
+        add_changed(1, rows[i].changes, NULL);
+        expect_problem(rows[i].problem);
+        assert_contains(tool.out, "NOT SOUND: 1 problem(s)");
+    }
+}
+
+static void members_of_a_later_version_and_an_unknown_uid_are_right(void **state)
+{
+    (void)state;
+    add_changed(1, "{\"later\":{\"a\":1},\"uid\":null,\"ref\":\"o\",\"code\":0}", NULL);
+    assert_int_equal(audit(), EX_OK);
+}
+
+static void what_is_no_record_is_named_with_its_line(void **state)
+{
+    (void)state;
+    add_line(1);
+    add_text("[]\n");
+    add_text("half a li\n");
+    add_text("\n");
+    add_text("{\"seq\":2,\"seq\":3}\n");
+    add_line(2);
+    expect_problem("standard input:2: this is JSON, but no outcome record\n");
+    assert_contains(tool.out, "standard input:3: this is no JSON: ");
+    assert_contains(tool.out, "standard input:4: this is no JSON: ");
+    assert_contains(tool.out, "standard input:5: this is no JSON: duplicate object key");
+    assert_contains(tool.out, "NOT SOUND: 4 problem(s)");
+}
+
+static void more_problems_than_are_shown_are_counted(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 25; i++)
+        add_text("x\n");
+    expect_problem("          and 5 more\n");
+    assert_contains(tool.out, "NOT SOUND: 25 problem(s)");
+}
+
+static void a_half_line_at_the_end_is_the_daemon_s_to_mend(void **state)
+{
+    (void)state;
+    add_line(1);
+    add_text("{\"seq\":2,");
+    assert_int_equal(audit(), EX_OK);
+    assert_contains(tool.out,
+                    "the last line is half written; the daemon mends it when it starts\n");
+    assert_int_equal(AUDIT("--json"), EX_OK);
+    assert_contains(tool.out, "\"torn\":true");
+}
+
+static void a_half_line_before_another_file_is_a_problem(void **state)
+{
+    struct fixture *f = *state;
+    char path[256];
+
+    (void)tool_write(path, f->directory, "audit.jsonl.1", "{\"seq\":1,");
+    add_line(1);
+    tool.input = text;
+    assert_int_equal(TOOL_RUN(&tool, cli_audit, "audit", path, "-"), EX_DATAERR);
+    assert_contains(tool.out, "audit.jsonl.1:1: this is no JSON");
+}
+
+static void files_are_read_in_the_order_given(void **state)
+{
+    struct fixture *f = *state;
+    char path[256];
+
+    add_lines(1, 2);
+    (void)tool_write(path, f->directory, "audit.jsonl.1", text);
+    text[0] = '\0';
+    add_lines(3, 4);
+    tool.input = text;
+    assert_int_equal(TOOL_RUN(&tool, cli_audit, "audit", path, "-"), EX_OK);
+    assert_contains(tool.out, "4 lines in 2 file(s), seq 1 to 4");
+    assert_int_equal(TOOL_RUN(&tool, cli_audit, "audit", "-", path), EX_DATAERR);
+    assert_contains(tool.out, "audit.jsonl.1:1: seq 1 comes after 4");
+    assert_contains(tool.out, "the files are not in order (oldest first)");
+}
+
+static void a_clock_that_was_set_back_is_no_problem(void **state)
+{
+    (void)state;
+    add_line(1);
+    add_changed(2, "{\"time\":\"2026-11-01T11:00:00.000Z\"}", NULL);
+    add_line(3);
+    assert_int_equal(audit(), EX_OK);
+    assert_contains(tool.out, "the clock was set back 1 time(s); seq decides the order\n");
+}
+
+static void a_line_for_pruned_deliveries_stands_for_its_range(void **state)
+{
+    (void)state;
+    add_line(1);
+    add_text("{\"seq\":5,\"time\":\"2026-11-01T12:00:00.000Z\",\"from\":2,\"pruned\":4}\n");
+    add_line(6);
+    add_text("{\"seq\":8,\"time\":\"2026-11-01T12:00:00.000Z\",\"from\":7,\"pruned\":2}\n");
+    assert_int_equal(audit(), EX_OK);
+    assert_contains(tool.out, "4 lines in 1 file(s), seq 1 to 8");
+    assert_contains(tool.out, "pruned               6 delivered");
+}
+
+static void a_wrong_line_for_pruned_deliveries_is_found(void **state)
+{
+    (void)state;
+    add_line(1);
+    add_text("{\"seq\":5,\"time\":\"2026-11-01T12:00:00.000Z\",\"from\":2,\"pruned\":3}\n");
+    expect_problem("standard input:2: \"pruned\" is 3, but from 2 to 5 there are 4 numbers\n");
+    text[0] = '\0';
+    add_text("{\"seq\":5,\"time\":\"2026-11-01T12:00:00.000Z\",\"from\":6,\"pruned\":1}\n");
+    expect_problem("\"from\" is not a whole number from 1 to 5");
+    text[0] = '\0';
+    add_text("{\"seq\":1,\"from\":1,\"pruned\":1}\n");
+    expect_problem("the field \"time\" is missing");
+}
+
+static void a_line_longer_than_any_record_ends_the_reading(void **state)
+{
+    (void)state;
+    add_line(1);
+    memset(text + strlen(text), 'x', RECORD_LINE_MAX + 100);
+    expect_problem("standard input:2: this line is longer than any record; what follows was "
+                   "not read\n");
+    memset(text, 0, sizeof(text));
+}
+
+static void a_compressed_file_is_refused_with_the_command_to_use(void **state)
+{
+    (void)state;
+    add_text("\x1f\x8b\x08 and so on\n");
+    assert_int_equal(audit(), EX_DATAERR);
+    assert_contains(tool.err, "zcat standard input | mqtt-spool audit - ...");
+    assert_string_equal(tool.out, "");
+}
+
+static void a_far_id_is_followed_as_well_as_the_others(void **state)
+{
+    (void)state;
+    add_changed(1, "{\"id\":9223372036854775807}", NULL);
+    add_changed(2, "{\"id\":9223372036854775807}", NULL);
+    expect_problem("the message 9223372036854775807 already had an outcome");
+}
+
+static void a_file_that_is_not_there_is_unavailable(void **state)
+{
+    (void)state;
+    assert_int_equal(TOOL_RUN(&tool, cli_audit, "audit", "/nowhere/audit.jsonl"),
+                     EX_UNAVAILABLE);
+    assert_contains(tool.err,
+                    "cannot open the audit file /nowhere/audit.jsonl: No such file or "
+                    "directory; is audit.file, or the name given, right?");
+    assert_int_equal(TOOL_RUN(&tool, cli_audit, "audit", "/"), EX_UNAVAILABLE);
+    assert_contains(tool.err, "cannot read /: Is a directory");
+}
+
+static void a_disk_that_does_not_give_a_line_is_a_problem(void **state)
+{
+    (void)state;
+    read_errno = EIO;
+    expect_problem("standard input:1: the disk does not give this line (journalctl -k");
+    read_errno = EBADF;
+    assert_int_equal(audit(), EX_UNAVAILABLE);
+    assert_contains(tool.err, "cannot read standard input: Bad file descriptor");
+}
+
+/* The library reports it as a line that is no JSON. */
+static void short_memory_is_no_problem_of_the_file(void **state)
+{
+    static const struct cli cli;
+    char verb[] = "audit", file[] = "-";
+    char *argv[] = {verb, file, NULL};
+    struct tool_streams streams;
+
+    (void)state;
+    add_line(1);
+    tool.input = text;
+    tool_redirect(&tool, &streams);
+    optind = 0;
+    allocations_left = 1; /* for the line, and none for its JSON */
+    tool.code = cli_audit(&cli, 2, argv);
+    allocations_left = -1;
+    tool_restore(&tool, &streams);
+    assert_int_equal(tool.code, EX_UNAVAILABLE);
+    assert_contains(tool.err, "out of memory while reading standard input");
+    assert_string_equal(tool.out, "");
+    assert_int_equal(audit(), EX_OK);
+}
+
+static void the_configured_file_is_the_default(void **state)
+{
+    struct fixture *f = *state;
+    char config[512], path[256], audit_path[256];
+    static const char form[] = "spool: { directory = \"%s\"; };\naudit: { file = \"%s\"; };\n"
+                               "uplink: { brokers = ( \"tcp://h:1\" ); };\n";
+
+    open_spool(f);
+    (void)tool_write(audit_path, f->directory, "a.jsonl", "");
+    (void)snprintf(config, sizeof(config), form, f->directory, audit_path);
+    tool.config_path = tool_write(path, f->directory, "x.conf", config);
+    assert_int_equal(TOOL_RUN(&tool, cli_audit, "audit"), EX_OK);
+    assert_contains(tool.out, "database  0 accepted, 0 ended, 0 spooled; the daemon runs");
+    assert_int_equal(unlink(audit_path), 0);
+    assert_int_equal(mkfifo(audit_path, 0600), 0);
+    assert_int_equal(TOOL_RUN(&tool, cli_audit, "audit"), EX_UNAVAILABLE);
+    assert_contains(tool.err, "is no regular file; move it away");
+    (void)snprintf(config, sizeof(config), form, f->directory, "");
+    (void)tool_write(path, f->directory, "x.conf", config);
+    assert_int_equal(TOOL_RUN(&tool, cli_audit, "audit"), EX_UNAVAILABLE);
+    assert_contains(tool.err, "no audit file is written (audit.file = \"\"); name a file");
+    tool.config_path = "/nowhere/x.conf";
+    assert_int_equal(TOOL_RUN(&tool, cli_audit, "audit"), EX_CONFIG);
+    assert_contains(tool.err, "or give the audit FILE");
+}
+
+static void a_configuration_without_deliveries_is_obeyed(void **state)
+{
+    struct fixture *f = *state;
+    char config[512], path[256];
+
+    open_spool(f);
+    close_spool(f);
+    (void)snprintf(config, sizeof(config),
+                   "spool: { directory = \"%s\"; };\naudit: { deliveries = false; };\n"
+                   "uplink: { brokers = ( \"tcp://h:1\" ); };\n",
+                   f->directory);
+    tool.config_path = tool_write(path, f->directory, "x.conf", config);
+    add_line(1);
+    add_line(4);
+    (void)audit();
+    assert_lacks(tool.out, "lines are missing");
+}
+
+static void help_and_wrong_arguments(void **state)
+{
+    (void)state;
+    assert_int_equal(AUDIT("--help"), EX_OK);
+    assert_contains(tool.out, "Usage: mqtt-spool audit");
+    assert_int_equal(AUDIT("--from", "0"), EX_USAGE);
+    assert_contains(tool.err, "--from is a number from 1 on");
+    assert_int_equal(AUDIT("--nonsense"), EX_USAGE);
+}
+
+#define CASE(name) cmocka_unit_test_setup_teardown(name, setup_case, teardown)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        CASE(sound_lines_are_sound),
+        CASE(json_has_the_same),
+        CASE(no_line_is_sound),
+        CASE(a_missing_line_is_found),
+        CASE(without_deliveries_gaps_are_right),
+        CASE(a_line_that_came_twice_is_found),
+        CASE(two_outcomes_of_a_message_are_found),
+        CASE(the_first_seq_can_be_required),
+        CASE(each_member_is_looked_for),
+        CASE(each_member_has_its_type_and_range),
+        CASE(members_of_a_later_version_and_an_unknown_uid_are_right),
+        CASE(what_is_no_record_is_named_with_its_line),
+        CASE(more_problems_than_are_shown_are_counted),
+        CASE(a_half_line_at_the_end_is_the_daemon_s_to_mend),
+        CASE(a_half_line_before_another_file_is_a_problem),
+        CASE(files_are_read_in_the_order_given),
+        CASE(a_clock_that_was_set_back_is_no_problem),
+        CASE(a_line_for_pruned_deliveries_stands_for_its_range),
+        CASE(a_wrong_line_for_pruned_deliveries_is_found),
+        CASE(a_line_longer_than_any_record_ends_the_reading),
+        CASE(a_compressed_file_is_refused_with_the_command_to_use),
+        CASE(a_far_id_is_followed_as_well_as_the_others),
+        CASE(a_file_that_is_not_there_is_unavailable),
+        CASE(a_disk_that_does_not_give_a_line_is_a_problem),
+        CASE(short_memory_is_no_problem_of_the_file),
+        CASE(the_configured_file_is_the_default),
+        CASE(a_configuration_without_deliveries_is_obeyed),
+        CASE(help_and_wrong_arguments),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

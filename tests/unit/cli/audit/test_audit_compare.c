@@ -1,0 +1,268 @@
+/* SPDX-License-Identifier: MIT */
+/* Tests of audit files against the database they were written from. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "tests/support/history_fixture.h"
+#include "tests/support/tool_fixture.h"
+
+static struct tool tool;
+static char path[256];
+
+static int setup_history(void **state)
+{
+    struct fixture *f;
+
+    if (setup(state) != 0)
+        return -1;
+    f = *state;
+    memset(&tool, 0, sizeof(tool));
+    (void)snprintf(path, sizeof(path), "%s/audit.jsonl", f->directory);
+    make_history(f);
+    return 0;
+}
+
+/* The configuration, for files that are given are compared only with a -c. */
+static int audit(const struct fixture *f, const char *option)
+{
+    char text[1024];
+    char config_path[256];
+    int code;
+
+    (void)snprintf(text, sizeof(text),
+                   "spool: { directory = \"%s\"; };\naudit: { file = \"%s\"; };\n"
+                   "uplink: { brokers = ( \"tcp://h:1\" ); };\n",
+                   f->directory, path);
+    tool.config_path = tool_write(config_path, f->directory, "x.conf", text);
+    code = option ? TOOL_RUN(&tool, cli_audit, "audit", option)
+                  : TOOL_RUN(&tool, cli_audit, "audit");
+    tool.config_path = NULL;
+    assert_string_equal(tool.err, "");
+    return code;
+}
+
+static void a_whole_export_has_the_sums_of_the_ledger(void **state)
+{
+    struct fixture *f = *state;
+
+    export_history(f, path, 7);
+    close_spool(f);
+    assert_int_equal(audit(f, NULL), EX_OK);
+    assert_contains(tool.out, "database  10 accepted, 7 ended, 3 spooled\n");
+    assert_contains(tool.out, "verdict   sound: no line is missing");
+    assert_lacks(tool.out, "outcome(s)");
+    assert_int_equal(audit(f, "--json"), EX_OK);
+    assert_contains(
+        tool.out, "\"database\":{\"running\":false,\"balanced\":true,\"counts_compared\":true,"
+                  "\"accepted\":10,\"ended\":7,\"spooled\":3,\"exported_seq\":7,\"waiting\":0,"
+                  "\"pruned\":0}");
+}
+
+static void rows_that_wait_for_the_export_are_counted_from_the_database(void **state)
+{
+    struct fixture *f = *state;
+
+    export_history(f, path, 4);
+    assert_int_equal(audit(f, NULL), EX_OK);
+    assert_contains(tool.out, "; the daemon runs, so it grows meanwhile\n");
+    assert_contains(tool.out, "3 outcome(s) not yet written to the file, counted from there\n");
+    assert_int_equal(audit(f, "--json"), EX_OK);
+    assert_contains(tool.out, "\"running\":true");
+    assert_contains(tool.out, "\"waiting\":3");
+}
+
+static void a_file_that_was_cut_is_found_by_the_cursor(void **state)
+{
+    struct fixture *f = *state;
+
+    export_history(f, path, 4);
+    spool_set_exported(f->spool, 7);
+    commit(f);
+    close_spool(f);
+    assert_int_equal(audit(f, NULL), EX_DATAERR);
+    assert_contains(tool.out,
+                    "the files end at seq 4, but the daemon wrote up to 7: lines were "
+                    "cut off or a file is missing\n");
+    assert_contains(tool.out, "3 outcome(s) that the files lack are still in the database");
+}
+
+static void an_older_copy_of_the_database_is_found(void **state)
+{
+    struct fixture *f = *state;
+
+    export_history(f, path, 7);
+    tamper(f, "DELETE FROM outcome WHERE seq > 4");
+    tamper(f, "UPDATE spool SET exported_seq = 4");
+    tamper(f, "UPDATE lane SET last_seq = 4, rejected = 0, evicted = 0, accepted = 7");
+    close_spool(f);
+    assert_int_equal(audit(f, NULL), EX_DATAERR);
+    assert_contains(tool.out,
+                    "the files go to seq 7, but the database only to 4: it is an older "
+                    "copy, or another spool\n");
+    assert_contains(tool.out, "Where the database was restored from an older copy:\n");
+    assert_contains(tool.out,
+                    "rejected: 1 in the files (and 0 in the database that they lack), "
+                    "0 in the ledger\n");
+}
+
+static void a_count_that_differs_is_found(void **state)
+{
+    struct fixture *f = *state;
+
+    export_history(f, path, 7);
+    tamper(f, "UPDATE lane SET delivered = 5, rejected = 0");
+    close_spool(f);
+    assert_int_equal(audit(f, NULL), EX_DATAERR);
+    assert_contains(tool.out, "delivered: 4 in the files (and 0 in the database that they "
+                              "lack), 5 in the ledger\n");
+    assert_contains(tool.out,
+                    "rejected: 1 in the files (and 0 in the database that they lack), "
+                    "0 in the ledger\n");
+    assert_int_equal(audit(f, "--deliveries-off"), EX_DATAERR);
+    assert_lacks(tool.out, "delivered: 4 in the files");
+    assert_contains(tool.out, "rejected: 1 in the files");
+}
+
+static void a_ledger_that_does_not_balance_is_found(void **state)
+{
+    struct fixture *f = *state;
+
+    export_history(f, path, 7);
+    tamper(f, "UPDATE lane SET accepted = 12");
+    close_spool(f);
+    assert_int_equal(audit(f, NULL), EX_DATAERR);
+    assert_contains(tool.out, "the ledger does not balance: 12 accepted, 7 ended, 3 spooled\n");
+    assert_int_equal(audit(f, "--json"), EX_DATAERR);
+    assert_contains(tool.out, "\"balanced\":false");
+    assert_contains(tool.out, "\"problem_list\":[{\"text\":\"the ledger does not balance");
+}
+
+static void outcomes_that_are_nowhere_are_found(void **state)
+{
+    struct fixture *f = *state;
+
+    export_history(f, path, 4);
+    tamper(f, "DELETE FROM outcome WHERE seq = 6");
+    close_spool(f);
+    assert_int_equal(audit(f, NULL), EX_DATAERR);
+    assert_contains(tool.out,
+                    "          outcomes are neither in the files nor in the database: 1 of "
+                    "those after seq 4\n");
+    assert_lacks(tool.out, " in the ledger");
+}
+
+static void a_history_that_begins_later_has_no_sums(void **state)
+{
+    struct fixture *f = *state;
+    char line[2048];
+    char later[256];
+    FILE *from, *to;
+
+    export_history(f, path, 7);
+    (void)snprintf(later, sizeof(later), "%s/later.jsonl", f->directory);
+    from = fopen(path, "r");
+    to = fopen(later, "w");
+    assert_non_null(from);
+    assert_non_null(to);
+    for (int i = 0; fgets(line, sizeof(line), from); i++) {
+        if (i >= 3)
+            assert_true(fputs(line, to) >= 0);
+    }
+    (void)fclose(from);
+    (void)fclose(to);
+    assert_int_equal(rename(later, path), 0);
+    close_spool(f);
+    assert_int_equal(audit(f, NULL), EX_OK);
+    assert_contains(tool.out,
+                    "its counts go back to the first message and the files do not: not "
+                    "compared\n");
+    assert_contains(tool.out, "verdict   sound from seq 4 on");
+}
+
+static void an_empty_file_is_compared_with_all_rows(void **state)
+{
+    struct fixture *f = *state;
+
+    export_history(f, path, 0);
+    close_spool(f);
+    assert_int_equal(audit(f, NULL), EX_OK);
+    assert_contains(tool.out, "no outcome is recorded in 1 file(s)");
+    assert_contains(tool.out, "7 outcome(s) not yet written");
+    tamper(f, "UPDATE outcome SET outcome = 3, reason = 6 WHERE seq = 1");
+    assert_int_equal(audit(f, NULL), EX_DATAERR);
+    assert_contains(tool.out,
+                    "delivered: 0 in the files (and 3 in the database that they lack), "
+                    "4 in the ledger");
+}
+
+static void deliveries_that_were_pruned_are_part_of_the_sum(void **state)
+{
+    struct fixture *f = *state;
+
+    export_history(f, path, 2);
+    tamper(f, "DELETE FROM outcome WHERE seq IN (3, 4)");
+    tamper(f, "UPDATE spool SET pruned_seq = 4");
+    close_spool(f);
+    assert_int_equal(audit(f, NULL), EX_OK);
+    assert_contains(tool.out,
+                    "2 delivered, whose records were pruned (audit.max_waiting): the file "
+                    "will say so\n");
+    assert_contains(tool.out, "3 outcome(s) not yet written");
+}
+
+static void a_half_line_is_the_running_daemon_s(void **state)
+{
+    struct fixture *f = *state;
+    FILE *file;
+
+    export_history(f, path, 4);
+    file = fopen(path, "a");
+    assert_non_null(file);
+    assert_true(fputs("{\"seq\":5", file) >= 0);
+    assert_int_equal(fclose(file), 0);
+    assert_int_equal(audit(f, NULL), EX_OK);
+    assert_contains(tool.out, "the last line is half written, the daemon is at it\n");
+}
+
+static void files_given_alone_are_not_compared(void **state)
+{
+    struct fixture *f = *state;
+
+    export_history(f, path, 4);
+    close_spool(f);
+    tool.config_path = NULL;
+    assert_int_equal(TOOL_RUN(&tool, cli_audit, "audit", path), EX_OK);
+    assert_contains(tool.out, "database  not compared (--directory or -c says where it is)");
+    assert_int_equal(TOOL_RUN(&tool, cli_audit, "audit", "--directory", f->directory, path),
+                     EX_OK);
+    assert_contains(tool.out, "database  10 accepted");
+    assert_int_equal(TOOL_RUN(&tool, cli_audit, "audit", "--directory", "/nowhere", path),
+                     EX_UNAVAILABLE);
+    assert_contains(tool.err, "there is no spool in /nowhere");
+    assert_string_equal(tool.out, "");
+}
+
+#define CASE(name) cmocka_unit_test_setup_teardown(name, setup_history, teardown)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        CASE(a_whole_export_has_the_sums_of_the_ledger),
+        CASE(rows_that_wait_for_the_export_are_counted_from_the_database),
+        CASE(a_file_that_was_cut_is_found_by_the_cursor),
+        CASE(an_older_copy_of_the_database_is_found),
+        CASE(a_count_that_differs_is_found),
+        CASE(a_ledger_that_does_not_balance_is_found),
+        CASE(outcomes_that_are_nowhere_are_found),
+        CASE(a_history_that_begins_later_has_no_sums),
+        CASE(an_empty_file_is_compared_with_all_rows),
+        CASE(deliveries_that_were_pruned_are_part_of_the_sum),
+        CASE(a_half_line_is_the_running_daemon_s),
+        CASE(files_given_alone_are_not_compared),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,336 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * test_edge.c - the batch edge: the order of its steps, and what a commit that does not succeed
+ * means
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "daemon/gateway/limits.h"
+#include "tests/support/gateway_fakes.h"
+
+static void expect_trace(const char *expected)
+{
+    assert_string_equal(fakes_take_trace(), expected);
+}
+
+static void publish(struct session *session)
+{
+    assert_int_equal(fakes_publish(session, "plant/1", "payload").kind, SESSION_ACCEPT);
+}
+
+static void acknowledgements_and_forwarding_follow_the_commit(void **state)
+{
+    struct gateway *gateway = fakes_open("");
+    struct session *one = fakes_connect("one", 1000), *two = fakes_connect("two", 1000);
+
+    (void)state;
+    publish(one);
+    publish(two);
+    publish(one);
+    (void)fakes_take_trace();
+    fakes_edge();
+    expect_trace("retain commit acknowledge-one acknowledge-two send-1 send-2 send-3 export ");
+    assert_int_equal(gateway->counters.accepted, 3);
+    assert_int_equal(fakes_ledger().accepted, 3);
+}
+
+static void what_is_committed_already_is_sent_before_the_commit(void **state)
+{
+    struct session *session;
+
+    (void)state;
+    (void)fakes_open("");
+    session = fakes_connect("one", 1000);
+    fakes.room = 1;
+    publish(session);
+    publish(session);
+    fakes_edge();
+    publish(session);
+    fakes.room = 2;
+    (void)fakes_take_trace();
+    fakes_edge();
+    expect_trace("send-2 retain commit acknowledge-one export ");
+}
+
+static void a_batch_without_room_is_refused_and_never_acknowledged(void **state)
+{
+    struct gateway *gateway = fakes_open("");
+    struct session *session = fakes_connect("one", 1000);
+
+    (void)state;
+    publish(session);
+    fakes.commit = (struct fake_result){SPOOL_E_DISK, 1};
+    (void)fakes_take_trace();
+    fakes_edge();
+    expect_trace("retain commit refuse-one ");
+    assert_int_equal(session->code, MQTT_QUOTA_EXCEEDED);
+    assert_int_equal(session->acknowledged, 0);
+    assert_int_equal(gateway->counters.accepted, 0);
+    assert_int_equal(gateway->counters.refused, 1);
+    assert_int_equal(fakes_logged("spool_full reason=disk"), 1);
+    assert_int_equal(fakes_exit_code(), -1);
+}
+
+static void a_batch_under_a_lock_is_refused_and_the_lock_noted(void **state)
+{
+    struct gateway *gateway = fakes_open("");
+    struct session *session = fakes_connect("one", 1000);
+
+    (void)state;
+    publish(session);
+    fakes.commit = (struct fake_result){SPOOL_E_BUSY, 1};
+    fakes_edge();
+    assert_int_equal(session->acknowledged, 0);
+    assert_int_equal(session->code, MQTT_QUOTA_EXCEEDED);
+    assert_true(gateway->intake.lock.is_held);
+    assert_int_equal(fakes_logged("database_locked "), 1);
+    assert_true(gateway->edge_timer.is_awaited); /* it is tried again */
+    fakes_edge();
+    assert_false(gateway->intake.lock.is_held);
+}
+
+static void a_commit_that_fails_ends_the_daemon_without_an_acknowledgement(void **state)
+{
+    struct gateway *gateway = fakes_open("");
+    struct session *session = fakes_connect("one", 1000);
+
+    (void)state;
+    publish(session);
+    fakes.commit.value = -EIO;
+    (void)fakes_take_trace();
+    fakes_edge();
+    expect_trace("retain commit ");
+    assert_int_equal(fakes_logged("failed what=commit "), 1);
+    assert_int_equal(fakes_exit_code(), 1);
+    fakes_edge();
+    expect_trace("");
+    assert_int_equal(gateway_free(gateway), 0); /* nor another commit at the end */
+    fakes.gateway = NULL;
+    assert_null(strstr(fakes_take_trace(), "commit"));
+}
+
+static void each_step_that_fails_is_named(void **state)
+{
+    (void)state;
+    (void)fakes_open("");
+    fakes.retain.value = -EIO;
+    fakes_edge();
+    assert_int_equal(fakes_logged("failed what=retain "), 1);
+    assert_int_equal(fakes_exit_code(), 1);
+}
+
+static void a_failed_forward_is_named(void **state)
+{
+    (void)state;
+    (void)fakes_open("");
+    fakes.next.value = -EIO;
+    fakes_edge();
+    assert_int_equal(fakes_logged("failed what=forward "), 1);
+}
+
+static void a_failed_export_is_named(void **state)
+{
+    (void)state;
+    (void)fakes_open("");
+    fakes.export.value = -EIO;
+    fakes_edge();
+    assert_int_equal(fakes_logged("failed what=export "), 1);
+    assert_false(fakes.gateway->edge_timer.is_armed);
+}
+
+static void a_lane_above_its_limit_is_evicted_before_the_commit(void **state)
+{
+    struct gateway *gateway = fakes_open("retention: { max_messages = 2; };");
+    struct session *session = fakes_connect("one", 1000);
+
+    (void)state;
+    fakes_link_state(UPLINK_IDLE);
+    for (unsigned i = 0; i < 5; i++)
+        publish(session);
+    fakes_edge();
+    struct spool_ledger ledger = fakes_ledger();
+    assert_int_equal(ledger.accepted, 5);
+    assert_int_equal(ledger.ended[SPOOL_EVICTED], 3);
+    assert_int_equal(gateway->counters.ended, 3);
+    assert_int_equal(gateway->ticks.undelivered, 3);
+    assert_int_equal(session->acknowledged, 1);
+}
+
+static void a_lowered_limit_evicts_in_steps(void **state)
+{
+    struct gateway *gateway = fakes_open("");
+    struct session *session = fakes_connect("one", 1000);
+
+    (void)state;
+    fakes_link_state(UPLINK_IDLE);
+    for (unsigned i = 0; i < 200; i++)
+        publish(session);
+    fakes_edge();
+    fakes_reload("retention: { max_messages = 10; };");
+    fakes_pass_time(1000);
+    fakes_edge();
+    assert_int_equal(fakes_ledger().ended[SPOOL_EVICTED],
+                     GATEWAY_RETAIN_PAUSE_MS * GATEWAY_RETAIN_PER_MS);
+    assert_true(gateway->edge_timer.is_awaited);
+    for (unsigned i = 0; i < 10; i++) {
+        fakes_pass_time(GATEWAY_RETAIN_PAUSE_MS);
+        fakes_edge();
+    }
+    assert_int_equal(fakes_ledger().spooled, 10);
+    assert_false(gateway->edge_timer.is_awaited);
+}
+
+static void a_retention_that_has_no_room_is_no_failure(void **state)
+{
+    struct session *session;
+
+    (void)state;
+    (void)fakes_open("");
+    session = fakes_connect("one", 1000);
+    publish(session);
+    fakes.retain.value = SPOOL_E_DISK;
+    fakes_edge();
+    assert_int_equal(session->acknowledged, 1);
+    assert_int_equal(fakes_exit_code(), -1);
+}
+
+static void rows_that_are_left_arm_another_edge(void **state)
+{
+    struct gateway *gateway = fakes_open("");
+
+    (void)state;
+    fakes.exports_left = 1;
+    fakes_edge();
+    assert_true(gateway->edge_timer.is_armed);
+    fakes_edge();
+    assert_false(gateway->edge_timer.is_armed);
+}
+
+static void much_that_is_settled_is_committed_at_once(void **state)
+{
+    struct gateway *gateway = fakes_open("");
+
+    (void)state;
+    fakes.settled_bytes = GATEWAY_BATCH_BYTES;
+    fakes_edge();
+    assert_true(gateway->edge_timer.is_armed);
+}
+
+static void settlements_wait_for_company(void **state)
+{
+    struct gateway *gateway = fakes_open("");
+    struct session *session = fakes_connect("one", 1000);
+
+    (void)state;
+    publish(session);
+    fakes_edge();
+    fakes_edge(); /* for the cursor of the export */
+    fakes_answer(1, UPLINK_DELIVERED, -1);
+    fakes.commit = (struct fake_result){SPOOL_E_BUSY, 1};
+    fakes_edge();
+    assert_false(gateway->edge_timer.is_armed);
+    assert_true(gateway->edge_timer.is_awaited);
+    assert_in_range(fakes_due_ms(gateway->edge_timer.deadline), GATEWAY_EDGE_LATEST_MS + 1,
+                    GATEWAY_SETTLE_LATEST_MS);
+    assert_int_equal(gateway->forward.settled, 1);
+    fakes_edge();
+    assert_int_equal(gateway->forward.settled, 0);
+    assert_int_equal(fakes_ledger().ended[SPOOL_DELIVERED], 1);
+}
+
+static void the_deadline_runs_the_edge_before_all_else(void **state)
+{
+    struct gateway *gateway = fakes_open("");
+    struct session *session = fakes_connect("one", 1000);
+    int64_t priority = 0;
+
+    (void)state;
+    edge_timer_arm_later(&gateway->edge_timer, 0);
+    assert_false(gateway->edge_timer.is_armed);
+    publish(session);
+    (void)fakes_take_trace();
+    fakes_run();
+    assert_non_null(strstr(fakes_take_trace(), "commit acknowledge-one "));
+    assert_true(sd_event_source_get_priority(gateway->edge_timer.source, &priority) >= 0);
+    assert_int_equal(priority, SD_EVENT_PRIORITY_IDLE);
+    edge_timer_arm_later(&gateway->edge_timer, 0);
+    while (sd_event_source_get_priority(gateway->edge_timer.source, &priority) >= 0 &&
+           priority == SD_EVENT_PRIORITY_IDLE && sd_event_run(fakes.event, UINT64_MAX) > 0)
+        ;
+    assert_true(gateway->edge_timer.is_armed);
+    fakes_run();
+    assert_false(gateway->edge_timer.is_armed);
+}
+
+static void sessions_that_closed_are_freed_at_the_edge(void **state)
+{
+    struct session *session;
+
+    (void)state;
+    (void)fakes_open("");
+    session = fakes_connect("one", 1000);
+    publish(session);
+    fakes_leave(session);
+    (void)fakes_take_trace();
+    fakes_edge();
+    expect_trace("retain commit send-1 export free-one ");
+}
+
+static void what_is_exported_goes_to_the_journal_as_configured(void **state)
+{
+    static const char *const which[] = {"none", "failures", "all"};
+    static const unsigned expected[] = {0, 1, 2};
+    char extra[128];
+
+    for (unsigned i = 0; i < 3; i++) {
+        (void)snprintf(extra, sizeof(extra), "audit: { journal = \"%s\"; };", which[i]);
+        (void)fakes_open(extra);
+        struct session *session = fakes_connect("one", 1000);
+        publish(session);
+        publish(session);
+        fakes_edge();
+        unsigned first = fakes.sent_count - 2;
+        fakes.journaled = 0;
+        fakes_answer(fakes.sent[first], UPLINK_DELIVERED, -1);
+        fakes_answer(fakes.sent[first + 1], UPLINK_REFUSED, MQTT_NOT_AUTHORIZED);
+        fakes_edge();
+        assert_int_equal(fakes.journaled, expected[i]);
+        assert_int_equal(gateway_free(fakes.gateway), 0);
+        fakes.gateway = NULL;
+    }
+    (void)state;
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        FAKES_TEST(acknowledgements_and_forwarding_follow_the_commit),
+        FAKES_TEST(what_is_committed_already_is_sent_before_the_commit),
+        FAKES_TEST(a_batch_without_room_is_refused_and_never_acknowledged),
+        FAKES_TEST(a_batch_under_a_lock_is_refused_and_the_lock_noted),
+        FAKES_TEST(a_commit_that_fails_ends_the_daemon_without_an_acknowledgement),
+        FAKES_TEST(each_step_that_fails_is_named),
+        FAKES_TEST(a_failed_forward_is_named),
+        FAKES_TEST(a_failed_export_is_named),
+        FAKES_TEST(a_lane_above_its_limit_is_evicted_before_the_commit),
+        FAKES_TEST(a_lowered_limit_evicts_in_steps),
+        FAKES_TEST(a_retention_that_has_no_room_is_no_failure),
+        FAKES_TEST(rows_that_are_left_arm_another_edge),
+        FAKES_TEST(much_that_is_settled_is_committed_at_once),
+        FAKES_TEST(settlements_wait_for_company),
+        FAKES_TEST(the_deadline_runs_the_edge_before_all_else),
+        FAKES_TEST(sessions_that_closed_are_freed_at_the_edge),
+        FAKES_TEST(what_is_exported_goes_to_the_journal_as_configured),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

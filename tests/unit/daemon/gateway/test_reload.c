@@ -1,0 +1,138 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * test_reload.c - what a HUP takes over while the daemon runs, and what it does not
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <errno.h>
+#include <string.h>
+
+#include "tests/support/gateway_fakes.h"
+
+#define LANE_A "{ name = \"a\"; topics = ( \"a/#\" ); }"
+#define LANE_B                                                                                 \
+    "{ name = \"b\"; topics = ( \"b/#\" ); max_messages = 1; when_full = \"refuse\"; }"
+#define LANES_AB "lanes = ( " LANE_A ", " LANE_B " );"
+#define LANES_BA "lanes = ( " LANE_B ", " LANE_A " );"
+
+static void everything_that_may_change_is_taken_over(void **state)
+{
+    struct gateway *gateway = fakes_open("");
+
+    (void)state;
+    fakes_reload("retention: { max_messages = 5; }; status_interval = \"7s\";"
+                 "audit: { max_waiting = 1234; };");
+    assert_int_equal(gateway->config->retention.max_messages, 5);
+    assert_int_equal(gateway->config->status_interval_ms, 7000);
+    assert_int_equal(gateway->config->audit.max_waiting, 1234);
+    assert_int_equal(fakes_logged("reloaded applied=all"), 1);
+    assert_int_equal(fakes_logged("reload_partial"), 0);
+}
+
+static void parts_that_keep_or_borrow_settings_have_the_new_ones(void **state)
+{
+    struct gateway *gateway = fakes_open("");
+
+    (void)state;
+    struct config *config = fakes_config("");
+    config->uplink.backoff_max_ms = 4321;
+    config->listen.max_clients = 3;
+    gateway_reload(gateway, config);
+    assert_int_equal(fakes.uplink_settings->backoff_max_ms, 4321);
+    assert_int_equal(gateway->clients.max, 3);
+    assert_string_equal(fakes_take_trace(), "set-lanes reopen ");
+    assert_true(gateway->edge_timer.is_armed); /* it commits before the next export */
+}
+
+static void what_needs_a_restart_is_named_and_left(void **state)
+{
+    struct gateway *gateway = fakes_open("");
+
+    (void)state;
+    struct config *config = fakes_config("retention: { max_messages = 6; };");
+    config->uplink.window = 7;
+    gateway_reload(gateway, config);
+    assert_int_equal(gateway->config->uplink.window, 100);
+    assert_int_equal(gateway->config->retention.max_messages, 6);
+    assert_int_equal(fakes_logged("reload_partial keys=uplink.window remedy="), 1);
+    assert_int_equal(fakes_logged("reloaded applied=part"), 1);
+}
+
+static void lanes_are_found_by_their_names(void **state)
+{
+    struct gateway *gateway = fakes_open(LANES_AB);
+    struct session *session = fakes_connect("one", 1000);
+
+    (void)state;
+    fakes_link_state(UPLINK_IDLE);
+    assert_int_equal(fakes_publish(session, "b/1", "x").kind, SESSION_ACCEPT);
+    assert_int_equal(fakes_publish(session, "b/1", "x").kind, SESSION_REFUSE);
+    assert_true(intake_lane_is_full(&gateway->intake, 2));
+    fakes_reload(LANES_BA);
+    assert_string_equal(gateway->config->lanes[0].name, "b");
+    assert_true(intake_lane_is_full(&gateway->intake, 1));
+    assert_false(intake_lane_is_full(&gateway->intake, 2));
+    assert_int_equal(fakes_publish(session, "b/1", "x").kind, SESSION_REFUSE);
+    assert_int_equal(fakes_publish(session, "a/1", "x").kind, SESSION_ACCEPT);
+    assert_int_equal(fakes_logged("spool_full reason=limits lane=b"), 1); /* the same one */
+}
+
+static void a_lane_that_left_with_messages_is_named(void **state)
+{
+    struct gateway *gateway = fakes_open(LANES_AB);
+    struct session *session = fakes_connect("one", 1000);
+
+    (void)state;
+    fakes_link_state(UPLINK_IDLE);
+    assert_int_equal(fakes_publish(session, "b/1", "x").kind, SESSION_ACCEPT);
+    fakes_edge();
+    fakes_reload("");
+    assert_int_equal(fakes_logged("lane_not_configured lane=b spooled=1 limits=default"), 1);
+    assert_int_equal(fakes_logged("lane=a spooled"), 0); /* nothing is left in it */
+    assert_false(gateway->status.rates.are_lanes_known);
+}
+
+static void lanes_that_are_too_many_leave_lanes_and_limits_as_they_are(void **state)
+{
+    struct gateway *gateway = fakes_open(LANES_AB);
+
+    (void)state;
+    fakes.set_lanes.value = SPOOL_E_LANES;
+    fakes_reload("retention: { max_messages = 5; }; status_interval = \"7s\";");
+    assert_int_equal(gateway->config->lane_count, 2);
+    assert_int_not_equal(gateway->config->retention.max_messages, 5);
+    assert_int_equal(gateway->config->status_interval_ms, 7000);
+    assert_int_equal(fakes_logged("reload_partial keys=lanes "), 1);
+    assert_int_equal(fakes_logged("reloaded applied=part"), 1);
+    assert_int_equal(fakes_exit_code(), -1);
+}
+
+static void lanes_that_cannot_be_stored_end_the_daemon(void **state)
+{
+    (void)state;
+    (void)fakes_open("");
+    fakes.set_lanes.value = -ENOMEM;
+    fakes_reload("");
+    assert_int_equal(fakes_logged("failed what=lanes "), 1);
+    assert_int_equal(fakes_exit_code(), 1);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        FAKES_TEST(everything_that_may_change_is_taken_over),
+        FAKES_TEST(parts_that_keep_or_borrow_settings_have_the_new_ones),
+        FAKES_TEST(what_needs_a_restart_is_named_and_left),
+        FAKES_TEST(lanes_are_found_by_their_names),
+        FAKES_TEST(a_lane_that_left_with_messages_is_named),
+        FAKES_TEST(lanes_that_are_too_many_leave_lanes_and_limits_as_they_are),
+        FAKES_TEST(lanes_that_cannot_be_stored_end_the_daemon),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
