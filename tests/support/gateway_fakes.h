@@ -17,7 +17,7 @@
 
 #define FAKES_LINES_MAX    256
 #define FAKES_TRACE_MAX    4096
-#define FAKES_SESSIONS_MAX 32
+#define FAKES_SESSIONS_MAX 512
 #define FAKES_SENT_MAX     4096
 
 /* What a call of the spool returns in place of doing something; all zero: it does what it does.
