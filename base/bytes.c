@@ -110,6 +110,18 @@ int bytes_append(struct bytes *bytes, const void *data, size_t size)
     return 0;
 }
 
+void bytes_erase(struct bytes *bytes, size_t offset, size_t size)
+{
+    size_t used = bytes_used(bytes);
+
+    assert(offset <= used && size <= used - offset);
+    if (size == 0)
+        return;
+    uint8_t *at = bytes->memory + bytes->head + offset;
+    memmove(at, at + size, used - offset - size);
+    bytes->tail -= size;
+}
+
 void bytes_consume(struct bytes *bytes, size_t size)
 {
     assert(size <= bytes_used(bytes));

@@ -49,5 +49,7 @@ void bytes_commit(struct bytes *bytes, size_t size);
 MUST_CHECK int bytes_append(struct bytes *bytes, const void *data, size_t size);
 /* Removes @size bytes at the head; at most bytes_used(). */
 void bytes_consume(struct bytes *bytes, size_t size);
+/* Takes @size bytes out behind the first @offset, of those that are queued. */
+void bytes_erase(struct bytes *bytes, size_t offset, size_t size);
 
 #endif

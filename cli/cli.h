@@ -3,10 +3,10 @@
  * cli.h - what the verbs of mqtt-spool share
  *
  * Each verb is one function that gets its own arguments (argv[0] is the verb)
- * and returns an exit code of sysexits.h: 0, 64 usage, 65 bad data,
- * 69 unavailable, 75 try again, 77 not allowed, 78 configuration; check has
- * three of its own. What goes wrong is reported once, on standard error,
- * together with what to do about it.
+ * and returns an exit code of sysexits.h: 0, 64 usage, 65 bad data, 69
+ * unavailable, 75 try again, 77 not allowed, 78 configuration; check has three
+ * of its own. What goes wrong is reported once, on standard error, together
+ * with what to do about it.
  *
  * Thread: the tool has one.
  */
@@ -42,15 +42,15 @@ int cli_check(const struct cli *cli, int argc, char **argv);
 void cli_error(const char *format, ...) PRINTF_LIKE(1, 2);
 /* The same for wrong arguments of @verb, followed by where to read more. Returns EX_USAGE. */
 int cli_usage(const char *verb, const char *format, ...) PRINTF_LIKE(2, 3);
-/* The same after getopt_long(), whose option string begins with ':', returned @option: ':' or '?'.
- * getopt() itself would print the argument as it is. */
+/* The same after getopt_long(), whose option string begins with ':', returned @option: ':'
+ * or '?'. getopt() itself would print the argument as it is. */
 int cli_invalid_option(const char *verb, int option, char **argv);
 /* The same for -c after the verb: it stands before it. */
 int cli_misplaced_config(const char *verb);
 /* Prints a verb's help. Returns EX_OK. */
 int cli_help(const char *text);
 
-/* Says, once, that standard output cannot be written, because of @error; 0: not known. Returns
+/* Reports, once, that standard output cannot be written, because of @error; 0: not known. Returns
  * EX_UNAVAILABLE. */
 int cli_report_write_error(int error);
 
@@ -116,14 +116,15 @@ MUST_CHECK int cli_load_config(const struct cli *cli, const char *instead, struc
  * Return: EX_OK; EX_UNAVAILABLE, EX_TEMPFAIL, EX_NOPERM or EX_DATAERR, reported.
  */
 MUST_CHECK int cli_open_spool(const char *directory, struct spool **ret);
-/* Says why spool_open_reader() did not open the spool in @directory, from its @result; returns the
- * exit code. */
+/* Reports why spool_open_reader() did not open the spool in @directory, from its @result;
+ * returns the exit code. */
 MUST_CHECK int cli_report_open_error(const char *directory, int result);
 /*
  * cli_spool_is_moved() - does a running daemon report that the spool's files were moved?
  *
- * By its status file, which lies beside the socket of the configuration that cli_load_config() has
- * read, or that cli_set_socket() names. Then the messages may be in its open files alone.
+ * Its status file reports it, which lies beside the socket of the configuration
+ * that cli_load_config() has read, or that cli_set_socket() names. Then the
+ * messages may be in its open files alone.
  */
 bool cli_spool_is_moved(void);
 void cli_set_socket(const char *socket);
@@ -132,7 +133,7 @@ void cli_set_socket(const char *socket);
     "other one; its log says what it needs (spool_moved, spool_not_restored)"
 /* May this user read in @directory? False too when it is not there (errno says which). */
 bool cli_may_read(const char *directory);
-/* Says that reading the spool failed; returns the exit code. */
+/* Reports that reading the spool failed; returns the exit code. */
 int cli_report_read_error(const struct spool *spool, int error);
 
 /* What to do about SPOOL_E_FOREIGN. */
@@ -147,8 +148,8 @@ struct spool_time cli_now(void);
 const char *cli_size(uint64_t bytes, char text[static CLI_SIZE_MAX]);
 /* A whole number from @minimum to @maximum, digits only. */
 bool cli_parse_number(const char *text, uint64_t minimum, uint64_t maximum, uint64_t *ret);
-/* RFC 3339, with up to nine digits of a second's fraction (those after the third have no meaning
- * here) and with any offset, since 1970; no leap second. UTC, in milliseconds. */
+/* RFC 3339, with up to nine digits of a second's fraction (those after the third have no
+ * meaning here) and with any offset, since 1970; no leap second. UTC, in milliseconds. */
 bool cli_parse_time(const char *text, int64_t *ret_wall_ms);
 /* Copies @from for a terminal, in the visible form of text.h, cut where @size ends. Returns
  * @text. */

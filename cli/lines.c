@@ -2,8 +2,8 @@
 /*
  * lines.c - lines from a descriptor, within a cap
  *
- * A line stays in the queue until the next call, so that it is returned without a
- * copy. Each byte is scanned once, however slowly a long line arrives.
+ * A line stays in the queue until the next call, so that it is returned without
+ * a copy. Each byte is scanned once, however slowly a long line arrives.
  */
 #include "cli/lines.h"
 
@@ -11,7 +11,7 @@
 #include <poll.h>
 #include <string.h>
 
-#define LINES_READ_BYTES (64 * 1024)
+#define LINES_READ_BYTES ((size_t)64 * 1024)
 
 void lines_init(struct lines *lines, int fd, size_t cap)
 {

@@ -2,8 +2,8 @@
 /*
  * lines.h - lines from a descriptor, within a cap
  *
- * Reads only when it is called, so that the caller can poll several descriptors, and
- * stop reading while it has no room.
+ * Reads only when it is called, so that the caller can poll several
+ * descriptors, and stop reading while it has no room.
  */
 #ifndef MQTT_SPOOLD_CLI_LINES_H
 #define MQTT_SPOOLD_CLI_LINES_H

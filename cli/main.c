@@ -4,8 +4,8 @@
  *
  * Global options, then a verb with its own. The exit codes are those of
  * sysexits.h and part of the contract: a script decides by them whether to try
- * again (75), to correct its data (65) or to call an operator (69, 77, 78). Only
- * check answers a question: 0 yes, 1 no, 2 not known.
+ * again (75), to correct its data (65) or to call an operator (69, 77, 78).
+ * Only check answers a question: 0 yes, 1 no, 2 not known.
  */
 #include "cli/cli.h"
 

@@ -131,7 +131,7 @@ int spool_append(struct spool *spool,
     r = spool_result(spool, stmt_run(stmt));
     if (r > 0) {
         /* SQLite may have rolled all of the batch back, not the statement alone. */
-        return sqlite3_get_autocommit(spool->conn.db) ? spool_lose_batch_for(spool, r) : r;
+        return sqlite3_get_autocommit(spool->conn.db) ? spool_lose_batch(spool, r) : r;
     }
     if (r < 0)
         return r;

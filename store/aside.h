@@ -19,8 +19,8 @@
 
 /* Whatever kind of file it is; a symbolic link is not followed. */
 bool aside_is_there(int directory_fd, const char *name);
-/* A name that begins with @prefix and that no file has, by the time of @of. Its log may have that
- * name with "-log" behind it. Return: 0; negative errno. */
+/* A name that begins with @prefix and that no file has, by the time of @of. Its log may have
+ * that name with "-log" behind it. Return: 0; negative errno. */
 MUST_CHECK int aside_choose_name(int directory_fd,
                                  const char *of,
                                  const char *prefix,

@@ -19,7 +19,8 @@ int spool_begin(struct spool *spool)
     int r = spool_result(spool, stmt_run(spool_stmt(spool, STMT_BEGIN)));
     if (r == 0)
         spool->batch.is_open = true;
-    /* What changed since the last commit without a batch stays, whatever becomes of this one. */
+    /* What changed since the last commit without a batch stays, whatever becomes of this one.
+     * */
     spool->committed.evicting = spool->working.evicting;
     return r;
 }
@@ -52,7 +53,7 @@ int spool_rollback(struct spool *spool)
     return r;
 }
 
-static int lose_batch(struct spool *spool)
+static int batch_lose_open(struct spool *spool)
 {
     unsigned messages = spool->batch.messages;
     uint64_t charge = spool->batch.charge;
@@ -65,11 +66,11 @@ static int lose_batch(struct spool *spool)
     return 0;
 }
 
-int spool_lose_batch_for(struct spool *spool, int condition)
+int spool_lose_batch(struct spool *spool, int condition)
 {
     if (condition == SPOOL_E_DISK)
-        spool->batch.proof = SPOOL_REFUSED;
-    int r = spool->batch.is_open ? lose_batch(spool) : 0;
+        spool->batch.commit_state = SPOOL_COMMIT_REFUSED;
+    int r = spool->batch.is_open ? batch_lose_open(spool) : 0;
     return r < 0 ? r : condition;
 }
 

@@ -14,15 +14,15 @@
 
 enum {
     MESSAGE_ROW_BYTES = 40, /* its numbers */
-    /* Numbers, lengths and the place on the page. Within the share of pages, for the text of a row
-     * is often shorter than that. */
+    /* Numbers, lengths and the place on the page. Within the share of pages, for the text of a
+     * row is often shorter than that. */
     RECORD_ROW_BYTES = SPOOL_RECORD_OVERHEAD,
 };
 
 /*
  * What a row of this many bytes takes of the pages it shares with others of its
  * kind. Small ones fill a page; of larger ones a whole number goes on it. What
- * is larger than a page goes on pages of its own but for the rest, as SQLite's
+ * is larger than a page goes on pages of its own except for the rest, as SQLite's
  * file format has it (1.6, "Cell Payload Overflow Pages").
  */
 static uint64_t share_of_pages(uint64_t row)

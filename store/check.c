@@ -26,10 +26,10 @@
 struct check {
     struct spool *spool;
     spool_finding_fn *fn;
-    void *context;
-    bool damaged;    /* told of */
-    bool unread;     /* there are bad places, and they are told of */
-    bool ends_known; /* the two that follow were read */
+    void *userdata;
+    bool has_damage;     /* reported */
+    bool has_bad_blocks; /* there are bad blocks, and they are reported */
+    bool has_ends;       /* the two that follow were read */
     uint64_t last_id;
     uint64_t last_seq;
     unsigned faults;       /* lines of SQLite's about pages */
@@ -41,19 +41,19 @@ struct check {
 #define FAULTS_MAX 100 /* then SQLite looks no further */
 
 __attribute__((format(printf, 3, 4))) static void
-find(const struct check *check, enum spool_part part, const char *format, ...)
+report(const struct check *check, enum spool_part part, const char *format, ...)
 {
     char text[SPOOL_ERRMSG_MAX * 2];
     va_list arguments;
     va_start(arguments, format);
     (void)vsnprintf(text, sizeof(text), format, arguments);
     va_end(arguments);
-    check->fn(check->context, part, text);
+    check->fn(check->userdata, part, text);
 }
 
 typedef void row_fn(struct check *check, sqlite3_stmt *stmt);
 
-/* Damage is a finding, not a failure. One bad page fails many reads and is told of once. */
+/* Damage is a finding, not a failure. One bad page fails many reads and is reported once. */
 static int each_row(struct check *check, const char *sql, row_fn *fn)
 {
     sqlite3_stmt *stmt = NULL;
@@ -63,14 +63,14 @@ static int each_row(struct check *check, const char *sql, row_fn *fn)
             fn(check, stmt);
     }
     int r = 0;
-    if (rc == SQLITE_IOERR && check->unread) {
+    if (rc == SQLITE_IOERR && check->has_bad_blocks) {
         r = 0;
     } else if (rc != SQLITE_CORRUPT && rc != SQLITE_NOTADB) {
         r = spool_result(check->spool, rc);
-    } else if (!check->damaged) {
-        check->damaged = true;
-        find(check, SPOOL_PART_DATABASE, "the database is damaged: %s",
-             sqlite3_errmsg(check->spool->conn.db));
+    } else if (!check->has_damage) {
+        check->has_damage = true;
+        report(check, SPOOL_PART_DATABASE, "the database is damaged: %s",
+               sqlite3_errmsg(check->spool->conn.db));
     }
     (void)sqlite3_finalize(stmt); /* repeats the error of the step */
     return r;
@@ -81,7 +81,7 @@ static uint64_t number(sqlite3_stmt *stmt, int column)
     return (uint64_t)sqlite3_column_int64(stmt, column);
 }
 
-static unsigned long long shown(sqlite3_stmt *stmt, int column)
+static unsigned long long printable(sqlite3_stmt *stmt, int column)
 {
     return (unsigned long long)sqlite3_column_int64(stmt, column);
 }
@@ -108,12 +108,12 @@ static void note_fault(struct check *check, const char *text, int length)
         memcpy(check->first_fault, line, sizeof(line));
 }
 
-static void look_at_page(struct check *check, sqlite3_stmt *stmt)
+static void check_page(struct check *check, sqlite3_stmt *stmt)
 {
     const char *text = (const char *)sqlite3_column_text(stmt, 0);
-    if (!text || strcmp(text, "ok") == 0 || check->unread)
+    if (!text || strcmp(text, "ok") == 0 || check->has_bad_blocks)
         return;
-    check->damaged = true;
+    check->has_damage = true;
     while (*text != '\0') {
         size_t length = strcspn(text, "\n");
         note_fault(check, text, (int)length);
@@ -122,7 +122,7 @@ static void look_at_page(struct check *check, sqlite3_stmt *stmt)
 }
 
 /* The first one is enough to know; how many there are says how bad it is. */
-static void tell_faults(struct check *check)
+static void report_faults(struct check *check)
 {
     char more[80] = "";
     if (check->faults == 0)
@@ -130,7 +130,8 @@ static void tell_faults(struct check *check)
     if (check->pages > 1)
         (void)snprintf(more, sizeof(more), "; %u pages%s are not", check->pages,
                        check->faults >= FAULTS_MAX ? " or more" : "");
-    find(check, SPOOL_PART_DATABASE, "the database is damaged: %s%s", check->first_fault, more);
+    report(check, SPOOL_PART_DATABASE, "the database is damaged: %s%s", check->first_fault,
+           more);
 }
 
 static struct view column(sqlite3_stmt *stmt, int index)
@@ -139,7 +140,7 @@ static struct view column(sqlite3_stmt *stmt, int index)
     return view_of(data, (size_t)sqlite3_column_bytes(stmt, index));
 }
 
-static void look_at_message(struct check *check, sqlite3_stmt *stmt)
+static void check_message(struct check *check, sqlite3_stmt *stmt)
 {
     const struct sum_facts facts = {
         .key = sqlite3_column_int64(stmt, MESSAGE_KEY),
@@ -154,49 +155,50 @@ static void look_at_message(struct check *check, sqlite3_stmt *stmt)
     };
     if (sqlite3_column_int64(stmt, MESSAGE_SUM) == (int64_t)sum_of(&facts))
         return;
-    find(check, SPOOL_PART_MESSAGE, "message %llu is not what was stored",
-         (unsigned long long)((uint64_t)facts.key & SPOOL_ID_MAX));
+    report(check, SPOOL_PART_MESSAGE, "message %llu is not what was stored",
+           (unsigned long long)((uint64_t)facts.key & SPOOL_ID_MAX));
 }
 
 /* A spool that the daemon has not yet migrated has messages without sums. */
-static int look_at_messages(struct check *check)
+static int check_messages(struct check *check)
 {
     int version = 0;
     int r = spool_result(check->spool, schema_check(check->spool->conn.db, &version));
     if (r != 0 || version < 2)
         return r;
     return each_row(check, "SELECT " MESSAGE_COLUMNS " FROM message WHERE sum IS NOT NULL",
-                    look_at_message);
+                    check_message);
 }
 
 /* ---- the ledger ---- */
 
-static void look_at_ends(struct check *check, sqlite3_stmt *stmt)
+static void take_ends(struct check *check, sqlite3_stmt *stmt)
 {
-    check->ends_known = true;
+    check->has_ends = true;
     check->last_id = number(stmt, 0);
     check->last_seq = number(stmt, 1);
 }
 
-static void look_at_lane(struct check *check, sqlite3_stmt *stmt)
+static void check_lane(struct check *check, sqlite3_stmt *stmt)
 {
     const char *name = (const char *)sqlite3_column_text(stmt, 0);
     uint64_t accepted = number(stmt, 1);
     uint64_t accounted = number(stmt, 2);
     if (accepted != accounted)
-        find(check, SPOOL_PART_LEDGER,
-             "the ledger of lane \"%.64s\" does not balance: %llu accepted, %llu accounted for",
-             name, (unsigned long long)accepted, (unsigned long long)accounted);
+        report(
+            check, SPOOL_PART_LEDGER,
+            "the ledger of lane \"%.64s\" does not balance: %llu accepted, %llu accounted for",
+            name, (unsigned long long)accepted, (unsigned long long)accounted);
     if (number(stmt, 3) != number(stmt, 6))
-        find(check, SPOOL_PART_LEDGER, "lane \"%.64s\" counts %llu messages and holds %llu",
-             name, shown(stmt, 3), shown(stmt, 6));
+        report(check, SPOOL_PART_LEDGER, "lane \"%.64s\" counts %llu messages and holds %llu",
+               name, printable(stmt, 3), printable(stmt, 6));
     else if (number(stmt, 4) != number(stmt, 7))
-        find(check, SPOOL_PART_LEDGER, "lane \"%.64s\" counts %llu bytes and holds %llu", name,
-             shown(stmt, 4), shown(stmt, 7));
+        report(check, SPOOL_PART_LEDGER, "lane \"%.64s\" counts %llu bytes and holds %llu",
+               name, printable(stmt, 4), printable(stmt, 7));
     if (number(stmt, 8) > number(stmt, 5))
-        find(check, SPOOL_PART_LEDGER,
-             "lane \"%.64s\" holds message %llu, but ids were given out up to %llu only", name,
-             shown(stmt, 8), shown(stmt, 5));
+        report(check, SPOOL_PART_LEDGER,
+               "lane \"%.64s\" holds message %llu, but ids were given out up to %llu only",
+               name, printable(stmt, 8), printable(stmt, 5));
 }
 
 static const char lanes_sql[] =
@@ -206,53 +208,53 @@ static const char lanes_sql[] =
     " (SELECT key >> 48 AS l, count(*) AS n, sum(charge) AS b, max(key & 0xffffffffffff) AS i"
     " FROM message GROUP BY 1) ON l = number";
 
-static void look_at_stray(struct check *check, sqlite3_stmt *stmt)
+static void report_unknown_lane(struct check *check, sqlite3_stmt *stmt)
 {
-    find(check, SPOOL_PART_LEDGER, "%llu messages are in lane %llu, which there is not",
-         shown(stmt, 1), shown(stmt, 0));
+    report(check, SPOOL_PART_LEDGER, "%llu messages are in lane %llu, which there is not",
+           printable(stmt, 1), printable(stmt, 0));
 }
 
-static int look_at_ledger(struct check *check)
+static int check_ledger(struct check *check)
 {
-    int r = each_row(check, "SELECT max(last_id), max(last_seq) FROM lane", look_at_ends);
+    int r = each_row(check, "SELECT max(last_id), max(last_seq) FROM lane", take_ends);
     if (r == 0)
-        r = each_row(check, lanes_sql, look_at_lane);
+        r = each_row(check, lanes_sql, check_lane);
     if (r == 0)
         r = each_row(check,
                      "SELECT key >> 48, count(*) FROM message"
                      " WHERE key >> 48 NOT IN (SELECT number FROM lane) GROUP BY 1 LIMIT 10",
-                     look_at_stray);
+                     report_unknown_lane);
     return r;
 }
 
 /* ---- ids ---- */
 
-static void look_at_twin(struct check *check, sqlite3_stmt *stmt)
+static void report_duplicate_message(struct check *check, sqlite3_stmt *stmt)
 {
-    find(check, SPOOL_PART_IDS, "message %llu is spooled %llu times", shown(stmt, 0),
-         shown(stmt, 1));
+    report(check, SPOOL_PART_IDS, "message %llu is spooled %llu times", printable(stmt, 0),
+           printable(stmt, 1));
 }
 
-static void look_at_double_end(struct check *check, sqlite3_stmt *stmt)
+static void report_duplicate_outcome(struct check *check, sqlite3_stmt *stmt)
 {
-    find(check, SPOOL_PART_IDS, "message %llu has %llu outcomes", shown(stmt, 0),
-         shown(stmt, 1));
+    report(check, SPOOL_PART_IDS, "message %llu has %llu outcomes", printable(stmt, 0),
+           printable(stmt, 1));
 }
 
-static void look_at_undead(struct check *check, sqlite3_stmt *stmt)
+static void report_ended_message(struct check *check, sqlite3_stmt *stmt)
 {
-    find(check, SPOOL_PART_IDS, "message %llu has an outcome and is still spooled",
-         shown(stmt, 0));
+    report(check, SPOOL_PART_IDS, "message %llu has an outcome and is still spooled",
+           printable(stmt, 0));
 }
 
-static void look_at_stranger(struct check *check, sqlite3_stmt *stmt)
+static void report_unissued_id(struct check *check, sqlite3_stmt *stmt)
 {
-    find(check, SPOOL_PART_IDS,
-         "outcome %llu is of message %llu, but ids were given out from 1 to %llu only",
-         shown(stmt, 1), shown(stmt, 0), (unsigned long long)check->last_id);
+    report(check, SPOOL_PART_IDS,
+           "outcome %llu is of message %llu, but ids were given out from 1 to %llu only",
+           printable(stmt, 1), printable(stmt, 0), (unsigned long long)check->last_id);
 }
 
-static int look_at_ids(struct check *check)
+static int check_ids(struct check *check)
 {
     static const struct {
         const char *sql;
@@ -260,15 +262,15 @@ static int look_at_ids(struct check *check)
     } questions[] = {
         {"SELECT key & 0xffffffffffff AS id, count(*) FROM message GROUP BY id"
          " HAVING count(*) > 1 LIMIT 10",
-         look_at_twin},
+         report_duplicate_message},
         {"SELECT id, count(*) FROM outcome GROUP BY id HAVING count(*) > 1 LIMIT 10",
-         look_at_double_end},
+         report_duplicate_outcome},
         {"SELECT o.id FROM outcome AS o JOIN message AS m ON m.key = (o.lane << 48 | o.id)"
          " LIMIT 10",
-         look_at_undead},
+         report_ended_message},
         {"SELECT id, seq FROM outcome WHERE id < 1 OR id > (SELECT max(last_id) FROM lane)"
          " LIMIT 10",
-         look_at_stranger},
+         report_unissued_id},
     };
     int r = 0;
     for (size_t i = 0; i < sizeof(questions) / sizeof(*questions) && r == 0; i++)
@@ -278,7 +280,7 @@ static int look_at_ids(struct check *check)
 
 /* ---- records ---- */
 
-static void look_at_records(struct check *check, sqlite3_stmt *stmt)
+static void check_records(struct check *check, sqlite3_stmt *stmt)
 {
     uint64_t exported = number(stmt, 0);
     uint64_t newest = number(stmt, 1);
@@ -287,34 +289,35 @@ static void look_at_records(struct check *check, sqlite3_stmt *stmt)
     uint64_t pruned = number(stmt, 4); /* beyond exported where too many waited */
     uint64_t whole_from = exported > pruned ? exported : pruned;
     if (newest != check->last_seq)
-        find(check, SPOOL_PART_OUTCOMES,
-             "the newest outcome is %llu, the ledger has come to %llu", shown(stmt, 1),
-             (unsigned long long)check->last_seq);
+        report(check, SPOOL_PART_OUTCOMES,
+               "the newest outcome is %llu, the ledger has come to %llu", printable(stmt, 1),
+               (unsigned long long)check->last_seq);
     if (exported > check->last_seq)
-        find(check, SPOOL_PART_OUTCOMES,
-             "outcomes up to %llu were exported, but there are %llu only", shown(stmt, 0),
-             (unsigned long long)check->last_seq);
+        report(check, SPOOL_PART_OUTCOMES,
+               "outcomes up to %llu were exported, but there are %llu only", printable(stmt, 0),
+               (unsigned long long)check->last_seq);
     else if (newest >= whole_from && waiting != newest - whole_from)
-        find(check, SPOOL_PART_OUTCOMES,
-             "of the outcomes from %llu to %llu, which are not in the audit file yet, %llu are "
-             "missing",
-             (unsigned long long)whole_from + 1, (unsigned long long)newest,
-             (unsigned long long)(newest - whole_from - waiting));
+        report(
+            check, SPOOL_PART_OUTCOMES,
+            "of the outcomes from %llu to %llu, which are not in the audit file yet, %llu are "
+            "missing",
+            (unsigned long long)whole_from + 1, (unsigned long long)newest,
+            (unsigned long long)(newest - whole_from - waiting));
     if (ended != check->last_seq)
-        find(check, SPOOL_PART_OUTCOMES,
-             "the ledger counts %llu outcomes, they are numbered up to %llu", shown(stmt, 3),
-             (unsigned long long)check->last_seq);
+        report(check, SPOOL_PART_OUTCOMES,
+               "the ledger counts %llu outcomes, they are numbered up to %llu",
+               printable(stmt, 3), (unsigned long long)check->last_seq);
 }
 
-static void look_at_record_bytes(struct check *check, sqlite3_stmt *stmt)
+static void check_record_bytes(struct check *check, sqlite3_stmt *stmt)
 {
     if (number(stmt, 0) != number(stmt, 1))
-        find(check, SPOOL_PART_OUTCOMES, "the outcomes take %llu bytes, %llu are counted",
-             shown(stmt, 1), shown(stmt, 0));
+        report(check, SPOOL_PART_OUTCOMES, "the outcomes take %llu bytes, %llu are counted",
+               printable(stmt, 1), printable(stmt, 0));
 }
 
 /* A spool that the daemon has not yet migrated does not count them. */
-static int look_at_record_sizes(struct check *check)
+static int check_record_sizes(struct check *check)
 {
     int version = 0;
     int r = spool_result(check->spool, schema_check(check->spool->conn.db, &version));
@@ -324,17 +327,17 @@ static int look_at_record_sizes(struct check *check)
                     "SELECT record_bytes, (SELECT"
                     " coalesce(sum(record_charge(client, topic, ref)), 0) FROM outcome)"
                     " FROM spool",
-                    look_at_record_bytes);
+                    check_record_bytes);
 }
 
-static int look_at_outcomes(struct check *check)
+static int check_outcomes(struct check *check)
 {
     return each_row(check,
                     "SELECT exported_seq, (SELECT coalesce(max(seq), 0) FROM outcome),"
                     " (SELECT count(*) FROM outcome WHERE seq > max(exported_seq, pruned_seq)),"
                     " (SELECT sum(delivered + evicted + expired + rejected + dropped + damaged)"
                     " FROM lane), pruned_seq FROM spool",
-                    look_at_records);
+                    check_records);
 }
 
 /* ---- all of it ---- */
@@ -342,11 +345,11 @@ static int look_at_outcomes(struct check *check)
 static void compare_with_mark(const struct check *check, const struct mark *mark)
 {
     if (mark->is_suspect)
-        find(check, SPOOL_PART_DATABASE, "the daemon met damage when it was last at work");
-    if (!check->ends_known)
+        report(check, SPOOL_PART_DATABASE, "the daemon found damage when it last ran");
+    if (!check->has_ends)
         return;
     if (mark->last_id > check->last_id || mark->last_seq > check->last_seq)
-        find(
+        report(
             check, SPOOL_PART_DATABASE,
             "the newest commits are missing: the database ends at id %llu and outcome %llu, it "
             "was at id %llu and outcome %llu",
@@ -355,7 +358,7 @@ static void compare_with_mark(const struct check *check, const struct mark *mark
 }
 
 /* Also of what holds nothing now: the daemon will write there. */
-static int look_for_bad_places(struct check *check)
+static int check_disk(struct check *check)
 {
     struct survey survey;
     char errmsg[SPOOL_ERRMSG_MAX];
@@ -365,35 +368,35 @@ static int look_for_bad_places(struct check *check)
         return spool_fail(check->spool, r, "%s", errmsg);
     if (*errmsg == '\0')
         return 0;
-    check->damaged = check->unread = true;
-    find(check, SPOOL_PART_DISK, "%s", errmsg);
+    check->has_damage = check->has_bad_blocks = true;
+    report(check, SPOOL_PART_DISK, "%s", errmsg);
     return 0;
 }
 
-static int look_at_all(struct check *check)
+static int check_all(struct check *check)
 {
     struct mark mark = {0};
-    int r = look_for_bad_places(check);
+    int r = check_disk(check);
     if (r != 0)
         return r;
     r = mark_read(check->spool->files.directory_fd, &mark);
-    if (r != 0 && !check->unread)
+    if (r != 0 && !check->has_bad_blocks)
         return spool_fail(check->spool, r, MARK_NAME ": %s", strerror(-r));
     r = spool_result(check->spool,
                      sqlite3_exec(check->spool->conn.db, "BEGIN", NULL, NULL, NULL));
     if (r == 0)
-        r = each_row(check, "PRAGMA integrity_check(100)", look_at_page);
-    tell_faults(check);
+        r = each_row(check, "PRAGMA integrity_check(100)", check_page);
+    report_faults(check);
     if (r == 0)
-        r = look_at_messages(check);
+        r = check_messages(check);
     if (r == 0)
-        r = look_at_ledger(check);
+        r = check_ledger(check);
     if (r == 0)
-        r = look_at_ids(check);
-    if (r == 0 && check->ends_known)
-        r = look_at_outcomes(check);
+        r = check_ids(check);
+    if (r == 0 && check->has_ends)
+        r = check_outcomes(check);
     if (r == 0)
-        r = look_at_record_sizes(check);
+        r = check_record_sizes(check);
     if (r == 0)
         compare_with_mark(check, &mark);
     if (!sqlite3_get_autocommit(check->spool->conn.db))
@@ -401,9 +404,9 @@ static int look_at_all(struct check *check)
     return r;
 }
 
-int spool_check(struct spool *spool, spool_finding_fn *fn, void *context)
+int spool_check(struct spool *spool, spool_finding_fn *fn, void *userdata)
 {
-    struct check check = {.spool = spool, .fn = fn, .context = context};
-    int r = look_at_all(&check);
+    struct check check = {.spool = spool, .fn = fn, .userdata = userdata};
+    int r = check_all(&check);
     return r > 0 ? -EBUSY : r;
 }

@@ -5,7 +5,7 @@
  * The order in a commit: what was settled, what was moved in time, what can be
  * pruned, the ledger, the clock and the export cursor, then COMMIT with its
  * fsync. Memory follows only after it succeeded. Killed before, nothing of the
- * batch was told to anybody; killed after, the next opening finds all of it.
+ * batch was acknowledged or reported; killed after, the next opening finds all of it.
  *
  * A checkpoint follows a commit when the WAL has grown to WAL_PAGES.
  *
@@ -51,18 +51,18 @@ static bool has_settled(const struct spool *spool)
     return false;
 }
 
-void spool_require_proof(struct spool *spool)
+void spool_require_commit(struct spool *spool)
 {
-    if (spool->batch.proof == SPOOL_PROVEN)
-        spool->batch.proof = SPOOL_UNPROVEN;
+    if (spool->batch.commit_state == SPOOL_COMMIT_SUCCEEDED)
+        spool->batch.commit_state = SPOOL_COMMIT_REQUIRED;
 }
 
-void spool_keep_time(struct spool *spool)
+void spool_request_clock_write(struct spool *spool)
 {
     spool->time.is_write_wanted = true;
 }
 
-/* Without traffic the clock is written now and then, for it is what ages the messages; the
+/* Without traffic the clock is written now and then, because it ages the messages; the
  * first time soon, so that short days with power count, too. */
 static bool is_clock_due(const struct spool *spool)
 {
@@ -80,7 +80,7 @@ static bool is_clock_due(const struct spool *spool)
 bool spool_has_work(const struct spool *spool)
 {
     return spool->batch.is_open || spool->batch.is_lost || spool->time.clock.jump_ms > 0 ||
-           spool->batch.proof != SPOOL_PROVEN || spool->time.is_write_wanted ||
+           spool->batch.commit_state != SPOOL_COMMIT_SUCCEEDED || spool->time.is_write_wanted ||
            is_clock_due(spool) || outcome_has_surplus(spool) || spool->lanes.has_new ||
            spool->pruning.exported_seq != spool->committed.progress.exported_seq ||
            has_settled(spool);
@@ -92,7 +92,8 @@ bool spool_has_work(const struct spool *spool)
 static bool is_state_due(const struct spool *spool)
 {
     return !spool->time.is_written || spool->time.is_write_wanted ||
-           spool->time.clock.jump_ms > 0 || spool->batch.proof != SPOOL_PROVEN ||
+           spool->time.clock.jump_ms > 0 ||
+           spool->batch.commit_state != SPOOL_COMMIT_SUCCEEDED ||
            spool->time.clock.state.clock_ms >= spool->time.written.clock_ms + CLOCK_WRITE_MS ||
            spool_clock_is_worth_writing(&spool->time.clock, &spool->time.written) ||
            memcmp(&spool->working.progress, &spool->committed.progress,
@@ -167,7 +168,7 @@ static void after_commit(struct spool *spool, bool state_written)
         spool->time.written = spool->time.clock.state;
         spool->time.is_write_wanted = false;
     }
-    spool->batch.proof = SPOOL_PROVEN;
+    spool->batch.commit_state = SPOOL_COMMIT_SUCCEEDED;
     spool->room.committed_pages = spool->room.batch_pages;
     spool_end_batch(spool);
 }
@@ -178,11 +179,11 @@ static int give_batch_up(struct spool *spool, int condition)
     memcpy(errmsg, spool->conn.errmsg, sizeof(errmsg));
     int r = spool_rollback(spool);
     if (r == 0 && condition == SPOOL_E_DISK) {
-        spool->batch.proof = SPOOL_REFUSED;
+        spool->batch.commit_state = SPOOL_COMMIT_REFUSED;
         spool->room.is_low = true;
         r = spool_checkpoint_passive(spool);
         if (r == 0)
-            r = room_try(spool);
+            r = room_retry(spool);
     }
     if (r < 0)
         return r;
@@ -190,7 +191,7 @@ static int give_batch_up(struct spool *spool, int condition)
     return condition;
 }
 
-/* The batch is durable. Is it at the configured path, too, where the next opening looks for it? */
+/* The batch is durable. Is it also at the configured path, which the next open reads? */
 static int finish_commit(struct spool *spool, const struct spool_time *now, bool state_written)
 {
     after_commit(spool, state_written);

@@ -5,9 +5,9 @@
  * An error of I/O sticks, and the connection then neither commits nor
  * checkpoints again: after a failed fsync the kernel may have dropped the
  * pages, and a second try that succeeds proves nothing. What the next opening
- * has to know of it is noted in the mark at once.
+ * has to know of it is written to the mark at once.
  *
- * Files that were removed or renamed take commits as before, and no opening finds
+ * Files that were removed or renamed take commits as before, and no later open finds
  * them; so the files at the configured path are compared with those that are open
  * (identity.c), and where they differ nothing is checkpointed any more.
  *
@@ -50,12 +50,12 @@ int spool_note_mark(const struct spool *spool)
     return mark_write(spool->files.mark_fd, &mark);
 }
 
-/* Met at work: damage, which the next opening salvages, or a place that could not be read or
- * written, which it looks for. By itself it might come upon neither. */
-static void note_suspicion(const struct spool *spool)
+/* Damage, which the next open salvages, or a media error, which it surveys the files for.
+ * Without this it might notice neither. */
+static void write_suspect_mark(const struct spool *spool)
 {
     if (spool_note_mark(spool) == 0 && spool->files.mark_fd >= 0)
-        (void)fdatasync(spool->files.mark_fd); /* where it fails, it is met again */
+        (void)fdatasync(spool->files.mark_fd); /* if it fails, the error occurs again */
 }
 
 /* ---- errors ---- */
@@ -69,19 +69,19 @@ int spool_fail(struct spool *spool, int error, const char *format, ...)
     if (error < 0 && !spool->conn.is_reader)
         spool->conn.failed = error;
     if (error == -EBADMSG || spool->conn.has_media_error)
-        note_suspicion(spool);
+        write_suspect_mark(spool);
     return error;
 }
 
-/* Of one place, as a sync is not. Here SQLite has forgotten the errno of a write. */
-static bool is_of_a_place(struct spool *spool)
+/* Of one block, which a sync is not. Here SQLite has forgotten the errno of a write. */
+static bool is_media_error(struct spool *spool)
 {
     int rc = sqlite3_extended_errcode(spool->conn.db);
     return rc == SQLITE_IOERR_READ ||
            (rc == SQLITE_IOERR_WRITE && reads_bad_writes() != spool->conn.bad_writes);
 }
 
-int spool_explain_unread(struct spool *spool)
+int spool_survey_for_reader(struct spool *spool)
 {
     struct survey survey;
     int r = survey_take(spool->files.directory_fd, &survey, spool->conn.errmsg);
@@ -135,10 +135,10 @@ int spool_result(struct spool *spool, int sqlite_rc)
         break;
     case SQLITE_IOERR:
     case SQLITE_CANTOPEN:
-        if (spool->conn.is_reader && is_of_a_place(spool))
-            return spool_explain_unread(spool);
+        if (spool->conn.is_reader && is_media_error(spool))
+            return spool_survey_for_reader(spool);
         error = -EIO;
-        spool->conn.has_media_error |= is_of_a_place(spool);
+        spool->conn.has_media_error |= is_media_error(spool);
         break;
     default:
         error = -EPROTO;
@@ -197,7 +197,7 @@ void spool_get_moved(const struct spool *spool, struct spool_moved *ret)
 /*
  * Moves what the WAL holds to the database, so that the next commit can use the
  * WAL from its start: when it has grown to its size, and after every commit while
- * the disk is short of room, for deliveries must go on. The spool does this
+ * the disk is short of room, because deliveries must continue. The spool does this
  * itself because SQLite's own automatism drops the errors.
  */
 int spool_checkpoint_passive(struct spool *spool)
@@ -220,8 +220,7 @@ int spool_checkpoint(struct spool *spool)
     if (spool_verify_files(spool) != 0)
         return 0;
     spool_end_scan(spool);
-    (void)sqlite3_busy_timeout(spool->conn.db,
-                               0); /* never fails; whoever reads is not waited for */
+    (void)sqlite3_busy_timeout(spool->conn.db, 0); /* never fails; a reader is not waited for */
     int mode = spool->conn.wal_pages >= SPOOL_WAL_LARGE_PAGES ? SQLITE_CHECKPOINT_TRUNCATE
                                                               : SQLITE_CHECKPOINT_RESTART;
     int rc = sqlite3_wal_checkpoint_v2(spool->conn.db, NULL, mode, NULL, NULL);

@@ -12,7 +12,7 @@
  * When the open batch has ended messages at or behind a lane's cursor, that
  * cursor stands still until the batch is over. A rollback would bring those
  * messages back, and the plan has no entry for anything the cursor has passed.
- * Other lanes go on.
+ * Other lanes continue.
  */
 #include "base/failpoint.h"
 #include "store/spool-private.h"

@@ -10,7 +10,7 @@
 #include <errno.h>
 #include <string.h>
 
-enum { LOOK_PAGES = 16384 }; /* a database up to this is looked through: see below */
+enum { SMALL_PAGES = 16384 }; /* a database up to this size is checked as a whole */
 
 /* Errors of the file's content are a condition at open, not the end of the process. */
 int examine_result(struct spool *spool, int sqlite_rc)
@@ -60,8 +60,8 @@ static int compare_with_mark(struct spool *spool, const struct mark *mark)
                       (unsigned long long)mark->last_id, (unsigned long long)mark->last_seq);
 }
 
-/* To look through a large database would take seconds at each start. What hides there is met at
- * work, and the start after that salvages. */
+/* To check a large database would take seconds at each start. Damage there is found while the
+ * daemon runs, and the start after that salvages. */
 static bool is_small(struct spool *spool, int *ret)
 {
     sqlite3_stmt *stmt = NULL;
@@ -70,11 +70,11 @@ static bool is_small(struct spool *spool, int *ret)
     (void)sqlite3_finalize(stmt); /* repeats the error of the step */
     if (rc != SQLITE_ROW)
         *ret = examine_result(spool, rc);
-    return rc == SQLITE_ROW && pages <= LOOK_PAGES;
+    return rc == SQLITE_ROW && pages <= SMALL_PAGES;
 }
 
 /* A question that is answered by "ok" or by what is wrong. */
-static int demand_ok(struct spool *spool, const char *question)
+static int query_expect_ok(struct spool *spool, const char *question)
 {
     sqlite3_stmt *stmt = NULL;
     int rc = query(spool, question, &stmt);
@@ -89,7 +89,7 @@ static int demand_ok(struct spool *spool, const char *question)
 }
 
 /* Pages by SQLite, then the counts. */
-static int look_through(struct spool *spool)
+static int check_contents(struct spool *spool)
 {
     static const char *const questions[] = {
         "PRAGMA quick_check(1)",
@@ -104,24 +104,24 @@ static int look_through(struct spool *spool)
     };
     int r = 0;
     for (size_t i = 0; i < sizeof(questions) / sizeof(*questions) && r == 0; i++)
-        r = demand_ok(spool, questions[i]);
+        r = query_expect_ok(spool, questions[i]);
     return r;
 }
 
 /* A cursor that no export can have left would have records removed that were never exported. */
-static int look_at_cursor(struct spool *spool)
+static int check_cursor(struct spool *spool)
 {
-    return demand_ok(spool,
-                     "SELECT CASE WHEN exported_seq BETWEEN 0 AND last AND pruned_seq BETWEEN 0"
-                     " AND last AND failures_pruned BETWEEN 0 AND last THEN 'ok'"
-                     " ELSE 'the cursor of the export is not within the outcomes' END"
-                     " FROM spool, (SELECT coalesce(max(last_seq), 0) AS last FROM lane)");
+    return query_expect_ok(
+        spool, "SELECT CASE WHEN exported_seq BETWEEN 0 AND last AND pruned_seq BETWEEN 0"
+               " AND last AND failures_pruned BETWEEN 0 AND last THEN 'ok'"
+               " ELSE 'the cursor of the export is not within the outcomes' END"
+               " FROM spool, (SELECT coalesce(max(last_seq), 0) AS last FROM lane)");
 }
 
 int examine(struct spool *spool, const struct mark *mark)
 {
     int r = compare_with_mark(spool, mark);
     if (r == 0)
-        r = look_at_cursor(spool);
-    return r == 0 && is_small(spool, &r) ? look_through(spool) : r;
+        r = check_cursor(spool);
+    return r == 0 && is_small(spool, &r) ? check_contents(spool) : r;
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * handout.c - hands messages out, takes them back, and learns how they ended
+ * handout.c - hands messages out, takes them back, and notes how they ended
  *
  * Handing out walks the table with one statement that stays open between calls
  * in a row, so a burst costs one step a message. It is reset before anything is
@@ -124,8 +124,8 @@ static int hand_out_again(struct spool *spool,
     return 0;
 }
 
-/* In an open batch the lane may hold newer messages, which are nobody's business before the
- * commit. */
+/* In an open batch the lane may hold newer messages, which must not be handed out
+ * before the commit. */
 static int64_t last_committed_key(const struct spool *spool, const struct lane *lane)
 {
     if (!spool->batch.is_open)
@@ -234,24 +234,24 @@ static int next_of_lane(struct spool *spool,
 /* ---- next ---- */
 
 /* Asks the lanes in this order. @ninth: those below the ones that had eight places, only. */
-static int ask(struct spool *spool,
-               struct lane *const *lanes,
-               bool ninth,
-               const struct spool_time *now,
-               struct spool_message *ret)
+static int next_of_lanes(struct spool *spool,
+                         struct lane *const *lanes,
+                         bool is_ninth,
+                         const struct spool_time *now,
+                         struct spool_message *ret)
 {
     struct turns *turns = &spool->lanes.turns;
     for (size_t i = 0; i < turns->count; i++) {
         struct lane *lane = lanes[i];
-        if (ninth && lane->priority >= turns->priority)
+        if (is_ninth && lane->priority >= turns->priority)
             continue;
         int r = next_of_lane(spool, lane, now, ret);
-        if (r == SPOOL_E_EMPTY || r == SPOOL_E_BUSY) /* somebody locks the database: not now */
+        if (r == SPOOL_E_EMPTY || r == SPOOL_E_BUSY) /* another process locks the database */
             continue;
         if (r == 0) {
             turns->taker = lane;
             turns->taker_id = ret->id;
-            turns->is_ninth = ninth;
+            turns->is_ninth = is_ninth;
         }
         return r;
     }
@@ -263,17 +263,17 @@ int spool_next(struct spool *spool, const struct spool_time *now, struct spool_m
     struct turns *turns = &spool->lanes.turns;
     if (spool->conn.failed < 0)
         return spool->conn.failed;
-    if (spool->batch.is_lost || spool->batch.proof != SPOOL_PROVEN)
+    if (spool->batch.is_lost || spool->batch.commit_state != SPOOL_COMMIT_SUCCEEDED)
         return SPOOL_E_EMPTY;
     turns_count_place(turns);
     int r = SPOOL_E_EMPTY;
     if (turns->places >= TURNS_PLACES) {
-        r = ask(spool, turns->by_wait, true, now, ret);
-        if (r == SPOOL_E_EMPTY) /* nobody is below, or has a message */
+        r = next_of_lanes(spool, turns->by_wait, true, now, ret);
+        if (r == SPOOL_E_EMPTY) /* no lane below has a message */
             turns->places = 0;
     }
     if (r == SPOOL_E_EMPTY)
-        r = ask(spool, turns->by_priority, false, now, ret);
+        r = next_of_lanes(spool, turns->by_priority, false, now, ret);
     if (r == SPOOL_E_EMPTY)
         spool_end_scan(spool);
     return r;
@@ -313,7 +313,7 @@ int spool_return(struct spool *spool, uint64_t id, int64_t not_before_boot_ms)
     return 0;
 }
 
-void spool_not_sent(struct spool *spool, uint64_t id)
+void spool_uncount_attempt(struct spool *spool, uint64_t id)
 {
     struct lane *lane;
     struct plan_entry *entry = find_in_flight(&spool->lanes, id, &lane);

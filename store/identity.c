@@ -6,17 +6,17 @@
  * number, so no other file can have it. What another file system covers has
  * another device.
  *
- * Errors of a look, each by what it says of the file:
+ * Errors of a comparison, each by what it means for the file:
  *   ENOENT, ENOTDIR  the name is gone: moved.
- *   all others       (EACCES, ELOOP, EIO, ENOMEM, ESTALE ...) say nothing of
+ *   all others       (EACCES, ELOOP, EIO, ENOMEM, ESTALE ...) mean nothing for
  *                    it: it is taken as being in its place. Nothing is lost by
- *                    that. If the state lasts, the next start cannot look
- *                    either and ends with that error; it never begins an empty
- *                    spool. The next look finds what was moved meanwhile.
+ *                    that. If the state lasts, the next start fails with
+ *                    that error, too; it never creates an empty spool. The
+ *                    next comparison finds what was moved meanwhile.
  *
  * A file without a name holds its data for as long as it is open, and no
  * longer. That is a link count of 0, or a name that the kernel shows as deleted
- * (there may be another hard link, but nothing tells where), or one that a
+ * (there may be another hard link, whose path cannot be found), or one that a
  * network file system (.nfs) or FUSE (.fuse_hidden) gives to a file which is
  * removed at its last close.
  */
@@ -88,7 +88,7 @@ int identity_note(struct identity *identity,
     return r;
 }
 
-bool identity_is_known(const struct identity *identity, enum identity_file file)
+bool identity_is_noted(const struct identity *identity, enum identity_file file)
 {
     return identity->files[file].fd >= 0;
 }
@@ -102,7 +102,7 @@ void identity_done(struct identity *identity)
     identity_init(identity);
 }
 
-/* ---- a look ---- */
+/* ---- the comparison ---- */
 
 static bool is_same(const struct identity_entry *entry, const struct stat *status)
 {
@@ -119,7 +119,7 @@ static bool holds(const struct identity *identity, enum identity_file file, bool
 {
     const struct identity_entry *entry = &identity->files[file];
     struct stat status;
-    if (!identity_is_known(identity, file))
+    if (!identity_is_noted(identity, file))
         return true;
     int r = file == IDENTITY_DIRECTORY
                 ? stat(identity->directory, &status)
@@ -147,7 +147,7 @@ bool identity_holds(const struct identity *identity)
 bool identity_is_at(const struct identity *identity, enum identity_file file, int directory_fd)
 {
     struct stat status;
-    return identity_is_known(identity, file) &&
+    return identity_is_noted(identity, file) &&
            fstatat(directory_fd, names[file], &status, AT_SYMLINK_NOFOLLOW) == 0 &&
            is_same(&identity->files[file], &status);
 }
@@ -172,9 +172,9 @@ static bool starts_last_part(const char *path, const char *start)
     return slash && strncmp(slash + 1, start, strlen(start)) == 0;
 }
 
-/* Which name has an open file now? A name that leads elsewhere is of a file system that is covered
- * or was taken away. */
-static enum place find(const struct identity_entry *entry, char name[static PATH_MAX])
+/* Which name has an open file now? A name that leads elsewhere is of a file system that is
+ * covered or was taken away. */
+static enum place find_name(const struct identity_entry *entry, char name[static PATH_MAX])
 {
     char link[64];
     struct stat status;
@@ -199,9 +199,9 @@ static enum place
 place_of(const struct identity *identity, enum identity_file file, char name[static PATH_MAX])
 {
     *name = '\0';
-    if (!identity_is_known(identity, file) || identity_holds_file(identity, file))
+    if (!identity_is_noted(identity, file) || identity_holds_file(identity, file))
         return IN_PLACE;
-    return find(&identity->files[file], name);
+    return find_name(&identity->files[file], name);
 }
 
 static enum identity_file first_moved(const struct identity *identity, bool *ret_exists)
@@ -213,7 +213,7 @@ static enum identity_file first_moved(const struct identity *identity, bool *ret
     return IDENTITY_DIRECTORY; /* what was moved is back by now */
 }
 
-static enum spool_move what_of(enum place place, bool exists)
+static enum spool_move classify_move(enum place place, bool exists)
 {
     if (place == IN_PLACE)
         return SPOOL_RENAMED;
@@ -234,7 +234,7 @@ void identity_describe(const struct identity *identity, struct spool_moved *ret)
     bool are_both_here = database == IN_PLACE && log == IN_PLACE;
     enum place place = place_of(identity, file, name);
     *ret = (struct spool_moved){
-        .what = what_of(place, exists),
+        .what = classify_move(place, exists),
         .is_restorable = database == NO_NAME || log == NO_NAME || are_both_here,
         .database_fd = identity->files[IDENTITY_DATABASE].fd,
         .log_fd = identity->files[IDENTITY_LOG].fd,

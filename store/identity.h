@@ -6,8 +6,8 @@
  * writes as before, so each commit succeeds and none of it is found after a
  * restart. The only sign is that the path names another file, or none.
  *
- * A look costs one stat() of the directory and one of each file. What is said
- * of several that are gone is said of the most important one.
+ * A comparison costs one stat() of the directory and one of each file. If several
+ * are gone, the most important one is reported.
  */
 #ifndef MQTT_SPOOLD_STORE_IDENTITY_H
 #define MQTT_SPOOLD_STORE_IDENTITY_H
@@ -32,7 +32,7 @@ enum identity_file {
 struct identity {
     const char *directory; /* borrowed: the configured path */
     struct identity_entry {
-        int fd; /* borrowed but for those of log and index, which are only paths (O_PATH) */
+        int fd; /* borrowed, except those of log and index, which are only paths (O_PATH) */
         dev_t device;
         ino_t inode;
     } files[IDENTITY_FILES];
@@ -43,7 +43,7 @@ void identity_init(struct identity *identity);
 /*
  * identity_note() - remember what is open now
  * @fds: of directory, database, mark and lock; those of log and index are
- *       opened here, without a lock of SQLite's being lost when they close
+ *       opened here, so that closing them releases no lock of SQLite
  *
  * Return: 0; negative errno.
  */
@@ -54,12 +54,12 @@ void identity_done(struct identity *identity);
 /*
  * identity_holds() - is everything where it was?
  *
- * True as well where the path cannot be looked at: see identity.c.
+ * Also true if the path cannot be examined: see identity.c.
  */
 bool identity_holds(const struct identity *identity);
 bool identity_holds_file(const struct identity *identity, enum identity_file file);
 /* Was it noted? Log and index are not where the database is a symbolic link. */
-bool identity_is_known(const struct identity *identity, enum identity_file file);
+bool identity_is_noted(const struct identity *identity, enum identity_file file);
 /* What happened, after identity_holds() was false. */
 void identity_describe(const struct identity *identity, struct spool_moved *ret);
 /* Is it this file that has the file's usual name in the folder? */

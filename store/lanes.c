@@ -57,7 +57,7 @@ static int number_lanes(struct lane *lanes, size_t count)
 }
 
 /* Lanes that are not configured live as lane "default" does. */
-static void model_lanes(struct lane *lanes, size_t count, size_t configured)
+static void apply_configuration(struct lane *lanes, size_t count, size_t configured)
 {
     for (size_t i = 0; i < count; i++) {
         struct lane *lane = &lanes[i];
@@ -99,7 +99,7 @@ static int forget_lane(struct spool *spool, struct lane *lane)
     return 0;
 }
 
-/* Lanes that nobody configures and of which neither a message nor a record is left. */
+/* Lanes that are not configured and of which neither a message nor a record is left. */
 static int forget_lanes(struct spool *spool)
 {
     uint64_t oldest_seq = 0;
@@ -137,7 +137,7 @@ int lanes_add_configured(struct spool *spool, const struct spool_lane *lanes, si
     return 0;
 }
 
-int lanes_settle(struct spool *spool)
+int lanes_reconcile(struct spool *spool)
 {
     int r = forget_lanes(spool);
     if (r != 0)
@@ -145,7 +145,7 @@ int lanes_settle(struct spool *spool)
     if (spool->lanes.count > SPOOL_LANES_KNOWN_MAX ||
         number_lanes(spool->lanes.all, spool->lanes.count) != 0)
         return too_many_lanes(spool);
-    model_lanes(spool->lanes.all, spool->lanes.count, spool->lanes.configured_count);
+    apply_configuration(spool->lanes.all, spool->lanes.count, spool->lanes.configured_count);
     r = turns_new(spool->lanes.all, spool->lanes.count, &spool->lanes.turns);
     return r == 0 ? 0 : spool_fail_memory(spool);
 }
@@ -232,7 +232,7 @@ int spool_set_lanes(struct spool *spool, const struct spool_lane *lanes, size_t 
         free_new_lanes(&spool->lanes, fresh, count);
         return r == SPOOL_E_LANES ? too_many_lanes(spool) : spool_fail_memory(spool);
     }
-    model_lanes(fresh, total, count);
+    apply_configuration(fresh, total, count);
     replace_lanes(&spool->lanes, fresh, total, count, &turns);
     return 0;
 }

@@ -56,9 +56,9 @@ static int read_lane_row(struct spool *spool, const struct stmt *stmt)
     return 0;
 }
 
-/* Forgotten since a reader looked last: its counters are those of "default" now, its number may
- * be another lane's. Its name stays, for somebody may hold it. */
-static void leave_out_missing(struct spool *spool)
+/* Forgotten since a reader last read them: its counters are those of "default" now, its number
+ * may be another lane's. Its name stays, because a caller may hold it. */
+static void clear_missing_lanes(struct spool *spool)
 {
     for (size_t i = 0; i < spool->lanes.count; i++) {
         struct lane *lane = &spool->lanes.all[i];
@@ -82,12 +82,12 @@ static int read_lanes(struct spool *spool)
         r = spool_result(spool, rc);
     stmt_reset(stmt);
     if (r == 0)
-        leave_out_missing(spool);
+        clear_missing_lanes(spool);
     return r;
 }
 
 /* The maxima over all lanes. */
-static void sum_up(struct spool *spool)
+static void update_maxima(struct spool *spool)
 {
     uint64_t last_id = lane_set_committed_id(&spool->lanes);
     uint64_t last_seq = 0;
@@ -106,7 +106,7 @@ int ledger_refresh(struct spool *spool)
     int r = read_lanes(spool);
     if (r != 0)
         return r;
-    sum_up(spool);
+    update_maxima(spool);
     return 0;
 }
 
@@ -148,7 +148,7 @@ static int verify_lane(struct spool *spool, const struct lane *lane)
     return 0;
 }
 
-/* What can be told in a moment; to count all messages would read the whole database. */
+/* What is quickly checked; to count all messages would read the whole database. */
 int ledger_verify(struct spool *spool)
 {
     for (size_t i = 0; i < spool->lanes.count; i++) {

@@ -37,7 +37,7 @@ int spool_open_directory(const char *directory, bool create, int *ret_fd)
 }
 
 /* SQLite follows symbolic links first, and would only say that it cannot open the file. */
-static int look_at_length(struct spool *spool, const char *directory)
+static int check_path_length(struct spool *spool, const char *directory)
 {
     char resolved[PATH_MAX];
     if (!realpath(directory, resolved) || strlen(resolved) <= SPOOL_DIRECTORY_MAX)
@@ -50,7 +50,7 @@ static int look_at_length(struct spool *spool, const char *directory)
 }
 
 /* SQLite has the other files beside the database itself, also if that is a symbolic link. */
-static int look_behind_link(struct spool *spool, const char *directory)
+static int check_link_target(struct spool *spool, const char *directory)
 {
     static const char *const suffixes[] = {"-wal", "-shm", "-journal"};
     char path[PATH_MAX], resolved[PATH_MAX], beside[PATH_MAX + 16];
@@ -67,18 +67,18 @@ static int look_behind_link(struct spool *spool, const char *directory)
 }
 
 /* SQLite opens its files by their names, and would take a FIFO for a broken database. */
-int spool_look_at_names(struct spool *spool, const char *directory)
+int spool_require_regular_files(struct spool *spool, const char *directory)
 {
     static const char *const names[] = {LOCK_NAME,  DATABASE_NAME, LOG_NAME,
                                         INDEX_NAME, JOURNAL_NAME,  MARK_NAME};
-    int r = look_at_length(spool, directory);
+    int r = check_path_length(spool, directory);
     if (r != 0)
         return r;
     for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
         if (regular_is_other(spool->files.directory_fd, names[i]))
             return spool_fail(spool, -REGULAR_OTHER, "%s: %s", names[i],
                               regular_error(-REGULAR_OTHER));
-    return look_behind_link(spool, directory);
+    return check_link_target(spool, directory);
 }
 
 /* Another process that only looks holds a shared lock for a moment: so a few tries. */

@@ -44,16 +44,16 @@ const char *spool_open_error(void)
 
 /* ---- open and close ---- */
 
-static int refuse_foreign_commits(void *context)
+static int refuse_foreign_commits(void *userdata)
 {
-    const struct spool *spool = context;
+    const struct spool *spool = userdata;
     return !spool->batch.is_committing;
 }
 
-static int note_wal_pages(void *context, sqlite3 *db, const char *name, int pages)
+static int note_wal_pages(void *userdata, sqlite3 *db, const char *name, int pages)
 {
     (void)db, (void)name;
-    struct spool *spool = context;
+    struct spool *spool = userdata;
     spool->conn.wal_pages = pages;
     return SQLITE_OK;
 }
@@ -101,7 +101,7 @@ static int prepare(struct spool *spool)
     if (rc == SQLITE_SCHEMA)
         return spool_fail(spool, SPOOL_E_NEWER,
                           "spool.db has schema version %d, this program knows %d", version,
-                          schema_known());
+                          schema_newest_version());
     if (rc == SQLITE_OK)
         rc = configure(spool);
     if (rc == SQLITE_OK && !spool->conn.is_reader) {
@@ -142,9 +142,9 @@ static int note_identity(struct spool *spool)
 /*
  * The database as a whole is sound: from here on this connection may write. The
  * WAL has its name in the directory by now; that SQLite syncs the directory is
- * not enough, for it does not tell when that fails.
+ * not enough, because it does not report a failure.
  */
-static int arm(struct spool *spool)
+static int spool_enable_writes(struct spool *spool)
 {
     spool->files.database_fd =
         regular_openat(spool->files.directory_fd, DATABASE_NAME, O_RDWR, 0);
@@ -176,7 +176,7 @@ static int load_ledger(struct spool *spool, const struct spool_options *options)
     if (r == 0)
         r = spool_begin(spool);
     if (r == 0)
-        r = lanes_settle(spool);
+        r = lanes_reconcile(spool);
     if (r == 0)
         r = ledger_write(spool);
     if (r != 0)
@@ -229,8 +229,8 @@ static int probe(struct spool *spool, struct mark *ret_mark)
 }
 
 /* SQLite would play it back into the database, whatever it is the journal of. A spool is in WAL
- * mode from its first page on and never has one; a database that another program took out of that
- * mode may need it. */
+ * mode from its first page on and never has one; a database that another program took out of
+ * that mode may need it. */
 static int set_journal_aside(struct spool *spool)
 {
     if (!aside_is_there(spool->files.directory_fd, JOURNAL_NAME) ||
@@ -253,7 +253,7 @@ static int find_database(struct spool *spool, const struct spool_options *option
     if (r == SPOOL_E_ABSENT)
         return schema_create(options->directory, spool->files.directory_fd, spool->conn.errmsg);
     if (r == 0 && mark.is_suspect)
-        return spool_fail(spool, SPOOL_E_DAMAGED, "damage was met when it was last in use");
+        return spool_fail(spool, SPOOL_E_DAMAGED, "damage was found when it was last in use");
     if (r == 0 && mark.is_unread)
         return spool_fail(spool, SPOOL_E_UNREAD,
                           "a read or a write failed when it was last in use");
@@ -268,7 +268,7 @@ static int open_writer(struct spool *spool, const struct spool_options *options)
     spool->files.directory = strdup(options->directory);
     if (!spool->files.directory)
         return spool_fail_memory(spool);
-    r = spool_look_at_names(spool, options->directory);
+    r = spool_require_regular_files(spool, options->directory);
     if (r == 0)
         r = spool_take_lock(spool);
     if (r != 0)
@@ -284,7 +284,7 @@ static int open_writer(struct spool *spool, const struct spool_options *options)
         (void)sqlite3_wal_hook(spool->conn.db, note_wal_pages, spool);
         r = load(spool, options);
     }
-    return r == 0 ? arm(spool) : r;
+    return r == 0 ? spool_enable_writes(spool) : r;
 }
 
 static struct spool *spool_new(void)
@@ -310,15 +310,15 @@ static struct spool *spool_new(void)
     return spool;
 }
 
-/* What did not read may look like damage: a page that is missing, a check that says so. */
-static int tell_unread(int r, uint64_t given_up_before)
+/* A read error may look like damage: a missing page, a check that fails. */
+static int map_read_error(int r, uint64_t given_up_before)
 {
-    bool may_be_that = r == -EIO || r == -EBADMSG || r == SPOOL_E_DAMAGED;
-    return may_be_that && reads_given_up() != given_up_before ? SPOOL_E_UNREAD : r;
+    bool may_be_read_error = r == -EIO || r == -EBADMSG || r == SPOOL_E_DAMAGED;
+    return may_be_read_error && reads_given_up() != given_up_before ? SPOOL_E_UNREAD : r;
 }
 
 /* No room for another name, or not even for the -shm file. */
-static int tell_full(const struct spool *spool, int r)
+static int map_full_error(const struct spool *spool, int r)
 {
     int error = r == -EIO && spool->conn.db ? sqlite3_system_errno(spool->conn.db)
                 : r < 0                     ? -r
@@ -326,8 +326,8 @@ static int tell_full(const struct spool *spool, int r)
     return full_is_error(error) ? SPOOL_E_DISK : r;
 }
 
-/* Hands over, or closes and keeps the words. Damage is a condition for who opens. */
-static int end_open(struct spool *spool, int r, struct spool **ret)
+/* Hands over, or closes and keeps the error text. Damage is a condition for the caller. */
+static int finish_open(struct spool *spool, int r, struct spool **ret)
 {
     if (r == 0) {
         *ret = spool;
@@ -340,9 +340,9 @@ static int end_open(struct spool *spool, int r, struct spool **ret)
     return r == -EBADMSG ? SPOOL_E_DAMAGED : r;
 }
 
-/* What no salvage would touch is not called damage. Only after the close: to close another
+/* What no salvage would touch is not reported as damage. Only after the close: to close another
  * descriptor of the database takes SQLite's locks along. */
-static int tell_foreign(const char *directory)
+static int map_foreign(const char *directory)
 {
     bool is_foreign = false;
     int fd;
@@ -351,7 +351,7 @@ static int tell_foreign(const char *directory)
     int r = salvage_is_foreign(fd, &is_foreign);
     (void)close(fd); /* only read from */
     if (r != 0 || !is_foreign)
-        return SPOOL_E_DAMAGED; /* if it cannot be told, it is damage */
+        return SPOOL_E_DAMAGED; /* if that is unknown, it is damage */
     (void)snprintf(open_errmsg, sizeof(open_errmsg), SALVAGE_FOREIGN_ERRMSG);
     return SPOOL_E_FOREIGN;
 }
@@ -366,9 +366,9 @@ int spool_open(const struct spool_options *options, struct spool **ret)
     spool->pruning.keep_failures_ms = options->keep_failures_ms;
     spool->pruning.keep_failures_count = options->keep_failures_count;
     uint64_t given_up = reads_given_up();
-    int r = tell_full(spool, open_writer(spool, options));
-    r = end_open(spool, tell_unread(r, given_up), ret);
-    return r == SPOOL_E_DAMAGED ? tell_foreign(options->directory) : r;
+    int r = map_full_error(spool, open_writer(spool, options));
+    r = finish_open(spool, map_read_error(r, given_up), ret);
+    return r == SPOOL_E_DAMAGED ? map_foreign(options->directory) : r;
 }
 
 /* A mark that does not read is given up where nothing else is lost. */
@@ -390,7 +390,7 @@ static int judge_survey(struct spool *spool, const struct survey *survey)
                                     : mark_write(spool->files.mark_fd, &mark);
 }
 
-static void tell_stopped(struct spool *spool)
+static void set_stopped_errmsg(struct spool *spool)
 {
     (void)snprintf(spool->conn.errmsg, sizeof(spool->conn.errmsg),
                    "stopped before all was read");
@@ -406,15 +406,15 @@ int spool_survey(const char *directory)
     if (r < 0)
         r = spool_fail(spool, r, "%s: %s", directory, strerror(-r));
     if (r == 0)
-        r = spool_look_at_names(spool, directory);
+        r = spool_require_regular_files(spool, directory);
     if (r == 0)
         r = spool_take_lock(spool);
     if (r == 0)
         r = survey_take(spool->files.directory_fd, &survey, spool->conn.errmsg);
     if (r == -ECANCELED)
-        tell_stopped(spool);
+        set_stopped_errmsg(spool);
     if (r == 0)
-        r = tell_full(spool, judge_survey(spool, &survey));
+        r = map_full_error(spool, judge_survey(spool, &survey));
     survey_done(&survey);
     if (r < 0 && spool->conn.errmsg[0] == '\0')
         (void)snprintf(spool->conn.errmsg, sizeof(spool->conn.errmsg), "%s", strerror(-r));
@@ -434,14 +434,14 @@ int spool_salvage(const struct spool_options *options,
     if (r < 0)
         r = spool_fail(spool, r, "%s: %s", options->directory, strerror(-r));
     if (r == 0)
-        r = spool_look_at_names(spool, options->directory);
+        r = spool_require_regular_files(spool, options->directory);
     if (r == 0)
         r = spool_take_lock(spool);
     if (r == 0)
-        r = tell_full(spool, salvage(spool->files.directory_fd, options, history,
-                                     spool->conn.errmsg, ret));
+        r = map_full_error(spool, salvage(spool->files.directory_fd, options, history,
+                                          spool->conn.errmsg, ret));
     if (r == -ECANCELED)
-        tell_stopped(spool);
+        set_stopped_errmsg(spool);
     memcpy(open_errmsg, spool->conn.errmsg, sizeof(open_errmsg));
     spool_close(spool);
     return r;
@@ -477,7 +477,7 @@ static int read_database(struct spool *spool, const char *directory)
     return r == 0 ? ledger_load_state(spool, &spool->time.clock.state) : r;
 }
 
-/* What no salvage would touch is told from damage, as the daemon tells it. */
+/* What no salvage would touch is not reported as damage, just as by spool_open(). */
 static int open_reader(struct spool *spool, const char *directory)
 {
     bool is_foreign = false;
@@ -486,18 +486,18 @@ static int open_reader(struct spool *spool, const char *directory)
         return spool_fail(spool, SPOOL_E_ABSENT, "%s: there is no spool", directory);
     if (r < 0)
         return spool_fail(spool, r, "%s: %s", directory, strerror(-r));
-    r = spool_look_at_names(spool, directory);
+    r = spool_require_regular_files(spool, directory);
     if (r != 0)
         return r;
     uint64_t given_up = reads_given_up();
     r = read_database(spool, directory);
-    if (tell_unread(r, given_up) == SPOOL_E_UNREAD)
-        return spool->conn.is_surveyed ? r : spool_explain_unread(spool);
+    if (map_read_error(r, given_up) == SPOOL_E_UNREAD)
+        return spool->conn.is_surveyed ? r : spool_survey_for_reader(spool);
     if (r != SPOOL_E_DAMAGED && r != -EBADMSG)
         return r;
     if (salvage_is_foreign(spool->files.directory_fd, &is_foreign) == 0 && is_foreign)
         return spool_fail(spool, SPOOL_E_FOREIGN, SALVAGE_FOREIGN_ERRMSG);
-    return r; /* where that cannot be told, it is damage all the same */
+    return r; /* if that is unknown, it is damage */
 }
 
 int spool_open_reader(const char *directory, struct spool **ret)
@@ -506,7 +506,7 @@ int spool_open_reader(const char *directory, struct spool **ret)
     if (!spool)
         return -ENOMEM;
     spool->conn.is_reader = true;
-    return end_open(spool, open_reader(spool, directory), ret);
+    return finish_open(spool, open_reader(spool, directory), ret);
 }
 
 static void close_fd(int fd)

@@ -9,14 +9,14 @@
  * commit, and the newest row always stays: SQLite gives the next row its number
  * from it, and ending_write_run() checks that number against the ledger.
  *
- * How many failures are kept needs no counter of its own: it is what the ledger
- * says has failed, less failures_pruned. What all rows take does, for they differ:
- * record_bytes. When it comes to records_max, exported failures go, and then
+ * How many failures are kept needs no counter of its own: it is the failures in
+ * the ledger less failures_pruned. The size of all rows does, because they differ:
+ * record_bytes. When it reaches records_max, exported failures go, and then
  * deliveries that wait, as below.
  *
  * Rows that are not exported stay, until the owner sets a number that may wait;
  * then the oldest deliveries go, and never a failure. pruned_seq runs ahead of
- * exported_seq in that time, and so tells which missing numbers are explained:
+ * exported_seq in that time, and so explains the missing numbers:
  * the export writes a line for each run of them.
  */
 #include "base/failpoint.h"
@@ -72,7 +72,7 @@ struct walk {
     uint64_t up_to;
     bool failures_only;
     spool_record_fn *fn;
-    void *context;
+    void *userdata;
 };
 
 static struct stmt *start_walk(struct spool *spool, const struct walk *walk)
@@ -91,7 +91,7 @@ static int walk_result(struct spool *spool, int rc)
     return r > 0 ? -EBUSY : r;
 }
 
-/* The daemon's way: one statement over all, for it is the only one that checkpoints. */
+/* For the writer: one statement over all, because no other process checkpoints. */
 static int walk_at_once(struct spool *spool, const struct walk *walk, uint64_t limit)
 {
     struct stmt *stmt = start_walk(spool, walk);
@@ -104,7 +104,7 @@ static int walk_at_once(struct spool *spool, const struct walk *walk, uint64_t l
         struct spool_record record;
         r = read_record(spool, stmt, &record);
         if (r == 0)
-            r = walk->fn(walk->context, &record);
+            r = walk->fn(walk->userdata, &record);
     }
     if (r == 0)
         r = walk_result(spool, rc);
@@ -117,7 +117,7 @@ static char *copy_or_null(const char *text)
     return text ? strdup(text) : NULL;
 }
 
-static int tell_copy(const struct walk *walk, struct spool_record *record, struct stmt *stmt)
+static int report_copy(const struct walk *walk, struct spool_record *record, struct stmt *stmt)
 {
     char *client = strdup(record->client);
     char *topic = strdup(record->topic);
@@ -129,7 +129,7 @@ static int tell_copy(const struct walk *walk, struct spool_record *record, struc
         record->client = client;
         record->topic = topic;
         record->ref = ref;
-        r = walk->fn(walk->context, record);
+        r = walk->fn(walk->userdata, record);
     }
     free(client);
     free(topic);
@@ -138,8 +138,8 @@ static int tell_copy(const struct walk *walk, struct spool_record *record, struc
 }
 
 /*
- * A reader's way: one row, then the snapshot is let go before anybody hears of
- * it. A tool that waits for a pager must not keep the daemon's WAL from being
+ * For a reader: one row, then the snapshot is released before the callback is
+ * called. A tool that waits for a pager must not keep the daemon's WAL from being
  * reused.
  */
 static int walk_one_by_one(struct spool *spool, struct walk *walk, uint64_t limit)
@@ -160,7 +160,7 @@ static int walk_one_by_one(struct spool *spool, struct walk *walk, uint64_t limi
             return r;
         }
         walk->after = record.seq;
-        r = tell_copy(walk, &record, stmt);
+        r = report_copy(walk, &record, stmt);
     }
     return r;
 }
@@ -170,7 +170,7 @@ int spool_each_record(struct spool *spool,
                       bool failures_only,
                       uint64_t limit,
                       spool_record_fn *fn,
-                      void *context)
+                      void *userdata)
 {
     if (spool->conn.failed < 0)
         return spool->conn.failed;
@@ -185,7 +185,7 @@ int spool_each_record(struct spool *spool,
         .up_to = spool->committed.last_seq,
         .failures_only = failures_only,
         .fn = fn,
-        .context = context,
+        .userdata = userdata,
     };
     if (walk.after >= walk.up_to)
         return 0;

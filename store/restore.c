@@ -127,7 +127,7 @@ static int put_mark(struct spool *spool)
 /* ---- the copy ---- */
 
 /* A copy that cannot succeed would fill the disk at each try. */
-static int look_for_room(struct spool *spool, struct spool_restored *ret)
+static int check_room_for_copy(struct spool *spool, struct spool_restored *ret)
 {
     struct statvfs disk;
     uint64_t pages = 0;
@@ -161,7 +161,7 @@ static int result_of(struct spool *spool, int rc)
     }
 }
 
-static int copy_pages(sqlite3 *to, sqlite3 *from, void (*progress)(void *), void *context)
+static int copy_pages(sqlite3 *to, sqlite3 *from, void (*progress)(void *), void *userdata)
 {
     int rc = sqlite3_exec(to, "PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF", NULL, NULL,
                           NULL);
@@ -172,13 +172,13 @@ static int copy_pages(sqlite3 *to, sqlite3 *from, void (*progress)(void *), void
     do {
         rc = sqlite3_backup_step(backup, STEP_PAGES);
         if (progress)
-            progress(context);
+            progress(userdata);
     } while (rc == SQLITE_OK);
     int end = sqlite3_backup_finish(backup);
     return rc == SQLITE_DONE ? end : rc;
 }
 
-static int copy(struct spool *spool, void (*progress)(void *), void *context)
+static int copy(struct spool *spool, void (*progress)(void *), void *userdata)
 {
     char path[PATH_MAX];
     sqlite3 *db = NULL;
@@ -189,13 +189,13 @@ static int copy(struct spool *spool, void (*progress)(void *), void *context)
     int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX;
     int rc = sqlite3_open_v2(path, &db, flags, reads_vfs());
     if (rc == SQLITE_OK)
-        rc = copy_pages(db, spool->conn.db, progress, context);
+        rc = copy_pages(db, spool->conn.db, progress, userdata);
     int end = sqlite3_close(db);
     return result_of(spool, rc == SQLITE_OK ? end : rc);
 }
 
-/* An earlier try may have left a file there, which this one replaces; anything else moves aside.
- */
+/* An earlier try may have left a file there, which this one replaces; anything else moves
+ * aside. */
 static int clear_name(int directory_fd)
 {
     struct stat status;
@@ -239,7 +239,7 @@ static int remove_ours(struct spool *spool)
 static bool is_whole_in(const struct spool *spool, int directory_fd)
 {
     const struct identity *identity = &spool->files.identity;
-    bool is_link = !identity_is_known(identity, IDENTITY_LOG);
+    bool is_link = !identity_is_noted(identity, IDENTITY_LOG);
     return (is_link && identity_holds_file(identity, IDENTITY_DATABASE)) ||
            (identity_is_at(identity, IDENTITY_DATABASE, directory_fd) &&
             identity_is_at(identity, IDENTITY_LOG, directory_fd));
@@ -247,10 +247,10 @@ static bool is_whole_in(const struct spool *spool, int directory_fd)
 
 static int put_database(struct spool *spool,
                         void (*progress)(void *),
-                        void *context,
+                        void *userdata,
                         struct spool_restored *ret)
 {
-    int r = copy(spool, progress, context);
+    int r = copy(spool, progress, userdata);
     if (r == 0)
         r = declare_whole(spool);
     if (r == 0)
@@ -265,8 +265,8 @@ static int put_database(struct spool *spool,
 }
 
 int spool_restore(struct spool *spool,
-                  void (*progress)(void *context),
-                  void *context,
+                  void (*progress)(void *userdata),
+                  void *userdata,
                   struct spool_restored *ret)
 {
     struct spool_moved moved;
@@ -285,6 +285,6 @@ int spool_restore(struct spool *spool,
         r = put_mark(spool);
     if (r != 0 || is_whole_in(spool, spool->restore.directory_fd))
         return r;
-    r = look_for_room(spool, ret);
-    return r == 0 ? put_database(spool, progress, context, ret) : r;
+    r = check_room_for_copy(spool, ret);
+    return r == 0 ? put_database(spool, progress, userdata, ret) : r;
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * retention.c - limits are held, and nothing is evicted in silence
+ * retention.c - enforces the limits; each eviction has its record
  *
  * For each message the order is: find the token (the plan's entry, or none when
  * it was never handed out), mark it failed (outcome row and ledger), report
@@ -14,8 +14,8 @@
  * cursor on, which holds no pinned message at all. That part goes by ranges.
  *
  * Age and expiry are asked in every batch and mostly have nothing to do, so
- * each keeps a time before which nothing can be due; whatever could bring that
- * time forward resets it. What is settled but not yet written counts as ended.
+ * each keeps a time before which nothing can be due; what could make something
+ * due earlier resets it. What is settled but not yet written counts as ended.
  */
 #include "store/spool-private.h"
 
@@ -34,7 +34,7 @@ struct sweep {
     uint64_t owed_messages;
     uint64_t owed_bytes;
     unsigned ended;
-    bool more;
+    bool has_more;
 };
 
 /* What ends together. */
@@ -44,8 +44,8 @@ struct spent {
     uint64_t bytes;
 };
 
-/* A large message is as much work as several: all its pages are read and freed, and its record may
- * be large, too. */
+/* A large message is as much work as several: all its pages are read and freed, and its record
+ * may be large, too. */
 static uint64_t cost_of(uint64_t charge)
 {
     return 1 + charge / COST_BYTES;
@@ -205,12 +205,12 @@ cut_lane(struct sweep *sweep, struct lane *lane, struct excess excess, int64_t *
     if (r != 0)
         return r;
     if (first != INT64_MAX && excess_takes(&excess, first))
-        sweep->more = true;
+        sweep->has_more = true;
     *ret_first = first;
     return 0;
 }
 
-static int hold_age(struct sweep *sweep, struct lane *lane)
+static int enforce_age(struct sweep *sweep, struct lane *lane)
 {
     uint64_t max_age_ms = lane->limits.max_age_ms;
     if (sweep->clock_ms < lane->age_due_ms || max_age_ms > INT64_MAX / 2)
@@ -234,7 +234,7 @@ static uint64_t above(uint64_t value, uint64_t max)
     return value > max ? value - max : 0;
 }
 
-static int hold_size(struct sweep *sweep, struct lane *lane)
+static int enforce_size(struct sweep *sweep, struct lane *lane)
 {
     const struct spool_limits *limits = &lane->limits;
     if (limits->when_full != SPOOL_EVICT_OLDEST)
@@ -276,7 +276,7 @@ int retention_evict_for_disk(struct spool *spool,
     int64_t first;
     int r = cut_lane(&sweep, lane, excess, &first);
     if (r > 0) /* as in spool_retain() */
-        return spool_lose_batch_for(spool, r);
+        return spool_lose_batch(spool, r);
     if (r < 0)
         return r;
     spool->working.evicting.unreported += sweep.ended;
@@ -368,7 +368,7 @@ static int end_expired_run(struct sweep *sweep,
     return r;
 }
 
-static int learn_next_expiry(struct sweep *sweep)
+static int load_next_expiry(struct sweep *sweep)
 {
     struct stmt *stmt = spool_stmt(sweep->spool, STMT_NEXT_EXPIRY);
     stmt_bind_int(stmt, 1, sweep->clock_ms);
@@ -381,7 +381,7 @@ static int learn_next_expiry(struct sweep *sweep)
     return r;
 }
 
-static int hold_expiry(struct sweep *sweep)
+static int enforce_expiry(struct sweep *sweep)
 {
     if (sweep->clock_ms < sweep->spool->lanes.expiry_due_ms)
         return 0;
@@ -389,7 +389,7 @@ static int hold_expiry(struct sweep *sweep)
     unsigned count;
     do {
         if (sweep->budget == 0) {
-            sweep->more = true;
+            sweep->has_more = true;
             return 0;
         }
         unsigned max = sweep->budget < EXPIRY_CHUNK ? sweep->budget : EXPIRY_CHUNK;
@@ -403,16 +403,16 @@ static int hold_expiry(struct sweep *sweep)
                 return r;
         }
     } while (count > 0);
-    return learn_next_expiry(sweep);
+    return load_next_expiry(sweep);
 }
 
 /* ---- */
 
-static int hold_times(struct sweep *sweep)
+static int enforce_times(struct sweep *sweep)
 {
-    int r = hold_expiry(sweep);
+    int r = enforce_expiry(sweep);
     for (size_t i = 0; i < sweep->spool->lanes.count && r == 0; i++)
-        r = hold_age(sweep, &sweep->spool->lanes.all[i]);
+        r = enforce_age(sweep, &sweep->spool->lanes.all[i]);
     return r;
 }
 
@@ -445,7 +445,7 @@ static int compare_surplus(const void *a, const void *b)
 
 /* The least surplus first: a lane whose limit was lowered by a million must not keep the others
  * above theirs. */
-static int hold_sizes(struct sweep *sweep)
+static int enforce_sizes(struct sweep *sweep)
 {
     struct spool *spool = sweep->spool;
     struct surplus found[SPOOL_LANES_KNOWN_MAX];
@@ -458,17 +458,17 @@ static int hold_sizes(struct sweep *sweep)
     qsort(found, count, sizeof(*found), compare_surplus);
     int r = 0;
     for (size_t i = 0; i < count && r == 0; i++)
-        r = hold_size(sweep, found[i].lane);
+        r = enforce_size(sweep, found[i].lane);
     return r;
 }
 
-/* Ages and expiries come first, for they say more than that there was no room. A mass of them
- * may use up the budget: what each lane is owed for its own messages of this batch it has all
- * the same. */
-static int hold_limits(struct sweep *sweep)
+/* Ages and expiries come first, because they are more specific than a lack of room. A mass of
+ * them may use up the budget; what each lane is owed for its own messages of this batch does
+ * not depend on it. */
+static int enforce_limits(struct sweep *sweep)
 {
-    int r = hold_times(sweep);
-    return r == 0 ? hold_sizes(sweep) : r;
+    int r = enforce_times(sweep);
+    return r == 0 ? enforce_sizes(sweep) : r;
 }
 
 int spool_retain(struct spool *spool,
@@ -479,7 +479,7 @@ int spool_retain(struct spool *spool,
 {
     if (spool->conn.failed < 0)
         return spool->conn.failed;
-    if (spool->batch.is_lost || spool->batch.proof == SPOOL_REFUSED)
+    if (spool->batch.is_lost || spool->batch.commit_state == SPOOL_COMMIT_REFUSED)
         return SPOOL_E_DISK;
     spool_end_scan(spool);
     struct sweep sweep = {
@@ -488,14 +488,14 @@ int spool_retain(struct spool *spool,
         .clock_ms = spool_clock_ms(spool, now),
         .budget = budget,
     };
-    int r = hold_limits(&sweep);
+    int r = enforce_limits(&sweep);
     if (r > 0) /* a run may be written and not deleted: nothing of this batch can stay */
-        return spool_lose_batch_for(spool, r);
+        return spool_lose_batch(spool, r);
     if (r < 0)
         return r;
     *ret_evicted = sweep.ended + spool->working.evicting.unreported;
     spool->working.evicting.unreported = 0;
     spool->committed.evicting.unreported = 0; /* reported, whatever becomes of this batch */
-    *ret_more = sweep.more;
+    *ret_more = sweep.has_more;
     return 0;
 }

@@ -2,7 +2,7 @@
 /*
  * room.c - what the disk still holds, and how room is made on it
  *
- * Looked at once a batch. Above the reserve, a third of what is free may be
+ * Measured once a batch. Above the reserve, a third of what is free may be
  * appended: each page is written twice, to the WAL and then to the database, and
  * holds a little more than the charges. Where that is less than a batch, the
  * free pages inside the database count as well: one half of them, the other is
@@ -10,10 +10,10 @@
  *
  * What is in the WAL has its place in the database file allocated before it is
  * committed. So however full others make the disk, the WAL can be moved, is used
- * from its start again, and deliveries go on.
+ * from its start again, and deliveries continue.
  *
  * The database file never shrinks; evicting makes free pages inside it and no
- * free space for anybody else. So no message goes because the disk is short, but
+ * free space for other programs. So no message is evicted because the disk is short, but
  * only to take a new one: the oldest of the lowest priority, not above that of
  * the new message, whose lanes evict, in steps of ROOM_STEP_BYTES, from lanes
  * that hold as much besides the open batch. What was evicted for the disk is
@@ -30,7 +30,7 @@
  * that holds only what ended finds them still there.
  *
  * A reader that keeps a snapshot keeps the WAL from being used from its start
- * again. At ROOM_WAL_PAGES nothing new is accepted; deliveries go on.
+ * again. At ROOM_WAL_PAGES nothing new is accepted; deliveries continue.
  */
 #include "base/full.h"
 #include "store/spool-private.h"
@@ -42,7 +42,7 @@
 #include <sys/statvfs.h>
 
 enum {
-    ROOM_SCARCE_BYTES = 4 << 20, /* above it no free page is worth a look */
+    ROOM_SCARCE_BYTES = 4 << 20, /* above it free pages are not counted */
     ROOM_STEP_BYTES = 64 << 10,
     ROOM_ENOUGH_BYTES = 4 * ROOM_STEP_BYTES, /* a shortage is over: evictions leave less */
     ROOM_CREDIT_FACTOR = 4,
@@ -60,8 +60,8 @@ void spool_set_disk_reserve(struct spool *spool, uint64_t disk_reserve)
     spool->room.is_measured = false;
 }
 
-/* Sees how much there is for the batch as it stands now. */
-static int look(struct spool *spool)
+/* How much there is for the batch as it is now. */
+static int room_measure(struct spool *spool)
 {
     struct statvfs disk;
     if (fstatvfs(spool->files.directory_fd, &disk) < 0)
@@ -85,10 +85,10 @@ static int look(struct spool *spool)
     return 0;
 }
 
-/* Where there is no batch the room may have changed since somebody was refused. */
-static int look_once_a_batch(struct spool *spool)
+/* Without a batch the room may have changed since a message was refused. */
+static int room_measure_for_batch(struct spool *spool)
 {
-    return spool->room.is_measured && spool->batch.is_open ? 0 : look(spool);
+    return spool->room.is_measured && spool->batch.is_open ? 0 : room_measure(spool);
 }
 
 /* One step; *ret_freed is 0 when there is nothing that may go. */
@@ -121,12 +121,12 @@ static int make_room(struct spool *spool,
 {
     uint64_t missing = spool->batch.charge + charge - spool->room.available;
     if (2 * missing > spool->working.evicting.credit)
-        return 0; /* all would be in vain */
+        return 0; /* it would not be enough */
     uint64_t freed = ROOM_STEP_BYTES;
     while (spool->batch.charge + charge > spool->room.available && freed > 0) {
         int r = evict_step(spool, lane->priority, now, &freed);
         if (r == 0)
-            r = look(spool);
+            r = room_measure(spool);
         if (r != 0)
             return r;
     }
@@ -148,8 +148,8 @@ static int fail_for_reader(struct spool *spool)
 
 static int fail_for_room(struct spool *spool)
 {
-    int error = spool->batch.proof == SPOOL_REFUSED ? spool->room.refused_error
-                                                    : spool->room.full_error;
+    int error = spool->batch.commit_state == SPOOL_COMMIT_REFUSED ? spool->room.refused_error
+                                                                  : spool->room.full_error;
     if (error != 0)
         return spool_fail(spool, SPOOL_E_DISK,
                           "%s (%s): no room to write %s; statvfs says that %llu KiB are free",
@@ -162,7 +162,7 @@ static int fail_for_room(struct spool *spool)
         (unsigned long long)(spool->room.reserve / KIB));
 }
 
-static int wait_for_wal(struct spool *spool)
+static int room_restart_wal(struct spool *spool)
 {
     int full_before = spool->room.full_error;
     spool->room.full_error = 0;
@@ -177,8 +177,9 @@ static int wait_for_wal(struct spool *spool)
     return fail_for_reader(spool);
 }
 
-/* At once where more is free than at the last try, else now and then: a quota reports nothing. */
-static int try_now_and_then(struct spool *spool, const struct spool_time *now)
+/* At once where more is free than at the last try, else now and then: a quota sends no event.
+ * */
+static int room_retry_if_due(struct spool *spool, const struct spool_time *now)
 {
     bool has_more = spool->room.disk_free > spool->room.tried_free;
     if (spool->room.full_error == 0 || spool->batch.is_open ||
@@ -186,8 +187,8 @@ static int try_now_and_then(struct spool *spool, const struct spool_time *now)
         return 0;
     spool->room.tried_ms = now->boot_ms;
     spool->room.tried_free = spool->room.disk_free;
-    int r = room_try(spool);
-    return r == 0 && spool->room.full_error == 0 ? look(spool) : r;
+    int r = room_retry(spool);
+    return r == 0 && spool->room.full_error == 0 ? room_measure(spool) : r;
 }
 
 int room_for(struct spool *spool,
@@ -195,13 +196,13 @@ int room_for(struct spool *spool,
              const struct spool_time *now,
              uint64_t charge)
 {
-    int r = look_once_a_batch(spool);
+    int r = room_measure_for_batch(spool);
     if (r == 0)
-        r = try_now_and_then(spool, now);
-    if (r == 0 && spool->batch.proof == SPOOL_REFUSED)
+        r = room_retry_if_due(spool, now);
+    if (r == 0 && spool->batch.commit_state == SPOOL_COMMIT_REFUSED)
         return fail_for_room(spool);
     if (r == 0 && spool->conn.wal_pages >= ROOM_WAL_PAGES && !spool->batch.is_open)
-        r = wait_for_wal(spool);
+        r = room_restart_wal(spool);
     if (r != 0)
         return r;
     if (spool->batch.charge + charge <= spool->room.available)
@@ -219,13 +220,13 @@ uint64_t spool_disk_evictions(const struct spool *spool)
     return spool->room.evicted;
 }
 
-/* An error, and a database that is locked, say nothing new. */
+/* An error, and a locked database, change nothing. */
 bool spool_disk_is_short(struct spool *spool, const struct spool_time *now)
 {
     if (spool->conn.failed < 0 || spool->files.is_moved || spool->batch.is_open ||
-        look(spool) != 0 || try_now_and_then(spool, now) != 0)
+        room_measure(spool) != 0 || room_retry_if_due(spool, now) != 0)
         return true;
-    return spool->batch.proof == SPOOL_REFUSED || is_held_by_reader(spool) ||
+    return spool->batch.commit_state == SPOOL_COMMIT_REFUSED || is_held_by_reader(spool) ||
            spool->room.available < ROOM_ENOUGH_BYTES;
 }
 
@@ -243,7 +244,7 @@ void room_credit(struct eviction_account *account, uint64_t charge)
 }
 
 /* What is allocated beyond the end of a file is not held against the limit of the process; the
- * writes that come for it are. */
+ * later writes are. */
 static bool exceeds_limit(uint64_t bytes)
 {
     struct rlimit limit;
@@ -267,9 +268,9 @@ static int allocate(struct spool *spool, uint64_t pages)
     return spool_fail(spool, -errno, DATABASE_NAME ": %s", strerror(errno));
 }
 
-/* What the database has or will have, and what is kept; and a step more, which is a large batch:
- * where that exceeds a quota or a limit only free pages are room from now on. Of a full disk
- * statvfs says as much. */
+/* What the database has or will have, and what is kept; and a step more, which is a large
+ * batch: where that exceeds a quota or a limit only free pages are room from now on. For a full
+ * disk statvfs is enough. */
 static int allocate_ahead(struct spool *spool, uint64_t pages)
 {
     int step = allocate(spool, pages + ROOM_KEPT_PAGES + ROOM_AHEAD_PAGES);
@@ -282,7 +283,7 @@ static int allocate_ahead(struct spool *spool, uint64_t pages)
     return kept;
 }
 
-int room_try(struct spool *spool)
+int room_retry(struct spool *spool)
 {
     uint64_t pages = 0;
     int r = spool_read_number(spool, STMT_PAGES, &pages);

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * schema.c - how a spool database comes to be, is recognized and is migrated
+ * schema.c - creates, recognizes and migrates a spool database
  *
  * A new database is built under another name, closed, synced and then renamed:
- * whoever finds "spool.db" finds a whole one, in WAL mode, with its application
+ * a process that finds "spool.db" finds a whole one, in WAL mode, with its application
  * id in the file's first page. So a look at the first 100 bytes tells a spool
  * from anything else before SQLite touches it, and a file that is not ours is
  * left exactly as it was. Never is a missing database replaced silently: a WAL
- * without its database means that somebody took the database away.
+ * without its database means that the database was taken away.
  *
  * user_version counts the migrations that were applied. Each opening applies
  * what is missing, all of it in one transaction; a database that has seen more
@@ -74,7 +74,7 @@ int schema_check(sqlite3 *db, int *ret_version)
     return version > SCHEMA_VERSION ? SQLITE_SCHEMA : SQLITE_OK;
 }
 
-int schema_known(void)
+int schema_newest_version(void)
 {
     return SCHEMA_VERSION;
 }
@@ -130,7 +130,7 @@ static int build(sqlite3 *db)
     return rc;
 }
 
-int schema_tell(sqlite3 *db, int rc, char *errmsg)
+int schema_describe_error(sqlite3 *db, int rc, char *errmsg)
 {
     int full = reads_full_of(db, rc);
     if (full != 0)
@@ -150,7 +150,7 @@ static int build_file(const char *path, char *errmsg)
     int rc = sqlite3_open_v2(path, &db, flags, reads_vfs());
     if (rc == SQLITE_OK)
         rc = build(db);
-    int r = rc == SQLITE_OK ? 0 : schema_tell(db, rc, errmsg);
+    int r = rc == SQLITE_OK ? 0 : schema_describe_error(db, rc, errmsg);
     int closed = sqlite3_close(db);
     return r == 0 && closed != SQLITE_OK ? -EIO : r;
 }
@@ -164,14 +164,14 @@ void schema_remove_leftovers(int directory_fd)
         (void)snprintf(name, sizeof(name), "%s%s", SCHEMA_NEW_NAME, suffixes[i]);
         if (unlinkat(directory_fd, name, 0) < 0 && errno == EISDIR &&
             aside_move(directory_fd, name, "is a folder") < 0)
-            continue; /* who opens it says so */
+            continue; /* the open that follows reports it */
     }
 }
 
 /*
  * The directory may be as new as the database, and a power cut takes back a name whose
- * directory was not synced, with all that is below it. Where the parent cannot be read it is
- * somebody else's, who made the directory, too. Before the database is there, not after: a
+ * directory was not synced, with all that is below it. A parent that cannot be read belongs
+ * to another user, who made the directory, too. Before the database is there, not after: a
  * process that is killed in between must come here again.
  */
 int schema_sync_parent(int directory_fd, char *errmsg)
@@ -193,13 +193,13 @@ int schema_sync_parent(int directory_fd, char *errmsg)
  * process. Files that are made in a folder with this flag are written in place.
  * Other file systems do so anyhow and do not know it.
  */
-static void write_in_place(int directory_fd)
+static void disable_copy_on_write(int directory_fd)
 {
     int flags = 0;
     if (ioctl(directory_fd, FS_IOC_GETFLAGS, &flags) < 0)
         return;
     flags |= FS_NOCOW_FL;
-    (void)ioctl(directory_fd, FS_IOC_SETFLAGS, &flags); /* it is no worse than it was */
+    (void)ioctl(directory_fd, FS_IOC_SETFLAGS, &flags); /* best effort */
 }
 
 int schema_create(const char *directory, int directory_fd, char *errmsg)
@@ -209,7 +209,7 @@ int schema_create(const char *directory, int directory_fd, char *errmsg)
     if (length < 0 || (size_t)length >= sizeof(path))
         return -ENAMETOOLONG;
     schema_remove_leftovers(directory_fd);
-    write_in_place(directory_fd);
+    disable_copy_on_write(directory_fd);
     int r = schema_sync_parent(directory_fd, errmsg);
     if (r == 0)
         r = build_file(path, errmsg);

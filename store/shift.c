@@ -14,9 +14,9 @@ enum {
 };
 
 /*
- * How long a record is kept is counted from its end, so what ended since must not age either. All
- * at once, for nothing on disk would tell which of them were moved already; once a boot, and of
- * failures that are kept or wait for the export.
+ * How long a record is kept is counted from its end, so what ended since must not age
+ * either. All at once, because nothing on disk would show which of them were moved
+ * already; once a boot, and of failures that are kept or wait for the export.
  */
 static int shift_new_records(struct spool *spool)
 {

@@ -53,10 +53,10 @@ struct spool_progress {
 };
 
 /* Can the end of what is handed out be recorded? */
-enum spool_proof {
-    SPOOL_PROVEN,   /* the newest commit succeeded */
-    SPOOL_UNPROVEN, /* there was none since spool_require_proof() */
-    SPOOL_REFUSED,  /* it had no room: the next one is what ended and nothing new */
+enum spool_commit_state {
+    SPOOL_COMMIT_SUCCEEDED, /* the newest commit succeeded */
+    SPOOL_COMMIT_REQUIRED,  /* there was none since spool_require_commit() */
+    SPOOL_COMMIT_REFUSED,   /* it had no room: the next one is what ended and nothing new */
 };
 
 /* SQLite's handle, and what went wrong with it. */
@@ -102,7 +102,7 @@ struct batch {
     bool is_lost;       /* its commit will report it */
     unsigned messages;
     uint64_t charge;
-    enum spool_proof proof;
+    enum spool_commit_state commit_state;
 };
 
 /* What was evicted because the disk is short: see room.c. */
@@ -215,9 +215,9 @@ static inline int spool_fail_memory(struct spool *spool)
 
 /* Notes why there is no room. Return: SPOOL_E_DISK. */
 int spool_note_full(struct spool *spool, int error);
-/* The survey for one who only looks. */
-MUST_CHECK int spool_explain_unread(struct spool *spool);
-/* What the mark has to say of the database as it stands. */
+/* The survey, for a reader. */
+MUST_CHECK int spool_survey_for_reader(struct spool *spool);
+/* The mark of the database as it is now. */
 struct mark spool_get_mark(const struct spool *spool);
 MUST_CHECK int spool_note_mark(const struct spool *spool);
 /* Frees the read snapshot that spool_next() may hold. */
@@ -232,14 +232,14 @@ MUST_CHECK int examine_result(struct spool *spool, int sqlite_rc);
 MUST_CHECK int examine(struct spool *spool, const struct mark *mark);
 
 /* successor.c; @name: SALVAGED_NAME or RESTORED_NAME. Return: 0: it may take the place of the
- * database; SPOOL_E_DAMAGED: it may not, for what @errmsg say; -ENOMEM. */
+ * database; SPOOL_E_DAMAGED: it may not, @errmsg has the reason; -ENOMEM. */
 MUST_CHECK int
 successor_judge(int directory_fd, const char *directory, const char *name, char *errmsg);
 
 /* lock.c */
 MUST_CHECK int spool_open_directory(const char *directory, bool create, int *ret_fd);
 /* Is each file of the spool a regular one, and can SQLite open it? */
-MUST_CHECK int spool_look_at_names(struct spool *spool, const char *directory);
+MUST_CHECK int spool_require_regular_files(struct spool *spool, const char *directory);
 /* Locks the directory and the file in it. Return: 0; SPOOL_E_LOCKED; negative errno. */
 MUST_CHECK int spool_take_locks(int directory_fd, int *ret_lock_fd);
 /* The same for the writer, with an error text. */
@@ -255,24 +255,24 @@ MUST_CHECK int schema_probe(int directory_fd, char *errmsg);
 bool schema_is_ours(int directory_fd, const char *name);
 /* Does the head of the database, which is ours, say so? */
 bool schema_is_in_wal_mode(int directory_fd);
-/* SQLITE_SCHEMA: it is newer than schema_known(). */
+/* SQLITE_SCHEMA: it is newer than schema_newest_version(). */
 MUST_CHECK int schema_check(sqlite3 *db, int *ret_version);
-int schema_known(void);
+int schema_newest_version(void);
 MUST_CHECK int schema_migrate(sqlite3 *db, int version);
 /* Tables in a database that is new. */
 MUST_CHECK int schema_lay_out(sqlite3 *db);
 void schema_remove_leftovers(int directory_fd);
 /* After a directory was made. */
 MUST_CHECK int schema_sync_parent(int directory_fd, char *errmsg);
-/* What a new database failed with, in words. Return: SPOOL_E_DISK; negative errno. */
-MUST_CHECK int schema_tell(sqlite3 *db, int rc, char *errmsg);
+/* Describes why a new database failed. Return: SPOOL_E_DISK; negative errno. */
+MUST_CHECK int schema_describe_error(sqlite3 *db, int rc, char *errmsg);
 
 /* lanes.c */
 MUST_CHECK int lanes_add(struct spool *spool, const char *name, struct lane **ret);
 MUST_CHECK int
 lanes_add_configured(struct spool *spool, const struct spool_lane *lanes, size_t count);
 /* In the transaction of the open: forgets and numbers lanes; ledger_write() stores them. */
-MUST_CHECK int lanes_settle(struct spool *spool);
+MUST_CHECK int lanes_reconcile(struct spool *spool);
 
 /* ledger.c */
 MUST_CHECK int ledger_refresh(struct spool *spool);
@@ -289,9 +289,9 @@ struct spool_ledger ledger_from_counters(const struct spool_counters *counters);
 MUST_CHECK int spool_begin(struct spool *spool);
 /* Forgets the open batch and brings all memory back to the last commit. */
 MUST_CHECK int spool_rollback(struct spool *spool);
-/* Rolls back in the middle of a batch, if one is open; who appended to it learns so from the
- * commit. Return: @condition, a positive one, or what went wrong with that. */
-MUST_CHECK int spool_lose_batch_for(struct spool *spool, int condition);
+/* Rolls back in the middle of a batch, if one is open; the commit reports it to the caller.
+ * Return: @condition, a positive one, or what went wrong with that. */
+MUST_CHECK int spool_lose_batch(struct spool *spool, int condition);
 /* After a commit or a rollback. */
 void spool_end_batch(struct spool *spool);
 
@@ -322,7 +322,7 @@ void room_credit(struct eviction_account *account, uint64_t charge);
 /* Takes the disk space that moving the WAL will need, before the commit. 0; SPOOL_E_DISK. */
 MUST_CHECK int room_allocate(struct spool *spool);
 /* After a write that had no room: is there any for more? Says so to room_for(). */
-MUST_CHECK int room_try(struct spool *spool);
+MUST_CHECK int room_retry(struct spool *spool);
 
 /* restore.c */
 void restore_leave(struct restore_place *place);

@@ -5,9 +5,9 @@
  * The only public header of store/. A spool is one SQLite database,
  * "<directory>/spool.db", in WAL mode with synchronous=FULL. Exactly one
  * process may open it for writing (locks on the directory and on a file in it
- * hold the others off), with one connection, which is also the only one that checkpoints: Debian 12's SQLite
- * 3.40.1 is inside the range of the WAL-reset bug (fixed in 3.51.3), which
- * needs two of either. Tools open it read-only.
+ * keep the others out), with one connection, which is also the only one that
+ * checkpoints: Debian 12's SQLite 3.40.1 is inside the range of the WAL-reset bug
+ * (fixed in 3.51.3), which needs two of either. Tools open it read-only.
  *
  * Words: a message is accepted by spool_append() and the commit after it; from
  * then on it is tracked by its token, the id, until it ends in exactly one
@@ -36,22 +36,22 @@
 enum {
     SPOOL_E_EMPTY = 1, /* nothing pending */
     SPOOL_E_FULL,      /* the lane's limit is reached and its policy does not evict */
-    SPOOL_E_DISK, /* no room: disk full, quota, size of a file; or free space below the reserve */
-    SPOOL_E_BUSY,    /* another process holds the database locked */
-    SPOOL_E_LOCKED,  /* another daemon runs on this spool */
-    SPOOL_E_NEWER,   /* written by a newer version of the program */
-    SPOOL_E_DAMAGED, /* not a sound spool database */
-    SPOOL_E_ABSENT,  /* there is no spool here (read-only open) */
-    SPOOL_E_UNKNOWN, /* no such id in flight: settled already, or never handed out */
-    SPOOL_E_LANES,   /* too many lanes, with those that something is left of */
-    SPOOL_E_FOREIGN, /* a sound database, of another program */
-    SPOOL_E_UNREAD,  /* the disk did not give what was asked for */
-    SPOOL_E_MOVED,   /* the files at the configured path are not those that are open */
+    SPOOL_E_DISK,      /* disk full, quota, size of a file; or free space below the reserve */
+    SPOOL_E_BUSY,      /* another process holds the database locked */
+    SPOOL_E_LOCKED,    /* another daemon runs on this spool */
+    SPOOL_E_NEWER,     /* written by a newer version of the program */
+    SPOOL_E_DAMAGED,   /* not a sound spool database */
+    SPOOL_E_ABSENT,    /* there is no spool here (read-only open) */
+    SPOOL_E_UNKNOWN,   /* no such id in flight: settled already, or never handed out */
+    SPOOL_E_LANES,     /* too many lanes, with those that something is left of */
+    SPOOL_E_FOREIGN,   /* a sound database, of another program */
+    SPOOL_E_UNREAD,    /* a read error */
+    SPOOL_E_MOVED,     /* the files at the configured path are not those that are open */
 };
 
 #define SPOOL_LANES_MAX 64
-/* Bytes of the folder's path, without symbolic links: SQLite takes no longer names of files, and
- * that of the longest one and a suffix follow it. */
+/* Bytes of the folder's path, without symbolic links: SQLite takes no longer names of files,
+ * and that of the longest one and a suffix follow it. */
 #define SPOOL_DIRECTORY_MAX 486
 #define SPOOL_NO_EXPIRY     INT64_C(-1)
 #define SPOOL_NO_CODE       (-1)
@@ -62,7 +62,7 @@ enum { SPOOL_LANES_KNOWN_MAX = 4 * SPOOL_LANES_MAX };
 /*
  * One reading of the clocks. boot_ms is CLOCK_BOOTTIME and alone decides ages;
  * wall_ms (UTC since 1970) is written into records and, only where
- * wall_credible, tells how long the machine was switched off.
+ * wall_credible, shows how long the machine was switched off.
  */
 struct spool_time {
     int64_t wall_ms;
@@ -92,8 +92,7 @@ struct spool_options {
     uint64_t keep_failures_count;    /* and how many at most */
     const struct spool_lane *lanes;  /* [0] is lane "default" */
     size_t lane_count;               /* 1..SPOOL_LANES_MAX */
-    char boot_id[SPOOL_BOOT_ID_MAX]; /* /proc/sys/kernel/random/boot_id: is boot_ms comparable?
-                                      */
+    char boot_id[SPOOL_BOOT_ID_MAX]; /* /proc/sys/kernel/random/boot_id; of boot_ms */
     struct spool_time now;
 };
 
@@ -125,10 +124,10 @@ enum spool_reason {
     SPOOL_REASONS
 };
 
-/* The words of the outcome record ("delivered", "max_age"); never NULL; "" for no reason. */
+/* The names in the outcome record ("delivered", "max_age"); never NULL; "" for no reason. */
 const char *spool_outcome_name(enum spool_outcome outcome);
 const char *spool_reason_name(enum spool_reason reason);
-/* The inverse; false when the word is none of them. */
+/* The inverse; false if it is none of them. */
 bool spool_outcome_parse(const char *name, enum spool_outcome *ret_outcome);
 bool spool_reason_parse(const char *name, enum spool_reason *ret_reason);
 /* Does the reason go with the outcome? False for numbers that are none of ours, too. */
@@ -230,25 +229,25 @@ uint64_t spool_charge(const struct spool_message *message);
  * @ret:     set on success; free with spool_close()
  *
  * Return: 0; SPOOL_E_LOCKED, _NEWER, _DAMAGED, _FOREIGN, _BUSY, _DISK, _LANES: nothing
- *         was changed, spool_open_error() says more; SPOOL_E_UNREAD: a read
+ *         was changed, spool_open_error() has the details; SPOOL_E_UNREAD: a read
  *         failed READS_TRIES times just now, or a read or a write failed when
- *         the spool was last in use: spool_survey() tells what it was; negative
+ *         the spool was last in use: spool_survey() finds the cause; negative
  *         errno.
  */
 MUST_CHECK int spool_open(const struct spool_options *options, struct spool **ret);
 
 /*
- * spool_survey() - is it damage that a read failed? After SPOOL_E_UNREAD
+ * spool_survey() - which blocks cannot be read? After SPOOL_E_UNREAD
  *
  * Reads all of database, log and mark, and what fails several times again, with
- * pauses: takes seconds where there is a bad place, else as long as reading
- * takes. Changes nothing, but that it forgets what the last use noted where all
- * reads, and gives a mark that does not read another name.
+ * pauses: takes seconds if there is a bad block, else as long as reading takes.
+ * Changes nothing, except that it clears the read error that the last use noted if
+ * everything can be read, and gives an unreadable mark another name.
  *
- * Return: 0: all reads now, open it; SPOOL_E_DAMAGED: there are bad places, as
- *         spool_open_error() says, and the rest reads: salvage it;
- *         SPOOL_E_LOCKED; -EIO: the disk does not read, which says nothing of
- *         the spool; other negative errno.
+ * Return: 0: everything can be read now, open it; SPOOL_E_DAMAGED: there are bad
+ *         blocks, which spool_open_error() lists, and the rest can be read:
+ *         salvage it; SPOOL_E_LOCKED; -EIO: no block of the disk can be read, the
+ *         state of the spool is unknown; other negative errno.
  */
 MUST_CHECK int spool_survey(const char *directory);
 
@@ -259,12 +258,12 @@ struct spool_ended {
     enum spool_outcome outcome;
     const char *lane;
 };
-typedef int spool_ended_fn(void *context, const struct spool_ended *ended);
+typedef int spool_ended_fn(void *userdata, const struct spool_ended *ended);
 
-/* All of them that are at hand, in any order. Is asked more than once. A non-zero result of the
- * function ends it and is returned. */
+/* Calls @fn for all of them that are available, in any order. Is called more than once. A
+ * non-zero result of @fn ends the walk and is returned. */
 struct spool_history {
-    int (*each)(void *owner, spool_ended_fn *fn, void *context);
+    int (*each)(void *owner, spool_ended_fn *fn, void *userdata);
     void *owner;
 };
 
@@ -275,42 +274,44 @@ struct spool_history {
 
 struct spool_salvage {
     char moved_to[SPOOL_NAME_MAX]; /* the damaged database's new name, its -wal has it too; or
-                                      its log's, where that alone was left. Empty: neither was */
-    uint64_t salvaged;             /* messages that go on */
-    uint64_t damaged;              /* those that do not: each has its record now */
-    /* Neither the counters nor the mark could be read, or they tell of more than the lanes may
-     * hold: how many there were besides is not known. */
+                                      its log's, if only that was left. Empty: neither was */
+    uint64_t salvaged;             /* messages that are kept */
+    uint64_t damaged;              /* those that are lost: each has its record now */
+    /* Neither the counters nor the mark could be read, or they count more than the lanes may
+     * hold: how many other messages there were is unknown. */
     bool is_count_unknown;
 };
 
 /*
  * spool_salvage() - make a sound spool of a damaged one, after SPOOL_E_DAMAGED
- * @history: what the audit file knows, NULL: nothing
+ * @history: what is in the audit file, NULL: nothing
  *
  * Builds a new database of all that can be read, then moves the damaged files
- * aside in the same folder. Ids and seqs go on where they were; a message that
- * cannot be read any more is recorded as damaged, under its id where that can
- * be inferred. Needs room on the disk for the new one, for which it looks before
- * it writes anything. Survives a crash at any point: the next spool_open()
+ * aside in the same folder. Ids and seqs continue where they were; a message that
+ * cannot be read any more is recorded as damaged, under its id if that can be
+ * inferred. Needs room on the disk for the new one, which it checks before it
+ * writes anything. Survives a crash at any point: the next spool_open()
  * finishes it, or finds the spool as it was.
  *
- * Return: 0, open it now; SPOOL_E_LOCKED, SPOOL_E_DISK (there is no room: what was
- * written is removed), SPOOL_E_FOREIGN: nothing was changed; negative errno: nothing was changed, or the next open
- * finishes it. spool_open_error() says more.
+ * Return: 0, open it now; SPOOL_E_LOCKED, SPOOL_E_DISK (no room: what was written is
+ *         removed), SPOOL_E_FOREIGN: nothing was changed; negative errno: nothing
+ *         was changed, or the next open finishes it. spool_open_error() has the
+ *         details.
  */
 MUST_CHECK int spool_salvage(const struct spool_options *options,
                              const struct spool_history *history,
                              struct spool_salvage *ret);
 
 /*
- * spool_stop_if() - what a survey or a salvage asks now and then while it reads
- * @asks: true: to give up with -ECANCELED, with nothing changed; NULL: they do not ask
+ * spool_stop_if() - lets the caller cancel a survey or a salvage
+ * @should_stop: called now and then while one reads; true: it ends with -ECANCELED and
+ *               has changed nothing. NULL: they cannot be cancelled
  *
- * Of this thread.
+ * Per thread.
  */
-void spool_stop_if(bool (*asks)(void));
+void spool_stop_if(bool (*should_stop)(void));
 
-/* How many tries failed of reads that succeeded at another one, in this thread: the disk begins to
+/* How many reads had to be repeated and then succeeded, in this thread: the disk begins to
  * fail. */
 uint64_t spool_reads_repeated(void);
 
@@ -323,29 +324,29 @@ unsigned spool_count_damaged(const char *directory);
  * Never writes and never checkpoints. Only the functions marked "reader too"
  * may be called.
  *
- * Return: as spool_open(), of what concerns a reader; SPOOL_E_ABSENT;
- *         SPOOL_E_FOREIGN. SPOOL_E_DAMAGED is what a daemon would salvage, a
- *         database that is gone while the mark beside it is left, too, and one
- *         with bad places. Never SPOOL_E_UNREAD: the survey is made.
+ * Return: as spool_open(), as far as it concerns a reader; SPOOL_E_ABSENT;
+ *         SPOOL_E_FOREIGN. SPOOL_E_DAMAGED is what a daemon would salvage,
+ *         including a database that is gone while the mark beside it is left, and
+ *         one with bad blocks. Never SPOOL_E_UNREAD: the survey is made at once.
  */
 MUST_CHECK int spool_open_reader(const char *directory, struct spool **ret);
 
-/* Words for the newest failure of an open or of @spool; valid until the next call. Reader too.
- */
+/* Describes the newest failure of an open, or of @spool; valid until the next call. Reader too.
+ * */
 const char *spool_open_error(void);
 const char *spool_error(const struct spool *spool);
 
 /* Rolls an open batch back, closes, frees. NULL is accepted. Reader too. */
 void spool_close(struct spool *spool);
 
-/* Is a daemon at work on the spool in @directory? Looks at the locks only. */
+/* Does a daemon use the spool in @directory? Tests the locks only. */
 bool spool_is_in_use(const char *directory);
 
 #define SPOOL_SET_ASIDE_MAX 512
 /*
  * spool_take_set_aside() - what was in the way in the folder and has another name now
  *
- * By opens, salvages and restores since the last call, in words. Return: was there anything?
+ * By opens, salvages and restores since the last call, described. Return: was there anything?
  */
 bool spool_take_set_aside(char ret[static SPOOL_SET_ASIDE_MAX]);
 
@@ -360,9 +361,10 @@ enum spool_move {
 struct spool_moved {
     enum spool_move what;
     char file[PATH_MAX + 64]; /* path of the one that it happened to */
-    char lives_at[PATH_MAX];  /* the name that it has now; empty: none that is known */
+    char lives_at[PATH_MAX];  /* empty: none that is known */
     /* Database or log have no name any more, so only open descriptors hold them; or both are in
-     * their place, and what is missing is made anew. Else they are whole under other names. */
+     * their place, and what is missing is created again. Else they are whole under other names.
+     * */
     bool is_restorable;
     int database_fd; /* in /proc/self/fd */
     int log_fd;
@@ -371,8 +373,8 @@ struct spool_moved {
 /*
  * spool_verify_files() - are the open files still those at the configured path?
  *
- * spool_commit() asks once a second, so this is for times without one.
- * Once they are not, that stands, whatever happens to the path: nothing is
+ * spool_commit() checks once a second, so this is for times without one.
+ * Once they are not, that is final, whatever happens to the path: nothing is
  * written any more, and all that would write returns SPOOL_E_MOVED.
  *
  * Return: 0; SPOOL_E_MOVED.
@@ -390,23 +392,23 @@ struct spool_restored {
 
 /*
  * spool_restore() - put back what only the open descriptors hold, after SPOOL_E_MOVED
- * @progress: called now and then, for it takes as long as writing the database
- *            takes; NULL: not
+ * @progress: called now and then, because it takes as long as writing the
+ *            database takes; NULL: not
  *
  * The open batch is lost. What was committed becomes a whole spool at the
  * configured path, for the next spool_open(); the directory is made when it is
  * missing. Another database that is there moves aside. Survives a crash at any
  * point: the next open finishes it, or finds what was there, with a mark that
- * tells what is missing.
+ * shows what is missing.
  *
  * Return: 0; SPOOL_E_MOVED: the files live under another name, nothing was
  *         changed; SPOOL_E_DISK: not enough room; SPOOL_E_LOCKED: another
  *         process has locked what is there now, nothing was changed; negative
- *         errno. All but the second may be tried again, spool_error() says more.
+ *         errno. All but the second may be tried again, spool_error() has the details.
  */
 MUST_CHECK int spool_restore(struct spool *spool,
-                             void (*progress)(void *context),
-                             void *context,
+                             void (*progress)(void *userdata),
+                             void *userdata,
                              struct spool_restored *ret);
 
 /*
@@ -416,7 +418,7 @@ MUST_CHECK int spool_restore(struct spool *spool,
  * Lanes are known by their names. What is in a lane, in flight or in the open
  * batch stays in it; a lane that is left out lives on as after a new open. The
  * limits hold from the next spool_retain() on, a new lane is stored with the
- * next commit. Indexes that spool_next() told before are of the old order.
+ * next commit. Indexes that spool_next() returned before are of the old order.
  *
  * Return: 0; SPOOL_E_LANES: nothing was changed; negative errno.
  */
@@ -431,20 +433,19 @@ void spool_set_disk_reserve(struct spool *spool, uint64_t disk_reserve);
  * @message: borrowed; everything is copied before return
  * @ret_id:  set on success, never 0; strictly increasing, not given out again
  *           while the spool is open, even if the batch is lost. Once committed
- *           it is never given out again; one that a lost batch had may be after
- *           the next open, for nobody was told of it
+ *           it is never given out again; one of a lost batch may be after the
+ *           next open, because it was never acknowledged
  *
  * Opens the batch when none is open. Durable only after the next successful
- * spool_commit(); until then the caller must not acknowledge the message to
- * anybody.
+ * spool_commit(); until then the caller must not acknowledge the message.
  *
  * Return: 0; SPOOL_E_FULL: the limit of the lane is reached and its policy
  *         does not evict, or the message alone is above max_bytes: nothing
  *         stored, the caller refuses or blocks; SPOOL_E_MOVED: nothing stored, the
- *         commit says it, too; SPOOL_E_DISK, SPOOL_E_BUSY: nothing stored, and what was appended before waits for the commit as
- *         it did (where the disk is full in earnest SQLite drops the batch:
- *         then that commit returns SPOOL_E_DISK, too); negative errno: the
- *         batch is lost, the caller stops.
+ *         commit returns it, too; SPOOL_E_DISK, SPOOL_E_BUSY: nothing stored, and
+ *         what was appended before waits for the commit as it did (if SQLite had
+ *         to drop the batch that commit returns SPOOL_E_DISK, too); negative
+ *         errno: the batch is lost, the caller stops.
  */
 MUST_CHECK int spool_append(struct spool *spool,
                             const struct spool_message *message,
@@ -452,8 +453,8 @@ MUST_CHECK int spool_append(struct spool *spool,
                             uint64_t *ret_id);
 
 /* Has the lane room for a message of this charge, by its limits (always true for evict-oldest
- * unless the charge alone is above max_bytes)? What a blocked session asks before it reads on.
- */
+ * unless the charge alone is above max_bytes)? What a blocked session checks before it
+ * continues to read. */
 bool spool_has_room(const struct spool *spool, unsigned lane, uint64_t charge);
 
 /*
@@ -477,19 +478,19 @@ MUST_CHECK int
 spool_next(struct spool *spool, const struct spool_time *now, struct spool_message *ret);
 
 /*
- * spool_return() - the message was not delivered, its fate is open: pending again
- * @not_before_boot_ms: boot clock before which spool_next() passes over it; 0: at once
+ * spool_return() - the message was not delivered, its outcome is open: pending again
+ * @not_before_boot_ms: boot clock before which spool_next() skips it; 0: at once
  *
  * Keeps its place in the order. Memory only. Return: 0; SPOOL_E_UNKNOWN.
  */
 int spool_return(struct spool *spool, uint64_t id, int64_t not_before_boot_ms);
 
 /*
- * spool_not_sent() - the message was handed out and never left: no attempt is counted for it
+ * spool_uncount_attempt() - the message was handed out and never left: no attempt is counted for it
  *
  * Before spool_return() or spool_settle(). Does nothing for one that is not in flight.
  */
-void spool_not_sent(struct spool *spool, uint64_t id);
+void spool_uncount_attempt(struct spool *spool, uint64_t id);
 
 /*
  * spool_settle() - the message has ended
@@ -504,11 +505,11 @@ MUST_CHECK int
 spool_settle(struct spool *spool, uint64_t id, const struct spool_verdict *verdict);
 
 /*
- * spool_retain() - hold the limits: evict by count, bytes and age, expire by message expiry
- * @budget:      besides what makes up for the messages and bytes that the batch
+ * spool_retain() - enforce the limits: evict by count, bytes and age, expire by message expiry
+ * @budget:      besides what compensates for the messages and bytes that the batch
  *               has appended to each lane, at most so many messages end by this
  *               call, of which each 64 KiB count as one more: a limit lowered by
- *               a million stalls nobody
+ *               a million stalls no producer
  * @ret_evicted: how many ended
  * @ret_more:    limits are still exceeded: call again in the next batch
  *
@@ -553,33 +554,34 @@ uint64_t spool_disk_evictions(const struct spool *spool);
 /*
  * spool_disk_is_short() - does a new message still find no room, or cost an old one?
  *
- * To be asked now and then once a message was refused or evicted for the disk: tries whether there
- * is room again, and says no only when more than a few messages would find it. While it says yes,
- * spool_describe_disk() has the cause in words, with the errno if a write or an allocation failed;
- * valid until the next call of any function.
+ * To be called now and then once a message was refused or evicted for the disk: tries
+ * whether there is room again, and is false only if there is for more than a few
+ * messages. While it is true, spool_describe_disk() describes the cause, with the
+ * errno if a write or an allocation failed; valid until the next call of any
+ * function.
  */
 bool spool_disk_is_short(struct spool *spool, const struct spool_time *now);
 const char *spool_describe_disk(struct spool *spool);
 
-/* Hand nothing out until a commit has succeeded, which spool_has_work() asks for: where none can,
- * what is sent would be sent again by each process. For a start. */
-void spool_require_proof(struct spool *spool);
+/* Hand nothing out until a commit has succeeded, for which spool_has_work() is true: if none
+ * can, what is sent would be sent again after each restart. For a start. */
+void spool_require_commit(struct spool *spool);
 
 /* The next commit writes the clock, though nothing else may have changed: for an orderly stop,
  * after which the machine may be switched off. */
-void spool_keep_time(struct spool *spool);
+void spool_request_clock_write(struct spool *spool);
 
 /*
  * spool_checkpoint() - move what the write-ahead log holds to the database
  *
  * Commits do so by themselves from time to time, and spool_close() at the end,
- * but that one cannot tell of an error. Waits for nobody. Return: 0, also where
- * a reader, a full disk or SPOOL_E_MOVED is in the way; negative errno.
+ * but that one cannot report an error. Waits for no other process. Return: 0, also
+ * if a reader, a full disk or SPOOL_E_MOVED prevents it; negative errno.
  */
 MUST_CHECK int spool_checkpoint(struct spool *spool);
 
-/* Would spool_commit() write: appends, settlements, evictions, an export cursor that moved, rows
- * that one commit's budget left to be pruned? */
+/* Would spool_commit() write: appends, settlements, evictions, an export cursor that moved,
+ * rows that one commit's budget left to be pruned? */
 bool spool_has_work(const struct spool *spool);
 /* Messages appended in the open batch, and the sum of their charges. */
 unsigned spool_batch_messages(const struct spool *spool);
@@ -617,25 +619,25 @@ MUST_CHECK int spool_get_lane_stats(struct spool *spool,
  *
  * Return: 0, what @fn returned, or negative errno.
  */
-typedef int spool_record_fn(void *context, const struct spool_record *record);
+typedef int spool_record_fn(void *userdata, const struct spool_record *record);
 MUST_CHECK int spool_each_record(struct spool *spool,
                                  uint64_t after,
                                  bool failures_only,
                                  uint64_t limit,
                                  spool_record_fn *fn,
-                                 void *context);
+                                 void *userdata);
 
 /* What a finding of spool_check() or spool_check_names() is about. */
 enum spool_part {
-    SPOOL_PART_DISK,     /* places that do not read */
+    SPOOL_PART_DISK,     /* unreadable blocks */
     SPOOL_PART_DATABASE, /* pages, commits that are missing */
-    SPOOL_PART_MESSAGE,  /* one that reads and is not what was stored */
+    SPOOL_PART_MESSAGE,  /* one that can be read and is not what was stored */
     SPOOL_PART_LEDGER,
     SPOOL_PART_IDS,
     SPOOL_PART_OUTCOMES,
     SPOOL_PART_NAMES, /* files that the next start acts upon */
 };
-typedef void spool_finding_fn(void *context, enum spool_part part, const char *text);
+typedef void spool_finding_fn(void *userdata, enum spool_part part, const char *text);
 
 /*
  * spool_check_names() - what will the next start do about files beside the database?
@@ -643,17 +645,17 @@ typedef void spool_finding_fn(void *context, enum spool_part part, const char *t
  * Of a spool that need not open: a new database that a crash left, or what else
  * has its name or one that the daemon writes to. Reads only.
  */
-void spool_check_names(const char *directory, spool_finding_fn *fn, void *context);
+void spool_check_names(const char *directory, spool_finding_fn *fn, void *userdata);
 
 /*
- * spool_check() - look at everything: pages, messages, ledger, ids, outcomes
- * @fn: told of each finding, in words
+ * spool_check() - check everything: pages, messages, ledger, ids, outcomes
+ * @fn: called for each finding, with its text
  *
- * What comes of reads that failed is no finding: the damage is told, once.
+ * Consequences of a failed read are no findings of their own: the damage is reported once.
  * For a reader only. Takes as long as reading the whole database takes.
  * Return: 0, whatever was found; negative errno: it could not be checked.
  */
-MUST_CHECK int spool_check(struct spool *spool, spool_finding_fn *fn, void *context);
+MUST_CHECK int spool_check(struct spool *spool, spool_finding_fn *fn, void *userdata);
 
 /*
  * spool_set_exported() - every row up to @seq is safely in the audit file
@@ -684,8 +686,8 @@ void spool_set_records_max(struct spool *spool, uint64_t bytes);
 uint64_t spool_record_bytes(const struct spool *spool);
 /* Committed rows that wait for the export. */
 uint64_t spool_waiting(const struct spool *spool);
-/* No delivered row up to this seq is left, exported or not. Reader too: as of its newest figures.
- */
+/* No delivered row up to this seq is left, exported or not. Reader too: as of its newest
+ * figures. */
 uint64_t spool_pruned_seq(const struct spool *spool);
 /* How many rows went unexported since the open. */
 uint64_t spool_pruned_unexported(const struct spool *spool);

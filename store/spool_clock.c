@@ -13,15 +13,15 @@
  * That jump must not age what was accepted between boot and jump. So the id of
  * the newest message at boot is remembered (absent_after), and the commit that
  * makes the jump durable moves the times of all later messages by the same
- * amount; so it does with the records of what ended since, for they are kept
+ * amount, and those of the records of what ended since, because they are kept
  * for a time. When there are none, the clock just jumps. Several reboots without a
  * credible reading keep the first id: time off is then counted late for the
  * messages in between, never early.
  *
  * The clock goes to disk with the commits of messages, and where there are none
  * every ten minutes: what a power cut takes is not counted unless the wall clock
- * can tell. A credible reading that a step has made wrong goes at once: after a
- * power cut it would age everybody by the step.
+ * shows it. A credible reading that a step has made wrong goes at once: after a
+ * power cut it would age all messages by the step.
  */
 #include "store/spool_clock.h"
 
@@ -33,7 +33,7 @@ enum {
 };
 
 static void
-learn_wall_time(struct spool_clock *clock, const struct spool_time *now, uint64_t last_id)
+update_wall_time(struct spool_clock *clock, const struct spool_time *now, uint64_t last_id)
 {
     struct spool_clock_state *state = &clock->state;
     if (!now->wall_credible || clock->jump_ms > 0)
@@ -109,7 +109,7 @@ spool_clock_read(struct spool_clock *clock, const struct spool_time *now, uint64
         state->clock_ms += now->boot_ms - state->boot_ms;
         state->boot_ms = now->boot_ms;
     }
-    learn_wall_time(clock, now, last_id);
+    update_wall_time(clock, now, last_id);
     return state->clock_ms;
 }
 

@@ -31,8 +31,8 @@ struct spool_clock {
     int64_t last_ended_ms;          /* this clock when the newest record was made */
 };
 
-/* Carries the stored state over to this boot. @last_id: the newest message there is; @last_ended_ms:
- * this clock when the newest record was made. */
+/* Carries the stored state over to this boot. @last_id: the newest message there is;
+ * @last_ended_ms: this clock when the newest record was made. */
 void spool_clock_start(struct spool_clock *clock,
                        const struct spool_clock_state *stored,
                        const char *boot_id,
@@ -48,8 +48,8 @@ spool_clock_read(struct spool_clock *clock, const struct spool_time *now, uint64
 bool spool_clock_is_worth_writing(const struct spool_clock *clock,
                                   const struct spool_clock_state *written);
 
-/* Messages after state.absent_after, and records made after state.wall_clock_ms, have been moved by
- * jump_ms: move the clock. */
+/* Messages after state.absent_after, and records made after state.wall_clock_ms, have been
+ * moved by jump_ms: move the clock. */
 void spool_clock_jump(struct spool_clock *clock);
 
 /* What a reader, who does not know the boot, takes the clock for. */

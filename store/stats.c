@@ -13,7 +13,7 @@
 #include <sys/statvfs.h>
 
 /* A reader looks again; a writer knows. */
-static int look_again(struct spool *spool)
+static int stats_refresh(struct spool *spool)
 {
     if (spool->conn.failed < 0)
         return spool->conn.failed;
@@ -26,7 +26,7 @@ static int look_again(struct spool *spool)
 
 int spool_get_ledger(struct spool *spool, struct spool_ledger *ret)
 {
-    int r = look_again(spool);
+    int r = stats_refresh(spool);
     if (r != 0)
         return r;
     struct spool_ledger ledger = {0};
@@ -75,7 +75,7 @@ static uint64_t file_bytes(const struct spool *spool, const char *name)
 
 int spool_get_stats(struct spool *spool, const struct spool_time *now, struct spool_stats *ret)
 {
-    int r = look_again(spool);
+    int r = stats_refresh(spool);
     if (r != 0)
         return r;
     struct spool_stats stats = {
@@ -117,7 +117,7 @@ int spool_get_lane_stats(struct spool *spool,
                          struct spool_lane_stats *ret)
 {
     assert(lane < spool->lanes.count);
-    int r = look_again(spool);
+    int r = stats_refresh(spool);
     if (r != 0)
         return r;
     const struct lane *found = &spool->lanes.all[lane];

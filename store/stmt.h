@@ -50,8 +50,8 @@ enum stmt_id {
     STMT_COUNT
 };
 
-/* The columns of table message in their order: of a row on disk, of what STMT_SCAN and STMT_FETCH
- * return, and, counted from 1, of what STMT_APPEND binds. */
+/* The columns of table message in their order: of a row on disk, of what STMT_SCAN and
+ * STMT_FETCH return, and, counted from 1, of what STMT_APPEND binds. */
 #define MESSAGE_COLUMNS                                                                           \
     "key, accepted, accepted_at, expires_at, charge, uid, flags, client, topic, properties, ref," \
     " payload, sum"
@@ -93,7 +93,7 @@ void stmt_bind_blob(struct stmt *stmt, int index, struct view blob);
 
 /* SQLITE_ROW, SQLITE_DONE or an error. */
 MUST_CHECK int stmt_step(struct stmt *stmt);
-/* Ends a statement that returned a row; the error was told by the step. */
+/* Ends a statement that returned a row; the error was returned by the step. */
 void stmt_reset(struct stmt *stmt);
 /* Steps a statement without rows to its end and resets it: SQLITE_OK or an error. */
 MUST_CHECK int stmt_run(struct stmt *stmt);

@@ -105,11 +105,11 @@ int successor_judge(int directory_fd, const char *directory, const char *name, c
 
 /* ---- for one who only looks ---- */
 
-static void look_at_successor(int directory_fd,
-                              const char *directory,
-                              const char *name,
-                              spool_finding_fn *fn,
-                              void *context)
+static void report_successor(int directory_fd,
+                             const char *directory,
+                             const char *name,
+                             spool_finding_fn *fn,
+                             void *userdata)
 {
     char errmsg[SPOOL_ERRMSG_MAX] = "";
     char text[SPOOL_ERRMSG_MAX * 2];
@@ -118,21 +118,20 @@ static void look_at_successor(int directory_fd,
     int r = successor_judge(directory_fd, directory, name, errmsg);
     if (r == 0 ||
         (!aside_is_there(directory_fd, DATABASE_NAME) && schema_is_ours(directory_fd, name)))
-        (void)snprintf(
-            text, sizeof(text),
-            "%s is there, as a crash leaves it: the next start puts it in the place of " DATABASE_NAME
-            ", which moves aside",
-            name);
+        (void)snprintf(text, sizeof(text),
+                       "%s is there, as a crash leaves it: the next start puts it in the place "
+                       "of " DATABASE_NAME ", which moves aside",
+                       name);
     else
         (void)snprintf(text, sizeof(text),
                        "%s cannot take the place of " DATABASE_NAME
                        " (%s): the next start gives "
                        "it another name",
                        name, errmsg);
-    fn(context, SPOOL_PART_NAMES, text);
+    fn(userdata, SPOOL_PART_NAMES, text);
 }
 
-static void look_at_folders(int directory_fd, spool_finding_fn *fn, void *context)
+static void look_at_folders(int directory_fd, spool_finding_fn *fn, void *userdata)
 {
     static const char *const names[] = {SCHEMA_NEW_NAME, SCHEMA_NEW_NAME "-journal",
                                         SCHEMA_NEW_NAME "-wal", SCHEMA_NEW_NAME "-shm"};
@@ -146,17 +145,17 @@ static void look_at_folders(int directory_fd, spool_finding_fn *fn, void *contex
             text, sizeof(text),
             "%s is a folder: the daemon gives it another name when it needs this one",
             names[i]);
-        fn(context, SPOOL_PART_NAMES, text);
+        fn(userdata, SPOOL_PART_NAMES, text);
     }
 }
 
-void spool_check_names(const char *directory, spool_finding_fn *fn, void *context)
+void spool_check_names(const char *directory, spool_finding_fn *fn, void *userdata)
 {
     int fd;
     if (spool_open_directory(directory, false, &fd) < 0)
         return; /* who opens the spool says so */
-    look_at_successor(fd, directory, SALVAGED_NAME, fn, context);
-    look_at_successor(fd, directory, RESTORED_NAME, fn, context);
-    look_at_folders(fd, fn, context);
+    report_successor(fd, directory, SALVAGED_NAME, fn, userdata);
+    report_successor(fd, directory, RESTORED_NAME, fn, userdata);
+    look_at_folders(fd, fn, userdata);
     (void)close(fd); /* only looked at */
 }

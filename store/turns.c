@@ -12,7 +12,7 @@
  * Only the order is kept here; handout.c asks the lanes in it.
  *
  * A place counts when the next message is asked for: a message that came back
- * meanwhile, for the window was full, gives its place back. Otherwise a large
+ * meanwhile, because the window was full, gives its place back. Otherwise a large
  * message that seldom fits could lose the ninth place over and over.
  */
 #include "store/turns.h"
@@ -51,7 +51,7 @@ void turns_done(struct turns *turns)
     *turns = (struct turns){0};
 }
 
-static size_t find(struct lane *const *lanes, const struct lane *lane)
+static size_t index_of(struct lane *const *lanes, const struct lane *lane)
 {
     size_t at = 0;
     while (lanes[at] != lane)
@@ -69,7 +69,7 @@ static void move_back(struct lane **lanes, size_t at, size_t end)
 
 static void end_front_turn(struct turns *turns, const struct lane *taker)
 {
-    size_t at = find(turns->by_priority, taker);
+    size_t at = index_of(turns->by_priority, taker);
     size_t end = at + 1;
     while (end < turns->count && turns->by_priority[end]->priority == taker->priority)
         end++;
@@ -84,7 +84,7 @@ void turns_count_place(struct turns *turns)
     turns->taker = NULL;
     if (turns->is_ninth) {
         turns->places = 0;
-        move_back(turns->by_wait, find(turns->by_wait, taker), turns->count);
+        move_back(turns->by_wait, index_of(turns->by_wait, taker), turns->count);
         return;
     }
     turns->priority = taker->priority;

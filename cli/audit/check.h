@@ -7,6 +7,7 @@
 
 #include "cli/audit/id_set.h"
 #include "cli/cli.h"
+#include "cli/lines.h"
 
 #define AUDIT_PROBLEMS_MAX 20 /* more are only counted */
 #define AUDIT_TEXT_MAX     512
@@ -24,6 +25,7 @@ struct audit_database {
     bool counts_compared; /* and each count of an outcome with the files */
     bool running;
     struct spool_ledger ledger;
+    uint64_t ended;    /* all outcomes of the ledger */
     uint64_t exported; /* cursor as it stood before the files were read */
     uint64_t last_seq;
     uint64_t waiting; /* rows that are in the database and not in the files */
@@ -54,7 +56,8 @@ struct audit_check {
     struct audit_database database;
 };
 
-/* What to do about a file that is ahead of its database: the daemon logs the same with audit_ahead. */
+/* What to do about a file that is ahead of its database: the daemon logs the same with
+ * audit_ahead. */
 #define AUDIT_AHEAD_REMEDY                                                                     \
     "stop the daemon, move the file away under another name (not FILE.1), start it, and keep " \
     "that file"
@@ -67,16 +70,21 @@ void audit_mark_problem_ahead(struct audit_check *check);
 void audit_add_general_problem(struct audit_check *check, const char *format, ...)
     PRINTF_LIKE(2, 3);
 
-/* Before the files are read: the export cursor. After it: everything else. What cannot be
- * compared is left out; the exit code is of the opening of the spool. */
+/* record.c: checks one line of a file, and notes its problems. Return: 0; -ENOMEM: what was
+ * noted of it means nothing. */
+MUST_CHECK int audit_check_line(struct audit_check *check, const struct line *line);
+
+/* compare.c: before the files are read, the export cursor; after it, everything else. What
+ * cannot be compared is left out; the exit code is that of opening the spool. */
 MUST_CHECK int audit_compare_before(struct audit_check *check, const char *directory);
 MUST_CHECK int audit_compare_after(struct audit_check *check, const char *directory);
 
-/* All of that in order; prints nothing on standard output. @directory: NULL: compare with nothing.
- * id_set_done() is the caller's. */
+/* check.c: all of that in order; prints nothing on standard output. @directory: NULL:
+ * compare with nothing. id_set_done() is the caller's. */
 MUST_CHECK int
 audit_check_files(struct audit_check *check, char **files, int count, const char *directory);
 
+/* report.c: on standard output. */
 void audit_print_page(const struct audit_check *check);
 /* Return: EX_OK; EX_UNAVAILABLE, reported: it could not be printed. */
 MUST_CHECK int audit_print_json(const struct audit_check *check);

@@ -2,8 +2,9 @@
 /*
  * findings.c - the problems that a verification notes
  *
- * The first AUDIT_PROBLEMS_MAX are kept with file and line, all are counted. check.c
- * notes them from the lines, compare.c from the database; this calls neither.
+ * The first AUDIT_PROBLEMS_MAX are kept with file and line, all are counted.
+ * check.c notes them from the lines, compare.c from the database; this calls
+ * neither.
  */
 #include "cli/audit/check.h"
 

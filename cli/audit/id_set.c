@@ -3,8 +3,8 @@
  * id_set.c - which ids were seen
  *
  * Chunks are sorted by number. Outcomes come in nearly the order of ids, so the
- * chunk is nearly always the same as before, or a new one at the end; else it is
- * found by halving.
+ * chunk is nearly always the same as before, or a new one at the end; else it
+ * is found by halving.
  */
 #include "cli/audit/id_set.h"
 

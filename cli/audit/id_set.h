@@ -2,7 +2,8 @@
 /*
  * id_set.h - which ids were seen
  *
- * Ids rise by one, so they are kept as bits, in chunks that are allocated as ids come: a million of them take 128 KiB. An id or a number of chunks that no
+ * Ids rise by one, so they are kept as bits, in chunks that are allocated as
+ * ids come: a million of them take 128 KiB. An id or a number of chunks that no
  * real spool reaches is refused, so that a file made to hurt costs no more than
  * ID_SET_CHUNKS_MAX times 8 KiB.
  */

@@ -2,12 +2,13 @@
 /*
  * check.c - mqtt-spool check: is everything as it should be?
  *
- * The store checks the database, the audit verification the file; each finding is
- * printed with what to do about it. A finding must mean something: what is merely unusual (files that were moved aside, a clock
- * that was set back) is a note.
+ * The store checks the database, the audit verification the file; each finding
+ * is printed with what to do about it. A finding must mean something: what is
+ * merely unusual (files that were moved aside, a clock that was set back) is a
+ * note.
  *
- * The exit code is for a script: 0 all is well, 1 there are findings, 2 it could
- * not be checked, whatever the cause; there is no other.
+ * The exit code is for a script: 0 all is well, 1 there are findings, 2 it
+ * could not be checked, whatever the cause; there is no other.
  */
 #include "cli/audit/check.h"
 #include "base/text.h"
@@ -25,7 +26,7 @@
 
 #define EXIT_FINDINGS 1
 #define FINDINGS_MAX  40 /* more are only counted */
-#define JSON_MAX      (256 * 1024)
+#define JSON_MAX      ((size_t)256 * 1024)
 
 static const char help_text[] =
     "Usage: mqtt-spool check [OPTION]...\n"

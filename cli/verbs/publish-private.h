@@ -2,8 +2,8 @@
 /*
  * publish-private.h - what the files of `mqtt-spool publish` share
  *
- * Functions are listed from the lowest file to the highest: each file calls those
- * above it here only, and publish.c all of them.
+ * Functions are listed from the lowest file to the highest: each file calls
+ * those above it here only, and publish.c all of them.
  */
 #ifndef MQTT_SPOOLD_CLI_VERBS_PUBLISH_PRIVATE_H
 #define MQTT_SPOOLD_CLI_VERBS_PUBLISH_PRIVATE_H
@@ -25,7 +25,6 @@ struct publish_message {
 
 struct publisher {
     const struct publish_options *options;
-    const char *socket;
     struct mosquitto *client;
     mosquitto_property *properties; /* of each message */
     struct lines lines;
@@ -60,7 +59,8 @@ const char *publish_puback_text(const struct publish_options *options, int reaso
 const char *publish_connack_text(int reason);
 /* The reason code that a CONNACK means, which in 3.1.1 has codes of its own. */
 int publish_connack_reason(const struct publisher *publisher, int code);
-/* The reason code for an error of mosquitto_publish_v5(), as the daemon would have refused it. */
+/* The reason code for an error of mosquitto_publish_v5(), as the daemon would have refused
+ * it. */
 int publish_library_reason(int result);
 
 /* publish_report.c: notes a failure; the first one decides the exit code. */

@@ -2,13 +2,14 @@
 /*
  * publish.c - mqtt-spool publish: hand messages to the daemon
  *
- * The tool speaks to the daemon as any other producer does, with a client library
- * that is not ours: libmosquitto, which only the files of this verb know.
+ * The tool speaks to the daemon as any other producer does, with a client
+ * library that is not ours: libmosquitto, which only the files of this verb
+ * know.
  *
  * A window of messages is in flight, each with its own answer. The program ends
  * when each message has its answer, or when the connection ends first; then it
- * reports which messages have none. The first message that fails decides the exit
- * code; the others are still sent, because each is a message of its own.
+ * reports which messages have none. The first message that fails decides the
+ * exit code; the others are still sent, because each is a message of its own.
  */
 #include "cli/verbs/publish-private.h"
 
@@ -182,9 +183,9 @@ static int publish_payload(struct publisher *publisher)
     return publisher->code;
 }
 
-static int publish_run(const struct publish_options *options, const char *socket)
+static int publish_run(const struct publish_options *options)
 {
-    struct publisher publisher = {.options = options, .socket = socket};
+    struct publisher publisher = {.options = options};
     struct bytes bytes;
     int code;
 
@@ -210,21 +211,27 @@ static int publish_run(const struct publish_options *options, const char *socket
     return code;
 }
 
-int cli_publish(const struct cli *cli, int argc, char **argv)
+static int publish_configured(const struct cli *cli, struct publish_options *options)
 {
     AUTO_CONFIG struct config *config = NULL;
-    struct publish_options options;
-    AUTO_FREE const char **user_properties = NULL;
-    int code = publish_parse(argc, argv, &options);
+    int code;
 
-    user_properties = options.user_properties;
-    if (code != CLI_CONTINUE)
-        return code;
-    if (!options.socket) {
+    if (!options->socket) {
         code = cli_load_config(cli, "--socket PATH", &config);
         if (code != EX_OK)
             return code;
-        options.socket = config->listen.socket;
+        options->socket = config->listen.socket;
     }
-    return publish_run(&options, options.socket);
+    return publish_run(options);
+}
+
+int cli_publish(const struct cli *cli, int argc, char **argv)
+{
+    struct publish_options options;
+    int code = publish_parse(argc, argv, &options);
+
+    if (code == CLI_CONTINUE)
+        code = publish_configured(cli, &options);
+    free(options.user_properties);
+    return code;
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * publish_connect.c - the client of libmosquitto, and its connection to the daemon
+ * publish_connect.c - the client of libmosquitto, and its connection to the
+ * daemon
  */
 #include "cli/verbs/publish-private.h"
 
@@ -55,22 +56,22 @@ static int report_connect_error(const struct publisher *publisher, int error)
     case EACCES:
         cli_error(
             "may not open %s: run this as a member of the socket's group (ls -l shows it)",
-            publisher->socket);
+            publisher->options->socket);
         return EX_NOPERM;
     case EINTR:
     case EAGAIN:
         cli_error("the daemon takes no connections at %s just now; try again",
-                  publisher->socket);
+                  publisher->options->socket);
         return EX_TEMPFAIL;
     case ENOENT:
     case ECONNREFUSED:
         cli_error(
             "no daemon listens at %s: start the daemon (systemctl start mqtt-spoold), or name "
             "its socket with --socket or -c",
-            publisher->socket);
+            publisher->options->socket);
         return EX_UNAVAILABLE;
     default:
-        cli_error("cannot connect to %s: %s", publisher->socket, strerror(error));
+        cli_error("cannot connect to %s: %s", publisher->options->socket, strerror(error));
         return EX_UNAVAILABLE;
     }
 }
@@ -92,12 +93,12 @@ int publish_connect(struct publisher *publisher)
     int result;
     int error;
 
-    if (strlen(publisher->socket) >= sizeof(((struct sockaddr_un *)NULL)->sun_path))
+    if (strlen(publisher->options->socket) >= sizeof(((struct sockaddr_un *)NULL)->sun_path))
         return report_connect_error(publisher, ENAMETOOLONG);
     (void)sigaction(SIGALRM, &action, NULL);
     (void)setitimer(ITIMER_REAL, &timer, NULL);
     errno = 0;
-    result = mosquitto_connect(publisher->client, publisher->socket, 0, KEEPALIVE_S);
+    result = mosquitto_connect(publisher->client, publisher->options->socket, 0, KEEPALIVE_S);
     error = errno;
     timer.it_value = (struct timeval){0};
     (void)setitimer(ITIMER_REAL, &timer, NULL);

@@ -2,8 +2,8 @@
 /*
  * publish_options.c - the arguments of `mqtt-spool publish`
  *
- * What can be found wrong without a connection is reported here, so that a script's
- * mistake does not depend on whether the daemon runs.
+ * What can be found wrong without a connection is reported here, so that a
+ * script's mistake does not depend on whether the daemon runs.
  */
 #include "cli/verbs/publish.h"
 

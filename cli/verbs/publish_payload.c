@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * publish_payload.c - the payload of a single message: an argument, a file or standard input
+ * publish_payload.c - the payload of a single message: an argument, a file or
+ * standard input
  */
 #include "cli/verbs/publish-private.h"
 

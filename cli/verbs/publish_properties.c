@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * publish_properties.c - the MQTT 5 properties of a message, and the id in those of its answer
+ * publish_properties.c - the MQTT 5 properties of a message, and the id in
+ * those of its answer
  */
 #include "cli/verbs/publish-private.h"
 
@@ -25,12 +26,15 @@ static bool has_long_property(const struct publish_options *options)
 static int add_user_property(mosquitto_property **properties, const char *text)
 {
     const char *equals = strchr(text, '=');
-    AUTO_FREE char *name = strndup(text, (size_t)(equals - text));
+    char *name = strndup(text, (size_t)(equals - text));
+    int result;
 
     if (!name)
         return MOSQ_ERR_NOMEM;
-    return mosquitto_property_add_string_pair(properties, MQTT_PROP_USER_PROPERTY, name,
-                                              equals + 1);
+    result = mosquitto_property_add_string_pair(properties, MQTT_PROP_USER_PROPERTY, name,
+                                                equals + 1);
+    free(name);
+    return result;
 }
 
 /* Adds a text property that was given; @result keeps the first failure. */

@@ -2,8 +2,9 @@
 /*
  * publish_reason.c - what an MQTT reason code means to the caller of the tool
  *
- * One table of exit codes and texts: for answers of the daemon, for its CONNACK,
- * also that of MQTT 3.1.1, and for what libmosquitto refuses before it is sent.
+ * One table of exit codes and texts: for answers of the daemon, for its
+ * CONNACK, also that of MQTT 3.1.1, and for what libmosquitto refuses before it
+ * is sent.
  */
 #include "cli/verbs/publish-private.h"
 

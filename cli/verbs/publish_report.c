@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * publish_report.c - what `mqtt-spool publish` prints of each message, and at the end
+ * publish_report.c - what `mqtt-spool publish` prints of each message, and at
+ * the end
  *
- * The first failure decides the exit code. Refusals are printed up to a limit and
- * then only counted; with --json there is one object for each message.
+ * The first failure decides the exit code. Refusals are printed up to a limit
+ * and then only counted; with --json there is one object for each message.
  */
 #include "cli/verbs/publish-private.h"
 
@@ -49,6 +50,14 @@ static void print_result(struct publisher *publisher,
         publish_fail(publisher, code);
 }
 
+static void print_accepted(const char *result, uint64_t id)
+{
+    int printed = id != 0 ? printf("%s id=%" PRIu64 "\n", result, id) : printf("%s\n", result);
+
+    if (printed < 0)
+        (void)cli_report_write_error(errno);
+}
+
 void publish_report_accepted(struct publisher *publisher,
                              const struct publish_message *message,
                              uint64_t id)
@@ -59,11 +68,8 @@ void publish_report_accepted(struct publisher *publisher,
     publisher->accepted++;
     if (publisher->options->is_json)
         print_result(publisher, message, result, id, 0, NULL);
-    else if (publisher->options->is_verbose && id != 0 &&
-             printf("%s id=%" PRIu64 "\n", result, id) < 0)
-        (void)cli_report_write_error(errno);
-    else if (publisher->options->is_verbose && id == 0 && printf("%s\n", result) < 0)
-        (void)cli_report_write_error(errno);
+    else if (publisher->options->is_verbose)
+        print_accepted(result, id);
 }
 
 void publish_report_refused(struct publisher *publisher,

@@ -2,8 +2,8 @@
 /*
  * publish_send.c - the window of messages in flight
  *
- * Standard input is read only while the window has room, so memory depends neither
- * on the length of the input nor on how slowly the daemon answers.
+ * Standard input is read only while the window has room, so memory depends
+ * neither on the length of the input nor on how slowly the daemon answers.
  */
 #include "cli/verbs/publish-private.h"
 

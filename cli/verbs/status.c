@@ -3,11 +3,11 @@
  * status.c - mqtt-spool status: what the daemon does and what the spool holds
  *
  * The daemon writes its status beside its socket, as one JSON object, each
- * status_interval. The lock on the spool decides whether it runs, not that file,
- * which a killed daemon leaves behind; if the spool's folder may not be read, the
- * process that the file names decides. While no daemon runs, the same object is
- * made from the database, with every member, so that a reader needs to know one
- * form only; what is not known then is null, 0 or "".
+ * status_interval. The lock on the spool decides whether it runs, not that
+ * file, which a killed daemon leaves behind; if the spool's folder may not be
+ * read, the process that the file names decides. While no daemon runs, the same
+ * object is made from the database, with every member, so that a reader needs
+ * to know one form only; what is not known then is null, 0 or "".
  */
 #include "daemon/record/status.h"
 #include "base/clock.h"
@@ -27,7 +27,7 @@
 #include <string.h>
 
 #define STATUS_FILE         "status.json"
-#define STATUS_MAX          (1024 * 1024)
+#define STATUS_MAX          ((size_t)1024 * 1024)
 #define DEFAULT_INTERVAL_MS 5000
 #define STALE_INTERVALS     3
 
@@ -177,8 +177,8 @@ static void set_configured_limits(struct record_status *status,
     status->audit.when_full = config_key_word("audit.when_full", (int)config->audit.when_full);
 }
 
-/* The object that the daemon writes, as far as the database knows. The link is "unknown" where a
- * daemon runs whose own file cannot be read. */
+/* The object that the daemon writes, as far as the database knows. The link is "unknown"
+ * where a daemon runs whose own file cannot be read. */
 static int write_from_spool(const struct status *status, struct json *json, struct spool *spool)
 {
     struct spool_time now = cli_now();

@@ -2,8 +2,9 @@
 /*
  * status_page.c - the status as a page for a person
  *
- * For each thing that is not as it should be the page has its meaning and a remedy.
- * It is made of the status object alone, whether the daemon wrote it or status.c.
+ * For each thing that is not as it should be the page has its meaning and a
+ * remedy. It is made of the status object alone, whether the daemon wrote it or
+ * status.c.
  */
 #include "cli/verbs/status_page.h"
 
@@ -34,7 +35,7 @@ cell(const json_t *root, const char *part, const char *name, char text[static CE
     else if (json_is_string(value) && *json_string_value(value) != '\0')
         (void)cli_printable(text, CELL_MAX, json_string_value(value));
     else
-        (void)strcpy(text, "-");
+        (void)snprintf(text, CELL_MAX, "-");
     return text;
 }
 
@@ -176,8 +177,8 @@ static json_int_t integer(const json_t *root, const char *part, const char *name
     return json_integer_value(member(root, part, name));
 }
 
-/* "3 of 1000 messages, 1.1 MiB of 1.0 GiB", as far as the limits of @lane are known. @amount: what
- * has the figures. */
+/* "3 of 1000 messages, 1.1 MiB of 1.0 GiB", as far as the limits of @lane are known.
+ * @amount: what has the figures. */
 static const char *
 amount_cell(const json_t *amount, const json_t *lane, char text[static 2 * CELL_MAX])
 {
@@ -319,17 +320,16 @@ static bool is_disk_short(const json_t *root)
 static void print_refusing(const json_t *root, const char *why)
 {
     char first[CELL_MAX], second[CELL_MAX];
+    bool is_short = is_disk_short(root) || integer(root, "spool", "disk_free_bytes") <
+                                               integer(root, "spool", "disk_reserve_bytes");
 
-    if (strcmp(why, "disk") == 0 && is_disk_short(root))
+    if (strcmp(why, "disk") == 0 && is_short)
         print_short_disk(root, true);
-    else if (strcmp(why, "disk") == 0 && integer(root, "spool", "disk_free_bytes") >=
-                                             integer(root, "spool", "disk_reserve_bytes"))
+    else if (strcmp(why, "disk") == 0)
         printf("intake    the newest message found no room on the disk: %s free now,\n"
                "          spool.disk_reserve is %s; the next one is tried\n",
                size_cell(root, "spool", "disk_free_bytes", first),
                size_cell(root, "spool", "disk_reserve_bytes", second));
-    else if (strcmp(why, "disk") == 0)
-        print_short_disk(root, true);
     else if (strcmp(why, "audit_waiting") == 0 &&
              integer(root, "audit", "waiting") < integer(root, "audit", "max_waiting"))
         printf("intake    NOTHING IS TAKEN: records take %s of at most %s, and wait for the "

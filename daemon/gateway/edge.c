@@ -130,9 +130,8 @@ static int run_edge(struct gateway *gateway)
         r = edge_fail_if(gateway, export(gateway, &more_to_export), "export");
     if (r < 0)
         return r;
-    if (more_to_export)
-        edge_timer_arm(&gateway->edge_timer);
-    else if (stands && spool_settled_bytes(gateway->spool) >= GATEWAY_BATCH_BYTES)
+    if (more_to_export ||
+        (stands && spool_settled_bytes(gateway->spool) >= GATEWAY_BATCH_BYTES))
         edge_timer_arm(&gateway->edge_timer);
     else if (more_to_evict)
         edge_timer_arm_later(&gateway->edge_timer, GATEWAY_RETAIN_PAUSE_MS);

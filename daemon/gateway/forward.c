@@ -78,14 +78,14 @@ send_one(struct forward *forward, const struct spool_message *message, bool *ret
     *ret_continues = true;
     switch (r) {
     case UPLINK_E_TOO_LARGE:
-        spool_not_sent(forward->spool, id);
+        spool_uncount_attempt(forward->spool, id);
         return reject(forward, id, SPOOL_REASON_TOO_LARGE, SPOOL_NO_CODE);
     case UPLINK_E_RETAIN: /* what a broker that announced so would answer */
-        spool_not_sent(forward->spool, id);
+        spool_uncount_attempt(forward->spool, id);
         return reject(forward, id, SPOOL_REASON_REASON_CODE, MQTT_RETAIN_NOT_SUPPORTED);
     case UPLINK_E_OFFLINE:
     case UPLINK_E_FULL:
-        spool_not_sent(forward->spool, id);
+        spool_uncount_attempt(forward->spool, id);
         (void)spool_return(forward->spool, id, 0); /* it was handed out just now */
         *ret_continues = false;
         return 0;

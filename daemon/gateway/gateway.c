@@ -195,7 +195,7 @@ int gateway_start(struct gateway *gateway)
     gateway_log_left_lanes(gateway);
     if (uplink_build_limitations())
         log_warning("paho_linked_shared lacks=\"%s\"", uplink_build_limitations());
-    spool_require_proof(gateway->spool);
+    spool_require_commit(gateway->spool);
     /* Also for rows that a crash left between commit and export. */
     edge_timer_arm(&gateway->edge_timer);
     return uplink_start(gateway->uplink);
@@ -230,7 +230,7 @@ static int last_commit(struct gateway *gateway)
     turn_read_clock(&gateway->turn);
     struct spool_time now = turn_spool_time(&gateway->turn);
     spool_set_busy_wait(gateway->spool, GATEWAY_BUSY_LAST_MS);
-    spool_keep_time(gateway->spool);
+    spool_request_clock_write(gateway->spool);
     int r = spool_verify_files(gateway->spool);
     if (r == 0)
         r = spool_commit(gateway->spool, &now);

@@ -5,12 +5,14 @@
 #ifndef MQTT_SPOOLD_DAEMON_GATEWAY_LIMITS_H
 #define MQTT_SPOOLD_DAEMON_GATEWAY_LIMITS_H
 
+#include <stdint.h>
+
 #include "store/spool.h"
 
 /* A batch is committed at once when it holds this much; it bounds what a crash leaves
  * unacknowledged and how long a commit takes. */
 #define GATEWAY_BATCH_MESSAGES 1000
-#define GATEWAY_BATCH_BYTES    (1024 * 1024)
+#define GATEWAY_BATCH_BYTES    (UINT64_C(1024) * 1024)
 /* With so much settled and not committed nothing more is forwarded. */
 #define GATEWAY_SETTLED_BYTES (4 * GATEWAY_BATCH_BYTES)
 /* The batch edge waits for an idle moment, but not longer than this. */

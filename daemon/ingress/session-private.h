@@ -16,6 +16,8 @@
 
 /* Filters in one SUBSCRIBE or UNSUBSCRIBE; its answer holds a byte for each. */
 #define SESSION_FILTERS_MAX 1000
+/* Input beyond the largest packet, for the pings behind it while it is blocked. */
+#define SESSION_INPUT_RESERVE 64
 /* Output that acknowledgements leave free for every other answer. */
 #define SESSION_OUTPUT_RESERVE 4096
 /* How long a client may leave the final bytes unread. */
@@ -77,7 +79,10 @@ struct session_keep_alive {
 
 struct session_input {
     struct bytes bytes;
-    bool is_unparsed; /* parsing was cut short: there may be whole packets */
+    size_t
+        answered; /* bytes from the head on, in whole packets, whose PINGREQs were answered */
+    bool is_unparsed;   /* parsing was cut short: there may be whole packets */
+    bool is_ahead_over; /* nothing more can be read while it is blocked */
 };
 
 /* Why nothing is parsed. */
@@ -142,6 +147,9 @@ void session_start_keep_alive(struct session *session);
 bool session_take_packet(struct session *session, const struct packet_frame *frame);
 /* The largest packet that is taken now. */
 size_t session_packet_limit(const struct session *session);
+/* Answers each PINGREQ behind the PUBLISH that is blocked, as far as it was read and the output has
+ * room. Return: true: there was one. */
+bool session_answer_pings(struct session *session);
 /* End it for a packet that is wrong from its header on, of which @start is there. Of a CONNECT that
  * may be enough to answer it: a client cannot know its limit beforehand. */
 void session_refuse_frame(struct session *session, struct view start, int condition);

@@ -8,7 +8,7 @@
  * loop what to wait for. Every call from outside ends there too, so nothing
  * else decides about the descriptor.
  *
- * Reading stops (EPOLLIN off) while the owner cannot take the packet, while a
+ * Parsing stops (EPOLLIN off) while the owner cannot take the packet, while a
  * 3.1.1 client has too much unacknowledged, and while too much output waits.
  * What was already read then stays in the queue and is parsed later by a source
  * of its own, because an acknowledgement at the batch edge must not bring a new
@@ -122,13 +122,23 @@ static bool finish(struct session *session)
     return true;
 }
 
+/* For its pings. A peer that has gone, or its end of stream, is noticed otherwise. */
+static bool may_read_ahead(const struct session *session)
+{
+    const struct session_input *input = &session->input;
+
+    return session->state == SESSION_OPEN && session->pause.is_blocked &&
+           !input->is_ahead_over && !session->output.is_lost &&
+           bytes_used(&input->bytes) < input->bytes.cap && !session_out_is_congested(session);
+}
+
 static void update_sources(struct session *session)
 {
     uint32_t events = 0;
     int r = 0;
     if (may_parse(session) && session->input.is_unparsed)
         r = sd_event_source_set_enabled(session->sources.again, SD_EVENT_ONESHOT);
-    else if (may_parse(session))
+    else if (may_parse(session) || may_read_ahead(session))
         events |= EPOLLIN;
     if (bytes_used(&session->output.bytes) > 0)
         events |= EPOLLOUT;
@@ -150,13 +160,18 @@ static void update_sources(struct session *session)
 
 static void session_update(struct session *session)
 {
+    bool has_answered;
+
     if (session->state == SESSION_CLOSED)
         return;
     session_owed_release_refusals(session);
     do {
         session_owed_pump(session);
         session_out_flush(session);
-    } while (session->output.owed.released > 0 && bytes_used(&session->output.bytes) == 0);
+        has_answered = session->pause.is_blocked && session_answer_pings(session);
+        session_out_flush(session);
+    } while ((session->output.owed.released > 0 || has_answered) &&
+             bytes_used(&session->output.bytes) == 0);
     if (session->state == SESSION_CLOSING && finish(session))
         return;
     update_sources(session);
@@ -182,6 +197,8 @@ static void parse(struct session *session)
         if (r != 0)
             return;
         bytes_consume(&session->input.bytes, frame.size);
+        if (session->input.answered > 0)
+            session->input.answered -= frame.size;
         session->keep_alive.last_packet_us = clock_monotonic_us();
         session->keep_alive.is_excused = false;
     }
@@ -208,28 +225,43 @@ static void end_on_read(struct session *session, ssize_t got)
                         ? "connection closed inside a packet"
                         : "connection closed without DISCONNECT",
                     NULL);
-    else if (errno != EAGAIN && errno != EINTR)
-        session_end(session, 0, "read", strerror(errno));
+    else if (got != -EAGAIN && got != -EINTR)
+        session_end(session, 0, "read", strerror((int)-got));
+}
+
+/* Return: recv()'s; -ENOMEM: it was refused. */
+static ssize_t receive(struct session *session)
+{
+    size_t room = session->input.bytes.cap - bytes_used(&session->input.bytes);
+    size_t wanted = room < READ_CHUNK ? room : READ_CHUNK;
+    uint8_t *memory;
+    if (bytes_reserve(&session->input.bytes, wanted, &memory) != 0) {
+        session_refuse(session, MQTT_UNSPECIFIED_ERROR, "no memory to read", NULL);
+        return -ENOMEM;
+    }
+    ssize_t got = recv(session->fd, memory, wanted, MSG_DONTWAIT);
+    if (got > 0)
+        bytes_commit(&session->input.bytes, (size_t)got);
+    return got >= 0 ? got : -errno;
 }
 
 static void read_once(struct session *session)
 {
     if (!may_parse(session) || session->input.is_unparsed)
         return;
-    size_t room = session->input.bytes.cap - bytes_used(&session->input.bytes);
-    size_t wanted = room < READ_CHUNK ? room : READ_CHUNK;
-    uint8_t *memory;
-    if (bytes_reserve(&session->input.bytes, wanted, &memory) != 0) {
-        session_refuse(session, MQTT_UNSPECIFIED_ERROR, "no memory to read", NULL);
-        return;
-    }
-    ssize_t got = recv(session->fd, memory, wanted, MSG_DONTWAIT);
-    if (got <= 0) {
+    ssize_t got = receive(session);
+    if (got > 0)
+        parse(session);
+    else
         end_on_read(session, got);
-        return;
-    }
-    bytes_commit(&session->input.bytes, (size_t)got);
-    parse(session);
+}
+
+static void read_ahead(struct session *session)
+{
+    ssize_t got = receive(session);
+
+    if (got <= 0 && got != -EAGAIN && got != -EINTR)
+        session->input.is_ahead_over = true;
 }
 
 static int on_io(sd_event_source *source, int fd, uint32_t events, void *userdata)
@@ -242,7 +274,9 @@ static int on_io(sd_event_source *source, int fd, uint32_t events, void *userdat
     if (session->pause.is_blocked && (events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)))
         session_end(session, MQTT_QUOTA_EXCEEDED,
                     "client left while its message waited for room", NULL);
-    if (events & (EPOLLIN | EPOLLHUP | EPOLLERR))
+    if (may_read_ahead(session))
+        read_ahead(session);
+    else if (events & (EPOLLIN | EPOLLHUP | EPOLLERR))
         read_once(session);
     session_update(session);
     return 0;
@@ -357,7 +391,7 @@ int session_new(sd_event *event,
         .client = {.version = MQTT_3_1_1, .max_packet = UINT32_MAX},
     };
     taken = -1;
-    bytes_init(&session->input.bytes, session_packet_limit(session));
+    bytes_init(&session->input.bytes, session_packet_limit(session) + SESSION_INPUT_RESERVE);
     bytes_init(&session->output.bytes, SESSION_OUTPUT_MAX);
     int r = add_sources(session);
     if (r < 0) {

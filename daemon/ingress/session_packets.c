@@ -130,7 +130,7 @@ static void accept_connect(struct session *session, const struct packet_connect 
     session->client.asked_expiry = connect->session_expiry_s > 0;
     session->keep_alive.timeout_us = (uint64_t)connect->keep_alive_s * 1500000;
     session_move(session, SESSION_OPEN);
-    bytes_set_cap(&session->input.bytes, session_packet_limit(session));
+    bytes_set_cap(&session->input.bytes, session_packet_limit(session) + SESSION_INPUT_RESERVE);
     session_start_keep_alive(session);
     send_connack(session, &connack);
 }
@@ -225,6 +225,7 @@ static bool follow_verdict(struct session *session,
     case SESSION_BLOCK:
         session->pause.is_waiting = true;
         session->pause.is_blocked = verdict->kind == SESSION_BLOCK;
+        session->input.is_ahead_over = false;
         return false;
     case SESSION_STOP:
         session->pause.is_stopped = true;
@@ -366,15 +367,52 @@ static bool on_pubrel(struct session *session, const struct packet_frame *frame)
     return true;
 }
 
-static bool on_pingreq(struct session *session, const struct packet_frame *frame)
+static void send_pingresp(struct session *session)
 {
     struct writer writer;
-    (void)frame; /* packet_next() has checked all there is */
+
     if (!session_out_begin(session, PACKET_ACK_MAX, &writer))
-        return true;
+        return;
     packet_encode_pingresp(&writer);
     (void)session_out_end(session, &writer); /* the session has ended then, nothing to undo */
+}
+
+static bool on_pingreq(struct session *session, const struct packet_frame *frame)
+{
+    (void)frame; /* packet_next() has checked all there is */
+    if (session->input.answered == 0)
+        send_pingresp(session);
     return true;
+}
+
+/*
+ * Packets behind the blocked one are only walked over: each is parsed when its turn has come, which
+ * also finds what is wrong with it. PINGREQs that came last are taken out at once, so that the
+ * pings of a client that waits for days need no room.
+ */
+bool session_answer_pings(struct session *session)
+{
+    struct session_input *input = &session->input;
+    struct view view = bytes_view(&input->bytes);
+    size_t limit = session_packet_limit(session);
+    size_t pings = 0; /* bytes of those that came last */
+    bool has_answered = false;
+    struct packet_frame frame;
+
+    while (session->state == SESSION_OPEN && !session_out_is_congested(session) &&
+           packet_next(view.data + input->answered, view.size - input->answered, limit,
+                       &frame) == 0) {
+        bool is_ping = frame.type == PACKET_PINGREQ;
+
+        if (is_ping)
+            send_pingresp(session);
+        has_answered = has_answered || is_ping;
+        input->answered += frame.size;
+        pings = is_ping ? pings + frame.size : 0;
+    }
+    input->answered -= pings;
+    bytes_erase(&input->bytes, input->answered, pings);
+    return has_answered;
 }
 
 static bool on_disconnect(struct session *session, const struct packet_frame *frame)

@@ -8,8 +8,8 @@
  * behind its mark has lost commits: its write-ahead log is gone, was cut, or is
  * that of an older copy, which SQLite itself takes for a database in order.
  *
- * It also keeps what a daemon met while it ran, for the next one to act upon:
- * damage, or a place that could not be read or written.
+ * It also keeps what happened to a daemon while it ran, for the next one to act upon:
+ * damage, or a media error.
  */
 #ifndef MQTT_SPOOLD_STORE_SALVAGE_MARK_H
 #define MQTT_SPOOLD_STORE_SALVAGE_MARK_H
@@ -23,7 +23,7 @@
 
 struct mark {
     bool is_known;   /* there was one, and it was whole */
-    bool is_suspect; /* damage was met */
+    bool is_suspect; /* damage was found */
     bool is_unread;  /* a read or a write failed */
     uint64_t last_id;
     uint64_t last_seq;

@@ -7,11 +7,11 @@
  * The newest image of a page is in the write-ahead log, where SQLite stops at
  * the first frame whose checksum is wrong, and with it forgets all commits
  * behind. Each frame's checksum continues that of the frame before, which the
- * header of that frame tells; so every frame can be judged by itself here.
+ * header of that frame holds; so every frame can be judged by itself here.
  * Where the newest image of a page is unsound an older one is used and marked:
  * what it holds may have been deleted since.
  *
- * A leaf page that its tree no longer reaches, for an interior page is lost, is
+ * A leaf page that its tree no longer reaches, because an interior page is lost, is
  * found by looking at all pages. Pages on the list of free pages hold what was
  * deleted, so they are left out.
  *
@@ -90,8 +90,8 @@ read_sound(struct pages *pages, enum survey_file file, uint8_t *to, size_t size,
     memset(to + used, 0, size - used);
 }
 
-/* And so does what is known not to read, and everything after a stop; what lies beside a bad place
- * is read. */
+/* And so does what is known not to read, and everything after a stop; what lies beside a bad
+ * place is read. */
 static void
 read_at(struct pages *pages, enum survey_file file, uint8_t *to, size_t size, uint64_t from)
 {
@@ -171,7 +171,8 @@ static void guess_salts(struct pages *pages, struct wal *wal)
     memcpy(wal->salts, bytes + 8, sizeof(wal->salts));
 }
 
-/* A header that is lost is guessed from a frame: the checksum of the first then fails, no other. */
+/* A header that is lost is guessed from a frame: the checksum of the first then fails, no
+ * other. */
 static void read_wal_header(struct pages *pages, struct wal *wal)
 {
     uint8_t bytes[WAL_HEADER];
@@ -241,12 +242,12 @@ static uint32_t highest_page(const struct wal *wal, size_t end, uint32_t limit)
     return highest;
 }
 
-static void lay_over(struct pages *pages, const struct wal *wal, size_t end)
+static void apply_frames(struct pages *pages, const struct wal *wal, size_t end)
 {
     for (size_t i = 0; i < end; i++) {
         const struct frame *frame = &wal->frames[i];
         if (!frame->is_ours) {
-            pages->all_in_doubt = true;
+            pages->are_all_uncertain = true;
         } else if (frame->page > 0 && frame->page <= pages->count) {
             if (frame->is_sound) {
                 pages->frames[frame->page] = WAL_HEADER + i * FRAME_BYTES + FRAME_HEADER;
@@ -338,7 +339,7 @@ int pages_open(struct pages *pages,
         size_t end = wal.frames ? find_end(pages, &wal, use) : 0;
         r = make_room(pages, &wal, end);
         if (r == 0)
-            lay_over(pages, &wal, end);
+            apply_frames(pages, &wal, end);
     }
     free(wal.frames);
     if (r == 0) {
@@ -560,21 +561,21 @@ static int read_cell(struct pages *pages,
     return 0;
 }
 
-static int tell_leaf(struct pages *pages,
-                     const uint8_t *page,
-                     uint32_t number,
-                     bool in_doubt,
-                     pages_row_fn *fn,
-                     void *context)
+static int report_leaf(struct pages *pages,
+                       const uint8_t *page,
+                       uint32_t number,
+                       bool is_uncertain,
+                       pages_row_fn *fn,
+                       void *userdata)
 {
     unsigned count = cell_count(page, number, 8);
     struct pages_row row;
     for (unsigned i = 0; i < count; i++) {
         bool is_row;
         int r = read_cell(pages, page, number, i, &row, &is_row);
-        row.in_doubt = in_doubt || pages->all_in_doubt;
+        row.is_uncertain = is_uncertain || pages->are_all_uncertain;
         if (r == 0 && is_row)
-            r = fn(context, &row);
+            r = fn(userdata, &row);
         if (r != 0)
             return r;
     }
@@ -584,10 +585,11 @@ static int tell_leaf(struct pages *pages,
 struct walk {
     struct pages *pages;
     pages_row_fn *fn;
-    void *context;
+    void *userdata;
 };
 
-static int walk_page(const struct walk *walk, uint32_t number, unsigned depth, bool in_doubt)
+static int
+walk_page(const struct walk *walk, uint32_t number, unsigned depth, bool is_uncertain)
 {
     struct pages *pages = walk->pages;
     uint8_t page[PAGES_BYTES];
@@ -598,32 +600,32 @@ static int walk_page(const struct walk *walk, uint32_t number, unsigned depth, b
         return pages->error;
     const uint8_t *header = page + (number == 1 ? 100 : 0);
     /* A free page holds what was deleted: a damaged pointer leads there. */
-    in_doubt |= (pages->flags[number] & (FLAG_STALE | FLAG_FREE)) != 0;
+    is_uncertain |= (pages->flags[number] & (FLAG_STALE | FLAG_FREE)) != 0;
     if (header[0] != LEAF_TABLE && header[0] != INTERIOR_TABLE)
         return 0;
     pages->flags[number] |= FLAG_SEEN;
     if (header[0] == LEAF_TABLE)
-        return tell_leaf(pages, page, number, in_doubt, walk->fn, walk->context);
+        return report_leaf(pages, page, number, is_uncertain, walk->fn, walk->userdata);
     unsigned count = cell_count(page, number, 12);
     for (unsigned i = 0; i < count; i++) {
         const uint8_t *cell = cell_at(page, number, 12, i);
         if (!cell || cell + 4 > page + PAGES_BYTES)
             continue;
-        int r = walk_page(walk, get32(cell), depth + 1, in_doubt);
+        int r = walk_page(walk, get32(cell), depth + 1, is_uncertain);
         if (r != 0)
             return r;
     }
-    return walk_page(walk, get32(header + 8), depth + 1, in_doubt);
+    return walk_page(walk, get32(header + 8), depth + 1, is_uncertain);
 }
 
-int pages_walk(struct pages *pages, uint32_t root, pages_row_fn *fn, void *context)
+int pages_walk(struct pages *pages, uint32_t root, pages_row_fn *fn, void *userdata)
 {
-    const struct walk walk = {pages, fn, context};
+    const struct walk walk = {pages, fn, userdata};
     int r = walk_page(&walk, root, 0, false);
     return r == 0 ? pages->error : r;
 }
 
-int pages_orphans(struct pages *pages, pages_row_fn *fn, void *context)
+int pages_orphans(struct pages *pages, pages_row_fn *fn, void *userdata)
 {
     for (uint32_t number = 2; number <= pages->count; number++) {
         uint8_t page[PAGES_BYTES];
@@ -634,7 +636,7 @@ int pages_orphans(struct pages *pages, pages_row_fn *fn, void *context)
             return pages->error;
         if (page[0] != LEAF_TABLE)
             continue;
-        int r = tell_leaf(pages, page, number, true, fn, context);
+        int r = report_leaf(pages, page, number, true, fn, userdata);
         if (r != 0)
             return r;
     }
@@ -642,15 +644,15 @@ int pages_orphans(struct pages *pages, pages_row_fn *fn, void *context)
 }
 
 int pages_one(
-    struct pages *pages, uint32_t number, unsigned cell, pages_row_fn *fn, void *context)
+    struct pages *pages, uint32_t number, unsigned cell, pages_row_fn *fn, void *userdata)
 {
     uint8_t page[PAGES_BYTES];
     struct pages_row row;
     bool is_row;
     read_page(pages, number, page);
     int r = read_cell(pages, page, number, cell, &row, &is_row);
-    row.in_doubt = true;
+    row.is_uncertain = true;
     if (r == 0)
         r = pages->error;
-    return r == 0 && is_row ? fn(context, &row) : r;
+    return r == 0 && is_row ? fn(userdata, &row) : r;
 }

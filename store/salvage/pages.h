@@ -33,7 +33,7 @@ struct pages {
     uint32_t count;
     uint64_t *frames; /* by page: where in the WAL its newest image is, 0: not there */
     uint8_t *flags;
-    bool all_in_doubt;       /* frames are lost, and nobody knows of which pages */
+    bool are_all_uncertain;  /* frames are lost, of unknown pages */
     unsigned commits_beyond; /* commits behind the first unsound frame */
     uint8_t *payload;        /* a record that spans pages */
     size_t payload_size;
@@ -52,13 +52,13 @@ struct pages_row {
     int64_t rowid;
     uint32_t page;
     unsigned cell;
-    bool in_doubt; /* it may be one that was deleted: an old image, or reached by no tree */
+    bool is_uncertain; /* it may be one that was deleted: an old image, or reached by no tree */
     size_t field_count;
     struct pages_field fields[PAGES_FIELDS_MAX]; /* PAGES_LOST: could not be read */
 };
 
-/* Return: 0 to go on; anything else ends the walk and is returned by it. */
-typedef int pages_row_fn(void *context, const struct pages_row *row);
+/* Return: 0 to continue; anything else ends the walk and is returned by it. */
+typedef int pages_row_fn(void *userdata, const struct pages_row *row);
 
 /*
  * Opens "spool.db" and its -wal in the folder; a file that is missing counts as empty.
@@ -78,12 +78,12 @@ uint64_t pages_in_use(const struct pages *pages);
 
 /* Forgets which pages the walks have reached. */
 void pages_restart(struct pages *pages);
-MUST_CHECK int pages_walk(struct pages *pages, uint32_t root, pages_row_fn *fn, void *context);
+MUST_CHECK int pages_walk(struct pages *pages, uint32_t root, pages_row_fn *fn, void *userdata);
 /* Rows of leaf pages that no walk reached and that are not on the list of free pages. */
-MUST_CHECK int pages_orphans(struct pages *pages, pages_row_fn *fn, void *context);
+MUST_CHECK int pages_orphans(struct pages *pages, pages_row_fn *fn, void *userdata);
 /* One row again, by its place. */
 MUST_CHECK int
-pages_one(struct pages *pages, uint32_t page, unsigned cell, pages_row_fn *fn, void *context);
+pages_one(struct pages *pages, uint32_t page, unsigned cell, pages_row_fn *fn, void *userdata);
 /* The header of page 1 is SQLite's, with this application id. */
 bool pages_application_id(struct pages *pages, uint32_t *ret);
 

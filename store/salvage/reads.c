@@ -3,7 +3,7 @@
  * reads.c - see reads.h
  *
  * SQLite takes a page that the disk does not give (EIO) for a damaged one:
- * SQLITE_IOERR_CORRUPTFS, which it tells as SQLITE_CORRUPT. It may as well be a
+ * SQLITE_IOERR_CORRUPTFS, which it reports as SQLITE_CORRUPT. It may as well be a
  * cable, so here it is an error of I/O again.
  *
  * And of the writes that have no room it takes those alone for a full disk that
@@ -30,11 +30,11 @@ static _Thread_local uint64_t given_up;
 static _Thread_local uint64_t repeated;
 static _Thread_local uint64_t bad_writes;
 static _Thread_local int full_error = ENOSPC;
-static _Thread_local bool (*stop_asks)(void);
+static _Thread_local bool (*should_stop)(void);
 static _Thread_local unsigned stop_calls;
 
 /* After the @tries-th try failed: is there to be another one? */
-static bool wait_for_another(int tries)
+static bool wait_before_retry(int tries)
 {
     if (tries == READS_TRIES) {
         repeated -= READS_TRIES - 1;
@@ -60,7 +60,7 @@ ssize_t reads_at(int fd, void *to, size_t size, uint64_t from)
             tries = 0;
         } else if (errno != EINTR) {
             int error = -errno;
-            if (error == -EISDIR || !wait_for_another(++tries))
+            if (error == -EISDIR || !wait_before_retry(++tries))
                 return error;
         }
     }
@@ -69,12 +69,12 @@ ssize_t reads_at(int fd, void *to, size_t size, uint64_t from)
 
 void spool_stop_if(bool (*asks)(void))
 {
-    stop_asks = asks;
+    should_stop = asks;
 }
 
 bool reads_is_stopped(void)
 {
-    return stop_asks && stop_calls++ % STOP_PERIOD == 0 && stop_asks();
+    return should_stop && stop_calls++ % STOP_PERIOD == 0 && should_stop();
 }
 
 uint64_t reads_given_up(void)
@@ -113,7 +113,7 @@ int reads_full_of(sqlite3 *db, int rc)
 
 /* ---- for SQLite ---- */
 
-/* Journals and logs have other methods than a database, for they are not locked. */
+/* Journals and logs have other methods than a database, because they are not locked. */
 static struct table {
     const sqlite3_io_methods *original;
     sqlite3_io_methods changed;
@@ -132,7 +132,7 @@ read_of(const struct table *table, sqlite3_file *file, void *to, int size, sqlit
 {
     int rc = table->original->xRead(file, to, size, from);
     for (int tries = 1; is_failure_of_the_disk(rc); tries++) {
-        if (!wait_for_another(tries))
+        if (!wait_before_retry(tries))
             return SQLITE_IOERR_READ;
         rc = table->original->xRead(file, to, size, from);
     }
@@ -150,7 +150,7 @@ static int read_other(sqlite3_file *file, void *to, int size, sqlite3_int64 from
 }
 
 /* As SQLite shall see it. @error: of the call that failed. */
-static int tell_full(int rc, int error)
+static int map_full_error(int rc, int error)
 {
     if (rc == SQLITE_FULL) /* by a short write, too */
         error = ENOSPC;
@@ -168,7 +168,7 @@ static int error_of(const struct table *table, sqlite3_file *file)
     return rc == SQLITE_OK ? error : 0;
 }
 
-/* Not done again: of what a write has left nobody knows. */
+/* Not repeated: what a failed write has left is unknown. */
 static int write_of(
     const struct table *table, sqlite3_file *file, const void *from, int size, sqlite3_int64 to)
 {
@@ -176,7 +176,7 @@ static int write_of(
     if (rc == SQLITE_OK)
         return rc;
     int error = error_of(table, file);
-    rc = tell_full(rc, error);
+    rc = map_full_error(rc, error);
     bad_writes += rc == SQLITE_IOERR_WRITE && error == EIO;
     return rc;
 }
@@ -194,7 +194,7 @@ static int write_other(sqlite3_file *file, const void *from, int size, sqlite3_i
 static int truncate_of(const struct table *table, sqlite3_file *file, sqlite3_int64 size)
 {
     int rc = table->original->xTruncate(file, size);
-    return rc == SQLITE_OK ? rc : tell_full(rc, error_of(table, file));
+    return rc == SQLITE_OK ? rc : map_full_error(rc, error_of(table, file));
 }
 
 static int truncate_database(sqlite3_file *file, sqlite3_int64 size)
@@ -213,7 +213,7 @@ map_index(sqlite3_file *file, int region, int size, int extends, void volatile *
 {
     errno = 0;
     int rc = tables[0].original->xShmMap(file, region, size, extends, ret_memory);
-    return rc == SQLITE_OK || rc == SQLITE_BUSY ? rc : tell_full(rc, errno);
+    return rc == SQLITE_OK || rc == SQLITE_BUSY ? rc : map_full_error(rc, errno);
 }
 
 static void change_table(struct table *table, sqlite3_file *file, bool is_database)

@@ -21,7 +21,7 @@ enum root { ROOT_LANE = 2, ROOT_MESSAGE = 4, ROOT_OUTCOME = 6, ROOT_SPOOL = 7 };
 
 enum {
     /* Numbers above what is known by so much are no numbers of ours: a mark that survived a
-     * power cut lags. Where there is no mark, ids go on behind this gap. */
+     * power cut lags. Where there is no mark, ids continue behind this gap. */
     SLACK = SPOOL_IDS_LEFT_OUT,
 };
 
@@ -30,8 +30,8 @@ struct kept_lane {
     char name[256];
     struct spool_counters counters; /* as read; messages and bytes: as salvaged */
     uint64_t counted_messages;
-    uint64_t known[SPOOL_OUTCOMES]; /* of those counted: whose record was read */
-    uint64_t later[SPOOL_OUTCOMES]; /* not counted yet */
+    uint64_t recorded[SPOOL_OUTCOMES]; /* of those counted: whose record was read */
+    uint64_t later[SPOOL_OUTCOMES];    /* not counted yet */
 };
 
 struct candidate {
@@ -46,7 +46,7 @@ struct rebuild_lanes {
     size_t count;
     struct kept_lane *fallback; /* lane "default": gets what is of no lane that was read */
     bool is_complete;           /* their counters add up */
-    bool is_in_doubt;           /* they may be older than what else was read */
+    bool is_uncertain;          /* they may be older than what else was read */
 };
 
 /* The row of table spool. */
@@ -90,7 +90,7 @@ struct rebuild_ends {
 struct rebuild_seen {
     struct numbers ids;
     struct numbers seqs;
-    struct numbers beyond; /* seqs of rows that are newer than anything else tells */
+    struct numbers beyond; /* seqs of rows that are newer than anything else shows */
 };
 
 /* Messages of doubtful pages. */
@@ -173,10 +173,10 @@ bool rebuild_is_text(const struct pages_row *row, size_t field);
 struct kept_lane *rebuild_find_lane(const struct rebuild_lanes *lanes, unsigned number);
 struct kept_lane *rebuild_find_lane_by_name(const struct rebuild_lanes *lanes,
                                             const char *name);
-struct kept_lane *rebuild_need_lane(struct rebuild *rebuild, unsigned number);
-MUST_CHECK int rebuild_take_lane(void *context, const struct pages_row *row);
+struct kept_lane *rebuild_ensure_lane(struct rebuild *rebuild, unsigned number);
+MUST_CHECK int rebuild_take_lane(void *userdata, const struct pages_row *row);
 uint64_t rebuild_sum_ended(const struct rebuild_lanes *lanes);
-MUST_CHECK int rebuild_take_state(void *context, const struct pages_row *row);
+MUST_CHECK int rebuild_take_state(void *userdata, const struct pages_row *row);
 uint64_t rebuild_charge_of(const struct pages_row *row);
 enum judgement rebuild_judge(struct rebuild *rebuild, const struct pages_row *row);
 bool rebuild_is_outcome_row(const struct rebuild *rebuild, const struct pages_row *row);
@@ -192,7 +192,7 @@ uint64_t rebuild_most_missing(const struct rebuild *rebuild);
 /* rebuild_write.c */
 MUST_CHECK int rebuild_prepare(struct rebuild *rebuild);
 MUST_CHECK int rebuild_keep_message(struct rebuild *rebuild, const struct pages_row *row);
-MUST_CHECK int rebuild_keep_outcome(void *context, const struct pages_row *row);
+MUST_CHECK int rebuild_keep_outcome(void *userdata, const struct pages_row *row);
 MUST_CHECK int rebuild_record_broken(struct rebuild *rebuild, const struct pages_row *row);
 struct pool rebuild_open_pool(const struct rebuild *rebuild, uint64_t wanted);
 MUST_CHECK int rebuild_write_rest(struct rebuild *rebuild);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * rebuild.c - which messages there still are, and what became of the others
+ * rebuild.c - which messages are left, and how the others ended
  *
  * Known are: the lanes' counters as they stood at some commit; the mark beside
  * the database and the audit file, which may know of later ones; the outcome
@@ -15,18 +15,18 @@
  * reaches, may have been deleted since: such ones are taken only where the
  * above says that messages are missing, the newest first, and never one whose
  * end is recorded. What is then still missing is recorded as damaged: under its
- * id where the rest of its row tells it; else under the newest ids that are
+ * id if the rest of its row holds it; else under the newest ids that are
  * neither spooled nor known to have ended; where there are not enough of these,
  * under ids made for it. So the ledger balances, each seq is there once, and no
  * id is given out again.
  *
  * Outcome rows that had not reached the audit file and cannot be read leave a
  * hole in its numbering. It is closed in the same way, by a record of a message
- * whose end is no longer known; the counters say of what kind it was, for they have
- * more of that than was read.
+ * whose end is no longer known; the counters say of what kind it was, because they
+ * count more of that kind than was read.
  *
  * Memory is bounded by what there is to read, not by how far ids lie apart: 16
- * bytes for each message in doubt, and the ids and seqs that were met (numbers.h),
+ * bytes for each uncertain message, and the ids and seqs that were seen (numbers.h),
  * about a byte for each line of the audit file and some hundred bytes for a row
  * that has no neighbour among 512 ids.
  */
@@ -52,9 +52,9 @@ static void see_id(struct rebuild *rebuild, uint64_t id, int64_t clock_ms)
         rebuild->ends.newest_ms = clock_ms;
 }
 
-static int measure_row(void *context, const struct pages_row *row)
+static int measure_row(void *userdata, const struct pages_row *row)
 {
-    struct rebuild *rebuild = context;
+    struct rebuild *rebuild = userdata;
     if (rebuild_is_outcome_row(rebuild, row)) {
         see_id(rebuild, (uint64_t)rebuild_number(row, 1), rebuild_number(row, 4));
         if ((uint64_t)row->rowid > rebuild->ends.last_seq)
@@ -67,9 +67,9 @@ static int measure_row(void *context, const struct pages_row *row)
     return 0;
 }
 
-static int measure_history(void *context, const struct spool_ended *ended)
+static int measure_history(void *userdata, const struct spool_ended *ended)
 {
-    struct rebuild *rebuild = context;
+    struct rebuild *rebuild = userdata;
     if (ended->id > SPOOL_LAST_MAX || ended->seq > SPOOL_LAST_MAX)
         return 0;
     see_id(rebuild, ended->id, 0);
@@ -80,50 +80,50 @@ static int measure_history(void *context, const struct spool_ended *ended)
     return 0;
 }
 
-struct telling {
+struct history_walk {
     struct rebuild *rebuild;
     spool_ended_fn *fn;
 };
 
-static int tell_ended(void *context, const struct spool_ended *ended)
+static int pass_ended(void *userdata, const struct spool_ended *ended)
 {
-    const struct telling *telling = context;
-    return reads_is_stopped() ? -ECANCELED : telling->fn(telling->rebuild, ended);
+    const struct history_walk *history_walk = userdata;
+    return reads_is_stopped() ? -ECANCELED : history_walk->fn(history_walk->rebuild, ended);
 }
 
 static int each_ended(struct rebuild *rebuild, spool_ended_fn *fn)
 {
     const struct spool_history *history = rebuild->task->history;
-    struct telling telling = {rebuild, fn};
-    return history ? history->each(history->owner, tell_ended, &telling) : 0;
+    struct history_walk history_walk = {rebuild, fn};
+    return history ? history->each(history->owner, pass_ended, &history_walk) : 0;
 }
 
-/* What the rows say of how far ids and seqs have come. */
-struct witness {
+/* The highest id and seq of the rows. */
+struct max_seen {
     struct rebuild *rebuild;
     uint64_t id;
     uint64_t seq;
 };
 
-static int hear_row(void *context, const struct pages_row *row)
+static int scan_max_row(void *userdata, const struct pages_row *row)
 {
-    struct witness *witness = context;
-    if (rebuild_is_outcome_row(witness->rebuild, row)) {
-        witness->id = rebuild_higher(witness->id, (uint64_t)rebuild_number(row, 1));
-        witness->seq = rebuild_higher(witness->seq, (uint64_t)row->rowid);
-    } else if (rebuild_judge(witness->rebuild, row) == SOUND_MESSAGE) {
-        witness->id = rebuild_higher(witness->id, rebuild_id_of(row));
+    struct max_seen *max_seen = userdata;
+    if (rebuild_is_outcome_row(max_seen->rebuild, row)) {
+        max_seen->id = rebuild_higher(max_seen->id, (uint64_t)rebuild_number(row, 1));
+        max_seen->seq = rebuild_higher(max_seen->seq, (uint64_t)row->rowid);
+    } else if (rebuild_judge(max_seen->rebuild, row) == SOUND_MESSAGE) {
+        max_seen->id = rebuild_higher(max_seen->id, rebuild_id_of(row));
     }
     return 0;
 }
 
 /*
- * One flipped bit in a lane's last id or last seq must not make up millions of
+ * One flipped bit in a lane's last id or last seq must not fabricate millions of
  * messages. Each end has one seq, so all lanes' ends add up to the last seq, and
  * ids are no fewer than what was accepted; beyond that only the mark, the audit
- * file or a row can say so. The newest row of the outcomes is always there.
+ * file or a row is evidence. The newest row of the outcomes is always there.
  */
-static int believe_lanes(struct rebuild *rebuild)
+static int limit_lane_counters(struct rebuild *rebuild)
 {
     const struct mark *mark = &rebuild->mark;
     uint64_t ended = rebuild_sum_ended(&rebuild->lanes);
@@ -134,17 +134,17 @@ static int believe_lanes(struct rebuild *rebuild)
     uint64_t id_reach = rebuild_higher(rebuild->counted.accepted,
                                        rebuild_higher(mark->last_id, rebuild->ends.last_id));
     if (seq > seq_reach || id > id_reach) {
-        struct witness witness = {.rebuild = rebuild};
+        struct max_seen max_seen = {.rebuild = rebuild};
         pages_restart(rebuild->task->pages);
         rebuild->limits.seq = seq;
         rebuild->limits.id = rebuild->limits.ended_id = rebuild_lower(id, SPOOL_LAST_MAX);
-        int r = pages_walk(rebuild->task->pages, ROOT_OUTCOME, hear_row, &witness);
+        int r = pages_walk(rebuild->task->pages, ROOT_OUTCOME, scan_max_row, &max_seen);
         if (r == 0)
-            r = pages_walk(rebuild->task->pages, ROOT_MESSAGE, hear_row, &witness);
+            r = pages_walk(rebuild->task->pages, ROOT_MESSAGE, scan_max_row, &max_seen);
         if (r != 0)
             return r;
-        seq_reach = rebuild_higher(seq_reach, witness.seq);
-        id_reach = rebuild_higher(id_reach, witness.id);
+        seq_reach = rebuild_higher(seq_reach, max_seen.seq);
+        id_reach = rebuild_higher(id_reach, max_seen.id);
     }
     rebuild->counted.seq = rebuild_higher(ended, rebuild_lower(seq, seq_reach));
     rebuild->counted.id =
@@ -156,11 +156,11 @@ static int believe_lanes(struct rebuild *rebuild)
 /*
  * Rows that are newer than all else are believed where the lanes' counters may
  * be old, or are lost: a commit writes both. What lies further away from the
- * others than some lost pages would explain is garbage all the same.
+ * others than some lost pages would explain is garbage anyway.
  */
-static int collect_beyond(void *context, const struct pages_row *row)
+static int collect_beyond(void *userdata, const struct pages_row *row)
 {
-    struct rebuild *rebuild = context;
+    struct rebuild *rebuild = userdata;
     if (rebuild_is_outcome_row(rebuild, row) && (uint64_t)row->rowid > rebuild->ends.last_seq)
         numbers_add(&rebuild->seen.beyond, (uint64_t)row->rowid);
     return 0;
@@ -184,8 +184,8 @@ static int reach_beyond(struct rebuild *rebuild)
     return r;
 }
 
-/* Beyond what anybody knows lies garbage; where nobody knows anything all is believed that is
- * plausible by itself. A message is vouched for by its checksum. */
+/* Beyond all that is known lies garbage; if nothing is known, all is accepted that is plausible
+ * by itself. A message has its checksum as evidence. */
 static int set_limits(struct rebuild *rebuild)
 {
     const struct mark *mark = &rebuild->mark;
@@ -194,7 +194,7 @@ static int set_limits(struct rebuild *rebuild)
     rebuild->ends.last_seq = rebuild_higher(
         rebuild->history.seq, rebuild_higher(rebuild->counted.seq, mark->last_seq));
     bool is_known = rebuild->lanes.count > 0 || mark->is_known || rebuild->history.seq > 0;
-    bool is_newest = rebuild->lanes.is_complete && !rebuild->lanes.is_in_doubt;
+    bool is_newest = rebuild->lanes.is_complete && !rebuild->lanes.is_uncertain;
     rebuild->limits.id = is_known ? rebuild->ends.last_id + SLACK : SPOOL_LAST_MAX;
     rebuild->limits.ended_id = is_newest ? rebuild->ends.last_id : rebuild->limits.id;
     rebuild->limits.seq = !is_known   ? SPOOL_LAST_MAX
@@ -213,7 +213,7 @@ static int measure(struct rebuild *rebuild)
     if (r == 0)
         r = each_ended(rebuild, measure_history);
     if (r == 0)
-        r = believe_lanes(rebuild);
+        r = limit_lane_counters(rebuild);
     if (r == 0)
         r = set_limits(rebuild);
     if (r != 0)
@@ -235,9 +235,9 @@ static int read_outcomes(struct rebuild *rebuild)
     return r == 0 ? pages_orphans(pages, rebuild_keep_outcome, rebuild) : r;
 }
 
-static int count_history(void *context, const struct spool_ended *ended)
+static int count_history(void *userdata, const struct spool_ended *ended)
 {
-    struct rebuild *rebuild = context;
+    struct rebuild *rebuild = userdata;
     struct kept_lane *lane = rebuild_find_lane_by_name(&rebuild->lanes, ended->lane);
     numbers_add(&rebuild->seen.ids, ended->id);
     if (ended->seq > rebuild->ends.last_seq || numbers_has(&rebuild->seen.seqs, ended->seq))
@@ -245,13 +245,13 @@ static int count_history(void *context, const struct spool_ended *ended)
     rebuild_count_ended(rebuild, lane ? lane : rebuild->lanes.fallback, ended->seq,
                         ended->outcome);
     if (ended->outcome != SPOOL_DELIVERED && rebuild->state.failures_pruned > 0)
-        rebuild->state.failures_pruned--; /* it is known all the same */
+        rebuild->state.failures_pruned--; /* the audit file has it */
     return 0;
 }
 
 /* What the audit file holds is exported, whatever the cursor says. A cursor that is ahead of
  * all there is was damaged; how far rows are pruned is nearly the same. */
-static void learn_export(struct rebuild *rebuild)
+static void derive_export_cursor(struct rebuild *rebuild)
 {
     if (rebuild->state.exported > rebuild->ends.last_seq) {
         rebuild->state.exported =
@@ -263,7 +263,7 @@ static void learn_export(struct rebuild *rebuild)
         rebuild->state.pruned = rebuild->state.exported;
 }
 
-/* The cursor is lost and no audit file tells: what waits for its export lies side by side at
+/* The cursor is lost and there is no audit file: what waits for its export lies side by side at
  * the end. */
 static int guess_export(struct rebuild *rebuild)
 {
@@ -282,10 +282,10 @@ static int guess_export(struct rebuild *rebuild)
 }
 
 /*
- * How far deliveries gave way, beyond what is exported. Where more of them are
+ * How far deliveries were pruned, beyond what is exported. Where more of them are
  * there than not that number was damaged; where few are, these were.
  */
-static int doubt_pruned(struct rebuild *rebuild)
+static int verify_pruned(struct rebuild *rebuild)
 {
     uint64_t from = rebuild->state.exported;
     char sql[128];
@@ -313,16 +313,17 @@ static int doubt_pruned(struct rebuild *rebuild)
     return sqlite3_exec(rebuild->task->db, sql, NULL, NULL, NULL);
 }
 
-/* A line of a lane that was forgotten, and is there anew: "default" took its counters over. */
-static void hand_to_home(struct rebuild *rebuild)
+/* A line of a lane that was forgotten, and was created again: "default" took its counters over.
+ * */
+static void move_to_fallback(struct rebuild *rebuild)
 {
-    uint64_t *home = rebuild->lanes.fallback->known;
+    uint64_t *fallback = rebuild->lanes.fallback->recorded;
     for (size_t i = 0; i < rebuild->lanes.count && rebuild->lanes.is_complete; i++) {
         struct kept_lane *lane = &rebuild->lanes.all[i];
         for (int j = 0; j < SPOOL_OUTCOMES && lane != rebuild->lanes.fallback; j++) {
-            uint64_t counted = rebuild_lower(lane->known[j], lane->counters.ended[j]);
-            home[j] += lane->known[j] - counted;
-            lane->known[j] = counted;
+            uint64_t counted = rebuild_lower(lane->recorded[j], lane->counters.ended[j]);
+            fallback[j] += lane->recorded[j] - counted;
+            lane->recorded[j] = counted;
         }
     }
 }
@@ -331,17 +332,18 @@ static void hand_to_home(struct rebuild *rebuild)
  * The counters say of what kinds the ends up to counted_seq are, the records
  * that were read say it of most. So no counter is below what was read; and all
  * of them together are as many as there are seqs, so that each whose record is
- * lost is in one of them. Where a lane's counters are lost, what nobody knows
+ * lost is in one of them. Where a lane's counters are lost, what is unknown
  * was exported: it counts as delivered.
  */
 static void level_counters(struct rebuild *rebuild)
 {
     uint64_t failures = 0;
-    hand_to_home(rebuild);
+    move_to_fallback(rebuild);
     for (size_t i = 0; i < rebuild->lanes.count; i++) {
         struct kept_lane *lane = &rebuild->lanes.all[i];
         for (int j = 0; j < SPOOL_OUTCOMES; j++)
-            lane->counters.ended[j] = rebuild_higher(lane->counters.ended[j], lane->known[j]);
+            lane->counters.ended[j] =
+                rebuild_higher(lane->counters.ended[j], lane->recorded[j]);
     }
     uint64_t ended = rebuild_sum_ended(&rebuild->lanes);
     if (ended < rebuild->counted.seq)
@@ -351,10 +353,10 @@ static void level_counters(struct rebuild *rebuild)
         for (size_t i = 0; i < rebuild->lanes.count; i++) {
             struct kept_lane *lane = &rebuild->lanes.all[i];
             uint64_t excess = ended - rebuild_lower(ended, rebuild->counted.seq);
-            uint64_t part = rebuild_lower(excess, lane->counters.ended[j] - lane->known[j]);
+            uint64_t part = rebuild_lower(excess, lane->counters.ended[j] - lane->recorded[j]);
             lane->counters.ended[j] -= part;
             ended -= part;
-            failures += j == SPOOL_DELIVERED ? 0 : lane->counters.ended[j] - lane->known[j];
+            failures += j == SPOOL_DELIVERED ? 0 : lane->counters.ended[j] - lane->recorded[j];
         }
     }
     rebuild->messages.spare_failures =
@@ -378,19 +380,19 @@ static int add_candidate(struct rebuild *rebuild, const struct pages_row *row)
     return 0;
 }
 
-static int take_sound(void *context, const struct pages_row *row)
+static int take_sound(void *userdata, const struct pages_row *row)
 {
-    struct rebuild *rebuild = context;
+    struct rebuild *rebuild = userdata;
     if (rebuild_judge(rebuild, row) != SOUND_MESSAGE)
         return 0;
-    return row->in_doubt ? add_candidate(rebuild, row) : rebuild_keep_message(rebuild, row);
+    return row->is_uncertain ? add_candidate(rebuild, row) : rebuild_keep_message(rebuild, row);
 }
 
 /* A tree is in order: where a row is not, it is its key that was damaged. */
-static int take_broken(void *context, const struct pages_row *row)
+static int take_broken(void *userdata, const struct pages_row *row)
 {
-    struct rebuild *rebuild = context;
-    if (row->in_doubt)
+    struct rebuild *rebuild = userdata;
+    if (row->is_uncertain)
         return 0;
     switch (rebuild_judge(rebuild, row)) {
     case NO_MESSAGE:
@@ -404,9 +406,9 @@ static int take_broken(void *context, const struct pages_row *row)
     return row->rowid > rebuild->messages.walked_key ? rebuild_record_broken(rebuild, row) : 0;
 }
 
-static int take_candidate(void *context, const struct pages_row *row)
+static int take_candidate(void *userdata, const struct pages_row *row)
 {
-    struct rebuild *rebuild = context;
+    struct rebuild *rebuild = userdata;
     return rebuild_judge(rebuild, row) == SOUND_MESSAGE ? rebuild_keep_message(rebuild, row)
                                                         : 0;
 }
@@ -483,17 +485,17 @@ static int read_all(struct rebuild *rebuild)
     rebuild->lanes.fallback =
         rebuild_find_lane_by_name(&rebuild->lanes, rebuild->task->options->lanes[0].name);
     if (!rebuild->lanes.fallback)
-        rebuild->lanes.fallback = rebuild_need_lane(rebuild, 0);
+        rebuild->lanes.fallback = rebuild_ensure_lane(rebuild, 0);
     if (!rebuild->lanes.fallback)
         rebuild->lanes.fallback = rebuild->lanes.all; /* there are too many others */
-    learn_export(rebuild);
+    derive_export_cursor(rebuild);
     if (!rebuild->state.is_read || rebuild->state.clock.clock_ms < rebuild->ends.newest_ms)
         rebuild->state.clock.clock_ms = rebuild->ends.newest_ms;
     r = read_outcomes(rebuild);
     if (r == 0)
         r = guess_export(rebuild);
     if (r == 0)
-        r = doubt_pruned(rebuild);
+        r = verify_pruned(rebuild);
     if (r == 0)
         r = each_ended(rebuild, count_history);
     if (r != 0)

@@ -27,8 +27,8 @@ struct rebuild_task {
     uint64_t last_seq;
 };
 
-/* How far the readable lanes of a damaged spool have come: tells an older image from a newer
- * one. */
+/* How far the readable lanes of a damaged spool have come: distinguishes an older image from a
+ * newer one. */
 struct rebuild_reach {
     uint64_t counted; /* all that was ever accepted and ended, added up */
     uint64_t last_id;

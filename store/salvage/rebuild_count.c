@@ -19,7 +19,7 @@ void rebuild_count_ended(struct rebuild *rebuild,
     if (seq > rebuild->counted.seq)
         lane->later[outcome]++;
     else
-        lane->known[outcome]++;
+        lane->recorded[outcome]++;
     if (seq > lane->counters.last_seq)
         lane->counters.last_seq = seq;
 }
@@ -63,24 +63,25 @@ struct loose {
     uint32_t last;
 };
 
-static int pass_row(void *context, const struct pages_row *row)
+static int pass_row(void *userdata, const struct pages_row *row)
 {
-    (void)context;
+    (void)userdata;
     (void)row;
     return 0;
 }
 
-static int count_loose(void *context, const struct pages_row *row)
+static int count_loose(void *userdata, const struct pages_row *row)
 {
-    struct loose *loose = context;
+    struct loose *loose = userdata;
     loose->count += row->page != loose->last;
     loose->last = row->page;
     return 0;
 }
 
 /*
- * What a page in use holds goes to another one, in the order of its tree. Rows of a leaf that no
- * tree reaches come in any order, and a leaf that is split may stay half empty: two pages for one.
+ * What a page in use holds goes to another one, in the order of its tree. Rows of a
+ * leaf that no tree reaches come in any order, and a leaf that is split may stay half
+ * empty: two pages for one.
  */
 int rebuild_pages_needed(struct pages *pages, uint64_t *ret)
 {

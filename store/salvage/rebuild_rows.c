@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * rebuild_rows.c - which row of a page is plausible, and what it says
+ * rebuild_rows.c - which row of a page is plausible, and what it holds
  *
  * Rows of lanes and of the state are taken as they are read; a row of a message
- * or of an outcome is judged only: whether it goes on is for rebuild.c to say.
+ * or of an outcome is judged only: rebuild.c decides whether it is kept.
  */
 #include "base/utf8.h"
 #include "store/salvage/rebuild-private.h"
@@ -68,7 +68,7 @@ struct kept_lane *rebuild_find_lane_by_name(const struct rebuild_lanes *lanes, c
 }
 
 /* A lane whose row is lost. Lanes get their numbers in the order of the configuration. */
-struct kept_lane *rebuild_need_lane(struct rebuild *rebuild, unsigned number)
+struct kept_lane *rebuild_ensure_lane(struct rebuild *rebuild, unsigned number)
 {
     const struct spool_options *options = rebuild->task->options;
     struct kept_lane *lane = rebuild_find_lane(&rebuild->lanes, number);
@@ -85,7 +85,7 @@ struct kept_lane *rebuild_need_lane(struct rebuild *rebuild, unsigned number)
     return lane;
 }
 
-/* The counts vouch for each other; the last id and seq stand alone, see believe_lanes(). */
+/* The counts confirm each other; the last id and seq do not, see limit_lane_counters(). */
 static bool is_lane_row(const struct pages_row *row)
 {
     enum { NAME = 1, FIRST = 2, BYTES = 10, FIELDS = 13 };
@@ -103,9 +103,9 @@ static bool is_lane_row(const struct pages_row *row)
     return sum == rebuild_number(row, FIRST);
 }
 
-int rebuild_take_lane(void *context, const struct pages_row *row)
+int rebuild_take_lane(void *userdata, const struct pages_row *row)
 {
-    struct rebuild *rebuild = context;
+    struct rebuild *rebuild = userdata;
     if (!is_lane_row(row) || rebuild_find_lane(&rebuild->lanes, (unsigned)row->rowid) ||
         rebuild->lanes.count == SPOOL_LANES_KNOWN_MAX)
         return 0;
@@ -123,7 +123,7 @@ int rebuild_take_lane(void *context, const struct pages_row *row)
     counters->last_id = (uint64_t)rebuild_number(row, 11);
     counters->last_seq = (uint64_t)rebuild_number(row, 12);
     rebuild->lanes.count++;
-    rebuild->lanes.is_in_doubt |= row->in_doubt;
+    rebuild->lanes.is_uncertain |= row->is_uncertain;
     rebuild->counted.accepted += counters->accepted;
     if (counters->last_id > rebuild->counted.id)
         rebuild->counted.id = counters->last_id;
@@ -163,10 +163,10 @@ struct foreign {
     unsigned ours;
 };
 
-static int look_at_table(void *context, const struct pages_row *row)
+static int count_table(void *userdata, const struct pages_row *row)
 {
     static const char *const names[] = {"lane", "message", "outcome", "spool"};
-    struct foreign *foreign = context;
+    struct foreign *foreign = userdata;
     if (row->field_count != 5 || !rebuild_is_text(row, 0) || !rebuild_is_text(row, 1) ||
         rebuild_bytes(row, 0).size != 5 || memcmp(rebuild_bytes(row, 0).data, "table", 5) != 0)
         return 0;
@@ -187,16 +187,16 @@ int rebuild_is_foreign(struct pages *pages, bool *ret)
     if (!pages_application_id(pages, &application_id) || application_id == SPOOL_APPLICATION_ID)
         return pages->error;
     pages_restart(pages);
-    int r = pages_walk(pages, 1, look_at_table, &foreign);
+    int r = pages_walk(pages, 1, count_table, &foreign);
     *ret = foreign.tables > 0 && foreign.ours == 0;
     return r;
 }
 
 /* ---- the clock and the cursor ---- */
 
-int rebuild_take_state(void *context, const struct pages_row *row)
+int rebuild_take_state(void *userdata, const struct pages_row *row)
 {
-    struct rebuild *rebuild = context;
+    struct rebuild *rebuild = userdata;
     struct spool_clock_state *clock = &rebuild->state.clock;
     if (row->rowid != 1 || row->field_count < 10 || !rebuild_is_text(row, 1) ||
         rebuild_bytes(row, 1).size >= sizeof(clock->boot_id) ||
@@ -268,7 +268,7 @@ static bool charge_fits(const struct pages_row *row, uint64_t sizes)
                      (int64_t)(2 * sizes + UINT64_C(4) * SPOOL_PAGE_BYTES));
 }
 
-/* As stored, where that can be; else as it would be counted now. */
+/* As stored, if that is plausible; else as it would be counted now. */
 uint64_t rebuild_charge_of(const struct pages_row *row)
 {
     const struct spool_message message = {
@@ -284,7 +284,8 @@ uint64_t rebuild_charge_of(const struct pages_row *row)
                                    : spool_charge(&message);
 }
 
-/* No column of numbers takes another kind; a row that lacks the newest ones is an older program's. */
+/* No column of numbers takes another kind; a row that lacks the newest ones is an older
+ * program's. */
 static bool is_number_or_absent(const struct pages_row *row, size_t field)
 {
     return field >= row->field_count || is_null(row, field) ||

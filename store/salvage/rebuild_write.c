@@ -60,7 +60,7 @@ static int run(sqlite3_stmt *stmt)
 
 int rebuild_keep_message(struct rebuild *rebuild, const struct pages_row *row)
 {
-    struct kept_lane *lane = rebuild_need_lane(rebuild, rebuild_lane_of(row));
+    struct kept_lane *lane = rebuild_ensure_lane(rebuild, rebuild_lane_of(row));
     if (!lane || numbers_has(&rebuild->seen.ids, rebuild_id_of(row)))
         return 0;
     int rc = sqlite3_bind_int64(rebuild->insert.message, 1 + MESSAGE_KEY, row->rowid);
@@ -87,16 +87,17 @@ int rebuild_keep_message(struct rebuild *rebuild, const struct pages_row *row)
 
 /* ---- outcome records ---- */
 
-/* Of what is exported the failures stay, and the newest row, from which the numbers go on. */
-int rebuild_keep_outcome(void *context, const struct pages_row *row)
+/* Of what is exported the failures stay, and the newest row, from which the numbers continue.
+ * */
+int rebuild_keep_outcome(void *userdata, const struct pages_row *row)
 {
-    struct rebuild *rebuild = context;
+    struct rebuild *rebuild = userdata;
     uint64_t seq = (uint64_t)row->rowid;
     uint64_t id = (uint64_t)row->fields[1].number;
     if (!rebuild_is_outcome_row(rebuild, row) || numbers_has(&rebuild->seen.seqs, seq) ||
         numbers_has(&rebuild->seen.ids, id))
         return 0;
-    struct kept_lane *lane = rebuild_need_lane(rebuild, (unsigned)rebuild_number(row, 2));
+    struct kept_lane *lane = rebuild_ensure_lane(rebuild, (unsigned)rebuild_number(row, 2));
     if (!lane)
         return 0;
     numbers_add(&rebuild->seen.ids, id);
@@ -110,7 +111,7 @@ int rebuild_keep_outcome(void *context, const struct pages_row *row)
     return rc == SQLITE_OK ? run(rebuild->insert.outcome) : rc;
 }
 
-/* What a record of a message tells of which little or nothing is known. */
+/* What is in the record of a message of which little or nothing is known. */
 struct obituary {
     int64_t seq;
     uint64_t id;
@@ -222,7 +223,7 @@ static struct kept_lane *take_from_counters(struct rebuild *rebuild)
             struct kept_lane *lane = &rebuild->lanes.all[i];
             int end = is_failure ? SPOOL_OUTCOMES : SPOOL_DELIVERED + 1;
             for (int j = is_failure ? SPOOL_DELIVERED + 1 : SPOOL_DELIVERED; j < end; j++) {
-                if (lane->counters.ended[j] == lane->known[j])
+                if (lane->counters.ended[j] == lane->recorded[j])
                     continue;
                 lane->counters.ended[j]--;
                 rebuild->messages.spare_failures -=
@@ -313,7 +314,8 @@ static int record_missing(struct rebuild *rebuild, uint64_t missing, struct pool
     return 0;
 }
 
-/* The row of the newest seq is where SQLite goes on from; it may be in the audit file only. */
+/* The row of the newest seq is where SQLite continues from; it may be in the audit file only.
+ * */
 static int write_newest_row(struct rebuild *rebuild)
 {
     if (rebuild->ends.last_seq == 0 || rebuild->ends.last_seq > rebuild->state.exported)
@@ -341,7 +343,7 @@ static int write_newest_row(struct rebuild *rebuild)
 
 /* ---- the small tables ---- */
 
-/* What is newer than the counters joins them. Of that, too, what nobody knows was exported. */
+/* What is newer than the counters joins them. Of that, too, what is unknown was exported. */
 static void level_ended(struct rebuild *rebuild)
 {
     for (size_t i = 0; i < rebuild->lanes.count; i++) {

@@ -14,7 +14,7 @@
  * it; with the commits behind an unsound frame of the log, which SQLite does
  * not see; or without the log, which may be that of an older copy. It is the
  * one whose counters have come farthest. A torn end of the log is no damage
- * but a batch that nobody was told of, so what lies behind it counts only if
+ * but a batch that was never acknowledged, so what lies behind it counts only if
  * there are commits that can only have followed a completed one.
  */
 #include "store/salvage/salvage.h"
@@ -220,7 +220,7 @@ static int build(const char *path, struct rebuild_task *task, char *errmsg)
     int rc = sqlite3_open_v2(path, &task->db, flags, reads_vfs());
     if (rc == SQLITE_OK)
         rc = fill(task->db, task);
-    int r = rc > 0 ? schema_tell(task->db, rc, errmsg) : rc;
+    int r = rc > 0 ? schema_describe_error(task->db, rc, errmsg) : rc;
     rc = sqlite3_close(task->db);
     task->db = NULL;
     return r == 0 && rc != SQLITE_OK ? -EIO : r;
@@ -247,7 +247,7 @@ static int count_bytes_needed(const struct rebuild_task *task, char *errmsg, uin
     return r;
 }
 
-static int look_for_room(int directory_fd, uint64_t needed, char *errmsg)
+static int check_room_for_rebuild(int directory_fd, uint64_t needed, char *errmsg)
 {
     struct statvfs disk;
     if (fstatvfs(directory_fd, &disk) < 0)
@@ -262,11 +262,11 @@ static int look_for_room(int directory_fd, uint64_t needed, char *errmsg)
     return SPOOL_E_DISK;
 }
 
-static int tell_removed(int directory_fd, uint64_t needed, int error, char *errmsg)
+static int fail_removed(int directory_fd, uint64_t needed, int error, char *errmsg)
 {
     struct statvfs disk = {0};
     schema_remove_leftovers(directory_fd);
-    (void)fstatvfs(directory_fd, &disk); /* where that fails, 0 bytes are said to be free */
+    (void)fstatvfs(directory_fd, &disk); /* if that fails, 0 bytes are reported as free */
     (void)snprintf(errmsg, SPOOL_ERRMSG_MAX,
                    "%s (%s) while the sound database was written; it was removed again, and "
                    "needs up to %llu bytes, %llu bytes are free",
@@ -286,16 +286,16 @@ static int write_new(int directory_fd, struct rebuild_task *task, char *errmsg)
     uint64_t needed = 0;
     int r = count_bytes_needed(task, errmsg, &needed);
     if (r == 0)
-        r = look_for_room(directory_fd, needed, errmsg);
+        r = check_room_for_rebuild(directory_fd, needed, errmsg);
     if (r != 0)
         return r;
     r = build(path, task, errmsg);
     if (r == SPOOL_E_DISK)
-        return tell_removed(directory_fd, needed, reads_full_error(), errmsg);
+        return fail_removed(directory_fd, needed, reads_full_error(), errmsg);
     if (r == 0)
         r = salvage_sync_file(directory_fd, SCHEMA_NEW_NAME);
     if (r < 0 && full_is_error(-r))
-        return tell_removed(directory_fd, needed, -r, errmsg);
+        return fail_removed(directory_fd, needed, -r, errmsg);
     if (r != 0) {
         schema_remove_leftovers(directory_fd);
         return r;
@@ -351,8 +351,10 @@ int salvage_is_foreign(int directory_fd, bool *ret)
     return r;
 }
 
-static int
-make(int directory_fd, const struct survey *survey, struct rebuild_task *task, char *errmsg)
+static int rebuild_database(int directory_fd,
+                            const struct survey *survey,
+                            struct rebuild_task *task,
+                            char *errmsg)
 {
     struct pages pages;
     bool is_foreign = false;
@@ -374,7 +376,7 @@ make(int directory_fd, const struct survey *survey, struct rebuild_task *task, c
     return r;
 }
 
-/* Where the mark lies in a bad place nobody knows what it said. */
+/* The content of a mark in a bad block is unknown. */
 static int read_mark_and_survey(int directory_fd,
                                 struct mark *ret_mark,
                                 struct survey *ret_survey,
@@ -404,7 +406,7 @@ int salvage(int directory_fd,
         return r;
     r = read_mark_and_survey(directory_fd, &mark, &survey, errmsg);
     if (r == 0)
-        r = make(directory_fd, &survey, &task, errmsg);
+        r = rebuild_database(directory_fd, &survey, &task, errmsg);
     if (r == 0)
         r = take_place(directory_fd, &salvaged, errmsg, ret->moved_to);
     if (r == 0)

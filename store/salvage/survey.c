@@ -100,7 +100,7 @@ static bool is_alive(int fd, const struct survey_blocks *blocks)
     return reads(fd, block);
 }
 
-static int look_at(int fd, int file, struct survey_blocks *blocks)
+static int survey_one_file(int fd, int file, struct survey_blocks *blocks)
 {
     bool is_database = file == SURVEY_DATABASE;
     struct stat status;
@@ -129,8 +129,8 @@ static bool disk_is_alive(const struct survey *survey, const int fds[static SURV
         is_any_bad |= survey->files[i].bad_count > 0;
     if (!is_any_bad)
         return true;
-    int witness = survey->files[SURVEY_DATABASE].count > 0 ? SURVEY_DATABASE : SURVEY_LOG;
-    return is_alive(fds[witness], &survey->files[witness]);
+    int reference = survey->files[SURVEY_DATABASE].count > 0 ? SURVEY_DATABASE : SURVEY_LOG;
+    return is_alive(fds[reference], &survey->files[reference]);
 }
 
 static void describe(const struct survey *survey, char *errmsg)
@@ -158,7 +158,7 @@ static int open_and_look(int directory_fd, int file, struct survey_blocks *block
     *ret_fd = regular_openat(directory_fd, names[file], O_RDONLY, 0);
     if (*ret_fd < 0)
         return *ret_fd == -ENOENT ? 0 : *ret_fd;
-    return look_at(*ret_fd, file, blocks);
+    return survey_one_file(*ret_fd, file, blocks);
 }
 
 /* The database comes first: where nothing of it reads, what the others say means nothing. */

@@ -222,7 +222,7 @@ def a_refused_message_that_went_through_is_named():
 
 
 @case
-def a_message_nobody_sent_is_named():
+def a_message_that_was_never_sent_is_named():
     history = good()
     history.remote.append(("p9/1", "plant/9", b"?"))
     named(history, "STRANGE")

@@ -45,7 +45,7 @@ class Bridge:
         self.far = Mosquitto().start()
         self.subscriber = Subscriber(self.far.address).start()
         cleanup(self.subscriber.stop)
-        self.link = Link(self.far.port).mend()
+        self.link = Link(self.far.port).restore()
         self.history = History()
         self.history.recorded = False
         self.history.window = 65535
@@ -104,7 +104,7 @@ def a_bridge_under_sigkill_is_found_losing_what_it_acknowledged():
     bridge.link.cut()
     producers = bridge.serve(2000)
     bridge.local.kill()
-    bridge.link.mend()
+    bridge.link.restore()
     bridge.start()
     bridge.history.cuts = 1
     wait_for(lambda: bridge.subscriber.messages, 20, "the bridge at work again")

@@ -146,7 +146,7 @@ def a_full_disk_refuses_drains_and_recovers_by_itself():
     old.publish("plant/t", b"x")
     equal(old.expect_closed(), None, "3.1.1: packets before the close")
     gateway.fill()  # not a byte is left, not even of the reserve
-    link.mend()
+    link.restore()
     ledger = gateway.wait_drained(60)
     equal(ledger["delivered"], len(small) + sum(len(producer.acked) for producer in producers),
           "delivered")
@@ -169,7 +169,7 @@ def failure_records_fit_into_the_reserve():
     gateway = SmallDisk(link.url, retention={"when_full": "refuse"}, reserve="2M").start()
     accepted = sum(len(producer.acked) for producer in fill_with_load(gateway))
     gateway.fill(leave=2 * MIB)
-    link.mend()
+    link.restore()
     ledger = gateway.wait_drained(60)
     equal((ledger["accepted"], ledger["rejected"]), (accepted, accepted), "accepted, rejected")
     check(gateway.free() >= MIB, "what is left of the reserve", gateway.free())
@@ -194,7 +194,7 @@ def a_full_disk_holds_producers_back_where_the_policy_blocks():
     gateway.empty()
     for client in clients:
         equal(client.expect(mqtt.PUBACK, 10).reason, 0, "reason once there is room")
-    link.mend()
+    link.restore()
     equal(gateway.wait_drained()["delivered"], 2)
     gateway.stop()
 
@@ -228,7 +228,7 @@ def a_short_disk_evicts_the_oldest_with_its_reason():
 
 
 @case
-def a_start_on_a_disk_that_is_full_to_the_last_byte_says_so():
+def a_start_on_a_disk_that_is_full_to_the_last_byte_is_logged():
     gateway = SmallDisk().start()
     equal(gateway.client(5).publish_wait("plant/t", b"x").reason, 0)
     gateway.kill()
@@ -297,9 +297,9 @@ def a_salvage_that_has_no_room_writes_nothing_and_says_how_much_it_needs():
     before, free = files_of(gateway), gateway.free()
     for _ in range(2):
         line = ends_with_78(gateway, r"needs up to \d+ bytes", r"\d+ bytes are free")
-        needed, told = map(int, re.search(r"up to (\d+) .*, (\d+) bytes are free", line).groups())
+        needed, logged = map(int, re.search(r"up to (\d+) .*, (\d+) bytes are free", line).groups())
         check(size * 0.9 <= needed <= size + MIB, "needed", needed, size)
-        check(abs(told - free) < MIB, "free", told, free)
+        check(abs(logged - free) < MIB, "free", logged, free)
         equal(files_of(gateway), before, "files")
     gateway.empty()
     gateway.start(60)
@@ -390,7 +390,7 @@ def a_real_quota_refuses_drains_and_recovers_by_itself():
           "reasons of the refusals")
     check('disk_short detail="Disk quota exceeded (EDQUOT)' in gateway.log(), "the errno",
           gateway.log())
-    link.mend()
+    link.restore()
     ledger = gateway.wait_drained(60)
     equal(ledger["delivered"], sum(len(producer.acked) for producer in producers), "delivered")
     gateway.limit(None)
@@ -422,7 +422,7 @@ def a_limit_of_the_file_size_refuses_drains_and_recovers_by_itself():
           "reasons of the refusals")
     check(re.search(r'disk_short detail="File too large \(EFBIG\)', gateway.log()),
           "the errno", gateway.log())
-    link.mend()
+    link.restore()
     ledger = gateway.wait_drained(60)
     equal(ledger["delivered"], sum(len(producer.acked) for producer in producers), "delivered")
     limit_files(gateway, None)
@@ -483,7 +483,7 @@ def nothing_is_sent_whose_end_cannot_be_recorded():
     wait_for(lambda: len(producers[0].acked) > 500, 60, "a backlog")
     producers[0].finish()
     gateway.kill()
-    link.mend()
+    link.restore()
     for _ in range(3):  # as often as it is started again
         before = len(gateway.log())
         gateway.start(wrap=["prlimit", "--fsize=65536"])  # below the end of the write-ahead log
@@ -717,7 +717,7 @@ class Sweep:
         check(not found, "\n".join(found))
 
 
-def tell(what, failed):
+def print_failed(what, failed):
     print("# %s: %d points of failure, the daemon ended %.3f s after it at the latest; %d "
           "acknowledged" % (what, len(failed), max(run.exit_s for run in failed if run.code),
                             sum(len(run.history.acked) for run in failed)))
@@ -728,7 +728,7 @@ def an_error_at_any_write_or_sync_ends_the_daemon_and_loses_nothing():
     limit_s = 10 if sanitizer() else 1
     failed = Sweep("write,sync,truncate", step=options().step, limit_s=limit_s).go()
     check(len(failed) > 100 / options().step, "points of failure", len(failed))
-    tell("EIO, each %s call" % options().step, failed)
+    print_failed("EIO, each %s call" % options().step, failed)
     wrong = ["%s: exit code %d" % (run, run.code) for run in failed
              if run.code != 1 and run.what not in HARMLESS]
     check(not wrong, "\n".join(wrong))
@@ -741,7 +741,7 @@ def sweep_full(error, step):
     print("# %s for 8 calls, from each %s call on: %d points of failure; %d refused, %d "
           "acknowledged" % (errno.errorcode[error], step, len(failed), refused,
                             sum(len(run.history.acked) for run in failed)))
-    check(refused > 0, "no commit met the full disk")
+    check(refused > 0, "no commit found the disk full")
     equal({reason for run in failed for reason in run.history.refused.values()}, {0x97},
           "reasons of the refusals")
     wrong = ["%s: exit code %d" % (run, run.code) for run in failed
@@ -809,7 +809,7 @@ def messages_of_qos_0_that_a_full_disk_rolled_back_are_reported_and_counted():
     first = writes_of_a_start()
     for version in (4, 5):
         check(any(refused_batch(version, first + more) for more in range(1, 60, 2)),
-              "no commit met the full disk")
+              "no commit found the disk full")
 
 
 @case(seconds=4 * 3600)

@@ -540,7 +540,7 @@ def removed_files_outrank_a_disk_that_was_short_before():
     equal(client.publish_wait("a/b", b"refused").reason, 0x97, "reason")
     wait_for(lambda: gateway.status().get("intake", {}).get("refusing") == "spool_moved",
              PATIENCE_S, lambda: "the status saying so, it is %r" % gateway.status())
-    check(b"spool's files were removed" in gateway.tool("status").stdout, "the page says so")
+    check(b"spool's files were removed" in gateway.tool("status").stdout, "it is on the page")
     wait_for(lambda: any("DO NOT END THE DAEMON" in text for text in gateway.read_notifications()),
              PATIENCE_S, "a STATUS= line")
     equal(reasons_in(gateway.log()), ["disk", "spool_moved"], "reasons")
@@ -675,7 +675,7 @@ def an_older_copy_written_over_the_open_file_is_never_taken_for_the_spool():
         gateway.start()
         ledger = gateway.ledger()
         check(ledger["spooled"] == 3020 or "spool_damaged" in gateway.log()[since:],
-              "messages are missing, and nothing says so", ledger, gateway.log()[since:])
+              "messages are missing, and nothing reports it", ledger, gateway.log()[since:])
         equal(ledger["accepted"], 3020, "accepted, of all that was acknowledged")
         equal(gateway.tool("check").returncode, 0, "mqtt-spool check")
         gateway.stop()

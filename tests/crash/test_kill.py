@@ -63,12 +63,12 @@ class Flapping:
             self.link.cut(reset=self.random_instants.random() < 0.5)
             self.cuts += 1
             self._ending.wait(self.random_instants.uniform(0, 0.15))
-            self.link.mend()
+            self.link.restore()
 
     def stop(self):
         self._ending.set()
         self._thread.join(10)
-        self.link.mend()
+        self.link.restore()
 
 
 def finish(producers):
@@ -123,7 +123,7 @@ def kills_with_the_link_down_leave_a_record_of_each_message_that_was_evicted():
         kill_and_restart(gateway, rounds // 2, random_instants)
         wait_for(lambda: gateway.ledger()["evicted"] > 0, 60, "an eviction before the link is up")
         check(not far.messages, "the link was not down", len(far.messages))
-        link.mend()
+        link.restore()
         kill_and_restart(gateway, rounds - rounds // 2, random_instants)
         wait_for(lambda: far.messages, 20, "something forwarded")
         finish(producers)
@@ -155,7 +155,7 @@ def kills_with_the_link_flapping_lose_nothing_and_nothing_is_held_afterwards():
     random_instants = dice()
     for rounds in shares(0.4):
         far, history = FarBroker(), History()
-        link = Link(far.port).mend()
+        link = Link(far.port).restore()
         gateway = Gateway(link.url, uplink=QUICK).start()
         producers = start_producers(gateway.socket, pause=PAUSE)
         flapping = Flapping(link, random.Random(run_all.options.seed + 1))

@@ -64,7 +64,7 @@ class Rig:
     def __init__(self):
         self.clock = FakeClock()
         self.fars = [Far()]
-        self.link = Link(self.fars[0].port).mend()
+        self.link = Link(self.fars[0].port).restore()
         self.gateway = Gateway(self.link.url, retention={"max_messages": MESSAGES},
                                uplink={"window": WINDOW, "ack_timeout": "1s",
                                        "backoff": {"min": "10ms", "max": "50ms"}})
@@ -212,7 +212,8 @@ def broker_restarted(rig, dice, length):
 
 def link_cut(rig, dice, length):
     begin, end = within(dice, length)
-    return [(begin, "link cut", rig.link.cut, dice.random() < 0.5), (end, "mended", rig.link.mend)]
+    return [(begin, "link cut", rig.link.cut, dice.random() < 0.5),
+            (end, "restored", rig.link.restore)]
 
 
 def link_reset(rig, dice, length):

@@ -108,7 +108,7 @@ def no_cut_of_the_power_loses_what_was_acknowledged():
 
 
 @case(seconds=3600)
-def nor_does_a_second_cut_while_the_first_is_mended():
+def nor_does_a_second_cut_while_the_first_is_recovered():
     some = range(max(options().images // 20, 1))
     expect_good(power.judge_many(the_recording(), options().seed, some, twice=True),
                 "cuts while an image is recovered")

@@ -47,7 +47,7 @@ class Rig:
     def __init__(self, *stalls):
         self.stalls = stalls
         self.far = FarBroker()
-        self.link = Link(self.far.port).mend()
+        self.link = Link(self.far.port).restore()
         self.gateway = Gateway(self.link.url, retention={"max_messages": 20000},
                                uplink={"window": WINDOW, "connect_timeout": "1s"})
         self.history = History()
@@ -286,7 +286,7 @@ class JournalNeverRead(Stall):
 
     def begin(self, rig):
         """Under load the memory for what waits is full in a few seconds."""
-        wait_for(lambda: self.sign in rig.gateway.log(), DEADLINE_S, "the log says so")
+        wait_for(lambda: self.sign in rig.gateway.log(), DEADLINE_S, "it is logged")
 
     def end(self, rig):
         pass
@@ -318,11 +318,11 @@ class Manager(Stall):
         rig.gateway.resume_notifications()
 
     def check_over(self, rig):
-        def heard():
+        def notified():
             seen = list(rig.gateway.notifications)[self.before:]
             at = next((at for at, text in enumerate(seen) if text.startswith("RELOADING=1")), None)
             return at is not None and "READY=1" in seen[at:]
-        wait_for(heard, DEADLINE_S, "RELOADING=1 and READY=1, which it sent meanwhile")
+        wait_for(notified, DEADLINE_S, "RELOADING=1 and READY=1, which it sent meanwhile")
 
 
 # FIFOs
@@ -464,7 +464,7 @@ class CertificateFifo(Stall):
         rig.link.cut()
         fifo_instead(self.path)
         wait_for(lambda: self.path in rig.last_error(), DEADLINE_S, "an error that names the file")
-        rig.link.mend()
+        rig.link.restore()
 
     def end(self, rig):
         remove_fifo(self.path)

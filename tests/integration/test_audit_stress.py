@@ -39,7 +39,7 @@ class Rig:
         self.gateway = Gateway(self.link.url, audit=audit, status_interval="100ms", **settings)
         self.gateway.audit = self.file
         if link:
-            self.link.mend()
+            self.link.restore()
 
     def start(self):
         self.gateway.start()
@@ -66,7 +66,7 @@ class Rig:
             for _ in range(count):
                 client.receive()
         wait_for(lambda: self.gateway.ledger()["expired"] == before + count, 30, "expired")
-        self.link.mend()
+        self.link.restore()
 
     def audit_status(self):
         return self.gateway.status().get("audit", {})
@@ -149,7 +149,7 @@ def logrotate_by_rename_and_hup_under_load_loses_no_line():
 
 
 @case
-def copytruncate_is_told_and_the_missing_lines_are_named():
+def copytruncate_is_logged_and_the_missing_lines_are_named():
     rig = Rig().start()
     rig.deliver(50)
     rig.wait_written()
@@ -167,7 +167,7 @@ def copytruncate_is_told_and_the_missing_lines_are_named():
 
 
 @case
-def renamed_and_nobody_sends_hup():
+def renamed_without_a_hup():
     rig = Rig().start()
     rig.deliver(50)
     os.rename(rig.file, rig.file + ".1")
@@ -302,7 +302,7 @@ def half_a_line_at_the_end_when_it_starts():
 
 
 @case
-def deleted_while_no_daemon_runs_it_is_told_at_the_start():
+def deleted_while_no_daemon_runs_it_is_logged_at_the_start():
     rig = Rig().start()
     rig.deliver(20)
     rig.gateway.stop()
@@ -511,7 +511,7 @@ def at_the_bound_it_prunes_deliveries_explains_the_gap_and_keeps_every_failure()
     check_balance(ledger)
     equal((ledger["delivered"], ledger["expired"]), (2730, 60))
     wait_for(lambda: rig.audit_status()["waiting"] < 1000, 15, "the bound holds")
-    check(rig.says("audit_pruning"), "the log says so")
+    check(rig.says("audit_pruning"), "it is logged")
     found = rig.judge(os.path.join(rig.folder + ".away", "audit.jsonl"))
     check(found["database"]["pruned"] > 1000, "what was pruned so far", found["database"])
     os.rename(rig.folder + ".away", rig.folder)
@@ -567,7 +567,7 @@ def where_only_failures_wait_it_refuses_under_either_choice():
     equal(set(reasons), {0, QUOTA_EXCEEDED}, "reasons")
     equal(reasons[-1], QUOTA_EXCEEDED, "the last one's")
     ledger = rig.gateway.ledger()
-    equal(ledger["accepted"], reasons.count(0), "accepted are those with a PUBACK that says so")
+    equal(ledger["accepted"], reasons.count(0), "accepted are those with a positive PUBACK")
     check(1000 <= ledger["evicted"] < 2500, "evicted", ledger)
     os.mkdir(rig.folder)
     rig.wait_healthy()

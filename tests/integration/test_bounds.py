@@ -60,7 +60,7 @@ class Sizes:
             size = size_of(self.gateway, name)
             check(size <= most, "%s above its bound" % name, size, most)
 
-    def tell(self):
+    def show(self):
         print("# " + ", ".join("%s %.1f of %.1f MiB" % (name, size_of(self.gateway, name) / MIB,
                                                        most / MIB)
                                for name, most in self.files.items()))
@@ -104,7 +104,7 @@ def kept_failures_with_the_largest_texts_stay_below_the_bound():
     publish_largest(gateway, sizes, 20)
     kept = gateway.tool("failures", "--json").stdout.count(b"\n")
     check(150 < kept < 250, "failures that are kept", kept)
-    sizes.tell()
+    sizes.show()
     gateway.stop(30)
     sizes.look()
     equal(gateway.tool("check").returncode, 0, "the spool is sound")
@@ -150,7 +150,7 @@ def records_that_wait_for_the_audit_file_stay_below_the_bound():
     gateway.start()
     reasons = publish_largest(gateway, sizes, 20)
     equal(set(reasons), {QUOTA_EXCEEDED}, "after a restart")
-    sizes.tell()
+    sizes.show()
     os.mkdir(folder)
     ledger = gateway.ledger()
     wait_for(lambda: gateway.status()["audit"]["healthy"], 20, "the audit file")
@@ -177,7 +177,7 @@ def pruned_records_of_deliveries_stay_below_the_bound():
     gateway.wait_drained(60)
     wait_for(lambda: gateway.status()["audit"]["pruned"] > 100, 20, "records were pruned")
     sizes.look()
-    sizes.tell()
+    sizes.show()
     check_balance(gateway.ledger())
     gateway.stop(30)
     sizes.look()
@@ -200,7 +200,7 @@ def a_batch_of_large_properties_is_no_larger_than_one_of_payloads():
         thread.join()
         equal(client.expect(mqtt.PUBACK).reason, 0)
     sizes.look()
-    sizes.tell()
+    sizes.show()
     gateway.stop(30)
 
 

@@ -99,7 +99,7 @@ def a_sound_spool_is_well_whatever_is_exported():
 
 
 @case
-def it_says_so_in_json_too():
+def it_is_reported_in_json_too():
     found = json.loads(Spool().check("--json").stdout)
     equal(found, {"verdict": "sound", "running": False, "audit_checked": True, "messages": 3,
                   "last_seq": 7, "exported_seq": 5, "audit_first_seq": 1, "audit_last_seq": 5,
@@ -236,7 +236,7 @@ def roots(spool):
 
 
 @case
-def damage_is_told_once_and_nothing_is_concluded_from_what_did_not_read():
+def damage_is_reported_once_and_nothing_is_concluded_from_what_was_unreadable():
     for table in roots(Spool()):
         spool = Spool()
         page = roots(spool)[table]
@@ -256,7 +256,7 @@ def damage_is_told_once_and_nothing_is_concluded_from_what_did_not_read():
 
 
 @case
-def what_to_do_is_told_of_a_daemon_that_is_stopped():
+def what_to_do_is_reported_for_a_daemon_that_is_stopped():
     spool = Spool()
     with open(spool.path(), "w") as out:
         out.write("garbage")
@@ -545,7 +545,7 @@ def an_output_that_cannot_be_written_exits_2_where_all_is_well():
 
 
 @case
-def a_spool_of_somebody_else_exits_2():
+def a_spool_of_another_user_exits_2():
     if os.geteuid() != 0:
         skip("needs root, to run the tool as another user")
     setpriv = processes.need("setpriv", "util-linux")

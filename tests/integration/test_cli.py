@@ -238,7 +238,7 @@ def wrong_arguments_are_usage_errors():
 
 
 @case
-def the_configuration_after_the_verb_is_told_where_it_stands():
+def the_configuration_after_the_verb_is_an_error_that_names_its_place():
     for verb in VERBS:
         for option in (["-c", "/nonexistent/c"], ["--config", "/nonexistent/c"], ["-c"],
                        ["--config=/nonexistent/c"]):
@@ -383,7 +383,7 @@ def reason_codes_become_exit_codes():
 
 
 @case
-def a_topic_that_nobody_may_publish_is_told_as_such():
+def a_topic_that_no_client_may_publish_is_reported_as_such():
     daemon = Scripted(lambda number, packet: puback(packet, 0x87))
     done = daemon.publish("-t", "$SYS/x", "-m", "x", "--json", wanted=NOT_ALLOWED)
     says(done, "topics that begin with $ cannot be published (0x87)")
@@ -437,7 +437,7 @@ def a_close_without_an_answer_is_said_with_its_cause():
 
 
 @case
-def a_disconnect_tells_its_reason():
+def the_reason_of_a_disconnect_is_reported():
     for reason, code in ((0x8B, TRY_AGAIN), (0x95, DATA), (0x82, UNAVAILABLE)):
         daemon = Scripted(lambda number, packet, r=reason: mqtt.packet(mqtt.DISCONNECT,
                                                                        bytes([r, 0])))
@@ -445,7 +445,7 @@ def a_disconnect_tells_its_reason():
 
 
 @case
-def a_refused_connection_tells_its_reason():
+def the_reason_of_a_refused_connection_is_reported():
     for version, connack, code in (("5", b"\0\x87\0", NOT_ALLOWED), ("5", b"\0\x89\0", TRY_AGAIN),
                                    ("4", b"\0\5", NOT_ALLOWED)):
         daemon = Scripted(lambda number, packet: b"", connack)
@@ -455,7 +455,7 @@ def a_refused_connection_tells_its_reason():
 
 
 @case
-def a_daemon_with_too_many_clients_is_not_told_as_a_full_spool():
+def a_daemon_with_too_many_clients_is_not_reported_as_a_full_spool():
     daemon = Scripted(lambda number, packet: b"", b"\0\x97\0")
     done = daemon.publish("-t", "a", "-m", "x", wanted=TRY_AGAIN)
     says(done, "refused the connection", "listen.max_clients", "0x97")
@@ -477,7 +477,7 @@ def silence_ends_at_the_timeout():
 
 
 @case
-def a_timeout_is_not_told_as_a_lost_connection():
+def a_timeout_is_not_reported_as_a_lost_connection():
     words = "did not take the message", "a lane is full and blocks", "mqtt-spool status"
     for version, connack in (("5", b"\0\0\0"), ("4", b"\0\0")):
         done = timed_out(lambda timeout, v=version, c=connack: Scripted(
@@ -495,7 +495,7 @@ def a_timeout_is_not_told_as_a_lost_connection():
 
 
 @case
-def a_daemon_that_reads_nothing_for_two_keepalives_is_told_as_busy():
+def a_daemon_that_reads_nothing_for_two_keepalives_is_reported_as_busy():
     done = threading.Event()
     cleanup(done.set)
 
@@ -509,7 +509,7 @@ def a_daemon_that_reads_nothing_for_two_keepalives_is_told_as_busy():
 
 
 @case
-def a_connection_that_is_not_answered_is_told_as_such():
+def a_connection_that_is_not_answered_is_reported_as_such():
     daemon = Scripted(lambda number, packet: b"")
     daemon._serve = lambda client: client.receive() and client.receive()
     done = daemon.publish("-t", "a", "-m", "x", "--timeout", "300ms", wanted=TRY_AGAIN)
@@ -561,7 +561,7 @@ def an_endless_input_takes_little_memory():
 
 
 @case
-def nobody_at_the_socket_is_told_with_the_remedy():
+def no_listener_at_the_socket_is_reported_with_the_remedy():
     folder = processes.folder()
     path = os.path.join(folder, "s")
     says(tool("publish", "--socket", path, "-t", "a", "-m", "x", wanted=UNAVAILABLE),
@@ -796,7 +796,7 @@ def shape(value, path=""):
 
 
 @case
-def the_status_has_the_same_members_whoever_writes_it():
+def the_status_has_the_same_members_from_daemon_and_tool():
     gateway = Gateway(lanes=[{"name": "alarms", "topics": ["+/alarm/#"]}]).start()
     with gateway.client(5) as client:
         for topic in ("plant/alarm/1", "plant/t"):
@@ -869,7 +869,7 @@ def a_lane_that_refuses_or_holds_back_is_on_the_page():
 
 
 @case
-def a_lane_that_is_full_by_bytes_is_told_so():
+def a_lane_that_is_full_by_bytes_is_reported():
     gateway = Gateway(retention={"when_full": "refuse", "max_bytes": "1M"}).start()
     with gateway.client(5) as client:
         wait_for(lambda: client.publish_wait("plant/t", b"x" * 5000).reason == 0x97, 20, "refusals")
@@ -900,7 +900,7 @@ def a_disk_that_is_short_is_on_the_page():
 
 
 @case
-def what_only_a_daemon_knows_is_told_as_unknown():
+def what_only_a_daemon_knows_is_reported_as_unknown():
     page = Spool(7, hold=True).status(wanted=OK).out
     check("unknown" in page.split("\nrates ")[1].split("\n")[0], "rates", page)
     check("0 in flight" not in page and "0.0/s" not in page, "no unknown figure", page)
@@ -914,7 +914,7 @@ def what_waits_for_the_audit_file_is_counted_while_stopped():
 
 
 @case
-def a_salvage_is_told_where_no_damaged_file_is_left():
+def a_salvage_is_reported_even_if_no_damaged_file_is_left():
     gateway = Gateway().start()
     with gateway.client(5) as client:
         equal(client.publish_wait("a", b"x").reason, 0)
@@ -954,7 +954,7 @@ def remove_database(directory):
 
 
 @case
-def a_database_that_is_gone_is_told_as_the_loss_it_is():
+def a_database_that_is_missing_is_reported_as_a_loss():
     made = Spool(7)
     remove_database(made.directory)
     for verb in (["status"], ["failures"], ["audit", made.audit]):
@@ -965,7 +965,7 @@ def a_database_that_is_gone_is_told_as_the_loss_it_is():
 
 
 @case
-def damage_that_is_met_while_reading_is_told_as_damage():
+def damage_found_while_reading_is_reported_as_damage():
     for table, verb in (("lane", "status"), ("outcome", "failures")):
         made = Spool(7)
         path = os.path.join(made.directory, "spool.db")
@@ -981,7 +981,7 @@ def damage_that_is_met_while_reading_is_told_as_damage():
 
 
 @case
-def a_file_in_the_place_of_the_folder_is_told_as_such():
+def a_file_in_the_place_of_the_folder_is_reported_as_such():
     made = Spool(7)
     for mode in (0o600, 0o755):
         os.chmod(made.audit, mode)
@@ -993,7 +993,7 @@ def a_file_in_the_place_of_the_folder_is_told_as_such():
 
 
 @case
-def the_database_of_another_program_is_told_as_the_daemon_tells_it():
+def the_database_of_another_program_is_reported_as_the_daemon_does():
     gateway = Gateway().start()
     gateway.stop()
     remove_database(gateway.spool)
@@ -1293,7 +1293,7 @@ def a_rotated_history_is_compared_as_far_as_it_goes():
 
 
 @case
-def the_configuration_tells_where_everything_is():
+def the_configuration_says_where_everything_is():
     made = Spool(7)
     config = os.path.join(made.folder, "mqtt-spoold.conf")
     with open(config, "w") as out:
@@ -1337,7 +1337,7 @@ def unwritable(redirection, *arguments, **options):
 
 
 @case
-def an_output_that_cannot_be_written_is_told_once_and_exits_69():
+def an_output_that_cannot_be_written_is_reported_once_and_exits_69():
     made = Spool(7)
     for redirection in UNWRITABLE:
         for arguments in reading_verbs(made):
@@ -1397,7 +1397,7 @@ def failing_allocation(number, report):
 
 
 @case
-def memory_that_is_short_is_never_told_as_success():
+def memory_that_is_short_is_never_reported_as_success():
     if is_sanitized():
         skip("a sanitizer has its own allocator")
     made = Spool(7)

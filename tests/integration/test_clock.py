@@ -101,7 +101,7 @@ def booted_in_1970_and_set_right_later_nothing_goes_early_and_the_broker_gets_wh
     near(line["age_ms"] / 1000, HOUR, "age in the record")
     check(line["accepted"].startswith("1970-"), "accepted as the clock then said", line)
     near(seconds_of(line["time"]), int(time.time()) + 30 * MINUTE - SLACK // 2, "time")
-    link.mend()
+    link.restore()
     gateway.wait_drained()
     wait_for(lambda: len(far.messages) == 2, 10, "two at the broker")
     left = far.messages[0].properties["message_expiry"]
@@ -133,7 +133,7 @@ def days_switched_off_count_when_the_clock_is_right_again_and_only_for_what_was_
     equal([(line["id"], line["outcome"]) for line in lines], [(1, "expired")])
     near(lines[0]["age_ms"] / 1000, 3 * DAY, "age of what expired meanwhile")
     wait_age(gateway, 3 * DAY)
-    link.mend()
+    link.restore()
     gateway.wait_drained()
     wait_for(lambda: len(far.messages) == 5, 10, "five at the broker")
     left = [message.properties.get("message_expiry") for message in far.messages]
@@ -183,7 +183,7 @@ def ntp_steps_both_ways_while_it_runs_and_over_sigkill():
         gateway.start(env=clock.env())
     equal(gateway.audit_lines(), [], "records")
     clock.step(3 * DAY)
-    link.mend()
+    link.restore()
     ledger = gateway.wait_drained()
     check_balance(ledger)
     equal(ledger["delivered"], 10)

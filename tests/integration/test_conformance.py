@@ -2,7 +2,7 @@
 """Packet sequences against the local socket, for both versions of MQTT.
 
 Each row of a table: what the standard says, the version, the bytes sent in hex (after a CONNECT
-where the table says so), and what must come back: packets as "KIND reason" and whether the
+if the table requires it), and what must come back: packets as "KIND reason" and whether the
 connection closes. In version 3.1.1 an error closes without an answer.
 """
 
@@ -459,7 +459,7 @@ def three_hundred_connections_at_once_are_served():
 
 
 @case
-def more_clients_than_max_clients_are_told_so_and_the_others_stay():
+def more_clients_than_max_clients_get_the_reason_and_the_others_stay():
     gateway = Gateway(listen={"max_clients": 10}).start()
     clients = [gateway.client(5, client_id="c%d" % number) for number in range(10)]
     for version, code in ((5, 0x97), (4, 0x03)):
@@ -469,7 +469,7 @@ def more_clients_than_max_clients_are_told_so_and_the_others_stay():
             last = late.expect_closed(5)
             check(last is not None and last.kind == mqtt.CONNACK, "a CONNACK", last)
             equal(last.reason, code, "reason of the CONNACK")
-    check("client_refused reason=max_clients" in gateway.log(), "the log says so")
+    check("client_refused reason=max_clients" in gateway.log(), "it is logged")
     wait_for(lambda: gateway.status()["producers"]["clients_refused"] == 4, 10, "4 in the status")
     for client in clients:
         equal(client.publish_wait("plant/t", b"x").reason, 0)

@@ -90,7 +90,7 @@ def drain(gateway, stored, broker):
     check_audit(records)
     check({line["id"] for line in records} >= set(stored), "every id has its outcome")
     taken = far.payloads()
-    check(set(taken) <= set(stored.values()), "payloads that nobody published",
+    check(set(taken) <= set(stored.values()), "payloads that were never published",
           sorted(set(taken) - set(stored.values()))[:3])
     delivered = [line["id"] for line in records if line["outcome"] == "delivered"]
     equal(sorted(stored[key] for key in delivered if key in stored),
@@ -134,7 +134,7 @@ def overwritten_pages_cost_only_what_was_on_them():
 
 
 @case
-def the_status_tells_of_it_until_the_file_is_moved_away():
+def the_status_shows_it_until_the_file_is_moved_away():
     gateway, _ = stopped_spool()
     checkpointed(gateway)
     overwrite(database(gateway), 3 * PAGE, PAGE, random.Random(1))
@@ -177,7 +177,7 @@ def garbage_instead_of_a_database_is_moved_aside_and_counted():
 
 
 @case
-def where_not_even_the_number_of_what_is_lost_is_known_the_daemon_says_so():
+def if_not_even_the_number_of_lost_messages_is_known_the_daemon_logs_that():
     gateway, stored = stopped_spool()
     for name in ("spool.db", "spool.db-wal"):
         with open(database(gateway, name), "wb") as out:
@@ -263,7 +263,7 @@ def damage_that_retention_meets_is_not_called_a_failed_commit():
 
 
 @case(seconds=240)
-def damage_met_at_work_ends_the_daemon_and_the_next_start_salvages():
+def damage_found_at_work_ends_the_daemon_and_the_next_start_salvages():
     broker = Mosquitto().start()
     gateway = Gateway(retention={"max_bytes": "1G"})
     stored = damaged_too_large_to_look_through(gateway)
@@ -279,7 +279,7 @@ def damage_met_at_work_ends_the_daemon_and_the_next_start_salvages():
     check(ledger["damaged"] in (1, 2), "damaged", ledger)
     equal(ledger["accepted"], 330)
     equal(len(aside(gateway)), 1, "moved aside")
-    check(set(far.payloads()) <= set(stored.values()), "payloads that nobody published")
+    check(set(far.payloads()) <= set(stored.values()), "payloads that were never published")
 
 
 # Refused
@@ -420,7 +420,7 @@ def let_go(gateway, holder, began, client, sent):
 
 
 @case
-def a_database_locked_for_a_while_keeps_producers_waiting_and_nobody_else():
+def a_database_locked_for_a_while_keeps_only_producers_waiting():
     gateway = Gateway().start()
     producer, other = gateway.client(5), gateway.client(5)
     taken, rounds = [producer.publish_wait("plant/t", b"before")], []
@@ -503,12 +503,12 @@ def operate(gateway, statement, seconds=30):
 @case
 def an_operator_who_vacuums_and_checkpoints_under_load_costs_nothing():
     far, history = FarBroker(), History()
-    link = Link(far.port).mend()
+    link = Link(far.port).restore()
     gateway = Gateway(link.url, uplink={"window": 64}).start()
     producers = start_producers(gateway.socket, 2, pause=0.002, size=600)
     for turn in range(8):
         if turn % 2:
-            link.mend()  # deliveries leave free pages, so that a VACUUM moves everything
+            link.restore()  # deliveries leave free pages, so that a VACUUM moves everything
         else:
             link.cut()
         before = [len(producer.acked) for producer in producers]

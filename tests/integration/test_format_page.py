@@ -124,11 +124,11 @@ def outcomes_and_reasons_have_the_numbers_of_the_store():
     outcomes = {name.lower(): int(number)
                 for name, number in re.findall(r"\bSPOOL_([A-Z]+) = (\d+),", header)}
     part = section("OUTCOMES AND REASONS")
-    told = {name: int(number) for name, number in re.findall(r'^\.BR (\w+) " = (\d+)"', part,
-                                                            re.MULTILINE)}
-    check(told, "the outcomes are found")
-    equal(told, {name: outcomes.get(name) for name in told}, "outcomes")
-    last = max(told.values())
+    numbers = {name: int(number) for name, number in re.findall(r'^\.BR (\w+) " = (\d+)"', part,
+                                                                re.MULTILINE)}
+    check(numbers, "the outcomes are found")
+    equal(numbers, {name: outcomes.get(name) for name in numbers}, "outcomes")
+    last = max(numbers.values())
     check(re.search(r"= %d,\n +SPOOL_OUTCOMES\b" % last, header), "the last outcome", last)
     equal({("none" if name == "reason" else name): int(number)
            for name, number in re.findall(r"(\w+) = (\d+)[,.]", part)}, reasons, "reasons")

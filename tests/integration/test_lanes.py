@@ -85,7 +85,7 @@ def the_first_lane_that_matches_takes_the_message_and_the_rest_is_default():
     page = gateway.tool("status").stdout.decode()
     equal(re.findall(r"^(?:lanes)? +(\w+) +(\d) of \d+ messages, ", page, re.MULTILINE),
           [("default", "3"), ("alarms", "2"), ("press", "2"), ("bulk", "2")], "lanes for people")
-    link.mend()
+    link.restore()
     gateway.wait_drained()
     lines = gateway.wait_audit(len(topics))
     equal({line["topic"]: line["lane"] for line in lines}, topics, "lanes in the records")
@@ -141,7 +141,7 @@ def each_lane_refuses_blocks_or_evicts_by_its_own_policy():
     for lane, policy in (("alarms", "refused"), ("bulk", "blocked")):
         check("spool_full reason=limits lane=%s new_messages=%s" % (lane, policy) in gateway.log(),
               "the log names lane " + lane)
-    link.mend()
+    link.restore()
     equal([blocked.expect(mqtt.PUBACK).packet_id for _ in range(2)], sent[3:], "afterwards")
     equal(client.publish_wait("x/alarm", b"x").reason, 0, "reason with room again")
     gateway.wait_drained()
@@ -272,9 +272,9 @@ def the_forecast_says_0_while_a_lane_is_at_a_limit_under_each_policy():
         gateway = Gateway(link.url, lanes=[dict(ALARMS, max_messages=3, when_full=policy)]).start()
 
         def full(wanted, gateway=gateway):
-            def told():
+            def forecast_is():
                 return gateway.status()["forecast"]["full_s"] in wanted
-            wait_for(told, 10, "full_s in %r with %s" % (wanted, policy), 0.02)
+            wait_for(forecast_is, 10, "full_s in %r with %s" % (wanted, policy), 0.02)
 
         client = gateway.client(5)
         publish(gateway, ["x/alarm"] * 2, client)
@@ -285,14 +285,14 @@ def the_forecast_says_0_while_a_lane_is_at_a_limit_under_each_policy():
         full_since = gateway.status()["time"]
         wait_for(lambda made=gateway, since=full_since: made.status()["time"] > since, 10, "status")
         full([0])
-        link.mend()
+        link.restore()
         gateway.wait_drained()
         full([None])
         gateway.stop()
 
 
 @case
-def a_producer_that_a_full_lane_holds_back_goes_on_when_hup_makes_room():
+def a_producer_that_a_full_lane_blocks_continues_when_hup_makes_room():
     for change in ({"max_messages": 5}, {"topics": ["other/#"]}, {"when_full": "evict-oldest"}):
         bulk = dict(BULK, max_messages=3, when_full="block")
         gateway = Gateway(lanes=[bulk]).start()
@@ -316,7 +316,7 @@ def of_nine_messages_eight_are_of_the_highest_priority_and_each_lane_keeps_its_o
     link = Link(broker.port)
     gateway = Gateway(link.url, lanes=[BULK, ALARMS], uplink={"window": 7}).start()
     publish(gateway, ["log/x"] * 40 + ["plant/t"] * 40 + ["x/alarm"] * 40)
-    link.mend()
+    link.restore()
     gateway.wait_drained()
     wait_for(lambda: len(far.messages) == 120, 10, "all at the far side")
     order = "".join({"log/x": "b", "plant/t": "d", "x/alarm": "A"}[message.topic]
@@ -340,7 +340,7 @@ def a_large_message_that_seldom_fits_the_window_gets_its_place():
         for _ in client.publish_many([("plant/t", b"L" * 60000)] * 5
                                      + [("x/alarm", b"s" * 2000)] * 200):
             pass
-    link.mend()
+    link.restore()
     gateway.wait_drained()
     wait_for(lambda: len(far.messages) == 205, 10, "all at the far side")
     equal([index for index, message in enumerate(far.messages) if message.topic == "plant/t"],
@@ -365,10 +365,10 @@ def a_lane_removed_before_a_restart_still_delivers_what_it_holds_under_its_name(
     equal([(line["id"], line["lane"], line["reason"]) for line in lines],
           [(ids[0], "alarms", "max_messages")])
     check("lane_not_configured lane=alarms spooled=4 limits=default" in gateway.log(),
-          "the log says so", gateway.log())
+          "it is logged", gateway.log())
     publish(gateway, ["x/alarm"])
     equal(spooled(gateway), {"default": 1, "bulk": 3, "alarms": 3})
-    link.mend()
+    link.restore()
     gateway.wait_drained()
     lines = gateway.wait_audit(8)
     check_audit(lines)
@@ -412,7 +412,7 @@ def lanes_are_added_reordered_and_removed_by_hup_under_load_and_nothing_is_lost(
 
 
 @case
-def more_lanes_than_can_be_known_are_refused_by_hup_and_all_goes_on():
+def more_lanes_than_can_be_known_are_refused_by_hup_and_everything_continues():
     gateway = Gateway().start()
     client = gateway.client(5)
     taken = []

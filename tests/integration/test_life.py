@@ -106,7 +106,7 @@ def a_configuration_that_is_not_there_exits_78():
 
 
 @case
-def systemd_is_told_of_readiness_status_and_stop():
+def systemd_is_notified_of_readiness_status_and_stop():
     gateway = Gateway().start()
     wait_for(lambda: any("STATUS=" in text for text in gateway.read_notifications()), 10,
              "a STATUS= line")
@@ -126,7 +126,7 @@ def the_watchdog_is_fed_when_systemd_asks_for_it():
 
 
 @case
-def nobody_is_needed_who_listens_for_notifications():
+def no_listener_for_notifications_is_needed():
     gateway = Gateway()
     gateway.start(env={"NOTIFY_SOCKET": ""}, ready=False)
     wait_for(lambda: os.path.exists(gateway.socket), 10, "the socket")
@@ -182,7 +182,7 @@ def read_acks(client):
 
 
 @case
-def a_producer_is_told_of_the_shutdown():
+def a_producer_is_notified_of_the_shutdown():
     gateway = Gateway().start()
     client = gateway.client(5)
     client.ping()
@@ -192,7 +192,7 @@ def a_producer_is_told_of_the_shutdown():
 
 
 @case
-def a_producer_that_waits_is_told_of_the_shutdown_and_not_refused():
+def a_producer_that_waits_is_notified_of_the_shutdown_and_not_refused():
     gateway = Gateway(retention={"max_messages": 1, "when_full": "block"}).start()
     client = gateway.client(5)
     first = client.publish("plant/t", b"taken")
@@ -287,13 +287,13 @@ def longest_without_a_ping(gateway, seconds):
         return sum("WATCHDOG=1" in text for text in list(gateway.notifications))
 
     fed, began, longest = count(), time.monotonic(), 0
-    heard = began
-    while heard < began + seconds and longest < 4:
+    last_ping = began
+    while last_ping < began + seconds and longest < 4:
         time.sleep(0.05)
         now, pings = time.monotonic(), count()
-        longest = max(longest, now - heard)
+        longest = max(longest, now - last_ping)
         if pings > fed:
-            fed, heard = pings, now
+            fed, last_ping = pings, now
     return longest
 
 
@@ -466,7 +466,7 @@ def hup_changes_the_limits():
 
 
 @case
-def hup_with_a_bad_file_keeps_the_old_settings_and_says_so():
+def hup_with_a_bad_file_keeps_the_old_settings_and_logs_that():
     gateway = Gateway().start()
     publish(gateway, 10)
     gateway.configure(retention={"max_messages": 0})
@@ -590,7 +590,7 @@ def start_that_lacks(gateway, descriptors):
 
 
 @case
-def a_start_that_lacks_descriptors_says_so_whatever_it_was_about_to_make():
+def a_start_that_lacks_descriptors_logs_that_at_each_step():
     gateway = Gateway()
     said, descriptors = set(), 7
     while True:
@@ -626,8 +626,8 @@ def hup_changes_what_the_socket_takes():
     second = gateway.client(5)
     equal(second.publish_wait("plant/t", b"x" * 10000).reason, 0, "by the new size")
     reload(gateway, listen={"max_clients": 1})
-    equal(first.publish_wait("plant/t", b"x").reason, 0, "whoever is there stays")
-    equal(second.publish_wait("plant/t", b"x").reason, 0, "whoever is there stays")
+    equal(first.publish_wait("plant/t", b"x").reason, 0, "connected clients stay")
+    equal(second.publish_wait("plant/t", b"x").reason, 0, "connected clients stay")
     check("reload_partial" not in gateway.log(), "no restart is asked for")
     gateway.stop()
 
@@ -754,7 +754,7 @@ class Knocking(threading.Thread):
 
 
 @case(seconds=300)
-def thirty_restarts_under_load_behind_a_passed_socket_refuse_nobody_and_lose_nothing():
+def thirty_restarts_under_load_behind_a_passed_socket_refuse_no_client_and_lose_nothing():
     far, history, took = FarBroker(), History(), []
     gateway = Gateway(far.url, uplink={"window": 32, "backoff": {"min": "10ms", "max": "50ms"}})
     listening = socket.socket(socket.AF_UNIX)
@@ -807,7 +807,7 @@ def systemd_socket_activate_starts_it_with_the_first_producer():
 @case
 def kills_between_commit_and_export_leave_each_line_once():
     broker = Mosquitto().start()
-    link = Link(broker.port).mend()
+    link = Link(broker.port).restore()
     gateway = Gateway(link.url, retention={"max_messages": 300}).start()
     for turn in range(6):
         gateway.wait_link()
@@ -827,7 +827,7 @@ def kills_between_commit_and_export_leave_each_line_once():
 
 
 @case
-def half_a_line_at_the_end_of_the_audit_file_is_mended():
+def an_incomplete_line_at_the_end_of_the_audit_file_is_corrected():
     gateway = Gateway(retention={"max_messages": 5}).start()
     publish(gateway, 20)
     gateway.wait_audit(15)
@@ -863,7 +863,7 @@ def closed_standard_descriptors_become_dev_null_and_no_file_of_the_spool():
 
 
 @case
-def a_log_that_nobody_reads_or_that_may_not_grow_keeps_nobody_from_being_served():
+def a_log_without_a_reader_or_that_may_not_grow_keeps_no_client_from_being_served():
     """From the first line on, which comes before anything else is created."""
     gateway = Gateway()
     reader, pipe = os.pipe()

@@ -62,7 +62,7 @@ def wait_all(far, payloads, seconds=30):
 def what_is_published_during_an_outage_arrives_in_order_afterwards():
     broker = Mosquitto().start()
     far = far_side(broker)
-    link = Link(broker.port).mend()
+    link = Link(broker.port).restore()
     gateway = Gateway(link.url).start()
     gateway.wait_link()
     publish(gateway, numbered(0, 100))
@@ -72,7 +72,7 @@ def what_is_published_during_an_outage_arrives_in_order_afterwards():
     wait_for(lambda: gateway.status()["link"]["state"] != "online", 10, "the link seen as down")
     publish(gateway, numbered(100, 1000))
     equal(gateway.ledger()["spooled"], 1000, "spooled")
-    link.mend()
+    link.restore()
     wait_all(far, numbered(0, 1100))
     equal(gateway.wait_drained()["delivered"], 1100)
     equal(gateway.status()["link"]["connects"], 2, "connects")
@@ -84,14 +84,14 @@ def what_is_published_during_an_outage_arrives_in_order_afterwards():
 def three_cuts_under_load_lose_nothing():
     broker = Mosquitto().start()
     far = far_side(broker)
-    link = Link(broker.port).mend()
+    link = Link(broker.port).restore()
     gateway = Gateway(link.url, uplink={"window": 50}).start()
     gateway.wait_link()
     for cycle in range(3):
         publish(gateway, numbered(cycle * 2000, 1000))
         link.cut(reset=cycle == 1)
         publish(gateway, numbered(cycle * 2000 + 1000, 1000))
-        link.mend()
+        link.restore()
         gateway.wait_link()
     wait_all(far, numbered(0, 6000), 60)
     ledger = gateway.wait_drained()
@@ -144,7 +144,7 @@ def the_second_broker_is_used_while_the_first_is_away():
 def a_storm_of_resets_loses_nothing_and_damages_nothing():
     broker = Mosquitto().start()
     far = far_side(broker)
-    link = Link(broker.port, reset_after=300 * 520).mend()
+    link = Link(broker.port, reset_after=300 * 520).restore()
     gateway = Gateway(link.url, uplink={"backoff": {"min": "10ms", "max": "50ms"}}).start()
     gateway.wait_link()
     payloads = [b"%06d " % number + b"x" * 500 for number in range(3600)]
@@ -163,14 +163,14 @@ def a_storm_of_resets_loses_nothing_and_damages_nothing():
 def a_link_that_stalls_is_noticed_and_what_was_in_flight_is_sent_again():
     broker = Mosquitto().start()
     far = far_side(broker)
-    link = Link(broker.port).mend()
+    link = Link(broker.port).restore()
     gateway = Gateway(link.url, uplink={"ack_timeout": "1s", "keepalive": "60s"}).start()
     gateway.wait_link()
     link.stalled = True
     publish(gateway, numbered(0, 50))
     wait_for(lambda: gateway.status()["link"]["last_error"], 20, "the stall noticed")
     link.cut()
-    link.mend()
+    link.restore()
     wait_all(far, numbered(0, 50))
     gateway.wait_drained()
     gateway.stop()
@@ -179,7 +179,7 @@ def a_link_that_stalls_is_noticed_and_what_was_in_flight_is_sent_again():
 @case
 def a_stop_with_the_link_stalled_keeps_what_was_in_flight():
     broker = Mosquitto().start()
-    link = Link(broker.port).mend()
+    link = Link(broker.port).restore()
     gateway = Gateway(link.url).start()
     gateway.wait_link()
     link.stalled = True
@@ -189,7 +189,7 @@ def a_stop_with_the_link_stalled_keeps_what_was_in_flight():
     equal((ledger["spooled"], ledger["delivered"]), (50, 0), "spooled and delivered")
     far = far_side(broker)
     link.cut()
-    link.mend()
+    link.restore()
     gateway.start()
     wait_all(far, numbered(0, 50))
     gateway.stop()
@@ -360,7 +360,7 @@ def a_wrong_password_shows_in_the_status_and_is_never_printed():
 
 
 @case
-def files_that_are_not_there_yet_keep_nobody_from_publishing():
+def files_that_do_not_exist_yet_keep_no_client_from_publishing():
     need_localhost()
     certificates = Certificates()
     broker = Mosquitto(tls=certificates, users={"gateway": "s3cret"}).start()
@@ -609,7 +609,7 @@ def a_silent_name_server_delays_no_acknowledgement_and_no_stop():
     equal(last_error(gateway), "name resolution of broker.test takes longer than 2 s: "
                                "look at the name servers")
     check("reason=\"name resolution of broker.test takes longer than 2 s" in gateway.log(),
-          "the log says so", gateway.log())
+          "it is logged", gateway.log())
     gateway.stop()
 
 

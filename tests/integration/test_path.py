@@ -139,7 +139,7 @@ def remaining_expiry_counts_the_time_in_the_spool():
     began = time.monotonic()
     client.publish_wait("plant/t", b"x", properties={"message_expiry": 100})
     time.sleep(2.1)
-    link.mend()
+    link.restore()
     expiry = wait_far(far, 1)[0].properties["message_expiry"]
     check(99 - (time.monotonic() - began) <= expiry <= 98, "remaining expiry", expiry)
     gateway.stop()
@@ -347,7 +347,7 @@ def topics_with_a_leading_dollar_are_refused():
 def mosquitto_pub_says_that_a_dollar_topic_is_not_authorized():
     gateway = Gateway().start()
     done = mosquitto_pub(gateway.socket, "-V", "mqttv5", "-q", "1", "-t", "$SYS/x", "-m", "x")
-    check(b"Not authorized" in done.stdout, "mosquitto_pub says so", done.stdout)
+    check(b"Not authorized" in done.stdout, "mosquitto_pub prints it", done.stdout)
     gateway.stop()
 
 
@@ -393,7 +393,7 @@ def the_longest_topic_arrives_and_one_byte_above_max_packet_is_refused():
 
 
 @case
-def the_same_client_id_takes_over_and_the_old_connection_is_told():
+def the_same_client_id_takes_over_and_the_old_connection_gets_the_reason():
     gateway = Gateway().start()
     first = gateway.client(5, client_id="sensor")
     first.publish_wait("plant/t", b"1")
@@ -486,7 +486,7 @@ def a_client_that_floods_does_not_hold_back_what_is_forwarded():
     cleanup(flood.kill)
     used = processes.cpu_seconds(gateway.process)
     wait_for(lambda: processes.cpu_seconds(gateway.process) > used + 1, 30, "the flood")
-    link.mend()
+    link.restore()
     # One that is held back gets a window a second through: four minutes.
     wait_for(lambda: gateway.status()["ledger"]["delivered"] == count, 60,
              lambda: "all delivered, these are %d" % gateway.status()["ledger"]["delivered"])

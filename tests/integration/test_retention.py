@@ -107,7 +107,7 @@ def mosquitto_pub_says_that_the_quota_is_exceeded():
     gateway = Gateway(retention={"max_messages": 1, "when_full": "refuse"}).start()
     for _ in range(2):
         done = mosquitto_pub(gateway.socket, "-V", "mqttv5", "-q", "1", "-t", "a", "-m", "x")
-    check(b"Quota exceeded" in done.stdout, "mosquitto_pub says so", done.stdout)
+    check(b"Quota exceeded" in done.stdout, "mosquitto_pub prints it", done.stdout)
     gateway.stop()
 
 
@@ -119,7 +119,7 @@ def refuse_takes_new_messages_again_when_the_link_has_drained():
     client = gateway.client(5)
     reasons = [client.publish_wait("plant/t", b"x").reason for _ in range(11)]
     equal(reasons[-1], 0x97, "reason when full")
-    link.mend()
+    link.restore()
     gateway.wait_drained()
     equal(client.publish_wait("plant/t", b"x").reason, 0, "reason after the drain")
     equal(gateway.wait_drained()["delivered"], 11)
@@ -145,7 +145,7 @@ def block_holds_the_producer_back_until_the_link_drains():
         except socket.timeout:
             pass
         equal(gateway.ledger()["spooled"], 10, "spooled while blocked")
-        link.mend()
+        link.restore()
         acked += [client.expect(mqtt.PUBACK) for _ in range(15)]
         equal([ack.packet_id for ack in acked], sent, "acknowledged ids")
         equal({ack.reason for ack in acked}, {0}, "reasons")
@@ -192,7 +192,7 @@ def of_twenty_sends_with_room_for_five_fifteen_are_recorded_and_five_arrive():
     lines = gateway.wait_audit(15)
     equal([(line["id"], line["outcome"], line["reason"]) for line in lines],
           [(identity, "evicted", "max_messages") for identity in ids[:15]])
-    link.mend()
+    link.restore()
     ledger = gateway.wait_drained()
     equal((ledger["accepted"], ledger["evicted"], ledger["delivered"]), (20, 15, 5))
     wait_for(lambda: len(far.messages) == 5, 10, "five at the broker")
@@ -209,7 +209,7 @@ def messages_in_flight_are_pinned_against_eviction():
     broker = Mosquitto().start()
     far = Subscriber(broker.address).start()
     cleanup(far.stop)
-    link = Link(broker.port).mend()
+    link = Link(broker.port).restore()
     # Nor does an unanswered ping end the connection meanwhile.
     gateway = Gateway(link.url, retention={"max_messages": 5},
                       uplink={"window": 5, "keepalive": "60s"}).start()

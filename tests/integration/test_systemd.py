@@ -207,7 +207,7 @@ def folders_and_files_have_their_owner_and_mode():
 
 
 @case
-def the_group_may_publish_and_nobody_else():
+def only_the_group_may_publish():
     made = machine()
     for unit in (SERVICE, SOCKET):  # the daemon's own socket, then the one that systemd passes
         made.run("systemctl", "stop", SERVICE)
@@ -257,7 +257,7 @@ def the_passed_socket_starts_a_daemon_that_is_stopped():
 
 
 @case
-def publishing_goes_on_while_it_is_restarted():
+def publishing_continues_while_it_is_restarted():
     made = machine()
     made.run("systemctl", "start", SOCKET, SERVICE)
     # Connected clients are cut off and reconnect; new ones must find a socket.
@@ -413,7 +413,7 @@ def waiting_producer(made):
 
 
 @case
-def what_no_restart_mends_is_tried_again_by_the_timer_until_it_is_mended():
+def what_no_restart_corrects_is_tried_again_by_the_timer_until_it_is_corrected():
     made = machine()
     made.write("/etc/systemd/system/%s.d/test.conf" % RETRY,
                "[Timer]\nOnActiveSec=\nOnActiveSec=2s\nAccuracySec=100ms\n")
@@ -499,7 +499,7 @@ def failures_reach_the_journal_with_fields_and_an_explanation():
 
 
 @case
-def logrotate_and_reload_open_the_audit_file_anew():
+def logrotate_and_reload_reopen_the_audit_file():
     made = machine()
     use_local_broker(made)
     made.run("systemctl", "start", SERVICE, "mosquitto.service")

@@ -147,7 +147,7 @@ def paths_of_units_and_sample_agree():
 
 
 @case
-def what_no_restart_mends_is_tried_again_by_a_timer():
+def what_no_restart_corrects_is_tried_again_by_a_timer():
     service = text_of(SOURCE, "systemd/mqtt-spoold.service")
     timer = text_of(SOURCE, "systemd/mqtt-spoold-retry.timer")
     equal(setting(service, "OnFailure"), ["mqtt-spoold-retry.timer"])

@@ -133,7 +133,7 @@ class Certificates:
 
 
 class Link:
-    """A wire between gateway and broker that a test can cut, mend, stall or reset.
+    """A wire between gateway and broker that a test can cut, restore, stall or reset.
 
     A TCP relay in a thread of its own. While cut, no process listens at its port. With reset_after,
     each connection ends with RST once it has carried that many bytes upward.
@@ -162,7 +162,7 @@ class Link:
     def address(self):
         return ("127.0.0.1", self.port)
 
-    def mend(self):
+    def restore(self):
         with self._lock:
             self.stalled = False
             if self._listener is None:
@@ -173,7 +173,7 @@ class Link:
         return self
 
     def cut(self, reset=False):
-        """Ends every connection and refuses new ones until mend()."""
+        """Ends every connection and refuses new ones until restore()."""
         with self._lock:
             if self._listener:
                 # A close alone waits for the select() of the other thread.

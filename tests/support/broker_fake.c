@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * broker_fake.c - a broker on loopback that misbehaves as a test asks
+ * broker_fake.c - a broker on loopback that misbehaves as a test wants
  *
  * Packets are read by the daemon's own decoder, which has tests of its own;
- * what the broker sends is written here by hand, because the encoder of the codec knows
+ * what the broker sends is written here by hand, for the decoder's encoder knows
  * only what a gateway announces.
  */
 #include "broker_fake.h"
@@ -19,8 +19,8 @@
 
 #define INPUT_MAX (64u << 20)
 
-/* A fake that cannot continue ends the test in each build, with or without assert(). */
-static void need(bool condition)
+/* A fake that cannot continue aborts in each build, with or without assert(). */
+static void broker_require(bool condition)
 {
     if (!condition)
         abort();
@@ -40,12 +40,12 @@ static void hang_up(struct broker_connection *connection, bool reset)
     bytes_done(&connection->input);
 }
 
-static void say(struct broker_connection *connection, const struct writer *writer)
+static void broker_send(struct broker_connection *connection, const struct writer *writer)
 {
-    /* What fits no socket buffer is lost with a peer that is gone. */
+    /* What does not fit into the socket buffer is lost with a peer that has closed. */
     ssize_t n = send(connection->fd, writer->start, writer_used(writer), MSG_NOSIGNAL);
 
-    need(!writer->failed);
+    broker_require(!writer->failed);
     (void)n;
 }
 
@@ -77,7 +77,7 @@ static size_t encode_limits(const struct broker_fake *broker, uint8_t memory[sta
     return writer_used(&writer);
 }
 
-static void say_connack(struct broker_connection *connection)
+static void send_connack(struct broker_connection *connection)
 {
     uint8_t limits[32];
     uint8_t memory[64];
@@ -94,7 +94,7 @@ static void say_connack(struct broker_connection *connection)
         writer_u8(&writer, (uint8_t)size);
         writer_bytes(&writer, limits, size);
     }
-    say(connection, &writer);
+    broker_send(connection, &writer);
 }
 
 static void on_connect(struct broker_connection *connection, const struct packet_frame *frame)
@@ -103,43 +103,43 @@ static void on_connect(struct broker_connection *connection, const struct packet
     struct packet_connect connect;
     int r = packet_decode_connect(frame, &connect);
 
-    need(r == 0);
+    broker_require(r == 0);
     connection->version = connect.version;
     broker->client_keepalive_s = connect.keep_alive_s;
     broker->clean_start = connect.clean_start;
     broker->has_secret = frame->body.size > 6 &&
                          memcmp(frame->body.data + frame->body.size - 6, "secret", 6) == 0;
-    broker->asked++;
+    broker->connect_packets++;
     if (broker->is_silent)
         return;
-    say_connack(connection);
+    send_connack(connection);
     if (broker->connack_code != 0 || broker->closes_after_connack)
         hang_up(connection, false);
     else
         broker->connects++;
 }
 
-static void keep_text(char text[static BROKER_TEXT_MAX], struct view view)
+static void copy_text(char text[static BROKER_TEXT_MAX], struct view view)
 {
     int size = view.size < BROKER_TEXT_MAX ? (int)view.size : BROKER_TEXT_MAX - 1;
 
     (void)snprintf(text, BROKER_TEXT_MAX, "%.*s", size, (const char *)view.data);
 }
 
-static void keep_publish(struct broker_fake *broker, const struct packet_publish *publish)
+static void record_publish(struct broker_fake *broker, const struct packet_publish *publish)
 {
     broker->publishes++;
     broker->qos = publish->qos;
     broker->retain = publish->retain;
     broker->has_expiry = publish->has_expiry;
     broker->expiry_s = publish->expiry_s;
-    keep_text(broker->topic, publish->topic);
-    keep_text(broker->payload, publish->payload);
-    need(publish->properties.size <= sizeof(broker->properties));
+    copy_text(broker->topic, publish->topic);
+    copy_text(broker->payload, publish->payload);
+    broker_require(publish->properties.size <= sizeof(broker->properties));
     broker->properties_size = packet_keep_properties(publish, broker->properties);
 }
 
-static void say_ack(struct broker_connection *connection, enum packet_type type, uint16_t id)
+static void send_ack(struct broker_connection *connection, enum packet_type type, uint16_t id)
 {
     uint8_t memory[PACKET_ACK_MAX];
     uint8_t code = type == PACKET_PUBCOMP ? 0 : connection->broker->ack_code;
@@ -147,7 +147,7 @@ static void say_ack(struct broker_connection *connection, enum packet_type type,
 
     writer_init(&writer, memory, sizeof(memory));
     packet_encode_ack(&writer, connection->version, type, id, code, 0);
-    say(connection, &writer);
+    broker_send(connection, &writer);
 }
 
 static void on_publish(struct broker_connection *connection, const struct packet_frame *frame)
@@ -156,8 +156,8 @@ static void on_publish(struct broker_connection *connection, const struct packet
     struct packet_publish publish;
     int r = packet_decode_publish(frame, connection->version, &publish);
 
-    need(r == 0);
-    keep_publish(broker, &publish);
+    broker_require(r == 0);
+    record_publish(broker, &publish);
     if (++connection->publishes == broker->reset_after) {
         hang_up(connection, true);
         return;
@@ -168,7 +168,7 @@ static void on_publish(struct broker_connection *connection, const struct packet
         broker->unanswered_max = connection->unanswered;
     if (broker->withholds_acks)
         return;
-    say_ack(connection, publish.qos == 1 ? PACKET_PUBACK : PACKET_PUBREC, publish.packet_id);
+    send_ack(connection, publish.qos == 1 ? PACKET_PUBACK : PACKET_PUBREC, publish.packet_id);
     if (publish.qos == 1 || broker->ack_code >= 0x80)
         connection->unanswered--;
 }
@@ -178,9 +178,9 @@ static void on_pubrel(struct broker_connection *connection, const struct packet_
     struct packet_reason reason;
     int r = packet_decode_ack(frame, connection->version, &reason);
 
-    need(r == 0);
+    broker_require(r == 0);
     connection->unanswered--;
-    say_ack(connection, PACKET_PUBCOMP, reason.packet_id);
+    send_ack(connection, PACKET_PUBCOMP, reason.packet_id);
 }
 
 static void on_packet(struct broker_connection *connection, const struct packet_frame *frame)
@@ -197,7 +197,7 @@ static void on_packet(struct broker_connection *connection, const struct packet_
     } else if (frame->type == PACKET_PINGREQ) {
         writer_init(&writer, memory, sizeof(memory));
         packet_encode_pingresp(&writer);
-        say(connection, &writer);
+        broker_send(connection, &writer);
     } else if (frame->type == PACKET_DISCONNECT) {
         connection->broker->disconnects++;
         hang_up(connection, false);
@@ -228,7 +228,7 @@ static int on_input(sd_event_source *source, int fd, uint32_t events, void *user
 
     (void)source;
     (void)events;
-    need(r == 0);
+    broker_require(r == 0);
     ssize_t n = read(fd, memory, 65536);
     if (n <= 0) {
         hang_up(connection, false);
@@ -248,16 +248,16 @@ static int on_accept(sd_event_source *source, int fd, uint32_t events, void *use
     (void)events;
     while (connection->fd >= 0)
         connection++;
-    need(connection < broker->connections + BROKER_CONNECTIONS_MAX);
+    broker_require(connection < broker->connections + BROKER_CONNECTIONS_MAX);
     int r = accept4(fd, NULL, NULL, SOCK_CLOEXEC);
     if (r < 0)
-        return 0; /* it left again */
+        return 0; /* the peer has closed already */
     *connection = (struct broker_connection){.broker = broker, .fd = r};
     bytes_init(&connection->input, INPUT_MAX);
     broker->accepted++;
     r = sd_event_add_io(broker->event, &connection->source, connection->fd, EPOLLIN, on_input,
                         connection);
-    need(r >= 0);
+    broker_require(r >= 0);
     return 0;
 }
 
@@ -295,7 +295,7 @@ void broker_dismiss(struct broker_fake *broker, uint8_t code)
             continue;
         writer_init(&writer, memory, sizeof(memory));
         packet_encode_disconnect(&writer, code, NULL);
-        say(&broker->connections[i], &writer);
+        broker_send(&broker->connections[i], &writer);
         hang_up(&broker->connections[i], false);
     }
 }

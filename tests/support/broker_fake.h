@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * broker_fake.h - a broker on loopback that misbehaves as a test asks
+ * broker_fake.h - a broker on loopback that misbehaves as a test wants
  *
  * Lives on the test's own event loop: no thread, no process, no sleep. A test
  * sets the fields of the first group before something connects, and may change
- * them while it runs; the second group is what was seen.
+ * them while it runs; the second group has what was received.
  */
 #ifndef MQTT_SPOOLD_TESTS_BROKER_FAKE_H
 #define MQTT_SPOOLD_TESTS_BROKER_FAKE_H
@@ -45,7 +45,7 @@ struct broker_fake {
     bool refuses_retain;
 
     unsigned accepted;
-    unsigned asked; /* CONNECTs, answered or not */
+    unsigned connect_packets; /* answered or not */
     unsigned connects;
     unsigned disconnects;
     unsigned publishes;

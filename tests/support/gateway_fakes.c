@@ -162,6 +162,12 @@ bool __wrap_spool_take_set_aside(char ret[static SPOOL_SET_ASIDE_MAX])
     return is_there;
 }
 
+void __wrap_spool_stop_if(bool (*asks)(void));
+void __wrap_spool_stop_if(bool (*asks)(void))
+{
+    fakes.stop_asks = asks;
+}
+
 int __real_spool_append(struct spool *spool,
                         const struct spool_message *message,
                         const struct spool_time *now,
@@ -272,6 +278,7 @@ int __wrap_spool_restore(struct spool *spool,
     trace("restore");
     progress(context);
     *ret = (struct spool_restored){.bytes = 4096};
+    memcpy(ret->set_aside, fakes.replaced_name, sizeof(ret->set_aside));
     return is_result ? result : 0;
 }
 
@@ -290,6 +297,20 @@ int __wrap_spool_get_ledger(struct spool *spool, struct spool_ledger *ret)
 {
     RESULT(get_ledger);
     return is_result ? result : __real_spool_get_ledger(spool, ret);
+}
+
+int __real_spool_get_stats(struct spool *spool,
+                           const struct spool_time *now,
+                           struct spool_stats *ret);
+int __wrap_spool_get_stats(struct spool *spool,
+                           const struct spool_time *now,
+                           struct spool_stats *ret);
+int __wrap_spool_get_stats(struct spool *spool,
+                           const struct spool_time *now,
+                           struct spool_stats *ret)
+{
+    RESULT(get_stats);
+    return is_result ? result : __real_spool_get_stats(spool, now, ret);
 }
 
 int __real_spool_checkpoint(struct spool *spool);

@@ -57,16 +57,18 @@ struct fakes {
     unsigned journaled;
 
     struct fake_result open, survey, salvage, append, retain, commit, next, settle, give_back,
-        verify, restore, set_lanes, get_ledger, checkpoint;
+        verify, restore, set_lanes, get_ledger, get_stats, checkpoint;
     struct spool_salvage salvaged;
+    bool (*stop_asks)(void); /* of spool_stop_if() */
     struct spool_moved moved;
     uint64_t disk_evictions; /* reported besides the real ones, as the next five are */
     bool is_disk_short;
     uint64_t reads_repeated;
     uint64_t waiting, record_bytes, pruned;
     uint64_t settled_bytes;
-    uint64_t waiting_max; /* as the gateway set it last */
-    char set_aside[64];   /* of spool_take_set_aside(); "": nothing */
+    uint64_t waiting_max;               /* as the gateway set it last */
+    char set_aside[64];                 /* of spool_take_set_aside(); "": nothing */
+    char replaced_name[SPOOL_NAME_MAX]; /* of spool_restore() */
 
     struct session *sessions[FAKES_SESSIONS_MAX]; /* made since the start */
     unsigned session_count;

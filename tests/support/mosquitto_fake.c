@@ -139,7 +139,7 @@ int mosquitto_connect(struct mosquitto *client, const char *host, int port, int 
     assert(port == 0 && keepalive > 0);
     (void)snprintf(mosquitto_fake.socket, sizeof(mosquitto_fake.socket), "%s", host);
     errno = mosquitto_fake.connect_errno;
-    if (mosquitto_fake.connect_result == MOSQ_ERR_SUCCESS)
+    if (mosquitto_fake.connect_result == MOSQ_ERR_SUCCESS && mosquitto_fake.connack >= 0)
         queue_answer(client, (struct answer){.kind = ANSWER_CONNACK});
     return mosquitto_fake.connect_result;
 }

@@ -22,7 +22,7 @@ struct mosquitto_fake {
     bool client_fails;
     int connect_result;
     int connect_errno;
-    int connack;
+    int connack;                            /* -1: none */
     uint32_t max_packet;                    /* of CONNACK; 0: none */
     int (*answer)(unsigned number);         /* reason for the message of that number, from 1 */
     int (*publish_result)(unsigned number); /* what the library says of it */

@@ -215,8 +215,8 @@ class _Run:
         self.gateway.process.wait(20)
         os.unlink(self.die)
 
-    def mend(self):
-        self.link.mend()
+    def restore(self):
+        self.link.restore()
         self.gateway.wait_link()
 
     def finish(self):
@@ -244,7 +244,7 @@ def record(messages, normal=False):
     run.produce()
     run.more(messages)  # the link is down: they are spooled, then evicted
     tap.wait_for(lambda: run.gateway.status()["ledger"]["evicted"] > 0, 60, "an eviction")
-    run.mend()
+    run.restore()
     run.more(messages)
     run.rotate()
     run.more(messages)
@@ -255,7 +255,7 @@ def record(messages, normal=False):
     run.more(messages)
     run.gateway.stop()
     run.start()
-    run.mend()
+    run.restore()
     run.more(messages)
     history = run.finish()
     kept = tempfile.NamedTemporaryFile(prefix="spoold-power-", suffix=".log")
@@ -535,10 +535,10 @@ class Bench:
         with contextlib.closing(sqlite3.connect(path)) as database, \
                 contextlib.suppress(sqlite3.Error):
             newest = database.execute("SELECT max(last_id) FROM lane").fetchone()[0] or 0
-            told = max(self.recording.acked_before(cut), default=0)
-            if newest < told:
-                history.faults.append("ID: acknowledged up to %d, the database would go on after "
-                                      "%d" % (told, newest))
+            acknowledged = max(self.recording.acked_before(cut), default=0)
+            if newest < acknowledged:
+                history.faults.append("ID: acknowledged up to %d, the database would continue "
+                                      "after %d" % (acknowledged, newest))
 
 
 _LINE = re.compile(rb'^\{"seq":(\d+),[^\n\0]*\}$', re.MULTILINE)

@@ -152,13 +152,13 @@ class Machine:
 
     def wait_count(self, kind, count, seconds=BOOT_SECONDS):
         """Until it has reported @count of this kind."""
-        def told():
+        def reported():
             tap.check(not self.now.counts["failed"], "it failed")
             ended = self.process.poll() is not None
             enough = self.now.counts[kind] >= count
             tap.check(enough or not ended, "the kernel ended")
             return enough
-        tap.wait_for(told, seconds, lambda: "told %d times of %r, but %d times"
+        tap.wait_for(reported, seconds, lambda: "reported %d times of %r, but %d times"
                      % (count, kind, self.now.counts[kind]))
 
     def wait_told(self, kind, seconds=BOOT_SECONDS):

@@ -43,7 +43,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 _console = -1
 
 
-def tell(*entry):
+def report(*entry):
     """Returns when the host has received it."""
     os.write(_console, json.dumps(entry).encode() + b"\n")
     termios.tcdrain(_console)
@@ -81,11 +81,11 @@ def set_up(job):
     run("ip", "link", "set", "lo", "up")
     if "clock" in job:
         time.clock_settime(time.CLOCK_REALTIME, job["clock"])
-    tell("mounting")
+    report("mounting")
     mount("hostfs", "hostfs", OUT, "-o", job["out"])
     mount("ext4", spool_device(job), SPOOL)
     mount("ext4", "/dev/ubdb", LOG)
-    tell("replayed", run("dmesg").count("recovery complete"))
+    report("replayed", run("dmesg").count("recovery complete"))
 
 
 def spool_device(job):
@@ -136,7 +136,7 @@ def power_off():
     for path in (SPOOL, LOG):
         with contextlib.suppress(AssertionError):
             run("umount", path)
-    tell("off")
+    report("off")
     _libc.reboot(_POWER_OFF)
 
 
@@ -144,18 +144,18 @@ def power_off():
 
 class Producer(load.Producer):
     def before_sending(self, number):
-        tell("sent", self.producer, number, self.size)
+        report("sent", self.producer, number, self.size)
 
     def after_answer(self, key):
         if key in self.acked:
-            tell("acked", key, self.acked[key])
+            report("acked", key, self.acked[key])
         else:
-            tell("refused", key, self.refused[key])
+            report("refused", key, self.refused[key])
 
 
 class FarBroker(fake_broker.FakeBroker):
     def record(self, entry):
-        tell("far", entry)
+        report("far", entry)
 
 
 def far_broker():
@@ -181,14 +181,14 @@ def start_daemon(job):
     if os.path.exists(os.path.join(SPOOL, "spool.db")):
         tell_of_tool(gateway, "check")  # first, of what the cut has left
     gateway.start(env=job["environment"])
-    tell("ready")
-    tell("log", gateway.log())
+    report("ready")
+    report("log", gateway.log())
     return gateway
 
 
 def tell_of_tool(gateway, verb):
     done = gateway.tool(verb)
-    tell("tool", verb, done.returncode, (done.stdout + done.stderr).decode(errors="replace"))
+    report("tool", verb, done.returncode, (done.stdout + done.stderr).decode(errors="replace"))
 
 
 def start_producers(gateway, job):
@@ -196,7 +196,7 @@ def start_producers(gateway, job):
                  for number in range(job["count"])]
     for producer in producers:
         producer.start()
-    tell("load")
+    report("load")
     return producers
 
 
@@ -206,7 +206,7 @@ def finish(producers):
 
 
 def wait_for_the_cut():
-    tell("waiting")
+    report("waiting")
     while True:
         time.sleep(60)
 
@@ -222,7 +222,7 @@ def drain(gateway, job):
         set_clock_right(job)
     gateway.wait_drained(DRAIN_SECONDS)
     gateway.stop()
-    tell("log", gateway.log())
+    report("log", gateway.log())
     for verb in ("check", "audit"):
         tell_of_tool(gateway, verb)
     for name, path in (("spool", SPOOL), ("log", LOG)):
@@ -240,10 +240,10 @@ def error(gateway, job):
     tap.wait_for(lambda: sum(len(producer.acked) for producer in producers) >= job["before"], 60)
     began = time.monotonic()
     break_disk(job)
-    tell("broken")
+    report("broken")
     code = gateway.process.wait(DEATH_SECONDS)
-    tell("ended", code, time.monotonic() - began)
-    tell("last", gateway.log())
+    report("ended", code, time.monotonic() - began)
+    report("last", gateway.log())
     wait_for_the_cut()
 
 
@@ -265,7 +265,7 @@ def slow(gateway, job):
         time.sleep(0.01)
     longest = max(longest, time.monotonic() - fed_at)
     finish(producers)
-    tell("slow", {"acked": sum(len(producer.acked) for producer in producers),
+    report("slow", {"acked": sum(len(producer.acked) for producer in producers),
                   "seconds": time.monotonic() - began, "flushes": flushes("ubda") - before,
                   "fed": fed, "longest": longest})
     drain(gateway, job)
@@ -283,7 +283,7 @@ def clock(gateway, job):
     # It may have asked between the two calls that set the clock, and asks again after a while.
     tap.wait_for(lambda: gateway.status()["clock"]["synchronized"], CLOCK_SECONDS,
                  "a clock that is known to be right")
-    tell("ledger", gateway.ledger())  # one that was written after this
+    report("ledger", gateway.ledger())  # one that was written after this
     wait_for_the_cut()
 
 
@@ -302,8 +302,8 @@ def main(path):
         TASKS[job["task"]](gateway, job)
     except BaseException:
         with contextlib.suppress(OSError, termios.error):
-            tell("last", (gateway.log() if gateway else "") + run("dmesg")[-3000:])
-            tell("failed", traceback.format_exc())
+            report("last", (gateway.log() if gateway else "") + run("dmesg")[-3000:])
+            report("failed", traceback.format_exc())
         traceback.print_exc()
         _libc.reboot(_POWER_OFF)
 

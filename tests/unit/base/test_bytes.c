@@ -50,6 +50,22 @@ static void bytes_come_out_in_the_order_they_went_in(void **state)
     assert_memory_equal(bytes_view(bytes).data, "world", 5);
 }
 
+static void bytes_can_be_taken_out_of_the_middle_and_the_end(void **state)
+{
+    struct bytes *bytes = *state;
+
+    bytes_erase(bytes, 0, 0);
+    assert_int_equal(bytes_append(bytes, "hello world", 11), 0);
+    bytes_consume(bytes, 1);
+    bytes_erase(bytes, 4, 1);
+    assert_int_equal(bytes_view(bytes).size, 9);
+    assert_memory_equal(bytes_view(bytes).data, "elloworld", 9);
+    bytes_erase(bytes, 4, 5);
+    assert_int_equal(bytes_append(bytes, "!", 1), 0);
+    assert_int_equal(bytes_view(bytes).size, 5);
+    assert_memory_equal(bytes_view(bytes).data, "ello!", 5);
+}
+
 static void the_cap_may_be_raised_while_bytes_are_queued(void **state)
 {
     struct bytes *bytes = *state;
@@ -161,6 +177,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         CASE(a_new_queue_is_empty_and_owns_nothing),
         CASE(bytes_come_out_in_the_order_they_went_in),
+        CASE(bytes_can_be_taken_out_of_the_middle_and_the_end),
         CASE(the_cap_may_be_raised_while_bytes_are_queued),
         CASE(the_cap_is_never_passed_and_nothing_is_half_appended),
         CASE(the_room_before_the_head_is_used_again),

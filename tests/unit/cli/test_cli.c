@@ -16,6 +16,19 @@
 static struct tool tool;
 
 static bool malloc_fails;
+static bool access_fails;
+
+int __real_faccessat(int folder, const char *path, int mode, int flags);
+int __wrap_faccessat(int folder, const char *path, int mode, int flags);
+
+/* As for a user that may not read, which root never is. */
+int __wrap_faccessat(int folder, const char *path, int mode, int flags)
+{
+    if (!access_fails)
+        return __real_faccessat(folder, path, mode, flags);
+    errno = EACCES;
+    return -1;
+}
 
 void *__real_malloc(size_t size);
 void *__wrap_malloc(size_t size);
@@ -394,6 +407,19 @@ static void each_reason_why_a_spool_does_not_open_has_its_code_and_its_remedy(vo
     expect_open_failure(f->directory, -EIO, EX_UNAVAILABLE, "cannot open the spool in");
 }
 
+static void what_may_not_be_read_is_not_allowed(void **state)
+{
+    struct fixture *f = *state;
+    char path[256];
+
+    access_fails = true;
+    tool.config_path = tool_write(path, f->directory, "x.conf", "");
+    assert_int_equal(TOOL_RUN(&tool, load_config, "verb"), EX_NOPERM);
+    assert_contains(tool.err, "Permission denied; name another one with -c FILE");
+    expect_open_failure(f->directory, SPOOL_E_ABSENT, EX_NOPERM, "run this as root or as the");
+    assert_false(cli_may_read(f->directory));
+}
+
 static void a_file_in_place_of_the_folder_is_named(void **state)
 {
     struct fixture *f = *state;
@@ -448,7 +474,7 @@ static void each_failure_of_a_read_has_its_code(void **state)
     expect_read_failure(f, -EBUSY, EX_TEMPFAIL, "locked just now; try again");
     expect_read_failure(f, -EBADMSG, EX_DATAERR, "the spool is damaged");
     expect_read_failure(f, -ENOMEM, EX_UNAVAILABLE, "out of memory");
-    expect_read_failure(f, -EIO, EX_UNAVAILABLE, "cannot read the spool");
+    expect_read_failure(f, -EIO, EX_UNAVAILABLE, "mqtt-spool: cannot read the spool: ");
 }
 
 static bool holds_with(struct fixture *f, int pid, const char *rest)
@@ -499,6 +525,7 @@ static void without_a_status_file_no_daemon_holds_the_spool(void **state)
 static int setup_case(void **state)
 {
     memset(&tool, 0, sizeof(tool));
+    access_fails = false;
     cli_set_socket("/nowhere/publish.sock");
     return setup_closed(state);
 }
@@ -526,6 +553,7 @@ int main(void)
         CASE(an_object_without_memory_is_reported),
         CASE(an_output_that_cannot_be_written_is_reported_once),
         CASE(a_configuration_that_is_not_there_is_named_with_what_to_give),
+        CASE(what_may_not_be_read_is_not_allowed),
         CASE(a_wrong_configuration_is_named_with_its_line),
         CASE(a_right_configuration_is_loaded),
         CASE(each_reason_why_a_spool_does_not_open_has_its_code_and_its_remedy),

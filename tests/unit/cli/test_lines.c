@@ -161,6 +161,10 @@ static void a_line_as_long_as_the_cap_is_taken_and_a_longer_one_is_refused(void 
     struct fixture *f = *state;
     struct line line;
 
+    feed(f, "123456789012345");
+    assert_int_equal(lines_fill(&f->lines), 0);
+    feed(f, "\n");
+    expect_line(f, "123456789012345", false);
     feed(f, "123456789012345\n" /* 16 with the newline */
             "1234567890123456\n");
     expect_line(f, "123456789012345", false);

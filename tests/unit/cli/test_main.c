@@ -181,6 +181,9 @@ static void an_output_that_cannot_be_written_makes_a_success_a_failure(void **st
     assert_int_equal(TOOL_RUN(&tool, program, "mqtt-spool", "status"), EX_UNAVAILABLE);
     assert_contains(tool.err, "cannot write the output: No space left on device");
     assert_int_equal(TOOL_RUN(&tool, program, "mqtt-spool", "check"), CLI_UNCHECKED);
+    assert_int_equal(TOOL_RUN(&tool, program, "mqtt-spool", "publish"), EX_UNAVAILABLE);
+    assert_int_equal(TOOL_RUN(&tool, program, "mqtt-spool", "failures"), EX_UNAVAILABLE);
+    assert_int_equal(TOOL_RUN(&tool, program, "mqtt-spool", "audit"), EX_UNAVAILABLE);
     called.code = EX_DATAERR;
     assert_int_equal(TOOL_RUN(&tool, program, "mqtt-spool", "audit"), EX_DATAERR);
     called.code = 1;

@@ -986,7 +986,7 @@ static void nothing_is_handed_out_before_a_commit_where_that_is_asked_for(void *
     append_many(f, 3);
     close_spool(f);
     open_on_disk(f);
-    spool_require_proof(f->spool);
+    spool_require_commit(f->spool);
     assert_true(spool_has_work(f->spool));
     assert_int_equal(next_id(f), 0);
     fault_io_arm(f->directory, room_of_disk, 1, 0, EDQUOT);

@@ -746,7 +746,7 @@ static unsigned name_of(const char *text)
 }
 
 /* Lane "default" and some of the others, in any order, with any limits. */
-static void model_lanes(struct model *m)
+static void apply_configuration(struct model *m)
 {
     unsigned order[NAMES] = {0, 1, 2, 3, 4};
 
@@ -868,7 +868,7 @@ static void model_restart(struct model *m)
             m->state[id] = PENDING;
     }
     if (roll(2) == 0)
-        model_lanes(m);
+        apply_configuration(m);
     open_with(m->f, m->lanes, m->count);
 }
 
@@ -901,7 +901,7 @@ static void model_step(struct model *m)
     } else if (what < 92) {
         model_retain(m);
     } else if (what < 98) {
-        model_lanes(m);
+        apply_configuration(m);
         set_lanes_to(m->f, m->lanes, m->count);
     } else {
         model_restart(m);
@@ -917,7 +917,7 @@ static void random_steps_agree_with_a_model(void **state)
     printf("# SPOOL_TEST_SEED=%u\n", seed);
     srand(seed);
     m.f = *state;
-    model_lanes(&m);
+    apply_configuration(&m);
     open_with(m.f, m.lanes, m.count);
     for (int step = 0; step < STEPS; step++)
         model_step(&m);

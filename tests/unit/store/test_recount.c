@@ -81,7 +81,7 @@ end(struct world *w, unsigned count, enum spool_outcome outcome, enum spool_reas
     commit(w->f);
 }
 
-static void hold_limits(struct world *w)
+static void enforce_limits(struct world *w)
 {
     unsigned ended;
     bool more;
@@ -235,7 +235,7 @@ static void lost_records_of_evictions_are_not_taken_from_the_deliveries(void **s
     static struct world w;
     begin(&w, *state, 10);
     accept(&w, 0, 100, SPOOL_NO_EXPIRY);
-    hold_limits(&w);
+    enforce_limits(&w);
     assert_int_equal(ledger_of(w.f).ended[SPOOL_EVICTED], 90);
     close_spool(w.f);
     lose_rows(&w, 1, 90);
@@ -255,7 +255,7 @@ static void exported_deliveries_stay_deliveries(void **state)
     }
     export_all_but(&w, 0);
     accept(&w, 0, 40, SPOOL_NO_EXPIRY);
-    hold_limits(&w);
+    enforce_limits(&w);
     close_spool(w.f);
     lose_rows(&w, 51, 80);
     assert_int_equal(salvage(&w, true).damaged, 30);
@@ -279,7 +279,7 @@ static void live(struct world *w)
         accept(w, below(LANES), below(12), below(4) ? SPOOL_NO_EXPIRY : 50);
         end(w, below(10), ends[kind].outcome, ends[kind].reason);
         pass_time(w->f, 20);
-        hold_limits(w);
+        enforce_limits(w);
     }
 }
 
@@ -317,7 +317,8 @@ static void lost_records_are_told_from_failures_that_were_pruned(void **state)
         spool_set_keep(w.f->spool, 1000000000);
         live(&w);
         accept(&w, 0, 40, SPOOL_NO_EXPIRY);
-        hold_limits(&w); /* evicted from one lane alone, so that what is lost is of one kind */
+        enforce_limits(
+            &w); /* evicted from one lane alone, so that what is lost is of one kind */
         uint64_t last = spool_last_seq(w.f->spool);
         close_spool(w.f);
         lose_rows(&w, last - below(20), last);

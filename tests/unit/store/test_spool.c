@@ -323,13 +323,13 @@ static void what_was_not_sent_is_no_attempt(void **state)
     append_many(f, 1);
     for (int i = 0; i < 3; i++) {
         assert_int_equal(next_id(f), 1);
-        spool_not_sent(f->spool, 1);
+        spool_uncount_attempt(f->spool, 1);
         assert_int_equal(spool_return(f->spool, 1, 0), 0);
     }
-    spool_not_sent(f->spool, 1); /* not in flight: nothing to take back */
+    spool_uncount_attempt(f->spool, 1); /* not in flight: nothing to take back */
     assert_int_equal(spool_next(f->spool, &f->now, &message), 0);
     assert_int_equal(message.attempts, 1);
-    spool_not_sent(f->spool, 1);
+    spool_uncount_attempt(f->spool, 1);
     assert_int_equal(spool_settle(f->spool, 1, &refused), 0);
     commit(f);
     assert_int_equal(records_of(f, 1).record.attempts, 0);

@@ -127,7 +127,7 @@ static void accept_one(struct world *world, int64_t expiry_ms)
 
 static void stop(struct world *world)
 {
-    spool_keep_time(world->f->spool);
+    spool_request_clock_write(world->f->spool);
     commit(world->f);
     close_spool(world->f);
 }
@@ -563,7 +563,7 @@ enum { MANY = 10000 };
 static void boot_in_1970_with_many(struct fixture *f)
 {
     append_many(f, 1);
-    spool_keep_time(f->spool);
+    spool_request_clock_write(f->spool);
     commit(f);
     close_spool(f);
     f->now = (struct spool_time){.boot_ms = 1000, .wall_ms = 1000};

@@ -61,7 +61,8 @@ static void add_text(const char *line)
     (void)strcat(text, line);
 }
 
-/* One more line: a delivery of message @seq, with @changes to its members and without @dropped. */
+/* One more line: a delivery of message @seq, with @changes to its members and without
+ * @dropped. */
 static void add_changed(uint64_t seq, const char *changes, const char *dropped)
 {
     char line[1024];
@@ -113,7 +114,7 @@ static void expect_problem(const char *part)
 {
     assert_int_equal(audit(), EX_DATAERR);
     assert_contains(tool.out, part);
-    assert_contains(tool.out, "verdict   NOT SOUND: ");
+    assert_contains(tool.out, "\nverdict   NOT SOUND: ");
     assert_string_equal(tool.err, "");
 }
 
@@ -171,6 +172,7 @@ static void a_missing_line_is_found(void **state)
     assert_contains(tool.out,
                     "Keep copies of these files and of the spool before anything else");
     assert_lacks(tool.out, "restored from an older copy:");
+    assert_lacks(tool.out, " more\n");
 }
 
 static void without_deliveries_gaps_are_right(void **state)
@@ -179,6 +181,9 @@ static void without_deliveries_gaps_are_right(void **state)
     add_line(1);
     add_line(4);
     assert_int_equal(AUDIT("--deliveries-off"), EX_OK);
+    add_changed(4, "{\"id\":9}", NULL);
+    assert_int_equal(AUDIT("--deliveries-off"), EX_DATAERR);
+    assert_contains(tool.out, "standard input:3: seq 4 comes after 4");
     add_line(3);
     assert_int_equal(AUDIT("--deliveries-off"), EX_DATAERR);
 }
@@ -367,9 +372,10 @@ static void a_line_for_pruned_deliveries_stands_for_its_range(void **state)
     add_line(1);
     add_text("{\"seq\":5,\"time\":\"2026-11-01T12:00:00.000Z\",\"from\":2,\"pruned\":4}\n");
     add_line(6);
+    add_text("{\"seq\":8,\"time\":\"2026-11-01T12:00:00.000Z\",\"from\":7,\"pruned\":2}\n");
     assert_int_equal(audit(), EX_OK);
-    assert_contains(tool.out, "3 lines in 1 file(s), seq 1 to 6");
-    assert_contains(tool.out, "pruned               4 delivered");
+    assert_contains(tool.out, "4 lines in 1 file(s), seq 1 to 8");
+    assert_contains(tool.out, "pruned               6 delivered");
 }
 
 static void a_wrong_line_for_pruned_deliveries_is_found(void **state)

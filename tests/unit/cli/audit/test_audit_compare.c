@@ -150,8 +150,9 @@ static void outcomes_that_are_nowhere_are_found(void **state)
     close_spool(f);
     assert_int_equal(audit(f, NULL), EX_DATAERR);
     assert_contains(tool.out,
-                    "outcomes are neither in the files nor in the database: 1 of those "
-                    "after seq 4\n");
+                    "          outcomes are neither in the files nor in the database: 1 of "
+                    "those after seq 4\n");
+    assert_lacks(tool.out, " in the ledger");
 }
 
 static void a_history_that_begins_later_has_no_sums(void **state)

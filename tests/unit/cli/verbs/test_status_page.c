@@ -101,7 +101,7 @@ static void a_stopped_daemon_is_said_to_be_stopped(void **state)
     (void)state;
     assert_contains(text, "daemon    NOT RUNNING");
     assert_contains(text, "start it: systemctl start mqtt-spoold");
-    assert_contains(text, "link      stopped\n");
+    assert_contains(text, "\nlink      stopped\n");
     assert_lacks(text, "rates ");
     assert_lacks(text, "broker");
 }
@@ -153,7 +153,8 @@ static void an_offline_link_promises_nothing_that_is_not_taken(void **state)
     (void)state;
     assert_lacks(text, "messages are taken");
     assert_contains(text, "what is spooled goes out when the broker can be reached");
-    assert_contains(text, "another program keeps the database locked");
+    assert_contains(
+        text, "\nintake    NOTHING IS TAKEN: another program keeps the database locked\n");
     assert_contains(text, "fuser -v spool.db");
     text =
         own_page("{\"link\":{\"state\":\"connecting\"},\"lanes\":[{\"name\":\"default\","
@@ -224,6 +225,7 @@ static void a_full_lane_has_its_limit_and_its_remedy(void **state)
     assert_contains(text, "lane \"alarms\" HOLDS ITS PRODUCERS BACK: 1.0 KiB of 1.0 KiB "
                           "(max_bytes), when_full = \"block\"");
     assert_contains(text, "raise its max_bytes and send HUP");
+    assert_lacks(text, "refused since");
 }
 
 static void what_was_refused_before_is_counted(void **state)

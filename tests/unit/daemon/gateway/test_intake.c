@@ -136,6 +136,7 @@ static void two_commits_without_room_stop_sending(void **state)
     (void)state;
     intake_watch_disk(intake, false);
     assert_false(intake_sends_nothing(intake));
+    assert_int_equal(fakes_logged("sending_stopped"), 0);
     intake_watch_disk(intake, false);
     assert_true(intake_sends_nothing(intake));
     assert_int_equal(fakes_logged("sending_stopped "), 1);

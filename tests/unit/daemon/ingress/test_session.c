@@ -1363,6 +1363,124 @@ static void a_blocked_client_that_stays_is_served_in_its_turn(void **state)
     assert_string_equal(f->why, "client disconnected");
 }
 
+static void a_blocked_client_has_its_pings_answered_in(struct fixture *f,
+                                                       enum packet_version version)
+{
+    connect_as(f, version, 0);
+    script(f, SESSION_BLOCK, 0);
+    publish(f, 1, 1);
+    for (unsigned i = 0; i < 3; i++) {
+        SEND(f, 0xC0, 0);
+        EXPECT(f, 0xD0, 0);
+    }
+    expect_silence(f);
+    session_resume(f->session);
+    expect_silence(f);
+    assert_int_equal(f->offers, 2);
+    SEND(f, 0xC0, 0);
+    EXPECT(f, 0xD0, 0);
+    acknowledge(f);
+    expect_puback(f, 1, 0, 1);
+    expect_silence(f);
+}
+
+static void a_blocked_client_has_its_pings_answered(void **state)
+{
+    a_blocked_client_has_its_pings_answered_in(*state, V4);
+    restart(*state);
+    a_blocked_client_has_its_pings_answered_in(*state, V5);
+}
+
+static void pings_between_blocked_messages_are_answered_once_each(void **state)
+{
+    struct fixture *f = *state;
+
+    connect_as(f, V5, 0);
+    script(f, SESSION_BLOCK, 0);
+    script(f, SESSION_ACCEPT, 0);
+    script(f, SESSION_BLOCK, 0);
+    for (uint16_t id = 1; id <= 3; id++) {
+        put_publish(f, 1, id);
+        put(f, BYTES(0xC0, 0));
+    }
+    run(f);
+    EXPECT(f, 0xD0, 0, 0xD0, 0, 0xD0, 0);
+    session_resume(f->session); /* blocked again at the second */
+    expect_silence(f);
+    assert_int_equal(f->offers, 3);
+    SEND(f, 0xC0, 0);
+    EXPECT(f, 0xD0, 0);
+    session_resume(f->session);
+    expect_silence(f);
+    assert_int_equal(f->offers, 5);
+    acknowledge(f);
+    expect_pubacks(f, 1, 3);
+    SEND(f, 0xC0, 0);
+    EXPECT(f, 0xD0, 0);
+    expect_silence(f);
+}
+
+static void half_a_packet_behind_a_blocked_message_is_completed(void **state)
+{
+    struct fixture *f = *state;
+
+    connect_as(f, V5, 0);
+    script(f, SESSION_BLOCK, 0);
+    publish(f, 1, 1);
+    SEND(f, 0xC0, 0, 0xC0);
+    EXPECT(f, 0xD0, 0);
+    expect_silence(f);
+    SEND(f, 0);
+    EXPECT(f, 0xD0, 0);
+    session_resume(f->session);
+    expect_silence(f);
+    acknowledge(f);
+    expect_puback(f, 1, 0, 1);
+}
+
+/* Its answers fill what the session may hold for it; the rest of its pings stays unread. */
+static void a_blocked_client_that_pings_and_reads_no_answer_costs_a_bounded_amount(void **state)
+{
+    static uint8_t pings[4 * 1024 * 1024];
+    struct fixture *f = *state;
+    int64_t deadline = now_us() + PATIENCE_US;
+    size_t taken;
+
+    for (size_t i = 0; i < sizeof(pings); i += 2)
+        pings[i] = 0xC0;
+    connect_as(f, V5, 0);
+    script(f, SESSION_BLOCK, 0);
+    publish(f, 1, 1);
+    taken = put_while_taken(f, pings, sizeof(pings));
+    assert_true(taken < sizeof(pings));
+    assert_int_equal(f->closed, 0);
+    for (size_t answered = 0; answered < taken / 2 * 2;) {
+        drain(f);
+        for (size_t i = 0; i < f->got_size; i += 2)
+            assert_int_equal(f->got[i], 0xD0);
+        answered += f->got_size;
+        f->got_size = 0;
+        run(f);
+        assert_true(now_us() < deadline);
+    }
+    expect_silence(f);
+}
+
+static void what_is_wrong_behind_a_blocked_message_is_found_in_its_turn(void **state)
+{
+    struct fixture *f = *state;
+
+    connect_as(f, V5, 0);
+    script(f, SESSION_BLOCK, 0);
+    publish(f, 1, 1);
+    SEND(f, 0x00, 0);
+    expect_silence(f);
+    session_resume(f->session);
+    acknowledge(f);
+    expect_puback(f, 1, 0, 1);
+    expect_disconnect(f, MQTT_MALFORMED_PACKET);
+}
+
 static void after_stop_nothing_is_offered_and_what_is_owed_still_leaves(void **state)
 {
     struct fixture *f = *state;
@@ -2221,6 +2339,11 @@ int main(void)
         CASE(a_client_that_has_gone_is_not_blocked),
         CASE(a_client_that_ends_its_stream_while_it_is_blocked_gets_what_it_is_owed),
         CASE(a_blocked_client_that_stays_is_served_in_its_turn),
+        CASE(a_blocked_client_has_its_pings_answered),
+        CASE(pings_between_blocked_messages_are_answered_once_each),
+        CASE(half_a_packet_behind_a_blocked_message_is_completed),
+        CASE(a_blocked_client_that_pings_and_reads_no_answer_costs_a_bounded_amount),
+        CASE(what_is_wrong_behind_a_blocked_message_is_found_in_its_turn),
         CASE(after_stop_nothing_is_offered_and_what_is_owed_still_leaves),
         CASE(a_failed_batch_is_told_by_code),
         CASE(a_failed_batch_closes_a_3_1_1_client_unacknowledged),

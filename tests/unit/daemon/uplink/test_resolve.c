@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Tests of the name lookups: the uplink with the real Paho against a fake broker,
- * and a resolver that answers what a test says, when it says so. Nothing is ever
- * asked of a name server.
+ * test_resolve.c - name lookups: the real Paho, a fake broker and a fake resolver
+ *
+ * The test decides what the resolver answers and when. No name server is ever queried.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -24,7 +24,7 @@
 #include "tests/support/broker_fake.h"
 #include "tests/support/uplink_settings.h"
 
-#define PATIENCE_MS 20000
+#define DEADLINE_MS 20000
 /* Far more than a turn of the loop takes, far less than a resolver that hangs. */
 #define AT_ONCE_MS    5000
 #define ADDRESSES_MAX 3
@@ -38,10 +38,10 @@ static struct {
     int error;
     int system_error;
     const char *addresses[ADDRESSES_MAX]; /* up to the first NULL */
-    bool rotates;                         /* by one at each question */
-    unsigned asked;
-    unsigned returned;
-    pthread_t thread; /* that asked last */
+    bool rotates;                         /* by one at each lookup */
+    unsigned begun;                       /* lookups */
+    unsigned ended;
+    pthread_t thread; /* of the newest */
 } resolver = {.mutex = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER};
 
 int __real_paho_link_getaddrinfo(const char *host,
@@ -60,11 +60,11 @@ static void make_list(const struct addrinfo *hints, struct addrinfo **ret_list)
     while (count < ADDRESSES_MAX && resolver.addresses[count])
         count++;
     for (size_t i = 0; i < count; i++) {
-        size_t at = resolver.rotates ? (i + resolver.asked) % count : i;
+        size_t at = resolver.rotates ? (i + resolver.begun) % count : i;
         int error = __real_paho_link_getaddrinfo(resolver.addresses[at], &numeric, ret_list);
 
         if (error != 0)
-            abort(); /* on another thread cmocka's assertions do no good */
+            abort(); /* cmocka's assertions work on its own thread only */
         ret_list = &(*ret_list)->ai_next;
     }
 }
@@ -76,7 +76,7 @@ int __wrap_paho_link_getaddrinfo(const char *host,
     if (hints->ai_flags & AI_NUMERICHOST)
         return __real_paho_link_getaddrinfo(host, hints, ret_list);
     (void)pthread_mutex_lock(&resolver.mutex);
-    resolver.asked++;
+    resolver.begun++;
     resolver.thread = pthread_self();
     while (resolver.hangs_for && strcmp(host, resolver.hangs_for) == 0)
         (void)pthread_cond_wait(&resolver.changed, &resolver.mutex);
@@ -84,24 +84,24 @@ int __wrap_paho_link_getaddrinfo(const char *host,
     int system_error = resolver.system_error;
     if (error == 0)
         make_list(hints, ret_list);
-    resolver.returned++;
+    resolver.ended++;
     (void)pthread_mutex_unlock(&resolver.mutex);
     errno = system_error;
     return error;
 }
 
-static unsigned asked(void)
+static unsigned lookups_begun(void)
 {
     (void)pthread_mutex_lock(&resolver.mutex);
-    unsigned count = resolver.asked;
+    unsigned count = resolver.begun;
     (void)pthread_mutex_unlock(&resolver.mutex);
     return count;
 }
 
-static unsigned returned(void)
+static unsigned lookups_ended(void)
 {
     (void)pthread_mutex_lock(&resolver.mutex);
-    unsigned count = resolver.returned;
+    unsigned count = resolver.ended;
     (void)pthread_mutex_unlock(&resolver.mutex);
     return count;
 }
@@ -151,8 +151,8 @@ static void reset_resolver(void)
     resolver.addresses[0] = "127.0.0.1";
     resolver.addresses[1] = NULL;
     resolver.rotates = false;
-    resolver.asked = 0;
-    resolver.returned = 0;
+    resolver.begun = 0;
+    resolver.ended = 0;
 }
 
 static int setup(void **state)
@@ -182,12 +182,12 @@ static int64_t now_ms(void)
     return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
 
-/* A thread that was left behind must not see the next case's resolver. */
+/* A detached thread must not see the next case's resolver. */
 static int teardown(void **state)
 {
     struct fixture *f = *state;
     struct timespec pause = {.tv_nsec = 1000000};
-    int64_t end_ms = now_ms() + PATIENCE_MS;
+    int64_t end_ms = now_ms() + DEADLINE_MS;
 
     uplink_free(f->uplink);
     broker_stop(&f->broker);
@@ -195,9 +195,9 @@ static int teardown(void **state)
     sd_event_unref(f->event);
     free(f);
     hang_for(NULL);
-    while (returned() < asked() && now_ms() < end_ms)
+    while (lookups_ended() < lookups_begun() && now_ms() < end_ms)
         (void)nanosleep(&pause, NULL);
-    return returned() == asked() ? 0 : -1;
+    return lookups_ended() == lookups_begun() ? 0 : -1;
 }
 
 typedef bool condition_fn(struct fixture *f);
@@ -205,14 +205,14 @@ typedef bool condition_fn(struct fixture *f);
 /* Each turn of the loop is short, whatever the resolver does. */
 static void wait_until(struct fixture *f, condition_fn *condition, const char *what)
 {
-    int64_t end_ms = now_ms() + PATIENCE_MS;
+    int64_t end_ms = now_ms() + DEADLINE_MS;
 
     while (!condition(f)) {
         int64_t began_ms = now_ms();
         assert_true(sd_event_run(f->event, 20000) >= 0);
         assert_true(now_ms() - began_ms < AT_ONCE_MS);
         if (now_ms() > end_ms)
-            fail_msg("waited in vain for: %s", what);
+            fail_msg("waited without effect for: %s", what);
     }
 }
 #define wait_for(f, condition) wait_until((f), (condition), #condition)
@@ -241,13 +241,13 @@ static bool has_failed(struct fixture *f)
 {
     return f->uplink->retry.failed_attempts >= f->goal;
 }
-static bool has_asked(struct fixture *f)
+static bool has_lookups(struct fixture *f)
 {
-    return asked() >= f->goal;
+    return lookups_begun() >= f->goal;
 }
-static bool has_returned(struct fixture *f)
+static bool has_ended_lookups(struct fixture *f)
 {
-    return returned() >= f->goal;
+    return lookups_ended() >= f->goal;
 }
 static bool has_answer(struct fixture *f)
 {
@@ -276,13 +276,13 @@ static void wait_failures(struct fixture *f, unsigned count)
     wait_for(f, has_failed);
 }
 
-static void wait_asked(struct fixture *f, unsigned count)
+static void wait_lookups(struct fixture *f, unsigned count)
 {
     f->goal = count;
-    wait_for(f, has_asked);
+    wait_for(f, has_lookups);
 }
 
-/* As if the time of the phase were over. */
+/* As if the deadline of the state had passed. */
 static void make_due(struct fixture *f)
 {
     uplink_timer_set(&f->uplink->timer, uplink_now_ms());
@@ -329,7 +329,7 @@ static void a_host_name_is_looked_up_on_another_thread(void **state)
     struct fixture *f = *state;
 
     go_online(f);
-    assert_int_equal(asked(), 1);
+    assert_int_equal(lookups_begun(), 1);
     assert_false(pthread_equal(resolver.thread, pthread_self()));
     assert_string_equal(link_of(f).broker, f->named);
     assert_string_equal(link_of(f).last_error, "");
@@ -342,7 +342,7 @@ static void an_address_is_not_looked_up(void **state)
 
     f->uris[0] = f->broker.uri;
     go_online(f);
-    assert_int_equal(asked(), 0);
+    assert_int_equal(lookups_begun(), 0);
 }
 
 static void each_attempt_looks_up_anew(void **state)
@@ -356,8 +356,8 @@ static void each_attempt_looks_up_anew(void **state)
     resolver.addresses[0] = "127.0.0.1";
     (void)pthread_mutex_unlock(&resolver.mutex);
     wait_for(f, is_online);
-    assert_true(asked() >= 3);
-    assert_true(asked() <= f->uplink->retry.failed_attempts + 1);
+    assert_true(lookups_begun() >= 3);
+    assert_true(lookups_begun() <= f->uplink->retry.failed_attempts + 1);
 }
 
 /* --- a resolver that hangs --------------------------------------------------- */
@@ -379,12 +379,12 @@ static void a_lookup_that_hangs_is_told_and_waited_for_by_the_next_attempts(void
         make_due(f);
         wait_failures(f, i);
     }
-    assert_int_equal(asked(), 1);
+    assert_int_equal(lookups_begun(), 1);
     wait_for(f, is_resolving);
-    f->settings.connect_timeout_ms = PATIENCE_MS; /* the attempt that has its answer succeeds */
+    f->settings.connect_timeout_ms = DEADLINE_MS; /* the attempt that has its answer succeeds */
     hang_for(NULL);
     wait_for(f, is_online);
-    assert_int_equal(asked(), 1);
+    assert_int_equal(lookups_begun(), 1);
     deliver_one(f);
 }
 
@@ -396,11 +396,11 @@ static void brokers_with_an_address_are_tried_while_a_lookup_hangs(void **state)
     f->uris[1] = f->second.uri;
     resolver.hangs_for = "broker.test";
     start(f);
-    wait_asked(f, 1);
+    wait_lookups(f, 1);
     make_due(f);
     wait_for(f, is_online);
     assert_string_equal(link_of(f).broker, f->second.uri);
-    assert_int_equal(asked(), 1);
+    assert_int_equal(lookups_begun(), 1);
     deliver_one(f);
 }
 
@@ -411,11 +411,11 @@ static void another_name_does_not_wait_behind_a_lookup_that_hangs(void **state)
     f->settings.broker_count = 2;
     resolver.hangs_for = "broker.test";
     start(f);
-    wait_asked(f, 1);
+    wait_lookups(f, 1);
     make_due(f);
     wait_for(f, is_online);
     assert_string_equal(link_of(f).broker, f->other);
-    assert_int_equal(asked(), 2);
+    assert_int_equal(lookups_begun(), 2);
 }
 
 static bool is_waiting(struct fixture *f)
@@ -432,23 +432,23 @@ static void what_is_found_too_late_serves_the_next_attempt_once(void **state)
     f->settings.backoff_max_ms = 600000;
     resolver.hangs_for = "broker.test";
     start(f);
-    wait_asked(f, 1);
+    wait_lookups(f, 1);
     make_due(f);
     wait_for(f, is_waiting);
     hang_for(NULL);
     f->goal = 1;
-    wait_for(f, has_returned);
+    wait_for(f, has_ended_lookups);
     for (unsigned i = 0; i < 5; i++) /* for its mail */
         assert_true(sd_event_run(f->event, 20000) >= 0);
     make_due(f);
     wait_for(f, is_online);
-    assert_int_equal(asked(), 1);
+    assert_int_equal(lookups_begun(), 1);
     broker_reset(&f->broker);
     wait_for(f, is_waiting);
     make_due(f);
     f->goal = 2;
     wait_for(f, has_connects);
-    assert_int_equal(asked(), 2);
+    assert_int_equal(lookups_begun(), 2);
 }
 
 static void a_failure_that_comes_too_late_is_forgotten(void **state)
@@ -460,22 +460,22 @@ static void a_failure_that_comes_too_late_is_forgotten(void **state)
     resolver.error = EAI_AGAIN;
     resolver.hangs_for = "broker.test";
     start(f);
-    wait_asked(f, 1);
+    wait_lookups(f, 1);
     make_due(f);
     wait_for(f, is_waiting);
     hang_for(NULL);
     f->goal = 1;
-    wait_for(f, has_returned);
+    wait_for(f, has_ended_lookups);
     (void)pthread_mutex_lock(&resolver.mutex);
     resolver.error = 0;
     (void)pthread_mutex_unlock(&resolver.mutex);
-    for (unsigned i = 0; i < 500 && asked() < 2; i++) { /* its mail may be under way */
+    for (unsigned i = 0; i < 500 && lookups_begun() < 2; i++) { /* its mail may be under way */
         if (is_waiting(f))
             make_due(f);
         assert_true(sd_event_run(f->event, 20000) >= 0);
     }
     wait_for(f, is_online);
-    assert_int_equal(asked(), 2);
+    assert_int_equal(lookups_begun(), 2);
 }
 
 static void stop_and_free_do_not_wait_for_a_lookup(void **state)
@@ -485,20 +485,20 @@ static void stop_and_free_do_not_wait_for_a_lookup(void **state)
 
     resolver.hangs_for = "broker.test";
     start(f);
-    wait_asked(f, 1);
+    wait_lookups(f, 1);
     uplink_stop(f->uplink);
     assert_int_equal(link_of(f).state, UPLINK_IDLE);
     assert_int_equal(uplink_start(f->uplink), 0);
     wait_for(f, is_resolving);
-    assert_int_equal(asked(), 1);
+    assert_int_equal(lookups_begun(), 1);
     uplink_free(f->uplink);
     f->uplink = NULL;
     assert_true(now_ms() - began_ms < AT_ONCE_MS);
-    assert_int_equal(returned(), 0);
+    assert_int_equal(lookups_ended(), 0);
 
     /* One that comes after it is not disturbed by the answer to the first. */
     start(f);
-    wait_asked(f, 2);
+    wait_lookups(f, 2);
     hang_for(NULL);
     wait_for(f, is_online);
 }
@@ -521,7 +521,7 @@ static void what_the_resolver_says_is_told(void **state)
 {
     struct fixture *f = *state;
 
-    f->settings.backoff_min_ms = 600000; /* nobody asks while the script is changed */
+    f->settings.backoff_min_ms = 600000; /* no attempt while the script is changed */
     f->settings.backoff_max_ms = 600000;
     expect_error(f, EAI_NONAME, 0, "cannot resolve broker.test: name or service not known");
     expect_error(f, EAI_AGAIN, 0,
@@ -568,8 +568,8 @@ static void a_rotating_answer_leads_to_each_address(void **state)
     struct fixture *f = *state;
 
     use_two_addresses(true);
-    resolver.asked = 1; /* so that the dead one comes first at the first question */
-    resolver.returned = 1;
+    resolver.begun = 1; /* so that the dead one is first at the first lookup */
+    resolver.ended = 1;
     go_online(f);
     assert_int_equal(f->uplink->retry.failed_attempts, 1);
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What the TLS library is told to open is the file that was looked at, whatever its name leads to
- * by then.
+ * test_tls_files.c - the TLS library opens the file that was checked, whatever its name
+ * leads to by then
  */
 #include <errno.h>
 #include <fcntl.h>

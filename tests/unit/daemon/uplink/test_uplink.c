@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Tests of the uplink: the real Paho and real sockets against a fake broker on
- * the same event loop, so that a test decides what the broker does and when.
+ * test_uplink.c - delivery, the window, losses, deadlines, stop: the real Paho and real sockets
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -15,6 +14,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
+#include <poll.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>
@@ -24,205 +24,7 @@
 
 #include "base/clock.h"
 #include "daemon/uplink/uplink-private.h"
-#include "tests/support/broker_fake.h"
-#include "tests/support/uplink_settings.h"
-
-#define PATIENCE_US 20000000
-#define IDS_MAX     4096
-
-struct fixture {
-    sd_event *event;
-    struct broker_fake broker;
-    struct broker_fake second;
-    char *uris[2];
-    struct uplink_settings settings;
-    struct uplink *uplink;
-    char folder[64];
-    char password_file[96];
-    uint8_t times[IDS_MAX]; /* how often each id was answered */
-    struct uplink_answer last;
-    unsigned answers;
-    unsigned kinds[3];
-    unsigned changes;
-    uint64_t next_id;
-    unsigned goal; /* for the conditions */
-    bool in_send;
-    bool refills;
-};
-
-static void on_answered(void *owner, const struct uplink_answer *answer)
-{
-    struct fixture *f = owner;
-
-    assert_false(f->in_send);
-    assert_true(answer->id < IDS_MAX);
-    f->times[answer->id]++;
-    f->last = *answer;
-    f->answers++;
-    f->kinds[answer->kind]++;
-}
-
-static int send_text(struct fixture *f, const char *topic, const char *text, uint8_t qos)
-{
-    struct uplink_message message = {.id = f->next_id,
-                                     .topic = {(const uint8_t *)topic, strlen(topic)},
-                                     .payload = {(const uint8_t *)text, strlen(text)},
-                                     .qos = qos,
-                                     .expiry_ms = -1};
-
-    f->in_send = true;
-    int r = uplink_send(f->uplink, &message);
-    f->in_send = false;
-    if (r == 0)
-        f->next_id++;
-    return r;
-}
-
-static void refill(struct fixture *f)
-{
-    while (f->next_id < f->goal && uplink_room(f->uplink) > 0) {
-        if (send_text(f, "t", "payload", 1) != 0)
-            return;
-    }
-}
-
-static void on_changed(void *owner)
-{
-    struct fixture *f = owner;
-
-    assert_false(f->in_send);
-    f->changes++;
-    if (f->refills)
-        refill(f);
-}
-
-static const struct uplink_ops ops = {.answered = on_answered, .changed = on_changed};
-
-/* --- the fixture ---------------------------------------------------------- */
-
-static int setup(void **state)
-{
-    struct fixture *f = calloc(1, sizeof(*f));
-
-    assert_non_null(f);
-    (void)snprintf(f->folder, sizeof(f->folder), "/tmp/spoold-uplink-XXXXXX");
-    assert_non_null(mkdtemp(f->folder));
-    (void)snprintf(f->password_file, sizeof(f->password_file), "%s/password", f->folder);
-    assert_int_equal(sd_event_new(&f->event), 0);
-    broker_start(&f->broker, f->event);
-    broker_start(&f->second, f->event);
-    f->uris[0] = f->broker.uri;
-    f->uris[1] = f->second.uri;
-    f->settings = uplink_test_settings(f->uris);
-    *state = f;
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    struct fixture *f = *state;
-
-    uplink_free(f->uplink);
-    broker_stop(&f->broker);
-    broker_stop(&f->second);
-    sd_event_unref(f->event);
-    (void)unlink(f->password_file);
-    (void)rmdir(f->folder);
-    free(f);
-    return 0;
-}
-
-typedef bool condition_fn(struct fixture *f);
-
-static void wait_until(struct fixture *f, condition_fn *condition, const char *what)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    int64_t end_s = now.tv_sec + PATIENCE_US / 1000000;
-
-    while (!condition(f)) {
-        assert_true(sd_event_run(f->event, 20000) >= 0);
-        clock_gettime(CLOCK_MONOTONIC, &now);
-        if (now.tv_sec > end_s)
-            fail_msg("waited in vain for: %s", what);
-    }
-}
-#define wait_for(f, condition) wait_until((f), (condition), #condition)
-
-static struct uplink_link link_of(struct fixture *f)
-{
-    struct uplink_link link;
-
-    uplink_get_link(f->uplink, &link);
-    return link;
-}
-
-static bool is_online(struct fixture *f)
-{
-    return link_of(f).state == UPLINK_ONLINE;
-}
-static bool is_not_online(struct fixture *f)
-{
-    return !is_online(f);
-}
-static bool is_idle(struct fixture *f)
-{
-    return link_of(f).state == UPLINK_IDLE;
-}
-static bool has_error(struct fixture *f)
-{
-    return link_of(f).last_error[0] != '\0';
-}
-static bool has_goal(struct fixture *f)
-{
-    return f->answers >= f->goal;
-}
-static bool has_published(struct fixture *f)
-{
-    return f->broker.publishes >= f->goal;
-}
-static bool has_connects(struct fixture *f)
-{
-    return link_of(f).connects >= f->goal;
-}
-static bool has_disconnected(struct fixture *f)
-{
-    return f->broker.disconnects == 1;
-}
-static bool was_accepted(struct fixture *f)
-{
-    return f->broker.accepted > 0;
-}
-static bool was_asked(struct fixture *f)
-{
-    return f->broker.asked > 0;
-}
-
-static void start(struct fixture *f)
-{
-    assert_int_equal(uplink_new(f->event, &f->settings, &ops, f, &f->uplink), 0);
-    assert_int_equal(uplink_start(f->uplink), 0);
-}
-
-static void go_online(struct fixture *f)
-{
-    start(f);
-    wait_for(f, is_online);
-}
-
-static void wait_answers(struct fixture *f, unsigned goal)
-{
-    f->goal = goal;
-    wait_for(f, has_goal);
-}
-
-static void assert_each_once(struct fixture *f)
-{
-    for (uint64_t id = 0; id < f->next_id; id++)
-        assert_int_equal(f->times[id], 1);
-    assert_int_equal(f->answers, f->next_id);
-    assert_int_equal(link_of(f).in_flight, 0);
-}
+#include "tests/support/uplink_fixture.h"
 
 /* --- delivery ------------------------------------------------------------- */
 
@@ -306,7 +108,7 @@ static int64_t boot_ms(void)
     return now.boot_ms;
 }
 
-static void what_the_broker_said_has_its_time(void **state)
+static void the_broker_s_answer_has_its_time(void **state)
 {
     struct fixture *f = *state;
     int64_t before_ms = boot_ms(), error_ms;
@@ -316,7 +118,7 @@ static void what_the_broker_said_has_its_time(void **state)
     assert_int_equal(link_of(f).last_error_boot_ms, 0);
     assert_int_equal(send_text(f, "t", "x", 0), 0);
     wait_answers(f, 1);
-    assert_int_equal(f->last.acknowledged_boot_ms, 0); /* to the kernel: nobody said it */
+    assert_int_equal(f->last.acknowledged_boot_ms, 0); /* to the kernel: no broker answers it */
     assert_int_equal(send_text(f, "t", "x", 1), 0);
     wait_answers(f, 2);
     assert_in_range(f->last.acknowledged_boot_ms, before_ms, boot_ms());
@@ -541,6 +343,105 @@ static void a_topic_longer_than_mqtt_allows_is_too_large(void **state)
     assert_int_equal(f->last.kind, UPLINK_DELIVERED);
 }
 
+/* --- what the library refuses --------------------------------------------- */
+
+static void a_run_of_sends_arrives_although_the_library_is_woken_at_its_end(void **state)
+{
+    struct fixture *f = *state;
+
+    go_online(f);
+    uplink_cork(f->uplink);
+    for (unsigned i = 0; i < 3; i++)
+        assert_int_equal(send_text(f, "t", "x", 1), 0);
+    uplink_uncork(f->uplink);
+    wait_answers(f, 3);
+    assert_int_equal(f->kinds[UPLINK_DELIVERED], 3);
+}
+
+static void what_no_packet_can_hold_is_too_large_and_keeps_no_slot(void **state)
+{
+    static const uint8_t cut_short[] = {0x26, 0x00};
+    struct fixture *f = *state;
+    struct uplink_message message = {
+        .topic = {(const uint8_t *)"a\0b", 3}, .qos = 1, .expiry_ms = -1};
+
+    f->settings.protocol = 5;
+    go_online(f);
+    assert_int_equal(uplink_send(f->uplink, &message), UPLINK_E_TOO_LARGE);
+    message.topic.size = 0;
+    assert_int_equal(uplink_send(f->uplink, &message), UPLINK_E_TOO_LARGE);
+    message.topic.size = 1;
+    message.properties = (struct view){cut_short, sizeof(cut_short)};
+    assert_int_equal(uplink_send(f->uplink, &message), UPLINK_E_TOO_LARGE);
+    message.properties.size = 0;
+    message.topic = (struct view){(const uint8_t *)"\xff", 1};
+    assert_int_equal(uplink_send(f->uplink, &message), UPLINK_E_TOO_LARGE);
+    assert_int_equal(link_of(f).in_flight, 0);
+    assert_int_equal(uplink_room(f->uplink), f->settings.window);
+}
+
+/* The library knows of the loss before the loop has read its report. */
+static void lose_connection_unread(struct fixture *f)
+{
+    struct pollfd report = {.fd = mailbox_fd(&f->uplink->inbox.mailbox), .events = POLLIN};
+
+    broker_reset(&f->broker);
+    assert_int_equal(poll(&report, 1, DEADLINE_S * 1000), 1);
+}
+
+static void a_send_after_an_unread_loss_is_refused_and_the_report_ends_it(void **state)
+{
+    struct fixture *f = *state;
+
+    go_online(f);
+    lose_connection_unread(f);
+    assert_int_equal(send_text(f, "t", "x", 1), UPLINK_E_OFFLINE);
+    assert_int_equal(send_text(f, "t", "x", 1), UPLINK_E_OFFLINE);
+    assert_int_equal(link_of(f).in_flight, 0);
+    wait_for(f, is_not_online);
+    wait_for(f, is_online);
+    assert_int_equal(link_of(f).connects, 2);
+}
+
+static void a_loss_whose_report_is_lost_is_noticed_by_a_refused_send(void **state)
+{
+    struct fixture *f = *state;
+
+    go_online(f);
+    lose_connection_unread(f);
+    assert_non_null(mailbox_take(&f->uplink->inbox.mailbox)); /* and never read */
+    assert_int_equal(send_text(f, "t", "x", 1), UPLINK_E_OFFLINE);
+    assert_true(f->uplink->timer.is_armed);
+    uplink_timer_set(&f->uplink->timer, uplink_now_ms()); /* as if it were due */
+    wait_for(f, is_not_online);
+    assert_string_equal(link_of(f).last_error, "broker closed the connection");
+    wait_for(f, is_online);
+}
+
+static bool is_dropping(struct fixture *f)
+{
+    return f->uplink->state == LINK_DROPPING;
+}
+
+static void a_stop_during_our_own_disconnect_ends_idle(void **state)
+{
+    struct fixture *f = *state;
+
+    f->settings.ack_timeout_ms = 100;
+    f->broker.withholds_acks = true;
+    go_online(f);
+    assert_int_equal(send_text(f, "t", "x", 1), 0);
+    wait_for(f, is_dropping);
+    uplink_stop(f->uplink);
+    assert_int_equal(link_of(f).state, UPLINK_CLOSING);
+    uplink_stop(f->uplink);
+    wait_for(f, is_idle);
+    assert_int_equal(f->kinds[UPLINK_UNKNOWN], 1);
+    assert_each_once(f);
+    assert_int_equal(uplink_start(f->uplink), 0);
+    wait_for(f, is_online);
+}
+
 /* --- loss ----------------------------------------------------------------- */
 
 static void resets_mid_stream(struct fixture *f, unsigned protocol)
@@ -659,7 +560,7 @@ static void the_library_s_threads_outlive_a_loss_with_messages_in_flight(void **
     broker_reset(&f->broker);
     wait_answers(f, 1);
     wait_for(f, is_online);
-    assert_int_equal(link_of(f).late_answers, 0); /* what the old client said at its end */
+    assert_int_equal(link_of(f).late_answers, 0); /* what the old client reported at its end */
     assert_int_equal(thread_called("MQTTAsync_send"), sender);
     assert_int_equal(thread_called("MQTTAsync_rcv"), receiver);
 }
@@ -669,8 +570,8 @@ static bool has_tried_often(struct fixture *f)
     return f->uplink->retry.failed_attempts > 10;
 }
 
-/* What want of memory leaves wrong inside of it would otherwise stay for ever. */
-static void after_many_failures_the_library_begins_anew(void **state)
+/* What a lack of memory leaves wrong inside of it would otherwise remain. */
+static void after_many_failures_the_library_restarts(void **state)
 {
     struct fixture *f = *state;
     char *uri = f->uris[0];
@@ -685,7 +586,7 @@ static void after_many_failures_the_library_begins_anew(void **state)
     f->uris[0] = uri;
 }
 
-static void the_broker_s_reason_to_disconnect_is_told(void **state)
+static void the_broker_s_reason_to_disconnect_is_reported(void **state)
 {
     struct fixture *f = *state;
 
@@ -861,7 +762,7 @@ static void the_watchdog_replaces_a_client_that_never_reports(void **state)
 
     f->broker.is_silent = true;
     start(f);
-    wait_for(f, was_asked); /* and heard in silence */
+    wait_for(f, has_connect_packet); /* which is not answered */
     f->broker.is_silent = false;
     uplink_timer_set(&f->uplink->timer, uplink_now_ms()); /* as if it were due */
     wait_for(f, is_online);
@@ -957,7 +858,7 @@ static bool has_no_descriptor(struct fixture *f)
     return strcmp(link_of(f).last_error, "too many open files") == 0;
 }
 
-static void want_of_descriptors_is_said(void **state)
+static void a_lack_of_descriptors_is_reported(void **state)
 {
     struct fixture *f = *state;
     struct rlimit usual, few;
@@ -1139,7 +1040,7 @@ int main(void)
         CASE(each_qos_is_delivered_on_5),
         CASE(an_empty_payload_is_delivered_with_its_retain_flag),
         CASE(a_reason_code_of_failure_is_a_refusal_with_that_code),
-        CASE(what_the_broker_said_has_its_time),
+        CASE(the_broker_s_answer_has_its_time),
         CASE(no_matching_subscribers_is_a_delivery),
         CASE(properties_and_remaining_expiry_are_carried),
         CASE(properties_are_left_out_on_3_1_1),
@@ -1150,12 +1051,17 @@ int main(void)
         CASE(the_lowest_qos_of_message_settings_and_broker_is_sent),
         CASE(what_the_broker_cannot_take_is_refused_before_it_is_sent),
         CASE(a_topic_longer_than_mqtt_allows_is_too_large),
+        CASE(a_run_of_sends_arrives_although_the_library_is_woken_at_its_end),
+        CASE(what_no_packet_can_hold_is_too_large_and_keeps_no_slot),
+        CASE(a_send_after_an_unread_loss_is_refused_and_the_report_ends_it),
+        CASE(a_loss_whose_report_is_lost_is_noticed_by_a_refused_send),
+        CASE(a_stop_during_our_own_disconnect_ends_idle),
         CASE(resets_mid_stream_answer_each_id_once_on_3_1_1),
         CASE(resets_mid_stream_answer_each_id_once_on_5),
         CASE(send_while_offline_is_refused_and_never_answered),
         CASE(a_lost_connection_is_explained_and_made_again),
         CASE(the_library_s_threads_outlive_a_loss_with_messages_in_flight),
-        CASE(the_broker_s_reason_to_disconnect_is_told),
+        CASE(the_broker_s_reason_to_disconnect_is_reported),
         CASE(no_answer_within_the_ack_timeout_ends_the_connection),
         CASE(an_idle_link_outlives_the_ack_timeout),
         CASE(brokers_are_tried_in_turn),
@@ -1167,8 +1073,8 @@ int main(void)
         CASE(what_comes_late_because_the_loop_stood_still_is_waited_for_once),
         CASE(threads_that_cannot_be_made_are_made_at_a_later_attempt),
         CASE(the_loop_never_waits_for_threads_that_were_not_made),
-        CASE(want_of_descriptors_is_said),
-        CASE(after_many_failures_the_library_begins_anew),
+        CASE(a_lack_of_descriptors_is_reported),
+        CASE(after_many_failures_the_library_restarts),
         CASE(the_password_is_read_anew_for_each_attempt),
         CASE(a_lower_keepalive_of_the_broker_is_obeyed),
         CASE(new_numbers_hold_without_a_new_uplink),

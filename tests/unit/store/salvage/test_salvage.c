@@ -300,7 +300,7 @@ static void check_whole(struct fixture *f, unsigned ended, unsigned last)
  * else is wrong with it, and nothing is changed. */
 static void put_version_right(const char *directory)
 {
-    unsigned char version[4], right[4] = {0, 0, 0, (unsigned char)schema_known()};
+    unsigned char version[4], right[4] = {0, 0, 0, (unsigned char)schema_newest_version()};
     char path[160];
     path_of(directory, "spool.db", path);
     int fd = open(path, O_RDWR | O_CLOEXEC);

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Assumptions about Paho MQTT C, against the library that is linked and a
- * scripted broker in a process of its own (support/fake_broker.py).
+ * test_paho.c - what the daemon assumes about Paho MQTT C
  *
- * Some cases pin what the library does, so that a change is noticed: they tell
- * which behaviour they found and take a mended library too. The others prove
- * the link seam of daemon/uplink/paho/paho_link.c: without it they fail. Only tokens are
- * counted, never speed; see docs/paho.md.
+ * Against the library that is linked and a scripted broker in a process of its own
+ * (support/fake_broker.py). Some cases pin what the library does, so that a change is
+ * noticed: they print which behaviour they found and accept a corrected library, too.
+ * The others prove the link seam of daemon/uplink/paho/paho_link.c: without it they fail.
+ * Only tokens are counted, never speed; see docs/paho.md.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -194,8 +194,8 @@ static int64_t patience(void)
     return now_us() + (int64_t)PATIENCE_MS * 1000;
 }
 
-/* Until something was called back, or for a while: what was called may have been seen by another
- * wait, so the caller looks again. */
+/* Until a callback came, or for a while: another wait may have taken the signal, so the caller
+ * checks again. */
 static void pause_until_called(int64_t deadline_us)
 {
     struct pollfd wait = {.fd = fixture.event_fd, .events = POLLIN};
@@ -439,8 +439,8 @@ struct tally {
     unsigned evicted;    /* failures with -12 */
     unsigned incomplete; /* failures with -11 */
     unsigned others;     /* other failures */
-    unsigned silent;     /* never heard of */
-    unsigned repeated;   /* heard of more than once */
+    unsigned silent;     /* no callback came */
+    unsigned repeated;   /* more than one callback came */
 };
 
 static struct tally count_tokens(void)
@@ -476,11 +476,11 @@ static void seed_queue(int qos)
     send_what_leaks(qos, SEED_SENDS);
 }
 
-/* Upstream #1542: up to 1.3.13 without a word, from 1.3.14 on with code -12. */
+/* Upstream #1542: up to 1.3.13 unreported, from 1.3.14 on with code -12. */
 static void check_evictions(const struct tally *tally)
 {
     print_message("the installed library %s: of %d sends with room for %d, %u tokens never "
-                  "heard anything, %u were reported evicted\n",
+                  "got a callback, %u were reported evicted\n",
                   tally->silent > 0 ? "evicts in silence (before 1.3.14)" : "reports evictions",
                   SEED_SENDS, SEED_LIMIT, tally->silent, tally->evicted);
     assert_int_equal(tally->silent + tally->evicted, SEED_OVER);
@@ -597,6 +597,7 @@ static void the_heap_is_not_tracked(void **state)
         print_message("skipped: %s\n", Heap_get_info ? paho_link_limitations()
                                                      : "a library without heap tracking");
         skip();
+        return;
     }
     start_broker("");
     create(strict());
@@ -615,23 +616,23 @@ static void the_heap_is_not_tracked(void **state)
 
 /*
  * The send thread calls back, finds its queue empty and goes to sleep, within a
- * microsecond or two. So the answer is awaited by looking for it, and the moment
- * after it at which the next message is handed over moves through that time.
+ * microsecond or two. So the test polls for the answer, and passes the next message
+ * to the library at a moment after it that moves through that time.
  */
-#define LOOK_US 200
-#define STEP_NS 50
+#define POLL_US 200
+#define STEP_NS INT64_C(50)
 #define STEPS   64
 
-static void look_for_answer(unsigned wanted)
+static void poll_for_answer(unsigned wanted)
 {
-    int64_t until_us = now_us() + LOOK_US;
+    int64_t until_us = now_us() + POLL_US;
 
     while (atomic_load(&fixture.answered) < wanted && now_us() < until_us)
         ;
     wait_at_least(&fixture.answered, wanted);
 }
 
-static void wait_a_moment(unsigned round)
+static void spin_a_moment(unsigned round)
 {
     int64_t until_ns = now_ns() + round % STEPS * STEP_NS;
 
@@ -639,37 +640,37 @@ static void wait_a_moment(unsigned round)
         ;
 }
 
-/* One who only sleeps: as long as it is kept from going on, so may others be. */
-#define NAP_US 5000
+/* A thread that only sleeps: others may be delayed as long as it is. */
+#define NAP_US INT64_C(5000)
 
 static struct {
     pthread_t thread;
     atomic_bool ends;
     atomic_llong late_us; /* at the most, since it was last set to 0 */
-} witness;
+} delays;
 
-static void *sleep_and_note(void *context)
+static void *measure_delays(void *context)
 {
     struct timespec nap = {.tv_nsec = NAP_US * 1000};
 
-    while (!atomic_load(&witness.ends)) {
+    while (!atomic_load(&delays.ends)) {
         int64_t begin_us = now_us();
 
         (void)nanosleep(&nap, NULL);
         long long late_us = now_us() - begin_us - NAP_US;
-        if (late_us > atomic_load(&witness.late_us))
-            atomic_store(&witness.late_us, late_us);
+        if (late_us > atomic_load(&delays.late_us))
+            atomic_store(&delays.late_us, late_us);
     }
     return context;
 }
 
-/* Whether it is the machine that stood still for most of the last @took_us. */
-static bool machine_was_late(int64_t took_us)
+/* Did the machine not run for most of the last @took_us? */
+static bool was_machine_late(int64_t took_us)
 {
     struct timespec nap = {.tv_nsec = 4 * NAP_US * 1000};
 
     (void)nanosleep(&nap, NULL); /* what is under way is noted, too */
-    return atomic_load(&witness.late_us) > took_us / 2;
+    return atomic_load(&delays.late_us) > took_us / 2;
 }
 
 static void send_lone_messages(int qos, unsigned *ret_slow, unsigned *ret_held)
@@ -680,22 +681,22 @@ static void send_lone_messages(int qos, unsigned *ret_slow, unsigned *ret_held)
         unsigned answered = atomic_load(&fixture.answered);
         int64_t begin_us = now_us();
 
-        atomic_store(&witness.late_us, 0);
+        atomic_store(&delays.late_us, 0);
         assert_int_equal(send_next(qos), MQTTASYNC_SUCCESS);
-        look_for_answer(answered + 1);
+        poll_for_answer(answered + 1);
         int64_t took_us = now_us() - begin_us;
-        bool counts = took_us > SLOW_US && !machine_was_late(took_us);
+        bool counts = took_us > SLOW_US && !was_machine_late(took_us);
         *ret_slow += counts;
         *ret_held += counts && took_us > HELD_US;
-        wait_a_moment(i);
+        spin_a_moment(i);
     }
 }
 
 /*
- * A machine that stands still for a moment makes messages slow, too: the witness
- * tells of it, and as one of the threads may be kept waiting alone, one of a few
- * tries must be without any. None may be held back for the second that is the mark
- * of a lost wake-up.
+ * If the machine does not run for a moment, messages are slow, too: the thread
+ * that only sleeps notices it. Because one of the threads may be delayed alone, one of a few
+ * tries must be without any. None may be delayed by the whole second that a lost
+ * wake-up takes.
  */
 static void no_lone_message_is_held_back(int qos)
 {
@@ -708,15 +709,15 @@ static void no_lone_message_is_held_back(int qos)
     start_broker("--ledger /dev/null"); /* which never waits for a disk */
     create(strict());
     connect_client();
-    atomic_store(&witness.ends, false);
-    assert_int_equal(pthread_create(&witness.thread, NULL, sleep_and_note, NULL), 0);
+    atomic_store(&delays.ends, false);
+    assert_int_equal(pthread_create(&delays.thread, NULL, measure_delays, NULL), 0);
     for (int try = 0; try < LONE_TRIES && slow > 0 && held == 0; try++) {
         send_lone_messages(qos, &slow, &held);
         print_message("%d lone messages of QoS %d: %u above 100 ms, %u above 900 ms\n",
                       LONE_SENDS, qos, slow, held);
     }
-    atomic_store(&witness.ends, true);
-    assert_int_equal(pthread_join(witness.thread, NULL), 0);
+    atomic_store(&delays.ends, true);
+    assert_int_equal(pthread_join(delays.thread, NULL), 0);
     assert_int_equal(held, 0);
     assert_int_equal(slow, 0);
 }
@@ -735,6 +736,7 @@ static void a_signal_before_the_wait_ends_the_wait(void **state)
     if (paho_link_limitations() || !Thread_create_cond) {
         print_message("skipped: the functions are inside of the library\n");
         skip();
+        return;
     }
     void *condition = Thread_create_cond(&rc);
     assert_non_null(condition);

@@ -2,12 +2,12 @@
 /*
  * test_paho_link.c - the link seam is really linked
  *
- * What each replaced function mends is proved in test_paho.c. Some of them mend
- * what shows itself seldom, or as lost speed only; a build that forgot one of
- * the linker's options would pass there. Here each option is missed at once.
+ * What each replaced function corrects is proved in test_paho.c. Some of the faults
+ * occur seldom, or cost only speed; a build without one of the linker's options would
+ * pass there. Here each missing option is found.
  *
  * All symbols are weak: a build against the shared library has none of them,
- * and an archive whose tracker nobody calls is linked without the tracker.
+ * and an archive whose tracker is not called is linked without the tracker.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -70,7 +70,7 @@ void Thread_destroy_cond(void *condition) __attribute__((weak));
 struct fixture {
     MQTTAsync client;
     int event_fd; /* the attempt was refused */
-    int port_fd;  /* keeps a port to which nobody listens; -1: none */
+    int port_fd;  /* holds a port without a listener; -1: none */
     char uri[64];
 };
 
@@ -121,7 +121,7 @@ static int setup_library(void **state)
 
 /* --- a connection that is refused ------------------------------------------ */
 
-/* A port of loopback that is ours, and nobody listens there. */
+/* A port of loopback that is ours, without a listener. */
 static void find_refusing_port(void)
 {
     struct sockaddr_in address = {.sin_family = AF_INET,
@@ -246,7 +246,7 @@ static int listen_on_loopback(struct sockaddr_in *address)
     return fd;
 }
 
-/* As Paho's receiving thread does it: it asks for input only, although a connect is under way. */
+/* As Paho's receiving thread: it waits for input only, although a connect is under way. */
 static void a_wait_for_input_ends_when_a_connection_was_made(void **state)
 {
     struct sockaddr_in address;
@@ -312,7 +312,7 @@ static void a_connection_that_nobody_looks_at_ends_few_waits(void **state)
     assert_true(ended > 1 && ended < 10);
 }
 
-/* Where the link seam knows an address for a host name, Paho gets it; no name server is asked. */
+/* If the link seam has an address for a host name, Paho gets it without a name server. */
 static void paho_gets_the_address_that_is_known_for_a_host(void **state)
 {
     struct addrinfo hints = {.ai_socktype = SOCK_STREAM};
@@ -350,7 +350,7 @@ static void no_name_but_the_known_one_is_looked_up_for_paho(void **state)
     freeaddrinfo(list);
     assert_int_equal(getaddrinfo("localhost", NULL, NULL, &list), EAI_NONAME);
     if (paho_link_getaddrinfo("localhost", NULL, &list) != 0)
-        skip(); /* no /etc/hosts: nobody would find that name */
+        skip(); /* no /etc/hosts: the name could not be found */
     freeaddrinfo(list);
 }
 

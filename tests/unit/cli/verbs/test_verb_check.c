@@ -81,7 +81,7 @@ static void expect_finding(const char *part, const char *text, const char *remed
     char line[1024];
 
     assert_int_equal(check(), WRONG);
-    assert_contains(tool.out, "verdict   NOT WELL: ");
+    assert_contains(tool.out, "\nverdict   NOT WELL: ");
     (void)snprintf(line, sizeof(line), "          %s: %s", part, text);
     assert_contains(tool.out, line);
     (void)snprintf(line, sizeof(line), "          -> %s", remedy);
@@ -136,6 +136,10 @@ static void with_a_directory_alone_no_audit_file_is_compared(void **state)
 
     assert_int_equal(TOOL_RUN(&tool, cli_check, "check", "--directory", f->directory), WELL);
     assert_contains(tool.out, "audit     no audit file was compared\n");
+    export_history(f, audit_path, 7);
+    use_config(f, audit_path, "");
+    assert_int_equal(TOOL_RUN(&tool, cli_check, "check", "--directory", f->directory), WELL);
+    assert_contains(tool.out, "up to 7 in the audit file\n");
     use_config(f, "", "");
     assert_int_equal(check(), WELL);
     assert_contains(tool.out, "audit     no audit file is written (audit.file = \"\")\n");
@@ -161,6 +165,9 @@ static void a_message_that_is_not_what_was_stored_is_a_finding(void **state)
     use_config(f, "", "");
     expect_finding("database", "", "nothing to do for it: when its turn comes");
     assert_contains(tool.out, "\"findings\":3");
+    assert_int_equal(check(), WRONG);
+    assert_contains(tool.out, "-> nothing to do");
+    assert_lacks(strstr(tool.out, "-> nothing") + 2, "-> "); /* once for all three */
 }
 
 static void outcomes_and_ids_have_their_own_part(void **state)
@@ -205,6 +212,7 @@ static void damaged_pages_are_a_finding(void **state)
     expect_finding("database", "", "delete nothing, put back what was moved away");
     (void)check();
     assert_contains(tool.out, "it cannot be read: what it holds is not known\n");
+    assert_contains(tool.out, "NOT WELL: 1 finding(s)");
 }
 
 static void a_database_of_which_nothing_reads_is_a_finding(void **state)
@@ -258,6 +266,33 @@ static void a_file_ahead_of_the_database_has_its_own_remedy(void **state)
     assert_contains(tool.out, "the files go to seq 11, but the database only to 7");
     assert_contains(tool.out,
                     "restored from an older copy: stop the daemon, move the file away");
+}
+
+/* What it lacks is one finding, and not one for each sum that differs. */
+static void a_database_that_lost_commits_is_not_compared_with_the_file(void **state)
+{
+    struct fixture *f = *state;
+
+    export_history(f, audit_path, 7);
+    tamper(f, "DELETE FROM outcome WHERE seq > 4");
+    tamper(f, "UPDATE spool SET exported_seq = 4");
+    tamper(f, "UPDATE lane SET last_seq = 4, rejected = 0, evicted = 0, accepted = 7");
+    use_config(f, audit_path, "");
+    assert_int_equal(check(), WRONG);
+    assert_contains(tool.out, "database: the newest commits are missing");
+    assert_lacks(tool.out, "audit: ");
+}
+
+static void a_wrong_ledger_is_not_a_finding_of_the_audit_file_too(void **state)
+{
+    struct fixture *f = *state;
+
+    export_history(f, audit_path, 7);
+    tamper(f, "UPDATE lane SET accepted = 12");
+    use_config(f, audit_path, "");
+    assert_int_equal(check(), WRONG);
+    assert_contains(tool.out, "ledger: ");
+    assert_lacks(tool.out, "audit: ");
 }
 
 static void an_audit_file_that_is_gone_is_a_finding_once_it_was_written(void **state)
@@ -401,6 +436,8 @@ int main(void)
         CASE(the_database_of_another_program_is_a_finding),
         CASE(a_missing_line_of_the_audit_file_is_a_finding),
         CASE(a_file_ahead_of_the_database_has_its_own_remedy),
+        CASE(a_database_that_lost_commits_is_not_compared_with_the_file),
+        CASE(a_wrong_ledger_is_not_a_finding_of_the_audit_file_too),
         CASE(an_audit_file_that_is_gone_is_a_finding_once_it_was_written),
         CASE(another_thing_in_place_of_the_audit_file_is_a_finding),
         CASE(the_file_that_was_rotated_before_is_read_too),

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Tests of `mqtt-spool status`: where the object comes from, over real spools and status files. */
+/* Tests of `mqtt-spool status`: where the object comes from, over real spools and status
+ * files. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -7,6 +8,7 @@
 
 #include <cmocka.h>
 
+#include <errno.h>
 #include <jansson.h>
 #include <sys/stat.h>
 
@@ -15,6 +17,19 @@
 #include "tests/support/tool_fixture.h"
 
 static struct tool tool;
+static bool access_fails;
+
+int __real_faccessat(int folder, const char *path, int mode, int flags);
+int __wrap_faccessat(int folder, const char *path, int mode, int flags);
+
+/* As for a user that may not read, which root never is. */
+int __wrap_faccessat(int folder, const char *path, int mode, int flags)
+{
+    if (!access_fails)
+        return __real_faccessat(folder, path, mode, flags);
+    errno = EACCES;
+    return -1;
+}
 static char socket_path[128];
 static char status_path[256];
 
@@ -26,6 +41,7 @@ static int setup_history(void **state)
         return -1;
     f = *state;
     memset(&tool, 0, sizeof(tool));
+    access_fails = false;
     make_history(f);
     (void)snprintf(socket_path, sizeof(socket_path), "%s/run/publish.sock", f->directory);
     (void)snprintf(status_path, sizeof(status_path), "%s/run/status.json", f->directory);
@@ -222,6 +238,28 @@ static void with_the_socket_alone_the_status_file_is_enough_while_its_process_ru
     assert_contains(tool.err, "give --directory DIR or -c FILE");
 }
 
+/* Its folder is the service's own. */
+static void without_the_right_to_see_the_lock_the_process_decides(void **state)
+{
+    struct fixture *f = *state;
+
+    close_spool(f);
+    write_own_status(getpid(), 0);
+    assert_int_equal(TOOL_RUN(&tool, cli_status, "status", "--socket", socket_path,
+                              "--directory", f->directory),
+                     EX_OK);
+    assert_contains(tool.out, "daemon    NOT RUNNING");
+    access_fails = true;
+    assert_int_equal(TOOL_RUN(&tool, cli_status, "status", "--socket", socket_path,
+                              "--directory", f->directory),
+                     EX_OK);
+    assert_contains(tool.out, "daemon    mqtt-spoold 9.9.9");
+    write_own_status(0, 0);
+    assert_int_equal(TOOL_RUN(&tool, cli_status, "status", "--socket", socket_path,
+                              "--directory", f->directory, "--require-running"),
+                     EX_UNAVAILABLE);
+}
+
 static void the_limits_of_a_stopped_daemon_are_those_of_the_configuration(void **state)
 {
     struct fixture *f = *state;
@@ -299,6 +337,7 @@ int main(void)
         CASE(an_old_status_of_a_running_daemon_is_reported),
         CASE(running_can_be_required),
         CASE(with_the_socket_alone_the_status_file_is_enough_while_its_process_runs),
+        CASE(without_the_right_to_see_the_lock_the_process_decides),
         CASE(the_limits_of_a_stopped_daemon_are_those_of_the_configuration),
         CASE(records_that_were_pruned_do_not_wait),
         CASE(no_spool_is_unavailable),

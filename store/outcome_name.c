@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * words.c - the words for outcomes and reasons, and which reason fits which outcome
+ * outcome_name.c - the names of outcomes and reasons, and which reason fits which outcome
  *
- * The numbers are stored in the database and the words in audit files, so neither
+ * The numbers are stored in the database and the names in audit files, so neither
  * of them ever changes.
  */
 #include "store/spool.h"

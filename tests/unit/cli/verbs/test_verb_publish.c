@@ -182,6 +182,7 @@ static void the_window_is_bounded_in_bytes_too(void **state)
     tool.input = lines;
     tool.input_size = (size_t)LINE * LINES;
     mosquitto_fake.is_late = true;
+    mosquitto_fake.max_packet = LINE; /* more is not read ahead, either */
     assert_int_equal(PUBLISH("-l"), EX_OK);
     free(lines);
     assert_int_equal(mosquitto_fake.sent, LINES);
@@ -380,11 +381,13 @@ static void a_connection_that_is_lost_leaves_messages_without_an_answer(void **s
     assert_contains(tool.out, "\"line\":1,\"result\":\"unknown\"}\n");
     assert_contains(tool.out, "\"line\":2,\"result\":\"unknown\"}\n");
     assert_contains(tool.err, "sent without an answer: the daemon may have taken them");
+    assert_contains(tool.err, "the connection to the daemon was lost; it may be restarting");
     assert_contains(tool.err, "messages were accepted");
     mosquitto_fake_reset();
     mosquitto_fake.answer = no_answer;
     mosquitto_fake.lost_after = 1;
     assert_int_equal(PUBLISH("-m", "a", "-V", "4"), EX_TEMPFAIL);
+    assert_contains(tool.err, "MQTT 3.1.1 cannot tell why and -V 5 can; try again");
     assert_contains(tool.err, "0 of 1 messages were accepted\n");
 }
 
@@ -414,7 +417,16 @@ static void a_keepalive_without_an_answer_means_a_busy_daemon(void **state)
     mosquitto_fake.lost_after = 1;
     mosquitto_fake.lost_reason = MOSQ_ERR_KEEPALIVE;
     assert_int_equal(PUBLISH("-m", "a"), EX_TEMPFAIL);
-    assert_contains(tool.err, "try again");
+    assert_contains(tool.err, "the daemon did not take the message in time");
+    mosquitto_fake.lost_after = 4;
+    tool.input = "1\n2\n3\n";
+    assert_int_equal(PUBLISH("-l"), EX_TEMPFAIL);
+    assert_contains(tool.err, "the daemon did not take the messages in time");
+    mosquitto_fake_reset();
+    mosquitto_fake.connack = -1; /* none */
+    mosquitto_fake.is_silent = true;
+    assert_int_equal(PUBLISH("-m", "a"), EX_TEMPFAIL);
+    assert_contains(tool.err, "the daemon does not answer: it is busy; try again");
 }
 
 static void a_message_that_met_a_lost_connection_has_no_answer(void **state)
@@ -434,6 +446,7 @@ static void a_silent_daemon_is_waited_for_as_long_as_was_asked(void **state)
     assert_int_equal(PUBLISH("-m", "a", "--timeout", "20s"), EX_TEMPFAIL);
     assert_contains(tool.err, "the daemon did not answer for 20000 ms (--timeout)\n");
     assert_contains(tool.err, "1 sent without an answer");
+    assert_contains(tool.err, "the daemon did not take the message in time: a lane is full");
     assert_true(extra_ms >= 20000);
 }
 
@@ -444,7 +457,9 @@ static void a_connection_that_fails_has_its_exit_code_and_its_remedy(void **stat
         int code;
         const char *text;
     } rows[] = {
-        {ENOENT, EX_UNAVAILABLE, "start the daemon (systemctl start mqtt-spoold)"},
+        {ENOENT, EX_UNAVAILABLE,
+         "mqtt-spool: no daemon listens at " SOCKET
+         ": start the daemon (systemctl start mqtt-spoold)"},
         {ECONNREFUSED, EX_UNAVAILABLE, "name its socket with --socket or -c"},
         {EACCES, EX_NOPERM, "run this as a member of the socket's group"},
         {EAGAIN, EX_TEMPFAIL, "just now; try again"},
@@ -497,6 +512,15 @@ static void a_wrong_topic_is_bad_data_without_a_connection(void **state)
         EX_DATAERR);
     assert_contains(tool.err, "the topic is not valid: it has a control character");
     assert_string_equal(mosquitto_fake.socket, "");
+}
+
+static void a_topic_may_have_any_other_character(void **state)
+{
+    (void)state;
+    assert_int_equal(TOOL_RUN(&tool, cli_publish, "publish", "--socket", SOCKET, "-t",
+                              "a b/\xc2\xa9/\xe2\x82\xac", "-m", "a"),
+                     EX_OK);
+    assert_string_equal(mosquitto_fake.topic, "a b/\xc2\xa9/\xe2\x82\xac");
 }
 
 static void properties_go_with_the_message(void **state)
@@ -666,6 +690,7 @@ int main(void)
         CASE(a_connection_that_fails_has_its_exit_code_and_its_remedy),
         CASE(a_socket_path_that_the_kernel_does_not_take_is_refused),
         CASE(a_wrong_topic_is_bad_data_without_a_connection),
+        CASE(a_topic_may_have_any_other_character),
         CASE(properties_go_with_the_message),
         CASE(wrong_properties_are_bad_data),
         CASE(a_client_id_is_made_when_none_is_given),

@@ -1,0 +1,190 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * open.c - configuration and spool, and why they do not open
+ *
+ * What keeps the tool from its work wherever it runs (no file, no right,
+ * another version) is reported here alone, so that all verbs print the same
+ * text and exit with the same code.
+ */
+#include "cli/cli.h"
+
+#include "base/read_full.h"
+#include "base/regular.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <jansson.h>
+#include <limits.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#define STATUS_READ_MAX ((size_t)1024 * 1024)
+
+static char status_file[PATH_MAX]; /* of the daemon; "": not long_options */
+
+int cli_load_config(const struct cli *cli, const char *instead, struct config **ret)
+{
+    const char *path = cli->config_path ? cli->config_path : CONFIG_DEFAULT_PATH;
+    char error[CONFIG_ERROR_MAX];
+    int result;
+
+    if (faccessat(AT_FDCWD, path, R_OK, AT_EACCESS) < 0) {
+        int code = errno == EACCES ? EX_NOPERM : EX_CONFIG;
+
+        cli_error(
+            "cannot read the configuration %s: %s; name another one with -c FILE, or give %s",
+            path, strerror(errno), instead);
+        return code;
+    }
+    result = config_load(path, ret, error);
+    if (result == 0) {
+        cli_set_socket((*ret)->listen.socket);
+        return EX_OK;
+    }
+    if (result == -EINVAL)
+        cli_error("%s", error);
+    else
+        cli_error("%s: %s", path, strerror(-result));
+    return EX_CONFIG;
+}
+
+bool cli_may_read(const char *directory)
+{
+    return faccessat(AT_FDCWD, directory, R_OK | X_OK, AT_EACCESS) == 0;
+}
+
+void cli_set_socket(const char *socket)
+{
+    const char *slash = strrchr(socket, '/');
+    int folder = slash ? (int)(slash - socket) + 1 : 0;
+    int n = snprintf(status_file, sizeof(status_file), "%.*sstatus.json", folder, socket);
+
+    if (n < 0 || (size_t)n >= sizeof(status_file))
+        status_file[0] = '\0';
+}
+
+/* Does the status that a daemon wrote say so, and does that daemon run? */
+static bool is_moved_status(const char *text, size_t size)
+{
+    json_t *root = json_loadb(text, size, 0, NULL);
+    const char *cause =
+        json_string_value(json_object_get(json_object_get(root, "intake"), "refusing"));
+    bool is_moved = cause && strcmp(cause, "spool_moved") == 0;
+    json_int_t pid = json_integer_value(json_object_get(root, "pid"));
+    bool is_alive = pid > 0 && pid <= INT_MAX && (kill((pid_t)pid, 0) == 0 || errno == EPERM);
+
+    json_decref(root);
+    return is_moved && is_alive;
+}
+
+bool cli_spool_is_moved(void)
+{
+    AUTO_CLOSE int fd = regular_openat(AT_FDCWD, status_file, O_RDONLY, 0);
+    bool is_moved;
+    ssize_t size;
+    char *text;
+
+    if (fd < 0)
+        return false;
+    text = malloc(STATUS_READ_MAX);
+    if (!text)
+        return false;
+    size = read_full(fd, text, STATUS_READ_MAX);
+    is_moved = size > 0 && is_moved_status(text, (size_t)size);
+    free(text);
+    return is_moved;
+}
+
+#define DAMAGED_REMEDY                                                                         \
+    "delete nothing, and put back what was moved away: the daemon, when it starts, keeps the " \
+    "damaged files, goes on with what can be read of them and records the rest as damaged"
+
+static int report_not_allowed(const char *directory)
+{
+    cli_error("may not read the spool in %s: run this as root or as the user of the service "
+              "(sudo mqtt-spool ...)",
+              directory);
+    return EX_NOPERM;
+}
+
+static bool is_missing(int result)
+{
+    return result == -ENOENT || result == -ENOTDIR || result == SPOOL_E_ABSENT ||
+           result == SPOOL_E_DAMAGED;
+}
+
+int cli_report_open_error(const char *directory, int result)
+{
+    struct stat st;
+
+    if (is_missing(result) && cli_spool_is_moved()) {
+        cli_error("the spool is no longer in %s: " CLI_MOVED_REMEDY, directory);
+        return EX_UNAVAILABLE;
+    }
+    if (stat(directory, &st) == 0 && !S_ISDIR(st.st_mode)) {
+        cli_error(
+            "%s is not a directory: name the folder that spool.db is in, or move that file away",
+            directory);
+        return EX_UNAVAILABLE;
+    }
+    if (!cli_may_read(directory) && errno == EACCES)
+        return report_not_allowed(directory);
+    switch (result) {
+    case -EACCES:
+    case -EPERM:
+        return report_not_allowed(directory);
+    case -ENOENT:
+    case SPOOL_E_ABSENT:
+        cli_error(
+            "there is no spool in %s: it was moved, unmounted or removed (look for spool_moved "
+            "in the log before you start the daemon: it would begin an empty one), or the "
+            "daemon never ran with this directory (start it: systemctl start mqtt-spoold), or "
+            "-c or --directory names the wrong place",
+            directory);
+        return EX_UNAVAILABLE;
+    case SPOOL_E_BUSY:
+        cli_error("the spool in %s is locked just now (%s); try again", directory,
+                  spool_open_error());
+        return EX_TEMPFAIL;
+    case SPOOL_E_NEWER:
+        cli_error("the spool in %s was written by a newer version (%s): update this program",
+                  directory, spool_open_error());
+        return EX_UNAVAILABLE;
+    case SPOOL_E_DAMAGED:
+        cli_error("the spool in %s is damaged: %s; " DAMAGED_REMEDY, directory,
+                  spool_open_error());
+        return EX_DATAERR;
+    case SPOOL_E_FOREIGN:
+        cli_error("there is no spool in %s: %s; the daemon does not start with it and changes "
+                  "nothing: " CLI_FOREIGN_REMEDY,
+                  directory, spool_open_error());
+        return EX_DATAERR;
+    default:
+        cli_error("cannot open the spool in %s: %s", directory, spool_open_error());
+        return EX_UNAVAILABLE;
+    }
+}
+
+int cli_open_spool(const char *directory, struct spool **ret)
+{
+    int result = spool_open_reader(directory, ret);
+
+    return result == 0 ? EX_OK : cli_report_open_error(directory, result);
+}
+
+int cli_report_read_error(const struct spool *spool, int error)
+{
+    if (error == SPOOL_E_BUSY || error == -EBUSY) {
+        cli_error("the spool is locked just now; try again");
+        return EX_TEMPFAIL;
+    }
+    if (error == -EBADMSG) {
+        cli_error("the spool is damaged: %s; " DAMAGED_REMEDY, spool_error(spool));
+        return EX_DATAERR;
+    }
+    cli_error("cannot read the spool: %s",
+              error == -ENOMEM ? "out of memory" : spool_error(spool));
+    return EX_UNAVAILABLE;
+}

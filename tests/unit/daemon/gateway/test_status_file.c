@@ -1,0 +1,224 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * test_status_file.c - the status file: what it says, that it is replaced whole, and what goes wrong
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "tests/support/gateway_fakes.h"
+
+static const char *path_of(const char *name)
+{
+    static char path[128];
+
+    (void)snprintf(path, sizeof(path), "%s/%s", fakes.directory, name);
+    return path;
+}
+
+/* The object as it is now. */
+static const char *read_status(void)
+{
+    static char text[65536];
+    FILE *file;
+
+    gateway_publish_status(fakes.gateway);
+    file = fopen(path_of("status.json"), "re");
+    assert_non_null(file);
+    size_t size = fread(text, 1, sizeof(text) - 1, file);
+    assert_int_equal(fclose(file), 0);
+    text[size] = '\0';
+    return text;
+}
+
+static void expect_member(const char *member)
+{
+    const char *text = read_status();
+
+    if (!strstr(text, member))
+        print_error("%s\n", text);
+    assert_non_null(strstr(text, member));
+}
+
+static void publish_and_commit(unsigned count)
+{
+    struct session *session = fakes_connect("one", 1000);
+
+    for (unsigned i = 0; i < count; i++)
+        assert_int_equal(fakes_publish(session, "a", "x").kind, SESSION_ACCEPT);
+    fakes_edge();
+}
+
+/* As if so much time had passed since the last status. */
+static void pass_time(int64_t ms)
+{
+    fakes_pass_time(ms);
+    turn_read_clock(&fakes.gateway->turn);
+}
+
+static void it_says_what_came_and_went(void **state)
+{
+    (void)state;
+    (void)fakes_open("");
+    pass_time(1000);
+    (void)read_status();
+    publish_and_commit(20);
+    for (unsigned id = 1; id <= 10; id++)
+        fakes_answer(id, UPLINK_DELIVERED, -1);
+    pass_time(10000);
+    fakes_edge();
+    expect_member("\"rates\":{\"in\":2.0,\"out\":1.0}");
+    expect_member("\"link\":{\"state\":\"online\"");
+    pass_time(99);
+    (void)read_status();
+    assert_int_equal((int)fakes.gateway->status.rates.in_per_s, 2); /* kept: asked at once */
+}
+
+static void systemd_is_shown_a_line_of_the_same(void **state)
+{
+    (void)state;
+    (void)fakes_open("");
+    publish_and_commit(3);
+    (void)read_status();
+    assert_non_null(strstr(fakes.systemd_status, "link online, 3 spooled (oldest "));
+    intake_note_full(&fakes.gateway->intake, INTAKE_FULL_DISK);
+    (void)read_status();
+    assert_non_null(strstr(fakes.systemd_status, ", NEW MESSAGES ARE NOT TAKEN"));
+    stop_begin(&fakes.gateway->stop);
+    strcpy(fakes.systemd_status, "stopping");
+    (void)read_status();
+    assert_string_equal(fakes.systemd_status, "stopping"); /* what it says then stays */
+}
+
+static void a_lane_that_grows_has_a_forecast(void **state)
+{
+    struct gateway *gateway = fakes_open("retention: { max_messages = 100; };");
+
+    (void)state;
+    fakes_link_state(UPLINK_IDLE);
+    pass_time(1000);
+    (void)read_status();
+    assert_true(gateway->status.rates.are_lanes_known);
+    publish_and_commit(10);
+    pass_time(10000);
+    expect_member("\"full_s\":90");
+    publish_and_commit(90);
+    pass_time(10000);
+    expect_member("\"full_s\":0");
+}
+
+static void what_is_full_now_needs_no_forecast(void **state)
+{
+    (void)state;
+    (void)fakes_open("");
+    expect_member("\"full_s\":null");
+    intake_note_full(&fakes.gateway->intake, INTAKE_FULL_DISK);
+    expect_member("\"full_s\":0");
+    expect_member("\"refusing\":\"disk\"");
+}
+
+static void a_database_that_is_locked_keeps_the_last_status(void **state)
+{
+    (void)state;
+    (void)fakes_open("");
+    (void)read_status();
+    assert_int_equal(unlink(path_of("status.json")), 0);
+    fakes.get_stats.value = SPOOL_E_BUSY;
+    gateway_publish_status(fakes.gateway);
+    assert_int_equal(access(path_of("status.json"), F_OK), -1);
+    assert_int_equal(fakes_logged("status_not_written"), 0);
+}
+
+static void what_a_killed_daemon_left_is_in_nobodys_way(void **state)
+{
+    (void)state;
+    (void)fakes_open("");
+    assert_int_equal(symlink("/etc/passwd", path_of("status.json.new")), 0);
+    expect_member("\"pid\"");
+    assert_int_equal(access(path_of("status.json.new"), F_OK), -1);
+}
+
+static void a_status_that_cannot_be_written_is_logged_once_and_its_end_once(void **state)
+{
+    (void)state;
+    (void)fakes_open("");
+    assert_int_equal(mkdir(path_of("status.json.new"), 0700), 0);
+    gateway_publish_status(fakes.gateway);
+    gateway_publish_status(fakes.gateway);
+    assert_int_equal(fakes_logged("status_not_written file="), 1);
+    assert_int_equal(rmdir(path_of("status.json.new")), 0);
+    gateway_publish_status(fakes.gateway);
+    pass_time(1000);
+    gateway_publish_status(fakes.gateway);
+    assert_int_equal(fakes_logged("status_written"), 1);
+}
+
+static void another_process_that_writes_it_is_noticed_once(void **state)
+{
+    (void)state;
+    (void)fakes_open("");
+    (void)read_status();
+    for (unsigned i = 0; i < 2; i++) {
+        assert_int_equal(unlink(path_of("status.json")), 0);
+        int fd = open(path_of("status.json"), O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+        assert_true(fd >= 0);
+        assert_int_equal(write(fd, "{}", 2), 2);
+        assert_int_equal(close(fd), 0);
+        gateway_publish_status(fakes.gateway);
+    }
+    assert_int_equal(fakes_logged("status_shared file="), 1);
+}
+
+static void a_failed_daemon_writes_none_and_the_end_removes_it(void **state)
+{
+    (void)state;
+    (void)fakes_open("");
+    (void)read_status();
+    fakes.gateway->turn.has_failed = true;
+    assert_int_equal(unlink(path_of("status.json")), 0);
+    gateway_publish_status(fakes.gateway);
+    assert_int_equal(access(path_of("status.json"), F_OK), -1);
+    fakes.gateway->turn.has_failed = false;
+    (void)read_status();
+    assert_int_equal(gateway_free(fakes.gateway), 0);
+    fakes.gateway = NULL;
+    assert_int_equal(access(path_of("status.json"), F_OK), -1);
+}
+
+static void the_timer_writes_it_each_interval(void **state)
+{
+    struct gateway *gateway = fakes_open("status_interval = \"7s\";");
+
+    (void)state;
+    assert_int_equal(access(path_of("status.json"), F_OK), 0); /* at once after the start */
+    assert_in_range(fakes_due_ms(gateway->status.timer), 5000, 7000);
+    status_hasten(&gateway->status);
+    assert_int_equal(fakes_due_ms(gateway->status.timer), 0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        FAKES_TEST(it_says_what_came_and_went),
+        FAKES_TEST(systemd_is_shown_a_line_of_the_same),
+        FAKES_TEST(a_lane_that_grows_has_a_forecast),
+        FAKES_TEST(what_is_full_now_needs_no_forecast),
+        FAKES_TEST(a_database_that_is_locked_keeps_the_last_status),
+        FAKES_TEST(what_a_killed_daemon_left_is_in_nobodys_way),
+        FAKES_TEST(a_status_that_cannot_be_written_is_logged_once_and_its_end_once),
+        FAKES_TEST(another_process_that_writes_it_is_noticed_once),
+        FAKES_TEST(a_failed_daemon_writes_none_and_the_end_removes_it),
+        FAKES_TEST(the_timer_writes_it_each_interval),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,181 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * test_ticks.c - what happens by time alone, and when records wait for the audit file
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <string.h>
+
+#include "daemon/gateway/limits.h"
+#include "tests/support/gateway_fakes.h"
+
+static void each_tick_looks_at_the_socket_and_arms_the_edge(void **state)
+{
+    struct gateway *gateway = fakes_open("");
+
+    (void)state;
+    fakes_tick();
+    assert_string_equal(fakes_take_trace(), "verify-listener ");
+    assert_true(gateway->edge_timer.is_armed);
+    assert_in_range(fakes_due_ms(gateway->ticks.timer), 0, GATEWAY_TICK_MS);
+}
+
+static void a_failed_daemon_arms_nothing(void **state)
+{
+    struct gateway *gateway = fakes_open("");
+
+    (void)state;
+    gateway->turn.has_failed = true;
+    fakes_tick();
+    assert_false(gateway->edge_timer.is_armed);
+}
+
+static void what_ended_undelivered_is_logged_now_and_then(void **state)
+{
+    struct gateway *gateway = fakes_open("");
+
+    (void)state;
+    fakes_tick();
+    assert_int_equal(fakes_logged("ended_undelivered"), 0);
+    fakes_pass_time(2000);
+    gateway->ticks.undelivered = 3;
+    fakes_tick();
+    assert_int_equal(fakes_logged("ended_undelivered messages=3 since_ms=2000"), 1);
+    gateway->ticks.undelivered = 4;
+    fakes_pass_time(9999);
+    fakes_tick();
+    assert_int_equal(fakes_logged("ended_undelivered"), 1);
+    fakes_pass_time(1);
+    fakes_tick();
+    assert_int_equal(fakes_logged("ended_undelivered messages=4 since_ms=10000"), 1);
+    assert_int_equal(gateway->ticks.undelivered, 0);
+}
+
+static void repeated_reads_are_logged_at_a_bounded_rate(void **state)
+{
+    (void)state;
+    (void)fakes_open("");
+    fakes.reads_repeated = 2;
+    fakes_tick();
+    fakes_tick();
+    assert_int_equal(fakes_logged("spool_reads_repeated failed=2 lost=no"), 1);
+    fakes.reads_repeated = 5;
+    fakes_tick();
+    assert_int_equal(fakes_logged("spool_reads_repeated"), 1);
+    fakes_pass_time(600000);
+    fakes_tick();
+    assert_int_equal(fakes_logged("spool_reads_repeated failed=3"), 1);
+}
+
+static void traffic_hastens_the_status(void **state)
+{
+    struct gateway *gateway = fakes_open("");
+
+    (void)state;
+    fakes_tick();
+    assert_true(fakes_due_ms(gateway->status.timer) > 0);
+    gateway->counters.accepted++;
+    fakes_tick();
+    assert_int_equal(fakes_due_ms(gateway->status.timer), 0);
+}
+
+static void the_audit_file_is_synced_when_it_is_due(void **state)
+{
+    (void)state;
+    (void)fakes_open("");
+    fakes.audit_due_ms = fakes.now.boot_ms + 1;
+    fakes_tick();
+    assert_null(strstr(fakes_take_trace(), "sync"));
+    fakes_pass_time(1);
+    fakes_tick();
+    assert_non_null(strstr(fakes_take_trace(), "sync"));
+    fakes.gateway->turn.has_moved = true;
+    fakes.gateway->moved.retry_after_ms = INT64_MAX;
+    fakes_tick();
+    assert_null(strstr(fakes_take_trace(), "sync"));
+    fakes.gateway->turn.has_moved = false;
+}
+
+/* ---- audit_watch.c ---- */
+
+static void half_of_what_may_wait_is_warned_of_once(void **state)
+{
+    (void)state;
+    (void)fakes_open("audit: { max_waiting = 1000; };");
+    fakes.is_audit_broken = true;
+    fakes.waiting = 499;
+    fakes_edge();
+    assert_int_equal(fakes_logged("audit_half_full"), 0);
+    fakes.waiting = 500;
+    fakes_edge();
+    fakes_edge();
+    assert_int_equal(
+        fakes_logged("audit_half_full waiting=500 max_waiting=1000 when_full=refuse"), 1);
+    assert_int_equal(fakes.waiting_max, 0); /* nothing is removed */
+}
+
+static void only_an_unwritten_file_lets_records_go(void **state)
+{
+    (void)state;
+    (void)fakes_open("audit: { max_waiting = 1000; when_full = \"prune\"; };");
+    fakes_edge();
+    assert_int_equal(fakes.waiting_max, 0);
+    fakes.is_audit_broken = true;
+    fakes_edge();
+    assert_int_equal(fakes.waiting_max, 1000);
+    fakes.pruned = 7;
+    fakes_edge();
+    fakes_edge();
+    assert_int_equal(fakes_logged("audit_pruning max_waiting=1000"), 1);
+    fakes.is_audit_broken = false;
+    fakes_edge();
+    assert_int_equal(fakes_logged("audit_pruned"), 0);
+    fakes_pass_time(1000);
+    fakes_edge();
+    assert_int_equal(fakes_logged("audit_pruned records=7 outcome=delivered"), 1);
+    assert_int_equal(fakes.waiting_max, 0);
+    /* Another time of that kind counts from here. */
+    fakes.is_audit_broken = true;
+    fakes.pruned = 9;
+    fakes_edge();
+    fakes.is_audit_broken = false;
+    fakes_edge();
+    fakes_pass_time(1000);
+    fakes_edge();
+    assert_int_equal(fakes_logged("audit_pruned records=2 outcome=delivered"), 1);
+}
+
+static void records_that_are_too_large_are_synced_before_their_time(void **state)
+{
+    (void)state;
+    (void)fakes_open("");
+    fakes.record_bytes = (uint64_t)1 << 40;
+    (void)fakes_take_trace();
+    fakes_edge();
+    assert_null(strstr(fakes_take_trace(), "sync")); /* none waits */
+    fakes.waiting = 1;
+    fakes_edge();
+    assert_non_null(strstr(fakes_take_trace(), "export sync"));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        FAKES_TEST(each_tick_looks_at_the_socket_and_arms_the_edge),
+        FAKES_TEST(a_failed_daemon_arms_nothing),
+        FAKES_TEST(what_ended_undelivered_is_logged_now_and_then),
+        FAKES_TEST(repeated_reads_are_logged_at_a_bounded_rate),
+        FAKES_TEST(traffic_hastens_the_status),
+        FAKES_TEST(the_audit_file_is_synced_when_it_is_due),
+        FAKES_TEST(half_of_what_may_wait_is_warned_of_once),
+        FAKES_TEST(only_an_unwritten_file_lets_records_go),
+        FAKES_TEST(records_that_are_too_large_are_synced_before_their_time),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
