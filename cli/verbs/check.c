@@ -10,9 +10,10 @@
  * The exit code is for a script: 0 all is well, 1 there are findings, 2 it
  * could not be checked, whatever the cause; there is no other.
  */
-#include "cli/audit/check.h"
-#include "base/text.h"
 #include "cli/cli.h"
+
+#include "base/text.h"
+#include "cli/audit/check.h"
 
 #include <dirent.h>
 #include <errno.h>

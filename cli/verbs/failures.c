@@ -6,8 +6,9 @@
  * so that "the newest N" needs no memory for them: the first counts what
  * matches, the second passes over all but the last N.
  */
-#include "base/clock.h"
 #include "cli/cli.h"
+
+#include "base/clock.h"
 #include "daemon/record/outcome.h"
 
 #include <inttypes.h>

@@ -162,7 +162,7 @@ static void run_loop(struct publisher *publisher)
         (void)mosquitto_disconnect(publisher->client); /* everything has its answer already */
 }
 
-static int publish_payload(struct publisher *publisher)
+static int publish_exchange(struct publisher *publisher)
 {
     int code = publish_check_topic(publisher->options->topic);
 
@@ -201,7 +201,7 @@ static int publish_run(const struct publish_options *options)
     bytes_init(&bytes, (size_t)MQTT_MAX_PAYLOAD + 1);
     code = publish_read_payload(options, &bytes, &publisher.single);
     if (code == EX_OK)
-        code = publish_payload(&publisher);
+        code = publish_exchange(&publisher);
     mosquitto_destroy(publisher.client);
     mosquitto_property_free_all(&publisher.properties);
     (void)mosquitto_lib_cleanup();

@@ -16,9 +16,9 @@ struct audit_watch {
     struct audit *audit;
     const struct intake *intake;
     struct condition unwritten;
-    bool is_half_logged; /* once while it is unwritten */
+    bool is_half_logged; /* each once, until it is written again */
     bool is_pruning_logged;
-    uint64_t pruned_before; /* in earlier times of that kind */
+    uint64_t pruned_before; /* until the last time when it was written */
 };
 
 /* Before a commit: may it remove records? */

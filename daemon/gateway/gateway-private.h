@@ -15,7 +15,7 @@
  *   waiting.c      whose turn it is among the clients whose PUBLISH waits
  *   clients.c      producers connect, are admitted, and leave
  *   audit_watch.c  when records wait for the audit file
- *   status.c       what the outside sees: status file, STATUS= line
+ *   status.c       what is seen of the daemon: status file, STATUS= line
  *   moved.c        when files of the spool were removed or renamed
  *   forward.c      out: to the broker, and what its answers make of a message
  *   publish.c      in: what becomes of a producer's PUBLISH

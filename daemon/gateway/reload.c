@@ -6,6 +6,8 @@
  * are given the new one in adjust_parts().
  *
  * Invariant: lanes and retention are taken over together or not at all.
+ *
+ * Diagnostics: lane_not_configured, reload_partial, reloaded.
  */
 #include <inttypes.h>
 
@@ -13,7 +15,7 @@
 #include "daemon/gateway/gateway-private.h"
 #include "daemon/gateway/settings.h"
 
-/* A lane that left the configuration keeps its messages: say so, for somebody may wonder. */
+/* A lane that left the configuration keeps its messages, which an operator may not expect. */
 void gateway_log_left_lanes(struct gateway *gateway)
 {
     struct spool_time now = turn_spool_time(&gateway->turn);
@@ -29,7 +31,8 @@ void gateway_log_left_lanes(struct gateway *gateway)
     }
 }
 
-/* The lanes, and retention with them: false: both stay as they are, and the log has said why. */
+/* The lanes, and retention with them. Return: false: both stay as they are, and the reason is
+ * logged. */
 static bool take_over_lanes(struct gateway *gateway, struct config *fresh)
 {
     struct config *running = gateway->config;
@@ -59,7 +62,7 @@ static bool take_over_lanes(struct gateway *gateway, struct config *fresh)
     return true;
 }
 
-/* What the parts have copied of the running configuration. */
+/* The parts that keep a copy of a setting. */
 static void adjust_parts(struct gateway *gateway)
 {
     const struct config *config = gateway->config;

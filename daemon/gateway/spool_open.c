@@ -9,6 +9,9 @@
  *
  * Invariant: of a spool that does not open nothing is changed except by salvage,
  * and that keeps the damaged files under another name.
+ *
+ * Diagnostics: spool_not_opened, spool_unread, spool_reads_again, spool_damaged,
+ * spool_salvaged, spool_lost, spool_set_aside.
  */
 #include "daemon/gateway/spool_open.h"
 
@@ -30,11 +33,11 @@
 #define SALVAGE_MS 3600000 /* some 10 s for a million messages on a fast disk */
 #define SURVEY_MS  3600000 /* a bad sector may take a disk many seconds */
 
-/* Beside those of the spool. */
+/* Besides the conditions of the spool. */
 enum { NO_ROOM_TO_SALVAGE = 1000 };
 
-/* Does it stay so however often the daemon is started? A full disk, a folder that is not there yet,
- * another daemon that still ends: a restart may find these gone, and costs nothing. */
+/* Does a restart not help? A full disk, a missing folder or another daemon that is about to end
+ * may be gone by then, and a restart costs nothing. */
 static bool needs_operator(int condition)
 {
     return condition == SPOOL_E_NEWER || condition == SPOOL_E_FOREIGN ||
@@ -131,8 +134,8 @@ static bool is_stop_pending(void)
            (sigismember(&pending, SIGTERM) == 1 || sigismember(&pending, SIGINT) == 1);
 }
 
-/* The spool does not open for it is damaged. What can be read of it goes on, and every message
- * that cannot is recorded; the damaged files stay, under another name. */
+/* What can be read of a damaged spool is kept, and every message that cannot is recorded; the
+ * damaged files stay, under another name. */
 static int salvage_spool(struct config *config,
                          struct turn *turn,
                          const struct spool_options *options,
@@ -155,9 +158,9 @@ static int salvage_spool(struct config *config,
     return 0;
 }
 
-/* A read failed. Where all reads by now the spool is as it was; where places stay bad and the
- * rest reads, that is damage; where nothing reads the disk is at fault, and the next start tries
- * again. */
+/* A read failed. If everything can be read by now, the spool is as it was. If blocks stay bad
+ * and the rest can be read, that is damage. If nothing can be read, the disk is at fault, and
+ * the next start tries again. */
 static int survey_spool(const struct config *config,
                         const struct spool_options *options,
                         struct spool **ret)
@@ -188,7 +191,7 @@ static int log_not_opened(const struct config *config, int condition)
               gateway_quote_error(spool_open_error(), error), gateway_spool_remedy(condition));
     if (condition == -ECANCELED)
         return GATEWAY_E_STOPPED;
-    return needs_operator(condition) ? GATEWAY_E_OPERATOR : GATEWAY_E_TOLD;
+    return needs_operator(condition) ? GATEWAY_E_OPERATOR : GATEWAY_E_LOGGED;
 }
 
 void gateway_log_set_aside(void)

@@ -2,7 +2,7 @@
 /*
  * status.h - when the status file is written, and what came of it
  *
- * What it says is gateway_publish_status()'s. Thread: loop thread only.
+ * gateway_publish_status() writes it. Thread: loop thread only.
  */
 #ifndef MQTT_SPOOLD_DAEMON_GATEWAY_STATUS_H
 #define MQTT_SPOOLD_DAEMON_GATEWAY_STATUS_H
@@ -13,7 +13,7 @@
 #include "daemon/config/config.h"
 #include "daemon/gateway/turn.h"
 
-/* Between two writings. */
+/* As of the last status, and since the one before. */
 struct status_rates {
     int64_t since_boot_ms;
     uint64_t accepted;
@@ -36,7 +36,7 @@ struct status {
     struct status_rates rates;
 };
 
-/* An operator would look for what has changed: do not wait for the interval. */
+/* Something that an operator looks for has changed: do not wait for the interval. */
 void status_hasten(struct status *status);
 /* At the end: a status without a daemon would be read as one. */
 void status_remove(struct status *status);

@@ -20,7 +20,8 @@
 #define FAKES_SESSIONS_MAX 32
 #define FAKES_SENT_MAX     4096
 
-/* What a call of the spool returns in place of doing something; all zero: it does what it does. */
+/* What a call of the spool returns in place of doing something; all zero: it does what it does.
+ *  */
 struct fake_result {
     int value;
     unsigned count; /* so many calls return it; 0: each */

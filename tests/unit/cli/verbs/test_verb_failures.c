@@ -131,7 +131,7 @@ static void since_and_limit_go_together(void **state)
     assert_contains(tool.out, "\"id\":9,");
 }
 
-static void without_failures_it_says_where_older_ones_are(void **state)
+static void without_failures_it_names_where_older_ones_are(void **state)
 {
     struct fixture *f = *state;
 
@@ -225,7 +225,7 @@ int main(void)
         CASE(a_limit_takes_the_newest),
         CASE(since_is_a_time_or_an_age),
         CASE(since_and_limit_go_together),
-        CASE(without_failures_it_says_where_older_ones_are),
+        CASE(without_failures_it_names_where_older_ones_are),
         CASE(texts_of_producers_are_shown_with_escapes),
         CASE(an_output_that_cannot_be_written_ends_the_listing),
         CASE(the_directory_is_that_of_the_configuration),

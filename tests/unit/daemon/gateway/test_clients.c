@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * test_clients.c - who is admitted, who is rejected and how that is logged, who waits and who is owed
+ * test_clients.c - who is admitted, who is rejected and how that is logged, who waits and who
+ * is owed
  */
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * test_moved.c - files of the spool that were moved: nothing is acknowledged, and what only this
- * process holds is put back before it ends
+ * test_moved.c - files of the spool that were moved: nothing is acknowledged, and what only
+ * this process holds is put back before it ends
  */
 #include <setjmp.h>
 #include <stdarg.h>

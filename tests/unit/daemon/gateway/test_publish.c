@@ -164,7 +164,7 @@ static void a_short_disk_refuses_and_says_so_once(void **state)
     expect_publish(session, SESSION_REFUSE, MQTT_QUOTA_EXCEEDED);
     assert_int_equal(fakes_logged("disk_short "), 1);
     assert_int_equal(fakes_logged("spool_full reason=disk new_messages=refused"), 1);
-    assert_int_equal(intake_is_full(&gateway->intake), INTAKE_FULL_DISK);
+    assert_int_equal(intake_full_reason(&gateway->intake), INTAKE_FULL_DISK);
     assert_false(gateway->edge_timer.is_awaited); /* nothing to commit */
 }
 
@@ -234,7 +234,7 @@ static void too_many_waiting_records_refuse_before_the_spool_is_asked(void **sta
     (void)fakes_take_trace();
     expect_publish(session, SESSION_REFUSE, MQTT_QUOTA_EXCEEDED);
     assert_string_equal(fakes_take_trace(), "");
-    assert_int_equal(intake_is_full(&gateway->intake), INTAKE_FULL_AUDIT);
+    assert_int_equal(intake_full_reason(&gateway->intake), INTAKE_FULL_AUDIT);
     fakes.is_audit_broken = false;
     expect_publish(session, SESSION_ACCEPT, 0);
 }

@@ -14,12 +14,11 @@
 
 #include "tests/support/gateway_fakes.h"
 
-#define LANES_AB                                                                               \
-    "lanes = ( { name = \"a\"; topics = ( \"a/#\" ); },"                                       \
-    "          { name = \"b\"; topics = ( \"b/#\" ); max_messages = 1; when_full = \"refuse\"; } );"
-#define LANES_BA                                                                                   \
-    "lanes = ( { name = \"b\"; topics = ( \"b/#\" ); max_messages = 1; when_full = \"refuse\"; }," \
-    "          { name = \"a\"; topics = ( \"a/#\" ); } );"
+#define LANE_A "{ name = \"a\"; topics = ( \"a/#\" ); }"
+#define LANE_B                                                                                 \
+    "{ name = \"b\"; topics = ( \"b/#\" ); max_messages = 1; when_full = \"refuse\"; }"
+#define LANES_AB "lanes = ( " LANE_A ", " LANE_B " );"
+#define LANES_BA "lanes = ( " LANE_B ", " LANE_A " );"
 
 static void everything_that_may_change_is_taken_over(void **state)
 {

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * test_status_file.c - the status file: what it says, that it is replaced whole, and what goes wrong
+ * test_status_file.c - the status file: what it says, that it is replaced whole, and what goes
+ * wrong
  */
 #include <setjmp.h>
 #include <stdarg.h>
