@@ -16,9 +16,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <sysexits.h>
 
-#include "base/cleanup.h"
+#include "base/attr.h"
 #include "base/json.h"
 #include "daemon/config/config.h"
 #include "store/spool.h"

@@ -7,6 +7,7 @@
  * commit. A batch that is lost in the middle is doomed: nothing more is appended
  * to it, and its commit reports the loss to the caller.
  */
+#include "store/plan.h"
 #include "store/spool-private.h"
 
 int spool_begin(struct spool *spool)

@@ -15,6 +15,7 @@
  * but the forgetting at open.
  */
 #include "store/spool-private.h"
+#include "store/turns.h"
 
 #include <assert.h>
 #include <errno.h>

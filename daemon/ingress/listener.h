@@ -17,7 +17,7 @@
 #include <sys/types.h>
 #include <systemd/sd-event.h>
 
-#include "base/cleanup.h"
+#include "base/attr.h"
 #include "base/peer.h"
 
 struct listener_settings {

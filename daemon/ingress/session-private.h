@@ -11,8 +11,13 @@
 #ifndef MQTT_SPOOLD_DAEMON_INGRESS_SESSION_PRIVATE_H
 #define MQTT_SPOOLD_DAEMON_INGRESS_SESSION_PRIVATE_H
 
+#include "base/attr.h"
 #include "base/bytes.h"
+#include "base/cursor.h"
+#include "base/peer.h"
+#include "base/view.h"
 #include "daemon/ingress/session.h"
+#include "daemon/mqtt/packet.h"
 
 /* Filters in one SUBSCRIBE or UNSUBSCRIBE; its answer holds a byte for each. */
 #define SESSION_FILTERS_MAX 1000

@@ -11,12 +11,18 @@
  * holds to be acknowledged first. Order inside on_publish(): what the standard
  * forbids, then what cannot be counted, then what the owner decides.
  */
+#include "base/cleanup.h"
+#include "base/cursor.h"
+#include "base/view.h"
 #include "daemon/ingress/session-private.h"
+#include "daemon/mqtt/packet.h"
 
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
+#include <sys/types.h>
 
 /* Of a PUBLISH and of a will. */
 #define MAXIMUM_QOS 1

@@ -28,9 +28,10 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "base/cleanup.h"
 #include "store/names.h"
 #include "store/salvage/pages.h"
+#include "store/salvage/survey.h"
+#include "tests/fuzz/promise.h"
 
 enum mode {
     MODE_USE = 3,     /* enum pages_wal; 3: as PAGES_WAL_SOUND */
@@ -47,20 +48,6 @@ enum {
     ROWS_MAX = 4096,
     STOPPED = 77,
 };
-
-#define PROMISE(condition)                                                                     \
-    do {                                                                                       \
-        if (!(condition))                                                                      \
-            broken(#condition, __LINE__);                                                      \
-    } while (0)
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-static void broken(const char *promise, int line)
-{
-    (void)fprintf(stderr, "line %d: broken: %s\n", line, promise);
-    abort();
-}
 
 /* ---- the files ---- */
 

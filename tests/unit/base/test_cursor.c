@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "base/cursor.h"
+#include "base/view.h"
 
 static void fields_are_read_big_endian_in_their_order(void **state)
 {

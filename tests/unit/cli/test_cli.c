@@ -8,8 +8,13 @@
 #include <cmocka.h>
 
 #include <errno.h>
-#include <sys/stat.h>
+#include <stdbool.h>
+#include <sysexits.h>
 
+#include "base/json.h"
+#include "cli/cli.h"
+#include "daemon/config/config.h"
+#include "store/spool.h"
 #include "tests/support/spool_fixture.h"
 #include "tests/support/tool_fixture.h"
 

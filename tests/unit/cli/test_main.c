@@ -7,9 +7,11 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sysexits.h>
 
 #include <cmocka.h>
 
+#include "cli/cli.h"
 #include "tests/support/tool_fixture.h"
 
 static struct tool tool;

@@ -18,9 +18,14 @@
 /* after the above */
 #include <cmocka.h>
 
+#include <errno.h>
+#include <stdbool.h>
+#include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <time.h>
 
+#include "base/view.h"
+#include "store/spool.h"
 #include "tests/support/fault_io.h"
 #include "tests/support/spool_fixture.h"
 

@@ -11,12 +11,14 @@
  */
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <time.h>
 
 #include <cmocka.h>
 
+#include "store/spool.h"
 #include "tests/support/spool_fixture.h"
 
 enum { LINES = 1 << 14, LANES = 3, ROUNDS = 60 };

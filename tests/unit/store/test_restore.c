@@ -18,6 +18,7 @@
 #include <sys/stat.h>
 #include <sys/wait.h>
 
+#include "store/spool.h"
 #include "tests/support/spool_fixture.h"
 
 #define ALL_FILES "spool.db", "spool.db-wal", "spool.db-shm", "spool.mark", "lock"

@@ -14,7 +14,9 @@
 #include <inttypes.h>
 #include <jansson.h>
 #include <sys/stat.h>
+#include <sysexits.h>
 
+#include "cli/cli.h"
 #include "daemon/record/outcome.h"
 #include "tests/support/spool_fixture.h"
 #include "tests/support/tool_fixture.h"

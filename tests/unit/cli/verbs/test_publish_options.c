@@ -4,9 +4,11 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sysexits.h>
 
 #include <cmocka.h>
 
+#include "cli/cli.h"
 #include "cli/verbs/publish.h"
 #include "tests/support/tool_fixture.h"
 

@@ -7,11 +7,11 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sysexits.h>
 
 #include <cmocka.h>
 
-#include <errno.h>
-
+#include "cli/cli.h"
 #include "cli/verbs/status_page.h"
 #include "tests/support/tool_fixture.h"
 

@@ -7,11 +7,14 @@
 
 #include <cmocka.h>
 
-#include <inttypes.h>
 #include <jansson.h>
 #include <sys/stat.h>
+#include <sysexits.h>
 
+#include "cli/cli.h"
+#include "store/spool.h"
 #include "tests/support/history_fixture.h"
+#include "tests/support/spool_fixture.h"
 #include "tests/support/tool_fixture.h"
 
 #define WELL       EX_OK

@@ -4,11 +4,15 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sysexits.h>
 
 #include <cmocka.h>
 
 #include "base/clock.h"
+#include "cli/cli.h"
+#include "store/spool.h"
 #include "tests/support/history_fixture.h"
+#include "tests/support/spool_fixture.h"
 #include "tests/support/tool_fixture.h"
 
 static struct tool tool;

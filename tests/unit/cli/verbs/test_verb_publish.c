@@ -12,8 +12,10 @@
 
 #include <errno.h>
 #include <mqtt_protocol.h>
+#include <sysexits.h>
 
 #include "base/clock.h"
+#include "cli/cli.h"
 #include "tests/support/mosquitto_fake.h"
 #include "tests/support/spool_fixture.h"
 #include "tests/support/tool_fixture.h"

@@ -11,9 +11,12 @@
 #include <errno.h>
 #include <jansson.h>
 #include <sys/stat.h>
+#include <sysexits.h>
 
 #include "base/clock.h"
+#include "cli/cli.h"
 #include "tests/support/history_fixture.h"
+#include "tests/support/spool_fixture.h"
 #include "tests/support/tool_fixture.h"
 
 static struct tool tool;

@@ -15,8 +15,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <inttypes.h>
-#include <limits.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -26,8 +24,14 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/attr.h"
 #include "base/log.h"
+#include "daemon/audit/audit.h"
+#include "daemon/audit/tail.h"
+#include "store/spool.h"
 #include "tests/support/audit_fixture.h"
+#include "tests/support/files.h"
+#include "tests/support/spool_fake.h"
 
 #define LOG_LINES_MAX 64
 #define PATH_SIZE     256

@@ -18,12 +18,17 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/types.h>
 #include <unistd.h>
 
+#include "base/attr.h"
 #include "base/log.h"
+#include "daemon/audit/audit.h"
 #include "daemon/audit/history.h"
+#include "store/spool.h"
 #include "tests/support/audit_fixture.h"
 #include "tests/support/fault_io.h"
+#include "tests/support/spool_fake.h"
 
 enum { BLOCK = 4096, ROWS = 100, TRIES = 10, PATHS = 256 };
 

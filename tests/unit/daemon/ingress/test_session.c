@@ -16,13 +16,17 @@
 #include <malloc.h>
 #include <poll.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
 
+#include "base/peer.h"
+#include "base/view.h"
 #include "daemon/ingress/session.h"
+#include "daemon/mqtt/packet.h"
 
 #define PATIENCE_US 10000000
 #define MAX_PACKET  4096

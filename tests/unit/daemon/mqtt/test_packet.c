@@ -16,6 +16,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/cleanup.h"
+#include "base/cursor.h"
+#include "base/view.h"
 #include "daemon/mqtt/packet.h"
 #include "tests/support/child.h"
 #include "tests/support/wire.h"

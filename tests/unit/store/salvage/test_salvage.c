@@ -14,15 +14,17 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/stat.h>
-#include <time.h>
 
 #include <cmocka.h>
 
 #include "tests/support/spool_fixture.h"
 
+#include "base/view.h"
+#include "store/lane_set.h"
 #include "store/salvage/mark.h"
 #include "store/salvage/numbers.h"
 #include "store/spool-private.h"
+#include "store/spool.h"
 
 #define COUNT(array) (sizeof(array) / sizeof *(array))
 
