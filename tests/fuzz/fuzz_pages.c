@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Fuzz target of the reader of damaged databases.
+ * fuzz_pages.c - fuzz target of the reader of damaged databases
  *
  * The input makes two files, "spool.db" and its log, out of zeros and pieces that are
  * laid over them:

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* Tests of what the verbs share: arguments, numbers and times, configuration, spool. */
+/*
+ * test_cli.c - tests of what the verbs share: arguments, numbers and times, configuration,
+ * spool
+ */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Tests of the program: which verb runs, with which arguments, and what becomes
- * of its exit code. The verbs are fakes; main() is compiled as tool_main().
+ * test_main.c - tests of the program: which verb runs, with which arguments, and what
+ * becomes of its exit code
+ *
+ * The verbs are fakes; main() is compiled as tool_main().
  */
 #include <setjmp.h>
 #include <stdarg.h>

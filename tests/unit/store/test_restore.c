@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Files of a spool that are removed, replaced or renamed while they are open:
- * found before a commit succeeds, put back where only the descriptors hold them,
- * left alone where they live under another name.
+ * test_restore.c - files of a spool that are removed, replaced or renamed while they are
+ * open: found before a commit succeeds, put back where only the descriptors hold them,
+ * left alone where they live under another name
  */
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Tests of `mqtt-spool audit` without a database: sound records, of which each
- * case changes one, and what the verification says of it and of which line.
+ * test_audit_check.c - tests of `mqtt-spool audit` without a database: sound records, of
+ * which each case changes one, and what the verification says of it and of which line
  */
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* Tests of audit files against the database they were written from. */
+/*
+ * test_audit_compare.c - tests of audit files against the database they were written from
+ */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* Tests of the arguments of `mqtt-spool publish`: values, defaults, and what is wrong. */
+/*
+ * test_publish_options.c - tests of the arguments of `mqtt-spool publish`: values,
+ * defaults, and what is wrong
+ */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Tests of the status page: a sound status object, in which each case changes
- * some members, and what the page says of it.
+ * test_status_page.c - tests of the status page: a sound status object, in which each case
+ * changes some members, and what the page says of it
  */
 #include <setjmp.h>
 #include <stdarg.h>

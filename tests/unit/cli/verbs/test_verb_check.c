@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* Tests of `mqtt-spool check`: sound spools, damaged ones, and what the audit file adds. */
+/*
+ * test_verb_check.c - tests of `mqtt-spool check`: sound spools, damaged ones, and what
+ * the audit file adds
+ */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

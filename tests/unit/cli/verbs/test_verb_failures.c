@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* Tests of `mqtt-spool failures`: which records, in which order and form. */
+/*
+ * test_verb_failures.c - tests of `mqtt-spool failures`: which records, in which order and
+ * form
+ */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

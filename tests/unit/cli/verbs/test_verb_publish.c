@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Tests of `mqtt-spool publish`: what it sends, what it prints of each answer,
- * and its exit code. The daemon is a fake behind libmosquitto's functions.
+ * test_verb_publish.c - tests of `mqtt-spool publish`: what it sends, what it prints of
+ * each answer, and its exit code
+ *
+ * The daemon is a fake behind libmosquitto's functions.
  */
 #include <setjmp.h>
 #include <stdarg.h>

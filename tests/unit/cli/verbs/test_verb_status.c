@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* Tests of `mqtt-spool status`: where the object comes from, over real spools and status
- * files. */
+/*
+ * test_verb_status.c - tests of `mqtt-spool status`: where the object comes from, over
+ * real spools and status files
+ */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The configuration: what is taken, what is refused and in which words, and that the sample and
- * the man page say what the table says.
+ * test_config.c - the configuration: what is taken, what is refused and in which words,
+ * and that the sample and the man page say what the table says
  */
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Tests of the listener: real sockets in a temporary folder, a real event loop,
- * and an owner that only keeps what it is given.
+ * test_listener.c - tests of the listener: real sockets in a temporary folder, a real
+ * event loop, and an owner that only keeps what it is given
  */
 #include <setjmp.h>
 #include <stdarg.h>

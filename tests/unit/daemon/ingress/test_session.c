@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Tests of the session: a socket pair, a real event loop, and an owner that
- * follows a script. Packets are written and compared as bytes, so that the
- * codec is no judge of itself. A Unix socket hands bytes over at once: when the
- * loop is idle, everything has happened.
+ * test_session.c - tests of the session: a socket pair, a real event loop, and an owner
+ * that follows a script
+ *
+ * Packets are written and compared as bytes, so that the codec is no judge of itself. A
+ * Unix socket hands bytes over at once: when the loop is idle, everything has happened.
  */
 #include <setjmp.h>
 #include <stdarg.h>
