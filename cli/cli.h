@@ -49,8 +49,8 @@ int cli_misplaced_config(const char *verb);
 /* Prints a verb's help. Returns EX_OK. */
 int cli_help(const char *text);
 
-/* Reports, once, that standard output cannot be written, because of @error; 0: not known. Returns
- * EX_UNAVAILABLE. */
+/* Reports, once, that standard output cannot be written, because of @error; 0: not known.
+ * Returns EX_UNAVAILABLE. */
 int cli_report_write_error(int error);
 
 /*

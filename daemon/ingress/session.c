@@ -323,8 +323,8 @@ static void check_closing(struct session *session)
         session->output.is_lost = true;
 }
 
-/* The loop stood still, for a slow disk or a stopped process: once between two packets the client
- * has a moment more, because until now it could not be heard. */
+/* The loop stood still, for a slow disk or a stopped process: once between two packets the
+ * client has a moment more, because until now it could not be heard. */
 static bool excuse(struct session *session, uint64_t at_us)
 {
     uint64_t now = clock_monotonic_us();

@@ -83,7 +83,8 @@ static bool keep_client_id(struct session *session, struct view id)
     return true;
 }
 
-/* Unlike a key, a client id needs no entropy, and the loop must not wait until the machine has some.
+/* Unlike a key, a client id needs no entropy, and the loop must not wait until the machine has
+ * some.
  */
 static bool make_random(void *to, size_t size)
 {
@@ -392,9 +393,9 @@ static bool on_pingreq(struct session *session, const struct packet_frame *frame
 }
 
 /*
- * Packets behind the blocked one are only walked over: each is parsed when its turn has come, which
- * also finds what is wrong with it. PINGREQs that came last are taken out at once, so that the
- * pings of a client that waits for days need no room.
+ * Packets behind the blocked one are only walked over: each is parsed when its turn has come,
+ * which also finds what is wrong with it. PINGREQs that came last are taken out at once, so
+ * that the pings of a client that waits for days need no room.
  */
 bool session_answer_pings(struct session *session)
 {

@@ -390,8 +390,8 @@ int close(int fd)
     return r;
 }
 
-/* The number may have been that of something that was closed inside the libc, where no wrapper sees
- * it. */
+/* The number may have been that of something that was closed inside the libc, where no wrapper
+ * sees it. */
 static int accept_anew(int fd)
 {
     (void)pthread_mutex_lock(&lock);

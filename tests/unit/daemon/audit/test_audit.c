@@ -335,8 +335,8 @@ static void rows_that_the_file_holds_beyond_the_cursor_are_not_written_again(voi
     assert_int_equal(logged("audit_"), 0);
 }
 
-/* As a copy from a backup, or from a folder in memory, is put back while no daemon runs: the file
- * ends after row @lines of @rows that were synced, and @rest. */
+/* As a copy from a backup, or from a folder in memory, is put back while no daemon runs: the
+ * file ends after row @lines of @rows that were synced, and @rest. */
 static void
 restore_older(struct audit_fixture *fixture, unsigned lines, unsigned rows, const char *rest)
 {

@@ -2,9 +2,9 @@
 /*
  * test_audit_reads.c - an audit file with blocks that cannot be read or written
  *
- * Over the fake spool, with bad sectors (tests/support/fault_io.h). Until the file is given up each
- * row waits; afterwards each is in one of the files at least, and the cursor never passes one that
- * is not synced.
+ * Over the fake spool, with bad sectors (tests/support/fault_io.h). Until the file is given up
+ * each row waits; afterwards each is in one of the files at least, and the cursor never passes
+ * one that is not synced.
  */
 #include <setjmp.h>
 #include <stdarg.h>

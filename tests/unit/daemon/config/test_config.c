@@ -1417,8 +1417,8 @@ static void no_restart_is_needed_for_keys_that_reload(void **state)
     config_free(fresh);
 }
 
-/* Another value of each key that a HUP takes over, and where it lies. The lanes are moved by the
- * gateway, with the spool. */
+/* Another value of each key that a HUP takes over, and where it lies. The lanes are moved by
+ * the gateway, with the spool. */
 #define VALUE(path, text, member)                                                              \
     {                                                                                          \
         path, text, offsetof(struct config, member), sizeof(((struct config *)NULL)->member)   \

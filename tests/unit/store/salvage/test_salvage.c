@@ -298,8 +298,8 @@ static void check_whole(struct fixture *f, unsigned ended, unsigned last)
     close_spool(f);
 }
 
-/* Damage to the number of the version can make it a newer one: such a spool is refused, whatever
- * else is wrong with it, and nothing is changed. */
+/* Damage to the number of the version can make it a newer one: such a spool is refused,
+ * whatever else is wrong with it, and nothing is changed. */
 static void put_version_right(const char *directory)
 {
     unsigned char version[4], right[4] = {0, 0, 0, (unsigned char)schema_newest_version()};
