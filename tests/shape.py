@@ -24,14 +24,14 @@ STRUCT_MEMBERS = 25
 COLUMNS = 96
 SUBJECT_CHARACTERS = 72
 # The rule for subjects holds for what came after this commit.
-SUBJECTS_SINCE = "910f867"
+SUBJECTS_SINCE = "463594e"
 SUBJECT = re.compile(r"[A-Za-z][A-Za-z0-9_./-]*(?:,? [a-z0-9_./-]+){0,3}: \S.*|Merge .*|Revert .*")
 COMMENT_OR_TEXT = re.compile(r'/\*.*?\*/|"(?:\\.|[^"\\\n])*"|\'(?:\\.|[^\'\\\n])*\'', re.DOTALL)
 HEAD = re.compile(r"/\* SPDX[^\n]*\n/\*\n \* (\S+) - \S|/\* SPDX[^\n]*\n/\* (\S+) - \S")
 EVENT = re.compile(r"\blog_(?:error|warning|notice|info|debug)\(\s*\"([a-z][a-z0-9_]*)")
 # What a callback is handed back is called userdata.
 OTHER_USERDATA = re.compile(r"\bvoid \*(?:const )?"
-                            r"(?:context|owner|opaque|cookie|closure|arg|argument|user_data|parameter)\b")
+                            r"(?:context|opaque|cookie|closure|arg|argument|user_data)\b")
 
 
 def sources(folders=FOLDERS):
