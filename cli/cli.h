@@ -130,7 +130,8 @@ bool cli_spool_is_moved(void);
 void cli_set_socket(const char *socket);
 /* Its path; "": not known. */
 const char *cli_status_file(void);
-/* All of it, terminated, free with free(); NULL: it cannot be read. Waits for no other process. */
+/* All of it, terminated, free with free(); NULL: it cannot be read. Waits for no other
+ * process. */
 #define CLI_STATUS_MAX ((size_t)1024 * 1024)
 char *cli_read_status(void);
 #define CLI_MOVED_REMEDY                                                                       \

@@ -72,7 +72,8 @@ static void put32(uint8_t *at, uint32_t value)
         at[i] = (uint8_t)(value >> (24 - 8 * i));
 }
 
-/* As SQLite's file format says (4.2), with words in the order of the magic number's last bit. */
+/* As SQLite's file format says (4.2), with words in the order of the magic number's
+ * last bit. */
 static void add_sums(uint32_t sums[2], const uint8_t *bytes, size_t size, bool is_big_endian)
 {
     for (size_t i = 0; i < size; i += 4) {

@@ -960,7 +960,8 @@ static void where_the_oldest_may_go_they_make_room_under_a_limit_too(void **stat
     limit_files(RLIM_INFINITY);
 }
 
-/* The newest message fits where the database has grown to already, so nothing says so before. */
+/* The newest message fits where the database has grown to already, so nothing says so
+ * before. */
 static void a_limit_below_the_size_of_the_files_ends_nothing(void **state)
 {
     struct fixture *f = *state;

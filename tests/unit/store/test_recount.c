@@ -303,7 +303,8 @@ static void lost_records_of_all_kinds_and_lanes_are_found_by_the_audit_file(void
     }
 }
 
-/* Nothing tells of the failures that were kept for their time but the count of those that went. */
+/* Nothing tells of the failures that were kept for their time but the count of those
+ * that went. */
 static void lost_records_are_told_from_failures_that_were_pruned(void **state)
 {
     static struct world w;

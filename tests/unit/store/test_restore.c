@@ -325,7 +325,8 @@ static void what_was_put_back_can_be_salvaged_later(void **state)
     assert_int_equal(salvage.salvaged + salvage.damaged, 2000);
 }
 
-/* A folder or a FIFO that has the name which a restore writes to moves aside, and the restore continues. */
+/* A folder or a FIFO that has the name which a restore writes to moves aside, and the restore
+ * continues. */
 static void what_has_a_name_that_a_restore_needs_moves_aside(void **state)
 {
     static const char *const names[] = {"spool.db.new", "spool.db.new-wal",

@@ -739,7 +739,8 @@ static void a_message_that_changed_is_not_salvaged_but_named(void **state)
     check_whole(f, EXPORTED, MESSAGES);
 }
 
-/* Bytes that are no UTF-8, though each but the first looks like a further byte of a character. */
+/* Bytes that are no UTF-8, though each but the first looks like a further byte of a
+ * character. */
 static void a_record_whose_topic_is_no_text_is_not_kept(void **state)
 {
     struct fixture *f = *state;
