@@ -9,6 +9,7 @@
  *
  * Invariant: after a rollback all counters in memory are those of the last commit.
  */
+#include "store/plan.h"
 #include "store/spool-private.h"
 
 int spool_begin(struct spool *spool)

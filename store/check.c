@@ -17,6 +17,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/view.h"
 #include "store/salvage/mark.h"
 #include "store/salvage/survey.h"
 #include "store/spool-private.h"

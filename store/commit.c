@@ -21,6 +21,8 @@
  * each commit the comparison would cost a fifth of a small one.
  */
 #include "base/failpoint.h"
+#include "base/view.h"
+#include "store/plan.h"
 #include "store/salvage/mark.h"
 #include "store/salvage/reads.h"
 #include "store/spool-private.h"

@@ -15,6 +15,7 @@
  * Other lanes continue.
  */
 #include "base/failpoint.h"
+#include "store/plan.h"
 #include "store/spool-private.h"
 
 #include <errno.h>

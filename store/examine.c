@@ -7,7 +7,6 @@
  */
 #include "store/spool-private.h"
 
-#include <errno.h>
 #include <string.h>
 
 enum { SMALL_PAGES = 16384 }; /* a database up to this size is checked as a whole */

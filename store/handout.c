@@ -10,8 +10,10 @@
  * The plan is bounded: when too many messages were handed out and returned to
  * wait, only those that are due are handed out.
  */
+#include "store/plan.h"
 #include "store/spool-private.h"
 #include "store/sum.h"
+#include "store/turns.h"
 
 #include <assert.h>
 #include <errno.h>

@@ -15,6 +15,7 @@
  * except the forgetting at open.
  */
 #include "store/spool-private.h"
+#include "store/turns.h"
 
 #include <assert.h>
 #include <errno.h>

@@ -16,6 +16,7 @@
 #include <errno.h>
 #include <sqlite3.h>
 
+#include "base/attr.h"
 #include "store/identity.h"
 #include "store/lane_set.h"
 #include "store/names.h"

@@ -19,6 +19,8 @@
 #include <stddef.h>
 #include <string.h>
 
+#include "base/view.h"
+
 #define SUM_POLYNOMIAL UINT32_C(0x82f63b78) /* 0x1edc6f41 reflected */
 
 enum { SUM_STEP = 8 };

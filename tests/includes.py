@@ -184,10 +184,12 @@ def read_header(text):
 
 
 def own_names(text):
-    """What a file defines for itself: macros, enum constants, static functions and variables."""
+    """What a file defines for itself: macros, enum constants, types, static functions, variables."""
     text = blank(text, NO_CODE)
     return set(MACRO.findall(text)) | set(enum_constants(text)) | set(
-        re.findall(r"^static\b[^;={}()]*?\b(\w+)\s*[(\[=;]", text, re.MULTILINE))
+        re.findall(r"^(?:__attribute__\(\(\w+\)\) )?static\b[^;={}()]*?\b(\w+)\s*[(\[=;]", text,
+                   re.MULTILINE)) | set(re.findall(r"^typedef\b[^;()]*?\b(\w+)\s*[(;]", text,
+                                                   re.MULTILINE))
 
 
 class Uses:
@@ -288,6 +290,9 @@ class Tree:
         used, found = self.uses[path], []
         for entries, table in ((used.needed(), self.of_name), (used.tags, self.of_tag)):
             found += [(name, line, table[name]) for name, line in entries.items() if name in table]
+        # Fixtures have functions of common names, which are something else where they are not called.
+        found = [row for row in found if row[0] in used.called or not row[0].islower()
+                 or row[0] in used.tags or any(not header.startswith("tests/") for header in row[2])]
         pointed = {**used.pointed, **{tag: line for member, line in used.dereferenced.items()
                                       for tag in self.of_member.get(member, set()) - used.own_tags}}
         for tag, line in pointed.items():
@@ -321,7 +326,8 @@ class Tree:
         used = self.uses[path]
         tags = set(used.tags) | set(used.pointed)
         own = os.path.splitext(path)[0] + ".h"
-        found = [header for header in self.includes(path) if header != own
+        needed = set().union(*(headers for _, _, headers in self.providers(path)))
+        found = [header for header in self.includes(path) if header != own and header not in needed
                  and not (self.headers[header].names & set(used.names)
                           or (self.headers[header].tags | self.headers[header].forward) & tags)]
         if "cmocka.h" in used.system:

@@ -35,13 +35,16 @@
 #include <libgen.h>
 #include <limits.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/cleanup.h"
 #include "base/condition.h"
 #include "base/failpoint.h"
+#include "base/json.h"
 #include "base/log.h"
 #include "base/regular.h"
 #include "daemon/audit/tail.h"

@@ -29,6 +29,12 @@
 #include <unistd.h>
 
 #include "base/failpoint.h"
+#include "base/log.h"
+#include "base/view.h"
+#include "daemon/gateway/batch.h"
+#include "daemon/gateway/edge_timer.h"
+#include "daemon/gateway/turn.h"
+#include "daemon/gateway/users.h"
 #include "daemon/mqtt/packet.h"
 
 /* For the daemon's own files and connections, some 25 while it reconnects, and the surplus. */

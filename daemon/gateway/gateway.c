@@ -14,11 +14,14 @@
 #include <stdlib.h>
 
 #include "base/log.h"
+#include "daemon/audit/audit.h"
 #include "daemon/gateway/gateway-private.h"
 #include "daemon/gateway/limits.h"
 #include "daemon/gateway/settings.h"
 #include "daemon/host/service.h"
 #include "daemon/ingress/listener.h"
+#include "daemon/uplink/uplink.h"
+#include "store/spool.h"
 
 static void on_exported(void *userdata, const struct spool_record *record)
 {

@@ -12,8 +12,14 @@
 #include <inttypes.h>
 
 #include "base/log.h"
+#include "daemon/audit/audit.h"
+#include "daemon/config/config.h"
+#include "daemon/config/spool_lanes.h"
 #include "daemon/gateway/gateway-private.h"
+#include "daemon/gateway/gateway.h"
 #include "daemon/gateway/settings.h"
+#include "daemon/gateway/waiting.h"
+#include "store/spool.h"
 
 /* A lane that left the configuration keeps its messages, which an operator may not expect. */
 void gateway_log_left_lanes(struct gateway *gateway)

@@ -22,6 +22,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/regular.h"
 #include "daemon/audit/history.h"
@@ -29,6 +30,7 @@
 #include "daemon/gateway/gateway.h"
 #include "daemon/gateway/limits.h"
 #include "daemon/host/service.h"
+#include "store/spool.h"
 
 #define SALVAGE_MS 3600000 /* some 10 s for a million messages on a fast disk */
 #define SURVEY_MS  3600000 /* a bad sector may take a disk many seconds */

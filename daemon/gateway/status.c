@@ -24,13 +24,19 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/cleanup.h"
+#include "base/clock.h"
 #include "base/json.h"
 #include "base/log.h"
 #include "base/regular.h"
+#include "daemon/audit/audit.h"
+#include "daemon/config/spool_lanes.h"
 #include "daemon/gateway/gateway-private.h"
 #include "daemon/gateway/settings.h"
 #include "daemon/host/service.h"
 #include "daemon/record/status.h"
+#include "daemon/uplink/uplink.h"
+#include "store/spool.h"
 
 #define STATUS_MAX     (8 * 1024 + SPOOL_LANES_KNOWN_MAX * 896)
 #define STATUS_FILE    "status.json"

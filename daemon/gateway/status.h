@@ -12,6 +12,7 @@
 #include "base/condition.h"
 #include "daemon/config/config.h"
 #include "daemon/gateway/turn.h"
+#include "store/spool.h"
 
 /* As of the last status, and since the one before. */
 struct status_rates {

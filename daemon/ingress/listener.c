@@ -31,6 +31,7 @@
 #include <netinet/tcp.h>
 #include <stdbool.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
@@ -39,6 +40,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/condition.h"
 #include "base/log.h"
@@ -50,8 +52,8 @@
 #define NAME_MAX_SIZE 160
 /* After so long without a sign of a TCP client its kernel is asked. */
 #define PROBE_IDLE_S 60
-/* Looks for a removed file between two tries to bind that fail for another reason than its folder:
- * each logs a line. */
+/* Looks for a removed file between two tries to bind that fail for another reason than its
+ * folder: each logs a line. */
 #define LOOKS_PER_TRY 60
 
 union socket_address {
@@ -163,9 +165,9 @@ static int on_backlog_empty(struct listener *listener)
 }
 
 /*
- * Acknowledgements are small and wait for nothing: Nagle would hold them up. And the end of a client
- * that has died may never come when we did not read it for long, since it stands behind all that it
- * sent; the probes find out.
+ * Acknowledgements are small and wait for nothing: Nagle would hold them up. And the end of a
+ * client that has died may never come when we did not read it for long, since it stands behind
+ * all that it sent; the probes find out.
  */
 static void tune_tcp(int fd)
 {

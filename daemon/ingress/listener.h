@@ -17,7 +17,7 @@
 #include <sys/types.h>
 #include <systemd/sd-event.h>
 
-#include "base/cleanup.h"
+#include "base/attr.h"
 #include "base/peer.h"
 
 struct listener_settings {
@@ -29,7 +29,8 @@ struct listener_settings {
 };
 
 struct listener_ops {
-    /* Takes @fd over (non-blocking, close-on-exec), whatever it returns; negative errno ends the loop. */
+    /* Takes @fd over (non-blocking, close-on-exec), whatever it returns; negative errno ends
+     * the loop. */
     int (*accepted)(void *owner, int fd, const struct peer *peer);
 };
 
@@ -56,7 +57,8 @@ MUST_CHECK int listener_new(sd_event *event,
                             const struct listener_ops *ops,
                             void *owner,
                             struct listener **ret);
-/* Closes; removes the socket file that listener_new() made, not one that was passed. NULL is accepted. */
+/* Closes; removes the socket file that listener_new() made, not one that was passed. NULL is
+ * accepted. */
 void listener_free(struct listener *listener);
 /*
  * listener_verify() - is the socket file still there? Every second or so

@@ -32,11 +32,20 @@
 #include "daemon/ingress/session-private.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
+#include <sys/types.h>
+#include <time.h>
+#include <unistd.h>
 
+#include "base/cleanup.h"
 #include "base/clock.h"
+#include "base/cursor.h"
+#include "base/peer.h"
+#include "base/view.h"
+#include "daemon/mqtt/packet.h"
 
 #define READ_CHUNK (64 * 1024)
 /* How much of what a closed client still sent is thrown away at most. */
@@ -314,8 +323,8 @@ static void check_closing(struct session *session)
         session->output.is_lost = true;
 }
 
-/* The loop stood still, for a slow disk or a stopped process: once between two packets the client
- * has a moment more, because until now it could not be heard. */
+/* The loop stood still, for a slow disk or a stopped process: once between two packets the
+ * client has a moment more, because until now it could not be heard. */
 static bool excuse(struct session *session, uint64_t at_us)
 {
     uint64_t now = clock_monotonic_us();

@@ -34,8 +34,9 @@
 #include <stdint.h>
 #include <systemd/sd-event.h>
 
-#include "base/cleanup.h"
+#include "base/attr.h"
 #include "base/peer.h"
+#include "base/view.h"
 #include "daemon/mqtt/packet.h"
 
 #define SESSION_OUTPUT_MAX         (64 * 1024)

@@ -17,9 +17,14 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <stdlib.h>
 #include <sys/socket.h>
+#include <sys/types.h>
 
+#include "base/cursor.h"
 #include "base/failpoint.h"
+#include "base/view.h"
+#include "daemon/mqtt/packet.h"
 
 #define OWED_SIZE_FIRST 16
 /* A ring up to this size is kept when it runs empty. */

@@ -11,12 +11,18 @@
  * holds to be acknowledged first. Order inside on_publish(): what the standard
  * forbids, then what cannot be counted, then what the owner decides.
  */
+#include "base/cleanup.h"
+#include "base/cursor.h"
+#include "base/view.h"
 #include "daemon/ingress/session-private.h"
+#include "daemon/mqtt/packet.h"
 
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
+#include <sys/types.h>
 
 /* Of a PUBLISH and of a will. */
 #define MAXIMUM_QOS 1
@@ -77,7 +83,8 @@ static bool keep_client_id(struct session *session, struct view id)
     return true;
 }
 
-/* Unlike a key, a client id needs no entropy, and the loop must not wait until the machine has some.
+/* Unlike a key, a client id needs no entropy, and the loop must not wait until the machine has
+ * some.
  */
 static bool make_random(void *to, size_t size)
 {
@@ -386,9 +393,9 @@ static bool on_pingreq(struct session *session, const struct packet_frame *frame
 }
 
 /*
- * Packets behind the blocked one are only walked over: each is parsed when its turn has come, which
- * also finds what is wrong with it. PINGREQs that came last are taken out at once, so that the
- * pings of a client that waits for days need no room.
+ * Packets behind the blocked one are only walked over: each is parsed when its turn has come,
+ * which also finds what is wrong with it. PINGREQs that came last are taken out at once, so
+ * that the pings of a client that waits for days need no room.
  */
 bool session_answer_pings(struct session *session)
 {

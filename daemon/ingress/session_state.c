@@ -13,7 +13,10 @@
 #include <stdio.h>
 
 #include "base/clock.h"
+#include "base/peer.h"
 #include "base/states.h"
+#include "base/view.h"
+#include "daemon/mqtt/packet.h"
 
 static const char *const state_names[SESSION_STATE_COUNT] = {
     [SESSION_EXPECT_CONNECT] = "expect_connect",

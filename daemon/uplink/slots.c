@@ -17,7 +17,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/cursor.h"
 #include "base/failpoint.h"
+#include "base/view.h"
 #include "daemon/mqtt/packet.h"
 #include "daemon/uplink/uplink-private.h"
 

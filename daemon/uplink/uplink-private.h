@@ -28,8 +28,10 @@
 #include <stdatomic.h>
 #include <sys/queue.h>
 
+#include "base/attr.h"
 #include "base/mailbox.h"
 #include "daemon/uplink/paho/paho_link.h"
+#include "daemon/uplink/settings.h"
 #include "daemon/uplink/tls_files.h"
 #include "daemon/uplink/uplink.h"
 

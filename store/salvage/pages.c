@@ -29,6 +29,7 @@
 #include <unistd.h>
 
 #include "base/regular.h"
+#include "base/view.h"
 #include "store/names.h"
 #include "store/salvage/reads.h"
 

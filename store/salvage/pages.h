@@ -14,8 +14,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/attr.h"
+#include "base/view.h"
 #include "store/salvage/survey.h"
-#include "store/spool.h"
 
 enum { PAGES_BYTES = 4096, PAGES_FIELDS_MAX = 24 };
 

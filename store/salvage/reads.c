@@ -23,6 +23,7 @@
 #include <unistd.h>
 
 #include "base/full.h"
+#include "store/spool.h"
 
 enum { PAUSE_NS = 20 * 1000 * 1000, STOP_PERIOD = 256 };
 

@@ -36,7 +36,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "store/lane_set.h"
+#include "store/salvage/mark.h"
+#include "store/salvage/pages.h"
 #include "store/salvage/reads.h"
+#include "store/spool.h"
+#include "store/stmt.h"
 
 enum {
     GAP_MAX = 4096, /* between two rows side by side: some pages of rows may be lost */

@@ -5,7 +5,10 @@
  * The lanes' counters reach up to counted.id and counted.seq; what was read beyond
  * that is counted by itself. rebuild.c has the relations between the numbers.
  */
+#include "store/lane_set.h"
+#include "store/salvage/pages.h"
 #include "store/salvage/rebuild-private.h"
+#include "store/spool.h"
 
 enum { LEAVES_A_BRANCH = 64 }; /* at least so many are below a page of the tree */
 

@@ -31,6 +31,7 @@
 #include "base/full.h"
 #include "base/regular.h"
 #include "store/aside.h"
+#include "store/names.h"
 #include "store/salvage/mark.h"
 #include "store/salvage/pages.h"
 #include "store/salvage/reads.h"

@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 #include "base/regular.h"
+#include "store/names.h"
 #include "store/salvage/mark.h"
 #include "store/salvage/reads.h"
 #include "store/spool-private.h"

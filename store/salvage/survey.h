@@ -14,7 +14,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "store/spool.h"
+#include "base/attr.h"
 
 enum { SURVEY_BLOCK = 4096 };
 

@@ -17,8 +17,19 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/view.h"
+#include "daemon/audit/audit.h"
+#include "daemon/config/config.h"
+#include "daemon/gateway/gateway.h"
 #include "daemon/host/service.h"
 #include "daemon/ingress/listener.h"
+#include "daemon/ingress/session.h"
+#include "daemon/mqtt/packet.h"
+#include "daemon/uplink/settings.h"
+#include "store/spool.h"
+#include "tests/support/spool_fake.h"
 
 /* Timers are set from a time that the real clock does not reach, so none elapses by itself. */
 #define FAR_US UINT64_C(3600000000)

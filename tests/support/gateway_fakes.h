@@ -11,9 +11,16 @@
 #ifndef MQTT_SPOOLD_TESTS_GATEWAY_FAKES_H
 #define MQTT_SPOOLD_TESTS_GATEWAY_FAKES_H
 
+#include "base/clock.h"
 #include "base/peer.h"
+#include "daemon/config/config.h"
 #include "daemon/gateway/gateway-private.h"
+#include "daemon/ingress/listener.h"
+#include "daemon/ingress/session.h"
+#include "daemon/uplink/settings.h"
 #include "daemon/uplink/uplink.h"
+#include "store/salvage/salvage.h"
+#include "store/spool.h"
 
 #define FAKES_LINES_MAX    256
 #define FAKES_TRACE_MAX    4096

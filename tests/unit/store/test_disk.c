@@ -16,10 +16,13 @@
 #include <cmocka.h>
 
 #include <signal.h>
+#include <stdbool.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 
+#include "base/view.h"
 #include "store/spool-private.h"
+#include "store/spool.h"
 #include "tests/support/fault_io.h"
 #include "tests/support/spool_fixture.h"
 
@@ -1012,7 +1015,8 @@ static void where_the_oldest_may_go_they_make_room_under_a_limit_too(void **stat
     limit_files(RLIM_INFINITY);
 }
 
-/* The newest message fits where the database has grown to already, so nothing says so before. */
+/* The newest message fits where the database has grown to already, so nothing says so
+ * before. */
 static void a_limit_below_the_size_of_the_files_ends_nothing(void **state)
 {
     struct fixture *f = *state;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Files of a spool that are removed, replaced or renamed while they are open:
- * found before a commit succeeds, put back where only the descriptors hold them,
- * left alone where they live under another name.
+ * test_restore.c - files of a spool that are removed, replaced or renamed while they are
+ * open: found before a commit succeeds, put back where only the descriptors hold them,
+ * left alone where they live under another name
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -11,6 +11,7 @@
 
 #include <cmocka.h>
 #include <dirent.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <stdbool.h>
@@ -18,6 +19,7 @@
 #include <sys/stat.h>
 #include <sys/wait.h>
 
+#include "store/spool.h"
 #include "tests/support/spool_fixture.h"
 
 #define ALL_FILES "spool.db", "spool.db-wal", "spool.db-shm", "spool.mark", "lock"
@@ -364,7 +366,8 @@ static void what_was_put_back_can_be_salvaged_later(void **state)
     assert_int_equal(salvage.salvaged + salvage.damaged, 2000);
 }
 
-/* A folder or a FIFO that has the name which a restore writes to moves aside, and the restore continues. */
+/* A folder or a FIFO that has the name which a restore writes to moves aside, and the restore
+ * continues. */
 static void what_has_a_name_that_a_restore_needs_moves_aside(void **state)
 {
     static const char *const names[] = {"spool.db.new", "spool.db.new-wal",

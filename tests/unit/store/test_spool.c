@@ -16,9 +16,10 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
-#include <time.h>
 
 #include "base/regular.h"
+#include "base/view.h"
+#include "store/spool.h"
 #include "tests/support/spool_fixture.h"
 
 static const struct spool_verdict refused = {SPOOL_REJECTED, SPOOL_REASON_REASON_CODE, 0x97};

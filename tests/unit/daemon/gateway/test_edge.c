@@ -13,8 +13,16 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <systemd/sd-event.h>
 
+#include "daemon/gateway/edge_timer.h"
+#include "daemon/gateway/gateway-private.h"
+#include "daemon/gateway/gateway.h"
 #include "daemon/gateway/limits.h"
+#include "daemon/ingress/session.h"
+#include "daemon/mqtt/packet.h"
+#include "daemon/uplink/uplink.h"
+#include "store/spool.h"
 #include "tests/support/gateway_fakes.h"
 
 static void expect_trace(const char *expected)

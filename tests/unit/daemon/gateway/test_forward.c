@@ -10,9 +10,18 @@
 #include <cmocka.h>
 
 #include <errno.h>
+#include <stdbool.h>
 #include <string.h>
 
+#include "daemon/gateway/forward.h"
+#include "daemon/gateway/gateway-private.h"
+#include "daemon/gateway/gateway.h"
 #include "daemon/gateway/limits.h"
+#include "daemon/gateway/stop.h"
+#include "daemon/ingress/session.h"
+#include "daemon/mqtt/packet.h"
+#include "daemon/uplink/uplink.h"
+#include "store/spool.h"
 #include "tests/support/gateway_fakes.h"
 
 /* @count messages, committed and as many of them sent as the window takes. */

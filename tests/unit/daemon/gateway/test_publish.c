@@ -10,10 +10,19 @@
 #include <cmocka.h>
 
 #include <errno.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 
+#include "daemon/gateway/gateway-private.h"
+#include "daemon/gateway/intake.h"
 #include "daemon/gateway/limits.h"
+#include "daemon/gateway/stop.h"
+#include "daemon/gateway/turn.h"
+#include "daemon/ingress/session.h"
+#include "daemon/mqtt/packet.h"
+#include "daemon/uplink/uplink.h"
+#include "store/spool.h"
 #include "tests/support/gateway_fakes.h"
 
 #define REFUSE_ONE "retention: { max_messages = 1; when_full = \"refuse\"; };"

@@ -12,6 +12,14 @@
 #include <errno.h>
 #include <string.h>
 
+#include "daemon/config/config.h"
+#include "daemon/gateway/gateway-private.h"
+#include "daemon/gateway/gateway.h"
+#include "daemon/gateway/intake.h"
+#include "daemon/ingress/session.h"
+#include "daemon/uplink/settings.h"
+#include "daemon/uplink/uplink.h"
+#include "store/spool.h"
 #include "tests/support/gateway_fakes.h"
 
 #define LANE_A "{ name = \"a\"; topics = ( \"a/#\" ); }"

@@ -11,11 +11,21 @@
 #include <cmocka.h>
 
 #include <fcntl.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "daemon/gateway/gateway-private.h"
+#include "daemon/gateway/gateway.h"
+#include "daemon/gateway/intake.h"
+#include "daemon/gateway/status.h"
+#include "daemon/gateway/stop.h"
+#include "daemon/gateway/turn.h"
+#include "daemon/ingress/session.h"
+#include "daemon/uplink/uplink.h"
+#include "store/spool.h"
 #include "tests/support/gateway_fakes.h"
 
 static const char *path_of(const char *name)

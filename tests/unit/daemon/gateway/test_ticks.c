@@ -9,8 +9,10 @@
 
 #include <cmocka.h>
 
+#include <stdbool.h>
 #include <string.h>
 
+#include "daemon/gateway/gateway-private.h"
 #include "daemon/gateway/limits.h"
 #include "tests/support/gateway_fakes.h"
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Tests of the listener: real sockets in a temporary folder, a real event loop,
- * and an owner that only keeps what it is given.
+ * test_listener.c - tests of the listener: real sockets in a temporary folder, a real
+ * event loop, and an owner that only keeps what it is given
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -18,6 +18,7 @@
 #include <netinet/tcp.h>
 #include <stdbool.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -26,6 +27,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/peer.h"
 #include "daemon/ingress/listener.h"
 
 #define PATIENCE_US 10000000
@@ -125,7 +127,8 @@ static void run_until_accepted(struct fixture *f, size_t count)
     assert_int_equal(f->accepted, count);
 }
 
-/* What spins is ready each time; a timer can come due in between once, if we were kept waiting. */
+/* What spins is ready each time; a timer can come due in between once, if we were kept
+ * waiting. */
 static void assert_loop_is_idle(struct fixture *f)
 {
     int ready = 0;

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Tests of the session: a socket pair, a real event loop, and an owner that
- * follows a script. Packets are written and compared as bytes, so that the
- * codec is no judge of itself. A Unix socket hands bytes over at once: when the
- * loop is idle, everything has happened.
+ * test_session.c - tests of the session: a socket pair, a real event loop, and an owner
+ * that follows a script
+ *
+ * Packets are written and compared as bytes, so that the codec is no judge of itself. A
+ * Unix socket hands bytes over at once: when the loop is idle, everything has happened.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -16,13 +17,17 @@
 #include <malloc.h>
 #include <poll.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
 
+#include "base/peer.h"
+#include "base/view.h"
 #include "daemon/ingress/session.h"
+#include "daemon/mqtt/packet.h"
 
 #define PATIENCE_US 10000000
 #define MAX_PACKET  4096
@@ -523,7 +528,8 @@ static void a_client_of_5_without_an_id_is_told_the_one_it_got(void **state)
     assert_memory_equal(f->got + f->got_size - 21, id.data, 21);
 }
 
-/* A machine that has just booted may lack entropy for minutes; before Linux 5.6 it can only say so. */
+/* A machine that has just booted may lack entropy for minutes; before Linux 5.6 it can only say
+ * so. */
 static bool is_without_entropy, is_old_kernel;
 
 ssize_t __wrap_getrandom(void *to, size_t size, unsigned flags);
@@ -629,7 +635,8 @@ static void start_large(struct fixture *f)
     start(f, 0);
 }
 
-/* A CONNECT of @size bytes in all that is right but for its will, which is all 'w'; free() it. */
+/* A CONNECT of @size bytes in all that is right but for its will, which is all 'w';
+ * free() it. */
 static uint8_t *make_connect(enum packet_version version, size_t size)
 {
     size_t rest = size - 4;
@@ -2159,7 +2166,8 @@ static void an_idle_client_costs_little_memory(void **state)
 
 /* ---- keep-alive ---- */
 
-/* Due at the same time as a timer of the session, for the machine stood still, it comes second. */
+/* Due at the same time as a timer of the session, for the machine stood still, it
+ * comes second. */
 static int note_lateness(sd_event_source *source, uint64_t usec, void *userdata)
 {
     struct fixture *f = userdata;
