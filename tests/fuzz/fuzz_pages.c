@@ -21,10 +21,9 @@
  * Built twice: with libFuzzer, and with replay.c as a regression test over the
  * corpus, which pack_pages.py makes. A broken promise aborts in both.
  */
+#include "tests/fuzz/promise.h"
+
 #include <fcntl.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -47,20 +46,6 @@ enum {
     ROWS_MAX = 4096,
     STOPPED = 77,
 };
-
-#define PROMISE(condition)                                                                     \
-    do {                                                                                       \
-        if (!(condition))                                                                      \
-            broken(#condition, __LINE__);                                                      \
-    } while (0)
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-static void broken(const char *promise, int line)
-{
-    (void)fprintf(stderr, "line %d: broken: %s\n", line, promise);
-    abort();
-}
 
 /* ---- the files ---- */
 
