@@ -29,6 +29,12 @@
 #include <unistd.h>
 
 #include "base/failpoint.h"
+#include "base/log.h"
+#include "base/view.h"
+#include "daemon/gateway/batch.h"
+#include "daemon/gateway/edge_timer.h"
+#include "daemon/gateway/turn.h"
+#include "daemon/gateway/users.h"
 #include "daemon/mqtt/packet.h"
 
 /* For the daemon's own files and connections, some 25 while it reconnects, and the surplus. */
@@ -165,8 +171,8 @@ static void swap_places(struct client *client, struct client *other)
     count_client(other, true);
 }
 
-/* One that was over the limit when it came is admitted if another has left meanwhile, or if it takes
- * over a session that is admitted. */
+/* One that was over the limit when it came is admitted if another has left meanwhile, or if
+ * it takes over a session that is admitted. */
 static bool client_admit(struct client *client)
 {
     struct client *other;

@@ -7,7 +7,6 @@
 #ifndef MQTT_SPOOLD_DAEMON_GATEWAY_USERS_H
 #define MQTT_SPOOLD_DAEMON_GATEWAY_USERS_H
 
-#include <stdbool.h>
 #include <stdint.h>
 #include <sys/queue.h>
 #include <sys/types.h>

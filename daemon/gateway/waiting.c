@@ -14,6 +14,13 @@
  */
 #include "daemon/gateway/waiting.h"
 
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "daemon/gateway/users.h"
+#include "store/spool.h"
+
 void waiting_init(struct waiting *waiting)
 {
     for (unsigned i = 0; i <= WAITING_ANY; i++)
