@@ -2,7 +2,7 @@
 /*
  * examine.c - is a database sound, and did it come as far as its mark?
  *
- * Asked before anything is written into it, or before it takes the place of
+ * Called before anything is written into it, or before it takes the place of
  * another one. Reads only.
  */
 #include "store/spool-private.h"

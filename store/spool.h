@@ -487,7 +487,6 @@ int spool_return(struct spool *spool, uint64_t id, int64_t not_before_boot_ms);
 
 /*
  * spool_uncount_attempt() - the message was handed out and never left: no attempt is counted
- * for it
  *
  * Before spool_return() or spool_settle(). Does nothing for one that is not in flight.
  */

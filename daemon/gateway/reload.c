@@ -64,7 +64,7 @@ static bool take_over_lanes(struct gateway *gateway, struct config *fresh)
     fresh->lane_count = old_count;
     intake_keep_lane_conditions(&gateway->intake, old, old_count);
     waiting_forget_lanes(&gateway->clients.waiting);
-    gateway->status.rates.are_lanes_known = false;
+    gateway->status.rates.has_lanes = false;
     return true;
 }
 

@@ -64,10 +64,10 @@ static void update_lanes(struct gateway *gateway, double seconds)
         if (spool_get_lane_stats(gateway->spool, lane, &now, &stats) != 0)
             return; /* the database is locked: it is read for the next status */
         double more = (double)stats.messages - (double)rates->lane_messages[lane];
-        rates->lane_growth_per_s[lane] = rates->are_lanes_known ? more / seconds : 0;
+        rates->lane_growth_per_s[lane] = rates->has_lanes ? more / seconds : 0;
         rates->lane_messages[lane] = stats.messages;
     }
-    rates->are_lanes_known = true;
+    rates->has_lanes = true;
 }
 
 /* Rates over the time since the last status; kept if that was a moment ago. */

@@ -2,8 +2,8 @@
 /*
  * rebuild_count.c - how many messages ended or are missing, and how many pages the rest needs
  *
- * The lanes' counters reach up to counted_id and counted_seq; what was read beyond
- * that is counted by itself. rebuild.c says how the numbers hang together.
+ * The lanes' counters reach up to counted.id and counted.seq; what was read beyond
+ * that is counted by itself. rebuild.c has the relations between the numbers.
  */
 #include "store/lane_set.h"
 #include "store/salvage/pages.h"
