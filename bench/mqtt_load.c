@@ -36,7 +36,7 @@
 #define PACKET_MAX  (64 * 1024)
 #define TOPIC_MAX   256 /* a longer one is cut */
 /* Of a greedy producer, of which each send() takes what it can. */
-#define GREEDY_BLOCK (64 * 1024)
+#define GREEDY_BLOCK ((size_t)64 * 1024)
 
 struct stream {
     int fd;
