@@ -184,10 +184,12 @@ def read_header(text):
 
 
 def own_names(text):
-    """What a file defines for itself: macros, enum constants, static functions and variables."""
+    """What a file defines for itself: macros, enum constants, types, static functions, variables."""
     text = blank(text, NO_CODE)
     return set(MACRO.findall(text)) | set(enum_constants(text)) | set(
-        re.findall(r"^static\b[^;={}()]*?\b(\w+)\s*[(\[=;]", text, re.MULTILINE))
+        re.findall(r"^(?:__attribute__\(\(\w+\)\) )?static\b[^;={}()]*?\b(\w+)\s*[(\[=;]", text,
+                   re.MULTILINE)) | set(re.findall(r"^typedef\b[^;()]*?\b(\w+)\s*[(;]", text,
+                                                   re.MULTILINE))
 
 
 class Uses:
@@ -204,6 +206,7 @@ class Uses:
         self.system = set(re.findall(r"^#\s*include <([^>]+)>", text, re.MULTILINE))
         text = blank(re.sub(r"^#\s*include[^\n]*", "", text, flags=re.MULTILINE), NO_CODE)
         self.locals, own = set(self.LOCAL.findall(text)), own_names(text)
+        self.defined = set(re.findall(r"^\w[^;={}()]*?\b(\w+)\([^;{}]*\)\s*[;{]", text, re.MULTILINE))
         self.own_tags = set(re.findall(r"\b(?:struct|enum|union)\s+(\w+)\s*\{", text))
         self.pointers = set(re.findall(r"\bstruct (\w+) \*(?:const )?(\w+)", text))
         # NAME->: what NAME points to is looked into.
@@ -237,7 +240,8 @@ class Uses:
         plain = re.compile(r"[A-Z]\w+|\w+_t|bool|true|false|errno|va_list|std(?:in|out|err)"
                            r"|opt(?:arg|ind)|sd_event\w*|sqlite3\w*")
         return {**{name: line for name, line in self.needed().items()
-                   if name in self.called or plain.fullmatch(name)}, **self.tags}
+                   if (name in self.called or plain.fullmatch(name))
+                   and name not in self.defined}, **self.tags}
 
 
 class Tree:
@@ -288,6 +292,9 @@ class Tree:
         used, found = self.uses[path], []
         for entries, table in ((used.needed(), self.of_name), (used.tags, self.of_tag)):
             found += [(name, line, table[name]) for name, line in entries.items() if name in table]
+        # Fixtures have functions of common names, which are something else where they are not called.
+        found = [row for row in found if row[0] in used.called or not row[0].islower()
+                 or row[0] in used.tags or any(not header.startswith("tests/") for header in row[2])]
         pointed = {**used.pointed, **{tag: line for member, line in used.dereferenced.items()
                                       for tag in self.of_member.get(member, set()) - used.own_tags}}
         for tag, line in pointed.items():
@@ -321,7 +328,8 @@ class Tree:
         used = self.uses[path]
         tags = set(used.tags) | set(used.pointed)
         own = os.path.splitext(path)[0] + ".h"
-        found = [header for header in self.includes(path) if header != own
+        needed = set().union(*(headers for _, _, headers in self.providers(path)))
+        found = [header for header in self.includes(path) if header != own and header not in needed
                  and not (self.headers[header].names & set(used.names)
                           or (self.headers[header].tags | self.headers[header].forward) & tags)]
         if "cmocka.h" in used.system:

@@ -17,9 +17,12 @@
  * the batch leaves, the loop ends with exit code 1 and systemd restarts the
  * daemon, which then reads from the disk what is true.
  */
+#include "base/clock.h"
+#include "daemon/audit/audit.h"
 #include "daemon/gateway/gateway-private.h"
 #include "daemon/gateway/limits.h"
 #include "daemon/mqtt/packet.h"
+#include "store/spool.h"
 
 /* In proportion to the time since the last batch: a mass eviction delays a batch only a little,
  * and takes the same time under any load. */

@@ -11,10 +11,15 @@
 
 #include <errno.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <string.h>
+#include <time.h>
 
-#include "daemon/gateway/limits.h"
+#include "daemon/gateway/gateway-private.h"
+#include "daemon/gateway/gateway.h"
 #include "daemon/ingress/listener.h"
+#include "daemon/uplink/uplink.h"
+#include "store/spool.h"
 #include "tests/support/gateway_fakes.h"
 
 static void a_start_says_what_is_spooled_and_proves_that_it_can_write(void **state)

@@ -135,7 +135,8 @@ static void run_until_accepted(struct fixture *f, size_t count)
     assert_int_equal(f->accepted, count);
 }
 
-/* What spins is ready each time; a timer can come due in between once, if we were kept waiting. */
+/* What spins is ready each time; a timer can come due in between once, if we were kept
+ * waiting. */
 static void assert_loop_is_idle(struct fixture *f)
 {
     int ready = 0;
