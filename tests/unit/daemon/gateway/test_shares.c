@@ -9,9 +9,20 @@
 
 #include <cmocka.h>
 
+#include <stdbool.h>
 #include <string.h>
+#include <sys/types.h>
 
+#include "base/view.h"
+#include "daemon/gateway/batch.h"
+#include "daemon/gateway/gateway-private.h"
 #include "daemon/gateway/limits.h"
+#include "daemon/gateway/turn.h"
+#include "daemon/gateway/users.h"
+#include "daemon/gateway/waiting.h"
+#include "daemon/ingress/session.h"
+#include "daemon/uplink/uplink.h"
+#include "store/spool.h"
 #include "tests/support/gateway_fakes.h"
 
 #define SHARED     800 /* messages of a batch that are shared out */

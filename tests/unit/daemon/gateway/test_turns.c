@@ -11,8 +11,16 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <sys/types.h>
 
+#include "daemon/config/config.h"
+#include "daemon/gateway/clients.h"
+#include "daemon/gateway/gateway-private.h"
 #include "daemon/gateway/limits.h"
+#include "daemon/gateway/users.h"
+#include "daemon/ingress/session.h"
+#include "daemon/mqtt/packet.h"
+#include "daemon/uplink/uplink.h"
 #include "tests/support/gateway_fakes.h"
 
 #define SHARED (GATEWAY_BATCH_MESSAGES * 4 / 5)
