@@ -161,7 +161,8 @@ def each_pattern_finds_its_words():
     missed = [words for words in bad if not findings("a.c", c_prose("/* %s */" % words))]
     equal(missed, [], "not found")
     good = ["shown as user \"nobody\"", "cannot be told apart", "tells one record from another",
-            "all the same size", "made up of two parts", "a page that goes on the free list", "it goes on a page"]
+            "all the same size", "made up of two parts", "a page that goes on the free list",
+            "it goes on a page"]
     wrong = [words for words in good if findings("a.c", c_prose("/* %s */" % words))]
     equal(wrong, [], "found, though good")
     equal(findings("a.c", c_prose("int told;")), [], "code is no prose")

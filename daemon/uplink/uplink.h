@@ -47,11 +47,26 @@ enum uplink_answer_kind {
     UPLINK_REFUSED,   /* the broker did not take it: code is its reason code (v5) */
     UPLINK_UNKNOWN    /* the connection ended first: send it again */
 };
+/* Why the connection ended before the broker answered. */
+enum uplink_cause {
+    UPLINK_CAUSE_NONE,          /* the broker answered */
+    UPLINK_CAUSE_BROKER_CLOSED, /* it closed or reset the connection, or sent DISCONNECT */
+    UPLINK_CAUSE_CUT,           /* the network broke it: no route, nothing came through */
+    UPLINK_CAUSE_KEEPALIVE,     /* the broker no longer answered PINGREQ */
+    UPLINK_CAUSE_DROPPED        /* we closed it: no answer in time, a stop, a new setting */
+};
 struct uplink_answer {
     uint64_t id;
     enum uplink_answer_kind kind;
-    int code;                     /* with REFUSED; else -1 */
+    int code;                     /* REFUSED: the broker's; UNKNOWN: of its DISCONNECT; or -1 */
     int64_t acknowledged_boot_ms; /* when the broker answered; 0: it did not, as with QoS 0 */
+    /* UNKNOWN only: */
+    enum uplink_cause cause;
+    bool was_written; /* the peer's TCP took all of its bytes; true where that is not known */
+    bool was_oldest;  /* it was sent first of those without an answer; one in a connection */
+    /* Borrowed until ops->answered returns, never NULL. REFUSED: the broker's Reason String,
+     * unfiltered, at most UPLINK_TEXT_MAX - 1 bytes; UNKNOWN: why the connection ended. */
+    const char *text;
 };
 
 struct uplink_ops {

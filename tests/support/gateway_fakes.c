@@ -639,6 +639,9 @@ void fakes_answer(uint64_t id, enum uplink_answer_kind kind, int code)
         .kind = kind,
         .code = code,
         .acknowledged_boot_ms = kind == UPLINK_UNKNOWN ? 0 : fakes.now.boot_ms,
+        .cause = kind == UPLINK_UNKNOWN ? UPLINK_CAUSE_BROKER_CLOSED : UPLINK_CAUSE_NONE,
+        .was_written = kind == UPLINK_UNKNOWN,
+        .text = "",
     };
 
     if (fakes.link.in_flight > 0)

@@ -45,7 +45,7 @@ static void a_start_that_fails_commits_nothing(void **state)
 static void what_is_in_the_way_of_a_part_is_passed_on(void **state)
 {
     (void)state;
-    fakes.new_listener.value = LISTENER_E_TOLD;
+    fakes.new_listener.value = LISTENER_E_LOGGED;
     assert_int_equal(fakes_new(""), GATEWAY_E_LOGGED);
     fakes.new_listener.value = LISTENER_E_OPERATOR;
     assert_int_equal(fakes_new(""), GATEWAY_E_OPERATOR);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * test_shares.c - users, their shares of a batch, and whose turn it is to be offered again
+ * test_shares.c - users, batches and waiting clients by themselves; test_turns.c has what
+ * sessions see of them
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -9,20 +10,14 @@
 
 #include <cmocka.h>
 
-#include <stdbool.h>
 #include <string.h>
 #include <sys/types.h>
 
-#include "base/view.h"
 #include "daemon/gateway/batch.h"
 #include "daemon/gateway/gateway-private.h"
-#include "daemon/gateway/limits.h"
-#include "daemon/gateway/turn.h"
 #include "daemon/gateway/users.h"
 #include "daemon/gateway/waiting.h"
 #include "daemon/ingress/session.h"
-#include "daemon/uplink/uplink.h"
-#include "store/spool.h"
 #include "tests/support/gateway_fakes.h"
 
 #define SHARED     800 /* messages of a batch that are shared out */
@@ -48,21 +43,6 @@ static void use(struct producer *producer, unsigned messages)
 {
     producer->share.messages += messages;
     producer->user->share.messages += messages;
-}
-
-static bool has_share(const struct batch *batch, const struct producer *producer)
-{
-    return batch_has_share(batch, producer->user, &producer->share, true);
-}
-
-/* How many messages it may have in the batch. */
-static unsigned share_of(const struct batch *batch, struct producer *producer)
-{
-    unsigned messages = 0;
-
-    for (; has_share(batch, producer); messages++)
-        use(producer, 1);
-    return messages;
 }
 
 /* ---- users.c ---- */
@@ -106,7 +86,7 @@ static void users_without_a_client_are_kept_within_a_bound(void **state)
     assert_int_equal(users_find(&users, 3)->turn, 0); /* a new one: it was forgotten */
     assert_ptr_equal(users_find(&users, 1), connected.user);
     users_remove_client(&users, connected.user);
-    assert_int_equal(users.idle, USERS_IDLE + 1);
+    assert_int_equal(users.idle, USERS_IDLE);
     users_finish(&users);
 }
 
@@ -119,77 +99,6 @@ static struct batch open_batch(struct users *users)
     memset(users, 0, sizeof(*users));
     users_init(users);
     return (struct batch){.spool = gateway->spool, .users = users};
-}
-
-static void a_batch_is_shared_by_users_and_then_by_their_clients(void **state)
-{
-    struct users users;
-    struct batch batch = open_batch(&users);
-    struct producer one, two, three;
-
-    (void)state;
-    join(&users, &one, 1000);
-    assert_int_equal(share_of(&batch, &one), SHARED);
-    join(&users, &two, 1001);
-    assert_false(has_share(&batch, &one));
-    assert_int_equal(share_of(&batch, &two), SHARED / 2);
-    use(&one, 0 - one.share.messages);
-    use(&two, 0 - two.share.messages);
-    join(&users, &three, 1000);
-    assert_int_equal(share_of(&batch, &one), SHARED / 4);
-    assert_int_equal(share_of(&batch, &three), SHARED / 4);
-    assert_int_equal(share_of(&batch, &two), SHARED / 2);
-    users_finish(&users);
-}
-
-static void bytes_are_shared_too(void **state)
-{
-    struct users users;
-    struct batch batch = open_batch(&users);
-    struct producer one;
-
-    (void)state;
-    join(&users, &one, 1000);
-    one.share.bytes = one.user->share.bytes = GATEWAY_BATCH_BYTES * 4 / 5 - 1;
-    assert_true(has_share(&batch, &one));
-    one.share.bytes = one.user->share.bytes = GATEWAY_BATCH_BYTES * 4 / 5;
-    assert_false(has_share(&batch, &one));
-    users_finish(&users);
-}
-
-static void a_first_message_is_admitted_beyond_the_shares(void **state)
-{
-    struct users users;
-    struct batch batch = open_batch(&users);
-    struct producer one, two;
-
-    (void)state;
-    join(&users, &one, 1000);
-    join(&users, &two, 1000);
-    use(&one, SHARED);
-    assert_false(has_share(&batch, &two));
-    assert_true(batch_admits(&batch, two.user, &two.share, true));
-    use(&two, 1);
-    assert_false(batch_admits(&batch, two.user, &two.share, true));
-    users_finish(&users);
-}
-
-static void a_full_batch_admits_nothing(void **state)
-{
-    struct gateway *gateway = fakes_open("");
-    struct session *session = fakes_connect("last", 2000);
-
-    (void)state;
-    for (uid_t uid = 1000; spool_batch_messages(gateway->spool) < GATEWAY_BATCH_MESSAGES;
-         uid++) {
-        struct spool_message message = {
-            .uid = uid, .qos = 1, .expiry_ms = SPOOL_NO_EXPIRY, .topic = view_of_text("a")};
-        struct spool_time now = turn_spool_time(&gateway->turn);
-        uint64_t id;
-
-        assert_int_equal(spool_append(gateway->spool, &message, &now, &id), 0);
-    }
-    assert_int_equal(fakes_publish(session, "a", "x").kind, SESSION_WAIT);
 }
 
 static void
@@ -245,7 +154,7 @@ expect_next(struct waiting *waiting, const struct batch *batch, const struct pro
     assert_ptr_equal(waiting_next(waiting, batch), expected ? &expected->waiter : NULL);
 }
 
-static void turns_go_round_by_user(void **state)
+static void turns_go_round_by_user_once_a_pass(void **state)
 {
     struct users users;
     struct batch batch = open_batch(&users);
@@ -354,43 +263,18 @@ static void turns_count_across_lanes(void **state)
     users_finish(&users);
 }
 
-static void a_newcomer_does_not_overtake_those_that_wait_for_the_lane(void **state)
-{
-    char payload[1024] = "";
-    struct session *one, *two, *three;
-
-    (void)state;
-    (void)fakes_open("retention: { max_bytes = \"1k\"; when_full = \"block\"; };");
-    fakes_link_state(UPLINK_IDLE);
-    one = fakes_connect("one", 1000);
-    two = fakes_connect("two", 1001);
-    three = fakes_connect("three", 1002);
-    memset(payload, 'x', 600);
-    assert_int_equal(fakes_publish(one, "a", payload).kind, SESSION_ACCEPT);
-    assert_int_equal(fakes_publish(two, "a", payload).kind, SESSION_BLOCK);
-    assert_int_equal(fakes_publish(three, "a", "small").kind, SESSION_BLOCK);
-    fakes_leave(two);
-    fakes_edge();
-    assert_int_equal(three->verdict.kind, SESSION_ACCEPT);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         FAKES_TEST(all_connections_of_a_uid_are_one_user),
         FAKES_TEST(users_without_a_client_are_kept_within_a_bound),
-        FAKES_TEST(a_batch_is_shared_by_users_and_then_by_their_clients),
-        FAKES_TEST(bytes_are_shared_too),
-        FAKES_TEST(a_first_message_is_admitted_beyond_the_shares),
-        FAKES_TEST(a_full_batch_admits_nothing),
         FAKES_TEST(
             beside_clients_that_send_little_a_batch_is_filled_for_no_longer_than_a_commit),
         FAKES_TEST(one_served_whole_beside_one_that_waits_is_noted),
-        FAKES_TEST(turns_go_round_by_user),
+        FAKES_TEST(turns_go_round_by_user_once_a_pass),
         FAKES_TEST(one_without_a_share_is_passed_over),
         FAKES_TEST(a_large_message_is_not_overtaken_in_its_lane),
         FAKES_TEST(turns_count_across_lanes),
-        FAKES_TEST(a_newcomer_does_not_overtake_those_that_wait_for_the_lane),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
