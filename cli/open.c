@@ -8,8 +8,11 @@
  */
 #include "cli/cli.h"
 
+#include "base/cleanup.h"
 #include "base/read_full.h"
 #include "base/regular.h"
+#include "daemon/config/config.h"
+#include "store/spool.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -17,8 +20,10 @@
 #include <limits.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sysexits.h>
 
 static char status_file[PATH_MAX]; /* of the daemon; "": not long_options */
 

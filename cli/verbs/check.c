@@ -12,8 +12,13 @@
  */
 #include "cli/cli.h"
 
+#include "base/cleanup.h"
+#include "base/json.h"
 #include "base/text.h"
 #include "cli/audit/check.h"
+#include "cli/audit/id_set.h"
+#include "daemon/config/config.h"
+#include "store/spool.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -23,6 +28,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sysexits.h>
 #include <unistd.h>
 
 #define EXIT_FINDINGS 1

@@ -11,7 +11,10 @@
  * reports which messages have none. The first message that fails decides the
  * exit code; the others are still sent, because each is a message of its own.
  */
+#include "base/bytes.h"
+#include "cli/cli.h"
 #include "cli/verbs/publish-private.h"
+#include "daemon/config/config.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -19,8 +22,12 @@
 #include <mqtt_protocol.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sysexits.h>
+#include <unistd.h>
 
 #define REASON_REFUSED 0x80 /* from here on a v5 reason code is a refusal */
 #define POLL_MS        1000

@@ -11,18 +11,24 @@
  */
 #include "cli/cli.h"
 
+#include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/json.h"
 #include "cli/verbs/status_page.h"
+#include "daemon/config/config.h"
 #include "daemon/config/spool_lanes.h"
 #include "daemon/record/status.h"
+#include "store/spool.h"
 
 #include <errno.h>
 #include <jansson.h>
 #include <limits.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/types.h>
+#include <sysexits.h>
 
 #define DEFAULT_INTERVAL_MS 5000
 #define STALE_INTERVALS     3

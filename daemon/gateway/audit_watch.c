@@ -18,8 +18,13 @@
 
 #include <inttypes.h>
 
+#include "base/condition.h"
 #include "base/log.h"
+#include "daemon/audit/audit.h"
+#include "daemon/config/config.h"
 #include "daemon/gateway/settings.h"
+#include "daemon/gateway/turn.h"
+#include "store/spool.h"
 
 void audit_watch_bound(struct audit_watch *watch)
 {

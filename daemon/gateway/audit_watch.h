@@ -7,7 +7,15 @@
 #ifndef MQTT_SPOOLD_DAEMON_GATEWAY_AUDIT_WATCH_H
 #define MQTT_SPOOLD_DAEMON_GATEWAY_AUDIT_WATCH_H
 
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/condition.h"
+#include "daemon/audit/audit.h"
+#include "daemon/config/config.h"
 #include "daemon/gateway/intake.h"
+#include "daemon/gateway/turn.h"
+#include "store/spool.h"
 
 struct audit_watch {
     const struct turn *turn; /* borrowed, all five */

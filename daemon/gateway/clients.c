@@ -29,6 +29,12 @@
 #include <unistd.h>
 
 #include "base/failpoint.h"
+#include "base/log.h"
+#include "base/view.h"
+#include "daemon/gateway/batch.h"
+#include "daemon/gateway/edge_timer.h"
+#include "daemon/gateway/turn.h"
+#include "daemon/gateway/users.h"
 #include "daemon/mqtt/packet.h"
 
 /* For the daemon's own files and connections, some 25 while it reconnects, and the surplus. */
@@ -132,26 +138,60 @@ static void client_free(struct client *client)
     free(client);
 }
 
-/* One of the surplus is admitted if another client has left meanwhile. */
-static bool client_admit(struct client *client)
-{
-    if (!client->is_surplus)
-        return true;
-    if (is_crowded(client->clients)) {
-        log_rejected(client->clients, "max_clients", session_peer(client->session));
-        client->is_refusal_logged = true;
-        return false;
-    }
-    uncount_client(client);
-    count_client(client, false);
-    return true;
-}
-
 static bool same_client_id(const struct session *a, const struct session *b)
 {
     struct view one = session_client_id(a), other = session_client_id(b);
 
     return one.size == other.size && memcmp(one.data, other.data, one.size) == 0;
+}
+
+static uid_t uid_of(const struct client *client)
+{
+    return session_peer(client->session)->uid;
+}
+
+/* The one that is admitted and has the same client id and user; NULL: none. */
+static struct client *find_admitted(const struct client *client)
+{
+    struct client *other;
+
+    TAILQ_FOREACH(other, &client->clients->open, link) {
+        if (other != client && !other->is_surplus && uid_of(other) == uid_of(client) &&
+            same_client_id(other->session, client->session))
+            return other;
+    }
+    return NULL;
+}
+
+static void swap_places(struct client *client, struct client *other)
+{
+    uncount_client(client);
+    uncount_client(other);
+    count_client(client, false);
+    count_client(other, true);
+}
+
+/* One that was over the limit when it came is admitted if another has left meanwhile, or if
+ * it takes over a session that is admitted. */
+static bool client_admit(struct client *client)
+{
+    struct client *other;
+
+    if (!client->is_surplus)
+        return true;
+    if (!is_crowded(client->clients)) {
+        uncount_client(client);
+        count_client(client, false);
+        return true;
+    }
+    other = find_admitted(client);
+    if (other) {
+        swap_places(client, other);
+        return true;
+    }
+    log_rejected(client->clients, "max_clients", session_peer(client->session));
+    client->is_refusal_logged = true;
+    return false;
 }
 
 /*
@@ -172,7 +212,7 @@ static uint8_t on_connected(void *userdata, struct session *session)
         next = TAILQ_NEXT(other, link);
         if (other == client || !same_client_id(other->session, session))
             continue;
-        if (session_peer(other->session)->uid != session_peer(session)->uid) {
+        if (uid_of(other) != uid_of(client)) {
             log_rejected(clients, "client_id_of_another_user", session_peer(session));
             client->is_refusal_logged = true;
             return MQTT_CLIENT_ID_NOT_VALID;

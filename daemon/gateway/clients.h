@@ -9,11 +9,14 @@
 
 #include <sys/queue.h>
 
-#include "base/log.h"
 #include "base/peer.h"
 #include "daemon/config/config.h"
+#include "daemon/gateway/batch.h"
 #include "daemon/gateway/counters.h"
+#include "daemon/gateway/edge_timer.h"
 #include "daemon/gateway/stop.h"
+#include "daemon/gateway/turn.h"
+#include "daemon/gateway/users.h"
 #include "daemon/gateway/waiting.h"
 #include "daemon/ingress/session.h"
 

@@ -9,7 +9,7 @@
 #ifndef MQTT_SPOOLD_DAEMON_GATEWAY_EDGE_TIMER_H
 #define MQTT_SPOOLD_DAEMON_GATEWAY_EDGE_TIMER_H
 
-#include "base/cleanup.h"
+#include "base/attr.h"
 #include "daemon/gateway/turn.h"
 
 struct edge_timer {

@@ -18,10 +18,15 @@
 #include "daemon/gateway/forward.h"
 
 #include <inttypes.h>
+#include <systemd/sd-event.h>
 
 #include "base/failpoint.h"
+#include "daemon/gateway/edge_timer.h"
 #include "daemon/gateway/limits.h"
+#include "daemon/gateway/turn.h"
 #include "daemon/mqtt/packet.h"
+#include "daemon/uplink/uplink.h"
+#include "store/spool.h"
 
 static struct uplink_message message_for_uplink(const struct spool_message *message)
 {

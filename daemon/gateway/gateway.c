@@ -14,11 +14,14 @@
 #include <stdlib.h>
 
 #include "base/log.h"
+#include "daemon/audit/audit.h"
 #include "daemon/gateway/gateway-private.h"
 #include "daemon/gateway/limits.h"
 #include "daemon/gateway/settings.h"
 #include "daemon/host/service.h"
 #include "daemon/ingress/listener.h"
+#include "daemon/uplink/uplink.h"
+#include "store/spool.h"
 
 static void on_exported(void *userdata, const struct spool_record *record)
 {
@@ -62,7 +65,7 @@ static int open_listener(struct gateway *gateway, const int *passed, size_t pass
                          &gateway->listener);
     if (r == LISTENER_E_OPERATOR)
         return GATEWAY_E_OPERATOR;
-    return r == LISTENER_E_TOLD ? GATEWAY_E_LOGGED : r;
+    return r == LISTENER_E_LOGGED ? GATEWAY_E_LOGGED : r;
 }
 
 /* The parts that need nothing that can fail. */

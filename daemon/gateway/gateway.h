@@ -12,7 +12,7 @@
 #include <stddef.h>
 #include <systemd/sd-event.h>
 
-#include "base/cleanup.h"
+#include "base/attr.h"
 #include "daemon/config/config.h"
 
 struct gateway;

@@ -25,8 +25,11 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "daemon/config/config.h"
+#include "daemon/config/spool_lanes.h"
 #include "daemon/gateway/limits.h"
 #include "daemon/gateway/settings.h"
+#include "store/spool.h"
 
 const char *intake_full_name(enum intake_full why)
 {

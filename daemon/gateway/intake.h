@@ -10,8 +10,9 @@
 
 #include "base/condition.h"
 #include "daemon/audit/audit.h"
-#include "daemon/config/spool_lanes.h"
+#include "daemon/config/config.h"
 #include "daemon/gateway/turn.h"
+#include "store/spool.h"
 
 /* Why nothing at all is accepted. */
 enum intake_full {

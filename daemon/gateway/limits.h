@@ -9,7 +9,7 @@
 
 #include "store/spool.h"
 
-/* A batch is committed at once when it holds this much; it bounds what a crash leaves
+/* The most that a batch holds (and one message more, in bytes); it bounds what a crash leaves
  * unacknowledged and how long a commit takes. */
 #define GATEWAY_BATCH_MESSAGES 1000
 #define GATEWAY_BATCH_BYTES    (UINT64_C(1024) * 1024)

@@ -27,9 +27,13 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "daemon/config/config.h"
+#include "daemon/gateway/edge_timer.h"
 #include "daemon/gateway/spool_open.h"
+#include "daemon/gateway/turn.h"
 #include "daemon/host/service.h"
 #include "daemon/mqtt/packet.h"
+#include "store/spool.h"
 
 #define RESTORE_RETRY_MS 5000
 #define PATH_QUOTED_MAX  1024

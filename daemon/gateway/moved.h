@@ -7,9 +7,16 @@
 #ifndef MQTT_SPOOLD_DAEMON_GATEWAY_MOVED_H
 #define MQTT_SPOOLD_DAEMON_GATEWAY_MOVED_H
 
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "daemon/config/config.h"
 #include "daemon/gateway/clients.h"
+#include "daemon/gateway/edge_timer.h"
 #include "daemon/gateway/intake.h"
 #include "daemon/gateway/status.h"
+#include "daemon/gateway/turn.h"
+#include "store/spool.h"
 
 struct moved {
     struct turn *turn; /* borrowed, all seven */

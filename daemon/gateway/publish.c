@@ -8,9 +8,15 @@
  * Invariant: nothing is acknowledged here, but by the batch edge after the commit.
  */
 #include "base/failpoint.h"
+#include "base/view.h"
+#include "daemon/config/config.h"
+#include "daemon/config/spool_lanes.h"
 #include "daemon/gateway/gateway-private.h"
 #include "daemon/gateway/limits.h"
+#include "daemon/gateway/waiting.h"
+#include "daemon/ingress/session.h"
 #include "daemon/mqtt/packet.h"
+#include "store/spool.h"
 
 static struct session_verdict publish_refuse(struct gateway *gateway, uint8_t code)
 {

@@ -12,8 +12,14 @@
 #include <inttypes.h>
 
 #include "base/log.h"
+#include "daemon/audit/audit.h"
+#include "daemon/config/config.h"
+#include "daemon/config/spool_lanes.h"
 #include "daemon/gateway/gateway-private.h"
+#include "daemon/gateway/gateway.h"
 #include "daemon/gateway/settings.h"
+#include "daemon/gateway/waiting.h"
+#include "store/spool.h"
 
 /* A lane that left the configuration keeps its messages, which an operator may not expect. */
 void gateway_log_left_lanes(struct gateway *gateway)
@@ -58,7 +64,7 @@ static bool take_over_lanes(struct gateway *gateway, struct config *fresh)
     fresh->lane_count = old_count;
     intake_keep_lane_conditions(&gateway->intake, old, old_count);
     waiting_forget_lanes(&gateway->clients.waiting);
-    gateway->status.rates.are_lanes_known = false;
+    gateway->status.rates.has_lanes = false;
     return true;
 }
 

@@ -22,6 +22,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/regular.h"
 #include "daemon/audit/history.h"
@@ -29,6 +30,7 @@
 #include "daemon/gateway/gateway.h"
 #include "daemon/gateway/limits.h"
 #include "daemon/host/service.h"
+#include "store/spool.h"
 
 #define SALVAGE_MS 3600000 /* some 10 s for a million messages on a fast disk */
 #define SURVEY_MS  3600000 /* a bad sector may take a disk many seconds */
@@ -73,7 +75,7 @@ const char *gateway_spool_remedy(int condition)
         return "nothing was changed; look at the disk (journalctl -k): reads or writes fail, and "
                "a disk that is gone is not taken for a damaged spool";
     case -ECANCELED:
-        return "nothing was changed; start the daemon again, it begins anew";
+        return "nothing was changed; start the daemon again, it starts over";
     case -ENAMETOOLONG:
         return "name a folder with a shorter path in spool.directory";
     case -REGULAR_OTHER:
@@ -88,11 +90,11 @@ const char *gateway_spool_remedy(int condition)
     }
 }
 
-static int each_ended(void *userdata, spool_ended_fn *fn, void *context)
+static int each_ended(void *userdata, spool_ended_fn *fn, void *fn_userdata)
 {
     const struct config *config = userdata;
 
-    return audit_history_each(config->audit.file, fn, context);
+    return audit_history_each(config->audit.file, fn, fn_userdata);
 }
 
 const char *gateway_quote_directory(const struct config *config,
@@ -113,13 +115,13 @@ static void log_salvaged(const struct config *config, const struct spool_salvage
                   "damaged: compare what the producers sent\"");
     if (*salvage->moved_to == '\0') {
         log_warning("spool_salvaged salvaged=%" PRIu64 " damaged=%" PRIu64 " remedy=\"the "
-                    "daemon goes on; no file was left to be kept: find out who removed it\"",
+                    "daemon continues; no file was left to be kept: find out who removed it\"",
                     salvage->salvaged, salvage->damaged);
         return;
     }
     (void)snprintf(path, sizeof(path), "%s/%s", config->spool.directory, salvage->moved_to);
     log_warning("spool_salvaged salvaged=%" PRIu64 " damaged=%" PRIu64 " moved_to=%s "
-                "remedy=\"the daemon goes on; check the disk (journalctl -k), run mqtt-spool "
+                "remedy=\"the daemon continues; check the disk (journalctl -k), run mqtt-spool "
                 "check, then move that file elsewhere\"",
                 salvage->salvaged, salvage->damaged,
                 log_quote(text, sizeof(text), path, strlen(path)));

@@ -5,9 +5,10 @@
 #ifndef MQTT_SPOOLD_DAEMON_GATEWAY_SPOOL_OPEN_H
 #define MQTT_SPOOLD_DAEMON_GATEWAY_SPOOL_OPEN_H
 
-#include "base/cleanup.h"
+#include "base/attr.h"
 #include "daemon/config/config.h"
 #include "daemon/gateway/turn.h"
+#include "store/spool.h"
 
 /* What the start did about a damaged spool; all zero: nothing. */
 struct salvaged {

@@ -24,13 +24,19 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/cleanup.h"
+#include "base/clock.h"
 #include "base/json.h"
 #include "base/log.h"
 #include "base/regular.h"
+#include "daemon/audit/audit.h"
+#include "daemon/config/spool_lanes.h"
 #include "daemon/gateway/gateway-private.h"
 #include "daemon/gateway/settings.h"
 #include "daemon/host/service.h"
 #include "daemon/record/status.h"
+#include "daemon/uplink/uplink.h"
+#include "store/spool.h"
 
 #define STATUS_MAX     (8 * 1024 + SPOOL_LANES_KNOWN_MAX * 896)
 #define STATUS_FILE    "status.json"
@@ -58,10 +64,10 @@ static void update_lanes(struct gateway *gateway, double seconds)
         if (spool_get_lane_stats(gateway->spool, lane, &now, &stats) != 0)
             return; /* the database is locked: it is read for the next status */
         double more = (double)stats.messages - (double)rates->lane_messages[lane];
-        rates->lane_growth_per_s[lane] = rates->are_lanes_known ? more / seconds : 0;
+        rates->lane_growth_per_s[lane] = rates->has_lanes ? more / seconds : 0;
         rates->lane_messages[lane] = stats.messages;
     }
-    rates->are_lanes_known = true;
+    rates->has_lanes = true;
 }
 
 /* Rates over the time since the last status; kept if that was a moment ago. */

@@ -12,6 +12,7 @@
 #include "base/condition.h"
 #include "daemon/config/config.h"
 #include "daemon/gateway/turn.h"
+#include "store/spool.h"
 
 /* As of the last status, and since the one before. */
 struct status_rates {
@@ -21,7 +22,7 @@ struct status_rates {
     double in_per_s;
     double out_per_s;
     /* Of each lane, for the forecast; what was spooled is not known after the lanes changed. */
-    bool are_lanes_known;
+    bool has_lanes;
     uint64_t lane_messages[SPOOL_LANES_MAX];
     double lane_growth_per_s[SPOOL_LANES_MAX];
 };

@@ -8,6 +8,7 @@
 #define MQTT_SPOOLD_DAEMON_GATEWAY_STOP_H
 
 #include "daemon/gateway/edge_timer.h"
+#include "daemon/gateway/turn.h"
 #include "daemon/uplink/uplink.h"
 
 enum stop_state {

@@ -13,10 +13,13 @@
 #include <malloc.h>
 
 #include "base/log.h"
+#include "daemon/audit/audit.h"
+#include "daemon/config/config.h"
 #include "daemon/gateway/gateway-private.h"
 #include "daemon/gateway/limits.h"
 #include "daemon/host/service.h"
 #include "daemon/ingress/listener.h"
+#include "store/spool.h"
 
 /* Between two lines about messages that ended undelivered, and about repeated reads. */
 #define UNDELIVERED_LOG_MS 10000

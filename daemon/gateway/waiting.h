@@ -11,9 +11,13 @@
 #ifndef MQTT_SPOOLD_DAEMON_GATEWAY_WAITING_H
 #define MQTT_SPOOLD_DAEMON_GATEWAY_WAITING_H
 
+#include <stdbool.h>
+#include <stdint.h>
 #include <sys/queue.h>
 
 #include "daemon/gateway/batch.h"
+#include "daemon/gateway/users.h"
+#include "store/spool.h"
 
 /* The queue of those that wait for anything but their lane: a share of a batch, the disk, ...
  *  */

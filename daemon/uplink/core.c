@@ -72,6 +72,12 @@ unsigned uplink_window(const struct uplink *uplink)
     return announced < window ? announced : window;
 }
 
+bool uplink_is_connected(const struct uplink *uplink)
+{
+    return uplink->state == LINK_ONLINE || uplink->state == LINK_DROPPING ||
+           uplink->state == LINK_STOPPING;
+}
+
 const char *uplink_broker_uri(const struct uplink *uplink)
 {
     return uplink->settings->brokers[uplink->brokers.current];

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * failback.c - what happens to a connection by time alone: it has lasted, it is left for another
+ * failback.c - a connection by time alone: it has lasted, it is left for another
  *
  * Invariant: a connection is left only when nothing is in flight, so that no message is sent
  * twice for it: before, nothing more is sent. If the attempt at the other broker fails, the

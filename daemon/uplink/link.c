@@ -37,6 +37,16 @@ static void enter_stopped(struct uplink *uplink, const char *broker)
     uplink_set_state(uplink, LINK_STOPPED);
 }
 
+void uplink_note_end(struct uplink_connection *connection,
+                     enum uplink_cause cause,
+                     const char *reason)
+{
+    if (connection->cause == UPLINK_CAUSE_NONE)
+        connection->cause = cause;
+    if (connection->end_reason[0] == '\0' && reason != connection->end_reason)
+        (void)snprintf(connection->end_reason, sizeof(connection->end_reason), "%s", reason);
+}
+
 void uplink_end_connection(struct uplink *uplink, const char *reason)
 {
     struct uplink_broker *broker = uplink_broker(uplink);
@@ -50,6 +60,7 @@ void uplink_end_connection(struct uplink *uplink, const char *reason)
      * the messages that were sent earlier and are sent again. */
     if (was_online)
         uplink->client.is_unusable = true;
+    uplink_note_end(&uplink->connection, UPLINK_CAUSE_BROKER_CLOSED, reason);
     uplink_sweep(uplink);
     uplink->connection.limits = uplink_no_limits();
     if (uplink->state == LINK_STOPPING) {
@@ -120,7 +131,8 @@ static void begin_connection(struct uplink *uplink)
     mailbox_run_locked(&uplink->inbox.mailbox, next_epoch, &uplink->client);
     (void)paho_link_take_connect_error();
     uplink->brokers.has_tried = true;
-    uplink->connection = (struct uplink_connection){.limits = uplink_no_limits()};
+    uplink->connection =
+        (struct uplink_connection){.limits = uplink_no_limits(), .end_code = -1};
     uplink_host_of(uri, uplink->resolver.host);
     if (uplink_host_is_address(uplink->resolver.host))
         begin_attempt(uplink);
@@ -143,6 +155,7 @@ void uplink_on_lookup(struct uplink *uplink, struct uplink_lookup *lookup)
 
 void uplink_disconnect(struct uplink *uplink, enum uplink_link_state state)
 {
+    uplink_note_end(&uplink->connection, UPLINK_CAUSE_DROPPED, "disconnected by the daemon");
     uplink_timer_set_in(&uplink->timer, UPLINK_GRACE_MS);
     uplink_set_state(uplink, state);
     /* Refused: the connection has ended by itself. */
@@ -162,10 +175,11 @@ static void abandon_client(struct uplink *uplink, const char *reason)
 static void on_stall(struct uplink *uplink)
 {
     struct uplink_connection *connection = &uplink->connection;
+    char reason[UPLINK_TEXT_MAX];
 
-    (void)snprintf(connection->end_reason, sizeof(connection->end_reason),
-                   "no answer for %" PRIu64 " s",
+    (void)snprintf(reason, sizeof(reason), "no answer for %" PRIu64 " s",
                    (uplink->settings->ack_timeout_ms + 999) / 1000);
+    uplink_note_end(connection, UPLINK_CAUSE_DROPPED, reason);
     if (++uplink->retry.stalls >= STALLS_MAX)
         abandon_client(uplink, connection->end_reason);
     else
@@ -278,22 +292,15 @@ void uplink_leave_if_due(struct uplink *uplink)
     uplink_disconnect(uplink, LINK_DROPPING);
 }
 
-/* Another server may take us, this one will not for a while. */
-static bool sends_away(int code)
+static void note_disconnect(struct uplink_connection *connection, int code)
 {
-    return code == MQTT_SERVER_BUSY || code == MQTT_SERVER_SHUTTING_DOWN ||
-           code == MQTT_ADMINISTRATIVE_ACTION || code == MQTT_USE_ANOTHER_SERVER ||
-           code == MQTT_SERVER_MOVED;
-}
+    char reason[UPLINK_TEXT_MAX];
 
-static void keep_end_reason(struct uplink_connection *connection, int code)
-{
-    if (sends_away(code))
-        connection->is_sent_away = true;
-    if (connection->end_reason[0] == '\0')
-        (void)snprintf(connection->end_reason, sizeof(connection->end_reason),
-                       "broker closed the connection: %s (code 0x%02X)",
-                       packet_reason_text(code), (unsigned)code);
+    if (connection->cause == UPLINK_CAUSE_NONE)
+        connection->end_code = code;
+    (void)snprintf(reason, sizeof(reason), "broker closed the connection: %s (code 0x%02X)",
+                   packet_reason_text(code), (unsigned)code);
+    uplink_note_end(connection, UPLINK_CAUSE_BROKER_CLOSED, reason);
 }
 
 static void free_event(void *userdata)
@@ -301,12 +308,6 @@ static void free_event(void *userdata)
     struct uplink_event *event = userdata;
 
     event->is_unread = false;
-}
-
-static bool is_connected(const struct uplink *uplink)
-{
-    return uplink->state == LINK_ONLINE || uplink->state == LINK_DROPPING ||
-           uplink->state == LINK_STOPPING;
 }
 
 void uplink_on_event(struct uplink *uplink, struct uplink_event *event)
@@ -329,13 +330,13 @@ void uplink_on_event(struct uplink *uplink, struct uplink_event *event)
         uplink_end_connection(uplink, reason);
         break;
     case UPLINK_DISCONNECTED_BY_BROKER:
-        keep_end_reason(&uplink->connection, copy.code); /* Paho reports no loss after this */
-        if (is_connected(uplink))
+        note_disconnect(&uplink->connection, copy.code); /* Paho reports no loss after this */
+        if (uplink_is_connected(uplink))
             uplink_end_connection(uplink, uplink->connection.end_reason);
         break;
     case UPLINK_LOST:
     case UPLINK_CLOSED:
-        if (is_connected(uplink))
+        if (uplink_is_connected(uplink))
             uplink_end_connection(uplink, uplink_describe_loss(uplink));
         break;
     case UPLINK_EVENT_COUNT:

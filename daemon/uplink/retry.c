@@ -19,9 +19,11 @@
 #include <sys/random.h>
 
 #include "base/log.h"
+#include "daemon/mqtt/packet.h"
+#include "daemon/uplink/settings.h"
 #include "daemon/uplink/uplink-private.h"
 
-/* A connection that was online for so long is a good one; or for backoff.max, if that is less. */
+/* A connection that is online for so long is a good one; or for backoff.max, if less. */
 #define LASTING_MS 60000
 
 /* Of lines that repeat, one at least this often, and one of so many failures. */
@@ -103,6 +105,14 @@ static size_t choose_broker(const struct uplink_brokers *brokers)
     return best;
 }
 
+/* Another server may take us, this one will not for a while. */
+static bool sends_away(int code)
+{
+    return code == MQTT_SERVER_BUSY || code == MQTT_SERVER_SHUTTING_DOWN ||
+           code == MQTT_ADMINISTRATIVE_ACTION || code == MQTT_USE_ANOTHER_SERVER ||
+           code == MQTT_SERVER_MOVED;
+}
+
 /* We ended the connection, and it is no failure. */
 static void plan_at_once(struct uplink *uplink)
 {
@@ -144,7 +154,7 @@ void uplink_plan_retry(struct uplink *uplink)
         brokers->has_home = false;
         brokers->current = brokers->home;
         brokers->list[brokers->home].next_try_ms = 0;
-    } else if (!has_lasted || connection->is_sent_away) {
+    } else if (!has_lasted || sends_away(connection->end_code)) {
         brokers->current = choose_broker(brokers);
     }
     uplink->retry.due_ms = brokers->list[brokers->current].next_try_ms;

@@ -7,6 +7,9 @@
  * under the mailbox's lock: if the slot was released before, it finds another
  * generation or no SENT slot, is counted and changes nothing.
  *
+ * Where the broker did not answer, the library reports a failure before the loop knows why the
+ * connection ended: the slot then waits for the end, which answers it with the cause.
+ *
  * Invariant: a slot is released once, by the first of answer, refused send and sweep, whether
  * Paho loses a callback, calls it twice or too late. Paho's own queue stays empty: it is never
  * given more than the window, the bytes of the window and the broker's Receive Maximum.
@@ -17,7 +20,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/cleanup.h"
+#include "base/cursor.h"
 #include "base/failpoint.h"
+#include "base/view.h"
 #include "daemon/mqtt/packet.h"
 #include "daemon/uplink/uplink-private.h"
 
@@ -43,6 +49,7 @@ int uplink_slots_init(struct uplink *uplink)
     if (!uplink->slots.array || !uplink->slots.topic)
         return -ENOMEM;
     SLIST_INIT(&uplink->slots.free);
+    TAILQ_INIT(&uplink->slots.sent);
     for (unsigned i = uplink->slots.count; i-- > 0;) {
         uplink->slots.array[i].post.kind = UPLINK_MAIL_SLOT;
         SLIST_INSERT_HEAD(&uplink->slots.free, &uplink->slots.array[i], free);
@@ -52,6 +59,8 @@ int uplink_slots_init(struct uplink *uplink)
 
 void uplink_slots_done(struct uplink *uplink)
 {
+    for (unsigned i = 0; uplink->slots.array && i < uplink->slots.count; i++)
+        free(uplink->slots.array[i].text);
     free(uplink->slots.array);
     free(uplink->slots.topic);
 }
@@ -82,6 +91,7 @@ struct posted_answer {
     uintptr_t generation;
     enum uplink_answer_kind answer;
     int code;
+    char *text; /* taken over with the answer */
 };
 
 static bool accept_answer(void *userdata)
@@ -99,42 +109,62 @@ static bool accept_answer(void *userdata)
     slot->state = SLOT_ANSWERED;
     slot->answer = posted->answer;
     slot->code = posted->code;
+    slot->text = posted->text;
+    posted->text = NULL;
     return true;
 }
 
-static void post_answer(void *userdata, enum uplink_answer_kind answer, int code)
+/* @text: owned by this function. */
+static void post_answer(void *userdata, enum uplink_answer_kind answer, int code, char *text)
 {
     struct uplink *uplink = uplink_instance;
     uintptr_t index = (uintptr_t)userdata & INDEX_MASK;
 
-    if (!uplink || index >= uplink->slots.count)
+    if (!uplink || index >= uplink->slots.count) {
+        free(text);
         return;
+    }
     struct posted_answer posted = {.uplink = uplink,
                                    .slot = &uplink->slots.array[index],
                                    .generation = (uintptr_t)userdata >> INDEX_BITS,
                                    .answer = answer,
-                                   .code = code};
+                                   .code = code,
+                                   .text = text};
     FAILPOINT("answer.in_callback");
     (void)mailbox_post_if(&uplink->inbox.mailbox, &posted.slot->post.mail, accept_answer,
                           &posted);
+    free(posted.text);
 }
 
 static void on_success(void *userdata, MQTTAsync_successData *response)
 {
     (void)response;
-    post_answer(userdata, UPLINK_DELIVERED, -1);
+    post_answer(userdata, UPLINK_DELIVERED, -1, NULL);
 }
 
 static void on_success5(void *userdata, MQTTAsync_successData5 *response)
 {
     (void)response;
-    post_answer(userdata, UPLINK_DELIVERED, -1);
+    post_answer(userdata, UPLINK_DELIVERED, -1, NULL);
 }
 
 static void on_failure(void *userdata, MQTTAsync_failureData *response)
 {
     (void)response;
-    post_answer(userdata, UPLINK_UNKNOWN, -1);
+    post_answer(userdata, UPLINK_UNKNOWN, -1, NULL);
+}
+
+/* Return: NULL: there is none, or no memory for it; owned by the caller. */
+static char *copy_reason_string(MQTTProperties *properties)
+{
+    const MQTTProperty *property =
+        MQTTProperties_getProperty(properties, MQTTPROPERTY_CODE_REASON_STRING);
+
+    if (!property || property->value.data.len <= 0)
+        return NULL;
+    size_t size = (size_t)property->value.data.len;
+    return strndup(property->value.data.data,
+                   size < UPLINK_TEXT_MAX ? size : UPLINK_TEXT_MAX - 1);
 }
 
 /*
@@ -148,7 +178,8 @@ static void on_failure5(void *userdata, MQTTAsync_failureData5 *response)
                       response->reasonCode >= MQTTREASONCODE_UNSPECIFIED_ERROR;
 
     post_answer(userdata, is_refused ? UPLINK_REFUSED : UPLINK_UNKNOWN,
-                is_refused ? (int)response->reasonCode : -1);
+                is_refused ? (int)response->reasonCode : -1,
+                is_refused ? copy_reason_string(&response->properties) : NULL);
 }
 
 /* --- the loop thread ------------------------------------------------------ */
@@ -177,6 +208,14 @@ static void mark_free(void *userdata)
         use->slot->state = SLOT_FREE;
 }
 
+/* Only the loop changes an ANSWERED slot. */
+static void mark_ended(void *userdata)
+{
+    struct uplink_slot *slot = userdata;
+
+    slot->state = SLOT_ENDED;
+}
+
 static void slots_note_progress(struct uplink *uplink)
 {
     uplink->slots.progress_ms = uplink_now_ms();
@@ -188,6 +227,7 @@ static void slot_take(struct uplink *uplink, struct uplink_slot *slot)
     struct slot_use use = {.slot = slot};
 
     SLIST_REMOVE_HEAD(&uplink->slots.free, free);
+    TAILQ_INSERT_TAIL(&uplink->slots.sent, slot, order);
     mailbox_run_locked(&uplink->inbox.mailbox, mark_sent, &use);
     if (uplink->slots.in_flight++ == 0)
         slots_note_progress(uplink);
@@ -207,43 +247,121 @@ slot_release(struct uplink *uplink, struct uplink_slot *slot, enum uplink_slot_s
         return false;
     uplink->slots.in_flight--;
     uplink->slots.in_flight_bytes -= slot->size_bytes;
+    TAILQ_REMOVE(&uplink->slots.sent, slot, order);
     SLIST_INSERT_HEAD(&uplink->slots.free, slot, free);
     uplink->owner.is_change_due = true;
     return true;
 }
 
-void uplink_on_slot(struct uplink *uplink, struct uplink_slot *slot)
+/* Paho knows of a loss that was not reported: the report is under way, or was lost. */
+static void suspect_loss(struct uplink *uplink)
 {
-    /* Only this function changes an ANSWERED slot. */
-    struct uplink_answer answer = {.id = slot->id, .kind = slot->answer, .code = slot->code};
-
-    if (!slot_release(uplink, slot, SLOT_ANSWERED))
+    if (uplink->connection.is_loss_suspected)
         return;
+    uplink->connection.is_loss_suspected = true;
+    uplink_timer_set(&uplink->timer, uplink_now_ms() + UPLINK_GRACE_MS);
+}
+
+static void answer_owner(struct uplink *uplink, const struct uplink_answer *answer)
+{
+    uplink->owner.ops->answered(uplink->owner.userdata, answer);
+}
+
+static void answer_unknown(struct uplink *uplink, const struct uplink_slot *slot)
+{
+    const struct uplink_connection *connection = &uplink->connection;
+    const struct uplink_answer answer = {
+        .id = slot->id,
+        .kind = UPLINK_UNKNOWN,
+        .code = connection->end_code,
+        .cause = connection->cause,
+        .was_written = true,
+        .was_oldest = slot == connection->oldest,
+        .text = connection->end_reason,
+    };
+
+    uplink->connection.unanswered++;
+    answer_owner(uplink, &answer);
+}
+
+/* The library reports what is in flight before it reports the loss, and thus the cause: what is
+ * still connected waits for it. */
+static void on_unanswered(struct uplink *uplink, struct uplink_slot *slot)
+{
+    bool is_ended = uplink->connection.cause != UPLINK_CAUSE_NONE;
+
+    if (is_ended && !uplink_is_connected(uplink)) {
+        if (slot_release(uplink, slot, SLOT_ANSWERED))
+            answer_unknown(uplink, slot);
+        return;
+    }
+    mailbox_run_locked(&uplink->inbox.mailbox, mark_ended, slot);
+    if (uplink->state == LINK_ONLINE)
+        suspect_loss(uplink);
+}
+
+/* @text: NULL: the broker gave none. */
+static void
+answer_known(struct uplink *uplink, const struct uplink_slot *slot, const char *text)
+{
+    struct uplink_answer answer = {
+        .id = slot->id, .kind = slot->answer, .code = slot->code, .text = text ? text : ""};
+
     if (answer.kind == UPLINK_REFUSED)
         uplink_set_error(&uplink->last_error, "the broker refused a message: %s (code 0x%02X)",
                          packet_reason_text(answer.code), (unsigned)answer.code);
-    if (answer.kind == UPLINK_UNKNOWN)
-        uplink->connection.unanswered++;
-    else
-        slots_note_progress(uplink);
-    if (answer.kind != UPLINK_UNKNOWN && slot->qos > 0) { /* no broker answers QoS 0 */
+    slots_note_progress(uplink);
+    if (slot->qos > 0) { /* no broker answers QoS 0 */
         uplink->connection.is_proven = true;
         uplink->retry.stalls = 0;
         answer.acknowledged_boot_ms = uplink_now_ms();
     }
-    uplink->owner.ops->answered(uplink->owner.userdata, &answer);
+    answer_owner(uplink, &answer);
+}
+
+void uplink_on_slot(struct uplink *uplink, struct uplink_slot *slot)
+{
+    /* Only this function changes an ANSWERED slot. */
+    if (slot->answer == UPLINK_UNKNOWN) {
+        on_unanswered(uplink, slot);
+        return;
+    }
+    AUTO_FREE char *text = slot->text;
+    slot->text = NULL;
+    if (slot_release(uplink, slot, SLOT_ANSWERED))
+        answer_known(uplink, slot, text);
+}
+
+struct oldest_search {
+    const struct uplink_slots *slots;
+    const struct uplink_slot *oldest;
+};
+
+/* An answer that is not read yet is one, too. */
+static void find_oldest(void *userdata)
+{
+    struct oldest_search *search = userdata;
+    const struct uplink_slot *slot;
+
+    TAILQ_FOREACH(slot, &search->slots->sent, order) {
+        if (slot->state != SLOT_ANSWERED || slot->answer == UPLINK_UNKNOWN)
+            break;
+    }
+    search->oldest = slot;
 }
 
 void uplink_sweep(struct uplink *uplink)
 {
-    for (unsigned i = 0; i < uplink->slots.count && uplink->slots.in_flight > 0; i++) {
-        struct uplink_slot *slot = &uplink->slots.array[i];
-        struct uplink_answer answer = {.id = slot->id, .kind = UPLINK_UNKNOWN, .code = -1};
+    struct oldest_search search = {.slots = &uplink->slots};
+    struct uplink_slot *next;
 
-        if (!slot_release(uplink, slot, SLOT_SENT))
-            continue; /* answered: its mail is queued */
-        uplink->connection.unanswered++;
-        uplink->owner.ops->answered(uplink->owner.userdata, &answer);
+    mailbox_run_locked(&uplink->inbox.mailbox, find_oldest, &search);
+    uplink->connection.oldest = search.oldest;
+    for (struct uplink_slot *slot = TAILQ_FIRST(&uplink->slots.sent); slot; slot = next) {
+        next = TAILQ_NEXT(slot, order);
+        /* If it is answered, its mail is queued. */
+        if (slot_release(uplink, slot, SLOT_SENT) || slot_release(uplink, slot, SLOT_ENDED))
+            answer_unknown(uplink, slot);
     }
 }
 
@@ -255,9 +373,10 @@ struct sent_search {
 static void find_sent(void *userdata)
 {
     struct sent_search *search = userdata;
+    const struct uplink_slot *slot;
 
-    for (unsigned i = 0; i < search->slots->count && !search->is_found; i++)
-        search->is_found = search->slots->array[i].state == SLOT_SENT;
+    TAILQ_FOREACH(slot, &search->slots->sent, order)
+        search->is_found = search->is_found || slot->state != SLOT_ANSWERED;
 }
 
 bool uplink_is_swept(struct uplink *uplink)
@@ -413,15 +532,6 @@ static int translate_rc(int rc)
     default:
         return -EIO;
     }
-}
-
-/* Paho knows of a loss that was not reported: the report is under way, or was lost. */
-static void suspect_loss(struct uplink *uplink)
-{
-    if (uplink->connection.is_loss_suspected)
-        return;
-    uplink->connection.is_loss_suspected = true;
-    uplink_timer_set(&uplink->timer, uplink_now_ms() + UPLINK_GRACE_MS);
 }
 
 static int pass_to_paho(struct uplink *uplink,

@@ -30,8 +30,10 @@
 #include <stdatomic.h>
 #include <sys/queue.h>
 
+#include "base/attr.h"
 #include "base/mailbox.h"
 #include "daemon/uplink/paho/paho_link.h"
+#include "daemon/uplink/settings.h"
 #include "daemon/uplink/tls_files.h"
 #include "daemon/uplink/uplink.h"
 
@@ -51,9 +53,10 @@ struct uplink_mail {
     enum uplink_mail_kind kind;
 };
 
-/* FREE -> SENT (loop) -> ANSWERED (a callback, posts) -> FREE (loop); or SENT -> FREE by the
+/* FREE -> SENT (loop) -> ANSWERED (a callback, posts) -> FREE (loop). Without an answer of the
+ * broker: SENT -> FREE by the sweep, or SENT -> ANSWERED -> ENDED (loop) -> FREE by the
  * sweep. */
-enum uplink_slot_state { SLOT_FREE, SLOT_SENT, SLOT_ANSWERED };
+enum uplink_slot_state { SLOT_FREE, SLOT_SENT, SLOT_ANSWERED, SLOT_ENDED };
 
 struct uplink_slot {
     struct uplink_mail post;
@@ -61,10 +64,12 @@ struct uplink_slot {
     uintptr_t generation;           /* (locked) rises with each use */
     enum uplink_answer_kind answer; /* (locked) */
     int code;                       /* (locked) */
+    char *text;                     /* (locked) the broker's Reason String; NULL: none; owned */
     uint64_t id;
     uint64_t size_bytes;
     uint8_t qos;
     SLIST_ENTRY(uplink_slot) free;
+    TAILQ_ENTRY(uplink_slot) order;
 };
 
 enum uplink_event_kind {
@@ -148,6 +153,7 @@ struct uplink_slots {
     struct uplink_slot *array;
     unsigned count;
     SLIST_HEAD(, uplink_slot) free;
+    TAILQ_HEAD(, uplink_slot) sent; /* in use, as they were sent: the oldest first */
     unsigned in_flight;
     uint64_t in_flight_bytes;
     int64_t progress_ms; /* boot time of the last answer, or of the first message after none */
@@ -193,10 +199,12 @@ struct uplink_connection {
     bool is_proven;          /* the broker acknowledged something */
     bool is_loss_suspected;  /* Paho refused a send, but no loss was reported yet */
     bool reconnects_at_once; /* we end it, and it is no failure */
-    bool is_sent_away;       /* the broker asked to use another one */
     bool is_settled;         /* it has lasted */
     bool is_online_logged;
     unsigned unanswered;                 /* messages its end left without an answer */
+    enum uplink_cause cause;             /* of its end; NONE: it has not ended */
+    int end_code;                        /* of the broker's DISCONNECT; -1: it sent none */
+    const struct uplink_slot *oldest;    /* at its end; NULL: nothing was without an answer */
     char library_error[UPLINK_TEXT_MAX]; /* a line of OpenSSL: the cause of a failure */
     char end_reason[UPLINK_TEXT_MAX];    /* when the broker or we gave one */
 };
@@ -260,6 +268,7 @@ void uplink_set_error(struct uplink_error *error, const char *format, ...) PRINT
 struct uplink_limits uplink_no_limits(void);
 unsigned uplink_window(const struct uplink *uplink);
 /* The broker that is connected to, being tried or the next to be tried. */
+bool uplink_is_connected(const struct uplink *uplink);
 const char *uplink_broker_uri(const struct uplink *uplink);
 bool uplink_uri_is_tls(const char *uri);
 
@@ -267,7 +276,8 @@ bool uplink_uri_is_tls(const char *uri);
 MUST_CHECK int uplink_slots_init(struct uplink *uplink);
 void uplink_slots_done(struct uplink *uplink);
 void uplink_on_slot(struct uplink *uplink, struct uplink_slot *slot);
-/* The end of an epoch: everything without an answer is answered UNKNOWN. */
+/* The end of an epoch: everything without an answer is answered UNKNOWN, with the cause and the
+ * text of uplink->connection. */
 void uplink_sweep(struct uplink *uplink);
 /* Does no slot wait for an answer of the library? */
 bool uplink_is_swept(struct uplink *uplink);
@@ -382,6 +392,10 @@ void uplink_on_deadline(struct uplink *uplink);
 void uplink_leave_if_due(struct uplink *uplink);
 /* Our own disconnect; @state: LINK_DROPPING or LINK_STOPPING. */
 void uplink_disconnect(struct uplink *uplink, enum uplink_link_state state);
+/* The first cause and the first reason count: what comes after is their consequence. */
+void uplink_note_end(struct uplink_connection *connection,
+                     enum uplink_cause cause,
+                     const char *reason);
 /* Also of a connection that was never online. */
 void uplink_end_connection(struct uplink *uplink, const char *reason);
 void uplink_on_event(struct uplink *uplink, struct uplink_event *event);

@@ -18,9 +18,11 @@
 #include <sys/random.h>
 #include <time.h>
 
+#include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/regular.h"
+#include "daemon/uplink/settings.h"
 #include "daemon/uplink/uplink-private.h"
 
 /* Answers come before timers: what has been answered is no stall. */
@@ -273,6 +275,7 @@ int uplink_new(sd_event *event,
     uplink->owner.ops = ops;
     uplink->owner.userdata = userdata;
     uplink->connection.limits = uplink_no_limits();
+    uplink->connection.end_code = -1;
     uplink->since_boot_ms = uplink_now_ms();
     uplink->resolver.mailbox = &uplink->inbox.mailbox;
     init_inbox(uplink);
@@ -342,6 +345,7 @@ void uplink_free(struct uplink *uplink)
     if (!uplink)
         return;
     uplink_set_state(uplink, LINK_FREED);
+    uplink_note_end(&uplink->connection, UPLINK_CAUSE_DROPPED, "disconnected by the daemon");
     uplink_release_library(uplink); /* calls back on this thread: fills the mailbox */
     tls_files_close(&uplink->client.tls_files);
     if (uplink_instance == uplink) {

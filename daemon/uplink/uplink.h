@@ -22,12 +22,11 @@
 #define MQTT_SPOOLD_DAEMON_UPLINK_UPLINK_H
 
 #include <stdbool.h>
-#include <stddef.h>
 #include <stdint.h>
 #include <systemd/sd-event.h>
 
-#include "base/cleanup.h"
-#include "base/cursor.h"
+#include "base/attr.h"
+#include "base/view.h"
 #include "daemon/uplink/settings.h"
 
 enum uplink_state { UPLINK_IDLE, UPLINK_CONNECTING, UPLINK_ONLINE, UPLINK_CLOSING };
@@ -48,11 +47,26 @@ enum uplink_answer_kind {
     UPLINK_REFUSED,   /* the broker did not take it: code is its reason code (v5) */
     UPLINK_UNKNOWN    /* the connection ended first: send it again */
 };
+/* Why the connection ended before the broker answered. */
+enum uplink_cause {
+    UPLINK_CAUSE_NONE,          /* the broker answered */
+    UPLINK_CAUSE_BROKER_CLOSED, /* it closed or reset the connection, or sent DISCONNECT */
+    UPLINK_CAUSE_CUT,           /* the network broke it: no route, nothing came through */
+    UPLINK_CAUSE_KEEPALIVE,     /* the broker no longer answered PINGREQ */
+    UPLINK_CAUSE_DROPPED        /* we closed it: no answer in time, a stop, a new setting */
+};
 struct uplink_answer {
     uint64_t id;
     enum uplink_answer_kind kind;
-    int code;                     /* with REFUSED; else -1 */
+    int code;                     /* REFUSED: the broker's; UNKNOWN: of its DISCONNECT; or -1 */
     int64_t acknowledged_boot_ms; /* when the broker answered; 0: it did not, as with QoS 0 */
+    /* UNKNOWN only: */
+    enum uplink_cause cause;
+    bool was_written; /* the peer's TCP took all of its bytes; true where that is not known */
+    bool was_oldest;  /* it was sent first of those without an answer; one in a connection */
+    /* Borrowed until ops->answered returns, never NULL. REFUSED: the broker's Reason String,
+     * unfiltered, at most UPLINK_TEXT_MAX - 1 bytes; UNKNOWN: why the connection ended. */
+    const char *text;
 };
 
 struct uplink_ops {
@@ -92,9 +106,9 @@ struct uplink;
  * uplink_new() - prepare; nothing connects before uplink_start()
  * @settings: borrowed until uplink_free(). Between two calls the owner may change any
  *            number but broker_count, protocol and window. backoff_*_ms apply from the
- *            next pause on, failback_ms from the next connection, keepalive_ms and connect_timeout_ms from the next attempt,
- *            ack_timeout_ms when the wait under way is over, window_bytes and max_qos
- *            from the next message.
+ *            next pause on, failback_ms from the next connection, keepalive_ms and
+ *            connect_timeout_ms from the next attempt, ack_timeout_ms when the wait under
+ *            way is over, window_bytes and max_qos from the next message.
  *
  * Blocks no signal and starts no thread; the caller has blocked the signals it
  * handles, for Paho's threads inherit the mask at the first connect.

@@ -9,6 +9,7 @@
 
 #include "daemon/audit/audit.h"
 #include "daemon/audit/tail.h"
+#include "store/spool.h"
 #include "tests/support/files.h"
 #include "tests/support/spool_fake.h"
 

@@ -9,7 +9,6 @@
 #define MQTT_SPOOLD_TESTS_CHILD_H
 
 #include <signal.h>
-#include <stddef.h>
 #include <unistd.h>
 
 #ifdef SPOOLD_COVERAGE

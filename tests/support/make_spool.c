@@ -16,6 +16,7 @@
 
 #include "base/clock.h"
 #include "base/json.h"
+#include "base/view.h"
 #include "daemon/record/outcome.h"
 #include "store/spool.h"
 

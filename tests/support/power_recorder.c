@@ -34,6 +34,7 @@
 #include <signal.h>
 #include <stdarg.h>
 #include <stdbool.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -41,10 +42,12 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/types.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
 #include "power_record.h"
+#include "tests/support/power_record.h"
 
 enum { FDS_MAX = 4096, LOG_FD_MIN = 900, WALK_FDS = 16 };
 
@@ -386,8 +389,8 @@ int close(int fd)
     return r;
 }
 
-/* The number may have been that of something that was closed inside the libc, where no wrapper sees
- * it. */
+/* The number may have been that of something that was closed inside the libc, where no wrapper
+ * sees it. */
 static int accept_anew(int fd)
 {
     (void)pthread_mutex_lock(&lock);

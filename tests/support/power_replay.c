@@ -38,6 +38,7 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <stdbool.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -46,6 +47,7 @@
 #include <unistd.h>
 
 #include "power_record.h"
+#include "tests/support/power_record.h"
 
 enum {
     SECTOR = 512,

@@ -9,14 +9,15 @@
 #ifndef MQTT_SPOOLD_TESTS_UPLINK_FIXTURE_H
 #define MQTT_SPOOLD_TESTS_UPLINK_FIXTURE_H
 
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
 
+#include "daemon/uplink/settings.h"
 #include "daemon/uplink/uplink-private.h"
+#include "daemon/uplink/uplink.h"
 #include "tests/support/broker_fake.h"
 #include "tests/support/uplink_settings.h"
 
@@ -34,6 +35,9 @@ struct fixture {
     char password_file[96];
     uint8_t times[IDS_MAX]; /* how often each id was answered */
     struct uplink_answer last;
+    char last_text[UPLINK_TEXT_MAX]; /* of the last answer */
+    uint64_t oldest_id;              /* of the last answer that was_oldest */
+    unsigned oldest;                 /* answers that were */
     unsigned answers;
     unsigned kinds[3];
     unsigned changes;
@@ -51,6 +55,13 @@ static inline void on_answered(void *userdata, const struct uplink_answer *answe
     assert_true(answer->id < IDS_MAX);
     f->times[answer->id]++;
     f->last = *answer;
+    (void)snprintf(f->last_text, sizeof(f->last_text), "%s", answer->text);
+    f->last.text = f->last_text;
+    if (answer->was_oldest) {
+        assert_int_equal(answer->kind, UPLINK_UNKNOWN);
+        f->oldest++;
+        f->oldest_id = answer->id;
+    }
     f->answers++;
     f->kinds[answer->kind]++;
 }

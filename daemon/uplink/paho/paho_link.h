@@ -11,7 +11,7 @@
 #ifndef MQTT_SPOOLD_DAEMON_UPLINK_PAHO_PAHO_LINK_H
 #define MQTT_SPOOLD_DAEMON_UPLINK_PAHO_PAHO_LINK_H
 
-#include "base/cleanup.h"
+#include "base/attr.h"
 
 /* A host name of a broker's URI. */
 #define PAHO_LINK_HOST_MAX 256

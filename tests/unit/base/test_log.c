@@ -273,7 +273,8 @@ static unsigned check_lines(char *text, unsigned long long *ret_dropped)
     return count;
 }
 
-/* Lines until the reader's memory is full and beyond; then it reads, and all are accounted for. */
+/* Lines until the reader's memory is full and beyond; then it reads, and all are
+ * accounted for. */
 static void expect_dropped_and_counted(int writer, int reader)
 {
     static char text[4 * 1024 * 1024];

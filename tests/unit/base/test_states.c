@@ -28,7 +28,8 @@ static const uint32_t may_follow[STATES] = {
 };
 static const struct states door = {"door", names, may_follow, STATES};
 
-/* What the process that moves from @from to @to writes; it must end there if @text is asked for. */
+/* What the process that moves from @from to @to writes; it must end there if @text is asked
+ * for. */
 static void expect_move(unsigned from, unsigned to, bool invariant, const char *text)
 {
     char line[512] = {0};

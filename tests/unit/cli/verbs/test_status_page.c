@@ -1,17 +1,17 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Tests of the status page: a sound status object, in which each case changes
- * some members, and what the page says of it.
+ * test_status_page.c - tests of the status page: a sound status object, in which each case
+ * changes some members, and what the page says of it
  */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sysexits.h>
 
 #include <cmocka.h>
 
-#include <errno.h>
-
+#include "cli/cli.h"
 #include "cli/verbs/status_page.h"
 #include "tests/support/tool_fixture.h"
 

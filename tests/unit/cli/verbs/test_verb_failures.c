@@ -1,14 +1,21 @@
 /* SPDX-License-Identifier: MIT */
-/* Tests of `mqtt-spool failures`: which records, in which order and form. */
+/*
+ * test_verb_failures.c - tests of `mqtt-spool failures`: which records, in which order and
+ * form
+ */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sysexits.h>
 
 #include <cmocka.h>
 
 #include "base/clock.h"
+#include "cli/cli.h"
+#include "store/spool.h"
 #include "tests/support/history_fixture.h"
+#include "tests/support/spool_fixture.h"
 #include "tests/support/tool_fixture.h"
 
 static struct tool tool;

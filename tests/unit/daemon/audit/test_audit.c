@@ -15,8 +15,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <inttypes.h>
-#include <limits.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -26,8 +24,14 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/attr.h"
 #include "base/log.h"
+#include "daemon/audit/audit.h"
+#include "daemon/audit/tail.h"
+#include "store/spool.h"
 #include "tests/support/audit_fixture.h"
+#include "tests/support/files.h"
+#include "tests/support/spool_fake.h"
 
 #define LOG_LINES_MAX 64
 #define PATH_SIZE     256
@@ -331,8 +335,8 @@ static void rows_that_the_file_holds_beyond_the_cursor_are_not_written_again(voi
     assert_int_equal(logged("audit_"), 0);
 }
 
-/* As a copy from a backup, or from a folder in memory, is put back while no daemon runs: the file
- * ends after row @lines of @rows that were synced, and @rest. */
+/* As a copy from a backup, or from a folder in memory, is put back while no daemon runs: the
+ * file ends after row @lines of @rows that were synced, and @rest. */
 static void
 restore_older(struct audit_fixture *fixture, unsigned lines, unsigned rows, const char *rest)
 {

@@ -2,9 +2,9 @@
 /*
  * test_audit_reads.c - an audit file with blocks that cannot be read or written
  *
- * Over the fake spool, with bad sectors (tests/support/fault_io.h). Until the file is given up each
- * row waits; afterwards each is in one of the files at least, and the cursor never passes one that
- * is not synced.
+ * Over the fake spool, with bad sectors (tests/support/fault_io.h). Until the file is given up
+ * each row waits; afterwards each is in one of the files at least, and the cursor never passes
+ * one that is not synced.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -18,12 +18,17 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/types.h>
 #include <unistd.h>
 
+#include "base/attr.h"
 #include "base/log.h"
+#include "daemon/audit/audit.h"
 #include "daemon/audit/history.h"
+#include "store/spool.h"
 #include "tests/support/audit_fixture.h"
 #include "tests/support/fault_io.h"
+#include "tests/support/spool_fake.h"
 
 enum { BLOCK = 4096, ROWS = 100, TRIES = 10, PATHS = 256 };
 

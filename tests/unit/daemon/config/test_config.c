@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The configuration: what is taken, what is refused and in which words, and that the sample and
- * the man page say what the table says.
+ * test_config.c - the configuration: what is taken, what is refused and in which words,
+ * and that the sample and the man page say what the table says
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -14,6 +14,7 @@
 #include <sched.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "daemon/config/config.h"
 #include "store/spool.h"
@@ -1416,8 +1417,8 @@ static void no_restart_is_needed_for_keys_that_reload(void **state)
     config_free(fresh);
 }
 
-/* Another value of each key that a HUP takes over, and where it lies. The lanes are moved by the
- * gateway, with the spool. */
+/* Another value of each key that a HUP takes over, and where it lies. The lanes are moved by
+ * the gateway, with the spool. */
 #define VALUE(path, text, member)                                                              \
     {                                                                                          \
         path, text, offsetof(struct config, member), sizeof(((struct config *)NULL)->member)   \

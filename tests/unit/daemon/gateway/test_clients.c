@@ -11,9 +11,18 @@
 #include <cmocka.h>
 
 #include <errno.h>
+#include <stdbool.h>
 #include <string.h>
 #include <sys/resource.h>
 
+#include "daemon/config/config.h"
+#include "daemon/gateway/clients.h"
+#include "daemon/gateway/gateway-private.h"
+#include "daemon/gateway/gateway.h"
+#include "daemon/gateway/turn.h"
+#include "daemon/ingress/session.h"
+#include "daemon/mqtt/packet.h"
+#include "daemon/uplink/uplink.h"
 #include "tests/support/gateway_fakes.h"
 
 /* With max_clients from now on. */

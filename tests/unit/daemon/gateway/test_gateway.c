@@ -11,10 +11,15 @@
 
 #include <errno.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <string.h>
+#include <time.h>
 
-#include "daemon/gateway/limits.h"
+#include "daemon/gateway/gateway-private.h"
+#include "daemon/gateway/gateway.h"
 #include "daemon/ingress/listener.h"
+#include "daemon/uplink/uplink.h"
+#include "store/spool.h"
 #include "tests/support/gateway_fakes.h"
 
 static void a_start_says_what_is_spooled_and_proves_that_it_can_write(void **state)
@@ -40,7 +45,7 @@ static void a_start_that_fails_commits_nothing(void **state)
 static void what_is_in_the_way_of_a_part_is_passed_on(void **state)
 {
     (void)state;
-    fakes.new_listener.value = LISTENER_E_TOLD;
+    fakes.new_listener.value = LISTENER_E_LOGGED;
     assert_int_equal(fakes_new(""), GATEWAY_E_LOGGED);
     fakes.new_listener.value = LISTENER_E_OPERATOR;
     assert_int_equal(fakes_new(""), GATEWAY_E_OPERATOR);

@@ -13,7 +13,14 @@
 #include <string.h>
 
 #include "base/condition.h"
+#include "daemon/config/config.h"
+#include "daemon/gateway/gateway-private.h"
+#include "daemon/gateway/intake.h"
 #include "daemon/gateway/limits.h"
+#include "daemon/gateway/turn.h"
+#include "daemon/ingress/session.h"
+#include "daemon/uplink/uplink.h"
+#include "store/spool.h"
 #include "tests/support/gateway_fakes.h"
 
 #define BLOCKED                                                                                \

@@ -33,6 +33,7 @@
 #include "base/clock.h"
 #include "daemon/host/journal.h"
 #include "daemon/host/service.h"
+#include "store/spool.h"
 #include "tests/support/child.h"
 #include "tests/support/files.h"
 #include "tests/support/loop.h"

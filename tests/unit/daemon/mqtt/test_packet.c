@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The codec against the standards: one table row for each normative statement,
- * each row a test case of its own; then what the values of a good packet are,
- * and what the encoders write.
+ * test_packet.c - the codec against the standards: one table row for each normative
+ * statement, each row a test case of its own; then what the values of a good packet are,
+ * and what the encoders write
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -16,6 +16,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/cleanup.h"
+#include "base/cursor.h"
+#include "base/view.h"
 #include "daemon/mqtt/packet.h"
 #include "tests/support/child.h"
 #include "tests/support/wire.h"
