@@ -32,8 +32,9 @@ struct forward {
     sd_event_source *refill; /* idle priority: forward between two edges */
     sd_event_source *refill_deadline;
     bool is_refill_armed;
-    unsigned settled; /* not yet committed: a crash would send them again */
-    unsigned window;  /* of the uplink, as last reported */
+    unsigned settled;  /* not yet committed: a crash would send them again */
+    unsigned deferred; /* for another broker, in this run */
+    unsigned window;   /* of the uplink, as last reported */
     enum uplink_state link_state;
     unsigned transient_in_a_row;  /* refusals by the broker that may pass */
     int64_t acknowledged_boot_ms; /* by which a message ended; 0: none since the start */

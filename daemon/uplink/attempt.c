@@ -79,26 +79,16 @@ static void attempt_set_tls(const struct uplink *uplink,
     options->ssl = tls;
 }
 
-/* After a change of the setting it is tried again with brokers that demanded less. */
-static unsigned choose_keepalive(struct uplink_client *client, uint64_t keepalive_ms)
-{
-    if (client->keepalive_set_ms != keepalive_ms) {
-        client->keepalive_set_ms = keepalive_ms;
-        client->keepalive_s = (unsigned)((keepalive_ms + 999) / 1000);
-    }
-    return client->keepalive_s;
-}
-
 static int attempt_connect(struct uplink *uplink, struct attempt *attempt)
 {
     const struct uplink_settings *settings = uplink->settings;
     MQTTAsync_connectOptions options =
-        settings->protocol == MQTTVERSION_5
+        uplink->client.protocol == MQTTVERSION_5
             ? (MQTTAsync_connectOptions)MQTTAsync_connectOptions_initializer5
             : (MQTTAsync_connectOptions)MQTTAsync_connectOptions_initializer;
 
-    options.MQTTVersion = (int)settings->protocol;
-    options.keepAliveInterval = (int)choose_keepalive(&uplink->client, settings->keepalive_ms);
+    options.MQTTVersion = (int)uplink->client.protocol;
+    options.keepAliveInterval = (int)uplink->client.keepalive_s;
     options.connectTimeout = (int)((settings->connect_timeout_ms + 999) / 1000);
     options.maxInflight = (int)settings->window;
     options.automaticReconnect = 0;
@@ -111,7 +101,7 @@ static int attempt_connect(struct uplink *uplink, struct attempt *attempt)
     options.serverURIs = attempt->uris;
     attempt_set_tls(uplink, attempt, &options);
     /* No session expiry is sent, so the session ends with the connection. */
-    if (settings->protocol == MQTTVERSION_5)
+    if (uplink->client.protocol == MQTTVERSION_5)
         options.cleanstart = 1;
     else
         options.cleansession = 1;

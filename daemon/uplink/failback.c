@@ -13,6 +13,9 @@
 #include "base/log.h"
 #include "daemon/uplink/uplink-private.h"
 
+/* How often a connection is left for a message that it does not take, without a failback. */
+#define OTHER_PAUSE_MS 600000
+
 /* Boot time; INT64_MAX: never. */
 static int64_t failback_due_ms(const struct uplink *uplink)
 {
@@ -23,23 +26,66 @@ static int64_t failback_due_ms(const struct uplink *uplink)
     return uplink->connection.online_ms + (int64_t)failback_ms;
 }
 
+/* The same, of a message that waits for another broker. */
+static int64_t other_due_ms(const struct uplink *uplink)
+{
+    return uplink->brokers.is_other_wanted ? uplink->brokers.other_due_ms : INT64_MAX;
+}
+
+static int64_t earlier(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
+
 static void set_online_timer(struct uplink *uplink)
 {
     struct uplink_timer *timer = &uplink->retry.online_timer;
     int64_t settle_ms = uplink->connection.online_ms + uplink_lasting_ms(uplink->settings);
-    int64_t failback_ms = failback_due_ms(uplink);
+    int64_t due_ms = earlier(failback_due_ms(uplink), other_due_ms(uplink));
 
+    if (uplink->brokers.is_leaving)
+        due_ms = INT64_MAX;
     if (!uplink->connection.is_settled)
-        uplink_timer_set(timer, settle_ms < failback_ms ? settle_ms : failback_ms);
-    else if (failback_ms < INT64_MAX && !uplink->brokers.is_leaving)
-        uplink_timer_set(timer, failback_ms);
+        due_ms = earlier(due_ms, settle_ms);
+    if (due_ms < INT64_MAX)
+        uplink_timer_set(timer, due_ms);
 }
 
 void uplink_note_online(struct uplink *uplink)
 {
     uplink->brokers.has_home = false;
     uplink->brokers.is_leaving = false;
+    uplink->brokers.is_other_wanted = false;
     set_online_timer(uplink);
+}
+
+void uplink_want_other(struct uplink *uplink, size_t other)
+{
+    if (uplink->brokers.is_other_wanted)
+        return;
+    uplink->brokers.is_other_wanted = true;
+    uplink->brokers.wanted = other;
+    set_online_timer(uplink);
+}
+
+static void leave_for(struct uplink_brokers *brokers, size_t target)
+{
+    brokers->target = target;
+    brokers->is_leaving = true;
+}
+
+static void check_leave(struct uplink *uplink)
+{
+    struct uplink_brokers *brokers = &uplink->brokers;
+    int64_t now_ms = uplink_now_ms();
+    uint64_t pause_ms = uplink->settings->failback_ms;
+
+    if (now_ms >= failback_due_ms(uplink)) {
+        leave_for(brokers, 0);
+    } else if (now_ms >= other_due_ms(uplink)) {
+        leave_for(brokers, brokers->wanted);
+        brokers->other_due_ms = now_ms + (int64_t)(pause_ms > 0 ? pause_ms : OTHER_PAUSE_MS);
+    }
 }
 
 static void settle(struct uplink *uplink)
@@ -56,10 +102,8 @@ void uplink_on_online_timer(struct uplink *uplink)
         return;
     if (!uplink->connection.is_settled && uplink_has_lasted(uplink))
         settle(uplink);
-    if (!uplink->brokers.is_leaving && uplink_now_ms() >= failback_due_ms(uplink)) {
-        uplink->brokers.target = 0;
-        uplink->brokers.is_leaving = true;
-    }
+    if (!uplink->brokers.is_leaving)
+        check_leave(uplink);
     set_online_timer(uplink);
 }
 

@@ -17,7 +17,9 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/text.h"
 #include "daemon/mqtt/packet.h"
+#include "daemon/uplink/paho/paho_words.h"
 #include "daemon/uplink/uplink-private.h"
 
 #define STALLS_MAX 2
@@ -115,21 +117,27 @@ static void begin_resolving(struct uplink *uplink)
 static void prepare_client(struct uplink *uplink)
 {
     bool is_tls = uplink_uri_is_tls(uplink_broker_uri(uplink));
+    unsigned protocol = uplink_choose_protocol(uplink->settings, uplink_broker(uplink));
 
     if (uplink_is_library_suspect(&uplink->retry))
         uplink_release_library(uplink);
-    else if (uplink->client.is_unusable || uplink->client.is_tls != is_tls)
+    else if (uplink->client.is_unusable || uplink->client.is_tls != is_tls ||
+             uplink->client.protocol != protocol)
         uplink_destroy_client(uplink);
+    uplink->client.protocol = protocol;
+    uplink->client.keepalive_s = uplink_keepalive_s(uplink->settings, uplink_broker(uplink));
 }
 
 static void begin_connection(struct uplink *uplink)
 {
     const char *uri = uplink_broker_uri(uplink);
+    struct paho_words old_words;
 
     prepare_client(uplink);
     uplink->retry.files_mark = uplink_files_mark(uplink->settings);
     mailbox_run_locked(&uplink->inbox.mailbox, next_epoch, &uplink->client);
     (void)paho_link_take_connect_error();
+    paho_words_take(&old_words);
     uplink->brokers.has_tried = true;
     uplink->connection =
         (struct uplink_connection){.limits = uplink_no_limits(), .end_code = -1};
@@ -153,13 +161,13 @@ void uplink_on_lookup(struct uplink *uplink, struct uplink_lookup *lookup)
         uplink_end_connection(uplink, reason);
 }
 
-void uplink_disconnect(struct uplink *uplink, enum uplink_link_state state)
+void uplink_disconnect(struct uplink *uplink, enum uplink_link_state state, int code)
 {
     uplink_note_end(&uplink->connection, UPLINK_CAUSE_DROPPED, "disconnected by the daemon");
     uplink_timer_set_in(&uplink->timer, UPLINK_GRACE_MS);
     uplink_set_state(uplink, state);
     /* Refused: the connection has ended by itself. */
-    if (!uplink_client_disconnect(uplink))
+    if (!uplink_client_disconnect(uplink, code))
         uplink_end_connection(uplink, uplink->connection.end_reason);
 }
 
@@ -183,7 +191,7 @@ static void on_stall(struct uplink *uplink)
     if (++uplink->retry.stalls >= STALLS_MAX)
         abandon_client(uplink, connection->end_reason);
     else
-        uplink_disconnect(uplink, LINK_DROPPING);
+        uplink_disconnect(uplink, LINK_DROPPING, MQTT_SUCCESS);
 }
 
 static void check_answers(struct uplink *uplink)
@@ -257,19 +265,27 @@ static void lower_keepalive(struct uplink *uplink, unsigned keepalive_s, const c
 {
     char uri[UPLINK_TEXT_MAX];
 
-    uplink->client.keepalive_s = keepalive_s;
+    uplink_broker(uplink)->keepalive_s = keepalive_s;
+    uplink_broker(uplink)->keepalive_set_ms = uplink->settings->keepalive_ms;
     uplink->connection.reconnects_at_once = true;
     log_info("link_keepalive broker=%s lowered_to_s=%u",
              log_quote(uri, sizeof(uri), broker, strlen(broker)), keepalive_s);
-    uplink_disconnect(uplink, LINK_DROPPING);
+    uplink_disconnect(uplink, LINK_DROPPING, MQTT_SUCCESS);
 }
 
 static void on_connected(struct uplink *uplink, const struct uplink_event *event)
 {
     const char *broker = uplink_broker_uri(uplink);
     unsigned keepalive_s = event->limits.keepalive_s;
+    char reason[UPLINK_TEXT_MAX];
+    int code;
 
     uplink->connection.limits = event->limits;
+    if (!uplink_take_limits(uplink, &event->limits, reason, &code)) {
+        uplink_note_end(&uplink->connection, UPLINK_CAUSE_DROPPED, reason);
+        uplink_disconnect(uplink, LINK_DROPPING, code);
+        return;
+    }
     if (keepalive_s > 0 && keepalive_s < uplink->client.keepalive_s) {
         lower_keepalive(uplink, keepalive_s, broker);
         return;
@@ -289,17 +305,17 @@ void uplink_leave_if_due(struct uplink *uplink)
         return;
     uplink_log_failback(uplink);
     uplink->connection.reconnects_at_once = true;
-    uplink_disconnect(uplink, LINK_DROPPING);
+    uplink_disconnect(uplink, LINK_DROPPING, MQTT_SUCCESS);
 }
 
-static void note_disconnect(struct uplink_connection *connection, int code)
+static void note_disconnect(struct uplink_connection *connection, int code, const char *words)
 {
     char reason[UPLINK_TEXT_MAX];
 
     if (connection->cause == UPLINK_CAUSE_NONE)
         connection->end_code = code;
-    (void)snprintf(reason, sizeof(reason), "broker closed the connection: %s (code 0x%02X)",
-                   packet_reason_text(code), (unsigned)code);
+    text_format(reason, sizeof(reason), "broker closed the connection: %s (code 0x%02X)%s",
+                packet_reason_text(code), (unsigned)code, words);
     uplink_note_end(connection, UPLINK_CAUSE_BROKER_CLOSED, reason);
 }
 
@@ -327,10 +343,13 @@ void uplink_on_event(struct uplink *uplink, struct uplink_event *event)
         if (uplink->state != LINK_CONNECTING)
             break;
         uplink_describe_failure(uplink, &copy, reason);
+        if (uplink_is_3_1_1_answer(uplink, &copy) && !uplink_needs_protocol_5(uplink->settings))
+            uplink_fall_back(uplink, &copy);
         uplink_end_connection(uplink, reason);
         break;
     case UPLINK_DISCONNECTED_BY_BROKER:
-        note_disconnect(&uplink->connection, copy.code); /* Paho reports no loss after this */
+        /* Paho reports no loss after this. */
+        note_disconnect(&uplink->connection, copy.code, copy.words);
         if (uplink_is_connected(uplink))
             uplink_end_connection(uplink, uplink->connection.end_reason);
         break;

@@ -174,12 +174,14 @@ bool uplink_is_attempt_due(const struct uplink *uplink)
            uplink_files_mark(uplink->settings) != uplink->retry.files_mark;
 }
 
-void uplink_retry_now(struct uplink *uplink)
+void uplink_end_pauses(struct uplink *uplink)
 {
     for (size_t i = 0; i < uplink->brokers.count; i++) {
         uplink->brokers.list[i].next_try_ms = 0;
         uplink->brokers.list[i].backoff_round = 0;
+        uplink->brokers.list[i].speaks_3_1_1_only = false;
     }
+    uplink->brokers.other_due_ms = 0;
     uplink->retry.due_ms = 0;
     if (uplink->state == LINK_WAITING)
         uplink_timer_set(&uplink->timer, uplink_now_ms());

@@ -28,7 +28,7 @@ struct uplink_settings {
         *brokers; /* in turn: tcp:// mqtt:// ssl:// mqtts://, in small letters; at least one */
     size_t broker_count;
     char *client_id;
-    unsigned protocol; /* 4 (MQTT 3.1.1) or 5 */
+    unsigned protocol; /* 4 (MQTT 3.1.1) or 5; 0: 5, or 4 where the broker speaks that only */
     char *username;
     char *password_file; /* read at each connect, one trailing newline is cut */
     uint64_t keepalive_ms;

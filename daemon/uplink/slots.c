@@ -409,7 +409,7 @@ static uint64_t remaining_length(const struct uplink *uplink,
 
     if (forwarded_qos(uplink, message) > 0)
         size += 2;
-    if (uplink->settings->protocol != MQTTVERSION_5)
+    if (uplink->client.protocol != MQTTVERSION_5)
         return size;
     uint64_t properties =
         message->properties.size + (message->expiry_ms >= 0 ? EXPIRY_BYTES : 0);
@@ -425,7 +425,7 @@ static uint64_t size_in_window(const struct uplink *uplink,
     struct reader reader;
     struct packet_property property;
 
-    if (uplink->settings->protocol != MQTTVERSION_5)
+    if (uplink->client.protocol != MQTTVERSION_5)
         return packet;
     reader_init(&reader, message->properties.data, message->properties.size);
     while (packet_property_next(&reader, &property))
@@ -433,21 +433,21 @@ static uint64_t size_in_window(const struct uplink *uplink,
     return packet;
 }
 
-/* Return: 0 and its size in the window; UPLINK_E_*. */
+/* Return: 0 and its size in the window; UPLINK_E_*, with UPLINK_E_OTHER_BROKER that one. */
 static int check_message(const struct uplink *uplink,
                          const struct uplink_message *message,
                          size_t topic_size,
-                         uint64_t *ret_size)
+                         uint64_t *ret_size,
+                         size_t *ret_other)
 {
     uint64_t remaining = remaining_length(uplink, message, topic_size);
 
     if (topic_size > MQTT_TEXT_MAX || remaining > MQTT_VARINT_MAX)
         return UPLINK_E_TOO_LARGE;
     uint64_t packet = 1 + varint_size((uint32_t)remaining) + remaining;
-    if (packet > uplink->connection.limits.maximum_packet)
-        return UPLINK_E_TOO_LARGE;
-    if (message->retain && !uplink->connection.limits.retain_available)
-        return UPLINK_E_RETAIN;
+    int r = uplink_check_limits(uplink, packet, message->retain, ret_other);
+    if (r != 0)
+        return r;
     if (uplink->slots.in_flight >= uplink_window(uplink))
         return UPLINK_E_FULL;
     /* A message larger than window_bytes is sent alone. */
@@ -559,7 +559,7 @@ static int send_in_slot(struct uplink *uplink,
     slot->qos = forwarded_qos(uplink, message);
     slot_take(uplink, slot);
     options.context = slot_context(uplink, slot);
-    if (uplink->settings->protocol == MQTTVERSION_5) {
+    if (uplink->client.protocol == MQTTVERSION_5) {
         options.onSuccess5 = on_success5;
         options.onFailure5 = on_failure5;
         rc = add_properties(&options.properties, message);
@@ -587,7 +587,10 @@ int uplink_send(struct uplink *uplink, const struct uplink_message *message)
 
     if (uplink->state != LINK_ONLINE)
         return UPLINK_E_OFFLINE;
-    int r = check_message(uplink, message, topic_size, &size);
+    size_t other;
+    int r = check_message(uplink, message, topic_size, &size, &other);
+    if (r == UPLINK_E_OTHER_BROKER)
+        uplink_want_other(uplink, other);
     if (r != 0)
         return r;
     if (message->topic.size == 0 || memchr(message->topic.data, 0, message->topic.size))

@@ -8,6 +8,7 @@
  *   attempt.c  one attempt to connect: secrets, TLS files, options
  *   resolve.c  the addresses behind a broker's host name
  *   state.c    the states of the link, and what is true in each
+ *   limits.c   what a broker announced, and which message it takes
  *   files_mark.c  have the files of the settings changed?
  *   retry.c    which broker is tried next, and when
  *   failback.c a connection has lasted, or is left for the first broker
@@ -81,13 +82,16 @@ enum uplink_event_kind {
     UPLINK_EVENT_COUNT
 };
 
+#define CLIENT_ID_MAX 64
+
 /* What a CONNACK announced; zero or the widest value if it did not. */
 struct uplink_limits {
     unsigned receive_maximum;
     unsigned maximum_qos;
     uint64_t maximum_packet;
     bool retain_available;
-    unsigned keepalive_s; /* 0: ours stays */
+    unsigned keepalive_s;          /* 0: ours stays */
+    char client_id[CLIENT_ID_MAX]; /* its beginning; "": ours stays */
 };
 
 /*
@@ -104,6 +108,7 @@ struct uplink_event {
     bool is_connack;             /* code came in a CONNACK */
     struct uplink_limits limits; /* with UPLINK_CONNECTED */
     char text[UPLINK_TEXT_MAX];  /* Paho's message, often "" */
+    char words[UPLINK_TEXT_MAX]; /* the broker's texts, to be put behind a reason; or "" */
 };
 
 /* A line of OpenSSL, kept for the failure that it explains; the first of an attempt counts. */
@@ -142,10 +147,10 @@ struct uplink_client {
     bool is_destroying; /* (locked) callbacks of now are no late answers */
     bool is_tls;        /* Paho never takes TLS back from a client */
     bool is_unusable;   /* an attempt or messages may still be inside: the next one is new */
-    uint64_t keepalive_set_ms; /* the setting of which keepalive_s was made */
-    unsigned
-        keepalive_s; /* of the newest attempt: the setting, lowered to what brokers demand */
-    struct tls_files tls_files; /* of the newest attempt */
+    /* Of the newest attempt: */
+    unsigned protocol; /* MQTTVERSION_3_1_1 or MQTTVERSION_5 */
+    unsigned keepalive_s;
+    struct tls_files tls_files;
 };
 
 /* The messages in flight. */
@@ -178,6 +183,12 @@ struct uplink_broker {
     int64_t next_try_ms; /* boot time; no attempt before */
     int64_t logged_ms;   /* boot time of the last line about it */
     unsigned suppressed; /* lines since then that were not logged */
+    bool has_limits;     /* of its newest CONNACK */
+    bool is_usable;      /* with these limits */
+    struct uplink_limits limits;
+    bool speaks_3_1_1_only;
+    unsigned keepalive_s;      /* the lowest that it demanded; 0: none */
+    uint64_t keepalive_set_ms; /* the setting at that time */
 };
 
 struct uplink_brokers {
@@ -190,6 +201,9 @@ struct uplink_brokers {
     bool is_leaving;
     size_t home; /* if the attempt at the target fails */
     bool has_home;
+    size_t wanted; /* by a message that the current one cannot take */
+    bool is_other_wanted;
+    int64_t other_due_ms; /* boot time; it is not left for another before */
 };
 
 /* The newest attempt, and the connection that came of it. */
@@ -288,8 +302,8 @@ int uplink_create_client(struct uplink *uplink, const char *uri);
 int uplink_set_callbacks(struct uplink *uplink);
 void uplink_set_connect_callbacks(const struct uplink *uplink,
                                   MQTTAsync_connectOptions *options);
-/* Return: is it under way? */
-bool uplink_client_disconnect(struct uplink *uplink);
+/* @code: of the DISCONNECT of version 5. Return: is it under way? */
+bool uplink_client_disconnect(struct uplink *uplink, int code);
 /* NULL handle: only forgets that it was unusable. */
 void uplink_destroy_client(struct uplink *uplink);
 /* The client and all that the library holds: its threads end. */
@@ -328,6 +342,37 @@ void uplink_detach_lookups(struct uplink_resolver *resolver);
 /* The only place that moves the link. The timer of the new state is set before. */
 void uplink_set_state(struct uplink *uplink, enum uplink_link_state state);
 
+/* limits.c */
+unsigned uplink_choose_protocol(const struct uplink_settings *settings,
+                                const struct uplink_broker *broker);
+/* Is it a refusal, of an attempt with version 5, by a broker that speaks 3.1.1 only? */
+bool uplink_is_3_1_1_answer(const struct uplink *uplink, const struct uplink_event *event);
+/* Do the settings exclude 3.1.1? */
+bool uplink_needs_protocol_5(const struct uplink_settings *settings);
+/* The next attempt, at once, is with 3.1.1, and so are the later ones at this broker. */
+void uplink_fall_back(struct uplink *uplink, const struct uplink_event *event);
+/* At the start: what the configured protocol costs. */
+void uplink_log_protocol(const struct uplink_settings *settings);
+/* Keeps what the CONNACK announced. Return: may the broker be used? If not, @reason is set, and
+ * @ret_code for the DISCONNECT. */
+bool uplink_take_limits(struct uplink *uplink,
+                        const struct uplink_limits *limits,
+                        char reason[static UPLINK_TEXT_MAX],
+                        int *ret_code);
+/* Do the settings of now still allow what the broker in use announced? If not, as above. */
+bool uplink_is_still_usable(const struct uplink *uplink,
+                            char reason[static UPLINK_TEXT_MAX],
+                            int *ret_code);
+/* For the next attempt at @broker. */
+unsigned uplink_keepalive_s(const struct uplink_settings *settings,
+                            const struct uplink_broker *broker);
+/* @packet: its bytes. Return: 0; UPLINK_E_TOO_LARGE, UPLINK_E_RETAIN: no broker of the list
+ * takes it; UPLINK_E_OTHER_BROKER, and @ret_other: that one may. */
+MUST_CHECK int uplink_check_limits(const struct uplink *uplink,
+                                   uint64_t packet,
+                                   bool has_retain,
+                                   size_t *ret_other);
+
 /* files_mark.c */
 /* Changes with the password and TLS files of @settings. */
 uint64_t uplink_files_mark(const struct uplink_settings *settings);
@@ -346,6 +391,8 @@ void uplink_plan_retry(struct uplink *uplink);
 void uplink_set_wait(struct uplink *uplink);
 /* Its end: is the pause over, or was a file of the settings replaced? */
 bool uplink_is_attempt_due(const struct uplink *uplink);
+/* Each broker may be tried now, with the shortest pause after it. */
+void uplink_end_pauses(struct uplink *uplink);
 /* Lines about the current broker, or the one that was; of those that repeat, few. @has_lasted:
  * it is the last of a series. */
 void uplink_log_online(struct uplink *uplink, bool has_lasted);
@@ -366,6 +413,8 @@ uint64_t uplink_backoff_ms(uint64_t min_ms, uint64_t max_ms, unsigned round, uin
 /* failback.c */
 /* The link is online. */
 void uplink_note_online(struct uplink *uplink);
+/* A message waits for @other, which is tried when nothing is in flight, but not often. */
+void uplink_want_other(struct uplink *uplink, size_t other);
 /* retry.online_timer has expired. */
 void uplink_on_online_timer(struct uplink *uplink);
 /* Is the connection to be left for brokers.target now? */
@@ -390,8 +439,8 @@ bool uplink_extend_deadline(struct uplink *uplink, uint64_t due_us);
 void uplink_on_deadline(struct uplink *uplink);
 /* Ends the connection for another broker, if that is due: after each turn of the mail. */
 void uplink_leave_if_due(struct uplink *uplink);
-/* Our own disconnect; @state: LINK_DROPPING or LINK_STOPPING. */
-void uplink_disconnect(struct uplink *uplink, enum uplink_link_state state);
+/* Our own disconnect with @code; @state: LINK_DROPPING or LINK_STOPPING. */
+void uplink_disconnect(struct uplink *uplink, enum uplink_link_state state, int code);
 /* The first cause and the first reason count: what comes after is their consequence. */
 void uplink_note_end(struct uplink_connection *connection,
                      enum uplink_cause cause,

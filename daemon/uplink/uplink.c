@@ -22,6 +22,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/regular.h"
+#include "daemon/mqtt/packet.h"
 #include "daemon/uplink/settings.h"
 #include "daemon/uplink/uplink-private.h"
 
@@ -266,6 +267,7 @@ int uplink_new(sd_event *event,
     if (!settings_are_usable(settings))
         return UPLINK_E_SETTINGS;
     check_files(settings);
+    uplink_log_protocol(settings);
     struct uplink *uplink = calloc(1, sizeof(*uplink));
     if (!uplink)
         return -ENOMEM;
@@ -302,6 +304,19 @@ int uplink_start(struct uplink *uplink)
     return 0;
 }
 
+void uplink_retry_now(struct uplink *uplink)
+{
+    char reason[UPLINK_TEXT_MAX];
+    int code;
+
+    uplink_end_pauses(uplink);
+    if (uplink->state != LINK_ONLINE || uplink_is_still_usable(uplink, reason, &code))
+        return;
+    uplink_note_end(&uplink->connection, UPLINK_CAUSE_DROPPED, reason);
+    uplink_disconnect(uplink, LINK_DROPPING, code);
+    uplink_report(&uplink->owner);
+}
+
 static void stop_at_once(struct uplink *uplink)
 {
     uplink_timer_off(&uplink->timer);
@@ -317,7 +332,7 @@ void uplink_stop(struct uplink *uplink)
 {
     switch (uplink->state) {
     case LINK_ONLINE:
-        uplink_disconnect(uplink, LINK_STOPPING);
+        uplink_disconnect(uplink, LINK_STOPPING, MQTT_SUCCESS);
         break;
     case LINK_DROPPING:
         uplink_set_state(uplink, LINK_STOPPING);

@@ -16,7 +16,7 @@
  * and uplink_room().
  *
  * Diagnostics: link_online, link_lost, link_retry, link_failback, link_keepalive, link_closed,
- * uplink_file_unusable, uplink_setting_unusable.
+ * link_limits, link_protocol, uplink_file_unusable, uplink_setting_unusable.
  */
 #ifndef MQTT_SPOOLD_DAEMON_UPLINK_UPLINK_H
 #define MQTT_SPOOLD_DAEMON_UPLINK_UPLINK_H
@@ -86,17 +86,21 @@ struct uplink_link {
     uint64_t connects;                /* successful ones */
     uint64_t late_answers;            /* counted and ignored */
     unsigned in_flight;
-    unsigned window; /* as the broker's Receive Maximum limits it now */
+    const char *protocol; /* of the newest attempt: "5", "3.1.1"; "": there was none */
+    unsigned window;      /* as the broker's Receive Maximum limits it now */
 };
 const char *uplink_state_name(enum uplink_state state);
 
 enum {
     UPLINK_E_OFFLINE = 1, /* not connected */
     UPLINK_E_FULL,        /* no slot, or the bytes of the window are used up */
-    /* Above the broker's Maximum Packet Size, or no MQTT packet can hold it: this broker will
-     * never take it. */
+    /* Above the Maximum Packet Size of each broker of the list, or no MQTT packet can hold it:
+     * none of them will ever take it. */
     UPLINK_E_TOO_LARGE,
-    UPLINK_E_RETAIN,  /* the broker announced that it keeps no retained messages */
+    UPLINK_E_RETAIN, /* the brokers announced that they keep no retained messages */
+    /* This broker does not take it, another one of the list does or may, and is tried when
+     * nothing is in flight, but not often: offer it again after a while. */
+    UPLINK_E_OTHER_BROKER,
     UPLINK_E_SETTINGS /* logged: the settings cannot work */
 };
 
@@ -146,9 +150,11 @@ unsigned uplink_room(const struct uplink *uplink);
 void uplink_get_link(const struct uplink *uplink, struct uplink_link *ret);
 
 /*
- * uplink_retry_now() - ends the pause before the next attempt, for the operator
+ * uplink_retry_now() - the settings, or what the operator knows, have changed
  *
- * Each broker begins again with the shortest pause. Nothing happens to a connection.
+ * Ends the pause before the next attempt; each broker has the shortest pause again, and with
+ * protocol 0 is tried with version 5. A connection stays, unless the settings now exclude what
+ * its broker announced.
  */
 void uplink_retry_now(struct uplink *uplink);
 

@@ -37,9 +37,10 @@ struct broker_fake {
     bool closes_after_connack;
     bool withholds_acks;
     uint8_t connack_code;
-    uint8_t ack_code;     /* v5 PUBACK or PUBREC */
-    const char *ack_text; /* its Reason String, up to 100 bytes; NULL: none */
-    unsigned reset_after; /* publishes on one connection; 0: never */
+    uint8_t connack_code5; /* of version 5 only, instead */
+    uint8_t ack_code;      /* v5 PUBACK or PUBREC */
+    const char *ack_text;  /* its Reason String, up to 100 bytes; NULL: none */
+    unsigned reset_after;  /* publishes on one connection; 0: never */
     /* v5 CONNACK properties; 0: not announced */
     uint16_t receive_maximum;
     uint32_t maximum_packet;
