@@ -64,7 +64,7 @@ static bool get_address(const char *host, char address[static PAHO_LINK_ADDRESS_
     return is_resolved;
 }
 
-/* @hints, but for addresses only: no name is looked up. */
+/* @hints for a numeric address: no name is looked up. */
 static struct addrinfo numeric_only(const struct addrinfo *hints)
 {
     struct addrinfo numeric = {.ai_flags = 0};

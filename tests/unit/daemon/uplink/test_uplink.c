@@ -758,7 +758,7 @@ static void an_idle_link_outlives_the_ack_timeout(void **state)
 
 /* --- attempts ------------------------------------------------------------- */
 
-/* Nobody else is given the port before the descriptor is closed. */
+/* No other process is given the port before the descriptor is closed. */
 static int refuse_at_a_port(char uri[static 64])
 {
     struct sockaddr_in address = {.sin_family = AF_INET,
