@@ -130,7 +130,7 @@ const char *spool_reason_name(enum spool_reason reason);
 /* The inverse; false if it is none of them. */
 bool spool_outcome_parse(const char *name, enum spool_outcome *ret_outcome);
 bool spool_reason_parse(const char *name, enum spool_reason *ret_reason);
-/* Does the reason go with the outcome? False for numbers that are none of ours, too. */
+/* Does the reason go with the outcome? False for unknown numbers, too. */
 bool spool_reason_fits(enum spool_outcome outcome, enum spool_reason reason);
 
 /* A message on its way in (append) or out (next). */
