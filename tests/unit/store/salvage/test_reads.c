@@ -2,11 +2,11 @@
 /*
  * test_reads.c - a bad sector: a place of one file that fails each time it is read
  *
- * Each block of a database and of its log in turn (tests/support/fault_io.h), at the start and
- * at work. What is readable must be kept, byte for byte; what is not is recorded; the file is
- * moved, not copied; nothing comes twice; and the start after that is one as any other. How much
- * may be lost is decided by a copy with zeros in that place. A place that is readable again, or
- * a disk of which nothing is readable, is no damage.
+ * Each block of a database and of its log in turn (tests/support/fault_io.h), at the start
+ * and at work. What is readable must be kept, byte for byte; what is not is recorded; the
+ * file is moved, not copied; nothing comes twice; and the start after that is one as any
+ * other. How much may be lost is decided by a copy with zeros in that place. A place that is
+ * readable again, or a disk of which nothing is readable, is no damage.
  */
 #include <setjmp.h>
 #include <stdarg.h>
