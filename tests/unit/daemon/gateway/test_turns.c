@@ -151,6 +151,44 @@ static void a_client_that_leaves_gives_its_share_back(void **state)
     assert_int_equal(fakes.gateway->clients.users.active, 0);
 }
 
+/* A batch that has been filled for as long as its commit takes is full, except for clients that
+ * have nothing in it. */
+static void a_contended_batch_is_filled_no_longer_than_its_commit_takes(void **state)
+{
+    struct gateway *gateway = fakes_open("");
+    struct session *greedy = fakes_connect("greedy", 1000);
+    struct session *honest = fakes_connect("honest", 1000);
+
+    (void)state;
+    batch_note_commit(&gateway->batch, 0);
+    batch_note_contended(&gateway->batch);
+    assert_int_equal(publish_until_it_waits(greedy), 1);
+    assert_int_equal(publish_until_it_waits(honest), 1);
+    fakes_edge();
+    batch_note_commit(&gateway->batch, UINT64_MAX);
+    assert_int_equal(greedy->verdict.kind, SESSION_ACCEPT);
+    assert_int_equal(1 + publish_until_it_waits(greedy), SHARED / 2);
+}
+
+static void a_batch_is_contended_when_some_are_served_whole_and_others_wait(void **state)
+{
+    struct gateway *gateway = fakes_open("");
+    struct session *greedy = fakes_connect("greedy", 1000);
+    struct session *honest = fakes_connect("honest", 1000);
+
+    (void)state;
+    (void)fakes_publish(honest, "a", "x");
+    fakes_edge();
+    assert_int_equal(gateway->batch.contended_us, 0);
+    (void)publish_until_it_waits(greedy);
+    fakes_edge();
+    assert_int_equal(gateway->batch.contended_us, 0);
+    (void)publish_until_it_waits(greedy);
+    (void)fakes_publish(honest, "a", "x");
+    fakes_edge();
+    assert_int_not_equal(gateway->batch.contended_us, 0);
+}
+
 /* One place in the lane at each edge: who gets it? */
 static void expect_turn(struct session *session, uint64_t *id)
 {
@@ -294,6 +332,8 @@ int main(void)
         FAKES_TEST(users_share_alike_however_many_clients_they_have),
         FAKES_TEST(shares_are_counted_in_bytes_too),
         FAKES_TEST(a_client_that_leaves_gives_its_share_back),
+        FAKES_TEST(a_contended_batch_is_filled_no_longer_than_its_commit_takes),
+        FAKES_TEST(a_batch_is_contended_when_some_are_served_whole_and_others_wait),
         FAKES_TEST(those_that_wait_for_a_lane_take_turns),
         FAKES_TEST(turns_go_round_by_user),
         FAKES_TEST(a_new_message_waits_behind_those_that_wait_for_its_lane),
