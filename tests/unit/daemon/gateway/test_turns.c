@@ -16,6 +16,7 @@
 #include "daemon/config/config.h"
 #include "daemon/gateway/clients.h"
 #include "daemon/gateway/gateway-private.h"
+#include "daemon/gateway/batch.h"
 #include "daemon/gateway/limits.h"
 #include "daemon/gateway/users.h"
 #include "daemon/ingress/session.h"
