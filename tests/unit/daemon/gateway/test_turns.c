@@ -14,9 +14,9 @@
 #include <sys/types.h>
 
 #include "daemon/config/config.h"
+#include "daemon/gateway/batch.h"
 #include "daemon/gateway/clients.h"
 #include "daemon/gateway/gateway-private.h"
-#include "daemon/gateway/batch.h"
 #include "daemon/gateway/limits.h"
 #include "daemon/gateway/users.h"
 #include "daemon/ingress/session.h"
