@@ -12,17 +12,18 @@
  * allocates nothing for others; so all three are replaced or none, and no pointer
  * of one allocator is freed by the other.
  */
-#include "daemon/uplink/paho/paho_link-private.h"
 
 #include <errno.h>
 #include <poll.h>
 #include <pthread.h>
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
 #include "base/thread.h"
+#include "daemon/uplink/paho/paho_link.h"
 
 void *__wrap_mymalloc(char *file, int line, size_t size);
 void *__wrap_myrealloc(char *file, int line, void *memory, size_t size);

@@ -14,7 +14,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "base/cleanup.h"
+#include "base/attr.h"
 
 /* A host name of a broker's URI. */
 #define PAHO_LINK_HOST_MAX 256

@@ -245,6 +245,44 @@ static void one_served_whole_beside_one_that_waits_is_noted(void **state)
     assert_int_equal(gateway->batch.contended_us, fakes.monotonic_us);
 }
 
+/* A batch that has been filled for as long as its commit takes is full, except for clients that
+ * have nothing in it. */
+static void a_contended_batch_is_filled_no_longer_than_its_commit_takes(void **state)
+{
+    struct gateway *gateway = fakes_open("");
+    struct session *greedy = fakes_connect("greedy", 1000);
+    struct session *honest = fakes_connect("honest", 1000);
+
+    (void)state;
+    batch_note_commit(&gateway->batch, 0);
+    batch_note_contended(&gateway->batch);
+    assert_int_equal(publish_until_it_waits(greedy), 1);
+    assert_int_equal(publish_until_it_waits(honest), 1);
+    fakes_edge();
+    batch_note_commit(&gateway->batch, UINT64_MAX);
+    assert_int_equal(greedy->verdict.kind, SESSION_ACCEPT);
+    assert_int_equal(1 + publish_until_it_waits(greedy), SHARED / 2);
+}
+
+static void a_batch_is_contended_when_some_are_served_whole_and_others_wait(void **state)
+{
+    struct gateway *gateway = fakes_open("");
+    struct session *greedy = fakes_connect("greedy", 1000);
+    struct session *honest = fakes_connect("honest", 1000);
+
+    (void)state;
+    (void)fakes_publish(honest, "a", "x");
+    fakes_edge();
+    assert_int_equal(gateway->batch.contended_us, 0);
+    (void)publish_until_it_waits(greedy);
+    fakes_edge();
+    assert_int_equal(gateway->batch.contended_us, 0);
+    (void)publish_until_it_waits(greedy);
+    (void)fakes_publish(honest, "a", "x");
+    fakes_edge();
+    assert_int_not_equal(gateway->batch.contended_us, 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -261,6 +299,8 @@ int main(void)
         FAKES_TEST(
             beside_clients_that_send_little_a_batch_is_filled_for_no_longer_than_a_commit),
         FAKES_TEST(one_served_whole_beside_one_that_waits_is_noted),
+        FAKES_TEST(a_contended_batch_is_filled_no_longer_than_its_commit_takes),
+        FAKES_TEST(a_batch_is_contended_when_some_are_served_whole_and_others_wait),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
