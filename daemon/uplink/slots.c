@@ -20,6 +20,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/cleanup.h"
 #include "base/cursor.h"
 #include "base/failpoint.h"
 #include "base/view.h"

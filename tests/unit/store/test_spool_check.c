@@ -16,6 +16,7 @@
 #include <sys/stat.h>
 
 #include "store/salvage/mark.h"
+#include "store/spool.h"
 #include "tests/support/spool_fixture.h"
 
 struct findings {

@@ -11,8 +11,13 @@
 #include <cmocka.h>
 
 #include <string.h>
+#include <sys/types.h>
 
-#include "daemon/gateway/limits.h"
+#include "daemon/gateway/batch.h"
+#include "daemon/gateway/gateway-private.h"
+#include "daemon/gateway/users.h"
+#include "daemon/gateway/waiting.h"
+#include "daemon/ingress/session.h"
 #include "tests/support/gateway_fakes.h"
 
 #define SHARED     800 /* messages of a batch that are shared out */
