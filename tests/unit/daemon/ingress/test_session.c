@@ -281,7 +281,7 @@ static void drain(struct fixture *f)
             f->got_size += (size_t)n;
             continue;
         }
-        /* Linux reports this way, after all bytes, that the session closed with unread input. */
+        /* So Linux reports, after all bytes, that the session closed with unread input. */
         f->got_end = n == 0 || errno == ECONNRESET;
         assert_true(f->got_end || errno == EAGAIN);
         return;
@@ -556,7 +556,8 @@ static void a_client_of_5_without_an_id_is_told_the_one_it_got(void **state)
     assert_memory_equal(f->got + f->got_size - 21, id.data, 21);
 }
 
-/* A machine that has just booted may lack entropy for minutes; before Linux 5.6 the call can only fail. */
+/* A machine that has just booted may lack entropy for minutes; before Linux 5.6 the call can
+ * only fail. */
 static bool is_without_entropy, is_old_kernel;
 
 ssize_t __wrap_getrandom(void *to, size_t size, unsigned flags);
@@ -668,7 +669,8 @@ static void start_large(struct fixture *f)
     start(f, 0);
 }
 
-/* A CONNECT of @size bytes in all that is right except for its will, which is all 'w'; free() it. */
+/* A CONNECT of @size bytes in all that is right except for its will, which is all 'w'.
+ * free() it. */
 static uint8_t *make_connect(enum packet_version version, size_t size)
 {
     size_t rest = size - 4;
