@@ -114,16 +114,18 @@ static void log_salvaged(const struct config *config, const struct spool_salvage
                   "be read\" remedy=\"what was stored may be lost, beyond what is recorded as "
                   "damaged: compare what the producers sent\"");
     if (*salvage->moved_to == '\0') {
-        log_warning("spool_salvaged salvaged=%" PRIu64 " damaged=%" PRIu64 " remedy=\"the "
+        log_warning("spool_salvaged salvaged=%" PRIu64 " damaged=%" PRIu64
+                    " rejected_lost=%" PRIu64 " remedy=\"the "
                     "daemon continues; no file was left to be kept: find out who removed it\"",
-                    salvage->salvaged, salvage->damaged);
+                    salvage->salvaged, salvage->damaged, salvage->kept_lost);
         return;
     }
     (void)snprintf(path, sizeof(path), "%s/%s", config->spool.directory, salvage->moved_to);
-    log_warning("spool_salvaged salvaged=%" PRIu64 " damaged=%" PRIu64 " moved_to=%s "
+    log_warning("spool_salvaged salvaged=%" PRIu64 " damaged=%" PRIu64 " rejected_lost=%" PRIu64
+                " moved_to=%s "
                 "remedy=\"the daemon continues; check the disk (journalctl -k), run mqtt-spool "
                 "check, then move that file elsewhere\"",
-                salvage->salvaged, salvage->damaged,
+                salvage->salvaged, salvage->damaged, salvage->kept_lost,
                 log_quote(text, sizeof(text), path, strlen(path)));
 }
 

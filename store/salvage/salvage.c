@@ -419,6 +419,7 @@ int salvage(int directory_fd,
         return r;
     ret->salvaged = task.salvaged;
     ret->damaged = task.damaged;
+    ret->kept_lost = task.kept_lost;
     ret->is_count_unknown = task.is_count_unknown;
     return 0;
 }
