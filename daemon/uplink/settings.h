@@ -23,6 +23,12 @@ struct uplink_tls_settings {
     bool verify;
 };
 
+/* A second; 0: no limit. */
+struct uplink_rate {
+    unsigned messages;
+    uint64_t bytes; /* of PUBLISH packets */
+};
+
 struct uplink_settings {
     char *
         *brokers; /* in turn: tcp:// mqtt:// ssl:// mqtts://, in small letters; at least one */
@@ -40,6 +46,7 @@ struct uplink_settings {
     uint64_t window_bytes;
     unsigned max_qos;
     char *topic_prefix;
+    struct uplink_rate rate;
     struct uplink_tls_settings tls;
 };
 

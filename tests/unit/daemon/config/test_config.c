@@ -627,8 +627,7 @@ static void numbers_in_texts_names_and_comments_are_no_numbers(void **state)
 static void keys_not_yet_supported_are_taken_at_their_default(void **state)
 {
     accept(*state,
-           UPLINK "stamp = false; exactly_once = false;\n"
-                  "rate: { messages = 0; bytes = \"0\"; }; };\nlanes = ( );\naccess = ( );\n");
+           UPLINK "stamp = false; exactly_once = false; };\nlanes = ( );\naccess = ( );\n");
 }
 
 /* ---- what is refused ---- */
@@ -854,10 +853,6 @@ static void key_not_yet_supported_is_refused_by_name(void **state)
            ":2: uplink.stamp: not yet supported; leave it out or set it to false");
     refuse(*state, UPLINK "exactly_once = true; };",
            ":2: uplink.exactly_once: not yet supported; leave it out or set it to false");
-    refuse(*state, UPLINK "rate: { messages = 5; }; };",
-           ":2: uplink.rate.messages: not yet supported; leave it out or set it to 0");
-    refuse(*state, UPLINK "rate: { bytes = \"1k\"; }; };",
-           ":2: uplink.rate.bytes: not yet supported; leave it out or set it to \"0\"");
     refuse(*state, BROKER "access = ( { user = \"x\"; } );",
            ":2: access: not yet supported; leave it out or set it to ( )");
 }
@@ -1406,7 +1401,7 @@ static void no_restart_is_needed_for_keys_that_reload(void **state)
     struct config *link = load(
         *state, UPLINK "keepalive = \"31s\"; connect_timeout = \"1s\"; ack_timeout = \"1s\";\n"
                        "backoff: { min = \"2s\"; max = \"3s\"; }; window_bytes = \"1k\";\n"
-                       "max_qos = 1; };\n");
+                       "max_qos = 1; rate: { messages = 1; bytes = 1; }; };\n");
     char restarts[CONFIG_RESTARTS_MAX] = "x";
 
     assert_int_equal(config_needs_restart(running, fresh, restarts), 0);
@@ -1454,6 +1449,8 @@ static const struct {
     VALUE("uplink.backoff.max", UPLINK "backoff: { max = \"3s\"; }; };", uplink.backoff_max_ms),
     VALUE("uplink.window_bytes", UPLINK "window_bytes = \"1k\"; };", uplink.window_bytes),
     VALUE("uplink.max_qos", UPLINK "max_qos = 1; };", uplink.max_qos),
+    VALUE("uplink.rate.messages", UPLINK "rate: { messages = 5; }; };", uplink.rate.messages),
+    VALUE("uplink.rate.bytes", UPLINK "rate: { bytes = \"1k\"; }; };", uplink.rate.bytes),
     VALUE("audit.file", BROKER "audit: { file = \"/other\"; };", audit.file),
     VALUE("audit.deliveries", BROKER "audit: { deliveries = false; };", audit.has_deliveries),
     VALUE("audit.journal", BROKER "audit: { journal = \"all\"; };", audit.journal),
