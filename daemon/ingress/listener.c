@@ -683,6 +683,8 @@ void listener_verify(struct listener *listener)
             continue;
         if (!path && path_of_passed(socket, &address) > 0)
             path = address.local.sun_path;
+        if (!path)
+            continue; /* it has no name any more */
         int error = check_file(socket, path);
         if (error == 0) {
             socket->is_moved = false;

@@ -44,16 +44,15 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/cursor.h"
 #include "base/peer.h"
 #include "base/view.h"
 #include "daemon/mqtt/packet.h"
 
-#define READ_CHUNK (64 * 1024)
+#define READ_CHUNK ((size_t)64 * 1024)
 /* How much of what a closed client still sent is discarded at most. */
-#define DISCARD_MAX (256 * 1024)
+#define DISCARD_MAX ((size_t)256 * 1024)
 /* A timer that comes so late: it was the loop that was blocked. */
 #define LATE_US    500000
 #define EXCUSED_US 2000000
@@ -403,21 +402,21 @@ int session_new(sd_event *event,
                 void *userdata,
                 struct session **ret)
 {
-    AUTO_CLOSE int taken = fd;
     struct session *session = calloc(1, sizeof(*session));
 
-    if (!session)
+    if (!session) {
+        (void)close(fd);
         return -ENOMEM;
+    }
     *session = (struct session){
         .event = sd_event_ref(event),
-        .fd = taken,
+        .fd = fd,
         .peer = *peer,
         .settings = *settings,
         .ops = ops,
         .userdata = userdata,
         .client = {.version = MQTT_3_1_1, .max_packet = UINT32_MAX},
     };
-    taken = -1;
     bytes_init(&session->input.bytes, session_packet_limit(session) + SESSION_INPUT_RESERVE);
     bytes_init(&session->output.bytes, SESSION_OUTPUT_MAX);
     int r = add_sources(session);

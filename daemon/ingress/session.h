@@ -39,11 +39,11 @@
 #include "base/view.h"
 #include "daemon/mqtt/packet.h"
 
-#define SESSION_OUTPUT_MAX         (64 * 1024)
+#define SESSION_OUTPUT_MAX         ((size_t)64 * 1024)
 #define SESSION_CONNECT_TIMEOUT_MS 10000
 #define SESSION_RECEIVE_MAXIMUM    1000
 /* 64 KiB for the payload of a will, 8 KiB for all else. */
-#define SESSION_CONNECT_MAX (72 * 1024)
+#define SESSION_CONNECT_MAX ((size_t)72 * 1024)
 
 struct session;
 

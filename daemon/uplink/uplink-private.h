@@ -54,7 +54,8 @@ struct uplink_mail {
 };
 
 /* FREE -> SENT (loop) -> ANSWERED (a callback, posts) -> FREE (loop). Without an answer of the
- * broker: SENT -> FREE by the sweep, or SENT -> ANSWERED -> ENDED (loop) -> FREE by the sweep. */
+ * broker: SENT -> FREE by the sweep, or SENT -> ANSWERED -> ENDED (loop) -> FREE by the sweep.
+ */
 enum uplink_slot_state { SLOT_FREE, SLOT_SENT, SLOT_ANSWERED, SLOT_ENDED };
 
 struct uplink_slot {
