@@ -23,23 +23,11 @@
 #include "base/failpoint.h"
 #include "daemon/gateway/edge_timer.h"
 #include "daemon/gateway/limits.h"
+#include "daemon/gateway/shape.h"
 #include "daemon/gateway/turn.h"
 #include "daemon/mqtt/packet.h"
 #include "daemon/uplink/uplink.h"
 #include "store/spool.h"
-
-static struct uplink_message message_for_uplink(const struct spool_message *message)
-{
-    return (struct uplink_message){
-        .id = message->id,
-        .topic = {message->topic.data, message->topic.size},
-        .payload = {message->payload.data, message->payload.size},
-        .properties = {message->properties.data, message->properties.size},
-        .qos = message->qos,
-        .retain = message->retain,
-        .expiry_ms = message->expiry_ms,
-    };
-}
 
 /* An id that is not in flight is logged and ignored. */
 static int settle_ignore_unknown(struct forward *forward, uint64_t id, int r)
@@ -80,7 +68,7 @@ forward_reject(struct forward *forward, uint64_t id, enum spool_reason reason, i
 static int
 forward_send(struct forward *forward, const struct spool_message *message, bool *ret_continues)
 {
-    struct uplink_message out = message_for_uplink(message);
+    struct uplink_message out = shape_message(forward->config, message);
     uint64_t id = message->id;
     int r = uplink_send(forward->uplink, &out);
 

@@ -45,7 +45,7 @@ struct uplink_settings {
     unsigned window; /* messages */
     uint64_t window_bytes;
     unsigned max_qos;
-    char *topic_prefix;
+    char *topic_prefix; /* for uplink_message.prefix; not added here */
     struct uplink_rate rate;
     struct uplink_tls_settings tls;
 };

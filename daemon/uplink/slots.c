@@ -635,8 +635,7 @@ static int send_in_slot(struct uplink *uplink,
 
 int uplink_send(struct uplink *uplink, const struct uplink_message *message)
 {
-    size_t prefix_size = strlen(uplink->settings->topic_prefix);
-    size_t topic_size = prefix_size + message->topic.size;
+    size_t topic_size = message->prefix.size + message->topic.size;
     struct message_size size;
 
     if (uplink->state != LINK_ONLINE)
@@ -648,8 +647,9 @@ int uplink_send(struct uplink *uplink, const struct uplink_message *message)
         return UPLINK_E_TOO_LARGE; /* Paho takes a C string, and no topic may hold U+0000 */
 
     char *topic = uplink->slots.topic;
-    memcpy(topic, uplink->settings->topic_prefix, prefix_size);
-    memcpy(topic + prefix_size, message->topic.data, message->topic.size);
+    if (message->prefix.size > 0)
+        memcpy(topic, message->prefix.data, message->prefix.size);
+    memcpy(topic + message->prefix.size, message->topic.data, message->topic.size);
     topic[topic_size] = '\0';
     return send_in_slot(uplink, message, topic, &size);
 }

@@ -64,5 +64,34 @@ def a_rate_of_bytes_lets_a_larger_message_pass_and_a_hup_lifts_it():
     gateway.stop()
 
 
+
+# Topics
+
+
+def reason_of(gateway, topic, version=5):
+    with gateway.client(version) as client:
+        return client.publish_wait(topic, b"x").reason
+
+
+@case
+def a_topic_too_long_with_its_prefix_is_refused_and_the_longest_arrives():
+    host = os.uname().nodename
+    broker = fake_broker()
+    gateway = Gateway(broker.url, uplink={"topic_prefix": "%H/"}, lanes=[
+        {"name": "own", "topics": ["own/#"], "prefix": "%H%%/p/", "max_qos": 0}]).start()
+    gateway.wait_link()
+    longest = {"a": 65535 - len(host + "/"), "own/": 65535 - len(host + "%/p/")}
+    for start, size in longest.items():
+        equal(reason_of(gateway, start.ljust(size + 1, "x")), 0x90, "one byte too many")
+        equal(reason_of(gateway, start.ljust(size, "x")), 0, "the longest topic")
+    gateway.wait_drained()
+    wait_for(lambda: len(broker.publishes()) == 2, 20, "both at the broker")
+    topics = {entry["topic"]: entry["qos"] for entry in broker.publishes()}
+    equal(topics, {host + "/" + "a".ljust(longest["a"], "x"): 1,
+                   host + "%/p/" + "own/".ljust(longest["own/"], "x"): 0}, "topics and QoS")
+    equal(gateway.status()["producers"]["messages_refused"], 2, "refused at the intake")
+    gateway.stop()
+
+
 if __name__ == "__main__":
     run_all()
