@@ -244,6 +244,11 @@ const char *config_check_all(const struct config *config, char why[static CONFIG
         (void)snprintf(why, CONFIG_ERROR_MAX, "must not be above uplink.backoff.max");
         return "uplink.backoff.min";
     }
+    if (config->uplink.has_stamp && config->uplink.protocol == 4) {
+        (void)snprintf(why, CONFIG_ERROR_MAX,
+                       "needs uplink.protocol = 5: MQTT 3.1.1 has no user properties");
+        return "uplink.stamp";
+    }
     if (config->uplink.password_file[0] != '\0' && config->uplink.username[0] == '\0' &&
         config->uplink.protocol == 4) {
         (void)snprintf(why, CONFIG_ERROR_MAX,

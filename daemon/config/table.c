@@ -117,7 +117,7 @@ const struct config_key config_keys[] = {
      RANGE(0, 2), AT(uplink.max_qos)},
     {"uplink.topic_prefix", CONFIG_KIND_STRING, 0, "\"\"",
      RANGE(0, 1024), AT(uplink.topic_prefix), .check = config_check_prefix},
-    {"uplink.stamp", CONFIG_KIND_BOOL, CONFIG_NOT_YET, "false", RANGE(0, 1)},
+    {"uplink.stamp", CONFIG_KIND_BOOL, CONFIG_RELOADS, "false", AT(uplink.has_stamp)},
     {"uplink.exactly_once", CONFIG_KIND_BOOL, CONFIG_NOT_YET, "false", RANGE(0, 1)},
     {"uplink.rate.messages", CONFIG_KIND_UINT, CONFIG_RELOADS, "0",
      RANGE(0, 1000000), AT(uplink.rate.messages)},

@@ -458,10 +458,22 @@ static uint64_t remaining_length(const struct uplink *uplink,
         size += 2;
     if (uplink->settings->protocol != MQTTVERSION_5)
         return size;
-    uint64_t properties =
-        message->properties.size + (message->expiry_ms >= 0 ? EXPIRY_BYTES : 0);
+    uint64_t properties = message->properties.size + message->stamp.size +
+                          (message->expiry_ms >= 0 ? EXPIRY_BYTES : 0);
     return size + properties +
            varint_size(properties < MQTT_VARINT_MAX ? (uint32_t)properties : MQTT_VARINT_MAX);
+}
+
+static uint64_t memory_of_properties(struct view encoded)
+{
+    struct reader reader;
+    struct packet_property property;
+    uint64_t memory = 0;
+
+    reader_init(&reader, encoded.data, encoded.size);
+    while (packet_property_next(&reader, &property))
+        memory += PROPERTY_MEMORY;
+    return memory;
 }
 
 /* The packet, and the memory of its properties. */
@@ -469,15 +481,10 @@ static uint64_t size_in_window(const struct uplink *uplink,
                                const struct uplink_message *message,
                                uint64_t packet)
 {
-    struct reader reader;
-    struct packet_property property;
-
     if (uplink->settings->protocol != MQTTVERSION_5)
         return packet;
-    reader_init(&reader, message->properties.data, message->properties.size);
-    while (packet_property_next(&reader, &property))
-        packet += PROPERTY_MEMORY;
-    return packet;
+    return packet + memory_of_properties(message->properties) +
+           memory_of_properties(message->stamp);
 }
 
 struct message_size {
@@ -544,17 +551,25 @@ static int add_property(MQTTProperties *properties, const struct packet_property
     return MQTTProperties_add(properties, &out);
 }
 
-static int add_properties(MQTTProperties *properties, const struct uplink_message *message)
+static int add_encoded(MQTTProperties *properties, struct view encoded)
 {
     struct reader reader;
     struct packet_property property;
     int rc = 0;
 
-    reader_init(&reader, message->properties.data, message->properties.size);
+    reader_init(&reader, encoded.data, encoded.size);
     while (rc == 0 && packet_property_next(&reader, &property))
         rc = add_property(properties, &property);
-    if (rc == 0 && reader.failed)
-        rc = MQTTASYNC_BAD_MQTT_OPTION;
+    return rc == 0 && reader.failed ? MQTTASYNC_BAD_MQTT_OPTION : rc;
+}
+
+static int add_properties(MQTTProperties *properties, const struct uplink_message *message)
+{
+    struct packet_property property;
+    int rc = add_encoded(properties, message->properties);
+
+    if (rc == 0)
+        rc = add_encoded(properties, message->stamp);
     if (rc != 0 || message->expiry_ms < 0)
         return rc;
 

@@ -38,6 +38,7 @@ struct uplink_message {
     struct view topic;
     struct view payload;
     struct view properties; /* encoded MQTT 5 properties, left out on a 3.1.1 link */
+    struct view stamp;      /* more of them, which are sent behind those */
     uint8_t qos;
     bool retain;
     int64_t expiry_ms; /* what is left, -1: none; sent rounded up to seconds */

@@ -93,5 +93,71 @@ def a_topic_too_long_with_its_prefix_is_refused_and_the_longest_arrives():
     gateway.stop()
 
 
+
+# Stamps
+
+
+def stamps(broker):
+    """The user properties of each PUBLISH, in the order of arrival, as dictionaries."""
+    return [dict(entry["user"]) for entry in broker.publishes()]
+
+
+def marks(broker, since=0):
+    """(backlog, repeat) of each PUBLISH."""
+    return [("spool-backlog" in stamp, "spool-repeat" in stamp) for stamp in stamps(broker)[since:]]
+
+
+@case
+def stamps_have_id_and_time_and_tell_backlog_and_repeats():
+    broker = fake_broker(connack=0x88)
+    gateway = Gateway(broker.url, uplink={"stamp": True}).start()
+    publish(gateway, 3)
+    broker.change(connack=0)
+    gateway.wait_drained()
+    publish(gateway, 2)
+    gateway.wait_drained()
+    equal(marks(broker), [(True, False)] * 3 + [(False, False)] * 2, "(backlog, repeat)")
+    records = gateway.wait_audit(5)
+    equal([(stamp["spool-id"], stamp["spool-accepted"]) for stamp in stamps(broker)],
+          [(str(record["id"]), record["accepted"]) for record in records], "as in the records")
+    broker.change(noack=True)
+    publish(gateway, 2)
+    wait_for(lambda: len(broker.publishes()) == 7, 20, "two in flight")
+    broker.change(noack=False)
+    broker.reset_all()
+    gateway.wait_drained()
+    equal(marks(broker, 5), [(False, False)] * 2 + [(True, True)] * 2, "sent again")
+    gateway.stop()
+
+
+@case
+def after_a_restart_everything_left_may_have_been_sent():
+    broker = fake_broker(noack=True)
+    gateway = Gateway(broker.url, uplink={"stamp": True, "window": 1}).start()
+    gateway.wait_link()
+    publish(gateway, 3)
+    wait_for(lambda: len(broker.publishes()) == 1, 20, "one in flight")
+    gateway.kill()
+    broker.change(noack=False)
+    gateway.start()
+    gateway.wait_drained()
+    publish(gateway, 1)
+    gateway.wait_drained()
+    equal(marks(broker), [(False, False)] + [(True, True)] * 3 + [(False, False)])
+    gateway.stop()
+
+
+@case
+def a_stamp_that_makes_a_packet_too_large_is_left_out():
+    broker = fake_broker(maximum_packet=300)
+    gateway = Gateway(broker.url, uplink={"stamp": True}).start()
+    gateway.wait_link()
+    publish(gateway, 1, size=280)
+    publish(gateway, 1, size=100)
+    equal(gateway.wait_drained()["delivered"], 2)
+    equal([len(stamp) for stamp in stamps(broker)], [0, 2], "properties")
+    gateway.stop()
+
+
 if __name__ == "__main__":
     run_all()

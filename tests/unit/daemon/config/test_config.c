@@ -631,8 +631,7 @@ static void numbers_in_texts_names_and_comments_are_no_numbers(void **state)
 
 static void keys_not_yet_supported_are_taken_at_their_default(void **state)
 {
-    accept(*state,
-           UPLINK "stamp = false; exactly_once = false; };\nlanes = ( );\naccess = ( );\n");
+    accept(*state, UPLINK "exactly_once = false; };\nlanes = ( );\naccess = ( );\n");
 }
 
 /* ---- what is refused ---- */
@@ -854,8 +853,6 @@ static void number_above_32_bits_is_refused_not_cut(void **state)
 
 static void key_not_yet_supported_is_refused_by_name(void **state)
 {
-    refuse(*state, UPLINK "stamp = true; };",
-           ":2: uplink.stamp: not yet supported; leave it out or set it to false");
     refuse(*state, UPLINK "exactly_once = true; };",
            ":2: uplink.exactly_once: not yet supported; leave it out or set it to false");
     refuse(*state, BROKER "access = ( { user = \"x\"; } );",
@@ -1276,6 +1273,12 @@ static void client_id_longer_than_mqtt_allows_is_refused(void **state)
     refuse(*state, text, ":2: uplink.client_id: must not be longer than 65535 bytes");
 }
 
+static void a_stamp_without_properties_is_refused(void **state)
+{
+    refuse(*state, UPLINK "protocol = 4;\nstamp = true; };",
+           ":3: uplink.stamp: needs uplink.protocol = 5: MQTT 3.1.1 has no user properties");
+}
+
 static void prefixes_hold_the_host_name_too(void **state)
 {
     char host[256] = "";
@@ -1434,7 +1437,7 @@ static void no_restart_is_needed_for_keys_that_reload(void **state)
     struct config *link = load(
         *state, UPLINK "keepalive = \"31s\"; connect_timeout = \"1s\"; ack_timeout = \"1s\";\n"
                        "backoff: { min = \"2s\"; max = \"3s\"; }; window_bytes = \"1k\";\n"
-                       "max_qos = 1; rate: { messages = 1; bytes = 1; }; };\n");
+                       "max_qos = 1; stamp = true; rate: { messages = 1; bytes = 1; }; };\n");
     char restarts[CONFIG_RESTARTS_MAX] = "x";
 
     assert_int_equal(config_needs_restart(running, fresh, restarts), 0);
@@ -1482,6 +1485,7 @@ static const struct {
     VALUE("uplink.backoff.max", UPLINK "backoff: { max = \"3s\"; }; };", uplink.backoff_max_ms),
     VALUE("uplink.window_bytes", UPLINK "window_bytes = \"1k\"; };", uplink.window_bytes),
     VALUE("uplink.max_qos", UPLINK "max_qos = 1; };", uplink.max_qos),
+    VALUE("uplink.stamp", UPLINK "stamp = true; };", uplink.has_stamp),
     VALUE("uplink.rate.messages", UPLINK "rate: { messages = 5; }; };", uplink.rate.messages),
     VALUE("uplink.rate.bytes", UPLINK "rate: { bytes = \"1k\"; }; };", uplink.rate.bytes),
     VALUE("audit.file", BROKER "audit: { file = \"/other\"; };", audit.file),
@@ -1618,6 +1622,7 @@ int main(void)
         CASE(backoff_that_runs_backwards_is_refused),
         CASE(client_id_that_cannot_be_is_refused),
         CASE(client_id_longer_than_mqtt_allows_is_refused),
+        CASE(a_stamp_without_properties_is_refused),
         CASE(prefixes_hold_the_host_name_too),
         CASE(topic_prefix_that_no_topic_may_hold_is_refused),
         CASE(password_without_user_is_refused_for_3_1_1),
