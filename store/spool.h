@@ -566,6 +566,9 @@ MUST_CHECK int spool_retain(struct spool *spool,
  */
 MUST_CHECK int spool_commit(struct spool *spool, const struct spool_time *now);
 
+/* The id of the newest committed message; 0: there was none yet. */
+uint64_t spool_last_id(const struct spool *spool);
+
 /* How many messages were evicted for the disk since the open, those of lost batches too. */
 uint64_t spool_disk_evictions(const struct spool *spool);
 

@@ -207,7 +207,7 @@ static int config_check_whole(const struct config_loader *loader, const config_t
     if (!key)
         key = config_check_paths(loader->config, loader->path, why);
     if (!key)
-        key = config_expand_client_id(loader->config, why);
+        key = config_expand_all(loader->config, why);
     if (!key)
         return 0;
     if (strcmp(why, config_no_memory) == 0)

@@ -586,6 +586,10 @@ int uplink_send(struct uplink *uplink, const struct uplink_message *message)
         return result;
     assert_in_range(fakes.sent_count, 0, FAKES_SENT_MAX - 1);
     fakes.sent[fakes.sent_count++] = message->id;
+    fakes.sent_qos = message->qos;
+    (void)snprintf(fakes.sent_topic, sizeof(fakes.sent_topic), "%.*s%.*s",
+                   (int)message->prefix.size, (const char *)message->prefix.data,
+                   (int)message->topic.size, (const char *)message->topic.data);
     fakes.link.in_flight++;
     return 0;
 }

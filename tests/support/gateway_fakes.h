@@ -97,6 +97,8 @@ struct fakes {
     unsigned room; /* of the uplink */
     uint64_t sent[FAKES_SENT_MAX];
     unsigned sent_count;
+    char sent_topic[256]; /* of the last one */
+    uint8_t sent_qos;
     struct fake_result send, new_uplink, start_uplink;
     bool uplink_stops_late; /* it becomes idle by fakes_link_state() only */
 
