@@ -17,10 +17,6 @@
 #include "daemon/mqtt/packet.h"
 #include "daemon/uplink/uplink-private.h"
 
-static const char costs_of_3_1_1[] =
-    "properties and message expiry are left out, and a message that the broker refuses counts "
-    "as delivered";
-
 unsigned uplink_choose_protocol(const struct uplink_settings *settings,
                                 const struct uplink_broker *broker)
 {
@@ -49,21 +45,19 @@ void uplink_fall_back(struct uplink *uplink, const struct uplink_event *event)
 
     uplink_broker(uplink)->speaks_3_1_1_only = true;
     uplink->connection.reconnects_at_once = true;
-    log_warning("link_protocol broker=%s protocol=3.1.1 reason=\"it refuses MQTT 5 with code "
-                "%d\" costs=\"%s\" remedy=\"use a broker that speaks MQTT 5, or accept it: set "
-                "uplink.protocol = 4\"",
-                log_quote(quoted, sizeof(quoted), uri, strlen(uri)), event->code,
-                costs_of_3_1_1);
+    log_warning(
+        "link_protocol broker=%s protocol=3.1.1 reason=\"it refuses MQTT 5 with code "
+        "%d\" costs=\"properties, message expiry, reported refusals\" remedy=\"use a broker "
+        "that speaks MQTT 5, or accept it: set uplink.protocol = 4\"",
+        log_quote(quoted, sizeof(quoted), uri, strlen(uri)), event->code);
 }
 
 void uplink_log_protocol(const struct uplink_settings *settings)
 {
     if (settings->protocol == MQTTVERSION_3_1_1)
-        log_warning(
-            "link_protocol protocol=3.1.1 reason=\"uplink.protocol is 4\" "
-            "costs=\"%s\" remedy=\"remove uplink.protocol: MQTT 5 is used with a broker "
-            "that speaks it\"",
-            costs_of_3_1_1);
+        log_warning("link_protocol protocol=3.1.1 reason=\"uplink.protocol is 4\" "
+                    "costs=\"properties, message expiry, reported refusals\" remedy=\"remove "
+                    "uplink.protocol: MQTT 5 is used with a broker that speaks it\"");
 }
 
 static bool are_equal(const struct uplink_limits *a, const struct uplink_limits *b)
