@@ -36,20 +36,6 @@
 /* How often the files of the settings are checked during a pause. */
 #define FILES_CHECK_MS 5000
 
-uint64_t uplink_backoff_limit_ms(uint64_t min_ms, uint64_t max_ms, unsigned round)
-{
-    uint64_t limit = min_ms < max_ms ? min_ms : max_ms;
-
-    while (round-- > 0 && limit < max_ms)
-        limit = limit > max_ms / 2 ? max_ms : limit * 2;
-    return limit;
-}
-
-uint64_t uplink_backoff_ms(uint64_t min_ms, uint64_t max_ms, unsigned round, uint64_t random)
-{
-    return random % (uplink_backoff_limit_ms(min_ms, max_ms, round) + 1);
-}
-
 static uint64_t next_backoff_ms(struct uplink_broker *broker,
                                 const struct uplink_settings *settings)
 {

@@ -12,6 +12,7 @@
  *   state.c    the states of the link, and what is true in each
  *   limits.c   what a broker announced, and which message it takes
  *   files_mark.c  have the files of the settings changed?
+ *   backoff.c  how long a pause is
  *   retry.c    which broker is tried next, and when
  *   failback.c a connection has lasted, or is left for the first broker
  *   reason.c   why an attempt or a connection ended, in words
@@ -418,6 +419,12 @@ MUST_CHECK int uplink_check_limits(const struct uplink *uplink,
 /* Changes with the password and TLS files of @settings. */
 uint64_t uplink_files_mark(const struct uplink_settings *settings);
 
+/* backoff.c */
+/* min * 2^round, at most max. */
+uint64_t uplink_backoff_limit_ms(uint64_t min_ms, uint64_t max_ms, unsigned round);
+/* Full jitter: 0 to that limit. @random: any 64 bits. */
+uint64_t uplink_backoff_ms(uint64_t min_ms, uint64_t max_ms, unsigned round, uint64_t random);
+
 /* retry.c */
 /* That of the newest attempt, or of the next one. */
 struct uplink_broker *uplink_broker(struct uplink *uplink);
@@ -446,10 +453,6 @@ void uplink_log_retry(struct uplink *uplink, struct uplink_broker *broker, const
  * and the longer the broker is away the more seldom.
  */
 bool uplink_is_library_suspect(const struct uplink_retry *retry);
-/* min * 2^round, at most max. */
-uint64_t uplink_backoff_limit_ms(uint64_t min_ms, uint64_t max_ms, unsigned round);
-/* Full jitter: 0 to that limit. @random: any 64 bits. */
-uint64_t uplink_backoff_ms(uint64_t min_ms, uint64_t max_ms, unsigned round, uint64_t random);
 
 /* failback.c */
 /* The link is online. */
