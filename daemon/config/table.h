@@ -106,6 +106,8 @@ MUST_CHECK int config_scan(const char *file,
 
 /* Checks of single texts, for the table. */
 const char *config_check_absolute(const char *text);
+const char *config_check_read_file(const char *text);
+const char *config_check_alpn(const char *text);
 const char *config_check_directory(const char *text);
 const char *config_check_socket(const char *text);
 const char *config_check_broker(const char *text);
@@ -133,5 +135,7 @@ const char *config_check_paths(const struct config *config,
 
 /* Replaces %H, %m and %% in the client id. Return as config_check_all(). */
 const char *config_expand_client_id(struct config *config, char why[static CONFIG_ERROR_MAX]);
+/* credentials.c: replaces %d in the paths of files that are read. Return: as above. */
+const char *config_expand_credentials(struct config *config, char why[static CONFIG_ERROR_MAX]);
 
 #endif

@@ -64,6 +64,8 @@ void uplink_describe_failure(const struct uplink *uplink,
         (void)snprintf(reason, UPLINK_TEXT_MAX, "%s", strerror(error));
         if (reason[0] >= 'A' && reason[0] <= 'Z')
             reason[0] = (char)(reason[0] - 'A' + 'a');
+    } else if (uplink->client.is_tls && uplink_describe_tls(uplink, reason)) {
+        return;
     } else if (uplink->connection.library_error[0] != '\0') {
         (void)snprintf(reason, UPLINK_TEXT_MAX, "%s", uplink->connection.library_error);
     } else {

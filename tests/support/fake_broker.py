@@ -252,11 +252,13 @@ class Connection(asyncio.Protocol):
 
 
 class FakeBroker:
-    def __init__(self, ledger_file=None, **options):
+    def __init__(self, ledger_file=None, tls=None, **options):
+        """@tls: an ssl.SSLContext; then the URL is for the name localhost."""
         unknown = set(options) - set(OPTIONS)
         if unknown:
             raise TypeError("no such option: %s" % ", ".join(sorted(unknown)))
         self.options = dict(OPTIONS, **options)
+        self.tls = tls
         self.ledger = []
         self.connections = 0
         self.open = set()
@@ -267,7 +269,7 @@ class FakeBroker:
 
     @property
     def url(self):
-        return "tcp://127.0.0.1:%d" % self.port
+        return ("ssl://localhost:%d" if self.tls else "tcp://127.0.0.1:%d") % self.port
 
     def open_pids(self, client):
         """Packet ids of QoS 2 between PUBLISH and PUBREL."""
@@ -303,7 +305,8 @@ class FakeBroker:
     async def listen(self):
         self.loop = asyncio.get_running_loop()
         self._end = asyncio.Event()
-        server = await self.loop.create_server(lambda: Connection(self), "127.0.0.1", 0)
+        server = await self.loop.create_server(lambda: Connection(self), "127.0.0.1", 0,
+                                               ssl=self.tls)
         self.port = server.sockets[0].getsockname()[1]
         return server
 
