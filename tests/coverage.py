@@ -37,7 +37,7 @@ def measured():
     ended = subprocess.run(
         ["gcovr", "--root", ROOT, "--object-directory", BUILD, "--json-summary", "-", "-j", "2"]
         + ["--filter=%s/" % os.path.join(ROOT, folder) for folder in FOLDERS]
-        + [os.path.join(BUILD, folder) for folder in FOLDERS],
+        + [os.path.join(BUILD, folder) for folder in FOLDERS + ("tests",)],
         capture_output=True, text=True, check=False)
     check(ended.returncode == 0, "gcovr failed", ended.stderr[-1000:])
     return json.loads(ended.stdout)["files"]

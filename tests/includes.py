@@ -206,6 +206,7 @@ class Uses:
         self.system = set(re.findall(r"^#\s*include <([^>]+)>", text, re.MULTILINE))
         text = blank(re.sub(r"^#\s*include[^\n]*", "", text, flags=re.MULTILINE), NO_CODE)
         self.locals, own = set(self.LOCAL.findall(text)), own_names(text)
+        self.defined = set(re.findall(r"^\w[^;={}()]*?\b(\w+)\([^;{}]*\)\s*[;{]", text, re.MULTILINE))
         self.own_tags = set(re.findall(r"\b(?:struct|enum|union)\s+(\w+)\s*\{", text))
         self.pointers = set(re.findall(r"\bstruct (\w+) \*(?:const )?(\w+)", text))
         # NAME->: what NAME points to is looked into.
@@ -239,7 +240,8 @@ class Uses:
         plain = re.compile(r"[A-Z]\w+|\w+_t|bool|true|false|errno|va_list|std(?:in|out|err)"
                            r"|opt(?:arg|ind)|sd_event\w*|sqlite3\w*")
         return {**{name: line for name, line in self.needed().items()
-                   if name in self.called or plain.fullmatch(name)}, **self.tags}
+                   if (name in self.called or plain.fullmatch(name))
+                   and name not in self.defined}, **self.tags}
 
 
 class Tree:

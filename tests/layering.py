@@ -30,6 +30,7 @@ DOORS = {
     "MQTTClient.h": [],
     "openssl/err.h": ["daemon/tls/*"],
     "openssl/pem.h": ["daemon/tls/*"],
+    "openssl/bio.h": ["daemon/uplink/paho/*"],
     "openssl/ssl.h": ["daemon/uplink/paho/*"],
     "openssl/x509.h": ["daemon/tls/*"],
     "openssl/x509v3.h": ["daemon/uplink/paho/*"],

@@ -40,7 +40,7 @@ WORDS = {
     r"(?:know|knows|knew) no more": "has no, stops at",
     r"befell|befalls?|befallen": "occurred",
     r"says? so|said so": "is logged, is reported, is documented",
-    r"(?:goes|go|went|going) on(?! (?:the|a|top|disk)\b)": "continues",
+    r"(?:goes|go|went|going) on(?! (?:the|a|top|disk|it|pages?)\b)": "continues",
     r"surplus clients?": "over-limit client",
     r"none of ours": "not one of ours",
     r"sated": "full, has enough",
@@ -161,7 +161,8 @@ def each_pattern_finds_its_words():
     missed = [words for words in bad if not findings("a.c", c_prose("/* %s */" % words))]
     equal(missed, [], "not found")
     good = ["shown as user \"nobody\"", "cannot be told apart", "tells one record from another",
-            "all the same size", "made up of two parts", "a page that goes on the free list"]
+            "all the same size", "made up of two parts", "a page that goes on the free list",
+            "it goes on a page"]
     wrong = [words for words in good if findings("a.c", c_prose("/* %s */" % words))]
     equal(wrong, [], "found, though good")
     equal(findings("a.c", c_prose("int told;")), [], "code is no prose")

@@ -171,8 +171,8 @@ static void swap_places(struct client *client, struct client *other)
     count_client(other, true);
 }
 
-/* One that was over the limit when it came is admitted if another has left meanwhile, or if it takes
- * over a session that is admitted. */
+/* One that was over the limit when it came is admitted if another has left meanwhile, or if
+ * it takes over a session that is admitted. */
 static bool client_admit(struct client *client)
 {
     struct client *other;

@@ -71,7 +71,8 @@ static int edge_commit(struct gateway *gateway, bool *ret_is_committed)
     audit_watch_bound(&gateway->audit_watch);
     uint64_t began_us = clock_monotonic_us();
     int r = spool_commit(gateway->spool, &now);
-    batch_note_commit(&gateway->batch, clock_monotonic_us() - began_us);
+    if (gateway->edge.appended > 0)
+        batch_note_commit(&gateway->batch, clock_monotonic_us() - began_us);
     turn_read_clock(&gateway->turn); /* the disk may have taken long */
     *ret_is_committed = r == 0;
     if (r < 0)

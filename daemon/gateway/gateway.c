@@ -65,7 +65,7 @@ static int open_listener(struct gateway *gateway, const int *passed, size_t pass
                          &gateway->listener);
     if (r == LISTENER_E_OPERATOR)
         return GATEWAY_E_OPERATOR;
-    return r == LISTENER_E_TOLD ? GATEWAY_E_LOGGED : r;
+    return r == LISTENER_E_LOGGED ? GATEWAY_E_LOGGED : r;
 }
 
 /* The parts that need nothing that can fail. */

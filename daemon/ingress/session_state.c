@@ -109,6 +109,7 @@ bool session_was_refused(const struct session *session)
 void session_end_on_condition(struct session *session, const char *why, int condition)
 {
     uint8_t code = packet_condition_code(condition);
+
     session_refuse(session, code, why, packet_reason_text(code));
 }
 

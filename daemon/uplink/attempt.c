@@ -13,7 +13,7 @@
 #include "base/regular.h"
 #include "base/text.h"
 #include "daemon/tls/tls_check.h"
-#include "daemon/uplink/paho/paho_tls.h"
+#include "daemon/uplink/paho/paho_handshake.h"
 #include "daemon/uplink/secret.h"
 #include "daemon/uplink/settings.h"
 #include "daemon/uplink/uplink-private.h"
@@ -50,8 +50,9 @@ static void attempt_set_tls(const struct uplink *uplink,
     tls->enableServerCertAuth = settings->tls.verify;
     tls->verify = settings->tls.verify; /* the host name, too: Paho does not by itself */
     options->ssl = tls;
-    paho_tls_begin(settings->tls.min_version == UPLINK_TLS_1_3 ? PAHO_TLS_1_3 : PAHO_TLS_1_2,
-                   settings->tls.alpn);
+    paho_handshake_begin(settings->tls.min_version == UPLINK_TLS_1_3 ? PAHO_HANDSHAKE_1_3
+                                                                     : PAHO_HANDSHAKE_1_2,
+                         settings->tls.alpn);
 }
 
 /* After a change of the setting it is tried again with brokers that demanded less. */
@@ -64,6 +65,18 @@ static unsigned choose_keepalive(struct uplink_client *client, uint64_t keepaliv
     return client->keepalive_s;
 }
 
+/* What a broker may send: the seam enforces the first one, whatever the broker does. */
+static int add_limits(MQTTProperties *properties)
+{
+    MQTTProperty size = {.identifier = MQTTPROPERTY_CODE_MAXIMUM_PACKET_SIZE,
+                         .value.integer4 = PAHO_LINK_PACKET_MAX};
+    MQTTProperty count = {.identifier = MQTTPROPERTY_CODE_RECEIVE_MAXIMUM,
+                          .value.integer2 = PAHO_LINK_INBOUND_MAX};
+    int rc = MQTTProperties_add(properties, &size);
+
+    return rc == 0 ? MQTTProperties_add(properties, &count) : rc;
+}
+
 static int attempt_connect(struct uplink *uplink, struct attempt *attempt)
 {
     const struct uplink_settings *settings = uplink->settings;
@@ -74,6 +87,7 @@ static int attempt_connect(struct uplink *uplink, struct attempt *attempt)
 
     options.MQTTVersion = (int)settings->protocol;
     options.keepAliveInterval = (int)choose_keepalive(&uplink->client, settings->keepalive_ms);
+    paho_link_set_keepalive_ms((uint64_t)options.keepAliveInterval * 1000);
     options.connectTimeout = (int)((settings->connect_timeout_ms + 999) / 1000);
     options.maxInflight = (int)settings->window;
     options.automaticReconnect = 0;
@@ -91,7 +105,14 @@ static int attempt_connect(struct uplink *uplink, struct attempt *attempt)
     else
         options.cleansession = 1;
     uplink_set_connect_callbacks(uplink, &options);
-    return MQTTAsync_connect(uplink->client.handle, &options);
+    MQTTProperties properties = MQTTProperties_initializer;
+    int rc = settings->protocol == MQTTVERSION_5 ? add_limits(&properties) : 0;
+    if (settings->protocol == MQTTVERSION_5)
+        options.connectProperties = &properties;
+    if (rc == 0)
+        rc = MQTTAsync_connect(uplink->client.handle, &options); /* copies them */
+    MQTTProperties_free(&properties);
+    return rc;
 }
 
 static int attempt_open_files(struct uplink *uplink, const char **ret_path)

@@ -49,6 +49,16 @@ static void enter_stopped(struct uplink *uplink, const char *broker)
     uplink_set_state(uplink, LINK_STOPPED);
 }
 
+void uplink_note_end(struct uplink_connection *connection,
+                     enum uplink_cause cause,
+                     const char *reason)
+{
+    if (connection->cause == UPLINK_CAUSE_NONE)
+        connection->cause = cause;
+    if (connection->end_reason[0] == '\0' && reason != connection->end_reason)
+        (void)snprintf(connection->end_reason, sizeof(connection->end_reason), "%s", reason);
+}
+
 void uplink_end_connection(struct uplink *uplink, const char *reason)
 {
     const char *broker = uplink_broker_uri(uplink);
@@ -60,6 +70,7 @@ void uplink_end_connection(struct uplink *uplink, const char *reason)
      * the messages that were sent earlier and are sent again. */
     if (was_online)
         uplink->client.is_unusable = true;
+    uplink_note_end(&uplink->connection, uplink_cause_of_loss(uplink), reason);
     uplink_sweep(uplink);
     uplink->connection.limits = uplink_no_limits();
     if (uplink->state == LINK_STOPPING) {
@@ -129,7 +140,8 @@ static void begin_connection(struct uplink *uplink)
     mailbox_run_locked(&uplink->inbox.mailbox, next_epoch, &uplink->client);
     (void)paho_link_take_connect_error();
     uplink->brokers.has_tried = true;
-    uplink->connection = (struct uplink_connection){.limits = uplink_no_limits()};
+    uplink->connection =
+        (struct uplink_connection){.limits = uplink_no_limits(), .end_code = -1};
     uplink_host_of(uri, uplink->resolver.host);
     if (uplink_host_is_address(uplink->resolver.host))
         begin_attempt(uplink);
@@ -152,6 +164,7 @@ void uplink_on_lookup(struct uplink *uplink, struct uplink_lookup *lookup)
 
 void uplink_disconnect(struct uplink *uplink, enum uplink_link_state state)
 {
+    uplink_note_end(&uplink->connection, UPLINK_CAUSE_DROPPED, "disconnected by the daemon");
     uplink_timer_set_in(&uplink->timer, UPLINK_GRACE_MS);
     uplink_set_state(uplink, state);
     /* Refused: the connection has ended by itself. */
@@ -171,29 +184,40 @@ static void abandon_client(struct uplink *uplink, const char *reason)
 static void on_stall(struct uplink *uplink)
 {
     struct uplink_connection *connection = &uplink->connection;
+    char reason[UPLINK_TEXT_MAX];
 
-    (void)snprintf(connection->end_reason, sizeof(connection->end_reason),
-                   "no answer for %" PRIu64 " s",
+    (void)snprintf(reason, sizeof(reason), "no answer for %" PRIu64 " s",
                    (uplink->settings->ack_timeout_ms + 999) / 1000);
+    uplink_note_end(connection, UPLINK_CAUSE_DROPPED, reason);
     if (++uplink->retry.stalls >= STALLS_MAX)
         abandon_client(uplink, connection->end_reason);
     else
         uplink_disconnect(uplink, LINK_DROPPING);
 }
 
-static void check_answers(struct uplink *uplink)
+/* It does not answer, so it is not asked to close. */
+static void on_silence(struct uplink *uplink)
 {
-    uint64_t timeout_ms = uplink->settings->ack_timeout_ms;
-    int64_t due_ms = uplink->slots.progress_ms + (int64_t)timeout_ms;
+    uplink_note_end(&uplink->connection, UPLINK_CAUSE_KEEPALIVE, "no answer to PINGREQ");
+    abandon_client(uplink, uplink->connection.end_reason);
+}
 
-    if (uplink->connection.is_loss_suspected)
-        abandon_client(uplink, "broker closed the connection");
-    else if (uplink->slots.in_flight == 0 || timeout_ms == 0)
-        return; /* the next message sets the timer */
-    else if (uplink_now_ms() >= due_ms)
+static void check_online(struct uplink *uplink)
+{
+    if (uplink->connection.is_loss_suspected) {
+        abandon_client(uplink, uplink_describe_loss(uplink));
+        return;
+    }
+    switch (uplink_progress_check(uplink)) {
+    case UPLINK_HEALTHY:
+        break;
+    case UPLINK_STALLED:
         on_stall(uplink);
-    else
-        uplink_timer_set(&uplink->timer, due_ms);
+        break;
+    case UPLINK_SILENT:
+        on_silence(uplink);
+        break;
+    }
 }
 
 void uplink_on_deadline(struct uplink *uplink)
@@ -214,7 +238,7 @@ void uplink_on_deadline(struct uplink *uplink)
         abandon_client(uplink, reason);
         break;
     case LINK_ONLINE:
-        check_answers(uplink);
+        check_online(uplink);
         break;
     case LINK_DROPPING:
     case LINK_STOPPING:
@@ -271,16 +295,20 @@ static void on_connected(struct uplink *uplink, const struct uplink_event *event
     uplink->connects++;
     uplink->connection.online_ms = uplink_now_ms();
     uplink_set_state(uplink, LINK_ONLINE);
+    uplink_progress_begin(uplink);
     log_notice("link_online broker=%s window=%u",
                log_quote(uri, sizeof(uri), broker, strlen(broker)), uplink_window(uplink));
 }
 
-static void keep_end_reason(struct uplink_connection *connection, int code)
+static void note_disconnect(struct uplink_connection *connection, int code)
 {
-    if (connection->end_reason[0] == '\0')
-        (void)snprintf(connection->end_reason, sizeof(connection->end_reason),
-                       "broker closed the connection: %s (code 0x%02X)",
-                       packet_reason_text(code), (unsigned)code);
+    char reason[UPLINK_TEXT_MAX];
+
+    if (connection->cause == UPLINK_CAUSE_NONE)
+        connection->end_code = code;
+    (void)snprintf(reason, sizeof(reason), "broker closed the connection: %s (code 0x%02X)",
+                   packet_reason_text(code), (unsigned)code);
+    uplink_note_end(connection, UPLINK_CAUSE_BROKER_CLOSED, reason);
 }
 
 static void free_event(void *userdata)
@@ -288,12 +316,6 @@ static void free_event(void *userdata)
     struct uplink_event *event = userdata;
 
     event->is_unread = false;
-}
-
-static bool is_connected(const struct uplink *uplink)
-{
-    return uplink->state == LINK_ONLINE || uplink->state == LINK_DROPPING ||
-           uplink->state == LINK_STOPPING;
 }
 
 void uplink_on_event(struct uplink *uplink, struct uplink_event *event)
@@ -316,13 +338,13 @@ void uplink_on_event(struct uplink *uplink, struct uplink_event *event)
         uplink_end_connection(uplink, reason);
         break;
     case UPLINK_DISCONNECTED_BY_BROKER:
-        keep_end_reason(&uplink->connection, copy.code); /* Paho reports no loss after this */
-        if (is_connected(uplink))
+        note_disconnect(&uplink->connection, copy.code); /* Paho reports no loss after this */
+        if (uplink_is_connected(uplink))
             uplink_end_connection(uplink, uplink->connection.end_reason);
         break;
     case UPLINK_LOST:
     case UPLINK_CLOSED:
-        if (is_connected(uplink))
+        if (uplink_is_connected(uplink))
             uplink_end_connection(uplink, uplink_describe_loss(uplink));
         break;
     case UPLINK_EVENT_COUNT:

@@ -7,6 +7,9 @@
  * under the mailbox's lock: if the slot was released before, it finds another
  * generation or no SENT slot, is counted and changes nothing.
  *
+ * Where the broker did not answer, the library reports a failure before the loop knows why the
+ * connection ended: the slot then waits for the end, which answers it with the cause.
+ *
  * Invariant: a slot is released once, by the first of answer, refused send and sweep, whether
  * Paho loses a callback, calls it twice or too late. Paho's own queue stays empty: it is never
  * given more than the window, the bytes of the window and the broker's Receive Maximum.
@@ -17,6 +20,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/cleanup.h"
 #include "base/cursor.h"
 #include "base/failpoint.h"
 #include "base/view.h"
@@ -33,6 +37,8 @@
  * blocks of its texts. A packet of 250 KB may hold 50,000 of them. */
 #define PROPERTY_MEMORY 200u
 
+#define PACE_RECHECK_MS 1000
+
 #define INDEX_BITS      16u
 #define INDEX_MASK      ((uintptr_t)0xFFFF)
 #define GENERATION_MASK (UINTPTR_MAX >> INDEX_BITS)
@@ -45,6 +51,7 @@ int uplink_slots_init(struct uplink *uplink)
     if (!uplink->slots.array || !uplink->slots.topic)
         return -ENOMEM;
     SLIST_INIT(&uplink->slots.free);
+    TAILQ_INIT(&uplink->slots.sent);
     for (unsigned i = uplink->slots.count; i-- > 0;) {
         uplink->slots.array[i].post.kind = UPLINK_MAIL_SLOT;
         SLIST_INSERT_HEAD(&uplink->slots.free, &uplink->slots.array[i], free);
@@ -54,8 +61,55 @@ int uplink_slots_init(struct uplink *uplink)
 
 void uplink_slots_done(struct uplink *uplink)
 {
+    for (unsigned i = 0; uplink->slots.array && i < uplink->slots.count; i++)
+        free(uplink->slots.array[i].text);
     free(uplink->slots.array);
     free(uplink->slots.topic);
+}
+
+/* --- the rate ------------------------------------------------------------- */
+
+static int64_t pace_wait_ms(const struct uplink *uplink)
+{
+    const struct uplink_rate *rate = &uplink->settings->rate;
+
+    if (rate->messages == 0 && rate->bytes == 0)
+        return 0;
+    return pacer_wait_ms(&uplink->pace.pacer, rate, uplink_now_ms());
+}
+
+bool uplink_is_paced(const struct uplink *uplink)
+{
+    return pace_wait_ms(uplink) > 0;
+}
+
+/* Not for longer than a second, because the rates may change meanwhile. */
+static void pace_arm(struct uplink *uplink)
+{
+    int64_t wait_ms = pace_wait_ms(uplink);
+
+    if (wait_ms == 0)
+        return;
+    if (wait_ms > PACE_RECHECK_MS)
+        wait_ms = PACE_RECHECK_MS;
+    /* As for the timer of the link: both fail only if the loop has ended. */
+    (void)sd_event_source_set_time(uplink->pace.source,
+                                   (uint64_t)(uplink_now_ms() + wait_ms) * 1000);
+    (void)sd_event_source_set_enabled(uplink->pace.source, SD_EVENT_ONESHOT);
+}
+
+/* Also one that is sent again: what counts is what the line carries. */
+static void pace_charge(struct uplink *uplink, uint64_t bytes)
+{
+    pacer_charge(&uplink->pace.pacer, &uplink->settings->rate, uplink_now_ms(), bytes);
+    pace_arm(uplink);
+}
+
+void uplink_on_pace(struct uplink *uplink)
+{
+    pace_arm(uplink);
+    if (!uplink_is_paced(uplink))
+        uplink->owner.is_change_due = true;
 }
 
 unsigned uplink_room(const struct uplink *uplink)
@@ -63,7 +117,8 @@ unsigned uplink_room(const struct uplink *uplink)
     unsigned window = uplink_window(uplink);
 
     if (uplink->state != LINK_ONLINE || uplink->slots.in_flight >= window ||
-        uplink->slots.in_flight_bytes >= uplink->settings->window_bytes)
+        uplink->slots.in_flight_bytes >= uplink->settings->window_bytes ||
+        uplink_is_paced(uplink))
         return 0;
     return window - uplink->slots.in_flight;
 }
@@ -83,6 +138,7 @@ struct posted_answer {
     uintptr_t generation;
     enum uplink_answer_kind answer;
     int code;
+    char *text; /* taken over with the answer */
 };
 
 static bool accept_answer(void *userdata)
@@ -100,42 +156,62 @@ static bool accept_answer(void *userdata)
     slot->state = SLOT_ANSWERED;
     slot->answer = posted->answer;
     slot->code = posted->code;
+    slot->text = posted->text;
+    posted->text = NULL;
     return true;
 }
 
-static void post_answer(void *userdata, enum uplink_answer_kind answer, int code)
+/* @text: owned by this function. */
+static void post_answer(void *userdata, enum uplink_answer_kind answer, int code, char *text)
 {
     struct uplink *uplink = uplink_instance;
     uintptr_t index = (uintptr_t)userdata & INDEX_MASK;
 
-    if (!uplink || index >= uplink->slots.count)
+    if (!uplink || index >= uplink->slots.count) {
+        free(text);
         return;
+    }
     struct posted_answer posted = {.uplink = uplink,
                                    .slot = &uplink->slots.array[index],
                                    .generation = (uintptr_t)userdata >> INDEX_BITS,
                                    .answer = answer,
-                                   .code = code};
+                                   .code = code,
+                                   .text = text};
     FAILPOINT("answer.in_callback");
     (void)mailbox_post_if(&uplink->inbox.mailbox, &posted.slot->post.mail, accept_answer,
                           &posted);
+    free(posted.text);
 }
 
 static void on_success(void *userdata, MQTTAsync_successData *response)
 {
     (void)response;
-    post_answer(userdata, UPLINK_DELIVERED, -1);
+    post_answer(userdata, UPLINK_DELIVERED, -1, NULL);
 }
 
 static void on_success5(void *userdata, MQTTAsync_successData5 *response)
 {
     (void)response;
-    post_answer(userdata, UPLINK_DELIVERED, -1);
+    post_answer(userdata, UPLINK_DELIVERED, -1, NULL);
 }
 
 static void on_failure(void *userdata, MQTTAsync_failureData *response)
 {
     (void)response;
-    post_answer(userdata, UPLINK_UNKNOWN, -1);
+    post_answer(userdata, UPLINK_UNKNOWN, -1, NULL);
+}
+
+/* Return: NULL: there is none, or no memory for it; owned by the caller. */
+static char *copy_reason_string(MQTTProperties *properties)
+{
+    const MQTTProperty *property =
+        MQTTProperties_getProperty(properties, MQTTPROPERTY_CODE_REASON_STRING);
+
+    if (!property || property->value.data.len <= 0)
+        return NULL;
+    size_t size = (size_t)property->value.data.len;
+    return strndup(property->value.data.data,
+                   size < UPLINK_TEXT_MAX ? size : UPLINK_TEXT_MAX - 1);
 }
 
 /*
@@ -149,7 +225,8 @@ static void on_failure5(void *userdata, MQTTAsync_failureData5 *response)
                       response->reasonCode >= MQTTREASONCODE_UNSPECIFIED_ERROR;
 
     post_answer(userdata, is_refused ? UPLINK_REFUSED : UPLINK_UNKNOWN,
-                is_refused ? (int)response->reasonCode : -1);
+                is_refused ? (int)response->reasonCode : -1,
+                is_refused ? copy_reason_string(&response->properties) : NULL);
 }
 
 /* --- the loop thread ------------------------------------------------------ */
@@ -178,10 +255,12 @@ static void mark_free(void *userdata)
         use->slot->state = SLOT_FREE;
 }
 
-static void slots_note_progress(struct uplink *uplink)
+/* Only the loop changes an ANSWERED slot. */
+static void mark_ended(void *userdata)
 {
-    uplink->slots.progress_ms = uplink_now_ms();
-    uplink->timer.is_extended = false;
+    struct uplink_slot *slot = userdata;
+
+    slot->state = SLOT_ENDED;
 }
 
 static void slot_take(struct uplink *uplink, struct uplink_slot *slot)
@@ -189,13 +268,11 @@ static void slot_take(struct uplink *uplink, struct uplink_slot *slot)
     struct slot_use use = {.slot = slot};
 
     SLIST_REMOVE_HEAD(&uplink->slots.free, free);
+    TAILQ_INSERT_TAIL(&uplink->slots.sent, slot, order);
     mailbox_run_locked(&uplink->inbox.mailbox, mark_sent, &use);
     if (uplink->slots.in_flight++ == 0)
-        slots_note_progress(uplink);
+        uplink_progress_expect(uplink);
     uplink->slots.in_flight_bytes += slot->size_bytes;
-    if (!uplink->timer.is_armed && uplink->settings->ack_timeout_ms > 0)
-        uplink_timer_set(&uplink->timer,
-                         uplink->slots.progress_ms + (int64_t)uplink->settings->ack_timeout_ms);
 }
 
 static bool
@@ -208,43 +285,122 @@ slot_release(struct uplink *uplink, struct uplink_slot *slot, enum uplink_slot_s
         return false;
     uplink->slots.in_flight--;
     uplink->slots.in_flight_bytes -= slot->size_bytes;
+    TAILQ_REMOVE(&uplink->slots.sent, slot, order);
     SLIST_INSERT_HEAD(&uplink->slots.free, slot, free);
     uplink->owner.is_change_due = true;
     return true;
 }
 
-void uplink_on_slot(struct uplink *uplink, struct uplink_slot *slot)
+/* Paho knows of a loss that was not reported: the report is under way, or was lost. */
+static void suspect_loss(struct uplink *uplink)
 {
-    /* Only this function changes an ANSWERED slot. */
-    struct uplink_answer answer = {.id = slot->id, .kind = slot->answer, .code = slot->code};
-
-    if (!slot_release(uplink, slot, SLOT_ANSWERED))
+    if (uplink->connection.is_loss_suspected)
         return;
+    uplink->connection.is_loss_suspected = true;
+    uplink_timer_set(&uplink->timer, uplink_now_ms() + UPLINK_GRACE_MS);
+}
+
+static void answer_owner(struct uplink *uplink, const struct uplink_answer *answer)
+{
+    uplink->owner.ops->answered(uplink->owner.userdata, answer);
+}
+
+static void answer_unknown(struct uplink *uplink, const struct uplink_slot *slot)
+{
+    const struct uplink_connection *connection = &uplink->connection;
+    const struct uplink_answer answer = {
+        .id = slot->id,
+        .kind = UPLINK_UNKNOWN,
+        .code = connection->end_code,
+        .cause = connection->cause,
+        .was_written = paho_link_is_taken(slot->packet_id),
+        .was_oldest = slot == connection->oldest,
+        .text = connection->end_reason,
+    };
+
+    uplink->connection.unanswered++;
+    answer_owner(uplink, &answer);
+}
+
+/* The library reports what is in flight before it reports the loss, and thus the cause: what is
+ * still connected waits for it. */
+static void on_unanswered(struct uplink *uplink, struct uplink_slot *slot)
+{
+    bool is_ended = uplink->connection.cause != UPLINK_CAUSE_NONE;
+
+    if (is_ended && !uplink_is_connected(uplink)) {
+        if (slot_release(uplink, slot, SLOT_ANSWERED))
+            answer_unknown(uplink, slot);
+        return;
+    }
+    mailbox_run_locked(&uplink->inbox.mailbox, mark_ended, slot);
+    if (uplink->state == LINK_ONLINE)
+        suspect_loss(uplink);
+}
+
+/* @text: NULL: the broker gave none. */
+static void
+answer_known(struct uplink *uplink, const struct uplink_slot *slot, const char *text)
+{
+    struct uplink_answer answer = {
+        .id = slot->id, .kind = slot->answer, .code = slot->code, .text = text ? text : ""};
+
     if (answer.kind == UPLINK_REFUSED)
         uplink_set_error(&uplink->last_error, "the broker refused a message: %s (code 0x%02X)",
                          packet_reason_text(answer.code), (unsigned)answer.code);
-    if (answer.kind == UPLINK_UNKNOWN)
-        uplink->connection.unanswered++;
-    else
-        slots_note_progress(uplink);
-    if (answer.kind != UPLINK_UNKNOWN && slot->qos > 0) { /* no broker answers QoS 0 */
+    if (slot->qos > 0) { /* no broker answers QoS 0 */
         uplink->connection.is_proven = true;
         uplink->retry.stalls = 0;
         answer.acknowledged_boot_ms = uplink_now_ms();
     }
-    uplink->owner.ops->answered(uplink->owner.userdata, &answer);
+    answer_owner(uplink, &answer);
+}
+
+void uplink_on_slot(struct uplink *uplink, struct uplink_slot *slot)
+{
+    /* Only this function changes an ANSWERED slot. */
+    if (slot->answer == UPLINK_UNKNOWN) {
+        on_unanswered(uplink, slot);
+        return;
+    }
+    if (slot == TAILQ_FIRST(&uplink->slots.sent))
+        uplink_progress_note_answer(uplink);
+    AUTO_FREE char *text = slot->text;
+    slot->text = NULL;
+    if (slot_release(uplink, slot, SLOT_ANSWERED))
+        answer_known(uplink, slot, text);
+}
+
+struct oldest_search {
+    const struct uplink_slots *slots;
+    const struct uplink_slot *oldest;
+};
+
+/* An answer that is not read yet is one, too. */
+static void find_oldest(void *userdata)
+{
+    struct oldest_search *search = userdata;
+    const struct uplink_slot *slot;
+
+    TAILQ_FOREACH(slot, &search->slots->sent, order) {
+        if (slot->state != SLOT_ANSWERED || slot->answer == UPLINK_UNKNOWN)
+            break;
+    }
+    search->oldest = slot;
 }
 
 void uplink_sweep(struct uplink *uplink)
 {
-    for (unsigned i = 0; i < uplink->slots.count && uplink->slots.in_flight > 0; i++) {
-        struct uplink_slot *slot = &uplink->slots.array[i];
-        struct uplink_answer answer = {.id = slot->id, .kind = UPLINK_UNKNOWN, .code = -1};
+    struct oldest_search search = {.slots = &uplink->slots};
+    struct uplink_slot *next;
 
-        if (!slot_release(uplink, slot, SLOT_SENT))
-            continue; /* answered: its mail is queued */
-        uplink->connection.unanswered++;
-        uplink->owner.ops->answered(uplink->owner.userdata, &answer);
+    mailbox_run_locked(&uplink->inbox.mailbox, find_oldest, &search);
+    uplink->connection.oldest = search.oldest;
+    for (struct uplink_slot *slot = TAILQ_FIRST(&uplink->slots.sent); slot; slot = next) {
+        next = TAILQ_NEXT(slot, order);
+        /* If it is answered, its mail is queued. */
+        if (slot_release(uplink, slot, SLOT_SENT) || slot_release(uplink, slot, SLOT_ENDED))
+            answer_unknown(uplink, slot);
     }
 }
 
@@ -256,9 +412,10 @@ struct sent_search {
 static void find_sent(void *userdata)
 {
     struct sent_search *search = userdata;
+    const struct uplink_slot *slot;
 
-    for (unsigned i = 0; i < search->slots->count && !search->is_found; i++)
-        search->is_found = search->slots->array[i].state == SLOT_SENT;
+    TAILQ_FOREACH(slot, &search->slots->sent, order)
+        search->is_found = search->is_found || slot->state != SLOT_ANSWERED;
 }
 
 bool uplink_is_swept(struct uplink *uplink)
@@ -293,10 +450,22 @@ static uint64_t remaining_length(const struct uplink *uplink,
         size += 2;
     if (uplink->settings->protocol != MQTTVERSION_5)
         return size;
-    uint64_t properties =
-        message->properties.size + (message->expiry_ms >= 0 ? EXPIRY_BYTES : 0);
+    uint64_t properties = message->properties.size + message->stamp.size +
+                          (message->expiry_ms >= 0 ? EXPIRY_BYTES : 0);
     return size + properties +
            varint_size(properties < MQTT_VARINT_MAX ? (uint32_t)properties : MQTT_VARINT_MAX);
+}
+
+static uint64_t memory_of_properties(struct view encoded)
+{
+    struct reader reader;
+    struct packet_property property;
+    uint64_t memory = 0;
+
+    reader_init(&reader, encoded.data, encoded.size);
+    while (packet_property_next(&reader, &property))
+        memory += PROPERTY_MEMORY;
+    return memory;
 }
 
 /* The packet, and the memory of its properties. */
@@ -304,22 +473,22 @@ static uint64_t size_in_window(const struct uplink *uplink,
                                const struct uplink_message *message,
                                uint64_t packet)
 {
-    struct reader reader;
-    struct packet_property property;
-
     if (uplink->settings->protocol != MQTTVERSION_5)
         return packet;
-    reader_init(&reader, message->properties.data, message->properties.size);
-    while (packet_property_next(&reader, &property))
-        packet += PROPERTY_MEMORY;
-    return packet;
+    return packet + memory_of_properties(message->properties) +
+           memory_of_properties(message->stamp);
 }
 
-/* Return: 0 and its size in the window; UPLINK_E_*. */
+struct message_size {
+    uint64_t packet;
+    uint64_t in_window;
+};
+
+/* Return: 0; UPLINK_E_*. */
 static int check_message(const struct uplink *uplink,
                          const struct uplink_message *message,
                          size_t topic_size,
-                         uint64_t *ret_size)
+                         struct message_size *ret)
 {
     uint64_t remaining = remaining_length(uplink, message, topic_size);
 
@@ -330,14 +499,14 @@ static int check_message(const struct uplink *uplink,
         return UPLINK_E_TOO_LARGE;
     if (message->retain && !uplink->connection.limits.retain_available)
         return UPLINK_E_RETAIN;
-    if (uplink->slots.in_flight >= uplink_window(uplink))
+    if (uplink->slots.in_flight >= uplink_window(uplink) || uplink_is_paced(uplink))
         return UPLINK_E_FULL;
     /* A message larger than window_bytes is sent alone. */
     uint64_t size = size_in_window(uplink, message, packet);
     if (uplink->slots.in_flight > 0 &&
         uplink->slots.in_flight_bytes + size > uplink->settings->window_bytes)
         return UPLINK_E_FULL;
-    *ret_size = size;
+    *ret = (struct message_size){.packet = packet, .in_window = size};
     return 0;
 }
 
@@ -374,17 +543,25 @@ static int add_property(MQTTProperties *properties, const struct packet_property
     return MQTTProperties_add(properties, &out);
 }
 
-static int add_properties(MQTTProperties *properties, const struct uplink_message *message)
+static int add_encoded(MQTTProperties *properties, struct view encoded)
 {
     struct reader reader;
     struct packet_property property;
     int rc = 0;
 
-    reader_init(&reader, message->properties.data, message->properties.size);
+    reader_init(&reader, encoded.data, encoded.size);
     while (rc == 0 && packet_property_next(&reader, &property))
         rc = add_property(properties, &property);
-    if (rc == 0 && reader.failed)
-        rc = MQTTASYNC_BAD_MQTT_OPTION;
+    return rc == 0 && reader.failed ? MQTTASYNC_BAD_MQTT_OPTION : rc;
+}
+
+static int add_properties(MQTTProperties *properties, const struct uplink_message *message)
+{
+    struct packet_property property;
+    int rc = add_encoded(properties, message->properties);
+
+    if (rc == 0)
+        rc = add_encoded(properties, message->stamp);
     if (rc != 0 || message->expiry_ms < 0)
         return rc;
 
@@ -416,15 +593,6 @@ static int translate_rc(int rc)
     }
 }
 
-/* Paho knows of a loss that was not reported: the report is under way, or was lost. */
-static void suspect_loss(struct uplink *uplink)
-{
-    if (uplink->connection.is_loss_suspected)
-        return;
-    uplink->connection.is_loss_suspected = true;
-    uplink_timer_set(&uplink->timer, uplink_now_ms() + UPLINK_GRACE_MS);
-}
-
 static int pass_to_paho(struct uplink *uplink,
                         const struct uplink_message *message,
                         const char *topic,
@@ -439,15 +607,17 @@ static int pass_to_paho(struct uplink *uplink,
 static int send_in_slot(struct uplink *uplink,
                         const struct uplink_message *message,
                         const char *topic,
-                        uint64_t size)
+                        const struct message_size *size)
 {
     struct uplink_slot *slot = SLIST_FIRST(&uplink->slots.free);
     MQTTAsync_responseOptions options = MQTTAsync_responseOptions_initializer;
     int rc = 0;
 
     slot->id = message->id;
-    slot->size_bytes = size;
+    slot->size_bytes = size->in_window;
     slot->qos = forwarded_qos(uplink, message);
+    slot->packet_id = 0;
+    slot->is_taken = false;
     slot_take(uplink, slot);
     options.context = slot_context(uplink, slot);
     if (uplink->settings->protocol == MQTTVERSION_5) {
@@ -463,8 +633,11 @@ static int send_in_slot(struct uplink *uplink,
         rc = pass_to_paho(uplink, message, topic, &options);
     FAILPOINT("send.after");
     MQTTProperties_free(&options.properties);
+    slot->packet_id = (uint16_t)options.token;
     if (rc != 0)
         (void)slot_release(uplink, slot, SLOT_SENT); /* no callback follows */
+    else
+        pace_charge(uplink, size->packet);
     if (rc == MQTTASYNC_DISCONNECTED)
         suspect_loss(uplink);
     return translate_rc(rc);
@@ -472,9 +645,8 @@ static int send_in_slot(struct uplink *uplink,
 
 int uplink_send(struct uplink *uplink, const struct uplink_message *message)
 {
-    size_t prefix_size = strlen(uplink->settings->topic_prefix);
-    size_t topic_size = prefix_size + message->topic.size;
-    uint64_t size;
+    size_t topic_size = message->prefix.size + message->topic.size;
+    struct message_size size;
 
     if (uplink->state != LINK_ONLINE)
         return UPLINK_E_OFFLINE;
@@ -485,10 +657,11 @@ int uplink_send(struct uplink *uplink, const struct uplink_message *message)
         return UPLINK_E_TOO_LARGE; /* Paho takes a C string, and no topic may hold U+0000 */
 
     char *topic = uplink->slots.topic;
-    memcpy(topic, uplink->settings->topic_prefix, prefix_size);
-    memcpy(topic + prefix_size, message->topic.data, message->topic.size);
+    if (message->prefix.size > 0)
+        memcpy(topic, message->prefix.data, message->prefix.size);
+    memcpy(topic + message->prefix.size, message->topic.data, message->topic.size);
     topic[topic_size] = '\0';
-    return send_in_slot(uplink, message, topic, size);
+    return send_in_slot(uplink, message, topic, &size);
 }
 
 void uplink_cork(struct uplink *uplink)

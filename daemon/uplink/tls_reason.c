@@ -6,7 +6,7 @@
  */
 #include "base/clock.h"
 #include "base/text.h"
-#include "daemon/uplink/paho/paho_tls.h"
+#include "daemon/uplink/paho/paho_handshake.h"
 #include "daemon/uplink/uplink-private.h"
 
 /* Where the certificates to trust come from. */
@@ -17,10 +17,10 @@ static const char *trust_of(const struct uplink *uplink)
     return ca_file[0] != '\0' ? ca_file : "the system's certificates";
 }
 
-static void describe_dates(const struct paho_tls_failure *failure,
+static void describe_dates(const struct paho_handshake_failure *failure,
                            char reason[static UPLINK_TEXT_MAX])
 {
-    bool is_expired = failure->fault == PAHO_TLS_EXPIRED;
+    bool is_expired = failure->fault == PAHO_HANDSHAKE_EXPIRED;
     struct clock_reading now;
     char clock[CLOCK_TEXT_MAX];
     char date[CLOCK_TEXT_MAX];
@@ -37,7 +37,7 @@ static void describe_dates(const struct paho_tls_failure *failure,
 
 /* The alert is about our certificate, or that there is none. */
 static void describe_rejected(const struct uplink *uplink,
-                              const struct paho_tls_failure *failure,
+                              const struct paho_handshake_failure *failure,
                               char reason[static UPLINK_TEXT_MAX])
 {
     const char *file = uplink->settings->tls.cert_file;
@@ -53,34 +53,34 @@ static void describe_rejected(const struct uplink *uplink,
 }
 
 static void describe_alert(const struct uplink *uplink,
-                           const struct paho_tls_failure *failure,
+                           const struct paho_handshake_failure *failure,
                            char reason[static UPLINK_TEXT_MAX])
 {
     bool has_certificate = uplink->settings->tls.cert_file[0] != '\0';
 
     switch (failure->alert) {
-    case PAHO_TLS_BAD_CERTIFICATE:
-    case PAHO_TLS_UNSUPPORTED_CERTIFICATE:
-    case PAHO_TLS_CERTIFICATE_REVOKED:
-    case PAHO_TLS_CERTIFICATE_EXPIRED:
-    case PAHO_TLS_CERTIFICATE_UNKNOWN:
-    case PAHO_TLS_UNKNOWN_CA:
-    case PAHO_TLS_ACCESS_DENIED:
-    case PAHO_TLS_CERTIFICATE_REQUIRED:
+    case PAHO_HANDSHAKE_BAD_CERTIFICATE:
+    case PAHO_HANDSHAKE_UNSUPPORTED_CERTIFICATE:
+    case PAHO_HANDSHAKE_CERTIFICATE_REVOKED:
+    case PAHO_HANDSHAKE_CERTIFICATE_EXPIRED:
+    case PAHO_HANDSHAKE_CERTIFICATE_UNKNOWN:
+    case PAHO_HANDSHAKE_UNKNOWN_CA:
+    case PAHO_HANDSHAKE_ACCESS_DENIED:
+    case PAHO_HANDSHAKE_CERTIFICATE_REQUIRED:
         describe_rejected(uplink, failure, reason);
         break;
-    case PAHO_TLS_PROTOCOL_VERSION:
+    case PAHO_HANDSHAKE_PROTOCOL_VERSION:
         text_format(reason, UPLINK_TEXT_MAX,
                     "TLS: the broker has no version of TLS that uplink.tls.min_version "
                     "allows (%s)",
                     failure->detail);
         break;
-    case PAHO_TLS_NO_APPLICATION_PROTOCOL:
+    case PAHO_HANDSHAKE_NO_APPLICATION_PROTOCOL:
         text_format(reason, UPLINK_TEXT_MAX,
                     "TLS: the broker does not know the protocol of uplink.tls.alpn (%s)",
                     failure->detail);
         break;
-    case PAHO_TLS_HANDSHAKE_FAILURE:
+    case PAHO_HANDSHAKE_REFUSED:
         text_format(reason, UPLINK_TEXT_MAX, "TLS: the broker ended the handshake (%s)%s",
                     failure->detail,
                     has_certificate ? ""
@@ -95,35 +95,35 @@ static void describe_alert(const struct uplink *uplink,
 
 bool uplink_describe_tls(const struct uplink *uplink, char reason[static UPLINK_TEXT_MAX])
 {
-    struct paho_tls_failure failure;
+    struct paho_handshake_failure failure;
 
-    if (!paho_tls_get_failure(&failure))
+    if (!paho_handshake_get_failure(&failure))
         return false;
     switch (failure.fault) {
-    case PAHO_TLS_NONE:
+    case PAHO_HANDSHAKE_NONE:
         return false;
-    case PAHO_TLS_EXPIRED:
-    case PAHO_TLS_NOT_YET_VALID:
+    case PAHO_HANDSHAKE_EXPIRED:
+    case PAHO_HANDSHAKE_NOT_YET_VALID:
         describe_dates(&failure, reason);
         break;
-    case PAHO_TLS_UNTRUSTED:
+    case PAHO_HANDSHAKE_UNTRUSTED:
         text_format(reason, UPLINK_TEXT_MAX,
                     "TLS: no certificate in %s vouches for the broker's (%s, issued by %s): "
                     "%s",
                     trust_of(uplink), failure.subject, failure.issuer, failure.detail);
         break;
-    case PAHO_TLS_UNVERIFIED:
+    case PAHO_HANDSHAKE_UNVERIFIED:
         text_format(reason, UPLINK_TEXT_MAX,
                     "TLS: the broker's certificate (%s) is not accepted: %s", failure.subject,
                     failure.detail);
         break;
-    case PAHO_TLS_NAME:
+    case PAHO_HANDSHAKE_NAME:
         text_format(reason, UPLINK_TEXT_MAX,
                     "TLS: the broker's certificate is not for the host name in "
                     "uplink.brokers: it is for %s",
                     failure.detail[0] != '\0' ? failure.detail : failure.subject);
         break;
-    case PAHO_TLS_ALERT:
+    case PAHO_HANDSHAKE_ALERT:
         describe_alert(uplink, &failure, reason);
         break;
     }

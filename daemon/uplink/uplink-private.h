@@ -3,6 +3,7 @@
  * uplink-private.h - what the files of the uplink share
  *
  *   core.c     clock, timer, window, last error, report to the owner
+ *   progress.c whether the broker answers and the line carries
  *   slots.c    messages: send into a slot, answer, sweep
  *   client.c   Paho's client and its callbacks
  *   secret.c   a password in a file of its own
@@ -10,6 +11,7 @@
  *   file_check.c    are the files usable, and what is sent protected?
  *   certificates.c  when the certificates expire
  *   resolve.c  the addresses behind a broker's host name
+ *   pacer.c    how fast messages may be sent
  *   state.c    the states of the link, and what is true in each
  *   retry.c    which broker is tried next, and when
  *   tls_reason.c  why a handshake of TLS failed, in words
@@ -35,6 +37,7 @@
 #include "base/attr.h"
 #include "base/mailbox.h"
 #include "daemon/tls/tls_files.h"
+#include "daemon/uplink/pacer.h"
 #include "daemon/uplink/paho/paho_link.h"
 #include "daemon/uplink/settings.h"
 #include "daemon/uplink/uplink.h"
@@ -55,9 +58,10 @@ struct uplink_mail {
     enum uplink_mail_kind kind;
 };
 
-/* FREE -> SENT (loop) -> ANSWERED (a callback, posts) -> FREE (loop); or SENT -> FREE by the
- * sweep. */
-enum uplink_slot_state { SLOT_FREE, SLOT_SENT, SLOT_ANSWERED };
+/* FREE -> SENT (loop) -> ANSWERED (a callback, posts) -> FREE (loop). Without an answer of the
+ * broker: SENT -> FREE by the sweep, or SENT -> ANSWERED -> ENDED (loop) -> FREE by the sweep.
+ */
+enum uplink_slot_state { SLOT_FREE, SLOT_SENT, SLOT_ANSWERED, SLOT_ENDED };
 
 struct uplink_slot {
     struct uplink_mail post;
@@ -65,10 +69,14 @@ struct uplink_slot {
     uintptr_t generation;           /* (locked) rises with each use */
     enum uplink_answer_kind answer; /* (locked) */
     int code;                       /* (locked) */
+    char *text;                     /* (locked) the broker's Reason String; NULL: none; owned */
     uint64_t id;
     uint64_t size_bytes;
     uint8_t qos;
+    uint16_t packet_id; /* of Paho's; 0: QoS 0 */
+    bool is_taken;      /* the peer has all of its bytes */
     SLIST_ENTRY(uplink_slot) free;
+    TAILQ_ENTRY(uplink_slot) order;
 };
 
 enum uplink_event_kind {
@@ -122,6 +130,7 @@ struct uplink_owner {
 struct uplink_timer {
     sd_event_source *source;
     bool is_armed;
+    int64_t due_ms;   /* boot time, while it is armed */
     bool is_extended; /* the deadline was moved once, because the loop did not run */
 };
 
@@ -152,11 +161,17 @@ struct uplink_slots {
     struct uplink_slot *array;
     unsigned count;
     SLIST_HEAD(, uplink_slot) free;
+    TAILQ_HEAD(, uplink_slot) sent; /* in use, as they were sent: the oldest first */
     unsigned in_flight;
     uint64_t in_flight_bytes;
-    int64_t progress_ms; /* boot time of the last answer, or of the first message after none */
     _Atomic uint64_t late_answers; /* counted on any thread */
     char *topic; /* of the message being sent, with its prefix, as Paho takes it */
+};
+
+/* What keeps to the rates, see uplink_is_paced(). */
+struct uplink_pace {
+    struct pacer pacer;
+    sd_event_source *source; /* enabled while nothing may be sent */
 };
 
 struct uplink_lookup;
@@ -187,8 +202,19 @@ struct uplink_connection {
     bool is_loss_suspected;              /* Paho refused a send, but no loss was reported yet */
     bool reconnects_at_once;             /* we end it, and it is no failure */
     unsigned unanswered;                 /* messages its end left without an answer */
+    enum uplink_cause cause;             /* of its end; NONE: it has not ended */
+    int end_code;                        /* of the broker's DISCONNECT; -1: it sent none */
+    const struct uplink_slot *oldest;    /* at its end; NULL: nothing was without an answer */
     char library_error[UPLINK_TEXT_MAX]; /* a line of OpenSSL: the cause of a failure */
     char end_reason[UPLINK_TEXT_MAX];    /* when the broker or we gave one */
+};
+
+/* Of the connection: what is awaited of the broker, and since when. Boot times. */
+struct uplink_progress {
+    uint64_t taken; /* at the last check */
+    uint64_t received;
+    int64_t answer_ms; /* the oldest message was answered, became the only one or was carried */
+    int64_t line_ms;   /* something came, or the peer took what was sent up to a PINGREQ */
 };
 
 /* The history of attempts. */
@@ -230,10 +256,12 @@ struct uplink {
     struct uplink_inbox inbox;
     struct uplink_timer timer;
     struct uplink_slots slots;
+    struct uplink_pace pace;
     struct uplink_resolver resolver;
     struct uplink_client client;
     struct uplink_brokers brokers;
     struct uplink_connection connection;
+    struct uplink_progress progress;
     struct uplink_retry retry;
     struct uplink_certificates certificates;
     struct uplink_error last_error; /* as the status shows it */
@@ -256,17 +284,39 @@ void uplink_set_error(struct uplink_error *error, const char *format, ...) PRINT
 struct uplink_limits uplink_no_limits(void);
 unsigned uplink_window(const struct uplink *uplink);
 /* The broker that is connected to, being tried or the next to be tried. */
+bool uplink_is_connected(const struct uplink *uplink);
 const char *uplink_broker_uri(const struct uplink *uplink);
 bool uplink_uri_is_tls(const char *uri);
 /* The files of TLS by name, "": none is set. */
 void uplink_tls_paths(const struct uplink_settings *settings,
                       const char *ret_paths[static TLS_FILES]);
 
+/* progress.c */
+enum uplink_health {
+    UPLINK_HEALTHY,
+    UPLINK_STALLED, /* the oldest message has no answer within ack_timeout */
+    UPLINK_SILENT   /* PINGREQ has no answer */
+};
+/* The link is online: sets the timer. */
+void uplink_progress_begin(struct uplink *uplink);
+/* The first message after none is sent: sets the timer. */
+void uplink_progress_expect(struct uplink *uplink);
+/* The broker has answered the oldest message. */
+void uplink_progress_note_answer(struct uplink *uplink);
+/* If healthy: sets the timer for the next check, if there is anything to check. */
+enum uplink_health uplink_progress_check(struct uplink *uplink);
+
 /* slots.c */
 MUST_CHECK int uplink_slots_init(struct uplink *uplink);
 void uplink_slots_done(struct uplink *uplink);
+/* Does the rate keep the next message back? Then the timer of the pace is set, and reports
+ * when it does not any more. */
+bool uplink_is_paced(const struct uplink *uplink);
+/* The timer of the pace has expired. */
+void uplink_on_pace(struct uplink *uplink);
 void uplink_on_slot(struct uplink *uplink, struct uplink_slot *slot);
-/* The end of an epoch: everything without an answer is answered UNKNOWN. */
+/* The end of an epoch: everything without an answer is answered UNKNOWN, with the cause and the
+ * text of uplink->connection. */
 void uplink_sweep(struct uplink *uplink);
 /* Does no slot wait for an answer of the library? */
 bool uplink_is_swept(struct uplink *uplink);
@@ -350,6 +400,8 @@ void uplink_describe_timeout(const struct uplink *uplink, char reason[static UPL
 void uplink_describe_failure(const struct uplink *uplink,
                              const struct uplink_event *event,
                              char reason[static UPLINK_TEXT_MAX]);
+/* Of a connection that the library reported as lost. */
+enum uplink_cause uplink_cause_of_loss(const struct uplink *uplink);
 /* A connection that ended; valid until the next attempt. */
 const char *uplink_describe_loss(const struct uplink *uplink);
 
@@ -361,6 +413,10 @@ bool uplink_extend_deadline(struct uplink *uplink, uint64_t due_us);
 void uplink_on_deadline(struct uplink *uplink);
 /* Our own disconnect; @state: LINK_DROPPING or LINK_STOPPING. */
 void uplink_disconnect(struct uplink *uplink, enum uplink_link_state state);
+/* The first cause and the first reason count: what comes after is their consequence. */
+void uplink_note_end(struct uplink_connection *connection,
+                     enum uplink_cause cause,
+                     const char *reason);
 /* Also of a connection that was never online. */
 void uplink_end_connection(struct uplink *uplink, const char *reason);
 void uplink_on_event(struct uplink *uplink, struct uplink_event *event);

@@ -22,7 +22,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "daemon/uplink/file_check.h"
-#include "daemon/uplink/paho/paho_tls.h"
+#include "daemon/uplink/paho/paho_handshake.h"
 #include "daemon/uplink/settings.h"
 #include "daemon/uplink/uplink-private.h"
 
@@ -32,6 +32,7 @@
 #define WINDOW_MAX 65535u
 
 #define TIMER_ACCURACY_US 10000
+#define PACE_ACCURACY_US  1000
 
 /* --- mail ----------------------------------------------------------------- */
 
@@ -111,6 +112,26 @@ static int on_timer(sd_event_source *source, uint64_t usec, void *userdata)
     return 0;
 }
 
+/* More may be sent again. */
+static int on_pace(sd_event_source *source, uint64_t usec, void *userdata)
+{
+    struct uplink *uplink = userdata;
+
+    (void)source;
+    (void)usec;
+    uplink_on_pace(uplink);
+    uplink_report(&uplink->owner);
+    return 0;
+}
+
+static int init_pace(struct uplink *uplink)
+{
+    int r = sd_event_add_time(uplink->event, &uplink->pace.source, CLOCK_BOOTTIME, 0,
+                              PACE_ACCURACY_US, on_pace, uplink);
+
+    return r < 0 ? r : sd_event_source_set_enabled(uplink->pace.source, SD_EVENT_OFF);
+}
+
 static int init_timer(struct uplink *uplink)
 {
     int r = sd_event_add_time(uplink->event, &uplink->timer.source, CLOCK_BOOTTIME, 0,
@@ -161,7 +182,7 @@ static bool tls_settings_are_usable(const struct uplink_tls_settings *settings)
 {
     bool is_default = settings->min_version == UPLINK_TLS_1_2 && settings->alpn[0] == '\0';
 
-    if (is_default || paho_tls_is_replaced())
+    if (is_default || paho_handshake_is_replaced())
         return true;
     log_error("uplink_setting_unusable key=%s reason=\"this build links Paho's shared library, "
               "which cannot do that\"",
@@ -251,6 +272,8 @@ static int prepare(struct uplink *uplink)
     if (r >= 0)
         r = init_timer(uplink);
     if (r >= 0)
+        r = init_pace(uplink);
+    if (r >= 0)
         r = uplink_watch_certificates(uplink);
     if (r >= 0)
         prepare_paho();
@@ -280,6 +303,7 @@ int uplink_new(sd_event *event,
     uplink->owner.ops = ops;
     uplink->owner.userdata = userdata;
     uplink->connection.limits = uplink_no_limits();
+    uplink->connection.end_code = -1;
     uplink->since_boot_ms = uplink_now_ms();
     uplink->resolver.mailbox = &uplink->inbox.mailbox;
     init_inbox(uplink);
@@ -347,6 +371,7 @@ void uplink_free(struct uplink *uplink)
     if (!uplink)
         return;
     uplink_set_state(uplink, LINK_FREED);
+    uplink_note_end(&uplink->connection, UPLINK_CAUSE_DROPPED, "disconnected by the daemon");
     uplink_release_library(uplink); /* calls back on this thread: fills the mailbox */
     tls_files_close(&uplink->client.tls_files);
     if (uplink_instance == uplink) {
@@ -355,6 +380,7 @@ void uplink_free(struct uplink *uplink)
         uplink_instance = NULL;
     }
     sd_event_source_disable_unref(uplink->timer.source);
+    sd_event_source_disable_unref(uplink->pace.source);
     sd_event_source_disable_unref(uplink->inbox.source);
     sd_event_source_disable_unref(uplink->certificates.timer);
     uplink_detach_lookups(&uplink->resolver);

@@ -21,10 +21,9 @@
  * Built twice: with libFuzzer, and with replay.c as a regression test over the
  * corpus, which pack_pages.py makes. A broken promise aborts in both.
  */
+#include "tests/fuzz/promise.h"
+
 #include <fcntl.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 

@@ -146,14 +146,35 @@ static void record_publish(struct broker_fake *broker, const struct packet_publi
     broker->properties_size = packet_keep_properties(publish, broker->properties);
 }
 
+/* v5, with a Reason String. */
+static void encode_refusal(struct writer *writer,
+                           enum packet_type type,
+                           uint16_t id,
+                           const struct broker_fake *broker)
+{
+    size_t size = strlen(broker->ack_text);
+
+    writer_u8(writer, (uint8_t)(type << 4));
+    writer_u8(writer, (uint8_t)(7 + size));
+    writer_u16(writer, id);
+    writer_u8(writer, broker->ack_code);
+    writer_u8(writer, (uint8_t)(3 + size));
+    writer_u8(writer, PROPERTY_REASON_STRING);
+    writer_u16(writer, (uint16_t)size);
+    writer_bytes(writer, broker->ack_text, size);
+}
+
 static void send_ack(struct broker_connection *connection, enum packet_type type, uint16_t id)
 {
-    uint8_t memory[PACKET_ACK_MAX];
+    uint8_t memory[PACKET_ACK_MAX + 128];
     uint8_t code = type == PACKET_PUBCOMP ? 0 : connection->broker->ack_code;
     struct writer writer;
 
     writer_init(&writer, memory, sizeof(memory));
-    packet_encode_ack(&writer, connection->version, type, id, code, 0);
+    if (connection->broker->ack_text && type != PACKET_PUBCOMP)
+        encode_refusal(&writer, type, id, connection->broker);
+    else
+        packet_encode_ack(&writer, connection->version, type, id, code, 0);
     broker_send(connection, &writer);
 }
 

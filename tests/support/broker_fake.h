@@ -35,6 +35,7 @@ struct broker_fake {
     bool withholds_acks;
     uint8_t connack_code;
     uint8_t ack_code;     /* v5 PUBACK or PUBREC */
+    const char *ack_text; /* its Reason String, up to 100 bytes; NULL: none */
     unsigned reset_after; /* publishes on one connection; 0: never */
     /* v5 CONNACK properties; 0: not announced */
     uint16_t receive_maximum;

@@ -15,6 +15,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/view.h"
 #include "daemon/uplink/settings.h"
 #include "daemon/uplink/uplink-private.h"
 #include "daemon/uplink/uplink.h"
@@ -35,6 +36,9 @@ struct fixture {
     char password_file[96];
     uint8_t times[IDS_MAX]; /* how often each id was answered */
     struct uplink_answer last;
+    char last_text[UPLINK_TEXT_MAX]; /* of the last answer */
+    uint64_t oldest_id;              /* of the last answer that was_oldest */
+    unsigned oldest;                 /* answers that were */
     unsigned answers;
     unsigned kinds[3];
     unsigned changes;
@@ -52,6 +56,13 @@ static inline void on_answered(void *userdata, const struct uplink_answer *answe
     assert_true(answer->id < IDS_MAX);
     f->times[answer->id]++;
     f->last = *answer;
+    (void)snprintf(f->last_text, sizeof(f->last_text), "%s", answer->text);
+    f->last.text = f->last_text;
+    if (answer->was_oldest) {
+        assert_int_equal(answer->kind, UPLINK_UNKNOWN);
+        f->oldest++;
+        f->oldest_id = answer->id;
+    }
     f->answers++;
     f->kinds[answer->kind]++;
 }
@@ -59,6 +70,7 @@ static inline void on_answered(void *userdata, const struct uplink_answer *answe
 static inline int send_text(struct fixture *f, const char *topic, const char *text, uint8_t qos)
 {
     struct uplink_message message = {.id = f->next_id,
+                                     .prefix = view_of_text(f->settings.topic_prefix),
                                      .topic = {(const uint8_t *)topic, strlen(topic)},
                                      .payload = {(const uint8_t *)text, strlen(text)},
                                      .qos = qos,

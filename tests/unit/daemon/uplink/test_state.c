@@ -43,6 +43,15 @@ prepare(struct uplink *uplink, enum uplink_link_state from, enum uplink_link_sta
     slot = (struct uplink_slot){.state = SLOT_FREE};
     uplink->slots.array = &slot;
     uplink->slots.count = 1;
+    TAILQ_INIT(&uplink->slots.sent);
+}
+
+/* The message of @uplink, in @state. */
+static void prepare_message(struct uplink *uplink, enum uplink_slot_state state)
+{
+    slot.state = state;
+    uplink->slots.in_flight = 1;
+    TAILQ_INSERT_TAIL(&uplink->slots.sent, &slot, order);
 }
 
 /* Does the process survive the move of @uplink to @to? */
@@ -123,17 +132,14 @@ static void a_message_without_an_answer_after_the_end_is_a_fault(void **state)
 
     (void)state;
     prepare(&uplink, LINK_ONLINE, LINK_WAITING);
-    slot.state = SLOT_SENT;
-    uplink.slots.in_flight = 1;
+    prepare_message(&uplink, SLOT_SENT);
     expect_fault(&uplink, LINK_WAITING);
     prepare(&uplink, LINK_STOPPING, LINK_STOPPED);
-    slot.state = SLOT_SENT;
-    uplink.slots.in_flight = 1;
+    prepare_message(&uplink, SLOT_SENT);
     expect_fault(&uplink, LINK_STOPPED);
     /* What was answered lies in the mailbox, and is read later. */
     prepare(&uplink, LINK_ONLINE, LINK_WAITING);
-    slot.state = SLOT_ANSWERED;
-    uplink.slots.in_flight = 1;
+    prepare_message(&uplink, SLOT_ANSWERED);
     assert_true(survives(&uplink, LINK_WAITING));
     mailbox_done(&uplink.inbox.mailbox);
 }

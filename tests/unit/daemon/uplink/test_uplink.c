@@ -109,6 +109,29 @@ static void a_reason_code_of_failure_is_a_refusal_with_that_code(void **state)
     assert_true(is_online(f));
 }
 
+static void a_refusal_carries_the_broker_s_words(void **state)
+{
+    struct fixture *f = *state;
+
+    f->settings.protocol = 5;
+    go_online(f);
+    f->broker.ack_code = MQTT_QUOTA_EXCEEDED;
+    f->broker.ack_text = "no more than 5 a day";
+    for (uint8_t qos = 1; qos <= 2; qos++) {
+        refuse_with(f, MQTT_QUOTA_EXCEEDED, qos);
+        assert_string_equal(f->last_text, "no more than 5 a day");
+    }
+    f->broker.ack_text = NULL;
+    refuse_with(f, MQTT_QUOTA_EXCEEDED, 1);
+    assert_string_equal(f->last_text, "");
+    assert_int_equal(f->last.cause, UPLINK_CAUSE_NONE);
+    f->broker.ack_code = 0;
+    assert_int_equal(send_text(f, "t", "x", 1), 0);
+    wait_answers(f, 4);
+    assert_int_equal(f->last.cause, UPLINK_CAUSE_NONE);
+    assert_string_equal(f->last_text, "");
+}
+
 static int64_t boot_ms(void)
 {
     struct clock_reading now;
@@ -479,6 +502,89 @@ static void resets_mid_stream_answer_each_id_once_on_5(void **state)
     resets_mid_stream(*state, 5);
 }
 
+/* All five are published and none is answered. */
+static void send_five_unanswered(struct fixture *f)
+{
+    f->broker.withholds_acks = true;
+    f->goal = f->broker.publishes + 5;
+    for (unsigned i = 0; i < 5; i++)
+        assert_int_equal(send_text(f, "t", "x", 1), 0);
+    wait_for(f, has_published);
+}
+
+static void expect_ended(struct fixture *f, enum uplink_cause cause, int code, const char *text)
+{
+    wait_answers(f, (unsigned)f->next_id);
+    assert_int_equal(f->last.kind, UPLINK_UNKNOWN);
+    assert_int_equal(f->last.cause, cause);
+    assert_int_equal(f->last.code, code);
+    assert_string_equal(f->last_text, text);
+    assert_true(f->last.was_written);
+    assert_int_equal(f->oldest_id, f->next_id - 5);
+    assert_each_once(f);
+}
+
+static void an_end_without_answers_has_its_cause_and_its_oldest(unsigned protocol,
+                                                                struct fixture *f)
+{
+    f->settings.protocol = protocol;
+    go_online(f);
+    send_five_unanswered(f);
+    broker_reset(&f->broker);
+    expect_ended(f, UPLINK_CAUSE_BROKER_CLOSED, -1, "broker closed the connection");
+    assert_int_equal(f->oldest, 1);
+
+    wait_for(f, is_online);
+    f->settings.ack_timeout_ms = 200;
+    send_five_unanswered(f);
+    expect_ended(f, UPLINK_CAUSE_DROPPED, -1, "no answer for 1 s");
+    assert_int_equal(f->oldest, 2);
+    f->settings.ack_timeout_ms = 30000;
+
+    wait_for(f, is_online);
+    send_five_unanswered(f);
+    uplink_stop(f->uplink);
+    expect_ended(f, UPLINK_CAUSE_DROPPED, -1, "disconnected by the daemon");
+    assert_int_equal(f->oldest, 3);
+}
+
+static void an_end_has_its_cause_on_3_1_1(void **state)
+{
+    an_end_without_answers_has_its_cause_and_its_oldest(4, *state);
+}
+
+static void an_end_has_its_cause_on_5(void **state)
+{
+    an_end_without_answers_has_its_cause_and_its_oldest(5, *state);
+}
+
+static void a_disconnect_of_the_broker_gives_its_code_to_what_is_unanswered(void **state)
+{
+    struct fixture *f = *state;
+
+    f->settings.protocol = 5;
+    go_online(f);
+    send_five_unanswered(f);
+    broker_dismiss(&f->broker, MQTT_SESSION_TAKEN_OVER);
+    expect_ended(f, UPLINK_CAUSE_BROKER_CLOSED, MQTT_SESSION_TAKEN_OVER,
+                 "broker closed the connection: session taken over (code 0x8E)");
+    assert_int_equal(f->oldest, 1);
+}
+
+static void the_oldest_is_the_first_without_an_answer(void **state)
+{
+    struct fixture *f = *state;
+
+    go_online(f);
+    for (unsigned i = 0; i < 3; i++)
+        assert_int_equal(send_text(f, "t", "x", 1), 0);
+    wait_answers(f, 3);
+    send_five_unanswered(f);
+    broker_reset(&f->broker);
+    expect_ended(f, UPLINK_CAUSE_BROKER_CLOSED, -1, "broker closed the connection");
+    assert_int_equal(f->oldest_id, 3);
+}
+
 static void send_while_offline_is_refused_and_never_answered(void **state)
 {
     struct fixture *f = *state;
@@ -652,7 +758,7 @@ static void an_idle_link_outlives_the_ack_timeout(void **state)
 
 /* --- attempts ------------------------------------------------------------- */
 
-/* Nobody else is given the port before the descriptor is closed. */
+/* No other process is given the port before the descriptor is closed. */
 static int refuse_at_a_port(char uri[static 64])
 {
     struct sockaddr_in address = {.sin_family = AF_INET,
@@ -789,7 +895,7 @@ static void what_comes_late_because_the_loop_stood_still_is_waited_for_once(void
     f->broker.withholds_acks = true;
     go_online(f);
     assert_int_equal(send_text(f, "t", "x", 1), 0);
-    f->uplink->slots.progress_ms -= 5000; /* sent before it stood still */
+    f->uplink->progress.answer_ms -= 5000; /* sent before it stood still */
     uplink_timer_set(&f->uplink->timer, uplink_now_ms() - 4000);
     for (int i = 0; i < 5; i++)
         assert_true(sd_event_run(f->event, 100000) >= 0);
@@ -1049,6 +1155,7 @@ int main(void)
         CASE(each_qos_is_delivered_on_5),
         CASE(an_empty_payload_is_delivered_with_its_retain_flag),
         CASE(a_reason_code_of_failure_is_a_refusal_with_that_code),
+        CASE(a_refusal_carries_the_broker_s_words),
         CASE(the_broker_s_answer_has_its_time),
         CASE(no_matching_subscribers_is_a_delivery),
         CASE(properties_and_remaining_expiry_are_carried),
@@ -1067,6 +1174,10 @@ int main(void)
         CASE(a_stop_during_our_own_disconnect_ends_idle),
         CASE(resets_mid_stream_answer_each_id_once_on_3_1_1),
         CASE(resets_mid_stream_answer_each_id_once_on_5),
+        CASE(an_end_has_its_cause_on_3_1_1),
+        CASE(an_end_has_its_cause_on_5),
+        CASE(a_disconnect_of_the_broker_gives_its_code_to_what_is_unanswered),
+        CASE(the_oldest_is_the_first_without_an_answer),
         CASE(send_while_offline_is_refused_and_never_answered),
         CASE(a_lost_connection_is_explained_and_made_again),
         CASE(the_library_s_threads_outlive_a_loss_with_messages_in_flight),
