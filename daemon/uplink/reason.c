@@ -39,9 +39,7 @@ static void describe_silence(const struct uplink *uplink,
     if (strstr(event->text, "timeout"))
         uplink_describe_timeout(uplink, reason);
     else if (uplink->client.is_tls)
-        (void)snprintf(reason, UPLINK_TEXT_MAX,
-                       "TLS connection failed: is this a TLS port, and is the broker's "
-                       "certificate for this host name?");
+        uplink_describe_tls_silence(uplink, reason);
     else
         (void)snprintf(reason, UPLINK_TEXT_MAX, "%s",
                        paho_link_limitations()

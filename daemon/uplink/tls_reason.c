@@ -52,6 +52,13 @@ static void describe_rejected(const struct uplink *uplink,
                     "TLS: the broker rejects the certificate in %s: %s", file, failure->detail);
 }
 
+static void describe_other(const struct paho_handshake_failure *failure,
+                           char reason[static UPLINK_TEXT_MAX])
+{
+    text_format(reason, UPLINK_TEXT_MAX, "TLS: the broker ended the handshake: %s",
+                failure->detail);
+}
+
 static void describe_alert(const struct uplink *uplink,
                            const struct paho_handshake_failure *failure,
                            char reason[static UPLINK_TEXT_MAX])
@@ -68,6 +75,12 @@ static void describe_alert(const struct uplink *uplink,
     case PAHO_HANDSHAKE_ACCESS_DENIED:
     case PAHO_HANDSHAKE_CERTIFICATE_REQUIRED:
         describe_rejected(uplink, failure, reason);
+        break;
+    case PAHO_HANDSHAKE_DECRYPT_ERROR: /* an issuer of the same name has another key */
+        if (has_certificate)
+            describe_rejected(uplink, failure, reason);
+        else
+            describe_other(failure, reason);
         break;
     case PAHO_HANDSHAKE_PROTOCOL_VERSION:
         text_format(reason, UPLINK_TEXT_MAX,
@@ -88,9 +101,29 @@ static void describe_alert(const struct uplink *uplink,
                                       "uplink.tls.cert_file");
         break;
     default:
-        text_format(reason, UPLINK_TEXT_MAX, "TLS: the broker ended the handshake: %s",
-                    failure->detail);
+        describe_other(failure, reason);
     }
+}
+
+void uplink_describe_tls_silence(const struct uplink *uplink,
+                                 char reason[static UPLINK_TEXT_MAX])
+{
+    bool has_certificate = uplink->settings->tls.cert_file[0] != '\0';
+
+    if (!paho_handshake_is_complete())
+        text_format(
+            reason, UPLINK_TEXT_MAX,
+            "TLS connection failed: is this a TLS port, and is the broker's certificate "
+            "for this host name?");
+    else if (has_certificate)
+        text_format(reason, UPLINK_TEXT_MAX,
+                    "TLS: the broker closed the connection before it answered; it may reject "
+                    "the certificate in %s",
+                    uplink->settings->tls.cert_file);
+    else
+        text_format(reason, UPLINK_TEXT_MAX,
+                    "TLS: the broker closed the connection before it answered; it may want a "
+                    "client certificate, see uplink.tls.cert_file");
 }
 
 bool uplink_describe_tls(const struct uplink *uplink, char reason[static UPLINK_TEXT_MAX])

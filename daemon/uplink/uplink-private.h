@@ -392,6 +392,9 @@ uint64_t uplink_backoff_ms(uint64_t min_ms, uint64_t max_ms, unsigned round, uin
 /* tls_reason.c */
 /* Return: does the seam know why? If so, @reason is set. */
 bool uplink_describe_tls(const struct uplink *uplink, char reason[static UPLINK_TEXT_MAX]);
+/* If it does not, and neither does OpenSSL. */
+void uplink_describe_tls_silence(const struct uplink *uplink,
+                                 char reason[static UPLINK_TEXT_MAX]);
 
 /* reason.c */
 /* No connection within connect_timeout. */

@@ -23,6 +23,7 @@ static struct {
     enum paho_handshake_minimum minimum;
     unsigned char alpn[1 + PAHO_HANDSHAKE_ALPN_MAX]; /* with its length in front; 0: none */
     struct paho_handshake_failure failure;           /* the first of an attempt counts */
+    bool is_complete;
 } shared = {.mutex = PTHREAD_MUTEX_INITIALIZER};
 
 void paho_handshake_begin(enum paho_handshake_minimum minimum, const char *alpn)
@@ -34,6 +35,7 @@ void paho_handshake_begin(enum paho_handshake_minimum minimum, const char *alpn)
     shared.alpn[0] = (unsigned char)size;
     memcpy(shared.alpn + 1, alpn, size);
     shared.failure = (struct paho_handshake_failure){.fault = PAHO_HANDSHAKE_NONE};
+    shared.is_complete = false;
     (void)pthread_mutex_unlock(&shared.mutex);
 }
 
@@ -45,6 +47,14 @@ bool paho_handshake_get_failure(struct paho_handshake_failure *ret)
         *ret = shared.failure;
     (void)pthread_mutex_unlock(&shared.mutex);
     return is_known;
+}
+
+bool paho_handshake_is_complete(void)
+{
+    (void)pthread_mutex_lock(&shared.mutex);
+    bool is_complete = shared.is_complete;
+    (void)pthread_mutex_unlock(&shared.mutex);
+    return is_complete;
 }
 
 bool paho_handshake_is_replaced(void)
@@ -208,11 +218,20 @@ static void prepare(SSL *ssl)
         (void)SSL_set_alpn_protos(ssl, alpn, 1U + alpn[0]);
 }
 
+static void note_complete(void)
+{
+    (void)pthread_mutex_lock(&shared.mutex);
+    shared.is_complete = true;
+    (void)pthread_mutex_unlock(&shared.mutex);
+}
+
 int __wrap_SSL_connect(SSL *ssl)
 {
     if (SSL_in_before(ssl))
         prepare(ssl);
     int r = __real_SSL_connect(ssl);
+    if (r == 1)
+        note_complete();
     if (r == 1 && SSL_get_verify_mode(ssl) != SSL_VERIFY_NONE)
         check_name(ssl);
     return r;

@@ -49,6 +49,7 @@ enum {
     PAHO_HANDSHAKE_CERTIFICATE_UNKNOWN = 46,
     PAHO_HANDSHAKE_UNKNOWN_CA = 48,
     PAHO_HANDSHAKE_ACCESS_DENIED = 49,
+    PAHO_HANDSHAKE_DECRYPT_ERROR = 51,
     PAHO_HANDSHAKE_PROTOCOL_VERSION = 70,
     PAHO_HANDSHAKE_CERTIFICATE_REQUIRED = 116,
     PAHO_HANDSHAKE_NO_APPLICATION_PROTOCOL = 120
@@ -59,6 +60,9 @@ enum {
 void paho_handshake_begin(enum paho_handshake_minimum minimum, const char *alpn);
 /* The failure since paho_handshake_begin(). False: none is known. */
 bool paho_handshake_get_failure(struct paho_handshake_failure *ret);
+/* Did a handshake end well since then? With TLS 1.3 the broker may reject the client's certificate
+ * afterwards, and the alert may be lost. */
+bool paho_handshake_is_complete(void);
 /* Does this build replace the call? If not, paho_handshake_begin() changes nothing, and no
  * failure is known. */
 bool paho_handshake_is_replaced(void);

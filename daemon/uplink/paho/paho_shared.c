@@ -161,6 +161,11 @@ bool paho_handshake_get_failure(struct paho_handshake_failure *ret)
     return false;
 }
 
+bool paho_handshake_is_complete(void)
+{
+    return false;
+}
+
 bool paho_handshake_is_replaced(void)
 {
     return false;
