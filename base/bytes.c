@@ -15,6 +15,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/view.h"
+
 #define BYTES_SIZE_MIN 512
 #define BYTES_KEEP_MAX 4096
 

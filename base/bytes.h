@@ -14,8 +14,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "base/cleanup.h"
-#include "base/cursor.h"
+#include "base/attr.h"
+#include "base/view.h"
 
 struct bytes {
     uint8_t *memory;

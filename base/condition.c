@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * condition.c - see condition.h
+ * condition.c - a state that is reported once when it begins and once when it ends
  */
 #include "base/condition.h"
 

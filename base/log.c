@@ -19,9 +19,12 @@
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
+#include "base/attr.h"
 #include "base/clock.h"
 #include "base/log_sink.h"
 #include "base/text.h"

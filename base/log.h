@@ -22,7 +22,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "base/cleanup.h"
+#include "base/attr.h"
 
 /* The numbers are syslog's. */
 enum log_level {

@@ -17,7 +17,10 @@
 #include <errno.h>
 #include <stdint.h>
 #include <sys/eventfd.h>
+#include <sys/socket.h>
 #include <unistd.h>
+
+#include "base/cleanup.h"
 
 int mailbox_init(struct mailbox *mailbox)
 {

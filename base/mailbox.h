@@ -17,7 +17,7 @@
 #include <pthread.h>
 #include <stdbool.h>
 
-#include "base/cleanup.h"
+#include "base/attr.h"
 
 struct mail {
     struct mail *next;   /* in the list that mailbox_take() returned; loop thread only */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * read_full.c - see read_full.h
+ * read_full.c - reads until the memory is full or the file ends
  */
 #include "base/read_full.h"
 

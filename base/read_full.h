@@ -13,7 +13,7 @@
 #include <stddef.h>
 #include <sys/types.h>
 
-#include "base/cleanup.h"
+#include "base/attr.h"
 
 /* From the offset of the descriptor, which advances. */
 MUST_CHECK ssize_t read_full(int fd, void *to, size_t size);

@@ -24,7 +24,7 @@
 #include <stdint.h>
 #include <stdio.h>
 
-#include "base/cleanup.h"
+#include "base/attr.h"
 
 /* \u{10FFFF} and the end. */
 #define TEXT_SHOWN_MAX 11

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * thread.c - see thread.h
+ * thread.c - starts detached threads
  */
 #include "base/thread.h"
 

@@ -5,7 +5,7 @@
 #ifndef MQTT_SPOOLD_BASE_THREAD_H
 #define MQTT_SPOOLD_BASE_THREAD_H
 
-#include "base/cleanup.h"
+#include "base/attr.h"
 
 /* Runs @function(@userdata), with the signal mask of the caller, on a thread that is not
  * joined. Return: 0 or negative errno. */

@@ -24,6 +24,7 @@
 #include <netinet/tcp.h>
 #include <poll.h>
 #include <stdbool.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -36,7 +37,7 @@
 #define PACKET_MAX  (64 * 1024)
 #define TOPIC_MAX   256 /* a longer one is cut */
 /* Of a greedy producer, of which each send() takes what it can. */
-#define GREEDY_BLOCK (64 * 1024)
+#define GREEDY_BLOCK ((size_t)64 * 1024)
 
 struct stream {
     int fd;

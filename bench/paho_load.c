@@ -12,6 +12,7 @@
 #include <endian.h>
 #include <inttypes.h>
 #include <semaphore.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

@@ -6,6 +6,7 @@
  */
 #include "cli/cli.h"
 
+#include "base/attr.h"
 #include "base/text.h"
 
 #include <assert.h>
@@ -16,6 +17,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sysexits.h>
+#include <unistd.h>
 
 #define ERROR_LINE_MAX (3 * PATH_MAX)
 

@@ -16,9 +16,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <sysexits.h>
 
-#include "base/cleanup.h"
+#include "base/attr.h"
 #include "base/json.h"
 #include "daemon/config/config.h"
 #include "store/spool.h"
@@ -50,8 +49,8 @@ int cli_misplaced_config(const char *verb);
 /* Prints a verb's help. Returns EX_OK. */
 int cli_help(const char *text);
 
-/* Reports, once, that standard output cannot be written, because of @error; 0: not known. Returns
- * EX_UNAVAILABLE. */
+/* Reports, once, that standard output cannot be written, because of @error; 0: not known.
+ * Returns EX_UNAVAILABLE. */
 int cli_report_write_error(int error);
 
 /*
@@ -127,7 +126,14 @@ MUST_CHECK int cli_report_open_error(const char *directory, int result);
  * messages may be in its open files alone.
  */
 bool cli_spool_is_moved(void);
+/* The status file is beside @socket; a path that is too long has none. */
 void cli_set_socket(const char *socket);
+/* Its path; "": not known. */
+const char *cli_status_file(void);
+/* All of it, terminated, free with free(); NULL: it cannot be read. Waits for no other
+ * process. */
+#define CLI_STATUS_MAX ((size_t)1024 * 1024)
+char *cli_read_status(void);
 #define CLI_MOVED_REMEDY                                                                       \
     "a daemon runs and holds the messages in its open files: do not end it, and start no "     \
     "other one; its log says what it needs (spool_moved, spool_not_restored)"

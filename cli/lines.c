@@ -10,6 +10,10 @@
 #include <errno.h>
 #include <poll.h>
 #include <string.h>
+#include <sys/types.h>
+#include <unistd.h>
+
+#include "base/view.h"
 
 #define LINES_READ_BYTES ((size_t)64 * 1024)
 

@@ -10,6 +10,7 @@
 
 #include <stdbool.h>
 
+#include "base/attr.h"
 #include "base/bytes.h"
 
 struct lines {

@@ -8,12 +8,14 @@
  * Only check answers a question: 0 yes, 1 no, 2 not known.
  */
 #include "cli/cli.h"
+#include "daemon/config/config.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
 #include <stdio.h>
 #include <string.h>
+#include <sysexits.h>
 #include <unistd.h>
 
 struct verb {

@@ -8,8 +8,11 @@
  */
 #include "cli/cli.h"
 
+#include "base/cleanup.h"
 #include "base/read_full.h"
 #include "base/regular.h"
+#include "daemon/config/config.h"
+#include "store/spool.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -17,10 +20,10 @@
 #include <limits.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-
-#define STATUS_READ_MAX ((size_t)1024 * 1024)
+#include <sysexits.h>
 
 static char status_file[PATH_MAX]; /* of the daemon; "": not long_options */
 
@@ -66,9 +69,9 @@ void cli_set_socket(const char *socket)
 }
 
 /* Does the status that a daemon wrote say so, and does that daemon run? */
-static bool is_moved_status(const char *text, size_t size)
+static bool is_moved_status(const char *text)
 {
-    json_t *root = json_loadb(text, size, 0, NULL);
+    json_t *root = json_loads(text, 0, NULL);
     const char *cause =
         json_string_value(json_object_get(json_object_get(root, "intake"), "refusing"));
     bool is_moved = cause && strcmp(cause, "spool_moved") == 0;
@@ -79,20 +82,35 @@ static bool is_moved_status(const char *text, size_t size)
     return is_moved && is_alive;
 }
 
-bool cli_spool_is_moved(void)
+char *cli_read_status(void)
 {
     AUTO_CLOSE int fd = regular_openat(AT_FDCWD, status_file, O_RDONLY, 0);
-    bool is_moved;
-    ssize_t size;
+    ssize_t got = -1;
     char *text;
 
     if (fd < 0)
-        return false;
-    text = malloc(STATUS_READ_MAX);
-    if (!text)
-        return false;
-    size = read_full(fd, text, STATUS_READ_MAX);
-    is_moved = size > 0 && is_moved_status(text, (size_t)size);
+        return NULL;
+    text = malloc(CLI_STATUS_MAX);
+    if (text)
+        got = read_full(fd, text, CLI_STATUS_MAX - 1);
+    if (got < 0) {
+        free(text);
+        return NULL;
+    }
+    text[got] = '\0';
+    return text;
+}
+
+const char *cli_status_file(void)
+{
+    return status_file;
+}
+
+bool cli_spool_is_moved(void)
+{
+    char *text = cli_read_status();
+    bool is_moved = text && is_moved_status(text);
+
     free(text);
     return is_moved;
 }

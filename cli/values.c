@@ -6,10 +6,12 @@
 
 #include "base/clock.h"
 #include "base/text.h"
+#include "store/spool.h"
 
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 struct spool_time cli_now(void)

@@ -4,7 +4,12 @@
  *
  * Exit codes: 0 clean stop, 1 failure (systemd restarts), 2 usage, 78 bad
  * configuration, or a spool or a socket that needs the operator (EX_CONFIG; systemd
- * does not restart at once, because no restart mends it).
+ * does not restart at once, because no restart helps).
+ *
+ * Invariant: signals are blocked before a thread exists, so only the loop takes them.
+ *
+ * Diagnostics: start, ready, ended, not_started, config_invalid, config_not_read,
+ * reload_refused, loop_failed.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -13,6 +18,7 @@
 #include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <sysexits.h>
@@ -29,7 +35,7 @@
 
 struct program {
     const char *config_path;
-    bool test_config;
+    bool is_test;
     struct gateway *gateway;
 };
 
@@ -50,7 +56,7 @@ static void print_usage(FILE *to)
         to);
 }
 
-/* For a person: @text, shown as text.h says, then @rest. */
+/* For a person: @text in the visible form of text.h, then @rest. */
 static void print_line(FILE *to, const char *text, const char *rest)
 {
     text_put(to, text);
@@ -75,7 +81,7 @@ static int refuse_option(int option, char **argv)
                            has_letter ? letter : argv[optind - 1]);
 }
 
-/* Return: -1 to go on, or the exit code. */
+/* Return: -1: continue; else the exit code. */
 static int parse_arguments(struct program *program, int argc, char **argv)
 {
     enum { OPTION_TEST = 256, OPTION_VERSION };
@@ -94,7 +100,7 @@ static int parse_arguments(struct program *program, int argc, char **argv)
             program->config_path = optarg;
             break;
         case OPTION_TEST:
-            program->test_config = true;
+            program->is_test = true;
             break;
         case OPTION_VERSION:
             (void)puts("mqtt-spoold " SPOOLD_VERSION);
@@ -109,7 +115,8 @@ static int parse_arguments(struct program *program, int argc, char **argv)
     return optind < argc ? refuse_argument("unexpected argument", argv[optind]) : -1;
 }
 
-/* Return: 0, or an exit code. Want of memory is no fault of the file: systemd tries again. */
+/* Return: 0, or an exit code. If memory is short the file is not at fault: systemd tries again.
+ *  */
 static int load_config(const struct program *program, struct config **ret)
 {
     char error[CONFIG_ERROR_MAX], text[2 * CONFIG_ERROR_MAX];
@@ -118,7 +125,7 @@ static int load_config(const struct program *program, struct config **ret)
     if (r == 0)
         return 0;
     (void)log_quote(text, sizeof(text), error, strlen(error));
-    if (program->test_config) /* as a compiler would: for a person, or an editor */
+    if (program->is_test) /* as a compiler would: for a person, or an editor */
         print_line(stderr, error, "");
     else if (r == -ENOMEM)
         log_error("config_not_read error=%s", text);
@@ -127,9 +134,9 @@ static int load_config(const struct program *program, struct config **ret)
     return r == -ENOMEM ? EXIT_FAILURE : EX_CONFIG;
 }
 
-static int on_stop(sd_event_source *source, const struct signalfd_siginfo *info, void *owner)
+static int on_stop(sd_event_source *source, const struct signalfd_siginfo *info, void *userdata)
 {
-    struct program *program = owner;
+    struct program *program = userdata;
 
     (void)source;
     (void)info;
@@ -137,10 +144,11 @@ static int on_stop(sd_event_source *source, const struct signalfd_siginfo *info,
     return 0;
 }
 
-/* A file with an error changes nothing: the daemon goes on with what it has. */
-static int on_reload(sd_event_source *source, const struct signalfd_siginfo *info, void *owner)
+/* A file with an error changes nothing: the daemon continues with the settings that it has. */
+static int
+on_reload(sd_event_source *source, const struct signalfd_siginfo *info, void *userdata)
 {
-    struct program *program = owner;
+    struct program *program = userdata;
 
     (void)source;
     (void)info;
@@ -156,19 +164,19 @@ static int on_reload(sd_event_source *source, const struct signalfd_siginfo *inf
 }
 
 /*
- * Before a word is written. SIGPIPE and SIGXFSZ become error codes of the call
+ * Before anything is written. SIGPIPE and SIGXFSZ become error codes of the call
  * concerned: a log whose reader is gone, or that may not grow, is no reason to
  * end. A terminal with `stty tostop` would stop a daemon in the background at
  * each line.
  */
 static void ignore_signals(void)
 {
-    (void)signal(SIGPIPE, SIG_IGN); /* fails for a number that is no signal only */
+    (void)signal(SIGPIPE, SIG_IGN); /* fails only for a number that is no signal */
     (void)signal(SIGXFSZ, SIG_IGN);
     (void)signal(SIGTTOU, SIG_IGN);
 }
 
-/* Before Paho makes its threads, which inherit the mask: no signal may ever land there. */
+/* Before Paho starts its threads, which inherit the mask: they must never take a signal. */
 static int block_signals(void)
 {
     sigset_t handled;
@@ -180,8 +188,8 @@ static int block_signals(void)
     return sigprocmask(SIG_BLOCK, &handled, NULL) < 0 ? -errno : 0;
 }
 
-/* A shell gives 1,024 and lets us take more; libraries that could only count to 1,024, with
- * select(), are not used. What the clients then have of it is clients_fit()'s. */
+/* A shell allows 1,024 and a process may raise that; libraries with select(), which cannot
+ * handle more, are not used. clients_fit() computes how many clients they are enough for. */
 static void prepare_descriptors(void)
 {
     struct rlimit limit;
@@ -228,12 +236,12 @@ static int serve(struct program *program, sd_event *event, struct config **confi
     if (r == 0)
         r = gateway_start(program->gateway);
     if (r == GATEWAY_E_STOPPED)
-        return EXIT_SUCCESS; /* a line above says what was not done */
+        return EXIT_SUCCESS; /* logged: what was not done */
     if (r != 0) {
         if (r < 0)
             log_error("not_started error=\"%s\"", strerror(-r));
         else
-            log_error("not_started"); /* a line above says why */
+            log_error("not_started"); /* logged before: why */
         return r == GATEWAY_E_OPERATOR ? EX_CONFIG : EXIT_FAILURE;
     }
     service_ready();
@@ -267,8 +275,8 @@ static int run(struct program *program, struct config *config)
     return code;
 }
 
-/* If one of the three was closed, the next file that is opened would get its number, and the log
- * would be written into the spool. */
+/* If one of the three was closed, the next file that is opened would get its number, and the
+ * log could be written into the spool. */
 static bool keep_standard_descriptors(void)
 {
     for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
@@ -283,7 +291,7 @@ int main(int argc, char **argv)
 
     ignore_signals();
     if (!keep_standard_descriptors())
-        return EXIT_FAILURE; /* there is nowhere to say it */
+        return EXIT_FAILURE; /* there is nowhere to write why */
     int code = parse_arguments(&program, argc, argv);
 
     if (code >= 0)
@@ -295,7 +303,7 @@ int main(int argc, char **argv)
         log_finish();
         return code;
     }
-    if (program.test_config) {
+    if (program.is_test) {
         print_line(stdout, program.config_path, ": the configuration is good");
         config_free(config);
         return EXIT_SUCCESS;

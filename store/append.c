@@ -6,6 +6,7 @@
  * of room leaves the batch as it was, unless SQLite rolled all of it back: then
  * the batch is lost.
  */
+#include "store/plan.h"
 #include "store/spool-private.h"
 #include "store/sum.h"
 

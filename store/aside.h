@@ -13,6 +13,7 @@
 
 #include <stdbool.h>
 
+#include "base/attr.h"
 #include "store/spool.h"
 
 #define ASIDE_PREFIX "spool.db.refused-"

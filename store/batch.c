@@ -1,12 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * batch.c - begins the open batch, and brings it to nothing
+ * batch.c - begins the open batch, and rolls it back
  *
  * A batch is a transaction that the first append or eviction opens and
  * spool_commit() ends (commit.c). A rollback brings all memory back to the last
- * commit. A batch that is lost in the middle is doomed: nothing more is appended
- * to it, and its commit reports the loss to the caller.
+ * commit. A batch that is lost in the middle stays open for the caller: nothing
+ * more is appended to it, and its commit reports the loss.
+ *
+ * Invariant: after a rollback all counters in memory are those of the last commit.
  */
+#include "store/plan.h"
 #include "store/spool-private.h"
 
 int spool_begin(struct spool *spool)

@@ -1,13 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * check.c - is the spool what it says it is?
+ * check.c - checks all that the daemon assumes of a spool
  *
- * Everything that the daemon takes for granted is looked at: each block of the
- * files, does it read at all; the pages by
- * SQLite, each message by its checksum, the ledger by counting, ids by
- * comparing, records by their numbers. Reads only. All of it in one snapshot,
- * so that a daemon at work meanwhile changes nothing of it; its log cannot be
- * used from the start again until the check has ended, and grows so long.
+ * Each block of the files is read; the pages are checked by SQLite, each message
+ * by its checksum, the ledger by counting, ids by comparing, records by their
+ * numbers. Reads only. All of it in one snapshot, so that a daemon that runs
+ * meanwhile changes nothing of it; its log cannot be used from the start again
+ * until the check has ended, and grows until then.
  *
  * The mark is read before the snapshot is taken: it is never ahead of the
  * database as it was then.
@@ -18,6 +17,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/view.h"
 #include "store/salvage/mark.h"
 #include "store/salvage/survey.h"
 #include "store/spool-private.h"

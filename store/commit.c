@@ -13,12 +13,16 @@
  * nothing new, because that is smaller and may fit. Until one succeeds nothing is
  * handed out: its end could not be recorded.
  *
+ * Invariant: memory never holds as committed what a COMMIT has not made durable.
+ *
  * After a COMMIT, once a second, the files at the configured path are compared with
  * those that are open; where they differ the commit does not succeed. What was
  * acknowledged earlier in that second is in the open files, like all before it. At
- * each commit the look would cost a fifth of a small one.
+ * each commit the comparison would cost a fifth of a small one.
  */
 #include "base/failpoint.h"
+#include "base/view.h"
+#include "store/plan.h"
 #include "store/salvage/mark.h"
 #include "store/salvage/reads.h"
 #include "store/spool-private.h"

@@ -7,7 +7,7 @@
  * exactly the messages that memory knows of, with consecutive seq. Anything
  * else means that the database is not what it was, and the batch dies before
  * its commit. This is how an id can have one outcome only without an index that
- * says so.
+ * enforces it.
  *
  * When the open batch has ended messages at or behind a lane's cursor, that
  * cursor stands still until the batch is over. A rollback would bring those
@@ -15,6 +15,7 @@
  * Other lanes continue.
  */
 #include "base/failpoint.h"
+#include "store/plan.h"
 #include "store/spool-private.h"
 
 #include <errno.h>

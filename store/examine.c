@@ -2,12 +2,11 @@
 /*
  * examine.c - is a database sound, and did it come as far as its mark?
  *
- * Asked before anything is written into it, or before it takes the place of
+ * Called before anything is written into it, or before it takes the place of
  * another one. Reads only.
  */
 #include "store/spool-private.h"
 
-#include <errno.h>
 #include <string.h>
 
 enum { SMALL_PAGES = 16384 }; /* a database up to this size is checked as a whole */

@@ -4,14 +4,16 @@
  *
  * Handing out walks the table with one statement that stays open between calls
  * in a row, so a burst costs one step a message. It is reset before anything is
- * written, and read snapshots therefore never outlive a batch. turns.c says which
- * lane is asked first.
+ * written, and read snapshots therefore never outlive a batch. turns.c decides
+ * which lane comes first.
  *
  * The plan is bounded: when too many messages were handed out and returned to
  * wait, only those that are due are handed out.
  */
+#include "store/plan.h"
 #include "store/spool-private.h"
 #include "store/sum.h"
+#include "store/turns.h"
 
 #include <assert.h>
 #include <errno.h>

@@ -15,6 +15,7 @@
 #include <stdbool.h>
 #include <sys/types.h>
 
+#include "base/attr.h"
 #include "store/spool.h"
 
 #define LOCK_NAME "lock"

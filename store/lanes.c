@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * lanes.c - which lanes there are
+ * lanes.c - adds, numbers, orders and forgets lanes
  *
  * Lane numbers are given out once per name and never change, so that reordering
  * or removing lanes in the configuration moves no message, whether at start or
@@ -12,9 +12,10 @@
  * small whatever names come and go.
  *
  * A new lane is stored by the next commit, with the ledger. Nothing here writes
- * but the forgetting at open.
+ * except the forgetting at open.
  */
 #include "store/spool-private.h"
+#include "store/turns.h"
 
 #include <assert.h>
 #include <errno.h>

@@ -6,6 +6,7 @@
  * are their maxima; nothing is stored twice. A commit writes the rows that
  * changed. Which lanes there are is in lanes.c.
  */
+#include "base/view.h"
 #include "store/spool-private.h"
 
 #include <assert.h>

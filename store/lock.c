@@ -36,7 +36,7 @@ int spool_open_directory(const char *directory, bool create, int *ret_fd)
     return 0;
 }
 
-/* SQLite follows symbolic links first, and would only say that it cannot open the file. */
+/* SQLite follows symbolic links first, and would only report that it cannot open the file. */
 static int check_path_length(struct spool *spool, const char *directory)
 {
     char resolved[PATH_MAX];

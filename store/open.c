@@ -3,12 +3,12 @@
  * open.c - opens a spool, for a writer or a reader, and closes it
  *
  * A writer takes the locks, finishes what a crash cut short, and compares the
- * database with its mark; before that, and before a small database was looked
- * through, nothing is written. Damage is a condition for the caller, which calls
+ * database with its mark; before that, and before a small database was
+ * checked, nothing is written. Damage is a condition for the caller, which calls
  * spool_salvage().
  *
  * A commit hook refuses any commit but that of commit.c, so nothing can become
- * durable behind the back of the counters in memory.
+ * durable without the counters in memory.
  *
  * A connection that failed, or whose files are not where they were, is closed
  * without a checkpoint (connection.c says why). The WAL file is kept at close, so
@@ -109,6 +109,8 @@ static int prepare(struct spool *spool)
         if (r != 0)
             return r;
         rc = schema_migrate(spool->conn.db, version);
+        if (rc == SQLITE_OK) /* a copy by VACUUM INTO is not in this mode */
+            rc = sqlite3_exec(spool->conn.db, "PRAGMA journal_mode = WAL", NULL, NULL, NULL);
     }
     if (rc == SQLITE_OK)
         rc = charge_register(spool->conn.db, &spool->conn.record_tally);
@@ -213,8 +215,7 @@ static int load(struct spool *spool, const struct spool_options *options)
     return r;
 }
 
-/* Is there a database? That there never was one is to be believed only where no mark says
- * otherwise. */
+/* Is there a database? That there never was one is believed only if there is no mark. */
 static int probe(struct spool *spool, struct mark *ret_mark)
 {
     int r = mark_read(spool->files.directory_fd, ret_mark);
@@ -371,7 +372,7 @@ int spool_open(const struct spool_options *options, struct spool **ret)
     return r == SPOOL_E_DAMAGED ? map_foreign(options->directory) : r;
 }
 
-/* A mark that does not read is given up where nothing else is lost. */
+/* An unreadable mark is given up if nothing else is lost. */
 static int judge_survey(struct spool *spool, const struct survey *survey)
 {
     struct mark mark;

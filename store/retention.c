@@ -17,6 +17,7 @@
  * each keeps a time before which nothing can be due; what could make something
  * due earlier resets it. What is settled but not yet written counts as ended.
  */
+#include "store/plan.h"
 #include "store/spool-private.h"
 
 #include <stdlib.h>

@@ -22,7 +22,7 @@
  * the failure rows that are exported one goes for each (see outcome.c), or they
  * would take the room that was made.
  *
- * What is free says nothing of a quota or of a limit of the file size. So a write
+ * The free space does not include a quota or a limit of the file size. So a write
  * or an allocation that had no room counts for more: until one of a large batch
  * succeeds only the free pages inside the database are room, whatever is free on
  * the disk. ROOM_KEPT_PAGES are allocated ahead for each batch that makes the

@@ -27,7 +27,6 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 /* Entry n takes a database from version n to n + 1. Append only. */

@@ -6,6 +6,7 @@
  * since must not age by it, so it is moved along, some messages a commit, before
  * the clock jumps; absent_after says up to which id that is done.
  */
+#include "store/plan.h"
 #include "store/spool-private.h"
 
 enum {

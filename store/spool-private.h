@@ -16,6 +16,7 @@
 #include <errno.h>
 #include <sqlite3.h>
 
+#include "base/attr.h"
 #include "store/identity.h"
 #include "store/lane_set.h"
 #include "store/names.h"
@@ -253,7 +254,7 @@ MUST_CHECK int schema_create(const char *directory, int directory_fd, char *errm
 MUST_CHECK int schema_probe(int directory_fd, char *errmsg);
 /* Does a regular file have that name, and the head of a spool? */
 bool schema_is_ours(int directory_fd, const char *name);
-/* Does the head of the database, which is ours, say so? */
+/* By the head of the database, which is ours. */
 bool schema_is_in_wal_mode(int directory_fd);
 /* SQLITE_SCHEMA: it is newer than schema_newest_version(). */
 MUST_CHECK int schema_check(sqlite3 *db, int *ret_version);

@@ -486,7 +486,7 @@ spool_next(struct spool *spool, const struct spool_time *now, struct spool_messa
 int spool_return(struct spool *spool, uint64_t id, int64_t not_before_boot_ms);
 
 /*
- * spool_uncount_attempt() - the message was handed out and never left: no attempt is counted for it
+ * spool_uncount_attempt() - the message was handed out and never left: no attempt is counted
  *
  * Before spool_return() or spool_settle(). Does nothing for one that is not in flight.
  */

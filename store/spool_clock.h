@@ -52,7 +52,7 @@ bool spool_clock_is_worth_writing(const struct spool_clock *clock,
  * moved by jump_ms: move the clock. */
 void spool_clock_jump(struct spool_clock *clock);
 
-/* What a reader, who does not know the boot, takes the clock for. */
+/* The clock as a reader estimates it, which does not know the boot. */
 int64_t spool_clock_guess(const struct spool_clock_state *stored, const struct spool_time *now);
 
 #endif

@@ -15,6 +15,8 @@
 #include <assert.h>
 #include <stddef.h>
 
+#include "base/view.h"
+
 static const char *const stmt_sql[STMT_COUNT] = {
     [STMT_BEGIN] = "BEGIN IMMEDIATE",
     [STMT_COMMIT] = "COMMIT",

@@ -13,7 +13,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "store/spool.h"
+#include "base/attr.h"
+#include "base/view.h"
 
 enum stmt_id {
     STMT_BEGIN,

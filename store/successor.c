@@ -9,7 +9,7 @@
  *
  * It is one file: written without a log, and closed before it got the name. So it
  * is read as SQLite reads a file that cannot change, and no -wal, -shm or -journal
- * beside it is looked at or made.
+ * beside it is read or created.
  */
 #include "base/regular.h"
 #include "store/aside.h"
@@ -103,7 +103,7 @@ int successor_judge(int directory_fd, const char *directory, const char *name, c
     return r == 0 || r == -ENOMEM ? r : SPOOL_E_DAMAGED;
 }
 
-/* ---- for one who only looks ---- */
+/* ---- spool_check_names() ---- */
 
 static void report_successor(int directory_fd,
                              const char *directory,
@@ -131,7 +131,7 @@ static void report_successor(int directory_fd,
     fn(userdata, SPOOL_PART_NAMES, text);
 }
 
-static void look_at_folders(int directory_fd, spool_finding_fn *fn, void *userdata)
+static void report_folders(int directory_fd, spool_finding_fn *fn, void *userdata)
 {
     static const char *const names[] = {SCHEMA_NEW_NAME, SCHEMA_NEW_NAME "-journal",
                                         SCHEMA_NEW_NAME "-wal", SCHEMA_NEW_NAME "-shm"};
@@ -153,9 +153,9 @@ void spool_check_names(const char *directory, spool_finding_fn *fn, void *userda
 {
     int fd;
     if (spool_open_directory(directory, false, &fd) < 0)
-        return; /* who opens the spool says so */
+        return; /* the open reports it */
     report_successor(fd, directory, SALVAGED_NAME, fn, userdata);
     report_successor(fd, directory, RESTORED_NAME, fn, userdata);
-    look_at_folders(fd, fn, userdata);
-    (void)close(fd); /* only looked at */
+    report_folders(fd, fn, userdata);
+    (void)close(fd); /* only read from */
 }

@@ -2,10 +2,10 @@
 /*
  * sum.c - CRC-32C (Castagnoli), eight bytes at a step
  *
- * SQLite without checksums tells a page that was overwritten only where the
- * page no longer parses. A changed byte inside a payload parses well, and would
- * be sent to the broker as if the producer had said it. So each message carries
- * a sum, made when it is stored and looked at before it is handed out.
+ * SQLite without checksums notices an overwritten page only if the page no longer
+ * parses. A changed byte inside a payload parses well, and would
+ * be sent to the broker as if the producer had published it. So each message
+ * carries a sum, made when it is stored and checked before it is handed out.
  *
  * Lengths are part of what is summed: else bytes could move from one field to
  * its neighbour unseen.
@@ -18,6 +18,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <string.h>
+
+#include "base/view.h"
 
 #define SUM_POLYNOMIAL UINT32_C(0x82f63b78) /* 0x1edc6f41 reflected */
 

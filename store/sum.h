@@ -12,7 +12,7 @@
 
 #include <stdint.h>
 
-#include "store/spool.h"
+#include "base/view.h"
 
 struct sum_facts {
     int64_t key;

@@ -19,7 +19,7 @@ struct lane;
 
 struct turns {
     struct lane **by_priority; /* highest first; of one priority, whose turn it is */
-    struct lane **by_wait;     /* who had the ninth place longest ago first */
+    struct lane **by_wait;     /* the one that had the ninth place longest ago first */
     size_t count;
     unsigned places;    /* in a row that went to the front */
     int priority;       /* of the lane that had the newest of them */

@@ -14,6 +14,7 @@ import sys
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "support"))
 
+from layers import ARROWS, allows  # noqa: E402
 from tap import case, check, equal, run_all  # noqa: E402
 
 ROOT = os.environ.get("SPOOLD_SOURCE") or os.path.join(os.path.dirname(
@@ -21,29 +22,6 @@ ROOT = os.environ.get("SPOOLD_SOURCE") or os.path.join(os.path.dirname(
 FOLDERS = ("base", "store", "daemon", "cli")
 INCLUDE = re.compile(r'^\s*#\s*include\s*(?:"([^"]+)"|<([^>]+)>)', re.MULTILINE)
 
-# What the headers of a folder may be included by, besides itself: folders, or single headers.
-SPOOL = "store/spool.h"
-UPLINK_SETTINGS = "daemon/uplink/settings.h"  # types only: group "uplink" of the configuration
-PEERS = ["daemon/mqtt", "daemon/record", "daemon/config", "daemon/ingress", "daemon/uplink",
-         "daemon/audit", "daemon/host"]
-ARROWS = {
-    "base": [],
-    "store": ["base", "store/salvage"],
-    "store/salvage": ["base", "store"],
-    "daemon/mqtt": ["base"],
-    "daemon/record": ["base", SPOOL],
-    "daemon/config": ["base", "daemon/mqtt", UPLINK_SETTINGS, SPOOL],
-    "daemon/ingress": ["base", "daemon/mqtt"],
-    "daemon/uplink": ["base", "daemon/mqtt", "daemon/uplink/paho"],
-    "daemon/uplink/paho": ["base"],
-    "daemon/audit": ["base", "daemon/record", SPOOL],
-    "daemon/host": ["base", "daemon/record", SPOOL],
-    "daemon/gateway": ["base", SPOOL] + PEERS,
-    "daemon": ["base", "daemon/gateway", "daemon/host", "daemon/config"],
-    "cli": ["base", "cli/verbs", "cli/audit", "daemon/config", SPOOL],
-    "cli/verbs": ["base", "cli", "cli/audit", "daemon/mqtt", "daemon/record", "daemon/config", SPOOL],
-    "cli/audit": ["base", "cli", "daemon/record", SPOOL],
-}
 GENERATED = {"schema-sql.h"}
 # Foreign header -> where it may stand.
 DOORS = {
@@ -58,12 +36,6 @@ DOORS = {
     "mosquitto.h": ["cli/verbs/*"],
     "jansson.h": ["cli/*"],
 }
-
-
-def allows(module, header):
-    """May a file of the folder @module include @header?"""
-    folder = os.path.dirname(header)
-    return folder == module or any(arrow in (folder, header) for arrow in ARROWS[module])
 
 
 def wrong_local(path, header):

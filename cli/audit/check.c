@@ -9,14 +9,16 @@
  */
 #include "cli/audit/check.h"
 
+#include "base/cleanup.h"
 #include "base/regular.h"
+#include "cli/cli.h"
 #include "daemon/record/outcome.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <getopt.h>
 #include <stdio.h>
 #include <string.h>
+#include <sysexits.h>
 
 static const char help_text[] =
     "Usage: mqtt-spool audit [OPTION]... [FILE]...\n"

@@ -5,9 +5,10 @@
 #ifndef MQTT_SPOOLD_CLI_AUDIT_CHECK_H
 #define MQTT_SPOOLD_CLI_AUDIT_CHECK_H
 
+#include "base/attr.h"
 #include "cli/audit/id_set.h"
-#include "cli/cli.h"
 #include "cli/lines.h"
+#include "store/spool.h"
 
 #define AUDIT_PROBLEMS_MAX 20 /* more are only counted */
 #define AUDIT_TEXT_MAX     512

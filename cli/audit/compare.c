@@ -11,8 +11,14 @@
  * equations, and the page has a note.
  */
 #include "cli/audit/check.h"
+#include "cli/cli.h"
+#include "store/spool.h"
 
 #include <inttypes.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sysexits.h>
 
 int audit_compare_before(struct audit_check *check, const char *directory)
 {

@@ -8,6 +8,7 @@
  */
 #include "cli/audit/check.h"
 
+#include "base/attr.h"
 #include "base/text.h"
 
 #include <stdarg.h>

@@ -9,6 +9,7 @@
 #include "cli/audit/id_set.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 void id_set_done(struct id_set *set)

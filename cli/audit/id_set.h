@@ -13,7 +13,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "base/cleanup.h"
+#include "base/attr.h"
 
 #define ID_SET_CHUNK_BITS 65536
 #define ID_SET_CHUNKS_MAX 65536 /* 4,294,967,296 ids close together, 512 MiB */

@@ -10,10 +10,14 @@
 
 #include "base/clock.h"
 #include "base/text.h"
+#include "cli/audit/id_set.h"
+#include "cli/lines.h"
+#include "store/spool.h"
 
 #include <errno.h>
 #include <inttypes.h>
 #include <jansson.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* The library reports a line that it has no memory for as one that is no JSON. */

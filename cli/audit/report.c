@@ -4,11 +4,16 @@
  */
 #include "cli/audit/check.h"
 
+#include "base/cleanup.h"
 #include "base/clock.h"
+#include "base/json.h"
 #include "base/text.h"
+#include "cli/cli.h"
+#include "store/spool.h"
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <sysexits.h>
 
 #define JSON_MAX ((size_t)1024 * 1024)
 

@@ -10,9 +10,15 @@
  * The exit code is for a script: 0 all is well, 1 there are findings, 2 it
  * could not be checked, whatever the cause; there is no other.
  */
-#include "cli/audit/check.h"
-#include "base/text.h"
 #include "cli/cli.h"
+
+#include "base/cleanup.h"
+#include "base/json.h"
+#include "base/text.h"
+#include "cli/audit/check.h"
+#include "cli/audit/id_set.h"
+#include "daemon/config/config.h"
+#include "store/spool.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -22,6 +28,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sysexits.h>
 #include <unistd.h>
 
 #define EXIT_FINDINGS 1

@@ -6,12 +6,19 @@
  * so that "the newest N" needs no memory for them: the first counts what
  * matches, the second passes over all but the last N.
  */
-#include "base/clock.h"
 #include "cli/cli.h"
+
+#include "base/cleanup.h"
+#include "base/clock.h"
+#include "base/json.h"
+#include "daemon/config/config.h"
 #include "daemon/record/outcome.h"
+#include "store/spool.h"
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <sysexits.h>
 
 #define COLUMN_MAX 128
 

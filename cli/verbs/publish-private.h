@@ -9,7 +9,12 @@
 #define MQTT_SPOOLD_CLI_VERBS_PUBLISH_PRIVATE_H
 
 #include <mosquitto.h>
+#include <stddef.h>
+#include <stdint.h>
 
+#include "base/attr.h"
+#include "base/bytes.h"
+#include "base/view.h"
 #include "cli/lines.h"
 #include "cli/verbs/publish.h"
 

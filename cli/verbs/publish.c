@@ -11,7 +11,10 @@
  * reports which messages have none. The first message that fails decides the
  * exit code; the others are still sent, because each is a message of its own.
  */
+#include "base/bytes.h"
+#include "cli/cli.h"
 #include "cli/verbs/publish-private.h"
+#include "daemon/config/config.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -19,8 +22,12 @@
 #include <mqtt_protocol.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sysexits.h>
+#include <unistd.h>
 
 #define REASON_REFUSED 0x80 /* from here on a v5 reason code is a refusal */
 #define POLL_MS        1000
@@ -162,7 +169,7 @@ static void run_loop(struct publisher *publisher)
         (void)mosquitto_disconnect(publisher->client); /* everything has its answer already */
 }
 
-static int publish_payload(struct publisher *publisher)
+static int publish_exchange(struct publisher *publisher)
 {
     int code = publish_check_topic(publisher->options->topic);
 
@@ -201,7 +208,7 @@ static int publish_run(const struct publish_options *options)
     bytes_init(&bytes, (size_t)MQTT_MAX_PAYLOAD + 1);
     code = publish_read_payload(options, &bytes, &publisher.single);
     if (code == EX_OK)
-        code = publish_payload(&publisher);
+        code = publish_exchange(&publisher);
     mosquitto_destroy(publisher.client);
     mosquitto_property_free_all(&publisher.properties);
     (void)mosquitto_lib_cleanup();

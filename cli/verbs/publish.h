@@ -5,7 +5,11 @@
 #ifndef MQTT_SPOOLD_CLI_VERBS_PUBLISH_H
 #define MQTT_SPOOLD_CLI_VERBS_PUBLISH_H
 
-#include "cli/cli.h"
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/attr.h"
 
 enum publish_source {
     PUBLISH_NOTHING, /* none was given yet */

@@ -3,6 +3,7 @@
  * publish_connect.c - the client of libmosquitto, and its connection to the
  * daemon
  */
+#include "cli/cli.h"
 #include "cli/verbs/publish-private.h"
 
 #include <errno.h>
@@ -10,11 +11,15 @@
 #include <mosquitto.h>
 #include <mqtt_protocol.h>
 #include <signal.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/random.h>
 #include <sys/time.h>
+#include <sys/types.h>
 #include <sys/un.h>
+#include <sysexits.h>
+#include <time.h>
 
 #define KEEPALIVE_S      60
 #define GENERATED_ID_MAX 32

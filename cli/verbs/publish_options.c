@@ -5,11 +5,17 @@
  * What can be found wrong without a connection is reported here, so that a
  * script's mistake does not depend on whether the daemon runs.
  */
+#include "cli/cli.h"
 #include "cli/verbs/publish.h"
+#include "daemon/config/config.h"
 
 #include <getopt.h>
+#include <stdbool.h>
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sysexits.h>
+#include <unistd.h>
 
 #define DEFAULT_TIMEOUT_MS 30000
 

@@ -5,12 +5,19 @@
  */
 #include "cli/verbs/publish-private.h"
 
+#include "base/bytes.h"
+#include "base/cleanup.h"
 #include "base/read_full.h"
+#include "base/view.h"
+#include "cli/cli.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <mqtt_protocol.h>
+#include <stdint.h>
 #include <string.h>
+#include <sysexits.h>
+#include <unistd.h>
 
 /* The whole of @fd; more than an MQTT packet has room for is reported and refused. */
 static int read_whole(int fd, const char *name, struct bytes *bytes)

@@ -3,11 +3,16 @@
  * publish_properties.c - the MQTT 5 properties of a message, and the id in
  * those of its answer
  */
+#include "base/cleanup.h"
+#include "cli/cli.h"
 #include "cli/verbs/publish-private.h"
 
 #include <mosquitto.h>
 #include <mqtt_protocol.h>
+#include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sysexits.h>
 
 static bool has_long_property(const struct publish_options *options)
 {

@@ -10,6 +10,8 @@
 
 #include <mosquitto.h>
 #include <mqtt_protocol.h>
+#include <stddef.h>
+#include <sysexits.h>
 
 static const struct {
     int reason;

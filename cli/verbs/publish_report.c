@@ -6,11 +6,15 @@
  * The first failure decides the exit code. Refusals are printed up to a limit
  * and then only counted; with --json there is one object for each message.
  */
+#include "base/json.h"
+#include "cli/cli.h"
 #include "cli/verbs/publish-private.h"
 
 #include <errno.h>
 #include <inttypes.h>
+#include <stdint.h>
 #include <stdio.h>
+#include <sysexits.h>
 
 #define REFUSALS_SHOWN_MAX 10 /* more are only counted */
 

@@ -8,11 +8,13 @@
 #include "cli/verbs/publish-private.h"
 
 #include "base/clock.h"
+#include "cli/cli.h"
 
 #include <errno.h>
 #include <inttypes.h>
 #include <mosquitto.h>
 #include <string.h>
+#include <sysexits.h>
 
 #define PUBLISH_WINDOW_BYTES ((size_t)4 * 1024 * 1024)
 

@@ -2,10 +2,13 @@
 /*
  * publish_text.c - which texts MQTT and libmosquitto take
  */
+#include "cli/cli.h"
 #include "cli/verbs/publish-private.h"
 
 #include <mosquitto.h>
+#include <stdint.h>
 #include <string.h>
+#include <sysexits.h>
 
 /* The library keeps lengths in 16 bits and cuts off the rest without an error. */
 bool publish_is_too_long(const char *text)

@@ -9,25 +9,27 @@
  * object is made from the database, with every member, so that a reader needs
  * to know one form only; what is not known then is null, 0 or "".
  */
-#include "daemon/record/status.h"
+#include "cli/cli.h"
+
+#include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/json.h"
-#include "base/read_full.h"
-#include "base/regular.h"
-#include "cli/cli.h"
 #include "cli/verbs/status_page.h"
+#include "daemon/config/config.h"
 #include "daemon/config/spool_lanes.h"
+#include "daemon/record/status.h"
+#include "store/spool.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <jansson.h>
 #include <limits.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/types.h>
+#include <sysexits.h>
 
-#define STATUS_FILE         "status.json"
-#define STATUS_MAX          ((size_t)1024 * 1024)
 #define DEFAULT_INTERVAL_MS 5000
 #define STALE_INTERVALS     3
 
@@ -68,28 +70,6 @@ static void status_replace(struct status *status, char *text, json_t *root)
     status->root = root;
 }
 
-/* All of a small file, terminated; NULL when it cannot be read. */
-static char *read_text(const char *path)
-{
-    AUTO_CLOSE int fd = regular_openat(AT_FDCWD, path, O_RDONLY, 0);
-    AUTO_FREE char *text = NULL;
-    ssize_t size;
-    char *whole;
-
-    if (fd < 0)
-        return NULL;
-    text = malloc(STATUS_MAX);
-    if (!text)
-        return NULL;
-    size = read_full(fd, text, STATUS_MAX - 1);
-    if (size < 0)
-        return NULL;
-    text[size] = '\0';
-    whole = text;
-    text = NULL;
-    return whole;
-}
-
 /* The object of the file on one line; NULL: out of memory. */
 static char *make_one_line(const char *text)
 {
@@ -110,22 +90,17 @@ static char *make_one_line(const char *text)
 
 static void load_status_file(struct status *status)
 {
-    const char *slash = strrchr(status->socket, '/');
-    int folder = slash ? (int)(slash - status->socket) + 1 : 0;
-    char path[PATH_MAX];
-    AUTO_FREE char *text = NULL;
+    AUTO_FREE char *text = cli_read_status();
     json_error_t error;
     json_t *root;
     char *line;
 
-    if (snprintf(path, sizeof(path), "%.*s" STATUS_FILE, folder, status->socket) >= PATH_MAX)
-        return;
-    text = read_text(path);
     if (!text)
         return;
     root = json_loads(text, JSON_REJECT_DUPLICATES, &error);
     if (!json_is_object(root)) {
-        cli_error("%s is no status: %s; looking into the spool instead", path, error.text);
+        cli_error("%s is no status: %s; looking into the spool instead", cli_status_file(),
+                  error.text);
         json_decref(root);
         return;
     }
@@ -218,12 +193,12 @@ static int load_from_spool(struct status *status)
     result = cli_open_spool(status->directory, &spool);
     if (result != EX_OK)
         return result;
-    text = malloc(STATUS_MAX);
+    text = malloc(CLI_STATUS_MAX);
     if (!text) {
         cli_error("out of memory");
         return EX_UNAVAILABLE;
     }
-    json_init(&json, text, STATUS_MAX - 1);
+    json_init(&json, text, CLI_STATUS_MAX - 1);
     result = write_from_spool(status, &json, spool);
     if (result != 0)
         return cli_report_read_error(spool, result);

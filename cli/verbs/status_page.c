@@ -10,6 +10,7 @@
 
 #include "base/clock.h"
 #include "cli/cli.h"
+#include "store/spool.h"
 
 #include <errno.h>
 #include <stdio.h>

@@ -35,13 +35,16 @@
 #include <libgen.h>
 #include <limits.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/cleanup.h"
 #include "base/condition.h"
 #include "base/failpoint.h"
+#include "base/json.h"
 #include "base/log.h"
 #include "base/regular.h"
 #include "daemon/audit/tail.h"
@@ -252,9 +255,9 @@ struct audit_gap {
     uint64_t cursor;
 };
 
-static int audit_gap_add(void *context, const struct spool_record *record)
+static int audit_gap_add(void *userdata, const struct spool_record *record)
 {
-    struct audit_gap *gap = context;
+    struct audit_gap *gap = userdata;
 
     if (record->seq > gap->cursor)
         return 1;
@@ -621,9 +624,9 @@ static void audit_add_gap_line(struct audit *audit, const struct spool_record *r
     audit_finish_line(audit, &json);
 }
 
-static int audit_on_record(void *context, const struct spool_record *record)
+static int audit_on_record(void *userdata, const struct spool_record *record)
 {
-    struct audit *audit = context;
+    struct audit *audit = userdata;
     struct json json;
 
     audit_add_gap_line(audit, record);

@@ -25,7 +25,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "base/cleanup.h"
+#include "base/attr.h"
 #include "store/spool.h"
 
 #define AUDIT_SYNC_MS   1000

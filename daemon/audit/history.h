@@ -11,7 +11,7 @@
 #ifndef MQTT_SPOOLD_DAEMON_AUDIT_HISTORY_H
 #define MQTT_SPOOLD_DAEMON_AUDIT_HISTORY_H
 
-#include "base/cleanup.h"
+#include "base/attr.h"
 #include "store/spool.h"
 
 /*

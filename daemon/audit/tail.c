@@ -27,6 +27,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/cleanup.h"
 #include "base/read_full.h"
 
 #define TAIL_WINDOW_FIRST ((size_t)1 << 18)

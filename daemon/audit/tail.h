@@ -13,7 +13,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-#include "base/cleanup.h"
+#include "base/attr.h"
 
 /* The number at the start of @text as record_write() writes it: digits, without a leading zero,
  * above 0 and below INT64_MAX. Return: how many digits; 0: no such number. */

@@ -12,12 +12,15 @@
 #include <ctype.h>
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
-#include <sys/socket.h>
 #include <sys/un.h>
+#include <unistd.h>
 
 #include "base/utf8.h"
+#include "base/view.h"
+#include "daemon/config/config.h"
 #include "daemon/mqtt/packet.h"
 #include "store/spool.h"
 

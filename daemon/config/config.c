@@ -18,10 +18,13 @@
 #include <errno.h>
 #include <limits.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
+#include "base/cleanup.h"
 #include "base/text.h"
 #include "daemon/config/loader.h"
+#include "daemon/config/table.h"
 
 void config_free(struct config *config)
 {

@@ -19,7 +19,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-#include "base/cleanup.h"
+#include "base/attr.h"
 #include "daemon/uplink/settings.h"
 
 #define CONFIG_DEFAULT_PATH "/etc/mqtt-spoold/mqtt-spoold.conf"

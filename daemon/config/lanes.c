@@ -11,9 +11,12 @@
  */
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
+#include "daemon/config/config.h"
 #include "daemon/config/loader.h"
+#include "daemon/config/table.h"
 
 void config_free_lanes(struct config *config)
 {

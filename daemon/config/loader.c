@@ -12,9 +12,12 @@
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/types.h>
 
 #include "base/text.h"
+#include "daemon/config/config.h"
 
 #define SHOWN_MAX  96 /* bytes of a wrong value that an error repeats */
 #define NUMBER_MAX 32

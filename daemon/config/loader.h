@@ -12,7 +12,8 @@
 
 #include <libconfig.h>
 
-#include "base/log.h"
+#include "base/attr.h"
+#include "daemon/config/config.h"
 #include "daemon/config/table.h"
 
 struct config_loader {

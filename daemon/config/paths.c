@@ -10,12 +10,14 @@
  *
  * Files that are only read may be the same: a PEM file can hold certificate and key.
  */
+#include "base/cleanup.h"
+#include "daemon/config/config.h"
 #include "daemon/config/table.h"
 
-#include <errno.h>
 #include <limits.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 

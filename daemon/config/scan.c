@@ -23,10 +23,13 @@
 #include <limits.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
+#include "base/cleanup.h"
 #include "base/read_full.h"
 #include "base/regular.h"
+#include "daemon/config/config.h"
 
 #define SCAN_KEYS_MAX  256
 #define SCAN_DEPTH_MAX 16

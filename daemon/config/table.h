@@ -11,7 +11,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "base/cleanup.h"
+#include "base/attr.h"
 #include "daemon/config/config.h"
 
 /* In brackets: the type of the member of struct config. */

@@ -5,19 +5,26 @@
  * They wait in the database, and audit.max_waiting says how many may, and so how
  * many bytes: a record of the largest topic takes as much as a thousand others.
  * Half of the number is a warning. At the whole the operator has chosen by audit.when_full: no
- * more messages are accepted, or the oldest records of deliveries give way.
- * Records of failures never do: where nothing else is left, accepting ends under
+ * more messages are accepted, or the oldest records of deliveries are pruned.
+ * Records of failures never are: if only they are left, nothing is accepted under
  * either choice.
  *
- * While the file is written, rows wait for its next sync only, so no message is
- * refused and no record gives way then.
+ * Invariant: while the file can be written, rows wait only for its next sync, so no
+ * message is refused and no record is pruned because of them.
+ *
+ * Diagnostics: audit_half_full, audit_pruning, audit_pruned.
  */
 #include "daemon/gateway/audit_watch.h"
 
 #include <inttypes.h>
 
+#include "base/condition.h"
 #include "base/log.h"
+#include "daemon/audit/audit.h"
+#include "daemon/config/config.h"
 #include "daemon/gateway/settings.h"
+#include "daemon/gateway/turn.h"
+#include "store/spool.h"
 
 void audit_watch_bound(struct audit_watch *watch)
 {
@@ -27,8 +34,8 @@ void audit_watch_bound(struct audit_watch *watch)
     spool_set_records_max(watch->spool, gateway_records_max(watch->config));
 }
 
-/* Rows that are written and not yet synced cannot be pruned. In so great a number that all that was
- * synced is gone they do not wait for the time of the next sync. */
+/* Rows that are written and not yet synced cannot be pruned. If they alone exceed the limit,
+ * the sync does not wait for its time. */
 static void sync_early(struct audit_watch *watch)
 {
     if (audit_is_healthy(watch->audit) && spool_waiting(watch->spool) > 0 &&

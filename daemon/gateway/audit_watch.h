@@ -7,7 +7,15 @@
 #ifndef MQTT_SPOOLD_DAEMON_GATEWAY_AUDIT_WATCH_H
 #define MQTT_SPOOLD_DAEMON_GATEWAY_AUDIT_WATCH_H
 
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/condition.h"
+#include "daemon/audit/audit.h"
+#include "daemon/config/config.h"
 #include "daemon/gateway/intake.h"
+#include "daemon/gateway/turn.h"
+#include "store/spool.h"
 
 struct audit_watch {
     const struct turn *turn; /* borrowed, all five */
@@ -16,9 +24,9 @@ struct audit_watch {
     struct audit *audit;
     const struct intake *intake;
     struct condition unwritten;
-    bool is_half_logged; /* once while it is unwritten */
+    bool is_half_logged; /* each once, until it is written again */
     bool is_pruning_logged;
-    uint64_t pruned_before; /* in earlier times of that kind */
+    uint64_t pruned_before; /* until the last time when it was written */
 };
 
 /* Before a commit: may it remove records? */

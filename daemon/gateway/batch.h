@@ -40,7 +40,7 @@ bool batch_is_shared_out(const struct batch *batch);
 /* Before a message is appended: it may be the first. */
 void batch_note_append(struct batch *batch);
 void batch_note_contended(struct batch *batch);
-/* A commit took so long. */
+/* The commit of a batch that held messages took so long. */
 void batch_note_commit(struct batch *batch, uint64_t took_us);
 
 #endif

@@ -1,16 +1,22 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * clients.c - producers come, are admitted, and go
+ * clients.c - producers connect, are admitted, and leave
  *
  * Three lists: all open sessions; those that have a message in the open batch;
  * those that closed. Those whose PUBLISH waits are in waiting.c, which knows whose
  * turn it is. A session is freed at the batch edge only, never inside its own
  * callback.
  *
- * Above listen.max_clients a few more, the surplus, may say their CONNECT, so
- * that its answer can say why they are not served. They have SURPLUS_CONNECT_MS
- * for it. Beyond SURPLUS_MAX a connection is closed without a word, and where
- * not even the daemon's own work has all the descriptors it wants each of them.
+ * Above listen.max_clients a few more, the surplus, may send their CONNECT, so
+ * that the CONNACK can give the reason of the rejection. They have
+ * SURPLUS_CONNECT_MS for it. Beyond SURPLUS_MAX a connection is closed without an
+ * answer, and so is each over-limit client if the daemon's own work is short of
+ * descriptors.
+ *
+ * Invariants: a client is in exactly one of the lists open and closed. The counts
+ * of clients and shares are those of the lists.
+ *
+ * Diagnostics: client_refused, clients_limited, client_closed.
  */
 #include "daemon/gateway/clients.h"
 
@@ -23,13 +29,20 @@
 #include <unistd.h>
 
 #include "base/failpoint.h"
+#include "base/log.h"
+#include "base/view.h"
+#include "daemon/gateway/batch.h"
+#include "daemon/gateway/edge_timer.h"
+#include "daemon/gateway/turn.h"
+#include "daemon/gateway/users.h"
 #include "daemon/mqtt/packet.h"
 
-/* For files and connections of our own, some 25 with a link that is made anew, and the surplus. */
+/* For the daemon's own files and connections, some 25 while it reconnects, and the surplus. */
 #define DESCRIPTORS_KEPT   64
 #define SURPLUS_MAX        16
 #define SURPLUS_CONNECT_MS 2000
-/* Clients that wait for something else than their lane and are tried in vain at one edge. */
+/* How many clients that wait for something else than their lane one edge tries without success.
+ *  */
 #define RESUME_FAILURES_MAX 8
 
 static struct client *client_of(struct waiter *waiter)
@@ -60,8 +73,8 @@ static void log_rejected(struct clients *clients, const char *what, const struct
 
 /*
  * Clients must not take what the daemon needs to do its work: without a descriptor there is no
- * link, no status and no audit file. So there are fewer places where the limit is low, and the log
- * says so once instead of all parts failing by turns.
+ * link, no status and no audit file. So fewer clients are admitted if the limit is low, which
+ * is logged once, instead of all parts failing by turns.
  */
 void clients_fit(struct clients *clients)
 {
@@ -105,7 +118,7 @@ static void uncount_client(const struct client *client)
         client->clients->count--;
 }
 
-static void update_active(struct client *client)
+static void client_update_active(struct client *client)
 {
     bool is_active = client->is_owing || client->waiter.is_waiting;
 
@@ -125,26 +138,60 @@ static void client_free(struct client *client)
     free(client);
 }
 
-/* Has it a place? One of the surplus may find that somebody has left meanwhile. */
-static bool is_admitted(struct client *client)
-{
-    if (!client->is_surplus)
-        return true;
-    if (is_crowded(client->clients)) {
-        log_rejected(client->clients, "max_clients", session_peer(client->session));
-        client->is_refusal_logged = true;
-        return false;
-    }
-    uncount_client(client);
-    count_client(client, false);
-    return true;
-}
-
 static bool same_client_id(const struct session *a, const struct session *b)
 {
     struct view one = session_client_id(a), other = session_client_id(b);
 
     return one.size == other.size && memcmp(one.data, other.data, one.size) == 0;
+}
+
+static uid_t uid_of(const struct client *client)
+{
+    return session_peer(client->session)->uid;
+}
+
+/* The one that is admitted and has the same client id and user; NULL: none. */
+static struct client *find_admitted(const struct client *client)
+{
+    struct client *other;
+
+    TAILQ_FOREACH(other, &client->clients->open, link) {
+        if (other != client && !other->is_surplus && uid_of(other) == uid_of(client) &&
+            same_client_id(other->session, client->session))
+            return other;
+    }
+    return NULL;
+}
+
+static void swap_places(struct client *client, struct client *other)
+{
+    uncount_client(client);
+    uncount_client(other);
+    count_client(client, false);
+    count_client(other, true);
+}
+
+/* One that was over the limit when it came is admitted if another has left meanwhile, or if
+ * it takes over a session that is admitted. */
+static bool client_admit(struct client *client)
+{
+    struct client *other;
+
+    if (!client->is_surplus)
+        return true;
+    if (!is_crowded(client->clients)) {
+        uncount_client(client);
+        count_client(client, false);
+        return true;
+    }
+    other = find_admitted(client);
+    if (other) {
+        swap_places(client, other);
+        return true;
+    }
+    log_rejected(client->clients, "max_clients", session_peer(client->session));
+    client->is_refusal_logged = true;
+    return false;
 }
 
 /*
@@ -159,13 +206,13 @@ static uint8_t on_connected(void *userdata, struct session *session)
 
     if (stop_has_begun(clients->stop) || clients->turn->has_failed)
         return MQTT_SERVER_UNAVAILABLE;
-    if (!is_admitted(client))
+    if (!client_admit(client))
         return MQTT_QUOTA_EXCEEDED;
     for (other = TAILQ_FIRST(&clients->open); other; other = next) {
         next = TAILQ_NEXT(other, link);
         if (other == client || !same_client_id(other->session, session))
             continue;
-        if (session_peer(other->session)->uid != session_peer(session)->uid) {
+        if (uid_of(other) != uid_of(client)) {
             log_rejected(clients, "client_id_of_another_user", session_peer(session));
             client->is_refusal_logged = true;
             return MQTT_CLIENT_ID_NOT_VALID;
@@ -185,7 +232,7 @@ on_publish(void *userdata, struct session *session, const struct session_publish
     return clients->on_publish(clients->userdata, client, publish);
 }
 
-static void forget_owing(struct client *client)
+static void client_clear_owing(struct client *client)
 {
     struct share *shared = &client->user->share;
 
@@ -196,16 +243,16 @@ static void forget_owing(struct client *client)
     shared->messages -= client->share.messages;
     shared->bytes -= client->share.bytes;
     client->share = (struct share){0};
-    update_active(client);
+    client_update_active(client);
 }
 
-static void forget_waiting(struct client *client)
+static void client_clear_waiting(struct client *client)
 {
     waiting_remove(&client->clients->waiting, &client->waiter);
-    update_active(client);
+    client_update_active(client);
 }
 
-/* A 3.1.1 client sees no more than that its connection closes: the log says why. */
+/* A 3.1.1 client sees only that its connection closes: the reason is logged. */
 static void log_closed(const struct client *client, const char *why)
 {
     struct clients *clients = client->clients;
@@ -234,8 +281,8 @@ static void on_closed(void *userdata, struct session *session, const char *why)
     log_closed(client, why);
     if (client->waiter.is_waiting)
         clients->counters->refused++; /* it will not be offered again */
-    forget_owing(client);
-    forget_waiting(client);
+    client_clear_owing(client);
+    client_clear_waiting(client);
     TAILQ_REMOVE(&clients->open, client, link);
     TAILQ_INSERT_TAIL(&clients->closed, client, link);
     uncount_client(client);
@@ -249,7 +296,8 @@ static const struct session_ops session_ops = {
 };
 
 /* @fd is taken over, also on failure. */
-static int add_client(struct clients *clients, int fd, const struct peer *peer, bool is_surplus)
+static int
+clients_add(struct clients *clients, int fd, const struct peer *peer, bool is_surplus)
 {
     struct session_settings settings = {
         .max_packet = clients->config->listen.max_packet,
@@ -287,7 +335,7 @@ int clients_on_accept(void *userdata, int fd, const struct peer *peer)
         log_rejected(clients, "max_clients", peer);
         return 0;
     }
-    int r = add_client(clients, fd, peer, is_surplus);
+    int r = clients_add(clients, fd, peer, is_surplus);
     if (r < 0)
         log_rejected(clients, log_quote(text, sizeof(text), strerror(-r), strlen(strerror(-r))),
                      peer);
@@ -304,13 +352,13 @@ void clients_note_owing(struct client *client, uint64_t charge)
         return;
     client->is_owing = true;
     TAILQ_INSERT_TAIL(&client->clients->owing, client, owing_link);
-    update_active(client);
+    client_update_active(client);
 }
 
 void clients_note_waiting(struct client *client, unsigned queue, uint64_t charge)
 {
     waiting_add(&client->clients->waiting, &client->waiter, queue, charge);
-    update_active(client);
+    client_update_active(client);
 }
 
 /* Some would have sent more than their share, others are served whole. */
@@ -336,7 +384,7 @@ void clients_acknowledge(struct clients *clients)
     if (client)
         FAILPOINT("acknowledge.before_first");
     while (client) {
-        forget_owing(client);
+        client_clear_owing(client);
         session_acknowledge(client->session);
         client = TAILQ_FIRST(&clients->owing);
         if (client)
@@ -351,7 +399,7 @@ void clients_refuse_owed(struct clients *clients, uint8_t code)
     struct client *client;
 
     while ((client = TAILQ_FIRST(&clients->owing))) {
-        forget_owing(client);
+        client_clear_owing(client);
         session_refuse_owed(client->session, code);
     }
 }
@@ -361,25 +409,25 @@ void clients_drop_owed(struct clients *clients, uint8_t code, const char *why)
     struct client *client;
 
     while ((client = TAILQ_FIRST(&clients->owing))) {
-        forget_owing(client);
+        client_clear_owing(client);
         session_drop_owed(client->session, code, why);
     }
 }
 
 /* Return: false: it waits as before. */
-static bool resume(struct client *client)
+static bool client_resume(struct client *client)
 {
     unsigned messages = client->share.messages;
 
     client->waiter.has_turn = true;
     session_resume(client->session);
     client->waiter.has_turn = false;
-    update_active(client);
+    client_update_active(client);
     return !client->waiter.is_waiting || client->share.messages > messages;
 }
 
-/* What holds one of them back for another reason than its lane may hold all of them back: a few are
- * tried. */
+/* The reason why one of them waits, if it is not its lane, may apply to all of them: so only a
+ * few are tried. */
 void clients_resume_waiting(struct clients *clients)
 {
     struct waiter *waiter;
@@ -388,7 +436,7 @@ void clients_resume_waiting(struct clients *clients)
     waiting_begin_pass(&clients->waiting);
     while (failures < RESUME_FAILURES_MAX &&
            (waiter = waiting_next(&clients->waiting, clients->batch))) {
-        if (!resume(client_of(waiter)))
+        if (!client_resume(client_of(waiter)))
             failures++;
     }
 }

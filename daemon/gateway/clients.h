@@ -9,11 +9,14 @@
 
 #include <sys/queue.h>
 
-#include "base/log.h"
 #include "base/peer.h"
 #include "daemon/config/config.h"
+#include "daemon/gateway/batch.h"
 #include "daemon/gateway/counters.h"
+#include "daemon/gateway/edge_timer.h"
 #include "daemon/gateway/stop.h"
+#include "daemon/gateway/turn.h"
+#include "daemon/gateway/users.h"
 #include "daemon/gateway/waiting.h"
 #include "daemon/ingress/session.h"
 
@@ -28,12 +31,12 @@ struct client {
     struct share share; /* of the open batch */
     bool is_owing;
     bool is_active;         /* counted in that of its user */
-    bool is_surplus;        /* one client too many */
+    bool is_surplus;        /* above the limit: its CONNECT is rejected */
     bool is_refusal_logged; /* why it is rejected */
 };
 TAILQ_HEAD(client_list, client);
 
-/* What becomes of a PUBLISH: decided above, by publish.c. */
+/* What becomes of a PUBLISH: gateway_on_publish() decides, which is above this part. */
 typedef struct session_verdict clients_publish_fn(void *userdata,
                                                   struct client *client,
                                                   const struct session_publish *publish);
@@ -55,7 +58,7 @@ struct clients {
     unsigned max;           /* of the configuration, or less if descriptors are short */
     unsigned max_surplus;   /* of those above it that are answered */
     unsigned count;         /* without the surplus */
-    unsigned surplus_count; /* above max, to be answered so */
+    unsigned surplus_count; /* above max, until their CONNECT is answered */
 };
 
 /* The borrowed parts are set already. */
@@ -65,8 +68,8 @@ void clients_fit(struct clients *clients);
 /* Takes @fd over, also on failure; @userdata: struct clients. As listener_ops has it. */
 int clients_on_accept(void *userdata, int fd, const struct peer *peer);
 
-/* It has one more message in the open batch, of this charge, with or without an acknowledgement to
- * come. */
+/* It has one more message in the open batch, of this charge, with or without an acknowledgement
+ * to come. */
 void clients_note_owing(struct client *client, uint64_t charge);
 /* As waiting_add(). */
 void clients_note_waiting(struct client *client, unsigned queue, uint64_t charge);

@@ -2,26 +2,30 @@
 /*
  * edge.c - the batch edge: the one commit, then all that it makes true
  *
- *   gateway_on_edge      retention, the commit, acknowledgements, forwarding,
- *                        audit export
+ * The steps, in this order: what is committed already is forwarded; retention; the
+ * commit; acknowledgements; forwarding of what is committed now; audit export.
  *
  * The batch forms by itself: while a commit runs, sockets fill up. The first
  * append arms the edge, an idle-priority source that runs when no socket is
  * ready, and after GATEWAY_EDGE_LATEST_MS at the latest. A socket whose client has
- * used its share of the batch is not ready (batch.c). Settlements wait for it, for a quarter of the window of them, for
- * GATEWAY_BATCH_BYTES or for GATEWAY_SETTLE_LATEST_MS, whichever is first.
+ * used its share of the batch is not ready (batch.c). Settlements wait for that
+ * edge, for a quarter of the window of them, for GATEWAY_BATCH_BYTES or for
+ * GATEWAY_SETTLE_LATEST_MS, whichever is first.
  *
  * Invariant: nothing is acknowledged, reported or forwarded before the commit
  * that makes it true. A commit that fails on I/O is never retried: nothing of
  * the batch leaves, the loop ends with exit code 1 and systemd restarts the
  * daemon, which then reads from the disk what is true.
  */
+#include "base/clock.h"
+#include "daemon/audit/audit.h"
 #include "daemon/gateway/gateway-private.h"
 #include "daemon/gateway/limits.h"
 #include "daemon/mqtt/packet.h"
+#include "store/spool.h"
 
-/* By the time since the last batch: a batch waits for little of a mass eviction, and that takes
- * the same time under any load. */
+/* In proportion to the time since the last batch: a mass eviction delays a batch only a little,
+ * and takes the same time under any load. */
 static unsigned retain_budget(struct gateway *gateway)
 {
     int64_t elapsed_ms = gateway->turn.now.boot_ms - gateway->edge.retained_ms;
@@ -32,7 +36,7 @@ static unsigned retain_budget(struct gateway *gateway)
     return (unsigned)elapsed_ms * GATEWAY_RETAIN_PER_MS;
 }
 
-static int retain(struct gateway *gateway, bool *ret_more)
+static int edge_retain(struct gateway *gateway, bool *ret_more)
 {
     struct spool_time now = turn_spool_time(&gateway->turn);
     unsigned ended = 0;
@@ -41,41 +45,42 @@ static int retain(struct gateway *gateway, bool *ret_more)
 
     if (r < 0)
         return r;
-    /* Disk full or busy: the limits are looked at again in the next batch. */
+    /* Disk full or busy: the next batch checks the limits again. */
     gateway->ticks.undelivered += ended;
     gateway->counters.ended += ended;
     *ret_more = r == 0 && more;
     return 0;
 }
 
-/* Also of producers that are gone. */
-static void count_batch(struct gateway *gateway, bool stands)
+/* Also messages of producers that have left. */
+static void count_batch(struct gateway *gateway, bool is_committed)
 {
-    if (stands)
+    if (is_committed)
         gateway->counters.accepted += gateway->edge.appended;
     else
         gateway->counters.refused += gateway->edge.appended;
     gateway->edge.appended = 0;
 }
 
-/* @ret_stands: false: the batch was rolled back, and its producers were told. */
-static int commit(struct gateway *gateway, bool *ret_stands)
+/* @ret_is_committed: false: the batch was rolled back, and its messages are refused. */
+static int edge_commit(struct gateway *gateway, bool *ret_is_committed)
 {
     struct spool_time now = turn_spool_time(&gateway->turn);
-    bool proves = spool_has_work(gateway->spool);
+    bool has_written = spool_has_work(gateway->spool);
 
     audit_watch_bound(&gateway->audit_watch);
     uint64_t began_us = clock_monotonic_us();
     int r = spool_commit(gateway->spool, &now);
-    batch_note_commit(&gateway->batch, clock_monotonic_us() - began_us);
+    if (gateway->edge.appended > 0)
+        batch_note_commit(&gateway->batch, clock_monotonic_us() - began_us);
     turn_read_clock(&gateway->turn); /* the disk may have taken long */
-    *ret_stands = r == 0;
+    *ret_is_committed = r == 0;
     if (r < 0)
         return r;
     count_batch(gateway, r == 0);
     if (r == 0 || r == SPOOL_E_DISK)
         intake_watch_disk(&gateway->intake, r == 0);
-    if (r == 0 && proves)
+    if (r == 0 && has_written)
         intake_note_unlocked(&gateway->intake);
     if (r == 0)
         return 0;
@@ -91,7 +96,7 @@ static int commit(struct gateway *gateway, bool *ret_stands)
     return 0;
 }
 
-static int export(struct gateway *gateway, bool *ret_more)
+static int edge_export(struct gateway *gateway, bool *ret_more)
 {
     int r = audit_export(gateway->audit, gateway->turn.now.boot_ms, ret_more);
 
@@ -100,7 +105,7 @@ static int export(struct gateway *gateway, bool *ret_more)
     return r;
 }
 
-/* Which step it was is what whoever reads the log needs to know. */
+/* A failure is logged with the step in which it occurred. */
 static int edge_fail_if(struct gateway *gateway, int r, const char *step)
 {
     if (r < 0)
@@ -109,33 +114,33 @@ static int edge_fail_if(struct gateway *gateway, int r, const char *step)
 }
 
 /* The order is the contract: see the head of this file. What is committed already is forwarded
- * first, so that the link has work while the commit syncs. A failure was told. */
-static int run_edge(struct gateway *gateway)
+ * first, so that the link has work while the commit syncs. A failure has been logged. */
+static int edge_run(struct gateway *gateway)
 {
-    bool more_to_evict = false, more_to_export = false, stands = false;
+    bool more_to_evict = false, more_to_export = false, is_committed = false;
     int r = edge_fail_if(gateway, forward_run(&gateway->forward), "forward");
 
     if (r == 0)
-        r = edge_fail_if(gateway, retain(gateway, &more_to_evict), "retain");
+        r = edge_fail_if(gateway, edge_retain(gateway, &more_to_evict), "retain");
     if (r == 0)
-        r = edge_fail_if(gateway, commit(gateway, &stands), "commit");
+        r = edge_fail_if(gateway, edge_commit(gateway, &is_committed), "commit");
     if (r < 0 || gateway->turn.has_moved)
         return r;
-    if (stands) {
+    if (is_committed) {
         forward_note_committed(&gateway->forward);
         clients_acknowledge(&gateway->clients);
     }
     r = edge_fail_if(gateway, forward_run(&gateway->forward), "forward");
-    if (r == 0 && stands)
-        r = edge_fail_if(gateway, export(gateway, &more_to_export), "export");
+    if (r == 0 && is_committed)
+        r = edge_fail_if(gateway, edge_export(gateway, &more_to_export), "export");
     if (r < 0)
         return r;
     if (more_to_export ||
-        (stands && spool_settled_bytes(gateway->spool) >= GATEWAY_BATCH_BYTES))
+        (is_committed && spool_settled_bytes(gateway->spool) >= GATEWAY_BATCH_BYTES))
         edge_timer_arm(&gateway->edge_timer);
     else if (more_to_evict)
         edge_timer_arm_later(&gateway->edge_timer, GATEWAY_RETAIN_PAUSE_MS);
-    else if ((stands || gateway->intake.lock.is_held) && spool_has_work(gateway->spool))
+    else if ((is_committed || gateway->intake.lock.is_held) && spool_has_work(gateway->spool))
         edge_timer_arm_later(&gateway->edge_timer, GATEWAY_SETTLE_LATEST_MS);
     return 0;
 }
@@ -149,7 +154,7 @@ int gateway_on_edge(sd_event_source *source, void *userdata)
     if (gateway->turn.has_failed)
         return 0;
     turn_read_clock(&gateway->turn);
-    if (!gateway->turn.has_moved && run_edge(gateway) < 0)
+    if (!gateway->turn.has_moved && edge_run(gateway) < 0)
         return 0;
     if (gateway->turn.has_failed)
         return 0;

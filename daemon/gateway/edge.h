@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * edge.h - what the open batch holds
+ * edge.h - the batch edge: what it keeps of the open batch and the last one
  */
 #ifndef MQTT_SPOOLD_DAEMON_GATEWAY_EDGE_H
 #define MQTT_SPOOLD_DAEMON_GATEWAY_EDGE_H

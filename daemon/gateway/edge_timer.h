@@ -3,13 +3,13 @@
  * edge_timer.h - when the batch edge runs
  *
  * The edge is a source of idle priority: armed, it runs when no socket is ready,
- * and after GATEWAY_EDGE_LATEST_MS at the latest. What it does is edge.c's.
+ * and after GATEWAY_EDGE_LATEST_MS at the latest. edge.c has what it does.
  * Thread: loop thread only.
  */
 #ifndef MQTT_SPOOLD_DAEMON_GATEWAY_EDGE_TIMER_H
 #define MQTT_SPOOLD_DAEMON_GATEWAY_EDGE_TIMER_H
 
-#include "base/cleanup.h"
+#include "base/attr.h"
 #include "daemon/gateway/turn.h"
 
 struct edge_timer {
@@ -29,7 +29,7 @@ MUST_CHECK int edge_timer_init(struct edge_timer *timer,
 void edge_timer_finish(struct edge_timer *timer);
 
 void edge_timer_arm(struct edge_timer *timer);
-/* For what no producer waits for; what is appended meanwhile has its edge at once anyway. */
+/* For work that no producer waits for; an append meanwhile arms the edge anyway. */
 void edge_timer_arm_later(struct edge_timer *timer, uint64_t after_ms);
 /* Its deadline counts from now on. */
 void edge_timer_postpone(struct edge_timer *timer);

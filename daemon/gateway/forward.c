@@ -6,22 +6,29 @@
  *   on_refill            the same between two batch edges
  *   forward_on_answer    the broker's answer: settle, or pending again
  *
- * The window counts what is in flight and what is settled but not committed: a
- * crash sends both again, so it repeats one window of messages at the most.
+ * The window counts what is in flight and what is settled but not committed: both
+ * are sent again after a crash, so that repeats one window of messages at the most.
  *
- * Invariant: nothing is forwarded before the commit that makes it true; nor where
+ * Invariant: nothing is forwarded before the commit that makes it true; nor if
  * its end could not be recorded: after a start, and after a commit that had no
  * room, not before one has succeeded, which each tick tries.
+ *
+ * Diagnostics: broker_refuses, answer_without_token.
  */
 #include "daemon/gateway/forward.h"
 
 #include <inttypes.h>
+#include <systemd/sd-event.h>
 
 #include "base/failpoint.h"
+#include "daemon/gateway/edge_timer.h"
 #include "daemon/gateway/limits.h"
+#include "daemon/gateway/turn.h"
 #include "daemon/mqtt/packet.h"
+#include "daemon/uplink/uplink.h"
+#include "store/spool.h"
 
-static struct uplink_message forward_message(const struct spool_message *message)
+static struct uplink_message message_for_uplink(const struct spool_message *message)
 {
     return (struct uplink_message){
         .id = message->id,
@@ -34,7 +41,7 @@ static struct uplink_message forward_message(const struct spool_message *message
     };
 }
 
-/* The store's answer about a message that is said to be in flight. */
+/* An id that is not in flight is logged and ignored. */
 static int settle_ignore_unknown(struct forward *forward, uint64_t id, int r)
 {
     uint64_t suppressed = 0;
@@ -48,8 +55,9 @@ static int settle_ignore_unknown(struct forward *forward, uint64_t id, int r)
     return 0;
 }
 
-/* Takes a place of the window until the commit, for a crash would send it again. */
-static int settle(struct forward *forward, uint64_t id, const struct spool_verdict *verdict)
+/* Occupies the window until the commit, because it would be sent again after a crash. */
+static int
+forward_settle(struct forward *forward, uint64_t id, const struct spool_verdict *verdict)
 {
     int r = spool_settle(forward->spool, id, verdict);
 
@@ -60,18 +68,19 @@ static int settle(struct forward *forward, uint64_t id, const struct spool_verdi
     return settle_ignore_unknown(forward, id, r);
 }
 
-/* What this broker can never take is settled, else it would stand in the way for ever. */
-static int reject(struct forward *forward, uint64_t id, enum spool_reason reason, int code)
+/* What this broker can never accept is settled, else it would block its lane for ever. */
+static int
+forward_reject(struct forward *forward, uint64_t id, enum spool_reason reason, int code)
 {
     const struct spool_verdict verdict = {SPOOL_REJECTED, reason, code};
 
-    return settle(forward, id, &verdict);
+    return forward_settle(forward, id, &verdict);
 }
 
 static int
-send_one(struct forward *forward, const struct spool_message *message, bool *ret_continues)
+forward_send(struct forward *forward, const struct spool_message *message, bool *ret_continues)
 {
-    struct uplink_message out = forward_message(message);
+    struct uplink_message out = message_for_uplink(message);
     uint64_t id = message->id;
     int r = uplink_send(forward->uplink, &out);
 
@@ -79,10 +88,10 @@ send_one(struct forward *forward, const struct spool_message *message, bool *ret
     switch (r) {
     case UPLINK_E_TOO_LARGE:
         spool_uncount_attempt(forward->spool, id);
-        return reject(forward, id, SPOOL_REASON_TOO_LARGE, SPOOL_NO_CODE);
+        return forward_reject(forward, id, SPOOL_REASON_TOO_LARGE, SPOOL_NO_CODE);
     case UPLINK_E_RETAIN: /* what a broker that announced so would answer */
         spool_uncount_attempt(forward->spool, id);
-        return reject(forward, id, SPOOL_REASON_REASON_CODE, MQTT_RETAIN_NOT_SUPPORTED);
+        return forward_reject(forward, id, SPOOL_REASON_REASON_CODE, MQTT_RETAIN_NOT_SUPPORTED);
     case UPLINK_E_OFFLINE:
     case UPLINK_E_FULL:
         spool_uncount_attempt(forward->spool, id);
@@ -94,16 +103,16 @@ send_one(struct forward *forward, const struct spool_message *message, bool *ret
     }
 }
 
-/* What the link refused as too large, or what had expired, takes none of its bytes: so much of it
- * at most waits for a commit. */
+/* What is too large for the broker, or has expired, uses no bytes of the window: the second
+ * limit bounds how much of it waits for a commit. */
 static bool has_room(const struct forward *forward)
 {
     return uplink_room(forward->uplink) > forward->settled &&
            spool_settled_bytes(forward->spool) < GATEWAY_SETTLED_BYTES;
 }
 
-/* A database that is locked, like an empty one, has nothing to forward now; what else the edge
- * has to do does not depend on it. */
+/* A locked database has nothing to forward now, like an empty one: that is no failure of the
+ * edge. */
 int forward_run(struct forward *forward)
 {
     struct spool_time now = turn_spool_time(forward->turn);
@@ -116,7 +125,7 @@ int forward_run(struct forward *forward)
 
         r = spool_next(forward->spool, &now, &message);
         if (r == 0)
-            r = send_one(forward, &message, &continues);
+            r = forward_send(forward, &message, &continues);
     }
     uplink_uncork(forward->uplink);
     return r < 0 ? r : 0;
@@ -124,7 +133,7 @@ int forward_run(struct forward *forward)
 
 /*
  * Between two edges: what is committed already goes out at once when the link
- * comes up or a message comes back. A quarter of the window of answers is enough
+ * comes up or a message returns. A quarter of the window of answers is enough
  * to commit for: three quarters then keep the link busy while the disk syncs.
  */
 static int on_refill(sd_event_source *source, void *userdata)
@@ -203,8 +212,8 @@ static int64_t transient_delay_ms(struct forward *forward)
     return (int64_t)(delay_ms < max_ms ? delay_ms : max_ms);
 }
 
-/* The link stands and nothing gets through: without this line nobody would know why. */
-static void warn_refused(struct forward *forward, int code, int64_t delay_ms)
+/* The link is up and nothing gets through: this line gives the reason. */
+static void log_refused(struct forward *forward, int code, int64_t delay_ms)
 {
     uint64_t suppressed = 0;
 
@@ -215,7 +224,8 @@ static void warn_refused(struct forward *forward, int code, int64_t delay_ms)
                     (unsigned)code, packet_reason_text(code), delay_ms, suppressed);
 }
 
-/* The answer that the status shows: one by which a message ends. A refusal that may pass is none. */
+/* The status shows when the last message ended by an answer. A refusal that may pass ends none.
+ *  */
 static void note_acknowledged(struct forward *forward, const struct uplink_answer *answer)
 {
     if (answer->acknowledged_boot_ms > 0)
@@ -226,11 +236,11 @@ static int on_refused(struct forward *forward, const struct uplink_answer *answe
 {
     if (is_permanent(answer->code)) {
         note_acknowledged(forward, answer);
-        return reject(forward, answer->id, SPOOL_REASON_REASON_CODE, answer->code);
+        return forward_reject(forward, answer->id, SPOOL_REASON_REASON_CODE, answer->code);
     }
     turn_read_clock(forward->turn);
     int64_t delay_ms = transient_delay_ms(forward);
-    warn_refused(forward, answer->code, delay_ms);
+    log_refused(forward, answer->code, delay_ms);
     return settle_ignore_unknown(
         forward, answer->id,
         spool_return(forward->spool, answer->id, forward->turn->now.boot_ms + delay_ms));
@@ -259,7 +269,7 @@ void forward_on_answer(void *userdata, const struct uplink_answer *answer)
     case UPLINK_DELIVERED:
         forward->transient_in_a_row = 0;
         note_acknowledged(forward, answer);
-        r = settle(forward, answer->id, &delivered);
+        r = forward_settle(forward, answer->id, &delivered);
         break;
     case UPLINK_REFUSED:
         r = on_refused(forward, answer);

@@ -7,12 +7,18 @@
 #ifndef MQTT_SPOOLD_DAEMON_GATEWAY_FORWARD_H
 #define MQTT_SPOOLD_DAEMON_GATEWAY_FORWARD_H
 
-#include "base/cleanup.h"
+#include <systemd/sd-event.h>
+
+#include "base/attr.h"
 #include "base/log.h"
 #include "daemon/config/config.h"
 #include "daemon/gateway/counters.h"
+#include "daemon/gateway/edge_timer.h"
 #include "daemon/gateway/status.h"
 #include "daemon/gateway/stop.h"
+#include "daemon/gateway/turn.h"
+#include "daemon/uplink/uplink.h"
+#include "store/spool.h"
 
 struct forward {
     struct turn *turn; /* borrowed, all eight */

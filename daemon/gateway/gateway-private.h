@@ -15,7 +15,7 @@
  *   waiting.c      whose turn it is among the clients whose PUBLISH waits
  *   clients.c      producers connect, are admitted, and leave
  *   audit_watch.c  when records wait for the audit file
- *   status.c       what the outside sees: status file, STATUS= line
+ *   status.c       what is seen of the daemon: status file, STATUS= line
  *   moved.c        when files of the spool were removed or renamed
  *   forward.c      out: to the broker, and what its answers make of a message
  *   publish.c      in: what becomes of a producer's PUBLISH
@@ -32,6 +32,8 @@
 #ifndef MQTT_SPOOLD_DAEMON_GATEWAY_GATEWAY_PRIVATE_H
 #define MQTT_SPOOLD_DAEMON_GATEWAY_GATEWAY_PRIVATE_H
 
+#include "daemon/audit/audit.h"
+#include "daemon/config/config.h"
 #include "daemon/gateway/audit_watch.h"
 #include "daemon/gateway/batch.h"
 #include "daemon/gateway/clients.h"
@@ -39,7 +41,6 @@
 #include "daemon/gateway/edge.h"
 #include "daemon/gateway/edge_timer.h"
 #include "daemon/gateway/forward.h"
-#include "daemon/gateway/gateway.h"
 #include "daemon/gateway/intake.h"
 #include "daemon/gateway/moved.h"
 #include "daemon/gateway/spool_open.h"
@@ -47,6 +48,10 @@
 #include "daemon/gateway/stop.h"
 #include "daemon/gateway/ticks.h"
 #include "daemon/gateway/turn.h"
+#include "daemon/ingress/listener.h"
+#include "daemon/ingress/session.h"
+#include "daemon/uplink/uplink.h"
+#include "store/spool.h"
 
 struct gateway {
     struct config *config; /* owned, all five */

@@ -4,6 +4,8 @@
  *
  * Invariant: no other file of the gateway needs this one. What the event loop and
  * the parts below call is registered here, so that no two files need each other.
+ *
+ * Diagnostics: spool_open, paho_linked_shared, stopping, last_commit_failed.
  */
 #include "daemon/gateway/gateway.h"
 
@@ -12,11 +14,14 @@
 #include <stdlib.h>
 
 #include "base/log.h"
+#include "daemon/audit/audit.h"
 #include "daemon/gateway/gateway-private.h"
 #include "daemon/gateway/limits.h"
 #include "daemon/gateway/settings.h"
 #include "daemon/host/service.h"
 #include "daemon/ingress/listener.h"
+#include "daemon/uplink/uplink.h"
+#include "store/spool.h"
 
 static void on_exported(void *userdata, const struct spool_record *record)
 {
@@ -60,11 +65,11 @@ static int open_listener(struct gateway *gateway, const int *passed, size_t pass
                          &gateway->listener);
     if (r == LISTENER_E_OPERATOR)
         return GATEWAY_E_OPERATOR;
-    return r == LISTENER_E_TOLD ? GATEWAY_E_TOLD : r;
+    return r == LISTENER_E_LOGGED ? GATEWAY_E_LOGGED : r;
 }
 
-/* What needs nothing that can fail. */
-static void init(struct gateway *gateway, sd_event *event, struct config *config)
+/* The parts that need nothing that can fail. */
+static void gateway_init(struct gateway *gateway, sd_event *event, struct config *config)
 {
     gateway->config = config;
     turn_init(&gateway->turn, event);
@@ -87,7 +92,7 @@ static void init(struct gateway *gateway, sd_event *event, struct config *config
     ticks_init(&gateway->ticks, &gateway->turn);
 }
 
-/* What borrows the spool, the audit or the uplink, once they are open. */
+/* The parts that borrow the spool, the audit or the uplink, which are open by now. */
 static void connect_parts(struct gateway *gateway)
 {
     gateway->turn.spool = gateway->spool;
@@ -159,7 +164,7 @@ int gateway_new(sd_event *event,
 
     if (!gateway)
         return -ENOMEM;
-    init(gateway, event, config);
+    gateway_init(gateway, event, config);
     int r = gateway_open_spool(config, &gateway->turn, &gateway->salvaged, &gateway->spool);
     if (r == 0)
         r = open_audit(gateway);
@@ -222,7 +227,7 @@ void gateway_stop(struct gateway *gateway)
     edge_timer_arm(&gateway->edge_timer);
 }
 
-static int last_commit(struct gateway *gateway)
+static int gateway_commit_last(struct gateway *gateway)
 {
     char text[GATEWAY_ERROR_QUOTED_MAX];
     bool more = true;
@@ -262,7 +267,7 @@ int gateway_free(struct gateway *gateway)
     listener_free(gateway->listener);
     uplink_free(gateway->uplink); /* answers what is open, hence before the last commit */
     if (!gateway->turn.has_failed)
-        r = last_commit(gateway);
+        r = gateway_commit_last(gateway);
     audit_free(gateway->audit);
     spool_close(gateway->spool);
     ticks_log_repeated_reads(&gateway->ticks);

@@ -12,7 +12,7 @@
 #include <stddef.h>
 #include <systemd/sd-event.h>
 
-#include "base/cleanup.h"
+#include "base/attr.h"
 #include "daemon/config/config.h"
 
 struct gateway;
@@ -22,11 +22,11 @@ struct gateway;
  * @config:  taken over on success
  * @passed:  sockets from systemd, taken over on success; may be empty
  *
- * Return: 0; GATEWAY_E_TOLD: the log says what is in the way and what to do;
- * GATEWAY_E_OPERATOR: the same, and no restart mends it; GATEWAY_E_STOPPED: SIGTERM
+ * Return: 0; GATEWAY_E_LOGGED: the log has the obstacle and the remedy;
+ * GATEWAY_E_OPERATOR: the same, and no restart helps; GATEWAY_E_STOPPED: SIGTERM
  * or SIGINT came while a damaged spool was read; negative errno.
  */
-enum { GATEWAY_E_TOLD = 1, GATEWAY_E_OPERATOR, GATEWAY_E_STOPPED };
+enum { GATEWAY_E_LOGGED = 1, GATEWAY_E_OPERATOR, GATEWAY_E_STOPPED };
 MUST_CHECK int gateway_new(sd_event *event,
                            struct config *config,
                            const int *passed,
@@ -35,7 +35,7 @@ MUST_CHECK int gateway_new(sd_event *event,
 /* Connects the uplink; from now on the daemon serves. */
 MUST_CHECK int gateway_start(struct gateway *gateway);
 
-/* HUP: takes over what can change while running from @config (taken over on success), says what
+/* HUP: takes over what can change while running from @config (always taken over), logs what
  * cannot, reopens the audit file. */
 void gateway_reload(struct gateway *gateway, struct config *config);
 
@@ -50,7 +50,7 @@ void gateway_stop(struct gateway *gateway);
  * gateway_free() - commit what is settled, sync the audit file, free all
  *
  * NULL is accepted. Return: 0; negative errno: that commit failed. Nothing is
- * lost then, for it is repeated at the next start, but the disk needs a look.
+ * lost then, because it is repeated at the next start, but the disk must be checked.
  */
 int gateway_free(struct gateway *gateway);
 

@@ -5,15 +5,18 @@
  * The disk is full, too many records wait for the audit file, another program
  * locks the database, the files of the spool were moved, a lane is at its limits.
  * The file that detects it notes it here; it is logged once when it begins and
- * once when it is over, and kept for the status. A reason stands until there is
+ * once when it is over, and kept for the status. A reason is shown until there is
  * room, or until it has not been found for CONDITION_OVER_MS while another one
- * was: a line then says the new one. Moved files outrank every other reason at
- * once, since only the running daemon has the messages then.
+ * was: then the new one is logged. Moved files replace every other reason at once,
+ * because only the running daemon has the messages then.
  * What becomes of the message itself is decided in publish.c.
  *
  * Invariants: the end of a condition is logged only if its beginning was, and
  * after a message was accepted or when the tick finds that it is over. While
- * files are moved nothing says that there is room.
+ * files are moved no room is reported.
+ *
+ * Diagnostics: spool_full, spool_room, disk_short, disk_room, sending_stopped,
+ * sending_resumed, database_locked, database_unlocked.
  */
 #include "daemon/gateway/intake.h"
 
@@ -22,8 +25,11 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "daemon/config/config.h"
+#include "daemon/config/spool_lanes.h"
 #include "daemon/gateway/limits.h"
 #include "daemon/gateway/settings.h"
+#include "store/spool.h"
 
 const char *intake_full_name(enum intake_full why)
 {
@@ -38,8 +44,8 @@ const char *intake_full_name(enum intake_full why)
     return names[why];
 }
 
-/* Two reasons in turn are a line a second at the most. */
-static bool is_outranked(const struct intake *intake, enum intake_full why)
+/* Does @why replace the reason that is shown? Two in turn are a line a second at the most. */
+static bool replaces(const struct intake *intake, enum intake_full why)
 {
     if (intake->why == why || intake->why == INTAKE_FULL_MOVED)
         return false;
@@ -50,7 +56,7 @@ static bool is_outranked(const struct intake *intake, enum intake_full why)
 void intake_note_full(struct intake *intake, enum intake_full why)
 {
     bool begins = condition_set(&intake->full, intake->turn->now.boot_ms);
-    bool is_new = begins || is_outranked(intake, why);
+    bool is_new = begins || replaces(intake, why);
 
     if (is_new || intake->why == why)
         intake->why_found_ms = intake->turn->now.boot_ms;
@@ -60,15 +66,15 @@ void intake_note_full(struct intake *intake, enum intake_full why)
     log_warning("spool_full reason=%s new_messages=refused", intake_full_name(why));
 }
 
-/* @is_refused: spool_full follows, and what comes before it says why, also if something else was
- * said of the same shortage. */
-static void hold_short_disk(struct intake *intake, const char *detail, bool is_refused)
+/* @is_refused: spool_full follows, so the cause is logged before it, even if the shortage was
+ * logged with another cause. */
+static void set_shortage(struct intake *intake, const char *detail, bool is_refused)
 {
     char text[GATEWAY_ERROR_QUOTED_MAX];
     bool begins = condition_set(&intake->disk.shortage, intake->turn->now.boot_ms);
 
     if (begins ||
-        (is_refused && (!intake->full.reported || is_outranked(intake, INTAKE_FULL_DISK))))
+        (is_refused && (!intake->full.reported || replaces(intake, INTAKE_FULL_DISK))))
         log_warning("disk_short detail=%s remedy=\"see what else fills that disk (df, du); if "
                     "detail says EDQUOT or EFBIG, raise the quota or the limit of the file "
                     "size\"",
@@ -77,18 +83,18 @@ static void hold_short_disk(struct intake *intake, const char *detail, bool is_r
 
 void intake_note_short_disk(struct intake *intake)
 {
-    hold_short_disk(intake, spool_error(intake->spool), true);
+    set_shortage(intake, spool_error(intake->spool), true);
     intake_note_full(intake, INTAKE_FULL_DISK);
 }
 
-/* Another program that takes and frees a few bytes makes one shortage and not many. */
-static void watch_short_disk(struct intake *intake)
+/* Another program that takes and frees a few bytes causes one shortage and not many. */
+static void check_shortage(struct intake *intake)
 {
     struct spool_time now = turn_spool_time(intake->turn);
     uint64_t evictions = spool_disk_evictions(intake->spool);
 
     if (evictions != intake->disk.evictions)
-        hold_short_disk(intake, spool_describe_disk(intake->spool), false);
+        set_shortage(intake, spool_describe_disk(intake->spool), false);
     else if (intake->disk.shortage.reported && now.boot_ms >= intake->disk.check_after_ms) {
         intake->disk.check_after_ms = now.boot_ms + GATEWAY_FULL_RETRY_MS;
         if (spool_disk_is_short(intake->spool, &now))
@@ -102,7 +108,7 @@ static void watch_short_disk(struct intake *intake)
 
 /* One commit without room is a batch that is refused; the next one holds nothing new, and if it
  * finds no room either, the end of what is sent cannot be recorded. */
-static void watch_sending(struct intake *intake, bool had_room)
+static void check_sending(struct intake *intake, bool had_room)
 {
     char text[GATEWAY_ERROR_QUOTED_MAX];
 
@@ -121,9 +127,9 @@ static void watch_sending(struct intake *intake, bool had_room)
 
 void intake_watch_disk(struct intake *intake, bool had_room)
 {
-    watch_sending(intake, had_room);
+    check_sending(intake, had_room);
     if (had_room)
-        watch_short_disk(intake);
+        check_shortage(intake);
 }
 
 const char *intake_describe_disk(const struct intake *intake)
@@ -145,7 +151,7 @@ void intake_note_room(struct intake *intake)
         log_notice("spool_room new_messages=accepted");
 }
 
-enum intake_full intake_is_full(const struct intake *intake)
+enum intake_full intake_full_reason(const struct intake *intake)
 {
     if (intake->turn->has_moved)
         return INTAKE_FULL_MOVED;
@@ -163,7 +169,7 @@ bool intake_audit_is_full(const struct intake *intake)
     const struct config *config = intake->config;
     uint64_t max_bytes = gateway_records_max(config);
 
-    if (intake_prunes_audit(intake)) /* commits keep what can be pruned below the bound */
+    if (intake_prunes_audit(intake)) /* commits keep what can be pruned below the limit */
         max_bytes += 2 * GATEWAY_BATCH_BYTES;
     return !audit_is_healthy(intake->audit) &&
            (spool_waiting(intake->spool) >= config->audit.max_waiting ||
@@ -290,12 +296,12 @@ double intake_room_of(const struct config_limits *limits, const struct spool_lan
 
 const char *intake_refusing(const struct intake *intake)
 {
-    enum intake_full why = intake_is_full(intake);
+    enum intake_full why = intake_full_reason(intake);
 
     if (why != INTAKE_FULL_MOVED && intake_audit_is_full(intake))
         why = INTAKE_FULL_AUDIT;
     else if (why == INTAKE_FULL_AUDIT || (why == INTAKE_FULL_LOCKED && !intake->lock.is_held))
-        why = INTAKE_HAS_ROOM; /* that is over, though no message came since */
+        why = INTAKE_HAS_ROOM; /* it is over, though no message came since */
     return intake_full_name(why);
 }
 
@@ -324,7 +330,7 @@ void intake_describe(const struct intake *intake, char text[static INTAKE_TEXT_M
                        ", THE SPOOL'S FILES WERE REMOVED, DO NOT END THE DAEMON");
     else if (intake_sends_nothing(intake))
         (void)snprintf(text, INTAKE_TEXT_MAX, ", NO ROOM ON THE DISK: NOTHING IS SENT");
-    else if (intake_is_full(intake) != INTAKE_HAS_ROOM)
+    else if (intake_full_reason(intake) != INTAKE_HAS_ROOM)
         (void)snprintf(text, INTAKE_TEXT_MAX, ", NEW MESSAGES ARE NOT TAKEN");
     else if (intake_lane_is_full(intake, lane))
         (void)snprintf(text, INTAKE_TEXT_MAX, ", LANE %s IS FULL",

@@ -2,7 +2,7 @@
 /*
  * intake.h - why messages are not accepted, noted and logged in one place
  *
- * Whoever detects a reason notes it here, and notes when there is room again.
+ * The part that detects a reason notes it here, and notes when there is room again.
  * Thread: loop thread only.
  */
 #ifndef MQTT_SPOOLD_DAEMON_GATEWAY_INTAKE_H
@@ -10,8 +10,9 @@
 
 #include "base/condition.h"
 #include "daemon/audit/audit.h"
-#include "daemon/config/spool_lanes.h"
+#include "daemon/config/config.h"
 #include "daemon/gateway/turn.h"
+#include "store/spool.h"
 
 /* Why nothing at all is accepted. */
 enum intake_full {
@@ -52,11 +53,11 @@ struct intake {
     struct condition lane_full[SPOOL_LANES_MAX]; /* by its limits: refused or held back */
 };
 
-/* Of several reasons one stands: see the head of intake.c. */
+/* Of several reasons one is shown: see the head of intake.c. */
 void intake_note_full(struct intake *intake, enum intake_full why);
 /* Why nothing was accepted just now, or within the last second. */
-enum intake_full intake_is_full(const struct intake *intake);
-/* For the log and the status; "" where there is room. */
+enum intake_full intake_full_reason(const struct intake *intake);
+/* For the log and the status; "" if there is room. */
 const char *intake_full_name(enum intake_full why);
 /* A message was accepted. */
 void intake_note_room(struct intake *intake);
@@ -64,8 +65,8 @@ void intake_note_room(struct intake *intake);
 void intake_note_lane_full(struct intake *intake, unsigned lane);
 void intake_note_lane_room(struct intake *intake, unsigned lane);
 bool intake_lane_is_full(const struct intake *intake, unsigned lane);
-/* The lanes are those of the configuration now; they were @lanes: the conditions of a lane follow
- * its name. */
+/* The lanes are those of the configuration now; they were @lanes: the conditions of a lane
+ * follow its name. */
 void intake_keep_lane_conditions(struct intake *intake,
                                  const struct config_lane *lanes,
                                  size_t count);
@@ -84,9 +85,9 @@ bool intake_audit_is_full(const struct intake *intake);
 
 void intake_note_locked(struct intake *intake);
 void intake_note_unlocked(struct intake *intake);
-/* The lock was found a moment ago: do not try yet. */
+/* The lock was found a moment ago: the next attempt is not due yet. */
 bool intake_expects_lock(const struct intake *intake);
-/* A lock is so young that messages wait instead of being refused. */
+/* The lock is so recent that messages wait instead of being refused. */
 bool intake_awaits_unlock(const struct intake *intake);
 
 /* Once a second: what is over is reported, though no message came since. */

@@ -9,7 +9,7 @@
 
 #include "store/spool.h"
 
-/* A batch is committed at once when it holds this much; it bounds what a crash leaves
+/* The most that a batch holds (and one message more, in bytes); it bounds what a crash leaves
  * unacknowledged and how long a commit takes. */
 #define GATEWAY_BATCH_MESSAGES 1000
 #define GATEWAY_BATCH_BYTES    (UINT64_C(1024) * 1024)
@@ -20,8 +20,8 @@
 /* Settlements wait so long for company at the most: that of a slow stream then shares the
  * commit of the message after it, which spares flash (docs/performance.md). */
 #define GATEWAY_SETTLE_LATEST_MS 250
-/* Retention may end this many messages per millisecond since the last batch, in addition to what
- * the batch itself appended. While limits are still exceeded it runs again after
+/* Retention may end this many messages per millisecond since the last batch, in addition to
+ * what the batch itself appended. While limits are still exceeded it runs again after
  * GATEWAY_RETAIN_PAUSE_MS. */
 #define GATEWAY_RETAIN_PER_MS   5
 #define GATEWAY_RETAIN_PAUSE_MS 10
@@ -34,8 +34,8 @@
 #define GATEWAY_LOCKED_PATIENCE_MS 5000
 /* Failure rows kept for `mqtt-spool failures`; the audit file has them all. */
 #define GATEWAY_FAILURES_KEPT 250000
-/* All outcome rows together take no more bytes than audit.max_waiting or GATEWAY_FAILURES_KEPT of
- * them, of this size: SPOOL_RECORD_OVERHEAD, and 48 for topic, client id and ref. */
+/* All outcome rows together take no more bytes than audit.max_waiting or GATEWAY_FAILURES_KEPT
+ * of them, of this size: SPOOL_RECORD_OVERHEAD, and 48 for topic, client id and ref. */
 #define GATEWAY_RECORD_BYTES (SPOOL_RECORD_OVERHEAD + 48)
 #define GATEWAY_TICK_MS      1000
 /* Between two commits while messages are refused because there is no room. */

@@ -2,19 +2,23 @@
 /*
  * moved.c - files of the spool were removed or renamed under the daemon
  *
- * Found at a commit, before its acknowledgements, or by the tick, each once a second. Nothing is
- * acknowledged, committed or forwarded from then on. Producers whose messages are
- * in that commit lose the connection, and send them again: they cannot be refused,
- * because the commit may come back with the files. Two ways lead on:
+ * Detected by a commit, before its acknowledgements, or by the tick, each once a
+ * second. Producers whose messages are in that commit lose the connection, and send
+ * them again: they cannot be refused, because the commit may return with the files.
+ * Then there are two cases:
  *
  *   Files that live under another name are left as they are. The daemon ends
- *   with exit code 1, and the log names the place: only the operator knows why
- *   they were moved.
+ *   with exit code 1, and the place is logged: only the operator knows why they
+ *   were moved.
  *
  *   Files without a name are lost when the daemon ends. Their content is put
  *   back first, then it ends with exit code 1, and the next start opens the
  *   restored spool. As long as it cannot be put back the daemon stays, refuses
  *   everything and tries again.
+ *
+ * Invariant: from the detection on nothing is acknowledged, committed or forwarded.
+ *
+ * Diagnostics: spool_moved, spool_restored, spool_not_restored, spool_lost.
  */
 #include "daemon/gateway/moved.h"
 
@@ -23,9 +27,13 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "daemon/config/config.h"
+#include "daemon/gateway/edge_timer.h"
 #include "daemon/gateway/spool_open.h"
+#include "daemon/gateway/turn.h"
 #include "daemon/host/service.h"
 #include "daemon/mqtt/packet.h"
+#include "store/spool.h"
 
 #define RESTORE_RETRY_MS 5000
 #define PATH_QUOTED_MAX  1024
@@ -76,7 +84,7 @@ static void log_restored(const struct moved *moved, const struct spool_restored 
             text, restored->set_aside);
 }
 
-/* Once: it is tried again for as long as it takes. */
+/* Once, however often it is tried. */
 static void log_not_restored(struct moved *moved, uint64_t bytes)
 {
     char text[GATEWAY_ERROR_QUOTED_MAX];
@@ -111,14 +119,15 @@ static void log_lost(struct moved *moved)
                   ledger.spooled, spool_waiting(moved->spool), text);
 }
 
-/* A large database takes long to copy, and the watchdog would end the only process that has it. */
-static void keep_alive(void *userdata)
+/* A large database takes long to copy, and the watchdog would end the only process that has it.
+ *  */
+static void feed_watchdog(void *userdata)
 {
     (void)userdata;
     service_feed_watchdog();
 }
 
-/* Return: is nothing left to be put back? */
+/* Return: true: nothing is left to be put back. */
 static bool moved_restore(struct moved *moved)
 {
     struct spool_restored restored;
@@ -126,11 +135,11 @@ static bool moved_restore(struct moved *moved)
     turn_read_clock(moved->turn);
     moved->retry_after_ms = moved->turn->now.boot_ms + RESTORE_RETRY_MS;
     service_status("putting back a spool that was removed");
-    int r = spool_restore(moved->spool, keep_alive, NULL, &restored);
+    int r = spool_restore(moved->spool, feed_watchdog, NULL, &restored);
     gateway_log_set_aside();
     if (r == 0)
         log_restored(moved, &restored);
-    if (r == 0 || r == SPOOL_E_MOVED) /* by now it lives elsewhere, as the line before says */
+    if (r == 0 || r == SPOOL_E_MOVED) /* by now it lives elsewhere, as logged before */
         return true;
     log_not_restored(moved, restored.bytes);
     return false;
@@ -141,7 +150,7 @@ static void moved_end(struct moved *moved)
     turn_end(moved->turn);
 }
 
-/* Return: may the daemon end? */
+/* Return: true: the daemon may end. */
 static bool moved_begin(struct moved *moved)
 {
     struct spool_moved files;
@@ -165,7 +174,7 @@ void moved_note(struct moved *moved)
     turn_read_clock(moved->turn);
     intake_note_full(moved->intake, INTAKE_FULL_MOVED);
     status_hasten(moved->status);
-    edge_timer_arm(moved->edge_timer); /* for those who wait: they are refused now */
+    edge_timer_arm(moved->edge_timer); /* those that wait are refused now */
 }
 
 void moved_check(struct moved *moved)

@@ -2,16 +2,23 @@
 /*
  * publish.c - in: a producer's PUBLISH
  *
- * May it, does it fit, append. What cannot be taken now is refused, or held back
- * unread; why is noted in intake.c, which logs it. Nothing is acknowledged here:
- * that is the batch edge's, after the commit.
+ * Is it allowed, is there room, append. What cannot be accepted now is refused, or
+ * held back unread; the reason is noted in intake.c, which logs it.
+ *
+ * Invariant: nothing is acknowledged here, but by the batch edge after the commit.
  */
 #include "base/failpoint.h"
+#include "base/view.h"
+#include "daemon/config/config.h"
+#include "daemon/config/spool_lanes.h"
 #include "daemon/gateway/gateway-private.h"
 #include "daemon/gateway/limits.h"
+#include "daemon/gateway/waiting.h"
+#include "daemon/ingress/session.h"
 #include "daemon/mqtt/packet.h"
+#include "store/spool.h"
 
-static struct session_verdict refuse(struct gateway *gateway, uint8_t code)
+static struct session_verdict publish_refuse(struct gateway *gateway, uint8_t code)
 {
     gateway->counters.refused++;
     return (struct session_verdict){.kind = SESSION_REFUSE, .code = code};
@@ -51,15 +58,16 @@ static struct spool_message message_of(const struct config *config,
     };
 }
 
-static struct session_verdict hold(struct client *client, enum session_verdict_kind kind)
+static struct session_verdict publish_hold(struct client *client,
+                                           enum session_verdict_kind kind)
 {
     clients_note_waiting(client, WAITING_ANY, 0);
     return (struct session_verdict){.kind = kind};
 }
 
 /* It is not offered again, and so not decoded, until the lane has room for it. */
-static struct session_verdict hold_for_lane(struct client *client,
-                                            const struct spool_message *message)
+static struct session_verdict publish_hold_for_lane(struct client *client,
+                                                    const struct spool_message *message)
 {
     clients_note_waiting(client, message->lane, spool_charge(message));
     return (struct session_verdict){.kind = SESSION_BLOCK};
@@ -67,41 +75,43 @@ static struct session_verdict hold_for_lane(struct client *client,
 
 /* A message that could never fit is refused under every policy: blocking its producer would
  * block it for ever. */
-static bool is_hopeless(const struct gateway *gateway, const struct spool_message *message)
+static bool can_never_fit(const struct gateway *gateway, const struct spool_message *message)
 {
     return spool_charge(message) >
            config_lane_limits(gateway->config, message->lane)->max_bytes;
 }
 
-/* By the policy of its lane, whatever is full. */
-static bool is_refused(const struct gateway *gateway, const struct spool_message *message)
+/* Refuse it, or hold it back? By the policy of its lane, whatever is full. */
+static bool refuses_when_full(const struct gateway *gateway,
+                              const struct spool_message *message)
 {
     const struct config_limits *limits = config_lane_limits(gateway->config, message->lane);
 
-    return limits->when_full != CONFIG_BLOCK || is_hopeless(gateway, message);
+    return limits->when_full != CONFIG_BLOCK || can_never_fit(gateway, message);
 }
 
-static struct session_verdict refuse_or_block(struct gateway *gateway,
-                                              struct client *client,
-                                              const struct spool_message *message)
+static struct session_verdict publish_refuse_or_hold(struct gateway *gateway,
+                                                     struct client *client,
+                                                     const struct spool_message *message)
 {
-    if (is_refused(gateway, message))
-        return refuse(gateway, MQTT_QUOTA_EXCEEDED);
-    return hold(client, SESSION_BLOCK);
+    if (refuses_when_full(gateway, message))
+        return publish_refuse(gateway, MQTT_QUOTA_EXCEEDED);
+    return publish_hold(client, SESSION_BLOCK);
 }
 
-static struct session_verdict
-on_full(struct gateway *gateway, struct client *client, const struct spool_message *message)
+static struct session_verdict on_full_lane(struct gateway *gateway,
+                                           struct client *client,
+                                           const struct spool_message *message)
 {
-    if (!is_hopeless(gateway, message))
+    if (!can_never_fit(gateway, message))
         intake_note_lane_full(&gateway->intake, message->lane);
-    if (is_refused(gateway, message))
-        return refuse(gateway, MQTT_QUOTA_EXCEEDED);
-    return hold_for_lane(client, message);
+    if (refuses_when_full(gateway, message))
+        return publish_refuse(gateway, MQTT_QUOTA_EXCEEDED);
+    return publish_hold_for_lane(client, message);
 }
 
-/* Most such locks are short, so nobody is refused at once; and one try in so long, whoever asks,
- * for each of them may keep the loop waiting. */
+/* Most such locks are short, so nothing is refused at once. All producers together make one
+ * attempt in GATEWAY_LOCKED_RETRY_MS, because each may keep the loop waiting. */
 static struct session_verdict
 on_locked(struct gateway *gateway, struct client *client, unsigned lane)
 {
@@ -109,13 +119,14 @@ on_locked(struct gateway *gateway, struct client *client, unsigned lane)
 
     if (!is_patient && config_lane_limits(gateway->config, lane)->when_full != CONFIG_BLOCK) {
         intake_note_full(&gateway->intake, INTAKE_FULL_LOCKED);
-        return refuse(gateway, MQTT_QUOTA_EXCEEDED);
+        return publish_refuse(gateway, MQTT_QUOTA_EXCEEDED);
     }
     edge_timer_arm_later(&gateway->edge_timer, GATEWAY_LOCKED_RETRY_MS);
-    return hold(client, is_patient ? SESSION_WAIT : SESSION_BLOCK);
+    return publish_hold(client, is_patient ? SESSION_WAIT : SESSION_BLOCK);
 }
 
-/* The batch may hold evictions. Not at once: that would be a commit for each message that is refused. */
+/* The batch may hold evictions, which a commit makes durable; later, so that not each message
+ * that is refused costs a commit. */
 static struct session_verdict on_short_disk(struct gateway *gateway,
                                             struct client *client,
                                             const struct spool_message *message)
@@ -123,7 +134,7 @@ static struct session_verdict on_short_disk(struct gateway *gateway,
     intake_note_short_disk(&gateway->intake);
     if (spool_has_work(gateway->spool))
         edge_timer_arm_later(&gateway->edge_timer, GATEWAY_FULL_RETRY_MS);
-    return refuse_or_block(gateway, client, message);
+    return publish_refuse_or_hold(gateway, client, message);
 }
 
 /* A producer that is held back is offered again at the edge after the export that made room. */
@@ -132,11 +143,12 @@ static struct session_verdict on_full_audit(struct gateway *gateway,
                                             const struct spool_message *message)
 {
     intake_note_full(&gateway->intake, INTAKE_FULL_AUDIT);
-    return refuse_or_block(gateway, client, message);
+    return publish_refuse_or_hold(gateway, client, message);
 }
 
-static struct session_verdict
-append(struct gateway *gateway, struct client *client, const struct spool_message *message)
+static struct session_verdict publish_append(struct gateway *gateway,
+                                             struct client *client,
+                                             const struct spool_message *message)
 {
     struct spool_time now = turn_spool_time(&gateway->turn);
     uint64_t id = 0;
@@ -147,7 +159,7 @@ append(struct gateway *gateway, struct client *client, const struct spool_messag
     int r = spool_append(gateway->spool, message, &now, &id);
 
     if (r == SPOOL_E_FULL)
-        return on_full(gateway, client, message);
+        return on_full_lane(gateway, client, message);
     if (r == SPOOL_E_DISK)
         return on_short_disk(gateway, client, message);
     if (r == SPOOL_E_BUSY) {
@@ -155,8 +167,8 @@ append(struct gateway *gateway, struct client *client, const struct spool_messag
         return on_locked(gateway, client, message->lane);
     }
     if (r == SPOOL_E_MOVED) {
-        edge_timer_arm(&gateway->edge_timer); /* its commit says so, too */
-        return refuse(gateway, MQTT_QUOTA_EXCEEDED);
+        edge_timer_arm(&gateway->edge_timer); /* its commit finds it, too */
+        return publish_refuse(gateway, MQTT_QUOTA_EXCEEDED);
     }
     if (r != 0) {
         turn_fail(&gateway->turn, r, "append");
@@ -179,22 +191,22 @@ gateway_on_publish(void *userdata, struct client *client, const struct session_p
     bool has_turn = client->waiter.has_turn;
 
     client->waiter.has_turn = false;
-    /* No PUBACK tells of a daemon that stops [MQTT-3.4.2, table 3-4]: the DISCONNECT does, and
-     * the producer sends it again. */
+    /* No reason code of a PUBACK means that the server stops [MQTT-3.4.2, table 3-4]: that of
+     * the DISCONNECT does, and the producer sends the message again. */
     if (gateway->turn.has_failed || stop_has_begun(&gateway->stop))
         return (struct session_verdict){.kind = SESSION_STOP};
     if (gateway->turn.has_moved)
-        return refuse(gateway, MQTT_QUOTA_EXCEEDED);
+        return publish_refuse(gateway, MQTT_QUOTA_EXCEEDED);
     if (publish->packet->topic.data[0] == '$')
-        return refuse(gateway, MQTT_NOT_AUTHORIZED);
+        return publish_refuse(gateway, MQTT_NOT_AUTHORIZED);
     if (!batch_admits(&gateway->batch, client->user, &client->share, client->is_active))
-        return hold(client, SESSION_WAIT);
+        return publish_hold(client, SESSION_WAIT);
     turn_read_clock(&gateway->turn);
     struct spool_message message = message_of(gateway->config, client, publish);
     if (intake_audit_is_full(&gateway->intake))
         return on_full_audit(gateway, client, &message);
     if (!has_turn && waiting_has_lane(&gateway->clients.waiting, message.lane))
-        return on_full(gateway, client, &message);
+        return on_full_lane(gateway, client, &message);
     FAILPOINT("receive.before_append");
-    return append(gateway, client, &message);
+    return publish_append(gateway, client, &message);
 }

@@ -6,14 +6,22 @@
  * are given the new one in adjust_parts().
  *
  * Invariant: lanes and retention are taken over together or not at all.
+ *
+ * Diagnostics: lane_not_configured, reload_partial, reloaded.
  */
 #include <inttypes.h>
 
 #include "base/log.h"
+#include "daemon/audit/audit.h"
+#include "daemon/config/config.h"
+#include "daemon/config/spool_lanes.h"
 #include "daemon/gateway/gateway-private.h"
+#include "daemon/gateway/gateway.h"
 #include "daemon/gateway/settings.h"
+#include "daemon/gateway/waiting.h"
+#include "store/spool.h"
 
-/* A lane that left the configuration keeps its messages: say so, for somebody may wonder. */
+/* A lane that left the configuration keeps its messages, which an operator may not expect. */
 void gateway_log_left_lanes(struct gateway *gateway)
 {
     struct spool_time now = turn_spool_time(&gateway->turn);
@@ -29,7 +37,8 @@ void gateway_log_left_lanes(struct gateway *gateway)
     }
 }
 
-/* The lanes, and retention with them: false: both stay as they are, and the log has said why. */
+/* The lanes, and retention with them. Return: false: both stay as they are, and the reason is
+ * logged. */
 static bool take_over_lanes(struct gateway *gateway, struct config *fresh)
 {
     struct config *running = gateway->config;
@@ -55,11 +64,11 @@ static bool take_over_lanes(struct gateway *gateway, struct config *fresh)
     fresh->lane_count = old_count;
     intake_keep_lane_conditions(&gateway->intake, old, old_count);
     waiting_forget_lanes(&gateway->clients.waiting);
-    gateway->status.rates.are_lanes_known = false;
+    gateway->status.rates.has_lanes = false;
     return true;
 }
 
-/* What the parts have copied of the running configuration. */
+/* The parts that keep a copy of a setting. */
 static void adjust_parts(struct gateway *gateway)
 {
     const struct config *config = gateway->config;

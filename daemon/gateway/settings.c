@@ -4,6 +4,8 @@
  *
  * The parts do not know the configuration, and not each other; only the
  * gateway knows both sides. Everything is borrowed from the configuration.
+ *
+ * Invariant: pure functions of the configuration.
  */
 #include "daemon/gateway/settings.h"
 

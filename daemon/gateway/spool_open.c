@@ -9,6 +9,9 @@
  *
  * Invariant: of a spool that does not open nothing is changed except by salvage,
  * and that keeps the damaged files under another name.
+ *
+ * Diagnostics: spool_not_opened, spool_unread, spool_reads_again, spool_damaged,
+ * spool_salvaged, spool_lost, spool_set_aside.
  */
 #include "daemon/gateway/spool_open.h"
 
@@ -19,6 +22,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/regular.h"
 #include "daemon/audit/history.h"
@@ -26,15 +30,16 @@
 #include "daemon/gateway/gateway.h"
 #include "daemon/gateway/limits.h"
 #include "daemon/host/service.h"
+#include "store/spool.h"
 
 #define SALVAGE_MS 3600000 /* some 10 s for a million messages on a fast disk */
 #define SURVEY_MS  3600000 /* a bad sector may take a disk many seconds */
 
-/* Beside those of the spool. */
+/* Besides the conditions of the spool. */
 enum { NO_ROOM_TO_SALVAGE = 1000 };
 
-/* Does it stay so however often the daemon is started? A full disk, a folder that is not there yet,
- * another daemon that still ends: a restart may find these gone, and costs nothing. */
+/* Does a restart not help? A full disk, a missing folder or another daemon that is about to end
+ * may be gone by then, and a restart costs nothing. */
 static bool needs_operator(int condition)
 {
     return condition == SPOOL_E_NEWER || condition == SPOOL_E_FOREIGN ||
@@ -70,7 +75,7 @@ const char *gateway_spool_remedy(int condition)
         return "nothing was changed; look at the disk (journalctl -k): reads or writes fail, and "
                "a disk that is gone is not taken for a damaged spool";
     case -ECANCELED:
-        return "nothing was changed; start the daemon again, it begins anew";
+        return "nothing was changed; start the daemon again, it starts over";
     case -ENAMETOOLONG:
         return "name a folder with a shorter path in spool.directory";
     case -REGULAR_OTHER:
@@ -85,11 +90,11 @@ const char *gateway_spool_remedy(int condition)
     }
 }
 
-static int each_ended(void *userdata, spool_ended_fn *fn, void *context)
+static int each_ended(void *userdata, spool_ended_fn *fn, void *fn_userdata)
 {
     const struct config *config = userdata;
 
-    return audit_history_each(config->audit.file, fn, context);
+    return audit_history_each(config->audit.file, fn, fn_userdata);
 }
 
 const char *gateway_quote_directory(const struct config *config,
@@ -110,13 +115,13 @@ static void log_salvaged(const struct config *config, const struct spool_salvage
                   "damaged: compare what the producers sent\"");
     if (*salvage->moved_to == '\0') {
         log_warning("spool_salvaged salvaged=%" PRIu64 " damaged=%" PRIu64 " remedy=\"the "
-                    "daemon goes on; no file was left to be kept: find out who removed it\"",
+                    "daemon continues; no file was left to be kept: find out who removed it\"",
                     salvage->salvaged, salvage->damaged);
         return;
     }
     (void)snprintf(path, sizeof(path), "%s/%s", config->spool.directory, salvage->moved_to);
     log_warning("spool_salvaged salvaged=%" PRIu64 " damaged=%" PRIu64 " moved_to=%s "
-                "remedy=\"the daemon goes on; check the disk (journalctl -k), run mqtt-spool "
+                "remedy=\"the daemon continues; check the disk (journalctl -k), run mqtt-spool "
                 "check, then move that file elsewhere\"",
                 salvage->salvaged, salvage->damaged,
                 log_quote(text, sizeof(text), path, strlen(path)));
@@ -131,8 +136,8 @@ static bool is_stop_pending(void)
            (sigismember(&pending, SIGTERM) == 1 || sigismember(&pending, SIGINT) == 1);
 }
 
-/* The spool does not open for it is damaged. What can be read of it goes on, and every message
- * that cannot is recorded; the damaged files stay, under another name. */
+/* What can be read of a damaged spool is kept, and every message that cannot is recorded; the
+ * damaged files stay, under another name. */
 static int salvage_spool(struct config *config,
                          struct turn *turn,
                          const struct spool_options *options,
@@ -155,9 +160,9 @@ static int salvage_spool(struct config *config,
     return 0;
 }
 
-/* A read failed. Where all reads by now the spool is as it was; where places stay bad and the
- * rest reads, that is damage; where nothing reads the disk is at fault, and the next start tries
- * again. */
+/* A read failed. If everything can be read by now, the spool is as it was. If blocks stay bad
+ * and the rest can be read, that is damage. If nothing can be read, the disk is at fault, and
+ * the next start tries again. */
 static int survey_spool(const struct config *config,
                         const struct spool_options *options,
                         struct spool **ret)
@@ -188,7 +193,7 @@ static int log_not_opened(const struct config *config, int condition)
               gateway_quote_error(spool_open_error(), error), gateway_spool_remedy(condition));
     if (condition == -ECANCELED)
         return GATEWAY_E_STOPPED;
-    return needs_operator(condition) ? GATEWAY_E_OPERATOR : GATEWAY_E_TOLD;
+    return needs_operator(condition) ? GATEWAY_E_OPERATOR : GATEWAY_E_LOGGED;
 }
 
 void gateway_log_set_aside(void)

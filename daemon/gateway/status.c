@@ -1,12 +1,17 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * status.c - what the outside sees without asking the loop
+ * status.c - what is seen of the daemon without asking it: status file, STATUS= line
  *
  * One JSON object (docs/status.md names its members) is written to
  * status.json beside the socket, atomically by rename, each status_interval
  * and when the daemon ends; the folder is on a tmpfs, so it costs no flash.
  * `mqtt-spool status` reads it, and a monitoring script may. systemctl shows a
- * line of the same.
+ * summary in one line.
+ *
+ * Invariant: a reader sees the old object or the new one, never a part, and none
+ * when no daemon runs.
+ *
+ * Diagnostics: status_not_written, status_written, status_shared.
  */
 #include "daemon/gateway/status.h"
 
@@ -19,13 +24,19 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/cleanup.h"
+#include "base/clock.h"
 #include "base/json.h"
 #include "base/log.h"
 #include "base/regular.h"
+#include "daemon/audit/audit.h"
+#include "daemon/config/spool_lanes.h"
 #include "daemon/gateway/gateway-private.h"
 #include "daemon/gateway/settings.h"
 #include "daemon/host/service.h"
 #include "daemon/record/status.h"
+#include "daemon/uplink/uplink.h"
+#include "store/spool.h"
 
 #define STATUS_MAX     (8 * 1024 + SPOOL_LANES_KNOWN_MAX * 896)
 #define STATUS_FILE    "status.json"
@@ -51,15 +62,15 @@ static void update_lanes(struct gateway *gateway, double seconds)
         struct spool_lane_stats stats;
 
         if (spool_get_lane_stats(gateway->spool, lane, &now, &stats) != 0)
-            return; /* the database is locked: the next status has it */
+            return; /* the database is locked: it is read for the next status */
         double more = (double)stats.messages - (double)rates->lane_messages[lane];
-        rates->lane_growth_per_s[lane] = rates->are_lanes_known ? more / seconds : 0;
+        rates->lane_growth_per_s[lane] = rates->has_lanes ? more / seconds : 0;
         rates->lane_messages[lane] = stats.messages;
     }
-    rates->are_lanes_known = true;
+    rates->has_lanes = true;
 }
 
-/* Rates over the time since the last status; kept when it was asked twice at once. */
+/* Rates over the time since the last status; kept if that was a moment ago. */
 static void update_rates(struct gateway *gateway)
 {
     struct status_rates *rates = &gateway->status.rates;
@@ -88,14 +99,14 @@ static uint64_t resident_bytes(void)
     return fields == 1 ? (uint64_t)pages * (uint64_t)sysconf(_SC_PAGESIZE) : 0;
 }
 
-/* Seconds until the first lane reaches its limit at the present rates; negative: none does. A lane
- * that has no room for one more stands at its limit, also where the oldest makes room. */
+/* Seconds until the first lane reaches its limit at the present rates; negative: none does. A
+ * lane that has no room for one more is at its limit, even if it evicts the oldest. */
 static double full_after_s(struct gateway *gateway)
 {
     struct spool_time now = turn_spool_time(&gateway->turn);
     double soonest = -1;
 
-    if (intake_is_full(&gateway->intake) != INTAKE_HAS_ROOM ||
+    if (intake_full_reason(&gateway->intake) != INTAKE_HAS_ROOM ||
         intake_audit_is_full(&gateway->intake) || gateway->intake.disk.shortage.reported)
         return 0;
     for (unsigned lane = 0; lane <= gateway->config->lane_count; lane++) {
@@ -116,7 +127,7 @@ static double full_after_s(struct gateway *gateway)
     return soonest;
 }
 
-/* Texts of the link, which the object borrows. */
+/* Texts of the link, borrowed by struct record_link. */
 struct link_texts {
     struct uplink_link link;
     char since[CLOCK_TEXT_MAX];
@@ -124,8 +135,8 @@ struct link_texts {
     char acknowledged[CLOCK_TEXT_MAX];
 };
 
-/* A time of the boot clock as the wall clock has it now; "" for 0, which is never. So the distance
- * from the time of the object is right whatever was done to the wall clock in between. */
+/* A time of the boot clock in terms of the wall clock now; "" for 0, which means never. So its
+ * distance from the time of the object is right even if the wall clock was set in between. */
 static void format_boot_time(const struct gateway *gateway,
                              int64_t boot_ms,
                              char text[static CLOCK_TEXT_MAX])
@@ -221,14 +232,15 @@ write_status(struct json *json, struct gateway *gateway, const struct spool_stat
     int r = record_write_status(json, gateway->spool, &status, &now);
 
     if (r != 0)
-        return r; /* or another program holds the database locked: the next status has it */
+        return r; /* positive: the database is locked, and it is written the next time */
     json_raw(json, "\n");
     return json->failed ? -ENOBUFS : 0;
 }
 
-/* Two gateways whose sockets are in one folder replace each other's file: what is there now is not
- * what this process wrote last. What was there before its first is of a daemon that was killed. */
-static void look_for_other_writer(struct status *status, const char *path)
+/* Two gateways whose sockets are in one folder replace each other's file, so what is there is
+ * not what this process wrote last. A file from before its first is of a daemon that was
+ * killed. */
+static void check_other_writer(struct status *status, const char *path)
 {
     const struct stat *ours = &status->file;
     struct stat now;
@@ -245,7 +257,7 @@ static void look_for_other_writer(struct status *status, const char *path)
                 log_quote(text, sizeof(text), path, strlen(path)));
 }
 
-/* Written aside and renamed: a reader sees the old object or the new one, never a part. */
+/* Written under another name, then renamed. */
 static int replace_file(struct status *status, const char *text, size_t size)
 {
     char path[PATH_MAX], fresh[PATH_MAX];
@@ -253,8 +265,8 @@ static int replace_file(struct status *status, const char *text, size_t size)
 
     if (!status_path(status->config, "", path) || !status_path(status->config, ".new", fresh))
         return -ENAMETOOLONG;
-    /* What a daemon that was killed has left there goes, whatever it is: nothing that is there
-     * already is opened. */
+    /* What a killed daemon has left there is removed, whatever it is: no existing file is
+     * opened. */
     if (unlink(fresh) < 0 && errno != ENOENT)
         return errno == EISDIR ? -REGULAR_OTHER : -errno;
     AUTO_CLOSE int fd = open(fresh, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0644);
@@ -265,14 +277,14 @@ static int replace_file(struct status *status, const char *text, size_t size)
         return -errno;
     if ((size_t)n != size)
         return -ENOSPC;
-    look_for_other_writer(status, path);
+    check_other_writer(status, path);
     if (fstat(fd, &written) < 0 || rename(fresh, path) < 0)
         return -errno;
     status->file = written;
     return 0;
 }
 
-static void show_systemd(const struct gateway *gateway, const struct spool_stats *stats)
+static void report_to_systemd(const struct gateway *gateway, const struct spool_stats *stats)
 {
     struct uplink_link link;
     char age[CLOCK_SPAN_MAX], full[INTAKE_TEXT_MAX];
@@ -319,7 +331,7 @@ void gateway_publish_status(struct gateway *gateway)
     else if (r == 0 && condition_clear(&gateway->status.unwritten, gateway->turn.now.boot_ms))
         log_notice("status_written");
     if (r == 0 && !stop_has_begun(&gateway->stop))
-        show_systemd(gateway, &stats);
+        report_to_systemd(gateway, &stats);
 }
 
 void status_hasten(struct status *status)

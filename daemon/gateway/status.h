@@ -2,7 +2,7 @@
 /*
  * status.h - when the status file is written, and what came of it
  *
- * What it says is gateway_publish_status()'s. Thread: loop thread only.
+ * gateway_publish_status() writes it. Thread: loop thread only.
  */
 #ifndef MQTT_SPOOLD_DAEMON_GATEWAY_STATUS_H
 #define MQTT_SPOOLD_DAEMON_GATEWAY_STATUS_H
@@ -12,8 +12,9 @@
 #include "base/condition.h"
 #include "daemon/config/config.h"
 #include "daemon/gateway/turn.h"
+#include "store/spool.h"
 
-/* Between two writings. */
+/* As of the last status, and since the one before. */
 struct status_rates {
     int64_t since_boot_ms;
     uint64_t accepted;
@@ -21,7 +22,7 @@ struct status_rates {
     double in_per_s;
     double out_per_s;
     /* Of each lane, for the forecast; what was spooled is not known after the lanes changed. */
-    bool are_lanes_known;
+    bool has_lanes;
     uint64_t lane_messages[SPOOL_LANES_MAX];
     double lane_growth_per_s[SPOOL_LANES_MAX];
 };
@@ -36,7 +37,7 @@ struct status {
     struct status_rates rates;
 };
 
-/* An operator would look for what has changed: do not wait for the interval. */
+/* Something that an operator looks for has changed: do not wait for the interval. */
 void status_hasten(struct status *status);
 /* At the end: a status without a daemon would be read as one. */
 void status_remove(struct status *status);

@@ -25,6 +25,7 @@
 
 #include "base/states.h"
 #include "daemon/gateway/gateway.h"
+#include "daemon/gateway/turn.h"
 
 #define DISCONNECT_MS 4500
 

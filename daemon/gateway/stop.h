@@ -8,6 +8,7 @@
 #define MQTT_SPOOLD_DAEMON_GATEWAY_STOP_H
 
 #include "daemon/gateway/edge_timer.h"
+#include "daemon/gateway/turn.h"
 #include "daemon/uplink/uplink.h"
 
 enum stop_state {
@@ -32,8 +33,8 @@ static inline bool stop_has_begun(const struct stop *stop)
 
 /* SIGTERM, once: begins to drain. A deadline that cannot be set is a failure (turn_fail()). */
 void stop_begin(struct stop *stop);
-/* At each batch edge, so after everything that can bring the end nearer: the next step, if this one
- * has nothing left to wait for. */
+/* At each batch edge, so after everything that can bring the end nearer: the next step, if this
+ * one has nothing left to wait for. */
 void stop_advance(struct stop *stop);
 void stop_finish(struct stop *stop);
 

@@ -4,6 +4,8 @@
  *
  * Invariant: what comes due without traffic (ages, expiries, the sync of the audit
  * file, the end of a shortage) waits for one tick at the most.
+ *
+ * Diagnostics: ended_undelivered, spool_reads_repeated.
  */
 #include "daemon/gateway/ticks.h"
 
@@ -11,10 +13,13 @@
 #include <malloc.h>
 
 #include "base/log.h"
+#include "daemon/audit/audit.h"
+#include "daemon/config/config.h"
 #include "daemon/gateway/gateway-private.h"
 #include "daemon/gateway/limits.h"
 #include "daemon/host/service.h"
 #include "daemon/ingress/listener.h"
+#include "store/spool.h"
 
 /* Between two lines about messages that ended undelivered, and about repeated reads. */
 #define UNDELIVERED_LOG_MS 10000
@@ -47,7 +52,7 @@ void ticks_init(struct ticks *ticks, const struct turn *turn)
 void ticks_log_repeated_reads(struct ticks *ticks)
 {
     uint64_t repeated = spool_reads_repeated();
-    uint64_t suppressed; /* ticks, which say nothing */
+    uint64_t suppressed; /* not logged: it counts ticks */
 
     if (repeated == ticks->reads_logged ||
         !log_limit_pass(&ticks->read_warnings, ticks->turn->now.boot_ms, &suppressed))
@@ -59,17 +64,16 @@ void ticks_log_repeated_reads(struct ticks *ticks)
 }
 
 /*
- * What a crowd of clients had buffered lies free in the heap when they are gone, and stays there
- * as long as one small block lies behind it: 110 MB after 500 clients. It costs microseconds where
- * there is little to give, and 1.5 ms for 10,000 pieces.
+ * The buffers of a crowd of clients are free in the heap after they have left, and stay there
+ * as long as one small block lies behind them: 110 MB after 500 clients. Trimming takes
+ * microseconds if there is little to return, and 1.5 ms for 10,000 pieces.
  */
-static void give_memory_back(void)
+static void return_memory(void)
 {
-    (void)malloc_trim(0); /* false: there was nothing to give */
+    (void)malloc_trim(0); /* 0: there was nothing to return */
 }
 
-/* Ages and expiries come due without any traffic, and so does the sync of the audit file. An
- * edge with nothing to write touches no disk. */
+/* An edge with nothing to write touches no disk. */
 int gateway_on_tick(sd_event_source *source, uint64_t usec, void *userdata)
 {
     struct gateway *gateway = userdata;
@@ -90,7 +94,7 @@ int gateway_on_tick(sd_event_source *source, uint64_t usec, void *userdata)
     intake_check_room(&gateway->intake);
     if (!gateway->turn.has_failed)
         edge_timer_arm(&gateway->edge_timer);
-    give_memory_back();
+    return_memory();
     return turn_set_timer(source, GATEWAY_TICK_MS);
 }
 

@@ -20,7 +20,7 @@ struct ticks {
 };
 
 void ticks_init(struct ticks *ticks, const struct turn *turn);
-/* Also at the end. */
+/* At each tick, and at the end. */
 void ticks_log_repeated_reads(struct ticks *ticks);
 
 #endif

@@ -2,10 +2,10 @@
 /*
  * turn.c - a turn of the loop: its clock, its timers, and the one failure
  *
- * What the other files of the gateway stand on; it needs none of them.
+ * The lowest file of the gateway; it needs none of the others.
  *
  * Invariant: after turn_fail() nothing is acknowledged, committed or forwarded:
- * what the loop still calls looks at turn->has_failed first.
+ * what the loop still calls checks turn->has_failed first.
  *
  * Diagnostics: failed.
  */
@@ -13,6 +13,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "base/log.h"
 

@@ -2,7 +2,7 @@
 /*
  * turn.h - a turn of the loop: its clock, its timers, and whether it may still commit
  *
- * All other parts of the gateway stand on this one. Thread: loop thread only.
+ * The lowest part of the gateway. Thread: loop thread only.
  */
 #ifndef MQTT_SPOOLD_DAEMON_GATEWAY_TURN_H
 #define MQTT_SPOOLD_DAEMON_GATEWAY_TURN_H
@@ -20,7 +20,7 @@ struct turn {
     struct clock_reading now;  /* as last read */
     int64_t started_boot_ms;
     bool has_failed; /* a fatal error: nothing may be committed or acknowledged any more */
-    bool has_moved; /* the spool's files were: the same, but what only this process holds has to
+    bool has_moved;  /* the spool's files were: the same, but what only this process holds must
                         be put back before it ends */
 };
 
@@ -28,7 +28,7 @@ struct turn {
 void turn_init(struct turn *turn, sd_event *event);
 void turn_finish(struct turn *turn);
 
-/* Before whatever is stamped or measured; what a dispatch read before a commit is too early. */
+/* Before anything is stamped or measured: a reading from before a commit is too old. */
 void turn_read_clock(struct turn *turn);
 struct spool_time turn_spool_time(const struct turn *turn);
 
@@ -46,10 +46,10 @@ int turn_set_deadline(sd_event_source *deadline, uint64_t after_ms);
 /* Logs @what and negative errno @error, then ends the loop with exit code 1. Later calls do
  * nothing. */
 void turn_fail(struct turn *turn, int error, const char *what);
-/* The same without a line: the log says already why. */
+/* The same without a line: the reason is logged already. */
 void turn_end(struct turn *turn);
 
-/* What the store says went wrong, as a value of the log; a longer text is cut. Returns @text. */
+/* An error text of the store as a value of the log; a longer one is cut. Returns @text. */
 #define GATEWAY_ERROR_QUOTED_MAX 640
 const char *gateway_quote_error(const char *error, char text[static GATEWAY_ERROR_QUOTED_MAX]);
 

@@ -86,8 +86,11 @@ void users_remove_client(struct users *users, struct user *user)
 {
     assert(user->clients > 0);
     user->clients--;
-    if (user->clients == 0 && user != &users->others)
-        users->idle++;
+    if (user->clients > 0 || user == &users->others)
+        return;
+    users->idle++;
+    if (users->idle > USERS_IDLE_MAX)
+        forget_oldest(users);
 }
 
 void users_add_active(struct users *users, struct user *user)

@@ -7,7 +7,6 @@
 #ifndef MQTT_SPOOLD_DAEMON_GATEWAY_USERS_H
 #define MQTT_SPOOLD_DAEMON_GATEWAY_USERS_H
 
-#include <stdbool.h>
 #include <stdint.h>
 #include <sys/queue.h>
 #include <sys/types.h>
@@ -43,7 +42,7 @@ void users_finish(struct users *users);
 
 /* Valid until the next call that may forget a user, if it has no client. Never NULL. */
 struct user *users_find(struct users *users, uid_t uid);
-/* A client of @user connects, or has left. */
+/* A client of @user connects, or has left; then @user may be forgotten. */
 void users_add_client(struct users *users, struct user *user);
 void users_remove_client(struct users *users, struct user *user);
 /* One of its clients is in the open batch or waits, or is and does no longer. */

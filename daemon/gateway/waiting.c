@@ -14,6 +14,13 @@
  */
 #include "daemon/gateway/waiting.h"
 
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "daemon/gateway/users.h"
+#include "store/spool.h"
+
 void waiting_init(struct waiting *waiting)
 {
     for (unsigned i = 0; i <= WAITING_ANY; i++)
@@ -82,16 +89,30 @@ void waiting_begin_pass(struct waiting *waiting)
     waiting->pass++;
 }
 
-/* The first that has a share of the batch; NULL: none, or there is no room in the lane. */
+static bool has_room(const struct batch *batch, const struct waiter *waiter)
+{
+    return waiter->queue == WAITING_ANY ||
+           spool_has_room(batch->spool, waiter->queue, waiter->charge);
+}
+
+static bool can_be_served(const struct waiting *waiting,
+                          const struct waiter *waiter,
+                          const struct batch *batch)
+{
+    if (waiter->queue == WAITING_ANY && waiter->pass == waiting->pass)
+        return false;
+    return batch_has_share(batch, waiter->user, waiter->share, true) && has_room(batch, waiter);
+}
+
+/* The first that has a share of the batch; NULL: none, or the first of all has no room. */
 static struct waiter *
 find_head(const struct waiting *waiting, unsigned queue, const struct batch *batch)
 {
     struct waiter *waiter = TAILQ_FIRST(&waiting->queues[queue]);
 
-    if (waiter && queue != WAITING_ANY && !spool_has_room(batch->spool, queue, waiter->charge))
+    if (waiter && !has_room(batch, waiter))
         return NULL;
-    while (waiter && ((queue == WAITING_ANY && waiter->pass == waiting->pass) ||
-                      !batch_has_share(batch, waiter->user, waiter->share, true)))
+    while (waiter && !can_be_served(waiting, waiter, batch))
         waiter = TAILQ_NEXT(waiter, link);
     return waiter;
 }

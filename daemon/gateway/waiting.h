@@ -11,11 +11,16 @@
 #ifndef MQTT_SPOOLD_DAEMON_GATEWAY_WAITING_H
 #define MQTT_SPOOLD_DAEMON_GATEWAY_WAITING_H
 
+#include <stdbool.h>
+#include <stdint.h>
 #include <sys/queue.h>
 
 #include "daemon/gateway/batch.h"
+#include "daemon/gateway/users.h"
+#include "store/spool.h"
 
-/* The queue of those that wait for anything but their lane: a share of a batch, the disk, ... */
+/* The queue of those that wait for anything but their lane: a share of a batch, the disk, ...
+ *  */
 #define WAITING_ANY SPOOL_LANES_MAX
 
 /* Part of a client. */
@@ -40,7 +45,8 @@ struct waiting {
 };
 
 void waiting_init(struct waiting *waiting);
-/* At the end of its user's turns. @queue: a lane that has no room for @charge, or WAITING_ANY. */
+/* At the end of its user's turns. @queue: a lane that has no room for @charge, or WAITING_ANY.
+ *  */
 void waiting_add(struct waiting *waiting,
                  struct waiter *waiter,
                  unsigned queue,
@@ -53,7 +59,8 @@ void waiting_forget_lanes(struct waiting *waiting);
 
 /* Before waiting_next() is called until it returns NULL. */
 void waiting_begin_pass(struct waiting *waiting);
-/* Takes the one whose turn it is, and that can be served, out of its queue; NULL: there is none. */
+/* Takes the one whose turn it is, and that can be served, out of its queue; NULL: there is
+ * none. */
 struct waiter *waiting_next(struct waiting *waiting, const struct batch *batch);
 
 #endif

@@ -26,8 +26,11 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/types.h>
 #include <sys/un.h>
+#include <unistd.h>
 
+#include "base/cleanup.h"
 #include "daemon/host/datagram.h"
 
 #define JOURNAL_SOCKET "/run/systemd/journal/socket"

@@ -14,7 +14,7 @@
 #include <stddef.h>
 #include <sys/uio.h>
 
-#include "base/cleanup.h"
+#include "base/attr.h"
 
 /*
  * journal_put() - one entry, sent by the next journal_flush()

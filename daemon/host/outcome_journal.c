@@ -16,19 +16,22 @@
  *
  * Diagnostics: journal_limited, journal_dropped, journal_left_out.
  */
-#include <errno.h>
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <systemd/sd-event.h>
 #include <time.h>
 
+#include "base/attr.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/peer.h"
 #include "base/text.h"
 #include "daemon/host/journal.h"
 #include "daemon/host/service-private.h"
+#include "daemon/host/service.h"
+#include "store/spool.h"
 
 #define SERVICE_FIELDS_MAX 24
 #define SERVICE_TOPIC_MAX  256   /* of the message, quoted */

@@ -10,7 +10,8 @@
 #ifndef MQTT_SPOOLD_DAEMON_HOST_SERVICE_PRIVATE_H
 #define MQTT_SPOOLD_DAEMON_HOST_SERVICE_PRIVATE_H
 
-#include "daemon/host/service.h"
+#include <stdint.h>
+#include <systemd/sd-event.h>
 
 /* Fires once after @after_us; does nothing if @timer is NULL (not started). */
 static inline void service_timer_start(sd_event_source *timer, uint64_t after_us)

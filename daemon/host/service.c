@@ -25,7 +25,9 @@
 #include <string.h>
 #include <systemd/sd-daemon.h>
 #include <time.h>
+#include <unistd.h>
 
+#include "base/attr.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/text.h"

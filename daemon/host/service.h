@@ -11,11 +11,10 @@
 #ifndef MQTT_SPOOLD_DAEMON_HOST_SERVICE_H
 #define MQTT_SPOOLD_DAEMON_HOST_SERVICE_H
 
-#include <stddef.h>
 #include <stdint.h>
 #include <systemd/sd-event.h>
 
-#include "base/cleanup.h"
+#include "base/attr.h"
 #include "store/spool.h"
 
 #define SERVICE_SOCKETS_MAX 16

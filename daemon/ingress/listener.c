@@ -2,25 +2,30 @@
 /*
  * listener.c - where producers connect
  *
- * A socket file of our own never stands open to more than `mode` allows: Linux
- * gives a bound socket the mode of its descriptor, so fchmod(fd, 0) before
- * bind() makes a file that nobody may use, which then gets its group and its
- * mode and only after that a backlog. No umask is changed and no second name is
- * needed, so tools show the socket under its own path.
+ * A socket file of our own is never open to more than `mode` allows: Linux gives a
+ * bound socket the mode of its descriptor, so fchmod(fd, 0) before bind() makes a
+ * file that no program may use, which then gets its group and its mode and only
+ * after that a backlog. No umask is changed and no second name is needed, so tools
+ * show the socket under its own path.
  *
- * A file left behind is told from one in use by connecting to it: refused means
- * that nobody listens. Whether a file is still ours to remove is decided by its
- * device and inode, since another daemon may have taken the path over.
+ * A leftover file is distinguished from one in use by connecting to it: refused
+ * means that no process listens. Whether a file is still ours to remove is decided
+ * by its device and inode, because another daemon may have taken the path over.
  *
  * A TCP socket carries no credentials, so it is adopted only when bound to
  * loopback.
  *
  * A file that is removed leaves a socket that no client can reach, without an error
- * anywhere. So listener_verify() looks for it, and binds a new one.
+ * anywhere. So listener_verify() checks it, and binds a new one.
  *
- * Out of descriptors or memory the sources are switched off and a timer tries
- * again; level-triggered epoll would spin otherwise. Two lines are logged for
- * one such time: when it begins and when the backlog has been empty for a second.
+ * Without descriptors or memory the sources are switched off and a timer tries
+ * again; level-triggered epoll would spin otherwise. Such a shortage is logged when
+ * it begins, and when the backlog has been empty for a second.
+ *
+ * Invariant: a socket file that is open to clients has its group and its mode.
+ *
+ * Diagnostics: listening, listen_failed, listen_pausing, listen_resumed,
+ * socket_moved.
  */
 #include "daemon/ingress/listener.h"
 
@@ -31,6 +36,7 @@
 #include <netinet/tcp.h>
 #include <stdbool.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
@@ -39,6 +45,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/condition.h"
 #include "base/log.h"
@@ -50,9 +57,9 @@
 #define NAME_MAX_SIZE 160
 /* After so long without a sign of a TCP client its kernel is asked. */
 #define PROBE_IDLE_S 60
-/* Looks for a removed file between two tries to bind that fail for another reason than its folder:
- * each logs a line. */
-#define LOOKS_PER_TRY 60
+/* Checks of a removed file between two attempts to bind that fail by another cause than its
+ * folder: each logs a line. */
+#define CHECKS_PER_TRY 60
 
 union socket_address {
     struct sockaddr any;
@@ -76,14 +83,14 @@ struct listener {
     sd_event *event;
     sd_event_source *retry;
     const struct listener_ops *ops;
-    void *owner;
+    void *userdata;
     struct condition shortage; /* out of descriptors or memory */
     bool paused;               /* for good */
-    char *path;                /* of the file that we make, NULL where sockets are passed */
+    char *path;                /* of the file that we make, NULL if sockets are passed */
     char *group;
     gid_t gid; /* its number, once it is known: to ask again might wait for a server */
     mode_t mode;
-    unsigned looks_to_wait; /* before the next try to bind */
+    unsigned checks_to_wait; /* before the next try to bind */
     size_t count;
     struct listener_socket sockets[];
 };
@@ -97,9 +104,10 @@ static const char *quote_path(char text[NAME_MAX_SIZE], const char *path)
 static int fail_path(const char *path, const char *what, const char *remedy, int error)
 {
     char text[NAME_MAX_SIZE];
+
     log_error("listen_failed path=%s step=%s error=\"%s\" remedy=\"%s\"",
               quote_path(text, path), what, strerror(-error), remedy);
-    return LISTENER_E_TOLD;
+    return LISTENER_E_LOGGED;
 }
 
 /* What stays as it is until it is mended by hand. */
@@ -115,6 +123,7 @@ static int switch_sources(struct listener *listener, int enabled)
 {
     for (size_t i = 0; i < listener->count; i++) {
         int r = sd_event_source_set_enabled(listener->sockets[i].io, enabled);
+
         if (r < 0)
             return r;
     }
@@ -129,6 +138,7 @@ static bool is_shortage(int error)
 static int set_retry(struct listener *listener)
 {
     int r = sd_event_source_set_time(listener->retry, clock_monotonic_us() + RETRY_US);
+
     if (r >= 0)
         r = sd_event_source_set_enabled(listener->retry, SD_EVENT_ONESHOT);
     return r;
@@ -137,6 +147,7 @@ static int set_retry(struct listener *listener)
 static int64_t boot_ms(void)
 {
     struct clock_reading now;
+
     clock_read(&now);
     return now.boot_ms;
 }
@@ -163,14 +174,15 @@ static int on_backlog_empty(struct listener *listener)
 }
 
 /*
- * Acknowledgements are small and wait for nothing: Nagle would hold them up. And the end of a client
- * that has died may never come when we did not read it for long, since it stands behind all that it
- * sent; the probes find out.
+ * Acknowledgements are small and wait for nothing: Nagle would hold them up. And the end of a
+ * client that has died may never come when we did not read it for long, since it stands behind
+ * all that it sent; the probes find out.
  */
 static void tune_tcp(int fd)
 {
     int on = 1;
     int idle_s = PROBE_IDLE_S;
+
     (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));    /* slower without */
     if (setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on)) == 0) /* else 2 hours */
         (void)setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle_s, sizeof(idle_s));
@@ -180,6 +192,7 @@ static int identify(const struct listener_socket *socket, int fd, struct peer *r
 {
     struct ucred credentials;
     socklen_t size = sizeof(credentials);
+
     if (!socket->is_local) {
         tune_tcp(fd);
         *ret_peer = (struct peer){.uid = PEER_UID_UNKNOWN, .gid = (gid_t)-1};
@@ -192,23 +205,26 @@ static int identify(const struct listener_socket *socket, int fd, struct peer *r
     return 0;
 }
 
-static int hand_over(struct listener_socket *socket, int fd)
+static int accept_one(struct listener_socket *socket, int fd)
 {
     struct listener *listener = socket->listener;
     struct peer peer;
+
     if (identify(socket, fd, &peer) != 0) {
-        (void)close(fd); /* nobody knows who it was: nothing to tell */
+        (void)close(fd); /* its user is not known: nothing to log */
         return 0;
     }
-    return listener->ops->accepted(listener->owner, fd, &peer);
+    return listener->ops->accepted(listener->userdata, fd, &peer);
 }
 
 /* Return: 0 or a fatal error of ours or of the owner. */
 static int accept_some(struct listener_socket *socket)
 {
     struct listener *listener = socket->listener;
+
     for (int i = 0; i < ACCEPT_BURST && !listener->paused; i++) {
         int fd = accept4(socket->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+
         if (fd < 0 && errno == EAGAIN)
             return on_backlog_empty(listener);
         if (fd < 0 && is_shortage(errno))
@@ -216,8 +232,8 @@ static int accept_some(struct listener_socket *socket)
         if (fd < 0 && (errno == EBADF || errno == EINVAL || errno == ENOTSOCK))
             return -errno;
         if (fd < 0)
-            continue; /* what befell one connection, accept(2) lists it */
-        int r = hand_over(socket, fd);
+            continue; /* an error of one connection, see accept(2) */
+        int r = accept_one(socket, fd);
         if (r < 0)
             return r;
     }
@@ -227,6 +243,7 @@ static int accept_some(struct listener_socket *socket)
 static int on_connection(sd_event_source *source, int fd, uint32_t events, void *userdata)
 {
     struct listener_socket *socket = userdata;
+
     (void)source;
     (void)fd;
     (void)events;
@@ -239,6 +256,7 @@ static int on_connection(sd_event_source *source, int fd, uint32_t events, void 
 static int on_retry(sd_event_source *source, uint64_t at_us, void *userdata)
 {
     struct listener *listener = userdata;
+
     (void)source;
     (void)at_us;
     int r = listener->paused ? 0 : switch_sources(listener, SD_EVENT_ON);
@@ -266,14 +284,16 @@ static int socket_option(int fd, int option)
 {
     int value = 0;
     socklen_t size = sizeof(value);
+
     return getsockopt(fd, SOL_SOCKET, option, &value, &size) == 0 ? value : -1;
 }
 
-/* NULL when @fd can be used, else what speaks against it. */
-static const char *objection(int fd, bool *ret_is_local)
+/* NULL when @fd can be used, else why not. */
+static const char *why_unusable(int fd, bool *ret_is_local)
 {
     union socket_address address = {0};
     socklen_t size = sizeof(address);
+
     if (getsockname(fd, &address.any, &size) != 0)
         return "not a socket";
     if (socket_option(fd, SO_TYPE) != SOCK_STREAM)
@@ -281,7 +301,7 @@ static const char *objection(int fd, bool *ret_is_local)
     if (socket_option(fd, SO_ACCEPTCONN) != 1)
         return "not listening (use Accept=no)";
     if (address.any.sa_family != AF_UNIX && !is_loopback(&address))
-        return "neither a Unix socket nor bound to loopback: anybody could publish";
+        return "neither a Unix socket nor bound to loopback: any host could publish";
     *ret_is_local = address.any.sa_family == AF_UNIX;
     return NULL;
 }
@@ -289,6 +309,7 @@ static const char *objection(int fd, bool *ret_is_local)
 static int make_nonblocking(int fd)
 {
     int flags = fcntl(fd, F_GETFL);
+
     if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0 ||
         fcntl(fd, F_SETFD, FD_CLOEXEC) < 0)
         return -errno;
@@ -299,8 +320,9 @@ static int check_passed(const struct listener_settings *settings, struct listene
 {
     for (size_t i = 0; i < settings->passed_count; i++) {
         int fd = settings->passed[i];
-        const char *why = objection(fd, &listener->sockets[i].is_local);
+        const char *why = why_unusable(fd, &listener->sockets[i].is_local);
         int r = why ? -EINVAL : make_nonblocking(fd);
+
         if (r < 0) {
             log_error("listen_failed passed=%zu fd=%d error=\"%s\" "
                       "remedy=\"mend the socket unit\"",
@@ -315,6 +337,7 @@ static int check_passed(const struct listener_settings *settings, struct listene
 static size_t path_of_passed(const struct listener_socket *socket, union socket_address *ret)
 {
     socklen_t size = sizeof(*ret);
+
     *ret = (union socket_address){0};
     (void)getsockname(socket->fd, &ret->any, &size); /* has worked before */
     if (ret->any.sa_family != AF_UNIX || size <= offsetof(struct sockaddr_un, sun_path))
@@ -329,6 +352,7 @@ static void log_passed(const struct listener_socket *socket)
     union socket_address address;
     char text[NAME_MAX_SIZE];
     size_t length = path_of_passed(socket, &address);
+
     if (address.any.sa_family == AF_UNIX) {
         log_notice("listening path=%s passed=yes",
                    log_quote(text, sizeof(text), address.local.sun_path, length));
@@ -344,6 +368,7 @@ static void log_passed(const struct listener_socket *socket)
 static int address_of(const char *path, union socket_address *ret)
 {
     size_t size = strlen(path);
+
     if (size == 0 || size >= sizeof(ret->local.sun_path))
         return fail_setting(path, "path", "use a path of 1 to 107 bytes", -ENAMETOOLONG);
     *ret = (union socket_address){.local = {.sun_family = AF_UNIX}};
@@ -351,10 +376,11 @@ static int address_of(const char *path, union socket_address *ret)
     return 0;
 }
 
-/* Does somebody listen there? A full backlog says EAGAIN, and that somebody does. */
+/* Does another process listen there? EAGAIN is a full backlog, so it does. */
 static int probe(const union socket_address *address)
 {
     AUTO_CLOSE int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+
     if (fd < 0)
         return -errno;
     if (connect(fd, &address->any, sizeof(address->local)) == 0 || errno == EAGAIN)
@@ -368,6 +394,7 @@ static int remove_leftover(const union socket_address *address)
 {
     const char *path = address->local.sun_path;
     struct stat status;
+
     if (lstat(path, &status) != 0)
         return errno == ENOENT ? 0
                                : fail_path(path, "look", "check the parent folders", -errno);
@@ -387,6 +414,7 @@ static int remove_leftover(const union socket_address *address)
 static int give_to_group(struct listener *listener)
 {
     const char *path = listener->path;
+
     if (listener->group[0] == '\0')
         return 0;
     if (listener->gid == (gid_t)-1) {
@@ -406,6 +434,7 @@ static int give_to_group(struct listener *listener)
 static bool note_file(struct listener_socket *socket, const char *path)
 {
     struct stat status;
+
     if (lstat(path, &status) != 0)
         return false;
     socket->device = status.st_dev;
@@ -417,6 +446,7 @@ static bool note_file(struct listener_socket *socket, const char *path)
 static int open_to(struct listener *listener, struct listener_socket *ours)
 {
     const char *path = listener->path;
+
     if (!note_file(ours, path))
         return fail_path(path, "bind", "something removed it at once", -errno);
     int r = give_to_group(listener);
@@ -435,6 +465,7 @@ static int make_socket(struct listener *listener)
     union socket_address address;
     char text[NAME_MAX_SIZE];
     int r = address_of(listener->path, &address);
+
     if (r == 0)
         r = remove_leftover(&address);
     if (r != 0)
@@ -479,6 +510,7 @@ static int add_sources(struct listener *listener)
 {
     for (size_t i = 0; i < listener->count; i++) {
         int r = add_source(&listener->sockets[i]);
+
         if (r < 0)
             return r;
     }
@@ -493,6 +525,7 @@ static struct listener *listener_alloc(sd_event *event, size_t count)
 {
     struct listener *listener =
         calloc(1, sizeof(*listener) + count * sizeof(listener->sockets[0]));
+
     if (!listener)
         return NULL;
     listener->event = sd_event_ref(event);
@@ -505,15 +538,16 @@ static struct listener *listener_alloc(sd_event *event, size_t count)
 }
 
 /* From here on the passed descriptors are ours. */
-static void adopt(struct listener *listener, const struct listener_settings *settings)
+static void adopt_passed(struct listener *listener, const struct listener_settings *settings)
 {
     for (size_t i = 0; i < settings->passed_count; i++) {
         struct listener_socket *socket = &listener->sockets[i];
         union socket_address address;
+
         socket->fd = settings->passed[i];
         log_passed(socket);
         if (path_of_passed(socket, &address) > 0 && address.local.sun_path[0] == '/')
-            (void)note_file(socket, address.local.sun_path); /* else it is not looked for */
+            (void)note_file(socket, address.local.sun_path); /* else it is not checked */
     }
 }
 
@@ -526,19 +560,20 @@ static void give_back(struct listener *listener)
 int listener_new(sd_event *event,
                  const struct listener_settings *settings,
                  const struct listener_ops *ops,
-                 void *owner,
+                 void *userdata,
                  struct listener **ret)
 {
     size_t passed = settings->passed_count;
     struct listener *listener = listener_alloc(event, passed > 0 ? passed : 1);
+
     if (!listener)
         return -ENOMEM;
     listener->ops = ops;
-    listener->owner = owner;
+    listener->userdata = userdata;
     int r =
         passed > 0 ? check_passed(settings, listener) : make_first_socket(listener, settings);
     if (r == 0 && passed > 0)
-        adopt(listener, settings);
+        adopt_passed(listener, settings);
     if (r == 0)
         r = add_sources(listener);
     if (r != 0) {
@@ -552,9 +587,10 @@ int listener_new(sd_event *event,
 }
 
 /* Return: 0; a positive errno: why it is not there; EEXIST: another one is. */
-static int look_for_file(const struct listener_socket *socket, const char *path)
+static int check_file(const struct listener_socket *socket, const char *path)
 {
     struct stat status;
+
     if (lstat(path, &status) != 0)
         return errno;
     return status.st_dev == socket->device && status.st_ino == socket->inode ? 0 : EEXIST;
@@ -563,7 +599,8 @@ static int look_for_file(const struct listener_socket *socket, const char *path)
 static void remove_our_file(const struct listener *listener)
 {
     const struct listener_socket *ours = &listener->sockets[0];
-    if (listener->path && ours->has_file && look_for_file(ours, listener->path) == 0)
+
+    if (listener->path && ours->has_file && check_file(ours, listener->path) == 0)
         (void)unlink(listener->path); /* a leftover is replaced at the next start */
 }
 
@@ -575,6 +612,7 @@ static void log_moved(struct listener_socket *socket, const char *path, int erro
     char text[NAME_MAX_SIZE];
     const char *remedy = "find out what removes it; a new one is made as soon as its folder is "
                          "there and the name is free";
+
     if (!socket->listener->path)
         remedy = "systemctl restart mqtt-spoold.socket mqtt-spoold.service";
     if (!socket->is_moved)
@@ -587,6 +625,7 @@ static bool has_folder(const char *path)
 {
     char folder[sizeof(((struct sockaddr_un *)0)->sun_path)];
     const char *slash = strrchr(path, '/');
+
     (void)snprintf(folder, sizeof(folder), "%.*s/", slash ? (int)(slash - path) : 0, path);
     return !slash || access(folder, F_OK) == 0;
 }
@@ -596,6 +635,7 @@ static int use_instead(struct listener *listener, int old_fd)
 {
     struct listener_socket *ours = &listener->sockets[0];
     int new_fd = ours->fd;
+
     ours->fd = old_fd;
     int r = accept_some(ours);
     ours->io = sd_event_source_disable_unref(ours->io);
@@ -609,10 +649,11 @@ static void bind_again(struct listener *listener)
 {
     struct listener_socket *ours = &listener->sockets[0];
     int old_fd = ours->fd;
+
     if (!has_folder(listener->path))
         return;
-    if (listener->looks_to_wait > 0) {
-        listener->looks_to_wait--;
+    if (listener->checks_to_wait > 0) {
+        listener->checks_to_wait--;
         return;
     }
     ours->fd = -1;
@@ -627,8 +668,8 @@ static void bind_again(struct listener *listener)
     remove_our_file(listener);
     cleanup_close(&ours->fd);
     ours->fd = old_fd;
-    ours->has_file = true; /* of the old one, which is not there: looked for again */
-    listener->looks_to_wait = LOOKS_PER_TRY;
+    ours->has_file = true; /* of the old one, which is gone: checked again */
+    listener->checks_to_wait = CHECKS_PER_TRY;
 }
 
 void listener_verify(struct listener *listener)
@@ -637,18 +678,21 @@ void listener_verify(struct listener *listener)
         struct listener_socket *socket = &listener->sockets[i];
         union socket_address address;
         const char *path = listener->path;
+
         if (!socket->has_file)
             continue;
         if (!path && path_of_passed(socket, &address) > 0)
             path = address.local.sun_path;
-        int error = look_for_file(socket, path);
+        if (!path)
+            continue; /* it has no name any more */
+        int error = check_file(socket, path);
         if (error == 0) {
             socket->is_moved = false;
         } else if (error == ENOENT || error == ENOTDIR || error == EEXIST) {
             log_moved(socket, path, error);
             if (listener->path)
                 bind_again(listener);
-        } /* else it cannot be looked at, which says nothing of it */
+        } /* else it cannot be examined: nothing is known */
     }
 }
 

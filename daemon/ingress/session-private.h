@@ -11,8 +11,13 @@
 #ifndef MQTT_SPOOLD_DAEMON_INGRESS_SESSION_PRIVATE_H
 #define MQTT_SPOOLD_DAEMON_INGRESS_SESSION_PRIVATE_H
 
+#include "base/attr.h"
 #include "base/bytes.h"
+#include "base/cursor.h"
+#include "base/peer.h"
+#include "base/view.h"
 #include "daemon/ingress/session.h"
+#include "daemon/mqtt/packet.h"
 
 /* Filters in one SUBSCRIBE or UNSUBSCRIBE; its answer holds a byte for each. */
 #define SESSION_FILTERS_MAX 1000
@@ -115,7 +120,7 @@ struct session {
     struct peer peer;
     struct session_settings settings;
     const struct session_ops *ops;
-    void *owner;
+    void *userdata;
 
     struct session_client client;
     struct session_keep_alive keep_alive;
@@ -143,15 +148,15 @@ void session_start_keep_alive(struct session *session);
 
 /* session_packets.c */
 
-/* Return: false: leave the packet where it is, it is to be offered again. */
+/* Return: false: leave the packet where it is, it is offered again. */
 bool session_take_packet(struct session *session, const struct packet_frame *frame);
 /* The largest packet that is taken now. */
 size_t session_packet_limit(const struct session *session);
-/* Answers each PINGREQ behind the PUBLISH that is blocked, as far as it was read and the output has
- * room. Return: true: there was one. */
+/* Answers each PINGREQ behind the PUBLISH that is blocked, as far as it was read and the
+ * output has room. Return: true: there was one. */
 bool session_answer_pings(struct session *session);
-/* End it for a packet that is wrong from its header on, of which @start is there. Of a CONNECT that
- * may be enough to answer it: a client cannot know its limit beforehand. */
+/* End it for a packet that is wrong from its header on, of which @start is there. Of a
+ * CONNECT that may be enough to answer it: a client cannot know its limit beforehand. */
 void session_refuse_frame(struct session *session, struct view start, int condition);
 
 /* session_out.c */

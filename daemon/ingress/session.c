@@ -4,9 +4,10 @@
  *
  * One descriptor, one timer, four states (session-private.h draws them). Each
  * dispatch reads once, parses every whole packet, and ends in session_update():
- * release and write what may go, see a closing session to its end, and tell the
- * loop what to wait for. Every call from outside ends there too, so nothing
- * else decides about the descriptor.
+ * release and write what may leave, close a closing session whose output is
+ * gone, and set what the loop waits for. Every call from outside ends there too.
+ *
+ * Invariant: only session_update() decides about the descriptor.
  *
  * Parsing stops (EPOLLIN off) while the owner cannot take the packet, while a
  * 3.1.1 client has too much unacknowledged, and while too much output waits.
@@ -14,44 +15,57 @@
  * of its own, because an acknowledgement at the batch edge must not bring a new
  * PUBLISH into the middle of it.
  *
- * A peer that has gone (EPOLLHUP) may have left packets behind: Linux lets us
- * read them, also after a write has failed, so they are heard before the end is
- * told. While we do not read, epoll would report the hang-up for ever; the
- * source is switched off until we do. That is soon, but for a client that is
- * blocked: its message may wait for hours, and it would hold its place all that
- * time. So there the end counts at once, also the end of its stream alone, which
- * is all that TCP tells of a process that has died. What it sent and is not
- * accepted was never acknowledged.
+ * A peer that has closed (EPOLLHUP) may have left packets behind: Linux allows to
+ * read them, also after a write has failed, so they are parsed before the end is
+ * reported. While nothing is read, epoll would report the hang-up again and again;
+ * the source is switched off until then. That is soon, except for a client that is
+ * blocked: its message may wait for hours, and it would keep its place all that
+ * time. There the end counts at once, also the end of its stream alone, which is
+ * all that TCP reports of a process that has died. What it sent and is not accepted
+ * was never acknowledged.
  *
- * The keep-alive timer is not moved by packets: it looks at the time of the last
- * one when it fires, and reads first, so that a loop that was busy committing
- * does not make the client pay. If the timer itself comes late there is more to
- * read than it reads, and the client may have been stopped by a full socket: then
- * the deadline is moved once, by EXCUSED_US.
+ * A blocked client may wait longer than its keep-alive. So what lies behind the
+ * blocked packet is read, up to the limit of the input, for its PINGREQs only.
+ *
+ * The keep-alive timer is not moved by packets: when it fires it compares the time
+ * of the last one, and reads first, so that no client is closed because a commit
+ * took long. If the timer itself comes late there is more to read than it reads,
+ * and the client may have been stopped by a full socket: then the deadline is moved
+ * once, by EXCUSED_US.
  */
 #include "daemon/ingress/session-private.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
+#include <sys/types.h>
+#include <time.h>
+#include <unistd.h>
 
 #include "base/clock.h"
+#include "base/cursor.h"
+#include "base/peer.h"
+#include "base/view.h"
+#include "daemon/mqtt/packet.h"
 
-#define READ_CHUNK (64 * 1024)
-/* How much of what a closed client still sent is thrown away at most. */
-#define DISCARD_MAX (256 * 1024)
-/* A timer that comes so late: it was the loop that stood still. */
+#define READ_CHUNK ((size_t)64 * 1024)
+/* How much of what a closed client still sent is discarded at most. */
+#define DISCARD_MAX ((size_t)256 * 1024)
+/* A timer that comes so late: it was the loop that was blocked. */
 #define LATE_US    500000
 #define EXCUSED_US 2000000
 
-/* Bytes that nobody reads would make TCP throw away our last words to the client. */
+/* Unread bytes would make TCP discard the final bytes to the client. */
 static void discard_input(int fd)
 {
     static uint8_t sink[4096];
     size_t total = 0;
+
     while (total < DISCARD_MAX) {
         ssize_t got = recv(fd, sink, sizeof(sink), MSG_DONTWAIT);
+
         if (got <= 0)
             return;
         total += (size_t)got;
@@ -76,10 +90,10 @@ static void release_connection(struct session *session)
 static void close_now(struct session *session)
 {
     release_connection(session);
-    session->ops->closed(session->owner, session, session->end.why);
+    session->ops->closed(session->userdata, session, session->end.why);
 }
 
-/* Held back by us: then the client's silence says nothing. */
+/* Then the client's silence has no meaning. */
 static bool is_paused(const struct session *session)
 {
     return session->pause.is_waiting || session->pause.is_stopped ||
@@ -97,6 +111,7 @@ static void send_disconnect(struct session *session)
 {
     struct writer writer;
     struct writer bare;
+
     if (session->end.code == 0 || !session_out_begin(session, PACKET_DISCONNECT_MAX, &writer))
         return;
     bare = writer;
@@ -122,7 +137,7 @@ static bool finish(struct session *session)
     return true;
 }
 
-/* For its pings. A peer that has gone, or its end of stream, is noticed otherwise. */
+/* For its pings. The end of a peer or of its stream is detected otherwise. */
 static bool may_read_ahead(const struct session *session)
 {
     const struct session_input *input = &session->input;
@@ -136,6 +151,7 @@ static void update_sources(struct session *session)
 {
     uint32_t events = 0;
     int r = 0;
+
     if (may_parse(session) && session->input.is_unparsed)
         r = sd_event_source_set_enabled(session->sources.again, SD_EVENT_ONESHOT);
     else if (may_parse(session) || may_read_ahead(session))
@@ -180,6 +196,7 @@ static void session_update(struct session *session)
 static void parse(struct session *session)
 {
     struct packet_frame frame;
+
     session->input.is_unparsed = false;
     while (session->state < SESSION_CLOSING && bytes_used(&session->input.bytes) > 0) {
         if (session_out_is_congested(session))
@@ -204,11 +221,12 @@ static void parse(struct session *session)
     }
 }
 
-/* It can still be answered, for the client may have ended its own half of the stream only. */
+/* It can still be answered: the client may have ended its own half of the stream only. */
 static bool is_cut_connect(const struct session *session)
 {
     struct view input = bytes_view(&session->input.bytes);
     enum packet_version version;
+
     return session->state == SESSION_EXPECT_CONNECT &&
            packet_peek_version(input.data, input.size, &version) && version == MQTT_5;
 }
@@ -235,6 +253,7 @@ static ssize_t receive(struct session *session)
     size_t room = session->input.bytes.cap - bytes_used(&session->input.bytes);
     size_t wanted = room < READ_CHUNK ? room : READ_CHUNK;
     uint8_t *memory;
+
     if (bytes_reserve(&session->input.bytes, wanted, &memory) != 0) {
         session_refuse(session, MQTT_UNSPECIFIED_ERROR, "no memory to read", NULL);
         return -ENOMEM;
@@ -267,6 +286,7 @@ static void read_ahead(struct session *session)
 static int on_io(sd_event_source *source, int fd, uint32_t events, void *userdata)
 {
     struct session *session = userdata;
+
     (void)source;
     (void)fd;
     if (events & (EPOLLHUP | EPOLLERR))
@@ -285,6 +305,7 @@ static int on_io(sd_event_source *source, int fd, uint32_t events, void *userdat
 static int on_again(sd_event_source *source, void *userdata)
 {
     struct session *session = userdata;
+
     (void)source;
     parse(session);
     session_update(session);
@@ -294,6 +315,7 @@ static int on_again(sd_event_source *source, void *userdata)
 static void check_keep_alive(struct session *session)
 {
     uint64_t now = clock_monotonic_us();
+
     if (session->keep_alive.timeout_us == 0)
         return;
     if (is_paused(session))
@@ -314,11 +336,12 @@ static void check_closing(struct session *session)
         session->output.is_lost = true;
 }
 
-/* The loop stood still, for a slow disk or a stopped process: once between two packets the client
- * has a moment more, because until now it could not be heard. */
-static bool excuse(struct session *session, uint64_t at_us)
+/* The loop was blocked, by a slow disk or a stopped process: once between two packets the
+ * client has a moment more, because until now nothing of it could be read. */
+static bool extend_deadline(struct session *session, uint64_t at_us)
 {
     uint64_t now = clock_monotonic_us();
+
     if (session->keep_alive.is_excused || now < at_us + LATE_US)
         return false;
     session_timer_start(session, now + EXCUSED_US);
@@ -329,13 +352,14 @@ static bool excuse(struct session *session, uint64_t at_us)
 static int on_timer(sd_event_source *source, uint64_t at_us, void *userdata)
 {
     struct session *session = userdata;
+
     (void)source;
     enum session_state before = session->state;
     if (session->input.is_unparsed)
         parse(session);
     else
         read_once(session);
-    if (session->state == before && excuse(session, at_us)) {
+    if (session->state == before && extend_deadline(session, at_us)) {
         session_update(session);
         return 0;
     }
@@ -356,6 +380,7 @@ static int add_sources(struct session *session)
                              : SESSION_CONNECT_TIMEOUT_MS;
     int r = sd_event_add_io(session->event, &session->sources.io, session->fd, EPOLLIN, on_io,
                             session);
+
     if (r < 0)
         return r;
     r = sd_event_add_time(session->event, &session->sources.timer, CLOCK_MONOTONIC,
@@ -374,23 +399,24 @@ int session_new(sd_event *event,
                 const struct peer *peer,
                 const struct session_settings *settings,
                 const struct session_ops *ops,
-                void *owner,
+                void *userdata,
                 struct session **ret)
 {
-    AUTO_CLOSE int taken = fd;
     struct session *session = calloc(1, sizeof(*session));
-    if (!session)
+
+    if (!session) {
+        (void)close(fd);
         return -ENOMEM;
+    }
     *session = (struct session){
         .event = sd_event_ref(event),
-        .fd = taken,
+        .fd = fd,
         .peer = *peer,
         .settings = *settings,
         .ops = ops,
-        .owner = owner,
+        .userdata = userdata,
         .client = {.version = MQTT_3_1_1, .max_packet = UINT32_MAX},
     };
-    taken = -1;
     bytes_init(&session->input.bytes, session_packet_limit(session) + SESSION_INPUT_RESERVE);
     bytes_init(&session->output.bytes, SESSION_OUTPUT_MAX);
     int r = add_sources(session);
@@ -426,6 +452,7 @@ void session_acknowledge(struct session *session)
 void session_refuse_owed(struct session *session, uint8_t code)
 {
     bool owed = session->output.owed.released < session->output.owed.count;
+
     if (owed)
         session_owed_refuse(session, code);
     if (session->output.is_in_batch || (owed && session->client.version != MQTT_5))

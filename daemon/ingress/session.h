@@ -9,7 +9,7 @@
  * called, after the commit.
  *
  * Bounds: one input buffer of max_packet at most, and before CONNECT was
- * accepted of SESSION_CONNECT_MAX, so that who is not known yet costs less;
+ * accepted of SESSION_CONNECT_MAX, so that a client that is not known yet costs less;
  * output of SESSION_OUTPUT_MAX; while more than half of that waits to be read by
  * the client, nothing more is read from it. A client has
  * SESSION_CONNECT_TIMEOUT_MS to finish its CONNECT.
@@ -21,7 +21,7 @@
  * stands need no commit and leave by themselves.
  *
  * A session never frees itself inside its own callback: it closes its
- * descriptor, tells its owner (ops->closed) and is freed by session_free() at
+ * descriptor, notifies its owner (ops->closed) and is freed by session_free() at
  * the batch edge. ops->closed may run below every call but session_new() and
  * session_free(); afterwards all calls do nothing until session_free().
  *
@@ -34,15 +34,16 @@
 #include <stdint.h>
 #include <systemd/sd-event.h>
 
-#include "base/cleanup.h"
+#include "base/attr.h"
 #include "base/peer.h"
+#include "base/view.h"
 #include "daemon/mqtt/packet.h"
 
-#define SESSION_OUTPUT_MAX         (64 * 1024)
+#define SESSION_OUTPUT_MAX         ((size_t)64 * 1024)
 #define SESSION_CONNECT_TIMEOUT_MS 10000
 #define SESSION_RECEIVE_MAXIMUM    1000
 /* 64 KiB for the payload of a will, 8 KiB for all else. */
-#define SESSION_CONNECT_MAX (72 * 1024)
+#define SESSION_CONNECT_MAX ((size_t)72 * 1024)
 
 struct session;
 
@@ -50,11 +51,12 @@ struct session;
 enum session_verdict_kind {
     SESSION_ACCEPT, /* stored in the open batch: acknowledge after the commit */
     SESSION_REFUSE, /* not stored; code says why (3.1.1: the connection closes) */
-    SESSION_WAIT,  /* not now: keep the packet, stop reading, offer it again at session_resume()
-                   */
-    SESSION_BLOCK, /* the same, but for as long as it takes, hours maybe: a client that goes
-                      meanwhile is closed at once, whatever it has left unread */
-    SESSION_STOP   /* the daemon is ending: do nothing more */
+    /* Not now: keep the packet, parse no other, offer it again at session_resume(). */
+    SESSION_WAIT,
+    /* The same, as long as it takes, hours maybe: a client that leaves meanwhile is closed at
+     * once, whatever it has left unread; pings behind the packet are answered. */
+    SESSION_BLOCK,
+    SESSION_STOP /* the daemon is ending: do nothing more */
 };
 struct session_verdict {
     enum session_verdict_kind kind;
@@ -70,15 +72,15 @@ struct session_publish {
 
 struct session_ops {
     /* A CONNECT was read. Return an MQTT 5 reason code: MQTT_SUCCESS, or why not. */
-    uint8_t (*connected)(void *owner, struct session *session);
+    uint8_t (*connected)(void *userdata, struct session *session);
     /* A PUBLISH. The verdict counts when it is returned: do not commit and acknowledge in here.
      */
-    struct session_verdict (*publish)(void *owner,
+    struct session_verdict (*publish)(void *userdata,
                                       struct session *session,
                                       const struct session_publish *publish);
     /* Closed for whatever reason (@why is for the log); free it at the batch edge, not here.
      * Called once. */
-    void (*closed)(void *owner, struct session *session, const char *why);
+    void (*closed)(void *userdata, struct session *session, const char *why);
 };
 
 struct session_settings {
@@ -90,25 +92,25 @@ struct session_settings {
  * session_new() - take a connection over
  * @fd:    taken over, also on failure
  * @peer:  copied
- * @owner: of this session, for ops; not looked into
+ * @userdata: for ops
  */
 MUST_CHECK int session_new(sd_event *event,
                            int fd,
                            const struct peer *peer,
                            const struct session_settings *settings,
                            const struct session_ops *ops,
-                           void *owner,
+                           void *userdata,
                            struct session **ret);
 /* Closes when still open, without calling ops->closed. NULL is accepted. */
 void session_free(struct session *session);
 
-/* Client id after CONNECT (made up by the session when the client sent none). */
+/* Client id after CONNECT (assigned by the session when the client sent none). */
 struct view session_client_id(const struct session *session);
 const struct peer *session_peer(const struct session *session);
 /* For tests. */
 enum packet_version session_version(const struct session *session);
 
-/* In ops->closed: was it turned away, or did it leave? */
+/* In ops->closed: was it rejected, or did it leave? */
 bool session_was_refused(const struct session *session);
 
 /* The batch is durable: send every acknowledgement that is owed. Never calls ops->publish. */

@@ -7,19 +7,23 @@
  * accepted one is released by the commit, a refusal as soon as nothing accepted
  * stands before it. Released ones are encoded into the byte queue while it has
  * room, so a client that reads slowly holds up its own acknowledgements and
- * costs nobody memory.
+ * costs no more memory.
  *
- * When the other side is gone, the queue swallows what is written: the packets
- * that it sent before it left are still to be read, and their answers lead
- * nowhere.
+ * When the other side has closed, the queue discards what is written: the packets
+ * that it sent before are still to be read, and their answers reach no client.
  */
 #include "daemon/ingress/session-private.h"
 
 #include <assert.h>
 #include <errno.h>
+#include <stdlib.h>
 #include <sys/socket.h>
+#include <sys/types.h>
 
+#include "base/cursor.h"
 #include "base/failpoint.h"
+#include "base/view.h"
+#include "daemon/mqtt/packet.h"
 
 #define OWED_SIZE_FIRST 16
 /* A ring up to this size is kept when it runs empty. */
@@ -28,6 +32,7 @@
 bool session_out_begin(struct session *session, size_t size, struct writer *ret_writer)
 {
     uint8_t *memory;
+
     if (bytes_reserve(&session->output.bytes, size, &memory) != 0) {
         session_refuse(session, 0, "no memory for an answer", NULL);
         return false;
@@ -53,6 +58,7 @@ void session_out_flush(struct session *session)
 {
     while (bytes_used(&session->output.bytes) > 0) {
         struct view waiting = bytes_view(&session->output.bytes);
+
         if (session->output.is_lost) {
             bytes_consume(&session->output.bytes, waiting.size);
             return;
@@ -83,6 +89,7 @@ static struct session_debt *owed_at(const struct session_owed *owed, size_t inde
 int session_owed_reserve(struct session *session)
 {
     struct session_owed *owed = &session->output.owed;
+
     if (owed->count < owed->size)
         return 0;
     size_t size = owed->size == 0 ? OWED_SIZE_FIRST : owed->size * 2;
@@ -101,6 +108,7 @@ int session_owed_reserve(struct session *session)
 void session_owed_push(struct session *session, const struct session_debt *debt)
 {
     struct session_owed *owed = &session->output.owed;
+
     assert(owed->count < owed->size);
     owed->count++;
     *owed_at(owed, owed->count - 1) = *debt;
@@ -114,6 +122,7 @@ bool session_owed_is_full(const struct session *session)
 void session_owed_release_refusals(struct session *session)
 {
     struct session_owed *owed = &session->output.owed;
+
     while (owed->released < owed->count && owed_at(owed, owed->released)->code != MQTT_SUCCESS)
         owed->released++;
 }
@@ -121,10 +130,12 @@ void session_owed_release_refusals(struct session *session)
 void session_owed_refuse(struct session *session, uint8_t code)
 {
     struct session_owed *owed = &session->output.owed;
+
     if (session->client.version != MQTT_5)
         owed->count = owed->released;
     for (; owed->released < owed->count; owed->released++) {
         struct session_debt *debt = owed_at(owed, owed->released);
+
         if (debt->code == MQTT_SUCCESS)
             *debt = (struct session_debt){.packet_id = debt->packet_id, .code = code};
     }
@@ -144,6 +155,7 @@ static void encode_debt(const struct session *session,
 static bool send_debt(struct session *session, const struct session_debt *debt)
 {
     struct writer writer;
+
     if (!session_out_begin(session, PACKET_ACK_MAX, &writer))
         return false;
     struct writer bare = writer;
@@ -159,6 +171,7 @@ static bool send_debt(struct session *session, const struct session_debt *debt)
 static void owed_shift(struct session *session)
 {
     struct session_owed *owed = &session->output.owed;
+
     owed->head = (owed->head + 1) & (owed->size - 1);
     owed->count--;
     owed->released--;
@@ -172,6 +185,7 @@ void session_owed_pump(struct session *session)
 {
     struct session_owed *owed = &session->output.owed;
     size_t limit = SESSION_OUTPUT_MAX - SESSION_OUTPUT_RESERVE - PACKET_ACK_MAX;
+
     while (owed->released > 0 && bytes_used(&session->output.bytes) <= limit) {
         if (!send_debt(session, owed_at(owed, 0))) {
             session_owed_done(session); /* it would wait forever */

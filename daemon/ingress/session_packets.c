@@ -11,12 +11,18 @@
  * holds to be acknowledged first. Order inside on_publish(): what the standard
  * forbids, then what cannot be counted, then what the owner decides.
  */
+#include "base/cleanup.h"
+#include "base/cursor.h"
+#include "base/view.h"
 #include "daemon/ingress/session-private.h"
+#include "daemon/mqtt/packet.h"
 
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
+#include <sys/types.h>
 
 /* Of a PUBLISH and of a will. */
 #define MAXIMUM_QOS 1
@@ -32,6 +38,7 @@ static void send_connack(struct session *session, const struct packet_connack *c
 {
     struct writer writer;
     size_t size = PACKET_CONNACK_MAX(connack->assigned_client_id.size);
+
     if (!session_out_begin(session, size, &writer))
         return;
     packet_encode_connack(&writer, session->client.version, connack);
@@ -51,6 +58,7 @@ static void
 refuse_bad_connect(struct session *session, enum packet_version version, int condition)
 {
     uint8_t code = packet_condition_code(condition);
+
     session->client.version = version;
     if (version == MQTT_5)
         refuse_connect(session, code, "bad CONNECT");
@@ -60,7 +68,7 @@ refuse_bad_connect(struct session *session, enum packet_version version, int con
 
 static void refuse_version(struct session *session, int asked)
 {
-    /* Whoever asks for less than 4 reads the CONNACK of those days, later ones that of today
+    /* A client of a level below 4 reads the CONNACK of 3.1.1, one above 5 that of 5
      * [MQTT-3.1.2-2]. */
     session->client.version = asked > MQTT_5 ? MQTT_5 : MQTT_3_1_1;
     refuse_connect(session, MQTT_UNSUPPORTED_VERSION, "CONNECT refused");
@@ -69,6 +77,7 @@ static void refuse_version(struct session *session, int asked)
 static bool keep_client_id(struct session *session, struct view id)
 {
     uint8_t *copy = malloc(id.size);
+
     if (!copy)
         return false;
     memcpy(copy, id.data, id.size);
@@ -77,8 +86,8 @@ static bool keep_client_id(struct session *session, struct view id)
     return true;
 }
 
-/* Unlike a key, a client id needs no entropy, and the loop must not wait until the machine has some.
- */
+/* Unlike a key, a client id needs no entropy, and the loop must not wait until there is
+ * some. */
 static bool make_random(void *to, size_t size)
 {
     ssize_t n = getrandom(to, size, GRND_INSECURE);
@@ -92,6 +101,7 @@ static bool make_client_id(struct session *session)
 {
     uint8_t random[CLIENT_ID_RANDOM_BYTES];
     char text[sizeof(CLIENT_ID_PREFIX) + 2 * sizeof(random)] = CLIENT_ID_PREFIX;
+
     if (!make_random(random, sizeof(random)))
         return false;
     size_t used = strlen(text);
@@ -113,7 +123,8 @@ static uint8_t take_client_id(struct session *session, const struct packet_conne
     return make_client_id(session) ? MQTT_SUCCESS : MQTT_SERVER_UNAVAILABLE;
 }
 
-/* The gateway keeps no session beyond the connection, and says so to who asked for one. */
+/* The gateway keeps no session beyond the connection; a client that asked for one is
+ * answered so. */
 static void accept_connect(struct session *session, const struct packet_connect *connect)
 {
     struct packet_connack connack = {
@@ -125,6 +136,7 @@ static void accept_connect(struct session *session, const struct packet_connect 
                                    : UINT32_MAX,
         .has_session_expiry = connect->session_expiry_s > 0,
     };
+
     if (connect->client_id.size == 0)
         connack.assigned_client_id = session_client_id(session);
     session->client.asked_expiry = connect->session_expiry_s > 0;
@@ -144,12 +156,13 @@ static uint8_t admit(struct session *session, const struct packet_connect *conne
     uint8_t code = take_client_id(session, connect);
     if (code != MQTT_SUCCESS)
         return code;
-    return session->ops->connected(session->owner, session);
+    return session->ops->connected(session->userdata, session);
 }
 
 static void on_first_packet(struct session *session, const struct packet_frame *frame)
 {
     struct packet_connect connect = {.version = MQTT_3_1_1};
+
     if (frame->type != PACKET_CONNECT) {
         session_refuse(session, 0, "first packet is not CONNECT", NULL); /* [MQTT-3.1.0-1] */
         return;
@@ -178,6 +191,7 @@ static void on_first_packet(struct session *session, const struct packet_frame *
 size_t session_packet_limit(const struct session *session)
 {
     size_t limit = session->settings.max_packet;
+
     if (session->state == SESSION_EXPECT_CONNECT && limit > SESSION_CONNECT_MAX)
         limit = SESSION_CONNECT_MAX;
     return limit;
@@ -186,6 +200,7 @@ size_t session_packet_limit(const struct session *session)
 void session_refuse_frame(struct session *session, struct view start, int condition)
 {
     enum packet_version version;
+
     if (session->state == SESSION_EXPECT_CONNECT &&
         packet_peek_version(start.data, start.size, &version) && version == MQTT_5)
         refuse_bad_connect(session, version, condition);
@@ -198,6 +213,7 @@ static void
 refuse_publish(struct session *session, const struct packet_publish *publish, uint8_t code)
 {
     struct session_debt debt = {.packet_id = publish->packet_id, .code = code};
+
     if (publish->qos == 1 && session->client.version == MQTT_5)
         session_owed_push(session, &debt);
     else
@@ -211,6 +227,7 @@ static bool follow_verdict(struct session *session,
 {
     struct session_debt debt = {
         .packet_id = publish->packet_id, .code = MQTT_SUCCESS, .spool_id = verdict->spool_id};
+
     switch (verdict->kind) {
     case SESSION_ACCEPT:
         if (publish->qos == 1)
@@ -239,6 +256,7 @@ static bool offer(struct session *session, const struct packet_publish *publish)
     uint8_t small[PROPERTIES_ON_STACK];
     AUTO_FREE uint8_t *large = NULL;
     uint8_t *kept = small;
+
     if (publish->properties.size > sizeof(small)) {
         kept = large = malloc(publish->properties.size);
         if (!large) {
@@ -250,13 +268,15 @@ static bool offer(struct session *session, const struct packet_publish *publish)
     if (publish->properties.size > 0)
         size = packet_keep_properties(publish, kept);
     struct session_publish offered = {.packet = publish, .kept_properties = {kept, size}};
-    struct session_verdict verdict = session->ops->publish(session->owner, session, &offered);
+    struct session_verdict verdict =
+        session->ops->publish(session->userdata, session, &offered);
     if (session->state == SESSION_CLOSED)
         return true; /* its owner closed it from inside the call */
     return follow_verdict(session, publish, &verdict);
 }
 
-/* A v5 client was told the maximum [MQTT-3.3.4-7]; a 3.1.1 client never was: it waits. */
+/* A v5 client knows the maximum from CONNACK [MQTT-3.3.4-7]; a 3.1.1 client cannot: it
+ * waits. */
 static bool has_room_for_debt(struct session *session)
 {
     if (session_owed_is_full(session)) {
@@ -277,6 +297,7 @@ static bool on_publish(struct session *session, const struct packet_frame *frame
 {
     struct packet_publish publish;
     int r = packet_decode_publish(frame, session->client.version, &publish);
+
     if (r != 0 && r != PACKET_E_TOPIC && r != PACKET_E_FORMAT) {
         session_end_on_condition(session, "bad PUBLISH", r);
         return true;
@@ -306,6 +327,7 @@ static void send_suback(struct session *session,
     struct view filter;
     uint8_t options;
     size_t count = 0;
+
     while (packet_filter_next(&subscribe->filters, &filter,
                               type == PACKET_SUBACK ? &options : NULL))
         count++;
@@ -324,6 +346,7 @@ static bool on_subscribe(struct session *session, const struct packet_frame *fra
 {
     struct packet_subscribe subscribe;
     int r = packet_decode_subscribe(frame, session->client.version, &subscribe);
+
     if (r != 0)
         session_end_on_condition(session, "bad SUBSCRIBE", r);
     else
@@ -335,6 +358,7 @@ static bool on_unsubscribe(struct session *session, const struct packet_frame *f
 {
     struct packet_subscribe subscribe;
     int r = packet_decode_unsubscribe(frame, session->client.version, &subscribe);
+
     if (r != 0)
         session_end_on_condition(session, "bad UNSUBSCRIBE", r);
     else
@@ -351,6 +375,7 @@ static bool on_pubrel(struct session *session, const struct packet_frame *frame)
     struct packet_reason reason;
     struct writer writer;
     int r = packet_decode_ack(frame, session->client.version, &reason);
+
     if (r != 0) {
         session_end_on_condition(session, "bad PUBREL", r);
         return true;
@@ -386,9 +411,9 @@ static bool on_pingreq(struct session *session, const struct packet_frame *frame
 }
 
 /*
- * Packets behind the blocked one are only walked over: each is parsed when its turn has come, which
- * also finds what is wrong with it. PINGREQs that came last are taken out at once, so that the
- * pings of a client that waits for days need no room.
+ * Packets behind the blocked one are skipped by their headers: each is parsed when its turn
+ * comes, which also finds its errors. PINGREQs that came last are taken out at once, so that
+ * the pings of a client that waits for days need no memory.
  */
 bool session_answer_pings(struct session *session)
 {
@@ -419,6 +444,7 @@ static bool on_disconnect(struct session *session, const struct packet_frame *fr
 {
     struct packet_reason reason;
     int r = packet_decode_disconnect(frame, session->client.version, &reason);
+
     if (r != 0)
         session_end_on_condition(session, "bad DISCONNECT", r);
     else if (reason.has_session_expiry && reason.session_expiry_s > 0 &&

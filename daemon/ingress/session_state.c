@@ -13,7 +13,10 @@
 #include <stdio.h>
 
 #include "base/clock.h"
+#include "base/peer.h"
 #include "base/states.h"
+#include "base/view.h"
+#include "daemon/mqtt/packet.h"
 
 static const char *const state_names[SESSION_STATE_COUNT] = {
     [SESSION_EXPECT_CONNECT] = "expect_connect",
@@ -106,6 +109,7 @@ bool session_was_refused(const struct session *session)
 void session_end_on_condition(struct session *session, const char *why, int condition)
 {
     uint8_t code = packet_condition_code(condition);
+
     session_refuse(session, code, why, packet_reason_text(code));
 }
 

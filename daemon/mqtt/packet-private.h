@@ -7,6 +7,9 @@
 #ifndef MQTT_SPOOLD_DAEMON_MQTT_PACKET_PRIVATE_H
 #define MQTT_SPOOLD_DAEMON_MQTT_PACKET_PRIVATE_H
 
+#include "base/attr.h"
+#include "base/cursor.h"
+#include "base/view.h"
 #include "daemon/mqtt/packet.h"
 
 enum { PACKET_PROPERTY_LIMIT = PROPERTY_SHARED_AVAILABLE + 1 };

@@ -14,6 +14,8 @@
  * 3.1.1 has no reason codes, so that a server can only close; the conditions are
  * the same in both versions anyway, for the log.
  */
+#include "base/cursor.h"
+#include "base/view.h"
 #include "daemon/mqtt/packet-private.h"
 
 #include <assert.h>

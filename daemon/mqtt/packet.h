@@ -20,8 +20,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "base/cleanup.h"
+#include "base/attr.h"
 #include "base/cursor.h"
+#include "base/view.h"
 
 enum packet_version { MQTT_3_1_1 = 4, MQTT_5 = 5 };
 

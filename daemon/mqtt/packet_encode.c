@@ -10,12 +10,15 @@
  * 3.1.1 has no place for a reason: its CONNACK has five codes, its PUBACK none
  * at all. The session decides when to close instead of answering.
  */
-#include "daemon/mqtt/packet-private.h"
 
 #include <assert.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
+
+#include "base/cursor.h"
+#include "base/view.h"
+#include "daemon/mqtt/packet.h"
 
 /* Return codes of 3.1.1, section 3.2.2.3. */
 enum {

@@ -10,6 +10,8 @@
  * The rows cover the packets of both directions, because the table is easier
  * to compare with the standard as a whole than with holes in it.
  */
+#include "base/cursor.h"
+#include "base/view.h"
 #include "daemon/mqtt/packet-private.h"
 
 #include <string.h>

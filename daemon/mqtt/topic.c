@@ -19,7 +19,9 @@
 
 #include <string.h>
 
+#include "base/cursor.h"
 #include "base/utf8.h"
+#include "base/view.h"
 
 enum { TOPIC_MAX_BYTES = UINT16_MAX };
 

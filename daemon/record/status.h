@@ -16,7 +16,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "base/cleanup.h"
+#include "base/attr.h"
 #include "base/json.h"
 #include "store/spool.h"
 

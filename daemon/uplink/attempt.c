@@ -11,9 +11,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/cleanup.h"
 #include "base/read_full.h"
 #include "base/regular.h"
 #include "daemon/mqtt/packet.h"
+#include "daemon/uplink/settings.h"
 #include "daemon/uplink/uplink-private.h"
 
 /* What MQTT can carry as a password. */

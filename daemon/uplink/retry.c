@@ -13,6 +13,7 @@
 #include <sys/random.h>
 
 #include "base/log.h"
+#include "daemon/uplink/settings.h"
 #include "daemon/uplink/uplink-private.h"
 
 /* Of failures that repeat, one line at least this often, and one of so many. */

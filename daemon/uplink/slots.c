@@ -20,7 +20,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/cleanup.h"
+#include "base/cursor.h"
 #include "base/failpoint.h"
+#include "base/view.h"
 #include "daemon/mqtt/packet.h"
 #include "daemon/uplink/uplink-private.h"
 

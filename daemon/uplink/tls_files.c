@@ -7,8 +7,10 @@
 #include "daemon/uplink/tls_files.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
+#include "base/cleanup.h"
 #include "base/read_full.h"
 #include "base/regular.h"
 

@@ -15,7 +15,7 @@
 
 #include <stdbool.h>
 
-#include "base/cleanup.h"
+#include "base/attr.h"
 
 enum tls_file { TLS_CA, TLS_CERTIFICATE, TLS_KEY, TLS_FILES };
 

@@ -29,8 +29,10 @@
 #include <stdatomic.h>
 #include <sys/queue.h>
 
+#include "base/attr.h"
 #include "base/mailbox.h"
 #include "daemon/uplink/paho/paho_link.h"
+#include "daemon/uplink/settings.h"
 #include "daemon/uplink/tls_files.h"
 #include "daemon/uplink/uplink.h"
 
@@ -51,7 +53,8 @@ struct uplink_mail {
 };
 
 /* FREE -> SENT (loop) -> ANSWERED (a callback, posts) -> FREE (loop). Without an answer of the
- * broker: SENT -> FREE by the sweep, or SENT -> ANSWERED -> ENDED (loop) -> FREE by the sweep. */
+ * broker: SENT -> FREE by the sweep, or SENT -> ANSWERED -> ENDED (loop) -> FREE by the sweep.
+ */
 enum uplink_slot_state { SLOT_FREE, SLOT_SENT, SLOT_ANSWERED, SLOT_ENDED };
 
 struct uplink_slot {

@@ -18,9 +18,11 @@
 #include <sys/random.h>
 #include <time.h>
 
+#include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/regular.h"
+#include "daemon/uplink/settings.h"
 #include "daemon/uplink/uplink-private.h"
 
 /* Answers come before timers: what has been answered is no stall. */

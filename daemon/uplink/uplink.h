@@ -22,12 +22,11 @@
 #define MQTT_SPOOLD_DAEMON_UPLINK_UPLINK_H
 
 #include <stdbool.h>
-#include <stddef.h>
 #include <stdint.h>
 #include <systemd/sd-event.h>
 
-#include "base/cleanup.h"
-#include "base/cursor.h"
+#include "base/attr.h"
+#include "base/view.h"
 #include "daemon/uplink/settings.h"
 
 enum uplink_state { UPLINK_IDLE, UPLINK_CONNECTING, UPLINK_ONLINE, UPLINK_CLOSING };

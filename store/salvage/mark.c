@@ -2,9 +2,9 @@
 /*
  * mark.c - see mark.h
  *
- * One write of 32 bytes at the start of one block: torn by nothing but damage,
- * and its own sum shows that. The number format is the machine's: the file
- * never leaves it without the database, which a lost mark does no harm.
+ * One write of 32 bytes at the start of one block: torn only by damage, which
+ * its own sum shows. The number format is the machine's: the file
+ * never leaves it without the database, and a lost mark does no harm.
  */
 #include "store/salvage/mark.h"
 

@@ -17,7 +17,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "store/spool.h"
+#include "base/attr.h"
 
 #define MARK_NAME "spool.mark"
 

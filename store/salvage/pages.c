@@ -29,6 +29,7 @@
 #include <unistd.h>
 
 #include "base/regular.h"
+#include "base/view.h"
 #include "store/names.h"
 #include "store/salvage/reads.h"
 
@@ -90,7 +91,7 @@ read_sound(struct pages *pages, enum survey_file file, uint8_t *to, size_t size,
     memset(to + used, 0, size - used);
 }
 
-/* And so does what is known not to read, and everything after a stop; what lies beside a bad
+/* And so do bad blocks, and everything after a stop; what lies beside a bad
  * place is read. */
 static void
 read_at(struct pages *pages, enum survey_file file, uint8_t *to, size_t size, uint64_t from)

@@ -14,8 +14,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/attr.h"
+#include "base/view.h"
 #include "store/salvage/survey.h"
-#include "store/spool.h"
 
 enum { PAGES_BYTES = 4096, PAGES_FIELDS_MAX = 24 };
 
@@ -29,7 +30,7 @@ struct pages {
     int fd;                      /* of the database, -1: there is none */
     int wal_fd;                  /* -1: there is none */
     const struct survey *survey; /* places that are known to be bad read as zeros */
-    int error;                   /* sticky: another place did not read */
+    int error;                   /* sticky: another block could not be read */
     uint32_t count;
     uint64_t *frames; /* by page: where in the WAL its newest image is, 0: not there */
     uint8_t *flags;
@@ -64,8 +65,8 @@ typedef int pages_row_fn(void *userdata, const struct pages_row *row);
  * Opens "spool.db" and its -wal in the folder; a file that is missing counts as empty.
  * @survey: borrowed until pages_close(); NULL: no place is known to be bad
  *
- * Where a place does not read that is not among the bad ones, this and what follows fail: it
- * may read the next time.
+ * If a block cannot be read that is not among the bad ones, this and what follows fail: it may
+ * be readable the next time.
  */
 MUST_CHECK int pages_open(struct pages *pages,
                           int directory_fd,

@@ -2,12 +2,12 @@
 /*
  * reads.c - see reads.h
  *
- * SQLite takes a page that the disk does not give (EIO) for a damaged one:
+ * SQLite takes a page that cannot be read (EIO) for a damaged one:
  * SQLITE_IOERR_CORRUPTFS, which it reports as SQLITE_CORRUPT. It may as well be a
  * cable, so here it is an error of I/O again.
  *
- * And of the writes that have no room it takes those alone for a full disk that
- * fail with ENOSPC, others for errors of I/O. Here they are what they are: see
+ * Of the writes that have no room it takes only those for a full disk that fail
+ * with ENOSPC, others for errors of I/O. Here all of them are a full disk: see
  * full.h.
  *
  * The VFS is the default one with another xOpen, which puts a copy of the
@@ -23,6 +23,7 @@
 #include <unistd.h>
 
 #include "base/full.h"
+#include "store/spool.h"
 
 enum { PAUSE_NS = 20 * 1000 * 1000, STOP_PERIOD = 256 };
 

@@ -17,7 +17,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-#include "store/spool.h"
+#include "base/attr.h"
 
 enum { READS_TRIES = 3 };
 

@@ -11,9 +11,15 @@
 #ifndef MQTT_SPOOLD_STORE_SALVAGE_REBUILD_PRIVATE_H
 #define MQTT_SPOOLD_STORE_SALVAGE_REBUILD_PRIVATE_H
 
+#include "base/attr.h"
+#include "base/view.h"
+#include "store/lane_set.h"
+#include "store/salvage/mark.h"
 #include "store/salvage/numbers.h"
+#include "store/salvage/pages.h"
 #include "store/salvage/rebuild.h"
-#include "store/spool-private.h"
+#include "store/spool.h"
+#include "store/spool_clock.h"
 
 /* Tables never move: auto_vacuum is off and nothing ever vacuums. schema.sql makes them in this
  * order. */

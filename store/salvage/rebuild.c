@@ -36,13 +36,18 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "store/lane_set.h"
+#include "store/salvage/mark.h"
+#include "store/salvage/pages.h"
 #include "store/salvage/reads.h"
+#include "store/spool.h"
+#include "store/stmt.h"
 
 enum {
     GAP_MAX = 4096, /* between two rows side by side: some pages of rows may be lost */
 };
 
-/* ---- what is known at all ---- */
+/* ---- the ends ---- */
 
 static void see_id(struct rebuild *rebuild, uint64_t id, int64_t clock_ms)
 {
@@ -329,7 +334,7 @@ static void move_to_fallback(struct rebuild *rebuild)
 }
 
 /*
- * The counters say of what kinds the ends up to counted_seq are, the records
+ * The counters say of what kinds the ends up to counted.seq are, the records
  * that were read say it of most. So no counter is below what was read; and all
  * of them together are as many as there are seqs, so that each whose record is
  * lost is in one of them. Where a lane's counters are lost, what is unknown

@@ -9,6 +9,7 @@
 
 #include <sqlite3.h>
 
+#include "base/attr.h"
 #include "store/salvage/mark.h"
 #include "store/salvage/pages.h"
 #include "store/spool.h"

@@ -2,10 +2,13 @@
 /*
  * rebuild_count.c - how many messages ended or are missing, and how many pages the rest needs
  *
- * The lanes' counters reach up to counted_id and counted_seq; what was read beyond
- * that is counted by itself. rebuild.c says how the numbers hang together.
+ * The lanes' counters reach up to counted.id and counted.seq; what was read beyond
+ * that is counted by itself. rebuild.c has the relations between the numbers.
  */
+#include "store/lane_set.h"
+#include "store/salvage/pages.h"
 #include "store/salvage/rebuild-private.h"
+#include "store/spool.h"
 
 enum { LEAVES_A_BRANCH = 64 }; /* at least so many are below a page of the tree */
 

@@ -13,6 +13,13 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/view.h"
+#include "store/lane_set.h"
+#include "store/salvage/pages.h"
+#include "store/spool-private.h"
+#include "store/spool.h"
+#include "store/spool_clock.h"
+#include "store/stmt.h"
 #include "store/sum.h"
 
 /* ---- plausibility ---- */

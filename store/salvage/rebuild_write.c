@@ -5,7 +5,14 @@
  * Messages and outcome records that were read, records of messages that are
  * lost, and at the end the lanes and the state.
  */
+#include "base/view.h"
+#include "store/lane_set.h"
+#include "store/salvage/pages.h"
 #include "store/salvage/rebuild-private.h"
+#include "store/spool-private.h"
+#include "store/spool.h"
+#include "store/spool_clock.h"
+#include "store/stmt.h"
 
 #include <stdio.h>
 

@@ -7,7 +7,7 @@
  * whole. Only now the damaged files move aside, the database last, and the new
  * one takes its place. A cut anywhere leaves either the damaged spool as it
  * was, or a whole new one under that name, and the next opening finishes the
- * moves, once it has looked at what has that name: see successor.c. A name that is
+ * moves, once it has checked what has that name: see successor.c. A name that is
  * taken is never written over.
  *
  * Which of three images of the database is the true one: as SQLite would read
@@ -31,6 +31,7 @@
 #include "base/full.h"
 #include "base/regular.h"
 #include "store/aside.h"
+#include "store/names.h"
 #include "store/salvage/mark.h"
 #include "store/salvage/pages.h"
 #include "store/salvage/reads.h"

@@ -8,6 +8,7 @@
 #ifndef MQTT_SPOOLD_STORE_SALVAGE_SALVAGE_H
 #define MQTT_SPOOLD_STORE_SALVAGE_SALVAGE_H
 
+#include "base/attr.h"
 #include "store/spool.h"
 
 /* How many damaged databases lie in the folder. */

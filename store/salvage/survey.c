@@ -3,8 +3,8 @@
  * survey.c - see survey.h
  *
  * The kernel reads by blocks of 4 KiB (pages of its cache), so a bad sector
- * shows as such a block. It is asked to forget what it holds of the file first:
- * what it keeps in memory reads from a disk that was pulled out, too.
+ * shows as such a block. It is asked to drop what it holds of the file first:
+ * what it keeps in memory can be read even if the disk was pulled out.
  */
 #include "store/salvage/survey.h"
 
@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 #include "base/regular.h"
+#include "store/names.h"
 #include "store/salvage/mark.h"
 #include "store/salvage/reads.h"
 #include "store/spool-private.h"
@@ -161,7 +162,7 @@ static int open_and_look(int directory_fd, int file, struct survey_blocks *block
     return survey_one_file(*ret_fd, file, blocks);
 }
 
-/* The database comes first: where nothing of it reads, what the others say means nothing. */
+/* The database comes first: if nothing of it can be read, the others mean nothing. */
 int survey_take(int directory_fd, struct survey *ret, char *errmsg)
 {
     int fds[SURVEY_FILES] = {-1, -1, -1};

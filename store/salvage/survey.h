@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * survey.h - which places of a spool's files the disk does not give
+ * survey.h - which blocks of a spool's files cannot be read
  *
- * A bad place is a block that fails in each of several rounds, some seconds in
- * all, of a file of which another block reads: from the disk, not from memory.
- * Where not a block of the database reads the disk is gone, or cut off, and
- * nothing can be said of the files.
+ * A bad block is one that fails in each of several rounds, some seconds in all, of
+ * a file of which another block can be read: from the disk, not from memory. If no
+ * block of the database can be read the disk is gone, or cut off, and the state of
+ * the files is unknown.
  */
 #ifndef MQTT_SPOOLD_STORE_SALVAGE_SURVEY_H
 #define MQTT_SPOOLD_STORE_SALVAGE_SURVEY_H
@@ -14,7 +14,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "store/spool.h"
+#include "base/attr.h"
 
 enum { SURVEY_BLOCK = 4096 };
 
@@ -34,7 +34,7 @@ struct survey {
  * @ret:   set in any case; free with survey_done()
  * @errmsg: SPOOL_ERRMSG_MAX bytes: why it failed, or what was found; else empty
  *
- * Return: 0, also where places are bad; -EIO: the disk does not read; other
+ * Return: 0, also if blocks are bad; -EIO: the disk cannot be read; other
  *         negative errno.
  */
 MUST_CHECK int survey_take(int directory_fd, struct survey *ret, char *errmsg);

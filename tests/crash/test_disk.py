@@ -11,7 +11,6 @@ import collections
 import contextlib
 import ctypes
 import errno
-import functools
 import math
 import os
 import random
@@ -20,7 +19,6 @@ import resource
 import signal
 import socket
 import sqlite3
-import struct
 import sys
 import threading
 import time
@@ -33,6 +31,7 @@ import processes  # noqa: E402
 from broker import Link  # noqa: E402
 from checker import History, collect_daemon, verdict  # noqa: E402
 from fake_broker import FakeBroker  # noqa: E402
+from faults import Faults, sanitizer  # noqa: E402
 from gateway import Gateway, check_audit, check_balance  # noqa: E402
 from load import FarBroker, collect, start_producers  # noqa: E402
 from mqtt import spool_id  # noqa: E402
@@ -513,38 +512,6 @@ def nothing_is_sent_whose_end_cannot_be_recorded():
 
 
 # Errors at each call
-
-
-class Faults:
-    """The preloaded library: its environment and its report."""
-
-    def __init__(self, folder, under, calls, at, times=1, error=errno.EIO):
-        self.path = os.path.join(folder, "faults")
-        self.environment = {
-            "LD_PRELOAD": " ".join(sanitizer() + [library()]), "FAULT_UNDER": under,
-            "FAULT_CALLS": calls, "FAULT_AT": str(at), "FAULT_TIMES": str(times),
-            "FAULT_ERRNO": str(error), "FAULT_REPORT": self.path}
-
-    def report(self):
-        """(calls, failed, when by the monotonic clock, acknowledgements after it, what)."""
-        with open(self.path, "rb") as seen:
-            calls, failed, when, acks, what = struct.unpack("4Q32s", seen.read(64))
-        return calls, failed, when / 1e9, acks, what.rstrip(b"\0").decode()
-
-
-def library():
-    build = os.environ.get("SPOOLD_BUILD") or os.path.join(
-        os.path.dirname(processes.daemon_path()), "..")
-    path = os.path.abspath(os.path.join(build, "tests", "libfault_io.so"))
-    check(os.path.exists(path), "libfault_io.so is not built", path)
-    return path
-
-
-@functools.cache
-def sanitizer():
-    """AddressSanitizer must come before other preloaded libraries."""
-    linked = processes.run(["ldd", processes.daemon_path()]).stdout.decode()
-    return re.findall(r"(/\S*libasan\S*)", linked)
 
 
 # What SQLite and the spool may ignore: the folder is synced once more by the spool itself.

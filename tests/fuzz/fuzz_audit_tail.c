@@ -24,6 +24,7 @@
 #include "daemon/audit/history.h"
 #include "daemon/audit/tail.h"
 #include "daemon/record/outcome.h"
+#include "store/spool.h"
 
 #define HEADER_SIZE   3
 #define PREFIX_SIZE   ((size_t)300 * 1024) /* more than the first window of tail.c */

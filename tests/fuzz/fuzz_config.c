@@ -13,7 +13,9 @@
 #include <errno.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
+#include "base/cleanup.h"
 #include "base/text.h"
 #include "daemon/config/config.h"
 

@@ -15,6 +15,9 @@
 
 #include <string.h>
 
+#include "base/cleanup.h"
+#include "base/cursor.h"
+#include "base/view.h"
 #include "daemon/mqtt/packet.h"
 
 enum { MAX_PACKET = 1 << 20 };

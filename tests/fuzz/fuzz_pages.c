@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Fuzz target of the reader of damaged databases.
+ * fuzz_pages.c - fuzz target of the reader of damaged databases
  *
  * The input makes two files, "spool.db" and its log, out of zeros and pieces that are
  * laid over them:
@@ -21,16 +21,16 @@
  * Built twice: with libFuzzer, and with replay.c as a regression test over the
  * corpus, which pack_pages.py makes. A broken promise aborts in both.
  */
+#include "tests/fuzz/promise.h"
+
 #include <fcntl.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-#include "base/cleanup.h"
 #include "store/names.h"
 #include "store/salvage/pages.h"
+#include "store/salvage/survey.h"
+#include "tests/fuzz/promise.h"
 
 enum mode {
     MODE_USE = 3,     /* enum pages_wal; 3: as PAGES_WAL_SOUND */
@@ -47,20 +47,6 @@ enum {
     ROWS_MAX = 4096,
     STOPPED = 77,
 };
-
-#define PROMISE(condition)                                                                     \
-    do {                                                                                       \
-        if (!(condition))                                                                      \
-            broken(#condition, __LINE__);                                                      \
-    } while (0)
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-static void broken(const char *promise, int line)
-{
-    (void)fprintf(stderr, "line %d: broken: %s\n", line, promise);
-    abort();
-}
 
 /* ---- the files ---- */
 
@@ -85,7 +71,8 @@ static void put32(uint8_t *at, uint32_t value)
         at[i] = (uint8_t)(value >> (24 - 8 * i));
 }
 
-/* As SQLite's file format says (4.2), with words in the order of the magic number's last bit. */
+/* As SQLite's file format says (4.2), with words in the order of the magic number's
+ * last bit. */
 static void add_sums(uint32_t sums[2], const uint8_t *bytes, size_t size, bool is_big_endian)
 {
     for (size_t i = 0; i < size; i += 4) {

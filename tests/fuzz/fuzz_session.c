@@ -17,15 +17,16 @@
  */
 #include "tests/fuzz/promise.h"
 
-#include <errno.h>
 #include <stdbool.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <systemd/sd-event.h>
 #include <unistd.h>
 
-#include "base/cleanup.h"
+#include "base/cursor.h"
+#include "base/peer.h"
 #include "daemon/ingress/session.h"
+#include "daemon/mqtt/packet.h"
 
 #define CLIENT_MAX   ((size_t)256 * 1024) /* bytes that one client sends */
 #define MESSAGES_MAX 65536

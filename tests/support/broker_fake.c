@@ -7,14 +7,21 @@
  * only what a gateway announces.
  */
 #include "broker_fake.h"
+#include "base/bytes.h"
+#include "base/cursor.h"
+#include "base/view.h"
+#include "daemon/mqtt/packet.h"
+#include "tests/support/broker_fake.h"
 
 #include <arpa/inet.h>
-#include <errno.h>
 #include <netinet/in.h>
+#include <stdbool.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <systemd/sd-event.h>
 #include <unistd.h>
 
 #define INPUT_MAX (64u << 20)

@@ -3,10 +3,10 @@
  * fake_clock.c - preloaded: the clocks of one process, moved by a test at any moment
  *
  * SPOOLD_FAKE_CLOCK names a file that is mapped and read at each call; the test
- * writes to it while the process runs. What it can say: how far the wall clock
+ * writes to it while the process runs. It can hold: how far the wall clock
  * and the boot clock are from the true ones, whether the kernel vouches for the
  * wall clock, and which boot this is. Timers on the boot clock are moved along,
- * so that whoever sleeps on them wakes up when it should.
+ * so that a sleeper on them wakes up when it should.
  *
  * The true clock is read by the system call itself: no other library in between.
  */
@@ -17,10 +17,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/timerfd.h>
 #include <sys/timex.h>
+#include <sys/types.h>
 #include <time.h>
 #include <unistd.h>
 

@@ -4,7 +4,7 @@
  *
  * Two ways to use it: linked into a test program, whose definitions then stand
  * before those of libc, also for SQLite; or preloaded into the daemon
- * (libfault_io.so), where the environment says what fails:
+ * (libfault_io.so), where the environment selects what fails:
  *   FAULT_UNDER   the folder: only files below it count (and the folder itself)
  *   FAULT_CALLS   some of "write,sync,truncate,open,name,read,alloc"
  *   FAULT_AT      which call fails, from 1; 0: none, only count
@@ -47,8 +47,8 @@ void fault_io_disarm(void);
 
 /*
  * A bad sector: each read of the file with this inode that touches these bytes fails with EIO,
- * whatever is armed. So does a write that covers a block of it in part, for the kernel must read
- * the rest; one of whole blocks passes, and the place reads no better for it.
+ * whatever is armed. So does a write that covers a block of it in part, because the kernel
+ * must read the rest; one of whole blocks passes, and the place reads no better for it.
  * @times: so many calls fail, then it is sound; 0: it never is.
  */
 void fault_io_spoil(uint64_t inode, uint64_t from, uint64_t size, uint64_t times);

@@ -17,8 +17,22 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/view.h"
+#include "daemon/audit/audit.h"
+#include "daemon/config/config.h"
+#include "daemon/gateway/gateway.h"
 #include "daemon/host/service.h"
 #include "daemon/ingress/listener.h"
+#include "daemon/ingress/session.h"
+#include "daemon/mqtt/packet.h"
+#include "daemon/uplink/settings.h"
+#include "store/spool.h"
+#include "tests/support/spool_fake.h"
+
+/* Timers are set from a time that the real clock does not reach, so none elapses by itself. */
+#define FAR_US UINT64_C(3600000000)
 
 struct fakes fakes;
 
@@ -94,10 +108,24 @@ void __wrap_clock_read(struct clock_reading *ret)
     *ret = fakes.now;
 }
 
+uint64_t __real_clock_boot_us(void);
+uint64_t __wrap_clock_boot_us(void);
+uint64_t __wrap_clock_boot_us(void)
+{
+    return fakes.boot_us;
+}
+
+uint64_t __wrap_clock_monotonic_us(void);
+uint64_t __wrap_clock_monotonic_us(void)
+{
+    return fakes.monotonic_us;
+}
+
 void fakes_pass_time(int64_t ms)
 {
     fakes.now.boot_ms += ms;
     fakes.now.wall_ms += ms;
+    fakes.boot_us += (uint64_t)ms * 1000;
 }
 
 /* ---- the spool ---- */
@@ -765,6 +793,8 @@ int fakes_setup(void **state)
         return -1;
     fakes.now = (struct clock_reading){
         .wall_ms = INT64_C(1800000000000), .boot_ms = 1000000, .synchronized = true};
+    fakes.boot_us = __real_clock_boot_us() + FAR_US;
+    fakes.monotonic_us = 1000000;
     fakes.audit_due_ms = INT64_MAX;
     return 0;
 }
@@ -822,7 +852,7 @@ struct gateway *fakes_open(const char *extra)
     fakes.link = (struct uplink_link){.window = 100, .broker = "tcp://127.0.0.1:1883"};
     fakes.room = 100;
     fakes_link_state(UPLINK_ONLINE);
-    fakes_run();
+    fakes_reach(fakes.gateway->status.timer);
     (void)fakes_take_trace();
     fakes_forget_log();
     return fakes.gateway;
@@ -932,6 +962,12 @@ int64_t fakes_due_ms(sd_event_source *timer)
     if (!timer || sd_event_source_get_enabled(timer, &enabled) < 0 || enabled == SD_EVENT_OFF)
         return -1;
     assert_true(sd_event_source_get_time(timer, &due_us) >= 0);
-    uint64_t now_us = clock_boot_us();
-    return due_us > now_us ? (int64_t)((due_us - now_us) / 1000) : 0;
+    return due_us > fakes.boot_us ? (int64_t)((due_us - fakes.boot_us) / 1000) : 0;
+}
+
+void fakes_reach(sd_event_source *timer)
+{
+    assert_true(fakes_due_ms(timer) >= 0);
+    assert_true(sd_event_source_set_time(timer, 0) >= 0);
+    fakes_run();
 }

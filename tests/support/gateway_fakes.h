@@ -11,16 +11,24 @@
 #ifndef MQTT_SPOOLD_TESTS_GATEWAY_FAKES_H
 #define MQTT_SPOOLD_TESTS_GATEWAY_FAKES_H
 
+#include "base/clock.h"
 #include "base/peer.h"
+#include "daemon/config/config.h"
 #include "daemon/gateway/gateway-private.h"
+#include "daemon/ingress/listener.h"
+#include "daemon/ingress/session.h"
+#include "daemon/uplink/settings.h"
 #include "daemon/uplink/uplink.h"
+#include "store/salvage/salvage.h"
+#include "store/spool.h"
 
 #define FAKES_LINES_MAX    256
 #define FAKES_TRACE_MAX    4096
-#define FAKES_SESSIONS_MAX 32
+#define FAKES_SESSIONS_MAX 512
 #define FAKES_SENT_MAX     4096
 
-/* What a call of the spool returns in place of doing something; all zero: it does what it does. */
+/* What a call of the spool returns in place of doing something; all zero: it does what it does.
+ *  */
 struct fake_result {
     int value;
     unsigned count; /* so many calls return it; 0: each */
@@ -49,6 +57,8 @@ struct fakes {
     sd_event *event;
     struct gateway *gateway; /* of the last fakes_open() */
     struct clock_reading now;
+    uint64_t monotonic_us; /* of clock_monotonic_us() */
+    uint64_t boot_us;      /* of clock_boot_us(), from which timers count */
 
     char trace[FAKES_TRACE_MAX];
     char lines[FAKES_LINES_MAX][1024];
@@ -87,7 +97,7 @@ struct fakes {
     uint64_t sent[FAKES_SENT_MAX];
     unsigned sent_count;
     struct fake_result send, new_uplink, start_uplink;
-    bool uplink_stops_late; /* it becomes idle when a case says so */
+    bool uplink_stops_late; /* it becomes idle by fakes_link_state() only */
 
     bool is_audit_broken;
     unsigned exports_left; /* so many exports leave more to do */
@@ -133,10 +143,12 @@ const char *fakes_take_trace(void);
 /* How many lines of the log hold @text. */
 unsigned fakes_logged(const char *text);
 void fakes_forget_log(void);
-/* Has the loop been told to end, and with which code? -1: no. */
+/* The exit code that the loop ends with; -1: it does not end. */
 int fakes_exit_code(void);
 struct spool_ledger fakes_ledger(void);
 /* When the timer is due, from now on; -1: it is off or not there. */
 int64_t fakes_due_ms(sd_event_source *timer);
+/* It elapses, and everything that is ready then runs. */
+void fakes_reach(sd_event_source *timer);
 
 #endif

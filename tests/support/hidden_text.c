@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* hidden_text.c - prints the ranges of code points that are never shown as they are, one a line */
+/* hidden_text.c - prints the ranges of code points that are never shown as they are,
+ * one a line */
 #include <inttypes.h>
 #include <stdio.h>
 

@@ -11,6 +11,7 @@
 
 #include "base/json.h"
 #include "daemon/record/outcome.h"
+#include "store/spool.h"
 #include "tests/support/spool_fixture.h"
 
 static inline void make_history(struct fixture *f)

@@ -6,8 +6,8 @@
  *
  * Ten messages are accepted: 1 to 4 are delivered, 5 is rejected by the broker
  * with 0x87, 6 and 7 are evicted by max_messages, 8 to 10 stay. So there are
- * seven outcome rows. The first EXPORTED of them are written to AUDIT_FILE and
- * the export cursor says so. With hold it prints "ready" and keeps the spool
+ * seven outcome rows. The first EXPORTED of them are in AUDIT_FILE and
+ * covered by the export cursor. With hold it prints "ready" and keeps the spool
  * open, as a daemon would, until its standard input ends.
  */
 #include <stdio.h>
@@ -16,6 +16,7 @@
 
 #include "base/clock.h"
 #include "base/json.h"
+#include "base/view.h"
 #include "daemon/record/outcome.h"
 #include "store/spool.h"
 

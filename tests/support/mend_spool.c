@@ -4,7 +4,7 @@
  *
  * mend_spool DIRECTORY
  *
- * For rigs that cut the power while this goes on. Prints how many messages a salvage kept and
+ * For rigs that cut the power while it runs. Prints how many messages a salvage kept and
  * how many it recorded as damaged; nothing when there was no damage.
  */
 #include <inttypes.h>

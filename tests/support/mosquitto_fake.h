@@ -4,7 +4,7 @@
  *
  * Defines the functions of the library that do I/O; those for properties, texts
  * and topics stay the library's. One client at a time. Its socket is readable
- * while an answer waits, as the real one is, so that nothing waits in vain.
+ * while an answer waits, as the real one is, so that no poll waits without need.
  */
 #ifndef MQTT_SPOOLD_TESTS_MOSQUITTO_FAKE_H
 #define MQTT_SPOOLD_TESTS_MOSQUITTO_FAKE_H

@@ -12,10 +12,10 @@
  *   SPOOLD_POWER_LOG   the log; several processes, one after the other or at once, may share it
  *   SPOOLD_POWER_DIE   a file: once it is there the next record is this process's last, it dies
  * of SIGKILL SPOOLD_POWER_NORMAL  the control: hands "synchronous = NORMAL" to SQLite where the
- * program says FULL
+ * program sets FULL
  *
  * A call is made first and then logged with what it returned, both under one lock: so the order
- * of the log is true, and no death comes between, for the process dies by its own hand.
+ * of the log is true, and no death comes between, because the process kills itself.
  *
  * Each function is made of the kernel's call, not of the libc's function behind this one, so
  * that the recorder never calls itself.
@@ -34,6 +34,7 @@
 #include <signal.h>
 #include <stdarg.h>
 #include <stdbool.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -41,10 +42,12 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/types.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
 #include "power_record.h"
+#include "tests/support/power_record.h"
 
 enum { FDS_MAX = 4096, LOG_FD_MIN = 900, WALK_FDS = 16 };
 
@@ -297,7 +300,7 @@ static bool is_producer(int fd)
            getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &size) == 0 && type == SOCK_STREAM;
 }
 
-/* A file that was opened by a way that is not wrapped here is found all the same. */
+/* A file that was opened by a call that is not wrapped here is found anyway. */
 static enum fd_kind kind_of(int fd)
 {
     char path[PATH_MAX];
@@ -386,8 +389,8 @@ int close(int fd)
     return r;
 }
 
-/* The number may have been that of something that was closed inside the libc, where nobody sees
- * it. */
+/* The number may have been that of something that was closed inside the libc, where no wrapper
+ * sees it. */
 static int accept_anew(int fd)
 {
     (void)pthread_mutex_lock(&lock);

@@ -11,7 +11,7 @@
  * The first CUT records have happened; FOLDER, which is emptied first, then holds what the disk
  * may hold. The same order makes the same image. DISK is "honest" or one of the controls:
  *
- *   lying      says yes to a sync and keeps what it was given in a cache for a while: the syncs
+ *   lying      confirms a sync and keeps what it was given in a cache for a while: the syncs
  *              among the last LIE_STEPS records did nothing
  *   deaf:NAME  as if the program had never synced this file or folder
  *
@@ -38,6 +38,7 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <stdbool.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -46,6 +47,7 @@
 #include <unistd.h>
 
 #include "power_record.h"
+#include "tests/support/power_record.h"
 
 enum {
     SECTOR = 512,

@@ -3,7 +3,11 @@
  * spool_fake.c - the few functions of store/spool.h that exports need, over an array
  */
 #include "spool_fake.h"
+#include "store/spool.h"
+#include "tests/support/spool_fake.h"
 
+#include <stdbool.h>
+#include <stdint.h>
 #include <string.h>
 
 static const char *const outcome_names[SPOOL_OUTCOMES] = {

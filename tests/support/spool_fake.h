@@ -2,8 +2,8 @@
 /*
  * spool_fake.h - the few functions of store/spool.h that exports need, over an array
  *
- * Linked in place of the real library: a test says which rows are committed and
- * sees the cursor that it was told.
+ * Linked in place of the real library: a test sets which rows are committed and
+ * sees the cursor that was set.
  */
 #ifndef MQTT_SPOOLD_TESTS_SPOOL_FAKE_H
 #define MQTT_SPOOLD_TESTS_SPOOL_FAKE_H
@@ -16,8 +16,8 @@ struct spool {
     struct spool_record rows[SPOOL_FAKE_ROWS];
     size_t row_count;
     uint64_t exported;     /* as committed */
-    uint64_t set_exported; /* as told */
-    uint64_t pruned;       /* what spool_pruned_seq() says */
+    uint64_t set_exported; /* not yet committed */
+    uint64_t pruned;       /* what spool_pruned_seq() returns */
     uint64_t last_seq;     /* of more rows than there are; 0: as many as there are */
     unsigned set_calls;
     int fail_each; /* what spool_each_record() returns after its first row; 0: it works */

@@ -7,7 +7,6 @@
 #ifndef MQTT_SPOOLD_TESTS_SPOOL_FIXTURE_H
 #define MQTT_SPOOLD_TESTS_SPOOL_FIXTURE_H
 
-#include <errno.h>
 #include <ftw.h>
 #include <sqlite3.h>
 #include <stdio.h>
@@ -15,6 +14,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/view.h"
 #include "store/spool.h"
 
 #define BOOT_A "aaaaaaaa-0000-0000-0000-000000000001"

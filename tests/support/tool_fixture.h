@@ -10,8 +10,6 @@
 #define MQTT_SPOOLD_TESTS_TOOL_FIXTURE_H
 
 #include <fcntl.h>
-#include <getopt.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdio_ext.h>
 #include <stdlib.h>

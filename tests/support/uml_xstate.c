@@ -2,10 +2,10 @@
 /*
  * uml_xstate.c - preloaded into a user-mode Linux kernel: lets it run on a processor with AMX
  *
- * The kernel keeps the registers of its processes by ptrace, the vector registers in a buffer of
- * 2,696 bytes (Linux 6.1). On a processor whose state is larger, that of the host refuses to take
- * back a part of it ("ptrace set fp regs failed", and init is killed). So what the buffer has no
- * room for is given back here as never used, which it is: a guest cannot ask for AMX.
+ * The kernel keeps the registers of its processes by ptrace, the vector registers in a buffer
+ * of 2,696 bytes (Linux 6.1). On a processor whose state is larger, that of the host refuses to
+ * take back a part of it ("ptrace set fp regs failed", and init is killed). So what the buffer
+ * has no room for is given back here as never used, which it is: a guest cannot ask for AMX.
  */
 #undef _FORTIFY_SOURCE /* it has a say in how ptrace() is declared */
 #include <cpuid.h>

@@ -9,14 +9,15 @@
 #ifndef MQTT_SPOOLD_TESTS_UPLINK_FIXTURE_H
 #define MQTT_SPOOLD_TESTS_UPLINK_FIXTURE_H
 
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
 
+#include "daemon/uplink/settings.h"
 #include "daemon/uplink/uplink-private.h"
+#include "daemon/uplink/uplink.h"
 #include "tests/support/broker_fake.h"
 #include "tests/support/uplink_settings.h"
 

@@ -4,7 +4,7 @@
  *
  * "30 ( ['a/b'] ff )": hexadecimal bytes, text between quotes, a block with a
  * 16-bit length between [ ], a part with a variable byte length between ( ).
- * So a row of a table shows the packet and never a length that somebody
+ * So a row of a table shows the packet and never a length that a person
  * counted; a wrong length is written in plain bytes.
  */
 #ifndef MQTT_SPOOLD_TESTS_WIRE_H

@@ -1,28 +1,29 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * paho_link.c - faults of Paho MQTT C that are corrected at link time: allocator, wake-ups, threads
+ * paho_link.c - faults of Paho corrected at link time: allocator, wake-ups, threads
  *
  * The default build links Paho's static archive and lets the linker redirect calls
  * of some functions to this folder (`--wrap`, see CMakeLists.txt). The comment of
  * each has the fault; docs/paho.md has upstream's issues, the proofs, the figures, and
  * the condition on which it can be removed.
  *
- * Invariant: no function of this folder knows Paho's structures. Every object of the archive but
- * Heap.c calls its allocator through mymalloc, myrealloc and myfree, and Heap.c
- * allocates nothing for others; so all three are replaced or none, and no pointer
- * of one allocator is freed by the other.
+ * Invariant: no function of this folder knows Paho's structures. Every object of the archive
+ * but Heap.c calls its allocator through mymalloc, myrealloc and myfree, and Heap.c allocates
+ * nothing for others; so all three are replaced or none, and no pointer of one allocator is
+ * freed by the other.
  */
-#include "daemon/uplink/paho/paho_link-private.h"
 
 #include <errno.h>
 #include <poll.h>
 #include <pthread.h>
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
 #include "base/thread.h"
+#include "daemon/uplink/paho/paho_link.h"
 
 void *__wrap_mymalloc(char *file, int line, size_t size);
 void *__wrap_myrealloc(char *file, int line, void *memory, size_t size);

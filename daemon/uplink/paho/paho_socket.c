@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <poll.h>
 #include <stdatomic.h>
+#include <stddef.h>
 #include <sys/socket.h>
 
 int __wrap_socket(int domain, int type, int protocol);

@@ -2,7 +2,8 @@
 /*
  * paho_tls.c - certificates of a broker without a name, and bytes that OpenSSL writes
  *
- * Invariant: a certificate is checked by OpenSSL alone; what changes is how the address is written.
+ * Invariant: a certificate is checked by OpenSSL alone; what changes is how the address is
+ * written.
  */
 #include "daemon/uplink/paho/paho_link-private.h"
 

@@ -207,7 +207,7 @@ static void the_boot_id_is_an_uuid_and_stays_the_same(void **state)
     assert_int_equal(first[8], '-');
 }
 
-static void spans_are_told_in_two_units_at_most(void **state)
+static void spans_have_two_units_at_most(void **state)
 {
     static const struct {
         int64_t span_ms;
@@ -248,7 +248,7 @@ static void a_forecast_of_0_means_that_it_is_so_already(void **state)
     assert_int_equal(clock_round_up_s(1e9 + 0.5), 1000000001);
 }
 
-static void the_kernels_maximum_error_says_whether_the_clock_is_believed(void **state)
+static void the_clock_is_credible_by_the_maximum_error_of_the_kernel(void **state)
 {
     (void)state;
     assert_false(synchronized_later());
@@ -312,9 +312,9 @@ int main(void)
         cmocka_unit_test(times_outside_the_range_are_written_as_its_ends),
         cmocka_unit_test(text_that_is_no_such_time_is_refused),
         cmocka_unit_test(the_boot_id_is_an_uuid_and_stays_the_same),
-        cmocka_unit_test(spans_are_told_in_two_units_at_most),
+        cmocka_unit_test(spans_have_two_units_at_most),
         cmocka_unit_test(a_forecast_of_0_means_that_it_is_so_already),
-        cmocka_unit_test_setup(the_kernels_maximum_error_says_whether_the_clock_is_believed,
+        cmocka_unit_test_setup(the_clock_is_credible_by_the_maximum_error_of_the_kernel,
                                reset_kernel),
         cmocka_unit_test_setup(where_the_kernel_may_not_be_asked_the_file_of_timesyncd_decides,
                                reset_kernel),

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* The cursor: every read and write stays within its bounds, and an error stays. */
+/*
+ * test_cursor.c - the cursor: every read and write stays within its bounds, and an error
+ * stays
+ */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -9,6 +12,7 @@
 #include <string.h>
 
 #include "base/cursor.h"
+#include "base/view.h"
 
 static void fields_are_read_big_endian_in_their_order(void **state)
 {

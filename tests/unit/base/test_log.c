@@ -25,6 +25,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "tests/support/child.h"
 
 struct fixture {
     int pipe[2];
@@ -119,7 +120,7 @@ static void lines_below_the_level_are_not_written(void **state)
     assert_non_null(strstr(written(*state), " debug shown\n"));
 }
 
-static void nobody_can_forge_a_second_line(void **state)
+static void no_text_can_forge_a_second_line(void **state)
 {
     pretend_journal(*state, 0);
     log_info("client=%s", "a\n<3>spool lost\x1b[2J\xC2\x9B\xE2\x80\xAE\xFF");
@@ -127,7 +128,7 @@ static void nobody_can_forge_a_second_line(void **state)
                         "<6>client=a\\x0A<3>spool lost\\x1B[2J\\u{9B}\\u{202E}\\xFF\n");
 }
 
-static void a_line_that_is_too_long_is_cut_and_says_so(void **state)
+static void a_line_that_is_too_long_is_cut_with_dots(void **state)
 {
     char longer[5000];
     const char *text;
@@ -272,7 +273,8 @@ static unsigned check_lines(char *text, unsigned long long *ret_dropped)
     return count;
 }
 
-/* Lines until the reader's memory is full and beyond; then it reads, and all are accounted for. */
+/* Lines until the reader's memory is full and beyond; then it reads, and all are
+ * accounted for. */
 static void expect_dropped_and_counted(int writer, int reader)
 {
     static char text[4 * 1024 * 1024];
@@ -351,10 +353,10 @@ static void in_child_without_rights(int writer, int reader)
     if (pid == 0) {
         if (geteuid() == 0 &&
             (setgroups(0, NULL) < 0 || setgid(65534) < 0 || setuid(65534) < 0))
-            _exit(77);
+            child_exit(77);
         assert_true(open("/proc/self/fd/2", O_WRONLY | O_NONBLOCK | O_NOCTTY) < 0);
         expect_dropped_and_counted(writer, reader);
-        _exit(0);
+        child_exit(0);
     }
     assert_int_equal(waitpid(pid, &status, 0), pid);
     if (WIFEXITED(status) && WEXITSTATUS(status) == 77)
@@ -425,8 +427,8 @@ int main(void)
         CASE(a_line_for_the_journal_has_the_level_as_a_number),
         CASE(an_inherited_journal_variable_does_not_fool_it),
         CASE(lines_below_the_level_are_not_written),
-        CASE(nobody_can_forge_a_second_line),
-        CASE(a_line_that_is_too_long_is_cut_and_says_so),
+        CASE(no_text_can_forge_a_second_line),
+        CASE(a_line_that_is_too_long_is_cut_with_dots),
         CASE(errno_survives_a_line_and_may_stand_in_it),
         CASE(quoting_shows_what_is_printable_and_escapes_the_rest),
         CASE(quoting_cuts_at_a_whole_character_within_any_size),

@@ -108,7 +108,7 @@ static void the_eventfd_is_written_only_when_the_first_mail_comes(void **state)
         (void)mailbox_post_if(mailbox, &mails[i], NULL, NULL);
     assert_int_equal(read(mailbox_fd(mailbox), &count, sizeof(count)), sizeof(count));
     assert_int_equal(count, 1);
-    assert_non_null(mailbox_take(mailbox)); /* even though somebody read the counter */
+    assert_non_null(mailbox_take(mailbox)); /* even though the counter was read */
 }
 
 static void a_mail_that_is_posted_already_is_left_alone(void **state)

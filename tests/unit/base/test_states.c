@@ -17,6 +17,7 @@
 
 #include "base/log.h"
 #include "base/states.h"
+#include "tests/support/child.h"
 
 enum { SHUT, OPEN, GONE, STATES };
 
@@ -27,7 +28,8 @@ static const uint32_t may_follow[STATES] = {
 };
 static const struct states door = {"door", names, may_follow, STATES};
 
-/* What the process that moves from @from to @to writes; it must end there if @text is asked for. */
+/* What the process that moves from @from to @to writes; it must end there if @text is asked
+ * for. */
 static void expect_move(unsigned from, unsigned to, bool invariant, const char *text)
 {
     char line[512] = {0};
@@ -44,9 +46,10 @@ static void expect_move(unsigned from, unsigned to, bool invariant, const char *
         (void)setrlimit(RLIMIT_CORE, &no_core);
         (void)dup2(pipe_fds[1], STDERR_FILENO);
         log_open();
+        child_may_abort();
         states_check(&door, from, to);
         states_require(&door, to, invariant);
-        _exit(0);
+        child_exit(0);
     }
     (void)close(pipe_fds[1]);
     for (size_t used = 0; used < sizeof(line) - 1;) {
@@ -73,7 +76,7 @@ static void expect_move(unsigned from, unsigned to, bool invariant, const char *
 #endif
 }
 
-static void what_the_table_has_goes(void **state)
+static void moves_of_the_table_are_allowed(void **state)
 {
     (void)state;
     expect_move(SHUT, OPEN, true, NULL);
@@ -82,7 +85,7 @@ static void what_the_table_has_goes(void **state)
     expect_move(OPEN, GONE, true, NULL);
 }
 
-static void all_else_ends_the_process_and_says_which(void **state)
+static void any_other_move_is_logged_and_ends_the_process(void **state)
 {
     (void)state;
     expect_move(SHUT, GONE, true, "state_fault machine=door from=shut to=gone ");
@@ -92,7 +95,7 @@ static void all_else_ends_the_process_and_says_which(void **state)
     expect_move(STATES, OPEN, true, "state_fault machine=door from=none to=open ");
 }
 
-static void an_invariant_that_does_not_hold_does_the_same(void **state)
+static void a_broken_invariant_is_logged_and_ends_the_process(void **state)
 {
     (void)state;
     expect_move(SHUT, OPEN, false, "state_fault machine=door state=open ");
@@ -101,9 +104,9 @@ static void an_invariant_that_does_not_hold_does_the_same(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(what_the_table_has_goes),
-        cmocka_unit_test(all_else_ends_the_process_and_says_which),
-        cmocka_unit_test(an_invariant_that_does_not_hold_does_the_same),
+        cmocka_unit_test(moves_of_the_table_are_allowed),
+        cmocka_unit_test(any_other_move_is_logged_and_ends_the_process),
+        cmocka_unit_test(a_broken_invariant_is_logged_and_ends_the_process),
     };
 
     return cmocka_run_group_tests_name("states", tests, NULL, NULL);

@@ -19,7 +19,6 @@
 #include "base/json.h"
 #include "base/log.h"
 #include "base/text.h"
-#include "base/utf8.h"
 
 #define CODES 0x110000
 

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* Tests of what the verbs share: arguments, numbers and times, configuration, spool. */
+/*
+ * test_cli.c - tests of what the verbs share: arguments, numbers and times, configuration,
+ * spool
+ */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -8,8 +11,13 @@
 #include <cmocka.h>
 
 #include <errno.h>
-#include <sys/stat.h>
+#include <stdbool.h>
+#include <sysexits.h>
 
+#include "base/json.h"
+#include "cli/cli.h"
+#include "daemon/config/config.h"
+#include "store/spool.h"
 #include "tests/support/spool_fixture.h"
 #include "tests/support/tool_fixture.h"
 

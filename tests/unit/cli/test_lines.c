@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* Tests of lines from a descriptor: pipes, whose reads the test cuts where it wants. */
+/*
+ * test_lines.c - tests of lines from a descriptor: pipes, whose reads the test cuts where
+ * it wants
+ */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

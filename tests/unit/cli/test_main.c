@@ -1,15 +1,19 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Tests of the program: which verb runs, with which arguments, and what becomes
- * of its exit code. The verbs are fakes; main() is compiled as tool_main().
+ * test_main.c - tests of the program: which verb runs, with which arguments, and what
+ * becomes of its exit code
+ *
+ * The verbs are fakes; main() is compiled as tool_main().
  */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sysexits.h>
 
 #include <cmocka.h>
 
+#include "cli/cli.h"
 #include "tests/support/tool_fixture.h"
 
 static struct tool tool;

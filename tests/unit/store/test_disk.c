@@ -16,10 +16,13 @@
 #include <cmocka.h>
 
 #include <signal.h>
+#include <stdbool.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 
+#include "base/view.h"
 #include "store/spool-private.h"
+#include "store/spool.h"
 #include "tests/support/fault_io.h"
 #include "tests/support/spool_fixture.h"
 
@@ -723,6 +726,61 @@ static void the_lanes_of_low_priority_pay_for_the_others(void **state)
     assert_int_equal(stats[2].messages, 1000);
 }
 
+static void a_shortage_is_over_when_more_than_a_few_messages_find_room(void **state)
+{
+    struct fixture *f = *state;
+    open_spool(f);
+    fill(f, 0, 300);
+    assert_false(spool_disk_is_short(f->spool, &f->now));
+    spool_set_disk_reserve(f->spool, NO_ROOM);
+    assert_true(spool_disk_is_short(f->spool, &f->now));
+    assert_non_null(strstr(spool_describe_disk(f->spool), "of which disk_reserve keeps"));
+    uint64_t id;
+    assert_int_equal(append_kilobyte(f, 0, &id), 0); /* the oldest go for it */
+    assert_true(spool_disk_evictions(f->spool) > 0);
+    assert_true(spool_disk_is_short(f->spool, &f->now)); /* a batch is open */
+    commit(f);
+    spool_set_disk_reserve(f->spool, 0);
+    assert_false(spool_disk_is_short(f->spool, &f->now));
+}
+
+/* SQLite's own limit of the file: what needs another page finds no room. */
+static void limit_pages(struct fixture *f, unsigned long pages)
+{
+    char sql[64];
+    (void)snprintf(sql, sizeof(sql), "PRAGMA max_page_count = %lu", pages);
+    assert_int_equal(sqlite3_exec(f->spool->conn.db, sql, NULL, NULL, NULL), SQLITE_OK);
+}
+
+static void a_batch_without_room_for_its_evictions_is_lost_as_a_whole(void **state)
+{
+    struct fixture *f = *state;
+    unsigned evicted;
+    bool more;
+    uint64_t id;
+    open_spool(f);
+    fill(f, 0, 300);
+    assert_int_equal(append_kilobyte(f, 0, &id), 0);
+    struct spool_limits limits = f->lane.limits;
+    limits.max_messages = 1;
+    set_limits(f, limits);
+    limit_pages(f, 1); /* no more than there are */
+    assert_int_equal(spool_retain(f->spool, &f->now, 1000, &evicted, &more), SPOOL_E_DISK);
+    assert_int_equal(spool_batch_messages(f->spool), 1); /* until the commit reports it */
+    assert_int_equal(append_kilobyte(f, 0, &id), SPOOL_E_DISK);
+    assert_int_equal(spool_retain(f->spool, &f->now, 1000, &evicted, &more), SPOOL_E_DISK);
+    assert_int_equal(next_id(f), 0);
+    assert_int_equal(spool_commit(f->spool, &f->now), SPOOL_E_DISK);
+    assert_int_equal(spool_batch_messages(f->spool), 0);
+    limit_pages(f, 1UL << 30);
+    commit(f);
+    assert_int_equal(ledger_of(f).accepted, 300);
+    assert_int_equal(spool_retain(f->spool, &f->now, 1000, &evicted, &more), 0);
+    assert_int_equal(evicted, 299);
+    commit(f);
+    assert_int_equal(ledger_of(f).ended[SPOOL_EVICTED], 299);
+}
+
 /* ---- a full disk in the middle of what a short one makes go ---- */
 
 static const unsigned room_of_disk = FAULT_WRITE | FAULT_TRUNCATE;
@@ -957,7 +1015,8 @@ static void where_the_oldest_may_go_they_make_room_under_a_limit_too(void **stat
     limit_files(RLIM_INFINITY);
 }
 
-/* The newest message fits where the database has grown to already, so nothing says so before. */
+/* The newest message fits where the database has grown to already, so nothing says so
+ * before. */
 static void a_limit_below_the_size_of_the_files_ends_nothing(void **state)
 {
     struct fixture *f = *state;
@@ -1178,6 +1237,8 @@ int main(void)
         ON_FOLDER(nothing_goes_for_a_message_that_would_not_fit_all_the_same),
         ON_FOLDER(refused_by_a_short_disk_is_taken_when_there_is_room_again),
         ON_FOLDER(the_lanes_of_low_priority_pay_for_the_others),
+        ON_FOLDER(a_shortage_is_over_when_more_than_a_few_messages_find_room),
+        ON_FOLDER(a_batch_without_room_for_its_evictions_is_lost_as_a_whole),
         ON_FOLDER(what_a_lost_batch_had_evicted_goes_out_in_its_place),
         ON_FOLDER(other_lanes_go_on_while_one_gives_room),
         ON_FOLDER(nothing_goes_out_twice_while_room_is_made),

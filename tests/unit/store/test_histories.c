@@ -2,14 +2,15 @@
 /*
  * test_histories.c - whatever happens to a spool, in any order, held against a model
  *
- * A history is some thousand random steps: messages come, go out, come back, end; lanes and limits
- * change; the disk is short, or full; others lock the database; clocks are wrong; the daemon stops
- * or is killed, with or without a reboot, and the spool is salvaged though it is sound. Meanwhile:
- * only what is committed and waits goes out, and only once at a time; each accepted message ends
- * once, in its lane, with a seq of its own, and nothing else ends; the ledger is the model's. In
- * the end all goes out, and nothing is left.
+ * A history is some thousand random steps: messages come, go out, come back, end; lanes and
+ * limits change; the disk is short, or full; others lock the database; clocks are wrong; the
+ * daemon stops or is killed, with or without a reboot, and the spool is salvaged though it is
+ * sound. Meanwhile: only what is committed and waits goes out, and only once at a time; each
+ * accepted message ends once, in its lane, with a seq of its own, and nothing else ends; the
+ * ledger is the model's. In the end all goes out, and nothing is left.
  *
- * Seeds are printed; SPOOL_TEST_SEED repeats one. SPOOLD_LONG=1: many histories, and longer ones.
+ * Seeds are printed; SPOOL_TEST_SEED repeats one. SPOOLD_LONG=1: many histories, and longer
+ * ones.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -18,9 +19,14 @@
 /* after the above */
 #include <cmocka.h>
 
+#include <errno.h>
+#include <stdbool.h>
+#include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <time.h>
 
+#include "base/view.h"
+#include "store/spool.h"
 #include "tests/support/fault_io.h"
 #include "tests/support/spool_fixture.h"
 

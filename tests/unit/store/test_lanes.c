@@ -13,8 +13,10 @@
 /* after the above */
 #include <cmocka.h>
 
+#include <stdbool.h>
 #include <time.h>
 
+#include "store/spool.h"
 #include "tests/support/spool_fixture.h"
 
 enum { DEFAULT, ALARMS, BULK, LANES, PLENTY = 1000000 };

@@ -11,12 +11,14 @@
  */
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <time.h>
 
 #include <cmocka.h>
 
+#include "store/spool.h"
 #include "tests/support/spool_fixture.h"
 
 enum { LINES = 1 << 14, LANES = 3, ROUNDS = 60 };
@@ -301,7 +303,8 @@ static void lost_records_of_all_kinds_and_lanes_are_found_by_the_audit_file(void
     }
 }
 
-/* Nothing tells of the failures that were kept for their time but the count of those that went. */
+/* Nothing tells of the failures that were kept for their time but the count of those
+ * that went. */
 static void lost_records_are_told_from_failures_that_were_pruned(void **state)
 {
     static struct world w;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Files of a spool that are removed, replaced or renamed while they are open:
- * found before a commit succeeds, put back where only the descriptors hold them,
- * left alone where they live under another name.
+ * test_restore.c - files of a spool that are removed, replaced or renamed while they are
+ * open: found before a commit succeeds, put back where only the descriptors hold them,
+ * left alone where they live under another name
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -11,6 +11,7 @@
 
 #include <cmocka.h>
 #include <dirent.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <stdbool.h>
@@ -18,6 +19,7 @@
 #include <sys/stat.h>
 #include <sys/wait.h>
 
+#include "store/spool.h"
 #include "tests/support/spool_fixture.h"
 
 #define ALL_FILES "spool.db", "spool.db-wal", "spool.db-shm", "spool.mark", "lock"
@@ -119,6 +121,12 @@ static void assert_whole(struct fixture *f, uint64_t messages, uint64_t last_id)
     assert_int_equal(spool_open_reader(f->directory, &reader), 0);
     spool_close(reader);
     open_spool(f);
+}
+
+static void count_call(void *userdata)
+{
+    unsigned *calls = userdata;
+    ++*calls;
 }
 
 /* ---- found ---- */
@@ -236,6 +244,40 @@ static void a_folder_that_is_removed_with_all_files_comes_back(void **state)
     assert_whole(f, 5001, 5001);
 }
 
+static void while_the_copy_is_written_the_caller_is_called(void **state)
+{
+    struct fixture *f = *state;
+    struct spool_restored restored;
+    unsigned calls = 0;
+    append_many(f, 100);
+    remove_file(f, "spool.db");
+    assert_commit_finds_it(f);
+    assert_int_equal(spool_restore(f->spool, count_call, &calls, &restored), 0);
+    assert_true(calls > 0);
+    assert_true(restored.bytes > 0);
+    assert_whole(f, 101, 101);
+}
+
+static void a_restore_whose_folder_is_a_file_fails_and_can_be_repeated(void **state)
+{
+    static const char *const files[] = {ALL_FILES};
+    struct fixture *f = *state;
+    struct spool_restored restored;
+    append_many(f, 100);
+    for (size_t i = 0; i < sizeof(files) / sizeof(*files); i++)
+        remove_file(f, files[i]);
+    assert_int_equal(rmdir(f->directory), 0);
+    FILE *file = fopen(f->directory, "w");
+    assert_non_null(file);
+    assert_int_equal(fclose(file), 0);
+    assert_commit_finds_it(f);
+    assert_int_equal(spool_restore(f->spool, NULL, NULL, &restored), -ENOTDIR);
+    assert_non_null(strstr(spool_error(f->spool), f->directory));
+    assert_int_equal(unlink(f->directory), 0);
+    restore(f);
+    assert_whole(f, 101, 101);
+}
+
 static void a_file_that_has_another_link_somewhere_comes_back_too(void **state)
 {
     struct fixture *f = *state;
@@ -324,7 +366,8 @@ static void what_was_put_back_can_be_salvaged_later(void **state)
     assert_int_equal(salvage.salvaged + salvage.damaged, 2000);
 }
 
-/* A folder or a FIFO that has the name which a restore writes to moves aside, and the restore continues. */
+/* A folder or a FIFO that has the name which a restore writes to moves aside, and the restore
+ * continues. */
 static void what_has_a_name_that_a_restore_needs_moves_aside(void **state)
 {
     static const char *const names[] = {"spool.db.new", "spool.db.new-wal",
@@ -611,6 +654,8 @@ int main(void)
         CASE(a_path_that_cannot_be_looked_at_says_nothing),
         CASE(a_directory_on_another_file_system_is_another_one),
         CASE(a_folder_that_is_removed_with_all_files_comes_back),
+        CASE(while_the_copy_is_written_the_caller_is_called),
+        CASE(a_restore_whose_folder_is_a_file_fails_and_can_be_repeated),
         CASE(a_file_that_has_another_link_somewhere_comes_back_too),
         CASE(a_database_behind_a_symbolic_link_is_served_and_comes_back),
         CASE(the_open_batch_is_not_in_what_is_put_back),

@@ -13,8 +13,11 @@
 /* after the above */
 #include <cmocka.h>
 
+#include <stdbool.h>
 #include <time.h>
 
+#include "base/view.h"
+#include "store/spool.h"
 #include "tests/support/spool_fixture.h"
 
 enum { PLENTY = 1000000 };

@@ -16,9 +16,10 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
-#include <time.h>
 
 #include "base/regular.h"
+#include "base/view.h"
+#include "store/spool.h"
 #include "tests/support/spool_fixture.h"
 
 static const struct spool_verdict refused = {SPOOL_REJECTED, SPOOL_REASON_REASON_CODE, 0x97};
@@ -459,6 +460,24 @@ static void what_was_committed_survives_sigkill_mid_batch(void **state)
     open_spool(f);
     assert_int_equal(deliver_all(f), ledger_of(f).accepted);
     assert_int_equal(ledger_of(f).spooled, 0);
+}
+
+/* As a copy by VACUUM INTO is, or what a person did with SQLite's shell. */
+static void a_database_that_is_not_in_wal_mode_is_put_into_it(void **state)
+{
+    struct fixture *f = *state;
+    char path[128];
+    append_many(f, 10);
+    close_spool(f);
+    tamper(f, "PRAGMA journal_mode = DELETE");
+    (void)snprintf(path, sizeof(path), "%s/spool.db-wal", f->directory);
+    assert_int_not_equal(access(path, F_OK), 0);
+    open_spool(f);
+    assert_int_equal(access(path, F_OK), 0);
+    append_many(f, 1);
+    assert_int_equal(ledger_of(f).spooled, 11);
+    reopen_spool(f);
+    assert_int_equal(deliver_all(f), 11);
 }
 
 static void a_reader_sees_committed_figures_beside_a_writer_and_after_it(void **state)
@@ -1234,6 +1253,7 @@ int main(void)
         ON_SPOOL(a_locked_database_is_busy_and_keeps_settlements),
         ON_SPOOL(a_second_process_finds_the_spool_locked),
         ON_SPOOL(what_was_committed_survives_sigkill_mid_batch),
+        ON_SPOOL(a_database_that_is_not_in_wal_mode_is_put_into_it),
         ON_SPOOL(a_reader_sees_committed_figures_beside_a_writer_and_after_it),
         ON_FOLDER(a_reader_of_nothing_says_absent),
         ON_FOLDER(a_garbage_file_is_damaged_and_left_alone),

@@ -15,7 +15,9 @@
 
 #include <cmocka.h>
 #include <fcntl.h>
+#include <stdbool.h>
 
+#include "store/spool.h"
 #include "tests/support/spool_fixture.h"
 
 #define SECOND    INT64_C(1000)

@@ -14,6 +14,7 @@
 
 #include <sys/stat.h>
 
+#include "store/spool.h"
 #include "tests/support/spool_fixture.h"
 
 static uint64_t file_size(const struct fixture *f, const char *name)

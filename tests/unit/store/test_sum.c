@@ -11,6 +11,7 @@
 
 #include <string.h>
 
+#include "base/view.h"
 #include "store/sum.h"
 
 /* RFC 3720, B.4, and the check value of the CRC catalogues. */

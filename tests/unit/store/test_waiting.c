@@ -9,8 +9,11 @@
 
 #include <cmocka.h>
 
+#include <stdbool.h>
 #include <sys/stat.h>
 
+#include "base/view.h"
+#include "store/spool.h"
 #include "tests/support/spool_fixture.h"
 
 static void end_with(struct fixture *f, enum spool_outcome outcome, unsigned count)

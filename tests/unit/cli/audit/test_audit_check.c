@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Tests of `mqtt-spool audit` without a database: sound records, of which each
- * case changes one, and what the verification says of it and of which line.
+ * test_audit_check.c - tests of `mqtt-spool audit` without a database: sound records, of
+ * which each case changes one, and what the verification says of it and of which line
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -14,7 +14,9 @@
 #include <inttypes.h>
 #include <jansson.h>
 #include <sys/stat.h>
+#include <sysexits.h>
 
+#include "cli/cli.h"
 #include "daemon/record/outcome.h"
 #include "tests/support/spool_fixture.h"
 #include "tests/support/tool_fixture.h"

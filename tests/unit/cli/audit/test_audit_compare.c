@@ -1,13 +1,19 @@
 /* SPDX-License-Identifier: MIT */
-/* Tests of audit files against the database they were written from. */
+/*
+ * test_audit_compare.c - tests of audit files against the database they were written from
+ */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sysexits.h>
 
 #include <cmocka.h>
 
+#include "cli/cli.h"
+#include "store/spool.h"
 #include "tests/support/history_fixture.h"
+#include "tests/support/spool_fixture.h"
 #include "tests/support/tool_fixture.h"
 
 static struct tool tool;

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* Tests of what a verification notes: place, limits, and which problem an older copy makes. */
+/*
+ * test_findings.c - tests of what a verification notes: place, limits, and which problem
+ * an older copy makes
+ */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

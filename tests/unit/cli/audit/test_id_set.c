@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* Tests of the set of ids: order, limits and memory. */
+/*
+ * test_id_set.c - tests of the set of ids: order, limits and memory
+ */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

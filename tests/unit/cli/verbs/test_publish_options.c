@@ -1,12 +1,17 @@
 /* SPDX-License-Identifier: MIT */
-/* Tests of the arguments of `mqtt-spool publish`: values, defaults, and what is wrong. */
+/*
+ * test_publish_options.c - tests of the arguments of `mqtt-spool publish`: values,
+ * defaults, and what is wrong
+ */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sysexits.h>
 
 #include <cmocka.h>
 
+#include "cli/cli.h"
 #include "cli/verbs/publish.h"
 #include "tests/support/tool_fixture.h"
 

@@ -1,17 +1,17 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Tests of the status page: a sound status object, in which each case changes
- * some members, and what the page says of it.
+ * test_status_page.c - tests of the status page: a sound status object, in which each case
+ * changes some members, and what the page says of it
  */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sysexits.h>
 
 #include <cmocka.h>
 
-#include <errno.h>
-
+#include "cli/cli.h"
 #include "cli/verbs/status_page.h"
 #include "tests/support/tool_fixture.h"
 
@@ -94,7 +94,7 @@ static void a_sound_daemon_has_a_page_without_alarms(void **state)
     assert_string_equal(tool.err, "");
 }
 
-static void a_stopped_daemon_is_said_to_be_stopped(void **state)
+static void a_stopped_daemon_has_its_remedy(void **state)
 {
     const char *text = page_with("{\"link\":{\"state\":\"stopped\"}}", false, false);
 
@@ -131,7 +131,7 @@ static void an_empty_object_has_dashes(void **state)
     assert_contains(tool.out, "forecast  full: -, drained: -\n");
 }
 
-static void the_link_says_when_it_failed_and_what_is_kept_meanwhile(void **state)
+static void a_link_that_failed_has_the_time_and_what_is_kept_meanwhile(void **state)
 {
     const char *text =
         own_page("{\"link\":{\"state\":\"connecting\",\"connects\":2,\"acknowledged\":\"\","
@@ -169,7 +169,7 @@ static void a_clock_that_was_set_back_makes_no_negative_span(void **state)
                     "last acknowledgement 0 ms ago");
 }
 
-static void a_held_link_says_so(void **state)
+static void a_held_link_is_reported(void **state)
 {
     (void)state;
     assert_contains(own_page("{\"link\":{\"held\":true}}"), "NOTHING IS SENT until a commit");
@@ -240,7 +240,7 @@ static void what_was_refused_before_is_counted(void **state)
                     "          3 messages refused since the start\n");
 }
 
-static void the_disk_says_what_it_is_short_of(void **state)
+static void a_short_disk_has_its_cause_and_its_remedy(void **state)
 {
     static const struct {
         const char *detail;
@@ -344,18 +344,18 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_sound_daemon_has_a_page_without_alarms),
-        cmocka_unit_test(a_stopped_daemon_is_said_to_be_stopped),
+        cmocka_unit_test(a_stopped_daemon_has_its_remedy),
         cmocka_unit_test(a_daemon_without_a_readable_status_is_unknown),
         cmocka_unit_test(an_empty_object_has_dashes),
-        cmocka_unit_test(the_link_says_when_it_failed_and_what_is_kept_meanwhile),
+        cmocka_unit_test(a_link_that_failed_has_the_time_and_what_is_kept_meanwhile),
         cmocka_unit_test(an_offline_link_promises_nothing_that_is_not_taken),
         cmocka_unit_test(a_clock_that_was_set_back_makes_no_negative_span),
-        cmocka_unit_test(a_held_link_says_so),
+        cmocka_unit_test(a_held_link_is_reported),
         cmocka_unit_test(a_short_disk_and_damage_stand_with_the_spool),
         cmocka_unit_test(several_lanes_have_a_line_each),
         cmocka_unit_test(a_full_lane_has_its_limit_and_its_remedy),
         cmocka_unit_test(what_was_refused_before_is_counted),
-        cmocka_unit_test(the_disk_says_what_it_is_short_of),
+        cmocka_unit_test(a_short_disk_has_its_cause_and_its_remedy),
         cmocka_unit_test(each_cause_of_a_refusal_has_its_remedy),
         cmocka_unit_test(a_ledger_that_does_not_balance_is_an_alarm),
         cmocka_unit_test(an_audit_file_that_is_not_written_has_its_remedy),

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* Tests of `mqtt-spool check`: sound spools, damaged ones, and what the audit file adds. */
+/*
+ * test_verb_check.c - tests of `mqtt-spool check`: sound spools, damaged ones, and what
+ * the audit file adds
+ */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -7,11 +10,14 @@
 
 #include <cmocka.h>
 
-#include <inttypes.h>
 #include <jansson.h>
 #include <sys/stat.h>
+#include <sysexits.h>
 
+#include "cli/cli.h"
+#include "store/spool.h"
 #include "tests/support/history_fixture.h"
+#include "tests/support/spool_fixture.h"
 #include "tests/support/tool_fixture.h"
 
 #define WELL       EX_OK

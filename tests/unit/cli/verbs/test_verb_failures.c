@@ -1,14 +1,21 @@
 /* SPDX-License-Identifier: MIT */
-/* Tests of `mqtt-spool failures`: which records, in which order and form. */
+/*
+ * test_verb_failures.c - tests of `mqtt-spool failures`: which records, in which order and
+ * form
+ */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sysexits.h>
 
 #include <cmocka.h>
 
 #include "base/clock.h"
+#include "cli/cli.h"
+#include "store/spool.h"
 #include "tests/support/history_fixture.h"
+#include "tests/support/spool_fixture.h"
 #include "tests/support/tool_fixture.h"
 
 static struct tool tool;
@@ -131,7 +138,7 @@ static void since_and_limit_go_together(void **state)
     assert_contains(tool.out, "\"id\":9,");
 }
 
-static void without_failures_it_says_where_older_ones_are(void **state)
+static void without_failures_it_names_where_older_ones_are(void **state)
 {
     struct fixture *f = *state;
 
@@ -225,7 +232,7 @@ int main(void)
         CASE(a_limit_takes_the_newest),
         CASE(since_is_a_time_or_an_age),
         CASE(since_and_limit_go_together),
-        CASE(without_failures_it_says_where_older_ones_are),
+        CASE(without_failures_it_names_where_older_ones_are),
         CASE(texts_of_producers_are_shown_with_escapes),
         CASE(an_output_that_cannot_be_written_ends_the_listing),
         CASE(the_directory_is_that_of_the_configuration),

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Tests of `mqtt-spool publish`: what it sends, what it prints of each answer,
- * and its exit code. The daemon is a fake behind libmosquitto's functions.
+ * test_verb_publish.c - tests of `mqtt-spool publish`: what it sends, what it prints of
+ * each answer, and its exit code
+ *
+ * The daemon is a fake behind libmosquitto's functions.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -12,8 +14,10 @@
 
 #include <errno.h>
 #include <mqtt_protocol.h>
+#include <sysexits.h>
 
 #include "base/clock.h"
+#include "cli/cli.h"
 #include "tests/support/mosquitto_fake.h"
 #include "tests/support/spool_fixture.h"
 #include "tests/support/tool_fixture.h"

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* Tests of `mqtt-spool status`: where the object comes from, over real spools and status
- * files. */
+/*
+ * test_verb_status.c - tests of `mqtt-spool status`: where the object comes from, over
+ * real spools and status files
+ */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -11,9 +13,12 @@
 #include <errno.h>
 #include <jansson.h>
 #include <sys/stat.h>
+#include <sysexits.h>
 
 #include "base/clock.h"
+#include "cli/cli.h"
 #include "tests/support/history_fixture.h"
+#include "tests/support/spool_fixture.h"
 #include "tests/support/tool_fixture.h"
 
 static struct tool tool;

@@ -2,7 +2,7 @@
 /*
  * test_audit.c - the audit file: each row once, whatever breaks in between
  *
- * Over the fake spool: a cursor that was told and is not committed is what a
+ * Over the fake spool: a cursor that was set and is not committed is what a
  * crash leaves behind. write(2), fdatasync(2) and the log pass through here, so
  * that a disk can fill up at a byte and a sync can fail.
  */
@@ -15,8 +15,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <inttypes.h>
-#include <limits.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -26,9 +24,13 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/attr.h"
 #include "base/log.h"
 #include "daemon/audit/audit.h"
 #include "daemon/audit/tail.h"
+#include "store/spool.h"
+#include "tests/support/audit_fixture.h"
+#include "tests/support/files.h"
 #include "tests/support/spool_fake.h"
 
 #define LOG_LINES_MAX 64
@@ -97,7 +99,7 @@ static unsigned logged(const char *event)
     return count;
 }
 
-static bool log_says(const char *words)
+static bool log_has(const char *words)
 {
     for (size_t i = 0; i < outside.log_lines; i++)
         if (strstr(outside.log[i], words))
@@ -107,60 +109,21 @@ static bool log_says(const char *words)
 
 /* ---- the fixture ---- */
 
-struct fixture {
-    struct spool spool;
-    struct audit *audit;
-    struct audit_settings settings;
-    char folder[PATH_SIZE];
-    char file[PATH_SIZE + 16];
-    char rotated[PATH_SIZE + 32];
-    int64_t now_ms;
-    uint64_t reported; /* seq that was reported last */
-};
-
-static void on_exported(void *owner, const struct spool_record *record)
-{
-    struct fixture *fixture = owner;
-
-    if (fixture->spool.last_seq == 0) /* none has given way */
-        assert_int_equal(record->seq, fixture->reported + 1);
-    fixture->reported = record->seq;
-}
-
-static const struct audit_ops ops = {.exported = on_exported};
-
-static void start(struct fixture *fixture)
-{
-    assert_int_equal(
-        audit_new(&fixture->settings, &fixture->spool, &ops, fixture, &fixture->audit), 0);
-}
-
-static void stop(struct fixture *fixture)
-{
-    audit_free(fixture->audit);
-    fixture->audit = NULL;
-}
-
 /* As a process that dies before the cursor is committed, and one that starts after it. What the
  * first has reported and not written, the second reports again. */
-static void crash(struct fixture *fixture, uint64_t reported)
+static void crash(struct audit_fixture *fixture, uint64_t reported)
 {
-    stop(fixture);
+    audit_fixture_stop(fixture);
     fixture->reported = reported;
-    start(fixture);
+    audit_fixture_start(fixture);
 }
 
 static int setup(void **state)
 {
-    struct fixture *fixture = calloc(1, sizeof(*fixture));
+    struct audit_fixture *fixture = calloc(1, sizeof(*fixture));
 
     assert_non_null(fixture);
-    (void)snprintf(fixture->folder, sizeof(fixture->folder), "/tmp/test_audit.XXXXXX");
-    assert_non_null(mkdtemp(fixture->folder));
-    (void)snprintf(fixture->file, sizeof(fixture->file), "%s/audit.jsonl", fixture->folder);
-    (void)snprintf(fixture->rotated, sizeof(fixture->rotated), "%s.1", fixture->file);
-    fixture->settings = (struct audit_settings){.file = fixture->file, .has_deliveries = true};
-    fixture->now_ms = 1000000;
+    audit_fixture_setup(fixture);
     outside = (struct outside){.room = SIZE_MAX};
     *state = fixture;
     return 0;
@@ -168,175 +131,96 @@ static int setup(void **state)
 
 static int teardown(void **state)
 {
-    struct fixture *fixture = *state;
+    struct audit_fixture *fixture = *state;
 
     outside = (struct outside){.room = SIZE_MAX};
-    audit_free(fixture->audit);
-    (void)unlink(fixture->file);
-    (void)unlink(fixture->rotated);
-    assert_int_equal(rmdir(fixture->folder), 0);
+    audit_fixture_teardown(fixture);
     free(fixture);
     return 0;
 }
 
-static void add_rows(struct fixture *fixture, unsigned count)
-{
-    while (count-- > 0)
-        (void)spool_fake_add(&fixture->spool, SPOOL_DELIVERED, SPOOL_REASON_NONE);
-}
-
-static bool export_once(struct fixture *fixture)
-{
-    bool more = false;
-
-    assert_int_equal(audit_export(fixture->audit, fixture->now_ms, &more), 0);
-    return more;
-}
-
-/* Commits what was told before, then exports, as the gateway's batch edge does. */
-static void edge(struct fixture *fixture)
+/* Commits the cursor of before, then exports, as the batch edge of the gateway does. */
+static void edge(struct audit_fixture *fixture)
 {
     spool_fake_commit(&fixture->spool);
-    (void)export_once(fixture);
+    (void)audit_fixture_export(fixture);
 }
 
-static void sync_now(struct fixture *fixture)
+static void sync_now(struct audit_fixture *fixture)
 {
     audit_sync(fixture->audit, fixture->now_ms);
-}
-
-/* ---- files ---- */
-
-struct text {
-    char *memory;
-    size_t size;
-};
-
-static struct text read_file(const char *path)
-{
-    struct text text = {0};
-    struct stat st;
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-
-    assert_true(fd >= 0);
-    assert_int_equal(fstat(fd, &st), 0);
-    text.size = (size_t)st.st_size;
-    text.memory = malloc(text.size + 1);
-    assert_non_null(text.memory);
-    assert_int_equal(read(fd, text.memory, text.size), (ssize_t)text.size);
-    text.memory[text.size] = '\0';
-    (void)close(fd);
-    return text;
-}
-
-static void append_file(const char *path, const void *data, size_t size)
-{
-    int fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
-
-    assert_true(fd >= 0);
-    assert_int_equal(__real_write(fd, data, size), (ssize_t)size);
-    (void)close(fd);
-}
-
-static off_t file_size(const char *path)
-{
-    struct stat st;
-
-    assert_int_equal(stat(path, &st), 0);
-    return st.st_size;
-}
-
-/* The file holds whole lines of @from to @to and nothing else; to < from: it is empty. */
-static void expect_rows(const char *path, uint64_t from, uint64_t to)
-{
-    struct text text = read_file(path);
-    char *at = text.memory;
-    uint64_t expected = from;
-    uint64_t seq = 0;
-
-    while (at < text.memory + text.size) {
-        char *newline = strchr(at, '\n');
-
-        assert_non_null(newline);
-        assert_true(audit_line_seq(at, (size_t)(newline - at), &seq));
-        assert_int_equal(seq, expected);
-        expected++;
-        at = newline + 1;
-    }
-    assert_int_equal(expected, to + 1);
-    free(text.memory);
 }
 
 /* ---- the plain way ---- */
 
 static void rows_become_lines_once_and_in_order(void **state)
 {
-    struct fixture *fixture = *state;
+    struct audit_fixture *fixture = *state;
 
-    start(fixture);
-    add_rows(fixture, 3);
+    audit_fixture_start(fixture);
+    audit_fixture_add_rows(fixture, 3);
     edge(fixture);
     edge(fixture);
-    expect_rows(fixture->file, 1, 3);
-    add_rows(fixture, 2);
+    audit_fixture_expect(fixture->file, 1, 3);
+    audit_fixture_add_rows(fixture, 2);
     edge(fixture);
-    expect_rows(fixture->file, 1, 5);
+    audit_fixture_expect(fixture->file, 1, 5);
     assert_int_equal(fixture->reported, 5);
     assert_true(audit_is_healthy(fixture->audit));
 }
 
 static void a_thousand_rows_leave_in_few_writes(void **state)
 {
-    struct fixture *fixture = *state;
+    struct audit_fixture *fixture = *state;
     off_t size;
 
-    start(fixture);
-    add_rows(fixture, 1000);
+    audit_fixture_start(fixture);
+    audit_fixture_add_rows(fixture, 1000);
     edge(fixture);
-    expect_rows(fixture->file, 1, 1000);
-    size = file_size(fixture->file);
+    audit_fixture_expect(fixture->file, 1, 1000);
+    size = files_size(fixture->file);
     assert_true(outside.writes <= (unsigned)(size / (256 * 1024)) + 1);
 }
 
 static void many_rows_take_several_calls(void **state)
 {
-    struct fixture *fixture = *state;
+    struct audit_fixture *fixture = *state;
 
-    start(fixture);
-    add_rows(fixture, 2 * AUDIT_SYNC_ROWS + 1);
-    assert_true(export_once(fixture));
-    expect_rows(fixture->file, 1, AUDIT_SYNC_ROWS);
+    audit_fixture_start(fixture);
+    audit_fixture_add_rows(fixture, 2 * AUDIT_SYNC_ROWS + 1);
+    assert_true(audit_fixture_export(fixture));
+    audit_fixture_expect(fixture->file, 1, AUDIT_SYNC_ROWS);
     assert_int_equal(fixture->spool.set_exported,
                      AUDIT_SYNC_ROWS); /* so many are not left open */
-    assert_true(export_once(fixture));
-    assert_false(export_once(fixture));
-    expect_rows(fixture->file, 1, 2 * AUDIT_SYNC_ROWS + 1);
+    assert_true(audit_fixture_export(fixture));
+    assert_false(audit_fixture_export(fixture));
+    audit_fixture_expect(fixture->file, 1, 2 * AUDIT_SYNC_ROWS + 1);
 }
 
 /* However large they are: the loop has more to do. */
 static void so_many_bytes_are_written_in_one_call_and_no_more(void **state)
 {
     static char topic[RECORD_TOPIC + 1];
-    struct fixture *fixture = *state;
+    struct audit_fixture *fixture = *state;
     unsigned calls = 1;
 
     memset(topic, 't', RECORD_TOPIC);
     for (unsigned i = 0; i < 200; i++)
         spool_fake_add(&fixture->spool, SPOOL_DELIVERED, SPOOL_REASON_NONE)->topic = topic;
-    start(fixture);
-    while (export_once(fixture))
+    audit_fixture_start(fixture);
+    while (audit_fixture_export(fixture))
         calls++;
     assert_int_equal(calls, 4); /* 13 MB, 4 MiB each */
-    expect_rows(fixture->file, 1, 200);
+    audit_fixture_expect(fixture->file, 1, 200);
 }
 
 static void the_longest_lines_are_written_whole(void **state)
 {
     static char topic[65536];
-    struct fixture *fixture = *state;
+    struct audit_fixture *fixture = *state;
 
     memset(topic, '\x01', sizeof(topic) - 1);
-    start(fixture);
+    audit_fixture_start(fixture);
     for (int i = 0; i < 5; i++) {
         struct spool_record *row =
             spool_fake_add(&fixture->spool, SPOOL_EVICTED, SPOOL_REASON_MAX_AGE);
@@ -345,22 +229,22 @@ static void the_longest_lines_are_written_whole(void **state)
         row->client = topic;
         row->ref = topic;
     }
-    while (export_once(fixture)) /* a few lines each */
+    while (audit_fixture_export(fixture)) /* a few lines each */
         continue;
-    expect_rows(fixture->file, 1, 5);
-    assert_true(file_size(fixture->file) > (off_t)(5 * 3 * 6 * (sizeof(topic) - 1)));
+    audit_fixture_expect(fixture->file, 1, 5);
+    assert_true(files_size(fixture->file) > (off_t)(5 * 3 * 6 * (sizeof(topic) - 1)));
     crash(fixture, 5); /* a line longer than the first look at the tail */
     edge(fixture);
-    expect_rows(fixture->file, 1, 5);
+    audit_fixture_expect(fixture->file, 1, 5);
 }
 
-static void the_cursor_is_told_after_the_sync_and_not_before(void **state)
+static void the_cursor_advances_after_the_sync_and_not_before(void **state)
 {
-    struct fixture *fixture = *state;
+    struct audit_fixture *fixture = *state;
 
-    start(fixture);
+    audit_fixture_start(fixture);
     assert_int_equal(audit_due_ms(fixture->audit), INT64_MAX);
-    add_rows(fixture, 3);
+    audit_fixture_add_rows(fixture, 3);
     edge(fixture);
     assert_int_equal(fixture->spool.set_calls, 0);
     assert_int_equal(audit_due_ms(fixture->audit), fixture->now_ms + AUDIT_SYNC_MS);
@@ -375,40 +259,40 @@ static void the_cursor_is_told_after_the_sync_and_not_before(void **state)
 
 static void to_free_is_to_sync(void **state)
 {
-    struct fixture *fixture = *state;
+    struct audit_fixture *fixture = *state;
 
-    start(fixture);
-    add_rows(fixture, 3);
+    audit_fixture_start(fixture);
+    audit_fixture_add_rows(fixture, 3);
     edge(fixture);
-    stop(fixture);
+    audit_fixture_stop(fixture);
     assert_int_equal(fixture->spool.set_exported, 3);
 }
 
 static void an_error_of_the_spool_is_passed_on(void **state)
 {
-    struct fixture *fixture = *state;
+    struct audit_fixture *fixture = *state;
     bool more;
 
-    start(fixture);
-    add_rows(fixture, 3);
+    audit_fixture_start(fixture);
+    audit_fixture_add_rows(fixture, 3);
     fixture->spool.fail_each = -EIO;
     assert_int_equal(audit_export(fixture->audit, fixture->now_ms, &more), -EIO);
-    expect_rows(fixture->file, 1, 1); /* what was read before is true */
+    audit_fixture_expect(fixture->file, 1, 1); /* what was read before is true */
 }
 
 static void without_deliveries_only_failures_are_written_and_all_are_reported(void **state)
 {
-    struct fixture *fixture = *state;
-    struct text text;
+    struct audit_fixture *fixture = *state;
+    struct files_text text;
     uint64_t seq;
 
     fixture->settings.has_deliveries = false;
-    start(fixture);
-    add_rows(fixture, 3);
+    audit_fixture_start(fixture);
+    audit_fixture_add_rows(fixture, 3);
     (void)spool_fake_add(&fixture->spool, SPOOL_EVICTED, SPOOL_REASON_MAX_BYTES);
-    add_rows(fixture, 2);
+    audit_fixture_add_rows(fixture, 2);
     edge(fixture);
-    text = read_file(fixture->file);
+    text = files_read(fixture->file);
     assert_true(audit_line_seq(text.memory, text.size - 1, &seq));
     assert_int_equal(seq, 4);
     assert_ptr_equal(strchr(text.memory, '\n'), text.memory + text.size - 1);
@@ -420,11 +304,11 @@ static void without_deliveries_only_failures_are_written_and_all_are_reported(vo
 
 static void without_a_file_rows_are_reported_once_and_count_as_exported(void **state)
 {
-    struct fixture *fixture = *state;
+    struct audit_fixture *fixture = *state;
 
     fixture->settings.file = "";
-    start(fixture);
-    add_rows(fixture, 3);
+    audit_fixture_start(fixture);
+    audit_fixture_add_rows(fixture, 3);
     edge(fixture);
     edge(fixture);
     assert_int_equal(fixture->reported, 3);
@@ -438,130 +322,130 @@ static void without_a_file_rows_are_reported_once_and_count_as_exported(void **s
 
 static void rows_that_the_file_holds_beyond_the_cursor_are_not_written_again(void **state)
 {
-    struct fixture *fixture = *state;
+    struct audit_fixture *fixture = *state;
 
-    start(fixture);
-    add_rows(fixture, 5);
+    audit_fixture_start(fixture);
+    audit_fixture_add_rows(fixture, 5);
     edge(fixture);
     crash(fixture, 5);
-    add_rows(fixture, 2);
+    audit_fixture_add_rows(fixture, 2);
     edge(fixture);
-    expect_rows(fixture->file, 1, 7);
-    assert_int_equal(fixture->spool.exported, 5); /* told at the start, committed since */
+    audit_fixture_expect(fixture->file, 1, 7);
+    assert_int_equal(fixture->spool.exported, 5); /* set at the start, committed since */
     assert_int_equal(logged("audit_"), 0);
 }
 
-/* As a copy from a backup, or from a folder in memory, is put back while no daemon runs: the file
- * ends after row @lines of @rows that were synced, and @rest. */
+/* As a copy from a backup, or from a folder in memory, is put back while no daemon runs: the
+ * file ends after row @lines of @rows that were synced, and @rest. */
 static void
-restore_older(struct fixture *fixture, unsigned lines, unsigned rows, const char *rest)
+restore_older(struct audit_fixture *fixture, unsigned lines, unsigned rows, const char *rest)
 {
-    struct text text;
+    struct files_text text;
 
-    start(fixture);
-    add_rows(fixture, lines);
+    audit_fixture_start(fixture);
+    audit_fixture_add_rows(fixture, lines);
     edge(fixture);
     sync_now(fixture);
-    text = read_file(fixture->file);
-    add_rows(fixture, rows - lines);
+    text = files_read(fixture->file);
+    audit_fixture_add_rows(fixture, rows - lines);
     edge(fixture);
     sync_now(fixture);
     spool_fake_commit(&fixture->spool);
-    stop(fixture);
+    audit_fixture_stop(fixture);
     assert_int_equal(unlink(fixture->file), 0);
-    append_file(fixture->file, text.memory, text.size);
-    append_file(fixture->file, rest, strlen(rest));
+    files_append(fixture->file, text.memory, text.size);
+    files_append(fixture->file, rest, strlen(rest));
     free(text.memory);
 }
 
 static void an_older_copy_of_the_file_is_reported_with_the_records_it_lacks(void **state)
 {
-    struct fixture *fixture = *state;
-    struct text text;
+    struct audit_fixture *fixture = *state;
+    struct files_text text;
 
     restore_older(fixture, 3, 6, "");
-    start(fixture);
+    audit_fixture_start(fixture);
     assert_int_equal(logged("audit_behind"), 1);
-    assert_true(log_says("file_seq=3 spool_seq=6 missing_from=4 missing_to=6"));
+    assert_true(log_has("file_seq=3 spool_seq=6 missing_from=4 missing_to=6"));
     assert_int_equal(logged("audit_"), 1);
-    add_rows(fixture, 1);
+    audit_fixture_add_rows(fixture, 1);
     edge(fixture);
     sync_now(fixture);
     spool_fake_commit(&fixture->spool);
-    text = read_file(fixture->file);
+    text = files_read(fixture->file);
     assert_non_null(strstr(text.memory, "}\n{\"seq\":3,"));
     assert_null(strstr(text.memory, "{\"seq\":4,")); /* the gap stays visible */
     assert_non_null(strstr(text.memory, "}\n{\"seq\":7,"));
     free(text.memory);
-    stop(fixture);
-    start(fixture); /* the file reaches the cursor again */
+    audit_fixture_stop(fixture);
+    audit_fixture_start(fixture); /* the file reaches the cursor again */
     assert_int_equal(logged("audit_behind"), 1);
 }
 
 static void an_older_copy_cut_within_a_line_claims_no_record_written_again(void **state)
 {
-    struct fixture *fixture = *state;
+    struct audit_fixture *fixture = *state;
 
     restore_older(fixture, 3, 6, "{\"seq\":4,\"time\":\"2026-");
-    start(fixture);
+    audit_fixture_start(fixture);
     assert_int_equal(logged("audit_mended"), 1);
-    assert_false(log_says("records=written_again"));
-    assert_true(log_says("missing_from=4 missing_to=6"));
+    assert_false(log_has("records=written_again"));
+    assert_true(log_has("missing_from=4 missing_to=6"));
     edge(fixture);
-    expect_rows(fixture->file, 1, 3);
+    audit_fixture_expect(fixture->file, 1, 3);
 }
 
 static void an_older_rotated_file_is_reported_where_the_new_one_is_empty(void **state)
 {
-    struct fixture *fixture = *state;
+    struct audit_fixture *fixture = *state;
 
     restore_older(fixture, 3, 6, "");
     assert_int_equal(rename(fixture->file, fixture->rotated), 0);
-    start(fixture);
+    audit_fixture_start(fixture);
     assert_int_equal(logged("audit_behind"), 1);
-    assert_true(log_says("missing_from=4 missing_to=6"));
+    assert_true(log_has("missing_from=4 missing_to=6"));
 }
 
 /* What was never to be in the file is not missing there. */
 static void without_deliveries_only_failures_can_be_missing(void **state)
 {
-    struct fixture *fixture = *state;
+    struct audit_fixture *fixture = *state;
 
     fixture->settings.has_deliveries = false;
     (void)spool_fake_add(&fixture->spool, SPOOL_EXPIRED, SPOOL_REASON_MESSAGE_EXPIRY);
-    start(fixture);
+    audit_fixture_start(fixture);
     edge(fixture);
-    add_rows(fixture, 4);
+    audit_fixture_add_rows(fixture, 4);
     edge(fixture);
     sync_now(fixture);
     spool_fake_commit(&fixture->spool);
-    stop(fixture);
-    start(fixture);
+    audit_fixture_stop(fixture);
+    audit_fixture_start(fixture);
     assert_int_equal(logged("audit_"), 0);
     (void)spool_fake_add(&fixture->spool, SPOOL_EXPIRED, SPOOL_REASON_MESSAGE_EXPIRY);
     (void)spool_fake_add(&fixture->spool, SPOOL_EVICTED, SPOOL_REASON_DISK);
-    add_rows(fixture, 1);
-    struct text text = read_file(fixture->file);
+    audit_fixture_add_rows(fixture, 1);
+    struct files_text text = files_read(fixture->file);
     edge(fixture);
     sync_now(fixture);
     spool_fake_commit(&fixture->spool);
-    stop(fixture);
+    audit_fixture_stop(fixture);
     assert_int_equal(unlink(fixture->file), 0);
-    append_file(fixture->file, text.memory, text.size);
+    files_append(fixture->file, text.memory, text.size);
     free(text.memory);
-    start(fixture);
+    audit_fixture_start(fixture);
     assert_int_equal(logged("audit_behind"), 1);
-    assert_true(log_says("file_seq=1 spool_seq=8 missing_from=6 missing_to=7"));
+    assert_true(log_has("file_seq=1 spool_seq=8 missing_from=6 missing_to=7"));
 }
 
 static void records_left_out_until_a_reload_are_not_missing_after_it(void **state)
 {
-    struct fixture *fixture = *state;
+    struct audit_fixture *fixture = *state;
 
     fixture->settings.has_deliveries = false;
     (void)spool_fake_add(&fixture->spool, SPOOL_EXPIRED, SPOOL_REASON_MESSAGE_EXPIRY);
-    add_rows(fixture, 4);
-    start(fixture);
+    audit_fixture_add_rows(fixture, 4);
+    audit_fixture_start(fixture);
     edge(fixture);
     sync_now(fixture);
     fixture->settings.has_deliveries = true;
@@ -571,30 +455,30 @@ static void records_left_out_until_a_reload_are_not_missing_after_it(void **stat
 
 static void an_older_copy_that_takes_its_place_at_work_is_reported(void **state)
 {
-    struct fixture *fixture = *state;
+    struct audit_fixture *fixture = *state;
 
-    start(fixture);
-    add_rows(fixture, 3);
+    audit_fixture_start(fixture);
+    audit_fixture_add_rows(fixture, 3);
     edge(fixture);
     sync_now(fixture);
-    struct text text = read_file(fixture->file);
-    add_rows(fixture, 3);
+    struct files_text text = files_read(fixture->file);
+    audit_fixture_add_rows(fixture, 3);
     edge(fixture);
     sync_now(fixture);
-    append_file(fixture->rotated, text.memory, text.size);
+    files_append(fixture->rotated, text.memory, text.size);
     free(text.memory);
     assert_int_equal(rename(fixture->rotated, fixture->file), 0);
-    add_rows(fixture, 1);
+    audit_fixture_add_rows(fixture, 1);
     edge(fixture);
     assert_int_equal(logged("audit_"), 0);
     sync_now(fixture);
     edge(fixture);
     assert_int_equal(logged("audit_deleted"), 1);
-    assert_true(log_says("lost=\"its lines up to seq 6, except those that the file has that "
-                         "took its name\" next=that_file"));
+    assert_true(log_has("lost=\"its lines up to seq 6, except those that the file has that "
+                        "took its name\" next=that_file"));
     assert_int_equal(logged("audit_behind"), 1);
-    assert_true(log_says("missing_from=4 missing_to=6"));
-    text = read_file(fixture->file);
+    assert_true(log_has("missing_from=4 missing_to=6"));
+    text = files_read(fixture->file);
     assert_non_null(strstr(text.memory, "}\n{\"seq\":7,")); /* was not synced: written again */
     free(text.memory);
 }
@@ -602,70 +486,70 @@ static void an_older_copy_that_takes_its_place_at_work_is_reported(void **state)
 static void half_a_line_is_cut_and_its_row_written_again(void **state)
 {
     static const char half[] = "{\"seq\":4,\"time\":\"2026-";
-    struct fixture *fixture = *state;
+    struct audit_fixture *fixture = *state;
 
     for (size_t size = 1; size < sizeof(half); size++) {
         outside.log_lines = 0;
         spool_fake_reset(&fixture->spool);
-        add_rows(fixture, 3);
+        audit_fixture_add_rows(fixture, 3);
         fixture->reported = 0;
-        start(fixture);
+        audit_fixture_start(fixture);
         edge(fixture);
-        append_file(fixture->file, half, size);
-        add_rows(fixture, 1);
+        files_append(fixture->file, half, size);
+        audit_fixture_add_rows(fixture, 1);
         crash(fixture, 3);
         edge(fixture);
-        expect_rows(fixture->file, 1, 4);
+        audit_fixture_expect(fixture->file, 1, 4);
         assert_int_equal(logged("audit_mended"), 1);
-        assert_true(log_says("records=written_again"));
-        stop(fixture);
+        assert_true(log_has("records=written_again"));
+        audit_fixture_stop(fixture);
         assert_int_equal(unlink(fixture->file), 0);
     }
 }
 
 static void half_a_line_in_an_otherwise_empty_file_is_cut(void **state)
 {
-    struct fixture *fixture = *state;
+    struct audit_fixture *fixture = *state;
 
-    append_file(fixture->file, "{\"seq\":", 7);
-    add_rows(fixture, 2);
-    start(fixture);
+    files_append(fixture->file, "{\"seq\":", 7);
+    audit_fixture_add_rows(fixture, 2);
+    audit_fixture_start(fixture);
     edge(fixture);
-    expect_rows(fixture->file, 1, 2);
+    audit_fixture_expect(fixture->file, 1, 2);
 }
 
 static void blocks_that_a_power_cut_left_as_zeros_are_written_again(void **state)
 {
     static const char zeros[4096];
-    struct fixture *fixture = *state;
+    struct audit_fixture *fixture = *state;
 
-    start(fixture);
-    add_rows(fixture, 4);
+    audit_fixture_start(fixture);
+    audit_fixture_add_rows(fixture, 4);
     edge(fixture);
     sync_now(fixture);
     spool_fake_commit(&fixture->spool);
-    append_file(fixture->file, zeros, sizeof(zeros));
-    append_file(fixture->file, "\n", 1);
+    files_append(fixture->file, zeros, sizeof(zeros));
+    files_append(fixture->file, "\n", 1);
     /* A later block that did reach the disk. */
-    append_file(fixture->file, "{\"seq\":9,\"id\":1}\n", strlen("{\"seq\":9,\"id\":1}\n"));
-    add_rows(fixture, 6);
+    files_append(fixture->file, "{\"seq\":9,\"id\":1}\n", strlen("{\"seq\":9,\"id\":1}\n"));
+    audit_fixture_add_rows(fixture, 6);
     crash(fixture, 4);
     edge(fixture);
-    expect_rows(fixture->file, 1, 10);
+    audit_fixture_expect(fixture->file, 1, 10);
 }
 
 static void a_file_of_zeros_and_lines_behind_them_is_written_again(void **state)
 {
     static const char zeros[100];
-    struct fixture *fixture = *state;
+    struct audit_fixture *fixture = *state;
 
-    append_file(fixture->file, zeros, sizeof(zeros));
-    append_file(fixture->file, "rest\n{\"seq\":2,\"id\":1}\n",
-                strlen("rest\n{\"seq\":2,\"id\":1}\n"));
-    add_rows(fixture, 3);
-    start(fixture);
+    files_append(fixture->file, zeros, sizeof(zeros));
+    files_append(fixture->file, "rest\n{\"seq\":2,\"id\":1}\n",
+                 strlen("rest\n{\"seq\":2,\"id\":1}\n"));
+    audit_fixture_add_rows(fixture, 3);
+    audit_fixture_start(fixture);
     edge(fixture);
-    expect_rows(fixture->file, 1, 3);
+    audit_fixture_expect(fixture->file, 1, 3);
 }
 
 static uint64_t count_lines(const char *text, size_t size)
@@ -680,7 +564,7 @@ static uint64_t count_lines(const char *text, size_t size)
 /* What a power cut may leave of a file that was never synced: of each piece all or nothing.
  * Returns how many of its lines stand before the first hole. */
 static uint64_t
-write_with_holes(const char *path, struct text text, size_t piece, unsigned *dice)
+write_with_holes(const char *path, struct files_text text, size_t piece, unsigned *dice)
 {
     static const char zeros[512];
     uint64_t lines = 0;
@@ -692,7 +576,7 @@ write_with_holes(const char *path, struct text text, size_t piece, unsigned *dic
 
         whole = whole && kept;
         lines += whole ? count_lines(text.memory + at, size) : 0;
-        append_file(path, kept ? text.memory + at : zeros, size);
+        files_append(path, kept ? text.memory + at : zeros, size);
     }
     return lines;
 }
@@ -700,104 +584,104 @@ write_with_holes(const char *path, struct text text, size_t piece, unsigned *dic
 static void holes_anywhere_in_a_new_file_are_written_again(void **state)
 {
     static const size_t pieces[] = {60, 100, 512};
-    struct fixture *fixture = *state;
+    struct audit_fixture *fixture = *state;
     unsigned dice = 1;
-    struct text text;
+    struct files_text text;
 
-    add_rows(fixture, 8);
-    start(fixture);
+    audit_fixture_add_rows(fixture, 8);
+    audit_fixture_start(fixture);
     edge(fixture);
-    stop(fixture);
-    text = read_file(fixture->file);
+    audit_fixture_stop(fixture);
+    text = files_read(fixture->file);
     for (unsigned i = 0; i < 600; i++) {
         assert_int_equal(unlink(fixture->file), 0);
         fixture->reported = write_with_holes(fixture->file, text, pieces[i % 3], &dice);
         fixture->spool.exported = 0;
         outside.log_lines = 0;
-        start(fixture);
+        audit_fixture_start(fixture);
         edge(fixture);
-        expect_rows(fixture->file, 1, 8);
+        audit_fixture_expect(fixture->file, 1, 8);
         assert_true(audit_is_healthy(fixture->audit));
-        stop(fixture);
+        audit_fixture_stop(fixture);
     }
     free(text.memory);
 }
 
 static void damage_before_lines_that_were_synced_is_left_alone(void **state)
 {
-    struct fixture *fixture = *state;
+    struct audit_fixture *fixture = *state;
     off_t size;
 
-    append_file(fixture->file, "{\"seq\":1,\0\0}\n{\"seq\":2,\"id\":1}\n",
-                sizeof "{\"seq\":1,\0\0}\n{\"seq\":2,\"id\":1}\n" - 1);
-    add_rows(fixture, 3);
+    files_append(fixture->file, "{\"seq\":1,\0\0}\n{\"seq\":2,\"id\":1}\n",
+                 sizeof "{\"seq\":1,\0\0}\n{\"seq\":2,\"id\":1}\n" - 1);
+    audit_fixture_add_rows(fixture, 3);
     fixture->spool.exported = 2;
     fixture->reported = 2;
-    size = file_size(fixture->file);
-    start(fixture);
-    assert_int_equal(file_size(fixture->file), size);
+    size = files_size(fixture->file);
+    audit_fixture_start(fixture);
+    assert_int_equal(files_size(fixture->file), size);
     edge(fixture);
-    assert_true(file_size(fixture->file) > size);
+    assert_true(files_size(fixture->file) > size);
     assert_int_equal(fixture->reported, 3);
 }
 
 static void a_file_rotated_before_the_crash_counts(void **state)
 {
-    struct fixture *fixture = *state;
+    struct audit_fixture *fixture = *state;
 
-    start(fixture);
-    add_rows(fixture, 5);
+    audit_fixture_start(fixture);
+    audit_fixture_add_rows(fixture, 5);
     edge(fixture);
     assert_int_equal(rename(fixture->file, fixture->rotated), 0);
-    append_file(fixture->rotated, "{\"seq\":6,\"ti", 12);
-    add_rows(fixture, 2);
+    files_append(fixture->rotated, "{\"seq\":6,\"ti", 12);
+    audit_fixture_add_rows(fixture, 2);
     crash(fixture, 5);
     edge(fixture);
-    expect_rows(fixture->rotated, 1, 5);
-    expect_rows(fixture->file, 6, 7);
+    audit_fixture_expect(fixture->rotated, 1, 5);
+    audit_fixture_expect(fixture->file, 6, 7);
 }
 
 static void a_rotated_file_does_not_count_where_the_new_one_has_lines(void **state)
 {
-    struct fixture *fixture = *state;
+    struct audit_fixture *fixture = *state;
 
-    add_rows(fixture, 9);
-    append_file(fixture->rotated, "{\"seq\":8,\"id\":1}\n", 17);
-    append_file(fixture->file, "{\"seq\":1,\"id\":1}\n", 17);
+    audit_fixture_add_rows(fixture, 9);
+    files_append(fixture->rotated, "{\"seq\":8,\"id\":1}\n", 17);
+    files_append(fixture->file, "{\"seq\":1,\"id\":1}\n", 17);
     fixture->reported = 1;
-    start(fixture);
+    audit_fixture_start(fixture);
     edge(fixture);
-    expect_rows(fixture->file, 1, 9);
+    audit_fixture_expect(fixture->file, 1, 9);
 }
 
 static void a_tail_longer_than_the_first_look_is_found(void **state)
 {
-    struct fixture *fixture = *state;
+    struct audit_fixture *fixture = *state;
 
-    start(fixture);
-    add_rows(fixture, 9000); /* about 2 MiB behind a cursor of 0 */
+    audit_fixture_start(fixture);
+    audit_fixture_add_rows(fixture, 9000); /* about 2 MiB behind a cursor of 0 */
     edge(fixture);
-    assert_true(file_size(fixture->file) > 1024 * 1024);
-    append_file(fixture->file, "{", 1);
+    assert_true(files_size(fixture->file) > 1024 * 1024);
+    files_append(fixture->file, "{", 1);
     crash(fixture, 9000);
-    add_rows(fixture, 1);
+    audit_fixture_add_rows(fixture, 1);
     edge(fixture);
-    expect_rows(fixture->file, 1, 9001);
+    audit_fixture_expect(fixture->file, 1, 9001);
 }
 
-static void a_file_ahead_of_the_spool_is_told_loudly_and_loses_no_row(void **state)
+static void a_file_ahead_of_the_spool_is_logged_and_loses_no_row(void **state)
 {
-    struct fixture *fixture = *state;
-    struct text text;
+    struct audit_fixture *fixture = *state;
+    struct files_text text;
 
-    append_file(fixture->file, "{\"seq\":50,\"id\":1}\n", 18);
-    add_rows(fixture, 3);
-    start(fixture);
+    files_append(fixture->file, "{\"seq\":50,\"id\":1}\n", 18);
+    audit_fixture_add_rows(fixture, 3);
+    audit_fixture_start(fixture);
     assert_int_equal(logged("audit_ahead"), 1);
-    assert_true(log_says("file_seq=50 spool_seq=3"));
+    assert_true(log_has("file_seq=50 spool_seq=3"));
     edge(fixture);
     assert_int_equal(fixture->reported, 3);
-    text = read_file(fixture->file);
+    text = files_read(fixture->file);
     assert_non_null(strstr(text.memory, "{\"seq\":50,\"id\":1}\n{\"seq\":1,"));
     free(text.memory);
     outside.log_lines = 0;
@@ -807,18 +691,18 @@ static void a_file_ahead_of_the_spool_is_told_loudly_and_loses_no_row(void **sta
     assert_int_equal(fixture->reported, 3);
 }
 
-static void expect_untouched(struct fixture *fixture, const char *content, size_t size)
+static void expect_untouched(struct audit_fixture *fixture, const char *content, size_t size)
 {
-    struct text text;
+    struct files_text text;
 
-    append_file(fixture->file, content, size);
-    add_rows(fixture, 1);
-    start(fixture);
+    files_append(fixture->file, content, size);
+    audit_fixture_add_rows(fixture, 1);
+    audit_fixture_start(fixture);
     edge(fixture);
     assert_false(audit_is_healthy(fixture->audit));
-    assert_true(log_says("this is no audit file"));
-    stop(fixture);
-    text = read_file(fixture->file);
+    assert_true(log_has("this is no audit file"));
+    audit_fixture_stop(fixture);
+    text = files_read(fixture->file);
     assert_int_equal(text.size, size);
     assert_memory_equal(text.memory, content, size);
     free(text.memory);
@@ -828,17 +712,17 @@ static void expect_untouched(struct fixture *fixture, const char *content, size_
 static void a_link_to_a_file_that_is_none_of_ours_writes_nothing_there(void **state)
 {
     static const char content[] = "one = 1;\n";
-    struct fixture *fixture = *state;
-    struct text text;
+    struct audit_fixture *fixture = *state;
+    struct files_text text;
 
-    append_file(fixture->rotated, content, sizeof(content) - 1);
+    files_append(fixture->rotated, content, sizeof(content) - 1);
     assert_int_equal(symlink(fixture->rotated, fixture->file), 0);
-    add_rows(fixture, 1);
-    start(fixture);
+    audit_fixture_add_rows(fixture, 1);
+    audit_fixture_start(fixture);
     edge(fixture);
-    assert_true(log_says("this is no audit file"));
-    stop(fixture);
-    text = read_file(fixture->rotated);
+    assert_true(log_has("this is no audit file"));
+    audit_fixture_stop(fixture);
+    text = files_read(fixture->rotated);
     assert_int_equal(text.size, sizeof(content) - 1);
     assert_memory_equal(text.memory, content, text.size);
     free(text.memory);
@@ -846,62 +730,63 @@ static void a_link_to_a_file_that_is_none_of_ours_writes_nothing_there(void **st
 
 static void the_file_that_was_rotated_is_not_cut_if_it_is_none_of_ours(void **state)
 {
-    struct fixture *fixture = *state;
-    struct text text;
+    struct audit_fixture *fixture = *state;
+    struct files_text text;
 
-    append_file(fixture->rotated, "{", 1);
-    add_rows(fixture, 1);
-    start(fixture);
+    files_append(fixture->rotated, "{", 1);
+    audit_fixture_add_rows(fixture, 1);
+    audit_fixture_start(fixture);
     edge(fixture);
-    expect_rows(fixture->file, 1, 1);
-    text = read_file(fixture->rotated);
+    audit_fixture_expect(fixture->file, 1, 1);
+    text = files_read(fixture->rotated);
     assert_int_equal(text.size, 1);
     free(text.memory);
 }
 
 static void a_file_that_another_process_writes_is_waited_for(void **state)
 {
-    struct fixture *fixture = *state;
+    struct audit_fixture *fixture = *state;
     int other = open(fixture->file, O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0640);
 
     assert_true(other >= 0);
     assert_int_equal(flock(other, LOCK_EX | LOCK_NB), 0);
-    add_rows(fixture, 2);
-    start(fixture);
+    audit_fixture_add_rows(fixture, 2);
+    audit_fixture_start(fixture);
     edge(fixture);
     assert_false(audit_is_healthy(fixture->audit));
-    assert_true(log_says("error=\"another process writes it\""));
+    assert_true(log_has("error=\"another process writes it\""));
     assert_int_equal(logged("audit_waiting"), 1);
-    assert_int_equal(file_size(fixture->file), 0);
+    assert_int_equal(files_size(fixture->file), 0);
     assert_int_equal(rename(fixture->file, fixture->rotated), 0); /* as logrotate does */
     fixture->now_ms += 1000;
     edge(fixture);
-    expect_rows(fixture->file, 1, 2);
+    audit_fixture_expect(fixture->file, 1, 2);
     assert_int_equal(close(other), 0);
 }
 
 static void two_gateways_never_write_one_file(void **state)
 {
-    struct fixture *fixture = *state;
+    struct audit_fixture *fixture = *state;
     struct spool *spool = calloc(1, sizeof(*spool));
     struct audit *second;
 
     assert_non_null(spool);
-    start(fixture);
-    assert_int_equal(audit_new(&fixture->settings, spool, &ops, fixture, &second), 0);
+    audit_fixture_start(fixture);
+    assert_int_equal(audit_new(&fixture->settings, spool, &audit_fixture_ops, fixture, &second),
+                     0);
     assert_false(audit_is_healthy(second));
     audit_free(second);
     free(spool);
-    add_rows(fixture, 2);
+    audit_fixture_add_rows(fixture, 2);
     edge(fixture);
-    expect_rows(fixture->file, 1, 2);
+    audit_fixture_expect(fixture->file, 1, 2);
     crash(fixture, 2); /* the lock goes with the process */
     assert_true(audit_is_healthy(fixture->audit));
 }
 
 static void a_file_that_is_none_of_ours_is_not_touched(void **state)
 {
-    struct fixture *fixture = *state;
+    struct audit_fixture *fixture = *state;
     static char large[20 * 1024 * 1024]; /* more than is looked at, and no line break */
 
     expect_untouched(fixture, "hello", 5);
@@ -923,11 +808,11 @@ static void a_file_that_is_none_of_ours_is_not_touched(void **state)
 
 static void what_is_no_file_is_refused(void **state)
 {
-    struct fixture *fixture = *state;
+    struct audit_fixture *fixture = *state;
 
     assert_int_equal(mkfifo(fixture->file, 0600), 0);
-    add_rows(fixture, 1);
-    start(fixture);
+    audit_fixture_add_rows(fixture, 1);
+    audit_fixture_start(fixture);
     edge(fixture);
     assert_false(audit_is_healthy(fixture->audit));
     assert_int_equal(fixture->reported, 0);
@@ -935,163 +820,164 @@ static void what_is_no_file_is_refused(void **state)
 
 /* ---- rotation ---- */
 
-static void reopened_it_goes_on_in_a_new_file(void **state)
+static void after_a_reopen_lines_go_to_a_new_file(void **state)
 {
-    struct fixture *fixture = *state;
+    struct audit_fixture *fixture = *state;
 
-    start(fixture);
-    add_rows(fixture, 3);
+    audit_fixture_start(fixture);
+    audit_fixture_add_rows(fixture, 3);
     edge(fixture);
     assert_int_equal(rename(fixture->file, fixture->rotated), 0);
-    add_rows(fixture, 1);
+    audit_fixture_add_rows(fixture, 1);
     edge(fixture); /* between the rename and the HUP */
     audit_reopen(fixture->audit, &fixture->settings);
     assert_int_equal(fixture->spool.set_exported, 4);
-    expect_rows(fixture->file, 1, 0);
-    add_rows(fixture, 2);
+    audit_fixture_expect(fixture->file, 1, 0);
+    audit_fixture_add_rows(fixture, 2);
     edge(fixture);
-    expect_rows(fixture->rotated, 1, 4);
-    expect_rows(fixture->file, 5, 6);
+    audit_fixture_expect(fixture->rotated, 1, 4);
+    audit_fixture_expect(fixture->file, 5, 6);
     assert_int_equal(logged("audit_"), 0);
 }
 
 static void reopened_it_takes_new_settings(void **state)
 {
-    struct fixture *fixture = *state;
+    struct audit_fixture *fixture = *state;
     struct audit_settings other = {.file = fixture->rotated, .has_deliveries = true};
 
     fixture->settings.file = "";
-    start(fixture);
-    add_rows(fixture, 3);
+    audit_fixture_start(fixture);
+    audit_fixture_add_rows(fixture, 3);
     edge(fixture);
     audit_reopen(fixture->audit, &other);
-    add_rows(fixture, 2);
+    audit_fixture_add_rows(fixture, 2);
     edge(fixture);
-    expect_rows(fixture->rotated, 4, 5);
+    audit_fixture_expect(fixture->rotated, 4, 5);
     other.has_deliveries = false;
     audit_reopen(fixture->audit, &other);
-    add_rows(fixture, 2);
+    audit_fixture_add_rows(fixture, 2);
     edge(fixture);
-    expect_rows(fixture->rotated, 4, 5);
+    audit_fixture_expect(fixture->rotated, 4, 5);
     assert_int_equal(fixture->reported, 7);
 }
 
 static void a_file_renamed_without_a_hup_is_followed_by_a_new_one(void **state)
 {
-    struct fixture *fixture = *state;
+    struct audit_fixture *fixture = *state;
 
-    start(fixture);
-    add_rows(fixture, 3);
+    audit_fixture_start(fixture);
+    audit_fixture_add_rows(fixture, 3);
     edge(fixture);
     assert_int_equal(rename(fixture->file, fixture->rotated), 0);
     sync_now(fixture);
     assert_int_equal(logged("audit_moved"), 1);
-    add_rows(fixture, 2);
+    audit_fixture_add_rows(fixture, 2);
     edge(fixture);
-    expect_rows(fixture->rotated, 1, 3);
-    expect_rows(fixture->file, 4, 5);
+    audit_fixture_expect(fixture->rotated, 1, 3);
+    audit_fixture_expect(fixture->file, 4, 5);
 }
 
 static void a_deleted_file_is_begun_anew_with_all_that_was_not_synced(void **state)
 {
-    struct fixture *fixture = *state;
+    struct audit_fixture *fixture = *state;
 
-    start(fixture);
-    add_rows(fixture, 3);
+    audit_fixture_start(fixture);
+    audit_fixture_add_rows(fixture, 3);
     edge(fixture);
     sync_now(fixture);
-    add_rows(fixture, 2);
+    audit_fixture_add_rows(fixture, 2);
     edge(fixture);
     assert_int_equal(unlink(fixture->file), 0);
-    add_rows(fixture, 1);
-    edge(fixture); /* written to a file that nobody can read any more */
+    audit_fixture_add_rows(fixture, 1);
+    edge(fixture); /* written to a file that has no name any more */
     sync_now(fixture);
     assert_int_equal(logged("audit_deleted"), 1);
     assert_int_equal(fixture->spool.set_exported, 3);
     edge(fixture);
-    expect_rows(fixture->file, 4, 6);
+    audit_fixture_expect(fixture->file, 4, 6);
     assert_int_equal(fixture->reported, 6);
     sync_now(fixture);
     assert_int_equal(fixture->spool.set_exported, 6);
 }
 
-static void a_file_truncated_by_somebody_goes_on_without_a_hole(void **state)
+static void a_file_truncated_by_another_process_continues_without_a_hole(void **state)
 {
-    struct fixture *fixture = *state;
+    struct audit_fixture *fixture = *state;
 
-    start(fixture);
-    add_rows(fixture, 3);
+    audit_fixture_start(fixture);
+    audit_fixture_add_rows(fixture, 3);
     edge(fixture);
     sync_now(fixture);
-    add_rows(fixture, 1);
+    audit_fixture_add_rows(fixture, 1);
     edge(fixture);
     assert_int_equal(truncate(fixture->file, 0), 0);
-    add_rows(fixture, 2);
+    audit_fixture_add_rows(fixture, 2);
     edge(fixture);
-    expect_rows(fixture->file, 4, 6); /* the fourth was not synced: the spool has it still */
+    audit_fixture_expect(fixture->file, 4,
+                         6); /* the fourth was not synced: the spool has it still */
     assert_int_equal(logged("audit_truncated"), 1);
-    assert_true(log_says("written_again_after_seq=3"));
-    assert_int_equal(logged("audit_behind"), 0); /* where it had begun is not known */
-    outside.room = 100;                          /* and where lines end is known still */
-    add_rows(fixture, 1);
+    assert_true(log_has("written_again_after_seq=3"));
+    assert_int_equal(logged("audit_behind"), 0); /* its beginning is not known */
+    outside.room = 100;                          /* and the end of each line still is */
+    audit_fixture_add_rows(fixture, 1);
     edge(fixture);
-    expect_rows(fixture->file, 4, 6);
+    audit_fixture_expect(fixture->file, 4, 6);
     assert_int_equal(fixture->reported, 7);
 }
 
 /* Cuts the file @bytes short. */
-static void shorten(struct fixture *fixture, off_t bytes)
+static void shorten(struct audit_fixture *fixture, off_t bytes)
 {
-    assert_int_equal(truncate(fixture->file, file_size(fixture->file) - bytes), 0);
+    assert_int_equal(truncate(fixture->file, files_size(fixture->file) - bytes), 0);
 }
 
 static void a_file_truncated_within_a_line_spoils_no_later_line(void **state)
 {
-    struct fixture *fixture = *state;
+    struct audit_fixture *fixture = *state;
 
-    start(fixture);
-    add_rows(fixture, 5);
+    audit_fixture_start(fixture);
+    audit_fixture_add_rows(fixture, 5);
     edge(fixture);
     sync_now(fixture);
     shorten(fixture, 10);
-    add_rows(fixture, 1);
+    audit_fixture_add_rows(fixture, 1);
     edge(fixture);
-    add_rows(fixture, 1);
+    audit_fixture_add_rows(fixture, 1);
     edge(fixture);
-    struct text text = read_file(fixture->file);
+    struct files_text text = files_read(fixture->file);
     assert_non_null(strstr(text.memory, "\n{\"seq\":4,"));
-    assert_null(strstr(text.memory, "{\"seq\":5,")); /* whoever cut it took this one away */
+    assert_null(strstr(text.memory, "{\"seq\":5,")); /* the truncation removed this one */
     assert_non_null(strstr(text.memory, "}\n{\"seq\":6,"));
     assert_non_null(strstr(text.memory, "}\n{\"seq\":7,"));
     free(text.memory);
-    assert_true(log_says("written_again_after_seq=5"));
-    assert_false(log_says("records=written_again"));
-    assert_true(log_says("missing_from=5 missing_to=5"));
+    assert_true(log_has("written_again_after_seq=5"));
+    assert_false(log_has("records=written_again"));
+    assert_true(log_has("missing_from=5 missing_to=5"));
 }
 
 static void what_was_truncated_before_its_sync_is_written_again(void **state)
 {
-    struct fixture *fixture = *state;
+    struct audit_fixture *fixture = *state;
 
-    start(fixture);
-    add_rows(fixture, 2);
+    audit_fixture_start(fixture);
+    audit_fixture_add_rows(fixture, 2);
     edge(fixture);
     sync_now(fixture);
-    add_rows(fixture, 4);
+    audit_fixture_add_rows(fixture, 4);
     edge(fixture);
     shorten(fixture, 300); /* into the fifth */
-    sync_now(fixture);     /* must not tell a cursor beyond what the file holds */
+    sync_now(fixture);     /* must not set a cursor beyond the lines of the file */
     assert_true(fixture->spool.set_exported <= 4);
     edge(fixture);
-    expect_rows(fixture->file, 1, 6);
+    audit_fixture_expect(fixture->file, 1, 6);
     sync_now(fixture);
     assert_int_equal(fixture->spool.set_exported, 6);
     assert_int_equal(logged("audit_truncated"), 1);
 }
 
-/* ---- records that gave way ---- */
+/* ---- records that were pruned ---- */
 
-static void forget_rows(struct fixture *fixture, uint64_t from, uint64_t to)
+static void forget_rows(struct audit_fixture *fixture, uint64_t from, uint64_t to)
 {
     struct spool *spool = &fixture->spool;
     size_t count = 0;
@@ -1105,9 +991,9 @@ static void forget_rows(struct fixture *fixture, uint64_t from, uint64_t to)
     spool->row_count = count;
 }
 
-static void expect_in_file(struct fixture *fixture, const char *words, bool there)
+static void expect_in_file(struct audit_fixture *fixture, const char *words, bool there)
 {
-    struct text text = read_file(fixture->file);
+    struct files_text text = files_read(fixture->file);
     bool found = strstr(text.memory, words) != NULL;
 
     if (found != there)
@@ -1116,12 +1002,12 @@ static void expect_in_file(struct fixture *fixture, const char *words, bool ther
     free(text.memory);
 }
 
-static void numbers_that_gave_way_are_explained_in_their_place(void **state)
+static void pruned_numbers_are_explained_in_their_place(void **state)
 {
-    struct fixture *fixture = *state;
+    struct audit_fixture *fixture = *state;
 
-    start(fixture);
-    add_rows(fixture, 10);
+    audit_fixture_start(fixture);
+    audit_fixture_add_rows(fixture, 10);
     fixture->spool.last_seq = 10;
     forget_rows(fixture, 1, 3);
     forget_rows(fixture, 6, 8);
@@ -1141,12 +1027,12 @@ static void numbers_that_gave_way_are_explained_in_their_place(void **state)
     assert_int_equal(fixture->spool.set_exported, 10);
 }
 
-static void numbers_that_nobody_owns_up_to_stay_missing(void **state)
+static void numbers_that_were_not_pruned_stay_missing(void **state)
 {
-    struct fixture *fixture = *state;
+    struct audit_fixture *fixture = *state;
 
-    start(fixture);
-    add_rows(fixture, 10);
+    audit_fixture_start(fixture);
+    audit_fixture_add_rows(fixture, 10);
     fixture->spool.last_seq = 10;
     forget_rows(fixture, 6, 8);
     fixture->spool.pruned = 7;
@@ -1157,10 +1043,10 @@ static void numbers_that_nobody_owns_up_to_stay_missing(void **state)
 
 static void without_deliveries_in_the_file_nothing_needs_to_be_explained(void **state)
 {
-    struct fixture *fixture = *state;
+    struct audit_fixture *fixture = *state;
 
     fixture->settings.has_deliveries = false;
-    start(fixture);
+    audit_fixture_start(fixture);
     for (int i = 0; i < 10; i++)
         spool_fake_add(&fixture->spool, SPOOL_EVICTED, SPOOL_REASON_MAX_AGE);
     fixture->spool.last_seq = 10;
@@ -1175,12 +1061,12 @@ static void without_deliveries_in_the_file_nothing_needs_to_be_explained(void **
 
 static void rows_wait_for_a_folder_that_is_not_there(void **state)
 {
-    struct fixture *fixture = *state;
+    struct audit_fixture *fixture = *state;
 
     assert_int_equal(rmdir(fixture->folder), 0);
-    start(fixture);
+    audit_fixture_start(fixture);
     assert_false(audit_is_healthy(fixture->audit));
-    add_rows(fixture, 3);
+    audit_fixture_add_rows(fixture, 3);
     for (int i = 0; i < 5; i++) {
         edge(fixture);
         fixture->now_ms += 1000;
@@ -1195,22 +1081,22 @@ static void rows_wait_for_a_folder_that_is_not_there(void **state)
     assert_int_equal(fixture->reported, 0);
     fixture->now_ms += 1;
     edge(fixture);
-    expect_rows(fixture->file, 1, 3);
+    audit_fixture_expect(fixture->file, 1, 3);
     assert_int_equal(fixture->reported, 3);
     assert_true(audit_is_healthy(fixture->audit));
     fixture->now_ms += 1000; /* over for a second */
     edge(fixture);
-    assert_true(log_says("audit_resumed") && log_says("rows=3"));
+    assert_true(log_has("audit_resumed") && log_has("rows=3"));
     assert_int_equal(outside.log_lines, 2);
 }
 
-static void rows_that_gave_way_meanwhile_did_not_wait(void **state)
+static void rows_that_were_pruned_meanwhile_did_not_wait(void **state)
 {
-    struct fixture *fixture = *state;
+    struct audit_fixture *fixture = *state;
 
     assert_int_equal(rmdir(fixture->folder), 0);
-    start(fixture);
-    add_rows(fixture, 10);
+    audit_fixture_start(fixture);
+    audit_fixture_add_rows(fixture, 10);
     edge(fixture);
     forget_rows(fixture, 1, 7);
     fixture->spool.last_seq = 10;
@@ -1220,74 +1106,74 @@ static void rows_that_gave_way_meanwhile_did_not_wait(void **state)
     edge(fixture);
     fixture->now_ms += 1000; /* over for a second */
     edge(fixture);
-    assert_true(log_says("audit_resumed") && log_says("rows=3"));
+    assert_true(log_has("audit_resumed") && log_has("rows=3"));
 }
 
 static void all_rows_that_waited_are_counted_however_many(void **state)
 {
-    struct fixture *fixture = *state;
+    struct audit_fixture *fixture = *state;
 
     assert_int_equal(rmdir(fixture->folder), 0);
-    start(fixture);
-    add_rows(fixture, AUDIT_SYNC_ROWS + 5);
+    audit_fixture_start(fixture);
+    audit_fixture_add_rows(fixture, AUDIT_SYNC_ROWS + 5);
     edge(fixture);
     assert_int_equal(mkdir(fixture->folder, 0700), 0);
     fixture->now_ms += 1000;
     edge(fixture);
     fixture->now_ms += 1000; /* over for a second */
     edge(fixture);
-    assert_true(log_says("audit_resumed") && log_says("rows=10005"));
+    assert_true(log_has("audit_resumed") && log_has("rows=10005"));
 }
 
-static void a_file_that_appears_late_still_says_what_it_holds(void **state)
+static void a_file_that_appears_late_is_still_examined(void **state)
 {
-    struct fixture *fixture = *state;
+    struct audit_fixture *fixture = *state;
 
-    start(fixture);
-    add_rows(fixture, 5);
+    audit_fixture_start(fixture);
+    audit_fixture_add_rows(fixture, 5);
     edge(fixture);
-    stop(fixture);
+    audit_fixture_stop(fixture);
     assert_int_equal(rename(fixture->file, fixture->rotated), 0);
     assert_int_equal(mkdir(fixture->file, 0700), 0); /* a folder in its place */
-    start(fixture);
-    add_rows(fixture, 1);
+    audit_fixture_start(fixture);
+    audit_fixture_add_rows(fixture, 1);
     edge(fixture);
     assert_false(audit_is_healthy(fixture->audit));
     assert_int_equal(rmdir(fixture->file), 0);
     assert_int_equal(rename(fixture->rotated, fixture->file), 0);
     fixture->now_ms += 1000;
     edge(fixture);
-    expect_rows(fixture->file, 1, 6);
+    audit_fixture_expect(fixture->file, 1, 6);
 }
 
 /* Wherever the disk fills up, only whole lines stay, and what is missing comes later. */
 static void a_full_disk_leaves_whole_lines_and_loses_none(void **state)
 {
-    struct fixture *fixture = *state;
+    struct audit_fixture *fixture = *state;
     size_t whole;
 
-    add_rows(fixture, 3);
-    start(fixture);
+    audit_fixture_add_rows(fixture, 3);
+    audit_fixture_start(fixture);
     edge(fixture);
-    whole = (size_t)file_size(fixture->file);
+    whole = (size_t)files_size(fixture->file);
     for (size_t room = 0; room < whole; room += 7) {
-        stop(fixture);
+        audit_fixture_stop(fixture);
         assert_int_equal(unlink(fixture->file), 0);
         fixture->spool.exported = 0;
         fixture->spool.set_exported = 0;
         fixture->reported = 0;
         outside.log_lines = 0;
-        start(fixture);
+        audit_fixture_start(fixture);
         outside.room = room;
         edge(fixture);
         assert_false(audit_is_healthy(fixture->audit));
-        expect_rows(fixture->file, 1, room / (whole / 3));
-        sync_now(fixture); /* what is whole may be told */
+        audit_fixture_expect(fixture->file, 1, room / (whole / 3));
+        sync_now(fixture); /* whole lines may be passed by the cursor */
         assert_int_equal(fixture->spool.set_exported, room / (whole / 3));
         outside.room = SIZE_MAX;
         fixture->now_ms += 1000;
         edge(fixture);
-        expect_rows(fixture->file, 1, 3);
+        audit_fixture_expect(fixture->file, 1, 3);
         assert_int_equal(fixture->reported, 3);
         fixture->now_ms += 1000;
         edge(fixture);
@@ -1298,48 +1184,48 @@ static void a_full_disk_leaves_whole_lines_and_loses_none(void **state)
 
 static void a_full_disk_among_many_rows_loses_none(void **state)
 {
-    struct fixture *fixture = *state;
+    struct audit_fixture *fixture = *state;
 
-    start(fixture);
-    add_rows(fixture, 5000);
+    audit_fixture_start(fixture);
+    audit_fixture_add_rows(fixture, 5000);
     for (size_t room = 1; !audit_is_healthy(fixture->audit) || room == 1; room++) {
         outside.room = room * 100000;
         edge(fixture);
         fixture->now_ms += 1000;
     }
-    expect_rows(fixture->file, 1, 5000);
+    audit_fixture_expect(fixture->file, 1, 5000);
     assert_int_equal(fixture->reported, 5000);
 }
 
 static void room_made_by_rotating_the_full_file_is_used(void **state)
 {
-    struct fixture *fixture = *state;
+    struct audit_fixture *fixture = *state;
 
-    start(fixture);
-    add_rows(fixture, 3);
+    audit_fixture_start(fixture);
+    audit_fixture_add_rows(fixture, 3);
     edge(fixture);
     outside.room = 50;
-    add_rows(fixture, 2);
+    audit_fixture_add_rows(fixture, 2);
     edge(fixture);
     assert_false(audit_is_healthy(fixture->audit));
     assert_int_equal(rename(fixture->file, fixture->rotated), 0);
     outside.room = SIZE_MAX;
     fixture->now_ms += 1000;
     edge(fixture);
-    expect_rows(fixture->rotated, 1, 3);
-    expect_rows(fixture->file, 4, 5);
+    audit_fixture_expect(fixture->rotated, 1, 3);
+    audit_fixture_expect(fixture->file, 4, 5);
     assert_true(audit_is_healthy(fixture->audit));
 }
 
 static void after_a_failed_sync_the_rows_are_written_again(void **state)
 {
-    struct fixture *fixture = *state;
+    struct audit_fixture *fixture = *state;
 
-    start(fixture);
-    add_rows(fixture, 3);
+    audit_fixture_start(fixture);
+    audit_fixture_add_rows(fixture, 3);
     edge(fixture);
     sync_now(fixture);
-    add_rows(fixture, 3);
+    audit_fixture_add_rows(fixture, 3);
     edge(fixture);
     outside.sync_fails = true;
     sync_now(fixture);
@@ -1348,18 +1234,18 @@ static void after_a_failed_sync_the_rows_are_written_again(void **state)
     outside.sync_fails = false;
     fixture->now_ms += 1000;
     edge(fixture);
-    expect_rows(fixture->file, 1, 6);
+    audit_fixture_expect(fixture->file, 1, 6);
     sync_now(fixture);
     assert_int_equal(fixture->spool.set_exported, 6);
     assert_int_equal(fixture->reported, 6);
 }
 
-static void a_sync_that_fails_for_long_is_told_once_and_its_end_once(void **state)
+static void a_sync_that_fails_for_long_is_logged_once_and_its_end_once(void **state)
 {
-    struct fixture *fixture = *state;
+    struct audit_fixture *fixture = *state;
 
-    start(fixture);
-    add_rows(fixture, 3);
+    audit_fixture_start(fixture);
+    audit_fixture_add_rows(fixture, 3);
     edge(fixture);
     outside.sync_fails = true;
     for (int i = 0; i < 10; i++) {
@@ -1379,17 +1265,17 @@ static void a_sync_that_fails_for_long_is_told_once_and_its_end_once(void **stat
     assert_int_equal(logged("audit_waiting"), 1);
     assert_int_equal(logged("audit_resumed"), 1);
     assert_true(audit_is_healthy(fixture->audit));
-    expect_rows(fixture->file, 1, 3);
+    audit_fixture_expect(fixture->file, 1, 3);
     assert_int_equal(fixture->spool.set_exported, 3);
 }
 
 static void a_sync_that_fails_now_and_then_is_reported_once(void **state)
 {
-    struct fixture *fixture = *state;
+    struct audit_fixture *fixture = *state;
 
-    start(fixture);
+    audit_fixture_start(fixture);
     for (int i = 0; i < 50; i++) {
-        add_rows(fixture, 1);
+        audit_fixture_add_rows(fixture, 1);
         outside.sync_fails = i % 4 != 3; /* it works again for less than a second */
         fixture->now_ms += 400;
         sync_now(fixture);
@@ -1402,16 +1288,16 @@ static void a_sync_that_fails_now_and_then_is_reported_once(void **state)
     }
     assert_int_equal(logged("audit_waiting"), 1);
     assert_int_equal(logged("audit_resumed"), 1);
-    expect_rows(fixture->file, 1, 50);
+    audit_fixture_expect(fixture->file, 1, 50);
 }
 
 static void a_file_that_is_deleted_again_and_again_is_reported_ten_times_a_minute(void **state)
 {
-    struct fixture *fixture = *state;
+    struct audit_fixture *fixture = *state;
 
-    start(fixture);
+    audit_fixture_start(fixture);
     for (int i = 0; i < 600; i++) {
-        add_rows(fixture, 1);
+        audit_fixture_add_rows(fixture, 1);
         edge(fixture);
         assert_int_equal(unlink(fixture->file), 0);
         fixture->now_ms += 100;
@@ -1422,10 +1308,10 @@ static void a_file_that_is_deleted_again_and_again_is_reported_ten_times_a_minut
 
 static void reopened_after_a_failed_sync_no_row_is_in_two_files(void **state)
 {
-    struct fixture *fixture = *state;
+    struct audit_fixture *fixture = *state;
 
-    start(fixture);
-    add_rows(fixture, 3);
+    audit_fixture_start(fixture);
+    audit_fixture_add_rows(fixture, 3);
     edge(fixture);
     outside.sync_fails = true;
     assert_int_equal(rename(fixture->file, fixture->rotated), 0);
@@ -1433,8 +1319,8 @@ static void reopened_after_a_failed_sync_no_row_is_in_two_files(void **state)
     outside.sync_fails = false;
     fixture->now_ms += 1000;
     edge(fixture);
-    expect_rows(fixture->rotated, 1, 0);
-    expect_rows(fixture->file, 1, 3);
+    audit_fixture_expect(fixture->rotated, 1, 0);
+    audit_fixture_expect(fixture->file, 1, 3);
 }
 
 /* A file system of 64 KiB, in a mount namespace of this process alone. */
@@ -1447,23 +1333,23 @@ static bool mount_small(const char *folder)
 
 static void a_disk_that_is_really_full_loses_none(void **state)
 {
-    struct fixture *fixture = *state;
+    struct audit_fixture *fixture = *state;
 
     if (!mount_small(fixture->folder))
         skip();
-    start(fixture);
-    add_rows(fixture, 1000);
+    audit_fixture_start(fixture);
+    audit_fixture_add_rows(fixture, 1000);
     edge(fixture);
     assert_false(audit_is_healthy(fixture->audit));
-    assert_true(log_says(strerror(ENOSPC)));
+    assert_true(log_has(strerror(ENOSPC)));
     assert_in_range(fixture->reported, 1, 1000);
-    assert_true(file_size(fixture->file) > 32 * 1024);
+    assert_true(files_size(fixture->file) > 32 * 1024);
     assert_int_equal(mount(NULL, fixture->folder, NULL, MS_REMOUNT, "size=4m"), 0);
     fixture->now_ms += 1000;
     edge(fixture);
-    expect_rows(fixture->file, 1, 1000);
+    audit_fixture_expect(fixture->file, 1, 1000);
     assert_int_equal(fixture->reported, 1000);
-    stop(fixture);
+    audit_fixture_stop(fixture);
     assert_int_equal(umount2(fixture->folder, MNT_DETACH), 0);
 }
 
@@ -1476,7 +1362,7 @@ int main(void)
         CASE(many_rows_take_several_calls),
         CASE(so_many_bytes_are_written_in_one_call_and_no_more),
         CASE(the_longest_lines_are_written_whole),
-        CASE(the_cursor_is_told_after_the_sync_and_not_before),
+        CASE(the_cursor_advances_after_the_sync_and_not_before),
         CASE(to_free_is_to_sync),
         CASE(an_error_of_the_spool_is_passed_on),
         CASE(without_deliveries_only_failures_are_written_and_all_are_reported),
@@ -1497,32 +1383,32 @@ int main(void)
         CASE(a_file_rotated_before_the_crash_counts),
         CASE(a_rotated_file_does_not_count_where_the_new_one_has_lines),
         CASE(a_tail_longer_than_the_first_look_is_found),
-        CASE(a_file_ahead_of_the_spool_is_told_loudly_and_loses_no_row),
+        CASE(a_file_ahead_of_the_spool_is_logged_and_loses_no_row),
         CASE(a_file_that_is_none_of_ours_is_not_touched),
         CASE(a_link_to_a_file_that_is_none_of_ours_writes_nothing_there),
         CASE(the_file_that_was_rotated_is_not_cut_if_it_is_none_of_ours),
         CASE(a_file_that_another_process_writes_is_waited_for),
         CASE(two_gateways_never_write_one_file),
         CASE(what_is_no_file_is_refused),
-        CASE(reopened_it_goes_on_in_a_new_file),
+        CASE(after_a_reopen_lines_go_to_a_new_file),
         CASE(reopened_it_takes_new_settings),
         CASE(a_file_renamed_without_a_hup_is_followed_by_a_new_one),
         CASE(a_deleted_file_is_begun_anew_with_all_that_was_not_synced),
-        CASE(a_file_truncated_by_somebody_goes_on_without_a_hole),
+        CASE(a_file_truncated_by_another_process_continues_without_a_hole),
         CASE(a_file_truncated_within_a_line_spoils_no_later_line),
         CASE(what_was_truncated_before_its_sync_is_written_again),
-        CASE(numbers_that_gave_way_are_explained_in_their_place),
-        CASE(numbers_that_nobody_owns_up_to_stay_missing),
+        CASE(pruned_numbers_are_explained_in_their_place),
+        CASE(numbers_that_were_not_pruned_stay_missing),
         CASE(without_deliveries_in_the_file_nothing_needs_to_be_explained),
         CASE(rows_wait_for_a_folder_that_is_not_there),
-        CASE(rows_that_gave_way_meanwhile_did_not_wait),
+        CASE(rows_that_were_pruned_meanwhile_did_not_wait),
         CASE(all_rows_that_waited_are_counted_however_many),
-        CASE(a_file_that_appears_late_still_says_what_it_holds),
+        CASE(a_file_that_appears_late_is_still_examined),
         CASE(a_full_disk_leaves_whole_lines_and_loses_none),
         CASE(a_full_disk_among_many_rows_loses_none),
         CASE(room_made_by_rotating_the_full_file_is_used),
         CASE(after_a_failed_sync_the_rows_are_written_again),
-        CASE(a_sync_that_fails_for_long_is_told_once_and_its_end_once),
+        CASE(a_sync_that_fails_for_long_is_logged_once_and_its_end_once),
         CASE(a_sync_that_fails_now_and_then_is_reported_once),
         CASE(a_file_that_is_deleted_again_and_again_is_reported_ten_times_a_minute),
         CASE(reopened_after_a_failed_sync_no_row_is_in_two_files),

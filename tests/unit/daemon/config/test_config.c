@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The configuration: what is taken, what is refused and in which words, and that the sample and
- * the man page say what the table says.
+ * test_config.c - the configuration: what is taken, what is refused and in which words,
+ * and that the sample and the man page say what the table says
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -14,9 +14,11 @@
 #include <sched.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "daemon/config/config.h"
 #include "store/spool.h"
+#include "tests/support/files.h"
 
 #define SAMPLE SPOOLD_SOURCE "/etc/mqtt-spoold.conf"
 #define PAGE   SPOOLD_SOURCE "/man/mqtt-spoold.conf.5"
@@ -41,8 +43,8 @@ void *__wrap_malloc(size_t size)
 }
 
 struct fixture {
-    char folder[64];
-    char path[80];
+    char folder[FILES_PATH_MAX];
+    char path[FILES_PATH_MAX + 16];
     char error[CONFIG_ERROR_MAX];
 };
 
@@ -51,9 +53,7 @@ static int set_up(void **state)
     static struct fixture fixture;
 
     memset(&fixture, 0, sizeof(fixture));
-    (void)snprintf(fixture.folder, sizeof(fixture.folder), "/tmp/spoold-config-XXXXXX");
-    if (mkdtemp(fixture.folder) == NULL)
-        return -1;
+    files_make_folder(fixture.folder, "test_config");
     (void)snprintf(fixture.path, sizeof(fixture.path), "%s/t.conf", fixture.folder);
     *state = &fixture;
     return 0;
@@ -62,21 +62,9 @@ static int set_up(void **state)
 static int tear_down(void **state)
 {
     struct fixture *fixture = *state;
-    char other[96];
 
-    (void)snprintf(other, sizeof(other), "%s/other.conf", fixture->folder);
-    (void)unlink(other); /* only some tests make one */
-    (void)unlink(fixture->path);
-    return rmdir(fixture->folder);
-}
-
-static void write_bytes(const char *path, const void *bytes, size_t size)
-{
-    FILE *file = fopen(path, "we");
-
-    assert_non_null(file);
-    assert_int_equal(fwrite(bytes, 1, size, file), size);
-    assert_int_equal(fclose(file), 0);
+    files_remove_folder(fixture->folder);
+    return 0;
 }
 
 static void write_other(const struct fixture *fixture, const char *text)
@@ -84,7 +72,7 @@ static void write_other(const struct fixture *fixture, const char *text)
     char path[96];
 
     (void)snprintf(path, sizeof(path), "%s/other.conf", fixture->folder);
-    write_bytes(path, text, strlen(text));
+    files_write(path, text, strlen(text));
 }
 
 /* The configuration in @text, which must be right. */
@@ -93,7 +81,7 @@ static struct config *load(struct fixture *fixture, const char *text)
     struct config *config = NULL;
     int result;
 
-    write_bytes(fixture->path, text, strlen(text));
+    files_write(fixture->path, text, strlen(text));
     result = config_load(fixture->path, &config, fixture->error);
     if (result != 0)
         fail_msg("refused: %s", fixture->error);
@@ -113,7 +101,7 @@ static void refuse(struct fixture *fixture, const char *text, const char *wanted
     struct config *config = &untouched;
     size_t size = strlen(fixture->path);
 
-    write_bytes(fixture->path, text, strlen(text));
+    files_write(fixture->path, text, strlen(text));
     assert_int_equal(config_load(fixture->path, &config, fixture->error), -EINVAL);
     assert_ptr_equal(config, &untouched);
     assert_memory_equal(fixture->error, fixture->path, size);
@@ -465,7 +453,7 @@ static void lanes_are_taken_in_their_order_with_limits_of_their_own(void **state
 
 static void limit_that_a_lane_does_not_give_is_that_of_retention(void **state)
 {
-    /* Retention stands behind the lanes, and counts all the same. */
+    /* Retention follows the lanes in the file, and applies anyway. */
     struct config *config =
         load(*state, BROKER "lanes = ( { name = \"a\"; topics = ( \"a/#\" ); },\n"
                             "  { name = \"b\"; topics = ( \"b/#\" ); max_messages = 7; } );\n"
@@ -770,7 +758,7 @@ static void error_in_an_included_file_names_that_file(void **state)
     struct config *config = NULL;
     char wanted[160];
 
-    write_bytes(fixture->path, BROKER "@include \"other.conf\"\n",
+    files_write(fixture->path, BROKER "@include \"other.conf\"\n",
                 strlen(BROKER "@include \"other.conf\"\n"));
     write_other(fixture, "\nlog_level = \"loud\";\n");
     assert_int_equal(config_load(fixture->path, &config, fixture->error), -EINVAL);
@@ -818,7 +806,7 @@ static void want_of_memory_is_no_fault_of_the_file(void **state)
     struct config *config = NULL;
 
     write_other(fixture, "status_interval = \"1s\";\n");
-    write_bytes(fixture->path, text, strlen(text));
+    files_write(fixture->path, text, strlen(text));
     for (unsigned n = 1; n <= 2; n++) { /* the file, then what it includes */
         large_block_that_fails = n;
         assert_int_equal(config_load(fixture->path, &config, fixture->error), -ENOMEM);
@@ -833,7 +821,7 @@ static void file_that_includes_itself_is_refused(void **state)
     struct config *config = NULL;
     char wanted[160];
 
-    write_bytes(fixture->path, "@include \"other.conf\"\n",
+    files_write(fixture->path, "@include \"other.conf\"\n",
                 strlen("@include \"other.conf\"\n"));
     write_other(fixture, "@include \"other.conf\"\n@include \"other.conf\"\n");
     assert_int_equal(config_load(fixture->path, &config, fixture->error), -EINVAL);
@@ -843,7 +831,7 @@ static void file_that_includes_itself_is_refused(void **state)
     assert_string_equal(fixture->error, wanted);
 }
 
-/* libconfig 1.5 would take it modulo 2^32 and say nothing. */
+/* libconfig 1.5 would take it modulo 2^32 without an error. */
 static void number_above_32_bits_is_refused_not_cut(void **state)
 {
     refuse(*state, BROKER "retention: {\n max_bytes = 5000000000; };",
@@ -1310,7 +1298,7 @@ static void file_that_cannot_be_read_is_refused(void **state)
     assert_int_equal(config_load(fixture->folder, &config, fixture->error), -EINVAL);
     (void)snprintf(wanted, sizeof(wanted), "%s: is no regular file", fixture->folder);
     assert_string_equal(fixture->error, wanted);
-    write_bytes(fixture->path, BROKER "\0x", sizeof(BROKER "\0x"));
+    files_write(fixture->path, BROKER "\0x", sizeof(BROKER "\0x"));
     assert_int_equal(config_load(fixture->path, &config, fixture->error), -EINVAL);
     (void)snprintf(wanted, sizeof(wanted), "%s: holds a NUL byte: is it a text file?",
                    fixture->path);
@@ -1328,10 +1316,10 @@ static void file_above_a_mebibyte_is_refused(void **state)
     assert_non_null(spaces);
     memset(spaces, ' ', size);
     memcpy(spaces, BROKER, strlen(BROKER));
-    write_bytes(fixture->path, spaces, size - 1);
+    files_write(fixture->path, spaces, size - 1);
     assert_int_equal(config_load(fixture->path, &config, fixture->error), 0);
     config_free(config);
-    write_bytes(fixture->path, spaces, size);
+    files_write(fixture->path, spaces, size);
     assert_int_equal(config_load(fixture->path, &config, fixture->error), -EINVAL);
     assert_string_equal(fixture->error + strlen(fixture->path),
                         ": is larger than 1 MiB, which no configuration is");
@@ -1429,8 +1417,8 @@ static void no_restart_is_needed_for_keys_that_reload(void **state)
     config_free(fresh);
 }
 
-/* Another value of each key that a HUP takes over, and where it lies. The lanes are moved by the
- * gateway, with the spool. */
+/* Another value of each key that a HUP takes over, and where it lies. The lanes are moved by
+ * the gateway, with the spool. */
 #define VALUE(path, text, member)                                                              \
     {                                                                                          \
         path, text, offsetof(struct config, member), sizeof(((struct config *)NULL)->member)   \

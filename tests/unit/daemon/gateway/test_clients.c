@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * test_clients.c - who is admitted, who is rejected and how that is logged, who waits and who is owed
+ * test_clients.c - who is admitted, who is rejected and how that is logged, who waits and who
+ * is owed
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -10,9 +11,18 @@
 #include <cmocka.h>
 
 #include <errno.h>
+#include <stdbool.h>
 #include <string.h>
 #include <sys/resource.h>
 
+#include "daemon/config/config.h"
+#include "daemon/gateway/clients.h"
+#include "daemon/gateway/gateway-private.h"
+#include "daemon/gateway/gateway.h"
+#include "daemon/gateway/turn.h"
+#include "daemon/ingress/session.h"
+#include "daemon/mqtt/packet.h"
+#include "daemon/uplink/uplink.h"
 #include "tests/support/gateway_fakes.h"
 
 /* With max_clients from now on. */

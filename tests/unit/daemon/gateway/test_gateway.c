@@ -11,10 +11,15 @@
 
 #include <errno.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <string.h>
+#include <time.h>
 
-#include "daemon/gateway/limits.h"
+#include "daemon/gateway/gateway-private.h"
+#include "daemon/gateway/gateway.h"
 #include "daemon/ingress/listener.h"
+#include "daemon/uplink/uplink.h"
+#include "store/spool.h"
 #include "tests/support/gateway_fakes.h"
 
 static void a_start_says_what_is_spooled_and_proves_that_it_can_write(void **state)
@@ -40,8 +45,8 @@ static void a_start_that_fails_commits_nothing(void **state)
 static void what_is_in_the_way_of_a_part_is_passed_on(void **state)
 {
     (void)state;
-    fakes.new_listener.value = LISTENER_E_TOLD;
-    assert_int_equal(fakes_new(""), GATEWAY_E_TOLD);
+    fakes.new_listener.value = LISTENER_E_LOGGED;
+    assert_int_equal(fakes_new(""), GATEWAY_E_LOGGED);
     fakes.new_listener.value = LISTENER_E_OPERATOR;
     assert_int_equal(fakes_new(""), GATEWAY_E_OPERATOR);
     fakes.new_uplink.value = UPLINK_E_SETTINGS;
@@ -105,17 +110,17 @@ static void expect_not_opened(int condition, int expected, const char *remedy)
 static void each_obstacle_has_a_remedy_and_says_whether_a_restart_helps(void **state)
 {
     (void)state;
-    expect_not_opened(SPOOL_E_LOCKED, GATEWAY_E_TOLD, "another mqtt-spoold runs");
-    expect_not_opened(SPOOL_E_BUSY, GATEWAY_E_TOLD, "holds the database locked");
-    expect_not_opened(SPOOL_E_DISK, GATEWAY_E_TOLD, "the disk is full");
+    expect_not_opened(SPOOL_E_LOCKED, GATEWAY_E_LOGGED, "another mqtt-spoold runs");
+    expect_not_opened(SPOOL_E_BUSY, GATEWAY_E_LOGGED, "holds the database locked");
+    expect_not_opened(SPOOL_E_DISK, GATEWAY_E_LOGGED, "the disk is full");
     expect_not_opened(SPOOL_E_NEWER, GATEWAY_E_OPERATOR, "a newer version wrote this spool");
     expect_not_opened(SPOOL_E_FOREIGN, GATEWAY_E_OPERATOR, "name another spool.directory");
     expect_not_opened(SPOOL_E_LANES, GATEWAY_E_OPERATOR, "the names of older lanes");
     expect_not_opened(-ENAMETOOLONG, GATEWAY_E_OPERATOR, "a folder with a shorter path");
-    expect_not_opened(-EIO, GATEWAY_E_TOLD, "reads or writes fail");
-    expect_not_opened(-ENOTDIR, GATEWAY_E_TOLD, "is a file: move that file away");
-    expect_not_opened(-EROFS, GATEWAY_E_TOLD, "ReadWritePaths=");
-    expect_not_opened(-EACCES, GATEWAY_E_TOLD, "see the folder's permissions");
+    expect_not_opened(-EIO, GATEWAY_E_LOGGED, "reads or writes fail");
+    expect_not_opened(-ENOTDIR, GATEWAY_E_LOGGED, "is a file: move that file away");
+    expect_not_opened(-EROFS, GATEWAY_E_LOGGED, "ReadWritePaths=");
+    expect_not_opened(-EACCES, GATEWAY_E_LOGGED, "see the folder's permissions");
 }
 
 static void what_was_in_the_way_of_the_spool_is_named(void **state)
@@ -193,7 +198,7 @@ static void a_disk_that_is_gone_is_no_damage(void **state)
 {
     (void)state;
     fakes.survey.value = -EIO;
-    expect_not_opened(SPOOL_E_UNREAD, GATEWAY_E_TOLD, "a disk that is gone is not taken");
+    expect_not_opened(SPOOL_E_UNREAD, GATEWAY_E_LOGGED, "a disk that is gone is not taken");
 }
 
 static void a_pending_signal_stops_a_salvage(void **state)

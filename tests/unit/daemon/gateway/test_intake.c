@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * test_intake.c - why messages are not accepted: when it begins, which reason stands, when it is over
+ * test_intake.c - why messages are not accepted: when it begins, which reason stands, when it
+ * is over
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -12,11 +13,19 @@
 #include <string.h>
 
 #include "base/condition.h"
+#include "daemon/config/config.h"
+#include "daemon/gateway/gateway-private.h"
+#include "daemon/gateway/intake.h"
 #include "daemon/gateway/limits.h"
+#include "daemon/gateway/turn.h"
+#include "daemon/ingress/session.h"
+#include "daemon/uplink/uplink.h"
+#include "store/spool.h"
 #include "tests/support/gateway_fakes.h"
 
-#define BLOCKED_LANE                                                                           \
-    "lanes = ( { name = \"b\"; topics = ( \"b/#\" ); max_messages = 1; when_full = \"block\"; } );"
+#define BLOCKED                                                                                \
+    "{ name = \"b\"; topics = ( \"b/#\" ); max_messages = 1; when_full = \"block\"; }"
+#define BLOCKED_LANE "lanes = ( " BLOCKED " );"
 
 static struct intake *open_intake(const char *extra)
 {
@@ -47,11 +56,11 @@ static void a_reason_is_logged_once_and_its_end_once(void **state)
     assert_int_equal(fakes_logged("spool_full reason=disk new_messages=refused"), 1);
     intake_note_room(intake);
     assert_int_equal(fakes_logged("spool_room"), 0); /* not before it has lasted */
-    assert_int_equal(intake_is_full(intake), INTAKE_FULL_DISK);
+    assert_int_equal(intake_full_reason(intake), INTAKE_FULL_DISK);
     pass_time(intake, CONDITION_OVER_MS);
     intake_note_room(intake);
     assert_int_equal(fakes_logged("spool_room new_messages=accepted"), 1);
-    assert_int_equal(intake_is_full(intake), INTAKE_HAS_ROOM);
+    assert_int_equal(intake_full_reason(intake), INTAKE_HAS_ROOM);
     intake_note_room(intake);
     assert_int_equal(fakes_logged("spool_room"), 1);
 }
@@ -63,10 +72,10 @@ static void another_reason_takes_over_when_the_first_was_not_found_for_a_while(v
     (void)state;
     intake_note_full(intake, INTAKE_FULL_DISK);
     intake_note_full(intake, INTAKE_FULL_LOCKED);
-    assert_int_equal(intake_is_full(intake), INTAKE_FULL_DISK);
+    assert_int_equal(intake_full_reason(intake), INTAKE_FULL_DISK);
     pass_time(intake, CONDITION_OVER_MS);
     intake_note_full(intake, INTAKE_FULL_LOCKED);
-    assert_int_equal(intake_is_full(intake), INTAKE_FULL_LOCKED);
+    assert_int_equal(intake_full_reason(intake), INTAKE_FULL_LOCKED);
     assert_int_equal(fakes_logged("spool_full reason=database_locked"), 1);
 }
 
@@ -79,7 +88,7 @@ static void moved_files_outrank_every_other_reason_at_once(void **state)
     fakes.gateway->turn.has_moved = true;
     intake_note_full(intake, INTAKE_FULL_MOVED);
     assert_int_equal(fakes_logged("spool_full reason=spool_moved"), 1);
-    pass_time(intake, 2 * CONDITION_OVER_MS);
+    pass_time(intake, INT64_C(2) * CONDITION_OVER_MS);
     intake_note_full(intake, INTAKE_FULL_DISK);
     intake_note_room(intake);
     pass_time(intake, CONDITION_OVER_MS);
@@ -161,7 +170,7 @@ static void records_that_wait_fill_the_audit_only_while_it_is_not_written(void *
     assert_true(intake_audit_is_full(intake));
     fakes.waiting = 999;
     assert_false(intake_audit_is_full(intake));
-    fakes.record_bytes = GATEWAY_FAILURES_KEPT * GATEWAY_RECORD_BYTES;
+    fakes.record_bytes = UINT64_C(1) * GATEWAY_FAILURES_KEPT * GATEWAY_RECORD_BYTES;
     assert_true(intake_audit_is_full(intake)); /* few, and large */
 }
 
@@ -172,7 +181,7 @@ static void where_records_are_pruned_their_bytes_may_be_exceeded_by_a_batch(void
 
     (void)state;
     fakes.is_audit_broken = true;
-    fakes.record_bytes = GATEWAY_FAILURES_KEPT * GATEWAY_RECORD_BYTES;
+    fakes.record_bytes = UINT64_C(1) * GATEWAY_FAILURES_KEPT * GATEWAY_RECORD_BYTES;
     assert_true(intake_prunes_audit(intake));
     assert_false(intake_audit_is_full(intake));
     fakes.record_bytes += 2 * GATEWAY_BATCH_BYTES;
@@ -260,7 +269,7 @@ static void whether_a_disk_has_room_is_known_only_from_a_message(void **state)
 
     (void)state;
     intake_note_full(intake, INTAKE_FULL_DISK);
-    pass_time(intake, 10 * CONDITION_OVER_MS);
+    pass_time(intake, INT64_C(10) * CONDITION_OVER_MS);
     intake_check_room(intake);
     intake_check_room(intake);
     assert_int_equal(fakes_logged("spool_room"), 0);

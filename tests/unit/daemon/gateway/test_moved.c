@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * test_moved.c - files of the spool that were moved: nothing is acknowledged, and what only this
- * process holds is put back before it ends
+ * test_moved.c - files of the spool that were moved: nothing is acknowledged, and what only
+ * this process holds is put back before it ends
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -11,8 +11,15 @@
 #include <cmocka.h>
 
 #include <errno.h>
+#include <stdbool.h>
 #include <string.h>
 
+#include "daemon/gateway/gateway-private.h"
+#include "daemon/gateway/gateway.h"
+#include "daemon/gateway/moved.h"
+#include "daemon/ingress/session.h"
+#include "daemon/uplink/uplink.h"
+#include "store/spool.h"
 #include "tests/support/gateway_fakes.h"
 
 #define RETRY_MS 5000

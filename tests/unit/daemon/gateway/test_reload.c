@@ -12,14 +12,21 @@
 #include <errno.h>
 #include <string.h>
 
+#include "daemon/config/config.h"
+#include "daemon/gateway/gateway-private.h"
+#include "daemon/gateway/gateway.h"
+#include "daemon/gateway/intake.h"
+#include "daemon/ingress/session.h"
+#include "daemon/uplink/settings.h"
+#include "daemon/uplink/uplink.h"
+#include "store/spool.h"
 #include "tests/support/gateway_fakes.h"
 
-#define LANES_AB                                                                               \
-    "lanes = ( { name = \"a\"; topics = ( \"a/#\" ); },"                                       \
-    "          { name = \"b\"; topics = ( \"b/#\" ); max_messages = 1; when_full = \"refuse\"; } );"
-#define LANES_BA                                                                                   \
-    "lanes = ( { name = \"b\"; topics = ( \"b/#\" ); max_messages = 1; when_full = \"refuse\"; }," \
-    "          { name = \"a\"; topics = ( \"a/#\" ); } );"
+#define LANE_A "{ name = \"a\"; topics = ( \"a/#\" ); }"
+#define LANE_B                                                                                 \
+    "{ name = \"b\"; topics = ( \"b/#\" ); max_messages = 1; when_full = \"refuse\"; }"
+#define LANES_AB "lanes = ( " LANE_A ", " LANE_B " );"
+#define LANES_BA "lanes = ( " LANE_B ", " LANE_A " );"
 
 static void everything_that_may_change_is_taken_over(void **state)
 {
@@ -83,6 +90,30 @@ static void lanes_are_found_by_their_names(void **state)
     assert_int_equal(fakes_logged("spool_full reason=limits lane=b"), 1); /* the same one */
 }
 
+#define LANE(name, limit)                                                                      \
+    "{ name = \"" name "\"; topics = ( \"" name                                                \
+    "/#\" ); when_full = \"block\"; max_messages = " limit "; }"
+
+static void one_that_waits_for_its_lane_is_offered_under_the_new_limits(void **state)
+{
+    struct session *session;
+
+    (void)state;
+    (void)fakes_open("lanes = ( " LANE("a", "1") ", " LANE("b", "1") " );");
+    session = fakes_connect("one", 1000);
+    fakes_link_state(UPLINK_IDLE);
+    assert_int_equal(fakes_publish(session, "a/1", "x").kind, SESSION_ACCEPT);
+    assert_int_equal(fakes_publish(session, "b/1", "x").kind, SESSION_ACCEPT);
+    assert_int_equal(fakes_publish(session, "b/1", "x").kind, SESSION_BLOCK);
+    fakes_edge();
+    assert_int_equal(session->resumed, 0);
+    /* The lane has another number now, and that number is of a lane that is full. */
+    fakes_reload("lanes = ( " LANE("b", "10") ", " LANE("a", "1") " );");
+    fakes_edge();
+    assert_int_equal(session->resumed, 1);
+    assert_int_equal(session->verdict.kind, SESSION_ACCEPT);
+}
+
 static void a_lane_that_left_with_messages_is_named(void **state)
 {
     struct gateway *gateway = fakes_open(LANES_AB);
@@ -95,7 +126,7 @@ static void a_lane_that_left_with_messages_is_named(void **state)
     fakes_reload("");
     assert_int_equal(fakes_logged("lane_not_configured lane=b spooled=1 limits=default"), 1);
     assert_int_equal(fakes_logged("lane=a spooled"), 0); /* nothing is left in it */
-    assert_false(gateway->status.rates.are_lanes_known);
+    assert_false(gateway->status.rates.has_lanes);
 }
 
 static void lanes_that_are_too_many_leave_lanes_and_limits_as_they_are(void **state)
@@ -130,6 +161,7 @@ int main(void)
         FAKES_TEST(parts_that_keep_or_borrow_settings_have_the_new_ones),
         FAKES_TEST(what_needs_a_restart_is_named_and_left),
         FAKES_TEST(lanes_are_found_by_their_names),
+        FAKES_TEST(one_that_waits_for_its_lane_is_offered_under_the_new_limits),
         FAKES_TEST(a_lane_that_left_with_messages_is_named),
         FAKES_TEST(lanes_that_are_too_many_leave_lanes_and_limits_as_they_are),
         FAKES_TEST(lanes_that_cannot_be_stored_end_the_daemon),

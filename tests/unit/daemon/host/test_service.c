@@ -3,7 +3,7 @@
  * test_service.c - what systemd sees
  *
  * Each test that changes what a process has one of (environment, descriptors
- * 3 and up, mounts) does so in a child; its exit code is what it has to say.
+ * 3 and up, mounts) does so in a child; its exit code is the result.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -33,6 +33,10 @@
 #include "base/clock.h"
 #include "daemon/host/journal.h"
 #include "daemon/host/service.h"
+#include "store/spool.h"
+#include "tests/support/child.h"
+#include "tests/support/files.h"
+#include "tests/support/loop.h"
 
 #define FIRST_FD      3
 #define NOTICE_MAX    1024
@@ -66,7 +70,7 @@ static int in_child(child_fn *fn, void *context)
 
     assert_true(pid >= 0);
     if (pid == 0)
-        _exit(fn(context));
+        child_exit(fn(context));
     assert_int_equal(waitpid(pid, &status, 0), pid);
     assert_true(WIFEXITED(status));
     return WEXITSTATUS(status);
@@ -114,7 +118,7 @@ static int take_sockets(void *context)
     int fds[SERVICE_SOCKETS_MAX];
     int count;
 
-    (void)close(FIRST_FD); /* what whoever runs the tests has left there */
+    (void)close(FIRST_FD); /* inherited from the process that runs the tests */
     pass(context);
     (void)close(STDERR_FILENO); /* what is refused is logged */
     count = service_sockets(fds);
@@ -184,7 +188,7 @@ static void variables_that_make_no_sense_are_refused(void **state)
 
 /* ---- state ---- */
 
-/* A datagram socket at @path; where nobody sends, the read ends with an error. */
+/* A datagram socket at @path; if no process sends, the read ends with an error. */
 static int receiver(const char *path)
 {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
@@ -199,8 +203,8 @@ static int receiver(const char *path)
 }
 
 struct manager {
-    char folder[64];
-    char path[80];
+    char folder[FILES_PATH_MAX];
+    char path[FILES_PATH_MAX + 16];
     int fd;
     char text[NOTICE_MAX];
 };
@@ -210,8 +214,7 @@ static int manager_setup(void **state)
     struct manager *manager = calloc(1, sizeof(*manager));
 
     assert_non_null(manager);
-    (void)snprintf(manager->folder, sizeof(manager->folder), "/tmp/test_service.XXXXXX");
-    assert_non_null(mkdtemp(manager->folder));
+    files_make_folder(manager->folder, "test_service");
     (void)snprintf(manager->path, sizeof(manager->path), "%s/notify", manager->folder);
     manager->fd = receiver(manager->path);
     assert_int_equal(setenv("NOTIFY_SOCKET", manager->path, 1), 0);
@@ -225,13 +228,12 @@ static int manager_teardown(void **state)
 
     (void)unsetenv("NOTIFY_SOCKET");
     (void)close(manager->fd);
-    (void)unlink(manager->path);
-    (void)rmdir(manager->folder);
+    files_remove_folder(manager->folder);
     free(manager);
     return 0;
 }
 
-static const char *heard(struct manager *manager)
+static const char *received(struct manager *manager)
 {
     ssize_t n = recv(manager->fd, manager->text, NOTICE_MAX - 1, 0);
 
@@ -240,16 +242,16 @@ static const char *heard(struct manager *manager)
     return manager->text;
 }
 
-static void the_manager_hears_each_state(void **state)
+static void the_manager_receives_each_state(void **state)
 {
     struct manager *manager = *state;
 
     service_ready();
-    assert_string_equal(heard(manager), "READY=1");
+    assert_string_equal(received(manager), "READY=1");
     service_stopping();
-    assert_string_equal(heard(manager), "STOPPING=1");
+    assert_string_equal(received(manager), "STOPPING=1");
     service_status("link %s, %d spooled", "online", 7);
-    assert_string_equal(heard(manager), "STATUS=link online, 7 spooled");
+    assert_string_equal(received(manager), "STATUS=link online, 7 spooled");
 }
 
 static void a_status_is_one_line_of_text(void **state)
@@ -257,7 +259,7 @@ static void a_status_is_one_line_of_text(void **state)
     struct manager *manager = *state;
 
     service_status("lane %s", "a\nMAINPID=1\x1b\xC2\x9B\xE2\x80\xAE\xFF\xC3\xBC");
-    assert_string_equal(heard(manager),
+    assert_string_equal(received(manager),
                         "STATUS=lane a\\x0AMAINPID=1\\x1B\\u{9B}\\u{202E}\\xFF\xC3\xBC");
 }
 
@@ -266,21 +268,22 @@ static void a_status_that_is_too_long_is_cut(void **state)
     struct manager *manager = *state;
 
     service_status("%2000d", 7);
-    assert_in_range(strlen(heard(manager)), 200, 600);
+    assert_in_range(strlen(received(manager)), 200, 600);
 }
 
 static void a_reload_carries_the_monotonic_time(void **state)
 {
     struct manager *manager = *state;
     uint64_t before = clock_monotonic_us();
-    unsigned long long told;
+    unsigned long long reported_us;
     int length = 0;
 
     service_reloading();
     assert_int_equal(
-        sscanf(heard(manager), "RELOADING=1\nMONOTONIC_USEC=%llu%n", &told, &length), 1);
+        sscanf(received(manager), "RELOADING=1\nMONOTONIC_USEC=%llu%n", &reported_us, &length),
+        1);
     assert_int_equal(length, strlen(manager->text));
-    assert_in_range(told, before, clock_monotonic_us());
+    assert_in_range(reported_us, before, clock_monotonic_us());
 }
 
 static void without_a_manager_nothing_happens(void **state)
@@ -289,7 +292,7 @@ static void without_a_manager_nothing_happens(void **state)
     assert_null(getenv("NOTIFY_SOCKET"));
     service_ready();
     service_reloading();
-    service_status("nobody reads this");
+    service_status("no manager reads this");
     service_stopping();
 }
 
@@ -311,19 +314,21 @@ static unsigned fill_queue(const struct manager *manager)
     return count;
 }
 
-/* Turns of the loop until the manager has a message; returns it. */
-static const char *heard_by_loop(sd_event *event, struct manager *manager)
+static bool has_message(void *userdata)
 {
-    for (int i = 0; i < 300; i++) {
-        ssize_t n = recv(manager->fd, manager->text, NOTICE_MAX - 1, MSG_DONTWAIT);
+    struct manager *manager = userdata;
+    ssize_t n = recv(manager->fd, manager->text, NOTICE_MAX - 1, MSG_DONTWAIT);
 
-        if (n > 0) {
-            manager->text[n] = '\0';
-            return manager->text;
-        }
-        assert_true(sd_event_run(event, 100000) >= 0);
-    }
-    return "nothing";
+    if (n > 0)
+        manager->text[n] = '\0';
+    return n > 0;
+}
+
+/* Turns of the loop until the manager has a message; returns it. */
+static const char *received_by_loop(sd_event *event, struct manager *manager)
+{
+    loop_run_until(event, has_message, manager, "a message to the manager");
+    return manager->text;
 }
 
 static void a_manager_that_does_not_read_gets_each_state_later(void **state)
@@ -340,19 +345,19 @@ static void a_manager_that_does_not_read_gets_each_state_later(void **state)
     service_status("left out");
     service_ready();
     for (unsigned i = 0; i < count; i++)
-        assert_string_equal(heard(manager), "X=1");
-    assert_memory_equal(heard_by_loop(event, manager), "RELOADING=1\nMONOTONIC_USEC=", 27);
-    assert_string_equal(heard_by_loop(event, manager), "READY=1");
-    service_status("heard again");
-    assert_string_equal(heard_by_loop(event, manager), "STATUS=heard again");
+        assert_string_equal(received(manager), "X=1");
+    assert_memory_equal(received_by_loop(event, manager), "RELOADING=1\nMONOTONIC_USEC=", 27);
+    assert_string_equal(received_by_loop(event, manager), "READY=1");
+    service_status("received again");
+    assert_string_equal(received_by_loop(event, manager), "STATUS=received again");
 
     count = fill_queue(manager);
     service_reloading();
     service_stopping(); /* the reload is of no interest any more */
     for (unsigned i = 0; i < count; i++)
-        assert_string_equal(heard(manager), "X=1");
+        assert_string_equal(received(manager), "X=1");
     service_end(); /* sends what waits */
-    assert_string_equal(heard(manager), "STOPPING=1");
+    assert_string_equal(received(manager), "STOPPING=1");
     (void)alarm(0);
     sd_event_unref(event);
 }
@@ -364,14 +369,14 @@ static void a_longer_start_reaches_a_manager_that_did_not_read(void **state)
 
     service_extend_timeout(7000);
     for (unsigned i = 0; i < count; i++)
-        assert_string_equal(heard(manager), "X=1");
+        assert_string_equal(received(manager), "X=1");
     service_status("a second line"); /* sends what waits before it */
-    assert_string_equal(heard(manager), "EXTEND_TIMEOUT_USEC=7000000");
-    assert_string_equal(heard(manager), "STATUS=a second line");
+    assert_string_equal(received(manager), "EXTEND_TIMEOUT_USEC=7000000");
+    assert_string_equal(received(manager), "STATUS=a second line");
     (void)alarm(0);
 }
 
-static void a_manager_with_an_abstract_name_hears_it_too(void **state)
+static void a_manager_with_an_abstract_name_receives_it_too(void **state)
 {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
     struct timeval patience = {.tv_sec = 10};
@@ -406,13 +411,13 @@ static void the_loop_feeds_the_watchdog_and_never_waits(void **state)
     assert_int_equal(service_start(event), 0);
     assert_null(getenv("WATCHDOG_USEC")); /* it is not for children */
     for (int i = 0; i < 3; i++)
-        assert_string_equal(heard_by_loop(event, manager), "WATCHDOG=1");
+        assert_string_equal(received_by_loop(event, manager), "WATCHDOG=1");
     unsigned count = fill_queue(manager);
     for (int i = 0; i < 5; i++)
         assert_true(sd_event_run(event, UINT64_MAX) > 0); /* pings that do not fit */
     for (unsigned i = 0; i < count; i++)
-        assert_string_equal(heard(manager), "X=1");
-    assert_string_equal(heard_by_loop(event, manager), "WATCHDOG=1");
+        assert_string_equal(received(manager), "X=1");
+    assert_string_equal(received_by_loop(event, manager), "WATCHDOG=1");
     service_end();
     (void)alarm(0);
     sd_event_unref(event);
@@ -429,7 +434,7 @@ static void a_watchdog_of_another_process_is_not_fed(void **state)
     assert_int_equal(service_start(event), 0);
     assert_int_equal(sd_event_run(event, 0) < 0, 0);
     service_ready();
-    assert_string_equal(heard(manager), "READY=1");
+    assert_string_equal(received(manager), "READY=1");
     service_end();
     sd_event_unref(event);
 }
@@ -1064,14 +1069,14 @@ int main(void)
         cmocka_unit_test(without_systemd_there_are_none),
         cmocka_unit_test(too_many_sockets_are_refused),
         cmocka_unit_test(variables_that_make_no_sense_are_refused),
-        WITH_MANAGER(the_manager_hears_each_state),
+        WITH_MANAGER(the_manager_receives_each_state),
         WITH_MANAGER(a_status_is_one_line_of_text),
         WITH_MANAGER(a_status_that_is_too_long_is_cut),
         WITH_MANAGER(a_reload_carries_the_monotonic_time),
         cmocka_unit_test(without_a_manager_nothing_happens),
         WITH_MANAGER(a_manager_that_does_not_read_gets_each_state_later),
         WITH_MANAGER(a_longer_start_reaches_a_manager_that_did_not_read),
-        WITH_MANAGER(a_manager_with_an_abstract_name_hears_it_too),
+        WITH_MANAGER(a_manager_with_an_abstract_name_receives_it_too),
         WITH_MANAGER(the_loop_feeds_the_watchdog_and_never_waits),
         WITH_MANAGER(a_watchdog_of_another_process_is_not_fed),
         cmocka_unit_test(a_failure_is_a_warning_with_all_its_fields),

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Tests of the listener: real sockets in a temporary folder, a real event loop,
+ * test_listener.c - where producers connect
+ *
+ * Real sockets in a temporary folder, a real event loop,
  * and an owner that only keeps what it is given.
  */
 #include <setjmp.h>
@@ -18,6 +20,7 @@
 #include <netinet/tcp.h>
 #include <stdbool.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -26,6 +29,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/peer.h"
 #include "daemon/ingress/listener.h"
 
 #define PATIENCE_US 10000000
@@ -46,6 +50,7 @@ struct fixture {
 static int on_accepted(void *owner, int fd, const struct peer *peer)
 {
     struct fixture *f = owner;
+
     if (f->accepted < KEPT_MAX)
         f->kept[f->accepted] = fd;
     else
@@ -60,6 +65,7 @@ static const struct listener_ops ops = {.accepted = on_accepted};
 static int setup(void **state)
 {
     struct fixture *f = calloc(1, sizeof(*f));
+
     assert_non_null(f);
     assert_int_equal(sd_event_new(&f->event), 0);
     (void)snprintf(f->folder, sizeof(f->folder), "/tmp/test_listener.XXXXXX");
@@ -73,6 +79,7 @@ static int setup(void **state)
 static int teardown(void **state)
 {
     struct fixture *f = *state;
+
     listener_free(f->listener);
     for (size_t i = 0; i < f->accepted && i < KEPT_MAX; i++)
         (void)close(f->kept[i]);
@@ -93,6 +100,7 @@ static void assert_told(struct fixture *f, int wanted, const char *why)
 {
     char said[1024] = "";
     int log[2], kept = dup(STDERR_FILENO);
+
     assert_true(kept >= 0);
     assert_int_equal(pipe2(log, O_CLOEXEC | O_NONBLOCK), 0);
     assert_true(dup2(log[1], STDERR_FILENO) >= 0);
@@ -112,6 +120,7 @@ static void assert_told(struct fixture *f, int wanted, const char *why)
 static int64_t now_us(void)
 {
     struct timespec now;
+
     assert_int_equal(clock_gettime(CLOCK_MONOTONIC, &now), 0);
     return (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
 }
@@ -120,15 +129,18 @@ static int64_t now_us(void)
 static void run_until_accepted(struct fixture *f, size_t count)
 {
     int64_t deadline = now_us() + PATIENCE_US;
+
     while (f->accepted < count && now_us() < deadline)
         assert_true(sd_event_run(f->event, 100000) >= 0);
     assert_int_equal(f->accepted, count);
 }
 
-/* What spins is ready each time; a timer can come due in between once, if we were kept waiting. */
+/* What spins is ready each time; a timer can come due in between once, if we were kept
+ * waiting. */
 static void assert_loop_is_idle(struct fixture *f)
 {
     int ready = 0;
+
     while (sd_event_run(f->event, 0) > 0)
         ;
     for (int i = 0; i < 10; i++)
@@ -139,6 +151,7 @@ static void assert_loop_is_idle(struct fixture *f)
 static struct sockaddr_un local_address(const char *path)
 {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
+
     assert_true(strlen(path) < sizeof(address.sun_path));
     memcpy(address.sun_path, path, strlen(path) + 1);
     return address;
@@ -147,6 +160,7 @@ static struct sockaddr_un local_address(const char *path)
 static int local_socket(int type)
 {
     int fd = socket(AF_UNIX, type | SOCK_CLOEXEC, 0);
+
     assert_true(fd >= 0);
     return fd;
 }
@@ -156,6 +170,7 @@ static int try_connect(const char *path, int flags)
 {
     struct sockaddr_un address = local_address(path);
     int fd = local_socket(SOCK_STREAM | flags);
+
     if (connect(fd, (struct sockaddr *)&address, sizeof(address)) == 0)
         return fd;
     int error = errno;
@@ -167,6 +182,7 @@ static int bound_socket(const char *path, int type)
 {
     struct sockaddr_un address = local_address(path);
     int fd = local_socket(type);
+
     assert_int_equal(bind(fd, (struct sockaddr *)&address, sizeof(address)), 0);
     return fd;
 }
@@ -174,6 +190,7 @@ static int bound_socket(const char *path, int type)
 static mode_t mode_of(const char *path)
 {
     struct stat status;
+
     assert_int_equal(lstat(path, &status), 0);
     return status.st_mode;
 }
@@ -181,12 +198,14 @@ static mode_t mode_of(const char *path)
 static bool exists(const char *path)
 {
     struct stat status;
+
     return lstat(path, &status) == 0;
 }
 
 static void a_connection_reaches_its_owner_with_the_kernels_credentials(void **state)
 {
     struct fixture *f = *state;
+
     assert_int_equal(start(f), 0);
     int client = try_connect(f->path, 0);
     assert_true(client >= 0);
@@ -203,6 +222,7 @@ static void the_socket_file_has_the_mode_that_was_asked_for(void **state)
 {
     struct fixture *f = *state;
     mode_t old = umask(0777);
+
     f->settings.mode = 0622;
     assert_int_equal(start(f), 0);
     (void)umask(old);
@@ -214,6 +234,7 @@ static void the_socket_file_is_given_to_the_group(void **state)
     struct fixture *f = *state;
     struct group *group = getgrgid(getgid());
     struct stat status;
+
     if (getuid() == 0)
         group = getgrnam("daemon");
     if (!group)
@@ -230,6 +251,7 @@ static void the_socket_file_is_given_to_the_group(void **state)
 static void an_unknown_group_is_an_error_and_leaves_no_file(void **state)
 {
     struct fixture *f = *state;
+
     f->settings.group = "no-such-group-here";
     assert_told(f, LISTENER_E_OPERATOR, strerror(ENOENT));
     assert_false(exists(f->path));
@@ -243,6 +265,7 @@ static void the_kernel_gives_a_bound_socket_the_mode_of_its_descriptor(void **st
     mode_t old = umask(0);
     int fd = local_socket(SOCK_STREAM);
     struct sockaddr_un address = local_address(f->path);
+
     assert_int_equal(fchmod(fd, 0), 0);
     assert_int_equal(bind(fd, (struct sockaddr *)&address, sizeof(address)), 0);
     (void)umask(old);
@@ -254,6 +277,7 @@ static void a_socket_file_left_behind_is_replaced(void **state)
 {
     struct fixture *f = *state;
     int dead = bound_socket(f->path, SOCK_STREAM);
+
     assert_int_equal(listen(dead, 1), 0);
     (void)close(dead);
     assert_int_equal(start(f), 0);
@@ -267,8 +291,9 @@ static void a_socket_on_which_somebody_listens_is_left_alone(void **state)
 {
     struct fixture *f = *state;
     int other = bound_socket(f->path, SOCK_STREAM);
+
     assert_int_equal(listen(other, 1), 0);
-    assert_told(f, LISTENER_E_TOLD, strerror(EADDRINUSE));
+    assert_told(f, LISTENER_E_LOGGED, strerror(EADDRINUSE));
     int client = try_connect(f->path, 0);
     assert_true(client >= 0);
     (void)close(client);
@@ -281,12 +306,13 @@ static void a_full_backlog_counts_as_somebody(void **state)
     int waiting[8];
     size_t count = 0;
     int other = bound_socket(f->path, SOCK_STREAM);
+
     assert_int_equal(listen(other, 0), 0);
     while (count < 8 && (waiting[count] = try_connect(f->path, SOCK_NONBLOCK)) >= 0)
         count++;
     assert_true(count < 8);
     assert_int_equal(waiting[count], -EAGAIN);
-    assert_told(f, LISTENER_E_TOLD, strerror(EADDRINUSE));
+    assert_told(f, LISTENER_E_LOGGED, strerror(EADDRINUSE));
     assert_true(exists(f->path));
     while (count > 0)
         (void)close(waiting[--count]);
@@ -297,7 +323,8 @@ static void a_datagram_socket_in_use_is_left_alone(void **state)
 {
     struct fixture *f = *state;
     int other = bound_socket(f->path, SOCK_DGRAM);
-    assert_told(f, LISTENER_E_TOLD, strerror(EADDRINUSE));
+
+    assert_told(f, LISTENER_E_LOGGED, strerror(EADDRINUSE));
     assert_true(exists(f->path));
     (void)close(other);
 }
@@ -306,6 +333,7 @@ static void a_file_that_is_no_socket_is_left_alone(void **state)
 {
     struct fixture *f = *state;
     int file = open(f->path, O_CREAT | O_WRONLY | O_CLOEXEC, 0600);
+
     assert_true(file >= 0);
     (void)close(file);
     assert_told(f, LISTENER_E_OPERATOR, strerror(EEXIST));
@@ -315,6 +343,7 @@ static void a_file_that_is_no_socket_is_left_alone(void **state)
 static void a_symbolic_link_is_not_followed(void **state)
 {
     struct fixture *f = *state;
+
     assert_int_equal(symlink("elsewhere.sock", f->path), 0);
     assert_told(f, LISTENER_E_OPERATOR, strerror(EEXIST));
     assert_true(S_ISLNK(mode_of(f->path)));
@@ -324,15 +353,17 @@ static void a_missing_folder_is_an_error(void **state)
 {
     struct fixture *f = *state;
     char path[96];
+
     (void)snprintf(path, sizeof(path), "%s/no/publish.sock", f->folder);
     f->settings.path = path;
-    assert_told(f, LISTENER_E_TOLD, strerror(ENOENT));
+    assert_told(f, LISTENER_E_LOGGED, strerror(ENOENT));
 }
 
 static void a_path_that_no_socket_can_have_is_an_error(void **state)
 {
     struct fixture *f = *state;
     char path[128];
+
     memset(path, 'x', sizeof(path));
     memcpy(path, f->folder, strlen(f->folder));
     path[strlen(f->folder)] = '/';
@@ -347,6 +378,7 @@ static void the_longest_path_of_a_socket_works(void **state)
 {
     struct fixture *f = *state;
     char path[128];
+
     memset(path, 'x', sizeof(path));
     memcpy(path, f->folder, strlen(f->folder));
     path[strlen(f->folder)] = '/';
@@ -365,6 +397,7 @@ static void the_longest_path_of_a_socket_works(void **state)
 static void free_removes_the_file_that_was_made(void **state)
 {
     struct fixture *f = *state;
+
     assert_int_equal(start(f), 0);
     assert_true(exists(f->path));
     listener_free(f->listener);
@@ -375,6 +408,7 @@ static void free_removes_the_file_that_was_made(void **state)
 static void free_keeps_the_file_of_a_successor(void **state)
 {
     struct fixture *f = *state;
+
     assert_int_equal(start(f), 0);
     assert_int_equal(unlink(f->path), 0);
     int successor = bound_socket(f->path, SOCK_STREAM);
@@ -394,6 +428,7 @@ static void a_passed_socket_is_used_as_it_is(void **state)
 {
     struct fixture *f = *state;
     int passed = bound_socket(f->path, SOCK_STREAM);
+
     assert_int_equal(chmod(f->path, 0600), 0);
     assert_int_equal(listen(passed, 16), 0);
     assert_int_equal(fcntl(passed, F_SETFD, 0), 0);
@@ -420,6 +455,7 @@ tcp_socket(const struct sockaddr *wanted, socklen_t size, struct sockaddr_storag
 {
     socklen_t got = sizeof(*ret);
     int fd = socket(wanted->sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
     if (fd < 0)
         return -1;
     if (bind(fd, wanted, size) != 0 || listen(fd, 16) != 0) {
@@ -434,6 +470,7 @@ static void accept_over_tcp(struct fixture *f, const struct sockaddr *wanted, so
 {
     struct sockaddr_storage address;
     int passed = tcp_socket(wanted, size, &address);
+
     if (passed < 0)
         skip(); /* no such loopback on this machine */
     f->settings.passed = &passed;
@@ -451,6 +488,7 @@ static int option_of(int fd, int level, int name)
 {
     int value = -1;
     socklen_t size = sizeof(value);
+
     assert_int_equal(getsockopt(fd, level, name, &value, &size), 0);
     return value;
 }
@@ -461,6 +499,7 @@ static void a_tcp_client_that_has_died_is_found_out(void **state)
     struct fixture *f = *state;
     struct sockaddr_in address = {.sin_family = AF_INET,
                                   .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+
     accept_over_tcp(f, (struct sockaddr *)&address, sizeof(address));
     assert_int_equal(option_of(f->kept[0], SOL_SOCKET, SO_KEEPALIVE), 1);
     assert_int_equal(option_of(f->kept[0], IPPROTO_TCP, TCP_KEEPIDLE), 60);
@@ -470,12 +509,14 @@ static void tcp_on_loopback_has_no_known_user(void **state)
 {
     struct sockaddr_in address = {.sin_family = AF_INET,
                                   .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+
     accept_over_tcp(*state, (struct sockaddr *)&address, sizeof(address));
 }
 
 static void tcp_on_the_loopback_of_ipv6_has_no_known_user(void **state)
 {
     struct sockaddr_in6 address = {.sin6_family = AF_INET6, .sin6_addr = in6addr_loopback};
+
     accept_over_tcp(*state, (struct sockaddr *)&address, sizeof(address));
 }
 
@@ -492,13 +533,15 @@ static void tcp_that_is_open_to_others_is_refused(void **state)
     struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_ANY)};
     struct sockaddr_storage bound;
     int passed = tcp_socket((struct sockaddr *)&address, sizeof(address), &bound);
+
     assert_true(passed >= 0);
-    assert_refused(*state, passed, "anybody could publish");
+    assert_refused(*state, passed, "any host could publish");
 }
 
 static void what_does_not_listen_is_refused(void **state)
 {
     struct fixture *f = *state;
+
     assert_refused(f, bound_socket(f->path, SOCK_STREAM), "not listening");
     (void)unlink(f->path);
     assert_refused(f, bound_socket(f->path, SOCK_DGRAM), "not a stream socket");
@@ -512,6 +555,7 @@ static void several_passed_sockets_serve_together(void **state)
                                   .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     struct sockaddr_storage bound;
     int passed[2] = {bound_socket(f->path, SOCK_STREAM), -1};
+
     assert_int_equal(listen(passed[0], 16), 0);
     passed[1] = tcp_socket((struct sockaddr *)&address, sizeof(address), &bound);
     f->settings.passed = passed;
@@ -531,6 +575,7 @@ static void a_storm_of_impatient_clients_finds_room_in_the_backlog(void **state)
     struct fixture *f = *state;
     enum { STORM = 400 };
     int clients[STORM];
+
     assert_int_equal(start(f), 0);
     for (int i = 0; i < STORM; i++) {
         clients[i] = try_connect(f->path, SOCK_NONBLOCK);
@@ -546,6 +591,7 @@ static void out_of_descriptors_it_pauses_without_spinning_and_resumes(void **sta
     struct fixture *f = *state;
     struct rlimit limit;
     struct rlimit none;
+
     assert_int_equal(start(f), 0);
     int client = try_connect(f->path, 0);
     int next = dup(client);
@@ -567,6 +613,7 @@ static void out_of_descriptors_it_pauses_without_spinning_and_resumes(void **sta
 static void a_paused_listener_accepts_nothing_and_keeps_its_file(void **state)
 {
     struct fixture *f = *state;
+
     assert_int_equal(start(f), 0);
     int client = try_connect(f->path, 0);
     listener_pause(f->listener);
@@ -579,6 +626,7 @@ static void a_paused_listener_accepts_nothing_and_keeps_its_file(void **state)
 static void a_file_that_was_removed_is_made_again_and_who_waits_is_not_lost(void **state)
 {
     struct fixture *f = *state;
+
     f->settings.mode = 0600;
     assert_int_equal(start(f), 0);
     listener_verify(f->listener);
@@ -601,6 +649,7 @@ static void a_file_that_was_removed_is_made_again_and_who_waits_is_not_lost(void
 static void a_socket_of_another_process_in_its_place_is_left_alone(void **state)
 {
     struct fixture *f = *state;
+
     assert_int_equal(start(f), 0);
     assert_int_equal(unlink(f->path), 0);
     int other = bound_socket(f->path, SOCK_STREAM);
@@ -623,6 +672,7 @@ static void a_socket_of_another_process_in_its_place_is_left_alone(void **state)
 static void a_folder_that_was_removed_is_waited_for(void **state)
 {
     struct fixture *f = *state;
+
     assert_int_equal(start(f), 0);
     assert_int_equal(unlink(f->path), 0);
     assert_int_equal(rmdir(f->folder), 0);
@@ -638,6 +688,7 @@ static void the_file_of_a_passed_socket_is_not_made_again(void **state)
 {
     struct fixture *f = *state;
     int passed = bound_socket(f->path, SOCK_STREAM);
+
     assert_int_equal(listen(passed, 1), 0);
     f->settings.passed = &passed;
     f->settings.passed_count = 1;
@@ -652,6 +703,7 @@ static void the_file_of_a_passed_socket_is_not_made_again(void **state)
 static void an_owner_that_fails_ends_the_loop(void **state)
 {
     struct fixture *f = *state;
+
     f->answer = -EIO;
     assert_int_equal(start(f), 0);
     int client = try_connect(f->path, 0);
@@ -698,5 +750,6 @@ int main(void)
         CASE(the_file_of_a_passed_socket_is_not_made_again),
         CASE(an_owner_that_fails_ends_the_loop),
     };
+
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

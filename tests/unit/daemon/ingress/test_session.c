@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Tests of the session: a socket pair, a real event loop, and an owner that
+ * test_session.c - one connection of a producer
+ *
+ * A socket pair, a real event loop, and an owner that
  * follows a script. Packets are written and compared as bytes, so that the
  * codec is no judge of itself. A Unix socket hands bytes over at once: when the
  * loop is idle, everything has happened.
@@ -16,13 +18,17 @@
 #include <malloc.h>
 #include <poll.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
 
+#include "base/peer.h"
+#include "base/view.h"
 #include "daemon/ingress/session.h"
+#include "daemon/mqtt/packet.h"
 
 #define PATIENCE_US 10000000
 #define MAX_PACKET  4096
@@ -59,7 +65,7 @@ struct fixture {
     bool in_acknowledge;
     bool was_late;
 
-    /* What it was told. */
+    /* What was reported to it. */
     unsigned connected;
     unsigned offers;
     struct offered last;
@@ -77,6 +83,7 @@ struct fixture {
 static uint8_t on_connected(void *owner, struct session *session)
 {
     struct fixture *f = owner;
+
     f->connected++;
     if (f->close_in_connected)
         session_close(session, MQTT_SERVER_BUSY, "closed in connected");
@@ -87,6 +94,7 @@ static void note_offer(struct fixture *f, const struct session_publish *publish)
 {
     const struct packet_publish *packet = publish->packet;
     struct offered *last = &f->last;
+
     *last = (struct offered){.qos = packet->qos,
                              .retain = packet->retain,
                              .packet_id = packet->packet_id,
@@ -104,6 +112,7 @@ static struct session_verdict
 on_publish(void *owner, struct session *session, const struct session_publish *publish)
 {
     struct fixture *f = owner;
+
     assert_false(f->in_acknowledge);
     f->offers++;
     note_offer(f, publish);
@@ -117,6 +126,7 @@ on_publish(void *owner, struct session *session, const struct session_publish *p
 static void on_closed(void *owner, struct session *session, const char *why)
 {
     struct fixture *f = owner;
+
     assert_ptr_equal(session, f->session);
     f->closed++;
     (void)snprintf(f->why, sizeof(f->why), "%s", why);
@@ -131,6 +141,7 @@ static const struct session_ops ops = {
 static void script(struct fixture *f, enum session_verdict_kind kind, uint8_t code)
 {
     struct session_verdict verdict = {.kind = kind, .code = code};
+
     if (kind == SESSION_ACCEPT)
         verdict.spool_id = ++f->last_id;
     f->script[f->script_size++] = verdict;
@@ -148,6 +159,7 @@ static void acknowledge(struct fixture *f)
 static int64_t now_us(void)
 {
     struct timespec now;
+
     assert_int_equal(clock_gettime(CLOCK_MONOTONIC, &now), 0);
     return (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
 }
@@ -156,6 +168,7 @@ static int64_t now_us(void)
 static void run(struct fixture *f)
 {
     int64_t deadline = now_us() + PATIENCE_US;
+
     while (sd_event_run(f->event, 0) > 0)
         assert_true(now_us() < deadline);
 }
@@ -164,6 +177,7 @@ static void run(struct fixture *f)
 static void run_until_closed(struct fixture *f)
 {
     int64_t deadline = now_us() + PATIENCE_US;
+
     while (f->closed == 0 && now_us() < deadline)
         assert_true(sd_event_run(f->event, 100000) >= 0);
     assert_int_equal(f->closed, 1);
@@ -173,6 +187,7 @@ static void run_for(struct fixture *f, int64_t time_us)
 {
     int64_t deadline = now_us() + time_us;
     int64_t left;
+
     while ((left = deadline - now_us()) > 0)
         assert_true(sd_event_run(f->event, (uint64_t)left) >= 0);
 }
@@ -201,6 +216,7 @@ static void start(struct fixture *f, unsigned connect_timeout_ms)
     struct session_settings settings = {.max_packet =
                                             f->max_packet ? f->max_packet : MAX_PACKET,
                                         .connect_timeout_ms = connect_timeout_ms};
+
     assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, pair),
                      0);
     f->client = pair[0];
@@ -211,6 +227,7 @@ static void start(struct fixture *f, unsigned connect_timeout_ms)
 static int setup(void **state)
 {
     struct fixture *f = calloc(1, sizeof(*f));
+
     assert_non_null(f);
     assert_int_equal(sd_event_new(&f->event), 0);
     start(f, 0);
@@ -221,6 +238,7 @@ static int setup(void **state)
 static int teardown(void **state)
 {
     struct fixture *f = *state;
+
     session_free(f->session);
     if (f->client >= 0)
         (void)close(f->client);
@@ -233,6 +251,7 @@ static int teardown(void **state)
 static void restart_within(struct fixture *f, unsigned connect_timeout_ms)
 {
     struct fixture fresh = {.event = f->event};
+
     session_free(f->session);
     if (f->client >= 0)
         (void)close(f->client);
@@ -257,11 +276,12 @@ static void drain(struct fixture *f)
 {
     while (f->got_size < sizeof(f->got)) {
         ssize_t n = recv(f->client, f->got + f->got_size, sizeof(f->got) - f->got_size, 0);
+
         if (n > 0) {
             f->got_size += (size_t)n;
             continue;
         }
-        /* Linux tells so, after all bytes, that we were closed with something unread. */
+        /* So Linux reports, after all bytes, that the session closed with unread input. */
         f->got_end = n == 0 || errno == ECONNRESET;
         assert_true(f->got_end || errno == EAGAIN);
         return;
@@ -277,8 +297,10 @@ static void put(struct fixture *f, const void *bytes, size_t size)
 static size_t put_while_taken(struct fixture *f, const uint8_t *bytes, size_t size)
 {
     size_t done = 0;
+
     while (done < size) {
         ssize_t n = send(f->client, bytes + done, size - done, MSG_NOSIGNAL);
+
         if (n > 0)
             done += (size_t)n;
         else if (sd_event_run(f->event, 0) == 0)
@@ -314,7 +336,7 @@ static void expect_silence(struct fixture *f)
     assert_int_equal(f->closed, 0);
 }
 
-/* The session has closed, was told of once, and has sent nothing beyond what was compared. */
+/* The session has closed, reported it once, and has sent nothing beyond what was compared. */
 static void expect_end(struct fixture *f)
 {
     run(f);
@@ -339,7 +361,7 @@ static void expect_disconnect(struct fixture *f, uint8_t code)
     expect_end(f);
 }
 
-/* v5 is told @code, 3.1.1 only sees the end. */
+/* v5 gets @code, 3.1.1 only sees the end. */
 static void expect_refusal(struct fixture *f, uint8_t code)
 {
     if (f->version == V5)
@@ -353,6 +375,7 @@ static size_t make_puback(uint8_t *memory, uint16_t id, uint8_t code, uint64_t s
     char text[24];
     int digits = snprintf(text, sizeof(text), "%llu", (unsigned long long)spool_id);
     uint8_t *at = memory;
+
     *at++ = 0x40;
     *at++ = spool_id ? (uint8_t)(4 + 13 + digits) : code ? 3 : 2;
     *at++ = (uint8_t)(id >> 8);
@@ -376,6 +399,7 @@ static void expect_puback(struct fixture *f, uint16_t id, uint8_t code, uint64_t
     uint8_t memory[64];
     size_t size = f->version == V5 ? make_puback(memory, id, code, spool_id)
                                    : make_puback(memory, id, 0, 0);
+
     expect_bytes(f, memory, size);
 }
 
@@ -401,6 +425,7 @@ static void connect_with(struct fixture *f, const uint8_t *properties, size_t si
 {
     uint8_t packet[64] = {0x10, (uint8_t)(14 + size), 0, 4, 'M', 'Q', 'T', 'T', 5, 2, 0,
                           0,    (uint8_t)size};
+
     memcpy(packet + 13, properties, size);
     memcpy(packet + 13 + size,
            "\x00\x01"
@@ -416,6 +441,7 @@ static size_t
 make_publish(uint8_t *memory, enum packet_version version, uint8_t qos, uint16_t id)
 {
     uint8_t *at = memory;
+
     *at++ = (uint8_t)(0x30 | (qos << 1));
     *at++ = (uint8_t)(4 + (qos ? 2 : 0) + (version == V5 ? 1 : 0));
     *at++ = 0;
@@ -434,6 +460,7 @@ make_publish(uint8_t *memory, enum packet_version version, uint8_t qos, uint16_t
 static void put_publish(struct fixture *f, uint8_t qos, uint16_t id)
 {
     uint8_t memory[16];
+
     put(f, memory, make_publish(memory, f->version, qos, id));
 }
 
@@ -447,6 +474,7 @@ static void publish(struct fixture *f, uint8_t qos, uint16_t id)
 static uint8_t *make_many(enum packet_version version, uint16_t count, size_t *ret_size)
 {
     uint8_t *memory = malloc((size_t)count * 16);
+
     assert_non_null(memory);
     *ret_size = 0;
     for (uint16_t id = 1; id <= count; id++)
@@ -458,6 +486,7 @@ static void put_many(struct fixture *f, uint16_t count)
 {
     size_t size;
     uint8_t *memory = make_many(f->version, count, &size);
+
     assert_int_equal(put_while_taken(f, memory, size), size);
     free(memory);
 }
@@ -473,6 +502,7 @@ static void expect_pubacks(struct fixture *f, uint16_t first, uint16_t last)
 static void a_client_of_3_1_1_is_welcomed(void **state)
 {
     struct fixture *f = *state;
+
     SEND(f, 0x10, 13, 0, 4, 'M', 'Q', 'T', 'T', 4, 2, 0, 0, 0, 1, 'c');
     EXPECT(f, 0x20, 2, 0, 0);
     expect_silence(f);
@@ -487,6 +517,7 @@ static void a_client_of_3_1_1_is_welcomed(void **state)
 static void a_client_of_5_is_told_the_limits(void **state)
 {
     struct fixture *f = *state;
+
     SEND(f, 0x10, 14, 0, 4, 'M', 'Q', 'T', 'T', 5, 2, 0, 0, 0, 0, 1, 'c');
     /* clang-format off */
     EXPECT(f, 0x20, 19, 0, 0, 16,
@@ -502,6 +533,7 @@ static void a_client_of_5_is_told_the_limits(void **state)
 static void a_session_that_outlives_its_connection_is_not_promised(void **state)
 {
     struct fixture *f = *state;
+
     connect_with(f, BYTES(0x11, 0, 0, 0, 60));
     EXPECT(f, 0x20, 24, 0, 0, 21, 0x11, 0, 0, 0, 0, 0x21, 0x03, 0xE8);
     restart(f);
@@ -513,6 +545,7 @@ static void a_session_that_outlives_its_connection_is_not_promised(void **state)
 static void a_client_of_5_without_an_id_is_told_the_one_it_got(void **state)
 {
     struct fixture *f = *state;
+
     SEND(f, 0x10, 13, 0, 4, 'M', 'Q', 'T', 'T', 5, 0, 0, 0, 0, 0, 0);
     drain(f);
     struct view id = session_client_id(f->session);
@@ -523,7 +556,8 @@ static void a_client_of_5_without_an_id_is_told_the_one_it_got(void **state)
     assert_memory_equal(f->got + f->got_size - 21, id.data, 21);
 }
 
-/* A machine that has just booted may lack entropy for minutes; before Linux 5.6 it can only say so. */
+/* A machine that has just booted may lack entropy for minutes; before Linux 5.6 the call can
+ * only fail. */
 static bool is_without_entropy, is_old_kernel;
 
 ssize_t __wrap_getrandom(void *to, size_t size, unsigned flags);
@@ -542,6 +576,7 @@ ssize_t __wrap_getrandom(void *to, size_t size, unsigned flags)
 static void a_client_id_waits_for_no_entropy(void **state)
 {
     struct fixture *f = *state;
+
     is_without_entropy = true;
     SEND(f, 0x10, 12, 0, 4, 'M', 'Q', 'T', 'T', 4, 2, 0, 0, 0, 0);
     EXPECT(f, 0x20, 2, 0, 0);
@@ -562,6 +597,7 @@ static void made_up_client_ids_differ(void **state)
 {
     struct fixture *f = *state;
     char first[21];
+
     SEND(f, 0x10, 12, 0, 4, 'M', 'Q', 'T', 'T', 4, 2, 0, 0, 0, 0);
     EXPECT(f, 0x20, 2, 0, 0);
     assert_int_equal(session_client_id(f->session).size, 21);
@@ -574,6 +610,7 @@ static void made_up_client_ids_differ(void **state)
 static void a_3_1_1_session_to_be_kept_needs_an_id(void **state)
 {
     struct fixture *f = *state;
+
     SEND(f, 0x10, 12, 0, 4, 'M', 'Q', 'T', 'T', 4, 0, 0, 0, 0, 0);
     EXPECT(f, 0x20, 2, 0, 2);
     expect_end(f);
@@ -585,6 +622,7 @@ static void a_client_id_without_end_is_refused(void **state)
     struct fixture *f = *state;
     static uint8_t packet[1200] = {
         0x10, 0x80 | (1038 & 0x7F), 1038 >> 7, 0, 4, 'M', 'Q', 'T', 'T', 5, 2, 0, 0, 0, 4, 1};
+
     memset(packet + 16, 'c', 1025);
     put(f, packet, 3 + 1038);
     run(f);
@@ -595,6 +633,7 @@ static void a_client_id_without_end_is_refused(void **state)
 static void an_authentication_method_is_refused(void **state)
 {
     struct fixture *f = *state;
+
     connect_with(f, BYTES(0x15, 0, 1, 'x'));
     EXPECT(f, 0x20, 3, 0, 0x8C, 0);
     expect_end(f);
@@ -604,6 +643,7 @@ static void an_authentication_method_is_refused(void **state)
 static void a_will_above_the_maximum_qos_is_refused_where_there_is_one(void **state)
 {
     struct fixture *f = *state;
+
     SEND(f, 0x10, 21, 0, 4, 'M', 'Q', 'T', 'T', 5, 0x16, 0, 0, 0, 0, 1, 'c', 0, 0, 1, 'w', 0, 1,
          'x');
     EXPECT(f, 0x20, 3, 0, 0x9B, 0);
@@ -629,7 +669,8 @@ static void start_large(struct fixture *f)
     start(f, 0);
 }
 
-/* A CONNECT of @size bytes in all that is right but for its will, which is all 'w'; free() it. */
+/* A CONNECT of @size bytes in all that is right except for its will, which is all 'w'.
+ * free() it. */
 static uint8_t *make_connect(enum packet_version version, size_t size)
 {
     size_t rest = size - 4;
@@ -648,6 +689,7 @@ static uint8_t *make_connect(enum packet_version version, size_t size)
                               0,
                               0};
     uint8_t *packet = malloc(size);
+
     assert_non_null(packet);
     memset(packet, 'w', size);
     memcpy(packet, header, sizeof(header));
@@ -662,6 +704,7 @@ static void a_connect_with_the_largest_will_is_taken_in(struct fixture *f,
     size_t rest = version == V5 ? sizeof(v5) : sizeof(v4);
     size_t size = 14 + rest + 65535;
     uint8_t *packet = make_connect(version, size);
+
     start_large(f);
     memcpy(packet + 14, version == V5 ? v5 : v4, rest);
     assert_int_equal(put_while_taken(f, packet, size), size);
@@ -670,7 +713,7 @@ static void a_connect_with_the_largest_will_is_taken_in(struct fixture *f,
     assert_true(f->got_size >= 4);
     assert_int_equal(f->got[3], 0);
     f->got_size = 0;
-    /* Now it may send what it was told. */
+    /* Now it may send as much as was announced. */
     static uint8_t publish[200000] = {0x30, 0, 0, 0, 0, 1, 't'};
     publish[1] = 0x80 | ((sizeof(publish) - 4) & 0x7F);
     publish[2] = 0x80 | ((sizeof(publish) - 4) >> 7 & 0x7F);
@@ -690,6 +733,7 @@ static void a_connect_above_its_limit_is_refused_by_its_header(void **state)
 {
     struct fixture *f = *state;
     uint8_t *packet = make_connect(V5, SESSION_CONNECT_MAX + 1);
+
     start_large(f);
     put(f, packet, 11); /* what follows need not come */
     run(f);
@@ -718,6 +762,7 @@ static void a_connect_above_its_limit_is_refused_by_its_header(void **state)
 static void an_unknown_version_is_told_in_its_own_way(void **state)
 {
     struct fixture *f = *state;
+
     SEND(f, 0x10, 15, 0, 6, 'M', 'Q', 'I', 's', 'd', 'p', 3, 2, 0, 0, 0, 1, 'c');
     EXPECT(f, 0x20, 2, 0, 1);
     expect_end(f);
@@ -734,6 +779,7 @@ static void an_unknown_version_is_told_in_its_own_way(void **state)
 static void the_owner_may_refuse_a_client(void **state)
 {
     struct fixture *f = *state;
+
     f->connect_answer = MQTT_NOT_AUTHORIZED;
     SEND(f, 0x10, 13, 0, 4, 'M', 'Q', 'T', 'T', 4, 2, 0, 0, 0, 1, 'c');
     EXPECT(f, 0x20, 2, 0, 5);
@@ -751,6 +797,7 @@ static void the_owner_may_refuse_a_client(void **state)
 static void a_bad_connect_of_5_is_answered(void **state)
 {
     struct fixture *f = *state;
+
     SEND(f, 0x10, 10, 0, 4, 'M', 'Q', 'T', 'T', 5, 2, 0, 0); /* cut short */
     EXPECT(f, 0x20, 3, 0, 0x81, 0);
     expect_end(f);
@@ -780,6 +827,7 @@ static void a_bad_connect_of_5_is_answered(void **state)
 static void nothing_behind_a_refused_connect_is_heard(void **state)
 {
     struct fixture *f = *state;
+
     f->connect_answer = MQTT_NOT_AUTHORIZED;
     f->version = V4;
     put(f, BYTES(0x10, 13, 0, 4, 'M', 'Q', 'T', 'T', 4, 2, 0, 0, 0, 1, 'c'));
@@ -793,6 +841,7 @@ static void nothing_behind_a_refused_connect_is_heard(void **state)
 static void the_first_packet_must_be_connect(void **state)
 {
     struct fixture *f = *state;
+
     SEND(f, 0xC0, 0);
     expect_end(f);
     restart(f);
@@ -804,6 +853,7 @@ static void the_first_packet_must_be_connect(void **state)
 static void a_malformed_connect_gets_no_answer(void **state)
 {
     struct fixture *f = *state;
+
     SEND(f, 0x10, 13, 0, 4, 'M', 'Q', 'T', 'T', 4, 3, 0, 0, 0, 1, 'c'); /* reserved flag */
     expect_end(f);
 }
@@ -811,6 +861,7 @@ static void a_malformed_connect_gets_no_answer(void **state)
 static void a_second_connect_breaks_the_protocol(void **state)
 {
     struct fixture *f = *state;
+
     connect_as(f, V5, 0);
     SEND(f, 0x10, 14, 0, 4, 'M', 'Q', 'T', 'T', 5, 2, 0, 0, 0, 0, 1, 'c');
     expect_disconnect(f, MQTT_PROTOCOL_ERROR);
@@ -825,6 +876,7 @@ static void a_client_that_never_connects_is_closed_in_time(void **state)
 {
     struct fixture *f = *state;
     int64_t start_us = now_us();
+
     session_free(f->session);
     client_close(f);
     start(f, 50);
@@ -844,6 +896,7 @@ static int connect_late(sd_event_source *source, void *userdata)
 static void a_client_that_waits_for_the_last_moment_is_still_heard(void **state)
 {
     struct fixture *f = *state;
+
     session_free(f->session);
     client_close(f);
     start(f, 30);
@@ -862,6 +915,7 @@ static void a_client_that_waits_for_the_last_moment_is_still_heard(void **state)
 static void a_client_that_takes_no_connack_is_closed(void **state)
 {
     struct fixture *f = *state;
+
     connect_with(f, BYTES(0x27, 0, 0, 0, 4));
     expect_end(f);
 }
@@ -869,6 +923,7 @@ static void a_client_that_takes_no_connack_is_closed(void **state)
 static void packets_right_behind_connect_are_read(void **state)
 {
     struct fixture *f = *state;
+
     f->version = V4;
     put(f, BYTES(0x10, 13, 0, 4, 'M', 'Q', 'T', 'T', 4, 2, 0, 0, 0, 1, 'c'));
     put_publish(f, 1, 1);
@@ -907,6 +962,7 @@ static void nothing_is_acknowledged_before_the_commit(void **state)
 static void qos_0_is_never_acknowledged(void **state)
 {
     struct fixture *f = *state;
+
     connect_as(f, V5, 0);
     publish(f, 0, 0);
     assert_int_equal(f->offers, 1);
@@ -917,6 +973,7 @@ static void qos_0_is_never_acknowledged(void **state)
 static void a_message_is_offered_whole(void **state)
 {
     struct fixture *f = *state;
+
     connect_as(f, V5, 0);
     /* clang-format off */
     SEND(f, 0x33, 25, 0, 3, 'a', '/', 'b', 0x12, 0x34, 14,
@@ -941,6 +998,7 @@ static void properties_of_any_size_are_kept(void **state)
     struct fixture *f = *state;
     uint8_t packet[1024] = {0x30, 0x80 | (915 & 0x7F), 915 >> 7, 0, 1,
                             't',  0x80 | (910 & 0x7F), 910 >> 7};
+
     connect_as(f, V5, 0);
     memcpy(packet + 8, "\x26\x00\x01k\x03\x88", 6); /* a value of 904 bytes */
     memset(packet + 14, 'v', 904);
@@ -975,9 +1033,11 @@ static void acknowledgements_keep_the_order_over_batches_that_grow(void **state)
 {
     struct fixture *f = *state;
     uint16_t sent = 0;
+
     connect_as(f, V4, 0);
     for (unsigned size = 1; size < 300; size = size * 2 + 3) {
         uint16_t first = (uint16_t)(sent + 1);
+
         for (unsigned i = 0; i < size; i++)
             publish(f, 1, ++sent);
         acknowledge(f);
@@ -993,6 +1053,7 @@ static void bytes_may_come_one_by_one_in(struct fixture *f, enum packet_version 
         {0x10, 13, 0, 4, 'M', 'Q', 'T', 'T', 4, 2, 0, 0, 0, 1, 'c'},
         {0x10, 14, 0, 4, 'M', 'Q', 'T', 'T', 5, 2, 0, 0, 0, 0, 1, 'c'}};
     uint8_t packet[16];
+
     f->version = version;
     for (size_t i = 0; i < (version == V5 ? 16 : 15); i++)
         SEND(f, connect[version == V5][i]);
@@ -1022,6 +1083,7 @@ static void a_packet_of_the_largest_size_is_taken(void **state)
     struct fixture *f = *state;
     static uint8_t packet[MAX_PACKET] = {
         0x30, 0x80 | ((MAX_PACKET - 3) & 0x7F), (MAX_PACKET - 3) >> 7, 0, 1, 't'};
+
     connect_as(f, V4, 0);
     for (int i = 0; i < 20; i++)
         assert_int_equal(put_while_taken(f, packet, sizeof(packet)), sizeof(packet));
@@ -1033,6 +1095,7 @@ static void a_packet_of_the_largest_size_is_taken(void **state)
 static void a_refusal_is_told_at_once_when_nothing_waits_for_the_commit(void **state)
 {
     struct fixture *f = *state;
+
     connect_as(f, V5, 0);
     script(f, SESSION_REFUSE, MQTT_QUOTA_EXCEEDED);
     publish(f, 1, 3);
@@ -1043,6 +1106,7 @@ static void a_refusal_is_told_at_once_when_nothing_waits_for_the_commit(void **s
 static void acknowledgements_keep_the_order_with_refusals_between(void **state)
 {
     struct fixture *f = *state;
+
     connect_as(f, V5, 0);
     script(f, SESSION_REFUSE, MQTT_NOT_AUTHORIZED);
     script(f, SESSION_ACCEPT, 0);
@@ -1066,6 +1130,7 @@ static void acknowledgements_keep_the_order_with_refusals_between(void **state)
 static void a_3_1_1_refusal_closes_after_the_accepted_are_acknowledged(void **state)
 {
     struct fixture *f = *state;
+
     connect_as(f, V4, 0);
     script(f, SESSION_ACCEPT, 0);
     script(f, SESSION_REFUSE, MQTT_QUOTA_EXCEEDED);
@@ -1085,6 +1150,7 @@ static void a_3_1_1_refusal_closes_after_the_accepted_are_acknowledged(void **st
 static void a_3_1_1_refusal_without_anything_owed_closes_at_once(void **state)
 {
     struct fixture *f = *state;
+
     connect_as(f, V4, 0);
     script(f, SESSION_REFUSE, MQTT_NOT_AUTHORIZED);
     publish(f, 1, 1);
@@ -1149,6 +1215,7 @@ static void a_bad_topic_ends_the_connection_where_no_puback_can_tell(void **stat
 static void a_payload_that_is_not_what_it_says_is_refused(void **state)
 {
     struct fixture *f = *state;
+
     connect_as(f, V5, 0);
     SEND(f, 0x32, 9, 0, 1, 't', 0, 9, 2, 0x01, 1, 0xFF);
     expect_puback(f, 9, MQTT_PAYLOAD_FORMAT_INVALID, 0);
@@ -1167,6 +1234,7 @@ static void a_topic_alias_ends_the_connection(void **state)
 static void a_client_of_5_must_keep_to_the_receive_maximum(void **state)
 {
     struct fixture *f = *state;
+
     connect_as(f, V5, 0);
     put_many(f, 1001);
     assert_int_equal(f->offers, 1000);
@@ -1180,6 +1248,7 @@ static void a_client_of_5_must_keep_to_the_receive_maximum(void **state)
 static void a_client_of_3_1_1_waits_at_the_same_limit(void **state)
 {
     struct fixture *f = *state;
+
     connect_as(f, V4, 0);
     put_many(f, 2500);
     assert_int_equal(f->offers, 1000);
@@ -1238,6 +1307,7 @@ static void a_waiting_client_fills_only_its_own_socket(void **state)
 {
     struct fixture *f = *state;
     size_t size;
+
     connect_as(f, V4, 0);
     script(f, SESSION_WAIT, 0);
     uint8_t *many = make_many(V4, 60000, &size);
@@ -1249,6 +1319,7 @@ static void a_waiting_client_fills_only_its_own_socket(void **state)
 static void resume_without_waiting_does_nothing(void **state)
 {
     struct fixture *f = *state;
+
     session_resume(f->session);
     connect_as(f, V4, 0);
     session_resume(f->session);
@@ -1259,6 +1330,7 @@ static void resume_without_waiting_does_nothing(void **state)
 static void a_client_that_goes_while_it_waits_is_heard_to_the_end(void **state)
 {
     struct fixture *f = *state;
+
     connect_as(f, V4, 0);
     script(f, SESSION_WAIT, 0);
     put_publish(f, 0, 0);
@@ -1306,6 +1378,7 @@ static void a_client_that_goes_while_it_is_blocked_is_closed_at_once(void **stat
 static void a_client_that_has_gone_is_not_blocked(void **state)
 {
     struct fixture *f = *state;
+
     connect_as(f, V4, 0);
     script(f, SESSION_WAIT, 0);
     script(f, SESSION_BLOCK, 0);
@@ -1345,6 +1418,7 @@ static void a_client_that_ends_its_stream_while_it_is_blocked_gets_what_it_is_ow
 static void a_blocked_client_that_stays_is_served_in_its_turn(void **state)
 {
     struct fixture *f = *state;
+
     connect_as(f, V5, 0);
     script(f, SESSION_BLOCK, 0);
     script(f, SESSION_BLOCK, 0);
@@ -1484,6 +1558,7 @@ static void what_is_wrong_behind_a_blocked_message_is_found_in_its_turn(void **s
 static void after_stop_nothing_is_offered_and_what_is_owed_still_leaves(void **state)
 {
     struct fixture *f = *state;
+
     connect_as(f, V5, 0);
     script(f, SESSION_ACCEPT, 0);
     script(f, SESSION_STOP, 0);
@@ -1507,6 +1582,7 @@ static void after_stop_nothing_is_offered_and_what_is_owed_still_leaves(void **s
 static void a_failed_batch_is_told_by_code(void **state)
 {
     struct fixture *f = *state;
+
     connect_as(f, V5, 0);
     script(f, SESSION_ACCEPT, 0);
     script(f, SESSION_REFUSE, MQTT_NOT_AUTHORIZED);
@@ -1526,6 +1602,7 @@ static void a_failed_batch_is_told_by_code(void **state)
 static void a_failed_batch_closes_a_3_1_1_client_unacknowledged(void **state)
 {
     struct fixture *f = *state;
+
     connect_as(f, V4, 0);
     publish(f, 1, 1);
     session_refuse_owed(f->session, MQTT_QUOTA_EXCEEDED);
@@ -1536,6 +1613,7 @@ static void a_failed_batch_closes_a_3_1_1_client_unacknowledged(void **state)
 static void a_failed_batch_does_not_touch_who_had_no_part_in_it(void **state)
 {
     struct fixture *f = *state;
+
     connect_as(f, V4, 0);
     publish(f, 1, 1);
     acknowledge(f);
@@ -1547,6 +1625,7 @@ static void a_failed_batch_does_not_touch_who_had_no_part_in_it(void **state)
 static void a_failed_batch_is_reported_by_a_disconnect_to_clients_of_qos_0(void **state)
 {
     struct fixture *f = *state;
+
     connect_as(f, V5, 0);
     publish(f, 0, 0);
     publish(f, 1, 1);
@@ -1561,6 +1640,7 @@ static void a_failed_batch_is_reported_by_a_disconnect_to_clients_of_qos_0(void 
 static void a_failed_batch_closes_a_3_1_1_client_of_qos_0(void **state)
 {
     struct fixture *f = *state;
+
     connect_as(f, V4, 0);
     publish(f, 0, 0);
     session_refuse_owed(f->session, MQTT_QUOTA_EXCEEDED);
@@ -1571,6 +1651,7 @@ static void a_failed_batch_closes_a_3_1_1_client_of_qos_0(void **state)
 static void a_message_of_qos_0_that_is_stored_has_no_part_in_the_next_batch(void **state)
 {
     struct fixture *f = *state;
+
     connect_as(f, V5, 0);
     publish(f, 0, 0);
     acknowledge(f);
@@ -1582,6 +1663,7 @@ static void a_message_of_qos_0_that_is_stored_has_no_part_in_the_next_batch(void
 static void a_batch_whose_fate_is_open_ends_the_session_without_an_answer(void **state)
 {
     struct fixture *f = *state;
+
     connect_as(f, V5, 0);
     publish(f, 1, 1);
     acknowledge(f);
@@ -1596,6 +1678,7 @@ static void a_batch_whose_fate_is_open_ends_the_session_without_an_answer(void *
 static void a_batch_whose_fate_is_open_closes_a_3_1_1_client(void **state)
 {
     struct fixture *f = *state;
+
     connect_as(f, V4, 0);
     publish(f, 1, 1);
     session_drop_owed(f->session, MQTT_QUOTA_EXCEEDED, "moved");
@@ -1627,6 +1710,7 @@ static void a_client_that_disconnects_gets_what_it_is_owed(void **state)
 static void a_client_that_ends_its_stream_gets_what_it_is_owed(void **state)
 {
     struct fixture *f = *state;
+
     connect_as(f, V4, 0);
     publish(f, 1, 1);
     assert_int_equal(shutdown(f->client, SHUT_WR), 0);
@@ -1640,6 +1724,7 @@ static void a_client_that_ends_its_stream_gets_what_it_is_owed(void **state)
 static void a_stream_that_ends_inside_a_packet_is_told(void **state)
 {
     struct fixture *f = *state;
+
     connect_as(f, V4, 0);
     SEND(f, 0x30, 9, 0);
     client_close(f);
@@ -1651,6 +1736,7 @@ static void a_stream_that_ends_inside_a_packet_is_told(void **state)
 static void a_client_that_writes_all_and_vanishes_is_heard(void **state)
 {
     struct fixture *f = *state;
+
     f->version = V4;
     put(f, BYTES(0x10, 13, 0, 4, 'M', 'Q', 'T', 'T', 4, 2, 0, 0, 0, 1, 'c'));
     put_publish(f, 0, 0);
@@ -1668,6 +1754,7 @@ static void a_client_that_writes_all_and_vanishes_is_heard(void **state)
 static void a_client_that_vanishes_before_the_commit_costs_nothing(void **state)
 {
     struct fixture *f = *state;
+
     connect_as(f, V4, 0);
     publish(f, 1, 1);
     client_close(f);
@@ -1679,6 +1766,7 @@ static void a_client_that_vanishes_before_the_commit_costs_nothing(void **state)
 static void a_client_that_vanishes_during_the_commit_is_heard_to_the_end(void **state)
 {
     struct fixture *f = *state;
+
     connect_as(f, V4, 0);
     publish(f, 1, 1);
     put_publish(f, 0, 0);
@@ -1693,6 +1781,7 @@ static void a_client_that_vanishes_during_the_commit_is_heard_to_the_end(void **
 static void a_client_that_leaves_answers_unread_is_heard_to_the_end(void **state)
 {
     struct fixture *f = *state;
+
     connect_as(f, V4, 0);
     SEND(f, 0xC0, 0);
     put_publish(f, 0, 0);
@@ -1705,6 +1794,7 @@ static void a_client_that_leaves_answers_unread_is_heard_to_the_end(void **state
 static void disconnect_cannot_ask_for_more_than_connect_did(void **state)
 {
     struct fixture *f = *state;
+
     assert_ends(f, V5, MQTT_PROTOCOL_ERROR, BYTES(0xE0, 7, 0, 5, 0x11, 0, 0, 0, 9));
     restart(f);
     connect_with(f, BYTES(0x11, 0, 0, 0, 60));
@@ -1717,6 +1807,7 @@ static void disconnect_cannot_ask_for_more_than_connect_did(void **state)
 static void closing_from_our_side_tells_the_reason(void **state)
 {
     struct fixture *f = *state;
+
     connect_as(f, V5, 0);
     session_close(f->session, MQTT_SESSION_TAKEN_OVER, "taken over");
     EXPECT(f, 0xE0, 15, 0x8E, 13, 0x1F, 0, 10, 't', 'a', 'k', 'e', 'n', ' ', 'o', 'v', 'e',
@@ -1732,6 +1823,7 @@ static void closing_from_our_side_tells_the_reason(void **state)
 static void closing_from_our_side_waits_for_the_commit(void **state)
 {
     struct fixture *f = *state;
+
     connect_as(f, V5, 0);
     publish(f, 1, 1);
     session_close(f->session, MQTT_SESSION_TAKEN_OVER, "taken over");
@@ -1745,6 +1837,7 @@ static void closing_from_our_side_waits_for_the_commit(void **state)
 static void closing_waits_for_a_slow_commit_as_long_as_it_takes(void **state)
 {
     struct fixture *f = *state;
+
     connect_as(f, V4, 0);
     publish(f, 1, 1);
     session_close(f->session, MQTT_SESSION_TAKEN_OVER, "taken over");
@@ -1758,6 +1851,7 @@ static void closing_waits_for_a_slow_commit_as_long_as_it_takes(void **state)
 static void closing_before_connect_says_nothing(void **state)
 {
     struct fixture *f = *state;
+
     session_close(f->session, MQTT_SERVER_SHUTTING_DOWN, "daemon stops");
     expect_end(f);
 }
@@ -1765,6 +1859,7 @@ static void closing_before_connect_says_nothing(void **state)
 static void the_owner_may_close_from_inside_its_calls(void **state)
 {
     struct fixture *f = *state;
+
     f->close_in_connected = true;
     SEND(f, 0x10, 14, 0, 4, 'M', 'Q', 'T', 'T', 5, 2, 0, 0, 0, 0, 1, 'c');
     expect_end(f);
@@ -1780,6 +1875,7 @@ static void the_owner_may_close_from_inside_its_calls(void **state)
 static void after_the_end_every_call_is_harmless(void **state)
 {
     struct fixture *f = *state;
+
     connect_as(f, V5, 0);
     script(f, SESSION_WAIT, 0);
     publish(f, 1, 1);
@@ -1798,6 +1894,7 @@ static void after_the_end_every_call_is_harmless(void **state)
 static void free_closes_without_a_call(void **state)
 {
     struct fixture *f = *state;
+
     connect_as(f, V4, 0);
     publish(f, 1, 1);
     session_free(f->session);
@@ -1813,6 +1910,7 @@ static void free_closes_without_a_call(void **state)
 static void a_ping_is_answered(void **state)
 {
     struct fixture *f = *state;
+
     connect_as(f, V4, 0);
     SEND(f, 0xC0, 0, 0xC0, 0);
     EXPECT(f, 0xD0, 0, 0xD0, 0);
@@ -1822,6 +1920,7 @@ static void a_ping_is_answered(void **state)
 static void subscriptions_are_refused_one_by_one(void **state)
 {
     struct fixture *f = *state;
+
     connect_as(f, V5, 0);
     SEND(f, 0x82, 11, 0, 7, 0, 0, 1, 'a', 0, 0, 1, '#', 1);
     EXPECT(f, 0x90, 5, 0, 7, 0, 0x87, 0x87);
@@ -1836,6 +1935,7 @@ static void subscriptions_are_refused_one_by_one(void **state)
 static void unsubscribing_changes_nothing(void **state)
 {
     struct fixture *f = *state;
+
     connect_as(f, V5, 0);
     SEND(f, 0xA2, 9, 0, 7, 0, 0, 1, 'a', 0, 1, 'b');
     EXPECT(f, 0xB0, 5, 0, 7, 0, 0x11, 0x11);
@@ -1852,6 +1952,7 @@ static void a_subscription_to_everything_at_once_is_too_much(void **state)
     struct fixture *f = *state;
     static uint8_t packet[3 + 2 + 1 + 1001 * 4] = {0x82, 0x80 | (4007 & 0x7F), 4007 >> 7, 0, 7,
                                                    0};
+
     for (size_t i = 0; i < 1001; i++)
         memcpy(packet + 6 + i * 4, "\x00\x01t", 4);
     connect_as(f, V5, 0);
@@ -1863,6 +1964,7 @@ static void a_subscription_to_everything_at_once_is_too_much(void **state)
 static void a_release_without_a_message_is_answered_in_5_only(void **state)
 {
     struct fixture *f = *state;
+
     connect_as(f, V5, 0);
     SEND(f, 0x62, 2, 0, 7);
     EXPECT(f, 0x70, 3, 0, 7, 0x92);
@@ -1914,6 +2016,7 @@ static void a_packet_above_the_limit_is_refused_by_its_header(void **state)
 static void a_client_of_small_packets_gets_the_bare_acknowledgement(void **state)
 {
     struct fixture *f = *state;
+
     connect_with(f, BYTES(0x27, 0, 0, 0, 22));
     drain(f);
     f->got_size = 0;
@@ -1933,6 +2036,7 @@ static void an_answer_that_the_client_cannot_take_ends_the_connection(void **sta
 {
     struct fixture *f = *state;
     uint8_t packet[6 + 30 * 4] = {0x82, 4 + 30 * 4 - 1, 0, 7, 0};
+
     connect_with(f, BYTES(0x27, 0, 0, 0, 21));
     drain(f);
     f->got_size = 0;
@@ -1949,6 +2053,7 @@ static void an_answer_that_the_client_cannot_take_ends_the_connection(void **sta
 static void a_client_that_wants_no_reasons_gets_no_spool_id(void **state)
 {
     struct fixture *f = *state;
+
     connect_with(f, BYTES(0x17, 0));
     drain(f);
     f->got_size = 0;
@@ -1965,6 +2070,7 @@ static void a_client_that_never_reads_is_not_read_any_more(void **state)
 {
     struct fixture *f = *state;
     static uint8_t pings[2 * PINGS];
+
     connect_as(f, V4, 0);
     for (size_t i = 0; i < sizeof(pings); i += 2)
         pings[i] = 0xC0;
@@ -1989,10 +2095,12 @@ static void acknowledgements_wait_for_a_slow_reader_in_order(void **state)
     struct fixture *f = *state;
     uint16_t sent = 0;
     uint8_t many[500 * 16];
+
     connect_as(f, V5, 0);
     /* Until the session stops reading, because this client reads nothing at all. */
     for (unsigned before = 0; sent < 60000; before = f->offers) {
         size_t size = 0;
+
         for (int i = 0; i < 500; i++)
             size += make_publish(many + size, V5, 1, ++sent);
         put(f, many, size);
@@ -2022,6 +2130,7 @@ static void set_send_buffer(struct fixture *f, int size)
 static unsigned skip_pingresps(struct fixture *f)
 {
     size_t size = 0;
+
     drain(f);
     while (size + 2 <= f->got_size && f->got[size] == 0xD0)
         size += 2;
@@ -2043,6 +2152,7 @@ static void acknowledgements_beyond_the_output_cap_wait_their_turn(void **state)
     uint16_t sent = 0;
     unsigned offers;
     unsigned pongs = 0;
+
     connect_as(f, V5, 0);
     f->last_id = base;
     set_send_buffer(f, 4096);
@@ -2085,6 +2195,7 @@ static void a_client_that_does_not_read_its_last_words_is_closed_in_time(void **
 {
     struct fixture *f = *state;
     static uint8_t pings[2 * PINGS];
+
     connect_as(f, V5, 0);
     for (size_t i = 0; i < sizeof(pings); i += 2)
         pings[i] = 0xC0;
@@ -2102,6 +2213,7 @@ static void a_client_that_does_not_read_its_last_words_is_closed_in_time(void **
 static size_t allocated(void)
 {
     struct mallinfo2 info = mallinfo2();
+
     return info.uordblks + info.hblkhd;
 }
 
@@ -2111,6 +2223,7 @@ static bool allocations_are_counted(void)
     size_t before = allocated();
     void *volatile probe = malloc(1000);
     bool counted = allocated() >= before + 1000;
+
     free(probe);
     return counted;
 }
@@ -2130,6 +2243,7 @@ static int ping_for_idle(sd_event_source *source, uint64_t usec, void *userdata)
 static void an_idle_client_costs_little_memory(void **state)
 {
     struct fixture *f = *state;
+
     if (!allocations_are_counted()) {
         print_message("skipped: the sanitizer's allocator does not count for mallinfo2()\n");
         skip();
@@ -2145,7 +2259,7 @@ static void an_idle_client_costs_little_memory(void **state)
         expect_pubacks(&idle[i], 1, 1000);
     }
     run_until_called(f, 700000, ping_for_idle);
-    /* The keep-alive timer has looked for something to read, and would not find it in vain. */
+    /* The keep-alive timer has tried to read. */
     run_until_called(f, 1200000, ping_for_idle);
     run(f);
     size_t grown = allocated() - before;
@@ -2159,10 +2273,12 @@ static void an_idle_client_costs_little_memory(void **state)
 
 /* ---- keep-alive ---- */
 
-/* Due at the same time as a timer of the session, for the machine stood still, it comes second. */
+/* Due at the same time as a timer of the session, for the machine stood still, it
+ * comes second. */
 static int note_lateness(sd_event_source *source, uint64_t usec, void *userdata)
 {
     struct fixture *f = userdata;
+
     (void)source;
     (void)usec;
     f->was_late = f->closed == 0;
@@ -2181,6 +2297,7 @@ static void a_silent_client_is_closed_after_one_and_a_half_keep_alives(void **st
 {
     struct fixture *f = *state;
     int64_t start_us = now_us();
+
     connect_as(f, V5, 1);
     sd_event_source *late = NULL;
     assert_true(sd_event_add_time_relative(f->event, &late, CLOCK_MONOTONIC, 12000000, 1000,
@@ -2196,6 +2313,7 @@ static void a_silent_client_is_closed_after_one_and_a_half_keep_alives(void **st
 static void a_client_that_pings_stays(void **state)
 {
     struct fixture *f = *state;
+
     connect_as(f, V4, 1);
     for (int i = 0; i < 3; i++) {
         run_until_called(f, 700000, ping);
@@ -2231,6 +2349,7 @@ static void a_client_that_we_keep_waiting_is_not_called_silent(void **state)
 static void stand_still(unsigned ms)
 {
     struct timespec left = {.tv_sec = ms / 1000, .tv_nsec = (long)(ms % 1000) * 1000000};
+
     while (nanosleep(&left, &left) != 0)
         ;
 }
@@ -2238,6 +2357,7 @@ static void stand_still(unsigned ms)
 static void a_client_does_not_pay_for_a_loop_that_stood_still(void **state)
 {
     struct fixture *f = *state;
+
     connect_as(f, V5, 1);
     stand_still(2500);
     put(f, BYTES(0x32, 8, 0, 1)); /* what the socket took of a larger packet meanwhile */
@@ -2253,6 +2373,7 @@ static void a_client_does_not_pay_for_a_loop_that_stood_still(void **state)
 static void a_client_that_stays_silent_after_it_is_closed(void **state)
 {
     struct fixture *f = *state;
+
     connect_as(f, V5, 1);
     stand_still(2500);
     run_until_closed(f);
@@ -2262,6 +2383,7 @@ static void a_client_that_stays_silent_after_it_is_closed(void **state)
 static void a_connect_is_waited_for_by_a_loop_that_stood_still(void **state)
 {
     struct fixture *f = *state;
+
     restart_within(f, 200);
     stand_still(1500);
     run(f);
@@ -2274,6 +2396,7 @@ static void half_a_packet_is_no_sign_of_life(void **state)
 {
     struct fixture *f = *state;
     int64_t start_us = now_us();
+
     connect_as(f, V4, 1);
     SEND(f, 0x30, 100);
     while (f->closed == 0 && now_us() < start_us + PATIENCE_US) {
@@ -2393,5 +2516,6 @@ int main(void)
         CASE(a_connect_is_waited_for_by_a_loop_that_stood_still),
         CASE(half_a_packet_is_no_sign_of_life),
     };
+
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

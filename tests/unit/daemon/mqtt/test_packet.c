@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The codec against the standards: one table row for each normative statement,
- * each row a test case of its own; then what the values of a good packet are,
- * and what the encoders write.
+ * test_packet.c - the codec against the standards: one table row for each normative
+ * statement, each row a test case of its own; then what the values of a good packet are,
+ * and what the encoders write
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -16,7 +16,11 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/cleanup.h"
+#include "base/cursor.h"
+#include "base/view.h"
 #include "daemon/mqtt/packet.h"
+#include "tests/support/child.h"
 #include "tests/support/wire.h"
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
@@ -895,7 +899,7 @@ static void acks_say_only_what_their_tables_have(void **state)
 }
 
 #ifndef NDEBUG
-/* In a process of its own, for it is to end. */
+/* In a child, because the process ends. */
 static bool encoding_aborts(enum packet_type type, uint8_t code)
 {
     int status = 0;
@@ -909,11 +913,11 @@ static bool encoding_aborts(enum packet_type type, uint8_t code)
 
         (void)setrlimit(RLIMIT_CORE, &none);
         if (!freopen("/dev/null", "w", stderr))
-            _exit(1);
+            child_exit(1);
         (void)signal(SIGABRT, SIG_DFL);
         writer_init(&writer, memory, sizeof(memory));
         packet_encode_ack(&writer, MQTT_5, type, 1, code, 0);
-        _exit(0);
+        child_exit(0);
     }
     assert_int_equal(waitpid(child, &status, 0), child);
     return WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT;
@@ -1112,7 +1116,7 @@ static void text_has_its_limits(void **state)
     assert_false(packet_filter_is_valid(view_of_text("a\xC3")));
 }
 
-/* The code points that 1.5.4 tells of, and their neighbours. */
+/* The code points of 1.5.4, and their neighbours. */
 static const struct {
     uint32_t first;
     uint32_t last;

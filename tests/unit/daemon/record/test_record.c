@@ -11,7 +11,9 @@
 
 #include <string.h>
 
+#include "base/json.h"
 #include "daemon/record/outcome.h"
+#include "store/spool.h"
 
 static const struct spool_record sample = {
     .seq = 7,

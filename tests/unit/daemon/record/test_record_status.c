@@ -9,7 +9,9 @@
 /* after the above */
 #include <cmocka.h>
 
+#include "base/json.h"
 #include "daemon/record/status.h"
+#include "store/spool.h"
 #include "tests/support/spool_fixture.h"
 
 static char memory[16384];

@@ -10,13 +10,16 @@
 #include <cmocka.h>
 
 #include <arpa/inet.h>
-#include <errno.h>
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
+#include <systemd/sd-event.h>
 
+#include "base/cleanup.h"
 #include "daemon/mqtt/packet.h"
+#include "daemon/uplink/uplink.h"
 #include "tests/support/uplink_fixture.h"
+#include "tests/support/uplink_settings.h"
 
 static void write_file(const char *path, const char *text, size_t size)
 {

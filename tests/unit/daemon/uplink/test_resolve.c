@@ -20,7 +20,9 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "daemon/uplink/settings.h"
 #include "daemon/uplink/uplink-private.h"
+#include "daemon/uplink/uplink.h"
 #include "tests/support/broker_fake.h"
 #include "tests/support/uplink_settings.h"
 

@@ -17,7 +17,7 @@
 
 #include <cmocka.h>
 
-#include "base/log.h"
+#include "base/mailbox.h"
 #include "daemon/uplink/uplink-private.h"
 
 static struct uplink_slot slot;

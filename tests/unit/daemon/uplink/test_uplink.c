@@ -19,12 +19,21 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
+#include <systemd/sd-event.h>
 #include <time.h>
 #include <unistd.h>
 
+#include "base/cleanup.h"
 #include "base/clock.h"
+#include "base/mailbox.h"
+#include "base/view.h"
+#include "daemon/mqtt/packet.h"
 #include "daemon/uplink/uplink-private.h"
+#include "daemon/uplink/uplink.h"
+#include "tests/support/broker_fake.h"
 #include "tests/support/uplink_fixture.h"
+#include "tests/support/uplink_settings.h"
 
 /* --- delivery ------------------------------------------------------------- */
 

@@ -2,11 +2,11 @@
 /*
  * test_reads.c - a bad sector: a place of one file that fails each time it is read
  *
- * Each block of a database and of its log in turn (tests/support/fault_io.h), at the start and at
- * work. What reads must go on, byte for byte; what does not is recorded; the file is moved, not
- * copied; nothing comes twice; and the start after that is one as any other. The judge of how much
- * may be lost is a copy with zeros in that place. A place that reads again, or a disk of which
- * nothing reads, is no damage.
+ * Each block of a database and of its log in turn (tests/support/fault_io.h), at the start and
+ * at work. What reads must go on, byte for byte; what does not is recorded; the file is moved,
+ * not copied; nothing comes twice; and the start after that is one as any other. The judge of
+ * how much may be lost is a copy with zeros in that place. A place that reads again, or a disk
+ * of which nothing reads, is no damage.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -21,6 +21,7 @@
 #include "store/salvage/mark.h"
 #include "store/salvage/reads.h"
 #include "store/spool-private.h"
+#include "store/spool.h"
 #include "tests/support/fault_io.h"
 #include "tests/support/spool_fixture.h"
 

@@ -14,15 +14,17 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/stat.h>
-#include <time.h>
 
 #include <cmocka.h>
 
 #include "tests/support/spool_fixture.h"
 
+#include "base/view.h"
+#include "store/lane_set.h"
 #include "store/salvage/mark.h"
 #include "store/salvage/numbers.h"
 #include "store/spool-private.h"
+#include "store/spool.h"
 
 #define COUNT(array) (sizeof(array) / sizeof *(array))
 
@@ -296,8 +298,8 @@ static void check_whole(struct fixture *f, unsigned ended, unsigned last)
     close_spool(f);
 }
 
-/* Damage to the number of the version can make it a newer one: such a spool is refused, whatever
- * else is wrong with it, and nothing is changed. */
+/* Damage to the number of the version can make it a newer one: such a spool is refused,
+ * whatever else is wrong with it, and nothing is changed. */
 static void put_version_right(const char *directory)
 {
     unsigned char version[4], right[4] = {0, 0, 0, (unsigned char)schema_newest_version()};
@@ -737,7 +739,8 @@ static void a_message_that_changed_is_not_salvaged_but_named(void **state)
     check_whole(f, EXPORTED, MESSAGES);
 }
 
-/* Bytes that are no UTF-8, though each but the first looks like a further byte of a character. */
+/* Bytes that are no UTF-8, though each but the first looks like a further byte of a
+ * character. */
 static void a_record_whose_topic_is_no_text_is_not_kept(void **state)
 {
     struct fixture *f = *state;

@@ -1,0 +1,34 @@
+# SPDX-License-Identifier: MIT
+"""Which folder's headers a folder may include; docs/design.md has the same table."""
+
+import os
+
+# What the headers of a folder may be included by, besides itself: folders, or single headers.
+SPOOL = "store/spool.h"
+UPLINK_SETTINGS = "daemon/uplink/settings.h"  # types only: group "uplink" of the configuration
+PEERS = ["daemon/mqtt", "daemon/record", "daemon/config", "daemon/ingress", "daemon/uplink",
+         "daemon/audit", "daemon/host"]
+ARROWS = {
+    "base": [],
+    "store": ["base", "store/salvage"],
+    "store/salvage": ["base", "store"],
+    "daemon/mqtt": ["base"],
+    "daemon/record": ["base", SPOOL],
+    "daemon/config": ["base", "daemon/mqtt", UPLINK_SETTINGS, SPOOL],
+    "daemon/ingress": ["base", "daemon/mqtt"],
+    "daemon/uplink": ["base", "daemon/mqtt", "daemon/uplink/paho"],
+    "daemon/uplink/paho": ["base"],
+    "daemon/audit": ["base", "daemon/record", SPOOL],
+    "daemon/host": ["base", "daemon/record", SPOOL],
+    "daemon/gateway": ["base", SPOOL] + PEERS,
+    "daemon": ["base", "daemon/gateway", "daemon/host", "daemon/config"],
+    "cli": ["base", "cli/verbs", "cli/audit", "daemon/config", SPOOL],
+    "cli/verbs": ["base", "cli", "cli/audit", "daemon/mqtt", "daemon/record", "daemon/config", SPOOL],
+    "cli/audit": ["base", "cli", "daemon/record", SPOOL],
+}
+
+
+def allows(module, header):
+    """May a file of the folder @module include @header?"""
+    folder = os.path.dirname(header)
+    return folder == module or any(arrow in (folder, header) for arrow in ARROWS[module])
