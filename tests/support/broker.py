@@ -8,6 +8,7 @@ import socket
 import struct
 import subprocess
 import threading
+import time
 
 import processes
 import tap
@@ -136,15 +137,18 @@ class Link:
     """A wire between gateway and broker that a test can cut, restore, stall or reset.
 
     A TCP relay in a thread of its own. While cut, no process listens at its port. With reset_after,
-    each connection ends with RST once it has carried that many bytes upward.
+    each connection ends with RST once it has carried that many bytes upward. With rate, it takes so
+    many bytes a second upward, through a small receive buffer.
     """
 
-    def __init__(self, port, reset_after=None):
+    def __init__(self, port, reset_after=None, rate=None):
         self.target = ("127.0.0.1", port)
         self.port = processes.free_port()
         self.stalled = False
         self.reset_after = reset_after
+        self.rate = rate
         self.resets = 0
+        self._next_upward = 0
         self._carried = 0
         self._lock = threading.Lock()
         self._listener = None
@@ -168,6 +172,8 @@ class Link:
             if self._listener is None:
                 self._listener = socket.socket()
                 self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                if self.rate:
+                    self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8192)
                 self._listener.bind(("127.0.0.1", self.port))
                 self._listener.listen(16)
         return self
@@ -202,7 +208,9 @@ class Link:
     def _run(self):
         while not self._ending:
             with self._lock:
-                watched = list(self._pairs) if not self.stalled else []
+                watched = [] if self.stalled else [
+                    sock for sock, (_, upward) in self._pairs.items()
+                    if not upward or time.monotonic() >= self._next_upward]
                 watched += [self._listener] if self._listener else []
             try:
                 ready = select.select(watched, [], [], 0.02)[0]
@@ -241,7 +249,9 @@ class Link:
     def _relay(self, sock):
         other, upward = self._pairs[sock]
         try:
-            moved = sock.recv(65536)
+            moved = sock.recv(max(1, self.rate // 10) if self.rate and upward else 65536)
+            if self.rate and upward:
+                self._next_upward = time.monotonic() + len(moved) / self.rate
             if moved:
                 other.sendall(moved)
                 self._count(len(moved) if upward else 0)
