@@ -37,6 +37,8 @@
  * blocks of its texts. A packet of 250 KB may hold 50,000 of them. */
 #define PROPERTY_MEMORY 200u
 
+#define PACE_RECHECK_MS 1000
+
 #define INDEX_BITS      16u
 #define INDEX_MASK      ((uintptr_t)0xFFFF)
 #define GENERATION_MASK (UINTPTR_MAX >> INDEX_BITS)
@@ -65,12 +67,58 @@ void uplink_slots_done(struct uplink *uplink)
     free(uplink->slots.topic);
 }
 
+/* --- the rate ------------------------------------------------------------- */
+
+static int64_t pace_wait_ms(const struct uplink *uplink)
+{
+    const struct uplink_rate *rate = &uplink->settings->rate;
+
+    if (rate->messages == 0 && rate->bytes == 0)
+        return 0;
+    return pacer_wait_ms(&uplink->pace.pacer, rate, uplink_now_ms());
+}
+
+bool uplink_is_paced(const struct uplink *uplink)
+{
+    return pace_wait_ms(uplink) > 0;
+}
+
+/* Not for longer than a second, because the rates may change meanwhile. */
+static void pace_arm(struct uplink *uplink)
+{
+    int64_t wait_ms = pace_wait_ms(uplink);
+
+    if (wait_ms == 0)
+        return;
+    if (wait_ms > PACE_RECHECK_MS)
+        wait_ms = PACE_RECHECK_MS;
+    /* As for the timer of the link: both fail only if the loop has ended. */
+    (void)sd_event_source_set_time(uplink->pace.source,
+                                   (uint64_t)(uplink_now_ms() + wait_ms) * 1000);
+    (void)sd_event_source_set_enabled(uplink->pace.source, SD_EVENT_ONESHOT);
+}
+
+/* Also one that is sent again: what counts is what the line carries. */
+static void pace_charge(struct uplink *uplink, uint64_t bytes)
+{
+    pacer_charge(&uplink->pace.pacer, &uplink->settings->rate, uplink_now_ms(), bytes);
+    pace_arm(uplink);
+}
+
+void uplink_on_pace(struct uplink *uplink)
+{
+    pace_arm(uplink);
+    if (!uplink_is_paced(uplink))
+        uplink->owner.is_change_due = true;
+}
+
 unsigned uplink_room(const struct uplink *uplink)
 {
     unsigned window = uplink_window(uplink);
 
     if (uplink->state != LINK_ONLINE || uplink->slots.in_flight >= window ||
-        uplink->slots.in_flight_bytes >= uplink->settings->window_bytes)
+        uplink->slots.in_flight_bytes >= uplink->settings->window_bytes ||
+        uplink_is_paced(uplink))
         return 0;
     return window - uplink->slots.in_flight;
 }
@@ -141,10 +189,13 @@ static void on_success(void *userdata, MQTTAsync_successData *response)
     post_answer(userdata, UPLINK_DELIVERED, -1, NULL);
 }
 
+/* The library drops a code that is none of failure; QoS 0 has none. */
 static void on_success5(void *userdata, MQTTAsync_successData5 *response)
 {
+    uint8_t code = paho_link_answer_code();
+
     (void)response;
-    post_answer(userdata, UPLINK_DELIVERED, -1, NULL);
+    post_answer(userdata, UPLINK_DELIVERED, code > 0 ? code : -1, NULL);
 }
 
 static void on_failure(void *userdata, MQTTAsync_failureData *response)
@@ -402,10 +453,22 @@ static uint64_t remaining_length(const struct uplink *uplink,
         size += 2;
     if (uplink->settings->protocol != MQTTVERSION_5)
         return size;
-    uint64_t properties =
-        message->properties.size + (message->expiry_ms >= 0 ? EXPIRY_BYTES : 0);
+    uint64_t properties = message->properties.size + message->stamp.size +
+                          (message->expiry_ms >= 0 ? EXPIRY_BYTES : 0);
     return size + properties +
            varint_size(properties < MQTT_VARINT_MAX ? (uint32_t)properties : MQTT_VARINT_MAX);
+}
+
+static uint64_t memory_of_properties(struct view encoded)
+{
+    struct reader reader;
+    struct packet_property property;
+    uint64_t memory = 0;
+
+    reader_init(&reader, encoded.data, encoded.size);
+    while (packet_property_next(&reader, &property))
+        memory += PROPERTY_MEMORY;
+    return memory;
 }
 
 /* The packet, and the memory of its properties. */
@@ -413,22 +476,22 @@ static uint64_t size_in_window(const struct uplink *uplink,
                                const struct uplink_message *message,
                                uint64_t packet)
 {
-    struct reader reader;
-    struct packet_property property;
-
     if (uplink->settings->protocol != MQTTVERSION_5)
         return packet;
-    reader_init(&reader, message->properties.data, message->properties.size);
-    while (packet_property_next(&reader, &property))
-        packet += PROPERTY_MEMORY;
-    return packet;
+    return packet + memory_of_properties(message->properties) +
+           memory_of_properties(message->stamp);
 }
 
-/* Return: 0 and its size in the window; UPLINK_E_*. */
+struct message_size {
+    uint64_t packet;
+    uint64_t in_window;
+};
+
+/* Return: 0; UPLINK_E_*. */
 static int check_message(const struct uplink *uplink,
                          const struct uplink_message *message,
                          size_t topic_size,
-                         uint64_t *ret_size)
+                         struct message_size *ret)
 {
     uint64_t remaining = remaining_length(uplink, message, topic_size);
 
@@ -439,14 +502,14 @@ static int check_message(const struct uplink *uplink,
         return UPLINK_E_TOO_LARGE;
     if (message->retain && !uplink->connection.limits.retain_available)
         return UPLINK_E_RETAIN;
-    if (uplink->slots.in_flight >= uplink_window(uplink))
+    if (uplink->slots.in_flight >= uplink_window(uplink) || uplink_is_paced(uplink))
         return UPLINK_E_FULL;
     /* A message larger than window_bytes is sent alone. */
     uint64_t size = size_in_window(uplink, message, packet);
     if (uplink->slots.in_flight > 0 &&
         uplink->slots.in_flight_bytes + size > uplink->settings->window_bytes)
         return UPLINK_E_FULL;
-    *ret_size = size;
+    *ret = (struct message_size){.packet = packet, .in_window = size};
     return 0;
 }
 
@@ -483,17 +546,25 @@ static int add_property(MQTTProperties *properties, const struct packet_property
     return MQTTProperties_add(properties, &out);
 }
 
-static int add_properties(MQTTProperties *properties, const struct uplink_message *message)
+static int add_encoded(MQTTProperties *properties, struct view encoded)
 {
     struct reader reader;
     struct packet_property property;
     int rc = 0;
 
-    reader_init(&reader, message->properties.data, message->properties.size);
+    reader_init(&reader, encoded.data, encoded.size);
     while (rc == 0 && packet_property_next(&reader, &property))
         rc = add_property(properties, &property);
-    if (rc == 0 && reader.failed)
-        rc = MQTTASYNC_BAD_MQTT_OPTION;
+    return rc == 0 && reader.failed ? MQTTASYNC_BAD_MQTT_OPTION : rc;
+}
+
+static int add_properties(MQTTProperties *properties, const struct uplink_message *message)
+{
+    struct packet_property property;
+    int rc = add_encoded(properties, message->properties);
+
+    if (rc == 0)
+        rc = add_encoded(properties, message->stamp);
     if (rc != 0 || message->expiry_ms < 0)
         return rc;
 
@@ -539,14 +610,14 @@ static int pass_to_paho(struct uplink *uplink,
 static int send_in_slot(struct uplink *uplink,
                         const struct uplink_message *message,
                         const char *topic,
-                        uint64_t size)
+                        const struct message_size *size)
 {
     struct uplink_slot *slot = SLIST_FIRST(&uplink->slots.free);
     MQTTAsync_responseOptions options = MQTTAsync_responseOptions_initializer;
     int rc = 0;
 
     slot->id = message->id;
-    slot->size_bytes = size;
+    slot->size_bytes = size->in_window;
     slot->qos = forwarded_qos(uplink, message);
     slot->packet_id = 0;
     slot->is_taken = false;
@@ -568,6 +639,8 @@ static int send_in_slot(struct uplink *uplink,
     slot->packet_id = (uint16_t)options.token;
     if (rc != 0)
         (void)slot_release(uplink, slot, SLOT_SENT); /* no callback follows */
+    else
+        pace_charge(uplink, size->packet);
     if (rc == MQTTASYNC_DISCONNECTED)
         suspect_loss(uplink);
     return translate_rc(rc);
@@ -575,9 +648,8 @@ static int send_in_slot(struct uplink *uplink,
 
 int uplink_send(struct uplink *uplink, const struct uplink_message *message)
 {
-    size_t prefix_size = strlen(uplink->settings->topic_prefix);
-    size_t topic_size = prefix_size + message->topic.size;
-    uint64_t size;
+    size_t topic_size = message->prefix.size + message->topic.size;
+    struct message_size size;
 
     if (uplink->state != LINK_ONLINE)
         return UPLINK_E_OFFLINE;
@@ -588,10 +660,11 @@ int uplink_send(struct uplink *uplink, const struct uplink_message *message)
         return UPLINK_E_TOO_LARGE; /* Paho takes a C string, and no topic may hold U+0000 */
 
     char *topic = uplink->slots.topic;
-    memcpy(topic, uplink->settings->topic_prefix, prefix_size);
-    memcpy(topic + prefix_size, message->topic.data, message->topic.size);
+    if (message->prefix.size > 0)
+        memcpy(topic, message->prefix.data, message->prefix.size);
+    memcpy(topic + message->prefix.size, message->topic.data, message->topic.size);
     topic[topic_size] = '\0';
-    return send_in_slot(uplink, message, topic, size);
+    return send_in_slot(uplink, message, topic, &size);
 }
 
 void uplink_cork(struct uplink *uplink)

@@ -8,6 +8,7 @@
  *   client.c   Paho's client and its callbacks
  *   attempt.c  one attempt to connect: secrets, TLS files, options
  *   resolve.c  the addresses behind a broker's host name
+ *   pacer.c    how fast messages may be sent
  *   state.c    the states of the link, and what is true in each
  *   retry.c    which broker is tried next, and when
  *   reason.c   why an attempt or a connection ended, in words
@@ -31,6 +32,7 @@
 
 #include "base/attr.h"
 #include "base/mailbox.h"
+#include "daemon/uplink/pacer.h"
 #include "daemon/uplink/paho/paho_link.h"
 #include "daemon/uplink/settings.h"
 #include "daemon/uplink/tls_files.h"
@@ -162,6 +164,12 @@ struct uplink_slots {
     char *topic; /* of the message being sent, with its prefix, as Paho takes it */
 };
 
+/* What keeps to the rates, see uplink_is_paced(). */
+struct uplink_pace {
+    struct pacer pacer;
+    sd_event_source *source; /* enabled while nothing may be sent */
+};
+
 struct uplink_lookup;
 
 struct uplink_resolver {
@@ -237,6 +245,7 @@ struct uplink {
     struct uplink_inbox inbox;
     struct uplink_timer timer;
     struct uplink_slots slots;
+    struct uplink_pace pace;
     struct uplink_resolver resolver;
     struct uplink_client client;
     struct uplink_brokers brokers;
@@ -285,6 +294,11 @@ enum uplink_health uplink_progress_check(struct uplink *uplink);
 /* slots.c */
 MUST_CHECK int uplink_slots_init(struct uplink *uplink);
 void uplink_slots_done(struct uplink *uplink);
+/* Does the rate keep the next message back? Then the timer of the pace is set, and reports
+ * when it does not any more. */
+bool uplink_is_paced(const struct uplink *uplink);
+/* The timer of the pace has expired. */
+void uplink_on_pace(struct uplink *uplink);
 void uplink_on_slot(struct uplink *uplink, struct uplink_slot *slot);
 /* The end of an epoch: everything without an answer is answered UNKNOWN, with the cause and the
  * text of uplink->connection. */

@@ -96,9 +96,9 @@ class Mosquitto:
 
 
 class Certificates:
-    """A CA, a server certificate for the name "localhost" only, and a client certificate."""
+    """A CA, a server certificate for one name or address only, and a client certificate."""
 
-    def __init__(self):
+    def __init__(self, server="DNS:localhost"):
         processes.need("openssl")
         self.folder = processes.folder()
         self.ca, ca_key = self._path("ca.crt"), self._path("ca.key")
@@ -106,7 +106,7 @@ class Certificates:
                       "-keyout", ca_key, "-out", self.ca, "-subj", "/CN=Test CA",
                       "-addext", "basicConstraints=critical,CA:TRUE")
         self.server_cert, self.server_key = self._issue("server", "localhost", ca_key,
-                                                        "subjectAltName=DNS:localhost")
+                                                        "subjectAltName=" + server)
         self.client_cert, self.client_key = self._issue("client", "gateway", ca_key,
                                                         "extendedKeyUsage=clientAuth")
         os.chmod(self.folder, 0o755)

@@ -29,7 +29,7 @@ enum { PAHO_PENDING = -22, PAHO_SOCKET_ERROR = -1 };
 /* paho_resolve.c */
 /* Return: is @host the one whose address was set? */
 bool paho_get_address(const char *host, char address[static PAHO_LINK_ADDRESS_MAX]);
-/* @hints, restricted to addresses: no name is looked up. */
+/* @hints for a numeric address: no name is looked up. */
 struct addrinfo paho_numeric_only(const struct addrinfo *hints);
 
 /* paho_traffic.c: any thread */
