@@ -169,6 +169,7 @@ static struct record_link describe_link(const struct gateway *gateway, struct li
         .certificate_expires = texts->certificate_expires,
         .window = link->window,
         .late_answers = link->late_answers,
+        .unsubscribed = gateway->counters.unsubscribed,
         .is_held = intake_sends_nothing(&gateway->intake),
     };
 }
