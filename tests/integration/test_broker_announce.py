@@ -185,5 +185,58 @@ def another_client_id_of_the_broker_is_logged():
     gateway.stop()
 
 
+def aliased(broker, count=300, topics=3):
+    """Bytes at the broker for @count messages, each of which arrives under its own topic."""
+    gateway = Gateway(broker.url, uplink={"window": 8}).start()
+    gateway.wait_link()
+    with gateway.client(5) as client:
+        messages = [("plant/line-%d/temperature/celsius" % (number % topics), b"%06d" % number)
+                    for number in range(count)]
+        for _, ack in client.publish_many(messages):
+            equal(ack.reason, 0, "reason of a PUBACK")
+    equal(gateway.wait_drained(30)["delivered"], count)
+    gateway.stop()
+    equal(broker.events("violation"), [], "violations")
+    wrong = [entry for entry in broker.publishes()
+             if entry["topic"] != messages[entry["seq"]][0]]
+    equal(wrong, [], "messages under another topic")
+    return broker.received
+
+
+@case
+def a_topic_that_the_broker_knows_is_sent_as_its_alias():
+    known, unknown = fake_broker(announce="22000a"), fake_broker()
+    saved = 1 - aliased(known) / aliased(unknown)
+    check(known.aliased >= 200, "PUBLISHes without a topic", known.aliased)
+    equal(unknown.aliased, 0, "aliases at a broker that allows none")
+    check(saved > 0.25, "part of the bytes that is saved", saved)
+
+
+@case
+def aliases_end_with_their_connection():
+    broker = fake_broker(announce="22000a", close_after=40)
+    aliased(broker)
+    check(len(broker.events("connect")) > 3, "connections", broker.events("connect"))
+
+
+@case
+def more_topics_than_aliases_arrive_each_under_its_own():
+    broker = fake_broker(announce="220002")
+    aliased(broker, topics=7)
+
+
+@case
+def an_alias_that_the_broker_calls_invalid_is_not_used_again():
+    broker = fake_broker(announce="22000a", dismiss=0x94)
+    gateway = Gateway(broker.url, uplink={"window": 1, "backoff": QUICK}).start()
+    publish(gateway, 3)
+    wait_for(lambda: len(broker.events("connect")) >= 2, 10, "the second connection")
+    broker.change(dismiss=0)
+    publish(gateway, 5)
+    gateway.wait_drained(20)
+    equal(broker.aliased, 0, "PUBLISHes without a topic")
+    gateway.stop()
+
+
 if __name__ == "__main__":
     run_all()
