@@ -98,17 +98,18 @@ class Mosquitto:
 class Certificates:
     """A CA, a server certificate for one name or address only, and a client certificate."""
 
-    def __init__(self, server="DNS:localhost"):
+    def __init__(self, days=2, server_days=None, server="DNS:localhost"):
+        """How long they are valid; a negative number: they have expired."""
         processes.need("openssl")
         self.folder = processes.folder()
-        self.ca, ca_key = self._path("ca.crt"), self._path("ca.key")
-        self._openssl("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2",
-                      "-keyout", ca_key, "-out", self.ca, "-subj", "/CN=Test CA",
+        self.ca, self.ca_key = self._path("ca.crt"), self._path("ca.key")
+        self._openssl("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", str(days),
+                      "-keyout", self.ca_key, "-out", self.ca, "-subj", "/CN=Test CA",
                       "-addext", "basicConstraints=critical,CA:TRUE")
-        self.server_cert, self.server_key = self._issue("server", "localhost", ca_key,
-                                                        "subjectAltName=" + server)
-        self.client_cert, self.client_key = self._issue("client", "gateway", ca_key,
-                                                        "extendedKeyUsage=clientAuth")
+        self.server_cert, self.server_key = self.issue(
+            "server", "localhost", "subjectAltName=" + server, server_days or days)
+        self.client_cert, self.client_key = self.issue(
+            "client", "gateway", "extendedKeyUsage=clientAuth", days)
         os.chmod(self.folder, 0o755)
         os.chmod(self.server_key, 0o644)
 
@@ -120,15 +121,16 @@ class Certificates:
         if done.returncode:
             raise AssertionError("openssl: " + done.stderr.decode(errors="replace"))
 
-    def _issue(self, name, common_name, ca_key, extension):
+    def issue(self, name, common_name, extension, days):
+        """The certificate and its key."""
         key, request, certificate = (self._path(name + end) for end in (".key", ".csr", ".crt"))
         extensions = self._path(name + ".ext")
         with open(extensions, "w") as out:
             out.write(extension + "\n")
         self._openssl("req", "-newkey", "rsa:2048", "-nodes", "-keyout", key, "-out", request,
                       "-subj", "/CN=" + common_name)
-        self._openssl("x509", "-req", "-in", request, "-CA", self.ca, "-CAkey", ca_key,
-                      "-CAcreateserial", "-days", "2", "-extfile", extensions,
+        self._openssl("x509", "-req", "-in", request, "-CA", self.ca, "-CAkey", self.ca_key,
+                      "-CAcreateserial", "-days", str(days), "-extfile", extensions,
                       "-out", certificate)
         return certificate, key
 

@@ -302,14 +302,14 @@ class Connection(asyncio.Protocol):
 
 
 class FakeBroker:
-    def __init__(self, ledger_file=None, tls=None, host="127.0.0.1", **options):
-        """tls: a server's ssl.SSLContext."""
+    def __init__(self, ledger_file=None, tls=None, host=None, **options):
+        """@tls: an ssl.SSLContext; without a @host the URL is then for the name localhost."""
         unknown = set(options) - set(OPTIONS)
         if unknown:
             raise TypeError("no such option: %s" % ", ".join(sorted(unknown)))
         self.options = dict(OPTIONS, **options)
-        self.ledger = []
         self.tls = tls
+        self.ledger = []
         self.host = host
         self.connections = 0
         self.open = set()
@@ -320,7 +320,8 @@ class FakeBroker:
 
     @property
     def url(self):
-        host = "[%s]" % self.host if ":" in self.host else self.host
+        host = self.host or ("localhost" if self.tls else "127.0.0.1")
+        host = "[%s]" % host if ":" in host else host
         return "%s://%s:%d" % ("ssl" if self.tls else "tcp", host, self.port)
 
     def open_pids(self, client):
@@ -366,8 +367,9 @@ class FakeBroker:
     async def listen(self):
         self.loop = asyncio.get_running_loop()
         self._end = asyncio.Event()
-        family = socket.AF_INET6 if ":" in self.host else socket.AF_INET
-        listener = socket.create_server((self.host, 0), family=family)
+        host = self.host or "127.0.0.1"
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        listener = socket.create_server((host, 0), family=family)
         if self.options["slow"] or self.options["deaf"]:  # before a connection has its window
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SLOW_BUFFER)
         server = await self.loop.create_server(lambda: Connection(self), sock=listener,

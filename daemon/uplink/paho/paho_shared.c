@@ -9,6 +9,8 @@
  */
 #include "daemon/uplink/paho/paho_link-private.h"
 
+#include "daemon/uplink/paho/paho_handshake.h"
+
 #include <dlfcn.h>
 #include <errno.h>
 #include <sys/socket.h>
@@ -146,4 +148,26 @@ const char *paho_link_violation(void)
 uint64_t paho_link_ignored_answers(void)
 {
     return 0;
+}
+
+void paho_handshake_begin(enum paho_handshake_minimum minimum, const char *alpn)
+{
+    (void)minimum;
+    (void)alpn;
+}
+
+bool paho_handshake_get_failure(struct paho_handshake_failure *ret)
+{
+    (void)ret;
+    return false;
+}
+
+bool paho_handshake_is_complete(void)
+{
+    return false;
+}
+
+bool paho_handshake_is_replaced(void)
+{
+    return false;
 }
