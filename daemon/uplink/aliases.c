@@ -2,12 +2,12 @@
 /*
  * aliases.c - topic aliases of MQTT 5: a number instead of a topic that was sent before
  *
- * Saves the bytes of the topic on a metered line. Topics that are used again and again keep their
- * places against others.
+ * Saves the bytes of the topic on a metered line. Topics that are used again and again keep
+ * their places against others.
  *
  * Invariant: the topic is left out only after the broker has acknowledged a message of this
- * connection that had both, the topic and the alias. So nothing depends on whether a broker keeps
- * the alias of a message that it refuses, and nothing on what the library still has in its queue.
+ * connection that had both, the topic and the alias. So nothing depends on whether a broker
+ * keeps the alias of a message that it refuses, nor on what the library has in its queue.
  */
 #include <stdbool.h>
 #include <stddef.h>
@@ -44,7 +44,7 @@ static bool is_same_topic(const struct uplink_alias *a, const struct uplink_alia
     return a->sum == b->sum && a->size == b->size && memcmp(a->topic, b->topic, a->size) == 0;
 }
 
-/* A place for a new topic; NULL: none. Of those that are taken, one loses a use now and then. */
+/* A place for a new topic; NULL: none. Of those that are taken one loses a use at times. */
 static struct uplink_alias *find_place(struct uplink_aliases *aliases)
 {
     for (unsigned i = 0; i < aliases->count; i++) {

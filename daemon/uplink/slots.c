@@ -616,8 +616,8 @@ static int add_alias(MQTTProperties *properties, unsigned number)
     return MQTTProperties_add(properties, &alias);
 }
 
-/* Adds the alias of the topic, if it has one. Return: 0 or a code of Paho's; @topic is "" if the
- * alias stands for it. */
+/* Adds the alias of the topic, if it has one. Return: 0 or a code of Paho's; @topic is "" if
+ * the alias stands for it. */
 static int use_alias(struct uplink *uplink,
                      struct uplink_slot *slot,
                      const struct message_size *size,
