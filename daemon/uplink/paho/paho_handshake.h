@@ -60,8 +60,8 @@ enum {
 void paho_handshake_begin(enum paho_handshake_minimum minimum, const char *alpn);
 /* The failure since paho_handshake_begin(). False: none is known. */
 bool paho_handshake_get_failure(struct paho_handshake_failure *ret);
-/* Did a handshake end well since then? With TLS 1.3 the broker may reject the client's certificate
- * afterwards, and the alert may be lost. */
+/* Did a handshake end well since then? With TLS 1.3 the broker may reject the client's
+ * certificate afterwards, and the alert may be lost. */
 bool paho_handshake_is_complete(void);
 /* Does this build replace the call? If not, paho_handshake_begin() changes nothing, and no
  * failure is known. */

@@ -14,7 +14,6 @@
 #include <cmocka.h>
 
 #include "daemon/uplink/file_check.h"
-#include "daemon/uplink/secret.h"
 #include "daemon/uplink/settings.h"
 #include "tests/support/uplink_settings.h"
 

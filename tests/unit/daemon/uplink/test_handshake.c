@@ -18,8 +18,8 @@
 #include <openssl/x509v3.h>
 #include <pthread.h>
 #include <sys/socket.h>
-#include <systemd/sd-event.h>
 
+#include "daemon/uplink/settings.h"
 #include "daemon/uplink/uplink.h"
 #include "tests/support/uplink_fixture.h"
 #include "tests/support/uplink_settings.h"
@@ -223,7 +223,7 @@ static void server_stop(struct tls_server *server)
 
 /* --- cases ---------------------------------------------------------------- */
 
-/* The client's files; certificate and key are signed by @client_authority, NULL: there are none. */
+/* The client's files; @client_authority signs the certificate, NULL: there is none. */
 struct client_files {
     char ca[96];
     char certificate[96];
