@@ -33,8 +33,9 @@ struct forward {
     sd_event_source *refill; /* idle priority: forward between two edges */
     sd_event_source *refill_deadline;
     bool is_refill_armed;
-    unsigned settled; /* not yet committed: a crash would send them again */
-    unsigned window;  /* of the uplink, as last reported */
+    unsigned settled;  /* not yet committed: a crash would send them again */
+    unsigned deferred; /* for another broker, in this run */
+    unsigned window;   /* of the uplink, as last reported */
     enum uplink_state link_state;
     uint64_t connects; /* of the link, as last reported */
     struct stamp stamp;
