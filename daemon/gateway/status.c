@@ -170,6 +170,7 @@ static struct record_link describe_link(const struct gateway *gateway, struct li
         .protocol = link->protocol,
         .window = link->window,
         .late_answers = link->late_answers,
+        .unsubscribed = gateway->counters.unsubscribed,
         .is_held = intake_sends_nothing(&gateway->intake),
     };
 }

@@ -50,7 +50,7 @@ enum packet_type {
 /* Reason codes of MQTT 5 that the gateway sends or reads (section 2.4). */
 enum {
     MQTT_SUCCESS = 0x00,
-    MQTT_NO_MATCHING_SUBSCRIBERS = 0x10, /* in tests only */
+    MQTT_NO_MATCHING_SUBSCRIBERS = 0x10,
     MQTT_NO_SUBSCRIPTION_EXISTED = 0x11,
     MQTT_FIRST_FAILURE = 0x80, /* codes from here on are failures */
     MQTT_UNSPECIFIED_ERROR = 0x80,

@@ -154,6 +154,7 @@ static void record_write_link(struct json *json, const struct record_link *link)
     record_write_known(json, "protocol", link->protocol);
     json_unsigned(json, "window", link->window);
     json_unsigned(json, "late_answers", link->late_answers);
+    json_unsigned(json, "no_subscriber", link->unsubscribed);
     json_bool(json, "held", link->is_held);
     json_close_object(json);
 }

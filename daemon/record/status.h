@@ -33,7 +33,8 @@ struct record_link {
     const char *protocol;
     unsigned window;
     uint64_t late_answers;
-    bool is_held; /* nothing is sent until a commit has room */
+    uint64_t unsubscribed; /* deliveries for which the broker had no subscriber */
+    bool is_held;          /* nothing is sent until a commit has room */
 };
 
 /* What is accepted from producers. */

@@ -61,7 +61,9 @@ enum uplink_cause {
 struct uplink_answer {
     uint64_t id;
     enum uplink_answer_kind kind;
-    int code;                     /* REFUSED: the broker's; UNKNOWN: of its DISCONNECT; or -1 */
+    /* The broker's; UNKNOWN: of its DISCONNECT; -1: there is none. DELIVERED: only a code other
+     * than 0, such as MQTT_NO_MATCHING_SUBSCRIBERS. */
+    int code;
     int64_t acknowledged_boot_ms; /* when the broker answered; 0: it did not, as with QoS 0 */
     /* UNKNOWN only: */
     enum uplink_cause cause;

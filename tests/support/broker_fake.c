@@ -145,6 +145,7 @@ static void record_publish(struct broker_fake *broker, const struct packet_publi
 {
     broker->publishes++;
     broker->qos = publish->qos;
+    broker->packet_id = publish->packet_id;
     broker->retain = publish->retain;
     broker->has_expiry = publish->has_expiry;
     broker->expiry_s = publish->expiry_s;
@@ -326,6 +327,19 @@ void broker_acknowledge(struct broker_fake *broker)
         while (connection->fd >= 0 && connection->withheld_count > 0)
             send_ack(connection, PACKET_PUBACK,
                      connection->withheld[--connection->withheld_count]);
+    }
+}
+
+void broker_answer(struct broker_fake *broker, enum packet_type type, uint16_t id, uint8_t code)
+{
+    uint8_t memory[PACKET_ACK_MAX];
+    struct writer writer;
+
+    for (unsigned i = 0; i < BROKER_CONNECTIONS_MAX; i++) {
+        writer_init(&writer, memory, sizeof(memory));
+        packet_encode_ack(&writer, MQTT_5, type, id, code, 0);
+        if (broker->connections[i].fd >= 0)
+            broker_send(&broker->connections[i], &writer);
     }
 }
 

@@ -60,6 +60,7 @@ struct broker_fake {
     bool has_secret; /* the last CONNECT held "secret" as its last bytes */
     /* of the last PUBLISH */
     uint8_t qos;
+    uint16_t packet_id;
     bool retain;
     bool has_expiry;
     uint32_t expiry_s;
@@ -83,6 +84,11 @@ void broker_stop(struct broker_fake *broker);
 void broker_dismiss(struct broker_fake *broker, uint8_t code);
 /* The acknowledgements that were withheld. */
 void broker_acknowledge(struct broker_fake *broker);
+/* An answer to all, v5, whatever is due. */
+void broker_answer(struct broker_fake *broker,
+                   enum packet_type type,
+                   uint16_t id,
+                   uint8_t code);
 /* RST to all. */
 void broker_reset(struct broker_fake *broker);
 

@@ -2,9 +2,10 @@
 /*
  * paho_shared.c - what of the link seam a build against the shared library can have
  *
- * Such a build cannot replace functions inside of the library. For the two faults that must not
- * remain it has functions of libc's names: writev() against the double free after a failed write,
- * getaddrinfo() against the wait for a name server. paho_link_limitations() has the rest.
+ * Such a build cannot replace functions inside of the library. For the two faults that must
+ * not remain it has functions of libc's names: writev() against the double free after a failed
+ * write, getaddrinfo() against the wait for a name server. paho_link_limitations() has the
+ * rest.
  */
 #include "daemon/uplink/paho/paho_link-private.h"
 
