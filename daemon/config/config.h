@@ -43,6 +43,8 @@ struct config_lane {
     int priority; /* 0: as lane "default" */
     char *prefix; /* of the topics at the broker; NULL: uplink.topic_prefix */
     unsigned max_qos;
+    char **map;       /* pairs: a filter, and the topic at the broker of what it matches */
+    size_t map_count; /* of both together */
     struct config_limits limits;
 };
 

@@ -67,26 +67,32 @@ forward_reject(struct forward *forward, uint64_t id, enum spool_reason reason, i
 }
 
 /* A stamp that makes the packet larger than the broker takes is left out. */
-static int forward_pass(struct forward *forward, const struct spool_message *message)
+static int forward_pass(struct forward *forward,
+                        const struct spool_message *message,
+                        struct uplink_message *out)
 {
-    struct uplink_message out = shape_message(forward->config, message);
-
     if (forward->config->uplink.has_stamp)
-        out.stamp = stamp_write(&forward->stamp, message);
-    int r = uplink_send(forward->uplink, &out);
-    if (r != UPLINK_E_TOO_LARGE || out.stamp.size == 0)
+        out->stamp = stamp_write(&forward->stamp, message);
+    int r = uplink_send(forward->uplink, out);
+    if (r != UPLINK_E_TOO_LARGE || out->stamp.size == 0)
         return r;
-    out.stamp = (struct view){0};
-    return uplink_send(forward->uplink, &out);
+    out->stamp = (struct view){0};
+    return uplink_send(forward->uplink, out);
 }
 
 static int
 forward_send(struct forward *forward, const struct spool_message *message, bool *ret_continues)
 {
+    struct uplink_message out;
     uint64_t id = message->id;
-    int r = forward_pass(forward, message);
 
     *ret_continues = true;
+    if (!shape_message(forward->shape, message, &out)) { /* as a broker would answer */
+        spool_uncount_attempt(forward->spool, id);
+        return forward_reject(forward, id, SPOOL_REASON_REASON_CODE, MQTT_TOPIC_NAME_INVALID);
+    }
+    int r = forward_pass(forward, message, &out);
+
     switch (r) {
     case UPLINK_E_TOO_LARGE:
         spool_uncount_attempt(forward->spool, id);

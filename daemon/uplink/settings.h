@@ -46,7 +46,7 @@ struct uplink_settings {
     uint64_t window_bytes;
     unsigned max_qos;
     char *topic_prefix; /* for uplink_message.prefix; not added here */
-    bool has_stamp; /* for uplink_message.stamp; not added here */
+    bool has_stamp;     /* for uplink_message.stamp; not added here */
     struct uplink_rate rate;
     struct uplink_tls_settings tls;
 };

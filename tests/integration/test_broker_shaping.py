@@ -2,12 +2,14 @@
 """What goes out is shaped: how fast, in which order, under which topic, with which properties."""
 
 import os
+import subprocess
 import sys
 import time
 
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
 
+import processes  # noqa: E402
 from fake_broker import FakeBroker  # noqa: E402
 from gateway import Gateway, check_audit  # noqa: E402
 from tap import case, check, cleanup, equal, run_all, wait_for  # noqa: E402
@@ -17,6 +19,14 @@ def fake_broker(**options):
     broker = FakeBroker(**options).start()
     cleanup(broker.stop)
     return broker
+
+
+def test_config(gateway):
+    """What the daemon says of the file."""
+    done = subprocess.run([processes.daemon_path(), "-c", gateway.config, "--test-config"],
+                          capture_output=True, text=True, timeout=60)
+    equal(done.returncode, 78, "exit code of --test-config")
+    return done.stdout + done.stderr
 
 
 def publish(gateway, count, topic="plant/t", size=6, version=5):
@@ -92,6 +102,28 @@ def a_topic_too_long_with_its_prefix_is_refused_and_the_longest_arrives():
     equal(gateway.status()["producers"]["messages_refused"], 2, "refused at the intake")
     gateway.stop()
 
+
+
+@case
+def a_lane_maps_topics_and_refuses_what_maps_to_none():
+    broker = fake_broker()
+    gateway = Gateway(broker.url, lanes=[{
+        "name": "plant", "topics": ["plant/#"], "prefix": "site/",
+        "map": ["plant/+/temp/+", "t/{2}/{1}", "plant/raw/#", "{#}{#}"]}]).start()
+    gateway.wait_link()
+    for topic in ("plant/7/temp/east", "plant/raw/x/y", "plant/other", "else"):
+        equal(reason_of(gateway, topic), 0, topic)
+    equal(reason_of(gateway, "plant/raw"), 0x90, "it maps to the empty topic")
+    equal(reason_of(gateway, "plant/raw/" + 32766 * "x"), 0x90, "it maps to one that is too long")
+    gateway.wait_drained()
+    equal([entry["topic"] for entry in broker.publishes()],
+          ["site/t/east/7", "site/x/yx/y", "site/plant/other", "else"], "topics at the broker")
+    records = gateway.wait_audit(4)
+    equal(records[0]["topic"], "plant/7/temp/east", "the record has the topic as it was published")
+    gateway.configure(lanes=[{"name": "plant", "topics": ["plant/#"],
+                              "map": ["plant/#", "{1}"]}])
+    check("lanes.map" in test_config(gateway), "--test-config names the key")
+    gateway.stop()
 
 
 # Stamps
