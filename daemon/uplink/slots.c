@@ -263,12 +263,6 @@ static void mark_ended(void *userdata)
     slot->state = SLOT_ENDED;
 }
 
-static void slots_note_progress(struct uplink *uplink)
-{
-    uplink->slots.progress_ms = uplink_now_ms();
-    uplink->timer.is_extended = false;
-}
-
 static void slot_take(struct uplink *uplink, struct uplink_slot *slot)
 {
     struct slot_use use = {.slot = slot};
@@ -277,11 +271,8 @@ static void slot_take(struct uplink *uplink, struct uplink_slot *slot)
     TAILQ_INSERT_TAIL(&uplink->slots.sent, slot, order);
     mailbox_run_locked(&uplink->inbox.mailbox, mark_sent, &use);
     if (uplink->slots.in_flight++ == 0)
-        slots_note_progress(uplink);
+        uplink_progress_expect(uplink);
     uplink->slots.in_flight_bytes += slot->size_bytes;
-    if (!uplink->timer.is_armed && uplink->settings->ack_timeout_ms > 0)
-        uplink_timer_set(&uplink->timer,
-                         uplink->slots.progress_ms + (int64_t)uplink->settings->ack_timeout_ms);
 }
 
 static bool
@@ -322,7 +313,7 @@ static void answer_unknown(struct uplink *uplink, const struct uplink_slot *slot
         .kind = UPLINK_UNKNOWN,
         .code = connection->end_code,
         .cause = connection->cause,
-        .was_written = true,
+        .was_written = paho_link_is_taken(slot->packet_id),
         .was_oldest = slot == connection->oldest,
         .text = connection->end_reason,
     };
@@ -357,7 +348,6 @@ answer_known(struct uplink *uplink, const struct uplink_slot *slot, const char *
     if (answer.kind == UPLINK_REFUSED)
         uplink_set_error(&uplink->last_error, "the broker refused a message: %s (code 0x%02X)",
                          packet_reason_text(answer.code), (unsigned)answer.code);
-    slots_note_progress(uplink);
     if (slot->qos > 0) { /* no broker answers QoS 0 */
         uplink->connection.is_proven = true;
         uplink->retry.stalls = 0;
@@ -373,6 +363,8 @@ void uplink_on_slot(struct uplink *uplink, struct uplink_slot *slot)
         on_unanswered(uplink, slot);
         return;
     }
+    if (slot == TAILQ_FIRST(&uplink->slots.sent))
+        uplink_progress_note_answer(uplink);
     AUTO_FREE char *text = slot->text;
     slot->text = NULL;
     if (slot_release(uplink, slot, SLOT_ANSWERED))
@@ -624,6 +616,8 @@ static int send_in_slot(struct uplink *uplink,
     slot->id = message->id;
     slot->size_bytes = size->in_window;
     slot->qos = forwarded_qos(uplink, message);
+    slot->packet_id = 0;
+    slot->is_taken = false;
     slot_take(uplink, slot);
     options.context = slot_context(uplink, slot);
     if (uplink->settings->protocol == MQTTVERSION_5) {
@@ -639,6 +633,7 @@ static int send_in_slot(struct uplink *uplink,
         rc = pass_to_paho(uplink, message, topic, &options);
     FAILPOINT("send.after");
     MQTTProperties_free(&options.properties);
+    slot->packet_id = (uint16_t)options.token;
     if (rc != 0)
         (void)slot_release(uplink, slot, SLOT_SENT); /* no callback follows */
     else

@@ -3,6 +3,7 @@
  * uplink-private.h - what the files of the uplink share
  *
  *   core.c     clock, timer, window, last error, report to the owner
+ *   progress.c whether the broker answers and the line carries
  *   slots.c    messages: send into a slot, answer, sweep
  *   client.c   Paho's client and its callbacks
  *   attempt.c  one attempt to connect: secrets, TLS files, options
@@ -68,6 +69,8 @@ struct uplink_slot {
     uint64_t id;
     uint64_t size_bytes;
     uint8_t qos;
+    uint16_t packet_id; /* of Paho's; 0: QoS 0 */
+    bool is_taken;      /* the peer has all of its bytes */
     SLIST_ENTRY(uplink_slot) free;
     TAILQ_ENTRY(uplink_slot) order;
 };
@@ -123,6 +126,7 @@ struct uplink_owner {
 struct uplink_timer {
     sd_event_source *source;
     bool is_armed;
+    int64_t due_ms;   /* boot time, while it is armed */
     bool is_extended; /* the deadline was moved once, because the loop did not run */
 };
 
@@ -156,7 +160,6 @@ struct uplink_slots {
     TAILQ_HEAD(, uplink_slot) sent; /* in use, as they were sent: the oldest first */
     unsigned in_flight;
     uint64_t in_flight_bytes;
-    int64_t progress_ms; /* boot time of the last answer, or of the first message after none */
     _Atomic uint64_t late_answers; /* counted on any thread */
     char *topic; /* of the message being sent, with its prefix, as Paho takes it */
 };
@@ -202,6 +205,14 @@ struct uplink_connection {
     char end_reason[UPLINK_TEXT_MAX];    /* when the broker or we gave one */
 };
 
+/* Of the connection: what is awaited of the broker, and since when. Boot times. */
+struct uplink_progress {
+    uint64_t taken; /* at the last check */
+    uint64_t received;
+    int64_t answer_ms; /* the oldest message was answered, became the only one or was carried */
+    int64_t line_ms;   /* something came, or the peer took what was sent up to a PINGREQ */
+};
+
 /* The history of attempts. */
 struct uplink_retry {
     unsigned failed_attempts; /* since the last good connection */
@@ -239,6 +250,7 @@ struct uplink {
     struct uplink_client client;
     struct uplink_brokers brokers;
     struct uplink_connection connection;
+    struct uplink_progress progress;
     struct uplink_retry retry;
     struct uplink_error last_error; /* as the status shows it */
     enum uplink_link_state state;
@@ -263,6 +275,21 @@ unsigned uplink_window(const struct uplink *uplink);
 bool uplink_is_connected(const struct uplink *uplink);
 const char *uplink_broker_uri(const struct uplink *uplink);
 bool uplink_uri_is_tls(const char *uri);
+
+/* progress.c */
+enum uplink_health {
+    UPLINK_HEALTHY,
+    UPLINK_STALLED, /* the oldest message has no answer within ack_timeout */
+    UPLINK_SILENT   /* PINGREQ has no answer */
+};
+/* The link is online: sets the timer. */
+void uplink_progress_begin(struct uplink *uplink);
+/* The first message after none is sent: sets the timer. */
+void uplink_progress_expect(struct uplink *uplink);
+/* The broker has answered the oldest message. */
+void uplink_progress_note_answer(struct uplink *uplink);
+/* If healthy: sets the timer for the next check, if there is anything to check. */
+enum uplink_health uplink_progress_check(struct uplink *uplink);
 
 /* slots.c */
 MUST_CHECK int uplink_slots_init(struct uplink *uplink);
@@ -346,6 +373,8 @@ void uplink_describe_timeout(const struct uplink *uplink, char reason[static UPL
 void uplink_describe_failure(const struct uplink *uplink,
                              const struct uplink_event *event,
                              char reason[static UPLINK_TEXT_MAX]);
+/* Of a connection that the library reported as lost. */
+enum uplink_cause uplink_cause_of_loss(const struct uplink *uplink);
 /* A connection that ended; valid until the next attempt. */
 const char *uplink_describe_loss(const struct uplink *uplink);
 

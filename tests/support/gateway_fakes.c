@@ -909,6 +909,25 @@ fakes_publish(struct session *session, const char *topic, const char *payload)
     return session->verdict;
 }
 
+void fakes_connect_many(struct session **ret, unsigned count, uid_t uid)
+{
+    char id[16];
+
+    for (unsigned i = 0; i < count; i++) {
+        (void)snprintf(id, sizeof(id), "%u", i);
+        ret[i] = fakes_connect(id, uid);
+    }
+}
+
+struct user *fakes_add_client(struct users *users, uid_t uid)
+{
+    struct user *user = users_find(users, uid);
+
+    users_add_client(users, user);
+    users_add_active(users, user);
+    return user;
+}
+
 void fakes_leave(struct session *session)
 {
     close_session(session, MQTT_SUCCESS, "it left");

@@ -742,19 +742,19 @@ static void syntax_error_is_refused_with_the_line(void **state)
 static void second_key_is_refused_with_its_name(void **state)
 {
     refuse(*state, BROKER "log_level = \"info\";\nlog_level = \"info\";",
-           ":3: log_level: stands here for the second time; keep one of the two");
+           ":3: log_level: is set twice; keep one of the two");
     refuse(*state,
            BROKER "retention: { max_age = \"1d\"; max_bytes = \"1M\";\nmax_age : \"2d\"; };",
-           ":3: retention.max_age: stands here for the second time; keep one of the two");
+           ":3: retention.max_age: is set twice; keep one of the two");
     refuse(*state, BROKER "listen: { mode = \"0600\"; };\n\nlisten: { max_clients = 2; };",
-           ":4: listen: stands here for the second time; keep one of the two");
+           ":4: listen: is set twice; keep one of the two");
     refuse(*state,
            UPLINK "backoff: { min = \"1s\"; max = \"2s\"; }\n backoff /* x = 1 */ = { }; };",
-           ":3: uplink.backoff: stands here for the second time; keep one of the two");
+           ":3: uplink.backoff: is set twice; keep one of the two");
     refuse(*state,
            BROKER "lanes = ( { name = \"a\"; topics = ( \"a\" ); },\n"
                   "{ name = \"b\"; topics = ( \"b\" ); name = \"c\"; } );",
-           ":3: lanes.name: stands here for the second time; keep one of the two");
+           ":3: lanes.name: is set twice; keep one of the two");
     accept(*state, BROKER "lanes = ( { name = \"a\"; topics = ( \"a\" ); max_age = \"1d\"; },\n"
                           "{ name = \"b\"; topics = ( \"b\" ); max_age = \"1d\"; } );\n"
                           "retention: { max_age = \"1d\"; }; # max_age = 1\n");
