@@ -44,6 +44,12 @@ static const struct config_choice policies[] = {
     {NULL, 0},
 };
 
+static const struct config_choice drains[] = {
+    {"fifo", CONFIG_FIFO},
+    {"live-first", CONFIG_LIVE_FIRST},
+    {NULL, 0},
+};
+
 static const struct config_choice journals[] = {
     {"none", CONFIG_JOURNAL_NONE},
     {"failures", CONFIG_JOURNAL_FAILURES},
@@ -166,6 +172,8 @@ const struct config_key config_lane_keys[] = {
      RANGE(0, 1024), AT_LANE(prefix), .check = config_check_prefix},
     {"lanes.max_qos", CONFIG_KIND_UINT, CONFIG_RELOADS, "2",
      RANGE(0, 2), AT_LANE(max_qos)},
+    {"lanes.drain", CONFIG_KIND_CHOICE, CONFIG_RELOADS, "\"fifo\"",
+     AT_LANE(drain), .choices = drains},
     {"lanes.map", CONFIG_KIND_STRINGS, CONFIG_RELOADS, "( )",
      RANGE(0, 128), AT_LANE(map),
      .count_offset = offsetof(struct config_lane, map_count), .check = config_check_mqtt_text},
@@ -185,6 +193,7 @@ const size_t config_key_count = sizeof(config_keys) / sizeof(config_keys[0]);
 _Static_assert(sizeof(config_keys) / sizeof(config_keys[0]) <= CONFIG_KEYS_MAX,
                "raise CONFIG_KEYS_MAX");
 _Static_assert(sizeof(enum config_policy) == sizeof(int) &&
+                   sizeof(enum config_drain) == sizeof(int) &&
                    sizeof(enum config_journal) == sizeof(int) &&
                    sizeof(enum config_audit_policy) == sizeof(int),
                "a choice is stored as an int");

@@ -293,6 +293,13 @@ void forward_on_answer(void *userdata, const struct uplink_answer *answer)
     forward_continue(forward);
 }
 
+/* The link came up: what is there now is the backlog. */
+static void begin_live(struct forward *forward)
+{
+    spool_begin_live(forward->spool);
+    forward->stamp.link_id = spool_last_id(forward->spool);
+}
+
 void forward_on_link(void *userdata)
 {
     struct forward *forward = userdata;
@@ -306,7 +313,7 @@ void forward_on_link(void *userdata)
         status_hasten(forward->status);
     forward->link_state = link.state;
     if (link.connects != forward->connects)
-        forward->stamp.link_id = spool_last_id(forward->spool);
+        begin_live(forward);
     forward->connects = link.connects;
     forward_continue(forward);
 }

@@ -36,6 +36,16 @@ def publish(gateway, count, topic="plant/t", size=6, version=5):
             equal(ack.reason, 0, "reason of a PUBACK")
 
 
+def stamps(broker):
+    """The user properties of each PUBLISH, in the order of arrival, as dictionaries."""
+    return [dict(entry["user"]) for entry in broker.publishes()]
+
+
+def marks(broker, since=0):
+    """(backlog, repeat) of each PUBLISH."""
+    return [("spool-backlog" in stamp, "spool-repeat" in stamp) for stamp in stamps(broker)[since:]]
+
+
 # How fast
 
 
@@ -73,6 +83,31 @@ def a_rate_of_bytes_lets_a_larger_message_pass_and_a_hup_lifts_it():
     equal(gateway.wait_drained()["delivered"], 103)
     gateway.stop()
 
+
+
+# In which order
+
+
+@case
+def live_messages_go_before_the_backlog_which_gets_a_place_in_nine():
+    broker = fake_broker(connack=0x88)
+    gateway = Gateway(broker.url, uplink={"stamp": True, "window": 1}, lanes=[
+        {"name": "plant", "topics": ["plant/#"], "drain": "live-first"}]).start()
+    publish(gateway, 20)
+    broker.change(connack=0, late=5000)
+    wait_for(lambda: len(broker.publishes()) == 1, 20, "the first of the backlog, in flight")
+    broker.change(late=0)
+    publish(gateway, 18)
+    check(len(broker.publishes()) == 1, "the machine is too slow for this case")
+    equal(gateway.wait_drained()["delivered"], 38)
+    seen = "".join("b" if backlog else "l" for backlog, _ in marks(broker))
+    equal(seen, "b" + 2 * ("l" * 8 + "b") + "ll" + "b" * 17, "backlog and live")
+    for half in (True, False):
+        numbers = [entry["seq"] for entry in broker.publishes()
+                   if ("spool-backlog" in dict(entry["user"])) == half]
+        equal(numbers, sorted(numbers), "the order in one half")
+    gateway.stop()
+    check_audit(gateway.audit_lines())
 
 
 # Topics
@@ -127,16 +162,6 @@ def a_lane_maps_topics_and_refuses_what_maps_to_none():
 
 
 # Stamps
-
-
-def stamps(broker):
-    """The user properties of each PUBLISH, in the order of arrival, as dictionaries."""
-    return [dict(entry["user"]) for entry in broker.publishes()]
-
-
-def marks(broker, since=0):
-    """(backlog, repeat) of each PUBLISH."""
-    return [("spool-backlog" in stamp, "spool-repeat" in stamp) for stamp in stamps(broker)[since:]]
 
 
 @case

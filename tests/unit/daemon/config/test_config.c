@@ -433,7 +433,7 @@ static void lanes_are_taken_in_their_order_with_limits_of_their_own(void **state
                     "  priority = 1000; max_messages = 5L; max_bytes = \"2k\";\n"
                     "  max_age = \"90s\"; when_full = \"refuse\"; },\n"
                     "{ topics = [ \"#\" ]; name = \"rest\"; priority = -1000;\n"
-                    "  prefix = \"%%m/\"; max_qos = 1;\n"
+                    "  prefix = \"%%m/\"; max_qos = 1; drain = \"live-first\";\n"
                     "  map = ( \"+/#\", \"{1}\", \"a\", \"$aws/b}\" ); } );\n");
     const struct config_lane *lane = config->lanes;
 
@@ -454,6 +454,8 @@ static void lanes_are_taken_in_their_order_with_limits_of_their_own(void **state
     assert_int_equal(lane->max_qos, 2);
     assert_string_equal(lane[1].prefix, "%m/");
     assert_int_equal(lane[1].max_qos, 1);
+    assert_int_equal(lane->drain, CONFIG_FIFO);
+    assert_int_equal(lane[1].drain, CONFIG_LIVE_FIRST);
     assert_int_equal(lane->map_count, 0);
     assert_int_equal(lane[1].map_count, 4);
     assert_string_equal(lane[1].map[1], "{1}");
@@ -940,6 +942,8 @@ static void keys_of_a_lane_are_checked_as_all_others(void **state)
            ":3: lanes.priority: -1001 is out of range, -1000 to 1000");
     refuse(*state, BROKER LANE "{ name = \"b\"; topics = ( \"b\" ); priority = 1001; } );",
            ":3: lanes.priority: 1001 is out of range, -1000 to 1000");
+    refuse(*state, BROKER LANE "{ name = \"b\"; topics = ( \"b\" ); drain = \"lifo\"; } );",
+           ":3: lanes.drain: \"lifo\" must be \"fifo\" or \"live-first\"");
     refuse(*state, BROKER LANE "{ name = \"b\"; topics = ( \"b\" ); max_qos = 3; } );",
            ":3: lanes.max_qos: 3 is out of range, 0 to 2");
     refuse(*state, BROKER LANE "{ name = \"b\"; topics = ( \"b\" ); prefix = \"+/\"; } );",
