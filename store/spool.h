@@ -487,11 +487,11 @@ bool spool_has_room(const struct spool *spool, unsigned lane, uint64_t charge);
  * Of nine messages in a row eight are of the highest priority that has any, one
  * comes from the lanes below, which take that place in turn; lanes of equal
  * priority take turns of eight. Within a lane returned ones that are due come
- * first, then the oldest; see spool_begin_live() for a lane with live ones. What comes back before the next call gives its place
- * in this order back. The message is in flight (pinned against retention, its token open) until
- * spool_settle() or spool_return(). Only committed messages are handed out, so
- * what an open batch has appended is not. A message whose expiry has passed is
- * not handed out but noted as expired; see spool_has_work().
+ * first, then the oldest; see spool_begin_live() for a lane with live ones. What comes
+ * back before the next call gives its place in this order back. The message is in flight
+ * (pinned against retention, its token open) until spool_settle() or spool_return(). Only
+ * committed messages are handed out, so what an open batch has appended is not. A message
+ * whose expiry has passed is not handed out but noted as expired; see spool_has_work().
  *
  * Return: 0; SPOOL_E_EMPTY: nothing is due, or so many had expired that they
  * shall be committed first, or the open batch has ended messages of the only
