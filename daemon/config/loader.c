@@ -251,6 +251,8 @@ static int config_check_value(const struct config_loader *loader,
         /* The default of each such key is the zero of its kind: none, off, no limit. */
         if (value->number == 0)
             return 0;
+        if (key->check)
+            return config_check_text(loader, key, setting, value->text);
         return config_fail(loader, setting, key->path,
                            "not yet supported; leave it out or set it to %s", key->value);
     }

@@ -132,6 +132,8 @@ const struct config_key config_keys[] = {
     {"uplink.topic_prefix", CONFIG_KIND_STRING, 0, "\"\"",
      RANGE(0, 1024), AT(uplink.topic_prefix), .check = config_check_prefix},
     {"uplink.stamp", CONFIG_KIND_BOOL, CONFIG_RELOADS, "false", AT(uplink.has_stamp)},
+    {"uplink.proxy", CONFIG_KIND_STRING, CONFIG_NOT_YET, "\"\"",
+     RANGE(0, 0), .check = config_check_proxy},
     {"uplink.exactly_once", CONFIG_KIND_BOOL, CONFIG_NOT_YET, "false", RANGE(0, 1)},
     {"uplink.rate.messages", CONFIG_KIND_UINT, CONFIG_RELOADS, "0",
      RANGE(0, 1000000), AT(uplink.rate.messages)},

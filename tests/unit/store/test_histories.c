@@ -4,10 +4,11 @@
  *
  * A history is some thousand random steps: messages come, go out, come back, end; the link
  * comes and goes; lanes and limits change; the disk is short, or full; others lock the
- * database; clocks are wrong; the daemon stops or is killed, with or without a reboot, and the
- * spool is salvaged though it is sound. Meanwhile: only what is committed and waits goes out,
- * and only once at a time; each accepted message ends once, in its lane, with a seq of its own, and nothing else ends; the
- * ledger is the model's. In the end all goes out, and nothing is left.
+ * database; clocks are wrong; the daemon stops or is killed, with or without a reboot, and
+ * the spool is salvaged though it is sound. Meanwhile: only what is committed and waits goes
+ * out, and only once at a time; each accepted message ends once, in its lane, with a seq of
+ * its own, and nothing else ends; the ledger is the model's. In the end all goes out, and
+ * nothing is left.
  *
  * Seeds are printed; SPOOL_TEST_SEED repeats one. SPOOLD_LONG=1: many histories, and longer
  * ones.

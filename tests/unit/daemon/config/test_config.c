@@ -638,7 +638,8 @@ static void numbers_in_texts_names_and_comments_are_no_numbers(void **state)
 
 static void keys_not_yet_supported_are_taken_at_their_default(void **state)
 {
-    accept(*state, UPLINK "exactly_once = false; };\nlanes = ( );\naccess = ( );\n");
+    accept(*state,
+           UPLINK "proxy = \"\"; exactly_once = false; };\nlanes = ( );\naccess = ( );\n");
 }
 
 /* ---- what is refused ---- */
@@ -860,6 +861,12 @@ static void number_above_32_bits_is_refused_not_cut(void **state)
 
 static void key_not_yet_supported_is_refused_by_name(void **state)
 {
+    refuse(
+        *state, UPLINK "proxy = \"http://proxy:3128\"; };",
+        ":2: uplink.proxy: \"http://proxy:3128\" cannot be used: the MQTT library waits for a "
+        "proxy for up to 10 s with all calls locked, and does not read its answer to the end; "
+        "connect to a tunnel instead, such as socat TCP-LISTEN:8883,bind=127.0.0.1,fork "
+        "PROXY:HOST:BROKER:8883");
     refuse(*state, UPLINK "exactly_once = true; };",
            ":2: uplink.exactly_once: not yet supported; leave it out or set it to false");
     refuse(*state, BROKER "access = ( { user = \"x\"; } );",
