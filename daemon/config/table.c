@@ -46,6 +46,12 @@ static const struct config_choice policies[] = {
     {NULL, 0},
 };
 
+static const struct config_choice drains[] = {
+    {"fifo", CONFIG_FIFO},
+    {"live-first", CONFIG_LIVE_FIRST},
+    {NULL, 0},
+};
+
 static const struct config_choice journals[] = {
     {"none", CONFIG_JOURNAL_NONE},
     {"failures", CONFIG_JOURNAL_FAILURES},
@@ -137,6 +143,8 @@ const struct config_key config_keys[] = {
     {"uplink.topic_prefix", CONFIG_KIND_STRING, 0, "\"\"",
      RANGE(0, 1024), AT(uplink.topic_prefix), .check = config_check_prefix},
     {"uplink.stamp", CONFIG_KIND_BOOL, CONFIG_RELOADS, "false", AT(uplink.has_stamp)},
+    {"uplink.proxy", CONFIG_KIND_STRING, CONFIG_NOT_YET, "\"\"",
+     RANGE(0, 0), .check = config_check_proxy},
     {"uplink.exactly_once", CONFIG_KIND_BOOL, CONFIG_NOT_YET, "false", RANGE(0, 1)},
     {"uplink.rate.messages", CONFIG_KIND_UINT, CONFIG_RELOADS, "0",
      RANGE(0, 1000000), AT(uplink.rate.messages)},
@@ -189,6 +197,11 @@ const struct config_key config_lane_keys[] = {
      RANGE(0, 1024), AT_LANE(prefix), .check = config_check_prefix},
     {"lanes.max_qos", CONFIG_KIND_UINT, CONFIG_RELOADS, "2",
      RANGE(0, 2), AT_LANE(max_qos)},
+    {"lanes.drain", CONFIG_KIND_CHOICE, CONFIG_RELOADS, "\"fifo\"",
+     AT_LANE(drain), .choices = drains},
+    {"lanes.map", CONFIG_KIND_STRINGS, CONFIG_RELOADS, "( )",
+     RANGE(0, 128), AT_LANE(map),
+     .count_offset = offsetof(struct config_lane, map_count), .check = config_check_mqtt_text},
     {"lanes.max_messages", CONFIG_KIND_COUNT, CONFIG_RELOADS, NULL,
      MESSAGES_RANGE, AT_LANE(limits.max_messages)},
     {"lanes.max_bytes", CONFIG_KIND_SIZE, CONFIG_RELOADS, NULL,
@@ -205,6 +218,7 @@ const size_t config_key_count = sizeof(config_keys) / sizeof(config_keys[0]);
 _Static_assert(sizeof(config_keys) / sizeof(config_keys[0]) <= CONFIG_KEYS_MAX,
                "raise CONFIG_KEYS_MAX");
 _Static_assert(sizeof(enum config_policy) == sizeof(int) &&
+                   sizeof(enum config_drain) == sizeof(int) &&
                    sizeof(enum config_journal) == sizeof(int) &&
                    sizeof(enum uplink_tls_version) == sizeof(int) &&
                    sizeof(enum config_audit_policy) == sizeof(int),

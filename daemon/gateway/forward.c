@@ -90,26 +90,32 @@ static bool forward_may_defer(struct forward *forward)
 }
 
 /* A stamp that makes the packet larger than the broker takes is left out. */
-static int forward_pass(struct forward *forward, const struct spool_message *message)
+static int forward_pass(struct forward *forward,
+                        const struct spool_message *message,
+                        struct uplink_message *out)
 {
-    struct uplink_message out = shape_message(forward->config, message);
-
     if (forward->config->uplink.has_stamp)
-        out.stamp = stamp_write(&forward->stamp, message);
-    int r = uplink_send(forward->uplink, &out);
-    if ((r != UPLINK_E_TOO_LARGE && r != UPLINK_E_OTHER_BROKER) || out.stamp.size == 0)
+        out->stamp = stamp_write(&forward->stamp, message);
+    int r = uplink_send(forward->uplink, out);
+    if ((r != UPLINK_E_TOO_LARGE && r != UPLINK_E_OTHER_BROKER) || out->stamp.size == 0)
         return r;
-    out.stamp = (struct view){0};
-    return uplink_send(forward->uplink, &out);
+    out->stamp = (struct view){0};
+    return uplink_send(forward->uplink, out);
 }
 
 static int
 forward_send(struct forward *forward, const struct spool_message *message, bool *ret_continues)
 {
+    struct uplink_message out;
     uint64_t id = message->id;
-    int r = forward_pass(forward, message);
 
     *ret_continues = true;
+    if (!shape_message(forward->shape, message, &out)) { /* as a broker would answer */
+        spool_uncount_attempt(forward->spool, id);
+        return forward_reject(forward, id, SPOOL_REASON_REASON_CODE, MQTT_TOPIC_NAME_INVALID);
+    }
+    int r = forward_pass(forward, message, &out);
+
     switch (r) {
     case UPLINK_E_TOO_LARGE:
         spool_uncount_attempt(forward->spool, id);
@@ -313,6 +319,13 @@ void forward_on_answer(void *userdata, const struct uplink_answer *answer)
     forward_continue(forward);
 }
 
+/* The link came up: what is there now is the backlog. */
+static void begin_live(struct forward *forward)
+{
+    spool_begin_live(forward->spool);
+    forward->stamp.link_id = spool_last_id(forward->spool);
+}
+
 void forward_on_link(void *userdata)
 {
     struct forward *forward = userdata;
@@ -326,7 +339,7 @@ void forward_on_link(void *userdata)
         status_hasten(forward->status);
     forward->link_state = link.state;
     if (link.connects != forward->connects)
-        forward->stamp.link_id = spool_last_id(forward->spool);
+        begin_live(forward);
     forward->connects = link.connects;
     forward_continue(forward);
 }

@@ -14,6 +14,7 @@
 #include "daemon/config/config.h"
 #include "daemon/gateway/counters.h"
 #include "daemon/gateway/edge_timer.h"
+#include "daemon/gateway/shape.h"
 #include "daemon/gateway/stamp.h"
 #include "daemon/gateway/status.h"
 #include "daemon/gateway/stop.h"
@@ -22,8 +23,9 @@
 #include "store/spool.h"
 
 struct forward {
-    struct turn *turn; /* borrowed, all eight */
+    struct turn *turn; /* borrowed, all nine */
     const struct config *config;
+    struct shape *shape;
     struct spool *spool;
     struct uplink *uplink;
     struct edge_timer *edge_timer;

@@ -130,6 +130,40 @@ static void a_lane_has_a_prefix_and_a_qos_of_its_own(void **state)
     expect_sent("b", "b", 1);
 }
 
+static void a_lane_maps_its_topics(void **state)
+{
+    (void)state;
+    (void)fakes_open("lanes = ( { name = \"a\"; topics = ( \"a/#\" ); prefix = \"x/\";\n"
+                     "map = ( \"a/+/t\", \"t/{1}\", \"a/#\", \"{#}/a\" ); } );\n");
+    expect_sent("a/1/t", "x/t/1", 1);
+    expect_sent("a/1/u", "x/1/u/a", 1);
+    expect_sent("b/1/t", "b/1/t", 1);
+}
+
+#define MAP_ALL                                                                                \
+    "lanes = ( { name = \"a\"; topics = ( \"a/#\" ); map = ( \"a/#\", \"{#}\" ); } );\n"
+
+static void what_maps_to_no_topic_is_refused_or_rejected(void **state)
+{
+    struct gateway *gateway = fakes_open(MAP_ALL);
+    struct session *session = fakes_connect("two", 1000);
+
+    (void)state;
+    assert_int_equal(fakes_publish(session, "a", "x").code, MQTT_TOPIC_NAME_INVALID);
+    assert_int_equal(fakes_publish(session, "a/$SYS/x", "x").code, MQTT_TOPIC_NAME_INVALID);
+    assert_int_equal(gateway->counters.refused, 2);
+    fakes_reload("lanes = ( { name = \"a\"; topics = ( \"a/#\" ); } );\n");
+    fakes.room = 0;
+    assert_int_equal(fakes_publish(session, "a", "x").kind, SESSION_ACCEPT);
+    fakes_edge();
+    fakes_reload(MAP_ALL); /* for what is spooled, too */
+    fakes.room = 100;
+    (void)fakes_take_trace();
+    fakes_edge();
+    expect_ended(SPOOL_REJECTED, 1);
+    assert_null(strstr(fakes_take_trace(), "send"));
+}
+
 static void what_has_no_answer_is_sent_again(void **state)
 {
     (void)state;
@@ -382,6 +416,8 @@ int main(void)
         FAKES_TEST(what_is_refused_for_good_is_rejected),
         FAKES_TEST(what_is_refused_for_now_returns_after_a_growing_pause),
         FAKES_TEST(a_lane_has_a_prefix_and_a_qos_of_its_own),
+        FAKES_TEST(a_lane_maps_its_topics),
+        FAKES_TEST(what_maps_to_no_topic_is_refused_or_rejected),
         FAKES_TEST(what_has_no_answer_is_sent_again),
         FAKES_TEST(an_answer_without_a_token_is_counted_and_ignored),
         FAKES_TEST(a_settlement_that_fails_ends_the_daemon),
