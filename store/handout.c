@@ -283,8 +283,10 @@ int spool_next(struct spool *spool, const struct spool_time *now, struct spool_m
 
 /* ---- return and settle ---- */
 
-static struct plan_entry *
-find_in_flight(const struct lane_set *lanes, uint64_t id, struct lane **ret_lane)
+static struct plan_entry *find_planned(const struct lane_set *lanes,
+                                       uint64_t id,
+                                       enum plan_state state,
+                                       struct lane **ret_lane)
 {
     if (id == 0 || id > SPOOL_ID_MAX)
         return NULL;
@@ -294,9 +296,32 @@ find_in_flight(const struct lane_set *lanes, uint64_t id, struct lane **ret_lane
         if (!entry)
             continue;
         *ret_lane = lane;
-        return entry->state == PLAN_IN_FLIGHT ? entry : NULL;
+        return entry->state == state ? entry : NULL;
     }
     return NULL;
+}
+
+static struct plan_entry *
+find_in_flight(const struct lane_set *lanes, uint64_t id, struct lane **ret_lane)
+{
+    return find_planned(lanes, id, PLAN_IN_FLIGHT, ret_lane);
+}
+
+int spool_next_of(struct spool *spool,
+                  const struct spool_time *now,
+                  uint64_t id,
+                  struct spool_message *ret)
+{
+    struct lane *lane;
+    if (spool->conn.failed < 0)
+        return spool->conn.failed;
+    if (spool->batch.is_lost || spool->batch.commit_state != SPOOL_COMMIT_SUCCEEDED)
+        return SPOOL_E_EMPTY;
+    struct plan_entry *entry = find_planned(&spool->lanes, id, PLAN_RETURNED, &lane);
+    if (!entry)
+        return SPOOL_E_UNKNOWN;
+    int r = hand_out_again(spool, lane, entry, spool_clock_ms(spool, now), ret);
+    return r == SPOOL_E_EMPTY ? SPOOL_E_UNKNOWN : r;
 }
 
 int spool_return(struct spool *spool, uint64_t id, int64_t not_before_boot_ms)
@@ -312,6 +337,22 @@ int spool_return(struct spool *spool, uint64_t id, int64_t not_before_boot_ms)
     /* It is no longer pinned, so retention has to look at it. */
     lane->age_due_ms = INT64_MIN;
     spool->lanes.expiry_due_ms = INT64_MIN;
+    return 0;
+}
+
+void spool_release_returned(struct spool *spool)
+{
+    for (size_t i = 0; i < spool->lanes.count; i++)
+        plan_release(&spool->lanes.all[i].plan);
+}
+
+int spool_count_refusal(struct spool *spool, uint64_t id, unsigned *ret_refusals)
+{
+    struct lane *lane;
+    struct plan_entry *entry = find_in_flight(&spool->lanes, id, &lane);
+    if (!entry)
+        return SPOOL_E_UNKNOWN;
+    *ret_refusals = ++entry->refusals;
     return 0;
 }
 

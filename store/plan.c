@@ -112,6 +112,13 @@ struct plan_entry *plan_first_due(struct plan *plan, int64_t boot_ms)
     return NULL;
 }
 
+void plan_release(struct plan *plan)
+{
+    for (size_t i = plan->first_returned; i < plan->count; i++)
+        plan_at(plan, i)->not_before_boot_ms = 0;
+    plan->due_boot_ms = 0;
+}
+
 static bool has_ended(const struct plan_entry *entry)
 {
     return entry->state == PLAN_SETTLED || entry->state == PLAN_GONE;

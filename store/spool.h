@@ -503,6 +503,30 @@ spool_next(struct spool *spool, const struct spool_time *now, struct spool_messa
  */
 int spool_return(struct spool *spool, uint64_t id, int64_t not_before_boot_ms);
 
+/* All that was returned is due at once, in its place in the order. */
+void spool_release_returned(struct spool *spool);
+
+/*
+ * spool_next_of() - hand out one message that was returned, due or not
+ * @ret: as by spool_next()
+ *
+ * Takes no place in the order of the lanes. Return: 0; SPOOL_E_UNKNOWN: it was not returned,
+ * or has ended since, or expires now; SPOOL_E_EMPTY: nothing can be handed out now; SPOOL_E_BUSY;
+ * negative errno.
+ */
+MUST_CHECK int spool_next_of(struct spool *spool,
+                             const struct spool_time *now,
+                             uint64_t id,
+                             struct spool_message *ret);
+
+/*
+ * spool_count_refusal() - the broker refused a message that is in flight, and may take it later
+ * @ret_refusals: how often, with this time, counted since the daemon started
+ *
+ * Return: 0; SPOOL_E_UNKNOWN.
+ */
+int spool_count_refusal(struct spool *spool, uint64_t id, unsigned *ret_refusals);
+
 /*
  * spool_uncount_attempt() - the message was handed out and never left: no attempt is counted
  *

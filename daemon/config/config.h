@@ -59,7 +59,12 @@ struct config {
         uint64_t max_packet;
     } listen;
     struct config_limits retention; /* of lane "default" */
-    struct config_lane *lanes;      /* in the order of the file, without "default" */
+    struct {                        /* rejected messages that are kept; any 0: none is */
+        uint64_t max_messages;
+        uint64_t max_bytes;
+        uint64_t max_age_ms;
+    } rejected;
+    struct config_lane *lanes; /* in the order of the file, without "default" */
     size_t lane_count;
     struct uplink_settings uplink; /* brokers at least one; client_id: %H and %m are replaced */
     struct {

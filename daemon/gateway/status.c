@@ -146,6 +146,15 @@ static void format_boot_time(const struct gateway *gateway,
         clock_format(gateway->turn.now.wall_ms - (gateway->turn.now.boot_ms - boot_ms), text);
 }
 
+/* The uplink does not know what its answers amount to. */
+static const char *link_state_name(const struct gateway *gateway,
+                                   const struct uplink_link *link)
+{
+    bool is_refused = gateway->forward.refusal.is_refused && link->state == UPLINK_ONLINE;
+
+    return is_refused ? "refused" : uplink_state_name(link->state);
+}
+
 static struct record_link describe_link(const struct gateway *gateway, struct link_texts *texts)
 {
     struct uplink_link *link = &texts->link;
@@ -155,7 +164,7 @@ static struct record_link describe_link(const struct gateway *gateway, struct li
     format_boot_time(gateway, link->last_error_boot_ms, texts->last_error_time);
     format_boot_time(gateway, gateway->forward.acknowledged_boot_ms, texts->acknowledged);
     return (struct record_link){
-        .state = uplink_state_name(link->state),
+        .state = link_state_name(gateway, link),
         .broker = link->broker,
         .since = texts->since,
         .connects = link->connects,
@@ -164,6 +173,7 @@ static struct record_link describe_link(const struct gateway *gateway, struct li
         .acknowledged = texts->acknowledged,
         .window = link->window,
         .late_answers = link->late_answers,
+        .refused_code = gateway->forward.refusal.is_refused ? gateway->forward.refusal.code : 0,
         .is_held = intake_sends_nothing(&gateway->intake),
     };
 }
@@ -293,7 +303,7 @@ static void report_to_systemd(const struct gateway *gateway, const struct spool_
     intake_describe(&gateway->intake, full);
     clock_format_span(stats->oldest_age_ms, age);
     service_status("link %s, %" PRIu64 " spooled (oldest %s), %.1f/s in, %.1f/s out%s",
-                   uplink_state_name(link.state), stats->messages,
+                   link_state_name(gateway, &link), stats->messages,
                    stats->messages > 0 ? age : "-", gateway->status.rates.in_per_s,
                    gateway->status.rates.out_per_s, full);
 }

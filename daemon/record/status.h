@@ -31,7 +31,8 @@ struct record_link {
     const char *acknowledged;
     unsigned window;
     uint64_t late_answers;
-    bool is_held; /* nothing is sent until a commit has room */
+    int refused_code; /* why the broker refuses everything; 0: it does not */
+    bool is_held;     /* nothing is sent until a commit has room */
 };
 
 /* What is accepted from producers. */

@@ -23,6 +23,12 @@ struct uplink_tls_settings {
     bool verify;
 };
 
+/* What is made of refusals that no repetition can change. */
+enum uplink_on_refusal {
+    UPLINK_ON_REFUSAL_HOLD,  /* a broker that refuses everything is not believed */
+    UPLINK_ON_REFUSAL_REJECT /* each of them ends its message */
+};
+
 struct uplink_settings {
     char *
         *brokers; /* in turn: tcp:// mqtt:// ssl:// mqtts://, in small letters; at least one */
@@ -39,6 +45,9 @@ struct uplink_settings {
     unsigned window; /* messages */
     uint64_t window_bytes;
     unsigned max_qos;
+    bool has_retain; /* the flag is sent; the owner clears it in messages otherwise */
+    enum uplink_on_refusal on_refusal; /* of the owner */
+    unsigned max_attempts;             /* of the owner; 0: any number */
     char *topic_prefix;
     struct uplink_tls_settings tls;
 };
