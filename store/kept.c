@@ -4,7 +4,7 @@
  *
  * A message that ends as rejected is copied to table rejected in the transaction that
  * ends it, under the seq of its outcome: so the operator can send it again once the
- * cause is mended. It has ended all the same, and no counter of its lane knows of the
+ * cause is mended. It has ended anyway, and no counter of its lane knows of the
  * copy; how many there are, and what they take, is kept with the state.
  *
  * Rows come at the end and go at the old end: when there are too many, too large

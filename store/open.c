@@ -475,7 +475,7 @@ static int read_database(struct spool *spool, const char *directory)
     if (r != 0 && spool->conn.db &&
         sqlite3_extended_errcode(spool->conn.db) == SQLITE_READONLY_ROLLBACK)
         return spool_fail(spool, r,
-                          JOURNAL_NAME " is there, a journal, which no spool has: move "
+                          JOURNAL_NAME " exists, and no spool has a rollback journal: move "
                                        "it away, or start the daemon, which does");
     if (r == 0)
         r = ledger_refresh(spool);

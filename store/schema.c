@@ -279,8 +279,7 @@ int schema_probe(int directory_fd, char *errmsg)
     if (fd == -ENOENT) {
         if (faccessat(directory_fd, LOG_NAME, F_OK, 0) < 0)
             return SPOOL_E_ABSENT;
-        (void)snprintf(errmsg, SPOOL_ERRMSG_MAX,
-                       "spool.db-wal is there but spool.db is missing");
+        (void)snprintf(errmsg, SPOOL_ERRMSG_MAX, "spool.db-wal exists but spool.db is missing");
         return SPOOL_E_DAMAGED;
     }
     if (fd < 0) {

@@ -71,7 +71,7 @@ struct connection {
     int failed;             /* sticky negative errno */
     uint64_t bad_writes;    /* reads_bad_writes() when it was opened */
     bool has_media_error;   /* a read or a write of one place failed */
-    bool is_surveyed;       /* a reader: the bad places were searched for */
+    bool is_surveyed;       /* a reader: bad blocks were searched for */
     int wal_pages;          /* after the last commit */
     struct lane *scan_lane; /* whose messages STMT_SCAN is walking, or NULL */
     uint64_t record_tally;  /* of the statement that runs: see charge.c */
@@ -344,7 +344,7 @@ MUST_CHECK int room_measure_for_batch(struct spool *spool);
 void room_credit(struct eviction_account *account, uint64_t charge);
 /* Takes the disk space that moving the WAL will need, before the commit. 0; SPOOL_E_DISK. */
 MUST_CHECK int room_allocate(struct spool *spool);
-/* After a write that had no room: is there any for more? Says so to room_for(). */
+/* After a write that had no room: tries again, and notes the result for room_for(). */
 MUST_CHECK int room_retry(struct spool *spool);
 
 /* restore.c */

@@ -138,7 +138,7 @@ const char *spool_reason_name(enum spool_reason reason);
 /* The inverse; false if it is none of them. */
 bool spool_outcome_parse(const char *name, enum spool_outcome *ret_outcome);
 bool spool_reason_parse(const char *name, enum spool_reason *ret_reason);
-/* Does the reason go with the outcome? False for numbers that are none of ours, too. */
+/* Does the reason go with the outcome? False for unknown numbers, too. */
 bool spool_reason_fits(enum spool_outcome outcome, enum spool_reason reason);
 
 /* A message on its way in (append) or out (next). */
@@ -589,6 +589,9 @@ MUST_CHECK int spool_retain(struct spool *spool,
  *         the pages: a retry that succeeds proves nothing).
  */
 MUST_CHECK int spool_commit(struct spool *spool, const struct spool_time *now);
+
+/* The id of the newest committed message; 0: there was none yet. */
+uint64_t spool_last_id(const struct spool *spool);
 
 /* How many messages were evicted for the disk since the open, those of lost batches too. */
 uint64_t spool_disk_evictions(const struct spool *spool);

@@ -75,6 +75,11 @@ static uint64_t file_bytes(const struct spool *spool, const char *name)
     return (uint64_t)status.st_size;
 }
 
+uint64_t spool_last_id(const struct spool *spool)
+{
+    return lane_set_committed_id(&spool->lanes);
+}
+
 int spool_get_stats(struct spool *spool, const struct spool_time *now, struct spool_stats *ret)
 {
     int r = stats_refresh(spool);

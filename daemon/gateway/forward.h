@@ -15,6 +15,7 @@
 #include "daemon/gateway/counters.h"
 #include "daemon/gateway/edge_timer.h"
 #include "daemon/gateway/refusal.h"
+#include "daemon/gateway/stamp.h"
 #include "daemon/gateway/status.h"
 #include "daemon/gateway/stop.h"
 #include "daemon/gateway/turn.h"
@@ -37,6 +38,8 @@ struct forward {
     unsigned window;  /* of the uplink, as last reported */
     enum uplink_state link_state;
     struct refusal refusal;
+    uint64_t connects; /* of the link, as last reported */
+    struct stamp stamp;
     int64_t acknowledged_boot_ms; /* by which a message ended; 0: none since the start */
     struct log_limit refusal_warnings;
     struct log_limit token_warnings;

@@ -2,7 +2,7 @@
 /*
  * spool_open.c - opens the spool at the start, and what to do about one that does not open
  *
- * A spool that cannot be read is surveyed: a disk that is gone is not taken for
+ * A spool that cannot be read is surveyed: an unavailable disk is not treated as
  * damage. A damaged one is salvaged: what can be read of it is served, and each
  * message that cannot is recorded. What else keeps it from opening is logged with
  * its remedy.
@@ -74,7 +74,7 @@ const char *gateway_spool_remedy(int condition)
     case SPOOL_E_UNREAD:
     case -EIO:
         return "nothing was changed; look at the disk (journalctl -k): reads or writes fail, and "
-               "a disk that is gone is not taken for a damaged spool";
+               "an unavailable disk is not treated as a damaged spool";
     case -ECANCELED:
         return "nothing was changed; start the daemon again, it starts over";
     case -ENAMETOOLONG:

@@ -15,7 +15,6 @@ enum verdict_answer {
     VERDICT_ACCEPTED,   /* the broker has it; QoS 0: the kernel has it */
     VERDICT_REFUSED,    /* for a reason that no repetition can change */
     VERDICT_BUSY,       /* refused for now */
-    VERDICT_UNSENDABLE, /* no attempt: the broker announced that it does not take such ones */
     VERDICT_UNANSWERED, /* the connection ended first */
     VERDICT_ANSWERS
 };

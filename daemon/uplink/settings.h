@@ -29,6 +29,12 @@ enum uplink_on_refusal {
     UPLINK_ON_REFUSAL_REJECT /* each of them ends its message */
 };
 
+/* A second; 0: no limit. */
+struct uplink_rate {
+    unsigned messages;
+    uint64_t bytes; /* of PUBLISH packets */
+};
+
 struct uplink_settings {
     char *
         *brokers; /* in turn: tcp:// mqtt:// ssl:// mqtts://, in small letters; at least one */
@@ -48,7 +54,9 @@ struct uplink_settings {
     bool has_retain; /* the flag is sent; the owner clears it in messages otherwise */
     enum uplink_on_refusal on_refusal; /* of the owner */
     unsigned max_attempts;             /* of the owner; 0: any number */
-    char *topic_prefix;
+    char *topic_prefix;                /* for uplink_message.prefix; not added here */
+    bool has_stamp;                    /* for uplink_message.stamp; not added here */
+    struct uplink_rate rate;
     struct uplink_tls_settings tls;
 };
 

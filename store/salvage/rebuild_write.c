@@ -101,7 +101,7 @@ int rebuild_keep_outcome(void *userdata, const struct pages_row *row)
 }
 
 /* What is in the record of a message of which little or nothing is known. */
-struct obituary {
+struct lost_record {
     int64_t seq;
     uint64_t id;
     const struct kept_lane *lane;
@@ -109,7 +109,7 @@ struct obituary {
     const struct pages_row *row; /* what is left of it; NULL: nothing */
 };
 
-static int write_obituary(struct rebuild *rebuild, const struct obituary *of)
+static int write_lost_record(struct rebuild *rebuild, const struct lost_record *of)
 {
     static const struct pages_row nothing = {0};
     const struct pages_row *row = of->row ? of->row : &nothing;
@@ -158,13 +158,12 @@ int rebuild_record_broken(struct rebuild *rebuild, const struct pages_row *row)
     if (!lane || rebuild_id_of(row) > rebuild->ends.last_id ||
         numbers_has(&rebuild->seen.ids, rebuild_id_of(row)))
         return 0;
-    const struct obituary obituary = {.seq =
-                                          PROVISIONAL_SEQ + (int64_t)rebuild->messages.broken,
-                                      .id = rebuild_id_of(row),
-                                      .lane = lane,
-                                      .outcome = SPOOL_DAMAGED,
-                                      .row = row};
-    int r = write_obituary(rebuild, &obituary);
+    const struct lost_record lost = {.seq = PROVISIONAL_SEQ + (int64_t)rebuild->messages.broken,
+                                     .id = rebuild_id_of(row),
+                                     .lane = lane,
+                                     .outcome = SPOOL_DAMAGED,
+                                     .row = row};
+    int r = write_lost_record(rebuild, &lost);
     if (r != 0)
         return r;
     numbers_add(&rebuild->seen.ids, rebuild_id_of(row));
@@ -242,11 +241,11 @@ static int close_holes(struct rebuild *rebuild, struct pool *pool)
         bool is_counted = seq <= rebuild->counted.seq;
         struct kept_lane *lane =
             is_counted ? take_from_counters(rebuild) : rebuild->lanes.fallback;
-        const struct obituary obituary = {.seq = (int64_t)seq,
-                                          .id = take_id(rebuild, pool),
-                                          .lane = lane,
-                                          .outcome = SPOOL_DAMAGED};
-        int r = write_obituary(rebuild, &obituary);
+        const struct lost_record lost = {.seq = (int64_t)seq,
+                                         .id = take_id(rebuild, pool),
+                                         .lane = lane,
+                                         .outcome = SPOOL_DAMAGED};
+        int r = write_lost_record(rebuild, &lost);
         if (r != 0)
             return r;
         lane->later[SPOOL_DAMAGED]++;
@@ -288,11 +287,11 @@ static int record_missing(struct rebuild *rebuild, uint64_t missing, struct pool
 {
     for (uint64_t i = 0; i < missing; i++) {
         struct kept_lane *lane = lane_in_want(rebuild);
-        const struct obituary obituary = {.seq = (int64_t)rebuild->ends.last_seq + 1,
-                                          .id = take_id(rebuild, pool),
-                                          .lane = lane,
-                                          .outcome = SPOOL_DAMAGED};
-        int r = write_obituary(rebuild, &obituary);
+        const struct lost_record lost = {.seq = (int64_t)rebuild->ends.last_seq + 1,
+                                         .id = take_id(rebuild, pool),
+                                         .lane = lane,
+                                         .outcome = SPOOL_DAMAGED};
+        int r = write_lost_record(rebuild, &lost);
         if (r != 0)
             return r;
         rebuild->ends.last_seq++;
@@ -322,12 +321,12 @@ static int write_newest_row(struct rebuild *rebuild)
         return rc == SQLITE_ROW ? 0 : rc;
     struct pool pool = rebuild_open_pool(rebuild, 1);
     bool is_in_file = rebuild->history.seq == rebuild->ends.last_seq;
-    const struct obituary obituary = {.seq = (int64_t)rebuild->ends.last_seq,
-                                      .id = is_in_file ? rebuild->history.id
-                                                       : take_id(rebuild, &pool),
-                                      .lane = rebuild->lanes.fallback,
-                                      .outcome = SPOOL_DELIVERED};
-    return write_obituary(rebuild, &obituary);
+    const struct lost_record lost = {.seq = (int64_t)rebuild->ends.last_seq,
+                                     .id = is_in_file ? rebuild->history.id
+                                                      : take_id(rebuild, &pool),
+                                     .lane = rebuild->lanes.fallback,
+                                     .outcome = SPOOL_DELIVERED};
+    return write_lost_record(rebuild, &lost);
 }
 
 /* ---- the small tables ---- */

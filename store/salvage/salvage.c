@@ -200,7 +200,7 @@ static int choose_image(int directory_fd,
 
 /* ---- the new database ---- */
 
-/* Nobody knows the file yet: it is synced once, as a whole, when it is complete. */
+/* No other process opens the file yet: it is synced once, as a whole, when it is complete. */
 static int fill(sqlite3 *db, struct rebuild_task *task)
 {
     int rc = sqlite3_exec(db, "PRAGMA journal_mode = OFF", NULL, NULL, NULL);

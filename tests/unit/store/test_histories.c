@@ -75,7 +75,7 @@ struct model {
     uint64_t window[WINDOW]; /* what is in flight */
     unsigned window_count;
     struct spool_ended history[IDS]; /* as the audit file has it: by seq - 1 */
-    size_t history_from;             /* and from where a salvage is told of it */
+    size_t history_from;             /* and from where a salvage gets it */
     uint64_t last_id;
     uint64_t last_seq;
     uint64_t accepted;
@@ -345,7 +345,7 @@ static void unlock(struct model *m)
     m->lock = NULL;
 }
 
-/* Somebody locks the database for a while, where no batch is open. */
+/* Another process locks the database for a while, when no batch is open. */
 static void step_lock(struct model *m)
 {
     char path[128];
@@ -368,7 +368,7 @@ static void step_clock(struct model *m)
 
 /* ---- a stop, or a kill ---- */
 
-static int tell_history(void *owner, spool_ended_fn *fn, void *context)
+static int read_history(void *owner, spool_ended_fn *fn, void *context)
 {
     const struct model *m = owner;
     int r = 0;
@@ -387,10 +387,10 @@ static void remove_aside(const struct model *m, const char *name)
     }
 }
 
-/* Of what is sound nothing is lost, whatever the audit file still tells. */
+/* Of what is sound nothing is lost, however little of the audit file is left. */
 static void salvage(struct model *m)
 {
-    const struct spool_history history = {tell_history, m};
+    const struct spool_history history = {read_history, m};
     struct spool_salvage result;
     m->history_from = roll(m, 2) ? 0 : roll(m, (unsigned)m->last_seq + 1);
     int r = spool_salvage(&m->f->options, roll(m, 3) ? &history : NULL, &result);

@@ -988,7 +988,7 @@ static void a_full_disk_is_a_condition_and_loses_nothing_committed(void **state)
     assert_int_equal(run_in_child(*state, fill_the_disk), 0);
 }
 
-/* Somebody else takes the room after the batch has looked at it. */
+/* Another process takes the room after the batch has measured it. */
 static void fill_up(const struct fixture *f)
 {
     char path[128];
@@ -1204,7 +1204,7 @@ static void an_error_of_io_sticks(void **state)
     assert_int_equal(ledger_of(f).accepted, 5);
 }
 
-static void below_the_reserve_appends_are_refused_and_deliveries_go_on(void **state)
+static void below_the_reserve_appends_are_refused_and_deliveries_continue(void **state)
 {
     struct fixture *f = *state;
     open_spool(f);
@@ -1280,7 +1280,7 @@ int main(void)
         ON_FOLDER(a_batch_lost_in_the_middle_is_told_by_its_commit),
         ON_FOLDER(with_a_reserve_a_full_spool_drains_completely),
         ON_FOLDER(an_error_of_io_sticks),
-        ON_FOLDER(below_the_reserve_appends_are_refused_and_deliveries_go_on),
+        ON_FOLDER(below_the_reserve_appends_are_refused_and_deliveries_continue),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

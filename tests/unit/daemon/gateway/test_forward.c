@@ -14,13 +14,16 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "daemon/config/config.h"
 #include "daemon/gateway/forward.h"
 #include "daemon/gateway/gateway-private.h"
 #include "daemon/gateway/gateway.h"
 #include "daemon/gateway/limits.h"
+#include "daemon/gateway/refusal.h"
 #include "daemon/gateway/stop.h"
 #include "daemon/ingress/session.h"
 #include "daemon/mqtt/packet.h"
+#include "daemon/uplink/settings.h"
 #include "daemon/uplink/uplink.h"
 #include "store/spool.h"
 #include "tests/support/gateway_fakes.h"
@@ -227,6 +230,32 @@ static void an_acceptance_between_them_ends_a_row_of_refusals(void **state)
     refuse(9, 7, MQTT_NOT_AUTHORIZED);
     assert_false(gateway->forward.refusal.is_refused);
     expect_ended(SPOOL_REJECTED, 14);
+}
+
+static void expect_sent(const char *topic, const char *sent_topic, uint8_t sent_qos)
+{
+    struct session *session = fakes_connect("one", 1000);
+
+    assert_int_equal(fakes_publish(session, topic, "payload").kind, SESSION_ACCEPT);
+    fakes_edge();
+    assert_string_equal(fakes.sent_topic, sent_topic);
+    assert_int_equal(fakes.sent_qos, sent_qos);
+    fakes_leave(session);
+}
+
+static void a_lane_has_a_prefix_and_a_qos_of_its_own(void **state)
+{
+    (void)state;
+    (void)fakes_open("lanes = ( { name = \"a\"; topics = ( \"a/#\" ); prefix = \"x/\";\n"
+                     "max_qos = 0; }, { name = \"b\"; topics = ( \"b\" ); prefix = \"\"; },\n"
+                     "{ name = \"c\"; topics = ( \"c\" ); } );\n");
+    expect_sent("a/1", "x/a/1", 0);
+    expect_sent("b", "b", 1);
+    expect_sent("c", "c", 1);
+    expect_sent("d", "d", 1);
+    fakes_reload("lanes = ( { name = \"a\"; topics = ( \"a/#\" ); prefix = \"y/\"; } );\n");
+    expect_sent("a/1", "y/a/1", 1);
+    expect_sent("b", "b", 1);
 }
 
 static void what_has_no_answer_is_sent_again(void **state)
@@ -451,6 +480,7 @@ int main(void)
         FAKES_TEST(tries_of_a_refused_link_are_few_and_of_others_than_the_oldest),
         FAKES_TEST(an_operator_may_have_each_refusal_end_its_message),
         FAKES_TEST(an_acceptance_between_them_ends_a_row_of_refusals),
+        FAKES_TEST(a_lane_has_a_prefix_and_a_qos_of_its_own),
         FAKES_TEST(what_has_no_answer_is_sent_again),
         FAKES_TEST(an_answer_without_a_token_is_counted_and_ignored),
         FAKES_TEST(a_settlement_that_fails_ends_the_daemon),
