@@ -61,7 +61,8 @@ static const struct spool_verdict *verdict_of_row(const struct stmt *stmt, int64
     return has_expired ? &verdict_expired : NULL;
 }
 
-static void read_row(const struct stmt *stmt,
+static void read_row(const struct spool *spool,
+                     const struct stmt *stmt,
                      const struct lane *lane,
                      uint32_t attempts,
                      int64_t clock_ms,
@@ -84,6 +85,7 @@ static void read_row(const struct stmt *stmt,
         .payload = stmt_bytes(stmt, MESSAGE_PAYLOAD),
         .accepted_ms = stmt_int(stmt, MESSAGE_ACCEPTED),
         .attempts = attempts,
+        .closings = suspects_closings(&spool->suspects, stmt_int(stmt, MESSAGE_KEY)),
     };
 }
 
@@ -122,7 +124,7 @@ static int hand_out_again(struct spool *spool,
     plan_mark(&lane->plan, entry, PLAN_IN_FLIGHT);
     entry->attempts++;
     count_handed_out(&spool->handout);
-    read_row(stmt, lane, entry->attempts, clock_ms, ret);
+    read_row(spool, stmt, lane, entry->attempts, clock_ms, ret);
     return 0;
 }
 
@@ -170,7 +172,7 @@ static int hand_out_row(struct spool *spool,
     if (verdict)
         return SPOOL_E_EMPTY;
     count_handed_out(&spool->handout);
-    read_row(stmt, lane, entry.attempts, clock_ms, ret);
+    read_row(spool, stmt, lane, entry.attempts, clock_ms, ret);
     return 0;
 }
 
@@ -353,6 +355,30 @@ int spool_count_refusal(struct spool *spool, uint64_t id, unsigned *ret_refusals
     if (!entry)
         return SPOOL_E_UNKNOWN;
     *ret_refusals = ++entry->refusals;
+    return 0;
+}
+
+int spool_count_closing(struct spool *spool, uint64_t id, unsigned *ret_closings)
+{
+    struct lane *lane;
+    struct plan_entry *entry = find_in_flight(&spool->lanes, id, &lane);
+    if (!entry)
+        return SPOOL_E_UNKNOWN;
+    unsigned closings = suspects_closings(&spool->suspects, entry->key) + 1;
+    int r = suspects_set(spool, entry->key, closings);
+    if (r == 0)
+        *ret_closings = closings;
+    return r;
+}
+
+int spool_forget_closings(struct spool *spool, uint64_t id)
+{
+    for (size_t i = 0; i < spool->lanes.count; i++) {
+        int64_t key = lane_first_key(&spool->lanes.all[i]) | (int64_t)id;
+        int r = suspects_set(spool, key, 0);
+        if (r != 0)
+            return r;
+    }
     return 0;
 }
 

@@ -156,6 +156,7 @@ struct spool_message {
     struct view payload;
     int64_t accepted_ms; /* out only: wall clock at acceptance */
     uint32_t attempts;   /* out only: this one included, counted since the daemon started */
+    unsigned closings;   /* out only: see spool_count_closing() */
 };
 
 /* How a message ended. */
@@ -526,6 +527,17 @@ MUST_CHECK int spool_next_of(struct spool *spool,
  * Return: 0; SPOOL_E_UNKNOWN.
  */
 int spool_count_refusal(struct spool *spool, uint64_t id, unsigned *ret_refusals);
+
+/*
+ * spool_count_closing() - the broker closed the connection at a message that is in flight
+ * @ret_closings: how often, with this time
+ *
+ * Durable with the next commit, and kept until the message ends; of the newest 1024 such
+ * messages. Return: 0; SPOOL_E_UNKNOWN; negative errno.
+ */
+MUST_CHECK int spool_count_closing(struct spool *spool, uint64_t id, unsigned *ret_closings);
+/* The count is 0 again, durable with the next commit. Return: 0; negative errno. */
+MUST_CHECK int spool_forget_closings(struct spool *spool, uint64_t id);
 
 /*
  * spool_uncount_attempt() - the message was handed out and never left: no attempt is counted

@@ -15,7 +15,8 @@
  *
  * verdict.c decides what follows from an answer; here it is done.
  *
- * Diagnostics: broker_refuses, link_refused, link_accepts, answer_without_token.
+ * Diagnostics: broker_refuses, link_refused, link_accepts, message_suspected,
+ * message_acquitted, message_poison, answer_without_token.
  */
 #include "daemon/gateway/forward.h"
 
@@ -27,6 +28,7 @@
 #include "base/view.h"
 #include "daemon/gateway/edge_timer.h"
 #include "daemon/gateway/limits.h"
+#include "daemon/gateway/poison.h"
 #include "daemon/gateway/refusal.h"
 #include "daemon/gateway/shape.h"
 #include "daemon/gateway/turn.h"
@@ -119,14 +121,20 @@ static bool has_room(const struct forward *forward)
            spool_settled_bytes(forward->spool) < GATEWAY_SETTLED_BYTES;
 }
 
+static bool is_nothing_in_flight(const struct forward *forward)
+{
+    struct uplink_link link;
+
+    uplink_get_link(forward->uplink, &link);
+    return link.in_flight == 0;
+}
+
 /* One at a time, and only in a round of tries. */
 static bool may_try(struct forward *forward)
 {
     const struct uplink_settings *settings = &forward->config->uplink;
-    struct uplink_link link;
 
-    uplink_get_link(forward->uplink, &link);
-    return link.in_flight == 0 &&
+    return is_nothing_in_flight(forward) &&
            refusal_may_try(&forward->refusal, forward->turn->now.boot_ms,
                            settings->backoff_min_ms, settings->backoff_max_ms);
 }
@@ -151,12 +159,50 @@ next_to_try(struct forward *forward, const struct spool_time *now, struct spool_
     return r;
 }
 
+/* While a message is suspected: it alone, or another one alone. If there is no other, the
+ * suspect again: the broker may take it now. Return: as spool_next(). */
+static int
+next_alone(struct forward *forward, const struct spool_time *now, struct spool_message *ret)
+{
+    struct poison *poison = &forward->poison;
+    int r = SPOOL_E_EMPTY;
+
+    if (!is_nothing_in_flight(forward))
+        return SPOOL_E_EMPTY;
+    if (poison->step == POISON_OTHER)
+        r = spool_next(forward->spool, now, ret);
+    if (r == SPOOL_E_EMPTY)
+        r = spool_next_of(forward->spool, now, poison->suspect_id, ret);
+    if (r == SPOOL_E_UNKNOWN) { /* it has ended */
+        poison_end(poison);
+        spool_release_returned(forward->spool);
+        return spool_next(forward->spool, now, ret);
+    }
+    if (r == 0 && ret->id != poison->suspect_id)
+        poison->other_id = ret->id;
+    return r;
+}
+
+/* One that was suspected before a restart waits until it is alone. */
+static int begin_alone(struct forward *forward, const struct spool_message *message)
+{
+    if (!poison_begin(&forward->poison, message->id, message->closings) ||
+        is_nothing_in_flight(forward))
+        return 0;
+    spool_uncount_attempt(forward->spool, message->id);
+    (void)spool_return(forward->spool, message->id, 0); /* it was handed out just now */
+    return SPOOL_E_EMPTY;
+}
+
 static int
 forward_next(struct forward *forward, const struct spool_time *now, struct spool_message *ret)
 {
-    if (!forward->refusal.is_refused)
-        return spool_next(forward->spool, now, ret);
-    return may_try(forward) ? next_to_try(forward, now, ret) : SPOOL_E_EMPTY;
+    if (forward->poison.step != POISON_NONE)
+        return next_alone(forward, now, ret);
+    if (forward->refusal.is_refused)
+        return may_try(forward) ? next_to_try(forward, now, ret) : SPOOL_E_EMPTY;
+    int r = spool_next(forward->spool, now, ret);
+    return r == 0 ? begin_alone(forward, ret) : r;
 }
 
 /* A locked database has nothing to forward now, like an empty one: that is no failure of the
@@ -329,6 +375,92 @@ static int end_message(struct forward *forward,
         spool_return(forward->spool, answer->id, was_tried ? INT64_MAX : 0));
 }
 
+static void log_suspected(uint64_t id, unsigned closings)
+{
+    log_warning("message_suspected id=%" PRIu64 " closings=%u remedy=\"the broker closed the "
+                "connection each time this message was sent: it is sent alone, to find out "
+                "whether it is the cause\"",
+                id, closings);
+}
+
+/* It waits, so it is handed out once more to be ended. */
+static int condemn(struct forward *forward)
+{
+    struct spool_time now = turn_spool_time(forward->turn);
+    uint64_t id = forward->poison.suspect_id;
+    struct spool_message message;
+    int r = spool_next_of(forward->spool, &now, id, &message);
+
+    if (r > 0) /* it has ended otherwise */
+        return 0;
+    if (r == 0) {
+        spool_uncount_attempt(forward->spool, id);
+        r = forward_reject(forward, id, SPOOL_REASON_POISON, SPOOL_NO_CODE);
+    }
+    if (r == 0)
+        log_warning(
+            "message_poison id=%" PRIu64 " outcome=rejected remedy=\"the broker closes "
+            "the connection at this message and takes others: mqtt-spool failures shows "
+            "it; docs/brokers.md says what brokers do not take\"",
+            id);
+    return r;
+}
+
+static int apply_poison(struct forward *forward, enum poison_verdict verdict)
+{
+    struct poison *poison = &forward->poison;
+    int r = 0;
+
+    switch (verdict) {
+    case POISON_CONTINUES:
+    case POISON_BEGINS:
+        return 0;
+    case POISON_ACQUITS_BOTH:
+        log_notice("message_acquitted id=%" PRIu64
+                   " cause=\"the broker closes at others, too\"",
+                   poison->suspect_id);
+        r = spool_forget_closings(forward->spool, poison->other_id);
+        if (r == 0)
+            r = spool_forget_closings(forward->spool, poison->suspect_id);
+        break;
+    case POISON_ACQUITS:
+        log_notice("message_acquitted id=%" PRIu64 " cause=\"the broker has answered it\"",
+                   poison->suspect_id);
+        r = spool_forget_closings(forward->spool, poison->suspect_id);
+        break;
+    case POISON_CONDEMNS:
+        r = condemn(forward);
+        break;
+    }
+    poison_end(poison);
+    spool_release_returned(forward->spool);
+    return r;
+}
+
+/* The broker closed at the message. The suspect then lets others be sent. */
+static int suspect_message(struct forward *forward, uint64_t id)
+{
+    unsigned closings = 0;
+    int r = spool_count_closing(forward->spool, id, &closings);
+
+    if (r != 0)
+        return settle_ignore_unknown(forward, id, r);
+    enum poison_verdict verdict = poison_on_closing(&forward->poison, id, closings);
+    if (verdict == POISON_BEGINS)
+        log_suspected(id, closings);
+    bool is_parked = forward->poison.step == POISON_OTHER && id == forward->poison.suspect_id;
+    (void)spool_return(forward->spool, id, is_parked ? INT64_MAX : 0); /* it was in flight */
+    return apply_poison(forward, verdict);
+}
+
+/* QoS 0 shows nothing: no broker answers it. */
+static int clear_suspicion(struct forward *forward, const struct uplink_answer *answer)
+{
+    if (answer->acknowledged_boot_ms == 0)
+        return 0;
+    return apply_poison(forward, poison_on_answer(&forward->poison, answer->id));
+}
+
 /* The link first: whether it is refused decides about the message that makes it so, too. */
 static int apply_answer(struct forward *forward, const struct uplink_answer *answer)
 {
@@ -343,11 +475,14 @@ static int apply_answer(struct forward *forward, const struct uplink_answer *ans
     case VERDICT_LINK_COUNTS:
         count_refusal(forward, answer);
         break;
+    case VERDICT_LINK_SUSPECTS:
+        return suspect_message(forward, answer->id);
     case VERDICT_LINK_CONTINUES:
         break;
     }
     policy = verdict_policy_of(on_refusal, forward->refusal.is_refused);
-    return end_message(forward, answer, verdict_of(kind, policy).message);
+    int r = end_message(forward, answer, verdict_of(kind, policy).message);
+    return r == 0 ? clear_suspicion(forward, answer) : r;
 }
 
 /* While the daemon stops nothing is forwarded any more. */

@@ -14,6 +14,7 @@
 #include "daemon/config/config.h"
 #include "daemon/gateway/counters.h"
 #include "daemon/gateway/edge_timer.h"
+#include "daemon/gateway/poison.h"
 #include "daemon/gateway/refusal.h"
 #include "daemon/gateway/stamp.h"
 #include "daemon/gateway/status.h"
@@ -38,6 +39,7 @@ struct forward {
     unsigned window;  /* of the uplink, as last reported */
     enum uplink_state link_state;
     struct refusal refusal;
+    struct poison poison;
     uint64_t connects; /* of the link, as last reported */
     struct stamp stamp;
     int64_t acknowledged_boot_ms; /* by which a message ended; 0: none since the start */

@@ -5,7 +5,8 @@
  * docs/answers.md shows it; tests/unit/daemon/gateway/test_verdict.c compares both.
  *
  * Invariant: a message ends only by an acceptance, or by a refusal that is its own: its
- * broker accepts others, or the operator chose "reject".
+ * broker accepts others, or the operator chose "reject"; or because the broker closes at it
+ * and at no other (poison.c).
  */
 #include "daemon/gateway/verdict.h"
 
@@ -40,6 +41,7 @@ static const struct verdict verdict_table[VERDICT_ANSWERS][VERDICT_POLICIES] = {
             [VERDICT_REJECT] = {VERDICT_WAITS_ITS_BACKOFF, VERDICT_LINK_COUNTS},
             [VERDICT_REJECT_REFUSED] = {VERDICT_WAITS_FOR_LINK, VERDICT_LINK_COUNTS},
         },
+    [VERDICT_CLOSED_AT] = ALWAYS(VERDICT_IS_SENT_AGAIN, VERDICT_LINK_SUSPECTS),
     [VERDICT_UNANSWERED] = ALWAYS(VERDICT_IS_SENT_AGAIN, VERDICT_LINK_CONTINUES),
 };
 
@@ -63,6 +65,26 @@ static bool is_permanent(int code)
     }
 }
 
+/* A DISCONNECT for a reason that no message is the cause of: shut down, keep-alive, take-over,
+ * use another
+ * server, server moved, maximum connect time. */
+static bool is_about_the_connection(int code)
+{
+    switch (code) {
+    case MQTT_SERVER_BUSY:
+    case MQTT_SERVER_SHUTTING_DOWN:
+    case MQTT_KEEP_ALIVE_TIMEOUT:
+    case MQTT_SESSION_TAKEN_OVER:
+    case MQTT_ADMINISTRATIVE_ACTION:
+    case MQTT_USE_ANOTHER_SERVER:
+    case MQTT_SERVER_MOVED:
+    case MQTT_MAXIMUM_CONNECT_TIME:
+        return true;
+    default:
+        return false;
+    }
+}
+
 enum verdict_answer verdict_answer_of(const struct uplink_answer *answer)
 {
     switch (answer->kind) {
@@ -73,7 +95,9 @@ enum verdict_answer verdict_answer_of(const struct uplink_answer *answer)
     case UPLINK_UNKNOWN:
         break;
     }
-    return VERDICT_UNANSWERED;
+    bool is_closed_at = answer->cause == UPLINK_CAUSE_BROKER_CLOSED && answer->was_written &&
+                        answer->was_oldest && !is_about_the_connection(answer->code);
+    return is_closed_at ? VERDICT_CLOSED_AT : VERDICT_UNANSWERED;
 }
 
 enum verdict_policy verdict_policy_of(enum uplink_on_refusal on_refusal, bool is_refused)

@@ -15,7 +15,8 @@ enum verdict_answer {
     VERDICT_ACCEPTED,   /* the broker has it; QoS 0: the kernel has it */
     VERDICT_REFUSED,    /* for a reason that no repetition can change */
     VERDICT_BUSY,       /* refused for now */
-    VERDICT_UNANSWERED, /* the connection ended first */
+    VERDICT_CLOSED_AT,  /* the broker closed, and this was the oldest written one unanswered */
+    VERDICT_UNANSWERED, /* the connection ended for another reason, or at another message */
     VERDICT_ANSWERS
 };
 
@@ -39,6 +40,7 @@ enum verdict_message {
 enum verdict_link {
     VERDICT_LINK_OPENS,     /* no longer refused; refusals in a row: 0 */
     VERDICT_LINK_COUNTS,    /* one more refusal in a row */
+    VERDICT_LINK_SUSPECTS,  /* the message: it may be why the broker closes */
     VERDICT_LINK_CONTINUES, /* as before */
 };
 

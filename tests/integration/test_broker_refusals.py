@@ -195,6 +195,91 @@ def the_retain_flag_can_be_left_out():
     equal([entry["retain"] for entry in broker.publishes()], [False, True], "the flags")
 
 
+def rejected(gateway):
+    return [(line["topic"], line["reason"]) for line in gateway.audit_lines()
+            if line["outcome"] == "rejected"]
+
+
+QUICK = {"backoff": {"min": "10ms", "max": "50ms"}}
+
+
+@case
+def of_500_messages_the_two_at_which_the_broker_closes_end_as_poison():
+    broker = fake_broker(close_at="bad")
+    gateway = Gateway(uplink=dict(QUICK, window=128)).start()
+    entries = numbered(0, 500)
+    entries[40], entries[300] = ("plant/bad1", b"40;"), ("plant/bad2", b"300;")
+    publish(gateway, entries)
+    gateway.stop()
+    gateway.configure(uplink={"brokers": [broker.url]})
+    gateway.start()
+    ledger = gateway.wait_drained(60)
+    equal((ledger["delivered"], ledger["rejected"]), (498, 2))
+    gateway.stop()
+    equal(rejected(gateway), [("plant/bad1", "poison"), ("plant/bad2", "poison")], "the records")
+    equal([row[0] for row in kept(gateway)], [b"40;", b"300;"], "what is kept")
+    check(broker.connections <= 2 * 5, "connections for two bad messages", broker.connections)
+    good = [entry["seq"] for entry in broker.publishes() if "bad" not in entry["topic"]]
+    check(len(good) - 498 <= 2 * 128, "repeats: above a window for each", len(good) - 498)
+    equal(gateway.log().count("message_poison id="), 2, "lines of the log")
+
+
+@case
+def a_broker_that_closes_at_everything_condemns_nothing():
+    broker = fake_broker(close_at="plant")
+    gateway = Gateway(broker.url, uplink=QUICK).start()
+    publish(gateway, numbered(0, 50))
+    wait_for(lambda: broker.connections >= 25, 60, "25 connections")
+    equal(gateway.ledger()["rejected"], 0, "rejected")
+    broker.change(close_at="")
+    ledger = gateway.wait_drained(30)
+    equal((ledger["delivered"], ledger["rejected"]), (50, 0))
+
+
+@case
+def a_bad_message_without_another_one_is_tried_until_there_is_one():
+    broker = fake_broker(close_at="bad")
+    gateway = Gateway(broker.url, uplink=QUICK).start()
+    publish(gateway, [("plant/bad", b"0;")])
+    wait_for(lambda: broker.connections >= 10, 60, "10 connections")
+    equal(gateway.ledger()["rejected"], 0, "rejected though no other was taken")
+    publish(gateway, numbered(1, 2))
+    ledger = gateway.wait_drained(30)
+    equal((ledger["delivered"], ledger["rejected"]), (1, 1))
+
+
+@case
+def closings_are_counted_over_restarts():
+    broker = fake_broker(close_at="bad")
+    gateway = Gateway(broker.url, uplink={"backoff": {"min": "5s", "max": "5s"}}).start()
+    publish(gateway, [("plant/bad", b"0;")] + numbered(1, 5))
+    for wanted in (1, 2, 3, 4):  # one connection in each life
+        wait_for(lambda: closings(gateway) >= wanted, 20, "%d closings in the database" % wanted)
+        gateway.kill()
+        gateway.start()
+    gateway.configure(uplink=QUICK)
+    gateway.hup()
+    ledger = gateway.wait_drained(60)
+    equal((ledger["delivered"], ledger["rejected"]), (4, 1))
+
+
+def closings(gateway):
+    path = "file:%s?mode=ro" % os.path.join(gateway.spool, "spool.db")
+    with contextlib.closing(sqlite3.connect(path, uri=True)) as database:
+        return database.execute("SELECT coalesce(max(closings), 0) FROM suspect").fetchone()[0]
+
+
+@case
+def a_line_that_is_cut_or_a_server_that_shuts_down_suspects_no_message():
+    broker = fake_broker(noack=True)
+    gateway = Gateway(broker.url, uplink=dict(QUICK, ack_timeout="1s")).start()
+    publish(gateway, numbered(0, 5))
+    wait_for(lambda: broker.connections >= 5, 60, "5 connections")
+    equal(closings(gateway), 0, "closings of stalls")
+    broker.change(noack=False)
+    equal(gateway.wait_drained(30)["delivered"], 5)
+
+
 def publish_retained(gateway, payload):
     done = gateway.tool("publish", "-t", "plant/x", "-m", payload.decode(), "--retain")
     equal(done.returncode, 0, "publish (%r)" % done.stderr)

@@ -1479,9 +1479,8 @@ static const struct {
     VALUE("rejected.max_messages",
           BROKER "rejected: { max_messages = 1; };",
           rejected.max_messages),
-    VALUE("rejected.max_bytes",
-          BROKER "rejected: { max_bytes = \"1k\"; };",
-          rejected.max_bytes),
+    VALUE(
+        "rejected.max_bytes", BROKER "rejected: { max_bytes = \"1k\"; };", rejected.max_bytes),
     VALUE("rejected.max_age", BROKER "rejected: { max_age = \"1s\"; };", rejected.max_age_ms),
     VALUE("uplink.retain", UPLINK "retain = false; };", uplink.has_retain),
     VALUE("uplink.on_refusal", UPLINK "on_refusal = \"reject\"; };", uplink.on_refusal),

@@ -19,6 +19,7 @@
 #include "daemon/gateway/gateway-private.h"
 #include "daemon/gateway/gateway.h"
 #include "daemon/gateway/limits.h"
+#include "daemon/gateway/poison.h"
 #include "daemon/gateway/refusal.h"
 #include "daemon/gateway/stop.h"
 #include "daemon/ingress/session.h"
@@ -230,6 +231,92 @@ static void an_acceptance_between_them_ends_a_row_of_refusals(void **state)
     refuse(9, 7, MQTT_NOT_AUTHORIZED);
     assert_false(gateway->forward.refusal.is_refused);
     expect_ended(SPOOL_REJECTED, 14);
+}
+
+/* The broker closes at message @id, @times times; all that is in flight is sent again. */
+static void close_at(uint64_t id, unsigned times, unsigned in_flight)
+{
+    for (unsigned i = 0; i < times; i++) {
+        fakes_close_at(id, -1);
+        for (uint64_t other = 1; other <= in_flight; other++) {
+            if (other != id)
+                fakes_answer(other, UPLINK_UNKNOWN, -1);
+        }
+        (void)take_sends();
+        fakes_edge();
+    }
+}
+
+static void a_message_at_which_the_broker_closes_alone_is_poison(void **state)
+{
+    struct gateway *gateway = open_with(4);
+
+    (void)state;
+    close_at(2, POISON_CLOSINGS, 4);
+    assert_int_equal(fakes_logged("message_suspected id=2 closings=3 "), 1);
+    assert_string_equal(take_sends(), "send-2 "); /* alone */
+    fakes_edge();
+    assert_string_equal(take_sends(), "");
+    fakes_close_at(2, -1);
+    fakes_edge();
+    assert_string_equal(take_sends(), "send-1 "); /* another one, alone */
+    fakes_answer(1, UPLINK_DELIVERED, -1);
+    fakes_edge();
+    assert_string_equal(take_sends(), "send-3 send-4 ");
+    assert_int_equal(fakes_ledger().ended[SPOOL_REJECTED], 1);
+    assert_int_equal(reason_of(gateway, 2), SPOOL_REASON_POISON);
+    assert_int_equal(fakes_logged("message_poison id=2 "), 1);
+}
+
+static void a_broker_that_closes_at_others_too_condemns_nothing(void **state)
+{
+    struct gateway *gateway = open_with(3);
+
+    (void)state;
+    close_at(1, POISON_CLOSINGS, 3);
+    fakes_close_at(1, -1);
+    fakes_edge();
+    (void)take_sends();
+    fakes_close_at(2, -1);
+    fakes_edge();
+    assert_int_equal(fakes_logged("message_acquitted id=1 "), 1);
+    assert_string_equal(take_sends(), "send-1 send-2 send-3 ");
+    assert_int_equal(gateway->forward.poison.step, POISON_NONE);
+    expect_ended(SPOOL_REJECTED, 0);
+}
+
+static void a_suspect_that_is_answered_is_acquitted(void **state)
+{
+    (void)state;
+    (void)open_with(2);
+    close_at(1, POISON_CLOSINGS, 2);
+    (void)take_sends();
+    fakes_answer(1, UPLINK_DELIVERED, -1);
+    fakes_edge();
+    assert_int_equal(
+        fakes_logged("message_acquitted id=1 cause=\"the broker has answered it\""), 1);
+    assert_string_equal(take_sends(), "send-2 ");
+    expect_ended(SPOOL_REJECTED, 0);
+}
+
+/* What the broker says of the connection suspects no message; nor is a suspect that ended. */
+static void only_a_closing_at_a_message_suspects_it(void **state)
+{
+    static const int codes[] = {MQTT_SERVER_BUSY,        MQTT_SERVER_SHUTTING_DOWN,
+                                MQTT_KEEP_ALIVE_TIMEOUT, MQTT_SESSION_TAKEN_OVER,
+                                MQTT_SERVER_MOVED,       MQTT_MAXIMUM_CONNECT_TIME};
+    struct gateway *gateway = open_with(2);
+
+    (void)state;
+    for (unsigned i = 0; i < sizeof(codes) / sizeof(codes[0]); i++) {
+        fakes_close_at(1, codes[i]);
+        fakes_edge();
+    }
+    assert_int_equal(gateway->forward.poison.step, POISON_NONE);
+    close_at(1, POISON_CLOSINGS - 1, 2);
+    assert_int_equal(gateway->forward.poison.step, POISON_NONE);
+    close_at(1, 1, 2);
+    assert_int_equal(gateway->forward.poison.step, POISON_SUSPECT);
 }
 
 static void expect_sent(const char *topic, const char *sent_topic, uint8_t sent_qos)
@@ -480,6 +567,10 @@ int main(void)
         FAKES_TEST(tries_of_a_refused_link_are_few_and_of_others_than_the_oldest),
         FAKES_TEST(an_operator_may_have_each_refusal_end_its_message),
         FAKES_TEST(an_acceptance_between_them_ends_a_row_of_refusals),
+        FAKES_TEST(a_message_at_which_the_broker_closes_alone_is_poison),
+        FAKES_TEST(a_broker_that_closes_at_others_too_condemns_nothing),
+        FAKES_TEST(a_suspect_that_is_answered_is_acquitted),
+        FAKES_TEST(only_a_closing_at_a_message_suspects_it),
         FAKES_TEST(a_lane_has_a_prefix_and_a_qos_of_its_own),
         FAKES_TEST(what_has_no_answer_is_sent_again),
         FAKES_TEST(an_answer_without_a_token_is_counted_and_ignored),

@@ -22,6 +22,7 @@ static const char *const answers[VERDICT_ANSWERS] = {
     [VERDICT_ACCEPTED] = "accepted",
     [VERDICT_REFUSED] = "refused",
     [VERDICT_BUSY] = "busy",
+    [VERDICT_CLOSED_AT] = "closed at it",
     [VERDICT_UNANSWERED] = "unanswered",
 };
 static const char *const policies[VERDICT_POLICIES] = {
@@ -40,6 +41,7 @@ static const char *const messages[] = {
 static const char *const links[] = {
     [VERDICT_LINK_OPENS] = "opens",
     [VERDICT_LINK_COUNTS] = "counts",
+    [VERDICT_LINK_SUSPECTS] = "suspects",
     [VERDICT_LINK_CONTINUES] = "continues",
 };
 
