@@ -53,6 +53,12 @@ static const struct config_choice journals[] = {
     {NULL, 0},
 };
 
+static const struct config_choice tls_versions[] = {
+    {"1.2", UPLINK_TLS_1_2},
+    {"1.3", UPLINK_TLS_1_3},
+    {NULL, 0},
+};
+
 static const struct config_choice audit_policies[] = {
     {"refuse", CONFIG_AUDIT_REFUSE},
     {"prune", CONFIG_AUDIT_PRUNE},
@@ -114,7 +120,7 @@ const struct config_key config_keys[] = {
     {"uplink.username", CONFIG_KIND_STRING, 0, "\"\"",
      RANGE(0, 65535), AT(uplink.username), .check = config_check_mqtt_text},
     {"uplink.password_file", CONFIG_KIND_STRING, 0, "\"\"",
-     RANGE(0, PATH_BYTES), AT(uplink.password_file), .check = config_check_absolute},
+     RANGE(0, PATH_BYTES), AT(uplink.password_file), .check = config_check_read_file},
     {"uplink.keepalive", CONFIG_KIND_TIME, CONFIG_RELOADS, "\"30s\"",
      RANGE(SECOND, 18 * HOUR), AT(uplink.keepalive_ms)},
     {"uplink.connect_timeout", CONFIG_KIND_TIME, CONFIG_RELOADS, "\"10s\"",
@@ -144,14 +150,18 @@ const struct config_key config_keys[] = {
     {"uplink.rate.bytes", CONFIG_KIND_SIZE, CONFIG_RELOADS, "\"0\"",
      RANGE(0, TIB), AT(uplink.rate.bytes)},
     {"uplink.tls.ca_file", CONFIG_KIND_STRING, 0, "\"\"",
-     RANGE(0, PATH_BYTES), AT(uplink.tls.ca_file), .check = config_check_absolute},
+     RANGE(0, PATH_BYTES), AT(uplink.tls.ca_file), .check = config_check_read_file},
     {"uplink.tls.cert_file", CONFIG_KIND_STRING, 0, "\"\"",
-     RANGE(0, PATH_BYTES), AT(uplink.tls.cert_file), .check = config_check_absolute},
+     RANGE(0, PATH_BYTES), AT(uplink.tls.cert_file), .check = config_check_read_file},
     {"uplink.tls.key_file", CONFIG_KIND_STRING, 0, "\"\"",
-     RANGE(0, PATH_BYTES), AT(uplink.tls.key_file), .check = config_check_absolute},
+     RANGE(0, PATH_BYTES), AT(uplink.tls.key_file), .check = config_check_read_file},
     {"uplink.tls.key_password_file", CONFIG_KIND_STRING, 0, "\"\"",
-     RANGE(0, PATH_BYTES), AT(uplink.tls.key_password_file), .check = config_check_absolute},
+     RANGE(0, PATH_BYTES), AT(uplink.tls.key_password_file), .check = config_check_read_file},
     {"uplink.tls.verify", CONFIG_KIND_BOOL, 0, "true", AT(uplink.tls.verify)},
+    {"uplink.tls.min_version", CONFIG_KIND_CHOICE, 0, "\"1.2\"",
+     AT(uplink.tls.min_version), .choices = tls_versions},
+    {"uplink.tls.alpn", CONFIG_KIND_STRING, 0, "\"\"",
+     RANGE(0, 255), AT(uplink.tls.alpn), .check = config_check_alpn},
 
     {"audit.file", CONFIG_KIND_STRING, CONFIG_RELOADS, "\"/var/log/mqtt-spoold/audit.jsonl\"",
      RANGE(0, PATH_BYTES), AT(audit.file), .check = config_check_absolute},
@@ -204,6 +214,7 @@ _Static_assert(sizeof(config_keys) / sizeof(config_keys[0]) <= CONFIG_KEYS_MAX,
 _Static_assert(sizeof(enum config_policy) == sizeof(int) &&
                    sizeof(enum config_journal) == sizeof(int) &&
                    sizeof(enum config_audit_policy) == sizeof(int) &&
+                   sizeof(enum uplink_tls_version) == sizeof(int) &&
                    sizeof(enum uplink_on_refusal) == sizeof(int),
                "a choice is stored as an int");
 

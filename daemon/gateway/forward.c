@@ -352,14 +352,16 @@ static int end_message(struct forward *forward,
                        const struct uplink_answer *answer,
                        enum verdict_message message)
 {
-    static const struct spool_verdict delivered = {SPOOL_DELIVERED, SPOOL_REASON_NONE,
-                                                   SPOOL_NO_CODE};
+    const struct spool_verdict delivered = {SPOOL_DELIVERED, SPOOL_REASON_NONE,
+                                            answer->code >= 0 ? answer->code : SPOOL_NO_CODE};
     /* What was tried in a round lets others be tried. */
     bool was_tried = message == VERDICT_WAITS_FOR_LINK && forward->refusal.rounds > 0;
 
     switch (message) {
     case VERDICT_ENDS_DELIVERED:
         note_acknowledged(forward, answer);
+        if (answer->code == MQTT_NO_MATCHING_SUBSCRIBERS)
+            forward->counters->unsubscribed++;
         return forward_settle(forward, answer->id, &delivered);
     case VERDICT_ENDS_REJECTED:
         note_acknowledged(forward, answer);
