@@ -517,8 +517,8 @@ void spool_release_returned(struct spool *spool);
  * @ret: as by spool_next()
  *
  * Takes no place in the order of the lanes. Return: 0; SPOOL_E_UNKNOWN: it was not returned,
- * or has ended since, or expires now; SPOOL_E_EMPTY: nothing can be handed out now; SPOOL_E_BUSY;
- * negative errno.
+ * or has ended since, or expires now; SPOOL_E_EMPTY: nothing can be handed out now;
+ * SPOOL_E_BUSY; negative errno.
  */
 MUST_CHECK int spool_next_of(struct spool *spool,
                              const struct spool_time *now,

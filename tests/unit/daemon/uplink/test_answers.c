@@ -13,6 +13,7 @@
 #include <cmocka.h>
 
 #include "daemon/mqtt/packet.h"
+#include "daemon/uplink/paho/paho_link.h"
 #include "daemon/uplink/uplink.h"
 #include "tests/support/broker_fake.h"
 #include "tests/support/uplink_fixture.h"
