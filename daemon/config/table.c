@@ -46,6 +46,12 @@ static const struct config_choice policies[] = {
     {NULL, 0},
 };
 
+static const struct config_choice drains[] = {
+    {"fifo", CONFIG_FIFO},
+    {"live-first", CONFIG_LIVE_FIRST},
+    {NULL, 0},
+};
+
 static const struct config_choice journals[] = {
     {"none", CONFIG_JOURNAL_NONE},
     {"failures", CONFIG_JOURNAL_FAILURES},
@@ -70,6 +76,12 @@ static const struct config_choice protocols[] = {
     {"auto", 0},
     {"4", 4},
     {"5", 5},
+    {NULL, 0},
+};
+
+static const struct config_choice refusal_policies[] = {
+    {"hold", UPLINK_ON_REFUSAL_HOLD},
+    {"reject", UPLINK_ON_REFUSAL_REJECT},
     {NULL, 0},
 };
 
@@ -103,6 +115,13 @@ const struct config_key config_keys[] = {
     {"retention.when_full", CONFIG_KIND_CHOICE, CONFIG_RELOADS, "\"evict-oldest\"",
      AT(retention.when_full), .choices = policies},
 
+    {"rejected.max_messages", CONFIG_KIND_COUNT, CONFIG_RELOADS, "1000",
+     RANGE(0, 2000000000), AT(rejected.max_messages)},
+    {"rejected.max_bytes", CONFIG_KIND_SIZE, CONFIG_RELOADS, "\"16M\"",
+     RANGE(0, 16 * TIB), AT(rejected.max_bytes)},
+    {"rejected.max_age", CONFIG_KIND_TIME, CONFIG_RELOADS, "\"30d\"",
+     RANGE(0, 3650 * DAY), AT(rejected.max_age_ms)},
+
     {"lanes", CONFIG_KIND_GROUPS, CONFIG_RELOADS, "( )", RANGE(0, CONFIG_LANES_MAX)},
 
     {"uplink.brokers", CONFIG_KIND_STRINGS, CONFIG_REQUIRED, NULL,
@@ -134,9 +153,16 @@ const struct config_key config_keys[] = {
      RANGE(KIB, GIB), AT(uplink.window_bytes)},
     {"uplink.max_qos", CONFIG_KIND_UINT, CONFIG_RELOADS, "2",
      RANGE(0, 2), AT(uplink.max_qos)},
+    {"uplink.retain", CONFIG_KIND_BOOL, CONFIG_RELOADS, "true", AT(uplink.has_retain)},
+    {"uplink.on_refusal", CONFIG_KIND_CHOICE, CONFIG_RELOADS, "\"hold\"",
+     AT(uplink.on_refusal), .choices = refusal_policies},
+    {"uplink.max_attempts", CONFIG_KIND_UINT, CONFIG_RELOADS, "0",
+     RANGE(0, 1000000), AT(uplink.max_attempts)},
     {"uplink.topic_prefix", CONFIG_KIND_STRING, 0, "\"\"",
      RANGE(0, 1024), AT(uplink.topic_prefix), .check = config_check_prefix},
     {"uplink.stamp", CONFIG_KIND_BOOL, CONFIG_RELOADS, "false", AT(uplink.has_stamp)},
+    {"uplink.proxy", CONFIG_KIND_STRING, CONFIG_NOT_YET, "\"\"",
+     RANGE(0, 0), .check = config_check_proxy},
     {"uplink.exactly_once", CONFIG_KIND_BOOL, CONFIG_NOT_YET, "false", RANGE(0, 1)},
     {"uplink.rate.messages", CONFIG_KIND_UINT, CONFIG_RELOADS, "0",
      RANGE(0, 1000000), AT(uplink.rate.messages)},
@@ -189,6 +215,11 @@ const struct config_key config_lane_keys[] = {
      RANGE(0, 1024), AT_LANE(prefix), .check = config_check_prefix},
     {"lanes.max_qos", CONFIG_KIND_UINT, CONFIG_RELOADS, "2",
      RANGE(0, 2), AT_LANE(max_qos)},
+    {"lanes.drain", CONFIG_KIND_CHOICE, CONFIG_RELOADS, "\"fifo\"",
+     AT_LANE(drain), .choices = drains},
+    {"lanes.map", CONFIG_KIND_STRINGS, CONFIG_RELOADS, "( )",
+     RANGE(0, 128), AT_LANE(map),
+     .count_offset = offsetof(struct config_lane, map_count), .check = config_check_mqtt_text},
     {"lanes.max_messages", CONFIG_KIND_COUNT, CONFIG_RELOADS, NULL,
      MESSAGES_RANGE, AT_LANE(limits.max_messages)},
     {"lanes.max_bytes", CONFIG_KIND_SIZE, CONFIG_RELOADS, NULL,
@@ -205,9 +236,11 @@ const size_t config_key_count = sizeof(config_keys) / sizeof(config_keys[0]);
 _Static_assert(sizeof(config_keys) / sizeof(config_keys[0]) <= CONFIG_KEYS_MAX,
                "raise CONFIG_KEYS_MAX");
 _Static_assert(sizeof(enum config_policy) == sizeof(int) &&
+                   sizeof(enum config_drain) == sizeof(int) &&
                    sizeof(enum config_journal) == sizeof(int) &&
+                   sizeof(enum config_audit_policy) == sizeof(int) &&
                    sizeof(enum uplink_tls_version) == sizeof(int) &&
-                   sizeof(enum config_audit_policy) == sizeof(int),
+                   sizeof(enum uplink_on_refusal) == sizeof(int),
                "a choice is stored as an int");
 
 struct unit {

@@ -6,7 +6,7 @@
  * twice for it: before, nothing more is sent. If the attempt at the other broker fails, the
  * broker that was left is connected to again at once.
  *
- * Diagnostics: link_failback.
+ * Diagnostics: link_failback, link_renew.
  */
 #include <string.h>
 
@@ -71,6 +71,7 @@ void uplink_want_other(struct uplink *uplink, size_t other)
 static void leave_for(struct uplink_brokers *brokers, size_t target)
 {
     brokers->target = target;
+    brokers->is_renewal = target == brokers->current;
     brokers->is_leaving = true;
 }
 
@@ -107,20 +108,35 @@ void uplink_on_online_timer(struct uplink *uplink)
     set_online_timer(uplink);
 }
 
+bool uplink_has_old_files(const struct uplink *uplink)
+{
+    return uplink->state == LINK_ONLINE &&
+           uplink_files_mark(uplink->settings) != uplink->retry.files_mark;
+}
+
+void uplink_renew(struct uplink *uplink)
+{
+    leave_for(&uplink->brokers, uplink->brokers.current);
+}
+
 bool uplink_is_leave_due(const struct uplink *uplink)
 {
     return uplink->state == LINK_ONLINE && uplink->brokers.is_leaving &&
            uplink->slots.in_flight == 0;
 }
 
-void uplink_log_failback(const struct uplink *uplink)
+void uplink_log_leave(const struct uplink *uplink)
 {
     const char *from = uplink_broker_uri(uplink);
     const char *to = uplink->settings->brokers[uplink->brokers.target];
     char quoted_from[UPLINK_TEXT_MAX];
     char quoted_to[UPLINK_TEXT_MAX];
 
-    log_info("link_failback from=%s to=%s",
-             log_quote(quoted_from, sizeof(quoted_from), from, strlen(from)),
-             log_quote(quoted_to, sizeof(quoted_to), to, strlen(to)));
+    if (uplink->brokers.is_renewal)
+        log_info("link_renew broker=%s reason=\"files were replaced\"",
+                 log_quote(quoted_from, sizeof(quoted_from), from, strlen(from)));
+    else
+        log_info("link_failback from=%s to=%s",
+                 log_quote(quoted_from, sizeof(quoted_from), from, strlen(from)),
+                 log_quote(quoted_to, sizeof(quoted_to), to, strlen(to)));
 }

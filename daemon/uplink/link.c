@@ -317,7 +317,7 @@ void uplink_leave_if_due(struct uplink *uplink)
 {
     if (!uplink_is_leave_due(uplink))
         return;
-    uplink_log_failback(uplink);
+    uplink_log_leave(uplink);
     uplink->connection.reconnects_at_once = true;
     uplink_disconnect(uplink, LINK_DROPPING, MQTT_SUCCESS);
 }

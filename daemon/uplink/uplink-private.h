@@ -248,7 +248,8 @@ struct uplink_brokers {
     bool is_leaving;
     size_t home; /* if the attempt at the target fails */
     bool has_home;
-    size_t wanted; /* by a message that the current one cannot take */
+    bool is_renewal; /* target is the same broker: for files that were replaced */
+    size_t wanted;   /* by a message that the current one cannot take */
     bool is_other_wanted;
     int64_t other_due_ms; /* boot time; it is not left for another before */
 };
@@ -529,9 +530,13 @@ void uplink_note_online(struct uplink *uplink);
 void uplink_want_other(struct uplink *uplink, size_t other);
 /* retry.online_timer has expired. */
 void uplink_on_online_timer(struct uplink *uplink);
+/* Were files of the settings replaced since the connection that is online began? */
+bool uplink_has_old_files(const struct uplink *uplink);
+/* Leaves the broker for itself: with the new files. */
+void uplink_renew(struct uplink *uplink);
 /* Is the connection to be left for brokers.target now? */
 bool uplink_is_leave_due(const struct uplink *uplink);
-void uplink_log_failback(const struct uplink *uplink);
+void uplink_log_leave(const struct uplink *uplink);
 
 /* tls_reason.c */
 /* Return: does the seam know why? If so, @reason is set. */

@@ -165,13 +165,14 @@ static void log_finding(void *userdata, const struct uplink_finding *finding)
     char file[UPLINK_TEXT_MAX];
     char reason[UPLINK_TEXT_MAX];
     char remedy[UPLINK_TEXT_MAX];
+    bool *are_usable = userdata;
 
-    (void)userdata;
     (void)log_quote(file, sizeof(file), finding->file, strlen(finding->file));
     (void)log_quote(reason, sizeof(reason), finding->text, strlen(finding->text));
     (void)log_quote(remedy, sizeof(remedy), finding->remedy, strlen(finding->remedy));
     switch (finding->kind) {
     case UPLINK_FINDING_UNUSABLE:
+        *are_usable = false;
         log_error("uplink_file_unusable key=%s file=%s reason=%s messages=kept remedy=%s",
                   finding->key, file, reason, remedy);
         break;
@@ -185,6 +186,17 @@ static void log_finding(void *userdata, const struct uplink_finding *finding)
     case UPLINK_FINDING_DATES:
         break;
     }
+}
+
+/* Return: can they all be used? */
+static bool log_files(const struct uplink_settings *settings)
+{
+    struct clock_reading now;
+    bool are_usable = true;
+
+    clock_read(&now);
+    uplink_check_files(settings, now.wall_ms, log_finding, &are_usable);
+    return are_usable;
 }
 
 static bool is_known_scheme(const char *uri)
@@ -305,14 +317,11 @@ int uplink_new(sd_event *event,
                void *userdata,
                struct uplink **ret)
 {
-    struct clock_reading now;
-
     if (uplink_instance)
         return -EBUSY;
     if (!settings_are_usable(settings))
         return UPLINK_E_SETTINGS;
-    clock_read(&now);
-    uplink_check_files(settings, now.wall_ms, log_finding, NULL);
+    (void)log_files(settings);
     uplink_log_protocol(settings);
     struct uplink *uplink = calloc(1, sizeof(*uplink));
     if (!uplink)
@@ -350,16 +359,27 @@ int uplink_start(struct uplink *uplink)
     return 0;
 }
 
+/* A good connection is not given up for files that cannot work. */
+static void renew_connection(struct uplink *uplink)
+{
+    if (!uplink_has_old_files(uplink) || !log_files(uplink->settings))
+        return;
+    uplink_renew(uplink);
+    uplink_leave_if_due(uplink);
+}
+
 void uplink_retry_now(struct uplink *uplink)
 {
     char reason[UPLINK_TEXT_MAX];
     int code;
 
     uplink_end_pauses(uplink);
-    if (uplink->state != LINK_ONLINE || uplink_is_still_usable(uplink, reason, &code))
-        return;
-    uplink_note_end(&uplink->connection, UPLINK_CAUSE_DROPPED, reason);
-    uplink_disconnect(uplink, LINK_DROPPING, code);
+    if (uplink->state == LINK_ONLINE && !uplink_is_still_usable(uplink, reason, &code)) {
+        uplink_note_end(&uplink->connection, UPLINK_CAUSE_DROPPED, reason);
+        uplink_disconnect(uplink, LINK_DROPPING, code);
+    } else {
+        renew_connection(uplink);
+    }
     uplink_report(&uplink->owner);
 }
 

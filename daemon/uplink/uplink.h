@@ -15,9 +15,9 @@
  * uplink_send(), and ops->answered may call no function of the uplink but uplink_get_link()
  * and uplink_room().
  *
- * Diagnostics: link_online, link_lost, link_retry, link_failback, link_keepalive, link_closed,
- * link_limits, link_protocol, uplink_file_unusable, uplink_file_suspect, uplink_insecure,
- * uplink_certificate_dates, uplink_setting_unusable.
+ * Diagnostics: link_online, link_lost, link_retry, link_failback, link_renew, link_keepalive,
+ * link_closed, link_limits, link_protocol, uplink_file_unusable, uplink_file_suspect,
+ * uplink_insecure, uplink_certificate_dates, uplink_setting_unusable.
  */
 #ifndef MQTT_SPOOLD_DAEMON_UPLINK_UPLINK_H
 #define MQTT_SPOOLD_DAEMON_UPLINK_UPLINK_H
@@ -161,7 +161,8 @@ void uplink_get_link(const struct uplink *uplink, struct uplink_link *ret);
  *
  * Ends the pause before the next attempt; each broker has the shortest pause again, and with
  * protocol 0 is tried with version 5. A connection stays, unless the settings now exclude what
- * its broker announced.
+ * its broker announced, or a file of the settings was replaced: then it is replaced as well,
+ * when nothing is in flight.
  */
 void uplink_retry_now(struct uplink *uplink);
 

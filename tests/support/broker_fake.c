@@ -319,6 +319,14 @@ void broker_start(struct broker_fake *broker, sd_event *event)
     (void)snprintf(broker->uri, sizeof(broker->uri), "tcp://127.0.0.1:%u", broker->port);
 }
 
+void broker_stop_reading(struct broker_fake *broker)
+{
+    for (unsigned i = 0; i < BROKER_CONNECTIONS_MAX; i++) {
+        if (broker->connections[i].fd >= 0)
+            (void)sd_event_source_set_enabled(broker->connections[i].source, SD_EVENT_OFF);
+    }
+}
+
 void broker_acknowledge(struct broker_fake *broker)
 {
     for (unsigned i = 0; i < BROKER_CONNECTIONS_MAX; i++) {
@@ -327,14 +335,6 @@ void broker_acknowledge(struct broker_fake *broker)
         while (connection->fd >= 0 && connection->withheld_count > 0)
             send_ack(connection, PACKET_PUBACK,
                      connection->withheld[--connection->withheld_count]);
-    }
-}
-
-void broker_stop_reading(struct broker_fake *broker)
-{
-    for (unsigned i = 0; i < BROKER_CONNECTIONS_MAX; i++) {
-        if (broker->connections[i].fd >= 0)
-            (void)sd_event_source_set_enabled(broker->connections[i].source, SD_EVENT_OFF);
     }
 }
 
