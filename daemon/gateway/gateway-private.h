@@ -45,6 +45,7 @@
 #include "daemon/gateway/forward.h"
 #include "daemon/gateway/intake.h"
 #include "daemon/gateway/moved.h"
+#include "daemon/gateway/shape.h"
 #include "daemon/gateway/spool_open.h"
 #include "daemon/gateway/status.h"
 #include "daemon/gateway/stop.h"
@@ -71,6 +72,7 @@ struct gateway {
     struct audit_watch audit_watch;
     struct status status;
     struct moved moved;
+    struct shape shape;
     struct forward forward;
     struct edge edge;
     struct ticks ticks;

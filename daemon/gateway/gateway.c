@@ -127,9 +127,11 @@ static void connect_parts(struct gateway *gateway)
         .clients = &gateway->clients,
         .status = &gateway->status,
     };
+    gateway->shape.config = gateway->config;
     gateway->forward = (struct forward){
         .turn = &gateway->turn,
         .config = gateway->config,
+        .shape = &gateway->shape,
         .spool = gateway->spool,
         .uplink = gateway->uplink,
         .edge_timer = &gateway->edge_timer,
