@@ -169,6 +169,14 @@ static int config_read_value(const struct config_loader *loader,
             return -ENOMEM;
         if (!config_parse_text(key, text, ret))
             return config_refuse_form(loader, key, setting);
+    } else if (config_is_integer(setting) && key->kind == CONFIG_KIND_CHOICE) {
+        char word[NUMBER_MAX];
+        int choice;
+
+        (void)snprintf(word, sizeof(word), "%lld", config_setting_get_int64(setting));
+        if (!config_key_choice(key, word, &choice))
+            return config_refuse_form(loader, key, setting);
+        ret->number = (uint64_t)choice;
     } else if (config_is_integer(setting) && config_takes_integer(key)) {
         number = config_setting_get_int64(setting);
         if (number < 0 && key->kind != CONFIG_KIND_INT)

@@ -71,6 +71,20 @@ static const struct config_choice audit_policies[] = {
     {NULL, 0},
 };
 
+/* The numbers also stand without quotes. */
+static const struct config_choice protocols[] = {
+    {"auto", 0},
+    {"4", 4},
+    {"5", 5},
+    {NULL, 0},
+};
+
+static const struct config_choice refusal_policies[] = {
+    {"hold", UPLINK_ON_REFUSAL_HOLD},
+    {"reject", UPLINK_ON_REFUSAL_REJECT},
+    {NULL, 0},
+};
+
 /* The numbers of syslog, as documented in config.h. */
 static const struct config_choice levels[] = {
     {"error", 3}, {"warning", 4}, {"notice", 5}, {"info", 6}, {"debug", 7}, {NULL, 0},
@@ -101,6 +115,13 @@ const struct config_key config_keys[] = {
     {"retention.when_full", CONFIG_KIND_CHOICE, CONFIG_RELOADS, "\"evict-oldest\"",
      AT(retention.when_full), .choices = policies},
 
+    {"rejected.max_messages", CONFIG_KIND_COUNT, CONFIG_RELOADS, "1000",
+     RANGE(0, 2000000000), AT(rejected.max_messages)},
+    {"rejected.max_bytes", CONFIG_KIND_SIZE, CONFIG_RELOADS, "\"16M\"",
+     RANGE(0, 16 * TIB), AT(rejected.max_bytes)},
+    {"rejected.max_age", CONFIG_KIND_TIME, CONFIG_RELOADS, "\"30d\"",
+     RANGE(0, 3650 * DAY), AT(rejected.max_age_ms)},
+
     {"lanes", CONFIG_KIND_GROUPS, CONFIG_RELOADS, "( )", RANGE(0, CONFIG_LANES_MAX)},
 
     {"uplink.brokers", CONFIG_KIND_STRINGS, CONFIG_REQUIRED, NULL,
@@ -109,7 +130,8 @@ const struct config_key config_keys[] = {
      .check = config_check_broker},
     {"uplink.client_id", CONFIG_KIND_STRING, 0, "\"gw-%H\"",
      RANGE(1, 65535), AT(uplink.client_id), .check = config_check_mqtt_text},
-    {"uplink.protocol", CONFIG_KIND_UINT, 0, "5", RANGE(4, 5), AT(uplink.protocol)},
+    {"uplink.protocol", CONFIG_KIND_CHOICE, 0, "\"auto\"", RANGE(0, 5),
+     AT(uplink.protocol), .choices = protocols},
     {"uplink.username", CONFIG_KIND_STRING, 0, "\"\"",
      RANGE(0, 65535), AT(uplink.username), .check = config_check_mqtt_text},
     {"uplink.password_file", CONFIG_KIND_STRING, 0, "\"\"",
@@ -124,11 +146,18 @@ const struct config_key config_keys[] = {
      RANGE(10, HOUR), AT(uplink.backoff_min_ms)},
     {"uplink.backoff.max", CONFIG_KIND_TIME, CONFIG_RELOADS, "\"2m\"",
      RANGE(10, DAY), AT(uplink.backoff_max_ms)},
+    {"uplink.failback", CONFIG_KIND_TIME, CONFIG_RELOADS, "\"10m\"",
+     RANGE(0, 30 * DAY), AT(uplink.failback_ms)},
     {"uplink.window", CONFIG_KIND_UINT, 0, "128", RANGE(1, 10000), AT(uplink.window)},
     {"uplink.window_bytes", CONFIG_KIND_SIZE, CONFIG_RELOADS, "\"1M\"",
      RANGE(KIB, GIB), AT(uplink.window_bytes)},
     {"uplink.max_qos", CONFIG_KIND_UINT, CONFIG_RELOADS, "2",
      RANGE(0, 2), AT(uplink.max_qos)},
+    {"uplink.retain", CONFIG_KIND_BOOL, CONFIG_RELOADS, "true", AT(uplink.has_retain)},
+    {"uplink.on_refusal", CONFIG_KIND_CHOICE, CONFIG_RELOADS, "\"hold\"",
+     AT(uplink.on_refusal), .choices = refusal_policies},
+    {"uplink.max_attempts", CONFIG_KIND_UINT, CONFIG_RELOADS, "0",
+     RANGE(0, 1000000), AT(uplink.max_attempts)},
     {"uplink.topic_prefix", CONFIG_KIND_STRING, 0, "\"\"",
      RANGE(0, 1024), AT(uplink.topic_prefix), .check = config_check_prefix},
     {"uplink.stamp", CONFIG_KIND_BOOL, CONFIG_RELOADS, "false", AT(uplink.has_stamp)},
@@ -209,8 +238,9 @@ _Static_assert(sizeof(config_keys) / sizeof(config_keys[0]) <= CONFIG_KEYS_MAX,
 _Static_assert(sizeof(enum config_policy) == sizeof(int) &&
                    sizeof(enum config_drain) == sizeof(int) &&
                    sizeof(enum config_journal) == sizeof(int) &&
+                   sizeof(enum config_audit_policy) == sizeof(int) &&
                    sizeof(enum uplink_tls_version) == sizeof(int) &&
-                   sizeof(enum config_audit_policy) == sizeof(int),
+                   sizeof(enum uplink_on_refusal) == sizeof(int),
                "a choice is stored as an int");
 
 struct unit {

@@ -14,6 +14,8 @@
 #include "daemon/config/config.h"
 #include "daemon/gateway/counters.h"
 #include "daemon/gateway/edge_timer.h"
+#include "daemon/gateway/poison.h"
+#include "daemon/gateway/refusal.h"
 #include "daemon/gateway/shape.h"
 #include "daemon/gateway/stamp.h"
 #include "daemon/gateway/status.h"
@@ -35,12 +37,14 @@ struct forward {
     sd_event_source *refill; /* idle priority: forward between two edges */
     sd_event_source *refill_deadline;
     bool is_refill_armed;
-    unsigned settled; /* not yet committed: a crash would send them again */
-    unsigned window;  /* of the uplink, as last reported */
+    unsigned settled;  /* not yet committed: a crash would send them again */
+    unsigned deferred; /* for another broker, in this run */
+    unsigned window;   /* of the uplink, as last reported */
     enum uplink_state link_state;
+    struct refusal refusal;
+    struct poison poison;
     uint64_t connects; /* of the link, as last reported */
     struct stamp stamp;
-    unsigned transient_in_a_row;  /* refusals by the broker that may pass */
     int64_t acknowledged_boot_ms; /* by which a message ended; 0: none since the start */
     struct log_limit refusal_warnings;
     struct log_limit token_warnings;

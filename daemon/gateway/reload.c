@@ -75,6 +75,8 @@ static void adjust_parts(struct gateway *gateway)
     struct audit_settings audit = gateway_audit_settings(config);
 
     spool_set_keep(gateway->spool, config->audit.keep_ms);
+    struct spool_kept_limits kept = gateway_kept_limits(config);
+    spool_set_kept(gateway->spool, &kept);
     spool_set_disk_reserve(gateway->spool, config->spool.disk_reserve);
     clients_fit(&gateway->clients);
     /* The cursor of the old file is durable before the first line in the new one: the edge
@@ -82,6 +84,8 @@ static void adjust_parts(struct gateway *gateway)
     audit_reopen(gateway->audit, &audit);
     edge_timer_arm(&gateway->edge_timer);
     log_set_level((enum log_level)config->log_level);
+    /* What kept the link down may be corrected. */
+    uplink_retry_now(gateway->uplink);
 }
 
 void gateway_reload(struct gateway *gateway, struct config *config)

@@ -30,8 +30,10 @@ struct record_link {
     const char *last_error_time; /* both as clock_format() has it; "": never */
     const char *acknowledged;
     const char *certificate_expires; /* the first of the gateway's; "": there is none */
+    const char *protocol;
     unsigned window;
     uint64_t late_answers;
+    int refused_code;      /* why the broker refuses everything; 0: it does not */
     uint64_t unsubscribed; /* deliveries for which the broker had no subscriber */
     bool is_held;          /* nothing is sent until a commit has room */
 };

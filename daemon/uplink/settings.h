@@ -27,6 +27,12 @@ struct uplink_tls_settings {
     char *alpn; /* the name of one protocol */
 };
 
+/* What is made of refusals that no repetition can change. */
+enum uplink_on_refusal {
+    UPLINK_ON_REFUSAL_HOLD,  /* a broker that refuses everything is not believed */
+    UPLINK_ON_REFUSAL_REJECT /* each of them ends its message */
+};
+
 /* A second; 0: no limit. */
 struct uplink_rate {
     unsigned messages;
@@ -38,7 +44,7 @@ struct uplink_settings {
         *brokers; /* in turn: tcp:// mqtt:// ssl:// mqtts://, in small letters; at least one */
     size_t broker_count;
     char *client_id;
-    unsigned protocol; /* 4 (MQTT 3.1.1) or 5 */
+    unsigned protocol; /* 4 (MQTT 3.1.1) or 5; 0: 5, or 4 where the broker speaks that only */
     char *username;
     char *password_file; /* read at each connect, one trailing newline is cut */
     uint64_t keepalive_ms;
@@ -46,11 +52,15 @@ struct uplink_settings {
     uint64_t ack_timeout_ms; /* 0: no limit */
     uint64_t backoff_min_ms;
     uint64_t backoff_max_ms;
-    unsigned window; /* messages */
+    uint64_t failback_ms; /* 0: never */
+    unsigned window;      /* messages */
     uint64_t window_bytes;
     unsigned max_qos;
-    char *topic_prefix; /* for uplink_message.prefix; not added here */
-    bool has_stamp;     /* for uplink_message.stamp; not added here */
+    bool has_retain; /* the flag is sent; the owner clears it in messages otherwise */
+    enum uplink_on_refusal on_refusal; /* of the owner */
+    unsigned max_attempts;             /* of the owner; 0: any number */
+    char *topic_prefix;                /* for uplink_message.prefix; not added here */
+    bool has_stamp;                    /* for uplink_message.stamp; not added here */
     struct uplink_rate rate;
     struct uplink_tls_settings tls;
 };

@@ -107,11 +107,19 @@ const char *uplink_state_name(enum uplink_state state)
     return names[state];
 }
 
+static const char *protocol_name(unsigned protocol)
+{
+    if (protocol == 0)
+        return "";
+    return protocol == MQTTVERSION_5 ? "5" : "3.1.1";
+}
+
 void uplink_get_link(const struct uplink *uplink, struct uplink_link *ret)
 {
     const char *broker = uplink->brokers.has_tried ? uplink_broker_uri(uplink) : "";
 
     *ret = (struct uplink_link){
+        .protocol = protocol_name(uplink->client.protocol),
         .state = public_state(uplink->state),
         .last_error_boot_ms = uplink->last_error.boot_ms,
         .since_boot_ms = uplink->since_boot_ms,

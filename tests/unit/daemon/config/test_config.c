@@ -370,7 +370,7 @@ static void defaults_are_those_of_the_design(void **state)
     assert_int_equal(config->retention.max_age_ms, INT64_C(7) * 24 * 3600 * 1000);
     assert_int_equal(config->retention.when_full, CONFIG_EVICT_OLDEST);
     assert_int_equal(config->uplink.broker_count, 1);
-    assert_int_equal(config->uplink.protocol, 5);
+    assert_int_equal(config->uplink.protocol, 0);
     assert_string_equal(config->uplink.username, "");
     assert_string_equal(config->uplink.password_file, "");
     assert_int_equal(config->uplink.keepalive_ms, 30000);
@@ -714,7 +714,8 @@ static void value_out_of_range_is_refused_with_the_range(void **state)
     refuse(*state, UPLINK "window = 10001; };",
            ":2: uplink.window: 10001 is out of range, 1 to 10000");
     refuse(*state, UPLINK "window = -3; };", ":2: uplink.window: -3 must not be negative");
-    refuse(*state, UPLINK "protocol = 3; };", ":2: uplink.protocol: 3 is out of range, 4 to 5");
+    refuse(*state, UPLINK "protocol = 3; };",
+           ":2: uplink.protocol: 3 must be \"auto\", \"4\" or \"5\"");
     refuse(*state, UPLINK "keepalive = \"30d\"; };",
            ":2: uplink.keepalive: 30d is out of range, 1s to 18h");
     refuse(*state, BROKER "listen: { max_packet = \"257M\"; };",
@@ -1560,6 +1561,15 @@ static const struct {
     VALUE("retention.when_full",
           BROKER "retention: { when_full = \"block\"; };",
           retention.when_full),
+    VALUE("rejected.max_messages",
+          BROKER "rejected: { max_messages = 1; };",
+          rejected.max_messages),
+    VALUE(
+        "rejected.max_bytes", BROKER "rejected: { max_bytes = \"1k\"; };", rejected.max_bytes),
+    VALUE("rejected.max_age", BROKER "rejected: { max_age = \"1s\"; };", rejected.max_age_ms),
+    VALUE("uplink.retain", UPLINK "retain = false; };", uplink.has_retain),
+    VALUE("uplink.on_refusal", UPLINK "on_refusal = \"reject\"; };", uplink.on_refusal),
+    VALUE("uplink.max_attempts", UPLINK "max_attempts = 5; };", uplink.max_attempts),
     VALUE("uplink.keepalive", UPLINK "keepalive = \"31s\"; };", uplink.keepalive_ms),
     VALUE("uplink.connect_timeout",
           UPLINK "connect_timeout = \"1s\"; };",
@@ -1567,6 +1577,7 @@ static const struct {
     VALUE("uplink.ack_timeout", UPLINK "ack_timeout = \"1s\"; };", uplink.ack_timeout_ms),
     VALUE("uplink.backoff.min", UPLINK "backoff: { min = \"2s\"; }; };", uplink.backoff_min_ms),
     VALUE("uplink.backoff.max", UPLINK "backoff: { max = \"3s\"; }; };", uplink.backoff_max_ms),
+    VALUE("uplink.failback", UPLINK "failback = \"0s\"; };", uplink.failback_ms),
     VALUE("uplink.window_bytes", UPLINK "window_bytes = \"1k\"; };", uplink.window_bytes),
     VALUE("uplink.max_qos", UPLINK "max_qos = 1; };", uplink.max_qos),
     VALUE("uplink.stamp", UPLINK "stamp = true; };", uplink.has_stamp),
