@@ -127,6 +127,10 @@ static int write_state(struct spool *spool)
     stmt_bind_int(stmt, 8, (int64_t)spool->working.progress.pruned_seq);
     stmt_bind_int(stmt, 9, (int64_t)spool->working.progress.failures_pruned);
     stmt_bind_int(stmt, 10, (int64_t)spool->working.progress.record_bytes);
+    if (spool->working.progress.reported_seq != SPOOL_NOT_REPORTED)
+        stmt_bind_int(stmt, 11, spool->working.progress.reported_seq);
+    else
+        stmt_bind_null(stmt, 11);
     return spool_result(spool, stmt_run(stmt));
 }
 

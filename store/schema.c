@@ -38,6 +38,8 @@ static const char *const schema_migrations[] = {
     "ALTER TABLE spool ADD COLUMN record_bytes INTEGER NOT NULL DEFAULT 0;"
     "UPDATE spool SET record_bytes ="
     " (SELECT coalesce(sum(record_charge(client, topic, ref)), 0) FROM outcome)",
+    /* NULL: outcomes are not reported to the broker. */
+    "ALTER TABLE spool ADD COLUMN reported_seq INTEGER",
 };
 enum { SCHEMA_VERSION = sizeof(schema_migrations) / sizeof(*schema_migrations) };
 

@@ -37,7 +37,8 @@ static const char *const stmt_sql[STMT_COUNT] = {
     [STMT_STATE_WRITE] = "UPDATE spool SET boot_id = ?1, boot_ms = ?2, clock_ms = ?3,"
                          " wall_ms = ?4, wall_clock_ms = ?5, absent_after = ?6,"
                          " exported_seq = ?7, pruned_seq = ?8, failures_pruned = ?9,"
-                         " record_bytes = ?10 WHERE one = 1",
+                         " record_bytes = ?10, reported_seq = ?11 WHERE one = 1",
+    [STMT_REPORTED_SEQ] = "SELECT coalesce(reported_seq, -1) FROM spool WHERE one = 1",
     [STMT_RECORD_BYTES] = "SELECT record_bytes FROM spool WHERE one = 1",
     [STMT_APPEND] = "INSERT INTO message (" MESSAGE_COLUMNS ")"
                     " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
@@ -89,6 +90,7 @@ static bool is_for_reader(int id)
     case STMT_SCAN:
     case STMT_FETCH:
     case STMT_STATE_WRITE:
+    case STMT_REPORTED_SEQ:
     case STMT_RECORD_BYTES:
         return false;
     default:

@@ -422,7 +422,8 @@ static int write_state(struct rebuild *rebuild, uint64_t pruned_seq)
         " wall_clock_ms = ?5, absent_after = ?6, exported_seq = ?7, pruned_seq = ?8,"
         " failures_pruned = max(0, ?9 - (SELECT count(*) FROM outcome WHERE outcome > 0)),"
         " record_bytes ="
-        " (SELECT coalesce(sum(record_charge(client, topic, ref)), 0) FROM outcome)",
+        " (SELECT coalesce(sum(record_charge(client, topic, ref)), 0) FROM outcome),"
+        " reported_seq = CASE WHEN ?10 >= 0 THEN min(?10, ?11) END",
         -1, &stmt, NULL);
     if (rc != SQLITE_OK)
         return rc;
@@ -433,11 +434,14 @@ static int write_state(struct rebuild *rebuild, uint64_t pruned_seq)
                                (int64_t)clock->absent_after,
                                (int64_t)rebuild->state.exported,
                                (int64_t)pruned_seq,
-                               (int64_t)failed};
+                               (int64_t)failed,
+                               rebuild->state.reported,
+                               (int64_t)rebuild->ends.last_seq};
     const bool is_there[] = {true, true, clock->has_wall, true, clock->is_absent, true,
-                             true, true};
+                             true, true, true,            true};
+    enum { NUMBERS = sizeof(numbers) / sizeof(numbers[0]) };
     rc = sqlite3_bind_text(stmt, 1, clock->boot_id, -1, SQLITE_STATIC);
-    for (int i = 0; i < 8 && rc == SQLITE_OK; i++)
+    for (int i = 0; i < NUMBERS && rc == SQLITE_OK; i++)
         rc = is_there[i] ? sqlite3_bind_int64(stmt, 2 + i, numbers[i])
                          : sqlite3_bind_null(stmt, 2 + i);
     if (rc == SQLITE_OK)

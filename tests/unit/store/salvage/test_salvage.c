@@ -791,7 +791,8 @@ static void a_spool_of_the_first_schema_is_salvaged_without_any_loss(void **stat
               " + length(payload) + 64;"
               "UPDATE lane SET bytes = (SELECT sum(charge) FROM message);"
               "ALTER TABLE message DROP COLUMN sum;"
-              "ALTER TABLE spool DROP COLUMN record_bytes; PRAGMA user_version = 1");
+              "ALTER TABLE spool DROP COLUMN record_bytes;"
+              "ALTER TABLE spool DROP COLUMN reported_seq; PRAGMA user_version = 1");
     reopen_spool(f); /* migrates it */
     uint64_t bytes = stats_of(f).bytes;
     close_spool(f);
