@@ -68,7 +68,7 @@ void cli_set_socket(const char *socket)
         status_file[0] = '\0';
 }
 
-/* Does the status that a daemon wrote say so, and does that daemon run? */
+/* Does the status report moved files, and does the daemon that wrote it run? */
 static bool is_moved_status(const char *text)
 {
     json_t *root = json_loads(text, 0, NULL);
@@ -117,7 +117,7 @@ bool cli_spool_is_moved(void)
 
 #define DAMAGED_REMEDY                                                                         \
     "delete nothing, and put back what was moved away: the daemon, when it starts, keeps the " \
-    "damaged files, goes on with what can be read of them and records the rest as damaged"
+    "damaged files, salvages what can be read of them and records the rest as damaged"
 
 static int report_not_allowed(const char *directory)
 {

@@ -52,6 +52,7 @@ int spool_rollback(struct spool *spool)
         plan_restore(&spool->lanes.all[i].plan);
     lane_set_reset_due_times(&spool->lanes);
     spool->pruning.keep_due_ms = INT64_MIN;
+    spool->kept.due_ms = INT64_MIN;
     spool_end_batch(spool);
     return r;
 }

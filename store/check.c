@@ -330,6 +330,69 @@ static int check_record_sizes(struct check *check)
                     check_record_bytes);
 }
 
+/* ---- rejected messages that are kept ---- */
+
+static void check_kept_row(struct check *check, sqlite3_stmt *stmt)
+{
+    const struct sum_facts facts = {
+        .key = sqlite3_column_int64(stmt, KEPT_KEY),
+        .accepted = sqlite3_column_int64(stmt, KEPT_ACCEPTED),
+        .uid = sqlite3_column_int64(stmt, KEPT_UID),
+        .flags = sqlite3_column_int64(stmt, KEPT_FLAGS),
+        .client = column(stmt, KEPT_CLIENT),
+        .topic = column(stmt, KEPT_TOPIC),
+        .properties = column(stmt, KEPT_PROPERTIES),
+        .ref = column(stmt, KEPT_REF),
+        .payload = column(stmt, KEPT_PAYLOAD),
+    };
+    if (sqlite3_column_type(stmt, KEPT_SUM) == SQLITE_NULL ||
+        sqlite3_column_int64(stmt, KEPT_SUM) == (int64_t)sum_of(&facts))
+        return;
+    report(check, SPOOL_PART_MESSAGE, "rejected message %llu is not what was stored",
+           (unsigned long long)((uint64_t)facts.key & SPOOL_ID_MAX));
+}
+
+static void check_kept_counters(struct check *check, sqlite3_stmt *stmt)
+{
+    if (number(stmt, 0) != number(stmt, 2) || number(stmt, 1) != number(stmt, 3))
+        report(check, SPOOL_PART_OUTCOMES,
+               "%llu rejected messages of %llu bytes are kept, %llu of %llu bytes are counted",
+               printable(stmt, 2), printable(stmt, 3), printable(stmt, 0), printable(stmt, 1));
+    if (number(stmt, 4) > check->last_seq)
+        report(check, SPOOL_PART_OUTCOMES,
+               "a rejected message is kept for outcome %llu, but there are %llu only",
+               printable(stmt, 4), (unsigned long long)check->last_seq);
+}
+
+static void report_kept_and_spooled(struct check *check, sqlite3_stmt *stmt)
+{
+    report(check, SPOOL_PART_IDS, "message %llu is kept as rejected and is still spooled",
+           printable(stmt, 0));
+}
+
+/* A spool that the daemon has not yet migrated keeps none. */
+static int check_kept(struct check *check)
+{
+    int version = 0;
+    int r = spool_result(check->spool, schema_check(check->spool->conn.db, &version));
+    if (r != 0 || version < 4)
+        return r;
+    r = each_row(check, "SELECT " KEPT_COLUMNS " FROM rejected", check_kept_row);
+    if (r == 0)
+        r = each_row(
+            check,
+            "SELECT rejected_messages, rejected_bytes, (SELECT count(*) FROM rejected),"
+            " (SELECT coalesce(sum(charge), 0) FROM rejected),"
+            " (SELECT coalesce(max(seq), 0) FROM rejected) FROM spool",
+            check_kept_counters);
+    if (r == 0)
+        r = each_row(check,
+                     "SELECT key & 0xffffffffffff FROM rejected"
+                     " WHERE key IN (SELECT key FROM message) LIMIT 10",
+                     report_kept_and_spooled);
+    return r;
+}
+
 static int check_outcomes(struct check *check)
 {
     return each_row(check,
@@ -397,6 +460,8 @@ static int check_all(struct check *check)
         r = check_outcomes(check);
     if (r == 0)
         r = check_record_sizes(check);
+    if (r == 0 && check->has_ends)
+        r = check_kept(check);
     if (r == 0)
         compare_with_mark(check, &mark);
     if (!sqlite3_get_autocommit(check->spool->conn.db))

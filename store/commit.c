@@ -85,8 +85,10 @@ bool spool_has_work(const struct spool *spool)
 {
     return spool->batch.is_open || spool->batch.is_lost || spool->time.clock.jump_ms > 0 ||
            spool->batch.commit_state != SPOOL_COMMIT_SUCCEEDED || spool->time.is_write_wanted ||
-           is_clock_due(spool) || outcome_has_surplus(spool) || spool->lanes.has_new ||
+           is_clock_due(spool) || outcome_has_surplus(spool) || kept_has_surplus(spool) ||
+           spool->lanes.has_new ||
            spool->pruning.exported_seq != spool->committed.progress.exported_seq ||
+           spool->working.progress.reported_seq != spool->committed.progress.reported_seq ||
            has_settled(spool);
 }
 
@@ -127,10 +129,12 @@ static int write_state(struct spool *spool)
     stmt_bind_int(stmt, 8, (int64_t)spool->working.progress.pruned_seq);
     stmt_bind_int(stmt, 9, (int64_t)spool->working.progress.failures_pruned);
     stmt_bind_int(stmt, 10, (int64_t)spool->working.progress.record_bytes);
+    stmt_bind_int(stmt, 11, (int64_t)spool->working.progress.kept_messages);
+    stmt_bind_int(stmt, 12, (int64_t)spool->working.progress.kept_bytes);
     if (spool->working.progress.reported_seq != SPOOL_NOT_REPORTED)
-        stmt_bind_int(stmt, 11, spool->working.progress.reported_seq);
+        stmt_bind_int(stmt, 13, spool->working.progress.reported_seq);
     else
-        stmt_bind_null(stmt, 11);
+        stmt_bind_null(stmt, 13);
     return spool_result(spool, stmt_run(stmt));
 }
 
@@ -138,11 +142,15 @@ static int write_batch(struct spool *spool, const struct spool_time *now, bool *
 {
     int r = spool_begin(spool);
     if (r == 0)
+        r = room_measure_for_batch(spool); /* kept.c stores nothing while it is short */
+    if (r == 0)
         r = ending_write_settled(spool, now);
     if (r == 0)
         r = shift_new_messages(spool);
     if (r == 0)
         r = outcome_prune(spool, now);
+    if (r == 0)
+        r = kept_prune(spool, spool_clock_ms(spool, now));
     if (r == 0)
         r = ledger_write(spool);
     *ret_state = is_state_due(spool);
@@ -170,6 +178,7 @@ static void after_commit(struct spool *spool, bool state_written)
         shift_clock(spool, &spool->time.clock);
         lane_set_reset_due_times(&spool->lanes);
         spool->pruning.keep_due_ms = INT64_MIN;
+        spool->kept.due_ms = INT64_MIN;
     }
     spool->time.is_written |= state_written;
     if (state_written) {

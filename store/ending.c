@@ -84,6 +84,12 @@ int ending_write_run(struct spool *spool,
         (uint64_t)sqlite3_last_insert_rowid(spool->conn.db) != last_seq)
         return mismatch(spool, ending);
     FAILPOINT("end.recorded");
+    if (ending->verdict.outcome == SPOOL_REJECTED) {
+        r = kept_store(spool, spool->working.last_seq + 1, last_seq);
+        if (r != 0)
+            return r;
+        FAILPOINT("end.kept");
+    }
     r = delete_messages(spool, ending);
     if (r != 0)
         return r;

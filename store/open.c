@@ -115,7 +115,7 @@ static int prepare(struct spool *spool)
     if (rc == SQLITE_OK)
         rc = charge_register(spool->conn.db, &spool->conn.record_tally);
     if (rc == SQLITE_OK)
-        rc = stmt_prepare(&spool->conn.stmts, spool->conn.db, spool->conn.is_reader);
+        rc = stmt_prepare(&spool->conn.stmts, spool->conn.db, spool->conn.is_reader, version);
     return examine_result(spool, rc);
 }
 
@@ -208,6 +208,8 @@ static int load(struct spool *spool, const struct spool_options *options)
     stmt_reset(stmt);
     if (r == 0)
         r = outcome_load(spool);
+    if (r == 0)
+        r = kept_load(spool);
     spool->time.written = stored;
     spool_clock_start(&spool->time.clock, &stored, options->boot_id, spool->lanes.last_id,
                       last_ended_ms, &options->now);
@@ -305,6 +307,7 @@ static struct spool *spool_new(void)
     identity_init(&spool->files.identity);
     spool->lanes.expiry_due_ms = INT64_MIN;
     spool->pruning.keep_due_ms = INT64_MIN;
+    spool->kept.due_ms = INT64_MIN;
     spool->pruning.reported_seq = UINT64_MAX;
     spool->files.verify_due_ms = INT64_MIN;
     spool->working.evicting.credit = SPOOL_DISK_CREDIT_BYTES;
@@ -367,6 +370,7 @@ int spool_open(const struct spool_options *options, struct spool **ret)
     spool->room.reserve = options->disk_reserve;
     spool->pruning.keep_failures_ms = options->keep_failures_ms;
     spool->pruning.keep_failures_count = options->keep_failures_count;
+    spool->kept.limits = options->kept;
     uint64_t given_up = reads_given_up();
     int r = map_full_error(spool, open_writer(spool, options));
     r = finish_open(spool, map_read_error(r, given_up), ret);
@@ -472,7 +476,7 @@ static int read_database(struct spool *spool, const char *directory)
     if (r != 0 && spool->conn.db &&
         sqlite3_extended_errcode(spool->conn.db) == SQLITE_READONLY_ROLLBACK)
         return spool_fail(spool, r,
-                          JOURNAL_NAME " is there, a journal, which no spool has: move "
+                          JOURNAL_NAME " exists, and no spool has a rollback journal: move "
                                        "it away, or start the daemon, which does");
     if (r == 0)
         r = ledger_refresh(spool);

@@ -86,7 +86,7 @@ static int room_measure(struct spool *spool)
 }
 
 /* Without a batch the room may have changed since a message was refused. */
-static int room_measure_for_batch(struct spool *spool)
+int room_measure_for_batch(struct spool *spool)
 {
     return spool->room.is_measured && spool->batch.is_open ? 0 : room_measure(spool);
 }

@@ -38,6 +38,17 @@ static const char *const schema_migrations[] = {
     "ALTER TABLE spool ADD COLUMN record_bytes INTEGER NOT NULL DEFAULT 0;"
     "UPDATE spool SET record_bytes ="
     " (SELECT coalesce(sum(record_charge(client, topic, ref)), 0) FROM outcome)",
+    /* Rejected messages with their payload, by the seq of their outcome. The columns of text
+     * come first, so that no salvage takes a row for one of another table. */
+    "CREATE TABLE rejected ("
+    " seq INTEGER PRIMARY KEY, client TEXT NOT NULL, topic TEXT NOT NULL, ref TEXT,"
+    " key INTEGER NOT NULL, time INTEGER NOT NULL, ended_at INTEGER NOT NULL,"
+    " reason INTEGER NOT NULL, code INTEGER, attempts INTEGER NOT NULL,"
+    " accepted INTEGER NOT NULL, age_ms INTEGER NOT NULL, expiry_ms INTEGER,"
+    " charge INTEGER NOT NULL, uid INTEGER NOT NULL, flags INTEGER NOT NULL,"
+    " properties BLOB, payload BLOB NOT NULL, sum INTEGER) STRICT;"
+    "ALTER TABLE spool ADD COLUMN rejected_messages INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE spool ADD COLUMN rejected_bytes INTEGER NOT NULL DEFAULT 0",
     /* NULL: outcomes are not reported to the broker. */
     "ALTER TABLE spool ADD COLUMN reported_seq INTEGER",
 };
@@ -270,8 +281,7 @@ int schema_probe(int directory_fd, char *errmsg)
     if (fd == -ENOENT) {
         if (faccessat(directory_fd, LOG_NAME, F_OK, 0) < 0)
             return SPOOL_E_ABSENT;
-        (void)snprintf(errmsg, SPOOL_ERRMSG_MAX,
-                       "spool.db-wal is there but spool.db is missing");
+        (void)snprintf(errmsg, SPOOL_ERRMSG_MAX, "spool.db-wal exists but spool.db is missing");
         return SPOOL_E_DAMAGED;
     }
     if (fd < 0) {

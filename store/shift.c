@@ -24,6 +24,12 @@ static int shift_new_records(struct spool *spool)
     struct stmt *stmt = spool_stmt(spool, STMT_SHIFT_RECORDS);
     stmt_bind_int(stmt, 1, spool->time.clock.state.wall_clock_ms);
     stmt_bind_int(stmt, 2, spool->time.clock.jump_ms);
+    int r = spool_result(spool, stmt_run(stmt));
+    if (r != 0 || spool->working.progress.kept_messages == 0)
+        return r;
+    stmt = spool_stmt(spool, STMT_SHIFT_KEPT);
+    stmt_bind_int(stmt, 1, spool->time.clock.state.wall_clock_ms);
+    stmt_bind_int(stmt, 2, spool->time.clock.jump_ms);
     return spool_result(spool, stmt_run(stmt));
 }
 

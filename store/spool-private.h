@@ -48,6 +48,8 @@ struct spool_progress {
     uint64_t pruned_seq;      /* no delivered row up to here is left */
     uint64_t failures_pruned; /* how many other rows are gone */
     uint64_t record_bytes;    /* what the rows of table outcome take: see charge.c */
+    uint64_t kept_messages;   /* rows of table rejected: see kept.c */
+    uint64_t kept_bytes;      /* the sum of their charges */
     int64_t reported_seq;     /* or SPOOL_NOT_REPORTED: see spool_set_reported() */
     /* Not in the table, but derived: */
     uint64_t waiting_kept;      /* rows after exported_seq up to pruned_seq: failures */
@@ -70,7 +72,7 @@ struct connection {
     int failed;             /* sticky negative errno */
     uint64_t bad_writes;    /* reads_bad_writes() when it was opened */
     bool has_media_error;   /* a read or a write of one place failed */
-    bool is_surveyed;       /* a reader: the bad places were searched for */
+    bool is_surveyed;       /* a reader: bad blocks were searched for */
     int wal_pages;          /* after the last commit */
     struct lane *scan_lane; /* whose messages STMT_SCAN is walking, or NULL */
     uint64_t record_tally;  /* of the statement that runs: see charge.c */
@@ -136,11 +138,17 @@ struct pruning {
     uint64_t exported_seq; /* as the owner reported it; the next commit writes it */
     uint64_t keep_failures_ms;
     uint64_t keep_failures_count;
-    uint64_t records_max; /* bytes that the rows may take; 0: any number */
-    uint64_t waiting_max; /* rows that may wait for the export; 0: any number */
-    int64_t keep_due_ms;  /* no kept failure is too old before */
+    uint64_t records_max;  /* bytes that the rows may take; 0: any number */
+    uint64_t waiting_max;  /* rows that may wait for the export; 0: any number */
+    int64_t keep_due_ms;   /* no kept failure is too old before */
     uint64_t reported_seq; /* failures after it are not removed */
-    bool has_more;        /* the last commit's budget ended before the failures that go */
+    bool has_more;         /* the last commit's budget ended before the failures that go */
+};
+
+/* Rejected messages that are kept: kept.c. */
+struct kept {
+    struct spool_kept_limits limits;
+    int64_t due_ms; /* none is too old before */
 };
 
 /* What the disk still holds: room.c. */
@@ -176,6 +184,7 @@ struct spool {
     struct spool_totals working;
     struct spool_timekeeping time;
     struct pruning pruning;
+    struct kept kept;
     struct room room;
     struct handout handout;
 };
@@ -298,6 +307,17 @@ MUST_CHECK int spool_lose_batch(struct spool *spool, int condition);
 /* After a commit or a rollback. */
 void spool_end_batch(struct spool *spool);
 
+/* kept.c */
+/* In the transaction that ends messages: copies those with these seqs, as far as they are to
+ * be kept. */
+MUST_CHECK int kept_store(struct spool *spool, uint64_t first_seq, uint64_t last_seq);
+/* In the transaction of a commit: removes what is above the limits. */
+MUST_CHECK int kept_prune(struct spool *spool, int64_t clock_ms);
+/* Would a commit remove any? */
+bool kept_has_surplus(const struct spool *spool);
+/* Reads the counters. */
+MUST_CHECK int kept_load(struct spool *spool);
+
 /* ending.c */
 MUST_CHECK int ending_write_run(struct spool *spool,
                                 struct lane *lane,
@@ -320,11 +340,13 @@ MUST_CHECK int room_for(struct spool *spool,
                         const struct lane *lane,
                         const struct spool_time *now,
                         uint64_t charge);
+/* Once a batch; again if there is none. */
+MUST_CHECK int room_measure_for_batch(struct spool *spool);
 /* So much was accepted. */
 void room_credit(struct eviction_account *account, uint64_t charge);
 /* Takes the disk space that moving the WAL will need, before the commit. 0; SPOOL_E_DISK. */
 MUST_CHECK int room_allocate(struct spool *spool);
-/* After a write that had no room: is there any for more? Says so to room_for(). */
+/* After a write that had no room: tries again, and notes the result for room_for(). */
 MUST_CHECK int room_retry(struct spool *spool);
 
 /* restore.c */

@@ -85,11 +85,19 @@ struct spool_lane {
     struct spool_limits limits;
 };
 
+/* Of rejected messages that are kept with their payload. Any of them 0: none is kept. */
+struct spool_kept_limits {
+    uint64_t max_messages;
+    uint64_t max_bytes; /* sum of charges: that of the message, and 32 */
+    uint64_t max_age_ms;
+};
+
 struct spool_options {
-    const char *directory;           /* made (mode 0700) when only its last part is missing */
-    uint64_t disk_reserve;           /* bytes of the file system that stay free */
-    uint64_t keep_failures_ms;       /* how long exported failure rows stay */
-    uint64_t keep_failures_count;    /* and how many at most */
+    const char *directory;        /* made (mode 0700) when only its last part is missing */
+    uint64_t disk_reserve;        /* bytes of the file system that stay free */
+    uint64_t keep_failures_ms;    /* how long exported failure rows stay */
+    uint64_t keep_failures_count; /* and how many at most */
+    struct spool_kept_limits kept;
     const struct spool_lane *lanes;  /* [0] is lane "default" */
     size_t lane_count;               /* 1..SPOOL_LANES_MAX */
     char boot_id[SPOOL_BOOT_ID_MAX]; /* /proc/sys/kernel/random/boot_id; of boot_ms */
@@ -130,7 +138,7 @@ const char *spool_reason_name(enum spool_reason reason);
 /* The inverse; false if it is none of them. */
 bool spool_outcome_parse(const char *name, enum spool_outcome *ret_outcome);
 bool spool_reason_parse(const char *name, enum spool_reason *ret_reason);
-/* Does the reason go with the outcome? False for numbers that are none of ours, too. */
+/* Does the reason go with the outcome? False for unknown numbers, too. */
 bool spool_reason_fits(enum spool_outcome outcome, enum spool_reason reason);
 
 /* A message on its way in (append) or out (next). */
@@ -203,6 +211,8 @@ struct spool_stats {
     int64_t oldest_age_ms;
     uint64_t in_flight;
     uint64_t in_flight_peak;
+    uint64_t kept_messages; /* rejected, and kept with their payload */
+    uint64_t kept_bytes;    /* sum of their charges */
     uint64_t last_id;
     uint64_t last_seq;
     uint64_t exported_seq;
@@ -277,6 +287,7 @@ struct spool_salvage {
                                       its log's, if only that was left. Empty: neither was */
     uint64_t salvaged;             /* messages that are kept */
     uint64_t damaged;              /* those that are lost: each has its record now */
+    uint64_t kept_lost; /* rejected ones that were kept; their outcomes are not affected */
     /* Neither the counters nor the mark could be read, or they count more than the lanes may
      * hold: how many other messages there were is unknown. */
     bool is_count_unknown;
@@ -425,6 +436,13 @@ MUST_CHECK int spool_restore(struct spool *spool,
 MUST_CHECK int
 spool_set_lanes(struct spool *spool, const struct spool_lane *lanes, size_t count);
 void spool_set_keep(struct spool *spool, uint64_t keep_failures_ms);
+/*
+ * spool_set_kept() - limits of the rejected messages that are kept
+ *
+ * What is above them goes with the next commits, the oldest first: its outcome is
+ * recorded, only the payload is gone. While the disk is short none is added.
+ */
+void spool_set_kept(struct spool *spool, const struct spool_kept_limits *limits);
 /* Holds from the next append on. */
 void spool_set_disk_reserve(struct spool *spool, uint64_t disk_reserve);
 
@@ -547,6 +565,9 @@ MUST_CHECK int spool_retain(struct spool *spool,
  *         the pages: a retry that succeeds proves nothing).
  */
 MUST_CHECK int spool_commit(struct spool *spool, const struct spool_time *now);
+
+/* The id of the newest committed message; 0: there was none yet. */
+uint64_t spool_last_id(const struct spool *spool);
 
 /* How many messages were evicted for the disk since the open, those of lost batches too. */
 uint64_t spool_disk_evictions(const struct spool *spool);

@@ -3,7 +3,7 @@
  * spool_clock.c - ages that no step of the wall clock can touch
  *
  * Within one boot the clock is the sum of CLOCK_BOOTTIME deltas; the boot id
- * tells whether the stored reading belongs to this boot, so restarts of the
+ * shows whether the stored reading belongs to this boot, so restarts of the
  * daemon lose nothing. After a reboot the time since boot is added at once. The
  * time the machine was switched off can only come from the wall clock, and only
  * from two credible readings: the newest one before, which the database holds,

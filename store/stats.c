@@ -21,7 +21,9 @@ static int stats_refresh(struct spool *spool)
     if (!spool->conn.is_reader)
         return 0;
     int r = ledger_refresh(spool);
-    return r == 0 ? ledger_load_state(spool, &spool->time.clock.state) : r;
+    if (r == 0)
+        r = ledger_load_state(spool, &spool->time.clock.state);
+    return r == 0 ? kept_load(spool) : r;
 }
 
 int spool_get_ledger(struct spool *spool, struct spool_ledger *ret)
@@ -73,6 +75,11 @@ static uint64_t file_bytes(const struct spool *spool, const char *name)
     return (uint64_t)status.st_size;
 }
 
+uint64_t spool_last_id(const struct spool *spool)
+{
+    return lane_set_committed_id(&spool->lanes);
+}
+
 int spool_get_stats(struct spool *spool, const struct spool_time *now, struct spool_stats *ret)
 {
     int r = stats_refresh(spool);
@@ -83,6 +90,8 @@ int spool_get_stats(struct spool *spool, const struct spool_time *now, struct sp
         .damaged_files = salvage_count_damaged(spool->files.directory_fd),
         .in_flight = spool->handout.in_flight,
         .in_flight_peak = spool->handout.in_flight_peak,
+        .kept_messages = spool->committed.progress.kept_messages,
+        .kept_bytes = spool->committed.progress.kept_bytes,
         .last_seq = spool->committed.last_seq,
         .exported_seq = spool->committed.progress.exported_seq,
     };

@@ -37,9 +37,11 @@ static const char *const stmt_sql[STMT_COUNT] = {
     [STMT_STATE_WRITE] = "UPDATE spool SET boot_id = ?1, boot_ms = ?2, clock_ms = ?3,"
                          " wall_ms = ?4, wall_clock_ms = ?5, absent_after = ?6,"
                          " exported_seq = ?7, pruned_seq = ?8, failures_pruned = ?9,"
-                         " record_bytes = ?10, reported_seq = ?11 WHERE one = 1",
+                         " record_bytes = ?10, rejected_messages = ?11,"
+                         " rejected_bytes = ?12, reported_seq = ?13 WHERE one = 1",
     [STMT_REPORTED_SEQ] = "SELECT coalesce(reported_seq, -1) FROM spool WHERE one = 1",
     [STMT_RECORD_BYTES] = "SELECT record_bytes FROM spool WHERE one = 1",
+    [STMT_KEPT] = "SELECT rejected_messages, rejected_bytes FROM spool WHERE one = 1",
     [STMT_APPEND] = "INSERT INTO message (" MESSAGE_COLUMNS ")"
                     " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
     [STMT_SCAN] = "SELECT " MESSAGE_COLUMNS " FROM message"
@@ -67,7 +69,8 @@ static const char *const stmt_sql[STMT_COUNT] = {
         " coalesce((SELECT seq FROM outcome WHERE ended_at <= ?1 ORDER BY seq DESC LIMIT 1), "
         "0)",
     [STMT_LAST_KEY] = "SELECT max(key) FROM message WHERE key BETWEEN ?1 AND ?2",
-    [STMT_FIRST_SEQ] = "SELECT min(seq) FROM outcome",
+    [STMT_FIRST_SEQ] = "SELECT min(seq) FROM (SELECT min(seq) AS seq FROM outcome"
+                       " UNION ALL SELECT min(seq) FROM rejected)",
     [STMT_LAST_SEQ] = "SELECT max(seq) FROM outcome",
     [STMT_LAST_ENDED] = "SELECT ended_at FROM outcome ORDER BY seq DESC LIMIT 1",
     [STMT_OUTCOMES] = "SELECT seq, id, lane, time, outcome, reason, code, attempts, uid, qos,"
@@ -80,28 +83,49 @@ static const char *const stmt_sql[STMT_COUNT] = {
     [STMT_OLDEST_OUTCOMES] = "SELECT seq, ended_at, record_charge(client, topic, ref)"
                              " FROM outcome WHERE seq <= ?1 ORDER BY seq",
     [STMT_PRUNE_ALL] = "DELETE FROM outcome WHERE seq <= ?1",
+    [STMT_KEEP] = "INSERT INTO rejected (" KEPT_COLUMNS ")"
+                  " SELECT o.seq, m.client, m.topic, m.ref, m.key, o.time, o.ended_at,"
+                  " o.reason, o.code, o.attempts, m.accepted, o.age_ms,"
+                  " max(0, m.expires_at - o.ended_at), m.charge + ?4, m.uid, m.flags,"
+                  " m.properties, m.payload, m.sum"
+                  " FROM outcome AS o CROSS JOIN message AS m ON m.key = (o.lane << 48 | o.id)"
+                  " WHERE o.seq BETWEEN ?1 AND ?2 AND m.charge + ?4 <= ?3 ORDER BY o.seq"
+                  " RETURNING charge",
+    [STMT_KEPT_OLDEST] = "SELECT seq, ended_at, charge FROM rejected ORDER BY seq",
+    [STMT_KEPT_PRUNE] = "DELETE FROM rejected WHERE seq <= ?1",
+    [STMT_SHIFT_KEPT] =
+        "UPDATE OR FAIL rejected SET ended_at = ended_at + ?2 WHERE seq >"
+        " coalesce((SELECT seq FROM rejected WHERE ended_at <= ?1 ORDER BY seq DESC LIMIT 1), "
+        "0)",
 };
 
 /* A reader may find an earlier schema. */
-static bool is_for_reader(int id)
+static bool is_for_reader(int id, int version)
 {
     switch (id) {
+    case STMT_KEPT:
+        return version >= 4;
     case STMT_APPEND:
     case STMT_SCAN:
     case STMT_FETCH:
     case STMT_STATE_WRITE:
     case STMT_REPORTED_SEQ:
     case STMT_RECORD_BYTES:
+    case STMT_FIRST_SEQ:
+    case STMT_KEEP:
+    case STMT_KEPT_OLDEST:
+    case STMT_KEPT_PRUNE:
+    case STMT_SHIFT_KEPT:
         return false;
     default:
         return true;
     }
 }
 
-int stmt_prepare(struct stmt_table *table, sqlite3 *db, bool is_reader)
+int stmt_prepare(struct stmt_table *table, sqlite3 *db, bool is_reader, int version)
 {
     for (int i = 0; i < STMT_COUNT; i++) {
-        if (is_reader && !is_for_reader(i))
+        if (is_reader && !is_for_reader(i, version))
             continue;
         int rc = sqlite3_prepare_v3(db, stmt_sql[i], -1, SQLITE_PREPARE_PERSISTENT,
                                     &table->all[i].handle, NULL);

@@ -30,6 +30,7 @@ enum stmt_id {
     STMT_STATE_WRITE,
     STMT_REPORTED_SEQ,
     STMT_RECORD_BYTES,
+    STMT_KEPT,
     STMT_APPEND,
     STMT_SCAN,
     STMT_FETCH,
@@ -49,6 +50,10 @@ enum stmt_id {
     STMT_PRUNE_DELIVERED,
     STMT_OLDEST_OUTCOMES,
     STMT_PRUNE_ALL,
+    STMT_KEEP,
+    STMT_KEPT_OLDEST,
+    STMT_KEPT_PRUNE,
+    STMT_SHIFT_KEPT,
     STMT_COUNT
 };
 
@@ -82,9 +87,38 @@ struct stmt_table {
     struct stmt all[STMT_COUNT];
 };
 
+/* The columns of table rejected in their order. */
+#define KEPT_COLUMNS                                                                           \
+    "seq, client, topic, ref, key, time, ended_at, reason, code, attempts, accepted,"          \
+    " age_ms, expiry_ms, charge, uid, flags, properties, payload, sum"
+enum kept_column {
+    KEPT_SEQ,
+    KEPT_CLIENT,
+    KEPT_TOPIC,
+    KEPT_REF,
+    KEPT_KEY,
+    KEPT_TIME,
+    KEPT_ENDED_AT,
+    KEPT_REASON,
+    KEPT_CODE,
+    KEPT_ATTEMPTS,
+    KEPT_ACCEPTED,
+    KEPT_AGE,
+    KEPT_EXPIRY,
+    KEPT_CHARGE,
+    KEPT_UID,
+    KEPT_FLAGS,
+    KEPT_PROPERTIES,
+    KEPT_PAYLOAD,
+    KEPT_SUM,
+    KEPT_FIELDS
+};
+enum { KEPT_OVERHEAD = 32 }; /* its charge, above that of the message */
+
 /* Prepares all; that also proves that the tables and columns are there. For a reader not those
- * that need column sum: the daemon may not have migrated the database yet. */
-MUST_CHECK int stmt_prepare(struct stmt_table *table, sqlite3 *db, bool is_reader);
+ * that need more than the first schema, unless @version has it: the daemon may not have
+ * migrated the database yet. */
+MUST_CHECK int stmt_prepare(struct stmt_table *table, sqlite3 *db, bool is_reader, int version);
 void stmt_finalize(struct stmt_table *table);
 
 /* Bound bytes are borrowed until the statement is reset. */

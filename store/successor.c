@@ -119,7 +119,7 @@ static void report_successor(int directory_fd,
     if (r == 0 ||
         (!aside_is_there(directory_fd, DATABASE_NAME) && schema_is_ours(directory_fd, name)))
         (void)snprintf(text, sizeof(text),
-                       "%s is there, as a crash leaves it: the next start puts it in the place "
+                       "%s exists, left by a crash: the next start puts it in the place "
                        "of " DATABASE_NAME ", which moves aside",
                        name);
     else

@@ -68,7 +68,7 @@ static void print_database(const struct audit_check *check)
     if (database->pruned > 0)
         printf(
             "          %" PRIu64
-            " delivered, whose records were pruned (audit.max_waiting): the file will say so\n",
+            " delivered, whose records were pruned (audit.max_waiting): the file will show it\n",
             database->pruned);
 }
 
@@ -90,8 +90,8 @@ static void print_remedies(const struct audit_check *check)
     for (uint64_t i = 0; i < check->problem_count && i < AUDIT_PROBLEMS_MAX; i++)
         ahead |= check->problems[i].is_ahead;
     puts("          Keep copies of these files and of the spool before anything else; then "
-         "look\n"
-         "          at who rotates or edits the file, and at the disk (journalctl -k).");
+         "find\n"
+         "          out what rotates or edits the file, and check the disk (journalctl -k).");
     if (ahead)
         puts("          Where the database was restored from an older copy:\n"
              "          " AUDIT_AHEAD_REMEDY ".");
@@ -124,7 +124,7 @@ void audit_print_page(const struct audit_check *check)
     if (check->torn)
         printf("          the last line is half written%s\n",
                check->database.running ? ", the daemon is at it"
-                                       : "; the daemon mends it when it starts");
+                                       : "; the daemon repairs it when it starts");
     if (check->problem_count == 0) {
         print_sound(check);
         return;

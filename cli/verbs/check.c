@@ -93,7 +93,7 @@ static const char names_remedy[] =
     "moved and move it out of the folder";
 static const char disk_remedy[] =
     "delete nothing, look at the disk (journalctl -k), replace it soon; when the daemon needs such "
-    "a place it keeps the damaged files, salvages what reads and records the rest as damaged";
+    "a place it keeps the damaged files, salvages what is readable and records the rest as damaged";
 static const char stopped_counts[] = COUNTS_REMEDY("start");
 static const char running_counts[] = COUNTS_REMEDY("restart");
 
@@ -114,11 +114,11 @@ static const struct {
 
 static const char audit_remedy[] =
     "see mqtt-spool audit for all of it; keep copies of the audit files and of the spool, then "
-    "look at who rotates or edits the file";
+    "find out what rotates or edits the file";
 
 static const char ahead_remedy[] =
     "keep copies of the audit files and of the spool; where the database was restored from an "
-    "older copy: " AUDIT_AHEAD_REMEDY "; else look at who rotates or edits the file";
+    "older copy: " AUDIT_AHEAD_REMEDY "; else find out what rotates or edits the file";
 
 static const char foreign_remedy[] =
     "the daemon does not start with it and changes nothing: " CLI_FOREIGN_REMEDY;
@@ -220,8 +220,9 @@ static bool is_audit_file(struct check *check)
             return true;
         add_finding(
             check, "audit",
-            S_ISDIR(st.st_mode) ? "the audit file is not there: a directory has its name"
-                                : "the audit file is not there: what has its name is no file",
+            S_ISDIR(st.st_mode)
+                ? "the audit file is missing: a directory has its name"
+                : "the audit file is missing: what has its name is not a regular file",
             "something else has its name: move it away; outcomes wait in the database, and a "
             "daemon that runs makes the file within a second");
         return false;
@@ -230,15 +231,15 @@ static bool is_audit_file(struct check *check)
         return true; /* the verification reports why it cannot be opened */
     if (!has_folder(check->audit_file)) {
         add_finding(
-            check, "audit", "the folder of the audit file is not there",
+            check, "audit", "the folder of the audit file is missing",
             "make the folder of audit.file, writable for the daemon: outcomes wait in the "
             "database until then");
         return false;
     }
     if (check->stats.exported_seq > 0)
         add_finding(
-            check, "audit", "the audit file is not there, though outcomes were written to it",
-            "look for who moved it away; the daemon makes a new one with the next outcome");
+            check, "audit", "the audit file is missing, though outcomes were written to it",
+            "find out what moved it away; the daemon makes a new one with the next outcome");
     return false;
 }
 

@@ -124,9 +124,8 @@ static void report_lost(struct publisher *publisher)
     else if (publisher->timed_out)
         cli_error("the daemon does not answer: it is busy; try again");
     else if (publisher->options->version == 4)
-        cli_error(
-            "the connection ended: it may be a restart or a refusal, MQTT 3.1.1 cannot tell "
-            "why and -V 5 can; try again");
+        cli_error("the connection ended: it may be a restart or a refusal; MQTT 3.1.1 has no "
+                  "reason codes, -V 5 shows the reason; try again");
     else
         cli_error("the connection to the daemon was lost; it may be restarting, try again");
 }

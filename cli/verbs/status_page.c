@@ -82,14 +82,14 @@ static void print_daemon(const struct status_page *page)
     char version[CELL_MAX], pid[CELL_MAX], uptime[CELL_MAX];
 
     if (!page->running) {
-        puts("daemon    NOT RUNNING: nothing is taken and nothing is forwarded\n"
+        puts("daemon    NOT RUNNING: no message is accepted, none is forwarded\n"
              "          start it: systemctl start mqtt-spoold");
         return;
     }
     if (!page->is_own) {
         puts("daemon    running, but its status file cannot be read; what the spool says "
              "follows\n"
-             "          (listen.socket tells where the status file is; is -c or --socket "
+             "          (the status file is in the folder of listen.socket; is -c or --socket "
              "right?)");
         return;
     }
@@ -217,9 +217,9 @@ static void print_spool(const json_t *root)
     if (damaged > 0)
         printf(
             "          DAMAGED: %" JSON_INTEGER_FORMAT
-            " database(s) moved aside in the spool's folder (spool.db.damaged-*); what "
-            "reads\n          of them goes on. Check the disk (journalctl -k), run mqtt-spool "
-            "check, then\n          move those files elsewhere\n",
+            " database(s) moved aside in the spool's folder (spool.db.damaged-*);\n"
+            "          what could be read of them is kept. Check the disk (journalctl -k), run\n"
+            "          mqtt-spool check, then move those files elsewhere\n",
             damaged);
 }
 
@@ -229,10 +229,11 @@ static void print_salvage(const json_t *root)
 
     if (strcmp(cell(root, "salvage", "time", time), "-") == 0)
         return;
-    printf("          SALVAGED at %s, for the database was damaged or gone: %s messages\n"
-           "          that were read go on, %s are recorded as damaged (mqtt-spool failures)\n",
-           time, cell(root, "salvage", "salvaged", salvaged),
-           cell(root, "salvage", "damaged", damaged));
+    printf(
+        "          SALVAGED at %s: the database was damaged or missing; %s messages\n"
+        "          could be read and are kept, %s are recorded as damaged (mqtt-spool failures)\n",
+        time, cell(root, "salvage", "salvaged", salvaged),
+        cell(root, "salvage", "damaged", damaged));
     if (json_is_true(json_object_get(json_object_get(root, "salvage"), "damaged_unknown")))
         printf("          HOW MANY THERE WERE IS UNKNOWN: neither the counters nor spool.mark "
                "could be\n          read. Compare what the producers sent\n");
@@ -300,7 +301,7 @@ static void print_short_disk(const json_t *root, bool is_refused)
 
     (void)cli_printable(detail, sizeof(detail), words ? words : "");
     printf("intake    %s, the disk is short: ",
-           is_refused ? "NOTHING IS TAKEN" : "EACH NEW MESSAGE COSTS OLD ONES");
+           is_refused ? "NO MESSAGE IS ACCEPTED" : "EACH NEW MESSAGE EVICTS OLD ONES");
     if (*detail == '\0' || strstr(detail, "disk_reserve"))
         printf("%s free, spool.disk_reserve is %s\n",
                size_cell(root, "spool", "disk_free_bytes", free_space),
@@ -317,7 +318,7 @@ static bool is_disk_short(const json_t *root)
     return detail && *detail != '\0';
 }
 
-/* Why nothing at all is taken, of any lane, and what to do. */
+/* Why no message of any lane is accepted, and what to do. */
 static void print_refusing(const json_t *root, const char *why)
 {
     char first[CELL_MAX], second[CELL_MAX];
@@ -333,26 +334,27 @@ static void print_refusing(const json_t *root, const char *why)
                size_cell(root, "spool", "disk_reserve_bytes", second));
     else if (strcmp(why, "audit_waiting") == 0 &&
              integer(root, "audit", "waiting") < integer(root, "audit", "max_waiting"))
-        printf("intake    NOTHING IS TAKEN: records take %s of at most %s, and wait for the "
-               "audit file\n"
-               "          make audit.file writable; deliveries go on\n",
-               size_cell(root, "audit", "record_bytes", first),
-               size_cell(root, "audit", "max_record_bytes", second));
+        printf(
+            "intake    NO MESSAGE IS ACCEPTED: records take %s of at most %s, and wait for the "
+            "audit file\n"
+            "          make audit.file writable; deliveries continue\n",
+            size_cell(root, "audit", "record_bytes", first),
+            size_cell(root, "audit", "max_record_bytes", second));
     else if (strcmp(why, "audit_waiting") == 0)
-        printf("intake    NOTHING IS TAKEN: %s records wait for the audit file, "
+        printf("intake    NO MESSAGE IS ACCEPTED: %s records wait for the audit file, "
                "audit.max_waiting is %s\n"
-               "          make audit.file writable; deliveries go on\n",
+               "          make audit.file writable; deliveries continue\n",
                cell(root, "audit", "waiting", first),
                cell(root, "audit", "max_waiting", second));
     else if (strcmp(why, "database_locked") == 0)
-        puts("intake    NOTHING IS TAKEN: another program keeps the database locked\n"
+        puts("intake    NO MESSAGE IS ACCEPTED: another program keeps the database locked\n"
              "          end its transaction (fuser -v spool.db names it)");
     else if (strcmp(why, "spool_moved") == 0)
         puts(
-            "intake    NOTHING IS TAKEN: the spool's files were removed, and cannot be put back\n"
+            "intake    NO MESSAGE IS ACCEPTED: the spool's files were removed, and cannot be put back\n"
             "          do not end the daemon: its log says what is needed (spool_not_restored)");
     else
-        printf("intake    NOTHING IS TAKEN: %s\n", why);
+        printf("intake    NO MESSAGE IS ACCEPTED: %s\n", why);
 }
 
 /* Prints nothing if all that came was accepted. */

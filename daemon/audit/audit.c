@@ -242,11 +242,11 @@ static void audit_log_begun(const struct audit *audit)
 {
     char file[AUDIT_NAME_MAX];
 
-    log_notice(
-        "audit_begun file=%s after_seq=%" PRIu64 " cause=\"it was not there, or empty, and "
-        "FILE.1 does not lead up to it\" remedy=\"mqtt-spool audit, given all files that "
-        "were rotated, tells what is missing\"",
-        audit_quote_file(audit, file), audit->progress.cursor_seq);
+    log_notice("audit_begun file=%s after_seq=%" PRIu64
+               " cause=\"the file was missing or empty, and FILE.1 ends too early\""
+               " remedy=\"mqtt-spool audit, given all files that were rotated, reports what "
+               "is missing\"",
+               audit_quote_file(audit, file), audit->progress.cursor_seq);
 }
 
 struct audit_gap {
@@ -418,7 +418,7 @@ static void audit_close(struct audit *audit)
     if (audit->file.fd < 0)
         return;
     if (audit->file.is_tail_dirty)
-        (void)audit_cut_tail(audit); /* if that fails, the next start mends it */
+        (void)audit_cut_tail(audit); /* if that fails, the next start repairs it */
     (void)close(audit->file.fd);     /* synced, or abandoned */
     audit->file.fd = -1;
 }
@@ -492,7 +492,7 @@ static bool audit_rename_aside(const struct audit *audit, char name[static PATH_
  * error: that would not end. The file keeps its lines, and the bad block, under
  * another name. What was not synced is written again, so some lines may be in both:
  * a duplicate is better than a loss. Once only: if the new file is no better, the
- * disk itself is at fault, and the rows go on waiting. A sync that fails is not due
+ * disk itself is at fault, and the rows still wait. A sync that fails is not due
  * to one block and moves nothing.
  */
 static void audit_set_aside(struct audit *audit)

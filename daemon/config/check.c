@@ -244,6 +244,11 @@ const char *config_check_all(const struct config *config, char why[static CONFIG
         (void)snprintf(why, CONFIG_ERROR_MAX, "must not be above uplink.backoff.max");
         return "uplink.backoff.min";
     }
+    if (config->uplink.has_stamp && config->uplink.protocol == 4) {
+        (void)snprintf(why, CONFIG_ERROR_MAX,
+                       "needs uplink.protocol = 5: MQTT 3.1.1 has no user properties");
+        return "uplink.stamp";
+    }
     if (config->uplink.password_file[0] != '\0' && config->uplink.username[0] == '\0' &&
         config->uplink.protocol == 4) {
         (void)snprintf(why, CONFIG_ERROR_MAX,
@@ -296,7 +301,8 @@ static const char *config_expand_letter(char letter, char *memory, size_t size, 
 }
 
 /* @text: of EXPANDED_MAX + 1 bytes. False: why has the reason. */
-static bool config_expand(const char *format, char *text, char why[static CONFIG_ERROR_MAX])
+static bool
+config_put_expanded(const char *format, char *text, char why[static CONFIG_ERROR_MAX])
 {
     char memory[HOST_NAME_BYTES] = "";
     size_t used = 0;
@@ -322,27 +328,56 @@ static bool config_expand(const char *format, char *text, char why[static CONFIG
         used += strlen(piece);
     }
     text[used] = '\0';
-    if (used == 0)
-        (void)snprintf(why, CONFIG_ERROR_MAX, "must not be empty");
-    return used > 0;
+    return true;
 }
 
-const char *config_expand_client_id(struct config *config, char why[static CONFIG_ERROR_MAX])
+int config_expand(char **text, config_check_fn *check, char why[static CONFIG_ERROR_MAX])
 {
-    static const char key[] = "uplink.client_id";
-    char *text = malloc(EXPANDED_MAX + 1);
+    char *expanded = malloc(EXPANDED_MAX + 1);
     char *fitted;
+    const char *wrong;
 
-    if (!text) {
-        (void)snprintf(why, CONFIG_ERROR_MAX, "%s", config_no_memory);
-        return key;
+    if (!expanded)
+        return -ENOMEM;
+    if (!config_put_expanded(*text, expanded, why)) {
+        free(expanded);
+        return -EINVAL;
     }
-    if (!config_expand(config->uplink.client_id, text, why)) {
-        free(text);
-        return key;
+    wrong = check ? check(expanded) : NULL;
+    if (wrong) {
+        (void)snprintf(why, CONFIG_ERROR_MAX, "%s", wrong);
+        free(expanded);
+        return -EINVAL;
     }
-    fitted = realloc(text, strlen(text) + 1);
-    free(config->uplink.client_id);
-    config->uplink.client_id = fitted ? fitted : text; /* a failed realloc() keeps the block */
+    fitted = realloc(expanded, strlen(expanded) + 1);
+    free(*text);
+    *text = fitted ? fitted : expanded; /* a failed realloc() keeps the block */
+    return 0;
+}
+
+static const char *config_check_not_empty(const char *text)
+{
+    return text[0] != '\0' ? NULL : "must not be empty";
+}
+
+const char *config_expand_all(struct config *config, char why[static CONFIG_ERROR_MAX])
+{
+    const struct {
+        const char *key;
+        char **text;
+        config_check_fn *check;
+    } texts[] = {
+        {"uplink.client_id", &config->uplink.client_id, config_check_not_empty},
+        {"uplink.topic_prefix", &config->uplink.topic_prefix, config_check_prefix},
+    };
+
+    for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
+        int r = config_expand(texts[i].text, texts[i].check, why);
+
+        if (r == -ENOMEM)
+            (void)snprintf(why, CONFIG_ERROR_MAX, "%s", config_no_memory);
+        if (r != 0)
+            return texts[i].key;
+    }
     return NULL;
 }

@@ -207,7 +207,7 @@ static int config_check_whole(const struct config_loader *loader, const config_t
     if (!key)
         key = config_check_paths(loader->config, loader->path, why);
     if (!key)
-        key = config_expand_client_id(loader->config, why);
+        key = config_expand_all(loader->config, why);
     if (!key)
         return 0;
     if (strcmp(why, config_no_memory) == 0)
@@ -221,7 +221,7 @@ static int config_fail_syntax(const struct config_loader *loader, const config_t
     const char *why = config_error_text(parsed);
 
     if (strcmp(why, "duplicate setting name") == 0)
-        why = "a key stands here for the second time; keep one of the two";
+        why = "a key is set twice; keep one of the two";
     (void)snprintf(loader->error + used, CONFIG_ERROR_MAX - used, "%d: %s",
                    config_error_line(parsed), why);
     return -EINVAL;

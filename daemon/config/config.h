@@ -41,6 +41,8 @@ struct config_lane {
     char **topics; /* filters; at least one */
     size_t topic_count;
     int priority; /* 0: as lane "default" */
+    char *prefix; /* of the topics at the broker; NULL: uplink.topic_prefix */
+    unsigned max_qos;
     struct config_limits limits;
 };
 
@@ -61,7 +63,8 @@ struct config {
     struct config_limits retention; /* of lane "default" */
     struct config_lane *lanes;      /* in the order of the file, without "default" */
     size_t lane_count;
-    struct uplink_settings uplink; /* brokers at least one; client_id: %H and %m are replaced */
+    /* At least one broker; in client_id and topic_prefix %H and %m are replaced. */
+    struct uplink_settings uplink;
     struct {
         char *file; /* "": none is written */
         bool has_deliveries;

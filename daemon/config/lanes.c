@@ -24,6 +24,7 @@ void config_free_lanes(struct config *config)
         struct config_lane *lane = &config->lanes[i];
 
         free(lane->name);
+        free(lane->prefix);
         config_free_texts(lane->topics, lane->topic_count);
     }
     free(config->lanes);
@@ -85,6 +86,19 @@ static int config_take_lane_keys(const struct config_loader *loader,
     return result;
 }
 
+static int config_expand_prefix(const struct config_loader *loader,
+                                const config_setting_t *group,
+                                struct config_lane *lane)
+{
+    char why[CONFIG_ERROR_MAX];
+    int result = lane->prefix ? config_expand(&lane->prefix, config_check_prefix, why) : 0;
+
+    if (result != -EINVAL)
+        return result;
+    return config_fail(loader, config_setting_get_member(group, "prefix"), "lanes.prefix", "%s",
+                       why);
+}
+
 int config_take_lanes(const struct config_loader *loader)
 {
     struct config *config = loader->config;
@@ -110,6 +124,8 @@ int config_take_lanes(const struct config_loader *loader)
         result = config_take_lane_keys(loader, group, lane);
         if (result == 0)
             result = config_check_lane(loader, list, group, lane);
+        if (result == 0)
+            result = config_expand_prefix(loader, group, lane);
     }
     return result;
 }

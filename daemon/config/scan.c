@@ -198,8 +198,7 @@ static bool scan_refuse_second(const struct scan *scan, const char *name)
         used += (size_t)snprintf(path + used, sizeof(path) - used, "%s.",
                                  keys->keys[keys->groups[i] - 1].name); /* all of them fit */
     }
-    return scan_refuse(scan, "%s%s: stands here for the second time; keep one of the two", path,
-                       name);
+    return scan_refuse(scan, "%s%s: is set twice; keep one of the two", path, name);
 }
 
 static bool scan_key(struct scan *scan, const char *name, size_t size)

@@ -40,6 +40,9 @@ struct config_choice {
     int value;
 };
 
+/* Return: NULL, or what is wrong with @text: "must ...". */
+typedef const char *config_check_fn(const char *text);
+
 struct config_key {
     const char *path;
     enum config_kind kind;
@@ -50,8 +53,7 @@ struct config_key {
     size_t offset;       /* of the member in struct config, or struct config_lane */
     size_t count_offset; /* of the number of strings */
     const struct config_choice *choices;
-    /* Return: NULL, or what is wrong with @text: "must ...". */
-    const char *(*check)(const char *text);
+    config_check_fn *check;
 };
 
 #define CONFIG_KEYS_MAX  64 /* rows of the table */
@@ -131,7 +133,18 @@ const char *config_check_paths(const struct config *config,
                                const char *main_path,
                                char why[static CONFIG_ERROR_MAX]);
 
-/* Replaces %H, %m and %% in the client id. Return as config_check_all(). */
-const char *config_expand_client_id(struct config *config, char why[static CONFIG_ERROR_MAX]);
+/*
+ * config_expand() - replace %H (host name), %m (machine id) and %% in *@text
+ * @check: of the result; NULL: none
+ * @why:   what is wrong, unless 0 is returned
+ *
+ * Return: 0; -EINVAL; -ENOMEM. *@text is replaced only with 0.
+ */
+MUST_CHECK int
+config_expand(char **text, config_check_fn *check, char why[static CONFIG_ERROR_MAX]);
+
+/* The same for the texts of the table that may hold them; without those of the lanes. Return as
+ * config_check_all(). */
+const char *config_expand_all(struct config *config, char why[static CONFIG_ERROR_MAX]);
 
 #endif

@@ -21,25 +21,14 @@
 #include <systemd/sd-event.h>
 
 #include "base/failpoint.h"
+#include "base/view.h"
 #include "daemon/gateway/edge_timer.h"
 #include "daemon/gateway/limits.h"
+#include "daemon/gateway/shape.h"
 #include "daemon/gateway/turn.h"
 #include "daemon/mqtt/packet.h"
 #include "daemon/uplink/uplink.h"
 #include "store/spool.h"
-
-static struct uplink_message message_for_uplink(const struct spool_message *message)
-{
-    return (struct uplink_message){
-        .id = message->id,
-        .topic = {message->topic.data, message->topic.size},
-        .payload = {message->payload.data, message->payload.size},
-        .properties = {message->properties.data, message->properties.size},
-        .qos = message->qos,
-        .retain = message->retain,
-        .expiry_ms = message->expiry_ms,
-    };
-}
 
 /* An id that is not in flight is logged and ignored. */
 static int settle_ignore_unknown(struct forward *forward, uint64_t id, int r)
@@ -77,12 +66,25 @@ forward_reject(struct forward *forward, uint64_t id, enum spool_reason reason, i
     return forward_settle(forward, id, &verdict);
 }
 
+/* A stamp that makes the packet larger than the broker takes is left out. */
+static int forward_pass(struct forward *forward, const struct spool_message *message)
+{
+    struct uplink_message out = shape_message(forward->config, message);
+
+    if (forward->config->uplink.has_stamp)
+        out.stamp = stamp_write(&forward->stamp, message);
+    int r = uplink_send(forward->uplink, &out);
+    if (r != UPLINK_E_TOO_LARGE || out.stamp.size == 0)
+        return r;
+    out.stamp = (struct view){0};
+    return uplink_send(forward->uplink, &out);
+}
+
 static int
 forward_send(struct forward *forward, const struct spool_message *message, bool *ret_continues)
 {
-    struct uplink_message out = message_for_uplink(message);
     uint64_t id = message->id;
-    int r = uplink_send(forward->uplink, &out);
+    int r = forward_pass(forward, message);
 
     *ret_continues = true;
     switch (r) {
@@ -297,6 +299,9 @@ void forward_on_link(void *userdata)
     if (link.state != forward->link_state)
         status_hasten(forward->status);
     forward->link_state = link.state;
+    if (link.connects != forward->connects)
+        forward->stamp.link_id = spool_last_id(forward->spool);
+    forward->connects = link.connects;
     forward_continue(forward);
 }
 
@@ -304,6 +309,7 @@ int forward_init(struct forward *forward)
 {
     forward->refusal_warnings = (struct log_limit){.interval_ms = 60000, .burst = 1};
     forward->token_warnings = (struct log_limit){.interval_ms = 60000, .burst = 1};
+    forward->stamp.start_id = spool_last_id(forward->spool);
     int r = sd_event_add_defer(forward->turn->event, &forward->refill, on_refill, forward);
 
     if (r >= 0)

@@ -14,6 +14,7 @@
 #include "daemon/config/config.h"
 #include "daemon/gateway/counters.h"
 #include "daemon/gateway/edge_timer.h"
+#include "daemon/gateway/stamp.h"
 #include "daemon/gateway/status.h"
 #include "daemon/gateway/stop.h"
 #include "daemon/gateway/turn.h"
@@ -35,6 +36,8 @@ struct forward {
     unsigned settled; /* not yet committed: a crash would send them again */
     unsigned window;  /* of the uplink, as last reported */
     enum uplink_state link_state;
+    uint64_t connects; /* of the link, as last reported */
+    struct stamp stamp;
     unsigned transient_in_a_row;  /* refusals by the broker that may pass */
     int64_t acknowledged_boot_ms; /* by which a message ended; 0: none since the start */
     struct log_limit refusal_warnings;

@@ -17,6 +17,8 @@
  *   audit_watch.c  when records wait for the audit file
  *   status.c       what is seen of the daemon: status file, STATUS= line
  *   moved.c        when files of the spool were removed or renamed
+ *   shape.c        how a message looks at the broker, by its lane
+ *   stamp.c        user properties that say what a message is to the far side
  *   forward.c      out: to the broker, and what its answers make of a message
  *   publish.c      in: what becomes of a producer's PUBLISH
  *   edge.c         the batch edge: the one commit, then all that it makes true

@@ -13,6 +13,7 @@
 #include "daemon/config/spool_lanes.h"
 #include "daemon/gateway/gateway-private.h"
 #include "daemon/gateway/limits.h"
+#include "daemon/gateway/shape.h"
 #include "daemon/gateway/waiting.h"
 #include "daemon/ingress/session.h"
 #include "daemon/mqtt/packet.h"
@@ -203,6 +204,8 @@ gateway_on_publish(void *userdata, struct client *client, const struct session_p
         return publish_hold(client, SESSION_WAIT);
     turn_read_clock(&gateway->turn);
     struct spool_message message = message_of(gateway->config, client, publish);
+    if (!shape_admits(gateway->config, message.lane, message.topic))
+        return publish_refuse(gateway, MQTT_TOPIC_NAME_INVALID);
     if (intake_audit_is_full(&gateway->intake))
         return on_full_audit(gateway, client, &message);
     if (!has_turn && waiting_has_lane(&gateway->clients.waiting, message.lane))

@@ -2,7 +2,7 @@
 /*
  * spool_open.c - opens the spool at the start, and what to do about one that does not open
  *
- * A spool that cannot be read is surveyed: a disk that is gone is not taken for
+ * A spool that cannot be read is surveyed: an unavailable disk is not treated as
  * damage. A damaged one is salvaged: what can be read of it is served, and each
  * message that cannot is recorded. What else keeps it from opening is logged with
  * its remedy.
@@ -73,7 +73,7 @@ const char *gateway_spool_remedy(int condition)
     case SPOOL_E_UNREAD:
     case -EIO:
         return "nothing was changed; look at the disk (journalctl -k): reads or writes fail, and "
-               "a disk that is gone is not taken for a damaged spool";
+               "an unavailable disk is not treated as a damaged spool";
     case -ECANCELED:
         return "nothing was changed; start the daemon again, it starts over";
     case -ENAMETOOLONG:
@@ -114,16 +114,18 @@ static void log_salvaged(const struct config *config, const struct spool_salvage
                   "be read\" remedy=\"what was stored may be lost, beyond what is recorded as "
                   "damaged: compare what the producers sent\"");
     if (*salvage->moved_to == '\0') {
-        log_warning("spool_salvaged salvaged=%" PRIu64 " damaged=%" PRIu64 " remedy=\"the "
+        log_warning("spool_salvaged salvaged=%" PRIu64 " damaged=%" PRIu64
+                    " rejected_lost=%" PRIu64 " remedy=\"the "
                     "daemon continues; no file was left to be kept: find out who removed it\"",
-                    salvage->salvaged, salvage->damaged);
+                    salvage->salvaged, salvage->damaged, salvage->kept_lost);
         return;
     }
     (void)snprintf(path, sizeof(path), "%s/%s", config->spool.directory, salvage->moved_to);
-    log_warning("spool_salvaged salvaged=%" PRIu64 " damaged=%" PRIu64 " moved_to=%s "
+    log_warning("spool_salvaged salvaged=%" PRIu64 " damaged=%" PRIu64 " rejected_lost=%" PRIu64
+                " moved_to=%s "
                 "remedy=\"the daemon continues; check the disk (journalctl -k), run mqtt-spool "
                 "check, then move that file elsewhere\"",
-                salvage->salvaged, salvage->damaged,
+                salvage->salvaged, salvage->damaged, salvage->kept_lost,
                 log_quote(text, sizeof(text), path, strlen(path)));
 }
 

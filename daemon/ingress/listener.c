@@ -325,7 +325,7 @@ static int check_passed(const struct listener_settings *settings, struct listene
 
         if (r < 0) {
             log_error("listen_failed passed=%zu fd=%d error=\"%s\" "
-                      "remedy=\"mend the socket unit\"",
+                      "remedy=\"correct the socket unit\"",
                       i, fd, why ? why : strerror(-r));
             return LISTENER_E_OPERATOR;
         }
@@ -421,7 +421,7 @@ static int give_to_group(struct listener *listener)
         errno = 0;
         const struct group *entry = getgrnam(listener->group);
         if (!entry)
-            return fail_setting(path, "group", "no such group: mend listen.group",
+            return fail_setting(path, "group", "no such group: correct listen.group",
                                 errno != 0 ? -errno : -ENOENT);
         listener->gid = entry->gr_gid;
     }

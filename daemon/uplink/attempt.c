@@ -89,6 +89,18 @@ static unsigned choose_keepalive(struct uplink_client *client, uint64_t keepaliv
     return client->keepalive_s;
 }
 
+/* What a broker may send: the seam enforces the first one, whatever the broker does. */
+static int add_limits(MQTTProperties *properties)
+{
+    MQTTProperty size = {.identifier = MQTTPROPERTY_CODE_MAXIMUM_PACKET_SIZE,
+                         .value.integer4 = PAHO_LINK_PACKET_MAX};
+    MQTTProperty count = {.identifier = MQTTPROPERTY_CODE_RECEIVE_MAXIMUM,
+                          .value.integer2 = PAHO_LINK_INBOUND_MAX};
+    int rc = MQTTProperties_add(properties, &size);
+
+    return rc == 0 ? MQTTProperties_add(properties, &count) : rc;
+}
+
 static int attempt_connect(struct uplink *uplink, struct attempt *attempt)
 {
     const struct uplink_settings *settings = uplink->settings;
@@ -99,6 +111,7 @@ static int attempt_connect(struct uplink *uplink, struct attempt *attempt)
 
     options.MQTTVersion = (int)settings->protocol;
     options.keepAliveInterval = (int)choose_keepalive(&uplink->client, settings->keepalive_ms);
+    paho_link_set_keepalive_ms((uint64_t)options.keepAliveInterval * 1000);
     options.connectTimeout = (int)((settings->connect_timeout_ms + 999) / 1000);
     options.maxInflight = (int)settings->window;
     options.automaticReconnect = 0;
@@ -116,7 +129,14 @@ static int attempt_connect(struct uplink *uplink, struct attempt *attempt)
     else
         options.cleansession = 1;
     uplink_set_connect_callbacks(uplink, &options);
-    return MQTTAsync_connect(uplink->client.handle, &options);
+    MQTTProperties properties = MQTTProperties_initializer;
+    int rc = settings->protocol == MQTTVERSION_5 ? add_limits(&properties) : 0;
+    if (settings->protocol == MQTTVERSION_5)
+        options.connectProperties = &properties;
+    if (rc == 0)
+        rc = MQTTAsync_connect(uplink->client.handle, &options); /* copies them */
+    MQTTProperties_free(&properties);
+    return rc;
 }
 
 /* Paho would only report that the TLS context failed. */

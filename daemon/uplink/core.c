@@ -25,6 +25,7 @@ void uplink_timer_set(struct uplink_timer *timer, int64_t due_boot_ms)
     (void)sd_event_source_set_time(timer->source, (uint64_t)due_boot_ms * 1000);
     (void)sd_event_source_set_enabled(timer->source, SD_EVENT_ONESHOT);
     timer->is_armed = true;
+    timer->due_ms = due_boot_ms;
 }
 
 void uplink_timer_off(struct uplink_timer *timer)

@@ -70,7 +70,7 @@ void uplink_end_connection(struct uplink *uplink, const char *reason)
      * the messages that were sent earlier and are sent again. */
     if (was_online)
         uplink->client.is_unusable = true;
-    uplink_note_end(&uplink->connection, UPLINK_CAUSE_BROKER_CLOSED, reason);
+    uplink_note_end(&uplink->connection, uplink_cause_of_loss(uplink), reason);
     uplink_sweep(uplink);
     uplink->connection.limits = uplink_no_limits();
     if (uplink->state == LINK_STOPPING) {
@@ -195,19 +195,29 @@ static void on_stall(struct uplink *uplink)
         uplink_disconnect(uplink, LINK_DROPPING);
 }
 
-static void check_answers(struct uplink *uplink)
+/* It does not answer, so it is not asked to close. */
+static void on_silence(struct uplink *uplink)
 {
-    uint64_t timeout_ms = uplink->settings->ack_timeout_ms;
-    int64_t due_ms = uplink->slots.progress_ms + (int64_t)timeout_ms;
+    uplink_note_end(&uplink->connection, UPLINK_CAUSE_KEEPALIVE, "no answer to PINGREQ");
+    abandon_client(uplink, uplink->connection.end_reason);
+}
 
-    if (uplink->connection.is_loss_suspected)
-        abandon_client(uplink, "broker closed the connection");
-    else if (uplink->slots.in_flight == 0 || timeout_ms == 0)
-        return; /* the next message sets the timer */
-    else if (uplink_now_ms() >= due_ms)
+static void check_online(struct uplink *uplink)
+{
+    if (uplink->connection.is_loss_suspected) {
+        abandon_client(uplink, uplink_describe_loss(uplink));
+        return;
+    }
+    switch (uplink_progress_check(uplink)) {
+    case UPLINK_HEALTHY:
+        break;
+    case UPLINK_STALLED:
         on_stall(uplink);
-    else
-        uplink_timer_set(&uplink->timer, due_ms);
+        break;
+    case UPLINK_SILENT:
+        on_silence(uplink);
+        break;
+    }
 }
 
 void uplink_on_deadline(struct uplink *uplink)
@@ -228,7 +238,7 @@ void uplink_on_deadline(struct uplink *uplink)
         abandon_client(uplink, reason);
         break;
     case LINK_ONLINE:
-        check_answers(uplink);
+        check_online(uplink);
         break;
     case LINK_DROPPING:
     case LINK_STOPPING:
@@ -285,6 +295,7 @@ static void on_connected(struct uplink *uplink, const struct uplink_event *event
     uplink->connects++;
     uplink->connection.online_ms = uplink_now_ms();
     uplink_set_state(uplink, LINK_ONLINE);
+    uplink_progress_begin(uplink);
     log_notice("link_online broker=%s window=%u",
                log_quote(uri, sizeof(uri), broker, strlen(broker)), uplink_window(uplink));
 }

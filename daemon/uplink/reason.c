@@ -71,18 +71,37 @@ void uplink_describe_failure(const struct uplink *uplink,
     }
 }
 
-/* Paho's own keep-alive ends a connection without a report, hence the second text. */
+/* Where the seam is missing, Paho's own keep-alive ends a connection without a report. */
+static bool was_keepalive(const struct uplink *uplink)
+{
+    int64_t answer_ms = uplink->progress.answer_ms;
+    int64_t online_ms = uplink->connection.online_ms;
+    int64_t since_ms = answer_ms > online_ms ? answer_ms : online_ms;
+
+    return paho_link_get_end() == PAHO_LINK_END_UNKNOWN && uplink->client.keepalive_s > 0 &&
+           uplink_now_ms() - since_ms > (int64_t)uplink->client.keepalive_s * 2000;
+}
+
+enum uplink_cause uplink_cause_of_loss(const struct uplink *uplink)
+{
+    if (paho_link_violation())
+        return UPLINK_CAUSE_DROPPED;
+    if (paho_link_get_end() == PAHO_LINK_CUT)
+        return UPLINK_CAUSE_CUT;
+    return was_keepalive(uplink) ? UPLINK_CAUSE_KEEPALIVE : UPLINK_CAUSE_BROKER_CLOSED;
+}
+
 const char *uplink_describe_loss(const struct uplink *uplink)
 {
     const struct uplink_connection *connection = &uplink->connection;
-    int64_t progress_ms = uplink->slots.progress_ms;
-    int64_t since_ms =
-        progress_ms > connection->online_ms ? progress_ms : connection->online_ms;
-    unsigned keepalive_s = uplink->client.keepalive_s;
 
     if (connection->end_reason[0] != '\0')
         return connection->end_reason;
-    if (keepalive_s > 0 && uplink_now_ms() - since_ms > (int64_t)keepalive_s * 2000)
+    if (paho_link_violation())
+        return paho_link_violation();
+    if (paho_link_get_end() == PAHO_LINK_CUT)
+        return "the network broke the connection: what was sent did not arrive";
+    if (was_keepalive(uplink))
         return "broker closed the connection or no longer answers";
     return "broker closed the connection";
 }

@@ -23,6 +23,12 @@ struct uplink_tls_settings {
     bool verify;
 };
 
+/* A second; 0: no limit. */
+struct uplink_rate {
+    unsigned messages;
+    uint64_t bytes; /* of PUBLISH packets */
+};
+
 struct uplink_settings {
     char *
         *brokers; /* in turn: tcp:// mqtt:// ssl:// mqtts://, in small letters; at least one */
@@ -39,7 +45,9 @@ struct uplink_settings {
     unsigned window; /* messages */
     uint64_t window_bytes;
     unsigned max_qos;
-    char *topic_prefix;
+    char *topic_prefix; /* for uplink_message.prefix; not added here */
+    bool has_stamp;     /* for uplink_message.stamp; not added here */
+    struct uplink_rate rate;
     struct uplink_tls_settings tls;
 };
 

@@ -37,6 +37,8 @@
  * blocks of its texts. A packet of 250 KB may hold 50,000 of them. */
 #define PROPERTY_MEMORY 200u
 
+#define PACE_RECHECK_MS 1000
+
 #define INDEX_BITS      16u
 #define INDEX_MASK      ((uintptr_t)0xFFFF)
 #define GENERATION_MASK (UINTPTR_MAX >> INDEX_BITS)
@@ -65,12 +67,58 @@ void uplink_slots_done(struct uplink *uplink)
     free(uplink->slots.topic);
 }
 
+/* --- the rate ------------------------------------------------------------- */
+
+static int64_t pace_wait_ms(const struct uplink *uplink)
+{
+    const struct uplink_rate *rate = &uplink->settings->rate;
+
+    if (rate->messages == 0 && rate->bytes == 0)
+        return 0;
+    return pacer_wait_ms(&uplink->pace.pacer, rate, uplink_now_ms());
+}
+
+bool uplink_is_paced(const struct uplink *uplink)
+{
+    return pace_wait_ms(uplink) > 0;
+}
+
+/* Not for longer than a second, because the rates may change meanwhile. */
+static void pace_arm(struct uplink *uplink)
+{
+    int64_t wait_ms = pace_wait_ms(uplink);
+
+    if (wait_ms == 0)
+        return;
+    if (wait_ms > PACE_RECHECK_MS)
+        wait_ms = PACE_RECHECK_MS;
+    /* As for the timer of the link: both fail only if the loop has ended. */
+    (void)sd_event_source_set_time(uplink->pace.source,
+                                   (uint64_t)(uplink_now_ms() + wait_ms) * 1000);
+    (void)sd_event_source_set_enabled(uplink->pace.source, SD_EVENT_ONESHOT);
+}
+
+/* Also one that is sent again: what counts is what the line carries. */
+static void pace_charge(struct uplink *uplink, uint64_t bytes)
+{
+    pacer_charge(&uplink->pace.pacer, &uplink->settings->rate, uplink_now_ms(), bytes);
+    pace_arm(uplink);
+}
+
+void uplink_on_pace(struct uplink *uplink)
+{
+    pace_arm(uplink);
+    if (!uplink_is_paced(uplink))
+        uplink->owner.is_change_due = true;
+}
+
 unsigned uplink_room(const struct uplink *uplink)
 {
     unsigned window = uplink_window(uplink);
 
     if (uplink->state != LINK_ONLINE || uplink->slots.in_flight >= window ||
-        uplink->slots.in_flight_bytes >= uplink->settings->window_bytes)
+        uplink->slots.in_flight_bytes >= uplink->settings->window_bytes ||
+        uplink_is_paced(uplink))
         return 0;
     return window - uplink->slots.in_flight;
 }
@@ -215,12 +263,6 @@ static void mark_ended(void *userdata)
     slot->state = SLOT_ENDED;
 }
 
-static void slots_note_progress(struct uplink *uplink)
-{
-    uplink->slots.progress_ms = uplink_now_ms();
-    uplink->timer.is_extended = false;
-}
-
 static void slot_take(struct uplink *uplink, struct uplink_slot *slot)
 {
     struct slot_use use = {.slot = slot};
@@ -229,11 +271,8 @@ static void slot_take(struct uplink *uplink, struct uplink_slot *slot)
     TAILQ_INSERT_TAIL(&uplink->slots.sent, slot, order);
     mailbox_run_locked(&uplink->inbox.mailbox, mark_sent, &use);
     if (uplink->slots.in_flight++ == 0)
-        slots_note_progress(uplink);
+        uplink_progress_expect(uplink);
     uplink->slots.in_flight_bytes += slot->size_bytes;
-    if (!uplink->timer.is_armed && uplink->settings->ack_timeout_ms > 0)
-        uplink_timer_set(&uplink->timer,
-                         uplink->slots.progress_ms + (int64_t)uplink->settings->ack_timeout_ms);
 }
 
 static bool
@@ -274,7 +313,7 @@ static void answer_unknown(struct uplink *uplink, const struct uplink_slot *slot
         .kind = UPLINK_UNKNOWN,
         .code = connection->end_code,
         .cause = connection->cause,
-        .was_written = true,
+        .was_written = paho_link_is_taken(slot->packet_id),
         .was_oldest = slot == connection->oldest,
         .text = connection->end_reason,
     };
@@ -309,7 +348,6 @@ answer_known(struct uplink *uplink, const struct uplink_slot *slot, const char *
     if (answer.kind == UPLINK_REFUSED)
         uplink_set_error(&uplink->last_error, "the broker refused a message: %s (code 0x%02X)",
                          packet_reason_text(answer.code), (unsigned)answer.code);
-    slots_note_progress(uplink);
     if (slot->qos > 0) { /* no broker answers QoS 0 */
         uplink->connection.is_proven = true;
         uplink->retry.stalls = 0;
@@ -325,6 +363,8 @@ void uplink_on_slot(struct uplink *uplink, struct uplink_slot *slot)
         on_unanswered(uplink, slot);
         return;
     }
+    if (slot == TAILQ_FIRST(&uplink->slots.sent))
+        uplink_progress_note_answer(uplink);
     AUTO_FREE char *text = slot->text;
     slot->text = NULL;
     if (slot_release(uplink, slot, SLOT_ANSWERED))
@@ -410,10 +450,22 @@ static uint64_t remaining_length(const struct uplink *uplink,
         size += 2;
     if (uplink->settings->protocol != MQTTVERSION_5)
         return size;
-    uint64_t properties =
-        message->properties.size + (message->expiry_ms >= 0 ? EXPIRY_BYTES : 0);
+    uint64_t properties = message->properties.size + message->stamp.size +
+                          (message->expiry_ms >= 0 ? EXPIRY_BYTES : 0);
     return size + properties +
            varint_size(properties < MQTT_VARINT_MAX ? (uint32_t)properties : MQTT_VARINT_MAX);
+}
+
+static uint64_t memory_of_properties(struct view encoded)
+{
+    struct reader reader;
+    struct packet_property property;
+    uint64_t memory = 0;
+
+    reader_init(&reader, encoded.data, encoded.size);
+    while (packet_property_next(&reader, &property))
+        memory += PROPERTY_MEMORY;
+    return memory;
 }
 
 /* The packet, and the memory of its properties. */
@@ -421,22 +473,22 @@ static uint64_t size_in_window(const struct uplink *uplink,
                                const struct uplink_message *message,
                                uint64_t packet)
 {
-    struct reader reader;
-    struct packet_property property;
-
     if (uplink->settings->protocol != MQTTVERSION_5)
         return packet;
-    reader_init(&reader, message->properties.data, message->properties.size);
-    while (packet_property_next(&reader, &property))
-        packet += PROPERTY_MEMORY;
-    return packet;
+    return packet + memory_of_properties(message->properties) +
+           memory_of_properties(message->stamp);
 }
 
-/* Return: 0 and its size in the window; UPLINK_E_*. */
+struct message_size {
+    uint64_t packet;
+    uint64_t in_window;
+};
+
+/* Return: 0; UPLINK_E_*. */
 static int check_message(const struct uplink *uplink,
                          const struct uplink_message *message,
                          size_t topic_size,
-                         uint64_t *ret_size)
+                         struct message_size *ret)
 {
     uint64_t remaining = remaining_length(uplink, message, topic_size);
 
@@ -447,14 +499,14 @@ static int check_message(const struct uplink *uplink,
         return UPLINK_E_TOO_LARGE;
     if (message->retain && !uplink->connection.limits.retain_available)
         return UPLINK_E_RETAIN;
-    if (uplink->slots.in_flight >= uplink_window(uplink))
+    if (uplink->slots.in_flight >= uplink_window(uplink) || uplink_is_paced(uplink))
         return UPLINK_E_FULL;
     /* A message larger than window_bytes is sent alone. */
     uint64_t size = size_in_window(uplink, message, packet);
     if (uplink->slots.in_flight > 0 &&
         uplink->slots.in_flight_bytes + size > uplink->settings->window_bytes)
         return UPLINK_E_FULL;
-    *ret_size = size;
+    *ret = (struct message_size){.packet = packet, .in_window = size};
     return 0;
 }
 
@@ -491,17 +543,25 @@ static int add_property(MQTTProperties *properties, const struct packet_property
     return MQTTProperties_add(properties, &out);
 }
 
-static int add_properties(MQTTProperties *properties, const struct uplink_message *message)
+static int add_encoded(MQTTProperties *properties, struct view encoded)
 {
     struct reader reader;
     struct packet_property property;
     int rc = 0;
 
-    reader_init(&reader, message->properties.data, message->properties.size);
+    reader_init(&reader, encoded.data, encoded.size);
     while (rc == 0 && packet_property_next(&reader, &property))
         rc = add_property(properties, &property);
-    if (rc == 0 && reader.failed)
-        rc = MQTTASYNC_BAD_MQTT_OPTION;
+    return rc == 0 && reader.failed ? MQTTASYNC_BAD_MQTT_OPTION : rc;
+}
+
+static int add_properties(MQTTProperties *properties, const struct uplink_message *message)
+{
+    struct packet_property property;
+    int rc = add_encoded(properties, message->properties);
+
+    if (rc == 0)
+        rc = add_encoded(properties, message->stamp);
     if (rc != 0 || message->expiry_ms < 0)
         return rc;
 
@@ -547,15 +607,17 @@ static int pass_to_paho(struct uplink *uplink,
 static int send_in_slot(struct uplink *uplink,
                         const struct uplink_message *message,
                         const char *topic,
-                        uint64_t size)
+                        const struct message_size *size)
 {
     struct uplink_slot *slot = SLIST_FIRST(&uplink->slots.free);
     MQTTAsync_responseOptions options = MQTTAsync_responseOptions_initializer;
     int rc = 0;
 
     slot->id = message->id;
-    slot->size_bytes = size;
+    slot->size_bytes = size->in_window;
     slot->qos = forwarded_qos(uplink, message);
+    slot->packet_id = 0;
+    slot->is_taken = false;
     slot_take(uplink, slot);
     options.context = slot_context(uplink, slot);
     if (uplink->settings->protocol == MQTTVERSION_5) {
@@ -571,8 +633,11 @@ static int send_in_slot(struct uplink *uplink,
         rc = pass_to_paho(uplink, message, topic, &options);
     FAILPOINT("send.after");
     MQTTProperties_free(&options.properties);
+    slot->packet_id = (uint16_t)options.token;
     if (rc != 0)
         (void)slot_release(uplink, slot, SLOT_SENT); /* no callback follows */
+    else
+        pace_charge(uplink, size->packet);
     if (rc == MQTTASYNC_DISCONNECTED)
         suspect_loss(uplink);
     return translate_rc(rc);
@@ -580,9 +645,8 @@ static int send_in_slot(struct uplink *uplink,
 
 int uplink_send(struct uplink *uplink, const struct uplink_message *message)
 {
-    size_t prefix_size = strlen(uplink->settings->topic_prefix);
-    size_t topic_size = prefix_size + message->topic.size;
-    uint64_t size;
+    size_t topic_size = message->prefix.size + message->topic.size;
+    struct message_size size;
 
     if (uplink->state != LINK_ONLINE)
         return UPLINK_E_OFFLINE;
@@ -593,10 +657,11 @@ int uplink_send(struct uplink *uplink, const struct uplink_message *message)
         return UPLINK_E_TOO_LARGE; /* Paho takes a C string, and no topic may hold U+0000 */
 
     char *topic = uplink->slots.topic;
-    memcpy(topic, uplink->settings->topic_prefix, prefix_size);
-    memcpy(topic + prefix_size, message->topic.data, message->topic.size);
+    if (message->prefix.size > 0)
+        memcpy(topic, message->prefix.data, message->prefix.size);
+    memcpy(topic + message->prefix.size, message->topic.data, message->topic.size);
     topic[topic_size] = '\0';
-    return send_in_slot(uplink, message, topic, size);
+    return send_in_slot(uplink, message, topic, &size);
 }
 
 void uplink_cork(struct uplink *uplink)

@@ -64,8 +64,8 @@ static bool is_consistent(struct uplink *uplink)
     case LINK_CONNECTING:
         return is_timed && uplink->connection.online_ms == 0 && !client->is_unusable;
     case LINK_ONLINE:
-        return !is_timed && client->handle && !client->is_unusable &&
-               uplink->connection.online_ms > 0 && uplink_is_swept(uplink);
+        return client->handle && !client->is_unusable && uplink->connection.online_ms > 0 &&
+               uplink_is_swept(uplink);
     case LINK_DROPPING:
         return is_timed && client->handle;
     case LINK_STOPPING:

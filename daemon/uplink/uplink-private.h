@@ -3,10 +3,12 @@
  * uplink-private.h - what the files of the uplink share
  *
  *   core.c     clock, timer, window, last error, report to the owner
+ *   progress.c whether the broker answers and the line carries
  *   slots.c    messages: send into a slot, answer, sweep
  *   client.c   Paho's client and its callbacks
  *   attempt.c  one attempt to connect: secrets, TLS files, options
  *   resolve.c  the addresses behind a broker's host name
+ *   pacer.c    how fast messages may be sent
  *   state.c    the states of the link, and what is true in each
  *   retry.c    which broker is tried next, and when
  *   reason.c   why an attempt or a connection ended, in words
@@ -30,6 +32,7 @@
 
 #include "base/attr.h"
 #include "base/mailbox.h"
+#include "daemon/uplink/pacer.h"
 #include "daemon/uplink/paho/paho_link.h"
 #include "daemon/uplink/settings.h"
 #include "daemon/uplink/tls_files.h"
@@ -66,6 +69,8 @@ struct uplink_slot {
     uint64_t id;
     uint64_t size_bytes;
     uint8_t qos;
+    uint16_t packet_id; /* of Paho's; 0: QoS 0 */
+    bool is_taken;      /* the peer has all of its bytes */
     SLIST_ENTRY(uplink_slot) free;
     TAILQ_ENTRY(uplink_slot) order;
 };
@@ -121,6 +126,7 @@ struct uplink_owner {
 struct uplink_timer {
     sd_event_source *source;
     bool is_armed;
+    int64_t due_ms;   /* boot time, while it is armed */
     bool is_extended; /* the deadline was moved once, because the loop did not run */
 };
 
@@ -154,9 +160,14 @@ struct uplink_slots {
     TAILQ_HEAD(, uplink_slot) sent; /* in use, as they were sent: the oldest first */
     unsigned in_flight;
     uint64_t in_flight_bytes;
-    int64_t progress_ms; /* boot time of the last answer, or of the first message after none */
     _Atomic uint64_t late_answers; /* counted on any thread */
     char *topic; /* of the message being sent, with its prefix, as Paho takes it */
+};
+
+/* What keeps to the rates, see uplink_is_paced(). */
+struct uplink_pace {
+    struct pacer pacer;
+    sd_event_source *source; /* enabled while nothing may be sent */
 };
 
 struct uplink_lookup;
@@ -194,6 +205,14 @@ struct uplink_connection {
     char end_reason[UPLINK_TEXT_MAX];    /* when the broker or we gave one */
 };
 
+/* Of the connection: what is awaited of the broker, and since when. Boot times. */
+struct uplink_progress {
+    uint64_t taken; /* at the last check */
+    uint64_t received;
+    int64_t answer_ms; /* the oldest message was answered, became the only one or was carried */
+    int64_t line_ms;   /* something came, or the peer took what was sent up to a PINGREQ */
+};
+
 /* The history of attempts. */
 struct uplink_retry {
     unsigned failed_attempts; /* since the last good connection */
@@ -226,10 +245,12 @@ struct uplink {
     struct uplink_inbox inbox;
     struct uplink_timer timer;
     struct uplink_slots slots;
+    struct uplink_pace pace;
     struct uplink_resolver resolver;
     struct uplink_client client;
     struct uplink_brokers brokers;
     struct uplink_connection connection;
+    struct uplink_progress progress;
     struct uplink_retry retry;
     struct uplink_error last_error; /* as the status shows it */
     enum uplink_link_state state;
@@ -255,9 +276,29 @@ bool uplink_is_connected(const struct uplink *uplink);
 const char *uplink_broker_uri(const struct uplink *uplink);
 bool uplink_uri_is_tls(const char *uri);
 
+/* progress.c */
+enum uplink_health {
+    UPLINK_HEALTHY,
+    UPLINK_STALLED, /* the oldest message has no answer within ack_timeout */
+    UPLINK_SILENT   /* PINGREQ has no answer */
+};
+/* The link is online: sets the timer. */
+void uplink_progress_begin(struct uplink *uplink);
+/* The first message after none is sent: sets the timer. */
+void uplink_progress_expect(struct uplink *uplink);
+/* The broker has answered the oldest message. */
+void uplink_progress_note_answer(struct uplink *uplink);
+/* If healthy: sets the timer for the next check, if there is anything to check. */
+enum uplink_health uplink_progress_check(struct uplink *uplink);
+
 /* slots.c */
 MUST_CHECK int uplink_slots_init(struct uplink *uplink);
 void uplink_slots_done(struct uplink *uplink);
+/* Does the rate keep the next message back? Then the timer of the pace is set, and reports
+ * when it does not any more. */
+bool uplink_is_paced(const struct uplink *uplink);
+/* The timer of the pace has expired. */
+void uplink_on_pace(struct uplink *uplink);
 void uplink_on_slot(struct uplink *uplink, struct uplink_slot *slot);
 /* The end of an epoch: everything without an answer is answered UNKNOWN, with the cause and the
  * text of uplink->connection. */
@@ -332,6 +373,8 @@ void uplink_describe_timeout(const struct uplink *uplink, char reason[static UPL
 void uplink_describe_failure(const struct uplink *uplink,
                              const struct uplink_event *event,
                              char reason[static UPLINK_TEXT_MAX]);
+/* Of a connection that the library reported as lost. */
+enum uplink_cause uplink_cause_of_loss(const struct uplink *uplink);
 /* A connection that ended; valid until the next attempt. */
 const char *uplink_describe_loss(const struct uplink *uplink);
 

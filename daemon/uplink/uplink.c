@@ -31,6 +31,7 @@
 #define WINDOW_MAX 65535u
 
 #define TIMER_ACCURACY_US 10000
+#define PACE_ACCURACY_US  1000
 
 /* --- mail ----------------------------------------------------------------- */
 
@@ -108,6 +109,26 @@ static int on_timer(sd_event_source *source, uint64_t usec, void *userdata)
         uplink_on_deadline(uplink);
     uplink_report(&uplink->owner);
     return 0;
+}
+
+/* More may be sent again. */
+static int on_pace(sd_event_source *source, uint64_t usec, void *userdata)
+{
+    struct uplink *uplink = userdata;
+
+    (void)source;
+    (void)usec;
+    uplink_on_pace(uplink);
+    uplink_report(&uplink->owner);
+    return 0;
+}
+
+static int init_pace(struct uplink *uplink)
+{
+    int r = sd_event_add_time(uplink->event, &uplink->pace.source, CLOCK_BOOTTIME, 0,
+                              PACE_ACCURACY_US, on_pace, uplink);
+
+    return r < 0 ? r : sd_event_source_set_enabled(uplink->pace.source, SD_EVENT_OFF);
 }
 
 static int init_timer(struct uplink *uplink)
@@ -233,6 +254,8 @@ static int prepare(struct uplink *uplink)
     if (r >= 0)
         r = init_timer(uplink);
     if (r >= 0)
+        r = init_pace(uplink);
+    if (r >= 0)
         prepare_paho();
     return r < 0 ? r : 0;
 }
@@ -334,6 +357,7 @@ void uplink_free(struct uplink *uplink)
         uplink_instance = NULL;
     }
     sd_event_source_disable_unref(uplink->timer.source);
+    sd_event_source_disable_unref(uplink->pace.source);
     sd_event_source_disable_unref(uplink->inbox.source);
     uplink_detach_lookups(&uplink->resolver);
     if (uplink->inbox.is_ready)

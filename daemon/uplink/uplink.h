@@ -33,10 +33,12 @@ enum uplink_state { UPLINK_IDLE, UPLINK_CONNECTING, UPLINK_ONLINE, UPLINK_CLOSIN
 
 /* One message to forward; everything is copied before uplink_send() returns. */
 struct uplink_message {
-    uint64_t id; /* comes back in the answer */
+    uint64_t id;        /* comes back in the answer */
+    struct view prefix; /* of the topic; may be empty */
     struct view topic;
     struct view payload;
     struct view properties; /* encoded MQTT 5 properties, left out on a 3.1.1 link */
+    struct view stamp;      /* more of them, which are sent behind those */
     uint8_t qos;
     bool retain;
     int64_t expiry_ms; /* what is left, -1: none; sent rounded up to seconds */
@@ -92,7 +94,7 @@ const char *uplink_state_name(enum uplink_state state);
 
 enum {
     UPLINK_E_OFFLINE = 1, /* not connected */
-    UPLINK_E_FULL,        /* no slot, or the bytes of the window are used up */
+    UPLINK_E_FULL,        /* no slot, the bytes of the window are used up, or the rate is */
     /* Above the broker's Maximum Packet Size, or no MQTT packet can hold it: this broker will
      * never take it. */
     UPLINK_E_TOO_LARGE,
@@ -107,8 +109,8 @@ struct uplink;
  * @settings: borrowed until uplink_free(). Between two calls the owner may change any
  *            number but broker_count, protocol and window. backoff_*_ms apply from the
  *            next pause on, keepalive_ms and connect_timeout_ms from the next attempt,
- *            ack_timeout_ms when the wait under way is over, window_bytes and max_qos
- *            from the next message.
+ *            ack_timeout_ms when the wait under way is over, window_bytes, max_qos
+ *            and rate from the next message.
  *
  * Blocks no signal and starts no thread; the caller has blocked the signals it
  * handles, for Paho's threads inherit the mask at the first connect.
@@ -141,7 +143,7 @@ MUST_CHECK int uplink_send(struct uplink *uplink, const struct uplink_message *m
 void uplink_cork(struct uplink *uplink);
 void uplink_uncork(struct uplink *uplink);
 
-/* How many messages may be sent now; 0 unless online. */
+/* How many messages may be sent now; 0 unless online, and 0 while the rate allows none. */
 unsigned uplink_room(const struct uplink *uplink);
 void uplink_get_link(const struct uplink *uplink, struct uplink_link *ret);
 

@@ -91,8 +91,8 @@ read_sound(struct pages *pages, enum survey_file file, uint8_t *to, size_t size,
     memset(to + used, 0, size - used);
 }
 
-/* And so do bad blocks, and everything after a stop; what lies beside a bad
- * place is read. */
+/* And so do bad blocks, and everything after a stop; what lies beside a
+ * bad block is read. */
 static void
 read_at(struct pages *pages, enum survey_file file, uint8_t *to, size_t size, uint64_t from)
 {

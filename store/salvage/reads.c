@@ -31,7 +31,7 @@ static _Thread_local uint64_t given_up;
 static _Thread_local uint64_t repeated;
 static _Thread_local uint64_t bad_writes;
 static _Thread_local int full_error = ENOSPC;
-static _Thread_local bool (*should_stop)(void);
+static _Thread_local bool (*stop_callback)(void);
 static _Thread_local unsigned stop_calls;
 
 /* After the @tries-th try failed: is there to be another one? */
@@ -68,14 +68,14 @@ ssize_t reads_at(int fd, void *to, size_t size, uint64_t from)
     return (ssize_t)used;
 }
 
-void spool_stop_if(bool (*asks)(void))
+void spool_stop_if(bool (*should_stop)(void))
 {
-    should_stop = asks;
+    stop_callback = should_stop;
 }
 
 bool reads_is_stopped(void)
 {
-    return should_stop && stop_calls++ % STOP_PERIOD == 0 && should_stop();
+    return stop_callback && stop_calls++ % STOP_PERIOD == 0 && stop_callback();
 }
 
 uint64_t reads_given_up(void)

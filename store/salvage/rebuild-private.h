@@ -2,7 +2,8 @@
 /*
  * rebuild-private.h - what the files of the rebuild share
  *
- * rebuild_rows.c says which row is plausible and reads it; rebuild_count.c counts;
+ * rebuild_rows.c says which row is plausible and reads it, rebuild_kept.c the same of
+ * rejected messages; rebuild_count.c counts;
  * rebuild_write.c writes the new database; rebuild.c, above them, says which
  * messages and records there are. No other file includes this.
  *
@@ -41,7 +42,7 @@ struct kept_lane {
 };
 
 struct candidate {
-    uint64_t id;
+    uint64_t number; /* its id or seq: the newest come first */
     uint32_t page;
     uint32_t cell;
 };
@@ -63,6 +64,7 @@ struct rebuild_state {
     uint64_t exported;
     uint64_t pruned; /* deliveries up to here are missing on purpose, also beyond exported */
     uint64_t failures_pruned; /* so many of the counted failures have no row any more */
+    uint64_t kept;            /* rejected messages that are kept */
     int64_t reported;         /* or SPOOL_NOT_REPORTED; 0 if it is unknown: reported again */
 };
 
@@ -114,9 +116,17 @@ struct rebuild_messages {
     int64_t walked_key;      /* of the last sound message, when the tree is walked once more */
 };
 
+/* Rejected messages. */
+struct rebuild_kept {
+    struct numbers ids;
+    struct rebuild_candidates candidates;
+    uint64_t found;
+};
+
 /* Into the new database. */
 struct rebuild_insert {
     sqlite3_stmt *message;
+    sqlite3_stmt *kept;
     sqlite3_stmt *outcome;
 };
 
@@ -132,6 +142,7 @@ struct rebuild {
     struct rebuild_seen seen;
     struct rebuild_candidates candidates;
     struct rebuild_messages messages;
+    struct rebuild_kept kept;
     struct rebuild_insert insert;
 };
 
@@ -187,6 +198,13 @@ MUST_CHECK int rebuild_take_state(void *userdata, const struct pages_row *row);
 uint64_t rebuild_charge_of(const struct pages_row *row);
 enum judgement rebuild_judge(struct rebuild *rebuild, const struct pages_row *row);
 bool rebuild_is_outcome_row(const struct rebuild *rebuild, const struct pages_row *row);
+MUST_CHECK int rebuild_add_candidate(struct rebuild_candidates *candidates,
+                                     const struct pages_row *row,
+                                     uint64_t number);
+void rebuild_sort_candidates(struct rebuild_candidates *candidates);
+/* Borrows the bytes of @field. */
+MUST_CHECK int rebuild_bind(sqlite3_stmt *stmt, int index, const struct pages_field *field);
+MUST_CHECK int rebuild_run(sqlite3_stmt *stmt);
 
 /* rebuild_count.c */
 void rebuild_count_ended(struct rebuild *rebuild,
@@ -195,6 +213,12 @@ void rebuild_count_ended(struct rebuild *rebuild,
                          enum spool_outcome outcome);
 uint64_t rebuild_count_missing(const struct rebuild *rebuild);
 uint64_t rebuild_most_missing(const struct rebuild *rebuild);
+
+/* rebuild_kept.c */
+/* Its root page; 0: there is none. Forgets which pages the walks have reached. */
+MUST_CHECK int rebuild_find_kept(struct pages *pages, uint32_t *ret_root);
+MUST_CHECK int rebuild_read_kept(struct rebuild *rebuild);
+MUST_CHECK int rebuild_choose_kept(struct rebuild *rebuild);
 
 /* rebuild_write.c */
 MUST_CHECK int rebuild_prepare(struct rebuild *rebuild);

@@ -370,27 +370,14 @@ static void level_counters(struct rebuild *rebuild)
 
 /* ---- which messages ---- */
 
-static int add_candidate(struct rebuild *rebuild, const struct pages_row *row)
-{
-    if (rebuild->candidates.count == rebuild->candidates.capacity) {
-        size_t room = rebuild->candidates.capacity * 2 + 1024;
-        struct candidate *grown = realloc(rebuild->candidates.all, room * sizeof(*grown));
-        if (!grown)
-            return -ENOMEM;
-        rebuild->candidates.all = grown;
-        rebuild->candidates.capacity = room;
-    }
-    rebuild->candidates.all[rebuild->candidates.count++] =
-        (struct candidate){rebuild_id_of(row), row->page, row->cell};
-    return 0;
-}
-
 static int take_sound(void *userdata, const struct pages_row *row)
 {
     struct rebuild *rebuild = userdata;
     if (rebuild_judge(rebuild, row) != SOUND_MESSAGE)
         return 0;
-    return row->is_uncertain ? add_candidate(rebuild, row) : rebuild_keep_message(rebuild, row);
+    if (!row->is_uncertain)
+        return rebuild_keep_message(rebuild, row);
+    return rebuild_add_candidate(&rebuild->candidates, row, rebuild_id_of(row));
 }
 
 /* A tree is in order: where a row is not, it is its key that was damaged. */
@@ -418,20 +405,13 @@ static int take_candidate(void *userdata, const struct pages_row *row)
                                                         : 0;
 }
 
-static int newest_first(const void *a, const void *b)
-{
-    const struct candidate *left = a;
-    const struct candidate *right = b;
-    return (left->id < right->id) - (left->id > right->id);
-}
-
 /* Newest first, while any are missing. */
 static int take_candidates(struct rebuild *rebuild, uint64_t from, uint64_t to)
 {
     for (size_t i = 0; i < rebuild->candidates.count && rebuild_count_missing(rebuild) > 0;
          i++) {
         const struct candidate *candidate = &rebuild->candidates.all[i];
-        if (candidate->id < from || candidate->id > to)
+        if (candidate->number < from || candidate->number > to)
             continue;
         int r = pages_one(rebuild->task->pages, candidate->page, candidate->cell,
                           take_candidate, rebuild);
@@ -469,9 +449,7 @@ static int read_messages(struct rebuild *rebuild)
         r = pages_orphans(pages, take_sound, rebuild);
     if (r != 0)
         return r;
-    if (rebuild->candidates.count > 0)
-        qsort(rebuild->candidates.all, rebuild->candidates.count,
-              sizeof(*rebuild->candidates.all), newest_first);
+    rebuild_sort_candidates(&rebuild->candidates);
     r = choose_candidates(rebuild);
     if (r != 0)
         return r;
@@ -506,7 +484,10 @@ static int read_all(struct rebuild *rebuild)
     if (r != 0)
         return r;
     level_counters(rebuild);
-    return read_messages(rebuild);
+    r = rebuild_read_kept(rebuild);
+    if (r == 0)
+        r = read_messages(rebuild);
+    return r == 0 ? rebuild_choose_kept(rebuild) : r;
 }
 
 int rebuild(struct rebuild_task *task)
@@ -520,16 +501,20 @@ int rebuild(struct rebuild_task *task)
         r = read_all(&rebuild);
     if (r == 0)
         r = rebuild_write_rest(&rebuild);
-    if (r == 0 && (rebuild.seen.ids.is_short || rebuild.seen.seqs.is_short))
+    if (r == 0 &&
+        (rebuild.seen.ids.is_short || rebuild.seen.seqs.is_short || rebuild.kept.ids.is_short))
         r = -ENOMEM;
     task->salvaged = rebuild.messages.found;
     task->last_id = rebuild.ends.last_id;
     task->last_seq = rebuild.ends.last_seq;
     (void)sqlite3_finalize(rebuild.insert.message);
     (void)sqlite3_finalize(rebuild.insert.outcome);
+    (void)sqlite3_finalize(rebuild.insert.kept);
     free(rebuild.candidates.all);
+    free(rebuild.kept.candidates.all);
     free(rebuild.lanes.all);
     numbers_done(&rebuild.seen.ids);
     numbers_done(&rebuild.seen.seqs);
+    numbers_done(&rebuild.kept.ids);
     return r;
 }

@@ -23,6 +23,7 @@ struct rebuild_task {
     sqlite3 *db; /* new: has the tables, and nothing in them but the row of table spool */
     uint64_t salvaged;
     uint64_t damaged;
+    uint64_t kept_lost;    /* rejected messages */
     bool is_count_unknown; /* of how many there were */
     uint64_t last_id;      /* as the new spool has them */
     uint64_t last_seq;

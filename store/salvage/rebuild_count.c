@@ -90,13 +90,18 @@ int rebuild_pages_needed(struct pages *pages, uint64_t *ret)
 {
     static const uint32_t roots[] = {ROOT_SPOOL, ROOT_LANE, ROOT_OUTCOME, ROOT_MESSAGE};
     struct loose loose = {0};
-    pages_restart(pages);
+    uint32_t kept;
+    int r = rebuild_find_kept(pages, &kept);
+    if (r == 0 && kept > 0)
+        r = pages_walk(pages, kept, pass_row, NULL);
+    if (r != 0)
+        return r;
     for (size_t i = 0; i < sizeof(roots) / sizeof(*roots); i++) {
-        int r = pages_walk(pages, roots[i], pass_row, NULL);
+        r = pages_walk(pages, roots[i], pass_row, NULL);
         if (r != 0)
             return r;
     }
-    int r = pages_orphans(pages, count_loose, &loose);
+    r = pages_orphans(pages, count_loose, &loose);
     pages_restart(pages);
     if (r == 0)
         *ret = pages_in_use(pages) + loose.count + loose.count / LEAVES_A_BRANCH;

@@ -172,7 +172,7 @@ struct foreign {
 
 static int count_table(void *userdata, const struct pages_row *row)
 {
-    static const char *const names[] = {"lane", "message", "outcome", "spool"};
+    static const char *const names[] = {"lane", "message", "outcome", "spool", "rejected"};
     struct foreign *foreign = userdata;
     if (row->field_count != 5 || !rebuild_is_text(row, 0) || !rebuild_is_text(row, 1) ||
         rebuild_bytes(row, 0).size != 5 || memcmp(rebuild_bytes(row, 0).data, "table", 5) != 0)
@@ -202,7 +202,7 @@ int rebuild_is_foreign(struct pages *pages, bool *ret)
 /* ---- the clock and the cursor ---- */
 
 /* Of table spool; an older program's row ends before it. */
-enum { STATE_REPORTED = 11 };
+enum { STATE_REPORTED = 13 };
 
 int rebuild_take_state(void *userdata, const struct pages_row *row)
 {
@@ -230,6 +230,9 @@ int rebuild_take_state(void *userdata, const struct pages_row *row)
         is_number(row, 8, 0, INT64_MAX / 4) ? (uint64_t)rebuild_number(row, 8) : 0;
     rebuild->state.failures_pruned =
         is_number(row, 9, 0, (int64_t)SPOOL_LAST_MAX) ? (uint64_t)rebuild_number(row, 9) : 0;
+    rebuild->state.kept = row->field_count > 11 && is_number(row, 11, 0, INT64_MAX / 4)
+                              ? (uint64_t)rebuild_number(row, 11)
+                              : 0;
     rebuild->state.reported = SPOOL_NOT_REPORTED;
     if (is_number(row, STATE_REPORTED, 0, INT64_MAX / 4))
         rebuild->state.reported = rebuild_number(row, STATE_REPORTED);
@@ -324,6 +327,63 @@ enum judgement rebuild_judge(struct rebuild *rebuild, const struct pages_row *ro
                    (rebuild_find_lane(&rebuild->lanes, rebuild_lane_of(row)) ||
                     rebuild->lanes.count == 0);
     return is_whole ? SOUND_MESSAGE : BROKEN_MESSAGE;
+}
+
+/* ---- rows that are kept ---- */
+
+int rebuild_bind(sqlite3_stmt *stmt, int index, const struct pages_field *field)
+{
+    switch (field->kind) {
+    case PAGES_NUMBER:
+        return sqlite3_bind_int64(stmt, index, field->number);
+    case PAGES_TEXT:
+        return sqlite3_bind_text64(stmt, index, view_chars(field->bytes), field->bytes.size,
+                                   SQLITE_STATIC, SQLITE_UTF8);
+    case PAGES_BLOB:
+        return sqlite3_bind_blob64(stmt, index, field->bytes.data, field->bytes.size,
+                                   SQLITE_STATIC);
+    case PAGES_LOST:
+    case PAGES_NULL:
+    case PAGES_REAL:
+        break;
+    }
+    return sqlite3_bind_null(stmt, index);
+}
+
+int rebuild_run(sqlite3_stmt *stmt)
+{
+    int rc = sqlite3_step(stmt);
+    (void)sqlite3_reset(stmt); /* repeats the error of the step */
+    return rc == SQLITE_DONE ? 0 : rc;
+}
+
+int rebuild_add_candidate(struct rebuild_candidates *candidates,
+                          const struct pages_row *row,
+                          uint64_t number)
+{
+    if (candidates->count == candidates->capacity) {
+        size_t room = candidates->capacity * 2 + 1024;
+        struct candidate *grown = realloc(candidates->all, room * sizeof(*grown));
+        if (!grown)
+            return -ENOMEM;
+        candidates->all = grown;
+        candidates->capacity = room;
+    }
+    candidates->all[candidates->count++] = (struct candidate){number, row->page, row->cell};
+    return 0;
+}
+
+static int newest_first(const void *a, const void *b)
+{
+    const struct candidate *left = a;
+    const struct candidate *right = b;
+    return (left->number < right->number) - (left->number > right->number);
+}
+
+void rebuild_sort_candidates(struct rebuild_candidates *candidates)
+{
+    if (candidates->count > 0)
+        qsort(candidates->all, candidates->count, sizeof(*candidates->all), newest_first);
 }
 
 /* ---- outcome records ---- */

@@ -34,36 +34,17 @@ int rebuild_prepare(struct rebuild *rebuild)
             " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16,"
             " ?17)",
             -1, &rebuild->insert.outcome, NULL);
+    if (rc == SQLITE_OK)
+        rc = sqlite3_prepare_v2(
+            db,
+            "INSERT OR IGNORE INTO rejected (" KEPT_COLUMNS ")"
+            " SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16,"
+            " ?17, ?18, ?19 WHERE NOT EXISTS (SELECT 1 FROM message WHERE key = ?5)",
+            -1, &rebuild->insert.kept, NULL);
     return rc;
 }
 
 /* ---- messages ---- */
-
-static int bind_field(sqlite3_stmt *stmt, int index, const struct pages_field *field)
-{
-    switch (field->kind) {
-    case PAGES_NUMBER:
-        return sqlite3_bind_int64(stmt, index, field->number);
-    case PAGES_TEXT:
-        return sqlite3_bind_text64(stmt, index, view_chars(field->bytes), field->bytes.size,
-                                   SQLITE_STATIC, SQLITE_UTF8);
-    case PAGES_BLOB:
-        return sqlite3_bind_blob64(stmt, index, field->bytes.data, field->bytes.size,
-                                   SQLITE_STATIC);
-    case PAGES_LOST:
-    case PAGES_NULL:
-    case PAGES_REAL:
-        break;
-    }
-    return sqlite3_bind_null(stmt, index);
-}
-
-static int run(sqlite3_stmt *stmt)
-{
-    int rc = sqlite3_step(stmt);
-    (void)sqlite3_reset(stmt); /* repeats the error of the step */
-    return rc == SQLITE_DONE ? 0 : rc;
-}
 
 int rebuild_keep_message(struct rebuild *rebuild, const struct pages_row *row)
 {
@@ -74,13 +55,14 @@ int rebuild_keep_message(struct rebuild *rebuild, const struct pages_row *row)
     for (int i = MESSAGE_KEY + 1; i <= MESSAGE_SUM && rc == SQLITE_OK; i++) {
         static const struct pages_field nothing = {.kind = PAGES_NULL};
         bool is_there = (size_t)i < row->field_count;
-        rc = bind_field(rebuild->insert.message, 1 + i, is_there ? &row->fields[i] : &nothing);
+        rc =
+            rebuild_bind(rebuild->insert.message, 1 + i, is_there ? &row->fields[i] : &nothing);
     }
     uint64_t charge = rebuild_charge_of(row);
     if (rc == SQLITE_OK)
         rc = sqlite3_bind_int64(rebuild->insert.message, 1 + MESSAGE_CHARGE, (int64_t)charge);
     if (rc == SQLITE_OK)
-        rc = run(rebuild->insert.message);
+        rc = rebuild_run(rebuild->insert.message);
     if (rc != 0)
         return rc;
     numbers_add(&rebuild->seen.ids, rebuild_id_of(row));
@@ -114,12 +96,12 @@ int rebuild_keep_outcome(void *userdata, const struct pages_row *row)
         return 0;
     int rc = sqlite3_bind_int64(rebuild->insert.outcome, 1, row->rowid);
     for (int i = 1; i <= 16 && rc == SQLITE_OK; i++)
-        rc = bind_field(rebuild->insert.outcome, i + 1, &row->fields[i]);
-    return rc == SQLITE_OK ? run(rebuild->insert.outcome) : rc;
+        rc = rebuild_bind(rebuild->insert.outcome, i + 1, &row->fields[i]);
+    return rc == SQLITE_OK ? rebuild_run(rebuild->insert.outcome) : rc;
 }
 
 /* What is in the record of a message of which little or nothing is known. */
-struct obituary {
+struct lost_record {
     int64_t seq;
     uint64_t id;
     const struct kept_lane *lane;
@@ -127,7 +109,7 @@ struct obituary {
     const struct pages_row *row; /* what is left of it; NULL: nothing */
 };
 
-static int write_obituary(struct rebuild *rebuild, const struct obituary *of)
+static int write_lost_record(struct rebuild *rebuild, const struct lost_record *of)
 {
     static const struct pages_row nothing = {0};
     const struct pages_row *row = of->row ? of->row : &nothing;
@@ -167,7 +149,7 @@ static int write_obituary(struct rebuild *rebuild, const struct obituary *of)
                                  SQLITE_STATIC, SQLITE_UTF8);
     if (rc == SQLITE_OK)
         rc = sqlite3_bind_null(stmt, NUMBERS + 3);
-    return rc == SQLITE_OK ? run(stmt) : rc;
+    return rc == SQLITE_OK ? rebuild_run(stmt) : rc;
 }
 
 int rebuild_record_broken(struct rebuild *rebuild, const struct pages_row *row)
@@ -176,13 +158,12 @@ int rebuild_record_broken(struct rebuild *rebuild, const struct pages_row *row)
     if (!lane || rebuild_id_of(row) > rebuild->ends.last_id ||
         numbers_has(&rebuild->seen.ids, rebuild_id_of(row)))
         return 0;
-    const struct obituary obituary = {.seq =
-                                          PROVISIONAL_SEQ + (int64_t)rebuild->messages.broken,
-                                      .id = rebuild_id_of(row),
-                                      .lane = lane,
-                                      .outcome = SPOOL_DAMAGED,
-                                      .row = row};
-    int r = write_obituary(rebuild, &obituary);
+    const struct lost_record lost = {.seq = PROVISIONAL_SEQ + (int64_t)rebuild->messages.broken,
+                                     .id = rebuild_id_of(row),
+                                     .lane = lane,
+                                     .outcome = SPOOL_DAMAGED,
+                                     .row = row};
+    int r = write_lost_record(rebuild, &lost);
     if (r != 0)
         return r;
     numbers_add(&rebuild->seen.ids, rebuild_id_of(row));
@@ -260,11 +241,11 @@ static int close_holes(struct rebuild *rebuild, struct pool *pool)
         bool is_counted = seq <= rebuild->counted.seq;
         struct kept_lane *lane =
             is_counted ? take_from_counters(rebuild) : rebuild->lanes.fallback;
-        const struct obituary obituary = {.seq = (int64_t)seq,
-                                          .id = take_id(rebuild, pool),
-                                          .lane = lane,
-                                          .outcome = SPOOL_DAMAGED};
-        int r = write_obituary(rebuild, &obituary);
+        const struct lost_record lost = {.seq = (int64_t)seq,
+                                         .id = take_id(rebuild, pool),
+                                         .lane = lane,
+                                         .outcome = SPOOL_DAMAGED};
+        int r = write_lost_record(rebuild, &lost);
         if (r != 0)
             return r;
         lane->later[SPOOL_DAMAGED]++;
@@ -306,11 +287,11 @@ static int record_missing(struct rebuild *rebuild, uint64_t missing, struct pool
 {
     for (uint64_t i = 0; i < missing; i++) {
         struct kept_lane *lane = lane_in_want(rebuild);
-        const struct obituary obituary = {.seq = (int64_t)rebuild->ends.last_seq + 1,
-                                          .id = take_id(rebuild, pool),
-                                          .lane = lane,
-                                          .outcome = SPOOL_DAMAGED};
-        int r = write_obituary(rebuild, &obituary);
+        const struct lost_record lost = {.seq = (int64_t)rebuild->ends.last_seq + 1,
+                                         .id = take_id(rebuild, pool),
+                                         .lane = lane,
+                                         .outcome = SPOOL_DAMAGED};
+        int r = write_lost_record(rebuild, &lost);
         if (r != 0)
             return r;
         rebuild->ends.last_seq++;
@@ -340,12 +321,12 @@ static int write_newest_row(struct rebuild *rebuild)
         return rc == SQLITE_ROW ? 0 : rc;
     struct pool pool = rebuild_open_pool(rebuild, 1);
     bool is_in_file = rebuild->history.seq == rebuild->ends.last_seq;
-    const struct obituary obituary = {.seq = (int64_t)rebuild->ends.last_seq,
-                                      .id = is_in_file ? rebuild->history.id
-                                                       : take_id(rebuild, &pool),
-                                      .lane = rebuild->lanes.fallback,
-                                      .outcome = SPOOL_DELIVERED};
-    return write_obituary(rebuild, &obituary);
+    const struct lost_record lost = {.seq = (int64_t)rebuild->ends.last_seq,
+                                     .id = is_in_file ? rebuild->history.id
+                                                      : take_id(rebuild, &pool),
+                                     .lane = rebuild->lanes.fallback,
+                                     .outcome = SPOOL_DELIVERED};
+    return write_lost_record(rebuild, &lost);
 }
 
 /* ---- the small tables ---- */
@@ -387,7 +368,7 @@ static int write_lane(struct rebuild *rebuild, const struct kept_lane *lane, sql
         rc = sqlite3_bind_int64(stmt, 4 + i, (int64_t)counters->ended[i]);
     for (int i = 0; i < 4 && rc == SQLITE_OK; i++)
         rc = sqlite3_bind_int64(stmt, 4 + SPOOL_OUTCOMES + i, (int64_t)numbers[i]);
-    return rc == SQLITE_OK ? run(stmt) : rc;
+    return rc == SQLITE_OK ? rebuild_run(stmt) : rc;
 }
 
 static int write_lanes(struct rebuild *rebuild)
@@ -423,6 +404,8 @@ static int write_state(struct rebuild *rebuild, uint64_t pruned_seq)
         " failures_pruned = max(0, ?9 - (SELECT count(*) FROM outcome WHERE outcome > 0)),"
         " record_bytes ="
         " (SELECT coalesce(sum(record_charge(client, topic, ref)), 0) FROM outcome),"
+        " rejected_messages = (SELECT count(*) FROM rejected),"
+        " rejected_bytes = (SELECT coalesce(sum(charge), 0) FROM rejected),"
         " reported_seq = CASE WHEN ?10 >= 0 THEN min(?10, ?11) END",
         -1, &stmt, NULL);
     if (rc != SQLITE_OK)
@@ -437,15 +420,15 @@ static int write_state(struct rebuild *rebuild, uint64_t pruned_seq)
                                (int64_t)failed,
                                rebuild->state.reported,
                                (int64_t)rebuild->ends.last_seq};
-    const bool is_there[] = {true, true, clock->has_wall, true, clock->is_absent, true,
-                             true, true, true,            true};
+    const bool is_there[] = {
+        true, true, clock->has_wall, true, clock->is_absent, true, true, true, true, true};
     enum { NUMBERS = sizeof(numbers) / sizeof(numbers[0]) };
     rc = sqlite3_bind_text(stmt, 1, clock->boot_id, -1, SQLITE_STATIC);
     for (int i = 0; i < NUMBERS && rc == SQLITE_OK; i++)
         rc = is_there[i] ? sqlite3_bind_int64(stmt, 2 + i, numbers[i])
                          : sqlite3_bind_null(stmt, 2 + i);
     if (rc == SQLITE_OK)
-        rc = run(stmt);
+        rc = rebuild_run(stmt);
     (void)sqlite3_finalize(stmt); /* repeats the error of the step */
     return rc;
 }

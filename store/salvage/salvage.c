@@ -200,7 +200,7 @@ static int choose_image(int directory_fd,
 
 /* ---- the new database ---- */
 
-/* Nobody knows the file yet: it is synced once, as a whole, when it is complete. */
+/* No other process opens the file yet: it is synced once, as a whole, when it is complete. */
 static int fill(sqlite3 *db, struct rebuild_task *task)
 {
     int rc = sqlite3_exec(db, "PRAGMA journal_mode = OFF", NULL, NULL, NULL);
@@ -419,6 +419,7 @@ int salvage(int directory_fd,
         return r;
     ret->salvaged = task.salvaged;
     ret->damaged = task.damaged;
+    ret->kept_lost = task.kept_lost;
     ret->is_count_unknown = task.is_count_unknown;
     return 0;
 }

@@ -42,7 +42,7 @@ void survey_done(struct survey *survey);
 
 /* A message may be lost by it: a place of the database or of its log. */
 bool survey_found_damage(const struct survey *survey);
-/* Is one of these bytes in a bad place? @survey NULL: no. */
+/* Is one of these bytes in a bad block? @survey NULL: no. */
 bool survey_is_bad(const struct survey *survey,
                    enum survey_file file,
                    uint64_t from,

@@ -36,6 +36,8 @@ MACRO = re.compile(r'\bFAILPOINT(?:_TORN)?\("([^"]+)"')
 WINDOW = 16
 # Few enough that eviction and delivery run side by side.
 MAX_MESSAGES = 60
+# What is larger is rejected, and kept with its payload.
+LARGE = 1000
 # What a failpoint needs to be reached: an incomplete line at the end of the audit file ...
 BEFORE = {"export.after_mend": "export.torn_write:2"}
 # ... or a damaged database, for all names with this prefix.
@@ -150,6 +152,8 @@ class Run:
     def go(self, seconds):
         """Waits @seconds for each death."""
         producers = start_producers(self.gateway.socket, 3, self.prefix, window=32, pause=0.001)
+        producers += start_producers(self.gateway.socket, 1, self.prefix + "large", window=2,
+                                     size=LARGE, pause=0.01)
         try:
             if any(wish.startswith(AFTER_DAMAGE) for wish in self.wishes):
                 self.damage()
@@ -168,7 +172,7 @@ class Sweep:
     """Processes a list of visits, each a function that makes runs, by several threads."""
 
     def __init__(self):
-        self.far = FarBroker()
+        self.far = FarBroker("--maximum-packet", str(LARGE))
         self.visits, self.runs, self.errors, self.skipped = [], [], [], []
         self._lock = threading.Lock()
 
@@ -235,14 +239,15 @@ def swept(sweep):
     check(not found, "%d findings\n%s" % (len(found), "\n".join(found[:SHOWN])))
     repeats = [measured_repeats(run.history) for run in reached]
     records = [record["outcome"] for run in reached for record in run.history.outcomes]
-    print("# %d kills in %d runs: %d acknowledged, %d delivered, %d evicted, at most %d repeats in "
-          "a run, its window %d" % (sum(run.history.cuts for run in sweep.runs), len(sweep.runs),
-                                    sum(len(run.history.acked) for run in reached),
-                                    records.count("delivered"), records.count("evicted"),
-                                    max(repeats, default=0), WINDOW))
+    print("# %d kills in %d runs: %d acknowledged, %d delivered, %d evicted, %d rejected, at most "
+          "%d repeats in a run, its window %d"
+          % (sum(run.history.cuts for run in sweep.runs), len(sweep.runs),
+             sum(len(run.history.acked) for run in reached), records.count("delivered"),
+             records.count("evicted"), records.count("rejected"), max(repeats, default=0),
+             WINDOW))
     missed = [str(run) for run in sweep.runs if not run.reached]
     print("# %d runs did not reach all of theirs: %s" % (len(missed), ", ".join(missed[:SHOWN])))
-    for outcome in ("delivered", "evicted"):
+    for outcome in ("delivered", "evicted", "rejected"):
         check(not reached or outcome in records, "the runs saw none " + outcome)
 
 

@@ -428,7 +428,7 @@ def at_the_bound_it_refuses_and_takes_messages_again_when_the_file_is_back():
     wait_for(lambda: rig.gateway.status()["forecast"]["full_s"] == 0, 10, "a forecast of 0")
     page = rig.gateway.tool("status").stdout.decode()
     check("NOT WRITTEN" in page and "at most 1000" in page, "mqtt-spool status", page)
-    check("intake    NOTHING IS TAKEN: " in page and "audit.max_waiting is 1000" in page, "it", page)
+    check("intake    NO MESSAGE IS ACCEPTED: " in page and "audit.max_waiting is 1000" in page, "it", page)
     os.mkdir(rig.folder)
     rig.wait_healthy()
     rig.deliver(10)

@@ -279,7 +279,7 @@ def garbage_instead_of_a_database_is_found():
 def a_database_that_is_gone_is_found():
     spool = Spool()
     os.unlink(spool.path())
-    equal(spool.finds("spool.db-wal is there but spool.db is missing", "salvages",
+    equal(spool.finds("spool.db-wal exists but spool.db is missing", "salvages",
                       "put back what was moved away"), {"database"})
     os.unlink(spool.path("spool.db-wal"))
     equal(spool.finds("spool.db is missing, and ids up to 10 were given out", "salvages",
@@ -392,7 +392,7 @@ def a_cut_audit_file_is_found():
 def an_audit_file_that_is_gone_is_found():
     spool = Spool()
     os.unlink(spool.audit)
-    equal(spool.finds("the audit file is not there"), {"audit"})
+    equal(spool.finds("the audit file is missing"), {"audit"})
     spool = Spool(exported=0)
     os.unlink(spool.audit)
     well(spool.check())
@@ -404,7 +404,7 @@ def what_is_in_the_way_of_the_audit_file_is_found():
         spool = Spool()
         os.unlink(spool.audit)
         make(spool.audit)
-        equal(spool.finds("the audit file is not there", "3 messages"), {"audit"})
+        equal(spool.finds("the audit file is missing", "3 messages"), {"audit"})
         spool.tamper("UPDATE lane SET accepted = accepted + 1")
         equal(spool.finds("does not balance"), {"audit", "ledger"})
 

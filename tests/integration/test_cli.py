@@ -575,7 +575,7 @@ def no_listener_at_the_socket_is_reported_with_the_remedy():
 
 
 def as_nobody():
-    """A preexec_fn that becomes the user nobody; skips if that is impossible."""
+    """A preexec_fn that becomes the user "nobody"; skips if that is impossible."""
     if os.geteuid() != 0:
         skip("only root can become another user")
 
@@ -883,7 +883,7 @@ def a_disk_that_is_short_is_on_the_page():
                       retention={"when_full": "refuse"}).start()
     with gateway.client(5) as client:
         wait_for(lambda: client.publish_wait("plant/t", b"x" * 5000).reason == 0x97, 20, "refusals")
-        wait_for_page(gateway, "intake    NOTHING IS TAKEN, the disk is short: ",
+        wait_for_page(gateway, "intake    NO MESSAGE IS ACCEPTED, the disk is short: ",
                       "free, spool.disk_reserve is 1.0 TiB", "refused since the start",
                       "below spool.disk_reserve")
     equal(gateway.status()["intake"], {"refusing": "disk"})
@@ -934,9 +934,9 @@ def a_salvage_is_reported_even_if_no_damaged_file_is_left():
           gateway.log())
     page = gateway.tool("status").stdout.decode()
     check("DAMAGED:" not in page, "no file is left", page)
-    check("SALVAGED at %s, for the database was damaged or gone" % salvage["time"] in page,
+    check("SALVAGED at %s: the database was damaged or missing;" % salvage["time"] in page,
           "the salvage and its time", page)
-    check(re.search(r"0 messages\s+that were read go on, 1 are recorded as damaged", page),
+    check(re.search(r"0 messages\s+could be read and are kept, 1 are recorded as damaged", page),
           "what", page)
 
 

@@ -463,7 +463,7 @@ def more_clients_than_max_clients_get_the_reason_and_the_others_stay():
     gateway = Gateway(listen={"max_clients": 10}).start()
     clients = [gateway.client(5, client_id="c%d" % number) for number in range(10)]
     for version, code in ((5, 0x97), (4, 0x03)):
-        for name in ("late", "c0"):
+        for name in ("late", "later"):
             late = gateway.raw(version)
             late.send(mqtt.connect_packet(version, name))
             last = late.expect_closed(5)

@@ -275,7 +275,7 @@ def at_the_limit_a_client_takes_its_own_session_over():
     third = gateway.raw(5)
     third.send(mqtt.connect_packet(5, "third"))
     equal(third.expect_closed().reason, 0x97, "one more than the limit")
-    other.disconnect()
+    other.send(mqtt.packet(mqtt.DISCONNECT))
     other.expect_closed()
     gateway.client(5, client_id="third").ping()
     gateway.stop()

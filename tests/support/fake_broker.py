@@ -21,7 +21,7 @@ Options, alone or together; all but those of CONNACK also change while it runs:
   session_present  set it in CONNACK, and remember QoS 2 packet ids over connections
 
 The ledger has one record a PUBLISH: conn, version, qos, dup, retain, pid, topic, bytes, sha256,
-head (how the payload begins), seq and intact; a QoS 2 message is recorded once, however often it
+head (how the payload begins), user (its user properties as pairs), seq and intact; a QoS 2 message is recorded once, however often it
 comes. `seq` is the number the payload begins with. A payload "SEQ;...;CRC" ends in the CRC-32 of
 all before its last semicolon, as eight hex digits: `intact` is true if that holds and the topic
 ends in "/SEQ"; it is null for other payloads unless `check` is set, which makes all of them
@@ -64,6 +64,29 @@ def read_varint(data, at):
         if not data[at + i] & 0x80:
             return number, at + i + 1
     raise ValueError("length of five bytes")
+
+
+def user_properties(encoded):
+    """The pairs among the properties of a PUBLISH."""
+    sizes = {0x01: 1, 0x02: 4, 0x23: 2}  # the others are a text each; 0x26 is two
+    pairs, at = [], 0
+
+    def text():
+        nonlocal at
+        size = struct.unpack(">H", encoded[at:at + 2])[0]
+        at += 2 + size
+        return encoded[at - size:at].decode()
+    while at < len(encoded):
+        kind = encoded[at]
+        at += 1
+        if kind == 0x26:
+            name = text()
+            pairs.append((name, text()))
+        elif kind in sizes:
+            at += sizes[kind]
+        else:  # it may be binary
+            at += 2 + struct.unpack(">H", encoded[at:at + 2])[0]
+    return pairs
 
 
 def is_intact(topic, payload, check):
@@ -187,13 +210,15 @@ class Connection(asyncio.Protocol):
         if qos:
             pid = struct.unpack(">H", body[at:at + 2])[0]
             at += 2
+        user = []
         if self.version == 5:
             length, at = read_varint(body, at)
+            user = user_properties(body[at:at + length])
             at += length
         self.check_limits(qos, pid, size)
         pids = self.broker.open_pids(self.client)
         if qos < 2 or pid not in pids:
-            self.broker.record_publish(self, first, pid, topic, body[at:])
+            self.broker.record_publish(self, first, pid, topic, body[at:], user)
         if qos == 2:
             pids.add(pid)
         if qos:
@@ -279,7 +304,7 @@ class FakeBroker:
         else:
             self.ledger.append(entry)
 
-    def record_publish(self, connection, first, pid, topic, payload):
+    def record_publish(self, connection, first, pid, topic, payload, user):
         seq = re.match(rb"\d+", payload)
         self.record({
             "conn": connection.number, "version": connection.version, "qos": first >> 1 & 3,
@@ -288,6 +313,7 @@ class FakeBroker:
             "head": payload[:HEAD].decode("latin-1"),
             "seq": int(seq.group()) if seq else None,
             "intact": is_intact(topic, payload, self.options["check"]),
+            "user": user,
         })
 
     def publishes(self):

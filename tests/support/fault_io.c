@@ -134,7 +134,7 @@ static bool meets_place(int fd, bool is_write, uint64_t from, uint64_t size)
             (place->times > 0 && place->failed >= place->times))
             continue;
         place->failed++;
-        note_failure(is_write ? "write" : "read", "bad place");
+        note_failure(is_write ? "write" : "read", "bad block");
         errno = EIO;
         return true;
     }

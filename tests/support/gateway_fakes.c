@@ -586,6 +586,10 @@ int uplink_send(struct uplink *uplink, const struct uplink_message *message)
         return result;
     assert_in_range(fakes.sent_count, 0, FAKES_SENT_MAX - 1);
     fakes.sent[fakes.sent_count++] = message->id;
+    fakes.sent_qos = message->qos;
+    (void)snprintf(fakes.sent_topic, sizeof(fakes.sent_topic), "%.*s%.*s",
+                   (int)message->prefix.size, (const char *)message->prefix.data,
+                   (int)message->topic.size, (const char *)message->topic.data);
     fakes.link.in_flight++;
     return 0;
 }
@@ -903,6 +907,25 @@ fakes_publish(struct session *session, const char *topic, const char *payload)
     (void)snprintf(session->payload, sizeof(session->payload), "%s", payload);
     offer(session);
     return session->verdict;
+}
+
+void fakes_connect_many(struct session **ret, unsigned count, uid_t uid)
+{
+    char id[16];
+
+    for (unsigned i = 0; i < count; i++) {
+        (void)snprintf(id, sizeof(id), "%u", i);
+        ret[i] = fakes_connect(id, uid);
+    }
+}
+
+struct user *fakes_add_client(struct users *users, uid_t uid)
+{
+    struct user *user = users_find(users, uid);
+
+    users_add_client(users, user);
+    users_add_active(users, user);
+    return user;
 }
 
 void fakes_leave(struct session *session)

@@ -15,6 +15,7 @@
 #include "base/peer.h"
 #include "daemon/config/config.h"
 #include "daemon/gateway/gateway-private.h"
+#include "daemon/gateway/users.h"
 #include "daemon/ingress/listener.h"
 #include "daemon/ingress/session.h"
 #include "daemon/uplink/settings.h"
@@ -96,6 +97,8 @@ struct fakes {
     unsigned room; /* of the uplink */
     uint64_t sent[FAKES_SENT_MAX];
     unsigned sent_count;
+    char sent_topic[256]; /* of the last one */
+    uint8_t sent_qos;
     struct fake_result send, new_uplink, start_uplink;
     bool uplink_stops_late; /* it becomes idle by fakes_link_state() only */
 
@@ -126,6 +129,10 @@ uint8_t fakes_say_connect(struct session *session, const char *client_id);
 struct session_verdict
 fakes_publish(struct session *session, const char *topic, const char *payload);
 void fakes_leave(struct session *session);
+/* @count clients "0", "1", ... of one user. */
+void fakes_connect_many(struct session **ret, unsigned count, uid_t uid);
+/* The user of @uid, with one more client, which is active. */
+struct user *fakes_add_client(struct users *users, uid_t uid);
 
 /* The batch edge, now. */
 void fakes_edge(void);

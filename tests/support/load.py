@@ -154,10 +154,10 @@ def collect_far(history, entries):
 class FarBroker:
     """A broker in a process of its own that keeps the ledger of the remote side."""
 
-    def __init__(self):
+    def __init__(self, *options):
         self.ledger = os.path.join(processes.folder(), "far.jsonl")
         program = os.path.join(os.path.dirname(os.path.abspath(__file__)), "fake_broker.py")
-        self.process = processes.start([sys.executable, program, "--ledger", self.ledger],
+        self.process = processes.start([sys.executable, program, "--ledger", self.ledger, *options],
                                        stdin=processes.PIPE, stdout=processes.PIPE)
         tap.cleanup(self.stop)
         self.port = int(self.process.stdout.readline())

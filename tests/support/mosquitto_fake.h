@@ -47,7 +47,7 @@ struct mosquitto_fake {
     int qos;
     bool retain;
     mosquitto_property *properties; /* of the newest */
-    bool is_disconnected;           /* the client said so */
+    bool is_disconnected;           /* the client called mosquitto_disconnect() */
     bool is_destroyed;
 };
 

@@ -90,7 +90,7 @@ struct node {
     size_t *pending;
     size_t pending_count;
     size_t pending_room;
-    struct node **made; /* a folder: the node of each pending step, NULL but for creations */
+    struct node **made; /* a folder: per pending step, the node it creates or NULL */
 };
 
 static struct step *steps;

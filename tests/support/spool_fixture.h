@@ -21,6 +21,12 @@
 #define BOOT_B "bbbbbbbb-0000-0000-0000-000000000002"
 #define HOUR   INT64_C(3600000)
 
+/* SQL that removes what later versions of the schema added. */
+#define TO_THIRD_SCHEMA                                                                                                 \
+    "ALTER TABLE spool DROP COLUMN reported_seq; DROP TABLE rejected; ALTER TABLE spool DROP COLUMN rejected_messages;" \
+    "ALTER TABLE spool DROP COLUMN rejected_bytes;"
+#define TO_SECOND_SCHEMA TO_THIRD_SCHEMA "ALTER TABLE spool DROP COLUMN record_bytes;"
+
 struct fixture {
     char directory[64];
     struct spool_lane lane;

@@ -15,6 +15,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/view.h"
 #include "daemon/uplink/settings.h"
 #include "daemon/uplink/uplink-private.h"
 #include "daemon/uplink/uplink.h"
@@ -69,6 +70,7 @@ static inline void on_answered(void *userdata, const struct uplink_answer *answe
 static inline int send_text(struct fixture *f, const char *topic, const char *text, uint8_t qos)
 {
     struct uplink_message message = {.id = f->next_id,
+                                     .prefix = view_of_text(f->settings.topic_prefix),
                                      .topic = {(const uint8_t *)topic, strlen(topic)},
                                      .payload = {(const uint8_t *)text, strlen(text)},
                                      .qos = qos,

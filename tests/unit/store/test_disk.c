@@ -470,7 +470,7 @@ static void sweep_over(struct fixture *f, struct sweep *sweep, unsigned step)
     assert_int_equal(nftw(template, remove_entry, 8, FTW_DEPTH | FTW_PHYS), 0);
 }
 
-/* Not what reads: that is a sweep of its own. */
+/* Not the reads: that is a sweep of its own. */
 static const unsigned all_of_io =
     FAULT_WRITE | FAULT_SYNC | FAULT_TRUNCATE | FAULT_OPEN | FAULT_NAME;
 
@@ -851,10 +851,10 @@ static void what_a_lost_batch_had_evicted_goes_out_in_its_place(void **state)
     assert_int_equal(ledger_of(f).ended[SPOOL_DELIVERED], 300);
     close_spool(f);
     fault_io_disarm();
-    open_spool(f); /* nobody suspects the database */
+    open_spool(f); /* the database is not taken for damaged */
 }
 
-static void other_lanes_go_on_while_one_gives_room(void **state)
+static void other_lanes_continue_while_one_gives_room(void **state)
 {
     struct fixture *f = *state;
     struct spool_lane lanes[] = {f->lane, f->lane};
@@ -1015,7 +1015,7 @@ static void where_the_oldest_may_go_they_make_room_under_a_limit_too(void **stat
     limit_files(RLIM_INFINITY);
 }
 
-/* The newest message fits where the database has grown to already, so nothing says so
+/* The newest message fits where the database has grown to already, so nothing fails
  * before. */
 static void a_limit_below_the_size_of_the_files_ends_nothing(void **state)
 {
@@ -1144,7 +1144,7 @@ static void the_file_exceeds_max_bytes_by_no_more_than_stated(void **state)
         check_max_bytes(f, payloads[i], 8 << 20);
 }
 
-/* A program that reads a row, and then waits for somebody to press a key. */
+/* A program that reads a row, and then waits for a key press. */
 static sqlite3 *hold_a_snapshot(const struct fixture *f, sqlite3_stmt **ret)
 {
     char path[128];
@@ -1203,7 +1203,7 @@ static void a_reader_that_never_ends_stops_new_messages_at_the_bound_of_the_wal(
     assert_int_equal(r, SPOOL_E_DISK);
     assert_non_null(strstr(spool_error(f->spool), "write-ahead log has grown to 6"));
     for (unsigned i = 0; i < 5000; i++) {
-        deliver(f, next_id(f)); /* goes on */
+        deliver(f, next_id(f)); /* deliveries continue */
         if (i % FILL_BATCH == FILL_BATCH - 1)
             commit(f);
     }
@@ -1240,7 +1240,7 @@ int main(void)
         ON_FOLDER(a_shortage_is_over_when_more_than_a_few_messages_find_room),
         ON_FOLDER(a_batch_without_room_for_its_evictions_is_lost_as_a_whole),
         ON_FOLDER(what_a_lost_batch_had_evicted_goes_out_in_its_place),
-        ON_FOLDER(other_lanes_go_on_while_one_gives_room),
+        ON_FOLDER(other_lanes_continue_while_one_gives_room),
         ON_FOLDER(nothing_goes_out_twice_while_room_is_made),
         ON_FOLDER(evictions_that_a_full_disk_undid_are_not_counted),
         ON_DISK(a_limit_of_the_file_size_refuses_drains_and_recovers),

@@ -75,11 +75,14 @@ struct model {
     uint64_t window[WINDOW]; /* what is in flight */
     unsigned window_count;
     struct spool_ended history[IDS]; /* as the audit file has it: by seq - 1 */
-    size_t history_from;             /* and from where a salvage is told of it */
+    size_t history_from;             /* and from where a salvage gets it */
     uint64_t last_id;
     uint64_t last_seq;
     uint64_t accepted;
     uint64_t ended[SPOOL_OUTCOMES];
+    uint64_t kept;     /* rejected messages that are kept, */
+    uint64_t rejected; /* and those of the commit that is compared */
+    bool has_room;     /* since the commit before */
     unsigned boot;
     bool is_short;
     bool is_full;
@@ -91,6 +94,7 @@ struct model {
 static struct {
     uint64_t accepted, ended[SPOOL_OUTCOMES];
     unsigned for_disk, lost_batches, locked, salvages;
+    uint64_t kept;
 } totals;
 
 static unsigned roll(struct model *m, unsigned sides)
@@ -149,12 +153,27 @@ static int note_record(void *context, const struct spool_record *record)
          "it ended otherwise than it should", (int64_t)id);
     hold(m, strcmp(record->lane, m->lane[id]) == 0, "it is in another lane", (int64_t)id);
     m->fate[id] = ENDED;
+    m->rejected += record->outcome == SPOOL_REJECTED;
     totals.ended[record->outcome]++;
     m->ended[record->outcome]++;
     totals.for_disk += record->reason == SPOOL_REASON_DISK;
     m->history[m->last_seq++] = (struct spool_ended){
         .seq = record->seq, .id = id, .outcome = record->outcome, .lane = m->lane[id]};
     return 0;
+}
+
+/* All that was rejected is kept, up to the limit; none of it where there was no room. */
+static void compare_kept(struct model *m, const struct spool_stats *stats)
+{
+    uint64_t limit = m->f->options.kept.max_messages;
+    uint64_t most = m->kept + m->rejected < limit ? m->kept + m->rejected : limit;
+    uint64_t least = m->has_room ? most : m->kept < limit ? m->kept : limit;
+
+    hold(m, stats->kept_messages >= least && stats->kept_messages <= most, "kept",
+         (int64_t)stats->kept_messages);
+    m->kept = stats->kept_messages;
+    m->rejected = 0;
+    totals.kept += most == limit ? 0 : m->kept;
 }
 
 static void compare(struct model *m)
@@ -175,6 +194,7 @@ static void compare(struct model *m)
     r = spool_get_stats(spool, &m->f->now, &stats);
     hold(m, r == 0 && stats.in_flight == m->window_count, "in flight",
          (int64_t)stats.in_flight);
+    compare_kept(m, &stats);
 }
 
 static void tell_finding(void *context, enum spool_part part, const char *text)
@@ -209,11 +229,14 @@ static void step_commit(struct model *m)
 {
     int r = spool_commit(m->f->spool, &m->f->now);
     hold(m, r == 0 || r == SPOOL_E_DISK || r == SPOOL_E_BUSY, "spool_commit", r);
+    m->has_room &= r != SPOOL_E_DISK;
     totals.lost_batches += r == SPOOL_E_DISK;
     totals.locked += r == SPOOL_E_BUSY;
     end_batch(m, r == 0 ? WAITING : NOWHERE);
-    if (r == 0)
+    if (r == 0) {
         compare(m);
+        m->has_room = !m->is_short && !m->is_full;
+    }
 }
 
 static void step_append(struct model *m)
@@ -303,6 +326,7 @@ static void set_disk(struct model *m, bool is_short, bool is_full)
 {
     m->is_short = is_short;
     m->is_full = is_full;
+    m->has_room &= !is_short && !is_full;
     disk_free = is_short ? roll(m, 2) * (RESERVE + roll(m, 200000)) : UINT64_C(1) << 40;
     fill_disk(m->f, is_full);
 }
@@ -321,7 +345,7 @@ static void unlock(struct model *m)
     m->lock = NULL;
 }
 
-/* Somebody locks the database for a while, where no batch is open. */
+/* Another process locks the database for a while, when no batch is open. */
 static void step_lock(struct model *m)
 {
     char path[128];
@@ -344,7 +368,7 @@ static void step_clock(struct model *m)
 
 /* ---- a stop, or a kill ---- */
 
-static int tell_history(void *owner, spool_ended_fn *fn, void *context)
+static int read_history(void *owner, spool_ended_fn *fn, void *context)
 {
     const struct model *m = owner;
     int r = 0;
@@ -363,16 +387,17 @@ static void remove_aside(const struct model *m, const char *name)
     }
 }
 
-/* Of what is sound nothing is lost, whatever the audit file still tells. */
+/* Of what is sound nothing is lost, however little of the audit file is left. */
 static void salvage(struct model *m)
 {
-    const struct spool_history history = {tell_history, m};
+    const struct spool_history history = {read_history, m};
     struct spool_salvage result;
     m->history_from = roll(m, 2) ? 0 : roll(m, (unsigned)m->last_seq + 1);
     int r = spool_salvage(&m->f->options, roll(m, 3) ? &history : NULL, &result);
     hold(m, r == 0, "spool_salvage", r);
     hold(m, result.salvaged == m->accepted - m->last_seq, "salvaged", (int64_t)result.salvaged);
     hold(m, result.damaged == 0, "damaged by the salvage", (int64_t)result.damaged);
+    hold(m, result.kept_lost == 0, "kept and lost by the salvage", (int64_t)result.kept_lost);
     remove_aside(m, result.moved_to);
     totals.salvages++;
 }
@@ -501,6 +526,7 @@ static void run_history(struct fixture *f, unsigned seed, unsigned steps)
         (struct model){.f = f, .seed = seed, .random = seed * UINT64_C(0x9e3779b97f4a7c15) + 1};
     empty_folder(f);
     roll_lanes(m);
+    f->options.kept = (struct spool_kept_limits){roll(m, 3) * 20, UINT64_MAX, UINT64_MAX};
     set_disk(m, false, false);
     start(m);
     for (m->step = 1; m->step <= steps && m->last_id < IDS - 64; m->step++)
@@ -522,12 +548,13 @@ static void in_any_history_each_message_ends_once_and_nothing_is_lost(void **sta
     fault_io_disarm();
     print_message(
         "# accepted %llu: delivered %llu, evicted %llu (%u for the disk), expired %llu,"
-        " rejected %llu; batches lost %u, locked out %u, salvages %u\n",
+        " rejected %llu; batches lost %u, locked out %u, salvages %u,"
+        " kept at times %llu\n",
         (unsigned long long)totals.accepted, (unsigned long long)totals.ended[SPOOL_DELIVERED],
         (unsigned long long)totals.ended[SPOOL_EVICTED], totals.for_disk,
         (unsigned long long)totals.ended[SPOOL_EXPIRED],
         (unsigned long long)totals.ended[SPOOL_REJECTED], totals.lost_batches, totals.locked,
-        totals.salvages);
+        totals.salvages, (unsigned long long)totals.kept);
 }
 
 int main(void)

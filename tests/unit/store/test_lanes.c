@@ -166,7 +166,7 @@ static void eight_of_nine_places_are_of_the_highest_priority(void **state)
     check_places(f, "dAb",
                  "AAAAAAAAd"
                  "AAAAAAAAb"
-                 "AAAAdddd" /* eight in a row, whoever has them */
+                 "AAAAdddd" /* eight in a row, of any lane */
                  "b"
                  "ddddddddb"
                  "dddddddb"
@@ -412,7 +412,7 @@ static void a_mass_eviction_keeps_no_other_lane_above_its_limit(void **state)
     check_sum(f);
 }
 
-/* What a batch brings to one lane is made up for in that lane, and leaves the budget to the
+/* What a batch brings to one lane is evicted from that lane, and leaves the budget to the
  * others. */
 static void the_budget_is_for_what_the_batch_has_not_brought(void **state)
 {
@@ -575,7 +575,7 @@ static void a_lane_that_is_left_out_lives_under_the_limits_of_default(void **sta
     }
     for (int i = 0; i < 7; i++) {
         uint64_t id;
-        assert_int_equal(next_of(f, &id), DEFAULT); /* told outside as one of default */
+        assert_int_equal(next_of(f, &id), DEFAULT); /* reported as one of default */
         deliver(f, id);
     }
     commit(f);
@@ -631,7 +631,7 @@ static void a_lane_of_which_nothing_is_left_is_forgotten_at_the_next_start(void 
     struct spool_ledger after = ledger_of(f);
     assert_memory_equal(&after, &before, sizeof(after));
     assert_int_equal(stats_of_lane(f, "default").ledger.ended[SPOOL_DELIVERED], 5);
-    assert_int_equal(append(f, "z"), 7); /* ids and seq go on */
+    assert_int_equal(append(f, "z"), 7); /* ids and seq continue */
     commit(f);
     assert_int_equal(spool_last_seq(f->spool), 5);
     reopen_spool(f);

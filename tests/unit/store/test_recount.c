@@ -30,7 +30,7 @@ struct world {
     struct spool_lane lanes[LANES];
     struct spool_ended lines[LINES]; /* the audit file, from seq 1 */
     size_t count;
-    size_t told_from; /* of the lines: what the salvage is told */
+    size_t history_from; /* the first of the lines that the salvage gets */
 };
 
 static uint64_t random_state;
@@ -126,7 +126,7 @@ static int tell_lines(void *owner, spool_ended_fn *fn, void *context)
 {
     const struct world *w = owner;
     int r = 0;
-    for (size_t i = w->told_from; i < w->count && r == 0; i++)
+    for (size_t i = w->history_from; i < w->count && r == 0; i++)
         r = fn(context, &w->lines[i]);
     return r;
 }
@@ -153,7 +153,7 @@ static int add_record(void *context, const struct spool_record *record)
     return 0;
 }
 
-/* No number is missing but those of deliveries that gave way, up to pruned_seq. */
+/* No number is missing but those of deliveries that were pruned, up to pruned_seq. */
 static int add_kept_record(void *context, const struct spool_record *record)
 {
     struct sums *sums = context;
@@ -303,14 +303,14 @@ static void lost_records_of_all_kinds_and_lanes_are_found_by_the_audit_file(void
     }
 }
 
-/* Nothing tells of the failures that were kept for their time but the count of those
- * that went. */
-static void lost_records_are_told_from_failures_that_were_pruned(void **state)
+/* Of the failures that were kept for their time only the count of those that were removed is
+ * left. */
+static void lost_records_are_no_pruned_failures(void **state)
 {
     static struct world w;
     begin(&w, *state, 12);
     for (unsigned i = 0; i < ROUNDS; i++) {
-        w.told_from = w.count > 0 ? below((unsigned)w.count) : 0;
+        w.history_from = w.count > 0 ? below((unsigned)w.count) : 0;
         live(&w);
         export_all_but(&w, below(20));
         spool_set_keep(w.f->spool, below(3) ? 1000000000 : 100);
@@ -331,8 +331,8 @@ static void lost_records_are_told_from_failures_that_were_pruned(void **state)
     }
 }
 
-/* Deliveries that gave way are explained by their numbers, so none of them is taken. */
-static void deliveries_that_gave_way_stay_deliveries(void **state)
+/* Deliveries that were pruned are explained by their numbers, so none counts as damaged. */
+static void pruned_deliveries_stay_deliveries(void **state)
 {
     static struct world w;
     begin(&w, *state, 1000);
@@ -377,7 +377,7 @@ static void lines_of_a_lane_that_was_forgotten_count_for_default(void **state)
     end(&w, 4, SPOOL_REJECTED, SPOOL_REASON_TOO_LARGE);
     close_spool(w.f);
     lose_rows(&w, 54, 56);
-    w.told_from = 30;
+    w.history_from = 30;
     assert_int_equal(salvage(&w, true).damaged, 3);
     compare(&w, false);
     assert_int_equal(ledger_of(w.f).ended[SPOOL_REJECTED], 22);
@@ -416,8 +416,8 @@ int main(void)
         ON_FOLDER(lost_records_of_evictions_are_not_taken_from_the_deliveries),
         ON_FOLDER(exported_deliveries_stay_deliveries),
         ON_FOLDER(lost_records_of_all_kinds_and_lanes_are_found_by_the_audit_file),
-        ON_FOLDER(lost_records_are_told_from_failures_that_were_pruned),
-        ON_FOLDER(deliveries_that_gave_way_stay_deliveries),
+        ON_FOLDER(lost_records_are_no_pruned_failures),
+        ON_FOLDER(pruned_deliveries_stay_deliveries),
         ON_FOLDER(lines_of_a_lane_that_was_forgotten_count_for_default),
         ON_FOLDER(a_lane_whose_counters_are_lost_is_counted_by_the_audit_file),
     };

@@ -179,7 +179,7 @@ static void the_budget_counts_a_large_message_as_several(void **state)
     assert_int_equal(retain(f, 20, &more), 5); /* expired ones go first */
     assert_true(more);
     commit(f);
-    /* What the batch itself brings is made up for, however large that is. */
+    /* As much as the batch itself brings is evicted, however large that is. */
     set_limits(f, (struct spool_limits){30, UINT64_C(1) << 30, HOUR, SPOOL_EVICT_OLDEST});
     for (int i = 0; i < 6; i++)
         assert_int_equal(spool_append(f->spool, &message, &f->now, &id), 0);

@@ -593,8 +593,8 @@ static void a_newer_schema_is_refused(void **state)
     tamper(f, "PRAGMA user_version = 99");
     check_refused(f, SPOOL_E_NEWER);
     assert_string_equal(spool_open_error(),
-                        "spool.db has schema version 99, this program knows 4");
-    tamper(f, "PRAGMA user_version = 4");
+                        "spool.db has schema version 99, this program knows 5");
+    tamper(f, "PRAGMA user_version = 5");
     open_spool(f);
     assert_int_equal(ledger_of(f).spooled, 1);
 }
@@ -628,9 +628,7 @@ static void a_spool_of_the_first_schema_is_migrated_and_drained(void **state)
     open_spool(f);
     append_many(f, 2);
     close_spool(f);
-    tamper(f, "ALTER TABLE message DROP COLUMN sum;"
-              "ALTER TABLE spool DROP COLUMN record_bytes;"
-              "ALTER TABLE spool DROP COLUMN reported_seq; PRAGMA user_version = 1");
+    tamper(f, TO_SECOND_SCHEMA "ALTER TABLE message DROP COLUMN sum; PRAGMA user_version = 1");
     open_spool(f);
     append_many(f, 1);
     assert_int_equal(deliver_all(f), 3);
@@ -990,7 +988,7 @@ static void a_full_disk_is_a_condition_and_loses_nothing_committed(void **state)
     assert_int_equal(run_in_child(*state, fill_the_disk), 0);
 }
 
-/* Somebody else takes the room after the batch has looked at it. */
+/* Another process takes the room after the batch has measured it. */
 static void fill_up(const struct fixture *f)
 {
     char path[128];
@@ -1206,7 +1204,7 @@ static void an_error_of_io_sticks(void **state)
     assert_int_equal(ledger_of(f).accepted, 5);
 }
 
-static void below_the_reserve_appends_are_refused_and_deliveries_go_on(void **state)
+static void below_the_reserve_appends_are_refused_and_deliveries_continue(void **state)
 {
     struct fixture *f = *state;
     open_spool(f);
@@ -1282,7 +1280,7 @@ int main(void)
         ON_FOLDER(a_batch_lost_in_the_middle_is_told_by_its_commit),
         ON_FOLDER(with_a_reserve_a_full_spool_drains_completely),
         ON_FOLDER(an_error_of_io_sticks),
-        ON_FOLDER(below_the_reserve_appends_are_refused_and_deliveries_go_on),
+        ON_FOLDER(below_the_reserve_appends_are_refused_and_deliveries_continue),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

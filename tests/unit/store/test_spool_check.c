@@ -198,8 +198,8 @@ static void a_sound_successor_will_take_the_place(void **state)
     copy_database(f, "spool.db.restored");
     struct findings findings = check_names(f);
     assert_int_equal(findings.count, 2);
-    expect(&findings, SPOOL_PART_NAMES, "spool.db.salvaged is there, as a crash leaves it");
-    expect(&findings, SPOOL_PART_NAMES, "spool.db.restored is there, as a crash leaves it");
+    expect(&findings, SPOOL_PART_NAMES, "spool.db.salvaged exists, left by a crash");
+    expect(&findings, SPOOL_PART_NAMES, "spool.db.restored exists, left by a crash");
 }
 
 static void a_successor_behind_the_mark_will_move_aside(void **state)

@@ -36,7 +36,7 @@ enum what {
     NOTHING,
     ACCEPT, /* a message; ms: its expiry, 0: none */
     RUN,    /* time passes, the daemon ticks */
-    SLEEP,  /* suspended: the boot clock goes on, the daemon does not */
+    SLEEP,  /* suspended: the boot clock runs, the daemon does not */
     STEP,   /* the wall clock is moved and stays as credible as it was */
     SET,    /* the wall clock is set to ms by hand and is not credible */
     SYNC,   /* NTP has set the wall clock right */
@@ -47,8 +47,8 @@ enum what {
 
     OFF,      /* an orderly stop; ms: how long it is off. Then one of the three: */
     CUT,      /* power fails; ms as above */
-    BOOT,     /* a clock that goes on without power, credible at once */
-    BOOT_RTC, /* the same, but nobody has said yet that it is right */
+    BOOT,     /* a clock that runs without power, credible at once */
+    BOOT_RTC, /* the same, but not credible yet */
     BOOT_70,  /* 1970 */
 
     HIDE, /* the boot id, from the next start of the daemon on */
@@ -360,7 +360,7 @@ static const struct history histories[] = {
     {"a clock with a battery, credible at the boot: days off count at once",
      {{BOOT, 0}, {ACCEPT, 0}, {OFF, 5 * DAY}, {BOOT, 0}, {AGE, 5 * DAY + BOOT_TIME},
       {CUT, 2 * DAY}, {BOOT, 0}, {EVICTED, 1}}},
-    {"a right clock that nobody vouches for counts nothing",
+    {"a right clock that is not credible yet counts nothing",
      {{BOOT, 0}, {ACCEPT, 0}, {OFF, 20 * DAY}, {BOOT_RTC, 0}, {AGE, BOOT_TIME}, {RUN, DAY},
       {LEFT, 1}, {SYNC, 0}, {EVICTED, 1}}},
     {"never credible: time with power counts, over stops, cuts and crashes",
@@ -368,7 +368,7 @@ static const struct history histories[] = {
       {BOOT_70, 0}, {AGE, DAY + BOOT_TIME}, {RUN, DAY}, {EXPIRED, 1}, {CRASH, 0},
       {RUN, DAY}, {RESTART, 0}, {OFF, YEAR}, {BOOT_70, 0}, {RUN, 3 * DAY + 23 * HOUR},
       {LEFT, 1}, {RUN, HOUR}, {EVICTED, 1}}},
-    {"NTP steps back and forth while it runs: nobody ages",
+    {"NTP steps back and forth while it runs: no message ages",
      {{BOOT, 0}, {ACCEPT, 0}, {ACCEPT, HOUR}, {STEP, -3 * DAY}, {RUN, MINUTE},
       {STEP, 3 * DAY}, {RUN, MINUTE}, {STEP, 56 * YEAR}, {RUN, MINUTE}, {STEP, -56 * YEAR},
       {AGE, 3 * MINUTE}, {LEFT, 2}, {RUN, HOUR}, {EXPIRED, 1}, {RUN, MAX_AGE}, {EVICTED, 1}}},
@@ -423,14 +423,14 @@ static const struct history histories[] = {
      {{BOOT, 0}, {ACCEPT, DAY}, {ACCEPT, DAY}, {OFF, 40 * DAY}, {BOOT_70, 0},
       {RUN, DAY + HOUR}, {EXPIRED, 2}, {RESTART, 0}, {SYNC, 0}, {RUN, HOUR}, {KEPT, 2},
       {RUN, 31 * DAY}, {ACCEPT, 0}, {KEPT, 1}}},
-    {"a kernel that does not tell its boot: a boot clock that went back is another boot",
+    {"a kernel without a boot id: a boot clock that went back is another boot",
      {{HIDE, 0}, {BOOT, 0}, {ACCEPT, 0}, {RUN, DAY}, {RESTART, 0}, {RUN, DAY}, {OFF, DAY},
       {BOOT_70, 0}, {RUN, DAY}, {AGE, 3 * DAY + BOOT_TIME}, {RESTART, 0}, {RUN, DAY},
       {AGE, 4 * DAY + BOOT_TIME}, {SYNC, 0}, {AGE, 5 * DAY + BOOT_TIME}}},
-    {"a gap that no boot id tells of ages nobody at a later jump",
+    {"a gap that no boot id shows ages no message at a later jump",
      {{HIDE, 0}, {BOOT, 0}, {ACCEPT, 0}, {SHOW, 0}, {OFF, DAY}, {BOOT_70, 0},
       {ACCEPT, 2 * HOUR}, {OFF, HOUR}, {BOOT, 0}, {RUN, MINUTE}, {LEFT, 2}}},
-    {"a boot id that is unreadable for once ages nobody",
+    {"a boot id that is unreadable for once ages no message",
      {{BOOT_70, 0}, {RUN, 6 * DAY}, {ACCEPT, 0}, {RUN, DAY}, {HIDE, 0}, {RESTART, 0},
       {AGE, DAY}, {SHOW, 0}, {RESTART, 0}, {AGE, DAY}, {RUN, HOUR}, {AGE, DAY + HOUR}}},
 };
@@ -494,7 +494,7 @@ static void random_power_cycle(struct world *world, uint64_t *seed)
     step_fns[boots[below(seed, 4)]](world, 0);
 }
 
-/* A step of NTP is soon followed by the right time: what nobody can know is left out. */
+/* A step of NTP is soon followed by the right time: what cannot be known is left out. */
 static void random_step(struct world *world, uint64_t *seed)
 {
     static const int64_t spans[] = {MINUTE, HOUR, 12 * HOUR, 2 * DAY};
@@ -602,7 +602,7 @@ static unsigned retain_once(struct fixture *f)
     return ended;
 }
 
-/* The first is as old as the days off, all others are an hour old: max_age says so. */
+/* The first is as old as the days off, all others are an hour old, by max_age. */
 static void check_ages(struct fixture *f)
 {
     struct spool_limits limits = f->lane.limits;

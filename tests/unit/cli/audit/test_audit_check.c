@@ -324,7 +324,7 @@ static void a_half_line_at_the_end_is_the_daemon_s_to_mend(void **state)
     add_text("{\"seq\":2,");
     assert_int_equal(audit(), EX_OK);
     assert_contains(tool.out,
-                    "the last line is half written; the daemon mends it when it starts\n");
+                    "the last line is half written; the daemon repairs it when it starts\n");
     assert_int_equal(AUDIT("--json"), EX_OK);
     assert_contains(tool.out, "\"torn\":true");
 }

@@ -216,7 +216,7 @@ static void deliveries_that_were_pruned_are_part_of_the_sum(void **state)
     assert_int_equal(audit(f, NULL), EX_OK);
     assert_contains(tool.out,
                     "2 delivered, whose records were pruned (audit.max_waiting): the file "
-                    "will say so\n");
+                    "will show it\n");
     assert_contains(tool.out, "3 outcome(s) not yet written");
 }
 

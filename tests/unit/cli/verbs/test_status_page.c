@@ -154,7 +154,8 @@ static void an_offline_link_promises_nothing_that_is_not_taken(void **state)
     assert_lacks(text, "messages are taken");
     assert_contains(text, "what is spooled goes out when the broker can be reached");
     assert_contains(
-        text, "\nintake    NOTHING IS TAKEN: another program keeps the database locked\n");
+        text,
+        "\nintake    NO MESSAGE IS ACCEPTED: another program keeps the database locked\n");
     assert_contains(text, "fuser -v spool.db");
     text =
         own_page("{\"link\":{\"state\":\"connecting\"},\"lanes\":[{\"name\":\"default\","
@@ -263,12 +264,12 @@ static void a_short_disk_has_its_cause_and_its_remedy(void **state)
                        "{\"intake\":{\"refusing\":\"disk\"},\"spool\":{\"disk_short\":\"%s\"}}",
                        rows[i].detail);
         text = own_page(changes);
-        assert_contains(text, "intake    NOTHING IS TAKEN, the disk is short: ");
+        assert_contains(text, "intake    NO MESSAGE IS ACCEPTED, the disk is short: ");
         assert_contains(text, rows[i].shown);
         assert_contains(text, rows[i].remedy);
         (void)snprintf(changes, sizeof(changes), "{\"spool\":{\"disk_short\":\"%s\"}}",
                        rows[i].detail);
-        assert_contains(own_page(changes), "intake    EACH NEW MESSAGE COSTS OLD ONES");
+        assert_contains(own_page(changes), "intake    EACH NEW MESSAGE EVICTS OLD ONES");
     }
 }
 
@@ -280,7 +281,7 @@ static void each_cause_of_a_refusal_has_its_remedy(void **state)
                     "          spool.disk_reserve is 16.0 MiB; the next one is tried\n");
     assert_contains(own_page("{\"intake\":{\"refusing\":\"disk\"},"
                              "\"spool\":{\"disk_free_bytes\":10}}"),
-                    "NOTHING IS TAKEN, the disk is short: 10 B free");
+                    "NO MESSAGE IS ACCEPTED, the disk is short: 10 B free");
     assert_contains(own_page("{\"intake\":{\"refusing\":\"audit_waiting\"}}"),
                     "records take 1.0 KiB of at most 4.0 KiB, and wait for the audit file\n"
                     "          make audit.file writable");
@@ -290,7 +291,7 @@ static void each_cause_of_a_refusal_has_its_remedy(void **state)
     assert_contains(own_page("{\"intake\":{\"refusing\":\"spool_moved\"}}"),
                     "do not end the daemon");
     assert_contains(own_page("{\"intake\":{\"refusing\":\"a_later_cause\"}}"),
-                    "intake    NOTHING IS TAKEN: a_later_cause\n");
+                    "intake    NO MESSAGE IS ACCEPTED: a_later_cause\n");
 }
 
 static void a_ledger_that_does_not_balance_is_an_alarm(void **state)

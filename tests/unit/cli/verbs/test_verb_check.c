@@ -309,8 +309,8 @@ static void an_audit_file_that_is_gone_is_a_finding_once_it_was_written(void **s
     assert_int_equal(check(), WELL); /* nothing was exported */
     export_history(f, audit_path, 4);
     assert_int_equal(unlink(audit_path), 0);
-    expect_finding("audit", "the audit file is not there, though outcomes were written to it",
-                   "look for who moved it away");
+    expect_finding("audit", "the audit file is missing, though outcomes were written to it",
+                   "find out what moved it away");
 }
 
 static void another_thing_in_place_of_the_audit_file_is_a_finding(void **state)
@@ -319,14 +319,15 @@ static void another_thing_in_place_of_the_audit_file_is_a_finding(void **state)
 
     use_config(f, audit_path, "");
     assert_int_equal(mkdir(audit_path, 0700), 0);
-    expect_finding("audit", "the audit file is not there: a directory has its name",
+    expect_finding("audit", "the audit file is missing: a directory has its name",
                    "something else has its name: move it away");
     assert_int_equal(rmdir(audit_path), 0);
     assert_int_equal(mkfifo(audit_path, 0600), 0);
-    expect_finding("audit", "the audit file is not there: what has its name is no file",
+    expect_finding("audit",
+                   "the audit file is missing: what has its name is not a regular file",
                    "something else has its name: move it away");
     use_config(f, "/nowhere/folder/audit.jsonl", "");
-    expect_finding("audit", "the folder of the audit file is not there",
+    expect_finding("audit", "the folder of the audit file is missing",
                    "make the folder of audit.file");
 }
 

@@ -143,7 +143,7 @@ static void a_running_daemon_s_status_is_its_own(void **state)
     assert_contains(tool.out, "daemon    mqtt-spoold 9.9.9");
 }
 
-/* The lock tells it, not the file, which a killed daemon leaves behind. */
+/* The lock shows whether it runs, not the file, which a killed daemon leaves behind. */
 static void a_status_file_that_was_left_behind_is_not_believed(void **state)
 {
     struct fixture *f = *state;
@@ -230,7 +230,7 @@ static void running_can_be_required(void **state)
     assert_string_equal(tool.out, "");
 }
 
-/* Then the process that the file names tells it. */
+/* Then the process that the file names shows it. */
 static void with_the_socket_alone_the_status_file_is_enough_while_its_process_runs(void **state)
 {
     (void)state;

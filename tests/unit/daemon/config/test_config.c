@@ -432,7 +432,8 @@ static void lanes_are_taken_in_their_order_with_limits_of_their_own(void **state
              BROKER "lanes: ( { name = \"Alarms-1.a_b\"; topics = ( \"+/alarm/#\", \"a\" );\n"
                     "  priority = 1000; max_messages = 5L; max_bytes = \"2k\";\n"
                     "  max_age = \"90s\"; when_full = \"refuse\"; },\n"
-                    "{ topics = [ \"#\" ]; name = \"rest\"; priority = -1000; } );\n");
+                    "{ topics = [ \"#\" ]; name = \"rest\"; priority = -1000;\n"
+                    "  prefix = \"%%m/\"; max_qos = 1; } );\n");
     const struct config_lane *lane = config->lanes;
 
     assert_int_equal(config->lane_count, 2);
@@ -448,6 +449,10 @@ static void lanes_are_taken_in_their_order_with_limits_of_their_own(void **state
     assert_string_equal(lane[1].name, "rest");
     assert_int_equal(lane[1].topic_count, 1);
     assert_int_equal(lane[1].priority, -1000);
+    assert_null(lane->prefix);
+    assert_int_equal(lane->max_qos, 2);
+    assert_string_equal(lane[1].prefix, "%m/");
+    assert_int_equal(lane[1].max_qos, 1);
     config_free(config);
 }
 
@@ -626,9 +631,7 @@ static void numbers_in_texts_names_and_comments_are_no_numbers(void **state)
 
 static void keys_not_yet_supported_are_taken_at_their_default(void **state)
 {
-    accept(*state,
-           UPLINK "stamp = false; exactly_once = false;\n"
-                  "rate: { messages = 0; bytes = \"0\"; }; };\nlanes = ( );\naccess = ( );\n");
+    accept(*state, UPLINK "exactly_once = false; };\nlanes = ( );\naccess = ( );\n");
 }
 
 /* ---- what is refused ---- */
@@ -734,19 +737,19 @@ static void syntax_error_is_refused_with_the_line(void **state)
 static void second_key_is_refused_with_its_name(void **state)
 {
     refuse(*state, BROKER "log_level = \"info\";\nlog_level = \"info\";",
-           ":3: log_level: stands here for the second time; keep one of the two");
+           ":3: log_level: is set twice; keep one of the two");
     refuse(*state,
            BROKER "retention: { max_age = \"1d\"; max_bytes = \"1M\";\nmax_age : \"2d\"; };",
-           ":3: retention.max_age: stands here for the second time; keep one of the two");
+           ":3: retention.max_age: is set twice; keep one of the two");
     refuse(*state, BROKER "listen: { mode = \"0600\"; };\n\nlisten: { max_clients = 2; };",
-           ":4: listen: stands here for the second time; keep one of the two");
+           ":4: listen: is set twice; keep one of the two");
     refuse(*state,
            UPLINK "backoff: { min = \"1s\"; max = \"2s\"; }\n backoff /* x = 1 */ = { }; };",
-           ":3: uplink.backoff: stands here for the second time; keep one of the two");
+           ":3: uplink.backoff: is set twice; keep one of the two");
     refuse(*state,
            BROKER "lanes = ( { name = \"a\"; topics = ( \"a\" ); },\n"
                   "{ name = \"b\"; topics = ( \"b\" ); name = \"c\"; } );",
-           ":3: lanes.name: stands here for the second time; keep one of the two");
+           ":3: lanes.name: is set twice; keep one of the two");
     accept(*state, BROKER "lanes = ( { name = \"a\"; topics = ( \"a\" ); max_age = \"1d\"; },\n"
                           "{ name = \"b\"; topics = ( \"b\" ); max_age = \"1d\"; } );\n"
                           "retention: { max_age = \"1d\"; }; # max_age = 1\n");
@@ -850,14 +853,8 @@ static void number_above_32_bits_is_refused_not_cut(void **state)
 
 static void key_not_yet_supported_is_refused_by_name(void **state)
 {
-    refuse(*state, UPLINK "stamp = true; };",
-           ":2: uplink.stamp: not yet supported; leave it out or set it to false");
     refuse(*state, UPLINK "exactly_once = true; };",
            ":2: uplink.exactly_once: not yet supported; leave it out or set it to false");
-    refuse(*state, UPLINK "rate: { messages = 5; }; };",
-           ":2: uplink.rate.messages: not yet supported; leave it out or set it to 0");
-    refuse(*state, UPLINK "rate: { bytes = \"1k\"; }; };",
-           ":2: uplink.rate.bytes: not yet supported; leave it out or set it to \"0\"");
     refuse(*state, BROKER "access = ( { user = \"x\"; } );",
            ":2: access: not yet supported; leave it out or set it to ( )");
 }
@@ -938,6 +935,14 @@ static void keys_of_a_lane_are_checked_as_all_others(void **state)
            ":3: lanes.priority: -1001 is out of range, -1000 to 1000");
     refuse(*state, BROKER LANE "{ name = \"b\"; topics = ( \"b\" ); priority = 1001; } );",
            ":3: lanes.priority: 1001 is out of range, -1000 to 1000");
+    refuse(*state, BROKER LANE "{ name = \"b\"; topics = ( \"b\" ); max_qos = 3; } );",
+           ":3: lanes.max_qos: 3 is out of range, 0 to 2");
+    refuse(*state, BROKER LANE "{ name = \"b\"; topics = ( \"b\" ); prefix = \"+/\"; } );",
+           ":3: lanes.prefix: \"+/\" must not hold the wildcards + and #");
+    refuse(
+        *state, BROKER LANE "{ name = \"b\"; topics = ( \"b\" );\nprefix = \"%x\"; } );",
+        ":4: lanes.prefix: must hold no % but %H (host name), %m (machine id) and %% (a percent "
+        "sign)");
     refuse(*state, BROKER LANE "{ name = \"b\"; topics = ( \"b\" ); max_messages = 0; } );",
            ":3: lanes.max_messages: 0 is out of range, 1 to 2000000000");
     refuse(*state, BROKER LANE "{ name = \"b\"; topics = ( \"b\" ); max_age = \"1\"; } );",
@@ -1268,6 +1273,32 @@ static void client_id_longer_than_mqtt_allows_is_refused(void **state)
     refuse(*state, text, ":2: uplink.client_id: must not be longer than 65535 bytes");
 }
 
+static void a_stamp_without_properties_is_refused(void **state)
+{
+    refuse(*state, UPLINK "protocol = 4;\nstamp = true; };",
+           ":3: uplink.stamp: needs uplink.protocol = 5: MQTT 3.1.1 has no user properties");
+}
+
+static void prefixes_hold_the_host_name_too(void **state)
+{
+    char host[256] = "";
+    char wanted[300];
+    struct config *config;
+
+    assert_int_equal(gethostname(host, sizeof(host) - 1), 0);
+    config = load(*state, UPLINK "topic_prefix = \"a/%H/\"; };\n"
+                                 "lanes = ( { name = \"l\"; topics = ( \"#\" ); prefix = "
+                                 "\"%H%%/\"; } );\n");
+    (void)snprintf(wanted, sizeof(wanted), "a/%s/", host);
+    assert_string_equal(config->uplink.topic_prefix, wanted);
+    (void)snprintf(wanted, sizeof(wanted), "%s%%/", host);
+    assert_string_equal(config->lanes[0].prefix, wanted);
+    config_free(config);
+    refuse(*state, UPLINK "topic_prefix = \"%x\"; };",
+           ":2: uplink.topic_prefix: must hold no % but %H (host name), %m (machine id) and %% "
+           "(a percent sign)");
+}
+
 static void topic_prefix_that_no_topic_may_hold_is_refused(void **state)
 {
     refuse(*state, UPLINK "topic_prefix = \"a/+/\"; };",
@@ -1406,7 +1437,7 @@ static void no_restart_is_needed_for_keys_that_reload(void **state)
     struct config *link = load(
         *state, UPLINK "keepalive = \"31s\"; connect_timeout = \"1s\"; ack_timeout = \"1s\";\n"
                        "backoff: { min = \"2s\"; max = \"3s\"; }; window_bytes = \"1k\";\n"
-                       "max_qos = 1; };\n");
+                       "max_qos = 1; stamp = true; rate: { messages = 1; bytes = 1; }; };\n");
     char restarts[CONFIG_RESTARTS_MAX] = "x";
 
     assert_int_equal(config_needs_restart(running, fresh, restarts), 0);
@@ -1454,6 +1485,9 @@ static const struct {
     VALUE("uplink.backoff.max", UPLINK "backoff: { max = \"3s\"; }; };", uplink.backoff_max_ms),
     VALUE("uplink.window_bytes", UPLINK "window_bytes = \"1k\"; };", uplink.window_bytes),
     VALUE("uplink.max_qos", UPLINK "max_qos = 1; };", uplink.max_qos),
+    VALUE("uplink.stamp", UPLINK "stamp = true; };", uplink.has_stamp),
+    VALUE("uplink.rate.messages", UPLINK "rate: { messages = 5; }; };", uplink.rate.messages),
+    VALUE("uplink.rate.bytes", UPLINK "rate: { bytes = \"1k\"; }; };", uplink.rate.bytes),
     VALUE("audit.file", BROKER "audit: { file = \"/other\"; };", audit.file),
     VALUE("audit.deliveries", BROKER "audit: { deliveries = false; };", audit.has_deliveries),
     VALUE("audit.journal", BROKER "audit: { journal = \"all\"; };", audit.journal),
@@ -1588,6 +1622,8 @@ int main(void)
         CASE(backoff_that_runs_backwards_is_refused),
         CASE(client_id_that_cannot_be_is_refused),
         CASE(client_id_longer_than_mqtt_allows_is_refused),
+        CASE(a_stamp_without_properties_is_refused),
+        CASE(prefixes_hold_the_host_name_too),
         CASE(topic_prefix_that_no_topic_may_hold_is_refused),
         CASE(password_without_user_is_refused_for_3_1_1),
         CASE(file_that_cannot_be_read_is_refused),

@@ -129,6 +129,27 @@ static void the_same_user_takes_its_session_over(void **state)
     assert_int_equal(fakes_logged("client_refused"), 0);
 }
 
+static void at_the_limit_a_client_takes_the_place_of_its_own_session(void **state)
+{
+    struct gateway *gateway = fakes_open("");
+    struct clients *clients = &gateway->clients;
+    struct session *one, *two, *three;
+
+    (void)state;
+    gateway->config->listen.max_clients = 2;
+    clients_fit(clients);
+    one = fakes_connect("one", 1000);
+    assert_non_null(fakes_connect("other", 1000));
+    two = fakes_accept(1000);
+    assert_int_equal(fakes_say_connect(two, "one"), MQTT_SUCCESS);
+    assert_int_equal(one->code, MQTT_SESSION_TAKEN_OVER);
+    assert_int_equal(clients->count, 2);
+    assert_int_equal(clients->surplus_count, 0);
+    three = fakes_accept(1001); /* of another user */
+    assert_int_not_equal(fakes_say_connect(three, "one"), MQTT_SUCCESS);
+    assert_false(two->is_closed);
+}
+
 static void the_client_id_of_another_user_is_rejected(void **state)
 {
     struct session *one, *two;
@@ -254,6 +275,7 @@ int main(void)
         FAKES_TEST(few_descriptors_mean_fewer_clients),
         FAKES_TEST(a_session_that_cannot_be_made_is_counted_and_logged),
         FAKES_TEST(the_same_user_takes_its_session_over),
+        FAKES_TEST(at_the_limit_a_client_takes_the_place_of_its_own_session),
         FAKES_TEST(the_client_id_of_another_user_is_rejected),
         FAKES_TEST(what_a_session_refuses_itself_is_logged_with_its_reason),
         FAKES_TEST(rejections_are_logged_at_a_bounded_rate),

@@ -92,6 +92,32 @@ static void what_is_refused_for_now_returns_after_a_growing_pause(void **state)
     assert_non_null(strstr(fakes_take_trace(), "send-1 "));
 }
 
+static void expect_sent(const char *topic, const char *sent_topic, uint8_t sent_qos)
+{
+    struct session *session = fakes_connect("one", 1000);
+
+    assert_int_equal(fakes_publish(session, topic, "payload").kind, SESSION_ACCEPT);
+    fakes_edge();
+    assert_string_equal(fakes.sent_topic, sent_topic);
+    assert_int_equal(fakes.sent_qos, sent_qos);
+    fakes_leave(session);
+}
+
+static void a_lane_has_a_prefix_and_a_qos_of_its_own(void **state)
+{
+    (void)state;
+    (void)fakes_open("lanes = ( { name = \"a\"; topics = ( \"a/#\" ); prefix = \"x/\";\n"
+                     "max_qos = 0; }, { name = \"b\"; topics = ( \"b\" ); prefix = \"\"; },\n"
+                     "{ name = \"c\"; topics = ( \"c\" ); } );\n");
+    expect_sent("a/1", "x/a/1", 0);
+    expect_sent("b", "b", 1);
+    expect_sent("c", "c", 1);
+    expect_sent("d", "d", 1);
+    fakes_reload("lanes = ( { name = \"a\"; topics = ( \"a/#\" ); prefix = \"y/\"; } );\n");
+    expect_sent("a/1", "y/a/1", 1);
+    expect_sent("b", "b", 1);
+}
+
 static void what_has_no_answer_is_sent_again(void **state)
 {
     (void)state;
@@ -309,6 +335,7 @@ int main(void)
         FAKES_TEST(what_is_delivered_ends_with_the_next_commit),
         FAKES_TEST(what_is_refused_for_good_is_rejected),
         FAKES_TEST(what_is_refused_for_now_returns_after_a_growing_pause),
+        FAKES_TEST(a_lane_has_a_prefix_and_a_qos_of_its_own),
         FAKES_TEST(what_has_no_answer_is_sent_again),
         FAKES_TEST(an_answer_without_a_token_is_counted_and_ignored),
         FAKES_TEST(a_settlement_that_fails_ends_the_daemon),

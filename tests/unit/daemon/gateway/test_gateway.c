@@ -198,7 +198,8 @@ static void a_disk_that_is_gone_is_no_damage(void **state)
 {
     (void)state;
     fakes.survey.value = -EIO;
-    expect_not_opened(SPOOL_E_UNREAD, GATEWAY_E_LOGGED, "a disk that is gone is not taken");
+    expect_not_opened(SPOOL_E_UNREAD, GATEWAY_E_LOGGED,
+                      "an unavailable disk is not treated as a damaged spool");
 }
 
 static void a_pending_signal_stops_a_salvage(void **state)

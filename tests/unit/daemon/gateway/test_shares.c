@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * test_shares.c - users, batches and waiting clients by themselves; test_turns.c has what
- * sessions see of them
+ * test_shares.c - what the clients of a user have in common, and how batches are shared out
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -15,55 +14,31 @@
 
 #include "daemon/gateway/batch.h"
 #include "daemon/gateway/gateway-private.h"
+#include "daemon/gateway/limits.h"
 #include "daemon/gateway/users.h"
-#include "daemon/gateway/waiting.h"
 #include "daemon/ingress/session.h"
 #include "tests/support/gateway_fakes.h"
 
-#define SHARED     800 /* messages of a batch that are shared out */
-#define USERS_IDLE 64  /* users without a client that are kept */
-
-/* A client as waiting.c and batch.c know it. */
-struct producer {
-    struct user *user;
-    struct share share;
-    struct waiter waiter;
-};
-
-static void join(struct users *users, struct producer *producer, uid_t uid)
-{
-    memset(producer, 0, sizeof(*producer));
-    producer->user = users_find(users, uid);
-    producer->waiter = (struct waiter){.user = producer->user, .share = &producer->share};
-    users_add_client(users, producer->user);
-    users_add_active(users, producer->user);
-}
-
-static void use(struct producer *producer, unsigned messages)
-{
-    producer->share.messages += messages;
-    producer->user->share.messages += messages;
-}
+#define SHARED     (GATEWAY_BATCH_MESSAGES * 4 / 5)
+#define USERS_IDLE 64 /* users without a client that are kept */
 
 /* ---- users.c ---- */
 
 static void all_connections_of_a_uid_are_one_user(void **state)
 {
     struct users users = {0};
-    struct producer one, two, other;
+    struct user *user;
 
     (void)state;
     users_init(&users);
-    join(&users, &one, 1000);
-    join(&users, &two, 1000);
-    join(&users, &other, 1001);
-    assert_ptr_equal(one.user, two.user);
-    assert_ptr_not_equal(one.user, other.user);
-    assert_int_equal(one.user->clients, 2);
+    user = fakes_add_client(&users, 1000);
+    assert_ptr_equal(fakes_add_client(&users, 1000), user);
+    assert_ptr_not_equal(fakes_add_client(&users, 1001), user);
+    assert_int_equal(user->clients, 2);
     assert_int_equal(users.active, 2);
-    users_remove_active(&users, one.user);
+    users_remove_active(&users, user);
     assert_int_equal(users.active, 2);
-    users_remove_active(&users, two.user);
+    users_remove_active(&users, user);
     assert_int_equal(users.active, 1);
     users_finish(&users);
 }
@@ -71,11 +46,11 @@ static void all_connections_of_a_uid_are_one_user(void **state)
 static void users_without_a_client_are_kept_within_a_bound(void **state)
 {
     struct users users = {0};
-    struct producer connected;
+    struct user *connected;
 
     (void)state;
     users_init(&users);
-    join(&users, &connected, 1);
+    connected = fakes_add_client(&users, 1);
     for (uid_t uid = 2; uid < 2 + USERS_IDLE; uid++)
         users_find(&users, uid)->turn = uid;
     assert_int_equal(users.idle, USERS_IDLE);
@@ -84,21 +59,147 @@ static void users_without_a_client_are_kept_within_a_bound(void **state)
     assert_int_equal(users.idle, USERS_IDLE);
     assert_int_equal(users_find(&users, 2)->turn, 2);
     assert_int_equal(users_find(&users, 3)->turn, 0); /* a new one: it was forgotten */
-    assert_ptr_equal(users_find(&users, 1), connected.user);
-    users_remove_client(&users, connected.user);
+    assert_ptr_equal(users_find(&users, 1), connected);
+    users_remove_client(&users, connected);
     assert_int_equal(users.idle, USERS_IDLE);
     users_finish(&users);
 }
 
-/* ---- batch.c ---- */
-
-static struct batch open_batch(struct users *users)
+static void one_user_uses_up_its_own_log_lines_only(void **state)
 {
     struct gateway *gateway = fakes_open("");
 
-    memset(users, 0, sizeof(*users));
-    users_init(users);
-    return (struct batch){.spool = gateway->spool, .users = users};
+    (void)state;
+    gateway->clients.max = gateway->clients.max_surplus = 0;
+    for (unsigned i = 0; i < 10; i++)
+        assert_null(fakes_accept(1000));
+    assert_int_equal(fakes_logged("uid=1000"), 5);
+    assert_null(fakes_accept(1001));
+    assert_int_equal(fakes_logged("uid=1001"), 1);
+}
+
+/* ---- batch.c ---- */
+
+/* How many are accepted before it must wait. */
+static unsigned publish_until_it_waits(struct session *session)
+{
+    unsigned accepted = 0;
+
+    while (fakes_publish(session, "a", "x").kind == SESSION_ACCEPT)
+        accepted++;
+    assert_int_equal(session->verdict.kind, SESSION_WAIT);
+    return accepted;
+}
+
+static void a_client_alone_has_the_shared_part_of_a_batch(void **state)
+{
+    struct session *one;
+
+    (void)state;
+    (void)fakes_open("");
+    one = fakes_connect("one", 1000);
+    assert_int_equal(publish_until_it_waits(one), SHARED);
+}
+
+static void a_client_that_was_not_active_has_room_beyond_the_shares(void **state)
+{
+    struct session *greedy, *honest;
+
+    (void)state;
+    (void)fakes_open("");
+    greedy = fakes_connect("greedy", 1000);
+    honest = fakes_connect("honest", 1000);
+    assert_int_equal(publish_until_it_waits(greedy), SHARED);
+    assert_int_equal(publish_until_it_waits(honest), 1);
+}
+
+static void no_batch_holds_more_than_its_limit(void **state)
+{
+    struct session *session;
+    unsigned stored;
+
+    (void)state;
+    (void)fakes_open("");
+    stored = publish_until_it_waits(fakes_connect("greedy", 1000));
+    for (unsigned i = stored; i < GATEWAY_BATCH_MESSAGES; i++) {
+        session = fakes_connect("one", 1000); /* takes over the one before */
+        assert_int_equal(fakes_publish(session, "a", "x").kind, SESSION_ACCEPT);
+    }
+    session = fakes_connect("one", 1000);
+    assert_int_equal(fakes_publish(session, "a", "x").kind, SESSION_WAIT);
+}
+
+/* In the batch after the one in which they became active. */
+static void clients_of_one_user_share_alike(void **state)
+{
+    struct session *sessions[4];
+
+    (void)state;
+    (void)fakes_open("");
+    fakes_connect_many(sessions, 4, 1000);
+    for (unsigned i = 0; i < 4; i++)
+        (void)publish_until_it_waits(sessions[i]);
+    fakes_edge(); /* each is offered the message that waited */
+    for (unsigned i = 0; i < 4; i++) {
+        assert_int_equal(sessions[i]->verdict.kind, SESSION_ACCEPT);
+        assert_int_equal(1 + publish_until_it_waits(sessions[i]), SHARED / 4);
+    }
+}
+
+static void users_share_alike_however_many_clients_they_have(void **state)
+{
+    struct session *crowd[3], *other;
+
+    (void)state;
+    (void)fakes_open("");
+    fakes_connect_many(crowd, 3, 1000);
+    for (unsigned i = 0; i < 3; i++)
+        (void)publish_until_it_waits(crowd[i]);
+    other = fakes_connect("other", 1001);
+    (void)publish_until_it_waits(other);
+    fakes_edge();
+    for (unsigned i = 0; i < 3; i++)
+        assert_in_range(1 + publish_until_it_waits(crowd[i]), SHARED / 6 - 1, SHARED / 6 + 1);
+    assert_int_equal(1 + publish_until_it_waits(other), SHARED / 2);
+}
+
+static void shares_are_counted_in_bytes_too(void **state)
+{
+    static char payload[4000];
+    struct session *one, *two;
+    unsigned accepted = 0;
+
+    (void)state;
+    (void)fakes_open("");
+    memset(payload, 'x', sizeof(payload) - 1);
+    one = fakes_connect("one", 1000);
+    two = fakes_connect("two", 1000);
+    (void)fakes_publish(two, "a", "x"); /* so that both are active */
+    while (fakes_publish(one, "a", payload).kind == SESSION_ACCEPT)
+        accepted++;
+    assert_in_range(accepted, GATEWAY_BATCH_BYTES * 2 / 5 / 4200, /* the charge of one */
+                    GATEWAY_BATCH_BYTES * 2 / 5 / 4000 + 1);
+}
+
+static void a_client_that_leaves_gives_its_share_back(void **state)
+{
+    struct users *users = &fakes_open("")->clients.users;
+    struct session *one, *two;
+
+    (void)state;
+    one = fakes_connect("one", 1000);
+    two = fakes_connect("two", 1000);
+    assert_int_equal(fakes_publish(one, "a", "x").kind, SESSION_ACCEPT);
+    fakes_leave(one);
+    assert_int_equal(publish_until_it_waits(two), SHARED - 1);
+    fakes_edge();
+    assert_int_equal(users->active, 1);
+    assert_int_equal(users->idle, 0);
+    fakes_leave(two);
+    fakes_edge();
+    assert_int_equal(users->active, 0);
+    assert_int_equal(users->idle, 1);
+    assert_int_equal(users_find(users, 1000)->clients, 0);
 }
 
 static void
@@ -135,132 +236,51 @@ static void one_served_whole_beside_one_that_waits_is_noted(void **state)
     struct session *modest = fakes_connect("modest", 1001);
 
     (void)state;
-    while (fakes_publish(greedy, "a", "x").kind == SESSION_ACCEPT)
-        ;
+    (void)publish_until_it_waits(greedy);
     fakes_edge();
     assert_int_equal(gateway->batch.contended_us, 0);
-    while (fakes_publish(greedy, "a", "x").kind == SESSION_ACCEPT)
-        ;
+    (void)publish_until_it_waits(greedy);
     assert_int_equal(fakes_publish(modest, "a", "x").kind, SESSION_ACCEPT);
     fakes_edge();
     assert_int_equal(gateway->batch.contended_us, fakes.monotonic_us);
 }
 
-/* ---- waiting.c ---- */
-
-static void
-expect_next(struct waiting *waiting, const struct batch *batch, const struct producer *expected)
+/* A batch that has been filled for as long as its commit takes is full, except for clients that
+ * have nothing in it. */
+static void a_contended_batch_is_filled_no_longer_than_its_commit_takes(void **state)
 {
-    assert_ptr_equal(waiting_next(waiting, batch), expected ? &expected->waiter : NULL);
-}
-
-static void turns_go_round_by_user_once_a_pass(void **state)
-{
-    struct users users;
-    struct batch batch = open_batch(&users);
-    struct waiting waiting = {0};
-    struct producer a[3], b, c;
+    struct gateway *gateway = fakes_open("");
+    struct session *greedy = fakes_connect("greedy", 1000);
+    struct session *honest = fakes_connect("honest", 1000);
 
     (void)state;
-    waiting_init(&waiting);
-    for (unsigned i = 0; i < 3; i++) {
-        join(&users, &a[i], 1000);
-        waiting_add(&waiting, &a[i].waiter, WAITING_ANY, 0);
-    }
-    join(&users, &b, 1001);
-    join(&users, &c, 1002);
-    waiting_add(&waiting, &b.waiter, WAITING_ANY, 0);
-    waiting_add(&waiting, &c.waiter, WAITING_ANY, 0);
-    waiting_add(&waiting, &c.waiter, WAITING_ANY, 0); /* it waits already */
-    waiting_begin_pass(&waiting);
-    expect_next(&waiting, &batch, &a[0]);
-    expect_next(&waiting, &batch, &b);
-    expect_next(&waiting, &batch, &c);
-    expect_next(&waiting, &batch, &a[1]);
-    waiting_add(&waiting, &a[1].waiter, WAITING_ANY, 0);
-    expect_next(&waiting, &batch, &a[2]);
-    expect_next(&waiting, &batch, NULL); /* once a pass */
-    waiting_begin_pass(&waiting);
-    expect_next(&waiting, &batch, &a[1]);
-    assert_int_equal(waiting.count, 0);
-    users_finish(&users);
+    batch_note_commit(&gateway->batch, 0);
+    batch_note_contended(&gateway->batch);
+    assert_int_equal(publish_until_it_waits(greedy), 1);
+    assert_int_equal(publish_until_it_waits(honest), 1);
+    fakes_edge();
+    batch_note_commit(&gateway->batch, UINT64_MAX);
+    assert_int_equal(greedy->verdict.kind, SESSION_ACCEPT);
+    assert_int_equal(1 + publish_until_it_waits(greedy), SHARED / 2);
 }
 
-static void one_without_a_share_is_passed_over(void **state)
+static void a_batch_is_contended_when_some_are_served_whole_and_others_wait(void **state)
 {
-    struct users users;
-    struct batch batch = open_batch(&users);
-    struct waiting waiting = {0};
-    struct producer one, two;
+    struct gateway *gateway = fakes_open("");
+    struct session *greedy = fakes_connect("greedy", 1000);
+    struct session *honest = fakes_connect("honest", 1000);
 
     (void)state;
-    waiting_init(&waiting);
-    join(&users, &one, 1000);
-    join(&users, &two, 1001);
-    waiting_add(&waiting, &one.waiter, WAITING_ANY, 0);
-    waiting_add(&waiting, &two.waiter, WAITING_ANY, 0);
-    use(&one, SHARED);
-    waiting_begin_pass(&waiting);
-    expect_next(&waiting, &batch, &two);
-    expect_next(&waiting, &batch, NULL);
-    assert_true(one.waiter.is_waiting);
-    waiting_remove(&waiting, &one.waiter);
-    waiting_remove(&waiting, &one.waiter);
-    assert_int_equal(waiting.count, 0);
-    users_finish(&users);
-}
-
-static void a_large_message_is_not_overtaken_in_its_lane(void **state)
-{
-    struct users users;
-    struct batch batch = open_batch(&users);
-    struct waiting waiting = {0};
-    struct producer large, small, elsewhere;
-
-    (void)state;
-    waiting_init(&waiting);
-    join(&users, &large, 1000);
-    join(&users, &small, 1001);
-    join(&users, &elsewhere, 1002);
-    waiting_add(&waiting, &large.waiter, 0,
-                UINT64_C(1) << 40); /* there is no room for so much */
-    waiting_add(&waiting, &small.waiter, 0, 100);
-    waiting_add(&waiting, &elsewhere.waiter, WAITING_ANY, 0);
-    assert_true(waiting_has_lane(&waiting, 0));
-    assert_false(waiting_has_lane(&waiting, 1));
-    waiting_begin_pass(&waiting);
-    expect_next(&waiting, &batch, &elsewhere);
-    expect_next(&waiting, &batch, NULL);
-    waiting_forget_lanes(&waiting); /* other limits: each is offered once to find its lane */
-    assert_false(waiting_has_lane(&waiting, 0));
-    expect_next(&waiting, &batch, &large);
-    expect_next(&waiting, &batch, &small);
-    users_finish(&users);
-}
-
-static void turns_count_across_lanes(void **state)
-{
-    struct users users;
-    struct batch batch = open_batch(&users);
-    struct waiting waiting = {0};
-    struct producer first, second, third;
-
-    (void)state;
-    waiting_init(&waiting);
-    join(&users, &first, 1000);
-    join(&users, &second, 1001);
-    join(&users, &third, 1002);
-    waiting_add(&waiting, &first.waiter, 0, 100);
-    first.waiter.turn = 1;
-    waiting_add(&waiting, &second.waiter, WAITING_ANY, 0);
-    second.waiter.turn = 2;
-    waiting_add(&waiting, &third.waiter, 0, 100);
-    third.waiter.turn = 3;
-    waiting_begin_pass(&waiting);
-    expect_next(&waiting, &batch, &first);
-    expect_next(&waiting, &batch, &second);
-    expect_next(&waiting, &batch, &third);
-    users_finish(&users);
+    (void)fakes_publish(honest, "a", "x");
+    fakes_edge();
+    assert_int_equal(gateway->batch.contended_us, 0);
+    (void)publish_until_it_waits(greedy);
+    fakes_edge();
+    assert_int_equal(gateway->batch.contended_us, 0);
+    (void)publish_until_it_waits(greedy);
+    (void)fakes_publish(honest, "a", "x");
+    fakes_edge();
+    assert_int_not_equal(gateway->batch.contended_us, 0);
 }
 
 int main(void)
@@ -268,13 +288,19 @@ int main(void)
     const struct CMUnitTest tests[] = {
         FAKES_TEST(all_connections_of_a_uid_are_one_user),
         FAKES_TEST(users_without_a_client_are_kept_within_a_bound),
+        FAKES_TEST(one_user_uses_up_its_own_log_lines_only),
+        FAKES_TEST(a_client_alone_has_the_shared_part_of_a_batch),
+        FAKES_TEST(a_client_that_was_not_active_has_room_beyond_the_shares),
+        FAKES_TEST(no_batch_holds_more_than_its_limit),
+        FAKES_TEST(clients_of_one_user_share_alike),
+        FAKES_TEST(users_share_alike_however_many_clients_they_have),
+        FAKES_TEST(shares_are_counted_in_bytes_too),
+        FAKES_TEST(a_client_that_leaves_gives_its_share_back),
         FAKES_TEST(
             beside_clients_that_send_little_a_batch_is_filled_for_no_longer_than_a_commit),
         FAKES_TEST(one_served_whole_beside_one_that_waits_is_noted),
-        FAKES_TEST(turns_go_round_by_user_once_a_pass),
-        FAKES_TEST(one_without_a_share_is_passed_over),
-        FAKES_TEST(a_large_message_is_not_overtaken_in_its_lane),
-        FAKES_TEST(turns_count_across_lanes),
+        FAKES_TEST(a_contended_batch_is_filled_no_longer_than_its_commit_takes),
+        FAKES_TEST(a_batch_is_contended_when_some_are_served_whole_and_others_wait),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

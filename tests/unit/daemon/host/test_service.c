@@ -180,7 +180,7 @@ static void too_many_sockets_are_refused(void **state)
 
 static void variables_that_make_no_sense_are_refused(void **state)
 {
-    struct passed passed = {.pid = "nobody"};
+    struct passed passed = {.pid = "not-a-pid"};
 
     (void)state;
     assert_int_equal(in_child(take_sockets, &passed), EINVAL);

@@ -22,11 +22,13 @@
 #include <string.h>
 #include <sys/random.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "base/peer.h"
 #include "base/view.h"
+#include "daemon/ingress/session-private.h"
 #include "daemon/ingress/session.h"
 #include "daemon/mqtt/packet.h"
 
@@ -1891,6 +1893,34 @@ static void after_the_end_every_call_is_harmless(void **state)
     assert_int_equal(session_client_id(f->session).size, 1);
 }
 
+static void expect_fault(struct fixture *f, enum session_state next)
+{
+    int status = 0;
+    pid_t child = fork();
+
+    assert_true(child >= 0);
+    if (child == 0) {
+        (void)close(STDERR_FILENO); /* no line of the log */
+        session_move(f->session, next);
+        _exit(0);
+    }
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFSIGNALED(status) || WEXITSTATUS(status) == EXIT_FAILURE);
+}
+
+static void a_move_that_the_table_does_not_have_ends_the_process(void **state)
+{
+    struct fixture *f = *state;
+
+    expect_fault(f, SESSION_EXPECT_CONNECT);
+    expect_fault(f, SESSION_OPEN); /* it has no client id */
+    connect_as(f, V5, 0);
+    expect_fault(f, SESSION_EXPECT_CONNECT);
+    expect_fault(f, SESSION_CLOSED); /* its descriptor is open */
+    session_close(f->session, 0, "end");
+    expect_fault(f, SESSION_OPEN);
+}
+
 static void free_closes_without_a_call(void **state)
 {
     struct fixture *f = *state;
@@ -2490,6 +2520,7 @@ int main(void)
         CASE(closing_before_connect_says_nothing),
         CASE(the_owner_may_close_from_inside_its_calls),
         CASE(after_the_end_every_call_is_harmless),
+        CASE(a_move_that_the_table_does_not_have_ends_the_process),
         CASE(free_closes_without_a_call),
         CASE(a_ping_is_answered),
         CASE(subscriptions_are_refused_one_by_one),

@@ -546,7 +546,7 @@ static void after_a_failed_lookup_the_next_broker_is_tried(void **state)
 
 /* --- several addresses ------------------------------------------------------- */
 
-/* Nobody listens on 127.0.0.2. */
+/* No socket listens on 127.0.0.2. */
 static void use_two_addresses(bool rotates)
 {
     resolver.addresses[0] = "127.0.0.2";

@@ -758,7 +758,7 @@ static void an_idle_link_outlives_the_ack_timeout(void **state)
 
 /* --- attempts ------------------------------------------------------------- */
 
-/* Nobody else is given the port before the descriptor is closed. */
+/* No other process is given the port before the descriptor is closed. */
 static int refuse_at_a_port(char uri[static 64])
 {
     struct sockaddr_in address = {.sin_family = AF_INET,
@@ -895,7 +895,7 @@ static void what_comes_late_because_the_loop_stood_still_is_waited_for_once(void
     f->broker.withholds_acks = true;
     go_online(f);
     assert_int_equal(send_text(f, "t", "x", 1), 0);
-    f->uplink->slots.progress_ms -= 5000; /* sent before it stood still */
+    f->uplink->progress.answer_ms -= 5000; /* sent before it stood still */
     uplink_timer_set(&f->uplink->timer, uplink_now_ms() - 4000);
     for (int i = 0; i < 5; i++)
         assert_true(sd_event_run(f->event, 100000) >= 0);

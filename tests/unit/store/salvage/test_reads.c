@@ -2,11 +2,11 @@
 /*
  * test_reads.c - a bad sector: a place of one file that fails each time it is read
  *
- * Each block of a database and of its log in turn (tests/support/fault_io.h), at the start and
- * at work. What reads must go on, byte for byte; what does not is recorded; the file is moved,
- * not copied; nothing comes twice; and the start after that is one as any other. The judge of
- * how much may be lost is a copy with zeros in that place. A place that reads again, or a disk
- * of which nothing reads, is no damage.
+ * Each block of a database and of its log in turn (tests/support/fault_io.h), at the start
+ * and at work. What is readable must be kept, byte for byte; what is not is recorded; the
+ * file is moved, not copied; nothing comes twice; and the start after that is one as any
+ * other. How much may be lost is decided by a copy with zeros in that place. A place that is
+ * readable again, or a disk of which nothing is readable, is no damage.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -151,7 +151,7 @@ static void make_templates(struct fixture *f, struct templates *ret)
     empty_folder(f);
     open_spool(f);
     store(f, 1, STORED);
-    assert_int_equal(spool_checkpoint(f->spool), 0); /* the log begins anew */
+    assert_int_equal(spool_checkpoint(f->spool), 0); /* the log restarts */
     end_some(f, ENDED);
     close_spool(f);
     for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++)
@@ -377,7 +377,7 @@ static unsigned live_with(struct fixture *f, uint64_t acked, bool *ret_salvaged)
         if (r == 0)
             break;
     }
-    assert_in_range(failures, 0, 2); /* it does not go on like this */
+    assert_in_range(failures, 0, 2); /* no failure at each try */
     open_somehow(f);
     struct spool_ledger ledger = ledger_of(f);
     assert_in_range(ledger.accepted, acked, acked + LIVES);
@@ -514,7 +514,7 @@ static void a_mark_that_does_not_read_is_given_another_name(void **state)
     remove_templates(&templates);
 }
 
-/* Else a spool that was taken away would begin anew in silence. */
+/* Else an empty spool would silently replace one that was moved away. */
 static void without_database_and_mark_it_is_no_new_spool(void **state)
 {
     struct fixture *f = *state;

@@ -722,7 +722,7 @@ static void no_lone_message_is_held_back(int qos)
     assert_int_equal(slow, 0);
 }
 
-/* Nobody but the send thread waits, and there is none: these are the library's calls of it. */
+/* Only the send thread waits, and there is none: these are the library's calls of it. */
 int Thread_signal_cond(void *condition) __attribute__((weak));
 int Thread_wait_cond(void *condition, int timeout_ms) __attribute__((weak));
 void *Thread_create_cond(int *ret) __attribute__((weak));

@@ -27,6 +27,7 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
+#include <sys/uio.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -48,7 +49,12 @@ REPLACED(MQTTAsync_NULLPublishCommands);
 REPLACED(Thread_start);
 REPLACED(MQTTPacket_Factory);
 REPLACED(MQTTPacket_send_publish);
-REPLACED(MQTTPacket_send_pubrel);
+REPLACED(MQTTPersistence_putPacket);
+REPLACED(SocketBuffer_writeComplete);
+REPLACED(WebSocket_getdata);
+REPLACED(MQTTProtocol_keepalive);
+REPLACED(X509_check_ip_asc);
+REPLACED(SSL_write);
 int Thread_signal_cond(void *condition) __attribute__((weak));
 int Thread_wait_cond(void *condition, int timeout_ms) __attribute__((weak));
 int __wrap_Thread_signal_cond(void *condition) __attribute__((weak));
@@ -57,6 +63,8 @@ void __wrap_connect(void) __attribute__((weak));
 void __wrap_getsockopt(void) __attribute__((weak));
 void __wrap_getaddrinfo(void) __attribute__((weak));
 void __wrap_poll(void) __attribute__((weak));
+void __wrap_writev(void) __attribute__((weak));
+void __wrap_shutdown(void) __attribute__((weak));
 
 /* Of Paho's headers that are not installed. */
 struct paho_heap {
@@ -180,7 +188,12 @@ static void each_call_goes_to_its_replacement(void **state)
     assert_true(is_same(Thread_start, __wrap_Thread_start));
     assert_true(is_same(MQTTPacket_Factory, __wrap_MQTTPacket_Factory));
     assert_true(is_same(MQTTPacket_send_publish, __wrap_MQTTPacket_send_publish));
-    assert_true(is_same(MQTTPacket_send_pubrel, __wrap_MQTTPacket_send_pubrel));
+    assert_true(is_same(MQTTPersistence_putPacket, __wrap_MQTTPersistence_putPacket));
+    assert_true(is_same(SocketBuffer_writeComplete, __wrap_SocketBuffer_writeComplete));
+    assert_true(is_same(WebSocket_getdata, __wrap_WebSocket_getdata));
+    assert_true(is_same(MQTTProtocol_keepalive, __wrap_MQTTProtocol_keepalive));
+    assert_true(is_same(X509_check_ip_asc, __wrap_X509_check_ip_asc));
+    assert_true(is_same(SSL_write, __wrap_SSL_write));
     assert_true(is_same((function)Thread_signal_cond, (function)__wrap_Thread_signal_cond));
     assert_true(is_same((function)Thread_wait_cond, (function)__wrap_Thread_wait_cond));
     assert_true(is_same(MQTTProtocol_startPublish, __wrap_MQTTProtocol_startPublish));
@@ -188,6 +201,8 @@ static void each_call_goes_to_its_replacement(void **state)
     assert_true(is_same((function)getsockopt, __wrap_getsockopt));
     assert_true(is_same((function)getaddrinfo, __wrap_getaddrinfo));
     assert_true(is_same((function)poll, __wrap_poll));
+    assert_true(is_same((function)writev, __wrap_writev));
+    assert_true(is_same((function)shutdown, __wrap_shutdown));
 }
 
 static void the_heap_is_not_tracked(void **state)

@@ -1,0 +1,163 @@
+# SPDX-License-Identifier: MIT
+"""What goes out is shaped: how fast, in which order, under which topic, with which properties."""
+
+import os
+import sys
+import time
+
+sys.dont_write_bytecode = True
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
+
+from fake_broker import FakeBroker  # noqa: E402
+from gateway import Gateway, check_audit  # noqa: E402
+from tap import case, check, cleanup, equal, run_all, wait_for  # noqa: E402
+
+
+def fake_broker(**options):
+    broker = FakeBroker(**options).start()
+    cleanup(broker.stop)
+    return broker
+
+
+def publish(gateway, count, topic="plant/t", size=6, version=5):
+    with gateway.client(version) as client:
+        for _, ack in client.publish_many(
+                ((topic, (b"%06d" % number).ljust(size, b".")) for number in range(count)), 200):
+            equal(ack.reason, 0, "reason of a PUBACK")
+
+
+# How fast
+
+
+@case
+def repeats_pay_for_the_rate_too():
+    rate = 100
+    broker = fake_broker(reset_after=40)
+    began = time.monotonic()
+    gateway = Gateway(broker.url, uplink={"rate": {"messages": rate}, "window": 20}).start()
+    gateway.wait_link()
+    publish(gateway, 200)
+    equal(gateway.wait_drained()["delivered"], 200)
+    seconds = time.monotonic() - began
+    sent = len(broker.publishes())
+    check(sent > 200, "some were sent again", sent)
+    check(sent <= rate * (seconds + 1) + 1, "PUBLISHes within the rate", sent, seconds)
+    gateway.stop()
+    check_audit(gateway.audit_lines())
+
+
+@case
+def a_rate_of_bytes_lets_a_larger_message_pass_and_a_hup_lifts_it():
+    rate = 2048
+    broker = fake_broker()
+    began = time.monotonic()
+    gateway = Gateway(broker.url, uplink={"rate": {"bytes": "2k"}}).start()
+    gateway.wait_link()
+    publish(gateway, 3, size=5000)
+    wait_for(lambda: len(broker.publishes()) == 2, 20, "the second message, above the rate")
+    seconds = time.monotonic() - began
+    check(5000 <= rate * (seconds + 1), "the first one was paid for before the second", seconds)
+    publish(gateway, 100, size=5000)  # four minutes of the rate
+    gateway.configure(uplink={"rate": {"bytes": "0"}})
+    gateway.hup()
+    equal(gateway.wait_drained()["delivered"], 103)
+    gateway.stop()
+
+
+
+# Topics
+
+
+def reason_of(gateway, topic, version=5):
+    with gateway.client(version) as client:
+        return client.publish_wait(topic, b"x").reason
+
+
+@case
+def a_topic_too_long_with_its_prefix_is_refused_and_the_longest_arrives():
+    host = os.uname().nodename
+    broker = fake_broker()
+    gateway = Gateway(broker.url, uplink={"topic_prefix": "%H/"}, lanes=[
+        {"name": "own", "topics": ["own/#"], "prefix": "%H%%/p/", "max_qos": 0}]).start()
+    gateway.wait_link()
+    longest = {"a": 65535 - len(host + "/"), "own/": 65535 - len(host + "%/p/")}
+    for start, size in longest.items():
+        equal(reason_of(gateway, start.ljust(size + 1, "x")), 0x90, "one byte too many")
+        equal(reason_of(gateway, start.ljust(size, "x")), 0, "the longest topic")
+    gateway.wait_drained()
+    wait_for(lambda: len(broker.publishes()) == 2, 20, "both at the broker")
+    topics = {entry["topic"]: entry["qos"] for entry in broker.publishes()}
+    equal(topics, {host + "/" + "a".ljust(longest["a"], "x"): 1,
+                   host + "%/p/" + "own/".ljust(longest["own/"], "x"): 0}, "topics and QoS")
+    equal(gateway.status()["producers"]["messages_refused"], 2, "refused at the intake")
+    gateway.stop()
+
+
+
+# Stamps
+
+
+def stamps(broker):
+    """The user properties of each PUBLISH, in the order of arrival, as dictionaries."""
+    return [dict(entry["user"]) for entry in broker.publishes()]
+
+
+def marks(broker, since=0):
+    """(backlog, repeat) of each PUBLISH."""
+    return [("spool-backlog" in stamp, "spool-repeat" in stamp) for stamp in stamps(broker)[since:]]
+
+
+@case
+def stamps_have_id_and_time_and_tell_backlog_and_repeats():
+    broker = fake_broker(connack=0x88)
+    gateway = Gateway(broker.url, uplink={"stamp": True}).start()
+    publish(gateway, 3)
+    broker.change(connack=0)
+    gateway.wait_drained()
+    publish(gateway, 2)
+    gateway.wait_drained()
+    equal(marks(broker), [(True, False)] * 3 + [(False, False)] * 2, "(backlog, repeat)")
+    records = gateway.wait_audit(5)
+    equal([(stamp["spool-id"], stamp["spool-accepted"]) for stamp in stamps(broker)],
+          [(str(record["id"]), record["accepted"]) for record in records], "as in the records")
+    broker.change(noack=True)
+    publish(gateway, 2)
+    wait_for(lambda: len(broker.publishes()) == 7, 20, "two in flight")
+    broker.change(noack=False)
+    broker.reset_all()
+    gateway.wait_drained()
+    equal(marks(broker, 5), [(False, False)] * 2 + [(True, True)] * 2, "sent again")
+    gateway.stop()
+
+
+@case
+def after_a_restart_everything_left_may_have_been_sent():
+    broker = fake_broker(noack=True)
+    gateway = Gateway(broker.url, uplink={"stamp": True, "window": 1}).start()
+    gateway.wait_link()
+    publish(gateway, 3)
+    wait_for(lambda: len(broker.publishes()) == 1, 20, "one in flight")
+    gateway.kill()
+    broker.change(noack=False)
+    gateway.start()
+    gateway.wait_drained()
+    publish(gateway, 1)
+    gateway.wait_drained()
+    equal(marks(broker), [(False, False)] + [(True, True)] * 3 + [(False, False)])
+    gateway.stop()
+
+
+@case
+def a_stamp_that_makes_a_packet_too_large_is_left_out():
+    broker = fake_broker(maximum_packet=300)
+    gateway = Gateway(broker.url, uplink={"stamp": True}).start()
+    gateway.wait_link()
+    publish(gateway, 1, size=280)
+    publish(gateway, 1, size=100)
+    equal(gateway.wait_drained()["delivered"], 2)
+    equal([len(stamp) for stamp in stamps(broker)], [0, 2], "properties")
+    gateway.stop()
+
+
+if __name__ == "__main__":
+    run_all()
