@@ -20,6 +20,7 @@
  *   shape.c        how a message looks at the broker, by its lane
  *   stamp.c        user properties that say what a message is to the far side
  *   forward.c      out: to the broker, and what its answers make of a message
+ *   report.c       reports of failures, as messages
  *   publish.c      in: what becomes of a producer's PUBLISH
  *   edge.c         the batch edge: the one commit, then all that it makes true
  *   ticks.c        what happens by time alone
@@ -45,6 +46,7 @@
 #include "daemon/gateway/forward.h"
 #include "daemon/gateway/intake.h"
 #include "daemon/gateway/moved.h"
+#include "daemon/gateway/report.h"
 #include "daemon/gateway/spool_open.h"
 #include "daemon/gateway/status.h"
 #include "daemon/gateway/stop.h"
@@ -72,6 +74,7 @@ struct gateway {
     struct status status;
     struct moved moved;
     struct forward forward;
+    struct report report;
     struct edge edge;
     struct ticks ticks;
     struct salvaged salvaged;
