@@ -707,8 +707,8 @@ void spool_set_records_max(struct spool *spool, uint64_t bytes);
  * spool_set_reported() - the failures up to @seq are in messages of the open batch
  * @seq: or SPOOL_NOT_REPORTED, which stays so until it is set again
  *
- * For whoever publishes failures as messages: the cursor becomes durable with the next commit,
- * which is that of these messages, and is rolled back with them.
+ * For an owner that publishes failures as messages: the cursor becomes durable with the next
+ * commit, which is that of these messages, and is rolled back with them.
  */
 #define SPOOL_NOT_REPORTED INT64_C(-1)
 void spool_set_reported(struct spool *spool, int64_t seq);

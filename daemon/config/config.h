@@ -66,7 +66,7 @@ struct config {
         uint64_t max_packet;
     } listen;
     struct config_limits retention; /* of lane "default" */
-    /* In the order of the file, without "default"; CONFIG_REPORT_LANE, if there is one, last. */
+    /* In the order of the file, without "default"; CONFIG_REPORT_LANE, if it is used, last. */
     struct config_lane *lanes;
     size_t lane_count;
     /* At least one broker; in client_id, topic_prefix and the topics %H and %m are replaced. */

@@ -385,10 +385,14 @@ static const char *config_last_part(const char *path)
 static void
 config_compare_key(const char *path, const char *candidate, unsigned *best, char *ret_near)
 {
-    unsigned far = config_edit_distance(path, candidate);
+    unsigned far = 2 * config_edit_distance(path, candidate);
+    size_t group = (size_t)(config_last_part(path) - path);
 
-    /* The right name in the wrong group is likelier than any misspelling. */
+    /* The right name in the wrong group is likelier than any misspelling but the least one in
+     * the right group. */
     if (strcmp(config_last_part(path), config_last_part(candidate)) == 0)
+        far = 1;
+    else if (far == 2 && group > 0 && strncmp(path, candidate, group) == 0)
         far = 0;
     if (far < *best) {
         *best = far;
@@ -399,7 +403,7 @@ config_compare_key(const char *path, const char *candidate, unsigned *best, char
 bool config_key_nearest(const char *path, char ret_near[static CONFIG_PATH_MAX])
 {
     size_t size = strlen(path);
-    unsigned limit = 2 + (unsigned)(size / 8);
+    unsigned limit = 2 * (2 + (unsigned)(size / 8));
     unsigned best = limit;
     char group[CONFIG_PATH_MAX];
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * report.h - tells the far side which messages it will not get
+ * report.h - reports the failures to the broker, in messages of a lane of their own
  *
  * With uplink.report.topic set, each failure record becomes part of a message in the lane
  * CONFIG_REPORT_LANE, which is spooled and forwarded as any other:
@@ -19,7 +19,6 @@
 
 #include "base/attr.h"
 #include "daemon/config/config.h"
-#include "daemon/gateway/counters.h"
 #include "daemon/gateway/edge.h"
 #include "daemon/gateway/edge_timer.h"
 #include "daemon/gateway/stop.h"

@@ -27,7 +27,7 @@
 /* Writes one object, without a newline. Never fails if RECORD_LINE_MAX bytes are left. */
 void record_write(struct json *json, const struct spool_record *record);
 
-/* The same with client, topic and ref cut at @text_max bytes; needs RECORD_CUT_MAX(text_max). */
+/* The same, client, topic and ref cut at @text_max bytes; needs RECORD_CUT_MAX(text_max). */
 #define RECORD_CUT_MAX(text_max) ((3 * (size_t)(text_max) + RECORD_LANE_MAX) * 6 + 1024)
 void record_write_cut(struct json *json, const struct spool_record *record, size_t text_max);
 

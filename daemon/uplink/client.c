@@ -335,6 +335,8 @@ bool uplink_client_disconnect(struct uplink *uplink)
         options = (MQTTAsync_disconnectOptions)MQTTAsync_disconnectOptions_initializer5;
         options.onSuccess5 = on_closed5;
         options.onFailure5 = on_close_failure5;
+        if (uplink_presence_wants_will(uplink))
+            options.reasonCode = MQTTREASONCODE_DISCONNECT_WITH_WILL_MESSAGE;
     } else {
         options.onSuccess = on_closed;
         options.onFailure = on_close_failure;

@@ -59,6 +59,14 @@ void uplink_note_end(struct uplink_connection *connection,
         (void)snprintf(connection->end_reason, sizeof(connection->end_reason), "%s", reason);
 }
 
+/* See presence.c. Of an attempt that failed nothing is known. */
+static void note_session(struct uplink *uplink, bool was_online)
+{
+    if (was_online)
+        uplink->brokers.list[uplink->brokers.current].has_session =
+            !uplink_has_open_qos2(uplink);
+}
+
 void uplink_end_connection(struct uplink *uplink, const char *reason)
 {
     const char *broker = uplink_broker_uri(uplink);
@@ -71,9 +79,10 @@ void uplink_end_connection(struct uplink *uplink, const char *reason)
     if (was_online)
         uplink->client.is_unusable = true;
     uplink_note_end(&uplink->connection, uplink_cause_of_loss(uplink), reason);
+    note_session(uplink, was_online);
     uplink_sweep(uplink);
     uplink->connection.limits = uplink_no_limits();
-    if (uplink->state == LINK_STOPPING) {
+    if (uplink->state == LINK_STOPPING || uplink->state == LINK_PARTING) {
         enter_stopped(uplink, broker);
         return;
     }
@@ -240,6 +249,9 @@ void uplink_on_deadline(struct uplink *uplink)
     case LINK_ONLINE:
         check_online(uplink);
         break;
+    case LINK_PARTING:
+        uplink_disconnect(uplink, LINK_STOPPING);
+        break;
     case LINK_DROPPING:
     case LINK_STOPPING:
         abandon_client(uplink, uplink->connection.end_reason);
@@ -298,6 +310,7 @@ static void on_connected(struct uplink *uplink, const struct uplink_event *event
     uplink_progress_begin(uplink);
     log_notice("link_online broker=%s window=%u",
                log_quote(uri, sizeof(uri), broker, strlen(broker)), uplink_window(uplink));
+    uplink_birth_begin(uplink);
 }
 
 static void note_disconnect(struct uplink_connection *connection, int code)

@@ -302,7 +302,10 @@ static void suspect_loss(struct uplink *uplink)
 
 static void answer_owner(struct uplink *uplink, const struct uplink_answer *answer)
 {
-    uplink->owner.ops->answered(uplink->owner.userdata, answer);
+    if (answer->id == UPLINK_OWN_ID)
+        uplink_presence_on_answer(uplink, answer);
+    else
+        uplink->owner.ops->answered(uplink->owner.userdata, answer);
 }
 
 static void answer_unknown(struct uplink *uplink, const struct uplink_slot *slot)
@@ -369,6 +372,18 @@ void uplink_on_slot(struct uplink *uplink, struct uplink_slot *slot)
     slot->text = NULL;
     if (slot_release(uplink, slot, SLOT_ANSWERED))
         answer_known(uplink, slot, text);
+}
+
+/* One whose answer is not read yet may still be open at the broker. */
+bool uplink_has_open_qos2(const struct uplink *uplink)
+{
+    const struct uplink_slot *slot;
+
+    TAILQ_FOREACH(slot, &uplink->slots.sent, order) {
+        if (slot->qos == 2)
+            return true;
+    }
+    return false;
 }
 
 struct oldest_search {

@@ -4,7 +4,8 @@
  *
  *   STOPPED -> WAITING -> RESOLVING -> CONNECTING -> ONLINE -> (lost, or DROPPING) -> WAITING
  *                     `-> CONNECTING, if the host is an address
- *   STOPPING -> STOPPED: uplink_stop(), from each of them
+ *   STOPPING -> STOPPED: uplink_stop(), from each of them; from ONLINE by way of PARTING, if
+ *                        there is an offline message
  *
  * Invariant, checked after each move: a message is sent only while the link is online,
  * and its slot is released before the next attempt; each wait has a deadline, which the
@@ -21,8 +22,9 @@
 static const char *const link_names[] = {
     [LINK_STOPPED] = "stopped",     [LINK_WAITING] = "waiting",
     [LINK_RESOLVING] = "resolving", [LINK_CONNECTING] = "connecting",
-    [LINK_ONLINE] = "online",       [LINK_DROPPING] = "dropping",
-    [LINK_STOPPING] = "stopping",   [LINK_FREED] = "freed",
+    [LINK_ONLINE] = "online",       [LINK_PARTING] = "parting",
+    [LINK_DROPPING] = "dropping",   [LINK_STOPPING] = "stopping",
+    [LINK_FREED] = "freed",
 };
 
 static const uint32_t link_moves[] = {
@@ -34,8 +36,11 @@ static const uint32_t link_moves[] = {
     [LINK_CONNECTING] = STATES_BIT(LINK_ONLINE) | STATES_BIT(LINK_DROPPING) |
                         STATES_BIT(LINK_WAITING) | STATES_BIT(LINK_STOPPED) |
                         STATES_BIT(LINK_FREED),
-    [LINK_ONLINE] = STATES_BIT(LINK_DROPPING) | STATES_BIT(LINK_STOPPING) |
-                    STATES_BIT(LINK_WAITING) | STATES_BIT(LINK_FREED),
+    [LINK_ONLINE] = STATES_BIT(LINK_PARTING) | STATES_BIT(LINK_DROPPING) |
+                    STATES_BIT(LINK_STOPPING) | STATES_BIT(LINK_WAITING) |
+                    STATES_BIT(LINK_FREED),
+    [LINK_PARTING] =
+        STATES_BIT(LINK_STOPPING) | STATES_BIT(LINK_STOPPED) | STATES_BIT(LINK_FREED),
     [LINK_DROPPING] =
         STATES_BIT(LINK_WAITING) | STATES_BIT(LINK_STOPPING) | STATES_BIT(LINK_FREED),
     [LINK_STOPPING] = STATES_BIT(LINK_STOPPED) | STATES_BIT(LINK_FREED),
@@ -66,6 +71,7 @@ static bool is_consistent(struct uplink *uplink)
     case LINK_ONLINE:
         return client->handle && !client->is_unusable && uplink->connection.online_ms > 0 &&
                uplink_is_swept(uplink);
+    case LINK_PARTING:
     case LINK_DROPPING:
         return is_timed && client->handle;
     case LINK_STOPPING:
@@ -83,8 +89,9 @@ static enum uplink_state public_state(enum uplink_link_state state)
     static const enum uplink_state states[] = {
         [LINK_STOPPED] = UPLINK_IDLE,         [LINK_WAITING] = UPLINK_CONNECTING,
         [LINK_RESOLVING] = UPLINK_CONNECTING, [LINK_CONNECTING] = UPLINK_CONNECTING,
-        [LINK_ONLINE] = UPLINK_ONLINE,        [LINK_DROPPING] = UPLINK_CLOSING,
-        [LINK_STOPPING] = UPLINK_CLOSING,     [LINK_FREED] = UPLINK_IDLE,
+        [LINK_ONLINE] = UPLINK_ONLINE,        [LINK_PARTING] = UPLINK_CLOSING,
+        [LINK_DROPPING] = UPLINK_CLOSING,     [LINK_STOPPING] = UPLINK_CLOSING,
+        [LINK_FREED] = UPLINK_IDLE,
     };
 
     return states[state];

@@ -31,7 +31,9 @@
 #define WINDOW_MAX 65535u
 
 #define TIMER_ACCURACY_US 10000
-#define PACE_ACCURACY_US  1000
+/* So long the broker may take to answer the offline message. */
+#define PARTING_MS       1000
+#define PACE_ACCURACY_US 1000
 
 /* --- mail ----------------------------------------------------------------- */
 
@@ -70,6 +72,13 @@ static void read_mail(struct uplink *uplink)
     }
 }
 
+static void continue_presence(struct uplink *uplink)
+{
+    if (uplink->state == LINK_PARTING && uplink->presence.in_flight == 0)
+        uplink_disconnect(uplink, LINK_STOPPING);
+    uplink_birth_continue(uplink);
+}
+
 static int on_mail(sd_event_source *source, int fd, uint32_t events, void *userdata)
 {
     struct uplink *uplink = userdata;
@@ -78,6 +87,7 @@ static int on_mail(sd_event_source *source, int fd, uint32_t events, void *userd
     (void)fd;
     (void)events;
     read_mail(uplink);
+    continue_presence(uplink);
     uplink_report(&uplink->owner);
     return 0;
 }
@@ -107,6 +117,7 @@ static int on_timer(sd_event_source *source, uint64_t usec, void *userdata)
     read_mail(uplink); /* an answer in time is not late because the loop was */
     if (!uplink->timer.is_armed && !uplink_extend_deadline(uplink, usec))
         uplink_on_deadline(uplink);
+    continue_presence(uplink);
     uplink_report(&uplink->owner);
     return 0;
 }
@@ -119,6 +130,7 @@ static int on_pace(sd_event_source *source, uint64_t usec, void *userdata)
     (void)source;
     (void)usec;
     uplink_on_pace(uplink);
+    continue_presence(uplink);
     uplink_report(&uplink->owner);
     return 0;
 }
@@ -250,6 +262,8 @@ static int prepare(struct uplink *uplink)
         r = uplink->brokers.list ? 0 : -ENOMEM;
     }
     if (r == 0)
+        r = uplink_presence_init(uplink);
+    if (r == 0)
         r = watch_mail(uplink);
     if (r >= 0)
         r = init_timer(uplink);
@@ -312,6 +326,16 @@ static void stop_at_once(struct uplink *uplink)
     uplink_set_state(uplink, LINK_STOPPED);
 }
 
+static void begin_parting(struct uplink *uplink)
+{
+    if (!uplink_birth_leave(uplink)) {
+        uplink_disconnect(uplink, LINK_STOPPING);
+        return;
+    }
+    uplink_timer_set_in(&uplink->timer, PARTING_MS);
+    uplink_set_state(uplink, LINK_PARTING);
+}
+
 /*
  * An attempt under way cannot be cancelled: its outcome is ignored, and the
  * client is destroyed by uplink_free() or before the next attempt.
@@ -320,7 +344,7 @@ void uplink_stop(struct uplink *uplink)
 {
     switch (uplink->state) {
     case LINK_ONLINE:
-        uplink_disconnect(uplink, LINK_STOPPING);
+        begin_parting(uplink);
         break;
     case LINK_DROPPING:
         uplink_set_state(uplink, LINK_STOPPING);
@@ -334,6 +358,7 @@ void uplink_stop(struct uplink *uplink)
         stop_at_once(uplink);
         break;
     case LINK_STOPPED:
+    case LINK_PARTING:
     case LINK_STOPPING:
     case LINK_FREED:
     case LINK_STATES:
@@ -364,6 +389,7 @@ void uplink_free(struct uplink *uplink)
         mailbox_done(&uplink->inbox.mailbox);
     sd_event_unref(uplink->event);
     uplink_slots_done(uplink);
+    uplink_presence_done(uplink);
     free(uplink->brokers.list);
     free(uplink);
 }

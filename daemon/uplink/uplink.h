@@ -33,7 +33,7 @@ enum uplink_state { UPLINK_IDLE, UPLINK_CONNECTING, UPLINK_ONLINE, UPLINK_CLOSIN
 
 /* One message to forward; everything is copied before uplink_send() returns. */
 struct uplink_message {
-    uint64_t id;        /* comes back in the answer */
+    uint64_t id;        /* comes back in the answer; not 0 */
     struct view prefix; /* of the topic; may be empty */
     struct view topic;
     struct view payload;

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What the broker is told about the gateway itself: its presence, and what it will not get."""
+"""What the broker learns about the gateway itself: its presence, and what it will not get."""
 
 import json
 import os
@@ -8,7 +8,7 @@ import sys
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
 
-from broker import Mosquitto  # noqa: E402
+from broker import Link, Mosquitto  # noqa: E402
 from fake_broker import FakeBroker  # noqa: E402
 from gateway import Gateway, check_audit  # noqa: E402
 from mqtt import Subscriber  # noqa: E402
@@ -35,6 +35,159 @@ def publish(gateway, count, topic="plant/t"):
     with gateway.client(5) as client:
         for number in range(count):
             equal(client.publish_wait(topic, b"%06d" % number).reason, 0, "reason of a PUBACK")
+
+
+# Presence
+
+TOPIC = "gw/presence"
+PRESENCE = {"presence": {"topic": TOPIC}}
+
+
+def presence(broker):
+    return [entry["head"] for entry in broker.publishes() if entry["topic"] == TOPIC]
+
+
+def connects(broker):
+    return [entry for entry in list(broker.ledger) if entry.get("event") == "connect"]
+
+
+def wait_presence(broker, wanted):
+    wait_for(lambda: presence(broker) == wanted, 10,
+             lambda: "%r published, it is %r" % (wanted, presence(broker)))
+
+
+@case
+def a_connection_begins_with_birth_and_a_stop_ends_with_the_offline_message():
+    for protocol in (5, 4):
+        broker = fake()
+        gateway = Gateway(broker.url, uplink=dict(PRESENCE, protocol=protocol,
+                                                  topic_prefix="site/")).start()
+        gateway.wait_link()
+        publish(gateway, 3)
+        gateway.wait_drained()
+        gateway.stop()
+        seen = broker.publishes()
+        equal([(entry["topic"], entry["head"], entry["qos"], entry["retain"])
+               for entry in (seen[0], seen[-1])],
+              [("site/" + TOPIC, "online", 1, True), ("site/" + TOPIC, "offline", 1, True)],
+              "first and last message")
+        equal(len(seen), 5, "messages")
+        events = [entry.get("event", entry.get("head")) for entry in broker.ledger]
+        check(events.index("offline") < events.index("disconnect"), "the order", events)
+        equal([entry["code"] for entry in broker.ledger if entry.get("event") == "disconnect"],
+              [0], "DISCONNECT, which removes the will")
+        delay = {5: 30, 4: None}[protocol]
+        first = connects(broker)[0]
+        equal(first["will"], {"topic": "site/" + TOPIC, "payload": "offline", "qos": 1,
+                              "retain": True, "delay": delay}, "the will")
+        equal(first["session_expiry"], delay or 0, "the session outlives the connection so long")
+        equal(gateway.ledger()["accepted"], 3, "presence is no message of the spool")
+
+
+@case
+def without_a_topic_there_is_no_presence():
+    broker = fake()
+    gateway = Gateway(broker.url).start()
+    gateway.wait_link()
+    gateway.stop()
+    equal((broker.publishes(), connects(broker)[0]["will"], connects(broker)[0]["session_expiry"]),
+          ([], None, 0), "messages, will, session expiry")
+
+
+@case
+def the_texts_the_quality_and_the_flag_are_settings():
+    broker = fake()
+    gateway = Gateway(broker.url, uplink={"presence": {
+        "topic": "gw/%m/" + TOPIC, "online": "1", "offline": "0", "qos": 0,
+        "retain": False}}).start()
+    wait_for(broker.publishes, 10, "birth")
+    gateway.stop()
+    wait_for(lambda: len(broker.publishes()) == 2, 10, "the offline message")
+    with open("/etc/machine-id") as seen:
+        topic = "gw/%s/%s" % (seen.read().strip(), TOPIC)
+    equal([(entry["topic"], entry["head"], entry["qos"], entry["retain"])
+           for entry in broker.publishes()], [(topic, "1", 0, False), (topic, "0", 0, False)],
+          "messages")
+    will = connects(broker)[0]["will"]
+    equal((will["topic"], will["payload"], will["qos"], will["retain"]), (topic, "0", 0, False),
+          "the will")
+
+
+@case
+def a_reconnect_does_not_flap():
+    broker = Mosquitto().start()
+    far = subscribe(broker)
+    link = Link(broker.port).restore()
+    gateway = Gateway(link.url, uplink=PRESENCE).start()
+    gateway.wait_link()
+    for count in (2, 3):
+        link.cut()
+        link.restore()
+        wait_for(lambda: gateway.status()["link"]["connects"] == count, 10, "a new connection")
+    publish(gateway, 1)
+    wait_for(lambda: any(message.topic == "plant/t" for message in far.messages), 10, "a message")
+    texts = [message.payload for message in far.messages if message.topic == TOPIC]
+    equal(set(texts), {b"online"}, "what readers saw")
+    gateway.stop()
+    wait_for(lambda: far.payloads()[-1] == b"offline", 10, "offline")
+
+
+@case
+def a_gateway_that_dies_is_reported_by_the_broker():
+    broker = Mosquitto().start()
+    far = subscribe(broker)
+    gateway = Gateway(broker.url, uplink=dict(PRESENCE, protocol=4)).start()
+    wait_for(lambda: b"online" in far.payloads(), 10, "online")
+    gateway.kill()
+    wait_for(lambda: b"offline" in far.payloads(), 10, "offline")
+
+
+@case
+def a_session_with_an_open_message_of_qos_2_is_not_resumed():
+    broker = fake(session_present=True)
+    gateway = Gateway(broker.url, uplink=PRESENCE).start()
+    gateway.wait_link()
+    wait_presence(broker, ["online"])
+    gateway.fresh_status()
+    broker.reset_all()
+    wait_for(lambda: len(connects(broker)) == 2, 10, "the second connection")
+    equal(connects(broker)[1]["clean"], False, "clean start while nothing is open")
+    gateway.wait_link()
+    broker.change(noack=True)
+    with gateway.client(5) as client:
+        client.publish("plant/t", b"000001", qos=1)
+        wait_for(lambda: any(entry["topic"] == "plant/t" for entry in broker.publishes()), 10,
+                 "a message of QoS 1 in flight")
+    broker.reset_all()
+    wait_for(lambda: len(connects(broker)) == 3, 10, "the third connection")
+    equal(connects(broker)[2]["clean"], False, "clean start after QoS 1")
+    gateway.stop()
+    count = len(broker.publishes())
+    gateway = Gateway(broker.url, uplink={"presence": {"topic": TOPIC, "qos": 2}}).start()
+    wait_for(lambda: len(broker.publishes()) > count, 10, "a message of QoS 2 in flight")
+    known = len(connects(broker))
+    broker.change(noack=False)
+    broker.reset_all()
+    wait_for(lambda: len(connects(broker)) > known, 10, "one more connection")
+    equal(connects(broker)[known]["clean"], True, "clean start after QoS 2")
+    gateway.stop()
+
+
+@case
+def a_broker_that_does_not_allow_the_topic_gets_all_other_messages():
+    broker = fake(reason=0x87, reason_at=TOPIC)
+    gateway = Gateway(broker.url, uplink=PRESENCE).start()
+    wait_for(lambda: "presence_refused" in gateway.log(), 10, "the line")
+    publish(gateway, 5)
+    equal(gateway.wait_drained()["delivered"], 5, "delivered")
+    gateway.stop()
+    broker = fake(close_at=TOPIC)
+    gateway = Gateway(broker.url, uplink=PRESENCE).start()
+    publish(gateway, 5)
+    equal(gateway.wait_drained()["delivered"], 5, "delivered")
+    check("presence_refused" in gateway.log(), "the line")
+    check(len(presence(broker)) <= 3, "how often it was sent", presence(broker))
+    gateway.stop()
 
 
 # Reports

@@ -13,7 +13,9 @@ Options, alone or together; all but those of CONNACK also change while it runs:
   twice            each acknowledgement two times
   wrong_id         acknowledge under a packet id that is not in flight
   garbage HEX      these bytes instead of each acknowledgement; ID stands for its packet id
-  reason HH        answer with this reason code (MQTT 5), each Nth message only with `each N`
+  reason HH        answer with this reason code (MQTT 5), each Nth message only with `each N`,
+                   only topics that contain `reason_at TEXT` with that
+  close_at TEXT    close the connection at a PUBLISH whose topic contains it, without an answer
   connack HH       refuse connections with this code
   silent           accept connections, never answer
   reset_after N    RST instead of the Nth acknowledgement of each connection
@@ -25,7 +27,8 @@ head (how the payload begins), user (its user properties as pairs), seq and inta
 comes. `seq` is the number the payload begins with. A payload "SEQ;...;CRC" ends in the CRC-32 of
 all before its last semicolon, as eight hex digits: `intact` is true if that holds and the topic
 ends in "/SEQ"; it is null for other payloads unless `check` is set, which makes all of them
-damaged. Also: {"event": "connect" | "disconnect" | "end" | "violation", ...}; a violation is a
+damaged. A "connect" has the will: topic, payload, qos, retain and delay (null: none), or null; and
+the session expiry; a "disconnect" has its code. Also: {"event": "connect" | "disconnect" | "end" | "violation", ...}; a violation is a
 PUBLISH beyond what was announced, or a malformed packet.
 """
 
@@ -46,7 +49,7 @@ CONNECT, CONNACK, PUBLISH, PUBACK, PUBREC, PUBREL, PUBCOMP = range(1, 8)
 PINGREQ, PINGRESP, DISCONNECT = 12, 13, 14
 OPTIONS = {
     "noack": False, "late": 0, "half": False, "twice": False, "wrong_id": False, "garbage": "",
-    "reason": 0, "each": 1, "connack": 0, "silent": False, "reset_after": 0,
+    "reason": 0, "each": 1, "reason_at": "", "close_at": "", "connack": 0, "silent": False, "reset_after": 0,
     "receive_maximum": 0, "maximum_packet": 0, "maximum_qos": None, "session_present": False,
     "check": False,
 }
@@ -64,6 +67,18 @@ def read_varint(data, at):
         if not data[at + i] & 0x80:
             return number, at + i + 1
     raise ValueError("length of five bytes")
+
+
+def numbers(body, at):
+    """The properties of a CONNECT or a will, which are all numbers, by id; and where they end."""
+    sizes = {0x01: 1, 0x02: 4, 0x11: 4, 0x18: 4, 0x21: 2, 0x22: 2, 0x27: 4}
+    length, at = read_varint(body, at)
+    end, found = at + length, {}
+    while at < end:
+        kind, size = body[at], sizes[body[at]]
+        found[kind] = int.from_bytes(body[at + 1:at + 1 + size], "big")
+        at += 1 + size
+    return found, end
 
 
 def user_properties(encoded):
@@ -161,7 +176,8 @@ class Connection(asyncio.Protocol):
         elif kind == PINGREQ and not self.broker.options["silent"]:
             self.send(PINGRESP << 4, b"")
         elif kind == DISCONNECT:
-            self.broker.record({"event": "disconnect", "conn": self.number})
+            self.broker.record({"event": "disconnect", "conn": self.number,
+                                "code": body[0] if body else 0})
             self.transport.close()
 
     def on_connect(self, body):
@@ -169,13 +185,15 @@ class Connection(asyncio.Protocol):
         name = struct.unpack(">H", body[:2])[0]
         self.version, flags = body[2 + name], body[3 + name]
         at = 6 + name
+        properties = {}
         if self.version == 5:
-            length, at = read_varint(body, at)
-            at += length
+            properties, at = numbers(body, at)
         size = struct.unpack(">H", body[at:at + 2])[0]
         self.client = body[at + 2:at + 2 + size].decode()
         self.broker.record({"event": "connect", "conn": self.number, "version": self.version,
-                            "client": self.client, "clean": bool(flags & 2)})
+                            "client": self.client, "clean": bool(flags & 2),
+                            "session_expiry": properties.get(0x11, 0),
+                            "will": self.read_will(flags, body, at + 2 + size)})
         if options["silent"]:
             return
         present = options["session_present"] and not flags & 2
@@ -189,6 +207,20 @@ class Connection(asyncio.Protocol):
         self.send(CONNACK << 4, answer)
         if code:
             self.transport.close()
+
+    def read_will(self, flags, body, at):
+        if not flags & 4:
+            return None
+        properties = {}
+        if self.version == 5:
+            properties, at = numbers(body, at)
+        texts = []
+        for _ in range(2):
+            size = struct.unpack(">H", body[at:at + 2])[0]
+            at += 2 + size
+            texts.append(body[at - size:at].decode())
+        return {"topic": texts[0], "payload": texts[1], "qos": flags >> 3 & 3,
+                "retain": bool(flags & 0x20), "delay": properties.get(0x18)}
 
     def announced(self):
         options = self.broker.options
@@ -221,8 +253,12 @@ class Connection(asyncio.Protocol):
             self.broker.record_publish(self, first, pid, topic, body[at:], user)
         if qos == 2:
             pids.add(pid)
-        if qos:
-            self.answer(PUBACK if qos == 1 else PUBREC, pid)
+        options = self.broker.options
+        if options["close_at"] and options["close_at"] in topic:
+            self.is_over = True
+            self.transport.close()
+        elif qos:
+            self.answer(PUBACK if qos == 1 else PUBREC, pid, topic)
 
     def check_limits(self, qos, pid, size):
         options = self.broker.options
@@ -238,7 +274,7 @@ class Connection(asyncio.Protocol):
         if broken and self.version == 5:
             self.broker.record({"event": "violation", "conn": self.number, "of": broken})
 
-    def answer(self, kind, pid):
+    def answer(self, kind, pid, topic):
         options = self.broker.options
         self.answered += 1
         if options["reset_after"] and self.answered >= options["reset_after"]:
@@ -247,7 +283,8 @@ class Connection(asyncio.Protocol):
         if options["noack"]:
             return
         body = struct.pack(">H", pid)
-        refused = options["reason"] and self.answered % options["each"] == 0
+        refused = (options["reason"] and self.answered % options["each"] == 0 and
+                   options["reason_at"] in topic)
         if refused and self.version == 5:
             body += bytes([options["reason"]])
         if kind == PUBACK or refused:
