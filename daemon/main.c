@@ -25,11 +25,13 @@
 #include <systemd/sd-event.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/text.h"
 #include "daemon/config/config.h"
 #include "daemon/gateway/gateway.h"
 #include "daemon/host/service.h"
+#include "daemon/uplink/file_check.h"
 
 #define EXIT_USAGE 2
 
@@ -132,6 +134,40 @@ static int load_config(const struct program *program, struct config **ret)
     else
         log_error("config_invalid error=%s", text);
     return r == -ENOMEM ? EXIT_FAILURE : EX_CONFIG;
+}
+
+struct file_test {
+    const char *config_path;
+    bool is_unusable;
+};
+
+static void print_finding(void *userdata, const struct uplink_finding *finding)
+{
+    struct file_test *test = userdata;
+    bool is_unusable = finding->kind == UPLINK_FINDING_UNUSABLE;
+    bool has_file = finding->file[0] != '\0';
+
+    test->is_unusable = test->is_unusable || is_unusable;
+    text_put(stderr, test->config_path);
+    (void)fprintf(stderr, ": %s: %s", finding->key, is_unusable ? "" : "warning: ");
+    text_put(stderr, finding->file);
+    (void)fputs(has_file ? " " : "", stderr);
+    text_put(stderr, finding->text);
+    print_line(stderr, "; ", finding->remedy);
+}
+
+/* What the daemon would start with, and then wait for. Return: the exit code. */
+static int test_files(const struct program *program, const struct config *config)
+{
+    struct file_test test = {.config_path = program->config_path};
+    struct clock_reading now;
+
+    clock_read(&now);
+    uplink_check_files(&config->uplink, now.wall_ms, print_finding, &test);
+    if (test.is_unusable)
+        return EX_CONFIG;
+    print_line(stdout, program->config_path, ": the configuration is good");
+    return EXIT_SUCCESS;
 }
 
 static int on_stop(sd_event_source *source, const struct signalfd_siginfo *info, void *userdata)
@@ -304,9 +340,9 @@ int main(int argc, char **argv)
         return code;
     }
     if (program.is_test) {
-        print_line(stdout, program.config_path, ": the configuration is good");
+        code = test_files(&program, config);
         config_free(config);
-        return EXIT_SUCCESS;
+        return code;
     }
     log_set_level((enum log_level)config->log_level);
     char text[1024];

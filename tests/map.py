@@ -27,6 +27,7 @@ FOLDERS = {
     "daemon/record": "the outcome record and the status object, as JSON",
     "daemon/config": "the configuration file",
     "daemon/ingress": "the local side: the socket and the producers' connections",
+    "daemon/tls": "certificates and keys: opened, and checked before they are used",
     "daemon/uplink": "the link to the remote broker",
     "daemon/uplink/paho": "the seam to Paho MQTT C",
     "daemon/audit": "the audit file",

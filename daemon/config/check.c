@@ -22,6 +22,7 @@
 #include "base/view.h"
 #include "daemon/config/config.h"
 #include "daemon/mqtt/packet.h"
+#include "daemon/uplink/settings.h"
 #include "store/spool.h"
 
 #define BROKER_BYTES_MAX  255
@@ -36,6 +37,24 @@
 const char *config_check_absolute(const char *text)
 {
     return text[0] == '\0' || text[0] == '/' ? NULL : "must be an absolute path";
+}
+
+/* %d: see credentials.c. */
+const char *config_check_read_file(const char *text)
+{
+    bool is_credential = strncmp(text, "%d/", 3) == 0 && text[3] != '\0';
+
+    return is_credential || !config_check_absolute(text)
+               ? NULL
+               : "must be an absolute path, or %d/NAME for a credential of the unit";
+}
+
+const char *config_check_alpn(const char *text)
+{
+    for (const char *at = text; *at != '\0'; at++)
+        if (*at <= ' ' || *at > '~' || *at == ',')
+            return "must be the name of one protocol, as in \"x-amzn-mqtt-ca\"";
+    return NULL;
 }
 
 const char *config_check_directory(const char *text)
@@ -152,6 +171,10 @@ const char *config_check_broker(const char *text)
     bool bracket;
     size_t size;
 
+    if (strncasecmp(text, "ws://", 5) == 0 || strncasecmp(text, "wss://", 6) == 0)
+        return "must not be a WebSocket: the MQTT library misreads an answer to the upgrade that "
+               "comes in pieces or with more than 1 KiB (paho.mqtt.c issue 1688); write tcp:// "
+               "or ssl://, with uplink.tls.alpn where only port 443 is open";
     if (!host)
         return "must begin with tcp://, mqtt://, ssl:// or mqtts://, as in "
                "\"ssl://broker.example:8883\"";
@@ -204,6 +227,10 @@ static const char *config_used_tls_key(const struct config *config)
         return "uplink.tls.key_file";
     if (config->uplink.tls.key_password_file[0] != '\0')
         return "uplink.tls.key_password_file";
+    if (config->uplink.tls.alpn[0] != '\0')
+        return "uplink.tls.alpn";
+    if (config->uplink.tls.min_version != UPLINK_TLS_1_2)
+        return "uplink.tls.min_version";
     return config->uplink.tls.verify ? NULL : "uplink.tls.verify";
 }
 

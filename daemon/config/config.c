@@ -205,6 +205,8 @@ static int config_check_whole(const struct config_loader *loader, const config_t
     config_lower_schemes(loader->config);
     key = config_check_all(loader->config, why);
     if (!key)
+        key = config_expand_credentials(loader->config, why);
+    if (!key)
         key = config_check_paths(loader->config, loader->path, why);
     if (!key)
         key = config_expand_all(loader->config, why);

@@ -93,6 +93,8 @@ static const char *scan_read_all(int fd, char *text)
     if ((size_t)got > CONFIG_FILE_MAX)
         return "is larger than 1 MiB, which no configuration is";
     text[got] = '\0';
+    if (strncmp(text, "\xEF\xBB\xBF", 3) == 0)
+        return "begins with a byte order mark (BOM): save it as UTF-8 without one";
     return strlen(text) == (size_t)got ? NULL : "holds a NUL byte: is it a text file?";
 }
 

@@ -19,6 +19,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "daemon/uplink/settings.h"
+
 #define KIB    UINT64_C(1024)
 #define MIB    (1024 * KIB)
 #define GIB    (1024 * MIB)
@@ -48,6 +50,12 @@ static const struct config_choice journals[] = {
     {"none", CONFIG_JOURNAL_NONE},
     {"failures", CONFIG_JOURNAL_FAILURES},
     {"all", CONFIG_JOURNAL_ALL},
+    {NULL, 0},
+};
+
+static const struct config_choice tls_versions[] = {
+    {"1.2", UPLINK_TLS_1_2},
+    {"1.3", UPLINK_TLS_1_3},
     {NULL, 0},
 };
 
@@ -99,7 +107,7 @@ const struct config_key config_keys[] = {
     {"uplink.username", CONFIG_KIND_STRING, 0, "\"\"",
      RANGE(0, 65535), AT(uplink.username), .check = config_check_mqtt_text},
     {"uplink.password_file", CONFIG_KIND_STRING, 0, "\"\"",
-     RANGE(0, PATH_BYTES), AT(uplink.password_file), .check = config_check_absolute},
+     RANGE(0, PATH_BYTES), AT(uplink.password_file), .check = config_check_read_file},
     {"uplink.keepalive", CONFIG_KIND_TIME, CONFIG_RELOADS, "\"30s\"",
      RANGE(SECOND, 18 * HOUR), AT(uplink.keepalive_ms)},
     {"uplink.connect_timeout", CONFIG_KIND_TIME, CONFIG_RELOADS, "\"10s\"",
@@ -134,14 +142,18 @@ const struct config_key config_keys[] = {
     {"uplink.report.topic", CONFIG_KIND_STRING, CONFIG_RELOADS, "\"\"",
      RANGE(0, 1024), AT(uplink.report_topic), .check = config_check_prefix},
     {"uplink.tls.ca_file", CONFIG_KIND_STRING, 0, "\"\"",
-     RANGE(0, PATH_BYTES), AT(uplink.tls.ca_file), .check = config_check_absolute},
+     RANGE(0, PATH_BYTES), AT(uplink.tls.ca_file), .check = config_check_read_file},
     {"uplink.tls.cert_file", CONFIG_KIND_STRING, 0, "\"\"",
-     RANGE(0, PATH_BYTES), AT(uplink.tls.cert_file), .check = config_check_absolute},
+     RANGE(0, PATH_BYTES), AT(uplink.tls.cert_file), .check = config_check_read_file},
     {"uplink.tls.key_file", CONFIG_KIND_STRING, 0, "\"\"",
-     RANGE(0, PATH_BYTES), AT(uplink.tls.key_file), .check = config_check_absolute},
+     RANGE(0, PATH_BYTES), AT(uplink.tls.key_file), .check = config_check_read_file},
     {"uplink.tls.key_password_file", CONFIG_KIND_STRING, 0, "\"\"",
-     RANGE(0, PATH_BYTES), AT(uplink.tls.key_password_file), .check = config_check_absolute},
+     RANGE(0, PATH_BYTES), AT(uplink.tls.key_password_file), .check = config_check_read_file},
     {"uplink.tls.verify", CONFIG_KIND_BOOL, 0, "true", AT(uplink.tls.verify)},
+    {"uplink.tls.min_version", CONFIG_KIND_CHOICE, 0, "\"1.2\"",
+     AT(uplink.tls.min_version), .choices = tls_versions},
+    {"uplink.tls.alpn", CONFIG_KIND_STRING, 0, "\"\"",
+     RANGE(0, 255), AT(uplink.tls.alpn), .check = config_check_alpn},
 
     {"audit.file", CONFIG_KIND_STRING, CONFIG_RELOADS, "\"/var/log/mqtt-spoold/audit.jsonl\"",
      RANGE(0, PATH_BYTES), AT(audit.file), .check = config_check_absolute},
@@ -193,6 +205,7 @@ _Static_assert(sizeof(config_keys) / sizeof(config_keys[0]) <= CONFIG_KEYS_MAX,
                "raise CONFIG_KEYS_MAX");
 _Static_assert(sizeof(enum config_policy) == sizeof(int) &&
                    sizeof(enum config_journal) == sizeof(int) &&
+                   sizeof(enum uplink_tls_version) == sizeof(int) &&
                    sizeof(enum config_audit_policy) == sizeof(int),
                "a choice is stored as an int");
 

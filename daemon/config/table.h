@@ -108,6 +108,8 @@ MUST_CHECK int config_scan(const char *file,
 
 /* Checks of single texts, for the table. */
 const char *config_check_absolute(const char *text);
+const char *config_check_read_file(const char *text);
+const char *config_check_alpn(const char *text);
 const char *config_check_directory(const char *text);
 const char *config_check_socket(const char *text);
 const char *config_check_broker(const char *text);
@@ -146,5 +148,8 @@ config_expand(char **text, config_check_fn *check, char why[static CONFIG_ERROR_
 /* The same for the texts of the table that may hold them; without those of the lanes. Return as
  * config_check_all(). */
 const char *config_expand_all(struct config *config, char why[static CONFIG_ERROR_MAX]);
+/* credentials.c: replaces %d in the paths of files that are read. Return as
+ * config_check_all(). */
+const char *config_expand_credentials(struct config *config, char why[static CONFIG_ERROR_MAX]);
 
 #endif

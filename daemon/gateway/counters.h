@@ -12,6 +12,7 @@ struct counters {
     uint64_t ended;    /* by any outcome */
     uint64_t refused;  /* messages, also those of a batch that was rolled back */
     uint64_t clients_refused;
+    uint64_t unsubscribed; /* delivered, and the broker reported that it has no subscriber */
 };
 
 #endif

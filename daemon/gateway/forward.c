@@ -248,6 +248,18 @@ static int on_refused(struct forward *forward, const struct uplink_answer *answe
         spool_return(forward->spool, answer->id, forward->turn->now.boot_ms + delay_ms));
 }
 
+static int on_delivered(struct forward *forward, const struct uplink_answer *answer)
+{
+    const struct spool_verdict delivered = {SPOOL_DELIVERED, SPOOL_REASON_NONE,
+                                            answer->code >= 0 ? answer->code : SPOOL_NO_CODE};
+
+    forward->transient_in_a_row = 0;
+    note_acknowledged(forward, answer);
+    if (answer->code == MQTT_NO_MATCHING_SUBSCRIBERS)
+        forward->counters->unsubscribed++;
+    return forward_settle(forward, answer->id, &delivered);
+}
+
 /* While the daemon stops nothing is forwarded any more. */
 static void forward_continue(struct forward *forward)
 {
@@ -259,8 +271,6 @@ static void forward_continue(struct forward *forward)
 
 void forward_on_answer(void *userdata, const struct uplink_answer *answer)
 {
-    static const struct spool_verdict delivered = {SPOOL_DELIVERED, SPOOL_REASON_NONE,
-                                                   SPOOL_NO_CODE};
     struct forward *forward = userdata;
     int r = 0;
 
@@ -269,9 +279,7 @@ void forward_on_answer(void *userdata, const struct uplink_answer *answer)
     FAILPOINT("answer.before_settle");
     switch (answer->kind) {
     case UPLINK_DELIVERED:
-        forward->transient_in_a_row = 0;
-        note_acknowledged(forward, answer);
-        r = forward_settle(forward, answer->id, &delivered);
+        r = on_delivered(forward, answer);
         break;
     case UPLINK_REFUSED:
         r = on_refused(forward, answer);

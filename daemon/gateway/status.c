@@ -133,6 +133,7 @@ struct link_texts {
     char since[CLOCK_TEXT_MAX];
     char last_error_time[CLOCK_TEXT_MAX];
     char acknowledged[CLOCK_TEXT_MAX];
+    char certificate_expires[CLOCK_TEXT_MAX];
 };
 
 /* A time of the boot clock in terms of the wall clock now; "" for 0, which means never. So its
@@ -154,6 +155,9 @@ static struct record_link describe_link(const struct gateway *gateway, struct li
     format_boot_time(gateway, link->since_boot_ms, texts->since);
     format_boot_time(gateway, link->last_error_boot_ms, texts->last_error_time);
     format_boot_time(gateway, gateway->forward.acknowledged_boot_ms, texts->acknowledged);
+    texts->certificate_expires[0] = '\0';
+    if (link->certificate_expires_ms != 0)
+        clock_format(link->certificate_expires_ms, texts->certificate_expires);
     return (struct record_link){
         .state = uplink_state_name(link->state),
         .broker = link->broker,
@@ -162,8 +166,10 @@ static struct record_link describe_link(const struct gateway *gateway, struct li
         .last_error = link->last_error,
         .last_error_time = texts->last_error_time,
         .acknowledged = texts->acknowledged,
+        .certificate_expires = texts->certificate_expires,
         .window = link->window,
         .late_answers = link->late_answers,
+        .unsubscribed = gateway->counters.unsubscribed,
         .is_held = intake_sends_nothing(&gateway->intake),
     };
 }

@@ -50,7 +50,7 @@ enum packet_type {
 /* Reason codes of MQTT 5 that the gateway sends or reads (section 2.4). */
 enum {
     MQTT_SUCCESS = 0x00,
-    MQTT_NO_MATCHING_SUBSCRIBERS = 0x10, /* in tests only */
+    MQTT_NO_MATCHING_SUBSCRIBERS = 0x10,
     MQTT_NO_SUBSCRIPTION_EXISTED = 0x11,
     MQTT_FIRST_FAILURE = 0x80, /* codes from here on are failures */
     MQTT_UNSPECIFIED_ERROR = 0x80,
@@ -60,7 +60,7 @@ enum {
     MQTT_CLIENT_ID_NOT_VALID = 0x85,
     MQTT_NOT_AUTHORIZED = 0x87,
     MQTT_SERVER_UNAVAILABLE = 0x88,
-    MQTT_SERVER_BUSY = 0x89, /* in tests only */
+    MQTT_SERVER_BUSY = 0x89,
     MQTT_SERVER_SHUTTING_DOWN = 0x8B,
     MQTT_BAD_AUTHENTICATION_METHOD = 0x8C,
     MQTT_KEEP_ALIVE_TIMEOUT = 0x8D,

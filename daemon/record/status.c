@@ -150,8 +150,10 @@ static void record_write_link(struct json *json, const struct record_link *link)
     record_write_known(json, "last_error", link->last_error);
     record_write_known(json, "last_error_time", link->last_error_time);
     record_write_known(json, "acknowledged", link->acknowledged);
+    record_write_known(json, "certificate_expires", link->certificate_expires);
     json_unsigned(json, "window", link->window);
     json_unsigned(json, "late_answers", link->late_answers);
+    json_unsigned(json, "no_subscriber", link->unsubscribed);
     json_bool(json, "held", link->is_held);
     json_close_object(json);
 }

@@ -29,9 +29,11 @@ struct record_link {
     const char *last_error;
     const char *last_error_time; /* both as clock_format() has it; "": never */
     const char *acknowledged;
+    const char *certificate_expires; /* the first of the gateway's; "": there is none */
     unsigned window;
     uint64_t late_answers;
-    bool is_held; /* nothing is sent until a commit has room */
+    uint64_t unsubscribed; /* deliveries for which the broker had no subscriber */
+    bool is_held;          /* nothing is sent until a commit has room */
 };
 
 /* What is accepted from producers. */

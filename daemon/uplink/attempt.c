@@ -5,45 +5,18 @@
  * Invariant: passwords and files are read each time, so that a changed one needs no
  * restart; a password is wiped before the attempt returns, because Paho has copied it.
  */
-#include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/cleanup.h"
-#include "base/read_full.h"
+#include "base/clock.h"
 #include "base/regular.h"
-#include "daemon/mqtt/packet.h"
+#include "base/text.h"
+#include "daemon/tls/tls_check.h"
+#include "daemon/uplink/paho/paho_handshake.h"
+#include "daemon/uplink/secret.h"
 #include "daemon/uplink/settings.h"
 #include "daemon/uplink/uplink-private.h"
-
-/* What MQTT can carry as a password. */
-#define SECRET_MAX MQTT_TEXT_MAX
-
-struct secret {
-    size_t size;
-    char text[SECRET_MAX + 2]; /* and a newline, and the end of a C string */
-};
-
-/* Return: 0 or negative errno. */
-static int secret_read(const char *path, struct secret *secret)
-{
-    AUTO_CLOSE int fd = regular_openat(AT_FDCWD, path, O_RDONLY, 0);
-    ssize_t n;
-
-    secret->size = 0;
-    if (fd < 0)
-        return fd;
-    n = read_full(fd, secret->text, SECRET_MAX + 1);
-    if (n < 0)
-        return (int)n;
-    secret->size = (size_t)n;
-    if (secret->size > 0 && secret->text[secret->size - 1] == '\n')
-        secret->size--;
-    secret->text[secret->size] = '\0';
-    return secret->size > SECRET_MAX ? -EFBIG : 0;
-}
 
 struct attempt {
     struct secret password;
@@ -78,6 +51,9 @@ static void attempt_set_tls(const struct uplink *uplink,
     tls->enableServerCertAuth = settings->tls.verify;
     tls->verify = settings->tls.verify; /* the host name, too: Paho does not by itself */
     options->ssl = tls;
+    paho_handshake_begin(settings->tls.min_version == UPLINK_TLS_1_3 ? PAHO_HANDSHAKE_1_3
+                                                                     : PAHO_HANDSHAKE_1_2,
+                         settings->tls.alpn);
 }
 
 /* After a change of the setting it is tried again with brokers that demanded less. */
@@ -154,24 +130,32 @@ static int attempt_connect(struct uplink *uplink, struct attempt *attempt)
                : MQTTAsync_connect(uplink->client.handle, &options);
 }
 
-/* Paho would only report that the TLS context failed. */
 static int attempt_open_files(struct uplink *uplink, const char **ret_path)
 {
-    const struct uplink_settings *settings = uplink->settings;
-    const char *const paths[TLS_FILES] = {
-        [TLS_CA] = settings->tls.ca_file,
-        [TLS_CERTIFICATE] = settings->tls.cert_file,
-        [TLS_KEY] = settings->tls.key_file,
-    };
+    const char *paths[TLS_FILES];
 
+    uplink_tls_paths(uplink->settings, paths);
     return tls_files_open(&uplink->client.tls_files, paths, ret_path);
 }
 
-/* Without a password that is set it cannot be used. */
-static bool is_key_locked(const struct uplink *uplink)
+/* Paho would only report that the TLS context failed. Return: are they usable? */
+static bool attempt_check_files(struct uplink *uplink,
+                                const struct attempt *attempt,
+                                char reason[static UPLINK_TEXT_MAX])
 {
-    return uplink->settings->tls.key_password_file[0] == '\0' &&
-           tls_files_key_is_encrypted(&uplink->client.tls_files);
+    const char *paths[TLS_FILES];
+    struct tls_report report;
+    struct clock_reading now;
+
+    clock_read(&now);
+    tls_check(&uplink->client.tls_files, &uplink->settings->tls, attempt->key_password.text,
+              now.wall_ms, &report);
+    const struct tls_problem *problem = tls_report_fatal(&report);
+    if (!problem)
+        return true;
+    uplink_tls_paths(uplink->settings, paths);
+    text_format(reason, UPLINK_TEXT_MAX, "%s %s", paths[problem->file], problem->text);
+    return false;
 }
 
 static int attempt_read_secrets(const struct uplink *uplink,
@@ -219,12 +203,8 @@ static bool attempt_prepare(struct uplink *uplink,
         (void)snprintf(reason, UPLINK_TEXT_MAX, "cannot read %s: %s", path, regular_error(r));
         return false;
     }
-    if (uplink_uri_is_tls(uri) && is_key_locked(uplink)) {
-        (void)snprintf(reason, UPLINK_TEXT_MAX,
-                       "the key in %s is encrypted: set uplink.tls.key_password_file",
-                       uplink->settings->tls.key_file);
+    if (uplink_uri_is_tls(uri) && !attempt_check_files(uplink, attempt, reason))
         return false;
-    }
     (void)snprintf(attempt->uri, sizeof(attempt->uri), "%s", uri);
     attempt->uris[0] = attempt->uri;
     return true;

@@ -84,6 +84,14 @@ const char *uplink_broker_uri(const struct uplink *uplink)
     return uplink->settings->brokers[uplink->brokers.current];
 }
 
+void uplink_tls_paths(const struct uplink_settings *settings,
+                      const char *ret_paths[static TLS_FILES])
+{
+    ret_paths[TLS_CA] = settings->tls.ca_file;
+    ret_paths[TLS_CERTIFICATE] = settings->tls.cert_file;
+    ret_paths[TLS_KEY] = settings->tls.key_file;
+}
+
 bool uplink_uri_is_tls(const char *uri)
 {
     return strncmp(uri, "ssl://", 6) == 0 || strncmp(uri, "mqtts://", 8) == 0;

@@ -39,9 +39,7 @@ static void describe_silence(const struct uplink *uplink,
     if (strstr(event->text, "timeout"))
         uplink_describe_timeout(uplink, reason);
     else if (uplink->client.is_tls)
-        (void)snprintf(reason, UPLINK_TEXT_MAX,
-                       "TLS connection failed: is this a TLS port, and is the broker's "
-                       "certificate for this host name?");
+        uplink_describe_tls_silence(uplink, reason);
     else
         (void)snprintf(reason, UPLINK_TEXT_MAX, "%s",
                        paho_link_limitations()
@@ -64,6 +62,8 @@ void uplink_describe_failure(const struct uplink *uplink,
         (void)snprintf(reason, UPLINK_TEXT_MAX, "%s", strerror(error));
         if (reason[0] >= 'A' && reason[0] <= 'Z')
             reason[0] = (char)(reason[0] - 'A' + 'a');
+    } else if (uplink->client.is_tls && uplink_describe_tls(uplink, reason)) {
+        return;
     } else if (uplink->connection.library_error[0] != '\0') {
         (void)snprintf(reason, UPLINK_TEXT_MAX, "%s", uplink->connection.library_error);
     } else {

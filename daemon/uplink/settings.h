@@ -15,12 +15,16 @@
 #include <stddef.h>
 #include <stdint.h>
 
+enum uplink_tls_version { UPLINK_TLS_1_2, UPLINK_TLS_1_3 };
+
 struct uplink_tls_settings {
     char *ca_file;
     char *cert_file;
     char *key_file;
     char *key_password_file;
     bool verify;
+    enum uplink_tls_version min_version;
+    char *alpn; /* the name of one protocol */
 };
 
 /* A second; 0: no limit. */

@@ -189,10 +189,13 @@ static void on_success(void *userdata, MQTTAsync_successData *response)
     post_answer(userdata, UPLINK_DELIVERED, -1, NULL);
 }
 
+/* The library drops a code that is none of failure; QoS 0 has none. */
 static void on_success5(void *userdata, MQTTAsync_successData5 *response)
 {
+    uint8_t code = paho_link_answer_code();
+
     (void)response;
-    post_answer(userdata, UPLINK_DELIVERED, -1, NULL);
+    post_answer(userdata, UPLINK_DELIVERED, code > 0 ? code : -1, NULL);
 }
 
 static void on_failure(void *userdata, MQTTAsync_failureData *response)

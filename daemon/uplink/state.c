@@ -122,8 +122,11 @@ void uplink_get_link(const struct uplink *uplink, struct uplink_link *ret)
         .state = public_state(uplink->state),
         .last_error_boot_ms = uplink->last_error.boot_ms,
         .since_boot_ms = uplink->since_boot_ms,
+        .certificate_expires_ms = uplink->certificates.expires_ms,
         .connects = uplink->connects,
-        .late_answers = atomic_load_explicit(&uplink->slots.late_answers, memory_order_relaxed),
+        .late_answers =
+            atomic_load_explicit(&uplink->slots.late_answers, memory_order_relaxed) +
+            paho_link_ignored_answers(),
         .in_flight = uplink->slots.in_flight,
         .window = uplink_window(uplink),
     };

@@ -8,11 +8,15 @@
  *   birth.c    messages about this gateway itself
  *   client.c   Paho's client and its callbacks
  *   presence.c the will, and answers to the messages of birth.c
+ *   secret.c   a password in a file of its own
  *   attempt.c  one attempt to connect: secrets, TLS files, options
+ *   file_check.c    are the files usable, and what is sent protected?
+ *   certificates.c  when the certificates expire
  *   resolve.c  the addresses behind a broker's host name
  *   pacer.c    how fast messages may be sent
  *   state.c    the states of the link, and what is true in each
  *   retry.c    which broker is tried next, and when
+ *   tls_reason.c  why a handshake of TLS failed, in words
  *   reason.c   why an attempt or a connection ended, in words
  *   link.c     the life of the connection: attempts, events, deadlines, the end
  *   uplink.c   start and stop, the settings, the mailbox and the timer
@@ -35,10 +39,10 @@
 #include "base/attr.h"
 #include "base/log.h"
 #include "base/mailbox.h"
+#include "daemon/tls/tls_files.h"
 #include "daemon/uplink/pacer.h"
 #include "daemon/uplink/paho/paho_link.h"
 #include "daemon/uplink/settings.h"
-#include "daemon/uplink/tls_files.h"
 #include "daemon/uplink/uplink.h"
 
 /* Paho checks its own timeouts only every 3 s. */
@@ -236,6 +240,13 @@ struct uplink_retry {
     int64_t logged_ms;
 };
 
+struct uplink_certificates {
+    sd_event_source *timer;
+    int64_t expires_ms; /* wall clock: the first of them; 0: there is none */
+    int64_t logged_ms;  /* boot time of the last lines */
+    bool has_logged;
+};
+
 struct uplink_error {
     char text[UPLINK_TEXT_MAX]; /* "": there was none */
     int64_t boot_ms;
@@ -269,6 +280,7 @@ struct uplink {
     struct uplink_progress progress;
     struct uplink_retry retry;
     struct uplink_presence_state presence;
+    struct uplink_certificates certificates;
     struct uplink_error last_error; /* as the status shows it */
     enum uplink_link_state state;
     int64_t since_boot_ms; /* when the state began, as the owner sees it */
@@ -292,6 +304,9 @@ unsigned uplink_window(const struct uplink *uplink);
 bool uplink_is_connected(const struct uplink *uplink);
 const char *uplink_broker_uri(const struct uplink *uplink);
 bool uplink_uri_is_tls(const char *uri);
+/* The files of TLS by name, "": none is set. */
+void uplink_tls_paths(const struct uplink_settings *settings,
+                      const char *ret_paths[static TLS_FILES]);
 
 /* progress.c */
 enum uplink_health {
@@ -309,7 +324,7 @@ void uplink_progress_note_answer(struct uplink *uplink);
 enum uplink_health uplink_progress_check(struct uplink *uplink);
 
 /* The id of messages that no owner sent: no message of the owner has it. */
-#define UPLINK_OWN_ID 0
+#define UPLINK_OWN_ID UINT64_MAX
 
 /* slots.c */
 MUST_CHECK int uplink_slots_init(struct uplink *uplink);
@@ -346,6 +361,14 @@ void uplink_tls_text(const char *line, size_t size, char text[static UPLINK_TEXT
 /* attempt.c */
 /* Begins an attempt at the current broker. Return: is it under way? If not, @reason is set. */
 bool uplink_attempt(struct uplink *uplink, char reason[static UPLINK_TEXT_MAX]);
+
+/* file_check.c */
+/* The name of the setting. */
+const char *uplink_tls_key(enum tls_file file);
+
+/* certificates.c */
+/* Return: 0 or negative errno. */
+MUST_CHECK int uplink_watch_certificates(struct uplink *uplink);
 
 /* resolve.c */
 /* As Paho finds it in @uri, without brackets. */
@@ -415,6 +438,13 @@ void uplink_log_retry(struct uplink *uplink, const char *broker, uint64_t wait_m
 bool uplink_is_library_suspect(const struct uplink_retry *retry);
 /* Full jitter: 0 to min * 2^round, at most max. @random: any 64 bits. */
 uint64_t uplink_backoff_ms(uint64_t min_ms, uint64_t max_ms, unsigned round, uint64_t random);
+
+/* tls_reason.c */
+/* Return: does the seam know why? If so, @reason is set. */
+bool uplink_describe_tls(const struct uplink *uplink, char reason[static UPLINK_TEXT_MAX]);
+/* If it does not, and neither does OpenSSL. */
+void uplink_describe_tls_silence(const struct uplink *uplink,
+                                 char reason[static UPLINK_TEXT_MAX]);
 
 /* reason.c */
 /* No connection within connect_timeout. */

@@ -10,7 +10,8 @@
  * some of its callbacks have no context, so they find the uplink in uplink_instance and never
  * through a pointer that may be dangling.
  *
- * Diagnostics: uplink_file_unusable, uplink_setting_unusable.
+ * Diagnostics: uplink_file_unusable, uplink_file_suspect, uplink_insecure,
+ * uplink_setting_unusable.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -18,10 +19,10 @@
 #include <sys/random.h>
 #include <time.h>
 
-#include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/log.h"
-#include "base/regular.h"
+#include "daemon/uplink/file_check.h"
+#include "daemon/uplink/paho/paho_handshake.h"
 #include "daemon/uplink/settings.h"
 #include "daemon/uplink/uplink-private.h"
 
@@ -153,29 +154,33 @@ static int init_timer(struct uplink *uplink)
 
 /* --- settings ------------------------------------------------------------- */
 
-static void check_file(const char *key, const char *path)
+/* A missing file does not keep local programs from publishing, and may be created later. Dates
+ * are logged by certificates.c, and once a day from then on. */
+static void log_finding(void *userdata, const struct uplink_finding *finding)
 {
-    char quoted[UPLINK_TEXT_MAX];
+    char file[UPLINK_TEXT_MAX];
+    char reason[UPLINK_TEXT_MAX];
+    char remedy[UPLINK_TEXT_MAX];
 
-    if (path[0] == '\0')
-        return;
-    AUTO_CLOSE int fd = regular_openat(AT_FDCWD, path, O_RDONLY, 0);
-    if (fd >= 0)
-        return;
-    log_error("uplink_file_unusable key=%s file=%s reason=\"%s\" messages=kept "
-              "remedy=\"name a file that the daemon's user may read; it is looked for at each "
-              "attempt to connect\"",
-              key, log_quote(quoted, sizeof(quoted), path, strlen(path)), regular_error(fd));
-}
-
-/* A missing file does not keep local programs from publishing, and may be created later. */
-static void check_files(const struct uplink_settings *settings)
-{
-    check_file("uplink.password_file", settings->password_file);
-    check_file("uplink.tls.ca_file", settings->tls.ca_file);
-    check_file("uplink.tls.cert_file", settings->tls.cert_file);
-    check_file("uplink.tls.key_file", settings->tls.key_file);
-    check_file("uplink.tls.key_password_file", settings->tls.key_password_file);
+    (void)userdata;
+    (void)log_quote(file, sizeof(file), finding->file, strlen(finding->file));
+    (void)log_quote(reason, sizeof(reason), finding->text, strlen(finding->text));
+    (void)log_quote(remedy, sizeof(remedy), finding->remedy, strlen(finding->remedy));
+    switch (finding->kind) {
+    case UPLINK_FINDING_UNUSABLE:
+        log_error("uplink_file_unusable key=%s file=%s reason=%s messages=kept remedy=%s",
+                  finding->key, file, reason, remedy);
+        break;
+    case UPLINK_FINDING_SUSPECT:
+        log_warning("uplink_file_suspect key=%s file=%s reason=%s remedy=%s", finding->key,
+                    file, reason, remedy);
+        break;
+    case UPLINK_FINDING_INSECURE:
+        log_warning("uplink_insecure key=%s reason=%s remedy=%s", finding->key, reason, remedy);
+        break;
+    case UPLINK_FINDING_DATES:
+        break;
+    }
 }
 
 static bool is_known_scheme(const char *uri)
@@ -184,9 +189,22 @@ static bool is_known_scheme(const char *uri)
            uplink_uri_is_tls(uri);
 }
 
+/* Without the replaced call they would change nothing. */
+static bool tls_settings_are_usable(const struct uplink_tls_settings *settings)
+{
+    bool is_default = settings->min_version == UPLINK_TLS_1_2 && settings->alpn[0] == '\0';
+
+    if (is_default || paho_handshake_is_replaced())
+        return true;
+    log_error("uplink_setting_unusable key=%s reason=\"this build links Paho's shared library, "
+              "which cannot do that\"",
+              settings->alpn[0] != '\0' ? "uplink.tls.alpn" : "uplink.tls.min_version");
+    return false;
+}
+
 static bool settings_are_usable(const struct uplink_settings *settings)
 {
-    bool is_usable = true;
+    bool is_usable = tls_settings_are_usable(&settings->tls);
 
     if (settings->broker_count == 0) {
         log_error("uplink_setting_unusable key=uplink.brokers reason=\"names no broker\"");
@@ -270,6 +288,8 @@ static int prepare(struct uplink *uplink)
     if (r >= 0)
         r = init_pace(uplink);
     if (r >= 0)
+        r = uplink_watch_certificates(uplink);
+    if (r >= 0)
         prepare_paho();
     return r < 0 ? r : 0;
 }
@@ -280,11 +300,14 @@ int uplink_new(sd_event *event,
                void *userdata,
                struct uplink **ret)
 {
+    struct clock_reading now;
+
     if (uplink_instance)
         return -EBUSY;
     if (!settings_are_usable(settings))
         return UPLINK_E_SETTINGS;
-    check_files(settings);
+    clock_read(&now);
+    uplink_check_files(settings, now.wall_ms, log_finding, NULL);
     struct uplink *uplink = calloc(1, sizeof(*uplink));
     if (!uplink)
         return -ENOMEM;
@@ -384,6 +407,7 @@ void uplink_free(struct uplink *uplink)
     sd_event_source_disable_unref(uplink->timer.source);
     sd_event_source_disable_unref(uplink->pace.source);
     sd_event_source_disable_unref(uplink->inbox.source);
+    sd_event_source_disable_unref(uplink->certificates.timer);
     uplink_detach_lookups(&uplink->resolver);
     if (uplink->inbox.is_ready)
         mailbox_done(&uplink->inbox.mailbox);

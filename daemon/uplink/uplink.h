@@ -16,7 +16,8 @@
  * and uplink_room().
  *
  * Diagnostics: link_online, link_lost, link_retry, link_keepalive, link_closed,
- * uplink_file_unusable, uplink_setting_unusable.
+ * uplink_file_unusable, uplink_file_suspect, uplink_insecure, uplink_certificate_dates,
+ * uplink_setting_unusable.
  */
 #ifndef MQTT_SPOOLD_DAEMON_UPLINK_UPLINK_H
 #define MQTT_SPOOLD_DAEMON_UPLINK_UPLINK_H
@@ -33,7 +34,7 @@ enum uplink_state { UPLINK_IDLE, UPLINK_CONNECTING, UPLINK_ONLINE, UPLINK_CLOSIN
 
 /* One message to forward; everything is copied before uplink_send() returns. */
 struct uplink_message {
-    uint64_t id;        /* comes back in the answer; not 0 */
+    uint64_t id;        /* comes back in the answer; below UINT64_MAX */
     struct view prefix; /* of the topic; may be empty */
     struct view topic;
     struct view payload;
@@ -60,7 +61,9 @@ enum uplink_cause {
 struct uplink_answer {
     uint64_t id;
     enum uplink_answer_kind kind;
-    int code;                     /* REFUSED: the broker's; UNKNOWN: of its DISCONNECT; or -1 */
+    /* The broker's; UNKNOWN: of its DISCONNECT; -1: there is none. DELIVERED: only a code other
+     * than 0, such as MQTT_NO_MATCHING_SUBSCRIBERS. */
+    int code;
     int64_t acknowledged_boot_ms; /* when the broker answered; 0: it did not, as with QoS 0 */
     /* UNKNOWN only: */
     enum uplink_cause cause;
@@ -85,6 +88,7 @@ struct uplink_link {
     char last_error[UPLINK_TEXT_MAX]; /* "" when there was none */
     int64_t last_error_boot_ms;       /* when; 0: there was none */
     int64_t since_boot_ms;            /* when the state began */
+    int64_t certificate_expires_ms;   /* wall clock: the first of ours; 0: there is none */
     uint64_t connects;                /* successful ones */
     uint64_t late_answers;            /* counted and ignored */
     unsigned in_flight;

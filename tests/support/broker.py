@@ -8,6 +8,7 @@ import socket
 import struct
 import subprocess
 import threading
+import time
 
 import processes
 import tap
@@ -95,19 +96,20 @@ class Mosquitto:
 
 
 class Certificates:
-    """A CA, a server certificate for the name "localhost" only, and a client certificate."""
+    """A CA, a server certificate for one name or address only, and a client certificate."""
 
-    def __init__(self):
+    def __init__(self, days=2, server_days=None, server="DNS:localhost"):
+        """How long they are valid; a negative number: they have expired."""
         processes.need("openssl")
         self.folder = processes.folder()
-        self.ca, ca_key = self._path("ca.crt"), self._path("ca.key")
-        self._openssl("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2",
-                      "-keyout", ca_key, "-out", self.ca, "-subj", "/CN=Test CA",
+        self.ca, self.ca_key = self._path("ca.crt"), self._path("ca.key")
+        self._openssl("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", str(days),
+                      "-keyout", self.ca_key, "-out", self.ca, "-subj", "/CN=Test CA",
                       "-addext", "basicConstraints=critical,CA:TRUE")
-        self.server_cert, self.server_key = self._issue("server", "localhost", ca_key,
-                                                        "subjectAltName=DNS:localhost")
-        self.client_cert, self.client_key = self._issue("client", "gateway", ca_key,
-                                                        "extendedKeyUsage=clientAuth")
+        self.server_cert, self.server_key = self.issue(
+            "server", "localhost", "subjectAltName=" + server, server_days or days)
+        self.client_cert, self.client_key = self.issue(
+            "client", "gateway", "extendedKeyUsage=clientAuth", days)
         os.chmod(self.folder, 0o755)
         os.chmod(self.server_key, 0o644)
 
@@ -119,15 +121,16 @@ class Certificates:
         if done.returncode:
             raise AssertionError("openssl: " + done.stderr.decode(errors="replace"))
 
-    def _issue(self, name, common_name, ca_key, extension):
+    def issue(self, name, common_name, extension, days):
+        """The certificate and its key."""
         key, request, certificate = (self._path(name + end) for end in (".key", ".csr", ".crt"))
         extensions = self._path(name + ".ext")
         with open(extensions, "w") as out:
             out.write(extension + "\n")
         self._openssl("req", "-newkey", "rsa:2048", "-nodes", "-keyout", key, "-out", request,
                       "-subj", "/CN=" + common_name)
-        self._openssl("x509", "-req", "-in", request, "-CA", self.ca, "-CAkey", ca_key,
-                      "-CAcreateserial", "-days", "2", "-extfile", extensions,
+        self._openssl("x509", "-req", "-in", request, "-CA", self.ca, "-CAkey", self.ca_key,
+                      "-CAcreateserial", "-days", str(days), "-extfile", extensions,
                       "-out", certificate)
         return certificate, key
 
@@ -136,15 +139,18 @@ class Link:
     """A wire between gateway and broker that a test can cut, restore, stall or reset.
 
     A TCP relay in a thread of its own. While cut, no process listens at its port. With reset_after,
-    each connection ends with RST once it has carried that many bytes upward.
+    each connection ends with RST once it has carried that many bytes upward. With rate, it takes so
+    many bytes a second upward, through a small receive buffer.
     """
 
-    def __init__(self, port, reset_after=None):
+    def __init__(self, port, reset_after=None, rate=None):
         self.target = ("127.0.0.1", port)
         self.port = processes.free_port()
         self.stalled = False
         self.reset_after = reset_after
+        self.rate = rate
         self.resets = 0
+        self._next_upward = 0
         self._carried = 0
         self._lock = threading.Lock()
         self._listener = None
@@ -168,6 +174,8 @@ class Link:
             if self._listener is None:
                 self._listener = socket.socket()
                 self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                if self.rate:
+                    self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8192)
                 self._listener.bind(("127.0.0.1", self.port))
                 self._listener.listen(16)
         return self
@@ -202,7 +210,9 @@ class Link:
     def _run(self):
         while not self._ending:
             with self._lock:
-                watched = list(self._pairs) if not self.stalled else []
+                watched = [] if self.stalled else [
+                    sock for sock, (_, upward) in self._pairs.items()
+                    if not upward or time.monotonic() >= self._next_upward]
                 watched += [self._listener] if self._listener else []
             try:
                 ready = select.select(watched, [], [], 0.02)[0]
@@ -241,7 +251,9 @@ class Link:
     def _relay(self, sock):
         other, upward = self._pairs[sock]
         try:
-            moved = sock.recv(65536)
+            moved = sock.recv(max(1, self.rate // 10) if self.rate and upward else 65536)
+            if self.rate and upward:
+                self._next_upward = time.monotonic() + len(moved) / self.rate
             if moved:
                 other.sendall(moved)
                 self._count(len(moved) if upward else 0)

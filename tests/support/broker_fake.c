@@ -137,6 +137,7 @@ static void record_publish(struct broker_fake *broker, const struct packet_publi
 {
     broker->publishes++;
     broker->qos = publish->qos;
+    broker->packet_id = publish->packet_id;
     broker->retain = publish->retain;
     broker->has_expiry = publish->has_expiry;
     broker->expiry_s = publish->expiry_s;
@@ -305,6 +306,19 @@ void broker_start(struct broker_fake *broker, sd_event *event)
         abort();
     broker->port = ntohs(address.sin_port);
     (void)snprintf(broker->uri, sizeof(broker->uri), "tcp://127.0.0.1:%u", broker->port);
+}
+
+void broker_answer(struct broker_fake *broker, enum packet_type type, uint16_t id, uint8_t code)
+{
+    uint8_t memory[PACKET_ACK_MAX];
+    struct writer writer;
+
+    for (unsigned i = 0; i < BROKER_CONNECTIONS_MAX; i++) {
+        writer_init(&writer, memory, sizeof(memory));
+        packet_encode_ack(&writer, MQTT_5, type, id, code, 0);
+        if (broker->connections[i].fd >= 0)
+            broker_send(&broker->connections[i], &writer);
+    }
 }
 
 void broker_reset(struct broker_fake *broker)

@@ -56,6 +56,7 @@ struct broker_fake {
     bool has_secret; /* the last CONNECT held "secret" as its last bytes */
     /* of the last PUBLISH */
     uint8_t qos;
+    uint16_t packet_id;
     bool retain;
     bool has_expiry;
     uint32_t expiry_s;
@@ -77,6 +78,11 @@ void broker_start(struct broker_fake *broker, sd_event *event);
 void broker_stop(struct broker_fake *broker);
 /* v5: DISCONNECT with a reason to all, then close. */
 void broker_dismiss(struct broker_fake *broker, uint8_t code);
+/* An answer to all, v5, whatever is due. */
+void broker_answer(struct broker_fake *broker,
+                   enum packet_type type,
+                   uint16_t id,
+                   uint8_t code);
 /* RST to all. */
 void broker_reset(struct broker_fake *broker);
 

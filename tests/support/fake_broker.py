@@ -21,6 +21,11 @@ Options, alone or together; all but those of CONNACK also change while it runs:
   reset_after N    RST instead of the Nth acknowledgement of each connection
   receive_maximum N, maximum_packet N, maximum_qos N   announce it (MQTT 5)
   session_present  set it in CONNACK, and remember QoS 2 packet ids over connections
+  slow N           take N bytes a second, through a small receive buffer
+  deaf             read nothing; what was sent meanwhile is read when it is unset
+  mute             read all, answer nothing, not even PINGREQ
+  after_connack HEX  these bytes right behind each CONNACK of success
+  skip N           never acknowledge the Nth PUBLISH with a packet id of each connection
 
 The ledger has one record a PUBLISH: conn, version, qos, dup, retain, pid, topic, bytes, sha256,
 head (how the payload begins), user (its user properties as pairs), seq and intact; a QoS 2 message is recorded once, however often it
@@ -51,8 +56,10 @@ OPTIONS = {
     "noack": False, "late": 0, "half": False, "twice": False, "wrong_id": False, "garbage": "",
     "reason": 0, "each": 1, "reason_at": "", "close_at": "", "connack": 0, "silent": False, "reset_after": 0,
     "receive_maximum": 0, "maximum_packet": 0, "maximum_qos": None, "session_present": False,
-    "check": False,
+    "check": False, "slow": 0, "deaf": False, "mute": False, "skip": 0,
+    "after_connack": "",
 }
+SLOW_BUFFER = 8192
 HEAD = 32
 CHECKED = re.compile(rb"(\d+);.*;([0-9a-f]{8})", re.DOTALL)
 
@@ -130,6 +137,19 @@ class Connection(asyncio.Protocol):
         sock = transport.get_extra_info("socket")
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
+    def pace(self, size):
+        """Reads on when so many bytes may have come."""
+        options = self.broker.options
+        if self.is_over or not (options["slow"] or options["deaf"]):
+            return
+        self.transport.pause_reading()
+        if options["slow"] and not options["deaf"]:
+            self.broker.loop.call_later(size / options["slow"], self.resume)
+
+    def resume(self):
+        if not self.transport.is_closing() and not self.broker.options["deaf"]:
+            self.transport.resume_reading()
+
     def connection_lost(self, error):
         self.is_over = True
         self.broker.open.discard(self)
@@ -143,6 +163,7 @@ class Connection(asyncio.Protocol):
         self.transport.abort()
 
     def data_received(self, data):
+        self.pace(len(data))
         self.input += data
         at = 0
         while not self.is_over and at + 1 < len(self.input):
@@ -159,6 +180,8 @@ class Connection(asyncio.Protocol):
         del self.input[:at]
 
     def send(self, kind, body):
+        if self.broker.options["mute"]:
+            return
         if not self.is_over and not self.transport.is_closing():
             self.transport.write(bytes([kind]) + varint(len(body)) + body)
 
@@ -207,6 +230,8 @@ class Connection(asyncio.Protocol):
         self.send(CONNACK << 4, answer)
         if code:
             self.transport.close()
+        elif options["after_connack"]:
+            self.transport.write(bytes.fromhex(options["after_connack"]))
 
     def read_will(self, flags, body, at):
         if not flags & 4:
@@ -280,7 +305,7 @@ class Connection(asyncio.Protocol):
         if options["reset_after"] and self.answered >= options["reset_after"]:
             self.reset()
             return
-        if options["noack"]:
+        if options["noack"] or self.answered == options["skip"]:
             return
         body = struct.pack(">H", pid)
         refused = (options["reason"] and self.answered % options["each"] == 0 and
@@ -314,12 +339,15 @@ class Connection(asyncio.Protocol):
 
 
 class FakeBroker:
-    def __init__(self, ledger_file=None, **options):
+    def __init__(self, ledger_file=None, tls=None, host=None, **options):
+        """@tls: an ssl.SSLContext; without a @host the URL is then for the name localhost."""
         unknown = set(options) - set(OPTIONS)
         if unknown:
             raise TypeError("no such option: %s" % ", ".join(sorted(unknown)))
         self.options = dict(OPTIONS, **options)
+        self.tls = tls
         self.ledger = []
+        self.host = host
         self.connections = 0
         self.open = set()
         self.port = 0
@@ -329,7 +357,9 @@ class FakeBroker:
 
     @property
     def url(self):
-        return "tcp://127.0.0.1:%d" % self.port
+        host = self.host or ("localhost" if self.tls else "127.0.0.1")
+        host = "[%s]" % host if ":" in host else host
+        return "%s://%s:%d" % ("ssl" if self.tls else "tcp", host, self.port)
 
     def open_pids(self, client):
         """Packet ids of QoS 2 between PUBLISH and PUBREL."""
@@ -357,7 +387,15 @@ class FakeBroker:
         return [entry for entry in list(self.ledger) if "event" not in entry]
 
     def change(self, **options):
+        was_deaf = self.options["deaf"]
         self.options.update(options)
+        if was_deaf and not self.options["deaf"]:
+            self.loop.call_soon_threadsafe(lambda: [c.resume() for c in list(self.open)])
+
+    def send_all(self, raw):
+        """These bytes to every connected client."""
+        self.loop.call_soon_threadsafe(
+            lambda: [c.transport.write(raw) for c in list(self.open)])
 
     def reset_all(self):
         """RST to every connected client."""
@@ -366,7 +404,13 @@ class FakeBroker:
     async def listen(self):
         self.loop = asyncio.get_running_loop()
         self._end = asyncio.Event()
-        server = await self.loop.create_server(lambda: Connection(self), "127.0.0.1", 0)
+        host = self.host or "127.0.0.1"
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        listener = socket.create_server((host, 0), family=family)
+        if self.options["slow"] or self.options["deaf"]:  # before a connection has its window
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SLOW_BUFFER)
+        server = await self.loop.create_server(lambda: Connection(self), sock=listener,
+                                               ssl=self.tls)
         self.port = server.sockets[0].getsockname()[1]
         return server
 

@@ -6,6 +6,7 @@ import os
 # What the headers of a folder may be included by, besides itself: folders, or single headers.
 SPOOL = "store/spool.h"
 UPLINK_SETTINGS = "daemon/uplink/settings.h"  # types only: group "uplink" of the configuration
+UPLINK_CHECK = "daemon/uplink/file_check.h"  # for --test-config: are the files of the link usable?
 PEERS = ["daemon/mqtt", "daemon/record", "daemon/config", "daemon/ingress", "daemon/uplink",
          "daemon/audit", "daemon/host"]
 ARROWS = {
@@ -16,12 +17,13 @@ ARROWS = {
     "daemon/record": ["base", SPOOL],
     "daemon/config": ["base", "daemon/mqtt", UPLINK_SETTINGS, SPOOL],
     "daemon/ingress": ["base", "daemon/mqtt"],
-    "daemon/uplink": ["base", "daemon/mqtt", "daemon/uplink/paho"],
+    "daemon/tls": ["base", UPLINK_SETTINGS],
+    "daemon/uplink": ["base", "daemon/mqtt", "daemon/tls", "daemon/uplink/paho"],
     "daemon/uplink/paho": ["base"],
     "daemon/audit": ["base", "daemon/record", SPOOL],
     "daemon/host": ["base", "daemon/record", SPOOL],
     "daemon/gateway": ["base", SPOOL] + PEERS,
-    "daemon": ["base", "daemon/gateway", "daemon/host", "daemon/config"],
+    "daemon": ["base", "daemon/gateway", "daemon/host", "daemon/config", UPLINK_CHECK],
     "cli": ["base", "cli/verbs", "cli/audit", "daemon/config", SPOOL],
     "cli/verbs": ["base", "cli", "cli/audit", "daemon/mqtt", "daemon/record", "daemon/config", SPOOL],
     "cli/audit": ["base", "cli", "daemon/record", SPOOL],

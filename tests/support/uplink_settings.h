@@ -42,7 +42,9 @@ static inline struct uplink_settings uplink_test_settings(char **brokers)
                 .cert_file = none,
                 .key_file = none,
                 .key_password_file = none,
-                .verify = true},
+                .verify = true,
+                .min_version = UPLINK_TLS_1_2,
+                .alpn = none},
     };
 }
 

@@ -31,7 +31,7 @@ struct open_ids {
 
 /* Return: borrowed until the next call that adds or removes; NULL: not open. */
 struct open_id *open_ids_find(const struct open_ids *ids, uint16_t id);
-/* @id: not 0; one that is open already begins again. Return: as open_ids_find(); NULL: no memory. */
+/* @id: not 0; one that is open restarts. Return: as open_ids_find(); NULL: no memory. */
 struct open_id *open_ids_add(struct open_ids *ids, uint16_t id, enum open_id_state state);
 /* @open: of @ids. */
 void open_ids_remove(struct open_ids *ids, struct open_id *open);

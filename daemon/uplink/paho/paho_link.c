@@ -1,16 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * paho_link.c - faults of Paho MQTT C that are corrected at link time: allocator, wake-ups, threads
+ * paho_link.c - faults of Paho corrected at link time: allocator, wake-ups, threads
  *
  * The default build links Paho's static archive and lets the linker redirect calls
  * of some functions to this folder (`--wrap`, see CMakeLists.txt). The comment of
  * each has the fault; docs/paho.md has upstream's issues, the proofs, the figures, and
  * the condition on which it can be removed.
  *
- * Invariant: no function of this folder knows Paho's structures. Every object of the archive but
- * Heap.c calls its allocator through mymalloc, myrealloc and myfree, and Heap.c
- * allocates nothing for others; so all three are replaced or none, and no pointer
- * of one allocator is freed by the other.
+ * Invariant: no function of this folder knows Paho's structures. Every object of the archive
+ * but Heap.c calls its allocator through mymalloc, myrealloc and myfree, and Heap.c allocates
+ * nothing for others; so all three are replaced or none, and no pointer of one allocator is
+ * freed by the other.
  */
 
 #include <errno.h>

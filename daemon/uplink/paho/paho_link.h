@@ -61,11 +61,11 @@ enum paho_link_end {
 };
 enum paho_link_end paho_link_get_end(void);
 
-/* Has the peer taken the whole PUBLISH of this packet id, which is not answered yet? True also if
- * that is not known. */
+/* Has the peer taken the whole PUBLISH of this packet id, which is not answered yet? True also
+ * if that is not known. */
 bool paho_link_is_taken(uint16_t packet_id);
-/* In a callback of Paho's for a message of QoS 1 or 2: the broker's reason code, which Paho drops
- * if it is none of failure. */
+/* In a callback of Paho's for a message of QoS 1 or 2: the broker's reason code, which Paho
+ * drops if it is none of failure. */
 uint8_t paho_link_answer_code(void);
 /* What the broker did that ended the connection, static; NULL: nothing of that kind. */
 const char *paho_link_violation(void);

@@ -121,8 +121,8 @@ int __wrap_MQTTProtocol_startPublish(
 }
 
 /*
- * Called for each PUBLISH of QoS 1 and 2 and for each PUBREL, before it is written. Without memory
- * the id is not open: its answer is ignored, and the message is sent again later.
+ * Called for each PUBLISH of QoS 1 and 2 and for each PUBREL, before it is written. Without
+ * memory the id is not open: its answer is ignored, and the message is sent again later.
  */
 int __wrap_MQTTPersistence_putPacket(int fd,
                                      char *first,
@@ -199,8 +199,8 @@ bool paho_link_is_taken(uint16_t packet_id)
 
 /*
  * The flood: Paho allocates what a packet announces, up to 256 MB, before it has read it
- * (upstream: none known). Nothing that a broker has to send to a client that subscribes to nothing is
- * large. Without the data the connection ends, as after an error of its socket.
+ * (upstream: none known). Nothing that a broker has to send to a client that subscribes to
+ * nothing is large. Without the data the connection ends, as after an error of its socket.
  */
 char *__wrap_WebSocket_getdata(void *net, size_t size, size_t *ret_size)
 {
@@ -235,7 +235,7 @@ static enum verdict close_id(struct open_id *open, uint8_t code)
     return VERDICT_TAKE;
 }
 
-/* Awaits its PUBREC, and continues with PUBCOMP unless it is refused. */
+/* Awaits its PUBREC, then its PUBCOMP unless it is refused. */
 static enum verdict take_pubrec(struct open_id *open, uint8_t code)
 {
     if (code >= FIRST_FAILURE)
@@ -246,10 +246,10 @@ static enum verdict take_pubrec(struct open_id *open, uint8_t code)
 }
 
 /*
- * The answer of the wrong type: Paho finds the command of an answer by its packet
- * id alone. A PUBACK, PUBREC or PUBCOMP that is not the one that the id awaits ends the command
- * and frees topic and payload, which the stored publication frees again (upstream: none known). So
- * does a second PUBREC of failure. The mutex is held.
+ * The answer of the wrong type: Paho finds the command of an answer by its packet id alone. A
+ * PUBACK, PUBREC or PUBCOMP that is not the one that the id awaits ends the command and frees
+ * topic and payload, which the stored publication frees again (upstream: none known). So does
+ * a second PUBREC of failure. The mutex is held.
  */
 static enum verdict judge_answer(unsigned type, uint8_t code)
 {
@@ -340,8 +340,8 @@ static void note_malformed(int error)
 }
 
 /*
- * What is ignored was not there. A violation ends the connection, as an error of its socket does.
- * The structures of all packets begin with their first byte as it was received.
+ * What is ignored was not there. A violation ends the connection, as an error of its socket
+ * does. The structures of all packets begin with their first byte as it was received.
  */
 void *__wrap_MQTTPacket_Factory(int version, void *net, int *error)
 {

@@ -2,11 +2,14 @@
 /*
  * paho_shared.c - what of the link seam a build against the shared library can have
  *
- * Such a build cannot replace functions inside of the library. For the two faults that must not
- * remain it has functions of libc's names: writev() against the double free after a failed write,
- * getaddrinfo() against the wait for a name server. paho_link_limitations() has the rest.
+ * Such a build cannot replace functions inside of the library. For the two faults that must
+ * not remain it has functions of libc's names: writev() against the double free after a failed
+ * write, getaddrinfo() against the wait for a name server. paho_link_limitations() has the
+ * rest.
  */
 #include "daemon/uplink/paho/paho_link-private.h"
+
+#include "daemon/uplink/paho/paho_handshake.h"
 
 #include <dlfcn.h>
 #include <errno.h>
@@ -145,4 +148,26 @@ const char *paho_link_violation(void)
 uint64_t paho_link_ignored_answers(void)
 {
     return 0;
+}
+
+void paho_handshake_begin(enum paho_handshake_minimum minimum, const char *alpn)
+{
+    (void)minimum;
+    (void)alpn;
+}
+
+bool paho_handshake_get_failure(struct paho_handshake_failure *ret)
+{
+    (void)ret;
+    return false;
+}
+
+bool paho_handshake_is_complete(void)
+{
+    return false;
+}
+
+bool paho_handshake_is_replaced(void)
+{
+    return false;
 }

@@ -2,7 +2,8 @@
 /*
  * paho_tls.c - certificates of a broker without a name, and bytes that OpenSSL writes
  *
- * Invariant: a certificate is checked by OpenSSL alone; what changes is how the address is written.
+ * Invariant: a certificate is checked by OpenSSL alone; what changes is how the address is
+ * written.
  */
 #include "daemon/uplink/paho/paho_link-private.h"
 
@@ -18,18 +19,18 @@ int __real_X509_check_ip_asc(X509 *certificate, const char *address, unsigned fl
 int __real_SSL_write(SSL *ssl, const void *from, int size);
 
 /*
- * The broker without a name: Paho takes an IPv6 address with its brackets from the URI, and
+ * The broker without a name: of an IPv6 address in the URI Paho leaves the opening bracket, and
  * OpenSSL finds no address in that (upstream: none known). So no certificate was right.
  */
 int __wrap_X509_check_ip_asc(X509 *certificate, const char *address, unsigned flags)
 {
     char text[PAHO_LINK_ADDRESS_MAX];
-    size_t size = strlen(address);
 
-    if (size < 2 || size - 2 >= sizeof(text) || address[0] != '[' || address[size - 1] != ']')
+    if (address[0] != '[' || strlen(address) > sizeof(text))
         return __real_X509_check_ip_asc(certificate, address, flags);
-    memcpy(text, address + 1, size - 2);
-    text[size - 2] = '\0';
+    size_t size = strcspn(address + 1, "]");
+    memcpy(text, address + 1, size);
+    text[size] = '\0';
     return __real_X509_check_ip_asc(certificate, text, flags);
 }
 

@@ -5,8 +5,9 @@
  * The kernel knows what the peer has acknowledged. Paho does not ask: to it a connection that
  * carries a large message slowly looks like one that carries nothing.
  *
- * Invariant: taken and written count from the same point, the first packet of the connection, in
- * bytes on the wire: so what is written up to some point is taken when taken reaches that point.
+ * Invariant: taken and written count from the same point, the first packet of the connection,
+ * in bytes on the wire: so what is written up to some point is taken when taken reaches that
+ * point.
  */
 #include "daemon/uplink/paho/paho_link-private.h"
 

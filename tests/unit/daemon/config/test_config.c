@@ -1164,10 +1164,15 @@ static void brokers_that_cannot_be_are_refused(void **state)
                               "brackets)";
     static const char host[] = "must have a host behind the scheme, as in "
                                "\"ssl://broker.example:8883\"";
+    static const char websocket[] =
+        "must not be a WebSocket: the MQTT library misreads an answer to the upgrade that comes "
+        "in pieces or with more than 1 KiB (paho.mqtt.c issue 1688); write tcp:// or ssl://, "
+        "with uplink.tls.alpn where only port 443 is open";
     static const char *const cases[][2] = {
         {"broker:1883", scheme},
         {"http://a", scheme},
-        {"ws://a", scheme},
+        {"ws://a", websocket},
+        {"WSS://a:443", websocket},
         {"tcp://", host},
         {"tcp://:1883", host},
         {"tcp://[]", host},
@@ -1232,9 +1237,48 @@ static void tls_keys_that_cannot_work_are_refused(void **state)
            "together");
     refuse(*state, UPLINK_TLS "tls: { key_password_file = \"/x\"; }; };",
            ":2: uplink.tls.key_password_file: needs uplink.tls.key_file too");
+    refuse(*state, UPLINK "tls: { alpn = \"mqtt\"; }; };",
+           ":2: uplink.tls.alpn: needs encrypted brokers, but uplink.brokers are plain: write "
+           "ssl:// there or leave this out");
+    refuse(*state, UPLINK "tls: { min_version = \"1.3\"; }; };",
+           ":2: uplink.tls.min_version: needs encrypted brokers, but uplink.brokers are plain: "
+           "write ssl:// there or leave this out");
+    refuse(*state, UPLINK_TLS "tls: { alpn = \"mqtt, http\"; }; };",
+           ":2: uplink.tls.alpn: \"mqtt, http\" must be the name of one protocol, as in "
+           "\"x-amzn-mqtt-ca\"");
+    accept(*state, UPLINK_TLS "tls: { alpn = \"mqtt\"; min_version = \"1.3\"; }; };");
     accept(*state,
            UPLINK_TLS "tls: { ca_file = \"/x\"; cert_file = \"/x\"; key_file = \"/x\";\n"
                       "key_password_file = \"/x\"; verify = false; }; };");
+}
+
+static void credentials_of_the_unit_are_found_in_its_folder(void **state)
+{
+    static const char text[] = UPLINK_TLS "username = \"u\"; password_file = \"%d/password\";\n"
+                                          "tls: { ca_file = \"%d/ca\"; cert_file = \"/c\";\n"
+                                          "key_file = \"%d/a/b\"; }; };";
+    struct fixture *f = *state;
+
+    assert_int_equal(setenv("CREDENTIALS_DIRECTORY", "/run/credentials/u", 1), 0);
+    struct config *config = load(f, text);
+    assert_string_equal(config->uplink.password_file, "/run/credentials/u/password");
+    assert_string_equal(config->uplink.tls.ca_file, "/run/credentials/u/ca");
+    assert_string_equal(config->uplink.tls.cert_file, "/c");
+    assert_string_equal(config->uplink.tls.key_file, "/run/credentials/u/a/b");
+    assert_int_equal(unsetenv("CREDENTIALS_DIRECTORY"), 0);
+    config_free(config);
+    config = load(f, text);
+    assert_string_equal(config->uplink.password_file, "%d/password");
+    config_free(config);
+    refuse(f, UPLINK_TLS "password_file = \"%d/\"; };",
+           ":2: uplink.password_file: \"%d/\" must be an absolute path, or %d/NAME for a "
+           "credential of the unit");
+}
+
+static void a_byte_order_mark_is_refused(void **state)
+{
+    refuse(*state, "\xEF\xBB\xBF" UPLINK "};",
+           ": begins with a byte order mark (BOM): save it as UTF-8 without one");
 }
 
 static void backoff_that_runs_backwards_is_refused(void **state)
@@ -1651,6 +1695,8 @@ int main(void)
         CASE(brokers_that_cannot_be_are_refused),
         CASE(broker_list_is_bounded_and_not_mixed),
         CASE(tls_keys_that_cannot_work_are_refused),
+        CASE(credentials_of_the_unit_are_found_in_its_folder),
+        CASE(a_byte_order_mark_is_refused),
         CASE(backoff_that_runs_backwards_is_refused),
         CASE(client_id_that_cannot_be_is_refused),
         CASE(client_id_longer_than_mqtt_allows_is_refused),

@@ -57,6 +57,18 @@ static void what_is_delivered_ends_with_the_next_commit(void **state)
     assert_int_equal(fakes_ledger().spooled, 1);
 }
 
+static void what_no_subscriber_gets_is_delivered_and_counted(void **state)
+{
+    struct gateway *gateway = open_with(2);
+
+    (void)state;
+    fakes_answer(1, UPLINK_DELIVERED, MQTT_NO_MATCHING_SUBSCRIBERS);
+    assert_int_equal(gateway->counters.unsubscribed, 1);
+    fakes_answer(2, UPLINK_DELIVERED, -1);
+    assert_int_equal(gateway->counters.unsubscribed, 1);
+    expect_ended(SPOOL_DELIVERED, 2);
+}
+
 static void what_is_refused_for_good_is_rejected(void **state)
 {
     static const int codes[] = {MQTT_NOT_AUTHORIZED,    MQTT_TOPIC_NAME_INVALID,
@@ -333,6 +345,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         FAKES_TEST(what_is_delivered_ends_with_the_next_commit),
+        FAKES_TEST(what_no_subscriber_gets_is_delivered_and_counted),
         FAKES_TEST(what_is_refused_for_good_is_rejected),
         FAKES_TEST(what_is_refused_for_now_returns_after_a_growing_pause),
         FAKES_TEST(a_lane_has_a_prefix_and_a_qos_of_its_own),

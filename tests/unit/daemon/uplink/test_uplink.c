@@ -175,9 +175,18 @@ static void no_matching_subscribers_is_a_delivery(void **state)
     f->settings.protocol = 5;
     f->broker.ack_code = MQTT_NO_MATCHING_SUBSCRIBERS;
     go_online(f);
-    assert_int_equal(send_text(f, "t", "x", 1), 0);
-    wait_answers(f, 1);
-    assert_int_equal(f->last.kind, UPLINK_DELIVERED);
+    for (uint8_t qos = 1; qos <= 2; qos++) {
+        assert_int_equal(send_text(f, "t", "x", qos), 0);
+        wait_answers(f, qos);
+        assert_int_equal(f->last.kind, UPLINK_DELIVERED);
+        assert_int_equal(f->last.code, MQTT_NO_MATCHING_SUBSCRIBERS);
+    }
+    f->broker.ack_code = 0;
+    for (uint8_t qos = 0; qos <= 2; qos++) {
+        assert_int_equal(send_text(f, "t", "x", qos), 0);
+        wait_answers(f, 3u + qos);
+        assert_int_equal(f->last.code, -1);
+    }
 }
 
 static void properties_and_remaining_expiry_are_carried(void **state)

@@ -17,7 +17,7 @@
 #include <cmocka.h>
 
 #include "base/regular.h"
-#include "daemon/uplink/tls_files.h"
+#include "daemon/tls/tls_files.h"
 
 struct fixture {
     char folder[32];
@@ -102,26 +102,6 @@ static void what_is_not_set_has_no_name(void **state)
     assert_null(tls_files_name(&f->files, TLS_KEY));
 }
 
-static void a_key_that_wants_a_password_says_so(void **state)
-{
-    struct fixture *f = *state;
-    static const struct {
-        const char *text;
-        bool is_encrypted;
-    } rows[] = {
-        {"-----BEGIN PRIVATE KEY-----\n", false},
-        {"-----BEGIN ENCRYPTED PRIVATE KEY-----\n", true},
-        {"-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\n", true},
-        {"", false},
-    };
-    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
-        write_file(f->path, rows[i].text);
-        assert_int_equal(open_key(f), 0);
-        assert_int_equal(tls_files_key_is_encrypted(&f->files), rows[i].is_encrypted);
-        assert_int_equal(tls_files_key_is_encrypted(&f->files), rows[i].is_encrypted);
-    }
-}
-
 static void opened_again_nothing_stays_open_of_before(void **state)
 {
     struct fixture *f = *state;
@@ -140,7 +120,6 @@ int main(void)
             a_name_that_is_replaced_by_a_fifo_still_leads_to_the_file, set_up, tear_down),
         cmocka_unit_test_setup_teardown(what_is_no_regular_file_is_named, set_up, tear_down),
         cmocka_unit_test_setup_teardown(what_is_not_set_has_no_name, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(a_key_that_wants_a_password_says_so, set_up, tear_down),
         cmocka_unit_test_setup_teardown(opened_again_nothing_stays_open_of_before, set_up,
                                         tear_down),
     };

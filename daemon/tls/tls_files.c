@@ -4,18 +4,12 @@
  *
  * Invariant: all files of the settings are open, or none.
  */
-#include "daemon/uplink/tls_files.h"
+#include "daemon/tls/tls_files.h"
 
 #include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 
 #include "base/cleanup.h"
-#include "base/read_full.h"
 #include "base/regular.h"
-
-/* Enough of a key file to find the line about its password. */
-#define PEM_SEARCH_BYTES ((size_t)64 * 1024)
 
 void tls_files_init(struct tls_files *files)
 {
@@ -55,17 +49,4 @@ int tls_files_open(struct tls_files *files,
 const char *tls_files_name(const struct tls_files *files, enum tls_file file)
 {
     return files->fds[file] >= 0 ? files->names[file] : NULL;
-}
-
-bool tls_files_key_is_encrypted(const struct tls_files *files)
-{
-    int fd = files->fds[TLS_KEY];
-    AUTO_FREE char *text = fd >= 0 ? malloc(PEM_SEARCH_BYTES + 1) : NULL;
-    ssize_t size = text ? read_full_at(fd, text, PEM_SEARCH_BYTES, 0) : -1;
-
-    if (size < 0)
-        return false; /* the library reports what is wrong with it */
-    text[size] = '\0';
-    return strstr(text, "-----BEGIN ENCRYPTED PRIVATE KEY-----") ||
-           strstr(text, "Proc-Type: 4,ENCRYPTED");
 }

@@ -10,10 +10,8 @@
  *
  * Thread: loop thread only; the names may be used on any.
  */
-#ifndef MQTT_SPOOLD_DAEMON_UPLINK_TLS_FILES_H
-#define MQTT_SPOOLD_DAEMON_UPLINK_TLS_FILES_H
-
-#include <stdbool.h>
+#ifndef MQTT_SPOOLD_DAEMON_TLS_TLS_FILES_H
+#define MQTT_SPOOLD_DAEMON_TLS_TLS_FILES_H
 
 #include "base/attr.h"
 
@@ -42,8 +40,6 @@ MUST_CHECK int tls_files_open(struct tls_files *files,
                               const char **ret_path);
 /* A name for the library; NULL: none is set. Valid until the files are closed. */
 const char *tls_files_name(const struct tls_files *files, enum tls_file file);
-/* Does the key need a password? A PEM key has a line for it. */
-bool tls_files_key_is_encrypted(const struct tls_files *files);
 void tls_files_close(struct tls_files *files);
 
 #endif
