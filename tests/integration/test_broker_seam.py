@@ -175,7 +175,7 @@ def tls_to_an_ipv6_address_is_verified():
         socket.create_server(("::1", 0), family=socket.AF_INET6).close()
     except OSError:
         skip("no ::1")
-    certificates = Certificates("IP:::1")
+    certificates = Certificates(server="IP:::1")
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificates.server_cert, certificates.server_key)
     broker = fake_broker(host="::1", tls=context)
@@ -185,7 +185,7 @@ def tls_to_an_ipv6_address_is_verified():
     gateway.wait_drained()
     gateway.stop()
 
-    other = Certificates("IP:::2")
+    other = Certificates(server="IP:::2")
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(other.server_cert, other.server_key)
     broker = fake_broker(host="::1", tls=context)

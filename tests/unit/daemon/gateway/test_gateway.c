@@ -140,7 +140,8 @@ static void a_damaged_spool_is_salvaged_and_served(void **state)
     assert_int_equal(fakes_new(""), 0);
     assert_string_equal(fakes_take_trace(), "open salvage open ");
     assert_int_equal(fakes_logged("spool_damaged directory="), 1);
-    assert_int_equal(fakes_logged("spool_salvaged salvaged=5 damaged=2 rejected_lost=0 moved_to="), 1);
+    assert_int_equal(
+        fakes_logged("spool_salvaged salvaged=5 damaged=2 rejected_lost=0 moved_to="), 1);
     assert_int_equal(fakes_logged("spool_lost"), 0);
     assert_int_equal(fakes.gateway->salvaged.wall_ms, fakes.now.wall_ms);
 }
