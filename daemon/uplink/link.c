@@ -33,10 +33,10 @@ static void log_lost(const struct uplink *uplink, const char *broker)
     char uri[UPLINK_TEXT_MAX];
     char reason[UPLINK_TEXT_MAX];
 
-    log_warning("link_lost broker=%s reason=%s in_flight=%u",
+    log_warning("link_lost broker=%s reason=%s in_flight=%u remedy=\"%s\"",
                 log_quote(uri, sizeof(uri), broker, strlen(broker)),
                 log_quote(reason, sizeof(reason), error, strlen(error)),
-                uplink->connection.unanswered);
+                uplink->connection.unanswered, uplink_remedy(uplink));
 }
 
 static void enter_stopped(struct uplink *uplink, const char *broker)
@@ -113,8 +113,10 @@ static void begin_attempt(struct uplink *uplink)
 
     uplink_timer_set_in(&uplink->timer, uplink->settings->connect_timeout_ms + UPLINK_GRACE_MS);
     uplink_set_state(uplink, LINK_CONNECTING);
-    if (!uplink_attempt(uplink, reason))
+    if (!uplink_attempt(uplink, reason)) {
+        uplink->connection.is_unprepared = true;
         uplink_end_connection(uplink, reason);
+    }
 }
 
 static void begin_resolving(struct uplink *uplink)
@@ -149,8 +151,8 @@ static void begin_connection(struct uplink *uplink)
     mailbox_run_locked(&uplink->inbox.mailbox, next_epoch, &uplink->client);
     (void)paho_link_take_connect_error();
     uplink->brokers.has_tried = true;
-    uplink->connection =
-        (struct uplink_connection){.limits = uplink_no_limits(), .end_code = -1};
+    uplink->connection = (struct uplink_connection){
+        .limits = uplink_no_limits(), .end_code = -1, .connack_code = -1};
     uplink_host_of(uri, uplink->resolver.host);
     if (uplink_host_is_address(uplink->resolver.host))
         begin_attempt(uplink);
@@ -347,6 +349,8 @@ void uplink_on_event(struct uplink *uplink, struct uplink_event *event)
     case UPLINK_CONNECT_FAILED:
         if (uplink->state != LINK_CONNECTING)
             break;
+        if (copy.is_connack)
+            uplink->connection.connack_code = copy.code;
         uplink_describe_failure(uplink, &copy, reason);
         uplink_end_connection(uplink, reason);
         break;

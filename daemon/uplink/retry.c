@@ -89,9 +89,10 @@ void uplink_log_retry(struct uplink *uplink, const char *broker, uint64_t wait_m
         now_ms - retry->logged_ms < RETRY_LOG_MS)
         return;
     retry->logged_ms = now_ms;
-    log_warning("link_retry broker=%s reason=%s retry_ms=%" PRIu64 " attempts=%u",
+    log_warning("link_retry broker=%s reason=%s retry_ms=%" PRIu64 " attempts=%u remedy=\"%s\"",
                 log_quote(uri, sizeof(uri), broker, strlen(broker)),
-                log_quote(reason, sizeof(reason), error, strlen(error)), wait_ms, failed);
+                log_quote(reason, sizeof(reason), error, strlen(error)), wait_ms, failed,
+                uplink_remedy(uplink));
 }
 
 bool uplink_is_library_suspect(const struct uplink_retry *retry)

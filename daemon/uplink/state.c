@@ -19,6 +19,9 @@
 #include "base/states.h"
 #include "daemon/uplink/uplink-private.h"
 
+/* Or the longest pause, if that is shorter. */
+#define LASTING_MS 60000
+
 static const char *const link_names[] = {
     [LINK_STOPPED] = "stopped",     [LINK_WAITING] = "waiting",
     [LINK_RESOLVING] = "resolving", [LINK_CONNECTING] = "connecting",
@@ -114,13 +117,25 @@ const char *uplink_state_name(enum uplink_state state)
     return names[state];
 }
 
+/* The link has been good since for so long that a connection counts as one that lasts. */
+static bool is_error_over(const struct uplink *uplink)
+{
+    int64_t since_ms = uplink->connection.online_ms;
+    int64_t lasting_ms = LASTING_MS;
+
+    if (since_ms < uplink->last_error.boot_ms)
+        since_ms = uplink->last_error.boot_ms;
+    if ((int64_t)uplink->settings->backoff_max_ms < lasting_ms)
+        lasting_ms = (int64_t)uplink->settings->backoff_max_ms;
+    return uplink->state == LINK_ONLINE && uplink_now_ms() - since_ms >= lasting_ms;
+}
+
 void uplink_get_link(const struct uplink *uplink, struct uplink_link *ret)
 {
     const char *broker = uplink->brokers.has_tried ? uplink_broker_uri(uplink) : "";
 
     *ret = (struct uplink_link){
         .state = public_state(uplink->state),
-        .last_error_boot_ms = uplink->last_error.boot_ms,
         .since_boot_ms = uplink->since_boot_ms,
         .certificate_expires_ms = uplink->certificates.expires_ms,
         .connects = uplink->connects,
@@ -131,5 +146,8 @@ void uplink_get_link(const struct uplink *uplink, struct uplink_link *ret)
         .window = uplink_window(uplink),
     };
     (void)snprintf(ret->broker, sizeof(ret->broker), "%s", broker);
+    if (is_error_over(uplink))
+        return;
+    ret->last_error_boot_ms = uplink->last_error.boot_ms;
     (void)snprintf(ret->last_error, sizeof(ret->last_error), "%s", uplink->last_error.text);
 }

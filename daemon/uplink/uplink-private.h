@@ -17,6 +17,7 @@
  *   state.c    the states of the link, and what is true in each
  *   retry.c    which broker is tried next, and when
  *   tls_reason.c  why a handshake of TLS failed, in words
+ *   remedy.c   what the operator can do about an end
  *   reason.c   why an attempt or a connection ended, in words
  *   link.c     the life of the connection: attempts, events, deadlines, the end
  *   uplink.c   start and stop, the settings, the mailbox and the timer
@@ -218,6 +219,8 @@ struct uplink_connection {
     bool reconnects_at_once;             /* we end it, and it is no failure */
     unsigned unanswered;                 /* messages its end left without an answer */
     enum uplink_cause cause;             /* of its end; NONE: it has not ended */
+    int connack_code;                    /* of a refused attempt; -1: there was none */
+    bool is_unprepared;                  /* the attempt did not get as far as the network */
     int end_code;                        /* of the broker's DISCONNECT; -1: it sent none */
     const struct uplink_slot *oldest;    /* at its end; NULL: nothing was without an answer */
     char library_error[UPLINK_TEXT_MAX]; /* a line of OpenSSL: the cause of a failure */
@@ -424,6 +427,10 @@ bool uplink_birth_leave(struct uplink *uplink);
 /* state.c */
 /* The only place that moves the link. The timer of the new state is set before. */
 void uplink_set_state(struct uplink *uplink, enum uplink_link_state state);
+
+/* remedy.c */
+/* What helps against the end of the attempt or connection; a literal without quotes. */
+const char *uplink_remedy(const struct uplink *uplink);
 
 /* retry.c */
 /* After an end: chooses the next broker. Return: how long to wait before it is tried, in ms. */

@@ -197,7 +197,7 @@ static bool tls_settings_are_usable(const struct uplink_tls_settings *settings)
     if (is_default || paho_handshake_is_replaced())
         return true;
     log_error("uplink_setting_unusable key=%s reason=\"this build links Paho's shared library, "
-              "which cannot do that\"",
+              "which cannot do that\" remedy=\"leave it out, or build with the static one\"",
               settings->alpn[0] != '\0' ? "uplink.tls.alpn" : "uplink.tls.min_version");
     return false;
 }
@@ -207,19 +207,21 @@ static bool settings_are_usable(const struct uplink_settings *settings)
     bool is_usable = tls_settings_are_usable(&settings->tls);
 
     if (settings->broker_count == 0) {
-        log_error("uplink_setting_unusable key=uplink.brokers reason=\"names no broker\"");
+        log_error(
+            "uplink_setting_unusable key=uplink.brokers reason=\"names no broker\" remedy=\"name at least one\"");
         is_usable = false;
     }
     for (size_t i = 0; i < settings->broker_count; i++) {
         if (is_known_scheme(settings->brokers[i]))
             continue;
         log_error("uplink_setting_unusable key=uplink.brokers reason=\"broker %zu is none of "
-                  "tcp:// mqtt:// ssl:// mqtts://\"",
+                  "tcp:// mqtt:// ssl:// mqtts://\" remedy=\"correct its scheme\"",
                   i + 1);
         is_usable = false;
     }
     if (settings->window == 0 || settings->window > WINDOW_MAX) {
-        log_error("uplink_setting_unusable key=uplink.window reason=\"must be 1 to %u\"",
+        log_error("uplink_setting_unusable key=uplink.window reason=\"must be 1 to %u\" "
+                  "remedy=\"correct it\"",
                   WINDOW_MAX);
         is_usable = false;
     }

@@ -3,6 +3,7 @@
 
 import json
 import os
+import re
 import sys
 
 sys.dont_write_bytecode = True
@@ -308,6 +309,70 @@ def no_report_is_left_out_by_a_crash_before_it_is_appended():
 @case
 def no_report_is_left_out_by_a_crash_before_it_is_committed():
     killed_at("report.after_append")
+
+
+# What the log and the status say of the link
+
+
+def fields(gateway, event):
+    """Of each line of the event: its keys and values."""
+    return [dict(re.findall(r'(\w+)=("(?:[^"\\]|\\.)*"|\S+)', line))
+            for line in gateway.log().split("\n") if (" %s " % event) in line]
+
+
+@case
+def what_was_in_flight_is_counted_and_our_own_end_is_named():
+    broker = fake(noack=True)
+    gateway = Gateway(broker.url, uplink={"ack_timeout": "1s"}).start()
+    gateway.wait_link()
+    publish(gateway, 3)
+    wait_for(lambda: len(fields(gateway, "link_lost")) >= 3, 20, "three connections that stall")
+    lost = fields(gateway, "link_lost")
+    equal({line["in_flight"] for line in lost}, {"3"}, "in_flight")
+    equal({line["reason"] for line in lost}, {'"no answer for 1 s"'}, "reasons")
+    wait_for(lambda: gateway.status()["link"]["state"] == "online", 10, "one more connection")
+    broker.reset_all()
+    wait_for(lambda: any("closed" in line["reason"] for line in fields(gateway, "link_lost")), 10,
+             "a connection that the broker closed")
+    equal({line["in_flight"] for line in fields(gateway, "link_lost")}, {"3"}, "in_flight")
+    gateway.stop()
+
+
+@case
+def each_line_of_a_failure_has_a_remedy():
+    broker = fake(connack=0x87)
+    gateway = Gateway([broker.url, "tcp://127.0.0.1:9"]).start()
+    wait_for(lambda: len({line["broker"] for line in fields(gateway, "link_retry")}) == 2, 10,
+             "a failure of each")
+    remedies = {line["broker"].strip('"'): line["remedy"]
+                for line in fields(gateway, "link_retry")}
+    check("username" in remedies[broker.url], "not authorized", remedies)
+    check("uplink.brokers" in remedies["tcp://127.0.0.1:9"], "refused", remedies)
+    broker.change(connack=0)
+    wait_for(lambda: fields(gateway, "link_online"), 10, "online")
+    broker.reset_all()
+    wait_for(lambda: fields(gateway, "link_lost"), 10, "lost")
+    check(all("remedy" in line for line in fields(gateway, "link_lost")), "of link_lost")
+    gateway.stop()
+
+
+@case
+def the_last_error_has_a_time_and_goes_when_the_link_is_good_again():
+    broker = fake(connack=0x88)
+    gateway = Gateway(broker.url).start()
+    wait_for(lambda: gateway.status()["link"]["last_error"], 10, "an error")
+    link = gateway.status()["link"]
+    check("0x88" in link["last_error"] and link["last_error_time"], "with its time", link)
+    equal(link["acknowledged"], "", "acknowledged")
+    broker.change(connack=0)
+    wait_for(lambda: gateway.status()["link"]["state"] == "online", 10, "online")
+    wait_for(lambda: gateway.status()["link"]["last_error"] is None, 10, "no error any more")
+    equal(gateway.fresh_status()["link"]["last_error_time"], None, "its time")
+    publish(gateway, 1)
+    wait_for(lambda: gateway.status()["link"]["acknowledged"], 10, "acknowledged")
+    broker.stop()
+    wait_for(lambda: gateway.status()["link"]["last_error"], 10, "an error again")
+    gateway.stop()
 
 
 run_all()
