@@ -308,6 +308,14 @@ void broker_start(struct broker_fake *broker, sd_event *event)
     (void)snprintf(broker->uri, sizeof(broker->uri), "tcp://127.0.0.1:%u", broker->port);
 }
 
+void broker_stop_reading(struct broker_fake *broker)
+{
+    for (unsigned i = 0; i < BROKER_CONNECTIONS_MAX; i++) {
+        if (broker->connections[i].fd >= 0)
+            (void)sd_event_source_set_enabled(broker->connections[i].source, SD_EVENT_OFF);
+    }
+}
+
 void broker_answer(struct broker_fake *broker, enum packet_type type, uint16_t id, uint8_t code)
 {
     uint8_t memory[PACKET_ACK_MAX];

@@ -83,6 +83,8 @@ void broker_answer(struct broker_fake *broker,
                    enum packet_type type,
                    uint16_t id,
                    uint8_t code);
+/* The connections that are open read no more. */
+void broker_stop_reading(struct broker_fake *broker);
 /* RST to all. */
 void broker_reset(struct broker_fake *broker);
 
