@@ -75,6 +75,7 @@ struct connection {
     bool is_surveyed;       /* a reader: bad blocks were searched for */
     int wal_pages;          /* after the last commit */
     struct lane *scan_lane; /* whose messages STMT_SCAN is walking, or NULL */
+    bool is_scan_live;      /* those from live_from on */
     uint64_t record_tally;  /* of the statement that runs: see charge.c */
     char errmsg[SPOOL_ERRMSG_MAX];
 };

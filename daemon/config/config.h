@@ -31,6 +31,7 @@
 #define CONFIG_REPORT_MAX_BYTES    (UINT64_C(16) * 1024 * 1024)
 
 enum config_policy { CONFIG_EVICT_OLDEST, CONFIG_REFUSE, CONFIG_BLOCK };
+enum config_drain { CONFIG_FIFO, CONFIG_LIVE_FIRST };
 enum config_journal { CONFIG_JOURNAL_NONE, CONFIG_JOURNAL_FAILURES, CONFIG_JOURNAL_ALL };
 
 struct config_limits {
@@ -48,6 +49,9 @@ struct config_lane {
     int priority; /* 0: as lane "default" */
     char *prefix; /* of the topics at the broker; NULL: uplink.topic_prefix */
     unsigned max_qos;
+    enum config_drain drain;
+    char **map;       /* pairs: a filter, and the topic at the broker of what it matches */
+    size_t map_count; /* of both together */
     struct config_limits limits;
 };
 

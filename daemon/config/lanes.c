@@ -14,9 +14,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/text.h"
 #include "daemon/config/config.h"
 #include "daemon/config/loader.h"
 #include "daemon/config/table.h"
+#include "daemon/mqtt/rewrite.h"
 
 void config_free_lanes(struct config *config)
 {
@@ -26,6 +28,7 @@ void config_free_lanes(struct config *config)
         free(lane->name);
         free(lane->prefix);
         config_free_texts(lane->topics, lane->topic_count);
+        config_free_texts(lane->map, lane->map_count);
     }
     free(config->lanes);
 }
@@ -126,6 +129,32 @@ static int config_add_report_lane(const struct config_loader *loader)
     return lane->name ? 0 : -ENOMEM;
 }
 
+static int config_check_map(const struct config_loader *loader,
+                            const config_setting_t *group,
+                            const struct config_lane *lane)
+{
+    const config_setting_t *list = config_setting_get_member(group, "map");
+
+    if (lane->map_count % 2 != 0)
+        return config_fail(loader, list, "lanes.map",
+                           "must be pairs of a filter and a topic, such as ( \"+/temp\", "
+                           "\"t/{1}\" ); the last filter has no topic");
+    for (size_t i = 0; i < lane->map_count; i += 2) {
+        const char *wrong = config_check_filter(lane->map[i]);
+        size_t at = i;
+
+        if (!wrong) {
+            wrong = rewrite_check(lane->map[i], lane->map[i + 1]);
+            at = i + 1;
+        }
+        if (wrong)
+            return config_fail(loader, config_setting_get_elem(list, (unsigned)at), "lanes.map",
+                               "\"%.*s\" %s", text_prefix_size(lane->map[at], CONFIG_SHOWN_MAX),
+                               lane->map[at], wrong);
+    }
+    return 0;
+}
+
 int config_take_lanes(const struct config_loader *loader)
 {
     struct config *config = loader->config;
@@ -154,6 +183,8 @@ int config_take_lanes(const struct config_loader *loader)
             result = config_check_lane(loader, list, group, lane);
         if (result == 0)
             result = config_expand_prefix(loader, group, lane);
+        if (result == 0)
+            result = config_check_map(loader, group, lane);
     }
     return result == 0 && has_reports ? config_add_report_lane(loader) : result;
 }

@@ -46,6 +46,12 @@ static const struct config_choice policies[] = {
     {NULL, 0},
 };
 
+static const struct config_choice drains[] = {
+    {"fifo", CONFIG_FIFO},
+    {"live-first", CONFIG_LIVE_FIRST},
+    {NULL, 0},
+};
+
 static const struct config_choice journals[] = {
     {"none", CONFIG_JOURNAL_NONE},
     {"failures", CONFIG_JOURNAL_FAILURES},
@@ -62,6 +68,14 @@ static const struct config_choice tls_versions[] = {
 static const struct config_choice audit_policies[] = {
     {"refuse", CONFIG_AUDIT_REFUSE},
     {"prune", CONFIG_AUDIT_PRUNE},
+    {NULL, 0},
+};
+
+/* The numbers also stand without quotes. */
+static const struct config_choice protocols[] = {
+    {"auto", 0},
+    {"4", 4},
+    {"5", 5},
     {NULL, 0},
 };
 
@@ -103,7 +117,8 @@ const struct config_key config_keys[] = {
      .check = config_check_broker},
     {"uplink.client_id", CONFIG_KIND_STRING, 0, "\"gw-%H\"",
      RANGE(1, 65535), AT(uplink.client_id), .check = config_check_mqtt_text},
-    {"uplink.protocol", CONFIG_KIND_UINT, 0, "5", RANGE(4, 5), AT(uplink.protocol)},
+    {"uplink.protocol", CONFIG_KIND_CHOICE, 0, "\"auto\"", RANGE(0, 5),
+     AT(uplink.protocol), .choices = protocols},
     {"uplink.username", CONFIG_KIND_STRING, 0, "\"\"",
      RANGE(0, 65535), AT(uplink.username), .check = config_check_mqtt_text},
     {"uplink.password_file", CONFIG_KIND_STRING, 0, "\"\"",
@@ -118,6 +133,8 @@ const struct config_key config_keys[] = {
      RANGE(10, HOUR), AT(uplink.backoff_min_ms)},
     {"uplink.backoff.max", CONFIG_KIND_TIME, CONFIG_RELOADS, "\"2m\"",
      RANGE(10, DAY), AT(uplink.backoff_max_ms)},
+    {"uplink.failback", CONFIG_KIND_TIME, CONFIG_RELOADS, "\"10m\"",
+     RANGE(0, 30 * DAY), AT(uplink.failback_ms)},
     {"uplink.window", CONFIG_KIND_UINT, 0, "128", RANGE(1, 10000), AT(uplink.window)},
     {"uplink.window_bytes", CONFIG_KIND_SIZE, CONFIG_RELOADS, "\"1M\"",
      RANGE(KIB, GIB), AT(uplink.window_bytes)},
@@ -126,6 +143,8 @@ const struct config_key config_keys[] = {
     {"uplink.topic_prefix", CONFIG_KIND_STRING, 0, "\"\"",
      RANGE(0, 1024), AT(uplink.topic_prefix), .check = config_check_prefix},
     {"uplink.stamp", CONFIG_KIND_BOOL, CONFIG_RELOADS, "false", AT(uplink.has_stamp)},
+    {"uplink.proxy", CONFIG_KIND_STRING, CONFIG_NOT_YET, "\"\"",
+     RANGE(0, 0), .check = config_check_proxy},
     {"uplink.exactly_once", CONFIG_KIND_BOOL, CONFIG_NOT_YET, "false", RANGE(0, 1)},
     {"uplink.rate.messages", CONFIG_KIND_UINT, CONFIG_RELOADS, "0",
      RANGE(0, 1000000), AT(uplink.rate.messages)},
@@ -188,6 +207,11 @@ const struct config_key config_lane_keys[] = {
      RANGE(0, 1024), AT_LANE(prefix), .check = config_check_prefix},
     {"lanes.max_qos", CONFIG_KIND_UINT, CONFIG_RELOADS, "2",
      RANGE(0, 2), AT_LANE(max_qos)},
+    {"lanes.drain", CONFIG_KIND_CHOICE, CONFIG_RELOADS, "\"fifo\"",
+     AT_LANE(drain), .choices = drains},
+    {"lanes.map", CONFIG_KIND_STRINGS, CONFIG_RELOADS, "( )",
+     RANGE(0, 128), AT_LANE(map),
+     .count_offset = offsetof(struct config_lane, map_count), .check = config_check_mqtt_text},
     {"lanes.max_messages", CONFIG_KIND_COUNT, CONFIG_RELOADS, NULL,
      MESSAGES_RANGE, AT_LANE(limits.max_messages)},
     {"lanes.max_bytes", CONFIG_KIND_SIZE, CONFIG_RELOADS, NULL,
@@ -204,6 +228,7 @@ const size_t config_key_count = sizeof(config_keys) / sizeof(config_keys[0]);
 _Static_assert(sizeof(config_keys) / sizeof(config_keys[0]) <= CONFIG_KEYS_MAX,
                "raise CONFIG_KEYS_MAX");
 _Static_assert(sizeof(enum config_policy) == sizeof(int) &&
+                   sizeof(enum config_drain) == sizeof(int) &&
                    sizeof(enum config_journal) == sizeof(int) &&
                    sizeof(enum uplink_tls_version) == sizeof(int) &&
                    sizeof(enum config_audit_policy) == sizeof(int),

@@ -14,6 +14,7 @@
 #include "daemon/config/config.h"
 #include "daemon/gateway/counters.h"
 #include "daemon/gateway/edge_timer.h"
+#include "daemon/gateway/shape.h"
 #include "daemon/gateway/stamp.h"
 #include "daemon/gateway/status.h"
 #include "daemon/gateway/stop.h"
@@ -22,8 +23,9 @@
 #include "store/spool.h"
 
 struct forward {
-    struct turn *turn; /* borrowed, all eight */
+    struct turn *turn; /* borrowed, all nine */
     const struct config *config;
+    struct shape *shape;
     struct spool *spool;
     struct uplink *uplink;
     struct edge_timer *edge_timer;
@@ -33,8 +35,9 @@ struct forward {
     sd_event_source *refill; /* idle priority: forward between two edges */
     sd_event_source *refill_deadline;
     bool is_refill_armed;
-    unsigned settled; /* not yet committed: a crash would send them again */
-    unsigned window;  /* of the uplink, as last reported */
+    unsigned settled;  /* not yet committed: a crash would send them again */
+    unsigned deferred; /* for another broker, in this run */
+    unsigned window;   /* of the uplink, as last reported */
     enum uplink_state link_state;
     uint64_t connects; /* of the link, as last reported */
     struct stamp stamp;

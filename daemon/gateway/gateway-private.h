@@ -47,6 +47,7 @@
 #include "daemon/gateway/intake.h"
 #include "daemon/gateway/moved.h"
 #include "daemon/gateway/report.h"
+#include "daemon/gateway/shape.h"
 #include "daemon/gateway/spool_open.h"
 #include "daemon/gateway/status.h"
 #include "daemon/gateway/stop.h"
@@ -73,6 +74,7 @@ struct gateway {
     struct audit_watch audit_watch;
     struct status status;
     struct moved moved;
+    struct shape shape;
     struct forward forward;
     struct report report;
     struct edge edge;

@@ -135,9 +135,11 @@ static void connect_parts(struct gateway *gateway)
         .edge = &gateway->edge,
         .stop = &gateway->stop,
     };
+    gateway->shape.config = gateway->config;
     gateway->forward = (struct forward){
         .turn = &gateway->turn,
         .config = gateway->config,
+        .shape = &gateway->shape,
         .spool = gateway->spool,
         .uplink = gateway->uplink,
         .edge_timer = &gateway->edge_timer,

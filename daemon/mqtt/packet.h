@@ -71,9 +71,12 @@ enum {
     MQTT_TOPIC_ALIAS_INVALID = 0x94,
     MQTT_PACKET_TOO_LARGE = 0x95,
     MQTT_QUOTA_EXCEEDED = 0x97,
+    MQTT_ADMINISTRATIVE_ACTION = 0x98,
     MQTT_PAYLOAD_FORMAT_INVALID = 0x99,
     MQTT_RETAIN_NOT_SUPPORTED = 0x9A,
-    MQTT_QOS_NOT_SUPPORTED = 0x9B
+    MQTT_QOS_NOT_SUPPORTED = 0x9B,
+    MQTT_USE_ANOTHER_SERVER = 0x9C,
+    MQTT_SERVER_MOVED = 0x9D
 };
 
 /* A short text for a reason code ("quota exceeded"); "unknown" for others. */

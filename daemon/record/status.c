@@ -160,6 +160,7 @@ static void record_write_link(struct json *json, const struct record_link *link)
     record_write_some(json, "last_error_time", link->last_error_time);
     record_write_known(json, "acknowledged", link->acknowledged);
     record_write_known(json, "certificate_expires", link->certificate_expires);
+    record_write_known(json, "protocol", link->protocol);
     json_unsigned(json, "window", link->window);
     json_unsigned(json, "late_answers", link->late_answers);
     json_unsigned(json, "no_subscriber", link->unsubscribed);

@@ -30,6 +30,7 @@ struct record_link {
     const char *last_error_time; /* this one and the next as clock_format() has it; "": never */
     const char *acknowledged;
     const char *certificate_expires; /* the first of the gateway's; "": there is none */
+    const char *protocol;
     unsigned window;
     uint64_t late_answers;
     uint64_t unsubscribed; /* deliveries for which the broker had no subscriber */

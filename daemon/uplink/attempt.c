@@ -56,16 +56,6 @@ static void attempt_set_tls(const struct uplink *uplink,
                          settings->tls.alpn);
 }
 
-/* After a change of the setting it is tried again with brokers that demanded less. */
-static unsigned choose_keepalive(struct uplink_client *client, uint64_t keepalive_ms)
-{
-    if (client->keepalive_set_ms != keepalive_ms) {
-        client->keepalive_set_ms = keepalive_ms;
-        client->keepalive_s = (unsigned)((keepalive_ms + 999) / 1000);
-    }
-    return client->keepalive_s;
-}
-
 /* What a broker may send: the seam enforces the first one, whatever the broker does. */
 static int add_limits(MQTTProperties *properties)
 {
@@ -100,12 +90,12 @@ static int attempt_connect(struct uplink *uplink, struct attempt *attempt)
 {
     const struct uplink_settings *settings = uplink->settings;
     MQTTAsync_connectOptions options =
-        settings->protocol == MQTTVERSION_5
+        uplink->client.protocol == MQTTVERSION_5
             ? (MQTTAsync_connectOptions)MQTTAsync_connectOptions_initializer5
             : (MQTTAsync_connectOptions)MQTTAsync_connectOptions_initializer;
 
-    options.MQTTVersion = (int)settings->protocol;
-    options.keepAliveInterval = (int)choose_keepalive(&uplink->client, settings->keepalive_ms);
+    options.MQTTVersion = (int)uplink->client.protocol;
+    options.keepAliveInterval = (int)uplink->client.keepalive_s;
     paho_link_set_keepalive_ms((uint64_t)options.keepAliveInterval * 1000);
     options.connectTimeout = (int)((settings->connect_timeout_ms + 999) / 1000);
     options.maxInflight = (int)settings->window;
@@ -120,12 +110,12 @@ static int attempt_connect(struct uplink *uplink, struct attempt *attempt)
     attempt_set_tls(uplink, attempt, &options);
     uplink_presence_set_will(uplink, &attempt->will, &options);
     /* Without a will no session expiry is sent, so the session ends with the connection. */
-    if (settings->protocol == MQTTVERSION_5)
+    if (uplink->client.protocol == MQTTVERSION_5)
         options.cleanstart = !uplink_presence_resumes(uplink);
     else
         options.cleansession = 1;
     uplink_set_connect_callbacks(uplink, &options);
-    return settings->protocol == MQTTVERSION_5
+    return uplink->client.protocol == MQTTVERSION_5
                ? connect_with_properties(uplink, &options)
                : MQTTAsync_connect(uplink->client.handle, &options);
 }

@@ -38,7 +38,7 @@ bool uplink_has_presence(const struct uplink *uplink)
 
 static bool is_delayed(const struct uplink *uplink)
 {
-    return uplink_has_presence(uplink) && uplink->settings->protocol == MQTTVERSION_5;
+    return uplink_has_presence(uplink) && uplink->client.protocol == MQTTVERSION_5;
 }
 
 int uplink_presence_init(struct uplink *uplink)
@@ -104,7 +104,7 @@ int uplink_presence_add_properties(const struct uplink *uplink,
 
 bool uplink_presence_wants_will(const struct uplink *uplink)
 {
-    return is_delayed(uplink) && !uplink->presence.has_left;
+    return is_delayed(uplink) && uplink->connection.online_ms > 0 && !uplink->presence.has_left;
 }
 
 static void log_refused(struct uplink *uplink, const char *reason)

@@ -47,7 +47,7 @@ struct uplink_settings {
         *brokers; /* in turn: tcp:// mqtt:// ssl:// mqtts://, in small letters; at least one */
     size_t broker_count;
     char *client_id;
-    unsigned protocol; /* 4 (MQTT 3.1.1) or 5 */
+    unsigned protocol; /* 4 (MQTT 3.1.1) or 5; 0: 5, or 4 where the broker speaks that only */
     char *username;
     char *password_file; /* read at each connect, one trailing newline is cut */
     uint64_t keepalive_ms;
@@ -55,7 +55,8 @@ struct uplink_settings {
     uint64_t ack_timeout_ms; /* 0: no limit */
     uint64_t backoff_min_ms;
     uint64_t backoff_max_ms;
-    unsigned window; /* messages */
+    uint64_t failback_ms; /* 0: never */
+    unsigned window;      /* messages */
     uint64_t window_bytes;
     unsigned max_qos;
     char *topic_prefix; /* for uplink_message.prefix; not added here */

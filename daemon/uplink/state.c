@@ -19,9 +19,6 @@
 #include "base/states.h"
 #include "daemon/uplink/uplink-private.h"
 
-/* Or the longest pause, if that is shorter. */
-#define LASTING_MS 60000
-
 static const char *const link_names[] = {
     [LINK_STOPPED] = "stopped",     [LINK_WAITING] = "waiting",
     [LINK_RESOLVING] = "resolving", [LINK_CONNECTING] = "connecting",
@@ -121,13 +118,18 @@ const char *uplink_state_name(enum uplink_state state)
 static bool is_error_over(const struct uplink *uplink)
 {
     int64_t since_ms = uplink->connection.online_ms;
-    int64_t lasting_ms = LASTING_MS;
 
     if (since_ms < uplink->last_error.boot_ms)
         since_ms = uplink->last_error.boot_ms;
-    if ((int64_t)uplink->settings->backoff_max_ms < lasting_ms)
-        lasting_ms = (int64_t)uplink->settings->backoff_max_ms;
-    return uplink->state == LINK_ONLINE && uplink_now_ms() - since_ms >= lasting_ms;
+    return uplink->state == LINK_ONLINE &&
+           uplink_now_ms() - since_ms >= uplink_lasting_ms(uplink->settings);
+}
+
+static const char *protocol_name(unsigned protocol)
+{
+    if (protocol == 0)
+        return "";
+    return protocol == MQTTVERSION_5 ? "5" : "3.1.1";
 }
 
 void uplink_get_link(const struct uplink *uplink, struct uplink_link *ret)
@@ -135,6 +137,7 @@ void uplink_get_link(const struct uplink *uplink, struct uplink_link *ret)
     const char *broker = uplink->brokers.has_tried ? uplink_broker_uri(uplink) : "";
 
     *ret = (struct uplink_link){
+        .protocol = protocol_name(uplink->client.protocol),
         .state = public_state(uplink->state),
         .since_boot_ms = uplink->since_boot_ms,
         .certificate_expires_ms = uplink->certificates.expires_ms,

@@ -678,9 +678,9 @@ def status_of_a_stopped_daemon_comes_from_the_spool():
         equal(done.out.count("\n"), 1, "lines")
         status = json.loads(done.out)
         equal(status["link"], {"state": "stopped", "broker": "", "since": "", "connects": 0,
-                               "last_error": None, "last_error_time": None,
-                               "acknowledged": "", "certificate_expires": "",
-                               "window": 0, "late_answers": 0, "no_subscriber": 0, "held": False}, "link")
+                               "last_error": None, "last_error_time": None, "acknowledged": "",
+                               "certificate_expires": "", "protocol": "", "window": 0,
+                               "late_answers": 0, "no_subscriber": 0, "held": False}, "link")
         equal(status["uptime_ms"], 0, "uptime_ms")
         equal(status["ledger"], LEDGER, "ledger")
         equal(status["spool"]["messages"], 3, "messages")

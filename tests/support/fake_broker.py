@@ -19,7 +19,13 @@ Options, alone or together; all but those of CONNACK also change while it runs:
   connack HH       refuse connections with this code
   silent           accept connections, never answer
   reset_after N    RST instead of the Nth acknowledgement of each connection
+  close_after N    close after the Nth acknowledgement of each connection
+  dismiss HH       the same with a DISCONNECT of this code after the first one (MQTT 5), and with
+                   `dismiss_properties HEX`
+  connack_raw HEX  these bytes instead of a CONNACK, then close; `connack_raw_versions` are the
+                   protocol versions that get them: both, or "5"
   receive_maximum N, maximum_packet N, maximum_qos N   announce it (MQTT 5)
+  announce HEX     these properties in the CONNACK, besides those above (MQTT 5)
   session_present  set it in CONNACK, and remember QoS 2 packet ids over connections
   slow N           take N bytes a second, through a small receive buffer
   deaf             read nothing; what was sent meanwhile is read when it is unset
@@ -56,7 +62,9 @@ OPTIONS = {
     "noack": False, "late": 0, "half": False, "twice": False, "wrong_id": False, "garbage": "",
     "reason": 0, "each": 1, "reason_at": "", "close_at": "", "connack": 0, "silent": False, "reset_after": 0,
     "receive_maximum": 0, "maximum_packet": 0, "maximum_qos": None, "session_present": False,
-    "check": False, "slow": 0, "deaf": False, "mute": False, "skip": 0,
+    "check": False, "close_after": 0, "dismiss": 0, "dismiss_properties": "",
+    "connack_raw": "", "connack_raw_versions": "45", "announce": "",
+    "slow": 0, "deaf": False, "mute": False, "skip": 0,
     "after_connack": "",
 }
 SLOW_BUFFER = 8192
@@ -126,6 +134,7 @@ class Connection(asyncio.Protocol):
         self.version = 4
         self.client = ""
         self.answered = 0
+        self.acknowledged = 0
         self.unanswered = set()
         self.is_over = False
 
@@ -211,13 +220,19 @@ class Connection(asyncio.Protocol):
         properties = {}
         if self.version == 5:
             properties, at = numbers(body, at)
+        keepalive = struct.unpack(">H", body[4 + name:6 + name])[0]
         size = struct.unpack(">H", body[at:at + 2])[0]
         self.client = body[at + 2:at + 2 + size].decode()
         self.broker.record({"event": "connect", "conn": self.number, "version": self.version,
                             "client": self.client, "clean": bool(flags & 2),
+                            "keepalive": keepalive,
                             "session_expiry": properties.get(0x11, 0),
                             "will": self.read_will(flags, body, at + 2 + size)})
         if options["silent"]:
+            return
+        if options["connack_raw"] and str(self.version) in options["connack_raw_versions"]:
+            self.transport.write(bytes.fromhex(options["connack_raw"]))
+            self.transport.close()
             return
         present = options["session_present"] and not flags & 2
         if not present:
@@ -256,7 +271,7 @@ class Connection(asyncio.Protocol):
             out += b"\x27" + struct.pack(">I", options["maximum_packet"])
         if options["maximum_qos"] is not None:
             out += bytes([0x24, options["maximum_qos"]])
-        return out
+        return out + bytes.fromhex(options["announce"])
 
     def on_publish(self, first, body, size):
         qos = first >> 1 & 3
@@ -336,6 +351,19 @@ class Connection(asyncio.Protocol):
                 body = struct.pack(">H", pid ^ 0x4000) + body[2:]
             for _ in range(2 if options["twice"] else 1):
                 self.send(kind << 4, body)
+            self.acknowledged += 1
+            self.end_politely()
+
+    def end_politely(self):
+        options = self.broker.options
+        if options["dismiss"] and self.version == 5:
+            properties = bytes.fromhex(options["dismiss_properties"])
+            self.send(DISCONNECT << 4,
+                      bytes([options["dismiss"]]) + varint(len(properties)) + properties)
+        elif not options["close_after"] or self.acknowledged < options["close_after"]:
+            return
+        self.transport.close()
+        self.is_over = True
 
 
 class FakeBroker:
@@ -382,6 +410,9 @@ class FakeBroker:
             "intact": is_intact(topic, payload, self.options["check"]),
             "user": user,
         })
+
+    def events(self, name):
+        return [entry for entry in list(self.ledger) if entry.get("event") == name]
 
     def publishes(self):
         return [entry for entry in list(self.ledger) if "event" not in entry]
@@ -454,7 +485,7 @@ def main():
         elif value == "":
             parser.add_argument(flag, default=value, metavar="HEX")
         else:
-            base = 16 if name in ("reason", "connack") else 10
+            base = 16 if name in ("reason", "connack", "dismiss") else 10
             parser.add_argument(flag, default=value, metavar="HH" if base == 16 else "N",
                                 type=lambda text, base=base: int(text, base))
     arguments = vars(parser.parse_args())

@@ -629,6 +629,12 @@ void fakes_link_state(enum uplink_state state)
     fakes.uplink_ops->changed(fakes.uplink_owner);
 }
 
+void uplink_retry_now(struct uplink *uplink)
+{
+    (void)uplink;
+    fakes.retries++;
+}
+
 void uplink_stop(struct uplink *uplink)
 {
     assert_ptr_equal(uplink, &the_uplink);

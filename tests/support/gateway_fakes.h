@@ -101,6 +101,7 @@ struct fakes {
     char sent_topic[256]; /* of the last one */
     uint8_t sent_qos;
     struct fake_result send, new_uplink, start_uplink;
+    unsigned retries;       /* calls of uplink_retry_now() */
     bool uplink_stops_late; /* it becomes idle by fakes_link_state() only */
 
     bool is_audit_broken;

@@ -32,6 +32,7 @@ static inline struct uplink_settings uplink_test_settings(char **brokers)
         .ack_timeout_ms = 30000,
         .backoff_min_ms = 10,
         .backoff_max_ms = 100,
+        .failback_ms = 600000,
         .window = 10,
         .window_bytes = 1 << 20,
         .max_qos = 2,
