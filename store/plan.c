@@ -80,9 +80,11 @@ struct plan_entry *plan_find(const struct plan *plan, int64_t key)
 
 int plan_insert(struct plan *plan, const struct plan_entry *entry)
 {
+    if (plan->count == 0 || plan_at(plan, plan->count - 1)->key < entry->key)
+        return plan_push(plan, entry);
     size_t index = plan_index_from(plan, entry->key);
     int r = plan_push(plan, entry);
-    if (r < 0 || index == plan->count - 1)
+    if (r < 0)
         return r;
     /* first_returned stays: no entry has moved to the front. */
     memmove(plan_at(plan, index + 1), plan_at(plan, index),

@@ -1,20 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * paho_words.c - the Reason String and the Server Reference of what a broker sends
- *
- * Invariant: what is kept is bounded, and the newest packet with a text replaces both.
+ * paho_words.c - the texts in which a broker explains itself, out of the properties of a packet
  */
 #include "daemon/uplink/paho/paho_words.h"
 
-#include <pthread.h>
 #include <stdio.h>
 
 #include "base/text.h"
-
-static struct {
-    pthread_mutex_t mutex;
-    struct paho_words words;
-} newest = {.mutex = PTHREAD_MUTEX_INITIALIZER};
 
 static void words_copy(char text[static PAHO_WORDS_MAX],
                        MQTTProperties *properties,
@@ -35,24 +27,4 @@ void paho_words_of(MQTTProperties *properties, struct paho_words *ret)
 {
     words_copy(ret->reason, properties, MQTTPROPERTY_CODE_REASON_STRING);
     words_copy(ret->reference, properties, MQTTPROPERTY_CODE_SERVER_REFERENCE);
-}
-
-void paho_words_take(struct paho_words *ret)
-{
-    (void)pthread_mutex_lock(&newest.mutex);
-    *ret = newest.words;
-    newest.words = (struct paho_words){.reason = ""};
-    (void)pthread_mutex_unlock(&newest.mutex);
-}
-
-void paho_words_keep(MQTTProperties *properties)
-{
-    struct paho_words words;
-
-    paho_words_of(properties, &words);
-    if (words.reason[0] == '\0' && words.reference[0] == '\0')
-        return;
-    (void)pthread_mutex_lock(&newest.mutex);
-    newest.words = words;
-    (void)pthread_mutex_unlock(&newest.mutex);
 }

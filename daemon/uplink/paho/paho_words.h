@@ -19,8 +19,6 @@ struct paho_words {
 };
 
 void paho_words_of(MQTTProperties *properties, struct paho_words *ret);
-/* Keeps them, if there are any, for paho_words_take(). */
-void paho_words_keep(MQTTProperties *properties);
 /* Those of the newest packet that had any since the last call; none in a build against the
  * shared library. */
 void paho_words_take(struct paho_words *ret);

@@ -75,7 +75,7 @@ static int find_reason(void *userdata, const struct spool_record *record)
     struct record_search *search = userdata;
 
     if (record->id == search->id)
-        search->reason = record->reason;
+        search->reason = (int)record->reason;
     return 0;
 }
 
