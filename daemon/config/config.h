@@ -65,7 +65,12 @@ struct config {
         uint64_t max_packet;
     } listen;
     struct config_limits retention; /* of lane "default" */
-    struct config_lane *lanes;      /* in the order of the file, without "default" */
+    struct {                        /* rejected messages that are kept; any 0: none is */
+        uint64_t max_messages;
+        uint64_t max_bytes;
+        uint64_t max_age_ms;
+    } rejected;
+    struct config_lane *lanes; /* in the order of the file, without "default" */
     size_t lane_count;
     /* At least one broker; in client_id and topic_prefix %H and %m are replaced. */
     struct uplink_settings uplink;

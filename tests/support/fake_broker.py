@@ -13,7 +13,9 @@ Options, alone or together; all but those of CONNACK also change while it runs:
   twice            each acknowledgement two times
   wrong_id         acknowledge under a packet id that is not in flight
   garbage HEX      these bytes instead of each acknowledgement; ID stands for its packet id
-  reason HH        answer with this reason code (MQTT 5), each Nth message only with `each N`
+  reason HH        answer with this reason code (MQTT 5), each Nth message only with `each N`,
+                   only topics that contain `reason_at TEXT` with that
+  close_at TEXT    close the connection at a PUBLISH whose topic contains it, without an answer
   connack HH       refuse connections with this code
   silent           accept connections, never answer
   reset_after N    RST instead of the Nth acknowledgement of each connection
@@ -57,7 +59,7 @@ CONNECT, CONNACK, PUBLISH, PUBACK, PUBREC, PUBREL, PUBCOMP = range(1, 8)
 PINGREQ, PINGRESP, DISCONNECT = 12, 13, 14
 OPTIONS = {
     "noack": False, "late": 0, "half": False, "twice": False, "wrong_id": False, "garbage": "",
-    "reason": 0, "each": 1, "connack": 0, "silent": False, "reset_after": 0,
+    "reason": 0, "each": 1, "reason_at": "", "close_at": "", "connack": 0, "silent": False, "reset_after": 0,
     "receive_maximum": 0, "maximum_packet": 0, "maximum_qos": None, "session_present": False,
     "check": False, "close_after": 0, "dismiss": 0, "dismiss_properties": "",
     "connack_raw": "", "connack_raw_versions": "45", "announce": "",
@@ -262,8 +264,12 @@ class Connection(asyncio.Protocol):
             self.broker.record_publish(self, first, pid, topic, body[at:], user)
         if qos == 2:
             pids.add(pid)
-        if qos:
-            self.answer(PUBACK if qos == 1 else PUBREC, pid)
+        options = self.broker.options
+        if options["close_at"] and options["close_at"] in topic:
+            self.is_over = True
+            self.transport.close()
+        elif qos:
+            self.answer(PUBACK if qos == 1 else PUBREC, pid, topic)
 
     def check_limits(self, qos, pid, size):
         options = self.broker.options
@@ -279,7 +285,7 @@ class Connection(asyncio.Protocol):
         if broken and self.version == 5:
             self.broker.record({"event": "violation", "conn": self.number, "of": broken})
 
-    def answer(self, kind, pid):
+    def answer(self, kind, pid, topic):
         options = self.broker.options
         self.answered += 1
         if options["reset_after"] and self.answered >= options["reset_after"]:
@@ -288,7 +294,8 @@ class Connection(asyncio.Protocol):
         if options["noack"] or self.answered == options["skip"]:
             return
         body = struct.pack(">H", pid)
-        refused = options["reason"] and self.answered % options["each"] == 0
+        refused = (options["reason"] and self.answered % options["each"] == 0 and
+                   options["reason_at"] in topic)
         if refused and self.version == 5:
             body += bytes([options["reason"]])
         if kind == PUBACK or refused:
@@ -396,6 +403,14 @@ class FakeBroker:
         """RST to every connected client."""
         self.loop.call_soon_threadsafe(lambda: [c.reset() for c in list(self.open)])
 
+    def acknowledge_all(self):
+        """What has come by QoS 1 and is unanswered on the connections that are open."""
+        def run():
+            for connection in list(self.open):
+                for pid in sorted(connection.unanswered):
+                    connection.acknowledge(PUBACK, pid, struct.pack(">H", pid))
+        self.loop.call_soon_threadsafe(run)
+
     async def listen(self):
         self.loop = asyncio.get_running_loop()
         self._end = asyncio.Event()
@@ -447,7 +462,7 @@ def main():
         if value is False:
             parser.add_argument(flag, action="store_true")
         elif value == "":
-            parser.add_argument(flag, default=value, metavar="HEX")
+            parser.add_argument(flag, default=value, metavar="TEXT" if name.endswith("_at") else "HEX")
         else:
             base = 16 if name in ("reason", "connack", "dismiss") else 10
             parser.add_argument(flag, default=value, metavar="HH" if base == 16 else "N",
