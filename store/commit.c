@@ -88,6 +88,7 @@ bool spool_has_work(const struct spool *spool)
            is_clock_due(spool) || outcome_has_surplus(spool) || kept_has_surplus(spool) ||
            spool->suspects.has_changed || spool->lanes.has_new ||
            spool->pruning.exported_seq != spool->committed.progress.exported_seq ||
+           spool->working.progress.reported_seq != spool->committed.progress.reported_seq ||
            has_settled(spool);
 }
 
@@ -130,6 +131,10 @@ static int write_state(struct spool *spool)
     stmt_bind_int(stmt, 10, (int64_t)spool->working.progress.record_bytes);
     stmt_bind_int(stmt, 11, (int64_t)spool->working.progress.kept_messages);
     stmt_bind_int(stmt, 12, (int64_t)spool->working.progress.kept_bytes);
+    if (spool->working.progress.reported_seq != SPOOL_NOT_REPORTED)
+        stmt_bind_int(stmt, 13, spool->working.progress.reported_seq);
+    else
+        stmt_bind_null(stmt, 13);
     return spool_result(spool, stmt_run(stmt));
 }
 

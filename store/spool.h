@@ -754,6 +754,19 @@ void spool_set_waiting_max(struct spool *spool, uint64_t rows);
  * would add one.
  */
 void spool_set_records_max(struct spool *spool, uint64_t bytes);
+/*
+ * spool_set_reported() - the failures up to @seq are in messages of the open batch
+ * @seq: or SPOOL_NOT_REPORTED, which stays so until it is set again
+ *
+ * For an owner that publishes failures as messages: the cursor becomes durable with the next
+ * commit, which is that of these messages, and is rolled back with them.
+ */
+#define SPOOL_NOT_REPORTED INT64_C(-1)
+void spool_set_reported(struct spool *spool, int64_t seq);
+/* As the last commit holds it. */
+int64_t spool_reported(const struct spool *spool);
+/* From now on no commit removes a failure after @seq; UINT64_MAX, as after the open: any. */
+void spool_keep_unreported(struct spool *spool, uint64_t seq);
 /* What the committed rows take. */
 uint64_t spool_record_bytes(const struct spool *spool);
 /* Committed rows that wait for the export. */

@@ -404,6 +404,8 @@ const char *config_expand_all(struct config *config, char why[static CONFIG_ERRO
     } texts[] = {
         {"uplink.client_id", &config->uplink.client_id, config_check_not_empty},
         {"uplink.topic_prefix", &config->uplink.topic_prefix, config_check_prefix},
+        {"uplink.presence.topic", &config->uplink.presence.topic, config_check_prefix},
+        {"uplink.report.topic", &config->uplink.report_topic, config_check_prefix},
     };
 
     for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {

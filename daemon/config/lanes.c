@@ -102,6 +102,33 @@ static int config_expand_prefix(const struct config_loader *loader,
                        why);
 }
 
+/* No topic leads to it. */
+static int config_add_report_lane(const struct config_loader *loader)
+{
+    struct config *config = loader->config;
+    struct config_lane *lane = &config->lanes[config->lane_count];
+    int result = 0;
+
+    if (config->lane_count == CONFIG_LANES_MAX)
+        return config_fail(loader, loader->found[config_key_index(config_key_find("lanes"))],
+                           "uplink.report.topic",
+                           "needs a lane besides these, so lanes may have %d at most",
+                           CONFIG_LANES_MAX - 1);
+    for (size_t i = 0; i < config_lane_key_count && result == 0; i++)
+        result = config_take_default(loader, lane, &config_lane_keys[i]);
+    if (result != 0)
+        return result;
+    lane->name = strdup(CONFIG_REPORT_LANE);
+    lane->limits = (struct config_limits){
+        .max_messages = CONFIG_REPORT_MAX_MESSAGES,
+        .max_bytes = CONFIG_REPORT_MAX_BYTES,
+        .max_age_ms = config->retention.max_age_ms,
+        .when_full = CONFIG_EVICT_OLDEST,
+    };
+    config->lane_count++;
+    return lane->name ? 0 : -ENOMEM;
+}
+
 static int config_check_map(const struct config_loader *loader,
                             const config_setting_t *group,
                             const struct config_lane *lane)
@@ -133,11 +160,12 @@ int config_take_lanes(const struct config_loader *loader)
     struct config *config = loader->config;
     const config_setting_t *list = loader->found[config_key_index(config_key_find("lanes"))];
     int count = list ? config_setting_length(list) : 0;
+    bool has_reports = config->uplink.report_topic[0] != '\0';
     int result = 0;
 
-    if (count == 0)
+    if (count == 0 && !has_reports)
         return 0;
-    config->lanes = calloc((size_t)count, sizeof(*config->lanes));
+    config->lanes = calloc((size_t)count + has_reports, sizeof(*config->lanes));
     if (!config->lanes)
         return -ENOMEM;
     for (int i = 0; i < count && result == 0; i++) {
@@ -158,5 +186,5 @@ int config_take_lanes(const struct config_loader *loader)
         if (result == 0)
             result = config_check_map(loader, group, lane);
     }
-    return result;
+    return result == 0 && has_reports ? config_add_report_lane(loader) : result;
 }

@@ -168,6 +168,16 @@ const struct config_key config_keys[] = {
      RANGE(0, 1000000), AT(uplink.rate.messages)},
     {"uplink.rate.bytes", CONFIG_KIND_SIZE, CONFIG_RELOADS, "\"0\"",
      RANGE(0, TIB), AT(uplink.rate.bytes)},
+    {"uplink.presence.topic", CONFIG_KIND_STRING, 0, "\"\"",
+     RANGE(0, 1024), AT(uplink.presence.topic), .check = config_check_prefix},
+    {"uplink.presence.online", CONFIG_KIND_STRING, 0, "\"online\"",
+     RANGE(0, 1024), AT(uplink.presence.online), .check = config_check_mqtt_text},
+    {"uplink.presence.offline", CONFIG_KIND_STRING, 0, "\"offline\"",
+     RANGE(0, 1024), AT(uplink.presence.offline), .check = config_check_mqtt_text},
+    {"uplink.presence.qos", CONFIG_KIND_UINT, 0, "1", RANGE(0, 2), AT(uplink.presence.qos)},
+    {"uplink.presence.retain", CONFIG_KIND_BOOL, 0, "true", AT(uplink.presence.is_retained)},
+    {"uplink.report.topic", CONFIG_KIND_STRING, CONFIG_RELOADS, "\"\"",
+     RANGE(0, 1024), AT(uplink.report_topic), .check = config_check_prefix},
     {"uplink.tls.ca_file", CONFIG_KIND_STRING, 0, "\"\"",
      RANGE(0, PATH_BYTES), AT(uplink.tls.ca_file), .check = config_check_read_file},
     {"uplink.tls.cert_file", CONFIG_KIND_STRING, 0, "\"\"",
@@ -432,10 +442,14 @@ static const char *config_last_part(const char *path)
 static void
 config_compare_key(const char *path, const char *candidate, unsigned *best, char *ret_near)
 {
-    unsigned far = config_edit_distance(path, candidate);
+    unsigned far = 2 * config_edit_distance(path, candidate);
+    size_t group = (size_t)(config_last_part(path) - path);
 
-    /* The right name in the wrong group is likelier than any misspelling. */
+    /* The right name in the wrong group is likelier than any misspelling but the least one in
+     * the right group. */
     if (strcmp(config_last_part(path), config_last_part(candidate)) == 0)
+        far = 1;
+    else if (far == 2 && group > 0 && strncmp(path, candidate, group) == 0)
         far = 0;
     if (far < *best) {
         *best = far;
@@ -446,7 +460,7 @@ config_compare_key(const char *path, const char *candidate, unsigned *best, char
 bool config_key_nearest(const char *path, char ret_near[static CONFIG_PATH_MAX])
 {
     size_t size = strlen(path);
-    unsigned limit = 2 + (unsigned)(size / 8);
+    unsigned limit = 2 * (2 + (unsigned)(size / 8));
     unsigned best = limit;
     char group[CONFIG_PATH_MAX];
 

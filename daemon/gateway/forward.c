@@ -47,8 +47,9 @@ static int settle_ignore_unknown(struct forward *forward, uint64_t id, int r)
         return r;
     turn_read_clock(forward->turn);
     if (log_limit_pass(&forward->token_warnings, forward->turn->now.boot_ms, &suppressed))
-        log_error("answer_without_token id=%" PRIu64 " ignored=yes suppressed=%" PRIu64, id,
-                  suppressed);
+        log_error("answer_without_token id=%" PRIu64 " ignored=yes suppressed=%" PRIu64
+                  " remedy=\"report it if it happens again\"",
+                  id, suppressed);
     return 0;
 }
 

@@ -23,6 +23,7 @@
  *   stamp.c        user properties that say what a message is to the far side
  *   poison.c       which message the broker closes at
  *   forward.c      out: to the broker, and what its answers make of a message
+ *   report.c       reports of failures, as messages
  *   publish.c      in: what becomes of a producer's PUBLISH
  *   edge.c         the batch edge: the one commit, then all that it makes true
  *   ticks.c        what happens by time alone
@@ -48,6 +49,7 @@
 #include "daemon/gateway/forward.h"
 #include "daemon/gateway/intake.h"
 #include "daemon/gateway/moved.h"
+#include "daemon/gateway/report.h"
 #include "daemon/gateway/shape.h"
 #include "daemon/gateway/spool_open.h"
 #include "daemon/gateway/status.h"
@@ -77,6 +79,7 @@ struct gateway {
     struct moved moved;
     struct shape shape;
     struct forward forward;
+    struct report report;
     struct edge edge;
     struct ticks ticks;
     struct salvaged salvaged;

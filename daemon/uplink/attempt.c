@@ -22,6 +22,7 @@ struct attempt {
     struct secret password;
     struct secret key_password;
     MQTTAsync_SSLOptions tls;
+    MQTTAsync_willOptions will;
     char uri[UPLINK_TEXT_MAX + 1];
     char *uris[1];
 };
@@ -67,6 +68,24 @@ static int add_limits(MQTTProperties *properties)
     return rc == 0 ? MQTTProperties_add(properties, &count) : rc;
 }
 
+static int connect_with_properties(struct uplink *uplink, MQTTAsync_connectOptions *options)
+{
+    MQTTProperties properties = MQTTProperties_initializer;
+    MQTTProperties will = MQTTProperties_initializer;
+    int rc = add_limits(&properties);
+
+    if (rc == 0)
+        rc = uplink_presence_add_properties(uplink, &properties, &will);
+    options->connectProperties = &properties;
+    if (options->will)
+        options->willProperties = &will;
+    if (rc == 0)
+        rc = MQTTAsync_connect(uplink->client.handle, options); /* copies them */
+    MQTTProperties_free(&properties);
+    MQTTProperties_free(&will);
+    return rc;
+}
+
 static int attempt_connect(struct uplink *uplink, struct attempt *attempt)
 {
     const struct uplink_settings *settings = uplink->settings;
@@ -89,20 +108,16 @@ static int attempt_connect(struct uplink *uplink, struct attempt *attempt)
     options.serverURIcount = 1;
     options.serverURIs = attempt->uris;
     attempt_set_tls(uplink, attempt, &options);
-    /* No session expiry is sent, so the session ends with the connection. */
+    uplink_presence_set_will(uplink, &attempt->will, &options);
+    /* Without a will no session expiry is sent, so the session ends with the connection. */
     if (uplink->client.protocol == MQTTVERSION_5)
-        options.cleanstart = 1;
+        options.cleanstart = !uplink_presence_resumes(uplink);
     else
         options.cleansession = 1;
     uplink_set_connect_callbacks(uplink, &options);
-    MQTTProperties properties = MQTTProperties_initializer;
-    int rc = uplink->client.protocol == MQTTVERSION_5 ? add_limits(&properties) : 0;
-    if (uplink->client.protocol == MQTTVERSION_5)
-        options.connectProperties = &properties;
-    if (rc == 0)
-        rc = MQTTAsync_connect(uplink->client.handle, &options); /* copies them */
-    MQTTProperties_free(&properties);
-    return rc;
+    return uplink->client.protocol == MQTTVERSION_5
+               ? connect_with_properties(uplink, &options)
+               : MQTTAsync_connect(uplink->client.handle, &options);
 }
 
 static int attempt_open_files(struct uplink *uplink, const char **ret_path)

@@ -365,6 +365,8 @@ bool uplink_client_disconnect(struct uplink *uplink, int code)
         options.reasonCode = (enum MQTTReasonCodes)code;
         options.onSuccess5 = on_closed5;
         options.onFailure5 = on_close_failure5;
+        if (code == MQTT_SUCCESS && uplink_presence_wants_will(uplink))
+            options.reasonCode = MQTTREASONCODE_DISCONNECT_WITH_WILL_MESSAGE;
     } else {
         options.onSuccess = on_closed;
         options.onFailure = on_close_failure;

@@ -49,6 +49,18 @@ void uplink_note_end(struct uplink_connection *connection,
         (void)snprintf(connection->end_reason, sizeof(connection->end_reason), "%s", reason);
 }
 
+/* See presence.c. Of an attempt that failed nothing is known. */
+static void note_session(struct uplink *uplink, bool was_online)
+{
+    bool has_open = uplink_has_open_qos2(uplink);
+
+    /* Several of the list may be one, with the sessions in common. */
+    for (size_t i = 0; was_online && has_open && i < uplink->brokers.count; i++)
+        uplink->brokers.list[i].has_session = false;
+    if (was_online)
+        uplink_broker(uplink)->has_session = !has_open;
+}
+
 void uplink_end_connection(struct uplink *uplink, const char *reason)
 {
     struct uplink_broker *broker = uplink_broker(uplink);
@@ -63,9 +75,10 @@ void uplink_end_connection(struct uplink *uplink, const char *reason)
     if (was_online)
         uplink->client.is_unusable = true;
     uplink_note_end(&uplink->connection, uplink_cause_of_loss(uplink), reason);
+    note_session(uplink, was_online);
     uplink_sweep(uplink);
     uplink->connection.limits = uplink_no_limits();
-    if (uplink->state == LINK_STOPPING) {
+    if (uplink->state == LINK_STOPPING || uplink->state == LINK_PARTING) {
         enter_stopped(uplink, uri);
         return;
     }
@@ -96,8 +109,10 @@ static void begin_attempt(struct uplink *uplink)
 
     uplink_timer_set_in(&uplink->timer, uplink->settings->connect_timeout_ms + UPLINK_GRACE_MS);
     uplink_set_state(uplink, LINK_CONNECTING);
-    if (!uplink_attempt(uplink, reason))
+    if (!uplink_attempt(uplink, reason)) {
+        uplink->connection.is_unprepared = true;
         uplink_end_connection(uplink, reason);
+    }
 }
 
 static void begin_resolving(struct uplink *uplink)
@@ -139,8 +154,8 @@ static void begin_connection(struct uplink *uplink)
     (void)paho_link_take_connect_error();
     paho_words_take(&old_words);
     uplink->brokers.has_tried = true;
-    uplink->connection =
-        (struct uplink_connection){.limits = uplink_no_limits(), .end_code = -1};
+    uplink->connection = (struct uplink_connection){
+        .limits = uplink_no_limits(), .end_code = -1, .connack_code = -1};
     uplink_host_of(uri, uplink->resolver.host);
     if (uplink_host_is_address(uplink->resolver.host))
         begin_attempt(uplink);
@@ -244,6 +259,9 @@ void uplink_on_deadline(struct uplink *uplink)
     case LINK_ONLINE:
         check_online(uplink);
         break;
+    case LINK_PARTING:
+        uplink_disconnect(uplink, LINK_STOPPING, MQTT_SUCCESS);
+        break;
     case LINK_DROPPING:
     case LINK_STOPPING:
         abandon_client(uplink, uplink->connection.end_reason);
@@ -309,6 +327,7 @@ static void on_connected(struct uplink *uplink, const struct uplink_event *event
     uplink_progress_begin(uplink);
     uplink_note_online(uplink);
     uplink_log_online(uplink, false);
+    uplink_birth_begin(uplink);
 }
 
 /* No failure: the messages in flight have their answers. */
@@ -355,6 +374,8 @@ void uplink_on_event(struct uplink *uplink, struct uplink_event *event)
     case UPLINK_CONNECT_FAILED:
         if (uplink->state != LINK_CONNECTING)
             break;
+        if (copy.is_connack)
+            uplink->connection.connack_code = copy.code;
         uplink_describe_failure(uplink, &copy, reason);
         if (uplink_is_3_1_1_answer(uplink, &copy) && !uplink_needs_protocol_5(uplink->settings))
             uplink_fall_back(uplink, &copy);

@@ -215,10 +215,10 @@ void uplink_log_lost(struct uplink *uplink, struct uplink_broker *broker, const 
     unsigned suppressed;
 
     if (pass_line(broker, ONLINE_LOG_FIRST, &suppressed))
-        log_warning("link_lost broker=%s reason=%s in_flight=%u suppressed=%u",
+        log_warning("link_lost broker=%s reason=%s in_flight=%u suppressed=%u remedy=\"%s\"",
                     log_quote(quoted, sizeof(quoted), uri, strlen(uri)),
                     log_quote(reason, sizeof(reason), error, strlen(error)),
-                    uplink->connection.unanswered, suppressed);
+                    uplink->connection.unanswered, suppressed, uplink_remedy(uplink));
 }
 
 void uplink_log_retry(struct uplink *uplink, struct uplink_broker *broker, const char *uri)
@@ -231,10 +231,11 @@ void uplink_log_retry(struct uplink *uplink, struct uplink_broker *broker, const
 
     if (pass_line(broker, RETRY_LOG_FIRST, &suppressed))
         log_warning("link_retry broker=%s reason=%s retry_ms=%" PRId64
-                    " attempts=%u suppressed=%u",
+                    " attempts=%u suppressed=%u remedy=\"%s\"",
                     log_quote(quoted, sizeof(quoted), uri, strlen(uri)),
                     log_quote(reason, sizeof(reason), error, strlen(error)),
-                    wait_ms > 0 ? wait_ms : 0, broker->failures, suppressed);
+                    wait_ms > 0 ? wait_ms : 0, broker->failures, suppressed,
+                    uplink_remedy(uplink));
 }
 
 bool uplink_is_library_suspect(const struct uplink_retry *retry)

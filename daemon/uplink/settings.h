@@ -39,6 +39,15 @@ struct uplink_rate {
     uint64_t bytes; /* of PUBLISH packets */
 };
 
+/* What is published at the broker about this gateway itself. */
+struct uplink_presence {
+    char *topic; /* below topic_prefix; "": none */
+    char *online;
+    char *offline;
+    unsigned qos;
+    bool is_retained;
+};
+
 struct uplink_settings {
     char *
         *brokers; /* in turn: tcp:// mqtt:// ssl:// mqtts://, in small letters; at least one */
@@ -62,6 +71,8 @@ struct uplink_settings {
     char *topic_prefix;                /* for uplink_message.prefix; not added here */
     bool has_stamp;                    /* for uplink_message.stamp; not added here */
     struct uplink_rate rate;
+    struct uplink_presence presence;
+    char *report_topic; /* of the reports of failures; "": none. Not published here */
     struct uplink_tls_settings tls;
 };
 

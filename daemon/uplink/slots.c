@@ -306,7 +306,10 @@ static void suspect_loss(struct uplink *uplink)
 
 static void answer_owner(struct uplink *uplink, const struct uplink_answer *answer)
 {
-    uplink->owner.ops->answered(uplink->owner.userdata, answer);
+    if (answer->id == UPLINK_OWN_ID)
+        uplink_presence_on_answer(uplink, answer);
+    else
+        uplink->owner.ops->answered(uplink->owner.userdata, answer);
 }
 
 static void answer_unknown(struct uplink *uplink, const struct uplink_slot *slot)
@@ -322,7 +325,6 @@ static void answer_unknown(struct uplink *uplink, const struct uplink_slot *slot
         .text = connection->end_reason,
     };
 
-    uplink->connection.unanswered++;
     answer_owner(uplink, &answer);
 }
 
@@ -375,22 +377,38 @@ void uplink_on_slot(struct uplink *uplink, struct uplink_slot *slot)
         answer_known(uplink, slot, text);
 }
 
+/* One whose answer is not read yet may still be open at the broker. */
+bool uplink_has_open_qos2(const struct uplink *uplink)
+{
+    const struct uplink_slot *slot;
+
+    TAILQ_FOREACH(slot, &uplink->slots.sent, order) {
+        if (slot->qos == 2)
+            return true;
+    }
+    return false;
+}
+
 struct oldest_search {
     const struct uplink_slots *slots;
     const struct uplink_slot *oldest;
+    unsigned unanswered; /* of the owner */
 };
 
-/* An answer that is not read yet is one, too. */
+/* An answer that is not read yet is one, too; a failure that is not read yet is none. */
 static void find_oldest(void *userdata)
 {
     struct oldest_search *search = userdata;
     const struct uplink_slot *slot;
 
     TAILQ_FOREACH(slot, &search->slots->sent, order) {
-        if (slot->state != SLOT_ANSWERED || slot->answer == UPLINK_UNKNOWN)
-            break;
+        if (slot->state == SLOT_ANSWERED && slot->answer != UPLINK_UNKNOWN)
+            continue;
+        if (!search->oldest)
+            search->oldest = slot;
+        if (slot->id != UPLINK_OWN_ID)
+            search->unanswered++;
     }
-    search->oldest = slot;
 }
 
 void uplink_sweep(struct uplink *uplink)
@@ -400,6 +418,7 @@ void uplink_sweep(struct uplink *uplink)
 
     mailbox_run_locked(&uplink->inbox.mailbox, find_oldest, &search);
     uplink->connection.oldest = search.oldest;
+    uplink->connection.unanswered = search.unanswered;
     for (struct uplink_slot *slot = TAILQ_FIRST(&uplink->slots.sent); slot; slot = next) {
         next = TAILQ_NEXT(slot, order);
         /* If it is answered, its mail is queued. */

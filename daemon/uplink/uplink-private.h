@@ -5,7 +5,9 @@
  *   core.c     clock, timer, window, last error, report to the owner
  *   progress.c whether the broker answers and the line carries
  *   slots.c    messages: send into a slot, answer, sweep
+ *   birth.c    messages about this gateway itself
  *   client.c   Paho's client and its callbacks
+ *   presence.c the will, and answers to the messages of birth.c
  *   secret.c   a password in a file of its own
  *   attempt.c  one attempt to connect: secrets, TLS files, options
  *   file_check.c    are the files usable, and what is sent protected?
@@ -19,6 +21,7 @@
  *   retry.c    which broker is tried next, and when
  *   failback.c a connection has lasted, or is left for the first broker
  *   tls_reason.c  why a handshake of TLS failed, in words
+ *   remedy.c   what the operator can do about an end
  *   reason.c   why an attempt or a connection ended, in words
  *   link.c     the life of the connection: attempts, events, deadlines, the end
  *   uplink.c   start and stop, the settings, the mailbox and the timer
@@ -39,6 +42,7 @@
 #include <sys/queue.h>
 
 #include "base/attr.h"
+#include "base/log.h"
 #include "base/mailbox.h"
 #include "daemon/tls/tls_files.h"
 #include "daemon/uplink/pacer.h"
@@ -190,8 +194,20 @@ struct uplink_resolver {
     SLIST_HEAD(, uplink_lookup) lookups;
 };
 
+/* The message of its own that is in flight, and what became of earlier ones: presence.c. */
+struct uplink_presence_state {
+    char *topic; /* with its prefix; NULL: there is none */
+    bool is_birth_due;
+    unsigned in_flight;
+    bool is_leaving; /* the offline message was sent */
+    bool has_left;   /* and the broker has it */
+    unsigned closed; /* connections in a row that the broker closed at one */
+    struct log_limit warnings;
+};
+
 /* The history of one broker of the list. */
 struct uplink_broker {
+    bool has_session; /* of the last connection, and no QoS 2 message is open in it */
     char address[PAHO_LINK_ADDRESS_MAX]; /* of its host, the one tried last; "": none yet */
     bool is_address_suspect;             /* the last connection to it was not a good one */
     unsigned failures; /* attempts, and connections that did not last, since one that did */
@@ -234,6 +250,8 @@ struct uplink_connection {
     bool is_online_logged;
     unsigned unanswered;                 /* messages its end left without an answer */
     enum uplink_cause cause;             /* of its end; NONE: it has not ended */
+    int connack_code;                    /* of a refused attempt; -1: there was none */
+    bool is_unprepared;                  /* the attempt did not get as far as the network */
     int end_code;                        /* of the broker's DISCONNECT; -1: it sent none */
     const struct uplink_slot *oldest;    /* at its end; NULL: nothing was without an answer */
     char library_error[UPLINK_TEXT_MAX]; /* a line of OpenSSL: the cause of a failure */
@@ -276,6 +294,7 @@ enum uplink_link_state {
     LINK_RESOLVING, /* an attempt: its host name is looked up */
     LINK_CONNECTING,
     LINK_ONLINE,
+    LINK_PARTING,  /* the offline message is on its way, then STOPPING follows */
     LINK_DROPPING, /* our own disconnect under way, another attempt follows */
     LINK_STOPPING, /* the same, and no attempt follows */
     LINK_FREED,    /* uplink_free(): what the library reports now changes nothing */
@@ -296,6 +315,7 @@ struct uplink {
     struct uplink_connection connection;
     struct uplink_progress progress;
     struct uplink_retry retry;
+    struct uplink_presence_state presence;
     struct uplink_certificates certificates;
     struct uplink_error last_error; /* as the status shows it */
     enum uplink_link_state state;
@@ -339,6 +359,9 @@ void uplink_progress_note_answer(struct uplink *uplink);
 /* If healthy: sets the timer for the next check, if there is anything to check. */
 enum uplink_health uplink_progress_check(struct uplink *uplink);
 
+/* The id of messages that no owner sent: no message of the owner has it. */
+#define UPLINK_OWN_ID UINT64_MAX
+
 /* slots.c */
 MUST_CHECK int uplink_slots_init(struct uplink *uplink);
 void uplink_slots_done(struct uplink *uplink);
@@ -351,6 +374,8 @@ void uplink_on_slot(struct uplink *uplink, struct uplink_slot *slot);
 /* The end of an epoch: everything without an answer is answered UNKNOWN, with the cause and the
  * text of uplink->connection. */
 void uplink_sweep(struct uplink *uplink);
+/* Is a QoS 2 message without an answer? */
+bool uplink_has_open_qos2(const struct uplink *uplink);
 /* Does no slot wait for an answer of the library? */
 bool uplink_is_swept(struct uplink *uplink);
 
@@ -404,9 +429,41 @@ void uplink_describe_slow_lookup(const struct uplink_resolver *resolver,
 /* Before the mailbox is destroyed: lookups under way end without it. */
 void uplink_detach_lookups(struct uplink_resolver *resolver);
 
+/* presence.c */
+MUST_CHECK int uplink_presence_init(struct uplink *uplink);
+void uplink_presence_done(struct uplink *uplink);
+/* Does the attempt resume the session of the last connection? */
+bool uplink_presence_resumes(const struct uplink *uplink);
+/* The offline message, if there is one; @will and the texts live until MQTTAsync_connect(). */
+void uplink_presence_set_will(const struct uplink *uplink,
+                              MQTTAsync_willOptions *will,
+                              MQTTAsync_connectOptions *options);
+/* MQTT 5 only. Return: 0 or a code of Paho's. */
+int uplink_presence_add_properties(const struct uplink *uplink,
+                                   MQTTProperties *connect,
+                                   MQTTProperties *will);
+/* Is the broker to publish the will after our DISCONNECT? */
+bool uplink_presence_wants_will(const struct uplink *uplink);
+/* The answer to a message of birth.c. */
+void uplink_presence_on_answer(struct uplink *uplink, const struct uplink_answer *answer);
+/* Is there one, and does the broker take it? */
+bool uplink_has_presence(const struct uplink *uplink);
+
+/* birth.c */
+/* A connection begins: the online message goes first. */
+void uplink_birth_begin(struct uplink *uplink);
+/* After mail and timers: what had no room before. */
+void uplink_birth_continue(struct uplink *uplink);
+/* Sends the offline message. Return: is it on its way? */
+bool uplink_birth_leave(struct uplink *uplink);
+
 /* state.c */
 /* The only place that moves the link. The timer of the new state is set before. */
 void uplink_set_state(struct uplink *uplink, enum uplink_link_state state);
+
+/* remedy.c */
+/* What helps against the end of the attempt or connection; a literal without quotes. */
+const char *uplink_remedy(const struct uplink *uplink);
 
 /* limits.c */
 unsigned uplink_choose_protocol(const struct uplink_settings *settings,

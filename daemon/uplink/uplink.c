@@ -33,7 +33,9 @@
 #define WINDOW_MAX 65535u
 
 #define TIMER_ACCURACY_US 10000
-#define PACE_ACCURACY_US  1000
+/* So long the broker may take to answer the offline message. */
+#define PARTING_MS       1000
+#define PACE_ACCURACY_US 1000
 
 /* --- mail ----------------------------------------------------------------- */
 
@@ -72,6 +74,13 @@ static void read_mail(struct uplink *uplink)
     }
 }
 
+static void continue_presence(struct uplink *uplink)
+{
+    if (uplink->state == LINK_PARTING && uplink->presence.in_flight == 0)
+        uplink_disconnect(uplink, LINK_STOPPING, MQTT_SUCCESS);
+    uplink_birth_continue(uplink);
+}
+
 static int on_mail(sd_event_source *source, int fd, uint32_t events, void *userdata)
 {
     struct uplink *uplink = userdata;
@@ -80,6 +89,7 @@ static int on_mail(sd_event_source *source, int fd, uint32_t events, void *userd
     (void)fd;
     (void)events;
     read_mail(uplink);
+    continue_presence(uplink);
     uplink_leave_if_due(uplink);
     uplink_report(&uplink->owner);
     return 0;
@@ -110,6 +120,7 @@ static int on_timer(sd_event_source *source, uint64_t usec, void *userdata)
     read_mail(uplink); /* an answer in time is not late because the loop was */
     if (!uplink->timer.is_armed && !uplink_extend_deadline(uplink, usec))
         uplink_on_deadline(uplink);
+    continue_presence(uplink);
     uplink_report(&uplink->owner);
     return 0;
 }
@@ -122,6 +133,7 @@ static int on_pace(sd_event_source *source, uint64_t usec, void *userdata)
     (void)source;
     (void)usec;
     uplink_on_pace(uplink);
+    continue_presence(uplink);
     uplink_report(&uplink->owner);
     return 0;
 }
@@ -213,7 +225,7 @@ static bool tls_settings_are_usable(const struct uplink_tls_settings *settings)
     if (is_default || paho_handshake_is_replaced())
         return true;
     log_error("uplink_setting_unusable key=%s reason=\"this build links Paho's shared library, "
-              "which cannot do that\"",
+              "which cannot do that\" remedy=\"leave it out, or build with the static one\"",
               settings->alpn[0] != '\0' ? "uplink.tls.alpn" : "uplink.tls.min_version");
     return false;
 }
@@ -223,19 +235,21 @@ static bool settings_are_usable(const struct uplink_settings *settings)
     bool is_usable = tls_settings_are_usable(&settings->tls);
 
     if (settings->broker_count == 0) {
-        log_error("uplink_setting_unusable key=uplink.brokers reason=\"names no broker\"");
+        log_error(
+            "uplink_setting_unusable key=uplink.brokers reason=\"names no broker\" remedy=\"name at least one\"");
         is_usable = false;
     }
     for (size_t i = 0; i < settings->broker_count; i++) {
         if (is_known_scheme(settings->brokers[i]))
             continue;
         log_error("uplink_setting_unusable key=uplink.brokers reason=\"broker %zu is none of "
-                  "tcp:// mqtt:// ssl:// mqtts://\"",
+                  "tcp:// mqtt:// ssl:// mqtts://\" remedy=\"correct its scheme\"",
                   i + 1);
         is_usable = false;
     }
     if (settings->window == 0 || settings->window > WINDOW_MAX) {
-        log_error("uplink_setting_unusable key=uplink.window reason=\"must be 1 to %u\"",
+        log_error("uplink_setting_unusable key=uplink.window reason=\"must be 1 to %u\" "
+                  "remedy=\"correct it\"",
                   WINDOW_MAX);
         is_usable = false;
     }
@@ -296,6 +310,8 @@ static int prepare(struct uplink *uplink)
         brokers->list = calloc(brokers->count, sizeof(*brokers->list));
         r = brokers->list ? 0 : -ENOMEM;
     }
+    if (r == 0)
+        r = uplink_presence_init(uplink);
     if (r == 0)
         r = watch_mail(uplink);
     if (r >= 0)
@@ -390,6 +406,16 @@ static void stop_at_once(struct uplink *uplink)
     uplink_set_state(uplink, LINK_STOPPED);
 }
 
+static void begin_parting(struct uplink *uplink)
+{
+    if (!uplink_birth_leave(uplink)) {
+        uplink_disconnect(uplink, LINK_STOPPING, MQTT_SUCCESS);
+        return;
+    }
+    uplink_timer_set_in(&uplink->timer, PARTING_MS);
+    uplink_set_state(uplink, LINK_PARTING);
+}
+
 /*
  * An attempt under way cannot be cancelled: its outcome is ignored, and the
  * client is destroyed by uplink_free() or before the next attempt.
@@ -398,7 +424,7 @@ void uplink_stop(struct uplink *uplink)
 {
     switch (uplink->state) {
     case LINK_ONLINE:
-        uplink_disconnect(uplink, LINK_STOPPING, MQTT_SUCCESS);
+        begin_parting(uplink);
         break;
     case LINK_DROPPING:
         uplink_set_state(uplink, LINK_STOPPING);
@@ -412,6 +438,7 @@ void uplink_stop(struct uplink *uplink)
         stop_at_once(uplink);
         break;
     case LINK_STOPPED:
+    case LINK_PARTING:
     case LINK_STOPPING:
     case LINK_FREED:
     case LINK_STATES:
@@ -444,6 +471,7 @@ void uplink_free(struct uplink *uplink)
         mailbox_done(&uplink->inbox.mailbox);
     sd_event_unref(uplink->event);
     uplink_slots_done(uplink);
+    uplink_presence_done(uplink);
     free(uplink->brokers.list);
     free(uplink);
 }

@@ -34,7 +34,7 @@ enum uplink_state { UPLINK_IDLE, UPLINK_CONNECTING, UPLINK_ONLINE, UPLINK_CLOSIN
 
 /* One message to forward; everything is copied before uplink_send() returns. */
 struct uplink_message {
-    uint64_t id;        /* comes back in the answer */
+    uint64_t id;        /* comes back in the answer; below UINT64_MAX */
     struct view prefix; /* of the topic; may be empty */
     struct view topic;
     struct view payload;
@@ -85,12 +85,13 @@ struct uplink_ops {
 struct uplink_link {
     enum uplink_state state;
     char broker[UPLINK_TEXT_MAX]; /* connected to or being tried; "" before the first attempt */
-    char last_error[UPLINK_TEXT_MAX]; /* "" when there was none */
-    int64_t last_error_boot_ms;       /* when; 0: there was none */
-    int64_t since_boot_ms;            /* when the state began */
-    int64_t certificate_expires_ms;   /* wall clock: the first of ours; 0: there is none */
-    uint64_t connects;                /* successful ones */
-    uint64_t late_answers;            /* counted and ignored */
+    /* "" when there was none, or the link has been good for a while since */
+    char last_error[UPLINK_TEXT_MAX];
+    int64_t last_error_boot_ms;     /* when; 0: as above */
+    int64_t since_boot_ms;          /* when the state began */
+    int64_t certificate_expires_ms; /* wall clock: the first of ours; 0: there is none */
+    uint64_t connects;              /* successful ones */
+    uint64_t late_answers;          /* counted and ignored */
     unsigned in_flight;
     const char *protocol; /* of the newest attempt: "5", "3.1.1"; "": there was none */
     unsigned window;      /* as the broker's Receive Maximum limits it now */

@@ -38,7 +38,8 @@ head (how the payload begins), user (its user properties as pairs), seq and inta
 comes. `seq` is the number the payload begins with. A payload "SEQ;...;CRC" ends in the CRC-32 of
 all before its last semicolon, as eight hex digits: `intact` is true if that holds and the topic
 ends in "/SEQ"; it is null for other payloads unless `check` is set, which makes all of them
-damaged. Also: {"event": "connect" | "disconnect" | "end" | "violation", ...}; a violation is a
+damaged. A "connect" has the will: topic, payload, qos, retain and delay (null: none), or null; and
+the session expiry; a "disconnect" has its code. Also: {"event": "connect" | "disconnect" | "end" | "violation", ...}; a violation is a
 PUBLISH beyond what was announced, or a malformed packet.
 """
 
@@ -81,6 +82,18 @@ def read_varint(data, at):
         if not data[at + i] & 0x80:
             return number, at + i + 1
     raise ValueError("length of five bytes")
+
+
+def numbers(body, at):
+    """The properties of a CONNECT or a will, which are all numbers, by id; and where they end."""
+    sizes = {0x01: 1, 0x02: 4, 0x11: 4, 0x18: 4, 0x21: 2, 0x22: 2, 0x27: 4}
+    length, at = read_varint(body, at)
+    end, found = at + length, {}
+    while at < end:
+        kind, size = body[at], sizes[body[at]]
+        found[kind] = int.from_bytes(body[at + 1:at + 1 + size], "big")
+        at += 1 + size
+    return found, end
 
 
 def user_properties(encoded):
@@ -204,15 +217,17 @@ class Connection(asyncio.Protocol):
         name = struct.unpack(">H", body[:2])[0]
         self.version, flags = body[2 + name], body[3 + name]
         at = 6 + name
+        properties = {}
         if self.version == 5:
-            length, at = read_varint(body, at)
-            at += length
+            properties, at = numbers(body, at)
         keepalive = struct.unpack(">H", body[4 + name:6 + name])[0]
         size = struct.unpack(">H", body[at:at + 2])[0]
         self.client = body[at + 2:at + 2 + size].decode()
         self.broker.record({"event": "connect", "conn": self.number, "version": self.version,
                             "client": self.client, "clean": bool(flags & 2),
-                            "keepalive": keepalive})
+                            "keepalive": keepalive,
+                            "session_expiry": properties.get(0x11, 0),
+                            "will": self.read_will(flags, body, at + 2 + size)})
         if options["silent"]:
             return
         if options["connack_raw"] and str(self.version) in options["connack_raw_versions"]:
@@ -232,6 +247,20 @@ class Connection(asyncio.Protocol):
             self.transport.close()
         elif options["after_connack"]:
             self.transport.write(bytes.fromhex(options["after_connack"]))
+
+    def read_will(self, flags, body, at):
+        if not flags & 4:
+            return None
+        properties = {}
+        if self.version == 5:
+            properties, at = numbers(body, at)
+        texts = []
+        for _ in range(2):
+            size = struct.unpack(">H", body[at:at + 2])[0]
+            at += 2 + size
+            texts.append(body[at - size:at].decode())
+        return {"topic": texts[0], "payload": texts[1], "qos": flags >> 3 & 3,
+                "retain": bool(flags & 0x20), "delay": properties.get(0x18)}
 
     def announced(self):
         options = self.broker.options

@@ -55,6 +55,7 @@ struct session {
 
 struct fakes {
     char directory[64];
+    const char *uplink_keys; /* more of group uplink in the configuration; NULL: none */
     sd_event *event;
     struct gateway *gateway; /* of the last fakes_open() */
     struct clock_reading now;

@@ -37,6 +37,8 @@ static inline struct uplink_settings uplink_test_settings(char **brokers)
         .window_bytes = 1 << 20,
         .max_qos = 2,
         .topic_prefix = none,
+        .presence = {.topic = none, .online = none, .offline = none},
+        .report_topic = none,
         .tls = {.ca_file = none,
                 .cert_file = none,
                 .key_file = none,

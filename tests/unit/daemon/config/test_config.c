@@ -382,6 +382,13 @@ static void defaults_are_those_of_the_design(void **state)
     assert_int_equal(config->uplink.window_bytes, 1024 * 1024);
     assert_int_equal(config->uplink.max_qos, 2);
     assert_string_equal(config->uplink.topic_prefix, "");
+    assert_string_equal(config->uplink.presence.topic, "");
+    assert_string_equal(config->uplink.presence.online, "online");
+    assert_string_equal(config->uplink.presence.offline, "offline");
+    assert_int_equal(config->uplink.presence.qos, 1);
+    assert_true(config->uplink.presence.is_retained);
+    assert_string_equal(config->uplink.report_topic, "");
+    assert_int_equal(config->lane_count, 0);
     assert_true(config->uplink.tls.verify);
     assert_string_equal(config->audit.file, "/var/log/mqtt-spoold/audit.jsonl");
     assert_true(config->audit.has_deliveries);
@@ -1384,6 +1391,30 @@ static void prefixes_hold_the_host_name_too(void **state)
            "(a percent sign)");
 }
 
+static void reports_have_a_lane_of_their_own(void **state)
+{
+    struct config *config =
+        load(*state, UPLINK "report: { topic = \"gw/100%%\"; }; };\n"
+                            "retention: { max_age = \"1h\"; when_full = \"block\"; };\n"
+                            "lanes = ( { name = \"a\"; topics = ( \"a\" ); } );");
+    const struct config_lane *lane = &config->lanes[1];
+
+    assert_string_equal(config->uplink.report_topic, "gw/100%");
+    assert_int_equal(config->lane_count, 2);
+    assert_string_equal(lane->name, "$report");
+    assert_int_equal(lane->topic_count, 0);
+    assert_int_equal(lane->max_qos, 2);
+    assert_int_equal(lane->limits.max_messages, 10000);
+    assert_int_equal(lane->limits.max_bytes, 16 * 1024 * 1024);
+    assert_int_equal(lane->limits.max_age_ms, 3600000);
+    assert_int_equal(lane->limits.when_full, CONFIG_EVICT_OLDEST);
+    config_free(config);
+    refuse(*state, UPLINK "report: { topic = \"a/#\"; }; };",
+           ":2: uplink.report.topic: \"a/#\" must not hold the wildcards + and #");
+    refuse(*state, UPLINK "presence: { topic = \"+\"; }; };",
+           ":2: uplink.presence.topic: \"+\" must not hold the wildcards + and #");
+}
+
 static void topic_prefix_that_no_topic_may_hold_is_refused(void **state)
 {
     refuse(*state, UPLINK "topic_prefix = \"a/+/\"; };",
@@ -1583,6 +1614,7 @@ static const struct {
     VALUE("uplink.stamp", UPLINK "stamp = true; };", uplink.has_stamp),
     VALUE("uplink.rate.messages", UPLINK "rate: { messages = 5; }; };", uplink.rate.messages),
     VALUE("uplink.rate.bytes", UPLINK "rate: { bytes = \"1k\"; }; };", uplink.rate.bytes),
+    VALUE("uplink.report.topic", UPLINK "report: { topic = \"r\"; }; };", uplink.report_topic),
     VALUE("audit.file", BROKER "audit: { file = \"/other\"; };", audit.file),
     VALUE("audit.deliveries", BROKER "audit: { deliveries = false; };", audit.has_deliveries),
     VALUE("audit.journal", BROKER "audit: { journal = \"all\"; };", audit.journal),
@@ -1722,6 +1754,7 @@ int main(void)
         CASE(client_id_longer_than_mqtt_allows_is_refused),
         CASE(a_stamp_without_properties_is_refused),
         CASE(prefixes_hold_the_host_name_too),
+        CASE(reports_have_a_lane_of_their_own),
         CASE(topic_prefix_that_no_topic_may_hold_is_refused),
         CASE(password_without_user_is_refused_for_3_1_1),
         CASE(file_that_cannot_be_read_is_refused),

@@ -37,7 +37,7 @@ static void what_is_not_known_of_the_link_is_empty(void **state)
     assert_non_null(strstr(
         text,
         "\"link\":{\"state\":\"stopped\",\"broker\":\"\",\"since\":\"\","
-        "\"connects\":0,\"last_error\":\"\",\"last_error_time\":\"\","
+        "\"connects\":0,\"last_error\":null,\"last_error_time\":null,"
         "\"acknowledged\":\"\",\"certificate_expires\":\"\",\"protocol\":\"\","
         "\"window\":0,\"late_answers\":0,\"refused_code\":null,\"no_subscriber\":0,\"held\":false}"));
 }
