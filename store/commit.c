@@ -86,7 +86,9 @@ bool spool_has_work(const struct spool *spool)
     return spool->batch.is_open || spool->batch.is_lost || spool->time.clock.jump_ms > 0 ||
            spool->batch.commit_state != SPOOL_COMMIT_SUCCEEDED || spool->time.is_write_wanted ||
            is_clock_due(spool) || outcome_has_surplus(spool) || kept_has_surplus(spool) ||
-           spool->suspects.has_changed || spool->lanes.has_new ||
+           spool->suspects.has_changed ||
+           spool->working.progress.cut_lives != spool->committed.progress.cut_lives ||
+           spool->lanes.has_new ||
            spool->pruning.exported_seq != spool->committed.progress.exported_seq ||
            has_settled(spool);
 }
@@ -130,6 +132,7 @@ static int write_state(struct spool *spool)
     stmt_bind_int(stmt, 10, (int64_t)spool->working.progress.record_bytes);
     stmt_bind_int(stmt, 11, (int64_t)spool->working.progress.kept_messages);
     stmt_bind_int(stmt, 12, (int64_t)spool->working.progress.kept_bytes);
+    stmt_bind_int(stmt, 13, (int64_t)spool->working.progress.cut_lives);
     return spool_result(spool, stmt_run(stmt));
 }
 

@@ -22,6 +22,7 @@
  *   shape.c        how a message looks at the broker, by its lane
  *   stamp.c        user properties that say what a message is to the far side
  *   poison.c       which message the broker closes at
+ *   careful.c      which message the process dies at
  *   forward.c      out: to the broker, and what its answers make of a message
  *   publish.c      in: what becomes of a producer's PUBLISH
  *   edge.c         the batch edge: the one commit, then all that it makes true
