@@ -55,12 +55,6 @@ static bool has_settled(const struct spool *spool)
     return false;
 }
 
-void spool_require_commit(struct spool *spool)
-{
-    if (spool->batch.commit_state == SPOOL_COMMIT_SUCCEEDED)
-        spool->batch.commit_state = SPOOL_COMMIT_REQUIRED;
-}
-
 void spool_request_clock_write(struct spool *spool)
 {
     spool->time.is_write_wanted = true;
@@ -90,6 +84,7 @@ bool spool_has_work(const struct spool *spool)
            spool->working.progress.cut_lives != spool->committed.progress.cut_lives ||
            spool->lanes.has_new ||
            spool->pruning.exported_seq != spool->committed.progress.exported_seq ||
+           spool->working.progress.reported_seq != spool->committed.progress.reported_seq ||
            has_settled(spool);
 }
 
@@ -132,7 +127,11 @@ static int write_state(struct spool *spool)
     stmt_bind_int(stmt, 10, (int64_t)spool->working.progress.record_bytes);
     stmt_bind_int(stmt, 11, (int64_t)spool->working.progress.kept_messages);
     stmt_bind_int(stmt, 12, (int64_t)spool->working.progress.kept_bytes);
-    stmt_bind_int(stmt, 13, (int64_t)spool->working.progress.cut_lives);
+    if (spool->working.progress.reported_seq != SPOOL_NOT_REPORTED)
+        stmt_bind_int(stmt, 13, spool->working.progress.reported_seq);
+    else
+        stmt_bind_null(stmt, 13);
+    stmt_bind_int(stmt, 14, (int64_t)spool->working.progress.cut_lives);
     return spool_result(spool, stmt_run(stmt));
 }
 

@@ -110,10 +110,11 @@ int ending_write_run(struct spool *spool,
     return 0;
 }
 
-static bool continues_run(const struct ending *run, const struct plan_entry *entry)
+static bool
+continues_run(const struct lane *lane, const struct ending *run, const struct plan_entry *entry)
 {
-    return run->messages > 0 && run->attempts == entry->attempts &&
-           run->verdict.outcome == entry->verdict.outcome &&
+    return run->messages > 0 && lane_are_neighbours(lane, run->last_key, entry->key) &&
+           run->attempts == entry->attempts && run->verdict.outcome == entry->verdict.outcome &&
            run->verdict.reason == entry->verdict.reason &&
            run->verdict.code == entry->verdict.code;
 }
@@ -132,7 +133,8 @@ static int end_collected(struct spool *spool,
     return r;
 }
 
-/* Neighbours in the plan are neighbours in the table; what is GONE is in neither any more. */
+/* Neighbours in the plan are neighbours in the table, except at a gap; what is GONE is in
+ * neither any more. */
 static int
 write_settled_of_lane(struct spool *spool, struct lane *lane, const struct spool_time *now)
 {
@@ -143,7 +145,7 @@ write_settled_of_lane(struct spool *spool, struct lane *lane, const struct spool
         if (entry->state == PLAN_GONE)
             continue;
         bool is_settled = entry->state == PLAN_SETTLED;
-        if (!is_settled || !continues_run(&run, entry)) {
+        if (!is_settled || !continues_run(lane, &run, entry)) {
             int r = end_collected(spool, lane, &run, now);
             if (r != 0)
                 return r;

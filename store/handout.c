@@ -9,6 +9,10 @@
  *
  * The plan is bounded: when too many messages were handed out and returned to
  * wait, only those that are due are handed out.
+ *
+ * A lane of which live messages are handed out first has two halves, backlog and live,
+ * divided by a key. Each is read in the order of keys with a cursor of its own; when the
+ * backlog is read, the two become one.
  */
 #include "store/plan.h"
 #include "store/spool-private.h"
@@ -137,21 +141,50 @@ static int64_t last_committed_key(const struct spool *spool, const struct lane *
     return lane_first_key(lane) | (int64_t)lane->committed.last_id;
 }
 
-/* The next row at the cursor of the lane: SQLITE_ROW, SQLITE_DONE or an error. */
-static int step_scan(struct spool *spool, struct lane *lane)
+/* Up to where the half of the lane has been read. */
+static int64_t *cursor_of_half(struct lane *lane, bool is_live)
+{
+    return is_live && lane_has_gap(lane) ? &lane->live_cursor : &lane->cursor;
+}
+
+/* The next row at the cursor of the half: SQLITE_ROW, SQLITE_DONE or an error. */
+static int step_scan(struct spool *spool, struct lane *lane, bool is_live)
 {
     struct stmt *stmt = spool_stmt(spool, STMT_SCAN);
-    if (spool->conn.scan_lane != lane) {
+    if (spool->conn.scan_lane != lane || spool->conn.is_scan_live != is_live) {
         spool_end_scan(spool);
-        stmt_bind_int(stmt, 1, lane->cursor);
-        stmt_bind_int(stmt, 2, last_committed_key(spool, lane));
+        stmt_bind_int(stmt, 1, *cursor_of_half(lane, is_live));
+        stmt_bind_int(stmt, 2, is_live ? last_committed_key(spool, lane) : lane->live_from - 1);
         spool->conn.scan_lane = lane;
+        spool->conn.is_scan_live = is_live;
     }
     return stmt_step(stmt);
 }
 
+/* The row at the cursor of the backlog is in the plan already: it was handed out when it was
+ * live, before the link was lost. NULL: it is not. */
+static struct plan_entry *find_known_row(struct spool *spool, struct lane *lane)
+{
+    int64_t key = stmt_int(spool_stmt(spool, STMT_SCAN), MESSAGE_KEY);
+    return lane_has_gap(lane) ? plan_find(&lane->plan, key) : NULL;
+}
+
+/* Its turn comes with its place in the order. SPOOL_E_EMPTY: not now. */
+static int hand_out_known_row(struct spool *spool,
+                              struct lane *lane,
+                              struct plan_entry *entry,
+                              const struct spool_time *now,
+                              struct spool_message *ret)
+{
+    lane->cursor = entry->key + 1;
+    if (entry->state != PLAN_RETURNED || entry->not_before_boot_ms > now->boot_ms)
+        return SPOOL_E_EMPTY;
+    return hand_out_again(spool, lane, entry, spool_clock_ms(spool, now), ret);
+}
+
 static int hand_out_row(struct spool *spool,
                         struct lane *lane,
+                        bool is_live,
                         int64_t clock_ms,
                         struct spool_message *ret)
 {
@@ -166,9 +199,9 @@ static int hand_out_row(struct spool *spool,
     };
     if (verdict)
         entry.verdict = *verdict;
-    if (plan_push(&lane->plan, &entry) < 0)
+    if (plan_insert(&lane->plan, &entry) < 0)
         return spool_fail_memory(spool);
-    lane->cursor = entry.key + 1;
+    *cursor_of_half(lane, is_live) = entry.key + 1;
     if (verdict)
         return SPOOL_E_EMPTY;
     count_handed_out(&spool->handout);
@@ -187,35 +220,120 @@ static bool plan_has_room(const struct lane_set *lanes, const struct lane *lane)
     return count < SPOOL_PLAN_MAX;
 }
 
-/* The lane's oldest message never handed out, if there is one and room in the plan. */
+static int64_t newest_committed_key(const struct lane *lane)
+{
+    return lane_first_key(lane) | (int64_t)lane->committed.last_id;
+}
+
+/* May the half hold a committed message that was never handed out? */
+static bool half_has_more(const struct lane *lane, bool is_live)
+{
+    if (lane->committed.messages <= lane->plan.count)
+        return false;
+    if (!lane_has_gap(lane))
+        return is_live;
+    return !is_live || lane->live_cursor <= newest_committed_key(lane);
+}
+
+static void close_gap(struct lane *lane)
+{
+    lane->cursor = lane->live_cursor;
+    lane->live_cursor = 0;
+}
+
+/* Nothing follows in the half. Where there is a gap, what the lane counts may lie in the other
+ * half; without one it must be here. */
+static int end_half(struct spool *spool, struct lane *lane, bool is_live)
+{
+    spool_end_scan(spool);
+    if (!lane_has_gap(lane))
+        return spool_fail(spool, -EBADMSG, "lane \"%s\" holds fewer messages than it counts",
+                          lane->name);
+    if (is_live) {
+        lane->live_cursor = newest_committed_key(lane) + 1;
+        return SPOOL_E_EMPTY;
+    }
+    close_gap(lane);
+    return SPOOL_E_EMPTY;
+}
+
+/* The half's oldest message never handed out, if there is one and room in the plan. */
 static int next_of_table(struct spool *spool,
                          struct lane *lane,
-                         int64_t clock_ms,
+                         bool is_live,
+                         const struct spool_time *now,
                          struct spool_message *ret)
 {
     unsigned budget = SPOOL_NEXT_BUDGET; /* rows that have expired take from both */
     uint64_t bytes = 0;
     if (lane->is_cut) /* what went may come back, and then must not lie behind the cursor */
         return SPOOL_E_EMPTY;
-    while (lane->committed.messages > lane->plan.count && plan_has_room(&spool->lanes, lane) &&
-           budget-- > 0 && bytes < SPOOL_NEXT_BYTES) {
-        int rc = step_scan(spool, lane);
-        if (rc == SQLITE_DONE) {
-            spool_end_scan(spool);
-            return spool_fail(spool, -EBADMSG,
-                              "lane \"%s\" holds fewer messages than it counts", lane->name);
-        }
+    while (half_has_more(lane, is_live) && plan_has_room(&spool->lanes, lane) && budget > 0 &&
+           bytes < SPOOL_NEXT_BYTES) {
+        int rc = step_scan(spool, lane, is_live);
+        if (rc == SQLITE_DONE)
+            return end_half(spool, lane, is_live);
         if (rc != SQLITE_ROW) {
             int error = spool_result(spool, rc);
             spool_end_scan(spool);
             return error;
         }
-        int r = hand_out_row(spool, lane, clock_ms, ret);
+        struct plan_entry *known = find_known_row(spool, lane);
+        int r = known ? hand_out_known_row(spool, lane, known, now, ret)
+                      : hand_out_row(spool, lane, is_live, spool_clock_ms(spool, now), ret);
         if (r != SPOOL_E_EMPTY)
             return r;
+        if (known) /* the plan bounds how many there are */
+            continue;
+        budget--;
         bytes += (uint64_t)stmt_int(spool_stmt(spool, STMT_SCAN), MESSAGE_CHARGE);
     }
     return SPOOL_E_EMPTY;
+}
+
+/* The half's message that waits again and is due; NULL: none. What lies behind the cursor of
+ * the backlog waits for its place, unless the plan has no room to read on to it. */
+static struct plan_entry *first_due_of_half(const struct lane_set *lanes,
+                                            struct lane *lane,
+                                            bool is_live,
+                                            int64_t boot_ms)
+{
+    struct plan_entry *entry = plan_first_due(&lane->plan, boot_ms);
+    if (!entry)
+        return NULL;
+    if (is_live)
+        return entry->key >= lane->live_from
+                   ? entry
+                   : plan_first_due_from(&lane->plan, lane->live_from, boot_ms);
+    bool is_read_on = lane_has_gap(lane) && plan_has_room(lanes, lane);
+    return entry->key < (is_read_on ? lane->cursor : lane->live_from) ? entry : NULL;
+}
+
+static int next_of_half(struct spool *spool,
+                        struct lane *lane,
+                        bool is_live,
+                        const struct spool_time *now,
+                        struct spool_message *ret)
+{
+    struct plan_entry *entry;
+    if (lane_has_gap(lane) && lane->committed.messages <= lane->plan.count)
+        close_gap(lane);
+    while ((entry = first_due_of_half(&spool->lanes, lane, is_live, now->boot_ms)) != NULL) {
+        int r = hand_out_again(spool, lane, entry, spool_clock_ms(spool, now), ret);
+        if (r != SPOOL_E_EMPTY)
+            return r;
+    }
+    return next_of_table(spool, lane, is_live, now, ret);
+}
+
+/* The turns give the places back if the message comes back at once. */
+static void count_place_of_half(struct spool *spool, struct lane *lane, bool is_live)
+{
+    spool->lanes.turns.taker_live_places = lane->live_places;
+    if (!is_live)
+        lane->live_places = 0;
+    else if (lane->live_places < TURNS_PLACES)
+        lane->live_places++;
 }
 
 static int next_of_lane(struct spool *spool,
@@ -225,14 +343,31 @@ static int next_of_lane(struct spool *spool,
 {
     if (lane->committed.messages == 0)
         return SPOOL_E_EMPTY;
-    int64_t clock_ms = spool_clock_ms(spool, now);
-    struct plan_entry *entry;
-    while ((entry = plan_first_due(&lane->plan, now->boot_ms)) != NULL) {
-        int r = hand_out_again(spool, lane, entry, clock_ms, ret);
-        if (r != SPOOL_E_EMPTY)
-            return r;
+    bool is_live = lane->live_from == 0 ||
+                   (lane->drain == SPOOL_LIVE_FIRST && lane->live_places < TURNS_PLACES);
+    int r = next_of_half(spool, lane, is_live, now, ret);
+    if (r == SPOOL_E_EMPTY && lane->live_from != 0) {
+        is_live = !is_live;
+        r = next_of_half(spool, lane, is_live, now, ret);
     }
-    return next_of_table(spool, lane, clock_ms, ret);
+    if (r == 0)
+        count_place_of_half(spool, lane, is_live);
+    return r;
+}
+
+void spool_begin_live(struct spool *spool)
+{
+    spool_end_scan(spool);
+    for (size_t i = 0; i < spool->lanes.count; i++) {
+        struct lane *lane = &spool->lanes.all[i];
+        if (lane->drain != SPOOL_LIVE_FIRST)
+            continue;
+        bool has_unread = lane->committed.messages > lane->plan.count;
+        lane->live_from = newest_committed_key(lane) + 1;
+        lane->live_cursor = has_unread ? lane->live_from : 0;
+        if (!has_unread)
+            lane->cursor = lane->live_from;
+    }
 }
 
 /* ---- next ---- */

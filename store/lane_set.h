@@ -10,6 +10,8 @@
 #ifndef MQTT_SPOOLD_STORE_LANE_SET_H
 #define MQTT_SPOOLD_STORE_LANE_SET_H
 
+#include <stdbool.h>
+
 #include "store/plan.h"
 #include "store/spool.h"
 #include "store/turns.h"
@@ -42,9 +44,16 @@ struct lane {
     struct spool_counters working;
     uint64_t batch_charge; /* of what the open batch has appended */
     struct plan plan;
-    int64_t cursor;     /* every message with a key below is in the plan, or ended */
-    bool is_cut;        /* the open batch has ended messages from the cursor on */
-    int64_t age_due_ms; /* no message outside the plan's pins reaches max_age before */
+    enum spool_drain drain;
+    int64_t cursor; /* every message with a key below is in the plan, or ended */
+    /* The first key of what is live; 0: all is. */
+    int64_t live_from;
+    /* 0: there is no gap. Else every message from live_from up to here is in the plan, or
+     * ended, too; but between cursor and live_from lie some that are neither. */
+    int64_t live_cursor;
+    unsigned live_places; /* in a row that went to live messages, counted up to TURNS_PLACES */
+    bool is_cut;          /* the open batch has ended messages from the cursor on */
+    int64_t age_due_ms;   /* no message outside the plan's pins reaches max_age before */
 };
 
 /* Configured lanes come first, in their order; behind them what the database knows besides. */
@@ -66,6 +75,17 @@ static inline int64_t lane_first_key(const struct lane *lane)
 static inline int64_t lane_last_key(const struct lane *lane)
 {
     return lane_first_key(lane) | (int64_t)SPOOL_ID_MAX;
+}
+
+static inline bool lane_has_gap(const struct lane *lane)
+{
+    return lane->live_cursor != 0;
+}
+
+/* Can no message lie between these two of the plan, which has none between them? */
+static inline bool lane_are_neighbours(const struct lane *lane, int64_t key, int64_t next_key)
+{
+    return !lane_has_gap(lane) || next_key < lane->cursor || key >= lane->live_from;
 }
 
 /* NULL: there is none of that name, or number. */

@@ -65,6 +65,7 @@ static void apply_configuration(struct lane *lanes, size_t count, size_t configu
         const struct lane *model = i < configured ? lane : &lanes[0];
         lane->index = (unsigned)(model - lanes);
         lane->priority = model->priority;
+        lane->drain = model->drain;
         lane->limits = model->limits;
         lane->age_due_ms = INT64_MIN;
     }
@@ -132,6 +133,7 @@ int lanes_add_configured(struct spool *spool, const struct spool_lane *lanes, si
         if (r != 0)
             return r;
         lane->priority = lanes[i].priority;
+        lane->drain = lanes[i].drain;
         lane->limits = lanes[i].limits;
     }
     spool->lanes.configured_count = count;
@@ -164,6 +166,7 @@ static size_t arrange_lanes(const struct lane_set *lanes,
         const struct lane *existing = lane_set_find(lanes, wanted[i].name);
         ret[i] = existing ? *existing : (struct lane){.number = SPOOL_LANE_MAX + 1};
         ret[i].priority = wanted[i].priority;
+        ret[i].drain = wanted[i].drain;
         ret[i].limits = wanted[i].limits;
     }
     for (size_t i = 0; i < lanes->count; i++) {

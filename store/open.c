@@ -310,6 +310,7 @@ static struct spool *spool_new(void)
     spool->lanes.expiry_due_ms = INT64_MIN;
     spool->pruning.keep_due_ms = INT64_MIN;
     spool->kept.due_ms = INT64_MIN;
+    spool->pruning.reported_seq = UINT64_MAX;
     spool->files.verify_due_ms = INT64_MIN;
     spool->working.evicting.credit = SPOOL_DISK_CREDIT_BYTES;
     spool->conn.bad_writes = reads_bad_writes();

@@ -214,6 +214,23 @@ uint64_t spool_last_seq(const struct spool *spool)
     return spool->committed.last_seq;
 }
 
+/* ---- reports ---- */
+
+void spool_set_reported(struct spool *spool, int64_t seq)
+{
+    spool->working.progress.reported_seq = seq;
+}
+
+int64_t spool_reported(const struct spool *spool)
+{
+    return spool->committed.progress.reported_seq;
+}
+
+void spool_keep_unreported(struct spool *spool, uint64_t seq)
+{
+    spool->pruning.reported_seq = seq;
+}
+
 /* ---- waiting for the export ---- */
 
 static uint64_t waiting_of(const struct spool_progress *progress, uint64_t last_seq)
@@ -305,9 +322,24 @@ static int count_waiting_kept(struct spool *spool)
     return r;
 }
 
+/* One that is ahead of all outcomes would leave some out: then all that are kept are reported
+ * again. */
+static int load_reported(struct spool *spool)
+{
+    struct spool_progress *progress = &spool->working.progress;
+    uint64_t number = 0;
+    int r = spool_read_number(spool, STMT_REPORTED_SEQ, &number);
+    progress->reported_seq = (int64_t)number;
+    if (progress->reported_seq > (int64_t)spool->committed.last_seq)
+        progress->reported_seq = 0;
+    return r;
+}
+
 int outcome_load(struct spool *spool)
 {
     int r = spool_read_number(spool, STMT_RECORD_BYTES, &spool->working.progress.record_bytes);
+    if (r == 0)
+        r = load_reported(spool);
     if (r == 0)
         r = count_waiting_kept(spool);
     spool->committed.progress = spool->working.progress;
@@ -423,11 +455,13 @@ static uint64_t failures_in_debt(const struct spool *spool, uint64_t kept)
     return spool->working.evicting.debt < spare ? spool->working.evicting.debt : spare;
 }
 
-static uint64_t exported_failures_till(const struct spool *spool)
+/* Exported, and reported if they are to be. */
+static uint64_t prunable_failures_till(const struct spool *spool)
 {
     const struct spool_progress *progress = &spool->working.progress;
-    return progress->pruned_seq < progress->exported_seq ? progress->pruned_seq
-                                                         : progress->exported_seq;
+    uint64_t till = progress->pruned_seq < progress->exported_seq ? progress->pruned_seq
+                                                                  : progress->exported_seq;
+    return till < spool->pruning.reported_seq ? till : spool->pruning.reported_seq;
 }
 
 /* How many exported failures go, from the oldest on. */
@@ -452,7 +486,7 @@ static int measure_failures(struct spool *spool, int64_t clock_ms, struct prune 
                            ? spool->pruning.keep_failures_ms
                            : INT64_MAX / 2;
     struct stmt *stmt = spool_stmt(spool, STMT_OLDEST_OUTCOMES);
-    stmt_bind_int(stmt, 1, (int64_t)exported_failures_till(spool));
+    stmt_bind_int(stmt, 1, (int64_t)prunable_failures_till(spool));
     uint64_t excess_bytes = bytes_in_excess(&spool->pruning, &spool->working.progress);
     struct prune prune = {0};
     int rc = SQLITE_DONE;

@@ -2,7 +2,8 @@
 /*
  * plan.c - an ordered array with a moving head
  *
- * Entries come in at the end in the order of keys and leave, as brokers answer
+ * Entries come in at the end in the order of keys, except those of the backlog of
+ * a lane that hands out live messages first, and leave, as brokers answer
  * in order, mostly at the front: dropping a prefix only moves the head. What is
  * left behind a gap is compacted in one pass a commit. Look-ups are binary
  * searches. The array never shrinks: its bound is SPOOL_PLAN_MAX, which the
@@ -55,7 +56,7 @@ int plan_push(struct plan *plan, const struct plan_entry *entry)
     return 0;
 }
 
-struct plan_entry *plan_find(const struct plan *plan, int64_t key)
+size_t plan_index_from(const struct plan *plan, int64_t key)
 {
     size_t low = 0;
     size_t high = plan->count;
@@ -66,9 +67,30 @@ struct plan_entry *plan_find(const struct plan *plan, int64_t key)
         else
             high = middle;
     }
-    if (low == plan->count || plan_at(plan, low)->key != key)
+    return low;
+}
+
+struct plan_entry *plan_find(const struct plan *plan, int64_t key)
+{
+    size_t index = plan_index_from(plan, key);
+    if (index == plan->count || plan_at(plan, index)->key != key)
         return NULL;
-    return plan_at(plan, low);
+    return plan_at(plan, index);
+}
+
+int plan_insert(struct plan *plan, const struct plan_entry *entry)
+{
+    if (plan->count == 0 || plan_at(plan, plan->count - 1)->key < entry->key)
+        return plan_push(plan, entry);
+    size_t index = plan_index_from(plan, entry->key);
+    int r = plan_push(plan, entry);
+    if (r < 0)
+        return r;
+    /* first_returned stays: no entry has moved to the front. */
+    memmove(plan_at(plan, index + 1), plan_at(plan, index),
+            (plan->count - 1 - index) * sizeof(*entry));
+    *plan_at(plan, index) = *entry;
+    return 0;
 }
 
 void plan_mark(struct plan *plan, struct plan_entry *entry, enum plan_state state)
@@ -111,6 +133,16 @@ struct plan_entry *plan_first_due(struct plan *plan, int64_t boot_ms)
             due_boot_ms = entry->not_before_boot_ms;
     }
     plan->due_boot_ms = due_boot_ms;
+    return NULL;
+}
+
+struct plan_entry *plan_first_due_from(const struct plan *plan, int64_t key, int64_t boot_ms)
+{
+    for (size_t i = plan_index_from(plan, key); i < plan->count; i++) {
+        struct plan_entry *entry = plan_at(plan, i);
+        if (entry->state == PLAN_RETURNED && entry->not_before_boot_ms <= boot_ms)
+            return entry;
+    }
     return NULL;
 }
 

@@ -5,7 +5,8 @@
  * In memory only: after a crash they are simply pending again. Entries are
  * ordered by key, and every message of the lane with a key below the lane's
  * cursor has one, so between two neighbours of the plan lies no message. That
- * is what lets a run of neighbours end by one range.
+ * is what lets a run of neighbours end by one range. A lane that hands out live
+ * messages first has a gap in its plan while there is a backlog: lane_set.h.
  *
  * Pointers to entries are valid until the next push or drop.
  */
@@ -57,6 +58,12 @@ static inline struct plan_entry *plan_at(const struct plan *plan, size_t index)
 /* Appends an entry; its key is above all others. Return: 0; -ENOMEM. */
 MUST_CHECK int plan_push(struct plan *plan, const struct plan_entry *entry);
 
+/* The same in its place, with any key that no other has; moves all behind it. */
+MUST_CHECK int plan_insert(struct plan *plan, const struct plan_entry *entry);
+
+/* The index of the first entry with a key of at least @key; count: none. */
+size_t plan_index_from(const struct plan *plan, int64_t key);
+
 /* NULL when there is none. */
 struct plan_entry *plan_find(const struct plan *plan, int64_t key);
 
@@ -64,6 +71,9 @@ void plan_mark(struct plan *plan, struct plan_entry *entry, enum plan_state stat
 
 /* The RETURNED entry with the lowest key that is due, or NULL. */
 struct plan_entry *plan_first_due(struct plan *plan, int64_t boot_ms);
+
+/* The same of those with a key of at least @key; looks at all of them. */
+struct plan_entry *plan_first_due_from(const struct plan *plan, int64_t key, int64_t boot_ms);
 
 /* What is RETURNED is due at once. */
 void plan_release(struct plan *plan);

@@ -11,7 +11,8 @@
  * In flight means pinned: the broker may have the message already, so no
  * failure may be recorded before its answer. What may go, oldest first, is
  * therefore: the returned messages in the plan, then the table from the lane's
- * cursor on, which holds no pinned message at all. That part goes by ranges.
+ * cursor on, which holds no pinned message at all. That part goes by ranges. Where
+ * the plan has a gap both take turns, and no range reaches over a message of the plan.
  *
  * Age and expiry are asked in every batch and mostly have nothing to do, so
  * each keeps a time before which nothing can be due; what could make something
@@ -125,13 +126,18 @@ static int end_returned(struct sweep *sweep,
     return 0;
 }
 
-/* @ret_first: when the first message that stays was accepted, if one was seen. */
-static int
-cut_plan(struct sweep *sweep, struct lane *lane, struct excess *excess, int64_t *ret_first)
+/* Entries from @index up to @end. @ret_first: when the first message that stays was accepted,
+ * if one was seen. */
+static int cut_plan(struct sweep *sweep,
+                    struct lane *lane,
+                    size_t index,
+                    size_t end,
+                    struct excess *excess,
+                    int64_t *ret_first)
 {
     static const struct spent nothing = {0};
     struct plan *plan = &lane->plan;
-    for (size_t i = 0; plan->in_state[PLAN_RETURNED] > 0 && i < plan->count; i++) {
+    for (size_t i = index; plan->in_state[PLAN_RETURNED] > 0 && i < end; i++) {
         struct plan_entry *entry = plan_at(plan, i);
         if (entry->state != PLAN_RETURNED)
             continue;
@@ -147,17 +153,23 @@ cut_plan(struct sweep *sweep, struct lane *lane, struct excess *excess, int64_t 
     return 0;
 }
 
+/* Keys of one lane that no entry of the plan has. */
+struct range {
+    int64_t first_key;
+    int64_t last_key;
+};
+
 /* How far the cut goes in the table; reads only. */
 static int measure_cut(struct sweep *sweep,
-                       struct lane *lane,
+                       const struct range *range,
                        struct excess *excess,
                        struct ending *cut,
                        struct spent *spent,
                        int64_t *ret_first)
 {
     struct stmt *stmt = spool_stmt(sweep->spool, STMT_OLDEST);
-    stmt_bind_int(stmt, 1, lane->cursor);
-    stmt_bind_int(stmt, 2, lane_last_key(lane));
+    stmt_bind_int(stmt, 1, range->first_key);
+    stmt_bind_int(stmt, 2, range->last_key);
     int rc;
     while ((rc = stmt_step(stmt)) == SQLITE_ROW) {
         int64_t accepted_at = stmt_int(stmt, 1);
@@ -178,12 +190,15 @@ static int measure_cut(struct sweep *sweep,
     return r;
 }
 
-static int
-cut_table(struct sweep *sweep, struct lane *lane, struct excess *excess, int64_t *ret_first)
+static int cut_table(struct sweep *sweep,
+                     struct lane *lane,
+                     const struct range *range,
+                     struct excess *excess,
+                     int64_t *ret_first)
 {
     struct ending cut = eviction(excess->reason);
     struct spent spent = {0};
-    int r = measure_cut(sweep, lane, excess, &cut, &spent, ret_first);
+    int r = measure_cut(sweep, range, excess, &cut, &spent, ret_first);
     if (r != 0 || cut.messages == 0)
         return r;
     r = ending_write_run(sweep->spool, lane, &cut, sweep->now);
@@ -200,9 +215,20 @@ static int
 cut_lane(struct sweep *sweep, struct lane *lane, struct excess excess, int64_t *ret_first)
 {
     int64_t first = INT64_MAX;
-    int r = cut_plan(sweep, lane, &excess, &first);
+    size_t index = plan_index_from(&lane->plan, lane->cursor);
+    struct range range = {.first_key = lane->cursor};
+    int r = cut_plan(sweep, lane, 0, index, &excess, &first);
+    for (; r == 0 && first == INT64_MAX && index < lane->plan.count; index++) {
+        int64_t key = plan_at(&lane->plan, index)->key;
+        range.last_key = key - 1;
+        r = cut_table(sweep, lane, &range, &excess, &first);
+        if (r == 0 && first == INT64_MAX)
+            r = cut_plan(sweep, lane, index, index + 1, &excess, &first);
+        range.first_key = key + 1;
+    }
+    range.last_key = lane_last_key(lane);
     if (r == 0 && first == INT64_MAX)
-        r = cut_table(sweep, lane, &excess, &first);
+        r = cut_table(sweep, lane, &range, &excess, &first);
     if (r != 0)
         return r;
     if (first != INT64_MAX && excess_takes(&excess, first))
@@ -355,7 +381,8 @@ static int end_expired_run(struct sweep *sweep,
     struct spent spent = {0};
     while (run.messages < count) {
         const struct expired *next = &found[run.messages];
-        if (next->key != run.first_key + (int64_t)run.messages)
+        if (next->key != run.first_key + (int64_t)run.messages ||
+            plan_find(&lane->plan, next->key))
             break;
         run.last_key = next->key;
         run.charge += next->charge;

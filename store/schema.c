@@ -51,6 +51,8 @@ static const char *const schema_migrations[] = {
     "ALTER TABLE spool ADD COLUMN rejected_bytes INTEGER NOT NULL DEFAULT 0",
     /* Messages at which the broker closed the connection, or the process ended. */
     "CREATE TABLE suspect (key INTEGER PRIMARY KEY, closings INTEGER NOT NULL) STRICT",
+    /* NULL: outcomes are not reported to the broker. */
+    "ALTER TABLE spool ADD COLUMN reported_seq INTEGER",
     /* Lives of the daemon that sent something and ended before any message did. */
     "ALTER TABLE spool ADD COLUMN cut_lives INTEGER NOT NULL DEFAULT 0",
 };

@@ -50,6 +50,7 @@ struct spool_progress {
     uint64_t record_bytes;    /* what the rows of table outcome take: see charge.c */
     uint64_t kept_messages;   /* rows of table rejected: see kept.c */
     uint64_t kept_bytes;      /* the sum of their charges */
+    int64_t reported_seq;     /* or SPOOL_NOT_REPORTED: see spool_set_reported() */
     uint64_t cut_lives;       /* see spool_note_sending() */
     /* Not in the table, but derived: */
     uint64_t waiting_kept;      /* rows after exported_seq up to pruned_seq: failures */
@@ -75,6 +76,7 @@ struct connection {
     bool is_surveyed;       /* a reader: bad blocks were searched for */
     int wal_pages;          /* after the last commit */
     struct lane *scan_lane; /* whose messages STMT_SCAN is walking, or NULL */
+    bool is_scan_live;      /* those from live_from on */
     uint64_t record_tally;  /* of the statement that runs: see charge.c */
     char errmsg[SPOOL_ERRMSG_MAX];
 };
@@ -138,10 +140,11 @@ struct pruning {
     uint64_t exported_seq; /* as the owner reported it; the next commit writes it */
     uint64_t keep_failures_ms;
     uint64_t keep_failures_count;
-    uint64_t records_max; /* bytes that the rows may take; 0: any number */
-    uint64_t waiting_max; /* rows that may wait for the export; 0: any number */
-    int64_t keep_due_ms;  /* no kept failure is too old before */
-    bool has_more;        /* the last commit's budget ended before the failures that go */
+    uint64_t records_max;  /* bytes that the rows may take; 0: any number */
+    uint64_t waiting_max;  /* rows that may wait for the export; 0: any number */
+    int64_t keep_due_ms;   /* no kept failure is too old before */
+    uint64_t reported_seq; /* failures after it are not removed */
+    bool has_more;         /* the last commit's budget ended before the failures that go */
 };
 
 /* Rejected messages that are kept: kept.c. */

@@ -79,9 +79,14 @@ struct spool_limits {
     enum spool_policy when_full;
 };
 
+/* Which messages of a lane are handed out first: the oldest; or what was accepted since
+ * spool_begin_live(), with one place in nine for what is older. */
+enum spool_drain { SPOOL_FIFO, SPOOL_LIVE_FIRST };
+
 struct spool_lane {
     const char *name; /* copied */
     int priority;     /* higher is forwarded first */
+    enum spool_drain drain;
     struct spool_limits limits;
 };
 
@@ -483,11 +488,11 @@ bool spool_has_room(const struct spool *spool, unsigned lane, uint64_t charge);
  * Of nine messages in a row eight are of the highest priority that has any, one
  * comes from the lanes below, which take that place in turn; lanes of equal
  * priority take turns of eight. Within a lane returned ones that are due come
- * first, then the oldest. What comes back before the next call gives its place
- * in this order back. The message is in flight (pinned against retention, its token open) until
- * spool_settle() or spool_return(). Only committed messages are handed out, so
- * what an open batch has appended is not. A message whose expiry has passed is
- * not handed out but noted as expired; see spool_has_work().
+ * first, then the oldest; see spool_begin_live() for a lane with live ones. What comes
+ * back before the next call gives its place in this order back. The message is in flight
+ * (pinned against retention, its token open) until spool_settle() or spool_return(). Only
+ * committed messages are handed out, so what an open batch has appended is not. A message
+ * whose expiry has passed is not handed out but noted as expired; see spool_has_work().
  *
  * Return: 0; SPOOL_E_EMPTY: nothing is due, or so many had expired that they
  * shall be committed first, or the open batch has ended messages of the only
@@ -511,9 +516,9 @@ void spool_release_returned(struct spool *spool);
  * spool_next_of() - hand out one message that was returned, due or not
  * @ret: as by spool_next()
  *
- * Takes no place in the order of the lanes. Return: 0; SPOOL_E_UNKNOWN: it was not
- * returned, or has ended since, or expires now; SPOOL_E_EMPTY: nothing can be handed out
- * now; SPOOL_E_BUSY; negative errno.
+ * Takes no place in the order of the lanes. Return: 0; SPOOL_E_UNKNOWN: it was not returned,
+ * or has ended since, or expires now; SPOOL_E_EMPTY: nothing can be handed out now;
+ * SPOOL_E_BUSY; negative errno.
  */
 MUST_CHECK int spool_next_of(struct spool *spool,
                              const struct spool_time *now,
@@ -622,6 +627,16 @@ MUST_CHECK int spool_retain(struct spool *spool,
  *         the pages: a retry that succeeds proves nothing).
  */
 MUST_CHECK int spool_commit(struct spool *spool, const struct spool_time *now);
+
+/*
+ * spool_begin_live() - what is committed now is the backlog, what follows is live
+ *
+ * For lanes of SPOOL_LIVE_FIRST: of nine messages that such a lane hands out, eight are live
+ * ones and one is of the backlog, while there are both; in each half returned ones that are
+ * due come first, then the oldest. What was live before becomes backlog. Memory only: after
+ * an open there is no backlog. For when the link is back.
+ */
+void spool_begin_live(struct spool *spool);
 
 /* The id of the newest committed message; 0: there was none yet. */
 uint64_t spool_last_id(const struct spool *spool);
@@ -760,6 +775,19 @@ void spool_set_waiting_max(struct spool *spool, uint64_t rows);
  * would add one.
  */
 void spool_set_records_max(struct spool *spool, uint64_t bytes);
+/*
+ * spool_set_reported() - the failures up to @seq are in messages of the open batch
+ * @seq: or SPOOL_NOT_REPORTED, which stays so until it is set again
+ *
+ * For an owner that publishes failures as messages: the cursor becomes durable with the next
+ * commit, which is that of these messages, and is rolled back with them.
+ */
+#define SPOOL_NOT_REPORTED INT64_C(-1)
+void spool_set_reported(struct spool *spool, int64_t seq);
+/* As the last commit holds it. */
+int64_t spool_reported(const struct spool *spool);
+/* From now on no commit removes a failure after @seq; UINT64_MAX, as after the open: any. */
+void spool_keep_unreported(struct spool *spool, uint64_t seq);
 /* What the committed rows take. */
 uint64_t spool_record_bytes(const struct spool *spool);
 /* Committed rows that wait for the export. */

@@ -34,11 +34,13 @@ static const char *const stmt_sql[STMT_COUNT] = {
         " bytes = ?10, last_id = ?11, last_seq = ?12 WHERE number = ?1",
     [STMT_STATE] = "SELECT boot_id, boot_ms, clock_ms, wall_ms, wall_clock_ms, absent_after,"
                    " exported_seq, pruned_seq, failures_pruned FROM spool WHERE one = 1",
-    [STMT_STATE_WRITE] = "UPDATE spool SET boot_id = ?1, boot_ms = ?2, clock_ms = ?3,"
-                         " wall_ms = ?4, wall_clock_ms = ?5, absent_after = ?6,"
-                         " exported_seq = ?7, pruned_seq = ?8, failures_pruned = ?9,"
-                         " record_bytes = ?10, rejected_messages = ?11,"
-                         " rejected_bytes = ?12, cut_lives = ?13 WHERE one = 1",
+    [STMT_STATE_WRITE] =
+        "UPDATE spool SET boot_id = ?1, boot_ms = ?2, clock_ms = ?3,"
+        " wall_ms = ?4, wall_clock_ms = ?5, absent_after = ?6,"
+        " exported_seq = ?7, pruned_seq = ?8, failures_pruned = ?9,"
+        " record_bytes = ?10, rejected_messages = ?11,"
+        " rejected_bytes = ?12, reported_seq = ?13, cut_lives = ?14 WHERE one = 1",
+    [STMT_REPORTED_SEQ] = "SELECT coalesce(reported_seq, -1) FROM spool WHERE one = 1",
     [STMT_RECORD_BYTES] = "SELECT record_bytes FROM spool WHERE one = 1",
     [STMT_KEPT] = "SELECT rejected_messages, rejected_bytes FROM spool WHERE one = 1",
     [STMT_APPEND] = "INSERT INTO message (" MESSAGE_COLUMNS ")"
@@ -112,6 +114,7 @@ static bool is_for_reader(int id, int version)
     case STMT_SCAN:
     case STMT_FETCH:
     case STMT_STATE_WRITE:
+    case STMT_REPORTED_SEQ:
     case STMT_RECORD_BYTES:
     case STMT_FIRST_SEQ:
     case STMT_KEEP:

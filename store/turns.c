@@ -94,6 +94,8 @@ void turns_count_place(struct turns *turns)
 
 void turns_give_back(struct turns *turns, uint64_t id)
 {
-    if (turns->taker && turns->taker_id == id)
-        turns->taker = NULL;
+    if (!turns->taker || turns->taker_id != id)
+        return;
+    turns->taker->live_places = turns->taker_live_places;
+    turns->taker = NULL;
 }

@@ -25,7 +25,8 @@ struct turns {
     int priority;       /* of the lane that had the newest of them */
     struct lane *taker; /* of the newest message; NULL: it is counted, or came back */
     uint64_t taker_id;
-    bool is_ninth; /* was it a place for those below? */
+    unsigned taker_live_places; /* its live_places before it got that message */
+    bool is_ninth;              /* was it a place for those below? */
 };
 
 /* @lanes: borrowed until turns_done(). Return: 0; -ENOMEM. */

@@ -28,7 +28,7 @@ QUOTED = re.compile(r'"|%%|%[-+ #0-9.*]*(?:hh|h|ll|l|z|j)?[a-zA-Z]')
 # through log_quote(), which sets the quotes itself.
 PLAIN = re.compile(r'"(?:[^"\\]|\\.)*"|why|remedy|'
                    r"(?:strerror|regular_error|audit_error_text|packet_reason_text|gateway_spool_remedy|"
-                   r"uplink_build_limitations)\([^()]*\)")
+                   r"uplink_build_limitations|uplink_remedy)\([^()]*\)")
 
 
 def format_at(text, at):
@@ -78,14 +78,14 @@ def formats():
     return [(place, form) for place, form, _ in calls()]
 
 
-def calls():
+def calls(pattern=CALL.pattern):
     """[(file:line, format, the arguments behind it)]"""
     found = []
     for path in sorted(glob.glob(os.path.join(ROOT, "daemon", "**", "*.c"), recursive=True)
                        + glob.glob(os.path.join(ROOT, "base", "*.c"))):
         with open(path) as source:
             text = source.read()
-        for call in CALL.finditer(text):
+        for call in re.finditer(pattern, text):
             place = "%s:%d" % (os.path.relpath(path, ROOT), text.count("\n", 0, call.start()) + 1)
             found.append((place, format_at(text, call.end()),
                           arguments_at(text, call.end())[1:]))
@@ -114,6 +114,25 @@ def the_time_to_the_next_attempt_has_one_name():
     keys = {key for _, line in formats() for key in re.findall(r" (\w+)=", line)}
     check("retry_ms" in keys, "the keys are found")
     equal(sorted(keys & {"in_ms", "again_in_ms", "retry_in_ms", "next_ms"}), [], "other names")
+
+
+# What the operator can do is in the line before or after, or in the manual; or there is nothing.
+WITHOUT_REMEDY = {
+    "audit_deleted", "audit_mended", "audit_pruned", "audit_pruning", "audit_settings_kept",
+    "client_refused", "config_invalid", "config_not_read", "failed", "journal_limited",
+    "last_commit_failed", "listen_pausing", "loop_failed", "not_started", "paho_linked_shared",
+    "reload_refused", "spool_damaged", "spool_full", "spool_lost", "spool_unread",
+}
+
+
+@case
+def a_line_that_names_a_failure_names_its_remedy():
+    lines = [(place, form) for place, form, _ in calls(r"\blog_(?:error|warning)\(")]
+    check(len(lines) > 30, "the calls are found", len(lines))
+    bare = {form.split()[0]: place for place, form in lines if " remedy=" not in form}
+    equal([(event, place) for event, place in bare.items() if event not in WITHOUT_REMEDY], [],
+          "lines without a remedy")
+    equal(sorted(WITHOUT_REMEDY - set(bare)), [], "exceptions that are none any more")
 
 
 @case

@@ -94,6 +94,14 @@ const char *config_check_mqtt_text(const char *text)
     return NULL;
 }
 
+const char *config_check_proxy(const char *text)
+{
+    (void)text;
+    return "cannot be used: the MQTT library waits for a proxy for up to 10 s with all calls "
+           "locked, and does not read its answer to the end; connect to a tunnel instead, such as "
+           "socat TCP-LISTEN:8883,bind=127.0.0.1,fork PROXY:HOST:BROKER:8883";
+}
+
 const char *config_check_prefix(const char *text)
 {
     if (strpbrk(text, "+#") != NULL)
@@ -396,6 +404,8 @@ const char *config_expand_all(struct config *config, char why[static CONFIG_ERRO
     } texts[] = {
         {"uplink.client_id", &config->uplink.client_id, config_check_not_empty},
         {"uplink.topic_prefix", &config->uplink.topic_prefix, config_check_prefix},
+        {"uplink.presence.topic", &config->uplink.presence.topic, config_check_prefix},
+        {"uplink.report.topic", &config->uplink.report_topic, config_check_prefix},
     };
 
     for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {

@@ -31,7 +31,8 @@ void config_free(struct config *config)
     if (!config)
         return;
     for (size_t i = 0; i < config_key_count; i++) {
-        if (config_keys[i].kind == CONFIG_KIND_STRING)
+        if (config_keys[i].kind == CONFIG_KIND_STRING &&
+            (config_keys[i].flags & CONFIG_NOT_YET) == 0)
             free(*(char **)config_member(config, &config_keys[i]));
     }
     config_free_texts(config->uplink.brokers, config->uplink.broker_count);

@@ -25,7 +25,13 @@
 #define CONFIG_DEFAULT_PATH "/etc/mqtt-spoold/mqtt-spoold.conf"
 #define CONFIG_LANES_MAX    63 /* without "default" */
 
+/* The lane of the reports, if there are any; no lane of a file can have this name. */
+#define CONFIG_REPORT_LANE         "$report"
+#define CONFIG_REPORT_MAX_MESSAGES 10000
+#define CONFIG_REPORT_MAX_BYTES    (UINT64_C(16) * 1024 * 1024)
+
 enum config_policy { CONFIG_EVICT_OLDEST, CONFIG_REFUSE, CONFIG_BLOCK };
+enum config_drain { CONFIG_FIFO, CONFIG_LIVE_FIRST };
 enum config_journal { CONFIG_JOURNAL_NONE, CONFIG_JOURNAL_FAILURES, CONFIG_JOURNAL_ALL };
 
 struct config_limits {
@@ -38,11 +44,14 @@ struct config_limits {
 /* A limit that the lane does not set is that of retention. */
 struct config_lane {
     char *name;
-    char **topics; /* filters; at least one */
+    char **topics; /* filters; at least one, but none of CONFIG_REPORT_LANE */
     size_t topic_count;
     int priority; /* 0: as lane "default" */
     char *prefix; /* of the topics at the broker; NULL: uplink.topic_prefix */
     unsigned max_qos;
+    enum config_drain drain;
+    char **map;       /* pairs: a filter, and the topic at the broker of what it matches */
+    size_t map_count; /* of both together */
     struct config_limits limits;
 };
 
@@ -66,9 +75,10 @@ struct config {
         uint64_t max_bytes;
         uint64_t max_age_ms;
     } rejected;
-    struct config_lane *lanes; /* in the order of the file, without "default" */
+    /* In the order of the file, without "default"; CONFIG_REPORT_LANE, if it is used, last. */
+    struct config_lane *lanes;
     size_t lane_count;
-    /* At least one broker; in client_id and topic_prefix %H and %m are replaced. */
+    /* At least one broker; in client_id, topic_prefix and the topics %H and %m are replaced. */
     struct uplink_settings uplink;
     struct {
         char *file; /* "": none is written */

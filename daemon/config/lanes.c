@@ -14,9 +14,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/text.h"
 #include "daemon/config/config.h"
 #include "daemon/config/loader.h"
 #include "daemon/config/table.h"
+#include "daemon/mqtt/rewrite.h"
 
 void config_free_lanes(struct config *config)
 {
@@ -26,6 +28,7 @@ void config_free_lanes(struct config *config)
         free(lane->name);
         free(lane->prefix);
         config_free_texts(lane->topics, lane->topic_count);
+        config_free_texts(lane->map, lane->map_count);
     }
     free(config->lanes);
 }
@@ -99,16 +102,70 @@ static int config_expand_prefix(const struct config_loader *loader,
                        why);
 }
 
+/* No topic leads to it. */
+static int config_add_report_lane(const struct config_loader *loader)
+{
+    struct config *config = loader->config;
+    struct config_lane *lane = &config->lanes[config->lane_count];
+    int result = 0;
+
+    if (config->lane_count == CONFIG_LANES_MAX)
+        return config_fail(loader, loader->found[config_key_index(config_key_find("lanes"))],
+                           "uplink.report.topic",
+                           "needs a lane besides these, so lanes may have %d at most",
+                           CONFIG_LANES_MAX - 1);
+    for (size_t i = 0; i < config_lane_key_count && result == 0; i++)
+        result = config_take_default(loader, lane, &config_lane_keys[i]);
+    if (result != 0)
+        return result;
+    lane->name = strdup(CONFIG_REPORT_LANE);
+    lane->limits = (struct config_limits){
+        .max_messages = CONFIG_REPORT_MAX_MESSAGES,
+        .max_bytes = CONFIG_REPORT_MAX_BYTES,
+        .max_age_ms = config->retention.max_age_ms,
+        .when_full = CONFIG_EVICT_OLDEST,
+    };
+    config->lane_count++;
+    return lane->name ? 0 : -ENOMEM;
+}
+
+static int config_check_map(const struct config_loader *loader,
+                            const config_setting_t *group,
+                            const struct config_lane *lane)
+{
+    const config_setting_t *list = config_setting_get_member(group, "map");
+
+    if (lane->map_count % 2 != 0)
+        return config_fail(loader, list, "lanes.map",
+                           "must be pairs of a filter and a topic, such as ( \"+/temp\", "
+                           "\"t/{1}\" ); the last filter has no topic");
+    for (size_t i = 0; i < lane->map_count; i += 2) {
+        const char *wrong = config_check_filter(lane->map[i]);
+        size_t at = i;
+
+        if (!wrong) {
+            wrong = rewrite_check(lane->map[i], lane->map[i + 1]);
+            at = i + 1;
+        }
+        if (wrong)
+            return config_fail(loader, config_setting_get_elem(list, (unsigned)at), "lanes.map",
+                               "\"%.*s\" %s", text_prefix_size(lane->map[at], CONFIG_SHOWN_MAX),
+                               lane->map[at], wrong);
+    }
+    return 0;
+}
+
 int config_take_lanes(const struct config_loader *loader)
 {
     struct config *config = loader->config;
     const config_setting_t *list = loader->found[config_key_index(config_key_find("lanes"))];
     int count = list ? config_setting_length(list) : 0;
+    bool has_reports = config->uplink.report_topic[0] != '\0';
     int result = 0;
 
-    if (count == 0)
+    if (count == 0 && !has_reports)
         return 0;
-    config->lanes = calloc((size_t)count, sizeof(*config->lanes));
+    config->lanes = calloc((size_t)count + has_reports, sizeof(*config->lanes));
     if (!config->lanes)
         return -ENOMEM;
     for (int i = 0; i < count && result == 0; i++) {
@@ -126,6 +183,8 @@ int config_take_lanes(const struct config_loader *loader)
             result = config_check_lane(loader, list, group, lane);
         if (result == 0)
             result = config_expand_prefix(loader, group, lane);
+        if (result == 0)
+            result = config_check_map(loader, group, lane);
     }
-    return result;
+    return result == 0 && has_reports ? config_add_report_lane(loader) : result;
 }

@@ -19,7 +19,6 @@
 #include "base/text.h"
 #include "daemon/config/config.h"
 
-#define SHOWN_MAX  96 /* bytes of a wrong value that an error repeats */
 #define NUMBER_MAX 32
 #define DEMAND_MAX 160
 
@@ -145,9 +144,10 @@ static int config_refuse_form(const struct config_loader *loader,
 
     config_key_demand(key, demand, sizeof(demand));
     if (config_setting_type(setting) == CONFIG_TYPE_STRING)
-        return config_fail(loader, setting, key->path, "\"%.*s\" %s",
-                           text_prefix_size(config_setting_get_string(setting), SHOWN_MAX),
-                           config_setting_get_string(setting), demand);
+        return config_fail(
+            loader, setting, key->path, "\"%.*s\" %s",
+            text_prefix_size(config_setting_get_string(setting), CONFIG_SHOWN_MAX),
+            config_setting_get_string(setting), demand);
     if (config_is_integer(setting))
         return config_fail(loader, setting, key->path, "%lld %s",
                            config_setting_get_int64(setting), demand);
@@ -169,6 +169,14 @@ static int config_read_value(const struct config_loader *loader,
             return -ENOMEM;
         if (!config_parse_text(key, text, ret))
             return config_refuse_form(loader, key, setting);
+    } else if (config_is_integer(setting) && key->kind == CONFIG_KIND_CHOICE) {
+        char word[NUMBER_MAX];
+        int choice;
+
+        (void)snprintf(word, sizeof(word), "%lld", config_setting_get_int64(setting));
+        if (!config_key_choice(key, word, &choice))
+            return config_refuse_form(loader, key, setting);
+        ret->number = (uint64_t)choice;
     } else if (config_is_integer(setting) && config_takes_integer(key)) {
         number = config_setting_get_int64(setting);
         if (number < 0 && key->kind != CONFIG_KIND_INT)
@@ -229,8 +237,8 @@ static int config_check_text(const struct config_loader *loader,
 
     if (!wrong)
         return 0;
-    return config_fail(loader, at, key->path, "\"%.*s\" %s", text_prefix_size(text, SHOWN_MAX),
-                       text, wrong);
+    return config_fail(loader, at, key->path, "\"%.*s\" %s",
+                       text_prefix_size(text, CONFIG_SHOWN_MAX), text, wrong);
 }
 
 static bool config_is_in_range(const struct config_key *key, uint64_t number)
@@ -251,6 +259,8 @@ static int config_check_value(const struct config_loader *loader,
         /* The default of each such key is the zero of its kind: none, off, no limit. */
         if (value->number == 0)
             return 0;
+        if (key->check)
+            return config_check_text(loader, key, setting, value->text);
         return config_fail(loader, setting, key->path,
                            "not yet supported; leave it out or set it to %s", key->value);
     }

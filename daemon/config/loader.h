@@ -16,6 +16,8 @@
 #include "daemon/config/config.h"
 #include "daemon/config/table.h"
 
+#define CONFIG_SHOWN_MAX 96 /* bytes of a wrong value that an error repeats */
+
 struct config_loader {
     const char *path;
     const char *folder; /* of path; includes are relative to it */

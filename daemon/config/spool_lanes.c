@@ -39,6 +39,9 @@ size_t config_spool_lanes(const struct config *config,
         ret[lane] = (struct spool_lane){
             .name = config_lane_name(config, lane),
             .priority = lane == 0 ? 0 : config->lanes[lane - 1].priority,
+            .drain = lane > 0 && config->lanes[lane - 1].drain == CONFIG_LIVE_FIRST
+                         ? SPOOL_LIVE_FIRST
+                         : SPOOL_FIFO,
             .limits = config_spool_limits(config_lane_limits(config, lane)),
         };
     return config->lane_count + 1;

@@ -46,6 +46,12 @@ static const struct config_choice policies[] = {
     {NULL, 0},
 };
 
+static const struct config_choice drains[] = {
+    {"fifo", CONFIG_FIFO},
+    {"live-first", CONFIG_LIVE_FIRST},
+    {NULL, 0},
+};
+
 static const struct config_choice journals[] = {
     {"none", CONFIG_JOURNAL_NONE},
     {"failures", CONFIG_JOURNAL_FAILURES},
@@ -62,6 +68,14 @@ static const struct config_choice tls_versions[] = {
 static const struct config_choice audit_policies[] = {
     {"refuse", CONFIG_AUDIT_REFUSE},
     {"prune", CONFIG_AUDIT_PRUNE},
+    {NULL, 0},
+};
+
+/* The numbers also stand without quotes. */
+static const struct config_choice protocols[] = {
+    {"auto", 0},
+    {"4", 4},
+    {"5", 5},
     {NULL, 0},
 };
 
@@ -116,7 +130,8 @@ const struct config_key config_keys[] = {
      .check = config_check_broker},
     {"uplink.client_id", CONFIG_KIND_STRING, 0, "\"gw-%H\"",
      RANGE(1, 65535), AT(uplink.client_id), .check = config_check_mqtt_text},
-    {"uplink.protocol", CONFIG_KIND_UINT, 0, "5", RANGE(4, 5), AT(uplink.protocol)},
+    {"uplink.protocol", CONFIG_KIND_CHOICE, 0, "\"auto\"", RANGE(0, 5),
+     AT(uplink.protocol), .choices = protocols},
     {"uplink.username", CONFIG_KIND_STRING, 0, "\"\"",
      RANGE(0, 65535), AT(uplink.username), .check = config_check_mqtt_text},
     {"uplink.password_file", CONFIG_KIND_STRING, 0, "\"\"",
@@ -131,6 +146,8 @@ const struct config_key config_keys[] = {
      RANGE(10, HOUR), AT(uplink.backoff_min_ms)},
     {"uplink.backoff.max", CONFIG_KIND_TIME, CONFIG_RELOADS, "\"2m\"",
      RANGE(10, DAY), AT(uplink.backoff_max_ms)},
+    {"uplink.failback", CONFIG_KIND_TIME, CONFIG_RELOADS, "\"10m\"",
+     RANGE(0, 30 * DAY), AT(uplink.failback_ms)},
     {"uplink.window", CONFIG_KIND_UINT, 0, "128", RANGE(1, 10000), AT(uplink.window)},
     {"uplink.window_bytes", CONFIG_KIND_SIZE, CONFIG_RELOADS, "\"1M\"",
      RANGE(KIB, GIB), AT(uplink.window_bytes)},
@@ -144,11 +161,23 @@ const struct config_key config_keys[] = {
     {"uplink.topic_prefix", CONFIG_KIND_STRING, 0, "\"\"",
      RANGE(0, 1024), AT(uplink.topic_prefix), .check = config_check_prefix},
     {"uplink.stamp", CONFIG_KIND_BOOL, CONFIG_RELOADS, "false", AT(uplink.has_stamp)},
+    {"uplink.proxy", CONFIG_KIND_STRING, CONFIG_NOT_YET, "\"\"",
+     RANGE(0, 0), .check = config_check_proxy},
     {"uplink.exactly_once", CONFIG_KIND_BOOL, CONFIG_NOT_YET, "false", RANGE(0, 1)},
     {"uplink.rate.messages", CONFIG_KIND_UINT, CONFIG_RELOADS, "0",
      RANGE(0, 1000000), AT(uplink.rate.messages)},
     {"uplink.rate.bytes", CONFIG_KIND_SIZE, CONFIG_RELOADS, "\"0\"",
      RANGE(0, TIB), AT(uplink.rate.bytes)},
+    {"uplink.presence.topic", CONFIG_KIND_STRING, 0, "\"\"",
+     RANGE(0, 1024), AT(uplink.presence.topic), .check = config_check_prefix},
+    {"uplink.presence.online", CONFIG_KIND_STRING, 0, "\"online\"",
+     RANGE(0, 1024), AT(uplink.presence.online), .check = config_check_mqtt_text},
+    {"uplink.presence.offline", CONFIG_KIND_STRING, 0, "\"offline\"",
+     RANGE(0, 1024), AT(uplink.presence.offline), .check = config_check_mqtt_text},
+    {"uplink.presence.qos", CONFIG_KIND_UINT, 0, "1", RANGE(0, 2), AT(uplink.presence.qos)},
+    {"uplink.presence.retain", CONFIG_KIND_BOOL, 0, "true", AT(uplink.presence.is_retained)},
+    {"uplink.report.topic", CONFIG_KIND_STRING, CONFIG_RELOADS, "\"\"",
+     RANGE(0, 1024), AT(uplink.report_topic), .check = config_check_prefix},
     {"uplink.tls.ca_file", CONFIG_KIND_STRING, 0, "\"\"",
      RANGE(0, PATH_BYTES), AT(uplink.tls.ca_file), .check = config_check_read_file},
     {"uplink.tls.cert_file", CONFIG_KIND_STRING, 0, "\"\"",
@@ -196,6 +225,11 @@ const struct config_key config_lane_keys[] = {
      RANGE(0, 1024), AT_LANE(prefix), .check = config_check_prefix},
     {"lanes.max_qos", CONFIG_KIND_UINT, CONFIG_RELOADS, "2",
      RANGE(0, 2), AT_LANE(max_qos)},
+    {"lanes.drain", CONFIG_KIND_CHOICE, CONFIG_RELOADS, "\"fifo\"",
+     AT_LANE(drain), .choices = drains},
+    {"lanes.map", CONFIG_KIND_STRINGS, CONFIG_RELOADS, "( )",
+     RANGE(0, 128), AT_LANE(map),
+     .count_offset = offsetof(struct config_lane, map_count), .check = config_check_mqtt_text},
     {"lanes.max_messages", CONFIG_KIND_COUNT, CONFIG_RELOADS, NULL,
      MESSAGES_RANGE, AT_LANE(limits.max_messages)},
     {"lanes.max_bytes", CONFIG_KIND_SIZE, CONFIG_RELOADS, NULL,
@@ -212,6 +246,7 @@ const size_t config_key_count = sizeof(config_keys) / sizeof(config_keys[0]);
 _Static_assert(sizeof(config_keys) / sizeof(config_keys[0]) <= CONFIG_KEYS_MAX,
                "raise CONFIG_KEYS_MAX");
 _Static_assert(sizeof(enum config_policy) == sizeof(int) &&
+                   sizeof(enum config_drain) == sizeof(int) &&
                    sizeof(enum config_journal) == sizeof(int) &&
                    sizeof(enum config_audit_policy) == sizeof(int) &&
                    sizeof(enum uplink_tls_version) == sizeof(int) &&
@@ -407,10 +442,14 @@ static const char *config_last_part(const char *path)
 static void
 config_compare_key(const char *path, const char *candidate, unsigned *best, char *ret_near)
 {
-    unsigned far = config_edit_distance(path, candidate);
+    unsigned far = 2 * config_edit_distance(path, candidate);
+    size_t group = (size_t)(config_last_part(path) - path);
 
-    /* The right name in the wrong group is likelier than any misspelling. */
+    /* The right name in the wrong group is likelier than any misspelling but the least one in
+     * the right group. */
     if (strcmp(config_last_part(path), config_last_part(candidate)) == 0)
+        far = 1;
+    else if (far == 2 && group > 0 && strncmp(path, candidate, group) == 0)
         far = 0;
     if (far < *best) {
         *best = far;
@@ -421,7 +460,7 @@ config_compare_key(const char *path, const char *candidate, unsigned *best, char
 bool config_key_nearest(const char *path, char ret_near[static CONFIG_PATH_MAX])
 {
     size_t size = strlen(path);
-    unsigned limit = 2 + (unsigned)(size / 8);
+    unsigned limit = 2 * (2 + (unsigned)(size / 8));
     unsigned best = limit;
     char group[CONFIG_PATH_MAX];
 

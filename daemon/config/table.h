@@ -114,6 +114,8 @@ const char *config_check_directory(const char *text);
 const char *config_check_socket(const char *text);
 const char *config_check_broker(const char *text);
 const char *config_check_mqtt_text(const char *text);
+/* Of no proxy at all: says why. */
+const char *config_check_proxy(const char *text);
 const char *config_check_prefix(const char *text);
 const char *config_check_lane_name(const char *text);
 const char *config_check_filter(const char *text);

@@ -3,7 +3,8 @@
  * edge.c - the batch edge: the one commit, then all that it makes true
  *
  * The steps, in this order: what is committed already is forwarded; retention; the
- * commit; acknowledgements; forwarding of what is committed now; audit export.
+ * commit; acknowledgements; forwarding of what is committed now; audit export;
+ * reports, which are messages of the next batch.
  *
  * The batch forms by itself: while a commit runs, sockets fill up. The first
  * append arms the edge, an idle-priority source that runs when no socket is
@@ -133,6 +134,8 @@ static int edge_run(struct gateway *gateway)
     r = edge_fail_if(gateway, forward_run(&gateway->forward), "forward");
     if (r == 0 && is_committed)
         r = edge_fail_if(gateway, edge_export(gateway, &more_to_export), "export");
+    if (r == 0 && is_committed)
+        r = edge_fail_if(gateway, report_run(&gateway->report), "report");
     if (r < 0)
         return r;
     if (more_to_export ||

@@ -48,8 +48,9 @@ static int settle_ignore_unknown(struct forward *forward, uint64_t id, int r)
         return r;
     turn_read_clock(forward->turn);
     if (log_limit_pass(&forward->token_warnings, forward->turn->now.boot_ms, &suppressed))
-        log_error("answer_without_token id=%" PRIu64 " ignored=yes suppressed=%" PRIu64, id,
-                  suppressed);
+        log_error("answer_without_token id=%" PRIu64 " ignored=yes suppressed=%" PRIu64
+                  " remedy=\"report it if it happens again\"",
+                  id, suppressed);
     return 0;
 }
 
@@ -75,27 +76,56 @@ forward_reject(struct forward *forward, uint64_t id, enum spool_reason reason, i
     return forward_settle(forward, id, &verdict);
 }
 
-/* A stamp that makes the packet larger than the broker takes is left out. */
-static int forward_pass(struct forward *forward, const struct spool_message *message)
+/* At idle priority, as the edge is, and like it not later than its deadline. */
+static void arm_refill(struct forward *forward)
 {
-    struct uplink_message out = shape_message(forward->config, message);
+    if (forward->is_refill_armed)
+        return;
+    forward->is_refill_armed = true;
+    int r = sd_event_source_set_enabled(forward->refill, SD_EVENT_ONESHOT);
+    if (r >= 0)
+        r = turn_set_deadline(forward->refill_deadline, GATEWAY_EDGE_LATEST_MS);
+    if (r < 0)
+        turn_fail(forward->turn, r, "refill");
+}
 
+/* What waits for another broker uses nothing of the window: after so many the loop has its
+ * turn. */
+static bool forward_may_defer(struct forward *forward)
+{
+    if (++forward->deferred < GATEWAY_DEFERRED_RUN)
+        return true;
+    arm_refill(forward);
+    return false;
+}
+
+/* A stamp that makes the packet larger than the broker takes is left out. */
+static int forward_pass(struct forward *forward,
+                        const struct spool_message *message,
+                        struct uplink_message *out)
+{
     if (forward->config->uplink.has_stamp)
-        out.stamp = stamp_write(&forward->stamp, message);
-    int r = uplink_send(forward->uplink, &out);
-    if (r != UPLINK_E_TOO_LARGE || out.stamp.size == 0)
+        out->stamp = stamp_write(&forward->stamp, message);
+    int r = uplink_send(forward->uplink, out);
+    if ((r != UPLINK_E_TOO_LARGE && r != UPLINK_E_OTHER_BROKER) || out->stamp.size == 0)
         return r;
-    out.stamp = (struct view){0};
-    return uplink_send(forward->uplink, &out);
+    out->stamp = (struct view){0};
+    return uplink_send(forward->uplink, out);
 }
 
 static int
 forward_send(struct forward *forward, const struct spool_message *message, bool *ret_continues)
 {
+    struct uplink_message out;
     uint64_t id = message->id;
-    int r = forward_pass(forward, message);
 
     *ret_continues = true;
+    if (!shape_message(forward->shape, message, &out)) { /* as a broker would answer */
+        spool_uncount_attempt(forward->spool, id);
+        return forward_reject(forward, id, SPOOL_REASON_REASON_CODE, MQTT_TOPIC_NAME_INVALID);
+    }
+    int r = forward_pass(forward, message, &out);
+
     switch (r) {
     case UPLINK_E_TOO_LARGE:
         spool_uncount_attempt(forward->spool, id);
@@ -103,6 +133,13 @@ forward_send(struct forward *forward, const struct spool_message *message, bool 
     case UPLINK_E_RETAIN: /* what a broker that announced so would answer */
         spool_uncount_attempt(forward->spool, id);
         return forward_reject(forward, id, SPOOL_REASON_REASON_CODE, MQTT_RETAIN_NOT_SUPPORTED);
+    case UPLINK_E_OTHER_BROKER:
+        spool_uncount_attempt(forward->spool, id);
+        *ret_continues = forward_may_defer(forward);
+        return settle_ignore_unknown(
+            forward, id,
+            spool_return(forward->spool, id,
+                         forward->turn->now.boot_ms + GATEWAY_OTHER_BROKER_MS));
     case UPLINK_E_OFFLINE:
     case UPLINK_E_FULL:
         spool_uncount_attempt(forward->spool, id);
@@ -256,6 +293,7 @@ int forward_run(struct forward *forward)
     bool continues = !stop_has_begun(forward->stop);
     int r = 0;
 
+    forward->deferred = 0;
     uplink_cork(forward->uplink);
     while (r == 0 && continues && has_room(forward)) {
         struct spool_message message;
@@ -292,19 +330,6 @@ static int on_refill(sd_event_source *source, void *userdata)
     else if (spool_has_work(forward->spool))
         edge_timer_arm_later(forward->edge_timer, GATEWAY_SETTLE_LATEST_MS);
     return 0;
-}
-
-/* At idle priority, as the edge is, and like it not later than its deadline. */
-static void arm_refill(struct forward *forward)
-{
-    if (forward->is_refill_armed)
-        return;
-    forward->is_refill_armed = true;
-    int r = sd_event_source_set_enabled(forward->refill, SD_EVENT_ONESHOT);
-    if (r >= 0)
-        r = turn_set_deadline(forward->refill_deadline, GATEWAY_EDGE_LATEST_MS);
-    if (r < 0)
-        turn_fail(forward->turn, r, "refill");
 }
 
 static int on_refill_deadline(sd_event_source *source, uint64_t usec, void *userdata)
@@ -570,6 +595,13 @@ static void begin_sending(struct forward *forward)
     edge_timer_arm(forward->edge_timer);
 }
 
+/* The link came up: what is there now is the backlog. */
+static void begin_live(struct forward *forward)
+{
+    spool_begin_live(forward->spool);
+    forward->stamp.link_id = spool_last_id(forward->spool);
+}
+
 void forward_on_link(void *userdata)
 {
     struct forward *forward = userdata;
@@ -585,7 +617,7 @@ void forward_on_link(void *userdata)
         status_hasten(forward->status);
     forward->link_state = link.state;
     if (link.connects != forward->connects)
-        forward->stamp.link_id = spool_last_id(forward->spool);
+        begin_live(forward);
     forward->connects = link.connects;
     forward_continue(forward);
 }

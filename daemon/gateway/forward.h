@@ -17,6 +17,7 @@
 #include "daemon/gateway/edge_timer.h"
 #include "daemon/gateway/poison.h"
 #include "daemon/gateway/refusal.h"
+#include "daemon/gateway/shape.h"
 #include "daemon/gateway/stamp.h"
 #include "daemon/gateway/status.h"
 #include "daemon/gateway/stop.h"
@@ -25,8 +26,9 @@
 #include "store/spool.h"
 
 struct forward {
-    struct turn *turn; /* borrowed, all eight */
+    struct turn *turn; /* borrowed, all nine */
     const struct config *config;
+    struct shape *shape;
     struct spool *spool;
     struct uplink *uplink;
     struct edge_timer *edge_timer;
@@ -36,8 +38,9 @@ struct forward {
     sd_event_source *refill; /* idle priority: forward between two edges */
     sd_event_source *refill_deadline;
     bool is_refill_armed;
-    unsigned settled; /* not yet committed: a crash would send them again */
-    unsigned window;  /* of the uplink, as last reported */
+    unsigned settled;  /* not yet committed: a crash would send them again */
+    unsigned deferred; /* for another broker, in this run */
+    unsigned window;   /* of the uplink, as last reported */
     enum uplink_state link_state;
     struct refusal refusal;
     struct poison poison;

@@ -24,6 +24,7 @@
  *   poison.c       which message the broker closes at
  *   careful.c      which message the process dies at
  *   forward.c      out: to the broker, and what its answers make of a message
+ *   report.c       reports of failures, as messages
  *   publish.c      in: what becomes of a producer's PUBLISH
  *   edge.c         the batch edge: the one commit, then all that it makes true
  *   ticks.c        what happens by time alone
@@ -49,6 +50,8 @@
 #include "daemon/gateway/forward.h"
 #include "daemon/gateway/intake.h"
 #include "daemon/gateway/moved.h"
+#include "daemon/gateway/report.h"
+#include "daemon/gateway/shape.h"
 #include "daemon/gateway/spool_open.h"
 #include "daemon/gateway/status.h"
 #include "daemon/gateway/stop.h"
@@ -75,7 +78,9 @@ struct gateway {
     struct audit_watch audit_watch;
     struct status status;
     struct moved moved;
+    struct shape shape;
     struct forward forward;
+    struct report report;
     struct edge edge;
     struct ticks ticks;
     struct salvaged salvaged;

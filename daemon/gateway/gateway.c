@@ -127,9 +127,19 @@ static void connect_parts(struct gateway *gateway)
         .clients = &gateway->clients,
         .status = &gateway->status,
     };
+    gateway->report = (struct report){
+        .turn = &gateway->turn,
+        .config = gateway->config,
+        .spool = gateway->spool,
+        .edge_timer = &gateway->edge_timer,
+        .edge = &gateway->edge,
+        .stop = &gateway->stop,
+    };
+    gateway->shape.config = gateway->config;
     gateway->forward = (struct forward){
         .turn = &gateway->turn,
         .config = gateway->config,
+        .shape = &gateway->shape,
         .spool = gateway->spool,
         .uplink = gateway->uplink,
         .edge_timer = &gateway->edge_timer,
@@ -201,6 +211,7 @@ int gateway_start(struct gateway *gateway)
     if (uplink_build_limitations())
         log_warning("paho_linked_shared lacks=\"%s\"", uplink_build_limitations());
     spool_require_commit(gateway->spool);
+    report_init(&gateway->report);
     /* Also for rows that a crash left between commit and export. */
     edge_timer_arm(&gateway->edge_timer);
     return uplink_start(gateway->uplink);

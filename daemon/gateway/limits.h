@@ -38,6 +38,10 @@
  * of them, of this size: SPOOL_RECORD_OVERHEAD, and 48 for topic, client id and ref. */
 #define GATEWAY_RECORD_BYTES (SPOOL_RECORD_OVERHEAD + 48)
 #define GATEWAY_TICK_MS      1000
+/* A message that waits for another broker of the list is offered to the link again after this;
+ * so many of them in one run, then the loop has its turn. */
+#define GATEWAY_OTHER_BROKER_MS 5000
+#define GATEWAY_DEFERRED_RUN    100
 /* Between two commits while messages are refused because there is no room. */
 #define GATEWAY_FULL_RETRY_MS 250
 

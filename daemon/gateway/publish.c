@@ -204,7 +204,7 @@ gateway_on_publish(void *userdata, struct client *client, const struct session_p
         return publish_hold(client, SESSION_WAIT);
     turn_read_clock(&gateway->turn);
     struct spool_message message = message_of(gateway->config, client, publish);
-    if (!shape_admits(gateway->config, message.lane, message.topic))
+    if (!shape_admits(&gateway->shape, message.lane, message.topic))
         return publish_refuse(gateway, MQTT_TOPIC_NAME_INVALID);
     if (intake_audit_is_full(&gateway->intake))
         return on_full_audit(gateway, client, &message);

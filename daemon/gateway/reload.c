@@ -84,6 +84,8 @@ static void adjust_parts(struct gateway *gateway)
     audit_reopen(gateway->audit, &audit);
     edge_timer_arm(&gateway->edge_timer);
     log_set_level((enum log_level)config->log_level);
+    /* What kept the link down may be corrected. */
+    uplink_retry_now(gateway->uplink);
 }
 
 void gateway_reload(struct gateway *gateway, struct config *config)

@@ -7,44 +7,80 @@
  */
 #include "daemon/gateway/shape.h"
 
-#include "daemon/mqtt/packet.h"
+#include "daemon/mqtt/rewrite.h"
 
 /* NULL: that of all topics without a lane, or one that is not configured any more. */
-static const struct config_lane *shape_lane(const struct config *config, unsigned lane)
+static const struct config_lane *shape_lane(const struct shape *shape, unsigned lane)
 {
-    return lane == 0 ? NULL : &config->lanes[lane - 1];
+    return lane == 0 ? NULL : &shape->config->lanes[lane - 1];
 }
 
-static struct view shape_prefix(const struct config *config, unsigned lane)
+/* The filter that the topic matches, and behind it its target; NULL: none. */
+static char *const *shape_find_pair(const struct config_lane *lane, struct view topic)
 {
-    const struct config_lane *own = shape_lane(config, lane);
-
-    return view_of_text(own && own->prefix ? own->prefix : config->uplink.topic_prefix);
+    for (size_t i = 0; i + 1 < lane->map_count; i += 2) {
+        if (packet_topic_matches(lane->map[i], topic))
+            return &lane->map[i];
+    }
+    return NULL;
 }
 
-static uint8_t shape_qos(const struct config *config, const struct spool_message *message)
+/* No level that a producer wrote may become the $ of a topic that is the broker's own. */
+static bool is_forged(struct view prefix, const char *target, struct view topic)
 {
-    const struct config_lane *own = shape_lane(config, message->lane);
-
-    return own && own->max_qos < message->qos ? (uint8_t)own->max_qos : message->qos;
+    return prefix.size == 0 && topic.size > 0 && topic.data[0] == '$' && target[0] != '$';
 }
 
-bool shape_admits(const struct config *config, unsigned lane, struct view topic)
+/* Prefix and topic at the broker. False: they are no topic name. */
+static bool shape_topic(struct shape *shape,
+                        unsigned number,
+                        struct view topic,
+                        struct view *ret_prefix,
+                        struct view *ret_topic)
 {
-    return shape_prefix(config, lane).size + topic.size <= MQTT_TEXT_MAX;
+    const struct config_lane *lane = shape_lane(shape, number);
+    char *const *pair = lane ? shape_find_pair(lane, topic) : NULL;
+
+    *ret_prefix =
+        view_of_text(lane && lane->prefix ? lane->prefix : shape->config->uplink.topic_prefix);
+    *ret_topic = topic;
+    if (pair) {
+        size_t size =
+            rewrite_topic(pair[0], pair[1], topic, shape->topic, sizeof(shape->topic));
+
+        *ret_topic = view_of(shape->topic, size);
+        if (size == 0 || is_forged(*ret_prefix, pair[1], *ret_topic))
+            return false;
+    }
+    return ret_prefix->size + ret_topic->size <= MQTT_TEXT_MAX;
 }
 
-struct uplink_message shape_message(const struct config *config,
-                                    const struct spool_message *message)
+static uint8_t shape_qos(const struct shape *shape, const struct spool_message *message)
 {
-    return (struct uplink_message){
+    const struct config_lane *lane = shape_lane(shape, message->lane);
+
+    return lane && lane->max_qos < message->qos ? (uint8_t)lane->max_qos : message->qos;
+}
+
+bool shape_admits(struct shape *shape, unsigned lane, struct view topic)
+{
+    struct view prefix;
+    struct view mapped;
+
+    return shape_topic(shape, lane, topic, &prefix, &mapped);
+}
+
+bool shape_message(struct shape *shape,
+                   const struct spool_message *message,
+                   struct uplink_message *ret)
+{
+    *ret = (struct uplink_message){
         .id = message->id,
-        .prefix = shape_prefix(config, message->lane),
-        .topic = message->topic,
         .payload = message->payload,
         .properties = message->properties,
-        .qos = shape_qos(config, message),
-        .retain = message->retain && config->uplink.has_retain,
+        .qos = shape_qos(shape, message),
+        .retain = message->retain && shape->config->uplink.has_retain,
         .expiry_ms = message->expiry_ms,
     };
+    return shape_topic(shape, message->lane, message->topic, &ret->prefix, &ret->topic);
 }

@@ -11,18 +11,31 @@
 #define MQTT_SPOOLD_DAEMON_GATEWAY_SHAPE_H
 
 #include <stdbool.h>
+#include <stdint.h>
 
+#include "base/attr.h"
 #include "base/view.h"
 #include "daemon/config/config.h"
+#include "daemon/mqtt/packet.h"
 #include "daemon/uplink/uplink.h"
 #include "store/spool.h"
 
-/* Is what a message of @lane with this topic is sent under a topic name? If not, no broker can
- * ever get it. */
-bool shape_admits(const struct config *config, unsigned lane, struct view topic);
+struct shape {
+    const struct config *config;  /* borrowed */
+    uint8_t topic[MQTT_TEXT_MAX]; /* the newest one that was mapped */
+};
 
-/* As it is to be sent. Borrows from both arguments. */
-struct uplink_message shape_message(const struct config *config,
-                                    const struct spool_message *message);
+/* Can a message of @lane with this topic be sent? If not, no broker can ever get it. */
+bool shape_admits(struct shape *shape, unsigned lane, struct view topic);
+
+/*
+ * shape_message() - a message as it is to be sent
+ * @ret: borrows from @message and, until the next call, from @shape
+ *
+ * Return: false: it has no topic that can be sent any more, because a HUP changed its lane.
+ */
+MUST_CHECK bool shape_message(struct shape *shape,
+                              const struct spool_message *message,
+                              struct uplink_message *ret);
 
 #endif

@@ -176,6 +176,7 @@ static struct record_link describe_link(const struct gateway *gateway, struct li
         .last_error_time = texts->last_error_time,
         .acknowledged = texts->acknowledged,
         .certificate_expires = texts->certificate_expires,
+        .protocol = link->protocol,
         .window = link->window,
         .late_answers = link->late_answers,
         .refused_code = gateway->forward.refusal.is_refused ? gateway->forward.refusal.code : 0,

@@ -27,7 +27,7 @@ static void record_write_text(struct json *json, const char *name, const char *t
     json_bytes(json, name, text, strnlen(text, max));
 }
 
-void record_write(struct json *json, const struct spool_record *record)
+void record_write_cut(struct json *json, const struct spool_record *record, size_t text_max)
 {
     json_open_object(json, NULL);
     json_unsigned(json, "seq", record->seq);
@@ -37,14 +37,14 @@ void record_write(struct json *json, const struct spool_record *record)
         json_text(json, "reason", spool_reason_name(record->reason));
     json_unsigned(json, "id", record->id);
     record_write_text(json, "lane", record->lane, RECORD_LANE_MAX);
-    record_write_text(json, "client", record->client, RECORD_TEXT_MAX);
+    record_write_text(json, "client", record->client, text_max);
     if (record->uid == PEER_UID_UNKNOWN)
         json_null_value(
             json,
             "uid"); /* always present, because the verification of audit files requires it */
     else
         json_unsigned(json, "uid", record->uid);
-    record_write_text(json, "topic", record->topic, RECORD_TEXT_MAX);
+    record_write_text(json, "topic", record->topic, text_max);
     json_unsigned(json, "qos", record->qos);
     json_unsigned(json, "bytes", record->bytes);
     record_write_time(json, "accepted", record->accepted_ms);
@@ -53,8 +53,13 @@ void record_write(struct json *json, const struct spool_record *record)
     if (record->code != SPOOL_NO_CODE)
         json_signed(json, "code", record->code);
     if (record->ref)
-        record_write_text(json, "ref", record->ref, RECORD_TEXT_MAX);
+        record_write_text(json, "ref", record->ref, text_max);
     json_close_object(json);
+}
+
+void record_write(struct json *json, const struct spool_record *record)
+{
+    record_write_cut(json, record, RECORD_TEXT_MAX);
 }
 
 /* seq is that of the last one, so that a reader of the last line only knows how far the file

@@ -27,6 +27,10 @@
 /* Writes one object, without a newline. Never fails if RECORD_LINE_MAX bytes are left. */
 void record_write(struct json *json, const struct spool_record *record);
 
+/* The same, client, topic and ref cut at @text_max bytes; needs RECORD_CUT_MAX(text_max). */
+#define RECORD_CUT_MAX(text_max) ((3 * (size_t)(text_max) + RECORD_LANE_MAX) * 6 + 1024)
+void record_write_cut(struct json *json, const struct spool_record *record, size_t text_max);
+
 /* Writes the line that replaces the delivered records @from to @to, which were pruned before
  * they could be written; @time_ms: of the record that follows. */
 #define RECORD_PRUNED_MAX 256

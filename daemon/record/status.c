@@ -150,6 +150,15 @@ static void record_write_known(struct json *json, const char *name, const char *
     json_text(json, name, text ? text : "");
 }
 
+/* null: there is none. */
+static void record_write_some(struct json *json, const char *name, const char *text)
+{
+    if (text && *text != '\0')
+        json_text(json, name, text);
+    else
+        json_null_value(json, name);
+}
+
 static void record_write_link(struct json *json, const struct record_link *link)
 {
     json_open_object(json, "link");
@@ -157,10 +166,11 @@ static void record_write_link(struct json *json, const struct record_link *link)
     record_write_known(json, "broker", link->broker);
     record_write_known(json, "since", link->since);
     json_unsigned(json, "connects", link->connects);
-    record_write_known(json, "last_error", link->last_error);
-    record_write_known(json, "last_error_time", link->last_error_time);
+    record_write_some(json, "last_error", link->last_error);
+    record_write_some(json, "last_error_time", link->last_error_time);
     record_write_known(json, "acknowledged", link->acknowledged);
     record_write_known(json, "certificate_expires", link->certificate_expires);
+    record_write_known(json, "protocol", link->protocol);
     json_unsigned(json, "window", link->window);
     json_unsigned(json, "late_answers", link->late_answers);
     if (link->refused_code > 0)

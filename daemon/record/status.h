@@ -26,10 +26,11 @@ struct record_link {
     const char *broker;
     const char *since; /* as clock_format() has it */
     uint64_t connects;
-    const char *last_error;
-    const char *last_error_time; /* both as clock_format() has it; "": never */
+    const char *last_error;      /* "" or NULL: none, or the link is good again */
+    const char *last_error_time; /* this one and the next as clock_format() has it; "": never */
     const char *acknowledged;
     const char *certificate_expires; /* the first of the gateway's; "": there is none */
+    const char *protocol;
     unsigned window;
     uint64_t late_answers;
     int refused_code;      /* why the broker refuses everything; 0: it does not */

@@ -66,9 +66,10 @@ static void tls_text_free(struct tls_text *text)
 static struct tls_text
 tls_read(const struct tls_files *files, enum tls_file file, struct tls_report *report)
 {
-    struct tls_text read = {.text = malloc(TLS_FILE_MAX + 1)};
-    ssize_t size =
-        read.text ? read_full_at(files->fds[file], read.text, TLS_FILE_MAX + 1, 0) : -ENOMEM;
+    struct tls_text read = {.text = malloc((size_t)TLS_FILE_MAX + 1)};
+    ssize_t size = read.text
+                       ? read_full_at(files->fds[file], read.text, (size_t)TLS_FILE_MAX + 1, 0)
+                       : -ENOMEM;
 
     if (size > 0 && size <= TLS_FILE_MAX) {
         read.size = (size_t)size;
@@ -203,7 +204,7 @@ tls_check_certificate(const struct tls_files *files, int64_t wall_ms, struct tls
 static int tls_give_password(char *to, int size, int is_for_writing, void *userdata)
 {
     const char *password = userdata;
-    size_t length = strlen(password);
+    size_t length = strnlen(password, (size_t)size + 1);
 
     (void)is_for_writing;
     if (length > (size_t)size)

@@ -52,7 +52,7 @@ void tls_check(const struct tls_files *files,
                int64_t wall_ms,
                struct tls_report *ret);
 
-#define TLS_FILE_MAX (4 * 1024 * 1024)
+#define TLS_FILE_MAX (4 << 20)
 
 /* The first problem that allows no connection; NULL: there is none. */
 const struct tls_problem *tls_report_fatal(const struct tls_report *report);

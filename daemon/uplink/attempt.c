@@ -22,6 +22,7 @@ struct attempt {
     struct secret password;
     struct secret key_password;
     MQTTAsync_SSLOptions tls;
+    MQTTAsync_willOptions will;
     char uri[UPLINK_TEXT_MAX + 1];
     char *uris[1];
 };
@@ -55,16 +56,6 @@ static void attempt_set_tls(const struct uplink *uplink,
                          settings->tls.alpn);
 }
 
-/* After a change of the setting it is tried again with brokers that demanded less. */
-static unsigned choose_keepalive(struct uplink_client *client, uint64_t keepalive_ms)
-{
-    if (client->keepalive_set_ms != keepalive_ms) {
-        client->keepalive_set_ms = keepalive_ms;
-        client->keepalive_s = (unsigned)((keepalive_ms + 999) / 1000);
-    }
-    return client->keepalive_s;
-}
-
 /* What a broker may send: the seam enforces the first one, whatever the broker does. */
 static int add_limits(MQTTProperties *properties)
 {
@@ -77,16 +68,34 @@ static int add_limits(MQTTProperties *properties)
     return rc == 0 ? MQTTProperties_add(properties, &count) : rc;
 }
 
+static int connect_with_properties(struct uplink *uplink, MQTTAsync_connectOptions *options)
+{
+    MQTTProperties properties = MQTTProperties_initializer;
+    MQTTProperties will = MQTTProperties_initializer;
+    int rc = add_limits(&properties);
+
+    if (rc == 0)
+        rc = uplink_presence_add_properties(uplink, &properties, &will);
+    options->connectProperties = &properties;
+    if (options->will)
+        options->willProperties = &will;
+    if (rc == 0)
+        rc = MQTTAsync_connect(uplink->client.handle, options); /* copies them */
+    MQTTProperties_free(&properties);
+    MQTTProperties_free(&will);
+    return rc;
+}
+
 static int attempt_connect(struct uplink *uplink, struct attempt *attempt)
 {
     const struct uplink_settings *settings = uplink->settings;
     MQTTAsync_connectOptions options =
-        settings->protocol == MQTTVERSION_5
+        uplink->client.protocol == MQTTVERSION_5
             ? (MQTTAsync_connectOptions)MQTTAsync_connectOptions_initializer5
             : (MQTTAsync_connectOptions)MQTTAsync_connectOptions_initializer;
 
-    options.MQTTVersion = (int)settings->protocol;
-    options.keepAliveInterval = (int)choose_keepalive(&uplink->client, settings->keepalive_ms);
+    options.MQTTVersion = (int)uplink->client.protocol;
+    options.keepAliveInterval = (int)uplink->client.keepalive_s;
     paho_link_set_keepalive_ms((uint64_t)options.keepAliveInterval * 1000);
     options.connectTimeout = (int)((settings->connect_timeout_ms + 999) / 1000);
     options.maxInflight = (int)settings->window;
@@ -99,20 +108,16 @@ static int attempt_connect(struct uplink *uplink, struct attempt *attempt)
     options.serverURIcount = 1;
     options.serverURIs = attempt->uris;
     attempt_set_tls(uplink, attempt, &options);
-    /* No session expiry is sent, so the session ends with the connection. */
-    if (settings->protocol == MQTTVERSION_5)
-        options.cleanstart = 1;
+    uplink_presence_set_will(uplink, &attempt->will, &options);
+    /* Without a will no session expiry is sent, so the session ends with the connection. */
+    if (uplink->client.protocol == MQTTVERSION_5)
+        options.cleanstart = !uplink_presence_resumes(uplink);
     else
         options.cleansession = 1;
     uplink_set_connect_callbacks(uplink, &options);
-    MQTTProperties properties = MQTTProperties_initializer;
-    int rc = settings->protocol == MQTTVERSION_5 ? add_limits(&properties) : 0;
-    if (settings->protocol == MQTTVERSION_5)
-        options.connectProperties = &properties;
-    if (rc == 0)
-        rc = MQTTAsync_connect(uplink->client.handle, &options); /* copies them */
-    MQTTProperties_free(&properties);
-    return rc;
+    return uplink->client.protocol == MQTTVERSION_5
+               ? connect_with_properties(uplink, &options)
+               : MQTTAsync_connect(uplink->client.handle, &options);
 }
 
 static int attempt_open_files(struct uplink *uplink, const char **ret_path)

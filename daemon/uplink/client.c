@@ -14,7 +14,9 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/text.h"
 #include "daemon/mqtt/packet.h"
+#include "daemon/uplink/paho/paho_words.h"
 #include "daemon/uplink/uplink-private.h"
 
 /* More than the window, so that Paho never reaches its own limit. */
@@ -36,6 +38,7 @@ static bool accept_event(void *userdata)
     event->is_connack = posted->is_connack;
     event->limits = posted->limits;
     memcpy(event->text, posted->text, sizeof(event->text));
+    memcpy(event->words, posted->words, sizeof(event->words));
     return true;
 }
 
@@ -50,13 +53,28 @@ static void post_event(void *userdata, struct uplink_event *posted)
     (void)mailbox_post_if(&uplink->inbox.mailbox, &event->post.mail, accept_event, posted);
 }
 
+/* What the broker said besides its code, to be put behind it. */
+static void put_words(char text[static UPLINK_TEXT_MAX], const struct paho_words *words)
+{
+    int used = 0;
+
+    if (words->reason[0] != '\0')
+        used = snprintf(text, UPLINK_TEXT_MAX, ": \"%s\"", words->reason);
+    if (words->reference[0] != '\0')
+        text_format(text + used, (size_t)(UPLINK_TEXT_MAX - used), "; it refers to %s",
+                    words->reference);
+}
+
 /* Positive codes are the broker's, negative ones Paho's. */
 static void post_failure(void *userdata, int code, const char *message)
 {
     struct uplink_event posted = {
         .kind = UPLINK_CONNECT_FAILED, .code = code, .is_connack = code > 0};
+    struct paho_words words;
 
     (void)snprintf(posted.text, sizeof(posted.text), "%s", message ? message : "");
+    paho_words_take(&words);
+    put_words(posted.words, &words);
     post_event(userdata, &posted);
 }
 
@@ -93,17 +111,25 @@ has_number(MQTTProperties *properties, enum MQTTPropertyCodes code, uint32_t *re
     return true;
 }
 
+static void copy_client_id(MQTTProperties *properties, char client_id[static CLIENT_ID_MAX])
+{
+    const MQTTProperty *property =
+        MQTTProperties_getProperty(properties, MQTTPROPERTY_CODE_ASSIGNED_CLIENT_IDENTIFER);
+
+    if (property)
+        (void)snprintf(client_id, CLIENT_ID_MAX, "%.*s", property->value.data.len,
+                       property->value.data.data);
+}
+
 static void on_connect_success5(void *userdata, MQTTAsync_successData5 *response)
 {
     struct uplink_event posted = {.kind = UPLINK_CONNECTED, .limits = uplink_no_limits()};
     struct uplink_limits *limits = &posted.limits;
     uint32_t number;
 
-    /* A zero is the broker's error in the first two, and must not stop the link for good. */
     if (has_number(&response->properties, MQTTPROPERTY_CODE_RECEIVE_MAXIMUM, &number))
-        limits->receive_maximum = number > 0 ? number : 1;
-    if (has_number(&response->properties, MQTTPROPERTY_CODE_MAXIMUM_PACKET_SIZE, &number) &&
-        number > 0)
+        limits->receive_maximum = number;
+    if (has_number(&response->properties, MQTTPROPERTY_CODE_MAXIMUM_PACKET_SIZE, &number))
         limits->maximum_packet = number;
     if (has_number(&response->properties, MQTTPROPERTY_CODE_MAXIMUM_QOS, &number))
         limits->maximum_qos = number;
@@ -111,6 +137,7 @@ static void on_connect_success5(void *userdata, MQTTAsync_successData5 *response
         limits->retain_available = number != 0;
     if (has_number(&response->properties, MQTTPROPERTY_CODE_SERVER_KEEP_ALIVE, &number))
         limits->keepalive_s = number;
+    copy_client_id(&response->properties, limits->client_id);
     post_event(userdata, &posted);
 }
 
@@ -126,8 +153,10 @@ static void
 on_disconnected(void *userdata, MQTTProperties *properties, enum MQTTReasonCodes code)
 {
     struct uplink_event posted = {.kind = UPLINK_DISCONNECTED_BY_BROKER, .code = (int)code};
+    struct paho_words words;
 
-    (void)properties;
+    paho_words_of(properties, &words);
+    put_words(posted.words, &words);
     post_event(userdata, &posted);
 }
 
@@ -281,7 +310,7 @@ int uplink_create_client(struct uplink *uplink, const char *uri)
 {
     MQTTAsync_createOptions options = MQTTAsync_createOptions_initializer;
 
-    options.MQTTVersion = (int)uplink->settings->protocol;
+    options.MQTTVersion = (int)uplink->client.protocol;
     options.sendWhileDisconnected = 0;
     options.maxBufferedMessages = (int)uplink->settings->window + BUFFERED_MARGIN;
     options.deleteOldestMessages = 0; /* 1.3.12 would delete them unreported (upstream #1542) */
@@ -306,7 +335,7 @@ int uplink_set_callbacks(struct uplink *uplink)
     void *epoch = (void *)uplink->client.epoch;
     int rc = MQTTAsync_setCallbacks(uplink->client.handle, epoch, on_lost, on_message, NULL);
 
-    if (rc == MQTTASYNC_SUCCESS && uplink->settings->protocol == MQTTVERSION_5)
+    if (rc == MQTTASYNC_SUCCESS && uplink->client.protocol == MQTTVERSION_5)
         rc = MQTTAsync_setDisconnected(uplink->client.handle, epoch, on_disconnected);
     return rc;
 }
@@ -315,7 +344,7 @@ void uplink_set_connect_callbacks(const struct uplink *uplink,
                                   MQTTAsync_connectOptions *options)
 {
     options->context = (void *)uplink->client.epoch;
-    if (uplink->settings->protocol == MQTTVERSION_5) {
+    if (uplink->client.protocol == MQTTVERSION_5) {
         options->onSuccess5 = on_connect_success5;
         options->onFailure5 = on_connect_failure5;
     } else {
@@ -326,15 +355,18 @@ void uplink_set_connect_callbacks(const struct uplink *uplink,
         options->ssl->ssl_error_cb = on_tls_error;
 }
 
-bool uplink_client_disconnect(struct uplink *uplink)
+bool uplink_client_disconnect(struct uplink *uplink, int code)
 {
     MQTTAsync_disconnectOptions options =
         (MQTTAsync_disconnectOptions)MQTTAsync_disconnectOptions_initializer;
 
-    if (uplink->settings->protocol == MQTTVERSION_5) {
+    if (uplink->client.protocol == MQTTVERSION_5) {
         options = (MQTTAsync_disconnectOptions)MQTTAsync_disconnectOptions_initializer5;
+        options.reasonCode = (enum MQTTReasonCodes)code;
         options.onSuccess5 = on_closed5;
         options.onFailure5 = on_close_failure5;
+        if (code == MQTT_SUCCESS && uplink_presence_wants_will(uplink))
+            options.reasonCode = MQTTREASONCODE_DISCONNECT_WITH_WILL_MESSAGE;
     } else {
         options.onSuccess = on_closed;
         options.onFailure = on_close_failure;

@@ -75,8 +75,8 @@ unsigned uplink_window(const struct uplink *uplink)
 
 bool uplink_is_connected(const struct uplink *uplink)
 {
-    return uplink->state == LINK_ONLINE || uplink->state == LINK_DROPPING ||
-           uplink->state == LINK_STOPPING;
+    return uplink->state == LINK_ONLINE || uplink->state == LINK_PARTING ||
+           uplink->state == LINK_DROPPING || uplink->state == LINK_STOPPING;
 }
 
 const char *uplink_broker_uri(const struct uplink *uplink)

@@ -9,7 +9,7 @@
  * Invariant: each connection and each attempt ends once, in uplink_end_connection();
  * an event of an older epoch, or of a state that does not expect it, changes nothing.
  *
- * Diagnostics: link_online, link_keepalive, link_lost, link_closed.
+ * Diagnostics: link_keepalive, link_closed.
  */
 #include <inttypes.h>
 #include <stdio.h>
@@ -17,7 +17,9 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/text.h"
 #include "daemon/mqtt/packet.h"
+#include "daemon/uplink/paho/paho_words.h"
 #include "daemon/uplink/uplink-private.h"
 
 #define STALLS_MAX 2
@@ -26,18 +28,6 @@
 #define EXTENSION_MS 2000
 
 /* --- the end of a connection ---------------------------------------------- */
-
-static void log_lost(const struct uplink *uplink, const char *broker)
-{
-    const char *error = uplink->last_error.text;
-    char uri[UPLINK_TEXT_MAX];
-    char reason[UPLINK_TEXT_MAX];
-
-    log_warning("link_lost broker=%s reason=%s in_flight=%u",
-                log_quote(uri, sizeof(uri), broker, strlen(broker)),
-                log_quote(reason, sizeof(reason), error, strlen(error)),
-                uplink->connection.unanswered);
-}
 
 static void enter_stopped(struct uplink *uplink, const char *broker)
 {
@@ -59,32 +49,47 @@ void uplink_note_end(struct uplink_connection *connection,
         (void)snprintf(connection->end_reason, sizeof(connection->end_reason), "%s", reason);
 }
 
+/* See presence.c. Of an attempt that failed nothing is known. */
+static void note_session(struct uplink *uplink, bool was_online)
+{
+    bool has_open = uplink_has_open_qos2(uplink);
+
+    /* Several of the list may be one, with the sessions in common. */
+    for (size_t i = 0; was_online && has_open && i < uplink->brokers.count; i++)
+        uplink->brokers.list[i].has_session = false;
+    if (was_online)
+        uplink_broker(uplink)->has_session = !has_open;
+}
+
 void uplink_end_connection(struct uplink *uplink, const char *reason)
 {
-    const char *broker = uplink_broker_uri(uplink);
+    struct uplink_broker *broker = uplink_broker(uplink);
+    const char *uri = uplink_broker_uri(uplink);
     bool was_online = uplink->connection.online_ms > 0;
     bool is_failure = !uplink->connection.reconnects_at_once;
 
     uplink_timer_off(&uplink->timer);
+    uplink_timer_off(&uplink->retry.online_timer);
     /* What Paho has queued and not written would go out first on its next connection, before
      * the messages that were sent earlier and are sent again. */
     if (was_online)
         uplink->client.is_unusable = true;
     uplink_note_end(&uplink->connection, uplink_cause_of_loss(uplink), reason);
+    note_session(uplink, was_online);
     uplink_sweep(uplink);
     uplink->connection.limits = uplink_no_limits();
-    if (uplink->state == LINK_STOPPING) {
-        enter_stopped(uplink, broker);
+    if (uplink->state == LINK_STOPPING || uplink->state == LINK_PARTING) {
+        enter_stopped(uplink, uri);
         return;
     }
     if (is_failure)
         uplink_set_error(&uplink->last_error, "%s", reason);
-    uint64_t wait_ms = uplink_plan_retry(uplink);
-    if (was_online)
-        log_lost(uplink, broker);
+    uplink_plan_retry(uplink);
+    if (is_failure && was_online)
+        uplink_log_lost(uplink, broker, uri);
     else if (is_failure)
-        uplink_log_retry(uplink, broker, wait_ms);
-    uplink_timer_set_in(&uplink->timer, wait_ms);
+        uplink_log_retry(uplink, broker, uri);
+    uplink_set_wait(uplink);
     uplink_set_state(uplink, LINK_WAITING);
 }
 
@@ -104,8 +109,10 @@ static void begin_attempt(struct uplink *uplink)
 
     uplink_timer_set_in(&uplink->timer, uplink->settings->connect_timeout_ms + UPLINK_GRACE_MS);
     uplink_set_state(uplink, LINK_CONNECTING);
-    if (!uplink_attempt(uplink, reason))
+    if (!uplink_attempt(uplink, reason)) {
+        uplink->connection.is_unprepared = true;
         uplink_end_connection(uplink, reason);
+    }
 }
 
 static void begin_resolving(struct uplink *uplink)
@@ -125,23 +132,30 @@ static void begin_resolving(struct uplink *uplink)
 static void prepare_client(struct uplink *uplink)
 {
     bool is_tls = uplink_uri_is_tls(uplink_broker_uri(uplink));
+    unsigned protocol = uplink_choose_protocol(uplink->settings, uplink_broker(uplink));
 
     if (uplink_is_library_suspect(&uplink->retry))
         uplink_release_library(uplink);
-    else if (uplink->client.is_unusable || uplink->client.is_tls != is_tls)
+    else if (uplink->client.is_unusable || uplink->client.is_tls != is_tls ||
+             uplink->client.protocol != protocol)
         uplink_destroy_client(uplink);
+    uplink->client.protocol = protocol;
+    uplink->client.keepalive_s = uplink_keepalive_s(uplink->settings, uplink_broker(uplink));
 }
 
 static void begin_connection(struct uplink *uplink)
 {
     const char *uri = uplink_broker_uri(uplink);
+    struct paho_words old_words;
 
     prepare_client(uplink);
+    uplink->retry.files_mark = uplink_files_mark(uplink->settings);
     mailbox_run_locked(&uplink->inbox.mailbox, next_epoch, &uplink->client);
     (void)paho_link_take_connect_error();
+    paho_words_take(&old_words);
     uplink->brokers.has_tried = true;
-    uplink->connection =
-        (struct uplink_connection){.limits = uplink_no_limits(), .end_code = -1};
+    uplink->connection = (struct uplink_connection){
+        .limits = uplink_no_limits(), .end_code = -1, .connack_code = -1};
     uplink_host_of(uri, uplink->resolver.host);
     if (uplink_host_is_address(uplink->resolver.host))
         begin_attempt(uplink);
@@ -151,7 +165,7 @@ static void begin_connection(struct uplink *uplink)
 
 void uplink_on_lookup(struct uplink *uplink, struct uplink_lookup *lookup)
 {
-    struct uplink_broker *broker = &uplink->brokers.list[uplink->brokers.current];
+    struct uplink_broker *broker = uplink_broker(uplink);
     char reason[UPLINK_TEXT_MAX];
 
     if (uplink->state != LINK_RESOLVING || !uplink_lookup_matches(&uplink->resolver, lookup))
@@ -162,13 +176,13 @@ void uplink_on_lookup(struct uplink *uplink, struct uplink_lookup *lookup)
         uplink_end_connection(uplink, reason);
 }
 
-void uplink_disconnect(struct uplink *uplink, enum uplink_link_state state)
+void uplink_disconnect(struct uplink *uplink, enum uplink_link_state state, int code)
 {
     uplink_note_end(&uplink->connection, UPLINK_CAUSE_DROPPED, "disconnected by the daemon");
     uplink_timer_set_in(&uplink->timer, UPLINK_GRACE_MS);
     uplink_set_state(uplink, state);
     /* Refused: the connection has ended by itself. */
-    if (!uplink_client_disconnect(uplink))
+    if (!uplink_client_disconnect(uplink, code))
         uplink_end_connection(uplink, uplink->connection.end_reason);
 }
 
@@ -192,7 +206,7 @@ static void on_stall(struct uplink *uplink)
     if (++uplink->retry.stalls >= STALLS_MAX)
         abandon_client(uplink, connection->end_reason);
     else
-        uplink_disconnect(uplink, LINK_DROPPING);
+        uplink_disconnect(uplink, LINK_DROPPING, MQTT_SUCCESS);
 }
 
 /* It does not answer, so it is not asked to close. */
@@ -226,7 +240,10 @@ void uplink_on_deadline(struct uplink *uplink)
 
     switch (uplink->state) {
     case LINK_WAITING:
-        begin_connection(uplink);
+        if (uplink_is_attempt_due(uplink))
+            begin_connection(uplink);
+        else
+            uplink_set_wait(uplink);
         break;
     case LINK_RESOLVING:
         uplink_describe_slow_lookup(&uplink->resolver, uplink->settings->connect_timeout_ms,
@@ -239,6 +256,9 @@ void uplink_on_deadline(struct uplink *uplink)
         break;
     case LINK_ONLINE:
         check_online(uplink);
+        break;
+    case LINK_PARTING:
+        uplink_disconnect(uplink, LINK_STOPPING, MQTT_SUCCESS);
         break;
     case LINK_DROPPING:
     case LINK_STOPPING:
@@ -273,20 +293,27 @@ static void lower_keepalive(struct uplink *uplink, unsigned keepalive_s, const c
 {
     char uri[UPLINK_TEXT_MAX];
 
-    uplink->client.keepalive_s = keepalive_s;
+    uplink_broker(uplink)->keepalive_s = keepalive_s;
+    uplink_broker(uplink)->keepalive_set_ms = uplink->settings->keepalive_ms;
     uplink->connection.reconnects_at_once = true;
     log_info("link_keepalive broker=%s lowered_to_s=%u",
              log_quote(uri, sizeof(uri), broker, strlen(broker)), keepalive_s);
-    uplink_disconnect(uplink, LINK_DROPPING);
+    uplink_disconnect(uplink, LINK_DROPPING, MQTT_SUCCESS);
 }
 
 static void on_connected(struct uplink *uplink, const struct uplink_event *event)
 {
-    char uri[UPLINK_TEXT_MAX];
     const char *broker = uplink_broker_uri(uplink);
     unsigned keepalive_s = event->limits.keepalive_s;
+    char reason[UPLINK_TEXT_MAX];
+    int code;
 
     uplink->connection.limits = event->limits;
+    if (!uplink_take_limits(uplink, &event->limits, reason, &code)) {
+        uplink_note_end(&uplink->connection, UPLINK_CAUSE_DROPPED, reason);
+        uplink_disconnect(uplink, LINK_DROPPING, code);
+        return;
+    }
     if (keepalive_s > 0 && keepalive_s < uplink->client.keepalive_s) {
         lower_keepalive(uplink, keepalive_s, broker);
         return;
@@ -296,18 +323,29 @@ static void on_connected(struct uplink *uplink, const struct uplink_event *event
     uplink->connection.online_ms = uplink_now_ms();
     uplink_set_state(uplink, LINK_ONLINE);
     uplink_progress_begin(uplink);
-    log_notice("link_online broker=%s window=%u",
-               log_quote(uri, sizeof(uri), broker, strlen(broker)), uplink_window(uplink));
+    uplink_note_online(uplink);
+    uplink_log_online(uplink, false);
+    uplink_birth_begin(uplink);
 }
 
-static void note_disconnect(struct uplink_connection *connection, int code)
+/* No failure: the messages in flight have their answers. */
+void uplink_leave_if_due(struct uplink *uplink)
+{
+    if (!uplink_is_leave_due(uplink))
+        return;
+    uplink_log_leave(uplink);
+    uplink->connection.reconnects_at_once = true;
+    uplink_disconnect(uplink, LINK_DROPPING, MQTT_SUCCESS);
+}
+
+static void note_disconnect(struct uplink_connection *connection, int code, const char *words)
 {
     char reason[UPLINK_TEXT_MAX];
 
     if (connection->cause == UPLINK_CAUSE_NONE)
         connection->end_code = code;
-    (void)snprintf(reason, sizeof(reason), "broker closed the connection: %s (code 0x%02X)",
-                   packet_reason_text(code), (unsigned)code);
+    text_format(reason, sizeof(reason), "broker closed the connection: %s (code 0x%02X)%s",
+                packet_reason_text(code), (unsigned)code, words);
     uplink_note_end(connection, UPLINK_CAUSE_BROKER_CLOSED, reason);
 }
 
@@ -334,11 +372,16 @@ void uplink_on_event(struct uplink *uplink, struct uplink_event *event)
     case UPLINK_CONNECT_FAILED:
         if (uplink->state != LINK_CONNECTING)
             break;
+        if (copy.is_connack)
+            uplink->connection.connack_code = copy.code;
         uplink_describe_failure(uplink, &copy, reason);
+        if (uplink_is_3_1_1_answer(uplink, &copy) && !uplink_needs_protocol_5(uplink->settings))
+            uplink_fall_back(uplink, &copy);
         uplink_end_connection(uplink, reason);
         break;
     case UPLINK_DISCONNECTED_BY_BROKER:
-        note_disconnect(&uplink->connection, copy.code); /* Paho reports no loss after this */
+        /* Paho reports no loss after this. */
+        note_disconnect(&uplink->connection, copy.code, copy.words);
         if (uplink_is_connected(uplink))
             uplink_end_connection(uplink, uplink->connection.end_reason);
         break;

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/text.h"
 #include "daemon/mqtt/packet.h"
 #include "daemon/uplink/uplink-private.h"
 
@@ -21,9 +22,31 @@ static const char *connack_text(unsigned protocol, int code)
                                         "bad user name or password",
                                         "not authorized"};
 
-    if (protocol == MQTTVERSION_5)
+    if (protocol == MQTTVERSION_5 && code >= MQTT_FIRST_FAILURE)
         return packet_reason_text(code);
     return code < 6 ? texts[code] : "unknown";
+}
+
+static void describe_connack(const struct uplink *uplink,
+                             const struct uplink_event *event,
+                             char reason[static UPLINK_TEXT_MAX])
+{
+    unsigned protocol = uplink->client.protocol;
+    const char *text = connack_text(protocol, event->code);
+
+    if (event->code >= MQTT_FIRST_FAILURE && protocol == MQTTVERSION_5)
+        text_format(reason, UPLINK_TEXT_MAX, "%s (code 0x%02X)%s", text, (unsigned)event->code,
+                    event->words);
+    else
+        (void)snprintf(reason, UPLINK_TEXT_MAX, "%s (code %d)", text, event->code);
+    if (!uplink_is_3_1_1_answer(uplink, event))
+        return;
+    size_t used = strlen(reason);
+    (void)snprintf(reason + used, UPLINK_TEXT_MAX - used,
+                   uplink->settings->protocol == MQTTVERSION_5
+                       ? ": the broker speaks MQTT 3.1.1 only: set uplink.protocol to \"auto\""
+                       : ": the broker speaks MQTT 3.1.1 only, where a password needs a user "
+                         "name: set uplink.username");
 }
 
 void uplink_describe_timeout(const struct uplink *uplink, char reason[static UPLINK_TEXT_MAX])
@@ -51,13 +74,10 @@ void uplink_describe_failure(const struct uplink *uplink,
                              const struct uplink_event *event,
                              char reason[static UPLINK_TEXT_MAX])
 {
-    unsigned protocol = uplink->settings->protocol;
     int error = paho_link_take_connect_error();
 
     if (event->is_connack) {
-        (void)snprintf(reason, UPLINK_TEXT_MAX,
-                       protocol == MQTTVERSION_5 ? "%s (code 0x%02X)" : "%s (code %u)",
-                       connack_text(protocol, event->code), (unsigned)event->code);
+        describe_connack(uplink, event, reason);
     } else if (error != 0) {
         (void)snprintf(reason, UPLINK_TEXT_MAX, "%s", strerror(error));
         if (reason[0] >= 'A' && reason[0] <= 'Z')

@@ -2,10 +2,16 @@
 /*
  * retry.c - which broker is tried next, and when
  *
- * After a good connection the same broker, otherwise the next of the list. Between two brokers
- * there is no pause, after each round through the list there is one, with full jitter.
+ * Each broker has its own history. An attempt that fails, and a connection that does not last,
+ * prolong the pause before that broker is tried again, whatever it acknowledged meanwhile: a
+ * broker that closes at each message, or two gateways with one client id, would otherwise
+ * connect without end. Only a connection that lasted has the shortest pause after it, and
+ * its broker is tried again before any other.
  *
- * Diagnostics: link_retry.
+ * Invariant: no broker is tried before its pause is over, unless the operator asks; between two
+ * brokers there is no pause. Of lines that repeat, few are logged, and how many were not.
+ *
+ * Diagnostics: link_online, link_lost, link_retry.
  */
 #include <inttypes.h>
 #include <stdlib.h>
@@ -13,85 +19,223 @@
 #include <sys/random.h>
 
 #include "base/log.h"
+#include "daemon/mqtt/packet.h"
 #include "daemon/uplink/settings.h"
 #include "daemon/uplink/uplink-private.h"
 
-/* Of failures that repeat, one line at least this often, and one of so many. */
+/* A connection that is online for so long is a good one; or for backoff.max, if less. */
+#define LASTING_MS 60000
+
+/* Of lines that repeat, one at least this often, and one of so many failures. */
 #define RETRY_LOG_MS   60000
 #define RETRY_LOG_EACH 10
+/* So many failures in a row are logged each. */
+#define RETRY_LOG_FIRST  1
+#define ONLINE_LOG_FIRST 2
 
-uint64_t uplink_backoff_ms(uint64_t min_ms, uint64_t max_ms, unsigned round, uint64_t random)
-{
-    uint64_t limit = min_ms < max_ms ? min_ms : max_ms;
+/* How often the files of the settings are checked during a pause. */
+#define FILES_CHECK_MS 5000
 
-    while (round-- > 0 && limit < max_ms)
-        limit = limit > max_ms / 2 ? max_ms : limit * 2;
-    return random % (limit + 1);
-}
-
-static uint64_t next_backoff_ms(struct uplink_retry *retry,
+static uint64_t next_backoff_ms(struct uplink_broker *broker,
                                 const struct uplink_settings *settings)
 {
     uint64_t random = (uint64_t)rand(); /* for a machine that has no entropy yet */
 
     (void)!getrandom(&random, sizeof(random), GRND_NONBLOCK);
     return uplink_backoff_ms(settings->backoff_min_ms, settings->backoff_max_ms,
-                             retry->backoff_round++, random);
+                             broker->backoff_round++, random);
 }
 
-/*
- * A broker that accepts the connection and closes it at once is no better than
- * one that refuses it. So a connection counts as good once the broker has
- * acknowledged something, or when it has lasted as long as the longest backoff.
- */
-static bool was_good(const struct uplink_connection *connection, uint64_t backoff_max_ms)
+struct uplink_broker *uplink_broker(struct uplink *uplink)
 {
-    return connection->online_ms > 0 &&
-           (connection->is_proven ||
-            uplink_now_ms() - connection->online_ms >= (int64_t)backoff_max_ms);
+    return &uplink->brokers.list[uplink->brokers.current];
 }
 
-uint64_t uplink_plan_retry(struct uplink *uplink)
+int64_t uplink_lasting_ms(const struct uplink_settings *settings)
 {
-    const struct uplink_settings *settings = uplink->settings;
-    struct uplink_retry *retry = &uplink->retry;
+    return settings->backoff_max_ms < LASTING_MS ? (int64_t)settings->backoff_max_ms
+                                                 : LASTING_MS;
+}
+
+bool uplink_has_lasted(const struct uplink *uplink)
+{
+    int64_t online_ms = uplink->connection.online_ms;
+
+    return online_ms > 0 && uplink_now_ms() - online_ms >= uplink_lasting_ms(uplink->settings);
+}
+
+void uplink_forgive(struct uplink_broker *broker)
+{
+    broker->failures = 0;
+    broker->backoff_round = 0;
+}
+
+/* The one that may be tried first; of several, the first behind the current one. */
+static size_t choose_broker(const struct uplink_brokers *brokers)
+{
+    int64_t now_ms = uplink_now_ms();
+    int64_t best_ms = INT64_MAX;
+    size_t best = brokers->current;
+
+    for (size_t i = 1; i <= brokers->count; i++) {
+        size_t at = (brokers->current + i) % brokers->count;
+        int64_t next_ms = brokers->list[at].next_try_ms;
+
+        if (next_ms < now_ms)
+            next_ms = now_ms;
+        if (next_ms < best_ms) {
+            best_ms = next_ms;
+            best = at;
+        }
+    }
+    return best;
+}
+
+/* Another server may take us, this one will not for a while. */
+static bool sends_away(int code)
+{
+    return code == MQTT_SERVER_BUSY || code == MQTT_SERVER_SHUTTING_DOWN ||
+           code == MQTT_ADMINISTRATIVE_ACTION || code == MQTT_USE_ANOTHER_SERVER ||
+           code == MQTT_SERVER_MOVED;
+}
+
+/* We ended the connection, and it is no failure. */
+static void plan_at_once(struct uplink *uplink)
+{
     struct uplink_brokers *brokers = &uplink->brokers;
 
-    if (uplink->connection.reconnects_at_once) {
-        uplink->connection.reconnects_at_once = false;
-        brokers->list[brokers->current].is_address_suspect = false;
-        return 0;
+    uplink->connection.reconnects_at_once = false;
+    uplink_broker(uplink)->is_address_suspect = false;
+    if (brokers->is_leaving) {
+        brokers->home = brokers->current;
+        brokers->has_home = true;
+        brokers->current = brokers->target;
+        brokers->is_leaving = false;
     }
-    if (was_good(&uplink->connection, settings->backoff_max_ms)) {
-        brokers->list[brokers->current].is_address_suspect = false;
-        retry->failed_attempts = 0;
-        retry->backoff_round = 0;
-        return next_backoff_ms(retry, settings);
-    }
-    retry->failed_attempts++;
-    brokers->current = (brokers->current + 1) % settings->broker_count;
-    if (retry->failed_attempts % settings->broker_count != 0)
-        return 0;
-    return next_backoff_ms(retry, settings);
+    uplink->retry.due_ms = uplink_now_ms();
 }
 
-void uplink_log_retry(struct uplink *uplink, const char *broker, uint64_t wait_ms)
+void uplink_plan_retry(struct uplink *uplink)
 {
-    struct uplink_retry *retry = &uplink->retry;
-    const char *error = uplink->last_error.text;
-    unsigned failed = retry->failed_attempts;
-    int64_t now_ms = uplink_now_ms();
-    char uri[UPLINK_TEXT_MAX];
-    char reason[UPLINK_TEXT_MAX];
+    const struct uplink_connection *connection = &uplink->connection;
+    struct uplink_brokers *brokers = &uplink->brokers;
+    struct uplink_broker *broker = uplink_broker(uplink);
+    bool has_lasted = uplink_has_lasted(uplink);
 
-    /* Each broker's first failure, then one line now and then. */
-    if (failed > uplink->settings->broker_count && failed % RETRY_LOG_EACH != 0 &&
-        now_ms - retry->logged_ms < RETRY_LOG_MS)
+    if (connection->reconnects_at_once) {
+        plan_at_once(uplink);
         return;
-    retry->logged_ms = now_ms;
-    log_warning("link_retry broker=%s reason=%s retry_ms=%" PRIu64 " attempts=%u",
-                log_quote(uri, sizeof(uri), broker, strlen(broker)),
-                log_quote(reason, sizeof(reason), error, strlen(error)), wait_ms, failed);
+    }
+    brokers->is_leaving = false;
+    if (has_lasted || connection->is_proven)
+        broker->is_address_suspect = false;
+    if (has_lasted)
+        uplink_forgive(broker);
+    else
+        broker->failures++;
+    uplink->retry.failed_attempts =
+        connection->online_ms > 0 ? 0 : uplink->retry.failed_attempts + 1;
+    broker->next_try_ms = uplink_now_ms() + (int64_t)next_backoff_ms(broker, uplink->settings);
+    if (brokers->has_home) { /* it was left for an attempt that has failed */
+        brokers->has_home = false;
+        brokers->current = brokers->home;
+        brokers->list[brokers->home].next_try_ms = 0;
+    } else if (!has_lasted || sends_away(connection->end_code)) {
+        brokers->current = choose_broker(brokers);
+    }
+    uplink->retry.due_ms = brokers->list[brokers->current].next_try_ms;
+}
+
+void uplink_set_wait(struct uplink *uplink)
+{
+    int64_t check_ms = uplink_now_ms() + FILES_CHECK_MS;
+    int64_t due_ms = uplink->retry.due_ms;
+
+    uplink_timer_set(&uplink->timer, due_ms < check_ms ? due_ms : check_ms);
+}
+
+bool uplink_is_attempt_due(const struct uplink *uplink)
+{
+    return uplink_now_ms() >= uplink->retry.due_ms ||
+           uplink_files_mark(uplink->settings) != uplink->retry.files_mark;
+}
+
+void uplink_end_pauses(struct uplink *uplink)
+{
+    for (size_t i = 0; i < uplink->brokers.count; i++) {
+        uplink->brokers.list[i].next_try_ms = 0;
+        uplink->brokers.list[i].backoff_round = 0;
+        uplink->brokers.list[i].speaks_3_1_1_only = false;
+    }
+    uplink->brokers.other_due_ms = 0;
+    uplink->retry.due_ms = 0;
+    if (uplink->state == LINK_WAITING)
+        uplink_timer_set(&uplink->timer, uplink_now_ms());
+}
+
+/* --- lines ---------------------------------------------------------------- */
+
+static bool pass_line(struct uplink_broker *broker, unsigned first, unsigned *ret_suppressed)
+{
+    int64_t now_ms = uplink_now_ms();
+
+    if (broker->failures > first && broker->failures % RETRY_LOG_EACH != 0 &&
+        now_ms - broker->logged_ms < RETRY_LOG_MS) {
+        broker->suppressed++;
+        return false;
+    }
+    *ret_suppressed = broker->suppressed;
+    broker->suppressed = 0;
+    broker->logged_ms = now_ms;
+    return true;
+}
+
+void uplink_log_online(struct uplink *uplink, bool has_lasted)
+{
+    struct uplink_broker *broker = uplink_broker(uplink);
+    struct uplink_connection *connection = &uplink->connection;
+    const char *uri = uplink_broker_uri(uplink);
+    char quoted[UPLINK_TEXT_MAX];
+    unsigned suppressed = 0;
+
+    /* That it lasts is the last of a series: it is logged, and the series forgotten. */
+    connection->is_online_logged =
+        pass_line(broker, has_lasted ? UINT32_MAX : ONLINE_LOG_FIRST, &suppressed);
+    if (connection->is_online_logged)
+        log_notice("link_online broker=%s window=%u suppressed=%u",
+                   log_quote(quoted, sizeof(quoted), uri, strlen(uri)), uplink_window(uplink),
+                   suppressed);
+}
+
+void uplink_log_lost(struct uplink *uplink, struct uplink_broker *broker, const char *uri)
+{
+    const char *error = uplink->last_error.text;
+    char quoted[UPLINK_TEXT_MAX];
+    char reason[UPLINK_TEXT_MAX];
+    unsigned suppressed;
+
+    if (pass_line(broker, ONLINE_LOG_FIRST, &suppressed))
+        log_warning("link_lost broker=%s reason=%s in_flight=%u suppressed=%u remedy=\"%s\"",
+                    log_quote(quoted, sizeof(quoted), uri, strlen(uri)),
+                    log_quote(reason, sizeof(reason), error, strlen(error)),
+                    uplink->connection.unanswered, suppressed, uplink_remedy(uplink));
+}
+
+void uplink_log_retry(struct uplink *uplink, struct uplink_broker *broker, const char *uri)
+{
+    const char *error = uplink->last_error.text;
+    int64_t wait_ms = uplink->retry.due_ms - uplink_now_ms();
+    char quoted[UPLINK_TEXT_MAX];
+    char reason[UPLINK_TEXT_MAX];
+    unsigned suppressed;
+
+    if (pass_line(broker, RETRY_LOG_FIRST, &suppressed))
+        log_warning("link_retry broker=%s reason=%s retry_ms=%" PRId64
+                    " attempts=%u suppressed=%u remedy=\"%s\"",
+                    log_quote(quoted, sizeof(quoted), uri, strlen(uri)),
+                    log_quote(reason, sizeof(reason), error, strlen(error)),
+                    wait_ms > 0 ? wait_ms : 0, broker->failures, suppressed,
+                    uplink_remedy(uplink));
 }
 
 bool uplink_is_library_suspect(const struct uplink_retry *retry)

@@ -39,12 +39,21 @@ struct uplink_rate {
     uint64_t bytes; /* of PUBLISH packets */
 };
 
+/* What is published at the broker about this gateway itself. */
+struct uplink_presence {
+    char *topic; /* below topic_prefix; "": none */
+    char *online;
+    char *offline;
+    unsigned qos;
+    bool is_retained;
+};
+
 struct uplink_settings {
     char *
         *brokers; /* in turn: tcp:// mqtt:// ssl:// mqtts://, in small letters; at least one */
     size_t broker_count;
     char *client_id;
-    unsigned protocol; /* 4 (MQTT 3.1.1) or 5 */
+    unsigned protocol; /* 4 (MQTT 3.1.1) or 5; 0: 5, or 4 where the broker speaks that only */
     char *username;
     char *password_file; /* read at each connect, one trailing newline is cut */
     uint64_t keepalive_ms;
@@ -52,7 +61,8 @@ struct uplink_settings {
     uint64_t ack_timeout_ms; /* 0: no limit */
     uint64_t backoff_min_ms;
     uint64_t backoff_max_ms;
-    unsigned window; /* messages */
+    uint64_t failback_ms; /* 0: never */
+    unsigned window;      /* messages */
     uint64_t window_bytes;
     unsigned max_qos;
     bool has_retain; /* the flag is sent; the owner clears it in messages otherwise */
@@ -61,6 +71,8 @@ struct uplink_settings {
     char *topic_prefix;                /* for uplink_message.prefix; not added here */
     bool has_stamp;                    /* for uplink_message.stamp; not added here */
     struct uplink_rate rate;
+    struct uplink_presence presence;
+    char *report_topic; /* of the reports of failures; "": none. Not published here */
     struct uplink_tls_settings tls;
 };
 

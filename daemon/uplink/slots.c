@@ -116,7 +116,8 @@ unsigned uplink_room(const struct uplink *uplink)
 {
     unsigned window = uplink_window(uplink);
 
-    if (uplink->state != LINK_ONLINE || uplink->slots.in_flight >= window ||
+    if (uplink->state != LINK_ONLINE || uplink->brokers.is_leaving ||
+        uplink->slots.in_flight >= window ||
         uplink->slots.in_flight_bytes >= uplink->settings->window_bytes ||
         uplink_is_paced(uplink))
         return 0;
@@ -305,7 +306,10 @@ static void suspect_loss(struct uplink *uplink)
 
 static void answer_owner(struct uplink *uplink, const struct uplink_answer *answer)
 {
-    uplink->owner.ops->answered(uplink->owner.userdata, answer);
+    if (answer->id == UPLINK_OWN_ID)
+        uplink_presence_on_answer(uplink, answer);
+    else
+        uplink->owner.ops->answered(uplink->owner.userdata, answer);
 }
 
 static void answer_unknown(struct uplink *uplink, const struct uplink_slot *slot)
@@ -321,7 +325,6 @@ static void answer_unknown(struct uplink *uplink, const struct uplink_slot *slot
         .text = connection->end_reason,
     };
 
-    uplink->connection.unanswered++;
     answer_owner(uplink, &answer);
 }
 
@@ -374,22 +377,38 @@ void uplink_on_slot(struct uplink *uplink, struct uplink_slot *slot)
         answer_known(uplink, slot, text);
 }
 
+/* One whose answer is not read yet may still be open at the broker. */
+bool uplink_has_open_qos2(const struct uplink *uplink)
+{
+    const struct uplink_slot *slot;
+
+    TAILQ_FOREACH(slot, &uplink->slots.sent, order) {
+        if (slot->qos == 2)
+            return true;
+    }
+    return false;
+}
+
 struct oldest_search {
     const struct uplink_slots *slots;
     const struct uplink_slot *oldest;
+    unsigned unanswered; /* of the owner */
 };
 
-/* An answer that is not read yet is one, too. */
+/* An answer that is not read yet is one, too; a failure that is not read yet is none. */
 static void find_oldest(void *userdata)
 {
     struct oldest_search *search = userdata;
     const struct uplink_slot *slot;
 
     TAILQ_FOREACH(slot, &search->slots->sent, order) {
-        if (slot->state != SLOT_ANSWERED || slot->answer == UPLINK_UNKNOWN)
-            break;
+        if (slot->state == SLOT_ANSWERED && slot->answer != UPLINK_UNKNOWN)
+            continue;
+        if (!search->oldest)
+            search->oldest = slot;
+        if (slot->id != UPLINK_OWN_ID)
+            search->unanswered++;
     }
-    search->oldest = slot;
 }
 
 void uplink_sweep(struct uplink *uplink)
@@ -399,6 +418,7 @@ void uplink_sweep(struct uplink *uplink)
 
     mailbox_run_locked(&uplink->inbox.mailbox, find_oldest, &search);
     uplink->connection.oldest = search.oldest;
+    uplink->connection.unanswered = search.unanswered;
     for (struct uplink_slot *slot = TAILQ_FIRST(&uplink->slots.sent); slot; slot = next) {
         next = TAILQ_NEXT(slot, order);
         /* If it is answered, its mail is queued. */
@@ -451,7 +471,7 @@ static uint64_t remaining_length(const struct uplink *uplink,
 
     if (forwarded_qos(uplink, message) > 0)
         size += 2;
-    if (uplink->settings->protocol != MQTTVERSION_5)
+    if (uplink->client.protocol != MQTTVERSION_5)
         return size;
     uint64_t properties = message->properties.size + message->stamp.size +
                           (message->expiry_ms >= 0 ? EXPIRY_BYTES : 0);
@@ -476,7 +496,7 @@ static uint64_t size_in_window(const struct uplink *uplink,
                                const struct uplink_message *message,
                                uint64_t packet)
 {
-    if (uplink->settings->protocol != MQTTVERSION_5)
+    if (uplink->client.protocol != MQTTVERSION_5)
         return packet;
     return packet + memory_of_properties(message->properties) +
            memory_of_properties(message->stamp);
@@ -487,21 +507,21 @@ struct message_size {
     uint64_t in_window;
 };
 
-/* Return: 0; UPLINK_E_*. */
+/* Return: 0; UPLINK_E_*, with UPLINK_E_OTHER_BROKER that one. */
 static int check_message(const struct uplink *uplink,
                          const struct uplink_message *message,
                          size_t topic_size,
-                         struct message_size *ret)
+                         struct message_size *ret,
+                         size_t *ret_other)
 {
     uint64_t remaining = remaining_length(uplink, message, topic_size);
 
     if (topic_size > MQTT_TEXT_MAX || remaining > MQTT_VARINT_MAX)
         return UPLINK_E_TOO_LARGE;
     uint64_t packet = 1 + varint_size((uint32_t)remaining) + remaining;
-    if (packet > uplink->connection.limits.maximum_packet)
-        return UPLINK_E_TOO_LARGE;
-    if (message->retain && !uplink->connection.limits.retain_available)
-        return UPLINK_E_RETAIN;
+    int r = uplink_check_limits(uplink, packet, message->retain, ret_other);
+    if (r != 0)
+        return r;
     if (uplink->slots.in_flight >= uplink_window(uplink) || uplink_is_paced(uplink))
         return UPLINK_E_FULL;
     /* A message larger than window_bytes is sent alone. */
@@ -623,7 +643,7 @@ static int send_in_slot(struct uplink *uplink,
     slot->is_taken = false;
     slot_take(uplink, slot);
     options.context = slot_context(uplink, slot);
-    if (uplink->settings->protocol == MQTTVERSION_5) {
+    if (uplink->client.protocol == MQTTVERSION_5) {
         options.onSuccess5 = on_success5;
         options.onFailure5 = on_failure5;
         rc = add_properties(&options.properties, message);
@@ -650,10 +670,14 @@ int uplink_send(struct uplink *uplink, const struct uplink_message *message)
 {
     size_t topic_size = message->prefix.size + message->topic.size;
     struct message_size size;
+    size_t other;
 
     if (uplink->state != LINK_ONLINE)
         return UPLINK_E_OFFLINE;
-    int r = check_message(uplink, message, topic_size, &size);
+    int r = check_message(uplink, message, topic_size, &size, &other);
+    /* Without its stamp this broker may take it. */
+    if (r == UPLINK_E_OTHER_BROKER && message->stamp.size == 0)
+        uplink_want_other(uplink, other);
     if (r != 0)
         return r;
     if (message->topic.size == 0 || memchr(message->topic.data, 0, message->topic.size))

@@ -4,7 +4,8 @@
  *
  *   STOPPED -> WAITING -> RESOLVING -> CONNECTING -> ONLINE -> (lost, or DROPPING) -> WAITING
  *                     `-> CONNECTING, if the host is an address
- *   STOPPING -> STOPPED: uplink_stop(), from each of them
+ *   STOPPING -> STOPPED: uplink_stop(), from each of them; from ONLINE by way of PARTING, if
+ *                        there is an offline message
  *
  * Invariant, checked after each move: a message is sent only while the link is online,
  * and its slot is released before the next attempt; each wait has a deadline, which the
@@ -21,8 +22,9 @@
 static const char *const link_names[] = {
     [LINK_STOPPED] = "stopped",     [LINK_WAITING] = "waiting",
     [LINK_RESOLVING] = "resolving", [LINK_CONNECTING] = "connecting",
-    [LINK_ONLINE] = "online",       [LINK_DROPPING] = "dropping",
-    [LINK_STOPPING] = "stopping",   [LINK_FREED] = "freed",
+    [LINK_ONLINE] = "online",       [LINK_PARTING] = "parting",
+    [LINK_DROPPING] = "dropping",   [LINK_STOPPING] = "stopping",
+    [LINK_FREED] = "freed",
 };
 
 static const uint32_t link_moves[] = {
@@ -34,8 +36,11 @@ static const uint32_t link_moves[] = {
     [LINK_CONNECTING] = STATES_BIT(LINK_ONLINE) | STATES_BIT(LINK_DROPPING) |
                         STATES_BIT(LINK_WAITING) | STATES_BIT(LINK_STOPPED) |
                         STATES_BIT(LINK_FREED),
-    [LINK_ONLINE] = STATES_BIT(LINK_DROPPING) | STATES_BIT(LINK_STOPPING) |
-                    STATES_BIT(LINK_WAITING) | STATES_BIT(LINK_FREED),
+    [LINK_ONLINE] = STATES_BIT(LINK_PARTING) | STATES_BIT(LINK_DROPPING) |
+                    STATES_BIT(LINK_STOPPING) | STATES_BIT(LINK_WAITING) |
+                    STATES_BIT(LINK_FREED),
+    [LINK_PARTING] =
+        STATES_BIT(LINK_STOPPING) | STATES_BIT(LINK_STOPPED) | STATES_BIT(LINK_FREED),
     [LINK_DROPPING] =
         STATES_BIT(LINK_WAITING) | STATES_BIT(LINK_STOPPING) | STATES_BIT(LINK_FREED),
     [LINK_STOPPING] = STATES_BIT(LINK_STOPPED) | STATES_BIT(LINK_FREED),
@@ -66,6 +71,7 @@ static bool is_consistent(struct uplink *uplink)
     case LINK_ONLINE:
         return client->handle && !client->is_unusable && uplink->connection.online_ms > 0 &&
                uplink_is_swept(uplink);
+    case LINK_PARTING:
     case LINK_DROPPING:
         return is_timed && client->handle;
     case LINK_STOPPING:
@@ -83,8 +89,9 @@ static enum uplink_state public_state(enum uplink_link_state state)
     static const enum uplink_state states[] = {
         [LINK_STOPPED] = UPLINK_IDLE,         [LINK_WAITING] = UPLINK_CONNECTING,
         [LINK_RESOLVING] = UPLINK_CONNECTING, [LINK_CONNECTING] = UPLINK_CONNECTING,
-        [LINK_ONLINE] = UPLINK_ONLINE,        [LINK_DROPPING] = UPLINK_CLOSING,
-        [LINK_STOPPING] = UPLINK_CLOSING,     [LINK_FREED] = UPLINK_IDLE,
+        [LINK_ONLINE] = UPLINK_ONLINE,        [LINK_PARTING] = UPLINK_CLOSING,
+        [LINK_DROPPING] = UPLINK_CLOSING,     [LINK_STOPPING] = UPLINK_CLOSING,
+        [LINK_FREED] = UPLINK_IDLE,
     };
 
     return states[state];
@@ -107,13 +114,31 @@ const char *uplink_state_name(enum uplink_state state)
     return names[state];
 }
 
+/* The link has been good since for so long that a connection counts as one that lasts. */
+static bool is_error_over(const struct uplink *uplink)
+{
+    int64_t since_ms = uplink->connection.online_ms;
+
+    if (since_ms < uplink->last_error.boot_ms)
+        since_ms = uplink->last_error.boot_ms;
+    return uplink->state == LINK_ONLINE &&
+           uplink_now_ms() - since_ms >= uplink_lasting_ms(uplink->settings);
+}
+
+static const char *protocol_name(unsigned protocol)
+{
+    if (protocol == 0)
+        return "";
+    return protocol == MQTTVERSION_5 ? "5" : "3.1.1";
+}
+
 void uplink_get_link(const struct uplink *uplink, struct uplink_link *ret)
 {
     const char *broker = uplink->brokers.has_tried ? uplink_broker_uri(uplink) : "";
 
     *ret = (struct uplink_link){
+        .protocol = protocol_name(uplink->client.protocol),
         .state = public_state(uplink->state),
-        .last_error_boot_ms = uplink->last_error.boot_ms,
         .since_boot_ms = uplink->since_boot_ms,
         .certificate_expires_ms = uplink->certificates.expires_ms,
         .connects = uplink->connects,
@@ -124,5 +149,8 @@ void uplink_get_link(const struct uplink *uplink, struct uplink_link *ret)
         .window = uplink_window(uplink),
     };
     (void)snprintf(ret->broker, sizeof(ret->broker), "%s", broker);
+    if (is_error_over(uplink))
+        return;
+    ret->last_error_boot_ms = uplink->last_error.boot_ms;
     (void)snprintf(ret->last_error, sizeof(ret->last_error), "%s", uplink->last_error.text);
 }

@@ -5,7 +5,9 @@
  *   core.c     clock, timer, window, last error, report to the owner
  *   progress.c whether the broker answers and the line carries
  *   slots.c    messages: send into a slot, answer, sweep
+ *   birth.c    messages about this gateway itself
  *   client.c   Paho's client and its callbacks
+ *   presence.c the will, and answers to the messages of birth.c
  *   secret.c   a password in a file of its own
  *   attempt.c  one attempt to connect: secrets, TLS files, options
  *   file_check.c    are the files usable, and what is sent protected?
@@ -13,8 +15,13 @@
  *   resolve.c  the addresses behind a broker's host name
  *   pacer.c    how fast messages may be sent
  *   state.c    the states of the link, and what is true in each
+ *   limits.c   what a broker announced, and which message it takes
+ *   files_mark.c  have the files of the settings changed?
+ *   backoff.c  how long a pause is
  *   retry.c    which broker is tried next, and when
+ *   failback.c a connection has lasted, or is left for the first broker
  *   tls_reason.c  why a handshake of TLS failed, in words
+ *   remedy.c   what the operator can do about an end
  *   reason.c   why an attempt or a connection ended, in words
  *   link.c     the life of the connection: attempts, events, deadlines, the end
  *   uplink.c   start and stop, the settings, the mailbox and the timer
@@ -35,6 +42,7 @@
 #include <sys/queue.h>
 
 #include "base/attr.h"
+#include "base/log.h"
 #include "base/mailbox.h"
 #include "daemon/tls/tls_files.h"
 #include "daemon/uplink/pacer.h"
@@ -59,8 +67,8 @@ struct uplink_mail {
 };
 
 /* FREE -> SENT (loop) -> ANSWERED (a callback, posts) -> FREE (loop). Without an answer of the
- * broker: SENT -> FREE by the sweep, or SENT -> ANSWERED -> ENDED (loop) -> FREE by the sweep.
- */
+ * broker: SENT -> FREE by the sweep, or SENT -> ANSWERED -> ENDED (loop) -> FREE by the
+ * sweep. */
 enum uplink_slot_state { SLOT_FREE, SLOT_SENT, SLOT_ANSWERED, SLOT_ENDED };
 
 struct uplink_slot {
@@ -88,13 +96,16 @@ enum uplink_event_kind {
     UPLINK_EVENT_COUNT
 };
 
+#define CLIENT_ID_MAX 64
+
 /* What a CONNACK announced; zero or the widest value if it did not. */
 struct uplink_limits {
     unsigned receive_maximum;
     unsigned maximum_qos;
     uint64_t maximum_packet;
     bool retain_available;
-    unsigned keepalive_s; /* 0: ours stays */
+    unsigned keepalive_s;          /* 0: ours stays */
+    char client_id[CLIENT_ID_MAX]; /* its beginning; "": ours stays */
 };
 
 /*
@@ -111,6 +122,7 @@ struct uplink_event {
     bool is_connack;             /* code came in a CONNACK */
     struct uplink_limits limits; /* with UPLINK_CONNECTED */
     char text[UPLINK_TEXT_MAX];  /* Paho's message, often "" */
+    char words[UPLINK_TEXT_MAX]; /* the broker's texts, to be put behind a reason; or "" */
 };
 
 /* A line of OpenSSL, kept for the failure that it explains; the first of an attempt counts. */
@@ -150,10 +162,10 @@ struct uplink_client {
     bool is_destroying; /* (locked) callbacks of now are no late answers */
     bool is_tls;        /* Paho never takes TLS back from a client */
     bool is_unusable;   /* an attempt or messages may still be inside: the next one is new */
-    uint64_t keepalive_set_ms; /* the setting of which keepalive_s was made */
-    unsigned
-        keepalive_s; /* of the newest attempt: the setting, lowered to what brokers demand */
-    struct tls_files tls_files; /* of the newest attempt */
+    /* Of the newest attempt: */
+    unsigned protocol; /* MQTTVERSION_3_1_1 or MQTTVERSION_5 */
+    unsigned keepalive_s;
+    struct tls_files tls_files;
 };
 
 /* The messages in flight. */
@@ -182,27 +194,64 @@ struct uplink_resolver {
     SLIST_HEAD(, uplink_lookup) lookups;
 };
 
-/* What is known of one broker of the list. */
+/* The message of its own that is in flight, and what became of earlier ones: presence.c. */
+struct uplink_presence_state {
+    char *topic; /* with its prefix; NULL: there is none */
+    bool is_birth_due;
+    unsigned in_flight;
+    bool is_leaving; /* the offline message was sent */
+    bool has_left;   /* and the broker has it */
+    unsigned closed; /* connections in a row that the broker closed at one */
+    struct log_limit warnings;
+};
+
+/* The history of one broker of the list. */
 struct uplink_broker {
+    bool has_session; /* of the last connection, and no QoS 2 message is open in it */
     char address[PAHO_LINK_ADDRESS_MAX]; /* of its host, the one tried last; "": none yet */
     bool is_address_suspect;             /* the last connection to it was not a good one */
+    unsigned failures; /* attempts, and connections that did not last, since one that did */
+    unsigned backoff_round;
+    int64_t next_try_ms; /* boot time; no attempt before */
+    int64_t logged_ms;   /* boot time of the last line about it */
+    unsigned suppressed; /* lines since then that were not logged */
+    bool has_limits;     /* of its newest CONNACK */
+    bool is_usable;      /* with these limits */
+    struct uplink_limits limits;
+    bool speaks_3_1_1_only;
+    unsigned keepalive_s;      /* the lowest that it demanded; 0: none */
+    uint64_t keepalive_set_ms; /* the setting at that time */
 };
 
 struct uplink_brokers {
     struct uplink_broker *list; /* one for each of the settings */
+    size_t count;
     size_t current;
     bool has_tried; /* the current one is connected to or being tried */
+    /* A planned change: the connection ends when nothing is in flight. */
+    size_t target;
+    bool is_leaving;
+    size_t home; /* if the attempt at the target fails */
+    bool has_home;
+    bool is_renewal; /* target is the same broker: for files that were replaced */
+    size_t wanted;   /* by a message that the current one cannot take */
+    bool is_other_wanted;
+    int64_t other_due_ms; /* boot time; it is not left for another before */
 };
 
 /* The newest attempt, and the connection that came of it. */
 struct uplink_connection {
     struct uplink_limits limits;
-    int64_t online_ms;                   /* boot time; 0: the attempt has not succeeded */
-    bool is_proven;                      /* the broker acknowledged something */
-    bool is_loss_suspected;              /* Paho refused a send, but no loss was reported yet */
-    bool reconnects_at_once;             /* we end it, and it is no failure */
+    int64_t online_ms;       /* boot time; 0: the attempt has not succeeded */
+    bool is_proven;          /* the broker acknowledged something */
+    bool is_loss_suspected;  /* Paho refused a send, but no loss was reported yet */
+    bool reconnects_at_once; /* we end it, and it is no failure */
+    bool is_settled;         /* it has lasted */
+    bool is_online_logged;
     unsigned unanswered;                 /* messages its end left without an answer */
     enum uplink_cause cause;             /* of its end; NONE: it has not ended */
+    int connack_code;                    /* of a refused attempt; -1: there was none */
+    bool is_unprepared;                  /* the attempt did not get as far as the network */
     int end_code;                        /* of the broker's DISCONNECT; -1: it sent none */
     const struct uplink_slot *oldest;    /* at its end; NULL: nothing was without an answer */
     char library_error[UPLINK_TEXT_MAX]; /* a line of OpenSSL: the cause of a failure */
@@ -217,12 +266,14 @@ struct uplink_progress {
     int64_t line_ms;   /* something came, or the peer took what was sent up to a PINGREQ */
 };
 
-/* The history of attempts. */
+/* The history of attempts, at any broker. */
 struct uplink_retry {
-    unsigned failed_attempts; /* since the last good connection */
-    unsigned backoff_round;
-    unsigned stalls; /* ack timeouts in a row */
-    int64_t logged_ms;
+    unsigned failed_attempts; /* in a row, at any broker */
+    unsigned stalls;          /* ack timeouts in a row */
+    int64_t due_ms;           /* boot time of the next attempt */
+    uint64_t files_mark;      /* of the newest attempt, see uplink_files_mark() */
+    /* While online: when the connection has lasted, and when to return to the first broker. */
+    struct uplink_timer online_timer;
 };
 
 struct uplink_certificates {
@@ -243,6 +294,7 @@ enum uplink_link_state {
     LINK_RESOLVING, /* an attempt: its host name is looked up */
     LINK_CONNECTING,
     LINK_ONLINE,
+    LINK_PARTING,  /* the offline message is on its way, then STOPPING follows */
     LINK_DROPPING, /* our own disconnect under way, another attempt follows */
     LINK_STOPPING, /* the same, and no attempt follows */
     LINK_FREED,    /* uplink_free(): what the library reports now changes nothing */
@@ -263,6 +315,7 @@ struct uplink {
     struct uplink_connection connection;
     struct uplink_progress progress;
     struct uplink_retry retry;
+    struct uplink_presence_state presence;
     struct uplink_certificates certificates;
     struct uplink_error last_error; /* as the status shows it */
     enum uplink_link_state state;
@@ -306,6 +359,9 @@ void uplink_progress_note_answer(struct uplink *uplink);
 /* If healthy: sets the timer for the next check, if there is anything to check. */
 enum uplink_health uplink_progress_check(struct uplink *uplink);
 
+/* The id of messages that no owner sent: no message of the owner has it. */
+#define UPLINK_OWN_ID UINT64_MAX
+
 /* slots.c */
 MUST_CHECK int uplink_slots_init(struct uplink *uplink);
 void uplink_slots_done(struct uplink *uplink);
@@ -318,6 +374,8 @@ void uplink_on_slot(struct uplink *uplink, struct uplink_slot *slot);
 /* The end of an epoch: everything without an answer is answered UNKNOWN, with the cause and the
  * text of uplink->connection. */
 void uplink_sweep(struct uplink *uplink);
+/* Is a QoS 2 message without an answer? */
+bool uplink_has_open_qos2(const struct uplink *uplink);
 /* Does no slot wait for an answer of the library? */
 bool uplink_is_swept(struct uplink *uplink);
 
@@ -327,8 +385,8 @@ int uplink_create_client(struct uplink *uplink, const char *uri);
 int uplink_set_callbacks(struct uplink *uplink);
 void uplink_set_connect_callbacks(const struct uplink *uplink,
                                   MQTTAsync_connectOptions *options);
-/* Return: is it under way? */
-bool uplink_client_disconnect(struct uplink *uplink);
+/* @code: of the DISCONNECT of version 5. Return: is it under way? */
+bool uplink_client_disconnect(struct uplink *uplink, int code);
 /* NULL handle: only forgets that it was unusable. */
 void uplink_destroy_client(struct uplink *uplink);
 /* The client and all that the library holds: its threads end. */
@@ -371,14 +429,104 @@ void uplink_describe_slow_lookup(const struct uplink_resolver *resolver,
 /* Before the mailbox is destroyed: lookups under way end without it. */
 void uplink_detach_lookups(struct uplink_resolver *resolver);
 
+/* presence.c */
+MUST_CHECK int uplink_presence_init(struct uplink *uplink);
+void uplink_presence_done(struct uplink *uplink);
+/* Does the attempt resume the session of the last connection? */
+bool uplink_presence_resumes(const struct uplink *uplink);
+/* The offline message, if there is one; @will and the texts live until MQTTAsync_connect(). */
+void uplink_presence_set_will(const struct uplink *uplink,
+                              MQTTAsync_willOptions *will,
+                              MQTTAsync_connectOptions *options);
+/* MQTT 5 only. Return: 0 or a code of Paho's. */
+int uplink_presence_add_properties(const struct uplink *uplink,
+                                   MQTTProperties *connect,
+                                   MQTTProperties *will);
+/* Is the broker to publish the will after our DISCONNECT? */
+bool uplink_presence_wants_will(const struct uplink *uplink);
+/* The answer to a message of birth.c. */
+void uplink_presence_on_answer(struct uplink *uplink, const struct uplink_answer *answer);
+/* Is there one, and does the broker take it? */
+bool uplink_has_presence(const struct uplink *uplink);
+
+/* birth.c */
+/* A connection begins: the online message goes first. */
+void uplink_birth_begin(struct uplink *uplink);
+/* After mail and timers: what had no room before. */
+void uplink_birth_continue(struct uplink *uplink);
+/* Sends the offline message. Return: is it on its way? */
+bool uplink_birth_leave(struct uplink *uplink);
+
 /* state.c */
 /* The only place that moves the link. The timer of the new state is set before. */
 void uplink_set_state(struct uplink *uplink, enum uplink_link_state state);
 
+/* remedy.c */
+/* What helps against the end of the attempt or connection; a literal without quotes. */
+const char *uplink_remedy(const struct uplink *uplink);
+
+/* limits.c */
+unsigned uplink_choose_protocol(const struct uplink_settings *settings,
+                                const struct uplink_broker *broker);
+/* Is it a refusal, of an attempt with version 5, by a broker that speaks 3.1.1 only? */
+bool uplink_is_3_1_1_answer(const struct uplink *uplink, const struct uplink_event *event);
+/* Do the settings exclude 3.1.1? */
+bool uplink_needs_protocol_5(const struct uplink_settings *settings);
+/* The next attempt, at once, is with 3.1.1, and so are the later ones at this broker. */
+void uplink_fall_back(struct uplink *uplink, const struct uplink_event *event);
+/* At the start: what the configured protocol costs. */
+void uplink_log_protocol(const struct uplink_settings *settings);
+/* Keeps what the CONNACK announced. Return: may the broker be used? If not, @reason is set, and
+ * @ret_code for the DISCONNECT. */
+bool uplink_take_limits(struct uplink *uplink,
+                        const struct uplink_limits *limits,
+                        char reason[static UPLINK_TEXT_MAX],
+                        int *ret_code);
+/* Do the settings of now still allow what the broker in use announced? If not, as above. */
+bool uplink_is_still_usable(const struct uplink *uplink,
+                            char reason[static UPLINK_TEXT_MAX],
+                            int *ret_code);
+/* For the next attempt at @broker. */
+unsigned uplink_keepalive_s(const struct uplink_settings *settings,
+                            const struct uplink_broker *broker);
+/* @packet: its bytes. Return: 0; UPLINK_E_TOO_LARGE, UPLINK_E_RETAIN: no broker of the list
+ * takes it; UPLINK_E_OTHER_BROKER, and @ret_other: that one may. */
+MUST_CHECK int uplink_check_limits(const struct uplink *uplink,
+                                   uint64_t packet,
+                                   bool has_retain,
+                                   size_t *ret_other);
+
+/* files_mark.c */
+/* Changes with the password and TLS files of @settings. */
+uint64_t uplink_files_mark(const struct uplink_settings *settings);
+
+/* backoff.c */
+/* min * 2^round, at most max. */
+uint64_t uplink_backoff_limit_ms(uint64_t min_ms, uint64_t max_ms, unsigned round);
+/* Full jitter: 0 to that limit. @random: any 64 bits. */
+uint64_t uplink_backoff_ms(uint64_t min_ms, uint64_t max_ms, unsigned round, uint64_t random);
+
 /* retry.c */
-/* After an end: chooses the next broker. Return: how long to wait before it is tried, in ms. */
-uint64_t uplink_plan_retry(struct uplink *uplink);
-void uplink_log_retry(struct uplink *uplink, const char *broker, uint64_t wait_ms);
+/* That of the newest attempt, or of the next one. */
+struct uplink_broker *uplink_broker(struct uplink *uplink);
+/* How long a connection is online before it counts as a good one. */
+int64_t uplink_lasting_ms(const struct uplink_settings *settings);
+bool uplink_has_lasted(const struct uplink *uplink);
+/* The next pause is the shortest again. */
+void uplink_forgive(struct uplink_broker *broker);
+/* After an end: chooses the next broker, and when it is tried. */
+void uplink_plan_retry(struct uplink *uplink);
+/* Sets the timer of LINK_WAITING. */
+void uplink_set_wait(struct uplink *uplink);
+/* Its end: is the pause over, or was a file of the settings replaced? */
+bool uplink_is_attempt_due(const struct uplink *uplink);
+/* Each broker may be tried now, with the shortest pause after it. */
+void uplink_end_pauses(struct uplink *uplink);
+/* Lines about the current broker, or the one that was; of those that repeat, few. @has_lasted:
+ * it is the last of a series. */
+void uplink_log_online(struct uplink *uplink, bool has_lasted);
+void uplink_log_lost(struct uplink *uplink, struct uplink_broker *broker, const char *uri);
+void uplink_log_retry(struct uplink *uplink, struct uplink_broker *broker, const char *uri);
 /*
  * If memory was short for a moment the library may keep a list in which something
  * is missing, and no connection of it works again (upstream: none known). Its last
@@ -386,8 +534,21 @@ void uplink_log_retry(struct uplink *uplink, const char *broker, uint64_t wait_m
  * and the longer the broker is away the more seldom.
  */
 bool uplink_is_library_suspect(const struct uplink_retry *retry);
-/* Full jitter: 0 to min * 2^round, at most max. @random: any 64 bits. */
-uint64_t uplink_backoff_ms(uint64_t min_ms, uint64_t max_ms, unsigned round, uint64_t random);
+
+/* failback.c */
+/* The link is online. */
+void uplink_note_online(struct uplink *uplink);
+/* A message waits for @other, which is tried when nothing is in flight, but not often. */
+void uplink_want_other(struct uplink *uplink, size_t other);
+/* retry.online_timer has expired. */
+void uplink_on_online_timer(struct uplink *uplink);
+/* Were files of the settings replaced since the connection that is online began? */
+bool uplink_has_old_files(const struct uplink *uplink);
+/* Leaves the broker for itself: with the new files. */
+void uplink_renew(struct uplink *uplink);
+/* Is the connection to be left for brokers.target now? */
+bool uplink_is_leave_due(const struct uplink *uplink);
+void uplink_log_leave(const struct uplink *uplink);
 
 /* tls_reason.c */
 /* Return: does the seam know why? If so, @reason is set. */
@@ -414,8 +575,10 @@ const char *uplink_describe_loss(const struct uplink *uplink);
 bool uplink_extend_deadline(struct uplink *uplink, uint64_t due_us);
 /* The timer has expired. */
 void uplink_on_deadline(struct uplink *uplink);
-/* Our own disconnect; @state: LINK_DROPPING or LINK_STOPPING. */
-void uplink_disconnect(struct uplink *uplink, enum uplink_link_state state);
+/* Ends the connection for another broker, if that is due: after each turn of the mail. */
+void uplink_leave_if_due(struct uplink *uplink);
+/* Our own disconnect with @code; @state: LINK_DROPPING or LINK_STOPPING. */
+void uplink_disconnect(struct uplink *uplink, enum uplink_link_state state, int code);
 /* The first cause and the first reason count: what comes after is their consequence. */
 void uplink_note_end(struct uplink_connection *connection,
                      enum uplink_cause cause,

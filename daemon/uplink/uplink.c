@@ -21,6 +21,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "daemon/mqtt/packet.h"
 #include "daemon/uplink/file_check.h"
 #include "daemon/uplink/paho/paho_handshake.h"
 #include "daemon/uplink/settings.h"
@@ -32,7 +33,9 @@
 #define WINDOW_MAX 65535u
 
 #define TIMER_ACCURACY_US 10000
-#define PACE_ACCURACY_US  1000
+/* So long the broker may take to answer the offline message. */
+#define PARTING_MS       1000
+#define PACE_ACCURACY_US 1000
 
 /* --- mail ----------------------------------------------------------------- */
 
@@ -71,6 +74,13 @@ static void read_mail(struct uplink *uplink)
     }
 }
 
+static void continue_presence(struct uplink *uplink)
+{
+    if (uplink->state == LINK_PARTING && uplink->presence.in_flight == 0)
+        uplink_disconnect(uplink, LINK_STOPPING, MQTT_SUCCESS);
+    uplink_birth_continue(uplink);
+}
+
 static int on_mail(sd_event_source *source, int fd, uint32_t events, void *userdata)
 {
     struct uplink *uplink = userdata;
@@ -79,6 +89,8 @@ static int on_mail(sd_event_source *source, int fd, uint32_t events, void *userd
     (void)fd;
     (void)events;
     read_mail(uplink);
+    continue_presence(uplink);
+    uplink_leave_if_due(uplink);
     uplink_report(&uplink->owner);
     return 0;
 }
@@ -108,6 +120,7 @@ static int on_timer(sd_event_source *source, uint64_t usec, void *userdata)
     read_mail(uplink); /* an answer in time is not late because the loop was */
     if (!uplink->timer.is_armed && !uplink_extend_deadline(uplink, usec))
         uplink_on_deadline(uplink);
+    continue_presence(uplink);
     uplink_report(&uplink->owner);
     return 0;
 }
@@ -120,6 +133,7 @@ static int on_pace(sd_event_source *source, uint64_t usec, void *userdata)
     (void)source;
     (void)usec;
     uplink_on_pace(uplink);
+    continue_presence(uplink);
     uplink_report(&uplink->owner);
     return 0;
 }
@@ -132,12 +146,26 @@ static int init_pace(struct uplink *uplink)
     return r < 0 ? r : sd_event_source_set_enabled(uplink->pace.source, SD_EVENT_OFF);
 }
 
-static int init_timer(struct uplink *uplink)
+static int on_online_timer(sd_event_source *source, uint64_t usec, void *userdata)
 {
-    int r = sd_event_add_time(uplink->event, &uplink->timer.source, CLOCK_BOOTTIME, 0,
-                              TIMER_ACCURACY_US, on_timer, uplink);
+    struct uplink *uplink = userdata;
 
-    return r < 0 ? r : sd_event_source_set_enabled(uplink->timer.source, SD_EVENT_OFF);
+    (void)source;
+    (void)usec;
+    uplink->retry.online_timer.is_armed = false;
+    uplink_on_online_timer(uplink);
+    uplink_leave_if_due(uplink);
+    uplink_report(&uplink->owner);
+    return 0;
+}
+
+static int
+init_timer(struct uplink *uplink, struct uplink_timer *timer, sd_event_time_handler_t handler)
+{
+    int r = sd_event_add_time(uplink->event, &timer->source, CLOCK_BOOTTIME, 0,
+                              TIMER_ACCURACY_US, handler, uplink);
+
+    return r < 0 ? r : sd_event_source_set_enabled(timer->source, SD_EVENT_OFF);
 }
 
 /* --- settings ------------------------------------------------------------- */
@@ -149,13 +177,14 @@ static void log_finding(void *userdata, const struct uplink_finding *finding)
     char file[UPLINK_TEXT_MAX];
     char reason[UPLINK_TEXT_MAX];
     char remedy[UPLINK_TEXT_MAX];
+    bool *are_usable = userdata;
 
-    (void)userdata;
     (void)log_quote(file, sizeof(file), finding->file, strlen(finding->file));
     (void)log_quote(reason, sizeof(reason), finding->text, strlen(finding->text));
     (void)log_quote(remedy, sizeof(remedy), finding->remedy, strlen(finding->remedy));
     switch (finding->kind) {
     case UPLINK_FINDING_UNUSABLE:
+        *are_usable = false;
         log_error("uplink_file_unusable key=%s file=%s reason=%s messages=kept remedy=%s",
                   finding->key, file, reason, remedy);
         break;
@@ -169,6 +198,17 @@ static void log_finding(void *userdata, const struct uplink_finding *finding)
     case UPLINK_FINDING_DATES:
         break;
     }
+}
+
+/* Return: can they all be used? */
+static bool log_files(const struct uplink_settings *settings)
+{
+    struct clock_reading now;
+    bool are_usable = true;
+
+    clock_read(&now);
+    uplink_check_files(settings, now.wall_ms, log_finding, &are_usable);
+    return are_usable;
 }
 
 static bool is_known_scheme(const char *uri)
@@ -185,7 +225,7 @@ static bool tls_settings_are_usable(const struct uplink_tls_settings *settings)
     if (is_default || paho_handshake_is_replaced())
         return true;
     log_error("uplink_setting_unusable key=%s reason=\"this build links Paho's shared library, "
-              "which cannot do that\"",
+              "which cannot do that\" remedy=\"leave it out, or build with the static one\"",
               settings->alpn[0] != '\0' ? "uplink.tls.alpn" : "uplink.tls.min_version");
     return false;
 }
@@ -195,19 +235,21 @@ static bool settings_are_usable(const struct uplink_settings *settings)
     bool is_usable = tls_settings_are_usable(&settings->tls);
 
     if (settings->broker_count == 0) {
-        log_error("uplink_setting_unusable key=uplink.brokers reason=\"names no broker\"");
+        log_error(
+            "uplink_setting_unusable key=uplink.brokers reason=\"names no broker\" remedy=\"name at least one\"");
         is_usable = false;
     }
     for (size_t i = 0; i < settings->broker_count; i++) {
         if (is_known_scheme(settings->brokers[i]))
             continue;
         log_error("uplink_setting_unusable key=uplink.brokers reason=\"broker %zu is none of "
-                  "tcp:// mqtt:// ssl:// mqtts://\"",
+                  "tcp:// mqtt:// ssl:// mqtts://\" remedy=\"correct its scheme\"",
                   i + 1);
         is_usable = false;
     }
     if (settings->window == 0 || settings->window > WINDOW_MAX) {
-        log_error("uplink_setting_unusable key=uplink.window reason=\"must be 1 to %u\"",
+        log_error("uplink_setting_unusable key=uplink.window reason=\"must be 1 to %u\" "
+                  "remedy=\"correct it\"",
                   WINDOW_MAX);
         is_usable = false;
     }
@@ -260,17 +302,22 @@ static void init_inbox(struct uplink *uplink)
 
 static int prepare(struct uplink *uplink)
 {
-    size_t brokers = uplink->settings->broker_count;
+    struct uplink_brokers *brokers = &uplink->brokers;
     int r = uplink_slots_init(uplink);
 
     if (r == 0) {
-        uplink->brokers.list = calloc(brokers, sizeof(*uplink->brokers.list));
-        r = uplink->brokers.list ? 0 : -ENOMEM;
+        brokers->count = uplink->settings->broker_count;
+        brokers->list = calloc(brokers->count, sizeof(*brokers->list));
+        r = brokers->list ? 0 : -ENOMEM;
     }
+    if (r == 0)
+        r = uplink_presence_init(uplink);
     if (r == 0)
         r = watch_mail(uplink);
     if (r >= 0)
-        r = init_timer(uplink);
+        r = init_timer(uplink, &uplink->timer, on_timer);
+    if (r >= 0)
+        r = init_timer(uplink, &uplink->retry.online_timer, on_online_timer);
     if (r >= 0)
         r = init_pace(uplink);
     if (r >= 0)
@@ -286,14 +333,12 @@ int uplink_new(sd_event *event,
                void *userdata,
                struct uplink **ret)
 {
-    struct clock_reading now;
-
     if (uplink_instance)
         return -EBUSY;
     if (!settings_are_usable(settings))
         return UPLINK_E_SETTINGS;
-    clock_read(&now);
-    uplink_check_files(settings, now.wall_ms, log_finding, NULL);
+    (void)log_files(settings);
+    uplink_log_protocol(settings);
     struct uplink *uplink = calloc(1, sizeof(*uplink));
     if (!uplink)
         return -ENOMEM;
@@ -324,15 +369,51 @@ int uplink_start(struct uplink *uplink)
 {
     if (uplink->state != LINK_STOPPED)
         return -EALREADY;
+    uplink->retry.due_ms = 0;
     uplink_timer_set(&uplink->timer, uplink_now_ms());
     uplink_set_state(uplink, LINK_WAITING);
     return 0;
 }
 
+/* A good connection is not given up for files that cannot work. */
+static void renew_connection(struct uplink *uplink)
+{
+    if (!uplink_has_old_files(uplink) || !log_files(uplink->settings))
+        return;
+    uplink_renew(uplink);
+    uplink_leave_if_due(uplink);
+}
+
+void uplink_retry_now(struct uplink *uplink)
+{
+    char reason[UPLINK_TEXT_MAX];
+    int code;
+
+    uplink_end_pauses(uplink);
+    if (uplink->state == LINK_ONLINE && !uplink_is_still_usable(uplink, reason, &code)) {
+        uplink_note_end(&uplink->connection, UPLINK_CAUSE_DROPPED, reason);
+        uplink_disconnect(uplink, LINK_DROPPING, code);
+    } else {
+        renew_connection(uplink);
+    }
+    uplink_report(&uplink->owner);
+}
+
 static void stop_at_once(struct uplink *uplink)
 {
     uplink_timer_off(&uplink->timer);
+    uplink_timer_off(&uplink->retry.online_timer);
     uplink_set_state(uplink, LINK_STOPPED);
+}
+
+static void begin_parting(struct uplink *uplink)
+{
+    if (!uplink_birth_leave(uplink)) {
+        uplink_disconnect(uplink, LINK_STOPPING, MQTT_SUCCESS);
+        return;
+    }
+    uplink_timer_set_in(&uplink->timer, PARTING_MS);
+    uplink_set_state(uplink, LINK_PARTING);
 }
 
 /*
@@ -343,7 +424,7 @@ void uplink_stop(struct uplink *uplink)
 {
     switch (uplink->state) {
     case LINK_ONLINE:
-        uplink_disconnect(uplink, LINK_STOPPING);
+        begin_parting(uplink);
         break;
     case LINK_DROPPING:
         uplink_set_state(uplink, LINK_STOPPING);
@@ -357,6 +438,7 @@ void uplink_stop(struct uplink *uplink)
         stop_at_once(uplink);
         break;
     case LINK_STOPPED:
+    case LINK_PARTING:
     case LINK_STOPPING:
     case LINK_FREED:
     case LINK_STATES:
@@ -380,6 +462,7 @@ void uplink_free(struct uplink *uplink)
         uplink_instance = NULL;
     }
     sd_event_source_disable_unref(uplink->timer.source);
+    sd_event_source_disable_unref(uplink->retry.online_timer.source);
     sd_event_source_disable_unref(uplink->pace.source);
     sd_event_source_disable_unref(uplink->inbox.source);
     sd_event_source_disable_unref(uplink->certificates.timer);
@@ -388,6 +471,7 @@ void uplink_free(struct uplink *uplink)
         mailbox_done(&uplink->inbox.mailbox);
     sd_event_unref(uplink->event);
     uplink_slots_done(uplink);
+    uplink_presence_done(uplink);
     free(uplink->brokers.list);
     free(uplink);
 }

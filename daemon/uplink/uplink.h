@@ -15,9 +15,9 @@
  * uplink_send(), and ops->answered may call no function of the uplink but uplink_get_link()
  * and uplink_room().
  *
- * Diagnostics: link_online, link_lost, link_retry, link_keepalive, link_closed,
- * uplink_file_unusable, uplink_file_suspect, uplink_insecure, uplink_certificate_dates,
- * uplink_setting_unusable.
+ * Diagnostics: link_online, link_lost, link_retry, link_failback, link_renew, link_keepalive,
+ * link_closed, link_limits, link_protocol, uplink_file_unusable, uplink_file_suspect,
+ * uplink_insecure, uplink_certificate_dates, uplink_setting_unusable.
  */
 #ifndef MQTT_SPOOLD_DAEMON_UPLINK_UPLINK_H
 #define MQTT_SPOOLD_DAEMON_UPLINK_UPLINK_H
@@ -34,7 +34,7 @@ enum uplink_state { UPLINK_IDLE, UPLINK_CONNECTING, UPLINK_ONLINE, UPLINK_CLOSIN
 
 /* One message to forward; everything is copied before uplink_send() returns. */
 struct uplink_message {
-    uint64_t id;        /* comes back in the answer */
+    uint64_t id;        /* comes back in the answer; below UINT64_MAX */
     struct view prefix; /* of the topic; may be empty */
     struct view topic;
     struct view payload;
@@ -85,24 +85,29 @@ struct uplink_ops {
 struct uplink_link {
     enum uplink_state state;
     char broker[UPLINK_TEXT_MAX]; /* connected to or being tried; "" before the first attempt */
-    char last_error[UPLINK_TEXT_MAX]; /* "" when there was none */
-    int64_t last_error_boot_ms;       /* when; 0: there was none */
-    int64_t since_boot_ms;            /* when the state began */
-    int64_t certificate_expires_ms;   /* wall clock: the first of ours; 0: there is none */
-    uint64_t connects;                /* successful ones */
-    uint64_t late_answers;            /* counted and ignored */
+    /* "" when there was none, or the link has been good for a while since */
+    char last_error[UPLINK_TEXT_MAX];
+    int64_t last_error_boot_ms;     /* when; 0: as above */
+    int64_t since_boot_ms;          /* when the state began */
+    int64_t certificate_expires_ms; /* wall clock: the first of ours; 0: there is none */
+    uint64_t connects;              /* successful ones */
+    uint64_t late_answers;          /* counted and ignored */
     unsigned in_flight;
-    unsigned window; /* as the broker's Receive Maximum limits it now */
+    const char *protocol; /* of the newest attempt: "5", "3.1.1"; "": there was none */
+    unsigned window;      /* as the broker's Receive Maximum limits it now */
 };
 const char *uplink_state_name(enum uplink_state state);
 
 enum {
     UPLINK_E_OFFLINE = 1, /* not connected */
     UPLINK_E_FULL,        /* no slot, the bytes of the window are used up, or the rate is */
-    /* Above the broker's Maximum Packet Size, or no MQTT packet can hold it: this broker will
-     * never take it. */
+    /* Above the Maximum Packet Size of each broker of the list, or no MQTT packet can hold it:
+     * none of them will ever take it. */
     UPLINK_E_TOO_LARGE,
-    UPLINK_E_RETAIN,  /* the broker announced that it keeps no retained messages */
+    UPLINK_E_RETAIN, /* the brokers announced that they keep no retained messages */
+    /* This broker does not take it, another one of the list does or may, and is tried when
+     * nothing is in flight, but not often: offer it again after a while. */
+    UPLINK_E_OTHER_BROKER,
     UPLINK_E_SETTINGS /* logged: the settings cannot work */
 };
 
@@ -112,9 +117,10 @@ struct uplink;
  * uplink_new() - prepare; nothing connects before uplink_start()
  * @settings: borrowed until uplink_free(). Between two calls the owner may change any
  *            number but broker_count, protocol and window. backoff_*_ms apply from the
- *            next pause on, keepalive_ms and connect_timeout_ms from the next attempt,
- *            ack_timeout_ms when the wait under way is over, window_bytes, max_qos
- *            and rate from the next message.
+ *            next pause on, failback_ms from the next connection, keepalive_ms and
+ *            connect_timeout_ms from the next attempt, ack_timeout_ms when the wait under
+ *            way is over, window_bytes, max_qos and rate from the next
+ *            message.
  *
  * Blocks no signal and starts no thread; the caller has blocked the signals it
  * handles, for Paho's threads inherit the mask at the first connect.
@@ -150,6 +156,16 @@ void uplink_uncork(struct uplink *uplink);
 /* How many messages may be sent now; 0 unless online, and 0 while the rate allows none. */
 unsigned uplink_room(const struct uplink *uplink);
 void uplink_get_link(const struct uplink *uplink, struct uplink_link *ret);
+
+/*
+ * uplink_retry_now() - the settings, or what the operator knows, have changed
+ *
+ * Ends the pause before the next attempt; each broker has the shortest pause again, and with
+ * protocol 0 is tried with version 5. A connection stays, unless the settings now exclude what
+ * its broker announced, or a file of the settings was replaced: then it is replaced as well,
+ * when nothing is in flight.
+ */
+void uplink_retry_now(struct uplink *uplink);
 
 /*
  * uplink_stop() - no more sends, disconnect

@@ -65,6 +65,7 @@ struct rebuild_state {
     uint64_t pruned; /* deliveries up to here are missing on purpose, also beyond exported */
     uint64_t failures_pruned; /* so many of the counted failures have no row any more */
     uint64_t kept;            /* rejected messages that are kept */
+    int64_t reported;         /* or SPOOL_NOT_REPORTED; 0 if it is unknown: reported again */
 };
 
 /* How far the lanes' counters reach. */

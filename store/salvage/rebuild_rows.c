@@ -201,6 +201,9 @@ int rebuild_is_foreign(struct pages *pages, bool *ret)
 
 /* ---- the clock and the cursor ---- */
 
+/* Of table spool; an older program's row ends before it. */
+enum { STATE_REPORTED = 13 };
+
 int rebuild_take_state(void *userdata, const struct pages_row *row)
 {
     struct rebuild *rebuild = userdata;
@@ -230,6 +233,9 @@ int rebuild_take_state(void *userdata, const struct pages_row *row)
     rebuild->state.kept = row->field_count > 11 && is_number(row, 11, 0, INT64_MAX / 4)
                               ? (uint64_t)rebuild_number(row, 11)
                               : 0;
+    rebuild->state.reported = SPOOL_NOT_REPORTED;
+    if (is_number(row, STATE_REPORTED, 0, INT64_MAX / 4))
+        rebuild->state.reported = rebuild_number(row, STATE_REPORTED);
     rebuild->state.is_read = rebuild->state.has_cursor = true;
     return 0;
 }

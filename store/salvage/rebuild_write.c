@@ -405,7 +405,8 @@ static int write_state(struct rebuild *rebuild, uint64_t pruned_seq)
         " record_bytes ="
         " (SELECT coalesce(sum(record_charge(client, topic, ref)), 0) FROM outcome),"
         " rejected_messages = (SELECT count(*) FROM rejected),"
-        " rejected_bytes = (SELECT coalesce(sum(charge), 0) FROM rejected)",
+        " rejected_bytes = (SELECT coalesce(sum(charge), 0) FROM rejected),"
+        " reported_seq = CASE WHEN ?10 >= 0 THEN min(?10, ?11) END",
         -1, &stmt, NULL);
     if (rc != SQLITE_OK)
         return rc;
@@ -416,11 +417,14 @@ static int write_state(struct rebuild *rebuild, uint64_t pruned_seq)
                                (int64_t)clock->absent_after,
                                (int64_t)rebuild->state.exported,
                                (int64_t)pruned_seq,
-                               (int64_t)failed};
-    const bool is_there[] = {true, true, clock->has_wall, true, clock->is_absent, true,
-                             true, true};
+                               (int64_t)failed,
+                               rebuild->state.reported,
+                               (int64_t)rebuild->ends.last_seq};
+    const bool is_there[] = {
+        true, true, clock->has_wall, true, clock->is_absent, true, true, true, true, true};
+    enum { NUMBERS = sizeof(numbers) / sizeof(numbers[0]) };
     rc = sqlite3_bind_text(stmt, 1, clock->boot_id, -1, SQLITE_STATIC);
-    for (int i = 0; i < 8 && rc == SQLITE_OK; i++)
+    for (int i = 0; i < NUMBERS && rc == SQLITE_OK; i++)
         rc = is_there[i] ? sqlite3_bind_int64(stmt, 2 + i, numbers[i])
                          : sqlite3_bind_null(stmt, 2 + i);
     if (rc == SQLITE_OK)

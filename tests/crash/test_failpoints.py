@@ -43,8 +43,9 @@ BEFORE = {"export.after_mend": "export.torn_write:2"}
 # ... or a damaged database, for all names with this prefix.
 AFTER_DAMAGE = "salvage."
 ONLY_NEW = ("create.", "migrate.")  # unless an older program made the spool
-# Reached when files are removed under the daemon, which by itself may lose: see test_ground.py.
-OTHER_RIG = "restore."
+# Reached when files are removed under the daemon, which by itself may lose: see test_ground.py; or
+# when failures are reported, in messages that no producer sent: see test_broker_presence.py.
+OTHER_RIG = ("restore.", "report.")
 SHOWN = 6
 NEVER_S, LATER_S = 30, 3  # waited for the first passage, for a later one
 

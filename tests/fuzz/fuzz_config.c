@@ -45,7 +45,8 @@ static void values_are_in_range(const struct config *config)
     for (size_t i = 0; i < config->uplink.broker_count; i++)
         PROMISE(strstr(config->uplink.brokers[i], "://") != NULL);
     PROMISE(config->uplink.client_id[0] != '\0' && strlen(config->uplink.client_id) <= 65535);
-    PROMISE(config->uplink.protocol == 4 || config->uplink.protocol == 5);
+    PROMISE(config->uplink.protocol == 0 || config->uplink.protocol == 4 ||
+            config->uplink.protocol == 5);
     PROMISE(config->uplink.window >= 1 && config->uplink.window <= 10000);
     PROMISE(config->uplink.max_qos <= 2);
     PROMISE(config->uplink.backoff_min_ms <= config->uplink.backoff_max_ms);

@@ -2,12 +2,14 @@
 """What goes out is shaped: how fast, in which order, under which topic, with which properties."""
 
 import os
+import subprocess
 import sys
 import time
 
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
 
+import processes  # noqa: E402
 from fake_broker import FakeBroker  # noqa: E402
 from gateway import Gateway, check_audit  # noqa: E402
 from tap import case, check, cleanup, equal, run_all, wait_for  # noqa: E402
@@ -19,11 +21,29 @@ def fake_broker(**options):
     return broker
 
 
+def test_config(gateway):
+    """What the daemon says of the file."""
+    done = subprocess.run([processes.daemon_path(), "-c", gateway.config, "--test-config"],
+                          capture_output=True, text=True, timeout=60)
+    equal(done.returncode, 78, "exit code of --test-config")
+    return done.stdout + done.stderr
+
+
 def publish(gateway, count, topic="plant/t", size=6, version=5):
     with gateway.client(version) as client:
         for _, ack in client.publish_many(
                 ((topic, (b"%06d" % number).ljust(size, b".")) for number in range(count)), 200):
             equal(ack.reason, 0, "reason of a PUBACK")
+
+
+def stamps(broker):
+    """The user properties of each PUBLISH, in the order of arrival, as dictionaries."""
+    return [dict(entry["user"]) for entry in broker.publishes()]
+
+
+def marks(broker, since=0):
+    """(backlog, repeat) of each PUBLISH."""
+    return [("spool-backlog" in stamp, "spool-repeat" in stamp) for stamp in stamps(broker)[since:]]
 
 
 # How fast
@@ -65,6 +85,31 @@ def a_rate_of_bytes_lets_a_larger_message_pass_and_a_hup_lifts_it():
 
 
 
+# In which order
+
+
+@case
+def live_messages_go_before_the_backlog_which_gets_a_place_in_nine():
+    broker = fake_broker(connack=0x88)
+    gateway = Gateway(broker.url, uplink={"stamp": True, "window": 1}, lanes=[
+        {"name": "plant", "topics": ["plant/#"], "drain": "live-first"}]).start()
+    publish(gateway, 20)
+    broker.change(connack=0, late=5000)
+    wait_for(lambda: len(broker.publishes()) == 1, 20, "the first of the backlog, in flight")
+    broker.change(late=0)
+    publish(gateway, 18)
+    check(len(broker.publishes()) == 1, "the machine is too slow for this case")
+    equal(gateway.wait_drained()["delivered"], 38)
+    seen = "".join("b" if backlog else "l" for backlog, _ in marks(broker))
+    equal(seen, "b" + 2 * ("l" * 8 + "b") + "ll" + "b" * 17, "backlog and live")
+    for half in (True, False):
+        numbers = [entry["seq"] for entry in broker.publishes()
+                   if ("spool-backlog" in dict(entry["user"])) == half]
+        equal(numbers, sorted(numbers), "the order in one half")
+    gateway.stop()
+    check_audit(gateway.audit_lines())
+
+
 # Topics
 
 
@@ -94,17 +139,29 @@ def a_topic_too_long_with_its_prefix_is_refused_and_the_longest_arrives():
 
 
 
+@case
+def a_lane_maps_topics_and_refuses_what_maps_to_none():
+    broker = fake_broker()
+    gateway = Gateway(broker.url, lanes=[{
+        "name": "plant", "topics": ["plant/#"], "prefix": "site/",
+        "map": ["plant/+/temp/+", "t/{2}/{1}", "plant/raw/#", "{#}{#}"]}]).start()
+    gateway.wait_link()
+    for topic in ("plant/7/temp/east", "plant/raw/x/y", "plant/other", "else"):
+        equal(reason_of(gateway, topic), 0, topic)
+    equal(reason_of(gateway, "plant/raw"), 0x90, "it maps to the empty topic")
+    equal(reason_of(gateway, "plant/raw/" + 32766 * "x"), 0x90, "it maps to one that is too long")
+    gateway.wait_drained()
+    equal([entry["topic"] for entry in broker.publishes()],
+          ["site/t/east/7", "site/x/yx/y", "site/plant/other", "else"], "topics at the broker")
+    records = gateway.wait_audit(4)
+    equal(records[0]["topic"], "plant/7/temp/east", "the record has the topic as it was published")
+    gateway.configure(lanes=[{"name": "plant", "topics": ["plant/#"],
+                              "map": ["plant/#", "{1}"]}])
+    check("lanes.map" in test_config(gateway), "--test-config names the key")
+    gateway.stop()
+
+
 # Stamps
-
-
-def stamps(broker):
-    """The user properties of each PUBLISH, in the order of arrival, as dictionaries."""
-    return [dict(entry["user"]) for entry in broker.publishes()]
-
-
-def marks(broker, since=0):
-    """(backlog, repeat) of each PUBLISH."""
-    return [("spool-backlog" in stamp, "spool-repeat" in stamp) for stamp in stamps(broker)[since:]]
 
 
 @case

@@ -196,6 +196,61 @@ def a_file_that_is_replaced_is_used_at_the_next_connect():
 
 
 @case
+def after_a_hup_a_replaced_file_is_used_as_soon_as_nothing_is_in_flight():
+    broker = FakeBroker().start()
+    cleanup(broker.stop)
+    password = written("password", b"first\n")
+    gateway = Gateway(broker.url, uplink={"username": "u", "password_file": password}).start()
+    gateway.wait_link()
+    # Nothing was replaced: the connection stays.
+    gateway.hup()
+    wait_for(lambda: gateway.log().count("reloaded applied=all") == 1, 10, "the first reload")
+    broker.change(noack=True)
+    equal(gateway.client(5).publish_wait("plant/t", b"000001").reason, 0, "reason")
+    wait_for(broker.publishes, 10, "the message at the broker")
+    with open(password + ".new", "w") as out:
+        out.write("second\n")
+    os.rename(password + ".new", password)
+    gateway.hup()
+    wait_for(lambda: gateway.log().count("reloaded applied=all") == 2, 10, "the second reload")
+    # More is accepted, but not sent, until the one in flight has its answer.
+    equal(gateway.client(5).publish_wait("plant/t", b"000002").reason, 0, "reason")
+    gateway.fresh_status()
+    equal((gateway.status()["link"]["connects"], len(broker.publishes())), (1, 1),
+          "connects and messages while one is in flight")
+    broker.change(noack=False)
+    broker.acknowledge_all()
+    equal(gateway.wait_drained()["delivered"], 2, "delivered")
+    equal([entry["seq"] for entry in broker.publishes()], [1, 2], "sent once each")
+    equal(gateway.status()["link"]["connects"], 2, "connects")
+    check("link_renew" in gateway.log() and "link_lost" not in gateway.log(),
+          "it is no loss", gateway.log())
+    gateway.stop()
+
+
+@case
+def after_a_hup_a_file_that_cannot_work_leaves_the_connection_as_it_is():
+    certificates = Certificates()
+    broker = Mosquitto(tls=certificates).start()
+    ca = shutil.copy(certificates.ca, os.path.join(processes.folder(), "ca.crt"))
+    gateway = tls_gateway(broker, ca_file=ca).start()
+    gateway.wait_link()
+    with open(ca, "w") as out:
+        out.write("not yet\n")
+    gateway.hup()
+    wait_for(lambda: "reloaded applied=all" in gateway.log(), 10, "the reload")
+    check("uplink_file_unusable key=uplink.tls.ca_file" in gateway.log(), "the log names it",
+          gateway.log())
+    gateway.fresh_status()
+    equal([gateway.status()["link"][name] for name in ("state", "connects")], ["online", 1],
+          "state and connects")
+    shutil.copy(certificates.ca, ca)
+    gateway.hup()
+    wait_for(lambda: gateway.status()["link"]["connects"] == 2, 10, "the second connection")
+    gateway.stop()
+
+
+@case
 def a_certificate_that_expires_soon_is_a_line_a_day_and_a_member_of_the_status():
     def lines():
         return gateway.log().count("uplink_certificate_dates")

@@ -371,7 +371,7 @@ def files_that_do_not_exist_yet_keep_no_client_from_publishing():
     publish(gateway, numbered(0, 3))
     check("uplink_file_unusable key=uplink.tls.ca_file" in gateway.log(), "the log names the key")
     for path in (password, ca):
-        wait_for(lambda: path in gateway.status().get("link", {}).get("last_error", ""), 10,
+        wait_for(lambda: path in (gateway.status().get("link", {}).get("last_error") or ""), 10,
                  "last_error names " + path)
         if path == password:
             with open(password, "w") as out:
@@ -422,7 +422,7 @@ def a_transient_refusal_is_tried_again_with_backoff_and_never_rejected():
     most = 15 * (time.monotonic() - began)
     check(all(tries[number] <= most for number in range(5)), "tries in 2 s or more", tries, most)
     equal(gateway.log().count("broker_refuses code=0x97 reason=\"quota exceeded\""), 1, "in the log")
-    wait_for(lambda: "quota exceeded" in gateway.status()["link"]["last_error"], 5, "in the status")
+    wait_for(lambda: "quota exceeded" in (gateway.status()["link"]["last_error"] or ""), 5, "in the status")
     ledger = gateway.ledger()
     equal((ledger["spooled"], ledger["rejected"]), (5, 0))
     broker.change(reason=0)

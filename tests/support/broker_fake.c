@@ -84,6 +84,14 @@ static size_t encode_limits(const struct broker_fake *broker, uint8_t memory[sta
     return writer_used(&writer);
 }
 
+static uint8_t connack_code(const struct broker_connection *connection)
+{
+    const struct broker_fake *broker = connection->broker;
+
+    return connection->version == MQTT_5 && broker->connack_code5 != 0 ? broker->connack_code5
+                                                                       : broker->connack_code;
+}
+
 static void send_connack(struct broker_connection *connection)
 {
     uint8_t limits[32];
@@ -96,7 +104,7 @@ static void send_connack(struct broker_connection *connection)
     writer_u8(&writer, PACKET_CONNACK << 4);
     writer_u8(&writer, (uint8_t)(has_properties ? 3 + size : 2));
     writer_u8(&writer, 0);
-    writer_u8(&writer, connection->broker->connack_code);
+    writer_u8(&writer, connack_code(connection));
     if (has_properties) {
         writer_u8(&writer, (uint8_t)size);
         writer_bytes(&writer, limits, size);
@@ -120,7 +128,7 @@ static void on_connect(struct broker_connection *connection, const struct packet
     if (broker->is_silent)
         return;
     send_connack(connection);
-    if (broker->connack_code != 0 || broker->closes_after_connack)
+    if (connack_code(connection) != 0 || broker->closes_after_connack)
         hang_up(connection, false);
     else
         broker->connects++;
@@ -195,8 +203,11 @@ static void on_publish(struct broker_connection *connection, const struct packet
         return;
     if (++connection->unanswered > broker->unanswered_max)
         broker->unanswered_max = connection->unanswered;
-    if (broker->withholds_acks)
+    if (broker->withholds_acks) {
+        if (publish.qos == 1 && connection->withheld_count < BROKER_WITHHELD_MAX)
+            connection->withheld[connection->withheld_count++] = publish.packet_id;
         return;
+    }
     send_ack(connection, publish.qos == 1 ? PACKET_PUBACK : PACKET_PUBREC, publish.packet_id);
     if (publish.qos == 1 || broker->ack_code >= 0x80)
         connection->unanswered--;
@@ -306,6 +317,25 @@ void broker_start(struct broker_fake *broker, sd_event *event)
         abort();
     broker->port = ntohs(address.sin_port);
     (void)snprintf(broker->uri, sizeof(broker->uri), "tcp://127.0.0.1:%u", broker->port);
+}
+
+void broker_stop_reading(struct broker_fake *broker)
+{
+    for (unsigned i = 0; i < BROKER_CONNECTIONS_MAX; i++) {
+        if (broker->connections[i].fd >= 0)
+            (void)sd_event_source_set_enabled(broker->connections[i].source, SD_EVENT_OFF);
+    }
+}
+
+void broker_acknowledge(struct broker_fake *broker)
+{
+    for (unsigned i = 0; i < BROKER_CONNECTIONS_MAX; i++) {
+        struct broker_connection *connection = &broker->connections[i];
+
+        while (connection->fd >= 0 && connection->withheld_count > 0)
+            send_ack(connection, PACKET_PUBACK,
+                     connection->withheld[--connection->withheld_count]);
+    }
 }
 
 void broker_answer(struct broker_fake *broker, enum packet_type type, uint16_t id, uint8_t code)

@@ -18,6 +18,7 @@
 
 #define BROKER_CONNECTIONS_MAX 4
 #define BROKER_TEXT_MAX        512
+#define BROKER_WITHHELD_MAX    8
 
 struct broker_connection {
     struct broker_fake *broker;
@@ -26,7 +27,9 @@ struct broker_connection {
     struct bytes input;
     enum packet_version version;
     unsigned publishes;
-    unsigned unanswered; /* QoS 1 and 2 */
+    unsigned unanswered;                    /* QoS 1 and 2 */
+    uint16_t withheld[BROKER_WITHHELD_MAX]; /* packet ids of QoS 1, the first ones */
+    unsigned withheld_count;
 };
 
 struct broker_fake {
@@ -34,9 +37,10 @@ struct broker_fake {
     bool closes_after_connack;
     bool withholds_acks;
     uint8_t connack_code;
-    uint8_t ack_code;     /* v5 PUBACK or PUBREC */
-    const char *ack_text; /* its Reason String, up to 100 bytes; NULL: none */
-    unsigned reset_after; /* publishes on one connection; 0: never */
+    uint8_t connack_code5; /* of version 5 only, instead */
+    uint8_t ack_code;      /* v5 PUBACK or PUBREC */
+    const char *ack_text;  /* its Reason String, up to 100 bytes; NULL: none */
+    unsigned reset_after;  /* publishes on one connection; 0: never */
     /* v5 CONNACK properties; 0: not announced */
     uint16_t receive_maximum;
     uint32_t maximum_packet;
@@ -78,11 +82,15 @@ void broker_start(struct broker_fake *broker, sd_event *event);
 void broker_stop(struct broker_fake *broker);
 /* v5: DISCONNECT with a reason to all, then close. */
 void broker_dismiss(struct broker_fake *broker, uint8_t code);
+/* The acknowledgements that were withheld. */
+void broker_acknowledge(struct broker_fake *broker);
 /* An answer to all, v5, whatever is due. */
 void broker_answer(struct broker_fake *broker,
                    enum packet_type type,
                    uint16_t id,
                    uint8_t code);
+/* The connections that are open read no more. */
+void broker_stop_reading(struct broker_fake *broker);
 /* RST to all. */
 void broker_reset(struct broker_fake *broker);
 

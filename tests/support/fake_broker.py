@@ -19,7 +19,13 @@ Options, alone or together; all but those of CONNACK also change while it runs:
   connack HH       refuse connections with this code
   silent           accept connections, never answer
   reset_after N    RST instead of the Nth acknowledgement of each connection
+  close_after N    close after the Nth acknowledgement of each connection
+  dismiss HH       the same with a DISCONNECT of this code after the first one (MQTT 5), and with
+                   `dismiss_properties HEX`
+  connack_raw HEX  these bytes instead of a CONNACK, then close; `connack_raw_versions` are the
+                   protocol versions that get them: both, or "5"
   receive_maximum N, maximum_packet N, maximum_qos N   announce it (MQTT 5)
+  announce HEX     these properties in the CONNACK, besides those above (MQTT 5)
   session_present  set it in CONNACK, and remember QoS 2 packet ids over connections
   slow N           take N bytes a second, through a small receive buffer
   deaf             read nothing; what was sent meanwhile is read when it is unset
@@ -32,7 +38,8 @@ head (how the payload begins), user (its user properties as pairs), seq and inta
 comes. `seq` is the number the payload begins with. A payload "SEQ;...;CRC" ends in the CRC-32 of
 all before its last semicolon, as eight hex digits: `intact` is true if that holds and the topic
 ends in "/SEQ"; it is null for other payloads unless `check` is set, which makes all of them
-damaged. Also: {"event": "connect" | "disconnect" | "end" | "violation", ...}; a violation is a
+damaged. A "connect" has the will: topic, payload, qos, retain and delay (null: none), or null; and
+the session expiry; a "disconnect" has its code. Also: {"event": "connect" | "disconnect" | "end" | "violation", ...}; a violation is a
 PUBLISH beyond what was announced, or a malformed packet.
 """
 
@@ -55,7 +62,9 @@ OPTIONS = {
     "noack": False, "late": 0, "half": False, "twice": False, "wrong_id": False, "garbage": "",
     "reason": 0, "each": 1, "reason_at": "", "close_at": "", "connack": 0, "silent": False, "reset_after": 0,
     "receive_maximum": 0, "maximum_packet": 0, "maximum_qos": None, "session_present": False,
-    "check": False, "slow": 0, "deaf": False, "mute": False, "skip": 0,
+    "check": False, "close_after": 0, "dismiss": 0, "dismiss_properties": "",
+    "connack_raw": "", "connack_raw_versions": "45", "announce": "",
+    "slow": 0, "deaf": False, "mute": False, "skip": 0,
     "after_connack": "",
 }
 SLOW_BUFFER = 8192
@@ -73,6 +82,18 @@ def read_varint(data, at):
         if not data[at + i] & 0x80:
             return number, at + i + 1
     raise ValueError("length of five bytes")
+
+
+def numbers(body, at):
+    """The properties of a CONNECT or a will, which are all numbers, by id; and where they end."""
+    sizes = {0x01: 1, 0x02: 4, 0x11: 4, 0x18: 4, 0x21: 2, 0x22: 2, 0x27: 4}
+    length, at = read_varint(body, at)
+    end, found = at + length, {}
+    while at < end:
+        kind, size = body[at], sizes[body[at]]
+        found[kind] = int.from_bytes(body[at + 1:at + 1 + size], "big")
+        at += 1 + size
+    return found, end
 
 
 def user_properties(encoded):
@@ -113,6 +134,7 @@ class Connection(asyncio.Protocol):
         self.version = 4
         self.client = ""
         self.answered = 0
+        self.acknowledged = 0
         self.unanswered = set()
         self.is_over = False
 
@@ -186,7 +208,8 @@ class Connection(asyncio.Protocol):
         elif kind == PINGREQ and not self.broker.options["silent"]:
             self.send(PINGRESP << 4, b"")
         elif kind == DISCONNECT:
-            self.broker.record({"event": "disconnect", "conn": self.number})
+            self.broker.record({"event": "disconnect", "conn": self.number,
+                                "code": body[0] if body else 0})
             self.transport.close()
 
     def on_connect(self, body):
@@ -194,14 +217,22 @@ class Connection(asyncio.Protocol):
         name = struct.unpack(">H", body[:2])[0]
         self.version, flags = body[2 + name], body[3 + name]
         at = 6 + name
+        properties = {}
         if self.version == 5:
-            length, at = read_varint(body, at)
-            at += length
+            properties, at = numbers(body, at)
+        keepalive = struct.unpack(">H", body[4 + name:6 + name])[0]
         size = struct.unpack(">H", body[at:at + 2])[0]
         self.client = body[at + 2:at + 2 + size].decode()
         self.broker.record({"event": "connect", "conn": self.number, "version": self.version,
-                            "client": self.client, "clean": bool(flags & 2)})
+                            "client": self.client, "clean": bool(flags & 2),
+                            "keepalive": keepalive,
+                            "session_expiry": properties.get(0x11, 0),
+                            "will": self.read_will(flags, body, at + 2 + size)})
         if options["silent"]:
+            return
+        if options["connack_raw"] and str(self.version) in options["connack_raw_versions"]:
+            self.transport.write(bytes.fromhex(options["connack_raw"]))
+            self.transport.close()
             return
         present = options["session_present"] and not flags & 2
         if not present:
@@ -217,6 +248,20 @@ class Connection(asyncio.Protocol):
         elif options["after_connack"]:
             self.transport.write(bytes.fromhex(options["after_connack"]))
 
+    def read_will(self, flags, body, at):
+        if not flags & 4:
+            return None
+        properties = {}
+        if self.version == 5:
+            properties, at = numbers(body, at)
+        texts = []
+        for _ in range(2):
+            size = struct.unpack(">H", body[at:at + 2])[0]
+            at += 2 + size
+            texts.append(body[at - size:at].decode())
+        return {"topic": texts[0], "payload": texts[1], "qos": flags >> 3 & 3,
+                "retain": bool(flags & 0x20), "delay": properties.get(0x18)}
+
     def announced(self):
         options = self.broker.options
         out = b""
@@ -226,7 +271,7 @@ class Connection(asyncio.Protocol):
             out += b"\x27" + struct.pack(">I", options["maximum_packet"])
         if options["maximum_qos"] is not None:
             out += bytes([0x24, options["maximum_qos"]])
-        return out
+        return out + bytes.fromhex(options["announce"])
 
     def on_publish(self, first, body, size):
         qos = first >> 1 & 3
@@ -308,6 +353,19 @@ class Connection(asyncio.Protocol):
                 body = struct.pack(">H", pid ^ 0x4000) + body[2:]
             for _ in range(2 if options["twice"] else 1):
                 self.send(kind << 4, body)
+            self.acknowledged += 1
+            self.end_politely()
+
+    def end_politely(self):
+        options = self.broker.options
+        if options["dismiss"] and self.version == 5:
+            properties = bytes.fromhex(options["dismiss_properties"])
+            self.send(DISCONNECT << 4,
+                      bytes([options["dismiss"]]) + varint(len(properties)) + properties)
+        elif not options["close_after"] or self.acknowledged < options["close_after"]:
+            return
+        self.transport.close()
+        self.is_over = True
 
 
 class FakeBroker:
@@ -356,6 +414,9 @@ class FakeBroker:
             "user": user,
         })
 
+    def events(self, name):
+        return [entry for entry in list(self.ledger) if entry.get("event") == name]
+
     def publishes(self):
         return [entry for entry in list(self.ledger) if "event" not in entry]
 
@@ -373,6 +434,14 @@ class FakeBroker:
     def reset_all(self):
         """RST to every connected client."""
         self.loop.call_soon_threadsafe(lambda: [c.reset() for c in list(self.open)])
+
+    def acknowledge_all(self):
+        """What has come by QoS 1 and is unanswered on the connections that are open."""
+        def run():
+            for connection in list(self.open):
+                for pid in sorted(connection.unanswered):
+                    connection.acknowledge(PUBACK, pid, struct.pack(">H", pid))
+        self.loop.call_soon_threadsafe(run)
 
     async def listen(self):
         self.loop = asyncio.get_running_loop()
@@ -427,7 +496,7 @@ def main():
         elif value == "":
             parser.add_argument(flag, default=value, metavar="TEXT" if name.endswith("_at") else "HEX")
         else:
-            base = 16 if name in ("reason", "connack") else 10
+            base = 16 if name in ("reason", "connack", "dismiss") else 10
             parser.add_argument(flag, default=value, metavar="HH" if base == 16 else "N",
                                 type=lambda text, base=base: int(text, base))
     arguments = vars(parser.parse_args())

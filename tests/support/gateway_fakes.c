@@ -629,6 +629,12 @@ void fakes_link_state(enum uplink_state state)
     fakes.uplink_ops->changed(fakes.uplink_owner);
 }
 
+void uplink_retry_now(struct uplink *uplink)
+{
+    (void)uplink;
+    fakes.retries++;
+}
+
 void uplink_stop(struct uplink *uplink)
 {
     assert_ptr_equal(uplink, &the_uplink);
@@ -851,8 +857,9 @@ struct config *fakes_config(const char *extra)
                   "spool: { directory = \"%s/spool\"; disk_reserve = \"1M\"; };\n"
                   "listen: { socket = \"%s/socket\"; };\n"
                   "uplink: { brokers = ( \"tcp://127.0.0.1:1883\" ); window = 100;\n"
-                  "          backoff: { min = \"1s\"; max = \"10s\"; }; };\n%s\n",
-                  fakes.directory, fakes.directory, extra);
+                  "          backoff: { min = \"1s\"; max = \"10s\"; }; %s };\n%s\n",
+                  fakes.directory, fakes.directory, fakes.uplink_keys ? fakes.uplink_keys : "",
+                  extra);
     assert_int_equal(fclose(file), 0);
     if (config_load(path, &config, error) != 0)
         fail_msg("%s", error);

@@ -55,6 +55,7 @@ struct session {
 
 struct fakes {
     char directory[64];
+    const char *uplink_keys; /* more of group uplink in the configuration; NULL: none */
     sd_event *event;
     struct gateway *gateway; /* of the last fakes_open() */
     struct clock_reading now;
@@ -100,6 +101,7 @@ struct fakes {
     char sent_topic[256]; /* of the last one */
     uint8_t sent_qos;
     struct fake_result send, new_uplink, start_uplink;
+    unsigned retries;       /* calls of uplink_retry_now() */
     bool uplink_stops_late; /* it becomes idle by fakes_link_state() only */
 
     bool is_audit_broken;

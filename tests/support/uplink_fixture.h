@@ -39,6 +39,7 @@ struct fixture {
     char last_text[UPLINK_TEXT_MAX]; /* of the last answer */
     uint64_t oldest_id;              /* of the last answer that was_oldest */
     unsigned oldest;                 /* answers that were */
+    unsigned written;                /* answers whose message was written */
     unsigned answers;
     unsigned kinds[3];
     unsigned changes;
@@ -58,6 +59,7 @@ static inline void on_answered(void *userdata, const struct uplink_answer *answe
     f->last = *answer;
     (void)snprintf(f->last_text, sizeof(f->last_text), "%s", answer->text);
     f->last.text = f->last_text;
+    f->written += answer->was_written;
     if (answer->was_oldest) {
         assert_int_equal(answer->kind, UPLINK_UNKNOWN);
         f->oldest++;

@@ -2,12 +2,13 @@
 /*
  * test_histories.c - whatever happens to a spool, in any order, held against a model
  *
- * A history is some thousand random steps: messages come, go out, come back, end; lanes and
- * limits change; the disk is short, or full; others lock the database; clocks are wrong; the
- * daemon stops or is killed, with or without a reboot, and the spool is salvaged though it is
- * sound. Meanwhile: only what is committed and waits goes out, and only once at a time; each
- * accepted message ends once, in its lane, with a seq of its own, and nothing else ends; the
- * ledger is the model's. In the end all goes out, and nothing is left.
+ * A history is some thousand random steps: messages come, go out, come back, end; the link
+ * comes and goes; lanes and limits change; the disk is short, or full; others lock the
+ * database; clocks are wrong; the daemon stops or is killed, with or without a reboot, and
+ * the spool is salvaged though it is sound. Meanwhile: only what is committed and waits goes
+ * out, and only once at a time; each accepted message ends once, in its lane, with a seq of
+ * its own, and nothing else ends; the ledger is the model's. In the end all goes out, and
+ * nothing is left.
  *
  * Seeds are printed; SPOOL_TEST_SEED repeats one. SPOOLD_LONG=1: many histories, and longer
  * ones.
@@ -129,6 +130,7 @@ static void roll_lanes(struct model *m)
         m->lanes[i] = (struct spool_lane){
             .name = names[order[i]],
             .priority = (int)roll(m, 3),
+            .drain = roll(m, 2) ? SPOOL_LIVE_FIRST : SPOOL_FIFO,
             .limits = {.max_messages = roll(m, 4) ? 20 + roll(m, 500) : IDS,
                        .max_bytes = roll(m, 4) ? 5000 + roll(m, 200000) : 1 << 30,
                        .max_age_ms = roll(m, 3) ? 10000 + roll(m, 100000) : UINT64_MAX,
@@ -363,6 +365,13 @@ static void step_lock(struct model *m)
         unlock(m);
 }
 
+static void step_link(struct model *m)
+{
+    m->is_offline = !m->is_offline;
+    if (!m->is_offline)
+        spool_begin_live(m->f->spool);
+}
+
 static void step_clock(struct model *m)
 {
     m->f->now.wall_credible = roll(m, 2);
@@ -474,7 +483,7 @@ static void step(struct model *m)
     else if (what < 975)
         set_disk(m, m->is_short, !m->is_full && roll(m, 2));
     else if (what < 980)
-        m->is_offline = !m->is_offline;
+        step_link(m);
     else if (what < 985)
         step_lock(m);
     else if (what < 990)

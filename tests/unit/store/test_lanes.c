@@ -287,6 +287,192 @@ static void messages_that_wait_in_one_lane_hold_up_no_other(void **state)
     assert_int_equal(next_id(f), 0);
 }
 
+/* ---- live messages first ---- */
+
+/* One lane, with a backlog of @backlog messages behind the link that came up. */
+static void open_live_first(struct fixture *f, unsigned backlog)
+{
+    struct spool_lane lane = lane_named(f, "default", 0);
+
+    lane.drain = SPOOL_LIVE_FIRST;
+    open_with(f, &lane, 1);
+    fill_lane(f, DEFAULT, backlog);
+    spool_begin_live(f->spool);
+}
+
+/* What is handed out, all of which is delivered: l for ids above @backlog, b for others; in
+ * each half the ids rise. */
+static void check_halves(struct fixture *f, uint64_t backlog, const char *wanted)
+{
+    uint64_t newest[2] = {0};
+    char seen[256] = "";
+    struct spool_message message;
+    size_t used = 0;
+
+    while (used < strlen(wanted) && spool_next(f->spool, &f->now, &message) == 0) {
+        bool is_live = message.id > backlog;
+
+        assert_true(message.id > newest[is_live]);
+        newest[is_live] = message.id;
+        seen[used++] = is_live ? 'l' : 'b';
+        deliver(f, message.id);
+    }
+    assert_string_equal(seen, wanted);
+    commit(f);
+}
+
+static void live_messages_get_eight_of_nine_places(void **state)
+{
+    struct fixture *f = *state;
+
+    open_live_first(f, 20);
+    check_halves(f, 20, "bb"); /* nothing is live yet */
+    fill_lane(f, DEFAULT, 20);
+    check_halves(f, 20,
+                 "llllllllb"
+                 "llllllllb"
+                 "llllb");
+    fill_lane(f, DEFAULT, 3);
+    check_halves(f, 20, "lllbbbbbbbbbbbbbbb");
+    fill_lane(f, DEFAULT, 3); /* the two are one again */
+    check_halves(f, 20, "lll");
+    assert_int_equal(next_id(f), 0);
+    assert_int_equal(ledger_of(f).ended[SPOOL_DELIVERED], 46);
+}
+
+static void without_a_link_that_came_up_the_order_is_that_of_acceptance(void **state)
+{
+    struct fixture *f = *state;
+    struct spool_lane lane = lane_named(f, "default", 0);
+
+    open_live_first(f, 5);
+    lane.drain = SPOOL_FIFO;
+    set_lanes_to(f, &lane, 1); /* by a HUP, in the midst of a backlog */
+    fill_lane(f, DEFAULT, 5);
+    check_halves(f, 5, "bbbbblllll");
+}
+
+/* What was live and is not delivered joins the backlog, in its place. */
+static void a_second_outage_makes_one_backlog_of_all(void **state)
+{
+    struct fixture *f = *state;
+    uint64_t ids[4];
+    uint64_t id;
+
+    open_live_first(f, 10);
+    fill_lane(f, DEFAULT, 10); /* 11 to 20 */
+    for (int i = 0; i < 4; i++)
+        (void)next_of(f, &ids[i]);
+    assert_int_equal(ids[3], 14);
+    deliver(f, ids[1]);
+    commit(f);
+    assert_int_equal(spool_return(f->spool, ids[0], 0), 0);
+    assert_int_equal(spool_return(f->spool, ids[3], 0), 0);
+    spool_begin_live(f->spool);
+    fill_lane(f, DEFAULT, 1); /* 21 */
+    (void)next_of(f, &id);
+    assert_int_equal(id, 21);
+    deliver(f, id);
+    for (unsigned i = 0; i < 18; i++) {
+        static const uint64_t wanted[] = {1,  2,  3,  4,  5,  6,  7,  8,  9,
+                                          10, 11, 14, 15, 16, 17, 18, 19, 20};
+
+        (void)next_of(f, &id);
+        assert_int_equal(id, wanted[i]);
+        deliver(f, id);
+    }
+    assert_int_equal(next_id(f), 0);
+    commit(f);
+    assert_int_equal(ledger_of(f).spooled, 1); /* 13, in flight */
+}
+
+static void a_message_that_comes_back_at_once_keeps_the_place_of_its_half(void **state)
+{
+    struct fixture *f = *state;
+    uint64_t id;
+
+    open_live_first(f, 3);
+    fill_lane(f, DEFAULT, 20);
+    for (int place = 1; place <= 18; place++) {
+        for (int again = 0; again < 3; again++) {
+            (void)next_of(f, &id);
+            assert_int_equal(id <= 3, place % 9 == 0);
+            assert_int_equal(spool_return(f->spool, id, 0), 0);
+        }
+        (void)next_of(f, &id);
+        assert_int_equal(id <= 3, place % 9 == 0);
+        deliver(f, id);
+    }
+}
+
+static void the_oldest_are_evicted_whatever_is_in_flight_of_the_live_ones(void **state)
+{
+    struct fixture *f = *state;
+    struct spool_lane lane = lane_named(f, "default", 0);
+    uint64_t id;
+
+    lane.drain = SPOOL_LIVE_FIRST;
+    open_with(f, &lane, 1);
+    fill_lane(f, DEFAULT, 10);
+    spool_begin_live(f->spool);
+    fill_lane(f, DEFAULT, 10);
+    for (int i = 0; i < 3; i++)
+        (void)next_of(f, &id); /* 11 to 13 are in flight */
+    assert_int_equal(spool_return(f->spool, 12, 0), 0);
+    lane.limits.max_messages = 5;
+    set_lanes_to(f, &lane, 1);
+    assert_int_equal(retain_all(f), 15);
+    for (id = 1; id <= 20; id++)
+        assert_int_equal(records_of(f, id).count, id != 11 && id != 13 && id <= 17);
+}
+
+static void what_expires_on_both_sides_of_a_gap_ends_once(void **state)
+{
+    struct fixture *f = *state;
+    struct spool_message message = make_message("payload");
+    uint64_t id;
+
+    message.expiry_ms = 1000;
+    open_live_first(f, 0);
+    for (int i = 1; i <= 5; i++) {
+        assert_int_equal(spool_append(f->spool, &message, &f->now, &id), 0);
+        commit(f);
+        if (i == 3)
+            spool_begin_live(f->spool);
+    }
+    (void)next_of(f, &id); /* the neighbour of 3, which was never handed out */
+    assert_int_equal(id, 4);
+    assert_int_equal(spool_return(f->spool, id, 0), 0);
+    pass_time(f, 1000);
+    assert_int_equal(retain_all(f), 5);
+    assert_int_equal(next_id(f), 0);
+    fill_lane(f, DEFAULT, 1);
+    check_halves(f, 5, "l");
+    assert_int_equal(ledger_of(f).ended[SPOOL_EXPIRED], 5);
+}
+
+/* Evicted of the backlog in a batch that is lost, they are there again and go out. */
+static void what_a_lost_batch_evicted_of_a_backlog_comes_back(void **state)
+{
+    struct fixture *f = *state;
+    struct spool_lane lane = lane_named(f, "default", 0);
+    bool more;
+
+    open_live_first(f, 10);
+    fill_lane(f, DEFAULT, 5);
+    check_halves(f, 10, "llll");
+    lane.drain = SPOOL_LIVE_FIRST;
+    lane.limits.max_messages = 2;
+    set_lanes_to(f, &lane, 1);
+    assert_int_equal(retain(f, PLENTY, &more), 9);
+    assert_int_equal(next_id(f), 0); /* not while they may come back */
+    close_spool(f);
+    lane.limits.max_messages = PLENTY;
+    open_with(f, &lane, 1);
+    spool_begin_live(f->spool);
+    check_halves(f, 10, "bbbbbbbbbbl");
+}
+
 /* ---- limits, records and ledgers of their own ---- */
 
 static void each_lane_is_held_to_its_own_limits(void **state)
@@ -728,6 +914,11 @@ struct model {
     size_t count;
     unsigned name[IDS]; /* by id: of its lane, for ever */
     enum state state[IDS];
+    bool is_backlog[IDS];        /* accepted before the link came up, in a lane of live-first */
+    unsigned live_places[NAMES]; /* in a row, up to eight */
+    uint64_t newest_out;         /* what was handed out last, with nothing since; 0: none */
+    unsigned newest_live_places; /* of its lane before */
+    unsigned in_backlog_first;   /* handed out of a backlog while live ones waited */
     uint64_t last_seq;
     unsigned evicted;
 };
@@ -763,7 +954,9 @@ static void apply_configuration(struct model *m)
     for (size_t i = 0; i < m->count; i++) {
         m->lanes[i] = lane_named(m->f, names[order[i]], (int)roll(3));
         m->lanes[i].limits.max_messages = 5 + roll(60);
+        m->lanes[i].drain = roll(2) ? SPOOL_LIVE_FIRST : SPOOL_FIFO;
     }
+    m->newest_out = 0;
 }
 
 /* The oldest of its lane that was pending in the last commit; 0: none. */
@@ -774,6 +967,49 @@ static uint64_t oldest_pending(const struct model *m, unsigned name)
             return id;
     }
     return 0;
+}
+
+/* What is left of a lane that is not configured drains as "default" does. */
+static enum spool_drain drain_of(const struct model *m, unsigned name)
+{
+    for (size_t i = 0; i < m->count; i++) {
+        if (strcmp(m->lanes[i].name, names[name]) == 0)
+            return m->lanes[i].drain;
+    }
+    return m->lanes[0].drain;
+}
+
+/* The same of one half. */
+static uint64_t oldest_of_half(const struct model *m, unsigned name, bool is_backlog)
+{
+    for (uint64_t id = 1; id < IDS; id++) {
+        if (m->state[id] == PENDING && m->name[id] == name && m->is_backlog[id] == is_backlog)
+            return id;
+    }
+    return 0;
+}
+
+/* The one that goes out when it is the lane's turn. */
+static uint64_t wanted_next(struct model *m, unsigned name)
+{
+    uint64_t live = oldest_of_half(m, name, false);
+    uint64_t backlog = oldest_of_half(m, name, true);
+
+    if (live == 0 || backlog == 0)
+        return live + backlog;
+    if (drain_of(m, name) == SPOOL_LIVE_FIRST && m->live_places[name] < 8)
+        return live;
+    m->in_backlog_first++;
+    return backlog;
+}
+
+static void model_begin_live(struct model *m)
+{
+    spool_begin_live(m->f->spool);
+    for (uint64_t id = 1; id < IDS; id++) {
+        if (m->state[id] != NOWHERE && drain_of(m, m->name[id]) == SPOOL_LIVE_FIRST)
+            m->is_backlog[id] = m->state[id] != IN_BATCH;
+    }
 }
 
 static int compare_record(void *context, const struct spool_record *record)
@@ -832,14 +1068,19 @@ static void model_next(struct model *m)
     struct spool_message message;
     int r = spool_next(m->f->spool, &m->f->now, &message);
 
+    m->newest_out = 0;
     if (r == SPOOL_E_EMPTY) {
         for (unsigned name = 0; name < NAMES; name++)
             assert_int_equal(oldest_pending(m, name), 0);
         return;
     }
     assert_int_equal(r, 0);
-    assert_int_equal(message.id, oldest_pending(m, m->name[message.id]));
+    unsigned *places = &m->live_places[m->name[message.id]];
+    assert_int_equal(message.id, wanted_next(m, m->name[message.id]));
     m->state[message.id] = IN_FLIGHT;
+    m->newest_out = message.id;
+    m->newest_live_places = *places;
+    *places = m->is_backlog[message.id] ? 0 : *places < 8 ? *places + 1 : 8;
 }
 
 static void model_answer(struct model *m, bool is_delivered)
@@ -855,6 +1096,8 @@ static void model_answer(struct model *m, bool is_delivered)
             deliver(m->f, id);
         else
             assert_int_equal(spool_return(m->f->spool, id, 0), 0);
+        if (!is_delivered && id == m->newest_out)
+            m->live_places[m->name[id]] = m->newest_live_places;
         m->state[id] = is_delivered ? SETTLED : PENDING;
         return;
     }
@@ -868,7 +1111,10 @@ static void model_restart(struct model *m)
             m->state[id] = NOWHERE;
         else if (m->state[id] == IN_FLIGHT || m->state[id] == SETTLED)
             m->state[id] = PENDING;
+        m->is_backlog[id] = false;
     }
+    memset(m->live_places, 0, sizeof(m->live_places));
+    m->newest_out = 0;
     if (roll(2) == 0)
         apply_configuration(m);
     open_with(m->f, m->lanes, m->count);
@@ -902,6 +1148,8 @@ static void model_step(struct model *m)
         model_answer(m, false);
     } else if (what < 92) {
         model_retain(m);
+    } else if (what < 95) {
+        model_begin_live(m);
     } else if (what < 98) {
         apply_configuration(m);
         set_lanes_to(m->f, m->lanes, m->count);
@@ -924,6 +1172,7 @@ static void random_steps_agree_with_a_model(void **state)
     for (int step = 0; step < STEPS; step++)
         model_step(&m);
     assert_true(m.evicted > 0);
+    assert_true(m.in_backlog_first > 0);
 }
 
 #define ON_FOLDER(name) cmocka_unit_test_setup_teardown(name, setup_closed, teardown)
@@ -937,6 +1186,13 @@ int main(void)
         ON_FOLDER(no_lane_waits_longer_than_nine_places_for_each_other_lane),
         ON_FOLDER(a_message_that_comes_back_at_once_keeps_its_place),
         ON_FOLDER(messages_that_wait_in_one_lane_hold_up_no_other),
+        ON_FOLDER(live_messages_get_eight_of_nine_places),
+        ON_FOLDER(without_a_link_that_came_up_the_order_is_that_of_acceptance),
+        ON_FOLDER(a_second_outage_makes_one_backlog_of_all),
+        ON_FOLDER(a_message_that_comes_back_at_once_keeps_the_place_of_its_half),
+        ON_FOLDER(the_oldest_are_evicted_whatever_is_in_flight_of_the_live_ones),
+        ON_FOLDER(what_expires_on_both_sides_of_a_gap_ends_once),
+        ON_FOLDER(what_a_lost_batch_evicted_of_a_backlog_comes_back),
         ON_FOLDER(each_lane_is_held_to_its_own_limits),
         ON_FOLDER(each_lane_has_its_own_policy),
         ON_FOLDER(ledgers_of_lanes_outlive_a_restart),

@@ -411,6 +411,74 @@ static void an_earlier_schema_is_counted_when_it_is_migrated(void **state)
     check_counted(f);
 }
 
+static void reports_are_noted_with_their_message_or_not_at_all(void **state)
+{
+    struct fixture *f = *state;
+
+    assert_int_equal(spool_reported(f->spool), SPOOL_NOT_REPORTED);
+    fail_some(f, 3);
+    append_many(f, 1);
+    spool_set_reported(f->spool, 2);
+    assert_int_equal(spool_reported(f->spool), SPOOL_NOT_REPORTED);
+    close_spool(f); /* as a crash before the commit */
+    open_spool(f);
+    assert_int_equal(spool_reported(f->spool), SPOOL_NOT_REPORTED);
+    append_many(f, 1);
+    spool_set_reported(f->spool, 2);
+    commit(f);
+    assert_int_equal(spool_reported(f->spool), 2);
+    close_spool(f);
+    open_spool(f);
+    assert_int_equal(spool_reported(f->spool), 2);
+    spool_set_reported(f->spool, SPOOL_NOT_REPORTED);
+    append_many(f, 1);
+    commit(f);
+    close_spool(f);
+    open_spool(f);
+    assert_int_equal(spool_reported(f->spool), SPOOL_NOT_REPORTED);
+}
+
+static void no_failure_goes_before_it_is_reported(void **state)
+{
+    struct fixture *f = *state;
+
+    fail_some(f, 10);
+    spool_keep_unreported(f->spool, 4);
+    spool_set_keep(f->spool, 0);
+    spool_set_exported(f->spool, 10);
+    settle_down(f);
+    assert_int_equal(rows_of(f).first, 5);
+    spool_keep_unreported(f->spool, 10);
+    spool_set_keep(f->spool, 0);
+    fail_some(f, 1);
+    settle_down(f);
+    assert_in_range(rows_of(f).first, 10, 11);
+}
+
+static void a_salvage_keeps_how_far_reports_got(void **state)
+{
+    struct fixture *f = *state;
+    struct spool_salvage salvage;
+
+    fail_some(f, 3);
+    append_many(f, 1);
+    spool_set_reported(f->spool, 2);
+    commit(f);
+    close_spool(f);
+    assert_int_equal(spool_salvage(&f->options, NULL, &salvage), 0);
+    open_spool(f);
+    assert_int_equal(spool_reported(f->spool), 2);
+    close_spool(f);
+    tamper(f, "UPDATE spool SET reported_seq = 99"); /* ahead of all: everything again */
+    open_spool(f);
+    assert_int_equal(spool_reported(f->spool), 0);
+    close_spool(f);
+    tamper(f, "UPDATE spool SET reported_seq = NULL");
+    assert_int_equal(spool_salvage(&f->options, NULL, &salvage), 0);
+    open_spool(f);
+    assert_int_equal(spool_reported(f->spool), SPOOL_NOT_REPORTED);
+}
+
 static void a_salvage_counts_again(void **state)
 {
     struct fixture *f = *state;
@@ -446,6 +514,9 @@ int main(void)
         ON_SPOOL(failures_that_wait_stay_and_are_counted),
         ON_SPOOL(bytes_of_a_batch_that_is_lost_do_not_count),
         ON_SPOOL(an_earlier_schema_is_counted_when_it_is_migrated),
+        ON_SPOOL(reports_are_noted_with_their_message_or_not_at_all),
+        ON_SPOOL(no_failure_goes_before_it_is_reported),
+        ON_SPOOL(a_salvage_keeps_how_far_reports_got),
         ON_SPOOL(a_salvage_counts_again),
     };
 

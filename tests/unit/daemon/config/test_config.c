@@ -370,7 +370,7 @@ static void defaults_are_those_of_the_design(void **state)
     assert_int_equal(config->retention.max_age_ms, INT64_C(7) * 24 * 3600 * 1000);
     assert_int_equal(config->retention.when_full, CONFIG_EVICT_OLDEST);
     assert_int_equal(config->uplink.broker_count, 1);
-    assert_int_equal(config->uplink.protocol, 5);
+    assert_int_equal(config->uplink.protocol, 0);
     assert_string_equal(config->uplink.username, "");
     assert_string_equal(config->uplink.password_file, "");
     assert_int_equal(config->uplink.keepalive_ms, 30000);
@@ -382,6 +382,13 @@ static void defaults_are_those_of_the_design(void **state)
     assert_int_equal(config->uplink.window_bytes, 1024 * 1024);
     assert_int_equal(config->uplink.max_qos, 2);
     assert_string_equal(config->uplink.topic_prefix, "");
+    assert_string_equal(config->uplink.presence.topic, "");
+    assert_string_equal(config->uplink.presence.online, "online");
+    assert_string_equal(config->uplink.presence.offline, "offline");
+    assert_int_equal(config->uplink.presence.qos, 1);
+    assert_true(config->uplink.presence.is_retained);
+    assert_string_equal(config->uplink.report_topic, "");
+    assert_int_equal(config->lane_count, 0);
     assert_true(config->uplink.tls.verify);
     assert_string_equal(config->audit.file, "/var/log/mqtt-spoold/audit.jsonl");
     assert_true(config->audit.has_deliveries);
@@ -433,7 +440,8 @@ static void lanes_are_taken_in_their_order_with_limits_of_their_own(void **state
                     "  priority = 1000; max_messages = 5L; max_bytes = \"2k\";\n"
                     "  max_age = \"90s\"; when_full = \"refuse\"; },\n"
                     "{ topics = [ \"#\" ]; name = \"rest\"; priority = -1000;\n"
-                    "  prefix = \"%%m/\"; max_qos = 1; } );\n");
+                    "  prefix = \"%%m/\"; max_qos = 1; drain = \"live-first\";\n"
+                    "  map = ( \"+/#\", \"{1}\", \"a\", \"$aws/b}\" ); } );\n");
     const struct config_lane *lane = config->lanes;
 
     assert_int_equal(config->lane_count, 2);
@@ -453,6 +461,12 @@ static void lanes_are_taken_in_their_order_with_limits_of_their_own(void **state
     assert_int_equal(lane->max_qos, 2);
     assert_string_equal(lane[1].prefix, "%m/");
     assert_int_equal(lane[1].max_qos, 1);
+    assert_int_equal(lane->drain, CONFIG_FIFO);
+    assert_int_equal(lane[1].drain, CONFIG_LIVE_FIRST);
+    assert_int_equal(lane->map_count, 0);
+    assert_int_equal(lane[1].map_count, 4);
+    assert_string_equal(lane[1].map[1], "{1}");
+    assert_string_equal(lane[1].map[3], "$aws/b}");
     config_free(config);
 }
 
@@ -631,7 +645,8 @@ static void numbers_in_texts_names_and_comments_are_no_numbers(void **state)
 
 static void keys_not_yet_supported_are_taken_at_their_default(void **state)
 {
-    accept(*state, UPLINK "exactly_once = false; };\nlanes = ( );\naccess = ( );\n");
+    accept(*state,
+           UPLINK "proxy = \"\"; exactly_once = false; };\nlanes = ( );\naccess = ( );\n");
 }
 
 /* ---- what is refused ---- */
@@ -706,7 +721,8 @@ static void value_out_of_range_is_refused_with_the_range(void **state)
     refuse(*state, UPLINK "window = 10001; };",
            ":2: uplink.window: 10001 is out of range, 1 to 10000");
     refuse(*state, UPLINK "window = -3; };", ":2: uplink.window: -3 must not be negative");
-    refuse(*state, UPLINK "protocol = 3; };", ":2: uplink.protocol: 3 is out of range, 4 to 5");
+    refuse(*state, UPLINK "protocol = 3; };",
+           ":2: uplink.protocol: 3 must be \"auto\", \"4\" or \"5\"");
     refuse(*state, UPLINK "keepalive = \"30d\"; };",
            ":2: uplink.keepalive: 30d is out of range, 1s to 18h");
     refuse(*state, BROKER "listen: { max_packet = \"257M\"; };",
@@ -853,6 +869,12 @@ static void number_above_32_bits_is_refused_not_cut(void **state)
 
 static void key_not_yet_supported_is_refused_by_name(void **state)
 {
+    refuse(
+        *state, UPLINK "proxy = \"http://proxy:3128\"; };",
+        ":2: uplink.proxy: \"http://proxy:3128\" cannot be used: the MQTT library waits for a "
+        "proxy for up to 10 s with all calls locked, and does not read its answer to the end; "
+        "connect to a tunnel instead, such as socat TCP-LISTEN:8883,bind=127.0.0.1,fork "
+        "PROXY:HOST:BROKER:8883");
     refuse(*state, UPLINK "exactly_once = true; };",
            ":2: uplink.exactly_once: not yet supported; leave it out or set it to false");
     refuse(*state, BROKER "access = ( { user = \"x\"; } );",
@@ -935,6 +957,8 @@ static void keys_of_a_lane_are_checked_as_all_others(void **state)
            ":3: lanes.priority: -1001 is out of range, -1000 to 1000");
     refuse(*state, BROKER LANE "{ name = \"b\"; topics = ( \"b\" ); priority = 1001; } );",
            ":3: lanes.priority: 1001 is out of range, -1000 to 1000");
+    refuse(*state, BROKER LANE "{ name = \"b\"; topics = ( \"b\" ); drain = \"lifo\"; } );",
+           ":3: lanes.drain: \"lifo\" must be \"fifo\" or \"live-first\"");
     refuse(*state, BROKER LANE "{ name = \"b\"; topics = ( \"b\" ); max_qos = 3; } );",
            ":3: lanes.max_qos: 3 is out of range, 0 to 2");
     refuse(*state, BROKER LANE "{ name = \"b\"; topics = ( \"b\" ); prefix = \"+/\"; } );",
@@ -950,6 +974,30 @@ static void keys_of_a_lane_are_checked_as_all_others(void **state)
            "such as \"250ms\" or \"10s\"");
     refuse(*state, BROKER LANE "{ name = \"b\"; topics = ( \"b\" ); when_full = \"no\"; } );",
            ":3: lanes.when_full: \"no\" must be \"evict-oldest\", \"refuse\" or \"block\"");
+}
+
+#define MAP(pairs) BROKER LANE "{ name = \"b\"; topics = ( \"b\" );\nmap = ( " pairs " ); } );"
+
+static void maps_that_make_no_topics_are_refused(void **state)
+{
+    refuse(*state, MAP("\"a\", \"b\", \"c\""),
+           ":4: lanes.map: must be pairs of a filter and a topic, such as ( \"+/temp\", "
+           "\"t/{1}\" ); the last filter has no topic");
+    refuse(*state, MAP("\"a\", \"b\",\n\"#/c\", \"d\""),
+           ":5: lanes.map: \"#/c\" must be a topic filter: + stands for one whole level, # for "
+           "all that follow and at the end only, as in \"+/alarm/#\"");
+    refuse(*state, MAP("\"a\", \"\""), ":4: lanes.map: \"\" must not be empty");
+    refuse(
+        *state, MAP("\"+/#\",\n\"{2}\""),
+        ":5: lanes.map: \"{2}\" must not hold more references than its filter has wildcards");
+    refuse(
+        *state, MAP("\"+\", \"{#}\""),
+        ":4: lanes.map: \"{#}\" must not hold more references than its filter has wildcards");
+    refuse(*state, MAP("\"+\", \"a/+\""),
+           ":4: lanes.map: \"a/+\" must not hold the wildcard +: write {1} for the level that "
+           "the first + matches");
+    refuse(*state, MAP("\"a\xC2\x85\", \"b\xC2\x85\""),
+           ":4: lanes.map: \"b\xC2\x85\" must not hold control characters");
 }
 
 static void more_than_63_lanes_or_64_filters_are_refused(void **state)
@@ -1343,6 +1391,30 @@ static void prefixes_hold_the_host_name_too(void **state)
            "(a percent sign)");
 }
 
+static void reports_have_a_lane_of_their_own(void **state)
+{
+    struct config *config =
+        load(*state, UPLINK "report: { topic = \"gw/100%%\"; }; };\n"
+                            "retention: { max_age = \"1h\"; when_full = \"block\"; };\n"
+                            "lanes = ( { name = \"a\"; topics = ( \"a\" ); } );");
+    const struct config_lane *lane = &config->lanes[1];
+
+    assert_string_equal(config->uplink.report_topic, "gw/100%");
+    assert_int_equal(config->lane_count, 2);
+    assert_string_equal(lane->name, "$report");
+    assert_int_equal(lane->topic_count, 0);
+    assert_int_equal(lane->max_qos, 2);
+    assert_int_equal(lane->limits.max_messages, 10000);
+    assert_int_equal(lane->limits.max_bytes, 16 * 1024 * 1024);
+    assert_int_equal(lane->limits.max_age_ms, 3600000);
+    assert_int_equal(lane->limits.when_full, CONFIG_EVICT_OLDEST);
+    config_free(config);
+    refuse(*state, UPLINK "report: { topic = \"a/#\"; }; };",
+           ":2: uplink.report.topic: \"a/#\" must not hold the wildcards + and #");
+    refuse(*state, UPLINK "presence: { topic = \"+\"; }; };",
+           ":2: uplink.presence.topic: \"+\" must not hold the wildcards + and #");
+}
+
 static void topic_prefix_that_no_topic_may_hold_is_refused(void **state)
 {
     refuse(*state, UPLINK "topic_prefix = \"a/+/\"; };",
@@ -1536,11 +1608,13 @@ static const struct {
     VALUE("uplink.ack_timeout", UPLINK "ack_timeout = \"1s\"; };", uplink.ack_timeout_ms),
     VALUE("uplink.backoff.min", UPLINK "backoff: { min = \"2s\"; }; };", uplink.backoff_min_ms),
     VALUE("uplink.backoff.max", UPLINK "backoff: { max = \"3s\"; }; };", uplink.backoff_max_ms),
+    VALUE("uplink.failback", UPLINK "failback = \"0s\"; };", uplink.failback_ms),
     VALUE("uplink.window_bytes", UPLINK "window_bytes = \"1k\"; };", uplink.window_bytes),
     VALUE("uplink.max_qos", UPLINK "max_qos = 1; };", uplink.max_qos),
     VALUE("uplink.stamp", UPLINK "stamp = true; };", uplink.has_stamp),
     VALUE("uplink.rate.messages", UPLINK "rate: { messages = 5; }; };", uplink.rate.messages),
     VALUE("uplink.rate.bytes", UPLINK "rate: { bytes = \"1k\"; }; };", uplink.rate.bytes),
+    VALUE("uplink.report.topic", UPLINK "report: { topic = \"r\"; }; };", uplink.report_topic),
     VALUE("audit.file", BROKER "audit: { file = \"/other\"; };", audit.file),
     VALUE("audit.deliveries", BROKER "audit: { deliveries = false; };", audit.has_deliveries),
     VALUE("audit.journal", BROKER "audit: { journal = \"all\"; };", audit.journal),
@@ -1663,6 +1737,7 @@ int main(void)
         CASE(lane_names_that_cannot_be_are_refused),
         CASE(filters_that_match_nothing_are_refused),
         CASE(keys_of_a_lane_are_checked_as_all_others),
+        CASE(maps_that_make_no_topics_are_refused),
         CASE(more_than_63_lanes_or_64_filters_are_refused),
         CASE(paths_that_are_not_absolute_are_refused),
         CASE(two_keys_that_name_one_file_are_refused),
@@ -1679,6 +1754,7 @@ int main(void)
         CASE(client_id_longer_than_mqtt_allows_is_refused),
         CASE(a_stamp_without_properties_is_refused),
         CASE(prefixes_hold_the_host_name_too),
+        CASE(reports_have_a_lane_of_their_own),
         CASE(topic_prefix_that_no_topic_may_hold_is_refused),
         CASE(password_without_user_is_refused_for_3_1_1),
         CASE(file_that_cannot_be_read_is_refused),

@@ -75,7 +75,7 @@ static int find_reason(void *userdata, const struct spool_record *record)
     struct record_search *search = userdata;
 
     if (record->id == search->id)
-        search->reason = record->reason;
+        search->reason = (int)record->reason;
     return 0;
 }
 
@@ -357,6 +357,40 @@ static void a_lane_has_a_prefix_and_a_qos_of_its_own(void **state)
     expect_sent("b", "b", 1);
 }
 
+static void a_lane_maps_its_topics(void **state)
+{
+    (void)state;
+    (void)fakes_open("lanes = ( { name = \"a\"; topics = ( \"a/#\" ); prefix = \"x/\";\n"
+                     "map = ( \"a/+/t\", \"t/{1}\", \"a/#\", \"{#}/a\" ); } );\n");
+    expect_sent("a/1/t", "x/t/1", 1);
+    expect_sent("a/1/u", "x/1/u/a", 1);
+    expect_sent("b/1/t", "b/1/t", 1);
+}
+
+#define MAP_ALL                                                                                \
+    "lanes = ( { name = \"a\"; topics = ( \"a/#\" ); map = ( \"a/#\", \"{#}\" ); } );\n"
+
+static void what_maps_to_no_topic_is_refused_or_rejected(void **state)
+{
+    struct gateway *gateway = fakes_open(MAP_ALL);
+    struct session *session = fakes_connect("two", 1000);
+
+    (void)state;
+    assert_int_equal(fakes_publish(session, "a", "x").code, MQTT_TOPIC_NAME_INVALID);
+    assert_int_equal(fakes_publish(session, "a/$SYS/x", "x").code, MQTT_TOPIC_NAME_INVALID);
+    assert_int_equal(gateway->counters.refused, 2);
+    fakes_reload("lanes = ( { name = \"a\"; topics = ( \"a/#\" ); } );\n");
+    fakes.room = 0;
+    assert_int_equal(fakes_publish(session, "a", "x").kind, SESSION_ACCEPT);
+    fakes_edge();
+    fakes_reload(MAP_ALL); /* for what is spooled, too */
+    fakes.room = 100;
+    (void)fakes_take_trace();
+    fakes_edge();
+    expect_ended(SPOOL_REJECTED, 1);
+    assert_null(strstr(fakes_take_trace(), "send"));
+}
+
 static void what_has_no_answer_is_sent_again(void **state)
 {
     (void)state;
@@ -413,6 +447,39 @@ static void a_broker_without_retained_messages_rejects_them(void **state)
     fakes.send = (struct fake_result){UPLINK_E_RETAIN, 1};
     (void)open_with(1);
     expect_ended(SPOOL_REJECTED, 1);
+}
+
+static void what_waits_for_another_broker_is_given_back_for_a_while(void **state)
+{
+    (void)state;
+    (void)open_with(2);
+    fakes_answer(1, UPLINK_UNKNOWN, -1);
+    fakes_answer(2, UPLINK_UNKNOWN, -1);
+    fakes.send = (struct fake_result){UPLINK_E_OTHER_BROKER, 1};
+    (void)fakes_take_trace();
+    fakes_edge();
+    assert_string_equal(fakes_take_trace(), "send-1 return+5000 send-2 retain commit export ");
+    assert_int_equal(fakes_ledger().ended[SPOOL_REJECTED], 0);
+    assert_int_equal(fakes_ledger().spooled, 2);
+}
+
+/* Thousands of them must not keep the loop from everything else. */
+static void few_messages_for_another_broker_are_given_back_in_one_run(void **state)
+{
+    struct gateway *gateway = open_with(2);
+    struct session *session = fakes_connect("two", 1000);
+
+    (void)state;
+    fakes.send = (struct fake_result){UPLINK_E_OTHER_BROKER, 1000000};
+    for (unsigned i = 0; i < 5 * GATEWAY_DEFERRED_RUN; i++)
+        assert_int_equal(fakes_publish(session, "plant/1", "payload").kind, SESSION_ACCEPT);
+    fakes_edge();
+    /* An edge sends twice, before its commit and after it. */
+    assert_in_range(1000000 - fakes.send.count, 1, 2 * GATEWAY_DEFERRED_RUN);
+    assert_true(gateway->forward.is_refill_armed);
+    while (gateway->forward.is_refill_armed)
+        fakes_refill();
+    assert_int_equal(1000000 - fakes.send.count, 5 * GATEWAY_DEFERRED_RUN);
 }
 
 static void a_full_window_gives_the_message_back_and_stops(void **state)
@@ -585,11 +652,15 @@ int main(void)
         FAKES_TEST(a_suspect_that_is_answered_is_acquitted),
         FAKES_TEST(only_a_closing_at_a_message_suspects_it),
         FAKES_TEST(a_lane_has_a_prefix_and_a_qos_of_its_own),
+        FAKES_TEST(a_lane_maps_its_topics),
+        FAKES_TEST(what_maps_to_no_topic_is_refused_or_rejected),
         FAKES_TEST(what_has_no_answer_is_sent_again),
         FAKES_TEST(an_answer_without_a_token_is_counted_and_ignored),
         FAKES_TEST(a_settlement_that_fails_ends_the_daemon),
         FAKES_TEST(what_no_broker_takes_is_rejected_and_no_attempt),
         FAKES_TEST(a_broker_without_retained_messages_rejects_them),
+        FAKES_TEST(what_waits_for_another_broker_is_given_back_for_a_while),
+        FAKES_TEST(few_messages_for_another_broker_are_given_back_in_one_run),
         FAKES_TEST(a_full_window_gives_the_message_back_and_stops),
         FAKES_TEST(a_send_that_fails_is_a_failure),
         FAKES_TEST(what_is_settled_takes_its_place_in_the_window_until_the_commit),

@@ -53,6 +53,7 @@ static void parts_that_keep_or_borrow_settings_have_the_new_ones(void **state)
     gateway_reload(gateway, config);
     assert_int_equal(fakes.uplink_settings->backoff_max_ms, 4321);
     assert_int_equal(gateway->clients.max, 3);
+    assert_int_equal(fakes.retries, 1); /* what kept the link down may be corrected */
     assert_string_equal(fakes_take_trace(), "set-lanes reopen ");
     assert_true(gateway->edge_timer.is_armed); /* it commits before the next export */
 }

@@ -223,8 +223,7 @@ static void server_stop(struct tls_server *server)
 
 /* --- cases ---------------------------------------------------------------- */
 
-/* The client's files; certificate and key are signed by @client_authority. NULL: there are
- * none. */
+/* The client's files; @client_authority signs the certificate, NULL: there is none. */
 struct client_files {
     char ca[96];
     char certificate[96];

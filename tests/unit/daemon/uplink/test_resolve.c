@@ -287,6 +287,7 @@ static void wait_lookups(struct fixture *f, unsigned count)
 /* As if the deadline of the state had passed. */
 static void make_due(struct fixture *f)
 {
+    f->uplink->retry.due_ms = 0;
     uplink_timer_set(&f->uplink->timer, uplink_now_ms());
 }
 

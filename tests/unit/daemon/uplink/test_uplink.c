@@ -29,11 +29,30 @@
 #include "base/mailbox.h"
 #include "base/view.h"
 #include "daemon/mqtt/packet.h"
+#include "daemon/uplink/paho/paho_link.h"
 #include "daemon/uplink/uplink-private.h"
 #include "daemon/uplink/uplink.h"
 #include "tests/support/broker_fake.h"
 #include "tests/support/uplink_fixture.h"
 #include "tests/support/uplink_settings.h"
+
+static bool is_at_second(struct fixture *f)
+{
+    return is_online(f) && strcmp(link_of(f).broker, f->second.uri) == 0;
+}
+
+static bool is_at_first(struct fixture *f)
+{
+    return is_online(f) && strcmp(link_of(f).broker, f->broker.uri) == 0;
+}
+
+static void write_password(struct fixture *f, const char *text)
+{
+    AUTO_CLOSE int fd = open(f->password_file, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+
+    assert_true(fd >= 0);
+    assert_int_equal(write(fd, text, strlen(text)), (ssize_t)strlen(text));
+}
 
 /* --- delivery ------------------------------------------------------------- */
 
@@ -179,7 +198,9 @@ static void no_matching_subscribers_is_a_delivery(void **state)
         assert_int_equal(send_text(f, "t", "x", qos), 0);
         wait_answers(f, qos);
         assert_int_equal(f->last.kind, UPLINK_DELIVERED);
-        assert_int_equal(f->last.code, MQTT_NO_MATCHING_SUBSCRIBERS);
+        /* Without the seam it is lost. */
+        assert_int_equal(f->last.code,
+                         paho_link_limitations() ? -1 : MQTT_NO_MATCHING_SUBSCRIBERS);
     }
     f->broker.ack_code = 0;
     for (uint8_t qos = 0; qos <= 2; qos++) {
@@ -368,6 +389,111 @@ static void what_the_broker_cannot_take_is_refused_before_it_is_sent(void **stat
     wait_answers(f, 1);
     assert_int_equal(f->broker.publishes, 1);
     assert_int_equal(f->broker.payload[11], '2');
+}
+
+/* The first broker is down, the second takes little. */
+static void what_another_broker_may_take_waits_and_that_one_is_tried(void **state)
+{
+    struct fixture *f = *state;
+    struct uplink_message message = {
+        .topic = {(const uint8_t *)"t", 1}, .qos = 1, .retain = true, .expiry_ms = -1};
+
+    f->settings.protocol = 5;
+    f->settings.broker_count = 2;
+    f->broker.connack_code = MQTT_SERVER_UNAVAILABLE;
+    f->second.maximum_packet = 20;
+    f->second.refuses_retain = true;
+    start(f);
+    wait_for(f, is_at_second);
+    assert_int_equal(send_text(f, "t", "1234567890123", 1), UPLINK_E_OTHER_BROKER);
+    f->goal = 2;
+    wait_for(f, has_connects); /* away and back, because the first is still down */
+    wait_for(f, is_at_second);
+    assert_int_equal(uplink_send(f->uplink, &message), UPLINK_E_OTHER_BROKER);
+    f->broker.connack_code = 0;
+    f->broker.maximum_packet = 20;
+    for (int i = 0; i < 5; i++) /* not again so soon */
+        assert_true(sd_event_run(f->event, 20000) >= 0);
+    assert_true(is_at_second(f));
+    uplink_retry_now(f->uplink); /* but if the operator wants it */
+    uplink_timer_set(&f->uplink->retry.online_timer, uplink_now_ms());
+    wait_for(f, is_at_first);
+    /* Now both have announced what they take. */
+    assert_int_equal(send_text(f, "t", "1234567890123", 1), UPLINK_E_TOO_LARGE);
+    assert_int_equal(uplink_send(f->uplink, &message), 0);
+    f->next_id++;
+    wait_answers(f, 1);
+    assert_int_equal(f->last.kind, UPLINK_DELIVERED);
+}
+
+static void a_broker_of_qos_0_is_left_when_the_settings_exclude_it(void **state)
+{
+    struct fixture *f = *state;
+
+    f->settings.protocol = 5;
+    f->settings.broker_count = 2;
+    f->settings.max_qos = 0;
+    f->broker.announces_qos = true;
+    go_online(f);
+    assert_true(is_at_first(f));
+    f->settings.max_qos = 1;
+    uplink_retry_now(f->uplink);
+    wait_for(f, is_at_second);
+    assert_int_equal(send_text(f, "t", "x", 1), 0);
+    wait_answers(f, 1);
+    assert_int_equal(f->second.qos, 1);
+    assert_int_equal(f->broker.publishes, 0);
+}
+
+static void a_broker_of_qos_1_gets_qos_2_as_qos_1(void **state)
+{
+    struct fixture *f = *state;
+
+    f->settings.protocol = 5;
+    f->broker.announces_qos = true;
+    f->broker.maximum_qos = 1;
+    go_online(f);
+    assert_int_equal(send_text(f, "t", "x", 2), 0);
+    wait_answers(f, 1);
+    assert_int_equal(f->broker.qos, 1);
+}
+
+static void a_version_that_is_refused_is_not_tried_again_before_a_hup(void **state)
+{
+    struct fixture *f = *state;
+
+    f->settings.protocol = 0;
+    f->broker.connack_code5 = MQTT_UNSUPPORTED_VERSION;
+    go_online(f);
+    assert_int_equal(f->broker.connect_packets, 2);
+    assert_string_equal(link_of(f).protocol, "3.1.1");
+    assert_int_equal(send_text(f, "t", "x", 1), 0);
+    wait_answers(f, 1);
+    broker_reset(&f->broker);
+    f->goal = 2;
+    wait_for(f, has_connects);
+    assert_int_equal(f->broker.connect_packets, 3);
+    f->broker.connack_code5 = 0;
+    uplink_retry_now(f->uplink);
+    broker_reset(&f->broker);
+    f->goal = 3;
+    wait_for(f, has_connects);
+    assert_string_equal(link_of(f).protocol, "5");
+}
+
+/* MQTT 3.1.1 has no password without a user name. */
+static void what_3_1_1_cannot_carry_keeps_the_link_from_it(void **state)
+{
+    struct fixture *f = *state;
+
+    f->settings.protocol = 0;
+    f->settings.password_file = f->password_file;
+    write_password(f, "secret");
+    f->broker.connack_code5 = MQTT_UNSUPPORTED_VERSION;
+    start(f);
+    wait_for(f, has_error);
+    assert_non_null(strstr(link_of(f).last_error, "set uplink.username"));
+    assert_string_equal(link_of(f).protocol, "5");
 }
 
 static void a_topic_longer_than_mqtt_allows_is_too_large(void **state)
@@ -822,7 +948,7 @@ static void the_pause_doubles_up_to_its_limit_with_full_jitter(void **state)
 
 static bool backed_off(struct fixture *f)
 {
-    return f->uplink->retry.backoff_round >= 4;
+    return f->uplink->brokers.list[0].backoff_round >= 4;
 }
 
 static void a_broker_that_closes_at_once_is_not_asked_ever_faster(void **state)
@@ -838,12 +964,158 @@ static void a_broker_that_closes_at_once_is_not_asked_ever_faster(void **state)
     wait_for(f, is_online);
     assert_int_equal(send_text(f, "t", "x", 0), 0); /* proves nothing */
     wait_answers(f, 1);
-    assert_true(f->uplink->retry.backoff_round >= 4);
-    assert_int_equal(send_text(f, "t", "x", 1), 0);
-    wait_answers(f, 2);
+    assert_true(f->uplink->brokers.list[0].backoff_round >= 4);
+}
+
+/* Two gateways with one client id, or a broker that closes at each message that it denies. */
+static void an_acknowledgement_does_not_shorten_the_pause_of_a_broker_that_closes(void **state)
+{
+    struct fixture *f = *state;
+
+    f->settings.backoff_max_ms = 60000;
+    start(f);
+    for (unsigned round = 1; round <= 4; round++) {
+        wait_for(f, is_online);
+        assert_int_equal(send_text(f, "t", "x", 1), 0);
+        wait_answers(f, round);
+        assert_int_equal(f->last.kind, UPLINK_DELIVERED);
+        broker_reset(&f->broker);
+        wait_for(f, is_not_online);
+        assert_int_equal(f->uplink->brokers.list[0].backoff_round, round);
+        assert_int_equal(f->uplink->brokers.list[0].failures, round);
+        uplink_timer_set(&f->uplink->timer, uplink_now_ms()); /* as if it were due */
+        f->uplink->retry.due_ms = 0;
+    }
+    /* Online for the longest pause: it is a good one. */
+    wait_for(f, is_online);
+    f->uplink->connection.online_ms -= 60000;
     broker_reset(&f->broker);
     wait_for(f, is_not_online);
-    assert_int_equal(f->uplink->retry.backoff_round, 1);
+    assert_int_equal(f->uplink->brokers.list[0].backoff_round, 1);
+    assert_int_equal(f->uplink->brokers.list[0].failures, 0);
+}
+
+static bool is_settled(struct fixture *f)
+{
+    return f->uplink->connection.is_settled;
+}
+
+static void a_connection_that_lasts_is_forgiven_what_was_before(void **state)
+{
+    struct fixture *f = *state;
+
+    f->settings.backoff_max_ms = 300;
+    f->broker.closes_after_connack = true;
+    start(f);
+    wait_for(f, backed_off);
+    f->broker.closes_after_connack = false;
+    wait_for(f, is_settled);
+    assert_int_equal(f->uplink->brokers.list[0].backoff_round, 0);
+    assert_int_equal(f->uplink->brokers.list[0].failures, 0);
+}
+
+static void a_broker_that_sends_us_away_has_the_next_one_tried(void **state)
+{
+    static const uint8_t codes[] = {0x89, 0x8B, 0x98, 0x9C, 0x9D};
+    struct fixture *f = *state;
+
+    f->settings.protocol = 5;
+    f->settings.broker_count = 2;
+    f->settings.backoff_min_ms = f->settings.backoff_max_ms = 60000;
+    start(f);
+    for (unsigned i = 0; i < sizeof(codes); i++) {
+        wait_for(f, is_at_first);
+        f->uplink->connection.online_ms -= 60000; /* a good one */
+        f->uplink->brokers.list[1].next_try_ms = 0;
+        broker_dismiss(&f->broker, codes[i]);
+        wait_for(f, is_at_second);
+        f->uplink->connection.online_ms -= 60000;
+        f->uplink->brokers.list[0].next_try_ms = 0;
+        broker_dismiss(&f->second, codes[i]);
+    }
+    wait_for(f, is_at_first);
+    /* Any other reason is no reason to move. */
+    f->uplink->connection.online_ms -= 60000;
+    broker_dismiss(&f->broker, MQTT_SESSION_TAKEN_OVER);
+    wait_for(f, is_not_online);
+    assert_int_equal(f->uplink->brokers.current, 0);
+}
+
+static void the_first_broker_is_returned_to_when_nothing_is_in_flight(void **state)
+{
+    struct fixture *f = *state;
+    uint8_t code = MQTT_SERVER_UNAVAILABLE;
+
+    f->settings.protocol = 5;
+    f->settings.broker_count = 2;
+    f->settings.failback_ms = 100;
+    f->broker.connack_code = code;
+    f->second.withholds_acks = true;
+    start(f);
+    wait_for(f, is_at_second);
+    assert_int_equal(send_text(f, "t", "x", 1), 0);
+    f->broker.connack_code = 0;
+    while (uplink_room(f->uplink) > 0) /* nothing more is sent */
+        assert_true(sd_event_run(f->event, 20000) >= 0);
+    assert_true(is_at_second(f));
+    assert_int_equal(link_of(f).in_flight, 1);
+    f->second.withholds_acks = false;
+    broker_acknowledge(&f->second);
+    wait_for(f, is_at_first);
+    assert_int_equal(f->kinds[UPLINK_DELIVERED], 1);
+    assert_int_equal(f->second.disconnects, 1);
+    assert_each_once(f);
+    assert_int_equal(uplink_room(f->uplink), f->settings.window);
+}
+
+static bool was_tried_again(struct fixture *f)
+{
+    return f->second.connects >= 2 && is_at_second(f);
+}
+
+static void a_failback_that_fails_returns_at_once(void **state)
+{
+    struct fixture *f = *state;
+
+    f->settings.broker_count = 2;
+    f->settings.failback_ms = 100;
+    f->settings.backoff_min_ms = f->settings.backoff_max_ms = 3600000;
+    f->broker.connack_code = 3;
+    start(f);
+    wait_for(f, was_tried_again);
+    assert_int_equal(send_text(f, "t", "x", 1), 0);
+    wait_answers(f, 1);
+    assert_int_equal(f->last.kind, UPLINK_DELIVERED);
+}
+
+static void without_failback_the_second_broker_stays(void **state)
+{
+    struct fixture *f = *state;
+
+    f->settings.broker_count = 2;
+    f->settings.failback_ms = 0;
+    f->broker.connack_code = 3;
+    start(f);
+    wait_for(f, is_at_second);
+    wait_for(f, is_settled);
+    assert_false(f->uplink->retry.online_timer.is_armed);
+    assert_true(is_at_second(f));
+}
+
+static void the_operator_ends_the_pause(void **state)
+{
+    struct fixture *f = *state;
+
+    f->settings.backoff_min_ms = f->settings.backoff_max_ms = UINT64_C(1) << 45;
+    f->broker.connack_code = 3;
+    start(f);
+    wait_for(f, has_error);
+    f->broker.connack_code = 0;
+    uplink_retry_now(f->uplink);
+    wait_for(f, is_online);
+    uplink_retry_now(f->uplink);
+    assert_true(is_online(f));
+    assert_int_equal(link_of(f).connects, 1);
 }
 
 static void expect_refusal(struct fixture *f, unsigned protocol, uint8_t code, const char *text)
@@ -999,14 +1271,6 @@ static void a_lack_of_descriptors_is_reported(void **state)
     wait_for(f, is_online);
 }
 
-static void write_password(struct fixture *f, const char *text)
-{
-    AUTO_CLOSE int fd = open(f->password_file, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-
-    assert_true(fd >= 0);
-    assert_int_equal(write(fd, text, strlen(text)), (ssize_t)strlen(text));
-}
-
 static void the_password_is_read_anew_for_each_attempt(void **state)
 {
     struct fixture *f = *state;
@@ -1021,6 +1285,28 @@ static void the_password_is_read_anew_for_each_attempt(void **state)
     f->goal = 2;
     wait_for(f, has_connects);
     assert_true(f->broker.has_secret); /* and so without the newline */
+}
+
+static void a_new_password_ends_the_pause(void **state)
+{
+    struct fixture *f = *state;
+
+    f->settings.username = uplink_test_text("user");
+    f->settings.password_file = f->password_file;
+    f->settings.backoff_min_ms = f->settings.backoff_max_ms = UINT64_C(1) << 45;
+    f->broker.connack_code = 4;
+    write_password(f, "other\n");
+    start(f);
+    wait_for(f, has_error);
+    uplink_timer_set(&f->uplink->timer, uplink_now_ms()); /* as if it were due */
+    assert_true(sd_event_run(f->event, 1000000) >= 0);
+    assert_int_equal(f->uplink->state, LINK_WAITING);
+    assert_int_equal(f->broker.accepted, 1);
+    write_password(f, "a secret");
+    f->broker.connack_code = 0;
+    uplink_timer_set(&f->uplink->timer, uplink_now_ms());
+    wait_for(f, is_online);
+    assert_true(f->broker.has_secret);
 }
 
 static void a_lower_keepalive_of_the_broker_is_obeyed(void **state)
@@ -1175,6 +1461,11 @@ int main(void)
         CASE(properties_count_in_the_window_with_the_memory_they_take),
         CASE(the_lowest_qos_of_message_settings_and_broker_is_sent),
         CASE(what_the_broker_cannot_take_is_refused_before_it_is_sent),
+        CASE(what_another_broker_may_take_waits_and_that_one_is_tried),
+        CASE(a_broker_of_qos_0_is_left_when_the_settings_exclude_it),
+        CASE(a_broker_of_qos_1_gets_qos_2_as_qos_1),
+        CASE(a_version_that_is_refused_is_not_tried_again_before_a_hup),
+        CASE(what_3_1_1_cannot_carry_keeps_the_link_from_it),
         CASE(a_topic_longer_than_mqtt_allows_is_too_large),
         CASE(a_run_of_sends_arrives_although_the_library_is_woken_at_its_end),
         CASE(what_no_packet_can_hold_is_too_large_and_keeps_no_slot),
@@ -1196,6 +1487,14 @@ int main(void)
         CASE(brokers_are_tried_in_turn),
         CASE(the_pause_doubles_up_to_its_limit_with_full_jitter),
         CASE(a_broker_that_closes_at_once_is_not_asked_ever_faster),
+        CASE(an_acknowledgement_does_not_shorten_the_pause_of_a_broker_that_closes),
+        CASE(a_connection_that_lasts_is_forgiven_what_was_before),
+        CASE(a_broker_that_sends_us_away_has_the_next_one_tried),
+        CASE(the_first_broker_is_returned_to_when_nothing_is_in_flight),
+        CASE(a_failback_that_fails_returns_at_once),
+        CASE(without_failback_the_second_broker_stays),
+        CASE(the_operator_ends_the_pause),
+        CASE(a_new_password_ends_the_pause),
         CASE(a_refused_connect_is_explained),
         CASE(a_broker_that_says_nothing_is_given_up),
         CASE(the_watchdog_replaces_a_client_that_never_reports),

@@ -48,6 +48,9 @@ REPLACED(MQTTProtocol_startPublish);
 REPLACED(MQTTAsync_NULLPublishCommands);
 REPLACED(Thread_start);
 REPLACED(MQTTPacket_Factory);
+int __wrap_MQTTProperties_read(MQTTProperties *properties, char **data, char *end)
+    __attribute__((weak));
+#pragma weak MQTTProperties_read
 REPLACED(MQTTPacket_send_publish);
 REPLACED(MQTTPersistence_putPacket);
 REPLACED(SocketBuffer_writeComplete);
@@ -187,6 +190,7 @@ static void each_call_goes_to_its_replacement(void **state)
     assert_true(is_same(MQTTAsync_NULLPublishCommands, __wrap_MQTTAsync_NULLPublishCommands));
     assert_true(is_same(Thread_start, __wrap_Thread_start));
     assert_true(is_same(MQTTPacket_Factory, __wrap_MQTTPacket_Factory));
+    assert_true(is_same((function)MQTTProperties_read, (function)__wrap_MQTTProperties_read));
     assert_true(is_same(MQTTPacket_send_publish, __wrap_MQTTPacket_send_publish));
     assert_true(is_same(MQTTPersistence_putPacket, __wrap_MQTTPersistence_putPacket));
     assert_true(is_same(SocketBuffer_writeComplete, __wrap_SocketBuffer_writeComplete));

@@ -1,0 +1,189 @@
+# SPDX-License-Identifier: MIT
+"""What a broker announces: limits, protocol version, keep-alive, texts."""
+
+import os
+import struct
+import sys
+
+sys.dont_write_bytecode = True
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
+
+from fake_broker import FakeBroker  # noqa: E402
+from gateway import Gateway, check_audit  # noqa: E402
+from tap import case, check, cleanup, equal, run_all, wait_for  # noqa: E402
+
+NO_RETAIN = "2500"
+QUICK = {"min": "10ms", "max": "50ms"}
+
+
+def fake_broker(**options):
+    broker = FakeBroker(**options).start()
+    cleanup(broker.stop)
+    return broker
+
+
+def text_property(code, text):
+    return "%02x" % code + (struct.pack(">H", len(text)) + text.encode()).hex()
+
+
+def publish(gateway, count=1, size=10, **options):
+    with gateway.client(5) as client:
+        for number in range(count):
+            payload = b"%06d " % number + b"x" * size
+            ack = client.publish_wait("plant/t", payload, **options)
+            equal(ack.reason, 0, "reason of a PUBACK")
+
+
+def error_of(gateway, words):
+    wait_for(lambda: words in gateway.status()["link"]["last_error"], 15,
+             lambda: "%r in %r" % (words, gateway.status()["link"]))
+
+
+@case
+def a_receive_maximum_of_zero_is_a_protocol_error_and_the_next_broker_is_used():
+    first, second = fake_broker(announce="210000"), fake_broker()
+    gateway = Gateway([first.url, second.url]).start()
+    publish(gateway)
+    equal(gateway.wait_drained(20)["delivered"], 1)
+    equal(len(second.publishes()), 1, "PUBLISHes at the second")
+    wait_for(lambda: first.events("disconnect"), 5, "a DISCONNECT at the first")
+    equal(first.events("disconnect")[0]["code"], 0x82, "its code")
+    error_of(gateway, "Receive Maximum 0")
+    gateway.stop()
+
+
+@case
+def qos_1_is_never_lowered_to_0_unless_the_configuration_has_it_so():
+    first, second = fake_broker(maximum_qos=0), fake_broker()
+    gateway = Gateway([first.url, second.url]).start()
+    publish(gateway)
+    equal(gateway.wait_drained(20)["delivered"], 1)
+    equal([entry["qos"] for entry in second.publishes()], [1], "QoS at the second")
+    equal(first.publishes(), [], "PUBLISHes at the first")
+    error_of(gateway, "uplink.max_qos = 0")
+    gateway.stop()
+    asked = Gateway(first.url, uplink={"max_qos": 0}).start()
+    publish(asked)
+    equal(asked.wait_drained(20)["delivered"], 1)
+    equal([entry["qos"] for entry in first.publishes()], [0], "QoS at the first")
+    asked.stop()
+
+
+@case
+def what_this_broker_cannot_take_waits_for_one_that_can():
+    first = fake_broker(connack=0x88)
+    second = fake_broker(maximum_packet=1000, announce=NO_RETAIN)
+    gateway = Gateway([first.url, second.url], uplink={"backoff": QUICK}).start()
+    gateway.wait_link()
+    publish(gateway, 3, size=2000)
+    publish(gateway, 3, retain=True)
+    publish(gateway, 20)
+    wait_for(lambda: len(second.publishes()) >= 20, 20, "what the second takes")
+    first.change(connack=0)
+    gateway.hup()
+    equal(gateway.wait_drained(40)["delivered"], 26)
+    equal(len(first.publishes()), 6, "PUBLISHes at the first")
+    check(not [e for e in second.events("violation")], "violations", second.events("violation"))
+    gateway.stop()
+    check_audit(gateway.audit_lines())
+
+
+@case
+def what_no_broker_can_take_is_rejected():
+    first, second = (fake_broker(maximum_packet=1000, announce=NO_RETAIN) for _ in range(2))
+    gateway = Gateway([first.url, second.url], uplink={"backoff": QUICK}).start()
+    gateway.wait_link()
+    publish(gateway, 2, size=2000)
+    publish(gateway, 2, retain=True)
+    ledger = gateway.wait_drained(40)
+    equal((ledger["rejected"], ledger["delivered"]), (4, 0))
+    gateway.stop()
+
+
+def falls_back(connack_raw):
+    broker = fake_broker(connack_raw=connack_raw, connack_raw_versions="5")
+    gateway = Gateway(broker.url).start()
+    publish(gateway, 3)
+    equal(gateway.wait_drained(20)["delivered"], 3)
+    equal({entry["version"] for entry in broker.publishes()}, {4}, "versions")
+    equal(gateway.fresh_status()["link"]["protocol"], "3.1.1", "protocol in the status")
+    broker.reset_all()
+    wait_for(lambda: gateway.status()["link"]["connects"] >= 2, 20, "a second connect")
+    equal([entry["version"] for entry in broker.events("connect")], [5, 4, 4], "versions tried")
+    equal(gateway.log().count(" link_protocol "), 1, "lines of it")
+    gateway.stop()
+
+
+@case
+def a_broker_of_3_1_1_alone_is_spoken_to_in_3_1_1():
+    falls_back("20020001")
+    falls_back("20020005")
+
+
+@case
+def a_broker_that_refuses_version_5_by_a_reason_code_is_spoken_to_in_3_1_1():
+    falls_back("2003008400")
+
+
+@case
+def with_protocol_5_the_remedy_is_named():
+    broker = fake_broker(connack_raw="20020001", connack_raw_versions="5")
+    gateway = Gateway(broker.url, uplink={"protocol": 5}).start()
+    error_of(gateway, "the broker speaks MQTT 3.1.1 only: set uplink.protocol to \"auto\"")
+    equal({entry["version"] for entry in broker.events("connect")}, {5}, "versions tried")
+    gateway.stop()
+
+
+@case
+def what_3_1_1_costs_is_logged_at_a_start_with_protocol_4():
+    broker = fake_broker()
+    gateway = Gateway(broker.url, uplink={"protocol": 4}).start()
+    wait_for(lambda: " link_protocol " in gateway.log(), 10, "the line")
+    check("expiry" in gateway.log().split(" link_protocol ")[1].split("\n")[0], "what it costs")
+    gateway.stop()
+
+
+@case
+def the_broker_s_own_words_are_shown():
+    words = text_property(0x1F, "maintenance until noon") + text_property(0x1C, "b2.test:1883")
+    broker = fake_broker(dismiss=0x9C, dismiss_properties=words)
+    gateway = Gateway(broker.url).start()
+    publish(gateway)
+    error_of(gateway, "maintenance until noon")
+    error_of(gateway, "b2.test:1883")
+    check("maintenance until noon" in gateway.log(), "in the log")
+    gateway.stop()
+    properties = bytes.fromhex(words)
+    refusing = fake_broker(connack_raw=(bytes([0x20, 3 + len(properties), 0, 0x9D,
+                                               len(properties)]) + properties).hex())
+    gateway = Gateway(refusing.url).start()
+    error_of(gateway, "server moved (code 0x9D): \"maintenance until noon\"")
+    error_of(gateway, "b2.test:1883")
+    gateway.stop()
+
+
+@case
+def the_keep_alive_of_one_broker_is_not_that_of_another():
+    first = fake_broker(announce="130002")
+    second = fake_broker()
+    gateway = Gateway([first.url, second.url], uplink={"keepalive": "60s"}).start()
+    gateway.wait_link()
+    equal([entry["keepalive"] for entry in first.events("connect")], [60, 2], "at the first")
+    first.change(connack=0x88)
+    first.reset_all()
+    wait_for(lambda: second.events("connect"), 20, "a connect to the second")
+    equal(second.events("connect")[0]["keepalive"], 60, "at the second")
+    gateway.stop()
+
+
+@case
+def another_client_id_of_the_broker_is_logged():
+    broker = fake_broker(announce=text_property(0x12, "assigned-7"))
+    gateway = Gateway(broker.url).start()
+    gateway.wait_link()
+    wait_for(lambda: "assigned-7" in gateway.log(), 10, "the id in the log")
+    gateway.stop()
+
+
+if __name__ == "__main__":
+    run_all()
