@@ -294,6 +294,8 @@ class Connection(asyncio.Protocol):
         if qos == 2:
             pids.add(pid)
         options = self.broker.options
+        if self.broker.on_publish:
+            self.broker.on_publish(topic)
         if options["close_at"] and options["close_at"] in topic:
             self.is_over = True
             self.transport.close()
@@ -377,6 +379,7 @@ class FakeBroker:
         self.ledger = []
         self.host = host
         self.connections = 0
+        self.on_publish = None  # called with the topic before a PUBLISH is answered
         self.open = set()
         self.port = 0
         self._pids = {}
