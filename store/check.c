@@ -370,6 +370,25 @@ static void report_kept_and_spooled(struct check *check, sqlite3_stmt *stmt)
            printable(stmt, 0));
 }
 
+static void report_lost_suspect(struct check *check, sqlite3_stmt *stmt)
+{
+    report(check, SPOOL_PART_IDS, "closings are counted of message %llu, which is not spooled",
+           printable(stmt, 0));
+}
+
+/* A spool that the daemon has not yet migrated has none. */
+static int check_suspects(struct check *check)
+{
+    int version = 0;
+    int r = spool_result(check->spool, schema_check(check->spool->conn.db, &version));
+    if (r != 0 || version < 5)
+        return r;
+    return each_row(check,
+                    "SELECT key & 0xffffffffffff FROM suspect"
+                    " WHERE key NOT IN (SELECT key FROM message) LIMIT 10",
+                    report_lost_suspect);
+}
+
 /* A spool that the daemon has not yet migrated keeps none. */
 static int check_kept(struct check *check)
 {
@@ -462,6 +481,8 @@ static int check_all(struct check *check)
         r = check_record_sizes(check);
     if (r == 0 && check->has_ends)
         r = check_kept(check);
+    if (r == 0)
+        r = check_suspects(check);
     if (r == 0)
         compare_with_mark(check, &mark);
     if (!sqlite3_get_autocommit(check->spool->conn.db))

@@ -86,7 +86,7 @@ bool spool_has_work(const struct spool *spool)
     return spool->batch.is_open || spool->batch.is_lost || spool->time.clock.jump_ms > 0 ||
            spool->batch.commit_state != SPOOL_COMMIT_SUCCEEDED || spool->time.is_write_wanted ||
            is_clock_due(spool) || outcome_has_surplus(spool) || kept_has_surplus(spool) ||
-           spool->lanes.has_new ||
+           spool->suspects.has_changed || spool->lanes.has_new ||
            spool->pruning.exported_seq != spool->committed.progress.exported_seq ||
            spool->working.progress.reported_seq != spool->committed.progress.reported_seq ||
            has_settled(spool);
@@ -152,6 +152,8 @@ static int write_batch(struct spool *spool, const struct spool_time *now, bool *
     if (r == 0)
         r = kept_prune(spool, spool_clock_ms(spool, now));
     if (r == 0)
+        r = suspects_write(spool);
+    if (r == 0)
         r = ledger_write(spool);
     *ret_state = is_state_due(spool);
     if (r == 0 && *ret_state)
@@ -171,6 +173,7 @@ static int write_batch(struct spool *spool, const struct spool_time *now, bool *
 static void after_commit(struct spool *spool, bool state_written)
 {
     ledger_commit(spool);
+    suspects_commit(&spool->suspects);
     for (size_t i = 0; i < spool->lanes.count; i++)
         plan_drop_ended(&spool->lanes.all[i].plan);
     if (spool->time.clock.jump_ms > 0) {

@@ -98,6 +98,7 @@ int ending_write_run(struct spool *spool,
         return mismatch(spool, ending);
     if (ending->last_key >= lane->cursor)
         lane->is_cut = true;
+    suspects_end(&spool->suspects, ending->first_key, ending->last_key);
     spool->working.last_seq = last_seq;
     spool->working.progress.record_bytes += spool->conn.record_tally;
     lane->working.last_seq = last_seq;

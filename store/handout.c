@@ -65,7 +65,8 @@ static const struct spool_verdict *verdict_of_row(const struct stmt *stmt, int64
     return has_expired ? &verdict_expired : NULL;
 }
 
-static void read_row(const struct stmt *stmt,
+static void read_row(const struct spool *spool,
+                     const struct stmt *stmt,
                      const struct lane *lane,
                      uint32_t attempts,
                      int64_t clock_ms,
@@ -88,6 +89,7 @@ static void read_row(const struct stmt *stmt,
         .payload = stmt_bytes(stmt, MESSAGE_PAYLOAD),
         .accepted_ms = stmt_int(stmt, MESSAGE_ACCEPTED),
         .attempts = attempts,
+        .closings = suspects_closings(&spool->suspects, stmt_int(stmt, MESSAGE_KEY)),
     };
 }
 
@@ -126,7 +128,7 @@ static int hand_out_again(struct spool *spool,
     plan_mark(&lane->plan, entry, PLAN_IN_FLIGHT);
     entry->attempts++;
     count_handed_out(&spool->handout);
-    read_row(stmt, lane, entry->attempts, clock_ms, ret);
+    read_row(spool, stmt, lane, entry->attempts, clock_ms, ret);
     return 0;
 }
 
@@ -203,7 +205,7 @@ static int hand_out_row(struct spool *spool,
     if (verdict)
         return SPOOL_E_EMPTY;
     count_handed_out(&spool->handout);
-    read_row(stmt, lane, entry.attempts, clock_ms, ret);
+    read_row(spool, stmt, lane, entry.attempts, clock_ms, ret);
     return 0;
 }
 
@@ -418,8 +420,10 @@ int spool_next(struct spool *spool, const struct spool_time *now, struct spool_m
 
 /* ---- return and settle ---- */
 
-static struct plan_entry *
-find_in_flight(const struct lane_set *lanes, uint64_t id, struct lane **ret_lane)
+static struct plan_entry *find_planned(const struct lane_set *lanes,
+                                       uint64_t id,
+                                       enum plan_state state,
+                                       struct lane **ret_lane)
 {
     if (id == 0 || id > SPOOL_ID_MAX)
         return NULL;
@@ -429,9 +433,32 @@ find_in_flight(const struct lane_set *lanes, uint64_t id, struct lane **ret_lane
         if (!entry)
             continue;
         *ret_lane = lane;
-        return entry->state == PLAN_IN_FLIGHT ? entry : NULL;
+        return entry->state == state ? entry : NULL;
     }
     return NULL;
+}
+
+static struct plan_entry *
+find_in_flight(const struct lane_set *lanes, uint64_t id, struct lane **ret_lane)
+{
+    return find_planned(lanes, id, PLAN_IN_FLIGHT, ret_lane);
+}
+
+int spool_next_of(struct spool *spool,
+                  const struct spool_time *now,
+                  uint64_t id,
+                  struct spool_message *ret)
+{
+    struct lane *lane;
+    if (spool->conn.failed < 0)
+        return spool->conn.failed;
+    if (spool->batch.is_lost || spool->batch.commit_state != SPOOL_COMMIT_SUCCEEDED)
+        return SPOOL_E_EMPTY;
+    struct plan_entry *entry = find_planned(&spool->lanes, id, PLAN_RETURNED, &lane);
+    if (!entry)
+        return SPOOL_E_UNKNOWN;
+    int r = hand_out_again(spool, lane, entry, spool_clock_ms(spool, now), ret);
+    return r == SPOOL_E_EMPTY ? SPOOL_E_UNKNOWN : r;
 }
 
 int spool_return(struct spool *spool, uint64_t id, int64_t not_before_boot_ms)
@@ -447,6 +474,46 @@ int spool_return(struct spool *spool, uint64_t id, int64_t not_before_boot_ms)
     /* It is no longer pinned, so retention has to look at it. */
     lane->age_due_ms = INT64_MIN;
     spool->lanes.expiry_due_ms = INT64_MIN;
+    return 0;
+}
+
+void spool_release_returned(struct spool *spool)
+{
+    for (size_t i = 0; i < spool->lanes.count; i++)
+        plan_release(&spool->lanes.all[i].plan);
+}
+
+int spool_count_refusal(struct spool *spool, uint64_t id, unsigned *ret_refusals)
+{
+    struct lane *lane;
+    struct plan_entry *entry = find_in_flight(&spool->lanes, id, &lane);
+    if (!entry)
+        return SPOOL_E_UNKNOWN;
+    *ret_refusals = ++entry->refusals;
+    return 0;
+}
+
+int spool_count_closing(struct spool *spool, uint64_t id, unsigned *ret_closings)
+{
+    struct lane *lane;
+    struct plan_entry *entry = find_in_flight(&spool->lanes, id, &lane);
+    if (!entry)
+        return SPOOL_E_UNKNOWN;
+    unsigned closings = suspects_closings(&spool->suspects, entry->key) + 1;
+    int r = suspects_set(spool, entry->key, closings);
+    if (r == 0)
+        *ret_closings = closings;
+    return r;
+}
+
+int spool_forget_closings(struct spool *spool, uint64_t id)
+{
+    for (size_t i = 0; i < spool->lanes.count; i++) {
+        int64_t key = lane_first_key(&spool->lanes.all[i]) | (int64_t)id;
+        int r = suspects_set(spool, key, 0);
+        if (r != 0)
+            return r;
+    }
     return 0;
 }
 

@@ -210,6 +210,8 @@ static int load(struct spool *spool, const struct spool_options *options)
         r = outcome_load(spool);
     if (r == 0)
         r = kept_load(spool);
+    if (r == 0)
+        r = suspects_load(spool);
     spool->time.written = stored;
     spool_clock_start(&spool->time.clock, &stored, options->boot_id, spool->lanes.last_id,
                       last_ended_ms, &options->now);
@@ -551,6 +553,7 @@ void spool_close(struct spool *spool)
         return;
     close_database(spool);
     lane_set_done(&spool->lanes);
+    suspects_done(&spool->suspects);
     close_files(&spool->files);
     restore_leave(&spool->restore);
     free(spool);

@@ -80,9 +80,11 @@ struct plan_entry *plan_find(const struct plan *plan, int64_t key)
 
 int plan_insert(struct plan *plan, const struct plan_entry *entry)
 {
+    if (plan->count == 0 || plan_at(plan, plan->count - 1)->key < entry->key)
+        return plan_push(plan, entry);
     size_t index = plan_index_from(plan, entry->key);
     int r = plan_push(plan, entry);
-    if (r < 0 || index == plan->count - 1)
+    if (r < 0)
         return r;
     /* first_returned stays: no entry has moved to the front. */
     memmove(plan_at(plan, index + 1), plan_at(plan, index),
@@ -115,14 +117,16 @@ struct plan_entry *plan_first_due(struct plan *plan, int64_t boot_ms)
         return NULL;
 
     int64_t due_boot_ms = INT64_MAX;
+    bool has_seen_any = false;
     for (size_t i = plan->first_returned; i < plan->count; i++) {
         struct plan_entry *entry = plan_at(plan, i);
         if (entry->state != PLAN_RETURNED) {
             /* A whole window that was returned is handed out again in one pass. */
-            if (due_boot_ms == INT64_MAX)
+            if (!has_seen_any)
                 plan->first_returned = i + 1;
             continue;
         }
+        has_seen_any = true;
         if (entry->not_before_boot_ms <= boot_ms)
             return entry;
         if (entry->not_before_boot_ms < due_boot_ms)
@@ -140,6 +144,13 @@ struct plan_entry *plan_first_due_from(const struct plan *plan, int64_t key, int
             return entry;
     }
     return NULL;
+}
+
+void plan_release(struct plan *plan)
+{
+    for (size_t i = plan->first_returned; i < plan->count; i++)
+        plan_at(plan, i)->not_before_boot_ms = 0;
+    plan->due_boot_ms = 0;
 }
 
 static bool has_ended(const struct plan_entry *entry)

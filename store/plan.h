@@ -32,6 +32,7 @@ struct plan_entry {
     int64_t not_before_boot_ms;
     uint32_t charge;
     uint32_t attempts;
+    uint32_t refusals; /* by the broker, in a row */
     struct spool_verdict verdict;
     enum plan_state state; /* changed by plan_mark() only, which keeps the counts */
 };
@@ -73,6 +74,9 @@ struct plan_entry *plan_first_due(struct plan *plan, int64_t boot_ms);
 
 /* The same of those with a key of at least @key; looks at all of them. */
 struct plan_entry *plan_first_due_from(const struct plan *plan, int64_t key, int64_t boot_ms);
+
+/* What is RETURNED is due at once. */
+void plan_release(struct plan *plan);
 
 /* After a commit: forgets what is SETTLED or GONE. */
 void plan_drop_ended(struct plan *plan);

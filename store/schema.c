@@ -49,6 +49,8 @@ static const char *const schema_migrations[] = {
     " properties BLOB, payload BLOB NOT NULL, sum INTEGER) STRICT;"
     "ALTER TABLE spool ADD COLUMN rejected_messages INTEGER NOT NULL DEFAULT 0;"
     "ALTER TABLE spool ADD COLUMN rejected_bytes INTEGER NOT NULL DEFAULT 0",
+    /* Messages at which the broker closed the connection, or the process ended. */
+    "CREATE TABLE suspect (key INTEGER PRIMARY KEY, closings INTEGER NOT NULL) STRICT",
     /* NULL: outcomes are not reported to the broker. */
     "ALTER TABLE spool ADD COLUMN reported_seq INTEGER",
 };

@@ -152,6 +152,22 @@ struct kept {
     int64_t due_ms; /* none is too old before */
 };
 
+/* A message at which the broker closed the connection. */
+struct suspect {
+    int64_t key;
+    unsigned closings; /* 0: the row goes with the next commit */
+    bool is_changed;   /* since the last one */
+};
+
+/* suspects.c */
+struct suspects {
+    struct suspect *all;
+    size_t count;
+    size_t capacity;
+    bool has_changed;
+};
+enum { SUSPECTS_MAX = 1024 };
+
 /* What the disk still holds: room.c. */
 struct room {
     uint64_t reserve;
@@ -186,6 +202,7 @@ struct spool {
     struct spool_timekeeping time;
     struct pruning pruning;
     struct kept kept;
+    struct suspects suspects;
     struct room room;
     struct handout handout;
 };
@@ -307,6 +324,18 @@ MUST_CHECK int spool_rollback(struct spool *spool);
 MUST_CHECK int spool_lose_batch(struct spool *spool, int condition);
 /* After a commit or a rollback. */
 void spool_end_batch(struct spool *spool);
+
+/* suspects.c */
+void suspects_done(struct suspects *suspects);
+MUST_CHECK int suspects_load(struct spool *spool);
+unsigned suspects_closings(const struct suspects *suspects, int64_t key);
+/* Return: 0; -ENOMEM. */
+MUST_CHECK int suspects_set(struct spool *spool, int64_t key, unsigned closings);
+/* In the transaction of a commit, and after it. */
+MUST_CHECK int suspects_write(struct spool *spool);
+void suspects_commit(struct suspects *suspects);
+/* Messages with these keys have ended. */
+void suspects_end(struct suspects *suspects, int64_t first_key, int64_t last_key);
 
 /* kept.c */
 /* In the transaction that ends messages: copies those with these seqs, as far as they are to

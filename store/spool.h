@@ -161,6 +161,7 @@ struct spool_message {
     struct view payload;
     int64_t accepted_ms; /* out only: wall clock at acceptance */
     uint32_t attempts;   /* out only: this one included, counted since the daemon started */
+    unsigned closings;   /* out only: see spool_count_closing() */
 };
 
 /* How a message ended. */
@@ -507,6 +508,41 @@ spool_next(struct spool *spool, const struct spool_time *now, struct spool_messa
  * Keeps its place in the order. Memory only. Return: 0; SPOOL_E_UNKNOWN.
  */
 int spool_return(struct spool *spool, uint64_t id, int64_t not_before_boot_ms);
+
+/* All that was returned is due at once, in its place in the order. */
+void spool_release_returned(struct spool *spool);
+
+/*
+ * spool_next_of() - hand out one message that was returned, due or not
+ * @ret: as by spool_next()
+ *
+ * Takes no place in the order of the lanes. Return: 0; SPOOL_E_UNKNOWN: it was not returned,
+ * or has ended since, or expires now; SPOOL_E_EMPTY: nothing can be handed out now;
+ * SPOOL_E_BUSY; negative errno.
+ */
+MUST_CHECK int spool_next_of(struct spool *spool,
+                             const struct spool_time *now,
+                             uint64_t id,
+                             struct spool_message *ret);
+
+/*
+ * spool_count_refusal() - the broker refused a message that is in flight, and may take it later
+ * @ret_refusals: how often, with this time, counted since the daemon started
+ *
+ * Return: 0; SPOOL_E_UNKNOWN.
+ */
+int spool_count_refusal(struct spool *spool, uint64_t id, unsigned *ret_refusals);
+
+/*
+ * spool_count_closing() - the broker closed the connection at a message that is in flight
+ * @ret_closings: how often, with this time
+ *
+ * Durable with the next commit, and kept until the message ends; of the newest 1024 such
+ * messages. Return: 0; SPOOL_E_UNKNOWN; negative errno.
+ */
+MUST_CHECK int spool_count_closing(struct spool *spool, uint64_t id, unsigned *ret_closings);
+/* The count is 0 again, durable with the next commit. Return: 0; negative errno. */
+MUST_CHECK int spool_forget_closings(struct spool *spool, uint64_t id);
 
 /*
  * spool_uncount_attempt() - the message was handed out and never left: no attempt is counted

@@ -93,6 +93,9 @@ static const char *const stmt_sql[STMT_COUNT] = {
                   " RETURNING charge",
     [STMT_KEPT_OLDEST] = "SELECT seq, ended_at, charge FROM rejected ORDER BY seq",
     [STMT_KEPT_PRUNE] = "DELETE FROM rejected WHERE seq <= ?1",
+    [STMT_SUSPECTS] = "SELECT key, closings FROM suspect ORDER BY key",
+    [STMT_SUSPECT_WRITE] = "INSERT OR REPLACE INTO suspect (key, closings) VALUES (?1, ?2)",
+    [STMT_SUSPECT_DROP] = "DELETE FROM suspect WHERE key = ?1",
     [STMT_SHIFT_KEPT] =
         "UPDATE OR FAIL rejected SET ended_at = ended_at + ?2 WHERE seq >"
         " coalesce((SELECT seq FROM rejected WHERE ended_at <= ?1 ORDER BY seq DESC LIMIT 1), "
@@ -116,6 +119,9 @@ static bool is_for_reader(int id, int version)
     case STMT_KEPT_OLDEST:
     case STMT_KEPT_PRUNE:
     case STMT_SHIFT_KEPT:
+    case STMT_SUSPECTS:
+    case STMT_SUSPECT_WRITE:
+    case STMT_SUSPECT_DROP:
         return false;
     default:
         return true;

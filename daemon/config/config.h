@@ -70,6 +70,11 @@ struct config {
         uint64_t max_packet;
     } listen;
     struct config_limits retention; /* of lane "default" */
+    struct {                        /* rejected messages that are kept; any 0: none is */
+        uint64_t max_messages;
+        uint64_t max_bytes;
+        uint64_t max_age_ms;
+    } rejected;
     /* In the order of the file, without "default"; CONFIG_REPORT_LANE, if it is used, last. */
     struct config_lane *lanes;
     size_t lane_count;

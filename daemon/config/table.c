@@ -79,6 +79,12 @@ static const struct config_choice protocols[] = {
     {NULL, 0},
 };
 
+static const struct config_choice refusal_policies[] = {
+    {"hold", UPLINK_ON_REFUSAL_HOLD},
+    {"reject", UPLINK_ON_REFUSAL_REJECT},
+    {NULL, 0},
+};
+
 /* The numbers of syslog, as documented in config.h. */
 static const struct config_choice levels[] = {
     {"error", 3}, {"warning", 4}, {"notice", 5}, {"info", 6}, {"debug", 7}, {NULL, 0},
@@ -108,6 +114,13 @@ const struct config_key config_keys[] = {
      AGE_RANGE, AT(retention.max_age_ms)},
     {"retention.when_full", CONFIG_KIND_CHOICE, CONFIG_RELOADS, "\"evict-oldest\"",
      AT(retention.when_full), .choices = policies},
+
+    {"rejected.max_messages", CONFIG_KIND_COUNT, CONFIG_RELOADS, "1000",
+     RANGE(0, 2000000000), AT(rejected.max_messages)},
+    {"rejected.max_bytes", CONFIG_KIND_SIZE, CONFIG_RELOADS, "\"16M\"",
+     RANGE(0, 16 * TIB), AT(rejected.max_bytes)},
+    {"rejected.max_age", CONFIG_KIND_TIME, CONFIG_RELOADS, "\"30d\"",
+     RANGE(0, 3650 * DAY), AT(rejected.max_age_ms)},
 
     {"lanes", CONFIG_KIND_GROUPS, CONFIG_RELOADS, "( )", RANGE(0, CONFIG_LANES_MAX)},
 
@@ -140,6 +153,11 @@ const struct config_key config_keys[] = {
      RANGE(KIB, GIB), AT(uplink.window_bytes)},
     {"uplink.max_qos", CONFIG_KIND_UINT, CONFIG_RELOADS, "2",
      RANGE(0, 2), AT(uplink.max_qos)},
+    {"uplink.retain", CONFIG_KIND_BOOL, CONFIG_RELOADS, "true", AT(uplink.has_retain)},
+    {"uplink.on_refusal", CONFIG_KIND_CHOICE, CONFIG_RELOADS, "\"hold\"",
+     AT(uplink.on_refusal), .choices = refusal_policies},
+    {"uplink.max_attempts", CONFIG_KIND_UINT, CONFIG_RELOADS, "0",
+     RANGE(0, 1000000), AT(uplink.max_attempts)},
     {"uplink.topic_prefix", CONFIG_KIND_STRING, 0, "\"\"",
      RANGE(0, 1024), AT(uplink.topic_prefix), .check = config_check_prefix},
     {"uplink.stamp", CONFIG_KIND_BOOL, CONFIG_RELOADS, "false", AT(uplink.has_stamp)},
@@ -230,8 +248,9 @@ _Static_assert(sizeof(config_keys) / sizeof(config_keys[0]) <= CONFIG_KEYS_MAX,
 _Static_assert(sizeof(enum config_policy) == sizeof(int) &&
                    sizeof(enum config_drain) == sizeof(int) &&
                    sizeof(enum config_journal) == sizeof(int) &&
+                   sizeof(enum config_audit_policy) == sizeof(int) &&
                    sizeof(enum uplink_tls_version) == sizeof(int) &&
-                   sizeof(enum config_audit_policy) == sizeof(int),
+                   sizeof(enum uplink_on_refusal) == sizeof(int),
                "a choice is stored as an int");
 
 struct unit {

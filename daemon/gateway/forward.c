@@ -13,20 +13,28 @@
  * its end could not be recorded: after a start, and after a commit that had no
  * room, not before one has succeeded, which each tick tries.
  *
- * Diagnostics: broker_refuses, answer_without_token.
+ * verdict.c decides what follows from an answer; here it is done.
+ *
+ * Diagnostics: broker_refuses, link_refused, link_accepts, message_suspected,
+ * message_acquitted, message_poison, answer_without_token.
  */
 #include "daemon/gateway/forward.h"
 
 #include <inttypes.h>
+#include <string.h>
 #include <systemd/sd-event.h>
 
 #include "base/failpoint.h"
 #include "base/view.h"
 #include "daemon/gateway/edge_timer.h"
 #include "daemon/gateway/limits.h"
+#include "daemon/gateway/poison.h"
+#include "daemon/gateway/refusal.h"
 #include "daemon/gateway/shape.h"
 #include "daemon/gateway/turn.h"
+#include "daemon/gateway/verdict.h"
 #include "daemon/mqtt/packet.h"
+#include "daemon/uplink/settings.h"
 #include "daemon/uplink/uplink.h"
 #include "store/spool.h"
 
@@ -150,6 +158,90 @@ static bool has_room(const struct forward *forward)
            spool_settled_bytes(forward->spool) < GATEWAY_SETTLED_BYTES;
 }
 
+static bool is_nothing_in_flight(const struct forward *forward)
+{
+    struct uplink_link link;
+
+    uplink_get_link(forward->uplink, &link);
+    return link.in_flight == 0;
+}
+
+/* One at a time, and only in a round of tries. */
+static bool may_try(struct forward *forward)
+{
+    const struct uplink_settings *settings = &forward->config->uplink;
+
+    return is_nothing_in_flight(forward) &&
+           refusal_may_try(&forward->refusal, forward->turn->now.boot_ms,
+                           settings->backoff_min_ms, settings->backoff_max_ms);
+}
+
+/* While the link is refused. Return: as spool_next(). */
+static int
+next_to_try(struct forward *forward, const struct spool_time *now, struct spool_message *ret)
+{
+    uint64_t id = refusal_choose(&forward->refusal);
+    int r = SPOOL_E_UNKNOWN;
+
+    if (id != 0)
+        r = spool_next_of(forward->spool, now, id, ret);
+    if (r == SPOOL_E_UNKNOWN) /* it has ended, or there was none */
+        r = spool_next(forward->spool, now, ret);
+    if (r == 0)
+        refusal_note_try(&forward->refusal, ret->id);
+    if (r == SPOOL_E_EMPTY) { /* all were tried: again from the oldest on */
+        spool_release_returned(forward->spool);
+        refusal_end_round(&forward->refusal);
+    }
+    return r;
+}
+
+/* While a message is suspected: it alone, or another one alone. If there is no other, the
+ * suspect again: the broker may take it now. Return: as spool_next(). */
+static int
+next_alone(struct forward *forward, const struct spool_time *now, struct spool_message *ret)
+{
+    struct poison *poison = &forward->poison;
+    int r = SPOOL_E_EMPTY;
+
+    if (!is_nothing_in_flight(forward))
+        return SPOOL_E_EMPTY;
+    if (poison->step == POISON_OTHER)
+        r = spool_next(forward->spool, now, ret);
+    if (r == SPOOL_E_EMPTY)
+        r = spool_next_of(forward->spool, now, poison->suspect_id, ret);
+    if (r == SPOOL_E_UNKNOWN) { /* it has ended */
+        poison_end(poison);
+        spool_release_returned(forward->spool);
+        return spool_next(forward->spool, now, ret);
+    }
+    if (r == 0 && ret->id != poison->suspect_id)
+        poison->other_id = ret->id;
+    return r;
+}
+
+/* One that was suspected before a restart waits until it is alone. */
+static int begin_alone(struct forward *forward, const struct spool_message *message)
+{
+    if (!poison_begin(&forward->poison, message->id, message->closings) ||
+        is_nothing_in_flight(forward))
+        return 0;
+    spool_uncount_attempt(forward->spool, message->id);
+    (void)spool_return(forward->spool, message->id, 0); /* it was handed out just now */
+    return SPOOL_E_EMPTY;
+}
+
+static int
+forward_next(struct forward *forward, const struct spool_time *now, struct spool_message *ret)
+{
+    if (forward->poison.step != POISON_NONE)
+        return next_alone(forward, now, ret);
+    if (forward->refusal.is_refused)
+        return may_try(forward) ? next_to_try(forward, now, ret) : SPOOL_E_EMPTY;
+    int r = spool_next(forward->spool, now, ret);
+    return r == 0 ? begin_alone(forward, ret) : r;
+}
+
 /* A locked database has nothing to forward now, like an empty one: that is no failure of the
  * edge. */
 int forward_run(struct forward *forward)
@@ -163,7 +255,7 @@ int forward_run(struct forward *forward)
     while (r == 0 && continues && has_room(forward)) {
         struct spool_message message;
 
-        r = spool_next(forward->spool, &now, &message);
+        r = forward_next(forward, &now, &message);
         if (r == 0)
             r = forward_send(forward, &message, &continues);
     }
@@ -207,38 +299,6 @@ static int on_refill_deadline(sd_event_source *source, uint64_t usec, void *user
     return 0;
 }
 
-/*
- * Which refusals no repetition can change (MQTT 5, 3.4.2.1 and 4.13): the
- * message itself is at fault, or not allowed. All others may pass: quota,
- * server busy, implementation specific and unspecified errors.
- */
-static bool is_permanent(int code)
-{
-    switch (code) {
-    case MQTT_NOT_AUTHORIZED:
-    case MQTT_TOPIC_NAME_INVALID:
-    case MQTT_PACKET_TOO_LARGE:
-    case MQTT_PAYLOAD_FORMAT_INVALID:
-    case MQTT_QOS_NOT_SUPPORTED:
-    case MQTT_RETAIN_NOT_SUPPORTED:
-        return true;
-    default:
-        return false;
-    }
-}
-
-/* Doubles with each refusal in a row, as the reconnect backoff does. */
-static int64_t transient_delay_ms(struct forward *forward)
-{
-    uint64_t delay_ms = forward->config->uplink.backoff_min_ms;
-    uint64_t max_ms = forward->config->uplink.backoff_max_ms;
-
-    for (unsigned i = 0; i < forward->transient_in_a_row && delay_ms < max_ms; i++)
-        delay_ms *= 2;
-    forward->transient_in_a_row++;
-    return (int64_t)(delay_ms < max_ms ? delay_ms : max_ms);
-}
-
 /* The link is up and nothing gets through: this line gives the reason. */
 static void log_refused(struct forward *forward, int code, int64_t delay_ms)
 {
@@ -259,30 +319,197 @@ static void note_acknowledged(struct forward *forward, const struct uplink_answe
         forward->acknowledged_boot_ms = answer->acknowledged_boot_ms;
 }
 
-static int on_refused(struct forward *forward, const struct uplink_answer *answer)
+/* Once, when it begins. */
+static void log_link_refused(const struct uplink_answer *answer)
 {
-    if (is_permanent(answer->code)) {
-        note_acknowledged(forward, answer);
-        return forward_reject(forward, answer->id, SPOOL_REASON_REASON_CODE, answer->code);
-    }
-    turn_read_clock(forward->turn);
-    int64_t delay_ms = transient_delay_ms(forward);
-    log_refused(forward, answer->code, delay_ms);
-    return settle_ignore_unknown(
-        forward, answer->id,
-        spool_return(forward->spool, answer->id, forward->turn->now.boot_ms + delay_ms));
+    char text[2 * UPLINK_TEXT_MAX];
+
+    log_warning(
+        "link_refused code=0x%02X reason=\"%s\" broker_says=%s in_a_row=%d lost=no "
+        "remedy=\"the broker accepts nothing: look at the rights and limits of this client "
+        "id there; messages are kept, and a few are tried from time to time\"",
+        (unsigned)answer->code, packet_reason_text(answer->code),
+        log_quote(text, sizeof(text), answer->text, strlen(answer->text)), REFUSAL_IN_A_ROW);
 }
 
-static int on_delivered(struct forward *forward, const struct uplink_answer *answer)
+static void count_refusal(struct forward *forward, const struct uplink_answer *answer)
+{
+    if (!refusal_count(&forward->refusal, answer->code))
+        return;
+    /* Those that wait for their own backoff are tried and sent in their order, too. */
+    spool_release_returned(forward->spool);
+    log_link_refused(answer);
+    status_hasten(forward->status);
+}
+
+/* The broker accepts messages: what waits for that goes out in its order. QoS 0 shows nothing,
+ * because no broker answers it. */
+static void note_accepted(struct forward *forward, const struct uplink_answer *answer)
+{
+    unsigned rounds = forward->refusal.rounds;
+
+    if (answer->acknowledged_boot_ms == 0 || !refusal_clear(&forward->refusal))
+        return;
+    spool_release_returned(forward->spool);
+    log_notice("link_accepts rounds=%u", rounds);
+    status_hasten(forward->status);
+}
+
+/* Its own backoff doubles with each of its refusals. */
+static int wait_for_backoff(struct forward *forward, const struct uplink_answer *answer)
+{
+    const struct uplink_settings *settings = &forward->config->uplink;
+    unsigned refusals = 0;
+    int r = spool_count_refusal(forward->spool, answer->id, &refusals);
+
+    if (r != 0)
+        return settle_ignore_unknown(forward, answer->id, r);
+    if (settings->max_attempts > 0 && refusals >= settings->max_attempts)
+        return forward_reject(forward, answer->id, SPOOL_REASON_ATTEMPTS, answer->code);
+    turn_read_clock(forward->turn);
+    int64_t delay_ms = (int64_t)refusal_backoff_ms(settings->backoff_min_ms,
+                                                   settings->backoff_max_ms, refusals - 1);
+    log_refused(forward, answer->code, delay_ms);
+    return spool_return(forward->spool, answer->id, forward->turn->now.boot_ms + delay_ms);
+}
+
+static int end_message(struct forward *forward,
+                       const struct uplink_answer *answer,
+                       enum verdict_message message)
 {
     const struct spool_verdict delivered = {SPOOL_DELIVERED, SPOOL_REASON_NONE,
                                             answer->code >= 0 ? answer->code : SPOOL_NO_CODE};
+    /* What was tried in a round lets others be tried. */
+    bool was_tried = message == VERDICT_WAITS_FOR_LINK && forward->refusal.rounds > 0;
 
-    forward->transient_in_a_row = 0;
-    note_acknowledged(forward, answer);
-    if (answer->code == MQTT_NO_MATCHING_SUBSCRIBERS)
-        forward->counters->unsubscribed++;
-    return forward_settle(forward, answer->id, &delivered);
+    switch (message) {
+    case VERDICT_ENDS_DELIVERED:
+        note_acknowledged(forward, answer);
+        if (answer->code == MQTT_NO_MATCHING_SUBSCRIBERS)
+            forward->counters->unsubscribed++;
+        return forward_settle(forward, answer->id, &delivered);
+    case VERDICT_ENDS_REJECTED:
+        note_acknowledged(forward, answer);
+        return forward_reject(forward, answer->id, SPOOL_REASON_REASON_CODE, answer->code);
+    case VERDICT_WAITS_ITS_BACKOFF:
+        return wait_for_backoff(forward, answer);
+    case VERDICT_WAITS_FOR_LINK:
+    case VERDICT_IS_SENT_AGAIN:
+        break;
+    }
+    return settle_ignore_unknown(
+        forward, answer->id,
+        spool_return(forward->spool, answer->id, was_tried ? INT64_MAX : 0));
+}
+
+static void log_suspected(uint64_t id, unsigned closings)
+{
+    log_warning("message_suspected id=%" PRIu64 " closings=%u remedy=\"the broker closed the "
+                "connection each time this message was sent: it is sent alone, to find out "
+                "whether it is the cause\"",
+                id, closings);
+}
+
+/* It waits, so it is handed out once more to be ended. */
+static int condemn(struct forward *forward)
+{
+    struct spool_time now = turn_spool_time(forward->turn);
+    uint64_t id = forward->poison.suspect_id;
+    struct spool_message message;
+    int r = spool_next_of(forward->spool, &now, id, &message);
+
+    if (r > 0) /* it has ended otherwise */
+        return 0;
+    if (r == 0) {
+        spool_uncount_attempt(forward->spool, id);
+        r = forward_reject(forward, id, SPOOL_REASON_POISON, SPOOL_NO_CODE);
+    }
+    if (r == 0)
+        log_warning(
+            "message_poison id=%" PRIu64 " outcome=rejected remedy=\"the broker closes "
+            "the connection at this message and takes others: mqtt-spool failures shows "
+            "it; docs/brokers.md says what brokers do not take\"",
+            id);
+    return r;
+}
+
+static int apply_poison(struct forward *forward, enum poison_verdict verdict)
+{
+    struct poison *poison = &forward->poison;
+    int r = 0;
+
+    switch (verdict) {
+    case POISON_CONTINUES:
+    case POISON_BEGINS:
+        return 0;
+    case POISON_ACQUITS_BOTH:
+        log_notice("message_acquitted id=%" PRIu64
+                   " cause=\"the broker closes at others, too\"",
+                   poison->suspect_id);
+        r = spool_forget_closings(forward->spool, poison->other_id);
+        if (r == 0)
+            r = spool_forget_closings(forward->spool, poison->suspect_id);
+        break;
+    case POISON_ACQUITS:
+        log_notice("message_acquitted id=%" PRIu64 " cause=\"the broker has answered it\"",
+                   poison->suspect_id);
+        r = spool_forget_closings(forward->spool, poison->suspect_id);
+        break;
+    case POISON_CONDEMNS:
+        r = condemn(forward);
+        break;
+    }
+    poison_end(poison);
+    spool_release_returned(forward->spool);
+    return r;
+}
+
+/* The broker closed at the message. The suspect then lets others be sent. */
+static int suspect_message(struct forward *forward, uint64_t id)
+{
+    unsigned closings = 0;
+    int r = spool_count_closing(forward->spool, id, &closings);
+
+    if (r != 0)
+        return settle_ignore_unknown(forward, id, r);
+    enum poison_verdict verdict = poison_on_closing(&forward->poison, id, closings);
+    if (verdict == POISON_BEGINS)
+        log_suspected(id, closings);
+    bool is_parked = forward->poison.step == POISON_OTHER && id == forward->poison.suspect_id;
+    (void)spool_return(forward->spool, id, is_parked ? INT64_MAX : 0); /* it was in flight */
+    return apply_poison(forward, verdict);
+}
+
+/* QoS 0 shows nothing: no broker answers it. */
+static int clear_suspicion(struct forward *forward, const struct uplink_answer *answer)
+{
+    if (answer->acknowledged_boot_ms == 0)
+        return 0;
+    return apply_poison(forward, poison_on_answer(&forward->poison, answer->id));
+}
+
+/* The link first: whether it is refused decides about the message that makes it so, too. */
+static int apply_answer(struct forward *forward, const struct uplink_answer *answer)
+{
+    enum uplink_on_refusal on_refusal = forward->config->uplink.on_refusal;
+    enum verdict_answer kind = verdict_answer_of(answer);
+    enum verdict_policy policy = verdict_policy_of(on_refusal, forward->refusal.is_refused);
+
+    switch (verdict_of(kind, policy).link) {
+    case VERDICT_LINK_OPENS:
+        note_accepted(forward, answer);
+        break;
+    case VERDICT_LINK_COUNTS:
+        count_refusal(forward, answer);
+        break;
+    case VERDICT_LINK_SUSPECTS:
+        return suspect_message(forward, answer->id);
+    case VERDICT_LINK_CONTINUES:
+        break;
+    }
+    policy = verdict_policy_of(on_refusal, forward->refusal.is_refused);
+    int r = end_message(forward, answer, verdict_of(kind, policy).message);
+    return r == 0 ? clear_suspicion(forward, answer) : r;
 }
 
 /* While the daemon stops nothing is forwarded any more. */
@@ -297,23 +524,11 @@ static void forward_continue(struct forward *forward)
 void forward_on_answer(void *userdata, const struct uplink_answer *answer)
 {
     struct forward *forward = userdata;
-    int r = 0;
 
     if (forward->turn->has_failed || forward->turn->has_moved)
         return;
     FAILPOINT("answer.before_settle");
-    switch (answer->kind) {
-    case UPLINK_DELIVERED:
-        r = on_delivered(forward, answer);
-        break;
-    case UPLINK_REFUSED:
-        r = on_refused(forward, answer);
-        break;
-    case UPLINK_UNKNOWN:
-        r = settle_ignore_unknown(forward, answer->id,
-                                  spool_return(forward->spool, answer->id, 0));
-        break;
-    }
+    int r = apply_answer(forward, answer);
     FAILPOINT("answer.after_settle");
     if (r < 0)
         turn_fail(forward->turn, r, "settle");

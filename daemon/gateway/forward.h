@@ -14,6 +14,8 @@
 #include "daemon/config/config.h"
 #include "daemon/gateway/counters.h"
 #include "daemon/gateway/edge_timer.h"
+#include "daemon/gateway/poison.h"
+#include "daemon/gateway/refusal.h"
 #include "daemon/gateway/shape.h"
 #include "daemon/gateway/stamp.h"
 #include "daemon/gateway/status.h"
@@ -39,9 +41,10 @@ struct forward {
     unsigned deferred; /* for another broker, in this run */
     unsigned window;   /* of the uplink, as last reported */
     enum uplink_state link_state;
+    struct refusal refusal;
+    struct poison poison;
     uint64_t connects; /* of the link, as last reported */
     struct stamp stamp;
-    unsigned transient_in_a_row;  /* refusals by the broker that may pass */
     int64_t acknowledged_boot_ms; /* by which a message ended; 0: none since the start */
     struct log_limit refusal_warnings;
     struct log_limit token_warnings;

@@ -17,8 +17,11 @@
  *   audit_watch.c  when records wait for the audit file
  *   status.c       what is seen of the daemon: status file, STATUS= line
  *   moved.c        when files of the spool were removed or renamed
+ *   verdict.c      what an answer means for its message and for the link
+ *   refusal.c      when the broker refuses everything, and how it is then tried
  *   shape.c        how a message looks at the broker, by its lane
  *   stamp.c        user properties that say what a message is to the far side
+ *   poison.c       which message the broker closes at
  *   forward.c      out: to the broker, and what its answers make of a message
  *   report.c       reports of failures, as messages
  *   publish.c      in: what becomes of a producer's PUBLISH

@@ -75,6 +75,8 @@ static void adjust_parts(struct gateway *gateway)
     struct audit_settings audit = gateway_audit_settings(config);
 
     spool_set_keep(gateway->spool, config->audit.keep_ms);
+    struct spool_kept_limits kept = gateway_kept_limits(config);
+    spool_set_kept(gateway->spool, &kept);
     spool_set_disk_reserve(gateway->spool, config->spool.disk_reserve);
     clients_fit(&gateway->clients);
     /* The cursor of the old file is durable before the first line in the new one: the edge

@@ -10,6 +10,7 @@
 #include "daemon/gateway/settings.h"
 
 #include "daemon/gateway/limits.h"
+#include "store/spool.h"
 
 uint64_t gateway_records_max(const struct config *config)
 {
@@ -18,6 +19,15 @@ uint64_t gateway_records_max(const struct config *config)
     if (records < GATEWAY_FAILURES_KEPT)
         records = GATEWAY_FAILURES_KEPT;
     return records * GATEWAY_RECORD_BYTES;
+}
+
+struct spool_kept_limits gateway_kept_limits(const struct config *config)
+{
+    return (struct spool_kept_limits){
+        .max_messages = config->rejected.max_messages,
+        .max_bytes = config->rejected.max_bytes,
+        .max_age_ms = config->rejected.max_age_ms,
+    };
 }
 
 struct audit_settings gateway_audit_settings(const struct config *config)

@@ -10,9 +10,11 @@
 #include "daemon/audit/audit.h"
 #include "daemon/config/config.h"
 #include "daemon/ingress/listener.h"
+#include "store/spool.h"
 
 /* How many bytes all outcome rows together may take. */
 uint64_t gateway_records_max(const struct config *config);
+struct spool_kept_limits gateway_kept_limits(const struct config *config);
 struct audit_settings gateway_audit_settings(const struct config *config);
 struct listener_settings
 gateway_listener_settings(const struct config *config, const int *passed, size_t passed_count);

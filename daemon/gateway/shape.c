@@ -79,7 +79,7 @@ bool shape_message(struct shape *shape,
         .payload = message->payload,
         .properties = message->properties,
         .qos = shape_qos(shape, message),
-        .retain = message->retain,
+        .retain = message->retain && shape->config->uplink.has_retain,
         .expiry_ms = message->expiry_ms,
     };
     return shape_topic(shape, message->lane, message->topic, &ret->prefix, &ret->topic);

@@ -29,6 +29,7 @@
 #include "daemon/config/spool_lanes.h"
 #include "daemon/gateway/gateway.h"
 #include "daemon/gateway/limits.h"
+#include "daemon/gateway/settings.h"
 #include "daemon/host/service.h"
 #include "store/spool.h"
 
@@ -221,6 +222,7 @@ int gateway_open_spool(struct config *config,
         .disk_reserve = config->spool.disk_reserve,
         .keep_failures_ms = config->audit.keep_ms,
         .keep_failures_count = GATEWAY_FAILURES_KEPT,
+        .kept = gateway_kept_limits(config),
         .lanes = lanes,
         .lane_count = config_spool_lanes(config, lanes),
         .now = turn_spool_time(turn),

@@ -147,6 +147,15 @@ static void format_boot_time(const struct gateway *gateway,
         clock_format(gateway->turn.now.wall_ms - (gateway->turn.now.boot_ms - boot_ms), text);
 }
 
+/* The uplink does not know what its answers amount to. */
+static const char *link_state_name(const struct gateway *gateway,
+                                   const struct uplink_link *link)
+{
+    bool is_refused = gateway->forward.refusal.is_refused && link->state == UPLINK_ONLINE;
+
+    return is_refused ? "refused" : uplink_state_name(link->state);
+}
+
 static struct record_link describe_link(const struct gateway *gateway, struct link_texts *texts)
 {
     struct uplink_link *link = &texts->link;
@@ -159,7 +168,7 @@ static struct record_link describe_link(const struct gateway *gateway, struct li
     if (link->certificate_expires_ms != 0)
         clock_format(link->certificate_expires_ms, texts->certificate_expires);
     return (struct record_link){
-        .state = uplink_state_name(link->state),
+        .state = link_state_name(gateway, link),
         .broker = link->broker,
         .since = texts->since,
         .connects = link->connects,
@@ -170,6 +179,7 @@ static struct record_link describe_link(const struct gateway *gateway, struct li
         .protocol = link->protocol,
         .window = link->window,
         .late_answers = link->late_answers,
+        .refused_code = gateway->forward.refusal.is_refused ? gateway->forward.refusal.code : 0,
         .unsubscribed = gateway->counters.unsubscribed,
         .is_held = intake_sends_nothing(&gateway->intake),
     };
@@ -300,7 +310,7 @@ static void report_to_systemd(const struct gateway *gateway, const struct spool_
     intake_describe(&gateway->intake, full);
     clock_format_span(stats->oldest_age_ms, age);
     service_status("link %s, %" PRIu64 " spooled (oldest %s), %.1f/s in, %.1f/s out%s",
-                   uplink_state_name(link.state), stats->messages,
+                   link_state_name(gateway, &link), stats->messages,
                    stats->messages > 0 ? age : "-", gateway->status.rates.in_per_s,
                    gateway->status.rates.out_per_s, full);
 }

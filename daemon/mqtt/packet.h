@@ -76,7 +76,8 @@ enum {
     MQTT_RETAIN_NOT_SUPPORTED = 0x9A,
     MQTT_QOS_NOT_SUPPORTED = 0x9B,
     MQTT_USE_ANOTHER_SERVER = 0x9C,
-    MQTT_SERVER_MOVED = 0x9D
+    MQTT_SERVER_MOVED = 0x9D,
+    MQTT_MAXIMUM_CONNECT_TIME = 0xA0
 };
 
 /* A short text for a reason code ("quota exceeded"); "unknown" for others. */

@@ -24,6 +24,15 @@ static void record_write_spool(struct json *json,
     json_close_object(json);
 }
 
+/* Not spooled: they have ended. */
+static void record_write_rejected(struct json *json, const struct spool_stats *stats)
+{
+    json_open_object(json, "rejected");
+    json_unsigned(json, "messages", stats->kept_messages);
+    json_unsigned(json, "bytes", stats->kept_bytes);
+    json_close_object(json);
+}
+
 static void record_write_ledger(struct json *json, const struct spool_ledger *ledger)
 {
     json_open_object(json, "ledger");
@@ -130,6 +139,7 @@ static int record_write_spool_parts(struct json *json,
     if (r != 0)
         return r;
     record_write_spool(json, status->stats, &status->intake);
+    record_write_rejected(json, status->stats);
     record_write_intake(json, &status->intake);
     record_write_ledger(json, &ledger);
     return record_write_lanes(json, spool, status->stats, &status->intake, now);
@@ -163,6 +173,10 @@ static void record_write_link(struct json *json, const struct record_link *link)
     record_write_known(json, "protocol", link->protocol);
     json_unsigned(json, "window", link->window);
     json_unsigned(json, "late_answers", link->late_answers);
+    if (link->refused_code > 0)
+        json_unsigned(json, "refused_code", (unsigned)link->refused_code);
+    else
+        json_null_value(json, "refused_code");
     json_unsigned(json, "no_subscriber", link->unsubscribed);
     json_bool(json, "held", link->is_held);
     json_close_object(json);
@@ -178,6 +192,7 @@ static void record_write_salvage(struct json *json, const struct record_status *
     json_open_object(json, "salvage");
     json_unsigned(json, "salvaged", salvage->salvaged);
     json_unsigned(json, "damaged", salvage->damaged);
+    json_unsigned(json, "rejected_lost", salvage->kept_lost);
     json_bool(json, "damaged_unknown", salvage->is_count_unknown);
     json_text(json, "moved_to", salvage->moved_to);
     json_text(json, "time", time);

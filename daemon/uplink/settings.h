@@ -27,6 +27,12 @@ struct uplink_tls_settings {
     char *alpn; /* the name of one protocol */
 };
 
+/* What is made of refusals that no repetition can change. */
+enum uplink_on_refusal {
+    UPLINK_ON_REFUSAL_HOLD,  /* a broker that refuses everything is not believed */
+    UPLINK_ON_REFUSAL_REJECT /* each of them ends its message */
+};
+
 /* A second; 0: no limit. */
 struct uplink_rate {
     unsigned messages;
@@ -59,8 +65,11 @@ struct uplink_settings {
     unsigned window;      /* messages */
     uint64_t window_bytes;
     unsigned max_qos;
-    char *topic_prefix; /* for uplink_message.prefix; not added here */
-    bool has_stamp;     /* for uplink_message.stamp; not added here */
+    bool has_retain; /* the flag is sent; the owner clears it in messages otherwise */
+    enum uplink_on_refusal on_refusal; /* of the owner */
+    unsigned max_attempts;             /* of the owner; 0: any number */
+    char *topic_prefix;                /* for uplink_message.prefix; not added here */
+    bool has_stamp;                    /* for uplink_message.stamp; not added here */
     struct uplink_rate rate;
     struct uplink_presence presence;
     char *report_topic; /* of the reports of failures; "": none. Not published here */

@@ -221,7 +221,7 @@ static void expect_head(struct reports *reports, uint64_t seq)
             return;
         }
     }
-    PROMISE(!"a line that is not in the file");
+    PROMISE(false); /* a line that is not in the file */
 }
 
 static int on_ended(void *userdata, const struct spool_ended *ended)

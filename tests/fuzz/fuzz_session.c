@@ -243,7 +243,7 @@ static void on_packet(struct fuzz *fuzz, const struct packet_frame *frame)
     case PACKET_PINGRESP:
         break;
     default:
-        PROMISE(!"a packet that a server does not send here");
+        PROMISE(false); /* a packet that a server does not send here */
     }
 }
 

@@ -680,7 +680,9 @@ def status_of_a_stopped_daemon_comes_from_the_spool():
         equal(status["link"], {"state": "stopped", "broker": "", "since": "", "connects": 0,
                                "last_error": None, "last_error_time": None, "acknowledged": "",
                                "certificate_expires": "", "protocol": "", "window": 0,
-                               "late_answers": 0, "no_subscriber": 0, "held": False}, "link")
+                               "late_answers": 0, "refused_code": None, "no_subscriber": 0,
+                               "held": False}, "link")
+        equal(status["rejected"], {"messages": 0, "bytes": 0}, "rejected")
         equal(status["uptime_ms"], 0, "uptime_ms")
         equal(status["ledger"], LEDGER, "ledger")
         equal(status["spool"]["messages"], 3, "messages")

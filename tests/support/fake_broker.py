@@ -432,6 +432,14 @@ class FakeBroker:
         """RST to every connected client."""
         self.loop.call_soon_threadsafe(lambda: [c.reset() for c in list(self.open)])
 
+    def acknowledge_all(self):
+        """What has come by QoS 1 and is unanswered on the connections that are open."""
+        def run():
+            for connection in list(self.open):
+                for pid in sorted(connection.unanswered):
+                    connection.acknowledge(PUBACK, pid, struct.pack(">H", pid))
+        self.loop.call_soon_threadsafe(run)
+
     async def listen(self):
         self.loop = asyncio.get_running_loop()
         self._end = asyncio.Event()
@@ -483,7 +491,7 @@ def main():
         if value is False:
             parser.add_argument(flag, action="store_true")
         elif value == "":
-            parser.add_argument(flag, default=value, metavar="HEX")
+            parser.add_argument(flag, default=value, metavar="TEXT" if name.endswith("_at") else "HEX")
         else:
             base = 16 if name in ("reason", "connack", "dismiss") else 10
             parser.add_argument(flag, default=value, metavar="HH" if base == 16 else "N",

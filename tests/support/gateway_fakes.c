@@ -642,9 +642,20 @@ void uplink_stop(struct uplink *uplink)
     fakes_link_state(fakes.uplink_stops_late ? UPLINK_CLOSING : UPLINK_IDLE);
 }
 
+static void answer_with(const struct uplink_answer *answer)
+{
+    if (fakes.link.in_flight > 0)
+        fakes.link.in_flight--;
+    for (unsigned i = 0; i < fakes.sent_count; i++) {
+        if (fakes.sent[i] == answer->id)
+            fakes.sent[i] = 0;
+    }
+    fakes.uplink_ops->answered(fakes.uplink_owner, answer);
+}
+
 void fakes_answer(uint64_t id, enum uplink_answer_kind kind, int code)
 {
-    struct uplink_answer answer = {
+    const struct uplink_answer answer = {
         .id = id,
         .kind = kind,
         .code = code,
@@ -654,13 +665,22 @@ void fakes_answer(uint64_t id, enum uplink_answer_kind kind, int code)
         .text = "",
     };
 
-    if (fakes.link.in_flight > 0)
-        fakes.link.in_flight--;
-    for (unsigned i = 0; i < fakes.sent_count; i++) {
-        if (fakes.sent[i] == id)
-            fakes.sent[i] = 0;
-    }
-    fakes.uplink_ops->answered(fakes.uplink_owner, &answer);
+    answer_with(&answer);
+}
+
+void fakes_close_at(uint64_t id, int code)
+{
+    const struct uplink_answer answer = {
+        .id = id,
+        .kind = UPLINK_UNKNOWN,
+        .code = code,
+        .cause = UPLINK_CAUSE_BROKER_CLOSED,
+        .was_written = true,
+        .was_oldest = true,
+        .text = "",
+    };
+
+    answer_with(&answer);
 }
 
 void uplink_free(struct uplink *uplink)

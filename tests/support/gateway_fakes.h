@@ -145,6 +145,9 @@ void fakes_refill(void);
 void fakes_run(void);
 /* The broker's answer. */
 void fakes_answer(uint64_t id, enum uplink_answer_kind kind, int code);
+/* The broker closes the connection, and this was the oldest written message without an answer.
+ * @code: of its DISCONNECT; -1: it sent none. */
+void fakes_close_at(uint64_t id, int code);
 void fakes_link_state(enum uplink_state state);
 
 /* The words since the last call, each followed by a space. Valid until the next call. */

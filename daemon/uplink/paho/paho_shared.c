@@ -10,6 +10,7 @@
 #include "daemon/uplink/paho/paho_link-private.h"
 
 #include "daemon/uplink/paho/paho_handshake.h"
+#include "daemon/uplink/paho/paho_words.h"
 
 #include <dlfcn.h>
 #include <errno.h>
@@ -172,4 +173,9 @@ bool paho_handshake_is_complete(void)
 bool paho_handshake_is_replaced(void)
 {
     return false;
+}
+
+void paho_words_take(struct paho_words *ret)
+{
+    *ret = (struct paho_words){.reason = ""};
 }

@@ -289,6 +289,10 @@ static void answer(struct model *m, uint64_t id)
     };
     struct spool *spool = m->f->spool;
     bool is_final = roll(m, 4) > 0;
+    unsigned closings = 0;
+    if (roll(m, 20) == 0)
+        hold(m, spool_count_closing(spool, id, &closings) == 0 && closings > 0, "closings",
+             (int64_t)id);
     int r = is_final ? spool_settle(spool, id, &verdicts[roll(m, 10) == 0])
                      : spool_return(spool, id, roll(m, 2) * (m->f->now.boot_ms + roll(m, 500)));
     hold(m, r == 0, "an answer for what is in flight", r);

@@ -328,8 +328,8 @@ static void the_check_finds_what_is_wrong(void **state)
         "UPDATE spool SET rejected_messages = 3",
         "UPDATE spool SET rejected_bytes = rejected_bytes + 1",
         "UPDATE rejected SET seq = 99 WHERE seq = 2",
-        "INSERT INTO message SELECT key, accepted, 0, NULL, charge - 32, uid, flags, client,"
-        " topic, properties, ref, payload, sum FROM rejected WHERE seq = 1",
+        ("INSERT INTO message SELECT key, accepted, 0, NULL, charge - 32, uid, flags, client,"
+         " topic, properties, ref, payload, sum FROM rejected WHERE seq = 1"),
     };
 
     reject_many(f, 2);

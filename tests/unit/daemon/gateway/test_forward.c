@@ -11,15 +11,20 @@
 
 #include <errno.h>
 #include <stdbool.h>
+#include <stdio.h>
 #include <string.h>
 
+#include "daemon/config/config.h"
 #include "daemon/gateway/forward.h"
 #include "daemon/gateway/gateway-private.h"
 #include "daemon/gateway/gateway.h"
 #include "daemon/gateway/limits.h"
+#include "daemon/gateway/poison.h"
+#include "daemon/gateway/refusal.h"
 #include "daemon/gateway/stop.h"
 #include "daemon/ingress/session.h"
 #include "daemon/mqtt/packet.h"
+#include "daemon/uplink/settings.h"
 #include "daemon/uplink/uplink.h"
 #include "store/spool.h"
 #include "tests/support/gateway_fakes.h"
@@ -41,6 +46,45 @@ static void expect_ended(enum spool_outcome outcome, uint64_t count)
 {
     fakes_edge();
     assert_int_equal(fakes_ledger().ended[outcome], count);
+}
+
+/* What was sent since the last call. */
+static const char *take_sends(void)
+{
+    static char text[1024];
+    char trace[FAKES_TRACE_MAX];
+    char *rest = trace;
+
+    text[0] = '\0';
+    (void)snprintf(trace, sizeof(trace), "%s", fakes_take_trace());
+    for (const char *word; (word = strsep(&rest, " ")) != NULL;) {
+        size_t used = strlen(text);
+        if (strncmp(word, "send-", 5) == 0)
+            (void)snprintf(text + used, sizeof(text) - used, "%s ", word);
+    }
+    return text;
+}
+
+struct record_search {
+    uint64_t id;
+    int reason; /* -1: not found */
+};
+
+static int find_reason(void *userdata, const struct spool_record *record)
+{
+    struct record_search *search = userdata;
+
+    if (record->id == search->id)
+        search->reason = (int)record->reason;
+    return 0;
+}
+
+static int reason_of(struct gateway *gateway, uint64_t id)
+{
+    struct record_search search = {.id = id, .reason = -1};
+
+    assert_int_equal(spool_each_record(gateway->spool, 0, false, 0, find_reason, &search), 0);
+    return search.reason;
 }
 
 static void what_is_delivered_ends_with_the_next_commit(void **state)
@@ -84,24 +128,207 @@ static void what_is_refused_for_good_is_rejected(void **state)
     assert_int_equal(fakes_logged("broker_refuses"), 0);
 }
 
-static void what_is_refused_for_now_returns_after_a_growing_pause(void **state)
+/* Each has a pause of its own, and so its neighbours have none because of it. */
+static void what_is_refused_for_now_returns_after_its_own_growing_pause(void **state)
 {
-    struct gateway *gateway = open_with(6);
+    static const char *const pauses[] = {"return+1000 ", "return+2000 ", "return+4000 ",
+                                         "return+8000 ", "return+10000 "};
+    struct gateway *gateway = open_with(3);
 
     (void)state;
-    for (unsigned id = 1; id <= 5; id++)
-        fakes_answer(id, UPLINK_REFUSED, MQTT_QUOTA_EXCEEDED);
-    assert_string_equal(fakes_take_trace(),
-                        "return+1000 return+2000 return+4000 return+8000 return+10000 ");
+    fakes_answer(2, UPLINK_REFUSED, MQTT_QUOTA_EXCEEDED);
+    assert_string_equal(fakes_take_trace(), "return+1000 ");
+    for (unsigned i = 0; i < 5; i++) {
+        fakes_answer(1, UPLINK_REFUSED, MQTT_QUOTA_EXCEEDED);
+        assert_string_equal(fakes_take_trace(), pauses[i]);
+        fakes_pass_time(10000);
+        fakes_edge();
+        assert_non_null(strstr(fakes_take_trace(), "send-1 "));
+    }
     assert_int_equal(fakes_logged("broker_refuses code=0x97 "), 1); /* the others: suppressed */
     assert_int_equal(gateway->forward.acknowledged_boot_ms, 0);
-    fakes_answer(6, UPLINK_DELIVERED, -1);
-    assert_int_equal(gateway->forward.transient_in_a_row, 0);
     expect_ended(SPOOL_REJECTED, 0);
-    assert_null(strstr(fakes_take_trace(), "send-1 ")); /* not before its pause is over */
+}
+
+static void a_bounded_number_of_attempts_ends_as_rejected(void **state)
+{
+    struct gateway *gateway = open_with(2);
+
+    (void)state;
+    gateway->config->uplink.max_attempts = 3;
+    for (unsigned i = 0; i < 3; i++) {
+        fakes_answer(1, UPLINK_REFUSED, MQTT_QUOTA_EXCEEDED);
+        fakes_pass_time(10000);
+        fakes_edge();
+    }
+    assert_int_equal(fakes_ledger().ended[SPOOL_REJECTED], 1);
+    assert_int_equal(reason_of(gateway, 1), SPOOL_REASON_ATTEMPTS);
+}
+
+/* @count messages are refused, from @first on. */
+static void refuse(unsigned first, unsigned count, int code)
+{
+    for (unsigned id = first; id < first + count; id++)
+        fakes_answer(id, UPLINK_REFUSED, code);
+}
+
+static void a_broker_that_refuses_everything_is_not_believed(void **state)
+{
+    struct gateway *gateway = open_with(20);
+
+    (void)state;
+    refuse(1, 20, MQTT_NOT_AUTHORIZED);
+    expect_ended(SPOOL_REJECTED, REFUSAL_IN_A_ROW - 1);
+    assert_true(gateway->forward.refusal.is_refused);
+    assert_int_equal(fakes_logged("link_refused code=0x87 "), 1);
+    (void)fakes_take_trace();
+    fakes_edge();
+    assert_null(strstr(fakes_take_trace(), "send-")); /* after a pause */
     fakes_pass_time(1000);
     fakes_edge();
-    assert_non_null(strstr(fakes_take_trace(), "send-1 "));
+    assert_string_equal(take_sends(), "send-8 "); /* one, the oldest */
+    fakes_edge();
+    assert_string_equal(take_sends(), "");
+    fakes_answer(8, UPLINK_DELIVERED, -1);
+    assert_int_equal(fakes_logged("link_accepts "), 1);
+    assert_false(gateway->forward.refusal.is_refused);
+    fakes_edge();
+    assert_string_equal(
+        take_sends(), "send-9 send-10 send-11 send-12 send-13 send-14 send-15 send-16 send-17 "
+                      "send-18 send-19 send-20 ");
+}
+
+static void tries_of_a_refused_link_are_few_and_of_others_than_the_oldest(void **state)
+{
+    struct gateway *gateway = open_with(12);
+
+    (void)state;
+    refuse(1, 12, MQTT_QUOTA_EXCEEDED);
+    assert_true(gateway->forward.refusal.is_refused);
+    expect_ended(SPOOL_REJECTED, 0);
+    (void)take_sends();
+    for (unsigned round = 0; round < 3; round++) {
+        static const char *const tried[] = {"send-1 send-2 send-3 ", "send-1 send-4 send-5 ",
+                                            "send-1 send-6 send-7 "};
+        static const unsigned ids[][3] = {{1, 2, 3}, {1, 4, 5}, {1, 6, 7}};
+        fakes_pass_time(10000);
+        fakes_edge();
+        for (unsigned i = 0; i < 3; i++) {
+            fakes_answer(ids[round][i], UPLINK_REFUSED, MQTT_QUOTA_EXCEEDED);
+            fakes_edge();
+        }
+        assert_string_equal(take_sends(), tried[round]);
+    }
+    expect_ended(SPOOL_REJECTED, 0);
+}
+
+static void an_operator_may_have_each_refusal_end_its_message(void **state)
+{
+    struct gateway *gateway = open_with(20);
+
+    (void)state;
+    gateway->config->uplink.on_refusal = UPLINK_ON_REFUSAL_REJECT;
+    refuse(1, 20, MQTT_NOT_AUTHORIZED);
+    expect_ended(SPOOL_REJECTED, 20);
+    assert_false(gateway->forward.refusal.is_refused);
+}
+
+static void an_acceptance_between_them_ends_a_row_of_refusals(void **state)
+{
+    struct gateway *gateway = open_with(20);
+
+    (void)state;
+    refuse(1, 7, MQTT_NOT_AUTHORIZED);
+    fakes_answer(8, UPLINK_DELIVERED, -1);
+    refuse(9, 7, MQTT_NOT_AUTHORIZED);
+    assert_false(gateway->forward.refusal.is_refused);
+    expect_ended(SPOOL_REJECTED, 14);
+}
+
+/* The broker closes at message @id, @times times; all that is in flight is sent again. */
+static void close_at(uint64_t id, unsigned times, unsigned in_flight)
+{
+    for (unsigned i = 0; i < times; i++) {
+        fakes_close_at(id, -1);
+        for (uint64_t other = 1; other <= in_flight; other++) {
+            if (other != id)
+                fakes_answer(other, UPLINK_UNKNOWN, -1);
+        }
+        (void)take_sends();
+        fakes_edge();
+    }
+}
+
+static void a_message_at_which_the_broker_closes_alone_is_poison(void **state)
+{
+    struct gateway *gateway = open_with(4);
+
+    (void)state;
+    close_at(2, POISON_CLOSINGS, 4);
+    assert_int_equal(fakes_logged("message_suspected id=2 closings=3 "), 1);
+    assert_string_equal(take_sends(), "send-2 "); /* alone */
+    fakes_edge();
+    assert_string_equal(take_sends(), "");
+    fakes_close_at(2, -1);
+    fakes_edge();
+    assert_string_equal(take_sends(), "send-1 "); /* another one, alone */
+    fakes_answer(1, UPLINK_DELIVERED, -1);
+    fakes_edge();
+    assert_string_equal(take_sends(), "send-3 send-4 ");
+    assert_int_equal(fakes_ledger().ended[SPOOL_REJECTED], 1);
+    assert_int_equal(reason_of(gateway, 2), SPOOL_REASON_POISON);
+    assert_int_equal(fakes_logged("message_poison id=2 "), 1);
+}
+
+static void a_broker_that_closes_at_others_too_condemns_nothing(void **state)
+{
+    struct gateway *gateway = open_with(3);
+
+    (void)state;
+    close_at(1, POISON_CLOSINGS, 3);
+    fakes_close_at(1, -1);
+    fakes_edge();
+    (void)take_sends();
+    fakes_close_at(2, -1);
+    fakes_edge();
+    assert_int_equal(fakes_logged("message_acquitted id=1 "), 1);
+    assert_string_equal(take_sends(), "send-1 send-2 send-3 ");
+    assert_int_equal(gateway->forward.poison.step, POISON_NONE);
+    expect_ended(SPOOL_REJECTED, 0);
+}
+
+static void a_suspect_that_is_answered_is_acquitted(void **state)
+{
+    (void)state;
+    (void)open_with(2);
+    close_at(1, POISON_CLOSINGS, 2);
+    (void)take_sends();
+    fakes_answer(1, UPLINK_DELIVERED, -1);
+    fakes_edge();
+    assert_int_equal(
+        fakes_logged("message_acquitted id=1 cause=\"the broker has answered it\""), 1);
+    assert_string_equal(take_sends(), "send-2 ");
+    expect_ended(SPOOL_REJECTED, 0);
+}
+
+/* What the broker says of the connection suspects no message; nor is a suspect that ended. */
+static void only_a_closing_at_a_message_suspects_it(void **state)
+{
+    static const int codes[] = {MQTT_SERVER_BUSY,        MQTT_SERVER_SHUTTING_DOWN,
+                                MQTT_KEEP_ALIVE_TIMEOUT, MQTT_SESSION_TAKEN_OVER,
+                                MQTT_SERVER_MOVED,       MQTT_MAXIMUM_CONNECT_TIME};
+    struct gateway *gateway = open_with(2);
+
+    (void)state;
+    for (unsigned i = 0; i < sizeof(codes) / sizeof(codes[0]); i++) {
+        fakes_close_at(1, codes[i]);
+        fakes_edge();
+    }
+    assert_int_equal(gateway->forward.poison.step, POISON_NONE);
+    close_at(1, POISON_CLOSINGS - 1, 2);
+    assert_int_equal(gateway->forward.poison.step, POISON_NONE);
+    close_at(1, 1, 2);
+    assert_int_equal(gateway->forward.poison.step, POISON_SUSPECT);
 }
 
 static void expect_sent(const char *topic, const char *sent_topic, uint8_t sent_qos)
@@ -414,7 +641,16 @@ int main(void)
         FAKES_TEST(what_is_delivered_ends_with_the_next_commit),
         FAKES_TEST(what_no_subscriber_gets_is_delivered_and_counted),
         FAKES_TEST(what_is_refused_for_good_is_rejected),
-        FAKES_TEST(what_is_refused_for_now_returns_after_a_growing_pause),
+        FAKES_TEST(what_is_refused_for_now_returns_after_its_own_growing_pause),
+        FAKES_TEST(a_bounded_number_of_attempts_ends_as_rejected),
+        FAKES_TEST(a_broker_that_refuses_everything_is_not_believed),
+        FAKES_TEST(tries_of_a_refused_link_are_few_and_of_others_than_the_oldest),
+        FAKES_TEST(an_operator_may_have_each_refusal_end_its_message),
+        FAKES_TEST(an_acceptance_between_them_ends_a_row_of_refusals),
+        FAKES_TEST(a_message_at_which_the_broker_closes_alone_is_poison),
+        FAKES_TEST(a_broker_that_closes_at_others_too_condemns_nothing),
+        FAKES_TEST(a_suspect_that_is_answered_is_acquitted),
+        FAKES_TEST(only_a_closing_at_a_message_suspects_it),
         FAKES_TEST(a_lane_has_a_prefix_and_a_qos_of_its_own),
         FAKES_TEST(a_lane_maps_its_topics),
         FAKES_TEST(what_maps_to_no_topic_is_refused_or_rejected),

@@ -34,11 +34,12 @@ static void what_is_not_known_of_the_link_is_empty(void **state)
 {
     const char *text = write_with(*state, (struct record_link){.state = "stopped"});
 
-    assert_non_null(
-        strstr(text, "\"link\":{\"state\":\"stopped\",\"broker\":\"\",\"since\":\"\","
-                     "\"connects\":0,\"last_error\":null,\"last_error_time\":null,"
-                     "\"acknowledged\":\"\",\"certificate_expires\":\"\",\"protocol\":\"\","
-                     "\"window\":0,\"late_answers\":0,\"no_subscriber\":0,\"held\":false}"));
+    assert_non_null(strstr(
+        text,
+        "\"link\":{\"state\":\"stopped\",\"broker\":\"\",\"since\":\"\","
+        "\"connects\":0,\"last_error\":null,\"last_error_time\":null,"
+        "\"acknowledged\":\"\",\"certificate_expires\":\"\",\"protocol\":\"\","
+        "\"window\":0,\"late_answers\":0,\"refused_code\":null,\"no_subscriber\":0,\"held\":false}"));
 }
 
 static void the_link_has_its_times(void **state)

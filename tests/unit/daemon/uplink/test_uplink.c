@@ -197,7 +197,9 @@ static void no_matching_subscribers_is_a_delivery(void **state)
         assert_int_equal(send_text(f, "t", "x", qos), 0);
         wait_answers(f, qos);
         assert_int_equal(f->last.kind, UPLINK_DELIVERED);
-        assert_int_equal(f->last.code, MQTT_NO_MATCHING_SUBSCRIBERS);
+        /* Without the seam it is lost. */
+        assert_int_equal(f->last.code,
+                         paho_link_limitations() ? -1 : MQTT_NO_MATCHING_SUBSCRIBERS);
     }
     f->broker.ack_code = 0;
     for (uint8_t qos = 0; qos <= 2; qos++) {

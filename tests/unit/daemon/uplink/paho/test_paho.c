@@ -941,8 +941,8 @@ static int listen_as_proxy(char *uri, size_t size)
 }
 
 /*
- * The reason why there is no uplink.proxy: the first line of the proxy's answer counts as all of
- * it, and what follows is read as MQTT or TLS. A client that is right waits for the empty line.
+ * The reason why there is no uplink.proxy: the first line of the proxy's answer counts as all
+ * of it, and what follows is read as MQTT or TLS. A correct client waits for the empty line.
  */
 static void the_answer_of_a_proxy_is_not_read_to_its_end(void **state)
 {

@@ -1,0 +1,140 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * suspects.c - at which messages the broker closed the connection, over restarts
+ *
+ * A message at which a broker closes again and again may be why it does, and one at
+ * which the process dies would be sent first after each restart. So the count is kept in
+ * table suspect: written by the commit that follows, read at the open, removed with the
+ * message. Few messages have a row. A salvage drops the table: the count starts again.
+ */
+#include "store/spool-private.h"
+
+#include <stdlib.h>
+
+void suspects_done(struct suspects *suspects)
+{
+    free(suspects->all);
+    *suspects = (struct suspects){0};
+}
+
+static struct suspect *find(const struct suspects *suspects, int64_t key)
+{
+    for (size_t i = 0; i < suspects->count; i++) {
+        if (suspects->all[i].key == key)
+            return &suspects->all[i];
+    }
+    return NULL;
+}
+
+static struct suspect *add(struct suspects *suspects, int64_t key)
+{
+    if (suspects->count == suspects->capacity) {
+        size_t capacity = suspects->capacity * 2 + 16;
+        struct suspect *all = realloc(suspects->all, capacity * sizeof(*all));
+        if (!all)
+            return NULL;
+        suspects->all = all;
+        suspects->capacity = capacity;
+    }
+    suspects->all[suspects->count] = (struct suspect){.key = key};
+    return &suspects->all[suspects->count++];
+}
+
+int suspects_load(struct spool *spool)
+{
+    struct stmt *stmt = spool_stmt(spool, STMT_SUSPECTS);
+    int r = 0;
+    int rc = SQLITE_DONE;
+    while (r == 0 && (rc = stmt_step(stmt)) == SQLITE_ROW) {
+        struct suspect *suspect = add(&spool->suspects, stmt_int(stmt, 0));
+        if (suspect)
+            suspect->closings = (unsigned)stmt_int(stmt, 1);
+        else
+            r = spool_fail_memory(spool);
+    }
+    if (r == 0)
+        r = spool_result(spool, rc);
+    stmt_reset(stmt);
+    return r;
+}
+
+unsigned suspects_closings(const struct suspects *suspects, int64_t key)
+{
+    const struct suspect *suspect = find(suspects, key);
+
+    return suspect ? suspect->closings : 0;
+}
+
+/* The oldest is evicted: a broker that closes at whatever comes makes many. */
+static void make_room(struct suspects *suspects)
+{
+    if (suspects->count < SUSPECTS_MAX)
+        return;
+    suspects->all[0].closings = 0;
+    suspects->all[0].is_changed = true;
+    suspects->has_changed = true;
+}
+
+int suspects_set(struct spool *spool, int64_t key, unsigned closings)
+{
+    struct suspects *suspects = &spool->suspects;
+    struct suspect *suspect = find(suspects, key);
+    if (!suspect && closings == 0)
+        return 0;
+    if (!suspect) {
+        make_room(suspects);
+        suspect = add(suspects, key);
+    }
+    if (!suspect)
+        return spool_fail_memory(spool);
+    suspect->closings = closings;
+    suspect->is_changed = true;
+    suspects->has_changed = true;
+    return 0;
+}
+
+static int write_one(struct spool *spool, const struct suspect *suspect)
+{
+    struct stmt *stmt =
+        spool_stmt(spool, suspect->closings > 0 ? STMT_SUSPECT_WRITE : STMT_SUSPECT_DROP);
+    stmt_bind_int(stmt, 1, suspect->key);
+    if (suspect->closings > 0)
+        stmt_bind_int(stmt, 2, suspect->closings);
+    return spool_result(spool, stmt_run(stmt));
+}
+
+int suspects_write(struct spool *spool)
+{
+    int r = 0;
+    for (size_t i = 0; i < spool->suspects.count && spool->suspects.has_changed && r == 0;
+         i++) {
+        if (spool->suspects.all[i].is_changed)
+            r = write_one(spool, &spool->suspects.all[i]);
+    }
+    return r;
+}
+
+void suspects_commit(struct suspects *suspects)
+{
+    size_t kept = 0;
+    if (!suspects->has_changed)
+        return;
+    for (size_t i = 0; i < suspects->count; i++) {
+        suspects->all[i].is_changed = false;
+        if (suspects->all[i].closings > 0)
+            suspects->all[kept++] = suspects->all[i];
+    }
+    suspects->count = kept;
+    suspects->has_changed = false;
+}
+
+void suspects_end(struct suspects *suspects, int64_t first_key, int64_t last_key)
+{
+    for (size_t i = 0; i < suspects->count; i++) {
+        if (suspects->all[i].key < first_key || suspects->all[i].key > last_key)
+            continue;
+        suspects->all[i].closings = 0;
+        suspects->all[i].is_changed = true;
+        suspects->has_changed = true;
+    }
+}

@@ -1,0 +1,184 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * test_suspects.c - closings of a message are counted over restarts, until it ends
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+/* after the above */
+#include <cmocka.h>
+
+#include "store/spool.h"
+#include "tests/support/spool_fixture.h"
+
+static unsigned count_closing(struct fixture *f, uint64_t id)
+{
+    unsigned closings = 0;
+
+    assert_int_equal(spool_count_closing(f->spool, id, &closings), 0);
+    return closings;
+}
+
+static struct spool_message next(struct fixture *f)
+{
+    struct spool_message message;
+
+    assert_int_equal(spool_next(f->spool, &f->now, &message), 0);
+    return message;
+}
+
+static void fail_on_finding(void *userdata, enum spool_part part, const char *text)
+{
+    (void)userdata;
+    print_error("part %d: %s\n", part, text);
+    fail();
+}
+
+static void count_finding(void *userdata, enum spool_part part, const char *text)
+{
+    (void)part, (void)text;
+    ++*(unsigned *)userdata;
+}
+
+static unsigned check_rows(struct fixture *f)
+{
+    struct spool *reader;
+    char path[128];
+    sqlite3 *db;
+    sqlite3_stmt *stmt;
+
+    assert_int_equal(spool_open_reader(f->directory, &reader), 0);
+    assert_int_equal(spool_check(reader, fail_on_finding, NULL), 0);
+    spool_close(reader);
+    (void)snprintf(path, sizeof(path), "%s/spool.db", f->directory);
+    assert_int_equal(sqlite3_open_v2(path, &db, SQLITE_OPEN_READONLY, NULL), SQLITE_OK);
+    assert_int_equal(sqlite3_prepare_v2(db, "SELECT count(*) FROM suspect", -1, &stmt, NULL),
+                     SQLITE_OK);
+    assert_int_equal(sqlite3_step(stmt), SQLITE_ROW);
+    unsigned count = (unsigned)sqlite3_column_int(stmt, 0);
+    (void)sqlite3_finalize(stmt);
+    assert_int_equal(sqlite3_close(db), SQLITE_OK);
+    return count;
+}
+
+static void closings_survive_a_restart(void **state)
+{
+    struct fixture *f = *state;
+
+    append_many(f, 2);
+    assert_int_equal(next(f).closings, 0);
+    assert_int_equal(count_closing(f, 1), 1);
+    assert_int_equal(count_closing(f, 1), 2);
+    assert_true(spool_has_work(f->spool));
+    commit(f);
+    assert_int_equal(check_rows(f), 1);
+    reopen_spool(f);
+    assert_int_equal(next(f).closings, 2);
+    assert_int_equal(next(f).closings, 0);
+    assert_int_equal(count_closing(f, 1), 3);
+    reopen_spool(f); /* not committed */
+    assert_int_equal(next(f).closings, 2);
+}
+
+static void what_ends_or_is_acquitted_has_none(void **state)
+{
+    struct fixture *f = *state;
+    unsigned closings;
+
+    append_many(f, 2);
+    (void)next(f);
+    (void)next(f);
+    (void)count_closing(f, 1);
+    (void)count_closing(f, 2);
+    commit(f);
+    assert_int_equal(check_rows(f), 2);
+    deliver(f, 1);
+    assert_int_equal(spool_forget_closings(f->spool, 2), 0);
+    commit(f);
+    assert_int_equal(check_rows(f), 0);
+    assert_int_equal(spool_count_closing(f->spool, 1, &closings), SPOOL_E_UNKNOWN);
+    assert_int_equal(count_closing(f, 2), 1);
+    assert_int_equal(spool_forget_closings(f->spool, 77), 0); /* there is none */
+}
+
+static void only_the_newest_are_remembered(void **state)
+{
+    struct fixture *f = *state;
+
+    append_many(f, 1100);
+    for (unsigned i = 1; i <= 1100; i++) {
+        (void)next(f);
+        (void)count_closing(f, i);
+        commit(f);
+    }
+    assert_in_range(check_rows(f), 1000, 1024);
+}
+
+static void a_row_without_its_message_is_found(void **state)
+{
+    struct fixture *f = *state;
+    struct spool *reader;
+    unsigned found = 0;
+
+    append_many(f, 1);
+    close_spool(f);
+    tamper(f, "INSERT INTO suspect VALUES (77, 1)");
+    assert_int_equal(spool_open_reader(f->directory, &reader), 0);
+    assert_int_equal(spool_check(reader, count_finding, &found), 0);
+    spool_close(reader);
+    assert_int_equal(found, 1);
+}
+
+static void one_message_is_handed_out_by_its_id(void **state)
+{
+    struct fixture *f = *state;
+    struct spool_message message;
+
+    append_many(f, 3);
+    for (int i = 0; i < 3; i++)
+        (void)next(f);
+    assert_int_equal(spool_next_of(f->spool, &f->now, 2, &message), SPOOL_E_UNKNOWN);
+    assert_int_equal(spool_return(f->spool, 1, INT64_MAX), 0);
+    assert_int_equal(spool_return(f->spool, 2, INT64_MAX), 0);
+    assert_int_equal(spool_next(f->spool, &f->now, &message), SPOOL_E_EMPTY);
+    assert_int_equal(spool_next_of(f->spool, &f->now, 2, &message), 0);
+    assert_int_equal(message.id, 2);
+    assert_int_equal(message.attempts, 2);
+    spool_release_returned(f->spool);
+    assert_int_equal(next(f).id, 1);
+    assert_int_equal(spool_next_of(f->spool, &f->now, 77, &message), SPOOL_E_UNKNOWN);
+    spool_require_commit(f->spool);
+    assert_int_equal(spool_next_of(f->spool, &f->now, 1, &message), SPOOL_E_EMPTY);
+}
+
+static void refusals_are_counted_by_message(void **state)
+{
+    struct fixture *f = *state;
+    unsigned refusals = 0;
+
+    append_many(f, 1);
+    assert_int_equal(spool_count_refusal(f->spool, 1, &refusals), SPOOL_E_UNKNOWN);
+    for (unsigned i = 1; i <= 3; i++) {
+        (void)next(f);
+        assert_int_equal(spool_count_refusal(f->spool, 1, &refusals), 0);
+        assert_int_equal(refusals, i);
+        assert_int_equal(spool_return(f->spool, 1, 0), 0);
+    }
+}
+
+#define ON_SPOOL(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        ON_SPOOL(closings_survive_a_restart),
+        ON_SPOOL(what_ends_or_is_acquitted_has_none),
+        ON_SPOOL(only_the_newest_are_remembered),
+        ON_SPOOL(a_row_without_its_message_is_found),
+        ON_SPOOL(one_message_is_handed_out_by_its_id),
+        ON_SPOOL(refusals_are_counted_by_message),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
