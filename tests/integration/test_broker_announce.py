@@ -35,8 +35,13 @@ def publish(gateway, count=1, size=10, **options):
 
 
 def error_of(gateway, words):
-    wait_for(lambda: words in gateway.status()["link"]["last_error"], 15,
+    """In the status, as long as the link is not online again."""
+    wait_for(lambda: words in (gateway.status()["link"]["last_error"] or ""), 15,
              lambda: "%r in %r" % (words, gateway.status()["link"]))
+
+
+def logged(gateway, words):
+    wait_for(lambda: words in gateway.log(), 15, lambda: "%r in the log" % words)
 
 
 @case
@@ -48,7 +53,7 @@ def a_receive_maximum_of_zero_is_a_protocol_error_and_the_next_broker_is_used():
     equal(len(second.publishes()), 1, "PUBLISHes at the second")
     wait_for(lambda: first.events("disconnect"), 5, "a DISCONNECT at the first")
     equal(first.events("disconnect")[0]["code"], 0x82, "its code")
-    error_of(gateway, "Receive Maximum 0")
+    logged(gateway, "Receive Maximum 0")
     gateway.stop()
 
 
@@ -60,7 +65,7 @@ def qos_1_is_never_lowered_to_0_unless_the_configuration_has_it_so():
     equal(gateway.wait_drained(20)["delivered"], 1)
     equal([entry["qos"] for entry in second.publishes()], [1], "QoS at the second")
     equal(first.publishes(), [], "PUBLISHes at the first")
-    error_of(gateway, "uplink.max_qos = 0")
+    logged(gateway, "uplink.max_qos = 0")
     gateway.stop()
     asked = Gateway(first.url, uplink={"max_qos": 0}).start()
     publish(asked)
@@ -149,9 +154,8 @@ def the_broker_s_own_words_are_shown():
     broker = fake_broker(dismiss=0x9C, dismiss_properties=words)
     gateway = Gateway(broker.url).start()
     publish(gateway)
-    error_of(gateway, "maintenance until noon")
-    error_of(gateway, "b2.test:1883")
-    check("maintenance until noon" in gateway.log(), "in the log")
+    logged(gateway, "maintenance until noon")
+    logged(gateway, "b2.test:1883")
     gateway.stop()
     properties = bytes.fromhex(words)
     refusing = fake_broker(connack_raw=(bytes([0x20, 3 + len(properties), 0, 0x9D,

@@ -300,6 +300,8 @@ class Connection(asyncio.Protocol):
         if qos == 2:
             pids.add(pid)
         options = self.broker.options
+        if self.broker.on_publish:
+            self.broker.on_publish(topic)
         if options["close_at"] and options["close_at"] in topic:
             self.is_over = True
             self.transport.close()
@@ -397,6 +399,7 @@ class FakeBroker:
         self.connections = 0
         self.aliased = 0  # PUBLISHes with an alias instead of a topic
         self.received = 0  # bytes
+        self.on_publish = None  # called with the topic before a PUBLISH is answered
         self.open = set()
         self.port = 0
         self._pids = {}

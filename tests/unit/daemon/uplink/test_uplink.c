@@ -29,6 +29,7 @@
 #include "base/mailbox.h"
 #include "base/view.h"
 #include "daemon/mqtt/packet.h"
+#include "daemon/uplink/paho/paho_link.h"
 #include "daemon/uplink/uplink-private.h"
 #include "daemon/uplink/uplink.h"
 #include "tests/support/broker_fake.h"
