@@ -272,6 +272,9 @@ void uplink_destroy_client(struct uplink *uplink)
     uplink->client.is_unusable = false;
     if (!uplink->client.handle)
         return;
+    /* Destroyed while connected, it would remove the will by its DISCONNECT. */
+    if (uplink_presence_is_unfinished(uplink))
+        paho_link_cut();
     mailbox_run_locked(&uplink->inbox.mailbox, mark_destroying, uplink);
     MQTTAsync_destroy(&uplink->client.handle);
     mailbox_run_locked(&uplink->inbox.mailbox, unmark_destroying, uplink);

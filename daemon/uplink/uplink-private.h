@@ -442,6 +442,8 @@ void uplink_presence_set_will(const struct uplink *uplink,
 int uplink_presence_add_properties(const struct uplink *uplink,
                                    MQTTProperties *connect,
                                    MQTTProperties *will);
+/* Is the offline message not at the broker yet, so that its will is needed? */
+bool uplink_presence_is_unfinished(const struct uplink *uplink);
 /* Is the broker to publish the will after our DISCONNECT? */
 bool uplink_presence_wants_will(const struct uplink *uplink);
 /* The answer to a message of birth.c. */

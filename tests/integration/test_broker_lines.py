@@ -122,12 +122,14 @@ def wait_silence(gateway):
 @case
 def a_broker_that_goes_silent_is_noticed_within_three_keepalives():
     broker = fake_broker()
-    gateway = gateway_for(broker, keepalive="%ds" % KEEPALIVE_S)
+    gateway = gateway_for(broker, keepalive="%ds" % KEEPALIVE_S, ack_timeout="60s")
     gateway.wait_link()
     publish(gateway, b"x")
     gateway.wait_drained()
     broker.change(mute=True)
+    publish(gateway, b"y")
     wait_silence(gateway)
+    check(" in_flight=1" in gateway.log(), "what was in flight", gateway.log())
     broker.change(mute=False)
     wait_for(lambda: gateway.status()["link"]["connects"] >= 2, 20, "a new connection")
     gateway.stop()

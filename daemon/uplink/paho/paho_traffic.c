@@ -220,3 +220,14 @@ int __wrap_shutdown(int fd, int how)
     (void)pthread_mutex_unlock(&line.mutex);
     return __real_shutdown(fd, how);
 }
+
+/* It cannot be closed while the mutex is held. */
+void paho_link_cut(void)
+{
+    (void)pthread_mutex_lock(&line.mutex);
+    int fd = atomic_load(&line.fd);
+
+    if (fd >= 0)
+        (void)__real_shutdown(fd, SHUT_RDWR);
+    (void)pthread_mutex_unlock(&line.mutex);
+}
