@@ -26,7 +26,7 @@ def tls_gateway(broker, **tls):
 
 
 def last_error(gateway):
-    return gateway.status().get("link", {}).get("last_error", "")
+    return gateway.status().get("link", {}).get("last_error") or ""
 
 
 def wait_error(gateway, *parts):
