@@ -137,6 +137,8 @@ static void on_connect_success5(void *userdata, MQTTAsync_successData5 *response
         limits->retain_available = number != 0;
     if (has_number(&response->properties, MQTTPROPERTY_CODE_SERVER_KEEP_ALIVE, &number))
         limits->keepalive_s = number;
+    if (has_number(&response->properties, MQTTPROPERTY_CODE_TOPIC_ALIAS_MAXIMUM, &number))
+        limits->alias_maximum = number;
     copy_client_id(&response->properties, limits->client_id);
     post_event(userdata, &posted);
 }
