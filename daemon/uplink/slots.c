@@ -429,7 +429,7 @@ void uplink_sweep(struct uplink *uplink)
 
     mailbox_run_locked(&uplink->inbox.mailbox, find_oldest, &search);
     uplink->connection.oldest = search.oldest;
-    uplink->connection.unanswered = search.unanswered;
+    uplink->connection.unanswered += search.unanswered; /* an end may sweep twice */
     for (struct uplink_slot *slot = TAILQ_FIRST(&uplink->slots.sent); slot; slot = next) {
         next = TAILQ_NEXT(slot, order);
         /* If it is answered, its mail is queued. */
