@@ -78,6 +78,12 @@ int spool_lose_batch(struct spool *spool, int condition)
     return r < 0 ? r : condition;
 }
 
+void spool_require_commit(struct spool *spool)
+{
+    if (spool->batch.commit_state == SPOOL_COMMIT_SUCCEEDED)
+        spool->batch.commit_state = SPOOL_COMMIT_REQUIRED;
+}
+
 unsigned spool_batch_messages(const struct spool *spool)
 {
     return spool->batch.messages;

@@ -55,12 +55,6 @@ static bool has_settled(const struct spool *spool)
     return false;
 }
 
-void spool_require_commit(struct spool *spool)
-{
-    if (spool->batch.commit_state == SPOOL_COMMIT_SUCCEEDED)
-        spool->batch.commit_state = SPOOL_COMMIT_REQUIRED;
-}
-
 void spool_request_clock_write(struct spool *spool)
 {
     spool->time.is_write_wanted = true;
@@ -86,7 +80,9 @@ bool spool_has_work(const struct spool *spool)
     return spool->batch.is_open || spool->batch.is_lost || spool->time.clock.jump_ms > 0 ||
            spool->batch.commit_state != SPOOL_COMMIT_SUCCEEDED || spool->time.is_write_wanted ||
            is_clock_due(spool) || outcome_has_surplus(spool) || kept_has_surplus(spool) ||
-           spool->suspects.has_changed || spool->lanes.has_new ||
+           spool->suspects.has_changed ||
+           spool->working.progress.cut_lives != spool->committed.progress.cut_lives ||
+           spool->lanes.has_new ||
            spool->pruning.exported_seq != spool->committed.progress.exported_seq ||
            spool->working.progress.reported_seq != spool->committed.progress.reported_seq ||
            has_settled(spool);
@@ -135,6 +131,7 @@ static int write_state(struct spool *spool)
         stmt_bind_int(stmt, 13, spool->working.progress.reported_seq);
     else
         stmt_bind_null(stmt, 13);
+    stmt_bind_int(stmt, 14, (int64_t)spool->working.progress.cut_lives);
     return spool_result(spool, stmt_run(stmt));
 }
 

@@ -99,6 +99,8 @@ int ending_write_run(struct spool *spool,
     if (ending->last_key >= lane->cursor)
         lane->is_cut = true;
     suspects_end(&spool->suspects, ending->first_key, ending->last_key);
+    if (ending->verdict.outcome == SPOOL_DELIVERED || ending->verdict.outcome == SPOOL_REJECTED)
+        spool->working.progress.cut_lives = 0;
     spool->working.last_seq = last_seq;
     spool->working.progress.record_bytes += spool->conn.record_tally;
     lane->working.last_seq = last_seq;

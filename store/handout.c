@@ -493,6 +493,13 @@ int spool_count_refusal(struct spool *spool, uint64_t id, unsigned *ret_refusals
     return 0;
 }
 
+int spool_set_closings(struct spool *spool, uint64_t id, unsigned closings)
+{
+    struct lane *lane;
+    struct plan_entry *entry = find_in_flight(&spool->lanes, id, &lane);
+    return entry ? suspects_set(spool, entry->key, closings) : SPOOL_E_UNKNOWN;
+}
+
 int spool_count_closing(struct spool *spool, uint64_t id, unsigned *ret_closings)
 {
     struct lane *lane;

@@ -53,6 +53,8 @@ static const char *const schema_migrations[] = {
     "CREATE TABLE suspect (key INTEGER PRIMARY KEY, closings INTEGER NOT NULL) STRICT",
     /* NULL: outcomes are not reported to the broker. */
     "ALTER TABLE spool ADD COLUMN reported_seq INTEGER",
+    /* Lives of the daemon that sent something and ended before any message did. */
+    "ALTER TABLE spool ADD COLUMN cut_lives INTEGER NOT NULL DEFAULT 0",
 };
 enum { SCHEMA_VERSION = sizeof(schema_migrations) / sizeof(*schema_migrations) };
 

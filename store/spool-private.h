@@ -51,6 +51,7 @@ struct spool_progress {
     uint64_t kept_messages;   /* rows of table rejected: see kept.c */
     uint64_t kept_bytes;      /* the sum of their charges */
     int64_t reported_seq;     /* or SPOOL_NOT_REPORTED: see spool_set_reported() */
+    uint64_t cut_lives;       /* see spool_note_sending() */
     /* Not in the table, but derived: */
     uint64_t waiting_kept;      /* rows after exported_seq up to pruned_seq: failures */
     uint64_t pruned_unexported; /* since the open */

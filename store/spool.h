@@ -543,6 +543,27 @@ int spool_count_refusal(struct spool *spool, uint64_t id, unsigned *ret_refusals
 MUST_CHECK int spool_count_closing(struct spool *spool, uint64_t id, unsigned *ret_closings);
 /* The count is 0 again, durable with the next commit. Return: 0; negative errno. */
 MUST_CHECK int spool_forget_closings(struct spool *spool, uint64_t id);
+/* The same of all messages. */
+MUST_CHECK int spool_forget_all_closings(struct spool *spool);
+/* Of a message that is in flight, durable with the next commit. Return: 0; SPOOL_E_UNKNOWN;
+ * negative errno. */
+MUST_CHECK int spool_set_closings(struct spool *spool, uint64_t id, unsigned closings);
+/* Are all counts committed? */
+bool spool_closings_are_durable(const struct spool *spool);
+/* How many messages have so many closings or more. */
+size_t spool_count_suspects(const struct spool *spool, unsigned closings);
+
+/*
+ * spool_note_sending() - the daemon is about to send its first message
+ *
+ * Nothing is handed out before the next commit. If the process then ends before any message
+ * was delivered or rejected, and without spool_note_orderly_end(), that life is counted.
+ */
+void spool_note_sending(struct spool *spool);
+/* With the next commit. */
+void spool_note_orderly_end(struct spool *spool);
+/* How many lives in a row were counted, this one included once it is noted. */
+uint64_t spool_cut_lives(const struct spool *spool);
 
 /*
  * spool_uncount_attempt() - the message was handed out and never left: no attempt is counted

@@ -34,11 +34,12 @@ static const char *const stmt_sql[STMT_COUNT] = {
         " bytes = ?10, last_id = ?11, last_seq = ?12 WHERE number = ?1",
     [STMT_STATE] = "SELECT boot_id, boot_ms, clock_ms, wall_ms, wall_clock_ms, absent_after,"
                    " exported_seq, pruned_seq, failures_pruned FROM spool WHERE one = 1",
-    [STMT_STATE_WRITE] = "UPDATE spool SET boot_id = ?1, boot_ms = ?2, clock_ms = ?3,"
-                         " wall_ms = ?4, wall_clock_ms = ?5, absent_after = ?6,"
-                         " exported_seq = ?7, pruned_seq = ?8, failures_pruned = ?9,"
-                         " record_bytes = ?10, rejected_messages = ?11,"
-                         " rejected_bytes = ?12, reported_seq = ?13 WHERE one = 1",
+    [STMT_STATE_WRITE] =
+        "UPDATE spool SET boot_id = ?1, boot_ms = ?2, clock_ms = ?3,"
+        " wall_ms = ?4, wall_clock_ms = ?5, absent_after = ?6,"
+        " exported_seq = ?7, pruned_seq = ?8, failures_pruned = ?9,"
+        " record_bytes = ?10, rejected_messages = ?11,"
+        " rejected_bytes = ?12, reported_seq = ?13, cut_lives = ?14 WHERE one = 1",
     [STMT_REPORTED_SEQ] = "SELECT coalesce(reported_seq, -1) FROM spool WHERE one = 1",
     [STMT_RECORD_BYTES] = "SELECT record_bytes FROM spool WHERE one = 1",
     [STMT_KEPT] = "SELECT rejected_messages, rejected_bytes FROM spool WHERE one = 1",
@@ -93,6 +94,7 @@ static const char *const stmt_sql[STMT_COUNT] = {
                   " RETURNING charge",
     [STMT_KEPT_OLDEST] = "SELECT seq, ended_at, charge FROM rejected ORDER BY seq",
     [STMT_KEPT_PRUNE] = "DELETE FROM rejected WHERE seq <= ?1",
+    [STMT_CUT_LIVES] = "SELECT cut_lives FROM spool WHERE one = 1",
     [STMT_SUSPECTS] = "SELECT key, closings FROM suspect ORDER BY key",
     [STMT_SUSPECT_WRITE] = "INSERT OR REPLACE INTO suspect (key, closings) VALUES (?1, ?2)",
     [STMT_SUSPECT_DROP] = "DELETE FROM suspect WHERE key = ?1",
@@ -119,6 +121,7 @@ static bool is_for_reader(int id, int version)
     case STMT_KEPT_OLDEST:
     case STMT_KEPT_PRUNE:
     case STMT_SHIFT_KEPT:
+    case STMT_CUT_LIVES:
     case STMT_SUSPECTS:
     case STMT_SUSPECT_WRITE:
     case STMT_SUSPECT_DROP:

@@ -40,10 +40,50 @@ static struct suspect *add(struct suspects *suspects, int64_t key)
     return &suspects->all[suspects->count++];
 }
 
+void spool_note_sending(struct spool *spool)
+{
+    spool->working.progress.cut_lives++;
+    spool_require_commit(spool);
+}
+
+void spool_note_orderly_end(struct spool *spool)
+{
+    spool->working.progress.cut_lives = 0;
+}
+
+uint64_t spool_cut_lives(const struct spool *spool)
+{
+    return spool->committed.progress.cut_lives;
+}
+
+bool spool_closings_are_durable(const struct spool *spool)
+{
+    return !spool->suspects.has_changed;
+}
+
+int spool_forget_all_closings(struct spool *spool)
+{
+    int r = 0;
+
+    for (size_t i = 0; i < spool->suspects.count && r == 0; i++)
+        r = suspects_set(spool, spool->suspects.all[i].key, 0);
+    return r;
+}
+
+size_t spool_count_suspects(const struct spool *spool, unsigned closings)
+{
+    size_t count = 0;
+
+    for (size_t i = 0; i < spool->suspects.count; i++)
+        count += spool->suspects.all[i].closings >= closings;
+    return count;
+}
+
 int suspects_load(struct spool *spool)
 {
     struct stmt *stmt = spool_stmt(spool, STMT_SUSPECTS);
-    int r = 0;
+    int r = spool_read_number(spool, STMT_CUT_LIVES, &spool->working.progress.cut_lives);
+    spool->committed.progress.cut_lives = spool->working.progress.cut_lives;
     int rc = SQLITE_DONE;
     while (r == 0 && (rc = stmt_step(stmt)) == SQLITE_ROW) {
         struct suspect *suspect = add(&spool->suspects, stmt_int(stmt, 0));

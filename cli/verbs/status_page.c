@@ -165,7 +165,12 @@ static void print_link(const struct status_page *page)
         puts(
             "          NOTHING IS SENT until a commit has room: its end could not be recorded.\n"
             "          Tried each second; the line intake says what is short");
-    if (!online)
+    if (strcmp(state, "refused") == 0)
+        printf(
+            "          THE BROKER REFUSES EVERY MESSAGE (code %s): look at the rights of this\n"
+            "          client id there; messages are kept, a few are tried from time to time\n",
+            cell(root, "link", "refused_code", since));
+    else if (!online)
         puts(is_all_accepted(root)
                  ? "          messages are taken and kept; they go out when the "
                    "broker can be reached"

@@ -26,6 +26,7 @@
 
 #include "base/failpoint.h"
 #include "base/view.h"
+#include "daemon/gateway/careful.h"
 #include "daemon/gateway/edge_timer.h"
 #include "daemon/gateway/limits.h"
 #include "daemon/gateway/poison.h"
@@ -220,26 +221,68 @@ next_alone(struct forward *forward, const struct spool_time *now, struct spool_m
     return r;
 }
 
-/* One that was suspected before a restart waits until it is alone. */
-static int begin_alone(struct forward *forward, const struct spool_message *message)
+/* It was handed out and is not sent now. */
+static void hand_back(struct forward *forward, uint64_t id, int64_t not_before_ms)
 {
-    if (!poison_begin(&forward->poison, message->id, message->closings) ||
-        is_nothing_in_flight(forward))
+    spool_uncount_attempt(forward->spool, id);
+    (void)spool_return(forward->spool, id, not_before_ms); /* it is in flight */
+}
+
+/* One that was suspected before a restart waits until it is alone, or another was sent. */
+static int begin_alone(struct forward *forward,
+                       const struct spool_time *now,
+                       struct spool_message *message)
+{
+    if (!poison_begin(&forward->poison, message->id, message->closings))
         return 0;
-    spool_uncount_attempt(forward->spool, message->id);
-    (void)spool_return(forward->spool, message->id, 0); /* it was handed out just now */
+    if (forward->poison.step == POISON_OTHER) {
+        hand_back(forward, message->id, INT64_MAX);
+        return next_alone(forward, now, message);
+    }
+    if (is_nothing_in_flight(forward))
+        return 0;
+    hand_back(forward, message->id, 0);
     return SPOOL_E_EMPTY;
 }
 
 static int
-forward_next(struct forward *forward, const struct spool_time *now, struct spool_message *ret)
+next_as_always(struct forward *forward, const struct spool_time *now, struct spool_message *ret)
 {
     if (forward->poison.step != POISON_NONE)
         return next_alone(forward, now, ret);
     if (forward->refusal.is_refused)
         return may_try(forward) ? next_to_try(forward, now, ret) : SPOOL_E_EMPTY;
     int r = spool_next(forward->spool, now, ret);
-    return r == 0 ? begin_alone(forward, ret) : r;
+    return r == 0 ? begin_alone(forward, now, ret) : r;
+}
+
+/* One at a time, each after the commit of its mark. */
+static int
+next_carefully(struct forward *forward, const struct spool_time *now, struct spool_message *ret)
+{
+    bool is_admitted = false;
+    int r = SPOOL_E_UNKNOWN;
+
+    if (!is_nothing_in_flight(forward))
+        return SPOOL_E_EMPTY;
+    if (forward->careful.marked_id != 0)
+        r = spool_next_of(forward->spool, now, forward->careful.marked_id, ret);
+    if (r == SPOOL_E_UNKNOWN)
+        r = next_as_always(forward, now, ret);
+    if (r == 0)
+        r = careful_admit(&forward->careful, forward->spool, ret, &is_admitted);
+    if (r != 0 || is_admitted)
+        return r;
+    hand_back(forward, ret->id, 0);
+    edge_timer_arm(forward->edge_timer);
+    return SPOOL_E_EMPTY;
+}
+
+static int
+forward_next(struct forward *forward, const struct spool_time *now, struct spool_message *ret)
+{
+    return forward->careful.is_on ? next_carefully(forward, now, ret)
+                                  : next_as_always(forward, now, ret);
 }
 
 /* A locked database has nothing to forward now, like an empty one: that is no failure of the
@@ -441,6 +484,7 @@ static int apply_poison(struct forward *forward, enum poison_verdict verdict)
     switch (verdict) {
     case POISON_CONTINUES:
     case POISON_BEGINS:
+    case POISON_RETRIES:
         return 0;
     case POISON_ACQUITS_BOTH:
         log_notice("message_acquitted id=%" PRIu64
@@ -468,6 +512,8 @@ static int apply_poison(struct forward *forward, enum poison_verdict verdict)
 static int suspect_message(struct forward *forward, uint64_t id)
 {
     unsigned closings = 0;
+
+    careful_leave_mark(&forward->careful, id);
     int r = spool_count_closing(forward->spool, id, &closings);
 
     if (r != 0)
@@ -509,7 +555,11 @@ static int apply_answer(struct forward *forward, const struct uplink_answer *ans
     }
     policy = verdict_policy_of(on_refusal, forward->refusal.is_refused);
     int r = end_message(forward, answer, verdict_of(kind, policy).message);
-    return r == 0 ? clear_suspicion(forward, answer) : r;
+    if (r == 0)
+        r = clear_suspicion(forward, answer);
+    return r == 0 ? careful_end(&forward->careful, forward->spool, answer->id,
+                                answer->acknowledged_boot_ms > 0)
+                  : r;
 }
 
 /* While the daemon stops nothing is forwarded any more. */
@@ -535,6 +585,16 @@ void forward_on_answer(void *userdata, const struct uplink_answer *answer)
     forward_continue(forward);
 }
 
+/* The commit that notes this life comes first. */
+static void begin_sending(struct forward *forward)
+{
+    int r = careful_begin(&forward->careful, forward->spool, forward->config->uplink.window);
+
+    if (r < 0)
+        turn_fail(forward->turn, r, "forward");
+    edge_timer_arm(forward->edge_timer);
+}
+
 /* The link came up: what is there now is the backlog. */
 static void begin_live(struct forward *forward)
 {
@@ -551,6 +611,8 @@ void forward_on_link(void *userdata)
         return;
     uplink_get_link(forward->uplink, &link);
     forward->window = link.window;
+    if (link.state == UPLINK_ONLINE && !forward->careful.has_begun)
+        begin_sending(forward);
     if (link.state != forward->link_state)
         status_hasten(forward->status);
     forward->link_state = link.state;

@@ -12,6 +12,7 @@
 #include "base/attr.h"
 #include "base/log.h"
 #include "daemon/config/config.h"
+#include "daemon/gateway/careful.h"
 #include "daemon/gateway/counters.h"
 #include "daemon/gateway/edge_timer.h"
 #include "daemon/gateway/poison.h"
@@ -43,6 +44,7 @@ struct forward {
     enum uplink_state link_state;
     struct refusal refusal;
     struct poison poison;
+    struct careful careful;
     uint64_t connects; /* of the link, as last reported */
     struct stamp stamp;
     int64_t acknowledged_boot_ms; /* by which a message ended; 0: none since the start */

@@ -22,6 +22,7 @@
  *   shape.c        how a message looks at the broker, by its lane
  *   stamp.c        user properties that say what a message is to the far side
  *   poison.c       which message the broker closes at
+ *   careful.c      which message the process dies at
  *   forward.c      out: to the broker, and what its answers make of a message
  *   report.c       reports of failures, as messages
  *   publish.c      in: what becomes of a producer's PUBLISH

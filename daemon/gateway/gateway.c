@@ -247,6 +247,7 @@ static int gateway_commit_last(struct gateway *gateway)
     struct spool_time now = turn_spool_time(&gateway->turn);
     spool_set_busy_wait(gateway->spool, GATEWAY_BUSY_LAST_MS);
     spool_request_clock_write(gateway->spool);
+    spool_note_orderly_end(gateway->spool);
     int r = spool_verify_files(gateway->spool);
     if (r == 0)
         r = spool_commit(gateway->spool, &now);

@@ -27,8 +27,8 @@
 #define REPORT_BYTES   ((size_t)32 * 1024)
 #define REPORT_RECORDS 100
 #define REPORT_MAX     (REPORT_BYTES + RECORD_CUT_MAX(REPORT_TEXT_MAX) + 64)
-/* In one batch. */
-#define REPORTS_A_BATCH 8
+/* In one batch: more records than a batch can make, unless their texts are long. */
+#define REPORTS_BYTES_A_BATCH (GATEWAY_BATCH_BYTES / 2)
 
 /* Payload Format Indicator 1 and Content Type, as a PUBLISH has them. */
 static const unsigned char properties[] = "\x01\x01\x03\x00\x10"
@@ -142,20 +142,22 @@ static int report_run_on(struct report *report, unsigned lane)
     uint64_t last_seq = spool_last_seq(report->spool);
     int64_t begin = report_begin(report);
     uint64_t after = later_of((uint64_t)begin, report->scanned_seq);
+    size_t bytes = 0;
     int r = 0;
 
     spool_keep_unreported(report->spool, after); /* more than that only after the commit */
-    for (unsigned i = 0; i < REPORTS_A_BATCH && r == 0 && after < last_seq; i++) {
+    while (r == 0 && bytes < REPORTS_BYTES_A_BATCH && after < last_seq) {
         r = page_fill(&page, report->spool, begin, after);
         if (r < 0)
             return r;
         if (page.records == 0) {
             /* Only if no report before it may be rolled back. */
-            if (i == 0)
+            if (bytes == 0)
                 report->scanned_seq = last_seq;
             break;
         }
         r = report_append(report, lane, &page);
+        bytes += json_used(&page.json);
         begin = (int64_t)page.to;
         after = page.to;
     }

@@ -81,6 +81,7 @@ static int connect_with_properties(struct uplink *uplink, MQTTAsync_connectOptio
         options->willProperties = &will;
     if (rc == 0)
         rc = MQTTAsync_connect(uplink->client.handle, options); /* copies them */
+    options->connectProperties = options->willProperties = NULL;
     MQTTProperties_free(&properties);
     MQTTProperties_free(&will);
     return rc;

@@ -137,6 +137,8 @@ static void on_connect_success5(void *userdata, MQTTAsync_successData5 *response
         limits->retain_available = number != 0;
     if (has_number(&response->properties, MQTTPROPERTY_CODE_SERVER_KEEP_ALIVE, &number))
         limits->keepalive_s = number;
+    if (has_number(&response->properties, MQTTPROPERTY_CODE_TOPIC_ALIAS_MAXIMUM, &number))
+        limits->alias_maximum = number;
     copy_client_id(&response->properties, limits->client_id);
     post_event(userdata, &posted);
 }
@@ -272,6 +274,9 @@ void uplink_destroy_client(struct uplink *uplink)
     uplink->client.is_unusable = false;
     if (!uplink->client.handle)
         return;
+    /* Destroyed while connected, it would remove the will by its DISCONNECT. */
+    if (uplink_presence_is_unfinished(uplink))
+        paho_link_cut();
     mailbox_run_locked(&uplink->inbox.mailbox, mark_destroying, uplink);
     MQTTAsync_destroy(&uplink->client.handle);
     mailbox_run_locked(&uplink->inbox.mailbox, unmark_destroying, uplink);

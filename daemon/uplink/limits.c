@@ -65,7 +65,7 @@ static bool are_equal(const struct uplink_limits *a, const struct uplink_limits 
     return a->receive_maximum == b->receive_maximum && a->maximum_qos == b->maximum_qos &&
            a->maximum_packet == b->maximum_packet &&
            a->retain_available == b->retain_available && a->keepalive_s == b->keepalive_s &&
-           strcmp(a->client_id, b->client_id) == 0;
+           a->alias_maximum == b->alias_maximum && strcmp(a->client_id, b->client_id) == 0;
 }
 
 static void log_limits(const struct uplink_limits *limits, const char *uri)
@@ -75,10 +75,10 @@ static void log_limits(const struct uplink_limits *limits, const char *uri)
 
     log_info(
         "link_limits broker=%s receive_maximum=%u maximum_packet=%" PRIu64
-        " maximum_qos=%u retain=%s keepalive_s=%u client_id=%s",
+        " maximum_qos=%u retain=%s keepalive_s=%u topic_aliases=%u client_id=%s",
         log_quote(quoted, sizeof(quoted), uri, strlen(uri)), limits->receive_maximum,
         limits->maximum_packet, limits->maximum_qos, limits->retain_available ? "yes" : "no",
-        limits->keepalive_s,
+        limits->keepalive_s, limits->alias_maximum,
         log_quote(client_id, sizeof(client_id), limits->client_id, strlen(limits->client_id)));
 }
 

@@ -323,6 +323,9 @@ static void on_connected(struct uplink *uplink, const struct uplink_event *event
     uplink->connection.online_ms = uplink_now_ms();
     uplink_set_state(uplink, LINK_ONLINE);
     uplink_progress_begin(uplink);
+    uplink_aliases_begin(&uplink->aliases, uplink_broker(uplink)->refuses_aliases
+                                               ? 0
+                                               : event->limits.alias_maximum);
     uplink_note_online(uplink);
     uplink_log_online(uplink, false);
     uplink_birth_begin(uplink);
@@ -382,6 +385,8 @@ void uplink_on_event(struct uplink *uplink, struct uplink_event *event)
     case UPLINK_DISCONNECTED_BY_BROKER:
         /* Paho reports no loss after this. */
         note_disconnect(&uplink->connection, copy.code, copy.words);
+        if (copy.code == MQTT_TOPIC_ALIAS_INVALID)
+            uplink_broker(uplink)->refuses_aliases = true;
         if (uplink_is_connected(uplink))
             uplink_end_connection(uplink, uplink->connection.end_reason);
         break;

@@ -102,9 +102,15 @@ int uplink_presence_add_properties(const struct uplink *uplink,
 
 /* --- the connection ------------------------------------------------------- */
 
+bool uplink_presence_is_unfinished(const struct uplink *uplink)
+{
+    return uplink_has_presence(uplink) && uplink->connection.online_ms > 0 &&
+           !uplink->presence.has_left;
+}
+
 bool uplink_presence_wants_will(const struct uplink *uplink)
 {
-    return is_delayed(uplink) && uplink->connection.online_ms > 0 && !uplink->presence.has_left;
+    return is_delayed(uplink) && uplink_presence_is_unfinished(uplink);
 }
 
 static void log_refused(struct uplink *uplink, const char *reason)

@@ -31,6 +31,8 @@
 #define PAHO_INTEGER_MAX 0x7FFFFFFF
 /* Out of memory; Paho's public header has no name for it. */
 #define PAHO_MEMORY_ERROR (-99)
+/* What an alias may add to a packet: the property, and a byte of each length. */
+#define ALIAS_ROOM 5u
 /* What a message expiry takes as a property. */
 #define EXPIRY_BYTES 5u
 /* The library's memory for a property besides its bytes: in two copies each a structure and the
@@ -362,6 +364,14 @@ answer_known(struct uplink *uplink, const struct uplink_slot *slot, const char *
     answer_owner(uplink, &answer);
 }
 
+/* @slot has its answer, or none follows. */
+static void note_alias(struct uplink *uplink, struct uplink_slot *slot, bool is_delivered)
+{
+    if (slot->alias != 0)
+        uplink_alias_answer(&uplink->aliases, slot->alias, slot->id, is_delivered);
+    slot->alias = 0;
+}
+
 void uplink_on_slot(struct uplink *uplink, struct uplink_slot *slot)
 {
     /* Only this function changes an ANSWERED slot. */
@@ -373,6 +383,7 @@ void uplink_on_slot(struct uplink *uplink, struct uplink_slot *slot)
         uplink_progress_note_answer(uplink);
     AUTO_FREE char *text = slot->text;
     slot->text = NULL;
+    note_alias(uplink, slot, slot->answer == UPLINK_DELIVERED);
     if (slot_release(uplink, slot, SLOT_ANSWERED))
         answer_known(uplink, slot, text);
 }
@@ -616,6 +627,35 @@ static int translate_rc(int rc)
     }
 }
 
+static int add_alias(MQTTProperties *properties, unsigned number)
+{
+    MQTTProperty alias = {.identifier = MQTTPROPERTY_CODE_TOPIC_ALIAS,
+                          .value.integer2 = (unsigned short)number};
+
+    return MQTTProperties_add(properties, &alias);
+}
+
+/* Adds the alias of the topic, if it has one. Return: 0 or a code of Paho's; @topic is "" if
+ * the alias stands for it. */
+static int use_alias(struct uplink *uplink,
+                     struct uplink_slot *slot,
+                     const struct message_size *size,
+                     const char **topic,
+                     MQTTProperties *properties)
+{
+    bool has_room = size->packet + ALIAS_ROOM <= uplink->connection.limits.maximum_packet;
+    struct uplink_alias_use use =
+        uplink_alias_choose(&uplink->aliases, *topic, slot->qos > 0 && has_room, slot->id);
+
+    if (use.number == 0)
+        return 0;
+    if (use.omits_topic)
+        *topic = "";
+    else
+        slot->alias = use.number;
+    return add_alias(properties, use.number);
+}
+
 static int pass_to_paho(struct uplink *uplink,
                         const struct uplink_message *message,
                         const char *topic,
@@ -640,6 +680,7 @@ static int send_in_slot(struct uplink *uplink,
     slot->size_bytes = size->in_window;
     slot->qos = forwarded_qos(uplink, message);
     slot->packet_id = 0;
+    slot->alias = 0;
     slot->is_taken = false;
     slot_take(uplink, slot);
     options.context = slot_context(uplink, slot);
@@ -647,6 +688,8 @@ static int send_in_slot(struct uplink *uplink,
         options.onSuccess5 = on_success5;
         options.onFailure5 = on_failure5;
         rc = add_properties(&options.properties, message);
+        if (rc == 0)
+            rc = use_alias(uplink, slot, size, &topic, &options.properties);
     } else {
         options.onSuccess = on_success;
         options.onFailure = on_failure;
@@ -657,10 +700,12 @@ static int send_in_slot(struct uplink *uplink,
     FAILPOINT("send.after");
     MQTTProperties_free(&options.properties);
     slot->packet_id = (uint16_t)options.token;
-    if (rc != 0)
+    if (rc != 0) {
+        note_alias(uplink, slot, false);
         (void)slot_release(uplink, slot, SLOT_SENT); /* no callback follows */
-    else
+    } else {
         pace_charge(uplink, size->packet);
+    }
     if (rc == MQTTASYNC_DISCONNECTED)
         suspect_loss(uplink);
     return translate_rc(rc);

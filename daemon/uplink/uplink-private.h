@@ -4,6 +4,7 @@
  *
  *   core.c     clock, timer, window, last error, report to the owner
  *   progress.c whether the broker answers and the line carries
+ *   aliases.c  topic aliases
  *   slots.c    messages: send into a slot, answer, sweep
  *   birth.c    messages about this gateway itself
  *   client.c   Paho's client and its callbacks
@@ -80,6 +81,7 @@ struct uplink_slot {
     char *text;                     /* (locked) the broker's Reason String; NULL: none; owned */
     uint64_t id;
     uint64_t size_bytes;
+    unsigned alias; /* that it establishes; 0: none */
     uint8_t qos;
     uint16_t packet_id; /* of Paho's; 0: QoS 0 */
     bool is_taken;      /* the peer has all of its bytes */
@@ -105,6 +107,7 @@ struct uplink_limits {
     uint64_t maximum_packet;
     bool retain_available;
     unsigned keepalive_s;          /* 0: ours stays */
+    unsigned alias_maximum;        /* topic aliases */
     char client_id[CLIENT_ID_MAX]; /* its beginning; "": ours stays */
 };
 
@@ -168,6 +171,33 @@ struct uplink_client {
     struct tls_files tls_files;
 };
 
+/* More than a gateway with few topics needs; some brokers allow 10, some 65,535. */
+#define ALIASES_MAX     64
+#define ALIAS_TOPIC_MAX 255
+
+struct uplink_alias {
+    uint64_t id;   /* of the message that establishes it */
+    uint32_t sum;  /* of the topic */
+    uint16_t size; /* likewise; 0: the place is free */
+    bool is_confirmed;
+    uint8_t uses; /* lately */
+    char topic[ALIAS_TOPIC_MAX];
+};
+
+/* Of the connection. */
+struct uplink_aliases {
+    unsigned count; /* those that the broker allows */
+    unsigned misses;
+    unsigned hand; /* the place that is looked at next */
+    struct uplink_alias list[ALIASES_MAX];
+};
+
+struct uplink_alias_use {
+    unsigned number; /* 0: none */
+    bool
+        omits_topic; /* else both are sent, and the answer is passed to uplink_alias_answer() */
+};
+
 /* The messages in flight. */
 struct uplink_slots {
     struct uplink_slot *array;
@@ -219,6 +249,7 @@ struct uplink_broker {
     bool is_usable;      /* with these limits */
     struct uplink_limits limits;
     bool speaks_3_1_1_only;
+    bool refuses_aliases;      /* it ended a connection for one */
     unsigned keepalive_s;      /* the lowest that it demanded; 0: none */
     uint64_t keepalive_set_ms; /* the setting at that time */
 };
@@ -313,6 +344,7 @@ struct uplink {
     struct uplink_client client;
     struct uplink_brokers brokers;
     struct uplink_connection connection;
+    struct uplink_aliases aliases;
     struct uplink_progress progress;
     struct uplink_retry retry;
     struct uplink_presence_state presence;
@@ -358,6 +390,19 @@ void uplink_progress_expect(struct uplink *uplink);
 void uplink_progress_note_answer(struct uplink *uplink);
 /* If healthy: sets the timer for the next check, if there is anything to check. */
 enum uplink_health uplink_progress_check(struct uplink *uplink);
+
+/* aliases.c */
+void uplink_aliases_begin(struct uplink_aliases *aliases, unsigned maximum);
+/* For the message @id with @topic. @may_establish: its answer will be known. */
+struct uplink_alias_use uplink_alias_choose(struct uplink_aliases *aliases,
+                                            const char *topic,
+                                            bool may_establish,
+                                            uint64_t id);
+/* Of the message that established alias @number; also if it was not sent. */
+void uplink_alias_answer(struct uplink_aliases *aliases,
+                         unsigned number,
+                         uint64_t id,
+                         bool is_delivered);
 
 /* The id of messages that no owner sent: no message of the owner has it. */
 #define UPLINK_OWN_ID UINT64_MAX
@@ -442,6 +487,8 @@ void uplink_presence_set_will(const struct uplink *uplink,
 int uplink_presence_add_properties(const struct uplink *uplink,
                                    MQTTProperties *connect,
                                    MQTTProperties *will);
+/* Is the offline message not at the broker yet, so that its will is needed? */
+bool uplink_presence_is_unfinished(const struct uplink *uplink);
 /* Is the broker to publish the will after our DISCONNECT? */
 bool uplink_presence_wants_will(const struct uplink *uplink);
 /* The answer to a message of birth.c. */

@@ -35,8 +35,13 @@ def publish(gateway, count=1, size=10, **options):
 
 
 def error_of(gateway, words):
-    wait_for(lambda: words in gateway.status()["link"]["last_error"], 15,
+    """In the status, as long as the link is not online again."""
+    wait_for(lambda: words in (gateway.status()["link"]["last_error"] or ""), 15,
              lambda: "%r in %r" % (words, gateway.status()["link"]))
+
+
+def logged(gateway, words):
+    wait_for(lambda: words in gateway.log(), 15, lambda: "%r in the log" % words)
 
 
 @case
@@ -48,7 +53,7 @@ def a_receive_maximum_of_zero_is_a_protocol_error_and_the_next_broker_is_used():
     equal(len(second.publishes()), 1, "PUBLISHes at the second")
     wait_for(lambda: first.events("disconnect"), 5, "a DISCONNECT at the first")
     equal(first.events("disconnect")[0]["code"], 0x82, "its code")
-    error_of(gateway, "Receive Maximum 0")
+    logged(gateway, "Receive Maximum 0")
     gateway.stop()
 
 
@@ -60,7 +65,7 @@ def qos_1_is_never_lowered_to_0_unless_the_configuration_has_it_so():
     equal(gateway.wait_drained(20)["delivered"], 1)
     equal([entry["qos"] for entry in second.publishes()], [1], "QoS at the second")
     equal(first.publishes(), [], "PUBLISHes at the first")
-    error_of(gateway, "uplink.max_qos = 0")
+    logged(gateway, "uplink.max_qos = 0")
     gateway.stop()
     asked = Gateway(first.url, uplink={"max_qos": 0}).start()
     publish(asked)
@@ -149,9 +154,8 @@ def the_broker_s_own_words_are_shown():
     broker = fake_broker(dismiss=0x9C, dismiss_properties=words)
     gateway = Gateway(broker.url).start()
     publish(gateway)
-    error_of(gateway, "maintenance until noon")
-    error_of(gateway, "b2.test:1883")
-    check("maintenance until noon" in gateway.log(), "in the log")
+    logged(gateway, "maintenance until noon")
+    logged(gateway, "b2.test:1883")
     gateway.stop()
     properties = bytes.fromhex(words)
     refusing = fake_broker(connack_raw=(bytes([0x20, 3 + len(properties), 0, 0x9D,
@@ -182,6 +186,59 @@ def another_client_id_of_the_broker_is_logged():
     gateway = Gateway(broker.url).start()
     gateway.wait_link()
     wait_for(lambda: "assigned-7" in gateway.log(), 10, "the id in the log")
+    gateway.stop()
+
+
+def aliased(broker, count=300, topics=3):
+    """Bytes at the broker for @count messages, each of which arrives under its own topic."""
+    gateway = Gateway(broker.url, uplink={"window": 8}).start()
+    gateway.wait_link()
+    with gateway.client(5) as client:
+        messages = [("plant/line-%d/temperature/celsius" % (number % topics), b"%06d" % number)
+                    for number in range(count)]
+        for _, ack in client.publish_many(messages):
+            equal(ack.reason, 0, "reason of a PUBACK")
+    equal(gateway.wait_drained(30)["delivered"], count)
+    gateway.stop()
+    equal(broker.events("violation"), [], "violations")
+    wrong = [entry for entry in broker.publishes()
+             if entry["topic"] != messages[entry["seq"]][0]]
+    equal(wrong, [], "messages under another topic")
+    return broker.received
+
+
+@case
+def a_topic_that_the_broker_knows_is_sent_as_its_alias():
+    known, unknown = fake_broker(announce="22000a"), fake_broker()
+    saved = 1 - aliased(known) / aliased(unknown)
+    check(known.aliased >= 200, "PUBLISHes without a topic", known.aliased)
+    equal(unknown.aliased, 0, "aliases at a broker that allows none")
+    check(saved > 0.25, "part of the bytes that is saved", saved)
+
+
+@case
+def aliases_end_with_their_connection():
+    broker = fake_broker(announce="22000a", close_after=40)
+    aliased(broker)
+    check(len(broker.events("connect")) > 3, "connections", broker.events("connect"))
+
+
+@case
+def more_topics_than_aliases_arrive_each_under_its_own():
+    broker = fake_broker(announce="220002")
+    aliased(broker, topics=7)
+
+
+@case
+def an_alias_that_the_broker_calls_invalid_is_not_used_again():
+    broker = fake_broker(announce="22000a", dismiss=0x94)
+    gateway = Gateway(broker.url, uplink={"window": 1, "backoff": QUICK}).start()
+    publish(gateway, 3)
+    wait_for(lambda: len(broker.events("connect")) >= 2, 10, "the second connection")
+    broker.change(dismiss=0)
+    publish(gateway, 5)
+    gateway.wait_drained(20)
+    equal(broker.aliased, 0, "PUBLISHes without a topic")
     gateway.stop()
 
 

@@ -134,6 +134,23 @@ def a_reconnect_does_not_flap():
 
 
 @case
+def the_will_stays_where_the_gateway_means_to_come_back_or_was_not_heard():
+    broker = fake()
+    gateway = Gateway(broker.url, uplink=dict(PRESENCE, ack_timeout="1s")).start()
+    wait_presence(broker, ["online"])
+    gateway.wait_link()
+    broker.change(noack=True)
+    publish(gateway, 1)
+    wait_for(lambda: len(connects(broker)) == 2, 10, "a connection after the one that stalled")
+    # One that stalls is asked to close, the next one is given up.
+    wait_for(lambda: len(connects(broker)) == 3, 10, "a connection after the second")
+    wait_presence(broker, ["online"] * 3)
+    gateway.stop()
+    codes = [entry["code"] for entry in broker.ledger if entry.get("event") == "disconnect"]
+    equal(set(codes), {4}, "codes of DISCONNECT: with will")
+
+
+@case
 def a_gateway_that_dies_is_reported_by_the_broker():
     broker = Mosquitto().start()
     far = subscribe(broker)

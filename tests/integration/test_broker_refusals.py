@@ -7,6 +7,7 @@ while others pass is rejected, kept with its payload, and delays nothing else; o
 
 import contextlib
 import os
+import signal
 import sqlite3
 import sys
 import time
@@ -75,6 +76,7 @@ def a_broker_that_refuses_everything_is_not_believed():
     wait_for(lambda: link(gateway)["state"] == "refused", 20, "the state refused")
     equal(link(gateway)["refused_code"], 0x87, "the code in the status")
     check("not authorized" in link(gateway)["last_error"], "last_error", link(gateway))
+    wait_for(lambda: gateway.status()["tokens"]["in_flight"] == 0, 20, "the window answered")
     before = len(broker.publishes())
     began = time.monotonic()
     wait_for(lambda: len(broker.publishes()) >= before + 6, 30, "six more tries")
@@ -278,6 +280,76 @@ def a_line_that_is_cut_or_a_server_that_shuts_down_suspects_no_message():
     equal(closings(gateway), 0, "closings of stalls")
     broker.change(noack=False)
     equal(gateway.wait_drained(30)["delivered"], 5)
+
+
+def spooled(gateway):
+    path = "file:%s?mode=ro" % os.path.join(gateway.spool, "spool.db")
+    with contextlib.closing(sqlite3.connect(path, uri=True)) as database:
+        return database.execute("SELECT sum(messages) FROM lane").fetchone()[0]
+
+
+def serve_until_drained(gateway, most):
+    """Starts the daemon again each time it dies, as systemd does. Returns how often it did."""
+    deaths = 0
+    while spooled(gateway) > 0:
+        if gateway.process.poll() is not None:
+            deaths += 1
+            check(deaths <= most, "deaths", deaths)
+            gateway.start(ready=False)
+            tap.wait_for(lambda: gateway.process.poll() is not None or gateway.status(), 20,
+                         "a status, or its end")
+        time.sleep(0.02)
+    return deaths
+
+
+def killer(gateway, word):
+    """As if the daemon crashed at this message: before the broker's answer."""
+    def on_publish(topic):
+        if word in topic:
+            os.kill(gateway.process.pid, signal.SIGKILL)
+            gateway.process.wait()
+    return on_publish
+
+
+@case
+def a_message_that_kills_the_process_is_found():
+    broker = fake_broker()
+    gateway = Gateway(broker.url, uplink=dict(QUICK, window=16)).start()
+    gateway.stop()
+    broker.on_publish = killer(gateway, "bad")
+    gateway.configure(uplink={"brokers": ["tcp://127.0.0.1:9"]})
+    gateway.start()
+    entries = numbered(0, 60)
+    entries[0], entries[40] = ("plant/bad1", b"0;"), ("plant/bad2", b"40;")
+    publish(gateway, entries)
+    gateway.configure(uplink={"brokers": [broker.url]})
+    gateway.stop()
+    gateway.start(ready=False)
+    deaths = serve_until_drained(gateway, 25)
+    print("# %d deaths" % deaths)
+    ledger = gateway.ledger()
+    equal((ledger["delivered"], ledger["rejected"]), (58, 2))
+    gateway.stop()
+    equal(rejected(gateway), [("plant/bad1", "poison"), ("plant/bad2", "poison")], "the records")
+
+
+@case
+def a_process_that_dies_at_whatever_is_sent_condemns_nothing():
+    broker = fake_broker()
+    gateway = Gateway(broker.url, uplink=dict(QUICK, window=16))
+    broker.on_publish = killer(gateway, "plant")
+    gateway.configure(uplink={"brokers": ["tcp://127.0.0.1:9"]})
+    gateway.start()
+    publish(gateway, numbered(0, 20))
+    gateway.configure(uplink={"brokers": [broker.url]})
+    gateway.stop()
+    for _ in range(10):
+        gateway.start(ready=False)
+        wait_for(lambda: gateway.process.poll() is not None, 20, "its end")
+    broker.on_publish = None
+    gateway.start()
+    ledger = gateway.wait_drained(30)
+    equal((ledger["delivered"], ledger["rejected"]), (20, 0))
 
 
 def publish_retained(gateway, payload):

@@ -96,10 +96,10 @@ def numbers(body, at):
     return found, end
 
 
-def user_properties(encoded):
-    """The pairs among the properties of a PUBLISH."""
-    sizes = {0x01: 1, 0x02: 4, 0x23: 2}  # the others are a text each; 0x26 is two
-    pairs, at = [], 0
+def publish_properties(encoded):
+    """Of a PUBLISH: the pairs, and the topic alias (None: there is none)."""
+    sizes = {0x01: 1, 0x02: 4}  # the others are a text each; 0x26 is two
+    pairs, alias, at = [], None, 0
 
     def text():
         nonlocal at
@@ -112,11 +112,14 @@ def user_properties(encoded):
         if kind == 0x26:
             name = text()
             pairs.append((name, text()))
+        elif kind == 0x23:
+            alias = struct.unpack(">H", encoded[at:at + 2])[0]
+            at += 2
         elif kind in sizes:
             at += sizes[kind]
         else:  # it may be binary
             at += 2 + struct.unpack(">H", encoded[at:at + 2])[0]
-    return pairs
+    return pairs, alias
 
 
 def is_intact(topic, payload, check):
@@ -136,6 +139,7 @@ class Connection(asyncio.Protocol):
         self.answered = 0
         self.acknowledged = 0
         self.unanswered = set()
+        self.aliases = {}
         self.is_over = False
 
     def connection_made(self, transport):
@@ -174,6 +178,7 @@ class Connection(asyncio.Protocol):
     def data_received(self, data):
         self.pace(len(data))
         self.input += data
+        self.broker.received += len(data)
         at = 0
         while not self.is_over and at + 1 < len(self.input):
             length = read_varint(self.input, at + 1)
@@ -285,8 +290,9 @@ class Connection(asyncio.Protocol):
         user = []
         if self.version == 5:
             length, at = read_varint(body, at)
-            user = user_properties(body[at:at + length])
+            user, alias = publish_properties(body[at:at + length])
             at += length
+            topic = self.resolve_alias(topic, alias)
         self.check_limits(qos, pid, size)
         pids = self.broker.open_pids(self.client)
         if qos < 2 or pid not in pids:
@@ -294,11 +300,25 @@ class Connection(asyncio.Protocol):
         if qos == 2:
             pids.add(pid)
         options = self.broker.options
+        if self.broker.on_publish:
+            self.broker.on_publish(topic)
         if options["close_at"] and options["close_at"] in topic:
             self.is_over = True
             self.transport.close()
         elif qos:
             self.answer(PUBACK if qos == 1 else PUBREC, pid, topic)
+
+    def resolve_alias(self, topic, alias):
+        """The topic that is meant."""
+        if alias is None:
+            return topic
+        if topic:
+            self.aliases[alias] = topic
+        elif alias not in self.aliases:
+            self.broker.record({"event": "violation", "conn": self.number, "of": "alias"})
+        else:
+            self.broker.aliased += 1
+        return topic or self.aliases.get(alias, "")
 
     def check_limits(self, qos, pid, size):
         options = self.broker.options
@@ -377,6 +397,9 @@ class FakeBroker:
         self.ledger = []
         self.host = host
         self.connections = 0
+        self.aliased = 0  # PUBLISHes with an alias instead of a topic
+        self.received = 0  # bytes
+        self.on_publish = None  # called with the topic before a PUBLISH is answered
         self.open = set()
         self.port = 0
         self._pids = {}

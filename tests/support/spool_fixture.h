@@ -22,7 +22,8 @@
 #define HOUR   INT64_C(3600000)
 
 /* SQL that removes what later versions of the schema added. */
-#define TO_FIFTH_SCHEMA  "ALTER TABLE spool DROP COLUMN reported_seq;"
+#define TO_SIXTH_SCHEMA  "ALTER TABLE spool DROP COLUMN cut_lives;"
+#define TO_FIFTH_SCHEMA  TO_SIXTH_SCHEMA "ALTER TABLE spool DROP COLUMN reported_seq;"
 #define TO_FOURTH_SCHEMA TO_FIFTH_SCHEMA "DROP TABLE suspect;"
 #define TO_THIRD_SCHEMA                                                                        \
     TO_FOURTH_SCHEMA                                                                           \

@@ -60,6 +60,9 @@ enum paho_link_end {
     PAHO_LINK_END_UNKNOWN
 };
 enum paho_link_end paho_link_get_end(void);
+/* Shuts the connection down, if it is open, so that the library writes no DISCONNECT. Without
+ * effect in a build against the shared library. Any thread. */
+void paho_link_cut(void);
 
 /* Has the peer taken the whole PUBLISH of this packet id, which is not answered yet? True also
  * if that is not known. */

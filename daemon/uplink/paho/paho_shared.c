@@ -125,6 +125,8 @@ enum paho_link_end paho_link_get_end(void)
     return PAHO_LINK_END_UNKNOWN;
 }
 
+void paho_link_cut(void) {}
+
 uint8_t paho_link_answer_code(void)
 {
     return 0;

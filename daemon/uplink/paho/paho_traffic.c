@@ -94,9 +94,11 @@ static bool read_info(int fd, struct tcp_info *info)
 /* The mutex is held. @written: before the first packet; the handshake of TLS. */
 static void find_base(int fd, uint64_t written)
 {
-    struct tcp_info before, after;
+    struct tcp_info before, after = {.tcpi_bytes_acked = 0};
     int queued = 0;
 
+    if (line.has_base)
+        return;
     for (unsigned i = 0; i < BASE_TRIES && !line.has_base; i++) {
         if (!read_info(fd, &before) || ioctl(fd, SIOCOUTQ, &queued) < 0 ||
             !read_info(fd, &after))
@@ -219,4 +221,15 @@ int __wrap_shutdown(int fd, int how)
     }
     (void)pthread_mutex_unlock(&line.mutex);
     return __real_shutdown(fd, how);
+}
+
+/* It cannot be closed while the mutex is held. */
+void paho_link_cut(void)
+{
+    (void)pthread_mutex_lock(&line.mutex);
+    int fd = atomic_load(&line.fd);
+
+    if (fd >= 0)
+        (void)__real_shutdown(fd, SHUT_RDWR);
+    (void)pthread_mutex_unlock(&line.mutex);
 }

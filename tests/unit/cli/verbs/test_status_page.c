@@ -174,6 +174,8 @@ static void a_held_link_is_reported(void **state)
 {
     (void)state;
     assert_contains(own_page("{\"link\":{\"held\":true}}"), "NOTHING IS SENT until a commit");
+    assert_contains(own_page("{\"link\":{\"state\":\"refused\",\"refused_code\":135}}"),
+                    "THE BROKER REFUSES EVERY MESSAGE (code 135)");
 }
 
 static void a_short_disk_and_damage_stand_with_the_spool(void **state)

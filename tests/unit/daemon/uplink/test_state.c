@@ -25,7 +25,7 @@ static struct uplink_slot slot;
 static bool is_timed(enum uplink_link_state state)
 {
     return state == LINK_WAITING || state == LINK_RESOLVING || state == LINK_CONNECTING ||
-           state == LINK_DROPPING;
+           state == LINK_PARTING || state == LINK_DROPPING;
 }
 
 /* As the link is on its way from @from to @to, with all that is wanted of it. */
@@ -84,9 +84,11 @@ static bool survives(struct uplink *uplink, enum uplink_link_state to)
 
 /* One row for each state; what it may be followed by, in the order of the states. */
 static const char *const moves[LINK_STATES] = {
-    [LINK_STOPPED] = ".w.....f",    [LINK_WAITING] = "s.rc...f", [LINK_RESOLVING] = "sw.c...f",
-    [LINK_CONNECTING] = "sw..od.f", [LINK_ONLINE] = ".w...dxf",  [LINK_DROPPING] = ".w....xf",
-    [LINK_STOPPING] = "s......f",   [LINK_FREED] = "........",
+    [LINK_STOPPED] = ".w......f",   [LINK_WAITING] = "s.rc....f",
+    [LINK_RESOLVING] = "sw.c....f", [LINK_CONNECTING] = "sw..o.d.f",
+    [LINK_ONLINE] = ".w...pdxf",    [LINK_PARTING] = "s......xf",
+    [LINK_DROPPING] = ".w.....xf",  [LINK_STOPPING] = "s.......f",
+    [LINK_FREED] = ".........",
 };
 
 static void the_moves_of_the_link_are_these_and_no_others(void **state)
