@@ -189,8 +189,6 @@ void uplink_disconnect(struct uplink *uplink, enum uplink_link_state state, int 
 /* The client does not answer any more: the next attempt has a new one. */
 static void abandon_client(struct uplink *uplink, const char *reason)
 {
-    uplink_note_end(&uplink->connection, uplink_cause_of_loss(uplink), reason);
-    uplink_sweep(uplink); /* before the library reports them, without a cause */
     uplink_destroy_client(uplink);
     uplink_end_connection(uplink, reason);
 }
