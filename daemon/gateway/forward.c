@@ -177,6 +177,36 @@ static bool may_try(struct forward *forward)
                            settings->backoff_min_ms, settings->backoff_max_ms);
 }
 
+/* It was handed out and is not sent now. */
+static void hand_back(struct forward *forward, uint64_t id, int64_t not_before_ms)
+{
+    spool_uncount_attempt(forward->spool, id);
+    (void)spool_return(forward->spool, id, not_before_ms); /* it is in flight */
+}
+
+/* The oldest of another topic than the one that was refused last, because that may be the only
+ * one that the broker refuses; if none is found, the oldest of all. Return: as spool_next(). */
+static int next_of_another_topic(struct forward *forward,
+                                 const struct spool_time *now,
+                                 struct spool_message *ret)
+{
+    unsigned skipped = 0;
+    uint64_t bytes = 0;
+    int r = spool_next(forward->spool, now, ret);
+
+    while (r == 0 && skipped < GATEWAY_SKIPPED_MESSAGES && bytes < GATEWAY_SKIPPED_BYTES &&
+           shape_tag(forward->shape, ret) == forward->refusal.tag) {
+        bytes += spool_charge(ret);
+        skipped++;
+        hand_back(forward, ret->id, INT64_MAX);
+        r = spool_next(forward->spool, now, ret);
+    }
+    if (r != SPOOL_E_EMPTY || skipped == 0)
+        return r;
+    spool_release_returned(forward->spool);
+    return spool_next(forward->spool, now, ret);
+}
+
 /* While the link is refused. Return: as spool_next(). */
 static int
 next_to_try(struct forward *forward, const struct spool_time *now, struct spool_message *ret)
@@ -187,7 +217,8 @@ next_to_try(struct forward *forward, const struct spool_time *now, struct spool_
     if (id != 0)
         r = spool_next_of(forward->spool, now, id, ret);
     if (r == SPOOL_E_UNKNOWN) /* it has ended, or there was none */
-        r = spool_next(forward->spool, now, ret);
+        r = refusal_is_first_try(&forward->refusal) ? spool_next(forward->spool, now, ret)
+                                                    : next_of_another_topic(forward, now, ret);
     if (r == 0)
         refusal_note_try(&forward->refusal, ret->id);
     if (r == SPOOL_E_EMPTY) { /* all were tried: again from the oldest on */
@@ -219,13 +250,6 @@ next_alone(struct forward *forward, const struct spool_time *now, struct spool_m
     if (r == 0 && ret->id != poison->suspect_id)
         poison->other_id = ret->id;
     return r;
-}
-
-/* It was handed out and is not sent now. */
-static void hand_back(struct forward *forward, uint64_t id, int64_t not_before_ms)
-{
-    spool_uncount_attempt(forward->spool, id);
-    (void)spool_return(forward->spool, id, not_before_ms); /* it is in flight */
 }
 
 /* One that was suspected before a restart waits until it is alone, or another was sent. */
@@ -368,16 +392,17 @@ static void log_link_refused(const struct uplink_answer *answer)
     char text[2 * UPLINK_TEXT_MAX];
 
     log_warning(
-        "link_refused code=0x%02X reason=\"%s\" broker_says=%s in_a_row=%d lost=no "
+        "link_refused code=0x%02X reason=\"%s\" broker_says=%s in_a_row=%d "
         "remedy=\"the broker accepts nothing: look at the rights and limits of this client "
-        "id there; messages are kept, and a few are tried from time to time\"",
+        "id there; nothing more is rejected, messages are kept, and a few are tried from time "
+        "to time; mqtt-spool failures lists what was rejected before\"",
         (unsigned)answer->code, packet_reason_text(answer->code),
         log_quote(text, sizeof(text), answer->text, strlen(answer->text)), REFUSAL_IN_A_ROW);
 }
 
 static void count_refusal(struct forward *forward, const struct uplink_answer *answer)
 {
-    if (!refusal_count(&forward->refusal, answer->code))
+    if (answer->tag == 0 || !refusal_count(&forward->refusal, answer->tag, answer->code))
         return;
     /* Those that wait for their own backoff are tried and sent in their order, too. */
     spool_release_returned(forward->spool);
@@ -386,12 +411,14 @@ static void count_refusal(struct forward *forward, const struct uplink_answer *a
 }
 
 /* The broker accepts messages: what waits for that goes out in its order. QoS 0 shows nothing,
- * because no broker answers it. */
+ * because no broker answers it. Nor does a report: its topic may be the only one that the broker
+ * accepts, and each rejected message makes one. */
 static void note_accepted(struct forward *forward, const struct uplink_answer *answer)
 {
     unsigned rounds = forward->refusal.rounds;
 
-    if (answer->acknowledged_boot_ms == 0 || !refusal_clear(&forward->refusal))
+    if (answer->acknowledged_boot_ms == 0 || answer->tag == 0 ||
+        !refusal_clear(&forward->refusal, answer->tag))
         return;
     spool_release_returned(forward->spool);
     log_notice("link_accepts rounds=%u", rounds);
@@ -616,8 +643,10 @@ void forward_on_link(void *userdata)
     if (link.state != forward->link_state)
         status_hasten(forward->status);
     forward->link_state = link.state;
-    if (link.connects != forward->connects)
+    if (link.connects != forward->connects) {
+        refusal_begin_connection(&forward->refusal);
         begin_live(forward);
+    }
     forward->connects = link.connects;
     forward_continue(forward);
 }

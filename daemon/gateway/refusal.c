@@ -7,22 +7,38 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-bool refusal_count(struct refusal *refusal, int code)
+void refusal_begin_connection(struct refusal *refusal)
+{
+    refusal->taken[0] = refusal->taken[1] = 0;
+}
+
+static bool accepts_another(const struct refusal *refusal, uint64_t tag)
+{
+    return (refusal->taken[0] != 0 && refusal->taken[0] != tag) ||
+           (refusal->taken[1] != 0 && refusal->taken[1] != tag);
+}
+
+bool refusal_count(struct refusal *refusal, uint64_t tag, int code)
 {
     bool was_refused = refusal->is_refused;
 
+    refusal->is_varied |= refusal->in_a_row > 0 && tag != refusal->tag;
     refusal->code = code;
+    refusal->tag = tag;
     if (refusal->in_a_row < REFUSAL_IN_A_ROW)
         refusal->in_a_row++;
-    refusal->is_refused = refusal->in_a_row >= REFUSAL_IN_A_ROW;
+    if (refusal->in_a_row >= REFUSAL_IN_A_ROW &&
+        (refusal->is_varied || !accepts_another(refusal, tag)))
+        refusal->is_refused = true;
     return refusal->is_refused && !was_refused;
 }
 
-bool refusal_clear(struct refusal *refusal)
+bool refusal_clear(struct refusal *refusal, uint64_t tag)
 {
     bool was_refused = refusal->is_refused;
+    uint64_t before = refusal->taken[0] != tag ? refusal->taken[0] : refusal->taken[1];
 
-    *refusal = (struct refusal){0};
+    *refusal = (struct refusal){.taken = {tag, before}};
     return was_refused;
 }
 
@@ -39,14 +55,19 @@ bool refusal_may_try(struct refusal *refusal, int64_t boot_ms, uint64_t min_ms, 
     return refusal->tries_left > 0;
 }
 
+bool refusal_is_first_try(const struct refusal *refusal)
+{
+    return refusal->tries_left == REFUSAL_TRIES;
+}
+
 uint64_t refusal_choose(const struct refusal *refusal)
 {
-    return refusal->tries_left == REFUSAL_TRIES ? refusal->head_id : 0;
+    return refusal_is_first_try(refusal) ? refusal->head_id : 0;
 }
 
 void refusal_note_try(struct refusal *refusal, uint64_t id)
 {
-    if (refusal->tries_left == REFUSAL_TRIES)
+    if (refusal_is_first_try(refusal))
         refusal->head_id = id;
     refusal->tries_left--;
 }

@@ -70,6 +70,19 @@ bool shape_admits(struct shape *shape, unsigned lane, struct view topic)
     return shape_topic(shape, lane, topic, &prefix, &mapped);
 }
 
+/* FNV-1a. */
+uint64_t shape_tag(const struct shape *shape, const struct spool_message *message)
+{
+    const struct config_lane *own = shape_lane(shape, message->lane);
+    uint64_t hash = UINT64_C(0xcbf29ce484222325);
+
+    if (own && strcmp(own->name, CONFIG_REPORT_LANE) == 0)
+        return 0;
+    for (size_t i = 0; i < message->topic.size; i++)
+        hash = (hash ^ message->topic.data[i]) * UINT64_C(0x100000001b3);
+    return hash != 0 ? hash : 1;
+}
+
 bool shape_message(struct shape *shape,
                    const struct spool_message *message,
                    struct uplink_message *ret)
@@ -80,6 +93,7 @@ bool shape_message(struct shape *shape,
         .properties = message->properties,
         .qos = shape_qos(shape, message),
         .retain = message->retain && shape->config->uplink.has_retain,
+        .tag = shape_tag(shape, message),
         .expiry_ms = message->expiry_ms,
     };
     return shape_topic(shape, message->lane, message->topic, &ret->prefix, &ret->topic);

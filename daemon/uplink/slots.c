@@ -319,6 +319,7 @@ static void answer_unknown(struct uplink *uplink, const struct uplink_slot *slot
     const struct uplink_connection *connection = &uplink->connection;
     const struct uplink_answer answer = {
         .id = slot->id,
+        .tag = slot->tag,
         .kind = UPLINK_UNKNOWN,
         .code = connection->end_code,
         .cause = connection->cause,
@@ -351,7 +352,12 @@ static void
 answer_known(struct uplink *uplink, const struct uplink_slot *slot, const char *text)
 {
     struct uplink_answer answer = {
-        .id = slot->id, .kind = slot->answer, .code = slot->code, .text = text ? text : ""};
+        .id = slot->id,
+        .tag = slot->tag,
+        .kind = slot->answer,
+        .code = slot->code,
+        .text = text ? text : "",
+    };
 
     if (answer.kind == UPLINK_REFUSED)
         uplink_set_error(&uplink->last_error, "the broker refused a message: %s (code 0x%02X)",
@@ -677,6 +683,7 @@ static int send_in_slot(struct uplink *uplink,
     int rc = 0;
 
     slot->id = message->id;
+    slot->tag = message->tag;
     slot->size_bytes = size->in_window;
     slot->qos = forwarded_qos(uplink, message);
     slot->packet_id = 0;

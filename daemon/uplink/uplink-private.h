@@ -80,6 +80,7 @@ struct uplink_slot {
     int code;                       /* (locked) */
     char *text;                     /* (locked) the broker's Reason String; NULL: none; owned */
     uint64_t id;
+    uint64_t tag; /* of the message */
     uint64_t size_bytes;
     unsigned alias; /* that it establishes; 0: none */
     uint8_t qos;

@@ -42,6 +42,7 @@ struct uplink_message {
     struct view stamp;      /* more of them, which are sent behind those */
     uint8_t qos;
     bool retain;
+    uint64_t tag;      /* comes back in the answer */
     int64_t expiry_ms; /* what is left, -1: none; sent rounded up to seconds */
 };
 
@@ -60,6 +61,7 @@ enum uplink_cause {
 };
 struct uplink_answer {
     uint64_t id;
+    uint64_t tag; /* of the message */
     enum uplink_answer_kind kind;
     /* The broker's; UNKNOWN: of its DISCONNECT; -1: there is none. DELIVERED: only a code other
      * than 0, such as MQTT_NO_MATCHING_SUBSCRIBERS. */

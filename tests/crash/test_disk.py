@@ -165,7 +165,8 @@ def failure_records_fit_into_the_reserve():
     far = FakeBroker(reason=0x87).start()
     cleanup(far.stop)
     link = Link(int(far.url.rpartition(":")[2]))
-    gateway = SmallDisk(link.url, retention={"when_full": "refuse"}, reserve="2M").start()
+    gateway = SmallDisk(link.url, retention={"when_full": "refuse"}, reserve="2M",
+                        uplink={"on_refusal": "reject"}).start()
     accepted = sum(len(producer.acked) for producer in fill_with_load(gateway))
     gateway.fill(leave=2 * MIB)
     link.restore()

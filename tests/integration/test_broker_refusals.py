@@ -121,6 +121,42 @@ def what_is_refused_while_others_pass_is_rejected_and_kept():
 
 
 @case
+def a_refused_topic_with_a_backlog_holds_no_other_topic_up():
+    broker = fake_broker(reason=0x87, reason_at="bad")
+    gateway = Gateway(broker.url, uplink={"brokers": ["tcp://127.0.0.1:9"]}).start()
+    publish(gateway, numbered(0, 300, "bad/x") + numbered(300, 600, "good/x"))
+    gateway.configure(uplink={"brokers": [broker.url]})
+    gateway.stop()
+    gateway.start()
+    ledger = gateway.wait_drained(30)
+    equal((ledger["delivered"], ledger["rejected"]), (300, 300))
+    for number in range(40):
+        publish(gateway, numbered(600 + 20 * number, 620 + 20 * number, "bad/x"))
+        publish(gateway, numbered(2000 + number, 2001 + number, "good/x"))
+    ledger = gateway.wait_drained(30)
+    equal((ledger["delivered"], ledger["rejected"]), (340, 1100))
+    gateway.stop()
+
+
+@case
+def an_accepted_report_is_no_acceptance_of_messages():
+    broker = fake_broker(reason=0x87, reason_at="plant")
+    gateway = Gateway(broker.url, uplink={"report": {"topic": "gw/report"},
+                                          "backoff": {"min": "50ms", "max": "200ms"}}).start()
+    for number in range(40):
+        publish(gateway, numbered(number, number + 1, "plant/%d" % number))
+    wait_for(lambda: link(gateway)["state"] == "refused", 20, "the state refused")
+    wait_for(lambda: [entry for entry in broker.publishes() if entry["topic"] == "gw/report"], 20,
+             "a report")
+    tries = len(broker.publishes())
+    wait_for(lambda: len(broker.publishes()) >= tries + 12, 30, "more tries")
+    ledger = gateway.ledger()
+    check(ledger["rejected"] < IN_A_ROW, "rejected", ledger)
+    check("link_accepts" not in gateway.log(), "opened by a report", gateway.log())
+    gateway.stop()
+
+
+@case
 def a_broker_that_is_busy_with_everything_is_tried_seldom_and_then_gets_all_in_order():
     broker = fake_broker(reason=0x97)
     gateway = Gateway(broker.url, uplink={"backoff": {"min": "100ms", "max": "1s"}}).start()

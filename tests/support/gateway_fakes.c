@@ -657,6 +657,7 @@ void fakes_answer(uint64_t id, enum uplink_answer_kind kind, int code)
 {
     const struct uplink_answer answer = {
         .id = id,
+        .tag = FAKES_TAG,
         .kind = kind,
         .code = code,
         .acknowledged_boot_ms = kind == UPLINK_UNKNOWN ? 0 : fakes.now.boot_ms,
@@ -672,6 +673,7 @@ void fakes_close_at(uint64_t id, int code)
 {
     const struct uplink_answer answer = {
         .id = id,
+        .tag = FAKES_TAG,
         .kind = UPLINK_UNKNOWN,
         .code = code,
         .cause = UPLINK_CAUSE_BROKER_CLOSED,

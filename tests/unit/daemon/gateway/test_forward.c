@@ -172,6 +172,39 @@ static void refuse(unsigned first, unsigned count, int code)
         fakes_answer(id, UPLINK_REFUSED, code);
 }
 
+/* @count refusals of a topic. Return: is the link refused now? */
+static bool count_refusals(struct refusal *refusal, unsigned count, uint64_t tag)
+{
+    for (unsigned i = 0; i < count; i++)
+        (void)refusal_count(refusal, tag, MQTT_NOT_AUTHORIZED);
+    return refusal->is_refused;
+}
+
+static void one_topic_is_not_enough_beside_another_that_is_accepted(void **state)
+{
+    struct refusal refusal = {0};
+
+    (void)state;
+    assert_false(refusal_clear(&refusal, 2));
+    assert_false(count_refusals(&refusal, 10 * REFUSAL_IN_A_ROW, 1));
+    assert_true(count_refusals(&refusal, 1, 3)); /* two topics in a row */
+    assert_true(refusal_clear(&refusal, 3));
+    assert_false(count_refusals(&refusal, REFUSAL_IN_A_ROW, 3)); /* 2 was accepted, too */
+    refusal_begin_connection(&refusal);
+    assert_true(count_refusals(&refusal, 1, 3));
+}
+
+static void a_topic_that_was_accepted_before_shows_nothing_about_itself(void **state)
+{
+    struct refusal refusal = {0};
+
+    (void)state;
+    assert_false(refusal_clear(&refusal, 1));
+    assert_false(refusal_clear(&refusal, 1));
+    assert_false(count_refusals(&refusal, REFUSAL_IN_A_ROW - 1, 1));
+    assert_true(count_refusals(&refusal, 1, 1));
+}
+
 static void a_broker_that_refuses_everything_is_not_believed(void **state)
 {
     struct gateway *gateway = open_with(20);
@@ -643,6 +676,8 @@ int main(void)
         FAKES_TEST(what_is_refused_for_good_is_rejected),
         FAKES_TEST(what_is_refused_for_now_returns_after_its_own_growing_pause),
         FAKES_TEST(a_bounded_number_of_attempts_ends_as_rejected),
+        FAKES_TEST(one_topic_is_not_enough_beside_another_that_is_accepted),
+        FAKES_TEST(a_topic_that_was_accepted_before_shows_nothing_about_itself),
         FAKES_TEST(a_broker_that_refuses_everything_is_not_believed),
         FAKES_TEST(tries_of_a_refused_link_are_few_and_of_others_than_the_oldest),
         FAKES_TEST(an_operator_may_have_each_refusal_end_its_message),
