@@ -378,8 +378,8 @@ static void log_refused(struct forward *forward, int code, int64_t delay_ms)
                     (unsigned)code, packet_reason_text(code), delay_ms, suppressed);
 }
 
-/* The status shows when the last message ended by an answer. A refusal that may pass ends none.
- *  */
+/* The status shows when the last message ended by an answer. A refusal that may
+ * pass ends none. */
 static void note_acknowledged(struct forward *forward, const struct uplink_answer *answer)
 {
     if (answer->acknowledged_boot_ms > 0)
@@ -411,8 +411,8 @@ static void count_refusal(struct forward *forward, const struct uplink_answer *a
 }
 
 /* The broker accepts messages: what waits for that goes out in its order. QoS 0 shows nothing,
- * because no broker answers it. Nor does a report: its topic may be the only one that the broker
- * accepts, and each rejected message makes one. */
+ * because no broker answers it. Nor does a report: its topic may be the only one that the
+ * broker accepts, and each rejected message makes one. */
 static void note_accepted(struct forward *forward, const struct uplink_answer *answer)
 {
     unsigned rounds = forward->refusal.rounds;

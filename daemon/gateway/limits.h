@@ -42,8 +42,8 @@
  * so many of them in one run, then the loop has its turn. */
 #define GATEWAY_OTHER_BROKER_MS 5000
 #define GATEWAY_DEFERRED_RUN    100
-/* While the link is refused: so many messages of a refused topic are passed over for each that is
- * tried, or so many bytes and one message. */
+/* While the link is refused: so many messages of a refused topic are passed over for each that
+ * is tried, or so many bytes and one message. */
 #define GATEWAY_SKIPPED_MESSAGES 256
 #define GATEWAY_SKIPPED_BYTES    (4u << 20)
 /* Between two commits while messages are refused because there is no room. */

@@ -28,8 +28,8 @@ struct shape {
 /* Can a message of @lane with this topic be sent? If not, no broker can ever get it. */
 bool shape_admits(struct shape *shape, unsigned lane, struct view topic);
 
-/* Equal for messages of one topic; 0: a report, which shows nothing about the broker, because its
- * topic may be the only one that the broker accepts. */
+/* Equal for messages of one topic; 0: a report, which shows nothing about the broker, because
+ * its topic may be the only one that the broker accepts. */
 uint64_t shape_tag(const struct shape *shape, const struct spool_message *message);
 
 /*

@@ -27,11 +27,10 @@
 #define FAKES_TRACE_MAX    4096
 #define FAKES_SESSIONS_MAX 512
 /* Of each answer, as if all messages were of one topic. */
-#define FAKES_TAG 1
-#define FAKES_SENT_MAX     4096
+#define FAKES_TAG      1
+#define FAKES_SENT_MAX 4096
 
-/* What a call of the spool returns in place of doing something; all zero: it does what it does.
- *  */
+/* What a call of the spool returns in place of doing something; all zero: it does what it does. */
 struct fake_result {
     int value;
     unsigned count; /* so many calls return it; 0: each */
