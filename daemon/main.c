@@ -117,8 +117,8 @@ static int parse_arguments(struct program *program, int argc, char **argv)
     return optind < argc ? refuse_argument("unexpected argument", argv[optind]) : -1;
 }
 
-/* Return: 0, or an exit code. If memory is short the file is not at fault: systemd tries again.
- *  */
+/* Return: 0, or an exit code. If memory is short the file is not at fault: systemd tries
+ * again. */
 static int load_config(const struct program *program, struct config **ret)
 {
     char error[CONFIG_ERROR_MAX], text[2 * CONFIG_ERROR_MAX];

@@ -142,7 +142,7 @@ static void print_link_history(const json_t *root)
         fputs(", no acknowledgement since the daemon's start", stdout);
     puts("");
     if (strcmp(cell(root, "link", "last_error", error), "-") == 0)
-        puts("          no error");
+        puts("          no error of the connection");
     else
         printf("          last error%s: %s\n", ago_cell(root, "last_error_time", when), error);
 }

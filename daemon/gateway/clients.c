@@ -41,8 +41,8 @@
 #define DESCRIPTORS_KEPT   64
 #define SURPLUS_MAX        16
 #define SURPLUS_CONNECT_MS 2000
-/* How many clients that wait for something else than their lane one edge tries without success.
- *  */
+/* How many clients that wait for something else than their lane one edge tries without
+ * success. */
 #define RESUME_FAILURES_MAX 8
 
 static struct client *client_of(struct waiter *waiter)

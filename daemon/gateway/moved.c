@@ -119,8 +119,8 @@ static void log_lost(struct moved *moved)
                   ledger.spooled, spool_waiting(moved->spool), text);
 }
 
-/* A large database takes long to copy, and the watchdog would end the only process that has it.
- *  */
+/* A large database takes long to copy, and the watchdog would end the only process that has
+ * it. */
 static void feed_watchdog(void *userdata)
 {
     (void)userdata;

@@ -19,8 +19,8 @@
 #include "daemon/gateway/users.h"
 #include "store/spool.h"
 
-/* The queue of those that wait for anything but their lane: a share of a batch, the disk, ...
- *  */
+/* The queue of those that wait for anything but their lane: a share of a batch, the disk,
+ * ... */
 #define WAITING_ANY SPOOL_LANES_MAX
 
 /* Part of a client. */
@@ -45,8 +45,8 @@ struct waiting {
 };
 
 void waiting_init(struct waiting *waiting);
-/* At the end of its user's turns. @queue: a lane that has no room for @charge, or WAITING_ANY.
- *  */
+/* At the end of its user's turns. @queue: a lane that has no room for @charge, or
+ * WAITING_ANY. */
 void waiting_add(struct waiting *waiting,
                  struct waiter *waiter,
                  unsigned queue,

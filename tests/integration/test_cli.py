@@ -734,7 +734,7 @@ def the_page_says_how_long_ago_the_broker_answered_and_failed():
     link.update(last_error="", last_error_time="", acknowledged="")
     write_status(made, link=link)
     says(made.status(wanted=OK), "connected 2 times, no acknowledgement since the daemon's start\n",
-         "          no error\n")
+         "          no error of the connection\n")
 
 
 @case

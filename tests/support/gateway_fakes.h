@@ -30,7 +30,7 @@
 #define FAKES_TAG      1
 #define FAKES_SENT_MAX 4096
 
-/* What a call of the spool returns in place of doing something; all zero: it does what it does. */
+/* What a call of the spool returns in place of doing something. All zero: it does it. */
 struct fake_result {
     int value;
     unsigned count; /* so many calls return it; 0: each */

@@ -76,7 +76,7 @@ static void a_sound_daemon_has_a_page_without_alarms(void **state)
         "daemon    mqtt-spoold 1.2.3, running for 1 min 5 s, pid 4711\n"
         "link      online, broker ssl://b:8883, since 2026-11-01T12:00:10.000Z\n"
         "          connected 1 time, last acknowledgement 3 s ago\n"
-        "          no error\n"
+        "          no error of the connection\n"
         "spool     3 of 1000 messages, 2.0 KiB of 1.0 MiB, oldest 1 min 30 s\n"
         "          1.0 MiB on disk, 1.0 GiB free\n"
         "ledger    accepted            10\n"
