@@ -4,6 +4,8 @@
  */
 #include "daemon/config/spool_lanes.h"
 
+#include <string.h>
+
 _Static_assert(CONFIG_LANES_MAX + 1 == SPOOL_LANES_MAX, "the lanes of a file and \"default\"");
 
 static struct spool_limits config_spool_limits(const struct config_limits *limits)
@@ -30,6 +32,13 @@ const struct config_limits *config_lane_limits(const struct config *config, unsi
 const char *config_lane_name(const struct config *config, unsigned lane)
 {
     return lane == 0 ? "default" : config->lanes[lane - 1].name;
+}
+
+unsigned config_report_lane(const struct config *config)
+{
+    unsigned last = (unsigned)config->lane_count;
+
+    return strcmp(config_lane_name(config, last), CONFIG_REPORT_LANE) == 0 ? last : 0;
 }
 
 size_t config_spool_lanes(const struct config *config,

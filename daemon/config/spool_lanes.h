@@ -20,5 +20,7 @@ size_t config_spool_lanes(const struct config *config,
                           struct spool_lane ret[static SPOOL_LANES_MAX]);
 const struct config_limits *config_lane_limits(const struct config *config, unsigned lane);
 const char *config_lane_name(const struct config *config, unsigned lane);
+/* The number of CONFIG_REPORT_LANE; 0: there is none. */
+unsigned config_report_lane(const struct config *config);
 
 #endif

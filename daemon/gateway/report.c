@@ -17,6 +17,7 @@
 #include "base/failpoint.h"
 #include "base/json.h"
 #include "base/view.h"
+#include "daemon/config/spool_lanes.h"
 #include "daemon/gateway/limits.h"
 #include "daemon/record/outcome.h"
 
@@ -68,16 +69,6 @@ static int page_fill(struct page *page, struct spool *spool, int64_t begin, uint
     json_close_array(&page->json);
     json_unsigned(&page->json, "to", page->to);
     json_close_object(&page->json);
-    return 0;
-}
-
-/* Its number in the configuration; 0: it is not there (yet). */
-static unsigned report_lane(const struct config *config)
-{
-    for (size_t i = 0; i < config->lane_count; i++) {
-        if (strcmp(config->lanes[i].name, CONFIG_REPORT_LANE) == 0)
-            return (unsigned)i + 1;
-    }
     return 0;
 }
 
@@ -175,7 +166,7 @@ void report_init(struct report *report)
 
 int report_run(struct report *report)
 {
-    unsigned lane = report_lane(report->config);
+    unsigned lane = config_report_lane(report->config);
 
     if (report->config->uplink.report_topic[0] == '\0') {
         report_switch_off(report);

@@ -7,6 +7,7 @@
  */
 #include "daemon/gateway/shape.h"
 
+#include "daemon/config/spool_lanes.h"
 #include "daemon/mqtt/rewrite.h"
 
 /* NULL: that of all topics without a lane, or one that is not configured any more. */
@@ -73,10 +74,9 @@ bool shape_admits(struct shape *shape, unsigned lane, struct view topic)
 /* FNV-1a. */
 uint64_t shape_tag(const struct shape *shape, const struct spool_message *message)
 {
-    const struct config_lane *own = shape_lane(shape, message->lane);
     uint64_t hash = UINT64_C(0xcbf29ce484222325);
 
-    if (own && strcmp(own->name, CONFIG_REPORT_LANE) == 0)
+    if (message->lane != 0 && message->lane == config_report_lane(shape->config))
         return 0;
     for (size_t i = 0; i < message->topic.size; i++)
         hash = (hash ^ message->topic.data[i]) * UINT64_C(0x100000001b3);
