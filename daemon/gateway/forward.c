@@ -76,6 +76,21 @@ forward_reject(struct forward *forward, uint64_t id, enum spool_reason reason, i
     return forward_settle(forward, id, &verdict);
 }
 
+/* The same of one that was handed out and was not sent. */
+static int
+reject_unsent(struct forward *forward, uint64_t id, enum spool_reason reason, int code)
+{
+    spool_uncount_attempt(forward->spool, id);
+    return forward_reject(forward, id, reason, code);
+}
+
+/* It was handed out and is not sent now. */
+static void hand_back(struct forward *forward, uint64_t id, int64_t not_before_ms)
+{
+    spool_uncount_attempt(forward->spool, id);
+    (void)spool_return(forward->spool, id, not_before_ms); /* it is in flight */
+}
+
 /* At idle priority, as the edge is, and like it not later than its deadline. */
 static void arm_refill(struct forward *forward)
 {
@@ -120,19 +135,15 @@ forward_send(struct forward *forward, const struct spool_message *message, bool 
     uint64_t id = message->id;
 
     *ret_continues = true;
-    if (!shape_message(forward->shape, message, &out)) { /* as a broker would answer */
-        spool_uncount_attempt(forward->spool, id);
-        return forward_reject(forward, id, SPOOL_REASON_REASON_CODE, MQTT_TOPIC_NAME_INVALID);
-    }
+    if (!shape_message(forward->shape, message, &out)) /* as a broker would answer */
+        return reject_unsent(forward, id, SPOOL_REASON_REASON_CODE, MQTT_TOPIC_NAME_INVALID);
     int r = forward_pass(forward, message, &out);
 
     switch (r) {
     case UPLINK_E_TOO_LARGE:
-        spool_uncount_attempt(forward->spool, id);
-        return forward_reject(forward, id, SPOOL_REASON_TOO_LARGE, SPOOL_NO_CODE);
+        return reject_unsent(forward, id, SPOOL_REASON_TOO_LARGE, SPOOL_NO_CODE);
     case UPLINK_E_RETAIN: /* what a broker that announced so would answer */
-        spool_uncount_attempt(forward->spool, id);
-        return forward_reject(forward, id, SPOOL_REASON_REASON_CODE, MQTT_RETAIN_NOT_SUPPORTED);
+        return reject_unsent(forward, id, SPOOL_REASON_REASON_CODE, MQTT_RETAIN_NOT_SUPPORTED);
     case UPLINK_E_OTHER_BROKER:
         spool_uncount_attempt(forward->spool, id);
         *ret_continues = forward_may_defer(forward);
@@ -142,8 +153,7 @@ forward_send(struct forward *forward, const struct spool_message *message, bool 
                          forward->turn->now.boot_ms + GATEWAY_OTHER_BROKER_MS));
     case UPLINK_E_OFFLINE:
     case UPLINK_E_FULL:
-        spool_uncount_attempt(forward->spool, id);
-        (void)spool_return(forward->spool, id, 0); /* it was handed out just now */
+        hand_back(forward, id, 0);
         *ret_continues = false;
         return 0;
     default:
@@ -175,13 +185,6 @@ static bool may_try(struct forward *forward)
     return is_nothing_in_flight(forward) &&
            refusal_may_try(&forward->refusal, forward->turn->now.boot_ms,
                            settings->backoff_min_ms, settings->backoff_max_ms);
-}
-
-/* It was handed out and is not sent now. */
-static void hand_back(struct forward *forward, uint64_t id, int64_t not_before_ms)
-{
-    spool_uncount_attempt(forward->spool, id);
-    (void)spool_return(forward->spool, id, not_before_ms); /* it is in flight */
 }
 
 /* The oldest of another topic than the one that was refused last, because that may be the only
@@ -490,10 +493,8 @@ static int condemn(struct forward *forward)
 
     if (r > 0) /* it has ended otherwise */
         return 0;
-    if (r == 0) {
-        spool_uncount_attempt(forward->spool, id);
-        r = forward_reject(forward, id, SPOOL_REASON_POISON, SPOOL_NO_CODE);
-    }
+    if (r == 0)
+        r = reject_unsent(forward, id, SPOOL_REASON_POISON, SPOOL_NO_CODE);
     if (r == 0)
         log_warning(
             "message_poison id=%" PRIu64 " outcome=rejected remedy=\"the broker closes "
