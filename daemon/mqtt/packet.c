@@ -462,6 +462,21 @@ packet_read_reason(struct reader *body, enum packet_type type, struct packet_rea
     return packet_code_is_allowed(type, reason->code) ? 0 : PACKET_E_PROTOCOL;
 }
 
+/* All that follows in a DISCONNECT or behind the packet id of an acknowledgement. */
+static int packet_read_rest(struct reader *body,
+                            enum packet_type type,
+                            enum packet_version version,
+                            struct packet_reason *reason)
+{
+    if (version == MQTT_5) {
+        int r = packet_read_reason(body, type, reason);
+
+        if (r != 0)
+            return r;
+    }
+    return packet_body_is_done(body) ? 0 : PACKET_E_MALFORMED;
+}
+
 int packet_decode_disconnect(const struct packet_frame *frame,
                              enum packet_version version,
                              struct packet_reason *ret)
@@ -469,14 +484,9 @@ int packet_decode_disconnect(const struct packet_frame *frame,
     assert(frame->type == PACKET_DISCONNECT);
     struct reader body = packet_body_reader(frame);
     struct packet_reason reason = {0};
-    if (version == MQTT_5) {
-        int r = packet_read_reason(&body, frame->type, &reason);
-
-        if (r != 0)
-            return r;
-    }
-    if (!packet_body_is_done(&body))
-        return PACKET_E_MALFORMED;
+    int r = packet_read_rest(&body, frame->type, version, &reason);
+    if (r != 0)
+        return r;
     *ret = reason;
     return 0;
 }
@@ -488,14 +498,9 @@ int packet_decode_ack(const struct packet_frame *frame,
     assert(frame->type >= PACKET_PUBACK && frame->type <= PACKET_PUBCOMP);
     struct reader body = packet_body_reader(frame);
     struct packet_reason reason = {.packet_id = reader_u16(&body)};
-    if (version == MQTT_5) {
-        int r = packet_read_reason(&body, frame->type, &reason);
-
-        if (r != 0)
-            return r;
-    }
-    if (!packet_body_is_done(&body))
-        return PACKET_E_MALFORMED;
+    int r = packet_read_rest(&body, frame->type, version, &reason);
+    if (r != 0)
+        return r;
     if (reason.packet_id == 0)
         return PACKET_E_PROTOCOL; /* [MQTT-2.2.1-3] */
     *ret = reason;
