@@ -22,8 +22,8 @@ int spool_begin(struct spool *spool)
     int r = spool_result(spool, stmt_run(spool_stmt(spool, STMT_BEGIN)));
     if (r == 0)
         spool->batch.is_open = true;
-    /* What changed since the last commit without a batch stays, whatever becomes of this one.
-     * */
+    /* What changed since the last commit without a batch stays, whatever becomes of this
+     * one. */
     spool->committed.evicting = spool->working.evicting;
     return r;
 }

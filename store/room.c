@@ -177,8 +177,8 @@ static int room_restart_wal(struct spool *spool)
     return fail_for_reader(spool);
 }
 
-/* At once where more is free than at the last try, else now and then: a quota sends no event.
- * */
+/* At once where more is free than at the last try, else now and then: a quota sends no
+ * event. */
 static int room_retry_if_due(struct spool *spool, const struct spool_time *now)
 {
     bool has_more = spool->room.disk_free > spool->room.tried_free;

@@ -348,8 +348,8 @@ unsigned spool_count_damaged(const char *directory);
  */
 MUST_CHECK int spool_open_reader(const char *directory, struct spool **ret);
 
-/* Describes the newest failure of an open, or of @spool; valid until the next call. Reader too.
- * */
+/* Describes the newest failure of an open, or of @spool; valid until the next call. Reader
+ * too. */
 const char *spool_open_error(void);
 const char *spool_error(const struct spool *spool);
 
@@ -380,8 +380,8 @@ struct spool_moved {
     char file[PATH_MAX + 64]; /* path of the one that it happened to */
     char lives_at[PATH_MAX];  /* empty: none that is known */
     /* Database or log have no name any more, so only open descriptors hold them; or both are in
-     * their place, and what is missing is created again. Else they are whole under other names.
-     * */
+     * their place, and what is missing is created again. Else they are whole under other
+     * names. */
     bool is_restorable;
     int database_fd; /* in /proc/self/fd */
     int log_fd;

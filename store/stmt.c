@@ -61,8 +61,8 @@ static const char *const stmt_sql[STMT_COUNT] = {
         "SELECT key, charge FROM message WHERE expires_at <= ?1 ORDER BY expires_at",
     [STMT_NEXT_EXPIRY] = "SELECT min(expires_at) FROM message WHERE expires_at > ?1",
     /* Both "or fail": to take a statement back SQLite would keep its pages, above 64 KiB in a
-     * temporary file of a folder that may be full. Here a failure ends the whole transaction.
-     * */
+     * temporary file of a folder that may be full. Here a failure ends the whole
+     * transaction. */
     [STMT_SHIFT] = "UPDATE OR FAIL message SET accepted_at = accepted_at + ?3,"
                    " expires_at = expires_at + ?3 WHERE key BETWEEN ?1 AND ?2",
     [STMT_SHIFT_RECORDS] =

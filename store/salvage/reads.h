@@ -25,15 +25,15 @@ enum { READS_TRIES = 3 };
  * errno. */
 MUST_CHECK ssize_t reads_at(int fd, void *to, size_t size, uint64_t from);
 
-/* As spool_stop_if() says; asks at each 256th call, each of which goes with a read of a page.
- * */
+/* As spool_stop_if() says; asks at each 256th call, each of which goes with a read of a
+ * page. */
 bool reads_is_stopped(void);
 
 /* How many reads were given up since the thread began, by reads_at() and by SQLite. */
 uint64_t reads_given_up(void);
 
-/* How many writes of SQLite failed with EIO: where a write begins or ends in a block, it reads.
- * */
+/* How many writes of SQLite failed with EIO: where a write begins or ends in a block, it
+ * reads. */
 uint64_t reads_bad_writes(void);
 
 /* Why the newest write of SQLite that had no room had none: an errno, see full.h. */

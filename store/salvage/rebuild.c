@@ -318,8 +318,8 @@ static int verify_pruned(struct rebuild *rebuild)
     return sqlite3_exec(rebuild->task->db, sql, NULL, NULL, NULL);
 }
 
-/* A line of a lane that was forgotten, and was created again: "default" took its counters over.
- * */
+/* A line of a lane that was forgotten, and was created again: "default" took its counters
+ * over. */
 static void move_to_fallback(struct rebuild *rebuild)
 {
     uint64_t *fallback = rebuild->lanes.fallback->recorded;

@@ -76,8 +76,8 @@ int rebuild_keep_message(struct rebuild *rebuild, const struct pages_row *row)
 
 /* ---- outcome records ---- */
 
-/* Of what is exported the failures stay, and the newest row, from which the numbers continue.
- * */
+/* Of what is exported the failures stay, and the newest row, from which the numbers
+ * continue. */
 int rebuild_keep_outcome(void *userdata, const struct pages_row *row)
 {
     struct rebuild *rebuild = userdata;
@@ -302,8 +302,8 @@ static int record_missing(struct rebuild *rebuild, uint64_t missing, struct pool
     return 0;
 }
 
-/* The row of the newest seq is where SQLite continues from; it may be in the audit file only.
- * */
+/* The row of the newest seq is where SQLite continues from; it may be in the audit file
+ * only. */
 static int write_newest_row(struct rebuild *rebuild)
 {
     if (rebuild->ends.last_seq == 0 || rebuild->ends.last_seq > rebuild->state.exported)
