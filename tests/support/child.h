@@ -9,6 +9,8 @@
 #define MQTT_SPOOLD_TESTS_CHILD_H
 
 #include <signal.h>
+#include <stdlib.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #ifdef SPOOLD_COVERAGE
@@ -41,6 +43,18 @@ static inline void child_may_abort(void)
 {
 #ifdef SPOOLD_COVERAGE
     (void)signal(SIGABRT, child_on_abort);
+#endif
+}
+
+/* It ended as base/states.h says of a wrong move. After cmocka.h. */
+static inline void child_expect_fault(int status)
+{
+#ifdef SPOOLD_FAILPOINTS
+    assert_true(WIFSIGNALED(status));
+    assert_int_equal(WTERMSIG(status), SIGABRT);
+#else
+    assert_true(WIFEXITED(status));
+    assert_int_equal(WEXITSTATUS(status), EXIT_FAILURE);
 #endif
 }
 

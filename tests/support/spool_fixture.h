@@ -256,4 +256,18 @@ static inline void tamper(struct fixture *f, const char *sql)
     assert_int_equal(sqlite3_close(db), SQLITE_OK);
 }
 
+/* For spool_check(): there must be no finding; and @userdata counts them, an unsigned. */
+static inline void fail_on_finding(void *userdata, enum spool_part part, const char *text)
+{
+    (void)userdata;
+    print_error("part %d: %s\n", part, text);
+    fail();
+}
+
+static inline void count_finding(void *userdata, enum spool_part part, const char *text)
+{
+    (void)part, (void)text;
+    ++*(unsigned *)userdata;
+}
+
 #endif

@@ -3,7 +3,6 @@
  * test_states.c - a move that the table does not allow ends the process
  */
 #include <setjmp.h>
-#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -67,13 +66,7 @@ static void expect_move(unsigned from, unsigned to, bool invariant, const char *
         return;
     }
     assert_non_null(strstr(line, text));
-#ifdef SPOOLD_FAILPOINTS
-    assert_true(WIFSIGNALED(status));
-    assert_int_equal(WTERMSIG(status), SIGABRT);
-#else
-    assert_true(WIFEXITED(status));
-    assert_int_equal(WEXITSTATUS(status), EXIT_FAILURE);
-#endif
+    child_expect_fault(status);
 }
 
 static void moves_of_the_table_are_allowed(void **state)

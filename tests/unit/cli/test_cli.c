@@ -18,25 +18,13 @@
 #include "cli/cli.h"
 #include "daemon/config/config.h"
 #include "store/spool.h"
+#include "tests/support/access_fake.h"
 #include "tests/support/spool_fixture.h"
 #include "tests/support/tool_fixture.h"
 
 static struct tool tool;
 
 static bool malloc_fails;
-static bool access_fails;
-
-int __real_faccessat(int folder, const char *path, int mode, int flags);
-int __wrap_faccessat(int folder, const char *path, int mode, int flags);
-
-/* As for a user that may not read, which root never is. */
-int __wrap_faccessat(int folder, const char *path, int mode, int flags)
-{
-    if (!access_fails)
-        return __real_faccessat(folder, path, mode, flags);
-    errno = EACCES;
-    return -1;
-}
 
 void *__real_malloc(size_t size);
 void *__wrap_malloc(size_t size);

@@ -62,19 +62,6 @@ static int64_t number_of(struct fixture *f, const char *sql)
     return number;
 }
 
-static void fail_on_finding(void *userdata, enum spool_part part, const char *text)
-{
-    (void)userdata;
-    print_error("part %d: %s\n", part, text);
-    fail();
-}
-
-static void count_finding(void *userdata, enum spool_part part, const char *text)
-{
-    (void)part, (void)text;
-    ++*(unsigned *)userdata;
-}
-
 /* Counters, table and check agree. */
 static void check_kept(struct fixture *f, uint64_t count)
 {

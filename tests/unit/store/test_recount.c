@@ -162,18 +162,11 @@ static int add_kept_record(void *context, const struct spool_record *record)
     return add_record(context, record);
 }
 
-static void tell_finding(void *context, enum spool_part part, const char *text)
-{
-    (void)context, (void)part;
-    print_error("%s\n", text);
-    fail();
-}
-
 static void check_at_rest(const struct world *w)
 {
     struct spool *reader;
     assert_int_equal(spool_open_reader(w->f->directory, &reader), 0);
-    assert_int_equal(spool_check(reader, tell_finding, NULL), 0);
+    assert_int_equal(spool_check(reader, fail_on_finding, NULL), 0);
     spool_close(reader);
 }
 

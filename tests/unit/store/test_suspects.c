@@ -28,19 +28,6 @@ static struct spool_message next(struct fixture *f)
     return message;
 }
 
-static void fail_on_finding(void *userdata, enum spool_part part, const char *text)
-{
-    (void)userdata;
-    print_error("part %d: %s\n", part, text);
-    fail();
-}
-
-static void count_finding(void *userdata, enum spool_part part, const char *text)
-{
-    (void)part, (void)text;
-    ++*(unsigned *)userdata;
-}
-
 static unsigned check_rows(struct fixture *f)
 {
     struct spool *reader;

@@ -10,31 +10,19 @@
 
 #include <cmocka.h>
 
-#include <errno.h>
 #include <jansson.h>
 #include <sys/stat.h>
 #include <sysexits.h>
 
 #include "base/clock.h"
 #include "cli/cli.h"
+#include "tests/support/access_fake.h"
 #include "tests/support/history_fixture.h"
 #include "tests/support/spool_fixture.h"
 #include "tests/support/tool_fixture.h"
 
 static struct tool tool;
-static bool access_fails;
 
-int __real_faccessat(int folder, const char *path, int mode, int flags);
-int __wrap_faccessat(int folder, const char *path, int mode, int flags);
-
-/* As for a user that may not read, which root never is. */
-int __wrap_faccessat(int folder, const char *path, int mode, int flags)
-{
-    if (!access_fails)
-        return __real_faccessat(folder, path, mode, flags);
-    errno = EACCES;
-    return -1;
-}
 static char socket_path[128];
 static char status_path[256];
 

@@ -5,7 +5,6 @@
  * Each move is made by a process of its own, because a wrong one ends it.
  */
 #include <setjmp.h>
-#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -19,6 +18,7 @@
 
 #include "base/mailbox.h"
 #include "daemon/uplink/uplink-private.h"
+#include "tests/support/child.h"
 
 static struct uplink_slot slot;
 
@@ -72,13 +72,7 @@ static bool survives(struct uplink *uplink, enum uplink_link_state to)
     assert_int_equal(waitpid(child, &status, 0), child);
     if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
         return true;
-#ifdef SPOOLD_FAILPOINTS
-    assert_true(WIFSIGNALED(status));
-    assert_int_equal(WTERMSIG(status), SIGABRT);
-#else
-    assert_true(WIFEXITED(status));
-    assert_int_equal(WEXITSTATUS(status), EXIT_FAILURE);
-#endif
+    child_expect_fault(status);
     return false;
 }
 

@@ -445,19 +445,6 @@ static void a_broker_of_qos_0_is_left_when_the_settings_exclude_it(void **state)
     assert_int_equal(f->broker.publishes, 0);
 }
 
-static void a_broker_of_qos_1_gets_qos_2_as_qos_1(void **state)
-{
-    struct fixture *f = *state;
-
-    f->settings.protocol = 5;
-    f->broker.announces_qos = true;
-    f->broker.maximum_qos = 1;
-    go_online(f);
-    assert_int_equal(send_text(f, "t", "x", 2), 0);
-    wait_answers(f, 1);
-    assert_int_equal(f->broker.qos, 1);
-}
-
 static void a_version_that_is_refused_is_not_tried_again_before_a_hup(void **state)
 {
     struct fixture *f = *state;
@@ -1463,7 +1450,6 @@ int main(void)
         CASE(what_the_broker_cannot_take_is_refused_before_it_is_sent),
         CASE(what_another_broker_may_take_waits_and_that_one_is_tried),
         CASE(a_broker_of_qos_0_is_left_when_the_settings_exclude_it),
-        CASE(a_broker_of_qos_1_gets_qos_2_as_qos_1),
         CASE(a_version_that_is_refused_is_not_tried_again_before_a_hup),
         CASE(what_3_1_1_cannot_carry_keeps_the_link_from_it),
         CASE(a_topic_longer_than_mqtt_allows_is_too_large),

@@ -536,7 +536,7 @@ static void without_database_and_mark_it_is_no_new_spool(void **state)
 
 /* ---- who only looks ---- */
 
-static void count_finding(void *context, enum spool_part part, const char *text)
+static void count_unread(void *context, enum spool_part part, const char *text)
 {
     assert_int_equal(part, SPOOL_PART_DISK);
     assert_non_null(strstr(text, "cannot be read"));
@@ -558,7 +558,7 @@ static void a_reader_says_which_places_do_not_read(void **state)
         int r = spool_open_reader(f->directory, &reader);
         if (r == 0) {
             opened++;
-            assert_int_equal(spool_check(reader, count_finding, &findings), 0);
+            assert_int_equal(spool_check(reader, count_unread, &findings), 0);
             assert_int_equal(findings, 1);
         } else {
             assert_int_equal(r, SPOOL_E_DAMAGED);
@@ -585,7 +585,7 @@ static void behind_the_first_block_of_the_mark_nothing_is_looked_at(void **state
     assert_int_equal(truncate(path, 1 << 16), 0);
     spoil(f, "spool.mark", 5, 0);
     assert_int_equal(spool_open_reader(f->directory, &reader), 0);
-    assert_int_equal(spool_check(reader, count_finding, &findings), 0);
+    assert_int_equal(spool_check(reader, count_unread, &findings), 0);
     assert_int_equal(findings, 0);
     fault_io_heal();
     spool_close(reader);
@@ -606,7 +606,7 @@ static void a_reader_of_a_disk_that_is_gone_says_so(void **state)
     fault_io_spoil(status.st_ino, 0, (uint64_t)status.st_size, 0);
     unsigned findings = 0;
     assert_int_equal(sqlite3_db_release_memory(reader->conn.db), SQLITE_OK);
-    assert_int_equal(spool_check(reader, count_finding, &findings), -EIO);
+    assert_int_equal(spool_check(reader, count_unread, &findings), -EIO);
     assert_int_equal(findings, 0);
     fault_io_heal();
     spool_close(reader);
