@@ -34,6 +34,10 @@
 #define CLOCK_MINUTE_MS (60 * CLOCK_SECOND_MS)
 #define CLOCK_HOUR_MS   (60 * CLOCK_MINUTE_MS)
 #define CLOCK_DAY_MS    (24 * CLOCK_HOUR_MS)
+#define CLOCK_MINUTE_S  INT64_C(60)
+#define CLOCK_HOUR_S    (60 * CLOCK_MINUTE_S)
+#define CLOCK_DAY_S     (24 * CLOCK_HOUR_S)
+#define CLOCK_KEPT      8                        /* seconds */
 #define CLOCK_WALL_MAX  INT64_C(253402300799999) /* 9999-12-31T23:59:59.999Z */
 #define CLOCK_TEXT_SIZE 24
 #define CLOCK_QUERY_MS  CLOCK_SECOND_MS
@@ -162,25 +166,40 @@ static void clock_digits(char *text, int64_t value, int count)
     }
 }
 
+static void clock_format_second(int64_t second, char text[static CLOCK_TEXT_MAX])
+{
+    struct clock_date date = clock_date_of(second / CLOCK_DAY_S);
+    int64_t rest = second % CLOCK_DAY_S;
+
+    memcpy(text, "0000-00-00T00:00:00.000Z", CLOCK_TEXT_SIZE + 1);
+    clock_digits(text, date.year, 4);
+    clock_digits(text + 5, date.month, 2);
+    clock_digits(text + 8, date.day, 2);
+    clock_digits(text + 11, rest / CLOCK_HOUR_S, 2);
+    clock_digits(text + 14, rest % CLOCK_HOUR_S / CLOCK_MINUTE_S, 2);
+    clock_digits(text + 17, rest % CLOCK_MINUTE_S, 2);
+}
+
+/* Times of records lie in few seconds: their texts are kept. */
 void clock_format(int64_t wall_ms, char text[static CLOCK_TEXT_MAX])
 {
-    struct clock_date date;
-    int64_t rest;
+    static _Thread_local struct {
+        int64_t count; /* seconds from 1970 to the end of this one; 0: none yet */
+        char text[CLOCK_TEXT_MAX];
+    } kept[CLOCK_KEPT];
 
     if (wall_ms < 0)
         wall_ms = 0;
     if (wall_ms > CLOCK_WALL_MAX)
         wall_ms = CLOCK_WALL_MAX;
-    date = clock_date_of(wall_ms / CLOCK_DAY_MS);
-    rest = wall_ms % CLOCK_DAY_MS;
-    memcpy(text, "0000-00-00T00:00:00.000Z", CLOCK_TEXT_SIZE + 1);
-    clock_digits(text, date.year, 4);
-    clock_digits(text + 5, date.month, 2);
-    clock_digits(text + 8, date.day, 2);
-    clock_digits(text + 11, rest / CLOCK_HOUR_MS, 2);
-    clock_digits(text + 14, rest % CLOCK_HOUR_MS / CLOCK_MINUTE_MS, 2);
-    clock_digits(text + 17, rest % CLOCK_MINUTE_MS / CLOCK_SECOND_MS, 2);
-    clock_digits(text + 20, rest % CLOCK_SECOND_MS, 3);
+    int64_t second = wall_ms / CLOCK_SECOND_MS;
+    size_t i = (size_t)second % CLOCK_KEPT;
+    if (kept[i].count != second + 1) {
+        clock_format_second(second, kept[i].text);
+        kept[i].count = second + 1;
+    }
+    memcpy(text, kept[i].text, CLOCK_TEXT_SIZE + 1);
+    clock_digits(text + 20, wall_ms % CLOCK_SECOND_MS, 3);
 }
 
 static int64_t clock_number(const char *text, int count)

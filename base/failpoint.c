@@ -65,3 +65,17 @@ void failpoint_pass_torn(const char *name, int fd, const void *data, size_t size
         perror(name); /* it crashes anyway */
     failpoint_crash();
 }
+
+unsigned long failpoint_size(const char *variable, unsigned long size)
+{
+    const char *text = getenv(variable);
+    char *end = NULL;
+    if (!text)
+        return size;
+    size = strtoul(text, &end, 10);
+    if (end == text || *end != '\0') {
+        (void)fprintf(stderr, "%s=%s: it must be a number\n", variable, text);
+        abort();
+    }
+    return size;
+}

@@ -8,6 +8,8 @@
  * time, in whatever thread. tests/crash/test_failpoints.py takes the names from
  * the program itself and sweeps over all of them, so a new one needs no list.
  *
+ * A size that would take a test long to reach can be made smaller by the environment.
+ *
  * Thread: any.
  */
 #ifndef MQTT_SPOOLD_BASE_FAILPOINT_H
@@ -25,12 +27,17 @@ void failpoint_pass(const char *name);
  * crashes. */
 void failpoint_pass_torn(const char *name, int fd, const void *data, size_t size);
 
-#define FAILPOINT(name) failpoint_pass(FAILPOINT_MARK name)
+/* As @variable in the environment says, else @size. */
+unsigned long failpoint_size(const char *variable, unsigned long size);
+
+#define FAILPOINT_SIZE(variable, size) failpoint_size(variable, size)
+#define FAILPOINT(name)                failpoint_pass(FAILPOINT_MARK name)
 #define FAILPOINT_TORN(name, fd, data, size)                                                   \
     failpoint_pass_torn(FAILPOINT_MARK name, fd, data, size)
 
 #else
 
+#define FAILPOINT_SIZE(variable, size)       (size)
 #define FAILPOINT(name)                      ((void)0)
 #define FAILPOINT_TORN(name, fd, data, size) ((void)0)
 

@@ -15,8 +15,11 @@
 #include <string.h>
 
 #include "base/text.h"
+#include "base/view.h"
 
 #define JSON_DIGITS_MAX 20
+/* A word of eight such bytes. */
+#define JSON_EACH(BYTE) (UINT64_C(0x0101010101010101) * (BYTE))
 
 void json_init(struct json *json, char *memory, size_t size)
 {
@@ -28,14 +31,25 @@ size_t json_used(const struct json *json)
     return (size_t)(json->at - json->start);
 }
 
+/* Where @size bytes are to be written; NULL: there is no room, or was none before. */
+static char *json_reserve(struct json *json, size_t size)
+{
+    char *at = json->at;
+
+    if (json->failed || size > (size_t)(json->end - at)) {
+        json->failed = true;
+        return NULL;
+    }
+    json->at = at + size;
+    return at;
+}
+
 static void json_put(struct json *json, const void *data, size_t size)
 {
-    if (json->failed || size > (size_t)(json->end - json->at)) {
-        json->failed = true;
-        return;
-    }
-    memcpy(json->at, data, size);
-    json->at += size;
+    char *at = json_reserve(json, size);
+
+    if (at)
+        memcpy(at, data, size);
 }
 
 static void json_put_char(struct json *json, char c)
@@ -87,11 +101,39 @@ static size_t json_put_character(struct json *json, const uint8_t *at, size_t si
     return character.size;
 }
 
+/* The highest bit is set in the lowest of the eight bytes that is @byte, and in none if no byte
+ * is, provided that all are ASCII. */
+static uint64_t json_find_byte(uint64_t word, uint8_t byte)
+{
+    return (word ^ JSON_EACH(byte)) - JSON_EACH(0x01);
+}
+
+/* Do all of the eight bytes need no escape? */
+static bool json_word_is_plain(uint64_t word)
+{
+    uint64_t found = word | (word - JSON_EACH(0x20)) | json_find_byte(word, '"') |
+                     json_find_byte(word, '\\') | json_find_byte(word, 0x7F);
+
+    return (found & JSON_EACH(0x80)) == 0;
+}
+
 /* How many bytes from the start need no escape: the common case is a whole topic at once. */
 static size_t json_plain(const uint8_t *data, size_t size)
 {
     size_t n = 0;
+    uint64_t word;
 
+    for (; size - n >= sizeof(word); n += sizeof(word)) {
+        memcpy(&word, data + n, sizeof(word));
+        if (!json_word_is_plain(word))
+            break;
+    }
+    if (size - n < sizeof(word)) {
+        word = JSON_EACH(' ');
+        memcpy(&word, data + n, size - n);
+        if (json_word_is_plain(word))
+            return size;
+    }
     while (n < size && data[n] >= 0x20 && data[n] < 0x7F && data[n] != '"' && data[n] != '\\')
         n++;
     return n;
@@ -121,14 +163,24 @@ static void json_put_string(struct json *json, const void *data, size_t size)
 
 static void json_begin(struct json *json, const char *name)
 {
-    if (json->needs_comma)
-        json_put_char(json, ',');
+    bool needs_comma = json->needs_comma;
+
     json->needs_comma = true;
-    if (!name)
+    if (!name) {
+        if (needs_comma)
+            json_put_char(json, ',');
         return;
-    json_put_char(json, '"');
-    json_put(json, name, strlen(name));
-    json_put(json, "\":", 2);
+    }
+    struct view text = view_of_text(name);
+    char *at = json_reserve(json, text.size + (needs_comma ? 4 : 3));
+    if (!at)
+        return;
+    if (needs_comma)
+        *at++ = ',';
+    *at++ = '"';
+    memcpy(at, text.data, text.size);
+    at[text.size] = '"';
+    at[text.size + 1] = ':';
 }
 
 static void json_open(struct json *json, const char *name, char bracket)
@@ -175,11 +227,37 @@ void json_bytes(struct json *json, const char *name, const void *data, size_t si
     json_put_string(json, data, size);
 }
 
+void json_base64(struct json *json, const char *name, const void *data, size_t size)
+{
+    static const char digits[] =
+        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    const uint8_t *at = data;
+
+    json_begin(json, name);
+    json_put_char(json, '"');
+    for (; size > 0; size -= size < 3 ? size : 3, at += 3) {
+        unsigned bits = (unsigned)at[0] << 16 | (size > 1 ? (unsigned)at[1] << 8 : 0) |
+                        (size > 2 ? at[2] : 0);
+        char text[4] = {digits[bits >> 18], digits[bits >> 12 & 63], '=', '='};
+
+        if (size > 1)
+            text[2] = digits[bits >> 6 & 63];
+        if (size > 2)
+            text[3] = digits[bits & 63];
+        json_put(json, text, sizeof(text));
+    }
+    json_put_char(json, '"');
+}
+
 static void json_put_number(struct json *json, uint64_t value)
 {
     char digits[JSON_DIGITS_MAX];
     size_t at = sizeof(digits);
 
+    if (value < 10) { /* most are */
+        json_put_char(json, (char)('0' + value));
+        return;
+    }
     do {
         digits[--at] = (char)('0' + value % 10);
         value /= 10;

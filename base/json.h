@@ -37,6 +37,8 @@ void json_open_array(struct json *json, const char *name);
 void json_close_array(struct json *json);
 void json_text(struct json *json, const char *name, const char *text);
 void json_bytes(struct json *json, const char *name, const void *data, size_t size);
+/* A text in base64 with padding: four characters for three bytes. */
+void json_base64(struct json *json, const char *name, const void *data, size_t size);
 void json_signed(struct json *json, const char *name, int64_t value);
 void json_unsigned(struct json *json, const char *name, uint64_t value);
 /* One decimal, for rates. */

@@ -9,8 +9,8 @@
  * The eventfd is written with the mutex held: once the loop has taken a mail,
  * its poster touches only the mutex, and the mailbox may be destroyed. The loop
  * reads the eventfd before it takes the list, never after: a post in between is
- * then taken at once and leaves a spurious wake-up, while the other order would
- * lose the wake-up of a mail that was not taken.
+ * then taken at once, while the other order would lose the wake-up of a mail that
+ * was not taken.
  */
 #include "base/mailbox.h"
 
@@ -34,6 +34,7 @@ int mailbox_init(struct mailbox *mailbox)
         return -r;
     mailbox->first = NULL;
     mailbox->last = &mailbox->first;
+    mailbox->is_woken = false;
     mailbox->event_fd = cleanup_take_fd(&fd);
     return 0;
 }
@@ -53,25 +54,30 @@ int mailbox_fd(const struct mailbox *mailbox)
     return mailbox->event_fd;
 }
 
-/* A full counter stays readable, so a failed write loses no wake-up. */
-static void mailbox_wake(const struct mailbox *mailbox)
+/* The mutex is held. A full counter stays readable, so a failed write loses no wake-up. */
+static void wake_if_due(struct mailbox *mailbox)
 {
     uint64_t one = 1;
-    ssize_t n = write(mailbox->event_fd, &one, sizeof(one));
 
+    if (!mailbox->first || mailbox->is_woken)
+        return;
+    mailbox->is_woken = true;
+    ssize_t n = write(mailbox->event_fd, &one, sizeof(one));
     (void)n;
 }
 
-static void mailbox_enqueue(struct mailbox *mailbox, struct mail *mail)
+static bool mailbox_enqueue_if(struct mailbox *mailbox,
+                               struct mail *mail,
+                               bool (*accept)(void *userdata),
+                               void *userdata)
 {
-    bool was_empty = !mailbox->first;
-
+    if (mail->posted || (accept && !accept(userdata)))
+        return false;
     mail->posted = true;
     mail->queued = NULL;
     *mailbox->last = mail;
     mailbox->last = &mail->queued;
-    if (was_empty)
-        mailbox_wake(mailbox);
+    return true;
 }
 
 bool mailbox_post_if(struct mailbox *mailbox,
@@ -79,14 +85,30 @@ bool mailbox_post_if(struct mailbox *mailbox,
                      bool (*accept)(void *userdata),
                      void *userdata)
 {
-    bool post;
-
     (void)pthread_mutex_lock(&mailbox->mutex);
-    post = !mail->posted && (!accept || accept(userdata));
-    if (post)
-        mailbox_enqueue(mailbox, mail);
+    bool is_posted = mailbox_enqueue_if(mailbox, mail, accept, userdata);
+    if (is_posted)
+        wake_if_due(mailbox);
     (void)pthread_mutex_unlock(&mailbox->mutex);
-    return post;
+    return is_posted;
+}
+
+bool mailbox_post_quietly_if(struct mailbox *mailbox,
+                             struct mail *mail,
+                             bool (*accept)(void *userdata),
+                             void *userdata)
+{
+    (void)pthread_mutex_lock(&mailbox->mutex);
+    bool is_posted = mailbox_enqueue_if(mailbox, mail, accept, userdata);
+    (void)pthread_mutex_unlock(&mailbox->mutex);
+    return is_posted;
+}
+
+void mailbox_wake(struct mailbox *mailbox)
+{
+    (void)pthread_mutex_lock(&mailbox->mutex);
+    wake_if_due(mailbox);
+    (void)pthread_mutex_unlock(&mailbox->mutex);
 }
 
 void mailbox_run_locked(struct mailbox *mailbox, void (*change)(void *userdata), void *userdata)
@@ -111,6 +133,7 @@ struct mail *mailbox_take(struct mailbox *mailbox)
     }
     mailbox->first = NULL;
     mailbox->last = &mailbox->first;
+    mailbox->is_woken = false;
     (void)pthread_mutex_unlock(&mailbox->mutex);
     return first;
 }

@@ -8,8 +8,8 @@
  * nothing else is ever locked or called while it is held, because Paho calls
  * back with its own global mutex held, even on the loop's thread.
  *
- * Invariant: while the list is not empty, the eventfd is readable. It is written
- * only when the list changes from empty to non-empty.
+ * Invariant: while the list is not empty, the eventfd is readable, or a thread that posted
+ * quietly is about to wake the loop. It is written once between two calls of mailbox_take().
  */
 #ifndef MQTT_SPOOLD_BASE_MAILBOX_H
 #define MQTT_SPOOLD_BASE_MAILBOX_H
@@ -30,6 +30,7 @@ struct mailbox {
     struct mail *first;
     struct mail **last;
     int event_fd;
+    bool is_woken; /* the eventfd was written for what is in the list */
 };
 
 /* Return: 0 or negative errno. */
@@ -52,6 +53,14 @@ bool mailbox_post_if(struct mailbox *mailbox,
                      struct mail *mail,
                      bool (*accept)(void *userdata),
                      void *userdata);
+/* Likewise, but the loop is not woken: the calling thread calls mailbox_wake() soon, so that
+ * many mails wake it once. */
+bool mailbox_post_quietly_if(struct mailbox *mailbox,
+                             struct mail *mail,
+                             bool (*accept)(void *userdata),
+                             void *userdata);
+/* Wakes the loop if there is mail for which it was not woken. Thread: any. */
+void mailbox_wake(struct mailbox *mailbox);
 /* Runs @change under the lock, ordered with accept above. Thread: loop thread only. */
 void mailbox_run_locked(struct mailbox *mailbox,
                         void (*change)(void *userdata),

@@ -187,3 +187,13 @@ void text_format(char *text, size_t size, const char *format, ...)
     text_vformat(text, size, format, arguments);
     va_end(arguments);
 }
+
+void text_append(char *text, size_t size, const char *format, ...)
+{
+    size_t used = strlen(text);
+    va_list arguments;
+
+    va_start(arguments, format);
+    text_vformat(text + used, size - used, format, arguments);
+    va_end(arguments);
+}

@@ -64,6 +64,9 @@ void text_put(FILE *stream, const char *text);
 /* snprintf() that cuts at a whole character, also where a part of it was cut to the same
  * size. */
 void text_format(char *text, size_t size, const char *format, ...) PRINTF_LIKE(3, 4);
+
+/* text_format() behind what @text holds already; nothing is added to a full one. */
+void text_append(char *text, size_t size, const char *format, ...) PRINTF_LIKE(3, 4);
 void text_vformat(char *text, size_t size, const char *format, va_list arguments)
     PRINTF_LIKE(3, 0);
 

@@ -8,7 +8,9 @@
  */
 #include "base/utf8.h"
 
-#include <stdbool.h>
+#include <string.h>
+
+#define UTF8_NOT_ASCII UINT64_C(0x8080808080808080)
 
 struct utf8_form {
     uint8_t first_low;
@@ -57,4 +59,33 @@ uint32_t utf8_code_point(const uint8_t *character, size_t size)
     for (size_t i = 1; i < size; i++)
         code = code << 6 | (character[i] & 0x3F);
     return code;
+}
+
+/* Nearly all text is ASCII, which is checked a word at a time; the rest of a word likewise. */
+static struct view utf8_skip_ascii(struct view text)
+{
+    uint64_t word;
+
+    for (; text.size >= sizeof(word); text = view_skip(text, sizeof(word))) {
+        memcpy(&word, text.data, sizeof(word));
+        if (word & UTF8_NOT_ASCII)
+            return text;
+    }
+    if (text.size == 0)
+        return text;
+    word = 0;
+    memcpy(&word, text.data, text.size);
+    return word & UTF8_NOT_ASCII ? text : view_skip(text, text.size);
+}
+
+bool utf8_is_well_formed(struct view text)
+{
+    for (text = utf8_skip_ascii(text); text.size > 0; text = utf8_skip_ascii(text)) {
+        size_t size = utf8_character_size(text.data, text.size);
+
+        if (size == 0)
+            return false;
+        text = view_skip(text, size);
+    }
+    return true;
 }

@@ -8,6 +8,7 @@
 #ifndef MQTT_SPOOLD_BASE_VIEW_H
 #define MQTT_SPOOLD_BASE_VIEW_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
@@ -32,6 +33,24 @@ static inline const char *view_chars(struct view view)
 static inline struct view view_of_text(const char *text)
 {
     return view_of(text, strlen(text));
+}
+
+/* Without its first @size bytes, which it has. */
+static inline struct view view_skip(struct view view, size_t size)
+{
+    return view_of(view.data + size, view.size - size);
+}
+
+/* Byte by byte. */
+static inline bool view_equals(struct view a, struct view b)
+{
+    return a.size == b.size && (a.size == 0 || memcmp(a.data, b.data, a.size) == 0);
+}
+
+/* Are the bytes those of @text, without its NUL? */
+static inline bool view_is(struct view view, const char *text)
+{
+    return view_equals(view, view_of_text(text));
 }
 
 #endif
