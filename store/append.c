@@ -44,6 +44,7 @@ static uint32_t sum_of_message(const struct spool_message *message, int64_t key,
         .accepted = message->accepted_ms,
         .uid = message->uid,
         .flags = flags,
+        .number = message->number,
         .client = message->client,
         .topic = message->topic,
         .properties = message->properties,
@@ -53,33 +54,70 @@ static uint32_t sum_of_message(const struct spool_message *message, int64_t key,
     return sum_of(&facts);
 }
 
+static void bind_facts(struct stmt *stmt,
+                       struct stmt_numbers *numbers,
+                       const struct spool_message *message,
+                       const struct plan_entry *entry,
+                       int64_t flags)
+{
+    uint64_t id = (uint64_t)entry->key & SPOOL_ID_MAX;
+    stmt_keep_int(stmt, numbers, MESSAGE_ACCEPTED, message->accepted_ms);
+    stmt_keep_int(stmt, numbers, MESSAGE_ACCEPTED_AT, entry->accepted_at);
+    if (message->expiry_ms >= 0)
+        stmt_keep_int(stmt, numbers, MESSAGE_EXPIRES_AT,
+                      entry->accepted_at + message->expiry_ms);
+    else
+        stmt_keep_null(stmt, numbers, MESSAGE_EXPIRES_AT);
+    stmt_keep_int(stmt, numbers, MESSAGE_CHARGE, entry->charge);
+    stmt_keep_int(stmt, numbers, MESSAGE_UID, message->uid);
+    stmt_keep_int(stmt, numbers, MESSAGE_FLAGS, flags);
+    stmt_keep_int(stmt, numbers, MESSAGE_BEHIND, (int64_t)(id - message->number));
+}
+
 static void bind_message(struct stmt *stmt,
+                         struct stmt_numbers *numbers,
                          const struct spool_message *message,
                          const struct plan_entry *entry)
 {
     int64_t flags = message->qos | (message->retain ? FLAGS_RETAIN : 0);
     stmt_bind_int(stmt, 1 + MESSAGE_KEY, entry->key);
-    stmt_bind_int(stmt, 1 + MESSAGE_ACCEPTED, message->accepted_ms);
-    stmt_bind_int(stmt, 1 + MESSAGE_ACCEPTED_AT, entry->accepted_at);
-    if (message->expiry_ms >= 0)
-        stmt_bind_int(stmt, 1 + MESSAGE_EXPIRES_AT, entry->accepted_at + message->expiry_ms);
-    else
-        stmt_bind_null(stmt, 1 + MESSAGE_EXPIRES_AT);
-    stmt_bind_int(stmt, 1 + MESSAGE_CHARGE, entry->charge);
-    stmt_bind_int(stmt, 1 + MESSAGE_UID, message->uid);
-    stmt_bind_int(stmt, 1 + MESSAGE_FLAGS, flags);
+    bind_facts(stmt, numbers, message, entry, flags);
     stmt_bind_text(stmt, 1 + MESSAGE_CLIENT, message->client);
     stmt_bind_text(stmt, 1 + MESSAGE_TOPIC, message->topic);
-    if (message->properties.size > 0)
+    if (message->properties.size > 0) {
+        stmt_forget_number(numbers, MESSAGE_PROPERTIES);
         stmt_bind_blob(stmt, 1 + MESSAGE_PROPERTIES, message->properties);
-    else
-        stmt_bind_null(stmt, 1 + MESSAGE_PROPERTIES);
-    if (message->ref.size > 0)
+    } else
+        stmt_keep_null(stmt, numbers, MESSAGE_PROPERTIES);
+    if (message->ref.size > 0) {
+        stmt_forget_number(numbers, MESSAGE_REF);
         stmt_bind_text(stmt, 1 + MESSAGE_REF, message->ref);
-    else
-        stmt_bind_null(stmt, 1 + MESSAGE_REF);
+    } else
+        stmt_keep_null(stmt, numbers, MESSAGE_REF);
     stmt_bind_blob(stmt, 1 + MESSAGE_PAYLOAD, message->payload);
     stmt_bind_int(stmt, 1 + MESSAGE_SUM, sum_of_message(message, entry->key, flags));
+}
+
+/* What waits long is better in a table that has room for all of it. */
+static unsigned choose_table(struct spool *spool, const struct lane *lane, uint64_t charge)
+{
+    const struct segment_limits *limits = &spool->segment_limits;
+    if (spool->room.is_low || spool->batch.commit_state == SPOOL_COMMIT_REFUSED ||
+        ending_count_ahead(lane) >= limits->backlog)
+        return TABLE_MESSAGE;
+    return segments_choose(&spool->working.segments, limits, charge);
+}
+
+static void count_in_segment(struct spool *spool,
+                             struct lane *lane,
+                             const struct spool_message *message,
+                             const struct plan_entry *entry)
+{
+    if (entry->table == TABLE_MESSAGE)
+        return;
+    segments_note_append(&spool->working.segments.all[entry->table], spool->lanes.last_id,
+                         entry->charge, message->expiry_ms >= 0);
+    lane->working.segment_messages++;
 }
 
 static void count_append(struct spool *spool,
@@ -87,7 +125,9 @@ static void count_append(struct spool *spool,
                          const struct spool_message *message,
                          const struct plan_entry *entry)
 {
+    count_in_segment(spool, lane, message, entry);
     lane->working.accepted++;
+    lane->working.numbered++;
     lane->working.messages++;
     lane->working.bytes += entry->charge;
     lane->working.last_id = spool->lanes.last_id;
@@ -124,11 +164,13 @@ int spool_append(struct spool *spool,
         .key = lane_first_key(lane) | (int64_t)(spool->lanes.last_id + 1),
         .accepted_at = spool_clock_ms(spool, now),
         .charge = (uint32_t)charge,
+        .table = choose_table(spool, lane, charge),
     };
     struct spool_message stored = *message;
     stored.accepted_ms = now->wall_ms;
-    struct stmt *stmt = spool_stmt(spool, STMT_APPEND);
-    bind_message(stmt, &stored, &entry);
+    stored.number = lane->working.numbered + 1;
+    struct stmt *stmt = spool_table_stmt(spool, entry.table, TABLE_APPEND);
+    bind_message(stmt, &spool->conn.stmts.appended[entry.table], &stored, &entry);
     r = spool_result(spool, stmt_run(stmt));
     if (r > 0) {
         /* SQLite may have rolled all of the batch back, not the statement alone. */
@@ -138,6 +180,13 @@ int spool_append(struct spool *spool,
         return r;
     spool->lanes.last_id++;
     count_append(spool, lane, message, &entry);
+    if (message->session > 0)
+        r = sessions_add_unreleased(spool, message->session, message->packet_id,
+                                    spool->lanes.last_id);
+    if (r > 0) /* the message must not be stored without it */
+        return spool_lose_batch(spool, r);
+    if (r < 0)
+        return r;
     *ret_id = spool->lanes.last_id;
     return 0;
 }

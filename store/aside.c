@@ -12,6 +12,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/text.h"
 #include "store/names.h"
 
 enum { NAME_TRIES = 1000 };
@@ -71,9 +72,8 @@ int aside_move(int directory_fd, const char *name, const char *why)
         r = -errno;
     if (r != 0)
         return r;
-    size_t used = strlen(set_aside);
-    (void)snprintf(set_aside + used, sizeof(set_aside) - used, "%s%s (%.160s) is %s now",
-                   used > 0 ? "; " : "", name, why, to);
+    text_append(set_aside, sizeof(set_aside), "%s%s (%.160s) is %s now",
+                *set_aside != '\0' ? "; " : "", name, why, to);
     return 0;
 }
 

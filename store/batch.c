@@ -12,6 +12,15 @@
 #include "store/plan.h"
 #include "store/spool-private.h"
 
+int spool_check_batch(const struct spool *spool)
+{
+    if (spool->conn.failed < 0)
+        return spool->conn.failed;
+    if (spool->batch.is_lost || spool->batch.commit_state == SPOOL_COMMIT_REFUSED)
+        return SPOOL_E_DISK;
+    return 0;
+}
+
 int spool_begin(struct spool *spool)
 {
     if (spool->batch.is_open)
@@ -48,6 +57,9 @@ int spool_rollback(struct spool *spool)
     if (!sqlite3_get_autocommit(spool->conn.db))
         r = spool_result(spool, stmt_run(spool_stmt(spool, STMT_ROLLBACK)));
     ledger_rollback(spool);
+    suspects_rollback(&spool->suspects);
+    sessions_rollback(&spool->sessions);
+    outbox_rollback(&spool->sessions);
     for (size_t i = 0; i < spool->lanes.count; i++)
         plan_restore(&spool->lanes.all[i].plan);
     lane_set_reset_due_times(&spool->lanes);

@@ -2,12 +2,12 @@
 /*
  * commit.c - the one commit of a batch
  *
- * The order in a commit: what was settled, what was moved in time, what can be
- * pruned, the ledger, the clock and the export cursor, then COMMIT with its
- * fsync. Memory follows only after it succeeded. Killed before, nothing of the
+ * The order in a commit: what was settled, which the watcher is passed, what was moved
+ * in time, what can be pruned, the ledger, the clock and the export cursor, then COMMIT
+ * with its fsync. Memory follows only after it succeeded. Killed before, nothing of the
  * batch was acknowledged or reported; killed after, the next opening finds all of it.
  *
- * A checkpoint follows a commit when the WAL has grown to WAL_PAGES.
+ * A checkpoint follows a commit when it is due: checkpoint.c.
  *
  * A commit that has no room is rolled back, and the next one holds what ended and
  * nothing new, because that is smaller and may fit. Until one succeeds nothing is
@@ -30,9 +30,8 @@
 #include <string.h>
 
 enum {
-    CLOCK_WRITE_MS = 1000,
+    CLOCK_WRITE_MS = 10 * 1000,
     CLOCK_FIRST_WRITE_MS = 60 * 1000,
-    WAL_PAGES = 1000, /* a checkpoint is due */
     VERIFY_MS = 1000,
 };
 
@@ -75,17 +74,26 @@ static bool is_clock_due(const struct spool *spool)
     return spool_clock_is_worth_writing(&spool->time.clock, &spool->time.written);
 }
 
-bool spool_has_work(const struct spool *spool)
+static bool has_other_work(const struct spool *spool)
 {
     return spool->batch.is_open || spool->batch.is_lost || spool->time.clock.jump_ms > 0 ||
            spool->batch.commit_state != SPOOL_COMMIT_SUCCEEDED || spool->time.is_write_wanted ||
            is_clock_due(spool) || outcome_has_surplus(spool) || kept_has_surplus(spool) ||
-           spool->suspects.has_changed ||
+           spool->suspects.has_changed || sessions_have_work(&spool->sessions) ||
            spool->working.progress.cut_lives != spool->committed.progress.cut_lives ||
-           spool->lanes.has_new ||
+           spool->lanes.has_new || hold_is_unwritten(spool) ||
            spool->pruning.exported_seq != spool->committed.progress.exported_seq ||
-           spool->working.progress.reported_seq != spool->committed.progress.reported_seq ||
-           has_settled(spool);
+           spool->working.progress.reported_seq != spool->committed.progress.reported_seq;
+}
+
+bool spool_has_work(const struct spool *spool)
+{
+    return has_other_work(spool) || has_settled(spool);
+}
+
+bool spool_has_settled_alone(const struct spool *spool)
+{
+    return has_settled(spool) && !has_other_work(spool);
 }
 
 /* ---- the commit ---- */
@@ -143,13 +151,27 @@ static int write_batch(struct spool *spool, const struct spool_time *now, bool *
     if (r == 0)
         r = ending_write_settled(spool, now);
     if (r == 0)
+        r = outbox_write(spool); /* makes room for what the watcher adds */
+    if (r == 0)
+        r = walk_batch(spool);
+    if (r == 0)
+        r = sessions_write(spool);
+    if (r == 0)
         r = shift_new_messages(spool);
     if (r == 0)
         r = outcome_prune(spool, now);
     if (r == 0)
+        r = segments_empty(spool);
+    if (r == 0)
+        r = segments_unpin(spool);
+    if (r == 0)
         r = kept_prune(spool, spool_clock_ms(spool, now));
     if (r == 0)
+        r = origin_prune(spool, spool_clock_ms(spool, now));
+    if (r == 0)
         r = suspects_write(spool);
+    if (r == 0)
+        r = hold_write(spool);
     if (r == 0)
         r = ledger_write(spool);
     *ret_state = is_state_due(spool);
@@ -170,9 +192,14 @@ static int write_batch(struct spool *spool, const struct spool_time *now, bool *
 static void after_commit(struct spool *spool, bool state_written)
 {
     ledger_commit(spool);
+    checkpoint_note_commit(&spool->lanes);
     suspects_commit(&spool->suspects);
+    hold_commit(spool);
+    outbox_commit(&spool->sessions);
+    sessions_commit(&spool->sessions);
     for (size_t i = 0; i < spool->lanes.count; i++)
         plan_drop_ended(&spool->lanes.all[i].plan);
+    segments_commit(spool);
     if (spool->time.clock.jump_ms > 0) {
         shift_plans(spool);
         shift_clock(spool, &spool->time.clock);
@@ -198,7 +225,7 @@ static int give_batch_up(struct spool *spool, int condition)
     if (r == 0 && condition == SPOOL_E_DISK) {
         spool->batch.commit_state = SPOOL_COMMIT_REFUSED;
         spool->room.is_low = true;
-        r = spool_checkpoint_passive(spool);
+        r = checkpoint_passive(spool);
         if (r == 0)
             r = room_retry(spool);
     }
@@ -221,10 +248,7 @@ static int finish_commit(struct spool *spool, const struct spool_time *now, bool
     }
     if (r != 0)
         return r;
-    if (spool->conn.wal_pages >= SPOOL_WAL_LARGE_PAGES)
-        return spool_checkpoint(spool);
-    bool is_due = spool->conn.wal_pages >= WAL_PAGES || spool->room.is_low;
-    return is_due ? spool_checkpoint_passive(spool) : 0;
+    return checkpoint_after_commit(spool);
 }
 
 int spool_commit(struct spool *spool, const struct spool_time *now)

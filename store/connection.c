@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * connection.c - SQLite's handle, what its errors mean, and the checkpoint
+ * connection.c - SQLite's handle, and what its errors mean
  *
  * An error of I/O sticks, and the connection then neither commits nor
  * checkpoints again: after a failed fsync the kernel may have dropped the
@@ -10,11 +10,7 @@
  * Files that were removed or renamed take commits as before, and no later open finds
  * them; so the files at the configured path are compared with those that are open
  * (identity.c), and where they differ nothing is checkpointed any more.
- *
- * A checkpoint is done here and not by SQLite's own automatism, which drops the
- * errors.
  */
-#include "base/failpoint.h"
 #include "base/full.h"
 #include "store/salvage/mark.h"
 #include "store/salvage/reads.h"
@@ -100,7 +96,7 @@ int spool_note_full(struct spool *spool, int error)
     spool->room.refused_error = error;
     spool->room.is_low = true;
     spool->room.is_measured = false;
-    return spool_fail(spool, SPOOL_E_DISK, "%s (%s): no room to write %s", strerror(error),
+    return spool_fail(spool, SPOOL_E_DISK, "%s (%s): no space to write %s", strerror(error),
                       full_error_name(error), spool->files.path);
 }
 
@@ -161,13 +157,28 @@ int spool_read_number(struct spool *spool, enum stmt_id id, uint64_t *ret)
     return r;
 }
 
+void spool_end_fetch(struct spool *spool)
+{
+    if (spool->conn.fetch)
+        stmt_reset(spool->conn.fetch);
+    spool->conn.fetch = NULL;
+}
+
+static void end_source(struct spool *spool, const struct scan_source *source)
+{
+    if (source->table < TABLES)
+        stmt_reset(spool_table_stmt(spool, source->table, TABLE_SCAN));
+}
+
 void spool_end_scan(struct spool *spool)
 {
-    stmt_reset(spool_stmt(spool, STMT_FETCH));
-    if (!spool->conn.scan_lane)
+    struct scan *scan = &spool->conn.scan;
+    spool_end_fetch(spool);
+    if (!scan->lane)
         return;
-    stmt_reset(spool_stmt(spool, STMT_SCAN));
-    spool->conn.scan_lane = NULL;
+    end_source(spool, &scan->segments);
+    end_source(spool, &scan->message);
+    *scan = (struct scan){0};
 }
 
 void spool_set_busy_wait(struct spool *spool, unsigned ms)
@@ -190,44 +201,4 @@ int spool_verify_files(struct spool *spool)
 void spool_get_moved(const struct spool *spool, struct spool_moved *ret)
 {
     identity_describe(&spool->files.identity, ret);
-}
-
-/* ---- the checkpoint ---- */
-
-/*
- * Moves what the WAL holds to the database, so that the next commit can use the
- * WAL from its start: when it has grown to its size, and after every commit while
- * the disk is short of room, because deliveries must continue. The spool does this
- * itself because SQLite's own automatism drops the errors.
- */
-int spool_checkpoint_passive(struct spool *spool)
-{
-    if (spool_verify_files(spool) != 0)
-        return 0;
-    FAILPOINT("checkpoint.before");
-    int rc =
-        sqlite3_wal_checkpoint_v2(spool->conn.db, NULL, SQLITE_CHECKPOINT_PASSIVE, NULL, NULL);
-    FAILPOINT("checkpoint.after");
-    spool->room.allocated_pages = 0; /* it may cut off what lies behind the last page */
-    int r = spool_result(spool, rc);
-    return r < 0 ? r : 0; /* no room or a reader in the way: the next commit tries again */
-}
-
-int spool_checkpoint(struct spool *spool)
-{
-    if (spool->conn.failed < 0)
-        return spool->conn.failed;
-    if (spool_verify_files(spool) != 0)
-        return 0;
-    spool_end_scan(spool);
-    (void)sqlite3_busy_timeout(spool->conn.db, 0); /* never fails; a reader is not waited for */
-    int mode = spool->conn.wal_pages >= SPOOL_WAL_LARGE_PAGES ? SQLITE_CHECKPOINT_TRUNCATE
-                                                              : SQLITE_CHECKPOINT_RESTART;
-    int rc = sqlite3_wal_checkpoint_v2(spool->conn.db, NULL, mode, NULL, NULL);
-    (void)sqlite3_busy_timeout(spool->conn.db, spool->conn.busy_wait_ms);
-    if (rc == SQLITE_OK)
-        spool->conn.wal_pages = 0;
-    spool->room.allocated_pages = 0;
-    int r = spool_result(spool, rc);
-    return r < 0 ? r : 0;
 }

@@ -2,12 +2,14 @@
 /*
  * ending.c - the one way in which a message ends
  *
- * A message ends in ending_write_run() and nowhere else: the outcome rows of a
- * run of neighbours are written, then the run is deleted, and both must touch
- * exactly the messages that memory knows of, with consecutive seq. Anything
- * else means that the database is not what it was, and the batch dies before
- * its commit. This is how an id can have one outcome only without an index that
- * enforces it.
+ * A message ends in ending_write_run() or end_in_place(), and nowhere else. In the
+ * first the outcome rows of a run of neighbours are written, then the run is deleted, and
+ * both must touch exactly the messages that memory knows of, with consecutive seq. In the
+ * second, for deliveries of the lane's oldest in a segment, the rows stay: the run is
+ * written to the lane's row, the range must hold exactly these messages, and it lies above
+ * ended_id, which then passes it. What lies at or below ended_id ends no more. Anything else
+ * means that the database is not what it was, and the batch dies before its commit. This
+ * is how an id can have one outcome only without an index that enforces it.
  *
  * When the open batch has ended messages at or behind a lane's cursor, that
  * cursor stands still until the batch is over. A rollback would bring those
@@ -16,6 +18,8 @@
  */
 #include "base/failpoint.h"
 #include "store/plan.h"
+#include "store/runs.h"
+#include "store/segments.h"
 #include "store/spool-private.h"
 
 #include <errno.h>
@@ -35,8 +39,9 @@ static int write_records(struct spool *spool,
                          const struct ending *ending,
                          const struct spool_time *now)
 {
-    struct stmt *stmt = spool_stmt(spool, STMT_RECORD);
+    struct stmt *stmt = spool_table_stmt(spool, ending->table, TABLE_RECORD);
     spool->conn.record_tally = 0;
+    spool->conn.record_seq = spool->working.last_seq;
     stmt_bind_int(stmt, 1, ending->first_key);
     stmt_bind_int(stmt, 2, ending->last_key);
     stmt_bind_int(stmt, 3, lane->number);
@@ -55,7 +60,7 @@ static int write_records(struct spool *spool,
 
 static int delete_messages(struct spool *spool, const struct ending *ending)
 {
-    struct stmt *stmt = spool_stmt(spool, STMT_DELETE);
+    struct stmt *stmt = spool_table_stmt(spool, ending->table, TABLE_DELETE);
     stmt_bind_int(stmt, 1, ending->first_key);
     stmt_bind_int(stmt, 2, ending->last_key);
     return spool_result(spool, stmt_run(stmt));
@@ -69,11 +74,35 @@ static int mismatch(struct spool *spool, const struct ending *ending)
                       (unsigned long long)((uint64_t)ending->last_key & SPOOL_ID_MAX));
 }
 
+/* Whatever ends in a segment is above all that was delivered in one. */
+static bool is_pending(const struct lane *lane, const struct ending *ending)
+{
+    return ending->table == TABLE_MESSAGE || ending->first_key >= lane_first_pending(lane);
+}
+
+static void count_ended(struct spool *spool, struct lane *lane, const struct ending *ending)
+{
+    if (ending->last_key >= lane->cursor)
+        lane->is_cut = true;
+    suspects_end(&spool->suspects, ending->first_key, ending->last_key);
+    if (ending->verdict.outcome == SPOOL_DELIVERED || ending->verdict.outcome == SPOOL_REJECTED)
+        spool->working.progress.cut_lives = 0;
+    spool->working.last_seq += ending->messages;
+    lane->working.last_seq = spool->working.last_seq;
+    lane->working.ended[ending->verdict.outcome] += ending->messages;
+    lane->working.messages -= ending->messages;
+    lane->working.bytes -= ending->charge;
+    if (ending->table != TABLE_MESSAGE)
+        lane->working.segment_messages -= ending->messages;
+}
+
 int ending_write_run(struct spool *spool,
                      struct lane *lane,
                      const struct ending *ending,
                      const struct spool_time *now)
 {
+    if (!is_pending(lane, ending))
+        return mismatch(spool, ending);
     int r = spool_begin(spool);
     if (r == 0)
         r = write_records(spool, lane, ending, now);
@@ -85,35 +114,79 @@ int ending_write_run(struct spool *spool,
         return mismatch(spool, ending);
     FAILPOINT("end.recorded");
     if (ending->verdict.outcome == SPOOL_REJECTED) {
-        r = kept_store(spool, spool->working.last_seq + 1, last_seq);
+        r = kept_store(spool, ending->table, spool->working.last_seq + 1, last_seq);
         if (r != 0)
             return r;
         FAILPOINT("end.kept");
     }
-    r = delete_messages(spool, ending);
+    r = origin_end(spool, ending->first_key, ending->last_key, last_seq);
+    if (r == 0)
+        r = delete_messages(spool, ending);
     if (r != 0)
         return r;
     FAILPOINT("end.deleted");
     if ((uint64_t)sqlite3_changes(spool->conn.db) != ending->messages)
         return mismatch(spool, ending);
-    if (ending->last_key >= lane->cursor)
-        lane->is_cut = true;
-    suspects_end(&spool->suspects, ending->first_key, ending->last_key);
-    if (ending->verdict.outcome == SPOOL_DELIVERED || ending->verdict.outcome == SPOOL_REJECTED)
-        spool->working.progress.cut_lives = 0;
-    spool->working.last_seq = last_seq;
     spool->working.progress.record_bytes += spool->conn.record_tally;
-    lane->working.last_seq = last_seq;
-    lane->working.ended[ending->verdict.outcome] += ending->messages;
-    lane->working.messages -= ending->messages;
-    lane->working.bytes -= ending->charge;
+    if (ending->table != TABLE_MESSAGE)
+        spool->working.segments.all[ending->table].rows -= ending->messages;
+    count_ended(spool, lane, ending);
+    return 0;
+}
+
+/* While the disk is short rows go at once, so that their pages are free. */
+static bool
+can_stay(const struct spool *spool, const struct lane *lane, const struct ending *ending)
+{
+    return ending->is_oldest && !runs_are_full(&lane->runs) && !spool->room.is_low &&
+           spool->batch.commit_state != SPOOL_COMMIT_REFUSED;
+}
+
+/* The rows stay in their segment; that they have ended is in the lane's row. */
+static int end_in_place(struct spool *spool,
+                        struct lane *lane,
+                        const struct ending *ending,
+                        const struct spool_time *now)
+{
+    struct segment *segment = &spool->working.segments.all[ending->table];
+    uint64_t rows = 0;
+    int r = spool_begin(spool);
+    if (r == 0)
+        r = segments_count_rows(spool, ending->table, ending->first_key, ending->last_key,
+                                &rows);
+    if (r != 0)
+        return r;
+    if (rows != ending->messages || !is_pending(lane, ending))
+        return mismatch(spool, ending);
+    r = origin_end(spool, ending->first_key, ending->last_key,
+                   spool->working.last_seq + ending->messages);
+    if (r != 0)
+        return r;
+    spool->time.clock.last_ended_ms = spool_clock_ms(spool, now);
+    const struct run run = {.first_seq = spool->working.last_seq + 1,
+                            .messages = ending->messages,
+                            .first_id = (uint64_t)ending->first_key & SPOOL_ID_MAX,
+                            .last_id = (uint64_t)ending->last_key & SPOOL_ID_MAX,
+                            .time_ms = now->wall_ms,
+                            .ended_at = spool->time.clock.last_ended_ms,
+                            .attempts = ending->attempts,
+                            .code = ending->verdict.code,
+                            .segment = ending->table};
+    r = runs_add(&lane->runs, &run);
+    if (r < 0)
+        return spool_fail_memory(spool);
+    lane->working.ended_id = run.last_id;
+    segment->delivered += ending->messages;
+    segment->last_seq = run_last_seq(&run);
+    count_ended(spool, lane, ending);
     return 0;
 }
 
 static bool
 continues_run(const struct lane *lane, const struct ending *run, const struct plan_entry *entry)
 {
-    return run->messages > 0 && lane_are_neighbours(lane, run->last_key, entry->key) &&
+    return run->messages > 0 && run->table == entry->table &&
+           lane_are_neighbours(lane, run->last_key, entry->key) &&
            run->attempts == entry->attempts && run->verdict.outcome == entry->verdict.outcome &&
            run->verdict.reason == entry->verdict.reason &&
            run->verdict.code == entry->verdict.code;
@@ -127,19 +200,33 @@ static int end_collected(struct spool *spool,
     if (run->messages == 0)
         return 0;
     FAILPOINT("settle.before_run");
-    int r = ending_write_run(spool, lane, run, now);
+    int r = can_stay(spool, lane, run) ? end_in_place(spool, lane, run, now)
+                                       : ending_write_run(spool, lane, run, now);
     FAILPOINT("settle.after_run");
     run->messages = 0;
     return r;
 }
 
+static struct ending
+begin_run(const struct lane *lane, const struct plan_entry *entry, bool is_oldest_in_segments)
+{
+    return (struct ending){
+        .table = entry->table,
+        .is_oldest = is_oldest_in_segments && entry->table != TABLE_MESSAGE &&
+                     entry->verdict.outcome == SPOOL_DELIVERED && entry->key < lane->cursor,
+        .first_key = entry->key,
+        .attempts = entry->attempts,
+        .verdict = entry->verdict};
+}
+
 /* Neighbours in the plan are neighbours in the table, except at a gap; what is GONE is in
- * neither any more. */
+ * neither any more. Below the cursor the plan has all that is pending. */
 static int
 write_settled_of_lane(struct spool *spool, struct lane *lane, const struct spool_time *now)
 {
     struct ending run = {0};
     size_t left = lane->plan.in_state[PLAN_SETTLED];
+    bool is_oldest_in_segments = true;
     for (size_t i = 0; left > 0; i++) {
         const struct plan_entry *entry = plan_at(&lane->plan, i);
         if (entry->state == PLAN_GONE)
@@ -150,13 +237,13 @@ write_settled_of_lane(struct spool *spool, struct lane *lane, const struct spool
             if (r != 0)
                 return r;
         }
-        if (!is_settled)
+        if (!is_settled) {
+            is_oldest_in_segments &= entry->table == TABLE_MESSAGE;
             continue;
+        }
         left--;
         if (run.messages == 0)
-            run = (struct ending){.first_key = entry->key,
-                                  .attempts = entry->attempts,
-                                  .verdict = entry->verdict};
+            run = begin_run(lane, entry, is_oldest_in_segments);
         run.last_key = entry->key;
         run.messages++;
         run.charge += entry->charge;

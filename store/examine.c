@@ -7,6 +7,8 @@
  */
 #include "store/spool-private.h"
 
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 enum { SMALL_PAGES = 16384 }; /* a database up to this size is checked as a whole */
@@ -72,6 +74,14 @@ static bool is_small(struct spool *spool, int *ret)
     return rc == SQLITE_ROW && pages <= SMALL_PAGES;
 }
 
+/* SQLite's check of pages reports a page for which it had no memory as a fault of that page. */
+static bool is_out_of_memory(const char *fault)
+{
+    const char *code = strstr(fault, "error code=");
+
+    return code && strtol(code + strlen("error code="), NULL, 10) == SQLITE_NOMEM;
+}
+
 /* A question that is answered by "ok" or by what is wrong. */
 static int query_expect_ok(struct spool *spool, const char *question)
 {
@@ -79,7 +89,7 @@ static int query_expect_ok(struct spool *spool, const char *question)
     int rc = query(spool, question, &stmt);
     const char *text = rc == SQLITE_ROW ? (const char *)sqlite3_column_text(stmt, 0) : NULL;
     int r = rc == SQLITE_ROW ? 0 : examine_result(spool, rc);
-    if (r == 0 && !text)
+    if (r == 0 && (!text || is_out_of_memory(text)))
         r = spool_fail_memory(spool);
     else if (r == 0 && strcmp(text, "ok") != 0)
         r = spool_fail(spool, SPOOL_E_DAMAGED, "%.200s", text);
@@ -87,24 +97,42 @@ static int query_expect_ok(struct spool *spool, const char *question)
     return r;
 }
 
+static int check_counts(struct spool *spool, int version)
+{
+    char question[512];
+    (void)snprintf(
+        question, sizeof(question),
+        "SELECT coalesce((SELECT 'lane ' || name || ' counts other messages than it holds'"
+        " FROM lane LEFT JOIN (SELECT key >> 48 AS l, count(*) AS n, sum(charge) AS b"
+        " FROM %s GROUP BY 1) ON l = number"
+        " WHERE messages <> coalesce(n, 0) OR bytes <> coalesce(b, 0) LIMIT 1), 'ok')",
+        schema_pending_table(version));
+    return query_expect_ok(spool, question);
+}
+
+static int check_outcomes(struct spool *spool, int version)
+{
+    char question[512];
+    (void)snprintf(
+        question, sizeof(question),
+        "SELECT CASE (SELECT count(*) FROM outcome WHERE seq > max(exported_seq, pruned_seq))"
+        " + (%s) WHEN (SELECT max(last_seq) FROM lane) - max(exported_seq, pruned_seq)"
+        " THEN 'ok' ELSE 'outcomes that were not exported are missing' END FROM spool"
+        " WHERE EXISTS (SELECT 1 FROM lane) UNION ALL SELECT 'ok' LIMIT 1",
+        schema_runs_behind_sql(version));
+    return query_expect_ok(spool, question);
+}
+
 /* Pages by SQLite, then the counts. */
 static int check_contents(struct spool *spool)
 {
-    static const char *const questions[] = {
-        "PRAGMA quick_check(1)",
-        "SELECT coalesce((SELECT 'lane ' || name || ' counts other messages than it holds'"
-        " FROM lane LEFT JOIN (SELECT key >> 48 AS l, count(*) AS n, sum(charge) AS b"
-        " FROM message GROUP BY 1) ON l = number"
-        " WHERE messages <> coalesce(n, 0) OR bytes <> coalesce(b, 0) LIMIT 1), 'ok')",
-        "SELECT CASE (SELECT count(*) FROM outcome WHERE seq > max(exported_seq, pruned_seq))"
-        " WHEN (SELECT max(last_seq) FROM lane) - max(exported_seq, pruned_seq) THEN 'ok'"
-        " ELSE 'outcomes that were not exported are missing' END FROM spool"
-        " WHERE EXISTS (SELECT 1 FROM lane) UNION ALL SELECT 'ok' LIMIT 1",
-    };
-    int r = 0;
-    for (size_t i = 0; i < sizeof(questions) / sizeof(*questions) && r == 0; i++)
-        r = query_expect_ok(spool, questions[i]);
-    return r;
+    int version = 0;
+    int r = examine_result(spool, schema_check(spool->conn.db, &version));
+    if (r == 0)
+        r = query_expect_ok(spool, "PRAGMA quick_check(1)");
+    if (r == 0)
+        r = check_counts(spool, version);
+    return r == 0 ? check_outcomes(spool, version) : r;
 }
 
 /* A cursor that no export can have left would have records removed that were never exported. */

@@ -2,9 +2,10 @@
 /*
  * handout.c - hands messages out, takes them back, and notes how they ended
  *
- * Handing out walks the table with one statement that stays open between calls
- * in a row, so a burst costs one step a message. It is reset before anything is
- * written, and read snapshots therefore never outlive a batch. turns.c decides
+ * Handing out walks the tables with statements that stay open between calls
+ * in a row, so a burst costs one step a message: one over the segments, one after the
+ * other, and one over table message, whichever has the lower key. They are reset before
+ * anything is written, and read snapshots therefore never outlive a batch. turns.c decides
  * which lane comes first.
  *
  * The plan is bounded: when too many messages were handed out and returned to
@@ -15,8 +16,9 @@
  * backlog is read, the two become one.
  */
 #include "store/plan.h"
+#include "store/row.h"
+#include "store/segments.h"
 #include "store/spool-private.h"
-#include "store/sum.h"
 #include "store/turns.h"
 
 #include <assert.h>
@@ -36,61 +38,18 @@ static const struct spool_verdict verdict_damaged = {
     .code = SPOOL_NO_CODE,
 };
 
-/* Is it what was stored? Messages of the first schema carry no sum. */
-static bool row_is_sound(const struct stmt *stmt)
+/* Reads the row. Return: why it is not to be handed out; NULL: it is. */
+static const struct spool_verdict *read_and_judge(const struct spool *spool,
+                                                  const struct stmt *stmt,
+                                                  const struct lane *lane,
+                                                  int64_t clock_ms,
+                                                  struct spool_message *ret)
 {
-    if (stmt_is_null(stmt, MESSAGE_SUM))
-        return true;
-    const struct sum_facts facts = {
-        .key = stmt_int(stmt, MESSAGE_KEY),
-        .accepted = stmt_int(stmt, MESSAGE_ACCEPTED),
-        .uid = stmt_int(stmt, MESSAGE_UID),
-        .flags = stmt_int(stmt, MESSAGE_FLAGS),
-        .client = stmt_bytes(stmt, MESSAGE_CLIENT),
-        .topic = stmt_bytes(stmt, MESSAGE_TOPIC),
-        .properties = stmt_bytes(stmt, MESSAGE_PROPERTIES),
-        .ref = stmt_bytes(stmt, MESSAGE_REF),
-        .payload = stmt_bytes(stmt, MESSAGE_PAYLOAD),
-    };
-    return stmt_int(stmt, MESSAGE_SUM) == (int64_t)sum_of(&facts);
-}
-
-/* Why the row is not to be handed out; NULL: it is. */
-static const struct spool_verdict *verdict_of_row(const struct stmt *stmt, int64_t clock_ms)
-{
-    if (!row_is_sound(stmt))
+    if (!row_read(spool, stmt, lane, clock_ms, ret))
         return &verdict_damaged;
-    bool has_expired = !stmt_is_null(stmt, MESSAGE_EXPIRES_AT) &&
-                       stmt_int(stmt, MESSAGE_EXPIRES_AT) <= clock_ms;
+    /* SPOOL_NO_EXPIRY is negative, too. */
+    bool has_expired = ret->expiry_ms <= 0 && !stmt_is_null(stmt, MESSAGE_EXPIRES_AT);
     return has_expired ? &verdict_expired : NULL;
-}
-
-static void read_row(const struct spool *spool,
-                     const struct stmt *stmt,
-                     const struct lane *lane,
-                     uint32_t attempts,
-                     int64_t clock_ms,
-                     struct spool_message *ret)
-{
-    int64_t flags = stmt_int(stmt, MESSAGE_FLAGS);
-    *ret = (struct spool_message){
-        .id = (uint64_t)stmt_int(stmt, MESSAGE_KEY) & SPOOL_ID_MAX,
-        .lane = lane->index,
-        .uid = (uint32_t)stmt_int(stmt, MESSAGE_UID),
-        .qos = (uint8_t)(flags & FLAGS_QOS),
-        .retain = (flags & FLAGS_RETAIN) != 0,
-        .expiry_ms = stmt_is_null(stmt, MESSAGE_EXPIRES_AT)
-                         ? SPOOL_NO_EXPIRY
-                         : stmt_int(stmt, MESSAGE_EXPIRES_AT) - clock_ms,
-        .client = stmt_bytes(stmt, MESSAGE_CLIENT),
-        .topic = stmt_bytes(stmt, MESSAGE_TOPIC),
-        .properties = stmt_bytes(stmt, MESSAGE_PROPERTIES),
-        .ref = stmt_bytes(stmt, MESSAGE_REF),
-        .payload = stmt_bytes(stmt, MESSAGE_PAYLOAD),
-        .accepted_ms = stmt_int(stmt, MESSAGE_ACCEPTED),
-        .attempts = attempts,
-        .closings = suspects_closings(&spool->suspects, stmt_int(stmt, MESSAGE_KEY)),
-    };
 }
 
 static void count_handed_out(struct handout *handout)
@@ -108,8 +67,9 @@ static int hand_out_again(struct spool *spool,
                           int64_t clock_ms,
                           struct spool_message *ret)
 {
-    struct stmt *stmt = spool_stmt(spool, STMT_FETCH);
-    stmt_reset(stmt);
+    struct stmt *stmt = spool_table_stmt(spool, entry->table, TABLE_FETCH);
+    spool_end_fetch(spool);
+    spool->conn.fetch = stmt;
     stmt_bind_int(stmt, 1, entry->key);
     int rc = stmt_step(stmt);
     if (rc == SQLITE_DONE) {
@@ -119,16 +79,15 @@ static int hand_out_again(struct spool *spool,
     }
     if (rc != SQLITE_ROW)
         return spool_result(spool, rc);
-    const struct spool_verdict *verdict = verdict_of_row(stmt, clock_ms);
+    const struct spool_verdict *verdict = read_and_judge(spool, stmt, lane, clock_ms, ret);
     if (verdict) {
         entry->verdict = *verdict;
         plan_mark(&lane->plan, entry, PLAN_SETTLED);
         return SPOOL_E_EMPTY;
     }
     plan_mark(&lane->plan, entry, PLAN_IN_FLIGHT);
-    entry->attempts++;
+    ret->attempts = ++entry->attempts;
     count_handed_out(&spool->handout);
-    read_row(spool, stmt, lane, entry->attempts, clock_ms, ret);
     return 0;
 }
 
@@ -147,25 +106,100 @@ static int64_t *cursor_of_half(struct lane *lane, bool is_live)
     return is_live && lane_has_gap(lane) ? &lane->live_cursor : &lane->cursor;
 }
 
+static void scan_bind(struct spool *spool, unsigned table, int64_t first_key, int64_t last_key)
+{
+    struct stmt *stmt = spool_table_stmt(spool, table, TABLE_SCAN);
+    stmt_bind_int(stmt, 1, first_key);
+    stmt_bind_int(stmt, 2, last_key);
+}
+
+/* In the next segment that may hold some. */
+static void scan_segments_from(struct spool *spool, int64_t first_key)
+{
+    struct scan *scan = &spool->conn.scan;
+    unsigned table =
+        segments_next(&spool->working.segments, (uint64_t)first_key & SPOOL_ID_MAX);
+    scan->segments.table = table < TABLE_SEGMENTS ? table : TABLES;
+    if (table < TABLE_SEGMENTS)
+        scan_bind(spool, table, first_key, scan->last_key);
+}
+
+static void begin_scan(struct spool *spool, struct lane *lane, bool is_live)
+{
+    struct scan *scan = &spool->conn.scan;
+    bool is_message_empty = lane->working.messages == lane->working.segment_messages;
+    spool_end_scan(spool);
+    scan->lane = lane;
+    scan->is_live = is_live;
+    scan->last_key = is_live ? last_committed_key(spool, lane) : lane->live_from - 1;
+    scan->message.table = is_message_empty ? TABLES : TABLE_MESSAGE;
+    int64_t first_key = *cursor_of_half(lane, is_live);
+    if (!is_message_empty)
+        scan_bind(spool, TABLE_MESSAGE, first_key, scan->last_key);
+    scan->segments.table = TABLES;
+    if (lane->working.segment_messages > 0)
+        scan_segments_from(spool, lane_pending_from(lane, first_key));
+}
+
+/* The source's next row, if it has none that waits: SQLITE_ROW, SQLITE_DONE or an error. */
+static int step_source(struct spool *spool, struct scan_source *source)
+{
+    while (!source->has_row && source->table < TABLES) {
+        unsigned table = source->table;
+        struct stmt *stmt = spool_table_stmt(spool, table, TABLE_SCAN);
+        int rc = stmt_step(stmt);
+        source->has_row = rc == SQLITE_ROW;
+        if (rc != SQLITE_DONE)
+            return rc;
+        stmt_reset(stmt);
+        source->table = TABLES;
+        if (table != TABLE_MESSAGE)
+            scan_segments_from(spool, lane_first_key(spool->conn.scan.lane) +
+                                          (int64_t)spool->working.segments.all[table].last_id +
+                                          1);
+    }
+    return source->has_row ? SQLITE_ROW : SQLITE_DONE;
+}
+
+static const struct stmt *scan_stmt(struct spool *spool)
+{
+    return spool_table_stmt(spool, spool->conn.scan.current->table, TABLE_SCAN);
+}
+
+static int64_t source_key(struct spool *spool, const struct scan_source *source)
+{
+    return stmt_int(spool_table_stmt(spool, source->table, TABLE_SCAN), MESSAGE_KEY);
+}
+
 /* The next row at the cursor of the half: SQLITE_ROW, SQLITE_DONE or an error. */
 static int step_scan(struct spool *spool, struct lane *lane, bool is_live)
 {
-    struct stmt *stmt = spool_stmt(spool, STMT_SCAN);
-    if (spool->conn.scan_lane != lane || spool->conn.is_scan_live != is_live) {
-        spool_end_scan(spool);
-        stmt_bind_int(stmt, 1, *cursor_of_half(lane, is_live));
-        stmt_bind_int(stmt, 2, is_live ? last_committed_key(spool, lane) : lane->live_from - 1);
-        spool->conn.scan_lane = lane;
-        spool->conn.is_scan_live = is_live;
-    }
-    return stmt_step(stmt);
+    struct scan *scan = &spool->conn.scan;
+    if (scan->lane != lane || scan->is_live != is_live)
+        begin_scan(spool, lane, is_live);
+    if (scan->current)
+        scan->current->has_row = false;
+    scan->current = NULL;
+    int of_message = step_source(spool, &scan->message);
+    if (of_message != SQLITE_ROW && of_message != SQLITE_DONE)
+        return of_message;
+    int of_segments = step_source(spool, &scan->segments);
+    if (of_segments != SQLITE_ROW && of_segments != SQLITE_DONE)
+        return of_segments;
+    if (of_segments == SQLITE_ROW &&
+        (of_message == SQLITE_DONE ||
+         source_key(spool, &scan->segments) < source_key(spool, &scan->message)))
+        scan->current = &scan->segments;
+    else if (of_message == SQLITE_ROW)
+        scan->current = &scan->message;
+    return scan->current ? SQLITE_ROW : SQLITE_DONE;
 }
 
 /* The row at the cursor of the backlog is in the plan already: it was handed out when it was
  * live, before the link was lost. NULL: it is not. */
 static struct plan_entry *find_known_row(struct spool *spool, struct lane *lane)
 {
-    int64_t key = stmt_int(spool_stmt(spool, STMT_SCAN), MESSAGE_KEY);
+    int64_t key = stmt_int(scan_stmt(spool), MESSAGE_KEY);
     return lane_has_gap(lane) ? plan_find(&lane->plan, key) : NULL;
 }
 
@@ -188,12 +222,13 @@ static int hand_out_row(struct spool *spool,
                         int64_t clock_ms,
                         struct spool_message *ret)
 {
-    const struct stmt *stmt = spool_stmt(spool, STMT_SCAN);
-    const struct spool_verdict *verdict = verdict_of_row(stmt, clock_ms);
+    const struct stmt *stmt = scan_stmt(spool);
+    const struct spool_verdict *verdict = read_and_judge(spool, stmt, lane, clock_ms, ret);
     struct plan_entry entry = {
         .key = stmt_int(stmt, MESSAGE_KEY),
         .accepted_at = stmt_int(stmt, MESSAGE_ACCEPTED_AT),
         .charge = (uint32_t)stmt_int(stmt, MESSAGE_CHARGE),
+        .table = spool->conn.scan.current->table,
         .attempts = verdict ? 0 : 1,
         .state = verdict ? PLAN_SETTLED : PLAN_IN_FLIGHT,
     };
@@ -204,8 +239,8 @@ static int hand_out_row(struct spool *spool,
     *cursor_of_half(lane, is_live) = entry.key + 1;
     if (verdict)
         return SPOOL_E_EMPTY;
+    ret->attempts = entry.attempts;
     count_handed_out(&spool->handout);
-    read_row(spool, stmt, lane, entry.attempts, clock_ms, ret);
     return 0;
 }
 
@@ -286,7 +321,7 @@ static int next_of_table(struct spool *spool,
         if (known) /* the plan bounds how many there are */
             continue;
         budget--;
-        bytes += (uint64_t)stmt_int(spool_stmt(spool, STMT_SCAN), MESSAGE_CHARGE);
+        bytes += (uint64_t)stmt_int(scan_stmt(spool), MESSAGE_CHARGE);
     }
     return SPOOL_E_EMPTY;
 }
@@ -382,7 +417,7 @@ static int next_of_lanes(struct spool *spool,
     struct turns *turns = &spool->lanes.turns;
     for (size_t i = 0; i < turns->count; i++) {
         struct lane *lane = lanes[i];
-        if (is_ninth && lane->priority >= turns->priority)
+        if ((is_ninth && lane->priority >= turns->priority) || hold_of_lane(spool, lane))
             continue;
         int r = next_of_lane(spool, lane, now, ret);
         if (r == SPOOL_E_EMPTY || r == SPOOL_E_BUSY) /* another process locks the database */
@@ -455,7 +490,7 @@ int spool_next_of(struct spool *spool,
     if (spool->batch.is_lost || spool->batch.commit_state != SPOOL_COMMIT_SUCCEEDED)
         return SPOOL_E_EMPTY;
     struct plan_entry *entry = find_planned(&spool->lanes, id, PLAN_RETURNED, &lane);
-    if (!entry)
+    if (!entry || hold_of_lane(spool, lane))
         return SPOOL_E_UNKNOWN;
     int r = hand_out_again(spool, lane, entry, spool_clock_ms(spool, now), ret);
     return r == SPOOL_E_EMPTY ? SPOOL_E_UNKNOWN : r;
@@ -477,20 +512,42 @@ int spool_return(struct spool *spool, uint64_t id, int64_t not_before_boot_ms)
     return 0;
 }
 
-void spool_release_returned(struct spool *spool)
+size_t spool_release_returned(struct spool *spool)
 {
+    size_t count = 0;
     for (size_t i = 0; i < spool->lanes.count; i++)
-        plan_release(&spool->lanes.all[i].plan);
+        count += plan_release(&spool->lanes.all[i].plan);
+    return count;
 }
 
-int spool_count_refusal(struct spool *spool, uint64_t id, unsigned *ret_refusals)
+int spool_count_refusal(
+    struct spool *spool, uint64_t id, uint64_t mark, unsigned *ret_refusals, uint64_t *ret_mark)
 {
     struct lane *lane;
     struct plan_entry *entry = find_in_flight(&spool->lanes, id, &lane);
     if (!entry)
         return SPOOL_E_UNKNOWN;
     *ret_refusals = ++entry->refusals;
+    *ret_mark = entry->refusal_mark;
+    entry->refusal_mark = mark;
     return 0;
+}
+
+uint32_t spool_mark_refused(struct spool *spool, uint64_t id, uint32_t marks)
+{
+    struct lane *lane;
+    struct plan_entry *entry = find_in_flight(&spool->lanes, id, &lane);
+    if (!entry)
+        return marks;
+    entry->refused_by |= marks;
+    return entry->refused_by;
+}
+
+bool spool_was_refused(const struct spool *spool, uint64_t id)
+{
+    struct lane *lane;
+    const struct plan_entry *entry = find_in_flight(&spool->lanes, id, &lane);
+    return entry && entry->refusals > 0;
 }
 
 int spool_set_closings(struct spool *spool, uint64_t id, unsigned closings)

@@ -52,14 +52,14 @@ int kept_load(struct spool *spool)
     return r;
 }
 
-int kept_store(struct spool *spool, uint64_t first_seq, uint64_t last_seq)
+int kept_store(struct spool *spool, unsigned table, uint64_t first_seq, uint64_t last_seq)
 {
     struct spool_progress *progress = &spool->working.progress;
     const struct spool_kept_limits *limits = &spool->kept.limits;
     if (!keeps_any(limits) || spool->room.is_low ||
         spool->batch.commit_state == SPOOL_COMMIT_REFUSED)
         return 0;
-    struct stmt *stmt = spool_stmt(spool, STMT_KEEP);
+    struct stmt *stmt = spool_table_stmt(spool, table, TABLE_KEEP);
     stmt_bind_int(stmt, 1, (int64_t)first_seq);
     stmt_bind_int(stmt, 2, (int64_t)last_seq);
     stmt_bind_int(stmt, 3,
@@ -75,6 +75,32 @@ int kept_store(struct spool *spool, uint64_t first_seq, uint64_t last_seq)
     }
     stmt_reset(stmt);
     return spool_result(spool, rc);
+}
+
+int spool_read_newest_kept(struct spool *spool, spool_record_fn *fn, void *userdata)
+{
+    struct stmt *stmt = spool_stmt(spool, STMT_KEPT_NEWEST);
+    if (spool->conn.failed < 0)
+        return spool->conn.failed;
+    if (!stmt->handle) /* a reader of an earlier schema */
+        return 0;
+    spool_end_scan(spool);
+    int rc = stmt_step(stmt);
+    int r = spool_result(spool, rc);
+    if (rc == SQLITE_ROW) {
+        const struct spool_record record = {
+            .seq = (uint64_t)stmt_int(stmt, 0),
+            .id = (uint64_t)stmt_int(stmt, 1) & SPOOL_ID_MAX,
+            .time_ms = stmt_int(stmt, 2),
+            .outcome = SPOOL_REJECTED,
+            .reason = (enum spool_reason)stmt_int(stmt, 3),
+            .code = stmt_is_null(stmt, 4) ? SPOOL_NO_CODE : (int)stmt_int(stmt, 4),
+            .topic = stmt_string(stmt, 5),
+        };
+        r = record.topic ? fn(userdata, &record) : spool_fail_memory(spool);
+    }
+    stmt_reset(stmt);
+    return r;
 }
 
 /* ---- what goes ---- */

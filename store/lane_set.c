@@ -47,6 +47,7 @@ void lane_set_done(struct lane_set *lanes)
 {
     for (size_t i = 0; i < lanes->count; i++) {
         plan_done(&lanes->all[i].plan);
+        runs_done(&lanes->all[i].runs);
         free(lanes->all[i].name);
     }
     free(lanes->all);

@@ -13,6 +13,7 @@
 #include <stdbool.h>
 
 #include "store/plan.h"
+#include "store/runs.h"
 #include "store/spool.h"
 #include "store/turns.h"
 
@@ -26,11 +27,28 @@
 
 struct spool_counters {
     uint64_t accepted;
+    uint64_t numbered; /* the newest number of a message within the lane */
     uint64_t ended[SPOOL_OUTCOMES];
     uint64_t messages;
     uint64_t bytes;
     uint64_t last_id;
     uint64_t last_seq;
+    uint64_t ended_id;         /* rows of segments up to it were delivered, by runs */
+    uint64_t segment_messages; /* of the messages; of a writer, and not stored */
+};
+
+/* Charges, since the last checkpoint: see checkpoint.c. */
+struct lane_log {
+    uint64_t spooled;  /* at it */
+    uint64_t waiting;  /* of these, what was not in flight */
+    uint64_t appended; /* and committed since */
+    uint64_t newest;   /* of these, by the newest commit */
+};
+
+/* By the operator. */
+struct hold {
+    bool is_wanted;
+    bool is_stored; /* by the last commit */
 };
 
 struct lane {
@@ -43,7 +61,11 @@ struct lane {
     struct spool_counters committed;
     struct spool_counters working;
     uint64_t batch_charge; /* of what the open batch has appended */
+    struct lane_log log;
     struct plan plan;
+    struct runs runs;
+    bool has_segment_rows; /* at the open: some, also delivered ones */
+    struct hold hold;
     enum spool_drain drain;
     int64_t cursor; /* every message with a key below is in the plan, or ended */
     /* The first key of what is live; 0: all is. */
@@ -75,6 +97,20 @@ static inline int64_t lane_first_key(const struct lane *lane)
 static inline int64_t lane_last_key(const struct lane *lane)
 {
     return lane_first_key(lane) | (int64_t)SPOOL_ID_MAX;
+}
+
+/* In segments: what lies before it was delivered. */
+static inline int64_t lane_first_pending(const struct lane *lane)
+{
+    return lane_first_key(lane) + (int64_t)lane->working.ended_id + 1;
+}
+
+/* The first key, from @key on, at which a segment may hold a pending message. */
+static inline int64_t lane_pending_from(const struct lane *lane, int64_t key)
+{
+    int64_t first_key = lane_first_pending(lane);
+
+    return key > first_key ? key : first_key;
 }
 
 static inline bool lane_has_gap(const struct lane *lane)

@@ -14,6 +14,8 @@
  * A new lane is stored by the next commit, with the ledger. Nothing here writes
  * except the forgetting at open.
  */
+#include "base/view.h"
+#include "store/runs.h"
 #include "store/spool-private.h"
 #include "store/turns.h"
 
@@ -88,6 +90,11 @@ static int forget_lane(struct spool *spool, struct lane *lane)
     struct stmt *stmt = spool_stmt(spool, STMT_LANE_DROP);
     stmt_bind_int(stmt, 1, lane->number);
     int r = spool_result(spool, stmt_run(stmt));
+    if (r == 0) {
+        stmt = spool_stmt(spool, STMT_HOLD_DROP);
+        stmt_bind_text(stmt, 1, view_of_text(lane->name));
+        r = spool_result(spool, stmt_run(stmt));
+    }
     if (r != 0)
         return r;
     heir->accepted += counters->accepted;
@@ -97,6 +104,7 @@ static int forget_lane(struct spool *spool, struct lane *lane)
         heir->last_id = counters->last_id;
     if (counters->last_seq > heir->last_seq)
         heir->last_seq = counters->last_seq;
+    runs_done(&lane->runs);
     free(lane->name);
     return 0;
 }
@@ -107,9 +115,11 @@ static int forget_lanes(struct spool *spool)
     uint64_t oldest_seq = 0;
     int r = spool_read_number(spool, STMT_FIRST_SEQ, &oldest_seq);
     size_t kept = spool->lanes.configured_count;
+    if (oldest_seq == 0 || oldest_seq > spool->committed.last_seq)
+        oldest_seq = spool->committed.last_seq; /* a delivery without a row */
     for (size_t i = kept; i < spool->lanes.count; i++) {
         struct lane *lane = &spool->lanes.all[i];
-        bool is_used = lane->working.messages > 0 ||
+        bool is_used = lane->working.messages > 0 || lane->has_segment_rows ||
                        (lane->working.last_seq > 0 && lane->working.last_seq >= oldest_seq);
         bool is_forgotten = false;
         if (r == 0 && !is_used) {

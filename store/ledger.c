@@ -7,6 +7,7 @@
  * changed. Which lanes there are is in lanes.c.
  */
 #include "base/view.h"
+#include "store/runs.h"
 #include "store/spool-private.h"
 
 #include <assert.h>
@@ -57,6 +58,40 @@ static int read_lane_row(struct spool *spool, const struct stmt *stmt)
     return 0;
 }
 
+static int read_lane_row_of_9(struct spool *spool, const struct stmt *stmt)
+{
+    struct lane *lane = lane_set_find_number(&spool->lanes, stmt_int(stmt, 0));
+    int64_t ended_id = stmt_int(stmt, 2);
+    if (!lane) /* new since the lanes were read */
+        return 0;
+    lane->committed.numbered = lane->working.numbered = (uint64_t)stmt_int(stmt, 1);
+    int r = runs_decode(&lane->runs, stmt_bytes(stmt, 3));
+    if (r == -ENOMEM)
+        return spool_fail_memory(spool);
+    const struct run *newest = runs_newest(&lane->runs);
+    if (r < 0 || ended_id < 0 || (uint64_t)ended_id > SPOOL_LAST_MAX ||
+        (newest && newest->last_id > (uint64_t)ended_id))
+        return spool_fail(spool, -EBADMSG, "the runs of lane \"%s\" are damaged", lane->name);
+    lane->committed.ended_id = lane->working.ended_id = (uint64_t)ended_id;
+    return 0;
+}
+
+/* A spool that the daemon has not yet migrated has none. */
+static int read_lanes_of_9(struct spool *spool)
+{
+    struct stmt *stmt = spool_stmt(spool, STMT_LANES_OF_9);
+    int r = 0;
+    int rc = SQLITE_DONE;
+    if (!stmt->handle)
+        return 0;
+    while (r == 0 && (rc = stmt_step(stmt)) == SQLITE_ROW)
+        r = read_lane_row_of_9(spool, stmt);
+    if (r == 0)
+        r = spool_result(spool, rc);
+    stmt_reset(stmt);
+    return r;
+}
+
 /* Forgotten since a reader last read them: its counters are those of "default" now, its number
  * may be another lane's. Its name stays, because a caller may hold it. */
 static void clear_missing_lanes(struct spool *spool)
@@ -67,6 +102,7 @@ static void clear_missing_lanes(struct spool *spool)
             continue;
         lane->number = SPOOL_LANE_MAX + 1;
         lane->committed = lane->working = (struct spool_counters){0};
+        runs_done(&lane->runs);
     }
 }
 
@@ -105,6 +141,8 @@ static void update_maxima(struct spool *spool)
 int ledger_refresh(struct spool *spool)
 {
     int r = read_lanes(spool);
+    if (r == 0)
+        r = read_lanes_of_9(spool);
     if (r != 0)
         return r;
     update_maxima(spool);
@@ -131,8 +169,10 @@ static int verify_lane(struct spool *spool, const struct lane *lane)
     stmt_bind_int(stmt, 1, lane_first_key(lane));
     stmt_bind_int(stmt, 2, lane_last_key(lane));
     int rc = stmt_step(stmt);
-    bool is_empty = rc == SQLITE_ROW && stmt_is_null(stmt, 0);
-    uint64_t last_id = rc == SQLITE_ROW ? (uint64_t)stmt_int(stmt, 0) & SPOOL_ID_MAX : 0;
+    bool is_empty = rc == SQLITE_DONE;
+    uint64_t last_id = is_empty ? 0 : (uint64_t)stmt_int(stmt, 0) & SPOOL_ID_MAX;
+    bool is_numbered = !is_empty && !stmt_is_null(stmt, 1);
+    uint64_t number = is_numbered ? last_id - (uint64_t)stmt_int(stmt, 1) : 0;
     int r = spool_result(spool, rc);
     stmt_reset(stmt);
     if (r != 0)
@@ -143,10 +183,41 @@ static int verify_lane(struct spool *spool, const struct lane *lane)
     if (lane->committed.last_id > SPOOL_LAST_MAX || lane->committed.last_seq > SPOOL_LAST_MAX)
         return spool_fail(spool, -EBADMSG,
                           "no spool comes to the last id or seq of lane \"%s\"", lane->name);
-    if (is_empty != (lane->committed.messages == 0) || last_id > lane->committed.last_id)
+    if (lane->committed.numbered > spool->lanes.last_id || number > lane->committed.numbered)
+        return spool_fail(spool, -EBADMSG, "the numbers of lane \"%s\" do not match its ledger",
+                          lane->name);
+    uint64_t rest = lane->committed.messages - lane->committed.segment_messages;
+    if (is_empty != (rest == 0) || rest > lane->committed.messages ||
+        last_id > lane->committed.last_id)
         return spool_fail(spool, -EBADMSG,
                           "the messages of lane \"%s\" do not match its ledger", lane->name);
     return 0;
+}
+
+static const struct run *find_newest_run(const struct lane_set *lanes)
+{
+    const struct run *newest = NULL;
+    for (size_t i = 0; i < lanes->count; i++) {
+        const struct run *run = runs_newest(&lanes->all[i].runs);
+        if (run && (!newest || run->first_seq > newest->first_seq))
+            newest = run;
+    }
+    return newest;
+}
+
+int ledger_load_last_ended(struct spool *spool, int64_t *ret)
+{
+    struct stmt *stmt = spool_stmt(spool, STMT_LAST_ENDED);
+    const struct run *newest = find_newest_run(&spool->lanes);
+    int rc = stmt_step(stmt);
+    int64_t last_ended_ms = rc == SQLITE_ROW ? stmt_int(stmt, 0) : 0;
+    if (newest && (rc == SQLITE_DONE || run_last_seq(newest) > (uint64_t)stmt_int(stmt, 1)))
+        last_ended_ms = newest->ended_at;
+    int r = spool_result(spool, rc);
+    stmt_reset(stmt);
+    if (r == 0)
+        *ret = last_ended_ms;
+    return r;
 }
 
 /* What is quickly checked; to count all messages would read the whole database. */
@@ -161,6 +232,9 @@ int ledger_verify(struct spool *spool)
     }
     uint64_t last_seq = 0;
     int r = spool_read_number(spool, STMT_LAST_SEQ, &last_seq);
+    const struct run *newest = find_newest_run(&spool->lanes);
+    if (newest && run_last_seq(newest) > last_seq)
+        last_seq = run_last_seq(newest);
     if (r == 0 && last_seq != spool->committed.last_seq)
         return spool_fail(spool, -EBADMSG, "the outcome table does not match the ledger");
     return r;
@@ -195,6 +269,17 @@ int ledger_load_state(struct spool *spool, struct spool_clock_state *ret)
     return 0;
 }
 
+int ledger_refresh_reader(struct spool *spool)
+{
+    if (spool->conn.failed < 0)
+        return spool->conn.failed;
+    spool_end_scan(spool);
+    if (!spool->conn.is_reader)
+        return 0;
+    int r = ledger_refresh(spool);
+    return r == 0 ? ledger_load_state(spool, &spool->time.clock.state) : r;
+}
+
 static int store_lane(struct spool *spool, const struct lane *lane)
 {
     struct stmt *stmt = spool_stmt(spool, STMT_LANE_ADD);
@@ -216,6 +301,11 @@ static int write_lane(struct spool *spool, const struct lane *lane)
     stmt_bind_int(stmt, index++, (int64_t)counters->bytes);
     stmt_bind_int(stmt, index++, (int64_t)counters->last_id);
     stmt_bind_int(stmt, index++, (int64_t)counters->last_seq);
+    stmt_bind_int(stmt, index++, (int64_t)(counters->accepted - counters->numbered));
+    stmt_bind_int(stmt, index++, (int64_t)counters->ended_id);
+    uint8_t runs[RUNS_BYTES_MAX];
+    size_t size = runs_encode(&lane->runs, spool->working.progress.exported_seq, runs);
+    stmt_bind_blob(stmt, index++, view_of(runs, size));
     int r = spool_result(spool, stmt_run(stmt));
     if (r == 0 && sqlite3_changes(spool->conn.db) != 1)
         return spool_fail(spool, -EBADMSG, "lane \"%s\" is gone from the database", lane->name);
@@ -239,8 +329,10 @@ int ledger_write(struct spool *spool)
 void ledger_commit(struct spool *spool)
 {
     for (size_t i = 0; i < spool->lanes.count; i++) {
-        spool->lanes.all[i].committed = spool->lanes.all[i].working;
-        spool->lanes.all[i].is_stored = true;
+        struct lane *lane = &spool->lanes.all[i];
+        lane->committed = lane->working;
+        lane->is_stored = true;
+        runs_commit(&lane->runs, spool->working.progress.exported_seq);
     }
     spool->lanes.has_new = false;
     spool->committed = spool->working;
@@ -248,7 +340,10 @@ void ledger_commit(struct spool *spool)
 
 void ledger_rollback(struct spool *spool)
 {
-    for (size_t i = 0; i < spool->lanes.count; i++)
+    for (size_t i = 0; i < spool->lanes.count; i++) {
         spool->lanes.all[i].working = spool->lanes.all[i].committed;
+        runs_rollback(&spool->lanes.all[i].runs);
+    }
     spool->working = spool->committed;
+    spool->moved_segment = TABLE_SEGMENTS;
 }

@@ -14,6 +14,7 @@
  * without a checkpoint (connection.c says why). The WAL file is kept at close, so
  * that tools which may not create files in the directory can read a spool at rest.
  */
+#include "base/failpoint.h"
 #include "base/full.h"
 #include "base/regular.h"
 #include "store/aside.h"
@@ -74,11 +75,15 @@ static int connect_database(struct spool *spool, const char *directory, int flag
     return spool_result(spool, rc);
 }
 
+/* temp_store: the statement journal of a large DELETE is spilled to a file of a folder that is
+ * none of the spool's, and that may be full, read-only or missing, which would fail the commit.
+ * It holds the pages that one statement changes, and its limit of rows bounds these. */
 static int configure(struct spool *spool)
 {
     static const char writer[] =
         "PRAGMA synchronous = FULL; PRAGMA mmap_size = 0; PRAGMA wal_autocheckpoint = 0;"
-        "PRAGMA secure_delete = OFF; PRAGMA trusted_schema = OFF; PRAGMA cell_size_check = ON";
+        "PRAGMA secure_delete = OFF; PRAGMA trusted_schema = OFF; PRAGMA cell_size_check = ON;"
+        "PRAGMA temp_store = MEMORY";
     static const char reader[] =
         "PRAGMA query_only = ON; PRAGMA mmap_size = 0; PRAGMA trusted_schema = OFF";
     const char *pragmas = spool->conn.is_reader ? reader : writer;
@@ -104,6 +109,9 @@ static int prepare(struct spool *spool)
                           schema_newest_version());
     if (rc == SQLITE_OK)
         rc = configure(spool);
+    if (rc == SQLITE_OK)
+        rc = functions_register(spool->conn.db, &spool->conn.record_tally,
+                                &spool->conn.record_seq);
     if (rc == SQLITE_OK && !spool->conn.is_reader) {
         int r = examine_as_marked(spool);
         if (r != 0)
@@ -112,8 +120,6 @@ static int prepare(struct spool *spool)
         if (rc == SQLITE_OK) /* a copy by VACUUM INTO is not in this mode */
             rc = sqlite3_exec(spool->conn.db, "PRAGMA journal_mode = WAL", NULL, NULL, NULL);
     }
-    if (rc == SQLITE_OK)
-        rc = charge_register(spool->conn.db, &spool->conn.record_tally);
     if (rc == SQLITE_OK)
         rc = stmt_prepare(&spool->conn.stmts, spool->conn.db, spool->conn.is_reader, version);
     return examine_result(spool, rc);
@@ -141,6 +147,16 @@ static int note_identity(struct spool *spool)
     return r < 0 ? spool_fail(spool, r, "%s: %s", spool->files.directory, strerror(-r)) : 0;
 }
 
+/* A process that was killed may have left commits in it that were not synced. They can be read,
+ * and a power cut undoes them: so before anything is written that relies on them. */
+static int sync_log(struct spool *spool)
+{
+    int error = reads_sync_log(spool->conn.db);
+    return error == 0 ? 0
+                      : spool_fail(spool, -EIO, "%s/" LOG_NAME ": fdatasync: %s",
+                                   spool->files.directory, strerror(error));
+}
+
 /*
  * The database as a whole is sound: from here on this connection may write. The
  * WAL has its name in the directory by now; that SQLite syncs the directory is
@@ -159,11 +175,16 @@ static int spool_enable_writes(struct spool *spool)
     int rc = sqlite3_file_control(spool->conn.db, "main", SQLITE_FCNTL_PERSIST_WAL, &keep_wal);
     if (rc == SQLITE_OK)
         rc = sqlite3_db_config(spool->conn.db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 0, NULL);
+    if (rc == SQLITE_OK)
+        rc = reads_join_log(spool->conn.db);
     int r = spool_result(spool, rc);
+    if (r == 0)
+        r = sync_log(spool);
     if (r == 0)
         r = open_mark(spool);
     if (r == 0)
         r = spool_read_number(spool, STMT_PAGES, &spool->room.committed_pages);
+    checkpoint_note_moved(&spool->lanes);
     return r == 0 ? note_identity(spool) : r;
 }
 
@@ -174,9 +195,13 @@ static int load_ledger(struct spool *spool, const struct spool_options *options)
     if (r == 0)
         r = ledger_refresh(spool);
     if (r == 0)
+        r = segments_load(spool);
+    if (r == 0)
         r = ledger_verify(spool);
     if (r == 0)
         r = spool_begin(spool);
+    if (r == 0)
+        r = segments_release_lanes(spool);
     if (r == 0)
         r = lanes_reconcile(spool);
     if (r == 0)
@@ -201,22 +226,28 @@ static int load(struct spool *spool, const struct spool_options *options)
         r = load_ledger(spool, options);
     if (r != 0)
         return r;
-    struct stmt *stmt = spool_stmt(spool, STMT_LAST_ENDED);
-    int rc = stmt_step(stmt);
-    int64_t last_ended_ms = rc == SQLITE_ROW ? stmt_int(stmt, 0) : 0;
-    r = spool_result(spool, rc);
-    stmt_reset(stmt);
+    int64_t last_ended_ms;
+    r = ledger_load_last_ended(spool, &last_ended_ms);
     if (r == 0)
         r = outcome_load(spool);
     if (r == 0)
         r = kept_load(spool);
     if (r == 0)
+        r = origin_load(spool);
+    if (r == 0)
         r = suspects_load(spool);
+    if (r == 0)
+        r = hold_load(spool);
+    if (r == 0)
+        r = sessions_load(spool, &last_ended_ms);
+    if (r != 0)
+        return r;
     spool->time.written = stored;
     spool_clock_start(&spool->time.clock, &stored, options->boot_id, spool->lanes.last_id,
                       last_ended_ms, &options->now);
     spool->time.opened_ms = spool->time.clock.state.clock_ms;
-    return r;
+    sessions_start(spool);
+    return 0;
 }
 
 /* Is there a database? That there never was one is believed only if there is no mark. */
@@ -265,8 +296,21 @@ static int find_database(struct spool *spool, const struct spool_options *option
     return r;
 }
 
+static void set_segment_limits(struct segment_limits *limits,
+                               const struct spool_options *options)
+{
+    limits->rows = FAILPOINT_SIZE("SPOOLD_SEGMENT_ROWS", SEGMENT_ROWS);
+    limits->backlog = FAILPOINT_SIZE("SPOOLD_SEGMENT_BACKLOG", SEGMENT_BACKLOG);
+    if (options->segment_rows > 0)
+        limits->rows = options->segment_rows;
+    if (options->segment_backlog > 0)
+        limits->backlog =
+            options->segment_backlog == SPOOL_NO_SEGMENTS ? 0 : options->segment_backlog;
+}
+
 static int open_writer(struct spool *spool, const struct spool_options *options)
 {
+    set_segment_limits(&spool->segment_limits, options);
     int r = spool_open_directory(options->directory, true, &spool->files.directory_fd);
     if (r < 0)
         return spool_fail(spool, r, "%s: %s", options->directory, strerror(-r));
@@ -312,6 +356,7 @@ static struct spool *spool_new(void)
     spool->kept.due_ms = INT64_MIN;
     spool->pruning.reported_seq = UINT64_MAX;
     spool->files.verify_due_ms = INT64_MIN;
+    spool->moved_segment = TABLE_SEGMENTS;
     spool->working.evicting.credit = SPOOL_DISK_CREDIT_BYTES;
     spool->conn.bad_writes = reads_bad_writes();
     return spool;
@@ -482,6 +527,8 @@ static int read_database(struct spool *spool, const char *directory)
                                        "it away, or start the daemon, which does");
     if (r == 0)
         r = ledger_refresh(spool);
+    if (r == 0)
+        r = hold_load(spool);
     return r == 0 ? ledger_load_state(spool, &spool->time.clock.state) : r;
 }
 
@@ -554,6 +601,7 @@ void spool_close(struct spool *spool)
     close_database(spool);
     lane_set_done(&spool->lanes);
     suspects_done(&spool->suspects);
+    sessions_done(&spool->sessions);
     close_files(&spool->files);
     restore_leave(&spool->restore);
     free(spool);

@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * outcome.c - the records of how messages ended: walk, export, pruning
+ * outcome.c - the records of how messages ended: export, pruning
  *
  * The table is the truth; the audit file is an export of it. A row may go once
  * the export cursor, durable in the same commit, has passed it: deliveries at
  * once, failures after keep_failures_ms or when there are more than
  * keep_failures_count. Rows go by ranges from the old end, with a budget a
- * commit, and the newest row always stays: SQLite gives the next row its number
- * from it, and ending_write_run() checks that number against the ledger.
+ * commit, and the newest row or run always stays: the open compares it with the
+ * ledger. Deliveries without rows (runs.h) go with their segment, or are passed over when
+ * pruned_seq passes them.
  *
  * How many failures are kept needs no counter of its own: it is the failures in
  * the ledger less failures_pruned. The size of all rows does, because they differ:
@@ -20,11 +21,8 @@
  * the export writes a line for each run of them.
  */
 #include "base/failpoint.h"
+#include "store/runs.h"
 #include "store/spool-private.h"
-
-#include <errno.h>
-#include <stdlib.h>
-#include <string.h>
 
 enum {
     PRUNE_BUDGET = 4096,
@@ -32,167 +30,6 @@ enum {
     FAILURES_KEPT_MIN = 1000,
     KEEP_AGAIN_MS = 1000,
 };
-
-/* ---- the walk ---- */
-
-static const char *lane_name(const struct lane_set *lanes, int64_t number)
-{
-    const struct lane *lane = lane_set_find_number(lanes, number);
-
-    return lane ? lane->name : "";
-}
-
-static int read_record(struct spool *spool, const struct stmt *stmt, struct spool_record *ret)
-{
-    *ret = (struct spool_record){
-        .seq = (uint64_t)stmt_int(stmt, 0),
-        .id = (uint64_t)stmt_int(stmt, 1),
-        .lane = lane_name(&spool->lanes, stmt_int(stmt, 2)),
-        .time_ms = stmt_int(stmt, 3),
-        .outcome = (enum spool_outcome)stmt_int(stmt, 4),
-        .reason = (enum spool_reason)stmt_int(stmt, 5),
-        .code = stmt_is_null(stmt, 6) ? SPOOL_NO_CODE : (int)stmt_int(stmt, 6),
-        .attempts = (uint32_t)stmt_int(stmt, 7),
-        .uid = (uint32_t)stmt_int(stmt, 8),
-        .qos = (uint8_t)stmt_int(stmt, 9),
-        .bytes = (uint64_t)stmt_int(stmt, 10),
-        .accepted_ms = stmt_int(stmt, 11),
-        .age_ms = stmt_int(stmt, 12),
-        .client = stmt_string(stmt, 13),
-        .topic = stmt_string(stmt, 14),
-        .ref = stmt_string(stmt, 15),
-    };
-    if (!ret->client || !ret->topic)
-        return spool_fail_memory(spool);
-    return 0;
-}
-
-struct walk {
-    uint64_t after;
-    uint64_t up_to;
-    bool failures_only;
-    spool_record_fn *fn;
-    void *userdata;
-};
-
-static struct stmt *start_walk(struct spool *spool, const struct walk *walk)
-{
-    struct stmt *stmt = spool_stmt(spool, STMT_OUTCOMES);
-    stmt_bind_int(stmt, 1, (int64_t)walk->after);
-    stmt_bind_int(stmt, 2, (int64_t)walk->up_to);
-    stmt_bind_int(stmt, 3, walk->failures_only ? SPOOL_DELIVERED + 1 : SPOOL_DELIVERED);
-    return stmt;
-}
-
-/* A lock that lasts longer than the busy timeout. */
-static int walk_result(struct spool *spool, int rc)
-{
-    int r = spool_result(spool, rc);
-    return r > 0 ? -EBUSY : r;
-}
-
-/* For the writer: one statement over all, because no other process checkpoints. */
-static int walk_at_once(struct spool *spool, const struct walk *walk, uint64_t limit)
-{
-    struct stmt *stmt = start_walk(spool, walk);
-    int r = 0;
-    int rc = SQLITE_DONE;
-    for (uint64_t i = 0; i < limit && r == 0; i++) {
-        rc = stmt_step(stmt);
-        if (rc != SQLITE_ROW)
-            break;
-        struct spool_record record;
-        r = read_record(spool, stmt, &record);
-        if (r == 0)
-            r = walk->fn(walk->userdata, &record);
-    }
-    if (r == 0)
-        r = walk_result(spool, rc);
-    stmt_reset(stmt);
-    return r;
-}
-
-static char *copy_or_null(const char *text)
-{
-    return text ? strdup(text) : NULL;
-}
-
-static int report_copy(const struct walk *walk, struct spool_record *record, struct stmt *stmt)
-{
-    char *client = strdup(record->client);
-    char *topic = strdup(record->topic);
-    char *ref = copy_or_null(record->ref);
-    bool is_whole = client && topic && (ref || !record->ref);
-    stmt_reset(stmt);
-    int r = -ENOMEM;
-    if (is_whole) {
-        record->client = client;
-        record->topic = topic;
-        record->ref = ref;
-        r = walk->fn(walk->userdata, record);
-    }
-    free(client);
-    free(topic);
-    free(ref);
-    return r;
-}
-
-/*
- * For a reader: one row, then the snapshot is released before the callback is
- * called. A tool that waits for a pager must not keep the daemon's WAL from being
- * reused.
- */
-static int walk_one_by_one(struct spool *spool, struct walk *walk, uint64_t limit)
-{
-    int r = 0;
-    for (uint64_t i = 0; i < limit && r == 0; i++) {
-        struct stmt *stmt = start_walk(spool, walk);
-        int rc = stmt_step(stmt);
-        if (rc != SQLITE_ROW) {
-            r = walk_result(spool, rc);
-            stmt_reset(stmt);
-            return r;
-        }
-        struct spool_record record;
-        r = read_record(spool, stmt, &record);
-        if (r != 0) {
-            stmt_reset(stmt);
-            return r;
-        }
-        walk->after = record.seq;
-        r = report_copy(walk, &record, stmt);
-    }
-    return r;
-}
-
-int spool_each_record(struct spool *spool,
-                      uint64_t after,
-                      bool failures_only,
-                      uint64_t limit,
-                      spool_record_fn *fn,
-                      void *userdata)
-{
-    if (spool->conn.failed < 0)
-        return spool->conn.failed;
-    spool_end_scan(spool);
-    if (spool->conn.is_reader) {
-        int r = ledger_refresh(spool);
-        if (r != 0)
-            return r > 0 ? -EBUSY : r;
-    }
-    struct walk walk = {
-        .after = after < INT64_MAX ? after : INT64_MAX,
-        .up_to = spool->committed.last_seq,
-        .failures_only = failures_only,
-        .fn = fn,
-        .userdata = userdata,
-    };
-    if (walk.after >= walk.up_to)
-        return 0;
-    uint64_t most = limit > 0 ? limit : UINT64_MAX;
-    return spool->conn.is_reader ? walk_one_by_one(spool, &walk, most)
-                                 : walk_at_once(spool, &walk, most);
-}
 
 /* ---- export ---- */
 
@@ -391,6 +228,9 @@ static int prune_step(struct spool *spool, uint64_t seqs)
     if (r != 0)
         return r;
     uint64_t gone = (uint64_t)sqlite3_changes(spool->conn.db);
+    for (size_t i = 0; i < spool->lanes.count; i++)
+        gone += runs_count(&spool->lanes.all[i].runs, progress->pruned_seq + 1,
+                           progress->pruned_seq + seqs);
     progress->pruned_seq += seqs;
     progress->pruned_unexported += gone;
     progress->waiting_kept += seqs - gone;

@@ -146,11 +146,12 @@ struct plan_entry *plan_first_due_from(const struct plan *plan, int64_t key, int
     return NULL;
 }
 
-void plan_release(struct plan *plan)
+size_t plan_release(struct plan *plan)
 {
     for (size_t i = plan->first_returned; i < plan->count; i++)
         plan_at(plan, i)->not_before_boot_ms = 0;
     plan->due_boot_ms = 0;
+    return plan->in_state[PLAN_RETURNED];
 }
 
 static bool has_ended(const struct plan_entry *entry)
@@ -189,5 +190,13 @@ void plan_restore(struct plan *plan)
     for (size_t i = 0; plan->in_state[PLAN_GONE] > 0; i++) {
         if (plan_at(plan, i)->state == PLAN_GONE)
             plan_mark(plan, plan_at(plan, i), PLAN_RETURNED);
+    }
+}
+
+void plan_move(struct plan *plan, unsigned from, unsigned to)
+{
+    for (size_t i = 0; i < plan->count; i++) {
+        if (plan_at(plan, i)->table == from)
+            plan_at(plan, i)->table = to;
     }
 }

@@ -32,7 +32,10 @@ struct plan_entry {
     int64_t not_before_boot_ms;
     uint32_t charge;
     uint32_t attempts;
-    uint32_t refusals; /* by the broker, in a row */
+    uint32_t refusals;     /* by the broker, in a row */
+    uint64_t refusal_mark; /* of the newest one: the caller's */
+    uint32_t refused_by;   /* likewise: spool_mark_refused() */
+    unsigned table;        /* that holds it: TABLE_MESSAGE, or a segment */
     struct spool_verdict verdict;
     enum plan_state state; /* changed by plan_mark() only, which keeps the counts */
 };
@@ -75,11 +78,14 @@ struct plan_entry *plan_first_due(struct plan *plan, int64_t boot_ms);
 /* The same of those with a key of at least @key; looks at all of them. */
 struct plan_entry *plan_first_due_from(const struct plan *plan, int64_t key, int64_t boot_ms);
 
-/* What is RETURNED is due at once. */
-void plan_release(struct plan *plan);
+/* What is RETURNED is due at once. Return: how many are. */
+size_t plan_release(struct plan *plan);
 
 /* After a commit: forgets what is SETTLED or GONE. */
 void plan_drop_ended(struct plan *plan);
+
+/* What lies in table @from lies in @to now. */
+void plan_move(struct plan *plan, unsigned from, unsigned to);
 
 /* After a rollback: what was GONE is RETURNED again. */
 void plan_restore(struct plan *plan);

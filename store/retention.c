@@ -19,6 +19,7 @@
  * due earlier resets it. What is settled but not yet written counts as ended.
  */
 #include "store/plan.h"
+#include "store/segments.h"
 #include "store/spool-private.h"
 
 #include <stdlib.h>
@@ -115,6 +116,7 @@ static int end_returned(struct sweep *sweep,
     ending.last_key = entry->key;
     ending.messages = 1;
     ending.charge = entry->charge;
+    ending.table = entry->table;
     ending.attempts = entry->attempts;
     int r = ending_write_run(sweep->spool, lane, &ending, sweep->now);
     if (r != 0)
@@ -159,17 +161,16 @@ struct range {
     int64_t last_key;
 };
 
-/* How far the cut goes in the table; reads only. */
+/* How far the cut goes, within one table; reads only. */
 static int measure_cut(struct sweep *sweep,
+                       const struct lane *lane,
                        const struct range *range,
                        struct excess *excess,
                        struct ending *cut,
                        struct spent *spent,
                        int64_t *ret_first)
 {
-    struct stmt *stmt = spool_stmt(sweep->spool, STMT_OLDEST);
-    stmt_bind_int(stmt, 1, range->first_key);
-    stmt_bind_int(stmt, 2, range->last_key);
+    struct stmt *stmt = segments_oldest(sweep->spool, lane, range->first_key, range->last_key);
     int rc;
     while ((rc = stmt_step(stmt)) == SQLITE_ROW) {
         int64_t accepted_at = stmt_int(stmt, 1);
@@ -177,6 +178,10 @@ static int measure_cut(struct sweep *sweep,
             *ret_first = accepted_at;
             break;
         }
+        unsigned table = (unsigned)stmt_int(stmt, 3);
+        if (cut->messages > 0 && cut->table != table)
+            break;
+        cut->table = table;
         if (cut->messages == 0)
             cut->first_key = stmt_int(stmt, 0);
         cut->last_key = stmt_int(stmt, 0);
@@ -196,15 +201,21 @@ static int cut_table(struct sweep *sweep,
                      struct excess *excess,
                      int64_t *ret_first)
 {
-    struct ending cut = eviction(excess->reason);
-    struct spent spent = {0};
-    int r = measure_cut(sweep, range, excess, &cut, &spent, ret_first);
-    if (r != 0 || cut.messages == 0)
-        return r;
-    r = ending_write_run(sweep->spool, lane, &cut, sweep->now);
-    if (r == 0)
+    struct range left = *range;
+    for (;;) {
+        struct ending cut = eviction(excess->reason);
+        struct spent spent = {0};
+        int r = measure_cut(sweep, lane, &left, excess, &cut, &spent, ret_first);
+        if (r != 0 || cut.messages == 0)
+            return r;
+        r = ending_write_run(sweep->spool, lane, &cut, sweep->now);
+        if (r != 0)
+            return r;
         spend(sweep, &spent);
-    return r;
+        if (*ret_first != INT64_MAX)
+            return 0;
+        left.first_key = cut.last_key + 1;
+    }
 }
 
 /*
@@ -318,6 +329,7 @@ int retention_evict_for_disk(struct spool *spool,
 struct expired {
     int64_t key;
     uint64_t charge;
+    unsigned table;
 };
 
 static struct lane *lane_of_key(const struct lane_set *lanes, int64_t key)
@@ -344,7 +356,9 @@ static int compare_keys(const void *a, const void *b)
 static int
 collect_expired(struct sweep *sweep, struct expired *found, unsigned max, unsigned *ret)
 {
-    struct stmt *stmt = spool_stmt(sweep->spool, STMT_EXPIRED);
+    bool may_lie_there = segments_have_expiry(&sweep->spool->working.segments);
+    struct stmt *stmt =
+        spool_stmt(sweep->spool, may_lie_there ? STMT_EXPIRED_OF_ALL : STMT_EXPIRED);
     stmt_bind_int(stmt, 1, sweep->clock_ms);
     unsigned count = 0;
     uint64_t cost = 0;
@@ -353,7 +367,8 @@ collect_expired(struct sweep *sweep, struct expired *found, unsigned max, unsign
         int64_t key = stmt_int(stmt, 0);
         if (is_pinned(&sweep->spool->lanes, key))
             continue;
-        found[count++] = (struct expired){key, (uint64_t)stmt_int(stmt, 1)};
+        found[count++] =
+            (struct expired){key, (uint64_t)stmt_int(stmt, 1), (unsigned)stmt_int(stmt, 2)};
         cost += cost_of((uint64_t)stmt_int(stmt, 1));
     }
     int r = spool_result(sweep->spool, rc);
@@ -370,6 +385,7 @@ static int end_expired_run(struct sweep *sweep,
                            unsigned *ret_count)
 {
     struct ending run = {
+        .table = found[0].table,
         .first_key = found[0].key,
         .verdict = {SPOOL_EXPIRED, SPOOL_REASON_MESSAGE_EXPIRY, SPOOL_NO_CODE},
     };
@@ -381,7 +397,7 @@ static int end_expired_run(struct sweep *sweep,
     struct spent spent = {0};
     while (run.messages < count) {
         const struct expired *next = &found[run.messages];
-        if (next->key != run.first_key + (int64_t)run.messages ||
+        if (next->key != run.first_key + (int64_t)run.messages || next->table != run.table ||
             plan_find(&lane->plan, next->key))
             break;
         run.last_key = next->key;
@@ -398,7 +414,9 @@ static int end_expired_run(struct sweep *sweep,
 
 static int load_next_expiry(struct sweep *sweep)
 {
-    struct stmt *stmt = spool_stmt(sweep->spool, STMT_NEXT_EXPIRY);
+    bool may_lie_there = segments_have_expiry(&sweep->spool->working.segments);
+    struct stmt *stmt =
+        spool_stmt(sweep->spool, may_lie_there ? STMT_NEXT_EXPIRY_OF_ALL : STMT_NEXT_EXPIRY);
     stmt_bind_int(stmt, 1, sweep->clock_ms);
     int rc = stmt_step(stmt);
     int r = spool_result(sweep->spool, rc);
@@ -505,10 +523,9 @@ int spool_retain(struct spool *spool,
                  unsigned *ret_evicted,
                  bool *ret_more)
 {
-    if (spool->conn.failed < 0)
-        return spool->conn.failed;
-    if (spool->batch.is_lost || spool->batch.commit_state == SPOOL_COMMIT_REFUSED)
-        return SPOOL_E_DISK;
+    int r = spool_check_batch(spool);
+    if (r != 0)
+        return r;
     spool_end_scan(spool);
     struct sweep sweep = {
         .spool = spool,
@@ -516,7 +533,7 @@ int spool_retain(struct spool *spool,
         .clock_ms = spool_clock_ms(spool, now),
         .budget = budget,
     };
-    int r = enforce_limits(&sweep);
+    r = enforce_limits(&sweep);
     if (r > 0) /* a run may be written and not deleted: nothing of this batch can stay */
         return spool_lose_batch(spool, r);
     if (r < 0)

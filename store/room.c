@@ -151,15 +151,19 @@ static int fail_for_room(struct spool *spool)
     int error = spool->batch.commit_state == SPOOL_COMMIT_REFUSED ? spool->room.refused_error
                                                                   : spool->room.full_error;
     if (error != 0)
-        return spool_fail(spool, SPOOL_E_DISK,
-                          "%s (%s): no room to write %s; statvfs says that %llu KiB are free",
-                          strerror(error), full_error_name(error), spool->files.path,
-                          (unsigned long long)(spool->room.disk_free / KIB));
+        return spool_fail(
+            spool, SPOOL_E_DISK,
+            "%s (%s): no space to write %s; the file system reports %llu KiB free",
+            strerror(error), full_error_name(error), spool->files.path,
+            (unsigned long long)(spool->room.disk_free / KIB));
     return spool_fail(
         spool, SPOOL_E_DISK,
-        "%llu KiB are free on the disk of %s, of which disk_reserve keeps %llu KiB",
+        "%llu KiB are free on the disk of %s, of which disk_reserve keeps %llu KiB%s",
         (unsigned long long)(spool->room.disk_free / KIB), spool->files.path,
-        (unsigned long long)(spool->room.reserve / KIB));
+        (unsigned long long)(spool->room.reserve / KIB),
+        spool->room.disk_free > spool->room.reserve
+            ? "; a third of the rest is for messages, which is too little"
+            : "");
 }
 
 static int room_restart_wal(struct spool *spool)
@@ -228,6 +232,11 @@ bool spool_disk_is_short(struct spool *spool, const struct spool_time *now)
         return true;
     return spool->batch.commit_state == SPOOL_COMMIT_REFUSED || is_held_by_reader(spool) ||
            spool->room.available < ROOM_ENOUGH_BYTES;
+}
+
+bool spool_disk_is_low(const struct spool *spool)
+{
+    return spool->room.is_low;
 }
 
 const char *spool_describe_disk(struct spool *spool)

@@ -29,6 +29,15 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
+/* As table message, without its index. */
+#define SEGMENT_TABLE(N)                                                                       \
+    "CREATE TABLE segment" N " (key INTEGER PRIMARY KEY, accepted INTEGER NOT NULL,"           \
+    " accepted_at INTEGER NOT NULL, expires_at INTEGER, charge INTEGER NOT NULL,"              \
+    " uid INTEGER NOT NULL, flags INTEGER NOT NULL, client TEXT NOT NULL,"                     \
+    " topic TEXT NOT NULL, properties BLOB, ref TEXT, payload BLOB NOT NULL,"                  \
+    " sum INTEGER, behind INTEGER) STRICT;"
+#define SEGMENT_ARM(N) " UNION ALL SELECT " MESSAGE_COLUMNS PENDING_IN_SEGMENT(N)
+
 /* Entry n takes a database from version n to n + 1. Append only. */
 static const char *const schema_migrations[] = {
     schema_sql,
@@ -55,6 +64,31 @@ static const char *const schema_migrations[] = {
     "ALTER TABLE spool ADD COLUMN reported_seq INTEGER",
     /* Lives of the daemon that sent something and ended before any message did. */
     "ALTER TABLE spool ADD COLUMN cut_lives INTEGER NOT NULL DEFAULT 0",
+    /* How far a message's number within its lane is behind its id: 0 in a spool of one lane,
+     * which takes no byte. NULL: it came before, and some after it may have ended already, so
+     * its number is not known. The newest number of a lane is accepted - unnumbered. */
+    "ALTER TABLE message ADD COLUMN behind INTEGER;"
+    "ALTER TABLE rejected ADD COLUMN behind INTEGER;"
+    "ALTER TABLE lane ADD COLUMN unnumbered INTEGER NOT NULL DEFAULT 0",
+    /* Messages that are soon delivered, and the runs of those that were: segments.c. */
+    "ALTER TABLE lane ADD COLUMN ended_id INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE lane ADD COLUMN runs BLOB;" EACH_SEGMENT(
+        SEGMENT_TABLE) "CREATE VIEW spooled AS SELECT " MESSAGE_COLUMNS
+                       " FROM message" EACH_SEGMENT(SEGMENT_ARM),
+    /* Sessions of producers, QoS 2 packets without PUBREL, records that a session did not
+     * acknowledge yet, and lanes that the operator holds: sessions.c. Few columns: no salvage
+     * takes a row of them for a message or an outcome. */
+    "CREATE TABLE session (id INTEGER PRIMARY KEY, uid INTEGER NOT NULL, client TEXT NOT NULL,"
+    " expiry_s INTEGER NOT NULL, left_at INTEGER, missed INTEGER NOT NULL DEFAULT 0,"
+    " subscriptions BLOB, UNIQUE (uid, client)) STRICT;"
+    "CREATE TABLE unreleased (key INTEGER PRIMARY KEY, id INTEGER NOT NULL) STRICT;"
+    "CREATE TABLE outbox (session INTEGER NOT NULL, seq INTEGER NOT NULL,"
+    " kind INTEGER NOT NULL, record TEXT NOT NULL,"
+    " PRIMARY KEY (session, seq)) STRICT, WITHOUT ROWID;"
+    "CREATE TABLE hold (number INTEGER PRIMARY KEY, lane TEXT NOT NULL UNIQUE) STRICT",
+    /* From which rejected message a requeued one comes: origin.c. */
+    "CREATE TABLE requeued (key INTEGER PRIMARY KEY, origin INTEGER NOT NULL, seq INTEGER)"
+    " STRICT",
 };
 enum { SCHEMA_VERSION = sizeof(schema_migrations) / sizeof(*schema_migrations) };
 
@@ -95,6 +129,19 @@ int schema_newest_version(void)
     return SCHEMA_VERSION;
 }
 
+const char *schema_pending_table(int version)
+{
+    return version >= VERSION_OF_SEGMENTS ? "spooled" : "message";
+}
+
+const char *schema_runs_behind_sql(int version)
+{
+    return version >= VERSION_OF_SEGMENTS
+               ? "SELECT coalesce(sum(run_messages(runs, max(exported_seq, pruned_seq))), 0)"
+                 " FROM lane"
+               : "0";
+}
+
 static int apply_migrations(sqlite3 *db, int version)
 {
     for (int i = version; i < SCHEMA_VERSION; i++) {
@@ -111,9 +158,7 @@ int schema_migrate(sqlite3 *db, int version)
 {
     if (version == SCHEMA_VERSION)
         return SQLITE_OK;
-    int rc = charge_register(db, NULL);
-    if (rc == SQLITE_OK)
-        rc = sqlite3_exec(db, "BEGIN IMMEDIATE", NULL, NULL, NULL);
+    int rc = sqlite3_exec(db, "BEGIN IMMEDIATE", NULL, NULL, NULL);
     if (rc != SQLITE_OK)
         return rc;
     rc = apply_migrations(db, version);
@@ -135,6 +180,8 @@ int schema_lay_out(sqlite3 *db)
         "PRAGMA application_id = %d",
         SPOOL_PAGE_BYTES, SPOOL_APPLICATION_ID);
     int rc = sqlite3_exec(db, pragmas, NULL, NULL, NULL);
+    if (rc == SQLITE_OK)
+        rc = charge_register(db, NULL);
     return rc == SQLITE_OK ? schema_migrate(db, 0) : rc;
 }
 

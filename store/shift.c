@@ -14,6 +14,15 @@ enum {
     SHIFT_BYTES = 1 << 20, /* or so many bytes and one message, because each may be rewritten */
 };
 
+/* Of rows that a statement finds: those since the newest credible reading of the clock. */
+static int shift_rows(struct spool *spool, enum stmt_id id)
+{
+    struct stmt *stmt = spool_stmt(spool, id);
+    stmt_bind_int(stmt, 1, spool->time.clock.state.wall_clock_ms);
+    stmt_bind_int(stmt, 2, spool->time.clock.jump_ms);
+    return spool_result(spool, stmt_run(stmt));
+}
+
 /*
  * How long a record is kept is counted from its end, so what ended since must not age
  * either. All at once, because nothing on disk would show which of them were moved
@@ -21,28 +30,23 @@ enum {
  */
 static int shift_new_records(struct spool *spool)
 {
-    struct stmt *stmt = spool_stmt(spool, STMT_SHIFT_RECORDS);
-    stmt_bind_int(stmt, 1, spool->time.clock.state.wall_clock_ms);
-    stmt_bind_int(stmt, 2, spool->time.clock.jump_ms);
-    int r = spool_result(spool, stmt_run(stmt));
-    if (r != 0 || spool->working.progress.kept_messages == 0)
-        return r;
-    stmt = spool_stmt(spool, STMT_SHIFT_KEPT);
-    stmt_bind_int(stmt, 1, spool->time.clock.state.wall_clock_ms);
-    stmt_bind_int(stmt, 2, spool->time.clock.jump_ms);
-    return spool_result(spool, stmt_run(stmt));
+    int r = shift_rows(spool, STMT_SHIFT_RECORDS);
+    if (r == 0 && spool->sessions.count > 0)
+        r = shift_rows(spool, STMT_SHIFT_SESSIONS);
+    if (r == 0 && spool->working.progress.kept_messages > 0)
+        r = shift_rows(spool, STMT_SHIFT_KEPT);
+    return r;
 }
 
 /* Up to which id this commit moves messages along. */
 static int find_shift_end(struct spool *spool, uint64_t *ret)
 {
-    struct stmt *stmt = spool_stmt(spool, STMT_OLDEST);
     int64_t after = (int64_t)spool->time.clock.state.absent_after;
     uint64_t end = spool->lanes.last_id;
     for (size_t i = 0; i < spool->lanes.count; i++) {
         const struct lane *lane = &spool->lanes.all[i];
-        stmt_bind_int(stmt, 1, lane_first_key(lane) + after + 1);
-        stmt_bind_int(stmt, 2, lane_last_key(lane));
+        struct stmt *stmt =
+            segments_oldest(spool, lane, lane_first_key(lane) + after + 1, lane_last_key(lane));
         uint64_t bytes = 0;
         unsigned messages = 0;
         int rc;
@@ -60,6 +64,25 @@ static int find_shift_end(struct spool *spool, uint64_t *ret)
     return 0;
 }
 
+/* Of what is pending. The records of deliveries in segments have their age already. */
+static int shift_lane(struct spool *spool, const struct lane *lane)
+{
+    const struct spool_clock *clock = &spool->time.clock;
+    int64_t first_key = lane_first_key(lane) + (int64_t)clock->state.absent_after + 1;
+    int r = 0;
+    for (unsigned i = 0; i < TABLES && r == 0; i++) {
+        bool is_segment = i != TABLE_MESSAGE;
+        if (is_segment && lane->working.segment_messages == 0)
+            continue;
+        struct stmt *stmt = spool_table_stmt(spool, i, TABLE_SHIFT);
+        stmt_bind_int(stmt, 1, is_segment ? lane_pending_from(lane, first_key) : first_key);
+        stmt_bind_int(stmt, 2, lane_first_key(lane) + (int64_t)spool->time.shift_end);
+        stmt_bind_int(stmt, 3, clock->jump_ms);
+        r = spool_result(spool, stmt_run(stmt));
+    }
+    return r;
+}
+
 static bool is_last_shift(const struct spool *spool)
 {
     return spool->time.shift_end >= spool->lanes.last_id;
@@ -74,18 +97,11 @@ static bool is_last_shift(const struct spool *spool)
  */
 int shift_new_messages(struct spool *spool)
 {
-    struct spool_clock *clock = &spool->time.clock;
-    struct stmt *stmt = spool_stmt(spool, STMT_SHIFT);
-    if (clock->jump_ms == 0)
+    if (spool->time.clock.jump_ms == 0)
         return 0;
     int r = find_shift_end(spool, &spool->time.shift_end);
-    for (size_t i = 0; i < spool->lanes.count && r == 0; i++) {
-        const struct lane *lane = &spool->lanes.all[i];
-        stmt_bind_int(stmt, 1, lane_first_key(lane) + (int64_t)clock->state.absent_after + 1);
-        stmt_bind_int(stmt, 2, lane_first_key(lane) + (int64_t)spool->time.shift_end);
-        stmt_bind_int(stmt, 3, clock->jump_ms);
-        r = spool_result(spool, stmt_run(stmt));
-    }
+    for (size_t i = 0; i < spool->lanes.count && r == 0; i++)
+        r = shift_lane(spool, &spool->lanes.all[i]);
     return r == 0 && is_last_shift(spool) ? shift_new_records(spool) : r;
 }
 
@@ -101,6 +117,8 @@ void shift_plans(struct spool *spool)
                 entry->accepted_at += clock->jump_ms;
         }
     }
+    if (is_last_shift(spool))
+        sessions_shift(spool);
 }
 
 /* What shift_new_messages() has moved is durable, or is about to be. */

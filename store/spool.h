@@ -47,6 +47,8 @@ enum {
     SPOOL_E_FOREIGN,   /* a sound database, of another program */
     SPOOL_E_UNREAD,    /* a read error */
     SPOOL_E_MOVED,     /* the files at the configured path are not those that are open */
+    SPOOL_E_AGAIN,     /* a bounded step has ended: call again */
+    SPOOL_E_OLDER,     /* written by an older version: a daemon has to migrate it first */
 };
 
 #define SPOOL_LANES_MAX 64
@@ -107,7 +109,10 @@ struct spool_options {
     size_t lane_count;               /* 1..SPOOL_LANES_MAX */
     char boot_id[SPOOL_BOOT_ID_MAX]; /* /proc/sys/kernel/random/boot_id; of boot_ms */
     struct spool_time now;
+    uint64_t segment_rows;    /* messages in one of the tables that are emptied as a whole, */
+    uint64_t segment_backlog; /* and in none of a lane that holds so many; 0: as usual */
 };
+#define SPOOL_NO_SEGMENTS UINT64_MAX /* segment_backlog: table message has all */
 
 /* Stored in the database: append only. */
 enum spool_outcome {
@@ -146,12 +151,20 @@ bool spool_reason_parse(const char *name, enum spool_reason *ret_reason);
 /* Does the reason go with the outcome? False for unknown numbers, too. */
 bool spool_reason_fits(enum spool_outcome outcome, enum spool_reason reason);
 
-/* A message on its way in (append) or out (next). */
+/*
+ * A message on its way in (append) or out (next).
+ *
+ * number: the messages that a lane accepts are numbered 1, 2, 3 and so on. Numbers survive
+ * restarts and are not assigned twice; a salvage that cannot know the newest one leaves some
+ * out. A lane that was forgotten begins again. 0: accepted before schema version 8.
+ */
 struct spool_message {
-    uint64_t id;   /* out only; never 0 */
-    unsigned lane; /* index into spool_options.lanes */
-    uint32_t uid;  /* of the producer, from the kernel */
-    uint8_t qos;   /* as published, 0..2 */
+    uint64_t id;           /* out only; never 0 */
+    uint64_t number;       /* out only: within its lane, or 0 */
+    unsigned lane;         /* index into spool_options.lanes */
+    const char *lane_name; /* out only: also of one that is not configured any more */
+    uint32_t uid;          /* of the producer, from the kernel */
+    uint8_t qos;           /* as published, 0..2 */
     bool retain;
     int64_t expiry_ms;  /* in: interval; out: what is left of it, > 0; SPOOL_NO_EXPIRY: none */
     struct view client; /* client id, UTF-8 */
@@ -159,6 +172,8 @@ struct spool_message {
     struct view properties; /* opaque here: MQTT 5 property bytes, may be empty */
     struct view ref;        /* the producer's spool-ref, size 0: none */
     struct view payload;
+    uint64_t session;    /* in only: with QoS 2, the id of a session that is kept; else 0 */
+    uint16_t packet_id;  /* in only, with a session: not released, see spool_release_packet() */
     int64_t accepted_ms; /* out only: wall clock at acceptance */
     uint32_t attempts;   /* out only: this one included, counted since the daemon started */
     unsigned closings;   /* out only: see spool_count_closing() */
@@ -188,7 +203,8 @@ struct spool_record {
     int64_t accepted_ms;
     int64_t age_ms;
     uint32_t attempts;
-    int code; /* or SPOOL_NO_CODE */
+    int code;               /* or SPOOL_NO_CODE */
+    uint64_t requeued_from; /* the id of the rejected message that it was; 0: none */
 };
 
 /* accepted = the sum of all the others, always. */
@@ -477,9 +493,23 @@ MUST_CHECK int spool_append(struct spool *spool,
                             uint64_t *ret_id);
 
 /* Has the lane room for a message of this charge, by its limits (always true for evict-oldest
- * unless the charge alone is above max_bytes)? What a blocked session checks before it
+ * unless the charge alone is above max_bytes)? What a blocked connection checks before it
  * continues to read. */
 bool spool_has_room(const struct spool *spool, unsigned lane, uint64_t charge);
+
+/*
+ * spool_set_hold() - hold a lane, so that nothing of it is handed out, or release it
+ * @lane: its name; NULL: all lanes together. To release all releases each one as well
+ *
+ * Durable with the next commit, which writes it even if this batch is lost. Until then a hold
+ * counts already, and a release does not yet. What is in flight is not affected, nor is
+ * anything that appends or ends messages. The hold of a lane that is forgotten is forgotten.
+ * Return: 0, also if it was so; SPOOL_E_UNKNOWN: there is no such lane.
+ */
+int spool_set_hold(struct spool *spool, const char *lane, bool is_held);
+/* Is nothing of the lane handed out, because it or all of them are held? NULL: are all
+ * together? Reader too: as of its open. */
+bool spool_is_held(const struct spool *spool, const char *lane);
 
 /*
  * spool_next() - hand out the next message to forward
@@ -494,9 +524,9 @@ bool spool_has_room(const struct spool *spool, unsigned lane, uint64_t charge);
  * committed messages are handed out, so what an open batch has appended is not. A message
  * whose expiry has passed is not handed out but noted as expired; see spool_has_work().
  *
- * Return: 0; SPOOL_E_EMPTY: nothing is due, or so many had expired that they
- * shall be committed first, or the open batch has ended messages of the only
- * lanes that hold more, or another process locks the database; negative errno.
+ * Return: 0; SPOOL_E_EMPTY: nothing is due in a lane that is not held, or so many had
+ * expired that they shall be committed first, or the open batch has ended messages of the
+ * only lanes that hold more, or another process locks the database; negative errno.
  */
 MUST_CHECK int
 spool_next(struct spool *spool, const struct spool_time *now, struct spool_message *ret);
@@ -509,16 +539,16 @@ spool_next(struct spool *spool, const struct spool_time *now, struct spool_messa
  */
 int spool_return(struct spool *spool, uint64_t id, int64_t not_before_boot_ms);
 
-/* All that was returned is due at once, in its place in the order. */
-void spool_release_returned(struct spool *spool);
+/* All that was returned is due at once, in its place in the order. Return: how many are. */
+size_t spool_release_returned(struct spool *spool);
 
 /*
  * spool_next_of() - hand out one message that was returned, due or not
  * @ret: as by spool_next()
  *
  * Takes no place in the order of the lanes. Return: 0; SPOOL_E_UNKNOWN: it was not returned,
- * or has ended since, or expires now; SPOOL_E_EMPTY: nothing can be handed out now;
- * SPOOL_E_BUSY; negative errno.
+ * or has ended since, or expires now, or its lane is held; SPOOL_E_EMPTY: nothing can be handed
+ * out now; SPOOL_E_BUSY; negative errno.
  */
 MUST_CHECK int spool_next_of(struct spool *spool,
                              const struct spool_time *now,
@@ -527,11 +557,28 @@ MUST_CHECK int spool_next_of(struct spool *spool,
 
 /*
  * spool_count_refusal() - the broker refused a message that is in flight, and may take it later
+ * @mark:         kept with the message in memory, for the next refusal
  * @ret_refusals: how often, with this time, counted since the daemon started
+ * @ret_mark:     of the refusal before; 0: this is the first one
  *
  * Return: 0; SPOOL_E_UNKNOWN.
  */
-int spool_count_refusal(struct spool *spool, uint64_t id, unsigned *ret_refusals);
+int spool_count_refusal(struct spool *spool,
+                        uint64_t id,
+                        uint64_t mark,
+                        unsigned *ret_refusals,
+                        uint64_t *ret_mark);
+
+/*
+ * spool_mark_refused() - add to the marks of a message that is in flight
+ * @marks: bits of the caller's, kept with the message in memory until it ends
+ *
+ * Return: all that it has; @marks, if it is not in flight.
+ */
+uint32_t spool_mark_refused(struct spool *spool, uint64_t id, uint32_t marks);
+
+/* Was a message that is in flight refused before? False for one that is not in flight. */
+bool spool_was_refused(const struct spool *spool, uint64_t id);
 
 /*
  * spool_count_closing() - the broker closed the connection at a message that is in flight
@@ -564,6 +611,168 @@ void spool_note_sending(struct spool *spool);
 void spool_note_orderly_end(struct spool *spool);
 /* How many lives in a row were counted, this one included once it is noted. */
 uint64_t spool_cut_lives(const struct spool *spool);
+
+/* What is known of the records that a session's client has not acknowledged: outbox.c. */
+struct spool_outbox {
+    uint64_t bytes; /* that its rows take, */
+    bool is_known;  /* if that is known */
+    bool is_touched;
+    uint64_t sent_seq;  /* on the connection of now */
+    uint64_t tried_seq; /* on any connection, maybe of an earlier process */
+    uint64_t acknowledged_seq;
+    uint64_t dropped_seq;  /* of these the rows are gone */
+    uint64_t batch_missed; /* counted by the open batch */
+    struct spool_session *next_touched;
+};
+
+/*
+ * A session of a producer that outlives its connection. Owned by the spool, which changes it;
+ * all members that follow are for reading. Valid until spool_session_drop() and spool_close().
+ */
+struct spool_session {
+    uint64_t id;
+    uint32_t uid;
+    struct view client; /* together with uid unique */
+    uint32_t expiry_s;  /* after the client left; SPOOL_SESSION_NO_EXPIRY: no own limit */
+    int64_t left_at;    /* on the spool's clock, or SPOOL_SESSION_CONNECTED */
+    uint64_t missed;    /* as the owner set it, and what spool_outbox_add() counted since */
+    struct view subscriptions;     /* likewise; opaque here */
+    unsigned wanted;               /* likewise, of spool_session_set_wanted(); not stored */
+    uint8_t *subscriptions_memory; /* of sessions.c, all that follow */
+    struct spool_outbox outbox;
+    struct spool_session *next;
+    struct spool_session *next_changed;
+    bool is_stored;
+    bool is_changed;
+    bool is_dropped;
+};
+#define SPOOL_SESSION_CONNECTED INT64_MIN
+#define SPOOL_SESSION_NO_EXPIRY UINT32_MAX
+
+/* Each change becomes durable with a later commit; none is lost with a batch. The number of
+ * the newest change, and of the newest that is durable: what waits for a change compares the
+ * two. After a commit without room only dropped sessions are written until one succeeds. */
+uint64_t spool_session_changes(const struct spool *spool);
+uint64_t spool_session_durable(const struct spool *spool);
+
+size_t spool_session_count(const struct spool *spool);
+/* NULL: there is none. Takes the same time however many there are. */
+struct spool_session *
+spool_session_find(const struct spool *spool, uint32_t uid, struct view client);
+/* All, in any order. @session: NULL: the first one. Return: NULL: that was the last. @session
+ * may be dropped after the call. */
+struct spool_session *spool_session_next(const struct spool *spool,
+                                         const struct spool_session *session);
+
+/*
+ * spool_session_create() - a new session, of a client that is connected
+ * @client: copied; there must be no session with it and @uid
+ *
+ * Return: 0; -ENOMEM, and nothing was changed.
+ */
+MUST_CHECK int spool_session_create(struct spool *spool,
+                                    uint32_t uid,
+                                    struct view client,
+                                    uint32_t expiry_s,
+                                    struct spool_session **ret);
+/* The client is connected, and has asked for this expiry. */
+void spool_session_connect(struct spool *spool,
+                           struct spool_session *session,
+                           uint32_t expiry_s);
+void spool_session_leave(struct spool *spool,
+                         struct spool_session *session,
+                         const struct spool_time *now);
+/* Copied. Return: 0; -ENOMEM, and nothing was changed. */
+MUST_CHECK int spool_session_set_subscriptions(struct spool *spool,
+                                               struct spool_session *session,
+                                               struct view subscriptions);
+void spool_session_set_missed(struct spool *spool,
+                              struct spool_session *session,
+                              uint64_t missed);
+/* With what belongs to it. @session is not valid any more. */
+void spool_session_drop(struct spool *spool, struct spool_session *session);
+/* It has expired and was not dropped yet. @limit_s: none is kept for longer after its client
+ * left. */
+bool spool_session_is_overdue(struct spool *spool,
+                              const struct spool_session *session,
+                              const struct spool_time *now,
+                              uint32_t limit_s);
+/* Any of them; NULL: there is none. */
+struct spool_session *
+spool_session_find_overdue(struct spool *spool, const struct spool_time *now, uint32_t limit_s);
+/*
+ * spool_session_expire() - drop sessions that are overdue, some before each commit
+ *
+ * So many that the commit stays short: some 1000, fewer if they have many rows, one at least.
+ *
+ * Return: how many.
+ */
+unsigned
+spool_session_expire(struct spool *spool, const struct spool_time *now, uint32_t limit_s);
+
+/*
+ * spool_session_set_wanted() - records of which kinds are kept for the client of the session
+ * @kinds: bits 1 << SPOOL_OUTBOX_FAILURE and 1 << SPOOL_OUTBOX_DELIVERY
+ *
+ * For the owner, which adds them: to be set again after an open.
+ */
+enum { SPOOL_OUTBOX_FAILURE, SPOOL_OUTBOX_DELIVERY, SPOOL_OUTBOX_KINDS };
+void spool_session_set_wanted(struct spool *spool,
+                              struct spool_session *session,
+                              unsigned kinds);
+/* How many sessions want records of this kind. */
+size_t spool_sessions_wanting(const struct spool *spool, unsigned kind);
+
+/*
+ * spool_outbox_add() - keep a record until the client of the session has acknowledged it
+ * @record:    UTF-8, opaque here
+ * @max_bytes: of the session: each record counts its size and SPOOL_OUTBOX_OVERHEAD; the oldest
+ *             that were not sent yet go for it, and are counted in session->missed
+ *
+ * Only inside of the function of spool_watch_records(): it is written, or counted as missed, by
+ * that commit. Return: 0; what that function returns: a condition of the commit, or a negative
+ * errno.
+ */
+#define SPOOL_OUTBOX_OVERHEAD 32
+MUST_CHECK int spool_outbox_add(struct spool *spool,
+                                struct spool_session *session,
+                                uint64_t seq,
+                                unsigned kind,
+                                struct view record,
+                                uint64_t max_bytes);
+/* The records behind @after that are not acknowledged, in the order of seq, until @fn returns
+ * false; @ret_more: it did. It must not call the spool. Return: 0; SPOOL_E_BUSY; negative
+ * errno; with either *ret_more is untouched. */
+typedef bool spool_outbox_fn(void *userdata, uint64_t seq, unsigned kind, struct view record);
+MUST_CHECK int spool_outbox_read(struct spool *spool,
+                                 const struct spool_session *session,
+                                 uint64_t after,
+                                 spool_outbox_fn *fn,
+                                 void *userdata,
+                                 bool *ret_more);
+/* Up to here they were sent on the connection of now: they are not removed for room. 0: there
+ * is no connection. */
+void spool_outbox_set_sent(struct spool_session *session, uint64_t seq);
+/* Up to here they were acknowledged: they go with the next commit. */
+void spool_outbox_acknowledge(struct spool *spool, struct spool_session *session, uint64_t seq);
+
+/* The packet ids of QoS 2 that a session has not released, and their messages; those of the
+ * open batch, too, and those that were released since the last commit. @fn must not call the
+ * spool. Return: 0; SPOOL_E_BUSY; negative errno. */
+typedef void spool_unreleased_fn(void *userdata, uint16_t packet_id, uint64_t message);
+MUST_CHECK int spool_each_unreleased(struct spool *spool,
+                                     const struct spool_session *session,
+                                     spool_unreleased_fn *fn,
+                                     void *userdata);
+/* One of them. @ret_message: 0: it is none. */
+MUST_CHECK int spool_find_unreleased(struct spool *spool,
+                                     const struct spool_session *session,
+                                     uint16_t packet_id,
+                                     uint64_t *ret_message);
+/* The packet id is free with the next commit. Return: 0; -ENOMEM, and nothing was noted. */
+MUST_CHECK int spool_release_packet(struct spool *spool,
+                                    const struct spool_session *session,
+                                    uint16_t packet_id);
 
 /*
  * spool_uncount_attempt() - the message was handed out and never left: no attempt is counted
@@ -655,6 +864,9 @@ uint64_t spool_disk_evictions(const struct spool *spool);
  */
 bool spool_disk_is_short(struct spool *spool, const struct spool_time *now);
 const char *spool_describe_disk(struct spool *spool);
+/* When last measured: was less free than the reserve, or did a write find no room? If it is not
+ * short even so, there is room inside the database. */
+bool spool_disk_is_low(const struct spool *spool);
 
 /* Hand nothing out until a commit has succeeded, for which spool_has_work() is true: if none
  * can, what is sent would be sent again after each restart. For a start. */
@@ -673,9 +885,15 @@ void spool_request_clock_write(struct spool *spool);
  */
 MUST_CHECK int spool_checkpoint(struct spool *spool);
 
+/* The same while the caller has nothing else to do, if one would be due soon and no batch is
+ * open. */
+MUST_CHECK int spool_checkpoint_idle(struct spool *spool);
+
 /* Would spool_commit() write: appends, settlements, evictions, an export cursor that moved,
  * rows that one commit's budget left to be pruned? */
 bool spool_has_work(const struct spool *spool);
+/* Is it settlements alone? They may wait for a commit that something else needs. */
+bool spool_has_settled_alone(const struct spool *spool);
 /* Messages appended in the open batch, and the sum of their charges. */
 unsigned spool_batch_messages(const struct spool *spool);
 uint64_t spool_batch_bytes(const struct spool *spool);
@@ -719,6 +937,152 @@ MUST_CHECK int spool_each_record(struct spool *spool,
                                  uint64_t limit,
                                  spool_record_fn *fn,
                                  void *userdata);
+
+/*
+ * spool_watch_records() - be passed the records of each batch, before it is committed
+ * @failures_only: leave delivered ones out
+ * @fn:            gets each in the order of seq, inside of spool_commit(), whose result it is
+ *                 unless it is 0. Must not call the spool. NULL: no more is passed
+ *
+ * If the commit then fails these records are void: what ended is passed again by a later one,
+ * with other numbers perhaps. Costs a read of each record.
+ */
+void spool_watch_records(struct spool *spool,
+                         bool failures_only,
+                         spool_record_fn *fn,
+                         void *userdata);
+
+/*
+ * spool_read_newest_kept() - the rejected message that was kept last, by its record
+ * @fn: gets it, if there is one, with seq, id, time_ms, outcome, reason, code and topic only.
+ *      Must not call the spool.
+ *
+ * Of a batch that is open as well. Reader too. Return: 0, what @fn returned; SPOOL_E_BUSY;
+ * negative errno.
+ */
+MUST_CHECK int spool_read_newest_kept(struct spool *spool, spool_record_fn *fn, void *userdata);
+
+/*
+ * Which messages an operator means: what is set narrows, all of it zero means every one.
+ * Everything is borrowed by the selection until it is freed.
+ */
+struct spool_selection {
+    const uint64_t *ids; /* rising, each once; NULL: any */
+    size_t id_count;
+    const char *lane;   /* NULL: any; by its name */
+    const char *client; /* NULL: any */
+    const char *topic;  /* NULL: any; a filter that @topic_matches knows */
+    bool (*topic_matches)(const char *filter, struct view topic);
+    bool has_uid;
+    uint32_t uid;
+    uint64_t older_than_ms; /* accepted at least so long ago, by the spool's clock; 0: any */
+};
+
+/* Puts ids in the order that a selection needs. Return: how many are left, each once. @ids may
+ * be NULL if there are none. */
+MUST_CHECK size_t spool_sort_ids(uint64_t *ids, size_t count);
+
+/* Where they are. */
+enum spool_place {
+    SPOOL_PLACE_SPOOLED, /* what has not ended, in the order of ids */
+    SPOOL_PLACE_KEPT,    /* rejected and kept, in the order in which they ended */
+};
+
+enum spool_state { SPOOL_PENDING, SPOOL_IN_FLIGHT, SPOOL_KEPT };
+
+struct spool_selected {
+    struct spool_message message; /* its payload is empty unless it was asked for; expiry_ms is
+                                     0 if it has expired; attempts 0: unknown, or none */
+    enum spool_state state;       /* a reader cannot know what is in flight: SPOOL_PENDING */
+    uint64_t bytes;               /* of payload */
+    int64_t age_ms;               /* of a kept one: when it ended */
+    /* Of a kept one; else 0. */
+    uint64_t seq;
+    int64_t ended_ms; /* wall clock, UTC */
+    enum spool_reason reason;
+    int code; /* or SPOOL_NO_CODE */
+};
+
+/* What was done to selected messages. */
+struct spool_changes {
+    uint64_t matched;
+    uint64_t changed;
+    uint64_t in_flight; /* of those that matched: passed over */
+};
+
+struct spool_select;
+
+/*
+ * spool_select_new() - begin to walk over selected messages
+ * @spool: outlives the walk
+ * @ret:   free with spool_select_free()
+ *
+ * What is accepted, or kept, after this call is not part of it. What the open batch changes is
+ * visible to a writer only. The walk holds no lock and no snapshot between two calls, so
+ * messages may end meanwhile: they are left out. Reader too.
+ *
+ * Return: 0; SPOOL_E_OLDER; SPOOL_E_BUSY; negative errno.
+ */
+MUST_CHECK int spool_select_new(struct spool *spool,
+                                enum spool_place place,
+                                const struct spool_selection *selection,
+                                struct spool_select **ret);
+/* NULL is accepted. Reader too. */
+void spool_select_free(struct spool_select *select);
+
+/*
+ * spool_select_next() - the next of them
+ * @with_payload: with payload and properties. What then is not what was stored is left out
+ * @ret:          borrows from @select until the next call with it
+ *
+ * A call examines at most 256 messages. Reader too. Return: 0; SPOOL_E_AGAIN: none so far;
+ * SPOOL_E_EMPTY: there is none any more; SPOOL_E_BUSY: call again later; negative errno.
+ */
+MUST_CHECK int spool_select_next(struct spool_select *select,
+                                 const struct spool_time *now,
+                                 bool with_payload,
+                                 struct spool_selected *ret);
+
+/*
+ * spool_select_drop() - end the next of them by the operator's will
+ * @select:     of SPOOL_PLACE_SPOOLED; not after spool_select_next()
+ * @is_dry_run: count only
+ * @changes:    counts up what the step did; a step that fails adds nothing
+ *
+ * Outcome dropped, reason operator, in the open batch, as spool_retain() ends messages. What
+ * is in flight stays, and is counted. A step examines at most 256 messages, and ends some with
+ * 1 MiB of charges and one message. Durable with the next commit: if that loses the batch,
+ * what was counted since the commit before is not dropped, and a new walk finds it.
+ *
+ * Return: SPOOL_E_AGAIN; SPOOL_E_EMPTY: that was all; SPOOL_E_DISK, SPOOL_E_BUSY,
+ *         SPOOL_E_MOVED: not now, as spool_retain(), and the walk stands where it stood;
+ *         negative errno.
+ */
+MUST_CHECK int spool_select_drop(struct spool_select *select,
+                                 const struct spool_time *now,
+                                 bool is_dry_run,
+                                 struct spool_changes *changes);
+
+/*
+ * spool_select_requeue() - accept the next of the kept ones again
+ * @select:     of SPOOL_PLACE_KEPT; not after spool_select_next()
+ * @is_dry_run: count only; what the limits would refuse is counted as changed
+ * @changes:    counts up, also what a step did before it failed
+ *
+ * Each gets a new id, in the open batch, as by spool_append(): in its lane, or in "default" if
+ * that is not configured any more. The record of the new message has requeued_from, and the
+ * kept row is gone with the same commit. What has expired, or is not what was stored, matches
+ * and stays. A step examines at most 256 messages and appends 1 MiB of charges and one message.
+ *
+ * Return: SPOOL_E_AGAIN; SPOOL_E_EMPTY: that was all; SPOOL_E_FULL: the lane has no room, what
+ *         was appended before stays in the batch; SPOOL_E_DISK, SPOOL_E_BUSY, SPOOL_E_MOVED:
+ *         as spool_append(); negative errno. After a positive one the walk stands at the
+ *         message that was not appended.
+ */
+MUST_CHECK int spool_select_requeue(struct spool_select *select,
+                                    const struct spool_time *now,
+                                    bool is_dry_run,
+                                    struct spool_changes *changes);
 
 /* What a finding of spool_check() or spool_check_names() is about. */
 enum spool_part {
@@ -792,6 +1156,9 @@ void spool_keep_unreported(struct spool *spool, uint64_t seq);
 uint64_t spool_record_bytes(const struct spool *spool);
 /* Committed rows that wait for the export. */
 uint64_t spool_waiting(const struct spool *spool);
+/* Do deliveries wait for spool_set_exported() whose rows would be removed by it, or whose
+ * number is limited? Then an early sync of the export pays. */
+bool spool_awaits_export(const struct spool *spool);
 /* No delivered row up to this seq is left, exported or not. Reader too: as of its newest
  * figures. */
 uint64_t spool_pruned_seq(const struct spool *spool);

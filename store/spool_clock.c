@@ -18,7 +18,7 @@
  * credible reading keep the first id: time off is then counted late for the
  * messages in between, never early.
  *
- * The clock goes to disk with the commits of messages, and where there are none
+ * The clock goes to disk with a commit of messages each ten seconds, and where there are none
  * every ten minutes: what a power cut takes is not counted unless the wall clock
  * shows it. A credible reading that a step has made wrong goes at once: after a
  * power cut it would age all messages by the step.

@@ -28,11 +28,12 @@ struct spool_clock_state {
 struct spool_clock {
     struct spool_clock_state state; /* the newest reading */
     int64_t jump_ms;                /* to be added by the next commit, 0: nothing */
-    int64_t last_ended_ms;          /* this clock when the newest record was made */
+    int64_t last_ended_ms;          /* this clock when the newest record was made, or the
+                                       newest session was left */
 };
 
 /* Carries the stored state over to this boot. @last_id: the newest message there is;
- * @last_ended_ms: this clock when the newest record was made. */
+ * @last_ended_ms: this clock when the newest record was made or session was left. */
 void spool_clock_start(struct spool_clock *clock,
                        const struct spool_clock_state *stored,
                        const char *boot_id,

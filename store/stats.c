@@ -15,15 +15,8 @@
 /* A reader looks again; a writer knows. */
 static int stats_refresh(struct spool *spool)
 {
-    if (spool->conn.failed < 0)
-        return spool->conn.failed;
-    spool_end_scan(spool);
-    if (!spool->conn.is_reader)
-        return 0;
-    int r = ledger_refresh(spool);
-    if (r == 0)
-        r = ledger_load_state(spool, &spool->time.clock.state);
-    return r == 0 ? kept_load(spool) : r;
+    int r = ledger_refresh_reader(spool);
+    return r == 0 && spool->conn.is_reader ? kept_load(spool) : r;
 }
 
 int spool_get_ledger(struct spool *spool, struct spool_ledger *ret)
@@ -51,15 +44,10 @@ static int oldest_age(struct spool *spool,
     *ret = 0;
     if (lane->committed.messages == 0)
         return 0;
-    struct stmt *stmt = spool_stmt(spool, STMT_OLDEST);
-    stmt_bind_int(stmt, 1, lane_first_key(lane));
-    stmt_bind_int(stmt, 2, lane_last_key(lane));
+    struct stmt *stmt = segments_oldest(spool, lane, lane_first_key(lane), lane_last_key(lane));
     int rc = stmt_step(stmt);
     if (rc == SQLITE_ROW) {
-        int64_t clock_ms = spool->conn.is_reader
-                               ? spool_clock_guess(&spool->time.clock.state, now)
-                               : spool_clock_ms(spool, now);
-        int64_t age_ms = clock_ms - stmt_int(stmt, 1);
+        int64_t age_ms = spool_clock_guess_ms(spool, now) - stmt_int(stmt, 1);
         *ret = age_ms > 0 ? age_ms : 0;
     }
     int r = spool_result(spool, rc);

@@ -71,6 +71,9 @@ static int judge_database(struct spool *spool)
     int rc = schema_check(spool->conn.db, &version);
     if (rc == SQLITE_SCHEMA)
         return spool_fail(spool, SPOOL_E_NEWER, "it has schema version %d", version);
+    if (rc == SQLITE_OK)
+        rc = functions_register(spool->conn.db, &spool->conn.record_tally,
+                                &spool->conn.record_seq);
     if (rc != SQLITE_OK)
         return examine_result(spool, rc);
     return examine(spool, &mark);

@@ -105,14 +105,16 @@ uint32_t sum_bytes(uint32_t from, const void *bytes, size_t size)
 
 uint32_t sum_of(const struct sum_facts *facts)
 {
-    enum { PARTS = 5, FIXED = 4 };
+    enum { PARTS = 5, FIXED = 4, ALL = FIXED + PARTS + 1 };
     const struct view parts[PARTS] = {facts->client, facts->topic, facts->properties,
                                       facts->ref, facts->payload};
-    uint64_t head[FIXED + PARTS] = {(uint64_t)facts->key, (uint64_t)facts->accepted,
-                                    (uint64_t)facts->uid, (uint64_t)facts->flags};
+    uint64_t head[ALL] = {(uint64_t)facts->key, (uint64_t)facts->accepted, (uint64_t)facts->uid,
+                          (uint64_t)facts->flags};
     for (size_t i = 0; i < PARTS; i++)
         head[FIXED + i] = parts[i].size;
-    uint32_t sum = sum_bytes(0, head, sizeof(head));
+    head[FIXED + PARTS] = facts->number;
+    size_t count = facts->number > 0 ? ALL : ALL - 1;
+    uint32_t sum = sum_bytes(0, head, count * sizeof(*head));
     for (size_t i = 0; i < PARTS; i++) {
         if (parts[i].size > 0)
             sum = sum_bytes(sum, parts[i].data, parts[i].size);

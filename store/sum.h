@@ -3,7 +3,7 @@
  * sum.h - the checksum that a stored message carries
  *
  * CRC-32C over everything that never changes while the message is spooled: key,
- * time of acceptance, producer, flags, topic, properties, ref and payload. What
+ * time of acceptance, producer, flags, topic, properties, ref, payload and number. What
  * the clock moves (accepted_at, expires_at) is not in it. Thread: that of the
  * spool.
  */
@@ -19,6 +19,7 @@ struct sum_facts {
     int64_t accepted;
     int64_t uid;
     int64_t flags;
+    uint64_t number; /* within its lane; 0, of an earlier schema: not part of the sum */
     struct view client;
     struct view topic;
     struct view properties;

@@ -5,7 +5,8 @@
  * A message at which a broker closes again and again may be why it does, and one at
  * which the process dies would be sent first after each restart. So the count is kept in
  * table suspect: written by the commit that follows, read at the open, removed with the
- * message. Few messages have a row. A salvage drops the table: the count starts again.
+ * message. Few messages have a row. A salvage drops the table: a count from a damaged page
+ * could end a message for the fault of another one, and without it the count only starts again.
  */
 #include "store/spool-private.h"
 
@@ -133,12 +134,17 @@ int suspects_set(struct spool *spool, int64_t key, unsigned closings)
     return 0;
 }
 
+static bool suspect_goes(const struct suspect *suspect)
+{
+    return suspect->closings == 0 || suspect->has_ended;
+}
+
 static int write_one(struct spool *spool, const struct suspect *suspect)
 {
-    struct stmt *stmt =
-        spool_stmt(spool, suspect->closings > 0 ? STMT_SUSPECT_WRITE : STMT_SUSPECT_DROP);
+    bool goes = suspect_goes(suspect);
+    struct stmt *stmt = spool_stmt(spool, goes ? STMT_SUSPECT_DROP : STMT_SUSPECT_WRITE);
     stmt_bind_int(stmt, 1, suspect->key);
-    if (suspect->closings > 0)
+    if (!goes)
         stmt_bind_int(stmt, 2, suspect->closings);
     return spool_result(spool, stmt_run(stmt));
 }
@@ -161,7 +167,7 @@ void suspects_commit(struct suspects *suspects)
         return;
     for (size_t i = 0; i < suspects->count; i++) {
         suspects->all[i].is_changed = false;
-        if (suspects->all[i].closings > 0)
+        if (!suspect_goes(&suspects->all[i]))
             suspects->all[kept++] = suspects->all[i];
     }
     suspects->count = kept;
@@ -173,7 +179,7 @@ void suspects_end(struct suspects *suspects, int64_t first_key, int64_t last_key
     for (size_t i = 0; i < suspects->count; i++) {
         if (suspects->all[i].key < first_key || suspects->all[i].key > last_key)
             continue;
-        suspects->all[i].closings = 0;
+        suspects->all[i].has_ended = true;
         suspects->all[i].is_changed = true;
         suspects->has_changed = true;
     }
