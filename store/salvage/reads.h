@@ -48,4 +48,16 @@ int reads_full_of(struct sqlite3 *db, int rc);
  * of memory. */
 const char *reads_vfs(void);
 
+/*
+ * reads_join_log() - until @db is closed, neighbouring writes of its log are joined, up to 96
+ * KiB of memory, and the log is not synced again if nothing was written since it was
+ *
+ * Once for a connection that uses reads_vfs(), has opened the log, and has synchronous=FULL:
+ * see reads.c.
+ * Return: SQLITE_OK; SQLITE_NOMEM; SQLITE_MISUSE: it has no such log.
+ */
+MUST_CHECK int reads_join_log(struct sqlite3 *db);
+/* Syncs the log, also what another process has left in it. Return: 0; a positive errno. */
+MUST_CHECK int reads_sync_log(struct sqlite3 *db);
+
 #endif

@@ -103,20 +103,14 @@ static int each_ended(struct rebuild *rebuild, spool_ended_fn *fn)
     return history ? history->each(history->owner, pass_ended, &history_walk) : 0;
 }
 
-/* The highest id and seq of the rows. */
-struct max_seen {
-    struct rebuild *rebuild;
-    uint64_t id;
-    uint64_t seq;
-};
-
 static int scan_max_row(void *userdata, const struct pages_row *row)
 {
-    struct max_seen *max_seen = userdata;
-    if (rebuild_is_outcome_row(max_seen->rebuild, row)) {
+    struct rebuild *rebuild = userdata;
+    struct rebuild_max_seen *max_seen = &rebuild->max_seen;
+    if (rebuild_is_outcome_row(rebuild, row)) {
         max_seen->id = rebuild_higher(max_seen->id, (uint64_t)rebuild_number(row, 1));
         max_seen->seq = rebuild_higher(max_seen->seq, (uint64_t)row->rowid);
-    } else if (rebuild_judge(max_seen->rebuild, row) == SOUND_MESSAGE) {
+    } else if (rebuild_judge(rebuild, row) == SOUND_MESSAGE) {
         max_seen->id = rebuild_higher(max_seen->id, rebuild_id_of(row));
     }
     return 0;
@@ -139,17 +133,19 @@ static int limit_lane_counters(struct rebuild *rebuild)
     uint64_t id_reach = rebuild_higher(rebuild->counted.accepted,
                                        rebuild_higher(mark->last_id, rebuild->ends.last_id));
     if (seq > seq_reach || id > id_reach) {
-        struct max_seen max_seen = {.rebuild = rebuild};
         pages_restart(rebuild->task->pages);
         rebuild->limits.seq = seq;
         rebuild->limits.id = rebuild->limits.ended_id = rebuild_lower(id, SPOOL_LAST_MAX);
-        int r = pages_walk(rebuild->task->pages, ROOT_OUTCOME, scan_max_row, &max_seen);
+        int r = pages_walk(rebuild->task->pages, ROOT_OUTCOME, scan_max_row, rebuild);
         if (r == 0)
-            r = pages_walk(rebuild->task->pages, ROOT_MESSAGE, scan_max_row, &max_seen);
+            r = pages_walk(rebuild->task->pages, ROOT_MESSAGE, scan_max_row, rebuild);
+        if (r == 0)
+            r = rebuild_walk_segments(rebuild, scan_max_row);
         if (r != 0)
             return r;
-        seq_reach = rebuild_higher(seq_reach, max_seen.seq);
-        id_reach = rebuild_higher(id_reach, max_seen.id);
+        uint64_t run_seq = rebuild_newest_run_seq(rebuild);
+        seq_reach = rebuild_higher(seq_reach, rebuild_higher(rebuild->max_seen.seq, run_seq));
+        id_reach = rebuild_higher(id_reach, rebuild->max_seen.id);
     }
     rebuild->counted.seq = rebuild_higher(ended, rebuild_lower(seq, seq_reach));
     rebuild->counted.id =
@@ -227,6 +223,8 @@ static int measure(struct rebuild *rebuild)
     r = pages_walk(pages, ROOT_OUTCOME, measure_row, rebuild);
     if (r == 0)
         r = pages_walk(pages, ROOT_MESSAGE, measure_row, rebuild);
+    if (r == 0)
+        r = rebuild_walk_segments(rebuild, measure_row);
     if (r == 0)
         r = pages_orphans(pages, measure_row, rebuild);
     return r;
@@ -373,7 +371,9 @@ static void level_counters(struct rebuild *rebuild)
 static int take_sound(void *userdata, const struct pages_row *row)
 {
     struct rebuild *rebuild = userdata;
-    if (rebuild_judge(rebuild, row) != SOUND_MESSAGE)
+    bool is_of_segment = rebuild->segments.walked != TABLE_MESSAGE;
+    if ((is_of_segment && rebuild_has_ended(rebuild, row)) ||
+        rebuild_judge(rebuild, row) != SOUND_MESSAGE)
         return 0;
     if (!row->is_uncertain)
         return rebuild_keep_message(rebuild, row);
@@ -395,14 +395,18 @@ static int take_broken(void *userdata, const struct pages_row *row)
     case BROKEN_MESSAGE:
         break;
     }
+    if (rebuild->segments.walked != TABLE_MESSAGE && rebuild_has_ended(rebuild, row))
+        return 0;
     return row->rowid > rebuild->messages.walked_key ? rebuild_record_broken(rebuild, row) : 0;
 }
 
 static int take_candidate(void *userdata, const struct pages_row *row)
 {
     struct rebuild *rebuild = userdata;
-    return rebuild_judge(rebuild, row) == SOUND_MESSAGE ? rebuild_keep_message(rebuild, row)
-                                                        : 0;
+    if ((rebuild->candidates.has_ended_last && rebuild_has_ended(rebuild, row)) ||
+        rebuild_judge(rebuild, row) != SOUND_MESSAGE)
+        return 0;
+    return rebuild_keep_message(rebuild, row);
 }
 
 /* Newest first, while any are missing. */
@@ -432,7 +436,11 @@ static int choose_candidates(struct rebuild *rebuild)
     uint64_t missing =
         rebuild_lower(rebuild_count_missing(rebuild), rebuild_most_missing(rebuild));
     uint64_t oldest = rebuild_open_pool(rebuild, missing).next;
+    rebuild->candidates.has_ended_last = true;
     int r = take_candidates(rebuild, oldest, UINT64_MAX);
+    rebuild->candidates.has_ended_last = false;
+    if (r == 0)
+        r = take_candidates(rebuild, oldest, UINT64_MAX);
     if (r == 0 && rebuild->history.seq == 0 && rebuild->lanes.count > 1)
         r = take_candidates(rebuild, 0, oldest);
     return r;
@@ -444,6 +452,8 @@ static int read_messages(struct rebuild *rebuild)
     pages_restart(pages);
     int r = pages_walk(pages, ROOT_MESSAGE, take_sound, rebuild);
     if (r == 0)
+        r = rebuild_walk_segments(rebuild, take_sound);
+    if (r == 0)
         r = pages_walk(pages, ROOT_OUTCOME, take_sound, rebuild); /* none: it is reached */
     if (r == 0)
         r = pages_orphans(pages, take_sound, rebuild);
@@ -454,7 +464,8 @@ static int read_messages(struct rebuild *rebuild)
     if (r != 0)
         return r;
     pages_restart(pages);
-    return pages_walk(pages, ROOT_MESSAGE, take_broken, rebuild);
+    r = pages_walk(pages, ROOT_MESSAGE, take_broken, rebuild);
+    return r == 0 ? rebuild_walk_segments(rebuild, take_broken) : r;
 }
 
 /* ---- all of it ---- */
@@ -476,6 +487,8 @@ static int read_all(struct rebuild *rebuild)
         rebuild->state.clock.clock_ms = rebuild->ends.newest_ms;
     r = read_outcomes(rebuild);
     if (r == 0)
+        r = rebuild_read_runs(rebuild);
+    if (r == 0)
         r = guess_export(rebuild);
     if (r == 0)
         r = verify_pruned(rebuild);
@@ -487,16 +500,20 @@ static int read_all(struct rebuild *rebuild)
     r = rebuild_read_kept(rebuild);
     if (r == 0)
         r = read_messages(rebuild);
-    return r == 0 ? rebuild_choose_kept(rebuild) : r;
+    if (r == 0)
+        r = rebuild_choose_kept(rebuild);
+    return r == 0 ? rebuild_copy_holds(rebuild) : r;
 }
 
 int rebuild(struct rebuild_task *task)
 {
-    struct rebuild rebuild = {.task = task};
+    struct rebuild rebuild = {.task = task, .segments.walked = TABLE_MESSAGE};
     if (task->mark->last_id <= SPOOL_LAST_MAX && task->mark->last_seq <= SPOOL_LAST_MAX)
         rebuild.mark = *task->mark;
     rebuild.lanes.all = calloc(SPOOL_LANES_KNOWN_MAX, sizeof(*rebuild.lanes.all));
     int r = rebuild.lanes.all ? rebuild_prepare(&rebuild) : -ENOMEM;
+    if (r == 0)
+        r = rebuild_prepare_segments(&rebuild);
     if (r == 0)
         r = read_all(&rebuild);
     if (r == 0)
@@ -513,6 +530,7 @@ int rebuild(struct rebuild_task *task)
     free(rebuild.candidates.all);
     free(rebuild.kept.candidates.all);
     free(rebuild.lanes.all);
+    rebuild_free_segments(&rebuild.segments);
     numbers_done(&rebuild.seen.ids);
     numbers_done(&rebuild.seen.seqs);
     numbers_done(&rebuild.kept.ids);

@@ -9,6 +9,7 @@
 #include "store/salvage/pages.h"
 #include "store/salvage/rebuild-private.h"
 #include "store/spool.h"
+#include "store/stmt.h"
 
 enum { LEAVES_A_BRANCH = 64 }; /* at least so many are below a page of the tree */
 
@@ -66,10 +67,9 @@ struct loose {
     uint32_t last;
 };
 
-static int pass_row(void *userdata, const struct pages_row *row)
+int rebuild_pass_row(void *userdata, const struct pages_row *row)
 {
-    (void)userdata;
-    (void)row;
+    (void)userdata, (void)row;
     return 0;
 }
 
@@ -89,15 +89,20 @@ static int count_loose(void *userdata, const struct pages_row *row)
 int rebuild_pages_needed(struct pages *pages, uint64_t *ret)
 {
     static const uint32_t roots[] = {ROOT_SPOOL, ROOT_LANE, ROOT_OUTCOME, ROOT_MESSAGE};
+    enum { NAMED = 1 + TABLE_SEGMENTS };
+    uint32_t named[NAMED];
     struct loose loose = {0};
-    uint32_t kept;
-    int r = rebuild_find_kept(pages, &kept);
-    if (r == 0 && kept > 0)
-        r = pages_walk(pages, kept, pass_row, NULL);
+    int r = rebuild_find_table(pages, "rejected", &named[0]);
+    if (r == 0)
+        r = rebuild_find_segments(pages, named + 1);
+    for (unsigned i = 0; i < NAMED && r == 0; i++) {
+        if (named[i] > 0)
+            r = pages_walk(pages, named[i], rebuild_pass_row, NULL);
+    }
     if (r != 0)
         return r;
     for (size_t i = 0; i < sizeof(roots) / sizeof(*roots); i++) {
-        r = pages_walk(pages, roots[i], pass_row, NULL);
+        r = pages_walk(pages, roots[i], rebuild_pass_row, NULL);
         if (r != 0)
             return r;
     }

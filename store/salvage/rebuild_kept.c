@@ -10,6 +10,7 @@
  */
 #include "store/salvage/rebuild-private.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -23,22 +24,40 @@ static bool is_word(const struct pages_row *row, size_t field, const char *word)
            memcmp(rebuild_bytes(row, field).data, word, strlen(word)) == 0;
 }
 
+struct table {
+    const char *name;
+    uint32_t root;
+};
+
 static int take_root(void *userdata, const struct pages_row *row)
 {
-    uint32_t *root = userdata;
+    struct table *table = userdata;
     enum { TYPE = 0, NAME = 1, ROOT = 3, FIELDS = 5 };
     if (row->field_count == FIELDS && is_word(row, TYPE, "table") &&
-        is_word(row, NAME, "rejected") && row->fields[ROOT].kind == PAGES_NUMBER &&
+        is_word(row, NAME, table->name) && row->fields[ROOT].kind == PAGES_NUMBER &&
         rebuild_number(row, ROOT) > ROOT_SPOOL && rebuild_number(row, ROOT) < UINT32_MAX)
-        *root = (uint32_t)rebuild_number(row, ROOT);
+        table->root = (uint32_t)rebuild_number(row, ROOT);
     return 0;
 }
 
-int rebuild_find_kept(struct pages *pages, uint32_t *ret_root)
+int rebuild_find_table(struct pages *pages, const char *name, uint32_t *ret_root)
 {
-    *ret_root = 0;
+    struct table table = {.name = name};
     pages_restart(pages);
-    return pages_walk(pages, 1, take_root, ret_root);
+    int r = pages_walk(pages, 1, take_root, &table);
+    *ret_root = table.root;
+    return r;
+}
+
+int rebuild_find_segments(struct pages *pages, uint32_t roots[static TABLE_SEGMENTS])
+{
+    int r = 0;
+    for (unsigned i = 0; i < TABLE_SEGMENTS && r == 0; i++) {
+        char name[16];
+        (void)snprintf(name, sizeof(name), "segment%u", i);
+        r = rebuild_find_table(pages, name, &roots[i]);
+    }
+    return r;
 }
 
 /* ---- plausibility ---- */
@@ -71,6 +90,7 @@ static bool sum_fits(const struct pages_row *row)
         .accepted = rebuild_number(row, KEPT_ACCEPTED),
         .uid = rebuild_number(row, KEPT_UID),
         .flags = rebuild_number(row, KEPT_FLAGS),
+        .number = rebuild_message_number(row, rebuild_number(row, KEPT_KEY), KEPT_BEHIND),
         .client = rebuild_bytes(row, KEPT_CLIENT),
         .topic = rebuild_bytes(row, KEPT_TOPIC),
         .properties = rebuild_bytes(row, KEPT_PROPERTIES),
@@ -101,7 +121,7 @@ static bool has_numbers(const struct pages_row *row)
 
 static bool is_kept_row(const struct rebuild *rebuild, const struct pages_row *row)
 {
-    if (row->field_count < KEPT_FIELDS || row->fields[KEPT_SEQ].kind != PAGES_NULL ||
+    if (row->field_count < KEPT_BEHIND || row->fields[KEPT_SEQ].kind != PAGES_NULL ||
         row->rowid < 1 || (uint64_t)row->rowid > rebuild->ends.last_seq || !has_numbers(row))
         return false;
     return kept_lane(row) <= SPOOL_LANE_MAX && kept_id(row) > 0 &&
@@ -110,7 +130,9 @@ static bool is_kept_row(const struct rebuild *rebuild, const struct pages_row *r
            (row->fields[KEPT_REF].kind == PAGES_NULL || rebuild_is_text(row, KEPT_REF)) &&
            (row->fields[KEPT_PROPERTIES].kind == PAGES_NULL ||
             row->fields[KEPT_PROPERTIES].kind == PAGES_BLOB) &&
-           row->fields[KEPT_PAYLOAD].kind == PAGES_BLOB && sum_fits(row);
+           row->fields[KEPT_PAYLOAD].kind == PAGES_BLOB &&
+           (row->field_count == KEPT_BEHIND || is_number_or_null(row, KEPT_BEHIND)) &&
+           sum_fits(row);
 }
 
 /* ---- what is kept ---- */
@@ -136,8 +158,8 @@ static int keep_row(struct rebuild *rebuild, const struct pages_row *row)
     if (!lane || numbers_has(&rebuild->kept.ids, kept_id(row)))
         return 0;
     int rc = sqlite3_bind_int64(stmt, 1 + KEPT_SEQ, row->rowid);
-    for (int i = KEPT_SEQ + 1; i < KEPT_FIELDS && rc == SQLITE_OK; i++)
-        rc = rebuild_bind(stmt, 1 + i, &row->fields[i]);
+    if (rc == SQLITE_OK)
+        rc = rebuild_bind_fields(stmt, row, KEPT_FIELDS);
     if (rc == SQLITE_OK)
         rc = sqlite3_bind_int64(stmt, 1 + KEPT_CHARGE, (int64_t)charge_of(row));
     if (rc == SQLITE_OK)
@@ -167,7 +189,7 @@ int rebuild_read_kept(struct rebuild *rebuild)
 {
     struct pages *pages = rebuild->task->pages;
     uint32_t root;
-    int r = rebuild_find_kept(pages, &root);
+    int r = rebuild_find_table(pages, "rejected", &root);
     pages_restart(pages);
     if (r == 0 && root > 0)
         r = pages_walk(pages, root, take_certain, rebuild);

@@ -92,6 +92,9 @@ struct kept_lane *rebuild_ensure_lane(struct rebuild *rebuild, unsigned number)
     return lane;
 }
 
+/* Of table lane; an older program's row ends before it. */
+enum { LANE_UNNUMBERED = 13 };
+
 /* The counts confirm each other; the last id and seq do not, see limit_lane_counters(). */
 static bool is_lane_row(const struct pages_row *row)
 {
@@ -113,6 +116,10 @@ static bool is_lane_row(const struct pages_row *row)
 int rebuild_take_lane(void *userdata, const struct pages_row *row)
 {
     struct rebuild *rebuild = userdata;
+    int r =
+        row->field_count > 1 && rebuild_is_text(row, 1) ? rebuild_take_runs(rebuild, row) : 0;
+    if (r < 0)
+        return r;
     if (!is_lane_row(row) || rebuild_find_lane(&rebuild->lanes, (unsigned)row->rowid) ||
         rebuild->lanes.count == SPOOL_LANES_KNOWN_MAX)
         return 0;
@@ -129,6 +136,12 @@ int rebuild_take_lane(void *userdata, const struct pages_row *row)
     lane->counted_messages = (uint64_t)rebuild_number(row, 9);
     counters->last_id = (uint64_t)rebuild_number(row, 11);
     counters->last_seq = (uint64_t)rebuild_number(row, 12);
+    counters->numbered = counters->accepted;
+    lane->is_numbered = row->field_count <= LANE_UNNUMBERED ||
+                        is_number(row, LANE_UNNUMBERED, INT64_MIN, INT64_MAX);
+    if (row->field_count > LANE_UNNUMBERED && lane->is_numbered)
+        counters->numbered -= (uint64_t)rebuild_number(row, LANE_UNNUMBERED);
+    lane->is_numbered = lane->is_numbered && counters->numbered <= SPOOL_LAST_MAX;
     rebuild->lanes.count++;
     rebuild->lanes.is_uncertain |= row->is_uncertain;
     rebuild->counted.accepted += counters->accepted;
@@ -268,6 +281,7 @@ static bool sum_fits(const struct pages_row *row)
         .accepted = rebuild_number(row, MESSAGE_ACCEPTED),
         .uid = rebuild_number(row, MESSAGE_UID),
         .flags = rebuild_number(row, MESSAGE_FLAGS),
+        .number = rebuild_message_number(row, row->rowid, MESSAGE_BEHIND),
         .client = rebuild_bytes(row, MESSAGE_CLIENT),
         .topic = rebuild_bytes(row, MESSAGE_TOPIC),
         .properties = rebuild_bytes(row, MESSAGE_PROPERTIES),
@@ -308,6 +322,14 @@ static bool is_number_or_absent(const struct pages_row *row, size_t field)
            row->fields[field].kind == PAGES_NUMBER;
 }
 
+uint64_t rebuild_message_number(const struct pages_row *row, int64_t key, size_t behind)
+{
+    uint64_t id = (uint64_t)key & SPOOL_ID_MAX;
+    if (behind >= row->field_count || row->fields[behind].kind != PAGES_NUMBER)
+        return 0;
+    return id - (uint64_t)rebuild_number(row, behind);
+}
+
 enum judgement rebuild_judge(struct rebuild *rebuild, const struct pages_row *row)
 {
     if (!has_message_shape(rebuild, row))
@@ -319,7 +341,9 @@ enum judgement rebuild_judge(struct rebuild *rebuild, const struct pages_row *ro
          row->fields[MESSAGE_PROPERTIES].kind == PAGES_BLOB) &&
         (is_null(row, MESSAGE_REF) || rebuild_is_text(row, MESSAGE_REF)) &&
         row->fields[MESSAGE_PAYLOAD].kind == PAGES_BLOB &&
-        is_number_or_absent(row, MESSAGE_EXPIRES_AT) && is_number_or_absent(row, MESSAGE_SUM);
+        is_number_or_absent(row, MESSAGE_EXPIRES_AT) && is_number_or_absent(row, MESSAGE_SUM) &&
+        is_number_or_absent(row, MESSAGE_BEHIND) &&
+        rebuild_message_number(row, row->rowid, MESSAGE_BEHIND) <= rebuild_id_of(row);
     if (is_whole && has_message_sum(row))
         is_whole = sum_fits(row);
     else if (is_whole)
@@ -331,7 +355,7 @@ enum judgement rebuild_judge(struct rebuild *rebuild, const struct pages_row *ro
 
 /* ---- rows that are kept ---- */
 
-int rebuild_bind(sqlite3_stmt *stmt, int index, const struct pages_field *field)
+static int bind_field(sqlite3_stmt *stmt, int index, const struct pages_field *field)
 {
     switch (field->kind) {
     case PAGES_NUMBER:
@@ -348,6 +372,15 @@ int rebuild_bind(sqlite3_stmt *stmt, int index, const struct pages_field *field)
         break;
     }
     return sqlite3_bind_null(stmt, index);
+}
+
+int rebuild_bind_fields(sqlite3_stmt *stmt, const struct pages_row *row, size_t count)
+{
+    static const struct pages_field nothing = {.kind = PAGES_NULL};
+    int rc = SQLITE_OK;
+    for (size_t i = 1; i < count && rc == SQLITE_OK; i++)
+        rc = bind_field(stmt, 1 + (int)i, i < row->field_count ? &row->fields[i] : &nothing);
+    return rc;
 }
 
 int rebuild_run(sqlite3_stmt *stmt)

@@ -24,7 +24,8 @@ int rebuild_prepare(struct rebuild *rebuild)
     int rc =
         sqlite3_prepare_v2(db,
                            "INSERT INTO message (" MESSAGE_COLUMNS ")"
-                           " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
+                           " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13,"
+                           " ?14)",
                            -1, &rebuild->insert.message, NULL);
     if (rc == SQLITE_OK)
         rc = sqlite3_prepare_v2(
@@ -39,7 +40,7 @@ int rebuild_prepare(struct rebuild *rebuild)
             db,
             "INSERT OR IGNORE INTO rejected (" KEPT_COLUMNS ")"
             " SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16,"
-            " ?17, ?18, ?19 WHERE NOT EXISTS (SELECT 1 FROM message WHERE key = ?5)",
+            " ?17, ?18, ?19, ?20 WHERE NOT EXISTS (SELECT 1 FROM message WHERE key = ?5)",
             -1, &rebuild->insert.kept, NULL);
     return rc;
 }
@@ -52,12 +53,8 @@ int rebuild_keep_message(struct rebuild *rebuild, const struct pages_row *row)
     if (!lane || numbers_has(&rebuild->seen.ids, rebuild_id_of(row)))
         return 0;
     int rc = sqlite3_bind_int64(rebuild->insert.message, 1 + MESSAGE_KEY, row->rowid);
-    for (int i = MESSAGE_KEY + 1; i <= MESSAGE_SUM && rc == SQLITE_OK; i++) {
-        static const struct pages_field nothing = {.kind = PAGES_NULL};
-        bool is_there = (size_t)i < row->field_count;
-        rc =
-            rebuild_bind(rebuild->insert.message, 1 + i, is_there ? &row->fields[i] : &nothing);
-    }
+    if (rc == SQLITE_OK)
+        rc = rebuild_bind_fields(rebuild->insert.message, row, MESSAGE_FIELDS);
     uint64_t charge = rebuild_charge_of(row);
     if (rc == SQLITE_OK)
         rc = sqlite3_bind_int64(rebuild->insert.message, 1 + MESSAGE_CHARGE, (int64_t)charge);
@@ -65,6 +62,8 @@ int rebuild_keep_message(struct rebuild *rebuild, const struct pages_row *row)
         rc = rebuild_run(rebuild->insert.message);
     if (rc != 0)
         return rc;
+    lane->counters.numbered = rebuild_higher(
+        lane->counters.numbered, rebuild_message_number(row, row->rowid, MESSAGE_BEHIND));
     numbers_add(&rebuild->seen.ids, rebuild_id_of(row));
     lane->counters.messages++;
     lane->counters.bytes += charge;
@@ -95,9 +94,29 @@ int rebuild_keep_outcome(void *userdata, const struct pages_row *row)
         rebuild_number(row, 5) == SPOOL_DELIVERED)
         return 0;
     int rc = sqlite3_bind_int64(rebuild->insert.outcome, 1, row->rowid);
-    for (int i = 1; i <= 16 && rc == SQLITE_OK; i++)
-        rc = rebuild_bind(rebuild->insert.outcome, i + 1, &row->fields[i]);
+    if (rc == SQLITE_OK)
+        rc = rebuild_bind_fields(rebuild->insert.outcome, row, 17);
     return rc == SQLITE_OK ? rebuild_run(rebuild->insert.outcome) : rc;
+}
+
+int rebuild_write_record(struct rebuild *rebuild, const struct rebuild_record *record)
+{
+    enum { CODE = 7, TEXTS = 3 };
+    const struct view texts[TEXTS] = {record->client, record->topic, record->ref};
+    sqlite3_stmt *stmt = rebuild->insert.outcome;
+    int rc = SQLITE_OK;
+    for (int i = 0; i < REBUILD_RECORD_NUMBERS && rc == SQLITE_OK; i++)
+        rc = i == CODE && !record->has_code
+                 ? sqlite3_bind_null(stmt, i + 1)
+                 : sqlite3_bind_int64(stmt, i + 1, record->numbers[i]);
+    for (int i = 0; i < TEXTS && rc == SQLITE_OK; i++) {
+        int index = REBUILD_RECORD_NUMBERS + 1 + i;
+        bool is_null = i == TEXTS - 1 && texts[i].size == 0;
+        rc = is_null ? sqlite3_bind_null(stmt, index)
+                     : sqlite3_bind_text64(stmt, index, view_chars(texts[i]), texts[i].size,
+                                           SQLITE_STATIC, SQLITE_UTF8);
+    }
+    return rc == SQLITE_OK ? rebuild_run(stmt) : rc;
 }
 
 /* What is in the record of a message of which little or nothing is known. */
@@ -132,24 +151,14 @@ static int write_lost_record(struct rebuild *rebuild, const struct lost_record *
         of->row ? rebuild_number(row, MESSAGE_ACCEPTED) : 0,
         0,
     };
-    enum { NUMBERS = sizeof(numbers) / sizeof(*numbers), CODE = 7 };
     const struct view none = view_of("", 0);
-    struct view client = has_topic ? rebuild_bytes(row, MESSAGE_CLIENT) : none;
-    struct view topic = has_topic ? rebuild_bytes(row, MESSAGE_TOPIC) : none;
-    sqlite3_stmt *stmt = rebuild->insert.outcome;
-    int rc = SQLITE_OK;
-    for (int i = 0; i < NUMBERS && rc == SQLITE_OK; i++)
-        rc = i == CODE ? sqlite3_bind_null(stmt, i + 1)
-                       : sqlite3_bind_int64(stmt, i + 1, numbers[i]);
-    if (rc == SQLITE_OK)
-        rc = sqlite3_bind_text64(stmt, NUMBERS + 1, view_chars(client), client.size,
-                                 SQLITE_STATIC, SQLITE_UTF8);
-    if (rc == SQLITE_OK)
-        rc = sqlite3_bind_text64(stmt, NUMBERS + 2, view_chars(topic), topic.size,
-                                 SQLITE_STATIC, SQLITE_UTF8);
-    if (rc == SQLITE_OK)
-        rc = sqlite3_bind_null(stmt, NUMBERS + 3);
-    return rc == SQLITE_OK ? rebuild_run(stmt) : rc;
+    const struct rebuild_record record = {
+        .numbers = numbers,
+        .client = has_topic ? rebuild_bytes(row, MESSAGE_CLIENT) : none,
+        .topic = has_topic ? rebuild_bytes(row, MESSAGE_TOPIC) : none,
+        .ref = none,
+    };
+    return rebuild_write_record(rebuild, &record);
 }
 
 int rebuild_record_broken(struct rebuild *rebuild, const struct pages_row *row)
@@ -344,6 +353,20 @@ static void level_ended(struct rebuild *rebuild)
             rebuild->ends.last_seq - ended;
 }
 
+/*
+ * No number is assigned twice: of the ids that the counters do not know, each may have been
+ * that of a message of this lane. A lane whose row is lost numbered as many at most as there
+ * are ids.
+ */
+static uint64_t count_numbered(const struct rebuild *rebuild, const struct kept_lane *lane)
+{
+    uint64_t uncounted =
+        rebuild->ends.last_id - rebuild_lower(rebuild->ends.last_id, rebuild->counted.id);
+    uint64_t most =
+        lane->is_numbered ? lane->counters.numbered + uncounted : rebuild->ends.last_id;
+    return rebuild_lower(most, rebuild->ends.last_id);
+}
+
 static int write_lane(struct rebuild *rebuild, const struct kept_lane *lane, sqlite3_stmt *stmt)
 {
     const struct spool_counters *counters = &lane->counters;
@@ -354,6 +377,7 @@ static int write_lane(struct rebuild *rebuild, const struct kept_lane *lane, sql
     int rc = sqlite3_bind_int64(stmt, 1, lane->number);
     if (rc == SQLITE_OK)
         rc = sqlite3_bind_text(stmt, 2, lane->name, -1, SQLITE_STATIC);
+    uint64_t accepted = ended + counters->messages;
     const uint64_t numbers[] = {
         counters->messages,
         counters->bytes,
@@ -361,12 +385,14 @@ static int write_lane(struct rebuild *rebuild, const struct kept_lane *lane, sql
                 : rebuild_lower(counters->last_id, rebuild->ends.last_id),
         is_home ? rebuild->ends.last_seq
                 : rebuild_lower(counters->last_seq, rebuild->ends.last_seq),
+        accepted - count_numbered(rebuild, lane),
     };
+    enum { NUMBERS = sizeof(numbers) / sizeof(*numbers) };
     if (rc == SQLITE_OK)
-        rc = sqlite3_bind_int64(stmt, 3, (int64_t)(ended + counters->messages));
+        rc = sqlite3_bind_int64(stmt, 3, (int64_t)accepted);
     for (int i = 0; i < SPOOL_OUTCOMES && rc == SQLITE_OK; i++)
         rc = sqlite3_bind_int64(stmt, 4 + i, (int64_t)counters->ended[i]);
-    for (int i = 0; i < 4 && rc == SQLITE_OK; i++)
+    for (int i = 0; i < NUMBERS && rc == SQLITE_OK; i++)
         rc = sqlite3_bind_int64(stmt, 4 + SPOOL_OUTCOMES + i, (int64_t)numbers[i]);
     return rc == SQLITE_OK ? rebuild_run(stmt) : rc;
 }
@@ -377,8 +403,8 @@ static int write_lanes(struct rebuild *rebuild)
     int rc = sqlite3_prepare_v2(
         rebuild->task->db,
         "INSERT INTO lane (number, name, accepted, delivered, evicted, expired, rejected,"
-        " dropped, damaged, messages, bytes, last_id, last_seq)"
-        " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
+        " dropped, damaged, messages, bytes, last_id, last_seq, unnumbered)"
+        " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
         -1, &stmt, NULL);
     if (rc != SQLITE_OK)
         return rc;
