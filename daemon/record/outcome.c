@@ -10,16 +10,7 @@
 
 #include <string.h>
 
-#include "base/clock.h"
-#include "base/peer.h"
-
-static void record_write_time(struct json *json, const char *name, int64_t wall_ms)
-{
-    char text[CLOCK_TEXT_MAX];
-
-    clock_format(wall_ms, text);
-    json_text(json, name, text);
-}
+#include "daemon/record/members.h"
 
 /* A text from a damaged database must not make a line that is longer than any buffer. */
 static void record_write_text(struct json *json, const char *name, const char *text, size_t max)
@@ -38,12 +29,7 @@ void record_write_cut(struct json *json, const struct spool_record *record, size
     json_unsigned(json, "id", record->id);
     record_write_text(json, "lane", record->lane, RECORD_LANE_MAX);
     record_write_text(json, "client", record->client, text_max);
-    if (record->uid == PEER_UID_UNKNOWN)
-        json_null_value(
-            json,
-            "uid"); /* always present, because the verification of audit files requires it */
-    else
-        json_unsigned(json, "uid", record->uid);
+    record_write_uid(json, record->uid);
     record_write_text(json, "topic", record->topic, text_max);
     json_unsigned(json, "qos", record->qos);
     json_unsigned(json, "bytes", record->bytes);
@@ -54,6 +40,8 @@ void record_write_cut(struct json *json, const struct spool_record *record, size
         json_signed(json, "code", record->code);
     if (record->ref)
         record_write_text(json, "ref", record->ref, text_max);
+    if (record->requeued_from != 0)
+        json_unsigned(json, "requeued_from", record->requeued_from);
     json_close_object(json);
 }
 

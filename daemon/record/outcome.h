@@ -4,8 +4,8 @@
  *
  * The audit file and `mqtt-spool failures --json` share this form, in the order
  * and with the names of docs/audit.md: seq, time, outcome, reason, id, lane,
- * client, uid, topic, qos, bytes, accepted, age_ms, attempts, code, ref. reason is
- * left out if delivered, code and ref if there is none.
+ * client, uid, topic, qos, bytes, accepted, age_ms, attempts, code, ref,
+ * requeued_from. reason is left out if delivered, the last three if there is none.
  *
  * Invariant: seq is the first member, and no member before client holds text that
  * a producer chose. Thread: any.

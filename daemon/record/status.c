@@ -7,6 +7,11 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/text.h"
+#include "daemon/record/members.h"
+
+/* Of a longer topic the beginning is written. */
+#define TOPIC_SHOWN_MAX 256
 
 static void record_write_spool(struct json *json,
                                const struct spool_stats *stats,
@@ -24,13 +29,39 @@ static void record_write_spool(struct json *json,
     json_close_object(json);
 }
 
-/* Not spooled: they have ended. */
-static void record_write_rejected(struct json *json, const struct spool_stats *stats)
+static int record_write_kept(void *userdata, const struct spool_record *record)
 {
+    struct json *json = userdata;
+    char topic[TOPIC_SHOWN_MAX + 1];
+
+    text_format(topic, sizeof(topic), "%s", record->topic);
+    json_open_object(json, "last");
+    record_write_time(json, "time", record->time_ms);
+    json_text(json, "topic", topic);
+    json_text(json, "reason", spool_reason_name(record->reason));
+    if (record->code != SPOOL_NO_CODE)
+        json_signed(json, "code", record->code);
+    else
+        json_null_value(json, "code");
+    json_close_object(json);
+    return 0;
+}
+
+/* Not spooled: they have ended. */
+static int
+record_write_rejected(struct json *json, struct spool *spool, const struct spool_stats *stats)
+{
+    int r = 0;
+
     json_open_object(json, "rejected");
     json_unsigned(json, "messages", stats->kept_messages);
     json_unsigned(json, "bytes", stats->kept_bytes);
+    if (stats->kept_messages > 0)
+        r = spool_read_newest_kept(spool, record_write_kept, json);
+    else
+        json_null_value(json, "last");
     json_close_object(json);
+    return r;
 }
 
 static void record_write_ledger(struct json *json, const struct spool_ledger *ledger)
@@ -85,7 +116,8 @@ record_write_limits(struct json *json, const char *name, const struct record_int
 static void record_write_lane(struct json *json,
                               const struct spool_lane_stats *lane,
                               const struct spool_stats *stats,
-                              const struct record_intake *intake)
+                              const struct record_intake *intake,
+                              bool is_held)
 {
     json_open_object(json, NULL);
     json_text(json, "name", lane->name);
@@ -94,6 +126,7 @@ static void record_write_lane(struct json *json,
     json_unsigned(json, "disk_bytes", record_share_of_disk(stats, lane->bytes));
     json_signed(json, "oldest_age_ms", lane->oldest_age_ms);
     record_write_limits(json, lane->name, intake);
+    json_bool(json, "held", is_held);
     record_write_ledger(json, &lane->ledger);
     json_close_object(json);
 }
@@ -112,7 +145,7 @@ static int record_write_lanes(struct json *json,
 
         r = spool_get_lane_stats(spool, i, now, &lane);
         if (r == 0)
-            record_write_lane(json, &lane, stats, intake);
+            record_write_lane(json, &lane, stats, intake, spool_is_held(spool, lane.name));
     }
     json_close_array(json);
     return r;
@@ -139,7 +172,9 @@ static int record_write_spool_parts(struct json *json,
     if (r != 0)
         return r;
     record_write_spool(json, status->stats, &status->intake);
-    record_write_rejected(json, status->stats);
+    r = record_write_rejected(json, spool, status->stats);
+    if (r != 0)
+        return r;
     record_write_intake(json, &status->intake);
     record_write_ledger(json, &ledger);
     return record_write_lanes(json, spool, status->stats, &status->intake, now);
@@ -159,7 +194,8 @@ static void record_write_some(struct json *json, const char *name, const char *t
         json_null_value(json, name);
 }
 
-static void record_write_link(struct json *json, const struct record_link *link)
+static void
+record_write_link(struct json *json, const struct record_link *link, const struct spool *spool)
 {
     json_open_object(json, "link");
     record_write_known(json, "state", link->state);
@@ -168,6 +204,7 @@ static void record_write_link(struct json *json, const struct record_link *link)
     json_unsigned(json, "connects", link->connects);
     record_write_some(json, "last_error", link->last_error);
     record_write_some(json, "last_error_time", link->last_error_time);
+    record_write_some(json, "remedy", link->remedy);
     record_write_known(json, "acknowledged", link->acknowledged);
     record_write_known(json, "certificate_expires", link->certificate_expires);
     record_write_known(json, "protocol", link->protocol);
@@ -179,6 +216,12 @@ static void record_write_link(struct json *json, const struct record_link *link)
         json_null_value(json, "refused_code");
     json_unsigned(json, "no_subscriber", link->unsubscribed);
     json_bool(json, "held", link->is_held);
+    json_bool(json, "all_held", spool_is_held(spool, NULL));
+    record_write_some(json, "presence_error", link->presence_error);
+    json_open_object(json, "rate");
+    json_unsigned(json, "messages", link->rate_messages);
+    json_unsigned(json, "bytes", link->rate_bytes);
+    json_close_object(json);
     json_close_object(json);
 }
 
@@ -204,7 +247,10 @@ static void record_write_producers(struct json *json, const struct record_produc
     json_open_object(json, "producers");
     json_unsigned(json, "connected", producers->connected);
     json_unsigned(json, "messages_refused", producers->messages_refused);
+    record_write_some(json, "refused_reason", producers->refused_reason);
+    record_write_some(json, "refused_time", producers->refused_time);
     json_unsigned(json, "clients_refused", producers->clients_refused);
+    json_unsigned(json, "bridge_notifications", producers->bridge_notifications);
     json_close_object(json);
 }
 
@@ -284,15 +330,12 @@ int record_write_status(struct json *json,
                         const struct record_status *status,
                         const struct spool_time *now)
 {
-    char time[CLOCK_TEXT_MAX];
-
-    clock_format(now->wall_ms, time);
     json_open_object(json, NULL);
     json_text(json, "version", SPOOLD_VERSION);
     json_signed(json, "pid", status->pid);
-    json_text(json, "time", time);
+    record_write_time(json, "time", now->wall_ms);
     json_signed(json, "uptime_ms", status->uptime_ms);
-    record_write_link(json, &status->link);
+    record_write_link(json, &status->link, spool);
     int r = record_write_spool_parts(json, spool, status, now);
     record_write_small_parts(json, status, now->wall_credible);
     json_close_object(json);

@@ -27,15 +27,19 @@ struct record_link {
     const char *since; /* as clock_format() has it */
     uint64_t connects;
     const char *last_error;      /* "" or NULL: none, or the link is good again */
+    const char *remedy;          /* what helps against it; "" or NULL: none */
     const char *last_error_time; /* this one and the next as clock_format() has it; "": never */
     const char *acknowledged;
     const char *certificate_expires; /* the first of the gateway's; "": there is none */
     const char *protocol;
     unsigned window;
     uint64_t late_answers;
-    int refused_code;      /* why the broker refuses everything; 0: it does not */
-    uint64_t unsubscribed; /* deliveries for which the broker had no subscriber */
-    bool is_held;          /* nothing is sent until a commit has room */
+    int refused_code;           /* why the broker refuses everything; 0: it does not */
+    uint64_t unsubscribed;      /* deliveries for which the broker had no subscriber */
+    bool is_held;               /* nothing is sent until a commit has room */
+    const char *presence_error; /* why the broker refuses it; "" or NULL: it does not */
+    uint64_t rate_messages;     /* uplink.rate, per second; 0: no limit */
+    uint64_t rate_bytes;
 };
 
 /* What is accepted from producers. */
@@ -52,7 +56,10 @@ struct record_intake {
 struct record_producers {
     unsigned connected;
     uint64_t messages_refused;
+    const char *refused_reason; /* of the newest one; "" or NULL: none was */
+    const char *refused_time;   /* as clock_format() has it; likewise */
     uint64_t clients_refused;
+    uint64_t bridge_notifications;
 };
 
 struct record_audit {
