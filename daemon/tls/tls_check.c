@@ -35,20 +35,26 @@ struct tls_dates {
     int64_t until_ms;
 };
 
-static void PRINTF_LIKE(4, 5) tls_add(
+#define TLS_REPLACE "replace the file; it is read at each attempt to connect"
+#define TLS_DATES   "replace it, or correct the clock"
+
+/* Return: NULL: there is no room for it. */
+static struct tls_problem *PRINTF_LIKE(4, 5) tls_add(
     struct tls_report *report, enum tls_file file, bool is_fatal, const char *format, ...)
 {
     struct tls_problem *problem = &report->problems[report->count];
     va_list arguments;
 
     if (report->count == TLS_PROBLEMS_MAX)
-        return;
+        return NULL;
     report->count++;
     problem->file = file;
     problem->is_fatal = is_fatal;
+    problem->remedy = is_fatal ? TLS_REPLACE : TLS_DATES;
     va_start(arguments, format);
     text_vformat(problem->text, sizeof(problem->text), format, arguments);
     va_end(arguments);
+    return problem;
 }
 
 /* --- reading -------------------------------------------------------------- */
@@ -224,6 +230,30 @@ static bool tls_is_encrypted(const struct tls_text *text)
            tls_has_line(text, "Proc-Type: 4,ENCRYPTED");
 }
 
+/* The file is as it should be; what is wrong is its password. */
+static void tls_add_locked_key(const struct uplink_tls_settings *settings,
+                               struct tls_report *report)
+{
+    struct tls_problem *problem;
+    const char *remedy;
+
+    if (settings->key_password_file[0] != '\0') {
+        problem =
+            tls_add(report, TLS_KEY, true, "is encrypted, and not with the password in %s",
+                    settings->key_password_file);
+        remedy = "correct the password in the file of uplink.tls.key_password_file; it is read "
+                 "at each attempt to connect";
+    } else {
+        problem = tls_add(report, TLS_KEY, true,
+                          "is encrypted, and there is no uplink.tls.key_password_file");
+        remedy =
+            "set uplink.tls.key_password_file to a file with its password, and restart the "
+            "daemon; or replace the file by a key without one";
+    }
+    if (problem)
+        problem->remedy = remedy;
+}
+
 static void tls_add_unreadable_key(const struct tls_text *text,
                                    const struct uplink_tls_settings *settings,
                                    struct tls_report *report)
@@ -232,11 +262,8 @@ static void tls_add_unreadable_key(const struct tls_text *text,
         tls_add(report, TLS_KEY, true, "has no private key in PEM form");
     else if (!tls_is_encrypted(text))
         tls_add(report, TLS_KEY, true, "is damaged: its key cannot be read");
-    else if (settings->key_password_file[0] == '\0')
-        tls_add(report, TLS_KEY, true, "is encrypted: set uplink.tls.key_password_file");
     else
-        tls_add(report, TLS_KEY, true, "is encrypted, and not with the password in %s",
-                settings->key_password_file);
+        tls_add_locked_key(settings, report);
 }
 
 /* @certificate: NULL: not known. */

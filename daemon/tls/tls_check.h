@@ -27,6 +27,7 @@ struct tls_problem {
     enum tls_file file;
     bool is_fatal; /* no connection can be made; else only its dates are wrong or near */
     char text[TLS_TEXT_MAX]; /* to stand behind the name of the file */
+    const char *remedy;      /* a literal */
 };
 
 struct tls_report {

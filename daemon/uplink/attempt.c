@@ -98,7 +98,9 @@ static int attempt_connect(struct uplink *uplink, struct attempt *attempt)
     options.MQTTVersion = (int)uplink->client.protocol;
     options.keepAliveInterval = (int)uplink->client.keepalive_s;
     paho_link_set_keepalive_ms((uint64_t)options.keepAliveInterval * 1000);
-    options.connectTimeout = (int)((settings->connect_timeout_ms + 999) / 1000);
+    /* Later than the link's own timer, because Paho looks at it only every 3 s. */
+    options.connectTimeout =
+        (int)((settings->connect_timeout_ms + UPLINK_GRACE_MS + 999) / 1000);
     options.maxInflight = (int)settings->window;
     options.automaticReconnect = 0;
     options.username = text_or_null(settings->username);
@@ -146,6 +148,7 @@ static bool attempt_check_files(struct uplink *uplink,
         return true;
     uplink_tls_paths(uplink->settings, paths);
     text_format(reason, UPLINK_TEXT_MAX, "%s %s", paths[problem->file], problem->text);
+    uplink->connection.remedy = problem->remedy;
     return false;
 }
 

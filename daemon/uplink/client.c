@@ -56,13 +56,10 @@ static void post_event(void *userdata, struct uplink_event *posted)
 /* What the broker said besides its code, to be put behind it. */
 static void put_words(char text[static UPLINK_TEXT_MAX], const struct paho_words *words)
 {
-    int used = 0;
-
     if (words->reason[0] != '\0')
-        used = snprintf(text, UPLINK_TEXT_MAX, ": \"%s\"", words->reason);
+        text_append(text, UPLINK_TEXT_MAX, ": \"%s\"", words->reason);
     if (words->reference[0] != '\0')
-        text_format(text + used, (size_t)(UPLINK_TEXT_MAX - used), "; it refers to %s",
-                    words->reference);
+        text_append(text, UPLINK_TEXT_MAX, "; it refers to %s", words->reference);
 }
 
 /* Positive codes are the broker's, negative ones Paho's. */
@@ -309,6 +306,9 @@ void uplink_release_library(struct uplink *uplink)
     uplink_destroy_client(uplink);
     if (paho_link_start_threads() == 0)
         MQTTAsync_destroy(&placeholder); /* NULL is accepted */
+    /* A thread that has ended did not wait, so it may not have woken the loop. */
+    if (uplink->inbox.is_ready)
+        mailbox_wake(&uplink->inbox.mailbox);
 }
 
 int uplink_create_client(struct uplink *uplink, const char *uri)

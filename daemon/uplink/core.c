@@ -39,13 +39,14 @@ void uplink_timer_set_in(struct uplink_timer *timer, uint64_t ms)
     uplink_timer_set(timer, uplink_now_ms() + (int64_t)ms);
 }
 
-void uplink_set_error(struct uplink_error *error, const char *format, ...)
+void uplink_set_error(struct uplink_error *error, const char *remedy, const char *format, ...)
 {
     va_list arguments;
 
     va_start(arguments, format);
     text_vformat(error->text, sizeof(error->text), format, arguments);
     va_end(arguments);
+    error->remedy = remedy;
     error->boot_ms = uplink_now_ms();
 }
 
@@ -70,7 +71,11 @@ unsigned uplink_window(const struct uplink *uplink)
     unsigned announced = uplink->connection.limits.receive_maximum;
     unsigned window = uplink->slots.count;
 
-    return announced < window ? announced : window;
+    if (announced < window)
+        window = announced;
+    return uplink->connection.window > 0 && uplink->connection.window < window
+               ? uplink->connection.window
+               : window;
 }
 
 bool uplink_is_connected(const struct uplink *uplink)

@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/regular.h"
 #include "daemon/tls/tls_check.h"
@@ -45,12 +46,34 @@ static void put_finding(const struct file_check *check, struct uplink_finding fi
     check->fn(check->userdata, &finding);
 }
 
+/* systemd names the folder to each process of the unit, and opens it to the daemon alone: not
+ * to ExecReload=, which must not fail for that. */
+static bool is_closed_credential(const char *path)
+{
+    const char *folder = getenv("CREDENTIALS_DIRECTORY");
+    size_t size = folder ? strlen(folder) : 0;
+
+    return size > 0 && strncmp(path, folder, size) == 0 && path[size] == '/' &&
+           access(folder, X_OK) < 0;
+}
+
 static void
 put_unreadable(const struct file_check *check, const char *key, const char *path, int error)
 {
     char text[UPLINK_TEXT_MAX];
     bool is_credential = strncmp(path, "%d/", 3) == 0;
 
+    if (is_closed_credential(path)) {
+        put_finding(check, (struct uplink_finding){.kind = UPLINK_FINDING_UNCHECKED,
+                                                   .key = key,
+                                                   .file = path,
+                                                   .text = "is not checked: this process has "
+                                                           "no access to the credentials of "
+                                                           "the unit",
+                                                   .remedy = "none is needed if it is the "
+                                                             "reload of the unit"});
+        return;
+    }
     (void)snprintf(text, sizeof(text), "cannot be read: %s",
                    is_credential ? "CREDENTIALS_DIRECTORY is not set" : regular_error(error));
     put_finding(check, (struct uplink_finding){.kind = UPLINK_FINDING_UNUSABLE,
@@ -116,16 +139,13 @@ static void check_tls(const struct file_check *check)
         const char *paths[TLS_FILES];
 
         uplink_tls_paths(check->settings, paths);
-        put_finding(
-            check,
-            (struct uplink_finding){
-                .kind = problem->is_fatal ? UPLINK_FINDING_UNUSABLE : UPLINK_FINDING_DATES,
-                .key = tls_keys[problem->file],
-                .file = paths[problem->file],
-                .text = problem->text,
-                .remedy = problem->is_fatal ? "replace the file; it is read at each "
-                                              "attempt to connect"
-                                            : "replace it, or correct the clock"});
+        put_finding(check,
+                    (struct uplink_finding){.kind = problem->is_fatal ? UPLINK_FINDING_UNUSABLE
+                                                                      : UPLINK_FINDING_DATES,
+                                            .key = tls_keys[problem->file],
+                                            .file = paths[problem->file],
+                                            .text = problem->text,
+                                            .remedy = problem->remedy});
     }
 }
 

@@ -15,10 +15,11 @@
 #include "daemon/uplink/settings.h"
 
 enum uplink_finding_kind {
-    UPLINK_FINDING_UNUSABLE, /* no connection can be made with this file */
-    UPLINK_FINDING_SUSPECT,  /* hardly what is meant */
-    UPLINK_FINDING_DATES,    /* a certificate is not valid now, or not for long */
-    UPLINK_FINDING_INSECURE  /* others can read or change what is sent */
+    UPLINK_FINDING_UNUSABLE,  /* no connection can be made with this file */
+    UPLINK_FINDING_UNCHECKED, /* a credential, in a folder that this process cannot enter */
+    UPLINK_FINDING_SUSPECT,   /* hardly what is meant */
+    UPLINK_FINDING_DATES,     /* a certificate is not valid now, or not for long */
+    UPLINK_FINDING_INSECURE   /* others can read or change what is sent */
 };
 
 struct uplink_finding {

@@ -7,7 +7,7 @@
  * cannot take is given up only if each other broker of the list cannot take it either; one
  * that has not been connected to yet may.
  *
- * Diagnostics: link_limits, link_protocol.
+ * Diagnostics: link_limits.
  */
 #include <inttypes.h>
 #include <stdio.h>
@@ -17,48 +17,7 @@
 #include "daemon/mqtt/packet.h"
 #include "daemon/uplink/uplink-private.h"
 
-unsigned uplink_choose_protocol(const struct uplink_settings *settings,
-                                const struct uplink_broker *broker)
-{
-    if (settings->protocol != 0)
-        return settings->protocol;
-    return broker->speaks_3_1_1_only ? MQTTVERSION_3_1_1 : MQTTVERSION_5;
-}
-
-/* A CONNACK of 3.1.1 has codes up to 5, and no broker of version 5 sends these. */
-bool uplink_is_3_1_1_answer(const struct uplink *uplink, const struct uplink_event *event)
-{
-    return uplink->client.protocol == MQTTVERSION_5 && event->is_connack &&
-           (event->code < MQTT_FIRST_FAILURE || event->code == MQTT_UNSUPPORTED_VERSION);
-}
-
-bool uplink_needs_protocol_5(const struct uplink_settings *settings)
-{
-    return settings->protocol == MQTTVERSION_5 ||
-           (settings->password_file[0] != '\0' && settings->username[0] == '\0');
-}
-
-void uplink_fall_back(struct uplink *uplink, const struct uplink_event *event)
-{
-    const char *uri = uplink_broker_uri(uplink);
-    char quoted[UPLINK_TEXT_MAX];
-
-    uplink_broker(uplink)->speaks_3_1_1_only = true;
-    uplink->connection.reconnects_at_once = true;
-    log_warning(
-        "link_protocol broker=%s protocol=3.1.1 reason=\"it refuses MQTT 5 with code "
-        "%d\" costs=\"properties, message expiry, reported refusals\" remedy=\"use a broker "
-        "that speaks MQTT 5, or accept it: set uplink.protocol = 4\"",
-        log_quote(quoted, sizeof(quoted), uri, strlen(uri)), event->code);
-}
-
-void uplink_log_protocol(const struct uplink_settings *settings)
-{
-    if (settings->protocol == MQTTVERSION_3_1_1)
-        log_warning("link_protocol protocol=3.1.1 reason=\"uplink.protocol is 4\" "
-                    "costs=\"properties, message expiry, reported refusals\" remedy=\"remove "
-                    "uplink.protocol: MQTT 5 is used with a broker that speaks it\"");
-}
+#define LIMIT_TEXT_MAX 48
 
 static bool are_equal(const struct uplink_limits *a, const struct uplink_limits *b)
 {
@@ -68,46 +27,73 @@ static bool are_equal(const struct uplink_limits *a, const struct uplink_limits 
            a->alias_maximum == b->alias_maximum && strcmp(a->client_id, b->client_id) == 0;
 }
 
-static void log_limits(const struct uplink_limits *limits, const char *uri)
+/* @text: " key=number" if @number is not what holds without an announcement, else "". */
+static const char *
+format_limit(char text[static LIMIT_TEXT_MAX], const char *key, uint64_t number, uint64_t none)
 {
-    char quoted[UPLINK_TEXT_MAX];
-    char client_id[UPLINK_TEXT_MAX];
-
-    log_info(
-        "link_limits broker=%s receive_maximum=%u maximum_packet=%" PRIu64
-        " maximum_qos=%u retain=%s keepalive_s=%u topic_aliases=%u client_id=%s",
-        log_quote(quoted, sizeof(quoted), uri, strlen(uri)), limits->receive_maximum,
-        limits->maximum_packet, limits->maximum_qos, limits->retain_available ? "yes" : "no",
-        limits->keepalive_s, limits->alias_maximum,
-        log_quote(client_id, sizeof(client_id), limits->client_id, strlen(limits->client_id)));
+    text[0] = '\0';
+    if (number != none)
+        (void)snprintf(text, LIMIT_TEXT_MAX, " %s=%" PRIu64, key, number);
+    return text;
 }
 
-static bool is_usable(const struct uplink_settings *settings,
-                      const struct uplink_limits *limits,
-                      char reason[static UPLINK_TEXT_MAX],
-                      int *ret_code)
+/* Only what was announced. */
+static void log_limits(const struct uplink_limits *limits, const char *uri)
+{
+    struct uplink_limits none = uplink_no_limits();
+    char receive[LIMIT_TEXT_MAX], packet[LIMIT_TEXT_MAX], qos[LIMIT_TEXT_MAX];
+    char keepalive[LIMIT_TEXT_MAX], aliases[LIMIT_TEXT_MAX];
+    char quoted[UPLINK_TEXT_MAX], client_id[UPLINK_TEXT_MAX];
+    const char *id = limits->client_id;
+
+    log_info(
+        "link_limits broker=%s%s%s%s%s%s%s%s%s%s",
+        log_quote(quoted, sizeof(quoted), uri, strlen(uri)),
+        format_limit(receive, "receive_maximum", limits->receive_maximum, none.receive_maximum),
+        format_limit(packet, "maximum_packet", limits->maximum_packet, none.maximum_packet),
+        format_limit(qos, "maximum_qos", limits->maximum_qos, none.maximum_qos),
+        limits->retain_available ? "" : " retain=no",
+        format_limit(keepalive, "keepalive_s", limits->keepalive_s, none.keepalive_s),
+        format_limit(aliases, "topic_aliases", limits->alias_maximum, none.alias_maximum),
+        id[0] != '\0' ? " client_id=" : "",
+        id[0] != '\0' ? log_quote(client_id, sizeof(client_id), id, strlen(id)) : "",
+        are_equal(limits, &none) ? " announced=nothing" : "");
+}
+
+/* Return: NULL: the broker may be used; else the remedy, and @reason and @ret_code are set. */
+static const char *check_usable(const struct uplink_settings *settings,
+                                const struct uplink_limits *limits,
+                                char reason[static UPLINK_TEXT_MAX],
+                                int *ret_code)
 {
     bool is_zero = limits->receive_maximum == 0 || limits->maximum_packet == 0;
 
     *ret_code = is_zero ? MQTT_PROTOCOL_ERROR : MQTT_SUCCESS;
-    if (is_zero)
+    if (is_zero) {
         (void)snprintf(reason, UPLINK_TEXT_MAX, "the broker announced %s 0, a protocol error",
                        limits->receive_maximum == 0 ? "Receive Maximum"
                                                     : "Maximum Packet Size");
-    else if (limits->maximum_qos == 0 && settings->max_qos > 0)
-        (void)snprintf(reason, UPLINK_TEXT_MAX,
-                       "the broker takes QoS 0 alone, which it does not acknowledge: set "
-                       "uplink.max_qos = 0 to use it");
-    else
-        return true;
-    return false;
+        return limits->receive_maximum == 0
+                   ? "raise the broker's limit of messages in flight for this client id above "
+                     "0, or name another broker in uplink.brokers"
+                   : "raise the broker's limit of the packet size for this client id above 0, "
+                     "or name another broker in uplink.brokers";
+    }
+    if (limits->maximum_qos > 0 || settings->max_qos == 0)
+        return NULL;
+    (void)snprintf(reason, UPLINK_TEXT_MAX,
+                   "the broker takes QoS 0 alone, which it does not acknowledge: set "
+                   "uplink.max_qos = 0 to use it");
+    return "let the broker allow QoS 1 to this client id; or set uplink.max_qos = 0, and accept "
+           "that what is lost on the way is recorded as delivered";
 }
 
-bool uplink_take_limits(struct uplink *uplink,
-                        const struct uplink_limits *limits,
-                        char reason[static UPLINK_TEXT_MAX],
-                        int *ret_code)
+const char *uplink_take_limits(struct uplink *uplink,
+                               const struct uplink_limits *limits,
+                               char reason[static UPLINK_TEXT_MAX],
+                               int *ret_code)
 {
+    const char *remedy = check_usable(uplink->settings, limits, reason, ret_code);
     struct uplink_broker *broker = uplink_broker(uplink);
     struct uplink_limits none = uplink_no_limits();
 
@@ -115,15 +101,15 @@ bool uplink_take_limits(struct uplink *uplink,
         log_limits(limits, uplink_broker_uri(uplink));
     broker->limits = *limits;
     broker->has_limits = true;
-    broker->is_usable = is_usable(uplink->settings, limits, reason, ret_code);
-    return broker->is_usable;
+    broker->is_usable = !remedy;
+    return remedy;
 }
 
-bool uplink_is_still_usable(const struct uplink *uplink,
-                            char reason[static UPLINK_TEXT_MAX],
-                            int *ret_code)
+const char *uplink_recheck_limits(const struct uplink *uplink,
+                                  char reason[static UPLINK_TEXT_MAX],
+                                  int *ret_code)
 {
-    return is_usable(uplink->settings, &uplink->connection.limits, reason, ret_code);
+    return check_usable(uplink->settings, &uplink->connection.limits, reason, ret_code);
 }
 
 /* --- the keep-alive ------------------------------------------------------- */

@@ -66,6 +66,8 @@ void uplink_end_connection(struct uplink *uplink, const char *reason)
     struct uplink_broker *broker = uplink_broker(uplink);
     const char *uri = uplink_broker_uri(uplink);
     bool was_online = uplink->connection.online_ms > 0;
+
+    uplink_judge_version(uplink);
     bool is_failure = !uplink->connection.reconnects_at_once;
 
     uplink_timer_off(&uplink->timer);
@@ -83,7 +85,7 @@ void uplink_end_connection(struct uplink *uplink, const char *reason)
         return;
     }
     if (is_failure)
-        uplink_set_error(&uplink->last_error, "%s", reason);
+        uplink_set_error(&uplink->last_error, uplink_remedy(uplink), "%s", reason);
     uplink_plan_retry(uplink);
     if (is_failure && was_online)
         uplink_log_lost(uplink, broker, uri);
@@ -107,7 +109,7 @@ static void begin_attempt(struct uplink *uplink)
 {
     char reason[UPLINK_TEXT_MAX];
 
-    uplink_timer_set_in(&uplink->timer, uplink->settings->connect_timeout_ms + UPLINK_GRACE_MS);
+    uplink_timer_set_in(&uplink->timer, uplink->settings->connect_timeout_ms);
     uplink_set_state(uplink, LINK_CONNECTING);
     if (!uplink_attempt(uplink, reason)) {
         uplink->connection.is_unprepared = true;
@@ -202,16 +204,32 @@ static void on_stall(struct uplink *uplink)
 
     (void)snprintf(reason, sizeof(reason), "no answer for %" PRIu64 " s",
                    (uplink->settings->ack_timeout_ms + 999) / 1000);
-    uplink_note_end(connection, UPLINK_CAUSE_DROPPED, reason);
+    connection->is_fruitless |= uplink_is_mute(uplink);
+    uplink_note_end(connection, UPLINK_CAUSE_STALLED, reason);
     if (++uplink->retry.stalls >= STALLS_MAX)
         abandon_client(uplink, connection->end_reason);
     else
         uplink_disconnect(uplink, LINK_DROPPING, MQTT_SUCCESS);
 }
 
+void uplink_blame_topic(struct uplink *uplink, const char *topic)
+{
+    struct uplink_connection *connection = &uplink->connection;
+
+    if (connection->cause != UPLINK_CAUSE_STALLED)
+        return;
+    text_format(connection->end_reason, sizeof(connection->end_reason),
+                "no answer for %" PRIu64 " s to topic %s, while others were answered",
+                (uplink->settings->ack_timeout_ms + 999) / 1000, topic);
+    connection->remedy =
+        "look at the broker: it takes this topic and never acknowledges it; let "
+        "it answer, or refuse with a reason code; others are sent meanwhile";
+}
+
 /* It does not answer, so it is not asked to close. */
 static void on_silence(struct uplink *uplink)
 {
+    uplink->connection.is_fruitless |= uplink_is_mute(uplink);
     uplink_note_end(&uplink->connection, UPLINK_CAUSE_KEEPALIVE, "no answer to PINGREQ");
     abandon_client(uplink, uplink->connection.end_reason);
 }
@@ -251,7 +269,7 @@ void uplink_on_deadline(struct uplink *uplink)
         uplink_end_connection(uplink, reason);
         break;
     case LINK_CONNECTING:
-        uplink_describe_timeout(uplink, reason);
+        uplink->connection.remedy = uplink_describe_timeout(uplink, reason);
         abandon_client(uplink, reason);
         break;
     case LINK_ONLINE:
@@ -308,8 +326,14 @@ static void on_connected(struct uplink *uplink, const struct uplink_event *event
     char reason[UPLINK_TEXT_MAX];
     int code;
 
+    if (!uplink_accept_version(uplink)) {
+        uplink->connection.reconnects_at_once = true;
+        uplink_disconnect(uplink, LINK_DROPPING, MQTT_SUCCESS);
+        return;
+    }
     uplink->connection.limits = event->limits;
-    if (!uplink_take_limits(uplink, &event->limits, reason, &code)) {
+    uplink->connection.remedy = uplink_take_limits(uplink, &event->limits, reason, &code);
+    if (uplink->connection.remedy) {
         uplink_note_end(&uplink->connection, UPLINK_CAUSE_DROPPED, reason);
         uplink_disconnect(uplink, LINK_DROPPING, code);
         return;
@@ -321,6 +345,7 @@ static void on_connected(struct uplink *uplink, const struct uplink_event *event
     uplink_timer_off(&uplink->timer);
     uplink->connects++;
     uplink->connection.online_ms = uplink_now_ms();
+    uplink->connection.window = uplink_broker(uplink)->window;
     uplink_set_state(uplink, LINK_ONLINE);
     uplink_progress_begin(uplink);
     uplink_aliases_begin(&uplink->aliases, uplink_broker(uplink)->refuses_aliases
@@ -331,11 +356,25 @@ static void on_connected(struct uplink *uplink, const struct uplink_event *event
     uplink_birth_begin(uplink);
 }
 
-/* No failure: the messages in flight have their answers. */
+/* As after an attempt that failed. */
+static void give_up(struct uplink *uplink)
+{
+    uplink->connection.remedy =
+        "look at the rights and limits of this client id at the broker; the next one of "
+        "uplink.brokers is tried, and the messages are kept";
+    uplink_note_end(&uplink->connection, UPLINK_CAUSE_DROPPED, "the broker accepts no message");
+    uplink_disconnect(uplink, LINK_DROPPING, MQTT_SUCCESS);
+}
+
+/* The messages in flight have their answers. */
 void uplink_leave_if_due(struct uplink *uplink)
 {
     if (!uplink_is_leave_due(uplink))
         return;
+    if (uplink->brokers.is_given_up) {
+        give_up(uplink);
+        return;
+    }
     uplink_log_leave(uplink);
     uplink->connection.reconnects_at_once = true;
     uplink_disconnect(uplink, LINK_DROPPING, MQTT_SUCCESS);
@@ -377,7 +416,9 @@ void uplink_on_event(struct uplink *uplink, struct uplink_event *event)
             break;
         if (copy.is_connack)
             uplink->connection.connack_code = copy.code;
-        uplink_describe_failure(uplink, &copy, reason);
+        else
+            uplink->connection.is_broken = !uplink_is_timeout(&copy);
+        uplink->connection.remedy = uplink_describe_failure(uplink, &copy, reason);
         if (uplink_is_3_1_1_answer(uplink, &copy) && !uplink_needs_protocol_5(uplink->settings))
             uplink_fall_back(uplink, &copy);
         uplink_end_connection(uplink, reason);

@@ -7,8 +7,6 @@
  */
 #include "daemon/uplink/pacer.h"
 
-#include <stdbool.h>
-
 /* A bucket counts thousandths, so that it is filled by its rate each millisecond. */
 #define UNIT INT64_C(1000)
 
@@ -65,6 +63,12 @@ static void bucket_charge(struct pacer_bucket *bucket, uint64_t amount)
 {
     if (bucket->rate > 0)
         bucket->content -= (int64_t)amount * UNIT;
+}
+
+bool pacer_has_limit(const struct pacer *pacer, const struct uplink_rate *rate)
+{
+    return rate->messages > 0 || rate->bytes > 0 || pacer->messages.rate > 0 ||
+           pacer->bytes.rate > 0;
 }
 
 void pacer_charge(struct pacer *pacer,

@@ -13,6 +13,7 @@
 #ifndef MQTT_SPOOLD_DAEMON_UPLINK_PACER_H
 #define MQTT_SPOOLD_DAEMON_UPLINK_PACER_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "daemon/uplink/settings.h"
@@ -32,6 +33,8 @@ struct pacer {
 /* How long until the next message may be sent, in ms, by the rates of now; 0: at once. */
 int64_t
 pacer_wait_ms(const struct pacer *pacer, const struct uplink_rate *rate, int64_t boot_ms);
+/* Is there a rate, or was there one at the last charge? If not, a charge changes nothing. */
+bool pacer_has_limit(const struct pacer *pacer, const struct uplink_rate *rate);
 /* A message of so many bytes was sent. */
 void pacer_charge(struct pacer *pacer,
                   const struct uplink_rate *rate,

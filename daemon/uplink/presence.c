@@ -113,13 +113,14 @@ bool uplink_presence_wants_will(const struct uplink *uplink)
     return is_delayed(uplink) && uplink_presence_is_unfinished(uplink);
 }
 
-static void log_refused(struct uplink *uplink, const char *reason)
+static void note_refused(struct uplink *uplink, const char *reason)
 {
     const char *topic = uplink->presence.topic;
     char quoted[UPLINK_TEXT_MAX];
     char why[UPLINK_TEXT_MAX];
     uint64_t suppressed = 0;
 
+    (void)snprintf(uplink->presence.error, sizeof(uplink->presence.error), "%s", reason);
     if (log_limit_pass(&uplink->presence.warnings, uplink_now_ms(), &suppressed))
         log_warning(
             "presence_refused topic=%s reason=%s suppressed=%" PRIu64
@@ -136,7 +137,7 @@ static void note_closed(struct uplink *uplink, const struct uplink_answer *answe
     if (!answer->was_oldest || answer->cause != UPLINK_CAUSE_BROKER_CLOSED)
         return;
     if (++presence->closed == CLOSED_MAX)
-        log_refused(uplink, "the broker closes the connection at it");
+        note_refused(uplink, "the broker closes the connection at it");
 }
 
 void uplink_presence_on_answer(struct uplink *uplink, const struct uplink_answer *answer)
@@ -148,12 +149,13 @@ void uplink_presence_on_answer(struct uplink *uplink, const struct uplink_answer
     switch (answer->kind) {
     case UPLINK_DELIVERED:
         presence->closed = 0;
+        presence->error[0] = '\0';
         presence->has_left = presence->is_leaving && presence->in_flight == 0;
         break;
     case UPLINK_REFUSED:
         (void)snprintf(reason, sizeof(reason), "%s (code 0x%02X)",
                        packet_reason_text(answer->code), (unsigned)answer->code);
-        log_refused(uplink, reason);
+        note_refused(uplink, reason);
         break;
     case UPLINK_UNKNOWN:
         note_closed(uplink, answer);

@@ -29,15 +29,15 @@ static int64_t check_interval_ms(uint64_t timeout_ms)
     return timeout_ms >= CHECKS ? (int64_t)(timeout_ms / CHECKS) : 1;
 }
 
-void uplink_progress_note_answer(struct uplink *uplink)
+void uplink_progress_note_answer(struct uplink *uplink, int64_t now_ms)
 {
-    uplink->progress.answer_ms = uplink_now_ms();
+    uplink->progress.answer_ms = now_ms;
     uplink->timer.is_extended = false;
 }
 
 void uplink_progress_expect(struct uplink *uplink)
 {
-    uplink_progress_note_answer(uplink);
+    uplink_progress_note_answer(uplink, uplink_now_ms());
     if (uplink->settings->ack_timeout_ms > 0)
         check_by(uplink, uplink->progress.answer_ms +
                              check_interval_ms(uplink->settings->ack_timeout_ms));
@@ -62,7 +62,7 @@ static void note_traffic(struct uplink *uplink)
         return;
     bool has_taken = traffic.taken > progress->taken;
     if (has_taken && oldest && (!oldest->is_taken || traffic.is_blocked))
-        uplink_progress_note_answer(uplink);
+        uplink_progress_note_answer(uplink, uplink_now_ms());
     if (oldest && !oldest->is_taken)
         oldest->is_taken = paho_link_is_taken(oldest->packet_id);
     if (traffic.received > progress->received || (has_taken && carries_ping(progress)))

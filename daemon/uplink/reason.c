@@ -4,16 +4,22 @@
  *
  * The library reports little: a code of the CONNACK, or only a failure. The rest comes
  * of the seam, which has the kernel's errno, of OpenSSL's line, and of the time that passed.
+ * A reason that needs another step than others of its kind has its remedy here (remedy.c has
+ * those of the kinds).
  */
-#include <inttypes.h>
+#include <ctype.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/text.h"
 #include "daemon/mqtt/packet.h"
+#include "daemon/uplink/paho/paho_handshake.h"
 #include "daemon/uplink/uplink-private.h"
 
-static const char *connack_text(unsigned protocol, int code)
+/* A broker of 3.1.1 may answer with a code of MQTT 5. */
+static const char *connack_text(int code)
 {
     static const char *const texts[] = {"",
                                         "protocol version not accepted",
@@ -22,73 +28,104 @@ static const char *connack_text(unsigned protocol, int code)
                                         "bad user name or password",
                                         "not authorized"};
 
-    if (protocol == MQTTVERSION_5 && code >= MQTT_FIRST_FAILURE)
+    if (code >= MQTT_FIRST_FAILURE)
         return packet_reason_text(code);
     return code < 6 ? texts[code] : "unknown";
 }
 
-static void describe_connack(const struct uplink *uplink,
-                             const struct uplink_event *event,
-                             char reason[static UPLINK_TEXT_MAX])
+/* Return: the remedy; NULL: that of its kind. */
+static const char *describe_connack(const struct uplink *uplink,
+                                    const struct uplink_event *event,
+                                    char reason[static UPLINK_TEXT_MAX])
 {
     unsigned protocol = uplink->client.protocol;
-    const char *text = connack_text(protocol, event->code);
+    const char *text = connack_text(event->code);
 
     if (event->code >= MQTT_FIRST_FAILURE && protocol == MQTTVERSION_5)
         text_format(reason, UPLINK_TEXT_MAX, "%s (code 0x%02X)%s", text, (unsigned)event->code,
                     event->words);
     else
-        (void)snprintf(reason, UPLINK_TEXT_MAX, "%s (code %d)", text, event->code);
+        (void)snprintf(reason, UPLINK_TEXT_MAX, "%s (code 0x%02X)", text,
+                       (unsigned)event->code);
     if (!uplink_is_3_1_1_answer(uplink, event))
-        return;
+        return NULL;
+    bool is_version_set = uplink->settings->protocol == MQTTVERSION_5;
     size_t used = strlen(reason);
     (void)snprintf(reason + used, UPLINK_TEXT_MAX - used,
-                   uplink->settings->protocol == MQTTVERSION_5
-                       ? ": the broker speaks MQTT 3.1.1 only: set uplink.protocol to \"auto\""
-                       : ": the broker speaks MQTT 3.1.1 only, where a password needs a user "
-                         "name: set uplink.username");
+                   ": the broker speaks MQTT 3.1.1 only%s",
+                   is_version_set ? "" : ", where a password needs a user name");
+    return is_version_set ? "set uplink.protocol to auto" : "set uplink.username";
 }
 
-void uplink_describe_timeout(const struct uplink *uplink, char reason[static UPLINK_TEXT_MAX])
+const char *uplink_describe_timeout(const struct uplink *uplink,
+                                    char reason[static UPLINK_TEXT_MAX])
 {
-    (void)snprintf(reason, UPLINK_TEXT_MAX, "no connection within %" PRIu64 " s",
-                   (uplink->settings->connect_timeout_ms + 999) / 1000);
+    bool is_connected = paho_link_is_established();
+    bool is_handshake = is_connected && uplink->client.is_tls && !paho_handshake_is_complete();
+    const char *what = "no connection";
+    char span[CLOCK_SPAN_MAX];
+
+    if (is_connected)
+        what = is_handshake ? "connected, but the TLS handshake has not ended"
+                            : "connected, but no CONNACK";
+    clock_format_span((int64_t)uplink->settings->connect_timeout_ms, span);
+    (void)snprintf(reason, UPLINK_TEXT_MAX, "%s within %s", what, span);
+    if (is_handshake)
+        return UPLINK_CHECK_TLS_PORT;
+    return is_connected ? "check that this is a port for MQTT, and " UPLINK_LOOK_AT_BROKER
+                          "; if it is only slow, raise uplink.connect_timeout"
+                        : NULL;
 }
 
-static void describe_silence(const struct uplink *uplink,
-                             const struct uplink_event *event,
-                             char reason[static UPLINK_TEXT_MAX])
+bool uplink_is_timeout(const struct uplink_event *event)
 {
-    if (strstr(event->text, "timeout"))
-        uplink_describe_timeout(uplink, reason);
-    else if (uplink->client.is_tls)
-        uplink_describe_tls_silence(uplink, reason);
-    else
-        (void)snprintf(reason, UPLINK_TEXT_MAX, "%s",
-                       paho_link_limitations()
-                           ? "connection refused or closed before an answer"
-                           : "broker closed the connection before it answered");
+    return strstr(event->text, "timeout");
 }
 
-void uplink_describe_failure(const struct uplink *uplink,
-                             const struct uplink_event *event,
-                             char reason[static UPLINK_TEXT_MAX])
+/* Return: the remedy; NULL: that of its kind. */
+static const char *describe_silence(const struct uplink *uplink,
+                                    const struct uplink_event *event,
+                                    char reason[static UPLINK_TEXT_MAX])
+{
+    if (uplink_is_timeout(event))
+        return uplink_describe_timeout(uplink, reason);
+    if (uplink->client.is_tls)
+        return uplink_describe_tls_silence(uplink, reason);
+    if (paho_link_limitations()) {
+        (void)snprintf(reason, UPLINK_TEXT_MAX,
+                       "connection refused or closed before an answer");
+        return NULL;
+    }
+    (void)snprintf(reason, UPLINK_TEXT_MAX, "broker closed the connection before it answered");
+    if (uplink->settings->protocol == MQTTVERSION_5 && uplink_is_closed_unanswered(uplink))
+        return "set uplink.protocol to auto if the broker speaks MQTT 3.1.1 only; if this is a "
+               "port for TLS, write ssl:// in uplink.brokers; otherwise " UPLINK_LOOK_AT_BROKER;
+    return "if this is a port for TLS, write ssl:// in uplink.brokers; otherwise check that it "
+           "is a port for MQTT, and " UPLINK_LOOK_AT_BROKER;
+}
+
+const char *uplink_describe_failure(const struct uplink *uplink,
+                                    const struct uplink_event *event,
+                                    char reason[static UPLINK_TEXT_MAX])
 {
     int error = paho_link_take_connect_error();
+    const char *remedy;
 
     if (event->is_connack) {
-        describe_connack(uplink, event, reason);
-    } else if (error != 0) {
-        (void)snprintf(reason, UPLINK_TEXT_MAX, "%s", strerror(error));
-        if (reason[0] >= 'A' && reason[0] <= 'Z')
-            reason[0] = (char)(reason[0] - 'A' + 'a');
-    } else if (uplink->client.is_tls && uplink_describe_tls(uplink, reason)) {
-        return;
-    } else if (uplink->connection.library_error[0] != '\0') {
-        (void)snprintf(reason, UPLINK_TEXT_MAX, "%s", uplink->connection.library_error);
-    } else {
-        describe_silence(uplink, event, reason);
+        return describe_connack(uplink, event, reason);
     }
+    if (error != 0) {
+        (void)snprintf(reason, UPLINK_TEXT_MAX, "%s", strerror(error));
+        reason[0] = (char)tolower((unsigned char)reason[0]);
+        return NULL;
+    }
+    remedy = uplink->client.is_tls ? uplink_describe_tls(uplink, reason) : NULL;
+    if (remedy)
+        return remedy;
+    if (uplink->connection.library_error[0] == '\0')
+        return describe_silence(uplink, event, reason);
+    (void)snprintf(reason, UPLINK_TEXT_MAX, "%s", uplink->connection.library_error);
+    return paho_handshake_is_complete() ? UPLINK_CHECK_TLS : UPLINK_CHECK_TLS_PORT;
 }
 
 /* Where the seam is missing, Paho's own keep-alive ends a connection without a report. */

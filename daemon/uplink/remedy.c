@@ -3,15 +3,15 @@
  * remedy.c - what the operator can do about an attempt or a connection that ended
  *
  * The reason is the cause (reason.c); this is the step that helps, in one line of the log with
- * it. The broker's code decides if there is one, otherwise what is known of the end.
+ * it. What the file that ended the connection knows comes first, then the broker's code, then
+ * the way in which it ended.
  */
 #include <stddef.h>
 
 #include "daemon/mqtt/packet.h"
 #include "daemon/uplink/uplink-private.h"
 
-#define LOOK_AT_BROKER "look for this client id in the log of the broker"
-#define WAIT           "none is needed: it is tried again; look at the broker if it lasts"
+#define WAIT "none is needed: it is tried again; look at the broker if it lasts"
 
 struct remedy {
     int code;
@@ -35,7 +35,7 @@ static const char *find(const struct remedy *remedies, size_t count, int code)
         if (remedies[i].code == code)
             return remedies[i].text;
     }
-    return LOOK_AT_BROKER;
+    return UPLINK_LOOK_AT_BROKER;
 }
 
 static const char *remedy_of_connack(int code)
@@ -92,6 +92,7 @@ static const char *remedy_of_loss(const struct uplink *uplink)
     case UPLINK_CAUSE_CUT:
     case UPLINK_CAUSE_KEEPALIVE:
         return "look at the line and at the broker; what was not acknowledged is sent again";
+    case UPLINK_CAUSE_STALLED:
     case UPLINK_CAUSE_DROPPED:
         return "look at the broker: it does not do what MQTT asks for; if it is only slow, "
                "raise uplink.ack_timeout";
@@ -99,20 +100,20 @@ static const char *remedy_of_loss(const struct uplink *uplink)
     case UPLINK_CAUSE_BROKER_CLOSED:
         break;
     }
-    return LOOK_AT_BROKER "; two gateways with one uplink.client_id disconnect each other";
+    return UPLINK_LOOK_AT_BROKER
+        "; two gateways with one uplink.client_id disconnect each other";
 }
 
 const char *uplink_remedy(const struct uplink *uplink)
 {
+    if (uplink->connection.remedy)
+        return uplink->connection.remedy;
     if (uplink->connection.online_ms > 0)
         return remedy_of_loss(uplink);
     if (uplink->connection.connack_code > 0)
         return remedy_of_connack(connack_code(uplink));
     if (uplink->connection.is_unprepared)
         return "correct what the reason names; it is read again at each attempt";
-    if (uplink->client.is_tls)
-        return "correct what the reason names: uplink.tls, uplink.brokers, the certificate of "
-               "the broker, or the clock";
     return "check that uplink.brokers names the right host and port, that the broker runs, and "
            "that network, name service and firewall let the gateway reach it";
 }

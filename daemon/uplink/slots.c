@@ -103,6 +103,8 @@ static void pace_arm(struct uplink *uplink)
 /* Also one that is sent again: what counts is what the line carries. */
 static void pace_charge(struct uplink *uplink, uint64_t bytes)
 {
+    if (!pacer_has_limit(&uplink->pace.pacer, &uplink->settings->rate))
+        return;
     pacer_charge(&uplink->pace.pacer, &uplink->settings->rate, uplink_now_ms(), bytes);
     pace_arm(uplink);
 }
@@ -181,8 +183,13 @@ static void post_answer(void *userdata, enum uplink_answer_kind answer, int code
                                    .code = code,
                                    .text = text};
     FAILPOINT("answer.in_callback");
-    (void)mailbox_post_if(&uplink->inbox.mailbox, &posted.slot->post.mail, accept_answer,
-                          &posted);
+    /* Answers that came together wake the loop once. */
+    if (paho_link_has_more())
+        (void)mailbox_post_quietly_if(&uplink->inbox.mailbox, &posted.slot->post.mail,
+                                      accept_answer, &posted);
+    else
+        (void)mailbox_post_if(&uplink->inbox.mailbox, &posted.slot->post.mail, accept_answer,
+                              &posted);
     free(posted.text);
 }
 
@@ -325,6 +332,7 @@ static void answer_unknown(struct uplink *uplink, const struct uplink_slot *slot
         .cause = connection->cause,
         .was_written = paho_link_is_taken(slot->packet_id),
         .was_oldest = slot == connection->oldest,
+        .was_passed = slot->number < connection->answered,
         .text = connection->end_reason,
     };
 
@@ -347,9 +355,22 @@ static void on_unanswered(struct uplink *uplink, struct uplink_slot *slot)
         suspect_loss(uplink);
 }
 
+/* A window that was small at first doubles with each time that all of it was acknowledged. */
+static void note_acknowledged(struct uplink *uplink)
+{
+    struct uplink_connection *connection = &uplink->connection;
+
+    if (connection->acknowledged < uplink->slots.count)
+        connection->acknowledged++;
+    if (connection->window > 0 && connection->window < uplink->slots.count)
+        connection->window++;
+}
+
 /* @text: NULL: the broker gave none. */
-static void
-answer_known(struct uplink *uplink, const struct uplink_slot *slot, const char *text)
+static void answer_known(struct uplink *uplink,
+                         const struct uplink_slot *slot,
+                         const char *text,
+                         int64_t now_ms)
 {
     struct uplink_answer answer = {
         .id = slot->id,
@@ -360,12 +381,18 @@ answer_known(struct uplink *uplink, const struct uplink_slot *slot, const char *
     };
 
     if (answer.kind == UPLINK_REFUSED)
-        uplink_set_error(&uplink->last_error, "the broker refused a message: %s (code 0x%02X)",
+        uplink_set_error(&uplink->last_error, UPLINK_CHECK_RIGHTS,
+                         "the broker refused a message: %s (code 0x%02X)",
                          packet_reason_text(answer.code), (unsigned)answer.code);
     if (slot->qos > 0) { /* no broker answers QoS 0 */
+        if (slot->number > uplink->connection.answered && slot->id != UPLINK_OWN_ID)
+            uplink->connection.answered = slot->number;
         uplink->connection.is_proven = true;
+        note_acknowledged(uplink);
+        uplink->connection.has_accepted |=
+            answer.kind == UPLINK_DELIVERED && slot->id != UPLINK_OWN_ID;
         uplink->retry.stalls = 0;
-        answer.acknowledged_boot_ms = uplink_now_ms();
+        answer.acknowledged_boot_ms = now_ms;
     }
     answer_owner(uplink, &answer);
 }
@@ -385,13 +412,14 @@ void uplink_on_slot(struct uplink *uplink, struct uplink_slot *slot)
         on_unanswered(uplink, slot);
         return;
     }
+    int64_t now_ms = uplink_now_ms();
     if (slot == TAILQ_FIRST(&uplink->slots.sent))
-        uplink_progress_note_answer(uplink);
+        uplink_progress_note_answer(uplink, now_ms);
     AUTO_FREE char *text = slot->text;
     slot->text = NULL;
     note_alias(uplink, slot, slot->answer == UPLINK_DELIVERED);
     if (slot_release(uplink, slot, SLOT_ANSWERED))
-        answer_known(uplink, slot, text);
+        answer_known(uplink, slot, text, now_ms);
 }
 
 /* One whose answer is not read yet may still be open at the broker. */
@@ -534,7 +562,7 @@ static int check_message(const struct uplink *uplink,
     uint64_t remaining = remaining_length(uplink, message, topic_size);
 
     if (topic_size > MQTT_TEXT_MAX || remaining > MQTT_VARINT_MAX)
-        return UPLINK_E_TOO_LARGE;
+        return UPLINK_E_IMPOSSIBLE;
     uint64_t packet = 1 + varint_size((uint32_t)remaining) + remaining;
     int r = uplink_check_limits(uplink, packet, message->retain, ret_other);
     if (r != 0)
@@ -625,7 +653,7 @@ static int translate_rc(int rc)
         return UPLINK_E_FULL;
     case MQTTASYNC_BAD_UTF8_STRING:
     case MQTTASYNC_BAD_MQTT_OPTION:
-        return UPLINK_E_TOO_LARGE; /* no packet can hold this topic or these properties */
+        return UPLINK_E_IMPOSSIBLE; /* no packet can hold this topic or these properties */
     case PAHO_MEMORY_ERROR:
         return -ENOMEM;
     default:
@@ -685,6 +713,7 @@ static int send_in_slot(struct uplink *uplink,
     slot->id = message->id;
     slot->tag = message->tag;
     slot->size_bytes = size->in_window;
+    slot->number = ++uplink->connection.sent;
     slot->qos = forwarded_qos(uplink, message);
     slot->packet_id = 0;
     slot->alias = 0;
@@ -733,7 +762,7 @@ int uplink_send(struct uplink *uplink, const struct uplink_message *message)
     if (r != 0)
         return r;
     if (message->topic.size == 0 || memchr(message->topic.data, 0, message->topic.size))
-        return UPLINK_E_TOO_LARGE; /* Paho takes a C string, and no topic may hold U+0000 */
+        return UPLINK_E_IMPOSSIBLE; /* Paho takes a C string, and no topic may hold U+0000 */
 
     char *topic = uplink->slots.topic;
     if (message->prefix.size > 0)

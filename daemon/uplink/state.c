@@ -141,6 +141,7 @@ void uplink_get_link(const struct uplink *uplink, struct uplink_link *ret)
         .state = public_state(uplink->state),
         .since_boot_ms = uplink->since_boot_ms,
         .certificate_expires_ms = uplink->certificates.expires_ms,
+        .broker_index = (unsigned)uplink->brokers.current,
         .connects = uplink->connects,
         .late_answers =
             atomic_load_explicit(&uplink->slots.late_answers, memory_order_relaxed) +
@@ -149,8 +150,11 @@ void uplink_get_link(const struct uplink *uplink, struct uplink_link *ret)
         .window = uplink_window(uplink),
     };
     (void)snprintf(ret->broker, sizeof(ret->broker), "%s", broker);
+    (void)snprintf(ret->presence_error, sizeof(ret->presence_error), "%s",
+                   uplink->presence.error);
     if (is_error_over(uplink))
         return;
     ret->last_error_boot_ms = uplink->last_error.boot_ms;
+    ret->remedy = uplink->last_error.remedy;
     (void)snprintf(ret->last_error, sizeof(ret->last_error), "%s", uplink->last_error.text);
 }

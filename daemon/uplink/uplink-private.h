@@ -19,6 +19,7 @@
  *   limits.c   what a broker announced, and which message it takes
  *   files_mark.c  have the files of the settings changed?
  *   backoff.c  how long a pause is
+ *   version.c  which version of MQTT, with "auto"
  *   retry.c    which broker is tried next, and when
  *   failback.c a connection has lasted, or is left for the first broker
  *   tls_reason.c  why a handshake of TLS failed, in words
@@ -82,7 +83,8 @@ struct uplink_slot {
     uint64_t id;
     uint64_t tag; /* of the message */
     uint64_t size_bytes;
-    unsigned alias; /* that it establishes; 0: none */
+    uint64_t number; /* of what was sent on the connection, from 1 on */
+    unsigned alias;  /* that it establishes; 0: none */
     uint8_t qos;
     uint16_t packet_id; /* of Paho's; 0: QoS 0 */
     bool is_taken;      /* the peer has all of its bytes */
@@ -230,10 +232,21 @@ struct uplink_presence_state {
     char *topic; /* with its prefix; NULL: there is none */
     bool is_birth_due;
     unsigned in_flight;
-    bool is_leaving; /* the offline message was sent */
-    bool has_left;   /* and the broker has it */
-    unsigned closed; /* connections in a row that the broker closed at one */
+    bool is_leaving;             /* the offline message was sent */
+    bool has_left;               /* and the broker has it */
+    unsigned closed;             /* connections in a row that the broker closed at one */
+    char error[UPLINK_TEXT_MAX]; /* why the newest one was refused; "": it was not */
     struct log_limit warnings;
+};
+
+/* What is known of the version of MQTT that a broker speaks: version.c. */
+struct uplink_version {
+    bool is_5_refused;  /* by a code: 3.1.1 is used */
+    bool closes_at_5;   /* at the newest such CONNECT, without an answer */
+    bool accepts_3_1_1; /* and has accepted 3.1.1 since */
+    bool is_logged;
+    unsigned trials;  /* of 5, since it accepted 3.1.1 */
+    int64_t trial_ms; /* boot time of the next one */
 };
 
 /* The history of one broker of the list. */
@@ -244,12 +257,17 @@ struct uplink_broker {
     unsigned failures; /* attempts, and connections that did not last, since one that did */
     unsigned backoff_round;
     int64_t next_try_ms; /* boot time; no attempt before */
+    /* Boot times of the first and the newest failed attempt since it was connected to. */
+    int64_t away_since_ms; /* 0: none has failed */
+    int64_t away_until_ms;
     int64_t logged_ms;   /* boot time of the last line about it */
     unsigned suppressed; /* lines since then that were not logged */
+    bool is_retry_due;   /* its loss was logged, and no attempt that failed since */
+    unsigned window;     /* of the next connection, at first; 0: the whole one */
     bool has_limits;     /* of its newest CONNACK */
     bool is_usable;      /* with these limits */
     struct uplink_limits limits;
-    bool speaks_3_1_1_only;
+    struct uplink_version version;
     bool refuses_aliases;      /* it ended a connection for one */
     unsigned keepalive_s;      /* the lowest that it demanded; 0: none */
     uint64_t keepalive_set_ms; /* the setting at that time */
@@ -265,9 +283,11 @@ struct uplink_brokers {
     bool is_leaving;
     size_t home; /* if the attempt at the target fails */
     bool has_home;
-    bool is_renewal; /* target is the same broker: for files that were replaced */
-    size_t wanted;   /* by a message that the current one cannot take */
+    const char *renewal; /* why target is the same broker, static; NULL: it is another one */
+    size_t wanted;       /* by a message that the current one cannot take */
     bool is_other_wanted;
+    bool is_leave_held;   /* by the owner, see uplink_hold_leave() */
+    bool is_given_up;     /* the current one, see uplink_set_refused() */
     int64_t other_due_ms; /* boot time; it is not left for another before */
 };
 
@@ -276,14 +296,22 @@ struct uplink_connection {
     struct uplink_limits limits;
     int64_t online_ms;       /* boot time; 0: the attempt has not succeeded */
     bool is_proven;          /* the broker acknowledged something */
+    unsigned acknowledged;   /* of QoS 1 and 2, at most the window */
+    unsigned window;         /* for now, see uplink_window(); 0: the whole one */
+    bool has_accepted;       /* a message of the owner, of QoS 1 or 2 */
+    bool is_fruitless;       /* of several brokers, one that takes no message */
     bool is_loss_suspected;  /* Paho refused a send, but no loss was reported yet */
     bool reconnects_at_once; /* we end it, and it is no failure */
     bool is_settled;         /* it has lasted */
     bool is_online_logged;
+    uint64_t sent;                       /* messages */
+    uint64_t answered;                   /* the newest of them with an answer; 0: none */
     unsigned unanswered;                 /* messages its end left without an answer */
     enum uplink_cause cause;             /* of its end; NONE: it has not ended */
     int connack_code;                    /* of a refused attempt; -1: there was none */
+    bool is_broken;                      /* the attempt: by no code, and by no timeout */
     bool is_unprepared;                  /* the attempt did not get as far as the network */
+    const char *remedy;                  /* a literal; NULL: see remedy.c */
     int end_code;                        /* of the broker's DISCONNECT; -1: it sent none */
     const struct uplink_slot *oldest;    /* at its end; NULL: nothing was without an answer */
     char library_error[UPLINK_TEXT_MAX]; /* a line of OpenSSL: the cause of a failure */
@@ -317,6 +345,7 @@ struct uplink_certificates {
 
 struct uplink_error {
     char text[UPLINK_TEXT_MAX]; /* "": there was none */
+    const char *remedy;         /* a literal; NULL: there was none */
     int64_t boot_ms;
 };
 
@@ -366,7 +395,9 @@ void uplink_timer_set_in(struct uplink_timer *timer, uint64_t ms);
 void uplink_timer_off(struct uplink_timer *timer);
 /* Calls ops->changed, if that is due. */
 void uplink_report(struct uplink_owner *owner);
-void uplink_set_error(struct uplink_error *error, const char *format, ...) PRINTF_LIKE(2, 3);
+/* @remedy: a literal. */
+void uplink_set_error(struct uplink_error *error, const char *remedy, const char *format, ...)
+    PRINTF_LIKE(3, 4);
 struct uplink_limits uplink_no_limits(void);
 unsigned uplink_window(const struct uplink *uplink);
 /* The broker that is connected to, being tried or the next to be tried. */
@@ -387,8 +418,8 @@ enum uplink_health {
 void uplink_progress_begin(struct uplink *uplink);
 /* The first message after none is sent: sets the timer. */
 void uplink_progress_expect(struct uplink *uplink);
-/* The broker has answered the oldest message. */
-void uplink_progress_note_answer(struct uplink *uplink);
+/* The broker has answered the oldest message. @now_ms: as uplink_now_ms(). */
+void uplink_progress_note_answer(struct uplink *uplink, int64_t now_ms);
 /* If healthy: sets the timer for the next check, if there is anything to check. */
 enum uplink_health uplink_progress_check(struct uplink *uplink);
 
@@ -510,10 +541,17 @@ bool uplink_birth_leave(struct uplink *uplink);
 void uplink_set_state(struct uplink *uplink, enum uplink_link_state state);
 
 /* remedy.c */
+#define UPLINK_LOOK_AT_BROKER "look for this client id in the log of the broker"
+#define UPLINK_CHECK_TLS                                                                       \
+    "correct what the reason names: uplink.tls, uplink.brokers, the certificate of the "       \
+    "broker, or the clock"
+#define UPLINK_CHECK_TLS_PORT                                                                  \
+    "write the broker's port for TLS in uplink.brokers (mostly 8883), or tcp:// if this port " \
+    "is one without TLS; if it is the right one, look at the log of the broker"
 /* What helps against the end of the attempt or connection; a literal without quotes. */
 const char *uplink_remedy(const struct uplink *uplink);
 
-/* limits.c */
+/* version.c */
 unsigned uplink_choose_protocol(const struct uplink_settings *settings,
                                 const struct uplink_broker *broker);
 /* Is it a refusal, of an attempt with version 5, by a broker that speaks 3.1.1 only? */
@@ -524,16 +562,29 @@ bool uplink_needs_protocol_5(const struct uplink_settings *settings);
 void uplink_fall_back(struct uplink *uplink, const struct uplink_event *event);
 /* At the start: what the configured protocol costs. */
 void uplink_log_protocol(const struct uplink_settings *settings);
-/* Keeps what the CONNACK announced. Return: may the broker be used? If not, @reason is set, and
- * @ret_code for the DISCONNECT. */
-bool uplink_take_limits(struct uplink *uplink,
-                        const struct uplink_limits *limits,
-                        char reason[static UPLINK_TEXT_MAX],
-                        int *ret_code);
-/* Do the settings of now still allow what the broker in use announced? If not, as above. */
-bool uplink_is_still_usable(const struct uplink *uplink,
-                            char reason[static UPLINK_TEXT_MAX],
-                            int *ret_code);
+/* Has the broker, or who stands before it, closed at the CONNECT of the attempt that ends, with
+ * no byte of an answer? */
+bool uplink_is_closed_unanswered(const struct uplink *uplink);
+/* An attempt has failed: which version is the next one with, and is it at once? */
+void uplink_judge_version(struct uplink *uplink);
+/* A CONNACK of success. Return: may the connection be used? If not, it is left for a trial of
+ * version 5. */
+bool uplink_accept_version(struct uplink *uplink);
+void uplink_forget_version(struct uplink_version *version, bool is_5_refused);
+/* Boot time at which 5 is tried again at the broker in use; INT64_MAX: never. */
+int64_t uplink_trial_due_ms(const struct uplink *uplink);
+
+/* limits.c */
+/* Keeps what the CONNACK announced. Return: NULL: the broker may be used; else the remedy, a
+ * literal, and @reason is set, and @ret_code for the DISCONNECT. */
+MUST_CHECK const char *uplink_take_limits(struct uplink *uplink,
+                                          const struct uplink_limits *limits,
+                                          char reason[static UPLINK_TEXT_MAX],
+                                          int *ret_code);
+/* The same of the broker in use, whose settings may have changed. */
+MUST_CHECK const char *uplink_recheck_limits(const struct uplink *uplink,
+                                             char reason[static UPLINK_TEXT_MAX],
+                                             int *ret_code);
 /* For the next attempt at @broker. */
 unsigned uplink_keepalive_s(const struct uplink_settings *settings,
                             const struct uplink_broker *broker);
@@ -566,6 +617,8 @@ void uplink_forgive(struct uplink_broker *broker);
 void uplink_plan_retry(struct uplink *uplink);
 /* Sets the timer of LINK_WAITING. */
 void uplink_set_wait(struct uplink *uplink);
+/* Of several brokers: has the one in use accepted nothing, and left messages unanswered? */
+bool uplink_is_mute(const struct uplink *uplink);
 /* Its end: is the pause over, or was a file of the settings replaced? */
 bool uplink_is_attempt_due(const struct uplink *uplink);
 /* Each broker may be tried now, with the shortest pause after it. */
@@ -586,8 +639,8 @@ bool uplink_is_library_suspect(const struct uplink_retry *retry);
 /* failback.c */
 /* The link is online. */
 void uplink_note_online(struct uplink *uplink);
-/* A message waits for @other, which is tried when nothing is in flight, but not often. */
-void uplink_want_other(struct uplink *uplink, size_t other);
+/* After a change of what uplink_end_pauses() resets. */
+void uplink_plan_leave(struct uplink *uplink);
 /* retry.online_timer has expired. */
 void uplink_on_online_timer(struct uplink *uplink);
 /* Were files of the settings replaced since the connection that is online began? */
@@ -599,19 +652,25 @@ bool uplink_is_leave_due(const struct uplink *uplink);
 void uplink_log_leave(const struct uplink *uplink);
 
 /* tls_reason.c */
-/* Return: does the seam know why? If so, @reason is set. */
-bool uplink_describe_tls(const struct uplink *uplink, char reason[static UPLINK_TEXT_MAX]);
-/* If it does not, and neither does OpenSSL. */
-void uplink_describe_tls_silence(const struct uplink *uplink,
-                                 char reason[static UPLINK_TEXT_MAX]);
+/* Return: the remedy, and @reason is set; NULL: the seam does not know why. */
+const char *uplink_describe_tls(const struct uplink *uplink,
+                                char reason[static UPLINK_TEXT_MAX]);
+/* If it does not, and neither does OpenSSL. Return: the remedy. */
+const char *uplink_describe_tls_silence(const struct uplink *uplink,
+                                        char reason[static UPLINK_TEXT_MAX]);
 
 /* reason.c */
-/* No connection within connect_timeout. */
-void uplink_describe_timeout(const struct uplink *uplink, char reason[static UPLINK_TEXT_MAX]);
-/* An attempt that the library reported as failed. Takes the seam's errno. */
-void uplink_describe_failure(const struct uplink *uplink,
-                             const struct uplink_event *event,
-                             char reason[static UPLINK_TEXT_MAX]);
+/* Not online within connect_timeout, and the attempt is still open. Return: the remedy; NULL:
+ * that of its kind. */
+const char *uplink_describe_timeout(const struct uplink *uplink,
+                                    char reason[static UPLINK_TEXT_MAX]);
+/* Did the attempt fail by the deadline of the library? */
+bool uplink_is_timeout(const struct uplink_event *event);
+/* An attempt that the library reported as failed. Takes the seam's errno. Return: the remedy, a
+ * literal; NULL: that of its kind, see remedy.c. */
+const char *uplink_describe_failure(const struct uplink *uplink,
+                                    const struct uplink_event *event,
+                                    char reason[static UPLINK_TEXT_MAX]);
 /* Of a connection that the library reported as lost. */
 enum uplink_cause uplink_cause_of_loss(const struct uplink *uplink);
 /* A connection that ended; valid until the next attempt. */

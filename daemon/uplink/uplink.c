@@ -95,6 +95,14 @@ static int on_mail(sd_event_source *source, int fd, uint32_t events, void *userd
     return 0;
 }
 
+/* Paho's receiving thread. */
+static void wake_loop(void *userdata)
+{
+    struct uplink *uplink = userdata;
+
+    mailbox_wake(&uplink->inbox.mailbox);
+}
+
 static int watch_mail(struct uplink *uplink)
 {
     int r = mailbox_init(&uplink->inbox.mailbox);
@@ -184,6 +192,7 @@ static void log_finding(void *userdata, const struct uplink_finding *finding)
     (void)log_quote(remedy, sizeof(remedy), finding->remedy, strlen(finding->remedy));
     switch (finding->kind) {
     case UPLINK_FINDING_UNUSABLE:
+    case UPLINK_FINDING_UNCHECKED: /* the daemon itself has no access */
         *are_usable = false;
         log_error("uplink_file_unusable key=%s file=%s reason=%s messages=kept remedy=%s",
                   finding->key, file, reason, remedy);
@@ -359,6 +368,7 @@ int uplink_new(sd_event *event,
         return r;
     }
     uplink_instance = uplink;
+    paho_link_set_before_wait(wake_loop, uplink);
     /* No callback reads the trace; at lower levels the library would still write it. */
     MQTTAsync_setTraceLevel(MQTTASYNC_TRACE_ERROR);
     *ret = uplink;
@@ -387,13 +397,18 @@ static void renew_connection(struct uplink *uplink)
 void uplink_retry_now(struct uplink *uplink)
 {
     char reason[UPLINK_TEXT_MAX];
+    const char *remedy = NULL;
     int code;
 
     uplink_end_pauses(uplink);
-    if (uplink->state == LINK_ONLINE && !uplink_is_still_usable(uplink, reason, &code)) {
+    if (uplink->state == LINK_ONLINE)
+        remedy = uplink_recheck_limits(uplink, reason, &code);
+    if (remedy) {
+        uplink->connection.remedy = remedy;
         uplink_note_end(&uplink->connection, UPLINK_CAUSE_DROPPED, reason);
         uplink_disconnect(uplink, LINK_DROPPING, code);
     } else {
+        uplink_plan_leave(uplink);
         renew_connection(uplink);
     }
     uplink_report(&uplink->owner);
@@ -459,6 +474,7 @@ void uplink_free(struct uplink *uplink)
     if (uplink_instance == uplink) {
         read_mail(uplink);
         uplink_sweep(uplink);
+        paho_link_set_before_wait(NULL, NULL);
         uplink_instance = NULL;
     }
     sd_event_source_disable_unref(uplink->timer.source);

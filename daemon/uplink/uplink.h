@@ -12,8 +12,9 @@
  *
  * Thread: Paho's threads touch only their slot and the mailbox. All functions
  * here and all ops run on the loop thread; ops never run inside a call of
- * uplink_send(), and ops->answered may call no function of the uplink but uplink_get_link()
- * and uplink_room().
+ * uplink_send(), and ops->answered may call no function of the uplink but uplink_get_link(),
+ * uplink_room(), uplink_excuse_broker(), uplink_blame_topic(), uplink_want_other(),
+ * uplink_is_away() and uplink_set_refused().
  *
  * Diagnostics: link_online, link_lost, link_retry, link_failback, link_renew, link_keepalive,
  * link_closed, link_limits, link_protocol, uplink_file_unusable, uplink_file_suspect,
@@ -57,7 +58,8 @@ enum uplink_cause {
     UPLINK_CAUSE_BROKER_CLOSED, /* it closed or reset the connection, or sent DISCONNECT */
     UPLINK_CAUSE_CUT,           /* the network broke it: no route, nothing came through */
     UPLINK_CAUSE_KEEPALIVE,     /* the broker no longer answered PINGREQ */
-    UPLINK_CAUSE_DROPPED        /* we closed it: no answer in time, a stop, a new setting */
+    UPLINK_CAUSE_STALLED,       /* we closed it: the oldest was not answered in time */
+    UPLINK_CAUSE_DROPPED        /* we closed it: a stop, a new setting, a broken rule */
 };
 struct uplink_answer {
     uint64_t id;
@@ -71,6 +73,7 @@ struct uplink_answer {
     enum uplink_cause cause;
     bool was_written; /* the peer's TCP took all of its bytes; true where that is not known */
     bool was_oldest;  /* it was sent first of those without an answer; one in a connection */
+    bool was_passed;  /* the broker answered a message that was sent later */
     /* Borrowed until ops->answered returns, never NULL. REFUSED: the broker's Reason String,
      * unfiltered, at most UPLINK_TEXT_MAX - 1 bytes; UNKNOWN: why the connection ended. */
     const char *text;
@@ -83,18 +86,25 @@ struct uplink_ops {
     void (*changed)(void *userdata);
 };
 
+/* The remedy if the broker refuses messages. */
+#define UPLINK_CHECK_RIGHTS "check the rights and limits of this client id at the broker"
+
 #define UPLINK_TEXT_MAX 256
 struct uplink_link {
     enum uplink_state state;
+    unsigned broker_index;        /* of the list, the one below */
     char broker[UPLINK_TEXT_MAX]; /* connected to or being tried; "" before the first attempt */
     /* "" when there was none, or the link has been good for a while since */
     char last_error[UPLINK_TEXT_MAX];
     int64_t last_error_boot_ms;     /* when; 0: as above */
+    const char *remedy;             /* what helps against it, a literal; NULL: as above */
     int64_t since_boot_ms;          /* when the state began */
     int64_t certificate_expires_ms; /* wall clock: the first of ours; 0: there is none */
     uint64_t connects;              /* successful ones */
     uint64_t late_answers;          /* counted and ignored */
     unsigned in_flight;
+    /* Why the newest message of uplink.presence was refused; "": it was not */
+    char presence_error[UPLINK_TEXT_MAX];
     const char *protocol; /* of the newest attempt: "5", "3.1.1"; "": there was none */
     unsigned window;      /* as the broker's Receive Maximum limits it now */
 };
@@ -103,14 +113,13 @@ const char *uplink_state_name(enum uplink_state state);
 enum {
     UPLINK_E_OFFLINE = 1, /* not connected */
     UPLINK_E_FULL,        /* no slot, the bytes of the window are used up, or the rate is */
-    /* Above the Maximum Packet Size of each broker of the list, or no MQTT packet can hold it:
-     * none of them will ever take it. */
-    UPLINK_E_TOO_LARGE,
-    UPLINK_E_RETAIN, /* the brokers announced that they keep no retained messages */
+    UPLINK_E_TOO_LARGE,   /* above the Maximum Packet Size of each broker of the list */
+    UPLINK_E_RETAIN,      /* the brokers announced that they keep no retained messages */
     /* This broker does not take it, another one of the list does or may, and is tried when
      * nothing is in flight, but not often: offer it again after a while. */
     UPLINK_E_OTHER_BROKER,
-    UPLINK_E_SETTINGS /* logged: the settings cannot work */
+    UPLINK_E_IMPOSSIBLE, /* no MQTT packet can hold it: no broker will ever take it */
+    UPLINK_E_SETTINGS    /* logged: the settings cannot work */
 };
 
 struct uplink;
@@ -168,6 +177,41 @@ void uplink_get_link(const struct uplink *uplink, struct uplink_link *ret);
  * when nothing is in flight.
  */
 void uplink_retry_now(struct uplink *uplink);
+
+/*
+ * uplink_hold_leave() - not to leave the broker in use for another one, by failback or for a
+ * message that it does not take, while messages wait that it has not been offered
+ *
+ * Until it is called with false, or the connection ends.
+ */
+void uplink_hold_leave(struct uplink *uplink, bool is_held);
+
+/*
+ * uplink_want_other() - a message waits for broker @other of the list
+ *
+ * That one is tried when nothing is in flight, its pause is over and the broker in use is not
+ * held, at most once in failback_ms; with failback_ms 0 in ten minutes.
+ */
+void uplink_want_other(struct uplink *uplink, size_t other);
+
+/* Each attempt at broker @other of the list has failed for ten minutes or longer. */
+bool uplink_is_away(const struct uplink *uplink, size_t other);
+
+/*
+ * uplink_set_refused() - the broker in use accepts no message, or accepts one again
+ *
+ * If it accepts none and the pause of another one of the list is over, it is left when nothing
+ * is in flight, as after an attempt that failed: its pause grows, and the next one is tried. If
+ * no other one may be tried now it stays, until this is called again.
+ */
+void uplink_set_refused(struct uplink *uplink, bool is_refused);
+
+/* It was a message because of which connections ended, and it has ended: the pause of the
+ * broker in use is the shortest again. */
+void uplink_excuse_broker(struct uplink *uplink);
+/* From ops->answered, with UPLINK_CAUSE_STALLED: the connection ends because the broker does
+ * not answer this topic, while it answers others. The status and the log have it so. */
+void uplink_blame_topic(struct uplink *uplink, const char *topic);
 
 /*
  * uplink_stop() - no more sends, disconnect

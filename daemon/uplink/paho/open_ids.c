@@ -11,10 +11,15 @@
 #include <string.h>
 
 #define SIZE_MIN 64u
+#define ID_MAX   UINT16_MAX
+/* 2^16 by the golden ratio: multiples of it lie apart, however many they are. */
+#define SPREAD 40503u
 
+/* Ids of one after the other get homes with places between them: side by side they would be one
+ * run without a gap, which a removal looks through to its end. */
 static size_t home_of(const struct open_ids *ids, uint16_t id)
 {
-    return id & (ids->size - 1);
+    return (uint16_t)(id * SPREAD) * ids->size >> 16;
 }
 
 /* The place of @id, or the empty one where it would be. */
@@ -85,6 +90,18 @@ void open_ids_clear(struct open_ids *ids)
     if (ids->size > 0)
         memset(ids->places, 0, ids->size * sizeof(*ids->places));
     ids->count = 0;
+}
+
+uint16_t open_ids_next(const struct open_ids *ids, uint16_t last)
+{
+    uint16_t id = last;
+
+    if (ids->count >= ID_MAX)
+        return 0;
+    do {
+        id = id < ID_MAX ? (uint16_t)(id + 1) : 1;
+    } while (open_ids_find(ids, id));
+    return id;
 }
 
 void open_ids_free(struct open_ids *ids)

@@ -2,7 +2,7 @@
 /*
  * open_ids.h - the packet ids that await an answer on one connection
  *
- * A hash with open addressing: the library counts ids upwards, so most are at home.
+ * A hash with open addressing: ids are counted upwards, and their homes are spread.
  *
  * Thread: the caller has a lock.
  */
@@ -19,7 +19,7 @@ struct open_id {
     uint16_t id;  /* 0: this place is empty */
     uint8_t code; /* of the PUBREC */
     enum open_id_state state;
-    uint64_t end; /* how much was written when the PUBLISH was; UINT64_MAX: not yet */
+    uint64_t end; /* position of the connection behind its PUBLISH; UINT64_MAX: not yet */
 };
 
 /* All zero: empty. */
@@ -36,6 +36,8 @@ struct open_id *open_ids_add(struct open_ids *ids, uint16_t id, enum open_id_sta
 /* @open: of @ids. */
 void open_ids_remove(struct open_ids *ids, struct open_id *open);
 void open_ids_clear(struct open_ids *ids);
+/* Return: the first id after @last that is not open, 1 after 65535; 0: all are open. */
+uint16_t open_ids_next(const struct open_ids *ids, uint16_t last);
 void open_ids_free(struct open_ids *ids);
 
 #endif

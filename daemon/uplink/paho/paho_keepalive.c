@@ -101,7 +101,7 @@ static bool is_due(void)
 /* An error of the write is found by the reading side, too. */
 static void send_ping(int fd)
 {
-    if (keepalive.ping.is_sent || !Socket_noPendingWrites(fd))
+    if (keepalive.ping.is_sent || !Socket_noPendingWrites(fd) || !paho_stream_flush())
         return;
     keepalive.ping.is_sent = true;
     if (MQTTPacket_send_pingreq(keepalive.net, "") == 0)

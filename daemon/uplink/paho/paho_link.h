@@ -52,6 +52,10 @@ struct paho_link_traffic {
 /* Return: is it known? In a build against the shared library and on old kernels it never is. */
 bool paho_link_get_traffic(struct paho_link_traffic *ret);
 
+/* Does the peer's TCP have it, and did neither side end it? In a build against the shared
+ * library this is never known: false. */
+bool paho_link_is_established(void);
+
 enum paho_link_end {
     PAHO_LINK_OPEN,
     PAHO_LINK_CLOSED_BY_PEER, /* or reset */
@@ -70,6 +74,12 @@ bool paho_link_is_taken(uint16_t packet_id);
 /* In a callback of Paho's for a message of QoS 1 or 2: the broker's reason code, which Paho
  * drops if it is none of failure. */
 uint8_t paho_link_answer_code(void);
+/* In a callback of Paho's: was more received that Paho reads before it waits? The function of
+ * paho_link_set_before_wait() is called then. False in a build against the shared library. */
+bool paho_link_has_more(void);
+/* From now on Paho's receiving thread calls @fn before it waits. NULL: none; it is not under
+ * way any more when this returns. @fn may call nothing of Paho's or of this header. */
+void paho_link_set_before_wait(void (*fn)(void *userdata), void *userdata);
 /* What the broker did that ended the connection, static; NULL: nothing of that kind. */
 const char *paho_link_violation(void);
 /* Answers to no message that awaits one, since the start. */

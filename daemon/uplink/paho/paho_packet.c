@@ -8,6 +8,7 @@
  */
 #include "daemon/uplink/paho/paho_link-private.h"
 
+#include <poll.h>
 #include <pthread.h>
 #include <stdatomic.h>
 
@@ -29,6 +30,7 @@ enum {
 /* The first reason code of a failure. */
 #define FIRST_FAILURE 0x80
 
+int __wrap_MQTTAsync_assignMsgId(void *client);
 int __wrap_MQTTProtocol_startPublish(
     void *client, void *publish, int qos, int retained, void **message);
 int __wrap_MQTTPersistence_putPacket(int fd,
@@ -75,6 +77,7 @@ static struct {
     unsigned connection;
     struct open_ids open;    /* ours */
     struct open_ids inbound; /* the broker's, of QoS 2 */
+    uint16_t last_id;        /* that was assigned */
     uint16_t pending;        /* its PUBLISH is written in part; 0: none is */
     const char *violation;
     uint64_t ignored_answers; /* of all connections */
@@ -86,6 +89,8 @@ static _Thread_local uint16_t writing;
 static _Thread_local const uint8_t *body;
 static _Thread_local size_t body_size;
 static _Thread_local uint8_t answer_code;
+/* More was received behind the packet that this thread has read. */
+static _Thread_local bool has_more;
 
 static void packets_lock(void)
 {
@@ -95,6 +100,7 @@ static void packets_lock(void)
     packets.connection = paho_traffic_connection();
     open_ids_clear(&packets.open);
     open_ids_clear(&packets.inbound);
+    packets.last_id = 0;
     packets.pending = 0;
     packets.violation = NULL;
 }
@@ -105,6 +111,31 @@ static void packets_unlock(void)
 }
 
 /* --- what is written ------------------------------------------------------- */
+
+/*
+ * The search: Paho looks through three lists for a packet id that is free, with its mutex held
+ * (upstream: none known). Those that are written and await an answer are known here. A publish
+ * that Paho has queued is not, but the window bounds them, and it is far behind before all
+ * other ids were assigned.
+ */
+int __wrap_MQTTAsync_assignMsgId(void *client)
+{
+    (void)client;
+    packets_lock();
+    uint16_t id = open_ids_next(&packets.open, packets.last_id);
+    if (id != 0)
+        packets.last_id = id;
+    packets_unlock();
+    return id;
+}
+
+unsigned paho_packet_awaited(void)
+{
+    packets_lock();
+    size_t count = packets.open.count;
+    packets_unlock();
+    return (unsigned)count;
+}
 
 /*
  * The double free: after a hard error while writing a PUBLISH of QoS 1 or 2 Paho
@@ -156,14 +187,16 @@ static void note_written(uint16_t id)
     struct open_id *open = open_ids_find(&packets.open, id);
 
     if (open)
-        open->end = paho_traffic_written();
+        open->end = paho_stream_position();
 }
 
 int __wrap_MQTTPacket_send_publish(
     void *packet, int dup, int qos, int retained, void *net, const char *client)
 {
     writing = 0;
+    paho_stream_gather(qos > 0);
     int rc = __real_MQTTPacket_send_publish(packet, dup, qos, retained, net, client);
+    paho_stream_gather(false);
     packets_lock();
     if (rc == 0)
         note_written(writing);
@@ -190,7 +223,7 @@ bool paho_link_is_taken(uint16_t packet_id)
 
     packets_lock();
     const struct open_id *open = open_ids_find(&packets.open, packet_id);
-    bool is_taken = !is_known || (open && traffic.taken >= open->end);
+    bool is_taken = !is_known || (open && traffic.taken >= paho_traffic_wire_end(open->end));
     packets_unlock();
     return is_taken;
 }
@@ -339,6 +372,24 @@ static void note_malformed(int error)
     body = NULL;
 }
 
+static bool is_hung_up(int fd)
+{
+    struct pollfd hangup = {.fd = fd};
+
+    return poll(&hangup, 1, 0) != 0;
+}
+
+/*
+ * The closed connection: Paho does not read while the rest of a write waits, because its answer
+ * to a PUBREC would be a second write, which it takes for an error of the connection. It checks
+ * that without its mutex (upstream: none known), so it may have changed until the packet is
+ * read; from here to the answer the mutex is held.
+ */
+static bool must_not_read(void)
+{
+    return paho_stream_has_pending_write() && !is_hung_up(paho_traffic_fd());
+}
+
 /*
  * What is ignored was not there. A violation ends the connection, as an error of its socket
  * does. The structures of all packets begin with their first byte as it was received.
@@ -346,13 +397,19 @@ static void note_malformed(int error)
 void *__wrap_MQTTPacket_Factory(int version, void *net, int *error)
 {
     answer_code = 0;
+    has_more = false;
     body = NULL;
+    if (must_not_read()) {
+        *error = PAHO_PENDING;
+        return NULL;
+    }
     void *packet = __real_MQTTPacket_Factory(version, net, error);
     if (!packet) {
         note_malformed(*error);
         return NULL;
     }
     uint8_t first = *(const uint8_t *)packet;
+    has_more = paho_stream_has_input();
     if (first >> 4 == PAHO_CONNACK)
         paho_keepalive_begin(net);
     if (first >> 4 == PAHO_PINGRESP)
@@ -371,6 +428,11 @@ void *__wrap_MQTTPacket_Factory(int version, void *net, int *error)
 uint8_t paho_link_answer_code(void)
 {
     return answer_code;
+}
+
+bool paho_link_has_more(void)
+{
+    return has_more;
 }
 
 const char *paho_link_violation(void)

@@ -120,6 +120,11 @@ bool paho_link_is_taken(uint16_t packet_id)
     return true;
 }
 
+bool paho_link_is_established(void)
+{
+    return false;
+}
+
 enum paho_link_end paho_link_get_end(void)
 {
     return PAHO_LINK_END_UNKNOWN;
@@ -141,6 +146,17 @@ bool paho_link_get_ping(struct paho_link_ping *ret)
 {
     (void)ret;
     return false;
+}
+
+bool paho_link_has_more(void)
+{
+    return false;
+}
+
+void paho_link_set_before_wait(void (*fn)(void *userdata), void *userdata)
+{
+    (void)fn;
+    (void)userdata;
 }
 
 const char *paho_link_violation(void)

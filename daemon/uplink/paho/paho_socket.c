@@ -1,13 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * paho_socket.c - connecting: errors that Paho drops, a wait that is too long, names
+ * paho_socket.c - connecting: errors that Paho drops, names
  *
- * Invariant: what Paho gets back is what the kernel answered; only a wait may end early.
+ * Invariant: what Paho gets back is what the kernel answered.
  */
 #include "daemon/uplink/paho/paho_link-private.h"
 
 #include <errno.h>
-#include <poll.h>
 #include <stdatomic.h>
 #include <stddef.h>
 #include <sys/socket.h>
@@ -15,7 +14,6 @@
 int __wrap_socket(int domain, int type, int protocol);
 int __wrap_connect(int fd, const struct sockaddr *address, socklen_t size);
 int __wrap_getsockopt(int fd, int level, int name, void *value, socklen_t *size);
-int __wrap_poll(struct pollfd *fds, nfds_t count, int timeout_ms);
 int __wrap_getaddrinfo(const char *host,
                        const char *service,
                        const struct addrinfo *hints,
@@ -24,7 +22,6 @@ int __wrap_getaddrinfo(const char *host,
 int __real_socket(int domain, int type, int protocol);
 int __real_connect(int fd, const struct sockaddr *address, socklen_t size);
 int __real_getsockopt(int fd, int level, int name, void *value, socklen_t *size);
-int __real_poll(struct pollfd *fds, nfds_t count, int timeout_ms);
 int __real_getaddrinfo(const char *host,
                        const char *service,
                        const struct addrinfo *hints,
@@ -59,7 +56,7 @@ int __wrap_socket(int domain, int type, int protocol)
 int __wrap_connect(int fd, const struct sockaddr *address, socklen_t size)
 {
     if (address->sa_family == AF_INET || address->sa_family == AF_INET6)
-        paho_traffic_begin(fd);
+        paho_stream_begin(fd);
     int rc = __real_connect(fd, address, size);
 
     if (rc < 0 && errno == EINPROGRESS) {
@@ -82,33 +79,15 @@ int __wrap_getsockopt(int fd, int level, int name, void *value, socklen_t *size)
     return rc;
 }
 
-/*
- * The late connection: Paho's receiving thread checks without a wait which sockets are
- * writable, and then waits up to 1 s for input, even if that check has just found the
- * connection established: so each connection takes up to 1 s (upstream: none known).
- * Here such a wait ends as soon as the connection is established or refused. The caller
- * gets only the events that it asked for; it checks again, and finds the connection.
- */
-int __wrap_poll(struct pollfd *fds, nfds_t count, int timeout_ms)
+int paho_socket_connecting(void)
 {
-    int fd = timeout_ms != 0 ? atomic_load(&connecting_fd) : -1;
-    struct pollfd *connecting = NULL;
+    return atomic_load(&connecting_fd);
+}
 
-    for (nfds_t i = 0; fd >= 0 && i < count && !connecting; i++) {
-        if (fds[i].fd == fd && (fds[i].events & POLLOUT) == 0)
-            connecting = &fds[i];
-    }
-    if (!connecting)
-        return __real_poll(fds, count, timeout_ms);
-    connecting->events |= POLLOUT;
-    int rc = __real_poll(fds, count, timeout_ms);
-    connecting->events = (short)(connecting->events & ~POLLOUT);
-    if (rc <= 0 || (connecting->revents & POLLOUT) == 0)
-        return rc;
-    connecting->revents = (short)(connecting->revents & ~POLLOUT);
+void paho_socket_note_early_end(void)
+{
     if (atomic_fetch_sub(&early_ends, 1) <= 1)
         atomic_store(&connecting_fd, -1);
-    return connecting->revents == 0 ? rc - 1 : rc;
 }
 
 int paho_link_getaddrinfo(const char *host,

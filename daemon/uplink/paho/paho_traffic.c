@@ -23,17 +23,14 @@
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/types.h>
-#include <sys/uio.h>
+
+#include "daemon/uplink/paho/wire_marks.h"
 
 /* States of TCP, as in the kernel's tcp_states.h. */
-enum { STATE_CLOSE = 7, STATE_CLOSE_WAIT = 8, STATE_LAST_ACK = 9 };
+enum { STATE_ESTABLISHED = 1, STATE_CLOSE = 7, STATE_CLOSE_WAIT = 8, STATE_LAST_ACK = 9 };
 /* While the peer acknowledges, what it has taken and what it has not do not fit together. */
 #define BASE_TRIES 8
 
-ssize_t __wrap_writev(int fd, const struct iovec *parts, int count);
-int __wrap_shutdown(int fd, int how);
-
-ssize_t __real_writev(int fd, const struct iovec *parts, int count);
 int __real_shutdown(int fd, int how);
 
 /* The newest connection. */
@@ -42,9 +39,12 @@ static struct {
     atomic_int fd; /* -1: none is open */
     atomic_uint number;
     bool has_base;
-    uint64_t base; /* of the kernel's counter, when nothing was written */
-    uint64_t written;
-    bool has_failed;               /* a write did: what is written last is not whole */
+    uint64_t base;    /* of the kernel's counter, when nothing was written */
+    uint64_t written; /* on the wire */
+    uint64_t packets; /* with TLS: bytes of packets that are on the wire */
+    bool is_tls;
+    struct wire_marks marks;
+    atomic_bool has_failed;        /* a write did: what is written last is not whole */
     struct paho_link_traffic last; /* when it was closed */
     enum paho_link_end end;
 } line = {.mutex = PTHREAD_MUTEX_INITIALIZER, .fd = -1};
@@ -55,7 +55,9 @@ void paho_traffic_begin(int fd)
     atomic_store(&line.fd, fd);
     atomic_fetch_add(&line.number, 1);
     line.has_base = false;
-    line.written = 0;
+    line.written = line.packets = 0;
+    line.is_tls = false;
+    line.marks = (struct wire_marks){.count = 0};
     line.has_failed = false;
     line.last = (struct paho_link_traffic){.taken = 0};
     line.end = PAHO_LINK_OPEN;
@@ -78,6 +80,11 @@ uint64_t paho_traffic_written(void)
     uint64_t written = line.has_failed ? UINT64_MAX : line.written;
     (void)pthread_mutex_unlock(&line.mutex);
     return written;
+}
+
+bool paho_traffic_has_failed(void)
+{
+    return atomic_load(&line.has_failed);
 }
 
 /* Return: does this kernel know it? Linux does from 4.1 on. */
@@ -108,40 +115,49 @@ static void find_base(int fd, uint64_t written)
     line.base = (uint64_t)after.tcpi_bytes_acked + (uint64_t)queued - written;
 }
 
-ssize_t __wrap_writev(int fd, const struct iovec *parts, int count)
+void paho_traffic_before_write(int fd, uint64_t wire)
 {
-    if (fd != atomic_load(&line.fd))
-        return __real_writev(fd, parts, count);
     (void)pthread_mutex_lock(&line.mutex);
     if (line.written == 0)
-        find_base(fd, 0);
-    ssize_t n = __real_writev(fd, parts, count);
+        find_base(fd, wire);
+    (void)pthread_mutex_unlock(&line.mutex);
+}
+
+void paho_traffic_after_write(ssize_t n)
+{
+    (void)pthread_mutex_lock(&line.mutex);
     if (n > 0)
         line.written += (uint64_t)n;
-    else if (n < 0 && errno != EAGAIN && errno != EINTR)
+    else if (n < 0 && n != -EAGAIN && n != -EINTR)
         line.has_failed = true;
     (void)pthread_mutex_unlock(&line.mutex);
-    return n;
 }
 
-void paho_traffic_before_tls(int fd, uint64_t written)
+void paho_traffic_use_tls(void)
 {
-    if (fd != atomic_load(&line.fd))
-        return;
     (void)pthread_mutex_lock(&line.mutex);
-    if (line.written == 0)
-        find_base(fd, written);
+    line.is_tls = true;
     (void)pthread_mutex_unlock(&line.mutex);
 }
 
-void paho_traffic_after_tls(int fd, uint64_t written, bool has_failed)
+void paho_traffic_after_tls(ssize_t n, uint64_t wire)
 {
-    if (fd != atomic_load(&line.fd))
-        return;
     (void)pthread_mutex_lock(&line.mutex);
-    line.written = written;
-    line.has_failed = line.has_failed || has_failed;
+    line.written = wire;
+    if (n > 0) {
+        line.packets += (uint64_t)n;
+        wire_marks_add(&line.marks, line.packets, wire);
+    }
+    line.has_failed = line.has_failed || (n < 0 && n != -EAGAIN);
     (void)pthread_mutex_unlock(&line.mutex);
+}
+
+uint64_t paho_traffic_wire_end(uint64_t position)
+{
+    (void)pthread_mutex_lock(&line.mutex);
+    uint64_t wire = line.is_tls ? wire_marks_find(&line.marks, position) : position;
+    (void)pthread_mutex_unlock(&line.mutex);
+    return wire;
 }
 
 static struct paho_link_traffic traffic_of(int fd, const struct tcp_info *info)
@@ -171,6 +187,18 @@ bool paho_link_get_traffic(struct paho_link_traffic *ret)
     }
     (void)pthread_mutex_unlock(&line.mutex);
     return is_known;
+}
+
+bool paho_link_is_established(void)
+{
+    struct tcp_info info;
+
+    (void)pthread_mutex_lock(&line.mutex);
+    int fd = atomic_load(&line.fd);
+    bool is_established =
+        fd >= 0 && read_info(fd, &info) && info.tcpi_state == STATE_ESTABLISHED;
+    (void)pthread_mutex_unlock(&line.mutex);
+    return is_established;
 }
 
 enum paho_link_end paho_link_get_end(void)
@@ -203,24 +231,19 @@ static enum paho_link_end end_of(const struct tcp_info *info)
     }
 }
 
-/* Paho's way to close; of its calls only this one has the connection still open. */
-int __wrap_shutdown(int fd, int how)
+void paho_traffic_end(int fd)
 {
     struct tcp_info info;
 
     (void)pthread_mutex_lock(&line.mutex);
-    if (fd >= 0 && fd == atomic_load(&line.fd)) {
-        bool is_known = read_info(fd, &info);
-
-        line.end = is_known ? end_of(&info) : PAHO_LINK_END_UNKNOWN;
-        if (is_known && line.has_base)
-            line.last = traffic_of(fd, &info);
-        if (is_known && line.end == PAHO_LINK_CLOSED_BY_PEER && info.tcpi_state == STATE_CLOSE)
-            line.last.taken = sent_of(&info);
-        atomic_store(&line.fd, -1);
-    }
+    bool is_known = read_info(fd, &info);
+    line.end = is_known ? end_of(&info) : PAHO_LINK_END_UNKNOWN;
+    if (is_known && line.has_base)
+        line.last = traffic_of(fd, &info);
+    if (is_known && line.end == PAHO_LINK_CLOSED_BY_PEER && info.tcpi_state == STATE_CLOSE)
+        line.last.taken = sent_of(&info);
+    atomic_store(&line.fd, -1);
     (void)pthread_mutex_unlock(&line.mutex);
-    return __real_shutdown(fd, how);
 }
 
 /* It cannot be closed while the mutex is held. */
