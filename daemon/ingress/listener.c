@@ -100,20 +100,28 @@ static const char *quote_path(char text[NAME_MAX_SIZE], const char *path)
     return log_quote(text, NAME_MAX_SIZE, path, strlen(path));
 }
 
-/* One line for each way to fail, so that the operator reads what to do. */
-static int fail_path(const char *path, const char *what, const char *remedy, int error)
+static void log_failed(const char *path, const char *what, const char *remedy, int error)
 {
     char text[NAME_MAX_SIZE];
 
     log_error("listen_failed path=%s step=%s error=\"%s\" remedy=\"%s\"",
               quote_path(text, path), what, strerror(-error), remedy);
-    return LISTENER_E_LOGGED;
+}
+
+/* One line for each way to fail, so that the operator reads what to do. Permissions stay as
+ * they are until the operator corrects them; another daemon may end, a folder may appear. */
+static int fail_path(const char *path, const char *what, const char *remedy, int error)
+{
+    log_failed(path, what, remedy, error);
+    return error == -EACCES || error == -EPERM || error == -EROFS || error == -ENOTDIR
+               ? LISTENER_E_OPERATOR
+               : LISTENER_E_LOGGED;
 }
 
 /* What stays as it is until it is mended by hand. */
 static int fail_setting(const char *path, const char *what, const char *remedy, int error)
 {
-    (void)fail_path(path, what, remedy, error);
+    log_failed(path, what, remedy, error);
     return LISTENER_E_OPERATOR;
 }
 
@@ -155,8 +163,10 @@ static int64_t boot_ms(void)
 static int pause_for_shortage(struct listener *listener, int error)
 {
     if (condition_set(&listener->shortage, boot_ms()))
-        log_warning("listen_pausing error=\"%s\" retry_ms=%d", strerror(error),
-                    RETRY_US / 1000);
+        log_warning(
+            "listen_pausing error=\"%s\" retry_ms=%d remedy=\"raise LimitNOFILE= of the "
+            "unit (ENFILE: fs.file-max), lower listen.max_clients, or free memory\"",
+            strerror(error), RETRY_US / 1000);
     int r = switch_sources(listener, SD_EVENT_OFF);
     return r < 0 ? r : set_retry(listener);
 }
@@ -397,15 +407,15 @@ static int remove_leftover(const union socket_address *address)
 
     if (lstat(path, &status) != 0)
         return errno == ENOENT ? 0
-                               : fail_path(path, "look", "check the parent folders", -errno);
+                               : fail_path(path, "check", "check the parent folders", -errno);
     if (!S_ISSOCK(status.st_mode))
-        return fail_setting(path, "look", "it is no socket: remove it or change listen.socket",
+        return fail_setting(path, "check", "it is no socket: remove it or change listen.socket",
                             -EEXIST);
     int r = probe(address);
     if (r == -EADDRINUSE)
-        return fail_path(path, "look", "another daemon listens there: stop it", r);
+        return fail_path(path, "check", "another daemon listens there: stop it", r);
     if (r < 0)
-        return fail_path(path, "look", "check who owns the socket", r);
+        return fail_path(path, "check", "check who owns the socket", r);
     if (unlink(path) != 0 && errno != ENOENT)
         return fail_path(path, "replace", "check the rights on the folder", -errno);
     return 0;

@@ -15,11 +15,14 @@
  * the same in both versions anyway, for the log.
  */
 #include "base/cursor.h"
+#include "base/utf8.h"
 #include "base/view.h"
 #include "daemon/mqtt/packet-private.h"
 
 #include <assert.h>
 #include <string.h>
+
+enum { LEVEL_OF_A_BRIDGE = 0x80 }; /* of the protocol version */
 
 /* Flags of CONNECT, section 3.1.2.3. */
 enum {
@@ -37,13 +40,7 @@ enum {
 enum { PUBLISH_RETAIN = 0x01, PUBLISH_QOS = 0x06, PUBLISH_DUP = 0x08 };
 
 /* Options of a subscription, section 3.8.3.1. */
-enum {
-    OPTION_QOS = 0x03,
-    OPTION_NO_LOCAL = 0x04,
-    OPTION_RETAIN_HANDLING = 0x30,
-    OPTION_RESERVED = 0xC0,
-    OPTION_RESERVED_3_1_1 = 0xFC
-};
+enum { OPTION_NO_LOCAL = 0x04, OPTION_RESERVED = 0xC0, OPTION_RESERVED_3_1_1 = 0xFC };
 
 enum { LENGTH_MAX_BYTES = 4 };
 
@@ -129,6 +126,7 @@ int packet_next(const void *data, size_t size, size_t max_packet, struct packet_
     if ((type == PACKET_PINGREQ || type == PACKET_PINGRESP) && length > 0)
         return PACKET_E_MALFORMED;
     size_t whole = (size - reader_left(&reader)) + length;
+    ret->size = whole;
     if (whole > max_packet)
         return PACKET_E_TOO_LARGE;
     if (length > reader_left(&reader))
@@ -136,7 +134,6 @@ int packet_next(const void *data, size_t size, size_t max_packet, struct packet_
     ret->type = (enum packet_type)type;
     ret->flags = flags;
     ret->body = reader_bytes(&reader, length);
-    ret->size = whole;
     return 0;
 }
 
@@ -159,7 +156,8 @@ static int connect_read_version(struct reader *body, enum packet_version *ret_ve
 {
     static const char name[] = "MQTT";
     struct view protocol = reader_block(body);
-    uint8_t level = reader_u8(body);
+    /* The bridge of a mosquitto sets the bit, to be recognized by another mosquitto. */
+    uint8_t level = reader_u8(body) & (uint8_t)~LEVEL_OF_A_BRIDGE;
 
     if (body->failed)
         return PACKET_E_MALFORMED;
@@ -178,6 +176,15 @@ bool packet_peek_version(const void *data, size_t size, enum packet_version *ret
         return false;
     (void)reader_varint(&reader);
     return connect_read_version(&reader, ret) == 0;
+}
+
+/* What can be answered by its id, or by a CONNACK if it is a will. */
+static int publish_check(const struct packet_publish *publish)
+{
+    if (!packet_topic_is_valid(publish->topic) &&
+        !(publish->topic.size == 0 && publish->has_topic_alias))
+        return PACKET_E_TOPIC; /* [MQTT-3.3.2-2], 1.5.4 */
+    return publish->is_text && !utf8_is_well_formed(publish->payload) ? PACKET_E_FORMAT : 0;
 }
 
 static bool connect_flags_are_valid(uint8_t flags, enum packet_version version)
@@ -213,21 +220,43 @@ static int connect_read_properties(struct reader *body, struct packet_connect *c
     return 0;
 }
 
-/* The will is checked like all input of a client, but not stored. */
-static int connect_read_will(struct reader *body, enum packet_version version)
+/* What a PUBLISH and a will have. */
+static void publish_set_properties(struct packet_publish *publish,
+                                   const struct packet_properties *properties)
 {
-    if (version == MQTT_5) {
-        struct packet_properties properties;
-        int r = packet_read_properties(body, PACKET_WILL, &properties);
+    publish->properties = properties->encoded;
+    publish->ref = properties->ref;
+    publish->has_expiry = packet_has_property(properties, PROPERTY_MESSAGE_EXPIRY);
+    publish->expiry_s = packet_property_number(properties, PROPERTY_MESSAGE_EXPIRY, 0);
+    publish->is_text = packet_property_number(properties, PROPERTY_PAYLOAD_FORMAT, 0) == 1;
+}
 
-        if (r != 0)
-            return r;
-    }
-    struct view topic = packet_read_text(body);
-    (void)reader_block(body); /* its payload */
+static int connect_read_will_properties(struct reader *body, struct packet_connect *connect)
+{
+    struct packet_properties properties;
+    int r = packet_read_properties(body, PACKET_WILL, &properties);
+
+    if (r != 0)
+        return r;
+    connect->will_delay_s = packet_property_number(&properties, PROPERTY_WILL_DELAY, 0);
+    publish_set_properties(&connect->will, &properties);
+    return 0;
+}
+
+static int connect_read_will(struct reader *body, uint8_t flags, struct packet_connect *connect)
+{
+    struct packet_publish *will = &connect->will;
+    int r = connect->version == MQTT_5 ? connect_read_will_properties(body, connect) : 0;
+
+    if (r != 0)
+        return r;
+    will->qos = (uint8_t)((flags & CONNECT_WILL_QOS) >> CONNECT_WILL_QOS_SHIFT);
+    will->retain = (flags & CONNECT_WILL_RETAIN) != 0;
+    will->topic = packet_read_text(body);
+    will->payload = reader_block(body);
     if (body->failed)
         return PACKET_E_MALFORMED;
-    return packet_text_is_topic(topic) ? 0 : PACKET_E_PROTOCOL;
+    return packet_text_is_topic(will->topic) ? 0 : PACKET_E_PROTOCOL;
 }
 
 /* What follows the variable header: client id, will, user name and password. */
@@ -236,7 +265,7 @@ connect_read_payload(struct reader *body, uint8_t flags, struct packet_connect *
 {
     connect->client_id = packet_read_text(body);
     if (connect->has_will) {
-        int r = connect_read_will(body, connect->version);
+        int r = connect_read_will(body, flags, connect);
 
         if (r != 0)
             return r;
@@ -265,7 +294,6 @@ int packet_decode_connect(const struct packet_frame *frame, struct packet_connec
         return PACKET_E_MALFORMED;
     connect.clean_start = (flags & CONNECT_CLEAN_START) != 0;
     connect.has_will = (flags & CONNECT_WILL) != 0;
-    connect.will_qos = (uint8_t)((flags & CONNECT_WILL_QOS) >> CONNECT_WILL_QOS_SHIFT);
     if (connect.version == MQTT_5) {
         r = connect_read_properties(&body, &connect);
         if (r != 0)
@@ -275,12 +303,11 @@ int packet_decode_connect(const struct packet_frame *frame, struct packet_connec
     if (r != 0)
         return r;
     *ret = connect;
-    return 0;
+    return connect.has_will ? publish_check(&connect.will) : 0;
 }
 
 /* Return: as packet_read_properties(); PACKET_E_PROTOCOL also for a subscription identifier. */
-static int
-publish_read_properties(struct reader *body, struct packet_publish *publish, bool *ret_is_text)
+static int publish_read_properties(struct reader *body, struct packet_publish *publish)
 {
     struct packet_properties properties;
     int r = packet_read_properties(body, PACKET_PUBLISH, &properties);
@@ -289,12 +316,10 @@ publish_read_properties(struct reader *body, struct packet_publish *publish, boo
         return r;
     if (packet_has_property(&properties, PROPERTY_SUBSCRIPTION_ID))
         return PACKET_E_PROTOCOL; /* [MQTT-3.3.4-6] */
-    publish->properties = properties.encoded;
-    publish->ref = properties.ref;
-    publish->has_expiry = packet_has_property(&properties, PROPERTY_MESSAGE_EXPIRY);
-    publish->expiry_s = packet_property_number(&properties, PROPERTY_MESSAGE_EXPIRY, 0);
+    publish_set_properties(publish, &properties);
     publish->has_topic_alias = packet_has_property(&properties, PROPERTY_TOPIC_ALIAS);
-    *ret_is_text = packet_property_number(&properties, PROPERTY_PAYLOAD_FORMAT, 0) == 1;
+    publish->topic_alias =
+        (uint16_t)packet_property_number(&properties, PROPERTY_TOPIC_ALIAS, 0);
     return 0;
 }
 
@@ -310,9 +335,8 @@ int packet_decode_publish(const struct packet_frame *frame,
     publish.topic = packet_read_text(&body);
     if (publish.qos > 0)
         publish.packet_id = reader_u16(&body);
-    bool is_text = false;
     if (version == MQTT_5) {
-        int r = publish_read_properties(&body, &publish, &is_text);
+        int r = publish_read_properties(&body, &publish);
 
         if (r != 0)
             return r;
@@ -325,10 +349,7 @@ int packet_decode_publish(const struct packet_frame *frame,
     if (version == MQTT_5 && publish.topic.size == 0 && !publish.has_topic_alias)
         return PACKET_E_PROTOCOL;
     *ret = publish;
-    if (!packet_topic_is_valid(publish.topic) &&
-        !(publish.topic.size == 0 && publish.has_topic_alias))
-        return PACKET_E_TOPIC; /* [MQTT-3.3.2-2], 1.5.4 */
-    return is_text && !packet_utf8_is_well_formed(publish.payload) ? PACKET_E_FORMAT : 0;
+    return publish_check(&publish);
 }
 
 bool packet_filter_next(struct reader *filters, struct view *ret_filter, uint8_t *ret_options)
@@ -345,7 +366,7 @@ bool packet_filter_next(struct reader *filters, struct view *ret_filter, uint8_t
     return true;
 }
 
-static bool filter_is_shared(struct view filter)
+bool packet_filter_is_shared(struct view filter)
 {
     static const char prefix[] = "$share/";
 
@@ -355,16 +376,17 @@ static bool filter_is_shared(struct view filter)
 
 static int options_check(enum packet_version version, struct view filter, uint8_t options)
 {
-    bool above_2 = (options & OPTION_QOS) == OPTION_QOS;
+    bool above_2 = (options & PACKET_OPTION_QOS) == PACKET_OPTION_QOS;
 
     if (version != MQTT_5) /* 3.1.1 [MQTT-3-8.3-4] */
         return above_2 || (options & OPTION_RESERVED_3_1_1) != 0 ? PACKET_E_MALFORMED : 0;
     if (options & OPTION_RESERVED)
         return PACKET_E_MALFORMED; /* [MQTT-3.8.3-5] */
-    if (above_2 || (options & OPTION_RETAIN_HANDLING) == OPTION_RETAIN_HANDLING)
+    if (above_2 || (options & PACKET_OPTION_RETAIN_HANDLING) == PACKET_OPTION_RETAIN_HANDLING)
         return PACKET_E_PROTOCOL;
     bool no_local = (options & OPTION_NO_LOCAL) != 0;
-    return no_local && filter_is_shared(filter) ? PACKET_E_PROTOCOL : 0; /* [MQTT-3.8.3-4] */
+    return no_local && packet_filter_is_shared(filter) ? PACKET_E_PROTOCOL
+                                                       : 0; /* [MQTT-3.8.3-4] */
 }
 
 /* @filters: a copy, so that the reader of the caller stays at the first filter. */
@@ -391,6 +413,7 @@ static int packet_decode_filters(const struct packet_frame *frame,
 {
     struct reader body = packet_body_reader(frame);
     uint16_t packet_id = reader_u16(&body);
+    bool has_id = false;
 
     if (version == MQTT_5) {
         struct packet_properties properties;
@@ -398,6 +421,7 @@ static int packet_decode_filters(const struct packet_frame *frame,
 
         if (r != 0)
             return r;
+        has_id = packet_has_property(&properties, PROPERTY_SUBSCRIPTION_ID);
     }
     if (body.failed)
         return PACKET_E_MALFORMED;
@@ -405,6 +429,7 @@ static int packet_decode_filters(const struct packet_frame *frame,
     if (r != 0)
         return r;
     ret->packet_id = packet_id;
+    ret->has_subscription_id = has_id;
     ret->filters = body;
     return 0;
 }

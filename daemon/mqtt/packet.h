@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * packet.h - MQTT 3.1.1 and 5 packets, server side of a publish-only ingress
+ * packet.h - MQTT 3.1.1 and 5 packets, server side of an ingress for producers
  *
  * Pure functions over bounded memory: no I/O, no allocation, no state, no
  * logging. Decoded fields are views into the caller's buffer and valid as long
@@ -56,6 +56,7 @@ enum {
     MQTT_UNSPECIFIED_ERROR = 0x80,
     MQTT_MALFORMED_PACKET = 0x81,
     MQTT_PROTOCOL_ERROR = 0x82,
+    MQTT_IMPLEMENTATION_SPECIFIC = 0x83,
     MQTT_UNSUPPORTED_VERSION = 0x84,
     MQTT_CLIENT_ID_NOT_VALID = 0x85,
     MQTT_NOT_AUTHORIZED = 0x87,
@@ -77,7 +78,9 @@ enum {
     MQTT_QOS_NOT_SUPPORTED = 0x9B,
     MQTT_USE_ANOTHER_SERVER = 0x9C,
     MQTT_SERVER_MOVED = 0x9D,
-    MQTT_MAXIMUM_CONNECT_TIME = 0xA0
+    MQTT_SHARED_NOT_SUPPORTED = 0x9E,
+    MQTT_MAXIMUM_CONNECT_TIME = 0xA0,
+    MQTT_SUBSCRIPTION_ID_NOT_SUPPORTED = 0xA1
 };
 
 /* A short text for a reason code ("quota exceeded"); "unknown" for others. */
@@ -155,39 +158,11 @@ struct packet_frame {
  * packet_next() - find the first packet of a buffer
  * @max_packet: in bytes; larger packets are refused before they are read
  *
- * Return: 0; PACKET_E_MORE; PACKET_E_TOO_LARGE; PACKET_E_MALFORMED (reserved
- * type or flags, bad length).
+ * Return: 0; PACKET_E_MORE; PACKET_E_TOO_LARGE, with ret->size only; PACKET_E_MALFORMED
+ * (reserved type or flags, bad length).
  */
 MUST_CHECK int
 packet_next(const void *data, size_t size, size_t max_packet, struct packet_frame *ret);
-
-struct packet_connect {
-    enum packet_version version;
-    bool clean_start;
-    uint16_t keep_alive_s; /* 0: none */
-    struct view client_id; /* may be empty */
-    bool has_will;         /* checked, but not stored: see docs/protocol.md */
-    uint8_t will_qos;      /* 0 without a will */
-    bool has_auth;         /* v5 authentication method present */
-    uint32_t session_expiry_s;
-    uint16_t receive_maximum; /* of the client, 65,535 if absent; nothing it bounds is sent */
-    uint32_t maximum_packet_size; /* of the client; UINT32_MAX if absent */
-    bool is_problem_info_off; /* v5: no user property on an acknowledgement [MQTT-3.1.2-29] */
-};
-
-/* Return: 0; PACKET_E_MALFORMED, _PROTOCOL, _VERSION. ret->version is also set on failure if
- * the packet is long enough: to the requested level if the name is "MQTT", else to
- * MQTT_3_1_1. */
-MUST_CHECK int packet_decode_connect(const struct packet_frame *frame,
-                                     struct packet_connect *ret);
-
-/*
- * packet_peek_version() - the version of a CONNECT that is not decoded
- * @data: the first bytes of a packet
- *
- * Return: is it a CONNECT of a known version, and long enough to have one?
- */
-bool packet_peek_version(const void *data, size_t size, enum packet_version *ret);
 
 struct packet_publish {
     uint8_t qos;
@@ -202,7 +177,39 @@ struct packet_publish {
     uint32_t expiry_s;
     struct view ref; /* value of the first user property "spool-ref" */
     bool has_topic_alias;
+    bool is_text;         /* its payload is declared as UTF-8 */
+    uint16_t topic_alias; /* 0 is left to the caller, too [MQTT-3.3.2-8] */
 };
+
+struct packet_connect {
+    enum packet_version version;
+    bool clean_start;
+    uint16_t keep_alive_s; /* 0: none */
+    struct view client_id; /* may be empty */
+    bool has_will;
+    struct packet_publish will; /* if there is one; no dup, packet id or alias */
+    uint32_t will_delay_s;
+    bool has_auth; /* v5 authentication method present */
+    uint32_t session_expiry_s;
+    uint16_t receive_maximum;     /* of the client; 65,535 if absent */
+    uint32_t maximum_packet_size; /* of the client; UINT32_MAX if absent */
+    bool is_problem_info_off; /* v5: no user property on an acknowledgement [MQTT-3.1.2-29] */
+};
+
+/* Return: 0; PACKET_E_MALFORMED, _PROTOCOL, _VERSION; PACKET_E_TOPIC, _FORMAT, of the will:
+ * *ret is set too. ret->version is also set on failure if
+ * the packet is long enough: to the requested level if the name is "MQTT", else to
+ * MQTT_3_1_1. */
+MUST_CHECK int packet_decode_connect(const struct packet_frame *frame,
+                                     struct packet_connect *ret);
+
+/*
+ * packet_peek_version() - the version of a CONNECT that is not decoded
+ * @data: the first bytes of a packet
+ *
+ * Return: is it a CONNECT of a known version, and long enough to have one?
+ */
+bool packet_peek_version(const void *data, size_t size, enum packet_version *ret);
 
 /*
  * packet_decode_publish() - decode a client's PUBLISH and check all of [MQTT-3.3]
@@ -215,12 +222,12 @@ MUST_CHECK int packet_decode_publish(const struct packet_frame *frame,
                                      struct packet_publish *ret);
 
 /*
- * packet_keep_properties() - copy the properties that are stored with a message
+ * packet_keep_properties() - copy the properties that are stored with a message or a will
  * @memory: of publish->properties.size bytes
  *
  * Copies payload format, content type, response topic, correlation data and user
  * properties in their order. Leaves out message expiry, which is stored as a time,
- * and topic alias, which is of the connection.
+ * topic alias, which is of the connection, and will delay, which is of the session.
  *
  * Return: the number of bytes written.
  */
@@ -229,6 +236,7 @@ size_t packet_keep_properties(const struct packet_publish *publish, void *memory
 /* SUBSCRIBE and UNSUBSCRIBE: the id, and a reader over the filters for packet_filter_next(). */
 struct packet_subscribe {
     uint16_t packet_id;
+    bool has_subscription_id; /* v5 */
     struct reader filters;
 };
 MUST_CHECK int packet_decode_subscribe(const struct packet_frame *frame,
@@ -237,6 +245,10 @@ MUST_CHECK int packet_decode_subscribe(const struct packet_frame *frame,
 MUST_CHECK int packet_decode_unsubscribe(const struct packet_frame *frame,
                                          enum packet_version version,
                                          struct packet_subscribe *ret);
+/* Of the options of a filter in SUBSCRIBE (3.8.3.1); 3.1.1 has the QoS only. */
+#define PACKET_OPTION_QOS                   0x03u
+#define PACKET_OPTION_RETAIN_HANDLING       0x30u
+#define PACKET_OPTION_RETAIN_HANDLING_SHIFT 4
 /* @ret_options: NULL for UNSUBSCRIBE. Return: true and a filter, or false at the end; the
  * decoder has checked them all. */
 bool packet_filter_next(struct reader *filters, struct view *ret_filter, uint8_t *ret_options);
@@ -262,11 +274,12 @@ struct packet_connack {
     /* v5 properties, written only with MQTT_SUCCESS: */
     uint8_t maximum_qos;            /* 0 or 1 is announced, 2 is not */
     uint16_t receive_maximum;       /* 0: not announced */
+    uint16_t topic_alias_maximum;   /* 0: not announced */
     uint32_t maximum_packet_size;   /* 0: not announced */
     struct view assigned_client_id; /* empty: not announced */
     bool has_session_expiry;
     uint32_t session_expiry_s;
-    /* always announced in v5: no wildcard, subscription id or shared subscriptions */
+    /* always announced in v5: no subscription identifiers or shared subscriptions */
 };
 void packet_encode_connack(struct writer *writer,
                            enum packet_version version,
@@ -282,14 +295,39 @@ void packet_encode_ack(struct writer *writer,
                        uint16_t packet_id,
                        uint8_t code,
                        uint64_t spool_id);
-/* SUBACK or UNSUBACK with @count times the same code (3.1.1: 0x80 for any failure; its UNSUBACK
- * has none). */
+/* PUBACK or PUBREC of v5 for a message that can never be accepted: with the user property
+ * "spool-refused", whose value is "too_large". */
+#define PACKET_REFUSED_NAME      "spool-refused"
+#define PACKET_REFUSED_TOO_LARGE "too_large"
+void packet_encode_too_large(struct writer *writer,
+                             enum packet_type type,
+                             uint16_t packet_id,
+                             uint8_t code);
+/* SUBACK or UNSUBACK with a code for each filter (3.1.1: 0x80 for any failure; its UNSUBACK has
+ * none). */
 void packet_encode_suback(struct writer *writer,
                           enum packet_version version,
                           enum packet_type type,
                           uint16_t packet_id,
-                          uint8_t code,
+                          const uint8_t *codes,
                           size_t count);
+
+/* A PUBLISH to a client. */
+struct packet_delivery {
+    uint8_t qos;        /* 0 or 1 */
+    bool is_repeated;   /* DUP, with QoS 1 only */
+    uint16_t packet_id; /* with QoS 1 */
+    struct view topic;  /* packet_topic_is_valid() */
+    struct view payload;
+    bool has_correlation; /* written in v5 only */
+    struct view correlation;
+};
+/* Bytes of the whole packet; 0: longer than MQTT can express. */
+size_t packet_delivery_size(enum packet_version version,
+                            const struct packet_delivery *delivery);
+void packet_encode_delivery(struct writer *writer,
+                            enum packet_version version,
+                            const struct packet_delivery *delivery);
 void packet_encode_pingresp(struct writer *writer);
 /* v5 only. @reason: a text for the log of the producer, or NULL; cut at 240 bytes. */
 void packet_encode_disconnect(struct writer *writer, uint8_t code, const char *reason);
@@ -304,9 +342,14 @@ bool packet_utf8_is_valid(struct view text);
 /* Is it a topic name: 1 to 65,535 bytes of UTF-8 without wildcards [MQTT-4.7.3], control
  * characters and non-characters (1.5.4)? */
 bool packet_topic_is_valid(struct view topic);
+/* Is the topic, or all that begins with this prefix, below $SYS, where only a broker publishes?
+ */
+bool packet_topic_is_of_broker(const char *topic);
 /* Does @topic match @filter (+ and #, and no wildcard at the front matches a leading $)
  * [MQTT-4.7]? Both must be valid. */
 bool packet_topic_matches(const char *filter, struct view topic);
+/* Is @filter one of a shared subscription (4.8.2)? */
+bool packet_filter_is_shared(struct view filter);
 /* Is @filter a valid topic filter [MQTT-4.7.1]? */
 bool packet_filter_is_valid(struct view filter);
 

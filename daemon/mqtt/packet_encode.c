@@ -8,7 +8,7 @@
  * long, and its size is known.
  *
  * 3.1.1 has no place for a reason: its CONNACK has five codes, its PUBACK none
- * at all. The session decides when to close instead of answering.
+ * at all. The connection decides when to close instead of answering.
  */
 
 #include <assert.h>
@@ -32,6 +32,8 @@ enum {
 
 enum {
     FLAGS_PUBREL = 0x02,
+    FLAGS_PUBLISH_DUP = 0x08,
+    FLAGS_PUBLISH_QOS_SHIFT = 1,
     PROPERTIES_MAX = 48,  /* of CONNACK without a client id, or of an acknowledgement */
     REASON_TEXT_MAX = 240 /* so that a DISCONNECT fits into PACKET_DISCONNECT_MAX */
 };
@@ -137,13 +139,16 @@ static void connack_write_limits(struct writer *writer, const struct packet_conn
         writer_u8(writer, PROPERTY_RECEIVE_MAXIMUM);
         writer_u16(writer, connack->receive_maximum);
     }
+    if (connack->topic_alias_maximum > 0) {
+        writer_u8(writer, PROPERTY_TOPIC_ALIAS_MAXIMUM);
+        writer_u16(writer, connack->topic_alias_maximum);
+    }
     if (connack->maximum_qos < 2)
         packet_write_byte_property(writer, PROPERTY_MAXIMUM_QOS, connack->maximum_qos);
     if (connack->maximum_packet_size > 0) {
         writer_u8(writer, PROPERTY_MAXIMUM_PACKET_SIZE);
         writer_u32(writer, connack->maximum_packet_size);
     }
-    packet_write_byte_property(writer, PROPERTY_WILDCARD_AVAILABLE, 0);
     packet_write_byte_property(writer, PROPERTY_SUBSCRIPTION_ID_AVAILABLE, 0);
     packet_write_byte_property(writer, PROPERTY_SHARED_AVAILABLE, 0);
 }
@@ -199,21 +204,17 @@ static void packet_write_spool_id(struct writer *writer, uint64_t spool_id)
     writer_block(writer, digits, (size_t)size);
 }
 
-void packet_encode_ack(struct writer *writer,
-                       enum packet_version version,
-                       enum packet_type type,
-                       uint16_t packet_id,
-                       uint8_t code,
-                       uint64_t spool_id)
+/* @properties: without their length. */
+static void packet_write_ack(struct writer *writer,
+                             enum packet_version version,
+                             enum packet_type type,
+                             uint16_t packet_id,
+                             uint8_t code,
+                             const struct writer *properties)
 {
     assert(packet_ack_allows_code(type, code));
-    uint8_t memory[PROPERTIES_MAX];
-    struct writer properties;
-    writer_init(&properties, memory, sizeof(memory));
-    if (version == MQTT_5 && spool_id != 0)
-        packet_write_spool_id(&properties, spool_id);
-    assert(!properties.failed);
-    size_t size = writer_used(&properties);
+    assert(!properties->failed);
+    size_t size = writer_used(properties);
     bool has_code = version == MQTT_5 && (code != MQTT_SUCCESS || size > 0);
     size_t length = 2 + (has_code ? 1U : 0U) + (size > 0 ? 1 + size : 0);
     packet_write_header(writer, type, type == PACKET_PUBREL ? FLAGS_PUBREL : 0, length);
@@ -222,32 +223,117 @@ void packet_encode_ack(struct writer *writer,
         writer_u8(writer, code);
     if (size > 0) {
         writer_varint(writer, (uint32_t)size);
-        writer_bytes(writer, memory, size);
+        writer_bytes(writer, properties->start, size);
     }
+}
+
+void packet_encode_ack(struct writer *writer,
+                       enum packet_version version,
+                       enum packet_type type,
+                       uint16_t packet_id,
+                       uint8_t code,
+                       uint64_t spool_id)
+{
+    uint8_t memory[PROPERTIES_MAX];
+    struct writer properties;
+
+    writer_init(&properties, memory, sizeof(memory));
+    if (version == MQTT_5 && spool_id != 0)
+        packet_write_spool_id(&properties, spool_id);
+    packet_write_ack(writer, version, type, packet_id, code, &properties);
+}
+
+void packet_encode_too_large(struct writer *writer,
+                             enum packet_type type,
+                             uint16_t packet_id,
+                             uint8_t code)
+{
+    uint8_t memory[PROPERTIES_MAX];
+    struct writer properties;
+
+    writer_init(&properties, memory, sizeof(memory));
+    writer_u8(&properties, PROPERTY_USER);
+    writer_block(&properties, PACKET_REFUSED_NAME, sizeof(PACKET_REFUSED_NAME) - 1);
+    writer_block(&properties, PACKET_REFUSED_TOO_LARGE, sizeof(PACKET_REFUSED_TOO_LARGE) - 1);
+    packet_write_ack(writer, MQTT_5, type, packet_id, code, &properties);
 }
 
 void packet_encode_suback(struct writer *writer,
                           enum packet_version version,
                           enum packet_type type,
                           uint16_t packet_id,
-                          uint8_t code,
+                          const uint8_t *codes,
                           size_t count)
 {
     bool has_codes = version == MQTT_5 || type == PACKET_SUBACK;
-    size_t codes = has_codes ? count : 0;
+    size_t size = has_codes ? count : 0;
 
-    if (version != MQTT_5 && code > MQTT_FIRST_FAILURE)
-        code = MQTT_FIRST_FAILURE; /* the only failure 3.1.1 knows */
-    if (codes > (size_t)(writer->end - writer->at)) {
+    if (size > (size_t)(writer->end - writer->at)) {
         writer->failed = true;
         return;
     }
-    packet_write_header(writer, type, 0, 2 + (version == MQTT_5 ? 1U : 0U) + codes);
+    packet_write_header(writer, type, 0, 2 + (version == MQTT_5 ? 1U : 0U) + size);
     writer_u16(writer, packet_id);
     if (version == MQTT_5)
         writer_varint(writer, 0);
-    for (size_t i = 0; i < codes; i++)
-        writer_u8(writer, code);
+    for (size_t i = 0; i < size; i++) {
+        bool is_cut = version != MQTT_5 && codes[i] > MQTT_FIRST_FAILURE;
+
+        /* 3.1.1 knows one failure only. */
+        writer_u8(writer, is_cut ? MQTT_FIRST_FAILURE : codes[i]);
+    }
+}
+
+/* Without their length. */
+static size_t delivery_properties_size(enum packet_version version,
+                                       const struct packet_delivery *delivery)
+{
+    return version == MQTT_5 && delivery->has_correlation ? 1 + 2 + delivery->correlation.size
+                                                          : 0;
+}
+
+/* What follows the fixed header. */
+static size_t delivery_length(enum packet_version version,
+                              const struct packet_delivery *delivery)
+{
+    size_t properties = delivery_properties_size(version, delivery);
+
+    return 2 + delivery->topic.size + (delivery->qos > 0 ? 2 : 0) +
+           (version == MQTT_5 ? varint_size((uint32_t)properties) + properties : 0) +
+           delivery->payload.size;
+}
+
+size_t packet_delivery_size(enum packet_version version, const struct packet_delivery *delivery)
+{
+    if (delivery->topic.size > MQTT_TEXT_MAX || delivery->correlation.size > MQTT_TEXT_MAX ||
+        delivery->payload.size > MQTT_VARINT_MAX)
+        return 0;
+    size_t length = delivery_length(version, delivery);
+    if (length > MQTT_VARINT_MAX)
+        return 0;
+    return 1 + varint_size((uint32_t)length) + length;
+}
+
+void packet_encode_delivery(struct writer *writer,
+                            enum packet_version version,
+                            const struct packet_delivery *delivery)
+{
+    uint8_t flags = (uint8_t)((unsigned)delivery->qos << FLAGS_PUBLISH_QOS_SHIFT);
+
+    if (delivery->is_repeated)
+        flags |= FLAGS_PUBLISH_DUP;
+    packet_write_header(writer, PACKET_PUBLISH, flags, delivery_length(version, delivery));
+    writer_block(writer, delivery->topic.data, delivery->topic.size);
+    if (delivery->qos > 0)
+        writer_u16(writer, delivery->packet_id);
+    if (version == MQTT_5) {
+        writer_varint(writer, (uint32_t)delivery_properties_size(version, delivery));
+        if (delivery->has_correlation) {
+            writer_u8(writer, PROPERTY_CORRELATION_DATA);
+            writer_block(writer, delivery->correlation.data, delivery->correlation.size);
+        }
+    }
+    writer_bytes(writer, delivery->payload.data, delivery->payload.size);
 }
 
 void packet_encode_pingresp(struct writer *writer)

@@ -70,7 +70,7 @@ static const struct property_rule {
     [PROPERTY_REASON_STRING]          = {KIND_TEXT,   false, 0, 0,               CONNACK | ACKS | SUBACKS | DISCONNECT | AUTH},
     [PROPERTY_RECEIVE_MAXIMUM]        = {KIND_U16,    false, 1, UINT16_MAX,      CONNECT | CONNACK},
     [PROPERTY_TOPIC_ALIAS_MAXIMUM]    = {KIND_U16,    false, 0, UINT16_MAX,      CONNECT | CONNACK},
-    [PROPERTY_TOPIC_ALIAS]            = {KIND_U16,    false, 1, UINT16_MAX,      PUBLISH},
+    [PROPERTY_TOPIC_ALIAS]            = {KIND_U16,    false, 0, UINT16_MAX,      PUBLISH},
     [PROPERTY_MAXIMUM_QOS]            = {KIND_BYTE,   false, 0, 1,               CONNACK},
     [PROPERTY_RETAIN_AVAILABLE]       = {KIND_BYTE,   false, 0, 1,               CONNACK},
     [PROPERTY_USER]                   = {KIND_PAIR,   true,  0, 0,               ANY},
@@ -139,10 +139,10 @@ static bool property_has_text(const struct packet_property *property)
     return kind == KIND_TEXT || kind == KIND_TOPIC || kind == KIND_PAIR;
 }
 
-/* Those of a PUBLISH are forwarded to the broker. */
+/* Those of a PUBLISH or a will are forwarded to the broker. */
 static bool property_is_forwardable(const struct packet_property *property, unsigned place)
 {
-    return place != PACKET_PUBLISH || !property_has_text(property) ||
+    return (place != PACKET_PUBLISH && place != PACKET_WILL) || !property_has_text(property) ||
            (packet_text_is_forwardable(property->name) &&
             packet_text_is_forwardable(property->value));
 }

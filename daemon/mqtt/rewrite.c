@@ -69,9 +69,12 @@ const char *rewrite_check(const char *filter, const char *target)
         if (size == 0)
             return "must not hold { but in {1}, {2} and so on, and in {#}";
         if (number == REWRITE_REST ? rest == 0 : number > plus)
-            return "must not hold more references than its filter has wildcards";
+            return "must refer to wildcards of its filter only: {1} is what its first + "
+                   "matches, {2} its second, and {#} what its # matches";
         at += size - 1;
     }
+    if (packet_topic_is_of_broker(target))
+        return "must not begin with $SYS/: a broker keeps these topics for itself";
     if (!packet_text_is_forwardable(view_of_text(target)))
         return "must not hold control characters";
     return target[0] != '\0' ? NULL : "must not be empty";

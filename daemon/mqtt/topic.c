@@ -24,19 +24,8 @@
 #include "base/view.h"
 
 enum { TOPIC_MAX_BYTES = UINT16_MAX };
-
-bool packet_utf8_is_well_formed(struct view text)
-{
-    while (text.size > 0) {
-        size_t size = utf8_character_size(text.data, text.size);
-
-        if (size == 0)
-            return false;
-        text.data += size;
-        text.size -= size;
-    }
-    return true;
-}
+/* A word of eight such bytes. */
+#define TOPIC_EACH(BYTE) (UINT64_C(0x0101010101010101) * (BYTE))
 
 static bool topic_has_byte(struct view text, char byte)
 {
@@ -45,7 +34,7 @@ static bool topic_has_byte(struct view text, char byte)
 
 bool packet_utf8_is_valid(struct view text)
 {
-    return packet_utf8_is_well_formed(text) && !topic_has_byte(text, '\0');
+    return utf8_is_well_formed(text) && !topic_has_byte(text, '\0');
 }
 
 struct view packet_read_text(struct reader *reader)
@@ -63,15 +52,34 @@ static bool topic_is_disallowed(uint32_t point)
            (point >= 0xFDD0 && point <= 0xFDEF) || (point & 0xFFFE) == 0xFFFE;
 }
 
+static bool topic_is_printable_ascii(uint8_t byte)
+{
+    return byte >= 0x20 && byte < 0x7F;
+}
+
+/* Nearly all text is that, which is checked a word at a time. */
+static struct view topic_skip_printable_ascii(struct view text)
+{
+    for (uint64_t word; text.size >= sizeof(word); text = view_skip(text, sizeof(word))) {
+        memcpy(&word, text.data, sizeof(word));
+        uint64_t other = word | (word - TOPIC_EACH(0x20)) | (word + TOPIC_EACH(0x01));
+        if (other & TOPIC_EACH(0x80))
+            break;
+    }
+    return text;
+}
+
 bool packet_text_is_forwardable(struct view text)
 {
-    while (text.size > 0) {
-        size_t size = utf8_character_size(text.data, text.size);
+    for (text = topic_skip_printable_ascii(text); text.size > 0;) {
+        size_t size = 1;
 
-        if (size == 0 || topic_is_disallowed(utf8_code_point(text.data, size)))
-            return false;
-        text.data += size;
-        text.size -= size;
+        if (!topic_is_printable_ascii(text.data[0])) {
+            size = utf8_character_size(text.data, text.size);
+            if (size == 0 || topic_is_disallowed(utf8_code_point(text.data, size)))
+                return false;
+        }
+        text = view_skip(text, size);
     }
     return true;
 }
@@ -85,6 +93,11 @@ bool packet_text_is_topic(struct view text)
 bool packet_topic_is_valid(struct view topic)
 {
     return packet_text_is_topic(topic) && packet_text_is_forwardable(topic);
+}
+
+bool packet_topic_is_of_broker(const char *topic)
+{
+    return strncmp(topic, "$SYS", 4) == 0 && (topic[4] == '/' || topic[4] == '\0');
 }
 
 bool packet_filter_is_valid(struct view filter)
