@@ -11,6 +11,7 @@
 
 #include <ctype.h>
 #include <errno.h>
+#include <grp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,6 +19,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/utf8.h"
 #include "base/view.h"
 #include "daemon/config/config.h"
@@ -106,6 +108,8 @@ const char *config_check_prefix(const char *text)
 {
     if (strpbrk(text, "+#") != NULL)
         return "must not hold the wildcards + and #";
+    if (packet_topic_is_of_broker(text))
+        return "must not begin with $SYS/: a broker keeps these topics for itself";
     const char *wrong = config_check_mqtt_text(text);
 
     if (wrong || text[0] == '\0')
@@ -140,6 +144,29 @@ const char *config_check_filter(const char *text)
     if (text[0] == '$')
         return "must not begin with $: no program may publish there";
     return NULL;
+}
+
+/* All digits: a number of the kernel, in which -1 is no user. */
+const char *config_check_account(const char *text)
+{
+    size_t digits = strspn(text, "0123456789");
+
+    if (text[digits] == '\0' && (digits > 10 || strtoull(text, NULL, 10) > UINT32_MAX - 1))
+        return "must be a name, or a number up to 4294967294";
+    return config_check_mqtt_text(text);
+}
+
+int config_check_system(const struct config *config, const struct config_errors *errors)
+{
+    const char *group = config->listen.group;
+    char why[CONFIG_ERROR_MAX];
+
+    if (group[0] == '\0' || getgrnam(group))
+        return 0;
+    (void)snprintf(why, sizeof(why),
+                   "there is no group \"%s\"; create it (groupadd), or correct the name",
+                   group);
+    return errors->refuse(errors->userdata, "listen.group", why);
 }
 
 /* @broker: with its scheme in small letters. */
@@ -191,10 +218,13 @@ const char *config_check_broker(const char *text)
     bracket = *host == '[';
     host += bracket;
     size = strspn(host, bracket ? address : name);
-    if (size == 0)
+    if (size == 0 && !strchr(host, '@'))
         return "must have a host behind the scheme, as in \"ssl://broker.example:8883\"";
     if (bracket && host[size++] != ']')
         return "must have an IPv6 address in the brackets, as in \"ssl://[2001:db8::1]:8883\"";
+    if (strchr(host, '@'))
+        return "must not hold a user name or password: set uplink.username and "
+               "uplink.password_file";
     if (host[size] != '\0' && host[size] != ':')
         return "must end after HOST or HOST:PORT (an IPv6 address stands in brackets)";
     if (host[size] == ':' && !config_is_port(host + size + 1))
@@ -242,18 +272,26 @@ static const char *config_used_tls_key(const struct config *config)
     return config->uplink.tls.verify ? NULL : "uplink.tls.verify";
 }
 
-static const char *config_check_tls(const struct config *config, char *why)
+/* No broker: their list was passed over. */
+static const char *config_check_tls_use(const struct config *config, char *why)
+{
+    const char *used = config_used_tls_key(config);
+
+    if (!used || config->uplink.broker_count == 0 ||
+        config_is_encrypted(config->uplink.brokers[0]))
+        return NULL;
+    (void)snprintf(
+        why, CONFIG_ERROR_MAX,
+        "needs encrypted brokers, but uplink.brokers are plain: write ssl:// there or "
+        "leave this out");
+    return used;
+}
+
+static const char *config_check_key_files(const struct config *config, char *why)
 {
     bool cert = config->uplink.tls.cert_file[0] != '\0';
     bool key = config->uplink.tls.key_file[0] != '\0';
-    const char *used = config_used_tls_key(config);
 
-    if (used && !config_is_encrypted(config->uplink.brokers[0])) {
-        (void)snprintf(why, CONFIG_ERROR_MAX,
-                       "needs encrypted brokers, but uplink.brokers are plain: write ssl:// "
-                       "there or leave this out");
-        return used;
-    }
     if (cert != key) {
         (void)snprintf(why, CONFIG_ERROR_MAX,
                        "needs uplink.tls.%s too: certificate and key come together",
@@ -267,31 +305,56 @@ static const char *config_check_tls(const struct config *config, char *why)
     return NULL;
 }
 
-const char *config_check_all(const struct config *config, char why[static CONFIG_ERROR_MAX])
+static const char *config_check_backoff(const struct config *config, char *why)
 {
-    const char *key = config_check_brokers(config, why);
+    char min[CLOCK_SPAN_MAX], max[CLOCK_SPAN_MAX];
 
-    if (!key)
-        key = config_check_tls(config, why);
-    if (key)
-        return key;
-    if (config->uplink.backoff_min_ms > config->uplink.backoff_max_ms) {
-        (void)snprintf(why, CONFIG_ERROR_MAX, "must not be above uplink.backoff.max");
-        return "uplink.backoff.min";
+    if (config->uplink.backoff_min_ms <= config->uplink.backoff_max_ms)
+        return NULL;
+    clock_format_span((int64_t)config->uplink.backoff_min_ms, min);
+    clock_format_span((int64_t)config->uplink.backoff_max_ms, max);
+    (void)snprintf(why, CONFIG_ERROR_MAX,
+                   "%s must not be above uplink.backoff.max, which is %s", min, max);
+    return "uplink.backoff.min";
+}
+
+static const char *config_check_stamp(const struct config *config, char *why)
+{
+    if (!config->uplink.has_stamp || config->uplink.protocol != 4)
+        return NULL;
+    (void)snprintf(why, CONFIG_ERROR_MAX,
+                   "needs uplink.protocol = 5: MQTT 3.1.1 has no user properties");
+    return "uplink.stamp";
+}
+
+static const char *config_check_password(const struct config *config, char *why)
+{
+    if (config->uplink.password_file[0] == '\0' || config->uplink.username[0] != '\0' ||
+        config->uplink.protocol != 4)
+        return NULL;
+    (void)snprintf(
+        why, CONFIG_ERROR_MAX,
+        "needs uplink.username too: MQTT 3.1.1 knows no password without a user name");
+    return "uplink.password_file";
+}
+
+int config_check_all(const struct config *config, const struct config_errors *errors)
+{
+    /* Return: NULL, or the key at fault, and @why has what is wrong. */
+    static const char *(*const checks[])(const struct config *config, char *why) = {
+        config_check_brokers, config_check_tls_use, config_check_key_files,
+        config_check_backoff, config_check_stamp,   config_check_password,
+    };
+
+    for (size_t i = 0; i < sizeof(checks) / sizeof(checks[0]); i++) {
+        char why[CONFIG_ERROR_MAX];
+        const char *key = checks[i](config, why);
+        int r = key ? errors->refuse(errors->userdata, key, why) : 0;
+
+        if (r != 0)
+            return r;
     }
-    if (config->uplink.has_stamp && config->uplink.protocol == 4) {
-        (void)snprintf(why, CONFIG_ERROR_MAX,
-                       "needs uplink.protocol = 5: MQTT 3.1.1 has no user properties");
-        return "uplink.stamp";
-    }
-    if (config->uplink.password_file[0] != '\0' && config->uplink.username[0] == '\0' &&
-        config->uplink.protocol == 4) {
-        (void)snprintf(why, CONFIG_ERROR_MAX,
-                       "needs uplink.username too: MQTT 3.1.1 knows no password without a "
-                       "user name");
-        return "uplink.password_file";
-    }
-    return NULL;
+    return 0;
 }
 
 /* Return: NULL, or what is wrong. */
@@ -395,7 +458,7 @@ static const char *config_check_not_empty(const char *text)
     return text[0] != '\0' ? NULL : "must not be empty";
 }
 
-const char *config_expand_all(struct config *config, char why[static CONFIG_ERROR_MAX])
+int config_expand_all(struct config *config, const struct config_errors *errors)
 {
     const struct {
         const char *key;
@@ -409,12 +472,13 @@ const char *config_expand_all(struct config *config, char why[static CONFIG_ERRO
     };
 
     for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
+        char why[CONFIG_ERROR_MAX];
         int r = config_expand(texts[i].text, texts[i].check, why);
 
-        if (r == -ENOMEM)
-            (void)snprintf(why, CONFIG_ERROR_MAX, "%s", config_no_memory);
+        if (r == -EINVAL)
+            r = errors->refuse(errors->userdata, texts[i].key, why);
         if (r != 0)
-            return texts[i].key;
+            return r;
     }
-    return NULL;
+    return 0;
 }

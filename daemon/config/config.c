@@ -4,8 +4,8 @@
  *
  * A file is read in four steps: scanned for what libconfig misreads without an
  * error (scan.c), parsed by libconfig, walked setting by setting against the table
- * (table.c, loader.c), and checked as a whole (check.c), after the list of lanes
- * (lanes.c). The walk is over the settings of the file, not over the table, so
+ * (table.c, loader.c), and checked as a whole (check.c), after the lists of lanes and of
+ * access (lanes.c, access.c). The walk is over the settings of the file, not over the table, so
  * that an unknown key cannot be missed.
  *
  * The defaults are set first and in the same way: each is parsed as a line of a
@@ -16,7 +16,6 @@
 #include "daemon/config/config.h"
 
 #include <errno.h>
-#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -37,6 +36,7 @@ void config_free(struct config *config)
     }
     config_free_texts(config->uplink.brokers, config->uplink.broker_count);
     config_free_lanes(config);
+    config_free_access(config);
     free(config);
 }
 
@@ -86,15 +86,15 @@ size_t config_needs_restart(const struct config *running,
                             const struct config *fresh,
                             char ret_keys[static CONFIG_RESTARTS_MAX])
 {
-    size_t count = 0, used = 0;
+    size_t count = 0;
 
     ret_keys[0] = '\0';
-    for (size_t i = 0; i < config_key_count && used < CONFIG_RESTARTS_MAX; i++) {
+    for (size_t i = 0; i < config_key_count; i++) {
         if ((config_keys[i].flags & (CONFIG_RELOADS | CONFIG_NOT_YET)) != 0 ||
             config_has_same_value(&config_keys[i], running, fresh))
             continue;
-        used += (size_t)snprintf(ret_keys + used, CONFIG_RESTARTS_MAX - used, "%s%s",
-                                 count > 0 ? "," : "", config_keys[i].path);
+        text_append(ret_keys, CONFIG_RESTARTS_MAX, "%s%s", count > 0 ? "," : "",
+                    config_keys[i].path);
         count++;
     }
     return count;
@@ -131,6 +131,13 @@ static void config_swap(void *a, void *b, size_t size)
 
 void config_take_reloadable(struct config *running, struct config *fresh)
 {
+    struct config_access *access = running->access;
+    size_t access_count = running->access_count;
+
+    running->access = fresh->access;
+    running->access_count = fresh->access_count;
+    fresh->access = access;
+    fresh->access_count = access_count;
     for (size_t i = 0; i < config_key_count; i++) {
         const struct config_key *key = &config_keys[i];
 
@@ -142,6 +149,36 @@ void config_take_reloadable(struct config *running, struct config *fresh)
             config_swap((char *)running + key->count_offset, (char *)fresh + key->count_offset,
                         sizeof(size_t));
     }
+}
+
+/* Is @path the key @needed, or a group that it is in? */
+static bool config_has_needed(const char *path, const char *needed)
+{
+    return strcmp(path, needed) == 0 || config_key_is_in(needed, path);
+}
+
+/* Does @path have what is needed, or is it perhaps a misspelling of what has? */
+static bool config_is_needed(const char *const *needed, const char *path)
+{
+    char near[CONFIG_PATH_MAX];
+    bool has_near = config_key_nearest(path, near);
+
+    for (; *needed; needed++) {
+        if (config_has_needed(path, *needed) || (has_near && config_has_needed(near, *needed)))
+            return true;
+    }
+    return false;
+}
+
+/* Return: 0, or @result if it cannot be passed over. */
+static int config_pass_over(struct config_loader *loader, int result, const char *path)
+{
+    if (result != -EINVAL || !loader->needed || config_is_needed(loader->needed, path))
+        return result;
+    if (loader->passed_over[0] == '\0')
+        (void)snprintf(loader->passed_over, sizeof(loader->passed_over), "%s", loader->error);
+    loader->config->is_partial = true;
+    return 0;
 }
 
 /* The recursion is bounded by the table: an unknown group is refused. */
@@ -166,9 +203,12 @@ config_walk(struct config_loader *loader, const config_setting_t *group, const c
         } else if (!config_setting_is_group(setting)) {
             result = config_fail(loader, setting, path, "must be a group: %s: { ... };", path);
         } else {
-            (void)strncat(path, ".", sizeof(path) - strlen(path) - 1);
-            result = config_walk(loader, setting, path);
+            char inner[2 * CONFIG_PATH_MAX + 1];
+
+            (void)snprintf(inner, sizeof(inner), "%s.", path);
+            result = config_walk(loader, setting, inner);
         }
+        result = config_pass_over(loader, result, path);
         if (result != 0)
             return result;
     }
@@ -191,43 +231,91 @@ config_find_place(const struct config_loader *loader, const config_t *parsed, co
     return config_lookup(parsed, group);
 }
 
-static int config_check_whole(const struct config_loader *loader, const config_t *parsed)
-{
-    char why[CONFIG_ERROR_MAX];
-    const char *key;
+struct config_whole {
+    struct config_loader *loader;
+    const config_t *parsed;
+};
 
+/* Of struct config_errors. */
+static int config_refuse(void *userdata, const char *key, const char *why)
+{
+    const struct config_whole *whole = userdata;
+    int result = config_fail(
+        whole->loader, config_find_place(whole->loader, whole->parsed, key), key, "%s", why);
+
+    return config_pass_over(whole->loader, result, key);
+}
+
+static int config_check_required(const struct config_loader *loader,
+                                 const struct config_errors *errors)
+{
     for (size_t i = 0; i < config_key_count; i++) {
-        key = config_keys[i].path;
+        int result = 0;
+
         if ((config_keys[i].flags & CONFIG_REQUIRED) != 0 && !loader->found[i])
-            return config_fail(
-                loader, config_find_place(loader, parsed, key), key,
+            result = errors->refuse(
+                errors->userdata, config_keys[i].path,
                 "missing, and it has no default; mqtt-spoold.conf(5) has examples");
+        if (result != 0)
+            return result;
     }
+    return 0;
+}
+
+/* Checks all that needs more than one setting. What was passed over has its default. */
+static int config_check_whole(struct config_loader *loader, const config_t *parsed)
+{
+    struct config_whole whole = {.loader = loader, .parsed = parsed};
+    const struct config_errors errors = {.refuse = config_refuse, .userdata = &whole};
+    int result = config_check_required(loader, &errors);
+
     config_lower_schemes(loader->config);
-    key = config_check_all(loader->config, why);
-    if (!key)
-        key = config_expand_credentials(loader->config, why);
-    if (!key)
-        key = config_check_paths(loader->config, loader->path, why);
-    if (!key)
-        key = config_expand_all(loader->config, why);
-    if (!key)
-        return 0;
-    if (strcmp(why, config_no_memory) == 0)
-        return -ENOMEM;
-    return config_fail(loader, config_find_place(loader, parsed, key), key, "%s", why);
+    if (result == 0)
+        result = config_check_all(loader->config, &errors);
+    if (result == 0)
+        result = config_expand_credentials(loader->config);
+    if (result == 0)
+        result = config_check_paths(loader->config, loader->path, &errors);
+    if (result == 0)
+        result = config_expand_all(loader->config, &errors);
+    if (result == 0 && loader->is_test)
+        result = config_check_system(loader->config, &errors);
+    return result;
 }
 
 static int config_fail_syntax(const struct config_loader *loader, const config_t *parsed)
 {
-    size_t used = config_put_file(loader, config_error_file(parsed));
     const char *why = config_error_text(parsed);
 
     if (strcmp(why, "duplicate setting name") == 0)
         why = "a key is set twice; keep one of the two";
-    (void)snprintf(loader->error + used, CONFIG_ERROR_MAX - used, "%d: %s",
-                   config_error_line(parsed), why);
+    else if (strcmp(why, "syntax error") == 0)
+        why = "syntax error here or in a line before; look for a missing semicolon, an open "
+              "bracket, or a text without quotes";
+    config_put_file(loader, config_error_file(parsed));
+    text_append(loader->error, CONFIG_ERROR_MAX, "%d: %s", config_error_line(parsed), why);
     return -EINVAL;
+}
+
+/* Of a list that is passed over nothing is left: its first elements alone would be another list
+ * than the one that is meant. */
+static int config_read_lists(struct config_loader *loader)
+{
+    struct config *config = loader->config;
+    int result = config_take_lanes(loader);
+
+    if (result == -EINVAL) {
+        result = config_pass_over(loader, result, "lanes");
+        config_free_lanes(config);
+    }
+    if (result != 0)
+        return result;
+    result = config_take_access(loader);
+    if (result == -EINVAL) {
+        result = config_pass_over(loader, result, "access");
+        config_free_access(config);
+    }
+    return result;
 }
 
 static int config_load_text(struct config_loader *loader, const char *text)
@@ -249,18 +337,26 @@ static int config_load_text(struct config_loader *loader, const char *text)
     else
         result = config_fail_syntax(loader, &parsed);
     if (result == 0)
-        result = config_take_lanes(loader);
+        result = config_read_lists(loader);
     if (result == 0)
         result = config_check_whole(loader, &parsed);
     config_destroy(&parsed);
     return result;
 }
 
-static int
-config_load_file(const char *path, struct config **ret, char error[static CONFIG_ERROR_MAX])
+/* What it takes to have a file is not in its error. */
+static const char *config_file_remedy(const char *why)
 {
-    struct config_loader loader = {.path = path, .error = error};
-    char folder[PATH_MAX];
+    if (strcmp(why, strerror(ENOENT)) == 0)
+        return "; name another file with -c, or write one, beginning with the sample in "
+               "/usr/share/doc/mqtt-spoold";
+    return strcmp(why, strerror(EACCES)) == 0 ? "; let the user that runs this read it" : "";
+}
+
+static int config_load_file(struct config_loader *loader, struct config **ret)
+{
+    const char *path = loader->path;
+    char *error = loader->error;
     AUTO_FREE char *text = NULL;
     const char *why;
     char *slash;
@@ -271,33 +367,59 @@ config_load_file(const char *path, struct config **ret, char error[static CONFIG
     if (why == config_no_memory)
         return -ENOMEM;
     if (why) {
-        (void)snprintf(error, CONFIG_ERROR_MAX, "%s: %s", path, why);
+        text_format(error, CONFIG_ERROR_MAX, "%s: %s%s", path, why, config_file_remedy(why));
         return -EINVAL;
     }
-    (void)snprintf(folder, sizeof(folder), "%s", path); /* fits: the file was opened */
-    slash = strrchr(folder, '/');
+    (void)snprintf(loader->folder, sizeof(loader->folder), "%s",
+                   path); /* the file was opened */
+    slash = strrchr(loader->folder, '/');
     if (slash)
-        slash[slash == folder] = '\0';
-    loader.folder = slash ? folder : ".";
-    loader.config = calloc(1, sizeof(*loader.config));
-    if (!loader.config)
+        slash[slash == loader->folder] = '\0';
+    else
+        (void)snprintf(loader->folder, sizeof(loader->folder), ".");
+    loader->config = calloc(1, sizeof(*loader->config));
+    if (!loader->config)
         return -ENOMEM;
-    result = config_load_text(&loader, text);
+    result = config_load_text(loader, text);
     if (result != 0) {
-        if (strlen(error) == CONFIG_ERROR_MAX - 1)
-            error[text_whole_size(error, CONFIG_ERROR_MAX - 1)] = '\0'; /* it was cut */
-        config_free(loader.config);
+        config_free(loader->config);
         return result;
     }
-    *ret = loader.config;
+    *ret = loader->config;
     return 0;
+}
+
+static int config_run(struct config_loader *loader, struct config **ret)
+{
+    int result = config_load_file(loader, ret);
+
+    if (result == -ENOMEM)
+        text_format(loader->error, CONFIG_ERROR_MAX, "%s: out of memory", loader->path);
+    else if (result == 0)
+        (void)snprintf(loader->error, CONFIG_ERROR_MAX, "%s", loader->passed_over);
+    return result;
 }
 
 int config_load(const char *path, struct config **ret, char error[static CONFIG_ERROR_MAX])
 {
-    int result = config_load_file(path, ret, error);
+    struct config_loader loader = {.path = path, .error = error};
 
-    if (result == -ENOMEM)
-        (void)snprintf(error, CONFIG_ERROR_MAX, "%s: out of memory", path);
-    return result;
+    return config_run(&loader, ret);
+}
+
+int config_test(const char *path, struct config **ret, char error[static CONFIG_ERROR_MAX])
+{
+    struct config_loader loader = {.path = path, .error = error, .is_test = true};
+
+    return config_run(&loader, ret);
+}
+
+int config_load_needed(const char *path,
+                       const char *const *needed,
+                       struct config **ret,
+                       char error[static CONFIG_ERROR_MAX])
+{
+    struct config_loader loader = {.path = path, .error = error, .needed = needed};
+
+    return config_run(&loader, ret);
 }

@@ -2,9 +2,9 @@
 /*
  * config.h - the configuration file as one immutable structure
  *
- * The only module that uses libconfig. Every key is a row of one of two tables,
- * that of all keys and that of the keys of a lane (path, type, default, range,
- * check); a test compares the sample etc/mqtt-spoold.conf and the man page with
+ * The only module that uses libconfig. Every key is a row of one of three tables, that of
+ * all keys, that of the keys of a lane and that of an entry of the access list (path, type,
+ * default, range, check); a test compares the sample etc/mqtt-spoold.conf and the man page with
  * them. An unknown key, a wrong type or a value out of range is an error with
  * file, line, key and reason.
  *
@@ -24,6 +24,7 @@
 
 #define CONFIG_DEFAULT_PATH "/etc/mqtt-spoold/mqtt-spoold.conf"
 #define CONFIG_LANES_MAX    63 /* without "default" */
+#define CONFIG_ACCESS_MAX   1000
 
 /* The lane of the reports, if there are any; no lane of a file can have this name. */
 #define CONFIG_REPORT_LANE         "$report"
@@ -55,12 +56,29 @@ struct config_lane {
     struct config_limits limits;
 };
 
+enum config_access_whom { CONFIG_ACCESS_ANY, CONFIG_ACCESS_USER, CONFIG_ACCESS_GROUP };
+
+/* What the programs that it fits may do. */
+struct config_access {
+    char *user; /* as in the file; one of the two is NULL */
+    char *group;
+    enum config_access_whom whom;
+    unsigned id;    /* of the user or the group, resolved when the file was read */
+    char **publish; /* filters; none: nothing may be published */
+    size_t publish_count;
+    bool is_admin;
+    unsigned max_clients; /* of one user; 0: no limit */
+    unsigned rate;        /* messages a second of one user; 0: no limit */
+};
+
 enum config_audit_policy { CONFIG_AUDIT_REFUSE, CONFIG_AUDIT_PRUNE };
 
 struct config {
+    bool is_partial; /* wrong settings were passed over: config_load_needed() */
     struct {
         char *directory;
         uint64_t disk_reserve;
+        uint64_t commit_interval_ms; /* 0: each batch is committed at once */
     } spool;
     struct {
         char *socket;
@@ -68,6 +86,9 @@ struct config {
         char *group; /* "": not changed */
         unsigned max_clients;
         uint64_t max_packet;
+        unsigned max_sessions;
+        uint64_t session_expiry_ms;
+        uint64_t session_backlog; /* bytes of outcomes that one keeps */
     } listen;
     struct config_limits retention; /* of lane "default" */
     struct {                        /* rejected messages that are kept; any 0: none is */
@@ -78,6 +99,9 @@ struct config {
     /* In the order of the file, without "default"; CONFIG_REPORT_LANE, if it is used, last. */
     struct config_lane *lanes;
     size_t lane_count;
+    /* In the order of the file: the first that fits decides. None: there is no list. */
+    struct config_access *access;
+    size_t access_count;
     /* At least one broker; in client_id, topic_prefix and the topics %H and %m are replaced. */
     struct uplink_settings uplink;
     struct {
@@ -106,7 +130,7 @@ size_t config_needs_restart(const struct config *running,
 
 /* Swaps the values of all keys that may change while the daemon runs. @fresh is still to be
  * freed by its owner. The lanes are not swapped: the caller does that together with the
- * spool. */
+ * spool. What borrows entries of the access list must take those of @running before that. */
 void config_take_reloadable(struct config *running, struct config *fresh);
 
 #define CONFIG_ERROR_MAX 512
@@ -115,11 +139,32 @@ void config_take_reloadable(struct config *running, struct config *fresh);
  * config_load() - read and check a file
  * @error: on failure one line "file:line: key: why, and what to write instead"
  *
+ * Resolves the names of the access list, and so may wait for a name service.
+ *
  * Return: 0 and a configuration to free with config_free(); -EINVAL: the file is
  * wrong or unreadable (exit 78); -ENOMEM. @error has the reason.
  */
 MUST_CHECK int
 config_load(const char *path, struct config **ret, char error[static CONFIG_ERROR_MAX]);
+/* The same, and does all else that the keys name exist? */
+MUST_CHECK int
+config_test(const char *path, struct config **ret, char error[static CONFIG_ERROR_MAX]);
+/*
+ * config_load_needed() - as much of the file as can be read
+ * @needed: paths of keys, up to NULL
+ * @error:  as above, also when 0 is returned; "": the whole file is good
+ *
+ * A wrong setting other than @needed is passed over: it has its default then, or its value if
+ * that is wrong only beside others; there are no lanes if one of them is wrong, no access list
+ * likewise; and is_partial is set. A setting that may be a misspelling of a needed one is not
+ * passed over, nor is a file that libconfig cannot parse.
+ *
+ * Return: as config_load().
+ */
+MUST_CHECK int config_load_needed(const char *path,
+                                  const char *const *needed,
+                                  struct config **ret,
+                                  char error[static CONFIG_ERROR_MAX]);
 void config_free(struct config *config);
 
 /* Parsers of units, also for arguments of the tool: "64k" (of 1024), "1M", "1G"; "250ms",
@@ -132,7 +177,8 @@ bool config_parse_time(const char *text, uint64_t *ret_ms);
  *
  * For the tests that compare them with the sample and the man page. @value: the
  * default in the form of the file, NULL: none; @reloads: HUP applies a new value,
- * otherwise it needs a restart. The keys of a lane begin with "lanes.".
+ * otherwise it needs a restart. The keys of a lane begin with "lanes.", those of an entry of
+ * the access list with "access.".
  */
 typedef void config_key_fn(void *userdata, const char *path, const char *value, bool reloads);
 void config_each_key(config_key_fn *fn, void *userdata);

@@ -11,6 +11,7 @@
  */
 #include "daemon/config/table.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -32,19 +33,18 @@ static bool expand_credential(char **path, const char *folder)
     return true;
 }
 
-const char *config_expand_credentials(struct config *config, char why[static CONFIG_ERROR_MAX])
+int config_expand_credentials(struct config *config)
 {
     const char *folder = getenv("CREDENTIALS_DIRECTORY");
     struct uplink_settings *uplink = &config->uplink;
 
     if (!folder || folder[0] != '/')
-        return NULL;
+        return 0;
     if (expand_credential(&uplink->password_file, folder) &&
         expand_credential(&uplink->tls.ca_file, folder) &&
         expand_credential(&uplink->tls.cert_file, folder) &&
         expand_credential(&uplink->tls.key_file, folder) &&
         expand_credential(&uplink->tls.key_password_file, folder))
-        return NULL;
-    (void)snprintf(why, CONFIG_ERROR_MAX, "%s", config_no_memory);
-    return "uplink.password_file";
+        return 0;
+    return -ENOMEM;
 }

@@ -31,6 +31,8 @@ void config_free_lanes(struct config *config)
         config_free_texts(lane->map, lane->map_count);
     }
     free(config->lanes);
+    config->lanes = NULL;
+    config->lane_count = 0;
 }
 
 /* The first lane with the name of @lane, which may be @lane itself. */
@@ -65,28 +67,6 @@ static int config_check_lane(const struct config_loader *loader,
         loader, config_setting_get_member(group, "name"), "lanes.name",
         "\"%s\" is the name of the lane in line %u already; each lane needs its own",
         lane->name, config_setting_source_line(config_setting_get_elem(list, (unsigned)first)));
-}
-
-static int config_take_lane_keys(const struct config_loader *loader,
-                                 const config_setting_t *group,
-                                 struct config_lane *lane)
-{
-    int count = config_setting_length(group);
-    int result = 0;
-
-    for (size_t i = 0; i < config_lane_key_count && result == 0; i++)
-        result = config_take_default(loader, lane, &config_lane_keys[i]);
-    for (int i = 0; i < count && result == 0; i++) {
-        const config_setting_t *setting = config_setting_get_elem(group, (unsigned)i);
-        const struct config_key *key;
-        char path[2 * CONFIG_PATH_MAX];
-
-        (void)snprintf(path, sizeof(path), "lanes.%s", config_setting_name(setting));
-        key = config_lane_key_find(path);
-        result = key ? config_take(loader, lane, key, setting)
-                     : config_refuse_unknown(loader, setting, path);
-    }
-    return result;
 }
 
 static int config_expand_prefix(const struct config_loader *loader,
@@ -178,7 +158,7 @@ int config_take_lanes(const struct config_loader *loader)
                                "= ( \"+/alarm/#\" ); }");
         config->lane_count++;
         lane->limits = config->retention;
-        result = config_take_lane_keys(loader, group, lane);
+        result = config_take_keys(loader, group, lane, config_lane_keys, config_lane_key_count);
         if (result == 0)
             result = config_check_lane(loader, list, group, lane);
         if (result == 0)

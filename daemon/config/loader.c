@@ -27,17 +27,17 @@ struct value {
     uint64_t number; /* of all kinds but the two below; the length of a list */
     const char *text;
     const config_setting_t *list;
+    char digits[NUMBER_MAX]; /* of a number that stands for a text */
 };
 
-size_t config_put_file(const struct config_loader *loader, const char *included)
+void config_put_file(const struct config_loader *loader, const char *included)
 {
     size_t size = strlen(loader->folder);
     bool bare =
         included && (strncmp(included, loader->folder, size) != 0 || included[size] != '/');
-    int used = snprintf(loader->error, CONFIG_ERROR_MAX, "%s%s%s:", bare ? loader->folder : "",
-                        bare ? "/" : "", included ? included : loader->path);
 
-    return used < CONFIG_ERROR_MAX ? (size_t)used : CONFIG_ERROR_MAX - 1;
+    text_format(loader->error, CONFIG_ERROR_MAX, "%s%s%s:", bare ? loader->folder : "",
+                bare ? "/" : "", included ? included : loader->path);
 }
 
 int config_fail(const struct config_loader *loader,
@@ -46,20 +46,17 @@ int config_fail(const struct config_loader *loader,
                 const char *format,
                 ...)
 {
-    size_t used = config_put_file(loader, at ? config_setting_source_file(at) : NULL);
     unsigned line = at ? config_setting_source_line(at) : 0;
-    char place[NUMBER_MAX] = "";
+    char why[CONFIG_ERROR_MAX];
     va_list arguments;
 
+    va_start(arguments, format);
+    text_vformat(why, sizeof(why), format, arguments);
+    va_end(arguments);
+    config_put_file(loader, at ? config_setting_source_file(at) : NULL);
     if (line > 0)
-        (void)snprintf(place, sizeof(place), "%u:", line);
-    used +=
-        (size_t)snprintf(loader->error + used, CONFIG_ERROR_MAX - used, "%s %s: ", place, key);
-    if (used < CONFIG_ERROR_MAX) {
-        va_start(arguments, format);
-        (void)vsnprintf(loader->error + used, CONFIG_ERROR_MAX - used, format, arguments);
-        va_end(arguments);
-    }
+        text_append(loader->error, CONFIG_ERROR_MAX, "%u:", line);
+    text_append(loader->error, CONFIG_ERROR_MAX, " %s: %s", key, why);
     return -EINVAL;
 }
 
@@ -148,9 +145,13 @@ static int config_refuse_form(const struct config_loader *loader,
             loader, setting, key->path, "\"%.*s\" %s",
             text_prefix_size(config_setting_get_string(setting), CONFIG_SHOWN_MAX),
             config_setting_get_string(setting), demand);
-    if (config_is_integer(setting))
+    /* libconfig has forgotten the leading 0 of a mode. */
+    if (config_is_integer(setting) && key->kind != CONFIG_KIND_MODE)
         return config_fail(loader, setting, key->path, "%lld %s",
                            config_setting_get_int64(setting), demand);
+    if (config_setting_type(setting) == CONFIG_TYPE_FLOAT)
+        return config_fail(loader, setting, key->path, "%g %s",
+                           config_setting_get_float(setting), demand);
     return config_fail(loader, setting, key->path, "%s", demand);
 }
 
@@ -177,6 +178,10 @@ static int config_read_value(const struct config_loader *loader,
         if (!config_key_choice(key, word, &choice))
             return config_refuse_form(loader, key, setting);
         ret->number = (uint64_t)choice;
+    } else if (config_is_integer(setting) && (key->flags & CONFIG_OR_NUMBER) != 0) {
+        (void)snprintf(ret->digits, sizeof(ret->digits), "%lld",
+                       config_setting_get_int64(setting));
+        (void)config_parse_text(key, ret->digits, ret);
     } else if (config_is_integer(setting) && config_takes_integer(key)) {
         number = config_setting_get_int64(setting);
         if (number < 0 && key->kind != CONFIG_KIND_INT)
@@ -224,6 +229,9 @@ static int config_refuse_range(const struct config_loader *loader,
     case CONFIG_KIND_CHOICE:
         break;
     }
+    if ((key->flags & CONFIG_OR_ZERO) != 0)
+        return config_fail(loader, setting, key->path, "%s is out of range, %s to %s, or 0%s",
+                           is, min, max, key->kind == CONFIG_KIND_TIME ? "s" : "");
     return config_fail(loader, setting, key->path, "%s is out of range, %s to %s", is, min,
                        max);
 }
@@ -234,9 +242,15 @@ static int config_check_text(const struct config_loader *loader,
                              const char *text)
 {
     const char *wrong = key->check ? key->check(text) : NULL;
+    const char *secret;
 
     if (!wrong)
         return 0;
+    assert(text); /* only texts have checks */
+    secret = strchr(text, '@');
+    if ((key->flags & CONFIG_HIDES_USER) != 0 && secret) /* before it may be a password */
+        return config_fail(loader, at, key->path, "\"...%.*s\" %s",
+                           text_prefix_size(secret, CONFIG_SHOWN_MAX), secret, wrong);
     return config_fail(loader, at, key->path, "\"%.*s\" %s",
                        text_prefix_size(text, CONFIG_SHOWN_MAX), text, wrong);
 }
@@ -247,6 +261,8 @@ static bool config_is_in_range(const struct config_key *key, uint64_t number)
         return true;
     if (key->kind == CONFIG_KIND_INT)
         return (int64_t)number >= (int64_t)key->min && (int64_t)number <= (int64_t)key->max;
+    if ((key->flags & CONFIG_OR_ZERO) != 0 && number == 0)
+        return true;
     return number >= key->min && number <= key->max;
 }
 
@@ -386,6 +402,32 @@ int config_take_default(const struct config_loader *loader,
     if (config_read_string(&parsed, line) == CONFIG_TRUE && config_lookup(&parsed, "default"))
         result = config_take(loader, target, key, config_lookup(&parsed, "default"));
     config_destroy(&parsed);
+    return result;
+}
+
+int config_take_keys(const struct config_loader *loader,
+                     const config_setting_t *group,
+                     void *target,
+                     const struct config_key *keys,
+                     size_t key_count)
+{
+    int list_size = (int)strcspn(keys[0].path, "."); /* of the name of the list */
+    int count = config_setting_length(group);
+    int result = 0;
+
+    for (size_t i = 0; i < key_count && result == 0; i++)
+        result = config_take_default(loader, target, &keys[i]);
+    for (int i = 0; i < count && result == 0; i++) {
+        const config_setting_t *setting = config_setting_get_elem(group, (unsigned)i);
+        const struct config_key *key;
+        char path[2 * CONFIG_PATH_MAX];
+
+        (void)snprintf(path, sizeof(path), "%.*s.%s", list_size, keys[0].path,
+                       config_setting_name(setting));
+        key = config_key_find_in(keys, key_count, path);
+        result = key ? config_take(loader, target, key, setting)
+                     : config_refuse_unknown(loader, setting, path);
+    }
     return result;
 }
 

@@ -14,6 +14,7 @@
 #include "daemon/config/config.h"
 #include "daemon/config/table.h"
 
+#include <errno.h>
 #include <limits.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -185,46 +186,46 @@ static bool paths_is_of_spool(const struct paths_entry *entry, const struct conf
     return size > 0 && size < (int)sizeof(inside) && paths_is_same_folder(entry->path, inside);
 }
 
-/* Return: the key at fault. */
-static const char *paths_refuse(const struct paths_entry *entry,
-                                const char *other,
-                                char why[static CONFIG_ERROR_MAX])
+/* What else the file number @at is; NULL: nothing. */
+static const char *
+paths_find_collision(const struct paths_list *list, size_t at, const struct config *config)
 {
-    (void)snprintf(
-        why, CONFIG_ERROR_MAX,
-        "must be another path: %s and %s would be one file, and the daemon writes it",
-        entry->what, other);
-    return entry->key;
-}
+    const struct paths_entry *entry = &list->entries[at];
 
-static const char *paths_find_collision(const struct paths_list *list,
-                                        const struct config *config,
-                                        char why[static CONFIG_ERROR_MAX])
-{
-    for (size_t i = 0; i < list->written; i++) {
-        const struct paths_entry *entry = &list->entries[i];
-
-        if (paths_is_of_spool(entry, config))
-            return paths_refuse(entry, "a file of the spool", why);
-        for (size_t j = i + 1; j < list->count; j++)
-            if (paths_is_same_file(entry->path, list->entries[j].path))
-                return paths_refuse(entry, list->entries[j].what, why);
-    }
+    if (paths_is_of_spool(entry, config))
+        return "a file of the spool";
+    for (size_t i = at + 1; i < list->count; i++)
+        if (paths_is_same_file(entry->path, list->entries[i].path))
+            return list->entries[i].what;
     return NULL;
 }
 
-const char *config_check_paths(const struct config *config,
-                               const char *main_path,
-                               char why[static CONFIG_ERROR_MAX])
+int config_check_paths(const struct config *config,
+                       const char *main_path,
+                       const struct config_errors *errors)
 {
     AUTO_FREE struct paths_list *list = calloc(1, sizeof(*list));
 
-    if (!list) {
-        (void)snprintf(why, CONFIG_ERROR_MAX, "%s", config_no_memory);
-        return "audit.file";
-    }
+    if (!list)
+        return -ENOMEM;
     paths_add_written(list, config);
     paths_add_spool(list, config);
     paths_add_read(list, config, main_path);
-    return paths_find_collision(list, config, why);
+    for (size_t i = 0; i < list->written; i++) {
+        const struct paths_entry *entry = &list->entries[i];
+        const char *other = paths_find_collision(list, i, config);
+        char why[CONFIG_ERROR_MAX];
+        int r;
+
+        if (!other)
+            continue;
+        (void)snprintf(
+            why, sizeof(why),
+            "must be another path: %s and %s would be one file, and the daemon writes it",
+            entry->what, other);
+        r = errors->refuse(errors->userdata, entry->key, why);
+        if (r != 0)
+            return r;
+    }
+    return 0;
 }

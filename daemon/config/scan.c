@@ -29,6 +29,7 @@
 #include "base/cleanup.h"
 #include "base/read_full.h"
 #include "base/regular.h"
+#include "base/text.h"
 #include "daemon/config/config.h"
 
 #define SCAN_KEYS_MAX  256
@@ -72,15 +73,13 @@ static bool scan_is_digit(char c)
 /* False, for the caller to return. */
 static bool PRINTF_LIKE(2, 3) scan_refuse(const struct scan *scan, const char *format, ...)
 {
-    size_t used =
-        (size_t)snprintf(scan->error, CONFIG_ERROR_MAX, "%s:%u: ", scan->file, scan->line);
+    char why[CONFIG_ERROR_MAX];
     va_list arguments;
 
-    if (used < CONFIG_ERROR_MAX) {
-        va_start(arguments, format);
-        (void)vsnprintf(scan->error + used, CONFIG_ERROR_MAX - used, format, arguments);
-        va_end(arguments);
-    }
+    va_start(arguments, format);
+    text_vformat(why, sizeof(why), format, arguments);
+    va_end(arguments);
+    text_format(scan->error, CONFIG_ERROR_MAX, "%s:%u: %s", scan->file, scan->line, why);
     return false;
 }
 
@@ -119,31 +118,42 @@ const char *config_read_text(const char *path, char **ret_text)
     return why;
 }
 
-static void scan_skip_comment(struct scan *scan)
+/* False: it does not end. */
+static bool scan_skip_comment(struct scan *scan)
 {
+    unsigned first = scan->line;
     bool block = scan->at[0] == '/' && scan->at[1] == '*';
 
     if (!block) {
         scan->at += strcspn(scan->at, "\n");
-        return;
+        return true;
     }
     for (scan->at += 2; *scan->at != '\0'; scan->at++) {
         if (scan->at[0] == '*' && scan->at[1] == '/') {
             scan->at += 2;
-            return;
+            return true;
         }
         scan->line += *scan->at == '\n';
     }
+    scan->line = first;
+    return scan_refuse(scan, "the comment that begins here does not end: put */ behind it");
 }
 
-static void scan_skip_string(struct scan *scan)
+static bool scan_skip_string(struct scan *scan)
 {
+    unsigned first = scan->line;
+
     for (scan->at++; *scan->at != '\0' && *scan->at != '"'; scan->at++) {
         if (scan->at[0] == '\\' && scan->at[1] != '\0')
             scan->at++;
         scan->line += *scan->at == '\n';
     }
-    scan->at += *scan->at == '"';
+    if (*scan->at == '"') {
+        scan->at++;
+        return true;
+    }
+    scan->line = first;
+    return scan_refuse(scan, "the text that begins here does not end: put a \" behind it");
 }
 
 /* A float is skipped: no key takes one, and libconfig reads it correctly. */
@@ -192,13 +202,10 @@ static bool scan_refuse_second(const struct scan *scan, const char *name)
 {
     const struct scan_keys *keys = scan->keys;
     char path[SCAN_DEPTH_MAX * (CONFIG_PATH_MAX + 1)] = "";
-    size_t used = 0;
 
     for (unsigned i = 1; i <= keys->depth; i++) {
-        if (keys->groups[i] == 0)
-            continue;
-        used += (size_t)snprintf(path + used, sizeof(path) - used, "%s.",
-                                 keys->keys[keys->groups[i] - 1].name); /* all of them fit */
+        if (keys->groups[i] != 0)
+            text_append(path, sizeof(path), "%s.", keys->keys[keys->groups[i] - 1].name);
     }
     return scan_refuse(scan, "%s%s: is set twice; keep one of the two", path, name);
 }
@@ -220,19 +227,53 @@ static bool scan_key(struct scan *scan, const char *name, size_t size)
     return true;
 }
 
+/* "a.b.c" is the name of a key everywhere but in the file: there it is a: { b: { c = ...; }; };
+ * @size: that of the path. */
+static bool scan_refuse_path(const struct scan *scan, const char *path, size_t size)
+{
+    char groups[3 * CONFIG_PATH_MAX] = "";
+    char ends[3 * CONFIG_PATH_MAX] = "";
+
+    for (size_t i = 0; i < size; i++) {
+        if (path[i] == '.') {
+            text_append(groups, sizeof(groups), ": { ");
+            text_append(ends, sizeof(ends), " };");
+        } else
+            text_append(groups, sizeof(groups), "%c", path[i]);
+    }
+    return scan_refuse(scan, "%.*s: a group has braces: %s = ...;%s", (int)size, path, groups,
+                       ends);
+}
+
+/* Dots between names; libconfig refuses any others. */
+static bool scan_is_path(const char *path, size_t size)
+{
+    for (size_t i = 1; i < size; i++) {
+        if (path[i] == '.' && (path[i - 1] == '.' || i + 1 == size))
+            return false;
+    }
+    return size < CONFIG_PATH_MAX;
+}
+
 /* A name is a key if it begins a setting; otherwise it is true or false. */
 static bool scan_name(struct scan *scan)
 {
     const char *name = scan->at;
+    size_t path_size = 0;
 
     while (scan_is_name(*scan->at))
         scan->at++;
+    while (scan_is_name(name[path_size]) || name[path_size] == '.')
+        path_size++;
+    if (*scan->at == '.' && scan_is_path(name, path_size))
+        return scan_refuse_path(scan, name, path_size);
     size_t size = (size_t)(scan->at - name);
     for (;;) {
         if (scan->at[0] == '#' ||
-            (scan->at[0] == '/' && (scan->at[1] == '/' || scan->at[1] == '*')))
-            scan_skip_comment(scan);
-        else if (*scan->at == ' ' || *scan->at == '\t' || *scan->at == '\r')
+            (scan->at[0] == '/' && (scan->at[1] == '/' || scan->at[1] == '*'))) {
+            if (!scan_skip_comment(scan))
+                return false;
+        } else if (*scan->at == ' ' || *scan->at == '\t' || *scan->at == '\r')
             scan->at++;
         else
             break;
@@ -287,25 +328,26 @@ static bool scan_token(struct scan *scan)
     bool is_line_start = scan->is_line_start;
 
     scan->is_line_start = c == '\n' || (is_line_start && (c == ' ' || c == '\t'));
-    if (c == '#' || (c == '/' && (scan->at[1] == '/' || scan->at[1] == '*'))) {
-        scan_skip_comment(scan);
-    } else if (c == '"') {
-        scan_skip_string(scan);
-    } else if (scan_is_digit(c)) {
+    if (c == '#' || (c == '/' && (scan->at[1] == '/' || scan->at[1] == '*')))
+        return scan_skip_comment(scan);
+    if (c == '"')
+        return scan_skip_string(scan);
+    if (c == '\'')
+        return scan_refuse(scan, "a text stands in double quotes, as in \"refuse\"");
+    if (scan_is_digit(c))
         return scan_number(scan);
-    } else if (is_line_start && strncmp(scan->at, include, sizeof(include) - 1) == 0) {
+    if (is_line_start && strncmp(scan->at, include, sizeof(include) - 1) == 0) {
         scan->at += sizeof(include) - 1;
         return scan_include(scan);
-    } else if (c != '-' && scan_is_name(c)) {
-        return scan_name(scan);
-    } else {
-        if (c == '{')
-            scan_open_group(scan->keys);
-        else if (c == '}')
-            scan_close_group(scan->keys);
-        scan->line += c == '\n';
-        scan->at++;
     }
+    if (c != '-' && scan_is_name(c))
+        return scan_name(scan);
+    if (c == '{')
+        scan_open_group(scan->keys);
+    else if (c == '}')
+        scan_close_group(scan->keys);
+    scan->line += c == '\n';
+    scan->at++;
     return true;
 }
 

@@ -19,6 +19,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/text.h"
 #include "daemon/uplink/settings.h"
 
 #define KIB    UINT64_C(1024)
@@ -34,10 +35,11 @@
 #define AT(member)  .offset = offsetof(struct config, member)
 #define RANGE(a, b) .min = (uint64_t)(a), .max = (uint64_t)(b)
 
-#define AT_LANE(member) .offset = offsetof(struct config_lane, member)
-#define MESSAGES_RANGE  RANGE(1, 2000000000)
-#define BYTES_RANGE     RANGE(KIB, 16 * TIB)
-#define AGE_RANGE       RANGE(SECOND, 3650 * DAY)
+#define AT_LANE(member)   .offset = offsetof(struct config_lane, member)
+#define AT_ACCESS(member) .offset = offsetof(struct config_access, member)
+#define MESSAGES_RANGE    RANGE(1, 2000000000)
+#define BYTES_RANGE       RANGE(KIB, 16 * TIB)
+#define AGE_RANGE         RANGE(SECOND, 3650 * DAY)
 
 static const struct config_choice policies[] = {
     {"evict-oldest", CONFIG_EVICT_OLDEST},
@@ -96,6 +98,8 @@ const struct config_key config_keys[] = {
      RANGE(1, PATH_BYTES), AT(spool.directory), .check = config_check_directory},
     {"spool.disk_reserve", CONFIG_KIND_SIZE, CONFIG_RELOADS, "\"16M\"",
      RANGE(MIB, TIB), AT(spool.disk_reserve)},
+    {"spool.commit_interval", CONFIG_KIND_TIME, CONFIG_RELOADS, "\"0\"",
+     RANGE(0, 5 * SECOND), AT(spool.commit_interval_ms)},
 
     {"listen.socket", CONFIG_KIND_STRING, 0, "\"/run/mqtt-spoold/publish.sock\"",
      RANGE(1, PATH_BYTES), AT(listen.socket), .check = config_check_socket},
@@ -105,6 +109,12 @@ const struct config_key config_keys[] = {
      RANGE(1, 65536), AT(listen.max_clients)},
     {"listen.max_packet", CONFIG_KIND_SIZE, CONFIG_RELOADS, "\"256k\"",
      RANGE(KIB, 256 * MIB), AT(listen.max_packet)},
+    {"listen.max_sessions", CONFIG_KIND_UINT, CONFIG_RELOADS, "1000",
+     RANGE(0, 100000), AT(listen.max_sessions)},
+    {"listen.session_expiry", CONFIG_KIND_TIME, CONFIG_RELOADS, "\"7d\"",
+     AGE_RANGE, AT(listen.session_expiry_ms)},
+    {"listen.session_backlog", CONFIG_KIND_SIZE, CONFIG_RELOADS, "\"4M\"",
+     RANGE(4 * KIB, GIB), AT(listen.session_backlog)},
 
     {"retention.max_messages", CONFIG_KIND_COUNT, CONFIG_RELOADS, "1000000",
      MESSAGES_RANGE, AT(retention.max_messages)},
@@ -124,14 +134,14 @@ const struct config_key config_keys[] = {
 
     {"lanes", CONFIG_KIND_GROUPS, CONFIG_RELOADS, "( )", RANGE(0, CONFIG_LANES_MAX)},
 
-    {"uplink.brokers", CONFIG_KIND_STRINGS, CONFIG_REQUIRED, NULL,
+    {"uplink.brokers", CONFIG_KIND_STRINGS, CONFIG_REQUIRED | CONFIG_HIDES_USER, NULL,
      RANGE(1, 16), AT(uplink.brokers),
      .count_offset = offsetof(struct config, uplink.broker_count),
      .check = config_check_broker},
     {"uplink.client_id", CONFIG_KIND_STRING, 0, "\"gw-%H\"",
      RANGE(1, 65535), AT(uplink.client_id), .check = config_check_mqtt_text},
     {"uplink.protocol", CONFIG_KIND_CHOICE, 0, "\"auto\"", RANGE(0, 5),
-     AT(uplink.protocol), .choices = protocols},
+     AT(uplink.protocol), .choices = protocols, .note = "; 4 is MQTT 3.1.1"},
     {"uplink.username", CONFIG_KIND_STRING, 0, "\"\"",
      RANGE(0, 65535), AT(uplink.username), .check = config_check_mqtt_text},
     {"uplink.password_file", CONFIG_KIND_STRING, 0, "\"\"",
@@ -146,9 +156,9 @@ const struct config_key config_keys[] = {
      RANGE(10, HOUR), AT(uplink.backoff_min_ms)},
     {"uplink.backoff.max", CONFIG_KIND_TIME, CONFIG_RELOADS, "\"2m\"",
      RANGE(10, DAY), AT(uplink.backoff_max_ms)},
-    {"uplink.failback", CONFIG_KIND_TIME, CONFIG_RELOADS, "\"10m\"",
-     RANGE(0, 30 * DAY), AT(uplink.failback_ms)},
-    {"uplink.window", CONFIG_KIND_UINT, 0, "128", RANGE(1, 10000), AT(uplink.window)},
+    {"uplink.failback", CONFIG_KIND_TIME, CONFIG_RELOADS | CONFIG_OR_ZERO, "\"10m\"",
+     RANGE(SECOND, 30 * DAY), AT(uplink.failback_ms)},
+    {"uplink.window", CONFIG_KIND_UINT, 0, "512", RANGE(1, 10000), AT(uplink.window)},
     {"uplink.window_bytes", CONFIG_KIND_SIZE, CONFIG_RELOADS, "\"1M\"",
      RANGE(KIB, GIB), AT(uplink.window_bytes)},
     {"uplink.max_qos", CONFIG_KIND_UINT, CONFIG_RELOADS, "2",
@@ -204,7 +214,7 @@ const struct config_key config_keys[] = {
     {"audit.when_full", CONFIG_KIND_CHOICE, CONFIG_RELOADS, "\"refuse\"",
      AT(audit.when_full), .choices = audit_policies},
 
-    {"access", CONFIG_KIND_GROUPS, CONFIG_NOT_YET, "( )", RANGE(0, 1000)},
+    {"access", CONFIG_KIND_GROUPS, CONFIG_RELOADS, "( )", RANGE(0, CONFIG_ACCESS_MAX)},
 
     {"status_interval", CONFIG_KIND_TIME, CONFIG_RELOADS, "\"5s\"",
      RANGE(100, DAY), AT(status_interval_ms)},
@@ -239,8 +249,25 @@ const struct config_key config_lane_keys[] = {
     {"lanes.when_full", CONFIG_KIND_CHOICE, CONFIG_RELOADS, NULL,
      AT_LANE(limits.when_full), .choices = policies},
 };
+
+const struct config_key config_access_keys[] = {
+    {"access.user", CONFIG_KIND_STRING, CONFIG_RELOADS | CONFIG_OR_NUMBER, NULL,
+     RANGE(1, 255), AT_ACCESS(user), .check = config_check_account},
+    {"access.group", CONFIG_KIND_STRING, CONFIG_RELOADS | CONFIG_OR_NUMBER, NULL,
+     RANGE(1, 255), AT_ACCESS(group), .check = config_check_account},
+    {"access.publish", CONFIG_KIND_STRINGS, CONFIG_RELOADS, "( \"#\" )",
+     RANGE(0, 64), AT_ACCESS(publish),
+     .count_offset = offsetof(struct config_access, publish_count),
+     .check = config_check_filter},
+    {"access.admin", CONFIG_KIND_BOOL, CONFIG_RELOADS, "false", AT_ACCESS(is_admin)},
+    {"access.max_clients", CONFIG_KIND_UINT, CONFIG_RELOADS, "0",
+     RANGE(0, 65536), AT_ACCESS(max_clients)},
+    {"access.rate", CONFIG_KIND_UINT, CONFIG_RELOADS, "0", RANGE(0, 1000000), AT_ACCESS(rate)},
+};
 /* clang-format on */
 
+const size_t config_access_key_count =
+    sizeof(config_access_keys) / sizeof(config_access_keys[0]);
 const size_t config_lane_key_count = sizeof(config_lane_keys) / sizeof(config_lane_keys[0]);
 const size_t config_key_count = sizeof(config_keys) / sizeof(config_keys[0]);
 _Static_assert(sizeof(config_keys) / sizeof(config_keys[0]) <= CONFIG_KEYS_MAX,
@@ -295,6 +322,10 @@ bool config_parse_size(const char *text, uint64_t *ret_bytes)
 
 bool config_parse_time(const char *text, uint64_t *ret_ms)
 {
+    if (strcmp(text, "0") == 0) { /* of whatever */
+        *ret_ms = 0;
+        return true;
+    }
     return config_parse_units(text, time_units, ret_ms);
 }
 
@@ -339,18 +370,19 @@ void config_key_demand(const struct config_key *key, char *text, size_t size)
         [CONFIG_KIND_GROUPS] = "must be a list of groups such as ( { ... }, { ... } )",
     };
     const struct config_choice *choice = key->choices;
-    size_t used = 0;
 
     if (key->kind != CONFIG_KIND_CHOICE) {
         (void)snprintf(text, size, "%s", demands[key->kind]);
         return;
     }
-    for (; choice->word && used < size; choice++) {
+    text_format(text, size, "must be ");
+    for (; choice->word; choice++) {
         const char *lead = !choice[1].word ? " or " : ", ";
 
-        used += (size_t)snprintf(text + used, size - used, "%s\"%s\"",
-                                 choice == key->choices ? "must be " : lead, choice->word);
+        text_append(text, size, "%s\"%s\"", choice == key->choices ? "" : lead, choice->word);
     }
+    if (key->note)
+        text_append(text, size, "%s", key->note);
 }
 
 bool config_key_choice(const struct config_key *key, const char *word, int *ret_value)
@@ -373,8 +405,8 @@ const char *config_key_word(const char *path, int value)
     return choice->word;
 }
 
-static const struct config_key *
-config_find_key(const struct config_key *keys, size_t count, const char *path)
+const struct config_key *
+config_key_find_in(const struct config_key *keys, size_t count, const char *path)
 {
     for (size_t i = 0; i < count; i++) {
         if (strcmp(keys[i].path, path) == 0)
@@ -385,12 +417,7 @@ config_find_key(const struct config_key *keys, size_t count, const char *path)
 
 const struct config_key *config_key_find(const char *path)
 {
-    return config_find_key(config_keys, config_key_count, path);
-}
-
-const struct config_key *config_lane_key_find(const char *path)
-{
-    return config_find_key(config_lane_keys, config_lane_key_count, path);
+    return config_key_find_in(config_keys, config_key_count, path);
 }
 
 size_t config_key_index(const struct config_key *key)
@@ -398,12 +425,17 @@ size_t config_key_index(const struct config_key *key)
     return (size_t)(key - config_keys);
 }
 
+bool config_key_is_in(const char *path, const char *group)
+{
+    size_t size = strlen(group);
+
+    return strncmp(path, group, size) == 0 && path[size] == '.';
+}
+
 bool config_key_is_group(const char *path)
 {
-    size_t size = strlen(path);
-
     for (size_t i = 0; i < config_key_count; i++) {
-        if (strncmp(config_keys[i].path, path, size) == 0 && config_keys[i].path[size] == '.')
+        if (config_key_is_in(config_keys[i].path, path))
             return true;
     }
     return false;
@@ -476,6 +508,8 @@ bool config_key_nearest(const char *path, char ret_near[static CONFIG_PATH_MAX])
     }
     for (size_t i = 0; i < config_lane_key_count; i++)
         config_compare_key(path, config_lane_keys[i].path, &best, ret_near);
+    for (size_t i = 0; i < config_access_key_count; i++)
+        config_compare_key(path, config_access_keys[i].path, &best, ret_near);
     return best < limit;
 }
 
@@ -490,4 +524,6 @@ void config_each_key(config_key_fn *fn, void *userdata)
         config_call_key_fn(&config_keys[i], fn, userdata);
     for (size_t i = 0; i < config_lane_key_count; i++)
         config_call_key_fn(&config_lane_keys[i], fn, userdata);
+    for (size_t i = 0; i < config_access_key_count; i++)
+        config_call_key_fn(&config_access_keys[i], fn, userdata);
 }

@@ -26,13 +26,16 @@ enum config_kind {
     CONFIG_KIND_CHOICE,  /* one of a few words [an enumeration or int] */
     CONFIG_KIND_STRING,  /* [char *] */
     CONFIG_KIND_STRINGS, /* list of strings [char ** and its count, a size_t] */
-    CONFIG_KIND_GROUPS   /* list of groups [none: lanes.c reads them] */
+    CONFIG_KIND_GROUPS   /* list of groups [none: lanes.c and access.c read them] */
 };
 
 enum {
-    CONFIG_REQUIRED = 1 << 0, /* no default: the file must set it */
-    CONFIG_RELOADS = 1 << 1,  /* HUP applies a new value */
-    CONFIG_NOT_YET = 1 << 2   /* only its default is accepted; has no member */
+    CONFIG_REQUIRED = 1 << 0,   /* no default: the file must set it */
+    CONFIG_RELOADS = 1 << 1,    /* HUP applies a new value */
+    CONFIG_NOT_YET = 1 << 2,    /* only its default is accepted; has no member */
+    CONFIG_OR_ZERO = 1 << 3,    /* 0 is accepted besides the range: none, or never */
+    CONFIG_HIDES_USER = 1 << 4, /* of a wrong text only what begins with @ is shown */
+    CONFIG_OR_NUMBER = 1 << 5   /* of a text: a number may stand without quotes */
 };
 
 struct config_choice {
@@ -50,9 +53,10 @@ struct config_key {
     const char *value; /* the default in the form of the file; NULL: none */
     uint64_t min;      /* of the value; bytes of a string, elements of a list */
     uint64_t max;
-    size_t offset;       /* of the member in struct config, or struct config_lane */
+    size_t offset;       /* of the member in struct config, or that of its list */
     size_t count_offset; /* of the number of strings */
     const struct config_choice *choices;
+    const char *note; /* shown behind the choices; NULL: none */
     config_check_fn *check;
 };
 
@@ -66,12 +70,19 @@ extern const size_t config_key_count;
 /* The keys of one lane, "lanes.name" and so on. */
 extern const struct config_key config_lane_keys[];
 extern const size_t config_lane_key_count;
+/* The keys of one entry of the access list, "access.user" and so on. */
+extern const struct config_key config_access_keys[];
+extern const size_t config_access_key_count;
 
 /* NULL: there is no such key. */
 const struct config_key *config_key_find(const char *path);
-const struct config_key *config_lane_key_find(const char *path);
+/* Of one of the tables of lists. */
+const struct config_key *
+config_key_find_in(const struct config_key *keys, size_t count, const char *path);
 size_t config_key_index(const struct config_key *key);
-/* Is it a group of keys, such as "uplink" or "uplink.tls"? */
+/* Is the key @path in @group, such as "uplink" or "uplink.tls"? */
+bool config_key_is_in(const char *path, const char *group);
+/* Is it a group of keys? */
 bool config_key_is_group(const char *path);
 /* The key or group that @path may be a misspelling of. False: nothing is near. */
 bool config_key_nearest(const char *path, char ret_near[static CONFIG_PATH_MAX]);
@@ -119,23 +130,32 @@ const char *config_check_proxy(const char *text);
 const char *config_check_prefix(const char *text);
 const char *config_check_lane_name(const char *text);
 const char *config_check_filter(const char *text);
+const char *config_check_account(const char *text);
 
 /* Changes SSL:// to ssl://, so that no other module needs to know that both are equal. */
 void config_lower_schemes(struct config *config);
 
-/*
- * config_check_all() - do the values go together?
- * @why: what is wrong, unless NULL is returned
- *
- * Return: NULL, or the key at fault.
- */
-const char *config_check_all(const struct config *config, char why[static CONFIG_ERROR_MAX]);
+/* Takes the errors of the checks below: @refuse gets the key at fault and what is wrong with
+ * it. It returns 0 if the error is passed over, and the check continues; else the check returns
+ * what it returned. */
+struct config_errors {
+    int (*refuse)(void *userdata, const char *key, const char *why);
+    void *userdata;
+};
 
-/* paths.c: as above, for the files that the keys name and for @main_path, the configuration
- * file. */
-const char *config_check_paths(const struct config *config,
-                               const char *main_path,
-                               char why[static CONFIG_ERROR_MAX]);
+/* Do the values go together? */
+MUST_CHECK int config_check_all(const struct config *config,
+                                const struct config_errors *errors);
+
+/* Does what @config names exist in the system? */
+MUST_CHECK int config_check_system(const struct config *config,
+                                   const struct config_errors *errors);
+
+/* paths.c: are the files different that the keys name, and @main_path, the configuration file?
+ * Return: also -ENOMEM. */
+MUST_CHECK int config_check_paths(const struct config *config,
+                                  const char *main_path,
+                                  const struct config_errors *errors);
 
 /*
  * config_expand() - replace %H (host name), %m (machine id) and %% in *@text
@@ -147,11 +167,10 @@ const char *config_check_paths(const struct config *config,
 MUST_CHECK int
 config_expand(char **text, config_check_fn *check, char why[static CONFIG_ERROR_MAX]);
 
-/* The same for the texts of the table that may hold them; without those of the lanes. Return as
- * config_check_all(). */
-const char *config_expand_all(struct config *config, char why[static CONFIG_ERROR_MAX]);
-/* credentials.c: replaces %d in the paths of files that are read. Return as
- * config_check_all(). */
-const char *config_expand_credentials(struct config *config, char why[static CONFIG_ERROR_MAX]);
+/* The same for the texts of the table that may hold them; without those of the lanes. A text
+ * that is passed over stays as it is. Return: also -ENOMEM. */
+MUST_CHECK int config_expand_all(struct config *config, const struct config_errors *errors);
+/* credentials.c: replaces %d in the paths of files that are read. Return: 0; -ENOMEM. */
+MUST_CHECK int config_expand_credentials(struct config *config);
 
 #endif
