@@ -20,6 +20,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/resource.h>
 #include <sysexits.h>
 #include <systemd/sd-event.h>
@@ -29,6 +30,7 @@
 #include "base/log.h"
 #include "base/text.h"
 #include "daemon/config/config.h"
+#include "daemon/config/config_job.h"
 #include "daemon/gateway/gateway.h"
 #include "daemon/host/service.h"
 #include "daemon/uplink/file_check.h"
@@ -39,23 +41,26 @@ struct program {
     const char *config_path;
     bool is_test;
     struct gateway *gateway;
+    sd_event *event;
+    struct config_job *reload; /* a HUP whose file is being read; NULL: none */
+    sd_event_source *reload_io;
+    bool is_reload_wanted; /* another HUP came meanwhile */
 };
 
 static void print_usage(FILE *to)
 {
-    (void)fputs(
-        "usage: mqtt-spoold [-c FILE] [--test-config] [--version] [--help]\n"
-        "\n"
-        "Takes MQTT messages on a Unix socket, commits each to disk before it acknowledges,\n"
-        "and forwards them to a remote broker. Runs in the foreground.\n"
-        "\n"
-        "  -c, --config FILE  read FILE instead of " CONFIG_DEFAULT_PATH "\n"
-        "      --test-config  check the configuration, say what is wrong, and end\n"
-        "      --version      print the version and end\n"
-        "  -h, --help         print this and end\n"
-        "\n"
-        "See mqtt-spoold(8), mqtt-spoold.conf(5), mqtt-spool(1).\n",
-        to);
+    (void)fputs("usage: mqtt-spoold [-c FILE] [--test-config] [--version] [--help]\n"
+                "\n"
+                "Takes MQTT messages on a Unix socket, commits each to disk before it\n"
+                "acknowledges, and forwards them to a remote broker. Runs in the foreground.\n"
+                "\n"
+                "  -c, --config FILE  read FILE instead of " CONFIG_DEFAULT_PATH "\n"
+                "      --test-config  check the configuration, say what is wrong, and end\n"
+                "      --version      print the version and end\n"
+                "  -h, --help         print this and end\n"
+                "\n"
+                "See mqtt-spoold(8), mqtt-spoold.conf(5), mqtt-spool(1).\n",
+                to);
 }
 
 /* For a person: @text in the visible form of text.h, then @rest. */
@@ -117,23 +122,43 @@ static int parse_arguments(struct program *program, int argc, char **argv)
     return optind < argc ? refuse_argument("unexpected argument", argv[optind]) : -1;
 }
 
+static void log_config_error(const struct program *program, int result, const char *error)
+{
+    char text[2 * CONFIG_ERROR_MAX];
+
+    (void)log_quote(text, sizeof(text), error, strlen(error));
+    if (result == -ENOMEM)
+        log_error("config_not_read error=%s remedy=\"free memory; systemd starts the daemon "
+                  "again\"",
+                  text);
+    else
+        log_error("config_invalid error=%s remedy=\"correct it, check it with mqtt-spoold "
+                  "--test-config, then %s\"",
+                  text, program->gateway ? "send HUP again" : "start the daemon again");
+}
+
 /* Return: 0, or an exit code. If memory is short the file is not at fault: systemd tries
  * again. */
 static int load_config(const struct program *program, struct config **ret)
 {
-    char error[CONFIG_ERROR_MAX], text[2 * CONFIG_ERROR_MAX];
-    int r = config_load(program->config_path, ret, error);
+    char error[CONFIG_ERROR_MAX];
+    int r = program->is_test ? config_test(program->config_path, ret, error)
+                             : config_load(program->config_path, ret, error);
 
     if (r == 0)
         return 0;
-    (void)log_quote(text, sizeof(text), error, strlen(error));
     if (program->is_test) /* as a compiler would: for a person, or an editor */
         print_line(stderr, error, "");
-    else if (r == -ENOMEM)
-        log_error("config_not_read error=%s", text);
     else
-        log_error("config_invalid error=%s", text);
+        log_config_error(program, r, error);
     return r == -ENOMEM ? EXIT_FAILURE : EX_CONFIG;
+}
+
+static void log_reload_refused(const struct program *program, int result, const char *error)
+{
+    log_config_error(program, result, error);
+    log_warning("reload_refused configuration=unchanged remedy=\"the line before has the "
+                "error: correct it, then send HUP again\"");
 }
 
 struct file_test {
@@ -159,11 +184,20 @@ static void print_finding(void *userdata, const struct uplink_finding *finding)
 /* What the daemon would start with, and then wait for. Return: the exit code. */
 static int test_files(const struct program *program, const struct config *config)
 {
+    static const struct uplink_finding no_username = {
+        .kind = UPLINK_FINDING_SUSPECT,
+        .key = "uplink.username",
+        .file = "",
+        .text = "is empty, although uplink.password_file is set",
+        .remedy = "most brokers want both: name the user, or leave the password out",
+    };
     struct file_test test = {.config_path = program->config_path};
     struct clock_reading now;
 
     clock_read(&now);
     uplink_check_files(&config->uplink, now.wall_ms, print_finding, &test);
+    if (*config->uplink.password_file != '\0' && *config->uplink.username == '\0')
+        print_finding(&test, &no_username);
     if (test.is_unusable)
         return EX_CONFIG;
     print_line(stdout, program->config_path, ": the configuration is good");
@@ -180,7 +214,57 @@ static int on_stop(sd_event_source *source, const struct signalfd_siginfo *info,
     return 0;
 }
 
+static void abandon_reload(struct program *program)
+{
+    program->reload_io = sd_event_source_disable_unref(program->reload_io);
+    config_job_abandon(program->reload);
+    program->reload = NULL;
+}
+
+static void start_reload(struct program *program);
+
 /* A file with an error changes nothing: the daemon continues with the settings that it has. */
+static int on_reload_read(sd_event_source *source, int fd, uint32_t events, void *userdata)
+{
+    struct program *program = userdata;
+    struct config *config = NULL;
+    char error[CONFIG_ERROR_MAX];
+
+    (void)source;
+    (void)fd;
+    (void)events;
+    program->reload_io = sd_event_source_disable_unref(program->reload_io);
+    int r = config_job_finish(program->reload, &config, error);
+    program->reload = NULL;
+    if (r == 0)
+        gateway_reload(program->gateway, config);
+    else
+        log_reload_refused(program, r, error);
+    service_ready();
+    if (program->is_reload_wanted)
+        start_reload(program);
+    return 0;
+}
+
+/* A name service may be slow, and producers must not wait for it: the file is read on a
+ * thread. */
+static void start_reload(struct program *program)
+{
+    program->is_reload_wanted = false;
+    service_reloading();
+    int r = config_job_start(program->config_path, &program->reload);
+
+    if (r == 0)
+        r = sd_event_add_io(program->event, &program->reload_io, config_job_fd(program->reload),
+                            EPOLLIN, on_reload_read, program);
+    if (r >= 0)
+        return;
+    abandon_reload(program);
+    log_reload_refused(program, r, strerror(-r));
+    service_ready();
+}
+
+/* The file may have been read before it was changed for this HUP: it is read once more. */
 static int
 on_reload(sd_event_source *source, const struct signalfd_siginfo *info, void *userdata)
 {
@@ -188,14 +272,10 @@ on_reload(sd_event_source *source, const struct signalfd_siginfo *info, void *us
 
     (void)source;
     (void)info;
-    struct config *config = NULL;
-
-    service_reloading();
-    if (load_config(program, &config) == 0)
-        gateway_reload(program->gateway, config);
+    if (program->reload)
+        program->is_reload_wanted = true;
     else
-        log_warning("reload_refused configuration=unchanged");
-    service_ready();
+        start_reload(program);
     return 0;
 }
 
@@ -260,6 +340,13 @@ static int make_gateway(struct program *program, sd_event *event, struct config 
     return r;
 }
 
+static void log_not_started(int error)
+{
+    log_error("not_started error=\"%s\" remedy=\"systemd starts the daemon again; if that "
+              "repeats, look at the memory and the limits of the unit\"",
+              strerror(-error));
+}
+
 /* Return: the exit code. */
 static int serve(struct program *program, sd_event *event, struct config **config)
 {
@@ -275,7 +362,7 @@ static int serve(struct program *program, sd_event *event, struct config **confi
         return EXIT_SUCCESS; /* logged: what was not done */
     if (r != 0) {
         if (r < 0)
-            log_error("not_started error=\"%s\"", strerror(-r));
+            log_not_started(r);
         else
             log_error("not_started"); /* logged before: why */
         return r == GATEWAY_E_OPERATOR ? EX_CONFIG : EXIT_FAILURE;
@@ -284,7 +371,9 @@ static int serve(struct program *program, sd_event *event, struct config **confi
     log_notice("ready");
     r = sd_event_loop(event);
     if (r < 0)
-        log_error("loop_failed error=\"%s\"", strerror(-r));
+        log_error("loop_failed error=\"%s\" remedy=\"systemd starts the daemon again; if that "
+                  "repeats, look at the memory of the machine\"",
+                  strerror(-r));
     return r == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
 }
 
@@ -297,10 +386,12 @@ static int run(struct program *program, struct config *config)
     prepare_descriptors();
     if (r == 0)
         r = sd_event_default(&event);
+    program->event = event;
     if (r >= 0)
         code = serve(program, event, &config);
     else
-        log_error("not_started error=\"%s\"", strerror(-r));
+        log_not_started(r);
+    abandon_reload(program);
     if (gateway_free(program->gateway) < 0)
         code = EXIT_FAILURE;
     service_end();

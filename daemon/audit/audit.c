@@ -22,9 +22,13 @@
  * has a line: a start after a crash reads one file only, or, if that one is still
  * empty, the one it was rotated to.
  *
+ * Lines about what operators changed are of their own kind (record/admin.h): no
+ * rows, outside of the numbering, and in memory until they are synced, which is
+ * done at once (admin_lines.h).
+ *
  * Diagnostics: audit_waiting, audit_resumed, audit_ahead, audit_begun,
  * audit_behind, audit_mended, audit_truncated, audit_set_aside, audit_deleted,
- * audit_moved, audit_settings_kept.
+ * audit_moved, audit_settings_kept, audit_admin_lost.
  */
 #include "daemon/audit/audit.h"
 
@@ -47,7 +51,10 @@
 #include "base/json.h"
 #include "base/log.h"
 #include "base/regular.h"
+#include "base/view.h"
+#include "daemon/audit/admin_lines.h"
 #include "daemon/audit/tail.h"
+#include "daemon/record/admin.h"
 #include "daemon/record/outcome.h"
 
 #define AUDIT_FLUSH_BYTES  ((size_t)256 * 1024)
@@ -58,6 +65,9 @@
 #define AUDIT_ASIDE_MAX    1000
 #define AUDIT_NAME_MAX     512 /* of a path in the log */
 #define AUDIT_LOCKED       EUSERS
+
+#define AUDIT_LOST_MAX 192
+#define AUDIT_EXCEPT   ", except those that the file has that took its name"
 
 /* The open file. */
 struct audit_file {
@@ -110,6 +120,7 @@ struct audit {
     struct audit_file file;
     struct audit_progress progress;
     struct audit_outage outage;
+    struct admin_lines admin;
     struct audit_batch batch;
 };
 
@@ -165,7 +176,7 @@ static void audit_begin_waiting(struct audit *audit, int error)
     audit->outage.is_waiting = true;
     if (!condition_set(&audit->outage.unwritten, audit->now_ms))
         return;
-    log_warning("audit_waiting file=%s error=%s records=spooled retry_ms=%d remedy=%s",
+    log_warning("audit_waiting file=%s error=%s records=kept_in_spool retry_ms=%d remedy=%s",
                 audit_quote_file(audit, file), log_quote(text, sizeof(text), why, strlen(why)),
                 AUDIT_RETRY_MS, audit_quote_remedy(audit, error, remedy));
 }
@@ -365,7 +376,7 @@ static int audit_examine(struct audit *audit, int fd)
     audit->file.kept_bytes = st.st_size;
     audit->file.synced_bytes = st.st_size;
     audit->file.is_tail_dirty = false;
-    if (!audit->file.is_tail_known && st.st_size == 0)
+    if (!audit->file.is_tail_known && seq == 0) /* perhaps with lines about operators */
         seq = audit_rotated_seq(audit);
     if (seq > 0 && seq < audit->progress.cursor_seq)
         audit_log_behind(audit, seq);
@@ -430,6 +441,7 @@ static void audit_rewind_to_cursor(struct audit *audit)
     audit->progress.unsynced_rows = 0;
     audit->file.kept_bytes = audit->file.synced_bytes;
     audit->file.is_tail_dirty = true;
+    admin_lines_rewind(&audit->admin);
 }
 
 /*
@@ -465,6 +477,7 @@ static int audit_recover_truncated(struct audit *audit, off_t size)
     audit->progress.written_seq =
         seq > audit->progress.cursor_seq ? seq : audit->progress.cursor_seq;
     audit->progress.unsynced_rows = audit->progress.written_seq - audit->progress.cursor_seq;
+    admin_lines_rewind(&audit->admin); /* they may be in the file: twice is better than not */
     return 0;
 }
 
@@ -562,28 +575,67 @@ static void audit_keep_whole_lines(struct audit *audit, size_t done)
     (void)audit_cut_tail(audit); /* tried again before the next write */
 }
 
-static int audit_write(struct audit *audit)
+/* @ret_done: how many bytes were written, also on failure. */
+static int audit_write_bytes(const struct audit *audit, struct view bytes, size_t *ret_done)
 {
     size_t done = 0;
+    int error = 0;
+
+    while (error == 0 && done < bytes.size) {
+        ssize_t n = write(audit->file.fd, bytes.data + done, bytes.size - done);
+
+        if (n > 0)
+            done += (size_t)n;
+        else if (n == 0 || errno != EINTR)
+            error = n < 0 ? -errno : -EIO;
+    }
+    *ret_done = done;
+    return error;
+}
+
+static int audit_write(struct audit *audit)
+{
+    size_t done;
 
     FAILPOINT("export.before_write");
     FAILPOINT_TORN("export.torn_write", audit->file.fd, audit->batch.buffer, audit->batch.used);
-    while (done < audit->batch.used) {
-        ssize_t n = write(audit->file.fd, audit->batch.buffer + done, audit->batch.used - done);
-
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n <= 0) {
-            int error = n < 0 ? -errno : -EIO;
-
-            audit_keep_whole_lines(audit, done);
-            return error;
-        }
-        done += (size_t)n;
+    int r = audit_write_bytes(audit, view_of(audit->batch.buffer, audit->batch.used), &done);
+    if (r < 0) {
+        audit_keep_whole_lines(audit, done);
+        return r;
     }
-    audit->file.kept_bytes += (off_t)audit->batch.used;
+    audit->file.kept_bytes += (off_t)done;
     FAILPOINT("export.after_write");
     return 0;
+}
+
+/* All of @lines or none: what a failed write leaves is cut. */
+static int audit_write_whole(struct audit *audit, struct view lines)
+{
+    size_t done;
+    int r = audit_cut_tail(audit);
+
+    if (r < 0)
+        return r;
+    r = audit_write_bytes(audit, lines, &done);
+    if (r < 0) {
+        audit->file.is_tail_dirty = true;
+        (void)audit_cut_tail(audit); /* tried again before the next write */
+        return r;
+    }
+    audit->file.kept_bytes += (off_t)done;
+    return 0;
+}
+
+/* Without a file they go nowhere. */
+static int audit_write_admin(struct audit *audit)
+{
+    struct view lines = admin_lines_unwritten(&audit->admin);
+    int r = lines.size > 0 && audit_writes_file(audit) ? audit_write_whole(audit, lines) : 0;
+
+    if (r == 0)
+        admin_lines_note_written(&audit->admin);
+    return r;
 }
 
 /* Return: 0: all rows of the batch are written; negative errno of the file: some are not. */
@@ -665,11 +717,28 @@ static int audit_append(struct audit *audit)
 
 /* ---- syncing ---- */
 
+/* What was on disk in it; earlier lines are in files that were rotated. */
+static void audit_describe_lost(const struct audit *audit,
+                                bool is_replaced,
+                                char text[static AUDIT_LOST_MAX])
+{
+    uint64_t first = audit_first_seq(audit->file.fd), last = audit->progress.cursor_seq;
+
+    if (audit->file.synced_bytes == 0 || first > last)
+        (void)snprintf(text, AUDIT_LOST_MAX, "nothing");
+    else if (first > 0)
+        (void)snprintf(text, AUDIT_LOST_MAX, "its lines from seq %" PRIu64 " to %" PRIu64 "%s",
+                       first, last, is_replaced ? AUDIT_EXCEPT : "");
+    else
+        (void)snprintf(text, AUDIT_LOST_MAX, "its lines up to seq %" PRIu64 "%s", last,
+                       is_replaced ? AUDIT_EXCEPT : "");
+}
+
 /* Another file may have its name now: an older copy, or one with all of its lines. What that
  * one lacks is logged when it is opened (audit_behind). */
 static bool audit_detect_deletion(struct audit *audit)
 {
-    char file[AUDIT_NAME_MAX];
+    char file[AUDIT_NAME_MAX], lost[AUDIT_LOST_MAX], quoted[AUDIT_LOST_MAX];
     uint64_t suppressed = 0;
     struct stat st, named;
 
@@ -677,29 +746,39 @@ static bool audit_detect_deletion(struct audit *audit)
         return false;
     bool is_replaced =
         stat(audit->name, &named) == 0 && S_ISREG(named.st_mode) && named.st_size > 0;
+    audit_describe_lost(audit, is_replaced, lost);
     if (audit_may_log_replacement(audit, &suppressed))
-        log_warning("audit_deleted file=%s lost=\"its lines up to seq %" PRIu64
-                    "%s\" next=%s suppressed=%" PRIu64,
-                    audit_quote_file(audit, file), audit->progress.cursor_seq,
-                    is_replaced ? ", except those that the file has that took its name" : "",
-                    is_replaced ? "that_file" : "new_file", suppressed);
+        log_warning(
+            "audit_deleted file=%s lost=%s next=%s suppressed=%" PRIu64
+            " remedy=\"find out what deletes or replaces it; rotate by rename and HUP\"",
+            audit_quote_file(audit, file),
+            log_quote(quoted, sizeof(quoted), lost, strlen(lost)),
+            is_replaced ? "that_file" : "new_file", suppressed);
     audit_rewind_to_cursor(audit);
     audit_close(audit);
     return true;
+}
+
+static bool audit_has_its_name(const struct audit *audit)
+{
+    struct stat open_st, name_st;
+    int r = stat(audit->name, &name_st);
+
+    if (fstat(audit->file.fd, &open_st) < 0 || (r < 0 && errno != ENOENT && errno != ENOTDIR))
+        return true;
+    return r == 0 && open_st.st_dev == name_st.st_dev && open_st.st_ino == name_st.st_ino;
 }
 
 /* A file that was renamed is whole: nothing is written again. */
 static void audit_detect_rename(struct audit *audit)
 {
     char file[AUDIT_NAME_MAX];
-    struct stat open_st;
-    struct stat name_st;
     uint64_t suppressed = 0;
-    int r = stat(audit->name, &name_st);
 
-    if (fstat(audit->file.fd, &open_st) < 0 || (r < 0 && errno != ENOENT && errno != ENOTDIR))
+    if (audit_has_its_name(audit))
         return;
-    if (r == 0 && open_st.st_dev == name_st.st_dev && open_st.st_ino == name_st.st_ino)
+    /* It was deleted after audit_detect_deletion() looked, and before stat(). */
+    if (audit_detect_deletion(audit))
         return;
     if (audit_may_log_replacement(audit, &suppressed))
         log_notice("audit_moved file=%s next=new_file suppressed=%" PRIu64,
@@ -712,6 +791,7 @@ static void audit_advance_cursor(struct audit *audit)
     audit->progress.cursor_seq = audit->progress.written_seq;
     audit->progress.unsynced_rows = 0;
     audit->file.synced_bytes = audit->file.kept_bytes;
+    admin_lines_note_synced(&audit->admin);
     spool_set_exported(audit->spool, audit->progress.cursor_seq);
 }
 
@@ -722,7 +802,7 @@ static bool audit_sync_file(struct audit *audit)
         return false;
     if (audit_detect_truncation(audit) < 0)
         return false; /* the next export opens the file and logs what is wrong with it */
-    if (audit->progress.unsynced_rows == 0)
+    if (audit->progress.unsynced_rows == 0 && audit->admin.written_bytes == 0)
         return true;
     FAILPOINT("export.before_sync");
     if (audit->file.fd >= 0 && fdatasync(audit->file.fd) < 0) {
@@ -749,6 +829,12 @@ int64_t audit_due_ms(const struct audit *audit)
 {
     return audit->progress.unsynced_rows > 0 ? audit->progress.unsynced_since_ms + AUDIT_SYNC_MS
                                              : INT64_MAX;
+}
+
+bool audit_is_moved(const struct audit *audit)
+{
+    return audit->progress.unsynced_rows > 0 && audit->file.fd >= 0 &&
+           !audit_has_its_name(audit);
 }
 
 /* ---- public functions ---- */
@@ -829,6 +915,8 @@ int audit_export(struct audit *audit, int64_t now_boot_ms, bool *ret_more)
         audit->batch.error = audit_open(audit);
     if (audit->batch.error == 0 && spool_last_seq(audit->spool) > audit->progress.written_seq)
         r = audit_append(audit);
+    if (r == 0 && audit->batch.error == 0)
+        audit->batch.error = audit_write_admin(audit);
     if (r < 0)
         return r;
     audit->outage.disk_errors = audit->batch.error == -EIO ? audit->outage.disk_errors + 1 : 0;
@@ -837,11 +925,28 @@ int audit_export(struct audit *audit, int64_t now_boot_ms, bool *ret_more)
     else if (!audit->outage.is_waiting ||
              audit_sync_file(audit)) /* a write alone proves no recovery */
         audit_end_waiting(audit, waited);
-    if (audit->progress.unsynced_rows >= AUDIT_SYNC_ROWS || now_boot_ms >= audit_due_ms(audit))
+    if (audit->progress.unsynced_rows >= AUDIT_SYNC_ROWS || audit->admin.written_bytes > 0 ||
+        now_boot_ms >= audit_due_ms(audit) ||
+        (audit->progress.unsynced_rows > 0 && spool_awaits_export(audit->spool)))
         audit_sync(audit, now_boot_ms);
     *ret_more =
         !audit->outage.is_waiting && audit->progress.written_seq < spool_last_seq(audit->spool);
     return 0;
+}
+
+void audit_add_admin(struct audit *audit, const struct record_admin *admin)
+{
+    char file[AUDIT_NAME_MAX];
+
+    if (!admin_lines_add(&audit->admin, admin))
+        log_error("audit_admin_lost file=%s admin=%s uid=%d remedy=\"the file cannot be "
+                  "written, and too many such lines wait: audit_waiting has the cause\"",
+                  audit_quote_file(audit, file), admin->admin, (int)admin->uid);
+}
+
+bool audit_admin_waits(const struct audit *audit)
+{
+    return audit->admin.used > 0;
 }
 
 void audit_reopen(struct audit *audit, const struct audit_settings *settings)
@@ -850,7 +955,9 @@ void audit_reopen(struct audit *audit, const struct audit_settings *settings)
         (void)audit_sync_file(audit); /* a failure was logged; the rows go to the new file */
     audit_close(audit);
     if (audit_apply_settings(audit, settings) < 0)
-        log_error("audit_settings_kept error=\"%s\"", strerror(ENOMEM));
+        log_error(
+            "audit_settings_kept error=\"%s\" remedy=\"free memory, then send HUP again\"",
+            strerror(ENOMEM));
     audit->outage.retry_ms = audit->now_ms;
     audit_try_open(audit);
 }

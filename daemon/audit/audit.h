@@ -4,11 +4,11 @@
  *
  * The outcome table is the truth, the file an export of it. After each commit
  * the gateway calls audit_export(): new rows are appended with one write and no
- * sync. Every AUDIT_SYNC_MS or AUDIT_SYNC_ROWS the file is synced and the spool's
- * cursor is advanced, which becomes durable with the next commit. So after a
- * crash the file may be ahead of the cursor, never behind it: its tail is read
- * at open and those rows are not written again; half a line at the end, from a
- * torn write, is cut off.
+ * sync. Every AUDIT_SYNC_MS or AUDIT_SYNC_ROWS, or when the spool awaits it, the file
+ * is synced and the spool's cursor is advanced, which becomes durable with the next
+ * commit. So after a crash the file may be ahead of the cursor, never behind it: its
+ * tail is read at open and those rows are not written again; half a line at the end,
+ * from a torn write, is cut off.
  *
  * A file that cannot be written (disk full, folder read-only) stops nothing:
  * rows wait in the database, one line is logged when that begins and one when it
@@ -26,9 +26,12 @@
 #include <stdint.h>
 
 #include "base/attr.h"
+#include "daemon/record/admin.h"
 #include "store/spool.h"
 
-#define AUDIT_SYNC_MS   1000
+/* Each sync of a file that grows also makes the file system write its journal. Rows that are
+ * not synced stay in the database, so to wait costs no record. */
+#define AUDIT_SYNC_MS   10000
 #define AUDIT_SYNC_ROWS 10000
 
 struct audit_settings {
@@ -70,8 +73,22 @@ void audit_free(struct audit *audit);
  */
 MUST_CHECK int audit_export(struct audit *audit, int64_t now_boot_ms, bool *ret_more);
 
+/*
+ * audit_add_admin() - a line about what an operator changed, which is committed
+ * @admin: copied
+ *
+ * The next audit_export() writes and syncs it, behind the rows that it writes; while the file
+ * cannot be written it waits in memory, and is lost (logged) if too many do.
+ */
+void audit_add_admin(struct audit *audit, const struct record_admin *admin);
+/* Is such a line not on the disk yet? */
+bool audit_admin_waits(const struct audit *audit);
+
 /* When the next sync is due on the boot clock; INT64_MAX: nothing waits. */
 int64_t audit_due_ms(const struct audit *audit);
+/* Has the file another name, or none, while something of it is not synced? To look costs two
+ * calls of stat(); audit_sync() then finishes it. */
+bool audit_is_moved(const struct audit *audit);
 /* Syncs what was written and advances the spool's cursor; durable with the next commit. */
 void audit_sync(struct audit *audit, int64_t now_boot_ms);
 /* HUP: syncs the old file, advances the spool's cursor (the caller commits BEFORE the next

@@ -13,8 +13,9 @@
  * A file of another program, named by mistake in the configuration, must be
  * neither cut nor written to. An audit file is an empty file, one with a sound
  * line at its end, or one that consists of a torn write: holes, and between them
- * text that can only be lines of an audit file. The prefix that all lines share
- * must be whole in such a line; a lone brace may begin anything.
+ * text that can only be lines of an audit file. The prefix that all outcome records
+ * share, or all lines about operators, must be whole in such a line; a lone brace
+ * may begin anything.
  *
  * Only the end of the file is read: a window that grows until it holds a line
  * that was synced, up to a cap far above what is written between syncs.
@@ -36,10 +37,15 @@
 
 static const char tail_start[] = "{\"seq\":";
 #define TAIL_START_SIZE (sizeof(tail_start) - 1)
+static const char tail_admin_start[] = "{\"admin\":\"";
+#define TAIL_ADMIN_SIZE (sizeof(tail_admin_start) - 1)
+/* At the beginning of a file, where audit_first_seq() looks. */
+#define TAIL_HEAD_SIZE ((size_t)16 * 1024)
 
 struct tail_scan {
     uint64_t cursor;
     uint64_t seq;    /* of the last sound line before the damage; 0: none */
+    bool has_admin;  /* a sound line about an operator is there before the damage */
     bool has_synced; /* a line that was synced is in the window */
     size_t damage;   /* where the unsound end begins, or TAIL_NO_DAMAGE */
 };
@@ -75,6 +81,41 @@ bool audit_line_seq(const char *line, size_t size, uint64_t *ret_seq)
     return true;
 }
 
+bool audit_line_is_admin(const char *line, size_t size)
+{
+    static const char behind[] = "\",\"time\":\"";
+    size_t at = TAIL_ADMIN_SIZE;
+
+    if (size < TAIL_ADMIN_SIZE || memcmp(line, tail_admin_start, TAIL_ADMIN_SIZE) != 0)
+        return false;
+    while (at < size && ((line[at] >= 'a' && line[at] <= 'z') || line[at] == '_'))
+        at++;
+    return at > TAIL_ADMIN_SIZE && size - at > sizeof(behind) - 1 &&
+           memcmp(line + at, behind, sizeof(behind) - 1) == 0 && line[size - 1] == '}';
+}
+
+uint64_t audit_first_seq(int fd)
+{
+    AUTO_FREE char *head = malloc(TAIL_HEAD_SIZE);
+    ssize_t got = head ? pread(fd, head, TAIL_HEAD_SIZE, 0) : 0;
+    const char *line = head, *end = got > 0 ? head + got : head;
+    uint64_t seq = 0;
+
+    while (line < end) {
+        const char *newline = memchr(line, '\n', (size_t)(end - line));
+
+        if (!newline || !audit_line_is_admin(line, (size_t)(newline - line)))
+            break;
+        line = newline + 1;
+    }
+    if (end - line <= (ptrdiff_t)TAIL_START_SIZE ||
+        memcmp(line, tail_start, TAIL_START_SIZE) != 0)
+        return 0;
+    (void)audit_number_parse(line + TAIL_START_SIZE, (size_t)(end - line) - TAIL_START_SIZE,
+                             &seq);
+    return seq;
+}
+
 /* JSON escapes NUL: a NUL byte is of a block that was never written. */
 static void tail_scan_line(struct tail_scan *scan, const char *line, size_t size, size_t at)
 {
@@ -85,8 +126,10 @@ static void tail_scan_line(struct tail_scan *scan, const char *line, size_t size
             scan->damage = at;
         return;
     }
-    if (!audit_line_seq(line, size, &seq))
+    if (!audit_line_seq(line, size, &seq)) {
+        scan->has_admin |= scan->damage == TAIL_NO_DAMAGE && audit_line_is_admin(line, size);
         return;
+    }
     if (seq <= scan->cursor) {
         scan->has_synced = true;
         scan->damage = TAIL_NO_DAMAGE;
@@ -121,6 +164,24 @@ static int tail_read(int fd, char *window, size_t size, off_t from)
     return (size_t)n == size ? 0 : -EIO; /* another process has truncated it */
 }
 
+/* The beginning of a line, as far as it is there. */
+static bool tail_begins_line(const char *line, size_t size)
+{
+    size_t outcome = size < TAIL_START_SIZE ? size : TAIL_START_SIZE;
+    size_t admin = size < TAIL_ADMIN_SIZE ? size : TAIL_ADMIN_SIZE;
+
+    return memcmp(line, tail_start, outcome) == 0 || memcmp(line, tail_admin_start, admin) == 0;
+}
+
+/* It is too short to show which program wrote it. */
+static bool tail_is_brace(const char *window, size_t size)
+{
+    size_t whole =
+        size > 2 && window[2] == tail_admin_start[2] ? TAIL_ADMIN_SIZE : TAIL_START_SIZE;
+
+    return size < whole && window[0] != '\0';
+}
+
 /* The rest of a line if there was a hole before it, then lines of an audit file, the last
  * perhaps not whole; no character that JSON escapes. */
 static bool tail_run_is_audit(const char *run, size_t size, bool has_rest)
@@ -130,9 +191,8 @@ static bool tail_run_is_audit(const char *run, size_t size, bool has_rest)
     while (at < size) {
         const char *newline = memchr(run + at, '\n', size - at);
         size_t length = newline ? (size_t)(newline - (run + at)) : size - at;
-        size_t compared = length < TAIL_START_SIZE ? length : TAIL_START_SIZE;
 
-        if (!has_rest && memcmp(run + at, tail_start, compared) != 0)
+        if (!has_rest && !tail_begins_line(run + at, length))
             return false;
         for (size_t i = at; i < at + length; i++) {
             if ((unsigned char)run[i] < ' ')
@@ -170,11 +230,10 @@ static bool tail_looks_torn(const char *window, size_t size)
 static bool
 tail_is_audit(const struct tail_scan *scan, const char *window, size_t size, off_t from)
 {
-    bool is_brace = size < TAIL_START_SIZE && window[0] != '\0';
-
-    if (scan->seq != 0 || size == 0)
+    if (scan->seq != 0 || scan->has_admin || size == 0)
         return true;
-    return from == 0 && scan->damage == 0 && !is_brace && tail_looks_torn(window, size);
+    return from == 0 && scan->damage == 0 && !tail_is_brace(window, size) &&
+           tail_looks_torn(window, size);
 }
 
 /* The last @size bytes of the file, which is @file_size long. */

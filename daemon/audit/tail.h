@@ -22,12 +22,19 @@ size_t audit_number_parse(const char *text, size_t size, uint64_t *ret);
 /* The seq of @line, which has no newline. False: it was not written by record_write(). */
 bool audit_line_seq(const char *line, size_t size, uint64_t *ret_seq);
 
+/* Was @line, which has no newline, written by record_write_admin()? It has no seq. */
+bool audit_line_is_admin(const char *line, size_t size);
+
+/* The seq of the first line of the file, lines about operators aside; 0: there is none, or it
+ * was not written by record_write(). */
+uint64_t audit_first_seq(int fd);
+
 /*
  * audit_tail_mend() - find the last line and cut off what a torn write left behind it
  * @fd:      read and write; its offset is not used
  * @cursor:  lines up to this seq were synced, so damage before them is no torn
  *           write and is kept
- * @ret_seq: of the last sound line; 0: there is none
+ * @ret_seq: of the last sound line that has one; 0: there is none
  * @ret_cut: how many bytes were cut
  *
  * The caller syncs. Return: 0; -EBADMSG: not empty and not an audit file, nothing

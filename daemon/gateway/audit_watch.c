@@ -50,8 +50,11 @@ static void end_audit_watch(struct audit_watch *watch)
     uint64_t pruned = spool_pruned_unexported(watch->spool) - watch->pruned_before;
 
     if (pruned > 0)
-        log_warning("audit_pruned records=%" PRIu64 " outcome=delivered explained=in_the_file",
-                    pruned);
+        log_warning(
+            "audit_pruned records=%" PRIu64
+            " outcome=delivered explained=in_the_file remedy=\"to keep all records next "
+            "time, raise audit.max_waiting, or set audit.when_full = refuse\"",
+            pruned);
     watch->pruned_before += pruned;
     watch->is_half_logged = false;
     watch->is_pruning_logged = false;
@@ -77,9 +80,11 @@ void audit_watch_check(struct audit_watch *watch)
     }
     if (!watch->is_pruning_logged &&
         spool_pruned_unexported(watch->spool) > watch->pruned_before) {
-        log_warning("audit_pruning max_waiting=%" PRIu64
-                    " removed=\"the oldest records of deliveries\"",
-                    max);
+        log_warning(
+            "audit_pruning max_waiting=%" PRIu64
+            " removed=\"the oldest records of deliveries\" remedy=\"make the audit file "
+            "writable\"",
+            max);
         watch->is_pruning_logged = true;
     }
 }

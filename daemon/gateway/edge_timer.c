@@ -76,6 +76,23 @@ void edge_timer_arm_later(struct edge_timer *timer, uint64_t after_ms)
         turn_fail(timer->turn, r, "batch_edge");
 }
 
+void edge_timer_set_urgent(struct edge_timer *timer)
+{
+    timer->is_urgent = true;
+}
+
+void edge_timer_arm_urgent(struct edge_timer *timer)
+{
+    edge_timer_set_urgent(timer);
+    edge_timer_arm(timer);
+}
+
+void edge_timer_arm_next(struct edge_timer *timer)
+{
+    edge_timer_arm(timer);
+    (void)sd_event_source_set_priority(timer->source, SD_EVENT_PRIORITY_IMPORTANT);
+}
+
 void edge_timer_begin(struct edge_timer *timer)
 {
     timer->is_armed = timer->is_awaited = false;

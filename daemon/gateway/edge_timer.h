@@ -19,6 +19,7 @@ struct edge_timer {
     bool is_armed;
     bool is_awaited; /* not armed, but the deadline will */
     bool is_closed;
+    bool is_urgent; /* the next edge commits, whatever spool.commit_interval says */
 };
 
 /* @handler: of the edge; it is not armed yet. Return: 0; negative errno. */
@@ -31,6 +32,12 @@ void edge_timer_finish(struct edge_timer *timer);
 void edge_timer_arm(struct edge_timer *timer);
 /* For work that no producer waits for; an append meanwhile arms the edge anyway. */
 void edge_timer_arm_later(struct edge_timer *timer, uint64_t after_ms);
+/* What waits must not wait for spool.commit_interval. Arms nothing. */
+void edge_timer_set_urgent(struct edge_timer *timer);
+/* Both: it is armed, and commits. */
+void edge_timer_arm_urgent(struct edge_timer *timer);
+/* It is armed, and runs before any socket. */
+void edge_timer_arm_next(struct edge_timer *timer);
 /* Its deadline counts from now on. */
 void edge_timer_postpone(struct edge_timer *timer);
 /* The edge runs now: it may be armed again. */

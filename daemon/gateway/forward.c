@@ -16,11 +16,13 @@
  * verdict.c decides what follows from an answer; here it is done.
  *
  * Diagnostics: broker_refuses, link_refused, link_accepts, message_suspected,
- * message_acquitted, message_poison, answer_without_token.
+ * message_acquitted, message_poison, topic_unanswered, answer_without_token.
  */
 #include "daemon/gateway/forward.h"
 
+#include <errno.h>
 #include <inttypes.h>
+#include <stdlib.h>
 #include <string.h>
 #include <systemd/sd-event.h>
 
@@ -29,9 +31,11 @@
 #include "daemon/gateway/careful.h"
 #include "daemon/gateway/edge_timer.h"
 #include "daemon/gateway/limits.h"
+#include "daemon/gateway/others.h"
 #include "daemon/gateway/poison.h"
 #include "daemon/gateway/refusal.h"
 #include "daemon/gateway/shape.h"
+#include "daemon/gateway/silence.h"
 #include "daemon/gateway/turn.h"
 #include "daemon/gateway/verdict.h"
 #include "daemon/mqtt/packet.h"
@@ -72,8 +76,29 @@ static int
 forward_reject(struct forward *forward, uint64_t id, enum spool_reason reason, int code)
 {
     const struct spool_verdict verdict = {SPOOL_REJECTED, reason, code};
+    unsigned settled = forward->settled;
+    int r = forward_settle(forward, id, &verdict);
 
-    return forward_settle(forward, id, &verdict);
+    if (forward->settled == settled)
+        return r;
+    forward->rejected++;
+    forward->counters->rejected_reason = (unsigned)reason;
+    forward->counters->rejected_code = code;
+    return r;
+}
+
+/* It was not sent: what was announced with the connection is no answer. */
+static bool was_announced(const struct uplink_answer *answer)
+{
+    return answer->kind == UPLINK_REFUSED && answer->acknowledged_boot_ms == 0;
+}
+
+/* With the reason of its refusal. */
+static int forward_reject_refused(struct forward *forward, const struct uplink_answer *answer)
+{
+    if (was_announced(answer) && answer->code == MQTT_PACKET_TOO_LARGE)
+        return forward_reject(forward, answer->id, SPOOL_REASON_TOO_LARGE, SPOOL_NO_CODE);
+    return forward_reject(forward, answer->id, SPOOL_REASON_REASON_CODE, answer->code);
 }
 
 /* The same of one that was handed out and was not sent. */
@@ -108,7 +133,7 @@ static void arm_refill(struct forward *forward)
  * turn. */
 static bool forward_may_defer(struct forward *forward)
 {
-    if (++forward->deferred < GATEWAY_DEFERRED_RUN)
+    if (++forward->brokers.deferred < GATEWAY_DEFERRED_RUN)
         return true;
     arm_refill(forward);
     return false;
@@ -122,10 +147,43 @@ static int forward_pass(struct forward *forward,
     if (forward->config->uplink.has_stamp)
         out->stamp = stamp_write(&forward->stamp, message);
     int r = uplink_send(forward->uplink, out);
-    if ((r != UPLINK_E_TOO_LARGE && r != UPLINK_E_OTHER_BROKER) || out->stamp.size == 0)
+    bool is_too_large =
+        r == UPLINK_E_TOO_LARGE || r == UPLINK_E_OTHER_BROKER || r == UPLINK_E_IMPOSSIBLE;
+
+    if (!is_too_large || out->stamp.size == 0)
         return r;
     out->stamp = (struct view){0};
     return uplink_send(forward->uplink, out);
+}
+
+static int apply_answer(struct forward *forward, const struct uplink_answer *answer);
+
+/*
+ * The broker announced that it takes no such message. The announcement may be wrong, and then
+ * would end all that waits: it is judged as the refusal is that the broker would send. What is
+ * kept for it uses nothing of the window, and no try of a refused link.
+ */
+static int refuse_unsent(struct forward *forward,
+                         const struct uplink_message *message,
+                         int code,
+                         bool *ret_continues)
+{
+    const struct uplink_answer answer = {
+        .id = message->id,
+        .tag = message->tag,
+        .kind = UPLINK_REFUSED,
+        .code = code,
+        .text = "announced in CONNACK",
+    };
+    unsigned settled = forward->settled;
+
+    spool_uncount_attempt(forward->spool, message->id);
+    if (forward->refusal->is_refused && forward->poison.step == POISON_NONE)
+        refusal_return_try(forward->refusal);
+    int r = apply_answer(forward, &answer);
+    if (forward->settled == settled)
+        *ret_continues = forward->poison.step == POISON_NONE && forward_may_defer(forward);
+    return r;
 }
 
 static int
@@ -140,17 +198,19 @@ forward_send(struct forward *forward, const struct spool_message *message, bool 
     int r = forward_pass(forward, message, &out);
 
     switch (r) {
-    case UPLINK_E_TOO_LARGE:
+    case UPLINK_E_IMPOSSIBLE:
         return reject_unsent(forward, id, SPOOL_REASON_TOO_LARGE, SPOOL_NO_CODE);
-    case UPLINK_E_RETAIN: /* what a broker that announced so would answer */
-        return reject_unsent(forward, id, SPOOL_REASON_REASON_CODE, MQTT_RETAIN_NOT_SUPPORTED);
+    case UPLINK_E_TOO_LARGE:
+        return refuse_unsent(forward, &out, MQTT_PACKET_TOO_LARGE, ret_continues);
+    case UPLINK_E_RETAIN:
+        return refuse_unsent(forward, &out, MQTT_RETAIN_NOT_SUPPORTED, ret_continues);
     case UPLINK_E_OTHER_BROKER:
-        spool_uncount_attempt(forward->spool, id);
+        hand_back(forward, id, forward->turn->now.boot_ms + GATEWAY_OTHER_BROKER_MS);
         *ret_continues = forward_may_defer(forward);
-        return settle_ignore_unknown(
-            forward, id,
-            spool_return(forward->spool, id,
-                         forward->turn->now.boot_ms + GATEWAY_OTHER_BROKER_MS));
+        return 0;
+    case 0:
+        silence_note_sent(&forward->silence, out.tag, id);
+        return 0;
     case UPLINK_E_OFFLINE:
     case UPLINK_E_FULL:
         hand_back(forward, id, 0);
@@ -183,30 +243,84 @@ static bool may_try(struct forward *forward)
     const struct uplink_settings *settings = &forward->config->uplink;
 
     return is_nothing_in_flight(forward) &&
-           refusal_may_try(&forward->refusal, forward->turn->now.boot_ms,
+           refusal_may_try(forward->refusal, forward->turn->now.boot_ms,
                            settings->backoff_min_ms, settings->backoff_max_ms);
 }
 
-/* The oldest of another topic than the one that was refused last, because that may be the only
- * one that the broker refuses; if none is found, the oldest of all. Return: as spool_next(). */
-static int next_of_another_topic(struct forward *forward,
-                                 const struct spool_time *now,
-                                 struct spool_message *ret)
+/* How well a message suits to be sent alone. */
+enum fitness { UNFIT, FIT, FITTEST };
+typedef enum fitness fitness_fn(const struct forward *forward,
+                                const struct spool_message *message);
+
+/* A topic that the broker accepted shows best what it does now; one that it refused, nothing.
+ */
+static enum fitness fitness_for_try(const struct forward *forward,
+                                    const struct spool_message *message)
+{
+    const struct refusal *refusal = forward->refusal;
+    uint64_t tag = shape_tag(forward->shape, message);
+
+    if (tag == 0 || refusal_was_denied(refusal, tag))
+        return UNFIT;
+    return refusal->taken_count == 0 || refusal_was_taken(refusal, tag) ? FITTEST : FIT;
+}
+
+/* No message at which the broker closed may show that it takes others. */
+static enum fitness fitness_for_other(const struct forward *forward,
+                                      const struct spool_message *message)
+{
+    bool is_report = shape_tag(forward->shape, message) == 0;
+
+    if (message->closings > 0)
+        return UNFIT;
+    return is_report ? FIT : fitness_for_try(forward, message);
+}
+
+/* The oldest of the fittest, among so many; those that are passed over wait. Return: as
+ * spool_next(); SPOOL_E_EMPTY, too, if none is fit. @ret_has_more: there are others. */
+static int next_fit(struct forward *forward,
+                    const struct spool_time *now,
+                    fitness_fn *fitness_of,
+                    struct spool_message *ret,
+                    bool *ret_has_more)
 {
     unsigned skipped = 0;
-    uint64_t bytes = 0;
+    uint64_t bytes = 0, fit_id = 0;
     int r = spool_next(forward->spool, now, ret);
 
-    while (r == 0 && skipped < GATEWAY_SKIPPED_MESSAGES && bytes < GATEWAY_SKIPPED_BYTES &&
-           shape_tag(forward->shape, ret) == forward->refusal.tag) {
+    while (r == 0) {
+        enum fitness fitness = fitness_of(forward, ret);
+
+        if (fitness == FITTEST)
+            return 0;
+        if (fitness == FIT && fit_id == 0)
+            fit_id = ret->id;
         bytes += spool_charge(ret);
-        skipped++;
         hand_back(forward, ret->id, INT64_MAX);
+        if (++skipped >= GATEWAY_SKIPPED_MESSAGES || bytes >= GATEWAY_SKIPPED_BYTES)
+            break;
         r = spool_next(forward->spool, now, ret);
     }
-    if (r != SPOOL_E_EMPTY || skipped == 0)
+    if (r < 0)
         return r;
-    spool_release_returned(forward->spool);
+    *ret_has_more = r == 0;
+    if (fit_id == 0)
+        return SPOOL_E_EMPTY;
+    r = spool_next_of(forward->spool, now, fit_id, ret);
+    return r == SPOOL_E_UNKNOWN ? SPOOL_E_EMPTY : r; /* it has expired */
+}
+
+/* If none is fit, one that is not: the next, or the oldest of all. Return: as spool_next(). */
+static int
+next_to_show(struct forward *forward, const struct spool_time *now, struct spool_message *ret)
+{
+    bool has_more = false;
+    int r = next_fit(forward, now, fitness_for_try, ret, &has_more);
+
+    if (r != SPOOL_E_EMPTY)
+        return r;
+    if (!has_more)
+        spool_release_returned(forward->spool);
     return spool_next(forward->spool, now, ret);
 }
 
@@ -214,19 +328,20 @@ static int next_of_another_topic(struct forward *forward,
 static int
 next_to_try(struct forward *forward, const struct spool_time *now, struct spool_message *ret)
 {
-    uint64_t id = refusal_choose(&forward->refusal);
+    uint64_t id = refusal_choose(forward->refusal);
     int r = SPOOL_E_UNKNOWN;
 
     if (id != 0)
         r = spool_next_of(forward->spool, now, id, ret);
     if (r == SPOOL_E_UNKNOWN) /* it has ended, or there was none */
-        r = refusal_is_first_try(&forward->refusal) ? spool_next(forward->spool, now, ret)
-                                                    : next_of_another_topic(forward, now, ret);
+        r = refusal_is_first_try(forward->refusal) ? spool_next(forward->spool, now, ret)
+                                                   : next_to_show(forward, now, ret);
     if (r == 0)
-        refusal_note_try(&forward->refusal, ret->id);
+        refusal_note_try(forward->refusal, ret->id);
     if (r == SPOOL_E_EMPTY) { /* all were tried: again from the oldest on */
-        spool_release_returned(forward->spool);
-        refusal_end_round(&forward->refusal);
+        if (spool_release_returned(forward->spool) > 0)
+            uplink_set_refused(forward->uplink, true);
+        refusal_end_round(forward->refusal);
     }
     return r;
 }
@@ -237,12 +352,15 @@ static int
 next_alone(struct forward *forward, const struct spool_time *now, struct spool_message *ret)
 {
     struct poison *poison = &forward->poison;
+    bool has_more = false;
     int r = SPOOL_E_EMPTY;
 
     if (!is_nothing_in_flight(forward))
         return SPOOL_E_EMPTY;
-    if (poison->step == POISON_OTHER)
-        r = spool_next(forward->spool, now, ret);
+    if (poison->step == POISON_OTHER) {
+        spool_release_returned(forward->spool); /* what was passed over for the last one, too */
+        r = next_fit(forward, now, fitness_for_other, ret, &has_more);
+    }
     if (r == SPOOL_E_EMPTY)
         r = spool_next_of(forward->spool, now, poison->suspect_id, ret);
     if (r == SPOOL_E_UNKNOWN) { /* it has ended */
@@ -255,21 +373,49 @@ next_alone(struct forward *forward, const struct spool_time *now, struct spool_m
     return r;
 }
 
-/* One that was suspected before a restart waits until it is alone, or another was sent. */
+/* One that was suspected before a restart waits until others were sent alone. */
 static int begin_alone(struct forward *forward,
                        const struct spool_time *now,
                        struct spool_message *message)
 {
     if (!poison_begin(&forward->poison, message->id, message->closings))
         return 0;
-    if (forward->poison.step == POISON_OTHER) {
-        hand_back(forward, message->id, INT64_MAX);
-        return next_alone(forward, now, message);
-    }
-    if (is_nothing_in_flight(forward))
+    hand_back(forward, message->id, INT64_MAX);
+    return next_alone(forward, now, message);
+}
+
+/* When the message may be sent, because the broker does not answer ones like it; 0: now. */
+static int64_t hold_until(const struct forward *forward, const struct spool_message *message)
+{
+    if (forward->silence.count == 0)
         return 0;
-    hand_back(forward, message->id, 0);
-    return SPOOL_E_EMPTY;
+    return silence_hold_until(&forward->silence, shape_tag(forward->shape, message),
+                              message->id, forward->turn->now.boot_ms, forward->window);
+}
+
+/* Return: as spool_next(); SPOOL_E_EMPTY, too, if the loop is to have its turn. */
+static int next_answerable(struct forward *forward,
+                           const struct spool_time *now,
+                           struct spool_message *ret)
+{
+    int r = spool_next(forward->spool, now, ret);
+
+    for (;;) {
+        if (r == SPOOL_E_EMPTY && forward->silence.waits_for_answer &&
+            is_nothing_in_flight(forward)) {
+            (void)silence_end_wait(&forward->silence);
+            spool_release_returned(forward->spool);
+        } else {
+            int64_t due_ms = r == 0 ? hold_until(forward, ret) : 0;
+
+            if (due_ms == 0)
+                return r;
+            hand_back(forward, ret->id, due_ms);
+            if (!forward_may_defer(forward))
+                return SPOOL_E_EMPTY;
+        }
+        r = spool_next(forward->spool, now, ret);
+    }
 }
 
 static int
@@ -277,10 +423,16 @@ next_as_always(struct forward *forward, const struct spool_time *now, struct spo
 {
     if (forward->poison.step != POISON_NONE)
         return next_alone(forward, now, ret);
-    if (forward->refusal.is_refused)
+    if (forward->refusal->is_refused)
         return may_try(forward) ? next_to_try(forward, now, ret) : SPOOL_E_EMPTY;
-    int r = spool_next(forward->spool, now, ret);
+    int r = next_answerable(forward, now, ret);
     return r == 0 ? begin_alone(forward, now, ret) : r;
+}
+
+/* What is sent next waits for it, so spool.commit_interval does not count. */
+static void forward_commit_soon(struct forward *forward)
+{
+    edge_timer_arm_urgent(forward->edge_timer);
 }
 
 /* One at a time, each after the commit of its mark. */
@@ -301,7 +453,7 @@ next_carefully(struct forward *forward, const struct spool_time *now, struct spo
     if (r != 0 || is_admitted)
         return r;
     hand_back(forward, ret->id, 0);
-    edge_timer_arm(forward->edge_timer);
+    forward_commit_soon(forward);
     return SPOOL_E_EMPTY;
 }
 
@@ -312,6 +464,24 @@ forward_next(struct forward *forward, const struct spool_time *now, struct spool
                                   : next_as_always(forward, now, ret);
 }
 
+/* A message was offered to the broker in use. */
+static void count_offered(struct forward *forward)
+{
+    if (forward->brokers.owed > 0)
+        forward->brokers.owed--;
+}
+
+/* What waited for this broker comes before all others, so it has been offered when there is
+ * nothing left, too. A broker that refuses everything is waited for by nothing. */
+static void pay_owed(struct forward *forward, int r)
+{
+    struct forward_brokers *brokers = &forward->brokers;
+
+    if (r == SPOOL_E_EMPTY || forward->refusal->is_refused)
+        brokers->owed = 0;
+    uplink_hold_leave(forward->uplink, brokers->owed > 0);
+}
+
 /* A locked database has nothing to forward now, like an empty one: that is no failure of the
  * edge. */
 int forward_run(struct forward *forward)
@@ -320,7 +490,7 @@ int forward_run(struct forward *forward)
     bool continues = !stop_has_begun(forward->stop);
     int r = 0;
 
-    forward->deferred = 0;
+    forward->brokers.deferred = 0;
     uplink_cork(forward->uplink);
     while (r == 0 && continues && has_room(forward)) {
         struct spool_message message;
@@ -328,8 +498,11 @@ int forward_run(struct forward *forward)
         r = forward_next(forward, &now, &message);
         if (r == 0)
             r = forward_send(forward, &message, &continues);
+        if (r == 0 && continues)
+            count_offered(forward);
     }
     uplink_uncork(forward->uplink);
+    pay_owed(forward, r);
     return r < 0 ? r : 0;
 }
 
@@ -353,9 +526,11 @@ static int on_refill(sd_event_source *source, void *userdata)
         turn_fail(forward->turn, r, "forward");
     else if (forward->settled * 4 >= forward->window ||
              spool_settled_bytes(forward->spool) >= GATEWAY_BATCH_BYTES)
-        edge_timer_arm(forward->edge_timer);
+        forward_commit_soon(forward);
     else if (spool_has_work(forward->spool))
-        edge_timer_arm_later(forward->edge_timer, GATEWAY_SETTLE_LATEST_MS);
+        edge_timer_arm_later(forward->edge_timer, spool_has_settled_alone(forward->spool)
+                                                      ? GATEWAY_SETTLE_LATEST_MS
+                                                      : GATEWAY_WORK_LATEST_MS);
     return 0;
 }
 
@@ -403,9 +578,26 @@ static void log_link_refused(const struct uplink_answer *answer)
         log_quote(text, sizeof(text), answer->text, strlen(answer->text)), REFUSAL_IN_A_ROW);
 }
 
-static void count_refusal(struct forward *forward, const struct uplink_answer *answer)
+static void
+count_refusal(struct forward *forward, const struct uplink_answer *answer, bool is_permanent)
 {
-    if (answer->tag == 0 || !refusal_count(&forward->refusal, answer->tag, answer->code))
+    turn_read_clock(forward->turn);
+    const struct refusal_event event = {
+        .tag = answer->tag,
+        .code = answer->code,
+        .is_permanent = is_permanent,
+        .is_first = !spool_was_refused(forward->spool, answer->id),
+        .is_announced = was_announced(answer),
+        .boot_ms = forward->turn->now.boot_ms,
+    };
+
+    if (answer->tag == 0)
+        return;
+    bool has_begun = refusal_count(forward->refusal, &event);
+    /* At its end a round has shown that the broker still refuses everything. */
+    if (forward->refusal->is_refused && forward->refusal->rounds.tries_left == 0)
+        uplink_set_refused(forward->uplink, true);
+    if (!has_begun)
         return;
     /* Those that wait for their own backoff are tried and sent in their order, too. */
     spool_release_returned(forward->spool);
@@ -418,32 +610,159 @@ static void count_refusal(struct forward *forward, const struct uplink_answer *a
  * broker accepts, and each rejected message makes one. */
 static void note_accepted(struct forward *forward, const struct uplink_answer *answer)
 {
-    unsigned rounds = forward->refusal.rounds;
+    unsigned rounds = forward->refusal->rounds.begun;
 
-    if (answer->acknowledged_boot_ms == 0 || answer->tag == 0 ||
-        !refusal_clear(&forward->refusal, answer->tag))
+    if (answer->acknowledged_boot_ms == 0 || answer->tag == 0)
         return;
+    forward->brokers.moment++;
+    if (!refusal_clear(forward->refusal, answer->tag, answer->acknowledged_boot_ms))
+        return;
+    uplink_set_refused(forward->uplink, false);
     spool_release_returned(forward->spool);
     log_notice("link_accepts rounds=%u", rounds);
     status_hasten(forward->status);
 }
 
-/* Its own backoff doubles with each of its refusals. */
-static int wait_for_backoff(struct forward *forward, const struct uplink_answer *answer)
+/* What is refused ends by that, so nothing has to wait for an acceptance. */
+static void resume_link(struct forward *forward)
+{
+    unsigned rounds = forward->refusal->rounds.begun;
+
+    if (!refusal_resume(forward->refusal))
+        return;
+    uplink_set_refused(forward->uplink, false);
+    spool_release_returned(forward->spool);
+    log_notice("link_accepts rounds=%u cause=\"uplink.on_refusal is reject: what the broker "
+               "refuses is rejected\"",
+               rounds);
+    status_hasten(forward->status);
+}
+
+/* Was something accepted by the broker in use since it refused the message before? */
+static bool is_proven(const struct forward_brokers *brokers, uint64_t mark)
+{
+    return mark >= brokers->since && mark < brokers->moment;
+}
+
+/* No refusal ends a message that another broker may take: that one is tried. What CONNACK
+ * excludes, that of each broker does, see uplink_send(). */
+static bool is_wanted_elsewhere(struct forward *forward,
+                                const struct uplink_answer *answer,
+                                bool is_permanent)
+{
+    const struct forward_brokers *brokers = &forward->brokers;
+
+    if (was_announced(answer))
+        return false;
+    const struct others_refusal refusal = {
+        .tag = answer->tag,
+        .marks = spool_mark_refused(forward->spool, answer->id,
+                                    others_mark(brokers->current, is_permanent)),
+        .is_permanent = is_permanent,
+    };
+    unsigned other =
+        others_next(forward->uplink, brokers->all, brokers->count, brokers->current, &refusal);
+
+    if (other == OTHERS_NONE)
+        return false;
+    uplink_want_other(forward->uplink, other);
+    return true;
+}
+
+/* How many refusals of a message make it wait for another broker, too. */
+static unsigned refusals_here(const struct uplink_settings *settings, bool is_permanent)
+{
+    if (is_permanent)
+        return 1;
+    return settings->max_attempts > 0 && settings->max_attempts < OTHERS_PATIENCE
+               ? settings->max_attempts
+               : OTHERS_PATIENCE;
+}
+
+/* Its own backoff doubles with each of its refusals. A refusal ends it only if the broker
+ * accepted something since the one before: if it is permanent, or one of enough. */
+static int
+wait_for_backoff(struct forward *forward, const struct uplink_answer *answer, bool is_permanent)
 {
     const struct uplink_settings *settings = &forward->config->uplink;
     unsigned refusals = 0;
-    int r = spool_count_refusal(forward->spool, answer->id, &refusals);
+    uint64_t mark = 0;
+    int r = spool_count_refusal(forward->spool, answer->id, forward->brokers.moment, &refusals,
+                                &mark);
 
     if (r != 0)
         return settle_ignore_unknown(forward, answer->id, r);
-    if (settings->max_attempts > 0 && refusals >= settings->max_attempts)
+    bool is_wanted = refusals >= refusals_here(settings, is_permanent) &&
+                     is_wanted_elsewhere(forward, answer, is_permanent);
+    bool may_end = !is_wanted && is_proven(&forward->brokers, mark);
+    if (may_end && is_permanent)
+        return forward_reject_refused(forward, answer);
+    if (may_end && settings->max_attempts > 0 && refusals >= settings->max_attempts)
         return forward_reject(forward, answer->id, SPOOL_REASON_ATTEMPTS, answer->code);
-    turn_read_clock(forward->turn);
     int64_t delay_ms = (int64_t)refusal_backoff_ms(settings->backoff_min_ms,
                                                    settings->backoff_max_ms, refusals - 1);
     log_refused(forward, answer->code, delay_ms);
     return spool_return(forward->spool, answer->id, forward->turn->now.boot_ms + delay_ms);
+}
+
+/* The message waits, and is read for its topic alone. */
+static void blame_topic(struct forward *forward, uint64_t id, int64_t due_ms, bool is_new)
+{
+    struct spool_time now = turn_spool_time(forward->turn);
+    struct spool_message message;
+    struct uplink_message out;
+    char topic[UPLINK_TEXT_MAX] = "\"\"";
+    uint64_t suppressed = 0;
+
+    if (spool_next_of(forward->spool, &now, id, &message) != 0)
+        return;
+    if (shape_message(forward->shape, &message, &out))
+        (void)log_quote(topic, sizeof(topic), out.topic.data, out.topic.size);
+    hand_back(forward, id, due_ms);
+    uplink_blame_topic(forward->uplink, topic);
+    if (is_new && log_limit_pass(&forward->brokers.silence_warnings, forward->turn->now.boot_ms,
+                                 &suppressed))
+        log_warning("topic_unanswered topic=%s retry_ms=%" PRId64 " suppressed=%" PRIu64
+                    " lost=no remedy=\"the broker takes messages of this topic and never "
+                    "acknowledges them, and acknowledges others: look at the broker; they are "
+                    "kept and sent again after growing pauses, others pass\"",
+                    topic, due_ms - forward->turn->now.boot_ms, suppressed);
+}
+
+/* The connection ended without an answer: at once again, unless the broker is to blame. */
+static int send_again(struct forward *forward, const struct uplink_answer *answer)
+{
+    const struct uplink_settings *settings = &forward->config->uplink;
+    bool is_stalled = answer->cause == UPLINK_CAUSE_STALLED && answer->was_written;
+    bool is_first = false, is_new = false;
+    int64_t due_ms = 0;
+
+    if (is_stalled) {
+        turn_read_clock(forward->turn);
+        const struct silence_event event = {
+            .id = answer->id,
+            .tag = answer->tag,
+            .was_passed = answer->was_passed,
+            .connection = forward->brokers.connects,
+            .boot_ms = forward->turn->now.boot_ms,
+            .min_ms = settings->backoff_min_ms,
+            .max_ms = settings->backoff_max_ms,
+        };
+        due_ms = silence_note(&forward->silence, &event, &is_first, &is_new);
+    }
+    int r = spool_return(forward->spool, answer->id, due_ms);
+    if (r == 0 && (is_first || is_new))
+        blame_topic(forward, answer->id, due_ms, is_new);
+    return settle_ignore_unknown(forward, answer->id, r);
+}
+
+static int end_refused(struct forward *forward, const struct uplink_answer *answer)
+{
+    if (forward->config->uplink.on_refusal == UPLINK_ON_REFUSAL_HOLD &&
+        is_wanted_elsewhere(forward, answer, true))
+        return wait_for_backoff(forward, answer, true);
+    note_acknowledged(forward, answer);
+    return forward_reject_refused(forward, answer);
 }
 
 static int end_message(struct forward *forward,
@@ -453,7 +772,7 @@ static int end_message(struct forward *forward,
     const struct spool_verdict delivered = {SPOOL_DELIVERED, SPOOL_REASON_NONE,
                                             answer->code >= 0 ? answer->code : SPOOL_NO_CODE};
     /* What was tried in a round lets others be tried. */
-    bool was_tried = message == VERDICT_WAITS_FOR_LINK && forward->refusal.rounds > 0;
+    bool was_tried = message == VERDICT_WAITS_FOR_LINK && forward->refusal->rounds.begun > 0;
 
     switch (message) {
     case VERDICT_ENDS_DELIVERED:
@@ -462,12 +781,13 @@ static int end_message(struct forward *forward,
             forward->counters->unsubscribed++;
         return forward_settle(forward, answer->id, &delivered);
     case VERDICT_ENDS_REJECTED:
-        note_acknowledged(forward, answer);
-        return forward_reject(forward, answer->id, SPOOL_REASON_REASON_CODE, answer->code);
+        return end_refused(forward, answer);
     case VERDICT_WAITS_ITS_BACKOFF:
-        return wait_for_backoff(forward, answer);
-    case VERDICT_WAITS_FOR_LINK:
+    case VERDICT_WAITS_FOR_PROOF:
+        return wait_for_backoff(forward, answer, message == VERDICT_WAITS_FOR_PROOF);
     case VERDICT_IS_SENT_AGAIN:
+        return send_again(forward, answer);
+    case VERDICT_WAITS_FOR_LINK:
         break;
     }
     return settle_ignore_unknown(
@@ -477,9 +797,9 @@ static int end_message(struct forward *forward,
 
 static void log_suspected(uint64_t id, unsigned closings)
 {
-    log_warning("message_suspected id=%" PRIu64 " closings=%u remedy=\"the broker closed the "
-                "connection each time this message was sent: it is sent alone, to find out "
-                "whether it is the cause\"",
+    log_warning("message_suspected id=%" PRIu64 " closings=%u remedy=\"so often the broker "
+                "closed the connection while it owed the answer to this message first: others "
+                "and it are sent alone, to find out whether it is the cause\"",
                 id, closings);
 }
 
@@ -495,12 +815,13 @@ static int condemn(struct forward *forward)
         return 0;
     if (r == 0)
         r = reject_unsent(forward, id, SPOOL_REASON_POISON, SPOOL_NO_CODE);
-    if (r == 0)
-        log_warning(
-            "message_poison id=%" PRIu64 " outcome=rejected remedy=\"the broker closes "
-            "the connection at this message and takes others: mqtt-spool failures shows "
-            "it; docs/brokers.md says what brokers do not take\"",
-            id);
+    if (r != 0)
+        return r;
+    uplink_excuse_broker(forward->uplink);
+    log_warning("message_poison id=%" PRIu64 " outcome=rejected remedy=\"the broker closes "
+                "the connection at this message and takes others: mqtt-spool failures shows "
+                "it; docs/brokers.md says what brokers do not take\"",
+                id);
     return r;
 }
 
@@ -512,16 +833,9 @@ static int apply_poison(struct forward *forward, enum poison_verdict verdict)
     switch (verdict) {
     case POISON_CONTINUES:
     case POISON_BEGINS:
+    case POISON_WAITS:
     case POISON_RETRIES:
         return 0;
-    case POISON_ACQUITS_BOTH:
-        log_notice("message_acquitted id=%" PRIu64
-                   " cause=\"the broker closes at others, too\"",
-                   poison->suspect_id);
-        r = spool_forget_closings(forward->spool, poison->other_id);
-        if (r == 0)
-            r = spool_forget_closings(forward->spool, poison->suspect_id);
-        break;
     case POISON_ACQUITS:
         log_notice("message_acquitted id=%" PRIu64 " cause=\"the broker has answered it\"",
                    poison->suspect_id);
@@ -536,7 +850,7 @@ static int apply_poison(struct forward *forward, enum poison_verdict verdict)
     return r;
 }
 
-/* The broker closed at the message. The suspect then lets others be sent. */
+/* The broker closed at the message. A suspect, or the other one, then lets others be sent. */
 static int suspect_message(struct forward *forward, uint64_t id)
 {
     unsigned closings = 0;
@@ -544,12 +858,15 @@ static int suspect_message(struct forward *forward, uint64_t id)
     careful_leave_mark(&forward->careful, id);
     int r = spool_count_closing(forward->spool, id, &closings);
 
+    if (r == 0 && closings >= POISON_ALONE) /* more would be deaths of the process */
+        r = spool_set_closings(forward->spool, id, closings - 1);
     if (r != 0)
         return settle_ignore_unknown(forward, id, r);
     enum poison_verdict verdict = poison_on_closing(&forward->poison, id, closings);
     if (verdict == POISON_BEGINS)
         log_suspected(id, closings);
-    bool is_parked = forward->poison.step == POISON_OTHER && id == forward->poison.suspect_id;
+    bool is_parked = verdict == POISON_WAITS ||
+                     (forward->poison.step == POISON_OTHER && id == forward->poison.suspect_id);
     (void)spool_return(forward->spool, id, is_parked ? INT64_MAX : 0); /* it was in flight */
     return apply_poison(forward, verdict);
 }
@@ -557,31 +874,45 @@ static int suspect_message(struct forward *forward, uint64_t id)
 /* QoS 0 shows nothing: no broker answers it. */
 static int clear_suspicion(struct forward *forward, const struct uplink_answer *answer)
 {
+    if (answer->cause == UPLINK_CAUSE_BROKER_CLOSED && answer->was_oldest) {
+        turn_read_clock(forward->turn);
+        poison_on_end(&forward->poison, forward->turn->now.boot_ms);
+    }
     if (answer->acknowledged_boot_ms == 0)
         return 0;
-    return apply_poison(forward, poison_on_answer(&forward->poison, answer->id));
+    return apply_poison(
+        forward, poison_on_answer(&forward->poison, answer->id, answer->acknowledged_boot_ms));
+}
+
+static enum verdict_policy policy_now(const struct forward *forward)
+{
+    return verdict_policy_of(forward->config->uplink.on_refusal,
+                             refusal_is_in_doubt(forward->refusal),
+                             forward->refusal->is_refused);
 }
 
 /* The link first: whether it is refused decides about the message that makes it so, too. */
 static int apply_answer(struct forward *forward, const struct uplink_answer *answer)
 {
-    enum uplink_on_refusal on_refusal = forward->config->uplink.on_refusal;
     enum verdict_answer kind = verdict_answer_of(answer);
-    enum verdict_policy policy = verdict_policy_of(on_refusal, forward->refusal.is_refused);
+    enum verdict_policy policy = policy_now(forward);
 
     switch (verdict_of(kind, policy).link) {
     case VERDICT_LINK_OPENS:
         note_accepted(forward, answer);
         break;
     case VERDICT_LINK_COUNTS:
-        count_refusal(forward, answer);
+        count_refusal(forward, answer, kind == VERDICT_REFUSED);
         break;
     case VERDICT_LINK_SUSPECTS:
         return suspect_message(forward, answer->id);
+    case VERDICT_LINK_RESUMES:
+        resume_link(forward);
+        break;
     case VERDICT_LINK_CONTINUES:
         break;
     }
-    policy = verdict_policy_of(on_refusal, forward->refusal.is_refused);
+    policy = policy_now(forward);
     int r = end_message(forward, answer, verdict_of(kind, policy).message);
     if (r == 0)
         r = clear_suspicion(forward, answer);
@@ -599,12 +930,22 @@ static void forward_continue(struct forward *forward)
         edge_timer_arm(forward->edge_timer);
 }
 
+/* Whatever the broker answers shows that it answers this topic. */
+static void note_silence(struct forward *forward, const struct uplink_answer *answer)
+{
+    silence_note_ended(&forward->silence, answer->id);
+    if (answer->acknowledged_boot_ms > 0 &&
+        silence_note_answer(&forward->silence, answer->tag, answer->id))
+        spool_release_returned(forward->spool);
+}
+
 void forward_on_answer(void *userdata, const struct uplink_answer *answer)
 {
     struct forward *forward = userdata;
 
     if (forward->turn->has_failed || forward->turn->has_moved)
         return;
+    note_silence(forward, answer);
     FAILPOINT("answer.before_settle");
     int r = apply_answer(forward, answer);
     FAILPOINT("answer.after_settle");
@@ -620,7 +961,7 @@ static void begin_sending(struct forward *forward)
 
     if (r < 0)
         turn_fail(forward->turn, r, "forward");
-    edge_timer_arm(forward->edge_timer);
+    forward_commit_soon(forward);
 }
 
 /* The link came up: what is there now is the backlog. */
@@ -628,6 +969,24 @@ static void begin_live(struct forward *forward)
 {
     spool_begin_live(forward->spool);
     forward->stamp.link_id = spool_last_id(forward->spool);
+}
+
+/* A refusal belongs to the broker that gave it: what waits because of one is offered to another
+ * broker at once, before it is left again. */
+static void begin_broker(struct forward *forward, unsigned number)
+{
+    struct forward_brokers *brokers = &forward->brokers;
+
+    poison_set_broker(&forward->poison, number);
+    if (number == brokers->current || number >= brokers->count)
+        return;
+    brokers->current = number;
+    brokers->since = ++brokers->moment;
+    silence_forget(&forward->silence);
+    forward->refusal = &brokers->all[number];
+    refusal_begin_visit(forward->refusal);
+    brokers->owed = spool_release_returned(forward->spool);
+    uplink_hold_leave(forward->uplink, brokers->owed > 0);
 }
 
 void forward_on_link(void *userdata)
@@ -644,19 +1003,27 @@ void forward_on_link(void *userdata)
     if (link.state != forward->link_state)
         status_hasten(forward->status);
     forward->link_state = link.state;
-    if (link.connects != forward->connects) {
-        refusal_begin_connection(&forward->refusal);
+    if (link.connects != forward->brokers.connects) {
         begin_live(forward);
+        silence_begin(&forward->silence);
+        begin_broker(forward, link.broker_index);
     }
-    forward->connects = link.connects;
+    forward->brokers.connects = link.connects;
     forward_continue(forward);
 }
 
 int forward_init(struct forward *forward)
 {
     forward->refusal_warnings = (struct log_limit){.interval_ms = 60000, .burst = 1};
+    forward->brokers.silence_warnings = (struct log_limit){.interval_ms = 60000, .burst = 8};
     forward->token_warnings = (struct log_limit){.interval_ms = 60000, .burst = 1};
     forward->stamp.start_id = spool_last_id(forward->spool);
+    forward->brokers.count = (unsigned)forward->config->uplink.broker_count;
+    forward->brokers.all = calloc(forward->brokers.count, sizeof(*forward->brokers.all));
+    if (!forward->brokers.all)
+        return -ENOMEM;
+    forward->refusal = forward->brokers.all;
+    forward->brokers.since = forward->brokers.moment = 1;
     int r = sd_event_add_defer(forward->turn->event, &forward->refill, on_refill, forward);
 
     if (r >= 0)
@@ -675,9 +1042,21 @@ void forward_finish(struct forward *forward)
 {
     forward->refill = sd_event_source_disable_unref(forward->refill);
     forward->refill_deadline = sd_event_source_disable_unref(forward->refill_deadline);
+    free(forward->brokers.all);
+    forward->brokers.all = NULL;
+}
+
+void forward_flush(struct forward *forward)
+{
+    silence_hasten(&forward->silence);
+    refusal_hasten(forward->refusal, forward->turn->now.boot_ms);
+    spool_release_returned(forward->spool);
+    forward_continue(forward);
 }
 
 void forward_note_committed(struct forward *forward)
 {
+    forward->counters->rejected += forward->rejected;
+    forward->rejected = 0;
     forward->settled = 0;
 }

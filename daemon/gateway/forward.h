@@ -18,12 +18,29 @@
 #include "daemon/gateway/poison.h"
 #include "daemon/gateway/refusal.h"
 #include "daemon/gateway/shape.h"
+#include "daemon/gateway/silence.h"
 #include "daemon/gateway/stamp.h"
 #include "daemon/gateway/status.h"
 #include "daemon/gateway/stop.h"
 #include "daemon/gateway/turn.h"
 #include "daemon/uplink/uplink.h"
 #include "store/spool.h"
+
+/* What was learned of each broker of the list, and when the link changed to another one. */
+struct forward_brokers {
+    struct refusal *all; /* owned */
+    unsigned count;
+    unsigned current;
+    /* Rises with each acceptance and each change of the broker; the mark of refusals. */
+    uint64_t moment;
+    uint64_t since; /* the moment of the change */
+    /* What waited when the broker changed, and has not been offered to this one: the link is
+     * not left before, see uplink_hold_leave(). */
+    size_t owed;
+    uint64_t connects; /* of the link, as last reported */
+    unsigned deferred; /* messages for another broker or another time, in this run */
+    struct log_limit silence_warnings;
+};
 
 struct forward {
     struct turn *turn; /* borrowed, all nine */
@@ -39,13 +56,14 @@ struct forward {
     sd_event_source *refill_deadline;
     bool is_refill_armed;
     unsigned settled;  /* not yet committed: a crash would send them again */
-    unsigned deferred; /* for another broker, in this run */
+    unsigned rejected; /* of these */
     unsigned window;   /* of the uplink, as last reported */
     enum uplink_state link_state;
-    struct refusal refusal;
+    struct forward_brokers brokers;
+    struct refusal *refusal; /* of the broker in use */
     struct poison poison;
+    struct silence silence; /* of the broker in use */
     struct careful careful;
-    uint64_t connects; /* of the link, as last reported */
     struct stamp stamp;
     int64_t acknowledged_boot_ms; /* by which a message ended; 0: none since the start */
     struct log_limit refusal_warnings;
@@ -58,6 +76,8 @@ void forward_finish(struct forward *forward);
 
 /* Hands over what is committed while the window has room. Return: 0; negative errno. */
 MUST_CHECK int forward_run(struct forward *forward);
+/* The operator wants it: what waits for a backoff is due now. */
+void forward_flush(struct forward *forward);
 /* What was settled is durable. */
 void forward_note_committed(struct forward *forward);
 

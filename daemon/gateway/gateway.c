@@ -5,23 +5,32 @@
  * Invariant: no other file of the gateway needs this one. What the event loop and
  * the parts below call is registered here, so that no two files need each other.
  *
- * Diagnostics: spool_open, paho_linked_shared, stopping, last_commit_failed.
+ * Diagnostics: spool_open, held, paho_linked_shared, stopping, last_commit_failed.
  */
 #include "daemon/gateway/gateway.h"
 
 #include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/log.h"
+#include "base/text.h"
+#include "base/view.h"
 #include "daemon/audit/audit.h"
 #include "daemon/gateway/gateway-private.h"
 #include "daemon/gateway/limits.h"
+#include "daemon/gateway/outcomes.h"
+#include "daemon/gateway/sessions.h"
 #include "daemon/gateway/settings.h"
+#include "daemon/gateway/spool_open.h"
+#include "daemon/gateway/wills.h"
 #include "daemon/host/service.h"
 #include "daemon/ingress/listener.h"
 #include "daemon/uplink/uplink.h"
 #include "store/spool.h"
+
+#define HELD_MAX 1024 /* names of lanes */
 
 static void on_exported(void *userdata, const struct spool_record *record)
 {
@@ -37,6 +46,74 @@ static const struct listener_ops listener_ops = {.accepted = clients_on_accept};
 static const struct uplink_ops uplink_ops = {
     .answered = forward_on_answer,
     .changed = forward_on_link,
+};
+
+static void on_connected(void *userdata, struct client *client)
+{
+    struct gateway *gateway = userdata;
+
+    feed_on_connected(&gateway->feed, client);
+}
+
+static uint8_t on_subscribe(void *userdata,
+                            struct client *client,
+                            const struct connection_subscribe *subscribe)
+{
+    struct gateway *gateway = userdata;
+
+    return feed_on_subscribe(&gateway->feed, client, subscribe);
+}
+
+static uint8_t on_unsubscribe(void *userdata, struct client *client, struct view filter)
+{
+    struct gateway *gateway = userdata;
+
+    return feed_on_unsubscribe(&gateway->feed, client, filter);
+}
+
+static bool on_subscribed(void *userdata, struct client *client)
+{
+    struct gateway *gateway = userdata;
+
+    return feed_on_subscribed(&gateway->feed, client);
+}
+
+static void on_acknowledged(void *userdata, struct client *client, uint64_t tag)
+{
+    struct gateway *gateway = userdata;
+
+    feed_on_acknowledged(&gateway->feed, client, tag);
+}
+
+static void on_writable(void *userdata, struct client *client)
+{
+    struct gateway *gateway = userdata;
+
+    feed_on_writable(&gateway->feed, client);
+    control_on_writable(gateway, client);
+}
+
+static void on_closed(void *userdata, struct client *client)
+{
+    struct gateway *gateway = userdata;
+
+    feed_on_closed(&gateway->feed, client);
+    control_on_closed(gateway, client);
+}
+
+static const struct clients_feed_ops feed_ops = {
+    .connected = on_connected,
+    .subscribe = on_subscribe,
+    .unsubscribe = on_unsubscribe,
+    .subscribed = on_subscribed,
+    .acknowledged = on_acknowledged,
+    .writable = on_writable,
+    .closed = on_closed,
+};
+static const struct clients_will_ops will_ops = {
+    .check = gateway_check_will,
+    .left = gateway_take_will,
+    .connected = gateway_resume_will,
 };
 static const struct audit_ops audit_ops = {.exported = on_exported};
 
@@ -80,10 +157,31 @@ static void gateway_init(struct gateway *gateway, sd_event *event, struct config
         .stop = &gateway->stop,
         .counters = &gateway->counters,
         .batch = &gateway->batch,
+        .sessions = {.turn = &gateway->turn,
+                     .config = config,
+                     .edge_timer = &gateway->edge_timer},
         .on_publish = gateway_on_publish,
         .userdata = gateway,
+        .feed_ops = &feed_ops,
+        .will_ops = &will_ops,
     };
+    gateway->feed = (struct feed){
+        .clients = &gateway->clients,
+        .edge_timer = &gateway->edge_timer,
+        .turn = &gateway->turn,
+        .status_boot_ms = gateway->turn.now.boot_ms - GATEWAY_STATUS_PAUSE_MS,
+        .outcomes =
+            {
+                .turn = &gateway->turn,
+                .config = config,
+                .edge_timer = &gateway->edge_timer,
+            },
+    };
+    feed_init(&gateway->feed);
     clients_init(&gateway->clients);
+    wills_init(&gateway->clients.wills);
+    client_sessions_init(&gateway->clients.sessions);
+    control_init(&gateway->control);
     gateway->status = (struct status){
         .turn = &gateway->turn,
         .config = config,
@@ -96,6 +194,9 @@ static void gateway_init(struct gateway *gateway, sd_event *event, struct config
 static void connect_parts(struct gateway *gateway)
 {
     gateway->turn.spool = gateway->spool;
+    gateway->feed.outcomes.spool = gateway->spool;
+    gateway->feed.spool = gateway->spool;
+    gateway->clients.sessions.spool = gateway->spool;
     gateway->batch = (struct batch){
         .spool = gateway->spool,
         .users = &gateway->clients.users,
@@ -156,11 +257,16 @@ static int add_sources(struct gateway *gateway)
     if (r >= 0)
         r = forward_init(&gateway->forward);
     if (r >= 0)
+        r = clients_start(&gateway->clients);
+    if (r >= 0)
         r = turn_add_timer(&gateway->turn, GATEWAY_TICK_MS, gateway_on_tick, gateway,
                            SD_EVENT_ON, &gateway->ticks.timer);
     if (r >= 0)
         r = turn_add_timer(&gateway->turn, 0, gateway_on_status_timer, gateway, SD_EVENT_ON,
                            &gateway->status.timer);
+    if (r >= 0)
+        r = turn_add_timer(&gateway->turn, 0, gateway_on_status_asked, gateway, SD_EVENT_OFF,
+                           &gateway->feed.status_timer);
     return r < 0 ? r : 0;
 }
 
@@ -175,7 +281,8 @@ int gateway_new(sd_event *event,
     if (!gateway)
         return -ENOMEM;
     gateway_init(gateway, event, config);
-    int r = gateway_open_spool(config, &gateway->turn, &gateway->salvaged, &gateway->spool);
+    int r =
+        gateway_open_spool(config, &gateway->turn, &gateway->status.salvaged, &gateway->spool);
     if (r == 0)
         r = open_audit(gateway);
     if (r == 0)
@@ -196,6 +303,37 @@ int gateway_new(sd_event *event,
     return 0;
 }
 
+/* Those that are held one by one, with blanks between; more are cut. */
+static void list_held_lanes(struct gateway *gateway, char names[static HELD_MAX])
+{
+    struct spool_time now = turn_spool_time(&gateway->turn);
+    struct spool_lane_stats lane;
+
+    names[0] = '\0';
+    for (size_t i = 0; i < spool_lane_count(gateway->spool); i++) {
+        if (spool_get_lane_stats(gateway->spool, (unsigned)i, &now, &lane) == 0 &&
+            spool_is_held(gateway->spool, lane.name))
+            text_append(names, HELD_MAX, "%s%s", names[0] != '\0' ? " " : "", lane.name);
+    }
+}
+
+/* A hold lasts over a restart, and another operator may have made it. */
+static void log_held(struct gateway *gateway)
+{
+    char names[HELD_MAX], quoted[HELD_MAX + 2];
+
+    if (spool_is_held(gateway->spool, NULL)) {
+        log_notice("held lanes=all remedy=\"nothing is sent until mqtt-spool release\"");
+        return;
+    }
+    list_held_lanes(gateway, names);
+    if (names[0] != '\0')
+        log_notice(
+            "held lanes=%s remedy=\"nothing of them is sent until mqtt-spool release, or "
+            "release --lane NAME\"",
+            log_quote(quoted, sizeof(quoted), names, strlen(names)));
+}
+
 int gateway_start(struct gateway *gateway)
 {
     struct spool_ledger ledger = {0};
@@ -207,11 +345,15 @@ int gateway_start(struct gateway *gateway)
     log_notice("spool_open directory=%s spooled=%" PRIu64 " accepted=%" PRIu64 " balanced=%s",
                gateway_quote_directory(gateway->config, text), ledger.spooled, ledger.accepted,
                spool_ledger_balances(&ledger) ? "yes" : "no");
+    log_held(gateway);
     gateway_log_left_lanes(gateway);
     if (uplink_build_limitations())
-        log_warning("paho_linked_shared lacks=\"%s\"", uplink_build_limitations());
+        log_warning("paho_linked_shared lacks=\"%s\" remedy=\"build with -DPAHO_LINK=static, "
+                    "or accept it\"",
+                    uplink_build_limitations());
     spool_require_commit(gateway->spool);
     report_init(&gateway->report);
+    outcomes_load(&gateway->feed.outcomes);
     /* Also for rows that a crash left between commit and export. */
     edge_timer_arm(&gateway->edge_timer);
     return uplink_start(gateway->uplink);
@@ -229,12 +371,14 @@ void gateway_stop(struct gateway *gateway)
     service_status("stopping: waiting for what is in flight");
     log_notice("stopping");
     stop_begin(&gateway->stop);
+    control_stop(gateway);
     listener_pause(gateway->listener);
-    /* Owed acknowledgements leave with this edge; then the sessions close. */
+    /* Owed acknowledgements leave with this edge; then the connections close. */
     (void)gateway_on_edge(gateway->edge_timer.source, gateway);
     if (gateway->turn.has_failed)
         return;
     clients_close(&gateway->clients);
+    gateway_end_delays(gateway);
     edge_timer_arm(&gateway->edge_timer);
 }
 
@@ -264,8 +408,10 @@ static int gateway_commit_last(struct gateway *gateway)
         return -ESTALE; /* the exit code of a failure */
     }
     if (r != 0)
-        log_error("last_commit_failed detail=%s lost=no repeated=at_next_start",
-                  gateway_quote_error(spool_error(gateway->spool), text));
+        log_error(
+            "last_commit_failed detail=%s lost=no repeated=at_next_start remedy=\"look at "
+            "the disk (journalctl -k, df) before the next start\"",
+            gateway_quote_error(spool_error(gateway->spool), text));
     return r;
 }
 
@@ -276,6 +422,9 @@ int gateway_free(struct gateway *gateway)
     if (!gateway)
         return 0;
     clients_finish(&gateway->clients);
+    wills_finish(&gateway->clients.wills);
+    control_finish(&gateway->control);
+    feed_finish(&gateway->feed);
     listener_free(gateway->listener);
     uplink_free(gateway->uplink); /* answers what is open, hence before the last commit */
     if (!gateway->turn.has_failed)

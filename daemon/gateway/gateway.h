@@ -2,7 +2,7 @@
 /*
  * gateway.h - the policy: what becomes of a message, from socket to outcome
  *
- * Owns the spool, the listener, the sessions, the uplink and the audit, and
+ * Owns the spool, the listener, the connections, the uplink and the audit, and
  * decides everything between them. The path of a message reads in publish.c,
  * edge.c and forward.c. Thread: loop thread only.
  */

@@ -25,11 +25,14 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "base/text.h"
 #include "daemon/config/config.h"
 #include "daemon/config/spool_lanes.h"
 #include "daemon/gateway/limits.h"
 #include "daemon/gateway/settings.h"
 #include "store/spool.h"
+
+#define LANE_REMEDY_MAX 256 /* with the name of a lane */
 
 const char *intake_full_name(enum intake_full why)
 {
@@ -42,6 +45,20 @@ const char *intake_full_name(enum intake_full why)
     };
 
     return names[why];
+}
+
+/* What the operator can do; a literal without quotes. */
+static const char *intake_full_remedy(enum intake_full why)
+{
+    static const char *const remedies[] = {
+        [INTAKE_HAS_ROOM] = "none is needed",
+        [INTAKE_FULL_DISK] = "make room on the disk; the line before says what is short",
+        [INTAKE_FULL_AUDIT] = "make the audit file writable; mqtt-spool status has the cause",
+        [INTAKE_FULL_LOCKED] = "end the other program: fuser -v spool.db names it",
+        [INTAKE_FULL_MOVED] = "do not end the daemon: its log says what it needs",
+    };
+
+    return remedies[why];
 }
 
 /* Does @why replace the reason that is shown? Two in turn are a line a second at the most. */
@@ -63,7 +80,8 @@ void intake_note_full(struct intake *intake, enum intake_full why)
     if (!is_new)
         return;
     intake->why = why;
-    log_warning("spool_full reason=%s new_messages=refused", intake_full_name(why));
+    log_warning("spool_full reason=%s new_messages=refused remedy=\"%s\"",
+                intake_full_name(why), intake_full_remedy(why));
 }
 
 /* @is_refused: spool_full follows, so the cause is logged before it, even if the shortage was
@@ -100,8 +118,10 @@ static void check_shortage(struct intake *intake)
         if (spool_disk_is_short(intake->spool, &now))
             (void)condition_set(&intake->disk.shortage, now.boot_ms);
         else if (condition_clear(&intake->disk.shortage, now.boot_ms))
-            log_notice("disk_room after_ms=%" PRId64,
-                       condition_held_ms(&intake->disk.shortage));
+            log_notice("disk_room after_ms=%" PRId64 " room=\"%s\"",
+                       condition_held_ms(&intake->disk.shortage),
+                       spool_disk_is_low(intake->spool) ? "free pages inside spool.db"
+                                                        : "on the disk");
     }
     intake->disk.evictions = evictions;
 }
@@ -210,15 +230,36 @@ bool intake_awaits_unlock(const struct intake *intake)
     return intake->turn->now.boot_ms - intake->lock.since_ms < GATEWAY_LOCKED_PATIENCE_MS;
 }
 
+/* While a lane is held the link sends nothing of it. */
+static void write_lane_remedy(const struct intake *intake,
+                              const char *name,
+                              char remedy[static LANE_REMEDY_MAX])
+{
+    if (spool_is_held(intake->spool, NULL))
+        text_format(remedy, LANE_REMEDY_MAX, "an operator holds all lanes: mqtt-spool release");
+    else if (spool_is_held(intake->spool, name))
+        text_format(remedy, LANE_REMEDY_MAX,
+                    "an operator holds this lane: mqtt-spool release --lane %s", name);
+    else
+        text_format(remedy, LANE_REMEDY_MAX, "bring the link back");
+}
+
 void intake_note_lane_full(struct intake *intake, unsigned lane)
 {
     const struct config *config = intake->config;
+    const char *name = config_lane_name(config, lane);
+    char remedy[LANE_REMEDY_MAX];
 
-    if (condition_set(&intake->lane_full[lane], intake->turn->now.boot_ms))
-        log_warning("spool_full reason=limits lane=%s new_messages=%s",
-                    config_lane_name(config, lane),
-                    config_lane_limits(config, lane)->when_full == CONFIG_BLOCK ? "blocked"
-                                                                                : "refused");
+    if (!condition_set(&intake->lane_full[lane], intake->turn->now.boot_ms))
+        return;
+    write_lane_remedy(intake, name, remedy);
+    log_warning("spool_full reason=limits lane=%s new_messages=%s remedy=\"%s, or raise "
+                "max_messages or max_bytes of this lane (of retention for default) and send "
+                "HUP\"",
+                name,
+                config_lane_limits(config, lane)->when_full == CONFIG_BLOCK ? "blocked"
+                                                                            : "refused",
+                remedy);
 }
 
 void intake_note_lane_room(struct intake *intake, unsigned lane)

@@ -7,6 +7,7 @@
 
 #include <stdint.h>
 
+#include "base/failpoint.h"
 #include "store/spool.h"
 
 /* The most that a batch holds (and one message more, in bytes); it bounds what a crash leaves
@@ -18,8 +19,11 @@
 /* The batch edge waits for an idle moment, but not longer than this. */
 #define GATEWAY_EDGE_LATEST_MS 20
 /* Settlements wait so long for company at the most: that of a slow stream then shares the
- * commit of the message after it, which spares flash (docs/performance.md). */
-#define GATEWAY_SETTLE_LATEST_MS 250
+ * commit of the message after it, which spares flash (docs/performance.md). A crash repeats
+ * what was settled meanwhile, within the window. */
+#define GATEWAY_SETTLE_LATEST_MS FAILPOINT_SIZE("SPOOLD_SETTLE_MS", 2000)
+/* What else is left to be committed, and no producer waits for. */
+#define GATEWAY_WORK_LATEST_MS 250
 /* Retention may end this many messages per millisecond since the last batch, in addition to
  * what the batch itself appended. While limits are still exceeded it runs again after
  * GATEWAY_RETAIN_PAUSE_MS. */
@@ -38,6 +42,8 @@
  * of them, of this size: SPOOL_RECORD_OVERHEAD, and 48 for topic, client id and ref. */
 #define GATEWAY_RECORD_BYTES (SPOOL_RECORD_OVERHEAD + 48)
 #define GATEWAY_TICK_MS      1000
+/* Between two statuses that are composed for subscriptions to it. */
+#define GATEWAY_STATUS_PAUSE_MS 50
 /* A message that waits for another broker of the list is offered to the link again after this;
  * so many of them in one run, then the loop has its turn. */
 #define GATEWAY_OTHER_BROKER_MS 5000

@@ -107,16 +107,19 @@ static void log_lost(struct moved *moved)
 {
     struct spool_ledger ledger = {0};
     char text[GATEWAY_ERROR_QUOTED_MAX];
+    const char *remedy;
 
     (void)gateway_quote_error(spool_error(moved->spool), text);
+    remedy = "compare with what the producers sent, and find out what removed the files";
     if (spool_get_ledger(moved->spool, &ledger) != 0)
-        log_error("spool_lost count=unknown reason=\"removed, and not put back\" detail=%s",
-                  text);
+        log_error("spool_lost count=unknown reason=\"removed, and not put back\" detail=%s "
+                  "remedy=\"%s\"",
+                  text, remedy);
     else
         log_error("spool_lost count=%" PRIu64 " records=%" PRIu64
                   " reason=\"removed, and not put "
-                  "back\" detail=%s",
-                  ledger.spooled, spool_waiting(moved->spool), text);
+                  "back\" detail=%s remedy=\"%s\"",
+                  ledger.spooled, spool_waiting(moved->spool), text, remedy);
 }
 
 /* A large database takes long to copy, and the watchdog would end the only process that has

@@ -8,21 +8,53 @@
  * Invariant: nothing is acknowledged here, but by the batch edge after the commit.
  */
 #include "base/failpoint.h"
+#include "base/text.h"
 #include "base/view.h"
 #include "daemon/config/config.h"
 #include "daemon/config/spool_lanes.h"
+#include "daemon/gateway/access.h"
 #include "daemon/gateway/gateway-private.h"
 #include "daemon/gateway/limits.h"
 #include "daemon/gateway/shape.h"
 #include "daemon/gateway/waiting.h"
-#include "daemon/ingress/session.h"
+#include "daemon/ingress/connection.h"
 #include "daemon/mqtt/packet.h"
 #include "store/spool.h"
 
-static struct session_verdict publish_refuse(struct gateway *gateway, uint8_t code)
+#define CORRECT_MESSAGE                                                                        \
+    "correct the program or the configuration: this message is refused at every try"
+#define SET_ADMIN                                                                               \
+    "if this user may give commands, set admin in the entry of access that fits it; otherwise " \
+    "correct the program"
+
+/* @reason: for the status, and for the log if the connection ends. */
+static struct connection_verdict
+publish_refuse(struct gateway *gateway, uint8_t code, const char *reason)
 {
-    gateway->counters.refused++;
-    return (struct session_verdict){.kind = SESSION_REFUSE, .code = code};
+    counters_note_refused(&gateway->counters, 1, reason, gateway->turn.now.boot_ms);
+    return (struct connection_verdict){
+        .kind = CONNECTION_REFUSE, .code = code, .why = gateway->counters.refused_reason};
+}
+
+/* What is wrong is the message itself, so another try is refused, too. The topic comes last,
+ * because it may be cut. */
+static struct connection_verdict
+publish_refuse_forever(struct gateway *gateway,
+                       const struct client *client,
+                       const struct connection_publish *publish,
+                       uint8_t code,
+                       const char *cause)
+{
+    bool is_command = view_is(publish->packet->topic, CONTROL_TOPIC);
+    struct view topic = publish->packet->topic;
+    char reason[COUNTERS_REASON_MAX];
+
+    text_format(reason, sizeof(reason), "%s (%zu bytes, topic %.*s)", cause,
+                publish->packet->payload.size, (int)topic.size, (const char *)topic.data);
+    turn_read_clock(&gateway->turn);
+    if (publish->has_answer)
+        clients_log_refused(client, reason, is_command ? SET_ADMIN : CORRECT_MESSAGE);
+    return publish_refuse(gateway, code, reason);
 }
 
 /* The first lane that has a matching filter takes the message. */
@@ -39,173 +71,270 @@ static unsigned lane_of(const struct config *config, struct view topic)
     return 0;
 }
 
-static struct spool_message message_of(const struct config *config,
-                                       const struct client *client,
-                                       const struct session_publish *publish)
+struct spool_message gateway_message_of(const struct config *config,
+                                        const struct packet_publish *packet,
+                                        struct view kept_properties,
+                                        struct view client,
+                                        uint32_t uid)
 {
-    const struct packet_publish *packet = publish->packet;
-
     return (struct spool_message){
         .lane = lane_of(config, packet->topic),
-        .uid = session_peer(client->session)->uid,
+        .uid = uid,
         .qos = packet->qos,
         .retain = packet->retain,
         .expiry_ms = packet->has_expiry ? (int64_t)packet->expiry_s * 1000 : SPOOL_NO_EXPIRY,
-        .client = session_client_id(client->session),
+        .client = client,
         .topic = packet->topic,
-        .properties = publish->kept_properties,
+        .properties = kept_properties,
         .ref = packet->ref,
         .payload = packet->payload,
     };
 }
 
-static struct session_verdict publish_hold(struct client *client,
-                                           enum session_verdict_kind kind)
+static struct spool_message message_of(const struct config *config,
+                                       const struct client *client,
+                                       const struct connection_publish *publish)
+{
+    const struct packet_publish *packet = publish->packet;
+    bool is_kept = packet->qos == 2 && client->session.kept;
+    struct spool_message message = gateway_message_of(config, packet, publish->kept_properties,
+                                                      connection_client_id(client->connection),
+                                                      connection_peer(client->connection)->uid);
+
+    message.session = is_kept ? client->session.kept->id : 0;
+    message.packet_id = packet->packet_id;
+    return message;
+}
+
+static struct connection_verdict publish_hold(struct client *client,
+                                              enum connection_verdict_kind kind)
 {
     clients_note_waiting(client, WAITING_ANY, 0);
-    return (struct session_verdict){.kind = kind};
+    return (struct connection_verdict){.kind = kind};
+}
+
+/* For the next batch, which therefore begins soon. */
+static struct connection_verdict publish_hold_for_batch(struct gateway *gateway,
+                                                        struct client *client)
+{
+    edge_timer_arm_urgent(&gateway->edge_timer);
+    return publish_hold(client, CONNECTION_WAIT);
 }
 
 /* It is not offered again, and so not decoded, until the lane has room for it. */
-static struct session_verdict publish_hold_for_lane(struct client *client,
-                                                    const struct spool_message *message)
+static struct connection_verdict publish_hold_for_lane(struct client *client,
+                                                       const struct spool_message *message)
 {
     clients_note_waiting(client, message->lane, spool_charge(message));
-    return (struct session_verdict){.kind = SESSION_BLOCK};
+    return (struct connection_verdict){.kind = CONNECTION_BLOCK};
 }
 
-/* A message that could never fit is refused under every policy: blocking its producer would
- * block it for ever. */
+/* Such a message is refused under every policy: blocking its producer would block it for
+ * ever. */
 static bool can_never_fit(const struct gateway *gateway, const struct spool_message *message)
 {
     return spool_charge(message) >
            config_lane_limits(gateway->config, message->lane)->max_bytes;
 }
 
+static struct connection_verdict refuse_too_large(struct gateway *gateway,
+                                                  const struct client *client,
+                                                  const struct connection_publish *publish,
+                                                  unsigned lane)
+{
+    char cause[COUNTERS_REASON_MAX];
+    struct connection_verdict verdict;
+
+    (void)snprintf(cause, sizeof(cause), "larger than max_bytes of lane %s",
+                   config_lane_name(gateway->config, lane));
+    verdict = publish_refuse_forever(gateway, client, publish, MQTT_QUOTA_EXCEEDED, cause);
+    verdict.is_too_large = true;
+    return verdict;
+}
+
+static struct connection_verdict refuse_server_topic(struct gateway *gateway,
+                                                     const struct client *client,
+                                                     const struct connection_publish *publish)
+{
+    bool is_command = view_is(publish->packet->topic, CONTROL_TOPIC);
+
+    return publish_refuse_forever(gateway, client, publish, MQTT_NOT_AUTHORIZED,
+                                  is_command ? "not an administrator"
+                                             : "a topic that begins with $");
+}
+
 /* Refuse it, or hold it back? By the policy of its lane, whatever is full. */
-static bool refuses_when_full(const struct gateway *gateway,
-                              const struct spool_message *message)
+static bool refuses_when_full(const struct gateway *gateway, unsigned lane)
 {
-    const struct config_limits *limits = config_lane_limits(gateway->config, message->lane);
-
-    return limits->when_full != CONFIG_BLOCK || can_never_fit(gateway, message);
+    return config_lane_limits(gateway->config, lane)->when_full != CONFIG_BLOCK;
 }
 
-static struct session_verdict publish_refuse_or_hold(struct gateway *gateway,
-                                                     struct client *client,
-                                                     const struct spool_message *message)
+static struct connection_verdict publish_refuse_or_hold(struct gateway *gateway,
+                                                        struct client *client,
+                                                        const struct spool_message *message,
+                                                        enum intake_full why)
 {
-    if (refuses_when_full(gateway, message))
-        return publish_refuse(gateway, MQTT_QUOTA_EXCEEDED);
-    return publish_hold(client, SESSION_BLOCK);
+    if (refuses_when_full(gateway, message->lane))
+        return publish_refuse(gateway, MQTT_QUOTA_EXCEEDED, intake_full_name(why));
+    return publish_hold(client, CONNECTION_BLOCK);
 }
 
-static struct session_verdict on_full_lane(struct gateway *gateway,
-                                           struct client *client,
-                                           const struct spool_message *message)
+static struct connection_verdict on_full_lane(struct gateway *gateway,
+                                              struct client *client,
+                                              const struct spool_message *message)
 {
-    if (!can_never_fit(gateway, message))
-        intake_note_lane_full(&gateway->intake, message->lane);
-    if (refuses_when_full(gateway, message))
-        return publish_refuse(gateway, MQTT_QUOTA_EXCEEDED);
-    return publish_hold_for_lane(client, message);
+    char reason[COUNTERS_REASON_MAX];
+
+    intake_note_lane_full(&gateway->intake, message->lane);
+    if (!refuses_when_full(gateway, message->lane))
+        return publish_hold_for_lane(client, message);
+    (void)snprintf(reason, sizeof(reason), "limits of lane %s",
+                   config_lane_name(gateway->config, message->lane));
+    return publish_refuse(gateway, MQTT_QUOTA_EXCEEDED, reason);
 }
 
 /* Most such locks are short, so nothing is refused at once. All producers together make one
  * attempt in GATEWAY_LOCKED_RETRY_MS, because each may keep the loop waiting. */
-static struct session_verdict
+static struct connection_verdict
 on_locked(struct gateway *gateway, struct client *client, unsigned lane)
 {
     bool is_patient = intake_awaits_unlock(&gateway->intake);
 
-    if (!is_patient && config_lane_limits(gateway->config, lane)->when_full != CONFIG_BLOCK) {
+    if (!is_patient && refuses_when_full(gateway, lane)) {
         intake_note_full(&gateway->intake, INTAKE_FULL_LOCKED);
-        return publish_refuse(gateway, MQTT_QUOTA_EXCEEDED);
+        return publish_refuse(gateway, MQTT_QUOTA_EXCEEDED,
+                              intake_full_name(INTAKE_FULL_LOCKED));
     }
     edge_timer_arm_later(&gateway->edge_timer, GATEWAY_LOCKED_RETRY_MS);
-    return publish_hold(client, is_patient ? SESSION_WAIT : SESSION_BLOCK);
+    return publish_hold(client, is_patient ? CONNECTION_WAIT : CONNECTION_BLOCK);
 }
 
 /* The batch may hold evictions, which a commit makes durable; later, so that not each message
  * that is refused costs a commit. */
-static struct session_verdict on_short_disk(struct gateway *gateway,
-                                            struct client *client,
-                                            const struct spool_message *message)
+static struct connection_verdict on_short_disk(struct gateway *gateway,
+                                               struct client *client,
+                                               const struct spool_message *message)
 {
     intake_note_short_disk(&gateway->intake);
     if (spool_has_work(gateway->spool))
         edge_timer_arm_later(&gateway->edge_timer, GATEWAY_FULL_RETRY_MS);
-    return publish_refuse_or_hold(gateway, client, message);
+    return publish_refuse_or_hold(gateway, client, message, INTAKE_FULL_DISK);
 }
 
 /* A producer that is held back is offered again at the edge after the export that made room. */
-static struct session_verdict on_full_audit(struct gateway *gateway,
-                                            struct client *client,
-                                            const struct spool_message *message)
+static struct connection_verdict on_full_audit(struct gateway *gateway,
+                                               struct client *client,
+                                               const struct spool_message *message)
 {
     intake_note_full(&gateway->intake, INTAKE_FULL_AUDIT);
-    return publish_refuse_or_hold(gateway, client, message);
+    return publish_refuse_or_hold(gateway, client, message, INTAKE_FULL_AUDIT);
 }
 
-static struct session_verdict publish_append(struct gateway *gateway,
-                                             struct client *client,
-                                             const struct spool_message *message)
+int gateway_append(struct gateway *gateway, const struct spool_message *message, uint64_t *ret)
 {
     struct spool_time now = turn_spool_time(&gateway->turn);
-    uint64_t id = 0;
 
     if (intake_expects_lock(&gateway->intake))
-        return on_locked(gateway, client, message->lane);
+        return SPOOL_E_BUSY;
     batch_note_append(&gateway->batch);
-    int r = spool_append(gateway->spool, message, &now, &id);
+    int r = spool_append(gateway->spool, message, &now, ret);
+    if (r == SPOOL_E_BUSY)
+        intake_note_locked(&gateway->intake);
+    if (r != 0)
+        return r;
+    intake_note_unlocked(&gateway->intake);
+    intake_note_room(&gateway->intake);
+    intake_note_lane_room(&gateway->intake, message->lane);
+    gateway->edge.appended++;
+    return 0;
+}
+
+static struct connection_verdict publish_append(struct gateway *gateway,
+                                                struct client *client,
+                                                const struct spool_message *message)
+{
+    uint64_t id = 0;
+    int r = gateway_append(gateway, message, &id);
 
     if (r == SPOOL_E_FULL)
         return on_full_lane(gateway, client, message);
     if (r == SPOOL_E_DISK)
         return on_short_disk(gateway, client, message);
-    if (r == SPOOL_E_BUSY) {
-        intake_note_locked(&gateway->intake);
+    if (r == SPOOL_E_BUSY)
         return on_locked(gateway, client, message->lane);
-    }
     if (r == SPOOL_E_MOVED) {
-        edge_timer_arm(&gateway->edge_timer); /* its commit finds it, too */
-        return publish_refuse(gateway, MQTT_QUOTA_EXCEEDED);
+        edge_timer_arm_urgent(&gateway->edge_timer); /* its commit finds it, too */
+        return publish_refuse(gateway, MQTT_QUOTA_EXCEEDED,
+                              intake_full_name(INTAKE_FULL_MOVED));
     }
     if (r != 0) {
         turn_fail(&gateway->turn, r, "append");
-        return (struct session_verdict){.kind = SESSION_STOP};
+        return (struct connection_verdict){.kind = CONNECTION_STOP};
     }
-    intake_note_unlocked(&gateway->intake);
-    intake_note_room(&gateway->intake);
-    intake_note_lane_room(&gateway->intake, message->lane);
-    gateway->edge.appended++;
     FAILPOINT("append.after");
     clients_note_owing(client, spool_charge(message));
     edge_timer_arm(&gateway->edge_timer);
-    return (struct session_verdict){.kind = SESSION_ACCEPT, .spool_id = id};
+    return (struct connection_verdict){.kind = CONNECTION_ACCEPT, .spool_id = id};
 }
 
-struct session_verdict
-gateway_on_publish(void *userdata, struct client *client, const struct session_publish *publish)
+bool gateway_is_bridge_notification(struct view topic)
+{
+    static const char start[] = "$SYS/broker/connection/";
+    size_t size = sizeof(start) - 1;
+
+    return topic.size > size && memcmp(topic.data, start, size) == 0;
+}
+
+/* A refusal closes the connection of a bridge of 3.1.1, which would repeat it forever. It is
+ * not stored, because it concerns no other broker. */
+static struct connection_verdict drop_bridge_notification(struct gateway *gateway,
+                                                          struct client *client)
+{
+    gateway->counters.bridge_notifications++;
+    clients_note_owing(client, 0);
+    edge_timer_arm(&gateway->edge_timer);
+    return (struct connection_verdict){.kind = CONNECTION_ACCEPT};
+}
+
+struct connection_verdict gateway_on_publish(void *userdata,
+                                             struct client *client,
+                                             const struct connection_publish *publish)
 {
     struct gateway *gateway = userdata;
     bool has_turn = client->waiter.has_turn;
+    bool is_notification = gateway_is_bridge_notification(publish->packet->topic);
 
     client->waiter.has_turn = false;
+    if (publish->is_first) /* no commit comes between those that were read together */
+        turn_read_clock(&gateway->turn);
     /* No reason code of a PUBACK means that the server stops [MQTT-3.4.2, table 3-4]: that of
      * the DISCONNECT does, and the producer sends the message again. */
     if (gateway->turn.has_failed || stop_has_begun(&gateway->stop))
-        return (struct session_verdict){.kind = SESSION_STOP};
+        return (struct connection_verdict){.kind = CONNECTION_STOP};
     if (gateway->turn.has_moved)
-        return publish_refuse(gateway, MQTT_QUOTA_EXCEEDED);
-    if (publish->packet->topic.data[0] == '$')
-        return publish_refuse(gateway, MQTT_NOT_AUTHORIZED);
+        return publish_refuse(gateway, MQTT_QUOTA_EXCEEDED,
+                              intake_full_name(INTAKE_FULL_MOVED));
+    if (view_is(publish->packet->topic, CONTROL_TOPIC) &&
+        (client_is_admin(client) || control_is_awaited(gateway, client)))
+        return control_on_publish(gateway, client, publish);
+    if (!has_turn && !clients_admit_rate(client))
+        return (struct connection_verdict){.kind = CONNECTION_THROTTLE};
+    if (publish->packet->topic.data[0] == '$' && !is_notification)
+        return refuse_server_topic(gateway, client, publish);
+    if (!is_notification && !access_may_publish(&client->access, publish->packet->topic))
+        return publish_refuse_forever(gateway, client, publish, MQTT_NOT_AUTHORIZED,
+                                      "a topic that access does not allow");
     if (!batch_admits(&gateway->batch, client->user, &client->share, client->is_active))
-        return publish_hold(client, SESSION_WAIT);
-    turn_read_clock(&gateway->turn);
+        return publish_hold_for_batch(gateway, client);
+    if (is_notification)
+        return drop_bridge_notification(gateway, client);
     struct spool_message message = message_of(gateway->config, client, publish);
     if (!shape_admits(&gateway->shape, message.lane, message.topic))
-        return publish_refuse(gateway, MQTT_TOPIC_NAME_INVALID);
+        return publish_refuse_forever(gateway, client, publish, MQTT_TOPIC_NAME_INVALID,
+                                      "a topic that is too long or empty with prefix or map of "
+                                      "its lane");
+    if (can_never_fit(gateway, &message))
+        return refuse_too_large(gateway, client, publish, message.lane);
     if (intake_audit_is_full(&gateway->intake))
         return on_full_audit(gateway, client, &message);
     if (!has_turn && waiting_has_lane(&gateway->clients.waiting, message.lane))

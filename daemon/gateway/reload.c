@@ -18,6 +18,7 @@
 #include "daemon/gateway/gateway-private.h"
 #include "daemon/gateway/gateway.h"
 #include "daemon/gateway/settings.h"
+#include "daemon/gateway/spool_open.h"
 #include "daemon/gateway/waiting.h"
 #include "store/spool.h"
 
@@ -82,7 +83,7 @@ static void adjust_parts(struct gateway *gateway)
     /* The cursor of the old file is durable before the first line in the new one: the edge
      * commits before it exports. */
     audit_reopen(gateway->audit, &audit);
-    edge_timer_arm(&gateway->edge_timer);
+    edge_timer_arm_urgent(&gateway->edge_timer);
     log_set_level((enum log_level)config->log_level);
     /* What kept the link down may be corrected. */
     uplink_retry_now(gateway->uplink);
@@ -100,6 +101,8 @@ void gateway_reload(struct gateway *gateway, struct config *config)
     else
         whole = false;
     config_take_reloadable(gateway->config, config);
+    clients_apply_access(&gateway->clients);
+    control_apply_access(gateway);
     config_free(config);
     adjust_parts(gateway);
     log_notice("reloaded applied=%s", whole ? "all" : "part");

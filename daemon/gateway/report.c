@@ -106,7 +106,7 @@ static void report_switch_off(struct report *report)
     if (spool_reported(report->spool) == SPOOL_NOT_REPORTED)
         return;
     spool_set_reported(report->spool, SPOOL_NOT_REPORTED);
-    edge_timer_arm_later(report->edge_timer, GATEWAY_SETTLE_LATEST_MS);
+    edge_timer_arm_later(report->edge_timer, GATEWAY_WORK_LATEST_MS);
 }
 
 /* Where the next report begins. What happened before they were switched on is not reported. */

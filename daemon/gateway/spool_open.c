@@ -39,20 +39,41 @@
 /* Besides the conditions of the spool. */
 enum { NO_ROOM_TO_SALVAGE = 1000 };
 
-/* Does a restart not help? A full disk, a missing folder or another daemon that is about to end
- * may be gone by then, and a restart costs nothing. */
-static bool needs_operator(int condition)
+/* It may be on a disk that is mounted later. What may not be created is missing, too. */
+static bool is_missing(const char *directory)
 {
-    return condition == SPOOL_E_NEWER || condition == SPOOL_E_FOREIGN ||
-           condition == SPOOL_E_LANES || condition == SPOOL_E_DAMAGED ||
-           condition == NO_ROOM_TO_SALVAGE || condition == -ENAMETOOLONG;
+    return access(directory, F_OK) < 0 && errno == ENOENT;
+}
+
+/* Does a restart not help? A full disk, a missing folder or another daemon that is about to end
+ * may be gone by then. */
+static bool needs_operator(const char *directory, int condition)
+{
+    switch (condition) {
+    case SPOOL_E_NEWER:
+    case SPOOL_E_FOREIGN:
+    case SPOOL_E_LANES:
+    case SPOOL_E_DAMAGED:
+    case NO_ROOM_TO_SALVAGE:
+    case -ENAMETOOLONG:
+    case -REGULAR_OTHER:
+    case -ENOTDIR:
+    case -ELOOP:
+        return true;
+    case -EACCES:
+    case -EPERM:
+    case -EROFS:
+        return !is_missing(directory);
+    default:
+        return false;
+    }
 }
 
 const char *gateway_spool_remedy(int condition)
 {
     switch (condition) {
     case SPOOL_E_LOCKED:
-        return "another mqtt-spoold runs on this spool; stop it first";
+        return "stop one of the two, or give each a spool.directory of its own";
     case SPOOL_E_NEWER:
         return "a newer version wrote this spool; install that version or a newer one";
     case SPOOL_E_DAMAGED:
@@ -83,6 +104,13 @@ const char *gateway_spool_remedy(int condition)
         return "another kind of file has that name in spool.directory: move it away";
     case -ENOTDIR:
         return "spool.directory, or a folder of its path, is a file: move that file away";
+    case -ENOENT:
+        return "create the folder that spool.directory is to be in, let the daemon's user write "
+               "to it, or name another spool.directory; if it should be there, mount its disk";
+    case -EACCES:
+    case -EPERM:
+        return "correct the permissions: the daemon's user must read and write spool.directory "
+               "and the files in it, and enter the folders above it";
     case -EROFS:
         return "where systemd keeps the daemon from writing there, name the folder in "
                "ReadWritePaths= (systemctl edit mqtt-spoold)";
@@ -172,7 +200,8 @@ static int survey_spool(const struct config *config,
 {
     char text[GATEWAY_PATH_QUOTED_MAX], error[GATEWAY_ERROR_QUOTED_MAX];
 
-    log_error("spool_unread directory=%s error=%s reading_all=yes",
+    log_error("spool_unread directory=%s error=%s reading_all=yes remedy=\"look at the disk "
+              "(journalctl -k); wait for the next line\"",
               gateway_quote_directory(config, text),
               gateway_quote_error(spool_open_error(), error));
     service_extend_timeout(SURVEY_MS);
@@ -196,7 +225,8 @@ static int log_not_opened(const struct config *config, int condition)
               gateway_quote_error(spool_open_error(), error), gateway_spool_remedy(condition));
     if (condition == -ECANCELED)
         return GATEWAY_E_STOPPED;
-    return needs_operator(condition) ? GATEWAY_E_OPERATOR : GATEWAY_E_LOGGED;
+    return needs_operator(config->spool.directory, condition) ? GATEWAY_E_OPERATOR
+                                                              : GATEWAY_E_LOGGED;
 }
 
 void gateway_log_set_aside(void)

@@ -24,6 +24,26 @@ static void stamp_put(struct writer *writer, const char *name, const char *value
     writer_block(writer, value, strlen(value));
 }
 
+/* The name of a lane that is not configured any more comes from the database alone, and brokers
+ * close at text that no topic may hold either. */
+static bool stamp_may_name(const char *lane)
+{
+    size_t size = strlen(lane);
+    return size <= STAMP_LANE_MAX && packet_topic_is_valid(view_of(lane, size));
+}
+
+static void stamp_put_number(struct writer *writer, const struct spool_message *message)
+{
+    char number[24];
+
+    if (message->number == 0 || !stamp_may_name(message->lane_name))
+        return;
+    (void)snprintf(number, sizeof(number), "%" PRIu64, message->number);
+    stamp_put(writer, "spool-number", number);
+    if (strcmp(message->lane_name, "default") != 0)
+        stamp_put(writer, "spool-lane", message->lane_name);
+}
+
 static bool stamp_is_repeat(const struct stamp *stamp, const struct spool_message *message)
 {
     return message->attempts > 1 || message->id <= stamp->start_id;
@@ -40,6 +60,7 @@ struct view stamp_write(struct stamp *stamp, const struct spool_message *message
     clock_format(message->accepted_ms, accepted);
     stamp_put(&writer, "spool-id", id);
     stamp_put(&writer, "spool-accepted", accepted);
+    stamp_put_number(&writer, message);
     if (message->id <= stamp->link_id)
         stamp_put(&writer, "spool-backlog", "true");
     if (stamp_is_repeat(stamp, message))

@@ -4,10 +4,12 @@
  *
  *   spool-id        its id in the spool; with the gateway's name the key to recognize repeats
  *   spool-accepted  when it was accepted, in UTC
+ *   spool-number    1, 2, 3 and so on in its lane: what is missing did not arrive
+ *   spool-lane      that lane, unless it is "default"
  *   spool-backlog   "true": it was accepted before the link came up
  *   spool-repeat    "true": it may have been sent before
  *
- * The last two are left out unless they are true.
+ * The last two are left out unless they are true, the number where the message has none.
  *
  * Thread: loop thread only.
  */
@@ -19,7 +21,7 @@
 #include "base/view.h"
 #include "store/spool.h"
 
-enum { STAMP_BYTES_MAX = 160 };
+enum { STAMP_BYTES_MAX = 256, STAMP_LANE_MAX = 64 };
 
 struct stamp {
     uint64_t start_id; /* the newest message when the daemon started */

@@ -32,8 +32,10 @@
 #include "daemon/audit/audit.h"
 #include "daemon/config/spool_lanes.h"
 #include "daemon/gateway/gateway-private.h"
+#include "daemon/gateway/refusal.h"
 #include "daemon/gateway/settings.h"
 #include "daemon/host/service.h"
+#include "daemon/mqtt/packet.h"
 #include "daemon/record/status.h"
 #include "daemon/uplink/uplink.h"
 #include "store/spool.h"
@@ -148,12 +150,38 @@ static void format_boot_time(const struct gateway *gateway,
 }
 
 /* The uplink does not know what its answers amount to. */
+static bool is_link_refused(const struct gateway *gateway, const struct uplink_link *link)
+{
+    return gateway->forward.refusal->is_refused && link->state == UPLINK_ONLINE;
+}
+
+/* Nor whether the operator wants it to send. */
+static bool is_link_held(const struct gateway *gateway, const struct uplink_link *link)
+{
+    return link->state == UPLINK_ONLINE && spool_is_held(gateway->spool, NULL);
+}
+
 static const char *link_state_name(const struct gateway *gateway,
                                    const struct uplink_link *link)
 {
-    bool is_refused = gateway->forward.refusal.is_refused && link->state == UPLINK_ONLINE;
+    if (is_link_held(gateway, link))
+        return "held";
+    return is_link_refused(gateway, link) ? "refused" : uplink_state_name(link->state);
+}
 
-    return is_refused ? "refused" : uplink_state_name(link->state);
+/* The link forgets an error when the connection has lasted; a refused one has its cause as long
+ * as it is refused. */
+static void describe_refused(const struct refusal *refusal, struct uplink_link *link)
+{
+    if (refusal->refused_boot_ms > link->since_boot_ms)
+        link->since_boot_ms = refusal->refused_boot_ms;
+    if (link->last_error[0] != '\0')
+        return;
+    (void)snprintf(link->last_error, sizeof(link->last_error),
+                   "the broker refused a message: %s (code 0x%02X)",
+                   packet_reason_text(refusal->code), (unsigned)refusal->code);
+    link->last_error_boot_ms = refusal->code_boot_ms;
+    link->remedy = UPLINK_CHECK_RIGHTS;
 }
 
 static struct record_link describe_link(const struct gateway *gateway, struct link_texts *texts)
@@ -161,6 +189,8 @@ static struct record_link describe_link(const struct gateway *gateway, struct li
     struct uplink_link *link = &texts->link;
 
     uplink_get_link(gateway->uplink, link);
+    if (is_link_refused(gateway, link))
+        describe_refused(gateway->forward.refusal, link);
     format_boot_time(gateway, link->since_boot_ms, texts->since);
     format_boot_time(gateway, link->last_error_boot_ms, texts->last_error_time);
     format_boot_time(gateway, gateway->forward.acknowledged_boot_ms, texts->acknowledged);
@@ -174,14 +204,19 @@ static struct record_link describe_link(const struct gateway *gateway, struct li
         .connects = link->connects,
         .last_error = link->last_error,
         .last_error_time = texts->last_error_time,
+        .remedy = link->remedy,
         .acknowledged = texts->acknowledged,
         .certificate_expires = texts->certificate_expires,
         .protocol = link->protocol,
         .window = link->window,
         .late_answers = link->late_answers,
-        .refused_code = gateway->forward.refusal.is_refused ? gateway->forward.refusal.code : 0,
+        .refused_code =
+            gateway->forward.refusal->is_refused ? gateway->forward.refusal->code : 0,
         .unsubscribed = gateway->counters.unsubscribed,
         .is_held = intake_sends_nothing(&gateway->intake),
+        .presence_error = link->presence_error,
+        .rate_messages = gateway->config->uplink.rate.messages,
+        .rate_bytes = gateway->config->uplink.rate.bytes,
     };
 }
 
@@ -229,6 +264,9 @@ write_status(struct json *json, struct gateway *gateway, const struct spool_stat
     struct spool_lane lanes[SPOOL_LANES_MAX];
     char disk_short[DISK_SHORT_MAX];
     struct link_texts texts;
+    char refused_time[CLOCK_TEXT_MAX];
+
+    format_boot_time(gateway, gateway->counters.refused_boot_ms, refused_time);
     struct record_status status = {
         .pid = getpid(),
         .uptime_ms = gateway->turn.now.boot_ms - gateway->turn.started_boot_ms,
@@ -238,11 +276,14 @@ write_status(struct json *json, struct gateway *gateway, const struct spool_stat
         .in_per_s = gateway->status.rates.in_per_s,
         .out_per_s = gateway->status.rates.out_per_s,
         .rss_bytes = resident_bytes(),
-        .salvage = gateway->salvaged.result,
-        .salvaged_ms = gateway->salvaged.wall_ms,
+        .salvage = gateway->status.salvaged.result,
+        .salvaged_ms = gateway->status.salvaged.wall_ms,
         .producers = {.connected = gateway->clients.count,
                       .messages_refused = gateway->counters.refused,
-                      .clients_refused = gateway->counters.clients_refused},
+                      .refused_reason = gateway->counters.refused_reason,
+                      .refused_time = refused_time,
+                      .clients_refused = gateway->counters.clients_refused,
+                      .bridge_notifications = gateway->counters.bridge_notifications},
         .audit = describe_audit(gateway, &healthy),
         .full_after_s = full_after_s(gateway),
     };
@@ -250,8 +291,24 @@ write_status(struct json *json, struct gateway *gateway, const struct spool_stat
 
     if (r != 0)
         return r; /* positive: the database is locked, and it is written the next time */
-    json_raw(json, "\n");
     return json->failed ? -ENOBUFS : 0;
+}
+
+static int
+write_status_now(struct gateway *gateway, struct json *json, struct spool_stats *ret_stats)
+{
+    struct spool_time now = turn_spool_time(&gateway->turn);
+
+    update_rates(gateway);
+    int r = spool_get_stats(gateway->spool, &now, ret_stats);
+    return r == 0 ? write_status(json, gateway, ret_stats) : r;
+}
+
+int gateway_write_status(struct gateway *gateway, struct json *json)
+{
+    struct spool_stats stats;
+
+    return write_status_now(gateway, json, &stats);
 }
 
 /* Two gateways whose sockets are in one folder replace each other's file, so what is there is
@@ -327,22 +384,42 @@ static void note_unwritten(struct status *status, int error)
                 log_quote(text, sizeof(text), path, strlen(path)), regular_error(error));
 }
 
-void gateway_publish_status(struct gateway *gateway)
+/* @json: set to the object on a line, which is valid until the next one is composed. Return: 0;
+ * positive: the database is locked; negative errno. */
+static int compose_status(struct gateway *gateway, struct json *json, struct spool_stats *stats)
 {
     static char memory[STATUS_MAX];
-    struct spool_time now = turn_spool_time(&gateway->turn);
+
+    json_init(json, memory, sizeof(memory));
+    int r = write_status_now(gateway, json, stats);
+    json_raw(json, "\n");
+    return r == 0 && json->failed ? -ENOBUFS : r;
+}
+
+void gateway_answer_status(struct gateway *gateway)
+{
+    struct spool_stats stats;
+    struct json json;
+    bool is_composed = !gateway->turn.has_failed && compose_status(gateway, &json, &stats) == 0;
+
+    feed_answer_status(&gateway->feed, is_composed ? json.start : NULL,
+                       is_composed ? json_used(&json) : 0);
+}
+
+void gateway_publish_status(struct gateway *gateway)
+{
     struct spool_stats stats;
     struct json json;
 
     if (gateway->turn.has_failed)
         return;
-    update_rates(gateway);
-    json_init(&json, memory, sizeof(memory));
-    int r = spool_get_stats(gateway->spool, &now, &stats);
-    if (r == 0)
-        r = write_status(&json, gateway, &stats);
-    if (r == 0)
-        r = replace_file(&gateway->status, memory, json_used(&json));
+    int r = compose_status(gateway, &json, &stats);
+    if (r == 0) {
+        gateway->status.published_accepted = gateway->counters.accepted;
+        gateway->status.published_ended = gateway->counters.ended;
+        feed_set_status(&gateway->feed, json.start, json_used(&json));
+        r = replace_file(&gateway->status, json.start, json_used(&json));
+    }
     if (r < 0)
         note_unwritten(&gateway->status, r);
     else if (r == 0 && condition_clear(&gateway->status.unwritten, gateway->turn.now.boot_ms))

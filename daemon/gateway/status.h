@@ -11,6 +11,7 @@
 
 #include "base/condition.h"
 #include "daemon/config/config.h"
+#include "daemon/gateway/spool_open.h"
 #include "daemon/gateway/turn.h"
 #include "store/spool.h"
 
@@ -35,6 +36,9 @@ struct status {
     struct stat file; /* as it was written last; all zero: it was not */
     bool is_shared_logged;
     struct status_rates rates;
+    uint64_t published_accepted; /* the counters as they were published last */
+    uint64_t published_ended;
+    struct salvaged salvaged; /* set when the spool is opened */
 };
 
 /* Something that an operator looks for has changed: do not wait for the interval. */

@@ -5,25 +5,32 @@
  * Invariant: what comes due without traffic (ages, expiries, the sync of the audit
  * file, the end of a shortage) waits for one tick at the most.
  *
- * Diagnostics: ended_undelivered, spool_reads_repeated.
+ * Diagnostics: ended_undelivered, ended_rejected, spool_reads_repeated.
  */
 #include "daemon/gateway/ticks.h"
 
 #include <inttypes.h>
 #include <malloc.h>
+#include <stdio.h>
+#include <string.h>
 
 #include "base/log.h"
 #include "daemon/audit/audit.h"
 #include "daemon/config/config.h"
 #include "daemon/gateway/gateway-private.h"
 #include "daemon/gateway/limits.h"
+#include "daemon/gateway/sessions.h"
 #include "daemon/host/service.h"
 #include "daemon/ingress/listener.h"
+#include "daemon/mqtt/packet.h"
+#include "daemon/uplink/settings.h"
 #include "store/spool.h"
 
 /* Between two lines about messages that ended undelivered, and about repeated reads. */
 #define UNDELIVERED_LOG_MS 10000
 #define READS_LOG_MS       600000
+#define REJECTED_LOG_MS    60000
+#define TOPIC_LOG_MAX      256
 
 /* By a limit or by their own expiry; "evicted" is the word for the first alone. */
 static void log_ended_undelivered(struct ticks *ticks)
@@ -35,7 +42,9 @@ static void log_ended_undelivered(struct ticks *ticks)
     if (since_ms < ticks->turn->started_boot_ms)
         since_ms = ticks->turn->started_boot_ms; /* the first line comes at once */
     log_warning("ended_undelivered messages=%" PRIu64 " since_ms=%" PRId64
-                " remedy=\"mqtt-spool failures names each, its lane and the limit\"",
+                " remedy=\"bring the link back, or raise the limit that mqtt-spool failures "
+                "names for each (in lane or retention); disk: free space; message_expiry: set "
+                "by the producer\"",
                 ticks->undelivered, now_ms - since_ms);
     ticks->undelivered = 0;
     ticks->undelivered_logged_ms = now_ms;
@@ -45,7 +54,68 @@ void ticks_init(struct ticks *ticks, const struct turn *turn)
 {
     ticks->turn = turn;
     ticks->undelivered_logged_ms = turn->now.boot_ms - UNDELIVERED_LOG_MS;
+    ticks->rejected_logged_ms = turn->now.boot_ms - REJECTED_LOG_MS;
     ticks->read_warnings = (struct log_limit){.interval_ms = READS_LOG_MS, .burst = 1};
+}
+
+/* @userdata: its topic, as it is logged. */
+static int quote_topic(void *userdata, const struct spool_record *record)
+{
+    char *text = userdata;
+
+    (void)log_quote(text, TOPIC_LOG_MAX, record->topic, strlen(record->topic));
+    return 0;
+}
+
+/* Only of an answer it is known that "reject" was why. */
+static const char *rejected_remedy(const struct gateway *gateway)
+{
+    const struct counters *counters = &gateway->counters;
+    bool is_believed = gateway->config->uplink.on_refusal == UPLINK_ON_REFUSAL_REJECT &&
+                       counters->rejected_reason == SPOOL_REASON_REASON_CODE;
+
+    if (is_believed)
+        return "the broker refuses them, and uplink.on_refusal is reject: mqtt-spool failures "
+               "names each; correct its rights or what is published";
+    return gateway->forward.refusal->has_accepted
+               ? "the broker does not take them, and takes others: mqtt-spool failures names "
+                 "each; correct its rights or what is published"
+               : "the broker does not take them, and has accepted nothing since the start: "
+                 "mqtt-spool failures names each; correct its rights and limits, or what is "
+                 "published";
+}
+
+/* The first one at once, then what came since, with the newest one as the example. */
+static void log_ended_rejected(struct gateway *gateway)
+{
+    const struct counters *counters = &gateway->counters;
+    struct ticks *ticks = &gateway->ticks;
+    const char *remedy = rejected_remedy(gateway);
+    char topic[TOPIC_LOG_MAX] = "none"; /* is kept */
+    char code[16] = "none";
+    struct spool_stats stats;
+    struct spool_time now = turn_spool_time(&gateway->turn);
+
+    if (counters->rejected == ticks->rejected_logged || gateway->turn.has_failed ||
+        ticks->turn->now.boot_ms - ticks->rejected_logged_ms < REJECTED_LOG_MS ||
+        spool_read_newest_kept(gateway->spool, quote_topic, topic) != 0 ||
+        spool_get_stats(gateway->spool, &now, &stats) != 0)
+        return;
+    if (counters->rejected_code != SPOOL_NO_CODE)
+        (void)snprintf(code, sizeof(code), "0x%02X", (unsigned)counters->rejected_code);
+    log_warning(
+        "ended_rejected messages=%" PRIu64 " reason=%s code=%s text=\"%s\" topic=%s "
+        "kept=%" PRIu64 " remedy=\"%s%s\"",
+        counters->rejected - ticks->rejected_logged,
+        spool_reason_name((enum spool_reason)counters->rejected_reason), code,
+        counters->rejected_code != SPOOL_NO_CODE ? packet_reason_text(counters->rejected_code)
+                                                 : "",
+        topic, stats.kept_messages, remedy,
+        stats.kept_messages > 0
+            ? "; mqtt-spool list --rejected lists those kept, mqtt-spool requeue sends them"
+            : "");
+    ticks->rejected_logged = counters->rejected;
+    ticks->rejected_logged_ms = ticks->turn->now.boot_ms;
 }
 
 /* Each was read at last, but the disk may fail soon. */
@@ -73,7 +143,44 @@ static void return_memory(void)
     (void)malloc_trim(0); /* 0: there was nothing to return */
 }
 
-/* An edge with nothing to write touches no disk. */
+/* Since the last tick nothing came and nothing ended: no one waits for a checkpoint now. */
+static void use_idle_time(struct gateway *gateway)
+{
+    struct ticks *ticks = &gateway->ticks;
+    bool is_idle = gateway->counters.accepted == ticks->accepted &&
+                   gateway->counters.ended == ticks->ended;
+    int r;
+
+    ticks->accepted = gateway->counters.accepted;
+    ticks->ended = gateway->counters.ended;
+    if (!is_idle || gateway->turn.has_failed || gateway->turn.has_moved)
+        return;
+    r = spool_checkpoint_idle(gateway->spool);
+    if (r < 0)
+        turn_fail(&gateway->turn, r, "checkpoint");
+}
+
+static void sync_audit(struct gateway *gateway)
+{
+    bool is_due = gateway->turn.now.boot_ms >= audit_due_ms(gateway->audit) ||
+                  audit_is_moved(gateway->audit);
+
+    if (is_due && !gateway->turn.has_moved)
+        audit_sync(gateway->audit, gateway->turn.now.boot_ms);
+}
+
+/* An edge with nothing to write touches no disk. One for settlements alone waits for the next
+ * message, as without a tick: of a slow stream each tick would otherwise be a commit more. */
+static void arm_edge(struct gateway *gateway)
+{
+    if (gateway->turn.has_failed)
+        return;
+    if (spool_has_settled_alone(gateway->spool))
+        edge_timer_arm_later(&gateway->edge_timer, GATEWAY_SETTLE_LATEST_MS);
+    else
+        edge_timer_arm(&gateway->edge_timer);
+}
+
 int gateway_on_tick(sd_event_source *source, uint64_t usec, void *userdata)
 {
     struct gateway *gateway = userdata;
@@ -85,15 +192,17 @@ int gateway_on_tick(sd_event_source *source, uint64_t usec, void *userdata)
     moved_check(&gateway->moved);
     listener_verify(gateway->listener);
     log_ended_undelivered(&gateway->ticks);
+    log_ended_rejected(gateway);
     ticks_log_repeated_reads(&gateway->ticks);
-    if (gateway->counters.accepted != gateway->status.rates.accepted ||
-        gateway->counters.ended != gateway->status.rates.ended)
+    if (gateway->counters.accepted != gateway->status.published_accepted ||
+        gateway->counters.ended != gateway->status.published_ended)
         status_hasten(&gateway->status);
-    if (gateway->turn.now.boot_ms >= audit_due_ms(gateway->audit) && !gateway->turn.has_moved)
-        audit_sync(gateway->audit, gateway->turn.now.boot_ms);
+    sync_audit(gateway);
+    gateway_end_delays(gateway);
     intake_check_room(&gateway->intake);
-    if (!gateway->turn.has_failed)
-        edge_timer_arm(&gateway->edge_timer);
+    use_idle_time(gateway);
+    client_sessions_expire(&gateway->clients.sessions);
+    arm_edge(gateway);
     return_memory();
     return turn_set_timer(source, GATEWAY_TICK_MS);
 }
@@ -106,4 +215,15 @@ int gateway_on_status_timer(sd_event_source *source, uint64_t usec, void *userda
     turn_read_clock(&gateway->turn);
     gateway_publish_status(gateway);
     return turn_set_timer(source, gateway->config->status_interval_ms);
+}
+
+int gateway_on_status_asked(sd_event_source *source, uint64_t usec, void *userdata)
+{
+    struct gateway *gateway = userdata;
+
+    (void)source;
+    (void)usec;
+    turn_read_clock(&gateway->turn);
+    gateway_answer_status(gateway);
+    return 0;
 }

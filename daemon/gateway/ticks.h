@@ -17,6 +17,10 @@ struct ticks {
     int64_t undelivered_logged_ms;
     uint64_t reads_logged; /* of spool_reads_repeated() */
     struct log_limit read_warnings;
+    uint64_t rejected_logged; /* of struct counters */
+    int64_t rejected_logged_ms;
+    uint64_t accepted; /* of the counters, at the last tick */
+    uint64_t ended;
 };
 
 void ticks_init(struct ticks *ticks, const struct turn *turn);

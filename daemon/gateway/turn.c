@@ -91,7 +91,8 @@ void turn_fail(struct turn *turn, int error, const char *what)
 
     if (turn->has_failed)
         return;
-    log_error("failed what=%s error=\"%s\" detail=%s acknowledged=no", what, strerror(-error),
-              gateway_quote_error(detail, text));
+    log_error("failed what=%s error=\"%s\" detail=%s acknowledged=no remedy=\"systemd starts "
+              "the daemon again; look at the disk (journalctl -k) and at the memory\"",
+              what, strerror(-error), gateway_quote_error(detail, text));
     turn_end(turn);
 }

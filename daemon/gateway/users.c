@@ -15,13 +15,16 @@
 #define USERS_IDLE_MAX      64
 #define WARNINGS_EVERY_MS   10000
 #define WARNINGS_PER_PERIOD 5
+#define NOTICES_EVERY_MS    60000
 
 static void user_init(struct user *user, uid_t uid)
 {
     *user = (struct user){
         .uid = uid,
         .warnings = {.interval_ms = WARNINGS_EVERY_MS, .burst = WARNINGS_PER_PERIOD},
+        .notices = {.interval_ms = NOTICES_EVERY_MS, .burst = 1},
     };
+    TAILQ_INIT(&user->throttled);
 }
 
 void users_init(struct users *users)
@@ -73,6 +76,17 @@ struct user *users_find(struct users *users, uid_t uid)
     TAILQ_INSERT_TAIL(&users->list, user, link);
     users->idle++;
     return user;
+}
+
+const struct user *users_find_most_silent(const struct users *users)
+{
+    const struct user *user, *most = NULL;
+
+    TAILQ_FOREACH(user, &users->list, link) {
+        if (user->silent > (most ? most->silent : 0))
+            most = user;
+    }
+    return most;
 }
 
 void users_add_client(struct users *users, struct user *user)

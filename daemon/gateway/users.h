@@ -12,6 +12,7 @@
 #include <sys/types.h>
 
 #include "base/log.h"
+#include "daemon/uplink/pacer.h"
 
 /* Of the open batch. */
 struct share {
@@ -23,10 +24,18 @@ struct user {
     TAILQ_ENTRY(user) link;
     uid_t uid;
     unsigned clients;          /* connected */
+    unsigned silent;           /* of these, they have sent no CONNECT */
+    unsigned admitted;         /* their CONNECT was accepted */
     unsigned active;           /* of these, in the open batch or waiting */
     struct share share;        /* of all of them */
     uint64_t turn;             /* of the waiting list, the last one that it was given */
     struct log_limit warnings; /* lines about its clients */
+    struct log_limit notices;  /* lines about its rate */
+    struct pacer pacer;        /* of its rate */
+    /* Of throttle.c: its clients that wait for the rate. */
+    TAILQ_HEAD(throttled_list, throttled) throttled;
+    TAILQ_ENTRY(user) throttled_link;
+    bool is_throttled; /* in the list of these users */
 };
 TAILQ_HEAD(user_list, user);
 
@@ -42,6 +51,8 @@ void users_finish(struct users *users);
 
 /* Valid until the next call that may forget a user, if it has no client. Never NULL. */
 struct user *users_find(struct users *users, uid_t uid);
+/* The one whose silent connections are the most; NULL: there are none. */
+const struct user *users_find_most_silent(const struct users *users);
 /* A client of @user connects, or has left; then @user may be forgotten. */
 void users_add_client(struct users *users, struct user *user);
 void users_remove_client(struct users *users, struct user *user);

@@ -18,8 +18,9 @@
 
 #define ALWAYS(message, link)                                                                  \
     {                                                                                          \
-        [VERDICT_HOLD] = {message, link}, [VERDICT_HOLD_REFUSED] = {message, link},            \
-        [VERDICT_REJECT] = {message, link}, [VERDICT_REJECT_REFUSED] = {                       \
+        [VERDICT_HOLD] = {message, link}, [VERDICT_HOLD_DOUBT] = {message, link},              \
+        [VERDICT_HOLD_REFUSED] = {message, link}, [VERDICT_REJECT] = {message, link},          \
+        [VERDICT_REJECT_REFUSED] = {                                                           \
             message,                                                                           \
             link                                                                               \
         }                                                                                      \
@@ -30,13 +31,15 @@ static const struct verdict verdict_table[VERDICT_ANSWERS][VERDICT_POLICIES] = {
     [VERDICT_REFUSED] =
         {
             [VERDICT_HOLD] = {VERDICT_ENDS_REJECTED, VERDICT_LINK_COUNTS},
+            [VERDICT_HOLD_DOUBT] = {VERDICT_WAITS_FOR_PROOF, VERDICT_LINK_COUNTS},
             [VERDICT_HOLD_REFUSED] = {VERDICT_WAITS_FOR_LINK, VERDICT_LINK_COUNTS},
             [VERDICT_REJECT] = {VERDICT_ENDS_REJECTED, VERDICT_LINK_CONTINUES},
-            [VERDICT_REJECT_REFUSED] = {VERDICT_ENDS_REJECTED, VERDICT_LINK_CONTINUES},
+            [VERDICT_REJECT_REFUSED] = {VERDICT_ENDS_REJECTED, VERDICT_LINK_RESUMES},
         },
     [VERDICT_BUSY] =
         {
             [VERDICT_HOLD] = {VERDICT_WAITS_ITS_BACKOFF, VERDICT_LINK_COUNTS},
+            [VERDICT_HOLD_DOUBT] = {VERDICT_WAITS_ITS_BACKOFF, VERDICT_LINK_COUNTS},
             [VERDICT_HOLD_REFUSED] = {VERDICT_WAITS_FOR_LINK, VERDICT_LINK_COUNTS},
             [VERDICT_REJECT] = {VERDICT_WAITS_ITS_BACKOFF, VERDICT_LINK_COUNTS},
             [VERDICT_REJECT_REFUSED] = {VERDICT_WAITS_FOR_LINK, VERDICT_LINK_COUNTS},
@@ -65,20 +68,23 @@ static bool is_permanent(int code)
     }
 }
 
-/* A DISCONNECT for a reason that no message is the cause of: shut down, keep-alive, take-over,
- * use another
- * server, server moved, maximum connect time. */
-static bool is_about_the_connection(int code)
+/* May a message be the cause of a DISCONNECT with this code? Not of a quota or a rate that is
+ * exceeded, nor of what the broker does on its own. A bare close (-1) gives no reason. */
+static bool is_about_a_message(int code)
 {
     switch (code) {
-    case MQTT_SERVER_BUSY:
-    case MQTT_SERVER_SHUTTING_DOWN:
-    case MQTT_KEEP_ALIVE_TIMEOUT:
-    case MQTT_SESSION_TAKEN_OVER:
-    case MQTT_ADMINISTRATIVE_ACTION:
-    case MQTT_USE_ANOTHER_SERVER:
-    case MQTT_SERVER_MOVED:
-    case MQTT_MAXIMUM_CONNECT_TIME:
+    case -1:
+    case MQTT_UNSPECIFIED_ERROR:
+    case MQTT_MALFORMED_PACKET:
+    case MQTT_PROTOCOL_ERROR:
+    case MQTT_IMPLEMENTATION_SPECIFIC:
+    case MQTT_NOT_AUTHORIZED:
+    case MQTT_TOPIC_NAME_INVALID:
+    case MQTT_TOPIC_ALIAS_INVALID:
+    case MQTT_PACKET_TOO_LARGE:
+    case MQTT_PAYLOAD_FORMAT_INVALID:
+    case MQTT_RETAIN_NOT_SUPPORTED:
+    case MQTT_QOS_NOT_SUPPORTED:
         return true;
     default:
         return false;
@@ -96,15 +102,18 @@ enum verdict_answer verdict_answer_of(const struct uplink_answer *answer)
         break;
     }
     bool is_closed_at = answer->cause == UPLINK_CAUSE_BROKER_CLOSED && answer->was_written &&
-                        answer->was_oldest && !is_about_the_connection(answer->code);
+                        answer->was_oldest && is_about_a_message(answer->code);
     return is_closed_at ? VERDICT_CLOSED_AT : VERDICT_UNANSWERED;
 }
 
-enum verdict_policy verdict_policy_of(enum uplink_on_refusal on_refusal, bool is_refused)
+enum verdict_policy
+verdict_policy_of(enum uplink_on_refusal on_refusal, bool is_in_doubt, bool is_refused)
 {
-    if (on_refusal == UPLINK_ON_REFUSAL_HOLD)
-        return is_refused ? VERDICT_HOLD_REFUSED : VERDICT_HOLD;
-    return is_refused ? VERDICT_REJECT_REFUSED : VERDICT_REJECT;
+    if (on_refusal != UPLINK_ON_REFUSAL_HOLD)
+        return is_refused ? VERDICT_REJECT_REFUSED : VERDICT_REJECT;
+    if (is_refused)
+        return VERDICT_HOLD_REFUSED;
+    return is_in_doubt ? VERDICT_HOLD_DOUBT : VERDICT_HOLD;
 }
 
 struct verdict verdict_of(enum verdict_answer answer, enum verdict_policy policy)

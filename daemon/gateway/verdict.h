@@ -20,9 +20,10 @@ enum verdict_answer {
     VERDICT_ANSWERS
 };
 
-/* uplink.on_refusal, and whether the link is refused. */
+/* uplink.on_refusal, and what the link is: in doubt (refusal_is_in_doubt()), refused. */
 enum verdict_policy {
     VERDICT_HOLD,
+    VERDICT_HOLD_DOUBT,
     VERDICT_HOLD_REFUSED,
     VERDICT_REJECT,
     VERDICT_REJECT_REFUSED,
@@ -32,8 +33,10 @@ enum verdict_policy {
 enum verdict_message {
     VERDICT_ENDS_DELIVERED,
     VERDICT_ENDS_REJECTED,
-    VERDICT_WAITS_ITS_BACKOFF, /* its own; after uplink.max_attempts it is rejected */
-    VERDICT_WAITS_FOR_LINK, /* until the link is no longer refused, or its turn to be tried */
+    /* Its own; rejected after uplink.max_attempts, if something was accepted in between. */
+    VERDICT_WAITS_ITS_BACKOFF,
+    VERDICT_WAITS_FOR_PROOF, /* likewise, with the next refusal already */
+    VERDICT_WAITS_FOR_LINK,  /* until the link is no longer refused, or its turn to be tried */
     VERDICT_IS_SENT_AGAIN,
 };
 
@@ -41,6 +44,7 @@ enum verdict_link {
     VERDICT_LINK_OPENS,     /* no longer refused; refusals in a row: 0 */
     VERDICT_LINK_COUNTS,    /* one more refusal in a row */
     VERDICT_LINK_SUSPECTS,  /* the message: it may be why the broker closes */
+    VERDICT_LINK_RESUMES,   /* no longer refused, though nothing was accepted */
     VERDICT_LINK_CONTINUES, /* as before */
 };
 
@@ -50,7 +54,8 @@ struct verdict {
 };
 
 enum verdict_answer verdict_answer_of(const struct uplink_answer *answer);
-enum verdict_policy verdict_policy_of(enum uplink_on_refusal on_refusal, bool is_refused);
+enum verdict_policy
+verdict_policy_of(enum uplink_on_refusal on_refusal, bool is_in_doubt, bool is_refused);
 struct verdict verdict_of(enum verdict_answer answer, enum verdict_policy policy);
 
 #endif

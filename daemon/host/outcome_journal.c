@@ -157,6 +157,8 @@ static void service_record_fields(struct service_entry *entry,
         service_field(entry, "MQTT_SPOOL_CODE=%d", record->code);
     if (record->ref)
         service_text_field(entry, "MQTT_SPOOL_REF", record->ref);
+    if (record->requeued_from != 0)
+        service_field(entry, "MQTT_SPOOL_REQUEUED_FROM=%" PRIu64, record->requeued_from);
 }
 
 /* Return: was there room for it? */
@@ -206,7 +208,10 @@ static void service_count_limited(int64_t now_ms)
     if (shortage->is_limit_logged)
         return;
     shortage->is_limit_logged = true;
-    log_warning("journal_limited per_s=%d records=audit_file", SERVICE_JOURNAL_PER_S);
+    log_warning(
+        "journal_limited per_s=%d records=audit_file remedy=\"none is needed: the audit "
+        "file has all of them; or set audit.journal to copy less\"",
+        SERVICE_JOURNAL_PER_S);
 }
 
 static void service_count_dropped(int64_t now_ms)
