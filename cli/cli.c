@@ -37,10 +37,19 @@ PRINTF_LIKE(1, 0) static void print_error(const char *format, va_list arguments)
     fputc('\n', stderr);
 }
 
+static bool errors_are_silent;
+
+void cli_silence_errors(bool is_silent)
+{
+    errors_are_silent = is_silent;
+}
+
 void cli_error(const char *format, ...)
 {
     va_list arguments;
 
+    if (errors_are_silent)
+        return;
     va_start(arguments, format);
     print_error(format, arguments);
     va_end(arguments);
@@ -80,13 +89,21 @@ int cli_help(const char *text)
     return EX_OK;
 }
 
+static bool is_change_noted;
+
+void cli_note_change(void)
+{
+    is_change_noted = true;
+}
+
 int cli_report_write_error(int error)
 {
     static bool is_reported;
 
     if (!is_reported)
-        cli_error("cannot write the output: %s",
-                  error != 0 ? strerror(error) : "a write before the last one failed");
+        cli_error("cannot write the output: %s%s",
+                  error != 0 ? strerror(error) : "a write before the last one failed",
+                  is_change_noted ? "; the daemon did what was asked" : "");
     is_reported = true;
     return EX_UNAVAILABLE;
 }
@@ -125,7 +142,7 @@ static int store_option(const char *verb, const struct cli_option *option, const
         *option->text = text;
     if (option->number && !cli_parse_number(text, 1, INT64_MAX, option->number))
         return cli_usage(verb, "--%s is a number from 1 on, not \"%s\"", option->name, text);
-    return CLI_CONTINUE;
+    return option->take ? option->take(option->userdata, verb, text) : CLI_CONTINUE;
 }
 
 int cli_parse(

@@ -36,9 +36,23 @@ int cli_status(const struct cli *cli, int argc, char **argv);
 int cli_failures(const struct cli *cli, int argc, char **argv);
 int cli_audit(const struct cli *cli, int argc, char **argv);
 int cli_check(const struct cli *cli, int argc, char **argv);
+int cli_list(const struct cli *cli, int argc, char **argv);
+int cli_show(const struct cli *cli, int argc, char **argv);
+int cli_shape(const struct cli *cli, int argc, char **argv);
+int cli_export(const struct cli *cli, int argc, char **argv);
+int cli_import(const struct cli *cli, int argc, char **argv);
+int cli_flush(const struct cli *cli, int argc, char **argv);
+int cli_hold(const struct cli *cli, int argc, char **argv);
+int cli_release(const struct cli *cli, int argc, char **argv);
+int cli_drop(const struct cli *cli, int argc, char **argv);
+int cli_requeue(const struct cli *cli, int argc, char **argv);
+int cli_log_level(const struct cli *cli, int argc, char **argv);
+int cli_rotate(const struct cli *cli, int argc, char **argv);
 
 /* One line on standard error, led by the program's name, in the visible form of text.h. */
 void cli_error(const char *format, ...) PRINTF_LIKE(1, 2);
+/* While it is set nothing is printed by it: for what may fail. */
+void cli_silence_errors(bool is_silent);
 /* The same for wrong arguments of @verb, followed by where to read more. Returns EX_USAGE. */
 int cli_usage(const char *verb, const char *format, ...) PRINTF_LIKE(2, 3);
 /* The same after getopt_long(), whose option string begins with ':', returned @option: ':'
@@ -52,6 +66,8 @@ int cli_help(const char *text);
 /* Reports, once, that standard output cannot be written, because of @error; 0: not known.
  * Returns EX_UNAVAILABLE. */
 int cli_report_write_error(int error);
+/* The daemon has done what was asked: cli_report_write_error() reports that from now on. */
+void cli_note_change(void);
 
 /*
  * cli_open_json() - memory for one object of at most @size bytes, and its beginning
@@ -70,12 +86,15 @@ MUST_CHECK int cli_open_json(struct json *json, size_t size, char **ret);
  */
 MUST_CHECK int cli_print_json(struct json *json);
 
-/* An option of a verb, and where it goes: one of the three is not NULL. */
+/* An option of a verb, and where it goes: one of the four is not NULL. */
 struct cli_option {
     const char *name; /* without the dashes */
     bool *flag;       /* set if the option is given */
     const char **text;
     uint64_t *number; /* from 1 on */
+    /* For an option that may be repeated. Return: CLI_CONTINUE; the exit code, reported. */
+    int (*take)(void *userdata, const char *verb, const char *text);
+    void *userdata;
 };
 
 /*
@@ -86,7 +105,7 @@ struct cli_option {
  * optind is then that of the first argument that is no option.
  * Return: CLI_CONTINUE; EX_OK after --help; EX_USAGE, reported.
  */
-#define CLI_OPTIONS_MAX 8
+#define CLI_OPTIONS_MAX 16
 MUST_CHECK int cli_parse(const char *verb,
                          const char *help,
                          const struct cli_option *options,
@@ -101,12 +120,17 @@ MUST_CHECK int cli_parse_all(const char *verb,
 
 /*
  * cli_load_config() - the configuration of -c or of the default place
+ * @needed:  the keys that the verb cannot do without, up to NULL; another one that is wrong is
+ *           reported and passed over, see config_load_needed()
  * @instead: the arguments that make a configuration unnecessary, for the text
  * @ret:     set on success; free with config_free()
  *
  * Return: EX_OK; EX_CONFIG or EX_NOPERM, reported.
  */
-MUST_CHECK int cli_load_config(const struct cli *cli, const char *instead, struct config **ret);
+MUST_CHECK int cli_load_config(const struct cli *cli,
+                               const char *const *needed,
+                               const char *instead,
+                               struct config **ret);
 
 /*
  * cli_open_spool() - open the spool for reading
@@ -139,6 +163,12 @@ char *cli_read_status(void);
     "other one; its log says what it needs (spool_moved, spool_not_restored)"
 /* May this user read in @directory? False too when it is not there (errno says which). */
 bool cli_may_read(const char *directory);
+/*
+ * cli_process_runs() - does the process with this id run?
+ *
+ * One that has ended and that its parent has not waited for keeps its id, but does not run.
+ */
+bool cli_process_runs(int64_t pid);
 /* Reports that reading the spool failed; returns the exit code. */
 int cli_report_read_error(const struct spool *spool, int error);
 
@@ -148,6 +178,12 @@ int cli_report_read_error(const struct spool *spool, int error);
     "there was one)"
 
 struct spool_time cli_now(void);
+
+/* The end of a word that is counted. */
+static inline const char *cli_plural(uint64_t count)
+{
+    return count == 1 ? "" : "s";
+}
 
 /* "3.4 MiB", for people. */
 #define CLI_SIZE_MAX 32

@@ -35,6 +35,18 @@ static const struct verb verbs[] = {
      "verify audit files: every message has exactly one outcome"},
     {"check", cli_check, CLI_UNCHECKED,
      "verify the spool and the audit file: is everything as it should be?"},
+    {"list", cli_list, EX_UNAVAILABLE, "which messages are spooled, or kept aside"},
+    {"show", cli_show, EX_UNAVAILABLE, "one message with all that it has"},
+    {"shape", cli_shape, EX_UNAVAILABLE, "count, bytes and age of what is spooled, by topic"},
+    {"export", cli_export, EX_UNAVAILABLE, "messages as lines of JSON, for import"},
+    {"import", cli_import, EX_UNAVAILABLE, "publish what export wrote"},
+    {"flush", cli_flush, EX_UNAVAILABLE, "connect and send now"},
+    {"hold", cli_hold, EX_UNAVAILABLE, "stop sending, of everything or of one lane"},
+    {"release", cli_release, EX_UNAVAILABLE, "resume sending"},
+    {"drop", cli_drop, EX_UNAVAILABLE, "end messages: outcome dropped"},
+    {"requeue", cli_requeue, EX_UNAVAILABLE, "send again what was rejected and is kept aside"},
+    {"log-level", cli_log_level, EX_UNAVAILABLE, "how much the daemon logs"},
+    {"rotate", cli_rotate, EX_UNAVAILABLE, "the daemon opens its audit file again"},
 };
 
 #define VERB_COUNT (sizeof(verbs) / sizeof(verbs[0]))
@@ -85,16 +97,16 @@ static int print_help(void)
 {
     fputs("Usage: mqtt-spool [-c FILE] VERB [OPTION]...\n\n", stdout);
     print_verbs(stdout);
-    fputs(
-        "\nOptions:\n"
-        "  -c FILE, --config FILE\n"
-        "             configuration of the daemon (default " CONFIG_DEFAULT_PATH ")\n"
-        "  --help     this page\n"
-        "  --version  the version\n"
-        "\nExit codes: 0 done, 64 usage, 65 bad data, 69 unavailable (an output that cannot be\n"
-        "written, too), 75 try again, 77 not allowed, 78 configuration; of check: 0, 1 and 2,\n"
-        "see its page.\n",
-        stdout);
+    fputs("\nOptions:\n"
+          "  -c FILE, --config FILE\n"
+          "             configuration of the daemon\n"
+          "             (default " CONFIG_DEFAULT_PATH ")\n"
+          "  --help     this page\n"
+          "  --version  the version\n"
+          "\nExit codes: 0 done, 64 usage, 65 bad data, 69 unavailable (an output that\n"
+          "cannot be written, too), 75 try again, 77 not allowed, 78 configuration;\n"
+          "of check: 0, 1 and 2, see its page.\n",
+          stdout);
     return finish(EX_OK, EX_UNAVAILABLE);
 }
 
@@ -116,7 +128,7 @@ static int run_help(const struct cli *cli, int argc, char **argv)
     char *arguments[] = {NULL, option, NULL};
     const struct verb *verb;
 
-    if (argc < 2 || strcmp(argv[1], "help") == 0)
+    if (argc < 2 || strcmp(argv[1], "help") == 0 || strcmp(argv[1], "--help") == 0)
         return print_help();
     verb = find_verb(argv[1]);
     if (!verb)

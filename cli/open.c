@@ -27,7 +27,10 @@
 
 static char status_file[PATH_MAX]; /* of the daemon; "": not long_options */
 
-int cli_load_config(const struct cli *cli, const char *instead, struct config **ret)
+int cli_load_config(const struct cli *cli,
+                    const char *const *needed,
+                    const char *instead,
+                    struct config **ret)
 {
     const char *path = cli->config_path ? cli->config_path : CONFIG_DEFAULT_PATH;
     char error[CONFIG_ERROR_MAX];
@@ -41,13 +44,18 @@ int cli_load_config(const struct cli *cli, const char *instead, struct config **
             path, strerror(errno), instead);
         return code;
     }
-    result = config_load(path, ret, error);
+    result = config_load_needed(path, needed, ret, error);
     if (result == 0) {
+        if (error[0] != '\0')
+            cli_error(
+                "warning: %s; the daemon does not start with this file. The rest of it is "
+                "used here",
+                error);
         cli_set_socket((*ret)->listen.socket);
         return EX_OK;
     }
     if (result == -EINVAL)
-        cli_error("%s", error);
+        cli_error("%s; correct that, or do without the file: give %s", error, instead);
     else
         cli_error("%s: %s", path, strerror(-result));
     return EX_CONFIG;
@@ -68,6 +76,32 @@ void cli_set_socket(const char *socket)
         status_file[0] = '\0';
 }
 
+/* From its stat in /proc, behind the name, which may have any bytes; 0: not known. */
+static int process_state(pid_t pid)
+{
+    char path[64], text[512];
+    const char *name_end;
+
+    (void)snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
+    AUTO_CLOSE int fd = open(path, O_RDONLY | O_CLOEXEC);
+    ssize_t got = fd < 0 ? -1 : read(fd, text, sizeof(text) - 1);
+    if (got < 0)
+        return 0;
+    text[got] = '\0';
+    name_end = strrchr(text, ')');
+    return name_end && name_end[1] == ' ' ? name_end[2] : 0;
+}
+
+bool cli_process_runs(int64_t pid)
+{
+    int state;
+
+    if (pid <= 0 || pid > INT_MAX || (kill((pid_t)pid, 0) < 0 && errno != EPERM))
+        return false;
+    state = process_state((pid_t)pid);
+    return state != 'Z' && state != 'X';
+}
+
 /* Does the status report moved files, and does the daemon that wrote it run? */
 static bool is_moved_status(const char *text)
 {
@@ -76,7 +110,7 @@ static bool is_moved_status(const char *text)
         json_string_value(json_object_get(json_object_get(root, "intake"), "refusing"));
     bool is_moved = cause && strcmp(cause, "spool_moved") == 0;
     json_int_t pid = json_integer_value(json_object_get(root, "pid"));
-    bool is_alive = pid > 0 && pid <= INT_MAX && (kill((pid_t)pid, 0) == 0 || errno == EPERM);
+    bool is_alive = cli_process_runs(pid);
 
     json_decref(root);
     return is_moved && is_alive;

@@ -16,6 +16,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 #include <sysexits.h>
@@ -23,23 +24,24 @@
 static const char help_text[] =
     "Usage: mqtt-spool audit [OPTION]... [FILE]...\n"
     "\n"
-    "Verifies audit files, given oldest first (default: the configured one; - is standard\n"
-    "input): nothing is missing, no message has two outcomes, the sums are those of the\n"
-    "database. The database is compared when the file is the configured one, or -c or\n"
-    "--directory says where it is.\n"
+    "Verifies audit files, given oldest first (default: the configured one, after the\n"
+    "one that was rotated before it, FILE.1; - is standard input): nothing is\n"
+    "missing, no message has two outcomes, the sums are those of the database. The\n"
+    "database is compared when the file is the configured one, or -c or --directory\n"
+    "says where it is.\n"
     "\n"
-    "      --deliveries-off  the file was written with audit.deliveries = false: gaps are "
-    "right\n"
+    "      --deliveries-off  the file was written with audit.deliveries = false: gaps\n"
+    "                        are right\n"
     "      --from N          the first line must have this seq\n"
     "      --directory DIR   the spool to compare with\n"
     "      --json            one JSON object with the result\n"
     "\n"
-    "Exit codes: 0 sound; 65 something is wrong; 69 or 77 a file cannot be read, or the result\n"
-    "cannot be printed.\n";
+    "Exit codes: 0 sound; 64 usage; 65 something is wrong; 69 or 77 a file cannot be\n"
+    "read, or the result cannot be printed; 75 try again; 78 configuration.\n";
 
 static bool is_compressed(const struct line *line)
 {
-    return line->size >= 2 && memcmp(line->text, "\x1f\x8b", 2) == 0;
+    return line->size >= 2 && memcmp(line->text, AUDIT_GZIP_MAGIC, 2) == 0;
 }
 
 static int report_compressed(const struct audit_check *check)
@@ -116,6 +118,8 @@ static int check_file(struct audit_check *check, const char *file, bool last)
 struct audit_request {
     char **files;
     int file_count;
+    char rotated[PATH_MAX];
+    char *configured[2]; /* the file that was rotated before, and the configured one */
     const char *directory;
     bool is_json;
 };
@@ -144,11 +148,13 @@ static int audit_configure(struct audit_check *check,
                            const struct cli *cli,
                            struct config **ret)
 {
+    static const char *const needed[] = {"spool.directory", "audit.file", "audit.deliveries",
+                                         NULL};
     int code;
 
     if (request->file_count > 0 && !cli->config_path)
         return EX_OK;
-    code = cli_load_config(cli, "the audit FILE", ret);
+    code = cli_load_config(cli, needed, "the audit FILE", ret);
     if (code != EX_OK)
         return code;
     if (!(*ret)->audit.has_deliveries)
@@ -167,8 +173,12 @@ static int audit_configure(struct audit_check *check,
         cli_error("the audit file %s is no regular file; move it away", (*ret)->audit.file);
         return EX_UNAVAILABLE;
     }
-    request->files = &(*ret)->audit.file;
-    request->file_count = 1;
+    request->configured[0] = request->rotated;
+    request->configured[1] = (*ret)->audit.file;
+    /* --from is about the configured file. */
+    request->file_count =
+        check->from == 0 && audit_find_rotated((*ret)->audit.file, request->rotated) ? 2 : 1;
+    request->files = request->configured + 2 - request->file_count;
     return EX_OK;
 }
 
@@ -180,6 +190,8 @@ int audit_check_files(struct audit_check *check, char **files, int count, const 
         code = audit_compare_before(check, directory);
     for (int i = 0; code == EX_OK && i < count; i++)
         code = check_file(check, files[i], i + 1 == count);
+    check->is_rotated = check->lines == 0 && count > 0 && strcmp(files[count - 1], "-") != 0 &&
+                        audit_is_rotated(files[count - 1]);
     if (code == EX_OK && directory)
         code = audit_compare_after(check, directory);
     return code;

@@ -5,6 +5,10 @@
 #ifndef MQTT_SPOOLD_CLI_AUDIT_CHECK_H
 #define MQTT_SPOOLD_CLI_AUDIT_CHECK_H
 
+#include <limits.h>
+#include <stdbool.h>
+#include <stdint.h>
+
 #include "base/attr.h"
 #include "cli/audit/id_set.h"
 #include "cli/lines.h"
@@ -12,6 +16,7 @@
 
 #define AUDIT_PROBLEMS_MAX 20 /* more are only counted */
 #define AUDIT_TEXT_MAX     512
+#define AUDIT_GZIP_MAGIC   "\x1f\x8b"
 
 struct audit_problem {
     const char *file; /* NULL: it is not about a file */
@@ -50,7 +55,9 @@ struct audit_check {
     uint64_t clock_steps; /* lines whose time is before that of the line above */
     uint64_t counts[SPOOL_OUTCOMES];
     uint64_t pruned; /* deliveries whose records were pruned: one line stands for a range */
+    uint64_t admin;  /* lines about what operators changed, besides lines */
     bool torn;       /* the last file ends in half a line */
+    bool is_rotated; /* no line was read, and rotated files beside the last one explain that */
     struct id_set ids;
     uint64_t problem_count;
     struct audit_problem problems[AUDIT_PROBLEMS_MAX];
@@ -79,6 +86,12 @@ MUST_CHECK int audit_check_line(struct audit_check *check, const struct line *li
  * cannot be compared is left out; the exit code is that of opening the spool. */
 MUST_CHECK int audit_compare_before(struct audit_check *check, const char *directory);
 MUST_CHECK int audit_compare_after(struct audit_check *check, const char *directory);
+
+/* rotated.c: @ret is the name of the file that was rotated before @file, FILE.1. False: there
+ * is none, it may not be read, or it is compressed. */
+bool audit_find_rotated(const char *file, char ret[static PATH_MAX]);
+/* Was @file rotated, under any of the names that logrotate gives? */
+bool audit_is_rotated(const char *file);
 
 /* check.c: all of that in order; prints nothing on standard output. @directory: NULL:
  * compare with nothing. id_set_done() is the caller's. */

@@ -3,8 +3,9 @@
  * record.c - is one line of an audit file a sound record, and the next one?
  *
  * Each line is an outcome record with all its fields, seq rises by one without
- * a gap, no message has two outcomes. Time may step back, because the wall
- * clock of a gateway may be set: that is counted and no problem.
+ * a gap, no message has two outcomes; or it says what an operator changed. Time
+ * may step back, because the wall clock of a gateway may be set: that is counted
+ * and no problem.
  */
 #include "cli/audit/check.h"
 
@@ -120,8 +121,8 @@ static void check_seq(struct audit_check *check, uint64_t seq, uint64_t end)
         return;
     if (seq > last) {
         audit_add_problem(
-            check, "seq jumps from %" PRIu64 " to %" PRIu64 ": %" PRIu64 " lines are missing",
-            last, seq, seq - last - 1);
+            check, "seq jumps from %" PRIu64 " to %" PRIu64 ": %" PRIu64 " line%s missing",
+            last, seq, seq - last - 1, seq - last == 2 ? " is" : "s are");
         return;
     }
     audit_add_problem(check,
@@ -177,6 +178,8 @@ static void check_members(struct audit_check *check, const json_t *object)
         (void)get_number(check, object, "code", 0, 255, &number);
     if (json_object_get(object, "ref"))
         (void)get_text(check, object, "ref");
+    if (json_object_get(object, "requeued_from"))
+        (void)get_number(check, object, "requeued_from", 1, INT64_MAX, &number);
 }
 
 /* Stands for the records of deliveries from "from" to "seq". */
@@ -198,6 +201,20 @@ static void check_pruned(struct audit_check *check, const json_t *object)
     check->pruned += (uint64_t)(seq - from + 1);
     if (get_time(check, object, "time", &time_ms))
         check_time(check, time_ms);
+}
+
+/* What an operator changed: it has no number, because messages have records of their own. */
+static void check_admin(struct audit_check *check, const json_t *object)
+{
+    int64_t number;
+
+    check->admin++;
+    if (json_object_get(object, "seq"))
+        audit_add_problem(check, "a line with \"admin\" has no \"seq\"");
+    (void)get_text(check, object, "admin"); /* noted as a problem when it is not there */
+    (void)get_time(check, object, "time", &number);
+    if (!json_is_null(json_object_get(object, "uid")))
+        (void)get_number(check, object, "uid", 0, UINT32_MAX, &number);
 }
 
 /* Members that are not known are left alone: a later version may write more. */
@@ -228,6 +245,8 @@ int audit_check_line(struct audit_check *check, const struct line *line)
     check->line++;
     if (json_is_object(object) && json_object_get(object, "pruned"))
         check_pruned(check, object);
+    else if (json_is_object(object) && json_object_get(object, "admin"))
+        check_admin(check, object);
     else if (json_is_object(object))
         check_record(check, object);
     else if (object)

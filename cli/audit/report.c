@@ -17,26 +17,36 @@
 
 #define JSON_MAX ((size_t)1024 * 1024)
 
+static void print_admin(const struct audit_check *check)
+{
+    if (check->admin > 0)
+        printf("          %" PRIu64 " change%s by operators\n", check->admin,
+               cli_plural(check->admin));
+}
+
 static void print_history(const struct audit_check *check)
 {
     char first[CLOCK_TEXT_MAX], last[CLOCK_TEXT_MAX];
 
     if (check->lines == 0) {
-        printf("audit     no outcome is recorded in %" PRIu64 " file(s)\n", check->files);
+        printf("audit     no outcome is recorded in %" PRIu64 " file%s\n", check->files,
+               cli_plural(check->files));
+        print_admin(check);
         return;
     }
     clock_format(check->first_ms, first);
     clock_format(check->last_ms, last);
-    printf("audit     %" PRIu64 " lines in %" PRIu64 " file(s), seq %" PRIu64 " to %" PRIu64
+    printf("audit     %" PRIu64 " line%s in %" PRIu64 " file%s, seq %" PRIu64 " to %" PRIu64
            "\n          %s to %s\n",
-           check->lines, check->files, check->first_seq, check->last_seq, first, last);
+           check->lines, cli_plural(check->lines), check->files, cli_plural(check->files),
+           check->first_seq, check->last_seq, first, last);
     if (check->first_seq != 1)
         printf("          starts at seq %" PRIu64
                ": to check all, give the files that were rotated before it first\n",
                check->first_seq);
     if (check->clock_steps > 0)
-        printf("          the clock was set back %" PRIu64 " time(s); seq decides the order\n",
-               check->clock_steps);
+        printf("          the clock was set back %" PRIu64 " time%s; seq decides the order\n",
+               check->clock_steps, cli_plural(check->clock_steps));
     for (unsigned i = 0; i < SPOOL_OUTCOMES; i++)
         printf("%s%-9s %12" PRIu64 "\n", i == 0 ? "outcomes  " : "          ",
                spool_outcome_name((enum spool_outcome)i), check->counts[i]);
@@ -44,6 +54,7 @@ static void print_history(const struct audit_check *check)
         printf("          pruned    %12" PRIu64
                " delivered, whose records were pruned (audit.max_waiting)\n",
                check->pruned);
+    print_admin(check);
 }
 
 static void print_database(const struct audit_check *check)
@@ -61,9 +72,10 @@ static void print_database(const struct audit_check *check)
         puts("          its counts go back to the first message and the files do not: not "
              "compared");
     if (database->waiting > 0)
-        printf("          %" PRIu64 " outcome(s) %s, counted from there\n", database->waiting,
+        printf("          %" PRIu64 " outcome%s %s, counted from there\n", database->waiting,
+               cli_plural(database->waiting),
                check->last_seq < database->exported
-                   ? "that the files lack are still in the database"
+                   ? "that the files lack, still in the database"
                    : "not yet written to the file");
     if (database->pruned > 0)
         printf(
@@ -72,15 +84,17 @@ static void print_database(const struct audit_check *check)
             database->pruned);
 }
 
+/* The first line, or the one that comes next, is that of the first seq that is known. */
 static void print_sound(const struct audit_check *check)
 {
-    if (check->first_seq <= 1)
+    uint64_t first = check->is_rotated ? check->database.exported + 1 : check->first_seq;
+
+    if (first <= 1)
         puts("verdict   sound: no line is missing and no message has two outcomes");
     else
         printf("verdict   sound from seq %" PRIu64 " on; 1 to %" PRIu64
                " are not in the files given (%srotated, deleted or cut)\n",
-               check->first_seq, check->first_seq - 1,
-               check->deliveries_omitted ? "left out, " : "");
+               first, first - 1, check->deliveries_omitted ? "left out, " : "");
 }
 
 static void print_remedies(const struct audit_check *check)
@@ -129,7 +143,8 @@ void audit_print_page(const struct audit_check *check)
         print_sound(check);
         return;
     }
-    printf("verdict   NOT SOUND: %" PRIu64 " problem(s)\n", check->problem_count);
+    printf("verdict   NOT SOUND: %" PRIu64 " problem%s\n", check->problem_count,
+           cli_plural(check->problem_count));
     print_problems(check);
     print_remedies(check);
 }
@@ -184,6 +199,7 @@ int audit_print_json(const struct audit_check *check)
         json_unsigned(&json, spool_outcome_name((enum spool_outcome)i), check->counts[i]);
     json_close_object(&json);
     json_unsigned(&json, "pruned", check->pruned);
+    json_unsigned(&json, "admin", check->admin);
     if (check->database.compared)
         write_database(&json, &check->database);
     json_unsigned(&json, "problems", check->problem_count);

@@ -20,7 +20,6 @@
 #include "daemon/config/config.h"
 #include "store/spool.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <libgen.h>
@@ -38,16 +37,17 @@
 static const char help_text[] =
     "Usage: mqtt-spool check [OPTION]...\n"
     "\n"
-    "Verifies the spool and the audit file, while the daemon runs or is stopped: the pages of\n"
-    "the database, each message, the ledger, ids, outcomes, and the audit file against them.\n"
-    "Reads everything once, and changes nothing.\n"
+    "Verifies the spool and the audit file, while the daemon runs or is stopped: the\n"
+    "pages of the database, each message, the ledger, ids, outcomes, and the audit\n"
+    "file against them. Reads everything once, and changes nothing.\n"
     "\n"
-    "      --directory DIR  the spool, instead of the configured one; no audit file is then\n"
-    "                       looked at, unless -c names a configuration\n"
+    "      --directory DIR  the spool, instead of the configured one; no audit file\n"
+    "                       is then looked at, unless -c names a configuration\n"
     "      --json           one JSON object with the result\n"
     "\n"
-    "Exit codes: 0 all is well; 1 something is wrong; 2 it could not be checked, for whatever\n"
-    "reason (wrong usage and an output that cannot be written included). No other.\n";
+    "Exit codes: 0 all is well; 1 something is wrong; 2 it could not be checked, for\n"
+    "whatever reason (wrong usage and an output that cannot be written included). No\n"
+    "other.\n";
 
 struct finding {
     const char *part;
@@ -251,15 +251,13 @@ static int check_audit(struct check *check)
     char rotated[PATH_MAX];
     char file[PATH_MAX];
     char *files[] = {rotated, file};
-    struct stat st;
     int first = 1;
     int code;
 
     if (!check->audit_file || *check->audit_file == '\0' || !is_audit_file(check))
         return EX_OK;
     (void)snprintf(file, sizeof(file), "%s", check->audit_file);
-    if (snprintf(rotated, sizeof(rotated), "%s.1", check->audit_file) < PATH_MAX &&
-        access(rotated, R_OK) == 0 && stat(rotated, &st) == 0 && S_ISREG(st.st_mode))
+    if (audit_find_rotated(check->audit_file, rotated))
         first = 0;
     code = audit_check_files(&audit, files + first, 2 - first,
                              check->damaged ? NULL : check->directory);
@@ -271,31 +269,6 @@ static int check_audit(struct check *check)
     check->audit_last_seq = audit.last_seq;
     add_audit_problems(check, &audit);
     return EX_OK;
-}
-
-/* Was the file rotated, under any of the names that logrotate gives? */
-static bool is_rotated(const char *file)
-{
-    char name[PATH_MAX], folder[PATH_MAX];
-    const char *base;
-    size_t length;
-    bool found = false;
-    DIR *dir;
-
-    (void)snprintf(name, sizeof(name), "%s", file);
-    (void)snprintf(folder, sizeof(folder), "%s", file);
-    base = basename(name);
-    length = strlen(base);
-    dir = opendir(dirname(folder));
-    for (struct dirent *entry; !found && dir && (entry = readdir(dir));) {
-        const char *rest = entry->d_name + length;
-
-        found = strncmp(entry->d_name, base, length) == 0 && (*rest == '.' || *rest == '-') &&
-                rest[1] >= '0' && rest[1] <= '9';
-    }
-    if (dir)
-        (void)closedir(dir);
-    return found;
 }
 
 /* The end of a line, which may be text of others. */
@@ -336,15 +309,16 @@ static void print_scope(const struct check *check)
 static void print_notes(const struct check *check)
 {
     if (check->audit_first_seq > 1 && !check->deliveries_omitted &&
-        !is_rotated(check->audit_file))
+        !audit_is_rotated(check->audit_file))
         printf("note      the audit file starts at seq %" PRIu64
                ", and no rotated one lies beside it: what was\n          before was rotated "
                "elsewhere, deleted or cut\n",
                check->audit_first_seq);
     if (check->stats.damaged_files > 0)
-        printf("note      %u damaged database(s) lie in the folder, moved aside by the daemon; "
-               "move\n          them elsewhere when they are no longer needed here\n",
-               check->stats.damaged_files);
+        printf(
+            "note      damaged databases in the folder, moved aside by the daemon: %u; move\n"
+            "          them elsewhere when they are no longer needed here\n",
+            check->stats.damaged_files);
 }
 
 static void print_page(const struct check *check)
@@ -355,7 +329,8 @@ static void print_page(const struct check *check)
         puts("verdict   all is well");
         return;
     }
-    printf("verdict   NOT WELL: %" PRIu64 " finding(s)\n", check->finding_count);
+    printf("verdict   NOT WELL: %" PRIu64 " finding%s\n", check->finding_count,
+           cli_plural(check->finding_count));
     for (uint64_t i = 0; i < check->kept; i++) {
         const struct finding *finding = &check->findings[i];
 
@@ -412,11 +387,13 @@ static int check_parse(struct check *check, int argc, char **argv)
 
 static int check_configure(struct check *check, const struct cli *cli, struct config **ret)
 {
+    static const char *const needed[] = {"spool.directory", "audit.file", "audit.deliveries",
+                                         NULL};
     int code;
 
     if (check->directory && !cli->config_path)
         return EX_OK;
-    code = cli_load_config(cli, "--directory DIR", ret);
+    code = cli_load_config(cli, needed, "--directory DIR", ret);
     if (code != EX_OK)
         return code;
     if (!check->directory)

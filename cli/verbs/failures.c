@@ -25,16 +25,18 @@
 static const char help_text[] =
     "Usage: mqtt-spool failures [OPTION]...\n"
     "\n"
-    "Messages that ended otherwise than delivered, oldest first. Works while the daemon is\n"
-    "stopped too. Failures older than audit.keep are in the audit files only.\n"
+    "Messages that ended otherwise than delivered, oldest first. Works while the\n"
+    "daemon is stopped too. Failures older than audit.keep are in the audit files\n"
+    "only.\n"
     "\n"
-    "      --since TIME|AGE  only since then: 2026-11-01T12:00:00Z, any RFC 3339 time, or 1h, 2d\n"
+    "      --since TIME|AGE  only since then: 2026-11-01T12:00:00Z, any RFC 3339\n"
+    "                        time, or 1h, 2d\n"
     "      --limit N         the newest N only\n"
     "      --json            one JSON object a line, as in the audit file\n"
     "      --directory DIR   the spool, instead of the configured one\n"
     "\n"
-    "Exit codes: 0 all were listed; 65 the spool is damaged or another program's; 69 there is\n"
-    "no spool; 75 locked, try again; 77 not allowed; 78 configuration.\n";
+    "Exit codes: 0 all were listed; 65 the spool is damaged or another program's;\n"
+    "69 there is no spool; 75 locked, try again; 77 not allowed; 78 configuration.\n";
 
 struct failures {
     const char *directory;
@@ -63,7 +65,7 @@ static const char *reason_cell(const struct spool_record *record, char text[stat
 
 static void print_heading(void)
 {
-    printf("%-24s %-25s %10s %10s %-10s %-20s %s\n", "TIME", "OUTCOME", "ID", "BYTES", "AGE",
+    printf("%-24s %-25s %10s %10s %-10s %-23s %s\n", "TIME", "OUTCOME", "ID", "BYTES", "AGE",
            "CLIENT", "TOPIC");
 }
 
@@ -74,7 +76,7 @@ static void print_record(const struct spool_record *record)
 
     clock_format(record->time_ms, time);
     clock_format_span(record->age_ms, span);
-    printf("%-24s %-25s %10" PRIu64 " %10" PRIu64 " %-10s %-20s %s\n", time,
+    printf("%-24s %-25s %10" PRIu64 " %10" PRIu64 " %-10s %-23s %s\n", time,
            reason_cell(record, reason), record->id, record->bytes, span,
            cli_printable(client, sizeof(client), record->client),
            cli_printable(topic, sizeof(topic), record->topic));
@@ -182,7 +184,9 @@ int cli_failures(const struct cli *cli, int argc, char **argv)
         return EX_UNAVAILABLE;
     }
     if (!failures.directory) {
-        code = cli_load_config(cli, "--directory DIR", &config);
+        static const char *const needed[] = {"spool.directory", NULL};
+
+        code = cli_load_config(cli, needed, "--directory DIR", &config);
         if (code != EX_OK)
             return code;
         failures.directory = config->spool.directory;

@@ -22,7 +22,8 @@
 static const char help_text[] =
     "Usage: mqtt-spool publish -t TOPIC (-m TEXT | -f FILE | -l | -s) [OPTION]...\n"
     "\n"
-    "Hands messages to the daemon. With QoS 1 it ends when each one is on the gateway's disk.\n"
+    "Hands messages to the daemon. With QoS 1 it ends when each one is on the\n"
+    "gateway's disk.\n"
     "\n"
     "  -t TOPIC              topic\n"
     "  -m TEXT               the message\n"
@@ -45,9 +46,9 @@ static const char help_text[] =
     "      --json            one JSON object for each message\n"
     "  -v                    print \"accepted id=N\" for each message\n"
     "\n"
-    "Exit codes: 0 all accepted; 65 refused for its topic, size or format; 69 no daemon, or an\n"
-    "answer cannot be printed; 75 try again; 77 not allowed. The first message that fails\n"
-    "decides.\n";
+    "Exit codes: 0 all accepted; 65 refused for its topic, size or format; 69 no\n"
+    "daemon, or an answer cannot be printed; 75 try again; 77 not allowed. The first\n"
+    "message that fails decides.\n";
 
 enum {
     OPTION_RETAIN = 256,
@@ -94,7 +95,7 @@ set_source(struct publish_options *options, enum publish_source source, const ch
 static int set_qos(struct publish_options *options, const char *text)
 {
     if (strcmp(text, "2") == 0) {
-        cli_error("QoS 2 from producers is not supported yet: use -q 1, which is as durable, "
+        cli_error("this tool does not publish with QoS 2: use -q 1, which is as durable, "
                   "a message can only arrive twice after a failure");
         return EX_DATAERR;
     }
@@ -275,4 +276,21 @@ int publish_parse(int argc, char **argv, struct publish_options *ret)
     if (optind < argc)
         return cli_usage("publish", "what is \"%s\"? A message is given with -m", argv[optind]);
     return check_options(ret);
+}
+
+int publish_configure(const struct cli *cli,
+                      struct publish_options *options,
+                      struct config **ret_config)
+{
+    static const char *const needed[] = {"listen.socket", NULL};
+    int code;
+
+    if (options->socket)
+        return CLI_CONTINUE;
+    code = cli_load_config(cli, needed, "--socket PATH", ret_config);
+    if (code != EX_OK)
+        return code;
+    options->socket = (*ret_config)->listen.socket;
+    options->max_packet = (*ret_config)->listen.max_packet;
+    return CLI_CONTINUE;
 }

@@ -74,6 +74,7 @@ int publish_read_payload(const struct publish_options *options,
         break;
     case PUBLISH_NOTHING:
     case PUBLISH_LINES:
+    case PUBLISH_IMPORT:
     default:
         return EX_OK;
     }

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * publish_properties.c - the MQTT 5 properties of a message, and the id in
- * those of its answer
+ * publish_properties.c - the MQTT 5 properties of a message, and what
+ * those of its answer say
  */
 #include "base/cleanup.h"
 #include "cli/cli.h"
 #include "cli/verbs/publish-private.h"
+#include "daemon/mqtt/packet.h"
 
 #include <mosquitto.h>
 #include <mqtt_protocol.h>
@@ -83,21 +84,39 @@ int publish_make_properties(struct publisher *publisher)
     return result == MOSQ_ERR_NOMEM ? EX_UNAVAILABLE : EX_DATAERR;
 }
 
-uint64_t publish_read_id(const mosquitto_property *properties)
+/* The value of the first user property @wanted, free with free(); NULL: there is none. */
+static char *read_user_property(const mosquitto_property *properties, const char *wanted)
 {
     const mosquitto_property *at = properties;
-    uint64_t id = 0;
     bool skip_first = false;
 
-    while (at && id == 0) {
+    while (at) {
         AUTO_FREE char *name = NULL;
-        AUTO_FREE char *value = NULL;
+        char *value = NULL;
 
         at = mosquitto_property_read_string_pair(at, MQTT_PROP_USER_PROPERTY, &name, &value,
                                                  skip_first);
         skip_first = true;
-        if (at && name && value && strcmp(name, "spool-id") == 0)
-            (void)cli_parse_number(value, 1, INT64_MAX, &id); /* not a number: no id */
+        if (at && name && value && strcmp(name, wanted) == 0)
+            return value;
+        free(value);
     }
+    return NULL;
+}
+
+uint64_t publish_read_id(const mosquitto_property *properties)
+{
+    AUTO_FREE char *value = read_user_property(properties, "spool-id");
+    uint64_t id = 0;
+
+    if (value)
+        (void)cli_parse_number(value, 1, INT64_MAX, &id); /* not a number: no id */
     return id;
+}
+
+bool publish_is_too_large(const mosquitto_property *properties)
+{
+    AUTO_FREE char *value = read_user_property(properties, PACKET_REFUSED_NAME);
+
+    return value && strcmp(value, PACKET_REFUSED_TOO_LARGE) == 0;
 }

@@ -20,9 +20,12 @@ static const struct {
 } reasons[] = {
     {MQTT_RC_QUOTA_EXCEEDED, EX_TEMPFAIL, "quota exceeded; mqtt-spool status says why"},
     {MQTT_RC_SERVER_BUSY, EX_TEMPFAIL, "the daemon is busy; try again"},
+    {MQTT_RC_SERVER_UNAVAILABLE, EX_TEMPFAIL,
+     "it has as many clients as it takes (listen.max_clients), or is stopping; try again"},
     {MQTT_RC_SERVER_SHUTTING_DOWN, EX_TEMPFAIL, "the daemon is shutting down; try again"},
     {MQTT_RC_NOT_AUTHORIZED, EX_NOPERM, "this user may not do that"},
-    {MQTT_RC_TOPIC_NAME_INVALID, EX_DATAERR, "the topic name is not valid"},
+    {MQTT_RC_TOPIC_NAME_INVALID, EX_DATAERR,
+     "the topic name is not valid, alone or with prefix or map of its lane"},
     {MQTT_RC_PACKET_TOO_LARGE, EX_DATAERR,
      "the message is larger than the daemon takes (listen.max_packet)"},
     {MQTT_RC_PAYLOAD_FORMAT_INVALID, EX_DATAERR,
@@ -54,16 +57,18 @@ const char *publish_reason_text(int reason)
 }
 
 /* The one thing that no producer may publish. */
-const char *publish_puback_text(const struct publish_options *options, int reason)
+const char *publish_puback_text(const struct publish_message *message, int reason)
 {
-    return reason == MQTT_RC_NOT_AUTHORIZED && options->topic[0] == '$'
+    return reason == MQTT_RC_NOT_AUTHORIZED && message->is_system_topic
                ? "topics that begin with $ cannot be published"
                : publish_reason_text(reason);
 }
 
-/* At CONNECT it is the number of clients that has a quota. */
+/* At CONNECT it is the number of clients that has a quota, and the user that has a right. */
 const char *publish_connack_text(int reason)
 {
+    if (reason == MQTT_RC_NOT_AUTHORIZED)
+        return "access has no entry for this user (in the daemon's configuration)";
     return reason == MQTT_RC_QUOTA_EXCEEDED
                ? "it has as many clients as it takes (listen.max_clients); try again"
                : publish_reason_text(reason);

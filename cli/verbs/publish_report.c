@@ -40,8 +40,9 @@ static void print_result(struct publisher *publisher,
     json_open_object(&json, NULL);
     if (id != 0)
         json_unsigned(&json, "id", id);
-    json_text(&json, "topic", publisher->options->topic);
-    if (publisher->options->source == PUBLISH_LINES)
+    if (publisher->options->topic)
+        json_text(&json, "topic", publisher->options->topic);
+    if (publish_reads_lines(publisher->options))
         json_unsigned(&json, "line", message->number);
     json_text(&json, "result", result);
     if (reason != 0)
@@ -67,9 +68,14 @@ void publish_report_accepted(struct publisher *publisher,
                              uint64_t id)
 {
     /* A message of QoS 0 has no acknowledgement: it was handed over, no more is known. */
-    const char *result = publisher->options->qos == 0 ? "sent" : "accepted";
+    const char *result = message->qos == 0 ? "sent" : "accepted";
 
     publisher->accepted++;
+    if (publisher->order.first_refused > 0 &&
+        message->number > publisher->order.first_refused) {
+        publisher->order.accepted_after++;
+        publisher->order.last_accepted = message->number;
+    }
     if (publisher->options->is_json)
         print_result(publisher, message, result, id, 0, NULL);
     else if (publisher->options->is_verbose)
@@ -78,16 +84,21 @@ void publish_report_accepted(struct publisher *publisher,
 
 void publish_report_refused(struct publisher *publisher,
                             const struct publish_message *message,
-                            int reason)
+                            int reason,
+                            bool is_too_large)
 {
-    const char *text = publish_puback_text(publisher->options, reason);
+    const char *text = is_too_large ? "it is larger than max_bytes of its lane, so every other "
+                                      "try is refused, too"
+                                    : publish_puback_text(message, reason);
 
-    publish_fail(publisher, publish_exit_code(reason));
+    if (publisher->order.first_refused == 0)
+        publisher->order.first_refused = message->number;
+    publish_fail(publisher, is_too_large ? EX_DATAERR : publish_exit_code(reason));
     if (publisher->options->is_json)
         print_result(publisher, message, "refused", 0, reason, text);
     if (publisher->refusals++ >= REFUSALS_SHOWN_MAX)
         return;
-    if (publisher->options->source == PUBLISH_LINES)
+    if (publish_reads_lines(publisher->options))
         cli_error("line %" PRIu64 " was refused: %s (0x%02X)", message->number, text,
                   (unsigned)reason);
     else
@@ -114,7 +125,7 @@ static void report_unanswered(struct publisher *publisher)
 static void report_lost(struct publisher *publisher)
 {
     report_unanswered(publisher);
-    if (publisher->code != EX_TEMPFAIL)
+    if (publisher->code != EX_TEMPFAIL || publisher->is_end_reported)
         return;
     if (publisher->timed_out && publisher->in_flight > 0)
         cli_error("the daemon did not take the message%s in time: a lane is full and "
@@ -136,8 +147,17 @@ void publish_report_end(struct publisher *publisher)
         return;
     if (publisher->refusals > REFUSALS_SHOWN_MAX)
         cli_error("%u more were refused", publisher->refusals - REFUSALS_SHOWN_MAX);
+    if (publisher->decode && publisher->order.accepted_after > 0)
+        cli_error("%" PRIu64 " message%s sent already %s accepted after it, up to line "
+                  "%" PRIu64 ": --json shows which",
+                  publisher->order.accepted_after,
+                  publisher->order.accepted_after == 1 ? " that was" : "s that were",
+                  publisher->order.accepted_after == 1 ? "was" : "were",
+                  publisher->order.last_accepted);
     if (publisher->lost)
         report_lost(publisher);
+    if (publisher->is_end_reported && publisher->sent == 0)
+        return; /* the connection was refused */
     cli_error("%" PRIu64 " of %" PRIu64 " messages were accepted%s", publisher->accepted,
               publisher->sent, publisher->ended ? "" : "; the rest of the input was not read");
 }

@@ -40,9 +40,23 @@ void publish_close_message(struct publisher *publisher, struct publish_message *
     publisher->progress_ms = publish_now_ms();
 }
 
-static void send_message(struct publisher *publisher, const void *payload, size_t size)
+/* Of MQTT 5 the CONNACK has the limit and the library checks it; of 3.1.1 the connection would
+ * end, and each other try would, too. */
+static bool is_above_limit(const struct publish_options *options,
+                           const struct publish_item *item)
 {
-    const struct publish_options *options = publisher->options;
+    size_t rest = 2 + strlen(item->topic) + (item->qos > 0 ? 2 : 0) + item->payload.size;
+    size_t whole = 2 + rest;
+
+    for (size_t left = rest; left >= 128; left /= 128) /* the length, seven bits a byte */
+        whole++;
+    return options->version == 4 && options->max_packet > 0 && whole > options->max_packet;
+}
+
+/* @number: of the line, or of the message. */
+static void
+send_item(struct publisher *publisher, const struct publish_item *item, uint64_t number)
+{
     struct publish_message *message = publisher->messages;
     int result;
 
@@ -51,28 +65,58 @@ static void send_message(struct publisher *publisher, const void *payload, size_
     if (publisher->in_flight == 0)
         publisher->progress_ms = publish_now_ms();
     /* Open before it is sent: of QoS 0 the answer comes inside the call. */
-    *message =
-        (struct publish_message){.is_open = true, .number = ++publisher->sent, .bytes = size};
+    *message = (struct publish_message){.is_open = true,
+                                        .number = number,
+                                        .bytes = item->payload.size,
+                                        .qos = item->qos,
+                                        .is_system_topic = item->topic[0] == '$'};
+    publisher->sent++;
     publisher->in_flight++;
-    publisher->in_flight_bytes += size;
-    result = mosquitto_publish_v5(publisher->client, &message->mid, options->topic, (int)size,
-                                  payload, (int)options->qos, options->is_retained,
-                                  publisher->properties);
+    publisher->in_flight_bytes += item->payload.size;
+    if (is_above_limit(publisher->options, item))
+        result = MOSQ_ERR_OVERSIZE_PACKET;
+    else
+        result = mosquitto_publish_v5(publisher->client, &message->mid, item->topic,
+                                      (int)item->payload.size, item->payload.data,
+                                      (int)item->qos, item->is_retained, item->properties);
     if (result == MOSQ_ERR_SUCCESS || !message->is_open)
         return;
     if (result == MOSQ_ERR_NO_CONN || result == MOSQ_ERR_CONN_LOST || result == MOSQ_ERR_ERRNO)
         return; /* stays open: the loop finds the connection lost */
-    publish_report_refused(publisher, message, publish_library_reason(result));
+    publish_report_refused(publisher, message, publish_library_reason(result), false);
     publish_close_message(publisher, message);
+    publisher->ended |= publisher->decode != NULL;
+}
+
+/* With what the options say of each message. */
+static struct publish_item item_of(const struct publisher *publisher, struct view payload)
+{
+    return (struct publish_item){.topic = publisher->options->topic,
+                                 .payload = payload,
+                                 .qos = publisher->options->qos,
+                                 .is_retained = publisher->options->is_retained,
+                                 .properties = publisher->properties};
+}
+
+static void send_line(struct publisher *publisher, const struct line *line)
+{
+    struct publish_item item;
+
+    publisher->line++;
+    if (!publisher->decode)
+        item = item_of(publisher, view_of(line->text, line->size));
+    else if (!publisher->decode(publisher, line, publisher->line, &item))
+        return;
+    send_item(publisher, &item, publisher->line);
 }
 
 static void send_lines(struct publisher *publisher)
 {
     struct line line;
 
-    while (publish_has_room(publisher) && publisher->connected) {
+    while (publish_has_room(publisher) && publisher->connected && !publisher->ended) {
         if (lines_take(&publisher->lines, &line)) {
-            send_message(publisher, line.text, line.size);
+            send_line(publisher, &line);
             continue;
         }
         publisher->ended = publisher->lines.ended;
@@ -84,12 +128,13 @@ void publish_send(struct publisher *publisher)
 {
     if (!publisher->connected || publisher->ended)
         return;
-    if (publisher->options->source == PUBLISH_LINES) {
+    if (publish_reads_lines(publisher->options)) {
         send_lines(publisher);
         return;
     }
     publisher->ended = true;
-    send_message(publisher, publisher->single.data, publisher->single.size);
+    const struct publish_item item = item_of(publisher, publisher->single);
+    send_item(publisher, &item, 1);
 }
 
 void publish_read_lines(struct publisher *publisher)
@@ -103,7 +148,7 @@ void publish_read_lines(struct publisher *publisher)
         publish_fail(publisher, EX_DATAERR);
         cli_error("line %" PRIu64 " is longer than the %zu bytes that the daemon takes; it and "
                   "what follows was not sent",
-                  publisher->sent + 1, publisher->lines.bytes.cap);
+                  publisher->line + 1, publisher->lines.bytes.cap);
     } else {
         publish_fail(publisher, EX_UNAVAILABLE);
         cli_error("cannot read standard input: %s; what was read before was sent",

@@ -2,10 +2,12 @@
 /*
  * status.c - mqtt-spool status: what the daemon does and what the spool holds
  *
- * The daemon writes its status beside its socket, as one JSON object, each
+ * The daemon is asked for the status of now, as each client may. If it cannot be asked, its
+ * file is read: it writes its status beside its socket, as one JSON object, each
  * status_interval. The lock on the spool decides whether it runs, not that
  * file, which a killed daemon leaves behind; if the spool's folder may not be
- * read, the process that the file names decides. While no daemon runs, the same
+ * read, the process that the file names decides, and a status that cannot be made
+ * is reported with that. While no daemon runs, the same
  * object is made from the database, with every member, so that a reader needs
  * to know one form only; what is not known then is null, 0 or "".
  */
@@ -14,6 +16,7 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/json.h"
+#include "cli/verbs/control.h"
 #include "cli/verbs/status_page.h"
 #include "daemon/config/config.h"
 #include "daemon/config/spool_lanes.h"
@@ -22,8 +25,6 @@
 
 #include <errno.h>
 #include <jansson.h>
-#include <limits.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -36,17 +37,19 @@
 static const char help_text[] =
     "Usage: mqtt-spool status [OPTION]...\n"
     "\n"
-    "What the daemon does and what the spool holds. Works while the daemon is stopped too.\n"
+    "What the daemon does and what the spool holds: now if this user may open the\n"
+    "daemon's socket, else as of the last status_interval; a status that is older\n"
+    "than a few seconds has its time. Works while the daemon is stopped too, for\n"
+    "users that may read the spool.\n"
     "\n"
     "      --json             one JSON object on one line\n"
     "      --require-running  exit with 69 when the daemon does not run\n"
     "      --directory DIR    the spool, instead of the configured one\n"
     "      --socket PATH      the daemon's socket (its status lies beside it)\n"
     "\n"
-    "Exit codes: 0 printed, whatever the status is; 65 the spool is damaged or another\n"
-    "program's; 69 there is no spool, or no daemon with --require-running; 75 locked, try "
-    "again;\n"
-    "77 not allowed; 78 configuration.\n";
+    "Exit codes: 0 printed, whatever the status is; 65 the spool is damaged or\n"
+    "another program's; 69 there is no spool, or no daemon with --require-running;\n"
+    "75 locked, try again; 77 not allowed; 78 configuration.\n";
 
 struct status {
     const char *directory;       /* NULL: not known */
@@ -117,7 +120,7 @@ static bool is_running(const struct status *status)
 
     if (status->directory && cli_may_read(status->directory))
         return spool_is_in_use(status->directory);
-    return pid > 0 && pid <= INT_MAX && (kill((pid_t)pid, 0) == 0 || errno == EPERM);
+    return cli_process_runs(pid);
 }
 
 static int count_row(void *userdata, const struct spool_record *record)
@@ -224,9 +227,74 @@ static void warn_when_stale(const struct status *status)
         return;
     clock_format_span(age_ms, span);
     cli_error(
-        "this status is %s old although the daemon runs: it may hang or be stopped (journalctl "
-        "-u mqtt-spoold), or the clock was set",
+        "this status is %s old although the daemon runs: it may hang or be stopped, its status "
+        "file may have no room (status_not_written in journalctl -u mqtt-spoold), or the clock "
+        "was set",
         span);
+}
+
+/* ---- the status of now ---- */
+
+/* This program is a client as well, and none that the caller has in mind. */
+static void uncount_self(json_t *root)
+{
+    json_t *connected = json_object_get(json_object_get(root, "producers"), "connected");
+
+    if (json_integer_value(connected) > 0)
+        (void)json_integer_set(connected, json_integer_value(connected) - 1);
+}
+
+/* Return: is there one? */
+static bool load_from_daemon(struct status *status)
+{
+    json_t *root = NULL;
+    char *line = NULL;
+    char *text = NULL;
+
+    if (!status->socket || access(status->socket, W_OK) < 0)
+        return false;
+    cli_silence_errors(true);
+    int code = control_get_status(status->socket, &root);
+    cli_silence_errors(false);
+    if (code == EX_OK) {
+        uncount_self(root);
+        text = json_dumps(root, JSON_COMPACT);
+        line = text ? make_one_line(text) : NULL;
+    }
+    free(text);
+    if (line)
+        status_replace(status, line, root);
+    else
+        json_decref(root);
+    return line != NULL;
+}
+
+static void report_stopped(void)
+{
+    cli_error("the daemon does not run; start it: systemctl start mqtt-spoold");
+}
+
+static bool is_status_file_absent(void)
+{
+    return access(cli_status_file(), F_OK) < 0 && errno == ENOENT;
+}
+
+/* To a user that may not read the spool either, whether the daemon runs is all there is to
+ * report. */
+static int load_instead(struct status *status)
+{
+    bool is_named = json_is_integer(json_object_get(status->root, "pid"));
+    int code = load_from_spool(status);
+
+    if (code == EX_NOPERM && status->running)
+        cli_error("the daemon runs, but this user may not see what it does");
+    else if (code == EX_NOPERM && is_named)
+        report_stopped();
+    else if (code == EX_NOPERM && status->socket && is_status_file_absent())
+        cli_error("the daemon does not seem to run: there is no %s, which it writes when it "
+                  "starts",
+                  cli_status_file());
+    return code;
 }
 
 static int status_load(struct status *status)
@@ -237,12 +305,16 @@ static int status_load(struct status *status)
     }
     status->running = is_running(status);
     if (!status->running && status->running_required) {
-        cli_error("the daemon does not run; start it: systemctl start mqtt-spoold");
+        report_stopped();
         return EX_UNAVAILABLE;
+    }
+    if (status->running && load_from_daemon(status)) {
+        status->is_own = true;
+        return EX_OK;
     }
     status->is_own = status->running && status->root;
     if (!status->is_own)
-        return load_from_spool(status);
+        return load_instead(status);
     warn_when_stale(status);
     return EX_OK;
 }
@@ -263,11 +335,12 @@ static int status_parse(struct status *status, int argc, char **argv)
 /* What was not given comes from the configuration; with one of both given, only from a -c. */
 static int status_configure(struct status *status, const struct cli *cli, struct config **ret)
 {
+    static const char *const needed[] = {"spool.directory", "listen.socket", NULL};
     int code;
 
     if ((status->directory || status->socket) && !cli->config_path)
         return EX_OK;
-    code = cli_load_config(cli, "--directory DIR or --socket PATH", ret);
+    code = cli_load_config(cli, needed, "--directory DIR or --socket PATH", ret);
     if (code != EX_OK)
         return code;
     if (!status->directory)
@@ -275,7 +348,8 @@ static int status_configure(struct status *status, const struct cli *cli, struct
     if (!status->socket)
         status->socket = (*ret)->listen.socket;
     status->interval_ms = (*ret)->status_interval_ms;
-    status->config = *ret;
+    if (!(*ret)->is_partial) /* else limits might be those of defaults */
+        status->config = *ret;
     return EX_OK;
 }
 
@@ -293,8 +367,10 @@ int cli_status(const struct cli *cli, int argc, char **argv)
     if (code == EX_OK && status.is_json)
         puts(status.text);
     else if (code == EX_OK)
-        status_page_print(&(struct status_page){
-            .root = status.root, .running = status.running, .is_own = status.is_own});
+        status_page_print(&(struct status_page){.root = status.root,
+                                                .now_ms = cli_now().wall_ms,
+                                                .running = status.running,
+                                                .is_own = status.is_own});
     status_replace(&status, NULL, NULL);
     return code;
 }

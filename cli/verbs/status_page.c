@@ -10,6 +10,7 @@
 
 #include "base/clock.h"
 #include "cli/cli.h"
+#include "daemon/mqtt/packet.h"
 #include "store/spool.h"
 
 #include <errno.h>
@@ -17,10 +18,17 @@
 #include <string.h>
 
 #define CELL_MAX 256
+/* From this age on an object has its time on the page. */
+#define AS_OF_MS 3000
 
 static const json_t *member(const json_t *root, const char *part, const char *name)
 {
     return json_object_get(part ? json_object_get(root, part) : root, name);
+}
+
+static json_int_t integer(const json_t *root, const char *part, const char *name)
+{
+    return json_integer_value(member(root, part, name));
 }
 
 /* Any member as text for a person; "-" where there is none. */
@@ -38,6 +46,11 @@ cell(const json_t *root, const char *part, const char *name, char text[static CE
     else
         (void)snprintf(text, CELL_MAX, "-");
     return text;
+}
+
+static const char *plural(const char *count)
+{
+    return strcmp(count, "1") == 0 ? "" : "s";
 }
 
 static const char *
@@ -77,6 +90,22 @@ forecast_cell(const json_t *root, const char *name, char text[static CELL_MAX])
     return span_cell(root, "forecast", name, 1000, text);
 }
 
+/* A daemon that answers has composed it just now; the file may be a status_interval old. */
+static void print_time(const json_t *root, int64_t now_ms)
+{
+    const char *text = json_string_value(member(root, NULL, "time"));
+    char time[CELL_MAX], span[CLOCK_SPAN_MAX];
+    int64_t written_ms, age_ms;
+
+    if (!text || !clock_parse(text, &written_ms))
+        return;
+    age_ms = now_ms - written_ms;
+    if (age_ms < AS_OF_MS)
+        return;
+    clock_format_span(age_ms, span);
+    printf("          as of %s, %s ago\n", cell(root, NULL, "time", time), span);
+}
+
 static void print_daemon(const struct status_page *page)
 {
     char version[CELL_MAX], pid[CELL_MAX], uptime[CELL_MAX];
@@ -97,6 +126,7 @@ static void print_daemon(const struct status_page *page)
            cell(page->root, NULL, "version", version),
            span_cell(page->root, NULL, "uptime_ms", 1, uptime),
            cell(page->root, NULL, "pid", pid));
+    print_time(page->root, page->now_ms);
 }
 
 static bool is_all_accepted(const json_t *root)
@@ -112,11 +142,19 @@ static bool is_all_accepted(const json_t *root)
     return !why || *why == '\0';
 }
 
+static bool is_disk_short(const json_t *root)
+{
+    const char *detail = json_string_value(member(root, "spool", "disk_short"));
+
+    return detail && *detail != '\0';
+}
+
 /* How long before the object was written that was, " 3 s ago"; "": never, or not known. Both
  * times come from one reading of the clocks, so a step of the wall clock changes nothing. */
-static const char *ago_cell(const json_t *root, const char *name, char text[static CELL_MAX])
+static const char *
+ago_cell(const json_t *root, const char *part, const char *name, char text[static CELL_MAX])
 {
-    const char *then = json_string_value(member(root, "link", name));
+    const char *then = json_string_value(member(root, part, name));
     const char *now = json_string_value(member(root, NULL, "time"));
     char span[CLOCK_SPAN_MAX];
     int64_t then_ms, now_ms;
@@ -135,8 +173,8 @@ static void print_link_history(const json_t *root)
     char connects[CELL_MAX], error[CELL_MAX], when[CELL_MAX];
 
     cell(root, "link", "connects", connects);
-    printf("          connected %s time%s", connects, strcmp(connects, "1") == 0 ? "" : "s");
-    if (*ago_cell(root, "acknowledged", when) != '\0')
+    printf("          connected %s time%s", connects, plural(connects));
+    if (*ago_cell(root, "link", "acknowledged", when) != '\0')
         printf(", last acknowledgement%s", when);
     else if (member(root, "link", "acknowledged"))
         fputs(", no acknowledgement since the daemon's start", stdout);
@@ -144,43 +182,62 @@ static void print_link_history(const json_t *root)
     if (strcmp(cell(root, "link", "last_error", error), "-") == 0)
         puts("          no error of the connection");
     else
-        printf("          last error%s: %s\n", ago_cell(root, "last_error_time", when), error);
+        printf("          last error%s: %s\n", ago_cell(root, "link", "last_error_time", when),
+               error);
+    if (strcmp(cell(root, "link", "remedy", error), "-") != 0)
+        printf("          -> %s\n", error);
+}
+
+/* What a link that is online does without. */
+static void print_link_lacks(const json_t *root)
+{
+    char text[CELL_MAX];
+
+    if (strcmp(cell(root, "link", "protocol", text), "3.1.1") == 0)
+        puts("          MQTT 3.1.1: without properties, message expiry and reported refusals "
+             "(uplink.protocol)");
+    if (strcmp(cell(root, "link", "presence_error", text), "-") != 0)
+        printf("          the broker refuses the message of uplink.presence: %s\n"
+               "          -> allow this client id to publish to its topic, or change "
+               "uplink.presence\n",
+               text);
 }
 
 static void print_link(const struct status_page *page)
 {
+    static const char by_operator[] =
+        "          HELD BY AN OPERATOR: nothing is sent until mqtt-spool release";
     const json_t *root = page->root;
+    bool all_held = json_is_true(member(root, "link", "all_held"));
     char state[CELL_MAX], broker[CELL_MAX], since[CELL_MAX];
     bool online;
 
     if (!page->is_own) {
         printf("link      %s\n", cell(root, "link", "state", state));
+        if (all_held)
+            puts(by_operator);
         return;
     }
     printf("link      %s, broker %s, since %s\n", cell(root, "link", "state", state),
            cell(root, "link", "broker", broker), cell(root, "link", "since", since));
     online = strcmp(state, "online") == 0;
     print_link_history(root);
+    print_link_lacks(root);
     if (json_is_true(member(root, "link", "held")))
         puts(
             "          NOTHING IS SENT until a commit has room: its end could not be recorded.\n"
             "          Tried each second; the line intake says what is short");
     if (strcmp(state, "refused") == 0)
-        printf(
-            "          THE BROKER REFUSES EVERY MESSAGE (code %s): look at the rights of this\n"
-            "          client id there; messages are kept, a few are tried from time to time\n",
-            cell(root, "link", "refused_code", since));
+        printf("          THE BROKER REFUSES EVERY MESSAGE: %s (code 0x%02X)\n"
+               "          messages are kept, a few are tried from time to time\n",
+               packet_reason_text((int)integer(root, "link", "refused_code")),
+               (unsigned)integer(root, "link", "refused_code"));
+    else if (all_held || strcmp(state, "held") == 0)
+        puts(by_operator);
     else if (!online)
         puts(is_all_accepted(root)
-                 ? "          messages are taken and kept; they go out when the "
-                   "broker can be reached"
-                 : "          what is spooled goes out when the broker can be "
-                   "reached");
-}
-
-static json_int_t integer(const json_t *root, const char *part, const char *name)
-{
-    return json_integer_value(member(root, part, name));
+                 ? "          messages are taken and kept; they go out when the link is online"
+                 : "          what is spooled goes out when the link is online");
 }
 
 /* "3 of 1000 messages, 1.1 MiB of 1.0 GiB", as far as the limits of @lane are known.
@@ -192,17 +249,20 @@ amount_cell(const json_t *amount, const json_t *lane, char text[static 2 * CELL_
 
     cell(amount, NULL, "messages", messages);
     size_cell(amount, NULL, "bytes", bytes);
+    cell(lane, NULL, "max_messages", most);
     if (integer(lane, NULL, "max_messages") > 0)
-        (void)snprintf(text, (size_t)2 * CELL_MAX, "%.40s of %.40s messages, %.40s of %.40s",
-                       messages, cell(lane, NULL, "max_messages", most), bytes,
+        (void)snprintf(text, (size_t)2 * CELL_MAX, "%.40s of %.40s message%s, %.40s of %.40s",
+                       messages, most, plural(most), bytes,
                        size_cell(lane, NULL, "max_bytes", largest));
     else
-        (void)snprintf(text, (size_t)2 * CELL_MAX, "%.40s messages, %.40s", messages, bytes);
+        (void)snprintf(text, (size_t)2 * CELL_MAX, "%.40s message%s, %.40s", messages,
+                       plural(messages), bytes);
     return text;
 }
 
-static void print_spool(const json_t *root)
+static void print_spool(const struct status_page *page)
 {
+    const json_t *root = page->root;
     const json_t *lanes = json_object_get(root, "lanes");
     const json_t *only = json_array_size(lanes) == 1 ? json_array_get(lanes, 0) : NULL;
     char amount[2 * CELL_MAX], oldest[CELL_MAX], disk[CELL_MAX], free_space[CELL_MAX],
@@ -212,20 +272,48 @@ static void print_spool(const json_t *root)
     printf("spool     %s, oldest %s\n",
            amount_cell(json_object_get(root, "spool"), only, amount),
            span_cell(root, "spool", "oldest_age_ms", 1, oldest));
+    if (only && json_is_true(json_object_get(only, "held")))
+        puts("          HELD by an operator");
     printf("          %s on disk, %s free", size_cell(root, "spool", "disk_bytes", disk),
            size_cell(root, "spool", "disk_free_bytes", free_space));
     if (integer(root, "spool", "disk_free_bytes") < reserved)
         printf(", below spool.disk_reserve (%s)",
                size_cell(root, "spool", "disk_reserve_bytes", reserve));
     puts("");
+    if (integer(root, "spool", "disk_free_bytes") < reserved && page->is_own &&
+        is_all_accepted(root) && !is_disk_short(root))
+        puts("          new messages go into free pages inside spool.db");
     json_int_t damaged = integer(root, "spool", "damaged_files");
     if (damaged > 0)
         printf(
             "          DAMAGED: %" JSON_INTEGER_FORMAT
-            " database(s) moved aside in the spool's folder (spool.db.damaged-*);\n"
+            " database%s moved aside in the spool's folder (spool.db.damaged-*);\n"
             "          what could be read of them is kept. Check the disk (journalctl -k), run\n"
             "          mqtt-spool check, then move those files elsewhere\n",
-            damaged);
+            damaged, cli_plural((uint64_t)damaged));
+}
+
+/* What was rejected has ended, and is no part of the spool. */
+static void print_rejected(const json_t *root)
+{
+    const json_t *last = member(root, "rejected", "last");
+    const json_t *code = json_object_get(last, "code");
+    char messages[CELL_MAX], bytes[CELL_MAX], time[CELL_MAX], topic[CELL_MAX], reason[CELL_MAX];
+
+    if (integer(root, "rejected", "messages") == 0)
+        return;
+    printf("rejected  %s kept aside, %s, besides the spool: the broker did not take them\n",
+           cell(root, "rejected", "messages", messages),
+           size_cell(root, "rejected", "bytes", bytes));
+    if (!json_is_object(last)) /* of a daemon of an earlier version */
+        return;
+    printf("          the last one at %s, %s", cell(last, NULL, "time", time),
+           cell(last, NULL, "reason", reason));
+    if (json_is_integer(code))
+        printf(" 0x%02X (%s)", (unsigned)json_integer_value(code),
+               packet_reason_text((int)json_integer_value(code)));
+    printf(": %s\n          mqtt-spool failures has the reason of each\n",
+           cell(last, NULL, "topic", topic));
 }
 
 static void print_salvage(const json_t *root)
@@ -257,9 +345,10 @@ static void print_lanes(const json_t *root)
     json_array_foreach(lanes, i, lane) {
         char name[CELL_MAX], amount[2 * CELL_MAX], oldest[CELL_MAX];
 
-        printf("%-9s %-16s %s, oldest %s\n", head, cell(lane, NULL, "name", name),
+        printf("%-9s %-16s %s, oldest %s%s\n", head, cell(lane, NULL, "name", name),
                amount_cell(lane, lane, amount),
-               span_cell(lane, NULL, "oldest_age_ms", 1, oldest));
+               span_cell(lane, NULL, "oldest_age_ms", 1, oldest),
+               json_is_true(json_object_get(lane, "held")) ? ", HELD by an operator" : "");
         head = "";
     }
 }
@@ -273,15 +362,18 @@ static void print_full_lane(const char *head, const json_t *lane)
 
     printf("%-9s lane \"%s\" %s: ", head, cell(lane, NULL, "name", name),
            blocks ? "HOLDS ITS PRODUCERS BACK" : "REFUSES new messages");
+    cell(lane, NULL, "max_messages", most);
     if (by_messages)
-        printf("%s of %s messages", cell(lane, NULL, "messages", amount),
-               cell(lane, NULL, "max_messages", most));
+        printf("%s of %s message%s", cell(lane, NULL, "messages", amount), most, plural(most));
     else
         printf("%s of %s (max_bytes)", size_cell(lane, NULL, "bytes", amount),
                size_cell(lane, NULL, "max_bytes", most));
     printf(", when_full = \"%s\"\n"
-           "          bring the link back, or raise %s%s and send HUP\n",
-           policy, strcmp(name, "default") == 0 ? "retention." : "its ",
+           "          %s, or raise %s%s and send HUP\n",
+           policy,
+           json_is_true(json_object_get(lane, "held")) ? "release it (mqtt-spool release)"
+                                                       : "bring the link back",
+           strcmp(name, "default") == 0 ? "retention." : "its ",
            by_messages ? "max_messages" : "max_bytes");
 }
 
@@ -305,22 +397,20 @@ static void print_short_disk(const json_t *root, bool is_refused)
     const char *words = json_string_value(member(root, "spool", "disk_short"));
 
     (void)cli_printable(detail, sizeof(detail), words ? words : "");
-    printf("intake    %s, the disk is short: ",
+    printf("intake    %s, too little disk space: ",
            is_refused ? "NO MESSAGE IS ACCEPTED" : "EACH NEW MESSAGE EVICTS OLD ONES");
-    if (*detail == '\0' || strstr(detail, "disk_reserve"))
-        printf("%s free, spool.disk_reserve is %s\n",
-               size_cell(root, "spool", "disk_free_bytes", free_space),
-               size_cell(root, "spool", "disk_reserve_bytes", reserve));
-    else
+    size_cell(root, "spool", "disk_free_bytes", free_space);
+    size_cell(root, "spool", "disk_reserve_bytes", reserve);
+    if (*detail != '\0' && !strstr(detail, "disk_reserve"))
         printf("\n          %s\n", detail);
+    else if (integer(root, "spool", "disk_free_bytes") <
+             integer(root, "spool", "disk_reserve_bytes"))
+        printf("%s free, spool.disk_reserve is %s\n", free_space, reserve);
+    else
+        printf("%s free, of which spool.disk_reserve keeps %s\n"
+               "          and a third of the rest is for messages, which is too little\n",
+               free_space, reserve);
     print_disk_remedy(detail);
-}
-
-static bool is_disk_short(const json_t *root)
-{
-    const char *detail = json_string_value(member(root, "spool", "disk_short"));
-
-    return detail && *detail != '\0';
 }
 
 /* Why no message of any lane is accepted, and what to do. */
@@ -362,11 +452,35 @@ static void print_refusing(const json_t *root, const char *why)
         printf("intake    NO MESSAGE IS ACCEPTED: %s\n", why);
 }
 
+/* @is_continued: below a line about the intake. A daemon of an earlier version writes no
+ * reason. */
+static void print_refused(const json_t *root, bool is_continued)
+{
+    json_int_t refused = integer(root, "producers", "messages_refused");
+    json_int_t clients = integer(root, "producers", "clients_refused");
+    const char *verb = is_continued ? "" : refused == 1 ? " was" : " were";
+    char reason[CELL_MAX], when[CELL_MAX];
+
+    if (clients > 0)
+        printf("%s%" JSON_INTEGER_FORMAT " client%s refused since the start; the log has why "
+               "(client_refused)\n",
+               is_continued ? "          " : "producers ", clients,
+               cli_plural((uint64_t)clients));
+    if (refused == 0)
+        return;
+    printf("%s%" JSON_INTEGER_FORMAT " message%s%s refused since the start%s",
+           is_continued || clients > 0 ? "          " : "producers ", refused,
+           cli_plural((uint64_t)refused), verb, is_continued ? "" : "; none now");
+    if (strcmp(cell(root, "producers", "refused_reason", reason), "-") != 0)
+        printf("\n          the newest%s: %s",
+               ago_cell(root, "producers", "refused_time", when), reason);
+    puts("");
+}
+
 /* Prints nothing if all that came was accepted. */
 static void print_intake(const json_t *root)
 {
     const json_t *lanes = json_object_get(root, "lanes");
-    json_int_t refused = integer(root, "producers", "messages_refused");
     const char *head = "intake";
     const json_t *lane;
     char why[CELL_MAX];
@@ -385,13 +499,7 @@ static void print_intake(const json_t *root)
         print_full_lane(head, lane);
         head = "";
     }
-    if (refused > 0 && *head == '\0')
-        printf("          %" JSON_INTEGER_FORMAT " message%s refused since the start\n",
-               refused, refused == 1 ? "" : "s");
-    else if (refused > 0)
-        printf("producers %" JSON_INTEGER_FORMAT
-               " message%s refused since the start; none now\n",
-               refused, refused == 1 ? " was" : "s were");
+    print_refused(root, *head == '\0');
 }
 
 static void print_ledger(const json_t *root)
@@ -427,11 +535,29 @@ static void print_audit(const json_t *root)
            cell(root, "audit", "max_waiting", most));
     if (strcmp(error, strerror(ENOENT)) == 0 || strcmp(error, strerror(ENOTDIR)) == 0)
         puts("make the folder of audit.file, writable for the daemon");
+    else if (strstr(error, "another process"))
+        puts("two daemons have the same audit.file: name another one for one of the two");
     else if (strstr(error, "no regular file") || strstr(error, "no audit file"))
         puts("something else has the name of audit.file: move it away");
     else
         puts("check audit.file, its folder's owner and the free space (journalctl\n"
              "          -u mqtt-spoold says more)");
+}
+
+/* @rate: NULL: of a daemon of an earlier version. */
+static void print_rate_limits(const json_t *rate)
+{
+    json_int_t messages = integer(rate, NULL, "messages");
+    json_int_t bytes = integer(rate, NULL, "bytes");
+    char text[CELL_MAX];
+
+    if (messages > 0 || bytes > 0)
+        fputs(", limited by uplink.rate to", stdout);
+    if (messages > 0)
+        printf(" %" JSON_INTEGER_FORMAT " messages/s", messages);
+    if (bytes > 0)
+        printf("%s %s/s", messages > 0 ? " and" : "", size_cell(rate, NULL, "bytes", text));
+    puts("");
 }
 
 static void print_running_parts(const json_t *root)
@@ -440,8 +566,9 @@ static void print_running_parts(const json_t *root)
 
     printf("tokens    %s in flight, peak %s\n", cell(root, "tokens", "in_flight", first),
            cell(root, "tokens", "peak", second));
-    printf("rates     %s/s in, %s/s out\n", cell(root, "rates", "in", first),
+    printf("rates     %s/s in, %s/s out", cell(root, "rates", "in", first),
            cell(root, "rates", "out", second));
+    print_rate_limits(member(root, "link", "rate"));
     printf("forecast  full: %s, drained: %s\n", forecast_cell(root, "full_s", first),
            forecast_cell(root, "drained_s", second));
     if (json_is_false(member(root, "audit", "healthy")))
@@ -452,7 +579,8 @@ void status_page_print(const struct status_page *page)
 {
     print_daemon(page);
     print_link(page);
-    print_spool(page->root);
+    print_spool(page);
+    print_rejected(page->root);
     print_salvage(page->root);
     print_lanes(page->root);
     print_intake(page->root);

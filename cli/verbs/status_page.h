@@ -7,12 +7,14 @@
 
 #include <jansson.h>
 #include <stdbool.h>
+#include <stdint.h>
 
 /* @root: the status object (docs/status.md), borrowed. */
 struct status_page {
     const json_t *root;
-    bool running; /* the daemon does */
-    bool is_own;  /* it wrote the object; else that was made from the database */
+    int64_t now_ms; /* wall clock: how old the object is */
+    bool running;   /* the daemon does */
+    bool is_own;    /* it wrote the object; else that was made from the database */
 };
 
 /* To standard output. */

@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * progress.c - a line on a terminal that says how far a long command is
+ *
+ * Nothing is shown unless standard error is a terminal: a log of a script has no use for it.
+ */
+#include "cli/verbs/progress.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <unistd.h>
+
+#include "cli/cli.h"
+
+enum { PROGRESS_MS = 250 };
+
+/* @has_output: the command prints lines, which the progress must not disturb. */
+void progress_init(struct progress *progress, bool has_output)
+{
+    *progress = (struct progress){
+        .is_shown = isatty(STDERR_FILENO) && !(has_output && isatty(STDOUT_FILENO)),
+        .due_ms = cli_now().boot_ms + PROGRESS_MS,
+    };
+}
+
+void progress_show(struct progress *progress, const char *what, uint64_t count)
+{
+    int64_t now_ms;
+
+    if (!progress->is_shown || (now_ms = cli_now().boot_ms) < progress->due_ms)
+        return;
+    fprintf(stderr, "\r%s %" PRIu64 "\x1b[K", what, count);
+    progress->is_begun = true;
+    progress->due_ms = now_ms + PROGRESS_MS;
+}
+
+void progress_end(struct progress *progress)
+{
+    if (progress->is_begun)
+        fputs("\r\x1b[K", stderr);
+    progress->is_begun = false;
+}
