@@ -7,7 +7,6 @@
  *
  * Prints one JSON object with the rate and the latencies of a sync or commit.
  */
-#include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <sqlite3.h>
@@ -15,8 +14,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
+
+#include "bench/bench.h"
 
 #define BLOCK_SIZE 4096
 
@@ -26,29 +26,11 @@ static _Noreturn void die(const char *what, const char *why)
     exit(EXIT_FAILURE);
 }
 
-static int64_t now_ns(void)
-{
-    struct timespec now;
-
-    (void)clock_gettime(CLOCK_MONOTONIC, &now);
-    return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
-}
-
-static int compare(const void *a, const void *b)
-{
-    int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
-
-    return (x > y) - (x < y);
-}
-
 static void report(uint64_t units, int64_t total_ns, int64_t *each_ns, size_t count)
 {
-    size_t half = count / 2, most = count * 99 / 100;
-
-    qsort(each_ns, count, sizeof(*each_ns), compare);
-    (void)printf("{\"rate\":%.0f,\"p50_us\":%.1f,\"p99_us\":%.1f}\n",
-                 (double)units * 1e9 / (double)total_ns, (double)each_ns[half] / 1e3,
-                 (double)each_ns[most] / 1e3);
+    (void)printf("{\"rate\":%.0f", (double)units * 1e9 / (double)total_ns);
+    bench_print_percentiles(each_ns, count);
+    (void)puts("}");
 }
 
 static void measure_sync(const char *path, size_t count)
@@ -58,16 +40,16 @@ static void measure_sync(const char *path, size_t count)
     int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
 
     if (fd < 0 || !each_ns)
-        die(path, strerror(errno));
-    int64_t start = now_ns();
+        bench_die(path);
+    int64_t start = bench_now_ns();
     for (size_t i = 0; i < count; i++) {
-        int64_t before = now_ns();
+        int64_t before = bench_now_ns();
 
         if (write(fd, block, sizeof(block)) != (ssize_t)sizeof(block) || fdatasync(fd) < 0)
-            die(path, strerror(errno));
-        each_ns[i] = now_ns() - before;
+            bench_die(path);
+        each_ns[i] = bench_now_ns() - before;
     }
-    report(count, now_ns() - start, each_ns, count);
+    report(count, bench_now_ns() - start, each_ns, count);
     (void)close(fd);
     free(each_ns);
 }
@@ -103,7 +85,7 @@ static void measure_insert(const char *path, size_t count, int size, size_t batc
     sqlite3_stmt *insert = NULL;
 
     if (!each_ns || !payload)
-        die("memory", strerror(errno));
+        bench_die("memory");
     if (sqlite3_open(path, &db) != SQLITE_OK)
         die(path, sqlite3_errmsg(db));
     run_sql(db,
@@ -112,14 +94,14 @@ static void measure_insert(const char *path, size_t count, int size, size_t batc
     if (sqlite3_prepare_v2(db, "INSERT INTO m (at, topic, payload) VALUES (?, ?, ?)", -1,
                            &insert, NULL) != SQLITE_OK)
         die("prepare", sqlite3_errmsg(db));
-    int64_t start = now_ns();
+    int64_t start = bench_now_ns();
     for (size_t i = 0; i < commits; i++) {
-        int64_t before = now_ns();
+        int64_t before = bench_now_ns();
 
         insert_batch(db, insert, batch, payload, size);
-        each_ns[i] = now_ns() - before;
+        each_ns[i] = bench_now_ns() - before;
     }
-    report(commits * batch, now_ns() - start, each_ns, commits);
+    report(commits * batch, bench_now_ns() - start, each_ns, commits);
     (void)sqlite3_finalize(insert);
     (void)sqlite3_close(db);
     free(each_ns);

@@ -3,285 +3,171 @@
  * mqtt_load.c - a raw, pipelined MQTT 3.1.1 load generator and a counting subscriber
  *
  *   mqtt_load publish   ADDRESS COUNT SIZE WINDOW [TOPIC]
+ *   mqtt_load pace      ADDRESS COUNT SIZE RATE [FIRST]
  *   mqtt_load greedy    ADDRESS PRODUCERS SIZE
  *   mqtt_load subscribe ADDRESS COUNT TIMEOUT_S
  *
- * ADDRESS is a TCP port on loopback or the path of a Unix socket. Raw sockets,
- * because a client library would be the limit that is measured. Each payload
- * begins with its sequence number; the subscriber keeps a bitmap of what arrived,
- * so that lost and repeated messages are counted exactly.
+ * ADDRESS is a TCP port on loopback or the path of a Unix socket. "publish" keeps WINDOW
+ * messages without an acknowledgement; "pace" sends RATE a second whatever is acknowledged,
+ * with numbers from FIRST on. "greedy" sends messages of QoS 0 from each producer as fast as
+ * they are taken, prints "ready" when all are connected, and runs until it is ended.
+ * "subscribe" prints "ready", and what arrived when it is all there.
  *
- * "greedy" sends messages of QoS 0 from each producer as fast as they are taken,
- * prints "ready" when all are connected, and runs until it is ended.
- *
- * The others print one JSON object: times are CLOCK_MONOTONIC nanoseconds, so that the
- * two programs' times compare.
+ * Each but "greedy" prints one JSON object.
  */
-#include <arpa/inet.h>
-#include <endian.h>
 #include <errno.h>
 #include <inttypes.h>
-#include <netinet/tcp.h>
 #include <poll.h>
-#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/un.h>
-#include <time.h>
-#include <unistd.h>
+#include <sys/types.h>
 
-#define BUFFER_SIZE (1024 * 1024)
-#define PACKET_MAX  (64 * 1024)
-#define TOPIC_MAX   256 /* a longer one is cut */
+#include "bench/bench.h"
+#include "bench/stream.h"
+#include "bench/tally.h"
+
+#define PACKET_MAX   ((size_t)64 * 1024)
+#define HEADER_MAX   512
+#define TOPIC_MAX    256 /* a longer one is cut */
+#define ACK_WAIT_MS  120000
+#define NS_IN_SECOND INT64_C(1000000000)
+#define NS_IN_MS     1000000
 /* Of a greedy producer, of which each send() takes what it can. */
 #define GREEDY_BLOCK ((size_t)64 * 1024)
 
-struct stream {
-    int fd;
-    uint8_t in[BUFFER_SIZE];
-    size_t in_used;
-    uint8_t out[BUFFER_SIZE];
-    size_t out_used;
-    size_t out_sent;
+/* What is published. */
+struct load {
+    struct stream *stream;
+    const char *topic;
+    size_t size;
+    uint64_t first; /* the number of the first message */
+    uint64_t count, sent, acked;
+    int64_t *sent_ns, *latency_ns;
 };
 
-static _Noreturn void die(const char *what)
+static size_t write_publish(const struct load *load, uint8_t *packet, int64_t now_ns)
 {
-    (void)fprintf(stderr, "mqtt_load: %s: %s\n", what, strerror(errno));
-    exit(EXIT_FAILURE);
-}
-
-static int64_t now_ns(void)
-{
-    struct timespec now;
-
-    (void)clock_gettime(CLOCK_MONOTONIC, &now);
-    return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
-}
-
-static int connect_unix(const char *path)
-{
-    struct sockaddr_un address = {.sun_family = AF_UNIX};
-    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-
-    if (fd < 0 || strlen(path) >= sizeof(address.sun_path))
-        die(path);
-    (void)snprintf(address.sun_path, sizeof(address.sun_path), "%s", path);
-    if (connect(fd, (const struct sockaddr *)&address, sizeof(address)) < 0)
-        die(path);
-    return fd;
-}
-
-static int connect_tcp(const char *port)
-{
-    struct sockaddr_in address = {
-        .sin_family = AF_INET,
-        .sin_port = htons((uint16_t)strtoul(port, NULL, 10)),
-        .sin_addr.s_addr = htonl(INADDR_LOOPBACK),
-    };
-    int on = 1;
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-
-    if (fd < 0 || connect(fd, (const struct sockaddr *)&address, sizeof(address)) < 0)
-        die(port);
-    (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
-    return fd;
-}
-
-static void put(struct stream *stream, const void *data, size_t size)
-{
-    if (stream->out_used + size > sizeof(stream->out))
-        die("output buffer full");
-    memcpy(stream->out + stream->out_used, data, size);
-    stream->out_used += size;
-}
-
-static void flush(struct stream *stream)
-{
-    while (stream->out_sent < stream->out_used) {
-        ssize_t n = send(stream->fd, stream->out + stream->out_sent,
-                         stream->out_used - stream->out_sent, MSG_NOSIGNAL | MSG_DONTWAIT);
-
-        if (n < 0 && errno == EAGAIN)
-            return;
-        if (n <= 0)
-            die("send");
-        stream->out_sent += (size_t)n;
-    }
-    stream->out_used = stream->out_sent = 0;
-}
-
-/* Waits until something can be read, writing meanwhile. False: nothing came for that long. */
-static bool fill(struct stream *stream, int timeout_ms)
-{
-    struct pollfd wait = {.fd = stream->fd, .events = POLLIN};
-
-    if (stream->out_sent < stream->out_used)
-        wait.events |= POLLOUT;
-    int r = poll(&wait, 1, timeout_ms);
-    if (r < 0)
-        die("poll");
-    if (wait.revents & POLLOUT)
-        flush(stream);
-    if (!(wait.revents & (POLLIN | POLLHUP | POLLERR)))
-        return r > 0;
-    ssize_t n =
-        recv(stream->fd, stream->in + stream->in_used, sizeof(stream->in) - stream->in_used, 0);
-    if (n == 0)
-        errno = ECONNRESET;
-    if (n <= 0)
-        die("recv");
-    stream->in_used += (size_t)n;
-    return true;
-}
-
-/* The next whole packet at *at, or NULL; moves *at behind it. */
-static const uint8_t *
-next_packet(const struct stream *stream, size_t *at, size_t *ret_header, size_t *ret_size)
-{
-    size_t length = 0, i = *at + 1;
-
-    for (unsigned shift = 0;; shift += 7, i++) {
-        if (i >= stream->in_used)
-            return NULL;
-        length |= (size_t)(stream->in[i] & 0x7F) << shift;
-        if (!(stream->in[i] & 0x80))
-            break;
-    }
-    *ret_header = i + 1 - *at;
-    *ret_size = *ret_header + length;
-    if (*at + *ret_size > stream->in_used)
-        return NULL;
-    const uint8_t *packet = stream->in + *at;
-    *at += *ret_size;
-    return packet;
-}
-
-static void drop_read(struct stream *stream, size_t size)
-{
-    memmove(stream->in, stream->in + size, stream->in_used - size);
-    stream->in_used -= size;
-}
-
-static void handshake(struct stream *stream, const char *id)
-{
-    uint8_t packet[64] = {0x10, 0, 0, 4, 'M', 'Q', 'T', 'T', 4, 0x02, 0, 0};
-    size_t id_size = strnlen(id, sizeof(packet) - 14);
-
-    packet[1] = (uint8_t)(12 + id_size);
-    packet[13] = (uint8_t)id_size;
-    memcpy(packet + 14, id, id_size);
-    put(stream, packet, 14 + id_size);
-    flush(stream);
-    while (stream->in_used < 4)
-        (void)fill(stream, 10000);
-    if (stream->in[0] != 0x20 || stream->in[3] != 0)
-        die("CONNACK refused");
-    drop_read(stream, 4);
-}
-
-static struct stream *open_stream(const char *address, const char *role)
-{
-    struct stream *stream = calloc(1, sizeof(*stream));
-    char id[32];
-
-    if (!stream)
-        die("memory");
-    stream->fd = address[0] == '/' ? connect_unix(address) : connect_tcp(address);
-    (void)snprintf(id, sizeof(id), "%s-%d", role, (int)getpid());
-    handshake(stream, id);
-    return stream;
-}
-
-/* --- publish ---------------------------------------------------------------------------------
- */
-
-static size_t write_publish(uint8_t *packet, const char *topic, uint64_t sequence, size_t size)
-{
-    size_t topic_size = strnlen(topic, TOPIC_MAX), length = 2 + topic_size + 2 + size, at = 0;
-    uint64_t big = htobe64(sequence);
+    uint64_t sequence = load->first + load->sent;
+    size_t topic_size = strnlen(load->topic, TOPIC_MAX);
+    size_t length = 2 + topic_size + 2 + load->size, at = 0;
 
     packet[at++] = 0x32;
     for (size_t left = length; left > 0 || at == 1; left >>= 7)
         packet[at++] = (uint8_t)((left & 0x7F) | (left > 0x7F ? 0x80 : 0));
     packet[at++] = (uint8_t)(topic_size >> 8);
     packet[at++] = (uint8_t)topic_size;
-    memcpy(packet + at, topic, topic_size);
+    memcpy(packet + at, load->topic, topic_size);
     at += topic_size;
     uint16_t id = (uint16_t)(sequence % 65535 + 1);
     packet[at++] = (uint8_t)(id >> 8);
     packet[at++] = (uint8_t)id;
-    memcpy(packet + at, &big, sizeof(big));
-    for (size_t i = sizeof(big); i < size; i++)
+    tally_stamp(packet + at, load->size, sequence, now_ns);
+    for (size_t i = TALLY_STAMP_SIZE; i < load->size; i++)
         packet[at + i] = (uint8_t)(sequence * 31 + i * 131); /* does not compress well */
-    return at + size;
+    return at + load->size;
 }
 
-static int compare(const void *a, const void *b)
+static void send_next(struct load *load)
 {
-    int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
+    static uint8_t packet[PACKET_MAX];
+    int64_t now_ns = bench_now_ns();
 
-    return (x > y) - (x < y);
+    stream_put(load->stream, packet, write_publish(load, packet, now_ns));
+    load->sent_ns[load->sent++] = now_ns;
 }
 
-static uint64_t
-count_acks(struct stream *stream, uint64_t acked, const int64_t *sent, int64_t *latency)
+/* Acknowledgements come in order [MQTT-4.6.0-2]. */
+static void count_acks(struct load *load)
 {
     const uint8_t *packet;
     size_t at = 0, header, size;
-    int64_t now = now_ns();
+    int64_t now_ns = bench_now_ns();
 
-    while ((packet = next_packet(stream, &at, &header, &size))) {
-        if (packet[0] != 0x40)
-            die("not a PUBACK");
-        latency[acked] = now - sent[acked]; /* acknowledgements come in order [MQTT-4.6.0-2] */
-        acked++;
+    while ((packet = stream_next_packet(load->stream, &at, &header, &size))) {
+        if (packet[0] != 0x40 || load->acked >= load->sent)
+            bench_die("not a PUBACK that is due");
+        load->latency_ns[load->acked] = now_ns - load->sent_ns[load->acked];
+        load->acked++;
     }
-    drop_read(stream, at);
-    return acked;
+    stream_drop(load->stream, at);
 }
 
-static int
-publish(const char *address, uint64_t count, size_t size, uint64_t window, const char *topic)
+static void load_init(struct load *load, const char *address)
 {
-    static uint8_t packet[PACKET_MAX];
-    struct stream *stream = open_stream(address, "load");
-    int64_t *sent_ns = calloc(count, sizeof(*sent_ns));
-    int64_t *latency_ns = calloc(count, sizeof(*latency_ns));
-    uint64_t sent = 0, acked = 0;
-
-    if (!sent_ns || !latency_ns || size < 8 || size > PACKET_MAX - 512)
-        die("arguments");
-    int64_t start = now_ns();
-    while (acked < count) {
-        while (sent < count && sent - acked < window &&
-               stream->out_used + size + 512 < sizeof(stream->out)) {
-            put(stream, packet, write_publish(packet, topic, sent, size));
-            sent_ns[sent++] = now_ns();
-        }
-        flush(stream);
-        if (!fill(stream, 120000))
-            die("no acknowledgement for 120 s");
-        acked = count_acks(stream, acked, sent_ns, latency_ns);
-    }
-    int64_t end = now_ns();
-    size_t half = count / 2, most = count * 99 / 100;
-    qsort(latency_ns, count, sizeof(*latency_ns), compare);
-    (void)printf("{\"messages\":%" PRIu64 ",\"start_ns\":%" PRId64 ",\"end_ns\":%" PRId64
-                 ",\"rate\":%.0f,\"p50_us\":%.1f,\"p99_us\":%.1f}\n",
-                 count, start, end, (double)count * 1e9 / (double)(end - start),
-                 (double)latency_ns[half] / 1e3, (double)latency_ns[most] / 1e3);
-    free(sent_ns);
-    free(latency_ns);
-    free(stream);
-    return EXIT_SUCCESS;
+    load->sent_ns = calloc(load->count, sizeof(*load->sent_ns));
+    load->latency_ns = calloc(load->count, sizeof(*load->latency_ns));
+    if (!load->sent_ns || !load->latency_ns || load->size < 8 ||
+        load->size > PACKET_MAX - HEADER_MAX)
+        bench_die("arguments");
+    load->stream = stream_open(address, "load");
 }
 
-/* --- greedy
- * ----------------------------------------------------------------------------------- */
+static void load_finish(struct load *load, int64_t start_ns)
+{
+    int64_t end_ns = bench_now_ns();
+
+    (void)printf("{\"messages\":%" PRIu64 ",\"start_ns\":%" PRId64 ",\"end_ns\":%" PRId64
+                 ",\"rate\":%.0f",
+                 load->count, start_ns, end_ns,
+                 (double)load->count * 1e9 / (double)(end_ns - start_ns));
+    bench_print_percentiles(load->latency_ns, load->count);
+    (void)puts("}");
+    free(load->sent_ns);
+    free(load->latency_ns);
+    free(load->stream);
+}
+
+static void publish(struct load *load, const char *address, uint64_t window)
+{
+    load_init(load, address);
+    int64_t start_ns = bench_now_ns();
+    while (load->acked < load->count) {
+        while (load->sent < load->count && load->sent - load->acked < window &&
+               load->stream->out_used + load->size + HEADER_MAX < STREAM_BUFFER_SIZE)
+            send_next(load);
+        stream_flush(load->stream);
+        if (!stream_fill(load->stream, ACK_WAIT_MS))
+            bench_die("no acknowledgement");
+        count_acks(load);
+    }
+    load_finish(load, start_ns);
+}
+
+/* Sends what is due; returns for how long then nothing is. */
+static int send_due(struct load *load, int64_t start_ns, uint64_t rate)
+{
+    while (load->sent < load->count) {
+        int64_t due_ns = start_ns + (int64_t)(load->sent * (uint64_t)NS_IN_SECOND / rate);
+        int64_t now_ns = bench_now_ns();
+
+        if (due_ns > now_ns)
+            return (int)((due_ns - now_ns) / NS_IN_MS) + 1;
+        send_next(load);
+        stream_flush(load->stream);
+    }
+    return ACK_WAIT_MS;
+}
+
+static void pace(struct load *load, const char *address, uint64_t rate)
+{
+    if (rate == 0)
+        bench_die("arguments");
+    load_init(load, address);
+    int64_t start_ns = bench_now_ns();
+    while (load->acked < load->count) {
+        int timeout_ms = send_due(load, start_ns, rate);
+
+        if (!stream_fill(load->stream, timeout_ms) && timeout_ms == ACK_WAIT_MS)
+            bench_die("no acknowledgement");
+        count_acks(load);
+    }
+    load_finish(load, start_ns);
+}
+
+/* ---- greedy ---- */
 
 struct greedy {
     int fd;
@@ -293,7 +179,7 @@ static int connect_greedy(const char *address, unsigned number)
     char id[32];
 
     (void)snprintf(id, sizeof(id), "greedy-%u", number);
-    struct stream *stream = open_stream(address, id);
+    struct stream *stream = stream_open(address, id);
     int fd = stream->fd;
     free(stream);
     return fd;
@@ -323,7 +209,7 @@ static void send_greedily(struct greedy *greedy, const uint8_t *block, size_t si
                      MSG_NOSIGNAL | MSG_DONTWAIT);
 
     if (n < 0 && errno != EAGAIN)
-        die("send");
+        bench_die("send");
     if (n > 0)
         greedy->sent = (greedy->sent + (size_t)n) % size;
 }
@@ -335,7 +221,7 @@ static int greedy(const char *address, unsigned count, size_t size)
     struct pollfd *polled = calloc(count, sizeof(*polled));
 
     if (!producers || !polled || count == 0 || size > 100)
-        die("arguments");
+        bench_die("arguments");
     size_t block_size = fill_block(block, size);
     for (unsigned i = 0; i < count; i++) {
         producers[i].fd = connect_greedy(address, i);
@@ -349,95 +235,83 @@ static int greedy(const char *address, unsigned count, size_t size)
                 send_greedily(&producers[i], block, block_size);
         }
     }
-    die("poll");
+    bench_die("poll");
 }
 
-/* --- subscribe
- * -------------------------------------------------------------------------------- */
-
-struct tally {
-    uint8_t *seen;
-    uint64_t expected, distinct, repeated, foreign;
-    int64_t first_ns, last_ns;
-};
-
-static void
-count_message(struct tally *tally, const uint8_t *packet, size_t header, size_t size)
-{
-    size_t topic_size = (size_t)packet[header] << 8 | packet[header + 1];
-    size_t at = header + 2 + topic_size + ((packet[0] >> 1 & 3) ? 2 : 0);
-    uint64_t sequence;
-
-    if (at + sizeof(sequence) > size) {
-        tally->foreign++;
-        return;
-    }
-    memcpy(&sequence, packet + at, sizeof(sequence));
-    sequence = be64toh(sequence);
-    if (sequence >= tally->expected) {
-        tally->foreign++;
-    } else if (tally->seen[sequence / 8] & 1u << sequence % 8) {
-        tally->repeated++;
-    } else {
-        tally->seen[sequence / 8] |= (uint8_t)(1u << sequence % 8);
-        tally->distinct++;
-        tally->last_ns = now_ns();
-        if (!tally->first_ns)
-            tally->first_ns = tally->last_ns;
-    }
-}
+/* ---- subscribe ---- */
 
 static void count_messages(struct stream *stream, struct tally *tally)
 {
     const uint8_t *packet;
     size_t at = 0, header, size;
+    int64_t now_ns = bench_now_ns();
 
-    while ((packet = next_packet(stream, &at, &header, &size)))
-        if (packet[0] >> 4 == 3)
-            count_message(tally, packet, header, size);
-    drop_read(stream, at);
+    while ((packet = stream_next_packet(stream, &at, &header, &size))) {
+        if (packet[0] >> 4 != 3)
+            continue;
+        size_t topic_size = (size_t)packet[header] << 8 | packet[header + 1];
+        size_t body = header + 2 + topic_size + ((packet[0] >> 1 & 3) ? 2 : 0);
+        tally_add(tally, packet + body, size - body, now_ns);
+    }
+    stream_drop(stream, at);
 }
 
 static int subscribe(const char *address, uint64_t count, int timeout_s)
 {
     static const uint8_t everything[] = {0x82, 6, 0, 1, 0, 1, '#', 0};
-    struct stream *stream = open_stream(address, "count");
-    struct tally tally = {.seen = calloc(count / 8 + 1, 1), .expected = count};
-    int64_t deadline = now_ns() + (int64_t)timeout_s * 1000000000;
+    struct stream *stream = stream_open(address, "count");
+    struct tally tally;
+    int64_t deadline_ns = bench_now_ns() + timeout_s * NS_IN_SECOND;
 
-    if (!tally.seen)
-        die("memory");
-    put(stream, everything, sizeof(everything));
-    flush(stream);
+    tally_init(&tally, count);
+    stream_put(stream, everything, sizeof(everything));
+    stream_flush(stream);
     while (stream->in_used < 5)
-        (void)fill(stream, 10000);
-    drop_read(stream, 5);
+        (void)stream_fill(stream, 10000);
+    stream_drop(stream, 5);
     (void)puts("ready");
     (void)fflush(stdout);
-    while (tally.distinct < count && now_ns() < deadline) {
-        (void)fill(stream, 100);
-        count_messages(stream, &tally);
+    while (tally.distinct < count && bench_now_ns() < deadline_ns) {
+        if (stream_fill(stream, 100))
+            count_messages(stream, &tally);
     }
-    (void)printf("{\"distinct\":%" PRIu64 ",\"repeated\":%" PRIu64 ",\"foreign\":%" PRIu64
-                 ",\"first_ns\":%" PRId64 ",\"last_ns\":%" PRId64 "}\n",
-                 tally.distinct, tally.repeated, tally.foreign, tally.first_ns, tally.last_ns);
-    free(tally.seen);
+    bool is_complete = tally.distinct == count;
+    tally_print(&tally);
+    tally_deinit(&tally);
     free(stream);
-    return tally.distinct == count ? EXIT_SUCCESS : EXIT_FAILURE;
+    return is_complete ? EXIT_SUCCESS : EXIT_FAILURE;
+}
+
+static uint64_t number(const char *text)
+{
+    return strtoull(text, NULL, 10);
 }
 
 int main(int argc, char **argv)
 {
-    if (argc >= 6 && strcmp(argv[1], "publish") == 0)
-        return publish(argv[2], strtoull(argv[3], NULL, 10), strtoull(argv[4], NULL, 10),
-                       strtoull(argv[5], NULL, 10),
-                       argc > 6 ? argv[6] : "bench/plant/line/7/temperature");
-    if (argc == 5 && strcmp(argv[1], "greedy") == 0)
-        return greedy(argv[2], (unsigned)strtoul(argv[3], NULL, 10),
-                      strtoull(argv[4], NULL, 10));
-    if (argc == 5 && strcmp(argv[1], "subscribe") == 0)
-        return subscribe(argv[2], strtoull(argv[3], NULL, 10), atoi(argv[4]));
+    struct load load = {.topic = "bench/plant/line/7/temperature"};
+    const char *verb = argc >= 5 ? argv[1] : "";
+
+    if (argc >= 6) {
+        load.count = number(argv[3]);
+        load.size = number(argv[4]);
+    }
+    if (argc >= 6 && strcmp(verb, "publish") == 0) {
+        load.topic = argc > 6 ? argv[6] : load.topic;
+        publish(&load, argv[2], number(argv[5]));
+        return EXIT_SUCCESS;
+    }
+    if (argc >= 6 && strcmp(verb, "pace") == 0) {
+        load.first = argc > 6 ? number(argv[6]) : 0;
+        pace(&load, argv[2], number(argv[5]));
+        return EXIT_SUCCESS;
+    }
+    if (argc == 5 && strcmp(verb, "greedy") == 0)
+        return greedy(argv[2], (unsigned)number(argv[3]), number(argv[4]));
+    if (argc == 5 && strcmp(verb, "subscribe") == 0)
+        return subscribe(argv[2], number(argv[3]), atoi(argv[4]));
     (void)fputs("usage: mqtt_load publish ADDRESS COUNT SIZE WINDOW [TOPIC]\n"
+                "       mqtt_load pace ADDRESS COUNT SIZE RATE [FIRST]\n"
                 "       mqtt_load greedy ADDRESS PRODUCERS SIZE\n"
                 "       mqtt_load subscribe ADDRESS COUNT TIMEOUT_S\n",
                 stderr);

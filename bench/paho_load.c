@@ -9,14 +9,15 @@
  * this, in the same run. Prints one JSON object with its start time.
  */
 #include <MQTTAsync.h>
-#include <endian.h>
 #include <inttypes.h>
 #include <semaphore.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
+
+#include "bench/bench.h"
+#include "bench/tally.h"
 
 #define SIZE_MAX_BENCH 65536
 
@@ -27,14 +28,6 @@ static _Noreturn void die(const char *what, int code)
 {
     (void)fprintf(stderr, "paho_load: %s: %d\n", what, code);
     exit(EXIT_FAILURE);
-}
-
-static int64_t now_ns(void)
-{
-    struct timespec now;
-
-    (void)clock_gettime(CLOCK_MONOTONIC, &now);
-    return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
 }
 
 static void on_connected(void *context, MQTTAsync_successData *response)
@@ -102,12 +95,11 @@ static MQTTAsync open_client(const char *port, int window)
 
 static void send_one(MQTTAsync client, uint64_t sequence, int size)
 {
-    static char payload[SIZE_MAX_BENCH];
+    static uint8_t payload[SIZE_MAX_BENCH];
 
     MQTTAsync_responseOptions response = MQTTAsync_responseOptions_initializer;
-    uint64_t big = htobe64(sequence);
 
-    memcpy(payload, &big, sizeof(big));
+    tally_stamp(payload, (size_t)size, sequence, bench_now_ns());
     response.onSuccess = on_delivered;
     response.onFailure = on_failed;
     int r = MQTTAsync_send(client, "bench/plant/line/7/temperature", size, payload, 1, 0,
@@ -129,14 +121,14 @@ int main(int argc, char **argv)
     (void)sem_init(&connected, 0, 0);
     (void)sem_init(&room, 0, (unsigned)window);
     MQTTAsync client = open_client(argv[1], window);
-    int64_t start = now_ns();
+    int64_t start = bench_now_ns();
     for (uint64_t i = 0; i < count; i++) {
         (void)sem_wait(&room);
         send_one(client, i, size);
     }
     for (int i = 0; i < window; i++)
         (void)sem_wait(&room);
-    int64_t end = now_ns();
+    int64_t end = bench_now_ns();
     (void)printf("{\"messages\":%" PRIu64 ",\"start_ns\":%" PRId64 ",\"end_ns\":%" PRId64
                  ",\"rate\":%.0f}\n",
                  count, start, end, (double)count * 1e9 / (double)(end - start));
