@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
-"""Holds the form of the source: the licence in its first lines, and of the C source what clang-format
-would change in it, with .clang-format.
+"""Holds the form of the source: the licence in its first lines, of the C source what clang-format
+would change in it, with .clang-format, and of the Python source what pyflakes reports.
 
 Another version of clang-format has another opinion: Debian 12 carries 14.
 """
@@ -18,7 +18,7 @@ from tap import case, equal, run_all, skip  # noqa: E402
 
 ROOT = os.environ.get("SPOOLD_SOURCE") or os.path.join(os.path.dirname(
     os.path.abspath(__file__)), "..")
-FOLDERS = ("base", "store", "daemon", "cli", "bench", "tests")
+FOLDERS = ("base", "store", "daemon", "cli", "bench", "docs", "scripts", "tests")
 
 
 def clang_format():
@@ -30,10 +30,10 @@ def clang_format():
     return skip("clang-format 14 is not installed")
 
 
-def sources():
+def sources(pattern):
     for folder in FOLDERS:
         for path, _, names in os.walk(os.path.join(ROOT, folder)):
-            yield from (os.path.join(path, name) for name in names if re.search(r"\.[ch]$", name))
+            yield from (os.path.join(path, name) for name in names if re.search(pattern, name))
 
 
 # What has no comments, or is the licence.
@@ -57,12 +57,29 @@ def each_file_names_its_licence_in_its_first_lines():
 
 @case
 def clang_format_would_change_nothing():
-    told = subprocess.run([clang_format(), "--dry-run", "--style=file", *sorted(sources())],
+    told = subprocess.run([clang_format(), "--dry-run", "--style=file", *sorted(sources(r"\.[ch]$"))],
                           capture_output=True, text=True, check=False)
     places = re.findall(r"^(.+?):(\d+):\d+: warning: code should be", told.stderr, re.MULTILINE)
     equal(sorted({"%s:%s" % (os.path.relpath(path, ROOT), line) for path, line in places}), [],
           "lines that clang-format -i would change")
     equal(told.returncode, 0, told.stderr[-500:])
+
+
+def imported_for_its_effects(path, line):
+    with open(path, encoding="utf-8") as file:
+        return "F401" in file.read().split("\n")[int(line) - 1]
+
+
+@case
+def pyflakes_reports_nothing():
+    if not shutil.which("pyflakes3"):
+        skip("pyflakes3 is not installed")
+    told = subprocess.run(["pyflakes3", *sorted(sources(r"\.py$|^tap-count$"))], capture_output=True, text=True,
+                          check=False)
+    equal(told.stderr, "", "what it could not read")
+    lines = [re.match(r"(.+?):(\d+):\d*:? (.*)", line).groups() for line in told.stdout.splitlines()]
+    equal(["%s:%s: %s" % (os.path.relpath(path, ROOT), line, text) for path, line, text in lines
+           if not imported_for_its_effects(path, line)], [], "unused imports and their like")
 
 
 run_all()

@@ -26,6 +26,7 @@ FOLDERS = {
     "daemon/mqtt": "the MQTT codec and topics; pure",
     "daemon/record": "the outcome record and the status object, as JSON",
     "daemon/config": "the configuration file",
+    "daemon/control": "requests of operators",
     "daemon/ingress": "the local side: the socket and the producers' connections",
     "daemon/tls": "certificates and keys: opened, and checked before they are used",
     "daemon/uplink": "the link to the remote broker",

@@ -27,7 +27,7 @@ WORDS = {
     r"told(?! apart)": "reported, logged, returned, notified",
     r"tells?(?! (?:\S+ ){0,5}?(?:apart|from)\b)": "reports, logs, returns, shows",
     r"(?<!\")nobody|somebody|whoever|anybody|everybody": "the caller, the operator, another process",
-    r"all the same(?=[,.;:)]|$)": "anyway",
+    r"all the same(?= ?(?:[,.;:)]|$))": "anyway",
     r"in vain": "without effect, without success",
     r"but for": "except, except for",
     r"(?:comes?|came) to be": "is created",
@@ -96,7 +96,7 @@ def reader(path):
         return c_prose
     if ending == ".py":
         return python_prose
-    if ending in (".md", ".1", ".5", ".8", ".catalog"):
+    if ending in (".md", ".1", ".5", ".7", ".8", ".catalog"):
         return page_prose
     with_hash = ("", ".sh", ".txt", ".cmake", ".service", ".socket", ".conf", ".timer")
     return hash_prose if ending in with_hash else None

@@ -29,6 +29,9 @@ FINDING = re.compile(r"^(/[^:\n]+):(\d+):\d+: (?:warning|error): (.+?) \[([\w.,-
 LEAK = re.compile(r"Potential leak of memory pointed to by '(?:\w+\.)*(\w+)'")
 
 
+os.nice(10)  # other tests that run beside it are more pressing
+
+
 def clang_tidy():
     for name in ("clang-tidy-14", "clang-tidy"):
         if shutil.which(name):

@@ -12,7 +12,7 @@ sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "support"))
 
 import processes  # noqa: E402
-from checker import History, collect_daemon, hold, repeats_by_cut, verdict  # noqa: E402
+from checker import History, collect_daemon, digest, hold, repeats_by_cut, verdict  # noqa: E402
 from tap import case, check, equal, run_all  # noqa: E402
 
 SOURCE = os.environ.get("SPOOLD_SOURCE") or os.path.join(
@@ -250,6 +250,77 @@ def a_ledger_that_does_not_balance_is_named():
         history = good()
         history.ledger[term] += 1
         named(history, "BALANCE")
+
+
+# What else the database holds
+
+
+def keeping():
+    """The same, of which some were rejected and are kept, with stamps, a suspect and reports."""
+    history = good()
+    history.is_exact = True
+    history.ledger.update(evicted=EVICTED - 5, rejected=5)
+    for record in history.outcomes:
+        record["lane"] = "ab"[record["id"] % 2]
+    for record in history.outcomes[DELIVERED:DELIVERED + 5]:
+        record.update(outcome="rejected", reason="poison")
+    ended = DELIVERED + EVICTED
+    history.tables = {
+        "numbers": [[identity, "ab"[identity % 2], (identity + 1) // 2]
+                    for identity in history.spooled],
+        "newest": {"a": len(history.acked) // 2, "b": len(history.acked) // 2},
+        "kept": [[record["id"], record["seq"], record["ref"], record["topic"],
+                  digest(history.sent[record["ref"]][1])]
+                 for record in history.outcomes[DELIVERED:DELIVERED + 5]],
+        "kept_count": 5, "suspects": [ended + 1], "reported": ended,
+        "reports": [json.dumps({"records": history.outcomes[DELIVERED + 8:]})]}
+    history.reports = [json.dumps({"records": history.outcomes[DELIVERED:DELIVERED + 8]})] * 2
+    history.stamps = [(identity, "ab"[identity % 2], (identity + 1) // 2)
+                      for identity in range(1, DELIVERED + 1)]
+    return history
+
+
+@case
+def a_good_history_of_all_tables_passes():
+    equal(verdict(keeping()), [])
+
+
+@case
+def a_number_that_is_not_the_place_in_the_lane_is_named():
+    for spoil in (lambda history: history.tables["numbers"][3].__setitem__(2, 1),
+                  lambda history: history.tables["newest"].update(a=44),
+                  lambda history: history.stamps.append((5, "b", 4)),
+                  lambda history: history.stamps.append((6, "b", 3))):
+        history = keeping()
+        spoil(history)
+        only_named(history, "NUMBER")
+
+
+@case
+def a_rejected_message_that_is_not_kept_as_it_was_is_named():
+    for spoil in (lambda kept: kept.pop(), lambda kept: kept[0].__setitem__(1, 9),
+                  lambda kept: kept[0].__setitem__(4, digest(b"other")),
+                  lambda kept: kept.append([1, 1, "p1/1", "plant/1", digest(b"p1/1 payload")])):
+        history = keeping()
+        spoil(history.tables["kept"])
+        only_named(history, "KEPT")
+
+
+@case
+def closings_of_a_message_that_has_ended_are_named():
+    history = keeping()
+    history.tables["suspects"].append(DELIVERED)
+    only_named(history, "SUSPECT")
+
+
+@case
+def a_failure_in_no_report_or_in_two_is_named():
+    history = keeping()
+    history.reports = []
+    only_named(history, "REPORT")
+    history = keeping()
+    history.tables["reports"] *= 2
+    only_named(history, "REPORT")
 
 
 @case

@@ -93,7 +93,11 @@ class SmallDisk(JudgedGateway):
     def fill(self, leave=0):
         with open(self.filler, "ab", 0) as out:
             while (size := self.free() - leave) > 0:
-                out.write(b"\0" * min(size, 65536))
+                try:
+                    out.write(b"\0" * min(size, 65536))
+                except OSError as error:
+                    if error.errno != errno.ENOSPC:
+                        raise  # else the daemon took it first
 
     def empty(self):
         os.unlink(self.filler)
@@ -172,7 +176,8 @@ def failure_records_fit_into_the_reserve():
     link.restore()
     ledger = gateway.wait_drained(60)
     equal((ledger["accepted"], ledger["rejected"]), (accepted, accepted), "accepted, rejected")
-    check(gateway.free() >= MIB, "what is left of the reserve", gateway.free())
+    # The log grows by its largest commit: some 512 messages that end, 1,000 bytes of each kept aside.
+    check(gateway.free() >= MIB // 4, "what is left of the reserve", gateway.free())
     lines = gateway.wait_audit(accepted)
     check_audit(lines)
     gateway.stop()
@@ -460,7 +465,7 @@ def evictions_for_a_limit_of_the_file_size_name_their_cause():
     wait_for(lambda: gateway.status()["intake"]["refusing"] == "", 20, "none is refused any more")
     equal(gateway.status()["forecast"]["full_s"], 0, "full_s while each message costs old ones")
     seen = page(gateway)
-    for part in ("EACH NEW MESSAGE EVICTS OLD ONES, the disk is short", "(EFBIG)",
+    for part in ("EACH NEW MESSAGE EVICTS OLD ONES, too little disk space", "(EFBIG)",
                  "raise the limit of the file size"):
         check(part in seen, part, seen)
     lines = re.findall(r"disk_short .*", gateway.log())
@@ -470,7 +475,7 @@ def evictions_for_a_limit_of_the_file_size_name_their_cause():
     limit_files(gateway, None)
     wait_for(lambda: "disk_room after_ms=" in gateway.log(), 20, "its end, without a message")
     wait_for(lambda: gateway.status()["spool"]["disk_short"] == "", 20, "the status")
-    check("the disk is short" not in page(gateway), "the page", page(gateway))
+    check("too little disk space" not in page(gateway), "the page", page(gateway))
     gateway.stop()
 
 
@@ -532,6 +537,8 @@ class Run:
         self.faults = Faults(self.gateway.folder, self.gateway.spool, calls, at, times, error)
         self.calls = self.failed = self.acks_after = self.code = 0
         self.first, self.size = 0, 300
+        # Allocations are many with few messages, calls on files few with many.
+        self.count = 32 if calls == "alloc" else 96
         self.what = ""
         self.error = error
         self.exit_s = 0.0
@@ -561,7 +568,7 @@ class Run:
 
     def load(self):
         """Out of memory the daemon may reject a client, once; the producer reconnects."""
-        batches = iter(range(self.first, self.first + 32, 8))
+        batches = iter(range(self.first, self.first + self.count, 8))
         may_fail = self.error == errno.ENOMEM
         while True:
             try:

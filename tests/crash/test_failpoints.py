@@ -20,6 +20,7 @@ import threading
 import time
 
 sys.dont_write_bytecode = True
+os.environ.setdefault("SPOOLD_SEGMENT_ROWS", "50")  # so that many are filled and emptied
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
 
 import processes  # noqa: E402
@@ -30,7 +31,6 @@ from tap import case, check, equal, forget_notes, run_all, skip, wait_for  # noq
 
 SOURCE = os.environ.get("SPOOLD_SOURCE") or os.path.join(
     os.path.dirname(os.path.abspath(__file__)), "..", "..")
-MARK = re.compile(rb"failpoint ([a-z_]+\.[a-z_]+)\0")
 MACRO = re.compile(r'\bFAILPOINT(?:_TORN)?\("([^"]+)"')
 
 WINDOW = 16
@@ -38,14 +38,16 @@ WINDOW = 16
 MAX_MESSAGES = 60
 # What is larger is rejected, and kept with its payload.
 LARGE = 1000
+AFTER_LARGE = 300
 # What a failpoint needs to be reached: an incomplete line at the end of the audit file ...
 BEFORE = {"export.after_mend": "export.torn_write:2"}
 # ... or a damaged database, for all names with this prefix.
 AFTER_DAMAGE = "salvage."
 ONLY_NEW = ("create.", "migrate.")  # unless an older program made the spool
 # Reached when files are removed under the daemon, which by itself may lose: see test_ground.py; or
-# when failures are reported, in messages that no producer sent: see test_broker_presence.py.
-OTHER_RIG = ("restore.", "report.")
+# when failures are reported, in messages that no producer sent: see test_broker_presence.py; or
+# when a session keeps the outcomes of its messages: see test_outcomes.py.
+OTHER_RIG = ("restore.", "report.", "outbox.")
 SHOWN = 6
 NEVER_S, LATER_S = 30, 3  # waited for the first passage, for a later one
 
@@ -53,10 +55,6 @@ NEVER_S, LATER_S = 30, 3  # waited for the first passage, for a later one
 def read(path):
     with open(path, "rb") as seen:
         return seen.read()
-
-
-def compiled():
-    return sorted({name.decode() for name in MARK.findall(read(processes.daemon_path()))})
 
 
 def written():
@@ -81,9 +79,9 @@ def is_test_build():
 def failpoints_are_in_test_builds_and_no_trace_of_them_in_others():
     check(len(written()) > 25, "names in the source", written())
     if is_test_build():
-        equal(compiled(), written(), "names in the program")
+        equal(processes.failpoints(), written(), "names in the program")
         return
-    equal(compiled(), [], "names in the program")
+    equal(processes.failpoints(), [], "names in the program")
     for path in (processes.daemon_path(), processes.tool_path()):
         program = read(path)
         for trace in (b"failpoint", b"FAILPOINT"):
@@ -92,7 +90,7 @@ def failpoints_are_in_test_builds_and_no_trace_of_them_in_others():
 
 @case
 def a_wish_that_cannot_be_understood_ends_the_program():
-    if not compiled():
+    if not processes.failpoints():
         skip("this build holds no failpoints (SPOOLD_FAILPOINTS)")
     for wish in ("", "commit.before", "commit.before:", "commit.before:0", "commit.before:x",
                  "commit.before:1x"):
@@ -111,6 +109,7 @@ class Run:
         self.history.window, self.history.drained = WINDOW, True
         self.seconds = 0  # until it died last
         self.reached = self.ended = False
+        self.large = None  # the producer of large messages
         self.gateway = Gateway(far.url, retention={"max_messages": MAX_MESSAGES},
                                audit={"keep": "1s"}, status_interval="100ms",
                                uplink={"window": WINDOW, "client_id": self.prefix,
@@ -150,6 +149,14 @@ class Run:
             out.seek((page - 1) * size)
             out.write(b"\x55" * size)
 
+    def end_large(self, producer):
+        """What the broker excludes ends while it accepts others: these come for a while longer."""
+        producer.finish()
+        before = self.gateway.ledger()["delivered"]
+        wait_for(lambda: self.gateway.ledger()["delivered"] > before + AFTER_LARGE, 60,
+                 "deliveries after the last large message")
+        self.large = producer
+
     def go(self, seconds):
         """Waits @seconds for each death."""
         producers = start_producers(self.gateway.socket, 3, self.prefix, window=32, pause=0.001)
@@ -160,12 +167,13 @@ class Run:
                 self.damage()
             self.reached = all([self.crash(wish, seconds) for wish in self.wishes])
             self.gateway.start()
+            self.end_large(producers.pop())
         finally:
             for producer in producers:
                 producer.finish()
         self.gateway.wait_drained(60)
         self.gateway.stop()
-        collect(self.history, producers)
+        collect(self.history, producers + [self.large])
         collect_daemon(self.history, [self.gateway.audit], self.gateway.spool)
 
 
@@ -253,7 +261,7 @@ def swept(sweep):
 
 
 def chosen():
-    names = [name for name in compiled()
+    names = [name for name in processes.failpoints()
              if run_all.options.only in name and not name.startswith(OTHER_RIG)]
     if not names:
         skip("this build holds no failpoints (SPOOLD_FAILPOINTS)")
@@ -306,24 +314,23 @@ def make_older(gateway):
         database.execute("PRAGMA journal_mode = WAL")
         database.executescript(read(os.path.join(SOURCE, "store", "schema.sql")).decode())
         database.execute("ATTACH ? AS newer", (newer,))
-        for table in ("lane", "message", "outcome", "spool"):
+        for table, source in (("lane", "lane"), ("message", "spooled"), ("outcome", "outcome"),
+                              ("spool", "spool")):
             rows = database.execute("SELECT name FROM pragma_table_info(?)", (table,)).fetchall()
             columns = ", ".join(row[0] for row in rows)
             database.execute("DELETE FROM main." + table)
             database.execute("INSERT INTO main.%s (%s) SELECT %s FROM newer.%s"
-                             % (table, columns, columns, table))
+                             % (table, columns, columns, source))
     os.unlink(newer)
 
 
 def version_of(gateway):
-    path = "file:%s?mode=ro" % os.path.join(gateway.spool, "spool.db")
-    with contextlib.closing(sqlite3.connect(path, uri=True)) as database:
-        return database.execute("PRAGMA user_version").fetchone()[0]
+    return gateway.query("PRAGMA user_version")[0][0]
 
 
 @case(seconds=600)
 def a_full_spool_of_the_first_schema_is_migrated_as_a_whole_or_not_at_all():
-    if not compiled():
+    if not processes.failpoints():
         skip("this build holds no failpoints (SPOOLD_FAILPOINTS)")
     far, history = FarBroker(), History()
     gateway = Gateway(retention={"max_messages": 3000}).start()

@@ -524,6 +524,19 @@ def what_cannot_be_put_back_yet_is_kept_and_nothing_more_is_taken():
     assert_all_there(gateway, 100)
 
 
+def accepted_until_refused(client):
+    """How many messages were accepted before the HUP applied."""
+    accepted = []
+
+    def is_refused():
+        reason = client.publish_wait("a/b", b"x").reason
+        accepted.extend([reason] if reason != 0x97 else [])
+        return reason == 0x97
+
+    wait_for(is_refused, PATIENCE_S, "refusals")
+    return len(accepted)
+
+
 def reasons_in(log):
     return re.findall(r" spool_full reason=(\S+)", log)
 
@@ -534,7 +547,7 @@ def removed_files_outrank_a_disk_that_was_short_before():
     client = gateway.client()
     gateway.configure(spool={"disk_reserve": all_of_the_disk()})
     gateway.hup()
-    wait_for(lambda: client.publish_wait("a/b", b"refused").reason == 0x97, PATIENCE_S, "refusals")
+    stored = 100 + accepted_until_refused(client)
     equal(reasons_in(gateway.log()), ["disk"], "reasons before")
     block(gateway)
     equal(client.publish_wait("a/b", b"refused").reason, 0x97, "reason")
@@ -554,7 +567,7 @@ def removed_files_outrank_a_disk_that_was_short_before():
     os.unlink(gateway.spool)
     equal(gateway.process.wait(PATIENCE_S), 1, "exit code")
     check(" spool_room " not in gateway.log(), "nothing says that there is room", gateway.log())
-    assert_all_there(gateway, 100)
+    assert_all_there(gateway, stored)
 
 
 def fill(folder):
@@ -624,11 +637,10 @@ def kill_at(wish):
 
 @case
 def a_kill_while_files_are_put_back_leaves_all_of_them_or_says_what_is_missing():
-    with open(processes.daemon_path(), "rb") as seen:
-        names = re.findall(rb"failpoint (restore\.[a-z]+)\0", seen.read())
+    names = [name for name in processes.failpoints() if name.startswith("restore.")]
     if not names:
         skip("this build holds no failpoints (SPOOLD_FAILPOINTS)")
-    wishes = ["%s:1" % name.decode() for name in sorted(set(names))]
+    wishes = ["%s:1" % name for name in names]
     wishes += ["restore.removed:2", "restore.removed:3", "salvage.moved:1", "salvage.moved:2",
                "salvage.moved:3"]
     with concurrent.futures.ThreadPoolExecutor(len(wishes)) as pool:
@@ -637,9 +649,7 @@ def a_kill_while_files_are_put_back_leaves_all_of_them_or_says_what_is_missing()
 
 @case
 def a_kill_while_all_files_are_put_back_leaves_a_record_of_each_message():
-    with open(processes.daemon_path(), "rb") as seen:
-        if b"failpoint restore.synced" not in seen.read():
-            skip("this build holds no failpoints (SPOOLD_FAILPOINTS)")
+    processes.need_failpoint("restore.synced")
     gateway = Gateway().start(env={"SPOOLD_FAILPOINT": "restore.synced:1"})
     publish(gateway, 30)
     gateway.process.send_signal(signal.SIGSTOP)

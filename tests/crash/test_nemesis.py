@@ -19,9 +19,10 @@ import sys
 import time
 
 sys.dont_write_bytecode = True
+os.environ.setdefault("SPOOLD_SEGMENT_ROWS", "50")  # so that many are filled and emptied
+os.environ.setdefault("SPOOLD_SETTLE_MS", "2000")  # as in a release
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
 
-import processes  # noqa: E402
 from broker import Link  # noqa: E402
 from checker import History, collect_daemon, figures, hold  # noqa: E402
 from fake_clock import FakeClock  # noqa: E402

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Power loss: what was acknowledged is there, whatever the cut left of what was not synced.
 
-One run of the daemon is recorded (ingest by four producers, evictions, deliveries, checkpoints, the
-audit file rotated, a death, a stop); then --images disks are generated from it, each cut at another
+One run of the daemon is recorded (ingest by four producers, evictions, deliveries, refusals, closed
+connections, reports, checkpoints, the audit file rotated, a death, a stop); then --images disks are generated from it, each cut at another
 step and with another fate of what was not synced, and the daemon itself opens each.
 tests/support/power_replay.c describes what a disk may do, tests/support/power.py what is checked.
 
@@ -21,6 +21,7 @@ import sys
 import time
 
 sys.dont_write_bytecode = True
+os.environ.setdefault("SPOOLD_SEGMENT_ROWS", "50")  # so that many are filled and emptied
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
 
 import power  # noqa: E402
@@ -96,7 +97,12 @@ def the_recorded_run_has_all_that_a_cut_may_meet():
     recording = the_recording()
     ledger, counts = recording.history.ledger, recording.counts
     check(len(recording.acks) >= 6 * MESSAGES, "too few messages", len(recording.acks))
-    check(ledger["evicted"] > 0 and ledger["delivered"] > 0, "outcomes of one kind only", ledger)
+    for outcome in ("delivered", "evicted", "rejected"):
+        check(ledger[outcome] > 0, "nothing was " + outcome, ledger)
+    check("poison" in {record.get("reason") for record in recording.history.outcomes},
+          "the broker closed at no message often enough")
+    check(recording.history.reports, "no failure was reported")
+    check(recording.history.stamps, "no message was stamped")
     check(counts["checkpoints"] >= 3, "too few checkpoints", counts)
     check(counts["renames"] == 2, "not the new database and the rotated file", counts)
     check(counts["starts"] == 4, "not three lives and the rotation", counts)

@@ -39,6 +39,20 @@ static void error_is_one_line_about(const char *error, const char *path)
         PROMISE((unsigned char)*at >= 0x20 && *at != 0x7F);
 }
 
+static void entries_of_access_are_whole(const struct config *config)
+{
+    PROMISE(config->access_count <= CONFIG_ACCESS_MAX);
+    for (size_t i = 0; i < config->access_count; i++) {
+        const struct config_access *access = &config->access[i];
+        const char *name = access->user ? access->user : access->group;
+
+        PROMISE(!access->user != !access->group);
+        PROMISE((access->whom == CONFIG_ACCESS_ANY) == (strcmp(name, "*") == 0));
+        PROMISE(access->id != UINT32_MAX && access->publish_count <= 64);
+        PROMISE(access->max_clients <= 65536 && access->rate <= 1000000);
+    }
+}
+
 static void values_are_in_range(const struct config *config)
 {
     PROMISE(config->uplink.broker_count >= 1 && config->uplink.broker_count <= 16);
@@ -57,6 +71,7 @@ static void values_are_in_range(const struct config *config)
     PROMISE(config->listen.max_packet <= UINT64_C(256) << 20);
     PROMISE(config->retention.max_messages >= 1 && config->retention.max_age_ms >= 1000);
     PROMISE(config->log_level >= 3 && config->log_level <= 7);
+    entries_of_access_are_whole(config);
 }
 
 static void units_of_a_text(const uint8_t *data, size_t size)

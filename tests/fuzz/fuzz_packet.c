@@ -134,10 +134,17 @@ static void check_connect(const struct packet_frame *frame)
     int r = packet_decode_connect(frame, &connect);
 
     PROMISE(r == 0 || r == PACKET_E_MALFORMED || r == PACKET_E_PROTOCOL ||
-            r == PACKET_E_VERSION);
-    if (r != 0)
+            r == PACKET_E_VERSION || r == PACKET_E_TOPIC || r == PACKET_E_FORMAT);
+    if (r != 0 && r != PACKET_E_TOPIC && r != PACKET_E_FORMAT)
         return;
     view_lies_inside(connect.client_id, frame->body);
+    PROMISE(r == 0 || connect.has_will); /* it is the will's */
+    if (connect.has_will) {
+        view_lies_inside(connect.will.topic, frame->body);
+        view_lies_inside(connect.will.payload, frame->body);
+        PROMISE(connect.will.qos <= 2);
+        PROMISE(packet_topic_is_valid(connect.will.topic) == (r != PACKET_E_TOPIC));
+    }
     PROMISE(packet_utf8_is_valid(connect.client_id));
     PROMISE(connect.version == MQTT_3_1_1 || connect.version == MQTT_5);
     PROMISE(connect.receive_maximum > 0 && connect.maximum_packet_size > 0);

@@ -67,7 +67,7 @@ def make(make_spool, folder):
     yield "bad_block", pack(spool, USE_NONE | NO_LOG | SURVEY, (8, 0))
     row = ("INSERT INTO message (key, accepted, accepted_at, charge, uid, flags, client, topic,"
            " payload) SELECT key + %d, accepted, accepted_at, charge, uid, flags, client, topic,"
-           " zeroblob(%d) FROM message WHERE key = (SELECT max(key) FROM message);")
+           " zeroblob(%d) FROM spooled WHERE key = (SELECT max(key) FROM spooled);")
     change(spool, row % (1, 9000))
     yield "chain", pack(spool, USE_NONE | NO_LOG)
     change(spool, "".join(row % (1, 2500) for _ in range(6)))

@@ -233,7 +233,7 @@ def cut_by_hand_within_a_line_no_later_line_is_spoiled():
     rig.gateway.stop()
     found = rig.judge(sound=False)
     equal([problem["text"] for problem in found["problem_list"]][:1],
-          ["seq jumps from 29 to 31: 1 lines are missing"])
+          ["seq jumps from 29 to 31: 1 line is missing"])
     equal(found["lines"], 59, "lines")
 
 

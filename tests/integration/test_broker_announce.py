@@ -2,12 +2,14 @@
 """What a broker announces: limits, protocol version, keep-alive, texts."""
 
 import os
+import ssl
 import struct
 import sys
 
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
 
+from broker import Certificates  # noqa: E402
 from fake_broker import FakeBroker  # noqa: E402
 from gateway import Gateway, check_audit  # noqa: E402
 from tap import case, check, cleanup, equal, run_all, wait_for  # noqa: E402
@@ -98,10 +100,14 @@ def what_no_broker_can_take_is_rejected():
     first, second = (fake_broker(maximum_packet=1000, announce=NO_RETAIN) for _ in range(2))
     gateway = Gateway([first.url, second.url], uplink={"backoff": QUICK}).start()
     gateway.wait_link()
+    publish(gateway, 1)
+    equal(gateway.wait_drained(40)["delivered"], 1)
     publish(gateway, 2, size=2000)
     publish(gateway, 2, retain=True)
+    wait_for(lambda: second.events("connect"), 20, "the second broker is tried")
+    publish(gateway, 1)  # it shows that what is excluded is not all
     ledger = gateway.wait_drained(40)
-    equal((ledger["rejected"], ledger["delivered"]), (4, 0))
+    equal((ledger["rejected"], ledger["delivered"]), (4, 2))
     gateway.stop()
 
 
@@ -130,11 +136,118 @@ def a_broker_that_refuses_version_5_by_a_reason_code_is_spoken_to_in_3_1_1():
     falls_back("2003008400")
 
 
+def versions(broker):
+    return [entry["version"] for entry in broker.events("connect")]
+
+
+def falls_back_from_silence(**options):
+    """It closes at 5, accepts 3.1.1, and closes at 5 again: only then is it believed."""
+    broker = fake_broker(close_connect="5", **options)
+    gateway = Gateway(broker.url, uplink={"backoff": QUICK}).start()
+    publish(gateway, 3)
+    equal(gateway.wait_drained(20)["delivered"], 3)
+    equal(versions(broker), [5, 4, 5, 4], "versions tried")
+    equal(gateway.fresh_status()["link"]["protocol"], "3.1.1", "protocol in the status")
+    for connects in (2, 3):
+        broker.reset_all()
+        wait_for(lambda: gateway.fresh_status()["link"]["connects"] >= connects, 20, "a connect")
+    equal(versions(broker), [5, 4, 5, 4, 4, 4], "versions tried")
+    lines = [line for line in gateway.log().split("\n") if " link_protocol " in line]
+    equal(len(lines), 1, "lines of it")
+    check("costs=" in lines[0] and "remedy=" in lines[0], "what it costs", lines)
+    gateway.hup()
+    wait_for(lambda: " reload" in gateway.log(), 10, "the reload")
+    broker.change(close_connect="")
+    broker.reset_all()
+    wait_for(lambda: gateway.fresh_status()["link"]["protocol"] == "5", 20, "5 after a HUP")
+    gateway.stop()
+
+
+@case
+def a_broker_that_closes_at_version_5_is_spoken_to_in_3_1_1():
+    falls_back_from_silence()
+    falls_back_from_silence(reset_connect=True)
+
+
+@case
+def such_a_broker_is_found_behind_tls_too():
+    certificates = Certificates()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificates.server_cert, certificates.server_key)
+    broker = fake_broker(tls=context, close_connect="5")
+    gateway = Gateway(broker.url, uplink={"backoff": QUICK, "tls": {"ca_file": certificates.ca}})
+    gateway.start()
+    publish(gateway)
+    equal(gateway.wait_drained(20)["delivered"], 1)
+    equal(versions(broker), [5, 4, 5, 4], "versions tried")
+    gateway.stop()
+
+
+@case
+def a_broker_that_closes_every_connection_is_used_with_5_once_it_answers():
+    """As a load balancer without a backend does: whichever version comes when it has one again."""
+    for count in (3, 4):
+        broker = fake_broker(close_connect="45", reset_connect=count == 4)
+        gateway = Gateway(broker.url, uplink={"backoff": {"min": "200ms", "max": "200ms"}})
+        gateway.start()
+        wait_for(lambda: len(versions(broker)) >= count, 20, "attempts")
+        broker.change(close_connect="")
+        publish(gateway)
+        equal(gateway.wait_drained(20)["delivered"], 1)
+        equal(versions(broker)[:count], [5, 4, 5, 4][:count], "versions tried")
+        equal({entry["version"] for entry in broker.publishes()}, {5}, "versions used")
+        equal(gateway.log().count(" link_protocol "), 0, "lines of it")
+        gateway.stop()
+
+
+@case
+def a_broker_that_refuses_3_1_1_after_it_closed_at_5_is_not_taken_for_one_of_3_1_1():
+    broker = fake_broker(close_connect="5", connack=5)
+    gateway = Gateway(broker.url, uplink={"backoff": QUICK}).start()
+    wait_for(lambda: len(versions(broker)) >= 4, 20, "attempts")
+    equal(versions(broker)[:4], [5, 4, 5, 4], "versions tried")
+    equal(gateway.log().count(" link_protocol "), 0, "lines of it")
+    gateway.stop()
+
+
+@case
+def with_a_version_set_no_other_is_tried():
+    broker = fake_broker(close_connect="5")
+    gateway = Gateway(broker.url, uplink={"protocol": 5, "backoff": QUICK}).start()
+    wait_for(lambda: len(versions(broker)) >= 4, 20, "attempts")
+    logged(gateway, "set uplink.protocol to auto if the broker speaks MQTT 3.1.1 only")
+    equal(set(versions(broker)), {5}, "versions tried")
+    gateway.stop()
+
+
+@case
+def a_broker_that_cannot_be_used_has_its_remedy_and_the_line_only_what_was_announced():
+    rows = (("210000", ["receive_maximum=0"], "messages in flight"),
+            ("2700000000", ["maximum_packet=0"], "packet size"),
+            ("2400", ["maximum_qos=0"], "uplink.max_qos = 0"),
+            ("22000a" + NO_RETAIN, ["retain=no", "topic_aliases=10"], None))
+    for announce, pairs, remedy in rows:
+        broker = fake_broker(announce=announce)
+        gateway = Gateway(broker.url, uplink={"rate": {"messages": 70}}).start()
+        logged(gateway, " link_limits ")
+        line = gateway.log().split(" link_limits ")[1].split("\n")[0]
+        equal(line.split(" "), ["broker=\"%s\"" % broker.url] + pairs, "what is logged")
+        if remedy:
+            logged(gateway, " link_retry ")
+            line = gateway.log().split(" link_retry ")[1].split("\n")[0]
+            check(remedy in line.split("remedy=")[1], "the remedy", line)
+            wait_for(lambda: gateway.status()["link"]["remedy"], 10, "one in the status")
+            check(remedy in gateway.status()["link"]["remedy"], "that of the status")
+        equal(gateway.status()["link"]["rate"], {"messages": 70, "bytes": 0}, "rate")
+        gateway.stop()
+
+
 @case
 def with_protocol_5_the_remedy_is_named():
     broker = fake_broker(connack_raw="20020001", connack_raw_versions="5")
     gateway = Gateway(broker.url, uplink={"protocol": 5}).start()
-    error_of(gateway, "the broker speaks MQTT 3.1.1 only: set uplink.protocol to \"auto\"")
+    error_of(gateway, "the broker speaks MQTT 3.1.1 only")
+    equal(gateway.status()["link"]["remedy"], "set uplink.protocol to auto", "the remedy")
     equal({entry["version"] for entry in broker.events("connect")}, {5}, "versions tried")
     gateway.stop()
 

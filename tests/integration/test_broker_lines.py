@@ -76,6 +76,56 @@ def such_a_message_arrives_over_tls_too():
     expect_once(broker, gateway, 100000)
 
 
+def publish_many(gateway, count):
+    """More than the buffers of both ends hold."""
+    with gateway.client(5) as client:
+        messages = (("plant/t", b"%08d" % n + bytes(8000)) for n in range(count))
+        for _, ack in client.publish_many(messages, 100):
+            equal(ack.reason, 0, "reason of a PUBACK")
+
+
+def survives_a_stall(broker, gateway):
+    """The broker stops to read, and continues; then it stops for good on that connection."""
+    gateway.wait_link()
+    broker.change(deaf=True)
+    publish(gateway, b"first")  # whatever the broker reads first makes it stop
+    publish_many(gateway, 1000)
+    wait_for(lambda: gateway.status()["tokens"]["in_flight"] >= 500, 20, "most are handed over")
+    broker.change(deaf=False)
+    gateway.wait_drained(40)
+    equal(len(publishes_of(broker, 8008)), 1000, "how many arrived")
+    equal(gateway.status()["link"]["connects"], 1, "connects")
+    broker.change(deaf=True)
+    publish(gateway, b"first")
+    publish_many(gateway, 1000)
+    wait_for(lambda: "link_lost" in gateway.log(), 30, "the stall is noticed")
+    check("no answer for 2 s" in gateway.log(), "the reason", gateway.log())
+    broker.change(deaf=False)
+    gateway.wait_drained(40)
+    equal(gateway.ledger()["delivered"], 2002, "delivered")
+    gateway.stop()
+
+
+STALL = {"window": 2000, "window_bytes": "32M", "ack_timeout": "2s"}
+
+
+@case
+def a_broker_that_stops_to_read_gets_all_of_it_when_it_continues():
+    broker = fake_broker(deaf=True)
+    broker.change(deaf=False)
+    survives_a_stall(broker, gateway_for(broker, **STALL))
+
+
+@case
+def such_a_broker_gets_all_of_it_over_tls_too():
+    certificates = Certificates()
+    broker = fake_broker(deaf=True, tls=server_context(certificates))
+    broker.change(deaf=False)
+    gateway = Gateway("ssl://127.0.0.1:%d" % broker.port, uplink={
+        "backoff": BACKOFF, "tls": {"ca_file": certificates.ca, "verify": False}, **STALL}).start()
+    survives_a_stall(broker, gateway)
+
+
 @case
 def a_message_that_is_never_acknowledged_among_others_that_are_ends_the_connection():
     broker = fake_broker(skip=1)

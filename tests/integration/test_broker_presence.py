@@ -4,7 +4,9 @@
 import json
 import os
 import re
+import socket
 import sys
+import threading
 
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
@@ -14,7 +16,7 @@ from broker import Link, Mosquitto  # noqa: E402
 from fake_broker import FakeBroker  # noqa: E402
 from gateway import Gateway, check_audit  # noqa: E402
 from mqtt import Subscriber  # noqa: E402
-from tap import case, check, cleanup, equal, run_all, skip, wait_for  # noqa: E402
+from tap import case, check, cleanup, equal, run_all, wait_for  # noqa: E402
 
 LANE = "$report"
 REPORTS = "gw/report"
@@ -197,6 +199,10 @@ def a_broker_that_does_not_allow_the_topic_gets_all_other_messages():
     broker = fake(reason=0x87, reason_at=TOPIC)
     gateway = Gateway(broker.url, uplink=PRESENCE).start()
     wait_for(lambda: "presence_refused" in gateway.log(), 10, "the line")
+    wait_for(lambda: gateway.status()["link"]["presence_error"] == "not authorized (code 0x87)", 10,
+             "the reason in the status")
+    check("refuses the message of uplink.presence" in gateway.tool("status").stdout.decode(),
+          "the page")
     publish(gateway, 5)
     equal(gateway.wait_drained()["delivered"], 5, "delivered")
     gateway.stop()
@@ -286,7 +292,7 @@ def what_happened_before_reports_were_switched_on_is_not_reported_and_what_follo
 @case
 def a_failed_report_makes_no_report():
     broker = fake(reason=0x87)
-    gateway = Gateway(broker.url, uplink=REPORTING).start()
+    gateway = Gateway(broker.url, uplink=dict(REPORTING, on_refusal="reject")).start()
     gateway.wait_link()
     publish(gateway, 1)
     wait_for(lambda: len(gateway.outcomes("rejected")) >= 2, 10, "the message and its report")
@@ -301,9 +307,7 @@ def a_failed_report_makes_no_report():
 
 def killed_at(point):
     """No report is left out, whenever the process dies."""
-    with open(processes.daemon_path(), "rb") as seen:
-        if b"failpoint " + point.encode() + b"\0" not in seen.read():
-            skip("this build holds no failpoints (SPOOLD_FAILPOINTS)")
+    processes.need_failpoint(point)
     broker = Mosquitto()
     gateway = Gateway(broker.url, uplink=REPORTING, retention={"max_messages": 3})
     gateway.start(env={"SPOOLD_FAILPOINT": point + ":1"})
@@ -343,6 +347,10 @@ def fields(gateway, event):
 
 @case
 def what_was_in_flight_is_counted_and_our_own_end_is_named():
+    def is_sending(status):
+        link = status["link"]
+        return link["state"] == "online" and link["connects"] > 3 and status["tokens"]["in_flight"] == 3
+
     broker = fake(noack=True)
     gateway = Gateway(broker.url, uplink={"ack_timeout": "1s"}).start()
     gateway.wait_link()
@@ -351,7 +359,7 @@ def what_was_in_flight_is_counted_and_our_own_end_is_named():
     lost = fields(gateway, "link_lost")
     equal({line["in_flight"] for line in lost}, {"3"}, "in_flight")
     equal({line["reason"] for line in lost}, {'"no answer for 1 s"'}, "reasons")
-    wait_for(lambda: gateway.status()["link"]["state"] == "online", 10, "one more connection")
+    wait_for(lambda: is_sending(gateway.status()), 30, "one more connection, with all three on it")
     broker.reset_all()
     wait_for(lambda: any("closed" in line["reason"] for line in fields(gateway, "link_lost")), 10,
              "a connection that the broker closed")
@@ -374,6 +382,72 @@ def each_line_of_a_failure_has_a_remedy():
     broker.reset_all()
     wait_for(lambda: fields(gateway, "link_lost"), 10, "lost")
     check(all("remedy" in line for line in fields(gateway, "link_lost")), "of link_lost")
+    gateway.stop()
+
+
+def remedy_of(gateway, reason):
+    def found():
+        return [line for line in fields(gateway, "link_retry") if reason in line["reason"]]
+    wait_for(found, 20, lambda: "%r in %s" % (reason, fields(gateway, "link_retry")))
+    return found()[0]["remedy"]
+
+
+@case
+def a_remedy_is_of_the_layer_that_failed():
+    """TLS is no cause of a refused connection, nor the network one of a wrong port."""
+    gateway = Gateway("ssl://127.0.0.1:9").start()
+    remedy = remedy_of(gateway, "connection refused")
+    check("host and port" in remedy and "certificate" not in remedy, "refused", remedy)
+    gateway.stop()
+    with socket.create_server(("127.0.0.1", 0)) as closing:
+        threading.Thread(target=close_each, args=(closing,), daemon=True).start()
+        for scheme, reason, word in (("tcp", "before it answered", "write ssl://"),
+                                     ("ssl", "TLS", "or tcp://")):
+            url = "%s://127.0.0.1:%d" % (scheme, closing.getsockname()[1])
+            gateway = Gateway(url).start()
+            remedy = remedy_of(gateway, reason)
+            check(word in remedy, "another port", (url, remedy))
+            gateway.stop()
+        closing.shutdown(socket.SHUT_RDWR)
+
+
+def close_each(listening):
+    """As a port of the other kind does at what it cannot read."""
+    while True:
+        try:
+            with listening.accept()[0] as connection:
+                connection.recv(1000)
+        except ConnectionResetError:
+            pass
+        except OSError:
+            return
+
+
+@case
+def after_a_loss_the_first_attempt_that_fails_is_logged():
+    broker = fake(close_after=1)
+    gateway = Gateway(broker.url, uplink={"backoff": {"min": "1s", "max": "1m"}}).start()
+    gateway.wait_link()
+    publish(gateway, 1)
+    wait_for(lambda: fields(gateway, "link_lost"), 10, "lost")
+    broker.change(connack=0x87)
+    wait_for(lambda: fields(gateway, "link_retry"), 15, "an attempt that failed")
+    equal(fields(gateway, "link_retry")[0]["attempts"], "2", "attempts")
+    gateway.stop()
+
+
+@case
+def a_link_that_flapped_is_logged_online_with_the_time_since():
+    broker = fake(close_after=1)
+    gateway = Gateway(broker.url, uplink={"backoff": {"min": "10ms", "max": "2s"}}).start()
+    gateway.wait_link()
+    publish(gateway, 6)
+    gateway.wait_drained()
+    broker.change(close_after=0)
+    wait_for(lambda: "since" in (fields(gateway, "link_online") or [{}])[-1], 20, "the line")
+    gateway.wait_link()
+    since = fields(gateway, "link_online")[-1]["since"]
+    equal(since[:19], gateway.fresh_status()["link"]["since"][:19], "since when")
     gateway.stop()
 
 

@@ -142,7 +142,8 @@ def no_answer_is_believed_for_an_id_that_is_open_no_longer():
     wait_for(lambda: len(broker.publishes()) == 20, 20, "all at the broker")
     broker.change(after_connack=b"".join(ack(PUBACK, pid) for pid in range(1, 40)).hex())
     broker.reset_all()
-    wait_for(lambda: len(broker.publishes()) >= 40, 20, "sent again")
+    # After a loss with unanswered messages a connection begins with a window of 8.
+    wait_for(lambda: len(broker.publishes()) >= 28, 20, "sent again")
     ledger = gateway.ledger()
     equal((ledger["delivered"], ledger["spooled"]), (0, 20))
     broker.change(after_connack="", noack=False)

@@ -112,7 +112,9 @@ def a_client_certificate_that_the_broker_wants_is_named_as_a_setting():
     certificates = Certificates()
     broker = Mosquitto(tls=certificates, client_certificates=True).start()
     gateway = tls_gateway(broker, ca_file=certificates.ca).start()
-    wait_error(gateway, "uplink.tls.cert_file", "uplink.tls.key_file")
+    wait_error(gateway, "client certificate")
+    remedy = gateway.status()["link"]["remedy"]
+    check("set uplink.tls.cert_file and uplink.tls.key_file" in remedy, "the remedy", remedy)
     gateway.stop()
 
 

@@ -31,7 +31,8 @@ from tap import case, check, cleanup, equal, run_all, skip, wait_for  # noqa: E4
 
 OK, USAGE, DATA, UNAVAILABLE, TRY_AGAIN, NOT_ALLOWED, CONFIG = 0, 64, 65, 69, 75, 77, 78
 UNCHECKED = 2  # of check
-VERBS = ["publish", "status", "failures", "audit", "check"]
+VERBS = ["publish", "status", "failures", "audit", "check", "list", "show", "shape", "export",
+         "import", "flush", "hold", "release", "drop", "requeue", "log-level", "rotate"]
 OUTCOMES = ("delivered", "evicted", "expired", "rejected", "dropped", "damaged")
 
 
@@ -184,7 +185,7 @@ def an_unknown_verb_names_the_known_ones():
     done = tool("frobnicate", wanted=USAGE)
     says(done, 'unknown verb "frobnicate"', "publish", "status", "failures", "audit")
     tool(wanted=USAGE)
-    tool("list", wanted=USAGE)
+    tool("lists", wanted=USAGE)
 
 
 @case
@@ -196,6 +197,16 @@ def help_and_version_are_on_standard_output():
         page = tool("help", verb, wanted=OK).out
         check(page.startswith("Usage: mqtt-spool %s " % verb), "the page of " + verb, page)
         equal(tool(verb, "--help", wanted=OK).out, page, "--help")
+
+
+@case
+def no_line_of_help_is_wider_than_a_terminal():
+    daemon = subprocess.run([processes.daemon_path(), "--help"], capture_output=True, text=True,
+                            timeout=20)
+    pages = [daemon.stdout, tool("--help", wanted=OK).out]
+    for page in pages + [tool("help", verb, wanted=OK).out for verb in VERBS]:
+        check(page.count("\n") > 5, "a page", page)
+        equal([line for line in page.split("\n") if len(line) > 80], [], "wider than 80 columns")
 
 
 @case
@@ -232,7 +243,14 @@ def wrong_arguments_are_usage_errors():
                       ["publish", "-t", "a", "-m", "x", "--user", "novalue"],
                       ["publish", "-t", "a", "-m", "x", "-V", "4", "--ref", "r"],
                       ["status", "--nothing"], ["status", "more"], ["failures", "--limit", "0"],
-                      ["failures", "--since", "yesterday"], ["audit", "--from", "x", "f"]):
+                      ["failures", "--since", "yesterday"], ["audit", "--from", "x", "f"],
+                      ["export", "--id", "0"], ["export", "--topic", "a#"], ["shape", "more"],
+                      ["shape", "--older-than", "soon"], ["shape", "--levels", "0"],
+                      ["import", "more"], ["list", "--user", "no-such-user"], ["show"],
+                      ["show", "x"], ["drop"], ["drop", "--all"], ["requeue"],
+                      ["drop", "--all", "--id", "1", "--yes"], ["log-level"],
+                      ["log-level", "loud"], ["flush", "now"], ["hold", "--lane"],
+                      ["release", "more"], ["rotate", "more"]):
         done = tool(*arguments, wanted=USAGE)
         equal(done.out, "", "standard output of %r" % arguments)
 
@@ -257,7 +275,10 @@ def every_page_lists_the_exit_codes():
 
 @case
 def a_configuration_is_needed_only_where_nothing_replaces_it():
-    for verb in (["publish", "-t", "a", "-m", "x"], ["status"], ["failures"], ["audit"]):
+    for verb in (["publish", "-t", "a", "-m", "x"], ["status"], ["failures"], ["audit"],
+                 ["list"], ["show", "1"], ["shape"], ["export"], ["import"], ["flush"], ["hold"],
+                 ["release"], ["drop", "--all", "--yes"], ["requeue", "--all"],
+                 ["log-level", "info"], ["rotate"]):
         says(tool("-c", "/nonexistent/spoold.conf", *verb, wanted=CONFIG),
              "/nonexistent/spoold.conf")
     tool("publish", "--socket", "/nonexistent/s", "-t", "a", "-m", "x", wanted=UNAVAILABLE)
@@ -678,11 +699,14 @@ def status_of_a_stopped_daemon_comes_from_the_spool():
         equal(done.out.count("\n"), 1, "lines")
         status = json.loads(done.out)
         equal(status["link"], {"state": "stopped", "broker": "", "since": "", "connects": 0,
-                               "last_error": None, "last_error_time": None, "acknowledged": "",
+                               "last_error": None, "last_error_time": None, "remedy": None,
+                               "acknowledged": "",
                                "certificate_expires": "", "protocol": "", "window": 0,
                                "late_answers": 0, "refused_code": None, "no_subscriber": 0,
-                               "held": False}, "link")
-        equal(status["rejected"], {"messages": 0, "bytes": 0}, "rejected")
+                               "held": False, "all_held": False,
+                               "presence_error": None,
+                               "rate": {"messages": 0, "bytes": 0}}, "link")
+        equal(status["rejected"], {"messages": 0, "bytes": 0, "last": None}, "rejected")
         equal(status["uptime_ms"], 0, "uptime_ms")
         equal(status["ledger"], LEDGER, "ledger")
         equal(status["spool"]["messages"], 3, "messages")
@@ -852,9 +876,9 @@ def a_lane_that_refuses_or_holds_back_is_on_the_page():
                       "or raise retention.max_messages", "what is spooled goes out when",
                       "default          2 of 2 messages, ")
         client.publish("plant/alarm/1", b"x")
-        wait_for_page(gateway, 'lane "alarms" HOLDS ITS PRODUCERS BACK: 1 of 1 messages, '
+        wait_for_page(gateway, 'lane "alarms" HOLDS ITS PRODUCERS BACK: 1 of 1 message, '
                       'when_full = "block"', "or raise its max_messages")
-        status = gateway.status()
+        status = gateway.fresh_status()
         equal([(lane["name"], lane["max_messages"], lane["when_full"], lane["full"])
                for lane in status["lanes"]],
               [("default", 2, "refuse", True), ("alarms", 1, "block", True)])
@@ -886,10 +910,10 @@ def a_disk_that_is_short_is_on_the_page():
                       retention={"when_full": "refuse"}).start()
     with gateway.client(5) as client:
         wait_for(lambda: client.publish_wait("plant/t", b"x" * 5000).reason == 0x97, 20, "refusals")
-        wait_for_page(gateway, "intake    NO MESSAGE IS ACCEPTED, the disk is short: ",
+        wait_for_page(gateway, "intake    NO MESSAGE IS ACCEPTED, too little disk space: ",
                       "free, spool.disk_reserve is 1.0 TiB", "refused since the start",
                       "below spool.disk_reserve")
-    equal(gateway.status()["intake"], {"refusing": "disk"})
+    equal(gateway.fresh_status()["intake"], {"refusing": "disk"})
     gateway.configure(spool={"disk_reserve": "1M"})
     gateway.hup()
     wait_for_page(gateway, "found no room on the disk", "free now", "disk_reserve is 1.0 MiB")
@@ -1243,7 +1267,7 @@ def lines_lost_after_the_export_are_found():
     seen = made.check_audit(wanted=DATA)
     check("wrote up to 7" in seen["problem_list"][0]["text"], "the cut", seen)
     page = tool("audit", "--directory", made.directory, made.audit, wanted=DATA)
-    says(page, "2 outcome(s) that the files lack are still in the database")
+    says(page, "2 outcomes that the files lack, still in the database")
     check("not yet written" not in page.out, "they were written", page.out)
     made.write_audit("")
     made.check_audit(wanted=DATA)
@@ -1309,7 +1333,13 @@ def the_configuration_says_where_everything_is():
     tool("-c", config, "publish", "-t", "a", "-m", "x", wanted=UNAVAILABLE)
     with open(config, "a") as out:
         out.write("nonsense = 1;\n")
-    says(tool("-c", config, "status", wanted=CONFIG), "nonsense")
+    for verb in ("status", "failures", "audit"):
+        done = tool("-c", config, verb, wanted=OK)
+        check("warning: " in done.err and "nonsense" in done.err, "a warning", done.err)
+    tool("-c", config, "publish", "-t", "a", "-m", "x", wanted=UNAVAILABLE)
+    with open(config, "a") as out:
+        out.write("more = ;\n")
+    says(tool("-c", config, "status", wanted=CONFIG), "syntax error", "--directory DIR or --socket")
 
 
 # Output that cannot be written

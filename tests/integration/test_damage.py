@@ -144,7 +144,7 @@ def the_status_shows_it_until_the_file_is_moved_away():
     equal(status["salvage"]["salvaged"] + status["salvage"]["damaged"], COUNT)
     equal(database(gateway, status["salvage"]["moved_to"]), aside(gateway)[0])
     page = gateway.tool("status").stdout.decode()
-    check("DAMAGED: 1 database(s)" in page and "mqtt-spool check" in page, "the page", page)
+    check("DAMAGED: 1 database moved aside" in page and "mqtt-spool check" in page, "the page", page)
     gateway.stop()
     equal(gateway.tool_status()["spool"]["damaged_files"], 1, "while it is stopped")
     os.rename(aside(gateway)[0], os.path.join(gateway.folder, "kept"))
@@ -325,7 +325,7 @@ def a_file_with_the_name_of_the_folder_ends_the_start_with_what_to_do():
     with open(gateway.spool, "w"):
         pass
     gateway.start(ready=False)
-    check(wait_end(gateway) != 0, "it runs")
+    equal(wait_end(gateway), 78, "exit code")
     check("move that file away" in gateway.log(), "the remedy", gateway.log())
 
 
@@ -340,8 +340,23 @@ def a_file_that_may_not_be_read_is_refused_and_left_as_it_is():
     os.chown(gateway.spool, 65534, 65534)
     for name in os.listdir(gateway.spool):
         os.chmod(database(gateway, name), 0o600 if name == "spool.db" else 0o666)
-    refused(gateway, "ermission", "permissions",
+    refused(gateway, "ermission", "permissions", code=78,
             wrap=(setpriv, "--reuid=65534", "--regid=65534", "--clear-groups"))
+    gateway.start()
+    equal(gateway.ledger()["spooled"], COUNT)
+    gateway.stop()
+
+
+@case
+def a_folder_whose_disk_is_mounted_later_is_tried_again():
+    gateway, stored = stopped_spool()
+    away = gateway.spool + "-away"
+    mount = os.path.join(gateway.folder, "mount")
+    os.rename(gateway.spool, away)
+    os.symlink(os.path.join(mount, "spool"), gateway.spool)
+    refused(gateway, "o such file", "mount its disk", code=1)
+    os.mkdir(mount)
+    os.rename(away, os.path.join(mount, "spool"))
     gateway.start()
     equal(gateway.ledger()["spooled"], COUNT)
     gateway.stop()

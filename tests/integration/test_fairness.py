@@ -19,8 +19,8 @@ import mqtt  # noqa: E402
 import processes  # noqa: E402
 from fake_broker import FakeBroker  # noqa: E402
 from faults import Faults  # noqa: E402
-from gateway import Gateway  # noqa: E402
-from tap import case, check, cleanup, equal, run_all, skip, wait_for  # noqa: E402
+from gateway import Gateway, as_user  # noqa: E402
+from tap import case, check, cleanup, equal, run_all, wait_for  # noqa: E402
 
 SYNC_MS = 20
 # What an honest client may wait for. A checkpoint, which comes now and then, syncs twice more.
@@ -159,17 +159,6 @@ def clients_of_a_full_lane_take_turns():
     gateway.stop()
 
 
-def as_user(uid, act):
-    """What @act connects belongs to @uid."""
-    if os.geteuid() != 0:
-        skip("needs root, to be another user")
-    os.seteuid(uid)
-    try:
-        return act()
-    finally:
-        os.seteuid(0)
-
-
 def open_to_all(**settings):
     gateway = Gateway(listen=dict({"mode": "0666"}, **settings.pop("listen", {})), **settings)
     os.chmod(gateway.folder, 0o711)
@@ -196,9 +185,7 @@ def users_take_turns_however_many_clients_they_have():
 
 @case(seconds=120)
 def a_blocked_message_is_not_read_again_until_its_lane_has_room():
-    with open(processes.daemon_path(), "rb") as seen:
-        if b"failpoint receive.before_append\0" not in seen.read():
-            skip("this build holds no failpoints (SPOOLD_FAILPOINTS)")
+    processes.need_failpoint("receive.before_append")
     gateway = Gateway(lanes=[FULL])
     blocked, others = 30, 20
     # The process ends when messages are looked at more often than each once.

@@ -26,6 +26,7 @@ COLUMN = re.compile(r'^\.BR (\w+) " \((INTEGER|TEXT|BLOB)( or NULL)?(?:, since v
                     re.MULTILINE)
 POLYNOMIAL = 0x82F63B78  # that of the page, reflected
 KEPT = 3
+SEGMENTS = ["segment%d" % number for number in range(8)]
 
 
 def text_of(*parts):
@@ -94,7 +95,9 @@ def tables_and_columns_are_those_of_the_database():
         version = database.execute("PRAGMA user_version").fetchone()[0]
         names = [row[0] for row in database.execute(
             "SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY name")]
-        equal(sorted(wanted), names, "tables")
+        check("\n.SS Tables %s to %s\n" % (SEGMENTS[0], SEGMENTS[-1]) in PAGE, "the segments", "")
+        equal(sorted(list(wanted) + SEGMENTS), names, "tables")
+        wanted.update((name, wanted["message"]) for name in SEGMENTS)
         for name in names:
             found = [(row["name"], row["type"], not row["notnull"] and not row["pk"])
                      for row in database.execute("PRAGMA table_info(%s)" % name)]
@@ -138,7 +141,7 @@ def outcomes_and_reasons_have_the_numbers_of_the_store():
 def key_flags_and_checksum_are_made_as_the_page_says():
     with copy_of(stopped_gateway()) as database:
         lanes = {row["name"]: row for row in database.execute("SELECT * FROM lane")}
-        rows = list(database.execute("SELECT *, key >> 48 AS lane FROM message ORDER BY key"))
+        rows = list(database.execute("SELECT *, key >> 48 AS lane FROM spooled ORDER BY key"))
     equal([row["key"] & 0xFFFFFFFFFFFF for row in rows], [4, 5, 6], "ids")
     equal({row["lane"] for row in rows}, {lanes["default"]["number"]}, "lane")
     equal([row["flags"] for row in rows], [5, 5, 1], "QoS 1, retain")
@@ -153,8 +156,9 @@ def key_flags_and_checksum_are_made_as_the_page_says():
     for row in rows:
         parts = [row[name] or b"" for name in ("client", "topic", "properties", "ref", "payload")]
         parts = [part.encode() if isinstance(part, str) else part for part in parts]
-        head = struct.pack("=9Q", row["key"], row["accepted"], row["uid"], row["flags"],
-                           *map(len, parts))
+        number = (row["key"] & 0xFFFFFFFFFFFF) - row["behind"]
+        head = struct.pack("=10Q", row["key"], row["accepted"], row["uid"], row["flags"],
+                           *map(len, parts), number)
         equal(crc32c(head + b"".join(parts)), row["sum"], "sum")
 
 
@@ -169,6 +173,7 @@ def the_ledger_is_the_sum_that_the_page_says():
     equal(terms, names[names.index("accepted") + 1:names.index("messages") + 1], "the terms")
     equal(lane["accepted"], sum(lane[term] for term in terms), "accepted")
     equal((lane["accepted"], lane["messages"], lane["last_id"]), (6, KEPT, 6), "the lane")
+    equal(lane["unnumbered"], 0, "the newest number is 6")
     equal([row["seq"] for row in outcomes], [1, 2, 3], "seq")
     equal(spool["failures_pruned"], 0, "failures_pruned")
     check(spool["exported_seq"] <= lane["last_seq"], "exported_seq", spool["exported_seq"])
@@ -214,17 +219,20 @@ def each_name_in_the_headers_of_the_store_is_on_the_page():
 @case
 def the_members_of_a_line_are_those_of_the_audit_file():
     part = section("THE AUDIT FILE")
-    record, pruned = part.split("A line without\n")
+    record, others = part.split("A line without\n")
+    pruned, admin = others.split("A line with\n")
     audit = text_of("docs", "audit.md")
     rows = re.findall(r"^\| `(\w+)` \|", audit.split("| field |")[1].split("\n\n")[0], re.MULTILINE)
     equal(tags(record), rows, "the page, docs/audit.md")
     example = re.search(r'^\{.*"pruned":.*\}$', audit, re.MULTILINE).group(0)
     equal(tags(pruned), list(json.loads(example)), "a line for missing numbers")
+    example = re.search(r'^\{"admin":.*\}$', audit, re.MULTILINE).group(0)
+    equal(tags(admin), list(json.loads(example))[:3], "a line about an operator")
     with open(stopped_gateway().audit, encoding="utf-8") as seen:
         lines = [json.loads(line) for line in seen]
     for line in lines:
         equal(list(line), [name for name in tags(record) if name in line], "members of a line")
-        check(set(tags(record)) - set(line) <= {"reason", "code", "ref"}, "absent", line)
+        check(set(tags(record)) - set(line) <= {"reason", "code", "ref", "requeued_from"}, "absent", line)
 
 
 @case

@@ -222,6 +222,7 @@ def a_client_that_ends_while_a_full_lane_blocks_it_gives_its_place_back():
         wait_for(lambda: producers()["connected"] == 1, 10, "the others' places are free")
     equal(gateway.client(5).publish_wait("x/alarm", b"x").reason, 0, "reason for the alarm")
     wait_for(lambda: producers()["messages_refused"] == 20, 10, "those that were not taken")
+    check(producers()["refused_reason"] and producers()["refused_time"], "why", producers())
     equal(producers()["clients_refused"], 0, "clients refused")
     equal(spooled(gateway), {"default": 2, "alarms": 1})
     gateway.configure(retention={"max_messages": 3})
@@ -396,7 +397,7 @@ def lanes_are_added_reordered_and_removed_by_hup_under_load_and_nothing_is_lost(
                  "messages under the new lanes", 0.1)
     for producer in producers:
         producer.finish()
-        equal(producer.connections, 1, "connections: no session was lost")
+        equal(producer.connections, 1, "connections: none was lost")
         equal((producer.refused, producer.unknown), ({}, set()), "refused and unknown")
     acked = {key: identity for producer in producers for key, identity in producer.acked.items()}
     ledger = gateway.wait_drained()

@@ -633,6 +633,24 @@ def hup_changes_what_the_socket_takes():
 
 
 @case
+def hup_changes_the_commit_interval():
+    gateway = Gateway(spool={"commit_interval": "5s"}).start()
+    client = gateway.client(5)
+    client.publish_wait("plant/t", b"the first")
+    began = time.monotonic()
+    client.publish_wait("plant/t", b"the second")
+    check(time.monotonic() - began > 2, "it waits for the interval", time.monotonic() - began)
+    packet_id = client.publish("plant/t", b"the third")
+    began = time.monotonic()
+    reload(gateway, spool={"commit_interval": "0"})
+    equal(client.receive(10).packet_id, packet_id, "its PUBACK")
+    check(time.monotonic() - began < 4, "it waits no longer", time.monotonic() - began)
+    check("reload_partial" not in gateway.log(), "no restart is asked for")
+    gateway.stop()
+    equal(gateway.ledger()["accepted"], 3, "accepted")
+
+
+@case
 def hup_changes_the_disk_reserve():
     gateway = Gateway(spool={"disk_reserve": "1M"}, retention={"when_full": "refuse"}).start()
     client = gateway.client(5)
@@ -674,13 +692,13 @@ def a_passed_unix_socket_is_used_and_stays():
     listening.bind(gateway.socket)
     listening.listen(64)
     cleanup(listening.close)
-    start_with_sockets(gateway, [listening])
+    gateway.start_with_sockets([listening])
     publish(gateway, 5)
     gateway.stop()
     check(os.path.exists(gateway.socket), "the socket file stays")
     waiting = Client(gateway.socket)  # connects while the daemon is down, is served after it
     cleanup(waiting.close)
-    start_with_sockets(gateway, [listening])
+    gateway.start_with_sockets([listening])
     waiting.connect()
     waiting.publish_wait("plant/t", b"x")
     gateway.stop()
@@ -696,7 +714,7 @@ def a_passed_loopback_tcp_socket_is_used_beside_it():
     tcp = socket.create_server(("127.0.0.1", 0))
     for sock in (local, tcp):
         cleanup(sock.close)
-    start_with_sockets(gateway, [local, tcp])
+    gateway.start_with_sockets([local, tcp])
     with Client(tcp.getsockname(), 5) as client:
         client.publish("plant/t", b"x", properties={"message_expiry": 1})
         client.expect(mqtt.PUBACK)
@@ -715,26 +733,10 @@ def a_passed_socket_that_is_of_no_use_is_refused_with_what_speaks_against_it():
     gateway = Gateway()
     letters = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
     letters.bind(os.path.join(gateway.folder, "letters"))
-    start_with_sockets(gateway, [letters], ready=False)
+    gateway.start_with_sockets([letters], ready=False)
     equal(gateway.process.wait(20), 78, "exit code")
     check("listen_failed passed=0 fd=3 error=\"not a stream socket (use ListenStream=)\""
           in gateway.log(), "why", gateway.log())
-
-
-def start_with_sockets(gateway, sockets, ready=True):
-    """As systemd does: descriptors from 3 on, LISTEN_FDS and LISTEN_PID.
-
-    The shell that sets LISTEN_PID becomes the daemon, so the number is right. Descriptors are
-    moved down from numbers that cannot collide.
-    """
-    high = [os.dup2(sock.fileno(), 200 + index, True) for index, sock in enumerate(sockets)]
-    moves = " ".join("%d<&%d %d<&-" % (3 + index, fd, fd) for index, fd in enumerate(high))
-    script = "LISTEN_PID=$$; export LISTEN_PID; exec \"$@\" " + moves
-    shell = processes.need("bash")
-    gateway.start(wrap=[shell, "-c", script, "sh"], pass_fds=high, ready=ready,
-                  env={"LISTEN_FDS": str(len(sockets))})
-    for fd in high:
-        os.close(fd)
 
 
 class Knocking(threading.Thread):
@@ -761,7 +763,7 @@ def thirty_restarts_under_load_behind_a_passed_socket_refuse_no_client_and_lose_
     cleanup(listening.close)
     listening.bind(gateway.socket)
     listening.listen(4096)
-    start_with_sockets(gateway, [listening])
+    gateway.start_with_sockets([listening])
     producers = start_producers(gateway.socket, kind=Patient, pause=0.001)
     knocking = Knocking(gateway.socket)
     cleanup(knocking.ending.set)
@@ -773,7 +775,7 @@ def thirty_restarts_under_load_behind_a_passed_socket_refuse_no_client_and_lose_
         began = time.monotonic()
         gateway.stop()
         took.append(time.monotonic() - began)
-        start_with_sockets(gateway, [listening])
+        gateway.start_with_sockets([listening])
     for producer in producers:
         producer.finish()
     knocking.ending.set()

@@ -70,7 +70,7 @@ def in_the_spool_it_is_named_and_the_start_works_when_it_is_gone():
             away = put(kind, os.path.join(gateway.spool, name))
             before = len(gateway.log())
             check(not try_start(gateway), "it serves with", kind, name)
-            equal(gateway.process.wait(), 1, "exit code with %s %s" % (kind, name))
+            equal(gateway.process.wait(), 78, "exit code with %s %s" % (kind, name))
             lines = gateway.log()[before:]
             check(re.search(r"spool_not_opened .*error=\"[^\n]*%s: is no regular file\"" %
                             re.escape(name), lines) and "remedy=\"another kind of file has" in lines,

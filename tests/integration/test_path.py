@@ -14,6 +14,7 @@ sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
 
 import mqtt  # noqa: E402
+import npm  # noqa: E402
 import processes  # noqa: E402
 from broker import Link, Mosquitto, mosquitto_pub  # noqa: E402
 from fake_broker import FakeBroker  # noqa: E402
@@ -125,6 +126,19 @@ def every_property_survives_byte_for_byte_and_user_properties_keep_their_order()
     message = wait_far(far, 1)[0]
     equal((message.topic, message.payload), ("plant/ü/€", "grün".encode()))
     equal(message.properties, given)
+    gateway.stop()
+
+
+@case
+def the_broker_gets_the_topic_and_not_its_alias():
+    gateway, far = whole_path()
+    client = gateway.client(5)
+    for topic, alias in (("plant/a", 1), ("", 1), ("plant/b", 1), ("", 1), ("plant/a", 32), ("", 32)):
+        client.publish_wait(topic, b"x", properties={"topic_alias": alias})
+    messages = wait_far(far, 6)
+    equal([message.topic for message in messages],
+          ["plant/a", "plant/a", "plant/b", "plant/b", "plant/a", "plant/a"])
+    equal([message.properties for message in messages], [{}] * 6)
     gateway.stop()
 
 
@@ -253,30 +267,12 @@ def libmosquitto_delivers_through_mqtt_spool_publish():
     gateway.stop()
 
 
-def mqttjs_folder():
-    """Where the npm package mqtt is; it is installed once into the build folder."""
-    if not processes.find("node") or not processes.find("npm"):
-        skip("node and npm are not installed (Debian packages nodejs and npm)")
-    folder = os.path.join(os.environ.get("SPOOLD_BUILD") or processes.folder(), "mqttjs")
-    if os.path.isdir(os.path.join(folder, "node_modules", "mqtt")):
-        return folder
-    os.makedirs(folder, exist_ok=True)
-    try:
-        done = processes.run(["npm", "install", "--prefix", folder, "--no-audit", "--no-fund",
-                              "--fetch-retries", "0", "mqtt@5"], 90)
-    except Exception:
-        skip("npm could not install the package mqtt in 90 s")
-    if done.returncode:
-        skip("npm could not install the package mqtt (no network?)")
-    return folder
-
-
 @case(seconds=180)
 def mqttjs_delivers_with_both_versions():
-    folder = mqttjs_folder()
+    modules = npm.mqttjs_modules()
     gateway, far = whole_path()
     script = os.path.join(os.path.dirname(mqtt.__file__), "producer.js")
-    environment = dict(os.environ, NODE_PATH=os.path.join(folder, "node_modules"))
+    environment = dict(os.environ, NODE_PATH=modules)
     for version in ("4", "5"):
         done = processes.run(["node", script, gateway.socket, version, "10", "plant/js"], 60,
                              env=environment)
@@ -307,33 +303,10 @@ def a_subscription_is_refused_and_the_connection_stays():
 
 
 @case
-def qos_2_is_announced_as_unsupported_in_version_5():
-    gateway = Gateway().start()
-    client = gateway.client(5)
-    equal(client.connack.properties.get("maximum_qos"), 1, "Maximum QoS")
-    client.publish("plant/t", b"x", qos=2)
-    last = client.expect_closed()
-    check(last is not None and last.kind == mqtt.DISCONNECT, "a DISCONNECT came", last)
-    equal(last.reason, 0x9B, "reason of the DISCONNECT")
-    gateway.stop()
-    equal(gateway.ledger()["accepted"], 0)
-
-
-@case
-def a_qos_2_publish_of_version_3_1_1_closes():
-    gateway = Gateway().start()
-    client = gateway.client(4)
-    client.publish("plant/t", b"x", qos=2)
-    equal(client.expect_closed(), None, "packets before the close")
-    gateway.stop()
-    equal(gateway.ledger()["accepted"], 0)
-
-
-@case
 def topics_with_a_leading_dollar_are_refused():
     gateway = Gateway().start()
     client = gateway.client(5)
-    for topic in ("$SYS/x", "$CONTROL/spool/v1", "$share/a/b"):
+    for topic in ("$SYS/x", "$CONTROL/other/v1", "$share/a/b"):
         equal(client.publish_wait(topic, b"x").reason, 0x87, topic)
     equal(client.publish_wait("plant/$SYS", b"x").reason, 0, "a dollar further on")
     old = gateway.client(4)
@@ -420,7 +393,7 @@ def clients_without_an_id_do_not_take_each_other_over():
 
 
 @case
-def another_uid_cannot_take_a_client_id_over():
+def another_uid_cannot_take_a_client_id_over_nor_keep_it_from_its_user():
     if os.geteuid() != 0:
         skip("needs root, to become another user")
     gateway = Gateway(listen={"mode": "0666"})
@@ -428,10 +401,8 @@ def another_uid_cannot_take_a_client_id_over():
         os.chmod(path, 0o755)
     gateway.start()
     mine = gateway.client(5, client_id="sensor")
-    code = as_nobody(gateway.socket)
-    equal(code, 0x87 if code == 0x87 else 0x85, "CONNACK for the other user")
-    equal(gateway.log().count("client_refused"), 1, "lines that say why")
-    wait_for(lambda: gateway.status()["producers"]["clients_refused"] == 1, 5, "one in the status")
+    equal(as_nobody(gateway.socket), 0, "CONNACK for the other user")
+    equal(gateway.log().count("client_refused"), 0, "lines about it")
     mine.publish_wait("plant/t", b"still here")
     gateway.stop()
 

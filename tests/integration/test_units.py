@@ -31,6 +31,7 @@ WANTED = {
     "usr/share/man/man1/mqtt-spool.1": 0o644,
     "usr/share/man/man5/mqtt-spoold.conf.5": 0o644,
     "usr/share/man/man5/mqtt-spool-format.5": 0o644,
+    "usr/share/man/man7/mqtt-spool-protocol.7": 0o644,
     "usr/share/man/man8/mqtt-spoold.8": 0o644,
     "usr/share/doc/mqtt-spoold/README.md": 0o644,
     "usr/share/doc/mqtt-spoold/CHANGELOG.md": 0o644,
@@ -41,8 +42,9 @@ WANTED = {
     "etc/logrotate.d/mqtt-spoold": 0o644,
 }
 # README.md and the man pages refer to these.
-WANTED.update({"usr/share/doc/mqtt-spoold/docs/" + name: 0o644
-               for name in os.listdir(os.path.join(SOURCE, "docs"))})
+WANTED.update({os.path.join("usr/share/doc/mqtt-spoold", os.path.relpath(path, SOURCE), name): 0o644
+               for path, _folders, names in os.walk(os.path.join(SOURCE, "docs"))
+               for name in names})
 
 
 def text_of(*parts):
@@ -155,6 +157,14 @@ def what_no_restart_corrects_is_tried_again_by_a_timer():
     equal(setting(timer, "Unit"), ["mqtt-spoold.service"])
     equal(setting(timer, "PartOf"), ["mqtt-spoold.service"], "a stop of the service stops it")
     equal(setting(timer, "RemainAfterElapse"), ["no"], "each failure starts it")
+
+
+@case
+def what_may_pass_by_itself_is_tried_again_for_ever_at_a_bounded_rate():
+    service = text_of(SOURCE, "systemd/mqtt-spoold.service")
+    equal(setting(service, "Restart"), ["on-failure"])
+    equal(setting(service, "RestartSec"), ["5s"])
+    equal(setting(service, "StartLimitIntervalSec"), ["0"], "it never gives up")
 
 
 @case

@@ -2,6 +2,7 @@
 """The remote side: a real mosquitto on a free loopback port, and a link that can be cut."""
 
 import contextlib
+import datetime
 import os
 import select
 import socket
@@ -130,9 +131,19 @@ class Certificates:
         self._openssl("req", "-newkey", "rsa:2048", "-nodes", "-keyout", key, "-out", request,
                       "-subj", "/CN=" + common_name)
         self._openssl("x509", "-req", "-in", request, "-CA", self.ca, "-CAkey", self.ca_key,
-                      "-CAcreateserial", "-days", str(days), "-extfile", extensions,
+                      "-CAcreateserial", *self._validity(days), "-extfile", extensions,
                       "-out", certificate)
         return certificate, key
+
+    @staticmethod
+    def _validity(days):
+        """From 3.4 on openssl refuses an end before the start, which is now if it is not given."""
+        now = datetime.datetime.now(datetime.timezone.utc)
+        if days < 0 and b"-not_before" in processes.run(["openssl", "x509", "-help"]).stderr:
+            start, end = (now + datetime.timedelta(days=each) for each in (2 * days, days))
+            return ["-not_before", start.strftime("%Y%m%d%H%M%SZ"),
+                    "-not_after", end.strftime("%Y%m%d%H%M%SZ")]
+        return ["-days", str(days)]
 
 
 class Link:

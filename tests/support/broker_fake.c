@@ -125,8 +125,13 @@ static void on_connect(struct broker_connection *connection, const struct packet
     broker->has_secret = frame->body.size > 6 &&
                          memcmp(frame->body.data + frame->body.size - 6, "secret", 6) == 0;
     broker->connect_packets++;
-    if (broker->is_silent)
+    broker->connect_packets_5 += connect.version == MQTT_5;
+    if (broker->is_silent || (broker->is_silent_at_5 && connect.version == MQTT_5))
         return;
+    if (connect.version == MQTT_5 ? broker->closes_at_5 : broker->closes_at_3_1_1) {
+        hang_up(connection, false);
+        return;
+    }
     send_connack(connection);
     if (connack_code(connection) != 0 || broker->closes_after_connack)
         hang_up(connection, false);

@@ -35,6 +35,9 @@ struct broker_connection {
 struct broker_fake {
     bool is_silent; /* accepts connections and sends nothing */
     bool closes_after_connack;
+    bool closes_at_3_1_1; /* at such a CONNECT, without an answer */
+    bool closes_at_5;
+    bool is_silent_at_5;
     bool withholds_acks;
     uint8_t connack_code;
     uint8_t connack_code5; /* of version 5 only, instead */
@@ -51,6 +54,7 @@ struct broker_fake {
 
     unsigned accepted;
     unsigned connect_packets; /* answered or not */
+    unsigned connect_packets_5;
     unsigned connects;
     unsigned disconnects;
     unsigned publishes;

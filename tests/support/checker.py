@@ -20,6 +20,10 @@ at the front of the payload. verdict() returns findings, each "KIND: what: which
   STRANGE    accepted without an acknowledgement though the connection lived; never sent at all
   ID         acknowledged under another id than recorded
   ALTERED    topic or payload changed on the way
+  NUMBER     the number of a message within its lane is not how many the lane had accepted
+  KEPT       a rejected message is not kept as it was, or another one is
+  SUSPECT    closings are counted of a message that is not spooled
+  REPORT     a failure that counts as reported is in no report, or one is in two
   REPEATED   more repeats at the remote broker than one window for each cut
   UNSETTLED  more received by the remote broker without a record than one window for each cut
   ORDER      first seen after a later message of the same producer and topic
@@ -57,14 +61,15 @@ _REASONS = (None, "max_messages", "max_bytes", "max_age", "disk", "message_expir
             "reason_code", "too_large", "poison", "attempts", "operator", "corrupt")
 _ID_MASK = (1 << 48) - 1
 _SHOWN = 5
+REPORT_LANE = "$report"
 # Memory may exceed its level by this: allocators keep pages, and SQLite's cache fills up.
 MEMORY_SLACK, MEMORY_SLACK_KB = 0.10, 512
 
 _SECTIONS = {
     "producers": ("sent", "acked", "refused", "unknown"),
-    "remote": ("remote", "connections"),
-    "daemon": ("recorded", "outcomes", "spooled", "ledger", "faults"),
-    "run": ("cuts", "window", "drained", "levels"),
+    "remote": ("remote", "connections", "stamps", "reports"),
+    "daemon": ("recorded", "outcomes", "spooled", "ledger", "faults", "tables"),
+    "run": ("cuts", "window", "drained", "levels", "is_exact"),
 }
 
 
@@ -85,21 +90,28 @@ class History:
         self.unknown = set()  # keys whose connection died first
         self.remote = []  # (key, topic, payload) in order of arrival
         self.connections = []  # of each of these the number of its connection, if known
+        self.stamps = []  # (id, lane, number), as they were stamped
+        self.reports = []  # payloads
         self.recorded = True  # False: the subject keeps no records, as no bridge does
         self.outcomes = []  # records, as in the audit file
         self.spooled = {}  # id -> key
         self.ledger = {}  # the daemon's own
+        self.tables = None  # what else is in the database: see _read_tables()
         self.faults = []  # findings made while the daemon's files were read
         self.cuts = 0  # how often daemon or link were cut
         self.window = 0  # how many may be in flight at a cut
         self.drained = False  # True: nothing may still be spooled
+        self.is_exact = False  # True: one life of lanes, all rejected ones are kept, no salvage
         self.levels = []  # [before, after], each {"memory_kb", "descriptors", "threads"}
+
+    def sent_digests(self):
+        """{key: (topic, digest of the payload)}"""
+        return {key: (topic, digest(payload)) for key, (topic, payload) in self.sent.items()}
 
     def sections(self):
         """The history as plain values for JSON, by section."""
         plain = dict(vars(self), unknown=sorted(self.unknown),
-                     sent={key: (topic, digest(payload))
-                           for key, (topic, payload) in self.sent.items()},
+                     sent=self.sent_digests(),
                      remote=[(key, topic, digest(payload))
                              for key, topic, payload in self.remote])
         return {name: {part: plain[part] for part in parts}
@@ -169,7 +181,8 @@ def _finding(kind, text, keys):
 def _by_key(history):
     """key -> record, for the records that name one."""
     names = {identity: key for key, identity in history.acked.items()}
-    return {record.get("ref") or names.get(record["id"]): record for record in history.outcomes}
+    return {record.get("ref") or names.get(record["id"]): record for record in history.outcomes
+            if record.get("lane") != REPORT_LANE}
 
 
 def _check_terminal(history):
@@ -235,11 +248,12 @@ def _check_records(history, remote):
     records = _by_key(history)
     found = _check_terminal(history) + _check_sequence(history) + _check_balance(history)
     found += _check_acceptance(history, records, remote)
-    delivered = {key for key, record in records.items() if record["outcome"] == "delivered"}
-    unsettled = (remote & (set(records) | set(history.spooled.values()))) - delivered
+    settled = {key for key, record in records.items()
+               if record["outcome"] in ("delivered", "rejected")}
+    unsettled = (remote & (set(records) | set(history.spooled.values()))) - settled
     allowed = history.window * history.cuts
     if len(unsettled) > allowed:
-        found += ["UNSETTLED: %d taken remotely and not recorded as delivered, %d cuts of a "
+        found += ["UNSETTLED: %d taken remotely and not recorded as answered, %d cuts of a "
                   "window of %d allow %d: %s" % (len(unsettled), history.cuts, history.window,
                                                  allowed, _some(unsettled))]
     return found
@@ -251,12 +265,14 @@ def _check_without_records(history, remote):
 
 
 def _check_repeats(history):
-    repeats = measured_repeats(history)
+    tried_again = _tried_again(history)
+    again, within = _repeats(history, tried_again)
+    keys = [key for key, _, _ in history.remote if key not in tried_again]
+    repeats = len(keys) - len(set(keys))
     found = []
     if repeats > history.window * history.cuts:
         found += ["REPEATED: %d repeats remotely, %d cuts of a window of %d allow %d"
                   % (repeats, history.cuts, history.window, history.window * history.cuts)]
-    again, within = _repeats(history)
     found += _finding("REPEATED", "more than one window after one cut (connection, repeats)",
                       [pair for pair in again.items() if pair[1] > history.window])
     return found + _finding("REPEATED", "twice on one connection", within)
@@ -278,7 +294,7 @@ def _check_order(history):
 
 def _check_remote(history, remote):
     found = _finding("STRANGE", "remote, but never sent", remote - set(history.sent))
-    sent = {key: (topic, digest(payload)) for key, (topic, payload) in history.sent.items()}
+    sent = history.sent_digests()
     found += _finding("ALTERED", "topic or payload differ from what was sent",
                       {key for key, topic, payload in history.remote
                        if key in sent and sent[key] != (topic, digest(payload))})
@@ -302,11 +318,82 @@ def _check_afterwards(history):
     return found
 
 
+# What else the database holds
+
+
+def _numbers(history):
+    """{id: (lane, how many the lane had accepted with it)}."""
+    lanes = {record["id"]: record["lane"] for record in history.outcomes}
+    lanes.update({identity: lane for identity, lane, _ in history.tables["numbers"]})
+    counts, numbers = collections.Counter(), {}
+    for identity in sorted(lanes):
+        counts[lanes[identity]] += 1
+        numbers[identity] = (lanes[identity], counts[lanes[identity]])
+    return numbers, counts
+
+
+def _check_numbers(history):
+    numbers, counts = _numbers(history)
+    found = _finding("NUMBER", "in the database (id, lane, number)", [
+        (identity, lane, number) for identity, lane, number in history.tables["numbers"]
+        if numbers[identity] != (lane, number)])
+    found += _finding("NUMBER", "stamped (id, lane, number)", {
+        (identity, lane, number) for identity, lane, number in history.stamps
+        if numbers.get(identity) != (lane, number)})
+    return found + _finding("NUMBER", "the newest of a lane (lane, number, accepted)", [
+        (lane, newest, counts[lane]) for lane, newest in history.tables["newest"].items()
+        if newest != counts[lane]])
+
+
+def _check_kept(history):
+    tables = history.tables
+    rejected = {record["id"]: record["seq"] for record in history.outcomes
+                if record["outcome"] == "rejected"}
+    kept = {identity: seq for identity, seq, *_ in tables["kept"]}
+    found = _finding("KEPT", "rejected and not kept, or kept otherwise (id, seq)",
+                     set(rejected.items()) ^ set(kept.items()))
+    if tables["kept_count"] != len(kept):
+        found += ["KEPT: %d counted, there are %d" % (tables["kept_count"], len(kept))]
+    sent = history.sent_digests()
+    return found + _finding("KEPT", "not what was sent", [
+        ref for _, _, ref, topic, payload in tables["kept"]
+        if ref in sent and sent[ref] != (topic, payload)])
+
+
+def _check_reports(history):
+    """Each failure up to the cursor is in one report; which report it was is known only of those
+    that are spooled or that the remote side has."""
+    tables, pages = history.tables, []
+    if tables["reported"] is None:
+        return []
+    for text in list(tables["reports"]) + sorted(set(history.reports)):
+        pages.append(json.loads(text))
+    reported = {(record["seq"], record["id"]) for page in pages for record in page["records"]}
+    ended = [record for record in history.outcomes
+             if record["outcome"] != "delivered" and record["seq"] <= tables["reported"]]
+    found = []
+    if not any(record["lane"] == REPORT_LANE for record in ended):  # else some reports are lost
+        found = _finding("REPORT", "failures up to %d in no report (seq, id)" % tables["reported"],
+                         {(record["seq"], record["id"]) for record in ended} - reported)
+    spooled = collections.Counter(record["seq"] for text in tables["reports"]
+                                  for record in json.loads(text)["records"])
+    return found + _finding("REPORT", "in two reports that are spooled",
+                            [seq for seq, count in spooled.items() if count > 1])
+
+
+def _check_tables(history):
+    if not history.is_exact or not history.tables:
+        return []
+    found = _finding("SUSPECT", "not spooled",
+                     set(history.tables["suspects"]) - set(history.spooled))
+    return found + _check_numbers(history) + _check_kept(history) + _check_reports(history)
+
+
 def verdict(history):
     remote = {key for key, _, _ in history.remote}
     check = _check_records if history.recorded else _check_without_records
     return (list(history.faults) + check(history, remote) + _check_remote(history, remote)
-            + _check_afterwards(history))
+            + _check_tables(history) + _check_afterwards(history))
 
 
 def hold(history, what="the run"):
@@ -327,11 +414,19 @@ def measured_repeats(history):
     return len(history.remote) - len({key for key, _, _ in history.remote})
 
 
-def _repeats(history):
-    """({connection: repeats of what earlier ones carried}, keys twice on one connection)."""
+def _tried_again(history):
+    """Keys of what the broker refused: that is sent again, also on one connection."""
+    if not history.recorded:
+        return set()
+    return {key for key, record in _by_key(history).items() if record["outcome"] != "delivered"}
+
+
+def _repeats(history, tried_again):
+    """({connection: repeats of what earlier ones carried}, keys twice on one connection), without
+    @tried_again."""
     last, again, within = {}, collections.Counter(), set()
     for (key, _, _), connection in zip(history.remote, history.connections):
-        if key in last:
+        if key in last and key not in tried_again:
             again[connection] += 1
             if last[key] == connection:
                 within.add(key)
@@ -341,7 +436,7 @@ def _repeats(history):
 
 def repeats_by_cut(history):
     """How many repeats each connection brought, for all but the first; [] if none is known."""
-    again, _ = _repeats(history)
+    again, _ = _repeats(history, _tried_again(history))
     return [again[connection] for connection in sorted(set(history.connections))[1:]]
 
 
@@ -363,14 +458,15 @@ def figures(history):
 
 def read_audit(paths, faults):
     """Records of the audit files, oldest file first; a torn last line, as a crash leaves it, is not
-    a record: it is still in the outcome table."""
+    a record: it is still in the outcome table. Nor is what an operator changed."""
     records = []
     for path in paths:
         with open(path, "rb") as audit:
             lines = audit.read().split(b"\n")[:-1]
         for number, line in enumerate(lines, 1):
             try:
-                records.append(json.loads(line))
+                record = json.loads(line)
+                records += [record] if "admin" not in record else []
             except ValueError:
                 faults.append("UNSOUND: line %d of %s is no record: %r"
                               % (number, os.path.basename(path), line[:60]))
@@ -381,10 +477,84 @@ _LEDGER = "SELECT sum(accepted), %s, sum(messages) FROM lane" % ", ".join(
     "sum(%s)" % term for term in TERMS)
 
 
+def _has_runs(database):
+    return database.execute("PRAGMA user_version").fetchone()[0] >= 9
+
+
+def _pending(database):
+    return "spooled" if _has_runs(database) else "message"
+
+
+def _runs(blob):
+    """The runs of a lane, as mqtt-spool-format(5) has them."""
+    numbers, value, shift = [], 0, 0
+    for byte in blob or b"":
+        value |= (byte & 0x7F) << shift
+        shift += 7
+        if byte & 0x80:
+            continue
+        numbers.append(value >> 1 ^ -(value & 1))
+        value = shift = 0
+    before, found = [0] * 9, []
+    for start in range(0, len(numbers), 9):
+        before = [old + new for old, new in zip(before, numbers[start:start + 9])]
+        found.append(before)
+    return found
+
+
+def run_records(database):
+    """The records of deliveries that have no row in the outcome table and are not exported."""
+    records = []
+    if not _has_runs(database):
+        return records
+    gone = max(database.execute("SELECT exported_seq, pruned_seq FROM spool").fetchone())
+    for lane, name, blob in database.execute("SELECT number, name, runs FROM lane").fetchall():
+        for seq, count, first, last, segment, *_ in _runs(blob):
+            if seq + count - 1 <= gone:
+                continue
+            rows = database.execute(
+                "SELECT key, topic, ref FROM segment%d WHERE key BETWEEN ? AND ? ORDER BY key"
+                % segment, (lane << 48 | first, lane << 48 | last)).fetchall()
+            if len(rows) != count:
+                raise sqlite3.DatabaseError("run %d of %d has %d rows" % (seq, count, len(rows)))
+            records += [{"seq": seq + index, "id": key & _ID_MASK, "outcome": _OUTCOMES[0],
+                         "reason": _REASONS[0], "topic": topic, "ref": ref, "lane": name}
+                        for index, (key, topic, ref) in enumerate(rows) if seq + index > gone]
+    return records
+
+
+def _read_tables(database):
+    """What the judge asks of the rest of the database, as JSON can hold it; None if it is of an
+    earlier schema."""
+    columns = {name for name, in database.execute("SELECT name FROM pragma_table_info('message')")}
+    if "behind" not in columns:
+        return None
+    lane = "(SELECT name FROM lane WHERE number = key >> 48)"
+    pending = _pending(database)
+    kept_count, reported = database.execute(
+        "SELECT rejected_messages, reported_seq FROM spool").fetchone()
+    return {
+        "numbers": [list(row) for row in database.execute(
+            "SELECT key & 0xffffffffffff, %s, (key & 0xffffffffffff) - behind FROM %s"
+            " WHERE behind IS NOT NULL ORDER BY key" % (lane, pending))],
+        "newest": dict(database.execute("SELECT name, accepted - unnumbered FROM lane")),
+        "kept": [list(row[:4]) + [digest(row[4])] for row in database.execute(
+            "SELECT key & 0xffffffffffff, seq, ref, topic, payload FROM rejected ORDER BY seq")],
+        "kept_count": kept_count,
+        "suspects": [row[0] for row in database.execute(
+            "SELECT key & 0xffffffffffff FROM suspect ORDER BY key")],
+        "reported": reported,
+        "reports": [row[0].decode() for row in database.execute(
+            "SELECT payload FROM %s WHERE %s = ? ORDER BY key" % (pending, lane),
+            (REPORT_LANE,))],
+    }
+
+
 def read_spool(directory, faults):
-    """(records of the outcome table, {id: ref} of the messages, ledger) from a copy, so that
-    neither the evidence nor a daemon's files are changed. What cannot be read is a fault."""
-    records, spooled, sums = [], {}, (None,)
+    """(records of the outcome table, {id: ref} of the messages, ledger, the other tables) from a
+    copy, so that neither the evidence nor a daemon's files are changed. What cannot be read is a
+    fault."""
+    records, spooled, sums, tables = [], {}, (None,), None
     with tempfile.TemporaryDirectory(prefix="spoold-copy-") as copy:
         for name in ("spool.db", "spool.db-wal"):
             if os.path.exists(os.path.join(directory, name)):
@@ -397,19 +567,24 @@ def read_spool(directory, faults):
             if sound != [("ok",)]:
                 faults.append("UNSOUND: integrity_check of spool.db: %r" % sound[:3])
             records = [{"seq": seq, "id": identity, "outcome": _OUTCOMES[outcome],
-                        "reason": _REASONS[reason], "topic": topic, "ref": ref}
-                       for seq, identity, outcome, reason, topic, ref in database.execute(
-                           "SELECT seq, id, outcome, reason, topic, ref FROM outcome "
+                        "reason": _REASONS[reason], "topic": topic, "ref": ref, "lane": lane}
+                       for seq, identity, outcome, reason, topic, ref, lane in database.execute(
+                           "SELECT seq, id, outcome, reason, topic, ref,"
+                           " (SELECT name FROM lane WHERE number = outcome.lane) FROM outcome "
                            "ORDER BY seq")]
             spooled = {key & _ID_MASK: ref
-                       for key, ref in database.execute("SELECT key, ref FROM message")}
+                       for key, ref in database.execute(
+                           "SELECT key, ref FROM %s" % _pending(database))}
+            records = sorted(records + run_records(database), key=lambda record: record["seq"])
             sums = database.execute(_LEDGER).fetchone()
+            tables = _read_tables(database)
         except sqlite3.DatabaseError as error:
             faults.append("UNSOUND: spool.db: %s" % error)
         finally:
             database.close()
     names = ("accepted",) + TERMS + ("spooled",)
-    return records, spooled, dict(zip(names, sums)) if sums[0] is not None else {}
+    ledger = dict(zip(names, sums)) if sums[0] is not None else {}
+    return records, spooled, ledger, tables
 
 
 def collect_daemon(history, audit_paths, directory):
@@ -417,7 +592,7 @@ def collect_daemon(history, audit_paths, directory):
     unless there is another already. A record in both file and table must be the same."""
     history.outcomes = read_audit([path for path in audit_paths if os.path.exists(path)],
                                   history.faults)
-    table, history.spooled, ledger = read_spool(directory, history.faults)
+    table, history.spooled, ledger, history.tables = read_spool(directory, history.faults)
     history.ledger = history.ledger or ledger
     in_file = {record["seq"]: record for record in history.outcomes}
     for record in table:

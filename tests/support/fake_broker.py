@@ -8,6 +8,7 @@ JSON, to be changed from now on.
 
 Options, alone or together; all but those of CONNACK also change while it runs:
   noack            take messages, never acknowledge
+  noack_at TEXT    the same of those whose topic contains it
   late MS          acknowledge this much later
   half             the first two bytes of an acknowledgement, then nothing more on that connection
   twice            each acknowledgement two times
@@ -16,6 +17,7 @@ Options, alone or together; all but those of CONNACK also change while it runs:
   reason HH        answer with this reason code (MQTT 5), each Nth message only with `each N`,
                    only topics that contain `reason_at TEXT` with that
   close_at TEXT    close the connection at a PUBLISH whose topic contains it, without an answer
+  close_percent N  the same at so many of the PUBLISHes, by chance
   connack HH       refuse connections with this code
   silent           accept connections, never answer
   reset_after N    RST instead of the Nth acknowledgement of each connection
@@ -25,6 +27,8 @@ Options, alone or together; all but those of CONNACK also change while it runs:
   connack_raw HEX  these bytes instead of a CONNACK, then close; `connack_raw_versions` are the
                    protocol versions that get them: both, or "5"
   receive_maximum N, maximum_packet N, maximum_qos N   announce it (MQTT 5)
+  close_connect V  close at a CONNECT of these protocol versions ("5", "45"), without an answer, by
+                   RST with `reset_connect`
   announce HEX     these properties in the CONNACK, besides those above (MQTT 5)
   session_present  set it in CONNACK, and remember QoS 2 packet ids over connections
   slow N           take N bytes a second, through a small receive buffer
@@ -32,6 +36,7 @@ Options, alone or together; all but those of CONNACK also change while it runs:
   mute             read all, answer nothing, not even PINGREQ
   after_connack HEX  these bytes right behind each CONNACK of success
   skip N           never acknowledge the Nth PUBLISH with a packet id of each connection
+  keep_at TEXT     the ledger has the whole payload, as text, if the topic contains it
 
 The ledger has one record a PUBLISH: conn, version, qos, dup, retain, pid, topic, bytes, sha256,
 head (how the payload begins), user (its user properties as pairs), seq and intact; a QoS 2 message is recorded once, however often it
@@ -47,6 +52,7 @@ import argparse
 import asyncio
 import hashlib
 import json
+import random
 import re
 import socket
 import struct
@@ -59,13 +65,15 @@ from mqtt import varint
 CONNECT, CONNACK, PUBLISH, PUBACK, PUBREC, PUBREL, PUBCOMP = range(1, 8)
 PINGREQ, PINGRESP, DISCONNECT = 12, 13, 14
 OPTIONS = {
-    "noack": False, "late": 0, "half": False, "twice": False, "wrong_id": False, "garbage": "",
-    "reason": 0, "each": 1, "reason_at": "", "close_at": "", "connack": 0, "silent": False, "reset_after": 0,
+    "noack": False, "noack_at": "", "late": 0, "half": False, "twice": False, "wrong_id": False,
+    "garbage": "", "reason": 0, "each": 1, "reason_at": "", "close_at": "", "close_percent": 0,
+    "connack": 0, "silent": False, "reset_after": 0,
     "receive_maximum": 0, "maximum_packet": 0, "maximum_qos": None, "session_present": False,
     "check": False, "close_after": 0, "dismiss": 0, "dismiss_properties": "",
     "connack_raw": "", "connack_raw_versions": "45", "announce": "",
+    "close_connect": "", "reset_connect": False,
     "slow": 0, "deaf": False, "mute": False, "skip": 0,
-    "after_connack": "",
+    "after_connack": "", "keep_at": "",
 }
 SLOW_BUFFER = 8192
 HEAD = 32
@@ -235,6 +243,12 @@ class Connection(asyncio.Protocol):
                             "will": self.read_will(flags, body, at + 2 + size)})
         if options["silent"]:
             return
+        if str(self.version) in options["close_connect"]:
+            if options["reset_connect"]:
+                self.reset()
+            else:
+                self.transport.close()
+            return
         if options["connack_raw"] and str(self.version) in options["connack_raw_versions"]:
             self.transport.write(bytes.fromhex(options["connack_raw"]))
             self.transport.close()
@@ -302,7 +316,8 @@ class Connection(asyncio.Protocol):
         options = self.broker.options
         if self.broker.on_publish:
             self.broker.on_publish(topic)
-        if options["close_at"] and options["close_at"] in topic:
+        if self.broker.is_at("close_at", topic) or \
+                self.broker.random.randrange(100) < options["close_percent"]:
             self.is_over = True
             self.transport.close()
         elif qos:
@@ -336,6 +351,8 @@ class Connection(asyncio.Protocol):
 
     def answer(self, kind, pid, topic):
         options = self.broker.options
+        if self.broker.is_at("noack_at", topic):
+            return
         self.answered += 1
         if options["reset_after"] and self.answered >= options["reset_after"]:
             self.reset()
@@ -399,6 +416,7 @@ class FakeBroker:
         self.connections = 0
         self.aliased = 0  # PUBLISHes with an alias instead of a topic
         self.received = 0  # bytes
+        self.random = random.Random(1)
         self.on_publish = None  # called with the topic before a PUBLISH is answered
         self.open = set()
         self.port = 0
@@ -432,7 +450,12 @@ class FakeBroker:
             "seq": int(seq.group()) if seq else None,
             "intact": is_intact(topic, payload, self.options["check"]),
             "user": user,
+            **({"payload": payload.decode()} if self.is_at("keep_at", topic) else {}),
         })
+
+    def is_at(self, option, topic):
+        """Is the option set, and its text in the topic?"""
+        return self.options[option] != "" and self.options[option] in topic
 
     def events(self, name):
         return [entry for entry in list(self.ledger) if entry.get("event") == name]

@@ -8,6 +8,7 @@ import select
 import shutil
 import signal
 import socket
+import sqlite3
 import subprocess
 import tempfile
 import threading
@@ -94,6 +95,7 @@ class Gateway:
         environment = {key: value for key, value in os.environ.items()
                        if not key.startswith(("LISTEN_", "NOTIFY_", "WATCHDOG_"))}
         environment["NOTIFY_SOCKET"] = self._notify.getsockname()
+        environment.setdefault("SPOOLD_SETTLE_MS", "250")  # most cases wait for a delivery
         environment.update(env or {})
         command = list(wrap) + [processes.daemon_path(), "-c", self.config]
         with open(self.stderr, "ab") as stderr:
@@ -103,6 +105,21 @@ class Gateway:
         if ready:
             self.wait_ready(seconds)
         return self
+
+    def start_with_sockets(self, sockets, ready=True):
+        """As systemd does: descriptors from 3 on, LISTEN_FDS and LISTEN_PID.
+
+        The shell that sets LISTEN_PID becomes the daemon, so the number is right. Descriptors are
+        moved down from numbers that cannot collide.
+        """
+        high = [os.dup2(sock.fileno(), 200 + index, True) for index, sock in enumerate(sockets)]
+        moves = " ".join("%d<&%d %d<&-" % (3 + index, fd, fd) for index, fd in enumerate(high))
+        script = "LISTEN_PID=$$; export LISTEN_PID; exec \"$@\" " + moves
+        shell = processes.need("bash")
+        self.start(wrap=[shell, "-c", script, "sh"], pass_fds=high, ready=ready,
+                   env={"LISTEN_FDS": str(len(sockets))})
+        for fd in high:
+            os.close(fd)
 
     def wait_ready(self, seconds=20):
         """It serves, and there is a status of its own."""
@@ -221,6 +238,9 @@ class Gateway:
             return seen.read()
         return ""
 
+    def log_lines(self, event):
+        return [line for line in self.log().splitlines() if event in line]
+
     def last_words(self):
         return "daemon's log:\n" + self.log()[-4000:]
 
@@ -278,6 +298,12 @@ class Gateway:
                 return [json.loads(line) for line in seen.read().split(b"\n")[:-1]]
         return []
 
+    def query(self, statement):
+        """The rows of the database, which is only read."""
+        path = "file:%s?mode=ro" % os.path.join(self.spool, "spool.db")
+        with contextlib.closing(sqlite3.connect(path, uri=True)) as database:
+            return database.execute(statement).fetchall()
+
     def outcomes(self, name):
         return [line for line in self.audit_lines() if line["outcome"] == name]
 
@@ -326,6 +352,17 @@ def all_of_the_disk():
     if disk.f_bavail * disk.f_frsize >= 1 << 40:
         tap.skip("more than 1 TiB is free: no disk_reserve makes this disk short")
     return "1024G"
+
+
+def as_user(uid, act):
+    """What @act connects belongs to @uid."""
+    if os.geteuid() != 0:
+        tap.skip("needs root, to be another user")
+    os.seteuid(uid)
+    try:
+        return act()
+    finally:
+        os.seteuid(0)
 
 
 def check_balance(ledger):

@@ -18,15 +18,17 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/json.h"
 #include "base/log.h"
 #include "base/view.h"
 #include "daemon/audit/audit.h"
 #include "daemon/config/config.h"
 #include "daemon/gateway/gateway.h"
 #include "daemon/host/service.h"
+#include "daemon/ingress/connection.h"
 #include "daemon/ingress/listener.h"
-#include "daemon/ingress/session.h"
 #include "daemon/mqtt/packet.h"
+#include "daemon/record/admin.h"
 #include "daemon/uplink/settings.h"
 #include "store/spool.h"
 #include "tests/support/spool_fake.h"
@@ -350,6 +352,15 @@ int __wrap_spool_checkpoint(struct spool *spool)
     return is_result ? result : __real_spool_checkpoint(spool);
 }
 
+int __wrap_spool_checkpoint_idle(struct spool *spool);
+int __wrap_spool_checkpoint_idle(struct spool *spool)
+{
+    RESULT(checkpoint_idle);
+    (void)spool;
+    fakes.idle_moments++;
+    return is_result ? result : 0;
+}
+
 uint64_t __real_spool_disk_evictions(const struct spool *spool);
 uint64_t __wrap_spool_disk_evictions(const struct spool *spool);
 uint64_t __wrap_spool_disk_evictions(const struct spool *spool)
@@ -413,109 +424,207 @@ void __wrap_spool_set_waiting_max(struct spool *spool, uint64_t rows)
     __real_spool_set_waiting_max(spool, rows);
 }
 
-/* ---- the sessions ---- */
+/* ---- the connections ---- */
 
-int session_new(sd_event *event,
-                int fd,
-                const struct peer *peer,
-                const struct session_settings *settings,
-                const struct session_ops *ops,
-                void *owner,
-                struct session **ret)
+int connection_new(sd_event *event,
+                   int fd,
+                   const struct peer *peer,
+                   const struct connection_settings *settings,
+                   const struct connection_ops *ops,
+                   void *owner,
+                   struct connection **ret)
 {
-    RESULT(new_session);
+    RESULT(new_connection);
     (void)event;
     (void)close(fd);
     if (is_result)
         return result;
-    assert_in_range(fakes.session_count, 0, FAKES_SESSIONS_MAX - 1);
-    struct session *session = calloc(1, sizeof(*session));
-    assert_non_null(session);
-    session->ops = ops;
-    session->owner = owner;
-    session->peer = *peer;
-    session->connect_timeout_ms = settings->connect_timeout_ms;
-    fakes.sessions[fakes.session_count++] = session;
-    *ret = session;
+    assert_in_range(fakes.connection_count, 0, FAKES_CONNECTIONS_MAX - 1);
+    struct connection *connection = calloc(1, sizeof(*connection));
+    assert_non_null(connection);
+    connection->ops = ops;
+    connection->owner = owner;
+    connection->peer = *peer;
+    connection->connect_timeout_ms = settings->connect_timeout_ms;
+    connection->room = UINT_MAX;
+    fakes.connections[fakes.connection_count++] = connection;
+    *ret = connection;
     return 0;
 }
 
 /* It stays for the case to look at; fakes_teardown() frees it. */
-void session_free(struct session *session)
+void connection_free(struct connection *connection)
 {
-    if (session)
-        trace("free-%s", session->client_id);
+    if (connection)
+        trace("free-%s", connection->client_id);
 }
 
-struct view session_client_id(const struct session *session)
+struct view connection_client_id(const struct connection *connection)
 {
-    return view_of_text(session->client_id);
+    return view_of_text(connection->client_id);
 }
 
-const struct peer *session_peer(const struct session *session)
+const struct peer *connection_peer(const struct connection *connection)
 {
-    return &session->peer;
+    return &connection->peer;
 }
 
-bool session_was_refused(const struct session *session)
+/* Of no socket: the kernel knows no groups. */
+int connection_fd(const struct connection *connection)
 {
-    return session->was_refused;
+    (void)connection;
+    return -1;
 }
 
-static void close_session(struct session *session, uint8_t code, const char *why)
+const struct connection_will *connection_will(const struct connection *connection)
 {
-    if (session->is_closed)
+    return connection->will;
+}
+
+struct connection_will *connection_take_will(struct connection *connection)
+{
+    struct connection_will *will = connection->will;
+
+    connection->will = NULL;
+    return will;
+}
+
+bool connection_was_refused(const struct connection *connection)
+{
+    return connection->was_refused;
+}
+
+static void close_connection(struct connection *connection, uint8_t code, const char *why)
+{
+    if (connection->is_closed)
         return;
-    session->is_closed = true;
-    session->code = code;
-    session->ops->closed(session->owner, session, why);
+    connection->is_closed = true;
+    connection->code = code;
+    connection->ops->closed(connection->owner, connection, why);
 }
 
-void session_acknowledge(struct session *session)
+void connection_acknowledge(struct connection *connection)
 {
-    trace("acknowledge-%s", session->client_id);
-    session->acknowledged++;
+    trace("acknowledge-%s", connection->client_id);
+    connection->acknowledged++;
 }
 
-void session_refuse_owed(struct session *session, uint8_t code)
+bool connection_refuse_owed(struct connection *connection, uint8_t code)
 {
-    trace("refuse-%s", session->client_id);
-    session->code = code;
+    trace("refuse-%s", connection->client_id);
+    connection->code = code;
+    return connection->is_owed;
 }
 
-void session_drop_owed(struct session *session, uint8_t code, const char *why)
+enum packet_version connection_version(const struct connection *connection)
 {
-    trace("drop-%s", session->client_id);
-    close_session(session, code, why);
+    return connection->version == MQTT_3_1_1 ? MQTT_3_1_1 : MQTT_5;
 }
 
-void session_close(struct session *session, uint8_t code, const char *why)
+void connection_clear_unreleased(struct connection *connection)
 {
-    trace("close-%s", session->client_id);
-    close_session(session, code, why);
+    memset(connection->unreleased, 0, sizeof(connection->unreleased));
 }
 
-static void offer(struct session *session)
+int connection_set_unreleased(struct connection *connection, uint16_t packet_id)
+{
+    connection->unreleased[packet_id] = true;
+    return 0;
+}
+
+void connection_drop_owed(struct connection *connection, uint8_t code, const char *why)
+{
+    trace("drop-%s", connection->client_id);
+    close_connection(connection, code, why);
+}
+
+void connection_close(struct connection *connection, uint8_t code, const char *why)
+{
+    trace("close-%s", connection->client_id);
+    if (connection->closes_late) {
+        connection->room = 0;
+        return;
+    }
+    close_connection(connection, code, why);
+}
+
+int connection_send(struct connection *connection, const struct connection_message *message)
+{
+    struct fake_message *kept = &connection->messages[connection->sent % FAKES_MESSAGES_MAX];
+
+    if (connection->is_closed)
+        return CONNECTION_E_ENDED;
+    if (connection->room == 0)
+        return CONNECTION_E_FULL;
+    connection->room--;
+    connection->sent++;
+    *kept = (struct fake_message){.qos = message->qos,
+                                  .is_repeated = message->is_repeated,
+                                  .packet_id = message->packet_id,
+                                  .tag = message->tag};
+    (void)snprintf(kept->topic, sizeof(kept->topic), "%.*s", (int)message->topic.size,
+                   view_chars(message->topic));
+    (void)snprintf(kept->payload, sizeof(kept->payload), "%.*s", (int)message->payload.size,
+                   view_chars(message->payload));
+    return 0;
+}
+
+void connection_await_room(struct connection *connection)
+{
+    connection->awaits_room = true;
+}
+
+void connection_confirm(struct connection *connection)
+{
+    assert_true(connection->is_confirming);
+    connection->is_confirming = false;
+    connection->ops->writable(connection->owner, connection);
+}
+
+void connection_flush(struct connection *connection)
+{
+    (void)connection; /* what was sent is there at once */
+}
+
+static void offer_connect(struct connection *connection)
+{
+    uint8_t code = connection->ops->connected(connection->owner, connection,
+                                              &connection->connect, &connection->admission);
+
+    connection->connect_code = code;
+    if (code == MQTT_SUCCESS)
+        return;
+    connection->admission.is_waiting = false;
+    connection->was_refused = true;
+    free(connection_take_will(connection));
+    close_connection(connection, code, "refused");
+}
+
+static void offer(struct connection *connection)
 {
     struct packet_publish packet = {
-        .qos = 1,
-        .packet_id = 1,
-        .topic = view_of_text(session->topic),
-        .payload = view_of_text(session->payload),
+        .qos = connection->qos > 0 ? connection->qos : 1,
+        .packet_id = connection->packet_id > 0 ? connection->packet_id : 1,
+        .topic = view_of_text(connection->topic),
+        .payload = view_of_text(connection->payload),
     };
-    struct session_publish publish = {.packet = &packet};
+    struct connection_publish publish = {
+        .packet = &packet, .has_answer = true, .is_first = true};
 
-    session->verdict = session->ops->publish(session->owner, session, &publish);
-    session->keeps =
-        session->verdict.kind == SESSION_WAIT || session->verdict.kind == SESSION_BLOCK;
+    connection->verdict = connection->ops->publish(connection->owner, connection, &publish);
+    connection->keeps = connection->verdict.kind == CONNECTION_WAIT ||
+                        connection->verdict.kind == CONNECTION_BLOCK ||
+                        connection->verdict.kind == CONNECTION_THROTTLE;
 }
 
-void session_resume(struct session *session)
+void connection_resume(struct connection *connection)
 {
-    trace("resume-%s", session->client_id);
-    session->resumed++;
-    if (session->keeps)
-        offer(session);
+    trace("resume-%s", connection->client_id);
+    connection->resumed++;
+    if (connection->keeps)
+        offer(connection);
+    if (connection->admission.is_waiting)
+        offer_connect(connection);
 }
 
 /* ---- the listener ---- */
@@ -584,6 +693,8 @@ int uplink_send(struct uplink *uplink, const struct uplink_message *message)
     trace("send-%llu", (unsigned long long)message->id);
     if (is_result)
         return result;
+    if (message->id <= fakes.excluded_id)
+        return UPLINK_E_TOO_LARGE;
     assert_in_range(fakes.sent_count, 0, FAKES_SENT_MAX - 1);
     fakes.sent[fakes.sent_count++] = message->id;
     fakes.sent_qos = message->qos;
@@ -592,6 +703,43 @@ int uplink_send(struct uplink *uplink, const struct uplink_message *message)
                    (int)message->topic.size, (const char *)message->topic.data);
     fakes.link.in_flight++;
     return 0;
+}
+
+void uplink_hold_leave(struct uplink *uplink, bool is_held)
+{
+    (void)uplink;
+    fakes.is_leave_held = is_held;
+}
+
+void uplink_excuse_broker(struct uplink *uplink)
+{
+    (void)uplink;
+    fakes.excuses++;
+}
+
+void uplink_blame_topic(struct uplink *uplink, const char *topic)
+{
+    (void)uplink;
+    (void)snprintf(fakes.blamed_topic, sizeof(fakes.blamed_topic), "%s", topic);
+}
+
+void uplink_want_other(struct uplink *uplink, size_t other)
+{
+    (void)uplink;
+    fakes.wanted = other;
+}
+
+bool uplink_is_away(const struct uplink *uplink, size_t other)
+{
+    (void)uplink;
+    (void)other;
+    return !fakes.can_others_take;
+}
+
+void uplink_set_refused(struct uplink *uplink, bool is_refused)
+{
+    (void)uplink;
+    fakes.is_refused = is_refused;
 }
 
 void uplink_cork(struct uplink *uplink)
@@ -653,11 +801,16 @@ static void answer_with(const struct uplink_answer *answer)
     fakes.uplink_ops->answered(fakes.uplink_owner, answer);
 }
 
+static uint64_t answer_tag(void)
+{
+    return fakes.answer_tag != 0 ? fakes.answer_tag : FAKES_TAG;
+}
+
 void fakes_answer(uint64_t id, enum uplink_answer_kind kind, int code)
 {
     const struct uplink_answer answer = {
         .id = id,
-        .tag = FAKES_TAG,
+        .tag = answer_tag(),
         .kind = kind,
         .code = code,
         .acknowledged_boot_ms = kind == UPLINK_UNKNOWN ? 0 : fakes.now.boot_ms,
@@ -673,12 +826,28 @@ void fakes_close_at(uint64_t id, int code)
 {
     const struct uplink_answer answer = {
         .id = id,
-        .tag = FAKES_TAG,
+        .tag = answer_tag(),
         .kind = UPLINK_UNKNOWN,
         .code = code,
         .cause = UPLINK_CAUSE_BROKER_CLOSED,
         .was_written = true,
         .was_oldest = true,
+        .text = "",
+    };
+
+    answer_with(&answer);
+}
+
+void fakes_stall_at(uint64_t id, bool was_passed)
+{
+    const struct uplink_answer answer = {
+        .id = id,
+        .tag = answer_tag(),
+        .kind = UPLINK_UNKNOWN,
+        .code = -1,
+        .cause = UPLINK_CAUSE_STALLED,
+        .was_written = true,
+        .was_passed = was_passed,
         .text = "",
     };
 
@@ -747,10 +916,34 @@ int audit_export(struct audit *audit, int64_t now_boot_ms, bool *ret_more)
     return r;
 }
 
+void audit_add_admin(struct audit *audit, const struct record_admin *admin)
+{
+    struct json json;
+
+    (void)audit;
+    trace("admin");
+    fakes.admin_lines++;
+    json_init(&json, fakes.admin_line, sizeof(fakes.admin_line) - 1);
+    record_write_admin(&json, admin);
+    fakes.admin_line[json_used(&json)] = '\0';
+}
+
+bool audit_admin_waits(const struct audit *audit)
+{
+    (void)audit;
+    return fakes.does_admin_wait;
+}
+
 int64_t audit_due_ms(const struct audit *audit)
 {
     (void)audit;
     return fakes.audit_due_ms;
+}
+
+bool audit_is_moved(const struct audit *audit)
+{
+    (void)audit;
+    return fakes.is_audit_moved;
 }
 
 void audit_sync(struct audit *audit, int64_t now_boot_ms)
@@ -841,8 +1034,10 @@ int fakes_teardown(void **state)
 {
     (void)state;
     (void)gateway_free(fakes.gateway);
-    for (unsigned i = 0; i < fakes.session_count; i++)
-        free(fakes.sessions[i]);
+    for (unsigned i = 0; i < fakes.connection_count; i++) {
+        free(fakes.connections[i]->will);
+        free(fakes.connections[i]);
+    }
     sd_event_unref(fakes.event);
     return nftw(fakes.directory, remove_entry, 8, FTW_DEPTH | FTW_PHYS);
 }
@@ -855,13 +1050,13 @@ struct config *fakes_config(const char *extra)
     (void)snprintf(path, sizeof(path), "%s/conf", fakes.directory);
     FILE *file = fopen(path, "we");
     assert_non_null(file);
-    (void)fprintf(file,
-                  "spool: { directory = \"%s/spool\"; disk_reserve = \"1M\"; };\n"
-                  "listen: { socket = \"%s/socket\"; };\n"
-                  "uplink: { brokers = ( \"tcp://127.0.0.1:1883\" ); window = 100;\n"
-                  "          backoff: { min = \"1s\"; max = \"10s\"; }; %s };\n%s\n",
-                  fakes.directory, fakes.directory, fakes.uplink_keys ? fakes.uplink_keys : "",
-                  extra);
+    (void)fprintf(
+        file,
+        "spool: { directory = \"%s/spool\"; disk_reserve = \"1M\"; };\n"
+        "listen: { socket = \"%s/socket\"; };\n"
+        "uplink: { brokers = ( \"tcp://127.0.0.1:1883\", \"tcp://127.0.0.1:1884\" ); window = 100;\n"
+        "          backoff: { min = \"1s\"; max = \"10s\"; }; %s };\n%s\n",
+        fakes.directory, fakes.directory, fakes.uplink_keys ? fakes.uplink_keys : "", extra);
     assert_int_equal(fclose(file), 0);
     if (config_load(path, &config, error) != 0)
         fail_msg("%s", error);
@@ -896,49 +1091,70 @@ void fakes_reload(const char *extra)
     gateway_reload(fakes.gateway, fakes_config(extra));
 }
 
-struct session *fakes_accept(uid_t uid)
+struct connection *fakes_accept(uid_t uid)
 {
     struct peer peer = {.uid = uid, .pid = 1};
-    unsigned before = fakes.session_count;
+    unsigned before = fakes.connection_count;
     int fd = dup(STDERR_FILENO);
 
     assert_true(fd >= 0);
     assert_int_equal(fakes.listener_ops->accepted(fakes.listener_owner, fd, &peer), 0);
     assert_int_equal(close(fd), -1); /* it was taken over */
-    return fakes.session_count > before ? fakes.sessions[before] : NULL;
+    return fakes.connection_count > before ? fakes.connections[before] : NULL;
 }
 
-uint8_t fakes_say_connect(struct session *session, const char *client_id)
+uint8_t fakes_say_connect(struct connection *connection, const char *client_id)
 {
-    (void)snprintf(session->client_id, sizeof(session->client_id), "%s", client_id);
-    uint8_t code = session->ops->connected(session->owner, session);
-
-    if (code != MQTT_SUCCESS) {
-        session->was_refused = true;
-        close_session(session, code, "refused");
-    }
-    return code;
+    (void)snprintf(connection->client_id, sizeof(connection->client_id), "%s", client_id);
+    offer_connect(connection);
+    return connection->connect_code;
 }
 
-struct session *fakes_connect(const char *client_id, uid_t uid)
+struct connection *
+fakes_connect_session(const char *client_id, uid_t uid, bool is_clean, uint32_t expiry_s)
 {
-    struct session *session = fakes_accept(uid);
+    struct connection *connection = fakes_accept(uid);
 
-    if (session && fakes_say_connect(session, client_id) != MQTT_SUCCESS)
+    if (!connection)
         return NULL;
-    return session;
+    connection->connect =
+        (struct connection_connect){.is_clean = is_clean, .session_expiry_s = expiry_s};
+    (void)fakes_say_connect(connection, client_id);
+    return connection;
 }
 
-struct session_verdict
-fakes_publish(struct session *session, const char *topic, const char *payload)
+void fakes_set_will(struct connection *connection, const char *topic, const char *payload)
 {
-    (void)snprintf(session->topic, sizeof(session->topic), "%s", topic);
-    (void)snprintf(session->payload, sizeof(session->payload), "%s", payload);
-    offer(session);
-    return session->verdict;
+    struct connection_will *will = calloc(1, sizeof(*will) + strlen(topic) + strlen(payload));
+
+    assert_non_null(will);
+    memcpy(will->memory, topic, strlen(topic));
+    memcpy(will->memory + strlen(topic), payload, strlen(payload));
+    will->packet.qos = 1;
+    will->packet.topic = view_of(will->memory, strlen(topic));
+    will->packet.payload = view_of(will->memory + strlen(topic), strlen(payload));
+    connection->will = will;
 }
 
-void fakes_connect_many(struct session **ret, unsigned count, uid_t uid)
+struct connection *fakes_connect(const char *client_id, uid_t uid)
+{
+    struct connection *connection = fakes_accept(uid);
+
+    if (connection && fakes_say_connect(connection, client_id) != MQTT_SUCCESS)
+        return NULL;
+    return connection;
+}
+
+struct connection_verdict
+fakes_publish(struct connection *connection, const char *topic, const char *payload)
+{
+    (void)snprintf(connection->topic, sizeof(connection->topic), "%s", topic);
+    (void)snprintf(connection->payload, sizeof(connection->payload), "%s", payload);
+    offer(connection);
+    return connection->verdict;
+}
+
+void fakes_connect_many(struct connection **ret, unsigned count, uid_t uid)
 {
     char id[16];
 
@@ -957,9 +1173,40 @@ struct user *fakes_add_client(struct users *users, uid_t uid)
     return user;
 }
 
-void fakes_leave(struct session *session)
+uint8_t fakes_subscribe(struct connection *connection, const char *filter, uint8_t qos)
 {
-    close_session(session, MQTT_SUCCESS, "it left");
+    struct connection_subscribe subscribe = {.filter = view_of_text(filter), .qos = qos};
+    uint8_t code = connection->ops->subscribe(connection->owner, connection, &subscribe);
+
+    connection->is_confirming = connection->ops->subscribed(connection->owner, connection);
+    if (!connection->is_confirming)
+        connection->ops->writable(connection->owner, connection);
+    return code;
+}
+
+void fakes_give_room(struct connection *connection, unsigned room)
+{
+    connection->room = room;
+    connection->ops->writable(connection->owner, connection);
+}
+
+void fakes_acknowledge(struct connection *connection, uint64_t tag)
+{
+    connection->ops->acknowledged(connection->owner, connection, tag);
+    if (connection->awaits_room)
+        connection->ops->writable(connection->owner, connection);
+    connection->awaits_room = false;
+}
+
+const struct fake_message *fakes_message(const struct connection *connection)
+{
+    assert_true(connection->sent > 0);
+    return &connection->messages[(connection->sent - 1) % FAKES_MESSAGES_MAX];
+}
+
+void fakes_leave(struct connection *connection)
+{
+    close_connection(connection, MQTT_SUCCESS, "it left");
 }
 
 void fakes_edge(void)

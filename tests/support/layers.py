@@ -7,15 +7,16 @@ import os
 SPOOL = "store/spool.h"
 UPLINK_SETTINGS = "daemon/uplink/settings.h"  # types only: group "uplink" of the configuration
 UPLINK_CHECK = "daemon/uplink/file_check.h"  # for --test-config: are the files of the link usable?
-PEERS = ["daemon/mqtt", "daemon/record", "daemon/config", "daemon/ingress", "daemon/uplink",
-         "daemon/audit", "daemon/host"]
+PEERS = ["daemon/mqtt", "daemon/record", "daemon/config", "daemon/control", "daemon/ingress",
+         "daemon/uplink", "daemon/audit", "daemon/host"]
 ARROWS = {
     "base": [],
     "store": ["base", "store/salvage"],
     "store/salvage": ["base", "store"],
     "daemon/mqtt": ["base"],
-    "daemon/record": ["base", SPOOL],
+    "daemon/record": ["base", "daemon/mqtt", SPOOL],
     "daemon/config": ["base", "daemon/mqtt", UPLINK_SETTINGS, SPOOL],
+    "daemon/control": ["base"],
     "daemon/ingress": ["base", "daemon/mqtt"],
     "daemon/tls": ["base", UPLINK_SETTINGS],
     "daemon/uplink": ["base", "daemon/mqtt", "daemon/tls", "daemon/uplink/paho"],

@@ -17,6 +17,12 @@ import tap
 
 
 SIZE = 120
+REPORTS = "reports/spool"  # uplink.report.topic
+# Of a gateway of which all is checked that it keeps of its messages.
+KEEPING = {"stamp": True, "report": {"topic": REPORTS}}
+# A broker that refuses one topic of one producer, and has the reports as they came.
+REFUSES = {"reason": 0x87, "reason_at": "p1/2", "keep_at": REPORTS}
+REFUSING = ("--reason", "87", "--reason-at", REFUSES["reason_at"], "--keep-at", REPORTS)
 
 
 def message(producer, number, size=SIZE):
@@ -146,7 +152,13 @@ def collect_far(history, entries):
     for entry in entries:
         if entry.get("event") == "violation":
             history.faults.append("STRANGE: not MQTT: %r" % entry)
+        elif entry.get("topic") == REPORTS:
+            history.reports.append(entry["payload"])
         elif "event" not in entry:
+            stamp = dict(map(tuple, entry.get("user", ())))
+            if "spool-number" in stamp:
+                history.stamps.append((int(stamp["spool-id"]), stamp.get("spool-lane", "default"),
+                                       int(stamp["spool-number"])))
             history.remote.append((entry["head"].split(".")[0], entry["topic"], entry["sha256"]))
             history.connections.append(entry["conn"])
 
@@ -165,6 +177,10 @@ class FarBroker:
     @property
     def url(self):
         return "tcp://127.0.0.1:%d" % self.port
+
+    def has_messages(self):
+        with open(self.ledger) as seen:
+            return any('"event"' not in line for line in seen)
 
     def stop(self):
         """Ends it; the ledger is complete then."""

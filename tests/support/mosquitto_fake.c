@@ -15,10 +15,12 @@
 #define IDLE_TURNS 64
 
 struct answer {
-    enum { ANSWER_CONNACK, ANSWER_PUBACK, ANSWER_LOST } kind;
+    enum { ANSWER_CONNACK, ANSWER_SUBACK, ANSWER_MESSAGE, ANSWER_PUBACK, ANSWER_LOST } kind;
     int mid;
     int reason;
     size_t bytes;
+    const char *text;               /* of a message */
+    mosquitto_property *properties; /* owned */
 };
 
 struct mosquitto {
@@ -26,6 +28,12 @@ struct mosquitto {
     void (*on_connect)(struct mosquitto *, void *, int, int, const mosquitto_property *);
     void (*on_disconnect)(struct mosquitto *, void *, int, const mosquitto_property *);
     void (*on_publish)(struct mosquitto *, void *, int, int, const mosquitto_property *);
+    void (*on_subscribe)(
+        struct mosquitto *, void *, int, int, const int *, const mosquitto_property *);
+    void (*on_message)(struct mosquitto *,
+                       void *,
+                       const struct mosquitto_message *,
+                       const mosquitto_property *);
     int fd;
     int mid;
     struct answer queue[QUEUE_MAX];
@@ -98,6 +106,8 @@ void mosquitto_destroy(struct mosquitto *client)
 {
     if (!client)
         return;
+    for (unsigned i = client->first; i < client->end; i++)
+        mosquitto_property_free_all(&client->queue[i].properties);
     (void)close(client->fd);
     free(client);
     mosquitto_fake.is_destroyed = true;
@@ -122,6 +132,36 @@ void mosquitto_publish_v5_callback_set(
     void (*fn)(struct mosquitto *, void *, int, int, const mosquitto_property *))
 {
     client->on_publish = fn;
+}
+
+void mosquitto_subscribe_v5_callback_set(
+    struct mosquitto *client,
+    void (*fn)(struct mosquitto *, void *, int, int, const int *, const mosquitto_property *))
+{
+    client->on_subscribe = fn;
+}
+
+void mosquitto_message_v5_callback_set(struct mosquitto *client,
+                                       void (*fn)(struct mosquitto *,
+                                                  void *,
+                                                  const struct mosquitto_message *,
+                                                  const mosquitto_property *))
+{
+    client->on_message = fn;
+}
+
+int mosquitto_subscribe_v5(struct mosquitto *client,
+                           int *mid,
+                           const char *filter,
+                           int qos,
+                           int options,
+                           const mosquitto_property *properties)
+{
+    (void)mid, (void)qos, (void)options, (void)properties;
+    (void)snprintf(mosquitto_fake.subscribed, sizeof(mosquitto_fake.subscribed), "%s", filter);
+    queue_answer(client,
+                 (struct answer){.kind = ANSWER_SUBACK, .reason = mosquitto_fake.suback});
+    return MOSQ_ERR_SUCCESS;
 }
 
 int mosquitto_int_option(struct mosquitto *client, enum mosq_opt_t option, int value)
@@ -201,11 +241,23 @@ answer_publish(struct mosquitto *client, int mid, int reason, unsigned number, s
     if (mosquitto_fake.id_name) {
         (void)mosquitto_property_add_string_pair(&properties, MQTT_PROP_USER_PROPERTY, "other",
                                                  "7");
-        (void)mosquitto_property_add_string_pair(&properties, MQTT_PROP_USER_PROPERTY,
-                                                 mosquitto_fake.id_name, id);
+        (void)mosquitto_property_add_string_pair(
+            &properties, MQTT_PROP_USER_PROPERTY, mosquitto_fake.id_name,
+            mosquitto_fake.id_value ? mosquitto_fake.id_value : id);
     }
     client->on_publish(client, client->userdata, mid, reason, properties);
     mosquitto_property_free_all(&properties);
+}
+
+static void deliver_message(struct mosquitto *client, struct answer *answer)
+{
+    char *text = strdup(answer->text);
+    const struct mosquitto_message message = {.payload = text,
+                                              .payloadlen = (int)strlen(answer->text)};
+
+    client->on_message(client, client->userdata, &message, answer->properties);
+    mosquitto_property_free_all(&answer->properties);
+    free(text);
 }
 
 int mosquitto_loop_read(struct mosquitto *client, int max_packets)
@@ -221,6 +273,10 @@ int mosquitto_loop_read(struct mosquitto *client, int max_packets)
     answer = client->queue[client->first++];
     if (answer.kind == ANSWER_CONNACK)
         answer_connect(client);
+    else if (answer.kind == ANSWER_SUBACK)
+        client->on_subscribe(client, client->userdata, 1, 1, &answer.reason, NULL);
+    else if (answer.kind == ANSWER_MESSAGE)
+        deliver_message(client, &answer);
     else if (answer.kind == ANSWER_PUBACK)
         answer_publish(client, answer.mid, answer.reason, (unsigned)answer.mid, answer.bytes);
     else if (answer.reason == 0)
@@ -248,6 +304,25 @@ static void note_message(int size, const void *payload)
         memcpy(mosquitto_fake.payloads[at], payload, (size_t)size);
 }
 
+static void answer_request(struct mosquitto *client, const mosquitto_property *properties)
+{
+    unsigned newest = mosquitto_fake.sent - 1;
+    const char *const *answers = mosquitto_fake.control(mosquitto_fake.payloads[newest]);
+    void *data = NULL;
+    uint16_t size = 0;
+
+    (void)mosquitto_property_read_binary(properties, MQTT_PROP_CORRELATION_DATA, &data, &size,
+                                         false);
+    for (; *answers; answers++) {
+        struct answer answer = {.kind = ANSWER_MESSAGE, .text = *answers};
+
+        (void)mosquitto_property_add_binary(&answer.properties, MQTT_PROP_CORRELATION_DATA,
+                                            data, size);
+        queue_answer(client, answer);
+    }
+    free(data);
+}
+
 int mosquitto_publish_v5(struct mosquitto *client,
                          int *mid,
                          const char *topic,
@@ -263,18 +338,22 @@ int mosquitto_publish_v5(struct mosquitto *client,
                                                : MOSQ_ERR_SUCCESS;
 
     note_message(payloadlen, payload);
-    *mid = ++client->mid;
+    ++client->mid;
+    if (mid)
+        *mid = client->mid;
+    if (mosquitto_fake.control)
+        answer_request(client, properties);
     (void)snprintf(mosquitto_fake.topic, sizeof(mosquitto_fake.topic), "%s", topic);
     mosquitto_fake.qos = qos;
     mosquitto_fake.retain = retain;
     mosquitto_property_free_all(&mosquitto_fake.properties);
     (void)mosquitto_property_copy_all(&mosquitto_fake.properties, properties);
     if (result == MOSQ_ERR_SUCCESS && qos == 0)
-        answer_publish(client, *mid, 0, number, (size_t)payloadlen);
+        answer_publish(client, client->mid, 0, number, (size_t)payloadlen);
     else if (result == MOSQ_ERR_SUCCESS && reason != MOSQUITTO_FAKE_NO_ANSWER &&
              !mosquitto_fake.is_silent)
         queue_answer(client, (struct answer){.kind = ANSWER_PUBACK,
-                                             .mid = *mid,
+                                             .mid = client->mid,
                                              .reason = reason,
                                              .bytes = (size_t)payloadlen});
     if (mosquitto_fake.lost_after == number)

@@ -27,10 +27,15 @@ struct mosquitto_fake {
     int (*answer)(unsigned number);         /* reason for the message of that number, from 1 */
     int (*publish_result)(unsigned number); /* what the library says of it */
     const char *id_name;                    /* of the user property with the id; NULL: none */
+    const char *id_value;                   /* its value; NULL: 100 and the number */
     unsigned lost_after;                    /* messages; then the connection ends; 0: never */
     int lost_reason;                        /* of DISCONNECT; 0: the library returns an error */
     bool is_silent; /* after CONNACK nothing comes; time passes quickly */
     bool is_late;   /* answers come once the client has sent nothing for a while */
+    int suback;     /* to a SUBSCRIBE */
+    /* Answers to a request of an operator, up to NULL; each comes before the PUBACK, with the
+     * Correlation Data of the request. */
+    const char *const *(*control)(const char *request);
     /* what was seen */
     char client_id[64];
     char socket[128];
@@ -47,7 +52,8 @@ struct mosquitto_fake {
     int qos;
     bool retain;
     mosquitto_property *properties; /* of the newest */
-    bool is_disconnected;           /* the client called mosquitto_disconnect() */
+    char subscribed[128];
+    bool is_disconnected; /* the client called mosquitto_disconnect() */
     bool is_destroyed;
 };
 

@@ -82,13 +82,19 @@ def packet(kind, body=b"", flags=0):
 
 
 def connect_packet(version=5, client_id="", clean=True, keepalive=60, username=None,
-                   password=None, properties=None):
+                   password=None, properties=None, will=None):
+    """will: topic and payload; qos, retain and properties if they are not the least."""
     flags = (2 if clean else 0) | (0x80 if username is not None else 0) \
         | (0x40 if password is not None else 0)
+    if will:
+        flags |= 4 | will.get("qos", 0) << 3 | (0x20 if will.get("retain") else 0)
     body = data("MQTT") + bytes([version, flags]) + struct.pack(">H", keepalive)
     if version == 5:
         body += encode_properties(properties)
     body += data(client_id)
+    if will:
+        body += encode_properties(will.get("properties")) if version == 5 else b""
+        body += data(will["topic"]) + data(will["payload"])
     body += data(username) if username is not None else b""
     body += data(password) if password is not None else b""
     return packet(CONNECT, body)
@@ -348,6 +354,13 @@ class Client:
         body += encode_properties(None) if self.version == 5 else b""
         self.send(packet(SUBSCRIBE, body + data(topic_filter) + bytes([options]), 2))
         return self.expect(SUBACK)
+
+    def unsubscribe(self, topic_filter):
+        packet_id = self.next_id()
+        body = struct.pack(">H", packet_id)
+        body += encode_properties(None) if self.version == 5 else b""
+        self.send(packet(UNSUBSCRIBE, body + data(topic_filter), 2))
+        return self.expect(UNSUBACK)
 
     def ping(self):
         self.send(packet(PINGREQ))

@@ -10,7 +10,9 @@ failed:
 - it starts, logs no error, stops with 0;
 - after: every message that was acknowledged before the cut is spooled or has its outcome, under
   its id; no id exists twice, and acknowledged ids will never be assigned again; the ledger
-  balances; the audit files hold the lines 1, 2, 3 ... to the newest outcome, each once.
+  balances; the audit files hold the lines 1, 2, 3 ... to the newest outcome, each once; the
+  numbers of each lane are contiguous; what was rejected is kept as it was; closings are counted of
+  spooled messages only; each failure that counts as reported is in a report.
 """
 
 import atexit
@@ -38,15 +40,17 @@ import load
 import mqtt
 import processes
 import tap
-from broker import Link, Mosquitto
+from broker import Link
 from gateway import Gateway, libconfig, merge
 
 CREATE, MKDIR, WRITE, TRUNCATE, SYNC, RENAME, UNLINK, SENT, BLIND, START = range(1, 11)
 _MAGIC = 0x52574F50
 _HEAD = struct.Struct("<IIQQQ")
-SIZES = (40, 200, 1500, 6000)  # of payloads: one producer each
+# Of payloads: one producer each. The largest make checkpoints due while producers wait.
+SIZES = (40, 200, 1500, 30000)
 LIMIT = 150  # messages spooled, so that an outage evicts
 WINDOW = 32
+_POISON = "poison/"  # in topics at which the remote broker closes the connection
 _NEAR = 12  # steps around a rare one
 _START_SECONDS = 20
 _PAGE, _PAGES_DAMAGED = 4096, 12
@@ -72,12 +76,13 @@ class Recording:
         self.log, self.history, self.settings = log, history, settings
         self.steps = 0
         self.acks = []  # (step, id), in order
-        self.rare = []  # steps that a random cut would hardly hit
+        # By kind, steps that a random cut would hardly hit.
+        self.rare = collections.defaultdict(list)
         self.counts = collections.Counter()
         self._names, self._streams, self._latest = {}, {}, None
         with open(log, "rb") as seen:
             self._read(seen.read())
-        self.keys = {record["id"]: record["ref"] for record in history.outcomes}
+        self.keys = {record["id"]: record.get("ref") for record in history.outcomes}
         self.keys.update(history.spooled)
         unseen = set(history.acked.values()) - {identity for _, identity in self.acks}
         tap.equal(sorted(unseen), [], "acknowledgements that the recorder did not see")
@@ -123,8 +128,9 @@ class Recording:
         is_checkpoint = kind == WRITE and name == "spool/spool.db"
         if is_checkpoint and not self._latest == (WRITE, "spool/spool.db"):
             self.counts["checkpoints"] += 1
-        if is_checkpoint or kind in (CREATE, MKDIR, TRUNCATE, RENAME, UNLINK):
-            self.rare.append(self.steps)
+        if is_checkpoint or kind in (CREATE, MKDIR, TRUNCATE, RENAME, UNLINK, START):
+            self.rare["start" if kind == START else "checkpoint" if is_checkpoint else "name"].append(
+                self.steps)
         if kind == SYNC and name == "spool/spool.db-wal":
             self.counts["WAL syncs"] += 1
         self._latest = (kind, name)
@@ -149,7 +155,8 @@ class Recording:
 
     def choose_cut(self, dice):
         if dice.random() < 0.4:
-            near = dice.choice(self.rare) + dice.randint(-_NEAR, _NEAR)
+            steps = self.rare[dice.choice(sorted(self.rare))]
+            near = dice.choice(steps) + dice.randint(-_NEAR, _NEAR)
             return min(max(near, 0), self.steps)
         return dice.randint(0, self.steps)
 
@@ -163,10 +170,8 @@ class _Run:
     """The daemon with the recorder, four producers, a remote broker behind a link."""
 
     def __init__(self, environment):
-        broker = Mosquitto().start()
-        self.far = mqtt.Subscriber(broker.address).start()
-        tap.cleanup(self.far.stop)
-        self.link = Link(broker.port)
+        self.far = load.FarBroker("--close-at", _POISON, *load.REFUSING)
+        self.link = Link(self.far.port)
         self.folder = processes.folder()
         self.disk = os.path.join(self.folder, "disk")
         os.makedirs(os.path.join(self.disk, "log"))
@@ -176,13 +181,14 @@ class _Run:
             retention={"max_messages": LIMIT},
             lanes=[{"name": "large", "topics": ["load/p%d/#" % (len(SIZES) - 1)], "priority": 10,
                     "max_messages": LIMIT // 5}],
-            uplink={"window": WINDOW, "backoff": {"min": "10ms", "max": "50ms"}})
+            uplink=dict(load.KEEPING, window=WINDOW, backoff={"min": "10ms", "max": "50ms"}))
         self.gateway.spool = os.path.join(self.disk, "spool")
         self.log = os.path.join(self.folder, "power.log")
         self.die = os.path.join(self.folder, "die")
         self.environment = dict(environment, SPOOLD_POWER_DIE=self.die,
                                 **preload(self.disk, self.log))
         self.producers = []
+        self.poisoned = {}  # key -> spool id
 
     def start(self):
         self.gateway.start(env=self.environment)
@@ -200,6 +206,31 @@ class _Run:
         tap.wait_for(lambda: sum(len(producer.acked) for producer in self.producers) >= target,
                      60, "%d acknowledgements" % target)
 
+    def poison(self):
+        """A message at which the remote broker closes the connection again and again."""
+        key = "%s%d" % (_POISON, len(self.poisoned))
+        with mqtt.Client(self.gateway.socket, 5, client_id="poison") as client:
+            client.send(mqtt.publish_packet(5, key, key.encode(), 1, 1,
+                                            properties={"user": [("spool-ref", key)]}))
+            self.poisoned[key] = mqtt.spool_id(client.expect(mqtt.PUBACK))
+
+    def has_found_poison(self):
+        for name in _AUDIT:
+            with contextlib.suppress(FileNotFoundError):
+                with open(os.path.join(self.disk, name), encoding="utf-8") as audit:
+                    if any('"reason":"poison"' in line for line in audit):
+                        return True
+        return False
+
+    def await_poison(self):
+        """On a slow machine all so far may have been evicted before the broker closed often
+        enough: then one more is sent."""
+        for _ in range(6):
+            with contextlib.suppress(tap.TooSlow):
+                tap.wait_for(self.has_found_poison, 20, "a message that ends as poison")
+                return
+            self.poison()
+
     def rotate(self):
         """As logrotate does it, before the eyes of the recorder."""
         path = os.path.join(self.disk, _AUDIT[1])
@@ -210,7 +241,8 @@ class _Run:
         tap.wait_for(lambda: os.path.exists(path), 10, "a new audit file")
 
     def kill(self):
-        """SIGKILL by its own hand, so that the log ends with what it did last."""
+        """SIGKILL by its own hand, so that the log ends with what it did last: a commit that it
+        has written and not synced."""
         open(self.die, "w").close()
         self.gateway.process.wait(20)
         os.unlink(self.die)
@@ -225,10 +257,12 @@ class _Run:
             producer.finish()
         self.gateway.stop()
         history = checker.History()
-        history.cuts, history.window = 4, WINDOW  # a death, a stop, the link twice
         load.collect(history, self.producers)
-        load.wait_quiet(self.far.messages)
-        load.collect_remote(history, self.far.messages)
+        history.sent.update((key, (key, key.encode())) for key in self.poisoned)
+        history.acked.update(self.poisoned)
+        self.far.collect(history)
+        history.cuts, history.window = max(history.connections), WINDOW
+        history.is_exact = "SPOOLD_POWER_NORMAL" not in self.environment  # it loses by a kill
         checker.collect_daemon(history, [os.path.join(self.disk, name) for name in _AUDIT],
                                self.gateway.spool)
         checker.hold(history, "the recorded run")
@@ -245,18 +279,22 @@ def record(messages, normal=False):
     run.more(messages)  # the link is down: they are spooled, then evicted
     tap.wait_for(lambda: run.gateway.status()["ledger"]["evicted"] > 0, 60, "an eviction")
     run.restore()
+    run.poison()
     run.more(messages)
     run.rotate()
     run.more(messages)
+    run.poison()
     run.kill()
     run.start()
     run.more(messages)
     run.link.cut()
+    run.poison()
     run.more(messages)
     run.gateway.stop()
     run.start()
     run.restore()
     run.more(messages)
+    run.await_poison()
     history = run.finish()
     kept = tempfile.NamedTemporaryFile(prefix="spoold-power-", suffix=".log")
     atexit.register(kept.close)
@@ -287,7 +325,7 @@ def preload(root, log):
 def _in_short(found):
     if isinstance(found, str):
         return found
-    records, spooled, ledger, faults = found
+    records, spooled, ledger, faults, _ = found
     return "%d records, %d spooled, %r, %r" % (len(records), len(spooled), ledger, faults)
 
 
@@ -321,9 +359,9 @@ class Bench:
         self.notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self.notify.bind(os.path.join(self.folder, "notify"))
         self.notify.settimeout(0.05)
+        self.held = set()  # which tables of the image that was judged last have rows
         self.replay = _start_replay(recording.log)
-        self.sent = {key: (topic, checker.digest(payload))
-                     for key, (topic, payload) in recording.history.sent.items()}
+        self.sent = recording.history.sent_digests()
         self.remote = {key: (key, topic, checker.digest(payload))
                        for key, topic, payload in recording.history.remote}
 
@@ -379,6 +417,8 @@ class Bench:
             checker.collect_daemon(history, self.audit, self.spool)
         except (TypeError, IndexError) as error:  # values that none of our programs wrote
             return history.faults + ["UNSOUND: spool.db: %r" % error]
+        self.held = {name for name in ("kept", "suspects", "reports")
+                     if history.tables and history.tables[name]}
         self._check_lines_after(history)
         self._check_ids(history, cut)
         self._check_undamaged(history)
@@ -392,6 +432,7 @@ class Bench:
                          for identity in recording.acked_before(cut)}
         history.unknown = set(self.sent) - set(history.acked)
         history.cuts, history.window = 1, len(self.remote)  # what the broker took later, too
+        history.reports, history.is_exact = recording.history.reports, True
         return history
 
     # A damaged spool
@@ -403,8 +444,8 @@ class Bench:
         if done.returncode:
             return False, done.stderr.decode(errors="replace")
         faults = []
-        records, spooled, ledger = checker.read_spool(self.spool, faults)
-        return done.stdout != b"", (records, spooled, ledger, faults)
+        *found, tables = checker.read_spool(self.spool, faults)
+        return done.stdout != b"", (*found, faults, tables)
 
     def _damage(self, dice):
         path = os.path.join(self.spool, "spool.db")
@@ -467,6 +508,7 @@ class Bench:
         with contextlib.closing(sqlite3.connect("file:%s?mode=ro" % path, uri=True)) as database:
             try:
                 known = dict(database.execute("SELECT seq, id FROM outcome"))
+                known.update((record["seq"], record["id"]) for record in checker.run_records(database))
                 newest = database.execute("SELECT max(last_seq) FROM lane").fetchone()[0]
                 exported = database.execute("SELECT exported_seq FROM spool").fetchone()[0]
             except sqlite3.Error:  # the daemon will log it
@@ -563,6 +605,7 @@ class Result:
         self.acked = 0
         self.bad = []  # (number of the image, cut, what was done, findings)
         self.seconds = 0.0
+        self.held = collections.Counter()  # in how many images the tables had rows
 
     def kinds(self):
         """{kind of finding: in how many images}."""
@@ -573,13 +616,15 @@ class Result:
         kinds = ", ".join("%s in %d" % pair for pair in sorted(self.kinds().items()))
         asked = ", %.0f acknowledged messages asked for in each" % (self.acked / self.images) \
             if self.acked else ""
-        print("# %s: %d images of %d cuts%s, %d bad%s, %.1f s"
-              % (what, self.images, len(self.cuts), asked, len(self.bad),
+        held = "".join(", %d with %s" % (count, name) for name, count in sorted(self.held.items()))
+        print("# %s: %d images of %d cuts%s%s, %d bad%s, %.1f s"
+              % (what, self.images, len(self.cuts), asked, held, len(self.bad),
                  " (%s)" % kinds if kinds else "", self.seconds), flush=True)
 
 
 def _judge_some(recording, seed, numbers, disk, twice):
-    """In a process of its own: (number, cut, acknowledged, what was done, findings) of each."""
+    """In a process of its own: (number, cut, acknowledged, what was done, findings, which tables
+    have rows) of each."""
     bench = Bench(recording)
     try:
         seen = []
@@ -588,7 +633,9 @@ def _judge_some(recording, seed, numbers, disk, twice):
             cut = recording.choose_cut(dice)
             done = bench.make_twice(cut, dice, disk) if twice else bench.make(
                 cut, dice.getrandbits(63), disk)
-            seen.append((number, cut, len(recording.acked_before(cut)), done, bench.judge(cut)))
+            findings = bench.judge(cut)
+            seen.append((number, cut, len(recording.acked_before(cut)), done, findings,
+                         bench.held))
         return seen
     finally:
         bench.close()
@@ -605,7 +652,8 @@ def judge_many(recording, seed, numbers, disk="honest", twice=False):
         waiting = [pool.submit(_judge_some, recording, seed, part, disk, twice)
                    for part in parts if part]
         for future in waiting:
-            for number, cut, acked, done, findings in future.result():
+            for number, cut, acked, done, findings, held in future.result():
+                result.held.update(held)
                 result.images += 1
                 result.cuts.add(cut)
                 result.acked += acked

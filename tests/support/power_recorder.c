@@ -10,9 +10,10 @@
  *   SPOOLD_POWER_ROOT  the folder; what is in it when the log is still empty is recorded first,
  *                      as synced
  *   SPOOLD_POWER_LOG   the log; several processes, one after the other or at once, may share it
- *   SPOOLD_POWER_DIE   a file: once it is there the next record is this process's last, it dies
- * of SIGKILL SPOOLD_POWER_NORMAL  the control: hands "synchronous = NORMAL" to SQLite where the
- * program sets FULL
+ *   SPOOLD_POWER_DIE   a file: once it is there the next write of a page or more is the last
+ *                      record of this process, it dies of SIGKILL: with a commit not synced
+ *   SPOOLD_POWER_NORMAL  the control: hands "synchronous = NORMAL" to SQLite where the program
+ *                        sets FULL
  *
  * A call is made first and then logged with what it returned, both under one lock: so the order
  * of the log is true, and no death comes between, because the process kills itself.
@@ -49,7 +50,7 @@
 #include "power_record.h"
 #include "tests/support/power_record.h"
 
-enum { FDS_MAX = 4096, LOG_FD_MIN = 900, WALK_FDS = 16 };
+enum { FDS_MAX = 4096, LOG_FD_MIN = 900, WALK_FDS = 16, PAGE_BYTES = 4096 };
 
 enum fd_kind { FD_UNKNOWN, FD_OTHER, FD_RECORDED, FD_PRODUCER };
 
@@ -121,7 +122,8 @@ static void log_parts(enum power_kind kind,
     }
     if (syscall(SYS_writev, log_fd, out, count + 1) != (long)(sizeof(head) + size))
         give_up("the log cannot be written");
-    if (die_when && syscall(SYS_access, die_when, F_OK) == 0)
+    if (die_when && kind == POWER_WRITE && size >= PAGE_BYTES &&
+        syscall(SYS_access, die_when, F_OK) == 0)
         (void)kill(getpid(), SIGKILL);
 }
 

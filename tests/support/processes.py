@@ -3,6 +3,7 @@
 
 import ctypes
 import os
+import re
 import shutil
 import signal
 import socket
@@ -12,6 +13,7 @@ import tempfile
 import tap
 
 PIPE = subprocess.PIPE
+FAILPOINT = re.compile(rb"failpoint ([a-z_]+\.[a-z_]+)\0")
 _PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -117,6 +119,17 @@ def built(variable, name):
 
 def daemon_path():
     return built("SPOOLD_BIN", "daemon/mqtt-spoold")
+
+
+def failpoints():
+    """The names that the daemon holds, sorted; [] in a build without."""
+    with open(daemon_path(), "rb") as program:
+        return sorted({name.decode() for name in FAILPOINT.findall(program.read())})
+
+
+def need_failpoint(point):
+    if point not in failpoints():
+        tap.skip("this build holds no failpoints (SPOOLD_FAILPOINTS)")
 
 
 def tool_path():

@@ -108,6 +108,11 @@ void spool_set_exported(struct spool *spool, uint64_t seq)
     spool->set_calls++;
 }
 
+bool spool_awaits_export(const struct spool *spool)
+{
+    return spool->awaits_export;
+}
+
 uint64_t spool_exported(const struct spool *spool)
 {
     return spool->exported;

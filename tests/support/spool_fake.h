@@ -20,6 +20,7 @@ struct spool {
     uint64_t pruned;       /* what spool_pruned_seq() returns */
     uint64_t last_seq;     /* of more rows than there are; 0: as many as there are */
     unsigned set_calls;
+    bool awaits_export;
     int fail_each; /* what spool_each_record() returns after its first row; 0: it works */
 };
 

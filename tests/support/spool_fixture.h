@@ -21,8 +21,24 @@
 #define BOOT_B "bbbbbbbb-0000-0000-0000-000000000002"
 #define HOUR   INT64_C(3600000)
 
-/* SQL that removes what later versions of the schema added. */
-#define TO_SIXTH_SCHEMA  "ALTER TABLE spool DROP COLUMN cut_lives;"
+/* SQL that removes what later versions of the schema added. Segments must be empty: see
+ * use_no_segments(). */
+#define TO_TENTH_SCHEMA "DROP TABLE requeued;"
+#define TO_NINTH_SCHEMA                                                                        \
+    TO_TENTH_SCHEMA                                                                            \
+    "DROP TABLE session; DROP TABLE unreleased; DROP TABLE outbox; DROP TABLE hold;"
+#define TO_EIGHTH_SCHEMA                                                                       \
+    TO_NINTH_SCHEMA                                                                            \
+    "DROP VIEW spooled; DROP TABLE segment0; DROP TABLE segment1; DROP TABLE segment2;"        \
+    "DROP TABLE segment3; DROP TABLE segment4; DROP TABLE segment5; DROP TABLE segment6;"      \
+    "DROP TABLE segment7; ALTER TABLE lane DROP COLUMN ended_id;"                              \
+    "ALTER TABLE lane DROP COLUMN runs;"
+#define TO_SEVENTH_SCHEMA                                                                      \
+    TO_EIGHTH_SCHEMA                                                                           \
+    "UPDATE message SET sum = NULL; UPDATE rejected SET sum = NULL;" /* of the number, too */  \
+    "ALTER TABLE message DROP COLUMN behind; ALTER TABLE rejected DROP COLUMN behind;"         \
+    "ALTER TABLE lane DROP COLUMN unnumbered;"
+#define TO_SIXTH_SCHEMA  TO_SEVENTH_SCHEMA "ALTER TABLE spool DROP COLUMN cut_lives;"
 #define TO_FIFTH_SCHEMA  TO_SIXTH_SCHEMA "ALTER TABLE spool DROP COLUMN reported_seq;"
 #define TO_FOURTH_SCHEMA TO_FIFTH_SCHEMA "DROP TABLE suspect;"
 #define TO_THIRD_SCHEMA                                                                        \
@@ -38,6 +54,18 @@ struct fixture {
     struct spool_time now;
     struct spool *spool;
 };
+
+/* From the next open on all messages lie in table message, and each end has an outcome row. For
+ * what a test does with these tables by SQL. */
+static inline void use_no_segments(struct fixture *f)
+{
+    f->options.segment_backlog = SPOOL_NO_SEGMENTS;
+}
+
+static inline void use_segments(struct fixture *f)
+{
+    f->options.segment_backlog = 0;
+}
 
 static inline void open_spool(struct fixture *f)
 {
@@ -160,6 +188,16 @@ static inline uint64_t append(struct fixture *f, const char *payload)
     return id;
 }
 
+static inline uint64_t append_to_lane(struct fixture *f, unsigned lane)
+{
+    struct spool_message message = make_message("payload");
+    uint64_t id = 0;
+
+    message.lane = lane;
+    assert_int_equal(spool_append(f->spool, &message, &f->now, &id), 0);
+    return id;
+}
+
 static inline void commit(struct fixture *f)
 {
     assert_int_equal(spool_commit(f->spool, &f->now), 0);
@@ -242,6 +280,41 @@ static inline struct found records_of(struct fixture *f, uint64_t id)
     return found;
 }
 
+/* A program that reads the first row that @sql finds, and then waits for a key press. */
+static inline sqlite3 *hold_row(const struct fixture *f, const char *sql, sqlite3_stmt **ret)
+{
+    char path[128];
+    sqlite3 *db;
+
+    (void)snprintf(path, sizeof(path), "%s/spool.db", f->directory);
+    assert_int_equal(sqlite3_open_v2(path, &db, SQLITE_OPEN_READONLY, NULL), SQLITE_OK);
+    assert_int_equal(sqlite3_prepare_v2(db, sql, -1, ret, NULL), SQLITE_OK);
+    assert_int_equal(sqlite3_step(*ret), SQLITE_ROW);
+    return db;
+}
+
+static inline sqlite3 *hold_snapshot(const struct fixture *f, sqlite3_stmt **ret)
+{
+    return hold_row(f, "SELECT number FROM lane", ret);
+}
+
+static inline void release_snapshot(sqlite3 *db, sqlite3_stmt *stmt)
+{
+    assert_int_equal(sqlite3_finalize(stmt), SQLITE_OK);
+    assert_int_equal(sqlite3_close(db), SQLITE_OK);
+}
+
+/* The one number that @sql finds, read behind the back of the spool. */
+static inline int64_t query_number(const struct fixture *f, const char *sql)
+{
+    sqlite3_stmt *stmt;
+    sqlite3 *db = hold_row(f, sql, &stmt);
+    int64_t number = sqlite3_column_int64(stmt, 0);
+
+    release_snapshot(db, stmt);
+    return number;
+}
+
 /* SQL behind the back of the spool. */
 static inline void tamper(struct fixture *f, const char *sql)
 {
@@ -262,6 +335,16 @@ static inline void fail_on_finding(void *userdata, enum spool_part part, const c
     (void)userdata;
     print_error("part %d: %s\n", part, text);
     fail();
+}
+
+/* spool_check() of a reader finds nothing, whether the spool is open or not. */
+static inline void check_sound(const struct fixture *f)
+{
+    struct spool *reader;
+
+    assert_int_equal(spool_open_reader(f->directory, &reader), 0);
+    assert_int_equal(spool_check(reader, fail_on_finding, NULL), 0);
+    spool_close(reader);
 }
 
 static inline void count_finding(void *userdata, enum spool_part part, const char *text)

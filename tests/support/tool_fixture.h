@@ -126,6 +126,15 @@ tool_expect_text(const char *text, const char *part, bool wanted, const char *fi
 #define assert_contains(text, part) tool_expect_text(text, part, true, __FILE__, __LINE__)
 #define assert_lacks(text, part)    tool_expect_text(text, part, false, __FILE__, __LINE__)
 
+static inline unsigned tool_count_lines(const char *text)
+{
+    unsigned count = 0;
+
+    for (; *text != '\0'; text++)
+        count += *text == '\n';
+    return count;
+}
+
 static inline struct tool *tool_new(void)
 {
     struct tool *tool = calloc(1, sizeof(*tool));

@@ -47,6 +47,7 @@ struct fixture {
     unsigned goal; /* for the conditions */
     bool in_send;
     bool refills;
+    const char *blames; /* a topic, at each end for want of an answer; NULL: none */
 };
 
 static inline void on_answered(void *userdata, const struct uplink_answer *answer)
@@ -67,6 +68,8 @@ static inline void on_answered(void *userdata, const struct uplink_answer *answe
     }
     f->answers++;
     f->kinds[answer->kind]++;
+    if (f->blames && answer->cause == UPLINK_CAUSE_STALLED)
+        uplink_blame_topic(f->uplink, f->blames);
 }
 
 static inline int send_text(struct fixture *f, const char *topic, const char *text, uint8_t qos)
@@ -136,6 +139,15 @@ static inline int teardown(void **state)
     (void)rmdir(f->folder);
     free(f);
     return 0;
+}
+
+/* Skips the case in a build against Paho's shared library, @lack says why. */
+static inline void need_seam(const char *lack)
+{
+    if (uplink_build_limitations()) {
+        print_message("skipped: linked to the shared library, %s\n", lack);
+        skip();
+    }
 }
 
 typedef bool condition_fn(struct fixture *f);

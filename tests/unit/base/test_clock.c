@@ -125,6 +125,34 @@ static void the_monotonic_clock_is_the_kernels_in_microseconds(void **state)
     assert_true(us <= (uint64_t)after.tv_sec * 1000000 + (uint64_t)after.tv_nsec / 1000);
 }
 
+/* Each text is made anew, or of that of an earlier time of the same second. */
+static void a_time_has_the_same_text_whatever_was_written_before(void **state)
+{
+    static const int64_t steps_ms[] = {1, 0, 999, -998, 1000, 8000, -8000, 64000, -65999, 7};
+    const size_t steps = sizeof(steps_ms) / sizeof(steps_ms[0]);
+    int64_t wall_ms = INT64_C(1793536496789);
+
+    (void)state;
+    for (unsigned i = 0; i < 1000; i++) {
+        char expected[64], text[CLOCK_TEXT_MAX];
+        time_t seconds;
+        struct tm tm;
+
+        wall_ms += steps_ms[i * 7 % steps] * (i % 3);
+        seconds = (time_t)(wall_ms / 1000);
+        assert_non_null(gmtime_r(&seconds, &tm));
+        size_t n = strftime(expected, sizeof(expected), "%Y-%m-%dT%H:%M:%S", &tm);
+        (void)snprintf(expected + n, sizeof(expected) - n, ".%03dZ", (int)(wall_ms % 1000));
+        clock_format(wall_ms, text);
+        assert_string_equal(text, expected);
+    }
+    char text[CLOCK_TEXT_MAX];
+    clock_format(-1, text);
+    assert_string_equal(text, "1970-01-01T00:00:00.000Z");
+    clock_format(999, text);
+    assert_string_equal(text, "1970-01-01T00:00:00.999Z");
+}
+
 static void every_day_until_the_year_9999_is_written_as_the_c_library_does(void **state)
 {
     char expected[64];
@@ -308,6 +336,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_reading_is_close_to_the_kernels_clocks),
         cmocka_unit_test(the_monotonic_clock_is_the_kernels_in_microseconds),
+        cmocka_unit_test(a_time_has_the_same_text_whatever_was_written_before),
         cmocka_unit_test(every_day_until_the_year_9999_is_written_as_the_c_library_does),
         cmocka_unit_test(times_outside_the_range_are_written_as_its_ends),
         cmocka_unit_test(text_that_is_no_such_time_is_refused),

@@ -37,6 +37,39 @@ static void assert_json(struct fixture *fixture, const char *expected)
     assert_string_equal(fixture->memory, expected);
 }
 
+/* @text as a value, between its quotes; NUL-terminated. */
+static const char *encode(struct fixture *f, const char *text, size_t size)
+{
+    json_init(&f->json, f->memory, sizeof(f->memory));
+    json_bytes(&f->json, NULL, text, size);
+    assert_false(f->json.failed);
+    f->memory[json_used(&f->json) - 1] = '\0';
+    return f->memory + 1;
+}
+
+/* Where words of eight bytes are copied at once, and behind the last one. */
+static void each_byte_is_escaped_alike_at_each_place(void **state)
+{
+    struct fixture *f = *state;
+
+    for (unsigned byte = 0; byte <= UINT8_MAX; byte++) {
+        char text[20], alone[8];
+        const char one = (char)byte;
+
+        strcpy(alone, encode(f, &one, 1));
+        for (size_t at = 0; at < sizeof(text); at++) {
+            char expected[sizeof(text) + sizeof(alone)] = {0};
+
+            memset(text, 'x', sizeof(text));
+            text[at] = one;
+            memset(expected, 'x', at);
+            strcpy(expected + at, alone);
+            memset(expected + strlen(expected), 'x', sizeof(text) - at - 1);
+            assert_string_equal(encode(f, text, sizeof(text)), expected);
+        }
+    }
+}
+
 static void commas_stand_between_values_and_nowhere_else(void **state)
 {
     struct fixture *f = *state;
@@ -185,17 +218,40 @@ static void utf8_accepts_the_edges_and_refuses_what_lies_beyond(void **state)
     assert_int_equal(utf8_character_size((const uint8_t *)"", 0), 0);
 }
 
+static void binary_data_is_in_base64(void **state)
+{
+    static const uint8_t all[] = {0xFB, 0xEF, 0xFF, 0x00};
+    char memory[256];
+    struct json json;
+
+    (void)state;
+    json_init(&json, memory, sizeof(memory));
+    json_open_object(&json, NULL);
+    json_base64(&json, "a", "", 0);
+    json_base64(&json, "b", "f", 1);
+    json_base64(&json, "c", "fo", 2);
+    json_base64(&json, "d", "foobar", 6);
+    json_base64(&json, "e", all, sizeof(all));
+    json_close_object(&json);
+    assert_false(json.failed);
+    memory[json_used(&json)] = '\0';
+    assert_string_equal(memory, "{\"a\":\"\",\"b\":\"Zg==\",\"c\":\"Zm8=\",\"d\":\"Zm9vYmFy\","
+                                "\"e\":\"++//AA==\"}");
+}
+
 #define CASE(name) cmocka_unit_test_setup(name, setup)
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        CASE(each_byte_is_escaped_alike_at_each_place),
         CASE(commas_stand_between_values_and_nowhere_else),
         CASE(objects_may_follow_each_other_line_by_line),
         CASE(numbers_reach_their_limits),
         CASE(decimals_have_one_place_and_are_never_nan),
         CASE(control_characters_and_quotes_are_escaped),
         CASE(good_utf8_passes_and_bad_bytes_are_replaced_one_by_one),
+        CASE(binary_data_is_in_base64),
         CASE(too_little_memory_fails_without_writing_beyond),
         CASE(the_failure_sticks_so_that_no_later_part_fits_in),
         CASE(utf8_accepts_the_edges_and_refuses_what_lies_beyond),

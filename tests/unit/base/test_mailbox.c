@@ -111,6 +111,46 @@ static void the_eventfd_is_written_only_when_the_first_mail_comes(void **state)
     assert_non_null(mailbox_take(mailbox)); /* even though the counter was read */
 }
 
+static void quiet_mails_wake_the_loop_once(void **state)
+{
+    struct mailbox *mailbox = *state;
+    struct mail mails[3] = {0};
+    struct mail *taken;
+    uint64_t count = 0;
+
+    mailbox_wake(mailbox);
+    assert_false(is_readable(mailbox, 0));
+    assert_true(mailbox_post_quietly_if(mailbox, &mails[0], NULL, NULL));
+    assert_false(mailbox_post_quietly_if(mailbox, &mails[0], NULL, NULL));
+    assert_true(mailbox_post_quietly_if(mailbox, &mails[1], NULL, NULL));
+    assert_false(is_readable(mailbox, 0));
+    mailbox_wake(mailbox);
+    mailbox_wake(mailbox);
+    assert_true(mailbox_post_quietly_if(mailbox, &mails[2], NULL, NULL));
+    mailbox_wake(mailbox);
+    assert_int_equal(read(mailbox_fd(mailbox), &count, sizeof(count)), sizeof(count));
+    assert_int_equal(count, 1);
+    taken = mailbox_take(mailbox);
+    for (int i = 0; i < 3; i++, taken = taken->next)
+        assert_ptr_equal(taken, &mails[i]);
+    mailbox_wake(mailbox);
+    assert_false(is_readable(mailbox, 0));
+}
+
+/* The list is not empty then, but the loop does not know of it. */
+static void a_mail_behind_a_quiet_one_wakes_the_loop(void **state)
+{
+    struct mailbox *mailbox = *state;
+    struct mail mails[2] = {0};
+
+    assert_true(mailbox_post_quietly_if(mailbox, &mails[0], NULL, NULL));
+    assert_true(mailbox_post_if(mailbox, &mails[1], NULL, NULL));
+    assert_true(is_readable(mailbox, 0));
+    assert_ptr_equal(mailbox_take(mailbox), &mails[0]);
+    assert_true(mailbox_post_if(mailbox, &mails[0], NULL, NULL));
+    assert_true(is_readable(mailbox, 0));
+}
+
 static void a_mail_that_is_posted_already_is_left_alone(void **state)
 {
     struct mailbox *mailbox = *state;
@@ -310,6 +350,8 @@ int main(void)
         CASE(an_empty_mailbox_is_silent_and_gives_nothing),
         CASE(mails_come_in_the_order_they_were_posted),
         CASE(the_eventfd_is_written_only_when_the_first_mail_comes),
+        CASE(quiet_mails_wake_the_loop_once),
+        CASE(a_mail_behind_a_quiet_one_wakes_the_loop),
         CASE(a_mail_that_is_posted_already_is_left_alone),
         CASE(a_mail_posted_again_during_the_walk_does_not_break_it),
         CASE(an_answer_for_an_older_generation_is_refused_and_writes_nothing),

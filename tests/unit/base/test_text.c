@@ -220,6 +220,14 @@ static void formatting_cuts_at_a_whole_character(void **state)
     text_format(text, sizeof(text), "%s%d", "x\xFF", 1); /* not cut: not changed */
     assert_string_equal(text, "x\xFF"
                               "1");
+    text_format(text, sizeof(text), "%s", "abc");
+    text_append(text, sizeof(text), "%s", "d");
+    assert_string_equal(text, "abcd");
+    text_append(text, sizeof(text), "%s", "ef\xC3\xBC"); /* cut within the last character */
+    assert_string_equal(text, "abcdef");
+    text_append(text, sizeof(text), "%s", "ghi");
+    text_append(text, sizeof(text), "%s", "jkl"); /* full */
+    assert_string_equal(text, "abcdefg");
     assert_int_equal(text_prefix_size("ab\xC3\xBC", 3), 2);
     assert_int_equal(text_prefix_size("ab\xC3\xBC", 4), 4);
     assert_int_equal(text_prefix_size("ab\xFF", 3), 3);

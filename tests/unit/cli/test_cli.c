@@ -327,10 +327,11 @@ static void an_output_that_cannot_be_written_is_reported_once(void **state)
 
 static int load_config(const struct cli *cli, int argc, char **argv)
 {
+    static const char *const needed[] = {"spool.directory", NULL};
     AUTO_CONFIG struct config *config = NULL;
 
     (void)argc, (void)argv;
-    return cli_load_config(cli, "--directory DIR", &config);
+    return cli_load_config(cli, needed, "--directory DIR", &config);
 }
 
 static void a_configuration_that_is_not_there_is_named_with_what_to_give(void **state)
@@ -353,9 +354,25 @@ static void a_wrong_configuration_is_named_with_its_line(void **state)
                                   "uplink: { brokers = ( \"tcp://h:1\" ); };\nspol: {};\n");
     assert_int_equal(TOOL_RUN(&tool, load_config, "verb"), EX_CONFIG);
     assert_contains(tool.err, "x.conf:2");
+    assert_contains(tool.err, "; correct that, or do without the file: give --directory DIR\n");
     tool.config_path = f->directory;
     assert_int_equal(TOOL_RUN(&tool, load_config, "verb"), EX_CONFIG);
     assert_contains(tool.err, f->directory);
+}
+
+static void an_error_in_another_key_is_a_warning(void **state)
+{
+    struct fixture *f = *state;
+    char path[256];
+
+    tool.config_path = tool_write(
+        path, f->directory, "x.conf",
+        "uplink: { brokers = ( \"tcp://h:1\" ); };\nlisten: { max_clients = 0; };\n");
+    assert_int_equal(TOOL_RUN(&tool, load_config, "verb"), EX_OK);
+    assert_contains(tool.err, "warning: ");
+    assert_contains(tool.err,
+                    "x.conf:2: listen.max_clients: 0 is out of range, 1 to 65536; the "
+                    "daemon does not start with this file");
 }
 
 static void a_right_configuration_is_loaded(void **state)
@@ -551,6 +568,7 @@ int main(void)
         CASE(a_configuration_that_is_not_there_is_named_with_what_to_give),
         CASE(what_may_not_be_read_is_not_allowed),
         CASE(a_wrong_configuration_is_named_with_its_line),
+        CASE(an_error_in_another_key_is_a_warning),
         CASE(a_right_configuration_is_loaded),
         CASE(each_reason_why_a_spool_does_not_open_has_its_code_and_its_remedy),
         CASE(a_file_in_place_of_the_folder_is_named),

@@ -138,6 +138,7 @@ static void help_lists_the_verbs_and_the_exit_codes(void **state)
         assert_string_equal(tool.err, "");
     }
     assert_int_equal(TOOL_RUN(&tool, program, "mqtt-spool", "help", "help"), EX_OK);
+    assert_int_equal(TOOL_RUN(&tool, program, "mqtt-spool", "help", "--help"), EX_OK);
     assert_contains(tool.out, "Usage: mqtt-spool");
     assert_null(called.verb);
 }

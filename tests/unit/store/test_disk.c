@@ -21,6 +21,7 @@
 #include <sys/stat.h>
 
 #include "base/view.h"
+#include "store/salvage/mark.h"
 #include "store/spool-private.h"
 #include "store/spool.h"
 #include "tests/support/fault_io.h"
@@ -113,6 +114,7 @@ struct script {
     unsigned conditions; /* how often the disk was full */
     int fatal;           /* the error that ended it */
     bool recovers;       /* a condition must have passed at the end */
+    bool spills;         /* no page stays in memory: each goes to the log, and comes back */
 };
 
 static void settle_promises(struct script *script, enum promise promise)
@@ -259,11 +261,20 @@ static void check_it_sticks(const struct script *script)
     assert_int_equal(spool_next(spool, &script->f->now, &message), script->fatal);
 }
 
+/* As in a batch that is larger than SQLite's memory of pages. */
+static void keep_one_page(const struct fixture *f)
+{
+    assert_int_equal(sqlite3_exec(f->spool->conn.db, "PRAGMA cache_size = 1", NULL, NULL, NULL),
+                     SQLITE_OK);
+}
+
 static void run_script(struct script *script)
 {
     for (int life = 0; life < 2 && script->fatal == 0; life++) {
         if (!open_by_script(script))
             return;
+        if (script->spills)
+            keep_one_page(script->f);
         use_spool(script);
         if (script->fatal != 0)
             check_it_sticks(script);
@@ -361,6 +372,7 @@ struct sweep {
     unsigned folder_syncs; /* that failed while a spool was opened that had been there */
     bool goes_on;          /* nothing may end by it */
     bool is_full;          /* a condition, never an error of I/O */
+    bool spills;           /* see struct script */
 };
 
 static void empty_folder(struct fixture *f)
@@ -425,7 +437,7 @@ static bool may_pass(const char *what)
 /* Returns whether the fault came. */
 static bool run_once(struct fixture *f, struct sweep *sweep, const char *template, uint64_t at)
 {
-    struct script script = {.f = f, .recovers = sweep->is_full};
+    struct script script = {.f = f, .recovers = sweep->is_full, .spills = sweep->spills};
     empty_folder(f);
     if (template)
         start_killed(&script, template);
@@ -476,14 +488,15 @@ static const unsigned all_of_io =
 
 static void an_error_of_io_at_any_call_loses_nothing_committed(void **state)
 {
-    struct sweep sweep = {"EIO once", all_of_io, 1, EIO, 0, false, false};
+    struct sweep sweep = {"EIO once", all_of_io, 1, EIO, 0, false, false, false};
     sweep_over(*state, &sweep, 1);
     assert_int_equal(sweep.folder_syncs, 2); /* one each time that it is opened */
 }
 
 static void a_disk_that_fails_from_any_call_on_loses_nothing_committed(void **state)
 {
-    sweep_over(*state, &(struct sweep){"EIO for good", all_of_io, 0, EIO, 0, false, false}, 1);
+    sweep_over(*state,
+               &(struct sweep){"EIO for good", all_of_io, 0, EIO, 0, false, false, false}, 1);
 }
 
 /* A read changes nothing, so it may be done again. */
@@ -537,17 +550,158 @@ static void a_full_disk_at_any_write_is_a_condition_that_passes(void **state)
     }
 }
 
+/* The log is read before its writes were synced, and written again where it was read. */
+static void
+a_write_that_fails_in_a_batch_larger_than_memory_loses_nothing_committed(void **state)
+{
+    struct sweep once = {.name = "EIO once, pages spilled",
+                         .classes = FAULT_WRITE | FAULT_SYNC,
+                         .times = 1,
+                         .error = EIO,
+                         .spills = true};
+    sweep_over(*state, &once, 1);
+    struct sweep full = {.name = "ENOSPC once, pages spilled",
+                         .classes = FAULT_WRITE | FAULT_TRUNCATE,
+                         .times = 1,
+                         .error = ENOSPC,
+                         .is_full = true,
+                         .spills = true};
+    sweep_over(*state, &full, 1);
+}
+
+static void a_batch_larger_than_memory_reads_what_it_wrote(void **state)
+{
+    struct fixture *f = *state;
+    open_spool(f);
+    keep_one_page(f);
+    for (int batch = 0; batch < 3; batch++) {
+        for (int i = 0; i < 400; i++) {
+            char payload[40];
+            (void)snprintf(payload, sizeof(payload), "payload %d of batch %d", i, batch);
+            append(f, payload);
+        }
+        commit(f);
+    }
+    close_spool(f);
+    check_integrity(f);
+    open_spool(f);
+    struct spool_message message;
+    for (int i = 0; i < 1200; i++) {
+        char payload[40];
+        int size =
+            snprintf(payload, sizeof(payload), "payload %d of batch %d", i % 400, i / 400);
+        assert_int_equal(spool_next(f->spool, &f->now, &message), 0);
+        assert_int_equal(message.payload.size, size);
+        assert_memory_equal(message.payload.data, payload, (size_t)size);
+    }
+}
+
+/* ---- how often a commit writes ---- */
+
+/* The frames, and the mark. */
+static void the_frames_of_a_commit_leave_in_few_writes(void **state)
+{
+    struct fixture *f = *state;
+    fault_io_arm(f->directory, FAULT_WRITE, 0, 0, EIO);
+    open_spool(f);
+    append_many(f, 1);
+    uint64_t before = fault_io_report()->calls;
+    append_many(f, 200);
+    uint64_t writes = fault_io_report()->calls - before;
+    fault_io_disarm();
+    print_message("# %llu writes for a commit\n", (unsigned long long)writes);
+    assert_in_range(writes, 2, 3);
+}
+
+/* ---- how often a checkpoint syncs ---- */
+
+static uint64_t syncs_of_a_checkpoint(struct fixture *f)
+{
+    uint64_t before = fault_io_report()->calls;
+    assert_int_equal(spool_checkpoint(f->spool), 0);
+    return fault_io_report()->calls - before;
+}
+
+static void a_checkpoint_syncs_the_log_only_if_the_commit_did_not(void **state)
+{
+    struct fixture *f = *state;
+    fault_io_arm(f->directory, FAULT_SYNC, 0, 0, EIO);
+    open_spool(f);
+    append_many(f, 1);
+    assert_int_equal(syncs_of_a_checkpoint(f), 1); /* of the database */
+    assert_int_equal(
+        sqlite3_exec(f->spool->conn.db, "PRAGMA synchronous = NORMAL", NULL, NULL, NULL),
+        SQLITE_OK);
+    append_many(f, 1); /* syncs the new header of the log */
+    append_many(f, 1);
+    assert_int_equal(syncs_of_a_checkpoint(f), 2);
+    fault_io_disarm();
+}
+
+/* What a killed process wrote and did not sync can be read, and a cut of the power undoes it:
+ * until it is synced nothing may be written that relies on it. */
+static void what_a_kill_left_is_synced_before_the_mark_is_written(void **state)
+{
+    struct fixture *f = *state;
+    char template[] = "/tmp/spool-test-XXXXXX";
+    char mark[128];
+    bool has_synced = false;
+    assert_non_null(mkdtemp(template));
+    make_killed_spool(f, template);
+    (void)snprintf(mark, sizeof(mark), "%s/" MARK_NAME, f->directory);
+    for (uint64_t at = 1; at <= 10; at++) {
+        empty_folder(f);
+        copy_spool(template, f->directory);
+        fault_io_arm(f->directory, FAULT_SYNC, at, 1, EIO);
+        int r = spool_open(&f->options, &f->spool);
+        if (strcmp(fault_io_report()->what, "fdatasync spool.db-wal") == 0) {
+            has_synced = true;
+            assert_int_equal(r, -EIO);
+            assert_int_equal(access(mark, F_OK), -1);
+        }
+        if (r == 0)
+            close_spool(f);
+        fault_io_disarm();
+    }
+    assert_true(has_synced);
+    assert_int_equal(nftw(template, remove_entry, 8, FTW_DEPTH | FTW_PHYS), 0);
+}
+
+/* An error of the sync of a commit is final, whatever is called afterwards. */
+static void a_sync_of_the_log_that_failed_is_not_taken_for_one(void **state)
+{
+    struct fixture *f = *state;
+    sqlite3_file *log = NULL;
+    fault_io_arm(f->directory, FAULT_SYNC, 0, 0, EIO);
+    open_spool(f);
+    append_many(f, 1);
+    assert_int_equal(sqlite3_file_control(f->spool->conn.db, "main",
+                                          SQLITE_FCNTL_JOURNAL_POINTER, (void *)&log),
+                     SQLITE_OK);
+    fault_io_arm(f->directory, FAULT_SYNC, 1, 2, EIO);
+    assert_int_equal(log->pMethods->xSync(log, SQLITE_SYNC_NORMAL), SQLITE_OK); /* none */
+    append(f, "payload");
+    assert_int_equal(spool_commit(f->spool, &f->now), -EIO);
+    assert_int_equal(log->pMethods->xSync(log, SQLITE_SYNC_NORMAL), SQLITE_IOERR_FSYNC);
+    assert_int_equal(fault_io_report()->failed, 2);
+    assert_int_equal(log->pMethods->xSync(log, SQLITE_SYNC_NORMAL), SQLITE_OK);
+    assert_int_equal(fault_io_report()->calls, 3);
+    fault_io_disarm();
+}
+
 static void an_allocation_that_fails_anywhere_loses_nothing_committed(void **state)
 {
-    sweep_over(*state,
-               &(struct sweep){"no memory once", FAULT_ALLOC, 1, ENOMEM, 0, false, false}, 59);
+    sweep_over(
+        *state,
+        &(struct sweep){"no memory once", FAULT_ALLOC, 1, ENOMEM, 0, false, false, false}, 59);
 }
 
 static void memory_that_stays_short_from_anywhere_loses_nothing_committed(void **state)
 {
-    sweep_over(*state,
-               &(struct sweep){"no memory for good", FAULT_ALLOC, 0, ENOMEM, 0, false, false},
-               61);
+    sweep_over(
+        *state,
+        &(struct sweep){"no memory for good", FAULT_ALLOC, 0, ENOMEM, 0, false, false, false},
+        61);
 }
 
 /* ---- room on the disk ---- */
@@ -1144,25 +1298,6 @@ static void the_file_exceeds_max_bytes_by_no_more_than_stated(void **state)
         check_max_bytes(f, payloads[i], 8 << 20);
 }
 
-/* A program that reads a row, and then waits for a key press. */
-static sqlite3 *hold_a_snapshot(const struct fixture *f, sqlite3_stmt **ret)
-{
-    char path[128];
-    sqlite3 *db;
-    (void)snprintf(path, sizeof(path), "%s/spool.db", f->directory);
-    assert_int_equal(sqlite3_open_v2(path, &db, SQLITE_OPEN_READONLY, NULL), SQLITE_OK);
-    assert_int_equal(sqlite3_prepare_v2(db, "SELECT key FROM message", -1, ret, NULL),
-                     SQLITE_OK);
-    assert_int_equal(sqlite3_step(*ret), SQLITE_ROW);
-    return db;
-}
-
-static void let_go(sqlite3 *db, sqlite3_stmt *stmt)
-{
-    assert_int_equal(sqlite3_finalize(stmt), SQLITE_OK);
-    assert_int_equal(sqlite3_close(db), SQLITE_OK);
-}
-
 /* 64 MiB, and what it takes to record the ends of 5,000 messages. */
 enum { WAL_BOUND = (64 << 20) + (16 << 20) };
 
@@ -1174,9 +1309,9 @@ static void a_reader_that_lets_go_never_makes_the_wal_grow_beyond_its_bound(void
     fill(f, 0, 100);
     for (int round = 0; round < 100; round++) {
         sqlite3_stmt *stmt;
-        sqlite3 *db = hold_a_snapshot(f, &stmt);
+        sqlite3 *db = hold_snapshot(f, &stmt);
         fill(f, 0, 200); /* while it reads */
-        let_go(db, stmt);
+        release_snapshot(db, stmt);
         fill(f, 0, 1);
         uint64_t size = file_bytes(f, "spool.db-wal");
         largest = size > largest ? size : largest;
@@ -1194,7 +1329,7 @@ static void a_reader_that_never_ends_stops_new_messages_at_the_bound_of_the_wal(
     sqlite3_stmt *stmt;
     open_spool(f);
     fill(f, 0, 100);
-    sqlite3 *db = hold_a_snapshot(f, &stmt);
+    sqlite3 *db = hold_snapshot(f, &stmt);
     for (unsigned i = 0; i < 200000 && r == 0; i++) {
         r = append_kilobyte(f, 0, &id);
         if (r == 0 && i % FILL_BATCH == FILL_BATCH - 1)
@@ -1211,7 +1346,7 @@ static void a_reader_that_never_ends_stops_new_messages_at_the_bound_of_the_wal(
     print_message("# WAL under a reader that never ends: %llu\n", (unsigned long long)size);
     assert_in_range(size, 60 << 20, WAL_BOUND);
     assert_int_equal(append_kilobyte(f, 0, &id), SPOOL_E_DISK);
-    let_go(db, stmt);
+    release_snapshot(db, stmt);
     assert_int_equal(append_kilobyte(f, 0, &id), 0);
     commit(f);
     assert_in_range(file_bytes(f, "spool.db-wal"), 1, 1 << 20);
@@ -1252,6 +1387,12 @@ int main(void)
         ON_DISK(a_reader_that_lets_go_never_makes_the_wal_grow_beyond_its_bound),
         ON_DISK(a_reader_that_never_ends_stops_new_messages_at_the_bound_of_the_wal),
         ON_FOLDER(the_file_exceeds_max_bytes_by_no_more_than_stated),
+        ON_FOLDER(a_write_that_fails_in_a_batch_larger_than_memory_loses_nothing_committed),
+        ON_FOLDER(a_batch_larger_than_memory_reads_what_it_wrote),
+        ON_FOLDER(the_frames_of_a_commit_leave_in_few_writes),
+        ON_FOLDER(a_checkpoint_syncs_the_log_only_if_the_commit_did_not),
+        ON_FOLDER(what_a_kill_left_is_synced_before_the_mark_is_written),
+        ON_FOLDER(a_sync_of_the_log_that_failed_is_not_taken_for_one),
         ON_FOLDER(an_allocation_that_fails_anywhere_loses_nothing_committed),
         ON_FOLDER(memory_that_stays_short_from_anywhere_loses_nothing_committed),
     };

@@ -6,7 +6,8 @@
  * comes and goes; lanes and limits change; the disk is short, or full; others lock the
  * database; clocks are wrong; the daemon stops or is killed, with or without a reboot, and
  * the spool is salvaged though it is sound. Meanwhile: only what is committed and waits goes
- * out, and only once at a time; each accepted message ends once, in its lane, with a seq of
+ * out, and only once at a time, with the number that it has in its lane and the closings
+ * that were counted of it; each accepted message ends once, in its lane, with a seq of
  * its own, and nothing else ends; the ledger is the model's. In the end all goes out, and
  * nothing is left.
  *
@@ -39,6 +40,7 @@ enum {
     IDS = 1 << 16,
     NAMES = 7,
     WINDOW = 200,
+    KEPT_LISTED = 64, /* more than are ever kept */
     RESERVE = 16 << 20,
 };
 
@@ -62,6 +64,12 @@ static void fill_disk(const struct fixture *f, bool is_full)
 
 /* ---- the model ---- */
 
+/* As it will be, and as the last commit left it. */
+struct twice {
+    unsigned working;
+    unsigned committed;
+};
+
 enum fate { NOWHERE, IN_BATCH, WAITING, IN_FLIGHT, SETTLED, ENDED };
 
 struct model {
@@ -73,6 +81,9 @@ struct model {
     size_t lane_count;
     const char *lane[IDS]; /* by id */
     unsigned char fate[IDS];
+    unsigned number[IDS];         /* within its lane */
+    struct twice numbered[NAMES]; /* by lane */
+    struct twice closings[IDS];
     uint64_t window[WINDOW]; /* what is in flight */
     unsigned window_count;
     struct spool_ended history[IDS]; /* as the audit file has it: by seq - 1 */
@@ -81,9 +92,11 @@ struct model {
     uint64_t last_seq;
     uint64_t accepted;
     uint64_t ended[SPOOL_OUTCOMES];
-    uint64_t kept;     /* rejected messages that are kept, */
-    uint64_t rejected; /* and those of the commit that is compared */
-    bool has_room;     /* since the commit before */
+    uint64_t origin[IDS]; /* which rejected message it was, or 0 */
+    uint64_t kept;        /* rejected messages that are kept, */
+    uint64_t taken;       /* of them, requeued in the open batch, */
+    uint64_t rejected;    /* and those of the commit that is compared */
+    bool has_room;        /* since the commit before */
     unsigned boot;
     bool is_short;
     bool is_full;
@@ -94,7 +107,7 @@ struct model {
 /* What came up at all. */
 static struct {
     uint64_t accepted, ended[SPOOL_OUTCOMES];
-    unsigned for_disk, lost_batches, locked, salvages;
+    unsigned for_disk, lost_batches, locked, salvages, forgotten, suspects, requeued;
     uint64_t kept;
 } totals;
 
@@ -138,6 +151,8 @@ static void roll_lanes(struct model *m)
         };
     m->f->options.lanes = m->lanes;
     m->f->options.lane_count = m->lane_count;
+    m->f->options.segment_rows = 2 + roll(m, 40);
+    m->f->options.segment_backlog = roll(m, 4) ? 10 + roll(m, 300) : SPOOL_NO_SEGMENTS;
 }
 
 /* ---- what is on record ---- */
@@ -154,6 +169,8 @@ static int note_record(void *context, const struct spool_record *record)
              (record->outcome == SPOOL_DELIVERED || record->outcome == SPOOL_REJECTED),
          "it ended otherwise than it should", (int64_t)id);
     hold(m, strcmp(record->lane, m->lane[id]) == 0, "it is in another lane", (int64_t)id);
+    hold(m, record->requeued_from == m->origin[id], "it was another one",
+         (int64_t)record->requeued_from);
     m->fate[id] = ENDED;
     m->rejected += record->outcome == SPOOL_REJECTED;
     totals.ended[record->outcome]++;
@@ -218,6 +235,37 @@ static void check_at_rest(struct model *m)
 
 /* ---- steps ---- */
 
+static unsigned index_of(const char *lane)
+{
+    unsigned at = 0;
+    while (strcmp(names[at], lane) != 0)
+        at++;
+    return at;
+}
+
+static void end_numbers(struct model *m, bool is_committed)
+{
+    for (unsigned i = 0; i < NAMES; i++) {
+        struct twice *numbered = &m->numbered[i];
+        if (is_committed)
+            numbered->committed = numbered->working;
+        else
+            numbered->working = numbered->committed;
+    }
+}
+
+/* Closings outlive a batch that is lost: a commit writes them whatever else it writes. */
+static void end_closings(struct model *m, bool is_committed)
+{
+    for (uint64_t id = 1; id <= m->last_id; id++) {
+        struct twice *closings = &m->closings[id];
+        if (is_committed)
+            closings->committed = closings->working;
+        else
+            closings->working = closings->committed;
+    }
+}
+
 static void end_batch(struct model *m, enum fate fate)
 {
     for (uint64_t id = m->last_id; id > 0 && m->fate[id] <= IN_BATCH; id--) {
@@ -235,15 +283,32 @@ static void step_commit(struct model *m)
     totals.lost_batches += r == SPOOL_E_DISK;
     totals.locked += r == SPOOL_E_BUSY;
     end_batch(m, r == 0 ? WAITING : NOWHERE);
+    end_numbers(m, r == 0);
+    m->kept -= r == 0 ? m->taken : 0;
+    m->taken = 0;
     if (r == 0) {
+        end_closings(m, true);
         compare(m);
         m->has_room = !m->is_short && !m->is_full;
     }
 }
 
-static void step_append(struct model *m)
+/* @origin: which message it was; 0: it is new. */
+static void note_append(struct model *m, uint64_t id, const char *lane, uint64_t origin)
+{
+    hold(m, id < IDS && m->fate[id] == NOWHERE, "an id comes again", (int64_t)id);
+    m->fate[id] = IN_BATCH;
+    m->lane[id] = lane;
+    m->number[id] = ++m->numbered[index_of(lane)].working;
+    m->origin[id] = origin;
+    m->last_id = id;
+}
+
+/* Return: was there room for the last one? */
+static bool step_append(struct model *m)
 {
     static const char bytes[8000];
+    bool is_accepted = false;
     for (unsigned n = 1 + roll(m, 10); n > 0; n--) {
         unsigned lane = roll(m, (unsigned)m->lane_count);
         uint64_t id = 0;
@@ -253,13 +318,12 @@ static void step_append(struct model *m)
         message.expiry_ms = roll(m, 5) ? SPOOL_NO_EXPIRY : (int64_t)roll(m, 20000);
         int r = spool_append(m->f->spool, &message, &m->f->now, &id);
         hold(m, r >= 0, "spool_append", r);
-        if (r != 0)
+        is_accepted = r == 0;
+        if (!is_accepted)
             continue;
-        hold(m, id < IDS && m->fate[id] == NOWHERE, "an id comes again", (int64_t)id);
-        m->fate[id] = IN_BATCH;
-        m->lane[id] = m->lanes[lane].name;
-        m->last_id = id;
+        note_append(m, id, m->lanes[lane].name, 0);
     }
+    return is_accepted;
 }
 
 static void step_next(struct model *m)
@@ -274,6 +338,13 @@ static void step_next(struct model *m)
         hold(m, r == 0, "spool_next", r);
         hold(m, message.id < IDS && m->fate[message.id] == WAITING,
              "what goes out does not wait", (int64_t)message.id);
+        hold(m, message.number == m->number[message.id], "it has another number",
+             (int64_t)message.number);
+        hold(m, strcmp(message.lane_name, m->lane[message.id]) == 0, "it has another lane",
+             (int64_t)message.id);
+        hold(m, message.closings == m->closings[message.id].working, "closings",
+             message.closings);
+        totals.suspects += message.closings > 0;
         hold(m, message.expiry_ms > 0 || message.expiry_ms == SPOOL_NO_EXPIRY, "it has expired",
              message.expiry_ms);
         m->fate[message.id] = IN_FLIGHT;
@@ -291,8 +362,10 @@ static void answer(struct model *m, uint64_t id)
     bool is_final = roll(m, 4) > 0;
     unsigned closings = 0;
     if (roll(m, 20) == 0)
-        hold(m, spool_count_closing(spool, id, &closings) == 0 && closings > 0, "closings",
-             (int64_t)id);
+        hold(m,
+             spool_count_closing(spool, id, &closings) == 0 &&
+                 closings == ++m->closings[id].working,
+             "closings", (int64_t)id);
     int r = is_final ? spool_settle(spool, id, &verdicts[roll(m, 10) == 0])
                      : spool_return(spool, id, roll(m, 2) * (m->f->now.boot_ms + roll(m, 500)));
     hold(m, r == 0, "an answer for what is in flight", r);
@@ -317,6 +390,76 @@ static void step_retain(struct model *m)
     bool more;
     int r = spool_retain(m->f->spool, &m->f->now, roll(m, 50), &ended, &more);
     hold(m, r >= 0, "spool_retain", r);
+    if (roll(m, 2))
+        step_commit(m);
+}
+
+/* What is dropped ends with the commit, as what retention ends. */
+static void step_drop(struct model *m)
+{
+    const struct spool_selection wanted = {.lane = roll(m, 3) ? names[roll(m, NAMES)] : NULL,
+                                           .older_than_ms = roll(m, 2) * roll(m, 20000)};
+    struct spool_changes changes = {0};
+    struct spool_select *select = NULL;
+    int r = spool_select_new(m->f->spool, SPOOL_PLACE_SPOOLED, &wanted, &select);
+    hold(m, r == 0, "spool_select_new", r);
+    for (unsigned n = 1 + roll(m, 4); n > 0 && r >= 0; n--) {
+        r = spool_select_drop(select, &m->f->now, roll(m, 4) == 0, &changes);
+        if (roll(m, 2))
+            step_commit(m);
+    }
+    hold(m, r >= 0, "spool_select_drop", r);
+    hold(m, changes.matched == changes.changed + changes.in_flight, "matched",
+         (int64_t)changes.matched);
+    spool_select_free(select);
+}
+
+/* Of these, in this order. Return: how many. */
+static unsigned list_kept(struct model *m,
+                          const struct spool_selection *wanted,
+                          uint64_t origins[static KEPT_LISTED],
+                          const char *lane_names[static KEPT_LISTED])
+{
+    struct spool_select *select = NULL;
+    struct spool_selected selected;
+    unsigned count = 0;
+    int r = spool_select_new(m->f->spool, SPOOL_PLACE_KEPT, wanted, &select);
+    hold(m, r == 0, "spool_select_new", r);
+    while ((r = spool_select_next(select, &m->f->now, true, &selected)) != SPOOL_E_EMPTY) {
+        hold(m, r == 0 || r == SPOOL_E_AGAIN, "spool_select_next", r);
+        if (r != 0 || selected.message.expiry_ms == 0 || count == KEPT_LISTED)
+            continue;
+        hold(m, strcmp(selected.message.lane_name, m->lane[selected.message.id]) == 0,
+             "it is kept in another lane", (int64_t)selected.message.id);
+        lane_names[count] = m->lanes[selected.message.lane].name;
+        origins[count++] = selected.message.id;
+    }
+    spool_select_free(select);
+    return count;
+}
+
+/* All that can be in one step. The ids follow that of the last message. */
+static void step_requeue(struct model *m)
+{
+    if (!step_append(m))
+        return;
+    uint64_t origins[KEPT_LISTED];
+    const char *lane_names[KEPT_LISTED];
+    const struct spool_selection wanted = {.lane = roll(m, 3) ? names[roll(m, NAMES)] : NULL};
+    struct spool_changes changes = {0};
+    struct spool_select *select = NULL;
+    unsigned count = list_kept(m, &wanted, origins, lane_names);
+    int r = spool_select_new(m->f->spool, SPOOL_PLACE_KEPT, &wanted, &select);
+    hold(m, r == 0, "spool_select_new", r);
+    r = spool_select_requeue(select, &m->f->now, false, &changes);
+    hold(m, r > 0, "spool_select_requeue", r);
+    hold(m, changes.changed <= count && changes.changed <= changes.matched, "requeued",
+         (int64_t)changes.changed);
+    for (unsigned i = 0; i < changes.changed; i++)
+        note_append(m, m->last_id + 1, lane_names[i], origins[i]);
+    m->taken += changes.changed;
+    totals.requeued += (unsigned)changes.changed;
+    spool_select_free(select);
     if (roll(m, 2))
         step_commit(m);
 }
@@ -412,7 +555,27 @@ static void salvage(struct model *m)
     hold(m, result.damaged == 0, "damaged by the salvage", (int64_t)result.damaged);
     hold(m, result.kept_lost == 0, "kept and lost by the salvage", (int64_t)result.kept_lost);
     remove_aside(m, result.moved_to);
+    memset(m->closings, 0, sizeof(m->closings)); /* a salvage does not keep them, */
+    memset(m->origin, 0, sizeof(m->origin));     /* nor these */
     totals.salvages++;
+}
+
+/* A lane that was forgotten begins again. */
+static void note_forgotten(struct model *m)
+{
+    bool is_known[NAMES] = {false};
+    for (unsigned i = 0; i < spool_lane_count(m->f->spool); i++) {
+        struct spool_lane_stats stats;
+        int r = spool_get_lane_stats(m->f->spool, i, &m->f->now, &stats);
+        hold(m, r == 0, "spool_get_lane_stats", r);
+        is_known[index_of(stats.name)] = true;
+    }
+    for (unsigned i = 0; i < NAMES; i++) {
+        if (is_known[i])
+            continue;
+        totals.forgotten += m->numbered[i].committed > 0;
+        m->numbered[i] = (struct twice){0};
+    }
 }
 
 static void start(struct model *m)
@@ -426,6 +589,7 @@ static void start(struct model *m)
     int r = spool_open(&f->options, &f->spool);
     hold(m, r == 0, "spool_open", r);
     spool_set_busy_wait(f->spool, 0);
+    note_forgotten(m);
     compare(m);
 }
 
@@ -443,6 +607,9 @@ static void step_restart(struct model *m)
     if (roll(m, 2))
         step_commit(m);
     end_batch(m, NOWHERE);
+    end_numbers(m, false);
+    end_closings(m, false);
+    m->taken = 0;
     close_spool(m->f);
     m->window_count = 0;
     for (uint64_t id = 1; id <= m->last_id; id++) {
@@ -465,7 +632,7 @@ static void step(struct model *m)
     unsigned what = roll(m, 1000);
     pass_time(m->f, roll(m, 30));
     if (what < 350)
-        step_append(m);
+        (void)step_append(m);
     else if (what < 600)
         step_next(m);
     else if (what < 800)
@@ -474,8 +641,12 @@ static void step(struct model *m)
         step_retain(m);
     else if (what < 940)
         step_commit(m);
-    else if (what < 945)
+    else if (what < 943)
         step_upkeep(m);
+    else if (what < 945)
+        step_drop(m);
+    else if (what < 947)
+        step_requeue(m);
     else if (what < 950)
         step_lanes(m);
     else if (what < 960)
@@ -561,13 +732,15 @@ static void in_any_history_each_message_ends_once_and_nothing_is_lost(void **sta
     fault_io_disarm();
     print_message(
         "# accepted %llu: delivered %llu, evicted %llu (%u for the disk), expired %llu,"
-        " rejected %llu; batches lost %u, locked out %u, salvages %u,"
-        " kept at times %llu\n",
+        " rejected %llu, dropped %llu; batches lost %u, locked out %u, salvages %u, lanes forgotten %u,"
+        " kept at times %llu, requeued %u, handed out with closings %u\n",
         (unsigned long long)totals.accepted, (unsigned long long)totals.ended[SPOOL_DELIVERED],
         (unsigned long long)totals.ended[SPOOL_EVICTED], totals.for_disk,
         (unsigned long long)totals.ended[SPOOL_EXPIRED],
-        (unsigned long long)totals.ended[SPOOL_REJECTED], totals.lost_batches, totals.locked,
-        totals.salvages, (unsigned long long)totals.kept);
+        (unsigned long long)totals.ended[SPOOL_REJECTED],
+        (unsigned long long)totals.ended[SPOOL_DROPPED], totals.lost_batches, totals.locked,
+        totals.salvages, totals.forgotten, (unsigned long long)totals.kept, totals.requeued,
+        totals.suspects);
 }
 
 int main(void)

@@ -46,29 +46,13 @@ static void reject_many(struct fixture *f, unsigned count)
     }
 }
 
-static int64_t number_of(struct fixture *f, const char *sql)
-{
-    char path[128];
-    sqlite3 *db;
-    sqlite3_stmt *stmt;
-
-    (void)snprintf(path, sizeof(path), "%s/spool.db", f->directory);
-    assert_int_equal(sqlite3_open_v2(path, &db, SQLITE_OPEN_READONLY, NULL), SQLITE_OK);
-    assert_int_equal(sqlite3_prepare_v2(db, sql, -1, &stmt, NULL), SQLITE_OK);
-    assert_int_equal(sqlite3_step(stmt), SQLITE_ROW);
-    int64_t number = sqlite3_column_int64(stmt, 0);
-    (void)sqlite3_finalize(stmt);
-    assert_int_equal(sqlite3_close(db), SQLITE_OK);
-    return number;
-}
-
 /* Counters, table and check agree. */
 static void check_kept(struct fixture *f, uint64_t count)
 {
     struct spool *reader;
 
     assert_int_equal(stats_of(f).kept_messages, count);
-    assert_int_equal(number_of(f, "SELECT count(*) FROM rejected"), count);
+    assert_int_equal(query_number(f, "SELECT count(*) FROM rejected"), count);
     assert_int_equal(spool_open_reader(f->directory, &reader), 0);
     assert_int_equal(spool_check(reader, fail_on_finding, NULL), 0);
     struct spool_stats stats;
@@ -99,7 +83,8 @@ static void a_rejected_message_is_kept_as_it_was(void **state)
     commit(f);
     check_kept(f, 1);
     assert_int_equal(
-        number_of(f, "SELECT seq = 4 AND key = 4 AND client = 'client' AND topic = 'plant/1'"
+        query_number(f,
+                     "SELECT seq = 4 AND key = 4 AND client = 'client' AND topic = 'plant/1'"
                      " AND ref = 'order-1' AND properties = x'0100'"
                      " AND payload = CAST('what it said' AS BLOB) AND flags = 5 AND uid = 1000"
                      " AND reason = 8 AND code = 135 AND attempts = 1 AND age_ms = 4000"
@@ -109,6 +94,38 @@ static void a_rejected_message_is_kept_as_it_was(void **state)
     assert_int_equal(stats_of(f).messages, 0);
     reopen_spool(f);
     check_kept(f, 1);
+}
+
+static int copy_record(void *userdata, const struct spool_record *record)
+{
+    char *text = userdata;
+
+    (void)snprintf(text, 64, "%llu %llu %d 0x%x %s", (unsigned long long)record->seq,
+                   (unsigned long long)record->id, (int)record->reason, (unsigned)record->code,
+                   record->topic);
+    return 0;
+}
+
+static void the_newest_is_read_with_its_cause(void **state)
+{
+    struct fixture *f = *state;
+    struct spool *reader;
+    char text[64] = "none";
+
+    assert_int_equal(spool_read_newest_kept(f->spool, copy_record, text), 0);
+    assert_string_equal(text, "none");
+    reject_many(f, 1);
+    append(f, "payload");
+    commit(f);
+    reject(f, next_id(f), SPOOL_REASON_POISON);
+    commit(f);
+    assert_int_equal(spool_read_newest_kept(f->spool, copy_record, text), 0);
+    assert_string_equal(text, "2 2 8 0x87 plant/1");
+    assert_int_equal(spool_open_reader(f->directory, &reader), 0);
+    (void)snprintf(text, sizeof(text), "none");
+    assert_int_equal(spool_read_newest_kept(reader, copy_record, text), 0);
+    assert_string_equal(text, "2 2 8 0x87 plant/1");
+    spool_close(reader);
 }
 
 static void what_ends_otherwise_is_not_kept(void **state)
@@ -135,7 +152,7 @@ static void the_oldest_go_by_number(void **state)
     spool_set_kept(f->spool, &(struct spool_kept_limits){3, 1 << 20, UINT64_MAX});
     reject_many(f, 5);
     check_kept(f, 3);
-    assert_int_equal(number_of(f, "SELECT min(seq) FROM rejected"), 3);
+    assert_int_equal(query_number(f, "SELECT min(seq) FROM rejected"), 3);
     assert_int_equal(records_of(f, 1).count, 1); /* its record stays */
 }
 
@@ -283,12 +300,15 @@ static void what_ended_since_the_boot_does_not_age_by_a_jump_of_the_clock(void *
     pass_time(f, 1000);
     commit(f);
     check_kept(f, 1);
-    assert_int_equal(number_of(f, "SELECT max(seq) FROM rejected"), 2);
+    assert_int_equal(query_number(f, "SELECT max(seq) FROM rejected"), 2);
 }
 
 static void the_third_schema_is_migrated_and_read(void **state)
 {
     struct fixture *f = *state;
+
+    use_no_segments(f);
+    reopen_spool(f);
     struct spool *reader;
 
     append_many(f, 2);
@@ -316,7 +336,7 @@ static void the_check_finds_what_is_wrong(void **state)
         "UPDATE spool SET rejected_bytes = rejected_bytes + 1",
         "UPDATE rejected SET seq = 99 WHERE seq = 2",
         ("INSERT INTO message SELECT key, accepted, 0, NULL, charge - 32, uid, flags, client,"
-         " topic, properties, ref, payload, sum FROM rejected WHERE seq = 1"),
+         " topic, properties, ref, payload, sum, behind FROM rejected WHERE seq = 1"),
     };
 
     reject_many(f, 2);
@@ -354,7 +374,7 @@ static void a_counter_that_is_too_small_stops_nothing(void **state)
     open_spool(f);
     commit(f);
     assert_int_equal(stats_of(f).kept_messages, 0);
-    assert_int_equal(number_of(f, "SELECT count(*) FROM rejected"), 0);
+    assert_int_equal(query_number(f, "SELECT count(*) FROM rejected"), 0);
 }
 
 static void a_salvage_keeps_them(void **state)
@@ -371,8 +391,8 @@ static void a_salvage_keeps_them(void **state)
     assert_int_equal(salvage.kept_lost, 0);
     open_spool(f);
     check_kept(f, 30);
-    assert_int_equal(number_of(f, "SELECT count(*) FROM rejected"
-                                  " WHERE payload = CAST('payload' AS BLOB)"),
+    assert_int_equal(query_number(f, "SELECT count(*) FROM rejected"
+                                     " WHERE payload = CAST('payload' AS BLOB)"),
                      30);
 }
 
@@ -406,6 +426,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         KEEPING(a_rejected_message_is_kept_as_it_was),
+        KEEPING(the_newest_is_read_with_its_cause),
         KEEPING(what_ends_otherwise_is_not_kept),
         KEEPING(the_oldest_go_by_number),
         KEEPING(the_oldest_go_by_bytes),

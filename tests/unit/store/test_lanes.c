@@ -46,20 +46,10 @@ static void set_lanes_to(struct fixture *f, const struct spool_lane *lanes, size
     assert_int_equal(spool_set_lanes(f->spool, lanes, count), 0);
 }
 
-static uint64_t append_to(struct fixture *f, unsigned lane)
-{
-    struct spool_message message = make_message("payload");
-    uint64_t id = 0;
-
-    message.lane = lane;
-    assert_int_equal(spool_append(f->spool, &message, &f->now, &id), 0);
-    return id;
-}
-
 static void fill_lane(struct fixture *f, unsigned lane, unsigned count)
 {
     for (unsigned i = 0; i < count; i++)
-        append_to(f, lane);
+        append_to_lane(f, lane);
     commit(f);
 }
 
@@ -489,7 +479,7 @@ static void each_lane_is_held_to_its_own_limits(void **state)
     open_with(f, lanes, LANES);
     for (int i = 0; i < 10; i++) { /* ids 1 4 7 ... default, 2 5 8 ... alarms, 3 6 9 ... bulk */
         for (unsigned lane = 0; lane < LANES; lane++)
-            append_to(f, lane);
+            append_to_lane(f, lane);
     }
     commit(f);
     assert_int_equal(retain_all(f), 5 + 3);
@@ -527,7 +517,7 @@ static void each_lane_has_its_own_policy(void **state)
         assert_false(spool_has_room(f->spool, message.lane, 1));
         assert_int_equal(spool_append(f->spool, &message, &f->now, &id), SPOOL_E_FULL);
     }
-    append_to(f, DEFAULT);
+    append_to_lane(f, DEFAULT);
     commit(f);
     assert_int_equal(retain_all(f), 1);
     assert_int_equal(ledger_of(f).spooled, 6);
@@ -585,7 +575,7 @@ static void a_mass_eviction_keeps_no_other_lane_above_its_limit(void **state)
         unsigned evicted;
 
         for (int i = 0; i < 50; i++)
-            append_to(f, BULK);
+            append_to_lane(f, BULK);
         evicted = retain(f, 250, &more);
         commit(f);
         assert_int_equal(stats_of_lane(f, "bulk").messages, 10);
@@ -614,7 +604,7 @@ static void the_budget_is_for_what_the_batch_has_not_brought(void **state)
     lanes[DEFAULT].limits.max_messages = 100;
     set_lanes_to(f, lanes, LANES);
     for (int i = 0; i < 50; i++)
-        append_to(f, BULK);
+        append_to_lane(f, BULK);
     assert_int_equal(retain(f, 0, &more), 50);
     assert_true(more);
     commit(f);
@@ -664,7 +654,7 @@ static void a_mass_that_ages_keeps_no_lane_above_its_limit(void **state)
     pass_time(f, 1000);
     for (; more; batches++) {
         for (int i = 0; i < 50; i++)
-            append_to(f, BULK);
+            append_to_lane(f, BULK);
         assert_in_range(retain(f, 250, &more), 50, 250 + 50);
         commit(f);
         assert_int_equal(stats_of_lane(f, "bulk").messages, 10);
@@ -689,13 +679,13 @@ static void lanes_change_while_messages_are_in_flight_and_in_the_open_batch(void
     assert_int_equal(next_of(f, &returned), ALARMS);
     assert_int_equal(next_of(f, &of_default), DEFAULT);
     assert_int_equal(spool_return(f->spool, returned, 0), 0);
-    in_batch = append_to(f, BULK);
+    in_batch = append_to_lane(f, BULK);
 
     /* alarms goes, bulk moves in front, fresh is new */
     const struct spool_lane changed[] = {lanes[DEFAULT], lane_named(f, "fresh", 20),
                                          lanes[BULK]};
     set_lanes_to(f, changed, 3);
-    uint64_t of_fresh = append_to(f, 1);
+    uint64_t of_fresh = append_to_lane(f, 1);
     deliver(f, in_flight);
     deliver(f, of_default);
     commit(f);
@@ -727,7 +717,7 @@ static void a_lane_added_in_a_batch_that_is_lost_is_stored_with_the_next(void **
     open_spool(f);
     assert_false(knows_lane(f, "fresh"));
     set_lanes_to(f, lanes, 2);
-    append_to(f, 1);
+    append_to_lane(f, 1);
     commit(f);
     assert_false(spool_has_work(f->spool));
     reopen_spool(f);
@@ -780,7 +770,7 @@ static void a_lane_that_comes_back_takes_its_messages_over(void **state)
     fill_lane(f, ALARMS, 2);
     fill_lane(f, DEFAULT, 1);
     set_lanes_to(f, lanes, 1);
-    append_to(f, DEFAULT);
+    append_to_lane(f, DEFAULT);
     commit(f);
     set_lanes_to(f, lanes, LANES);
     assert_int_equal(next_of(f, &id), ALARMS);
@@ -857,7 +847,7 @@ static void a_reader_sees_a_lane_being_forgotten(void **state)
     assert_memory_equal(&after, &before, sizeof(after));
     lanes[1] = lane_named(f, "third", 0); /* gets the number of the other one */
     set_lanes_to(f, lanes, 2);
-    uint64_t id = append_to(f, 1);
+    uint64_t id = append_to_lane(f, 1);
     assert_int_equal(deliver_all(f), 0);
     assert_int_equal(deliver_all(f), 1);
     assert_int_equal(spool_each_record(reader, 0, false, 0, check_lane_of_newest, &id), 0);
@@ -885,7 +875,7 @@ static void too_many_lanes_are_refused_and_nothing_changes(void **state)
         lanes[0].limits.max_messages = 1 + (unsigned)(set == 4);
         r = spool_set_lanes(f->spool, lanes, SPOOL_LANES_MAX);
         known += r == 0 ? SPOOL_LANES_MAX - 1 : 0;
-        append_to(f, 1); /* a lane in which something is */
+        append_to_lane(f, 1); /* a lane in which something is */
         commit(f);
     }
     assert_int_equal(r, SPOOL_E_LANES);
@@ -1056,7 +1046,7 @@ static void model_commit(struct model *m)
 static void model_append(struct model *m)
 {
     unsigned lane = roll((unsigned)m->count);
-    uint64_t id = append_to(m->f, lane);
+    uint64_t id = append_to_lane(m->f, lane);
 
     assert_in_range(id, 1, IDS - 1);
     m->name[id] = name_of(m->lanes[lane].name);

@@ -37,6 +37,7 @@ static void add_finding(void *userdata, enum spool_part part, const char *text)
 
 static void make_spool(struct fixture *f)
 {
+    use_no_segments(f); /* test_segments.c has the same for them */
     open_spool(f);
     append_many(f, 5);
     deliver(f, next_id(f));
@@ -95,15 +96,51 @@ static void a_sound_spool_has_no_findings(void **state)
     assert_int_equal(check_names(f).count, 0);
 }
 
-static void each_change_of_a_row_is_reported(void **state)
+struct change {
+    const char *sql;
+    enum spool_part part;
+    const char *text; /* of the finding */
+};
+
+/* Each in a spool of its own. */
+static void expect_each(const struct change *changes, size_t count)
 {
-    static const struct {
-        const char *sql;
-        enum spool_part part;
-        const char *text;
-    } cases[] = {
+    for (size_t i = 0; i < count; i++) {
+        void *fresh = NULL;
+
+        assert_int_equal(setup_fast(&fresh), 0);
+        make_spool(fresh);
+        tamper(fresh, changes[i].sql);
+        struct findings findings = check(fresh);
+        expect(&findings, changes[i].part, changes[i].text);
+        assert_int_equal(teardown(&fresh), 0);
+    }
+}
+
+static void each_change_of_a_message_or_its_number_is_reported(void **state)
+{
+    static const struct change changes[] = {
         {"UPDATE message SET payload = x'00' WHERE key = 3", SPOOL_PART_MESSAGE,
          "message 3 is not what was stored"},
+        {"UPDATE message SET behind = 1 WHERE key = 4", SPOOL_PART_MESSAGE,
+         "message 4 is not what was stored"},
+        {"UPDATE message SET behind = 1, sum = NULL WHERE key = 4", SPOOL_PART_IDS,
+         "message 4 has number 3 in its lane, the one before it has 3"},
+        {"UPDATE message SET behind = NULL, sum = NULL WHERE key = 4", SPOOL_PART_IDS,
+         "message 4 has number 0 in its lane, the one before it has 3"},
+        {"UPDATE lane SET unnumbered = 1", SPOOL_PART_LEDGER,
+         "\"default\" numbered 4 messages, and a number is 5"},
+        {"UPDATE lane SET unnumbered = -1", SPOOL_PART_LEDGER,
+         "\"default\" numbered 6 messages, and the newest id is 5"},
+    };
+
+    (void)state;
+    expect_each(changes, sizeof(changes) / sizeof(*changes));
+}
+
+static void each_change_of_a_counter_is_reported(void **state)
+{
+    static const struct change changes[] = {
         {"UPDATE lane SET accepted = accepted + 1", SPOOL_PART_LEDGER,
          "\"default\" does not balance: 6 accepted, 5 accounted for"},
         {"UPDATE lane SET accepted = accepted + 1, messages = messages + 1", SPOOL_PART_LEDGER,
@@ -115,14 +152,33 @@ static void each_change_of_a_row_is_reported(void **state)
          "the database ends at id 3 and outcome 2, it was at id 5 and outcome 2"},
         {"UPDATE message SET key = key + (5 << 48) WHERE key = 5", SPOOL_PART_LEDGER,
          "1 messages are in lane 5, which there is not"},
+    };
+
+    (void)state;
+    expect_each(changes, sizeof(changes) / sizeof(*changes));
+}
+
+static void each_change_of_an_id_is_reported(void **state)
+{
+    static const struct change changes[] = {
         {"INSERT INTO message SELECT key + (1 << 48), accepted, accepted_at, expires_at, charge,"
-         " uid, flags, client, topic, properties, ref, payload, NULL FROM message WHERE key = 3",
+         " uid, flags, client, topic, properties, ref, payload, NULL, behind FROM message"
+         " WHERE key = 3",
          SPOOL_PART_IDS, "message 3 is spooled 2 times"},
         {"UPDATE outcome SET id = 1", SPOOL_PART_IDS, "message 1 has 2 outcomes"},
         {"UPDATE outcome SET id = 3 WHERE seq = 2", SPOOL_PART_IDS,
          "message 3 has an outcome and is still spooled"},
         {"UPDATE outcome SET id = 999 WHERE seq = 2", SPOOL_PART_IDS,
          "outcome 2 is of message 999, but ids were given out from 1 to 5 only"},
+    };
+
+    (void)state;
+    expect_each(changes, sizeof(changes) / sizeof(*changes));
+}
+
+static void each_change_of_the_records_is_reported(void **state)
+{
+    static const struct change changes[] = {
         {"DELETE FROM outcome WHERE seq = 2", SPOOL_PART_OUTCOMES,
          "the newest outcome is 1, the ledger has come to 2"},
         {"UPDATE spool SET exported_seq = 9", SPOOL_PART_OUTCOMES,
@@ -135,16 +191,39 @@ static void each_change_of_a_row_is_reported(void **state)
     };
 
     (void)state;
-    for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
-        void *fresh = NULL;
+    expect_each(changes, sizeof(changes) / sizeof(*changes));
+}
 
-        assert_int_equal(setup_fast(&fresh), 0);
-        make_spool(fresh);
-        tamper(fresh, cases[i].sql);
-        struct findings findings = check(fresh);
-        expect(&findings, cases[i].part, cases[i].text);
-        assert_int_equal(teardown(&fresh), 0);
-    }
+static void each_change_of_a_session_is_reported(void **state)
+{
+#define SESSION "INSERT INTO session (id, uid, client, expiry_s) VALUES (1, 0, 'c', 60);"
+    static const struct change changes[] = {
+        {"INSERT INTO session (id, uid, client, expiry_s) VALUES (1, 0, 'c', -1)",
+         SPOOL_PART_IDS, "session 1 has no client, or an expiry"},
+        {"INSERT INTO session (id, uid, client, expiry_s) VALUES (1, 0, '', 5)", SPOOL_PART_IDS,
+         "session 1 has no client, or an expiry"},
+        {SESSION "INSERT INTO unreleased VALUES (2 << 16 | 7, 1)", SPOOL_PART_IDS,
+         "packet id 7 is unreleased in session 2, which does not exist"},
+        {SESSION "INSERT INTO unreleased VALUES (1 << 16 | 7, 6)", SPOOL_PART_IDS,
+         "session 1 has unreleased packet id 7 for message 6, which was not accepted"},
+        {SESSION "INSERT INTO unreleased VALUES (1 << 16, 1)", SPOOL_PART_IDS,
+         "session 1 has unreleased packet id 0 for message 1"},
+        {SESSION "INSERT INTO outbox VALUES (2, 1, 0, '{}')", SPOOL_PART_IDS,
+         "outcome 1 waits for session 2, which does not exist"},
+        {"INSERT INTO requeued VALUES (99, 1, NULL)", SPOOL_PART_IDS,
+         "message 99 was requeued, but is not spooled and has no end"},
+        {SESSION "INSERT INTO outbox VALUES (1, 3, 0, '{}')", SPOOL_PART_IDS,
+         "outcome 3 waits for session 1 and was not recorded"},
+    };
+    struct fixture *f = *state;
+
+    make_spool(f);
+    tamper(f, SESSION "INSERT INTO unreleased VALUES (1 << 16 | 7, 5);"
+                      "INSERT INTO outbox VALUES (1, 2, 1, '{}'); INSERT INTO hold (lane)"
+                      " VALUES ('')");
+    assert_int_equal(check(f).count, 0);
+    expect_each(changes, sizeof(changes) / sizeof(*changes));
+#undef SESSION
 }
 
 static void pages_that_are_not_sound_are_reported_once_with_their_number(void **state)
@@ -255,7 +334,11 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         CASE(a_sound_spool_has_no_findings),
-        cmocka_unit_test(each_change_of_a_row_is_reported),
+        cmocka_unit_test(each_change_of_a_message_or_its_number_is_reported),
+        cmocka_unit_test(each_change_of_a_counter_is_reported),
+        cmocka_unit_test(each_change_of_an_id_is_reported),
+        cmocka_unit_test(each_change_of_the_records_is_reported),
+        CASE(each_change_of_a_session_is_reported),
         CASE(pages_that_are_not_sound_are_reported_once_with_their_number),
         CASE(damage_that_the_daemon_noted_in_the_mark_is_reported),
         CASE(a_sound_successor_will_take_the_place),

@@ -670,17 +670,40 @@ static void to_move_and_to_evict_many_needs_no_temporary_file(void **state)
     assert_int_equal(temporary_files, 0);
 }
 
+static void to_prune_many_needs_no_temporary_file(void **state)
+{
+    struct fixture *f = *state;
+    sqlite3_vfs *system = sqlite3_vfs_find(NULL);
+
+    append_many(f, MANY);
+    commit(f);
+    unsigned count = deliver_all(f);
+    assert_in_range(count, MANY - 1, MANY + 1);
+    commit(f);
+    spool_set_exported(f->spool, spool_last_seq(f->spool));
+    assert_int_equal(system->xSetSystemCall(system, "open", (sqlite3_syscall_ptr)open_and_look),
+                     SQLITE_OK);
+    temporary_files = 0;
+    commit(f);
+    assert_in_range(commits_until_quiet(f), 0, 20);
+    assert_int_equal(system->xSetSystemCall(system, "open", NULL), SQLITE_OK);
+    assert_in_range(spool_pruned_seq(f->spool), count - 1, count);
+    assert_int_equal(temporary_files, 0);
+}
+
 enum { HISTORIES = sizeof(histories) / sizeof(*histories), RANDOM_HISTORIES = 16 };
 
 int main(void)
 {
-    struct CMUnitTest tests[HISTORIES + 3 + RANDOM_HISTORIES] = {
+    struct CMUnitTest tests[HISTORIES + 4 + RANDOM_HISTORIES] = {
         [HISTORIES] = cmocka_unit_test_setup_teardown(
             they_are_moved_in_steps_that_hold_nobody_up, setup, teardown),
         [HISTORIES + 1] = cmocka_unit_test_setup_teardown(
             a_crash_between_the_steps_moves_nobody_twice, setup, teardown),
         [HISTORIES + 2] = cmocka_unit_test_setup_teardown(
             to_move_and_to_evict_many_needs_no_temporary_file, setup, teardown),
+        [HISTORIES + 3] = cmocka_unit_test_setup_teardown(to_prune_many_needs_no_temporary_file,
+                                                          setup, teardown),
     };
 
     for (size_t i = 0; i < HISTORIES; i++)
@@ -689,7 +712,7 @@ int main(void)
                                        .setup_func = begin,
                                        .teardown_func = end,
                                        .initial_state = (void *)(uintptr_t)&histories[i]};
-    for (size_t i = HISTORIES + 3; i < HISTORIES + 3 + RANDOM_HISTORIES; i++)
+    for (size_t i = HISTORIES + 4; i < HISTORIES + 4 + RANDOM_HISTORIES; i++)
         tests[i] = (struct CMUnitTest)cmocka_unit_test_setup_teardown(
             whatever_happens_nothing_goes_early_and_nothing_stays, begin_random, end);
     return cmocka_run_group_tests(tests, NULL, NULL);

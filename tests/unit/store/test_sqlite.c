@@ -56,6 +56,15 @@ static void the_library_is_built_for_threads(void **state)
     assert_false(sqlite3_compileoption_used("OMIT_WAL"));
 }
 
+/* It would take a lock at each allocation. */
+static void sqlite_counts_no_memory(void **state)
+{
+    struct fixture *f = *state;
+    open_spool(f);
+    append_many(f, 10);
+    assert_int_equal(sqlite3_memory_used(), 0);
+}
+
 static void changes_of_a_range_delete_and_of_an_insert_from_select_are_exact(void **state)
 {
     struct fixture *f = *state;
@@ -165,6 +174,8 @@ static void freed_pages_are_used_again(void **state)
         commit(f);
         spool_set_exported(f->spool, spool_last_seq(f->spool));
         commit(f);
+        if (round == 20 || round == 59)
+            assert_int_equal(spool_checkpoint(f->spool), 0);
         if (round == 20)
             settled = file_size(f, "spool.db");
     }
@@ -216,6 +227,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_version_knows_strict_tables),
         cmocka_unit_test(the_library_is_built_for_threads),
+        ON_FOLDER(sqlite_counts_no_memory), /* the first one that uses a database */
         ON_FOLDER(changes_of_a_range_delete_and_of_an_insert_from_select_are_exact),
         ON_FOLDER(a_row_number_follows_the_newest_row_that_is_left),
         ON_FOLDER(expiry_is_found_by_its_partial_index),

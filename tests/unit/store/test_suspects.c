@@ -9,7 +9,10 @@
 /* after the above */
 #include <cmocka.h>
 
+#include <errno.h>
+
 #include "store/spool.h"
+#include "tests/support/fault_io.h"
 #include "tests/support/spool_fixture.h"
 
 static unsigned count_closing(struct fixture *f, uint64_t id)
@@ -30,23 +33,8 @@ static struct spool_message next(struct fixture *f)
 
 static unsigned check_rows(struct fixture *f)
 {
-    struct spool *reader;
-    char path[128];
-    sqlite3 *db;
-    sqlite3_stmt *stmt;
-
-    assert_int_equal(spool_open_reader(f->directory, &reader), 0);
-    assert_int_equal(spool_check(reader, fail_on_finding, NULL), 0);
-    spool_close(reader);
-    (void)snprintf(path, sizeof(path), "%s/spool.db", f->directory);
-    assert_int_equal(sqlite3_open_v2(path, &db, SQLITE_OPEN_READONLY, NULL), SQLITE_OK);
-    assert_int_equal(sqlite3_prepare_v2(db, "SELECT count(*) FROM suspect", -1, &stmt, NULL),
-                     SQLITE_OK);
-    assert_int_equal(sqlite3_step(stmt), SQLITE_ROW);
-    unsigned count = (unsigned)sqlite3_column_int(stmt, 0);
-    (void)sqlite3_finalize(stmt);
-    assert_int_equal(sqlite3_close(db), SQLITE_OK);
-    return count;
+    check_sound(f);
+    return (unsigned)query_number(f, "SELECT count(*) FROM suspect");
 }
 
 static void closings_survive_a_restart(void **state)
@@ -87,6 +75,59 @@ static void what_ends_or_is_acquitted_has_none(void **state)
     assert_int_equal(spool_count_closing(f->spool, 1, &closings), SPOOL_E_UNKNOWN);
     assert_int_equal(count_closing(f, 2), 1);
     assert_int_equal(spool_forget_closings(f->spool, 77), 0); /* there is none */
+}
+
+/* It comes back with the batch, as suspect as it was. */
+static void what_a_lost_batch_evicted_keeps_its_closings(void **state)
+{
+    struct fixture *f = *state;
+    unsigned evicted = 0;
+    bool has_more = false;
+
+    fault_io_arm(f->directory, FAULT_WRITE | FAULT_TRUNCATE, 0, 0, ENOSPC);
+    reopen_spool(f); /* whose files are watched from here on */
+    append_many(f, 2);
+    assert_int_equal(next(f).id, 1);
+    (void)count_closing(f, 1);
+    assert_int_equal(spool_return(f->spool, 1, 0), 0);
+    commit(f);
+    append(f, "new");
+    set_limits(f, (struct spool_limits){.max_messages = 2,
+                                        .max_bytes = UINT64_C(1) << 30,
+                                        .max_age_ms = 1000 * (uint64_t)HOUR,
+                                        .when_full = SPOOL_EVICT_OLDEST});
+    assert_int_equal(spool_retain(f->spool, &f->now, 1000, &evicted, &has_more), 0);
+    assert_int_equal(evicted, 1);
+    fault_io_arm(f->directory, FAULT_WRITE | FAULT_TRUNCATE, 1, 0, ENOSPC);
+    assert_int_equal(spool_commit(f->spool, &f->now), SPOOL_E_DISK);
+    fault_io_disarm();
+    commit(f);
+    struct spool_message message = next(f);
+    assert_int_equal(message.id, 1);
+    assert_int_equal(message.closings, 1);
+    assert_int_equal(check_rows(f), 1);
+}
+
+/* A wrong count could end a message for the fault of another one. */
+static void a_salvage_starts_the_count_again(void **state)
+{
+    struct fixture *f = *state;
+    struct spool_salvage salvage;
+
+    append_many(f, 2);
+    (void)next(f);
+    (void)count_closing(f, 1);
+    spool_note_sending(f->spool);
+    commit(f);
+    assert_int_equal(spool_cut_lives(f->spool), 1);
+    assert_int_equal(check_rows(f), 1);
+    close_spool(f);
+    assert_int_equal(spool_salvage(&f->options, NULL, &salvage), 0);
+    assert_int_equal(salvage.salvaged, 2);
+    open_spool(f);
+    assert_int_equal(spool_cut_lives(f->spool), 0);
+    assert_int_equal(check_rows(f), 0);
+    assert_int_equal(next(f).closings, 0);
 }
 
 static void only_the_newest_are_remembered(void **state)
@@ -132,7 +173,7 @@ static void one_message_is_handed_out_by_its_id(void **state)
     assert_int_equal(spool_next_of(f->spool, &f->now, 2, &message), 0);
     assert_int_equal(message.id, 2);
     assert_int_equal(message.attempts, 2);
-    spool_release_returned(f->spool);
+    assert_int_equal(spool_release_returned(f->spool), 1);
     assert_int_equal(next(f).id, 1);
     assert_int_equal(spool_next_of(f->spool, &f->now, 77, &message), SPOOL_E_UNKNOWN);
     spool_require_commit(f->spool);
@@ -143,13 +184,16 @@ static void refusals_are_counted_by_message(void **state)
 {
     struct fixture *f = *state;
     unsigned refusals = 0;
+    uint64_t mark;
 
     append_many(f, 1);
-    assert_int_equal(spool_count_refusal(f->spool, 1, &refusals), SPOOL_E_UNKNOWN);
+    assert_int_equal(spool_count_refusal(f->spool, 1, 7, &refusals, &mark), SPOOL_E_UNKNOWN);
     for (unsigned i = 1; i <= 3; i++) {
         (void)next(f);
-        assert_int_equal(spool_count_refusal(f->spool, 1, &refusals), 0);
+        assert_int_equal(spool_was_refused(f->spool, 1), i > 1);
+        assert_int_equal(spool_count_refusal(f->spool, 1, 10 + i, &refusals, &mark), 0);
         assert_int_equal(refusals, i);
+        assert_int_equal(mark, i == 1 ? 0 : 9 + i);
         assert_int_equal(spool_return(f->spool, 1, 0), 0);
     }
 }
@@ -161,6 +205,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         ON_SPOOL(closings_survive_a_restart),
         ON_SPOOL(what_ends_or_is_acquitted_has_none),
+        ON_SPOOL(what_a_lost_batch_evicted_keeps_its_closings),
+        ON_SPOOL(a_salvage_starts_the_count_again),
         ON_SPOOL(only_the_newest_are_remembered),
         ON_SPOOL(a_row_without_its_message_is_found),
         ON_SPOOL(one_message_is_handed_out_by_its_id),

@@ -400,6 +400,8 @@ static void an_earlier_schema_is_counted_when_it_is_migrated(void **state)
 {
     struct fixture *f = *state;
 
+    use_no_segments(f);
+    reopen_spool(f);
     end_large(f, SPOOL_REJECTED, 3);
     deliver_some(f, 100);
     uint64_t bytes = spool_record_bytes(f->spool);

@@ -127,7 +127,7 @@ static void sound_lines_are_sound(void **state)
     add_changed(4, "{\"outcome\":\"rejected\",\"reason\":\"reason_code\",\"code\":135}", NULL);
     assert_int_equal(audit(), EX_OK);
     assert_string_equal(
-        tool.out, "audit     4 lines in 1 file(s), seq 1 to 4\n"
+        tool.out, "audit     4 lines in 1 file, seq 1 to 4\n"
                   "          2026-11-01T12:00:00.000Z to 2026-11-01T12:00:00.000Z\n"
                   "outcomes  delivered            3\n"
                   "          evicted              0\n"
@@ -149,7 +149,7 @@ static void json_has_the_same(void **state)
         "{\"verdict\":\"sound\",\"files\":1,\"lines\":2,\"first_seq\":1,\"last_seq\":2,"
         "\"clock_steps\":0,\"torn\":false,\"outcomes\":{\"delivered\":2,\"evicted\":0,"
         "\"expired\":0,\"rejected\":0,\"dropped\":0,\"damaged\":0},\"pruned\":0,"
-        "\"problems\":0,\"problem_list\":[]}\n");
+        "\"admin\":0,\"problems\":0,\"problem_list\":[]}\n");
     add_line(9);
     assert_int_equal(AUDIT("--json"), EX_DATAERR);
     assert_contains(tool.out, "\"verdict\":\"wrong\"");
@@ -158,11 +158,45 @@ static void json_has_the_same(void **state)
                     "\"text\":\"seq jumps from 2 to 9: 6 lines are missing\"}]}");
 }
 
+static void what_operators_changed_is_counted_besides(void **state)
+{
+    static const char line[] = "{\"admin\":\"hold\",\"time\":\"2026-11-01T12:00:00.000Z\","
+                               "\"uid\":0,\"lane\":\"a\"}\n";
+
+    (void)state;
+    add_text(line);
+    assert_int_equal(audit(), EX_OK);
+    assert_contains(tool.out, "no outcome is recorded in 1 file\n          1 change by op");
+    add_lines(1, 2);
+    add_text(line);
+    add_line(3);
+    assert_int_equal(audit(), EX_OK);
+    assert_contains(tool.out, "audit     3 lines in 1 file, seq 1 to 3\n");
+    assert_contains(tool.out, "          2 changes by operators\n");
+    assert_int_equal(AUDIT("--json"), EX_OK);
+    assert_contains(tool.out, "\"admin\":2,\"problems\":0");
+    add_text("{\"admin\":\"requeue\",\"time\":\"2026-11-01T12:00:00.000Z\",\"uid\":0,"
+             "\"all\":true,\"matched\":2,\"requeued\":1,\"in_flight\":0,\"error\":\"full\"}\n");
+    assert_int_equal(AUDIT("--json"), EX_OK);
+    assert_contains(tool.out, "\"admin\":3,\"problems\":0");
+    add_text("{\"admin\":\"hold\",\"time\":\"now\",\"uid\":0}\n");
+    expect_problem("\"time\" is no time in UTC");
+}
+
+static void an_operator_has_no_number(void **state)
+{
+    (void)state;
+    add_text("{\"admin\":7,\"time\":\"2026-11-01T12:00:00.000Z\",\"uid\":null}\n");
+    expect_problem("\"admin\" is not a text");
+    add_changed(1, "{\"admin\":\"hold\"}", NULL);
+    expect_problem("a line with \"admin\" has no \"seq\"");
+}
+
 static void no_line_is_sound(void **state)
 {
     (void)state;
     assert_int_equal(audit(), EX_OK);
-    assert_contains(tool.out, "audit     no outcome is recorded in 1 file(s)\n");
+    assert_contains(tool.out, "audit     no outcome is recorded in 1 file\n");
 }
 
 static void a_missing_line_is_found(void **state)
@@ -240,7 +274,7 @@ static void each_member_is_looked_for(void **state)
         (void)snprintf(part, sizeof(part), "standard input:1: the field \"%s\" is missing\n",
                        members[i]);
         expect_problem(part);
-        assert_contains(tool.out, "NOT SOUND: 1 problem(s)");
+        assert_contains(tool.out, "NOT SOUND: 1 problem\n");
     }
 }
 
@@ -281,7 +315,7 @@ static void each_member_has_its_type_and_range(void **state)
         text[0] = '\0';
         add_changed(1, rows[i].changes, NULL);
         expect_problem(rows[i].problem);
-        assert_contains(tool.out, "NOT SOUND: 1 problem(s)");
+        assert_contains(tool.out, "NOT SOUND: 1 problem\n");
     }
 }
 
@@ -305,7 +339,7 @@ static void what_is_no_record_is_named_with_its_line(void **state)
     assert_contains(tool.out, "standard input:3: this is no JSON: ");
     assert_contains(tool.out, "standard input:4: this is no JSON: ");
     assert_contains(tool.out, "standard input:5: this is no JSON: duplicate object key");
-    assert_contains(tool.out, "NOT SOUND: 4 problem(s)");
+    assert_contains(tool.out, "NOT SOUND: 4 problems");
 }
 
 static void more_problems_than_are_shown_are_counted(void **state)
@@ -314,7 +348,7 @@ static void more_problems_than_are_shown_are_counted(void **state)
     for (int i = 0; i < 25; i++)
         add_text("x\n");
     expect_problem("          and 5 more\n");
-    assert_contains(tool.out, "NOT SOUND: 25 problem(s)");
+    assert_contains(tool.out, "NOT SOUND: 25 problems");
 }
 
 static void a_half_line_at_the_end_is_the_daemon_s_to_mend(void **state)
@@ -352,7 +386,7 @@ static void files_are_read_in_the_order_given(void **state)
     add_lines(3, 4);
     tool.input = text;
     assert_int_equal(TOOL_RUN(&tool, cli_audit, "audit", path, "-"), EX_OK);
-    assert_contains(tool.out, "4 lines in 2 file(s), seq 1 to 4");
+    assert_contains(tool.out, "4 lines in 2 files, seq 1 to 4");
     assert_int_equal(TOOL_RUN(&tool, cli_audit, "audit", "-", path), EX_DATAERR);
     assert_contains(tool.out, "audit.jsonl.1:1: seq 1 comes after 4");
     assert_contains(tool.out, "the files are not in order (oldest first)");
@@ -365,7 +399,7 @@ static void a_clock_that_was_set_back_is_no_problem(void **state)
     add_changed(2, "{\"time\":\"2026-11-01T11:00:00.000Z\"}", NULL);
     add_line(3);
     assert_int_equal(audit(), EX_OK);
-    assert_contains(tool.out, "the clock was set back 1 time(s); seq decides the order\n");
+    assert_contains(tool.out, "the clock was set back 1 time; seq decides the order\n");
 }
 
 static void a_line_for_pruned_deliveries_stands_for_its_range(void **state)
@@ -376,7 +410,7 @@ static void a_line_for_pruned_deliveries_stands_for_its_range(void **state)
     add_line(6);
     add_text("{\"seq\":8,\"time\":\"2026-11-01T12:00:00.000Z\",\"from\":7,\"pruned\":2}\n");
     assert_int_equal(audit(), EX_OK);
-    assert_contains(tool.out, "4 lines in 1 file(s), seq 1 to 8");
+    assert_contains(tool.out, "4 lines in 1 file, seq 1 to 8");
     assert_contains(tool.out, "pruned               6 delivered");
 }
 
@@ -527,6 +561,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         CASE(sound_lines_are_sound),
         CASE(json_has_the_same),
+        CASE(what_operators_changed_is_counted_besides),
+        CASE(an_operator_has_no_number),
         CASE(no_line_is_sound),
         CASE(a_missing_line_is_found),
         CASE(without_deliveries_gaps_are_right),

@@ -94,6 +94,28 @@ static void a_sound_daemon_has_a_page_without_alarms(void **state)
     assert_string_equal(tool.err, "");
 }
 
+static void what_is_kept_aside_is_shown_with_the_last_cause(void **state)
+{
+    const char *text =
+        own_page("{\"rejected\":{\"messages\":4,\"bytes\":2048,\"last\":{\"time\":"
+                 "\"2026-11-01T12:00:00.000Z\",\"topic\":\"plant/\\u001b1\","
+                 "\"reason\":\"reason_code\",\"code\":135}}}");
+
+    (void)state;
+    assert_contains(text,
+                    "\nrejected  4 kept aside, 2.0 KiB, besides the spool: the broker did "
+                    "not take them\n"
+                    "          the last one at 2026-11-01T12:00:00.000Z, reason_code 0x87 "
+                    "(not authorized): plant/\\x1B1\n"
+                    "          mqtt-spool failures has the reason of each\n");
+    text = own_page("{\"rejected\":{\"messages\":1,\"bytes\":9,\"last\":{\"time\":\"t\","
+                    "\"topic\":\"x\",\"reason\":\"poison\",\"code\":null}}}");
+    assert_contains(text, "          the last one at t, poison: x\n");
+    text = own_page("{\"rejected\":{\"messages\":1,\"bytes\":9}}");
+    assert_contains(text, "\nrejected  1 kept aside, 9 B");
+    assert_lacks(text, "the last one");
+}
+
 static void a_stopped_daemon_has_its_remedy(void **state)
 {
     const char *text = page_with("{\"link\":{\"state\":\"stopped\"}}", false, false);
@@ -142,7 +164,7 @@ static void a_link_that_failed_has_the_time_and_what_is_kept_meanwhile(void **st
     assert_contains(text, "link      connecting, ");
     assert_contains(text, "connected 2 times, no acknowledgement since the daemon's start\n");
     assert_contains(text, "last error 1 min ago: refused\\x1B[2J\n");
-    assert_contains(text, "messages are taken and kept; they go out when the broker");
+    assert_contains(text, "messages are taken and kept; they go out when the link is online");
 }
 
 static void an_offline_link_promises_nothing_that_is_not_taken(void **state)
@@ -152,7 +174,7 @@ static void an_offline_link_promises_nothing_that_is_not_taken(void **state)
 
     (void)state;
     assert_lacks(text, "messages are taken");
-    assert_contains(text, "what is spooled goes out when the broker can be reached");
+    assert_contains(text, "what is spooled goes out when the link is online");
     assert_contains(
         text,
         "\nintake    NO MESSAGE IS ACCEPTED: another program keeps the database locked\n");
@@ -174,8 +196,46 @@ static void a_held_link_is_reported(void **state)
 {
     (void)state;
     assert_contains(own_page("{\"link\":{\"held\":true}}"), "NOTHING IS SENT until a commit");
-    assert_contains(own_page("{\"link\":{\"state\":\"refused\",\"refused_code\":135}}"),
-                    "THE BROKER REFUSES EVERY MESSAGE (code 135)");
+    assert_contains(own_page("{\"link\":{\"state\":\"refused\",\"refused_code\":151,"
+                             "\"remedy\":\"check it\"}}"),
+                    "          -> check it\n"
+                    "          THE BROKER REFUSES EVERY MESSAGE: quota exceeded (code 0x97)\n"
+                    "          messages are kept, a few are tried from time to time\n");
+}
+
+static void what_the_connection_lacks_is_reported(void **state)
+{
+    (void)state;
+    assert_contains(own_page("{\"link\":{\"state\":\"online\",\"protocol\":\"3.1.1\"}}"),
+                    "          MQTT 3.1.1: without properties, message expiry and reported "
+                    "refusals (uplink.protocol)\n");
+    assert_lacks(own_page("{\"link\":{\"state\":\"online\",\"protocol\":\"5\"}}"), "MQTT 3");
+    assert_contains(
+        own_page("{\"link\":{\"presence_error\":\"not authorized\"}}"),
+        "          the broker refuses the message of uplink.presence: not authorized\n"
+        "          -> allow this client id to publish to its topic, or change "
+        "uplink.presence\n");
+}
+
+static void the_last_error_has_its_remedy(void **state)
+{
+    (void)state;
+    assert_contains(
+        own_page("{\"link\":{\"state\":\"connecting\",\"last_error\":\"bad "
+                 "password\",\"remedy\":\"correct uplink.password_file\"}}"),
+        ": bad password\n          -> correct uplink.password_file\n"
+        "          messages are taken and kept; they go out when the link is online\n");
+}
+
+static void a_rate_that_is_limited_is_shown(void **state)
+{
+    (void)state;
+    assert_contains(own_page("{\"link\":{\"rate\":{\"messages\":50,\"bytes\":10240}}}"),
+                    "2.5/s out, limited by uplink.rate to 50 messages/s and 10.0 KiB/s\n");
+    assert_contains(own_page("{\"link\":{\"rate\":{\"messages\":0,\"bytes\":1024}}}"),
+                    "2.5/s out, limited by uplink.rate to 1.0 KiB/s\n");
+    assert_contains(own_page("{\"link\":{\"rate\":{\"messages\":0,\"bytes\":0}}}"),
+                    "2.5/s out\n");
 }
 
 static void a_short_disk_and_damage_stand_with_the_spool(void **state)
@@ -185,14 +245,20 @@ static void a_short_disk_and_damage_stand_with_the_spool(void **state)
                                 "\"salvaged\":7,\"damaged\":1,\"damaged_unknown\":true}}");
 
     (void)state;
-    assert_contains(text, "1.0 MiB free, below spool.disk_reserve (16.0 MiB)\n");
-    assert_contains(text, "DAMAGED: 2 database(s) moved aside");
+    assert_contains(text, "1.0 MiB free, below spool.disk_reserve (16.0 MiB)\n"
+                          "          new messages go into free pages inside spool.db\n");
+    assert_contains(text, "DAMAGED: 2 databases moved aside");
     assert_contains(text, "SALVAGED at 2026-11-01T11:00:00.000Z");
     assert_contains(text, "7 messages");
     assert_contains(text, "1 are recorded as damaged");
     assert_contains(text, "HOW MANY THERE WERE IS UNKNOWN");
     assert_lacks(own_page("{\"salvage\":{\"time\":\"2026-11-01T11:00:00.000Z\"}}"),
                  "IS UNKNOWN");
+    assert_lacks(own_page("{\"spool\":{\"disk_free_bytes\":10},\"intake\":{\"refusing\":"
+                          "\"disk\"}}"),
+                 "go into free pages");
+    assert_lacks(own_page("{\"spool\":{\"disk_free_bytes\":10,\"disk_short\":\"x\"}}"),
+                 "go into free pages");
 }
 
 static void several_lanes_have_a_line_each(void **state)
@@ -227,8 +293,33 @@ static void a_full_lane_has_its_limit_and_its_remedy(void **state)
                     "\"when_full\":\"block\"}]}");
     assert_contains(text, "lane \"alarms\" HOLDS ITS PRODUCERS BACK: 1.0 KiB of 1.0 KiB "
                           "(max_bytes), when_full = \"block\"");
-    assert_contains(text, "raise its max_bytes and send HUP");
+    assert_contains(text, "bring the link back, or raise its max_bytes and send HUP");
     assert_lacks(text, "refused since");
+    assert_contains(
+        own_page("{\"lanes\":[{\"name\":\"alarms\",\"messages\":5,\"max_messages\":5,"
+                 "\"full\":true,\"held\":true,\"when_full\":\"block\"}]}"),
+        "          release it (mqtt-spool release), or raise its max_messages");
+    assert_lacks(tool.out, "bring the link back");
+}
+
+static void what_an_operator_holds_is_named(void **state)
+{
+    (void)state;
+    assert_contains(own_page("{\"link\":{\"state\":\"held\"}}"),
+                    "link      held, broker ssl://b:8883");
+    assert_contains(tool.out,
+                    "HELD BY AN OPERATOR: nothing is sent until mqtt-spool release\n");
+    assert_lacks(tool.out, "HELD by an operator");
+    assert_contains(own_page("{\"link\":{\"state\":\"connecting\",\"all_held\":true}}"),
+                    "HELD BY AN OPERATOR: nothing is sent until mqtt-spool release\n");
+    assert_lacks(tool.out, "when the link is online");
+    assert_contains(own_page("{\"lanes\":[{\"name\":\"default\",\"held\":true}]}"),
+                    "          HELD by an operator\n");
+    assert_lacks(tool.out, "HELD BY");
+    assert_contains(own_page("{\"lanes\":[{\"name\":\"default\",\"messages\":0,\"held\":false},"
+                             "{\"name\":\"bulk\",\"messages\":2,\"bytes\":9,"
+                             "\"oldest_age_ms\":1000,\"held\":true}]}"),
+                    "bulk             2 messages, 9 B, oldest 1 s, HELD by an operator\n");
 }
 
 static void what_was_refused_before_is_counted(void **state)
@@ -236,6 +327,15 @@ static void what_was_refused_before_is_counted(void **state)
     (void)state;
     assert_contains(own_page("{\"producers\":{\"messages_refused\":1}}"),
                     "producers 1 message was refused since the start; none now\n");
+    assert_contains(
+        own_page("{\"producers\":{\"messages_refused\":2,\"refused_reason\":\"limits of "
+                 "lane a\",\"refused_time\":\"2026-11-01T12:00:05.000Z\"}}"),
+        "2 messages were refused since the start; none now\n"
+        "          the newest 1 min ago: limits of lane a\n");
+    assert_contains(
+        own_page("{\"producers\":{\"messages_refused\":1,\"clients_refused\":2}}"),
+        "producers 2 clients refused since the start; the log has why (client_refused)\n"
+        "          1 message was refused since the start; none now\n");
     assert_contains(own_page("{\"producers\":{\"messages_refused\":2}}"),
                     "producers 2 messages were refused since the start; none now\n");
     assert_contains(own_page("{\"intake\":{\"refusing\":\"disk\"},"
@@ -250,7 +350,10 @@ static void a_short_disk_has_its_cause_and_its_remedy(void **state)
         const char *shown;
         const char *remedy;
     } rows[] = {
-        {"below disk_reserve", "1.0 GiB free, spool.disk_reserve is 16.0 MiB", "make room on"},
+        {"below disk_reserve",
+         "1.0 GiB free, of which spool.disk_reserve keeps 16.0 MiB\n"
+         "          and a third of the rest is for messages, which is too little",
+         "make room on"},
         {"a write had no room (EFBIG)", "a write had no room (EFBIG)", "LimitFSIZE="},
         {"a write had no room (EDQUOT)", "a write had no room (EDQUOT)", "raise the quota"},
         {"another program reads", "another program reads", "end that program (fuser -v"},
@@ -266,7 +369,7 @@ static void a_short_disk_has_its_cause_and_its_remedy(void **state)
                        "{\"intake\":{\"refusing\":\"disk\"},\"spool\":{\"disk_short\":\"%s\"}}",
                        rows[i].detail);
         text = own_page(changes);
-        assert_contains(text, "intake    NO MESSAGE IS ACCEPTED, the disk is short: ");
+        assert_contains(text, "intake    NO MESSAGE IS ACCEPTED, too little disk space: ");
         assert_contains(text, rows[i].shown);
         assert_contains(text, rows[i].remedy);
         (void)snprintf(changes, sizeof(changes), "{\"spool\":{\"disk_short\":\"%s\"}}",
@@ -283,7 +386,8 @@ static void each_cause_of_a_refusal_has_its_remedy(void **state)
                     "          spool.disk_reserve is 16.0 MiB; the next one is tried\n");
     assert_contains(own_page("{\"intake\":{\"refusing\":\"disk\"},"
                              "\"spool\":{\"disk_free_bytes\":10}}"),
-                    "NO MESSAGE IS ACCEPTED, the disk is short: 10 B free");
+                    "NO MESSAGE IS ACCEPTED, too little disk space: 10 B free, "
+                    "spool.disk_reserve is 16.0 MiB\n");
     assert_contains(own_page("{\"intake\":{\"refusing\":\"audit_waiting\"}}"),
                     "records take 1.0 KiB of at most 4.0 KiB, and wait for the audit file\n"
                     "          make audit.file writable");
@@ -315,6 +419,7 @@ static void an_audit_file_that_is_not_written_has_its_remedy(void **state)
         {"Not a directory", "make the folder of audit.file"},
         {"is no regular file", "something else has the name of audit.file: move it away"},
         {"is no audit file", "something else has the name of audit.file: move it away"},
+        {"another process writes it", "name another one for one of the two"},
         {"Permission denied", "check audit.file, its folder's owner and the free space"},
     };
 
@@ -347,6 +452,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_sound_daemon_has_a_page_without_alarms),
+        cmocka_unit_test(what_is_kept_aside_is_shown_with_the_last_cause),
         cmocka_unit_test(a_stopped_daemon_has_its_remedy),
         cmocka_unit_test(a_daemon_without_a_readable_status_is_unknown),
         cmocka_unit_test(an_empty_object_has_dashes),
@@ -356,7 +462,11 @@ int main(void)
         cmocka_unit_test(a_held_link_is_reported),
         cmocka_unit_test(a_short_disk_and_damage_stand_with_the_spool),
         cmocka_unit_test(several_lanes_have_a_line_each),
+        cmocka_unit_test(what_the_connection_lacks_is_reported),
+        cmocka_unit_test(the_last_error_has_its_remedy),
+        cmocka_unit_test(a_rate_that_is_limited_is_shown),
         cmocka_unit_test(a_full_lane_has_its_limit_and_its_remedy),
+        cmocka_unit_test(what_an_operator_holds_is_named),
         cmocka_unit_test(what_was_refused_before_is_counted),
         cmocka_unit_test(a_short_disk_has_its_cause_and_its_remedy),
         cmocka_unit_test(each_cause_of_a_refusal_has_its_remedy),

@@ -40,6 +40,8 @@ static int setup_history(void **state)
     if (mkdir(folder, 0700) != 0)
         return -1;
     (void)snprintf(audit_path, sizeof(audit_path), "%s/log/audit.jsonl", f->directory);
+    use_no_segments(f); /* rows are changed by SQL */
+    reopen_spool(f);
     make_history(f);
     return 0;
 }
@@ -218,7 +220,7 @@ static void damaged_pages_are_a_finding(void **state)
     expect_finding("database", "", "delete nothing, put back what was moved away");
     (void)check();
     assert_contains(tool.out, "it cannot be read: what it holds is not known\n");
-    assert_contains(tool.out, "NOT WELL: 1 finding(s)");
+    assert_contains(tool.out, "NOT WELL: 1 finding\n");
 }
 
 static void a_database_of_which_nothing_reads_is_a_finding(void **state)
@@ -249,8 +251,8 @@ static void a_missing_line_of_the_audit_file_is_a_finding(void **state)
     run_command("sed -i 3d %s", audit_path);
     use_config(f, audit_path, "");
     assert_int_equal(check(), WRONG);
-    assert_contains(tool.out, "NOT WELL: 2 finding(s)");
-    assert_contains(tool.out, "audit.jsonl:3: seq jumps from 2 to 4: 1 lines are missing\n");
+    assert_contains(tool.out, "NOT WELL: 2 findings");
+    assert_contains(tool.out, "audit.jsonl:3: seq jumps from 2 to 4: 1 line is missing\n");
     assert_contains(tool.out, "audit: delivered: 3 in the files");
     assert_contains(tool.out, "-> see mqtt-spool audit for all of it");
 }
@@ -370,7 +372,8 @@ static void files_moved_aside_are_a_note(void **state)
     (void)tool_write(path, f->directory, "spool.db.damaged-1", "x");
     use_config(f, "", "");
     (void)check();
-    assert_contains(tool.out, "note      1 damaged database(s) lie in the folder");
+    assert_contains(tool.out,
+                    "note      damaged databases in the folder, moved aside by the daemon: 1");
 }
 
 static void more_findings_than_are_shown_are_counted(void **state)
@@ -381,7 +384,7 @@ static void more_findings_than_are_shown_are_counted(void **state)
     run_command("for i in $(seq 30); do echo x; done >> %s", audit_path);
     use_config(f, audit_path, "");
     assert_int_equal(check(), WRONG);
-    assert_contains(tool.out, "NOT WELL: 30 finding(s)");
+    assert_contains(tool.out, "NOT WELL: 30 findings");
     assert_contains(tool.out, "          and 10 more\n");
 }
 

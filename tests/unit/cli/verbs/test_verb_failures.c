@@ -29,15 +29,6 @@ static int setup_history(void **state)
     return 0;
 }
 
-static unsigned count_lines(const char *text)
-{
-    unsigned count = 0;
-
-    for (; *text != '\0'; text++)
-        count += *text == '\n';
-    return count;
-}
-
 #define FAILURES(f, ...)                                                                       \
     TOOL_RUN(&tool, cli_failures, "failures", "--directory", (f)->directory, __VA_ARGS__)
 
@@ -48,10 +39,10 @@ static void failures_are_listed_oldest_first_and_deliveries_are_not(void **state
 
     assert_int_equal(TOOL_RUN(&tool, cli_failures, "failures", "--directory", f->directory),
                      EX_OK);
-    assert_int_equal(count_lines(tool.out), 4);
+    assert_int_equal(tool_count_lines(tool.out), 4);
     assert_contains(tool.out, "TIME                     OUTCOME                           ID");
     assert_contains(tool.out, "rejected/reason_code 0x87          5          7 0 ms       "
-                              "client               plant/1\n");
+                              "client                  plant/1\n");
     assert_contains(tool.out, "evicted/max_messages               6 ");
     assert_true(strstr(tool.out, "rejected/") < strstr(tool.out, "evicted/"));
     clock_format(f->now.wall_ms, time);
@@ -74,7 +65,7 @@ static void json_is_the_line_of_the_audit_file(void **state)
         assert_non_null(fgets(line, sizeof(line), file));
     (void)fclose(file);
     assert_int_equal(FAILURES(f, "--json"), EX_OK);
-    assert_int_equal(count_lines(tool.out), 3);
+    assert_int_equal(tool_count_lines(tool.out), 3);
     first_failure = strndup(tool.out, (size_t)(strchr(tool.out, '\n') - tool.out) + 1);
     assert_string_equal(first_failure, line);
     free(first_failure);
@@ -85,10 +76,10 @@ static void a_limit_takes_the_newest(void **state)
     struct fixture *f = *state;
 
     assert_int_equal(FAILURES(f, "--limit", "1", "--json"), EX_OK);
-    assert_int_equal(count_lines(tool.out), 1);
+    assert_int_equal(tool_count_lines(tool.out), 1);
     assert_contains(tool.out, "\"id\":7,");
     assert_int_equal(FAILURES(f, "--limit", "100"), EX_OK);
-    assert_int_equal(count_lines(tool.out), 4);
+    assert_int_equal(tool_count_lines(tool.out), 4);
     assert_int_equal(FAILURES(f, "--limit", "0"), EX_USAGE);
     assert_contains(tool.err, "--limit is a number from 1 on, not \"0\"");
 }
@@ -99,13 +90,13 @@ static void since_is_a_time_or_an_age(void **state)
     struct fixture *f = *state;
 
     assert_int_equal(FAILURES(f, "--since", "2023-11-14T22:13:20Z"), EX_OK);
-    assert_int_equal(count_lines(tool.out), 4);
+    assert_int_equal(tool_count_lines(tool.out), 4);
     assert_int_equal(FAILURES(f, "--since", "2023-11-14T22:13:20.001Z"), EX_OK);
     assert_string_equal(tool.out, "No failure is recorded since then.\n");
     assert_int_equal(FAILURES(f, "--since", "1h"), EX_OK);
     assert_string_equal(tool.out, "No failure is recorded since then.\n");
     assert_int_equal(FAILURES(f, "--since", "30000d"), EX_OK);
-    assert_int_equal(count_lines(tool.out), 4);
+    assert_int_equal(tool_count_lines(tool.out), 4);
     assert_int_equal(FAILURES(f, "--since", "2023-11-14T22:13:20.001Z", "--json"), EX_OK);
     assert_string_equal(tool.out, "");
     assert_int_equal(FAILURES(f, "--since", "yesterday"), EX_USAGE);
@@ -129,12 +120,12 @@ static void since_and_limit_go_together(void **state)
     commit(f);
     assert_int_equal(evicted, 2);
     assert_int_equal(FAILURES(f, "--json"), EX_OK);
-    assert_int_equal(count_lines(tool.out), 5);
+    assert_int_equal(tool_count_lines(tool.out), 5);
     assert_int_equal(FAILURES(f, "--json", "--since", "2023-11-14T22:13:21Z"), EX_OK);
-    assert_int_equal(count_lines(tool.out), 2);
+    assert_int_equal(tool_count_lines(tool.out), 2);
     assert_int_equal(FAILURES(f, "--json", "--since", "2023-11-14T22:13:21Z", "--limit", "1"),
                      EX_OK);
-    assert_int_equal(count_lines(tool.out), 1);
+    assert_int_equal(tool_count_lines(tool.out), 1);
     assert_contains(tool.out, "\"id\":9,");
 }
 
@@ -180,7 +171,7 @@ static void the_directory_is_that_of_the_configuration(void **state)
         f->directory);
     tool.config_path = tool_write(path, f->directory, "x.conf", text);
     assert_int_equal(TOOL_RUN(&tool, cli_failures, "failures"), EX_OK);
-    assert_int_equal(count_lines(tool.out), 4);
+    assert_int_equal(tool_count_lines(tool.out), 4);
     tool.config_path = "/nowhere/x.conf";
     assert_int_equal(TOOL_RUN(&tool, cli_failures, "failures"), EX_CONFIG);
     assert_contains(tool.err, "or give --directory DIR");

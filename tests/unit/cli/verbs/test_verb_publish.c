@@ -245,7 +245,8 @@ static void each_refusal_has_its_exit_code_and_its_text(void **state)
         {MQTT_RC_SERVER_BUSY, EX_TEMPFAIL, "try again (0x89)"},
         {MQTT_RC_SERVER_SHUTTING_DOWN, EX_TEMPFAIL, "try again (0x8B)"},
         {MQTT_RC_NOT_AUTHORIZED, EX_NOPERM, "this user may not do that (0x87)"},
-        {MQTT_RC_TOPIC_NAME_INVALID, EX_DATAERR, "the topic name is not valid (0x90)"},
+        {MQTT_RC_TOPIC_NAME_INVALID, EX_DATAERR,
+         "the topic name is not valid, alone or with prefix or map of its lane (0x90)"},
         {MQTT_RC_PACKET_TOO_LARGE, EX_DATAERR, "larger than the daemon takes"},
         {MQTT_RC_PAYLOAD_FORMAT_INVALID, EX_DATAERR, "not the UTF-8 it claims to be (0x99)"},
         {MQTT_RC_QOS_NOT_SUPPORTED, EX_DATAERR, "(0x9B)"},
@@ -262,6 +263,20 @@ static void each_refusal_has_its_exit_code_and_its_text(void **state)
         assert_contains(tool.err, rows[i].text);
         assert_contains(tool.err, "0 of 1 messages were accepted\n");
     }
+}
+
+static void a_message_that_never_fits_is_bad_data(void **state)
+{
+    (void)state;
+    mosquitto_fake.answer = answer_0x97;
+    mosquitto_fake.id_name = "spool-refused";
+    mosquitto_fake.id_value = "too_large";
+    assert_int_equal(PUBLISH("-m", "a"), EX_DATAERR);
+    assert_contains(tool.err,
+                    "the message was refused: it is larger than max_bytes of its lane, "
+                    "so every other try is refused, too (0x97)\n");
+    mosquitto_fake.id_value = "another";
+    assert_int_equal(PUBLISH("-m", "a"), EX_TEMPFAIL);
 }
 
 static void a_topic_that_begins_with_a_dollar_is_not_for_producers(void **state)
@@ -346,8 +361,9 @@ static void a_refused_connection_has_its_reason(void **state)
     (void)state;
     mosquitto_fake.connack = MQTT_RC_QUOTA_EXCEEDED;
     assert_int_equal(PUBLISH("-m", "a"), EX_TEMPFAIL);
-    assert_contains(tool.err, "the daemon refused the connection: it has as many clients as it "
-                              "takes (listen.max_clients); try again (0x97)");
+    assert_string_equal(tool.err,
+                        "mqtt-spool: the daemon refused the connection: it has as many clients "
+                        "as it takes (listen.max_clients); try again (0x97)\n");
     mosquitto_fake.connack = MQTT_RC_NOT_AUTHORIZED;
     assert_int_equal(PUBLISH("-m", "a"), EX_NOPERM);
     assert_int_equal(mosquitto_fake.sent, 0);
@@ -361,9 +377,14 @@ static void return_codes_of_3_1_1_mean_the_same(void **state)
         int code;
         const char *text;
     } rows[] = {
-        {1, EX_UNAVAILABLE, "(0x84)"}, {2, EX_UNAVAILABLE, "(0x85)"},
-        {3, EX_UNAVAILABLE, "(0x88)"}, {4, EX_UNAVAILABLE, "(0x86)"},
-        {5, EX_NOPERM, "(0x87)"},      {6, EX_UNAVAILABLE, "(0x06)"},
+        {1, EX_UNAVAILABLE, "(0x01)"},
+        {2, EX_UNAVAILABLE, "(0x02)"},
+        {3, EX_TEMPFAIL,
+         "as many clients as it takes (listen.max_clients), or is stopping; try "
+         "again (0x03)"},
+        {4, EX_UNAVAILABLE, "(0x04)"},
+        {5, EX_NOPERM, "(0x05)"},
+        {6, EX_UNAVAILABLE, "(0x06)"},
     };
 
     (void)state;
@@ -664,6 +685,27 @@ static void the_socket_is_that_of_the_configuration(void **state)
     assert_int_equal(TOOL_RUN(&tool, cli_publish, "publish", "-t", "a"), EX_USAGE);
 }
 
+static void a_3_1_1_message_above_the_configured_packet_size_is_bad_data(void **state)
+{
+    struct fixture *f = *state;
+    char path[256], text[4097];
+
+    tool.config_path =
+        tool_write(path, f->directory, "x.conf",
+                   "listen: { socket = \"/run/other.sock\"; max_packet = \"4k\"; };\n"
+                   "uplink: { brokers = ( \"tcp://h:1\" ); };\n");
+    memset(text, 'a', sizeof(text) - 1);
+    text[4096 - 8] = '\0'; /* header 3, topic 3, packet id 2 */
+    assert_int_equal(TOOL_RUN(&tool, cli_publish, "publish", "-V", "4", "-t", "a", "-m", text),
+                     EX_OK);
+    text[4096 - 8] = 'a';
+    text[4096 - 7] = '\0';
+    assert_int_equal(TOOL_RUN(&tool, cli_publish, "publish", "-V", "4", "-t", "a", "-m", text),
+                     EX_DATAERR);
+    assert_contains(tool.err, "larger than the daemon takes (listen.max_packet)");
+    assert_int_equal(mosquitto_fake.sent, 1);
+}
+
 #define CASE(name) cmocka_unit_test_setup_teardown(name, setup_case, teardown_case)
 
 int main(void)
@@ -680,6 +722,7 @@ int main(void)
         CASE(a_line_longer_than_the_daemon_takes_ends_the_input),
         CASE(an_input_that_does_not_read_is_unavailable),
         CASE(each_refusal_has_its_exit_code_and_its_text),
+        CASE(a_message_that_never_fits_is_bad_data),
         CASE(a_topic_that_begins_with_a_dollar_is_not_for_producers),
         CASE(the_first_failure_decides_and_the_others_are_sent),
         CASE(more_refusals_than_are_shown_are_counted),
@@ -702,6 +745,7 @@ int main(void)
         CASE(a_client_id_that_mqtt_has_no_room_for_is_bad_data),
         CASE(messages_are_sent_when_their_answers_cannot_be_printed),
         CASE(the_socket_is_that_of_the_configuration),
+        CASE(a_3_1_1_message_above_the_configured_packet_size_is_bad_data),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -11,11 +11,16 @@
 #include <cmocka.h>
 
 #include <jansson.h>
+#include <stdio.h>
+#include <string.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <sysexits.h>
+#include <unistd.h>
 
 #include "base/clock.h"
 #include "cli/cli.h"
+#include "store/spool.h"
 #include "tests/support/access_fake.h"
 #include "tests/support/history_fixture.h"
 #include "tests/support/spool_fixture.h"
@@ -67,6 +72,16 @@ static void write_own_status(int pid, int64_t age_ms)
     write_status(text);
 }
 
+/* @members: more of them, each behind a comma. */
+static void write_own_status_with(const char *members)
+{
+    char text[256];
+
+    (void)snprintf(text, sizeof(text), "{\"version\":\"9.9.9\",\"pid\":%d%s}", (int)getpid(),
+                   members);
+    write_status(text);
+}
+
 static void write_config(const struct fixture *f, const char *more)
 {
     static char path[256];
@@ -92,6 +107,19 @@ static json_t *parsed(void)
 static const char *link_state(const json_t *root)
 {
     return json_string_value(json_object_get(json_object_get(root, "link"), "state"));
+}
+
+static void a_hold_of_all_lanes_is_shown_while_no_daemon_runs(void **state)
+{
+    struct fixture *f = *state;
+
+    assert_int_equal(spool_set_hold(f->spool, NULL, true), 0);
+    commit(f);
+    close_spool(f);
+    assert_int_equal(TOOL_RUN(&tool, cli_status, "status", "--directory", f->directory), EX_OK);
+    assert_contains(tool.out, "link      stopped\n"
+                              "          HELD BY AN OPERATOR: nothing is sent until mqtt-spool "
+                              "release\n");
 }
 
 static void a_stopped_daemon_s_status_is_made_from_the_spool(void **state)
@@ -253,6 +281,74 @@ static void without_the_right_to_see_the_lock_the_process_decides(void **state)
                      EX_UNAVAILABLE);
 }
 
+/* Its process id lasts until its parent waits for it. */
+static void a_killed_daemon_that_nobody_waited_for_does_not_run(void **state)
+{
+    struct fixture *f = *state;
+    siginfo_t ended;
+    pid_t pid = fork();
+
+    if (pid == 0)
+        _exit(0);
+    assert_true(pid > 0);
+    assert_int_equal(waitid(P_PID, (id_t)pid, &ended, WEXITED | WNOWAIT), 0);
+    write_own_status(pid, 0);
+    access_fails = true;
+    assert_int_equal(TOOL_RUN(&tool, cli_status, "status", "--socket", socket_path,
+                              "--directory", f->directory, "--require-running"),
+                     EX_UNAVAILABLE);
+    assert_int_equal(waitpid(pid, NULL, 0), pid);
+}
+
+/* The missing right is not all there is to report. */
+static void without_the_right_to_read_the_spool_it_says_whether_the_daemon_runs(void **state)
+{
+    struct fixture *f = *state;
+
+    close_spool(f);
+    write_own_status(0, 0);
+    access_fails = true;
+    assert_int_equal(TOOL_RUN(&tool, cli_status, "status", "--socket", socket_path,
+                              "--directory", "/nowhere/spool"),
+                     EX_NOPERM);
+    assert_contains(tool.err, "the daemon does not run; start it: systemctl start mqtt-spoold");
+    assert_contains(tool.err, "may not read the spool in /nowhere/spool");
+    assert_int_equal(unlink(status_path), 0);
+    assert_int_equal(TOOL_RUN(&tool, cli_status, "status", "--socket", socket_path,
+                              "--directory", "/nowhere/spool"),
+                     EX_NOPERM);
+    assert_contains(tool.err, "the daemon does not seem to run: there is no ");
+    write_own_status(getpid(), 0);
+    assert_int_equal(TOOL_RUN(&tool, cli_status, "status", "--socket", socket_path,
+                              "--directory", "/nowhere/spool"),
+                     EX_OK);
+}
+
+static void a_status_that_is_not_of_now_has_its_time(void **state)
+{
+    struct fixture *f = *state;
+
+    write_config(f, "status_interval = \"1m\";\n");
+    write_own_status(getpid(), 0);
+    assert_int_equal(TOOL_RUN(&tool, cli_status, "status"), EX_OK);
+    assert_null(strstr(tool.out, "as of"));
+    write_own_status(getpid(), 30000);
+    assert_int_equal(TOOL_RUN(&tool, cli_status, "status"), EX_OK);
+    assert_contains(tool.out, "\n          as of 20");
+    assert_contains(tool.out, "30 s ago\n");
+    assert_string_equal(tool.err, "");
+}
+
+static void one_message_is_no_messages(void **state)
+{
+    struct fixture *f = *state;
+
+    write_config(f, "");
+    write_own_status_with(", \"spool\":{\"messages\":1,\"bytes\":7}");
+    assert_int_equal(TOOL_RUN(&tool, cli_status, "status"), EX_OK);
+    assert_contains(tool.out, "spool     1 message, 7 B");
+}
+
 static void the_limits_of_a_stopped_daemon_are_those_of_the_configuration(void **state)
 {
     struct fixture *f = *state;
@@ -321,6 +417,7 @@ static void a_path_that_is_too_long_has_no_status_file(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        CASE(a_hold_of_all_lanes_is_shown_while_no_daemon_runs),
         CASE(a_stopped_daemon_s_status_is_made_from_the_spool),
         CASE(a_running_daemon_s_status_is_its_own),
         CASE(a_status_file_that_was_left_behind_is_not_believed),
@@ -331,6 +428,10 @@ int main(void)
         CASE(running_can_be_required),
         CASE(with_the_socket_alone_the_status_file_is_enough_while_its_process_runs),
         CASE(without_the_right_to_see_the_lock_the_process_decides),
+        CASE(a_killed_daemon_that_nobody_waited_for_does_not_run),
+        CASE(without_the_right_to_read_the_spool_it_says_whether_the_daemon_runs),
+        CASE(a_status_that_is_not_of_now_has_its_time),
+        CASE(one_message_is_no_messages),
         CASE(the_limits_of_a_stopped_daemon_are_those_of_the_configuration),
         CASE(records_that_were_pruned_do_not_wait),
         CASE(no_spool_is_unavailable),

@@ -25,9 +25,12 @@
 #include <unistd.h>
 
 #include "base/attr.h"
+#include "base/cleanup.h"
 #include "base/log.h"
+#include "daemon/audit/admin_lines.h"
 #include "daemon/audit/audit.h"
 #include "daemon/audit/tail.h"
+#include "daemon/record/admin.h"
 #include "store/spool.h"
 #include "tests/support/audit_fixture.h"
 #include "tests/support/files.h"
@@ -257,6 +260,23 @@ static void the_cursor_advances_after_the_sync_and_not_before(void **state)
     assert_int_equal(audit_due_ms(fixture->audit), INT64_MAX);
 }
 
+static void a_spool_that_awaits_the_export_is_not_kept_waiting(void **state)
+{
+    struct audit_fixture *fixture = *state;
+
+    audit_fixture_start(fixture);
+    fixture->spool.awaits_export = true;
+    edge(fixture); /* there is nothing to sync */
+    assert_int_equal(fixture->spool.set_calls, 0);
+    audit_fixture_add_rows(fixture, 3);
+    edge(fixture);
+    assert_int_equal(fixture->spool.set_exported, 3);
+    fixture->spool.awaits_export = false;
+    audit_fixture_add_rows(fixture, 1);
+    edge(fixture);
+    assert_int_equal(fixture->spool.set_exported, 3);
+}
+
 static void to_free_is_to_sync(void **state)
 {
     struct audit_fixture *fixture = *state;
@@ -474,7 +494,7 @@ static void an_older_copy_that_takes_its_place_at_work_is_reported(void **state)
     sync_now(fixture);
     edge(fixture);
     assert_int_equal(logged("audit_deleted"), 1);
-    assert_true(log_has("lost=\"its lines up to seq 6, except those that the file has that "
+    assert_true(log_has("lost=\"its lines from seq 1 to 6, except those that the file has that "
                         "took its name\" next=that_file"));
     assert_int_equal(logged("audit_behind"), 1);
     assert_true(log_has("missing_from=4 missing_to=6"));
@@ -818,6 +838,171 @@ static void what_is_no_file_is_refused(void **state)
     assert_int_equal(fixture->reported, 0);
 }
 
+/* ---- what operators changed ---- */
+
+static const struct record_admin admin_sample = {
+    .admin = "drop",
+    .time_ms = INT64_C(1793536496789),
+    .uid = 1001,
+    .older_than_ms = -1,
+    .takes_all = true,
+    .done_name = "dropped",
+    .matched = 3,
+    .done = 2,
+    .in_flight = 1,
+};
+#define ADMIN_LINE                                                                             \
+    "{\"admin\":\"drop\",\"time\":\"2026-11-01T12:34:56.789Z\",\"uid\":1001,\"all\":true,"     \
+    "\"matched\":3,\"dropped\":2,\"in_flight\":1}\n"
+
+/* The file: @from to @to as audit_fixture_expect() has it, with @count lines of the sample. */
+static void expect_with_admin(const char *path, uint64_t from, uint64_t to, unsigned count)
+{
+    struct files_text text = files_read(path);
+    size_t size = strlen(ADMIN_LINE);
+    uint64_t seq = 0, expected = from;
+
+    for (char *at = text.memory; at < text.memory + text.size;) {
+        char *newline = strchr(at, '\n');
+
+        assert_non_null(newline);
+        if (count > 0 && strncmp(at, ADMIN_LINE, size) == 0) {
+            count--;
+        } else {
+            assert_true(audit_line_seq(at, (size_t)(newline - at), &seq));
+            assert_int_equal(seq, expected);
+            expected++;
+        }
+        at = newline + 1;
+    }
+    assert_int_equal(count, 0);
+    assert_int_equal(expected, to + 1);
+    free(text.memory);
+}
+
+static void what_an_operator_changed_is_synced_at_once_and_takes_no_number(void **state)
+{
+    struct audit_fixture *fixture = *state;
+
+    audit_fixture_start(fixture);
+    audit_fixture_add_rows(fixture, 2);
+    assert_false(audit_admin_waits(fixture->audit));
+    audit_add_admin(fixture->audit, &admin_sample);
+    assert_true(audit_admin_waits(fixture->audit));
+    edge(fixture);
+    assert_false(audit_admin_waits(fixture->audit));
+    assert_int_equal(fixture->spool.set_exported, 2); /* by that sync */
+    audit_fixture_add_rows(fixture, 2);
+    edge(fixture);
+    expect_with_admin(fixture->file, 1, 4, 1);
+    audit_add_admin(fixture->audit, &admin_sample);
+    edge(fixture); /* without a row */
+    expect_with_admin(fixture->file, 1, 4, 2);
+    assert_false(audit_admin_waits(fixture->audit));
+    crash(fixture, 4);
+    audit_fixture_add_rows(fixture, 1);
+    edge(fixture);
+    expect_with_admin(fixture->file, 1, 5, 2);
+    assert_int_equal(logged("audit_"), 0);
+}
+
+static void a_file_that_begins_with_an_operator_is_an_audit_file(void **state)
+{
+    struct audit_fixture *fixture = *state;
+
+    audit_fixture_start(fixture);
+    audit_fixture_add_rows(fixture, 3);
+    edge(fixture);
+    assert_int_equal(rename(fixture->file, fixture->rotated), 0);
+    audit_reopen(fixture->audit, &fixture->settings);
+    audit_add_admin(fixture->audit, &admin_sample);
+    edge(fixture);
+    crash(fixture, 3);
+    assert_int_equal(logged("audit_"), 0);
+    audit_fixture_add_rows(fixture, 1);
+    edge(fixture);
+    expect_with_admin(fixture->rotated, 1, 3, 0);
+    expect_with_admin(fixture->file, 4, 4, 1);
+    AUTO_CLOSE int fd = open(fixture->file, O_RDONLY | O_CLOEXEC);
+    assert_int_equal(audit_first_seq(fd), 4);
+}
+
+static void half_a_line_about_an_operator_is_cut(void **state)
+{
+    struct audit_fixture *fixture = *state;
+
+    files_write(fixture->file, ADMIN_LINE ADMIN_LINE, strlen(ADMIN_LINE) + 30);
+    audit_fixture_start(fixture);
+    assert_int_equal(logged("audit_mended"), 1);
+    audit_fixture_add_rows(fixture, 1);
+    edge(fixture);
+    expect_with_admin(fixture->file, 1, 1, 1);
+}
+
+static void without_room_it_waits_and_comes_once(void **state)
+{
+    struct audit_fixture *fixture = *state;
+
+    audit_fixture_start(fixture);
+    audit_fixture_add_rows(fixture, 1);
+    edge(fixture);
+    outside.room = 20;
+    audit_add_admin(fixture->audit, &admin_sample);
+    edge(fixture);
+    assert_true(audit_admin_waits(fixture->audit));
+    assert_false(audit_is_healthy(fixture->audit));
+    expect_with_admin(fixture->file, 1, 1, 0);
+    outside.room = SIZE_MAX;
+    fixture->now_ms += 1000;
+    edge(fixture);
+    assert_false(audit_admin_waits(fixture->audit));
+    assert_true(audit_is_healthy(fixture->audit));
+    expect_with_admin(fixture->file, 1, 1, 1);
+}
+
+static void after_a_failed_sync_it_is_written_again(void **state)
+{
+    struct audit_fixture *fixture = *state;
+
+    audit_fixture_start(fixture);
+    audit_fixture_add_rows(fixture, 1);
+    outside.sync_fails = true;
+    audit_add_admin(fixture->audit, &admin_sample);
+    edge(fixture);
+    assert_true(audit_admin_waits(fixture->audit));
+    outside.sync_fails = false;
+    fixture->now_ms += 1000;
+    edge(fixture);
+    assert_false(audit_admin_waits(fixture->audit));
+    expect_with_admin(fixture->file, 1, 1, 1);
+}
+
+static void too_many_that_wait_are_logged_as_lost(void **state)
+{
+    struct audit_fixture *fixture = *state;
+    unsigned fit = (unsigned)(ADMIN_LINES_MAX / strlen(ADMIN_LINE));
+
+    audit_fixture_start(fixture);
+    for (unsigned i = 0; i < fit; i++)
+        audit_add_admin(fixture->audit, &admin_sample);
+    assert_int_equal(logged("audit_admin_lost"), 0);
+    audit_add_admin(fixture->audit, &admin_sample);
+    assert_int_equal(logged("audit_admin_lost"), 1);
+    edge(fixture);
+    expect_with_admin(fixture->file, 1, 0, fit);
+}
+
+static void without_a_file_it_waits_for_nothing(void **state)
+{
+    struct audit_fixture *fixture = *state;
+
+    fixture->settings.file = "";
+    audit_fixture_start(fixture);
+    audit_add_admin(fixture->audit, &admin_sample);
+    edge(fixture);
+    assert_false(audit_admin_waits(fixture->audit));
+}
+
 /* ---- rotation ---- */
 
 static void after_a_reopen_lines_go_to_a_new_file(void **state)
@@ -868,13 +1053,40 @@ static void a_file_renamed_without_a_hup_is_followed_by_a_new_one(void **state)
     audit_fixture_start(fixture);
     audit_fixture_add_rows(fixture, 3);
     edge(fixture);
+    assert_false(audit_is_moved(fixture->audit));
     assert_int_equal(rename(fixture->file, fixture->rotated), 0);
+    assert_true(audit_is_moved(fixture->audit));
     sync_now(fixture);
+    assert_false(audit_is_moved(fixture->audit));
     assert_int_equal(logged("audit_moved"), 1);
     audit_fixture_add_rows(fixture, 2);
     edge(fixture);
     audit_fixture_expect(fixture->rotated, 1, 3);
     audit_fixture_expect(fixture->file, 4, 5);
+}
+
+static void what_a_deleted_file_does_not_hold_is_not_lost(void **state)
+{
+    struct audit_fixture *fixture = *state;
+
+    audit_fixture_start(fixture);
+    audit_fixture_add_rows(fixture, 3);
+    edge(fixture);
+    sync_now(fixture);
+    assert_int_equal(rename(fixture->file, fixture->rotated), 0);
+    audit_reopen(fixture->audit, &fixture->settings);
+    audit_fixture_add_rows(fixture, 2);
+    edge(fixture);
+    sync_now(fixture);
+    assert_int_equal(unlink(fixture->file), 0);
+    sync_now(fixture);
+    assert_true(log_has("lost=\"its lines from seq 4 to 5\" next=new_file"));
+    edge(fixture);
+    audit_fixture_add_rows(fixture, 1);
+    edge(fixture); /* not synced, so it is written again */
+    assert_int_equal(unlink(fixture->file), 0);
+    sync_now(fixture);
+    assert_true(log_has("lost=\"nothing\" next=new_file"));
 }
 
 static void a_deleted_file_is_begun_anew_with_all_that_was_not_synced(void **state)
@@ -1363,6 +1575,7 @@ int main(void)
         CASE(so_many_bytes_are_written_in_one_call_and_no_more),
         CASE(the_longest_lines_are_written_whole),
         CASE(the_cursor_advances_after_the_sync_and_not_before),
+        CASE(a_spool_that_awaits_the_export_is_not_kept_waiting),
         CASE(to_free_is_to_sync),
         CASE(an_error_of_the_spool_is_passed_on),
         CASE(without_deliveries_only_failures_are_written_and_all_are_reported),
@@ -1390,9 +1603,17 @@ int main(void)
         CASE(a_file_that_another_process_writes_is_waited_for),
         CASE(two_gateways_never_write_one_file),
         CASE(what_is_no_file_is_refused),
+        CASE(what_an_operator_changed_is_synced_at_once_and_takes_no_number),
+        CASE(a_file_that_begins_with_an_operator_is_an_audit_file),
+        CASE(half_a_line_about_an_operator_is_cut),
+        CASE(without_room_it_waits_and_comes_once),
+        CASE(after_a_failed_sync_it_is_written_again),
+        CASE(too_many_that_wait_are_logged_as_lost),
+        CASE(without_a_file_it_waits_for_nothing),
         CASE(after_a_reopen_lines_go_to_a_new_file),
         CASE(reopened_it_takes_new_settings),
         CASE(a_file_renamed_without_a_hup_is_followed_by_a_new_one),
+        CASE(what_a_deleted_file_does_not_hold_is_not_lost),
         CASE(a_deleted_file_is_begun_anew_with_all_that_was_not_synced),
         CASE(a_file_truncated_by_another_process_continues_without_a_hole),
         CASE(a_file_truncated_within_a_line_spoils_no_later_line),

@@ -11,12 +11,14 @@
 #include <cmocka.h>
 
 #include <errno.h>
+#include <poll.h>
 #include <sched.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "daemon/config/config.h"
+#include "daemon/config/config_job.h"
 #include "store/spool.h"
 #include "tests/support/files.h"
 
@@ -119,10 +121,11 @@ struct sample_row {
 };
 
 struct sample {
-    struct sample_row rows[80];
+    struct sample_row rows[100];
     size_t count;
     char group[64];
-    bool reloads; /* the comment above says HUP */
+    char list[32]; /* the example is of its elements */
+    bool reloads;  /* the comment above says HUP */
 };
 
 static void sample_leave(struct sample *sample)
@@ -137,7 +140,7 @@ static void sample_leave(struct sample *sample)
         sample->group[0] = '\0';
 }
 
-/* A line of the example of lanes: behind its # stands no single space, as before prose. */
+/* A line of an example of a list: behind its # stands no single space, as before prose. */
 static bool is_example(const char *line)
 {
     return line[0] == '#' && strchr(" \n", line[1]) == NULL;
@@ -156,11 +159,11 @@ static void sample_example_line(struct sample *sample, const char *line)
 
     if (sscanf(line, "# %31[a-z_] =", key) != 1)
         return;
-    assert_true(snprintf(row->path, sizeof(row->path), "lanes.%s", key) < 64);
+    assert_true(snprintf(row->path, sizeof(row->path), "%s.%s", sample->list, key) < 64);
     row->reloads = sample->reloads;
     row->is_example = true;
     sample->count++;
-    assert_true(sample->count < 80);
+    assert_true(sample->count < 100);
 }
 
 static void sample_line(struct sample *sample, char *line)
@@ -175,6 +178,8 @@ static void sample_line(struct sample *sample, char *line)
     equals = strstr(line, " = ");
     if (is_example_inside(line)) {
         sample_example_line(sample, line);
+    } else if (is_example(line)) {
+        (void)sscanf(line, "#%31[a-z_] = (", sample->list);
     } else if (line[0] == '#') {
         sample->reloads = sample->reloads || strstr(line, "HUP") != NULL;
     } else if (size == 0) {
@@ -191,7 +196,7 @@ static void sample_line(struct sample *sample, char *line)
         assert_true(snprintf(row->value, sizeof(row->value), "%s", equals + 3) < 96);
         row->reloads = sample->reloads;
         sample->count++;
-        assert_true(sample->count < 80);
+        assert_true(sample->count < 100);
     } else {
         assert_string_equal(line, "{");
     }
@@ -236,7 +241,7 @@ static void sample_holds_every_key_at_its_default_and_no_other(void **state)
     }
 }
 
-static void example_of_lanes_in_the_sample_is_taken(void **state)
+static void examples_of_lists_in_the_sample_are_taken(void **state)
 {
     struct fixture *fixture = *state;
     static char text[32768];
@@ -249,7 +254,7 @@ static void example_of_lanes_in_the_sample_is_taken(void **state)
     while (fgets(line, sizeof(line), file) != NULL) {
         bool example = is_example(line) || is_example_inside(line);
 
-        if (strcmp(line, "lanes = ( );\n") == 0)
+        if (strcmp(line, "lanes = ( );\n") == 0 || strcmp(line, "access = ( );\n") == 0)
             continue;
         assert_true(strlen(text) + strlen(line) < sizeof(text));
         (void)strncat(text, line + example, sizeof(text) - strlen(text) - 1);
@@ -261,6 +266,9 @@ static void example_of_lanes_in_the_sample_is_taken(void **state)
     assert_string_equal(config->lanes[0].topics[0], "+/alarm/#");
     assert_int_equal(config->lanes[0].priority, 10);
     assert_int_equal(config->lanes[0].limits.when_full, CONFIG_REFUSE);
+    assert_int_equal(config->access_count, 2);
+    assert_true(config->access[0].is_admin);
+    assert_int_equal(config->access[1].id, 1001);
     config_free(config);
 }
 
@@ -360,6 +368,7 @@ static void defaults_are_those_of_the_design(void **state)
 
     assert_string_equal(config->spool.directory, "/var/lib/mqtt-spoold");
     assert_int_equal(config->spool.disk_reserve, 16 * 1024 * 1024);
+    assert_int_equal(config->spool.commit_interval_ms, 0);
     assert_string_equal(config->listen.socket, "/run/mqtt-spoold/publish.sock");
     assert_int_equal(config->listen.mode, 0660);
     assert_string_equal(config->listen.group, "");
@@ -378,7 +387,7 @@ static void defaults_are_those_of_the_design(void **state)
     assert_int_equal(config->uplink.ack_timeout_ms, 60000);
     assert_int_equal(config->uplink.backoff_min_ms, 1000);
     assert_int_equal(config->uplink.backoff_max_ms, 120000);
-    assert_int_equal(config->uplink.window, 128);
+    assert_int_equal(config->uplink.window, 512);
     assert_int_equal(config->uplink.window_bytes, 1024 * 1024);
     assert_int_equal(config->uplink.max_qos, 2);
     assert_string_equal(config->uplink.topic_prefix, "");
@@ -470,6 +479,81 @@ static void lanes_are_taken_in_their_order_with_limits_of_their_own(void **state
     config_free(config);
 }
 
+static void entries_of_access_are_taken_in_their_order(void **state)
+{
+    struct config *config =
+        load(*state, BROKER
+             "access = ( { user = \"root\"; admin = true; publish = ( ); },\n"
+             "  { group = \"root\"; publish = ( \"a/#\", \"b\" ); },\n"
+             "  { user = 1001; max_clients = 7; rate = 8; }, { group = \"4294967294\"; },\n"
+             "  { group = \"*\"; } );\n");
+    const struct config_access *access = config->access;
+
+    assert_int_equal(config->access_count, 5);
+    assert_int_equal(access[0].whom, CONFIG_ACCESS_USER);
+    assert_int_equal(access[0].id, 0);
+    assert_true(access[0].is_admin);
+    assert_int_equal(access[0].publish_count, 0);
+    assert_int_equal(access[1].whom, CONFIG_ACCESS_GROUP);
+    assert_int_equal(access[1].id, 0);
+    assert_false(access[1].is_admin);
+    assert_int_equal(access[1].publish_count, 2);
+    assert_string_equal(access[1].publish[1], "b");
+    assert_int_equal(access[2].whom, CONFIG_ACCESS_USER);
+    assert_int_equal(access[2].id, 1001);
+    assert_int_equal(access[1].max_clients, 0);
+    assert_int_equal(access[2].max_clients, 7);
+    assert_int_equal(access[1].rate, 0);
+    assert_int_equal(access[2].rate, 8);
+    assert_int_equal(access[2].publish_count, 1);
+    assert_string_equal(access[2].publish[0], "#");
+    assert_int_equal(access[3].whom, CONFIG_ACCESS_GROUP);
+    assert_int_equal(access[3].id, 4294967294);
+    assert_int_equal(access[4].whom, CONFIG_ACCESS_ANY);
+    config_free(config);
+}
+
+static int finish_job(struct config_job *job, struct fixture *fixture, struct config **ret)
+{
+    struct pollfd ready = {.fd = config_job_fd(job), .events = POLLIN};
+
+    assert_int_equal(poll(&ready, 1, 10000), 1);
+    return config_job_finish(job, ret, fixture->error);
+}
+
+static void job_reads_the_file_on_a_thread(void **state)
+{
+    struct fixture *fixture = *state;
+    struct config *config = NULL;
+    struct config_job *job;
+
+    files_write(fixture->path, BROKER, strlen(BROKER));
+    assert_int_equal(config_job_start(fixture->path, &job), 0);
+    assert_int_equal(finish_job(job, fixture, &config), 0);
+    assert_int_equal(config->uplink.broker_count, 1);
+    config_free(config);
+    config = NULL;
+    files_write(fixture->path, "x = 1;\n", 7);
+    assert_int_equal(config_job_start(fixture->path, &job), 0);
+    assert_int_equal(finish_job(job, fixture, &config), -EINVAL);
+    assert_null(config);
+    assert_non_null(strstr(fixture->error, ":1: x: unknown key"));
+}
+
+static void abandoned_job_frees_what_it_read(void **state)
+{
+    struct fixture *fixture = *state;
+    struct pollfd ready = {.events = POLLIN};
+    struct config_job *job;
+
+    files_write(fixture->path, BROKER, strlen(BROKER));
+    assert_int_equal(config_job_start(fixture->path, &job), 0);
+    ready.fd = config_job_fd(job);
+    assert_int_equal(poll(&ready, 1, 10000), 1);
+    config_job_abandon(job); /* the sanitizer sees a leak */
+    config_job_abandon(NULL);
+}
+
 static void limit_that_a_lane_does_not_give_is_that_of_retention(void **state)
 {
     /* Retention follows the lanes in the file, and applies anyway. */
@@ -526,6 +610,8 @@ static void times_have_units_from_ms_to_d(void **state)
     assert_int_equal(ms, 7200000);
     assert_true(config_parse_time("7d", &ms));
     assert_int_equal(ms, 604800000);
+    assert_true(config_parse_time("0", &ms));
+    assert_int_equal(ms, 0);
 }
 
 static void what_is_no_size_or_time_leaves_the_result_alone(void **state)
@@ -645,8 +731,7 @@ static void numbers_in_texts_names_and_comments_are_no_numbers(void **state)
 
 static void keys_not_yet_supported_are_taken_at_their_default(void **state)
 {
-    accept(*state,
-           UPLINK "proxy = \"\"; exactly_once = false; };\nlanes = ( );\naccess = ( );\n");
+    accept(*state, UPLINK "proxy = \"\"; exactly_once = false; };\n");
 }
 
 /* ---- what is refused ---- */
@@ -679,7 +764,7 @@ static void wrong_type_is_refused_with_the_right_one(void **state)
 {
     refuse(*state, UPLINK "window = \"4\"; };",
            ":2: uplink.window: \"4\" must be a whole number");
-    refuse(*state, UPLINK "window = 1.5; };", ":2: uplink.window: must be a whole number");
+    refuse(*state, UPLINK "window = 1.5; };", ":2: uplink.window: 1.5 must be a whole number");
     refuse(*state, UPLINK "username = 5; };",
            ":2: uplink.username: 5 must be a text in quotes");
     refuse(*state, BROKER "audit: { deliveries = 1; };",
@@ -689,7 +774,7 @@ static void wrong_type_is_refused_with_the_right_one(void **state)
            "or a "
            "plain number of bytes");
     refuse(*state, BROKER "listen: { mode = 0660; };",
-           ":2: listen.mode: 660 must be an octal mode in quotes such as \"0660\"");
+           ":2: listen.mode: must be an octal mode in quotes such as \"0660\"");
     refuse(*state, BROKER "listen: { mode = \"rw\"; };",
            ":2: listen.mode: \"rw\" must be an octal mode in quotes such as \"0660\"");
     refuse(*state, "uplink: { brokers = \"tcp://a\"; };",
@@ -722,7 +807,12 @@ static void value_out_of_range_is_refused_with_the_range(void **state)
            ":2: uplink.window: 10001 is out of range, 1 to 10000");
     refuse(*state, UPLINK "window = -3; };", ":2: uplink.window: -3 must not be negative");
     refuse(*state, UPLINK "protocol = 3; };",
-           ":2: uplink.protocol: 3 must be \"auto\", \"4\" or \"5\"");
+           ":2: uplink.protocol: 3 must be \"auto\", \"4\" or \"5\"; 4 is MQTT 3.1.1");
+    refuse(*state, UPLINK "protocol = \"3.1.1\"; };",
+           ":2: uplink.protocol: \"3.1.1\" must be \"auto\", \"4\" or \"5\"; 4 "
+           "is MQTT 3.1.1");
+    refuse(*state, UPLINK "tls: { min_version = 1.2; }; };",
+           ":2: uplink.tls.min_version: 1.2 must be \"1.2\" or \"1.3\"");
     refuse(*state, UPLINK "keepalive = \"30d\"; };",
            ":2: uplink.keepalive: 30d is out of range, 1s to 18h");
     refuse(*state, BROKER "listen: { max_packet = \"257M\"; };",
@@ -733,6 +823,11 @@ static void value_out_of_range_is_refused_with_the_range(void **state)
            ":2: listen.max_clients: 65537 is out of range, 1 to 65536");
     refuse(*state, BROKER "listen: { mode = \"1777\"; };",
            ":2: listen.mode: 01777 is out of range, 0000 to 0777");
+    refuse(*state, UPLINK "failback = \"999ms\"; };",
+           ":2: uplink.failback: 999ms is out of range, 1s to 30d, or 0s");
+    refuse(*state, UPLINK "failback = \"31d\"; };",
+           ":2: uplink.failback: 31d is out of range, 1s to 30d, or 0s");
+    accept(*state, UPLINK "failback = \"0ms\"; };");
 }
 
 static void word_that_is_no_choice_is_refused_with_the_choices(void **state)
@@ -745,9 +840,30 @@ static void word_that_is_no_choice_is_refused_with_the_choices(void **state)
         ":2: log_level: 6 must be \"error\", \"warning\", \"notice\", \"info\" or \"debug\"");
 }
 
+#define SYNTAX                                                                                  \
+    "syntax error here or in a line before; look for a missing semicolon, an open bracket, or " \
+    "a text without quotes"
+
+#define DOTS                                                                                   \
+    "..................................................." /* 51, of 63 that a path may have */
+
 static void syntax_error_is_refused_with_the_line(void **state)
 {
-    refuse(*state, BROKER "listen: {\n  mode = ;\n};", ":3: syntax error");
+    refuse(*state, BROKER "listen: {\n  mode = ;\n};", ":3: " SYNTAX);
+    refuse(*state, BROKER "\nlisten: {\n group = \"a;\n};",
+           ":4: the text that begins here does not end: put a \" behind it");
+    refuse(*state, BROKER "retention: { when_full = 'refuse'; };",
+           ":2: a text stands in double quotes, as in \"refuse\"");
+    refuse(
+        *state, BROKER "\nretention.max_messages = 10;",
+        ":3: retention.max_messages: a group has braces: retention: { max_messages = ...; };");
+    refuse(*state, BROKER "uplink.tls.ca_file = \"/a\";",
+           ":2: uplink.tls.ca_file: a group has braces: uplink: { tls: { ca_file = ...; }; };");
+    refuse(*state, BROKER "retain" DOTS ".host = 1;", ":2: " SYNTAX); /* no path of a key */
+    refuse(*state, BROKER "/* a\n\n",
+           ":2: the comment that begins here does not end: put */ behind it");
+    refuse(*state, BROKER "log_level /* a\n = \"info\";",
+           ":2: the comment that begins here does not end: put */ behind it");
 }
 
 static void second_key_is_refused_with_its_name(void **state)
@@ -775,7 +891,7 @@ static void error_in_an_included_file_names_that_file(void **state)
 {
     struct fixture *fixture = *state;
     struct config *config = NULL;
-    char wanted[160];
+    char wanted[300];
 
     files_write(fixture->path, BROKER "@include \"other.conf\"\n",
                 strlen(BROKER "@include \"other.conf\"\n"));
@@ -786,7 +902,7 @@ static void error_in_an_included_file_names_that_file(void **state)
 
     write_other(fixture, "\n\nlog_level = ;\n");
     assert_int_equal(config_load(fixture->path, &config, fixture->error), -EINVAL);
-    (void)snprintf(wanted, sizeof(wanted), "%s/other.conf:3: syntax error", fixture->folder);
+    (void)snprintf(wanted, sizeof(wanted), "%s/other.conf:3: " SYNTAX, fixture->folder);
     assert_string_equal(fixture->error, wanted);
 
     write_other(fixture, "retention: { max_messages = 5000000000; };\n");
@@ -877,8 +993,74 @@ static void key_not_yet_supported_is_refused_by_name(void **state)
         "PROXY:HOST:BROKER:8883");
     refuse(*state, UPLINK "exactly_once = true; };",
            ":2: uplink.exactly_once: not yet supported; leave it out or set it to false");
-    refuse(*state, BROKER "access = ( { user = \"x\"; } );",
-           ":2: access: not yet supported; leave it out or set it to ( )");
+}
+
+#define ACCESS "access = ( { user = \"*\"; },\n"
+
+static void names_that_do_not_exist_are_refused(void **state)
+{
+    refuse(*state, BROKER ACCESS "{ user = \"no-such-user\"; } );",
+           ":3: access.user: there is no user \"no-such-user\"; create it (useradd), correct "
+           "the name, or write its number");
+    refuse(*state, BROKER ACCESS "{ publish = ( \"a\" );\n group = \"no-such-group\"; } );",
+           ":4: access.group: there is no group \"no-such-group\"; create it (groupadd), "
+           "correct the name, or write its number");
+    refuse(*state, BROKER ACCESS "{ user = \"\"; } );", ":3: access.user: must not be empty");
+    refuse(*state, BROKER ACCESS "{ user = 4294967295L; } );",
+           ":3: access.user: \"4294967295\" must be a name, or a number up to 4294967294");
+    refuse(*state, BROKER ACCESS "{ group = \"12345678901\"; } );",
+           ":3: access.group: \"12345678901\" must be a name, or a number up to 4294967294");
+    refuse(*state, BROKER ACCESS "{ group = true; } );",
+           ":3: access.group: must be a text in quotes");
+}
+
+static void entry_of_access_without_whom_or_with_two_is_refused(void **state)
+{
+    refuse(*state, BROKER ACCESS "{ publish = ( \"b\" ); } );",
+           ":3: access.user: missing; each entry needs a user or a group, such as user = "
+           "\"sensors\"; \"*\" is for all");
+    refuse(*state, BROKER ACCESS "{ user = \"root\";\n group = \"root\"; } );",
+           ":4: access.group: stands beside a user: an entry is for one of the two, so write "
+           "two entries");
+    refuse(*state, BROKER ACCESS "5 );",
+           ":3: access: each entry must be a group such as { user = \"sensors\"; publish = ( "
+           "\"plant/#\" ); }");
+}
+
+static void keys_of_access_are_checked_as_all_others(void **state)
+{
+    refuse(*state, BROKER ACCESS "{ user = 0; publsh = ( \"b\" ); } );",
+           ":3: access.publsh: unknown key; did you mean \"access.publish\"?");
+    refuse(*state, BROKER ACCESS "{ user = 0; publish = ( \"a#\" ); } );",
+           ":3: access.publish: \"a#\" must be a topic filter: + stands for one whole level, # "
+           "for all that follow and at the end only, as in \"+/alarm/#\"");
+    refuse(*state, BROKER ACCESS "{ user = 0; publish = ( \"$SYS/a\" ); } );",
+           ":3: access.publish: \"$SYS/a\" must not begin with $: no program may publish "
+           "there");
+    refuse(*state, BROKER ACCESS "{ user = 0; admin = 1; } );",
+           ":3: access.admin: 1 must be true or false");
+    refuse(*state, BROKER ACCESS "{ user = 0; max_clients = 65537; } );",
+           ":3: access.max_clients: 65537 is out of range, 0 to 65536");
+    refuse(*state, BROKER ACCESS "{ user = 0; rate = 1000001; } );",
+           ":3: access.rate: 1000001 is out of range, 0 to 1000000");
+}
+
+static void more_than_1000_entries_of_access_are_refused(void **state)
+{
+    static char text[32768];
+
+    for (int count = 1000; count <= 1001; count++) {
+        size_t used = (size_t)snprintf(text, sizeof(text), BROKER "access = (");
+
+        for (int i = 0; i < count; i++)
+            used += (size_t)snprintf(text + used, sizeof(text) - used, "%s{ user = %d; }",
+                                     i > 0 ? "," : "", i);
+        (void)snprintf(text + used, sizeof(text) - used, ");\n");
+        if (count == 1000)
+            accept(*state, text);
+        else
+            refuse(*state, text, ":2: access: must have 0 to 1000 elements");
+    }
 }
 
 #define LANE "lanes = ( { name = \"a\"; topics = ( \"a/#\" ); },\n"
@@ -978,6 +1160,26 @@ static void keys_of_a_lane_are_checked_as_all_others(void **state)
 
 #define MAP(pairs) BROKER LANE "{ name = \"b\"; topics = ( \"b\" );\nmap = ( " pairs " ); } );"
 
+#define OF_BROKER "must not begin with $SYS/: a broker keeps these topics for itself"
+#define REFERENCES                                                                             \
+    "must refer to wildcards of its filter only: {1} is what its first + matches, {2} its "    \
+    "second, and {#} what its # matches"
+
+static void topics_where_only_a_broker_publishes_are_refused(void **state)
+{
+    refuse(*state, UPLINK "report: { topic = \"$SYS/a\"; }; };",
+           ":2: uplink.report.topic: \"$SYS/a\" " OF_BROKER);
+    refuse(*state, UPLINK "presence: { topic = \"$SYS/a\"; }; };",
+           ":2: uplink.presence.topic: \"$SYS/a\" " OF_BROKER);
+    refuse(*state, UPLINK "topic_prefix = \"$SYS\"; };",
+           ":2: uplink.topic_prefix: \"$SYS\" " OF_BROKER);
+    refuse(*state,
+           BROKER "lanes: ( { name = \"a\"; topics = ( \"a\" );\nprefix = \"$SYS/\"; } );",
+           ":3: lanes.prefix: \"$SYS/\" " OF_BROKER);
+    accept(*state, UPLINK "report: { topic = \"$aws/things/a\"; }; };");
+    accept(*state, UPLINK "report: { topic = \"$SYSTEM/a\"; }; };");
+}
+
 static void maps_that_make_no_topics_are_refused(void **state)
 {
     refuse(*state, MAP("\"a\", \"b\", \"c\""),
@@ -987,12 +1189,9 @@ static void maps_that_make_no_topics_are_refused(void **state)
            ":5: lanes.map: \"#/c\" must be a topic filter: + stands for one whole level, # for "
            "all that follow and at the end only, as in \"+/alarm/#\"");
     refuse(*state, MAP("\"a\", \"\""), ":4: lanes.map: \"\" must not be empty");
-    refuse(
-        *state, MAP("\"+/#\",\n\"{2}\""),
-        ":5: lanes.map: \"{2}\" must not hold more references than its filter has wildcards");
-    refuse(
-        *state, MAP("\"+\", \"{#}\""),
-        ":4: lanes.map: \"{#}\" must not hold more references than its filter has wildcards");
+    refuse(*state, MAP("\"+/#\",\n\"{2}\""), ":5: lanes.map: \"{2}\" " REFERENCES);
+    refuse(*state, MAP("\"+\", \"{#}\""), ":4: lanes.map: \"{#}\" " REFERENCES);
+    refuse(*state, MAP("\"a\", \"$SYS/a\""), ":4: lanes.map: \"$SYS/a\" " OF_BROKER);
     refuse(*state, MAP("\"+\", \"a/+\""),
            ":4: lanes.map: \"a/+\" must not hold the wildcard +: write {1} for the level that "
            "the first + matches");
@@ -1196,6 +1395,159 @@ static void host_name_that_is_not_utf8_is_refused_for_the_client_id(void **state
     assert_int_equal(sethostname(host, strlen(host)), 0);
 }
 
+/* And not shown, because the error is logged. */
+static void a_password_in_a_broker_is_refused(void **state)
+{
+    static const char wrong[] =
+        "must not hold a user name or password: set uplink.username and "
+        "uplink.password_file";
+    static const char *const brokers[] = {"user@a:1", "user:secret@a:1", "us%er:se/cret@a:1"};
+    char text[200], wanted[300];
+
+    for (size_t i = 0; i < sizeof(brokers) / sizeof(brokers[0]); i++) {
+        (void)snprintf(text, sizeof(text), "uplink: { brokers = ( \"tcp://%s\" ); };",
+                       brokers[i]);
+        (void)snprintf(wanted, sizeof(wanted), ":1: uplink.brokers: \"...@a:1\" %s", wrong);
+        refuse(*state, text, wanted);
+    }
+}
+
+/* By config_test() alone: a group of a name service would delay the daemon. */
+static void a_group_that_does_not_exist_is_refused_by_the_test(void **state)
+{
+    struct fixture *fixture = *state;
+    struct config *config = NULL;
+    char wanted[200];
+
+    accept(fixture, BROKER "\nlisten: { group = \"no-such-group\"; };");
+    assert_int_equal(config_test(fixture->path, &config, fixture->error), -EINVAL);
+    (void)snprintf(wanted, sizeof(wanted),
+                   "%s:3: listen.group: there is no group \"no-such-group\"; create it "
+                   "(groupadd), or correct the name",
+                   fixture->path);
+    assert_string_equal(fixture->error, wanted);
+    accept(fixture, BROKER "\nlisten: { group = \"root\"; };");
+    assert_int_equal(config_test(fixture->path, &config, fixture->error), 0);
+    config_free(config);
+}
+
+static const char *const directory_needed[] = {"spool.directory", NULL};
+
+/* @error: a part of it. */
+static void load_directory(struct fixture *fixture, const char *text, const char *error)
+{
+    struct config *config = NULL;
+
+    files_write(fixture->path, text, strlen(text));
+    assert_int_equal(
+        config_load_needed(fixture->path, directory_needed, &config, fixture->error), 0);
+    assert_string_equal(config->spool.directory, "/data");
+    assert_int_equal(config->is_partial, error[0] != '\0');
+    if (error[0] != '\0')
+        assert_non_null(strstr(fixture->error, error));
+    else
+        assert_string_equal(fixture->error, "");
+    config_free(config);
+}
+
+static void refuse_directory(struct fixture *fixture, const char *text, const char *error)
+{
+    struct config *config = NULL;
+
+    files_write(fixture->path, text, strlen(text));
+    assert_int_equal(
+        config_load_needed(fixture->path, directory_needed, &config, fixture->error), -EINVAL);
+    assert_null(config);
+    assert_non_null(strstr(fixture->error, error));
+}
+
+static void what_is_needed_is_read_of_a_file_with_other_errors(void **state)
+{
+#define DIRECTORY "spool: { directory = \"/data\"; };\n"
+    load_directory(*state, BROKER DIRECTORY, "");
+    load_directory(*state, DIRECTORY, ": uplink.brokers: missing");
+    load_directory(*state,
+                   DIRECTORY "uplink: { brokers = ( \"a\" ); tls: { ca_file = \"/a\"; }; };",
+                   ":2: uplink.brokers: ");
+    load_directory(*state,
+                   DIRECTORY BROKER "listen: { max_clients = 0; };\nlog_level = 9;\nx = 1;",
+                   ":3: listen.max_clients: ");
+    load_directory(*state,
+                   DIRECTORY BROKER "lanes: ( { name = \"a\"; topics = ( \"a\" ); },\n{ } );",
+                   ":4: lanes.name: ");
+    load_directory(*state, DIRECTORY BROKER "listen: 5;", ":3: listen: ");
+    load_directory(*state, DIRECTORY BROKER "access = ( { user = 0; },\n{ } );",
+                   ":4: access.user: missing");
+    /* No name service is asked. */
+    load_directory(*state, DIRECTORY BROKER "access = ( { user = \"no-such-user\"; } );", "");
+    refuse_directory(*state, BROKER "spool: { directory = \"data\"; };",
+                     ":2: spool.directory: ");
+    refuse_directory(*state, BROKER "spool: { directroy = \"/data\"; };", "spool.directroy: ");
+    refuse_directory(*state, BROKER "spol: { directory = \"/data\"; };", ":2: spol: ");
+    refuse_directory(*state, BROKER "spool: 5;", ":2: spool: ");
+    refuse_directory(*state, DIRECTORY "log_level = ;", ":2: syntax error");
+}
+
+static void an_error_of_a_needed_key_is_never_passed_over(void **state)
+{
+#define AUDIT "audit: { file = \"/p\"; };\n"
+    static const struct {
+        const char *needed;
+        const char *text;
+        const char *error;
+    } rows[] = {
+        {"audit.file", AUDIT UPLINK "password_file = \"/p\"; };\n",
+         ":1: audit.file: must be another path"},
+        {"audit.file",
+         AUDIT UPLINK "password_file = \"/p\"; };\n"
+                      "log_level = 9;",
+         ":1: audit.file: must be another path"},
+        {"audit.file", AUDIT "uplink: { password_file = \"/p\"; };",
+         ":1: audit.file: must be another path"},
+        {"listen.socket",
+         AUDIT UPLINK "password_file = \"/p\"; };\n"
+                      "listen: { socket = \"/p\"; };",
+         ":4: listen.socket: must be another path"},
+        {"uplink.stamp",
+         UPLINK "protocol = 4; stamp = true; backoff: { min = \"3m\"; max = \"2m\"; }; };\n",
+         ":2: uplink.stamp: needs uplink.protocol = 5"},
+        {"uplink.topic_prefix", AUDIT UPLINK "client_id = \"%x\"; topic_prefix = \"%x\"; };\n",
+         ":3: uplink.topic_prefix: must hold no % but"},
+    };
+    struct fixture *fixture = *state;
+
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        const char *const needed[] = {rows[i].needed, NULL};
+        struct config *config = NULL;
+
+        files_write(fixture->path, rows[i].text, strlen(rows[i].text));
+        assert_int_equal(config_load_needed(fixture->path, needed, &config, fixture->error),
+                         -EINVAL);
+        assert_null(config);
+        if (!strstr(fixture->error, rows[i].error))
+            fail_msg("\"%s\" is not in \"%s\"", rows[i].error, fixture->error);
+    }
+}
+
+static void errors_that_are_passed_over_leave_what_is_needed(void **state)
+{
+    static const char *const needed[] = {"spool.directory", NULL};
+    static const char text[] =
+        DIRECTORY AUDIT UPLINK "password_file = \"/p\"; client_id = \"%x\"; protocol = 4; "
+                               "stamp = true; tls: { cert_file = \"/c\"; }; };\n";
+    struct fixture *fixture = *state;
+    struct config *config = NULL;
+
+    files_write(fixture->path, text, strlen(text));
+    assert_int_equal(config_load_needed(fixture->path, needed, &config, fixture->error), 0);
+    assert_true(config->is_partial);
+    assert_string_equal(config->spool.directory, "/data");
+    /* the first of five */
+    assert_non_null(
+        strstr(fixture->error, ":4: uplink.tls.cert_file: needs encrypted brokers"));
+    config_free(config);
+}
+
 static void brokers_that_cannot_be_are_refused(void **state)
 {
     static const char scheme[] = "must begin with tcp://, mqtt://, ssl:// or mqtts://, as in "
@@ -1223,7 +1575,6 @@ static void brokers_that_cannot_be_are_refused(void **state)
         {"tcp://a:1883/", port},
         {"tcp://a:-1", port},
         {"tcp://a/b", end},
-        {"tcp://user@a", end},
         {"tcp://a b", end},
         {"tcp://2001:db8::1", port},
         {"tcp://[::1]x", end},
@@ -1325,9 +1676,12 @@ static void a_byte_order_mark_is_refused(void **state)
 static void backoff_that_runs_backwards_is_refused(void **state)
 {
     refuse(*state, UPLINK "backoff: { max = \"1s\";\n min = \"2s\"; }; };",
-           ":3: uplink.backoff.min: must not be above uplink.backoff.max");
+           ":3: uplink.backoff.min: 2 s must not be above uplink.backoff.max, which is 1 s");
     refuse(*state, UPLINK "\nbackoff: {\n max = \"500ms\"; }; };",
-           ":3: uplink.backoff.min: must not be above uplink.backoff.max");
+           ":3: uplink.backoff.min: 1 s must not be above uplink.backoff.max, which is 500 ms");
+    refuse(
+        *state, UPLINK "backoff: { min = \"5m\"; }; };",
+        ":2: uplink.backoff.min: 5 min must not be above uplink.backoff.max, which is 2 min");
     accept(*state, UPLINK "backoff: { min = \"2m\"; }; };");
 }
 
@@ -1437,10 +1791,13 @@ static void file_that_cannot_be_read_is_refused(void **state)
 {
     struct fixture *fixture = *state;
     struct config *config = NULL;
-    char wanted[160];
+    char wanted[300];
 
     assert_int_equal(config_load(fixture->path, &config, fixture->error), -EINVAL);
-    (void)snprintf(wanted, sizeof(wanted), "%s: No such file or directory", fixture->path);
+    (void)snprintf(wanted, sizeof(wanted),
+                   "%s: No such file or directory; name another file with -c, or write one, "
+                   "beginning with the sample in /usr/share/doc/mqtt-spoold",
+                   fixture->path);
     assert_string_equal(fixture->error, wanted);
     assert_int_equal(config_load(fixture->folder, &config, fixture->error), -EINVAL);
     (void)snprintf(wanted, sizeof(wanted), "%s: is no regular file", fixture->folder);
@@ -1579,8 +1936,18 @@ static const struct {
 } reloadable[] = {
     VALUE(
         "spool.disk_reserve", BROKER "spool: { disk_reserve = \"1M\"; };", spool.disk_reserve),
+    VALUE("spool.commit_interval",
+          BROKER "spool: { commit_interval = \"1s\"; };",
+          spool.commit_interval_ms),
     VALUE("listen.max_clients", BROKER "listen: { max_clients = 1; };", listen.max_clients),
     VALUE("listen.max_packet", BROKER "listen: { max_packet = \"1k\"; };", listen.max_packet),
+    VALUE("listen.max_sessions", BROKER "listen: { max_sessions = 1; };", listen.max_sessions),
+    VALUE("listen.session_expiry",
+          BROKER "listen: { session_expiry = \"1s\"; };",
+          listen.session_expiry_ms),
+    VALUE("listen.session_backlog",
+          BROKER "listen: { session_backlog = \"64k\"; };",
+          listen.session_backlog),
     VALUE("retention.max_messages",
           BROKER "retention: { max_messages = 1; };",
           retention.max_messages),
@@ -1621,6 +1988,7 @@ static const struct {
     VALUE("audit.keep", BROKER "audit: { keep = \"1d\"; };", audit.keep_ms),
     VALUE("audit.max_waiting", BROKER "audit: { max_waiting = 1000; };", audit.max_waiting),
     VALUE("audit.when_full", BROKER "audit: { when_full = \"prune\"; };", audit.when_full),
+    VALUE("access", BROKER "access = ( { user = 0; } );", access_count),
     VALUE("status_interval", BROKER "status_interval = \"1s\";", status_interval_ms),
     VALUE("log_level", BROKER "log_level = \"debug\";", log_level),
 };
@@ -1631,7 +1999,7 @@ static void find_reloadable(void *context, const char *path, const char *value, 
     size_t *found = context;
 
     (void)value;
-    if (!reloads || strncmp(path, "lanes", 5) == 0)
+    if (!reloads || strncmp(path, "lanes", 5) == 0 || strncmp(path, "access.", 7) == 0)
         return;
     for (size_t i = 0; i < RELOADABLE_COUNT; i++) {
         if (strcmp(reloadable[i].path, path) == 0) {
@@ -1702,11 +2070,14 @@ int main(void)
     const struct CMUnitTest tests[] = {
         CASE(sample_holds_every_key_at_its_default_and_no_other),
         CASE(sample_loads_like_a_file_with_brokers_alone),
-        CASE(example_of_lanes_in_the_sample_is_taken),
+        CASE(examples_of_lists_in_the_sample_are_taken),
         CASE(man_page_has_every_key_with_default_and_reload),
         CASE(defaults_are_those_of_the_design),
         CASE(every_kind_of_value_is_taken_from_the_file),
         CASE(lanes_are_taken_in_their_order_with_limits_of_their_own),
+        CASE(entries_of_access_are_taken_in_their_order),
+        CASE(job_reads_the_file_on_a_thread),
+        CASE(abandoned_job_frees_what_it_read),
         CASE(limit_that_a_lane_does_not_give_is_that_of_retention),
         CASE(sizes_have_units_of_1024),
         CASE(times_have_units_from_ms_to_d),
@@ -1733,6 +2104,10 @@ int main(void)
         CASE(file_that_includes_itself_is_refused),
         CASE(number_above_32_bits_is_refused_not_cut),
         CASE(key_not_yet_supported_is_refused_by_name),
+        CASE(names_that_do_not_exist_are_refused),
+        CASE(entry_of_access_without_whom_or_with_two_is_refused),
+        CASE(keys_of_access_are_checked_as_all_others),
+        CASE(more_than_1000_entries_of_access_are_refused),
         CASE(lane_without_name_or_topics_is_refused),
         CASE(lane_names_that_cannot_be_are_refused),
         CASE(filters_that_match_nothing_are_refused),
@@ -1744,6 +2119,12 @@ int main(void)
         CASE(file_that_is_read_and_written_is_refused),
         CASE(paths_that_only_look_alike_are_taken),
         CASE(host_name_that_is_not_utf8_is_refused_for_the_client_id),
+        CASE(a_password_in_a_broker_is_refused),
+        CASE(a_group_that_does_not_exist_is_refused_by_the_test),
+        CASE(what_is_needed_is_read_of_a_file_with_other_errors),
+        CASE(an_error_of_a_needed_key_is_never_passed_over),
+        CASE(errors_that_are_passed_over_leave_what_is_needed),
+        CASE(topics_where_only_a_broker_publishes_are_refused),
         CASE(brokers_that_cannot_be_are_refused),
         CASE(broker_list_is_bounded_and_not_mixed),
         CASE(tls_keys_that_cannot_work_are_refused),

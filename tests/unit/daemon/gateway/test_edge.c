@@ -15,11 +15,12 @@
 #include <string.h>
 #include <systemd/sd-event.h>
 
+#include "daemon/config/config.h"
 #include "daemon/gateway/edge_timer.h"
 #include "daemon/gateway/gateway-private.h"
 #include "daemon/gateway/gateway.h"
 #include "daemon/gateway/limits.h"
-#include "daemon/ingress/session.h"
+#include "daemon/ingress/connection.h"
 #include "daemon/mqtt/packet.h"
 #include "daemon/uplink/uplink.h"
 #include "store/spool.h"
@@ -30,15 +31,15 @@ static void expect_trace(const char *expected)
     assert_string_equal(fakes_take_trace(), expected);
 }
 
-static void publish(struct session *session)
+static void publish(struct connection *connection)
 {
-    assert_int_equal(fakes_publish(session, "plant/1", "payload").kind, SESSION_ACCEPT);
+    assert_int_equal(fakes_publish(connection, "plant/1", "payload").kind, CONNECTION_ACCEPT);
 }
 
 static void acknowledgements_and_forwarding_follow_the_commit(void **state)
 {
     struct gateway *gateway = fakes_open("");
-    struct session *one = fakes_connect("one", 1000), *two = fakes_connect("two", 1000);
+    struct connection *one = fakes_connect("one", 1000), *two = fakes_connect("two", 1000);
 
     (void)state;
     publish(one);
@@ -53,16 +54,16 @@ static void acknowledgements_and_forwarding_follow_the_commit(void **state)
 
 static void what_is_committed_already_is_sent_before_the_commit(void **state)
 {
-    struct session *session;
+    struct connection *connection;
 
     (void)state;
     (void)fakes_open("");
-    session = fakes_connect("one", 1000);
+    connection = fakes_connect("one", 1000);
     fakes.room = 1;
-    publish(session);
-    publish(session);
+    publish(connection);
+    publish(connection);
     fakes_edge();
-    publish(session);
+    publish(connection);
     fakes.room = 2;
     (void)fakes_take_trace();
     fakes_edge();
@@ -72,16 +73,16 @@ static void what_is_committed_already_is_sent_before_the_commit(void **state)
 static void a_batch_without_room_is_refused_and_never_acknowledged(void **state)
 {
     struct gateway *gateway = fakes_open("");
-    struct session *session = fakes_connect("one", 1000);
+    struct connection *connection = fakes_connect("one", 1000);
 
     (void)state;
-    publish(session);
+    publish(connection);
     fakes.commit = (struct fake_result){SPOOL_E_DISK, 1};
     (void)fakes_take_trace();
     fakes_edge();
     expect_trace("retain commit refuse-one ");
-    assert_int_equal(session->code, MQTT_QUOTA_EXCEEDED);
-    assert_int_equal(session->acknowledged, 0);
+    assert_int_equal(connection->code, MQTT_QUOTA_EXCEEDED);
+    assert_int_equal(connection->acknowledged, 0);
     assert_int_equal(gateway->counters.accepted, 0);
     assert_int_equal(gateway->counters.refused, 1);
     assert_int_equal(fakes_logged("spool_full reason=disk"), 1);
@@ -91,14 +92,14 @@ static void a_batch_without_room_is_refused_and_never_acknowledged(void **state)
 static void a_batch_under_a_lock_is_refused_and_the_lock_noted(void **state)
 {
     struct gateway *gateway = fakes_open("");
-    struct session *session = fakes_connect("one", 1000);
+    struct connection *connection = fakes_connect("one", 1000);
 
     (void)state;
-    publish(session);
+    publish(connection);
     fakes.commit = (struct fake_result){SPOOL_E_BUSY, 1};
     fakes_edge();
-    assert_int_equal(session->acknowledged, 0);
-    assert_int_equal(session->code, MQTT_QUOTA_EXCEEDED);
+    assert_int_equal(connection->acknowledged, 0);
+    assert_int_equal(connection->code, MQTT_QUOTA_EXCEEDED);
     assert_true(gateway->intake.lock.is_held);
     assert_int_equal(fakes_logged("database_locked "), 1);
     assert_true(gateway->edge_timer.is_awaited); /* it is tried again */
@@ -109,10 +110,10 @@ static void a_batch_under_a_lock_is_refused_and_the_lock_noted(void **state)
 static void a_commit_that_fails_ends_the_daemon_without_an_acknowledgement(void **state)
 {
     struct gateway *gateway = fakes_open("");
-    struct session *session = fakes_connect("one", 1000);
+    struct connection *connection = fakes_connect("one", 1000);
 
     (void)state;
-    publish(session);
+    publish(connection);
     fakes.commit.value = -EIO;
     (void)fakes_take_trace();
     fakes_edge();
@@ -158,32 +159,40 @@ static void a_failed_export_is_named(void **state)
 static void a_lane_above_its_limit_is_evicted_before_the_commit(void **state)
 {
     struct gateway *gateway = fakes_open("retention: { max_messages = 2; };");
-    struct session *session = fakes_connect("one", 1000);
+    struct connection *connection = fakes_connect("one", 1000);
 
     (void)state;
     fakes_link_state(UPLINK_IDLE);
     for (unsigned i = 0; i < 5; i++)
-        publish(session);
+        publish(connection);
     fakes_edge();
     struct spool_ledger ledger = fakes_ledger();
     assert_int_equal(ledger.accepted, 5);
     assert_int_equal(ledger.ended[SPOOL_EVICTED], 3);
     assert_int_equal(gateway->counters.ended, 3);
     assert_int_equal(gateway->ticks.undelivered, 3);
-    assert_int_equal(session->acknowledged, 1);
+    assert_int_equal(connection->acknowledged, 1);
+}
+
+/* 200 messages wait where 10 may from now on. */
+static struct gateway *open_with_lowered_limit(void)
+{
+    struct gateway *gateway = fakes_open("");
+    struct connection *connection = fakes_connect("one", 1000);
+
+    fakes_link_state(UPLINK_IDLE);
+    for (unsigned i = 0; i < 200; i++)
+        publish(connection);
+    fakes_edge();
+    fakes_reload("retention: { max_messages = 10; };");
+    return gateway;
 }
 
 static void a_lowered_limit_evicts_in_steps(void **state)
 {
-    struct gateway *gateway = fakes_open("");
-    struct session *session = fakes_connect("one", 1000);
+    struct gateway *gateway = open_with_lowered_limit();
 
     (void)state;
-    fakes_link_state(UPLINK_IDLE);
-    for (unsigned i = 0; i < 200; i++)
-        publish(session);
-    fakes_edge();
-    fakes_reload("retention: { max_messages = 10; };");
     fakes_pass_time(1000);
     fakes_edge();
     assert_int_equal(fakes_ledger().ended[SPOOL_EVICTED],
@@ -199,15 +208,15 @@ static void a_lowered_limit_evicts_in_steps(void **state)
 
 static void a_retention_that_has_no_room_is_no_failure(void **state)
 {
-    struct session *session;
+    struct connection *connection;
 
     (void)state;
     (void)fakes_open("");
-    session = fakes_connect("one", 1000);
-    publish(session);
+    connection = fakes_connect("one", 1000);
+    publish(connection);
     fakes.retain.value = SPOOL_E_DISK;
     fakes_edge();
-    assert_int_equal(session->acknowledged, 1);
+    assert_int_equal(connection->acknowledged, 1);
     assert_int_equal(fakes_exit_code(), -1);
 }
 
@@ -236,22 +245,187 @@ static void much_that_is_settled_is_committed_at_once(void **state)
 static void settlements_wait_for_company(void **state)
 {
     struct gateway *gateway = fakes_open("");
-    struct session *session = fakes_connect("one", 1000);
+    struct connection *connection = fakes_connect("one", 1000);
 
     (void)state;
-    publish(session);
+    publish(connection);
     fakes_edge();
     fakes_edge(); /* for the cursor of the export */
     fakes_answer(1, UPLINK_DELIVERED, -1);
+    fakes_refill();
+    assert_false(gateway->edge_timer.is_armed);
+    assert_true(gateway->edge_timer.is_awaited);
+    assert_int_equal(fakes_due_ms(gateway->edge_timer.deadline), GATEWAY_SETTLE_LATEST_MS);
     fakes.commit = (struct fake_result){SPOOL_E_BUSY, 1};
     fakes_edge();
     assert_false(gateway->edge_timer.is_armed);
     assert_true(gateway->edge_timer.is_awaited);
-    assert_int_equal(fakes_due_ms(gateway->edge_timer.deadline), GATEWAY_SETTLE_LATEST_MS);
+    assert_int_equal(fakes_due_ms(gateway->edge_timer.deadline), GATEWAY_WORK_LATEST_MS);
     assert_int_equal(gateway->forward.settled, 1);
     fakes_edge();
     assert_int_equal(gateway->forward.settled, 0);
     assert_int_equal(fakes_ledger().ended[SPOOL_DELIVERED], 1);
+}
+
+/* ---- spool.commit_interval ---- */
+
+static struct gateway *open_with_interval(uint64_t interval_ms)
+{
+    struct gateway *gateway = fakes_open("");
+
+    gateway->config->spool.commit_interval_ms = interval_ms;
+    fakes_edge();
+    (void)fakes_take_trace();
+    return gateway;
+}
+
+static void what_comes_within_the_interval_shares_a_commit(void **state)
+{
+    struct gateway *gateway = open_with_interval(1000);
+    struct connection *one = fakes_connect("one", 1000), *two = fakes_connect("two", 1000);
+
+    (void)state;
+    publish(one);
+    fakes_edge();
+    expect_trace("append ");
+    assert_int_equal(one->acknowledged, 0);
+    assert_int_equal(fakes_due_ms(gateway->edge_timer.deadline), 1000);
+    fakes_pass_time(600);
+    publish(two);
+    fakes_edge();
+    expect_trace("append ");
+    assert_int_equal(fakes_due_ms(gateway->edge_timer.deadline), 400);
+    fakes_pass_time(400);
+    fakes_edge();
+    expect_trace("retain commit acknowledge-one acknowledge-two send-1 send-2 export ");
+    assert_int_equal(fakes_ledger().accepted, 2);
+}
+
+static void after_a_quiet_interval_a_message_is_committed_at_once(void **state)
+{
+    (void)state;
+    (void)open_with_interval(1000);
+    fakes_pass_time(1000);
+    publish(fakes_connect("one", 1000));
+    fakes_edge();
+    expect_trace("append retain commit acknowledge-one send-1 export ");
+}
+
+static void a_tick_does_not_shorten_the_interval(void **state)
+{
+    struct connection *connection;
+
+    (void)state;
+    (void)open_with_interval(5000);
+    connection = fakes_connect("one", 1000);
+    publish(connection);
+    for (int second = 0; second < 4; second++) {
+        fakes_pass_time(GATEWAY_TICK_MS);
+        fakes_tick();
+        fakes_edge();
+    }
+    assert_int_equal(connection->acknowledged, 0);
+    assert_null(strstr(fakes_take_trace(), "commit"));
+    fakes_pass_time(GATEWAY_TICK_MS);
+    fakes_tick();
+    fakes_edge();
+    assert_int_equal(connection->acknowledged, 1);
+}
+
+static void a_client_without_a_share_does_not_wait_for_the_interval(void **state)
+{
+    struct connection *connection;
+    unsigned accepted = 0;
+
+    (void)state;
+    (void)open_with_interval(5000);
+    connection = fakes_connect("one", 1000);
+    while (fakes_publish(connection, "plant/1", "payload").kind == CONNECTION_ACCEPT)
+        accepted++;
+    assert_in_range(accepted, 100, GATEWAY_BATCH_MESSAGES);
+    fakes_edge();
+    assert_int_equal(connection->acknowledged, 1); /* all of them */
+    publish(connection);                           /* the next one waits again */
+    fakes_edge();
+    assert_int_equal(connection->acknowledged, 1);
+}
+
+/* Settlements keep their places in the window until they are committed. */
+static void a_window_that_fills_does_not_wait_for_the_interval(void **state)
+{
+    struct gateway *gateway = open_with_interval(5000);
+    struct connection *connection = fakes_connect("one", 1000);
+
+    (void)state;
+    for (unsigned i = 0; i < 30; i++)
+        publish(connection);
+    fakes_pass_time(5000);
+    fakes_edge();
+    assert_int_equal(connection->acknowledged, 1);
+    for (uint64_t id = 1; id <= 24; id++)
+        fakes_answer(id, UPLINK_DELIVERED, -1);
+    fakes_refill();
+    assert_int_equal(fakes_ledger().ended[SPOOL_DELIVERED], 0);
+    fakes_answer(25, UPLINK_DELIVERED, -1); /* a quarter of the window */
+    fakes_refill();
+    assert_int_equal(fakes_ledger().ended[SPOOL_DELIVERED], 25);
+    assert_int_equal(gateway->forward.settled, 0);
+}
+
+static void a_stop_does_not_wait_for_the_interval(void **state)
+{
+    struct gateway *gateway = open_with_interval(5000);
+    struct connection *connection = fakes_connect("one", 1000);
+
+    (void)state;
+    publish(connection);
+    fakes_edge();
+    assert_int_equal(connection->acknowledged, 0);
+    gateway_stop(gateway);
+    assert_int_equal(connection->acknowledged, 1);
+}
+
+static void a_reload_does_not_wait_for_the_interval(void **state)
+{
+    struct gateway *gateway = open_with_interval(5000);
+    struct connection *connection = fakes_connect("one", 1000);
+
+    (void)state;
+    publish(connection);
+    fakes_edge();
+    assert_int_equal(connection->acknowledged, 0);
+    fakes_reload("");
+    assert_int_equal(gateway->config->spool.commit_interval_ms, 0);
+    fakes_edge();
+    assert_int_equal(connection->acknowledged, 1);
+}
+
+static void evictions_in_steps_do_not_wait_for_the_interval(void **state)
+{
+    struct gateway *gateway = open_with_lowered_limit();
+
+    (void)state;
+    gateway->config->spool.commit_interval_ms = 5000;
+    for (unsigned i = 0; i < 11; i++) {
+        fakes_pass_time(GATEWAY_RETAIN_PAUSE_MS);
+        fakes_edge();
+    }
+    assert_int_equal(fakes_ledger().spooled, 10);
+}
+
+static void a_lock_is_tried_again_within_the_interval(void **state)
+{
+    struct gateway *gateway = open_with_interval(5000);
+
+    (void)state;
+    fakes_pass_time(5000);
+    publish(fakes_connect("one", 1000));
+    fakes.commit = (struct fake_result){SPOOL_E_BUSY, 1};
+    fakes_edge();
+    assert_true(gateway->intake.lock.is_held);
+    fakes_pass_time(GATEWAY_LOCKED_RETRY_MS);
+    fakes_edge();
+    assert_false(gateway->intake.lock.is_held);
 }
 
 static int64_t priority_of(sd_event_source *source)
@@ -295,15 +469,15 @@ static void an_append_brings_an_awaited_edge_forward(void **state)
     assert_non_null(strstr(fakes_take_trace(), "commit acknowledge-one "));
 }
 
-static void sessions_that_closed_are_freed_at_the_edge(void **state)
+static void connections_that_closed_are_freed_at_the_edge(void **state)
 {
-    struct session *session;
+    struct connection *connection;
 
     (void)state;
     (void)fakes_open("");
-    session = fakes_connect("one", 1000);
-    publish(session);
-    fakes_leave(session);
+    connection = fakes_connect("one", 1000);
+    publish(connection);
+    fakes_leave(connection);
     (void)fakes_take_trace();
     fakes_edge();
     expect_trace("retain commit send-1 export free-one ");
@@ -318,9 +492,9 @@ static void what_is_exported_goes_to_the_journal_as_configured(void **state)
     for (unsigned i = 0; i < 3; i++) {
         (void)snprintf(extra, sizeof(extra), "audit: { journal = \"%s\"; };", which[i]);
         (void)fakes_open(extra);
-        struct session *session = fakes_connect("one", 1000);
-        publish(session);
-        publish(session);
+        struct connection *connection = fakes_connect("one", 1000);
+        publish(connection);
+        publish(connection);
         fakes_edge();
         unsigned first = fakes.sent_count - 2;
         fakes.journaled = 0;
@@ -351,9 +525,18 @@ int main(void)
         FAKES_TEST(rows_that_are_left_arm_another_edge),
         FAKES_TEST(much_that_is_settled_is_committed_at_once),
         FAKES_TEST(settlements_wait_for_company),
+        FAKES_TEST(what_comes_within_the_interval_shares_a_commit),
+        FAKES_TEST(after_a_quiet_interval_a_message_is_committed_at_once),
+        FAKES_TEST(a_tick_does_not_shorten_the_interval),
+        FAKES_TEST(a_client_without_a_share_does_not_wait_for_the_interval),
+        FAKES_TEST(a_window_that_fills_does_not_wait_for_the_interval),
+        FAKES_TEST(a_stop_does_not_wait_for_the_interval),
+        FAKES_TEST(a_reload_does_not_wait_for_the_interval),
+        FAKES_TEST(evictions_in_steps_do_not_wait_for_the_interval),
+        FAKES_TEST(a_lock_is_tried_again_within_the_interval),
         FAKES_TEST(the_deadline_runs_the_edge_before_all_else),
         FAKES_TEST(an_append_brings_an_awaited_edge_forward),
-        FAKES_TEST(sessions_that_closed_are_freed_at_the_edge),
+        FAKES_TEST(connections_that_closed_are_freed_at_the_edge),
         FAKES_TEST(what_is_exported_goes_to_the_journal_as_configured),
     };
 

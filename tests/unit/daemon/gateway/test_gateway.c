@@ -12,9 +12,12 @@
 #include <errno.h>
 #include <signal.h>
 #include <stdbool.h>
+#include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 
+#include "base/regular.h"
 #include "daemon/gateway/gateway-private.h"
 #include "daemon/gateway/gateway.h"
 #include "daemon/ingress/listener.h"
@@ -31,6 +34,32 @@ static void a_start_says_what_is_spooled_and_proves_that_it_can_write(void **sta
     assert_int_equal(fakes_logged("spooled=0 accepted=0 balanced=yes"), 1);
     assert_true(fakes.gateway->edge_timer.is_armed);
     assert_true(spool_has_work(fakes.gateway->spool));
+    assert_int_equal(fakes_logged("held "), 0);
+}
+
+static void a_start_names_the_lanes_that_are_held(void **state)
+{
+    (void)state;
+    assert_int_equal(fakes_new("lanes = ( { name = \"a\"; topics = ( \"a/#\" ); },"
+                               " { name = \"b\"; topics = ( \"b/#\" ); } );"),
+                     0);
+    assert_int_equal(spool_set_hold(fakes.gateway->spool, "b", true), 0);
+    assert_int_equal(spool_set_hold(fakes.gateway->spool, "default", true), 0);
+    assert_int_equal(gateway_start(fakes.gateway), 0);
+    assert_int_equal(fakes_logged("held lanes=\"default b\" remedy=\"nothing of them is sent "
+                                  "until mqtt-spool release"),
+                     1);
+}
+
+static void a_start_names_the_hold_of_all_lanes(void **state)
+{
+    (void)state;
+    assert_int_equal(fakes_new(""), 0);
+    assert_int_equal(spool_set_hold(fakes.gateway->spool, NULL, true), 0);
+    assert_int_equal(gateway_start(fakes.gateway), 0);
+    assert_int_equal(fakes_logged("held lanes=all remedy=\"nothing is sent until mqtt-spool "
+                                  "release\""),
+                     1);
 }
 
 static void a_start_that_fails_commits_nothing(void **state)
@@ -110,7 +139,7 @@ static void expect_not_opened(int condition, int expected, const char *remedy)
 static void each_obstacle_has_a_remedy_and_says_whether_a_restart_helps(void **state)
 {
     (void)state;
-    expect_not_opened(SPOOL_E_LOCKED, GATEWAY_E_LOGGED, "another mqtt-spoold runs");
+    expect_not_opened(SPOOL_E_LOCKED, GATEWAY_E_LOGGED, "stop one of the two");
     expect_not_opened(SPOOL_E_BUSY, GATEWAY_E_LOGGED, "holds the database locked");
     expect_not_opened(SPOOL_E_DISK, GATEWAY_E_LOGGED, "the disk is full");
     expect_not_opened(SPOOL_E_NEWER, GATEWAY_E_OPERATOR, "a newer version wrote this spool");
@@ -118,9 +147,32 @@ static void each_obstacle_has_a_remedy_and_says_whether_a_restart_helps(void **s
     expect_not_opened(SPOOL_E_LANES, GATEWAY_E_OPERATOR, "the names of older lanes");
     expect_not_opened(-ENAMETOOLONG, GATEWAY_E_OPERATOR, "a folder with a shorter path");
     expect_not_opened(-EIO, GATEWAY_E_LOGGED, "reads or writes fail");
-    expect_not_opened(-ENOTDIR, GATEWAY_E_LOGGED, "is a file: move that file away");
-    expect_not_opened(-EROFS, GATEWAY_E_LOGGED, "ReadWritePaths=");
-    expect_not_opened(-EACCES, GATEWAY_E_LOGGED, "see the folder's permissions");
+    expect_not_opened(-ENOTDIR, GATEWAY_E_OPERATOR, "is a file: move that file away");
+    expect_not_opened(-REGULAR_OTHER, GATEWAY_E_OPERATOR, "another kind of file");
+    expect_not_opened(-ENOENT, GATEWAY_E_LOGGED, "create the folder");
+    expect_not_opened(-EBADF, GATEWAY_E_LOGGED, "see the folder's permissions");
+}
+
+/* A folder that cannot be created may be on a disk that is mounted later. */
+static void a_folder_without_permission_needs_the_operator_if_it_exists(void **state)
+{
+    static const struct {
+        int condition;
+        const char *remedy;
+    } rows[] = {
+        {-EROFS, "ReadWritePaths="},
+        {-EACCES, "correct the permissions"},
+        {-EPERM, "correct the permissions"},
+    };
+    char path[128];
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
+        expect_not_opened(rows[i].condition, GATEWAY_E_LOGGED, rows[i].remedy);
+    (void)snprintf(path, sizeof(path), "%s/spool", fakes.directory);
+    assert_int_equal(mkdir(path, 0700), 0);
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
+        expect_not_opened(rows[i].condition, GATEWAY_E_OPERATOR, rows[i].remedy);
 }
 
 static void what_was_in_the_way_of_the_spool_is_named(void **state)
@@ -143,7 +195,7 @@ static void a_damaged_spool_is_salvaged_and_served(void **state)
     assert_int_equal(
         fakes_logged("spool_salvaged salvaged=5 damaged=2 rejected_lost=0 moved_to="), 1);
     assert_int_equal(fakes_logged("spool_lost"), 0);
-    assert_int_equal(fakes.gateway->salvaged.wall_ms, fakes.now.wall_ms);
+    assert_int_equal(fakes.gateway->status.salvaged.wall_ms, fakes.now.wall_ms);
 }
 
 static void a_salvage_without_counters_says_that_more_may_be_lost(void **state)
@@ -225,6 +277,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         FAKES_TEST(a_start_says_what_is_spooled_and_proves_that_it_can_write),
+        FAKES_TEST(a_start_names_the_lanes_that_are_held),
+        FAKES_TEST(a_start_names_the_hold_of_all_lanes),
         FAKES_TEST(a_start_that_fails_commits_nothing),
         FAKES_TEST(what_is_in_the_way_of_a_part_is_passed_on),
         FAKES_TEST(a_ledger_that_cannot_be_read_is_no_start),
@@ -232,6 +286,7 @@ int main(void)
         FAKES_TEST(a_last_commit_that_fails_is_an_error_and_loses_nothing),
         FAKES_TEST(nothing_is_freed_without_harm),
         FAKES_TEST(each_obstacle_has_a_remedy_and_says_whether_a_restart_helps),
+        FAKES_TEST(a_folder_without_permission_needs_the_operator_if_it_exists),
         FAKES_TEST(what_was_in_the_way_of_the_spool_is_named),
         FAKES_TEST(a_damaged_spool_is_salvaged_and_served),
         FAKES_TEST(a_salvage_without_counters_says_that_more_may_be_lost),

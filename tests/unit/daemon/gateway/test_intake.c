@@ -18,7 +18,7 @@
 #include "daemon/gateway/intake.h"
 #include "daemon/gateway/limits.h"
 #include "daemon/gateway/turn.h"
-#include "daemon/ingress/session.h"
+#include "daemon/ingress/connection.h"
 #include "daemon/uplink/uplink.h"
 #include "store/spool.h"
 #include "tests/support/gateway_fakes.h"
@@ -120,7 +120,7 @@ static void an_eviction_for_the_disk_is_a_shortage_until_the_disk_has_room(void 
     pass_time(intake, CONDITION_OVER_MS);
     assert_int_equal(fakes_logged("disk_room"), 0);
     intake_watch_disk(intake, true);
-    assert_int_equal(fakes_logged("disk_room after_ms=5250"), 1);
+    assert_int_equal(fakes_logged("disk_room after_ms=5250 room=\"on the disk\""), 1);
     assert_string_equal(intake_describe_disk(intake), "");
     assert_int_equal(fakes_logged("disk_short"), 1);
 }
@@ -263,6 +263,33 @@ static void the_tick_ends_what_is_over_without_a_message(void **state)
     assert_int_equal(fakes_logged("spool_room new_messages=accepted"), 1);
 }
 
+static void expect_lane_full(struct intake *intake, const char *lane, const char *remedy)
+{
+    intake_note_lane_full(intake, 1);
+    assert_int_equal(fakes_logged("spool_full reason=limits lane=b new_messages=blocked "), 1);
+    assert_int_equal(fakes_logged(remedy), 1);
+    intake_note_lane_room(intake, 1);
+    pass_time(intake, CONDITION_OVER_MS);
+    intake_note_lane_room(intake, 1);
+    fakes_forget_log();
+    assert_int_equal(spool_set_hold(fakes.gateway->spool, lane, true), 0);
+}
+
+static void a_lane_that_is_full_because_it_is_held_is_to_be_released(void **state)
+{
+    struct intake *intake = open_intake(BLOCKED_LANE);
+
+    (void)state;
+    expect_lane_full(intake, "default", "remedy=\"bring the link back, or raise max_messages");
+    expect_lane_full(intake, "b", "remedy=\"bring the link back, or raise max_messages");
+    expect_lane_full(
+        intake, NULL,
+        "remedy=\"an operator holds this lane: mqtt-spool release --lane b, or raise "
+        "max_messages");
+    expect_lane_full(intake, NULL,
+                     "remedy=\"an operator holds all lanes: mqtt-spool release, or raise ");
+}
+
 static void whether_a_disk_has_room_is_known_only_from_a_message(void **state)
 {
     struct intake *intake = open_intake("");
@@ -297,13 +324,13 @@ static void the_room_of_a_lane_is_that_of_its_tighter_limit(void **state)
 static void a_lane_at_its_limit_accepts_nothing_unless_it_evicts(void **state)
 {
     struct intake *intake = open_intake(BLOCKED_LANE "retention: { max_messages = 1; };");
-    struct session *session = fakes_connect("one", 1000);
+    struct connection *connection = fakes_connect("one", 1000);
 
     (void)state;
     fakes_link_state(UPLINK_IDLE);
     assert_false(intake_lane_accepts_nothing(intake, 1));
-    assert_int_equal(fakes_publish(session, "b/1", "x").kind, SESSION_ACCEPT);
-    assert_int_equal(fakes_publish(session, "c/1", "x").kind, SESSION_ACCEPT);
+    assert_int_equal(fakes_publish(connection, "b/1", "x").kind, CONNECTION_ACCEPT);
+    assert_int_equal(fakes_publish(connection, "c/1", "x").kind, CONNECTION_ACCEPT);
     fakes_edge();
     assert_true(intake_lane_accepts_nothing(intake, 1)); /* no producer has tried */
     assert_false(intake_lane_accepts_nothing(intake, 0));
@@ -356,6 +383,7 @@ int main(void)
         FAKES_TEST(a_lock_that_is_gone_is_no_reason_in_the_status),
         FAKES_TEST(a_lock_is_logged_once_and_tried_again_after_a_pause),
         FAKES_TEST(the_tick_ends_what_is_over_without_a_message),
+        FAKES_TEST(a_lane_that_is_full_because_it_is_held_is_to_be_released),
         FAKES_TEST(whether_a_disk_has_room_is_known_only_from_a_message),
         FAKES_TEST(the_room_of_a_lane_is_that_of_its_tighter_limit),
         FAKES_TEST(a_lane_at_its_limit_accepts_nothing_unless_it_evicts),

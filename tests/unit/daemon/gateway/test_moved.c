@@ -17,7 +17,7 @@
 #include "daemon/gateway/gateway-private.h"
 #include "daemon/gateway/gateway.h"
 #include "daemon/gateway/moved.h"
-#include "daemon/ingress/session.h"
+#include "daemon/ingress/connection.h"
 #include "daemon/uplink/uplink.h"
 #include "store/spool.h"
 #include "tests/support/gateway_fakes.h"
@@ -37,12 +37,12 @@ static struct gateway *open_moved(enum spool_move what, bool is_restorable)
 
 static void files_under_another_name_end_the_daemon(void **state)
 {
-    struct session *session;
+    struct connection *connection;
 
     (void)state;
     (void)open_moved(SPOOL_RENAMED, false);
-    session = fakes_connect("one", 1000);
-    (void)fakes_publish(session, "a", "x");
+    connection = fakes_connect("one", 1000);
+    (void)fakes_publish(connection, "a", "x");
     (void)fakes_take_trace();
     fakes.commit.value = SPOOL_E_MOVED;
     fakes_edge();
@@ -52,7 +52,7 @@ static void files_under_another_name_end_the_daemon(void **state)
                                   "lives_at=\"/elsewhere/spool.db\" acknowledged=no"),
                      1);
     assert_int_equal(fakes_exit_code(), 1);
-    assert_int_equal(session->acknowledged, 0);
+    assert_int_equal(connection->acknowledged, 0);
 }
 
 static void an_unmounted_file_system_has_its_own_remedy(void **state)
@@ -96,7 +96,7 @@ static void another_spool_that_was_set_aside_is_named(void **state)
 static void what_cannot_be_put_back_is_tried_again_while_everything_is_refused(void **state)
 {
     struct gateway *gateway = open_moved(SPOOL_REMOVED, true);
-    struct session *session = fakes_connect("one", 1000);
+    struct connection *connection = fakes_connect("one", 1000);
 
     (void)state;
     fakes.restore.value = SPOOL_E_DISK;
@@ -105,7 +105,7 @@ static void what_cannot_be_put_back_is_tried_again_while_everything_is_refused(v
     assert_int_equal(fakes_logged("spool_not_restored detail="), 1);
     assert_int_equal(fakes_logged("spool_full reason=spool_moved"), 1);
     assert_int_equal(fakes_exit_code(), -1);
-    assert_int_equal(fakes_publish(session, "a", "x").kind, SESSION_REFUSE);
+    assert_int_equal(fakes_publish(connection, "a", "x").kind, CONNECTION_REFUSE);
     (void)fakes_take_trace();
     fakes_edge();
     assert_string_equal(fakes_take_trace(), ""); /* neither a commit nor a message sent */
@@ -126,12 +126,12 @@ static void what_cannot_be_put_back_is_tried_again_while_everything_is_refused(v
 
 static void after_the_commit_that_finds_it_nothing_is_sent(void **state)
 {
-    struct session *session;
+    struct connection *connection;
 
     (void)state;
     (void)open_moved(SPOOL_REMOVED, true);
-    session = fakes_connect("one", 1000);
-    (void)fakes_publish(session, "a", "x");
+    connection = fakes_connect("one", 1000);
+    (void)fakes_publish(connection, "a", "x");
     fakes_edge();
     fakes_answer(1, UPLINK_UNKNOWN, -1);
     fakes.send = (struct fake_result){UPLINK_E_FULL, 1}; /* before the commit */
@@ -145,13 +145,13 @@ static void after_the_commit_that_finds_it_nothing_is_sent(void **state)
 
 static void a_term_tries_once_more_and_says_what_is_lost(void **state)
 {
-    struct session *session;
+    struct connection *connection;
 
     (void)state;
     (void)open_moved(SPOOL_REMOVED, true);
-    session = fakes_connect("one", 1000);
+    connection = fakes_connect("one", 1000);
     fakes_link_state(UPLINK_IDLE);
-    (void)fakes_publish(session, "a", "x");
+    (void)fakes_publish(connection, "a", "x");
     fakes_edge();
     fakes.restore.value = SPOOL_E_DISK;
     fakes.verify.value = SPOOL_E_MOVED;

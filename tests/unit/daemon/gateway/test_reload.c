@@ -16,7 +16,7 @@
 #include "daemon/gateway/gateway-private.h"
 #include "daemon/gateway/gateway.h"
 #include "daemon/gateway/intake.h"
-#include "daemon/ingress/session.h"
+#include "daemon/ingress/connection.h"
 #include "daemon/uplink/settings.h"
 #include "daemon/uplink/uplink.h"
 #include "store/spool.h"
@@ -75,19 +75,19 @@ static void what_needs_a_restart_is_named_and_left(void **state)
 static void lanes_are_found_by_their_names(void **state)
 {
     struct gateway *gateway = fakes_open(LANES_AB);
-    struct session *session = fakes_connect("one", 1000);
+    struct connection *connection = fakes_connect("one", 1000);
 
     (void)state;
     fakes_link_state(UPLINK_IDLE);
-    assert_int_equal(fakes_publish(session, "b/1", "x").kind, SESSION_ACCEPT);
-    assert_int_equal(fakes_publish(session, "b/1", "x").kind, SESSION_REFUSE);
+    assert_int_equal(fakes_publish(connection, "b/1", "x").kind, CONNECTION_ACCEPT);
+    assert_int_equal(fakes_publish(connection, "b/1", "x").kind, CONNECTION_REFUSE);
     assert_true(intake_lane_is_full(&gateway->intake, 2));
     fakes_reload(LANES_BA);
     assert_string_equal(gateway->config->lanes[0].name, "b");
     assert_true(intake_lane_is_full(&gateway->intake, 1));
     assert_false(intake_lane_is_full(&gateway->intake, 2));
-    assert_int_equal(fakes_publish(session, "b/1", "x").kind, SESSION_REFUSE);
-    assert_int_equal(fakes_publish(session, "a/1", "x").kind, SESSION_ACCEPT);
+    assert_int_equal(fakes_publish(connection, "b/1", "x").kind, CONNECTION_REFUSE);
+    assert_int_equal(fakes_publish(connection, "a/1", "x").kind, CONNECTION_ACCEPT);
     assert_int_equal(fakes_logged("spool_full reason=limits lane=b"), 1); /* the same one */
 }
 
@@ -97,32 +97,32 @@ static void lanes_are_found_by_their_names(void **state)
 
 static void one_that_waits_for_its_lane_is_offered_under_the_new_limits(void **state)
 {
-    struct session *session;
+    struct connection *connection;
 
     (void)state;
     (void)fakes_open("lanes = ( " LANE("a", "1") ", " LANE("b", "1") " );");
-    session = fakes_connect("one", 1000);
+    connection = fakes_connect("one", 1000);
     fakes_link_state(UPLINK_IDLE);
-    assert_int_equal(fakes_publish(session, "a/1", "x").kind, SESSION_ACCEPT);
-    assert_int_equal(fakes_publish(session, "b/1", "x").kind, SESSION_ACCEPT);
-    assert_int_equal(fakes_publish(session, "b/1", "x").kind, SESSION_BLOCK);
+    assert_int_equal(fakes_publish(connection, "a/1", "x").kind, CONNECTION_ACCEPT);
+    assert_int_equal(fakes_publish(connection, "b/1", "x").kind, CONNECTION_ACCEPT);
+    assert_int_equal(fakes_publish(connection, "b/1", "x").kind, CONNECTION_BLOCK);
     fakes_edge();
-    assert_int_equal(session->resumed, 0);
+    assert_int_equal(connection->resumed, 0);
     /* The lane has another number now, and that number is of a lane that is full. */
     fakes_reload("lanes = ( " LANE("b", "10") ", " LANE("a", "1") " );");
     fakes_edge();
-    assert_int_equal(session->resumed, 1);
-    assert_int_equal(session->verdict.kind, SESSION_ACCEPT);
+    assert_int_equal(connection->resumed, 1);
+    assert_int_equal(connection->verdict.kind, CONNECTION_ACCEPT);
 }
 
 static void a_lane_that_left_with_messages_is_named(void **state)
 {
     struct gateway *gateway = fakes_open(LANES_AB);
-    struct session *session = fakes_connect("one", 1000);
+    struct connection *connection = fakes_connect("one", 1000);
 
     (void)state;
     fakes_link_state(UPLINK_IDLE);
-    assert_int_equal(fakes_publish(session, "b/1", "x").kind, SESSION_ACCEPT);
+    assert_int_equal(fakes_publish(connection, "b/1", "x").kind, CONNECTION_ACCEPT);
     fakes_edge();
     fakes_reload("");
     assert_int_equal(fakes_logged("lane_not_configured lane=b spooled=1 limits=default"), 1);

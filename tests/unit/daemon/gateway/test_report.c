@@ -16,7 +16,7 @@
 #include "daemon/gateway/gateway-private.h"
 #include "daemon/gateway/gateway.h"
 #include "daemon/gateway/turn.h"
-#include "daemon/ingress/session.h"
+#include "daemon/ingress/connection.h"
 #include "daemon/uplink/uplink.h"
 #include "store/spool.h"
 #include "tests/support/gateway_fakes.h"
@@ -24,17 +24,18 @@
 #define REPORTING "report: { topic = \"r\"; };"
 #define FEW       "retention: { max_messages = 2; };\n"
 
-static struct session *open_reporting(void)
+static struct connection *open_reporting(void)
 {
     fakes.uplink_keys = REPORTING;
     (void)fakes_open(FEW);
     return fakes_connect("one", 1000);
 }
 
-static void publish_some(struct session *session, unsigned count)
+static void publish_some(struct connection *connection, unsigned count)
 {
     for (unsigned i = 0; i < count; i++)
-        assert_int_equal(fakes_publish(session, "plant/1", "payload").kind, SESSION_ACCEPT);
+        assert_int_equal(fakes_publish(connection, "plant/1", "payload").kind,
+                         CONNECTION_ACCEPT);
 }
 
 /* Of the lane of the reports. */
@@ -55,10 +56,10 @@ static uint64_t reported(void)
 
 static void failures_of_a_batch_are_one_report_of_the_next(void **state)
 {
-    struct session *session = open_reporting();
+    struct connection *connection = open_reporting();
 
     (void)state;
-    publish_some(session, 5);
+    publish_some(connection, 5);
     fakes_edge();
     assert_int_equal(reports().messages, 0); /* they are true since this commit */
     fakes_edge();
@@ -71,10 +72,10 @@ static void failures_of_a_batch_are_one_report_of_the_next(void **state)
 
 static void deliveries_make_no_report(void **state)
 {
-    struct session *session = open_reporting();
+    struct connection *connection = open_reporting();
 
     (void)state;
-    publish_some(session, 2);
+    publish_some(connection, 2);
     fakes_edge();
     fakes_answer(1, UPLINK_DELIVERED, -1);
     fakes_answer(2, UPLINK_DELIVERED, -1);
@@ -86,10 +87,10 @@ static void deliveries_make_no_report(void **state)
 
 static void a_report_that_has_no_room_is_made_later(void **state)
 {
-    struct session *session = open_reporting();
+    struct connection *connection = open_reporting();
 
     (void)state;
-    publish_some(session, 5);
+    publish_some(connection, 5);
     fakes.append = (struct fake_result){SPOOL_E_DISK, 1};
     fakes_edge();
     assert_int_equal(reported(), 0);
@@ -103,10 +104,10 @@ static void a_report_that_has_no_room_is_made_later(void **state)
 
 static void nothing_is_reported_while_the_daemon_stops(void **state)
 {
-    struct session *session = open_reporting();
+    struct connection *connection = open_reporting();
 
     (void)state;
-    publish_some(session, 5);
+    publish_some(connection, 5);
     gateway_stop(fakes.gateway);
     fakes_edge();
     assert_int_equal(reports().ledger.accepted, 0);
@@ -114,10 +115,10 @@ static void nothing_is_reported_while_the_daemon_stops(void **state)
 
 static void many_failures_are_several_reports(void **state)
 {
-    struct session *session = open_reporting();
+    struct connection *connection = open_reporting();
 
     (void)state;
-    publish_some(session, 252);
+    publish_some(connection, 252);
     fakes_edge();
     fakes_edge();
     assert_int_equal(reports().messages, 3);
@@ -126,10 +127,10 @@ static void many_failures_are_several_reports(void **state)
 
 static void switched_off_the_cursor_is_forgotten(void **state)
 {
-    struct session *session = open_reporting();
+    struct connection *connection = open_reporting();
 
     (void)state;
-    publish_some(session, 5);
+    publish_some(connection, 5);
     fakes_edge();
     fakes_edge();
     fakes.uplink_keys = NULL;
@@ -137,7 +138,7 @@ static void switched_off_the_cursor_is_forgotten(void **state)
     fakes_edge();
     fakes_edge();
     assert_int_equal(spool_reported(fakes.gateway->spool), SPOOL_NOT_REPORTED);
-    publish_some(session, 3);
+    publish_some(connection, 3);
     fakes_edge();
     fakes.uplink_keys = REPORTING;
     fakes_reload(FEW);

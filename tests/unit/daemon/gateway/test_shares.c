@@ -16,7 +16,7 @@
 #include "daemon/gateway/gateway-private.h"
 #include "daemon/gateway/limits.h"
 #include "daemon/gateway/users.h"
-#include "daemon/ingress/session.h"
+#include "daemon/ingress/connection.h"
 #include "tests/support/gateway_fakes.h"
 
 #define SHARED     (GATEWAY_BATCH_MESSAGES * 4 / 5)
@@ -81,19 +81,19 @@ static void one_user_uses_up_its_own_log_lines_only(void **state)
 /* ---- batch.c ---- */
 
 /* How many are accepted before it must wait. */
-static unsigned publish_until_it_waits(struct session *session)
+static unsigned publish_until_it_waits(struct connection *connection)
 {
     unsigned accepted = 0;
 
-    while (fakes_publish(session, "a", "x").kind == SESSION_ACCEPT)
+    while (fakes_publish(connection, "a", "x").kind == CONNECTION_ACCEPT)
         accepted++;
-    assert_int_equal(session->verdict.kind, SESSION_WAIT);
+    assert_int_equal(connection->verdict.kind, CONNECTION_WAIT);
     return accepted;
 }
 
 static void a_client_alone_has_the_shared_part_of_a_batch(void **state)
 {
-    struct session *one;
+    struct connection *one;
 
     (void)state;
     (void)fakes_open("");
@@ -103,7 +103,7 @@ static void a_client_alone_has_the_shared_part_of_a_batch(void **state)
 
 static void a_client_that_was_not_active_has_room_beyond_the_shares(void **state)
 {
-    struct session *greedy, *honest;
+    struct connection *greedy, *honest;
 
     (void)state;
     (void)fakes_open("");
@@ -115,40 +115,40 @@ static void a_client_that_was_not_active_has_room_beyond_the_shares(void **state
 
 static void no_batch_holds_more_than_its_limit(void **state)
 {
-    struct session *session;
+    struct connection *connection;
     unsigned stored;
 
     (void)state;
     (void)fakes_open("");
     stored = publish_until_it_waits(fakes_connect("greedy", 1000));
     for (unsigned i = stored; i < GATEWAY_BATCH_MESSAGES; i++) {
-        session = fakes_connect("one", 1000); /* takes over the one before */
-        assert_int_equal(fakes_publish(session, "a", "x").kind, SESSION_ACCEPT);
+        connection = fakes_connect("one", 1000); /* takes over the one before */
+        assert_int_equal(fakes_publish(connection, "a", "x").kind, CONNECTION_ACCEPT);
     }
-    session = fakes_connect("one", 1000);
-    assert_int_equal(fakes_publish(session, "a", "x").kind, SESSION_WAIT);
+    connection = fakes_connect("one", 1000);
+    assert_int_equal(fakes_publish(connection, "a", "x").kind, CONNECTION_WAIT);
 }
 
 /* In the batch after the one in which they became active. */
 static void clients_of_one_user_share_alike(void **state)
 {
-    struct session *sessions[4];
+    struct connection *connections[4];
 
     (void)state;
     (void)fakes_open("");
-    fakes_connect_many(sessions, 4, 1000);
+    fakes_connect_many(connections, 4, 1000);
     for (unsigned i = 0; i < 4; i++)
-        (void)publish_until_it_waits(sessions[i]);
+        (void)publish_until_it_waits(connections[i]);
     fakes_edge(); /* each is offered the message that waited */
     for (unsigned i = 0; i < 4; i++) {
-        assert_int_equal(sessions[i]->verdict.kind, SESSION_ACCEPT);
-        assert_int_equal(1 + publish_until_it_waits(sessions[i]), SHARED / 4);
+        assert_int_equal(connections[i]->verdict.kind, CONNECTION_ACCEPT);
+        assert_int_equal(1 + publish_until_it_waits(connections[i]), SHARED / 4);
     }
 }
 
 static void users_share_alike_however_many_clients_they_have(void **state)
 {
-    struct session *crowd[3], *other;
+    struct connection *crowd[3], *other;
 
     (void)state;
     (void)fakes_open("");
@@ -166,7 +166,7 @@ static void users_share_alike_however_many_clients_they_have(void **state)
 static void shares_are_counted_in_bytes_too(void **state)
 {
     static char payload[4000];
-    struct session *one, *two;
+    struct connection *one, *two;
     unsigned accepted = 0;
 
     (void)state;
@@ -175,7 +175,7 @@ static void shares_are_counted_in_bytes_too(void **state)
     one = fakes_connect("one", 1000);
     two = fakes_connect("two", 1000);
     (void)fakes_publish(two, "a", "x"); /* so that both are active */
-    while (fakes_publish(one, "a", payload).kind == SESSION_ACCEPT)
+    while (fakes_publish(one, "a", payload).kind == CONNECTION_ACCEPT)
         accepted++;
     assert_in_range(accepted, GATEWAY_BATCH_BYTES * 2 / 5 / 4200, /* the charge of one */
                     GATEWAY_BATCH_BYTES * 2 / 5 / 4000 + 1);
@@ -184,12 +184,12 @@ static void shares_are_counted_in_bytes_too(void **state)
 static void a_client_that_leaves_gives_its_share_back(void **state)
 {
     struct users *users = &fakes_open("")->clients.users;
-    struct session *one, *two;
+    struct connection *one, *two;
 
     (void)state;
     one = fakes_connect("one", 1000);
     two = fakes_connect("two", 1000);
-    assert_int_equal(fakes_publish(one, "a", "x").kind, SESSION_ACCEPT);
+    assert_int_equal(fakes_publish(one, "a", "x").kind, CONNECTION_ACCEPT);
     fakes_leave(one);
     assert_int_equal(publish_until_it_waits(two), SHARED - 1);
     fakes_edge();
@@ -206,12 +206,12 @@ static void
 beside_clients_that_send_little_a_batch_is_filled_for_no_longer_than_a_commit(void **state)
 {
     struct gateway *gateway = fakes_open("");
-    struct session *session = fakes_connect("one", 1000);
+    struct connection *connection = fakes_connect("one", 1000);
     struct batch *batch = &gateway->batch;
 
     (void)state;
     batch_note_commit(batch, 5000);
-    assert_int_equal(fakes_publish(session, "a", "x").kind, SESSION_ACCEPT);
+    assert_int_equal(fakes_publish(connection, "a", "x").kind, CONNECTION_ACCEPT);
     fakes.monotonic_us += 5000;
     assert_false(batch_is_shared_out(batch));
     batch_note_contended(batch);
@@ -222,7 +222,7 @@ beside_clients_that_send_little_a_batch_is_filled_for_no_longer_than_a_commit(vo
     batch_note_commit(batch, 5000);
     batch_note_contended(batch);
     assert_false(batch_is_shared_out(batch)); /* it is empty */
-    assert_int_equal(fakes_publish(session, "a", "x").kind, SESSION_ACCEPT);
+    assert_int_equal(fakes_publish(connection, "a", "x").kind, CONNECTION_ACCEPT);
     fakes.monotonic_us += 4999;
     assert_false(batch_is_shared_out(batch));
     fakes.monotonic_us += 1;
@@ -232,15 +232,15 @@ beside_clients_that_send_little_a_batch_is_filled_for_no_longer_than_a_commit(vo
 static void one_served_whole_beside_one_that_waits_is_noted(void **state)
 {
     struct gateway *gateway = fakes_open("");
-    struct session *greedy = fakes_connect("greedy", 1000);
-    struct session *modest = fakes_connect("modest", 1001);
+    struct connection *greedy = fakes_connect("greedy", 1000);
+    struct connection *modest = fakes_connect("modest", 1001);
 
     (void)state;
     (void)publish_until_it_waits(greedy);
     fakes_edge();
     assert_int_equal(gateway->batch.contended_us, 0);
     (void)publish_until_it_waits(greedy);
-    assert_int_equal(fakes_publish(modest, "a", "x").kind, SESSION_ACCEPT);
+    assert_int_equal(fakes_publish(modest, "a", "x").kind, CONNECTION_ACCEPT);
     fakes_edge();
     assert_int_equal(gateway->batch.contended_us, fakes.monotonic_us);
 }
@@ -250,8 +250,8 @@ static void one_served_whole_beside_one_that_waits_is_noted(void **state)
 static void a_contended_batch_is_filled_no_longer_than_its_commit_takes(void **state)
 {
     struct gateway *gateway = fakes_open("");
-    struct session *greedy = fakes_connect("greedy", 1000);
-    struct session *honest = fakes_connect("honest", 1000);
+    struct connection *greedy = fakes_connect("greedy", 1000);
+    struct connection *honest = fakes_connect("honest", 1000);
 
     (void)state;
     batch_note_commit(&gateway->batch, 0);
@@ -260,15 +260,15 @@ static void a_contended_batch_is_filled_no_longer_than_its_commit_takes(void **s
     assert_int_equal(publish_until_it_waits(honest), 1);
     fakes_edge();
     batch_note_commit(&gateway->batch, UINT64_MAX);
-    assert_int_equal(greedy->verdict.kind, SESSION_ACCEPT);
+    assert_int_equal(greedy->verdict.kind, CONNECTION_ACCEPT);
     assert_int_equal(1 + publish_until_it_waits(greedy), SHARED / 2);
 }
 
 static void a_batch_is_contended_when_some_are_served_whole_and_others_wait(void **state)
 {
     struct gateway *gateway = fakes_open("");
-    struct session *greedy = fakes_connect("greedy", 1000);
-    struct session *honest = fakes_connect("honest", 1000);
+    struct connection *greedy = fakes_connect("greedy", 1000);
+    struct connection *honest = fakes_connect("honest", 1000);
 
     (void)state;
     (void)fakes_publish(honest, "a", "x");

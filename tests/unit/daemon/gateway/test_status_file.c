@@ -17,13 +17,15 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "daemon/gateway/gateway-private.h"
 #include "daemon/gateway/gateway.h"
 #include "daemon/gateway/intake.h"
 #include "daemon/gateway/status.h"
 #include "daemon/gateway/stop.h"
 #include "daemon/gateway/turn.h"
-#include "daemon/ingress/session.h"
+#include "daemon/ingress/connection.h"
+#include "daemon/mqtt/packet.h"
 #include "daemon/uplink/uplink.h"
 #include "store/spool.h"
 #include "tests/support/gateway_fakes.h"
@@ -62,10 +64,10 @@ static void expect_member(const char *member)
 
 static void publish_and_commit(unsigned count)
 {
-    struct session *session = fakes_connect("one", 1000);
+    struct connection *connection = fakes_connect("one", 1000);
 
     for (unsigned i = 0; i < count; i++)
-        assert_int_equal(fakes_publish(session, "a", "x").kind, SESSION_ACCEPT);
+        assert_int_equal(fakes_publish(connection, "a", "x").kind, CONNECTION_ACCEPT);
     fakes_edge();
 }
 
@@ -92,6 +94,30 @@ static void it_says_what_came_and_went(void **state)
     pass_time(99);
     (void)read_status();
     assert_int_equal((int)fakes.gateway->status.rates.in_per_s, 2); /* kept: asked at once */
+}
+
+/* The link itself is online, and has forgotten its last error: as after a minute. */
+static void a_refused_link_has_its_cause_and_its_time(void **state)
+{
+    char clock[CLOCK_TEXT_MAX], since[CLOCK_TEXT_MAX + 16];
+
+    (void)state;
+    (void)fakes_open("");
+    publish_and_commit(20);
+    pass_time(5000);
+    for (unsigned id = 1; id <= 20; id++)
+        fakes_answer(id, UPLINK_REFUSED, MQTT_QUOTA_EXCEEDED);
+    pass_time(90000);
+    clock_format(fakes.gateway->turn.now.wall_ms - 90000, clock);
+    (void)snprintf(since, sizeof(since), "\"since\":\"%s\"", clock);
+    expect_member("\"state\":\"refused\"");
+    expect_member(since);
+    expect_member(
+        "\"last_error\":\"the broker refused a message: quota exceeded (code 0x97)\"");
+    (void)snprintf(since, sizeof(since), "error_time\":\"%s\"", clock);
+    expect_member(since);
+    expect_member("\"remedy\":\"check the rights and limits of this client id");
+    expect_member("\"refused_code\":151");
 }
 
 static void systemd_is_shown_a_line_of_the_same(void **state)
@@ -220,6 +246,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         FAKES_TEST(it_says_what_came_and_went),
+        FAKES_TEST(a_refused_link_has_its_cause_and_its_time),
         FAKES_TEST(systemd_is_shown_a_line_of_the_same),
         FAKES_TEST(a_lane_that_grows_has_a_forecast),
         FAKES_TEST(what_is_full_now_needs_no_forecast),

@@ -28,17 +28,17 @@
 #define DISCONNECT_MS 4500
 
 /* One message is in flight, and another one waits for its commit. */
-static struct session *open_busy(void)
+static struct connection *open_busy(void)
 {
-    struct session *session;
+    struct connection *connection;
 
     (void)fakes_open("");
-    session = fakes_connect("one", 1000);
-    (void)fakes_publish(session, "plant/1", "payload");
+    connection = fakes_connect("one", 1000);
+    (void)fakes_publish(connection, "plant/1", "payload");
     fakes_edge();
-    (void)fakes_publish(session, "plant/1", "payload");
+    (void)fakes_publish(connection, "plant/1", "payload");
     (void)fakes_take_trace();
-    return session;
+    return connection;
 }
 
 static enum stop_state now_in(void)
@@ -46,7 +46,7 @@ static enum stop_state now_in(void)
     return fakes.gateway->stop.state;
 }
 
-static void owed_acknowledgements_leave_before_sessions_close(void **state)
+static void owed_acknowledgements_leave_before_connections_close(void **state)
 {
     (void)state;
     (void)open_busy();
@@ -55,7 +55,7 @@ static void owed_acknowledgements_leave_before_sessions_close(void **state)
                         "stopping pause retain commit acknowledge-one export close-one ");
     assert_int_equal(now_in(), STOP_DRAINING);
     assert_string_equal(fakes.systemd_status, "stopping: waiting for what is in flight");
-    assert_int_equal(fakes.sessions[0]->code, MQTT_SERVER_SHUTTING_DOWN);
+    assert_int_equal(fakes.connections[0]->code, MQTT_SERVER_SHUTTING_DOWN);
     assert_int_equal(fakes_exit_code(), -1);
 }
 
@@ -152,15 +152,15 @@ static void a_second_term_changes_nothing(void **state)
     assert_int_equal(now_in(), STOP_DRAINING);
 }
 
-static void a_failure_at_the_last_acknowledgements_closes_no_session(void **state)
+static void a_failure_at_the_last_acknowledgements_closes_no_connection(void **state)
 {
-    struct session *session = open_busy();
+    struct connection *connection = open_busy();
 
     (void)state;
     fakes.commit.value = -EIO;
     gateway_stop(fakes.gateway);
-    assert_false(session->is_closed);
-    assert_int_equal(session->acknowledged, 1); /* of the commit before */
+    assert_false(connection->is_closed);
+    assert_int_equal(connection->acknowledged, 1); /* of the commit before */
     assert_int_equal(fakes_exit_code(), 1);
     stop_advance(&fakes.gateway->stop);
     assert_int_equal(now_in(), STOP_DRAINING);
@@ -171,13 +171,13 @@ static void a_failure_at_the_last_acknowledgements_closes_no_session(void **stat
 
 static void while_it_stops_no_producer_is_admitted(void **state)
 {
-    struct session *session;
+    struct connection *connection;
 
     (void)state;
     (void)open_busy();
     gateway_stop(fakes.gateway);
-    session = fakes_accept(1000);
-    assert_int_equal(fakes_say_connect(session, "late"), MQTT_SERVER_UNAVAILABLE);
+    connection = fakes_accept(1000);
+    assert_int_equal(fakes_say_connect(connection, "late"), MQTT_SERVER_UNAVAILABLE);
 }
 
 /* Return: what waitpid() says of a process that does it. */
@@ -220,7 +220,7 @@ static void it_only_moves_forward(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        FAKES_TEST(owed_acknowledgements_leave_before_sessions_close),
+        FAKES_TEST(owed_acknowledgements_leave_before_connections_close),
         FAKES_TEST(draining_has_a_deadline),
         FAKES_TEST(the_last_answer_ends_draining),
         FAKES_TEST(disconnecting_has_a_deadline),
@@ -228,7 +228,7 @@ int main(void)
         FAKES_TEST(with_nothing_in_flight_it_ends_at_once),
         FAKES_TEST(once_it_has_ended_no_edge_is_armed),
         FAKES_TEST(a_second_term_changes_nothing),
-        FAKES_TEST(a_failure_at_the_last_acknowledgements_closes_no_session),
+        FAKES_TEST(a_failure_at_the_last_acknowledgements_closes_no_connection),
         FAKES_TEST(while_it_stops_no_producer_is_admitted),
         FAKES_TEST(it_only_moves_forward),
     };

@@ -9,11 +9,18 @@
 
 #include <cmocka.h>
 
+#include <errno.h>
 #include <stdbool.h>
 #include <string.h>
 
+#include "daemon/config/config.h"
 #include "daemon/gateway/gateway-private.h"
 #include "daemon/gateway/limits.h"
+#include "daemon/ingress/connection.h"
+#include "daemon/mqtt/packet.h"
+#include "daemon/uplink/settings.h"
+#include "daemon/uplink/uplink.h"
+#include "store/spool.h"
 #include "tests/support/gateway_fakes.h"
 
 static void each_tick_looks_at_the_socket_and_arms_the_edge(void **state)
@@ -58,6 +65,76 @@ static void what_ended_undelivered_is_logged_now_and_then(void **state)
     assert_int_equal(gateway->ticks.undelivered, 0);
 }
 
+static void publish_next(struct connection *connection, const char *topic)
+{
+    assert_int_equal(fakes_publish(connection, topic, "payload").kind, CONNECTION_ACCEPT);
+    fakes_edge();
+}
+
+static void reject_next(struct connection *connection, uint64_t id, const char *topic)
+{
+    publish_next(connection, topic);
+    fakes_answer(id, UPLINK_REFUSED, MQTT_NOT_AUTHORIZED);
+}
+
+static void what_ended_rejected_is_logged_once_a_minute_and_after_the_commit(void **state)
+{
+    struct connection *connection;
+
+    (void)state;
+    (void)fakes_open("");
+    connection = fakes_connect("one", 1000);
+    fakes_tick();
+    assert_int_equal(fakes_logged("ended_rejected"), 0);
+    publish_next(connection, "plant/0");
+    fakes_answer(1, UPLINK_DELIVERED, -1);
+    reject_next(connection, 2, "plant/\"1");
+    assert_int_equal(fakes.gateway->counters.rejected, 0);
+    fakes_edge();
+    fakes_tick();
+    assert_int_equal(
+        fakes_logged("ended_rejected messages=1 reason=reason_code code=0x87 "
+                     "text=\"not authorized\" topic=\"plant/\\\"1\" kept=1 remedy="),
+        1);
+    assert_int_equal(fakes_logged("; mqtt-spool list --rejected lists those kept, mqtt-spool "
+                                  "requeue sends them\""),
+                     1);
+    reject_next(connection, 3, "plant/2");
+    reject_next(connection, 4, "plant/3");
+    fakes_edge();
+    fakes_pass_time(59999);
+    fakes_tick();
+    assert_int_equal(fakes_logged("ended_rejected"), 1);
+    fakes_pass_time(1);
+    fakes_tick();
+    assert_int_equal(fakes_logged("ended_rejected messages=2 "), 1);
+    fakes_pass_time(60000);
+    fakes_tick();
+    assert_int_equal(fakes_logged("ended_rejected"), 2);
+}
+
+/* Nothing is kept, so there is no newest one, and no table to look into; and nothing shows that
+ * the broker takes others. */
+static void what_ended_rejected_is_named_as_it_was(void **state)
+{
+    struct connection *connection;
+
+    (void)state;
+    (void)fakes_open("rejected: { max_messages = 0; };");
+    fakes.gateway->config->uplink.on_refusal = UPLINK_ON_REFUSAL_REJECT;
+    connection = fakes_connect("one", 1000);
+    reject_next(connection, 1, "plant/1");
+    fakes_edge();
+    fakes_tick();
+    assert_int_equal(
+        fakes_logged("ended_rejected messages=1 reason=reason_code code=0x87 "
+                     "text=\"not authorized\" topic=none kept=0 remedy=\"the broker refuses "
+                     "them, and uplink.on_refusal is reject: mqtt-spool failures"),
+        1);
+    assert_int_equal(fakes_logged("takes others"), 0);
+    assert_int_equal(fakes_logged("table rejected"), 0);
+}
+
 static void repeated_reads_are_logged_at_a_bounded_rate(void **state)
 {
     (void)state;
@@ -86,6 +163,39 @@ static void traffic_hastens_the_status(void **state)
     assert_int_equal(fakes_due_ms(gateway->status.timer), 0);
 }
 
+static void a_second_without_traffic_is_used_for_a_checkpoint(void **state)
+{
+    struct gateway *gateway = fakes_open("");
+
+    (void)state;
+    gateway->counters.accepted++;
+    fakes_tick();
+    assert_int_equal(fakes.idle_moments, 0);
+    gateway->counters.ended++;
+    fakes_tick();
+    assert_int_equal(fakes.idle_moments, 0);
+    fakes_tick();
+    fakes_tick();
+    assert_int_equal(fakes.idle_moments, 2);
+    gateway->turn.has_moved = true;
+    gateway->moved.retry_after_ms = INT64_MAX;
+    fakes_tick();
+    assert_int_equal(fakes.idle_moments, 2);
+    gateway->turn.has_moved = false;
+}
+
+static void a_checkpoint_that_fails_ends_the_daemon(void **state)
+{
+    struct gateway *gateway = fakes_open("");
+
+    (void)state;
+    fakes.checkpoint_idle = (struct fake_result){.value = -EIO};
+    fakes_tick();
+    assert_true(gateway->turn.has_failed);
+    assert_int_equal(fakes_logged("failed what=checkpoint error="), 1);
+    assert_false(gateway->edge_timer.is_armed);
+}
+
 static void the_audit_file_is_synced_when_it_is_due(void **state)
 {
     (void)state;
@@ -101,6 +211,36 @@ static void the_audit_file_is_synced_when_it_is_due(void **state)
     fakes_tick();
     assert_null(strstr(fakes_take_trace(), "sync"));
     fakes.gateway->turn.has_moved = false;
+}
+
+static void settlements_alone_do_not_make_a_tick_commit(void **state)
+{
+    struct gateway *gateway = fakes_open("");
+
+    (void)state;
+    publish_next(fakes_connect("one", 1000), "plant/a");
+    fakes_edge(); /* for the cursor of the export */
+    fakes_answer(1, UPLINK_DELIVERED, -1);
+    assert_true(spool_has_settled_alone(gateway->spool));
+    fakes_tick();
+    assert_false(gateway->edge_timer.is_armed);
+    assert_true(gateway->edge_timer.is_awaited);
+    spool_request_clock_write(gateway->spool);
+    assert_false(spool_has_settled_alone(gateway->spool));
+    fakes_tick();
+    assert_true(gateway->edge_timer.is_armed);
+}
+
+static void an_audit_file_that_was_moved_is_synced_at_once(void **state)
+{
+    (void)state;
+    (void)fakes_open("");
+    fakes.audit_due_ms = INT64_MAX;
+    fakes_tick();
+    assert_null(strstr(fakes_take_trace(), "sync"));
+    fakes.is_audit_moved = true;
+    fakes_tick();
+    assert_non_null(strstr(fakes_take_trace(), "sync"));
 }
 
 /* ---- audit_watch.c ---- */
@@ -171,9 +311,15 @@ int main(void)
         FAKES_TEST(each_tick_looks_at_the_socket_and_arms_the_edge),
         FAKES_TEST(a_failed_daemon_arms_nothing),
         FAKES_TEST(what_ended_undelivered_is_logged_now_and_then),
+        FAKES_TEST(what_ended_rejected_is_logged_once_a_minute_and_after_the_commit),
+        FAKES_TEST(what_ended_rejected_is_named_as_it_was),
         FAKES_TEST(repeated_reads_are_logged_at_a_bounded_rate),
         FAKES_TEST(traffic_hastens_the_status),
+        FAKES_TEST(a_second_without_traffic_is_used_for_a_checkpoint),
+        FAKES_TEST(a_checkpoint_that_fails_ends_the_daemon),
         FAKES_TEST(the_audit_file_is_synced_when_it_is_due),
+        FAKES_TEST(an_audit_file_that_was_moved_is_synced_at_once),
+        FAKES_TEST(settlements_alone_do_not_make_a_tick_commit),
         FAKES_TEST(half_of_what_may_wait_is_warned_of_once),
         FAKES_TEST(only_an_unwritten_file_lets_records_go),
         FAKES_TEST(records_that_are_too_large_are_synced_before_their_time),

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * test_turns.c - clients that wait take turns: the list by itself, and what sessions see of it
+ * test_turns.c - clients that wait take turns: the list, and what connections see of it
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -17,7 +17,7 @@
 #include "daemon/gateway/limits.h"
 #include "daemon/gateway/users.h"
 #include "daemon/gateway/waiting.h"
-#include "daemon/ingress/session.h"
+#include "daemon/ingress/connection.h"
 #include "daemon/uplink/uplink.h"
 #include "tests/support/gateway_fakes.h"
 
@@ -164,20 +164,20 @@ static void turns_count_across_lanes(void **state)
     users_finish(&users);
 }
 
-/* ---- sessions ---- */
+/* ---- connections ---- */
 
 /* One place in the lane at each edge: who gets it? */
-static void expect_turn(struct session *session, uint64_t *id)
+static void expect_turn(struct connection *connection, uint64_t *id)
 {
     fakes_answer((*id)++, UPLINK_DELIVERED, -1);
     fakes_edge();
-    assert_int_equal(session->verdict.kind, SESSION_ACCEPT);
+    assert_int_equal(connection->verdict.kind, CONNECTION_ACCEPT);
     fakes_edge(); /* it is committed, and forwarded */
 }
 
 static void those_that_wait_for_a_lane_take_turns(void **state)
 {
-    struct session *bulk[3], *single;
+    struct connection *bulk[3], *single;
     uint64_t id = 1;
 
     (void)state;
@@ -185,7 +185,7 @@ static void those_that_wait_for_a_lane_take_turns(void **state)
     fakes_connect_many(bulk, 3, 1000);
     for (unsigned i = 0; i < 3; i++)
         (void)fakes_publish(bulk[i], "a", "x");
-    assert_int_equal(bulk[0]->verdict.kind, SESSION_ACCEPT);
+    assert_int_equal(bulk[0]->verdict.kind, CONNECTION_ACCEPT);
     (void)fakes_publish(bulk[0], "a", "x");
     single = fakes_connect("single", 1000);
     (void)fakes_publish(single, "a", "x");
@@ -202,7 +202,7 @@ static void those_that_wait_for_a_lane_take_turns(void **state)
 
 static void turns_go_round_by_user(void **state)
 {
-    struct session *crowd[3], *other;
+    struct connection *crowd[3], *other;
     uint64_t id = 1;
 
     (void)state;
@@ -225,7 +225,7 @@ static void turns_go_round_by_user(void **state)
 /* There is room, which is for the one that waits. */
 static void a_new_message_waits_behind_those_that_wait_for_its_lane(void **state)
 {
-    struct session *one, *two;
+    struct connection *one, *two;
 
     (void)state;
     (void)fakes_open("retention: { max_messages = 2; when_full = \"block\"; };");
@@ -233,12 +233,12 @@ static void a_new_message_waits_behind_those_that_wait_for_its_lane(void **state
     two = fakes_connect("two", 1000);
     (void)fakes_publish(one, "a", "x");
     (void)fakes_publish(one, "a", "x");
-    assert_int_equal(fakes_publish(one, "a", "x").kind, SESSION_BLOCK);
+    assert_int_equal(fakes_publish(one, "a", "x").kind, CONNECTION_BLOCK);
     fakes_edge();
     fakes_answer(1, UPLINK_DELIVERED, -1);
-    assert_int_equal(fakes_publish(two, "a", "x").kind, SESSION_BLOCK);
+    assert_int_equal(fakes_publish(two, "a", "x").kind, CONNECTION_BLOCK);
     fakes_edge();
-    assert_int_equal(one->verdict.kind, SESSION_ACCEPT);
+    assert_int_equal(one->verdict.kind, CONNECTION_ACCEPT);
     assert_int_equal(two->resumed, 0);
 }
 

@@ -27,6 +27,7 @@ static const char *const answers[VERDICT_ANSWERS] = {
 };
 static const char *const policies[VERDICT_POLICIES] = {
     [VERDICT_HOLD] = "hold",
+    [VERDICT_HOLD_DOUBT] = "hold, in doubt",
     [VERDICT_HOLD_REFUSED] = "hold, refused",
     [VERDICT_REJECT] = "reject",
     [VERDICT_REJECT_REFUSED] = "reject, refused",
@@ -35,13 +36,13 @@ static const char *const messages[] = {
     [VERDICT_ENDS_DELIVERED] = "ends: delivered",
     [VERDICT_ENDS_REJECTED] = "ends: rejected",
     [VERDICT_WAITS_ITS_BACKOFF] = "waits its own backoff",
+    [VERDICT_WAITS_FOR_PROOF] = "waits its own backoff, then ends: rejected",
     [VERDICT_WAITS_FOR_LINK] = "waits for the link",
     [VERDICT_IS_SENT_AGAIN] = "is sent again",
 };
 static const char *const links[] = {
-    [VERDICT_LINK_OPENS] = "opens",
-    [VERDICT_LINK_COUNTS] = "counts",
-    [VERDICT_LINK_SUSPECTS] = "suspects",
+    [VERDICT_LINK_OPENS] = "opens",         [VERDICT_LINK_COUNTS] = "counts",
+    [VERDICT_LINK_SUSPECTS] = "suspects",   [VERDICT_LINK_RESUMES] = "is no longer refused",
     [VERDICT_LINK_CONTINUES] = "continues",
 };
 
@@ -93,14 +94,20 @@ static void a_code_says_whether_a_repetition_may_change_it(void **state)
 
 static void policies_are_the_key_and_the_state(void **state)
 {
+    const enum uplink_on_refusal hold = UPLINK_ON_REFUSAL_HOLD;
+    const enum uplink_on_refusal reject = UPLINK_ON_REFUSAL_REJECT;
+
     (void)state;
-    assert_int_equal(verdict_policy_of(UPLINK_ON_REFUSAL_HOLD, false), VERDICT_HOLD);
-    assert_int_equal(verdict_policy_of(UPLINK_ON_REFUSAL_HOLD, true), VERDICT_HOLD_REFUSED);
-    assert_int_equal(verdict_policy_of(UPLINK_ON_REFUSAL_REJECT, false), VERDICT_REJECT);
-    assert_int_equal(verdict_policy_of(UPLINK_ON_REFUSAL_REJECT, true), VERDICT_REJECT_REFUSED);
+    assert_int_equal(verdict_policy_of(hold, false, false), VERDICT_HOLD);
+    assert_int_equal(verdict_policy_of(hold, true, false), VERDICT_HOLD_DOUBT);
+    assert_int_equal(verdict_policy_of(hold, true, true), VERDICT_HOLD_REFUSED);
+    assert_int_equal(verdict_policy_of(reject, false, false), VERDICT_REJECT);
+    assert_int_equal(verdict_policy_of(reject, true, false), VERDICT_REJECT);
+    assert_int_equal(verdict_policy_of(reject, true, true), VERDICT_REJECT_REFUSED);
 }
 
-/* A broker that refuses everything is not believed, and a lost connection ends nothing. */
+/* A broker that refuses everything is not believed, and a lost connection ends nothing. If the
+ * operator chose "reject" the message that ends ends the state, too. */
 static void nothing_ends_while_the_link_is_refused_but_by_acceptance(void **state)
 {
     (void)state;
@@ -108,6 +115,9 @@ static void nothing_ends_while_the_link_is_refused_but_by_acceptance(void **stat
         struct verdict verdict = verdict_of((enum verdict_answer)i, VERDICT_HOLD_REFUSED);
         assert_int_equal(verdict.message == VERDICT_ENDS_DELIVERED, i == VERDICT_ACCEPTED);
         assert_int_not_equal(verdict.message, VERDICT_ENDS_REJECTED);
+        verdict = verdict_of((enum verdict_answer)i, VERDICT_REJECT_REFUSED);
+        assert_int_equal(verdict.message == VERDICT_ENDS_REJECTED,
+                         verdict.link == VERDICT_LINK_RESUMES);
     }
 }
 

@@ -582,6 +582,7 @@ static int check_rejected(void *context)
         return r;
     EXPECT(has_field("MQTT_SPOOL_CODE=135"));
     EXPECT(has_field("MQTT_SPOOL_REF=order/1"));
+    EXPECT(has_field("MQTT_SPOOL_REQUEUED_FROM=17"));
     EXPECT(has_field("PRIORITY=4"));
     EXPECT(has_field("MQTT_SPOOL_UID=unknown"));
     return 0;
@@ -680,6 +681,7 @@ static void code_and_ref_are_there_where_they_are_known(void **state)
     record.code = 135;
     record.uid = UINT32_MAX; /* not known */
     record.ref = "order/1";
+    record.requeued_from = 17;
     expect_entry(check_rejected, &record);
 }
 

@@ -31,6 +31,7 @@
 
 #include "base/peer.h"
 #include "daemon/ingress/listener.h"
+#include "tests/support/files.h"
 
 #define PATIENCE_US 10000000
 #define KEPT_MAX    64
@@ -357,6 +358,21 @@ static void a_missing_folder_is_an_error(void **state)
     (void)snprintf(path, sizeof(path), "%s/no/publish.sock", f->folder);
     f->settings.path = path;
     assert_told(f, LISTENER_E_LOGGED, strerror(ENOENT));
+}
+
+static void a_folder_without_permission_needs_the_operator(void **state)
+{
+    struct fixture *f = *state;
+    char file[96], path[128];
+
+    (void)snprintf(file, sizeof(file), "%s/file", f->folder);
+    files_write(file, "", 0);
+    (void)snprintf(path, sizeof(path), "%s/publish.sock", file);
+    f->settings.path = path;
+    assert_told(f, LISTENER_E_OPERATOR, strerror(ENOTDIR));
+    assert_int_equal(unlink(file), 0);
+    f->settings.path = "/sys/publish.sock"; /* no user may create a file there */
+    assert_told(f, LISTENER_E_OPERATOR, "step=bind");
 }
 
 static void a_path_that_no_socket_can_have_is_an_error(void **state)
@@ -729,6 +745,7 @@ int main(void)
         CASE(a_file_that_is_no_socket_is_left_alone),
         CASE(a_symbolic_link_is_not_followed),
         CASE(a_missing_folder_is_an_error),
+        CASE(a_folder_without_permission_needs_the_operator),
         CASE(a_path_that_no_socket_can_have_is_an_error),
         CASE(the_longest_path_of_a_socket_works),
         CASE(free_removes_the_file_that_was_made),

@@ -94,7 +94,9 @@ static const struct row rows[] = {
     {"3.1.2-1 name_longer_than_the_packet", BOTH, "10(00ff 'MQTT' 04 02 003c)", MALFORMED},
     {"3.1.2-2 level_3", BOTH, "10(['MQTT'] 03 02 003c ['a'])", VERSION},
     {"3.1.2-2 level_6", BOTH, "10(['MQTT'] 06 02 003c ['a'])", VERSION},
-    {"3.1.2-2 level_of_a_bridge", BOTH, "10(['MQTT'] 84 02 003c ['a'])", VERSION},
+    {"3.1.2-2 level_of_a_bridge_3_1_1", BOTH, "10(['MQTT'] 84 02 003c ['a'])", OK},
+    {"3.1.2-2 level_of_a_bridge_5", BOTH, "10(['MQTT'] 85 02 003c () ['a'])", OK},
+    {"3.1.2-2 level_of_a_bridge_3_1", BOTH, "10(['MQTT'] 83 02 003c ['a'])", VERSION},
     {"3.1.2-3 reserved_flag_3_1_1", V3, C3 "03 003c ['a'])", MALFORMED},
     {"3.1.2-3 reserved_flag_5", V5, C5 "03 003c () ['a'])", MALFORMED},
     {"3.1.2-9 will_with_topic_and_payload_3_1_1", V3, C3 "06 003c ['a'] ['w/t'] ['gone'])", OK},
@@ -168,7 +170,7 @@ static const struct row rows[] = {
     {"4.7.3-1 empty_topic_3_1_1", V3, "30( [] )", TOPIC},
     {"3.3.2.1 empty_topic_without_alias", V5, "30( [] () )", PROTOCOL},
     {"3.3.2.3.4 empty_topic_with_alias", V5, "30( [] (23 0001) )", OK},
-    {"3.3.2-8 topic_alias_0", V5, "30( ['a'] (23 0000) )", PROTOCOL},
+    {"3.3.2-8 topic_alias_0", V5, "30( ['a'] (23 0000) )", OK},
     {"3.3.2.3.4 topic_alias_twice", V5, "30( ['a'] (23 0001 23 0001) )", PROTOCOL},
     {"4.7.3-2 topic_with_nul", V3, "30( ['a' 00] )", MALFORMED},
     {"1.5.4-1 topic_with_surrogate", V3, "30( [ed a0 80] )", MALFORMED},
@@ -197,7 +199,11 @@ static const struct row rows[] = {
     {"1.5.4 payload_format_1_with_control_character_is_text", V5, "30( ['a'] (01 01) 'a' 09 01 )", OK},
     {"1.5.4 client_id_with_control_character_may_pass", V3, C3 "02 003c ['a' 01])", OK},
     {"1.5.4 user_name_with_control_character_may_pass", V3, C3 "82 003c ['a'] ['u' 01])", OK},
-    {"1.5.4 will_with_control_character_may_pass", V5, C5 "06 003c () ['a'] (03 [01] 26 [01][01]) ['w' 01] ['x'])", OK},
+    {"1.5.4 control_character_in_a_property_of_a_will", V5, C5 "06 003c () ['a'] (03 [01]) ['w'] ['x'])", MALFORMED},
+    {"1.5.4 control_character_in_the_topic_of_a_will", BOTH, C3 "06 003c ['a'] ['w' 01] ['x'])", TOPIC},
+    {"1.5.4 will_that_is_malformed_behind_its_topic", BOTH, C3 "06 003c ['a'] ['w' 01] ['x'] 00)", MALFORMED},
+    {"3.1.3.2.3 will_that_is_not_the_text_it_says", V5, C5 "06 003c () ['a'] (01 01) ['w'] [ff])", FORMAT},
+    {"3.1.3.2.3 will_that_is_the_text_it_says", V5, C5 "06 003c () ['a'] (01 01) ['w'] [c3bc])", OK},
     {"1.5.4 connect_property_with_control_character_may_pass", V5, C5 "02 003c (26 [01][01]) ['a'])", OK},
     {"3.3.2.3.2 payload_format_1_with_text", V5, "30( ['a'] (01 01) 'gr' c3 bc 'n' )", OK},
     {"3.3.2.3.2 payload_format_1_without_text", V5, "30( ['a'] (01 01) ff fe )", FORMAT},
@@ -400,7 +406,7 @@ static void failed_decode_leaves_its_output_alone(void **state)
     (void)state;
     struct wire wire;
     struct packet_publish publish = {.packet_id = 77};
-    struct packet_frame frame = frame_of(&wire, "32( ['a'] 0005 (23 0000) )");
+    struct packet_frame frame = frame_of(&wire, "32( ['a'] 0005 (01 02) )");
     assert_int_equal(packet_decode_publish(&frame, MQTT_5, &publish), PROTOCOL);
     assert_int_equal(publish.packet_id, 77);
     struct packet_connect connect = {.keep_alive_s = 77};
@@ -426,7 +432,13 @@ static void connect_tells_what_a_3_1_1_client_wants(void **state)
     assert_int_equal(connect.keep_alive_s, 0x0102);
     assert_text(connect.client_id, "me");
     assert_true(connect.has_will);
-    assert_int_equal(connect.will_qos, 2);
+    assert_int_equal(connect.will.qos, 2);
+    assert_false(connect.will.retain);
+    assert_text(connect.will.topic, "w");
+    assert_text(connect.will.payload, "x");
+    assert_int_equal(connect.will.properties.size, 0);
+    assert_false(connect.will.has_expiry);
+    assert_int_equal(connect.will_delay_s, 0);
     assert_false(connect.has_auth);
     assert_int_equal(connect.session_expiry_s, 0);
     assert_int_equal(connect.receive_maximum, 65535);
@@ -447,7 +459,6 @@ static void connect_tells_what_a_version_5_client_wants(void **state)
     assert_int_equal(connect.keep_alive_s, 0);
     assert_int_equal(connect.client_id.size, 0);
     assert_false(connect.has_will);
-    assert_int_equal(connect.will_qos, 0);
     assert_true(connect.has_auth);
     assert_int_equal(connect.session_expiry_s, UINT32_MAX);
     assert_int_equal(connect.receive_maximum, 7);
@@ -564,6 +575,32 @@ static void kept_properties_leave_out_expiry_and_alias_and_keep_their_order(void
     size_t size = packet_keep_properties(&publish, kept);
     struct wire expected;
     wire_parse(&expected, "26 ['z']['1'] 09 [00ff] 01 01 26 ['a']['2'] 03 ['c'] 08 ['r']");
+    assert_int_equal(size, expected.size);
+    assert_memory_equal(kept, expected.bytes, size);
+}
+
+static void a_will_is_decoded_with_its_properties(void **state)
+{
+    (void)state;
+    struct wire wire;
+    struct packet_connect connect;
+    struct packet_frame frame = frame_of(
+        &wire, C5 "2e 003c () ['a'] (18 00000005 02 00000007 26 ['spool-ref']['r'] 01 01) "
+                  "['w/t'] ['gone'])");
+    assert_int_equal(packet_decode_connect(&frame, &connect), 0);
+    assert_true(connect.has_will);
+    assert_int_equal(connect.will.qos, 1);
+    assert_true(connect.will.retain);
+    assert_text(connect.will.topic, "w/t");
+    assert_text(connect.will.payload, "gone");
+    assert_text(connect.will.ref, "r");
+    assert_true(connect.will.has_expiry);
+    assert_int_equal(connect.will.expiry_s, 7);
+    assert_int_equal(connect.will_delay_s, 5);
+    AUTO_FREE uint8_t *kept = malloc(connect.will.properties.size);
+    size_t size = packet_keep_properties(&connect.will, kept);
+    struct wire expected;
+    wire_parse(&expected, "26 ['spool-ref']['r'] 01 01");
     assert_int_equal(size, expected.size);
     assert_memory_equal(kept, expected.bytes, size);
 }
@@ -699,6 +736,7 @@ static void filters_are_walked_with_their_options(void **state)
     struct packet_frame frame = frame_of(&wire, "82( 0102 () ['a/#'] 01 ['$SYS/x'] 2e )");
     assert_int_equal(packet_decode_subscribe(&frame, MQTT_5, &subscribe), 0);
     assert_int_equal(subscribe.packet_id, 0x0102);
+    assert_false(subscribe.has_subscription_id);
     struct view filter;
     uint8_t options;
     assert_true(packet_filter_next(&subscribe.filters, &filter, &options));
@@ -709,6 +747,9 @@ static void filters_are_walked_with_their_options(void **state)
     assert_int_equal(options, 0x2E);
     assert_false(packet_filter_next(&subscribe.filters, &filter, &options));
     assert_false(subscribe.filters.failed);
+    frame = frame_of(&wire, "82( 0102 (0b 05) ['a'] 01 )");
+    assert_int_equal(packet_decode_subscribe(&frame, MQTT_5, &subscribe), 0);
+    assert_true(subscribe.has_subscription_id);
 
     frame = frame_of(&wire, "a2( 0003 ['a'] ['b'] )");
     assert_int_equal(packet_decode_unsubscribe(&frame, MQTT_3_1_1, &subscribe), 0);
@@ -762,13 +803,14 @@ static void connack_announces_what_a_producer_must_know(void **state)
     struct packet_connack connack = {.session_present = true,
                                      .maximum_qos = 1,
                                      .receive_maximum = 100,
+                                     .topic_alias_maximum = 7,
                                      .maximum_packet_size = 262144,
                                      .assigned_client_id = {(const uint8_t *)"auto-1", 6},
                                      .has_session_expiry = true,
                                      .session_expiry_s = 60};
     packet_encode_connack(&writer, MQTT_5, &connack);
     assert_wrote(&writer,
-                 "20( 01 00 (11 0000003c 21 0064 24 01 27 00040000 28 00 29 00 2a 00 12 "
+                 "20( 01 00 (11 0000003c 21 0064 22 0007 24 01 27 00040000 29 00 2a 00 12 "
                  "['auto-1']) )");
     assert_true(writer_used(&writer) <= PACKET_CONNACK_MAX(6));
 }
@@ -780,7 +822,7 @@ static void connack_leaves_out_what_is_not_limited(void **state)
     struct writer writer;
     writer_init(&writer, memory, sizeof(memory));
     packet_encode_connack(&writer, MQTT_5, &(struct packet_connack){.maximum_qos = 2});
-    assert_wrote(&writer, "20( 00 00 (28 00 29 00 2a 00) )");
+    assert_wrote(&writer, "20( 00 00 (29 00 2a 00) )");
 }
 
 static void connack_with_a_client_id_of_any_length_fits_its_maximum(void **state)
@@ -943,25 +985,85 @@ static void suback_answers_every_filter(void **state)
     static const struct {
         enum packet_version version;
         enum packet_type type;
-        uint8_t code;
+        uint8_t codes[3];
         size_t count;
         const char *wire;
     } answers[] = {
-        {MQTT_5, PACKET_SUBACK, MQTT_NOT_AUTHORIZED, 2, "90( 0009 () 87 87 )"},
-        {MQTT_3_1_1, PACKET_SUBACK, MQTT_NOT_AUTHORIZED, 2, "90( 0009 80 80 )"},
-        {MQTT_3_1_1, PACKET_SUBACK, 1, 1, "90( 0009 01 )"},
-        {MQTT_5, PACKET_UNSUBACK, 0x11, 1, "b0( 0009 () 11 )"},
-        {MQTT_3_1_1, PACKET_UNSUBACK, 0x11, 3, "b0( 0009 )"},
+        {MQTT_5, PACKET_SUBACK, {0x87, 0x01}, 2, "90( 0009 () 87 01 )"},
+        {MQTT_3_1_1, PACKET_SUBACK, {0x01, 0x87, 0x80}, 3, "90( 0009 01 80 80 )"},
+        {MQTT_3_1_1, PACKET_SUBACK, {1}, 1, "90( 0009 01 )"},
+        {MQTT_5, PACKET_UNSUBACK, {0x11, 0}, 2, "b0( 0009 () 11 00 )"},
+        {MQTT_3_1_1, PACKET_UNSUBACK, {0x11, 0, 0x11}, 3, "b0( 0009 )"},
     };
     for (size_t i = 0; i < COUNT(answers); i++) {
         uint8_t memory[32];
         struct writer writer;
 
         writer_init(&writer, memory, sizeof(memory));
-        packet_encode_suback(&writer, answers[i].version, answers[i].type, 9, answers[i].code,
+        packet_encode_suback(&writer, answers[i].version, answers[i].type, 9, answers[i].codes,
                              answers[i].count);
         assert_wrote(&writer, answers[i].wire);
     }
+}
+
+static void delivery_has_what_its_version_knows(void **state)
+{
+    (void)state;
+    static const struct {
+        enum packet_version version;
+        struct packet_delivery delivery;
+        const char *wire;
+    } sent[] = {
+        {MQTT_3_1_1, {.qos = 0}, "30( ['a/b'] 7b 7d )"},
+        {MQTT_5, {.qos = 0}, "30( ['a/b'] () 7b 7d )"},
+        {MQTT_3_1_1, {.qos = 1, .packet_id = 0x0102}, "32( ['a/b'] 0102 7b 7d )"},
+        {MQTT_5,
+         {.qos = 1, .packet_id = 0x0102, .is_repeated = true},
+         "3a( ['a/b'] 0102 () 7b 7d )"},
+        {MQTT_5,
+         {.qos = 1, .packet_id = 3, .has_correlation = true},
+         "32( ['a/b'] 0003 (09 ['xy']) 7b 7d )"},
+        {MQTT_3_1_1, {.qos = 0, .has_correlation = true}, "30( ['a/b'] 7b 7d )"},
+    };
+    for (size_t i = 0; i < COUNT(sent); i++) {
+        struct packet_delivery delivery = sent[i].delivery;
+        uint8_t memory[32];
+        struct writer writer;
+
+        delivery.topic = view_of("a/b", 3);
+        delivery.payload = view_of("{}", 2);
+        delivery.correlation = view_of("xy", 2);
+        writer_init(&writer, memory, sizeof(memory));
+        packet_encode_delivery(&writer, sent[i].version, &delivery);
+        assert_wrote(&writer, sent[i].wire);
+        assert_int_equal(packet_delivery_size(sent[i].version, &delivery),
+                         writer_used(&writer));
+    }
+}
+
+static void delivery_that_mqtt_cannot_express_has_no_size(void **state)
+{
+    (void)state;
+    struct packet_delivery delivery = {.topic = {(const uint8_t *)"a", 1},
+                                       .payload = {NULL, MQTT_VARINT_MAX - 4}};
+
+    assert_int_equal(packet_delivery_size(MQTT_3_1_1, &delivery), 0xFFFFFFF + 4);
+    delivery.payload.size++;
+    assert_int_equal(packet_delivery_size(MQTT_3_1_1, &delivery), 0xFFFFFFF + 5);
+    assert_int_equal(packet_delivery_size(MQTT_5, &delivery), 0);
+    delivery.payload.size = SIZE_MAX;
+    assert_int_equal(packet_delivery_size(MQTT_3_1_1, &delivery), 0);
+    delivery.payload.size = 0;
+    delivery.topic.size = MQTT_TEXT_MAX + 1;
+    assert_int_equal(packet_delivery_size(MQTT_3_1_1, &delivery), 0);
+}
+
+static void shared_filters_are_known(void **state)
+{
+    (void)state;
+    assert_true(packet_filter_is_shared(view_of("$share/g/a", 10)));
+    assert_false(packet_filter_is_shared(view_of("$share", 6)));
+    assert_false(packet_filter_is_shared(view_of("a/$share/", 9)));
 }
 
 static void encoders_fail_in_memory_that_is_too_small(void **state)
@@ -976,7 +1078,7 @@ static void encoders_fail_in_memory_that_is_too_small(void **state)
     packet_encode_connack(&writer, MQTT_5, &(struct packet_connack){0});
     assert_true(writer.failed);
     writer_init(&writer, memory, sizeof(memory));
-    packet_encode_suback(&writer, MQTT_5, PACKET_SUBACK, 1, 0x87, SIZE_MAX);
+    packet_encode_suback(&writer, MQTT_5, PACKET_SUBACK, 1, memory, SIZE_MAX);
     assert_true(writer.failed);
     writer_init(&writer, memory, 1);
     packet_encode_pingresp(&writer);
@@ -1116,6 +1218,25 @@ static void text_has_its_limits(void **state)
     assert_false(packet_filter_is_valid(view_of_text("a\xC3")));
 }
 
+/* Where words of eight bytes are checked at once, and behind the last one. */
+static void a_bad_byte_is_found_at_each_place(void **state)
+{
+    (void)state;
+    static const char *const bad[] = {"\x80", "\xff", "\xc3", "\x1f", "\x7f"};
+    for (size_t size = 1; size <= 20; size++) {
+        for (size_t at = 0; at < size; at++) {
+            for (size_t i = 0; i < COUNT(bad); i++) {
+                char text[20];
+                memset(text, 'x', sizeof(text));
+                text[at] = bad[i][0];
+                bool is_ascii = (unsigned char)text[at] < 0x80;
+                assert_false(packet_topic_is_valid(view_of(text, size)));
+                assert_int_equal(packet_utf8_is_valid(view_of(text, size)), is_ascii);
+            }
+        }
+    }
+}
+
 /* The code points of 1.5.4, and their neighbours. */
 static const struct {
     uint32_t first;
@@ -1177,6 +1298,7 @@ static const struct CMUnitTest plain_tests[] = {
     cmocka_unit_test(publish_finds_expiry_and_the_first_spool_ref),
     cmocka_unit_test(refused_topic_and_format_can_be_answered_by_their_id),
     cmocka_unit_test(kept_properties_leave_out_expiry_and_alias_and_keep_their_order),
+    cmocka_unit_test(a_will_is_decoded_with_its_properties),
     cmocka_unit_test(no_properties_keep_nothing),
     cmocka_unit_test(properties_are_walked_with_their_values),
     cmocka_unit_test(damaged_properties_fail_their_reader),
@@ -1192,6 +1314,9 @@ static const struct CMUnitTest plain_tests[] = {
     cmocka_unit_test(acks_say_only_what_their_tables_have),
     cmocka_unit_test(acks_with_any_other_code_are_not_encoded),
     cmocka_unit_test(suback_answers_every_filter),
+    cmocka_unit_test(delivery_has_what_its_version_knows),
+    cmocka_unit_test(delivery_that_mqtt_cannot_express_has_no_size),
+    cmocka_unit_test(shared_filters_are_known),
     cmocka_unit_test(encoders_fail_in_memory_that_is_too_small),
     cmocka_unit_test(pingresp_is_two_bytes),
     cmocka_unit_test(disconnect_tells_the_reason_in_words),
@@ -1199,6 +1324,7 @@ static const struct CMUnitTest plain_tests[] = {
     cmocka_unit_test(conditions_and_codes_have_their_answers_and_words),
     cmocka_unit_test(filters_match_as_section_4_7_tells),
     cmocka_unit_test(text_has_its_limits),
+    cmocka_unit_test(a_bad_byte_is_found_at_each_place),
     cmocka_unit_test(every_character_of_a_topic_is_taken_or_refused_as_1_5_4_tells),
 };
 

@@ -58,6 +58,16 @@ static void a_failure_has_every_field_in_its_order(void **state)
         "\"code\":135,\"ref\":\"order/1\"}");
 }
 
+static void a_requeued_message_names_the_one_that_it_was(void **state)
+{
+    struct spool_record record = sample;
+
+    (void)state;
+    assert_null(strstr(write_record(&record), "requeued_from"));
+    record.requeued_from = 17;
+    assert_non_null(strstr(write_record(&record), "\"ref\":\"order/1\",\"requeued_from\":17}"));
+}
+
 static void a_delivery_leaves_out_what_has_no_value(void **state)
 {
     struct spool_record record = sample;
@@ -121,6 +131,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_failure_has_every_field_in_its_order),
+        cmocka_unit_test(a_requeued_message_names_the_one_that_it_was),
         cmocka_unit_test(a_delivery_leaves_out_what_has_no_value),
         cmocka_unit_test(an_unknown_uid_is_no_number),
         cmocka_unit_test(a_code_of_zero_is_a_code),

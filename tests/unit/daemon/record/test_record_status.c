@@ -37,9 +37,22 @@ static void what_is_not_known_of_the_link_is_empty(void **state)
     assert_non_null(strstr(
         text,
         "\"link\":{\"state\":\"stopped\",\"broker\":\"\",\"since\":\"\","
-        "\"connects\":0,\"last_error\":null,\"last_error_time\":null,"
+        "\"connects\":0,\"last_error\":null,\"last_error_time\":null,\"remedy\":null,"
         "\"acknowledged\":\"\",\"certificate_expires\":\"\",\"protocol\":\"\","
-        "\"window\":0,\"late_answers\":0,\"refused_code\":null,\"no_subscriber\":0,\"held\":false}"));
+        "\"window\":0,\"late_answers\":0,\"refused_code\":null,\"no_subscriber\":0,\"held\":false,"
+        "\"all_held\":false,\"presence_error\":null,\"rate\":{\"messages\":0,\"bytes\":0}}"));
+}
+
+static void the_link_has_the_hold_of_all_lanes_whatever_its_state(void **state)
+{
+    const struct fixture *f = *state;
+
+    assert_int_equal(spool_set_hold(f->spool, "default", true), 0);
+    assert_non_null(strstr(write_with(*state, (struct record_link){.state = "stopped"}),
+                           "\"all_held\":false"));
+    assert_int_equal(spool_set_hold(f->spool, NULL, true), 0);
+    assert_non_null(strstr(write_with(*state, (struct record_link){.state = "stopped"}),
+                           "\"all_held\":true"));
 }
 
 static void the_link_has_its_times(void **state)
@@ -48,11 +61,17 @@ static void the_link_has_its_times(void **state)
         write_with(*state, (struct record_link){.state = "online",
                                                 .last_error = "no",
                                                 .last_error_time = "2026-11-01T10:00:00.000Z",
+                                                .remedy = "wait",
+                                                .presence_error = "no such topic",
+                                                .rate_messages = 50,
+                                                .rate_bytes = 1024,
                                                 .acknowledged = "2026-11-01T11:59:57.000Z"});
 
     assert_non_null(
         strstr(text, "\"last_error\":\"no\",\"last_error_time\":\"2026-11-01T10:00:00.000Z\","
-                     "\"acknowledged\":\"2026-11-01T11:59:57.000Z\","));
+                     "\"remedy\":\"wait\",\"acknowledged\":\"2026-11-01T11:59:57.000Z\","));
+    assert_non_null(strstr(text, "\"presence_error\":\"no such topic\""));
+    assert_non_null(strstr(text, "\"rate\":{\"messages\":50,\"bytes\":1024}}"));
 }
 
 static void texts_of_the_broker_are_text(void **state)
@@ -66,14 +85,39 @@ static void texts_of_the_broker_are_text(void **state)
         strstr(text, "\"last_error\":\"no\\u001b[2J\\u009b\\u202e\xEF\xBF\xBDway\""));
 }
 
+static void the_newest_rejected_message_has_its_cause(void **state)
+{
+    struct fixture *f = *state;
+    const struct spool_verdict verdict = {SPOOL_REJECTED, SPOOL_REASON_REASON_CODE, 0x87};
+    const struct spool_verdict poison = {SPOOL_REJECTED, SPOOL_REASON_POISON, SPOOL_NO_CODE};
+    const char *text = write_with(f, (struct record_link){.state = "online"});
+
+    assert_non_null(strstr(text, "\"rejected\":{\"messages\":0,\"bytes\":0,\"last\":null}"));
+    spool_set_kept(f->spool, &(struct spool_kept_limits){10, 1 << 20, UINT64_MAX});
+    append_many(f, 2);
+    commit(f);
+    assert_int_equal(spool_settle(f->spool, next_id(f), &verdict), 0);
+    commit(f);
+    text = write_with(f, (struct record_link){.state = "online"});
+    assert_non_null(strstr(text, "\"last\":{\"time\":\"2"));
+    assert_non_null(
+        strstr(text, "Z\",\"topic\":\"plant/1\",\"reason\":\"reason_code\",\"code\":135}}"));
+    assert_int_equal(spool_settle(f->spool, next_id(f), &poison), 0);
+    commit(f);
+    text = write_with(f, (struct record_link){.state = "online"});
+    assert_non_null(strstr(text, "\"reason\":\"poison\",\"code\":null}}"));
+}
+
 #define CASE(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         CASE(what_is_not_known_of_the_link_is_empty),
+        CASE(the_link_has_the_hold_of_all_lanes_whatever_its_state),
         CASE(the_link_has_its_times),
         CASE(texts_of_the_broker_are_text),
+        CASE(the_newest_rejected_message_has_its_cause),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -132,6 +132,7 @@ static void expect_fatal(struct fixture *f, enum tls_file file, const char *text
     assert_non_null(problem);
     assert_int_equal(problem->file, file);
     assert_string_equal(problem->text, text);
+    assert_true(strlen(problem->remedy) > 0);
 }
 
 static void expect_dates(struct fixture *f, enum tls_file file, const char *begin)
@@ -258,10 +259,15 @@ static void a_key_is_opened_with_its_password_alone(void **state)
     add_certificate(f, TLS_CERTIFICATE, -1, 100);
     write_key(f, f->key, SECRET);
     check(f, "");
-    expect_fatal(f, TLS_KEY, "is encrypted: set uplink.tls.key_password_file");
+    expect_fatal(f, TLS_KEY, "is encrypted, and there is no uplink.tls.key_password_file");
+    assert_non_null(strstr(tls_report_fatal(&f->report)->remedy,
+                           "set uplink.tls.key_password_file to a file with its password, and "
+                           "restart"));
     (void)snprintf(f->name, sizeof(f->name), "/secret");
     check(f, "open barley");
     expect_fatal(f, TLS_KEY, "is encrypted, and not with the password in /secret");
+    assert_non_null(
+        strstr(tls_report_fatal(&f->report)->remedy, "correct the password in the file of "));
     check(f, SECRET);
     assert_int_equal(f->report.count, 0);
 }

@@ -203,7 +203,8 @@ static void an_encrypted_key_without_a_password_names_the_setting(void **state)
     f->settings.tls.key_file = f->password_file;
     start(f);
     wait_for(f, has_error);
-    assert_non_null(strstr(link_of(f).last_error, "set uplink.tls.key_password_file"));
+    assert_non_null(strstr(link_of(f).last_error, "no uplink.tls.key_password_file"));
+    assert_non_null(strstr(link_of(f).remedy, "set uplink.tls.key_password_file to a file"));
     assert_int_equal(server.accepted, 0);
     plain_server_stop(&server, f);
 }

@@ -144,6 +144,27 @@ static void each_file_that_is_missing_is_named(void **state)
                         "CREDENTIALS_DIRECTORY is not set");
 }
 
+static void a_credential_in_a_folder_without_access_is_not_checked(void **state)
+{
+    struct fixture *f = *state;
+
+    assert_int_equal(setenv("CREDENTIALS_DIRECTORY", "/nowhere/credentials", 1), 0);
+    f->settings.password_file = uplink_test_text("/nowhere/credentials/password");
+    check(f, "", 0);
+    expect_one(f, UPLINK_FINDING_UNCHECKED, "uplink.password_file",
+               "/nowhere/credentials/password",
+               "is not checked: this process has no access to the credentials of the unit");
+    f->settings.password_file = uplink_test_text("/nowhere/credentials-2/password");
+    check(f, "", 0);
+    expect_one(f, UPLINK_FINDING_UNUSABLE, "uplink.password_file",
+               "/nowhere/credentials-2/password", "cannot be read: No such file or directory");
+    assert_int_equal(setenv("CREDENTIALS_DIRECTORY", "/tmp", 1), 0);
+    f->settings.password_file = uplink_test_text("/tmp/no/password");
+    check(f, "", 0);
+    assert_int_equal(f->kinds[0], UPLINK_FINDING_UNUSABLE);
+    assert_int_equal(unsetenv("CREDENTIALS_DIRECTORY"), 0);
+}
+
 static void a_file_of_tls_that_cannot_work_is_named(void **state)
 {
     struct fixture *f = *state;
@@ -177,6 +198,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         CASE(a_flaw_of_a_password_file_is_named),
         CASE(each_file_that_is_missing_is_named),
+        CASE(a_credential_in_a_folder_without_access_is_not_checked),
         CASE(a_file_of_tls_that_cannot_work_is_named),
         CASE(what_is_not_protected_is_named),
     };

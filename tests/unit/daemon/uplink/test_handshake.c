@@ -270,6 +270,7 @@ static void expect(struct fixture *f,
                    enum client client,
                    const char *part)
 {
+    need_seam("which has the line of OpenSSL only");
     struct pair authority = make_authority();
     struct pair other = make_authority();
     struct tls_server server;
@@ -282,6 +283,7 @@ static void expect(struct fixture *f,
     wait_for(f, has_error);
     if (!strstr(link_of(f).last_error, part))
         fail_msg("\"%s\" is not in \"%s\"", part, link_of(f).last_error);
+    assert_null(strstr(link_of(f).last_error, "unknown"));
     uplink_free(f->uplink);
     f->uplink = NULL;
     server_stop(&server);
@@ -301,7 +303,7 @@ static void dates_are_named_with_the_clock(void **state)
 static void an_authority_that_is_not_trusted_is_named(void **state)
 {
     expect(*state, &(struct server_plan){0}, OTHER_AUTHORITY, NO_CLIENT,
-           "vouches for the broker's (CN=broker, issued by CN=Authority)");
+           "vouches for the broker's, whose chain ends at CN=broker, issued by CN=Authority: ");
 }
 
 static void the_names_of_the_certificate_are_named(void **state)
@@ -319,7 +321,7 @@ static void another_fault_of_the_certificate_has_openssl_s_reason(void **state)
 static void a_client_certificate_that_is_missing_is_named_as_a_setting(void **state)
 {
     expect(*state, &(struct server_plan){.wants_certificate = true}, TRUSTED, NO_CLIENT,
-           "the broker wants a client certificate");
+           "TLS: the broker wants a client certificate");
     expect(*state, &(struct server_plan){.wants_certificate = true, .version = TLS1_2_VERSION},
            TRUSTED, NO_CLIENT, "it may want a client certificate, see uplink.tls.cert_file");
 }

@@ -119,6 +119,25 @@ static void a_changed_rate_applies_and_a_debt_stays(void **state)
     assert_int_equal(send_until(&pacer, &rate, 0, 1), 1);
 }
 
+static void there_is_no_limit_once_a_charge_knows_that_the_rates_have_gone(void **state)
+{
+    struct uplink_rate rate = {.bytes = 0};
+    struct pacer pacer = {.filled_boot_ms = 0};
+
+    (void)state;
+    assert_false(pacer_has_limit(&pacer, &rate));
+    rate.messages = 1;
+    assert_true(pacer_has_limit(&pacer, &rate));
+    pacer_charge(&pacer, &rate, NOW, 1);
+    rate = (struct uplink_rate){.bytes = 1000};
+    assert_true(pacer_has_limit(&pacer, &rate));
+    pacer_charge(&pacer, &rate, NOW, 101000);
+    rate.bytes = 0;
+    assert_true(pacer_has_limit(&pacer, &rate));
+    pacer_charge(&pacer, &rate, NOW, 1);
+    assert_false(pacer_has_limit(&pacer, &rate));
+}
+
 static void a_clock_that_stands_still_or_steps_back_gives_nothing(void **state)
 {
     const struct uplink_rate rate = {.messages = 1};
@@ -139,6 +158,7 @@ int main(void)
         cmocka_unit_test(the_slower_of_both_rates_decides),
         cmocka_unit_test(an_idle_bucket_fills_to_one_second_only),
         cmocka_unit_test(a_changed_rate_applies_and_a_debt_stays),
+        cmocka_unit_test(there_is_no_limit_once_a_charge_knows_that_the_rates_have_gone),
         cmocka_unit_test(a_clock_that_stands_still_or_steps_back_gives_nothing),
     };
 

@@ -46,8 +46,11 @@ REPLACED(StackTrace_entry);
 REPLACED(StackTrace_exit);
 REPLACED(MQTTProtocol_startPublish);
 REPLACED(MQTTAsync_NULLPublishCommands);
+REPLACED(MQTTAsync_assignMsgId);
 REPLACED(Thread_start);
 REPLACED(MQTTPacket_Factory);
+int UTF8_validateString(const char *text) __attribute__((weak));
+int __wrap_UTF8_validateString(const char *text) __attribute__((weak));
 int __wrap_MQTTProperties_read(MQTTProperties *properties, char **data, char *end)
     __attribute__((weak));
 #pragma weak MQTTProperties_read
@@ -55,8 +58,13 @@ REPLACED(MQTTPacket_send_publish);
 REPLACED(MQTTPersistence_putPacket);
 REPLACED(SocketBuffer_writeComplete);
 REPLACED(WebSocket_getdata);
+REPLACED(SSLSocket_getPendingRead);
 REPLACED(MQTTProtocol_keepalive);
 REPLACED(X509_check_ip_asc);
+REPLACED(SSL_get_error);
+REPLACED(SSL_pending);
+REPLACED(SSL_read);
+REPLACED(SSL_shutdown);
 REPLACED(SSL_write);
 int Thread_signal_cond(void *condition) __attribute__((weak));
 int Thread_wait_cond(void *condition, int timeout_ms) __attribute__((weak));
@@ -66,6 +74,7 @@ void __wrap_connect(void) __attribute__((weak));
 void __wrap_getsockopt(void) __attribute__((weak));
 void __wrap_getaddrinfo(void) __attribute__((weak));
 void __wrap_poll(void) __attribute__((weak));
+void __wrap_recv(void) __attribute__((weak));
 void __wrap_writev(void) __attribute__((weak));
 void __wrap_shutdown(void) __attribute__((weak));
 
@@ -185,9 +194,11 @@ static void each_call_goes_to_its_replacement(void **state)
     assert_true(is_same(mymalloc, __wrap_mymalloc));
     assert_true(is_same(myrealloc, __wrap_myrealloc));
     assert_true(is_same(myfree, __wrap_myfree));
+    assert_true(is_same((function)UTF8_validateString, (function)__wrap_UTF8_validateString));
     assert_true(is_same(StackTrace_entry, __wrap_StackTrace_entry));
     assert_true(is_same(StackTrace_exit, __wrap_StackTrace_exit));
     assert_true(is_same(MQTTAsync_NULLPublishCommands, __wrap_MQTTAsync_NULLPublishCommands));
+    assert_true(is_same(MQTTAsync_assignMsgId, __wrap_MQTTAsync_assignMsgId));
     assert_true(is_same(Thread_start, __wrap_Thread_start));
     assert_true(is_same(MQTTPacket_Factory, __wrap_MQTTPacket_Factory));
     assert_true(is_same((function)MQTTProperties_read, (function)__wrap_MQTTProperties_read));
@@ -195,8 +206,13 @@ static void each_call_goes_to_its_replacement(void **state)
     assert_true(is_same(MQTTPersistence_putPacket, __wrap_MQTTPersistence_putPacket));
     assert_true(is_same(SocketBuffer_writeComplete, __wrap_SocketBuffer_writeComplete));
     assert_true(is_same(WebSocket_getdata, __wrap_WebSocket_getdata));
+    assert_true(is_same(SSLSocket_getPendingRead, __wrap_SSLSocket_getPendingRead));
     assert_true(is_same(MQTTProtocol_keepalive, __wrap_MQTTProtocol_keepalive));
     assert_true(is_same(X509_check_ip_asc, __wrap_X509_check_ip_asc));
+    assert_true(is_same(SSL_get_error, __wrap_SSL_get_error));
+    assert_true(is_same(SSL_pending, __wrap_SSL_pending));
+    assert_true(is_same(SSL_read, __wrap_SSL_read));
+    assert_true(is_same(SSL_shutdown, __wrap_SSL_shutdown));
     assert_true(is_same(SSL_write, __wrap_SSL_write));
     assert_true(is_same((function)Thread_signal_cond, (function)__wrap_Thread_signal_cond));
     assert_true(is_same((function)Thread_wait_cond, (function)__wrap_Thread_wait_cond));
@@ -205,6 +221,7 @@ static void each_call_goes_to_its_replacement(void **state)
     assert_true(is_same((function)getsockopt, __wrap_getsockopt));
     assert_true(is_same((function)getaddrinfo, __wrap_getaddrinfo));
     assert_true(is_same((function)poll, __wrap_poll));
+    assert_true(is_same((function)recv, __wrap_recv));
     assert_true(is_same((function)writev, __wrap_writev));
     assert_true(is_same((function)shutdown, __wrap_shutdown));
 }
@@ -218,6 +235,30 @@ static void the_heap_is_not_tracked(void **state)
     assert_true(is_refused_within(PATIENCE_MS));
     if (Heap_get_info)
         assert_int_equal(Heap_get_info()->max_size, 0);
+}
+
+/* As the library's own check, which accepts "" and rejects no text at all. */
+static void a_text_is_accepted_if_it_is_well_formed(void **state)
+{
+    static const char *const good[] = {"",
+                                       "a",
+                                       "plant/7/temperature",
+                                       "\x01\x7F",
+                                       "f\xC9\xB1",
+                                       "A\xE2\x89\xA2\xCE\x91.",
+                                       "\xEF\xBB\xBF\xF0\xA3\x8E\xB4",
+                                       "seven/b\xC3\xBC/\xF4\x8F\xBF\xBF"};
+    static const char *const bad[] = {
+        "\xC0\x80",         "/\xC0\xAE./",      "\xED\xA1\x8C\xED\xBE\xB4", "\xF4",
+        "plant/seven/\xFF", "plant/7/\xE2\x89", "\xF4\x90\x80\x80",         "\x80plant/7"};
+
+    (void)state;
+    need_seam("which checks by itself");
+    for (size_t i = 0; i < sizeof(good) / sizeof(good[0]); i++)
+        assert_int_equal(UTF8_validateString(good[i]), 1);
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
+        assert_int_equal(UTF8_validateString(bad[i]), 0);
+    assert_int_equal(UTF8_validateString(NULL), 0);
 }
 
 /* The error comes by getsockopt(SO_ERROR), after a connect() that was under way. */
@@ -424,6 +465,7 @@ int main(void)
         link_test(each_call_goes_to_its_replacement),
         link_test(a_signal_before_the_wait_ends_it),
         link_test(a_held_signal_comes_when_it_is_released),
+        cmocka_unit_test(a_text_is_accepted_if_it_is_well_formed),
         link_test(the_heap_is_not_tracked),
         link_test(a_refused_connection_says_why),
         link_test(a_network_that_cannot_be_reached_says_so),
