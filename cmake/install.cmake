@@ -12,6 +12,7 @@ install(FILES systemd/mqtt-spoold.catalog DESTINATION lib/systemd/catalog)
 
 install(FILES man/mqtt-spool.1 DESTINATION ${CMAKE_INSTALL_MANDIR}/man1)
 install(FILES man/mqtt-spoold.conf.5 man/mqtt-spool-format.5 DESTINATION ${CMAKE_INSTALL_MANDIR}/man5)
+install(FILES man/mqtt-spool-protocol.7 DESTINATION ${CMAKE_INSTALL_MANDIR}/man7)
 install(FILES man/mqtt-spoold.8 DESTINATION ${CMAKE_INSTALL_MANDIR}/man8)
 install(FILES README.md CHANGELOG.md SECURITY.md LICENSE etc/mqtt-spoold.conf
         DESTINATION ${CMAKE_INSTALL_DATADIR}/doc/mqtt-spoold)
