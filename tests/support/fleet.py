@@ -65,8 +65,8 @@ class Producers:
                 self._take(key.data)
 
     def _take(self, index):
-        """What has come is at least the rest of one packet; of further ones that came with it the
-        socket does not tell again."""
+        """What has come is at least the rest of one packet; further ones that came with it are
+        no longer reported by the socket."""
         seconds = None
         with contextlib.suppress(socket.timeout):
             while True:
