@@ -261,6 +261,8 @@ static bool exceeds_limit(uint64_t bytes)
            bytes > limit.rlim_cur;
 }
 
+_Static_assert(sizeof(off_t) == 8, "a database may exceed 2 GiB: see cmake/flags.cmake");
+
 /* Return: 0; a positive errno: there is no room; another negative one, which sticks. */
 static int allocate(struct spool *spool, uint64_t pages)
 {

@@ -130,6 +130,42 @@ def exposure_of_the_service_is_at_most_2_0():
     equal(result.returncode, 0, result.stdout.decode(errors="replace")[-200:])
 
 
+def calls_of(sets):
+    """The system calls of sets of systemd, which name further sets."""
+    found = set()
+    for name in sets:
+        listed = run(["systemd-analyze", "--no-pager", "syscall-filter", name])
+        equal(listed.returncode, 0, name)
+        lines = [line.strip() for line in listed.stdout.decode().splitlines()[1:]]
+        found |= {line for line in lines if line and line[0] not in "#@"}
+        found |= calls_of(line for line in lines if line.startswith("@"))
+    return found
+
+
+def allowed_calls(service):
+    allowed = set()
+    for value in setting(service, "SystemCallFilter"):
+        names = value.lstrip("~").split()
+        calls = {name for name in names if name[0] != "@"}
+        calls |= calls_of(name for name in names if name[0] == "@")
+        allowed = allowed - calls if value[0] == "~" else allowed | calls
+    return allowed
+
+
+@case
+def what_the_filter_allows_it_allows_for_times_of_64_bits():
+    """A processor of 32 bits has a second call of each that takes a time or an offset."""
+    if not find("systemd-analyze"):
+        skip("systemd-analyze is not installed")
+    allowed = allowed_calls(text_of(SOURCE, "systemd/mqtt-spoold.service"))
+    check({"adjtimex", "clock_gettime64", "futex_time64", "ppoll_time64"} <= allowed, "some calls")
+    check(not {"clock_settime", "clock_settime64"} & allowed, "the clock is not to be set")
+    twins = {name: re.sub("(_time)?64$", "", name) for name in calls_of(["@known"])
+             if name.endswith("64")}
+    equal([name for name, other in sorted(twins.items())
+           if other in allowed and name not in allowed], [], "forbidden in one form only")
+
+
 @case
 def paths_of_units_and_sample_agree():
     service = text_of(SOURCE, "systemd/mqtt-spoold.service")
