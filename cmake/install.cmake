@@ -19,6 +19,9 @@ install(FILES README.md CHANGELOG.md SECURITY.md LICENSE etc/mqtt-spoold.conf
 # README.md and the man pages send readers there.
 install(DIRECTORY docs DESTINATION ${CMAKE_INSTALL_DATADIR}/doc/mqtt-spoold)
 
+install(PROGRAMS scripts/mosquitto-to-spoold
+        DESTINATION ${CMAKE_INSTALL_DATADIR}/doc/mqtt-spoold/examples)
+
 # spoold_install_setting(SOURCE FOLDER NAME): a file that the administrator edits, and that a second
 # installation therefore leaves as it is. The prefix is known only when installing.
 function(spoold_install_setting source folder name)

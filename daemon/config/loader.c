@@ -30,14 +30,35 @@ struct value {
     char digits[NUMBER_MAX]; /* of a number that stands for a text */
 };
 
-void config_put_file(const struct config_loader *loader, const char *included)
+void config_put_file(const struct config_loader *loader,
+                     const char *source,
+                     const char *included,
+                     char text[static CONFIG_ERROR_MAX])
 {
     size_t size = strlen(loader->folder);
     bool bare =
         included && (strncmp(included, loader->folder, size) != 0 || included[size] != '/');
 
-    text_format(loader->error, CONFIG_ERROR_MAX, "%s%s%s:", bare ? loader->folder : "",
-                bare ? "/" : "", included ? included : loader->path);
+    if (!source)
+        source = loader->path;
+    text_format(text, CONFIG_ERROR_MAX, "%s%s%s", bare ? loader->folder : "", bare ? "/" : "",
+                included ? included : source);
+}
+
+/* NULL: of a default. */
+static const char *config_source_of(const config_setting_t *setting)
+{
+    while (setting->parent)
+        setting = setting->parent;
+    return config_setting_get_hook(setting);
+}
+
+void config_put_place(const struct config_loader *loader,
+                      const config_setting_t *at,
+                      char text[static CONFIG_ERROR_MAX])
+{
+    config_put_file(loader, config_source_of(at), config_setting_source_file(at), text);
+    text_append(text, CONFIG_ERROR_MAX, ":%u", config_setting_source_line(at));
 }
 
 int config_fail(const struct config_loader *loader,
@@ -46,17 +67,17 @@ int config_fail(const struct config_loader *loader,
                 const char *format,
                 ...)
 {
-    unsigned line = at ? config_setting_source_line(at) : 0;
     char why[CONFIG_ERROR_MAX];
     va_list arguments;
 
     va_start(arguments, format);
     text_vformat(why, sizeof(why), format, arguments);
     va_end(arguments);
-    config_put_file(loader, at ? config_setting_source_file(at) : NULL);
-    if (line > 0)
-        text_append(loader->error, CONFIG_ERROR_MAX, "%u:", line);
-    text_append(loader->error, CONFIG_ERROR_MAX, " %s: %s", key, why);
+    if (at && config_setting_source_line(at) > 0)
+        config_put_place(loader, at, loader->error);
+    else
+        config_put_file(loader, NULL, NULL, loader->error);
+    text_append(loader->error, CONFIG_ERROR_MAX, ": %s: %s", key, why);
     return -EINVAL;
 }
 

@@ -112,7 +112,9 @@ const char *config_read_text(const char *path, char **ret_text)
         return config_no_memory;
     why = scan_read_all(fd, text);
     if (!why) {
-        *ret_text = text;
+        char *fitted = realloc(text, strlen(text) + 1);
+
+        *ret_text = fitted ? fitted : text; /* a failed realloc() keeps the block */
         text = NULL;
     }
     return why;

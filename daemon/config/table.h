@@ -35,7 +35,8 @@ enum {
     CONFIG_NOT_YET = 1 << 2,    /* only its default is accepted; has no member */
     CONFIG_OR_ZERO = 1 << 3,    /* 0 is accepted besides the range: none, or never */
     CONFIG_HIDES_USER = 1 << 4, /* of a wrong text only what begins with @ is shown */
-    CONFIG_OR_NUMBER = 1 << 5   /* of a text: a number may stand without quotes */
+    CONFIG_OR_NUMBER = 1 << 5,  /* of a text: a number may stand without quotes */
+    CONFIG_EXPANDS = 1 << 6     /* of a text: %H, %m and %% are replaced */
 };
 
 struct config_choice {
@@ -151,10 +152,11 @@ MUST_CHECK int config_check_all(const struct config *config,
 MUST_CHECK int config_check_system(const struct config *config,
                                    const struct config_errors *errors);
 
-/* paths.c: are the files different that the keys name, and @main_path, the configuration file?
- * Return: also -ENOMEM. */
+/* paths.c: are the files different that the keys name, and @sources, those of the
+ * configuration, the main one first? Return: also -ENOMEM. */
 MUST_CHECK int config_check_paths(const struct config *config,
-                                  const char *main_path,
+                                  char *const *sources,
+                                  size_t source_count,
                                   const struct config_errors *errors);
 
 /*

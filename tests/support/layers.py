@@ -24,7 +24,7 @@ ARROWS = {
     "daemon/audit": ["base", "daemon/record", SPOOL],
     "daemon/host": ["base", "daemon/record", SPOOL],
     "daemon/gateway": ["base", SPOOL] + PEERS,
-    "daemon": ["base", "daemon/gateway", "daemon/host", "daemon/config", UPLINK_CHECK],
+    "daemon": ["base", "daemon/gateway", "daemon/host", "daemon/config", UPLINK_CHECK, UPLINK_SETTINGS],
     "cli": ["base", "cli/verbs", "cli/audit", "daemon/config", SPOOL],
     "cli/verbs": ["base", "cli", "cli/audit", "daemon/mqtt", "daemon/record", "daemon/config", SPOOL],
     "cli/audit": ["base", "cli", "daemon/record", SPOOL],

@@ -518,7 +518,7 @@ static int finish_job(struct config_job *job, struct fixture *fixture, struct co
     struct pollfd ready = {.fd = config_job_fd(job), .events = POLLIN};
 
     assert_int_equal(poll(&ready, 1, 10000), 1);
-    return config_job_finish(job, ret, fixture->error);
+    return config_job_finish(job, ret, NULL, fixture->error);
 }
 
 static void job_reads_the_file_on_a_thread(void **state)
@@ -528,16 +528,57 @@ static void job_reads_the_file_on_a_thread(void **state)
     struct config_job *job;
 
     files_write(fixture->path, BROKER, strlen(BROKER));
-    assert_int_equal(config_job_start(fixture->path, &job), 0);
+    assert_int_equal(config_job_start(fixture->path, NULL, 0, &job), 0);
     assert_int_equal(finish_job(job, fixture, &config), 0);
     assert_int_equal(config->uplink.broker_count, 1);
     config_free(config);
     config = NULL;
     files_write(fixture->path, "x = 1;\n", 7);
-    assert_int_equal(config_job_start(fixture->path, &job), 0);
+    assert_int_equal(config_job_start(fixture->path, NULL, 0, &job), 0);
     assert_int_equal(finish_job(job, fixture, &config), -EINVAL);
     assert_null(config);
     assert_non_null(strstr(fixture->error, ":1: x: unknown key"));
+}
+
+static void count_brokers(const struct config *config, void *findings)
+{
+    *(size_t *)findings = config->uplink.broker_count;
+}
+
+static void job_asks_of_a_good_file_what_else_is_to_be_checked(void **state)
+{
+    struct fixture *fixture = *state;
+    struct config *config = NULL;
+    struct config_job *job;
+    size_t brokers = 7;
+    struct pollfd ready = {.events = POLLIN};
+
+    for (unsigned i = 0; i < 2; i++) {
+        const char *text = i == 0 ? BROKER : "x = 1;\n";
+
+        files_write(fixture->path, text, strlen(text));
+        assert_int_equal(config_job_start(fixture->path, count_brokers, sizeof(brokers), &job),
+                         0);
+        ready.fd = config_job_fd(job);
+        assert_int_equal(poll(&ready, 1, 30000), 1);
+        assert_int_equal(config_job_finish(job, &config, &brokers, fixture->error),
+                         i == 0 ? 0 : -EINVAL);
+        assert_int_equal(brokers, 1); /* untouched by the second */
+    }
+    config_free(config);
+}
+
+static void job_also_asks_the_system(void **state)
+{
+    struct fixture *fixture = *state;
+    struct config *config = NULL;
+    struct config_job *job;
+    static const char text[] = BROKER "listen: { group = \"no-such-group\"; };\n";
+
+    files_write(fixture->path, text, strlen(text));
+    assert_int_equal(config_job_start(fixture->path, NULL, 0, &job), 0);
+    assert_int_equal(finish_job(job, fixture, &config), -EINVAL);
+    assert_non_null(strstr(fixture->error, ":2: listen.group: there is no group"));
 }
 
 static void abandoned_job_frees_what_it_read(void **state)
@@ -547,7 +588,7 @@ static void abandoned_job_frees_what_it_read(void **state)
     struct config_job *job;
 
     files_write(fixture->path, BROKER, strlen(BROKER));
-    assert_int_equal(config_job_start(fixture->path, &job), 0);
+    assert_int_equal(config_job_start(fixture->path, NULL, 0, &job), 0);
     ready.fd = config_job_fd(job);
     assert_int_equal(poll(&ready, 1, 10000), 1);
     config_job_abandon(job); /* the sanitizer sees a leak */
@@ -2077,6 +2118,8 @@ int main(void)
         CASE(lanes_are_taken_in_their_order_with_limits_of_their_own),
         CASE(entries_of_access_are_taken_in_their_order),
         CASE(job_reads_the_file_on_a_thread),
+        CASE(job_asks_of_a_good_file_what_else_is_to_be_checked),
+        CASE(job_also_asks_the_system),
         CASE(abandoned_job_frees_what_it_read),
         CASE(limit_that_a_lane_does_not_give_is_that_of_retention),
         CASE(sizes_have_units_of_1024),
