@@ -122,10 +122,10 @@ def verify_would_notice_a_misspelt_key():
 
 
 @case
-def exposure_of_the_service_is_at_most_2_0():
+def exposure_of_the_service_is_at_most_1_5():
     stage = folder()
     install(stage)
-    result = analyze(stage, "security", "--offline=true", "--no-pager", "--threshold=20",
+    result = analyze(stage, "security", "--offline=true", "--no-pager", "--threshold=15",
                      units_for_analysis(stage)[0])
     equal(result.returncode, 0, result.stdout.decode(errors="replace")[-200:])
 
