@@ -321,7 +321,7 @@ put_top(const struct page *page, const struct top *top, const char *name, const 
 
     fprintf(
         page->stream,
-        "<h3>By %s</h3>\n<div class=\"scroll\"><table id=\"%s\"><thead><tr><th>%s</th>"
+        "<h3>%ss</h3>\n<div class=\"scroll\"><table id=\"%s\"><thead><tr><th>%s</th>"
         "<th class=\"n\">Messages</th><th class=\"n\">Share</th>%s<th></th></tr></thead><tbody>\n",
         name, id, name, top->is_inexact ? "<th class=\"n\">At most too high by</th>" : "");
     for (size_t i = 0; i < count; i++) {
@@ -355,8 +355,8 @@ void page_put_failures(const struct page *page)
         return;
     }
     put_reasons(page, failed);
-    put_top(page, &page->summary->topics, "topic", "t-topics");
-    put_top(page, &page->summary->clients, "client", "t-clients");
+    put_top(page, &page->summary->topics, "Topic", "t-topics");
+    put_top(page, &page->summary->clients, "Client", "t-clients");
     fputs("</section>\n", page->stream);
 }
 

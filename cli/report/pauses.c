@@ -20,29 +20,33 @@ bool pauses_counts(const struct pause *pause)
     return pause->end_ms - pauses_begin_ms(pause) >= PAUSES_LEAST_MS;
 }
 
+/* Of those in which nothing is known to have waited the oldest: what shows that comes soon. */
 static void remove_shortest(struct pauses *pauses)
 {
     size_t shortest = 0;
 
     for (size_t i = 1; i < pauses->count; i++) {
-        if (pauses->at[i].end_ms - pauses->at[i].start_ms <
-            pauses->at[shortest].end_ms - pauses->at[shortest].start_ms)
+        if (pauses->at[i].end_ms - pauses_begin_ms(&pauses->at[i]) <
+            pauses->at[shortest].end_ms - pauses_begin_ms(&pauses->at[shortest]))
             shortest = i;
     }
+    if (pauses_counts(&pauses->at[shortest]))
+        pauses->left_out++;
     pauses->count--;
     memmove(&pauses->at[shortest], &pauses->at[shortest + 1],
             (pauses->count - shortest) * sizeof(pauses->at[0]));
-    pauses->left_out++;
 }
 
-/* What was accepted at @from_ms and has ended now waited in all candidates after that. The
+/* What was accepted at @from_ms and ends at @time_ms waited in all candidates between. The
  * older a candidate, the more has ended after it: where one knows of an earlier acceptance,
- * all before it do. */
-static void note_waiting(struct pauses *pauses, int64_t from_ms)
+ * all before it do. One that ends later was made by a clock that is set back now. */
+static void note_waiting(struct pauses *pauses, int64_t from_ms, int64_t time_ms)
 {
     for (size_t i = pauses->count; i > 0; i--) {
         struct pause *pause = &pauses->at[i - 1];
 
+        if (pause->end_ms > time_ms)
+            continue;
         if (pause->waited_from_ms <= from_ms)
             return;
         pause->waited_from_ms = from_ms;
@@ -86,7 +90,7 @@ void pauses_add(struct pauses *pauses, int64_t time_ms, int64_t age_ms, bool is_
     begin(pauses, from_ms);
     if (from_ms < pauses->waited_from_ms)
         pauses->waited_from_ms = from_ms;
-    note_waiting(pauses, from_ms);
+    note_waiting(pauses, from_ms, time_ms);
     if (!is_answer)
         return;
     close_pause(pauses, time_ms, false);
@@ -98,7 +102,7 @@ void pauses_end(struct pauses *pauses, int64_t now_ms, int64_t oldest_ms)
     begin(pauses, oldest_ms);
     if (oldest_ms < pauses->waited_from_ms)
         pauses->waited_from_ms = oldest_ms;
-    note_waiting(pauses, oldest_ms);
+    note_waiting(pauses, oldest_ms, now_ms);
     close_pause(pauses, now_ms, true);
 }
 

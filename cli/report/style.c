@@ -33,7 +33,7 @@ const char page_style[] =
 ".tiles div{background:var(--bg);padding:.625rem .75rem}"
 ".tiles dt{font-size:.8125rem;color:var(--dim)}"
 ".tiles dd{margin:0}.tiles dd.n{font-size:1.375rem;font-weight:600;line-height:1.3}"
-".tiles dd.s{font-size:.8125rem;color:var(--dim)}\n"
+".tiles+.from{margin-top:.75rem}.tiles dd.s{font-size:.8125rem;color:var(--dim)}\n"
 "section{margin-top:2.5rem;border-top:1px solid var(--rule);padding-top:.75rem}"
 "h2{margin:0 0 .25rem;font-size:1.125rem}h3{margin:1.5rem 0 .25rem;font-size:1rem}"
 "p{margin:.25rem 0 .5rem;max-width:46rem}.note,.none{color:var(--dim);font-size:.875rem}"

@@ -106,14 +106,12 @@ static void place_end(struct summary *summary, const struct spool_record *record
  * begins with that record then. */
 static void begin(struct summary *summary, const struct spool_record *record)
 {
-    if (summary->has_record)
+    if (summary->has_begun || !summary->is_partial)
         return;
-    summary->is_partial = record->seq > 1;
-    if (summary->is_partial && record->time_ms > summary->period.since_ms)
+    if (record->time_ms > summary->period.since_ms)
         summary->period.since_ms = record->time_ms;
-    if (summary->is_partial)
-        pauses_start(&summary->pauses, record->time_ms);
-    summary->has_record = true;
+    pauses_start(&summary->pauses, record->time_ms);
+    summary->has_begun = true;
 }
 
 void summary_add(struct summary *summary, const struct spool_record *record, size_t size)
@@ -121,6 +119,9 @@ void summary_add(struct summary *summary, const struct spool_record *record, siz
     bool is_answer = record->outcome == SPOOL_DELIVERED ||
                      (record->outcome == SPOOL_REJECTED && record->attempts > 0);
 
+    if (!summary->has_record)
+        summary->is_partial = record->seq > 1;
+    summary->has_record = true;
     if (!summary_is_credible(summary, record->time_ms)) {
         summary->untimed++;
         if (!summary->is_limited) {

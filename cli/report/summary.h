@@ -38,6 +38,7 @@ struct summary {
     bool is_limited; /* a period was given */
     bool is_partial; /* the first record is not that of seq 1 */
     bool has_record;
+    bool has_begun; /* its time is known: then the period begins there */
     /* In the period. */
     uint64_t accepted;
     uint64_t accepted_bytes;

@@ -28,17 +28,17 @@ static uint64_t greatest(const struct svg_chart *chart)
     return most;
 }
 
-/* The top of the axis: 1, 2 or 4 times a power of ten, of the unit that bytes are shown in. */
+/* The top of the axis: 1 or an even digit times a power of ten, of the unit that bytes are shown in. */
 static uint64_t round_up(uint64_t most, bool is_bytes)
 {
-    static const uint64_t steps[] = {2, 4, 10};
+    static const uint64_t steps[] = {2, 4, 6, 8, 10};
     uint64_t unit = 1, top;
 
     while (is_bytes && most / unit >= 1024)
         unit *= 1024;
     top = unit;
     while (top < most && top <= UINT64_MAX / 20) {
-        for (size_t i = 0; i < 3; i++) {
+        for (size_t i = 0; i < sizeof(steps) / sizeof(steps[0]); i++) {
             if (top * steps[i] >= most)
                 return top * steps[i];
         }
