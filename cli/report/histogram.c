@@ -6,6 +6,8 @@
  */
 #include "cli/report/histogram.h"
 
+#include <stddef.h>
+
 enum { SPLIT_BITS = 5 };
 
 _Static_assert(1 << SPLIT_BITS == HISTOGRAM_SPLIT, "cells of a doubling");

@@ -8,7 +8,6 @@
 #ifndef MQTT_SPOOLD_CLI_REPORT_HISTOGRAM_H
 #define MQTT_SPOOLD_CLI_REPORT_HISTOGRAM_H
 
-#include <stddef.h>
 #include <stdint.h>
 
 enum { HISTOGRAM_SPLIT = 32, HISTOGRAM_CELLS = 59 * HISTOGRAM_SPLIT };

@@ -8,6 +8,8 @@
 
 #include "base/clock.h"
 #include "cli/cli.h"
+#include "cli/report/buckets.h"
+#include "cli/report/histogram.h"
 #include "cli/report/html.h"
 
 /* The span of what the charts show, and when and where the page was made. */

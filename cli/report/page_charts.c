@@ -4,12 +4,13 @@
  */
 #include "cli/report/page.h"
 
-#include <inttypes.h>
 #include <string.h>
 
 #include "base/clock.h"
 #include "cli/cli.h"
+#include "cli/report/buckets.h"
 #include "cli/report/html.h"
+#include "cli/report/summary.h"
 #include "cli/report/svg.h"
 
 struct columns {

@@ -8,8 +8,14 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "cli/audit/check.h"
 #include "cli/cli.h"
+#include "cli/report/histogram.h"
 #include "cli/report/html.h"
+#include "cli/report/pauses.h"
+#include "cli/report/summary.h"
+#include "cli/report/top.h"
+#include "store/spool.h"
 
 static void put_bar(FILE *stream, uint64_t part, uint64_t whole, const char *colour)
 {
@@ -250,7 +256,7 @@ put_reason(const struct page *page, unsigned outcome, unsigned reason, uint64_t 
 {
     uint64_t count = page->summary->reasons[outcome][reason];
 
-    fprintf(page->stream, "<tr><th scope=\"row\">%s</th><td>%s</td><td>%s</td>",
+    fprintf(page->stream, "<tr><th scope=\"row\">%s</th><td>%s</td><td class=\"w\">%s</td>",
             spool_outcome_name((enum spool_outcome)outcome),
             spool_reason_name((enum spool_reason)reason),
             describe_reason((enum spool_reason)reason));
@@ -281,7 +287,7 @@ static void put_reasons(const struct page *page, uint64_t failed)
 {
     fputs(
         "<h3>By reason</h3><div class=\"scroll\"><table id=\"t-reasons\"><thead><tr><th>Outcome</th>"
-        "<th>Reason</th><th>What happened</th><th class=\"n\">Messages</th><th class=\"n\">Share</th>"
+        "<th>Reason</th><th class=\"w\">What happened</th><th class=\"n\">Messages</th><th class=\"n\">Share</th>"
         "<th></th></tr></thead><tbody>\n",
         page->stream);
     for (unsigned outcome = 0; outcome < SPOOL_OUTCOMES; outcome++) {

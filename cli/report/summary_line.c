@@ -10,6 +10,8 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "cli/report/pauses.h"
+#include "store/spool.h"
 
 static int64_t get_number(const json_t *object, const char *name, int64_t maximum)
 {

@@ -9,11 +9,10 @@
 #include <inttypes.h>
 #include <time.h>
 
-#include "base/clock.h"
 #include "cli/cli.h"
 #include "cli/report/html.h"
 
-enum { SVG_STEP = 10, SVG_HEIGHT = 1000, SVG_LEAST = 8, SVG_TICKS = 6 };
+enum { SVG_STEP = 10, SVG_HEIGHT = 1000, SVG_LEAST = 8, SVG_TICKS = 7 };
 
 static uint64_t greatest(const struct svg_chart *chart)
 {
@@ -28,7 +27,8 @@ static uint64_t greatest(const struct svg_chart *chart)
     return most;
 }
 
-/* The top of the axis: 1 or an even digit times a power of ten, of the unit that bytes are shown in. */
+/* The top of the axis: 1 or an even digit times a power of ten, of the unit that bytes are
+ * shown in. */
 static uint64_t round_up(uint64_t most, bool is_bytes)
 {
     static const uint64_t steps[] = {2, 4, 6, 8, 10};
@@ -185,8 +185,8 @@ put_tick(FILE *stream, double share, unsigned number, const struct tm *tm, enum 
 /* Marks at whole multiples of a step. @begin, @span: local, ms. */
 static void put_even_ticks(FILE *stream, int64_t begin, int64_t span)
 {
-    static const int64_t steps[] = {1,     5,     15,    60,    300,    900,    3600,
-                                    10800, 21600, 43200, 86400, 172800, 604800, 1209600};
+    static const int64_t steps[] = {1,     5,     15,    60,     300,    900,    3600,   10800,
+                                    21600, 43200, 86400, 172800, 345600, 604800, 1209600};
     size_t i = 0;
     int64_t step;
     unsigned number = 0;

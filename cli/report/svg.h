@@ -10,7 +10,6 @@
 #define MQTT_SPOOLD_CLI_REPORT_SVG_H
 
 #include <stdbool.h>
-#include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 

@@ -8,8 +8,8 @@
  * between count - error and count, and each text that is more frequent than one in TOP_MAX
  * of all is in the list.
  *
- * A text is kept with its first TOP_TEXT_MAX - 1 bytes and kept apart from others by a hash of all
- * of it.
+ * A text is kept with its first TOP_TEXT_MAX - 1 bytes. A hash of all of it distinguishes it
+ * from others.
  */
 #ifndef MQTT_SPOOLD_CLI_REPORT_TOP_H
 #define MQTT_SPOOLD_CLI_REPORT_TOP_H

@@ -7,11 +7,11 @@
  */
 #include "cli/report/page.h"
 
-#include <inttypes.h>
-
 #include "base/text.h"
+#include "cli/audit/check.h"
 #include "cli/cli.h"
 #include "cli/report/html.h"
+#include "store/spool.h"
 
 const char *page_verdict_word(enum page_verdict verdict)
 {

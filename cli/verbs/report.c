@@ -12,6 +12,7 @@
 #include "base/json.h"
 #include "base/regular.h"
 #include "cli/audit/check.h"
+#include "cli/audit/id_set.h"
 #include "cli/output.h"
 #include "cli/report/page.h"
 #include "cli/report/summary.h"
@@ -21,7 +22,6 @@
 #include "store/spool.h"
 
 #include <fcntl.h>
-#include <inttypes.h>
 #include <jansson.h>
 #include <limits.h>
 #include <stdio.h>

@@ -11,7 +11,11 @@
 #include <string.h>
 #include <sysexits.h>
 
+#include "cli/audit/check.h"
 #include "cli/cli.h"
+#include "cli/report/page.h"
+#include "cli/report/summary.h"
+#include "store/spool.h"
 
 /* write_bytes of /proc/PID/io. False: not known, or not for this user. */
 static bool read_written(int64_t pid, uint64_t *ret)

@@ -145,7 +145,7 @@ def publish(gateway, count, topic="plant/1/temperature", client_id="press"):
 def numbers_are_those_of_the_ledger():
     far = Mosquitto().start()
     cleanup(far.stop)
-    gateway = Gateway(far.url(), retention={"max_messages": 40}).start()
+    gateway = Gateway(far.url, retention={"max_messages": 40}).start()
     gateway.wait_link()
     publish(gateway, 300)
     gateway.wait_drained()

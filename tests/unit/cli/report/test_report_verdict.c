@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * test_report_verdict.c - tests of the one sentence of a report: it claims what was compared, and no
- * more
+ * test_report_verdict.c - tests of the one sentence of a report: it claims what was compared,
+ * and no more
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -12,7 +12,9 @@
 
 #include <string.h>
 
+#include "cli/audit/check.h"
 #include "cli/report/page.h"
+#include "store/spool.h"
 
 static struct audit_check check;
 static struct page page;

@@ -14,7 +14,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cli/report/buckets.h"
 #include "cli/report/summary.h"
+#include "store/spool.h"
 
 #define NOW  INT64_C(1780000000000)
 #define HOUR INT64_C(3600000)
