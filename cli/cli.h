@@ -47,6 +47,7 @@ int cli_release(const struct cli *cli, int argc, char **argv);
 int cli_drop(const struct cli *cli, int argc, char **argv);
 int cli_requeue(const struct cli *cli, int argc, char **argv);
 int cli_log_level(const struct cli *cli, int argc, char **argv);
+int cli_report(const struct cli *cli, int argc, char **argv);
 int cli_rotate(const struct cli *cli, int argc, char **argv);
 
 /* One line on standard error, led by the program's name, in the visible form of text.h. */

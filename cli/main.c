@@ -35,6 +35,7 @@ static const struct verb verbs[] = {
      "verify audit files: every message has exactly one outcome"},
     {"check", cli_check, CLI_UNCHECKED,
      "verify the spool and the audit file: is everything as it should be?"},
+    {"report", cli_report, EX_UNAVAILABLE, "the history of the spool as one page of HTML"},
     {"list", cli_list, EX_UNAVAILABLE, "which messages are spooled, or kept aside"},
     {"show", cli_show, EX_UNAVAILABLE, "one message with all that it has"},
     {"shape", cli_shape, EX_UNAVAILABLE, "count, bytes and age of what is spooled, by topic"},

@@ -26,8 +26,9 @@ ARROWS = {
     "daemon/gateway": ["base", SPOOL] + PEERS,
     "daemon": ["base", "daemon/gateway", "daemon/host", "daemon/config", UPLINK_CHECK, UPLINK_SETTINGS],
     "cli": ["base", "cli/verbs", "cli/audit", "daemon/config", SPOOL],
-    "cli/verbs": ["base", "cli", "cli/audit", "daemon/mqtt", "daemon/record", "daemon/config", SPOOL],
+    "cli/verbs": ["base", "cli", "cli/audit", "cli/report", "daemon/mqtt", "daemon/record", "daemon/config", SPOOL],
     "cli/audit": ["base", "cli", "daemon/record", SPOOL],
+    "cli/report": ["base", "cli", "cli/audit", SPOOL],
 }
 
 
