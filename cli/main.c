@@ -48,6 +48,7 @@ static const struct verb verbs[] = {
     {"log-level", cli_log_level, EX_UNAVAILABLE, "how much the daemon logs"},
     {"doctor", cli_doctor, CLI_UNCHECKED,
      "what is wrong on the way of a message, and what to do"},
+    {"bundle", cli_bundle, EX_UNAVAILABLE, "one file for a bug report, without secrets"},
     {"rotate", cli_rotate, EX_UNAVAILABLE, "the daemon opens its audit file again"},
 };
 

@@ -44,8 +44,9 @@ static const struct {
      "--client-id and the configured one"},
     {0x86, "bad user name or password", "correct uplink.username and uplink.password_file"},
     {0x87, "not authorized",
-     "let the broker allow this client id and topic, or correct user name, password or client "
-     "certificate; if only certain client ids are allowed, stop the daemon and use --client-id"},
+     "correct uplink.username, uplink.password_file or the client certificate, or let the broker "
+     "allow this client id and topic; if it allows the daemon's only, stop the daemon and use "
+     "--client-id"},
     {0x88, "server unavailable", WAIT},
     {0x89, "server busy", WAIT},
     {0x8A, "banned", "let the broker unban this client"},

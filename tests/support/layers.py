@@ -26,9 +26,10 @@ ARROWS = {
     "daemon/host": ["base", "daemon/record", SPOOL],
     "daemon/gateway": ["base", SPOOL] + PEERS,
     "daemon": ["base", "daemon/gateway", "daemon/host", "daemon/config", UPLINK_CHECK],
-    "cli": ["base", "cli/verbs", "cli/audit", "cli/doctor", "daemon/config", SPOOL],
+    "cli": ["base", "cli/verbs", "cli/audit", "cli/doctor", "cli/bundle", "daemon/config", SPOOL],
     "cli/verbs": ["base", "cli", "cli/audit", "daemon/mqtt", "daemon/record", "daemon/config", SPOOL],
     "cli/audit": ["base", "cli", "daemon/record", SPOOL],
+    "cli/bundle": ["base", "cli", "cli/verbs", "cli/doctor", "daemon/config"],
     "cli/doctor": ["base", "cli", "cli/verbs", "daemon/mqtt", "daemon/config", "daemon/tls",
                    UPLINK_SETTINGS, UPLINK_SECRET, SPOOL],
 }
