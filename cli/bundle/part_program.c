@@ -88,6 +88,17 @@ static void put_distribution(FILE *to)
         (void)fclose(from); /* it was only read */
 }
 
+/* It has the version of Paho, which is linked statically. */
+static void add_bill(struct bundle *bundle)
+{
+    size_t size = 0;
+    AUTO_FREE char *text = bundle_read(bundle, SPOOLD_SBOM, &size);
+
+    if (text)
+        bundle_add(bundle, "sbom.cdx.json", "what the programs are made of",
+                   view_of(text, size));
+}
+
 void part_add_versions(struct bundle *bundle)
 {
     const char *const packages[] = {
@@ -110,4 +121,5 @@ void part_add_versions(struct bundle *bundle)
         bundle_add(bundle, "versions.txt", "program, libraries, kernel, distribution",
                    view_of(text, size));
     add_output(bundle, "packages.txt", "versions of the packages that are used", packages);
+    add_bill(bundle);
 }
