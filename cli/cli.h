@@ -49,6 +49,8 @@ int cli_requeue(const struct cli *cli, int argc, char **argv);
 int cli_log_level(const struct cli *cli, int argc, char **argv);
 int cli_report(const struct cli *cli, int argc, char **argv);
 int cli_rotate(const struct cli *cli, int argc, char **argv);
+int cli_doctor(const struct cli *cli, int argc, char **argv);
+int cli_bundle(const struct cli *cli, int argc, char **argv);
 
 /* One line on standard error, led by the program's name, in the visible form of text.h. */
 void cli_error(const char *format, ...) PRINTF_LIKE(1, 2);

@@ -47,6 +47,9 @@ static const struct verb verbs[] = {
     {"drop", cli_drop, EX_UNAVAILABLE, "end messages: outcome dropped"},
     {"requeue", cli_requeue, EX_UNAVAILABLE, "send again what was rejected and is kept aside"},
     {"log-level", cli_log_level, EX_UNAVAILABLE, "how much the daemon logs"},
+    {"doctor", cli_doctor, CLI_UNCHECKED,
+     "what is wrong on the way of a message, and what to do"},
+    {"bundle", cli_bundle, EX_UNAVAILABLE, "one file for a bug report, without secrets"},
     {"rotate", cli_rotate, EX_UNAVAILABLE, "the daemon opens its audit file again"},
 };
 
@@ -106,7 +109,7 @@ static int print_help(void)
           "  --version  the version\n"
           "\nExit codes: 0 done, 64 usage, 65 bad data, 69 unavailable (an output that\n"
           "cannot be written, too), 75 try again, 77 not allowed, 78 configuration;\n"
-          "of check: 0, 1 and 2, see its page.\n",
+          "of check and doctor: 0, 1 and 2, see their pages.\n",
           stdout);
     return finish(EX_OK, EX_UNAVAILABLE);
 }

@@ -467,6 +467,9 @@ void spool_set_keep(struct spool *spool, uint64_t keep_failures_ms);
 void spool_set_kept(struct spool *spool, const struct spool_kept_limits *limits);
 /* Holds from the next append on. */
 void spool_set_disk_reserve(struct spool *spool, uint64_t disk_reserve);
+/* Bytes of messages that can be appended while the file system has @disk_free bytes, of which
+ * @disk_reserve are kept; without what is free inside the database. Thread: any. */
+uint64_t spool_disk_room(uint64_t disk_free, uint64_t disk_reserve);
 
 /*
  * spool_append() - store one message in the open batch
