@@ -6,6 +6,7 @@ install(TARGETS mqtt-spool RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
 
 # systemd looks here whatever the multiarch library folder is called.
 install(FILES systemd/mqtt-spoold.service systemd/mqtt-spoold.socket systemd/mqtt-spoold-retry.timer
+        systemd/mqtt-spool-metrics.service systemd/mqtt-spool-metrics.timer
         DESTINATION lib/systemd/system)
 install(FILES systemd/mqtt-spoold.sysusers DESTINATION lib/sysusers.d RENAME mqtt-spoold.conf)
 install(FILES systemd/mqtt-spoold.catalog DESTINATION lib/systemd/catalog)
