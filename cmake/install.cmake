@@ -11,6 +11,7 @@ install(FILES systemd/mqtt-spoold.service systemd/mqtt-spoold.socket systemd/mqt
 install(FILES systemd/mqtt-spoold.sysusers DESTINATION lib/sysusers.d RENAME mqtt-spoold.conf)
 install(FILES systemd/mqtt-spoold.catalog DESTINATION lib/systemd/catalog)
 
+install(FILES completion/mqtt-spool DESTINATION ${CMAKE_INSTALL_DATADIR}/bash-completion/completions)
 install(FILES man/mqtt-spool.1 DESTINATION ${CMAKE_INSTALL_MANDIR}/man1)
 install(FILES man/mqtt-spoold.conf.5 man/mqtt-spool-format.5 DESTINATION ${CMAKE_INSTALL_MANDIR}/man5)
 install(FILES man/mqtt-spool-protocol.7 DESTINATION ${CMAKE_INSTALL_MANDIR}/man7)

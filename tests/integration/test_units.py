@@ -31,6 +31,7 @@ WANTED = {
     UNITS + "/mqtt-spool-metrics.timer": 0o644,
     "usr/lib/sysusers.d/mqtt-spoold.conf": 0o644,
     "usr/lib/systemd/catalog/mqtt-spoold.catalog": 0o644,
+    "usr/share/bash-completion/completions/mqtt-spool": 0o644,
     "usr/share/man/man1/mqtt-spool.1": 0o644,
     "usr/share/man/man5/mqtt-spoold.conf.5": 0o644,
     "usr/share/man/man5/mqtt-spool-format.5": 0o644,
