@@ -33,6 +33,7 @@ struct cli {
 
 int cli_publish(const struct cli *cli, int argc, char **argv);
 int cli_status(const struct cli *cli, int argc, char **argv);
+int cli_metrics(const struct cli *cli, int argc, char **argv);
 int cli_failures(const struct cli *cli, int argc, char **argv);
 int cli_audit(const struct cli *cli, int argc, char **argv);
 int cli_check(const struct cli *cli, int argc, char **argv);

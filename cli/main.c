@@ -29,6 +29,7 @@ static const struct verb verbs[] = {
     {"publish", cli_publish, EX_UNAVAILABLE,
      "hand messages to the daemon and wait until they are on disk"},
     {"status", cli_status, EX_UNAVAILABLE, "what the daemon does and what the spool holds"},
+    {"metrics", cli_metrics, EX_UNAVAILABLE, "the status as metrics of Prometheus"},
     {"failures", cli_failures, EX_UNAVAILABLE,
      "messages that did not reach the broker, and why"},
     {"audit", cli_audit, EX_UNAVAILABLE,

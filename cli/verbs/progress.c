@@ -2,7 +2,8 @@
 /*
  * progress.c - a line on a terminal that says how far a long command is
  *
- * Nothing is shown unless standard error is a terminal: a log of a script has no use for it.
+ * Nothing is shown unless standard error is a terminal, and not a "dumb" one: a log of a
+ * script has no use for it.
  */
 #include "cli/verbs/progress.h"
 
@@ -11,6 +12,7 @@
 #include <unistd.h>
 
 #include "cli/cli.h"
+#include "cli/terminal.h"
 
 enum { PROGRESS_MS = 250, PROGRESS_BAR = 30 };
 
@@ -18,7 +20,7 @@ enum { PROGRESS_MS = 250, PROGRESS_BAR = 30 };
 void progress_init(struct progress *progress, bool has_output)
 {
     *progress = (struct progress){
-        .is_shown = isatty(STDERR_FILENO) && !(has_output && isatty(STDOUT_FILENO)),
+        .is_shown = terminal_is_screen(STDERR_FILENO) && !(has_output && isatty(STDOUT_FILENO)),
         .due_ms = cli_now().boot_ms + PROGRESS_MS,
     };
 }

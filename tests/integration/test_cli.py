@@ -31,8 +31,8 @@ from tap import case, check, cleanup, equal, run_all, skip, wait_for  # noqa: E4
 
 OK, USAGE, DATA, UNAVAILABLE, TRY_AGAIN, NOT_ALLOWED, CONFIG = 0, 64, 65, 69, 75, 77, 78
 UNCHECKED = 2  # of check
-VERBS = ["publish", "status", "failures", "audit", "check", "list", "show", "shape", "export",
-         "import", "flush", "hold", "release", "drop", "requeue", "log-level", "rotate"]
+VERBS = ["publish", "status", "metrics", "failures", "audit", "check", "list", "show", "shape",
+         "export", "import", "flush", "hold", "release", "drop", "requeue", "log-level", "rotate"]
 OUTCOMES = ("delivered", "evicted", "expired", "rejected", "dropped", "damaged")
 
 
@@ -275,7 +275,7 @@ def every_page_lists_the_exit_codes():
 
 @case
 def a_configuration_is_needed_only_where_nothing_replaces_it():
-    for verb in (["publish", "-t", "a", "-m", "x"], ["status"], ["failures"], ["audit"],
+    for verb in (["publish", "-t", "a", "-m", "x"], ["status"], ["metrics"], ["failures"], ["audit"],
                  ["list"], ["show", "1"], ["shape"], ["export"], ["import"], ["flush"], ["hold"],
                  ["release"], ["drop", "--all", "--yes"], ["requeue", "--all"],
                  ["log-level", "info"], ["rotate"]):

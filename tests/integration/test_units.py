@@ -18,7 +18,8 @@ from tap import case, check, equal, run_all, skip  # noqa: E402
 SOURCE = os.environ.get("SPOOLD_SOURCE") or os.path.abspath(
     os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", ".."))
 UNITS = "usr/lib/systemd/system"
-UNIT_NAMES = ("mqtt-spoold.service", "mqtt-spoold.socket", "mqtt-spoold-retry.timer")
+UNIT_NAMES = ("mqtt-spoold.service", "mqtt-spoold.socket", "mqtt-spoold-retry.timer",
+              "mqtt-spool-metrics.service", "mqtt-spool-metrics.timer")
 
 WANTED = {
     "usr/sbin/mqtt-spoold": 0o755,
@@ -26,8 +27,11 @@ WANTED = {
     UNITS + "/mqtt-spoold.service": 0o644,
     UNITS + "/mqtt-spoold.socket": 0o644,
     UNITS + "/mqtt-spoold-retry.timer": 0o644,
+    UNITS + "/mqtt-spool-metrics.service": 0o644,
+    UNITS + "/mqtt-spool-metrics.timer": 0o644,
     "usr/lib/sysusers.d/mqtt-spoold.conf": 0o644,
     "usr/lib/systemd/catalog/mqtt-spoold.catalog": 0o644,
+    "usr/share/bash-completion/completions/mqtt-spool": 0o644,
     "usr/share/man/man1/mqtt-spool.1": 0o644,
     "usr/share/man/man5/mqtt-spoold.conf.5": 0o644,
     "usr/share/man/man5/mqtt-spool-format.5": 0o644,
@@ -70,7 +74,8 @@ def units_for_analysis(stage):
         text = text_of(stage, UNITS, name)
         with open(os.path.join(place, name), "w", encoding="utf-8") as out:
             out.write(text.replace("/usr/sbin/mqtt-spoold",
-                                   os.path.join(stage, "usr/sbin/mqtt-spoold")))
+                                   os.path.join(stage, "usr/sbin/mqtt-spoold"))
+                      .replace("/usr/bin/mqtt-spool", os.path.join(stage, "usr/bin/mqtt-spool")))
     return [os.path.join(place, name) for name in UNIT_NAMES]
 
 
