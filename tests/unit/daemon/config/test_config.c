@@ -1007,11 +1007,42 @@ static void names_that_do_not_exist_are_refused(void **state)
            "correct the name, or write its number");
     refuse(*state, BROKER ACCESS "{ user = \"\"; } );", ":3: access.user: must not be empty");
     refuse(*state, BROKER ACCESS "{ user = 4294967295L; } );",
-           ":3: access.user: \"4294967295\" must be a name, or a number up to 4294967294");
+           ":3: access.user: \"4294967295\" must be a name, or a number up to 4294967294 "
+           "without a leading zero");
     refuse(*state, BROKER ACCESS "{ group = \"12345678901\"; } );",
-           ":3: access.group: \"12345678901\" must be a name, or a number up to 4294967294");
+           ":3: access.group: \"12345678901\" must be a name, or a number up to 4294967294 "
+           "without a leading zero");
     refuse(*state, BROKER ACCESS "{ group = true; } );",
            ":3: access.group: must be a text in quotes");
+}
+
+/* 4294967296 is 0 in 32 bits: root. */
+static void numbers_of_accounts_are_never_cut(void **state)
+{
+    static const char *const numbers[] = {
+        "\"4294967295\"",           "\"4294967296\"", "4294967296L", "0x100000000L",
+        "\"18446744073709551616\"", "\"00\"",         "\"01001\"",   "\"00000000000\"",
+    };
+
+    for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++) {
+        for (unsigned is_group = 0; is_group < 2; is_group++) {
+            struct fixture *fixture = *state;
+            struct config *config = NULL;
+            char text[256];
+
+            (void)snprintf(text, sizeof(text), BROKER ACCESS "{ %s = %s; } );",
+                           is_group ? "group" : "user", numbers[i]);
+            files_write(fixture->path, text, strlen(text));
+            assert_int_equal(config_load(fixture->path, &config, fixture->error), -EINVAL);
+            assert_non_null(strstr(fixture->error,
+                                   is_group ? ":3: access.group: \"" : ":3: access.user: \""));
+            assert_non_null(strstr(fixture->error, " must be a name, or a number up to "
+                                                   "4294967294 without a leading zero"));
+        }
+    }
+    refuse(*state, BROKER ACCESS "{ user = -4294967296L; } );",
+           ":3: access.user: there is no user \"-4294967296\"; create it (useradd), correct "
+           "the name, or write its number");
 }
 
 static void entry_of_access_without_whom_or_with_two_is_refused(void **state)
@@ -2105,6 +2136,7 @@ int main(void)
         CASE(number_above_32_bits_is_refused_not_cut),
         CASE(key_not_yet_supported_is_refused_by_name),
         CASE(names_that_do_not_exist_are_refused),
+        CASE(numbers_of_accounts_are_never_cut),
         CASE(entry_of_access_without_whom_or_with_two_is_refused),
         CASE(keys_of_access_are_checked_as_all_others),
         CASE(more_than_1000_entries_of_access_are_refused),
