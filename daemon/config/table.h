@@ -117,6 +117,9 @@ MUST_CHECK int config_scan(const char *file,
                            const char *text,
                            char error[static CONFIG_ERROR_MAX]);
 
+/* Such a number is refused everywhere but in a mode: it may be meant as octal. */
+bool config_has_leading_zero(const char *text);
+
 /* The number of a user or group: decimal, in the 32 bits of the kernel, in which -1 is none.
  * False: @text is something else; @ret_id is untouched. */
 bool config_parse_account(const char *text, unsigned *ret_id);
