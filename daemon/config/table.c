@@ -292,11 +292,6 @@ static const struct unit time_units[] = {
     {"d", DAY}, {"h", HOUR}, {"m", MINUTE}, {"s", SECOND}, {"ms", 1}, {NULL, 0},
 };
 
-bool config_has_leading_zero(const char *text)
-{
-    return text[0] == '0' && text[1] >= '0' && text[1] <= '9';
-}
-
 static bool config_parse_units(const char *text, const struct unit *units, uint64_t *ret)
 {
     uint64_t number = 0;

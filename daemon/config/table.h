@@ -118,7 +118,10 @@ MUST_CHECK int config_scan(const char *file,
                            char error[static CONFIG_ERROR_MAX]);
 
 /* Such a number is refused everywhere but in a mode: it may be meant as octal. */
-bool config_has_leading_zero(const char *text);
+static inline bool config_has_leading_zero(const char *text)
+{
+    return text[0] == '0' && text[1] >= '0' && text[1] <= '9';
+}
 
 /* The number of a user or group: decimal, in the 32 bits of the kernel, in which -1 is none.
  * False: @text is something else; @ret_id is untouched. */
