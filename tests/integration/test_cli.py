@@ -392,9 +392,9 @@ def the_spool_id_is_printed():
 
 @case
 def reason_codes_become_exit_codes():
-    for reason, code in ((0x97, TRY_AGAIN), (0x89, TRY_AGAIN), (0x8B, TRY_AGAIN),
-                         (0x87, NOT_ALLOWED), (0x90, DATA), (0x95, DATA), (0x99, DATA),
-                         (0x9B, DATA), (0x80, UNAVAILABLE), (0x83, UNAVAILABLE)):
+    # Those that MQTT 5 allows in a PUBACK: libmosquitto 2.0.21 takes others for a broken connection.
+    for reason, code in ((0x97, TRY_AGAIN), (0x87, NOT_ALLOWED), (0x90, DATA), (0x99, DATA),
+                         (0x80, UNAVAILABLE), (0x83, UNAVAILABLE)):
         daemon = Scripted(lambda number, packet, r=reason: puback(packet, r))
         done = daemon.publish("-t", "a", "-m", "x", "--json", wanted=code)
         line = json.loads(done.out)
@@ -459,7 +459,8 @@ def a_close_without_an_answer_is_said_with_its_cause():
 
 @case
 def the_reason_of_a_disconnect_is_reported():
-    for reason, code in ((0x8B, TRY_AGAIN), (0x95, DATA), (0x82, UNAVAILABLE)):
+    for reason, code in ((0x89, TRY_AGAIN), (0x8B, TRY_AGAIN), (0x95, DATA), (0x9B, DATA),
+                         (0x82, UNAVAILABLE)):
         daemon = Scripted(lambda number, packet, r=reason: mqtt.packet(mqtt.DISCONNECT,
                                                                        bytes([r, 0])))
         says(daemon.publish("-t", "a", "-m", "x", wanted=code), "0x%02X" % reason)
