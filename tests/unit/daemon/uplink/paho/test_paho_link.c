@@ -219,7 +219,7 @@ static void each_call_goes_to_its_replacement(void **state)
     assert_true(is_same((function)Thread_wait_cond, (function)__wrap_Thread_wait_cond));
     assert_true(is_same(MQTTProtocol_startPublish, __wrap_MQTTProtocol_startPublish));
     assert_true(is_same((function)connect, __wrap_connect));
-    /* On 32 bits this is __getsockopt64(), what the archive calls is the other one, or both are. */
+    /* On 32 bits this is __getsockopt64(); the archive calls that one or the other. */
     assert_true(is_same((function)getsockopt,
                         sizeof(void *) == 4 ? __wrap___getsockopt64 : __wrap_getsockopt));
     assert_true(is_same((function)getaddrinfo, __wrap_getaddrinfo));
