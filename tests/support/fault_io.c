@@ -18,8 +18,8 @@
  * A failing call does nothing. Calls of other files, of pipes and of sockets
  * pass untouched. One counter for all threads.
  */
-/* On 32 bits the headers would give the functions with 64-bit offsets and times the plain names;
- * both are defined here. */
+/* On 32 bits the headers would give the functions with 64-bit offsets and times the plain
+ * names; both are defined here. */
 #undef _FILE_OFFSET_BITS
 #undef _TIME_BITS
 #include "tests/support/fault_io.h"

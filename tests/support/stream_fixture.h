@@ -73,8 +73,8 @@ static inline void wait_reset(int fd)
     assert_true((wait.revents & POLLHUP) != 0);
 }
 
-/* After a write that was incomplete: until there is something to be read at the other end, or
- * room for more. */
+/* After a write that was incomplete: until there is something to be read at the other end,
+ * or room for more. */
 static inline void wait_moved(const struct fixture *f)
 {
     struct pollfd waits[2] = {{.fd = f->peer, .events = POLLIN},
@@ -95,8 +95,8 @@ static inline unsigned port_of(int fd)
 #define TIMER_OF_ZERO_WINDOW 4u
 
 /*
- * Return: does the kernel write no more until the peer reads? Without a timer for that, what the
- * last write left is still on its way, and a later write would find room.
+ * Return: does the kernel write no more until the peer reads? Without a timer for that, what
+ * the last write left is still on its way, and a later write would find room.
  */
 static inline bool is_stuck(const struct fixture *f)
 {

@@ -18,7 +18,7 @@
 
 #include "base/clock.h"
 
-/* It is called with the time, which is not taken: on 32 bits its size is the library's affair. */
+/* It is called with the time, which is not taken: on 32 bits the library has its own size. */
 void __wrap_MQTTProtocol_keepalive(void);
 int MQTTPacket_send_pingreq(void *net, const char *client);
 int Socket_noPendingWrites(int fd);

@@ -81,7 +81,7 @@ int __wrap_getsockopt(int fd, int level, int name, void *value, socklen_t *size)
 }
 
 /* So the call is named where times have 64 bits on a processor of 32. An option with a time
- * would not be converted; nobody asks for one. */
+ * would not be converted; the library asks for none. */
 int __wrap___getsockopt64(int fd, int level, int name, void *value, socklen_t *size)
 {
     return __wrap_getsockopt(fd, level, name, value, size);
