@@ -177,7 +177,7 @@ MUST_CHECK int config_load_needed(const char *path,
 void config_free(struct config *config);
 
 /* Parsers of units, also for arguments of the tool: "64k" (of 1024), "1M", "1G"; "250ms",
- * "10s", "5m", "2h", "7d". False: malformed, or out of range. */
+ * "10s", "5m", "2h", "7d". False: malformed, with a leading zero, or out of range. */
 bool config_parse_size(const char *text, uint64_t *ret_bytes);
 bool config_parse_time(const char *text, uint64_t *ret_ms);
 

@@ -154,6 +154,21 @@ static bool config_takes_list(const struct config_key *key, const config_setting
     return key->kind == CONFIG_KIND_GROUPS && config_setting_is_list(setting);
 }
 
+/* @text: of a size or time. */
+static int config_refuse_zero(const struct config_loader *loader,
+                              const struct config_key *key,
+                              const config_setting_t *setting,
+                              const char *text)
+{
+    const char *meant = text + strspn(text, "0");
+
+    meant -= *meant < '1' || *meant > '9'; /* all digits are 0 */
+    return config_fail(loader, setting, key->path,
+                       "\"%.*s\" has a leading zero; write \"%.*s\"",
+                       text_prefix_size(text, CONFIG_SHOWN_MAX), text,
+                       text_prefix_size(meant, CONFIG_SHOWN_MAX), meant);
+}
+
 static int config_refuse_form(const struct config_loader *loader,
                               const struct config_key *key,
                               const config_setting_t *setting)
@@ -161,12 +176,16 @@ static int config_refuse_form(const struct config_loader *loader,
     char demand[DEMAND_MAX];
 
     config_key_demand(key, demand, sizeof(demand));
-    if (config_setting_type(setting) == CONFIG_TYPE_STRING)
-        return config_fail(
-            loader, setting, key->path, "\"%.*s\" %s",
-            text_prefix_size(config_setting_get_string(setting), CONFIG_SHOWN_MAX),
-            config_setting_get_string(setting), demand);
-    /* libconfig has forgotten the leading 0 of a mode. */
+    if (config_setting_type(setting) == CONFIG_TYPE_STRING) {
+        const char *text = config_setting_get_string(setting);
+
+        if ((key->kind == CONFIG_KIND_SIZE || key->kind == CONFIG_KIND_TIME) &&
+            config_has_leading_zero(text))
+            return config_refuse_zero(loader, key, setting, text);
+        return config_fail(loader, setting, key->path, "\"%.*s\" %s",
+                           text_prefix_size(text, CONFIG_SHOWN_MAX), text, demand);
+    }
+    /* Of a mode without quotes it is not known whether it was meant as octal. */
     if (config_is_integer(setting) && key->kind != CONFIG_KIND_MODE)
         return config_fail(loader, setting, key->path, "%lld %s",
                            config_setting_get_int64(setting), demand);

@@ -302,7 +302,7 @@ static bool config_parse_units(const char *text, const struct unit *units, uint6
             __builtin_add_overflow(number, (uint64_t)(*at - '0'), &number))
             return false;
     }
-    if (at == text)
+    if (at == text || config_has_leading_zero(text))
         return false;
     for (; units->suffix; units++) {
         if (strcmp(at, units->suffix) == 0) {

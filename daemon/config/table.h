@@ -118,6 +118,16 @@ MUST_CHECK int config_scan(const char *file,
                            const char *text,
                            char error[static CONFIG_ERROR_MAX]);
 
+/* Such a number is refused everywhere but in a mode: it may be meant as octal. */
+static inline bool config_has_leading_zero(const char *text)
+{
+    return text[0] == '0' && text[1] >= '0' && text[1] <= '9';
+}
+
+/* The number of a user or group: decimal, in the 32 bits of the kernel, in which -1 is none.
+ * False: @text is something else; @ret_id is untouched. */
+bool config_parse_account(const char *text, unsigned *ret_id);
+
 /* Checks of single texts, for the table. */
 const char *config_check_absolute(const char *text);
 const char *config_check_read_file(const char *text);
