@@ -195,6 +195,15 @@ def pages_refer_to_pages_that_there_are():
 
 
 @case
+def each_page_of_docs_is_linked_from_the_readme():
+    with open(os.path.join(ROOT, "README.md"), encoding="utf-8") as seen:
+        readme = seen.read()
+    pages = sorted(os.path.basename(path) for path in glob.glob(os.path.join(ROOT, "docs", "*.md")))
+    check(len(pages) > 10, "pages", pages)
+    equal([name for name in pages if "](docs/%s)" % name not in readme], [], "pages without a link")
+
+
+@case
 def what_is_missing_would_be_found():
     text = ".SH VERBS\n.SS list [OPTION]...\n.TP\n.BI \\-\\-limit \" N\"\n.SS drop \\-\\-all\n"
     pages = sections(text)

@@ -3,8 +3,8 @@
  * fuzz_config.c - fuzz target of the configuration: scanner, libconfig, table and checks
  *
  * The input is a file. It is either accepted, and then every value keeps what
- * config.h and the table promise, or refused with one line that names the file. A
- * broken promise aborts.
+ * config.h and the table promise and what config_print() writes is the same configuration, or
+ * refused with one line that names the file. A broken promise aborts.
  *
  * Built twice: with libFuzzer, and with replay.c over the corpus.
  */
@@ -74,6 +74,28 @@ static void values_are_in_range(const struct config *config)
     entries_of_access_are_whole(config);
 }
 
+/* -EINVAL: the system lacks what the file names, such as a group. */
+static void what_is_printed_is_read_again(const char *path, const struct config *config)
+{
+    AUTO_CLOSE int fd = memfd_create("printed", MFD_CLOEXEC);
+    AUTO_FREE char *text = NULL;
+    struct config *again = NULL;
+    char error[CONFIG_ERROR_MAX];
+    char restarts[CONFIG_RESTARTS_MAX];
+    char printed[64];
+
+    if (config_print(path, &text, error) != 0)
+        return;
+    PROMISE(fd >= 0);
+    PROMISE(write(fd, text, strlen(text)) == (ssize_t)strlen(text));
+    (void)snprintf(printed, sizeof(printed), "/proc/self/fd/%d", fd);
+    PROMISE(config_load(printed, &again, error) == 0);
+    PROMISE(config_needs_restart(config, again, restarts) == 0);
+    PROMISE(config->lane_count == again->lane_count);
+    PROMISE(config->access_count == again->access_count);
+    config_free(again);
+}
+
 static void units_of_a_text(const uint8_t *data, size_t size)
 {
     AUTO_FREE char *text = strndup((const char *)data, size);
@@ -102,8 +124,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         values_are_in_range(config);
     else
         error_is_one_line_about(error, path);
-    if (result == 0)
+    if (result == 0) {
         PROMISE(config_needs_restart(config, config, restarts) == 0);
+        what_is_printed_is_read_again(path, config);
+    }
     config_free(config);
     units_of_a_text(data, size);
     return 0;

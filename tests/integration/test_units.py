@@ -46,6 +46,7 @@ WANTED = {
     "etc/logrotate.d/mqtt-spoold": 0o644,
 }
 # README.md and the man pages refer to these.
+WANTED["usr/share/doc/mqtt-spoold/examples/mosquitto-to-spoold"] = 0o755
 WANTED.update({os.path.join("usr/share/doc/mqtt-spoold", os.path.relpath(path, SOURCE), name): 0o644
                for path, _folders, names in os.walk(os.path.join(SOURCE, "docs"))
                for name in names})

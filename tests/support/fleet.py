@@ -6,10 +6,12 @@ database, so it keeps the messages of gateways that are back before the subscrib
 """
 
 import collections
+import contextlib
 import os
 import re
 import selectors
 import signal
+import socket
 import threading
 import time
 
@@ -63,10 +65,15 @@ class Producers:
                 self._take(key.data)
 
     def _take(self, index):
-        """What has come is at least the rest of one packet."""
-        ack = self.clients[index].expect(mqtt.PUBACK)
-        self.refused += ack.reason != 0
-        self.accepted[index] += 1
+        """What has come is at least the rest of one packet; further ones that came with it are
+        no longer reported by the socket."""
+        seconds = None
+        with contextlib.suppress(socket.timeout):
+            while True:
+                ack = self.clients[index].expect(mqtt.PUBACK, seconds)
+                self.refused += ack.reason != 0
+                self.accepted[index] += 1
+                seconds = 0
 
     def end(self):
         """When each message that was sent has its PUBACK."""
