@@ -51,7 +51,7 @@ bool tallies_fit(const struct tallies *tallies, const uint64_t ended[static SPOO
     for (int outcome = SPOOL_DELIVERED + 1; outcome < SPOOL_OUTCOMES; outcome++) {
         left = ended[outcome];
         for (int i = 0; i < SPOOL_REASONS; i++) {
-            if (!spool_reason_fits(outcome, i))
+            if (!spool_reason_fits((enum spool_outcome)outcome, (enum spool_reason)i))
                 continue;
             if (tallies->reasons[i] > left)
                 return false;

@@ -4,6 +4,7 @@
  */
 #include "cli/doctor/tls_probe.h"
 
+#include "base/cleanup.h"
 #include "base/text.h"
 #include "cli/doctor/net.h"
 
@@ -184,10 +185,12 @@ static bool use_alpn(SSL *ssl, const char *alpn)
 static bool use_host(SSL *ssl, const char *host)
 {
     unsigned char address[sizeof(struct in6_addr)];
+    AUTO_FREE char *name = NULL; /* OpenSSL's macro takes no const */
 
     if (inet_pton(AF_INET, host, address) == 1 || inet_pton(AF_INET6, host, address) == 1)
         return X509_VERIFY_PARAM_set1_ip_asc(SSL_get0_param(ssl), host) == 1;
-    return SSL_set1_host(ssl, host) == 1 && SSL_set_tlsext_host_name(ssl, host) == 1;
+    name = strdup(host);
+    return name && SSL_set1_host(ssl, host) == 1 && SSL_set_tlsext_host_name(ssl, name) == 1;
 }
 
 static bool probe_prepare(struct tls_probe *probe,

@@ -12,7 +12,10 @@
 #include "cli/cli.h"
 #include "cli/report/html.h"
 
-enum { SVG_STEP = 10, SVG_HEIGHT = 1000, SVG_LEAST = 8, SVG_TICKS = 7 };
+#define SVG_STEP   10
+#define SVG_HEIGHT 1000
+#define SVG_LEAST  8
+#define SVG_TICKS  7
 
 static uint64_t greatest(const struct svg_chart *chart)
 {

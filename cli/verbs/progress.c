@@ -14,7 +14,8 @@
 #include "cli/cli.h"
 #include "cli/terminal.h"
 
-enum { PROGRESS_MS = 250, PROGRESS_BAR = 30 };
+#define PROGRESS_MS  250
+#define PROGRESS_BAR 30
 
 /* @has_output: the command prints lines, which the progress must not disturb. */
 void progress_init(struct progress *progress, bool has_output)

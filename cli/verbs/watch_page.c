@@ -299,7 +299,7 @@ static void put_lane(struct frame *frame, const char *label, const json_t *lane)
     bool is_full = json_is_true(member(lane, NULL, "full"));
     char name[CELL_MAX], bytes[CELL_MAX], oldest[CELL_MAX], bar[BAR + 1] = "          ";
 
-    for (int i = 0; i < BAR && fill * BAR > i; i++)
+    for (int i = 0; i < BAR && fill * (double)BAR > i; i++)
         bar[i] = '#';
     (void)text_cell(lane, NULL, "name", name);
     put_line(frame, label,

@@ -69,7 +69,7 @@ static void the_page_shows_the_table(void **state)
     }
     for (const char *at = page; (at = strstr(at, "\n| ")) != NULL; at++)
         rows++;
-    assert_int_equal(rows, VERDICT_ANSWERS * VERDICT_POLICIES + 1); /* and its head */
+    assert_int_equal(rows, (int)VERDICT_ANSWERS * (int)VERDICT_POLICIES + 1); /* and its head */
 }
 
 static enum verdict_answer answer_of(enum uplink_answer_kind kind, int code)
