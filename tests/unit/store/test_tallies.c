@@ -199,6 +199,8 @@ static void blob_that_is_none_is_reported_and_costs_no_message(void **state)
         "x'00'",
         "x'ffffffffffffffffffff'",
         "randomblob(3)",
+        /* one delivery more than the ledger */
+        "x'0001000000000000000000000000000000000000'",
     };
     struct fixture *f = *state;
 
