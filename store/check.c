@@ -278,10 +278,10 @@ static void check_tallies_of_lane(struct check *check, sqlite3_stmt *stmt)
     for (int i = 0; i < SPOOL_OUTCOMES; i++)
         ended[i] = number(stmt, FIRST + i);
     if (!tallies_decode(column(stmt, 1), &tallies))
-        report(check, SPOOL_PART_LEDGER, "the tallies of lane \"%.64s\" cannot be read",
+        report(check, SPOOL_PART_TALLIES, "the tallies of lane \"%.64s\" cannot be read",
                (const char *)sqlite3_column_text(stmt, 0));
     else if (!tallies_fit(&tallies, ended))
-        report(check, SPOOL_PART_LEDGER,
+        report(check, SPOOL_PART_TALLIES,
                "the tallies of lane \"%.64s\" count more than its ledger",
                (const char *)sqlite3_column_text(stmt, 0));
 }
@@ -730,9 +730,29 @@ static int check_all(struct check *check)
     return r;
 }
 
+/* ---- progress ---- */
+
+enum { PROGRESS_STEPS = 10000 }; /* of SQLite's machine: less than a millisecond */
+
+void spool_set_check_progress(struct spool *spool, spool_progress_fn *fn, void *userdata)
+{
+    spool->check_progress = (struct check_progress){fn, userdata};
+}
+
+static int on_progress(void *userdata)
+{
+    const struct check_progress *progress = userdata;
+    progress->fn(progress->userdata);
+    return 0; /* continue */
+}
+
 int spool_check(struct spool *spool, spool_finding_fn *fn, void *userdata)
 {
     struct check check = {.spool = spool, .fn = fn, .userdata = userdata};
+    if (spool->check_progress.fn)
+        sqlite3_progress_handler(spool->conn.db, PROGRESS_STEPS, on_progress,
+                                 &spool->check_progress);
     int r = check_all(&check);
+    sqlite3_progress_handler(spool->conn.db, 0, NULL, NULL);
     return r > 0 ? -EBUSY : r;
 }

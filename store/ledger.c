@@ -104,7 +104,10 @@ static int read_tallies(struct spool *spool)
         struct lane *lane = lane_set_find_number(&spool->lanes, stmt_int(stmt, 0));
         if (!lane) /* new since the lanes were read */
             continue;
-        (void)tallies_decode(stmt_bytes(stmt, 1), &lane->committed.tallies);
+        struct spool_counters *counters = &lane->committed;
+        if (!tallies_decode(stmt_bytes(stmt, 1), &counters->tallies) ||
+            !tallies_fit(&counters->tallies, counters->ended))
+            counters->tallies = (struct tallies){0};
         lane->working.tallies = lane->committed.tallies;
     }
     int r = spool_result(spool, rc);

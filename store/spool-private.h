@@ -248,6 +248,12 @@ struct handout {
     uint64_t in_flight_peak;
 };
 
+/* Who is notified that a check continues. */
+struct check_progress {
+    spool_progress_fn *fn; /* NULL: no one */
+    void *userdata;
+};
+
 /* Who is passed the records of each batch. */
 struct record_watch {
     spool_record_fn *fn; /* NULL: no one */
@@ -272,6 +278,7 @@ struct spool {
     struct room room;
     struct handout handout;
     struct record_watch watch;
+    struct check_progress check_progress;
     struct segment_limits segment_limits;
     unsigned moved_segment; /* by the open batch, or TABLE_SEGMENTS */
 };

@@ -1109,7 +1109,8 @@ enum spool_part {
     SPOOL_PART_LEDGER,
     SPOOL_PART_IDS,
     SPOOL_PART_OUTCOMES,
-    SPOOL_PART_NAMES, /* files that the next start acts upon */
+    SPOOL_PART_NAMES,   /* files that the next start acts upon */
+    SPOOL_PART_TALLIES, /* counts by delay and by reason: no message depends on them */
 };
 typedef void spool_finding_fn(void *userdata, enum spool_part part, const char *text);
 
@@ -1130,6 +1131,9 @@ void spool_check_names(const char *directory, spool_finding_fn *fn, void *userda
  * Return: 0, whatever was found; negative errno: it could not be checked.
  */
 MUST_CHECK int spool_check(struct spool *spool, spool_finding_fn *fn, void *userdata);
+/* Is called now and then during spool_check() as a sign of life; must not call the spool. */
+typedef void spool_progress_fn(void *userdata);
+void spool_set_check_progress(struct spool *spool, spool_progress_fn *fn, void *userdata);
 
 /*
  * spool_set_exported() - every row up to @seq is safely in the audit file

@@ -11,6 +11,7 @@
  * could not be checked, whatever the cause; there is no other.
  */
 #include "cli/cli.h"
+#include "cli/verbs/progress.h"
 
 #include "base/cleanup.h"
 #include "base/json.h"
@@ -88,6 +89,8 @@ static const char damaged_message_remedy[] =
 static const char ids_remedy[] =
     "keep a copy of the spool's folder and report it: the daemon does not write this; did "
     "another program write to the database?";
+static const char tallies_remedy[] =
+    "nothing to do: no message depends on them, and the daemon counts from 0 after its next start";
 static const char names_remedy[] =
     "delete nothing: the next start of the daemon does that and logs it; then look at what was "
     "moved and move it out of the folder";
@@ -110,6 +113,7 @@ static const struct {
     [SPOOL_PART_IDS] = {"ids", ids_remedy, ids_remedy},
     [SPOOL_PART_OUTCOMES] = {"outcomes", stopped_counts, running_counts},
     [SPOOL_PART_NAMES] = {"database", names_remedy, names_remedy},
+    [SPOOL_PART_TALLIES] = {"tallies", tallies_remedy, tallies_remedy},
 };
 
 static const char audit_remedy[] =
@@ -145,6 +149,33 @@ static void on_finding(void *userdata, enum spool_part part, const char *text)
                 check->running ? parts[part].running : parts[part].stopped);
 }
 
+/* With a sign of life on a terminal: a large database takes minutes. */
+struct check_life {
+    struct progress progress;
+    int64_t begun_ms;
+};
+
+static void show_life(void *userdata)
+{
+    struct check_life *life = userdata;
+    int64_t past_ms = cli_now().boot_ms - life->begun_ms;
+
+    progress_show(&life->progress, "checking, seconds:", (uint64_t)past_ms / 1000);
+}
+
+static int check_pages(struct check *check, struct spool *spool)
+{
+    struct check_life life = {.begun_ms = cli_now().boot_ms};
+    int result;
+
+    progress_init(&life.progress, false);
+    spool_set_check_progress(spool, show_life, &life);
+    result = spool_check(spool, on_finding, check);
+    spool_set_check_progress(spool, NULL, NULL);
+    progress_end(&life.progress);
+    return result;
+}
+
 /* Return: EX_OK, also where the damage is such that nothing more can be read. */
 static int check_database(struct check *check)
 {
@@ -169,7 +200,7 @@ static int check_database(struct check *check)
     }
     if (result != 0)
         return cli_report_open_error(check->directory, result);
-    result = spool_check(spool, on_finding, check);
+    result = check_pages(check, spool);
     if (result == 0)
         result = spool_get_stats(spool, &now, &check->stats);
     check->is_readable = result == 0;

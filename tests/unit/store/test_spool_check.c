@@ -87,6 +87,32 @@ static void write_at(const struct fixture *f, const char *name, off_t at, const 
 
 /* ---- spool_check() ---- */
 
+static void count_call(void *userdata)
+{
+    (*(unsigned *)userdata)++;
+}
+
+static void a_check_shows_that_it_goes_on(void **state)
+{
+    struct fixture *f = *state;
+    struct findings findings = {0};
+    struct spool *reader;
+    unsigned calls = 0;
+
+    open_spool(f);
+    append_many(f, 2000);
+    assert_int_equal(spool_open_reader(f->directory, &reader), 0);
+    spool_set_check_progress(reader, count_call, &calls);
+    assert_int_equal(spool_check(reader, add_finding, &findings), 0);
+    assert_int_equal(findings.count, 0);
+    assert_true(calls > 1);
+    calls = 0;
+    spool_set_check_progress(reader, NULL, NULL);
+    assert_int_equal(spool_check(reader, add_finding, &findings), 0);
+    assert_int_equal(calls, 0);
+    spool_close(reader);
+}
+
 static void a_sound_spool_has_no_findings(void **state)
 {
     struct fixture *f = *state;
@@ -333,6 +359,7 @@ static void a_folder_that_is_missing_has_no_findings(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        CASE(a_check_shows_that_it_goes_on),
         CASE(a_sound_spool_has_no_findings),
         cmocka_unit_test(each_change_of_a_message_or_its_number_is_reported),
         cmocka_unit_test(each_change_of_a_counter_is_reported),

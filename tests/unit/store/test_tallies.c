@@ -16,6 +16,15 @@
 #include "store/tallies.h"
 #include "tests/support/spool_fixture.h"
 
+/* In memory: many commits. */
+static int setup_open(void **state)
+{
+    if (setup_fast(state) != 0)
+        return -1;
+    open_spool(*state);
+    return 0;
+}
+
 static struct spool_lane_stats lane_stats(struct fixture *f, unsigned lane)
 {
     struct spool_lane_stats stats;
@@ -199,6 +208,8 @@ static void blob_that_is_none_is_reported_and_costs_no_message(void **state)
         "x'00'",
         "x'ffffffffffffffffffff'",
         "randomblob(3)",
+        /* one delivery more than the ledger */
+        "x'0001000000000000000000000000000000000000'",
     };
     struct fixture *f = *state;
 
@@ -286,7 +297,7 @@ static void blob_holds_the_largest_numbers_and_those_of_other_versions(void **st
 
 int main(void)
 {
-#define CASE(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define CASE(name) cmocka_unit_test_setup_teardown(name, setup_open, teardown)
     const struct CMUnitTest tests[] = {
         CASE(each_delivery_is_in_the_bucket_of_its_delay),
         CASE(bounds_rise),
