@@ -59,7 +59,7 @@ static unsigned below(uint64_t limit)
 
 static size_t payload_of(uint64_t id, char payload[static 16384])
 {
-    size_t size = id % 20 == 0 ? 9000 + id : 20 + id % 300; /* some span pages */
+    size_t size = (size_t)(id % 20 == 0 ? 9000 + id : 20 + id % 300); /* some span pages */
     for (size_t i = 0; i < size; i++)
         payload[i] = (char)(id * 31 + i * 7 + i / 256);
     return size;
