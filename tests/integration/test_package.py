@@ -375,6 +375,7 @@ def what_the_administrator_edited_stays_as_it_is():
 @case(seconds=CASE_SECONDS)
 def removed_and_purged_it_keeps_what_was_not_delivered():
     made = started()
+    made.write("/etc/mqtt-spoold/conf.d/50-site.conf", 'log_level = "debug";\n')
     publish(made, 7)
     apt(made, "remove", "mqtt-spoold")
     equal(made.done("test", "-e", "/run/mqtt-spoold").returncode, 1, "the socket's folder: status")
