@@ -259,7 +259,7 @@ static void put_measured(const struct page *page)
     clock_format_span(writes->span_ms, span);
     fprintf(page->stream, "<p>Measured: the daemon that runs has sent %s to the disk in %s",
             cli_size(writes->bytes, bytes), span);
-    if (writes->span_ms >= 60 * 60000)
+    if (writes->span_ms >= INT64_C(3600000))
         fprintf(page->stream, ", <strong>%s a day</strong>",
                 cli_size((uint64_t)((double)writes->bytes / (double)writes->span_ms *
                                     (double)BUCKETS_DAY),
