@@ -18,8 +18,9 @@ void summary_init(struct summary *summary,
     summary->period = *period;
     summary->is_limited = period->since_ms != INT64_MIN || period->until_ms != INT64_MAX;
     summary->now_ms = now_ms;
-    buckets_init(&summary->buckets, zone_ms, BUCKETS_SECOND);
-    buckets_init(&summary->days, zone_ms, BUCKETS_DAY);
+    buckets_init(&summary->buckets, zone_ms, BUCKETS_SECOND, BUCKETS_MAX);
+    buckets_init(&summary->fine, zone_ms, BUCKETS_SECOND, BUCKETS_FINE_MAX);
+    buckets_init(&summary->days, zone_ms, BUCKETS_DAY, BUCKETS_MAX);
 }
 
 bool summary_contains(const struct summary_period *period, int64_t wall_ms)
@@ -59,6 +60,13 @@ static void count_end(struct summary *summary, const struct spool_record *record
     top_add(&summary->clients, record->client);
 }
 
+static void
+chart(struct summary *summary, int64_t time_ms, enum bucket_series series, uint64_t count)
+{
+    buckets_add(&summary->buckets, time_ms, series, count);
+    buckets_add(&summary->fine, time_ms, series, count);
+}
+
 static void count_acceptance(struct summary *summary, uint64_t bytes)
 {
     summary->accepted++;
@@ -70,7 +78,7 @@ static void chart_end(struct summary *summary, const struct spool_record *record
     enum bucket_series series =
         record->outcome == SPOOL_DELIVERED ? BUCKET_DELIVERED : BUCKET_FAILED;
 
-    buckets_add(&summary->buckets, record->time_ms, series, 1);
+    chart(summary, record->time_ms, series, 1);
     buckets_add(&summary->days, record->time_ms, BUCKET_RECORDS, size);
 }
 
@@ -88,7 +96,7 @@ static void place_acceptance(struct summary *summary, int64_t from_ms, uint64_t 
         summary->accepted_before++; /* in the backlog, and in no step */
         return;
     }
-    buckets_add(&summary->buckets, from_ms, BUCKET_ACCEPTED, 1);
+    chart(summary, from_ms, BUCKET_ACCEPTED, 1);
     buckets_add(&summary->days, from_ms, BUCKET_PAYLOAD, bytes);
 }
 
@@ -151,5 +159,5 @@ void summary_end(struct summary *summary)
         return;
     pauses_end(&summary->pauses, summary->now_ms, summary->waiting_since_ms);
     if (summary_contains(&summary->period, summary->now_ms))
-        buckets_add(&summary->buckets, summary->now_ms, BUCKET_ACCEPTED, 0);
+        chart(summary, summary->now_ms, BUCKET_ACCEPTED, 0);
 }
