@@ -32,7 +32,7 @@ static void add_up_waiting(const struct summary *summary, struct columns *column
 {
     const struct buckets *fine = &summary->fine;
     int64_t begin_ms = buckets_start_ms(&summary->buckets, 0);
-    uint64_t in = summary->accepted_before, out = summary->ended_before;
+    uint64_t in = summary->before.accepted, out = summary->before.ended;
 
     for (size_t i = 0; i < fine->count; i++) {
         const uint64_t *amounts = fine->at[i].amounts;
@@ -149,7 +149,7 @@ static void put_steps(const struct page *page, const struct columns *columns)
 {
     const struct buckets *buckets = &page->summary->buckets;
     bool has_waiting = !page->check->deliveries_omitted;
-    uint64_t before = page->summary->accepted_before - page->summary->ended_before;
+    uint64_t before = page->summary->before.accepted - page->summary->before.ended;
 
     fprintf(
         page->stream,

@@ -86,14 +86,14 @@ static void chart_end(struct summary *summary, const struct spool_record *record
 static void place_acceptance(struct summary *summary, int64_t from_ms, uint64_t bytes)
 {
     if (from_ms < summary->period.since_ms) {
-        summary->accepted_before++;
+        summary->before.accepted++;
         return;
     }
     if (!summary_contains(&summary->period, from_ms))
         return;
     count_acceptance(summary, bytes);
     if (!summary_is_credible(summary, from_ms)) {
-        summary->accepted_before++; /* in the backlog, and in no step */
+        summary->before.accepted++; /* in the backlog, and in no step */
         return;
     }
     chart(summary, from_ms, BUCKET_ACCEPTED, 1);
@@ -103,7 +103,7 @@ static void place_acceptance(struct summary *summary, int64_t from_ms, uint64_t 
 static void place_end(struct summary *summary, const struct spool_record *record, size_t size)
 {
     if (record->time_ms < summary->period.since_ms) {
-        summary->ended_before++;
+        summary->before.ended++;
     } else if (summary_contains(&summary->period, record->time_ms)) {
         count_end(summary, record, size);
         chart_end(summary, record, size);

@@ -52,9 +52,10 @@ struct summary {
     struct histogram delays; /* of deliveries */
     struct top topics;       /* of failures */
     struct top clients;
-    /* Before it, and so the backlog at its begin. */
-    uint64_t accepted_before;
-    uint64_t ended_before;
+    struct {
+        uint64_t accepted;
+        uint64_t ended;
+    } before; /* the period: so the backlog at its begin is known */
     struct buckets buckets;
     struct buckets fine; /* the same, for the backlog within a step */
     struct buckets days;

@@ -389,10 +389,10 @@ def standard_input_and_json():
 @case
 def the_largest_page_is_bounded():
     begin = now_ms() - 400 * DAY
-    long = "\u202e" * 30000
+    long = "\u202e" * 12000
     lines = []
     for seq in range(1, 3001):
-        text = ("%d/" % (seq % 1500)) + long[:seq % 40 * 600]
+        text = ("%d/" % (seq % 1500)) + long[:12000 if seq % 100 == 0 else 300]
         lines.append(history.record(2 * seq, begin + seq * 3 * HOUR, "evicted", reason="max_age",
                                     topic=text, client=text, attempts=0, age_ms=HOUR))
     page = make(write_lines(*lines), code=DATA)
