@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * buckets.c - counts over time, in at most BUCKETS_MAX steps of equal width
+ * buckets.c - counts over time, in a bounded number of steps of equal width
  *
  * Each width divides the next one, so that merged steps begin where steps of the wider
  * kind do, and no amount has to be split.
@@ -20,10 +20,11 @@ static const int64_t widths[] = {
 };
 enum { WIDTHS = sizeof(widths) / sizeof(widths[0]) };
 
-void buckets_init(struct buckets *buckets, int64_t zone_ms, int64_t width_ms)
+void buckets_init(struct buckets *buckets, int64_t zone_ms, int64_t width_ms, size_t max)
 {
     memset(buckets, 0, sizeof(*buckets));
     buckets->zone_ms = zone_ms;
+    buckets->max = max;
     while (widths[buckets->width] < width_ms && buckets->width + 1 < WIDTHS)
         buckets->width++;
 }
@@ -74,8 +75,9 @@ static void widen(struct buckets *buckets)
 static bool is_too_long(const struct buckets *buckets, int64_t number)
 {
     int64_t last = buckets->first + (int64_t)buckets->count - 1;
+    int64_t max = (int64_t)buckets->max;
 
-    return number - buckets->first >= BUCKETS_MAX || last - number >= BUCKETS_MAX;
+    return number - buckets->first >= max || last - number >= max;
 }
 
 /* The steps reach to @number, which the array has room for. */

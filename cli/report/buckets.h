@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * buckets.h - counts over time, in at most BUCKETS_MAX steps of equal width
+ * buckets.h - counts over time, in a bounded number of steps of equal width
  *
  * The width is chosen from the span of what was added: where it would need more steps,
  * neighbours are merged to the next width of a fixed list. So the memory is that of one
@@ -15,7 +15,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { BUCKETS_MAX = 400 };
+enum { BUCKETS_MAX = 400, BUCKETS_FINE_MAX = 4000 };
 
 enum bucket_series {
     BUCKET_ACCEPTED,
@@ -35,14 +35,16 @@ struct bucket {
 
 struct buckets {
     int64_t zone_ms; /* local time is UTC and this */
+    size_t max;      /* steps */
     size_t width;    /* which of the list */
     int64_t first;   /* local time of at[0], in widths */
     size_t count;    /* 0: nothing was added */
-    struct bucket at[BUCKETS_MAX];
+    struct bucket at[BUCKETS_FINE_MAX];
 };
 
-/* @width_ms: the least one: BUCKETS_SECOND or BUCKETS_DAY. */
-void buckets_init(struct buckets *buckets, int64_t zone_ms, int64_t width_ms);
+/* @width_ms: the least one: BUCKETS_SECOND or BUCKETS_DAY. @max: BUCKETS_MAX, or
+ * BUCKETS_FINE_MAX. */
+void buckets_init(struct buckets *buckets, int64_t zone_ms, int64_t width_ms, size_t max);
 /* @amount 0: the steps reach as far as @wall_ms. UTC, years 1970 to 9999. */
 void buckets_add(struct buckets *buckets,
                  int64_t wall_ms,

@@ -17,9 +17,9 @@ static size_t cell_of(int64_t value_ms)
     uint64_t value = value_ms < 0 ? 0 : (uint64_t)value_ms;
     unsigned shift = 0;
 
-    while (value >> shift >= 2 * HISTOGRAM_SPLIT)
+    while (value >> shift >= UINT64_C(2) * HISTOGRAM_SPLIT)
         shift++;
-    return shift * HISTOGRAM_SPLIT + (size_t)(value >> shift);
+    return (size_t)shift * HISTOGRAM_SPLIT + (size_t)(value >> shift);
 }
 
 static int64_t cell_start(size_t cell)

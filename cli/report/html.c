@@ -108,6 +108,18 @@ html_time(int64_t wall_ms, int64_t zone_ms, int is_short, char text[static HTML_
     return text;
 }
 
+const char *html_span(int64_t span_ms, char text[static HTML_TEXT_MAX])
+{
+    _Static_assert(HTML_TEXT_MAX >= CLOCK_SPAN_MAX, "a span fits");
+
+    if (span_ms >= 1000 && span_ms < 60000)
+        (void)snprintf(text, HTML_TEXT_MAX, "%" PRId64 ".%" PRId64 " s", span_ms / 1000,
+                       span_ms % 1000 / 100);
+    else
+        clock_format_span(span_ms, text);
+    return text;
+}
+
 const char *html_zone(int64_t zone_ms, char text[static HTML_TEXT_MAX])
 {
     int minutes = (int)(zone_ms / 60000);

@@ -30,6 +30,8 @@ const char *html_share(uint64_t part, uint64_t whole, char text[static HTML_TEXT
 /* "2026-11-30 10:12:05" of local time; without seconds if they are 0 and @is_short. */
 const char *
 html_time(int64_t wall_ms, int64_t zone_ms, int is_short, char text[static HTML_TEXT_MAX]);
+/* As clock_format_span(), with tenths from one second to one minute. */
+const char *html_span(int64_t span_ms, char text[static HTML_TEXT_MAX]);
 /* "UTC+01:00". */
 const char *html_zone(int64_t zone_ms, char text[static HTML_TEXT_MAX]);
 /* An element time: local to read, UTC in its attribute. */

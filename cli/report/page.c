@@ -97,16 +97,14 @@ static void put_tile(FILE *stream, const char *name, const char *key, uint64_t v
 static void put_delay_tile(const struct page *page)
 {
     const struct histogram *delays = &page->summary->delays;
-    char span[CLOCK_SPAN_MAX];
+    char span[HTML_TEXT_MAX];
 
-    fputs("<div><dt>Delay, half within</dt><dd class=\"n\">", page->stream);
-    clock_format_span(histogram_percentile(delays, 500), span);
-    fputs(delays->count > 0 ? span : "no delivery", page->stream);
-    fputs("</dd>", page->stream);
-    if (delays->count > 0) {
-        clock_format_span(histogram_percentile(delays, 990), span);
-        fprintf(page->stream, "<dd class=\"s\">99 of 100 within %s</dd>", span);
-    }
+    fprintf(page->stream, "<div><dt>Delay, half within</dt><dd class=\"n\">%s</dd>",
+            delays->count > 0 ? html_span(histogram_percentile(delays, 500), span)
+                              : "no delivery");
+    if (delays->count > 0)
+        fprintf(page->stream, "<dd class=\"s\">99 of 100 within %s</dd>",
+                html_span(histogram_percentile(delays, 990), span));
     fputs("</div>", page->stream);
 }
 

@@ -23,7 +23,7 @@
 enum page_verdict {
     PAGE_SOUND,
     PAGE_NOT_SOUND,
-    PAGE_UNPROVED, /* no audit file was read */
+    PAGE_UNPROVED, /* no audit file was read, or none that has a record */
 };
 
 /* What one process wrote, as the kernel counts it. */

@@ -17,7 +17,7 @@ struct columns {
     uint64_t accepted[BUCKETS_MAX];
     uint64_t delivered[BUCKETS_MAX];
     uint64_t failed[BUCKETS_MAX];
-    uint64_t waiting[BUCKETS_MAX]; /* at the end of each step */
+    uint64_t waiting[BUCKETS_MAX]; /* the most in each step */
 };
 
 static void take(const struct buckets *buckets, enum bucket_series series, uint64_t *ret)
@@ -26,15 +26,23 @@ static void take(const struct buckets *buckets, enum bucket_series series, uint6
         ret[i] = buckets->at[i].amounts[series];
 }
 
-/* What waited is what was accepted so far and had not ended. */
+/* What waited is what was accepted so far and had not ended. A backlog may come and go within
+ * a step, so it is looked at where each of the finer steps ends. */
 static void add_up_waiting(const struct summary *summary, struct columns *columns)
 {
-    uint64_t in = summary->accepted_before, out = summary->ended_before;
+    const struct buckets *fine = &summary->fine;
+    int64_t begin_ms = buckets_start_ms(&summary->buckets, 0);
+    uint64_t in = summary->before.accepted, out = summary->before.ended;
 
-    for (size_t i = 0; i < summary->buckets.count; i++) {
-        in += columns->accepted[i];
-        out += columns->delivered[i] + columns->failed[i];
-        columns->waiting[i] = in > out ? in - out : 0;
+    for (size_t i = 0; i < fine->count; i++) {
+        const uint64_t *amounts = fine->at[i].amounts;
+        size_t step = (size_t)((buckets_start_ms(fine, i) - begin_ms) /
+                               buckets_width_ms(&summary->buckets));
+
+        in += amounts[BUCKET_ACCEPTED];
+        out += amounts[BUCKET_DELIVERED] + amounts[BUCKET_FAILED];
+        if (step < BUCKETS_MAX && in > out && in - out > columns->waiting[step])
+            columns->waiting[step] = in - out;
     }
 }
 
@@ -100,9 +108,8 @@ static void put_backlog(const struct page *page, const struct columns *columns)
     const struct svg_chart chart = {
         .id = "c-backlog",
         .title = "Messages waiting over time",
-        .text =
-            "Area: messages accepted and not ended at the end of each step. The table below "
-            "has the numbers.",
+        .text = "Area: the most messages that waited in each step. The table below has the "
+                "numbers.",
         .form = SVG_AREA,
         .colour = "wait",
         .buckets = &page->summary->buckets,
@@ -117,7 +124,7 @@ static void put_backlog(const struct page *page, const struct columns *columns)
     else if (is_any(columns->waiting, page->summary->buckets.count))
         svg_put_chart(page->stream, &chart);
     else
-        put_none(page->stream, "At the end of each step no message waited.");
+        put_none(page->stream, "No message waited for longer than a moment.");
 }
 
 static void put_cell(FILE *stream, uint64_t value)
@@ -142,7 +149,7 @@ static void put_steps(const struct page *page, const struct columns *columns)
 {
     const struct buckets *buckets = &page->summary->buckets;
     bool has_waiting = !page->check->deliveries_omitted;
-    uint64_t before = page->summary->accepted_before - page->summary->ended_before;
+    uint64_t before = page->summary->before.accepted - page->summary->before.ended;
 
     fprintf(
         page->stream,
@@ -150,7 +157,7 @@ static void put_steps(const struct page *page, const struct columns *columns)
         "nothing happened is left out.</p><div class=\"scroll steps\" tabindex=\"0\">"
         "<table id=\"t-steps\"><thead><tr><th>From<th class=\"n\">Accepted<th class=\"n\">Delivered"
         "<th class=\"n\">Not delivered%s</thead><tbody>",
-        has_waiting ? "<th class=\"n\">Waiting at its end" : "");
+        has_waiting ? "<th class=\"n\">Most waiting" : "");
     for (size_t i = 0; i < buckets->count; i++) {
         uint64_t moved = columns->accepted[i] + columns->delivered[i] + columns->failed[i];
 
@@ -259,7 +266,7 @@ static void put_measured(const struct page *page)
     clock_format_span(writes->span_ms, span);
     fprintf(page->stream, "<p>Measured: the daemon that runs has sent %s to the disk in %s",
             cli_size(writes->bytes, bytes), span);
-    if (writes->span_ms >= 60 * 60000)
+    if (writes->span_ms >= INT64_C(3600000))
         fprintf(page->stream, ", <strong>%s a day</strong>",
                 cli_size((uint64_t)((double)writes->bytes / (double)writes->span_ms *
                                     (double)BUCKETS_DAY),

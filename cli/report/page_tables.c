@@ -78,8 +78,8 @@ static void keep_longest(struct longest *longest, const struct pause *pause)
         if (length_of(longest->at[shortest]) >= length_of(pause))
             return;
         longest->used--;
-        memmove(&longest->at[shortest], &longest->at[shortest + 1],
-                (longest->used - shortest) * sizeof(longest->at[0]));
+        for (size_t i = shortest; i < longest->used; i++)
+            longest->at[i] = longest->at[i + 1];
     }
     longest->at[longest->used++] = pause;
 }
@@ -140,8 +140,8 @@ void page_put_pauses(const struct page *page)
         put_pause_table(page, &longest);
     else
         fputs(
-            "<p class=\"none\" data-key=\"pauses\" data-value=\"0\">The broker was never silent for a "
-            "minute while a message waited.</p>\n",
+            "<p class=\"none\" data-key=\"pauses\" data-value=\"0\">None is seen: no message waited a minute "
+            "without an answer of the broker.</p>\n",
             page->stream);
     fputs(
         "<p class=\"note\">Derived: times of a minute and more in which a message waited and the "
@@ -170,13 +170,12 @@ static void put_percentiles(const struct page *page)
         page->stream);
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
         int64_t value = histogram_percentile(delays, rows[i].per_mille);
-        char span[CLOCK_SPAN_MAX];
+        char span[HTML_TEXT_MAX];
 
-        clock_format_span(value, span);
         fprintf(page->stream,
                 "<tr><td>%s</td><td class=\"n\" data-key=\"%s\" data-value=\"%" PRId64
                 "\">%s</td></tr>\n",
-                rows[i].name, rows[i].key, value, span);
+                rows[i].name, rows[i].key, value, html_span(value, span));
     }
     fputs("</tbody></table>\n", page->stream);
 }
@@ -184,7 +183,7 @@ static void put_percentiles(const struct page *page)
 static void put_distribution(const struct page *page)
 {
     static const int64_t limits[] = {
-        0,     10,     32,      100,     320,      1000,     3200,      10000,     30000,
+        0,     10,     32,      100,     320,      1000,     3000,      10000,     30000,
         60000, 300000, 1800000, 7200000, 43200000, 86400000, 259200000, 604800000, INT64_MAX};
     enum { RANGES = sizeof(limits) / sizeof(limits[0]) - 1 };
     const struct histogram *delays = &page->summary->delays;
@@ -301,7 +300,8 @@ static void put_reasons(const struct page *page, uint64_t failed)
     put_codes(page);
 }
 
-static void put_top_row(FILE *stream, const struct top *top, const struct top_entry *entry)
+static void
+put_top_row(FILE *stream, const struct top *top, const struct top_entry *entry, uint64_t most)
 {
     char error[HTML_TEXT_MAX];
 
@@ -314,7 +314,7 @@ static void put_top_row(FILE *stream, const struct top *top, const struct top_en
     put_part(stream, entry->count, top->total);
     if (top->is_inexact)
         fprintf(stream, "<td class=\"n\">%s</td>", html_number(entry->error, error));
-    put_bar(stream, entry->count, top->total, "f");
+    put_bar(stream, entry->count, most, "f");
     fputs("</tr>\n", stream);
 }
 
@@ -331,7 +331,7 @@ put_top(const struct page *page, const struct top *top, const char *name, const 
         "<th class=\"n\">Messages</th><th class=\"n\">Share</th>%s<th></th></tr></thead><tbody>\n",
         name, id, name, top->is_inexact ? "<th class=\"n\">At most too high by</th>" : "");
     for (size_t i = 0; i < count; i++) {
-        put_top_row(page->stream, top, entries[i]);
+        put_top_row(page->stream, top, entries[i], entries[0]->count);
         rest -= entries[i]->count < rest ? entries[i]->count : rest;
     }
     if (top->used > count) {

@@ -67,30 +67,34 @@ static void close_pause(struct pauses *pauses, int64_t end_ms, bool is_open)
     };
 }
 
-static void begin(struct pauses *pauses, int64_t from_ms)
-{
-    if (!pauses->has_answer) { /* before the first answer: since the first acceptance */
-        pauses->has_answer = true;
-        pauses->answer_ms = from_ms;
-        pauses->waited_from_ms = from_ms;
-    }
-}
-
 void pauses_start(struct pauses *pauses, int64_t time_ms)
 {
     pauses->has_answer = true;
     pauses->answer_ms = time_ms;
-    pauses->waited_from_ms = INT64_MAX;
+    pauses->has_waited = false;
+}
+
+/* A message waited. What ended before that without an answer, and a minute and more before,
+ * was a pause of its own: nothing waited in between. */
+static void extend(struct pauses *pauses, int64_t from_ms, int64_t to_ms)
+{
+    if (!pauses->has_answer) /* before the first answer: since the first acceptance */
+        pauses_start(pauses, from_ms);
+    if (pauses->has_waited && from_ms - pauses->waited_to_ms >= PAUSES_LEAST_MS) {
+        close_pause(pauses, pauses->waited_to_ms, false);
+        pauses->has_waited = false;
+    }
+    if (!pauses->has_waited || from_ms < pauses->waited_from_ms)
+        pauses->waited_from_ms = from_ms;
+    if (!pauses->has_waited || to_ms > pauses->waited_to_ms)
+        pauses->waited_to_ms = to_ms;
+    pauses->has_waited = true;
+    note_waiting(pauses, from_ms, to_ms);
 }
 
 void pauses_add(struct pauses *pauses, int64_t time_ms, int64_t age_ms, bool is_answer)
 {
-    int64_t from_ms = time_ms - age_ms;
-
-    begin(pauses, from_ms);
-    if (from_ms < pauses->waited_from_ms)
-        pauses->waited_from_ms = from_ms;
-    note_waiting(pauses, from_ms, time_ms);
+    extend(pauses, time_ms - age_ms, time_ms);
     if (!is_answer)
         return;
     close_pause(pauses, time_ms, false);
@@ -99,10 +103,7 @@ void pauses_add(struct pauses *pauses, int64_t time_ms, int64_t age_ms, bool is_
 
 void pauses_end(struct pauses *pauses, int64_t now_ms, int64_t oldest_ms)
 {
-    begin(pauses, oldest_ms);
-    if (oldest_ms < pauses->waited_from_ms)
-        pauses->waited_from_ms = oldest_ms;
-    note_waiting(pauses, oldest_ms, now_ms);
+    extend(pauses, oldest_ms, now_ms);
     close_pause(pauses, now_ms, true);
 }
 

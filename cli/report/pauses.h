@@ -20,8 +20,8 @@ enum { PAUSES_MAX = 1024, PAUSES_HOLDS_MAX = 64 };
 #define PAUSES_LEAST_MS INT64_C(60000) /* shorter ones are none */
 
 struct pause {
-    int64_t start_ms;       /* the last answer before it */
-    int64_t end_ms;         /* the first one after it */
+    int64_t start_ms; /* the last answer before it */
+    int64_t end_ms;   /* the first one after it, or the end of the last message that waited */
     int64_t waited_from_ms; /* the earliest acceptance of what ended after it */
     bool is_open;           /* it lasts: no answer has come */
 };
@@ -34,8 +34,10 @@ struct hold {
 /* All zero: nothing was added. */
 struct pauses {
     bool has_answer;
-    int64_t answer_ms;      /* the newest */
-    int64_t waited_from_ms; /* of what ended without an answer since then */
+    int64_t answer_ms; /* the newest */
+    bool has_waited;   /* since then messages waited, without a break of a minute: */
+    int64_t waited_from_ms;
+    int64_t waited_to_ms;
     size_t count;
     uint64_t left_out;           /* candidates that were not kept */
     struct pause at[PAUSES_MAX]; /* by time */

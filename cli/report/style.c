@@ -47,7 +47,7 @@ const char page_style[] =
 ".x span{position:absolute;top:.25rem;transform:translateX(-50%);white-space:nowrap}\n"
 ".good{fill:var(--good)}.bad{fill:var(--bad)}.wait{fill:var(--wait)}.wear{fill:var(--wear)}.band{fill:var(--band)}"
 ".line,.axis,.grid{fill:none;vector-effect:non-scaling-stroke}"
-".line{stroke:var(--in);stroke-width:1.5;stroke-dasharray:5 2}.axis{stroke:var(--dim)}.grid{stroke:var(--rule)}\n"
+".line{stroke:var(--in);stroke-width:1.25;stroke-dasharray:5 2}.axis{stroke:var(--dim)}.grid{stroke:var(--rule)}\n"
 ".key{display:flex;flex-wrap:wrap;gap:.25rem 1.25rem;margin:0;padding:0;list-style:none;font-size:.8125rem}"
 ".key li::before{content:'';display:inline-block;width:.875rem;height:.75rem;margin-right:.375rem;vertical-align:-.0625rem;"
 "background:var(--c)}"

@@ -18,8 +18,9 @@ void summary_init(struct summary *summary,
     summary->period = *period;
     summary->is_limited = period->since_ms != INT64_MIN || period->until_ms != INT64_MAX;
     summary->now_ms = now_ms;
-    buckets_init(&summary->buckets, zone_ms, BUCKETS_SECOND);
-    buckets_init(&summary->days, zone_ms, BUCKETS_DAY);
+    buckets_init(&summary->buckets, zone_ms, BUCKETS_SECOND, BUCKETS_MAX);
+    buckets_init(&summary->fine, zone_ms, BUCKETS_SECOND, BUCKETS_FINE_MAX);
+    buckets_init(&summary->days, zone_ms, BUCKETS_DAY, BUCKETS_MAX);
 }
 
 bool summary_contains(const struct summary_period *period, int64_t wall_ms)
@@ -59,6 +60,13 @@ static void count_end(struct summary *summary, const struct spool_record *record
     top_add(&summary->clients, record->client);
 }
 
+static void
+chart(struct summary *summary, int64_t time_ms, enum bucket_series series, uint64_t count)
+{
+    buckets_add(&summary->buckets, time_ms, series, count);
+    buckets_add(&summary->fine, time_ms, series, count);
+}
+
 static void count_acceptance(struct summary *summary, uint64_t bytes)
 {
     summary->accepted++;
@@ -70,7 +78,7 @@ static void chart_end(struct summary *summary, const struct spool_record *record
     enum bucket_series series =
         record->outcome == SPOOL_DELIVERED ? BUCKET_DELIVERED : BUCKET_FAILED;
 
-    buckets_add(&summary->buckets, record->time_ms, series, 1);
+    chart(summary, record->time_ms, series, 1);
     buckets_add(&summary->days, record->time_ms, BUCKET_RECORDS, size);
 }
 
@@ -78,24 +86,24 @@ static void chart_end(struct summary *summary, const struct spool_record *record
 static void place_acceptance(struct summary *summary, int64_t from_ms, uint64_t bytes)
 {
     if (from_ms < summary->period.since_ms) {
-        summary->accepted_before++;
+        summary->before.accepted++;
         return;
     }
     if (!summary_contains(&summary->period, from_ms))
         return;
     count_acceptance(summary, bytes);
     if (!summary_is_credible(summary, from_ms)) {
-        summary->accepted_before++; /* in the backlog, and in no step */
+        summary->before.accepted++; /* in the backlog, and in no step */
         return;
     }
-    buckets_add(&summary->buckets, from_ms, BUCKET_ACCEPTED, 1);
+    chart(summary, from_ms, BUCKET_ACCEPTED, 1);
     buckets_add(&summary->days, from_ms, BUCKET_PAYLOAD, bytes);
 }
 
 static void place_end(struct summary *summary, const struct spool_record *record, size_t size)
 {
     if (record->time_ms < summary->period.since_ms) {
-        summary->ended_before++;
+        summary->before.ended++;
     } else if (summary_contains(&summary->period, record->time_ms)) {
         count_end(summary, record, size);
         chart_end(summary, record, size);
@@ -151,5 +159,5 @@ void summary_end(struct summary *summary)
         return;
     pauses_end(&summary->pauses, summary->now_ms, summary->waiting_since_ms);
     if (summary_contains(&summary->period, summary->now_ms))
-        buckets_add(&summary->buckets, summary->now_ms, BUCKET_ACCEPTED, 0);
+        chart(summary, summary->now_ms, BUCKET_ACCEPTED, 0);
 }

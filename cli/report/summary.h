@@ -2,7 +2,7 @@
 /*
  * summary.h - what a report shows, gathered from one record after the other
  *
- * Pure accumulation in fixed memory, some 700 KiB whatever is added: a record is a line of an
+ * Pure accumulation in fixed memory, some 1.1 MiB whatever is added: a record is a line of an
  * audit file or a row of the database. When a message was accepted is its end less its age,
  * because the age is by the spool's own clock: so a wall clock that was set makes no message
  * end before it was accepted.
@@ -52,10 +52,12 @@ struct summary {
     struct histogram delays; /* of deliveries */
     struct top topics;       /* of failures */
     struct top clients;
-    /* Before it, and so the backlog at its begin. */
-    uint64_t accepted_before;
-    uint64_t ended_before;
+    struct {
+        uint64_t accepted;
+        uint64_t ended;
+    } before; /* the period: so the backlog at its begin is known */
     struct buckets buckets;
+    struct buckets fine; /* the same, for the backlog within a step */
     struct buckets days;
     struct pauses pauses;
     /* Of the database; as of now, whatever the period. */

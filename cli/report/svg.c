@@ -12,10 +12,17 @@
 #include "cli/cli.h"
 #include "cli/report/html.h"
 
-#define SVG_STEP   10
-#define SVG_HEIGHT 1000
-#define SVG_LEAST  8
-#define SVG_TICKS  7
+#define SVG_STEP        10
+#define SVG_HEIGHT      1000
+#define SVG_LEAST       8
+#define SVG_TICKS       7
+#define SVG_STEPS_LEAST 12
+
+/* Few steps take the left part of a plot that has room for more. */
+static size_t shown_steps(const struct buckets *buckets)
+{
+    return buckets->count < SVG_STEPS_LEAST ? SVG_STEPS_LEAST : buckets->count;
+}
 
 static uint64_t greatest(const struct svg_chart *chart)
 {
@@ -104,7 +111,7 @@ static double x_of(const struct buckets *buckets, int64_t wall_ms)
 {
     double x = (double)(wall_ms - buckets_start_ms(buckets, 0)) /
                (double)buckets_width_ms(buckets) * SVG_STEP;
-    double end = (double)(buckets->count * SVG_STEP);
+    double end = (double)(shown_steps(buckets) * SVG_STEP);
 
     return x < 0 ? 0 : x > end ? end : x;
 }
@@ -125,7 +132,7 @@ static void put_bands(FILE *stream, const struct svg_chart *chart)
 
 static void put_plot(FILE *stream, const struct svg_chart *chart, uint64_t top)
 {
-    size_t width = chart->buckets->count * SVG_STEP;
+    size_t width = shown_steps(chart->buckets) * SVG_STEP;
 
     fprintf(stream,
             "<svg class=\"plot\" viewBox=\"0 0 %zu %d\" preserveAspectRatio=\"none\" "
@@ -236,10 +243,10 @@ static void put_x_axis(FILE *stream, const struct svg_chart *chart)
 {
     const struct buckets *buckets = chart->buckets;
     int64_t begin = buckets_start_ms(buckets, 0) + buckets->zone_ms;
-    int64_t span = (int64_t)buckets->count * buckets_width_ms(buckets);
+    int64_t span = (int64_t)shown_steps(buckets) * buckets_width_ms(buckets);
 
     fputs("<div class=\"x\" aria-hidden=\"true\">", stream);
-    if (span > SVG_TICKS * 14 * BUCKETS_DAY)
+    if (span > 14 * BUCKETS_DAY * SVG_TICKS)
         put_month_ticks(stream, begin, span);
     else
         put_even_ticks(stream, begin, span);

@@ -154,7 +154,8 @@ size_t top_get(const struct top *top, size_t max, const struct top_entry **ret)
             continue;
         if (count < max)
             count++;
-        memmove(&ret[at + 1], &ret[at], (count - at - 1) * sizeof(*ret));
+        for (size_t to = count - 1; to > at; to--)
+            ret[to] = ret[to - 1];
         ret[at] = entry;
     }
     return count;

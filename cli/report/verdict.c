@@ -73,9 +73,15 @@ static void judge_part(const struct page *page, char sentence[static PAGE_SENTEN
         text_format(sentence, PAGE_SENTENCE_MAX, "No outcome is recorded in these files.");
         return;
     }
-    text_format(sentence, PAGE_SENTENCE_MAX,
-                "Every record from number %s to %s is here, and no message ended twice",
-                html_number(check->first_seq, first), html_number(check->last_seq, last));
+    if (check->first_seq == check->last_seq)
+        text_format(sentence, PAGE_SENTENCE_MAX,
+                    "The only record of these files, number %s, is "
+                    "sound",
+                    html_number(check->first_seq, first));
+    else
+        text_format(sentence, PAGE_SENTENCE_MAX,
+                    "Every record from number %s to %s is here, and no message ended twice",
+                    html_number(check->first_seq, first), html_number(check->last_seq, last));
     if (!check->database.compared)
         text_append(sentence, PAGE_SENTENCE_MAX, ". No database was compared.");
     else if (check->first_seq > 1)
@@ -123,5 +129,7 @@ enum page_verdict page_judge(const struct page *page,
         judge_whole(page, ret_sentence);
     else
         judge_part(page, ret_sentence);
-    return PAGE_SOUND;
+    /* Nothing was found wrong in nothing. */
+    return page->check->lines > 0 || page->check->database.counts_compared ? PAGE_SOUND
+                                                                           : PAGE_UNPROVED;
 }

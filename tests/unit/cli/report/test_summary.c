@@ -142,8 +142,8 @@ static void a_period_leaves_the_rest_out_and_knows_the_backlog_at_its_begin(void
     summary_end(summary);
     assert_int_equal(summary->accepted, 2);
     assert_int_equal(summary->ended[SPOOL_DELIVERED], 2);
-    assert_int_equal(summary->accepted_before, 3);
-    assert_int_equal(summary->ended_before, 1);
+    assert_int_equal(summary->before.accepted, 3);
+    assert_int_equal(summary->before.ended, 1);
     assert_int_equal(charted(BUCKET_DELIVERED), 2);
     assert_true(buckets_start_ms(&summary->buckets, summary->buckets.count - 1) < NOW - HOUR);
 }
@@ -155,7 +155,7 @@ static void files_that_begin_late_begin_with_their_first_record(void **state)
     add(501, NOW - HOUR + 5000, 1000);
     assert_true(summary->is_partial);
     assert_int_equal(summary->accepted, 1);
-    assert_int_equal(summary->accepted_before, 1);
+    assert_int_equal(summary->before.accepted, 1);
     assert_int_equal(buckets_start_ms(&summary->buckets, 0), NOW - HOUR);
     assert_int_equal(summary->pauses.count, 0);
 }
