@@ -15,19 +15,20 @@ ARROWS = {
     "store/salvage": ["base", "store"],
     "daemon/mqtt": ["base"],
     "daemon/record": ["base", "daemon/mqtt", SPOOL],
+    "daemon/seal": ["base"],
     "daemon/config": ["base", "daemon/mqtt", UPLINK_SETTINGS, SPOOL],
     "daemon/control": ["base"],
     "daemon/ingress": ["base", "daemon/mqtt"],
     "daemon/tls": ["base", UPLINK_SETTINGS],
     "daemon/uplink": ["base", "daemon/mqtt", "daemon/tls", "daemon/uplink/paho"],
     "daemon/uplink/paho": ["base"],
-    "daemon/audit": ["base", "daemon/record", SPOOL],
+    "daemon/audit": ["base", "daemon/record", "daemon/seal", SPOOL],
     "daemon/host": ["base", "daemon/record", SPOOL],
     "daemon/gateway": ["base", SPOOL] + PEERS,
     "daemon": ["base", "daemon/gateway", "daemon/host", "daemon/config", UPLINK_CHECK],
     "cli": ["base", "cli/verbs", "cli/audit", "daemon/config", SPOOL],
     "cli/verbs": ["base", "cli", "cli/audit", "daemon/mqtt", "daemon/record", "daemon/config", SPOOL],
-    "cli/audit": ["base", "cli", "daemon/record", SPOOL],
+    "cli/audit": ["base", "cli", "daemon/mqtt", "daemon/record", "daemon/seal", SPOOL],
 }
 
 
