@@ -47,6 +47,8 @@
 #define CLOCK_SYNC_FILE "/run/systemd/timesync/synchronized"
 #define CLOCK_BOOT_FILE "/proc/sys/kernel/random/boot_id"
 
+_Static_assert(sizeof(time_t) == 8, "clock_gettime() works beyond 2038: see cmake/flags.cmake");
+
 static int64_t clock_ms(clockid_t id)
 {
     struct timespec now = {0};

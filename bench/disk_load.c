@@ -115,10 +115,10 @@ int main(int argc, char **argv)
     if (argc >= 4)
         (void)snprintf(path, sizeof(path), "%s/%s", argv[2], argv[1]);
     if (argc == 4 && strcmp(argv[1], "sync") == 0)
-        measure_sync(path, strtoull(argv[3], NULL, 10));
+        measure_sync(path, strtoul(argv[3], NULL, 10));
     else if (argc == 6 && strcmp(argv[1], "insert") == 0)
-        measure_insert(path, strtoull(argv[3], NULL, 10), atoi(argv[4]),
-                       strtoull(argv[5], NULL, 10));
+        measure_insert(path, strtoul(argv[3], NULL, 10), atoi(argv[4]),
+                       strtoul(argv[5], NULL, 10));
     else
         die("usage", "disk_load sync FOLDER COUNT | insert FOLDER COUNT SIZE BATCH");
     return EXIT_SUCCESS;

@@ -97,8 +97,8 @@ static void count_acks(struct load *load)
 
 static void load_init(struct load *load, const char *address)
 {
-    load->sent_ns = calloc(load->count, sizeof(*load->sent_ns));
-    load->latency_ns = calloc(load->count, sizeof(*load->latency_ns));
+    load->sent_ns = calloc((size_t)load->count, sizeof(*load->sent_ns));
+    load->latency_ns = calloc((size_t)load->count, sizeof(*load->latency_ns));
     if (!load->sent_ns || !load->latency_ns || load->size < 8 ||
         load->size > PACKET_MAX - HEADER_MAX)
         bench_die("arguments");
@@ -113,7 +113,7 @@ static void load_finish(struct load *load, int64_t start_ns)
                  ",\"rate\":%.0f",
                  load->count, start_ns, end_ns,
                  (double)load->count * 1e9 / (double)(end_ns - start_ns));
-    bench_print_percentiles(load->latency_ns, load->count);
+    bench_print_percentiles(load->latency_ns, (size_t)load->count);
     (void)puts("}");
     free(load->sent_ns);
     free(load->latency_ns);
@@ -294,7 +294,7 @@ int main(int argc, char **argv)
 
     if (argc >= 6) {
         load.count = number(argv[3]);
-        load.size = number(argv[4]);
+        load.size = (size_t)number(argv[4]);
     }
     if (argc >= 6 && strcmp(verb, "publish") == 0) {
         load.topic = argc > 6 ? argv[6] : load.topic;
@@ -307,7 +307,7 @@ int main(int argc, char **argv)
         return EXIT_SUCCESS;
     }
     if (argc == 5 && strcmp(verb, "greedy") == 0)
-        return greedy(argv[2], (unsigned)number(argv[3]), number(argv[4]));
+        return greedy(argv[2], (unsigned)number(argv[3]), (size_t)number(argv[4]));
     if (argc == 5 && strcmp(verb, "subscribe") == 0)
         return subscribe(argv[2], number(argv[3]), atoi(argv[4]));
     (void)fputs("usage: mqtt_load publish ADDRESS COUNT SIZE WINDOW [TOPIC]\n"

@@ -16,9 +16,10 @@
 
 void tally_init(struct tally *tally, uint64_t expected)
 {
-    *tally = (struct tally){.seen = calloc(expected / 8 + 1, 1), .expected = expected};
+    *tally =
+        (struct tally){.seen = calloc((size_t)(expected / 8 + 1), 1), .expected = expected};
     if (expected <= LATENCIES_MAX)
-        tally->latency_ns = calloc(expected + 1, sizeof(*tally->latency_ns));
+        tally->latency_ns = calloc((size_t)expected + 1, sizeof(*tally->latency_ns));
     if (!tally->seen || (expected <= LATENCIES_MAX && !tally->latency_ns))
         bench_die("memory");
 }
@@ -67,7 +68,7 @@ void tally_print(struct tally *tally)
                  tally->distinct, tally->repeated, tally->foreign, tally->first_ns,
                  tally->last_ns);
     if (tally->latency_ns)
-        bench_print_percentiles(tally->latency_ns, tally->distinct);
+        bench_print_percentiles(tally->latency_ns, (size_t)tally->distinct);
     (void)puts("}");
     (void)fflush(stdout);
 }

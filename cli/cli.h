@@ -33,6 +33,7 @@ struct cli {
 
 int cli_publish(const struct cli *cli, int argc, char **argv);
 int cli_status(const struct cli *cli, int argc, char **argv);
+int cli_metrics(const struct cli *cli, int argc, char **argv);
 int cli_failures(const struct cli *cli, int argc, char **argv);
 int cli_audit(const struct cli *cli, int argc, char **argv);
 int cli_check(const struct cli *cli, int argc, char **argv);
@@ -47,7 +48,10 @@ int cli_release(const struct cli *cli, int argc, char **argv);
 int cli_drop(const struct cli *cli, int argc, char **argv);
 int cli_requeue(const struct cli *cli, int argc, char **argv);
 int cli_log_level(const struct cli *cli, int argc, char **argv);
+int cli_report(const struct cli *cli, int argc, char **argv);
 int cli_rotate(const struct cli *cli, int argc, char **argv);
+int cli_doctor(const struct cli *cli, int argc, char **argv);
+int cli_bundle(const struct cli *cli, int argc, char **argv);
 
 /* One line on standard error, led by the program's name, in the visible form of text.h. */
 void cli_error(const char *format, ...) PRINTF_LIKE(1, 2);

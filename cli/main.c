@@ -29,12 +29,14 @@ static const struct verb verbs[] = {
     {"publish", cli_publish, EX_UNAVAILABLE,
      "hand messages to the daemon and wait until they are on disk"},
     {"status", cli_status, EX_UNAVAILABLE, "what the daemon does and what the spool holds"},
+    {"metrics", cli_metrics, EX_UNAVAILABLE, "the status as metrics of Prometheus"},
     {"failures", cli_failures, EX_UNAVAILABLE,
      "messages that did not reach the broker, and why"},
     {"audit", cli_audit, EX_UNAVAILABLE,
      "verify audit files: every message has exactly one outcome"},
     {"check", cli_check, CLI_UNCHECKED,
      "verify the spool and the audit file: is everything as it should be?"},
+    {"report", cli_report, EX_UNAVAILABLE, "the history of the spool as one page of HTML"},
     {"list", cli_list, EX_UNAVAILABLE, "which messages are spooled, or kept aside"},
     {"show", cli_show, EX_UNAVAILABLE, "one message with all that it has"},
     {"shape", cli_shape, EX_UNAVAILABLE, "count, bytes and age of what is spooled, by topic"},
@@ -46,6 +48,9 @@ static const struct verb verbs[] = {
     {"drop", cli_drop, EX_UNAVAILABLE, "end messages: outcome dropped"},
     {"requeue", cli_requeue, EX_UNAVAILABLE, "send again what was rejected and is kept aside"},
     {"log-level", cli_log_level, EX_UNAVAILABLE, "how much the daemon logs"},
+    {"doctor", cli_doctor, CLI_UNCHECKED,
+     "what is wrong on the way of a message, and what to do"},
+    {"bundle", cli_bundle, EX_UNAVAILABLE, "one file for a bug report, without secrets"},
     {"rotate", cli_rotate, EX_UNAVAILABLE, "the daemon opens its audit file again"},
 };
 
@@ -105,7 +110,7 @@ static int print_help(void)
           "  --version  the version\n"
           "\nExit codes: 0 done, 64 usage, 65 bad data, 69 unavailable (an output that\n"
           "cannot be written, too), 75 try again, 77 not allowed, 78 configuration;\n"
-          "of check: 0, 1 and 2, see its page.\n",
+          "of check and doctor: 0, 1 and 2, see their pages.\n",
           stdout);
     return finish(EX_OK, EX_UNAVAILABLE);
 }

@@ -2,6 +2,9 @@
 # One target carries what every source of the project is compiled with.
 add_library(spoold_flags INTERFACE)
 target_compile_definitions(spoold_flags INTERFACE _GNU_SOURCE SPOOLD_VERSION="${PROJECT_VERSION}")
+# On 32 bits, files over 2 GiB and times beyond 2038; it changes nothing on 64. base/clock.c and
+# store/room.c assert it.
+add_compile_definitions(_FILE_OFFSET_BITS=64 _TIME_BITS=64)
 target_include_directories(spoold_flags INTERFACE ${PROJECT_SOURCE_DIR})
 target_compile_options(spoold_flags INTERFACE
     -Wall -Wextra -Wconversion -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla -Wswitch-enum

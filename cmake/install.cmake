@@ -6,10 +6,12 @@ install(TARGETS mqtt-spool RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
 
 # systemd looks here whatever the multiarch library folder is called.
 install(FILES systemd/mqtt-spoold.service systemd/mqtt-spoold.socket systemd/mqtt-spoold-retry.timer
+        systemd/mqtt-spool-metrics.service systemd/mqtt-spool-metrics.timer
         DESTINATION lib/systemd/system)
 install(FILES systemd/mqtt-spoold.sysusers DESTINATION lib/sysusers.d RENAME mqtt-spoold.conf)
 install(FILES systemd/mqtt-spoold.catalog DESTINATION lib/systemd/catalog)
 
+install(FILES completion/mqtt-spool DESTINATION ${CMAKE_INSTALL_DATADIR}/bash-completion/completions)
 install(FILES man/mqtt-spool.1 DESTINATION ${CMAKE_INSTALL_MANDIR}/man1)
 install(FILES man/mqtt-spoold.conf.5 man/mqtt-spool-format.5 DESTINATION ${CMAKE_INSTALL_MANDIR}/man5)
 install(FILES man/mqtt-spool-protocol.7 DESTINATION ${CMAKE_INSTALL_MANDIR}/man7)
@@ -18,6 +20,9 @@ install(FILES README.md CHANGELOG.md SECURITY.md LICENSE etc/mqtt-spoold.conf
         DESTINATION ${CMAKE_INSTALL_DATADIR}/doc/mqtt-spoold)
 # README.md and the man pages send readers there.
 install(DIRECTORY docs DESTINATION ${CMAKE_INSTALL_DATADIR}/doc/mqtt-spoold)
+
+install(PROGRAMS scripts/mosquitto-to-spoold
+        DESTINATION ${CMAKE_INSTALL_DATADIR}/doc/mqtt-spoold/examples)
 
 # spoold_install_setting(SOURCE FOLDER NAME): a file that the administrator edits, and that a second
 # installation therefore leaves as it is. The prefix is known only when installing.

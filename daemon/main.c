@@ -26,20 +26,21 @@
 #include <systemd/sd-event.h>
 #include <unistd.h>
 
-#include "base/clock.h"
+#include "base/cleanup.h"
 #include "base/log.h"
 #include "base/text.h"
 #include "daemon/config/config.h"
 #include "daemon/config/config_job.h"
 #include "daemon/gateway/gateway.h"
 #include "daemon/host/service.h"
-#include "daemon/uplink/file_check.h"
+#include "daemon/named_files.h"
 
 #define EXIT_USAGE 2
 
 struct program {
     const char *config_path;
     bool is_test;
+    bool is_print;
     struct gateway *gateway;
     sd_event *event;
     struct config_job *reload; /* a HUP whose file is being read; NULL: none */
@@ -49,13 +50,15 @@ struct program {
 
 static void print_usage(FILE *to)
 {
-    (void)fputs("usage: mqtt-spoold [-c FILE] [--test-config] [--version] [--help]\n"
+    (void)fputs("usage: mqtt-spoold [-c FILE] [--test-config | --print-config] [--version]\n"
+                "                   [--help]\n"
                 "\n"
                 "Takes MQTT messages on a Unix socket, commits each to disk before it\n"
                 "acknowledges, and forwards them to a remote broker. Runs in the foreground.\n"
                 "\n"
                 "  -c, --config FILE  read FILE instead of " CONFIG_DEFAULT_PATH "\n"
                 "      --test-config  check the configuration, say what is wrong, and end\n"
+                "      --print-config print the values of all keys, and where each is from\n"
                 "      --version      print the version and end\n"
                 "  -h, --help         print this and end\n"
                 "\n"
@@ -91,10 +94,11 @@ static int refuse_option(int option, char **argv)
 /* Return: -1: continue; else the exit code. */
 static int parse_arguments(struct program *program, int argc, char **argv)
 {
-    enum { OPTION_TEST = 256, OPTION_VERSION };
+    enum { OPTION_TEST = 256, OPTION_PRINT, OPTION_VERSION };
     static const struct option options[] = {
         {"config", required_argument, NULL, 'c'},
         {"test-config", no_argument, NULL, OPTION_TEST},
+        {"print-config", no_argument, NULL, OPTION_PRINT},
         {"version", no_argument, NULL, OPTION_VERSION},
         {"help", no_argument, NULL, 'h'},
         {0},
@@ -108,6 +112,9 @@ static int parse_arguments(struct program *program, int argc, char **argv)
             break;
         case OPTION_TEST:
             program->is_test = true;
+            break;
+        case OPTION_PRINT:
+            program->is_print = true;
             break;
         case OPTION_VERSION:
             (void)puts("mqtt-spoold " SPOOLD_VERSION);
@@ -161,47 +168,27 @@ static void log_reload_refused(const struct program *program, int result, const 
                 "error: correct it, then send HUP again\"");
 }
 
-struct file_test {
-    const char *config_path;
-    bool is_unusable;
-};
-
-static void print_finding(void *userdata, const struct uplink_finding *finding)
-{
-    struct file_test *test = userdata;
-    bool is_unusable = finding->kind == UPLINK_FINDING_UNUSABLE;
-    bool has_file = finding->file[0] != '\0';
-
-    test->is_unusable = test->is_unusable || is_unusable;
-    text_put(stderr, test->config_path);
-    (void)fprintf(stderr, ": %s: %s", finding->key, is_unusable ? "" : "warning: ");
-    text_put(stderr, finding->file);
-    (void)fputs(has_file ? " " : "", stderr);
-    text_put(stderr, finding->text);
-    print_line(stderr, "; ", finding->remedy);
-}
-
 /* What the daemon would start with, and then wait for. Return: the exit code. */
 static int test_files(const struct program *program, const struct config *config)
 {
-    static const struct uplink_finding no_username = {
-        .kind = UPLINK_FINDING_SUSPECT,
-        .key = "uplink.username",
-        .file = "",
-        .text = "is empty, although uplink.password_file is set",
-        .remedy = "most brokers want both: name the user, or leave the password out",
-    };
-    struct file_test test = {.config_path = program->config_path};
-    struct clock_reading now;
-
-    clock_read(&now);
-    uplink_check_files(&config->uplink, now.wall_ms, print_finding, &test);
-    if (*config->uplink.password_file != '\0' && *config->uplink.username == '\0')
-        print_finding(&test, &no_username);
-    if (test.is_unusable)
+    if (!named_files_print(program->config_path, config))
         return EX_CONFIG;
     print_line(stdout, program->config_path, ": the configuration is good");
     return EXIT_SUCCESS;
+}
+
+/* Return: the exit code. */
+static int print_config(const struct program *program)
+{
+    char error[CONFIG_ERROR_MAX];
+    AUTO_FREE char *text = NULL;
+    int r = config_print(program->config_path, &text, error);
+
+    if (r != 0) {
+        print_line(stderr, error, "");
+        return r == -ENOMEM ? EXIT_FAILURE : EX_CONFIG;
+    }
+    return fputs(text, stdout) != EOF && fflush(stdout) == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
 }
 
 static int on_stop(sd_event_source *source, const struct signalfd_siginfo *info, void *userdata)
@@ -223,21 +210,39 @@ static void abandon_reload(struct program *program)
 
 static void start_reload(struct program *program);
 
+/* What was read without an error applies, unless it names other files of the link than now, and
+ * these cannot be used: the next start would be without a link. */
+static void
+take_over(struct program *program, struct config *config, const struct named_files *files)
+{
+    char error[CONFIG_ERROR_MAX];
+
+    if (files->error[0] == '\0' ||
+        !named_files_differ(gateway_config(program->gateway), config)) {
+        gateway_reload(program->gateway, config);
+        return;
+    }
+    config_free(config);
+    text_format(error, sizeof(error), "%s: %s", program->config_path, files->error);
+    log_reload_refused(program, -EINVAL, error);
+}
+
 /* A file with an error changes nothing: the daemon continues with the settings that it has. */
 static int on_reload_read(sd_event_source *source, int fd, uint32_t events, void *userdata)
 {
     struct program *program = userdata;
     struct config *config = NULL;
+    struct named_files files;
     char error[CONFIG_ERROR_MAX];
 
     (void)source;
     (void)fd;
     (void)events;
     program->reload_io = sd_event_source_disable_unref(program->reload_io);
-    int r = config_job_finish(program->reload, &config, error);
+    int r = config_job_finish(program->reload, &config, &files, error);
     program->reload = NULL;
     if (r == 0)
-        gateway_reload(program->gateway, config);
+        take_over(program, config, &files);
     else
         log_reload_refused(program, r, error);
     service_ready();
@@ -252,7 +257,8 @@ static void start_reload(struct program *program)
 {
     program->is_reload_wanted = false;
     service_reloading();
-    int r = config_job_start(program->config_path, &program->reload);
+    int r = config_job_start(program->config_path, named_files_check,
+                             sizeof(struct named_files), &program->reload);
 
     if (r == 0)
         r = sd_event_add_io(program->event, &program->reload_io, config_job_fd(program->reload),
@@ -423,6 +429,8 @@ int main(int argc, char **argv)
 
     if (code >= 0)
         return code;
+    if (program.is_print)
+        return print_config(&program);
     struct config *config = NULL;
     log_open();
     code = load_config(&program, &config);

@@ -6,7 +6,7 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 needed_packages=(
     build-essential cmake ninja-build pkg-config git
     libpaho-mqtt-dev libssl-dev libsqlite3-dev libconfig-dev libsystemd-dev
-    libcmocka-dev libmosquitto-dev libjansson-dev
+    libcmocka-dev libmosquitto-dev libjansson-dev zlib1g-dev
     logrotate mosquitto mosquitto-clients python3 openssl
 )
 

@@ -23,6 +23,7 @@
 #include "store/salvage/survey.h"
 #include "store/spool-private.h"
 #include "store/sum.h"
+#include "store/tallies.h"
 
 struct check {
     struct spool *spool;
@@ -269,6 +270,33 @@ static int check_numbered(struct check *check)
     return r == 0 ? each_row(check, sql, report_numbered) : r;
 }
 
+static void check_tallies_of_lane(struct check *check, sqlite3_stmt *stmt)
+{
+    enum { FIRST = 2 }; /* of the outcomes */
+    uint64_t ended[SPOOL_OUTCOMES];
+    struct tallies tallies;
+    for (int i = 0; i < SPOOL_OUTCOMES; i++)
+        ended[i] = number(stmt, FIRST + i);
+    if (!tallies_decode(column(stmt, 1), &tallies))
+        report(check, SPOOL_PART_LEDGER, "the tallies of lane \"%.64s\" cannot be read",
+               (const char *)sqlite3_column_text(stmt, 0));
+    else if (!tallies_fit(&tallies, ended))
+        report(check, SPOOL_PART_LEDGER,
+               "the tallies of lane \"%.64s\" count more than its ledger",
+               (const char *)sqlite3_column_text(stmt, 0));
+}
+
+/* What ended before they were kept is in the ledger only. */
+static int check_tallies(struct check *check)
+{
+    if (check->version < VERSION_OF_TALLIES)
+        return 0;
+    return each_row(check,
+                    "SELECT name, tallies, delivered, evicted, expired, rejected, dropped,"
+                    " damaged FROM lane",
+                    check_tallies_of_lane);
+}
+
 static int check_ledger(struct check *check)
 {
     char sql[SQL_MAX];
@@ -292,6 +320,8 @@ static int check_ledger(struct check *check)
         r = each_row(check, sql, report_unknown_lane);
     if (r == 0)
         r = check_numbered(check);
+    if (r == 0)
+        r = check_tallies(check);
     return r;
 }
 

@@ -21,6 +21,7 @@
 #include "store/runs.h"
 #include "store/segments.h"
 #include "store/spool-private.h"
+#include "store/tallies.h"
 
 #include <errno.h>
 
@@ -90,6 +91,8 @@ static void count_ended(struct spool *spool, struct lane *lane, const struct end
     spool->working.last_seq += ending->messages;
     lane->working.last_seq = spool->working.last_seq;
     lane->working.ended[ending->verdict.outcome] += ending->messages;
+    if (ending->verdict.outcome != SPOOL_DELIVERED)
+        lane->working.tallies.reasons[ending->verdict.reason] += ending->messages;
     lane->working.messages -= ending->messages;
     lane->working.bytes -= ending->charge;
     if (ending->table != TABLE_MESSAGE)
@@ -226,6 +229,7 @@ write_settled_of_lane(struct spool *spool, struct lane *lane, const struct spool
 {
     struct ending run = {0};
     size_t left = lane->plan.in_state[PLAN_SETTLED];
+    int64_t clock_ms = left > 0 ? spool_clock_ms(spool, now) : 0;
     bool is_oldest_in_segments = true;
     for (size_t i = 0; left > 0; i++) {
         const struct plan_entry *entry = plan_at(&lane->plan, i);
@@ -247,6 +251,8 @@ write_settled_of_lane(struct spool *spool, struct lane *lane, const struct spool
         run.last_key = entry->key;
         run.messages++;
         run.charge += entry->charge;
+        if (entry->verdict.outcome == SPOOL_DELIVERED)
+            tallies_count_delay(&lane->working.tallies, clock_ms - entry->accepted_at);
     }
     return end_collected(spool, lane, &run, now);
 }

@@ -15,6 +15,7 @@
 #include "store/plan.h"
 #include "store/runs.h"
 #include "store/spool.h"
+#include "store/tallies.h"
 #include "store/turns.h"
 
 /* A message's key: its lane's number, and below it the id. */
@@ -35,6 +36,7 @@ struct spool_counters {
     uint64_t last_seq;
     uint64_t ended_id;         /* rows of segments up to it were delivered, by runs */
     uint64_t segment_messages; /* of the messages; of a writer, and not stored */
+    struct tallies tallies;
 };
 
 /* Charges, since the last checkpoint: see checkpoint.c. */

@@ -17,6 +17,7 @@
 #include "base/view.h"
 #include "store/runs.h"
 #include "store/spool-private.h"
+#include "store/tallies.h"
 #include "store/turns.h"
 
 #include <assert.h>
@@ -100,6 +101,7 @@ static int forget_lane(struct spool *spool, struct lane *lane)
     heir->accepted += counters->accepted;
     for (int i = 0; i < SPOOL_OUTCOMES; i++)
         heir->ended[i] += counters->ended[i];
+    tallies_add(&heir->tallies, &counters->tallies);
     if (counters->last_id > heir->last_id)
         heir->last_id = counters->last_id;
     if (counters->last_seq > heir->last_seq)

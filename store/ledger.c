@@ -9,6 +9,7 @@
 #include "base/view.h"
 #include "store/runs.h"
 #include "store/spool-private.h"
+#include "store/tallies.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -92,6 +93,25 @@ static int read_lanes_of_9(struct spool *spool)
     return r;
 }
 
+/* They refine the ledger: a blob that is not one makes no spool damaged. check.c reports it. */
+static int read_tallies(struct spool *spool)
+{
+    struct stmt *stmt = spool_stmt(spool, STMT_LANES_OF_12);
+    int rc = SQLITE_DONE;
+    if (!stmt->handle)
+        return 0;
+    while ((rc = stmt_step(stmt)) == SQLITE_ROW) {
+        struct lane *lane = lane_set_find_number(&spool->lanes, stmt_int(stmt, 0));
+        if (!lane) /* new since the lanes were read */
+            continue;
+        (void)tallies_decode(stmt_bytes(stmt, 1), &lane->committed.tallies);
+        lane->working.tallies = lane->committed.tallies;
+    }
+    int r = spool_result(spool, rc);
+    stmt_reset(stmt);
+    return r;
+}
+
 /* Forgotten since a reader last read them: its counters are those of "default" now, its number
  * may be another lane's. Its name stays, because a caller may hold it. */
 static void clear_missing_lanes(struct spool *spool)
@@ -143,6 +163,8 @@ int ledger_refresh(struct spool *spool)
     int r = read_lanes(spool);
     if (r == 0)
         r = read_lanes_of_9(spool);
+    if (r == 0)
+        r = read_tallies(spool);
     if (r != 0)
         return r;
     update_maxima(spool);
@@ -306,6 +328,9 @@ static int write_lane(struct spool *spool, const struct lane *lane)
     uint8_t runs[RUNS_BYTES_MAX];
     size_t size = runs_encode(&lane->runs, spool->working.progress.exported_seq, runs);
     stmt_bind_blob(stmt, index++, view_of(runs, size));
+    uint8_t tallies[TALLIES_BYTES_MAX];
+    size = tallies_encode(&counters->tallies, tallies);
+    stmt_bind_blob(stmt, index++, view_of(tallies, size));
     int r = spool_result(spool, stmt_run(stmt));
     if (r == 0 && sqlite3_changes(spool->conn.db) != 1)
         return spool_fail(spool, -EBADMSG, "lane \"%s\" is gone from the database", lane->name);

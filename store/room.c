@@ -60,6 +60,11 @@ void spool_set_disk_reserve(struct spool *spool, uint64_t disk_reserve)
     spool->room.is_measured = false;
 }
 
+uint64_t spool_disk_room(uint64_t disk_free, uint64_t disk_reserve)
+{
+    return disk_free > disk_reserve ? (disk_free - disk_reserve) / 3 : 0;
+}
+
 /* How much there is for the batch as it is now. */
 static int room_measure(struct spool *spool)
 {
@@ -80,7 +85,7 @@ static int room_measure(struct spool *spool)
     } else {
         spool->working.evicting.credit = SPOOL_DISK_CREDIT_BYTES;
     }
-    spool->room.available = above / 3 + pages * SPOOL_PAGE_BYTES / 2;
+    spool->room.available = spool_disk_room(above, 0) + pages * SPOOL_PAGE_BYTES / 2;
     spool->room.is_measured = true;
     return 0;
 }
@@ -260,6 +265,8 @@ static bool exceeds_limit(uint64_t bytes)
     return getrlimit(RLIMIT_FSIZE, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY &&
            bytes > limit.rlim_cur;
 }
+
+_Static_assert(sizeof(off_t) == 8, "a database may exceed 2 GiB: see cmake/flags.cmake");
 
 /* Return: 0; a positive errno: there is no room; another negative one, which sticks. */
 static int allocate(struct spool *spool, uint64_t pages)

@@ -89,6 +89,8 @@ static const char *const schema_migrations[] = {
     /* From which rejected message a requeued one comes: origin.c. */
     "CREATE TABLE requeued (key INTEGER PRIMARY KEY, origin INTEGER NOT NULL, seq INTEGER)"
     " STRICT",
+    /* How long deliveries took and why messages failed, from here on: tallies.c. */
+    "ALTER TABLE lane ADD COLUMN tallies BLOB",
 };
 enum { SCHEMA_VERSION = sizeof(schema_migrations) / sizeof(*schema_migrations) };
 

@@ -33,6 +33,7 @@ enum {
     VERSION_OF_SEGMENTS = 9, /* of the schema */
     VERSION_OF_SESSIONS = 10,
     VERSION_OF_REQUEUED = 11,
+    VERSION_OF_TALLIES = 12,
     SPOOL_PLAN_MAX = 65536,     /* unresolved messages; above the largest window by far */
     SPOOL_PLAN_SHARE = 256,     /* what each lane may have of them in any case */
     SPOOL_NEXT_BUDGET = 1024,   /* rows that one spool_next() looks at; */

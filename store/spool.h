@@ -216,12 +216,26 @@ struct spool_ledger {
 
 bool spool_ledger_balances(const struct spool_ledger *ledger);
 
+/* From the acceptance to the commit that recorded the delivery, which may be 2 s after the
+ * broker's answer while little happens. Each delivery is in one bucket; the last one has no
+ * upper bound. The bounds are stored with the schema: they never change. */
+enum { SPOOL_DELAY_BUCKETS = 19 };
+struct spool_delays {
+    uint64_t counts[SPOOL_DELAY_BUCKETS];
+    uint64_t sum_ms;
+};
+/* @bucket: not the last one. Delays up to and with this one are in it, if in none before. */
+int64_t spool_delay_bound_ms(unsigned bucket);
+
 struct spool_lane_stats {
     const char *name; /* valid until close */
     uint64_t messages;
     uint64_t bytes;
     int64_t oldest_age_ms; /* 0 when empty */
     struct spool_ledger ledger;
+    /* Of what ended since schema version 12; a salvage may lose them. */
+    struct spool_delays delays;
+    uint64_t reasons[SPOOL_REASONS];
 };
 
 struct spool_stats {
@@ -467,6 +481,9 @@ void spool_set_keep(struct spool *spool, uint64_t keep_failures_ms);
 void spool_set_kept(struct spool *spool, const struct spool_kept_limits *limits);
 /* Holds from the next append on. */
 void spool_set_disk_reserve(struct spool *spool, uint64_t disk_reserve);
+/* Bytes of messages that can be appended while the file system has @disk_free bytes, of which
+ * @disk_reserve are kept; without what is free inside the database. Thread: any. */
+uint64_t spool_disk_room(uint64_t disk_free, uint64_t disk_reserve);
 
 /*
  * spool_append() - store one message in the open batch

@@ -9,6 +9,7 @@
 #include "store/spool-private.h"
 
 #include <assert.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 
@@ -128,6 +129,8 @@ int spool_get_lane_stats(struct spool *spool,
         .bytes = found->committed.bytes,
         .oldest_age_ms = age_ms,
         .ledger = ledger_from_counters(&found->committed),
+        .delays = found->committed.tallies.delays,
     };
+    memcpy(ret->reasons, found->committed.tallies.reasons, sizeof(ret->reasons));
     return 0;
 }

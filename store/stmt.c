@@ -60,9 +60,10 @@ static const char *const stmt_sql[STMT_COUNT] = {
         "UPDATE lane SET accepted = ?2, delivered = ?3, evicted = ?4,"
         " expired = ?5, rejected = ?6, dropped = ?7, damaged = ?8, messages = ?9,"
         " bytes = ?10, last_id = ?11, last_seq = ?12, unnumbered = ?13, ended_id = ?14,"
-        " runs = ?15 WHERE number = ?1",
+        " runs = ?15, tallies = ?16 WHERE number = ?1",
     [STMT_LANES_OF_9] =
         "SELECT number, accepted - unnumbered, ended_id, runs FROM lane ORDER BY number",
+    [STMT_LANES_OF_12] = "SELECT number, tallies FROM lane ORDER BY number",
     [STMT_STATE] = "SELECT boot_id, boot_ms, clock_ms, wall_ms, wall_clock_ms, absent_after,"
                    " exported_seq, pruned_seq, failures_pruned FROM spool WHERE one = 1",
     [STMT_STATE_WRITE] =
@@ -227,6 +228,8 @@ static bool is_for_reader(int id, int version)
         return version >= 10;
     case STMT_REQUEUED:
         return version >= 11;
+    case STMT_LANES_OF_12:
+        return version >= 12;
     case STMT_KEPT_TAKE:
     case STMT_REQUEUED_ROWS:
     case STMT_REQUEUED_ADD:

@@ -25,6 +25,7 @@ enum stmt_id {
     STMT_PAGES,
     STMT_LANES,
     STMT_LANES_OF_9, /* what later schemas added */
+    STMT_LANES_OF_12,
     STMT_LANE_ADD,
     STMT_LANE_DROP,
     STMT_LANE_WRITE,

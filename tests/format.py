@@ -37,7 +37,8 @@ def sources(pattern):
 
 
 # What has no comments, or is the licence.
-NO_LICENCE_LINE = re.compile(r"(\.md|\.json|LICENSE|\.git-blame-ignore-revs)$|^tests/fuzz/corpus/")
+NO_LICENCE_LINE = re.compile(r"(\.md|\.json|LICENSE|\.git-blame-ignore-revs)$|^tests/fuzz/corpus/"
+                             r"|^debian/(changelog$|copyright$|source/|po/|.*README)")
 
 
 @case

@@ -38,6 +38,9 @@ FOLDERS = {
     "cli": "the tool mqtt-spool",
     "cli/verbs": "its verbs, one a file",
     "cli/audit": "checking audit files",
+    "cli/report": "the page of mqtt-spool report",
+    "cli/bundle": "one file for a bug report, without secrets",
+    "cli/doctor": "what is wrong on the way of a message; a step group a file",
 }
 HEAD = re.compile(r"/\* SPDX[^\n]*\n/\*\s+(?:\* )?(\S+) - (.+?)(?:\n \*\n|\n \*/|\s*\*/)", re.DOTALL)
 TITLE = """# Where each line lives

@@ -7,6 +7,7 @@
 
 #include <limits.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "base/attr.h"
@@ -62,10 +63,16 @@ struct far_seals {
     uint64_t missing;
 };
 
+/* @object: a line of a file, which may be unsound; @size: with its newline. */
+struct json_t;
+typedef void audit_line_fn(void *userdata, const struct json_t *object, size_t size);
+
 struct audit_check {
     bool deliveries_omitted; /* gaps in seq are deliveries */
     bool ledger_known;       /* who calls knows already whether the ledger balances */
     uint64_t from;           /* seq of the first line must be this; 0: any */
+    audit_line_fn *on_line;  /* NULL, or gets each line that is a JSON object */
+    void *userdata;          /* of on_line */
     /* the place that is being read */
     const char *file;
     uint64_t line;
@@ -158,6 +165,8 @@ MUST_CHECK int audit_compare_after(struct audit_check *check, const char *direct
 /* rotated.c: @ret is the name of the file that was rotated before @file, FILE.1. False: there
  * is none, it may not be read, or it is compressed. */
 bool audit_find_rotated(const char *file, char ret[static PATH_MAX]);
+/* The same of FILE.2, rotated before that, and so on. */
+bool audit_find_numbered(const char *file, unsigned number, char ret[static PATH_MAX]);
 /* Was @file rotated, under any of the names that logrotate gives? */
 bool audit_is_rotated(const char *file);
 

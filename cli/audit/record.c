@@ -256,6 +256,8 @@ int audit_check_line(struct audit_check *check, const struct line *line)
         audit_add_problem(check, "this is JSON, but no outcome record");
     else
         audit_add_problem(check, "this is no JSON: %s", error.text);
+    if (check->on_line && json_is_object(object))
+        check->on_line(check->userdata, object, line->size + 1);
     json_decref(object);
     return is_out_of_memory ? -ENOMEM : 0;
 }

@@ -18,9 +18,14 @@
 
 bool audit_find_rotated(const char *file, char ret[static PATH_MAX])
 {
+    return audit_find_numbered(file, 1, ret);
+}
+
+bool audit_find_numbered(const char *file, unsigned number, char ret[static PATH_MAX])
+{
     char magic[2] = "";
 
-    if (snprintf(ret, PATH_MAX, "%s.1", file) >= PATH_MAX)
+    if (snprintf(ret, PATH_MAX, "%s.%u", file, number) >= PATH_MAX)
         return false;
     AUTO_CLOSE int fd = regular_openat(AT_FDCWD, ret, O_RDONLY, 0);
 

@@ -19,6 +19,9 @@ struct progress {
 void progress_init(struct progress *progress, bool has_output);
 /* Now and then: "exported 1200". */
 void progress_show(struct progress *progress, const char *what, uint64_t count);
+/* Now and then: "reading [=====     ] 51 %, 1200", of @all; 0: without the bar. */
+void progress_show_share(
+    struct progress *progress, const char *what, uint64_t done, uint64_t all, uint64_t count);
 /* Removes the line. */
 void progress_end(struct progress *progress);
 

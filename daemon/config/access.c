@@ -3,7 +3,8 @@
  * access.c - the access list: who may do what
  *
  * Names of users and groups are resolved here, once, because a name service may be another
- * process or machine: at accept only numbers are compared. A name of digits is a number.
+ * process or machine: at accept only numbers are compared. A name of digits is a number, or it
+ * is refused.
  *
  * A name that does not exist is an error: its entry would fit no program, and the next one
  * that does may allow more.
@@ -91,10 +92,8 @@ static int config_resolve_access(const struct config_loader *loader,
     access->whom = is_user ? CONFIG_ACCESS_USER : CONFIG_ACCESS_GROUP;
     if (loader->needed)
         return 0; /* a tool that decides nothing by it must not wait for a name service */
-    if (name[strspn(name, "0123456789")] == '\0') {
-        access->id = (unsigned)strtoul(name, NULL, 10);
+    if (config_parse_account(name, &access->id))
         return 0;
-    }
     error = config_find_account(is_user ? config_account_user : config_account_group, name,
                                 &access->id);
     if (error == 0)

@@ -146,13 +146,26 @@ const char *config_check_filter(const char *text)
     return NULL;
 }
 
-/* All digits: a number of the kernel, in which -1 is no user. */
-const char *config_check_account(const char *text)
+bool config_parse_account(const char *text, unsigned *ret_id)
 {
     size_t digits = strspn(text, "0123456789");
+    unsigned long long number;
 
-    if (text[digits] == '\0' && (digits > 10 || strtoull(text, NULL, 10) > UINT32_MAX - 1))
-        return "must be a name, or a number up to 4294967294";
+    if (digits < 1 || digits > 10 || text[digits] != '\0' || config_has_leading_zero(text))
+        return false;
+    number = strtoull(text, NULL, 10); /* of ten digits: it cannot overflow */
+    if (number > UINT32_MAX - 1)
+        return false;
+    *ret_id = (unsigned)number;
+    return true;
+}
+
+const char *config_check_account(const char *text)
+{
+    unsigned id;
+
+    if (text[strspn(text, "0123456789")] == '\0' && !config_parse_account(text, &id))
+        return "must be a name, or a number up to 4294967294 without a leading zero";
     return config_check_mqtt_text(text);
 }
 
@@ -194,7 +207,7 @@ static bool config_is_port(const char *text)
     size_t digits = strspn(text, "0123456789");
     unsigned long port = digits >= 1 && digits <= 5 ? strtoul(text, NULL, 10) : 0;
 
-    return text[digits] == '\0' && port >= 1 && port <= 65535;
+    return text[digits] == '\0' && *text != '0' && port >= 1 && port <= 65535;
 }
 
 const char *config_check_broker(const char *text)
@@ -228,7 +241,7 @@ const char *config_check_broker(const char *text)
     if (host[size] != '\0' && host[size] != ':')
         return "must end after HOST or HOST:PORT (an IPv6 address stands in brackets)";
     if (host[size] == ':' && !config_is_port(host + size + 1))
-        return "must have a port of 1 to 65535 behind the colon";
+        return "must have a port of 1 to 65535, without a leading zero, behind the colon";
     return NULL;
 }
 

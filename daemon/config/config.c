@@ -1,15 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * config.c - reads a libconfig file into struct config
+ * config.c - reads libconfig files into struct config
  *
- * A file is read in four steps: scanned for what libconfig misreads without an
- * error (scan.c), parsed by libconfig, walked setting by setting against the table
- * (table.c, loader.c), and checked as a whole (check.c), after the lists of lanes and of
- * access (lanes.c, access.c). The walk is over the settings of the file, not over the table, so
- * that an unknown key cannot be missed.
+ * The files (sources.c) are read one after the other. Each is scanned for what libconfig
+ * misreads without an error (scan.c), parsed by libconfig, and walked setting by setting
+ * against the table (table.c, loader.c). All is then checked as a whole (check.c), after the
+ * lists of lanes and of access (lanes.c, access.c). The walk is over the settings of the files,
+ * not over the table, so that an unknown key cannot be missed.
  *
  * The defaults are set first and in the same way: each is parsed as a line of a
- * file. The values of the file then replace them.
+ * file. The values of the files then replace them, and those of a later file those of an
+ * earlier one: key by key, a list as a whole.
  *
  * The first error ends the reading.
  */
@@ -23,6 +24,7 @@
 #include "base/cleanup.h"
 #include "base/text.h"
 #include "daemon/config/loader.h"
+#include "daemon/config/sources.h"
 #include "daemon/config/table.h"
 
 void config_free(struct config *config)
@@ -215,9 +217,10 @@ config_walk(struct config_loader *loader, const config_setting_t *group, const c
     return 0;
 }
 
-/* The setting that an error of @path refers to: its own, else its group, else NULL. */
-static const config_setting_t *
-config_find_place(const struct config_loader *loader, const config_t *parsed, const char *path)
+/* The setting that an error of @path refers to: its own, else its group in the last file that
+ * has it, else NULL. */
+static const config_setting_t *config_find_place(const struct config_loader *loader,
+                                                 const char *path)
 {
     const config_setting_t *setting = loader->found[config_key_index(config_key_find(path))];
     char group[CONFIG_PATH_MAX];
@@ -228,22 +231,18 @@ config_find_place(const struct config_loader *loader, const config_t *parsed, co
     if (setting || !dot)
         return setting;
     *dot = '\0';
-    return config_lookup(parsed, group);
+    for (size_t i = loader->source_count; i > 0 && !setting; i--)
+        setting = config_lookup(&loader->sources[i - 1].parsed, group);
+    return setting;
 }
-
-struct config_whole {
-    struct config_loader *loader;
-    const config_t *parsed;
-};
 
 /* Of struct config_errors. */
 static int config_refuse(void *userdata, const char *key, const char *why)
 {
-    const struct config_whole *whole = userdata;
-    int result = config_fail(
-        whole->loader, config_find_place(whole->loader, whole->parsed, key), key, "%s", why);
+    struct config_loader *loader = userdata;
+    int result = config_fail(loader, config_find_place(loader, key), key, "%s", why);
 
-    return config_pass_over(whole->loader, result, key);
+    return config_pass_over(loader, result, key);
 }
 
 static int config_check_required(const struct config_loader *loader,
@@ -263,10 +262,9 @@ static int config_check_required(const struct config_loader *loader,
 }
 
 /* Checks all that needs more than one setting. What was passed over has its default. */
-static int config_check_whole(struct config_loader *loader, const config_t *parsed)
+static int config_check_whole(struct config_loader *loader)
 {
-    struct config_whole whole = {.loader = loader, .parsed = parsed};
-    const struct config_errors errors = {.refuse = config_refuse, .userdata = &whole};
+    const struct config_errors errors = {.refuse = config_refuse, .userdata = loader};
     int result = config_check_required(loader, &errors);
 
     config_lower_schemes(loader->config);
@@ -275,7 +273,8 @@ static int config_check_whole(struct config_loader *loader, const config_t *pars
     if (result == 0)
         result = config_expand_credentials(loader->config);
     if (result == 0)
-        result = config_check_paths(loader->config, loader->path, &errors);
+        result = config_check_paths(loader->config, loader->paths.paths, loader->paths.count,
+                                    &errors);
     if (result == 0)
         result = config_expand_all(loader->config, &errors);
     if (result == 0 && loader->is_test)
@@ -283,8 +282,10 @@ static int config_check_whole(struct config_loader *loader, const config_t *pars
     return result;
 }
 
-static int config_fail_syntax(const struct config_loader *loader, const config_t *parsed)
+static int config_fail_syntax(const struct config_loader *loader,
+                              const struct config_source *source)
 {
+    const config_t *parsed = &source->parsed;
     const char *why = config_error_text(parsed);
 
     if (strcmp(why, "duplicate setting name") == 0)
@@ -292,8 +293,8 @@ static int config_fail_syntax(const struct config_loader *loader, const config_t
     else if (strcmp(why, "syntax error") == 0)
         why = "syntax error here or in a line before; look for a missing semicolon, an open "
               "bracket, or a text without quotes";
-    config_put_file(loader, config_error_file(parsed));
-    text_append(loader->error, CONFIG_ERROR_MAX, "%d: %s", config_error_line(parsed), why);
+    config_put_file(loader, source->path, config_error_file(parsed), loader->error);
+    text_append(loader->error, CONFIG_ERROR_MAX, ":%d: %s", config_error_line(parsed), why);
     return -EINVAL;
 }
 
@@ -318,80 +319,142 @@ static int config_read_lists(struct config_loader *loader)
     return result;
 }
 
-static int config_load_text(struct config_loader *loader, const char *text)
+/* The source belongs to the loader also after a failure. */
+static int config_parse(struct config_loader *loader, char *path, const char *text)
 {
-    config_t parsed;
-    int result = 0;
+    struct config_source *source = &loader->sources[loader->source_count];
+    config_setting_t *root;
+    int result = config_scan(path, loader->folder, text, loader->error);
 
-    result = config_scan(loader->path, loader->folder, text, loader->error);
     if (result != 0)
         return result;
-    for (size_t i = 0; i < config_key_count && result == 0; i++)
-        result = config_take_default(loader, loader->config, &config_keys[i]);
-    if (result != 0)
-        return result;
-    config_init(&parsed);
-    config_set_include_dir(&parsed, loader->folder);
-    if (config_read_string(&parsed, text) == CONFIG_TRUE)
-        result = config_walk(loader, config_root_setting(&parsed), "");
-    else
-        result = config_fail_syntax(loader, &parsed);
-    if (result == 0)
-        result = config_read_lists(loader);
-    if (result == 0)
-        result = config_check_whole(loader, &parsed);
-    config_destroy(&parsed);
-    return result;
+    loader->source_count++;
+    source->path = path;
+    config_init(&source->parsed);
+    config_set_include_dir(&source->parsed, loader->folder);
+    if (config_read_string(&source->parsed, text) != CONFIG_TRUE)
+        return config_fail_syntax(loader, source);
+    root = config_root_setting(&source->parsed);
+    config_setting_set_hook(root, path);
+    return config_walk(loader, root, "");
 }
 
-/* What it takes to have a file is not in its error. */
-static const char *config_file_remedy(const char *why)
+/* What it takes to have the main file is not in its error. */
+static const char *config_file_remedy(bool is_main, const char *why)
 {
-    if (strcmp(why, strerror(ENOENT)) == 0)
+    if (is_main && strcmp(why, strerror(ENOENT)) == 0)
         return "; name another file with -c, or write one, beginning with the sample in "
                "/usr/share/doc/mqtt-spoold";
     return strcmp(why, strerror(EACCES)) == 0 ? "; let the user that runs this read it" : "";
 }
 
-static int config_load_file(struct config_loader *loader, struct config **ret)
+static int config_load_source(struct config_loader *loader, char *path)
 {
-    const char *path = loader->path;
-    char *error = loader->error;
     AUTO_FREE char *text = NULL;
-    const char *why;
-    char *slash;
-    int result;
+    const char *why = config_read_text(path, &text);
 
-    error[0] = '\0';
-    why = config_read_text(path, &text);
     if (why == config_no_memory)
         return -ENOMEM;
     if (why) {
-        text_format(error, CONFIG_ERROR_MAX, "%s: %s%s", path, why, config_file_remedy(why));
+        text_format(loader->error, CONFIG_ERROR_MAX, "%s: %s%s", path, why,
+                    config_file_remedy(path == loader->paths.paths[0], why));
         return -EINVAL;
     }
-    (void)snprintf(loader->folder, sizeof(loader->folder), "%s",
-                   path); /* the file was opened */
-    slash = strrchr(loader->folder, '/');
-    if (slash)
-        slash[slash == loader->folder] = '\0';
-    else
-        (void)snprintf(loader->folder, sizeof(loader->folder), ".");
-    loader->config = calloc(1, sizeof(*loader->config));
-    if (!loader->config)
-        return -ENOMEM;
-    result = config_load_text(loader, text);
-    if (result != 0) {
-        config_free(loader->config);
-        return result;
+    loader->bytes += strlen(text);
+    if (loader->bytes > CONFIG_SOURCES_BYTES_MAX) {
+        text_format(loader->error, CONFIG_ERROR_MAX,
+                    "%s: with this file the configuration is larger than 4 MiB", path);
+        return -EINVAL;
     }
-    *ret = loader->config;
+    return config_parse(loader, path, text);
+}
+
+static int config_take_defaults(const struct config_loader *loader, struct config *config)
+{
+    int result = 0;
+
+    for (size_t i = 0; i < config_key_count && result == 0; i++)
+        result = config_take_default(loader, config, &config_keys[i]);
+    return result;
+}
+
+/* Of struct config_errors: what is in use was checked before. */
+static int config_accept(void *userdata, const char *key, const char *why)
+{
+    (void)userdata;
+    (void)key;
+    (void)why;
     return 0;
+}
+
+static int config_print_all(const struct config_loader *loader)
+{
+    static const struct config_errors none = {.refuse = config_accept};
+    struct config *defaults = calloc(1, sizeof(*defaults));
+    int result = defaults ? config_take_defaults(loader, defaults) : -ENOMEM;
+
+    if (result == 0)
+        result = config_expand_all(defaults, &none);
+    if (result == 0)
+        result = config_put_all(loader, defaults, loader->ret_text);
+    config_free(defaults);
+    return result;
+}
+
+static int config_load_all(struct config_loader *loader)
+{
+    int result = config_list_paths(loader->path, loader->folder, &loader->paths, loader->error);
+
+    if (result == 0)
+        result = config_take_defaults(loader, loader->config);
+    for (size_t i = 0; i < loader->paths.count && result == 0; i++)
+        result = config_load_source(loader, loader->paths.paths[i]);
+    if (result == 0)
+        result = config_read_lists(loader);
+    if (result == 0)
+        result = config_check_whole(loader);
+    if (result == 0 && loader->ret_text)
+        result = config_print_all(loader);
+    return result;
+}
+
+static void config_set_folder(struct config_loader *loader)
+{
+    const char *slash = strrchr(loader->path, '/');
+    size_t size = slash ? (size_t)(slash - loader->path) : 0;
+
+    if (slash == loader->path)
+        size = 1;
+    if (size == 0 || size >= sizeof(loader->folder)) /* too long: it cannot be opened */
+        (void)snprintf(loader->folder, sizeof(loader->folder), ".");
+    else
+        (void)snprintf(loader->folder, sizeof(loader->folder), "%.*s", (int)size, loader->path);
+}
+
+static int config_load_sources(struct config_loader *loader, struct config **ret)
+{
+    int result = -ENOMEM;
+
+    loader->error[0] = '\0';
+    config_set_folder(loader);
+    loader->config = calloc(1, sizeof(*loader->config));
+    loader->sources = calloc(CONFIG_SOURCES_MAX, sizeof(*loader->sources));
+    if (loader->config && loader->sources)
+        result = config_load_all(loader);
+    for (size_t i = 0; i < loader->source_count; i++)
+        config_destroy(&loader->sources[i].parsed);
+    free(loader->sources);
+    config_free_paths(&loader->paths);
+    if (result == 0)
+        *ret = loader->config;
+    else
+        config_free(loader->config);
+    return result;
 }
 
 static int config_run(struct config_loader *loader, struct config **ret)
 {
-    int result = config_load_file(loader, ret);
+    int result = config_load_sources(loader, ret);
 
     if (result == -ENOMEM)
         text_format(loader->error, CONFIG_ERROR_MAX, "%s: out of memory", loader->path);
@@ -412,6 +475,18 @@ int config_test(const char *path, struct config **ret, char error[static CONFIG_
     struct config_loader loader = {.path = path, .error = error, .is_test = true};
 
     return config_run(&loader, ret);
+}
+
+int config_print(const char *path, char **ret_text, char error[static CONFIG_ERROR_MAX])
+{
+    struct config_loader loader = {
+        .path = path, .error = error, .is_test = true, .ret_text = ret_text};
+    struct config *config;
+    int r = config_run(&loader, &config);
+
+    if (r == 0)
+        config_free(config);
+    return r;
 }
 
 int config_load_needed(const char *path,

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * config.h - the configuration file as one immutable structure
+ * config.h - the configuration as one immutable structure
  *
  * The only module that uses libconfig. Every key is a row of one of three tables, that of
  * all keys, that of the keys of a lane and that of an entry of the access list (path, type,
@@ -139,7 +139,7 @@ void config_take_reloadable(struct config *running, struct config *fresh);
 #define CONFIG_ERROR_MAX 512
 
 /*
- * config_load() - read and check a file
+ * config_load() - read and check a file, and those of the folder conf.d beside it
  * @error: on failure one line "file:line: key: why, and what to write instead"
  *
  * Resolves the names of the access list, and so may wait for a name service.
@@ -153,14 +153,23 @@ config_load(const char *path, struct config **ret, char error[static CONFIG_ERRO
 MUST_CHECK int
 config_test(const char *path, struct config **ret, char error[static CONFIG_ERROR_MAX]);
 /*
- * config_load_needed() - as much of the file as can be read
+ * config_print() - the effective configuration, in the form of a file
+ * @ret_text: each key with its value, and behind it where that is from; free with free(). It
+ *            holds no password: the configuration names files only, and these are not read
+ *
+ * Return: as config_test().
+ */
+MUST_CHECK int
+config_print(const char *path, char **ret_text, char error[static CONFIG_ERROR_MAX]);
+/*
+ * config_load_needed() - as much of the files as can be read
  * @needed: paths of keys, up to NULL
  * @error:  as above, also when 0 is returned; "": the whole file is good
  *
- * A wrong setting other than @needed is passed over: it has its default then, or its value if
- * that is wrong only beside others; there are no lanes if one of them is wrong, no access list
- * likewise; and is_partial is set. A setting that may be a misspelling of a needed one is not
- * passed over, nor is a file that libconfig cannot parse.
+ * A wrong setting other than @needed is passed over: it has its default then, or what a file
+ * before sets, or its value if that is wrong only beside others; there are no lanes if one of
+ * them is wrong, no access list likewise; and is_partial is set. A setting that may be a
+ * misspelling of a needed one is not passed over, nor is a file that libconfig cannot parse.
  *
  * Return: as config_load().
  */
@@ -171,7 +180,7 @@ MUST_CHECK int config_load_needed(const char *path,
 void config_free(struct config *config);
 
 /* Parsers of units, also for arguments of the tool: "64k" (of 1024), "1M", "1G"; "250ms",
- * "10s", "5m", "2h", "7d". False: malformed, or out of range. */
+ * "10s", "5m", "2h", "7d". False: malformed, with a leading zero, or out of range. */
 bool config_parse_size(const char *text, uint64_t *ret_bytes);
 bool config_parse_time(const char *text, uint64_t *ret_ms);
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * config_job.c - reads the configuration file on a thread
+ * config_job.c - reads and checks the configuration on a thread
  *
  * A lookup of a name cannot be cancelled. So a job has two owners, its thread and the loop,
  * and the last one that leaves it frees it.
@@ -24,6 +24,9 @@ struct config_job {
     int fd;
     int result;
     struct config *config;
+    config_job_check_fn *check;
+    void *findings;
+    size_t findings_size;
     char error[CONFIG_ERROR_MAX];
     char path[];
 };
@@ -34,6 +37,7 @@ static void config_job_leave(struct config_job *job)
         return;
     (void)close(job->fd);
     config_free(job->config);
+    free(job->findings);
     free(job);
 }
 
@@ -41,13 +45,28 @@ static void *config_job_run(void *userdata)
 {
     struct config_job *job = userdata;
 
-    job->result = config_load(job->path, &job->config, job->error);
+    job->result = config_test(job->path, &job->config, job->error);
+    if (job->result == 0 && job->check)
+        job->check(job->config, job->findings);
     (void)eventfd_write(job->fd, 1); /* the counter is 0: cannot fail */
     config_job_leave(job);
     return NULL;
 }
 
-int config_job_start(const char *path, struct config_job **ret)
+/* Before the thread has it. */
+static int config_job_discard(struct config_job *job, int error)
+{
+    if (job->fd >= 0)
+        (void)close(job->fd);
+    free(job->findings);
+    free(job);
+    return error;
+}
+
+int config_job_start(const char *path,
+                     config_job_check_fn *check,
+                     size_t findings_size,
+                     struct config_job **ret)
 {
     size_t size = strlen(path) + 1;
     struct config_job *job = calloc(1, sizeof(*job) + size);
@@ -56,19 +75,16 @@ int config_job_start(const char *path, struct config_job **ret)
     if (!job)
         return -ENOMEM;
     memcpy(job->path, path, size);
+    job->check = check;
+    job->findings = calloc(1, findings_size + 1);
+    job->findings_size = findings_size;
     job->fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-    if (job->fd < 0) {
-        r = -errno;
-        free(job);
-        return r;
-    }
+    if (job->fd < 0 || !job->findings)
+        return config_job_discard(job, job->fd < 0 ? -errno : -ENOMEM);
     atomic_init(&job->owners, 2);
     r = thread_start_detached(config_job_run, job);
-    if (r < 0) {
-        (void)close(job->fd);
-        free(job);
-        return r;
-    }
+    if (r < 0)
+        return config_job_discard(job, r);
     *ret = job;
     return 0;
 }
@@ -80,6 +96,7 @@ int config_job_fd(const struct config_job *job)
 
 int config_job_finish(struct config_job *job,
                       struct config **ret,
+                      void *findings,
                       char error[static CONFIG_ERROR_MAX])
 {
     eventfd_t count;
@@ -91,6 +108,8 @@ int config_job_finish(struct config_job *job,
     if (result == 0) {
         *ret = job->config;
         job->config = NULL;
+        if (job->findings_size > 0)
+            memcpy(findings, job->findings, job->findings_size);
     }
     config_job_leave(job);
     return result;

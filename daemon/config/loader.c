@@ -30,14 +30,35 @@ struct value {
     char digits[NUMBER_MAX]; /* of a number that stands for a text */
 };
 
-void config_put_file(const struct config_loader *loader, const char *included)
+void config_put_file(const struct config_loader *loader,
+                     const char *source,
+                     const char *included,
+                     char text[static CONFIG_ERROR_MAX])
 {
     size_t size = strlen(loader->folder);
     bool bare =
         included && (strncmp(included, loader->folder, size) != 0 || included[size] != '/');
 
-    text_format(loader->error, CONFIG_ERROR_MAX, "%s%s%s:", bare ? loader->folder : "",
-                bare ? "/" : "", included ? included : loader->path);
+    if (!source)
+        source = loader->path;
+    text_format(text, CONFIG_ERROR_MAX, "%s%s%s", bare ? loader->folder : "", bare ? "/" : "",
+                included ? included : source);
+}
+
+/* NULL: of a default. */
+static const char *config_source_of(const config_setting_t *setting)
+{
+    while (setting->parent)
+        setting = setting->parent;
+    return config_setting_get_hook(setting);
+}
+
+void config_put_place(const struct config_loader *loader,
+                      const config_setting_t *at,
+                      char text[static CONFIG_ERROR_MAX])
+{
+    config_put_file(loader, config_source_of(at), config_setting_source_file(at), text);
+    text_append(text, CONFIG_ERROR_MAX, ":%u", config_setting_source_line(at));
 }
 
 int config_fail(const struct config_loader *loader,
@@ -46,17 +67,17 @@ int config_fail(const struct config_loader *loader,
                 const char *format,
                 ...)
 {
-    unsigned line = at ? config_setting_source_line(at) : 0;
     char why[CONFIG_ERROR_MAX];
     va_list arguments;
 
     va_start(arguments, format);
     text_vformat(why, sizeof(why), format, arguments);
     va_end(arguments);
-    config_put_file(loader, at ? config_setting_source_file(at) : NULL);
-    if (line > 0)
-        text_append(loader->error, CONFIG_ERROR_MAX, "%u:", line);
-    text_append(loader->error, CONFIG_ERROR_MAX, " %s: %s", key, why);
+    if (at && config_setting_source_line(at) > 0)
+        config_put_place(loader, at, loader->error);
+    else
+        config_put_file(loader, NULL, NULL, loader->error);
+    text_append(loader->error, CONFIG_ERROR_MAX, ": %s: %s", key, why);
     return -EINVAL;
 }
 
@@ -133,6 +154,21 @@ static bool config_takes_list(const struct config_key *key, const config_setting
     return key->kind == CONFIG_KIND_GROUPS && config_setting_is_list(setting);
 }
 
+/* @text: of a size or time. */
+static int config_refuse_zero(const struct config_loader *loader,
+                              const struct config_key *key,
+                              const config_setting_t *setting,
+                              const char *text)
+{
+    const char *meant = text + strspn(text, "0");
+
+    meant -= *meant < '1' || *meant > '9'; /* all digits are 0 */
+    return config_fail(loader, setting, key->path,
+                       "\"%.*s\" has a leading zero; write \"%.*s\"",
+                       text_prefix_size(text, CONFIG_SHOWN_MAX), text,
+                       text_prefix_size(meant, CONFIG_SHOWN_MAX), meant);
+}
+
 static int config_refuse_form(const struct config_loader *loader,
                               const struct config_key *key,
                               const config_setting_t *setting)
@@ -140,12 +176,16 @@ static int config_refuse_form(const struct config_loader *loader,
     char demand[DEMAND_MAX];
 
     config_key_demand(key, demand, sizeof(demand));
-    if (config_setting_type(setting) == CONFIG_TYPE_STRING)
-        return config_fail(
-            loader, setting, key->path, "\"%.*s\" %s",
-            text_prefix_size(config_setting_get_string(setting), CONFIG_SHOWN_MAX),
-            config_setting_get_string(setting), demand);
-    /* libconfig has forgotten the leading 0 of a mode. */
+    if (config_setting_type(setting) == CONFIG_TYPE_STRING) {
+        const char *text = config_setting_get_string(setting);
+
+        if ((key->kind == CONFIG_KIND_SIZE || key->kind == CONFIG_KIND_TIME) &&
+            config_has_leading_zero(text))
+            return config_refuse_zero(loader, key, setting, text);
+        return config_fail(loader, setting, key->path, "\"%.*s\" %s",
+                           text_prefix_size(text, CONFIG_SHOWN_MAX), text, demand);
+    }
+    /* Of a mode without quotes it is not known whether it was meant as octal. */
     if (config_is_integer(setting) && key->kind != CONFIG_KIND_MODE)
         return config_fail(loader, setting, key->path, "%lld %s",
                            config_setting_get_int64(setting), demand);

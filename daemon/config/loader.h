@@ -2,8 +2,9 @@
 /*
  * loader.h - inside the configuration module: reads settings by the table
  *
- * config.c reads the file with it, lanes.c the list of lanes, access.c that of access.
- * These three and loader.c are the only sources that use libconfig.
+ * config.c reads the files with it, lanes.c the list of lanes, access.c that of access, and
+ * print.c writes what was read. These four and loader.c are the only sources that use
+ * libconfig.
  *
  * Invariant: what the target holds is whole after each call, also after a failure.
  */
@@ -15,25 +16,49 @@
 
 #include "base/attr.h"
 #include "daemon/config/config.h"
+#include "daemon/config/sources.h"
 #include "daemon/config/table.h"
 
 #define CONFIG_SHOWN_MAX 96 /* bytes of a wrong value that an error repeats */
 
+/* One of the files, as libconfig has parsed it. */
+struct config_source {
+    const char *path; /* borrowed; the root of what was parsed has it as its hook */
+    config_t parsed;
+};
+
 struct config_loader {
-    const char *path;
+    const char *path;      /* of the main file */
     char folder[PATH_MAX]; /* of path; includes are relative to it */
+    struct config_paths paths;
+    struct config_source *sources; /* up to CONFIG_SOURCES_MAX, in the order of reading */
+    size_t source_count;
+    size_t bytes; /* of the files read so far */
     struct config *config;
     char *error;
     bool is_test;              /* ask the system, too: does what the keys name exist? */
     const char *const *needed; /* NULL: all; else other wrong settings are passed over */
     char passed_over[CONFIG_ERROR_MAX]; /* the error of the first of these; "": none */
-    /* The settings of the file, by row of the table; NULL: none, the default applies. */
+    char **ret_text;                    /* of config_print(); NULL: nothing is printed */
+    /* The settings of the files, the last of each, by row of the table; NULL: none, the default
+     * applies. */
     const config_setting_t *found[CONFIG_KEYS_MAX];
 };
 
-/* Begins the error with the name of the file. @included: as reported by libconfig, NULL for the
- * main file; version 1.5 leaves the folder out, others put it in front. */
-void config_put_file(const struct config_loader *loader, const char *included);
+/*
+ * config_put_file() - write the name of a file
+ * @source:   NULL: the main file
+ * @included: as reported by libconfig, NULL for the file of the source itself; version 1.5
+ *            leaves the folder out, others put it in front
+ */
+void config_put_file(const struct config_loader *loader,
+                     const char *source,
+                     const char *included,
+                     char text[static CONFIG_ERROR_MAX]);
+/* The same of a setting, with its line: "FILE:LINE". */
+void config_put_place(const struct config_loader *loader,
+                      const config_setting_t *at,
+                      char text[static CONFIG_ERROR_MAX]);
 /* Writes the error, with the file and line of @at (NULL: the file only). Return: -EINVAL. */
 int PRINTF_LIKE(4, 5) config_fail(const struct config_loader *loader,
                                   const config_setting_t *at,
@@ -70,6 +95,16 @@ MUST_CHECK int config_take_keys(const struct config_loader *loader,
                                 const struct config_key *keys,
                                 size_t key_count);
 void config_free_texts(char **texts, size_t count);
+
+/*
+ * print.c: the whole configuration in the form of a file, with where each value is from
+ * @defaults: what applies without any file
+ * @ret:      terminated; the caller frees it
+ *
+ * To be called last, when all is read, checked and expanded. Return: 0; -ENOMEM.
+ */
+MUST_CHECK int
+config_put_all(const struct config_loader *loader, const struct config *defaults, char **ret);
 
 /* lanes.c: reads the list of lanes. To be called last, because the limits of retention are the
  * defaults of a lane. */

@@ -12,6 +12,7 @@
  */
 #include "base/cleanup.h"
 #include "daemon/config/config.h"
+#include "daemon/config/sources.h"
 #include "daemon/config/table.h"
 
 #include <errno.h>
@@ -22,7 +23,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#define PATHS_ENTRIES_MAX 24
+#define PATHS_ENTRIES_MAX (24 + CONFIG_SOURCES_MAX)
 
 struct paths_entry {
     const char *key;  /* of a file that is written, for the error */
@@ -92,8 +93,14 @@ static void paths_add_spool(struct paths_list *list, const struct config *config
                   files[i]);
 }
 
-static void
-paths_add_read(struct paths_list *list, const struct config *config, const char *main_path)
+static void paths_add_sources(struct paths_list *list, char *const *sources, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        paths_add(list, NULL, i == 0 ? "the configuration file" : "a file of conf.d", "%s",
+                  sources[i]);
+}
+
+static void paths_add_read(struct paths_list *list, const struct config *config)
 {
     const struct {
         const char *key;
@@ -106,7 +113,6 @@ paths_add_read(struct paths_list *list, const struct config *config, const char 
         {"uplink.tls.key_password_file", config->uplink.tls.key_password_file},
     };
 
-    paths_add(list, NULL, "the configuration file", "%s", main_path);
     for (size_t i = 0; i < sizeof(files) / sizeof(files[0]); i++)
         if (files[i].path[0] != '\0')
             paths_add(list, NULL, files[i].key, "%s", files[i].path);
@@ -201,7 +207,8 @@ paths_find_collision(const struct paths_list *list, size_t at, const struct conf
 }
 
 int config_check_paths(const struct config *config,
-                       const char *main_path,
+                       char *const *sources,
+                       size_t source_count,
                        const struct config_errors *errors)
 {
     AUTO_FREE struct paths_list *list = calloc(1, sizeof(*list));
@@ -210,7 +217,8 @@ int config_check_paths(const struct config *config,
         return -ENOMEM;
     paths_add_written(list, config);
     paths_add_spool(list, config);
-    paths_add_read(list, config, main_path);
+    paths_add_sources(list, sources, source_count);
+    paths_add_read(list, config);
     for (size_t i = 0; i < list->written; i++) {
         const struct paths_entry *entry = &list->entries[i];
         const char *other = paths_find_collision(list, i, config);

@@ -4,6 +4,7 @@
  *
  * libconfig 1.5, which Debian 12 has, stores a number above 32 bits without an
  * L modulo 2^32: max_bytes = 5000000000 would become 705 MB without an error.
+ * A number with a leading zero is decimal to it, and octal to 1.7 of Debian 13.
  * And if @include names a folder, its scanner ends the whole process with
  * exit(2), as it does on a read error. So each file is read here first, by a
  * scanner that knows enough of the syntax to distinguish a number from a name, a
@@ -32,8 +33,9 @@
 #include "base/text.h"
 #include "daemon/config/config.h"
 
-#define SCAN_KEYS_MAX  256
-#define SCAN_DEPTH_MAX 16
+#define SCAN_KEYS_MAX   256
+#define SCAN_NUMBER_MAX 32 /* digits of a number that an error shows */
+#define SCAN_DEPTH_MAX  16
 
 /* The keys of the groups that are open, the outermost first. */
 struct scan_keys {
@@ -112,7 +114,9 @@ const char *config_read_text(const char *path, char **ret_text)
         return config_no_memory;
     why = scan_read_all(fd, text);
     if (!why) {
-        *ret_text = text;
+        char *fitted = realloc(text, strlen(text) + 1);
+
+        *ret_text = fitted ? fitted : text; /* a failed realloc() keeps the block */
         text = NULL;
     }
     return why;
@@ -156,6 +160,26 @@ static bool scan_skip_string(struct scan *scan)
     return scan_refuse(scan, "the text that begins here does not end: put a \" behind it");
 }
 
+static int scan_shown(const char *start, const char *end)
+{
+    return (int)(end - start < SCAN_NUMBER_MAX ? end - start : SCAN_NUMBER_MAX);
+}
+
+/* @end: behind the digits. */
+static bool scan_refuse_octal(const struct scan *scan, const char *start, const char *end)
+{
+    const char *meant = start;
+
+    while (*meant == '0' && meant + 1 < end)
+        meant++;
+    return scan_refuse(
+        scan,
+        "the number %.*s has a leading zero, with which it is octal to some "
+        "versions of libconfig and decimal to others; write %.*s%s, or a mode in "
+        "quotes",
+        scan_shown(start, end), start, scan_shown(meant, end), meant, *end == 'L' ? "L" : "");
+}
+
 /* A float is skipped: no key takes one, and libconfig reads it correctly. */
 static bool scan_number(struct scan *scan)
 {
@@ -173,13 +197,15 @@ static bool scan_number(struct scan *scan)
         scan->at++;
     if (!hex && (*end == '.' || *end == 'e' || *end == 'E'))
         return true;
+    if (!hex && *start == '0' && end - start > 1)
+        return scan_refuse_octal(scan, start, end);
     if (errno == 0 && number <= (wide ? (unsigned long long)INT64_MAX : INT32_MAX))
         return true;
     return scan_refuse(
         scan,
         "the number %.*s is too large; write a size with its unit, such as \"5G\", or "
         "put an L behind a count",
-        (int)(end - start < 32 ? end - start : 32), start);
+        scan_shown(start, end), start);
 }
 
 static void scan_open_group(struct scan_keys *keys)

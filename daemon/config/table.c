@@ -138,7 +138,7 @@ const struct config_key config_keys[] = {
      RANGE(1, 16), AT(uplink.brokers),
      .count_offset = offsetof(struct config, uplink.broker_count),
      .check = config_check_broker},
-    {"uplink.client_id", CONFIG_KIND_STRING, 0, "\"gw-%H\"",
+    {"uplink.client_id", CONFIG_KIND_STRING, CONFIG_EXPANDS, "\"gw-%H\"",
      RANGE(1, 65535), AT(uplink.client_id), .check = config_check_mqtt_text},
     {"uplink.protocol", CONFIG_KIND_CHOICE, 0, "\"auto\"", RANGE(0, 5),
      AT(uplink.protocol), .choices = protocols, .note = "; 4 is MQTT 3.1.1"},
@@ -168,7 +168,7 @@ const struct config_key config_keys[] = {
      AT(uplink.on_refusal), .choices = refusal_policies},
     {"uplink.max_attempts", CONFIG_KIND_UINT, CONFIG_RELOADS, "0",
      RANGE(0, 1000000), AT(uplink.max_attempts)},
-    {"uplink.topic_prefix", CONFIG_KIND_STRING, 0, "\"\"",
+    {"uplink.topic_prefix", CONFIG_KIND_STRING, CONFIG_EXPANDS, "\"\"",
      RANGE(0, 1024), AT(uplink.topic_prefix), .check = config_check_prefix},
     {"uplink.stamp", CONFIG_KIND_BOOL, CONFIG_RELOADS, "false", AT(uplink.has_stamp)},
     {"uplink.proxy", CONFIG_KIND_STRING, CONFIG_NOT_YET, "\"\"",
@@ -178,7 +178,7 @@ const struct config_key config_keys[] = {
      RANGE(0, 1000000), AT(uplink.rate.messages)},
     {"uplink.rate.bytes", CONFIG_KIND_SIZE, CONFIG_RELOADS, "\"0\"",
      RANGE(0, TIB), AT(uplink.rate.bytes)},
-    {"uplink.presence.topic", CONFIG_KIND_STRING, 0, "\"\"",
+    {"uplink.presence.topic", CONFIG_KIND_STRING, CONFIG_EXPANDS, "\"\"",
      RANGE(0, 1024), AT(uplink.presence.topic), .check = config_check_prefix},
     {"uplink.presence.online", CONFIG_KIND_STRING, 0, "\"online\"",
      RANGE(0, 1024), AT(uplink.presence.online), .check = config_check_mqtt_text},
@@ -186,7 +186,7 @@ const struct config_key config_keys[] = {
      RANGE(0, 1024), AT(uplink.presence.offline), .check = config_check_mqtt_text},
     {"uplink.presence.qos", CONFIG_KIND_UINT, 0, "1", RANGE(0, 2), AT(uplink.presence.qos)},
     {"uplink.presence.retain", CONFIG_KIND_BOOL, 0, "true", AT(uplink.presence.is_retained)},
-    {"uplink.report.topic", CONFIG_KIND_STRING, CONFIG_RELOADS, "\"\"",
+    {"uplink.report.topic", CONFIG_KIND_STRING, CONFIG_RELOADS | CONFIG_EXPANDS, "\"\"",
      RANGE(0, 1024), AT(uplink.report_topic), .check = config_check_prefix},
     {"uplink.tls.ca_file", CONFIG_KIND_STRING, 0, "\"\"",
      RANGE(0, PATH_BYTES), AT(uplink.tls.ca_file), .check = config_check_read_file},
@@ -235,7 +235,7 @@ const struct config_key config_lane_keys[] = {
      .count_offset = offsetof(struct config_lane, topic_count), .check = config_check_filter},
     {"lanes.priority", CONFIG_KIND_INT, CONFIG_RELOADS, "0",
      RANGE(-1000, 1000), AT_LANE(priority)},
-    {"lanes.prefix", CONFIG_KIND_STRING, CONFIG_RELOADS, NULL,
+    {"lanes.prefix", CONFIG_KIND_STRING, CONFIG_RELOADS | CONFIG_EXPANDS, NULL,
      RANGE(0, 1024), AT_LANE(prefix), .check = config_check_prefix},
     {"lanes.max_qos", CONFIG_KIND_UINT, CONFIG_RELOADS, "2",
      RANGE(0, 2), AT_LANE(max_qos)},
@@ -306,7 +306,7 @@ static bool config_parse_units(const char *text, const struct unit *units, uint6
             __builtin_add_overflow(number, (uint64_t)(*at - '0'), &number))
             return false;
     }
-    if (at == text)
+    if (at == text || config_has_leading_zero(text))
         return false;
     for (; units->suffix; units++) {
         if (strcmp(at, units->suffix) == 0) {

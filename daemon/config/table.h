@@ -35,7 +35,8 @@ enum {
     CONFIG_NOT_YET = 1 << 2,    /* only its default is accepted; has no member */
     CONFIG_OR_ZERO = 1 << 3,    /* 0 is accepted besides the range: none, or never */
     CONFIG_HIDES_USER = 1 << 4, /* of a wrong text only what begins with @ is shown */
-    CONFIG_OR_NUMBER = 1 << 5   /* of a text: a number may stand without quotes */
+    CONFIG_OR_NUMBER = 1 << 5,  /* of a text: a number may stand without quotes */
+    CONFIG_EXPANDS = 1 << 6     /* of a text: %H, %m and %% are replaced */
 };
 
 struct config_choice {
@@ -117,6 +118,16 @@ MUST_CHECK int config_scan(const char *file,
                            const char *text,
                            char error[static CONFIG_ERROR_MAX]);
 
+/* Such a number is refused everywhere but in a mode: it may be meant as octal. */
+static inline bool config_has_leading_zero(const char *text)
+{
+    return text[0] == '0' && text[1] >= '0' && text[1] <= '9';
+}
+
+/* The number of a user or group: decimal, in the 32 bits of the kernel, in which -1 is none.
+ * False: @text is something else; @ret_id is untouched. */
+bool config_parse_account(const char *text, unsigned *ret_id);
+
 /* Checks of single texts, for the table. */
 const char *config_check_absolute(const char *text);
 const char *config_check_read_file(const char *text);
@@ -151,10 +162,11 @@ MUST_CHECK int config_check_all(const struct config *config,
 MUST_CHECK int config_check_system(const struct config *config,
                                    const struct config_errors *errors);
 
-/* paths.c: are the files different that the keys name, and @main_path, the configuration file?
- * Return: also -ENOMEM. */
+/* paths.c: are the files different that the keys name, and @sources, those of the
+ * configuration, the main one first? Return: also -ENOMEM. */
 MUST_CHECK int config_check_paths(const struct config *config,
-                                  const char *main_path,
+                                  char *const *sources,
+                                  size_t source_count,
                                   const struct config_errors *errors);
 
 /*

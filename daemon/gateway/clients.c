@@ -585,7 +585,7 @@ static int clients_add(struct clients *clients,
                        bool is_surplus)
 {
     struct connection_settings settings = {
-        .max_packet = clients->config->listen.max_packet,
+        .max_packet = (size_t)clients->config->listen.max_packet,
         .connect_timeout_ms = is_surplus ? SURPLUS_CONNECT_MS : 0,
     };
     struct client *client = calloc(1, sizeof(*client));

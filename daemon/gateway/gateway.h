@@ -35,6 +35,9 @@ MUST_CHECK int gateway_new(sd_event *event,
 /* Connects the uplink; from now on the daemon serves. */
 MUST_CHECK int gateway_start(struct gateway *gateway);
 
+/* What is in force; borrowed until the next reload. */
+const struct config *gateway_config(const struct gateway *gateway);
+
 /* HUP: takes over what can change while running from @config (always taken over), logs what
  * cannot, reopens the audit file. */
 void gateway_reload(struct gateway *gateway, struct config *config);

@@ -89,6 +89,11 @@ static void adjust_parts(struct gateway *gateway)
     uplink_retry_now(gateway->uplink);
 }
 
+const struct config *gateway_config(const struct gateway *gateway)
+{
+    return gateway->config;
+}
+
 void gateway_reload(struct gateway *gateway, struct config *config)
 {
     char restarts[CONFIG_RESTARTS_MAX];

@@ -40,7 +40,7 @@
 #include "daemon/uplink/uplink.h"
 #include "store/spool.h"
 
-#define STATUS_MAX     (8 * 1024 + SPOOL_LANES_KNOWN_MAX * 896)
+#define STATUS_MAX     (8 * 1024 + SPOOL_LANES_KNOWN_MAX * 1792)
 #define STATUS_FILE    "status.json"
 #define DISK_SHORT_MAX 512 /* a longer text is cut */
 

@@ -113,6 +113,34 @@ record_write_limits(struct json *json, const char *name, const struct record_int
         json_null_value(json, "full");
 }
 
+/* How long deliveries took: counts by bucket, see delay_bounds_ms. */
+static void record_write_delays(struct json *json, const struct spool_delays *delays)
+{
+    json_open_object(json, "delays");
+    json_unsigned(json, "sum_ms", delays->sum_ms);
+    json_open_array(json, "counts");
+    for (unsigned i = 0; i < SPOOL_DELAY_BUCKETS; i++)
+        json_unsigned(json, NULL, delays->counts[i]);
+    json_close_array(json);
+    json_close_object(json);
+}
+
+static void record_write_reasons(struct json *json, const uint64_t *reasons)
+{
+    json_open_object(json, "reasons");
+    for (unsigned i = SPOOL_REASON_NONE + 1; i < SPOOL_REASONS; i++)
+        json_unsigned(json, spool_reason_name((enum spool_reason)i), reasons[i]);
+    json_close_object(json);
+}
+
+static void record_write_delay_bounds(struct json *json)
+{
+    json_open_array(json, "delay_bounds_ms");
+    for (unsigned i = 0; i < SPOOL_DELAY_BUCKETS - 1; i++)
+        json_signed(json, NULL, spool_delay_bound_ms(i));
+    json_close_array(json);
+}
+
 static void record_write_lane(struct json *json,
                               const struct spool_lane_stats *lane,
                               const struct spool_stats *stats,
@@ -128,6 +156,8 @@ static void record_write_lane(struct json *json,
     record_write_limits(json, lane->name, intake);
     json_bool(json, "held", is_held);
     record_write_ledger(json, &lane->ledger);
+    record_write_delays(json, &lane->delays);
+    record_write_reasons(json, lane->reasons);
     json_close_object(json);
 }
 
@@ -177,6 +207,7 @@ static int record_write_spool_parts(struct json *json,
         return r;
     record_write_intake(json, &status->intake);
     record_write_ledger(json, &ledger);
+    record_write_delay_bounds(json);
     return record_write_lanes(json, spool, status->stats, &status->intake, now);
 }
 

@@ -10,7 +10,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define SHA256_SIZE 32
+#define SHA256_SIZE ((size_t)32)
 
 /* What was hashed so far. To copy it is to fork the hash. */
 struct sha256 {

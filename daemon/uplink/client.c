@@ -331,6 +331,7 @@ int uplink_create_client(struct uplink *uplink, const char *uri)
         return rc;
     }
     uplink->client.is_tls = uplink_uri_is_tls(uri);
+    uplink_slots_restart(uplink);
     return 0;
 }
 

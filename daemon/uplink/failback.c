@@ -182,9 +182,9 @@ bool uplink_has_old_files(const struct uplink *uplink)
            uplink_files_mark(uplink->settings) != uplink->retry.files_mark;
 }
 
-void uplink_renew(struct uplink *uplink)
+void uplink_renew(struct uplink *uplink, const char *reason)
 {
-    leave_for(&uplink->brokers, uplink->brokers.current, "files were replaced");
+    leave_for(&uplink->brokers, uplink->brokers.current, reason);
 }
 
 bool uplink_is_leave_due(const struct uplink *uplink)

@@ -46,8 +46,8 @@ static void put_finding(const struct file_check *check, struct uplink_finding fi
     check->fn(check->userdata, &finding);
 }
 
-/* systemd names the folder to each process of the unit, and opens it to the daemon alone: not
- * to ExecReload=, which must not fail for that. */
+/* The unit names the folder to each of its processes, and systemd opens it to the daemon alone:
+ * not to ExecReload=, which must not fail for that. */
 static bool is_closed_credential(const char *path)
 {
     const char *folder = getenv("CREDENTIALS_DIRECTORY");

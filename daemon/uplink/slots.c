@@ -7,6 +7,12 @@
  * under the mailbox's lock: if the slot was released before, it finds another
  * generation or no SENT slot, is counted and changes nothing.
  *
+ * A generation never comes round, though a pointer has 32 bits on some processors. No
+ * callback outlives its client, and generations begin again with each client. The slots are
+ * used in turn, so all bits that the index leaves are used up together, after some 2^32
+ * messages (2^64): before that the connection, and with it the client, is renewed. A
+ * generation that would come round all the same is not sent.
+ *
  * Where the broker did not answer, the library reports a failure before the loop knows why the
  * connection ended: the slot then waits for the end, which answers it with the cause.
  *
@@ -15,6 +21,7 @@
  * given more than the window, the bytes of the window and the broker's Receive Maximum.
  */
 #include <errno.h>
+#include <limits.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -41,9 +48,29 @@
 
 #define PACE_RECHECK_MS 1000
 
-#define INDEX_BITS      16u
-#define INDEX_MASK      ((uintptr_t)0xFFFF)
-#define GENERATION_MASK (UINTPTR_MAX >> INDEX_BITS)
+/* Uses of a slot that are left when the connection is renewed. What is in flight then needs
+ * none, and what announces the end needs few. */
+#define GENERATIONS_KEPT 64
+
+unsigned uplink_index_bits(unsigned count)
+{
+    unsigned bits = 1;
+
+    while (count > 1u << bits)
+        bits++;
+    return bits;
+}
+
+uint64_t uplink_generation_max(unsigned pointer_bits, unsigned index_bits)
+{
+    return UINT64_MAX >> (64 - pointer_bits + index_bits);
+}
+
+void uplink_slots_restart(struct uplink *uplink)
+{
+    for (unsigned i = 0; i < uplink->slots.count; i++)
+        uplink->slots.array[i].generation = 0;
+}
 
 int uplink_slots_init(struct uplink *uplink)
 {
@@ -52,11 +79,14 @@ int uplink_slots_init(struct uplink *uplink)
     uplink->slots.topic = malloc(MQTT_TEXT_MAX + 1);
     if (!uplink->slots.array || !uplink->slots.topic)
         return -ENOMEM;
-    SLIST_INIT(&uplink->slots.free);
+    uplink->slots.index_bits = uplink_index_bits(uplink->slots.count);
+    uplink->slots.generation_max =
+        uplink_generation_max(CHAR_BIT * sizeof(void *), uplink->slots.index_bits);
+    STAILQ_INIT(&uplink->slots.free);
     TAILQ_INIT(&uplink->slots.sent);
-    for (unsigned i = uplink->slots.count; i-- > 0;) {
+    for (unsigned i = 0; i < uplink->slots.count; i++) {
         uplink->slots.array[i].post.kind = UPLINK_MAIL_SLOT;
-        SLIST_INSERT_HEAD(&uplink->slots.free, &uplink->slots.array[i], free);
+        STAILQ_INSERT_TAIL(&uplink->slots.free, &uplink->slots.array[i], free);
     }
     return 0;
 }
@@ -132,7 +162,7 @@ static void *slot_context(const struct uplink *uplink, const struct uplink_slot 
 {
     uintptr_t index = (uintptr_t)(slot - uplink->slots.array);
 
-    return (void *)((slot->generation & GENERATION_MASK) << INDEX_BITS | index);
+    return (void *)((uintptr_t)slot->generation << uplink->slots.index_bits | index);
 }
 
 /* --- callbacks: any thread ------------------------------------------------ */
@@ -140,7 +170,7 @@ static void *slot_context(const struct uplink *uplink, const struct uplink_slot 
 struct posted_answer {
     struct uplink *uplink;
     struct uplink_slot *slot;
-    uintptr_t generation;
+    uint64_t generation;
     enum uplink_answer_kind answer;
     int code;
     char *text; /* taken over with the answer */
@@ -151,8 +181,7 @@ static bool accept_answer(void *userdata)
     struct posted_answer *posted = userdata;
     struct uplink_slot *slot = posted->slot;
 
-    if (slot->state != SLOT_SENT ||
-        (slot->generation & GENERATION_MASK) != posted->generation) {
+    if (slot->state != SLOT_SENT || slot->generation != posted->generation) {
         if (!posted->uplink->client.is_destroying)
             atomic_fetch_add_explicit(&posted->uplink->slots.late_answers, 1,
                                       memory_order_relaxed);
@@ -170,15 +199,20 @@ static bool accept_answer(void *userdata)
 static void post_answer(void *userdata, enum uplink_answer_kind answer, int code, char *text)
 {
     struct uplink *uplink = uplink_instance;
-    uintptr_t index = (uintptr_t)userdata & INDEX_MASK;
+    if (!uplink) {
+        free(text);
+        return;
+    }
+    unsigned index_bits = uplink->slots.index_bits;
+    uintptr_t index = (uintptr_t)userdata & (((uintptr_t)1 << index_bits) - 1);
 
-    if (!uplink || index >= uplink->slots.count) {
+    if (index >= uplink->slots.count) {
         free(text);
         return;
     }
     struct posted_answer posted = {.uplink = uplink,
                                    .slot = &uplink->slots.array[index],
-                                   .generation = (uintptr_t)userdata >> INDEX_BITS,
+                                   .generation = (uintptr_t)userdata >> index_bits,
                                    .answer = answer,
                                    .code = code,
                                    .text = text};
@@ -276,13 +310,21 @@ static void mark_ended(void *userdata)
     slot->state = SLOT_ENDED;
 }
 
+/* Are fewer than @kept uses of the slot left to this client? */
+static bool is_worn(const struct uplink *uplink, const struct uplink_slot *slot, uint64_t kept)
+{
+    return uplink->slots.generation_max - slot->generation < kept;
+}
+
 static void slot_take(struct uplink *uplink, struct uplink_slot *slot)
 {
     struct slot_use use = {.slot = slot};
 
-    SLIST_REMOVE_HEAD(&uplink->slots.free, free);
+    STAILQ_REMOVE_HEAD(&uplink->slots.free, free);
     TAILQ_INSERT_TAIL(&uplink->slots.sent, slot, order);
     mailbox_run_locked(&uplink->inbox.mailbox, mark_sent, &use);
+    if (is_worn(uplink, slot, GENERATIONS_KEPT) && !uplink->brokers.is_leaving)
+        uplink_renew(uplink, "all numbers of messages were used");
     if (uplink->slots.in_flight++ == 0)
         uplink_progress_expect(uplink);
     uplink->slots.in_flight_bytes += slot->size_bytes;
@@ -299,7 +341,7 @@ slot_release(struct uplink *uplink, struct uplink_slot *slot, enum uplink_slot_s
     uplink->slots.in_flight--;
     uplink->slots.in_flight_bytes -= slot->size_bytes;
     TAILQ_REMOVE(&uplink->slots.sent, slot, order);
-    SLIST_INSERT_HEAD(&uplink->slots.free, slot, free);
+    STAILQ_INSERT_TAIL(&uplink->slots.free, slot, free);
     uplink->owner.is_change_due = true;
     return true;
 }
@@ -567,7 +609,8 @@ static int check_message(const struct uplink *uplink,
     int r = uplink_check_limits(uplink, packet, message->retain, ret_other);
     if (r != 0)
         return r;
-    if (uplink->slots.in_flight >= uplink_window(uplink) || uplink_is_paced(uplink))
+    if (uplink->slots.in_flight >= uplink_window(uplink) || uplink_is_paced(uplink) ||
+        is_worn(uplink, STAILQ_FIRST(&uplink->slots.free), 1))
         return UPLINK_E_FULL;
     /* A message larger than window_bytes is sent alone. */
     uint64_t size = size_in_window(uplink, message, packet);
@@ -706,7 +749,7 @@ static int send_in_slot(struct uplink *uplink,
                         const char *topic,
                         const struct message_size *size)
 {
-    struct uplink_slot *slot = SLIST_FIRST(&uplink->slots.free);
+    struct uplink_slot *slot = STAILQ_FIRST(&uplink->slots.free);
     MQTTAsync_responseOptions options = MQTTAsync_responseOptions_initializer;
     int rc = 0;
 

@@ -76,7 +76,7 @@ enum uplink_slot_state { SLOT_FREE, SLOT_SENT, SLOT_ANSWERED, SLOT_ENDED };
 struct uplink_slot {
     struct uplink_mail post;
     enum uplink_slot_state state;   /* (locked) */
-    uintptr_t generation;           /* (locked) rises with each use */
+    uint64_t generation;            /* (locked) rises with each use of the client */
     enum uplink_answer_kind answer; /* (locked) */
     int code;                       /* (locked) */
     char *text;                     /* (locked) the broker's Reason String; NULL: none; owned */
@@ -88,7 +88,7 @@ struct uplink_slot {
     uint8_t qos;
     uint16_t packet_id; /* of Paho's; 0: QoS 0 */
     bool is_taken;      /* the peer has all of its bytes */
-    SLIST_ENTRY(uplink_slot) free;
+    STAILQ_ENTRY(uplink_slot) free;
     TAILQ_ENTRY(uplink_slot) order;
 };
 
@@ -205,8 +205,10 @@ struct uplink_alias_use {
 struct uplink_slots {
     struct uplink_slot *array;
     unsigned count;
-    SLIST_HEAD(, uplink_slot) free;
-    TAILQ_HEAD(, uplink_slot) sent; /* in use, as they were sent: the oldest first */
+    unsigned index_bits;     /* of the context of a callback; the rest is the generation */
+    uint64_t generation_max; /* that the rest can hold */
+    STAILQ_HEAD(, uplink_slot) free; /* the one that was not used for the longest time first */
+    TAILQ_HEAD(, uplink_slot) sent;  /* in use, as they were sent: the oldest first */
     unsigned in_flight;
     uint64_t in_flight_bytes;
     _Atomic uint64_t late_answers; /* counted on any thread */
@@ -442,6 +444,12 @@ void uplink_alias_answer(struct uplink_aliases *aliases,
 /* slots.c */
 MUST_CHECK int uplink_slots_init(struct uplink *uplink);
 void uplink_slots_done(struct uplink *uplink);
+/* The client is a new one: generations begin again. */
+void uplink_slots_restart(struct uplink *uplink);
+/* Of a context, for so many slots. */
+unsigned uplink_index_bits(unsigned count);
+/* The greatest generation in a context of so many bits. */
+uint64_t uplink_generation_max(unsigned pointer_bits, unsigned index_bits);
 /* Does the rate keep the next message back? Then the timer of the pace is set, and reports
  * when it does not any more. */
 bool uplink_is_paced(const struct uplink *uplink);
@@ -645,8 +653,8 @@ void uplink_plan_leave(struct uplink *uplink);
 void uplink_on_online_timer(struct uplink *uplink);
 /* Were files of the settings replaced since the connection that is online began? */
 bool uplink_has_old_files(const struct uplink *uplink);
-/* Leaves the broker for itself: with the new files. */
-void uplink_renew(struct uplink *uplink);
+/* Leaves the broker for itself: with a new client. @reason: a literal. */
+void uplink_renew(struct uplink *uplink, const char *reason);
 /* Is the connection to be left for brokers.target now? */
 bool uplink_is_leave_due(const struct uplink *uplink);
 void uplink_log_leave(const struct uplink *uplink);

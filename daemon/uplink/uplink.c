@@ -390,7 +390,7 @@ static void renew_connection(struct uplink *uplink)
 {
     if (!uplink_has_old_files(uplink) || !log_files(uplink->settings))
         return;
-    uplink_renew(uplink);
+    uplink_renew(uplink, "files were replaced");
     uplink_leave_if_due(uplink);
 }
 

@@ -21,6 +21,7 @@
 #include "store/spool_clock.h"
 #include "store/stmt.h"
 #include "store/sum.h"
+#include "store/tallies.h"
 
 /* ---- plausibility ---- */
 
@@ -93,7 +94,7 @@ struct kept_lane *rebuild_ensure_lane(struct rebuild *rebuild, unsigned number)
 }
 
 /* Of table lane; an older program's row ends before it. */
-enum { LANE_UNNUMBERED = 13 };
+enum { LANE_UNNUMBERED = 13, LANE_TALLIES = 16 };
 
 /* The counts confirm each other; the last id and seq do not, see limit_lane_counters(). */
 static bool is_lane_row(const struct pages_row *row)
@@ -142,6 +143,8 @@ int rebuild_take_lane(void *userdata, const struct pages_row *row)
     if (row->field_count > LANE_UNNUMBERED && lane->is_numbered)
         counters->numbered -= (uint64_t)rebuild_number(row, LANE_UNNUMBERED);
     lane->is_numbered = lane->is_numbered && counters->numbered <= SPOOL_LAST_MAX;
+    if (row->field_count > LANE_TALLIES)
+        (void)tallies_decode(rebuild_bytes(row, LANE_TALLIES), &counters->tallies);
     rebuild->lanes.count++;
     rebuild->lanes.is_uncertain |= row->is_uncertain;
     rebuild->counted.accepted += counters->accepted;

@@ -13,6 +13,7 @@
 #include "store/spool.h"
 #include "store/spool_clock.h"
 #include "store/stmt.h"
+#include "store/tallies.h"
 
 #include <stdio.h>
 
@@ -394,6 +395,12 @@ static int write_lane(struct rebuild *rebuild, const struct kept_lane *lane, sql
         rc = sqlite3_bind_int64(stmt, 4 + i, (int64_t)counters->ended[i]);
     for (int i = 0; i < NUMBERS && rc == SQLITE_OK; i++)
         rc = sqlite3_bind_int64(stmt, 4 + SPOOL_OUTCOMES + i, (int64_t)numbers[i]);
+    uint8_t tallies[TALLIES_BYTES_MAX];
+    if (rc == SQLITE_OK && tallies_fit(&counters->tallies, counters->ended))
+        rc = sqlite3_bind_blob(stmt, 4 + SPOOL_OUTCOMES + NUMBERS, tallies,
+                               (int)tallies_encode(&counters->tallies, tallies), SQLITE_STATIC);
+    else if (rc == SQLITE_OK) /* the row was older than the rest, or damaged */
+        rc = sqlite3_bind_null(stmt, 4 + SPOOL_OUTCOMES + NUMBERS);
     return rc == SQLITE_OK ? rebuild_run(stmt) : rc;
 }
 
@@ -403,8 +410,8 @@ static int write_lanes(struct rebuild *rebuild)
     int rc = sqlite3_prepare_v2(
         rebuild->task->db,
         "INSERT INTO lane (number, name, accepted, delivered, evicted, expired, rejected,"
-        " dropped, damaged, messages, bytes, last_id, last_seq, unnumbered)"
-        " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
+        " dropped, damaged, messages, bytes, last_id, last_seq, unnumbered, tallies)"
+        " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)",
         -1, &stmt, NULL);
     if (rc != SQLITE_OK)
         return rc;

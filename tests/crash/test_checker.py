@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Tests of the checker: a good history passes, each way to spoil it is named."""
 
+import collections
 import copy
 import json
 import os
@@ -273,6 +274,8 @@ def keeping():
                   digest(history.sent[record["ref"]][1])]
                  for record in history.outcomes[DELIVERED:DELIVERED + 5]],
         "kept_count": 5, "suspects": [ended + 1], "reported": ended,
+        "tallies": dict(collections.Counter(record.get("reason") or "delivered"
+                                            for record in history.outcomes)),
         "reports": [json.dumps({"records": history.outcomes[DELIVERED + 8:]})]}
     history.reports = [json.dumps({"records": history.outcomes[DELIVERED:DELIVERED + 8]})] * 2
     history.stamps = [(identity, "ab"[identity % 2], (identity + 1) // 2)
@@ -304,6 +307,14 @@ def a_rejected_message_that_is_not_kept_as_it_was_is_named():
         history = keeping()
         spoil(history.tables["kept"])
         only_named(history, "KEPT")
+
+
+@case
+def a_tally_that_is_not_the_number_of_records_is_named():
+    for name in ("delivered", "poison", "corrupt"):
+        history = keeping()
+        history.tables["tallies"][name] = history.tables["tallies"].get(name, 0) + 1
+        only_named(history, "TALLY")
 
 
 @case

@@ -31,8 +31,8 @@ from tap import case, check, cleanup, equal, run_all, skip, wait_for  # noqa: E4
 
 OK, USAGE, DATA, UNAVAILABLE, TRY_AGAIN, NOT_ALLOWED, CONFIG = 0, 64, 65, 69, 75, 77, 78
 UNCHECKED = 2  # of check
-VERBS = ["publish", "status", "failures", "audit", "check", "list", "show", "shape", "export",
-         "import", "flush", "hold", "release", "drop", "requeue", "log-level", "rotate"]
+VERBS = ["publish", "status", "metrics", "failures", "audit", "check", "list", "show", "shape",
+         "export", "import", "flush", "hold", "release", "drop", "requeue", "log-level", "rotate"]
 OUTCOMES = ("delivered", "evicted", "expired", "rejected", "dropped", "damaged")
 
 
@@ -275,7 +275,7 @@ def every_page_lists_the_exit_codes():
 
 @case
 def a_configuration_is_needed_only_where_nothing_replaces_it():
-    for verb in (["publish", "-t", "a", "-m", "x"], ["status"], ["failures"], ["audit"],
+    for verb in (["publish", "-t", "a", "-m", "x"], ["status"], ["metrics"], ["failures"], ["audit"],
                  ["list"], ["show", "1"], ["shape"], ["export"], ["import"], ["flush"], ["hold"],
                  ["release"], ["drop", "--all", "--yes"], ["requeue", "--all"],
                  ["log-level", "info"], ["rotate"]):
@@ -392,9 +392,9 @@ def the_spool_id_is_printed():
 
 @case
 def reason_codes_become_exit_codes():
-    for reason, code in ((0x97, TRY_AGAIN), (0x89, TRY_AGAIN), (0x8B, TRY_AGAIN),
-                         (0x87, NOT_ALLOWED), (0x90, DATA), (0x95, DATA), (0x99, DATA),
-                         (0x9B, DATA), (0x80, UNAVAILABLE), (0x83, UNAVAILABLE)):
+    # Those that MQTT 5 allows in a PUBACK: libmosquitto 2.0.21 takes others for a broken connection.
+    for reason, code in ((0x97, TRY_AGAIN), (0x87, NOT_ALLOWED), (0x90, DATA), (0x99, DATA),
+                         (0x80, UNAVAILABLE), (0x83, UNAVAILABLE)):
         daemon = Scripted(lambda number, packet, r=reason: puback(packet, r))
         done = daemon.publish("-t", "a", "-m", "x", "--json", wanted=code)
         line = json.loads(done.out)
@@ -459,7 +459,8 @@ def a_close_without_an_answer_is_said_with_its_cause():
 
 @case
 def the_reason_of_a_disconnect_is_reported():
-    for reason, code in ((0x8B, TRY_AGAIN), (0x95, DATA), (0x82, UNAVAILABLE)):
+    for reason, code in ((0x89, TRY_AGAIN), (0x8B, TRY_AGAIN), (0x95, DATA), (0x9B, DATA),
+                         (0x82, UNAVAILABLE)):
         daemon = Scripted(lambda number, packet, r=reason: mqtt.packet(mqtt.DISCONNECT,
                                                                        bytes([r, 0])))
         says(daemon.publish("-t", "a", "-m", "x", wanted=code), "0x%02X" % reason)

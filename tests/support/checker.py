@@ -22,6 +22,7 @@ at the front of the payload. verdict() returns findings, each "KIND: what: which
   ALTERED    topic or payload changed on the way
   NUMBER     the number of a message within its lane is not how many the lane had accepted
   KEPT       a rejected message is not kept as it was, or another one is
+  TALLY      the counts by delay and by reason are not those of the records
   SUSPECT    closings are counted of a message that is not spooled
   REPORT     a failure that counts as reported is in no report, or one is in two
   REPEATED   more repeats at the remote broker than one window for each cut
@@ -59,6 +60,7 @@ REASONS = {
 _OUTCOMES = TERMS
 _REASONS = (None, "max_messages", "max_bytes", "max_age", "disk", "message_expiry",
             "reason_code", "too_large", "poison", "attempts", "operator", "corrupt")
+_BUCKETS = 19
 _ID_MASK = (1 << 48) - 1
 _SHOWN = 5
 REPORT_LANE = "$report"
@@ -381,12 +383,26 @@ def _check_reports(history):
                             [seq for seq, count in spooled.items() if count > 1])
 
 
+def _check_tallies(history):
+    """None: of a schema that has none."""
+    tallies = history.tables.get("tallies")
+    if tallies is None:
+        return []
+    counts = collections.Counter(record.get("reason") or "delivered"
+                                 for record in history.outcomes)
+    return _finding("TALLY", "not so many records (of, tally, records)",
+                    [(name, tallies.get(name, 0), counts[name])
+                     for name in sorted(set(tallies) | set(counts))
+                     if tallies.get(name, 0) != counts[name]])
+
+
 def _check_tables(history):
     if not history.is_exact or not history.tables:
         return []
     found = _finding("SUSPECT", "not spooled",
                      set(history.tables["suspects"]) - set(history.spooled))
-    return found + _check_numbers(history) + _check_kept(history) + _check_reports(history)
+    return (found + _check_numbers(history) + _check_kept(history) + _check_reports(history)
+            + _check_tallies(history))
 
 
 def verdict(history):
@@ -502,6 +518,24 @@ def _runs(blob):
     return found
 
 
+def _tallies(database):
+    """{"delivered" or reason: how many}, of all lanes; the buckets are in no record."""
+    if database.execute("PRAGMA user_version").fetchone()[0] < 12:
+        return None
+    sums = collections.Counter()
+    for blob, in database.execute("SELECT tallies FROM lane"):
+        numbers, value, shift = [], 0, 0
+        for byte in blob or b"":
+            value |= (byte & 0x7F) << shift
+            shift += 7
+            if not byte & 0x80:
+                numbers.append(value)
+                value = shift = 0
+        sums["delivered"] += sum(numbers[1:1 + _BUCKETS])
+        sums.update(dict(zip(_REASONS[1:], numbers[1 + _BUCKETS:])))
+    return dict(sums)
+
+
 def run_records(database):
     """The records of deliveries that have no row in the outcome table and are not exported."""
     records = []
@@ -544,6 +578,7 @@ def _read_tables(database):
         "suspects": [row[0] for row in database.execute(
             "SELECT key & 0xffffffffffff FROM suspect ORDER BY key")],
         "reported": reported,
+        "tallies": _tallies(database),
         "reports": [row[0].decode() for row in database.execute(
             "SELECT payload FROM %s WHERE %s = ? ORDER BY key" % (pending, lane),
             (REPORT_LANE,))],

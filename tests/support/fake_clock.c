@@ -10,6 +10,10 @@
  *
  * The true clock is read by the system call itself: no other library in between.
  */
+/* The headers would give the calls with 64-bit offsets and times the plain names; both are
+ * defined here. */
+#undef _FILE_OFFSET_BITS
+#undef _TIME_BITS
 #include <fcntl.h>
 #include <stdarg.h>
 #include <stdbool.h>

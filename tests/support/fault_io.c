@@ -18,6 +18,10 @@
  * A failing call does nothing. Calls of other files, of pipes and of sockets
  * pass untouched. One counter for all threads.
  */
+/* On 32 bits the headers would give the functions with 64-bit offsets and times the plain
+ * names; both are defined here. */
+#undef _FILE_OFFSET_BITS
+#undef _TIME_BITS
 #include "tests/support/fault_io.h"
 
 #include <dlfcn.h>
@@ -120,9 +124,9 @@ static bool covers_in_part(const struct place *place, uint64_t from, uint64_t si
 
 static bool meets_place(int fd, bool is_write, uint64_t from, uint64_t size)
 {
-    struct stat status;
+    struct stat64 status;
 
-    if (place_count == 0 || fstat(fd, &status) < 0)
+    if (place_count == 0 || fstat64(fd, &status) < 0)
         return false;
     for (unsigned i = 0; i < place_count; i++) {
         struct place *place = &places[i];
@@ -144,13 +148,13 @@ static bool meets_place(int fd, bool is_write, uint64_t from, uint64_t size)
 /* Where read() and write() are. */
 static uint64_t place_of(int fd, bool is_write)
 {
-    struct stat status;
+    struct stat64 status;
 
     if (place_count == 0)
         return 0;
-    if (is_write && (fcntl(fd, F_GETFL) & O_APPEND) && fstat(fd, &status) == 0)
+    if (is_write && (fcntl(fd, F_GETFL) & O_APPEND) && fstat64(fd, &status) == 0)
         return (uint64_t)status.st_size;
-    off_t at = lseek(fd, 0, SEEK_CUR);
+    off64_t at = lseek64(fd, 0, SEEK_CUR);
     return at < 0 ? 0 : (uint64_t)at;
 }
 
@@ -197,15 +201,16 @@ static int note_opened(int fd, const char *name)
 #define PARAMETERS_close       int
 #define PARAMETERS_write       int, const void *, size_t
 #define PARAMETERS_pwrite      int, const void *, size_t, off_t
-#define PARAMETERS_pwrite64    int, const void *, size_t, off_t
+#define PARAMETERS_pwrite64    int, const void *, size_t, off64_t
 #define PARAMETERS_read        int, void *, size_t
 #define PARAMETERS_pread       int, void *, size_t, off_t
-#define PARAMETERS_pread64     int, void *, size_t, off_t
+#define PARAMETERS_pread64     int, void *, size_t, off64_t
 #define PARAMETERS_fsync       int
 #define PARAMETERS_fdatasync   int
 #define PARAMETERS_ftruncate   int, off_t
-#define PARAMETERS_ftruncate64 int, off_t
+#define PARAMETERS_ftruncate64 int, off64_t
 #define PARAMETERS_fallocate   int, int, off_t, off_t
+#define PARAMETERS_fallocate64 int, int, off64_t, off64_t
 #define PARAMETERS_unlink      const char *
 #define PARAMETERS_unlinkat    int, const char *, int
 #define PARAMETERS_rename      const char *, const char *
@@ -292,7 +297,7 @@ ON_BYTES(FAULT_WRITE,
 ON_BYTES(FAULT_WRITE,
          pwrite64,
          (uint64_t)offset,
-         (int fd, const void *data, size_t size, off_t offset),
+         (int fd, const void *data, size_t size, off64_t offset),
          (fd, data, size, offset))
 ON_BYTES(
     FAULT_READ, read, place_of(fd, false), (int fd, void *data, size_t size), (fd, data, size))
@@ -304,17 +309,22 @@ ON_BYTES(FAULT_READ,
 ON_BYTES(FAULT_READ,
          pread64,
          (uint64_t)offset,
-         (int fd, void *data, size_t size, off_t offset),
+         (int fd, void *data, size_t size, off64_t offset),
          (fd, data, size, offset))
 ON_DESCRIPTOR(int, FAULT_SYNC, fsync, (int fd), (fd))
 ON_DESCRIPTOR(int, FAULT_SYNC, fdatasync, (int fd), (fd))
 ON_DESCRIPTOR(int, FAULT_TRUNCATE, ftruncate, (int fd, off_t size), (fd, size))
-ON_DESCRIPTOR(int, FAULT_TRUNCATE, ftruncate64, (int fd, off_t size), (fd, size))
+ON_DESCRIPTOR(int, FAULT_TRUNCATE, ftruncate64, (int fd, off64_t size), (fd, size))
 
 ON_DESCRIPTOR(int,
               FAULT_TRUNCATE,
               fallocate,
               (int fd, int mode, off_t offset, off_t size),
+              (fd, mode, offset, size))
+ON_DESCRIPTOR(int,
+              FAULT_TRUNCATE,
+              fallocate64,
+              (int fd, int mode, off64_t offset, off64_t size),
               (fd, mode, offset, size))
 
 /* A call on a name. */
@@ -362,6 +372,18 @@ int nanosleep(const struct timespec *pause, struct timespec *left)
     REAL(int, nanosleep);
     return plan.armed || place_count > 0 ? 0 : real(pause, left);
 }
+
+#if __TIMESIZE == 32
+/* The name for programs with 64-bit times; their structure passes through unread. */
+#define PARAMETERS___nanosleep64 const void *, void *
+int __nanosleep64(const void *pause, void *left);
+
+int __nanosleep64(const void *pause, void *left)
+{
+    REAL(int, __nanosleep64);
+    return plan.armed || place_count > 0 ? 0 : real(pause, left);
+}
+#endif
 
 /* ---- memory ---- */
 

@@ -7,6 +7,7 @@ import os
 SPOOL = "store/spool.h"
 UPLINK_SETTINGS = "daemon/uplink/settings.h"  # types only: group "uplink" of the configuration
 UPLINK_CHECK = "daemon/uplink/file_check.h"  # for --test-config: are the files of the link usable?
+UPLINK_SECRET = "daemon/uplink/secret.h"  # reads passwords, knows nothing of the link
 PEERS = ["daemon/mqtt", "daemon/record", "daemon/config", "daemon/control", "daemon/ingress",
          "daemon/uplink", "daemon/audit", "daemon/host"]
 ARROWS = {
@@ -25,10 +26,14 @@ ARROWS = {
     "daemon/audit": ["base", "daemon/record", "daemon/seal", SPOOL],
     "daemon/host": ["base", "daemon/record", SPOOL],
     "daemon/gateway": ["base", SPOOL] + PEERS,
-    "daemon": ["base", "daemon/gateway", "daemon/host", "daemon/config", UPLINK_CHECK],
-    "cli": ["base", "cli/verbs", "cli/audit", "daemon/config", SPOOL],
-    "cli/verbs": ["base", "cli", "cli/audit", "daemon/mqtt", "daemon/record", "daemon/config", SPOOL],
+    "daemon": ["base", "daemon/gateway", "daemon/host", "daemon/config", UPLINK_CHECK, UPLINK_SETTINGS],
+    "cli": ["base", "cli/verbs", "cli/audit", "cli/doctor", "cli/bundle", "daemon/config", SPOOL],
+    "cli/verbs": ["base", "cli", "cli/audit", "cli/report", "daemon/mqtt", "daemon/record", "daemon/config", SPOOL],
     "cli/audit": ["base", "cli", "daemon/mqtt", "daemon/record", "daemon/seal", SPOOL],
+    "cli/bundle": ["base", "cli", "cli/verbs", "cli/doctor", "daemon/config"],
+    "cli/doctor": ["base", "cli", "cli/verbs", "daemon/mqtt", "daemon/config", "daemon/tls",
+                   UPLINK_SETTINGS, UPLINK_SECRET, SPOOL],
+    "cli/report": ["base", "cli", "cli/audit", "daemon/seal", SPOOL],
 }
 
 

@@ -18,8 +18,9 @@ import tempfile
 import processes
 import tap
 
-SUITE = "bookworm"
-PACKAGES = ("systemd", "systemd-sysv", "dbus", "libconfig9", "libsqlite3-0", "libssl3",
+# The libraries whose packages are called otherwise in each release.
+LIBRARIES = {"bookworm": ("libconfig9", "libssl3"), "trixie": ("libconfig11", "libssl3t64")}
+PACKAGES = ("systemd", "systemd-sysv", "dbus", "libsqlite3-0",
             "libjansson4", "libmosquitto1", "libpaho-mqtt1.3", "mosquitto", "mosquitto-clients", "logrotate",
             "ca-certificates", "procps")
 # What a Debian starts by itself and these tests do not need.
@@ -34,6 +35,16 @@ SOURCE = os.environ.get("SPOOLD_SOURCE") or os.path.abspath(
 _failed = {}
 
 
+def suite():
+    """The release to boot: SPOOLD_SUITE, or that of this system, on which the programs were built."""
+    named = os.environ.get("SPOOLD_SUITE")
+    with contextlib.suppress(OSError), open("/etc/os-release", encoding="utf-8") as release:
+        own = [line.partition("=")[2].strip().strip('"') for line in release
+               if line.startswith("VERSION_CODENAME=")]
+        return named or (own or [None])[0]
+    return named
+
+
 def why_not():
     """The reason why no machine can be booted here; None if it can."""
     if _failed:
@@ -46,6 +57,9 @@ def why_not():
                              ("nsenter", "util-linux"), ("unshare", "util-linux")):
         if not processes.find(program):
             return "%s is not installed (Debian package %s)" % (program, package)
+    if suite() not in LIBRARIES:
+        return ("%s is no release that is known here: SPOOLD_SUITE is one of %s"
+                % (suite(), ", ".join(LIBRARIES)))
     return None
 
 
@@ -68,7 +82,7 @@ def base_system():
     """The folder of a Debian with our dependencies; created if it is missing or outdated."""
     cache = os.environ.get("SPOOLD_SYSTEMD_CACHE") or os.path.join(SOURCE, "build", "machine")
     tree, recipe = os.path.join(cache, "tree"), os.path.join(cache, "recipe.json")
-    wanted = json.dumps([SUITE, PACKAGES, MASKED])
+    wanted = json.dumps([suite(), PACKAGES, MASKED])
     with contextlib.suppress(FileNotFoundError), open(recipe, encoding="utf-8") as seen:
         if seen.read() == wanted:
             return tree
@@ -93,7 +107,7 @@ def _debootstrap(tree, log):
         done = processes.start(
             [processes.find("unshare"), "--mount", "--propagation", "private",
              processes.find("debootstrap"), "--variant=minbase",
-             "--include=" + ",".join(PACKAGES), SUITE, tree],
+             "--include=" + ",".join(PACKAGES + LIBRARIES[suite()]), suite(), tree],
             stdout=out, stderr=out).wait()
     if done:
         with open(log, errors="replace") as seen:

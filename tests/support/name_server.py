@@ -29,6 +29,7 @@ exec "$@"
 class NameServers:
     def __init__(self, options=""):
         self.address = None
+        self.left = None
         self.asked = []
         self._folder = processes.folder()
         self._sockets = [self._listen(), self._listen()]
@@ -70,17 +71,19 @@ class NameServers:
             tap.skip("no resolv.conf of its own for a program: "
                      + done.stderr.decode(errors="replace").strip())
 
-    def answer(self, address):
-        """From now on, for each name."""
+    def answer(self, address, questions=None):
+        """From now on, for each name; with @questions so many, and then silence."""
+        self.left = questions
         self.address = address
 
     def _run(self):
         while not self._ends.is_set():
             for sock in select.select(self._sockets, [], [], 0.1)[0]:
                 question, sender = sock.recvfrom(4096)
-                self.asked.append(question)
-                if self.address:
+                if self.address and self.left != 0:
                     sock.sendto(self._reply(question), sender)
+                    self.left = self.left and self.left - 1
+                self.asked.append(question)
 
     def _reply(self, question):
         """The address for a question for IPv4, nothing for others."""

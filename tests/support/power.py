@@ -296,10 +296,17 @@ def record(messages, normal=False):
     run.more(messages)
     run.await_poison()
     history = run.finish()
-    kept = tempfile.NamedTemporaryFile(prefix="spoold-power-", suffix=".log")
-    atexit.register(kept.close)
-    shutil.copy(run.log, kept.name)
-    return Recording(kept.name, history, run.gateway.settings)
+    # No NamedTemporaryFile: the processes of a pool drop it, and from Python 3.13 on remove the file.
+    handle, kept = tempfile.mkstemp(prefix="spoold-power-", suffix=".log")
+    os.close(handle)
+    atexit.register(_remove_own, kept, os.getpid())
+    shutil.copy(run.log, kept)
+    return Recording(kept, history, run.gateway.settings)
+
+
+def _remove_own(path, owner):
+    if os.getpid() == owner:
+        os.unlink(path)
 
 
 # One image

@@ -123,7 +123,7 @@ static void log_parts(enum power_kind kind,
     if (syscall(SYS_writev, log_fd, out, count + 1) != (long)(sizeof(head) + size))
         give_up("the log cannot be written");
     if (die_when && kind == POWER_WRITE && size >= PAGE_BYTES &&
-        syscall(SYS_access, die_when, F_OK) == 0)
+        syscall(SYS_faccessat, AT_FDCWD, die_when, F_OK) == 0)
         (void)kill(getpid(), SIGKILL);
 }
 

@@ -23,7 +23,8 @@
 
 /* SQL that removes what later versions of the schema added. Segments must be empty: see
  * use_no_segments(). */
-#define TO_TENTH_SCHEMA "DROP TABLE requeued;"
+#define TO_ELEVENTH_SCHEMA "ALTER TABLE lane DROP COLUMN tallies;"
+#define TO_TENTH_SCHEMA    TO_ELEVENTH_SCHEMA "DROP TABLE requeued;"
 #define TO_NINTH_SCHEMA                                                                        \
     TO_TENTH_SCHEMA                                                                            \
     "DROP TABLE session; DROP TABLE unreleased; DROP TABLE outbox; DROP TABLE hold;"

@@ -13,8 +13,12 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <poll.h>
+#include <sched.h>
+#include <stdbool.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
@@ -45,6 +49,74 @@ static inline void wait_readable(int fd)
     struct pollfd wait = {.fd = fd, .events = POLLIN};
 
     assert_int_equal(poll(&wait, 1, PATIENCE_MS), 1);
+}
+
+/* Until @bytes are here: the kernel may deliver what was sent together piece by piece. */
+static inline void wait_received(int fd, int bytes)
+{
+    int64_t deadline_ms = now_ms() + PATIENCE_MS;
+    int here = 0;
+
+    while (here < bytes) {
+        assert_int_equal(ioctl(fd, FIONREAD, &here), 0);
+        assert_true(now_ms() < deadline_ms);
+        (void)sched_yield();
+    }
+}
+
+/* Until the reset is here, whatever there is to be read before it. */
+static inline void wait_reset(int fd)
+{
+    struct pollfd wait = {.fd = fd};
+
+    assert_int_equal(poll(&wait, 1, PATIENCE_MS), 1);
+    assert_true((wait.revents & POLLHUP) != 0);
+}
+
+/* After a write that was incomplete: until there is something to be read at the other end,
+ * or room for more. */
+static inline void wait_moved(const struct fixture *f)
+{
+    struct pollfd waits[2] = {{.fd = f->peer, .events = POLLIN},
+                              {.fd = f->fd, .events = POLLOUT}};
+
+    assert_true(poll(waits, 2, PATIENCE_MS) > 0);
+}
+
+static inline unsigned port_of(int fd)
+{
+    struct sockaddr_in address;
+    socklen_t size = sizeof(address);
+
+    assert_int_equal(getsockname(fd, (struct sockaddr *)&address, &size), 0);
+    return ntohs(address.sin_port);
+}
+
+#define TIMER_OF_ZERO_WINDOW 4u
+
+/*
+ * Return: does the kernel write no more until the peer reads? Without a timer for that, what
+ * the last write left is still on its way, and a later write would find room.
+ */
+static inline bool is_stuck(const struct fixture *f)
+{
+    unsigned port = port_of(f->fd);
+    unsigned timer = 0;
+    char line[256];
+    FILE *file = fopen("/proc/self/net/tcp", "re");
+
+    assert_non_null(file);
+    while (fgets(line, sizeof(line), file)) {
+        unsigned local;
+        unsigned remote;
+        unsigned here;
+
+        if (sscanf(line, " %*u: %*x:%x %*x:%x %*x %*x:%*x %x:", &local, &remote, &here) == 3 &&
+            local == port && remote == ntohs(f->address.sin_port))
+            timer = here;
+    }
+    (void)fclose(file);
+    return timer == TIMER_OF_ZERO_WINDOW;
 }
 
 static inline void open_connection(struct fixture *f)

@@ -22,7 +22,7 @@
 #include "tests/support/broker_fake.h"
 #include "tests/support/uplink_settings.h"
 
-#define DEADLINE_S 20
+#define DEADLINE_S 60
 #define IDS_MAX    4096
 
 struct fixture {

@@ -15,11 +15,11 @@
 #include "daemon/uplink/paho/paho_link-private.h"
 
 #include <pthread.h>
-#include <time.h>
 
 #include "base/clock.h"
 
-void __wrap_MQTTProtocol_keepalive(struct timespec now);
+/* It is called with the time, which is not taken: on 32 bits the library has its own size. */
+void __wrap_MQTTProtocol_keepalive(void);
 int MQTTPacket_send_pingreq(void *net, const char *client);
 int Socket_noPendingWrites(int fd);
 
@@ -109,11 +109,10 @@ static void send_ping(int fd)
 }
 
 /* Called by the receiving thread some ten times in an interval. */
-void __wrap_MQTTProtocol_keepalive(struct timespec now)
+void __wrap_MQTTProtocol_keepalive(void)
 {
     int fd = paho_traffic_fd();
 
-    (void)now;
     (void)pthread_mutex_lock(&keepalive.mutex);
     if (fd >= 0 && keepalive.net && keepalive.connection == paho_traffic_connection()) {
         note_traffic();

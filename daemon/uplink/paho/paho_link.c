@@ -3,7 +3,7 @@
  * paho_link.c - faults of Paho corrected at link time: allocator, wake-ups, threads
  *
  * The default build links Paho's static archive and lets the linker redirect calls
- * of some functions to this folder (`--wrap`, see CMakeLists.txt). The comment of
+ * of some functions to this folder (`--wrap`, listed in seam.txt). The comment of
  * each has the fault; docs/paho.md has upstream's issues, the proofs, the figures, and
  * the condition on which it can be removed.
  *
@@ -36,6 +36,7 @@ void __wrap_StackTrace_exit(const char *name, int line, void *result, int level)
 int __wrap_Thread_signal_cond(void *condition);
 int __wrap_Thread_wait_cond(void *condition, int timeout_ms);
 void __wrap_Thread_start(void *(*function)(void *), void *parameter);
+void __wrap_Paho_thread_start(void *(*function)(void *), void *parameter);
 void __wrap_MQTTAsync_NULLPublishCommands(void *client);
 int __wrap_UTF8_validateString(const char *text);
 
@@ -208,6 +209,12 @@ void __wrap_Thread_start(void *(*function)(void *), void *parameter)
         sizeof(missing_threads.functions) / sizeof(missing_threads.functions[0]))
         missing_threads.functions[missing_threads.count++] = function;
     (void)pthread_mutex_unlock(&missing_threads.mutex);
+}
+
+/* Its name since 1.3.14. */
+void __wrap_Paho_thread_start(void *(*function)(void *), void *parameter)
+{
+    __wrap_Thread_start(function, parameter);
 }
 
 int paho_link_start_threads(void)

@@ -14,6 +14,7 @@
 int __wrap_socket(int domain, int type, int protocol);
 int __wrap_connect(int fd, const struct sockaddr *address, socklen_t size);
 int __wrap_getsockopt(int fd, int level, int name, void *value, socklen_t *size);
+int __wrap___getsockopt64(int fd, int level, int name, void *value, socklen_t *size);
 int __wrap_getaddrinfo(const char *host,
                        const char *service,
                        const struct addrinfo *hints,
@@ -77,6 +78,13 @@ int __wrap_getsockopt(int fd, int level, int name, void *value, socklen_t *size)
     if (level == SOL_SOCKET && name == SO_ERROR && atomic_load(&connecting_fd) == fd)
         atomic_store(&connecting_fd, -1);
     return rc;
+}
+
+/* So the call is named where times have 64 bits on a processor of 32. An option with a time
+ * would not be converted; the library asks for none. */
+int __wrap___getsockopt64(int fd, int level, int name, void *value, socklen_t *size)
+{
+    return __wrap_getsockopt(fd, level, name, value, size);
 }
 
 int paho_socket_connecting(void)

@@ -36,9 +36,15 @@ int __wrap_clock_gettime(clockid_t id, struct timespec *ret);
 int __wrap_adjtimex(struct timex *state);
 int __wrap_access(const char *path, int mode);
 
+/* With 64-bit times on 32 bits the headers rename the calls. */
+int __real___clock_gettime64(clockid_t id, struct timespec *ret) __attribute__((weak));
+int __wrap___clock_gettime64(clockid_t id, struct timespec *ret);
+int __wrap____adjtimex64(struct timex *state);
+
 int __wrap_clock_gettime(clockid_t id, struct timespec *ret)
 {
-    int r = __real_clock_gettime(id, ret);
+    int r = sizeof(time_t) > sizeof(long) ? __real___clock_gettime64(id, ret)
+                                          : __real_clock_gettime(id, ret);
 
     if (id == CLOCK_REALTIME)
         ret->tv_sec += kernel.wall_shift_s;
@@ -57,6 +63,16 @@ int __wrap_adjtimex(struct timex *state)
     state->maxerror = kernel.max_error_us;
     state->status = kernel.status;
     return kernel.status & STA_UNSYNC ? TIME_ERROR : TIME_OK;
+}
+
+int __wrap___clock_gettime64(clockid_t id, struct timespec *ret)
+{
+    return __wrap_clock_gettime(id, ret);
+}
+
+int __wrap____adjtimex64(struct timex *state)
+{
+    return __wrap_adjtimex(state);
 }
 
 int __wrap_access(const char *path, int mode)

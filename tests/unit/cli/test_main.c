@@ -69,6 +69,11 @@ int cli_check(const struct cli *cli, int argc, char **argv)
     return take_call("check", cli, argc, argv);
 }
 
+int cli_report(const struct cli *cli, int argc, char **argv)
+{
+    return take_call("report", cli, argc, argv);
+}
+
 static int program(const struct cli *cli, int argc, char **argv)
 {
     (void)cli;
@@ -85,7 +90,8 @@ static int setup(void **state)
 
 static void each_verb_runs_with_its_own_arguments(void **state)
 {
-    static const char *const verbs[] = {"publish", "status", "failures", "audit", "check"};
+    static const char *const verbs[] = {"publish", "status", "failures",
+                                        "audit",   "check",  "report"};
 
     (void)state;
     for (size_t i = 0; i < sizeof(verbs) / sizeof(verbs[0]); i++) {

@@ -644,8 +644,8 @@ static void a_newer_schema_is_refused(void **state)
     tamper(f, "PRAGMA user_version = 99");
     check_refused(f, SPOOL_E_NEWER);
     assert_string_equal(spool_open_error(),
-                        "spool.db has schema version 99, this program knows 11");
-    tamper(f, "PRAGMA user_version = 11");
+                        "spool.db has schema version 99, this program knows 12");
+    tamper(f, "PRAGMA user_version = 12");
     open_spool(f);
     assert_int_equal(ledger_of(f).spooled, 1);
 }

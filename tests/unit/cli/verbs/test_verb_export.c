@@ -11,6 +11,7 @@
 
 #include <cmocka.h>
 
+#include "base/clock.h"
 #include "base/view.h"
 #include "cli/cli.h"
 #include "store/spool.h"
@@ -18,6 +19,16 @@
 #include "tests/support/tool_fixture.h"
 
 static struct tool tool;
+
+void __real_clock_read(struct clock_reading *ret);
+void __wrap_clock_read(struct clock_reading *ret);
+
+/* The machine has been up for longer than the oldest message is in the spool. */
+void __wrap_clock_read(struct clock_reading *ret)
+{
+    __real_clock_read(ret);
+    ret->boot_ms += 10 * HOUR;
+}
 
 static void append_as(struct fixture *f, const char *topic, const char *client, uint32_t uid)
 {

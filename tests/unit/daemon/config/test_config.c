@@ -518,7 +518,7 @@ static int finish_job(struct config_job *job, struct fixture *fixture, struct co
     struct pollfd ready = {.fd = config_job_fd(job), .events = POLLIN};
 
     assert_int_equal(poll(&ready, 1, 10000), 1);
-    return config_job_finish(job, ret, fixture->error);
+    return config_job_finish(job, ret, NULL, fixture->error);
 }
 
 static void job_reads_the_file_on_a_thread(void **state)
@@ -528,16 +528,57 @@ static void job_reads_the_file_on_a_thread(void **state)
     struct config_job *job;
 
     files_write(fixture->path, BROKER, strlen(BROKER));
-    assert_int_equal(config_job_start(fixture->path, &job), 0);
+    assert_int_equal(config_job_start(fixture->path, NULL, 0, &job), 0);
     assert_int_equal(finish_job(job, fixture, &config), 0);
     assert_int_equal(config->uplink.broker_count, 1);
     config_free(config);
     config = NULL;
     files_write(fixture->path, "x = 1;\n", 7);
-    assert_int_equal(config_job_start(fixture->path, &job), 0);
+    assert_int_equal(config_job_start(fixture->path, NULL, 0, &job), 0);
     assert_int_equal(finish_job(job, fixture, &config), -EINVAL);
     assert_null(config);
     assert_non_null(strstr(fixture->error, ":1: x: unknown key"));
+}
+
+static void count_brokers(const struct config *config, void *findings)
+{
+    *(size_t *)findings = config->uplink.broker_count;
+}
+
+static void job_asks_of_a_good_file_what_else_is_to_be_checked(void **state)
+{
+    struct fixture *fixture = *state;
+    struct config *config = NULL;
+    struct config_job *job;
+    size_t brokers = 7;
+    struct pollfd ready = {.events = POLLIN};
+
+    for (unsigned i = 0; i < 2; i++) {
+        const char *text = i == 0 ? BROKER : "x = 1;\n";
+
+        files_write(fixture->path, text, strlen(text));
+        assert_int_equal(config_job_start(fixture->path, count_brokers, sizeof(brokers), &job),
+                         0);
+        ready.fd = config_job_fd(job);
+        assert_int_equal(poll(&ready, 1, 30000), 1);
+        assert_int_equal(config_job_finish(job, &config, &brokers, fixture->error),
+                         i == 0 ? 0 : -EINVAL);
+        assert_int_equal(brokers, 1); /* untouched by the second */
+    }
+    config_free(config);
+}
+
+static void job_also_asks_the_system(void **state)
+{
+    struct fixture *fixture = *state;
+    struct config *config = NULL;
+    struct config_job *job;
+    static const char text[] = BROKER "listen: { group = \"no-such-group\"; };\n";
+
+    files_write(fixture->path, text, strlen(text));
+    assert_int_equal(config_job_start(fixture->path, NULL, 0, &job), 0);
+    assert_int_equal(finish_job(job, fixture, &config), -EINVAL);
+    assert_non_null(strstr(fixture->error, ":2: listen.group: there is no group"));
 }
 
 static void abandoned_job_frees_what_it_read(void **state)
@@ -547,7 +588,7 @@ static void abandoned_job_frees_what_it_read(void **state)
     struct config_job *job;
 
     files_write(fixture->path, BROKER, strlen(BROKER));
-    assert_int_equal(config_job_start(fixture->path, &job), 0);
+    assert_int_equal(config_job_start(fixture->path, NULL, 0, &job), 0);
     ready.fd = config_job_fd(job);
     assert_int_equal(poll(&ready, 1, 10000), 1);
     config_job_abandon(job); /* the sanitizer sees a leak */
@@ -631,9 +672,12 @@ static void what_is_no_size_or_time_leaves_the_result_alone(void **state)
         "18446744073709551616",
         "18014398509481985k",
         "99999999999G",
+        "00",
+        "064k",
+        "0512",
     };
     static const char *const no_times[] = {
-        "", "s", "10", "-1s", "1 s", "1S", "1min", "1w", "1.5s", "213503982335d",
+        "", "s", "10", "-1s", "1 s", "1S", "1min", "1w", "1.5s", "213503982335d", "00", "010s",
     };
     uint64_t number = 7;
 
@@ -773,7 +817,7 @@ static void wrong_type_is_refused_with_the_right_one(void **state)
            ":2: retention.max_bytes: \"1 G\" must be a size such as \"64k\", \"1M\" or \"1G\", "
            "or a "
            "plain number of bytes");
-    refuse(*state, BROKER "listen: { mode = 0660; };",
+    refuse(*state, BROKER "listen: { mode = 660; };",
            ":2: listen.mode: must be an octal mode in quotes such as \"0660\"");
     refuse(*state, BROKER "listen: { mode = \"rw\"; };",
            ":2: listen.mode: \"rw\" must be an octal mode in quotes such as \"0660\"");
@@ -983,6 +1027,48 @@ static void number_above_32_bits_is_refused_not_cut(void **state)
         "\"5G\", or put an L behind a count");
 }
 
+#define ACCESS "access = ( { user = \"*\"; },\n"
+
+#define OCTAL                                                                                   \
+    " has a leading zero, with which it is octal to some versions of libconfig and decimal to " \
+    "others; write "
+
+/* 0100 is 100 to libconfig 1.5 and 64 to 1.7. */
+static void number_with_a_leading_zero_is_refused(void **state)
+{
+    refuse(*state, BROKER "retention: {\n max_messages = 0100; };",
+           ":3: the number 0100" OCTAL "100, or a mode in quotes");
+    refuse(*state, BROKER "retention: { max_messages = 0; };",
+           ":2: retention.max_messages: 0 is out of range, 1 to 2000000000");
+    refuse(*state, BROKER "retention: { max_bytes = 00100L; };",
+           ":2: the number 00100" OCTAL "100L, or a mode in quotes");
+    refuse(*state, UPLINK "window = -007; };",
+           ":2: the number 007" OCTAL "7, or a mode in quotes");
+    refuse(*state, UPLINK "window = 08; };",
+           ":2: the number 08" OCTAL "8, or a mode in quotes");
+    refuse(*state, UPLINK "window = 00; };",
+           ":2: the number 00" OCTAL "0, or a mode in quotes");
+    refuse(*state, BROKER "listen: { mode = 0660; };",
+           ":2: the number 0660" OCTAL "660, or a mode in quotes");
+    refuse(*state, BROKER ACCESS "{ user = 01001; } );",
+           ":3: the number 01001" OCTAL "1001, or a mode in quotes");
+    accept(*state, UPLINK "window = 0x0A; }; retention: { max_messages = 10L; };"
+                          "listen: { max_packet = 0X0001000; mode = \"0600\"; };");
+}
+
+static void text_with_a_number_with_a_leading_zero_is_refused(void **state)
+{
+    refuse(*state, BROKER "retention: { max_bytes = \"064M\"; };",
+           ":2: retention.max_bytes: \"064M\" has a leading zero; write \"64M\"");
+    refuse(*state, BROKER "retention: { max_age = \"007d\"; };",
+           ":2: retention.max_age: \"007d\" has a leading zero; write \"7d\"");
+    refuse(*state, UPLINK "keepalive = \"0s\"; };",
+           ":2: uplink.keepalive: 0ms is out of range, 1s to 18h");
+    refuse(*state, "uplink: { brokers = ( \"tcp://b:01883\" ); };",
+           ":1: uplink.brokers: \"tcp://b:01883\" must have a port of 1 to 65535, without a "
+           "leading zero, behind the colon");
+}
+
 static void key_not_yet_supported_is_refused_by_name(void **state)
 {
     refuse(
@@ -995,8 +1081,6 @@ static void key_not_yet_supported_is_refused_by_name(void **state)
            ":2: uplink.exactly_once: not yet supported; leave it out or set it to false");
 }
 
-#define ACCESS "access = ( { user = \"*\"; },\n"
-
 static void names_that_do_not_exist_are_refused(void **state)
 {
     refuse(*state, BROKER ACCESS "{ user = \"no-such-user\"; } );",
@@ -1007,11 +1091,42 @@ static void names_that_do_not_exist_are_refused(void **state)
            "correct the name, or write its number");
     refuse(*state, BROKER ACCESS "{ user = \"\"; } );", ":3: access.user: must not be empty");
     refuse(*state, BROKER ACCESS "{ user = 4294967295L; } );",
-           ":3: access.user: \"4294967295\" must be a name, or a number up to 4294967294");
+           ":3: access.user: \"4294967295\" must be a name, or a number up to 4294967294 "
+           "without a leading zero");
     refuse(*state, BROKER ACCESS "{ group = \"12345678901\"; } );",
-           ":3: access.group: \"12345678901\" must be a name, or a number up to 4294967294");
+           ":3: access.group: \"12345678901\" must be a name, or a number up to 4294967294 "
+           "without a leading zero");
     refuse(*state, BROKER ACCESS "{ group = true; } );",
            ":3: access.group: must be a text in quotes");
+}
+
+/* 4294967296 is 0 in 32 bits: root. */
+static void numbers_of_accounts_are_never_cut(void **state)
+{
+    static const char *const numbers[] = {
+        "\"4294967295\"",           "\"4294967296\"", "4294967296L", "0x100000000L",
+        "\"18446744073709551616\"", "\"00\"",         "\"01001\"",   "\"00000000000\"",
+    };
+
+    for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++) {
+        for (unsigned is_group = 0; is_group < 2; is_group++) {
+            struct fixture *fixture = *state;
+            struct config *config = NULL;
+            char text[256];
+
+            (void)snprintf(text, sizeof(text), BROKER ACCESS "{ %s = %s; } );",
+                           is_group ? "group" : "user", numbers[i]);
+            files_write(fixture->path, text, strlen(text));
+            assert_int_equal(config_load(fixture->path, &config, fixture->error), -EINVAL);
+            assert_non_null(strstr(fixture->error,
+                                   is_group ? ":3: access.group: \"" : ":3: access.user: \""));
+            assert_non_null(strstr(fixture->error, " must be a name, or a number up to "
+                                                   "4294967294 without a leading zero"));
+        }
+    }
+    refuse(*state, BROKER ACCESS "{ user = -4294967296L; } );",
+           ":3: access.user: there is no user \"-4294967296\"; create it (useradd), correct "
+           "the name, or write its number");
 }
 
 static void entry_of_access_without_whom_or_with_two_is_refused(void **state)
@@ -1552,7 +1667,8 @@ static void brokers_that_cannot_be_are_refused(void **state)
 {
     static const char scheme[] = "must begin with tcp://, mqtt://, ssl:// or mqtts://, as in "
                                  "\"ssl://broker.example:8883\"";
-    static const char port[] = "must have a port of 1 to 65535 behind the colon";
+    static const char port[] =
+        "must have a port of 1 to 65535, without a leading zero, behind the colon";
     static const char end[] = "must end after HOST or HOST:PORT (an IPv6 address stands in "
                               "brackets)";
     static const char host[] = "must have a host behind the scheme, as in "
@@ -2079,6 +2195,8 @@ int main(void)
         CASE(lanes_are_taken_in_their_order_with_limits_of_their_own),
         CASE(entries_of_access_are_taken_in_their_order),
         CASE(job_reads_the_file_on_a_thread),
+        CASE(job_asks_of_a_good_file_what_else_is_to_be_checked),
+        CASE(job_also_asks_the_system),
         CASE(abandoned_job_frees_what_it_read),
         CASE(limit_that_a_lane_does_not_give_is_that_of_retention),
         CASE(sizes_have_units_of_1024),
@@ -2105,8 +2223,11 @@ int main(void)
         CASE(want_of_memory_is_no_fault_of_the_file),
         CASE(file_that_includes_itself_is_refused),
         CASE(number_above_32_bits_is_refused_not_cut),
+        CASE(number_with_a_leading_zero_is_refused),
+        CASE(text_with_a_number_with_a_leading_zero_is_refused),
         CASE(key_not_yet_supported_is_refused_by_name),
         CASE(names_that_do_not_exist_are_refused),
+        CASE(numbers_of_accounts_are_never_cut),
         CASE(entry_of_access_without_whom_or_with_two_is_refused),
         CASE(keys_of_access_are_checked_as_all_others),
         CASE(more_than_1000_entries_of_access_are_refused),

@@ -108,6 +108,27 @@ static void the_newest_rejected_message_has_its_cause(void **state)
     assert_non_null(strstr(text, "\"reason\":\"poison\",\"code\":null}}"));
 }
 
+static void a_lane_has_its_delays_and_reasons(void **state)
+{
+    struct fixture *f = *state;
+    const struct spool_verdict refused = {SPOOL_REJECTED, SPOOL_REASON_REASON_CODE, 0x87};
+    const char *text;
+
+    append_many(f, 2);
+    pass_time(f, 11);
+    deliver(f, next_id(f));
+    assert_int_equal(spool_settle(f->spool, next_id(f), &refused), 0);
+    commit(f);
+    text = write_with(f, (struct record_link){.state = "online"});
+    assert_non_null(strstr(text, "\"delay_bounds_ms\":[10,25,50,"));
+    assert_non_null(strstr(text, ",86400000,604800000]"));
+    assert_non_null(
+        strstr(text, "\"delays\":{\"sum_ms\":11,\"counts\":"
+                     "[0,1,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0]},"
+                     "\"reasons\":{\"max_messages\":0,\"max_bytes\":0,\"max_age\":0,\"disk\":0,"
+                     "\"message_expiry\":0,\"reason_code\":1,"));
+}
+
 #define CASE(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -118,6 +139,7 @@ int main(void)
         CASE(the_link_has_its_times),
         CASE(texts_of_the_broker_are_text),
         CASE(the_newest_rejected_message_has_its_cause),
+        CASE(a_lane_has_its_delays_and_reasons),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -34,7 +34,7 @@ static const char *const names[] = {"spool.db", "spool.db-wal", MARK_NAME};
 static char *payload_of(uint64_t id)
 {
     static char payload[12000];
-    size_t size = id % 15 == 0 ? 9000 + id : 150 + id % 200; /* some span pages */
+    size_t size = (size_t)(id % 15 == 0 ? 9000 + id : 150 + id % 200); /* some span pages */
     for (size_t i = 0; i < size; i++)
         payload[i] = (char)('a' + (id * 31 + i * 7 + i / 256) % 26);
     payload[size] = '\0';

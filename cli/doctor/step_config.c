@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * step_config.c - is the configuration one that the daemon starts with?
+ *
+ * The daemon's own code reads it. What can be read of a wrong one is used for the other steps,
+ * because the cause of a fault may be there.
+ */
+#include "cli/cli.h"
+#include "cli/doctor/findings.h"
+#include "cli/doctor/record.h"
+#include "cli/doctor/steps.h"
+#include "daemon/config/config.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <unistd.h>
+
+static const char *const needed[] = {"spool.directory", "listen.socket", NULL};
+
+static void load_partly(struct doctor_work *work)
+{
+    char error[CONFIG_ERROR_MAX];
+
+    if (config_load_needed(work->config_path, needed, &work->config, error) != 0)
+        work->config = NULL;
+}
+
+void doctor_load_config(struct doctor_work *work)
+{
+    char error[CONFIG_ERROR_MAX];
+
+    if (config_load(work->config_path, &work->config, error) != 0)
+        load_partly(work);
+    if (work->config)
+        cli_set_socket(work->config->listen.socket);
+}
+
+static void report_unreadable(struct doctor_work *work, int error)
+{
+    doctor_add(work, DOCTOR_FAILED,
+               error == EACCES ? "run this as root: sudo mqtt-spool doctor"
+                               : "name the daemon's file: mqtt-spool -c FILE doctor",
+               "cannot read %s: %s", work->config_path, strerror(error));
+}
+
+static void report_loaded(struct doctor_work *work)
+{
+    const struct config *config = work->config;
+
+    doctor_add(work, DOCTOR_OK, "", "%s is good: %zu broker%s, %zu lane%s besides default",
+               work->config_path, config->uplink.broker_count,
+               cli_plural(config->uplink.broker_count), config->lane_count,
+               cli_plural(config->lane_count));
+    if (config->uplink.password_file[0] != '\0' && config->uplink.username[0] == '\0')
+        doctor_add(work, DOCTOR_WARNING,
+                   "most brokers want both: name the user, or leave the password out",
+                   "uplink.username is empty, although uplink.password_file is set");
+}
+
+void doctor_step_config(struct doctor_work *work)
+{
+    char error[CONFIG_ERROR_MAX];
+    int result;
+
+    doctor_begin(work, DOCTOR_CONFIG, DOCTOR_STEP_MS);
+    if (faccessat(AT_FDCWD, work->config_path, R_OK, AT_EACCESS) < 0) {
+        report_unreadable(work, errno);
+        return;
+    }
+    result = config_load(work->config_path, &work->config, error);
+    if (result == 0) {
+        report_loaded(work);
+    } else {
+        work->config = NULL;
+        load_partly(work);
+        doctor_add(work, DOCTOR_FAILED,
+                   work->config ? "correct it: the daemon does not start with it. The rest of "
+                                  "the file is used for the steps below"
+                                : "correct it: the daemon does not start with it",
+                   "%s", result == -EINVAL ? error : strerror(-result));
+    }
+    if (!work->config)
+        return;
+    cli_set_socket(work->config->listen.socket);
+    doctor_put_number(work, DOCTOR_RECORD_BROKERS, (unsigned)work->config->uplink.broker_count);
+}

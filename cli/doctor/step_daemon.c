@@ -1,0 +1,134 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * step_daemon.c - does the daemon run, answer at its socket, and what does it report?
+ */
+#include "base/clock.h"
+#include "cli/cli.h"
+#include "cli/doctor/findings.h"
+#include "cli/doctor/record.h"
+#include "cli/doctor/steps.h"
+#include "cli/doctor/user.h"
+#include "cli/verbs/control.h"
+#include "daemon/config/config.h"
+#include "store/spool.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <jansson.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sysexits.h>
+#include <unistd.h>
+
+#define STALE_INTERVALS 3
+/* At least, because a machine under load is late. */
+#define STALE_MS 30000
+
+static const char *text_of(json_t *object, const char *name)
+{
+    const char *text = json_string_value(json_object_get(object, name));
+
+    return text ? text : "";
+}
+
+static bool is_running(const struct doctor_work *work)
+{
+    const char *directory = work->config->spool.directory;
+
+    return cli_may_read(directory) ? spool_is_in_use(directory) : doctor_daemon_pid() > 0;
+}
+
+static void check_age(struct doctor_work *work)
+{
+    char *text = cli_read_status();
+    json_t *root = text ? json_loads(text, 0, NULL) : NULL;
+    int64_t stale_ms = (int64_t)work->config->status_interval_ms * STALE_INTERVALS;
+    char span[CLOCK_SPAN_MAX];
+    int64_t written_ms;
+    int64_t age_ms;
+
+    if (clock_parse(text_of(root, "time"), &written_ms)) {
+        age_ms = cli_now().wall_ms - written_ms;
+        clock_format_span(age_ms > 0 ? age_ms : 0, span);
+        if (age_ms > (stale_ms > STALE_MS ? stale_ms : STALE_MS))
+            doctor_add(work, DOCTOR_WARNING,
+                       "the daemon hangs, its status file has no room, or the clock was set: "
+                       "look at journalctl -u mqtt-spoold",
+                       "%s is %s old although the daemon runs", cli_status_file(), span);
+    }
+    json_decref(root);
+    free(text);
+}
+
+static void report_intake(struct doctor_work *work, json_t *root)
+{
+    const char *cause = text_of(json_object_get(root, "intake"), "refusing");
+
+    if (cause[0] != '\0')
+        doctor_add(work, DOCTOR_FAILED,
+                   "see its cause in mqtt-spool status, and docs/status.md",
+                   "new messages are refused: %s", cause);
+}
+
+static void report_link(struct doctor_work *work, json_t *root)
+{
+    json_t *link = json_object_get(root, "link");
+    const char *state = text_of(link, "state");
+    json_int_t messages =
+        json_integer_value(json_object_get(json_object_get(root, "spool"), "messages"));
+    bool is_online = strcmp(state, "online") == 0;
+
+    doctor_add(work, is_online ? DOCTOR_OK : DOCTOR_WARNING,
+               is_online ? "" : text_of(link, "remedy"),
+               "its link is %s, %" JSON_INTEGER_FORMAT " messages are spooled%s%s", state,
+               messages, text_of(link, "last_error")[0] != '\0' ? "; last error: " : "",
+               text_of(link, "last_error"));
+}
+
+static void report_answer(struct doctor_work *work)
+{
+    const char *socket = work->config->listen.socket;
+    json_t *root = NULL;
+    int code;
+
+    if (faccessat(AT_FDCWD, socket, W_OK, AT_EACCESS) < 0 && errno == EACCES) {
+        doctor_add(work, DOCTOR_SKIPPED,
+                   "run this as root or as a member of the group of the socket",
+                   "this user may not open %s", socket);
+        return;
+    }
+    cli_silence_errors(true);
+    code = control_get_status(socket, &root);
+    cli_silence_errors(false);
+    if (code != EX_OK) {
+        doctor_add(work, DOCTOR_FAILED,
+                   "look at journalctl -u mqtt-spoold; if a limit on clients is reached, see "
+                   "listen.max_clients",
+                   "it does not answer a CONNECT at %s", socket);
+        return;
+    }
+    doctor_add(work, DOCTOR_OK, "", "version %s answers a CONNECT at %s",
+               text_of(root, "version"), socket);
+    report_intake(work, root);
+    report_link(work, root);
+    json_decref(root);
+}
+
+void doctor_step_daemon(struct doctor_work *work)
+{
+    struct doctor_user user;
+
+    doctor_begin(work, DOCTOR_DAEMON, DOCTOR_STEP_MS);
+    if (!is_running(work)) {
+        doctor_add(work, DOCTOR_FAILED,
+                   "systemctl start mqtt-spoold; if it ends again: journalctl -u mqtt-spoold",
+                   "it does not run: nothing holds the lock of the spool, or no status names a "
+                   "process");
+        return;
+    }
+    doctor_user_find(&user);
+    doctor_add(work, DOCTOR_OK, "", "it runs as user %s, process %d", user.name,
+               (int)doctor_daemon_pid());
+    check_age(work);
+    report_answer(work);
+}

@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * worker.c - the process in which the steps run
+ */
+#include "cli/doctor/worker.h"
+
+#include "cli/doctor/findings.h"
+#include "cli/doctor/record.h"
+#include "cli/doctor/steps.h"
+#include "daemon/config/config.h"
+
+#include <stdbool.h>
+
+static const struct {
+    enum doctor_step step;
+    void (*run)(struct doctor_work *work);
+    bool needs_config;
+} groups[] = {
+    {DOCTOR_CONFIG, doctor_step_config, false}, {DOCTOR_RIGHTS, doctor_step_rights, true},
+    {DOCTOR_DAEMON, doctor_step_daemon, true},  {DOCTOR_SYNC, doctor_step_sync, true},
+    {DOCTOR_SPACE, doctor_step_space, true},    {DOCTOR_CLOCK, doctor_step_clock, false},
+    {DOCTOR_AUDIT, doctor_step_audit, true},    {DOCTOR_PROXY, doctor_step_proxy, false},
+};
+enum { GROUPS = sizeof(groups) / sizeof(groups[0]) };
+
+unsigned doctor_worker_local_groups(void)
+{
+    return GROUPS;
+}
+
+enum doctor_step doctor_worker_first_step(unsigned group)
+{
+    return group < GROUPS ? groups[group].step : DOCTOR_DNS;
+}
+
+static void run_local(struct doctor_work *work, unsigned group)
+{
+    if (work->config || !groups[group].needs_config) {
+        groups[group].run(work);
+        return;
+    }
+    doctor_begin(work, groups[group].step, DOCTOR_STEP_MS);
+    doctor_add(work, DOCTOR_SKIPPED, "", "because of the step configuration");
+}
+
+void doctor_worker_run(struct doctor_work *work, unsigned first)
+{
+    unsigned brokers;
+
+    if (first > 0)
+        doctor_load_config(work);
+    for (unsigned group = first; group < GROUPS; group++) {
+        run_local(work, group);
+        doctor_put_number(work, DOCTOR_RECORD_GROUP, group);
+    }
+    brokers = work->config ? (unsigned)work->config->uplink.broker_count : 0;
+    for (unsigned group = first > GROUPS ? first : GROUPS; group - GROUPS < brokers; group++) {
+        doctor_step_broker(work, group - GROUPS);
+        doctor_put_number(work, DOCTOR_RECORD_GROUP, group);
+    }
+}

@@ -1,0 +1,395 @@
+# SPDX-License-Identifier: MIT
+"""mqtt-spool doctor: each fault on the way of a message is found at its step, with what to do."""
+
+import json
+import os
+import signal
+import sys
+
+sys.dont_write_bytecode = True
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
+
+import processes  # noqa: E402
+from broker import Certificates, Mosquitto  # noqa: E402
+from fake_broker import FakeBroker  # noqa: E402
+from gateway import Gateway  # noqa: E402
+from name_server import NameServers  # noqa: E402
+from tap import case, check, cleanup, equal, run_all, skip  # noqa: E402
+
+GOOD, FAILED, UNCHECKED = 0, 1, 2
+LOCAL = ["configuration", "rights", "daemon", "disk sync", "disk space", "clock", "audit", "proxy"]
+OF_BROKER = ["name", "tcp", "tls", "connect", "announced", "probe"]
+NOBODY = 65534
+# Errors at once in most cases; a machine under load needs long for a handshake.
+PATIENT = {"uplink": {"connect_timeout": "20s"}}
+
+
+class Report:
+    """What a run found."""
+
+    def __init__(self, done):
+        self.code, self.error = done.returncode, done.stderr.decode()
+        check("ERROR: " not in self.error and "runtime error" not in self.error, "sanitizer",
+              self.error)
+        self.object = json.loads(done.stdout) if done.stdout else None
+        self.steps = self.object["steps"] if self.object else []
+
+    def results(self, step):
+        return [entry["result"] for entry in self.steps if entry["step"] == step]
+
+    def finds(self, result, step, *words):
+        """There is such a finding with all @words in what was seen or in the remedy."""
+        found = [entry for entry in self.steps if entry["step"] == step
+                 and entry["result"] == result
+                 and all(word in entry["seen"] + " -> " + entry["remedy"] for word in words)]
+        check(found, "%s %s with %r" % (result, step, words), json.dumps(self.steps, indent=1))
+        check(result in ("ok", "skipped") or found[0]["remedy"], "a remedy", found[0])
+        return found[0]
+
+
+def doctor(gateway, *arguments, wrap=(), env=None):
+    command = list(wrap) + [processes.tool_path(), "-c", gateway.config, "doctor", "--json"]
+    environment = {key: value for key, value in os.environ.items()
+                   if not key.lower().endswith("_proxy")}
+    environment.update(env or {})
+    return Report(processes.run(command + list(arguments), 150, env=environment))
+
+
+def need_root():
+    if os.geteuid() != 0:
+        skip("needs root")
+
+
+# The whole way
+
+
+@case
+def a_good_gateway_has_no_failure_and_keeps_its_connection_and_its_spool():
+    broker = Mosquitto().start()
+    gateway = Gateway(broker.url, **PATIENT).start()
+    gateway.wait_link()
+    connects = gateway.fresh_status()["link"]["connects"]
+    files = sorted(os.listdir(gateway.spool))
+    seen = doctor(gateway, "--probe", "doctor/probe")
+    equal((seen.code, seen.object["verdict"], seen.object["failed"]), (GOOD, "ok", 0), seen.steps)
+    names = [entry["step"] for entry in seen.steps]
+    equal(sorted(set(names), key=names.index), LOCAL + OF_BROKER, "steps in the order of a message")
+    seen.finds("ok", "connect", "gw-test-doctor", "MQTT 5")
+    seen.finds("ok", "announced", "Receive Maximum")
+    seen.finds("ok", "probe", "doctor/probe", "no subscriber")
+    seen.finds("ok", "daemon", "answers a CONNECT")
+    seen.finds("ok", "disk sync", "median")
+    equal(gateway.fresh_status()["link"]["connects"], connects, "connections of the daemon")
+    equal(sorted(os.listdir(gateway.spool)), files, "files of the spool")
+    equal(gateway.ledger()["accepted"], 0, "messages accepted")
+    gateway.stop()
+
+
+@case
+def the_page_fits_80_columns_and_has_a_verdict():
+    gateway = Gateway()
+    done = gateway.tool("doctor")
+    lines = done.stdout.decode().splitlines()
+    equal(done.returncode, FAILED, "exit code")
+    wide = [line for line in lines if len(line) > 80 and len(line.split()) > 3]
+    equal(wide, [], "lines of more than 80 columns")
+    check(lines[-1].startswith("verdict  ") and "FAILED" in lines[-1], "the verdict", lines[-1])
+
+
+@case
+def without_a_topic_nothing_is_published():
+    broker = FakeBroker().start()
+    cleanup(broker.stop)
+    seen = doctor(Gateway(broker.url, **PATIENT))
+    seen.finds("skipped", "probe", "--probe")
+    equal(broker.publishes(), [], "messages")
+    equal([entry["event"] for entry in broker.ledger if entry.get("event") == "violation"], [])
+
+
+@case
+def wrong_usage_is_no_answer():
+    gateway = Gateway()
+    for wrong in (["--probe", "a/#"], ["--probe", "$SYS/x"], ["--timeout", "0"],
+                  ["--timeout", "99999"], ["what"], ["--nothing"]):
+        seen = doctor(gateway, *wrong)
+        equal((seen.code, seen.object), (UNCHECKED, None), wrong)
+
+
+# This machine
+
+
+@case
+def a_wrong_key_is_reported_and_the_rest_of_the_file_is_used():
+    gateway = Gateway()
+    gateway.configure(retention={"max_age": "nonsense"})
+    seen = doctor(gateway)
+    equal(seen.code, FAILED)
+    seen.finds("failed", "configuration", "max_age", "correct it")
+    seen.finds("failed", "tcp", "refused")
+
+
+@case
+def a_proxy_of_the_file_is_refused_and_one_of_the_environment_is_not_used():
+    gateway = Gateway(uplink={"proxy": "http://proxy.example:3128"})
+    doctor(gateway).finds("failed", "configuration", "proxy")
+    seen = doctor(Gateway(), env={"https_proxy": "http://proxy.example:3128"})
+    seen.finds("warning", "proxy", "https_proxy", "connects directly")
+
+
+@case
+def a_file_that_cannot_be_parsed_or_read_skips_what_needs_it():
+    gateway = Gateway()
+    with open(gateway.config, "w") as out:
+        out.write("uplink = {")
+    for words in (("syntax",), ("No such file",)):
+        seen = doctor(gateway)
+        equal(seen.code, FAILED)
+        seen.finds("failed", "configuration", *words)
+        equal(seen.results("rights") + seen.results("disk sync"), ["skipped"] * 2)
+        equal(seen.results("tcp"), [], "steps to brokers that are not known")
+        equal(len(seen.results("clock")), 1)
+        if os.path.exists(gateway.config):
+            os.unlink(gateway.config)
+
+
+@case
+def a_daemon_that_does_not_run_or_hangs_is_reported():
+    gateway = Gateway()
+    doctor(gateway).finds("failed", "daemon", "does not run", "systemctl start")
+    gateway.start()
+    gateway.process.send_signal(signal.SIGSTOP)
+    try:
+        seen = doctor(gateway)
+    finally:
+        gateway.process.send_signal(signal.SIGCONT)
+    seen.finds("failed", "daemon", "does not answer")
+    equal(seen.code, FAILED)
+    gateway.stop()
+
+
+@case
+def a_link_that_is_down_is_reported_with_the_reason_of_the_daemon():
+    gateway = Gateway().start()
+    gateway.wait_link("connecting")
+    gateway.fresh_status()
+    doctor(gateway).finds("warning", "daemon", "its link is", "refused")
+    gateway.stop()
+
+
+@case
+def rights_are_those_of_the_user_of_the_daemon():
+    need_root()
+    gateway = Gateway()
+    os.mkdir(gateway.spool, 0o700)
+    secret = os.path.join(gateway.folder, "password")
+    with open(secret, "w") as out:
+        out.write("canary\n")
+    os.chmod(secret, 0o600)
+    os.chmod(gateway.folder, 0o755)
+    os.chmod(gateway.config, 0o644)
+    gateway.configure(uplink={"username": "user", "password_file": secret})
+    os.chmod(gateway.config, 0o644)
+    setpriv = [processes.need("setpriv"), "--reuid=%d" % NOBODY, "--regid=%d" % NOBODY,
+               "--clear-groups"]
+    if processes.run(setpriv + [processes.tool_path(), "--version"]).returncode:
+        skip("another user cannot run the program where it was built")
+    seen = doctor(gateway, wrap=setpriv)
+    seen.finds("failed", "rights", "uplink.password_file", "Permission denied")
+    seen.finds("failed", "rights", "spool.directory", "Permission denied")
+    seen.finds("skipped", "disk sync", "may not write")
+    os.chmod(secret, 0o644)
+    doctor(gateway).finds("warning", "rights", "every user may read this secret")
+
+
+@case
+def a_full_disk_and_a_file_system_in_memory_are_reported():
+    need_root()
+    gateway = Gateway()
+    os.mkdir(gateway.spool)
+    script = 'mount -t tmpfs -o size=256k none "$0" || exit 99; ' \
+             'dd if=/dev/zero of="$0/full" bs=4k 2>/dev/null; exec "$@"'
+    wrap = [processes.need("unshare"), "--mount", "sh", "-c", script, gateway.spool]
+    if processes.run(wrap + ["true"]).returncode:
+        skip("no mount namespace")
+    seen = doctor(gateway, wrap=wrap)
+    seen.finds("warning", "disk sync", "tmpfs", "power")
+    seen.finds("failed", "disk sync", "No space left")
+    seen.finds("failed", "disk space", "free space")
+
+
+# The way to a broker
+
+
+@case
+def a_name_that_is_not_there_and_a_port_that_is_closed_are_distinguished():
+    gateway = Gateway(["tcp://name.invalid:1883", "tcp://127.0.0.1:%d" % processes.free_port()])
+    seen = doctor(gateway)
+    equal(seen.code, FAILED)
+    name = seen.finds("failed", "name", "name.invalid")
+    equal(name["broker"], "tcp://name.invalid:1883")
+    seen.finds("failed", "tcp", "refused", "nothing listens")
+    skipped = [entry["step"] for entry in seen.steps if entry["result"] == "skipped"
+               and entry["broker"] == name["broker"]]
+    equal(skipped, OF_BROKER[1:], "what needs the name")
+
+
+@case
+def a_name_server_that_does_not_answer_ends_with_the_time():
+    need_root()
+    servers = NameServers("timeout:30 attempts:5")
+    gateway = Gateway("tcp://broker.example:1883")
+    seen = doctor(gateway, "--timeout", "3", wrap=servers.wrap())
+    equal(seen.code, FAILED)
+    seen.finds("failed", "name", "time", "no name server answers")
+    equal(seen.results("probe"), ["skipped"])
+
+
+@case
+def a_port_that_stays_silent_is_not_waited_for_without_end():
+    broker = FakeBroker(silent=True).start()
+    cleanup(broker.stop)
+    seen = doctor(Gateway(broker.url))  # connect_timeout 2 s
+    seen.finds("failed", "connect", "no CONNACK within 2000 ms")
+    equal(seen.results("probe"), ["skipped"])
+
+
+@case
+def a_refused_connect_is_named_with_its_code():
+    broker = FakeBroker(connack=0x87).start()
+    cleanup(broker.stop)
+    seen = doctor(Gateway(broker.url, **PATIENT))
+    seen.finds("failed", "connect", "not authorized", "0x87", "client id")
+
+
+@case
+def a_wrong_password_is_named_and_never_shown():
+    broker = Mosquitto(users={"gw": "right"}).start()
+    gateway = Gateway(broker.url, **PATIENT)
+    secret = os.path.join(gateway.folder, "password")
+    with open(secret, "w") as out:
+        out.write("canary-password\n")
+    gateway.configure(uplink={"username": "gw", "password_file": secret})
+    seen = doctor(gateway)
+    seen.finds("failed", "connect", "uplink.password_file")
+    seen.finds("warning", "tls", "without encryption")
+    check("canary" not in json.dumps(seen.object) + seen.error, "the password", seen.object)
+    with open(secret, "w") as out:
+        out.write("right\n")
+    doctor(gateway).finds("ok", "connect", "accepted")
+
+
+@case
+def a_broker_of_3_1_1_is_spoken_to_in_its_version():
+    broker = FakeBroker(close_connect="5").start()
+    cleanup(broker.stop)
+    seen = doctor(Gateway(broker.url, **PATIENT), "--probe", "t")
+    seen.finds("ok", "connect", "MQTT 3.1.1")
+    seen.finds("skipped", "announced")
+    seen.finds("ok", "probe", "acknowledged")
+
+
+@case
+def what_a_broker_announces_is_compared_with_the_configuration():
+    broker = FakeBroker(maximum_packet=1000, receive_maximum=7, announce="2500").start()
+    cleanup(broker.stop)
+    seen = doctor(Gateway(broker.url, **PATIENT))
+    seen.finds("ok", "announced", "Receive Maximum 7", "Maximum Packet Size 1000")
+    seen.finds("warning", "announced", "listen.max_packet")
+    seen.finds("warning", "announced", "uplink.retain = false")
+
+
+@case
+def a_refused_probe_is_named_with_its_code():
+    broker = FakeBroker(reason=0x97).start()
+    cleanup(broker.stop)
+    seen = doctor(Gateway(broker.url, **PATIENT), "--probe", "t")
+    seen.finds("failed", "probe", "quota exceeded", "0x97")
+
+
+@case
+def answers_that_are_no_mqtt_and_texts_for_the_terminal_do_no_harm():
+    reason = b"\x1b[2Jboo"
+    properties = bytes([0x1F, 0, len(reason)]) + reason
+    refusal = bytes([0x20, 3 + len(properties), 0, 0x87, len(properties)]) + properties
+    broker = FakeBroker(connack_raw=refusal.hex()).start()
+    cleanup(broker.stop)
+    gateway = Gateway(broker.url, **PATIENT)
+    page = gateway.tool("doctor").stdout
+    check(b"\x1b" not in page and b"\\x1B[2Jboo" in page, "the escaped reason", page)
+    for raw in ("20ffffffff7f", "2003000005", "485454502f312e31", "20020000", "2005000002117f"):
+        broker.change(connack_raw=raw)
+        seen = doctor(gateway)
+        equal(len(seen.results("connect")), 1, raw)
+
+
+@case
+def the_client_id_of_a_daemon_that_runs_is_not_taken():
+    broker = Mosquitto().start()
+    gateway = Gateway(broker.url, **PATIENT).start()
+    gateway.wait_link()
+    connects = gateway.fresh_status()["link"]["connects"]
+    seen = doctor(gateway, "--client-id", "gw-test")
+    seen.finds("skipped", "connect", "stop the daemon")
+    equal(gateway.fresh_status()["link"]["connects"], connects, "connections of the daemon")
+    gateway.stop()
+    doctor(gateway, "--client-id", "gw-test").finds("ok", "connect", "client gw-test with")
+
+
+# TLS
+
+
+def tls_gateway(broker, host="localhost", **tls):
+    return Gateway("ssl://%s:%d" % (host, broker.port),
+                   uplink={"tls": tls, "connect_timeout": "20s"})
+
+
+@case
+def a_good_chain_is_shown_and_what_is_wrong_on_this_side_of_it_is_named():
+    certificates = Certificates(days=200)
+    broker = Mosquitto(tls=certificates, client_certificates=True).start()
+    own = {"cert_file": certificates.client_cert, "key_file": certificates.client_key}
+    seen = doctor(tls_gateway(broker, ca_file=certificates.ca, **own), "--probe", "t")
+    seen.finds("ok", "tls", "TLSv1.", "DNS:localhost")
+    seen.finds("ok", "tls", "CN=localhost", "issued by CN=Test CA", "valid from")
+    seen.finds("ok", "connect", "accepted")
+    seen.finds("ok", "probe", "acknowledged")
+    # No certificate of the gateway's own; the broker may refuse it after the handshake only.
+    seen = doctor(tls_gateway(broker, ca_file=certificates.ca))
+    equal(seen.code, FAILED)
+    check(any("uplink.tls.cert_file" in entry["remedy"] for entry in seen.steps
+              if entry["result"] == "failed"), "the remedy", seen.steps)
+    seen = doctor(tls_gateway(broker, ca_file=certificates.ca, cert_file=certificates.client_cert,
+                              key_file=certificates.server_key))
+    seen.finds("failed", "tls", "is not the key of the certificate")
+    # A port of the other kind.
+    seen = doctor(Gateway("tcp://localhost:%d" % broker.port, **PATIENT))
+    seen.finds("failed", "connect", "ssl://")
+    seen = doctor(tls_gateway(Mosquitto().start(), ca_file=certificates.ca))
+    seen.finds("failed", "tls", "port for TLS")
+    # Its last days.
+    certificates.server_cert, certificates.server_key = certificates.issue(
+        "soon", "localhost", "subjectAltName=DNS:localhost", 5)
+    soon = Mosquitto(tls=certificates).start()
+    doctor(tls_gateway(soon, ca_file=certificates.ca)).finds("warning", "tls", "CN=localhost",
+                                                             "renew")
+
+
+@case
+def expired_unknown_and_misnamed_certificates_are_named_and_nothing_is_sent():
+    certificates = Certificates(server_days=-1)
+    broker = Mosquitto(tls=certificates).start()
+    seen = doctor(tls_gateway(broker, ca_file=certificates.ca))
+    seen.finds("failed", "tls", "expired", "this clock says")
+    equal(seen.results("connect"), ["skipped"])
+    # All that is wrong is reported at once; a certificate that signs nothing vouches for none.
+    seen = doctor(tls_gateway(broker, "127.0.0.1", ca_file=certificates.client_cert))
+    seen.finds("failed", "tls", "expired")
+    seen.finds("failed", "tls", "vouches", certificates.client_cert)
+    seen.finds("failed", "tls", "is for DNS:localhost, not for 127.0.0.1")
+    equal(seen.results("connect"), ["skipped"])
+    seen = doctor(tls_gateway(broker, ca_file=certificates.client_cert, verify=False))
+    seen.finds("warning", "tls", "uplink.tls.verify is false")
+    equal(seen.results("connect"), ["ok"], "the daemon would connect, too")
+
+
+run_all()
