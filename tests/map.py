@@ -25,6 +25,7 @@ FOLDERS = {
     "daemon": "the daemon",
     "daemon/mqtt": "the MQTT codec and topics; pure",
     "daemon/record": "the outcome record and the status object, as JSON",
+    "daemon/seal": "seals of the audit file: bytes in, digest out; pure",
     "daemon/config": "the configuration file",
     "daemon/control": "requests of operators",
     "daemon/ingress": "the local side: the socket and the producers' connections",

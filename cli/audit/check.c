@@ -26,18 +26,29 @@ static const char help_text[] =
     "\n"
     "Verifies audit files, given oldest first (default: the configured one, after the\n"
     "one that was rotated before it, FILE.1; - is standard input): nothing is\n"
-    "missing, no message has two outcomes, the sums are those of the database. The\n"
-    "database is compared when the file is the configured one, or -c or --directory\n"
-    "says where it is.\n"
+    "missing, no message has two outcomes, the seals hold, the sums are those of the\n"
+    "database. The database is compared when the file is the configured one, or -c or\n"
+    "--directory says where it is.\n"
     "\n"
     "      --deliveries-off  the file was written with audit.deliveries = false: gaps\n"
     "                        are right\n"
     "      --from N          the first line must have this seq\n"
     "      --directory DIR   the spool to compare with\n"
+    "      --since TIME      answers whether each message that was accepted from then\n"
+    "      --until TIME      on and before then was delivered, or why not; by the\n"
+    "                        gateway's wall clock, such as 2026-11-01T12:00:00Z\n"
+    "      --client ID       of this client only\n"
+    "      --topic FILTER    of topics that match, with + and #\n"
+    "      --id N            this message, and what became of it; also --ref TEXT,\n"
+    "                        its spool-ref\n"
+    "      --seals FILE      seals that were published (audit.seal_topic) and kept\n"
+    "                        elsewhere, one a line: each must be in the files\n"
     "      --json            one JSON object with the result\n"
     "\n"
-    "Exit codes: 0 sound; 64 usage; 65 something is wrong; 69 or 77 a file cannot be\n"
-    "read, or the result cannot be printed; 75 try again; 78 configuration.\n";
+    "Exit codes: 0 sound, and what was asked for was delivered or is explained; 64\n"
+    "usage; 65 something is wrong, or there is no such message; 69 or 77 a file\n"
+    "cannot be read, or the result cannot be printed; 75 some are still spooled, or\n"
+    "try again; 78 configuration.\n";
 
 static bool is_compressed(const struct line *line)
 {
@@ -70,6 +81,8 @@ static int check_lines(struct audit_check *check, struct lines *lines, bool last
             return EX_UNAVAILABLE;
         }
     }
+    if (result < 0)
+        audit_lose_seals(&check->seals);
     if (result == -ENOBUFS) {
         check->line++;
         audit_add_problem(check,
@@ -121,6 +134,7 @@ struct audit_request {
     char rotated[PATH_MAX];
     char *configured[2]; /* the file that was rotated before, and the configured one */
     const char *directory;
+    const char *seals;
     bool is_json;
 };
 
@@ -131,6 +145,13 @@ audit_parse(struct audit_check *check, struct audit_request *request, int argc, 
         {.name = "deliveries-off", .flag = &check->deliveries_omitted},
         {.name = "from", .number = &check->from},
         {.name = "directory", .text = &request->directory},
+        {.name = "since", .text = &check->question.since},
+        {.name = "until", .text = &check->question.until},
+        {.name = "client", .text = &check->question.client},
+        {.name = "topic", .text = &check->question.topic},
+        {.name = "id", .number = &check->question.id},
+        {.name = "ref", .text = &check->question.ref},
+        {.name = "seals", .text = &request->seals},
         {.name = "json", .flag = &request->is_json},
         {.name = NULL},
     };
@@ -138,7 +159,7 @@ audit_parse(struct audit_check *check, struct audit_request *request, int argc, 
 
     request->files = argv + optind;
     request->file_count = argc - optind;
-    return code;
+    return code == CLI_CONTINUE ? audit_prepare_question(&check->question) : code;
 }
 
 /* What was not given comes from the configuration. Files that were given alone are not compared
@@ -186,6 +207,7 @@ int audit_check_files(struct audit_check *check, char **files, int count, const 
 {
     int code = EX_OK;
 
+    audit_begin_seals(&check->seals);
     if (directory)
         code = audit_compare_before(check, directory);
     for (int i = 0; code == EX_OK && i < count; i++)
@@ -194,6 +216,9 @@ int audit_check_files(struct audit_check *check, char **files, int count, const 
                         audit_is_rotated(files[count - 1]);
     if (code == EX_OK && directory)
         code = audit_compare_after(check, directory);
+    if (code == EX_OK && directory && check->question.is_asked)
+        code = audit_ask_spool(check, directory);
+    audit_compare_far(check);
     return code;
 }
 
@@ -208,6 +233,8 @@ static int audit_run(struct audit_check *check, const struct audit_request *requ
         code = audit_print_json(check);
     else
         audit_print_page(check);
+    if (code == EX_OK && check->question.is_asked)
+        return audit_answer_code(check);
     return check->problem_count == 0 ? code : EX_DATAERR;
 }
 
@@ -221,8 +248,12 @@ int cli_audit(const struct cli *cli, int argc, char **argv)
     if (code != CLI_CONTINUE)
         return code;
     code = audit_configure(&check, &request, cli, &config);
+    if (code == EX_OK && request.seals)
+        code = audit_read_far(&check, request.seals);
     if (code == EX_OK)
         code = audit_run(&check, &request);
+    audit_free_far(&check);
+    audit_free_question(&check.question);
     id_set_done(&check.ids);
     return code;
 }

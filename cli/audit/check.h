@@ -11,8 +11,13 @@
 #include <stdint.h>
 
 #include "base/attr.h"
+#include "base/json.h"
 #include "cli/audit/id_set.h"
+#include "cli/audit/question.h"
+#include "cli/audit/seals.h"
 #include "cli/lines.h"
+#include "daemon/seal/seal.h"
+#include "daemon/seal/sha256.h"
 #include "store/spool.h"
 
 #define AUDIT_PROBLEMS_MAX 20 /* more are only counted */
@@ -37,6 +42,25 @@ struct audit_database {
     uint64_t last_seq;
     uint64_t waiting; /* rows that are in the database and not in the files */
     uint64_t pruned;  /* numbers after the files' end whose rows were pruned */
+};
+
+/* Seals that were kept elsewhere. */
+struct far_seal {
+    uint8_t digest[SHA256_SIZE];
+    uint64_t number;
+    uint64_t seq;
+    uint64_t line; /* of their file */
+    bool is_found; /* in the audit files */
+};
+
+struct far_seals {
+    const char *file; /* NULL: none was given */
+    struct far_seal *seals;
+    size_t count;
+    size_t size;
+    uint64_t found;
+    uint64_t older; /* than the first line of the files */
+    uint64_t missing;
 };
 
 /* @object: a line of a file, which may be unsound; @size: with its newline. */
@@ -66,6 +90,9 @@ struct audit_check {
     bool torn;       /* the last file ends in half a line */
     bool is_rotated; /* no line was read, and rotated files beside the last one explain that */
     struct id_set ids;
+    struct seals seals;
+    struct far_seals far;
+    struct question question;
     uint64_t problem_count;
     struct audit_problem problems[AUDIT_PROBLEMS_MAX];
     struct audit_database database;
@@ -79,6 +106,12 @@ struct audit_check {
 
 /* findings.c: notes a problem at the line being read. */
 void audit_add_problem(struct audit_check *check, const char *format, ...) PRINTF_LIKE(2, 3);
+/* At another line. */
+void audit_add_problem_at(struct audit_check *check,
+                          const char *file,
+                          uint64_t line,
+                          const char *format,
+                          ...) PRINTF_LIKE(4, 5);
 /* The problem noted last is one that an older copy of the database makes. */
 void audit_mark_problem_ahead(struct audit_check *check);
 /* The same for a problem that is not one of a line. */
@@ -88,6 +121,41 @@ void audit_add_general_problem(struct audit_check *check, const char *format, ..
 /* record.c: checks one line of a file, and notes its problems. Return: 0; -ENOMEM: what was
  * noted of it means nothing. */
 MUST_CHECK int audit_check_line(struct audit_check *check, const struct line *line);
+
+/* seals.c: before the first line; after lines that could not be read. */
+void audit_begin_seals(struct seals *seals);
+void audit_lose_seals(struct seals *seals);
+/* Is @line a seal? Then it is verified, else it is one of those that the next seal covers. */
+bool audit_take_seal_line(struct audit_check *check, const struct line *line);
+
+/* far.c: before the files are read. Return: EX_OK; another exit code, reported. */
+MUST_CHECK int audit_read_far(struct audit_check *check, const char *file);
+/* @seal is in the files. */
+void audit_find_far(struct audit_check *check, const struct seal *seal);
+/* After the files were read. */
+void audit_compare_far(struct audit_check *check);
+void audit_free_far(struct audit_check *check);
+
+/* question.c: checks the options. Return: CLI_CONTINUE; the exit code, reported. */
+MUST_CHECK int audit_prepare_question(struct question *question);
+/* @record is of the files, and sound. */
+void audit_ask_record(struct audit_check *check, json_t *record);
+/* After the files: what is spooled, and what ended and is not in them. Return: EX_OK; the exit
+ * code, reported. */
+MUST_CHECK int audit_ask_spool(struct audit_check *check, const char *directory);
+enum question_verdict {
+    QUESTION_ALL,       /* each was delivered, or it is explained why not */
+    QUESTION_SPOOLED,   /* not yet */
+    QUESTION_NOT_FOUND, /* there is no message with that id or ref */
+    QUESTION_UNSOUND,   /* the files are not what they were */
+};
+enum question_verdict audit_answer(const struct audit_check *check);
+int audit_answer_code(const struct audit_check *check);
+void audit_free_question(struct question *question);
+
+/* answer.c */
+void audit_print_answer(const struct audit_check *check);
+void audit_write_answer(struct json *json, const struct audit_check *check);
 
 /* compare.c: before the files are read, the export cursor; after it, everything else. What
  * cannot be compared is left out; the exit code is that of opening the spool. */

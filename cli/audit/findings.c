@@ -13,9 +13,12 @@
 
 #include <stdarg.h>
 
-PRINTF_LIKE(3, 0)
-static void
-add_problem(struct audit_check *check, const char *file, const char *format, va_list arguments)
+PRINTF_LIKE(4, 0)
+static void add_problem(struct audit_check *check,
+                        const char *file,
+                        uint64_t line,
+                        const char *format,
+                        va_list arguments)
 {
     struct audit_problem *problem;
 
@@ -23,7 +26,7 @@ add_problem(struct audit_check *check, const char *file, const char *format, va_
         return;
     problem = &check->problems[check->problem_count - 1];
     problem->file = file;
-    problem->line = file ? check->line : 0;
+    problem->line = line;
     text_vformat(problem->text, sizeof(problem->text), format, arguments);
 }
 
@@ -32,7 +35,17 @@ void audit_add_problem(struct audit_check *check, const char *format, ...)
     va_list arguments;
 
     va_start(arguments, format);
-    add_problem(check, check->file, format, arguments);
+    add_problem(check, check->file, check->line, format, arguments);
+    va_end(arguments);
+}
+
+void audit_add_problem_at(
+    struct audit_check *check, const char *file, uint64_t line, const char *format, ...)
+{
+    va_list arguments;
+
+    va_start(arguments, format);
+    add_problem(check, file, line, format, arguments);
     va_end(arguments);
 }
 
@@ -41,7 +54,7 @@ void audit_add_general_problem(struct audit_check *check, const char *format, ..
     va_list arguments;
 
     va_start(arguments, format);
-    add_problem(check, NULL, format, arguments);
+    add_problem(check, NULL, 0, format, arguments);
     va_end(arguments);
 }
 

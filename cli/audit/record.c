@@ -218,7 +218,7 @@ static void check_admin(struct audit_check *check, const json_t *object)
 }
 
 /* Members that are not known are left alone: a later version may write more. */
-static void check_record(struct audit_check *check, const json_t *object)
+static void check_record(struct audit_check *check, json_t *object)
 {
     int64_t number;
 
@@ -231,6 +231,7 @@ static void check_record(struct audit_check *check, const json_t *object)
         check_time(check, number);
     check_outcome(check, object);
     check_members(check, object);
+    audit_ask_record(check, object);
 }
 
 int audit_check_line(struct audit_check *check, const struct line *line)
@@ -238,11 +239,13 @@ int audit_check_line(struct audit_check *check, const struct line *line)
     json_error_t error;
     json_t *object;
 
+    check->line++;
+    if (audit_take_seal_line(check, line))
+        return 0;
     is_out_of_memory = false;
     json_set_alloc_funcs(allocate_for_json, free);
     object = json_loadb(line->text, line->size, JSON_REJECT_DUPLICATES, &error);
 
-    check->line++;
     if (json_is_object(object) && json_object_get(object, "pruned"))
         check_pruned(check, object);
     else if (json_is_object(object) && json_object_get(object, "admin"))

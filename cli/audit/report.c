@@ -8,6 +8,7 @@
 #include "base/clock.h"
 #include "base/json.h"
 #include "base/text.h"
+#include "cli/audit/seals.h"
 #include "cli/cli.h"
 #include "store/spool.h"
 
@@ -15,7 +16,74 @@
 #include <stdio.h>
 #include <sysexits.h>
 
-#define JSON_MAX ((size_t)1024 * 1024)
+#define JSON_MAX                                                                               \
+    ((size_t)24 * 1024 *                                                                       \
+     1024) /* with the longest records; pages that are not used cost nothing */
+
+static void print_place(const struct seals_seal *seal)
+{
+    printf("seal %" PRIu64 " (", seal->number);
+    text_put(stdout, seal->place.file);
+    printf(":%" PRIu64 ", ", seal->place.line);
+    text_put(stdout, seal->time);
+    putchar(')');
+}
+
+static void print_starts(const struct seals *seals)
+{
+    for (uint64_t i = 0; i < seals->start_count && i < SEALS_STARTS_MAX; i++) {
+        const struct seals_start *start = &seals->starts[i];
+
+        fputs("          a chain starts at ", stdout);
+        print_place(&start->seal);
+        fputs(": ", stdout);
+        text_put(stdout, start->why);
+        puts("");
+    }
+}
+
+static void print_far(const struct audit_check *check)
+{
+    const struct far_seals *far = &check->far;
+
+    if (!far->file)
+        return;
+    printf("          %" PRIu64 " of %zu seals that were kept elsewhere are in the files",
+           far->found, far->count);
+    if (far->older > 0)
+        printf(", %" PRIu64 " are older", far->older);
+    puts("");
+}
+
+static void print_seals(const struct audit_check *check)
+{
+    const struct seals *seals = &check->seals;
+
+    if (seals->count == 0) {
+        if (check->far.file)
+            puts("seals     none in the files");
+        return;
+    }
+    printf("seals     %" PRIu64 ", of which %" PRIu64 " hold%s\n", seals->count, seals->held,
+           seals->held == 1 ? "s" : "");
+    for (uint64_t i = 0; i < seals->run_count && i < SEALS_RUNS_MAX; i++) {
+        const struct seals_run *run = &seals->runs[i];
+
+        printf("          %" PRIu64 " line%s from ", run->lines, cli_plural(run->lines));
+        print_place(&run->first);
+        fputs(" to ", stdout);
+        print_place(&run->last);
+        puts("");
+    }
+    print_starts(seals);
+    if (seals->unsealed > 0)
+        printf("          %" PRIu64 " line%s before or between them without a seal\n",
+               seals->unsealed, cli_plural(seals->unsealed));
+    if (seals->chain.lines > 0)
+        printf("          %" PRIu64 " line%s after the last one\n", seals->chain.lines,
+               cli_plural(seals->chain.lines));
+    print_far(check);
+}
 
 static void print_admin(const struct audit_check *check)
 {
@@ -134,11 +202,13 @@ static void print_problems(const struct audit_check *check)
 void audit_print_page(const struct audit_check *check)
 {
     print_history(check);
+    print_seals(check);
     print_database(check);
     if (check->torn)
         printf("          the last line is half written%s\n",
                check->database.running ? ", the daemon is at it"
                                        : "; the daemon repairs it when it starts");
+    audit_print_answer(check);
     if (check->problem_count == 0) {
         print_sound(check);
         return;
@@ -162,6 +232,57 @@ static void write_problems(struct json *json, const struct audit_check *check)
         json_close_object(json);
     }
     json_close_array(json);
+}
+
+static void write_seal(struct json *json, const char *name, const struct seals_seal *seal)
+{
+    json_open_object(json, name);
+    json_unsigned(json, "seal", seal->number);
+    json_text(json, "file", seal->place.file);
+    json_unsigned(json, "line", seal->place.line);
+    json_text(json, "time", seal->time);
+    json_close_object(json);
+}
+
+static void write_far(struct json *json, const struct far_seals *far)
+{
+    json_open_object(json, "kept_elsewhere");
+    json_unsigned(json, "count", far->count);
+    json_unsigned(json, "found", far->found);
+    json_unsigned(json, "older", far->older);
+    json_unsigned(json, "missing", far->missing);
+    json_close_object(json);
+}
+
+static void write_seals(struct json *json, const struct audit_check *check)
+{
+    const struct seals *seals = &check->seals;
+
+    json_open_object(json, "seals");
+    json_unsigned(json, "count", seals->count);
+    json_unsigned(json, "hold", seals->held);
+    json_unsigned(json, "lines_unsealed", seals->unsealed);
+    json_unsigned(json, "lines_after_last", seals->chain.lines);
+    json_open_array(json, "runs");
+    for (uint64_t i = 0; i < seals->run_count && i < SEALS_RUNS_MAX; i++) {
+        json_open_object(json, NULL);
+        write_seal(json, "from", &seals->runs[i].first);
+        write_seal(json, "to", &seals->runs[i].last);
+        json_unsigned(json, "lines", seals->runs[i].lines);
+        json_close_object(json);
+    }
+    json_close_array(json);
+    json_open_array(json, "starts");
+    for (uint64_t i = 0; i < seals->start_count && i < SEALS_STARTS_MAX; i++) {
+        json_open_object(json, NULL);
+        write_seal(json, "at", &seals->starts[i].seal);
+        json_text(json, "why", seals->starts[i].why);
+        json_close_object(json);
+    }
+    json_close_array(json);
+    if (check->far.file)
+        write_far(json, &check->far);
+    json_close_object(json);
 }
 
 static void write_database(struct json *json, const struct audit_database *database)
@@ -204,6 +325,8 @@ int audit_print_json(const struct audit_check *check)
         write_database(&json, &check->database);
     json_unsigned(&json, "problems", check->problem_count);
     write_problems(&json, check);
+    write_seals(&json, check);
+    audit_write_answer(&json, check);
     json_close_object(&json);
     return cli_print_json(&json);
 }

@@ -26,6 +26,7 @@
 #include <stdint.h>
 
 #include "base/attr.h"
+#include "base/view.h"
 #include "daemon/record/admin.h"
 #include "store/spool.h"
 
@@ -35,9 +36,13 @@
 #define AUDIT_SYNC_ROWS 10000
 
 struct audit_settings {
-    const char *file;    /* "": write no file, every row counts as exported */
-    bool has_deliveries; /* false: delivered rows are not written; seq then has gaps that
+    const char *file;     /* "": write no file, every row counts as exported */
+    bool has_deliveries;  /* false: delivered rows are not written; seq then has gaps that
                              `mqtt-spool audit` accepts only with --deliveries-off */
+    int64_t seal_ms;      /* between two seals, while there are new lines; 0: no seals */
+    bool publishes_seals; /* audit_newest_seal() is awaited: a seal is synced soon */
+    const char *own_lane; /* of messages of the daemon itself: their lines are sealed with
+                              others, and are no reason for a seal. NULL: none; borrowed */
 };
 
 /* exported() is called with each row that is exported, in order, once; for the journal. */
@@ -45,6 +50,11 @@ struct audit_ops {
     void (*exported)(void *userdata, const struct spool_record *record);
 };
 
+/*
+ * Seals (daemon/seal/seal.h) are lines of the file, too: one for each seal_ms in which lines
+ * were written, one after many lines, and one before a file is closed. They are synced with
+ * the next rows. A file whose last seal is not certain gets a new chain (logged).
+ */
 struct audit;
 
 /*
@@ -94,6 +104,9 @@ void audit_sync(struct audit *audit, int64_t now_boot_ms);
 /* HUP: syncs the old file, advances the spool's cursor (the caller commits BEFORE the next
  * export), opens the file of @settings. */
 void audit_reopen(struct audit *audit, const struct audit_settings *settings);
+/* The newest seal of this chain that is synced, as it is in the file, without the line break;
+ * empty: none. Valid until the next call of any function. */
+struct view audit_newest_seal(const struct audit *audit);
 /* Did the last write or sync succeed? */
 bool audit_is_healthy(const struct audit *audit);
 /* The error as text, valid until the next strerror(); "": none. */

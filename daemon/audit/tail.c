@@ -14,8 +14,8 @@
  * neither cut nor written to. An audit file is an empty file, one with a sound
  * line at its end, or one that consists of a torn write: holes, and between them
  * text that can only be lines of an audit file. The prefix that all outcome records
- * share, or all lines about operators, must be whole in such a line; a lone brace
- * may begin anything.
+ * share, or all lines about operators, or all seals, must be whole in such a line; a
+ * lone brace may begin anything.
  *
  * Only the end of the file is read: a window that grows until it holds a line
  * that was synced, up to a cap far above what is written between syncs.
@@ -30,6 +30,7 @@
 
 #include "base/cleanup.h"
 #include "base/read_full.h"
+#include "daemon/seal/seal.h"
 
 #define TAIL_WINDOW_FIRST ((size_t)1 << 18)
 #define TAIL_WINDOW_MAX   ((size_t)1 << 24)
@@ -39,13 +40,15 @@ static const char tail_start[] = "{\"seq\":";
 #define TAIL_START_SIZE (sizeof(tail_start) - 1)
 static const char tail_admin_start[] = "{\"admin\":\"";
 #define TAIL_ADMIN_SIZE (sizeof(tail_admin_start) - 1)
+static const char tail_seal_start[] = "{\"seal\":";
+#define TAIL_SEAL_SIZE (sizeof(tail_seal_start) - 1)
 /* At the beginning of a file, where audit_first_seq() looks. */
-#define TAIL_HEAD_SIZE ((size_t)16 * 1024)
+#define TAIL_HEAD_SIZE ((size_t)32 * 1024)
 
 struct tail_scan {
     uint64_t cursor;
     uint64_t seq;    /* of the last sound line before the damage; 0: none */
-    bool has_admin;  /* a sound line about an operator is there before the damage */
+    bool has_other;  /* a sound line without a seq is there before the damage */
     bool has_synced; /* a line that was synced is in the window */
     size_t damage;   /* where the unsound end begins, or TAIL_NO_DAMAGE */
 };
@@ -94,6 +97,18 @@ bool audit_line_is_admin(const char *line, size_t size)
            memcmp(line + at, behind, sizeof(behind) - 1) == 0 && line[size - 1] == '}';
 }
 
+bool audit_line_is_seal(const char *line, size_t size)
+{
+    struct seal seal;
+
+    return seal_parse(line, size, &seal);
+}
+
+static bool tail_has_no_seq(const char *line, size_t size)
+{
+    return audit_line_is_admin(line, size) || audit_line_is_seal(line, size);
+}
+
 uint64_t audit_first_seq(int fd)
 {
     AUTO_FREE char *head = malloc(TAIL_HEAD_SIZE);
@@ -104,7 +119,7 @@ uint64_t audit_first_seq(int fd)
     while (line < end) {
         const char *newline = memchr(line, '\n', (size_t)(end - line));
 
-        if (!newline || !audit_line_is_admin(line, (size_t)(newline - line)))
+        if (!newline || !tail_has_no_seq(line, (size_t)(newline - line)))
             break;
         line = newline + 1;
     }
@@ -127,7 +142,7 @@ static void tail_scan_line(struct tail_scan *scan, const char *line, size_t size
         return;
     }
     if (!audit_line_seq(line, size, &seq)) {
-        scan->has_admin |= scan->damage == TAIL_NO_DAMAGE && audit_line_is_admin(line, size);
+        scan->has_other |= scan->damage == TAIL_NO_DAMAGE && tail_has_no_seq(line, size);
         return;
     }
     if (seq <= scan->cursor) {
@@ -164,22 +179,33 @@ static int tail_read(int fd, char *window, size_t size, off_t from)
     return (size_t)n == size ? 0 : -EIO; /* another process has truncated it */
 }
 
+static bool tail_begins_with(const char *line, size_t size, const char *start)
+{
+    size_t length = strlen(start);
+
+    return memcmp(line, start, size < length ? size : length) == 0;
+}
+
 /* The beginning of a line, as far as it is there. */
 static bool tail_begins_line(const char *line, size_t size)
 {
-    size_t outcome = size < TAIL_START_SIZE ? size : TAIL_START_SIZE;
-    size_t admin = size < TAIL_ADMIN_SIZE ? size : TAIL_ADMIN_SIZE;
+    return tail_begins_with(line, size, tail_start) ||
+           tail_begins_with(line, size, tail_admin_start) ||
+           tail_begins_with(line, size, tail_seal_start);
+}
 
-    return memcmp(line, tail_start, outcome) == 0 || memcmp(line, tail_admin_start, admin) == 0;
+/* How long the prefix is that this beginning of a line must have whole. */
+static size_t tail_prefix_size(const char *line, size_t size)
+{
+    if (size > 2 && line[2] == tail_admin_start[2])
+        return TAIL_ADMIN_SIZE;
+    return size > 4 && line[4] == tail_seal_start[4] ? TAIL_SEAL_SIZE : TAIL_START_SIZE;
 }
 
 /* It is too short to show which program wrote it. */
 static bool tail_is_brace(const char *window, size_t size)
 {
-    size_t whole =
-        size > 2 && window[2] == tail_admin_start[2] ? TAIL_ADMIN_SIZE : TAIL_START_SIZE;
-
-    return size < whole && window[0] != '\0';
+    return size < tail_prefix_size(window, size) && window[0] != '\0';
 }
 
 /* The rest of a line if there was a hole before it, then lines of an audit file, the last
@@ -230,7 +256,7 @@ static bool tail_looks_torn(const char *window, size_t size)
 static bool
 tail_is_audit(const struct tail_scan *scan, const char *window, size_t size, off_t from)
 {
-    if (scan->seq != 0 || scan->has_admin || size == 0)
+    if (scan->seq != 0 || scan->has_other || size == 0)
         return true;
     return from == 0 && scan->damage == 0 && !tail_is_brace(window, size) &&
            tail_looks_torn(window, size);

@@ -25,8 +25,11 @@ bool audit_line_seq(const char *line, size_t size, uint64_t *ret_seq);
 /* Was @line, which has no newline, written by record_write_admin()? It has no seq. */
 bool audit_line_is_admin(const char *line, size_t size);
 
-/* The seq of the first line of the file, lines about operators aside; 0: there is none, or it
- * was not written by record_write(). */
+/* Is @line, which has no newline, a seal as seal_write() writes it? */
+bool audit_line_is_seal(const char *line, size_t size);
+
+/* The seq of the first line of the file, except lines about operators and seals; 0: there is
+ * none, or it was not written by record_write(). */
 uint64_t audit_first_seq(int fd);
 
 /*

@@ -482,6 +482,7 @@ int config_expand_all(struct config *config, const struct config_errors *errors)
         {"uplink.topic_prefix", &config->uplink.topic_prefix, config_check_prefix},
         {"uplink.presence.topic", &config->uplink.presence.topic, config_check_prefix},
         {"uplink.report.topic", &config->uplink.report_topic, config_check_prefix},
+        {"audit.seal_topic", &config->audit.seal_topic, config_check_prefix},
     };
 
     for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {

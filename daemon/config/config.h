@@ -26,7 +26,8 @@
 #define CONFIG_LANES_MAX    63 /* without "default" */
 #define CONFIG_ACCESS_MAX   1000
 
-/* The lane of the reports, if there are any; no lane of a file can have this name. */
+/* The lane of the reports and of seals, if there are any; no lane of a file can have this
+ * name. */
 #define CONFIG_REPORT_LANE         "$report"
 #define CONFIG_REPORT_MAX_MESSAGES 10000
 #define CONFIG_REPORT_MAX_BYTES    (UINT64_C(16) * 1024 * 1024)
@@ -111,6 +112,8 @@ struct config {
         uint64_t keep_ms;
         uint64_t max_waiting; /* records that may wait for the file */
         enum config_audit_policy when_full;
+        uint64_t seal_ms; /* 0: no seals */
+        char *seal_topic; /* "": none is published */
     } audit;
     uint64_t status_interval_ms;
     int log_level; /* syslog's number */

@@ -90,10 +90,10 @@ static int config_add_report_lane(const struct config_loader *loader)
     int result = 0;
 
     if (config->lane_count == CONFIG_LANES_MAX)
-        return config_fail(loader, loader->found[config_key_index(config_key_find("lanes"))],
-                           "uplink.report.topic",
-                           "needs a lane besides these, so lanes may have %d at most",
-                           CONFIG_LANES_MAX - 1);
+        return config_fail(
+            loader, loader->found[config_key_index(config_key_find("lanes"))],
+            config->uplink.report_topic[0] != '\0' ? "uplink.report.topic" : "audit.seal_topic",
+            "needs a lane besides these, so lanes may have %d at most", CONFIG_LANES_MAX - 1);
     for (size_t i = 0; i < config_lane_key_count && result == 0; i++)
         result = config_take_default(loader, lane, &config_lane_keys[i]);
     if (result != 0)
@@ -140,7 +140,8 @@ int config_take_lanes(const struct config_loader *loader)
     struct config *config = loader->config;
     const config_setting_t *list = loader->found[config_key_index(config_key_find("lanes"))];
     int count = list ? config_setting_length(list) : 0;
-    bool has_reports = config->uplink.report_topic[0] != '\0';
+    bool has_reports =
+        config->uplink.report_topic[0] != '\0' || config->audit.seal_topic[0] != '\0';
     int result = 0;
 
     if (count == 0 && !has_reports)

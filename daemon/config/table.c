@@ -213,6 +213,10 @@ const struct config_key config_keys[] = {
      RANGE(1000, 2000000000), AT(audit.max_waiting)},
     {"audit.when_full", CONFIG_KIND_CHOICE, CONFIG_RELOADS, "\"refuse\"",
      AT(audit.when_full), .choices = audit_policies},
+    {"audit.seal", CONFIG_KIND_TIME, CONFIG_RELOADS, "\"1m\"",
+     RANGE(0, DAY), AT(audit.seal_ms)},
+    {"audit.seal_topic", CONFIG_KIND_STRING, CONFIG_RELOADS, "\"\"",
+     RANGE(0, 1024), AT(audit.seal_topic), .check = config_check_prefix},
 
     {"access", CONFIG_KIND_GROUPS, CONFIG_RELOADS, "( )", RANGE(0, CONFIG_ACCESS_MAX)},
 

@@ -61,7 +61,7 @@ struct config_key {
     config_check_fn *check;
 };
 
-#define CONFIG_KEYS_MAX  64 /* rows of the table */
+#define CONFIG_KEYS_MAX  80 /* rows of the table */
 #define CONFIG_PATH_MAX  64 /* of a dotted key, with its terminator */
 #define CONFIG_FILE_MAX  ((size_t)1024 * 1024)
 #define CONFIG_DEPTH_MAX 10 /* of nested includes */

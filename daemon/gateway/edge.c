@@ -5,7 +5,7 @@
  * The steps, in this order: what is committed already is forwarded; wills are added to the
  * batch; retention; a step of an operator's command; the commit; acknowledgements; forwarding
  * of what is committed now; outcomes to those that have subscribed to them; audit export;
- * reports, which are messages of the next batch; answers to operators.
+ * reports and seals, which are messages of the next batch; answers to operators.
  *
  * The batch forms by itself: while a commit runs, sockets fill up. The first
  * append arms the edge, an idle-priority source that runs when no socket is
@@ -185,6 +185,8 @@ static int edge_run(struct gateway *gateway)
         r = edge_fail_if(gateway, edge_export(gateway, &more_to_export), "export");
     if (r == 0 && is_committed)
         r = edge_fail_if(gateway, report_run(&gateway->report), "report");
+    if (r == 0 && is_committed)
+        r = edge_fail_if(gateway, seal_topic_run(&gateway->seal_topic), "seal_topic");
     if (r < 0)
         return r;
     bool has_large_work =

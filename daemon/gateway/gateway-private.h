@@ -35,6 +35,7 @@
  *   careful.c      which message the process dies at
  *   forward.c      out: to the broker, and what its answers make of a message
  *   report.c       reports of failures, as messages
+ *   seal_topic.c   seals of the audit file, as messages
  *   control_reply.c, control_apply.c, control.c
  *                  commands of operators: answers, what is done, jobs
  *   publish.c      in: what becomes of a producer's PUBLISH
@@ -69,6 +70,7 @@
 #include "daemon/gateway/intake.h"
 #include "daemon/gateway/moved.h"
 #include "daemon/gateway/report.h"
+#include "daemon/gateway/seal_topic.h"
 #include "daemon/gateway/shape.h"
 #include "daemon/gateway/status.h"
 #include "daemon/gateway/stop.h"
@@ -100,6 +102,7 @@ struct gateway {
     struct shape shape;
     struct forward forward;
     struct report report;
+    struct seal_topic seal_topic;
     struct control control;
     struct edge edge;
     struct ticks ticks;

@@ -190,6 +190,28 @@ static void gateway_init(struct gateway *gateway, sd_event *event, struct config
     ticks_init(&gateway->ticks, &gateway->turn);
 }
 
+/* What the daemon publishes itself. */
+static void connect_reports(struct gateway *gateway)
+{
+    gateway->report = (struct report){
+        .turn = &gateway->turn,
+        .config = gateway->config,
+        .spool = gateway->spool,
+        .edge_timer = &gateway->edge_timer,
+        .edge = &gateway->edge,
+        .stop = &gateway->stop,
+    };
+    gateway->seal_topic = (struct seal_topic){
+        .turn = &gateway->turn,
+        .config = gateway->config,
+        .spool = gateway->spool,
+        .audit = gateway->audit,
+        .edge_timer = &gateway->edge_timer,
+        .edge = &gateway->edge,
+        .stop = &gateway->stop,
+    };
+}
+
 /* The parts that borrow the spool, the audit or the uplink, which are open by now. */
 static void connect_parts(struct gateway *gateway)
 {
@@ -228,14 +250,7 @@ static void connect_parts(struct gateway *gateway)
         .clients = &gateway->clients,
         .status = &gateway->status,
     };
-    gateway->report = (struct report){
-        .turn = &gateway->turn,
-        .config = gateway->config,
-        .spool = gateway->spool,
-        .edge_timer = &gateway->edge_timer,
-        .edge = &gateway->edge,
-        .stop = &gateway->stop,
-    };
+    connect_reports(gateway);
     gateway->shape.config = gateway->config;
     gateway->forward = (struct forward){
         .turn = &gateway->turn,

@@ -35,6 +35,9 @@ struct audit_settings gateway_audit_settings(const struct config *config)
     return (struct audit_settings){
         .file = config->audit.file,
         .has_deliveries = config->audit.has_deliveries,
+        .seal_ms = (int64_t)config->audit.seal_ms,
+        .publishes_seals = config->audit.seal_topic[0] != '\0',
+        .own_lane = CONFIG_REPORT_LANE,
     };
 }
 

@@ -47,7 +47,7 @@ ONLY_NEW = ("create.", "migrate.")  # unless an older program made the spool
 # Reached when files are removed under the daemon, which by itself may lose: see test_ground.py; or
 # when failures are reported, in messages that no producer sent: see test_broker_presence.py; or
 # when a session keeps the outcomes of its messages: see test_outcomes.py.
-OTHER_RIG = ("restore.", "report.", "outbox.")
+OTHER_RIG = ("restore.", "report.", "outbox.", "seal_topic.")
 SHOWN = 6
 NEVER_S, LATER_S = 30, 3  # waited for the first passage, for a later one
 
@@ -111,7 +111,7 @@ class Run:
         self.reached = self.ended = False
         self.large = None  # the producer of large messages
         self.gateway = Gateway(far.url, retention={"max_messages": MAX_MESSAGES},
-                               audit={"keep": "1s"}, status_interval="100ms",
+                               audit={"keep": "1s", "seal": "1s"}, status_interval="100ms",
                                uplink={"window": WINDOW, "client_id": self.prefix,
                                        "protocol": protocol,
                                        "backoff": {"min": "10ms", "max": "50ms"}})

@@ -220,7 +220,8 @@ def each_name_in_the_headers_of_the_store_is_on_the_page():
 def the_members_of_a_line_are_those_of_the_audit_file():
     part = section("THE AUDIT FILE")
     record, others = part.split("A line without\n")
-    pruned, admin = others.split("A line with\n")
+    pruned, others = others.split("A line with\n")
+    admin, seal = others.split("A line with a\n")
     audit = text_of("docs", "audit.md")
     rows = re.findall(r"^\| `(\w+)` \|", audit.split("| field |")[1].split("\n\n")[0], re.MULTILINE)
     equal(tags(record), rows, "the page, docs/audit.md")
@@ -228,9 +229,13 @@ def the_members_of_a_line_are_those_of_the_audit_file():
     equal(tags(pruned), list(json.loads(example)), "a line for missing numbers")
     example = re.search(r'^\{"admin":.*\}$', audit, re.MULTILINE).group(0)
     equal(tags(admin), list(json.loads(example))[:3], "a line about an operator")
+    rows = re.findall(r"^\| `(\w+)` \|", audit.split("| field |")[3].split("\n\n")[0], re.MULTILINE)
+    equal(tags(seal), rows, "a seal")
     with open(stopped_gateway().audit, encoding="utf-8") as seen:
         lines = [json.loads(line) for line in seen]
-    for line in lines:
+    for line in [line for line in lines if "seal" in line]:
+        equal(list(line), [name for name in tags(seal) if name in line], "members of a seal")
+    for line in [line for line in lines if "seal" not in line]:
         equal(list(line), [name for name in tags(record) if name in line], "members of a line")
         check(set(tags(record)) - set(line) <= {"reason", "code", "ref", "requeued_from"}, "absent", line)
 

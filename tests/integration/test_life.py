@@ -841,7 +841,7 @@ def an_incomplete_line_at_the_end_of_the_audit_file_is_corrected():
     gateway.wait_audit(20)
     gateway.stop()
     with open(gateway.audit) as seen:
-        lines = [json.loads(line) for line in seen]
+        lines = [json.loads(line) for line in seen if not line.startswith('{"seal":')]
     equal(len(lines), 20)
     check_audit(lines)
 

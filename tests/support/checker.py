@@ -474,7 +474,7 @@ def figures(history):
 
 def read_audit(paths, faults):
     """Records of the audit files, oldest file first; a torn last line, as a crash leaves it, is not
-    a record: it is still in the outcome table. Nor is what an operator changed."""
+    a record: it is still in the outcome table. Nor is what an operator changed, or a seal."""
     records = []
     for path in paths:
         with open(path, "rb") as audit:
@@ -482,7 +482,7 @@ def read_audit(paths, faults):
         for number, line in enumerate(lines, 1):
             try:
                 record = json.loads(line)
-                records += [record] if "admin" not in record else []
+                records += [record] if "admin" not in record and "seal" not in record else []
             except ValueError:
                 faults.append("UNSOUND: line %d of %s is no record: %r"
                               % (number, os.path.basename(path), line[:60]))

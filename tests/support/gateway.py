@@ -292,7 +292,13 @@ class Gateway:
 
     def audit_lines(self, path=None):
         """The records of the audit file; an incomplete last line, while it is written, is
-        omitted."""
+        omitted, and so are seals."""
+        return [line for line in self._audit_objects(path) if "seal" not in line]
+
+    def audit_seals(self, path=None):
+        return [line for line in self._audit_objects(path) if "seal" in line]
+
+    def _audit_objects(self, path):
         with contextlib.suppress(FileNotFoundError):
             with open(path or self.audit, "rb") as seen:
                 return [json.loads(line) for line in seen.read().split(b"\n")[:-1]]

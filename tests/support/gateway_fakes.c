@@ -964,6 +964,12 @@ bool audit_is_healthy(const struct audit *audit)
     return !fakes.is_audit_broken;
 }
 
+struct view audit_newest_seal(const struct audit *audit)
+{
+    (void)audit;
+    return view_of(NULL, 0);
+}
+
 const char *audit_error(const struct audit *audit)
 {
     (void)audit;

@@ -149,13 +149,14 @@ static void json_has_the_same(void **state)
         "{\"verdict\":\"sound\",\"files\":1,\"lines\":2,\"first_seq\":1,\"last_seq\":2,"
         "\"clock_steps\":0,\"torn\":false,\"outcomes\":{\"delivered\":2,\"evicted\":0,"
         "\"expired\":0,\"rejected\":0,\"dropped\":0,\"damaged\":0},\"pruned\":0,"
-        "\"admin\":0,\"problems\":0,\"problem_list\":[]}\n");
+        "\"admin\":0,\"problems\":0,\"problem_list\":[],\"seals\":{\"count\":0,\"hold\":0,"
+        "\"lines_unsealed\":0,\"lines_after_last\":2,\"runs\":[],\"starts\":[]}}\n");
     add_line(9);
     assert_int_equal(AUDIT("--json"), EX_DATAERR);
     assert_contains(tool.out, "\"verdict\":\"wrong\"");
     assert_contains(tool.out,
                     "\"problems\":1,\"problem_list\":[{\"file\":\"standard input\",\"line\":3,"
-                    "\"text\":\"seq jumps from 2 to 9: 6 lines are missing\"}]}");
+                    "\"text\":\"seq jumps from 2 to 9: 6 lines are missing\"}],\"seals\":");
 }
 
 static void what_operators_changed_is_counted_besides(void **state)

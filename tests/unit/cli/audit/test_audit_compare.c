@@ -301,10 +301,100 @@ static void an_empty_file_whose_lines_are_in_packed_ones_is_sound_from_there_on(
 
 #define CASE(name) cmocka_unit_test_setup_teardown(name, setup_history, teardown)
 
+/* With its configuration, and one option with a value. */
+static int ask(const struct fixture *f, const char *option, const char *value)
+{
+    char config_path[256], text[1024];
+
+    (void)snprintf(text, sizeof(text),
+                   "spool: { directory = \"%s\"; };\naudit: { file = \"%s\"; };\n"
+                   "uplink: { brokers = ( \"tcp://h:1\" ); };\n",
+                   f->directory, path);
+    tool.config_path = tool_write(config_path, f->directory, "x.conf", text);
+    int code = TOOL_RUN(&tool, cli_audit, "audit", option, value);
+    tool.config_path = NULL;
+    return code;
+}
+
+static void a_question_is_answered_from_files_and_database(void **state)
+{
+    struct fixture *f = *state;
+
+    export_history(f, path, 5); /* two more have ended, and are only in the database */
+    close_spool(f);
+    assert_int_equal(ask(f, "--topic", "#"), EX_TEMPFAIL);
+    assert_contains(tool.out, "answer    not yet: of 10 accepted, 3 are still spooled (the "
+                              "oldest since ");
+    assert_contains(tool.out, "), 4 delivered, 3 explained (2 evicted, 1 rejected)\n");
+    assert_int_equal(ask(f, "--client", "another"), EX_OK);
+    assert_contains(tool.out, "answer    yes: none was accepted\n");
+    assert_int_equal(ask(f, "--until", "1999-01-01T00:00:00Z"), EX_OK);
+    assert_int_equal(ask(f, "--since", "2020-01-01T00:00:00+01:00"), EX_TEMPFAIL);
+}
+
+static void a_message_is_found_wherever_it_is(void **state)
+{
+    struct fixture *f = *state;
+
+    export_history(f, path, 5);
+    close_spool(f);
+    assert_int_equal(ask(f, "--id", "1"), EX_OK);
+    assert_contains(tool.out, "message   1\n          accepted  ");
+    assert_contains(tool.out, " delivered, after ");
+    assert_contains(tool.out, "seq 1, ");
+    assert_contains(tool.out, "answer    yes: of 1 accepted, 1 delivered\n");
+    assert_int_equal(ask(f, "--id", "5"), EX_OK); /* rejected */
+    assert_contains(tool.out, " rejected: reason_code 0x87, after ");
+    assert_int_equal(ask(f, "--id", "6"), EX_OK); /* evicted */
+    assert_contains(tool.out, "in the database, not yet in the file\n");
+    assert_int_equal(ask(f, "--id", "9"), EX_TEMPFAIL);
+    assert_contains(tool.out, "answer    not yet: of 1 accepted, 1 is still spooled");
+    assert_int_equal(ask(f, "--id", "99"), EX_DATAERR);
+    assert_contains(tool.out, "answer    no: there is no such message in the files, nor in the "
+                              "spool; they begin with seq 1\n");
+    assert_int_equal(ask(f, "--ref", "nothing"), EX_DATAERR);
+}
+
+static void wrong_questions_are_usage(void **state)
+{
+    struct fixture *f = *state;
+
+    export_history(f, path, 7);
+    assert_int_equal(ask(f, "--since", "yesterday"), EX_USAGE);
+    assert_contains(tool.err, "--since yesterday is no time such as");
+    assert_int_equal(ask(f, "--topic", "a/#/b"), EX_USAGE);
+    assert_contains(tool.err, "--topic a/#/b is no topic filter");
+}
+
+static void the_answer_is_in_the_json(void **state)
+{
+    struct fixture *f = *state;
+
+    export_history(f, path, 5);
+    close_spool(f);
+    assert_int_equal(TOOL_RUN(&tool, cli_audit, "audit", "--json", "--id", "5", path), EX_OK);
+    assert_contains(tool.out,
+                    "\"answer\":{\"verdict\":\"all\",\"text\":\"yes: of 1 accepted, 0 "
+                    "delivered, 1 explained (1 rejected); whether others are still "
+                    "spooled is not known");
+    assert_contains(tool.out,
+                    "\"spooled\":null,\"kept_aside\":null,\"messages\":[{\"file\":\"");
+    assert_contains(tool.out, "\"line\":5,\"record\":{\"seq\":5,");
+    assert_int_equal(TOOL_RUN(&tool, cli_audit, "audit", "--json", "--id", "9", "--directory",
+                              f->directory, path),
+                     EX_TEMPFAIL);
+    assert_contains(tool.out, "\"verdict\":\"spooled\"");
+    assert_contains(tool.out, "\"spooled\":1,\"kept_aside\":0,\"messages\":[]}}\n");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         CASE(a_whole_export_has_the_sums_of_the_ledger),
+        CASE(a_question_is_answered_from_files_and_database),
+        CASE(a_message_is_found_wherever_it_is),
+        CASE(wrong_questions_are_usage),
+        CASE(the_answer_is_in_the_json),
         CASE(rows_that_wait_for_the_export_are_counted_from_the_database),
         CASE(a_file_that_was_cut_is_found_by_the_cursor),
         CASE(an_older_copy_of_the_database_is_found),

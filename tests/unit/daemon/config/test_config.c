@@ -2104,6 +2104,8 @@ static const struct {
     VALUE("audit.keep", BROKER "audit: { keep = \"1d\"; };", audit.keep_ms),
     VALUE("audit.max_waiting", BROKER "audit: { max_waiting = 1000; };", audit.max_waiting),
     VALUE("audit.when_full", BROKER "audit: { when_full = \"prune\"; };", audit.when_full),
+    VALUE("audit.seal", BROKER "audit: { seal = \"0\"; };", audit.seal_ms),
+    VALUE("audit.seal_topic", BROKER "audit: { seal_topic = \"s\"; };", audit.seal_topic),
     VALUE("access", BROKER "access = ( { user = 0; } );", access_count),
     VALUE("status_interval", BROKER "status_interval = \"1s\";", status_interval_ms),
     VALUE("log_level", BROKER "log_level = \"debug\";", log_level),

@@ -1,0 +1,246 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * seals.c - do the seals of audit files hold, and if not, from which line on?
+ *
+ * A seal has the number of lines since the one before it and a mark for each. The first
+ * mark that differs is at the first line that was changed, removed or added, or by a
+ * chance of one in 64 at the next. If all marks are equal, the digest differs because of
+ * the seal's own line, or because of the seal before it.
+ */
+#include "cli/audit/check.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/view.h"
+#include "cli/audit/seals.h"
+#include "cli/lines.h"
+#include "daemon/seal/seal.h"
+#include "daemon/seal/sha256.h"
+
+void audit_begin_seals(struct seals *seals)
+{
+    seal_begin(&seals->chain);
+    seals->is_first = true;
+}
+
+void audit_lose_seals(struct seals *seals)
+{
+    seals->is_chained = false;
+    seals->is_first = false;
+    seals->is_run_open = false;
+}
+
+static struct seals_place seals_here(const struct audit_check *check)
+{
+    return (struct seals_place){.file = check->file, .line = check->line};
+}
+
+static void seals_add_line(struct audit_check *check, const struct line *line)
+{
+    struct seals *seals = &check->seals;
+
+    if (seals->chain.lines < SEAL_MARKS_MAX)
+        seals->places[seals->chain.lines] = seals_here(check);
+    seal_add(&seals->chain, view_of(line->text, line->size + !line->torn));
+}
+
+static struct seals_seal seals_describe(const struct audit_check *check,
+                                        const struct seal *seal)
+{
+    struct seals_seal described = {.number = seal->number, .place = seals_here(check)};
+
+    (void)snprintf(described.time, sizeof(described.time), "%.*s", (int)seal->time.size,
+                   view_chars(seal->time));
+    return described;
+}
+
+/* ---- where they differ ---- */
+
+static uint64_t lowest(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
+}
+
+/* How many lines since the last seal have the marks that @seal has. */
+static uint64_t seals_equal_marks(const struct seal_chain *chain, const struct seal *seal)
+{
+    uint64_t count = lowest(lowest(chain->lines, SEAL_MARKS_MAX), seal->marks.size);
+    uint64_t equal = 0;
+
+    while (equal < count && chain->marks[equal] == view_chars(seal->marks)[equal])
+        equal++;
+    return equal;
+}
+
+/* "between the seals 12 (FILE:3) and 13 (FILE:9)" */
+static const char *seals_between(const struct audit_check *check,
+                                 const struct seal *seal,
+                                 char text[static AUDIT_TEXT_MAX])
+{
+    const struct seals_seal *last = &check->seals.last;
+
+    (void)snprintf(text, AUDIT_TEXT_MAX,
+                   "between the seals %" PRIu64 " (%.150s:%" PRIu64 ") and %" PRIu64
+                   " (%.150s:%" PRIu64 ")",
+                   last->number, last->place.file ? last->place.file : "", last->place.line,
+                   seal->number, check->file, check->line);
+    return text;
+}
+
+/* The line @at since the last seal is not what was sealed there. */
+static void seals_report_line(struct audit_check *check, const struct seal *seal, uint64_t at)
+{
+    const struct seals *seals = &check->seals;
+    const struct seals_place *place = &seals->places[at];
+    uint64_t lines = seals->chain.lines;
+    char between[AUDIT_TEXT_MAX];
+
+    (void)seals_between(check, seal, between);
+    if (lines == seal->lines)
+        audit_add_problem_at(check, place->file, place->line,
+                             "this is the first line that was changed, %s", between);
+    else if (lines < seal->lines)
+        audit_add_problem_at(check, place->file, place->line,
+                             "%" PRIu64 " line%s removed; this is the first line that is not "
+                             "what was sealed, %s",
+                             seal->lines - lines, seal->lines - lines == 1 ? " was" : "s were",
+                             between);
+    else
+        audit_add_problem_at(
+            check, place->file, place->line,
+            "%" PRIu64 " line%s added; this is the first line that is not what "
+            "was sealed, %s",
+            lines - seal->lines, lines - seal->lines == 1 ? " was" : "s were", between);
+}
+
+static void seals_report(struct audit_check *check, const struct seal *seal)
+{
+    struct seals *seals = &check->seals;
+    uint64_t lines = seals->chain.lines, equal = seals_equal_marks(&seals->chain, seal);
+    char between[AUDIT_TEXT_MAX];
+
+    (void)seals_between(check, seal, between);
+    if (seal->number != seals->last.number + 1)
+        audit_add_problem(check, "seals were removed or added %s", between);
+    else if (equal < lowest(lowest(lines, seal->lines), seal->marks.size))
+        seals_report_line(check, seal, equal);
+    else if (lines < seal->lines)
+        audit_add_problem(check, "%" PRIu64 " line%s removed before this seal, %s",
+                          seal->lines - lines, seal->lines - lines == 1 ? " was" : "s were",
+                          between);
+    else if (lines > seal->lines && seal->lines < SEAL_MARKS_MAX)
+        seals_report_line(check, seal, seal->lines);
+    else if (lines > SEAL_MARKS_MAX)
+        audit_add_problem(check, "a line beyond the first %d was changed, %s", SEAL_MARKS_MAX,
+                          between);
+    else if (!seals->is_doubtful)
+        audit_add_problem(check, "this seal was changed: its digest is not that of the lines "
+                                 "before it and of its own, which do agree with its marks");
+    seals->is_doubtful = equal == lines && lines == seal->lines;
+}
+
+/* ---- seals ---- */
+
+static void seals_hold(struct seals *seals, const struct seals_seal *here, uint64_t lines)
+{
+    bool is_new = !seals->is_run_open;
+
+    seals->held++;
+    seals->is_run_open = true;
+    seals->run_count += is_new;
+    if (seals->run_count > SEALS_RUNS_MAX)
+        return;
+    struct seals_run *run = &seals->runs[seals->run_count - 1];
+    if (is_new)
+        *run = (struct seals_run){.first = *here};
+    run->last = *here;
+    run->lines += lines;
+}
+
+static void seals_note_start(struct audit_check *check,
+                             const struct seal *seal,
+                             const struct seals_seal *here)
+{
+    struct seals *seals = &check->seals;
+
+    seals->unsealed += seals->chain.lines;
+    seals->is_run_open = false;
+    if (seals->start_count++ >= SEALS_STARTS_MAX)
+        return;
+    struct seals_start *start = &seals->starts[seals->start_count - 1];
+    start->seal = *here;
+    (void)snprintf(start->why, sizeof(start->why), "%.*s", (int)seal->why.size,
+                   view_chars(seal->why));
+}
+
+/* The first seal of files that begin within a chain: it is verified if it has the digest
+ * before it, which it has if its lines begin with the file. */
+static bool seals_take_prev(struct seals *seals, const struct seal *seal)
+{
+    if (!seals->is_first || !seal->has_prev)
+        return false;
+    memcpy(seals->chain.digest, seal->prev, sizeof(seal->prev));
+    seals->last.number = seal->number - 1;
+    return true;
+}
+
+static void seals_check(struct audit_check *check, const struct seal *seal)
+{
+    struct seals *seals = &check->seals;
+    struct seals_seal here = seals_describe(check, seal);
+    bool starts = seal->why.size > 0;
+    uint8_t expected[SHA256_SIZE];
+
+    if (starts)
+        seals_note_start(check, seal, &here);
+    else if (!seals->is_chained && !seals_take_prev(seals, seal)) {
+        /* What is before it is in no file given, or could not be read. */
+        seals->unsealed += seals->chain.lines;
+        seals_hold(seals, &here, 0);
+        return;
+    }
+    seal_expect(&seals->chain, seal, expected);
+    bool is_next = starts || seal->number == seals->last.number + 1;
+    if (is_next && memcmp(expected, seal->digest, sizeof(expected)) == 0) {
+        seals_hold(seals, &here, starts ? 0 : seals->chain.lines);
+        seals->is_doubtful = false;
+        return;
+    }
+    seals->is_run_open = false;
+    if (starts)
+        audit_add_problem(check, "this seal, with which a chain starts, was changed");
+    else
+        seals_report(check, seal);
+}
+
+static void seals_take(struct audit_check *check, const struct line *line)
+{
+    struct seals *seals = &check->seals;
+    struct seal seal;
+
+    seals->count++;
+    if (line->torn || !seal_parse(line->text, line->size, &seal)) {
+        audit_add_problem(check, "this seal is unreadable: it was changed");
+        audit_lose_seals(seals);
+        return;
+    }
+    seals_check(check, &seal);
+    audit_find_far(check, &seal);
+    seals->last = seals_describe(check, &seal);
+    seals->is_chained = true;
+    seals->is_first = false;
+    seal_resume(&seals->chain, seal.number, seal.digest);
+}
+
+bool audit_take_seal_line(struct audit_check *check, const struct line *line)
+{
+    bool is_seal = seal_is_line(line->text, line->size);
+
+    if (is_seal)
+        seals_take(check, line);
+    else
+        seals_add_line(check, line);
+    return is_seal;
+}

@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * seals.h - how far the seals of audit files hold
+ *
+ * Lines are added in the order of the files. What a seal does not confirm is reported
+ * with the line at which the files begin to differ from what was sealed.
+ *
+ * Invariant: the memory does not depend on the files. Thread: the tool has one.
+ */
+#ifndef MQTT_SPOOLD_CLI_AUDIT_SEALS_H
+#define MQTT_SPOOLD_CLI_AUDIT_SEALS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "daemon/seal/seal.h"
+
+/* Runs of seals that hold, and beginnings of chains, of which more are only counted. */
+#define SEALS_RUNS_MAX   16
+#define SEALS_STARTS_MAX 16
+#define SEALS_TIME_MAX   32
+
+struct seals_place {
+    const char *file; /* borrowed from the arguments */
+    uint64_t line;
+};
+
+/* A seal that was read. */
+struct seals_seal {
+    uint64_t number;
+    struct seals_place place;
+    char time[SEALS_TIME_MAX];
+};
+
+/* Seals that follow each other, and that nothing contradicts. */
+struct seals_run {
+    struct seals_seal first;
+    struct seals_seal last;
+    uint64_t lines; /* that they seal */
+};
+
+struct seals_start {
+    struct seals_seal seal;
+    char why[SEAL_WHY_MAX];
+};
+
+struct seals {
+    struct seal_chain chain; /* behind the seal that was read last */
+    bool is_chained;         /* there is one, and nothing since was unreadable */
+    bool is_doubtful;        /* its own line was changed */
+    bool is_first;           /* none was read so far */
+    struct seals_seal last;
+    struct seals_place places[SEAL_MARKS_MAX]; /* of the lines since then */
+    bool is_run_open;
+    uint64_t count;
+    uint64_t held;     /* of these, nothing contradicts */
+    uint64_t unsealed; /* lines that no seal covers, except those after the last one */
+    uint64_t run_count;
+    struct seals_run runs[SEALS_RUNS_MAX];
+    uint64_t start_count;
+    struct seals_start starts[SEALS_STARTS_MAX];
+};
+
+#endif

@@ -1,0 +1,315 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * test_audit_seals.c - tests of the seals in `mqtt-spool audit`: lines and seals, of which
+ * each case changes some, and what the verification names
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <sysexits.h>
+
+#include "base/view.h"
+#include "cli/cli.h"
+#include "daemon/seal/seal.h"
+#include "tests/support/spool_fixture.h"
+#include "tests/support/tool_fixture.h"
+
+#define LINES_MAX 64
+#define LINE_SIZE 1024
+
+static struct tool tool;
+static struct seal_chain chain;
+static char lines[LINES_MAX][LINE_SIZE];
+static unsigned line_count;
+static uint64_t last_seq;
+
+static int setup_case(void **state)
+{
+    memset(&tool, 0, sizeof(tool));
+    line_count = 0;
+    last_seq = 0;
+    seal_begin(&chain);
+    return setup_closed(state);
+}
+
+static void add_seal(const char *why, bool has_prev)
+{
+    struct seal_text text;
+
+    seal_write(&chain,
+               &(struct seal_facts){.time_ms = INT64_C(1793536500004),
+                                    .seq = last_seq,
+                                    .why = why,
+                                    .has_prev = has_prev},
+               &text);
+    assert_true(text.size < LINE_SIZE);
+    memcpy(lines[line_count], text.line, text.size);
+    lines[line_count++][text.size] = '\0';
+    seal_note(&chain, &text);
+}
+
+static void add_records(unsigned count)
+{
+    while (count-- > 0) {
+        char *line = lines[line_count++];
+
+        last_seq++;
+        (void)snprintf(line, LINE_SIZE,
+                       "{\"seq\":%" PRIu64 ",\"time\":\"2026-11-01T12:00:00.000Z\","
+                       "\"outcome\":\"delivered\",\"id\":%" PRIu64 ",\"lane\":\"default\","
+                       "\"client\":\"c\",\"uid\":1000,\"topic\":\"t\",\"qos\":1,\"bytes\":4,"
+                       "\"accepted\":\"2026-11-01T11:59:59.000Z\",\"age_ms\":1000,"
+                       "\"attempts\":1}\n",
+                       last_seq, last_seq);
+        seal_add(&chain, view_of_text(line));
+    }
+}
+
+/* Line 1: a start; 2 to 4, sealed by 5; 6 to 8, sealed by 9; 10. */
+static void add_usual(void)
+{
+    add_seal("new_file", false);
+    add_records(3);
+    add_seal(NULL, false);
+    add_records(3);
+    add_seal(NULL, false);
+    add_records(1);
+}
+
+static int audit_with(const char *option, const char *value)
+{
+    static char text[LINES_MAX * LINE_SIZE];
+
+    text[0] = '\0';
+    for (unsigned i = 0; i < line_count; i++)
+        (void)strcat(text, lines[i]);
+    tool.input = text;
+    return option ? TOOL_RUN(&tool, cli_audit, "audit", option, value, "-")
+                  : TOOL_RUN(&tool, cli_audit, "audit", "-");
+}
+
+static int audit(void)
+{
+    return audit_with(NULL, NULL);
+}
+
+static void remove_line(unsigned line)
+{
+    memmove(lines[line - 1], lines[line], (line_count - line) * LINE_SIZE);
+    line_count--;
+}
+
+/* The first @from of the line becomes @to, which is as long. */
+static void change(unsigned line, const char *from, const char *to)
+{
+    char *at = strstr(lines[line - 1], from);
+
+    assert_non_null(at);
+    memcpy(at, to, strlen(to));
+}
+
+static void expect_problem(const char *part)
+{
+    assert_int_equal(audit(), EX_DATAERR);
+    assert_contains(tool.out, part);
+    assert_string_equal(tool.err, "");
+}
+
+static void seals_that_hold_are_described(void **state)
+{
+    (void)state;
+    add_usual();
+    assert_int_equal(audit(), EX_OK);
+    assert_contains(
+        tool.out,
+        "seals     3, of which 3 hold\n"
+        "          6 lines from seal 1 (standard input:1, 2026-11-01T12:35:00.004Z) to seal 3 "
+        "(standard input:9, 2026-11-01T12:35:00.004Z)\n"
+        "          a chain starts at seal 1 (standard input:1, 2026-11-01T12:35:00.004Z): "
+        "new_file\n"
+        "          1 line after the last one\n");
+    assert_int_equal(TOOL_RUN(&tool, cli_audit, "audit", "--json", "-"), EX_OK);
+    assert_contains(
+        tool.out, "\"seals\":{\"count\":3,\"hold\":3,\"lines_unsealed\":0,"
+                  "\"lines_after_last\":1,\"runs\":[{\"from\":{\"seal\":1,\"file\":\"standard "
+                  "input\",\"line\":1,");
+    assert_contains(tool.out, "\"why\":\"new_file\"}]}");
+}
+
+static void lines_before_the_chain_are_no_problem(void **state)
+{
+    (void)state;
+    add_records(2);
+    add_seal("no_seal", false);
+    add_records(2);
+    add_seal(NULL, false);
+    assert_int_equal(audit(), EX_OK);
+    assert_contains(tool.out, "          2 lines before or between them without a seal\n");
+}
+
+static void a_line_that_was_changed_is_named(void **state)
+{
+    (void)state;
+    add_usual();
+    change(7, "\"bytes\":4", "\"bytes\":5");
+    expect_problem("standard input:7: this is the first line that was changed, between the "
+                   "seals 2 (standard input:5) and 3 (standard input:9)");
+    assert_contains(tool.out, "seals     3, of which 2 hold\n");
+}
+
+static void a_line_that_was_removed_is_named(void **state)
+{
+    (void)state;
+    add_usual();
+    remove_line(7);
+    expect_problem("standard input:7: 1 line was removed; this is the first line that is not "
+                   "what was sealed");
+}
+
+static void a_last_line_that_was_removed_is_named_at_its_seal(void **state)
+{
+    (void)state;
+    add_usual();
+    remove_line(8);
+    expect_problem(
+        "standard input:8: 1 line was removed before this seal, between the seals 2");
+}
+
+static void a_line_that_was_added_is_named(void **state)
+{
+    static const char admin[] =
+        "{\"admin\":\"hold\",\"time\":\"2026-11-01T12:34:58.120Z\",\"uid\":0}\n";
+
+    (void)state;
+    add_usual();
+    memmove(lines[8], lines[7], 3 * LINE_SIZE);
+    memcpy(lines[7], admin, sizeof(admin));
+    line_count++;
+    expect_problem("standard input:8: 1 line was added; this is the first line that is not "
+                   "what was sealed");
+    remove_line(8);
+    memmove(lines[9], lines[8], 2 * LINE_SIZE);
+    memcpy(lines[8], admin, sizeof(admin)); /* before the seal */
+    line_count++;
+    expect_problem("standard input:9: 1 line was added");
+}
+
+static void a_seal_that_was_changed_is_named(void **state)
+{
+    (void)state;
+    add_usual();
+    change(5, "2026", "2025");
+    expect_problem("standard input:5: this seal was changed");
+    change(5, "2025", "2026");
+    change(5, "\"sha256\":\"", "\"sha256\":\"x");
+    expect_problem("standard input:5: this seal is unreadable");
+    change(1, "new_file", "old_file");
+    expect_problem("standard input:1: this seal, with which a chain starts, was changed");
+}
+
+static void a_digest_that_was_changed_is_named_once(void **state)
+{
+    char *digest;
+
+    (void)state;
+    add_usual();
+    digest = strstr(lines[4], "\"sha256\":\"") + 10;
+    *digest = *digest == '0' ? '1' : '0';
+    expect_problem("NOT SOUND: 1 problem\n");
+    assert_contains(tool.out, "standard input:5: this seal was changed");
+}
+
+static void a_seal_that_was_removed_is_named(void **state)
+{
+    (void)state;
+    add_usual();
+    remove_line(5);
+    expect_problem("standard input:8: seals were removed or added between the seals 1 "
+                   "(standard input:1) and 3 (standard input:8)");
+}
+
+static void files_may_begin_within_a_chain(void **state)
+{
+    (void)state;
+    add_usual();
+    remove_line(1); /* the first seal has no digest of the one before it */
+    assert_int_equal(audit(), EX_OK);
+    assert_contains(tool.out, "          3 lines before or between them without a seal\n");
+    line_count = 0;
+    add_records(2);
+    line_count = 0;
+    seal_resume(&chain, 7, chain.digest);
+    last_seq = 20;
+    add_records(2);
+    add_seal(NULL, true);
+    assert_int_equal(audit(), EX_OK);
+    assert_contains(tool.out, "          2 lines from seal 8 (standard input:3");
+    change(2, "\"bytes\":4", "\"bytes\":5");
+    expect_problem("standard input:2: this is the first line that was changed");
+}
+
+static void seals_that_were_kept_elsewhere_are_compared(void **state)
+{
+    const struct fixture *f = *state;
+    char path[256], text[4 * LINE_SIZE];
+
+    add_usual();
+    (void)snprintf(text, sizeof(text), "%s%s%s", lines[0], lines[4], lines[8]);
+    tool_write(path, f->directory, "kept", text);
+    assert_int_equal(audit_with("--seals", path), EX_OK);
+    assert_contains(tool.out,
+                    "          3 of 3 seals that were kept elsewhere are in the files\n");
+    line_count = 8; /* the end was cut, with its seal */
+    assert_int_equal(audit(), EX_OK);
+    assert_int_equal(audit_with("--seals", path), EX_DATAERR);
+    assert_contains(tool.out,
+                    "kept:3: this seal (3, of seq 6) was published, and is not in the "
+                    "audit files: their end was cut");
+    tool_write(path, f->directory, "kept", "{\"seal\":1}\n");
+    assert_int_equal(audit_with("--seals", path), EX_DATAERR);
+    assert_contains(tool.err, "kept:1 is no seal");
+    assert_int_equal(audit_with("--seals", "/nowhere"), EX_UNAVAILABLE);
+    assert_contains(tool.err, "cannot open the seals /nowhere");
+}
+
+static void older_seals_that_were_kept_are_no_problem(void **state)
+{
+    const struct fixture *f = *state;
+    char path[256];
+
+    add_usual();
+    tool_write(path, f->directory, "kept", lines[4]);
+    memmove(lines[0], lines[5], 5 * LINE_SIZE);
+    line_count = 5;
+    assert_int_equal(audit_with("--seals", path), EX_OK);
+    assert_contains(tool.out, "0 of 1 seals that were kept elsewhere are in the files, 1 are "
+                              "older\n");
+}
+
+int main(void)
+{
+#define CASE(name) cmocka_unit_test_setup_teardown(name, setup_case, teardown)
+    const struct CMUnitTest tests[] = {
+        CASE(seals_that_hold_are_described),
+        CASE(lines_before_the_chain_are_no_problem),
+        CASE(a_line_that_was_changed_is_named),
+        CASE(a_line_that_was_removed_is_named),
+        CASE(a_last_line_that_was_removed_is_named_at_its_seal),
+        CASE(a_line_that_was_added_is_named),
+        CASE(a_seal_that_was_changed_is_named),
+        CASE(a_digest_that_was_changed_is_named_once),
+        CASE(a_seal_that_was_removed_is_named),
+        CASE(files_may_begin_within_a_chain),
+        CASE(seals_that_were_kept_elsewhere_are_compared),
+        CASE(older_seals_that_were_kept_are_no_problem),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
