@@ -37,7 +37,7 @@ def sources(pattern):
 
 
 # What has no comments, or is the licence.
-NO_LICENCE_LINE = re.compile(r"(\.md|\.json|LICENSE|\.git-blame-ignore-revs)$|^tests/fuzz/corpus/")
+NO_LICENCE_LINE = re.compile(r"(\.md|\.json|\.png|LICENSE|\.git-blame-ignore-revs)$|^tests/fuzz/corpus/")
 
 
 @case
