@@ -17,7 +17,6 @@
 #include "cli/audit/seals.h"
 #include "cli/lines.h"
 #include "daemon/seal/seal.h"
-#include "daemon/seal/sha256.h"
 #include "store/spool.h"
 
 #define AUDIT_PROBLEMS_MAX 20 /* more are only counted */
@@ -42,25 +41,6 @@ struct audit_database {
     uint64_t last_seq;
     uint64_t waiting; /* rows that are in the database and not in the files */
     uint64_t pruned;  /* numbers after the files' end whose rows were pruned */
-};
-
-/* Seals that were kept elsewhere. */
-struct far_seal {
-    uint8_t digest[SHA256_SIZE];
-    uint64_t number;
-    uint64_t seq;
-    uint64_t line; /* of their file */
-    bool is_found; /* in the audit files */
-};
-
-struct far_seals {
-    const char *file; /* NULL: none was given */
-    struct far_seal *seals;
-    size_t count;
-    size_t size;
-    uint64_t found;
-    uint64_t older; /* than the first line of the files */
-    uint64_t missing;
 };
 
 /* @object: a line of a file, which may be unsound; @size: with its newline. */
@@ -91,7 +71,6 @@ struct audit_check {
     bool is_rotated; /* no line was read, and rotated files beside the last one explain that */
     struct id_set ids;
     struct seals seals;
-    struct far_seals far;
     struct question question;
     uint64_t problem_count;
     struct audit_problem problems[AUDIT_PROBLEMS_MAX];

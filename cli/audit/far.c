@@ -10,6 +10,7 @@
 
 #include "base/cleanup.h"
 #include "base/view.h"
+#include "cli/audit/seals.h"
 #include "cli/cli.h"
 #include "cli/lines.h"
 #include "daemon/seal/seal.h"
@@ -35,7 +36,7 @@ static int far_compare(const void *a, const void *b)
 
 void audit_find_far(struct audit_check *check, const struct seal *seal)
 {
-    struct far_seals *far = &check->far;
+    struct far_seals *far = &check->seals.far;
     struct far_seal wanted;
     size_t low = 0, high = far->count;
 
@@ -120,7 +121,7 @@ int audit_read_far(struct audit_check *check, const char *file)
     AUTO_CLOSE int fd = open(file, O_RDONLY | O_CLOEXEC);
     struct lines lines;
 
-    check->far.file = file;
+    check->seals.far.file = file;
     if (fd < 0) {
         int code = errno == EACCES ? EX_NOPERM : EX_UNAVAILABLE;
 
@@ -128,16 +129,17 @@ int audit_read_far(struct audit_check *check, const char *file)
         return code;
     }
     lines_init(&lines, fd, FAR_LINE_MAX);
-    int code = far_read_lines(&check->far, &lines);
+    int code = far_read_lines(&check->seals.far, &lines);
     lines_done(&lines);
-    if (check->far.count > 0)
-        qsort(check->far.seals, check->far.count, sizeof(*check->far.seals), far_compare);
+    if (check->seals.far.count > 0)
+        qsort(check->seals.far.seals, check->seals.far.count, sizeof(*check->seals.far.seals),
+              far_compare);
     return code;
 }
 
 void audit_compare_far(struct audit_check *check)
 {
-    struct far_seals *far = &check->far;
+    struct far_seals *far = &check->seals.far;
     const struct far_seal *first = NULL;
 
     for (size_t i = 0; i < far->count; i++) {
@@ -164,5 +166,5 @@ void audit_compare_far(struct audit_check *check)
 
 void audit_free_far(struct audit_check *check)
 {
-    free(check->far.seals);
+    free(check->seals.far.seals);
 }

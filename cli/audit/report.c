@@ -44,7 +44,7 @@ static void print_starts(const struct seals *seals)
 
 static void print_far(const struct audit_check *check)
 {
-    const struct far_seals *far = &check->far;
+    const struct far_seals *far = &check->seals.far;
 
     if (!far->file)
         return;
@@ -60,7 +60,7 @@ static void print_seals(const struct audit_check *check)
     const struct seals *seals = &check->seals;
 
     if (seals->count == 0) {
-        if (check->far.file)
+        if (check->seals.far.file)
             puts("seals     none in the files");
         return;
     }
@@ -280,8 +280,8 @@ static void write_seals(struct json *json, const struct audit_check *check)
         json_close_object(json);
     }
     json_close_array(json);
-    if (check->far.file)
-        write_far(json, &check->far);
+    if (check->seals.far.file)
+        write_far(json, &check->seals.far);
     json_close_object(json);
 }
 

@@ -11,9 +11,11 @@
 #define MQTT_SPOOLD_CLI_AUDIT_SEALS_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "daemon/seal/seal.h"
+#include "daemon/seal/sha256.h"
 
 /* Runs of seals that hold, and beginnings of chains, of which more are only counted. */
 #define SEALS_RUNS_MAX   16
@@ -44,6 +46,25 @@ struct seals_start {
     char why[SEAL_WHY_MAX];
 };
 
+/* Seals that were kept elsewhere. */
+struct far_seal {
+    uint8_t digest[SHA256_SIZE];
+    uint64_t number;
+    uint64_t seq;
+    uint64_t line; /* of their file */
+    bool is_found; /* in the audit files */
+};
+
+struct far_seals {
+    const char *file; /* NULL: none was given */
+    struct far_seal *seals;
+    size_t count;
+    size_t size;
+    uint64_t found;
+    uint64_t older; /* than the first line of the files */
+    uint64_t missing;
+};
+
 struct seals {
     struct seal_chain chain; /* behind the seal that was read last */
     bool is_chained;         /* there is one, and nothing since was unreadable */
@@ -59,6 +80,7 @@ struct seals {
     struct seals_run runs[SEALS_RUNS_MAX];
     uint64_t start_count;
     struct seals_start starts[SEALS_STARTS_MAX];
+    struct far_seals far;
 };
 
 #endif
