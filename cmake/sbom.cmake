@@ -4,13 +4,38 @@
 #
 # The same sources and packages give the same file: no time, except that of SOURCE_DATE_EPOCH, and a
 # serial number from the content. tests/sbom.py compares it with the programs.
+#
+# It is written by each build, because packages may be upgraded after the tree was configured: cmake
+# runs this file again, as a script.
+if(NOT CMAKE_SCRIPT_MODE_FILE)
+    set(values "")
+    foreach(name IN ITEMS PROJECT_VERSION PROJECT_DESCRIPTION PROJECT_BINARY_DIR PKG_CONFIG_EXECUTABLE CMAKE_C_COMPILER
+            PAHO_LINK PAHO_LIBRARY OPENSSL_CRYPTO_LIBRARY SQLITE_LINK_LIBRARIES LIBCONFIG_LINK_LIBRARIES
+            SYSTEMD_LINK_LIBRARIES JANSSON_LINK_LIBRARIES MOSQUITTO_LINK_LIBRARIES ZLIB_LINK_LIBRARIES)
+        string(APPEND values "set(${name} [[${${name}}]])\n")
+    endforeach()
+    # A tool chain for another architecture sets these.
+    foreach(name IN ITEMS PKG_CONFIG_PATH PKG_CONFIG_LIBDIR PKG_CONFIG_SYSROOT_DIR)
+        if(DEFINED ENV{${name}})
+            string(APPEND values "set(ENV{${name}} [[$ENV{${name}}]])\n")
+        endif()
+    endforeach()
+    file(WRITE "${PROJECT_BINARY_DIR}/sbom-values.cmake" "${values}")
+    add_custom_target(sbom ALL
+        COMMAND ${CMAKE_COMMAND} -D VALUES=${PROJECT_BINARY_DIR}/sbom-values.cmake -P ${CMAKE_CURRENT_LIST_FILE}
+        BYPRODUCTS ${PROJECT_BINARY_DIR}/sbom.cdx.json
+        COMMENT "Writing the bill of materials")
+    install(FILES "${PROJECT_BINARY_DIR}/sbom.cdx.json" DESTINATION ${CMAKE_INSTALL_DATADIR}/mqtt-spoold)
+    return()
+endif()
+cmake_minimum_required(VERSION 3.25)
+include("${VALUES}")
+find_program(SPOOLD_DPKG_QUERY dpkg-query)
 
 # spoold_sbom_package(FILE ret_name ret_version): the Debian package that FILE is of, "" if none is known.
 function(spoold_sbom_package file ret_name ret_version)
     set(${ret_name} "" PARENT_SCOPE)
     set(${ret_version} "" PARENT_SCOPE)
-    find_program(SPOOLD_DPKG_QUERY dpkg-query)
-    mark_as_advanced(SPOOLD_DPKG_QUERY)
     if(NOT SPOOLD_DPKG_QUERY)
         return()
     endif()
@@ -81,7 +106,10 @@ execute_process(COMMAND "${CMAKE_C_COMPILER}" -print-file-name=libc.so.6
     OUTPUT_VARIABLE spoold_libc OUTPUT_STRIP_TRAILING_WHITESPACE)
 file(STRINGS "${spoold_libc}" spoold_libc_version REGEX "release version [0-9.]+[0-9]" LIMIT_COUNT 1)
 string(REGEX REPLACE ".*release version ([0-9.]+[0-9]).*" "\\1" spoold_libc_version "${spoold_libc_version}")
-list(GET OPENSSL_CRYPTO_LIBRARIES 0 spoold_crypto)
+foreach(module IN ITEMS sqlite3 libcrypto libconfig libsystemd jansson libmosquitto zlib)
+    execute_process(COMMAND "${PKG_CONFIG_EXECUTABLE}" --modversion ${module}
+        OUTPUT_VARIABLE spoold_version_${module} OUTPUT_STRIP_TRAILING_WHITESPACE COMMAND_ERROR_IS_FATAL ANY)
+endforeach()
 
 if(PAHO_LINK STREQUAL "static")
     set(spoold_paho_linkage static)
@@ -95,19 +123,19 @@ set(spoold_sbom_components "")
 set(spoold_sbom_names "")
 spoold_sbom_component(paho.mqtt.c "${spoold_paho_version}" "EPL-2.0 OR BSD-3-Clause" eclipse:paho_mqtt_c
     "mqtt-spoold" ${spoold_paho_linkage} "${PAHO_LIBRARY}" ${spoold_paho_shared})
-spoold_sbom_component(sqlite "${SQLITE_VERSION}" "blessing" sqlite:sqlite
+spoold_sbom_component(sqlite "${spoold_version_sqlite3}" "blessing" sqlite:sqlite
     "mqtt-spoold mqtt-spool" dynamic "${SQLITE_LINK_LIBRARIES}" libsqlite3.so)
-spoold_sbom_component(openssl "${OPENSSL_VERSION}" "Apache-2.0" openssl:openssl
-    "mqtt-spoold mqtt-spool" dynamic "${spoold_crypto}" libssl.so libcrypto.so)
-spoold_sbom_component(libconfig "${LIBCONFIG_VERSION}" "LGPL-2.1-or-later" hyperrealm:libconfig
+spoold_sbom_component(openssl "${spoold_version_libcrypto}" "Apache-2.0" openssl:openssl
+    "mqtt-spoold mqtt-spool" dynamic "${OPENSSL_CRYPTO_LIBRARY}" libssl.so libcrypto.so)
+spoold_sbom_component(libconfig "${spoold_version_libconfig}" "LGPL-2.1-or-later" hyperrealm:libconfig
     "mqtt-spoold mqtt-spool" dynamic "${LIBCONFIG_LINK_LIBRARIES}" libconfig.so)
-spoold_sbom_component(libsystemd "${SYSTEMD_VERSION}" "LGPL-2.1-or-later" systemd_project:systemd
+spoold_sbom_component(libsystemd "${spoold_version_libsystemd}" "LGPL-2.1-or-later" systemd_project:systemd
     "mqtt-spoold" dynamic "${SYSTEMD_LINK_LIBRARIES}" libsystemd.so)
-spoold_sbom_component(jansson "${JANSSON_VERSION}" "MIT" jansson_project:jansson
+spoold_sbom_component(jansson "${spoold_version_jansson}" "MIT" jansson_project:jansson
     "mqtt-spoold mqtt-spool" dynamic "${JANSSON_LINK_LIBRARIES}" libjansson.so)
-spoold_sbom_component(mosquitto "${MOSQUITTO_VERSION}" "EPL-2.0 OR BSD-3-Clause" eclipse:mosquitto
+spoold_sbom_component(mosquitto "${spoold_version_libmosquitto}" "EPL-2.0 OR BSD-3-Clause" eclipse:mosquitto
     "mqtt-spool" dynamic "${MOSQUITTO_LINK_LIBRARIES}" libmosquitto.so)
-spoold_sbom_component(zlib "${ZLIB_VERSION}" "Zlib" zlib:zlib
+spoold_sbom_component(zlib "${spoold_version_zlib}" "Zlib" zlib:zlib
     "mqtt-spool" dynamic "${ZLIB_LINK_LIBRARIES}" libz.so)
 spoold_sbom_component(glibc "${spoold_libc_version}" "LGPL-2.1-or-later" gnu:glibc
     "mqtt-spoold mqtt-spool" dynamic "${spoold_libc}" libc.so)
@@ -149,4 +177,3 @@ file(CONFIGURE OUTPUT "${PROJECT_BINARY_DIR}/sbom.cdx.json" @ONLY CONTENT [[
   ]
 }
 ]])
-install(FILES "${PROJECT_BINARY_DIR}/sbom.cdx.json" DESTINATION ${CMAKE_INSTALL_DATADIR}/mqtt-spoold)

@@ -26,6 +26,9 @@ LINES_PERCENT = 85
 # Folders below it, each with its reason.
 REASONS = {
     "daemon": "its files are run as a program only: test_life.py and test_config.py of integration",
+    "cli/bundle": "it collects what a running gateway has: tests/integration/test_bundle.py",
+    "cli/doctor": "its steps run in a process of their own, against brokers: "
+                  "tests/integration/test_doctor.py",
 }
 
 Share = collections.namedtuple("Share", "lines branches total")

@@ -6,6 +6,7 @@
  * owner may read it.
  */
 #include "base/cleanup.h"
+#include "base/json.h"
 #include "base/text.h"
 #include "base/view.h"
 #include "cli/bundle/archive.h"
@@ -17,12 +18,15 @@
 #include "daemon/config/config.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sysexits.h>
 
 enum { LINES_DEFAULT = 2000, AUDIT_DEFAULT = 1000, LINES_MAX = 100000, MODE = 0600 };
+/* A path, each byte of it an escape, and two numbers. */
+#define JSON_MAX ((size_t)8 * PATH_MAX)
 
 static const char help_text[] =
     "Usage: mqtt-spool bundle [OPTION]... FILE.tar.gz\n"
@@ -36,6 +40,7 @@ static const char help_text[] =
     "      --no-topics      a number in the place of each topic\n"
     "      --log-lines N    lines of the log (default 2000)\n"
     "      --audit-lines N  lines of the audit file (default 1000)\n"
+    "      --json           one JSON object with the result\n"
     "\n"
     "Exit codes: 0 written; 64 usage; 69 it cannot be written; 77 not allowed.\n";
 
@@ -115,13 +120,20 @@ static int write_archive(struct bundle *bundle, struct output *output)
     return EX_UNAVAILABLE;
 }
 
+struct bundle_options {
+    const char *path;
+    bool is_hiding_topics;
+    bool is_json;
+};
+
 static int
-bundle_parse(struct bundle *bundle, bool *is_hiding, int argc, char **argv, const char **ret)
+bundle_parse(struct bundle *bundle, struct bundle_options *ret, int argc, char **argv)
 {
     const struct cli_option options[] = {
-        {.name = "no-topics", .flag = is_hiding},
+        {.name = "no-topics", .flag = &ret->is_hiding_topics},
         {.name = "log-lines", .number = &bundle->log_lines},
         {.name = "audit-lines", .number = &bundle->audit_lines},
+        {.name = "json", .flag = &ret->is_json},
         {.name = NULL},
     };
     int code = cli_parse("bundle", help_text, options, argc, argv);
@@ -132,14 +144,40 @@ bundle_parse(struct bundle *bundle, bool *is_hiding, int argc, char **argv, cons
         return cli_usage("bundle", "name one file to write");
     if (bundle->log_lines > LINES_MAX || bundle->audit_lines > LINES_MAX)
         return cli_usage("bundle", "at most %d lines are collected", LINES_MAX);
-    *ret = argv[optind];
+    ret->path = argv[optind];
     return CLI_CONTINUE;
 }
 
-static int write_bundle(struct bundle *bundle, const char *path)
+static int print_result(const struct bundle *bundle, const struct bundle_options *options)
+{
+    AUTO_FREE char *memory = NULL;
+    struct json json;
+    int code;
+
+    if (!options->is_json) {
+        text_put(stdout, options->path);
+        printf(
+            " is written: %zu files.\n"
+            "It has status, configuration, log, audit lines, what doctor found and versions;\n"
+            "MANIFEST lists them, and %zu notes on what was left out. Read all of it before\n"
+            "you send it: tar -xzf FILE\n",
+            bundle->count, bundle->note_count);
+        return EX_OK;
+    }
+    code = cli_open_json(&json, JSON_MAX, &memory);
+    if (code != EX_OK)
+        return code;
+    json_text(&json, "file", options->path);
+    json_unsigned(&json, "files", bundle->count);
+    json_unsigned(&json, "notes", bundle->note_count);
+    json_close_object(&json);
+    return cli_print_json(&json);
+}
+
+static int write_bundle(struct bundle *bundle, const struct bundle_options *options)
 {
     struct output *output;
-    int code = output_open(path, MODE, &output);
+    int code = output_open(options->path, MODE, &output);
 
     if (code != EX_OK)
         return code;
@@ -153,22 +191,13 @@ static int write_bundle(struct bundle *bundle, const char *path)
     code = write_archive(bundle, output);
     bundle->config = NULL;
     config_free(config);
-    if (code != EX_OK)
-        return code;
-    text_put(stdout, path);
-    printf(" is written: %zu files.\n"
-           "It has status, configuration, log, audit lines, what doctor found and versions;\n"
-           "MANIFEST lists them, and %zu notes on what was left out. Read all of it before\n"
-           "you send it: tar -xzf FILE\n",
-           bundle->count, bundle->note_count);
-    return EX_OK;
+    return code == EX_OK ? print_result(bundle, options) : code;
 }
 
 int cli_bundle(const struct cli *cli, int argc, char **argv)
 {
     struct bundle *bundle = calloc(1, sizeof(*bundle));
-    const char *path = NULL;
-    bool is_hiding = false;
+    struct bundle_options options = {.path = NULL};
     int code;
 
     if (!bundle) {
@@ -178,10 +207,10 @@ int cli_bundle(const struct cli *cli, int argc, char **argv)
     bundle->log_lines = LINES_DEFAULT;
     bundle->audit_lines = AUDIT_DEFAULT;
     bundle->config_path = cli->config_path ? cli->config_path : CONFIG_DEFAULT_PATH;
-    code = bundle_parse(bundle, &is_hiding, argc, argv, &path);
+    code = bundle_parse(bundle, &options, argc, argv);
     if (code == CLI_CONTINUE) {
-        bundle->scrub.topics = is_hiding ? &bundle->topics : NULL;
-        code = write_bundle(bundle, path);
+        bundle->scrub.topics = options.is_hiding_topics ? &bundle->topics : NULL;
+        code = write_bundle(bundle, &options);
     }
     bundle_done(bundle);
     free(bundle);

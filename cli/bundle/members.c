@@ -76,20 +76,19 @@ void bundle_add(struct bundle *bundle, const char *name, const char *what, struc
 char *bundle_read(struct bundle *bundle, const char *path, size_t *ret_size)
 {
     AUTO_CLOSE int fd = regular_openat(AT_FDCWD, path, O_RDONLY, 0);
-    AUTO_FREE char *data = malloc((size_t)MEMBER_BYTES_MAX + 1);
+    char *data = malloc((size_t)MEMBER_BYTES_MAX + 1);
     ssize_t size = fd < 0 ? fd : -ENOMEM;
-    char *taken = data;
 
     if (fd >= 0 && data)
         size = read_full(fd, data, (size_t)MEMBER_BYTES_MAX + 1);
     if (size < 0 || size > MEMBER_BYTES_MAX) {
         bundle_note(bundle, "%s: left out, %s", path,
                     size < 0 ? regular_error((int)size) : "it is larger than 8 MiB");
+        free(data);
         return NULL;
     }
     *ret_size = (size_t)size;
-    data = NULL;
-    return taken;
+    return data;
 }
 
 /* A note may have a file name of others. */

@@ -57,18 +57,16 @@ add_output(struct bundle *bundle, const char *name, const char *what, const char
 void part_add_log(struct bundle *bundle)
 {
     char lines[32];
-    const char *const argv[] = {"journalctl",
-                                "--unit=" UNIT,
-                                "--no-pager",
-                                "--quiet",
-                                "--output=short-iso-precise",
-                                lines,
+    const char *const argv[] = {"journalctl", "--unit",  UNIT,
+                                "--no-pager", "--quiet", "--output=short-iso-precise",
+                                lines,        NULL};
+    const char *const unit[] = {"systemctl",
+                                "show",
+                                UNIT,
+                                "--property=ActiveState,SubState,Result,ExecMainStatus",
+                                "--property=NRestarts,User,UnitFileState,FragmentPath",
+                                "--property=DropInPaths,ActiveEnterTimestamp",
                                 NULL};
-    const char *const unit[] = {
-        "systemctl", "show", UNIT,
-        "--property=ActiveState,SubState,Result,ExecMainStatus,NRestarts,User,"
-        "FragmentPath,DropInPaths,UnitFileState,ActiveEnterTimestamp",
-        NULL};
 
     (void)snprintf(lines, sizeof(lines), "--lines=%" PRIu64, bundle->log_lines);
     add_output(bundle, "log.txt", "the newest lines of the unit in the journal", argv);

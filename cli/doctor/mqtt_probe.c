@@ -203,7 +203,7 @@ int mqtt_probe_connect(struct stream *stream,
                        int64_t give_up_ms,
                        struct mqtt_probe_connack *ret)
 {
-    AUTO_FREE uint8_t *memory = malloc(4 * MQTT_PROBE_PACKET_MAX);
+    AUTO_FREE uint8_t *memory = malloc((size_t)4 * MQTT_PROBE_PACKET_MAX);
     struct writer body;
     struct reader answer;
     int result;
@@ -234,7 +234,7 @@ int mqtt_probe_publish(struct stream *stream,
                        int64_t give_up_ms,
                        struct mqtt_probe_puback *ret)
 {
-    AUTO_FREE uint8_t *memory = malloc(2 * MQTT_PROBE_PACKET_MAX);
+    AUTO_FREE uint8_t *memory = malloc((size_t)2 * MQTT_PROBE_PACKET_MAX);
     struct mqtt_probe_connack properties = {.code = 0};
     struct writer body;
     struct reader answer;

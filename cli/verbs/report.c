@@ -41,15 +41,15 @@ static const char help_text[] =
     "configured one, after those that were rotated before it and are not compressed;\n"
     "- is standard input).\n"
     "\n"
-    "      --since TIME|AGE  the charts begin there: 2026-11-01T12:00:00Z, any RFC 3339\n"
-    "                        time, or 1h, 2d. All of the files is verified anyway\n"
+    "      --since TIME|AGE  the charts begin there: 2026-11-01T12:00:00Z, any RFC\n"
+    "                        3339 time, or 1h, 2d. The files are verified whole\n"
     "      --until TIME|AGE  and end there\n"
     "      --deliveries-off  the files were written with audit.deliveries = false\n"
     "      --directory DIR   the spool, instead of the configured one\n"
     "      --json            print one JSON object with the key figures\n"
     "\n"
-    "Exit codes: 0 written; 65 written, and the page says NOT SOUND; 64 usage; 69 a file\n"
-    "cannot be read or written; 75 try again; 77 not allowed; 78 configuration.\n";
+    "Exit codes: 0 written; 65 written, and the page says NOT SOUND; 64 usage; 69 a\n"
+    "file cannot be read or written; 75 try again; 77 not allowed; 78 configuration.\n";
 
 #define ROTATED_MAX 400
 

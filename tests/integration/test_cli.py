@@ -31,8 +31,9 @@ from tap import case, check, cleanup, equal, run_all, skip, wait_for  # noqa: E4
 
 OK, USAGE, DATA, UNAVAILABLE, TRY_AGAIN, NOT_ALLOWED, CONFIG = 0, 64, 65, 69, 75, 77, 78
 UNCHECKED = 2  # of check
-VERBS = ["publish", "status", "metrics", "failures", "audit", "check", "list", "show", "shape",
-         "export", "import", "flush", "hold", "release", "drop", "requeue", "log-level", "rotate"]
+VERBS = ["publish", "status", "metrics", "failures", "audit", "check", "report", "list", "show",
+         "shape", "export", "import", "flush", "hold", "release", "drop", "requeue", "log-level",
+         "rotate", "doctor", "bundle"]
 OUTCOMES = ("delivered", "evicted", "expired", "rejected", "dropped", "damaged")
 
 
@@ -260,7 +261,7 @@ def the_configuration_after_the_verb_is_an_error_that_names_its_place():
     for verb in VERBS:
         for option in (["-c", "/nonexistent/c"], ["--config", "/nonexistent/c"], ["-c"],
                        ["--config=/nonexistent/c"]):
-            done = tool(verb, *option, wanted=UNCHECKED if verb == "check" else USAGE)
+            done = tool(verb, *option, wanted=UNCHECKED if verb in ("check", "doctor") else USAGE)
             says(done, "before the verb: mqtt-spool -c FILE " + verb)
             check("invalid" not in done.err and "unrecognized" not in done.err, "said once",
                   done.err)

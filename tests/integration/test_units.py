@@ -37,6 +37,7 @@ WANTED = {
     "usr/share/man/man5/mqtt-spool-format.5": 0o644,
     "usr/share/man/man7/mqtt-spool-protocol.7": 0o644,
     "usr/share/man/man8/mqtt-spoold.8": 0o644,
+    "usr/share/mqtt-spoold/sbom.cdx.json": 0o644,
     "usr/share/doc/mqtt-spoold/README.md": 0o644,
     "usr/share/doc/mqtt-spoold/CHANGELOG.md": 0o644,
     "usr/share/doc/mqtt-spoold/SECURITY.md": 0o644,
