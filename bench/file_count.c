@@ -6,6 +6,10 @@
  * can be read at any time: for each kind, in the order of the enum, the bytes, the calls and
  * the syncs, as 64-bit numbers of the machine. Sockets, pipes and memory files do not count.
  */
+/* On 32 bits the headers would give the functions with 64-bit offsets the plain names; both are
+ * defined here. */
+#undef _FILE_OFFSET_BITS
+#undef _TIME_BITS
 #include <dlfcn.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -110,9 +114,9 @@ ssize_t pwrite(int fd, const void *data, size_t size, off_t offset)
     return count_write(fd, real(fd, data, size, offset));
 }
 
-ssize_t pwrite64(int fd, const void *data, size_t size, off_t offset)
+ssize_t pwrite64(int fd, const void *data, size_t size, off64_t offset)
 {
-    REAL(ssize_t, pwrite64, int, const void *, size_t, off_t);
+    REAL(ssize_t, pwrite64, int, const void *, size_t, off64_t);
     return count_write(fd, real(fd, data, size, offset));
 }
 
