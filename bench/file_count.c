@@ -6,7 +6,7 @@
  * can be read at any time: for each kind, in the order of the enum, the bytes, the calls and
  * the syncs, as 64-bit numbers of the machine. Sockets, pipes and memory files do not count.
  */
-/* On 32 bits the headers would give the functions with 64-bit offsets the plain names; both are
+/* The headers would give the calls with 64-bit offsets and times the plain names; both are
  * defined here. */
 #undef _FILE_OFFSET_BITS
 #undef _TIME_BITS
