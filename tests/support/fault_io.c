@@ -198,6 +198,7 @@ static int note_opened(int fd, const char *name)
 #define PARAMETERS_open        const char *, int, ...
 #define PARAMETERS_open64      const char *, int, ...
 #define PARAMETERS_openat      int, const char *, int, ...
+#define PARAMETERS_openat64    int, const char *, int, ...
 #define PARAMETERS_close       int
 #define PARAMETERS_write       int, const void *, size_t
 #define PARAMETERS_pwrite      int, const void *, size_t, off_t
@@ -241,18 +242,22 @@ static unsigned mode_of(int flags, va_list arguments)
 OPEN(open)
 OPEN(open64)
 
-int openat(int directory_fd, const char *path, int flags, ...)
-{
-    REAL(int, openat);
-    va_list arguments;
-    va_start(arguments, flags);
-    unsigned mode = mode_of(flags, arguments);
-    va_end(arguments);
-    const char *file = below_at(directory_fd, path);
-    if (file && fails(FAULT_OPEN, "openat", file))
-        return -1;
-    return note_opened(real(directory_fd, path, flags, mode), file);
-}
+#define OPEN_AT(name)                                                                          \
+    int name(int directory_fd, const char *path, int flags, ...)                               \
+    {                                                                                          \
+        REAL(int, name);                                                                       \
+        va_list arguments;                                                                     \
+        va_start(arguments, flags);                                                            \
+        unsigned mode = mode_of(flags, arguments);                                             \
+        va_end(arguments);                                                                     \
+        const char *file = below_at(directory_fd, path);                                       \
+        if (file && fails(FAULT_OPEN, #name, file))                                            \
+            return -1;                                                                         \
+        return note_opened(real(directory_fd, path, flags, mode), file);                       \
+    }
+
+OPEN_AT(openat)
+OPEN_AT(openat64)
 
 int close(int fd)
 {

@@ -236,7 +236,9 @@ static void memory_is_bounded_whatever_the_text_holds(void **state)
         used += (size_t)sprintf(text + used, ",{}");
     text[used++] = ']';
     assert_int_equal(parse_bytes(text, used), REQUEST_E_INVALID);
-    assert_non_null(strstr(error, "this takes too much memory to read"));
+    /* With pointers of 32 bits such a text stays below the limit. */
+    if (sizeof(void *) > 4)
+        assert_non_null(strstr(error, "this takes too much memory to read"));
 }
 
 static void a_request_has_64_kib_at_most(void **state)

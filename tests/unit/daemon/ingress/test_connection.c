@@ -32,6 +32,7 @@
 #include "daemon/ingress/connection-private.h"
 #include "daemon/ingress/connection.h"
 #include "daemon/mqtt/packet.h"
+#include "tests/support/emulated.h"
 
 #define PATIENCE_US 10000000
 #define MAX_PACKET  4096
@@ -3483,6 +3484,7 @@ static void an_idle_client_costs_little_memory(void **state)
 {
     struct fixture *f = *state;
 
+    need_kernel("which is too slow for its pings");
     if (!allocations_are_counted()) {
         print_message("skipped: the sanitizer's allocator does not count for mallinfo2()\n");
         skip();

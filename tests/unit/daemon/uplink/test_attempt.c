@@ -158,6 +158,7 @@ static void a_server_that_does_not_speak_tls_is_reported_with_openssl_s_reason(v
     struct fixture *f = *state;
     struct plain_server server;
 
+    f->settings.connect_timeout_ms = DEADLINE_S * 1000;
     plain_server_start(&server, f, "HTTP/1.1 400 Bad Request\r\n\r\n");
     start(f);
     wait_for(f, has_error);
@@ -170,6 +171,7 @@ static void a_server_that_closes_in_the_handshake_is_reported_as_a_failure_of_tl
     struct fixture *f = *state;
     struct plain_server server;
 
+    f->settings.connect_timeout_ms = DEADLINE_S * 1000;
     plain_server_start(&server, f, "");
     start(f);
     wait_for(f, has_error);

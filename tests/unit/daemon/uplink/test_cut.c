@@ -26,6 +26,7 @@
 #include "daemon/uplink/paho/paho_link.h"
 #include "daemon/uplink/uplink.h"
 #include "tests/support/broker_fake.h"
+#include "tests/support/emulated.h"
 #include "tests/support/uplink_fixture.h"
 
 #define RETRANSMISSIONS "2"
@@ -68,6 +69,7 @@ static void enter_network(void)
 
 static void need_network(void)
 {
+    need_kernel("which does not report how much the peer has taken (TCP_INFO)");
     if (no_network[0] == '\0' && paho_link_limitations())
         (void)snprintf(no_network, sizeof(no_network), "%s", paho_link_limitations());
     if (no_network[0] == '\0')
