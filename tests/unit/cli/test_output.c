@@ -23,15 +23,15 @@
 #include "cli/output.h"
 
 static char folder[] = "/tmp/test-output-XXXXXX";
-static bool has_nameless_files; /* else openat(2) refuses them */
+static bool has_nameless_files; /* else openat(2), openat64() as it is compiled, refuses them */
 static int sync_error;          /* of the next fsync(2); 0: a real one */
 
-int __real_openat(int folder_fd, const char *path, int flags, ...);
-int __wrap_openat(int folder_fd, const char *path, int flags, ...);
+int __real_openat64(int folder_fd, const char *path, int flags, ...);
+int __wrap_openat64(int folder_fd, const char *path, int flags, ...);
 int __real_fsync(int fd);
 int __wrap_fsync(int fd);
 
-int __wrap_openat(int folder_fd, const char *path, int flags, ...)
+int __wrap_openat64(int folder_fd, const char *path, int flags, ...)
 {
     va_list arguments;
     mode_t mode;
@@ -40,7 +40,7 @@ int __wrap_openat(int folder_fd, const char *path, int flags, ...)
     mode = va_arg(arguments, mode_t);
     va_end(arguments);
     if (has_nameless_files || (flags & O_TMPFILE) != O_TMPFILE)
-        return __real_openat(folder_fd, path, flags, mode);
+        return __real_openat64(folder_fd, path, flags, mode);
     errno = EOPNOTSUPP;
     return -1;
 }
