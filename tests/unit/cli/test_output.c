@@ -99,8 +99,9 @@ static void assert_content(const char *expected)
     FILE *stream = fopen("file", "re");
 
     assert_non_null(stream);
-    (void)fread(text, 1, sizeof(text) - 1, stream);
+    size_t size = fread(text, 1, sizeof(text) - 1, stream);
     (void)fclose(stream);
+    assert_int_equal(size, strlen(expected));
     assert_string_equal(text, expected);
 }
 
