@@ -16,6 +16,7 @@
 #include "base/cleanup.h"
 #include "base/read_full.h"
 #include "base/regular.h"
+#include "daemon/seal/sha256.h"
 
 enum sealing_found { SEALING_FOUND, SEALING_FOUND_NONE, SEALING_FOUND_NOT_READ };
 
@@ -145,9 +146,13 @@ static const char *sealing_why(enum sealing_found found, bool is_missing, bool i
 
 static bool sealing_is_same(const struct seal_chain *a, const struct seal_chain *b)
 {
+    uint8_t since_a[SHA256_SIZE], since_b[SHA256_SIZE];
+
+    sha256_digest(&a->hash, since_a);
+    sha256_digest(&b->hash, since_b);
     return a->number == b->number && a->lines == b->lines &&
            memcmp(a->digest, b->digest, sizeof(a->digest)) == 0 &&
-           memcmp(&a->hash, &b->hash, sizeof(a->hash)) == 0;
+           memcmp(since_a, since_b, sizeof(since_a)) == 0;
 }
 
 /* The first file since seals are written: what it holds is continued. */
