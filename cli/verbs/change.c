@@ -14,8 +14,8 @@
 #include <unistd.h>
 
 #include "base/json.h"
+#include "cli/progress.h"
 #include "cli/verbs/command.h"
-#include "cli/verbs/progress.h"
 #include "cli/verbs/reach.h"
 #include "cli/verbs/selection.h"
 

@@ -10,8 +10,8 @@
 #include <sysexits.h>
 
 #include "cli/cli.h"
+#include "cli/progress.h"
 #include "cli/verbs/message_json.h"
-#include "cli/verbs/progress.h"
 #include "cli/verbs/reach.h"
 #include "cli/verbs/selection.h"
 #include "store/spool.h"

@@ -15,8 +15,8 @@
 
 #include "base/cleanup.h"
 #include "cli/cli.h"
+#include "cli/progress.h"
 #include "cli/verbs/import_message.h"
-#include "cli/verbs/progress.h"
 #include "cli/verbs/publish-private.h"
 #include "daemon/config/config.h"
 

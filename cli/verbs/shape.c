@@ -18,7 +18,7 @@
 #include "base/json.h"
 #include "base/view.h"
 #include "cli/cli.h"
-#include "cli/verbs/progress.h"
+#include "cli/progress.h"
 #include "cli/verbs/reach.h"
 #include "cli/verbs/selection.h"
 #include "store/spool.h"

@@ -4,8 +4,8 @@
  *
  * Thread: the tool has one.
  */
-#ifndef MQTT_SPOOLD_CLI_VERBS_PROGRESS_H
-#define MQTT_SPOOLD_CLI_VERBS_PROGRESS_H
+#ifndef MQTT_SPOOLD_CLI_PROGRESS_H
+#define MQTT_SPOOLD_CLI_PROGRESS_H
 
 #include <stdbool.h>
 #include <stdint.h>

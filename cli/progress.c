@@ -5,7 +5,7 @@
  * Nothing is shown unless standard error is a terminal, and not a "dumb" one: a log of a
  * script has no use for it.
  */
-#include "cli/verbs/progress.h"
+#include "cli/progress.h"
 
 #include <inttypes.h>
 #include <stdio.h>
