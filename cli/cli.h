@@ -197,6 +197,15 @@ bool cli_parse_number(const char *text, uint64_t minimum, uint64_t maximum, uint
 /* RFC 3339, with up to nine digits of a second's fraction (those after the third have no
  * meaning here) and with any offset, since 1970; no leap second. UTC, in milliseconds. */
 bool cli_parse_time(const char *text, int64_t *ret_wall_ms);
+/*
+ * cli_parse_moment() - the value of an option: such a time, or an age such as 1h
+ *
+ * @text: NULL: it was not given, and @ret_ms stays
+ * @ret_ms: wall clock, UTC; an age is counted back from now
+ *
+ * Return: CLI_CONTINUE; EX_USAGE: neither, reported as one of @verb and @option.
+ */
+int cli_parse_moment(const char *verb, const char *option, const char *text, int64_t *ret_ms);
 /* Copies @from for a terminal, in the visible form of text.h, cut where @size ends. Returns
  * @text. */
 const char *cli_printable(char *text, size_t size, const char *from);

@@ -22,13 +22,6 @@
 #include <string.h>
 #include <sysexits.h>
 
-static int question_parse_time(const char *option, const char *text, int64_t *ret)
-{
-    if (!text || cli_parse_time(text, ret))
-        return CLI_CONTINUE;
-    return cli_usage("audit", "--%s %s is no time such as 2026-11-01T12:34:56Z", option, text);
-}
-
 int audit_prepare_question(struct question *question)
 {
     int code;
@@ -38,9 +31,9 @@ int audit_prepare_question(struct question *question)
     question->is_asked = question->since || question->until || question->client ||
                          question->topic || question->ref || question->id != 0;
     question->wants_lives = question->ref || question->id != 0;
-    code = question_parse_time("since", question->since, &question->since_ms);
+    code = cli_parse_moment("audit", "since", question->since, &question->since_ms);
     if (code == CLI_CONTINUE)
-        code = question_parse_time("until", question->until, &question->until_ms);
+        code = cli_parse_moment("audit", "until", question->until, &question->until_ms);
     if (code == CLI_CONTINUE && question->topic &&
         !packet_filter_is_valid(view_of_text(question->topic)))
         code = cli_usage("audit", "--topic %s is no topic filter", question->topic);

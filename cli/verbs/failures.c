@@ -117,21 +117,6 @@ static int print_failure(void *userdata, const struct spool_record *record)
     return failures->code != EX_OK || ferror(stdout); /* the reader is gone: stop */
 }
 
-static int parse_since(struct failures *failures, const char *text)
-{
-    uint64_t age_ms;
-
-    if (cli_parse_time(text, &failures->since_ms))
-        return CLI_CONTINUE;
-    if (!config_parse_time(text, &age_ms) || age_ms > INT64_MAX)
-        return cli_usage("failures",
-                         "--since is a time (RFC 3339) like 2026-11-01T12:00:00Z or "
-                         "2026-11-01T13:00:00.5+01:00, or an age like 1h, not \"%s\"",
-                         text);
-    failures->since_ms = cli_now().wall_ms - (int64_t)age_ms;
-    return CLI_CONTINUE;
-}
-
 static int failures_parse(struct failures *failures, int argc, char **argv)
 {
     const char *since = NULL;
@@ -144,7 +129,9 @@ static int failures_parse(struct failures *failures, int argc, char **argv)
     };
     int code = cli_parse_all("failures", help_text, options, argc, argv);
 
-    return code == CLI_CONTINUE && since ? parse_since(failures, since) : code;
+    return code == CLI_CONTINUE
+               ? cli_parse_moment("failures", "since", since, &failures->since_ms)
+               : code;
 }
 
 static int failures_list(struct failures *failures, struct spool *spool)
